@@ -1,0 +1,169 @@
+/**
+ * A batch: the events of one commit, kept column-wise and grouped by stream and hour, since that is how they
+ * are counted, journaled and flushed. An event costs no object of its own.
+ *
+ * Invariant: the order of groups, and of events in a group, never changes once a batch is sealed. An event's
+ * ordinal (its position, group after group) is its name within the batch, in memory, in the journal and in
+ * the `events` table alike.
+ *
+ * Journal entry, version 1 (JSON, because both ends parse it natively and `redis-cli` shows it readably):
+ *   {"v":1,"g":[[stream, hour, kinds, offsets, users, ids], …]}
+ * kinds: one character an event, "c" or "i"; offsets: `at - hour`; ids: null, or an array of id-or-null.
+ */
+import { type Event, hourKeyName, hourOf } from "./event.ts";
+import { registerOf } from "./sketch.ts";
+
+/** The events of one stream and hour within a batch. All arrays have one element an event. */
+export interface Group {
+  readonly stream: string;
+  readonly hour: number;
+  clicks: number;
+  impressions: number;
+  readonly ats: number[];
+  readonly clickFlags: boolean[];
+  readonly users: string[];
+  /** The sketch register that the user would raise: hashed once here, used by hot store and flusher. */
+  readonly registers: number[];
+  /** Null while no event of the group has an id: the usual case. */
+  ids: (string | null)[] | null;
+}
+
+export interface Batch {
+  readonly groups: readonly Group[];
+  readonly eventCount: number;
+}
+
+/** A batch under the number that its writer gave it. (writer, seq) names it for ever. */
+export interface JournaledBatch extends Batch {
+  readonly seq: number;
+}
+
+function emptyGroup(stream: string, hour: number): Group {
+  return {
+    stream,
+    hour,
+    clicks: 0,
+    impressions: 0,
+    ats: [],
+    clickFlags: [],
+    users: [],
+    registers: [],
+    ids: null,
+  };
+}
+
+function pushEvent(
+  group: Group,
+  at: number,
+  isClick: boolean,
+  user: string,
+  register: number,
+  id: string | null,
+): void {
+  if (isClick) group.clicks += 1;
+  else group.impressions += 1;
+  if (id !== null && group.ids === null) group.ids = new Array(group.users.length).fill(null);
+  group.ats.push(at);
+  group.clickFlags.push(isClick);
+  group.users.push(user);
+  group.registers.push(register);
+  group.ids?.push(id);
+}
+
+function copyEvent(target: Group, from: Group, i: number): void {
+  const id = from.ids?.[i] ?? null;
+  pushEvent(target, from.ats[i]!, from.clickFlags[i]!, from.users[i]!, from.registers[i]!, id);
+}
+
+/** Collects events until it is sealed into a batch. */
+export class BatchBuilder implements Batch {
+  readonly groups: Group[] = [];
+  eventCount = 0;
+  readonly #groupsByName = new Map<string, Group>();
+  #last: Group | undefined;
+
+  add(event: Event): void {
+    const group = this.#groupOf(event.stream, hourOf(event.at));
+    const register = registerOf(event.user);
+    pushEvent(group, event.at, event.kind === "click", event.user, register, event.id ?? null);
+    this.eventCount += 1;
+  }
+
+  /** Takes in the events of a group of another, uncommitted batch. */
+  addGroup(group: Group): void {
+    const target = this.#groupOf(group.stream, group.hour);
+    for (let i = 0; i < group.users.length; i++) copyEvent(target, group, i);
+    this.eventCount += group.users.length;
+  }
+
+  /** 95 % of events are for the same hour as the one before: looked at first, before any key is built. */
+  #groupOf(stream: string, hour: number): Group {
+    const last = this.#last;
+    if (last !== undefined && last.hour === hour && last.stream === stream) return last;
+    const name = hourKeyName(stream, hour);
+    let group = this.#groupsByName.get(name);
+    if (group === undefined) {
+      group = emptyGroup(stream, hour);
+      this.#groupsByName.set(name, group);
+      this.groups.push(group);
+    }
+    this.#last = group;
+    return group;
+  }
+}
+
+type EncodedGroup = [string, number, string, number[], string[], (string | null)[] | null];
+
+export function encodeBatch(batch: Batch): string {
+  const groups = batch.groups.map((group): EncodedGroup => {
+    let kinds = "";
+    for (const isClick of group.clickFlags) kinds += isClick ? "c" : "i";
+    const offsets = group.ats.map((at) => at - group.hour);
+    return [group.stream, group.hour, kinds, offsets, group.users, group.ids];
+  });
+  return JSON.stringify({ v: 1, g: groups });
+}
+
+/**
+ * Reads a journal entry back, without the events that its commit found to be duplicates.
+ * Throws if the entry is of a version that this build does not know.
+ */
+export function decodeBatch(seq: number, body: string, duplicates: readonly number[]): JournaledBatch {
+  const entry = JSON.parse(body) as { v: number; g: EncodedGroup[] };
+  if (entry.v !== 1) {
+    throw new Error(`Cannot read journal entry ${seq}: its version is ${entry.v}, this build reads version 1`);
+  }
+  const groups = entry.g.map(([stream, hour, kinds, offsets, users, ids]) => {
+    const group = emptyGroup(stream, hour);
+    for (let i = 0; i < users.length; i++) {
+      const user = users[i]!;
+      pushEvent(group, hour + offsets[i]!, kinds[i] === "c", user, registerOf(user), ids?.[i] ?? null);
+    }
+    return group;
+  });
+  const eventCount = groups.reduce((sum, group) => sum + group.users.length, 0);
+  return withoutDuplicates(seq, { groups, eventCount }, duplicates);
+}
+
+/** The batch as it is flushed: events at the given ordinals (ascending) were not counted and are left out. */
+export function withoutDuplicates(seq: number, batch: Batch, duplicates: readonly number[]): JournaledBatch {
+  if (duplicates.length === 0) return { seq, groups: batch.groups, eventCount: batch.eventCount };
+  const dropped = new Set(duplicates);
+  let ordinal = 0;
+  const groups: Group[] = [];
+  for (const group of batch.groups) {
+    const kept = emptyGroup(group.stream, group.hour);
+    for (let i = 0; i < group.users.length; i++, ordinal++) {
+      if (dropped.has(ordinal)) continue;
+      copyEvent(kept, group, i);
+    }
+    if (kept.users.length > 0) groups.push(kept);
+  }
+  return { seq, groups, eventCount: batch.eventCount - dropped.size };
+}
+
+/** The batch without the groups at the given positions. Only for a batch that is known not to be committed. */
+export function withoutGroups(batch: Batch, positions: ReadonlySet<number>): Batch {
+  const groups = batch.groups.filter((_, position) => !positions.has(position));
+  return { groups, eventCount: groups.reduce((sum, group) => sum + group.users.length, 0) };
+}

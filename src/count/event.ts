@@ -1,0 +1,40 @@
+/**
+ * What is counted, and the hour it is counted in. Times are integers, milliseconds since the epoch (UTC).
+ * Invariant: an hour is half open, [hour, hour + HOUR_MS), and `hour` is a multiple of HOUR_MS.
+ */
+export const HOUR_MS = 3_600_000;
+export const DAY_MS = 24 * HOUR_MS;
+
+export type Kind = "click" | "impression";
+
+export interface Event {
+  readonly stream: string;
+  readonly at: number;
+  readonly kind: Kind;
+  readonly user: string;
+  /** Idempotency key: within `ID_TTL_MS` the same id in the same stream counts once. */
+  readonly id?: string | undefined;
+}
+
+/** How long an event id is remembered, from the commit that brought it. */
+export const ID_TTL_MS = DAY_MS;
+
+export interface HourKey {
+  readonly stream: string;
+  readonly hour: number;
+}
+
+export interface HourCounts {
+  readonly clicks: number;
+  readonly impressions: number;
+  readonly uniqueUsers: number;
+}
+
+export function hourOf(at: number): number {
+  return at - (at % HOUR_MS);
+}
+
+/** Names an hour of a stream in maps. A stream holds no space, so no two keys share a name. */
+export function hourKeyName(stream: string, hour: number): string {
+  return `${hour} ${stream}`;
+}
