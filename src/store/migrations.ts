@@ -1,0 +1,30 @@
+/**
+ * Numbered migrations: what a build knows, and which of them a database still lacks.
+ *
+ * Invariant: versions run 1, 2, 3, … and are applied in that order. A database that has one this build does
+ * not know was written by a newer build, and is not touched.
+ */
+export interface Migration {
+  readonly version: number;
+  readonly name: string;
+  readonly statements: readonly string[];
+}
+
+/** In the SQL text a statement ends with a semicolon at the end of its line; `--` begins a line of comment. */
+export function migration(version: number, name: string, sql: string): Migration {
+  const code = sql.replaceAll(/^--.*\n/gm, "");
+  const statements = code.split(/;\s*$/m).map((statement) => statement.trim());
+  return { version, name, statements: statements.filter((statement) => statement !== "") };
+}
+
+/** Throws if the database is newer than `known`. */
+export function pendingMigrations(known: readonly Migration[], applied: readonly number[]): Migration[] {
+  const newest = Math.max(0, ...applied);
+  if (newest > known.length) {
+    throw new Error(
+      `the database is at schema version ${newest}, this build knows versions up to ${known.length}: ` +
+        "it was used by a newer build, start that one",
+    );
+  }
+  return known.filter((candidate) => !applied.includes(candidate.version));
+}
