@@ -38,6 +38,10 @@ export interface JournaledBatch extends Batch {
   readonly seq: number;
 }
 
+export function countEvents(batches: readonly Batch[]): number {
+  return batches.reduce((sum, batch) => sum + batch.eventCount, 0);
+}
+
 function emptyGroup(stream: string, hour: number): Group {
   return {
     stream,
@@ -82,18 +86,21 @@ export class BatchBuilder implements Batch {
   readonly #groupsByName = new Map<string, Group>();
   #last: Group | undefined;
 
-  add(event: Event): void {
+  /** Answers the group that the event is in now. */
+  add(event: Event): Group {
     const group = this.#groupOf(event.stream, hourOf(event.at));
     const register = registerOf(event.user);
     pushEvent(group, event.at, event.kind === "click", event.user, register, event.id ?? null);
     this.eventCount += 1;
+    return group;
   }
 
-  /** Takes in the events of a group of another, uncommitted batch. */
-  addGroup(group: Group): void {
+  /** Takes in the events of a group of another, uncommitted batch; answers the group that they are in now. */
+  addGroup(group: Group): Group {
     const target = this.#groupOf(group.stream, group.hour);
     for (let i = 0; i < group.users.length; i++) copyEvent(target, group, i);
     this.eventCount += group.users.length;
+    return target;
   }
 
   /** 95 % of events are for the same hour as the one before: looked at first, before any key is built. */
@@ -131,7 +138,9 @@ export function encodeBatch(batch: Batch): string {
 export function decodeBatch(seq: number, body: string, duplicates: readonly number[]): JournaledBatch {
   const entry = JSON.parse(body) as { v: number; g: EncodedGroup[] };
   if (entry.v !== 1) {
-    throw new Error(`Cannot read journal entry ${seq}: its version is ${entry.v}, this build reads version 1`);
+    throw new Error(
+      `Cannot read journal entry ${seq}: its version is ${entry.v}, this build reads version 1`,
+    );
   }
   const groups = entry.g.map(([stream, hour, kinds, offsets, users, ids]) => {
     const group = emptyGroup(stream, hour);

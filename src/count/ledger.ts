@@ -1,7 +1,7 @@
 /**
  * What became of every event that reached this process.
- * Invariant: accepted = persisted + pending + handedOver, at every instant; `pending` is derived, so that it
- * cannot drift. An event is in exactly one of accepted, duplicates, or one reason of refusal.
+ * Invariant: an event is in exactly one of accepted, duplicates, or one reason of refusal; and of those that
+ * were accepted each is in exactly one of persisted, handedOver, lost, or pending.
  */
 export const REFUSAL_REASONS = [
   "invalid",
@@ -17,8 +17,10 @@ export type RefusalReason = (typeof REFUSAL_REASONS)[number];
 export class Ledger {
   accepted = 0;
   persisted = 0;
-  /** Accepted here, but persisted by the adopter of a journal that this process lost. */
+  /** Accepted here, but left to the adopter of the journal of a writer that this process gave up. */
   handedOver = 0;
+  /** In no store any more: what only the journal held when the hot store lost its data. */
+  lost = 0;
   duplicates = 0;
   readonly refused: Record<RefusalReason, number> = {
     invalid: 0,
@@ -30,6 +32,6 @@ export class Ledger {
   };
 
   get pending(): number {
-    return this.accepted - this.persisted - this.handedOver;
+    return this.accepted - this.persisted - this.handedOver - this.lost;
   }
 }

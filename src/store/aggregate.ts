@@ -36,10 +36,6 @@ interface PlacedGroup extends HourKey {
   readonly group: Group;
 }
 
-export function countEvents(batches: readonly JournaledBatch[]): number {
-  return batches.reduce((sum, batch) => sum + batch.eventCount, 0);
-}
-
 /** As the databases order them: a stream is ASCII, so comparing code units is comparing bytes. */
 function compareHours(a: HourKey, b: HourKey): number {
   if (a.hour !== b.hour) return a.hour - b.hour;

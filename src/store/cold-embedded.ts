@@ -10,19 +10,12 @@ import { Database, SQLiteError } from "bun:sqlite";
 import { mkdirSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { backoffMs } from "../count/backoff.ts";
-import type { JournaledBatch } from "../count/batch.ts";
+import { countEvents, type JournaledBatch } from "../count/batch.ts";
 import { errorText, withDeadline } from "../count/deadline.ts";
 import type { HourKey } from "../count/event.ts";
 import { Sketch } from "../count/sketch.ts";
-import {
-  countEvents,
-  EVENT_COLUMNS,
-  eventRows,
-  type HourAddition,
-  hourAdditions,
-  mergedSketch,
-} from "./aggregate.ts";
-import { type ColdHour, type ColdStore, ColdUnavailableError } from "./cold.ts";
+import { EVENT_COLUMNS, eventRows, type HourAddition, hourAdditions, mergedSketch } from "./aggregate.ts";
+import { type ColdHour, type ColdStore, ColdUnavailableError, WriterSealedError } from "./cold.ts";
 import tables from "./migrations/sqlite/0001-tables.sql" with { type: "text" };
 import { migration, pendingMigrations } from "./migrations.ts";
 
@@ -65,11 +58,12 @@ const WRITE_HOUR = `
     unique_users = excluded.unique_users, users_sketch = excluded.users_sketch`;
 const CREATE_WRITER = "INSERT INTO writers (writer, seq) VALUES (?, 0) ON CONFLICT DO NOTHING";
 const MOVE_WATERMARK = `
-  UPDATE writers SET seq = ?, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ') WHERE id = ?`;
+  UPDATE writers SET seq = ?, events = events + ?, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ') WHERE id = ?`;
 
 interface WriterRow {
   readonly id: number;
   readonly seq: number;
+  readonly sealed: number;
 }
 
 interface HourRow {
@@ -125,6 +119,13 @@ class EmbeddedColdStore implements ColdStore {
     });
   }
 
+  async seal(writer: string): Promise<void> {
+    await this.#transaction(`seal writer ${writer}`, async (database) => {
+      database.query(CREATE_WRITER).run(writer);
+      database.query("UPDATE writers SET sealed = 1 WHERE writer = ?").run(writer);
+    });
+  }
+
   async read({ stream, hour }: HourKey): Promise<ColdHour | undefined> {
     return this.#read(`read hour ${hour} of stream ${stream}`, (database) => {
       const row = readHour(database, { stream, hour });
@@ -163,6 +164,7 @@ class EmbeddedColdStore implements ColdStore {
         const { writer } = this.#opened();
         return await inTransaction(writer, () => body(writer));
       } catch (error) {
+        if (error instanceof WriterSealedError) throw error;
         throw this.#unavailable(what, error);
       }
     });
@@ -257,10 +259,11 @@ async function store(
   batches: readonly JournaledBatch[],
 ): Promise<number> {
   database.query(CREATE_WRITER).run(writer);
-  const { id, seq } = readWriter(database, writer)!;
+  const { id, seq, sealed } = readWriter(database, writer)!;
   const fresh = batches.filter((batch) => batch.seq > seq);
   const last = fresh.at(-1);
   if (last === undefined) return 0;
+  if (sealed === 1) throw new WriterSealedError(`writer ${writer} is sealed at batch ${seq}`);
   const insert = database.query(INSERT_EVENT);
   for (const rows of eventRows(id, fresh, ROWS_PER_PIECE)) {
     for (const row of rows) insert.run(...row);
@@ -270,8 +273,9 @@ async function store(
     addToHour(database, addition);
     await letOthersRun();
   }
-  database.query(MOVE_WATERMARK).run(last.seq, id);
-  return countEvents(fresh);
+  const eventCount = countEvents(fresh);
+  database.query(MOVE_WATERMARK).run(last.seq, eventCount, id);
+  return eventCount;
 }
 
 function letOthersRun(): Promise<void> {
@@ -279,7 +283,9 @@ function letOthersRun(): Promise<void> {
 }
 
 function readWriter(database: Database, writer: string): WriterRow | null {
-  return database.query<WriterRow, [string]>("SELECT id, seq FROM writers WHERE writer = ?").get(writer);
+  return database
+    .query<WriterRow, [string]>("SELECT id, seq, sealed FROM writers WHERE writer = ?")
+    .get(writer);
 }
 
 function readHour(database: Database, { stream, hour }: HourKey): HourRow | null {

@@ -6,19 +6,12 @@
  * one before is settled, and then sees it in the watermark. The rows of `hourly` are locked before their
  * sketches are read, so that no merge is lost between instances.
  */
-import type { JournaledBatch } from "../count/batch.ts";
+import { countEvents, type JournaledBatch } from "../count/batch.ts";
 import { errorText } from "../count/deadline.ts";
 import { HOUR_MS, type HourKey } from "../count/event.ts";
 import { Sketch } from "../count/sketch.ts";
-import {
-  countEvents,
-  EVENT_COLUMNS,
-  eventRows,
-  type HourAddition,
-  hourAdditions,
-  mergedSketch,
-} from "./aggregate.ts";
-import { type ColdHour, type ColdStore, ColdUnavailableError } from "./cold.ts";
+import { EVENT_COLUMNS, eventRows, type HourAddition, hourAdditions, mergedSketch } from "./aggregate.ts";
+import { type ColdHour, type ColdStore, ColdUnavailableError, WriterSealedError } from "./cold.ts";
 import tables from "./migrations/mysql/0001-tables.sql" with { type: "text" };
 import { migration, pendingMigrations } from "./migrations.ts";
 import { type MysqlLinkOptions, MysqlPool, type MysqlSession, withOwnSession } from "./mysql-link.ts";
@@ -64,6 +57,7 @@ const CREATE_BOOKKEEPING = `
 interface WriterRow {
   readonly id: number;
   readonly seq: number;
+  readonly sealed: number;
 }
 
 interface HourRow {
@@ -139,20 +133,23 @@ class MysqlColdStore implements ColdStore {
 
   async #store(session: MysqlSession, writer: string, batches: readonly JournaledBatch[]): Promise<number> {
     await session.run("START TRANSACTION");
-    const { id, seq } = (await lockWriter(session, writer)) ?? (await createWriter(session, writer));
+    const { id, seq, sealed } = await lockOrCreateWriter(session, writer);
     const fresh = batches.filter((batch) => batch.seq > seq);
     const last = fresh.at(-1);
-    if (last === undefined) {
+    if (last === undefined || sealed === 1) {
       await session.run("ROLLBACK");
+      if (last !== undefined) throw new WriterSealedError(`writer ${writer} is sealed at batch ${seq}`);
       return 0;
     }
     for (const rows of eventRows(id, fresh, this.#rowsPerInsert)) {
       await session.run(`INSERT INTO events (${EVENT_COLUMNS}) VALUES ?`, [rows]);
     }
     await addToHours(session, hourAdditions(fresh));
-    await session.run("UPDATE writers SET seq = ? WHERE id = ?", [last.seq, id]);
+    const eventCount = countEvents(fresh);
+    const move = "UPDATE writers SET seq = ?, events = events + ? WHERE id = ?";
+    await session.run(move, [last.seq, eventCount, id]);
     await session.run("COMMIT");
-    return countEvents(fresh);
+    return eventCount;
   }
 
   /** Never throws: `pmax` takes what has no partition of its own, and there is time until that comes. */
@@ -172,6 +169,17 @@ class MysqlColdStore implements ColdStore {
         const row = await lockWriter(session, writer);
         await session.run("ROLLBACK");
         return row?.seq ?? 0;
+      }),
+    );
+  }
+
+  async seal(writer: string): Promise<void> {
+    await this.#attempt(`seal writer ${writer}`, () =>
+      this.#flushes.use(async (session) => {
+        await session.run("START TRANSACTION");
+        const { id } = await lockOrCreateWriter(session, writer);
+        await session.run("UPDATE writers SET sealed = 1 WHERE id = ?", [id]);
+        await session.run("COMMIT");
       }),
     );
   }
@@ -201,6 +209,7 @@ class MysqlColdStore implements ColdStore {
     try {
       return await work();
     } catch (error) {
+      if (error instanceof WriterSealedError) throw error;
       const message = `${this.description} could not ${what}: ${errorText(error)}`;
       throw new ColdUnavailableError(message, { cause: error });
     }
@@ -228,8 +237,12 @@ async function migrate(session: MysqlSession): Promise<void> {
 }
 
 async function lockWriter(session: MysqlSession, writer: string): Promise<WriterRow | undefined> {
-  const query = "SELECT id, seq FROM writers WHERE writer = ? FOR UPDATE";
+  const query = "SELECT id, seq, sealed FROM writers WHERE writer = ? FOR UPDATE";
   return (await session.rows<WriterRow>(query, [writer]))[0];
+}
+
+async function lockOrCreateWriter(session: MysqlSession, writer: string): Promise<WriterRow> {
+  return (await lockWriter(session, writer)) ?? (await createWriter(session, writer));
 }
 
 /**

@@ -20,6 +20,11 @@ export class ColdUnavailableError extends Error {
   override readonly name = "ColdUnavailableError";
 }
 
+/** The writer was sealed by whoever adopted its journal: batches that were not in there are not taken any more. */
+export class WriterSealedError extends Error {
+  override readonly name = "WriterSealedError";
+}
+
 export interface ColdStore {
   /** Where the data lies, for the start-up lines: never with a password. */
   readonly description: string;
@@ -28,11 +33,14 @@ export interface ColdStore {
   /**
    * Stores in one transaction the batches whose seq lies above the writer's watermark, and moves it to the
    * last one's. Batches come in ascending order of seq. Answers the number of events stored now: 0 when all
-   * of them had been before. Throws ColdUnavailableError: the same call may then be made again.
+   * of them had been before. Throws ColdUnavailableError: the same call may then be made again. Throws
+   * WriterSealedError if the writer is sealed and some batch is new.
    */
   flush(writer: string, batches: readonly JournaledBatch[]): Promise<number>;
   /** The writer's last stored seq, 0 if it has none; waits for a flush of that writer that is under way. */
   watermark(writer: string): Promise<number>;
+  /** Ends the writer: its watermark moves no more. */
+  seal(writer: string): Promise<void>;
   /** Undefined if no event of that hour is stored. Throws ColdUnavailableError. */
   read(key: HourKey): Promise<ColdHour | undefined>;
   /** The latest hour of any stream that has an event; undefined if there is none at all. */

@@ -1,11 +1,14 @@
 -- MySQL ends a transaction at each of these statements: a migration that was cut off half way is run again
 -- from its start, so every statement has to be harmless the second time.
 
--- id stands for the writer in every row of events: 4 bytes instead of its name.
+-- id stands for the writer in every row of events: 4 bytes instead of its name. seq is the watermark: the last
+-- batch stored; events: how many rows its batches made. A sealed writer's watermark moves no more.
 CREATE TABLE IF NOT EXISTS writers (
   id INT UNSIGNED NOT NULL AUTO_INCREMENT,
   writer VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
   seq BIGINT UNSIGNED NOT NULL,
+  events BIGINT UNSIGNED NOT NULL DEFAULT 0,
+  sealed TINYINT UNSIGNED NOT NULL DEFAULT 0,
   updated_at DATETIME(3) NOT NULL DEFAULT CURRENT_TIMESTAMP(3) ON UPDATE CURRENT_TIMESTAMP(3),
   PRIMARY KEY (id),
   UNIQUE KEY writers_by_name (writer)

@@ -2,6 +2,8 @@ CREATE TABLE writers (
   id INTEGER PRIMARY KEY,
   writer TEXT NOT NULL UNIQUE,
   seq INTEGER NOT NULL,
+  events INTEGER NOT NULL DEFAULT 0,
+  sealed INTEGER NOT NULL DEFAULT 0,
   updated_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ'))
 ) STRICT;
 

@@ -1,0 +1,108 @@
+/**
+ * Runs the service until it is told to stop.
+ * Invariant: it listens only once the stores were tried, and after SIGTERM or SIGINT it ends within
+ * STOP_DEADLINE_MS, with 0 if everything was closed in order.
+ */
+import { pino } from "pino";
+import { type Config, ConfigError } from "../config.ts";
+import { errorText, withDeadline } from "../count/deadline.ts";
+import type { Log } from "../count/log.ts";
+import { createApp } from "../http/app.ts";
+import { Pipeline } from "../pipeline/pipeline.ts";
+import { createStores, type Stores } from "../store/open.ts";
+
+/** Below the 30 s after which orchestrators usually kill. */
+const STOP_DEADLINE_MS = 25_000;
+const REQUESTS_GRACE_MS = 2_000;
+
+export interface Service {
+  readonly url: string;
+  stop(): Promise<void>;
+}
+
+export async function serve(config: Config): Promise<void> {
+  // Standard output is for the first lines; the log is on standard error, one JSON object a line.
+  const log = pino({ level: config.logLevel, base: null }, pino.destination({ dest: 2, sync: true }));
+  const { service, stores } = await startService(config, log, Date.now);
+  console.log(firstLines(service.url, stores));
+  stopOnSignal(service, log);
+}
+
+/** Throws ConfigError if the stores cannot be used as they are set up. */
+export async function startService(config: Config, log: Log, now: () => number) {
+  const stores = createStores(config, now);
+  const { hot, cold } = stores;
+  await openHotStore(config, stores, log);
+  const pipeline = new Pipeline({ hot, cold, log, now, settings: config });
+  await pipeline.start();
+  const app = createApp({ pipeline, log, now });
+  const server = await listen(app, config);
+  const stop = async () => {
+    await withDeadline(server.stop(), REQUESTS_GRACE_MS, () => new Error("requests still open")).catch(
+      () => {},
+    );
+    await pipeline.stop();
+    await server.stop(true);
+    await Promise.all([hot.close(), cold.close()]);
+  };
+  return { service: { url: server.url.origin, stop } satisfies Service, stores, pipeline };
+}
+
+async function openHotStore(config: Config, { mode, hot }: Stores, log: Log): Promise<void> {
+  try {
+    const warnings = await hot.open();
+    if (config.isDurabilityStrict && warnings.length > 0) {
+      throw new ConfigError(`STRICT_DURABILITY is 1, but: ${warnings.join(" ")}`);
+    }
+    for (const warning of warnings) log.warn({}, warning);
+  } catch (error) {
+    // A folder does not come back by waiting. A Redis does: until then events are answered with 503.
+    if (mode === "embedded" || error instanceof ConfigError) throw new ConfigError(errorText(error));
+    log.warn({ error: errorText(error) }, "the hot store is away, and will be tried again");
+  }
+}
+
+async function listen(app: ReturnType<typeof createApp>, { port, host }: Config) {
+  try {
+    app.listen({ port, hostname: host });
+  } catch (error) {
+    const advice = "set PORT to a free one (0 takes any), and HOST to an address of this machine";
+    throw new ConfigError(`Cannot listen on ${host}:${port}: ${errorText(error)}; ${advice}`);
+  }
+  return app.server!;
+}
+
+function firstLines(url: string, { mode, hot, cold }: Stores): string {
+  return `Hourglass counts clicks, impressions and unique users per hour.
+  listening on  ${url}
+  mode          ${mode}
+  hot store     ${hot.description}
+  cold store    ${cold.description}
+
+Try:
+  curl -i -X POST "${url}/analytics?timestamp=$(date +%s000)&user=foo&click"
+  curl "${url}/analytics?timestamp=$(date +%s000)"
+`;
+}
+
+function stopOnSignal(service: Service, log: Log): void {
+  let isStopping = false;
+  const stop = async (signal: string) => {
+    if (isStopping) return;
+    isStopping = true;
+    log.info({ signal }, "stopping");
+    try {
+      await withDeadline(
+        service.stop(),
+        STOP_DEADLINE_MS,
+        () => new Error(`not done in ${STOP_DEADLINE_MS} ms`),
+      );
+      log.info({}, "stopped");
+      process.exit(0);
+    } catch (error) {
+      log.error({ error: errorText(error) }, "stopped in disorder: what is unflushed is in the journal");
+      process.exit(1);
+    }
+  };
+  for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => void stop(signal));
+}

@@ -1,0 +1,127 @@
+/**
+ * Reads the parameters of /analytics into an event or an hour, or says what is wrong with them.
+ *
+ * Invariant: what is taken here is exactly what the schema and the rules beside it take. The generic
+ * validator costs more than all the rest of a request, so a request that is plainly right never meets it; all
+ * others do, and are told what it found.
+ */
+import type { TObject } from "@sinclair/typebox";
+import { Value } from "@sinclair/typebox/value";
+import { type Event, type HourKey, hourOf, type Kind } from "../count/event.ts";
+import {
+  DEFAULT_STREAM,
+  EventQuerySchema,
+  EXPECTS_KIND,
+  EXPECTS_TIMESTAMP,
+  EXPECTS_USER,
+  FUTURE_MAX_MS,
+  HourQuerySchema,
+  USER_MAX_BYTES,
+} from "./analytics-schema.ts";
+import { type Query, queryOf } from "./query.ts";
+
+/** What was asked for is well-formed, but not what the parameter takes. */
+export class InvalidParameterError extends Error {
+  override readonly name = "InvalidParameterError";
+  readonly field: string;
+  readonly got: string | null;
+  readonly expected: string;
+  constructor(field: string, got: string | null, expected: string) {
+    super(`${field}: ${got === null ? "is missing" : `got ${JSON.stringify(got)}`}, expected ${expected}`);
+    this.field = field;
+    this.got = got;
+    this.expected = expected;
+  }
+}
+
+const STREAM = /^[A-Za-z0-9._-]{1,64}$/;
+const TIMESTAMP_MAX_DIGITS = 15;
+/** No text of so many UTF-16 units has more than 255 bytes. */
+const SURELY_SHORT_UNITS = Math.floor(USER_MAX_BYTES / 3);
+const EVENT_FIELDS = new Set(Object.keys(EventQuerySchema.properties));
+const HOUR_FIELDS = new Set(Object.keys(HourQuerySchema.properties));
+
+/** Throws MalformedQueryError or InvalidParameterError. */
+export function readEvent(url: string, now: number): Event {
+  const query = queryOf(url);
+  const { user, id, stream = DEFAULT_STREAM } = query;
+  const at = timestampOf(query["timestamp"], now);
+  const kind = kindOf(query);
+  if (
+    at === undefined ||
+    user === undefined ||
+    !isShort(user) ||
+    kind === undefined ||
+    !STREAM.test(stream)
+  ) {
+    throw whatIsWrong(query, EventQuerySchema, now);
+  }
+  if (!hasOnly(query, EVENT_FIELDS) || (id !== undefined && !isShort(id))) {
+    throw whatIsWrong(query, EventQuerySchema, now);
+  }
+  return { stream, at, kind, user, id };
+}
+
+/** Throws MalformedQueryError or InvalidParameterError. */
+export function readHourKey(url: string, now: number): HourKey {
+  const query = queryOf(url);
+  const { stream = DEFAULT_STREAM } = query;
+  const at = timestampOf(query["timestamp"], now);
+  if (at === undefined || !STREAM.test(stream) || !hasOnly(query, HOUR_FIELDS)) {
+    throw whatIsWrong(query, HourQuerySchema, now);
+  }
+  return { stream, hour: hourOf(at) };
+}
+
+function timestampOf(text: string | undefined, now: number): number | undefined {
+  if (text === undefined || text.length === 0 || text.length > TIMESTAMP_MAX_DIGITS) return undefined;
+  let at = 0;
+  for (let i = 0; i < text.length; i++) {
+    const digit = text.charCodeAt(i) - 48;
+    if (digit < 0 || digit > 9) return undefined;
+    at = at * 10 + digit;
+  }
+  if (text.length > 1 && text.charCodeAt(0) === 48) return undefined;
+  return at <= now + FUTURE_MAX_MS ? at : undefined;
+}
+
+function isShort(text: string): boolean {
+  if (text.length === 0) return false;
+  return text.length <= SURELY_SHORT_UNITS || Buffer.byteLength(text) <= USER_MAX_BYTES;
+}
+
+function kindOf({ click, impression, event }: Query): Kind | undefined {
+  if (click !== undefined)
+    return click === "" && impression === undefined && event === undefined ? "click" : undefined;
+  if (impression !== undefined) return impression === "" && event === undefined ? "impression" : undefined;
+  return event === "click" || event === "impression" ? event : undefined;
+}
+
+function hasOnly(query: Query, fields: ReadonlySet<string>): boolean {
+  for (const name in query) if (!fields.has(name)) return false;
+  return true;
+}
+
+/** By the schema first, then by the rules that a schema can't express. */
+export function whatIsWrong(query: Query, schema: TObject, now: number): InvalidParameterError {
+  const problem = Value.Errors(schema, { ...query }).First();
+  if (problem !== undefined) {
+    const field = problem.path.slice(1);
+    const expected = schema.properties[field]?.["description"] ?? `no parameter but ${listFields(schema)}`;
+    return new InvalidParameterError(field, query[field] ?? null, expected);
+  }
+  const { timestamp = "", user, id, click, impression, event } = query;
+  if (Number(timestamp) > now + FUTURE_MAX_MS) {
+    return new InvalidParameterError("timestamp", timestamp, EXPECTS_TIMESTAMP);
+  }
+  for (const [field, text] of Object.entries({ user, id })) {
+    if (text !== undefined && !isShort(text)) return new InvalidParameterError(field, text, EXPECTS_USER);
+  }
+  const kinds = Object.entries({ click, impression, event }).filter(([, value]) => value !== undefined);
+  const got = kinds.map(([name]) => name).join(" and ");
+  return new InvalidParameterError("event", got === "" ? null : got, EXPECTS_KIND);
+}
+
+function listFields(schema: TObject): string {
+  return Object.keys(schema.properties).join(", ");
+}

@@ -1,0 +1,53 @@
+/**
+ * What the parameters of /analytics have to be: the one place that says so, to the validator, to whoever is
+ * refused, and to the description of the API.
+ *
+ * Requests that are plainly right are recognised without it (see analytics-query.ts); a test holds the two
+ * together. It is what every refusal is based on.
+ */
+import { type Static, type TProperties, Type } from "@sinclair/typebox";
+
+export const EXPECTS_TIMESTAMP = "an integer, milliseconds since the epoch, from 0 to 24 hours from now";
+export const EXPECTS_USER = "1 to 255 bytes of UTF-8";
+export const EXPECTS_KIND = "exactly one of click and impression";
+export const USER_MAX_BYTES = 255;
+export const DEFAULT_STREAM = "default";
+
+const timestamp = Type.String({
+  pattern: "^(0|[1-9][0-9]{0,14})$",
+  description: EXPECTS_TIMESTAMP,
+  examples: ["1578651952635"],
+});
+const stream = Type.String({
+  pattern: "^[A-Za-z0-9._-]{1,64}$",
+  description: "1 to 64 of A-Z a-z 0-9 . _ -",
+  default: DEFAULT_STREAM,
+});
+const bytes = (examples: string[]) =>
+  Type.String({ minLength: 1, maxLength: USER_MAX_BYTES, description: EXPECTS_USER, examples });
+
+/** No parameter but these: a misspelt `id` would be an event that counts twice. */
+function parameters<P extends TProperties>(properties: P) {
+  return Type.Object(properties, { additionalProperties: false });
+}
+
+export const HourQuerySchema = parameters({ timestamp, stream: Type.Optional(stream) });
+
+const flag = Type.Literal("", { description: "no value: give the name alone" });
+
+export const EventQuerySchema = parameters({
+  timestamp,
+  user: bytes(["foo"]),
+  click: Type.Optional(flag),
+  impression: Type.Optional(flag),
+  event: Type.Optional(
+    Type.Union([Type.Literal("click"), Type.Literal("impression")], { description: "click or impression" }),
+  ),
+  stream: Type.Optional(stream),
+  id: Type.Optional(bytes(["01JCN8-17"])),
+});
+
+export type EventQuery = Static<typeof EventQuerySchema>;
+
+/** Furthest that a timestamp may lie ahead of this clock. */
+export const FUTURE_MAX_MS = 86_400_000;

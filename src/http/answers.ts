@@ -1,0 +1,77 @@
+/**
+ * The shapes of answers that are no success. Every error body is
+ *   {"error": {"code", "message", "field"?, "got"?, "expected"?}}
+ */
+import { errorText } from "../count/deadline.ts";
+import type { Log } from "../count/log.ts";
+import type { Refusal } from "../pipeline/intake.ts";
+import { ColdUnavailableError } from "../store/cold.ts";
+import { HotUnavailableError } from "../store/hot.ts";
+import { InvalidParameterError } from "./analytics-query.ts";
+import { MalformedQueryError } from "./query.ts";
+
+/** Of a value that is echoed: enough to recognise it. */
+const GOT_MAX_CHARS = 300;
+
+interface ErrorBody {
+  readonly code: string;
+  readonly message: string;
+  readonly field?: string;
+  readonly got?: string | null;
+  readonly expected?: string;
+}
+
+export function errorAnswer(
+  status: number,
+  error: ErrorBody,
+  headers: Record<string, string> = {},
+): Response {
+  return Response.json({ error }, { status, headers: { "cache-control": "no-store", ...headers } });
+}
+
+const REFUSALS: Record<Refusal["reason"], string> = {
+  invalid: "the event is not valid",
+  hot_store_away: "the hot store does not answer",
+  cold_store_away: "the cold store, which this hour has to be fetched from, does not answer",
+  journal_full: "too many events wait for the cold store",
+  overloaded: "too many events wait to be committed",
+  shutting_down: "this instance is shutting down",
+};
+
+export function refusalAnswer({ reason, retryAfterS }: Refusal): Response {
+  const message = `${REFUSALS[reason]}: nothing was counted, send it again`;
+  const headers: Record<string, string> = { "retry-after": String(retryAfterS) };
+  if (reason === "shutting_down") headers["connection"] = "close";
+  return errorAnswer(503, { code: reason, message }, headers);
+}
+
+export function methodNotAllowed(method: string, allowed: string): Response {
+  const message = `${method} is not for this path, which takes ${allowed}`;
+  return errorAnswer(405, { code: "method_not_allowed", message }, { allow: allowed });
+}
+
+export function isRefusedInput(error: unknown): error is MalformedQueryError | InvalidParameterError {
+  return error instanceof MalformedQueryError || error instanceof InvalidParameterError;
+}
+
+/** For whatever was thrown on the way: a fault of ours is logged and not shown. */
+export function answerToError(error: unknown, log: Log): Response {
+  if (isRefusedInput(error)) {
+    const { field, expected } = error;
+    const isMalformed = error instanceof MalformedQueryError;
+    const got = error.got === null ? null : error.got.slice(0, GOT_MAX_CHARS);
+    const message = error.message.slice(0, 2 * GOT_MAX_CHARS);
+    const code = isMalformed ? "malformed_query" : "invalid_parameter";
+    return errorAnswer(isMalformed ? 400 : 422, { code, message, field, got, expected });
+  }
+  if (error instanceof HotUnavailableError || error instanceof ColdUnavailableError) {
+    const code = error instanceof HotUnavailableError ? "hot_store_away" : "cold_store_away";
+    const message = "the store that holds this does not answer, try again";
+    return errorAnswer(503, { code, message }, { "retry-after": "1" });
+  }
+  log.error(
+    { error: errorText(error), stack: error instanceof Error ? error.stack : undefined },
+    "request failed",
+  );
+  return errorAnswer(500, { code: "internal", message: "a fault in this service: see its log" });
+}

@@ -1,0 +1,31 @@
+/** The HTTP interface, without a socket: it is given the pipeline, and can be asked with `app.handle`. */
+import { Elysia } from "elysia";
+import type { Log } from "../count/log.ts";
+import type { Pipeline } from "../pipeline/pipeline.ts";
+import { analytics } from "./analytics.ts";
+import { answerToError, errorAnswer } from "./answers.ts";
+import { ops } from "./ops.ts";
+
+export interface AppOptions {
+  readonly pipeline: Pipeline;
+  readonly log: Log;
+  readonly now: () => number;
+}
+
+/** No route reads a body, so that anything large is a mistake or an attack. */
+const BODY_MAX_BYTES = 65_536;
+const IDLE_TIMEOUT_S = 30;
+
+export function createApp(options: AppOptions) {
+  return new Elysia({
+    // reusePort would let a second instance take half of the requests without a word.
+    serve: { reusePort: false, maxRequestBodySize: BODY_MAX_BYTES, idleTimeout: IDLE_TIMEOUT_S },
+  })
+    .use(analytics(options))
+    .use(ops(options))
+    .onError(({ error, code, request }) => {
+      if (code !== "NOT_FOUND") return answerToError(error, options.log);
+      const path = new URL(request.url).pathname;
+      return errorAnswer(404, { code: "not_found", message: `there is nothing at ${path}` });
+    });
+}

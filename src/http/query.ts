@@ -1,0 +1,54 @@
+/**
+ * The query of a request, taken apart: as strict as a URL's syntax, and without a copy per parameter.
+ * Invariant: a parameter that is repeated or badly encoded is refused, never resolved by a guess: of two
+ * users or two timestamps, who could say which one was meant?
+ */
+export class MalformedQueryError extends Error {
+  override readonly name = "MalformedQueryError";
+  readonly field: string;
+  readonly got: string;
+  readonly expected: string;
+  constructor(field: string, got: string, expected: string) {
+    super(`${field}: got ${JSON.stringify(got)}, expected ${expected}`);
+    this.field = field;
+    this.got = got;
+    this.expected = expected;
+  }
+}
+
+export type Query = Record<string, string | undefined>;
+
+/** Of a URL as a server gets it: no fragment. Throws MalformedQueryError. */
+export function queryOf(url: string): Query {
+  const query: Query = Object.create(null);
+  const mark = url.indexOf("?");
+  let start = mark === -1 ? url.length : mark + 1;
+  while (start < url.length) {
+    let end = url.indexOf("&", start);
+    if (end === -1) end = url.length;
+    if (end > start) takePair(query, url, start, end);
+    start = end + 1;
+  }
+  return query;
+}
+
+function takePair(query: Query, url: string, start: number, end: number): void {
+  let equals = url.indexOf("=", start);
+  if (equals === -1 || equals > end) equals = end;
+  const name = decode("parameter name", url.slice(start, equals));
+  const value = decode(name, url.slice(equals + 1, end));
+  if (query[name] !== undefined) {
+    throw new MalformedQueryError(name, `${query[name]} and ${value}`, "to be given once");
+  }
+  query[name] = value;
+}
+
+function decode(field: string, text: string): string {
+  const plain = text.includes("+") ? text.replaceAll("+", " ") : text;
+  if (!plain.includes("%")) return plain;
+  try {
+    return decodeURIComponent(plain);
+  } catch {
+    throw new MalformedQueryError(field, text, "percent-encoded UTF-8");
+  }
+}

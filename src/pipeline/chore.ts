@@ -1,0 +1,43 @@
+/** Something done again and again, never twice at a time. A failure is logged once, until it is over. */
+import { errorText } from "../count/deadline.ts";
+import type { Log } from "../count/log.ts";
+
+export class Chore {
+  readonly #what: string;
+  readonly #intervalMs: number;
+  readonly #log: Log;
+  readonly #work: () => Promise<unknown>;
+  #timer: Timer | undefined;
+  #underWay: Promise<void> | undefined;
+  #isFailing = false;
+
+  constructor(what: string, intervalMs: number, log: Log, work: () => Promise<unknown>) {
+    this.#what = what;
+    this.#intervalMs = intervalMs;
+    this.#log = log;
+    this.#work = work;
+  }
+
+  start(): void {
+    this.#timer = setInterval(() => {
+      this.#underWay ??= this.#once().finally(() => {
+        this.#underWay = undefined;
+      });
+    }, this.#intervalMs);
+  }
+
+  async #once(): Promise<void> {
+    try {
+      await this.#work();
+      this.#isFailing = false;
+    } catch (error) {
+      if (!this.#isFailing) this.#log.warn({ error: errorText(error) }, `could not ${this.#what}`);
+      this.#isFailing = true;
+    }
+  }
+
+  async stop(): Promise<void> {
+    clearInterval(this.#timer);
+    await this.#underWay;
+  }
+}

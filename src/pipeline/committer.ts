@@ -1,0 +1,362 @@
+/**
+ * Group commit: events that arrive while a commit is under way form the next batch.
+ *
+ * Invariants:
+ * - One batch is on its way at a time, and the seqs of a writer have no gaps.
+ * - An event is answered as stored only after the hot store has said so.
+ * - A batch in doubt (sent, not answered) is sent again unchanged until its deadline. Then its events are
+ *   refused, and nothing else is sent before the store has confirmed that it will never count.
+ * - A batch never waits for the cold store: events of hours that have to be fetched from there step aside.
+ */
+import { backoffMs } from "../count/backoff.ts";
+import { type Group, withoutDuplicates, withoutGroups } from "../count/batch.ts";
+import { errorText, withDeadline } from "../count/deadline.ts";
+import type { Event } from "../count/event.ts";
+import type { Ledger, RefusalReason } from "../count/ledger.ts";
+import type { Log } from "../count/log.ts";
+import { ColdUnavailableError } from "../store/cold.ts";
+import { type CommitResult, type HotStore, HotUnavailableError } from "../store/hot.ts";
+import type { Flusher } from "./flusher.ts";
+import type { Hydrator } from "./hydrator.ts";
+import { Intake, type Outcome, type Refusal, type Sending, type Waiter } from "./intake.ts";
+import type { WriterIdentity } from "./writer-identity.ts";
+
+export interface CommitterOptions {
+  readonly hot: HotStore;
+  readonly flusher: Flusher;
+  readonly hydrator: Hydrator;
+  readonly identity: WriterIdentity;
+  readonly ledger: Ledger;
+  readonly log: Log;
+  /** Events committed and not flushed, over which no more are taken. */
+  readonly journalMaxEvents: number;
+}
+
+/** The 503 of a store that is away is to be out within a second. */
+const COMMIT_DEADLINE_MS = 900;
+/** For an event whose hour has to be fetched from the cold store first. */
+const HYDRATION_DEADLINE_MS = 3_000;
+/** Events in one batch: above that Redis, which does nothing else meanwhile, would be busy for milliseconds. */
+const BATCH_MAX_EVENTS = 2_000;
+/** Events not committed yet. Each holds a connection, so that this is rarely what is met first. */
+const WAITING_MAX_EVENTS = 20_000;
+const RETRY_FIRST_MS = 10;
+const RETRY_MAX_MS = 500;
+const STOP_POLL_MS = 5;
+
+export class Committer {
+  readonly #options: CommitterOptions;
+  readonly #queue: Intake[] = [];
+  #waitingEvents = 0;
+  #parkedEvents = 0;
+  #sending: Sending | undefined;
+  /** The seq that `#sending`, or else the next batch, goes under. */
+  #seq = 1;
+  #isDoubtRefused = false;
+  #running: Promise<void> | undefined;
+  #isScheduled = false;
+  #failures = 0;
+  #awayReason: RefusalReason | undefined = "hot_store_away";
+  #retryTimer: Timer | undefined;
+  #isStopping = false;
+
+  constructor(options: CommitterOptions) {
+    this.#options = options;
+  }
+
+  /** Why no event is taken now; undefined if they are. */
+  get refusal(): RefusalReason | undefined {
+    if (this.#isStopping) return "shutting_down";
+    if (this.#awayReason !== undefined) return this.#awayReason;
+    if (this.#options.flusher.pendingEvents >= this.#options.journalMaxEvents) return "journal_full";
+    if (this.#waitingEvents + this.#parkedEvents >= WAITING_MAX_EVENTS) return "overloaded";
+    return undefined;
+  }
+
+  /** Answers when it was tried to take up a writer: it goes on trying by itself. */
+  async start(): Promise<void> {
+    this.kick();
+    await this.#running;
+  }
+
+  /** Never rejects. */
+  submit(event: Event): Promise<Outcome> {
+    const reason = this.refusal;
+    if (reason !== undefined) {
+      this.#options.ledger.refused[reason] += 1;
+      return Promise.resolve(this.#refusal(reason));
+    }
+    this.#waitingEvents += 1;
+    return this.#openIntake().add(event);
+  }
+
+  #openIntake(): Intake {
+    const last = this.#queue.at(-1);
+    if (last !== undefined && last.builder.eventCount < BATCH_MAX_EVENTS) return last;
+    const intake = new Intake(performance.now());
+    this.#queue.push(intake);
+    this.#schedule();
+    return intake;
+  }
+
+  /** The batch closes at the end of the tick, so that all requests that came with this one are in it. */
+  #schedule(): void {
+    if (this.#running !== undefined || this.#isScheduled) return;
+    this.#isScheduled = true;
+    setImmediate(() => {
+      this.#isScheduled = false;
+      this.kick();
+    });
+  }
+
+  /** Makes the loop look for work: a lost writer, a doubt, a batch. */
+  kick(): void {
+    if (this.#running !== undefined) return;
+    clearTimeout(this.#retryTimer);
+    this.#running = this.#run().finally(() => {
+      this.#running = undefined;
+      if (this.#queue.length > 0 && this.#awayReason === undefined) this.#schedule();
+    });
+  }
+
+  /** Does all there is to do; on a failure it refuses who waits, and comes again by itself. */
+  async #run(): Promise<void> {
+    try {
+      while (await this.#step()) {
+        this.#failures = 0;
+        this.#awayReason = undefined;
+      }
+      this.#awayReason = undefined;
+    } catch (error) {
+      this.#noteFailure(error);
+      this.#retryTimer = setTimeout(
+        () => this.kick(),
+        backoffMs(this.#failures++, RETRY_FIRST_MS, RETRY_MAX_MS),
+      );
+    }
+  }
+
+  #noteFailure(error: unknown): void {
+    const isKnown = error instanceof ColdUnavailableError || error instanceof HotUnavailableError;
+    this.#awayReason = error instanceof ColdUnavailableError ? "cold_store_away" : "hot_store_away";
+    for (const intake of this.#queue.splice(0)) this.#refuseIntake(intake, this.#awayReason);
+    const { log } = this.#options;
+    const fields = { error: isKnown ? errorText(error) : error, reason: this.#awayReason };
+    if (this.#failures === 0) log.warn(fields, "commits fail, events are refused until that ends");
+  }
+
+  /** False if there is nothing to do. Throws when a store is away. */
+  async #step(): Promise<boolean> {
+    const { identity } = this.#options;
+    if (this.#isDoubtRefused) {
+      await this.#settle();
+      return true;
+    }
+    if (identity.name === undefined || identity.isLost) {
+      await this.#replaceWriter();
+      return true;
+    }
+    this.#sending ??= this.#nextSending();
+    if (this.#sending !== undefined) {
+      await this.#send(this.#sending);
+      return true;
+    }
+    // Nothing to send: is it back?
+    if (this.#awayReason === "hot_store_away") await this.renewLease();
+    return identity.isLost;
+  }
+
+  /** Keeps the writer's journal from being adopted. Throws HotUnavailableError. */
+  async renewLease(): Promise<void> {
+    await this.#options.identity.renew(this.#seq - 1);
+    if (this.#options.identity.isLost) this.kick();
+  }
+
+  #nextSending(): Sending | undefined {
+    const orphan = this.#options.identity.orphans.shift();
+    if (orphan !== undefined) return { batch: orphan, intake: undefined, isInDoubt: false };
+    const intake = this.#queue.shift();
+    return intake && { batch: intake.builder, intake, isInDoubt: false };
+  }
+
+  async #replaceWriter(): Promise<void> {
+    const { identity, ledger } = this.#options;
+    const lastSeq = await identity.replace();
+    const sending = this.#sending;
+    if (sending?.isInDoubt && this.#seq <= lastSeq) {
+      // It had been applied, and its adopter has it.
+      ledger.accepted += sending.intake === undefined ? 0 : sending.batch.eventCount;
+      ledger.handedOver += sending.batch.eventCount;
+      this.#finish(sending, undefined);
+    } else if (sending !== undefined) {
+      sending.isInDoubt = false;
+    }
+    this.#seq = 1;
+  }
+
+  async #send(sending: Sending): Promise<void> {
+    const result = await this.#commit(sending);
+    switch (result.status) {
+      case "committed":
+        this.#committed(sending, result.duplicates);
+        break;
+      case "absent":
+        if (sending.isInDoubt) await this.#voidDoubt(sending);
+        await this.#stepAside(sending, result.groups);
+        break;
+      case "fenced":
+      case "unborn":
+      case "unknown":
+        this.#options.identity.isLost = true;
+    }
+  }
+
+  /** Tries until the deadline of those who wait; then refuses them. Orphans wait for ever. */
+  async #commit(sending: Sending): Promise<CommitResult> {
+    const { hot, identity } = this.#options;
+    const openedMs = sending.intake?.openedMs ?? performance.now();
+    for (let attempt = 0; ; attempt++) {
+      try {
+        return await hot.commit(identity.name!, this.#seq, sending.batch);
+      } catch (error) {
+        sending.isInDoubt ||= !(error instanceof HotUnavailableError) || error.mayHaveApplied;
+        const pauseMs = backoffMs(attempt, RETRY_FIRST_MS, RETRY_MAX_MS);
+        if (performance.now() - openedMs + pauseMs > COMMIT_DEADLINE_MS) {
+          this.#giveUp(sending);
+          throw error;
+        }
+        await Bun.sleep(pauseMs);
+      }
+    }
+  }
+
+  #giveUp(sending: Sending): void {
+    if (sending.intake === undefined) return;
+    this.#options.ledger.refused.hot_store_away += sending.batch.eventCount;
+    this.#waitingEvents -= sending.batch.eventCount;
+    sending.intake.resolve(this.#refusal("hot_store_away"));
+    if (sending.isInDoubt) this.#isDoubtRefused = true;
+    else this.#sending = undefined;
+  }
+
+  /** A batch whose events were refused must not count, whatever became of it. */
+  async #settle(): Promise<void> {
+    await this.#voidDoubt(this.#sending!);
+    this.#isDoubtRefused = false;
+    this.#sending = undefined;
+  }
+
+  async #voidDoubt(sending: Sending): Promise<void> {
+    const { hot, identity, flusher, ledger, log } = this.#options;
+    const { eventCount } = sending.batch;
+    const result = await hot.voidBatch(identity.name!, this.#seq);
+    sending.isInDoubt = false;
+    switch (result.status) {
+      case "reverted": {
+        const kept = withoutDuplicates(this.#seq, sending.batch, result.duplicates);
+        ledger.accepted += kept.eventCount;
+        if (kept.eventCount > 0) flusher.offer(kept);
+        log.warn({ taken: eventCount - kept.eventCount, kept: kept.eventCount }, "took back refused events");
+        this.#seq += 1;
+        return;
+      }
+      case "voided":
+        this.#seq += 1;
+        return;
+      case "fenced":
+      case "unknown":
+        identity.isLost = true;
+    }
+  }
+
+  #committed(sending: Sending, duplicates: readonly number[]): void {
+    const { ledger, flusher } = this.#options;
+    const batch = withoutDuplicates(this.#seq, sending.batch, duplicates);
+    if (sending.intake === undefined) {
+      ledger.handedOver += duplicates.length;
+    } else {
+      ledger.accepted += batch.eventCount;
+      ledger.duplicates += duplicates.length;
+    }
+    flusher.offer(batch);
+    this.#seq += 1;
+    this.#finish(sending, undefined);
+  }
+
+  #finish(sending: Sending, outcome: Outcome): void {
+    if (sending.intake !== undefined) this.#waitingEvents -= sending.batch.eventCount;
+    sending.intake?.resolve(outcome);
+    this.#sending = undefined;
+  }
+
+  /** Takes out the groups whose hours are not here: they come back when those are. */
+  async #stepAside(sending: Sending, positions: readonly number[]): Promise<void> {
+    const groups = positions.map((position) => sending.batch.groups[position]!);
+    if (sending.intake === undefined) {
+      // Orphans are acknowledged: they wait, and all others behind them.
+      await Promise.all(groups.map((group) => this.#options.hydrator.hydrate(group)));
+      return;
+    }
+    for (const group of groups)
+      void this.#hydrate(group, sending.intake.take(group), sending.intake.openedMs);
+    sending.batch = withoutGroups(sending.batch, new Set(positions));
+    if (sending.batch.eventCount === 0) this.#sending = undefined;
+  }
+
+  /** Never rejects. */
+  async #hydrate(group: Group, waiter: Waiter, openedMs: number): Promise<void> {
+    const eventCount = group.users.length;
+    this.#waitingEvents -= eventCount;
+    this.#parkedEvents += eventCount;
+    const refuse = (reason: RefusalReason) => {
+      this.#options.ledger.refused[reason] += eventCount;
+      waiter.resolve(this.#refusal(reason));
+    };
+    try {
+      if (performance.now() - openedMs > HYDRATION_DEADLINE_MS) return refuse("overloaded");
+      await this.#options.hydrator.hydrate(group);
+      this.#waitingEvents += eventCount;
+      this.#openIntake().addGroup(group, waiter);
+    } catch (error) {
+      refuse(error instanceof ColdUnavailableError ? "cold_store_away" : "hot_store_away");
+    } finally {
+      this.#parkedEvents -= eventCount;
+    }
+  }
+
+  #refuseIntake(intake: Intake, reason: RefusalReason): void {
+    const { eventCount } = intake.builder;
+    this.#waitingEvents -= eventCount;
+    this.#options.ledger.refused[reason] += eventCount;
+    intake.resolve(this.#refusal(reason));
+  }
+
+  #refusal(reason: RefusalReason): Refusal {
+    return { reason, retryAfterS: reason === "journal_full" ? this.#options.flusher.drainS : 1 };
+  }
+
+  /** Takes no more events, and answers once those it has are settled, or `graceMs` have passed. */
+  async stop(graceMs: number): Promise<void> {
+    this.#isStopping = true;
+    const giveUpAt = performance.now() + graceMs;
+    while (this.#isBusy && performance.now() < giveUpAt) {
+      const leftMs = giveUpAt - performance.now();
+      await withDeadline(this.#settled(), leftMs, () => new Error("still at it")).catch(() => {});
+    }
+    clearTimeout(this.#retryTimer);
+  }
+
+  async #settled(): Promise<void> {
+    await this.#running;
+    if (this.#isBusy) await Bun.sleep(STOP_POLL_MS);
+  }
+
+  get #isBusy(): boolean {
+    return (
+      this.#running !== undefined ||
+      this.#waitingEvents > 0 ||
+      this.#parkedEvents > 0 ||
+      this.#sending !== undefined
+    );
+  }
+}

@@ -1,0 +1,44 @@
+/**
+ * Brings an hour that only the cold store knows into the hot store, whole, before anything is added to it.
+ * Invariant: hours that were retired between reading the cold store and writing the hot one are noticed
+ * there, and read again, so that no stale picture is put in place.
+ */
+import { type HourKey, hourKeyName } from "../count/event.ts";
+import type { ColdStore } from "../store/cold.ts";
+import { type HotStore, HotUnavailableError } from "../store/hot.ts";
+
+const ATTEMPTS = 5;
+
+export class Hydrator {
+  readonly #hot: HotStore;
+  readonly #cold: ColdStore;
+  readonly #underWay = new Map<string, Promise<void>>();
+
+  constructor(hot: HotStore, cold: ColdStore) {
+    this.#hot = hot;
+    this.#cold = cold;
+  }
+
+  /** Throws HotUnavailableError or ColdUnavailableError. */
+  hydrate(key: HourKey): Promise<void> {
+    const name = hourKeyName(key.stream, key.hour);
+    let hydration = this.#underWay.get(name);
+    if (hydration === undefined) {
+      hydration = this.#hydrate(key).finally(() => this.#underWay.delete(name));
+      this.#underWay.set(name, hydration);
+    }
+    return hydration;
+  }
+
+  async #hydrate(key: HourKey): Promise<void> {
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      const mark = await this.#hot.retirementMark();
+      const cold = await this.#cold.read(key);
+      if (await this.#hot.hydrate(key, cold, mark)) return;
+    }
+    throw new HotUnavailableError(
+      `Cannot hydrate hour ${key.hour} of stream '${key.stream}': hours were retired during each of ${ATTEMPTS} attempts`,
+      false,
+    );
+  }
+}

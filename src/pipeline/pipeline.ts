@@ -1,0 +1,136 @@
+/**
+ * The way of an event, put together: committer, ring, flusher, recovery, and the reads beside them.
+ * Invariant: everything that runs here by a timer has ended when stop() answers.
+ */
+import { errorText } from "../count/deadline.ts";
+import { type Event, HOUR_MS, type HourKey, hourOf } from "../count/event.ts";
+import { Ledger, type RefusalReason } from "../count/ledger.ts";
+import type { Log } from "../count/log.ts";
+import type { ColdStore } from "../store/cold.ts";
+import type { HotStore } from "../store/hot.ts";
+import { Chore } from "./chore.ts";
+import { Committer } from "./committer.ts";
+import { Flusher } from "./flusher.ts";
+import { Hydrator } from "./hydrator.ts";
+import type { Outcome } from "./intake.ts";
+import { type HourAnswer, Reader } from "./reader.ts";
+import { adoptJournal, adoptJournals, type RecoveryOptions } from "./recovery.ts";
+import { RingBuffer } from "./ring-buffer.ts";
+import { WriterIdentity } from "./writer-identity.ts";
+
+export interface PipelineSettings {
+  readonly flushIntervalMs: number;
+  readonly flushMaxEvents: number;
+  readonly ringCapacityEvents: number;
+  readonly journalMaxEvents: number;
+  readonly hotHours: number;
+  readonly leaseMs: number;
+}
+
+export interface PipelineOptions {
+  readonly hot: HotStore;
+  readonly cold: ColdStore;
+  readonly log: Log;
+  readonly now: () => number;
+  readonly settings: PipelineSettings;
+}
+
+const RETIRE_INTERVAL_MS = 60_000;
+const STOP_GRACE_MS = 5_000;
+
+export class Pipeline {
+  readonly ledger = new Ledger();
+  readonly #options: PipelineOptions;
+  readonly #recovery: RecoveryOptions;
+  readonly #identity: WriterIdentity;
+  readonly #flusher: Flusher;
+  readonly #committer: Committer;
+  readonly #reader: Reader;
+  readonly #chores: Chore[];
+
+  constructor(options: PipelineOptions) {
+    const { hot, cold, log, now, settings } = options;
+    const { ledger } = this;
+    this.#options = options;
+    const { flushIntervalMs, flushMaxEvents, ringCapacityEvents, journalMaxEvents, leaseMs } = settings;
+    this.#recovery = { hot, cold, log, flushMaxEvents };
+    const ring = new RingBuffer(ringCapacityEvents);
+    const flusher = new Flusher({ hot, cold, ring, ledger, log, now, flushIntervalMs, flushMaxEvents });
+    const hydrator = new Hydrator(hot, cold);
+    const identity = new WriterIdentity({ hot, flusher, recovery: this.#recovery, log, now });
+    this.#committer = new Committer({ hot, flusher, hydrator, identity, ledger, log, journalMaxEvents });
+    this.#flusher = flusher;
+    this.#identity = identity;
+    this.#reader = new Reader(hot, cold);
+    this.#chores = [
+      new Chore("renew the lease", leaseMs / 3, log, () => this.#committer.renewLease()),
+      new Chore("adopt journals", leaseMs, log, () => adoptJournals(this.#recovery)),
+      new Chore("retire hours", RETIRE_INTERVAL_MS, log, () => this.retire()),
+    ];
+  }
+
+  /** Begins to take events as soon as the stores allow it, and answers when that was tried once. */
+  async start(): Promise<void> {
+    this.#flusher.start();
+    await this.#committer.start();
+    for (const chore of this.#chores) chore.start();
+  }
+
+  /** Never rejects. */
+  submit(event: Event): Promise<Outcome> {
+    return this.#committer.submit(event);
+  }
+
+  /** Throws HotUnavailableError or ColdUnavailableError if no store could answer. */
+  read(key: HourKey): Promise<HourAnswer> {
+    return this.#reader.read(key);
+  }
+
+  /** Why no event would be taken now; undefined if one would. */
+  get refusal(): RefusalReason | undefined {
+    return this.#committer.refusal;
+  }
+
+  get writer(): string | undefined {
+    return this.#identity.name;
+  }
+
+  /** Why the cold store could not be flushed to the last time; undefined while all is well. */
+  get flushError(): string | undefined {
+    return this.#flusher.lastError;
+  }
+
+  get oldestPendingAt(): number | undefined {
+    return this.#flusher.oldestPendingAt;
+  }
+
+  /** Drops the hours that are too old for the hot store. Answers how many. */
+  async retire(): Promise<number> {
+    const { hot, now, settings } = this.#options;
+    const oldestHour = hourOf(now()) - (settings.hotHours - 1) * HOUR_MS;
+    let retired = 0;
+    for (;;) {
+      const count = await hot.retire(oldestHour);
+      if (count === 0) return retired;
+      retired += count;
+    }
+  }
+
+  /** Takes no more events, settles and flushes those it has, and leaves nothing running. Never throws. */
+  async stop(): Promise<void> {
+    const { log, hot } = this.#options;
+    await Promise.all(this.#chores.map((chore) => chore.stop()));
+    await this.#committer.stop(STOP_GRACE_MS);
+    const isDrained = await this.#flusher.stop();
+    if (!isDrained)
+      log.warn({ pending: this.ledger.pending }, "stopped with a backlog: it is in the journal");
+    try {
+      const writer = this.#identity.name;
+      if (writer === undefined) return;
+      await hot.abandon(writer);
+      if (isDrained) await adoptJournal(this.#recovery, writer);
+    } catch (error) {
+      log.warn({ error: errorText(error) }, "the writer's end could not be noted: its lease will run out");
+    }
+  }
+}

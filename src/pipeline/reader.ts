@@ -1,0 +1,85 @@
+/**
+ * Reads hours: from the hot store in groups (reads that arrive while one is under way form the next), from
+ * the cold store for hours that only it knows, or when the hot store is away.
+ * Invariant: a read is sent only after it was asked for, so it sees every event acknowledged before that.
+ */
+import { type HourCounts, type HourKey, hourKeyName } from "../count/event.ts";
+import type { ColdStore } from "../store/cold.ts";
+import { type HotStore, HotUnavailableError, type HourRead } from "../store/hot.ts";
+
+export interface HourAnswer extends HourCounts {
+  /** True if the hot store is away: events that are not flushed yet are missing. */
+  readonly isDegraded: boolean;
+}
+
+const NO_COUNTS: HourCounts = { clicks: 0, impressions: 0, uniqueUsers: 0 };
+/** Keys in one hot read: about 10 µs of Redis each. */
+const GROUP_LIMIT = 500;
+
+interface Waiting {
+  readonly key: HourKey;
+  readonly promise: Promise<HourRead | "unborn">;
+  readonly resolve: (read: HourRead | "unborn") => void;
+  readonly reject: (error: unknown) => void;
+}
+
+export class Reader {
+  readonly #hot: HotStore;
+  readonly #cold: ColdStore;
+  #waiting = new Map<string, Waiting>();
+  #isReading = false;
+
+  constructor(hot: HotStore, cold: ColdStore) {
+    this.#hot = hot;
+    this.#cold = cold;
+  }
+
+  /** Throws ColdUnavailableError if the answer lies in the cold store alone and that is away. */
+  async read(key: HourKey): Promise<HourAnswer> {
+    let read: HourRead | "unborn";
+    try {
+      read = await this.#readHot(key);
+    } catch (error) {
+      if (!(error instanceof HotUnavailableError)) throw error;
+      return { ...(await this.#readCold(key)), isDegraded: true };
+    }
+    if (read === "unborn") return { ...(await this.#readCold(key)), isDegraded: true };
+    if (read.status === "present") return { ...read.counts, isDegraded: false };
+    if (read.status === "empty") return { ...NO_COUNTS, isDegraded: false };
+    return { ...(await this.#readCold(key)), isDegraded: false };
+  }
+
+  async #readCold(key: HourKey): Promise<HourCounts> {
+    const hour = await this.#cold.read(key);
+    if (hour === undefined) return NO_COUNTS;
+    return { clicks: hour.clicks, impressions: hour.impressions, uniqueUsers: hour.sketch.count() };
+  }
+
+  #readHot(key: HourKey): Promise<HourRead | "unborn"> {
+    const name = hourKeyName(key.stream, key.hour);
+    let waiting = this.#waiting.get(name);
+    if (waiting === undefined) {
+      waiting = { key, ...Promise.withResolvers<HourRead | "unborn">() };
+      this.#waiting.set(name, waiting);
+      if (!this.#isReading) {
+        this.#isReading = true;
+        setImmediate(() => this.#readGroups());
+      }
+    }
+    return waiting.promise;
+  }
+
+  async #readGroups(): Promise<void> {
+    while (this.#waiting.size > 0) {
+      const group = [...this.#waiting.values()].slice(0, GROUP_LIMIT);
+      for (const { key } of group) this.#waiting.delete(hourKeyName(key.stream, key.hour));
+      try {
+        const reads = await this.#hot.read(group.map(({ key }) => key));
+        for (const [i, waiting] of group.entries()) waiting.resolve(reads === "unborn" ? reads : reads[i]!);
+      } catch (error) {
+        for (const waiting of group) waiting.reject(error);
+      }
+    }
+    this.#isReading = false;
+  }
+}

@@ -1,0 +1,74 @@
+/**
+ * Under which name this process writes. A name is used by one process, once: a writer that was fenced, or
+ * that the hot store does not know any more, is never taken up again but replaced by a new one.
+ */
+import type { JournaledBatch } from "../count/batch.ts";
+import type { Log } from "../count/log.ts";
+import { type HotStore, HotUnavailableError } from "../store/hot.ts";
+import type { Flusher } from "./flusher.ts";
+import { bearDataSet, type RecoveryOptions } from "./recovery.ts";
+
+export interface WriterIdentityOptions {
+  readonly hot: HotStore;
+  readonly flusher: Flusher;
+  readonly recovery: RecoveryOptions;
+  readonly log: Log;
+  readonly now: () => number;
+}
+
+export class WriterIdentity {
+  readonly #options: WriterIdentityOptions;
+  /** Acknowledged batches of earlier writers that no store has: to be committed before anything else. */
+  readonly orphans: JournaledBatch[] = [];
+  #name: string | undefined;
+  isLost = false;
+
+  constructor(options: WriterIdentityOptions) {
+    this.#options = options;
+  }
+
+  get name(): string | undefined {
+    return this.#name;
+  }
+
+  /**
+   * Gives up the present writer, if there is one, and registers a new one. Answers the last seq that the hot
+   * store has of the old one. Throws HotUnavailableError or ColdUnavailableError: may then be called again.
+   */
+  async replace(): Promise<number> {
+    const { hot, flusher, log, recovery } = this.#options;
+    await hot.open();
+    const old = this.#name;
+    const lastSeq = old === undefined ? 0 : await hot.abandon(old);
+    if (!(await hot.isBorn())) await bearDataSet(recovery);
+    if (old !== undefined) {
+      this.orphans.unshift(...(await flusher.takeOrphans(lastSeq)));
+      log.warn(
+        { writer: old, orphans: this.orphans.length },
+        "this process lost its writer, and takes a new one",
+      );
+    }
+    const name = this.#newName();
+    if (!(await hot.register(name))) {
+      throw new HotUnavailableError("The hot store lost its data while a writer was registered", false);
+    }
+    flusher.beginWriter(name);
+    this.#name = name;
+    this.isLost = false;
+    return lastSeq;
+  }
+
+  /** Prolongs the lease; notes if it is lost. Throws HotUnavailableError. */
+  async renew(committedSeq: number): Promise<void> {
+    const name = this.#name;
+    if (name === undefined) return;
+    const state = await this.#options.hot.renewLease(name, committedSeq);
+    if (state === "lost" && name === this.#name) this.isLost = true;
+  }
+
+  /** Sorts by time, for whoever reads the table of writers. At most 64 characters of ASCII. */
+  #newName(): string {
+    const time = this.#options.now().toString(36);
+    return `${time}-${crypto.randomUUID().slice(0, 13)}`;
+  }
+}

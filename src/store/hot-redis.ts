@@ -1,0 +1,401 @@
+/**
+ * The hot store on Redis: every change is one Lua script, so that it is atomic and needs one round trip.
+ *
+ * Keys (one hash tag, so that a script's keys share a slot):
+ *   hg:{0}:meta                  freshFrom, mark (changes with every birth and retirement)
+ *   hg:{0}:writers               names of all writers that have a journal
+ *   hg:{0}:w:<writer>            last, flushed (seqs), events (accepted), lease (ms), fenced
+ *   hg:{0}:j:<writer>            the journal: a stream, entry <seq>-0 holds b(ody) and d(uplicate ordinals);
+ *                                <seq>-1 one of which a part was taken back
+ *   hg:{0}:hours                 sorted set of the hours held, "<hour> <stream>" by hour
+ *   hg:{0}:c:<hour>:<stream>     c(licks), i(mpressions), and w:<writer> = the last seq that touched it
+ *   hg:{0}:u:<hour>:<stream>     the sketch: a Redis HyperLogLog
+ *   hg:{0}:id:<stream>:<id>      an event id, for 24 hours: 1, or 2 once it came again
+ * `stream` holds no colon, writers are named here, and an id comes last in its key: no key can be forged.
+ */
+import type { Batch, Group, JournaledBatch } from "../count/batch.ts";
+import { decodeBatch, encodeBatch } from "../count/batch.ts";
+import { type HourKey, hourKeyName, ID_TTL_MS } from "../count/event.ts";
+import { Sketch } from "../count/sketch.ts";
+import type { ColdHour } from "./cold.ts";
+import {
+  type CommitResult,
+  type HotStore,
+  HotUnavailableError,
+  type HourRead,
+  type JournalOwner,
+  type LeaseState,
+  type VoidResult,
+} from "./hot.ts";
+import { RedisLink, type RunScript, script } from "./redis-link.ts";
+import abandonSource from "./redis-scripts/abandon.lua" with { type: "text" };
+import bearSource from "./redis-scripts/bear.lua" with { type: "text" };
+import bornSource from "./redis-scripts/born.lua" with { type: "text" };
+import commitSource from "./redis-scripts/commit.lua" with { type: "text" };
+import fenceSource from "./redis-scripts/fence.lua" with { type: "text" };
+import hydrateSource from "./redis-scripts/hydrate.lua" with { type: "text" };
+import journalSource from "./redis-scripts/journal.lua" with { type: "text" };
+import leaseSource from "./redis-scripts/lease.lua" with { type: "text" };
+import ownersSource from "./redis-scripts/owners.lua" with { type: "text" };
+import readSource from "./redis-scripts/read.lua" with { type: "text" };
+import registerSource from "./redis-scripts/register.lua" with { type: "text" };
+import removeSource from "./redis-scripts/remove.lua" with { type: "text" };
+import retireSource from "./redis-scripts/retire.lua" with { type: "text" };
+import trimSource from "./redis-scripts/trim.lua" with { type: "text" };
+import voidSource from "./redis-scripts/void.lua" with { type: "text" };
+
+const SCRIPTS = {
+  commit: script("commit", commitSource),
+  void: script("void", voidSource),
+  read: script("read", readSource),
+  hydrate: script("hydrate", hydrateSource),
+  retire: script("retire", retireSource),
+  born: script("born", bornSource),
+  bear: script("bear", bearSource),
+  abandon: script("abandon", abandonSource),
+  register: script("register", registerSource),
+  lease: script("lease", leaseSource),
+  journal: script("journal", journalSource),
+  trim: script("trim", trimSource),
+  owners: script("owners", ownersSource),
+  fence: script("fence", fenceSource),
+  remove: script("remove", removeSource),
+};
+
+const PREFIX = "hg:{0}:";
+const META = `${PREFIX}meta`;
+const WRITERS = `${PREFIX}writers`;
+const HOURS = `${PREFIX}hours`;
+/** How long a fence outlives its journal: a process frozen for longer finds itself unknown instead. */
+const FENCE_MEMORY_MS = 7 * 86_400_000;
+/** Hours retired in one script: about 10 µs each, so Redis is never busy for more than some ms. */
+const RETIRE_LIMIT = 200;
+/** Mirrors are at most 16 KB each, so 32 MB: when full they are all dropped, which costs a few PFADD. */
+const MIRROR_LIMIT = 2_000;
+
+export interface RedisHotStoreOptions {
+  readonly url: string;
+  readonly leaseMs: number;
+  /** Answer within this or be taken for away. The 503 has to be out within a second. */
+  readonly commandTimeoutMs: number;
+}
+
+const writerKey = (writer: string) => `${PREFIX}w:${writer}`;
+const journalKey = (writer: string) => `${PREFIX}j:${writer}`;
+const countsKey = (key: HourKey) => `${PREFIX}c:${key.hour}:${key.stream}`;
+const usersKey = (key: HourKey) => `${PREFIX}u:${key.hour}:${key.stream}`;
+
+export function redisHotStore(options: RedisHotStoreOptions): HotStore {
+  return new RedisHotStore(options);
+}
+
+class RedisHotStore implements HotStore {
+  readonly description: string;
+  readonly #link: RedisLink;
+  readonly #leaseMs: number;
+  /**
+   * What each hour's sketch in Redis is known to hold at least. A user who would raise none of these
+   * registers need not be sent. Wrong only if Redis forgot something, so dropped with every doubt.
+   */
+  readonly #mirrors = new Map<string, Sketch>();
+  #acknowledged = { writer: "", seq: 0 };
+
+  constructor(options: RedisHotStoreOptions) {
+    const url = new URL(options.url);
+    this.description = `${url.protocol}//${url.host}${url.pathname}`;
+    this.#leaseMs = options.leaseMs;
+    this.#link = new RedisLink({
+      ...options,
+      onConnect: (run) => this.#findLosses(run),
+      onDrop: () => this.#mirrors.clear(),
+    });
+  }
+
+  get isReady(): boolean {
+    return this.#link.isReady;
+  }
+
+  /**
+   * Before anything is read over a new connection: a server that came back without batches which it had
+   * acknowledged (a crash of its host, a fail-over) holds hours that are not complete.
+   */
+  async #findLosses(run: RunScript): Promise<void> {
+    const { writer, seq } = this.#acknowledged;
+    if (writer !== "") await renewLease(run, writer, seq, this.#leaseMs);
+  }
+
+  async open(): Promise<readonly string[]> {
+    if (!this.#link.isReady) await this.#link.connect();
+    const persistence = await this.#link.info("persistence");
+    const memory = await this.#link.info("memory");
+    const warnings: string[] = [];
+    if (!persistence.includes("aof_enabled:1")) {
+      warnings.push(
+        "Redis keeps no append-only file: what it acknowledged is lost when it restarts. Set 'appendonly yes'.",
+      );
+    }
+    const policy = /maxmemory_policy:(\S+)/.exec(memory)?.[1] ?? "unknown";
+    if (policy !== "noeviction") {
+      warnings.push(
+        `Redis may evict the journal: its maxmemory-policy is '${policy}'. Set 'maxmemory-policy noeviction'.`,
+      );
+    }
+    return warnings;
+  }
+
+  async isBorn(): Promise<boolean> {
+    return (await this.#link.run(SCRIPTS.born, [META], [])) !== null;
+  }
+
+  async bear(freshFrom: number): Promise<boolean> {
+    this.#mirrors.clear();
+    for (;;) {
+      const args = [PREFIX, String(freshFrom), String(RETIRE_LIMIT)];
+      const answer = await this.#link.run(SCRIPTS.bear, [META, HOURS, WRITERS], args);
+      if (answer !== 0) return answer === 1;
+    }
+  }
+
+  async retirementMark(): Promise<number> {
+    const mark = await this.#link.run(SCRIPTS.born, [META], []);
+    if (mark === null) throw unborn("hydrate");
+    return Number(mark);
+  }
+
+  async register(writer: string): Promise<boolean> {
+    this.#mirrors.clear();
+    const keys = [META, WRITERS, writerKey(writer)];
+    return (await this.#link.run(SCRIPTS.register, keys, [writer, String(this.#leaseMs)])) === 1;
+  }
+
+  async renewLease(writer: string, committedSeq: number): Promise<LeaseState> {
+    const run: RunScript = (...script) => this.#link.run(...script);
+    const isHeld = await renewLease(run, writer, committedSeq, this.#leaseMs);
+    return isHeld ? "held" : "lost";
+  }
+
+  async abandon(writer: string): Promise<number> {
+    return Number(await this.#link.run(SCRIPTS.abandon, [writerKey(writer)], []));
+  }
+
+  async commit(writer: string, seq: number, batch: Batch): Promise<CommitResult> {
+    const keys = [writerKey(writer), journalKey(writer), META, HOURS];
+    const idKeys: string[] = [];
+    const args = [writer, String(seq), encodeBatch(batch), String(ID_TTL_MS), String(batch.groups.length)];
+    let ordinal = 0;
+    for (const group of batch.groups) {
+      keys.push(countsKey(group), usersKey(group));
+      args.push(hourKeyName(group.stream, group.hour), String(group.hour));
+      if (group.ids === null) this.#pushPlainEvents(args, group);
+      else pushEventsWithIds(args, idKeys, group, ordinal);
+      ordinal += group.users.length;
+    }
+    for (const key of idKeys) keys.push(key);
+    try {
+      const result = commitResult(await this.#link.run(SCRIPTS.commit, keys, args));
+      if (result.status === "committed") this.#acknowledged = { writer, seq };
+      else this.#mirrors.clear();
+      return result;
+    } catch (error) {
+      this.#mirrors.clear();
+      throw error;
+    }
+  }
+
+  #pushPlainEvents(args: string[], group: Group): void {
+    const mirror = this.#mirrorOf(group);
+    args.push(String(group.clicks), String(group.impressions));
+    const userCountAt = args.push("0") - 1;
+    const { users, registers } = group;
+    let sent = 0;
+    for (let i = 0; i < users.length; i++) {
+      if (!mirror.add(registers[i]!)) continue;
+      args.push(users[i]!);
+      sent += 1;
+    }
+    args[userCountAt] = String(sent);
+    args.push("0");
+  }
+
+  #mirrorOf(group: Group): Sketch {
+    const name = hourKeyName(group.stream, group.hour);
+    let mirror = this.#mirrors.get(name);
+    if (mirror === undefined) {
+      if (this.#mirrors.size >= MIRROR_LIMIT) this.#mirrors.clear();
+      mirror = new Sketch();
+      this.#mirrors.set(name, mirror);
+    }
+    return mirror;
+  }
+
+  async voidBatch(writer: string, seq: number): Promise<VoidResult> {
+    this.#mirrors.clear();
+    const keys = [writerKey(writer), journalKey(writer), META];
+    const answer = await this.#link.run(SCRIPTS.void, keys, [String(seq), PREFIX]);
+    if (!Array.isArray(answer)) throw unexpectedReply("void", answer);
+    const [status, detail] = answer;
+    switch (status) {
+      case "voided":
+      case "unknown":
+        return { status };
+      case "reverted":
+        return { status, duplicates: ordinals(String(detail)) };
+      case "fenced":
+        return { status, lastSeq: Number(detail) };
+      default:
+        throw unexpectedReply("void", answer);
+    }
+  }
+
+  async read(keys: readonly HourKey[]): Promise<readonly HourRead[] | "unborn"> {
+    const redisKeys = [META];
+    const hours: string[] = [];
+    for (const key of keys) {
+      redisKeys.push(countsKey(key), usersKey(key));
+      hours.push(String(key.hour));
+    }
+    const answer = await this.#link.run(SCRIPTS.read, redisKeys, hours);
+    if (answer === null) return "unborn";
+    if (!Array.isArray(answer) || answer.length !== keys.length) throw unexpectedReply("read", answer);
+    return answer.map(hourRead);
+  }
+
+  async hydrate(key: HourKey, cold: ColdHour | undefined, retirementMark: number): Promise<boolean> {
+    const keys = [META, HOURS, countsKey(key), usersKey(key)];
+    const answer = await this.#link.run(SCRIPTS.hydrate, keys, [
+      hourKeyName(key.stream, key.hour),
+      String(key.hour),
+      String(retirementMark),
+      String(cold?.clicks ?? 0),
+      String(cold?.impressions ?? 0),
+      cold === undefined ? "" : cold.sketch.encode(),
+    ]);
+    if (answer === -1) throw unborn("hydrate");
+    return answer === 1;
+  }
+
+  async retire(beforeHour: number): Promise<number> {
+    const args = [PREFIX, String(beforeHour), String(RETIRE_LIMIT)];
+    return Number(await this.#link.run(SCRIPTS.retire, [META, HOURS], args));
+  }
+
+  async readJournal(writer: string, afterSeq: number, maxEvents: number): Promise<readonly JournaledBatch[]> {
+    const batches: JournaledBatch[] = [];
+    let eventCount = 0;
+    let from = afterSeq;
+    while (eventCount < maxEvents) {
+      // Entries are asked for in slices, as their size in events is known only once they are read.
+      const answer = await this.#link.run(SCRIPTS.journal, [journalKey(writer)], [String(from + 1), "100"]);
+      if (!Array.isArray(answer)) throw unexpectedReply("journal", answer);
+      for (const [seq, body, duplicates] of answer as [string, string, string][]) {
+        const batch = decodeBatch(Number(seq), body, ordinals(duplicates));
+        batches.push(batch);
+        eventCount += batch.eventCount;
+        from = batch.seq;
+        if (eventCount >= maxEvents) break;
+      }
+      if (answer.length === 0) break;
+    }
+    return batches;
+  }
+
+  async trimJournal(writer: string, throughSeq: number): Promise<void> {
+    await this.#link.run(SCRIPTS.trim, [writerKey(writer), journalKey(writer)], [String(throughSeq)]);
+  }
+
+  async journalOwners(): Promise<readonly JournalOwner[]> {
+    const answer = await this.#link.run(SCRIPTS.owners, [WRITERS, META], [PREFIX]);
+    if (!Array.isArray(answer)) throw unexpectedReply("owners", answer);
+    const owners: JournalOwner[] = [];
+    for (let i = 0; i < answer.length; i += 2) {
+      owners.push({ writer: String(answer[i]), adoptable: answer[i + 1] === 1 });
+    }
+    return owners;
+  }
+
+  async fence(writer: string): Promise<boolean> {
+    return (await this.#link.run(SCRIPTS.fence, [writerKey(writer), META], [])) === 1;
+  }
+
+  async removeJournal(writer: string, watermark: number): Promise<void> {
+    const keys = [WRITERS, writerKey(writer), journalKey(writer), META];
+    const args = [writer, String(FENCE_MEMORY_MS), String(watermark)];
+    await this.#link.run(SCRIPTS.remove, keys, args);
+  }
+
+  async close(): Promise<void> {
+    await this.#link.close();
+  }
+}
+
+async function renewLease(run: RunScript, writer: string, seq: number, leaseMs: number): Promise<boolean> {
+  return (await run(SCRIPTS.lease, [writerKey(writer), META], [String(leaseMs), String(seq)])) === 1;
+}
+
+/** A group in which some event has an id: those are counted by the script, one by one, if the id is new. */
+function pushEventsWithIds(args: string[], idKeys: string[], group: Group, firstOrdinal: number): void {
+  const ids = group.ids!;
+  const plainUsers: string[] = [];
+  const withIds: string[] = [];
+  let clicks = 0;
+  let impressions = 0;
+  for (let i = 0; i < ids.length; i++) {
+    const id = ids[i]!;
+    const isClick = group.clickFlags[i]!;
+    if (id === null) {
+      plainUsers.push(group.users[i]!);
+      if (isClick) clicks += 1;
+      else impressions += 1;
+    } else {
+      idKeys.push(`${PREFIX}id:${group.stream}:${id}`);
+      withIds.push(isClick ? "c" : "i", group.users[i]!, String(firstOrdinal + i));
+    }
+  }
+  args.push(String(clicks), String(impressions), String(plainUsers.length));
+  for (const user of plainUsers) args.push(user);
+  args.push(String(withIds.length / 3));
+  for (const part of withIds) args.push(part);
+}
+
+function ordinals(list: string): number[] {
+  return list === "" ? [] : list.split(",").map(Number);
+}
+
+function commitResult(answer: unknown): CommitResult {
+  if (!Array.isArray(answer)) throw unexpectedReply("commit", answer);
+  const [status, detail] = answer;
+  switch (status) {
+    case "committed":
+      return { status, duplicates: ordinals(String(detail)) };
+    case "absent":
+      return { status, groups: detail as number[] };
+    case "fenced":
+      return { status, lastSeq: Number(detail) };
+    case "unborn":
+    case "unknown":
+      return { status };
+    default:
+      throw unexpectedReply("commit", answer);
+  }
+}
+
+function hourRead(answer: unknown): HourRead {
+  if (answer === 0) return { status: "empty" };
+  if (answer === -1) return { status: "absent" };
+  if (!Array.isArray(answer)) throw unexpectedReply("read", answer);
+  const [clicks, impressions, uniqueUsers] = answer as [number, number, number];
+  return { status: "present", counts: { clicks, impressions, uniqueUsers } };
+}
+
+function unborn(what: string): HotUnavailableError {
+  return new HotUnavailableError(
+    `Redis could not do '${what}': its data set is new, and is being set up`,
+    false,
+  );
+}
+
+/** A reply of the wrong shape ("QUEUED", say) is no proof that anything was done. */
+function unexpectedReply(what: string, answer: unknown): HotUnavailableError {
+  const got = JSON.stringify(answer)?.slice(0, 200);
+  return new HotUnavailableError(`Redis answered '${what}' with ${got}, which this build cannot read`, true);
+}

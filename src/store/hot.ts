@@ -1,0 +1,130 @@
+/**
+ * The hot store: counts and sketches of recent hours, the journal of every writer, and the memory of event
+ * ids. One commit is one atomic step over all of them.
+ *
+ * Invariants:
+ * - An hour is held complete or not at all. An absent hour is either empty (not before `freshFrom`) or known
+ *   to the cold store alone, and must be hydrated from there before anything is added to it.
+ * - An hour is retired only once every batch that touched it is flushed, so that an absent hour has nothing
+ *   in any journal.
+ * - Batch (writer, seq) is applied at most once. Sending it again answers as the first time did.
+ * - A fenced writer commits nothing more: its journal belongs to whoever fenced it.
+ * - A data set that is found to have lost acknowledged batches stops being born: nothing is read from it or
+ *   written to it until every journal has been flushed and it is born again, with no hour held.
+ */
+import type { Batch, JournaledBatch } from "../count/batch.ts";
+import type { HourCounts, HourKey } from "../count/event.ts";
+import type { ColdHour } from "./cold.ts";
+
+export type CommitResult =
+  /** Applied, now or by an earlier sending. `duplicates`: ordinals of events whose id had been seen. */
+  | { readonly status: "committed"; readonly duplicates: readonly number[] }
+  /** Nothing was applied: the groups at these positions are of hours to be hydrated first. */
+  | { readonly status: "absent"; readonly groups: readonly number[] }
+  /** Nothing was applied now; what the writer had committed up to `lastSeq` is with its adopter. */
+  | { readonly status: "fenced"; readonly lastSeq: number }
+  /**
+   * Nothing was applied: the data set is new, or has just been found to have lost batches that it had
+   * acknowledged. It has to be born, and the writer to be replaced.
+   */
+  | { readonly status: "unborn" }
+  /** Nothing was applied: the store does not know this writer, so it is not the data set it registered with. */
+  | { readonly status: "unknown" };
+
+export type VoidResult =
+  /** The batch will never be applied. */
+  | { readonly status: "voided" }
+  /**
+   * It had been applied, and was taken back but for events that somebody has been told of since: those whose
+   * id came again and was answered as a duplicate. `duplicates`: ordinals of all events that do not count.
+   */
+  | { readonly status: "reverted"; readonly duplicates: readonly number[] }
+  /** What the writer had committed up to `lastSeq`, this batch or not, is with its adopter. */
+  | { readonly status: "fenced"; readonly lastSeq: number }
+  | { readonly status: "unknown" };
+
+/** "lost": the writer must not commit any more, since it is fenced, unknown, or its store lost batches. */
+export type LeaseState = "held" | "lost";
+
+export type HourRead =
+  | { readonly status: "present"; readonly counts: HourCounts }
+  /** No event of this hour exists. */
+  | { readonly status: "empty" }
+  /** Only the cold store knows. */
+  | { readonly status: "absent" };
+
+export interface JournalOwner {
+  readonly writer: string;
+  /** True once its lease has run out, or it has been fenced by an adopter that did not finish. */
+  readonly adoptable: boolean;
+}
+
+/** The hot store did not answer in time, or refused. `mayHaveApplied`: the outcome is unknown. */
+export class HotUnavailableError extends Error {
+  override readonly name = "HotUnavailableError";
+  readonly mayHaveApplied: boolean;
+  constructor(message: string, mayHaveApplied: boolean, options?: ErrorOptions) {
+    super(message, options);
+    this.mayHaveApplied = mayHaveApplied;
+  }
+}
+
+/** Every method throws HotUnavailableError when the store is away. */
+export interface HotStore {
+  /** Where the data lies, for the start-up lines: never with a password. */
+  readonly description: string;
+  /** True if commits can be sent now, as far as is known without asking. */
+  readonly isReady: boolean;
+  /** Connects. Answers warnings about how durable the store is set up to be: empty if all is well. */
+  open(): Promise<readonly string[]>;
+
+  /** False if the data set is new (just created, or lost): it has to be born before it can be written to. */
+  isBorn(): Promise<boolean>;
+  /**
+   * Drops all hours and makes the data set writable. Hours from `freshFrom` on are then known to be empty.
+   * False, and nothing done, while any journal is left. True also if it was born already.
+   */
+  bear(freshFrom: number): Promise<boolean>;
+
+  /** Gives a new writer an empty journal and a lease. False if the data set is not born. */
+  register(writer: string): Promise<boolean>;
+  /** Prolongs the lease. `committedSeq`: the last batch that the store has acknowledged to this writer. */
+  renewLease(writer: string, committedSeq: number): Promise<LeaseState>;
+  /**
+   * Ends the writer by its own will, so that its journal can be adopted without delay. Answers the seq of the
+   * last batch that it holds of this writer, 0 if it knows none.
+   */
+  abandon(writer: string): Promise<number>;
+
+  commit(writer: string, seq: number, batch: Batch): Promise<CommitResult>;
+  /** Settles a batch whose outcome is unknown and whose events were refused. Burns its seq. */
+  voidBatch(writer: string, seq: number): Promise<VoidResult>;
+
+  /** One answer per key, in order; a consistent picture of one instant. "unborn": the data set knows nothing. */
+  read(keys: readonly HourKey[]): Promise<readonly HourRead[] | "unborn">;
+  /** Changes whenever hours are retired or the data set is born. Taken before the cold store is read. */
+  retirementMark(): Promise<number>;
+  /**
+   * Puts an absent hour in place. False if `retirementMark` is not the present one, since what was read may
+   * then be stale: read again. An hour that is present already is left as it is (true).
+   */
+  hydrate(key: HourKey, cold: ColdHour | undefined, retirementMark: number): Promise<boolean>;
+  /** Drops hours before `beforeHour` that are flushed. Answers how many. */
+  retire(beforeHour: number): Promise<number>;
+
+  /** The journal's batches above `afterSeq`, oldest first, at least one if there is one, about `maxEvents`. */
+  readJournal(writer: string, afterSeq: number, maxEvents: number): Promise<readonly JournaledBatch[]>;
+  /** Drops the journal up to and including `throughSeq`: only after the cold store has it. */
+  trimJournal(writer: string, throughSeq: number): Promise<void>;
+
+  journalOwners(): Promise<readonly JournalOwner[]>;
+  /** Stops an adoptable writer for good. False if it is alive after all. While not born, any is adoptable. */
+  fence(writer: string): Promise<boolean>;
+  /**
+   * Removes the journal of a fenced writer, all of which is flushed. `watermark`: the cold store's, by which
+   * the store notices that it has lost batches.
+   */
+  removeJournal(writer: string, watermark: number): Promise<void>;
+
+  close(): Promise<void>;
+}

@@ -1,0 +1,183 @@
+/**
+ * One connection to Redis that answers or fails within a deadline, and comes back by itself.
+ *
+ * Invariant: a command is in one of three states, and the caller is told which: answered; refused before it
+ * was sent; or sent with its outcome unknown. node-redis does not end a command that waits on a silent
+ * socket, and its socket timeout closes the client for good: so on a missed deadline the connection is
+ * destroyed here, and a new one is made here.
+ */
+import { createClient, ErrorReply } from "redis";
+import { backoffMs } from "../count/backoff.ts";
+import { errorText, withDeadline } from "../count/deadline.ts";
+import { HotUnavailableError } from "./hot.ts";
+
+type Client = ReturnType<typeof connectionTo>;
+
+export interface Script {
+  readonly name: string;
+  readonly source: string;
+  readonly sha1: string;
+}
+
+export function script(name: string, source: string): Script {
+  return { name, source, sha1: new Bun.CryptoHasher("sha1").update(source).digest("hex") };
+}
+
+function connectionTo(url: string, connectTimeoutMs: number) {
+  return createClient({
+    url,
+    // RESP3 would bring push messages and maintenance notifications that nobody here listens to.
+    RESP: 2,
+    disableOfflineQueue: true,
+    socket: { reconnectStrategy: false, connectTimeout: connectTimeoutMs, noDelay: true },
+  });
+}
+
+export type RunScript = (what: Script, keys: string[], args: (string | Buffer)[]) => Promise<unknown>;
+
+export interface RedisLinkOptions {
+  readonly url: string;
+  readonly commandTimeoutMs: number;
+  /** Called on each new connection before anybody else may use it. If it fails, so does connecting. */
+  readonly onConnect: (run: RunScript) => Promise<void>;
+  /** Called whenever a connection was lost: what was known about the server's state is no longer certain. */
+  readonly onDrop: () => void;
+}
+
+const RECONNECT_FIRST_MS = 20;
+const RECONNECT_MAX_MS = 500;
+
+export class RedisLink {
+  readonly #options: RedisLinkOptions;
+  /** Connected, but not for use before onConnect has passed. */
+  #newClient: Client | undefined;
+  #client: Client | undefined;
+  #closed = false;
+  #reconnectTimer: Timer | undefined;
+  #lastError = "not connected yet";
+
+  constructor(options: RedisLinkOptions) {
+    this.#options = options;
+  }
+
+  get isReady(): boolean {
+    return this.#client?.isReady === true;
+  }
+
+  async connect(): Promise<void> {
+    const { url, commandTimeoutMs, onConnect } = this.#options;
+    const client = connectionTo(url, commandTimeoutMs);
+    client.on("error", (error) => this.#drop(client, error));
+    client.on("end", () => this.#drop(client, undefined));
+    this.#newClient = client;
+    try {
+      const connecting = client.connect();
+      connecting.catch(() => {});
+      await withDeadline(
+        connecting,
+        commandTimeoutMs,
+        () => new Error(`no answer to the handshake within ${commandTimeoutMs} ms`),
+      );
+      await onConnect((what, keys, args) => this.#runOn(client, what, keys, args));
+    } catch (error) {
+      this.#lastError = errorText(error);
+      destroy(client);
+      throw error instanceof HotUnavailableError ? error : this.#unavailable("connect", error, false);
+    } finally {
+      if (this.#newClient === client) this.#newClient = undefined;
+    }
+    if (this.#closed || !client.isReady) {
+      destroy(client);
+      throw this.#unavailable("connect", undefined, false);
+    }
+    this.#client = client;
+  }
+
+  /** Like connect(), but goes on trying in the background when it fails. */
+  connectInBackground(attempt = 0): void {
+    if (this.#closed || this.#client !== undefined || this.#newClient !== undefined) return;
+    this.connect().catch(() => this.#reconnectAfter(attempt));
+  }
+
+  #reconnectAfter(attempt: number): void {
+    if (this.#closed) return;
+    clearTimeout(this.#reconnectTimer);
+    this.#reconnectTimer = setTimeout(
+      () => this.connectInBackground(attempt + 1),
+      backoffMs(attempt, RECONNECT_FIRST_MS, RECONNECT_MAX_MS),
+    );
+  }
+
+  #drop(client: Client, error: unknown): void {
+    if (error !== undefined) this.#lastError = errorText(error);
+    if (this.#client !== client) return;
+    this.#client = undefined;
+    destroy(client);
+    this.#options.onDrop();
+    this.connectInBackground();
+  }
+
+  run(what: Script, keys: string[], args: (string | Buffer)[]): Promise<unknown> {
+    return this.#runOn(this.#client, what, keys, args);
+  }
+
+  /** By the script's hash; sends it whole when the server does not have it (any more). */
+  async #runOn(client: Client | undefined, what: Script, keys: string[], args: (string | Buffer)[]) {
+    try {
+      return await this.#send(client, what.name, (ready) =>
+        ready.evalSha(what.sha1, { keys, arguments: args }),
+      );
+    } catch (error) {
+      if (!(error instanceof HotUnavailableError && isNoScript(error.cause))) throw error;
+      return await this.#send(client, what.name, (ready) =>
+        ready.eval(what.source, { keys, arguments: args }),
+      );
+    }
+  }
+
+  async info(section: string): Promise<string> {
+    return String(await this.#send(this.#client, "INFO", (client) => client.info(section)));
+  }
+
+  async #send(
+    client: Client | undefined,
+    what: string,
+    command: (client: Client) => Promise<unknown>,
+  ): Promise<unknown> {
+    if (client === undefined || !client.isReady) throw this.#unavailable(what, undefined, false);
+    const { commandTimeoutMs } = this.#options;
+    try {
+      return await withDeadline(command(client), commandTimeoutMs, () => {
+        const error = new Error(`no answer within ${commandTimeoutMs} ms`);
+        this.#drop(client, error);
+        return error;
+      });
+    } catch (error) {
+      // An error reply is an answer: our scripts refuse before they write. All else leaves it open.
+      throw this.#unavailable(what, error, !(error instanceof ErrorReply));
+    }
+  }
+
+  #unavailable(what: string, cause: unknown, mayHaveApplied: boolean): HotUnavailableError {
+    const found = cause === undefined ? `not connected, last error: ${this.#lastError}` : errorText(cause);
+    return new HotUnavailableError(`Redis could not do '${what}': ${found}`, mayHaveApplied, { cause });
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    clearTimeout(this.#reconnectTimer);
+    for (const client of [this.#client, this.#newClient]) if (client !== undefined) destroy(client);
+    this.#client = undefined;
+  }
+}
+
+function isNoScript(cause: unknown): boolean {
+  return cause instanceof ErrorReply && cause.message.startsWith("NOSCRIPT");
+}
+
+function destroy(client: Client): void {
+  // destroy() throws on a client that is closed already: that is what was wanted.
+  try {
+    client.destroy();
+  } catch {}
+}

@@ -1,0 +1,18 @@
+-- Makes a data set that is new, or has lost batches, writable: with no hour held.
+-- KEYS: meta, hours, writers. ARGV: key prefix, freshFrom, number of hours dropped in one go.
+-- Answers 1 if it is born now, 0 if there are more hours to drop (call again), -1 if a journal is left.
+if redis.call('EXISTS', KEYS[1]) == 1 then return 1 end
+if redis.call('SCARD', KEYS[3]) > 0 then return -1 end
+local names = redis.call('ZRANGE', KEYS[2], 0, ARGV[3] - 1)
+for _, name in ipairs(names) do
+  local hour, stream = string.match(name, '^(%d+) (.+)$')
+  local suffix = hour .. ':' .. stream
+  redis.call('UNLINK', ARGV[1] .. 'c:' .. suffix, ARGV[1] .. 'u:' .. suffix)
+  redis.call('ZREM', KEYS[2], name)
+end
+if #names == tonumber(ARGV[3]) then return 0 end
+-- The mark begins where no earlier data set's can have ended: whoever took that one is noticed.
+local time = redis.call('TIME')
+local mark = time[1] * 1000000 + time[2]
+redis.call('HSET', KEYS[1], 'freshFrom', ARGV[2], 'mark', string.format('%.0f', mark))
+return 1

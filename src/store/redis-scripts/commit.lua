@@ -1,0 +1,80 @@
+-- Applies one batch: counts, sketches, event ids and the journal entry, all or nothing.
+-- KEYS: writer, journal, meta, hours, then (counts, users) per group, then one key per event id.
+-- ARGV: writer name, seq, journal entry, id lifetime ms, number of groups, then per group:
+--   name in `hours`, hour, clicks, impressions (both of events without id), n users, those users,
+--   n events with id, and per such event: field in counts ('c' or 'i'), user, ordinal in the batch.
+-- Nothing is written before every refusal has been ruled out, since a script cannot roll back.
+local writerKey, journalKey, metaKey, hoursKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local seq, groupCount = tonumber(ARGV[2]), tonumber(ARGV[5])
+
+local state = redis.call('HMGET', writerKey, 'last', 'fenced')
+if not state[1] then return {'unknown'} end
+local last = tonumber(state[1])
+if state[2] then return {'fenced', last} end
+if seq <= last then
+  local entry = redis.call('XRANGE', journalKey, seq .. '-0', seq .. '-0')[1]
+  return {'committed', entry and entry[2][4] or ''}
+end
+-- Acknowledged batches are gone, and with them their counts: what is held here is no longer complete.
+if seq > last + 1 then redis.call('DEL', metaKey) end
+local freshFrom = tonumber(redis.call('HGET', metaKey, 'freshFrom') or nil)
+if not freshFrom then return {'unborn'} end
+
+-- First pass: which hours are not here, and may not be assumed to be empty?
+local created, absent, at = {}, {}, 6
+for g = 1, groupCount do
+  if redis.call('EXISTS', KEYS[3 + 2 * g]) == 0 then
+    created[g] = true
+    if tonumber(ARGV[at + 1]) < freshFrom then absent[#absent + 1] = g - 1 end
+  end
+  at = at + 5 + ARGV[at + 4]
+  at = at + 1 + 3 * ARGV[at]
+end
+if #absent > 0 then return {'absent', absent} end
+
+-- Second pass: apply. PFADD takes its users in slices, as Lua can unpack no more than some 8,000 values.
+local SLICE = 4000
+local duplicates, idKey, eventCount = {}, 4 + 2 * groupCount, 0
+at = 6
+for g = 1, groupCount do
+  local countsKey, usersKey = KEYS[3 + 2 * g], KEYS[4 + 2 * g]
+  local name, hour = ARGV[at], ARGV[at + 1]
+  local added = { c = tonumber(ARGV[at + 2]), i = tonumber(ARGV[at + 3]) }
+  local firstUser, userCount = at + 5, tonumber(ARGV[at + 4])
+  at = firstUser + userCount
+  local newUsers = {}
+  for _ = 1, tonumber(ARGV[at]) do
+    local field, user, ordinal = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+    idKey = idKey + 1
+    if redis.call('SET', KEYS[idKey], '1', 'NX', 'PX', ARGV[4]) then
+      added[field] = added[field] + 1
+      newUsers[#newUsers + 1] = user
+    else
+      duplicates[#duplicates + 1] = ordinal
+      -- The first sender may not have been answered. From now on somebody is told that the event counts.
+      redis.call('SET', KEYS[idKey], '2', 'XX', 'KEEPTTL')
+    end
+    at = at + 3
+  end
+  at = at + 1
+  eventCount = eventCount + added.c + added.i
+  if added.c > 0 or added.i > 0 then
+    if added.c > 0 then redis.call('HINCRBY', countsKey, 'c', added.c) end
+    if added.i > 0 then redis.call('HINCRBY', countsKey, 'i', added.i) end
+    redis.call('HSET', countsKey, 'w:' .. ARGV[1], seq)
+    for from = firstUser, firstUser + userCount - 1, SLICE do
+      local to = math.min(from + SLICE, firstUser + userCount) - 1
+      redis.call('PFADD', usersKey, unpack(ARGV, from, to))
+    end
+    for from = 1, #newUsers, SLICE do
+      redis.call('PFADD', usersKey, unpack(newUsers, from, math.min(from + SLICE - 1, #newUsers)))
+    end
+    if created[g] then redis.call('ZADD', hoursKey, hour, name) end
+  end
+end
+
+local duplicateList = table.concat(duplicates, ',')
+redis.call('XADD', journalKey, seq .. '-0', 'b', ARGV[3], 'd', duplicateList)
+redis.call('HSET', writerKey, 'last', seq)
+redis.call('HINCRBY', writerKey, 'events', eventCount)
+return {'committed', duplicateList}

@@ -1,0 +1,10 @@
+-- Prolongs (ARGV[1] ms from now) or gives up (0) a lease. KEYS: writer, meta. ARGV: ms, the last seq that this
+-- store acknowledged to the writer. Answers 0 if the writer must not go on.
+local state = redis.call('HMGET', KEYS[1], 'last', 'fenced')
+if not state[1] or state[2] then return 0 end
+if tonumber(state[1]) < tonumber(ARGV[2]) then redis.call('DEL', KEYS[2]) end
+if redis.call('EXISTS', KEYS[2]) == 0 then return 0 end
+local now = redis.call('TIME')
+local leaseUntil = now[1] * 1000 + math.floor(now[2] / 1000) + ARGV[1]
+redis.call('HSET', KEYS[1], 'lease', string.format('%.0f', leaseUntil))
+return 1

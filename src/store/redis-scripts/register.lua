@@ -1,0 +1,8 @@
+-- Gives a new writer an empty journal and a lease. KEYS: meta, writers, writer. ARGV: writer name, lease ms.
+-- Answers 0 if the data set is not born.
+if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+local now = redis.call('TIME')
+local leaseUntil = now[1] * 1000 + math.floor(now[2] / 1000) + ARGV[2]
+redis.call('HSET', KEYS[3], 'last', 0, 'flushed', 0, 'events', 0, 'lease', string.format('%.0f', leaseUntil))
+redis.call('SADD', KEYS[2], ARGV[1])
+return 1

@@ -1,0 +1,15 @@
+-- Removes the journal of a fenced writer, all of which is flushed. KEYS: writers, writer, journal, meta.
+-- ARGV: writer name, how long (ms) the fence is remembered, in case the writer was only frozen and wakes,
+-- and its watermark: if that is ahead, then batches were lost here after they had been flushed.
+local state = redis.call('HMGET', KEYS[2], 'last', 'fenced')
+if state[1] and not state[2] then return 0 end
+if tonumber(state[1] or 0) < tonumber(ARGV[3]) then redis.call('DEL', KEYS[4]) end
+redis.call('DEL', KEYS[3])
+redis.call('SREM', KEYS[1], ARGV[1])
+if state[1] then
+  redis.call('HSET', KEYS[2], 'flushed', state[1])
+  redis.call('PEXPIRE', KEYS[2], ARGV[2])
+else
+  redis.call('DEL', KEYS[2])
+end
+return 1

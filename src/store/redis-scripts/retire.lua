@@ -1,0 +1,33 @@
+-- Drops old hours of which every batch is flushed. KEYS: meta, hours. ARGV: key prefix, before hour, limit.
+-- Each hour names, per writer, the last batch that touched it (w:<writer>); each writer names what it has
+-- flushed. A writer that is gone has flushed everything: its journal is removed only then.
+if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+local prefix = ARGV[1]
+local retired, latest = 0, 0
+for _, name in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', '(' .. ARGV[2], 'LIMIT', 0, ARGV[3])) do
+  local hour, stream = string.match(name, '^(%d+) (.+)$')
+  local suffix = hour .. ':' .. stream
+  local fields = redis.call('HGETALL', prefix .. 'c:' .. suffix)
+  local flushed = true
+  for n = 1, #fields, 2 do
+    local writer = string.match(fields[n], '^w:(.+)$')
+    if writer then
+      local through = redis.call('HGET', prefix .. 'w:' .. writer, 'flushed')
+      if through and tonumber(through) < tonumber(fields[n + 1]) then flushed = false end
+    end
+  end
+  if flushed then
+    redis.call('DEL', prefix .. 'c:' .. suffix, prefix .. 'u:' .. suffix)
+    redis.call('ZREM', KEYS[2], name)
+    retired = retired + 1
+    latest = math.max(latest, tonumber(hour))
+  end
+end
+if retired > 0 then
+  redis.call('HINCRBY', KEYS[1], 'mark', 1)
+  local freshFrom = tonumber(redis.call('HGET', KEYS[1], 'freshFrom'))
+  if latest + 3600000 > freshFrom then
+    redis.call('HSET', KEYS[1], 'freshFrom', string.format('%.0f', latest + 3600000))
+  end
+end
+return retired
