@@ -1,0 +1,77 @@
+/**
+ * `bun run build [-- --target=linux-arm64] [--outfile=path]`: the whole service as one file that needs neither
+ * Bun nor node_modules. For another target than this machine's Bun fetches its own program for that target.
+ */
+import { existsSync, rmSync, statSync } from "node:fs";
+import { join, relative, resolve } from "node:path";
+import { parseArgs } from "node:util";
+
+// Found here and not in step.ts, so that the image is built with this file alone.
+const PROJECT_ROOT = join(import.meta.dir, "..");
+const ENTRYPOINT = join(PROJECT_ROOT, "src", "main.ts");
+const BYTES_PER_MB = 1_000_000;
+
+interface BuildOptions {
+  /** Undefined: this machine. */
+  readonly target: Bun.Build.CompileTarget | undefined;
+  readonly outfile: string;
+}
+
+function readOptions(args: string[]): BuildOptions {
+  const { values } = parseArgs({
+    args,
+    options: { target: { type: "string" }, outfile: { type: "string" } },
+  });
+  const platform = values.target?.replace(/^bun-/, "");
+  if (platform === undefined) return { target: undefined, outfile: resolve(values.outfile ?? defaultPath()) };
+  const target = `bun-${platform}`;
+  if (!isTarget(target))
+    throw new Error(
+      `--target '${platform}': expected such as linux-x64, linux-arm64, linux-x64-musl, darwin-arm64`,
+    );
+  return { target, outfile: resolve(values.outfile ?? `${defaultPath()}-${platform}`) };
+}
+
+function defaultPath(): string {
+  return join(PROJECT_ROOT, "dist", "hourglass");
+}
+
+function isTarget(text: string): text is Bun.Build.CompileTarget {
+  return /^bun-(linux|darwin|windows)-(x64|arm64)(-(baseline|modern))?(-(musl|glibc))?$/.test(text);
+}
+
+async function build({ target, outfile }: BuildOptions): Promise<void> {
+  if (!existsSync(ENTRYPOINT)) throw new Error(`${ENTRYPOINT} is missing`);
+  const result = await Bun.build({
+    entrypoints: [ENTRYPOINT],
+    target: "bun",
+    compile: {
+      outfile,
+      ...(target === undefined ? {} : { target }),
+      // Or the program would take settings, and code to load first, from whatever folder it starts in.
+      autoloadDotenv: false,
+      autoloadBunfig: false,
+      autoloadTsconfig: false,
+      autoloadPackageJson: false,
+    },
+    // Identifiers keep their names: Elysia reads the source text of handlers, and shorter names break it.
+    minify: { whitespace: true, syntax: true, identifiers: false },
+    // Within the program, so that a stack trace names the lines that were written.
+    sourcemap: "inline",
+    define: { "process.env.NODE_ENV": JSON.stringify("production") },
+    throw: false,
+  });
+  for (const log of result.logs) console.error(log);
+  if (!result.success) throw new Error("the build failed");
+  // It is written beside the program all the same.
+  rmSync(`${outfile}.map`, { force: true });
+  const megabytes = Math.round(statSync(outfile).size / BYTES_PER_MB);
+  console.log(`${relative(process.cwd(), outfile)}: ${megabytes} MB, ${target ?? "for this machine"}`);
+}
+
+try {
+  await build(readOptions(process.argv.slice(2)));
+} catch (error) {
+  console.error(`build: ${error instanceof Error ? error.message : error}`);
+  process.exit(1);
+}

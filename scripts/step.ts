@@ -1,0 +1,51 @@
+/**
+ * Runs a command with its output passed straight on, and ends it with all its children when the signal says
+ * so: a group of its own, since a child that outlives its parent would hold ports and folders.
+ */
+import { join } from "node:path";
+
+export const PROJECT_ROOT = join(import.meta.dir, "..");
+
+/** After SIGTERM, for what a command has to put back in order. */
+const TERM_GRACE_MS = 10_000;
+
+export interface StepOptions {
+  readonly signal: AbortSignal;
+  readonly env?: Record<string, string | undefined>;
+}
+
+/** The exit code, or undefined when the command was ended before it had finished. */
+export async function runStep(
+  command: readonly string[],
+  { signal, env }: StepOptions,
+): Promise<number | undefined> {
+  if (signal.aborted) return undefined;
+  const child = Bun.spawn([...command], {
+    cwd: PROJECT_ROOT,
+    env: env ?? process.env,
+    stdin: "ignore",
+    stdout: "inherit",
+    stderr: "inherit",
+    detached: true,
+  });
+  let killing: Timer | undefined;
+  const end = () => {
+    signalGroup(child.pid, "SIGTERM");
+    killing = setTimeout(() => signalGroup(child.pid, "SIGKILL"), TERM_GRACE_MS);
+  };
+  signal.addEventListener("abort", end, { once: true });
+  const code = await child.exited;
+  signal.removeEventListener("abort", end);
+  clearTimeout(killing);
+  // What the command left running would go on beside the next one.
+  signalGroup(child.pid, "SIGKILL");
+  return signal.aborted ? undefined : code;
+}
+
+function signalGroup(groupId: number, name: NodeJS.Signals): void {
+  try {
+    process.kill(-groupId, name);
+  } catch {
+    // Nobody is left in the group, or it belongs to root (sudo) and ends by itself.
+  }
+}
