@@ -1,0 +1,1013 @@
+/**
+ * One contract, run against every cold store; then what only one of them can suffer: a connection cut around
+ * COMMIT, a server that dies or falls silent, a disk that is full.
+ *
+ * Invariant checked after each of them: every event of every flush is one row and one count, and the sketch
+ * of an hour is register by register the one that its rows give.
+ */
+import { Database } from "bun:sqlite";
+import {
+  afterAll,
+  afterEach,
+  beforeAll,
+  beforeEach,
+  describe,
+  expect,
+  setDefaultTimeout,
+  test,
+} from "bun:test";
+import { mkdtempSync, rmdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type Connection, createConnection } from "mysql2/promise";
+import { BatchBuilder, type JournaledBatch } from "../src/count/batch.ts";
+import { DAY_MS, type Event, HOUR_MS, hourKeyName } from "../src/count/event.ts";
+import { registerOf, Sketch } from "../src/count/sketch.ts";
+import { eventRows } from "../src/store/aggregate.ts";
+import { type ColdStore, ColdUnavailableError, WriterSealedError } from "../src/store/cold.ts";
+import { embeddedColdStore } from "../src/store/cold-embedded.ts";
+import { type MysqlColdStoreOptions, mysqlColdStore } from "../src/store/cold-mysql.ts";
+import { type MysqlLinkOptions, type MysqlSession, withOwnSession } from "../src/store/mysql-link.ts";
+import { ensurePartitions, partitionName } from "../src/store/mysql-partitions.ts";
+import { describeWithServers, type MariaDbServer, startMariaDb } from "./support/servers.ts";
+import { startProxy, type TcpProxy } from "./support/tcp-proxy.ts";
+import { waitFor } from "./support/wait-for.ts";
+
+const NOON = Date.UTC(2026, 0, 31, 12);
+const STREAM = "site-1";
+
+setDefaultTimeout(60_000);
+
+interface StoredEvent {
+  readonly hour: number;
+  readonly stream: string;
+  readonly writer: string;
+  readonly seq: number;
+  readonly ordinal: number;
+  readonly at: number;
+  readonly kind: string;
+  readonly user: string;
+  readonly id: string | null;
+}
+
+interface StoredHour {
+  readonly hour: number;
+  readonly stream: string;
+  readonly clicks: number;
+  readonly impressions: number;
+  readonly unique_users: number;
+  readonly users_sketch: Uint8Array;
+}
+
+interface StoredWriter {
+  readonly writer: string;
+  readonly events: number;
+}
+
+/** An empty database, looked into from outside the store. */
+interface Harness {
+  /** Another store on the same data. Closed by end(). */
+  store(): ColdStore;
+  /** By primary key. */
+  events(): Promise<StoredEvent[]>;
+  hours(): Promise<StoredHour[]>;
+  writers(): Promise<StoredWriter[]>;
+  run(sql: string): Promise<void>;
+  end(): Promise<void>;
+}
+
+const SELECT_EVENTS = `
+  SELECT e.hour, e.stream, w.writer, e.seq, e.ordinal, e.at, e.kind, e.user, e.id
+  FROM events e JOIN writers w ON w.id = e.writer ORDER BY e.hour, e.stream, e.writer, e.seq, e.ordinal`;
+const SELECT_HOURS = "SELECT * FROM hourly ORDER BY hour, stream";
+const SELECT_WRITERS = "SELECT writer, events FROM writers ORDER BY writer";
+
+function batchOf(seq: number, events: readonly Event[]): JournaledBatch {
+  const builder = new BatchBuilder();
+  for (const event of events) builder.add(event);
+  return { seq, groups: builder.groups, eventCount: builder.eventCount };
+}
+
+function emptyBatch(seq: number): JournaledBatch {
+  return { seq, groups: [], eventCount: 0 };
+}
+
+function click(user: string, at = NOON, stream = STREAM): Event {
+  return { stream, at, kind: "click", user };
+}
+
+function impression(user: string, at = NOON, stream = STREAM): Event {
+  return { stream, at, kind: "impression", user };
+}
+
+/** `count` events of users `name`-0, -1, …, every third a click, spread over three hours and two streams. */
+function mixedEvents(name: string, count: number): Event[] {
+  return Array.from({ length: count }, (_, i) => {
+    const at = NOON + (i % 3) * HOUR_MS + i;
+    const user = `${name}-${i}`;
+    const stream = i % 2 === 0 ? STREAM : "site-2";
+    return i % 3 === 0 ? click(user, at, stream) : impression(user, at, stream);
+  });
+}
+
+function sketchOf(users: Iterable<string>): Sketch {
+  const sketch = new Sketch();
+  for (const user of users) sketch.add(registerOf(user));
+  return sketch;
+}
+
+function expectSameSketch(actual: Uint8Array, expected: Sketch): void {
+  expect(Buffer.compare(Sketch.decode(actual).encode(), expected.encode())).toBe(0);
+}
+
+/** Hours and writers are what a replay of the rows gives; answers the rows. */
+async function expectConsistent(harness: Harness): Promise<StoredEvent[]> {
+  const events = await harness.events();
+  const replayed = Map.groupBy(events, ({ stream, hour }) => hourKeyName(stream, hour));
+  const hours = await harness.hours();
+  expect(hours.map(({ stream, hour }) => hourKeyName(stream, hour))).toEqual([...replayed.keys()]);
+  for (const hour of hours) {
+    const rows = replayed.get(hourKeyName(hour.stream, hour.hour)) ?? [];
+    const expected = sketchOf(rows.map(({ user }) => user));
+    expect(hour.clicks).toBe(rows.filter(({ kind }) => kind === "click").length);
+    expect(hour.impressions).toBe(rows.filter(({ kind }) => kind === "impression").length);
+    expect(hour.unique_users).toBe(expected.count());
+    expectSameSketch(hour.users_sketch, expected);
+  }
+  for (const { writer, events: count } of await harness.writers()) {
+    expect(count).toBe(events.filter((event) => event.writer === writer).length);
+  }
+  return events;
+}
+
+async function rejectionOf(promise: Promise<unknown>): Promise<ColdUnavailableError> {
+  const error = await promise.then(
+    () => new Error("it succeeded"),
+    (reason: unknown) => reason,
+  );
+  if (!(error instanceof ColdUnavailableError)) throw error;
+  return error;
+}
+
+test("rows are made in the order of the table's primary key", () => {
+  const batches = [batchOf(1, mixedEvents("a", 20).reverse()), batchOf(2, mixedEvents("b", 20))];
+  const rows = [...eventRows(1, batches, 7)];
+  expect(rows.map((piece) => piece.length)).toEqual([7, 7, 7, 7, 7, 5]);
+  const keys = rows.flat().map(([hour, stream, writer, seq, ordinal]) => {
+    return [hour, stream, writer, seq, `${ordinal}`.padStart(3)].join(" ");
+  });
+  expect(keys).toEqual(keys.toSorted());
+  expect(new Set(keys).size).toBe(40);
+});
+
+function coldStoreContract(name: string, open: () => Promise<Harness>): void {
+  describe(`cold store contract: ${name}`, () => {
+    let harness: Harness;
+    let store: ColdStore;
+
+    beforeEach(async () => {
+      harness = await open();
+      store = harness.store();
+      await store.open();
+    });
+
+    afterEach(async () => {
+      await harness.end();
+    });
+
+    test("a flush stores each event as one row and one count", async () => {
+      const batch = batchOf(1, mixedEvents("user", 30));
+      expect(await store.flush("writer-a", [batch])).toBe(30);
+      const events = await expectConsistent(harness);
+      const stored = events.map(({ stream, at, kind, user }) => ({ stream, at, kind, user }));
+      const byUser = (a: { user: string }, b: { user: string }) => a.user.localeCompare(b.user);
+      const sent = mixedEvents("user", 30) as typeof stored;
+      expect(stored.sort(byUser)).toEqual(sent.sort(byUser));
+    });
+
+    test("a row says which event of which batch it is", async () => {
+      const later = NOON + HOUR_MS;
+      await store.flush("writer-a", [
+        batchOf(7, [click("u0", later), click("u1"), click("u2", later), click("u3")]),
+      ]);
+      const placed = (await harness.events()).map(({ hour, writer, seq, ordinal, user }) => {
+        return [hour, writer, seq, ordinal, user];
+      });
+      expect(placed).toEqual([
+        [NOON, "writer-a", 7, 2, "u1"],
+        [NOON, "writer-a", 7, 3, "u3"],
+        [later, "writer-a", 7, 0, "u0"],
+        [later, "writer-a", 7, 1, "u2"],
+      ]);
+    });
+
+    test("the same flush again stores nothing", async () => {
+      const batches = [batchOf(1, mixedEvents("a", 20)), batchOf(2, mixedEvents("b", 20))];
+      expect(await store.flush("writer-a", batches)).toBe(40);
+      expect(await store.flush("writer-a", batches)).toBe(0);
+      expect(await expectConsistent(harness)).toHaveLength(40);
+    });
+
+    test("an instance that is done with a writer keeps no other one waiting", async () => {
+      const other = harness.store();
+      await other.open();
+      const batches = [batchOf(1, mixedEvents("a", 10))];
+      await store.flush("writer-a", batches);
+      expect(await store.flush("writer-a", batches)).toBe(0);
+      expect(await other.flush("writer-a", [batchOf(2, [click("u")])])).toBe(1);
+      expect(await store.watermark("writer-a")).toBe(2);
+      expect(await other.flush("writer-a", [batchOf(3, [click("u")])])).toBe(1);
+      await store.seal("writer-a");
+      await expect(store.flush("writer-a", [batchOf(4, [click("u")])])).rejects.toThrow("sealed");
+      expect(await other.watermark("writer-a")).toBe(3);
+    });
+
+    test("a flush that overlaps the one before stores only what is new", async () => {
+      const batches = [1, 2, 3].map((seq) => batchOf(seq, mixedEvents(`batch-${seq}`, 10 * seq)));
+      expect(await store.flush("writer-a", batches.slice(0, 2))).toBe(30);
+      expect(await store.flush("writer-a", batches)).toBe(30);
+      expect(await store.watermark("writer-a")).toBe(3);
+      expect(await expectConsistent(harness)).toHaveLength(60);
+    });
+
+    test("two instances flushing the same batches at once store them once", async () => {
+      const other = harness.store();
+      await other.open();
+      // Half of the rounds meet a writer that has no row yet.
+      for (let round = 0; round < 10; round++) {
+        const batches = [batchOf(round + 1, mixedEvents(`round-${round}`, 50))];
+        const writer = `writer-${round % 5}`;
+        const stored = await Promise.all([store.flush(writer, batches), other.flush(writer, batches)]);
+        expect(stored.sort((a, b) => a - b)).toEqual([0, 50]);
+      }
+      expect(await expectConsistent(harness)).toHaveLength(500);
+    });
+
+    test("two instances flushing into the same new hour at once lose no count and no user", async () => {
+      const other = harness.store();
+      await other.open();
+      for (let round = 0; round < 50; round++) {
+        const at = NOON + round * HOUR_MS;
+        const mine = Array.from({ length: 40 }, (_, i) => click(`mine-${i}`, at));
+        const theirs = Array.from({ length: 40 }, (_, i) => impression(`theirs-${i}`, at));
+        const seq = round + 1;
+        await Promise.all([
+          store.flush("writer-a", [batchOf(seq, mine)]),
+          other.flush("writer-b", [batchOf(seq, theirs)]),
+        ]);
+      }
+      expect(await expectConsistent(harness)).toHaveLength(50 * 80);
+    });
+
+    test("many streams in one flush, by two instances at once, in opposite orders", async () => {
+      const other = harness.store();
+      await other.open();
+      const streams = Array.from({ length: 130 }, (_, i) => `stream-${i}`);
+      const events = (user: string) => streams.map((stream) => click(`${user} of ${stream}`, NOON, stream));
+      for (let seq = 1; seq <= 5; seq++) {
+        await Promise.all([
+          store.flush("writer-a", [batchOf(seq, events("a"))]),
+          other.flush("writer-b", [batchOf(seq, events("b").reverse())]),
+        ]);
+      }
+      expect(await expectConsistent(harness)).toHaveLength(5 * 260);
+      expect(await harness.hours()).toHaveLength(130);
+    });
+
+    test("a flush that fails half way leaves nothing behind, and is stored when sent again", async () => {
+      const batches = [batchOf(1, mixedEvents("a", 10))];
+      await harness.run("ALTER TABLE hourly RENAME TO hourly_away");
+      await rejectionOf(store.flush("writer-a", batches));
+      expect(await harness.events()).toEqual([]);
+      // Also a look for a lock that was left behind.
+      await harness.run("ALTER TABLE hourly_away RENAME TO hourly");
+      expect(await store.watermark("writer-a")).toBe(0);
+      expect(await store.flush("writer-a", batches)).toBe(10);
+      expect(await expectConsistent(harness)).toHaveLength(10);
+    });
+
+    test("a hundred reads at once are all answered", async () => {
+      await store.flush("writer-a", [batchOf(1, [click("u")])]);
+      const reads = Array.from({ length: 100 }, () => store.read({ stream: STREAM, hour: NOON }));
+      expect((await Promise.all(reads)).map((hour) => hour?.clicks)).toEqual(Array(100).fill(1));
+    });
+
+    test("users and ids come back byte for byte", async () => {
+      const values = [
+        "a",
+        "A",
+        "a ",
+        "a  ",
+        " a",
+        "é",
+        "e\u0301",
+        "ß",
+        "ss",
+        "👩‍👩‍👧‍👦",
+        "𝒳",
+        "\0",
+        "a\0b",
+        "line\nbreak\r\n\ttab\b\x1a",
+        `'"\`; DROP TABLE events; -- `,
+        "back\\slash\\",
+        "\\'",
+        "%_?",
+        "\ufeffbom",
+        "\uffff",
+        "x".repeat(255),
+        "é".repeat(127),
+        "\\".repeat(255),
+      ];
+      const events = values.map((user): Event => ({ ...click(user), id: user }));
+      await store.flush("writer-a", [batchOf(1, events)]);
+      const stored = await expectConsistent(harness);
+      expect(stored.map(({ user }) => user)).toEqual(values);
+      expect(stored.map(({ id }) => id)).toEqual(values);
+    });
+
+    test("an event without an id has none, beside events that have one", async () => {
+      const withId: Event = { ...click("u1"), id: "id-1" };
+      await store.flush("writer-a", [batchOf(1, [click("u0"), withId, click("u2")])]);
+      expect((await harness.events()).map(({ id }) => id)).toEqual([null, "id-1", null]);
+    });
+
+    test("a batch without events moves the watermark", async () => {
+      expect(await store.flush("writer-a", [emptyBatch(4)])).toBe(0);
+      expect(await store.watermark("writer-a")).toBe(4);
+      expect(await store.flush("writer-a", [emptyBatch(5), batchOf(6, [click("u")])])).toBe(1);
+      expect(await store.watermark("writer-a")).toBe(6);
+      expect(await expectConsistent(harness)).toHaveLength(1);
+    });
+
+    test("a flush of nothing stores nothing", async () => {
+      expect(await store.flush("writer-a", [])).toBe(0);
+      expect(await store.watermark("writer-a")).toBe(0);
+    });
+
+    test("watermarks belong to their writer", async () => {
+      expect(await store.watermark("writer-a")).toBe(0);
+      await store.flush("writer-a", [batchOf(3, [click("u")])]);
+      await store.flush("writer-b", [batchOf(9, [click("u")])]);
+      expect(await store.watermark("writer-a")).toBe(3);
+      expect(await store.watermark("writer-b")).toBe(9);
+    });
+
+    test("a sealed writer stores nothing new; what it had stored still answers 0; others go on", async () => {
+      const stored = [batchOf(1, mixedEvents("a", 10))];
+      await store.flush("writer-a", stored);
+      await store.seal("writer-a");
+      await store.seal("writer-a");
+      const overlapping = [...stored, batchOf(2, mixedEvents("b", 10))];
+      await expect(store.flush("writer-a", overlapping)).rejects.toBeInstanceOf(WriterSealedError);
+      expect(await store.flush("writer-a", stored)).toBe(0);
+      expect(await store.watermark("writer-a")).toBe(1);
+      expect(await store.flush("writer-b", [batchOf(1, [click("u")])])).toBe(1);
+      expect(await expectConsistent(harness)).toHaveLength(11);
+    });
+
+    test("a writer can be sealed before its first flush", async () => {
+      await store.seal("writer-a");
+      const flushing = store.flush("writer-a", [batchOf(1, [click("u")])]);
+      await expect(flushing).rejects.toBeInstanceOf(WriterSealedError);
+      expect(await store.watermark("writer-a")).toBe(0);
+      expect(await harness.events()).toEqual([]);
+    });
+
+    test("a seal during a flush of another instance: the flush is stored whole or refused", async () => {
+      const other = harness.store();
+      await other.open();
+      for (let round = 0; round < 10; round++) {
+        const writer = `writer-${round}`;
+        const batch = batchOf(1, mixedEvents(`round-${round}`, 50));
+        const sealed = (error: unknown) => {
+          if (error instanceof WriterSealedError) return 0;
+          throw error;
+        };
+        const flushing = other.flush(writer, [batch]).catch(sealed);
+        await store.seal(writer);
+        const seq = await store.watermark(writer);
+        expect(await flushing).toBe(seq * 50);
+        expect(await store.watermark(writer)).toBe(seq);
+      }
+      await expectConsistent(harness);
+    });
+
+    test("reads an hour as it was stored, and knows nothing of others", async () => {
+      await store.flush("writer-a", [batchOf(1, [click("u1"), impression("u2"), impression("u1")])]);
+      await store.flush("writer-b", [batchOf(1, [click("u3")])]);
+      const hour = await store.read({ stream: STREAM, hour: NOON });
+      expect(hour?.clicks).toBe(2);
+      expect(hour?.impressions).toBe(2);
+      expectSameSketch(hour!.sketch.encode(), sketchOf(["u1", "u2", "u3"]));
+      expect(await store.read({ stream: STREAM, hour: NOON + HOUR_MS })).toBeUndefined();
+      expect(await store.read({ stream: STREAM.toUpperCase(), hour: NOON })).toBeUndefined();
+    });
+
+    test("the newest hour is the latest of any stream", async () => {
+      expect(await store.newestHour()).toBeUndefined();
+      await store.flush("writer-a", [emptyBatch(1)]);
+      expect(await store.newestHour()).toBeUndefined();
+      await store.flush("writer-a", [batchOf(2, [click("u", NOON + 2 * HOUR_MS, "z"), click("u")])]);
+      expect(await store.newestHour()).toBe(NOON + 2 * HOUR_MS);
+    });
+
+    test("the latest and the earliest time there can be", async () => {
+      const at = [0, 253_402_300_799_999];
+      await store.flush(
+        "writer-a",
+        at.map((ms, i) => batchOf(i + 1, [click("u", ms)])),
+      );
+      expect((await expectConsistent(harness)).map((event) => event.at)).toEqual(at);
+    });
+
+    test("20,000 events in one flush", async () => {
+      const batches = [batchOf(1, mixedEvents("a", 10_000)), batchOf(2, mixedEvents("b", 10_000))];
+      expect(await store.flush("writer-a", batches)).toBe(20_000);
+      expect(await expectConsistent(harness)).toHaveLength(20_000);
+    });
+
+    test("the event loop goes on while 20,000 events are flushed", async () => {
+      let isFlushing = true;
+      let turns = 0;
+      const countTurn = () => {
+        turns += 1;
+        if (isFlushing) setImmediate(countTurn);
+      };
+      const batch = batchOf(1, mixedEvents("a", 20_000));
+      setImmediate(countTurn);
+      await store.flush("writer-a", [batch]);
+      isFlushing = false;
+      // One a piece of 1,000 rows at the least.
+      expect(turns).toBeGreaterThanOrEqual(20);
+    });
+
+    test("a store that is opened again has everything", async () => {
+      await store.flush("writer-a", [batchOf(1, mixedEvents("a", 10))]);
+      await store.close();
+      const again = harness.store();
+      await again.open();
+      expect(await again.watermark("writer-a")).toBe(1);
+      expect(await again.newestHour()).toBe(NOON + 2 * HOUR_MS);
+      expect(await again.flush("writer-a", [batchOf(2, mixedEvents("b", 10))])).toBe(10);
+      expect(await expectConsistent(harness)).toHaveLength(20);
+    });
+
+    test("open() again does nothing, and a closed store refuses", async () => {
+      await store.open();
+      await store.close();
+      await store.close();
+      const error = await rejectionOf(store.flush("writer-a", [batchOf(1, [click("u")])]));
+      expect(error.message).toContain("flush batches 1 to 1 of writer writer-a");
+    });
+
+    test("a database of a newer build is refused", async () => {
+      await harness.run("INSERT INTO schema_migrations (version, name) VALUES (99, 'of-tomorrow')");
+      const error = await rejectionOf(harness.store().open());
+      expect(error.message).toContain("schema version 99");
+      expect(error.message).toContain("newer build");
+    });
+  });
+
+  test(`${name}: eight instances opening an empty database at once`, async () => {
+    const harness = await open();
+    try {
+      const stores = Array.from({ length: 8 }, () => harness.store());
+      await Promise.all(stores.map((store) => store.open()));
+      await Promise.all(
+        stores.map((store, i) => store.flush(`writer-${i}`, [batchOf(1, mixedEvents(`s${i}`, 30))])),
+      );
+      expect(await expectConsistent(harness)).toHaveLength(240);
+    } finally {
+      await harness.end();
+    }
+  });
+}
+
+function sqliteHarness(dataDir: string, onEnd: () => void): Harness {
+  const stores: ColdStore[] = [];
+  const query = <Row>(sql: string): Row[] => {
+    const database = new Database(join(dataDir, "cold.sqlite"), { strict: true });
+    try {
+      return database.query<Row, []>(sql).all();
+    } finally {
+      database.close();
+    }
+  };
+  return {
+    store() {
+      const store = embeddedColdStore({ dataDir });
+      stores.push(store);
+      return store;
+    },
+    events: async () => query(SELECT_EVENTS),
+    hours: async () => query(SELECT_HOURS),
+    writers: async () => query(SELECT_WRITERS),
+    run: async (sql) => void query(sql),
+    async end() {
+      await Promise.all(stores.map((store) => store.close()));
+      onEnd();
+    },
+  };
+}
+
+async function openSqlite(): Promise<Harness> {
+  const dataDir = mkdtempSync(join(tmpdir(), "hourglass-cold-"));
+  return sqliteHarness(dataDir, () => rmSync(dataDir, { recursive: true, force: true }));
+}
+
+coldStoreContract("embedded", openSqlite);
+
+/** Only root may, and in most containers not even that one. */
+function canMount(): boolean {
+  const folder = mkdtempSync(join(tmpdir(), "hourglass-mount-"));
+  try {
+    return mountSmallDisk(folder) && Bun.spawnSync(["umount", folder]).success;
+  } finally {
+    rmdirSync(folder);
+  }
+}
+
+function mountSmallDisk(folder: string): boolean {
+  if (Bun.which("mount") === null) return false;
+  return Bun.spawnSync(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder]).success;
+}
+
+function atPort(url: string, port: number): string {
+  const moved = new URL(url);
+  moved.port = `${port}`;
+  return moved.href;
+}
+
+describe("cold store: embedded", () => {
+  let dataDir: string;
+  let harness: Harness;
+  let store: ColdStore;
+
+  async function openIn(folder: string): Promise<void> {
+    dataDir = folder;
+    harness = sqliteHarness(folder, () => {});
+    store = harness.store();
+    await store.open();
+  }
+
+  beforeEach(() => {
+    dataDir = mkdtempSync(join(tmpdir(), "hourglass-cold-"));
+  });
+
+  afterEach(async () => {
+    await harness.end();
+    rmSync(dataDir, { recursive: true, force: true });
+  });
+
+  test("another process can read while it runs", async () => {
+    await openIn(dataDir);
+    await store.flush("writer-a", [batchOf(1, mixedEvents("a", 10))]);
+    const script = `
+      const { Database } = require("bun:sqlite");
+      const database = new Database(process.argv[1], { readonly: true });
+      console.log(database.query("SELECT COUNT(*) AS n FROM events").get().n)`;
+    const reader = Bun.spawn([process.execPath, "-e", script, join(dataDir, "cold.sqlite")]);
+    expect((await reader.stdout.text()).trim()).toBe("10");
+  });
+
+  test("a flush waits for another process' lock without holding up the event loop", async () => {
+    await openIn(dataDir);
+    const other = new Database(join(dataDir, "cold.sqlite"));
+    other.run("BEGIN IMMEDIATE");
+    const flushing = store.flush("writer-a", [batchOf(1, mixedEvents("a", 10))]);
+    // Reads are answered meanwhile: it is this process that would stand still otherwise.
+    expect(await store.newestHour()).toBeUndefined();
+    other.run("COMMIT");
+    other.close();
+    expect(await flushing).toBe(10);
+  });
+
+  test("a watermark asked for during a flush is the one after it; reads do not see half of it", async () => {
+    await openIn(dataDir);
+    const flushing = store.flush("writer-a", [batchOf(5, mixedEvents("a", 5_000))]);
+    const watermark = store.watermark("writer-a");
+    // All hours of the flush, read without a pause: some of them without the others would be half of it.
+    const hours = [0, 1, 2].map((i) => ({ stream: STREAM, hour: NOON + i * HOUR_MS }));
+    const seen = new Set<string>();
+    let isFlushing = true;
+    void flushing.finally(() => {
+      isFlushing = false;
+    });
+    while (isFlushing) {
+      const read = await Promise.all(hours.map((key) => store.read(key)));
+      seen.add(read.map((hour) => (hour === undefined ? 0 : hour.clicks + hour.impressions)).join());
+      await new Promise<void>((resolve) => setImmediate(resolve));
+    }
+    expect(await flushing).toBe(5_000);
+    expect(await watermark).toBe(5);
+    seen.delete("834,833,833");
+    expect([...seen]).toEqual(["0,0,0"]);
+  });
+
+  test("the log stays small however much is flushed and read", async () => {
+    await openIn(dataDir);
+    for (let seq = 1; seq <= 30; seq++) {
+      await store.flush("writer-a", [batchOf(seq, mixedEvents(`batch-${seq}`, 2_000))]);
+      await store.read({ stream: STREAM, hour: NOON });
+      await store.newestHour();
+    }
+    expect(statSync(join(dataDir, "cold.sqlite")).size).toBeGreaterThan(3_000_000);
+    expect(statSync(join(dataDir, "cold.sqlite-wal")).size).toBeLessThan(2_500_000);
+  });
+
+  test("a folder that cannot be made is a clear error, and open() may be called again", async () => {
+    const blocked = join(dataDir, "in-the-way");
+    writeFileSync(blocked, "a file");
+    harness = sqliteHarness(blocked, () => {});
+    store = harness.store();
+    const error = await rejectionOf(store.open());
+    expect(error.message).toContain(blocked);
+    expect(error.message).toContain("DATA_DIR");
+    rmSync(blocked);
+    await store.open();
+    expect(await store.flush("writer-a", [batchOf(1, [click("u")])])).toBe(1);
+  });
+
+  test.skipIf(!canMount())("a full disk fails the flush; it works again when there is room", async () => {
+    expect(mountSmallDisk(dataDir)).toBe(true);
+    const ballast = join(dataDir, "ballast");
+    try {
+      await openIn(dataDir);
+      expect(await store.flush("writer-a", [batchOf(1, mixedEvents("a", 10))])).toBe(10);
+      writeFileSync(ballast, Buffer.alloc(1_500_000));
+      const batches = [batchOf(2, mixedEvents("b", 10_000))];
+      const error = await rejectionOf(store.flush("writer-a", batches));
+      expect(error.message).toContain("full");
+      expect(await store.watermark("writer-a")).toBe(1);
+      expect((await store.read({ stream: STREAM, hour: NOON }))?.clicks).toBe(2);
+      rmSync(ballast);
+      expect(await store.flush("writer-a", batches)).toBe(10_000);
+      expect(await expectConsistent(harness)).toHaveLength(10_010);
+    } finally {
+      await harness.end();
+      Bun.spawnSync(["umount", dataDir]);
+    }
+  });
+});
+
+describeWithServers("cold store: MySQL", ["mariadb"], () => {
+  let server: MariaDbServer;
+
+  beforeAll(async () => {
+    server = await startMariaDb();
+  });
+
+  afterAll(async () => {
+    await server?.stop();
+  });
+
+  interface MysqlHarness extends Harness {
+    readonly url: string;
+    /** After the server was started again. */
+    reconnect(): Promise<void>;
+    query<Row>(sql: string): Promise<Row[]>;
+    /** With other settings than store()'s, or through another port. */
+    storeWith(settings: Partial<MysqlColdStoreOptions>): ColdStore;
+  }
+
+  async function openMysql(): Promise<MysqlHarness> {
+    const url = await server.createDatabase();
+    return mysqlHarness(url, await connectClient(url));
+  }
+
+  async function connectClient(url: string): Promise<Connection> {
+    const client = await createConnection({ uri: url, charset: "utf8mb4_bin" });
+    // The server is killed under it.
+    client.on("error", () => {});
+    return client;
+  }
+
+  function mysqlHarness(url: string, firstClient: Connection): MysqlHarness {
+    let client = firstClient;
+    const stores: ColdStore[] = [];
+    const query = async <Row>(sql: string) => (await client.query(sql))[0] as Row[];
+    const storeWith = (settings: Partial<MysqlColdStoreOptions>) => {
+      const store = mysqlColdStore({ url, now: () => NOON, ...settings });
+      stores.push(store);
+      return store;
+    };
+    return {
+      url,
+      async reconnect() {
+        client.destroy();
+        client = await connectClient(url);
+      },
+      query,
+      storeWith,
+      store: () => storeWith({}),
+      async events() {
+        type BytesRow = Omit<StoredEvent, "user" | "id"> & { user: Buffer; id: Buffer | null };
+        const rows = await query<BytesRow>(SELECT_EVENTS);
+        return rows.map((row) => ({ ...row, user: row.user.toString(), id: row.id?.toString() ?? null }));
+      },
+      hours: () => query(SELECT_HOURS),
+      writers: () => query(SELECT_WRITERS),
+      run: async (sql) => void (await query(sql)),
+      async end() {
+        await Promise.all(stores.map((store) => store.close()));
+        client.destroy();
+      },
+    };
+  }
+
+  coldStoreContract("MariaDB", openMysql);
+
+  describe("beside the contract", () => {
+    let harness: MysqlHarness;
+    let proxy: TcpProxy | undefined;
+
+    beforeEach(async () => {
+      harness = await openMysql();
+    });
+
+    afterEach(async () => {
+      await harness.end();
+      await proxy?.close();
+      proxy = undefined;
+    });
+
+    async function openThroughProxy(settings: Partial<MysqlColdStoreOptions> = {}): Promise<ColdStore> {
+      proxy = await startProxy(server.port);
+      const store = harness.storeWith({ url: atPort(harness.url, proxy.port), ...settings });
+      await store.open();
+      return store;
+    }
+
+    /** A packet: 3 bytes of length, 1 of sequence, 1 of command (3: a query), then the statement. */
+    const isStatement = (chunk: Buffer) => chunk[4] === 3;
+    const isCommit = (chunk: Buffer) => isStatement(chunk) && chunk.toString("latin1", 5) === "COMMIT";
+
+    test("a connection that is cut before COMMIT arrives: nothing is stored, then once", async () => {
+      const store = await openThroughProxy();
+      proxy!.onUpstream = (chunk, connection) => {
+        if (!isCommit(chunk)) return true;
+        proxy!.onUpstream = undefined;
+        connection.cut();
+        return false;
+      };
+      const batches = [batchOf(1, mixedEvents("a", 2_500))];
+      const error = await rejectionOf(store.flush("writer-a", batches));
+      expect(error.message).toContain("flush batches 1 to 1 of writer writer-a");
+      expect(await harness.events()).toEqual([]);
+      expect(await store.flush("writer-a", batches)).toBe(2_500);
+      expect(await expectConsistent(harness)).toHaveLength(2_500);
+    });
+
+    test("a connection that is cut before the answer to COMMIT arrives: stored once", async () => {
+      const store = await openThroughProxy();
+      let committing = false;
+      proxy!.onUpstream = (chunk) => {
+        committing ||= isCommit(chunk);
+        return true;
+      };
+      proxy!.onDownstream = (_, connection) => {
+        if (!committing) return true;
+        proxy!.onUpstream = undefined;
+        proxy!.onDownstream = undefined;
+        connection.cut();
+        return false;
+      };
+      const batches = [batchOf(1, mixedEvents("a", 2_500))];
+      await rejectionOf(store.flush("writer-a", batches));
+      expect(await store.flush("writer-a", batches)).toBe(0);
+      expect(await store.flush("writer-a", [...batches, batchOf(2, [click("u")])])).toBe(1);
+      expect(await expectConsistent(harness)).toHaveLength(2_501);
+    });
+
+    test("an answer to COMMIT that never comes: fails at the deadline, stored once", async () => {
+      const store = await openThroughProxy({ flushTimeoutMs: 2_000 });
+      let committing = false;
+      proxy!.onUpstream = (chunk) => {
+        committing ||= isCommit(chunk);
+        return true;
+      };
+      proxy!.onDownstream = () => !committing;
+      const batches = [batchOf(1, mixedEvents("a", 100))];
+      const error = await rejectionOf(store.flush("writer-a", batches));
+      expect(error.message).toContain("no answer within 2000 ms to: COMMIT");
+      proxy!.onUpstream = undefined;
+      proxy!.onDownstream = undefined;
+      expect(await store.flush("writer-a", batches)).toBe(0);
+      expect(await expectConsistent(harness)).toHaveLength(100);
+    });
+
+    test("a connection that is cut at any statement: stored once", async () => {
+      const store = await openThroughProxy();
+      let wasCut = true;
+      let cutAt = 0;
+      while (wasCut) {
+        cutAt += 1;
+        wasCut = false;
+        let statements = 0;
+        proxy!.onUpstream = (chunk, connection) => {
+          if (isStatement(chunk)) statements += 1;
+          if (statements !== cutAt) return true;
+          wasCut = true;
+          connection.cut();
+          return false;
+        };
+        const batches = [batchOf(cutAt, mixedEvents(`cut-${cutAt}`, 30))];
+        const outcome = store.flush("writer-a", batches);
+        if (cutAt < 10) await rejectionOf(outcome);
+        else await outcome.catch(() => {});
+        proxy!.onUpstream = undefined;
+        expect(await store.flush("writer-a", batches)).toBe(wasCut ? 30 : 0);
+      }
+      expect(await expectConsistent(harness)).toHaveLength(cutAt * 30);
+    });
+
+    test("a server that is killed and started again needs no new store", async () => {
+      const store = harness.store();
+      await store.open();
+      await store.flush("writer-a", [batchOf(1, mixedEvents("a", 100))]);
+      await server.kill();
+      const batches = [batchOf(2, mixedEvents("b", 100))];
+      await rejectionOf(store.flush("writer-a", batches));
+      await rejectionOf(store.read({ stream: STREAM, hour: NOON }));
+      await rejectionOf(harness.store().open());
+      await server.start();
+      await harness.reconnect();
+      expect(await store.flush("writer-a", batches)).toBe(100);
+      expect((await store.read({ stream: STREAM, hour: NOON }))?.clicks).toBe(34);
+      expect(await expectConsistent(harness)).toHaveLength(200);
+    });
+
+    test("a server that falls silent: each call fails within its deadline, then works", async () => {
+      const store = harness.storeWith({ flushTimeoutMs: 1_000, readTimeoutMs: 500 });
+      await store.open();
+      await store.flush("writer-a", [batchOf(1, mixedEvents("a", 10))]);
+      const batches = [batchOf(2, mixedEvents("b", 10))];
+      const key = { stream: STREAM, hour: NOON };
+      server.pause();
+      try {
+        const startMs = performance.now();
+        const reads = Array.from({ length: 300 }, () => rejectionOf(store.read(key)));
+        const flush = await rejectionOf(store.flush("writer-a", batches));
+        expect(flush.message).toContain("no answer within 1000 ms");
+        expect((await Promise.all(reads)).map(({ message }) => message).join()).toContain("callers wait");
+        await rejectionOf(store.watermark("writer-a"));
+        expect(performance.now() - startMs).toBeLessThan(5_000);
+      } finally {
+        server.resume();
+      }
+      expect(await store.flush("writer-a", batches)).toBe(10);
+      expect((await store.read(key))?.clicks).toBe(4);
+      expect(await expectConsistent(harness)).toHaveLength(20);
+    });
+
+    test("close() ends in time on a server that is silent", async () => {
+      const store = harness.store();
+      await store.open();
+      await store.flush("writer-a", [batchOf(1, mixedEvents("a", 10))]);
+      server.pause();
+      try {
+        const flushing = rejectionOf(store.flush("writer-a", [batchOf(2, mixedEvents("b", 10))]));
+        const connecting = rejectionOf(store.read({ stream: STREAM, hour: NOON }));
+        await new Promise<void>((resolve) => setImmediate(resolve));
+        const startMs = performance.now();
+        await store.close();
+        expect(performance.now() - startMs).toBeLessThan(4_000);
+        await Promise.all([flushing, connecting]);
+      } finally {
+        server.resume();
+      }
+    });
+
+    test("the watermark waits for a flush whose outcome is open", async () => {
+      const store = harness.store();
+      await store.open();
+      await store.flush("writer-a", [batchOf(6, [click("u")])]);
+      await harness.run("START TRANSACTION");
+      await harness.run("UPDATE writers SET seq = 7");
+      const watermark = store.watermark("writer-a");
+      // Not INNODB_TRX: that is a cache which is not refreshed while it is asked often.
+      const waits = "SHOW GLOBAL STATUS LIKE 'Innodb_row_lock_current_waits'";
+      await waitFor("the watermark to wait for the row's lock", async () => {
+        return (await harness.query<{ Value: string }>(waits))[0]?.Value === "1";
+      });
+      await harness.run("COMMIT");
+      expect(await watermark).toBe(7);
+    });
+
+    test("a refusal by the server leaves no transaction behind", async () => {
+      const store = harness.store();
+      await store.open();
+      const tooLong = [batchOf(1, [click("u"), click("x".repeat(256))])];
+      const error = await rejectionOf(store.flush("writer-a", tooLong));
+      expect(error.message).toContain("Data too long");
+      expect(Bun.inspect(error)).not.toContain("xxx");
+      const others = `
+        SELECT ID FROM information_schema.PROCESSLIST WHERE DB = DATABASE() AND ID <> CONNECTION_ID()`;
+      await waitFor("its session to be gone", async () => (await harness.query(others)).length === 0);
+      expect(await harness.events()).toEqual([]);
+      expect(await store.flush("writer-a", [batchOf(1, [click("u")])])).toBe(1);
+    });
+
+    test("a wrong password: the error says who was refused, and not the password", async () => {
+      const url = new URL(harness.url);
+      url.username = "hourglass";
+      url.password = "open-sesame";
+      const store = harness.storeWith({ url: url.href });
+      const error = await rejectionOf(store.open());
+      expect(error.message).toContain("Access denied for user 'hourglass'");
+      expect(`${Bun.inspect(error)} ${JSON.stringify(error.cause)} ${store.description}`).not.toContain(
+        "sesame",
+      );
+      expect(() => mysqlColdStore({ url: "mysql://u:open-sesame@:1/", now: () => NOON })).toThrow(
+        /^((?!sesame).)*mysql:\/\/user/,
+      );
+    });
+
+    test("a migration that was cut off half way is done again", async () => {
+      await harness.store().open();
+      await harness.run("DROP TABLE hourly");
+      await harness.run("DELETE FROM schema_migrations");
+      const store = harness.store();
+      await store.open();
+      expect(await store.flush("writer-a", [batchOf(1, [click("u")])])).toBe(1);
+      await expectConsistent(harness);
+    });
+
+    interface Partition {
+      readonly name: string;
+      readonly bound: string;
+    }
+
+    const partitions = () =>
+      harness.query<Partition>(`
+        SELECT PARTITION_NAME AS name, PARTITION_DESCRIPTION AS bound FROM information_schema.PARTITIONS
+        WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'events' ORDER BY PARTITION_ORDINAL_POSITION`);
+
+    const usersIn = async (name: string) => {
+      const rows = await harness.query<{ user: Buffer }>(`SELECT user FROM events PARTITION (${name})`);
+      return rows.map(({ user }) => user.toString());
+    };
+
+    const ensureAt = (now: number) => {
+      const link: MysqlLinkOptions = { url: harness.url, connectTimeoutMs: 5_000, statementTimeoutMs: 5_000 };
+      return withOwnSession(link, (session: MysqlSession) => ensurePartitions(session, now));
+    };
+
+    test("there is a partition for each of the coming days, and rows land in theirs", async () => {
+      const store = harness.store();
+      await store.open();
+      const today = Date.UTC(2026, 0, 31);
+      expect(await partitions()).toEqual([
+        { name: "past", bound: `${today}` },
+        { name: "p20260131", bound: `${today + DAY_MS}` },
+        { name: "p20260201", bound: `${today + 2 * DAY_MS}` },
+        { name: "p20260202", bound: `${today + 3 * DAY_MS}` },
+        { name: "p20260203", bound: `${today + 4 * DAY_MS}` },
+        { name: "pmax", bound: "MAXVALUE" },
+      ]);
+      const ats = [today - 1, today, today + DAY_MS - 1, today + DAY_MS, today + 4 * DAY_MS];
+      const users = ["past", "first", "last", "tomorrow", "far"];
+      await store.flush("writer-a", [
+        batchOf(
+          1,
+          users.map((user, i) => click(user, ats[i]!)),
+        ),
+      ]);
+      expect(await usersIn("past")).toEqual(["past"]);
+      expect(await usersIn(partitionName(today))).toEqual(["first", "last"]);
+      expect(await usersIn("p20260201")).toEqual(["tomorrow"]);
+      expect(await usersIn("pmax")).toEqual(["far"]);
+    });
+
+    test("partitions are made by several at once, each day once; also after days without any", async () => {
+      await harness.store().open();
+      const before = (await partitions()).length;
+      await Promise.allSettled(Array.from({ length: 4 }, () => ensureAt(NOON + 2 * DAY_MS)));
+      expect(await partitions()).toHaveLength(before + 2);
+      await ensureAt(NOON + 2 * DAY_MS);
+      expect(await partitions()).toHaveLength(before + 2);
+      await ensureAt(NOON + 400 * DAY_MS);
+      expect(await partitions()).toHaveLength(before + 2 + 4);
+      expect((await partitions()).at(-2)?.name).toBe(partitionName(NOON + 403 * DAY_MS));
+    });
+
+    test("flushing makes the next day's partition, on a table in use later", async () => {
+      let now = NOON;
+      const store = harness.storeWith({ now: () => now });
+      await store.open();
+      const before = (await partitions()).length;
+      now += DAY_MS;
+      await store.flush("writer-a", [batchOf(1, [click("far", NOON + 4 * DAY_MS)])]);
+      await waitFor("the new partition", async () => (await partitions()).length === before + 1);
+      expect(await usersIn(partitionName(NOON + 4 * DAY_MS))).toEqual(["far"]);
+
+      await harness.run("START TRANSACTION");
+      await harness.query("SELECT * FROM events");
+      const error = await ensureAt(now + DAY_MS).catch((reason: unknown) => reason);
+      expect(String(error)).toContain("Lock wait timeout");
+      await harness.run("COMMIT");
+      await ensureAt(now + DAY_MS);
+      expect(await partitions()).toHaveLength(before + 2);
+    });
+  });
+});

@@ -1,0 +1,311 @@
+/** What is handed out: the program in one file, and the files that put it into a container. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { DCLinter } from "dclint";
+import { validate } from "dockerfile-utils";
+import { createConnection } from "mysql2/promise";
+import { version } from "../package.json";
+import { withDeadline } from "../src/count/deadline.ts";
+import { freePort } from "./support/ports.ts";
+import { PROJECT_ROOT } from "./support/project-files.ts";
+import { describeWithServers, startMariaDb, startRedis } from "./support/servers.ts";
+import { waitFor } from "./support/wait-for.ts";
+
+const BUILD_TIMEOUT_MS = 180_000;
+const SLOW_TEST_MS = 60_000;
+const EXIT_TIMEOUT_MS = 30_000;
+
+const folder = mkdtempSync(join(tmpdir(), "hourglass-packaging-"));
+const program = join(folder, "hourglass");
+/** None of the settings of the shell that runs the tests. */
+const BARE_ENV = { PATH: process.env["PATH"] };
+
+beforeAll(async () => {
+  const build = [process.execPath, join(PROJECT_ROOT, "scripts", "build.ts"), `--outfile=${program}`];
+  const { exitCode, stderr } = await run(build, PROJECT_ROOT);
+  expect(stderr).toBe("");
+  expect(exitCode).toBe(0);
+}, BUILD_TIMEOUT_MS);
+
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+let folders = 0;
+function newFolder(): string {
+  const path = join(folder, `folder-${++folders}`);
+  mkdirSync(path);
+  return path;
+}
+
+interface Outcome {
+  readonly exitCode: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+async function run(
+  command: readonly string[],
+  cwd: string,
+  env: Record<string, string> = {},
+): Promise<Outcome> {
+  const child = Bun.spawn([...command], {
+    cwd,
+    env: { ...BARE_ENV, ...env },
+    stdout: "pipe",
+    stderr: "pipe",
+    timeout: BUILD_TIMEOUT_MS,
+    killSignal: "SIGKILL",
+  });
+  const [stdout, stderr, exitCode] = await Promise.all([
+    new Response(child.stdout).text(),
+    new Response(child.stderr).text(),
+    child.exited,
+  ]);
+  return { exitCode, stdout, stderr };
+}
+
+/** The program as a running service. `await using` kills it if the test did not stop it. */
+async function serve(cwd: string, settings: Record<string, string> = {}) {
+  const port = await freePort();
+  const env = { ...settings, PORT: String(port) };
+  const log = Bun.file(join(folder, `log-${port}`));
+  const child = Bun.spawn([program], { cwd, env: { ...BARE_ENV, ...env }, stdout: log, stderr: log });
+  const url = `http://127.0.0.1:${port}`;
+  const service = {
+    url,
+    output: () => log.text(),
+    isHealthy: async () => (await run([program, "healthcheck"], cwd, env)).exitCode === 0,
+    async stop(): Promise<number> {
+      child.kill("SIGTERM");
+      return withDeadline(child.exited, EXIT_TIMEOUT_MS, () => new Error("SIGTERM did not end it"));
+    },
+    async [Symbol.asyncDispose]() {
+      child.kill("SIGKILL");
+      await child.exited;
+    },
+  };
+  try {
+    await waitFor("the service to be ready", async () => (await fetch(`${url}/readyz`)).ok);
+  } catch (error) {
+    await service[Symbol.asyncDispose]();
+    throw new Error(`the service did not start:\n${await log.text()}`, { cause: error });
+  }
+  return service;
+}
+
+const AT = Date.UTC(2026, 0, 31, 12, 30);
+
+async function post(url: string, user: string): Promise<number> {
+  const answer = await fetch(`${url}/analytics?timestamp=${AT}&user=${user}&click`, { method: "POST" });
+  return answer.status;
+}
+
+async function counts(url: string): Promise<string> {
+  return (await fetch(`${url}/analytics?timestamp=${AT}`)).text();
+}
+
+describe("the program", () => {
+  test("is one file", () => {
+    expect(readdirSync(folder).filter((name) => name.startsWith("hourglass"))).toEqual(["hourglass"]);
+  });
+
+  test("tells its version and its settings from an empty folder, and leaves it empty", async () => {
+    const cwd = newFolder();
+    expect(await run([program, "--version"], cwd)).toEqual({
+      exitCode: 0,
+      stdout: `${version}\n`,
+      stderr: "",
+    });
+    const help = await run([program, "--help"], cwd);
+    expect(help.exitCode).toBe(0);
+    for (const setting of ["PORT", "DATA_DIR", "REDIS_URL", "MYSQL_URL"])
+      expect(help.stdout).toContain(setting);
+    expect(readdirSync(cwd)).toEqual([]);
+  });
+
+  test("takes neither settings nor code from the folder it starts in", async () => {
+    const cwd = newFolder();
+    const loaded = join(cwd, "loaded");
+    writeFileSync(join(cwd, ".env"), "PORT=nonsense\n");
+    writeFileSync(join(cwd, "bunfig.toml"), 'preload = ["./preload.ts"]\n');
+    writeFileSync(join(cwd, "preload.ts"), `await Bun.write(${JSON.stringify(loaded)}, "");\n`);
+    const { stderr } = await run([program, "healthcheck"], cwd);
+    expect(stderr).not.toContain("nonsense");
+    expect(existsSync(loaded)).toBe(false);
+    // The trap works: told to, the program does take that setting.
+    expect((await run([program, "healthcheck"], cwd, { PORT: "nonsense" })).stderr).toContain("nonsense");
+  });
+
+  test(
+    "serves from an empty folder, and finds its counts again",
+    async () => {
+      const cwd = newFolder();
+      await using first = await serve(cwd);
+      expect(await first.output()).toContain(first.url);
+      expect(await post(first.url, "ada")).toBe(204);
+      expect(await first.isHealthy()).toBe(true);
+      expect(await first.stop()).toBe(0);
+      expect(await first.isHealthy()).toBe(false);
+      expect(readdirSync(cwd)).toEqual(["data"]);
+
+      await using second = await serve(cwd);
+      expect(await counts(second.url)).toBe("unique_users,1\nclicks,1\nimpressions,0\n");
+      expect(await second.stop()).toBe(0);
+    },
+    SLOW_TEST_MS,
+  );
+});
+
+describeWithServers("the program with Redis and MySQL", ["redis", "mariadb"], () => {
+  test(
+    "serves from an empty folder, and has its rows in MySQL when it ends",
+    async () => {
+      const [redis, mariaDb] = await Promise.all([startRedis(), startMariaDb()]);
+      try {
+        await using service = await serve(newFolder(), { REDIS_URL: redis.url, MYSQL_URL: mariaDb.url });
+        expect(await post(service.url, "ada")).toBe(204);
+        expect(await counts(service.url)).toBe("unique_users,1\nclicks,1\nimpressions,0\n");
+        expect(await service.stop()).toBe(0);
+        const connection = await createConnection(mariaDb.url);
+        const [rows] = await connection.query("SELECT COUNT(*) AS events FROM events");
+        await connection.end();
+        expect(rows).toEqual([{ events: 1 }] as unknown as typeof rows);
+      } finally {
+        await Promise.all([redis.stop(), mariaDb.stop()]);
+      }
+    },
+    SLOW_TEST_MS,
+  );
+});
+
+async function projectFile(path: string): Promise<string> {
+  return Bun.file(join(PROJECT_ROOT, path)).text();
+}
+
+describe("the Dockerfile", async () => {
+  const text = await projectFile("Dockerfile");
+  const instructions = instructionsOf(text);
+  const finalStage = instructions.slice(instructions.findLastIndex(({ name }) => name === "FROM"));
+  const argumentsOf = (name: string, among = finalStage) =>
+    among.filter((instruction) => instruction.name === name).map((instruction) => instruction.value);
+  const build = new Map(
+    argumentsOf("ARG", instructions).map((value) => value.split("=") as [string, string]),
+  );
+
+  test("has nothing that the linter objects to", () => {
+    expect(validate(text)).toEqual([]);
+    expect(validate(text.replace("EXPOSE 7777", "EXPOSE door"))).toHaveLength(1);
+  });
+
+  test("builds on images of a given version", () => {
+    for (const value of argumentsOf("FROM", instructions)) {
+      const image = value.split(" ")[0]!.replace(/^\$\{(\w+)\}$/, (_, name) => build.get(name) ?? "");
+      expect(image).toMatch(/^[a-z][\w./-]*:(?!latest$)[\w.-]+$/);
+    }
+  });
+
+  test("copies what is there, and what its .dockerignore lets through", async () => {
+    const ignored = (await projectFile(".dockerignore")).split("\n").filter((line) => /^[^#]/.test(line));
+    const sources = argumentsOf("COPY", instructions)
+      .filter((value) => !value.startsWith("--from="))
+      .flatMap((value) => value.split(" ").slice(0, -1));
+    expect(ignored[0]).toBe("*");
+    expect(sources.map((path) => `!${path}`).sort()).toEqual(ignored.slice(1).sort());
+    for (const path of sources) expect(existsSync(join(PROJECT_ROOT, path))).toBe(true);
+  });
+
+  test("runs without rights, keeps its data in a volume, and checks its health by itself", () => {
+    expect(argumentsOf("USER")).toEqual(["65532:65532"]);
+    expect(argumentsOf("VOLUME")).toEqual(["/data"]);
+    const settings = argumentsOf("ENV").join(" ").split(/\s+/);
+    expect(settings).toContain("DATA_DIR=/data");
+    expect(settings).toContain("HOST=0.0.0.0");
+    expect(settings).toContain(`PORT=${argumentsOf("EXPOSE")[0]}`);
+    const entrypoint: unknown = JSON.parse(argumentsOf("ENTRYPOINT")[0]!);
+    const healthcheck: unknown = JSON.parse(argumentsOf("HEALTHCHECK")[0]!.replace(/^.*CMD /, ""));
+    expect(healthcheck).toEqual([...(entrypoint as string[]), "healthcheck"]);
+    expect(argumentsOf("STOPSIGNAL")).toEqual(["SIGTERM"]);
+  });
+
+  test("carries the version of the package", () => expect(build.get("VERSION")).toBe(version));
+});
+
+/** Comments left out, continued lines joined. */
+function instructionsOf(text: string): { name: string; value: string }[] {
+  const joined = text.replace(/^\s*#.*\n/gm, "").replace(/\\\n\s*/g, "");
+  return Array.from(joined.matchAll(/^([A-Z]+) (.*)$/gm), ([, name, value]) => ({
+    name: name!,
+    value: value!,
+  }));
+}
+
+interface ComposeService {
+  readonly image?: string;
+  readonly command?: readonly string[];
+  readonly ports?: readonly string[];
+  readonly environment: Readonly<Record<string, string>>;
+  readonly depends_on?: Readonly<Record<string, { readonly condition: string }>>;
+  readonly healthcheck?: unknown;
+  readonly restart: string;
+  readonly volumes: readonly string[];
+}
+
+describe("docker-compose.yml", async () => {
+  const path = join(PROJECT_ROOT, "docker-compose.yml");
+  const file = Bun.YAML.parse(await projectFile("docker-compose.yml")) as {
+    readonly services: Readonly<Record<"hourglass" | "mysql" | "redis", ComposeService>>;
+    readonly volumes: Readonly<Record<string, unknown>>;
+  };
+  const { hourglass, mysql, redis } = file.services;
+
+  test("has nothing that the linter objects to", () => {
+    expect(lintCompose(path)).toEqual([]);
+    const broken = join(newFolder(), "docker-compose.yml");
+    writeFileSync(broken, "services:\n  hourglass:\n    image: hourglass:1\n    restarts: always\n");
+    expect(lintCompose(broken).join()).toContain("invalid-schema");
+  });
+
+  test("starts Hourglass when both stores are ready, and all of them again after a crash", () => {
+    expect(hourglass.depends_on).toEqual({
+      mysql: { condition: "service_healthy" },
+      redis: { condition: "service_healthy" },
+    });
+    for (const service of [mysql, redis]) expect(service.healthcheck).toBeDefined();
+    for (const service of [hourglass, mysql, redis]) expect(service.restart).toBe("unless-stopped");
+  });
+
+  test("has a Redis that keeps what it is given", () => {
+    const command = redis.command?.join(" ");
+    for (const part of ["--appendonly yes", "--appendfsync everysec", "--maxmemory-policy noeviction"]) {
+      expect(command).toContain(part);
+    }
+    expect(command).not.toMatch(/--maxmemory /);
+  });
+
+  test("keeps all data in named volumes, and opens one port, to this machine alone", () => {
+    const used = [hourglass, mysql, redis].flatMap((service) => service.volumes.map((v) => v.split(":")[0]!));
+    expect(used.sort()).toEqual(Object.keys(file.volumes).sort());
+    expect(hourglass.ports).toEqual(["127.0.0.1:7777:7777"]);
+    expect(mysql.ports ?? redis.ports).toBeUndefined();
+  });
+
+  test("gives Hourglass the address and the password that MySQL has", () => {
+    const { MYSQL_USER, MYSQL_PASSWORD, MYSQL_DATABASE } = mysql.environment;
+    const address = `mysql://${MYSQL_USER}:${MYSQL_PASSWORD}@mysql:3306/${MYSQL_DATABASE}`;
+    expect(hourglass.environment["MYSQL_URL"]).toBe(address);
+    expect(hourglass.environment["REDIS_URL"]).toBe("redis://redis:6379");
+  });
+});
+
+function lintCompose(path: string): string[] {
+  const rules = {
+    // What a reader asks first comes first, not what is first in the alphabet.
+    "service-keys-order": 0 as const,
+    "require-quotes-in-ports": [2, { quoteType: "double" }] as [2, Record<string, unknown>],
+  };
+  const linter = new DCLinter({ rules, quiet: false, debug: false, exclude: [] });
+  return linter.lintFiles([path], false).flatMap(({ messages }) => {
+    return messages.map(({ line, rule, message }) => `${line}: ${rule}: ${message}`);
+  });
+}

@@ -1,0 +1,48 @@
+export type ServerKind = "redis" | "mariadb";
+
+/** What each server needs to be started, and the Debian package that brings it. */
+const NEEDS: Record<ServerKind, { binaries: readonly string[]; debianPackage: string }> = {
+  redis: { binaries: ["redis-server"], debianPackage: "redis-server" },
+  mariadb: { binaries: ["mariadbd", "mariadb-install-db"], debianPackage: "mariadb-server" },
+};
+
+export const SERVER_KINDS = Object.keys(NEEDS) as readonly ServerKind[];
+
+/** Where servers are put by systems that leave them out of a plain user's PATH. */
+const MORE_FOLDERS = ["/usr/sbin", "/usr/local/sbin", "/usr/local/bin", "/usr/libexec", "/opt/homebrew/bin"];
+
+export function findBinary(name: string): string | undefined {
+  const { PATH = "" } = process.env;
+  return Bun.which(name, { PATH: [PATH, ...MORE_FOLDERS].join(":") }) ?? undefined;
+}
+
+/** The path of a binary that must be there. */
+export function binary(name: string): string {
+  const path = findBinary(name);
+  if (path === undefined) throw new Error(`'${name}' is not installed`);
+  return path;
+}
+
+export function missingBinaries(kinds: readonly ServerKind[]): string[] {
+  return kinds.flatMap((kind) => NEEDS[kind].binaries.filter((name) => findBinary(name) === undefined));
+}
+
+export function debianPackages(kinds: readonly ServerKind[]): string[] {
+  return kinds.map((kind) => NEEDS[kind].debianPackage);
+}
+
+export function isCi(): boolean {
+  const { CI = "" } = process.env;
+  return !["", "0", "false"].includes(CI);
+}
+
+/** Says why tests that need these servers can't run here, or answers undefined when they can. */
+export function whyServersCannotRun(kinds: readonly ServerKind[]): string | undefined {
+  const missing = missingBinaries(kinds);
+  if (missing.length === 0) return undefined;
+  const packages = debianPackages(kinds.filter((kind) => missingBinaries([kind]).length > 0)).join(" ");
+  return (
+    `${missing.join(" and ")} not found. Install them: on Debian or Ubuntu 'apt-get install ${packages}', ` +
+    "elsewhere Redis 7 or later and MariaDB 10.11 or later, with their servers in the PATH."
+  );
+}
