@@ -38,10 +38,12 @@ export async function startService(config: Config, log: Log, now: () => number) 
   const app = createApp({ pipeline, log, now });
   const server = await listen(app, config);
   const stop = async () => {
+    // The server last: it closes every connection that is between two requests, and with it any request that
+    // is under way to here. Meanwhile events are refused, and clients told to close the connection.
+    await pipeline.stop();
     await withDeadline(server.stop(), REQUESTS_GRACE_MS, () => new Error("requests still open")).catch(
       () => {},
     );
-    await pipeline.stop();
     await server.stop(true);
     await Promise.all([hot.close(), cold.close()]);
   };

@@ -2,18 +2,27 @@
 import { Elysia } from "elysia";
 import type { Pipeline } from "../pipeline/pipeline.ts";
 import { readEvent, readHourKey } from "./analytics-query.ts";
-import { answerToError, isRefusedInput, methodNotAllowed, refusalAnswer } from "./answers.ts";
-import type { AppOptions } from "./app.ts";
+import { answerToError, errorAnswer, isRefusedInput, methodNotAllowed, refusalAnswer } from "./answers.ts";
+import type { AppOptions } from "./app-options.ts";
 
 const TEXT = { "content-type": "text/plain; charset=utf-8", "cache-control": "no-store" };
 /** Says that events which are not flushed yet are missing, since the hot store did not answer. */
 const DEGRADED = { ...TEXT, "hourglass-degraded": "hot-store-away" };
+const UNREADABLE_BODY = {
+  code: "unreadable_body",
+  message: "the body did not arrive whole: nothing was counted",
+};
 
 export function analytics({ pipeline, log, now }: AppOptions) {
   return new Elysia({ name: "analytics" })
     .post("/analytics", async ({ request }) => {
       try {
-        const outcome = await pipeline.submit(readEvent(request.url, now()));
+        const event = readEvent(request.url, now());
+        if (request.body !== null && !(await isReceived(request))) {
+          pipeline.ledger.refused.invalid += 1;
+          return errorAnswer(400, UNREADABLE_BODY);
+        }
+        const outcome = await pipeline.submit(event);
         return outcome === undefined ? new Response(null, { status: 204 }) : refusalAnswer(outcome);
       } catch (error) {
         if (isRefusedInput(error)) pipeline.ledger.refused.invalid += 1;
@@ -28,6 +37,19 @@ export function analytics({ pipeline, log, now }: AppOptions) {
       }
     })
     .all("/analytics", ({ request }) => methodNotAllowed(request.method, "GET, POST"));
+}
+
+/**
+ * A body has no meaning here, but one that turns out too large or broken while it comes in is answered with
+ * 413 or 400 by the server itself, beside the handler: nothing may be counted before its end is there.
+ */
+async function isReceived(request: Request): Promise<boolean> {
+  try {
+    await request.arrayBuffer();
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 async function hourAnswer(pipeline: Pipeline, url: string, now: number): Promise<Response> {

@@ -1,16 +1,9 @@
 /** The HTTP interface, without a socket: it is given the pipeline, and can be asked with `app.handle`. */
 import { Elysia } from "elysia";
-import type { Log } from "../count/log.ts";
-import type { Pipeline } from "../pipeline/pipeline.ts";
 import { analytics } from "./analytics.ts";
 import { answerToError, errorAnswer } from "./answers.ts";
+import type { AppOptions } from "./app-options.ts";
 import { ops } from "./ops.ts";
-
-export interface AppOptions {
-  readonly pipeline: Pipeline;
-  readonly log: Log;
-  readonly now: () => number;
-}
 
 /** No route reads a body, so that anything large is a mistake or an attack. */
 const BODY_MAX_BYTES = 65_536;

@@ -1,6 +1,6 @@
 /** What an operator or an orchestrator asks. Each answers from memory, so that it is cheap and never hangs. */
 import { Elysia } from "elysia";
-import type { AppOptions } from "./app.ts";
+import type { AppOptions } from "./app-options.ts";
 
 const NO_STORE = { "cache-control": "no-store" };
 

@@ -16,6 +16,13 @@ export class MalformedQueryError extends Error {
   }
 }
 
+/**
+ * Raw bytes that are no UTF-8 are this, percent-encoded, when a URL gets here: nobody can tell any more what
+ * they were, and different users would count as one.
+ */
+const REPLACEMENT = "\uFFFD";
+const EXPECTS_UTF8 = "percent-encoded UTF-8, without U+FFFD (which stands for bytes that were not UTF-8)";
+
 export type Query = Record<string, string | undefined>;
 
 /** Of a URL as a server gets it: no fragment. Throws MalformedQueryError. */
@@ -46,9 +53,17 @@ function takePair(query: Query, url: string, start: number, end: number): void {
 function decode(field: string, text: string): string {
   const plain = text.includes("+") ? text.replaceAll("+", " ") : text;
   if (!plain.includes("%")) return plain;
+  const decoded = percentDecoded(plain);
+  if (decoded === undefined || decoded.includes(REPLACEMENT)) {
+    throw new MalformedQueryError(field, text, EXPECTS_UTF8);
+  }
+  return decoded;
+}
+
+function percentDecoded(text: string): string | undefined {
   try {
-    return decodeURIComponent(plain);
+    return decodeURIComponent(text);
   } catch {
-    throw new MalformedQueryError(field, text, "percent-encoded UTF-8");
+    return undefined;
   }
 }

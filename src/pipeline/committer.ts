@@ -59,6 +59,7 @@ export class Committer {
   #awayReason: RefusalReason | undefined = "hot_store_away";
   #retryTimer: Timer | undefined;
   #isStopping = false;
+  #isStopped = false;
 
   constructor(options: CommitterOptions) {
     this.#options = options;
@@ -71,6 +72,13 @@ export class Committer {
     if (this.#options.flusher.pendingEvents >= this.#options.journalMaxEvents) return "journal_full";
     if (this.#waitingEvents + this.#parkedEvents >= WAITING_MAX_EVENTS) return "overloaded";
     return undefined;
+  }
+
+  /** True while the hot store may lack events of this process that were acknowledged: it has lost data. */
+  get isRecovering(): boolean {
+    const { isLost, orphans } = this.#options.identity;
+    const isSendingOrphan = this.#sending !== undefined && this.#sending.intake === undefined;
+    return isLost || isSendingOrphan || orphans.length > 0;
   }
 
   /** Answers when it was tried to take up a writer: it goes on trying by itself. */
@@ -111,7 +119,7 @@ export class Committer {
 
   /** Makes the loop look for work: a lost writer, a doubt, a batch. */
   kick(): void {
-    if (this.#running !== undefined) return;
+    if (this.#running !== undefined || this.#isStopped) return;
     clearTimeout(this.#retryTimer);
     this.#running = this.#run().finally(() => {
       this.#running = undefined;
@@ -122,38 +130,64 @@ export class Committer {
   /** Does all there is to do; on a failure it refuses who waits, and comes again by itself. */
   async #run(): Promise<void> {
     try {
-      while (await this.#step()) {
+      while (!this.#isStopped && (await this.#step())) {
         this.#failures = 0;
         this.#awayReason = undefined;
       }
       this.#awayReason = undefined;
     } catch (error) {
       this.#noteFailure(error);
-      this.#retryTimer = setTimeout(
-        () => this.kick(),
-        backoffMs(this.#failures++, RETRY_FIRST_MS, RETRY_MAX_MS),
-      );
+      const pauseMs = backoffMs(this.#failures++, RETRY_FIRST_MS, RETRY_MAX_MS);
+      if (!this.#isStopped) this.#retryTimer = setTimeout(() => this.kick(), pauseMs);
     }
+    if (this.#isStopped) this.#refuseWaiting("shutting_down");
   }
 
   #noteFailure(error: unknown): void {
     const isKnown = error instanceof ColdUnavailableError || error instanceof HotUnavailableError;
-    this.#awayReason = error instanceof ColdUnavailableError ? "cold_store_away" : "hot_store_away";
-    for (const intake of this.#queue.splice(0)) this.#refuseIntake(intake, this.#awayReason);
+    this.#refuseWaiting(error instanceof ColdUnavailableError ? "cold_store_away" : "hot_store_away");
     const { log } = this.#options;
     const fields = { error: isKnown ? errorText(error) : error, reason: this.#awayReason };
     if (this.#failures === 0) log.warn(fields, "commits fail, events are refused until that ends");
   }
 
+  /** All who wait are refused, and those who come are too, until a step has succeeded. */
+  #refuseWaiting(reason: RefusalReason): void {
+    this.#awayReason = reason;
+    for (const intake of this.#queue.splice(0)) this.#refuseIntake(intake, reason);
+    this.#giveUpSending(reason);
+  }
+
+  /** Orphans are acknowledged: they are never given up. */
+  #giveUpSending(reason: RefusalReason): void {
+    const sending = this.#sending;
+    if (sending?.intake === undefined || this.#isDoubtRefused) return;
+    this.#options.ledger.refused[reason] += sending.batch.eventCount;
+    this.#waitingEvents -= sending.batch.eventCount;
+    sending.intake.resolve(this.#refusal(reason));
+    if (sending.isInDoubt) this.#isDoubtRefused = true;
+    else this.#sending = undefined;
+  }
+
+  /** For work whose length nothing bounds: who waits is refused in time, and the work goes on. */
+  async #keepingNobody<T>(work: Promise<T>): Promise<T> {
+    const timer = setTimeout(() => this.#refuseWaiting("hot_store_away"), COMMIT_DEADLINE_MS);
+    try {
+      return await work;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
   /** False if there is nothing to do. Throws when a store is away. */
   async #step(): Promise<boolean> {
     const { identity } = this.#options;
-    if (this.#isDoubtRefused) {
-      await this.#settle();
-      return true;
-    }
     if (identity.name === undefined || identity.isLost) {
       await this.#replaceWriter();
+      return true;
+    }
+    if (this.#isDoubtRefused) {
+      await this.#settle();
       return true;
     }
     this.#sending ??= this.#nextSending();
@@ -180,18 +214,25 @@ export class Committer {
   }
 
   async #replaceWriter(): Promise<void> {
-    const { identity, ledger } = this.#options;
-    const lastSeq = await identity.replace();
-    const sending = this.#sending;
-    if (sending?.isInDoubt && this.#seq <= lastSeq) {
-      // It had been applied, and its adopter has it.
-      ledger.accepted += sending.intake === undefined ? 0 : sending.batch.eventCount;
-      ledger.handedOver += sending.batch.eventCount;
-      this.#finish(sending, undefined);
-    } else if (sending !== undefined) {
-      sending.isInDoubt = false;
-    }
+    const lastSeq = await this.#keepingNobody(this.#options.identity.replace());
+    if (this.#sending?.isInDoubt) this.#endDoubt(this.#sending, this.#seq <= lastSeq);
     this.#seq = 1;
+  }
+
+  /** The store has given up the writer that sent it, so that what became of it is settled. */
+  #endDoubt(sending: Sending, isApplied: boolean): void {
+    const { ledger, log } = this.#options;
+    const { eventCount } = sending.batch;
+    sending.isInDoubt = false;
+    if (isApplied) {
+      // Its adopter has it, and counts it, even if nobody was told so.
+      ledger.accepted += sending.intake === undefined ? 0 : eventCount;
+      ledger.handedOver += eventCount;
+      if (this.#isDoubtRefused) log.warn({ eventCount }, "refused events could not be taken back");
+    }
+    if (this.#isDoubtRefused) this.#sending = undefined;
+    else if (isApplied) this.#finish(sending, undefined);
+    this.#isDoubtRefused = false;
   }
 
   async #send(sending: Sending): Promise<void> {
@@ -202,7 +243,7 @@ export class Committer {
         break;
       case "absent":
         if (sending.isInDoubt) await this.#voidDoubt(sending);
-        await this.#stepAside(sending, result.groups);
+        if (!sending.isInDoubt) await this.#stepAside(sending, result.groups);
         break;
       case "fenced":
       case "unborn":
@@ -221,36 +262,27 @@ export class Committer {
       } catch (error) {
         sending.isInDoubt ||= !(error instanceof HotUnavailableError) || error.mayHaveApplied;
         const pauseMs = backoffMs(attempt, RETRY_FIRST_MS, RETRY_MAX_MS);
-        if (performance.now() - openedMs + pauseMs > COMMIT_DEADLINE_MS) {
-          this.#giveUp(sending);
-          throw error;
-        }
+        if (performance.now() - openedMs + pauseMs > COMMIT_DEADLINE_MS) throw error;
         await Bun.sleep(pauseMs);
       }
     }
   }
 
-  #giveUp(sending: Sending): void {
-    if (sending.intake === undefined) return;
-    this.#options.ledger.refused.hot_store_away += sending.batch.eventCount;
-    this.#waitingEvents -= sending.batch.eventCount;
-    sending.intake.resolve(this.#refusal("hot_store_away"));
-    if (sending.isInDoubt) this.#isDoubtRefused = true;
-    else this.#sending = undefined;
-  }
-
   /** A batch whose events were refused must not count, whatever became of it. */
   async #settle(): Promise<void> {
-    await this.#voidDoubt(this.#sending!);
+    const sending = this.#sending!;
+    await this.#voidDoubt(sending);
+    if (sending.isInDoubt) return;
     this.#isDoubtRefused = false;
     this.#sending = undefined;
   }
 
+  /** It is still in doubt afterwards if the writer turns out to be lost: the end of that tells. */
   async #voidDoubt(sending: Sending): Promise<void> {
     const { hot, identity, flusher, ledger, log } = this.#options;
     const { eventCount } = sending.batch;
     const result = await hot.voidBatch(identity.name!, this.#seq);
-    sending.isInDoubt = false;
+    sending.isInDoubt = result.status === "fenced" || result.status === "unknown";
     switch (result.status) {
       case "reverted": {
         const kept = withoutDuplicates(this.#seq, sending.batch, result.duplicates);
@@ -294,7 +326,8 @@ export class Committer {
     const groups = positions.map((position) => sending.batch.groups[position]!);
     if (sending.intake === undefined) {
       // Orphans are acknowledged: they wait, and all others behind them.
-      await Promise.all(groups.map((group) => this.#options.hydrator.hydrate(group)));
+      const hydrations = groups.map((group) => this.#options.hydrator.hydrate(group));
+      await this.#keepingNobody(Promise.all(hydrations));
       return;
     }
     for (const group of groups)
@@ -315,6 +348,8 @@ export class Committer {
     try {
       if (performance.now() - openedMs > HYDRATION_DEADLINE_MS) return refuse("overloaded");
       await this.#options.hydrator.hydrate(group);
+      const reason = this.#isStopped ? "shutting_down" : this.#awayReason;
+      if (reason !== undefined) return refuse(reason);
       this.#waitingEvents += eventCount;
       this.#openIntake().addGroup(group, waiter);
     } catch (error) {
@@ -343,7 +378,9 @@ export class Committer {
       const leftMs = giveUpAt - performance.now();
       await withDeadline(this.#settled(), leftMs, () => new Error("still at it")).catch(() => {});
     }
+    this.#isStopped = true;
     clearTimeout(this.#retryTimer);
+    if (this.#running === undefined) this.#refuseWaiting("shutting_down");
   }
 
   async #settled(): Promise<void> {
@@ -354,6 +391,7 @@ export class Committer {
   get #isBusy(): boolean {
     return (
       this.#running !== undefined ||
+      this.#options.identity.orphans.length > 0 ||
       this.#waitingEvents > 0 ||
       this.#parkedEvents > 0 ||
       this.#sending !== undefined

@@ -45,7 +45,6 @@ interface Spill {
 
 interface WriterProgress {
   readonly writer: string;
-  committedSeq: number;
   flushedSeq: number;
   trimmedSeq: number;
   /** Events committed by this writer and not known to be persisted. */
@@ -104,7 +103,6 @@ export class Flusher {
     this.#commitTimes.clear();
     this.#progress = {
       writer,
-      committedSeq: 0,
       flushedSeq: 0,
       trimmedSeq: 0,
       pendingEvents: 0,
@@ -116,7 +114,11 @@ export class Flusher {
   offer(batch: JournaledBatch): void {
     const progress = this.#progress;
     if (progress === undefined) throw new Error(`batch ${batch.seq} was offered, but no writer has begun`);
-    progress.committedSeq = batch.seq;
+    if (batch.eventCount === 0) {
+      // Duplicates alone. The bound of the ring is one of events: it would take such batches without end.
+      if (progress.pendingEvents === 0) progress.flushedSeq = batch.seq;
+      return;
+    }
     progress.pendingEvents += batch.eventCount;
     this.#commitTimes.committed(batch.seq, this.#options.now());
     if (!this.#options.ring.push(batch)) this.#spill(progress, batch);
@@ -144,10 +146,11 @@ export class Flusher {
   async #flushAll(): Promise<void> {
     while (!this.#isSuspended) {
       try {
-        if (!(await this.#flushChunk())) return;
-        if (this.#failures > 0) this.#options.log.info({}, "cold store is back, the backlog drains");
+        const isMoreLeft = await this.#flushChunk();
+        if (this.#failures > 0) this.#options.log.info({}, "flushes work again, the backlog drains");
         this.#failures = 0;
         this.#lastError = undefined;
+        if (!isMoreLeft) return;
       } catch (error) {
         this.#noteFailure(error);
         if (this.#isStopping) return;
@@ -182,9 +185,10 @@ export class Flusher {
       this.#release(progress, last.seq, eventCount);
       ledger.persisted += eventCount;
     }
-    if (progress.trimmedSeq < progress.flushedSeq) {
-      await hot.trimJournal(progress.writer, progress.flushedSeq);
-      progress.trimmedSeq = progress.flushedSeq;
+    const { flushedSeq } = progress;
+    if (progress.trimmedSeq < flushedSeq) {
+      await hot.trimJournal(progress.writer, flushedSeq);
+      progress.trimmedSeq = flushedSeq;
     }
     return last !== undefined;
   }

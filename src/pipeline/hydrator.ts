@@ -36,9 +36,7 @@ export class Hydrator {
       const cold = await this.#cold.read(key);
       if (await this.#hot.hydrate(key, cold, mark)) return;
     }
-    throw new HotUnavailableError(
-      `Cannot hydrate hour ${key.hour} of stream '${key.stream}': hours were retired during each of ${ATTEMPTS} attempts`,
-      false,
-    );
+    const what = `Cannot hydrate hour ${key.hour} of stream '${key.stream}'`;
+    throw new HotUnavailableError(`${what}: hours were retired during each of ${ATTEMPTS} attempts`, false);
   }
 }

@@ -41,6 +41,7 @@ const STOP_GRACE_MS = 5_000;
 export class Pipeline {
   readonly ledger = new Ledger();
   readonly #options: PipelineOptions;
+  readonly #stopping = new AbortController();
   readonly #recovery: RecoveryOptions;
   readonly #identity: WriterIdentity;
   readonly #flusher: Flusher;
@@ -61,10 +62,11 @@ export class Pipeline {
     this.#committer = new Committer({ hot, flusher, hydrator, identity, ledger, log, journalMaxEvents });
     this.#flusher = flusher;
     this.#identity = identity;
-    this.#reader = new Reader(hot, cold);
+    const { signal } = this.#stopping;
+    this.#reader = new Reader(hot, cold, () => this.#committer.isRecovering);
     this.#chores = [
       new Chore("renew the lease", leaseMs / 3, log, () => this.#committer.renewLease()),
-      new Chore("adopt journals", leaseMs, log, () => adoptJournals(this.#recovery)),
+      new Chore("adopt journals", leaseMs, log, () => adoptJournals({ ...this.#recovery, signal })),
       new Chore("retire hours", RETIRE_INTERVAL_MS, log, () => this.retire()),
     ];
   }
@@ -119,11 +121,14 @@ export class Pipeline {
   /** Takes no more events, settles and flushes those it has, and leaves nothing running. Never throws. */
   async stop(): Promise<void> {
     const { log, hot } = this.#options;
+    this.#stopping.abort(new Error("this process stops: the rest of the journal is left to others"));
     await Promise.all(this.#chores.map((chore) => chore.stop()));
     await this.#committer.stop(STOP_GRACE_MS);
     const isDrained = await this.#flusher.stop();
-    if (!isDrained)
-      log.warn({ pending: this.ledger.pending }, "stopped with a backlog: it is in the journal");
+    const { pending } = this.ledger;
+    if (pending > 0 && this.#committer.isRecovering)
+      log.error({ pending }, "stopped before events that the hot store lost were stored anew: they are lost");
+    else if (!isDrained) log.warn({ pending }, "stopped with a backlog: it is in the journal");
     try {
       const writer = this.#identity.name;
       if (writer === undefined) return;

@@ -8,7 +8,7 @@ import type { ColdStore } from "../store/cold.ts";
 import { type HotStore, HotUnavailableError, type HourRead } from "../store/hot.ts";
 
 export interface HourAnswer extends HourCounts {
-  /** True if the hot store is away: events that are not flushed yet are missing. */
+  /** True if the hot store is away or has lost data: events that are not flushed yet may be missing. */
   readonly isDegraded: boolean;
 }
 
@@ -16,37 +16,43 @@ const NO_COUNTS: HourCounts = { clicks: 0, impressions: 0, uniqueUsers: 0 };
 /** Keys in one hot read: about 10 µs of Redis each. */
 const GROUP_LIMIT = 500;
 
-interface Waiting {
+interface HotAnswer {
+  readonly read: HourRead | "unborn";
+  readonly isDegraded: boolean;
+}
+
+interface Waiting extends PromiseWithResolvers<HotAnswer> {
   readonly key: HourKey;
-  readonly promise: Promise<HourRead | "unborn">;
-  readonly resolve: (read: HourRead | "unborn") => void;
-  readonly reject: (error: unknown) => void;
 }
 
 export class Reader {
   readonly #hot: HotStore;
   readonly #cold: ColdStore;
+  readonly #isRecovering: () => boolean;
   #waiting = new Map<string, Waiting>();
   #isReading = false;
 
-  constructor(hot: HotStore, cold: ColdStore) {
+  /** `isRecovering`: acknowledged events may be missing from the hot store. */
+  constructor(hot: HotStore, cold: ColdStore, isRecovering: () => boolean) {
     this.#hot = hot;
     this.#cold = cold;
+    this.#isRecovering = isRecovering;
   }
 
   /** Throws ColdUnavailableError if the answer lies in the cold store alone and that is away. */
   async read(key: HourKey): Promise<HourAnswer> {
-    let read: HourRead | "unborn";
+    let answer: HotAnswer;
     try {
-      read = await this.#readHot(key);
+      answer = await this.#readHot(key);
     } catch (error) {
       if (!(error instanceof HotUnavailableError)) throw error;
       return { ...(await this.#readCold(key)), isDegraded: true };
     }
+    const { read, isDegraded } = answer;
     if (read === "unborn") return { ...(await this.#readCold(key)), isDegraded: true };
-    if (read.status === "present") return { ...read.counts, isDegraded: false };
-    if (read.status === "empty") return { ...NO_COUNTS, isDegraded: false };
-    return { ...(await this.#readCold(key)), isDegraded: false };
+    if (read.status === "present") return { ...read.counts, isDegraded };
+    if (read.status === "empty") return { ...NO_COUNTS, isDegraded };
+    return { ...(await this.#readCold(key)), isDegraded };
   }
 
   async #readCold(key: HourKey): Promise<HourCounts> {
@@ -55,11 +61,11 @@ export class Reader {
     return { clicks: hour.clicks, impressions: hour.impressions, uniqueUsers: hour.sketch.count() };
   }
 
-  #readHot(key: HourKey): Promise<HourRead | "unborn"> {
+  #readHot(key: HourKey): Promise<HotAnswer> {
     const name = hourKeyName(key.stream, key.hour);
     let waiting = this.#waiting.get(name);
     if (waiting === undefined) {
-      waiting = { key, ...Promise.withResolvers<HourRead | "unborn">() };
+      waiting = { key, ...Promise.withResolvers<HotAnswer>() };
       this.#waiting.set(name, waiting);
       if (!this.#isReading) {
         this.#isReading = true;
@@ -73,9 +79,13 @@ export class Reader {
     while (this.#waiting.size > 0) {
       const group = [...this.#waiting.values()].slice(0, GROUP_LIMIT);
       for (const { key } of group) this.#waiting.delete(hourKeyName(key.stream, key.hour));
+      // As it is now, when the read is sent: what the store loses after that it answers as unborn.
+      const isDegraded = this.#isRecovering();
       try {
         const reads = await this.#hot.read(group.map(({ key }) => key));
-        for (const [i, waiting] of group.entries()) waiting.resolve(reads === "unborn" ? reads : reads[i]!);
+        for (const [i, waiting] of group.entries()) {
+          waiting.resolve({ read: reads === "unborn" ? reads : reads[i]!, isDegraded });
+        }
       } catch (error) {
         for (const waiting of group) waiting.reject(error);
       }

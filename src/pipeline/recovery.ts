@@ -15,6 +15,8 @@ export interface RecoveryOptions {
   readonly cold: ColdStore;
   readonly log: Log;
   readonly flushMaxEvents: number;
+  /** A journal may be long: once aborted, what is left of it is left to others. */
+  readonly signal?: AbortSignal;
 }
 
 const BIRTH_ATTEMPTS = 5;
@@ -41,10 +43,11 @@ export async function adoptJournal(options: RecoveryOptions, writer: string): Pr
 }
 
 async function drainJournal(options: RecoveryOptions, writer: string): Promise<number> {
-  const { hot, cold, flushMaxEvents } = options;
+  const { hot, cold, flushMaxEvents, signal } = options;
   let persisted = 0;
   let afterSeq = await cold.watermark(writer);
   for (;;) {
+    signal?.throwIfAborted();
     const batches = await hot.readJournal(writer, afterSeq, flushMaxEvents);
     const last = batches.at(-1);
     if (last === undefined) return persisted;

@@ -40,19 +40,18 @@ export class WriterIdentity {
     await hot.open();
     const old = this.#name;
     const lastSeq = old === undefined ? 0 : await hot.abandon(old);
+    // Before the birth: a flush after it could bring events into an hour that was just taken for empty.
+    if (old !== undefined) this.orphans.unshift(...(await flusher.takeOrphans(lastSeq)));
     if (!(await hot.isBorn())) await bearDataSet(recovery);
-    if (old !== undefined) {
-      this.orphans.unshift(...(await flusher.takeOrphans(lastSeq)));
-      log.warn(
-        { writer: old, orphans: this.orphans.length },
-        "this process lost its writer, and takes a new one",
-      );
-    }
     const name = this.#newName();
     if (!(await hot.register(name))) {
       throw new HotUnavailableError("The hot store lost its data while a writer was registered", false);
     }
     flusher.beginWriter(name);
+    if (old !== undefined) {
+      const fields = { old, writer: name, orphans: this.orphans.length };
+      log.warn(fields, "this process lost its writer, and took a new one");
+    }
     this.#name = name;
     this.isLost = false;
     return lastSeq;
@@ -61,7 +60,8 @@ export class WriterIdentity {
   /** Prolongs the lease; notes if it is lost. Throws HotUnavailableError. */
   async renew(committedSeq: number): Promise<void> {
     const name = this.#name;
-    if (name === undefined) return;
+    // A lost one is left alone: to a data set that has just been born it would be a sign of loss.
+    if (name === undefined || this.isLost) return;
     const state = await this.#options.hot.renewLease(name, committedSeq);
     if (state === "lost" && name === this.#name) this.isLost = true;
   }

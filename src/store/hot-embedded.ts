@@ -36,6 +36,7 @@ interface HeldHour {
   clicks: number;
   impressions: number;
   readonly sketch: Sketch;
+  /** Of the present writer: 0 if it has not touched this hour. */
   lastSeq: number;
 }
 
@@ -140,6 +141,8 @@ class EmbeddedHotStore implements HotStore {
     if (this.#freshFrom === undefined) return false;
     this.#transaction("register", () => this.#run("INSERT INTO writers (writer) VALUES (?)", [writer]));
     this.#writer = { name: writer, last: 0, flushed: 0, fenced: false };
+    // What an earlier writer put there is not flushed before its journal is gone: retire() asks for that.
+    for (const held of this.#hours.values()) held.lastSeq = 0;
     return true;
   }
 
@@ -278,6 +281,8 @@ class EmbeddedHotStore implements HotStore {
   }
 
   async retire(beforeHour: number): Promise<number> {
+    const writer = this.#writer?.name;
+    if ((await this.journalOwners()).some((owner) => owner.writer !== writer)) return 0;
     const flushed = this.#writer?.flushed ?? 0;
     let retired = 0;
     for (const [name, held] of this.#hours) {

@@ -98,6 +98,7 @@ class RedisHotStore implements HotStore {
    * registers need not be sent. Wrong only if Redis forgot something, so dropped with every doubt.
    */
   readonly #mirrors = new Map<string, Sketch>();
+  /** What Redis must still know when it comes back: the present writer, and its last batch. */
   #acknowledged = { writer: "", seq: 0 };
 
   constructor(options: RedisHotStoreOptions) {
@@ -165,7 +166,9 @@ class RedisHotStore implements HotStore {
   async register(writer: string): Promise<boolean> {
     this.#mirrors.clear();
     const keys = [META, WRITERS, writerKey(writer)];
-    return (await this.#link.run(SCRIPTS.register, keys, [writer, String(this.#leaseMs)])) === 1;
+    const answer = await this.#link.run(SCRIPTS.register, keys, [writer, String(this.#leaseMs)]);
+    if (answer === 1) this.#acknowledged = { writer, seq: 0 };
+    return answer === 1;
   }
 
   async renewLease(writer: string, committedSeq: number): Promise<LeaseState> {

@@ -49,6 +49,7 @@ const RECONNECT_MAX_MS = 500;
 
 export class RedisLink {
   readonly #options: RedisLinkOptions;
+  #connecting: Promise<void> | undefined;
   /** Connected, but not for use before onConnect has passed. */
   #newClient: Client | undefined;
   #client: Client | undefined;
@@ -64,7 +65,15 @@ export class RedisLink {
     return this.#client?.isReady === true;
   }
 
-  async connect(): Promise<void> {
+  /** Whoever asks meanwhile gets the same one: of two, one would stay open with nobody to close it. */
+  connect(): Promise<void> {
+    this.#connecting ??= this.#connect().finally(() => {
+      this.#connecting = undefined;
+    });
+    return this.#connecting;
+  }
+
+  async #connect(): Promise<void> {
     const { url, commandTimeoutMs, onConnect } = this.#options;
     const client = connectionTo(url, commandTimeoutMs);
     client.on("error", (error) => this.#drop(client, error));
@@ -95,7 +104,7 @@ export class RedisLink {
 
   /** Like connect(), but goes on trying in the background when it fails. */
   connectInBackground(attempt = 0): void {
-    if (this.#closed || this.#client !== undefined || this.#newClient !== undefined) return;
+    if (this.#closed || this.#client !== undefined) return;
     this.connect().catch(() => this.#reconnectAfter(attempt));
   }
 

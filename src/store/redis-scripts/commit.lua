@@ -8,15 +8,15 @@ local writerKey, journalKey, metaKey, hoursKey = KEYS[1], KEYS[2], KEYS[3], KEYS
 local seq, groupCount = tonumber(ARGV[2]), tonumber(ARGV[5])
 
 local state = redis.call('HMGET', writerKey, 'last', 'fenced')
+local last = tonumber(state[1] or -1)
+-- Acknowledged batches, or the writer itself, are gone: what is held here is no longer complete.
+if seq > last + 1 then redis.call('DEL', metaKey) end
 if not state[1] then return {'unknown'} end
-local last = tonumber(state[1])
 if state[2] then return {'fenced', last} end
 if seq <= last then
   local entry = redis.call('XRANGE', journalKey, seq .. '-0', seq .. '-0')[1]
   return {'committed', entry and entry[2][4] or ''}
 end
--- Acknowledged batches are gone, and with them their counts: what is held here is no longer complete.
-if seq > last + 1 then redis.call('DEL', metaKey) end
 local freshFrom = tonumber(redis.call('HGET', metaKey, 'freshFrom') or nil)
 if not freshFrom then return {'unborn'} end
 
@@ -34,7 +34,7 @@ if #absent > 0 then return {'absent', absent} end
 
 -- Second pass: apply. PFADD takes its users in slices, as Lua can unpack no more than some 8,000 values.
 local SLICE = 4000
-local duplicates, idKey, eventCount = {}, 4 + 2 * groupCount, 0
+local duplicates, claimed, idKey, eventCount = {}, {}, 4 + 2 * groupCount, 0
 at = 6
 for g = 1, groupCount do
   local countsKey, usersKey = KEYS[3 + 2 * g], KEYS[4 + 2 * g]
@@ -47,12 +47,14 @@ for g = 1, groupCount do
     local field, user, ordinal = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
     idKey = idKey + 1
     if redis.call('SET', KEYS[idKey], '1', 'NX', 'PX', ARGV[4]) then
+      claimed[KEYS[idKey]] = true
       added[field] = added[field] + 1
       newUsers[#newUsers + 1] = user
     else
       duplicates[#duplicates + 1] = ordinal
-      -- The first sender may not have been answered. From now on somebody is told that the event counts.
-      redis.call('SET', KEYS[idKey], '2', 'XX', 'KEEPTTL')
+      -- The first sender may not have been answered. From now on somebody is told that the event counts:
+      -- not yet if both are in this batch, which is answered or refused as a whole.
+      if not claimed[KEYS[idKey]] then redis.call('SET', KEYS[idKey], '2', 'XX', 'KEEPTTL') end
     end
     at = at + 3
   end

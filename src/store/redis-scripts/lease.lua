@@ -1,9 +1,9 @@
 -- Prolongs (ARGV[1] ms from now) or gives up (0) a lease. KEYS: writer, meta. ARGV: ms, the last seq that this
 -- store acknowledged to the writer. Answers 0 if the writer must not go on.
+-- A loss of batches, or of the writer itself, counts even if that is fenced: the hours lack them all the same.
 local state = redis.call('HMGET', KEYS[1], 'last', 'fenced')
-if not state[1] or state[2] then return 0 end
-if tonumber(state[1]) < tonumber(ARGV[2]) then redis.call('DEL', KEYS[2]) end
-if redis.call('EXISTS', KEYS[2]) == 0 then return 0 end
+if tonumber(state[1] or -1) < tonumber(ARGV[2]) then redis.call('DEL', KEYS[2]) end
+if not state[1] or state[2] or redis.call('EXISTS', KEYS[2]) == 0 then return 0 end
 local now = redis.call('TIME')
 local leaseUntil = now[1] * 1000 + math.floor(now[2] / 1000) + ARGV[1]
 redis.call('HSET', KEYS[1], 'lease', string.format('%.0f', leaseUntil))

@@ -4,19 +4,18 @@
 -- journal entry are taken back, but for events whose id came again since then: whoever sent it has been
 -- told that it counts. The sketch cannot forget: it may keep users of the batch.
 local state = redis.call('HMGET', KEYS[1], 'last', 'fenced')
-if not state[1] then return {'unknown'} end
-local last, seq, prefix = tonumber(state[1]), tonumber(ARGV[1]), ARGV[2]
-if state[2] then return {'fenced', last} end
-if last < seq - 1 then
-  redis.call('DEL', KEYS[3])
-  return {'unknown'}
-end
+local last, seq, prefix = tonumber(state[1] or -1), tonumber(ARGV[1]), ARGV[2]
+if last < seq - 1 then redis.call('DEL', KEYS[3]) end
+if state[1] and state[2] then return {'fenced', last} end
+if last < seq - 1 then return {'unknown'} end
 if last < seq then
   redis.call('HSET', KEYS[1], 'last', seq)
   return {'voided'}
 end
-local entry = redis.call('XRANGE', KEYS[2], seq .. '-0', seq .. '-0')[1]
+local entry = redis.call('XRANGE', KEYS[2], seq .. '-0', seq .. '-1')[1]
 if not entry then return {'voided'} end
+-- Asked again, since the answer was lost: what was kept then is still kept.
+if entry[1] == seq .. '-1' then return {'reverted', entry[2][4]} end
 
 local body, isDuplicate = entry[2][2], {}
 for ordinal in string.gmatch(entry[2][4], '%d+') do isDuplicate[tonumber(ordinal)] = true end

@@ -1,0 +1,42 @@
+/** What a suite hands back: figures for who reads them, and what was wrong, which is empty if all is well. */
+export interface Report {
+  readonly name: string;
+  readonly seed: number;
+  /** In the order in which they are shown. */
+  readonly figures: Readonly<Record<string, string | number>>;
+  readonly problems: readonly string[];
+  /** Set if the suite could not run here at all: then nothing was shown. */
+  readonly skipped?: string;
+}
+
+export type Say = (line: string) => void;
+
+/** Of a long list only the start helps, and the rest hides it. */
+const PROBLEMS_MAX = 30;
+
+export function reportText({ name, seed, figures, problems, skipped }: Report): string {
+  const width = Math.max(0, ...Object.keys(figures).map((key) => key.length));
+  const lines = Object.entries(figures).map(([key, value]) => `  ${key.padEnd(width)}  ${value}`);
+  const shown = problems.slice(0, PROBLEMS_MAX).map((problem) => `  PROBLEM  ${problem}`);
+  if (problems.length > PROBLEMS_MAX) shown.push(`  … and ${problems.length - PROBLEMS_MAX} more`);
+  return [`${name}, seed ${seed}: ${verdictOf(problems, skipped)}`, ...lines, ...shown].join("\n");
+}
+
+function verdictOf(problems: readonly string[], skipped: string | undefined): string {
+  if (skipped !== undefined) return `SKIPPED, NOTHING WAS SHOWN: ${skipped}`;
+  return problems.length === 0 ? "all held" : `${problems.length} PROBLEMS`;
+}
+
+export function secondsSince(startMs: number): number {
+  return Math.round((performance.now() - startMs) / 100) / 10;
+}
+
+/** By size, largest first: "12 a, 3 b". */
+export function tallyText(tally: ReadonlyMap<string, number>): string {
+  const sorted = [...tally].sort(([, a], [, b]) => b - a);
+  return sorted.map(([what, count]) => `${count} ${what}`).join(", ") || "none";
+}
+
+export function addTo(tally: Map<string, number>, what: string, count = 1): void {
+  tally.set(what, (tally.get(what) ?? 0) + count);
+}

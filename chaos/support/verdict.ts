@@ -1,0 +1,177 @@
+/**
+ * Judges a site once everything is healed and all events are acknowledged: rows = counts = acknowledged, each
+ * exactly once; the aggregates and their sketches are what the rows give; every instance reads the same.
+ */
+
+import { Database } from "bun:sqlite";
+import { join } from "node:path";
+import { createClient } from "redis";
+import { errorText } from "../../src/count/deadline.ts";
+import { hourKeyName } from "../../src/count/event.ts";
+import { readHour } from "../../test/support/analytics-client.ts";
+import { rowFaults } from "../../test/support/load.ts";
+import { expectHoursToBeReplay, replay, type StoredEvent } from "../../test/support/stored.ts";
+import type { ChaosSite } from "./chaos-site.ts";
+import type { ChaosEvent } from "./clients.ts";
+
+export interface Verdict {
+  readonly rows: number;
+  readonly lost: number;
+  readonly doubled: number;
+  readonly drainS: number;
+  readonly problems: readonly string[];
+}
+
+export interface VerdictOptions {
+  readonly site: ChaosSite;
+  readonly events: readonly ChaosEvent[];
+  /** It is given up once nothing has moved for so long. */
+  readonly drainStallMs: number;
+}
+
+const POLL_MS = 200;
+/** Evidence is printed for so many events. */
+const EVIDENCE_MAX = 10;
+
+export async function judge({ site, events, drainStallMs }: VerdictOptions): Promise<Verdict> {
+  const startMs = performance.now();
+  const problems = await drain(site, events, drainStallMs);
+  const drainS = Math.round((performance.now() - startMs) / 100) / 10;
+  const rows = await site.cold.events();
+  const rowsById = Map.groupBy(rows, ({ id }) => id ?? "");
+  const rowsOf = (event: ChaosEvent) => rowsById.get(event.id) ?? [];
+  const lost = events.filter((event) => event.fate === "acknowledged" && rowsOf(event).length === 0);
+  const doubled = events.filter((event) => rowsOf(event).length > 1);
+  problems.push(...rowFaults(events, rows));
+  problems.push(...(await aggregateProblems(site, rows)), ...(await readProblems(site, rows)));
+  for (const event of [...lost, ...doubled].slice(0, EVIDENCE_MAX)) {
+    problems.push(await evidence(site, event, rowsOf(event)));
+  }
+  if (problems.length > 0) problems.push(...logsOf(site));
+  return { rows: rows.length, lost: lost.length, doubled: doubled.length, drainS, problems };
+}
+
+/** Until there are as many rows as events, and no journal is left but the empty ones of the living. */
+async function drain(site: ChaosSite, events: readonly ChaosEvent[], stallMs: number): Promise<string[]> {
+  const acknowledged = events.filter(({ fate }) => fate === "acknowledged").length;
+  let last = "";
+  let movedMs = performance.now();
+  for (;;) {
+    const left = await leftToDrain(site, acknowledged).catch(errorText);
+    if (left === undefined) return [];
+    if (left !== last) movedMs = performance.now();
+    if (performance.now() - movedMs > stallMs) return [`it does not drain: ${left}`];
+    last = left;
+    await Bun.sleep(POLL_MS);
+  }
+}
+
+/** Undefined if nothing is. */
+async function leftToDrain(site: ChaosSite, acknowledged: number): Promise<string | undefined> {
+  const rows = await site.cold.countEvents();
+  if (rows < acknowledged) return `${rows} of ${acknowledged} events are rows`;
+  const journals = site.servers === undefined ? [] : await redisJournals(site.servers.redis.url);
+  const entries = journals.reduce((sum, { length }) => sum + length, 0);
+  if (entries > 0) return `${entries} batches are left in journals`;
+  if (journals.length <= site.instances.length) return undefined;
+  return `${journals.length} journals for ${site.instances.length} instances: not all are adopted`;
+}
+
+async function aggregateProblems(site: ChaosSite, rows: readonly StoredEvent[]): Promise<string[]> {
+  try {
+    expectHoursToBeReplay(await site.cold.hours(), rows);
+    return [];
+  } catch (error) {
+    return [`the hourly table is not what its rows give: ${Bun.stripANSI(errorText(error))}`];
+  }
+}
+
+async function readProblems(site: ChaosSite, rows: readonly StoredEvent[]): Promise<string[]> {
+  const problems: string[] = [];
+  for (const { stream, hour, clicks, impressions, users } of replay(rows).values()) {
+    const expected = JSON.stringify({ uniqueUsers: users.count(), clicks, impressions });
+    for (const { name, service } of site.instances) {
+      const counts = await readHour(service.port, hour, stream).then(JSON.stringify, errorText);
+      const what = `${name} reads ${hourKeyName(stream, hour)} as ${counts}`;
+      if (counts !== expected) problems.push(`${what}; its rows give ${expected}`);
+    }
+  }
+  return problems;
+}
+
+/** All that the stores know of an event that went wrong. */
+async function evidence(site: ChaosSite, event: ChaosEvent, rows: readonly StoredEvent[]): Promise<string> {
+  const journal =
+    site.servers === undefined
+      ? embeddedJournal(site, event)
+      : await redisTraces(site.servers.redis.url, event);
+  const lines = [
+    `event ${event.id} (${event.fate}) has ${rows.length} rows: ${JSON.stringify(rows)}`,
+    `sendings: ${event.history.join("; ")}`,
+    `journals: ${await journal}`,
+  ];
+  return lines.join("\n           ");
+}
+
+function logsOf({ instances }: ChaosSite): string[] {
+  return instances.map(({ name, service }) => `the log of ${name}:\n${service.log().trim()}`);
+}
+
+async function withRedis<T>(
+  url: string,
+  use: (client: ReturnType<typeof clientOf>) => Promise<T>,
+): Promise<T> {
+  const client = clientOf(url);
+  await client.connect();
+  try {
+    return await use(client);
+  } finally {
+    client.destroy();
+  }
+}
+
+function clientOf(url: string) {
+  return createClient({ url, RESP: 2 });
+}
+
+const WRITERS_KEY = "hg:{0}:writers";
+const journalKey = (writer: string) => `hg:{0}:j:${writer}`;
+
+async function redisJournals(url: string): Promise<{ writer: string; length: number }[]> {
+  return await withRedis(url, async (client) => {
+    const writers = await client.sMembers(WRITERS_KEY);
+    return await Promise.all(
+      writers.map(async (writer) => ({ writer, length: await client.xLen(journalKey(writer)) })),
+    );
+  });
+}
+
+async function redisTraces(url: string, { stream, id }: ChaosEvent): Promise<string> {
+  return await withRedis(url, async (client) => {
+    const found = [`its id is ${(await client.get(`hg:{0}:id:${stream}:${id}`)) ?? "not known"}`];
+    for (const writer of await client.sMembers(WRITERS_KEY)) {
+      found.push(`${writer} is ${JSON.stringify(await client.hGetAll(`hg:{0}:w:${writer}`))}`);
+      for (const { id: entry, message } of (await client.xRange(journalKey(writer), "-", "+")) ?? []) {
+        const { b: body, d: duplicates } = message;
+        if (body?.includes(`"${id}"`)) found.push(`${writer} ${entry} (duplicates: ${duplicates})`);
+      }
+    }
+    return found.join(", ");
+  });
+}
+
+/** The running service has the file locked: it is ended for this. */
+async function embeddedJournal(site: ChaosSite, { id }: ChaosEvent): Promise<string> {
+  const { service } = site.instances[0]!;
+  await service.kill();
+  const database = new Database(join(service.dataDir, "journal.sqlite"), { strict: true });
+  try {
+    const known = database.query("SELECT COUNT(*) AS n FROM ids WHERE id = ?").get(id) as {
+      n: number;
+    };
+    const entries = database.query("SELECT writer, seq FROM journal WHERE instr(body, ?) > 0").all(`"${id}"`);
+    return `its id is ${known.n === 0 ? "not known" : "known"}, ${JSON.stringify(entries)}`;
+  } finally {
+    database.close();
+  }
+}

@@ -1,0 +1,9 @@
+/** What every route is given. */
+import type { Log } from "../count/log.ts";
+import type { Pipeline } from "../pipeline/pipeline.ts";
+
+export interface AppOptions {
+  readonly pipeline: Pipeline;
+  readonly log: Log;
+  readonly now: () => number;
+}

@@ -1,0 +1,369 @@
+/**
+ * Settings: each bad value is refused at start with its name, what was found and what it takes; and what may
+ * be a password is never shown, neither in a refusal nor anywhere else.
+ */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createServer, type Server } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { ConfigError, readConfig } from "../src/config.ts";
+import { eventTarget, hourTarget } from "./support/analytics-client.ts";
+import { ask } from "./support/http-connection.ts";
+import { freePort } from "./support/ports.ts";
+import { PROJECT_ROOT } from "./support/project-files.ts";
+import { type Service, startService } from "./support/service.ts";
+import { waitFor } from "./support/wait-for.ts";
+
+const PROCESS_TIMEOUT_MS = 60_000;
+const REDIS_URL = "redis://127.0.0.1:6379";
+const MYSQL_URL = "mysql://root@127.0.0.1:3306/hourglass";
+const PASSWORD = "hunter2";
+
+/** Settings that take an integer, with the bounds they take. */
+const INTEGERS: Readonly<Record<string, readonly [number, number]>> = {
+  PORT: [0, 65_535],
+  FLUSH_INTERVAL_MS: [10, 60_000],
+  FLUSH_MAX_EVENTS: [1, 100_000],
+  RING_CAPACITY: [1, 10_000_000],
+  JOURNAL_MAX_EVENTS: [1, 10_000_000_000],
+  HOT_HOURS: [1, 8_760],
+  LEASE_MS: [100, 600_000],
+};
+const CHOICES: Readonly<Record<string, readonly string[]>> = {
+  STRICT_DURABILITY: ["0", "1"],
+  LOG_LEVEL: ["debug", "info", "warn", "error", "silent"],
+};
+const URLS: Readonly<Record<string, { takes: string; bad: readonly string[] }>> = {
+  REDIS_URL: {
+    takes: "a URL such as redis://host:6379",
+    bad: [
+      "localhost:6379",
+      "localhost",
+      "http://h:6379",
+      "redis://",
+      "redis:6379",
+      "mysql://h/d",
+      "//h:6379",
+    ],
+  },
+  MYSQL_URL: {
+    takes: "a URL such as mysql://user:password@host:3306/hourglass",
+    bad: [
+      "localhost:3306",
+      "mysql://h",
+      "mysql://h:3306",
+      "mysql://h:3306/",
+      "mysql:///d",
+      "mariadb://h/d",
+      "redis://h",
+    ],
+  },
+};
+const TEXTS = ["HOST", "DATA_DIR"];
+const NAMES = [...Object.keys(INTEGERS), ...Object.keys(CHOICES), ...Object.keys(URLS), ...TEXTS].sort();
+
+const NO_INTEGERS = [
+  "abc",
+  "1.5",
+  "1e3",
+  "0x10",
+  "-1",
+  "+1",
+  " 1",
+  "1 ",
+  "1_000",
+  "NaN",
+  "Infinity",
+  "9".repeat(16),
+];
+
+function refusal(environment: Record<string, string>): string {
+  try {
+    readConfig(environment);
+  } catch (error) {
+    if (error instanceof ConfigError) return error.message;
+    throw error;
+  }
+  throw new Error(`${JSON.stringify(environment)} was taken`);
+}
+
+describe("a bad value is refused with its name, what it is and what it takes", () => {
+  for (const [name, [min, max]] of Object.entries(INTEGERS)) {
+    for (const value of [...NO_INTEGERS, String(min - 1), String(max + 1)]) {
+      test(`${name}='${value}'`, () => {
+        const takes = `an integer from ${min} to ${max}`;
+        expect(refusal({ [name]: value })).toBe(`${name} takes ${takes}, but is '${value}'`);
+      });
+    }
+  }
+
+  for (const [name, values] of Object.entries(CHOICES)) {
+    for (const value of ["2", "yes", "INFO", "trace", " 1"]) {
+      test(`${name}='${value}'`, () => {
+        expect(refusal({ [name]: value })).toBe(
+          `${name} takes one of ${values.join(", ")}, but is '${value}'`,
+        );
+      });
+    }
+  }
+
+  for (const [name, { takes, bad }] of Object.entries(URLS)) {
+    for (const value of bad) {
+      test(`${name}='${value}'`, () => {
+        const message = refusal({ REDIS_URL, MYSQL_URL, [name]: value });
+        expect(message).toStartWith(`${name} takes ${takes}, but is something else`);
+        expect(message).not.toContain("\n");
+      });
+    }
+  }
+
+  test("several are refused at once, a line each", () => {
+    const lines = refusal({ PORT: "x", LOG_LEVEL: "loud", HOT_HOURS: "0", MYSQL_URL: "?" }).split("\n");
+    expect(lines.map((line) => line.split(" ")[0]!).sort()).toEqual([
+      "HOT_HOURS",
+      "LOG_LEVEL",
+      "MYSQL_URL",
+      "PORT",
+    ]);
+  });
+
+  test("one store of another kind than the other is refused", () => {
+    expect(refusal({ REDIS_URL })).toContain("REDIS_URL is set, but MYSQL_URL is not");
+    expect(refusal({ MYSQL_URL })).toContain("MYSQL_URL is set, but REDIS_URL is not");
+  });
+
+  test("a password is not shown", () => {
+    for (const url of [
+      `rediss//u:${PASSWORD}@h`,
+      `redis://u:${PASSWORD}@`,
+      PASSWORD,
+      `mysql://u:${PASSWORD}@h`,
+    ]) {
+      expect(refusal({ REDIS_URL: url, MYSQL_URL: url })).not.toContain(PASSWORD);
+    }
+    for (const alone of [`redis://:${PASSWORD}@h:6379`]) {
+      expect(refusal({ REDIS_URL: alone })).not.toContain(PASSWORD);
+    }
+  });
+});
+
+describe("a good value", () => {
+  test("is taken at both bounds", () => {
+    for (const [name, bounds] of Object.entries(INTEGERS)) {
+      for (const value of bounds)
+        expect(Object.values(readConfig({ [name]: String(value) }))).toContain(value);
+    }
+    for (const [name, values] of Object.entries(CHOICES)) {
+      for (const value of values) expect(() => readConfig({ [name]: value })).not.toThrow();
+    }
+  });
+
+  test("is taken for both URLs", () => {
+    const config = readConfig({ REDIS_URL: "rediss://user:p%40ss@cache.example:6380/1", MYSQL_URL });
+    expect(config.redisUrl).toBe("rediss://user:p%40ss@cache.example:6380/1");
+    expect(config.mysqlUrl).toBe(MYSQL_URL);
+  });
+
+  test("is the fallback where nothing or nothing but '' is set", () => {
+    const fallback = readConfig({});
+    expect(fallback).toMatchObject({
+      port: 7777,
+      host: "127.0.0.1",
+      dataDir: "./data",
+      hotHours: 24,
+      logLevel: "info",
+    });
+    expect(fallback).toMatchObject({ redisUrl: undefined, mysqlUrl: undefined, isDurabilityStrict: false });
+    expect(readConfig(Object.fromEntries(NAMES.map((name) => [name, ""])))).toEqual(fallback);
+  });
+
+  test("cannot be changed afterwards", () => {
+    const config = readConfig({});
+    expect(Object.isFrozen(config)).toBe(true);
+  });
+});
+
+interface Ended {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+describe("the program", () => {
+  let folder: string;
+  let other: Server;
+  let otherPort: number;
+
+  beforeAll(async () => {
+    folder = mkdtempSync(join(tmpdir(), "hourglass-config-test-"));
+    otherPort = await freePort();
+    other = createServer().listen(otherPort, "127.0.0.1");
+    await waitFor("another server", () => other.listening);
+  });
+  afterAll(() => {
+    other.close();
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  async function run(settings: Record<string, string>, args: readonly string[] = []): Promise<Ended> {
+    const child = Bun.spawn([process.execPath, join(PROJECT_ROOT, "src/main.ts"), ...args], {
+      cwd: folder,
+      env: { PATH: process.env["PATH"] ?? "", PORT: "0", ...settings },
+      stdin: "ignore",
+      stdout: "pipe",
+      stderr: "pipe",
+      timeout: PROCESS_TIMEOUT_MS,
+      killSignal: "SIGKILL",
+    });
+    const [stdout, stderr, code] = await Promise.all([
+      new Response(child.stdout).text(),
+      new Response(child.stderr).text(),
+      child.exited,
+    ]);
+    return { code, stdout, stderr };
+  }
+
+  /** Ended with 2, and nothing but these texts said why: no trace of a stack. */
+  function expectRefusal({ code, stdout, stderr }: Ended, ...parts: string[]): void {
+    expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+    expect(stderr).toContain("hourglass cannot start:\n");
+    for (const part of parts) expect(stderr).toContain(part);
+    expect(stderr).not.toMatch(/^\s+at /m);
+  }
+
+  test(
+    "ends with 2 on bad values, and names each",
+    async () => {
+      const ended = await run({ PORT: "70000", FLUSH_INTERVAL_MS: "soon", REDIS_URL: `r://:${PASSWORD}@h` });
+      expectRefusal(
+        ended,
+        "PORT takes an integer from 0 to 65535, but is '70000'\n",
+        "FLUSH_INTERVAL_MS takes an integer from 10 to 60000, but is 'soon'\n",
+        "REDIS_URL takes a URL such as redis://host:6379, but is something else",
+      );
+      expect(ended.stderr).not.toContain(PASSWORD);
+    },
+    PROCESS_TIMEOUT_MS,
+  );
+
+  test(
+    "ends with 2 on one URL alone",
+    async () => {
+      expectRefusal(await run({ REDIS_URL }), "REDIS_URL is set, but MYSQL_URL is not");
+    },
+    PROCESS_TIMEOUT_MS,
+  );
+
+  test(
+    "ends with 2 on a port that is in use, and says what to do",
+    async () => {
+      const ended = await run({ PORT: String(otherPort), DATA_DIR: join(folder, "port") });
+      expectRefusal(
+        ended,
+        `Cannot listen on 127.0.0.1:${otherPort}: `,
+        "EADDRINUSE",
+        "set PORT to a free one",
+      );
+    },
+    PROCESS_TIMEOUT_MS,
+  );
+
+  test(
+    "ends with 2 on an address that is not this machine's",
+    async () => {
+      const ended = await run({ HOST: "192.0.2.1", DATA_DIR: join(folder, "host") });
+      expectRefusal(ended, "Cannot listen on 192.0.2.1:0: ", "HOST to an address of this machine");
+    },
+    PROCESS_TIMEOUT_MS,
+  );
+
+  test(
+    "ends with 2 on a data folder that cannot be one",
+    async () => {
+      writeFileSync(join(folder, "file"), "");
+      const ended = await run({ DATA_DIR: join(folder, "file") });
+      expectRefusal(ended, join(folder, "file"), "DATA_DIR has to be a folder");
+    },
+    PROCESS_TIMEOUT_MS,
+  );
+
+  test(
+    "ends with 2 on a data folder that another instance has",
+    async () => {
+      const first = await startService();
+      try {
+        const ended = await run({ DATA_DIR: first.dataDir });
+        expectRefusal(ended, "another Hourglass is running on this folder", "DATA_DIR");
+        // And the one that was there first goes on.
+        const event = { at: Date.now(), user: "foo", kind: "click" } as const;
+        expect((await ask(first.port, { method: "POST", target: eventTarget(event) })).status).toBe(204);
+      } finally {
+        await first.stop();
+      }
+    },
+    2 * PROCESS_TIMEOUT_MS,
+  );
+
+  test(
+    "--help lists every setting with its fallback, and nothing else",
+    async () => {
+      const { code, stdout } = await run({}, ["--help"]);
+      expect(code).toBe(0);
+      const settings = stdout.slice(stdout.indexOf("Settings"));
+      const listed = Array.from(settings.matchAll(/^ {2}([A-Z][A-Z_]+) +(.+)$/gm), ([, name, text]) => ({
+        name,
+        text,
+      }));
+      expect(listed.map(({ name }) => name!).sort()).toEqual(NAMES);
+      for (const { text } of listed) expect(text).toMatch(/^[a-z0-9].+ \(.+\)$/);
+      expect(settings).toContain("(7777)");
+    },
+    PROCESS_TIMEOUT_MS,
+  );
+
+  test(
+    "refuses an unknown option and an unknown command",
+    async () => {
+      for (const args of [["--port=1"], ["sreve"]]) {
+        const { code, stderr } = await run({}, args);
+        expect(code).not.toBe(0);
+        expect(stderr).toStartWith("error: ");
+      }
+    },
+    2 * PROCESS_TIMEOUT_MS,
+  );
+});
+
+describe("a service whose stores are away", () => {
+  let service: Service;
+
+  beforeAll(async () => {
+    const [redisPort, mysqlPort] = [await freePort(), await freePort()];
+    const settings = {
+      REDIS_URL: `redis://someone:${PASSWORD}@127.0.0.1:${redisPort}`,
+      MYSQL_URL: `mysql://someone:${PASSWORD}@127.0.0.1:${mysqlPort}/hourglass`,
+      LOG_LEVEL: "debug",
+    };
+    service = await startService({ settings, readyPath: "/livez" });
+  }, PROCESS_TIMEOUT_MS);
+  afterAll(() => service.stop());
+
+  test(
+    "runs, says that it is not ready, and shows its password nowhere",
+    async () => {
+      const event = { at: Date.now(), user: "foo", kind: "click" } as const;
+      const answers = await Promise.all([
+        ask(service.port, { method: "GET", target: "/readyz" }),
+        ask(service.port, { method: "POST", target: eventTarget(event) }),
+        ask(service.port, { method: "GET", target: hourTarget(event.at) }),
+      ]);
+      expect(answers.map(({ status }) => status)).toEqual([503, 503, 503]);
+      const [, ...refusals] = answers.map(({ headers }) => headers.get("retry-after"));
+      expect(refusals).toEqual(["1", "1"]);
+      await waitFor("the flusher to have tried", () => service.log().includes("hot store is away"));
+      expect([service.log(), ...answers.map(({ body }) => body)].join("\n")).not.toContain(PASSWORD);
+    },
+    PROCESS_TIMEOUT_MS,
+  );
+});

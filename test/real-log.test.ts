@@ -1,0 +1,177 @@
+/**
+ * A web server's log of four days in 2015, posted in any order, reads back as the truth that was counted from
+ * it beforehand: from the hot store, from the rows, and from the cold store alone.
+ */
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { join } from "node:path";
+import { createClient } from "redis";
+import { HOUR_MS, hourOf } from "../src/count/event.ts";
+import { type Counts, type PostedEvent, postEvent, readHour } from "./support/analytics-client.ts";
+import { type HttpConnection, openConnection } from "./support/http-connection.ts";
+import { Random, seedFor } from "./support/random.ts";
+import { describeWithServers, type RedisServer } from "./support/servers.ts";
+import { MODES, type Service, type Site } from "./support/service.ts";
+import { expectHoursToBeReplay } from "./support/stored.ts";
+import { waitFor } from "./support/wait-for.ts";
+
+const SETUP_TIMEOUT_MS = 120_000;
+const TEST_TIMEOUT_MS = 120_000;
+const CONNECTIONS = 64;
+const EVENTS = 10_000;
+const HOURS = 84;
+
+const LINE = /^(\S+) \S+ \S+ \[([^\]]+)\] "[^"]*" \d+ \S+ "([^"]*)"/;
+const TIME = /^(\d{2})\/(\w{3})\/(\d{4}):(\d{2}:\d{2}:\d{2}) \+0000$/;
+const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+function dataFile(name: string) {
+  return Bun.file(join(import.meta.dir, "data", name));
+}
+
+/** A request that came from another page is taken for a click, any other for an impression. */
+async function logEvents(): Promise<PostedEvent[]> {
+  const log = Bun.gunzipSync(await dataFile("access.log.gz").arrayBuffer());
+  const matches = new TextDecoder()
+    .decode(log)
+    .split("\n")
+    .map((line) => LINE.exec(line));
+  return matches
+    .filter((match) => match !== null)
+    .map(([, user, when, referrer]) => {
+      const isDirect = referrer === "-" || referrer === "";
+      return { user: user!, at: timeOf(when!), kind: isDirect ? "impression" : "click" };
+    });
+}
+
+function timeOf(when: string): number {
+  const [, day, month, year, time] = TIME.exec(when) ?? [];
+  if (time === undefined) throw new Error(`not a time: ${when}`);
+  const monthNumber = String(MONTHS.indexOf(month!) + 1).padStart(2, "0");
+  return Date.parse(`${year}-${monthNumber}-${day}T${time}Z`);
+}
+
+async function truthByHour(): Promise<Map<number, Counts>> {
+  const [, ...lines] = (await dataFile("access.truth.csv").text()).trim().split(/\r?\n/);
+  const rows = lines.map((line) => line.split(",").map(Number) as [number, number, number, number]);
+  return new Map(
+    rows.map(([hour, uniqueUsers, clicks, impressions]) => [hour, { uniqueUsers, clicks, impressions }]),
+  );
+}
+
+/** Each item is worked on once, `CONNECTIONS` at a time. */
+async function overConnections<T>(
+  port: number,
+  items: Iterable<T>,
+  work: (connection: HttpConnection, item: T) => Promise<void>,
+): Promise<void> {
+  const rest = items[Symbol.iterator]();
+  const lane = async () => {
+    const connection = await openConnection(port);
+    for (let next = rest.next(); !next.done; next = rest.next()) await work(connection, next.value);
+    connection.close();
+  };
+  await Promise.all(Array.from({ length: CONNECTIONS }, lane));
+}
+
+async function readHours(port: number, hours: Iterable<number>): Promise<Map<number, Counts>> {
+  const read = new Map<number, Counts>();
+  // Anywhere in the hour will do.
+  await overConnections(port, hours, async (connection, hour) => {
+    read.set(hour, await readHour(connection, hour + HOUR_MS / 2));
+  });
+  return new Map([...read].sort(([a], [b]) => a - b));
+}
+
+/** Clicks and impressions to the last one; users within 1, as the sketch is all but exact at such numbers. */
+function expectTruth(read: ReadonlyMap<number, Counts>, truth: ReadonlyMap<number, Counts>): void {
+  const exactParts = (counts: ReadonlyMap<number, Counts>) =>
+    Array.from(counts, ([hour, { clicks, impressions }]) => ({ hour, clicks, impressions }));
+  expect(exactParts(read)).toEqual(exactParts(truth));
+  const errors = Array.from(truth, ([hour, { uniqueUsers }]) => read.get(hour)!.uniqueUsers - uniqueUsers);
+  expect(errors.filter((error) => Math.abs(error) > 1)).toEqual([]);
+}
+
+for (const { name, needs, open } of MODES) {
+  describeWithServers(`a real log, ${name}`, needs, () => {
+    let site: Site;
+    let service: Service;
+
+    beforeAll(async () => {
+      site = await open();
+      service = await site.start();
+    }, SETUP_TIMEOUT_MS);
+    afterAll(() => site.close(), SETUP_TIMEOUT_MS);
+
+    /** Restarted so that the hot store holds nothing: the cold store has to answer. */
+    async function restartCold(): Promise<void> {
+      await service.kill("SIGTERM");
+      if (site.servers !== undefined) await forgetAll(site.servers.redis);
+      await service.start();
+    }
+
+    /** The rows are the events, and the hours what they come to, users as the hot store counts them. */
+    async function expectStored(events: readonly PostedEvent[], hot: ReadonlyMap<number, Counts>) {
+      await waitFor("all rows", async () => (await site.cold.countEvents()) === events.length);
+      const rows = await site.cold.events();
+      expect(rows.map((row) => JSON.stringify(row)).sort()).toEqual(events.map(rowOf).sort());
+      const stored = await site.cold.hours();
+      expectHoursToBeReplay(stored, rows);
+      const cold = stored.map(({ hour, unique_users, clicks, impressions }): [number, Counts] => {
+        return [hour, { uniqueUsers: unique_users, clicks, impressions }];
+      });
+      expect(new Map(cold)).toEqual(new Map(hot));
+    }
+
+    /** One click more in each hour, of a user that it knows. Answers what the hours are then. */
+    async function postLate(
+      events: readonly PostedEvent[],
+      before: ReadonlyMap<number, Counts>,
+      random: Random,
+    ) {
+      const late = [...Map.groupBy(events, ({ at }) => hourOf(at)).values()].map((ofHour) =>
+        random.pick(ofHour),
+      );
+      await overConnections(service.port, late, (connection, event) =>
+        postEvent(connection, { ...event, kind: "click" }),
+      );
+      const oneMore = (counts: Counts): Counts => ({ ...counts, clicks: counts.clicks + 1 });
+      return new Map(Array.from(before, ([hour, counts]) => [hour, oneMore(counts)]));
+    }
+
+    test(
+      "reads back as it was counted, before and after it left the hot store",
+      async () => {
+        const random = new Random(seedFor(`a real log, ${name}`));
+        const truth = await truthByHour();
+        const events = await logEvents();
+        expect([events.length, truth.size]).toEqual([EVENTS, HOURS]);
+
+        await overConnections(service.port, random.shuffled(events), postEvent);
+        const hot = await readHours(service.port, truth.keys());
+        expectTruth(hot, truth);
+        await expectStored(events, hot);
+
+        await restartCold();
+        expect(await readHours(service.port, truth.keys())).toEqual(hot);
+        const withLate = await postLate(events, hot, random);
+        expect(await readHours(service.port, truth.keys())).toEqual(withLate);
+
+        await restartCold();
+        expect(await readHours(service.port, truth.keys())).toEqual(withLate);
+        expect(await site.cold.countEvents()).toBe(EVENTS + HOURS);
+      },
+      TEST_TIMEOUT_MS,
+    );
+  });
+}
+
+function rowOf({ at, user, kind }: PostedEvent): string {
+  return JSON.stringify({ stream: "default", hour: hourOf(at), at, kind, user, id: null });
+}
+
+async function forgetAll(redis: RedisServer): Promise<void> {
+  const client = createClient({ url: redis.url });
+  await client.connect();
+  await client.flushAll();
+  client.destroy();
+}

@@ -1,0 +1,152 @@
+/**
+ * HTTP/1.1 over a plain socket, one request at a time. `fetch` will not do where a test counts what it sent:
+ * it sends a request again by itself when a kept connection breaks, and it mends what should arrive broken.
+ *
+ * Invariant: a request is written at most once, and its promise ends with the whole answer, or with a
+ * LostConnectionError if the connection went first: then what became of the request is unknown.
+ */
+import { connect, type Socket } from "node:net";
+
+export interface Answer {
+  readonly status: number;
+  readonly headers: ReadonlyMap<string, string>;
+  readonly body: string;
+}
+
+export class LostConnectionError extends Error {
+  override readonly name = "LostConnectionError";
+}
+
+interface Expected {
+  readonly isHead: boolean;
+  readonly resolve: (answer: Answer) => void;
+  readonly reject: (error: Error) => void;
+}
+
+const HOST = "127.0.0.1";
+/** Far above anything that is right: a request that hangs fails its test with a reason. */
+const SILENCE_MAX_MS = 30_000;
+const HEAD_END = Buffer.from("\r\n\r\n");
+
+/** Rejects if nobody takes the connection: then nothing was sent. */
+export function openConnection(port: number): Promise<HttpConnection> {
+  return new Promise((resolve, reject) => {
+    const socket = connect({ port, host: HOST, noDelay: true });
+    socket.once("error", reject);
+    socket.once("connect", () => resolve(new HttpConnection(socket)));
+  });
+}
+
+/** One request over a connection of its own. */
+export async function ask(port: number, request: Request): Promise<Answer> {
+  const connection = await openConnection(port);
+  try {
+    return await connection.send(request);
+  } finally {
+    connection.close();
+  }
+}
+
+export interface Request {
+  readonly method: string;
+  /** Path and query, sent as it is: bytes in a Buffer may be anything. */
+  readonly target: string | Buffer;
+  /** Lines without their ends. */
+  readonly headers?: readonly string[];
+  readonly body?: string;
+}
+
+/** A body is sent as it is: the headers that announce it are the caller's. */
+export function bytesOf({ method, target, headers = [], body = "" }: Request): Buffer {
+  const lines = ["Host: localhost", ...headers].map((line) => `${line}\r\n`).join("");
+  return Buffer.concat([
+    Buffer.from(`${method} `),
+    Buffer.from(target),
+    Buffer.from(` HTTP/1.1\r\n${lines}\r\n${body}`),
+  ]);
+}
+
+export class HttpConnection {
+  readonly #socket: Socket;
+  #received: Buffer = Buffer.alloc(0);
+  #expected: Expected | undefined;
+  #isOver = false;
+
+  constructor(socket: Socket) {
+    this.#socket = socket;
+    socket.setTimeout(SILENCE_MAX_MS, () => socket.destroy(new Error("silent for too long")));
+    socket.on("data", (chunk: Buffer) => {
+      this.#received = Buffer.concat([this.#received, chunk]);
+      this.#takeAnswer(false);
+    });
+    // An error is followed by a close.
+    socket.on("error", () => {});
+    socket.on("close", () => this.#end());
+  }
+
+  get isOver(): boolean {
+    return this.#isOver;
+  }
+
+  send(request: Request): Promise<Answer> {
+    return this.sendBytes(bytesOf(request), request.method === "HEAD");
+  }
+
+  sendBytes(bytes: Buffer, isHead = false): Promise<Answer> {
+    if (this.#expected !== undefined) throw new Error("the last request is not answered yet");
+    if (this.#isOver) return Promise.reject(new LostConnectionError("closed before the request"));
+    return new Promise((resolve, reject) => {
+      this.#expected = { isHead, resolve, reject };
+      this.#socket.write(bytes);
+    });
+  }
+
+  close(): void {
+    this.#socket.destroy();
+  }
+
+  #end(): void {
+    this.#isOver = true;
+    this.#takeAnswer(true);
+    this.#expected?.reject(new LostConnectionError("closed before the answer was complete"));
+    this.#expected = undefined;
+  }
+
+  #takeAnswer(isLast: boolean): void {
+    const { isHead = false, resolve } = this.#expected ?? {};
+    const headEnd = this.#received.indexOf(HEAD_END);
+    if (resolve === undefined || headEnd === -1) return;
+    const { status, headers } = parseHead(this.#received.subarray(0, headEnd).toString("latin1"));
+    const rest = this.#received.subarray(headEnd + HEAD_END.length);
+    const bodyBytes =
+      bodyLength(status, headers, isHead) ?? (isLast ? rest.length : Number.POSITIVE_INFINITY);
+    if (rest.length < bodyBytes) return;
+    this.#received = rest.subarray(bodyBytes);
+    this.#expected = undefined;
+    // The server closes it: a request sent now would be lost.
+    if (headers.get("connection")?.toLowerCase() === "close") this.#isOver = true;
+    resolve({ status, headers, body: rest.subarray(0, bodyBytes).toString() });
+  }
+}
+
+function parseHead(text: string): Pick<Answer, "status" | "headers"> {
+  const [statusLine = "", ...lines] = text.split("\r\n");
+  const status = /^HTTP\/1\.[01] (\d{3})/.exec(statusLine)?.[1];
+  if (status === undefined) throw new Error(`not an answer: ${JSON.stringify(statusLine)}`);
+  const headers = lines.map((line): [string, string] => {
+    const colon = line.indexOf(":");
+    return [line.slice(0, colon).toLowerCase(), line.slice(colon + 1).trim()];
+  });
+  return { status: Number(status), headers: new Map(headers) };
+}
+
+/** Undefined: it goes on until the connection is closed. */
+function bodyLength(
+  status: number,
+  headers: ReadonlyMap<string, string>,
+  isHead: boolean,
+): number | undefined {
+  if (isHead || status === 204) return 0;
+  const length = headers.get("content-length");
+  return length === undefined ? undefined : Number(length);
+}

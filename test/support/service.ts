@@ -1,0 +1,168 @@
+/**
+ * The service as its users run it: a process of its own, from source or from the built binary, which a test
+ * may kill, stop and start again on the same port and data. It ends with the test run, whatever happens.
+ */
+import { readFileSync, statSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { freePort } from "./ports.ts";
+import { PROJECT_ROOT } from "./project-files.ts";
+import type { ServerKind } from "./server-binaries.ts";
+import { type ServerPlace, ServerProcess, type ServerProgram } from "./server-process.ts";
+import { type MariaDbServer, type RedisServer, startMariaDb, startRedis } from "./servers.ts";
+import { type ColdView, mariaDbView, sqliteView } from "./stored.ts";
+
+export interface ServiceOptions {
+  /** Settings by their names in the environment. Without REDIS_URL and MYSQL_URL it is embedded. */
+  readonly settings?: Readonly<Record<string, string>>;
+  /** Path of the built program; if it is left out, the source is run. */
+  readonly binary?: string;
+  /** It is taken for started once this path is answered with 200. */
+  readonly readyPath?: string;
+}
+
+const START_TIMEOUT_MS = 60_000;
+const ANSWER_TIMEOUT_MS = 5_000;
+const PORT_ATTEMPTS = 5;
+const PORT_TAKEN = "EADDRINUSE";
+
+// $1: the log, which both outputs are appended to. The rest: the program, which takes the shell's place.
+const WITH_LOG = 'log=$1; shift; exec "$@" >>"$log" 2>&1';
+
+/** Waits until it is ready. Stop it when the test is over: that deletes its folder. */
+export async function startService(options: ServiceOptions = {}): Promise<Service> {
+  for (let attempt = 1; ; attempt++) {
+    const service = new Service(await freePort(), options);
+    try {
+      await service.start();
+      return service;
+    } catch (error) {
+      const isPortTaken = service.log().includes(PORT_TAKEN);
+      await service.stop();
+      if (!isPortTaken || attempt === PORT_ATTEMPTS) throw error;
+    }
+  }
+}
+
+export class Service extends ServerProcess {
+  constructor(port: number, options: ServiceOptions) {
+    super(serviceProgram(options), port);
+  }
+
+  get url(): string {
+    return `http://127.0.0.1:${this.port}`;
+  }
+
+  /** All that it wrote, since its first start. */
+  log(): string {
+    return readLog(dirname(this.dataDir), 0);
+  }
+
+  async restart(signal: NodeJS.Signals = "SIGTERM"): Promise<void> {
+    await this.kill(signal);
+    await this.start();
+  }
+}
+
+function serviceProgram({ settings = {}, binary, readyPath = "/readyz" }: ServiceOptions): ServerProgram {
+  const program = binary === undefined ? [process.execPath, join(PROJECT_ROOT, "src/main.ts")] : [binary];
+  let logStart = 0;
+  return {
+    name: "service",
+    startTimeoutMs: START_TIMEOUT_MS,
+    prepare: async () => {},
+    command: (place) => {
+      logStart = logSize(place.folder);
+      const log = logPath(place.folder);
+      return ["sh", "-c", WITH_LOG, "sh", log, "env", "-i", ...environment(place, settings), ...program];
+    },
+    isReady: async ({ port, folder }) => {
+      // Only this process' own word: another one may have been faster to take the port.
+      if (!readLog(folder, logStart).includes(`:${port}\n`)) return false;
+      const url = `http://127.0.0.1:${port}${readyPath}`;
+      return (await fetch(url, { signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS) })).ok;
+    },
+  };
+}
+
+/** Nothing of this process': a setting in the tester's shell must not change what is tested. */
+function environment(place: ServerPlace, settings: Readonly<Record<string, string>>): string[] {
+  const all = {
+    PATH: process.env["PATH"] ?? "",
+    PORT: String(place.port),
+    DATA_DIR: place.dataDir,
+    ...settings,
+  };
+  return Object.entries(all).map(([name, value]) => `${name}=${value}`);
+}
+
+/** The one of ServerProcess, whose errors show its end. */
+function logPath(folder: string): string {
+  return join(folder, "log");
+}
+
+function logSize(folder: string): number {
+  return statSync(logPath(folder), { throwIfNoEntry: false })?.size ?? 0;
+}
+
+function readLog(folder: string, start: number): string {
+  try {
+    return readFileSync(logPath(folder)).subarray(start).toString();
+  } catch {
+    return "";
+  }
+}
+
+/** Stores, the instances of the service that share them, and a look into the cold one from outside. */
+export interface Site {
+  /** An instance more; embedded there can be only one. */
+  start(settings?: Readonly<Record<string, string>>): Promise<Service>;
+  readonly cold: ColdView;
+  /** Undefined if it is embedded. */
+  readonly servers: { readonly redis: RedisServer; readonly mariaDb: MariaDbServer } | undefined;
+  /** Ends all that runs, and deletes all data. */
+  close(): Promise<void>;
+}
+
+export interface Mode {
+  readonly name: "embedded" | "redis+mysql";
+  readonly needs: readonly ServerKind[];
+  open(): Promise<Site>;
+}
+
+export const MODES: readonly Mode[] = [
+  { name: "embedded", needs: [], open: openEmbedded },
+  { name: "redis+mysql", needs: ["redis", "mariadb"], open: openClustered },
+];
+
+async function openEmbedded(): Promise<Site> {
+  let service: Service | undefined;
+  return {
+    start: async (settings = {}) => {
+      if (service !== undefined) throw new Error("the folder has its instance already");
+      service = await startService({ settings });
+      return service;
+    },
+    cold: sqliteView(() => join(service!.dataDir, "cold.sqlite")),
+    servers: undefined,
+    close: async () => service?.stop(),
+  };
+}
+
+async function openClustered(): Promise<Site> {
+  const [redis, mariaDb] = await Promise.all([startRedis(), startMariaDb()]);
+  const services: Service[] = [];
+  return {
+    start: async (settings = {}) => {
+      const urls = { REDIS_URL: redis.url, MYSQL_URL: mariaDb.url };
+      const service = await startService({ settings: { ...urls, ...settings } });
+      services.push(service);
+      return service;
+    },
+    cold: mariaDbView(mariaDb.url),
+    servers: { redis, mariaDb },
+    close: async () => {
+      await Promise.all(services.map((service) => service.stop()));
+      await Promise.all([redis.stop(), mariaDb.stop()]);
+    },
+  };
+}
