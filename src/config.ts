@@ -10,6 +10,7 @@ export interface Config {
   readonly redisUrl: string | undefined;
   readonly mysqlUrl: string | undefined;
   readonly isDurabilityStrict: boolean;
+  readonly workers: number;
   readonly flushIntervalMs: number;
   readonly flushMaxEvents: number;
   readonly ringCapacityEvents: number;
@@ -104,6 +105,7 @@ const SETTINGS = {
     ["0", "1"],
     "1 refuses to start on a Redis that may forget what it acknowledged",
   ),
+  workers: integer("WORKERS", 1, 1, 64, "processes on one port (SO_REUSEPORT); needs REDIS_URL"),
   flushIntervalMs: integer(
     "FLUSH_INTERVAL_MS",
     200,
@@ -173,10 +175,17 @@ function problem(setting: Setting<unknown>, found: string): string {
  * Redis alone would leave the events of several instances in files that only one of them can read, and MySQL
  * alone would leave the counts of each instance in its own memory: no read would be sure to see every event.
  */
-function contradictions(config: Config): string[] {
-  if ((config.redisUrl === undefined) === (config.mysqlUrl === undefined)) return [];
-  const [set, missing] = config.redisUrl ? ["REDIS_URL", "MYSQL_URL"] : ["MYSQL_URL", "REDIS_URL"];
-  return [`${set} is set, but ${missing} is not: set both, or neither for the embedded stores`];
+function contradictions({ redisUrl, mysqlUrl, workers, port }: Config): string[] {
+  if ((redisUrl === undefined) !== (mysqlUrl === undefined)) {
+    const [set, missing] = redisUrl ? ["REDIS_URL", "MYSQL_URL"] : ["MYSQL_URL", "REDIS_URL"];
+    return [`${set} is set, but ${missing} is not: set both, or neither for the embedded stores`];
+  }
+  if (workers === 1) return [];
+  if (redisUrl === undefined)
+    return [
+      `WORKERS is ${workers}, but the embedded stores are for one process: set REDIS_URL and MYSQL_URL`,
+    ];
+  return port === 0 ? [`WORKERS is ${workers}, but PORT is 0: each would take a port of its own`] : [];
 }
 
 /** A line for each setting, for `--help`. */

@@ -428,7 +428,7 @@ function hotStoreContract(name: string, openHarness: () => Promise<Harness>): vo
 
       test("of a live writer is not for adoption", async () => {
         await bearAndRegister(store, "w1");
-        expect(await store.journalOwners()).toEqual([{ writer: "w1", adoptable: false }]);
+        expect(await store.journalOwners()).toEqual([{ writer: "w1", adoptable: false, acceptedEvents: 0 }]);
         expect(await store.fence("w1")).toBe(false);
         expect(await store.renewLease("w1", 0)).toBe("held");
         expect(await store.commit("w1", 1, batchOf([click("u")]))).toEqual(committed());
@@ -441,7 +441,7 @@ function hotStoreContract(name: string, openHarness: () => Promise<Harness>): vo
         for (let seq = 1; seq <= 3; seq++) await store.commit("w1", seq, batch);
         expect(await store.abandon("w1")).toBe(3);
         expect(await store.abandon("w1")).toBe(3);
-        expect(await store.journalOwners()).toEqual([{ writer: "w1", adoptable: true }]);
+        expect(await store.journalOwners()).toEqual([{ writer: "w1", adoptable: true, acceptedEvents: 3 }]);
         expect(await store.fence("w1")).toBe(true);
         expect(await store.fence("w1")).toBe(true);
         for (const seq of [3, 4]) {
@@ -484,8 +484,8 @@ function hotStoreContract(name: string, openHarness: () => Promise<Harness>): vo
         await expectCounted(store, [first, second]);
         const owners = await store.journalOwners();
         expect(owners.toSorted((a, b) => a.writer.localeCompare(b.writer))).toEqual([
-          { writer: "w1", adoptable: true },
-          { writer: "w2", adoptable: false },
+          { writer: "w1", adoptable: true, acceptedEvents: 1 },
+          { writer: "w2", adoptable: false, acceptedEvents: 1 },
         ]);
       });
     });
@@ -559,7 +559,9 @@ function hotStoreContract(name: string, openHarness: () => Promise<Harness>): vo
         expect(await store.bear(0)).toBe(false);
         expect(await store.isBorn()).toBe(false);
         expect((await store.commit("w1", 3, batchOf([click("u")]))).status).toMatch(/^(unborn|unknown)$/);
-        expect(await store.journalOwners()).toEqual([{ writer: "w1", adoptable: true }]);
+        expect(await store.journalOwners()).toEqual([
+          { writer: "w1", adoptable: true, acceptedEvents: events.length },
+        ]);
         expect(await store.fence("w1")).toBe(true);
         const inOrdinalOrder = (part: Event[]) =>
           eventsOf(batchOf(part)).map(({ register: _, ...event }) => event);
@@ -647,6 +649,27 @@ function hotStoreContract(name: string, openHarness: () => Promise<Harness>): vo
         await removeAdopted(store, "w1", 4);
         expect(await store.retire(NOON + HOUR_MS)).toBe(2);
         expect(await store.read([NOON_KEY])).toEqual([ABSENT]);
+      });
+
+      test("one hour by name: absent from then on, but not before it is flushed", async () => {
+        await bearAndRegister(store, "w1");
+        await store.commit("w1", 1, batchOf([click("a"), click("b", undefined, NOON + HOUR_MS)]));
+        expect(await store.retireHour(NOON_KEY)).toBe(false);
+        expect(await store.read([NOON_KEY])).toEqual([present(1, 0, 1)]);
+        const mark = await store.retirementMark();
+        await store.trimJournal("w1", 1);
+        expect(await store.retireHour(NOON_KEY)).toBe(true);
+        expect(await store.retirementMark()).not.toBe(mark);
+        expect(await store.read([NOON_KEY])).toEqual([{ status: "absent" }]);
+        expect(await store.read([{ stream: STREAM, hour: NOON + HOUR_MS }])).toEqual([present(1, 0, 1)]);
+        expect((await store.commit("w1", 2, batchOf([click("c")]))).status).toBe("absent");
+      });
+
+      test("an hour that is not held, by name: it is not taken for empty any more", async () => {
+        await bearAndRegister(store, "w1");
+        expect(await store.read([NOON_KEY])).toEqual([{ status: "empty" }]);
+        expect(await store.retireHour(NOON_KEY)).toBe(true);
+        expect(await store.read([NOON_KEY])).toEqual([{ status: "absent" }]);
       });
 
       test("many hours at once", async () => {
@@ -973,7 +996,7 @@ describe("hot store: embedded", () => {
     const found = harness.store(copy);
     expect(await found.open()).toEqual([]);
     expect(await found.isBorn()).toBe(false);
-    expect(await found.journalOwners()).toEqual([{ writer: "w1", adoptable: true }]);
+    expect(await found.journalOwners()).toEqual([{ writer: "w1", adoptable: true, acceptedEvents: 53 }]);
     await expectJournal(found, "w1", { 1: ordered, 2: [click("trimmed")], 3: [second[0]!, second[2]!] });
     await found.trimJournal("w1", 3);
     await removeAdopted(found, "w1", 3);
@@ -1191,7 +1214,7 @@ describeWithServers("hot store: Redis", ["redis"], () => {
         const adoptable = (await a.journalOwners()).filter((owner) => owner.adoptable);
         return adoptable.length > 0 && adoptable;
       });
-      expect(owners).toEqual([{ writer: "frozen", adoptable: true }]);
+      expect(owners).toEqual([{ writer: "frozen", adoptable: true, acceptedEvents: 2 }]);
       expect(await a.fence("frozen")).toBe(true);
       expect(await frozen.commit("frozen", 3, batch)).toEqual({ status: "fenced", lastSeq: 2 });
       expect(await frozen.commit("frozen", 2, batch)).toEqual({ status: "fenced", lastSeq: 2 });

@@ -19,6 +19,7 @@ import { cpSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Event, HOUR_MS } from "../src/count/event.ts";
+import { Ledger } from "../src/count/ledger.ts";
 import type { Outcome } from "../src/pipeline/intake.ts";
 import { adoptJournals } from "../src/pipeline/recovery.ts";
 import { HotUnavailableError } from "../src/store/hot.ts";
@@ -1005,16 +1006,18 @@ describeWithServers("pipeline: faults", ["redis", "mariadb"], () => {
     test("by two at once, and both in small steps: each event once", async () => {
       const taken: Event[] = [];
       const adopters = [site.create(), site.create()];
+      const ledger = new Ledger();
       await Promise.all(adopters.map(({ stores }) => Promise.all([stores.hot.open(), stores.cold.open()])));
       for (let round = 0; round < 4; round++) {
         taken.push(...(await deadWithBacklog(`round-${round}`, 20)));
         const adopt = ({ stores }: Instance) =>
-          adoptJournals({ ...stores, log: new RecordedLog(), flushMaxEvents: 4 });
+          adoptJournals({ ...stores, log: new RecordedLog(), ledger, flushMaxEvents: 4 });
         await waitFor("the lease to run out", async () => {
           await Promise.all(adopters.map(adopt));
           return (await site.journals()).length === 0;
         });
         await site.expectStored(taken);
+        expect(ledger.adopted).toBe(taken.length);
       }
     });
 

@@ -10,10 +10,12 @@ import type { Log } from "../count/log.ts";
 import { createApp } from "../http/app.ts";
 import { Pipeline } from "../pipeline/pipeline.ts";
 import { createStores, type Stores } from "../store/open.ts";
+import { ownCommand, Supervisor, WORKER_VARIABLE } from "./supervise.ts";
 
 /** Below the 30 s after which orchestrators usually kill. */
 const STOP_DEADLINE_MS = 25_000;
 const REQUESTS_GRACE_MS = 2_000;
+const PARENT_CHECK_MS = 500;
 
 export interface Service {
   readonly url: string;
@@ -22,10 +24,34 @@ export interface Service {
 
 export async function serve(config: Config): Promise<void> {
   // Standard output is for the first lines; the log is on standard error, one JSON object a line.
-  const log = pino({ level: config.logLevel, base: null }, pino.destination({ dest: 2, sync: true }));
+  const worker = process.env[WORKER_VARIABLE];
+  const base = worker === undefined ? null : { worker: Number(worker) };
+  const log = pino({ level: config.logLevel, base }, pino.destination({ dest: 2, sync: true }));
+  if (worker === undefined && config.workers > 1) return await superviseWorkers(config, log);
   const { service, stores } = await startService(config, log, Date.now);
-  console.log(firstLines(service.url, stores));
-  stopOnSignal(service, log);
+  if (worker === undefined) console.log(firstLines(service.url, stores, 1));
+  const stop = stopOnSignal(service, log);
+  if (worker !== undefined) whenParentEnds(() => void stop("the supervisor ended"));
+}
+
+/** A supervisor that was killed cannot end its workers: they would keep the port. */
+function whenParentEnds(act: () => void): void {
+  const parent = process.ppid;
+  const timer = setInterval(() => {
+    if (process.ppid === parent) return;
+    clearInterval(timer);
+    act();
+  }, PARENT_CHECK_MS);
+}
+
+async function superviseWorkers(config: Config, log: Log): Promise<never> {
+  const { workers, host, port } = config;
+  const environment = process.env;
+  const supervisor = new Supervisor({ workers, log, command: ownCommand(), environment });
+  for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => supervisor.stop("SIGTERM"));
+  const url = `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
+  console.log(firstLines(url, createStores(config, Date.now), workers));
+  process.exit(await supervisor.run());
 }
 
 /** Throws ConfigError if the stores cannot be used as they are set up. */
@@ -35,7 +61,7 @@ export async function startService(config: Config, log: Log, now: () => number) 
   await openHotStore(config, stores, log);
   const pipeline = new Pipeline({ hot, cold, log, now, settings: config });
   await pipeline.start();
-  const app = createApp({ pipeline, log, now });
+  const app = createApp({ pipeline, log, now, sharesPort: config.workers > 1 });
   const server = await listen(app, config);
   const stop = async () => {
     // The server last: it closes every connection that is between two requests, and with it any request that
@@ -74,10 +100,10 @@ async function listen(app: ReturnType<typeof createApp>, { port, host }: Config)
   return app.server!;
 }
 
-function firstLines(url: string, { mode, hot, cold }: Stores): string {
+function firstLines(url: string, { mode, hot, cold }: Stores, workers: number): string {
   return `Hourglass counts clicks, impressions and unique users per hour.
   listening on  ${url}
-  mode          ${mode}
+  mode          ${mode}${workers > 1 ? `, ${workers} workers` : ""}
   hot store     ${hot.description}
   cold store    ${cold.description}
 
@@ -87,12 +113,13 @@ Try:
 `;
 }
 
-function stopOnSignal(service: Service, log: Log): void {
+/** Answers what does the same without a signal. */
+function stopOnSignal(service: Service, log: Log): (why: string) => Promise<void> {
   let isStopping = false;
-  const stop = async (signal: string) => {
+  const stop = async (why: string) => {
     if (isStopping) return;
     isStopping = true;
-    log.info({ signal }, "stopping");
+    log.info({ why }, "stopping");
     try {
       await withDeadline(
         service.stop(),
@@ -107,4 +134,5 @@ function stopOnSignal(service: Service, log: Log): void {
     }
   };
   for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => void stop(signal));
+  return stop;
 }

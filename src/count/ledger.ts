@@ -21,6 +21,8 @@ export class Ledger {
   handedOver = 0;
   /** In no store any more: what only the journal held when the hot store lost its data. */
   lost = 0;
+  /** Accepted by others, or by an earlier writer of this process, and persisted here from their journals. */
+  adopted = 0;
   duplicates = 0;
   readonly refused: Record<RefusalReason, number> = {
     invalid: 0,

@@ -6,4 +6,6 @@ export interface AppOptions {
   readonly pipeline: Pipeline;
   readonly log: Log;
   readonly now: () => number;
+  /** Other processes of this service listen on the same port. */
+  readonly sharesPort: boolean;
 }

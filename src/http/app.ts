@@ -3,6 +3,7 @@ import { Elysia } from "elysia";
 import { analytics } from "./analytics.ts";
 import { answerToError, errorAnswer } from "./answers.ts";
 import type { AppOptions } from "./app-options.ts";
+import { ledger } from "./ledger.ts";
 import { ops } from "./ops.ts";
 
 /** No route reads a body, so that anything large is a mistake or an attack. */
@@ -11,11 +12,12 @@ const IDLE_TIMEOUT_S = 30;
 
 export function createApp(options: AppOptions) {
   return new Elysia({
-    // reusePort would let a second instance take half of the requests without a word.
-    serve: { reusePort: false, maxRequestBodySize: BODY_MAX_BYTES, idleTimeout: IDLE_TIMEOUT_S },
+    // Unasked, reusePort would let a second instance take half of the requests without a word.
+    serve: { reusePort: options.sharesPort, maxRequestBodySize: BODY_MAX_BYTES, idleTimeout: IDLE_TIMEOUT_S },
   })
     .use(analytics(options))
     .use(ops(options))
+    .use(ledger(options))
     .onError(({ error, code, request }) => {
       if (code !== "NOT_FOUND") return answerToError(error, options.log);
       const path = new URL(request.url).pathname;

@@ -9,7 +9,7 @@
  * - A batch never waits for the cold store: events of hours that have to be fetched from there step aside.
  */
 import { backoffMs } from "../count/backoff.ts";
-import { type Group, withoutDuplicates, withoutGroups } from "../count/batch.ts";
+import { countEvents, type Group, withoutDuplicates, withoutGroups } from "../count/batch.ts";
 import { errorText, withDeadline } from "../count/deadline.ts";
 import type { Event } from "../count/event.ts";
 import type { Ledger, RefusalReason } from "../count/ledger.ts";
@@ -76,9 +76,13 @@ export class Committer {
 
   /** True while the hot store may lack events of this process that were acknowledged: it has lost data. */
   get isRecovering(): boolean {
-    const { isLost, orphans } = this.#options.identity;
-    const isSendingOrphan = this.#sending !== undefined && this.#sending.intake === undefined;
-    return isLost || isSendingOrphan || orphans.length > 0;
+    return this.#options.identity.isLost || this.orphanEvents > 0;
+  }
+
+  /** Acknowledged, in no store, and to be committed again. */
+  get orphanEvents(): number {
+    const sending = this.#sending?.intake === undefined ? this.#sending?.batch.eventCount : 0;
+    return countEvents(this.#options.identity.orphans) + (sending ?? 0);
   }
 
   /** Answers when it was tried to take up a writer: it goes on trying by itself. */
@@ -204,6 +208,18 @@ export class Committer {
   async renewLease(): Promise<void> {
     await this.#options.identity.renew(this.#seq - 1);
     if (this.#options.identity.isLost) this.kick();
+  }
+
+  /** Notices that the hot store is away, or back, while no event comes that would show it. */
+  async probe(): Promise<void> {
+    try {
+      await this.renewLease();
+    } catch (error) {
+      // With a commit under way its own outcome will tell.
+      if (this.#running === undefined) this.#awayReason ??= "hot_store_away";
+      this.kick();
+      throw error;
+    }
   }
 
   #nextSending(): Sending | undefined {

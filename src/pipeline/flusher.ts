@@ -73,6 +73,11 @@ export class Flusher {
     return this.#progress?.pendingEvents ?? 0;
   }
 
+  /** Of those, how many are in memory too. */
+  get ringEvents(): number {
+    return this.#options.ring.eventCount;
+  }
+
   /** When the oldest event that is not persisted was committed; undefined if there is none. */
   get oldestPendingAt(): number | undefined {
     return this.#commitTimes.oldest;
@@ -227,30 +232,30 @@ export class Flusher {
   }
 
   /**
-   * Gives up the writer, whose journal in the hot store ends at `lastSeq` and is left to an adopter. Answers
-   * the batches that neither that journal nor the cold store has: they are to be committed again, under a new
-   * writer. Throws ColdUnavailableError, and nothing is given up then.
+   * Gives up the writer, whose journal in the hot store ends at `lastSeq` and is left to an adopter. Puts
+   * before `orphans` the batches that neither that journal nor the cold store has: they are to be committed
+   * again, under a new writer. Throws ColdUnavailableError, and nothing is given up then.
    */
-  async takeOrphans(lastSeq: number): Promise<readonly JournaledBatch[]> {
+  async moveOrphans(lastSeq: number, orphans: JournaledBatch[]): Promise<void> {
     const { cold, ring, ledger, log } = this.#options;
     const progress = this.#progress;
-    if (progress === undefined) return [];
+    if (progress === undefined) return;
     await this.#suspend();
     try {
-      let orphans = ring.peek(Number.POSITIVE_INFINITY).filter((batch) => batch.seq > lastSeq);
-      if (orphans.length > 0) {
+      let found = ring.peek(Number.POSITIVE_INFINITY).filter((batch) => batch.seq > lastSeq);
+      if (found.length > 0) {
         const watermark = await cold.watermark(progress.writer);
-        orphans = orphans.filter((batch) => batch.seq > watermark);
+        found = found.filter((batch) => batch.seq > watermark);
       }
       const lost =
         progress.spill !== undefined && progress.spill.toSeq > lastSeq ? progress.spill.eventCount : 0;
       if (lost > 0) log.error({ lost }, "the hot store lost batches that only its journal held");
       ledger.lost += lost;
-      ledger.handedOver += progress.pendingEvents - lost - countEvents(orphans);
+      ledger.handedOver += progress.pendingEvents - lost - countEvents(found);
+      orphans.unshift(...found);
       ring.drain();
       this.#commitTimes.clear();
       this.#progress = undefined;
-      return orphans;
     } finally {
       this.#isSuspended = false;
       this.#failures = 0;

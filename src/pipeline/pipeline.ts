@@ -16,6 +16,7 @@ import type { Outcome } from "./intake.ts";
 import { type HourAnswer, Reader } from "./reader.ts";
 import { adoptJournal, adoptJournals, type RecoveryOptions } from "./recovery.ts";
 import { RingBuffer } from "./ring-buffer.ts";
+import { readStoreLedger, type StoreLedger } from "./store-ledger.ts";
 import { WriterIdentity } from "./writer-identity.ts";
 
 export interface PipelineSettings {
@@ -27,6 +28,13 @@ export interface PipelineSettings {
   readonly leaseMs: number;
 }
 
+/** Events that were acknowledged and are not known to be persisted. */
+export interface PendingEvents {
+  readonly events: number;
+  /** How many of them are in memory; the others are in the journal alone. */
+  readonly ring: number;
+}
+
 export interface PipelineOptions {
   readonly hot: HotStore;
   readonly cold: ColdStore;
@@ -36,6 +44,8 @@ export interface PipelineOptions {
 }
 
 const RETIRE_INTERVAL_MS = 60_000;
+/** With the 400 ms that a command may take, /readyz tells within a second that Redis is away. */
+const PROBE_INTERVAL_MS = 400;
 const STOP_GRACE_MS = 5_000;
 
 export class Pipeline {
@@ -54,7 +64,7 @@ export class Pipeline {
     const { ledger } = this;
     this.#options = options;
     const { flushIntervalMs, flushMaxEvents, ringCapacityEvents, journalMaxEvents, leaseMs } = settings;
-    this.#recovery = { hot, cold, log, flushMaxEvents };
+    this.#recovery = { hot, cold, log, ledger, flushMaxEvents };
     const ring = new RingBuffer(ringCapacityEvents);
     const flusher = new Flusher({ hot, cold, ring, ledger, log, now, flushIntervalMs, flushMaxEvents });
     const hydrator = new Hydrator(hot, cold);
@@ -65,7 +75,9 @@ export class Pipeline {
     const { signal } = this.#stopping;
     this.#reader = new Reader(hot, cold, () => this.#committer.isRecovering);
     this.#chores = [
-      new Chore("renew the lease", leaseMs / 3, log, () => this.#committer.renewLease()),
+      new Chore("renew the lease", Math.min(leaseMs / 3, PROBE_INTERVAL_MS), log, () =>
+        this.#committer.probe(),
+      ),
       new Chore("adopt journals", leaseMs, log, () => adoptJournals({ ...this.#recovery, signal })),
       new Chore("retire hours", RETIRE_INTERVAL_MS, log, () => this.retire()),
     ];
@@ -104,6 +116,23 @@ export class Pipeline {
 
   get oldestPendingAt(): number | undefined {
     return this.#flusher.oldestPendingAt;
+  }
+
+  /** The bound of what may be pending. */
+  get journalMaxEvents(): number {
+    return this.#options.settings.journalMaxEvents;
+  }
+
+  /** Counted where the events are, not from the ledger: so it can be held against that. */
+  get pending(): PendingEvents {
+    const { pendingEvents, ringEvents } = this.#flusher;
+    const { orphanEvents } = this.#committer;
+    return { events: pendingEvents + orphanEvents, ring: ringEvents + orphanEvents };
+  }
+
+  /** Throws HotUnavailableError or ColdUnavailableError. */
+  storeLedger(): Promise<StoreLedger> {
+    return readStoreLedger(this.#options.hot, this.#options.cold);
   }
 
   /** Drops the hours that are too old for the hot store. Answers how many. */

@@ -6,6 +6,7 @@
  * that one which was only frozen can't flush, when it wakes, what nobody has counted.
  */
 import { HOUR_MS } from "../count/event.ts";
+import type { Ledger } from "../count/ledger.ts";
 import type { Log } from "../count/log.ts";
 import type { ColdStore } from "../store/cold.ts";
 import { type HotStore, HotUnavailableError } from "../store/hot.ts";
@@ -14,6 +15,7 @@ export interface RecoveryOptions {
   readonly hot: HotStore;
   readonly cold: ColdStore;
   readonly log: Log;
+  readonly ledger: Ledger;
   readonly flushMaxEvents: number;
   /** A journal may be long: once aborted, what is left of it is left to others. */
   readonly signal?: AbortSignal;
@@ -21,29 +23,27 @@ export interface RecoveryOptions {
 
 const BIRTH_ATTEMPTS = 5;
 
-/** Adopts every journal that may be adopted, and answers the number of events persisted. */
-export async function adoptJournals(options: RecoveryOptions): Promise<number> {
-  let persisted = 0;
+/** Adopts every journal that may be adopted. */
+export async function adoptJournals(options: RecoveryOptions): Promise<void> {
   for (const { writer, adoptable } of await options.hot.journalOwners()) {
-    if (adoptable) persisted += await adoptJournal(options, writer);
+    if (adoptable) await adoptJournal(options, writer);
   }
-  return persisted;
 }
 
-/** Flushes and removes the journal of a writer, unless that is alive. Answers the number of events persisted. */
-export async function adoptJournal(options: RecoveryOptions, writer: string): Promise<number> {
+/** Flushes and removes the journal of a writer, unless that is alive. */
+export async function adoptJournal(options: RecoveryOptions, writer: string): Promise<void> {
   const { hot, cold, log } = options;
-  if (!(await hot.fence(writer))) return 0;
+  if (!(await hot.fence(writer))) return;
   await cold.open();
   const eventCount = await drainJournal(options, writer);
   await cold.seal(writer);
   await hot.removeJournal(writer, await cold.watermark(writer));
   if (eventCount > 0) log.info({ writer, eventCount }, "adopted the journal of a writer that ended");
-  return eventCount;
 }
 
+/** Answers the number of events persisted. */
 async function drainJournal(options: RecoveryOptions, writer: string): Promise<number> {
-  const { hot, cold, flushMaxEvents, signal } = options;
+  const { hot, cold, ledger, flushMaxEvents, signal } = options;
   let persisted = 0;
   let afterSeq = await cold.watermark(writer);
   for (;;) {
@@ -51,7 +51,9 @@ async function drainJournal(options: RecoveryOptions, writer: string): Promise<n
     const batches = await hot.readJournal(writer, afterSeq, flushMaxEvents);
     const last = batches.at(-1);
     if (last === undefined) return persisted;
-    persisted += await cold.flush(writer, batches);
+    const eventCount = await cold.flush(writer, batches);
+    persisted += eventCount;
+    ledger.adopted += eventCount;
     await hot.trimJournal(writer, last.seq);
     afterSeq = last.seq;
   }

@@ -41,7 +41,7 @@ export class WriterIdentity {
     const old = this.#name;
     const lastSeq = old === undefined ? 0 : await hot.abandon(old);
     // Before the birth: a flush after it could bring events into an hour that was just taken for empty.
-    if (old !== undefined) this.orphans.unshift(...(await flusher.takeOrphans(lastSeq)));
+    if (old !== undefined) await flusher.moveOrphans(lastSeq, this.orphans);
     if (!(await hot.isBorn())) await bearDataSet(recovery);
     const name = this.#newName();
     if (!(await hot.register(name))) {

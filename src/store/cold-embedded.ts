@@ -13,11 +13,30 @@ import { backoffMs } from "../count/backoff.ts";
 import { countEvents, type JournaledBatch } from "../count/batch.ts";
 import { errorText, withDeadline } from "../count/deadline.ts";
 import type { HourKey } from "../count/event.ts";
-import { Sketch } from "../count/sketch.ts";
-import { EVENT_COLUMNS, eventRows, type HourAddition, hourAdditions, mergedSketch } from "./aggregate.ts";
-import { type ColdHour, type ColdStore, ColdUnavailableError, WriterSealedError } from "./cold.ts";
+import { type EventRow, hourAdditions, rowPieces } from "./aggregate.ts";
+import {
+  type ColdHour,
+  type ColdStore,
+  ColdUnavailableError,
+  type DeadLetter,
+  type HourAudit,
+  type ReplayResult,
+  type StoredEvents,
+  WriterSealedError,
+} from "./cold.ts";
 import tables from "./migrations/sqlite/0001-tables.sql" with { type: "text" };
+import deadLetters from "./migrations/sqlite/0002-dead-letters.sql" with { type: "text" };
 import { migration, pendingMigrations } from "./migrations.ts";
+import { countStoredEvents, listHourKeys, recountHour } from "./sqlite-audit.ts";
+import {
+  countDeadLetters,
+  dropDeadLetter,
+  insertRow,
+  listDeadLetters,
+  replayDeadLetter,
+  setAside,
+} from "./sqlite-dead-letters.ts";
+import { addToHour, readHour, replaceHour } from "./sqlite-hours.ts";
 
 export interface EmbeddedColdStoreOptions {
   readonly dataDir: string;
@@ -40,7 +59,7 @@ const LOG_PAGES_PER_CHECKPOINT = 250;
 const LOG_SIZE_LIMIT_BYTES = 16_777_216;
 const CLOSE_GRACE_MS = 2_000;
 
-const MIGRATIONS = [migration(1, "tables", tables)];
+const MIGRATIONS = [migration(1, "tables", tables), migration(2, "dead letters", deadLetters)];
 
 const CREATE_BOOKKEEPING = `
   CREATE TABLE IF NOT EXISTS schema_migrations (
@@ -49,13 +68,6 @@ const CREATE_BOOKKEEPING = `
     applied_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ'))
   ) STRICT`;
 
-const INSERT_EVENT = `INSERT INTO events (${EVENT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`;
-const READ_HOUR = "SELECT clicks, impressions, users_sketch FROM hourly WHERE hour = ? AND stream = ?";
-const WRITE_HOUR = `
-  INSERT INTO hourly (hour, stream, clicks, impressions, unique_users, users_sketch) VALUES (?, ?, ?, ?, ?, ?)
-  ON CONFLICT (hour, stream) DO UPDATE SET
-    clicks = clicks + excluded.clicks, impressions = impressions + excluded.impressions,
-    unique_users = excluded.unique_users, users_sketch = excluded.users_sketch`;
 const CREATE_WRITER = "INSERT INTO writers (writer, seq) VALUES (?, 0) ON CONFLICT DO NOTHING";
 const MOVE_WATERMARK = `
   UPDATE writers SET seq = ?, events = events + ?, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ') WHERE id = ?`;
@@ -64,12 +76,6 @@ interface WriterRow {
   readonly id: number;
   readonly seq: number;
   readonly sealed: number;
-}
-
-interface HourRow {
-  readonly clicks: number;
-  readonly impressions: number;
-  readonly users_sketch: Uint8Array;
 }
 
 interface Connections {
@@ -126,12 +132,8 @@ class EmbeddedColdStore implements ColdStore {
     });
   }
 
-  async read({ stream, hour }: HourKey): Promise<ColdHour | undefined> {
-    return this.#read(`read hour ${hour} of stream ${stream}`, (database) => {
-      const row = readHour(database, { stream, hour });
-      if (row === null) return undefined;
-      return { clicks: row.clicks, impressions: row.impressions, sketch: Sketch.decode(row.users_sketch) };
-    });
+  async read(key: HourKey): Promise<ColdHour | undefined> {
+    return this.#read(`read hour ${key.hour} of stream ${key.stream}`, (database) => readHour(database, key));
   }
 
   async newestHour(): Promise<number | undefined> {
@@ -139,6 +141,51 @@ class EmbeddedColdStore implements ColdStore {
       const query = database.query<{ newest: number | null }, []>("SELECT MAX(hour) AS newest FROM hourly");
       return query.get()?.newest ?? undefined;
     });
+  }
+
+  async storedEvents(writers: readonly string[]): Promise<StoredEvents> {
+    return this.#read("count what is stored", (database) => countStoredEvents(database, writers));
+  }
+
+  async hourKeys(): Promise<readonly HourKey[]> {
+    return this.#read("list hours", listHourKeys);
+  }
+
+  async audit(key: HourKey): Promise<HourAudit> {
+    return this.#read(`audit hour ${key.hour} of stream ${key.stream}`, (database) => {
+      // A transaction: all that is read in it is of one instant.
+      return database.transaction(() => ({
+        aggregate: readHour(database, key),
+        rows: recountHour(database, key),
+        deadLetters: countDeadLetters(database, key),
+      }))();
+    });
+  }
+
+  async rebuild(key: HourKey): Promise<void> {
+    await this.#transaction(`rebuild hour ${key.hour} of stream ${key.stream}`, async (database) => {
+      replaceHour(database, key, recountHour(database, key));
+    });
+  }
+
+  async deadLetterCount(): Promise<number> {
+    return this.#read("count dead letters", (database) => countDeadLetters(database));
+  }
+
+  async deadLetters(afterNumber: number, limit: number): Promise<readonly DeadLetter[]> {
+    return this.#read("list dead letters", (database) => listDeadLetters(database, afterNumber, limit));
+  }
+
+  async replayDeadLetter(number: number): Promise<ReplayResult> {
+    return await this.#transaction(`replay dead letter ${number}`, async (database) =>
+      replayDeadLetter(database, number),
+    );
+  }
+
+  async dropDeadLetter(number: number): Promise<boolean> {
+    return await this.#transaction(`drop dead letter ${number}`, async (database) =>
+      dropDeadLetter(database, number),
+    );
   }
 
   async close(): Promise<void> {
@@ -264,12 +311,17 @@ async function store(
   const last = fresh.at(-1);
   if (last === undefined) return 0;
   if (sealed === 1) throw new WriterSealedError(`writer ${writer} is sealed at batch ${seq}`);
-  const insert = database.query(INSERT_EVENT);
-  for (const rows of eventRows(id, fresh, ROWS_PER_PIECE)) {
-    for (const row of rows) insert.run(...row);
+  const refused: EventRow[] = [];
+  for (const piece of rowPieces(id, fresh, ROWS_PER_PIECE)) {
+    for (const row of piece.rows()) {
+      const reason = insertRow(database, row);
+      if (reason === undefined) continue;
+      setAside(database, row, reason);
+      refused.push(row);
+    }
     await letOthersRun();
   }
-  for (const addition of hourAdditions(fresh)) {
+  for (const addition of hourAdditions(fresh, refused)) {
     addToHour(database, addition);
     await letOthersRun();
   }
@@ -286,15 +338,4 @@ function readWriter(database: Database, writer: string): WriterRow | null {
   return database
     .query<WriterRow, [string]>("SELECT id, seq, sealed FROM writers WHERE writer = ?")
     .get(writer);
-}
-
-function readHour(database: Database, { stream, hour }: HourKey): HourRow | null {
-  return database.query<HourRow, [number, string]>(READ_HOUR).get(hour, stream);
-}
-
-function addToHour(database: Database, addition: HourAddition): void {
-  const { hour, stream, clicks, impressions } = addition;
-  const stored = readHour(database, addition)?.users_sketch ?? new Uint8Array();
-  const sketch = mergedSketch(stored, addition);
-  database.query(WRITE_HOUR).run(hour, stream, clicks, impressions, sketch.count(), sketch.encode());
 }

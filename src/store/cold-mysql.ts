@@ -3,17 +3,36 @@
  *
  * Invariant: a flush is one transaction, which begins by locking the writer's row. Whoever flushes for the
  * same writer (a retry after a lost answer, an adopter of its journal) waits there until the outcome of the
- * one before is settled, and then sees it in the watermark. The rows of `hourly` are locked before their
- * sketches are read, so that no merge is lost between instances.
+ * one before is settled, and then sees it in the watermark.
  */
 import { countEvents, type JournaledBatch } from "../count/batch.ts";
 import { errorText } from "../count/deadline.ts";
 import { HOUR_MS, type HourKey } from "../count/event.ts";
-import { Sketch } from "../count/sketch.ts";
-import { EVENT_COLUMNS, eventRows, type HourAddition, hourAdditions, mergedSketch } from "./aggregate.ts";
-import { type ColdHour, type ColdStore, ColdUnavailableError, WriterSealedError } from "./cold.ts";
+import { hourAdditions, rowPieces } from "./aggregate.ts";
+import {
+  type ColdHour,
+  type ColdStore,
+  ColdUnavailableError,
+  type DeadLetter,
+  type HourAudit,
+  type ReplayResult,
+  type StoredEvents,
+  WriterSealedError,
+} from "./cold.ts";
 import tables from "./migrations/mysql/0001-tables.sql" with { type: "text" };
+import deadLetters from "./migrations/mysql/0002-dead-letters.sql" with { type: "text" };
 import { migration, pendingMigrations } from "./migrations.ts";
+import { auditHour, countStoredEvents, listHourKeys, rebuildHour } from "./mysql-audit.ts";
+import {
+  countDeadLetters,
+  dropDeadLetter,
+  insertRows,
+  listDeadLetters,
+  type RefusedRow,
+  replayDeadLetter,
+  setAside,
+} from "./mysql-dead-letters.ts";
+import { addToHours, readHour } from "./mysql-hours.ts";
 import { type MysqlLinkOptions, MysqlPool, type MysqlSession, withOwnSession } from "./mysql-link.ts";
 import { ensurePartitions } from "./mysql-partitions.ts";
 
@@ -33,18 +52,19 @@ const DEFAULT_ROWS_PER_INSERT = 1_000;
 const DEFAULT_FLUSH_TIMEOUT_MS = 10_000;
 const DEFAULT_READ_TIMEOUT_MS = 1_000;
 
+/** A scan of all rows of a large table. */
+const AUDIT_TIMEOUT_MS = 600_000;
+
 /** One for the flusher, one for the adoption of a dead writer's journal. */
 const FLUSH_SESSIONS = 2;
 const READ_SESSIONS = 4;
-/** A sketch is 12 KB, 24 KB as text: a statement with 50 stays below 1.5 MB, and below every packet limit. */
-const HOURS_PER_STATEMENT = 50;
 /** Below the statement's deadline, so that the server's answer tells why. */
 const MIGRATION_LOCK_WAIT_S = 8;
 /** MySQL refuses a longer one. */
 const MAX_LOCK_NAME_CHARS = 64;
 const CLOSE_GRACE_MS = 2_000;
 
-const MIGRATIONS = [migration(1, "tables", tables)];
+const MIGRATIONS = [migration(1, "tables", tables), migration(2, "dead letters", deadLetters)];
 
 const CREATE_BOOKKEEPING = `
   CREATE TABLE IF NOT EXISTS schema_migrations (
@@ -60,12 +80,6 @@ interface WriterRow {
   readonly sealed: number;
 }
 
-interface HourRow {
-  readonly clicks: number;
-  readonly impressions: number;
-  readonly users_sketch: Buffer;
-}
-
 export function mysqlColdStore(options: MysqlColdStoreOptions): ColdStore {
   return new MysqlColdStore(options);
 }
@@ -76,6 +90,7 @@ class MysqlColdStore implements ColdStore {
   readonly #now: () => number;
   readonly #rowsPerInsert: number;
   readonly #flushLink: MysqlLinkOptions;
+  readonly #auditLink: MysqlLinkOptions;
   readonly #flushes: MysqlPool;
   readonly #reads: MysqlPool;
   #isOpen = false;
@@ -94,6 +109,7 @@ class MysqlColdStore implements ColdStore {
     this.#now = options.now;
     this.#rowsPerInsert = options.rowsPerInsert ?? DEFAULT_ROWS_PER_INSERT;
     this.#flushLink = { url, connectTimeoutMs: flushTimeoutMs, statementTimeoutMs: flushTimeoutMs };
+    this.#auditLink = { url, connectTimeoutMs: flushTimeoutMs, statementTimeoutMs: AUDIT_TIMEOUT_MS };
     this.#flushes = new MysqlPool(this.#flushLink, FLUSH_SESSIONS);
     const readLink = { url, connectTimeoutMs: readTimeoutMs, statementTimeoutMs: readTimeoutMs };
     this.#reads = new MysqlPool(readLink, READ_SESSIONS);
@@ -141,10 +157,16 @@ class MysqlColdStore implements ColdStore {
       if (last !== undefined) throw new WriterSealedError(`writer ${writer} is sealed at batch ${seq}`);
       return 0;
     }
-    for (const rows of eventRows(id, fresh, this.#rowsPerInsert)) {
-      await session.run(`INSERT INTO events (${EVENT_COLUMNS}) VALUES ?`, [rows]);
+    const refused: RefusedRow[] = [];
+    for (const piece of rowPieces(id, fresh, this.#rowsPerInsert)) {
+      refused.push(...(await insertRows(session, piece)));
     }
-    await addToHours(session, hourAdditions(fresh));
+    await setAside(session, refused);
+    const additions = hourAdditions(
+      fresh,
+      refused.map(({ row }) => row),
+    );
+    await addToHours(session, additions);
     const eventCount = countEvents(fresh);
     const move = "UPDATE writers SET seq = ?, events = events + ? WHERE id = ?";
     await session.run(move, [last.seq, eventCount, id]);
@@ -184,13 +206,9 @@ class MysqlColdStore implements ColdStore {
     );
   }
 
-  async read({ stream, hour }: HourKey): Promise<ColdHour | undefined> {
-    const query = "SELECT clicks, impressions, users_sketch FROM hourly WHERE hour = ? AND stream = ?";
-    return await this.#attempt(`read hour ${hour} of stream ${stream}`, async () => {
-      const [row] = await this.#reads.use((session) => session.rows<HourRow>(query, [hour, stream]));
-      if (row === undefined) return undefined;
-      return { clicks: row.clicks, impressions: row.impressions, sketch: Sketch.decode(row.users_sketch) };
-    });
+  async read(key: HourKey): Promise<ColdHour | undefined> {
+    const what = `read hour ${key.hour} of stream ${key.stream}`;
+    return await this.#attempt(what, () => this.#reads.use((session) => readHour(session, key)));
   }
 
   async newestHour(): Promise<number | undefined> {
@@ -199,6 +217,51 @@ class MysqlColdStore implements ColdStore {
       const [row] = await this.#reads.use((session) => session.rows<{ newest: number | null }>(query));
       return row?.newest ?? undefined;
     });
+  }
+
+  async storedEvents(writers: readonly string[]): Promise<StoredEvents> {
+    return await this.#attempt("count what is stored", () =>
+      this.#reads.use((session) => countStoredEvents(session, writers)),
+    );
+  }
+
+  async hourKeys(): Promise<readonly HourKey[]> {
+    return await this.#alone("list hours", listHourKeys);
+  }
+
+  async audit(key: HourKey): Promise<HourAudit> {
+    return await this.#alone(`audit hour ${key.hour} of stream ${key.stream}`, (session) =>
+      auditHour(session, key),
+    );
+  }
+
+  async rebuild(key: HourKey): Promise<void> {
+    await this.#alone(`rebuild hour ${key.hour} of stream ${key.stream}`, (session) =>
+      rebuildHour(session, key),
+    );
+  }
+
+  async deadLetterCount(): Promise<number> {
+    return await this.#attempt("count dead letters", () =>
+      this.#reads.use((session) => countDeadLetters(session)),
+    );
+  }
+
+  async deadLetters(afterNumber: number, limit: number): Promise<readonly DeadLetter[]> {
+    return await this.#alone("list dead letters", (session) => listDeadLetters(session, afterNumber, limit));
+  }
+
+  async replayDeadLetter(number: number): Promise<ReplayResult> {
+    return await this.#alone(`replay dead letter ${number}`, (session) => replayDeadLetter(session, number));
+  }
+
+  async dropDeadLetter(number: number): Promise<boolean> {
+    return await this.#alone(`drop dead letter ${number}`, (session) => dropDeadLetter(session, number));
+  }
+
+  /** Work that may take long, and must not keep a session from reads or flushes. */
+  #alone<T>(what: string, work: (session: MysqlSession) => Promise<T>): Promise<T> {
+    return this.#attempt(what, () => withOwnSession(this.#auditLink, work));
   }
 
   async close(): Promise<void> {
@@ -255,49 +318,4 @@ async function createWriter(session: MysqlSession, writer: string): Promise<Writ
   const row = await lockWriter(session, writer);
   if (row === undefined) throw new Error(`writer ${writer} has no row just after it was written`);
   return row;
-}
-
-async function addToHours(session: MysqlSession, additions: readonly HourAddition[]): Promise<void> {
-  for (let i = 0; i < additions.length; i += HOURS_PER_STATEMENT) {
-    const piece = additions.slice(i, i + HOURS_PER_STATEMENT);
-    await addCounts(session, piece);
-    await mergeSketches(session, piece);
-  }
-}
-
-const HOURLY_COLUMNS = "hour, stream, clicks, impressions, unique_users, users_sketch";
-
-/** Creates the rows that are missing, and leaves all of them locked. */
-async function addCounts(session: MysqlSession, additions: readonly HourAddition[]): Promise<void> {
-  const noSketch = Buffer.alloc(0);
-  const rows = additions.map(({ hour, stream, clicks, impressions }) => {
-    return [hour, stream, clicks, impressions, 0, noSketch];
-  });
-  const upsert = `INSERT INTO hourly (${HOURLY_COLUMNS}) VALUES ? ON DUPLICATE KEY UPDATE
-    clicks = clicks + VALUES(clicks), impressions = impressions + VALUES(impressions)`;
-  await session.run(upsert, [rows]);
-}
-
-async function mergeSketches(session: MysqlSession, additions: readonly HourAddition[]): Promise<void> {
-  const rows: (number | string | Buffer)[][] = [];
-  for (const addition of additions) {
-    const { hour, stream } = addition;
-    const sketch = mergedSketch(await readLockedSketch(session, addition), addition);
-    rows.push([hour, stream, 0, 0, sketch.count(), sketch.encode()]);
-  }
-  const upsert = `INSERT INTO hourly (${HOURLY_COLUMNS}) VALUES ? ON DUPLICATE KEY UPDATE
-    unique_users = VALUES(unique_users), users_sketch = VALUES(users_sketch)`;
-  await session.run(upsert, [rows]);
-}
-
-/**
- * One row a statement: only a lookup by the whole key is sure to lock that row alone. A range over several
- * may be answered by a scan, which waits for rows of other flushes and deadlocks with them.
- */
-async function readLockedSketch(session: MysqlSession, { hour, stream }: HourKey): Promise<Uint8Array> {
-  const query = "SELECT users_sketch FROM hourly WHERE hour = ? AND stream = ? FOR UPDATE";
-  const [row] = await session.rows<{ users_sketch: Buffer }>(query, [hour, stream]);
-  if (row === undefined)
-    throw new Error(`hour ${hour} of stream ${stream} has no row just after it was written`);
-  return row.users_sketch;
 }

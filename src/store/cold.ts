@@ -6,7 +6,7 @@
  * sent again unchanged, by the writer itself or by whoever adopted its journal.
  */
 import type { JournaledBatch } from "../count/batch.ts";
-import type { HourKey } from "../count/event.ts";
+import type { Event, HourKey } from "../count/event.ts";
 import type { Sketch } from "../count/sketch.ts";
 
 export interface ColdHour {
@@ -25,6 +25,41 @@ export class WriterSealedError extends Error {
   override readonly name = "WriterSealedError";
 }
 
+/** All of one instant. */
+export interface StoredEvents {
+  /** Of all writers that there ever were. */
+  readonly total: number;
+  /** Of those that were asked for and have any. */
+  readonly byWriter: ReadonlyMap<string, number>;
+}
+
+/** What the tables say of one hour, each for itself. */
+export interface HourAudit {
+  /** As `read` answers it. */
+  readonly aggregate: ColdHour | undefined;
+  /** Counted anew from the rows; undefined if there are none. */
+  readonly rows: ColdHour | undefined;
+  readonly deadLetters: number;
+}
+
+/** An event that was acknowledged and whose row the database refused: set aside, and counted in no hour. */
+export interface DeadLetter {
+  readonly number: number;
+  readonly event: Event;
+  /** What the database said. */
+  readonly reason: string;
+  /** ISO 8601, UTC, by the database's clock. */
+  readonly setAsideAt: string;
+}
+
+export type ReplayResult =
+  /** It is a row now, and counted. */
+  | { readonly status: "replayed" }
+  /** Nothing has changed. */
+  | { readonly status: "refused"; readonly reason: string }
+  /** There is no dead letter of this number: somebody else has replayed or dropped it. */
+  | { readonly status: "unknown" };
+
 export interface ColdStore {
   /** Where the data lies, for the start-up lines: never with a password. */
   readonly description: string;
@@ -32,9 +67,10 @@ export interface ColdStore {
   open(): Promise<void>;
   /**
    * Stores in one transaction the batches whose seq lies above the writer's watermark, and moves it to the
-   * last one's. Batches come in ascending order of seq. Answers the number of events stored now: 0 when all
-   * of them had been before. Throws ColdUnavailableError: the same call may then be made again. Throws
-   * WriterSealedError if the writer is sealed and some batch is new.
+   * last one's. Batches come in ascending order of seq. A row that the database refuses for what is in it is
+   * set aside as a dead letter, and the others go on. Answers the number of events stored now, dead letters
+   * among them: 0 when all of them had been before. Throws ColdUnavailableError: the same call may then be
+   * made again. Throws WriterSealedError if the writer is sealed and some batch is new.
    */
   flush(writer: string, batches: readonly JournaledBatch[]): Promise<number>;
   /** The writer's last stored seq, 0 if it has none; waits for a flush of that writer that is under way. */
@@ -45,5 +81,23 @@ export interface ColdStore {
   read(key: HourKey): Promise<ColdHour | undefined>;
   /** The latest hour of any stream that has an event; undefined if there is none at all. */
   newestHour(): Promise<number | undefined>;
+  /** How many events are stored, dead letters among them. */
+  storedEvents(writers: readonly string[]): Promise<StoredEvents>;
+
+  /** All hours of which there are rows, an aggregate or dead letters, by hour and stream. */
+  hourKeys(): Promise<readonly HourKey[]>;
+  /** One consistent picture of the hour. Reads every row of it. */
+  audit(key: HourKey): Promise<HourAudit>;
+  /** Makes the hour's aggregate what its rows give. */
+  rebuild(key: HourKey): Promise<void>;
+
+  deadLetterCount(): Promise<number>;
+  /** By number, from above `afterNumber` on. */
+  deadLetters(afterNumber: number, limit: number): Promise<readonly DeadLetter[]>;
+  /** Makes it a row, and counts it, in one transaction. */
+  replayDeadLetter(number: number): Promise<ReplayResult>;
+  /** False if there is no such one. */
+  dropDeadLetter(number: number): Promise<boolean>;
+
   close(): Promise<void>;
 }

@@ -56,7 +56,7 @@ export interface EmbeddedHotStoreOptions {
 const EXPIRED_IDS_PER_COMMIT = 200;
 
 const SCHEMA = `
-  CREATE TABLE IF NOT EXISTS writers (writer TEXT PRIMARY KEY) WITHOUT ROWID;
+  CREATE TABLE IF NOT EXISTS writers (writer TEXT PRIMARY KEY, accepted INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
   CREATE TABLE IF NOT EXISTS journal (
     writer TEXT NOT NULL, seq INTEGER NOT NULL, body TEXT NOT NULL, duplicates TEXT NOT NULL,
     PRIMARY KEY (writer, seq)
@@ -170,11 +170,16 @@ class EmbeddedHotStore implements HotStore {
       const found = this.#claimIds(batch);
       const row = [writer, seq, encodeBatch(batch), found.join(",")];
       this.#run("INSERT INTO journal (writer, seq, body, duplicates) VALUES (?, ?, ?, ?)", row);
+      this.#addAccepted(writer, batch.eventCount - found.length);
       return found;
     });
     state.last = seq;
     this.#count(withoutDuplicates(seq, batch, duplicates));
     return { status: "committed", duplicates };
+  }
+
+  #addAccepted(writer: string, eventCount: number): void {
+    this.#run("UPDATE writers SET accepted = accepted + ? WHERE writer = ?", [eventCount, writer]);
   }
 
   #journaledDuplicates(writer: string, seq: number): number[] {
@@ -241,6 +246,7 @@ class EmbeddedHotStore implements HotStore {
       if (row === null) return;
       const applied = decodeBatch(seq, String(row["body"]), ordinals(String(row["duplicates"])));
       for (const { stream, ids } of applied.groups) this.#forgetIds(stream, ids ?? []);
+      this.#addAccepted(writer, -applied.eventCount);
       this.#run("DELETE FROM journal WHERE writer = ? AND seq = ?", [writer, seq]);
     });
     state.last = Math.max(state.last, seq);
@@ -281,18 +287,35 @@ class EmbeddedHotStore implements HotStore {
   }
 
   async retire(beforeHour: number): Promise<number> {
-    const writer = this.#writer?.name;
-    if ((await this.journalOwners()).some((owner) => owner.writer !== writer)) return 0;
+    if (await this.#isOtherJournalLeft()) return 0;
     const flushed = this.#writer?.flushed ?? 0;
     let retired = 0;
-    for (const [name, held] of this.#hours) {
+    for (const held of this.#hours.values()) {
       if (held.hour >= beforeHour || held.lastSeq > flushed) continue;
-      this.#hours.delete(name);
+      this.#drop(held);
       retired += 1;
-      this.#freshFrom = Math.max(this.#freshFrom ?? 0, held.hour + HOUR_MS);
     }
-    if (retired > 0) this.#retirements += 1;
     return retired;
+  }
+
+  async retireHour(key: HourKey): Promise<boolean> {
+    const lastSeq = this.#hours.get(hourKeyName(key.stream, key.hour))?.lastSeq ?? 0;
+    if (this.#freshFrom === undefined || lastSeq > (this.#writer?.flushed ?? 0)) return false;
+    if (await this.#isOtherJournalLeft()) return false;
+    this.#drop(key);
+    return true;
+  }
+
+  /** Of an earlier writer: it is not known which hours its batches touched. */
+  async #isOtherJournalLeft(): Promise<boolean> {
+    const owners = await this.journalOwners();
+    return owners.some(({ writer }) => writer !== this.#writer?.name);
+  }
+
+  #drop({ stream, hour }: HourKey): void {
+    this.#hours.delete(hourKeyName(stream, hour));
+    this.#freshFrom = Math.max(this.#freshFrom ?? 0, hour + HOUR_MS);
+    this.#retirements += 1;
   }
 
   async readJournal(writer: string, afterSeq: number, maxEvents: number): Promise<readonly JournaledBatch[]> {
@@ -317,10 +340,10 @@ class EmbeddedHotStore implements HotStore {
   }
 
   async journalOwners(): Promise<readonly JournalOwner[]> {
-    const rows = this.#open("list journals").query("SELECT writer FROM writers").all();
+    const rows = this.#open("list journals").query("SELECT writer, accepted FROM writers").all();
     return rows.map((row) => {
-      const { writer } = row as { writer: string };
-      return { writer, adoptable: this.#isDead(writer) };
+      const { writer, accepted } = row as { writer: string; accepted: number };
+      return { writer, adoptable: this.#isDead(writer), acceptedEvents: accepted };
     });
   }
 

@@ -282,6 +282,11 @@ class RedisHotStore implements HotStore {
     return Number(await this.#link.run(SCRIPTS.retire, [META, HOURS], args));
   }
 
+  async retireHour({ stream, hour }: HourKey): Promise<boolean> {
+    const args = [PREFIX, "0", "1", hourKeyName(stream, hour)];
+    return (await this.#link.run(SCRIPTS.retire, [META, HOURS], args)) === 1;
+  }
+
   async readJournal(writer: string, afterSeq: number, maxEvents: number): Promise<readonly JournaledBatch[]> {
     const batches: JournaledBatch[] = [];
     let eventCount = 0;
@@ -310,8 +315,9 @@ class RedisHotStore implements HotStore {
     const answer = await this.#link.run(SCRIPTS.owners, [WRITERS, META], [PREFIX]);
     if (!Array.isArray(answer)) throw unexpectedReply("owners", answer);
     const owners: JournalOwner[] = [];
-    for (let i = 0; i < answer.length; i += 2) {
-      owners.push({ writer: String(answer[i]), adoptable: answer[i + 1] === 1 });
+    for (let i = 0; i < answer.length; i += 3) {
+      const [writer, isAdoptable, events] = answer.slice(i, i + 3);
+      owners.push({ writer: String(writer), adoptable: isAdoptable === 1, acceptedEvents: Number(events) });
     }
     return owners;
   }

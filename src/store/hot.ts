@@ -57,6 +57,8 @@ export interface JournalOwner {
   readonly writer: string;
   /** True once its lease has run out, or it has been fenced by an adopter that did not finish. */
   readonly adoptable: boolean;
+  /** Of all its batches, flushed or not, less their duplicates. */
+  readonly acceptedEvents: number;
 }
 
 /** The hot store did not answer in time, or refused. `mayHaveApplied`: the outcome is unknown. */
@@ -111,6 +113,8 @@ export interface HotStore {
   hydrate(key: HourKey, cold: ColdHour | undefined, retirementMark: number): Promise<boolean>;
   /** Drops hours before `beforeHour` that are flushed. Answers how many. */
   retire(beforeHour: number): Promise<number>;
+  /** Makes an hour absent, so that it is read from the cold store. False if not all of it is flushed. */
+  retireHour(key: HourKey): Promise<boolean>;
 
   /** The journal's batches above `afterSeq`, oldest first, at least one if there is one, about `maxEvents`. */
   readJournal(writer: string, afterSeq: number, maxEvents: number): Promise<readonly JournaledBatch[]>;

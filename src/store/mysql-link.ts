@@ -9,8 +9,8 @@
  * - At most `maxSessions` sessions and `MAX_WAITING` callers waiting for one.
  */
 import { connect, type Socket } from "node:net";
-import { type Connection, createConnection, type QueryValues } from "mysql2";
-import { withDeadline } from "../count/deadline.ts";
+import { type Connection, createConnection, escape as escapeText, type QueryValues } from "mysql2";
+import { errorText, withDeadline } from "../count/deadline.ts";
 
 export interface MysqlLinkOptions {
   readonly url: string;
@@ -58,6 +58,14 @@ interface StreamRequest {
 function openSocket({ config }: StreamRequest): Socket {
   if (config.socketPath !== undefined) return connect({ path: config.socketPath });
   return connect({ host: config.host, port: config.port, noDelay: true, keepAlive: true });
+}
+
+/** Anything but printable characters that are no quote and no backslash. */
+const NEEDS_ESCAPES = /[^\x20\x21\x23-\x26\x28-\x5b\x5d-\uffff]/;
+
+/** A literal, for statements that are built here. Safe in the mode and character set of every session. */
+export function quote(text: string): string {
+  return NEEDS_ESCAPES.test(text) ? escapeText(text) : `'${text}'`;
 }
 
 export class MysqlSession {
@@ -108,16 +116,37 @@ export class MysqlSession {
     await this.#send(sql, values, this.#statementTimeoutMs);
   }
 
-  async #send(sql: string, values: QueryValues[], timeoutMs: number): Promise<unknown> {
+  /**
+   * Like run(), for a statement that the server may refuse for its data. Answers what it said then: the
+   * transaction goes on as if the statement had not been sent.
+   */
+  async tryRun(sql: string): Promise<string | undefined> {
     try {
-      const answer = this.#connection.promise().query(sql, values);
+      await this.#send(sql, [], this.#statementTimeoutMs, isRefusedData);
+      return undefined;
+    } catch (error) {
+      if (isRefusedData(error)) return errorText(error);
+      throw error;
+    }
+  }
+
+  /** `isHarmless`: of errors that leave the session as it was. */
+  async #send(
+    sql: string,
+    values: QueryValues[],
+    timeoutMs: number,
+    isHarmless: (error: unknown) => boolean = () => false,
+  ): Promise<unknown> {
+    try {
+      // Without values the statement is sent as it is: question marks in it are no places for values.
+      const answer = this.#connection.promise().query(sql, values.length === 0 ? undefined : values);
       const [result] = await withDeadline(answer, timeoutMs, () => {
         const quoted = sql.replaceAll(/\s+/g, " ").slice(0, MAX_QUOTED_SQL_CHARS);
         return new Error(`no answer within ${timeoutMs} ms to: ${quoted}`);
       });
       return result;
     } catch (error) {
-      this.destroy();
+      if (!isHarmless(error)) this.destroy();
       throw withoutStatement(error);
     }
   }
@@ -135,6 +164,24 @@ export class MysqlSession {
     }
     this.destroy();
   }
+}
+
+/** Data exceptions, broken constraints, and what a trigger raises. */
+const REFUSED_DATA_STATES = /^(22|23|45)/;
+/**
+ * Of the general state HY000: a wrong text for the character set, no default, no such partition, a CHECK. And
+ * 01000: data that would be cut.
+ */
+const REFUSED_DATA_NUMBERS = new Set([1265, 1364, 1366, 1526, 3819]);
+
+/**
+ * True if the server said that it won't have these values, now or later. Locks, deadlocks, a full disk, a
+ * missing table or right are no such thing: those are tried again. Sources: "Server Error Message Reference"
+ * of MySQL 8.4, "Error Codes" of MariaDB.
+ */
+function isRefusedData(error: unknown): boolean {
+  if (!(error instanceof Error) || !("sqlState" in error) || !("errno" in error)) return false;
+  return REFUSED_DATA_STATES.test(String(error.sqlState)) || REFUSED_DATA_NUMBERS.has(Number(error.errno));
 }
 
 /** mysql2 hangs the whole statement on its errors: 100 KB of rows, with every user in it, in each log line. */

@@ -117,6 +117,8 @@ export interface Site {
   /** An instance more; embedded there can be only one. */
   start(settings?: Readonly<Record<string, string>>): Promise<Service>;
   readonly cold: ColdView;
+  /** For commands that are run beside a service. */
+  commandSettings(service: Service): Readonly<Record<string, string>>;
   /** Undefined if it is embedded. */
   readonly servers: { readonly redis: RedisServer; readonly mariaDb: MariaDbServer } | undefined;
   /** Ends all that runs, and deletes all data. */
@@ -143,6 +145,7 @@ async function openEmbedded(): Promise<Site> {
       return service;
     },
     cold: sqliteView(() => join(service!.dataDir, "cold.sqlite")),
+    commandSettings: ({ dataDir }) => ({ DATA_DIR: dataDir }),
     servers: undefined,
     close: async () => service?.stop(),
   };
@@ -159,6 +162,7 @@ async function openClustered(): Promise<Site> {
       return service;
     },
     cold: mariaDbView(mariaDb.url),
+    commandSettings: () => ({ REDIS_URL: redis.url, MYSQL_URL: mariaDb.url }),
     servers: { redis, mariaDb },
     close: async () => {
       await Promise.all(services.map((service) => service.stop()));

@@ -1,10 +1,13 @@
--- Drops old hours of which every batch is flushed. KEYS: meta, hours. ARGV: key prefix, before hour, limit.
+-- Drops hours of which every batch is flushed: old ones, or the one that is named. KEYS: meta, hours.
+-- ARGV: key prefix, before hour, limit, name in `hours` (or nothing). Answers how many are gone.
 -- Each hour names, per writer, the last batch that touched it (w:<writer>); each writer names what it has
 -- flushed. A writer that is gone has flushed everything: its journal is removed only then.
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 local prefix = ARGV[1]
 local retired, latest = 0, 0
-for _, name in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', '(' .. ARGV[2], 'LIMIT', 0, ARGV[3])) do
+local names = {ARGV[4]}
+if not ARGV[4] then names = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', '(' .. ARGV[2], 'LIMIT', 0, ARGV[3]) end
+for _, name in ipairs(names) do
   local hour, stream = string.match(name, '^(%d+) (.+)$')
   local suffix = hour .. ':' .. stream
   local fields = redis.call('HGETALL', prefix .. 'c:' .. suffix)

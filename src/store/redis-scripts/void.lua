@@ -44,7 +44,7 @@ for _, group in ipairs(cjson.decode(body).g) do
   taken = taken + back.c + back.i
 end
 local list = table.concat(notCounted, ',')
-redis.call('HINCRBY', KEYS[1], 'events', -taken)
+redis.call('HINCRBY', KEYS[1], 'events', 0 - taken)
 redis.call('XDEL', KEYS[2], seq .. '-0')
 -- A stream takes no entry below its last one: hence the second id that a seq has.
 if kept > 0 then redis.call('XADD', KEYS[2], seq .. '-1', 'b', body, 'd', list) end

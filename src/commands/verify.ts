@@ -1,0 +1,54 @@
+/** `hourglass verify`: do the hot store, the aggregates and the rows say the same of each hour? */
+import type { Config } from "../config.ts";
+import { type HourKey, hourOf } from "../count/event.ts";
+import { type HourVerdict, verifyHour } from "../pipeline/verify.ts";
+import { withStores } from "./with-stores.ts";
+
+export interface VerifyCommandOptions {
+  /** Any time within it, in ms since the epoch; all hours if undefined. */
+  readonly hour: number | undefined;
+  readonly stream: string | undefined;
+  readonly repair: boolean;
+  readonly json: boolean;
+}
+
+/** The exit code: 0 if all is well, or well again. */
+export async function verify(config: Config, options: VerifyCommandOptions): Promise<number> {
+  return await withStores(config, async ({ hot, cold }) => {
+    let [looked, wrong] = [0, 0];
+    for (const key of await chosenHours(options, () => cold.hourKeys())) {
+      const verdict = await verifyHour({ hot, cold, isRepairing: options.repair }, key);
+      looked += 1;
+      if (verdict.differences.length > verdict.repairs.length) wrong += 1;
+      if (options.json) console.log(JSON.stringify(verdict));
+      else console.log(verdictText(verdict));
+    }
+    if (!options.json) console.log(`${looked} hours, ${wrong} of them wrong`);
+    return wrong === 0 ? 0 : 1;
+  });
+}
+
+async function chosenHours(
+  { hour, stream }: VerifyCommandOptions,
+  listAll: () => Promise<readonly HourKey[]>,
+): Promise<readonly HourKey[]> {
+  if (hour !== undefined && stream !== undefined) return [{ stream, hour: hourOf(hour) }];
+  const all = await listAll();
+  return all.filter((key) => {
+    const isOfHour = hour === undefined || key.hour === hourOf(hour);
+    return isOfHour && (stream === undefined || key.stream === stream);
+  });
+}
+
+function verdictText(verdict: HourVerdict): string {
+  const { stream, hour, rows, deadLetters, unflushed, differences, repairs } = verdict;
+  const notes = [
+    `${rows.clicks} clicks, ${rows.impressions} impressions, ${rows.uniqueUsers} users`,
+    ...(deadLetters > 0 ? [`${deadLetters} dead letters`] : []),
+    ...(unflushed > 0 ? [`${unflushed} not flushed yet`] : []),
+  ];
+  const head = `${new Date(hour).toISOString().slice(0, 13)} ${stream}: ${notes.join(", ")}`;
+  const problems = differences.map((difference) => `  WRONG     ${difference}`);
+  const done = repairs.map((repair) => `  REPAIRED  ${repair}`);
+  return [head, ...problems, ...done].join("\n");
+}

@@ -1,0 +1,24 @@
+/** For commands that look into the stores beside a service that may be running. */
+import type { Config } from "../config.ts";
+import type { ColdStore } from "../store/cold.ts";
+import type { HotStore } from "../store/hot.ts";
+import { createStores } from "../store/open.ts";
+
+export interface OpenStores {
+  readonly cold: ColdStore;
+  /** Undefined in embedded mode: it is in the memory of the service, which has its journal locked. */
+  readonly hot: HotStore | undefined;
+}
+
+/** Throws HotUnavailableError or ColdUnavailableError. */
+export async function withStores<T>(config: Config, work: (stores: OpenStores) => Promise<T>): Promise<T> {
+  const { mode, hot, cold } = createStores(config, Date.now);
+  try {
+    await cold.open();
+    if (mode === "embedded") return await work({ cold, hot: undefined });
+    await hot.open();
+    return await work({ cold, hot });
+  } finally {
+    await Promise.all([hot.close(), cold.close()]);
+  }
+}

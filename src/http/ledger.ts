@@ -1,0 +1,48 @@
+/** GET /ledger: what became of every event, of this instance and of all together. */
+import { Elysia } from "elysia";
+import type { Pipeline } from "../pipeline/pipeline.ts";
+import { ColdUnavailableError } from "../store/cold.ts";
+import { HotUnavailableError } from "../store/hot.ts";
+import type { AppOptions } from "./app-options.ts";
+
+const NO_STORE = { "cache-control": "no-store" };
+
+export function ledger({ pipeline, now }: AppOptions) {
+  return new Elysia({ name: "ledger" }).get("/ledger", async () => {
+    const stores = await storeLedger(pipeline);
+    return Response.json({ instance: instanceLedger(pipeline, now()), stores }, { headers: NO_STORE });
+  });
+}
+
+/** All read in one tick, so that it is of one instant. */
+function instanceLedger(pipeline: Pipeline, now: number) {
+  const { ledger, pending, writer, oldestPendingAt, journalMaxEvents } = pipeline;
+  const { accepted, persisted, handedOver, lost, adopted, duplicates, refused } = ledger;
+  return {
+    writer,
+    accepted,
+    persisted,
+    pending: pending.events,
+    pendingInRing: pending.ring,
+    pendingInJournalOnly: pending.events - pending.ring,
+    journalMaxEvents,
+    handedOver,
+    lost,
+    /** accepted = persisted + pending + handedOver + lost */
+    holds: ledger.pending === pending.events,
+    adopted,
+    duplicates,
+    refused,
+    oldestPendingMs: oldestPendingAt === undefined ? 0 : Math.max(0, now - oldestPendingAt),
+  };
+}
+
+/** A store that is away does not keep the instance's own books from being read. */
+async function storeLedger(pipeline: Pipeline) {
+  try {
+    return await pipeline.storeLedger();
+  } catch (error) {
+    if (!(error instanceof HotUnavailableError || error instanceof ColdUnavailableError)) throw error;
+    return { unavailable: error instanceof HotUnavailableError ? "hot_store_away" : "cold_store_away" };
+  }
+}

@@ -1,0 +1,84 @@
+/** What the tables of MySQL come to, counted from the rows themselves. */
+import type { HourKey } from "../count/event.ts";
+import { registerOf, Sketch } from "../count/sketch.ts";
+import type { ColdHour, HourAudit, StoredEvents } from "./cold.ts";
+import { countDeadLetters } from "./mysql-dead-letters.ts";
+import { lockHour, readHour, replaceHour } from "./mysql-hours.ts";
+import type { MysqlSession } from "./mysql-link.ts";
+
+/** About 20 ms of reading, and 1 MB. */
+const ROWS_PER_READ = 10_000;
+
+interface CountedRow {
+  readonly writer: number;
+  readonly seq: number;
+  readonly ordinal: number;
+  readonly kind: "click" | "impression";
+  readonly user: Buffer;
+}
+
+/** In a session of its own: it changes how that reads. */
+export async function auditHour(session: MysqlSession, key: HourKey): Promise<HourAudit> {
+  await session.run("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ");
+  await session.run("START TRANSACTION WITH CONSISTENT SNAPSHOT");
+  const aggregate = await readHour(session, key);
+  const rows = await recountHour(session, key);
+  const deadLetters = await countDeadLetters(session, key);
+  await session.run("COMMIT");
+  return { aggregate, rows, deadLetters };
+}
+
+async function recountHour(session: MysqlSession, { stream, hour }: HourKey): Promise<ColdHour | undefined> {
+  // By the primary key from where the last piece ended: constant memory, however many rows there are.
+  const query = `SELECT writer, seq, ordinal, kind, user FROM events
+    WHERE hour = ? AND stream = ? AND (writer, seq, ordinal) > (?, ?, ?)
+    ORDER BY writer, seq, ordinal LIMIT ${ROWS_PER_READ}`;
+  const [sketch, counts] = [new Sketch(), { click: 0, impression: 0 }];
+  let last: Pick<CountedRow, "writer" | "seq" | "ordinal"> = { writer: 0, seq: 0, ordinal: 0 };
+  for (;;) {
+    const rows = await session.rows<CountedRow>(query, [hour, stream, last.writer, last.seq, last.ordinal]);
+    for (const { kind, user } of rows) {
+      counts[kind] += 1;
+      sketch.add(registerOf(user.toString()));
+    }
+    const end = rows.at(-1);
+    if (end === undefined) break;
+    last = end;
+  }
+  const { click: clicks, impression: impressions } = counts;
+  return clicks + impressions === 0 ? undefined : { clicks, impressions, sketch };
+}
+
+/**
+ * A flush into this hour writes its rows before it comes to the lock taken here, but commits them after. It is
+ * not seen by the reads, each of which sees what is committed at that moment, and adds to the new aggregate.
+ */
+export async function rebuildHour(session: MysqlSession, key: HourKey): Promise<void> {
+  await session.run("START TRANSACTION");
+  await lockHour(session, key);
+  await replaceHour(session, key, await recountHour(session, key));
+  await session.run("COMMIT");
+}
+
+export async function listHourKeys(session: MysqlSession): Promise<HourKey[]> {
+  const rows = await session.rows<{ hour: number; stream: Buffer }>(`
+    SELECT hour, CAST(stream AS BINARY) AS stream FROM hourly
+    UNION SELECT DISTINCT hour, CAST(stream AS BINARY) FROM events
+    UNION SELECT hour, stream FROM dead_letters
+    ORDER BY hour, stream`);
+  return rows.map(({ hour, stream }) => ({ hour, stream: stream.toString() }));
+}
+
+export async function countStoredEvents(
+  session: MysqlSession,
+  writers: readonly string[],
+): Promise<StoredEvents> {
+  // One statement, so that it is of one instant. No writer has an empty name.
+  const query = `SELECT writer, events FROM writers WHERE writer IN (?)
+    UNION ALL SELECT '', CAST(COALESCE(SUM(events), 0) AS UNSIGNED) FROM writers`;
+  const rows = await session.rows<{ writer: string; events: number }>(query, [["", ...writers]]);
+  const byWriter = new Map(rows.map(({ writer, events }) => [writer, Number(events)]));
+  const total = byWriter.get("") ?? 0;
+  byWriter.delete("");
+  return { total, byWriter };
+}

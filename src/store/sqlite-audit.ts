@@ -1,0 +1,38 @@
+/** What the tables of SQLite come to, counted from the rows themselves. */
+import type { Database } from "bun:sqlite";
+import type { HourKey } from "../count/event.ts";
+import { registerOf, Sketch } from "../count/sketch.ts";
+import type { ColdHour, StoredEvents } from "./cold.ts";
+
+const LIST_HOURS = `
+  SELECT hour, stream FROM hourly
+  UNION SELECT DISTINCT hour, stream FROM events
+  UNION SELECT hour, stream FROM dead_letters
+  ORDER BY hour, stream`;
+
+export function recountHour(database: Database, { stream, hour }: HourKey): ColdHour | undefined {
+  const query = database.query<{ kind: "click" | "impression"; user: string }, [number, string]>(
+    "SELECT kind, user FROM events WHERE hour = ? AND stream = ?",
+  );
+  const [sketch, counts] = [new Sketch(), { click: 0, impression: 0 }];
+  for (const { kind, user } of query.iterate(hour, stream)) {
+    counts[kind] += 1;
+    sketch.add(registerOf(user));
+  }
+  const { click: clicks, impression: impressions } = counts;
+  return clicks + impressions === 0 ? undefined : { clicks, impressions, sketch };
+}
+
+export function listHourKeys(database: Database): HourKey[] {
+  return database.query<HourKey, []>(LIST_HOURS).all();
+}
+
+export function countStoredEvents(database: Database, writers: readonly string[]): StoredEvents {
+  const all = database.query<{ total: number | null }, []>("SELECT SUM(events) AS total FROM writers");
+  const one = database.query<{ events: number }, [string]>("SELECT events FROM writers WHERE writer = ?");
+  // A transaction: all that is read in it is of one instant.
+  return database.transaction(() => {
+    const found = writers.map((writer) => [writer, one.get(writer)?.events ?? 0] as const);
+    return { total: all.get()?.total ?? 0, byWriter: new Map(found) };
+  })();
+}
