@@ -10,7 +10,7 @@ import type { Log } from "../count/log.ts";
 import { createApp } from "../http/app.ts";
 import { Pipeline } from "../pipeline/pipeline.ts";
 import { createStores, type Stores } from "../store/open.ts";
-import { ownCommand, Supervisor, WORKER_VARIABLE } from "./supervise.ts";
+import { ownCommand, SUPERVISOR_VARIABLE, Supervisor, WORKER_VARIABLE } from "./supervise.ts";
 
 /** Below the 30 s after which orchestrators usually kill. */
 const STOP_DEADLINE_MS = 25_000;
@@ -28,17 +28,20 @@ export async function serve(config: Config): Promise<void> {
   const base = worker === undefined ? null : { worker: Number(worker) };
   const log = pino({ level: config.logLevel, base }, pino.destination({ dest: 2, sync: true }));
   if (worker === undefined && config.workers > 1) return await superviseWorkers(config, log);
-  const { service, stores } = await startService(config, log, Date.now);
-  if (worker === undefined) console.log(firstLines(service.url, stores, 1));
-  const stop = stopOnSignal(service, log);
+  let service: Service | undefined;
+  // Told to end while it starts, it just ends: it has taken nothing yet, and recovery may be cut off anywhere.
+  const stop = stopOnSignal(async () => service?.stop(), log);
   if (worker !== undefined) whenParentEnds(() => void stop("the supervisor ended"));
+  const started = await startService(config, log, Date.now);
+  ({ service } = started);
+  if (worker === undefined) console.log(firstLines(service.url, started.stores, 1));
 }
 
 /** A supervisor that was killed cannot end its workers: they would keep the port. */
 function whenParentEnds(act: () => void): void {
-  const parent = process.ppid;
+  const supervisor = process.env[SUPERVISOR_VARIABLE];
   const timer = setInterval(() => {
-    if (process.ppid === parent) return;
+    if (String(process.ppid) === supervisor) return;
     clearInterval(timer);
     act();
   }, PARENT_CHECK_MS);
@@ -114,7 +117,7 @@ Try:
 }
 
 /** Answers what does the same without a signal. */
-function stopOnSignal(service: Service, log: Log): (why: string) => Promise<void> {
+function stopOnSignal(stopService: () => Promise<void>, log: Log): (why: string) => Promise<void> {
   let isStopping = false;
   const stop = async (why: string) => {
     if (isStopping) return;
@@ -122,7 +125,7 @@ function stopOnSignal(service: Service, log: Log): (why: string) => Promise<void
     log.info({ why }, "stopping");
     try {
       await withDeadline(
-        service.stop(),
+        stopService(),
         STOP_DEADLINE_MS,
         () => new Error(`not done in ${STOP_DEADLINE_MS} ms`),
       );

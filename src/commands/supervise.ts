@@ -7,8 +7,10 @@
 import { backoffMs } from "../count/backoff.ts";
 import type { Log } from "../count/log.ts";
 
-/** Set for a worker, so that it serves and does not supervise. */
+/** Set for a worker, so that it serves and does not supervise: its number. */
 export const WORKER_VARIABLE = "HOURGLASS_WORKER";
+/** Set for a worker: whose child it is for as long as the supervisor lives. */
+export const SUPERVISOR_VARIABLE = "HOURGLASS_SUPERVISOR_PID";
 
 const RESTART_FIRST_MS = 100;
 const RESTART_MAX_MS = 10_000;
@@ -65,11 +67,13 @@ export class Supervisor {
   async #runWorker(slot: number): Promise<number> {
     const { command, environment } = this.#options;
     const child = Bun.spawn([...command], {
-      env: { ...environment, [WORKER_VARIABLE]: String(slot) },
+      env: { ...environment, [WORKER_VARIABLE]: String(slot), [SUPERVISOR_VARIABLE]: String(process.pid) },
       stdio: ["ignore", "inherit", "inherit"],
     });
     this.#children.set(slot, child);
-    return await child.exited;
+    const code = await child.exited;
+    // It was told to end before it could listen to that.
+    return this.#isStopping && child.signalCode !== null ? 0 : code;
   }
 
   #pause(ms: number): Promise<void> {

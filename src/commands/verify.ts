@@ -20,10 +20,10 @@ export async function verify(config: Config, options: VerifyCommandOptions): Pro
       const verdict = await verifyHour({ hot, cold, isRepairing: options.repair }, key);
       looked += 1;
       if (verdict.differences.length > verdict.repairs.length) wrong += 1;
-      if (options.json) console.log(JSON.stringify(verdict));
-      else console.log(verdictText(verdict));
+      console.log(options.json ? JSON.stringify(verdict) : verdictText(verdict));
     }
-    if (!options.json) console.log(`${looked} hours, ${wrong} of them wrong`);
+    if (!options.json)
+      console.log(`${looked} hours, ${wrong} of them ${options.repair ? "still " : ""}wrong`);
     return wrong === 0 ? 0 : 1;
   });
 }

@@ -24,7 +24,7 @@ export interface HourVerdict extends HourKey {
   readonly unflushed: number;
   /** Each says what differs. Empty if all is well. */
   readonly differences: readonly string[];
-  /** What was done about them. */
+  /** What was done about them: less, if the hot store holds events of the hour that are not flushed yet. */
   readonly repairs: readonly string[];
 }
 
@@ -49,7 +49,9 @@ export async function verifyHour(options: VerifyOptions, key: HourKey): Promise<
     await cold.rebuild(key);
     repairs.push("the aggregate was made anew from the rows");
   }
-  if (options.isRepairing && hotDifference !== undefined) repairs.push(await retire(hot!, key));
+  if (options.isRepairing && hotDifference !== undefined && (await hot!.retireHour(key))) {
+    repairs.push("the hot store forgot the hour, and will fetch it anew");
+  }
   return {
     ...key,
     rows: countsOf(audit.rows) ?? NO_COUNTS,
@@ -107,11 +109,6 @@ function surplus({ rows, deadLetters }: HourAudit, read: HourRead | "unborn"): n
 
 function total(hour: ColdHour | undefined): number {
   return hour === undefined ? 0 : hour.clicks + hour.impressions;
-}
-
-async function retire(hot: HotStore, key: HourKey): Promise<string> {
-  if (await hot.retireHour(key)) return "the hot store forgot the hour, and will fetch it anew";
-  return "the hot store was left as it is, as it holds events of the hour that are not flushed: run this again";
 }
 
 function countsOf(hour: ColdHour | undefined): HourCounts | undefined {
