@@ -7,6 +7,7 @@ import { pino } from "pino";
 import { type Config, ConfigError } from "../config.ts";
 import { errorText, withDeadline } from "../count/deadline.ts";
 import type { Log } from "../count/log.ts";
+import { Metrics } from "../count/metrics.ts";
 import { createApp } from "../http/app.ts";
 import { Pipeline } from "../pipeline/pipeline.ts";
 import { createStores, type Stores } from "../store/open.ts";
@@ -62,9 +63,10 @@ export async function startService(config: Config, log: Log, now: () => number) 
   const stores = createStores(config, now);
   const { hot, cold } = stores;
   await openHotStore(config, stores, log);
-  const pipeline = new Pipeline({ hot, cold, log, now, settings: config });
+  const metrics = new Metrics();
+  const pipeline = new Pipeline({ hot, cold, metrics, log, now, settings: config });
   await pipeline.start();
-  const app = createApp({ pipeline, log, now, sharesPort: config.workers > 1 });
+  const app = createApp({ pipeline, metrics, log, now, sharesPort: config.workers > 1 });
   const server = await listen(app, config);
   const stop = async () => {
     // The server last: it closes every connection that is between two requests, and with it any request that

@@ -4,6 +4,7 @@ import type { Pipeline } from "../pipeline/pipeline.ts";
 import { readEvent, readHourKey } from "./analytics-query.ts";
 import { answerToError, errorAnswer, isRefusedInput, methodNotAllowed, refusalAnswer } from "./answers.ts";
 import type { AppOptions } from "./app-options.ts";
+import type { RequestCounts } from "./request-counts.ts";
 
 const TEXT = { "content-type": "text/plain; charset=utf-8", "cache-control": "no-store" };
 /** Says that events which are not flushed yet are missing, since the hot store did not answer. */
@@ -13,27 +14,34 @@ const UNREADABLE_BODY = {
   message: "the body did not arrive whole: nothing was counted",
 };
 
-export function analytics({ pipeline, log, now }: AppOptions) {
+export interface AnalyticsCounts {
+  readonly posts: RequestCounts;
+  readonly gets: RequestCounts;
+}
+
+export function analytics({ pipeline, log, now }: AppOptions, { posts, gets }: AnalyticsCounts) {
   return new Elysia({ name: "analytics" })
     .post("/analytics", async ({ request }) => {
       try {
         const event = readEvent(request.url, now());
         if (request.body !== null && !(await isReceived(request))) {
           pipeline.ledger.refused.invalid += 1;
-          return errorAnswer(400, UNREADABLE_BODY);
+          return posts.counted(errorAnswer(400, UNREADABLE_BODY));
         }
         const outcome = await pipeline.submit(event);
-        return outcome === undefined ? new Response(null, { status: 204 }) : refusalAnswer(outcome);
+        if (outcome !== undefined) return posts.counted(refusalAnswer(outcome));
+        posts.add(204);
+        return new Response(null, { status: 204 });
       } catch (error) {
         if (isRefusedInput(error)) pipeline.ledger.refused.invalid += 1;
-        return answerToError(error, log);
+        return posts.counted(answerToError(error, log));
       }
     })
     .get("/analytics", async ({ request }) => {
       try {
-        return await hourAnswer(pipeline, request.url, now());
+        return gets.counted(await hourAnswer(pipeline, request.url, now()));
       } catch (error) {
-        return answerToError(error, log);
+        return gets.counted(answerToError(error, log));
       }
     })
     .all("/analytics", ({ request }) => methodNotAllowed(request.method, "GET, POST"));

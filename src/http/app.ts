@@ -4,20 +4,25 @@ import { analytics } from "./analytics.ts";
 import { answerToError, errorAnswer } from "./answers.ts";
 import type { AppOptions } from "./app-options.ts";
 import { ledger } from "./ledger.ts";
+import { metrics } from "./metrics.ts";
 import { ops } from "./ops.ts";
+import { RequestCounts } from "./request-counts.ts";
 
 /** No route reads a body, so that anything large is a mistake or an attack. */
 const BODY_MAX_BYTES = 65_536;
 const IDLE_TIMEOUT_S = 30;
 
 export function createApp(options: AppOptions) {
+  const posts = new RequestCounts("POST", "/analytics");
+  const gets = new RequestCounts("GET", "/analytics");
   return new Elysia({
     // Unasked, reusePort would let a second instance take half of the requests without a word.
     serve: { reusePort: options.sharesPort, maxRequestBodySize: BODY_MAX_BYTES, idleTimeout: IDLE_TIMEOUT_S },
   })
-    .use(analytics(options))
+    .use(analytics(options, { posts, gets }))
     .use(ops(options))
     .use(ledger(options))
+    .use(metrics(options, [posts, gets]))
     .onError(({ error, code, request }) => {
       if (code !== "NOT_FOUND") return answerToError(error, options.log);
       const path = new URL(request.url).pathname;

@@ -14,6 +14,7 @@ import { errorText, withDeadline } from "../count/deadline.ts";
 import type { Event } from "../count/event.ts";
 import type { Ledger, RefusalReason } from "../count/ledger.ts";
 import type { Log } from "../count/log.ts";
+import type { Metrics } from "../count/metrics.ts";
 import { ColdUnavailableError } from "../store/cold.ts";
 import { type CommitResult, type HotStore, HotUnavailableError } from "../store/hot.ts";
 import type { Flusher } from "./flusher.ts";
@@ -27,6 +28,7 @@ export interface CommitterOptions {
   readonly hydrator: Hydrator;
   readonly identity: WriterIdentity;
   readonly ledger: Ledger;
+  readonly metrics: Metrics;
   readonly log: Log;
   /** Events committed and not flushed, over which no more are taken. */
   readonly journalMaxEvents: number;
@@ -150,7 +152,8 @@ export class Committer {
   #noteFailure(error: unknown): void {
     const isKnown = error instanceof ColdUnavailableError || error instanceof HotUnavailableError;
     this.#refuseWaiting(error instanceof ColdUnavailableError ? "cold_store_away" : "hot_store_away");
-    const { log } = this.#options;
+    const { log, metrics } = this.#options;
+    metrics.commitFailures.inc();
     const fields = { error: isKnown ? errorText(error) : error, reason: this.#awayReason };
     if (this.#failures === 0) log.warn(fields, "commits fail, events are refused until that ends");
   }
@@ -318,13 +321,15 @@ export class Committer {
   }
 
   #committed(sending: Sending, duplicates: readonly number[]): void {
-    const { ledger, flusher } = this.#options;
+    const { ledger, metrics, flusher } = this.#options;
     const batch = withoutDuplicates(this.#seq, sending.batch, duplicates);
     if (sending.intake === undefined) {
       ledger.handedOver += duplicates.length;
     } else {
       ledger.accepted += batch.eventCount;
       ledger.duplicates += duplicates.length;
+      metrics.commitSeconds.observe((performance.now() - sending.intake.openedMs) / 1_000);
+      metrics.batchEvents.observe(sending.batch.eventCount);
     }
     flusher.offer(batch);
     this.#seq += 1;

@@ -13,6 +13,7 @@ import { countEvents, type JournaledBatch } from "../count/batch.ts";
 import { errorText } from "../count/deadline.ts";
 import type { Ledger } from "../count/ledger.ts";
 import type { Log } from "../count/log.ts";
+import type { Metrics } from "../count/metrics.ts";
 import type { ColdStore } from "../store/cold.ts";
 import type { HotStore } from "../store/hot.ts";
 import { CommitTimes } from "./commit-times.ts";
@@ -23,6 +24,7 @@ export interface FlusherOptions {
   readonly cold: ColdStore;
   readonly ring: RingBuffer;
   readonly ledger: Ledger;
+  readonly metrics: Metrics;
   readonly log: Log;
   readonly now: () => number;
   readonly flushIntervalMs: number;
@@ -166,6 +168,7 @@ export class Flusher {
 
   #noteFailure(error: unknown): void {
     this.#lastError = errorText(error);
+    this.#options.metrics.flushFailures.inc();
     if (this.#failures === 0) {
       const fields = { error: this.#lastError, pendingEvents: this.pendingEvents };
       this.#options.log.warn(fields, "flush failed, will be retried");
@@ -175,7 +178,7 @@ export class Flusher {
 
   /** One transaction's worth. False if nothing was pending. */
   async #flushChunk(): Promise<boolean> {
-    const { cold, hot, ledger } = this.#options;
+    const { cold, hot, ledger, metrics } = this.#options;
     await cold.open();
     const progress = this.#progress;
     if (progress === undefined) return false;
@@ -185,7 +188,10 @@ export class Flusher {
       const startMs = performance.now();
       await cold.flush(progress.writer, batches);
       const eventCount = countEvents(batches);
-      const rate = (eventCount * 1_000) / Math.max(performance.now() - startMs, 1);
+      const tookMs = performance.now() - startMs;
+      metrics.flushSeconds.observe(tookMs / 1_000);
+      metrics.flushEvents.observe(eventCount);
+      const rate = (eventCount * 1_000) / Math.max(tookMs, 1);
       this.#eventsPerS += RATE_WEIGHT * (rate - this.#eventsPerS);
       this.#release(progress, last.seq, eventCount);
       ledger.persisted += eventCount;

@@ -4,6 +4,7 @@
  * there, and read again, so that no stale picture is put in place.
  */
 import { type HourKey, hourKeyName } from "../count/event.ts";
+import { type Metrics, timed } from "../count/metrics.ts";
 import type { ColdStore } from "../store/cold.ts";
 import { type HotStore, HotUnavailableError } from "../store/hot.ts";
 
@@ -13,10 +14,12 @@ export class Hydrator {
   readonly #hot: HotStore;
   readonly #cold: ColdStore;
   readonly #underWay = new Map<string, Promise<void>>();
+  readonly #metrics: Metrics;
 
-  constructor(hot: HotStore, cold: ColdStore) {
+  constructor(hot: HotStore, cold: ColdStore, metrics: Metrics) {
     this.#hot = hot;
     this.#cold = cold;
+    this.#metrics = metrics;
   }
 
   /** Throws HotUnavailableError or ColdUnavailableError. */
@@ -24,7 +27,8 @@ export class Hydrator {
     const name = hourKeyName(key.stream, key.hour);
     let hydration = this.#underWay.get(name);
     if (hydration === undefined) {
-      hydration = this.#hydrate(key).finally(() => this.#underWay.delete(name));
+      const hydrating = timed(this.#metrics.hydrationSeconds, () => this.#hydrate(key));
+      hydration = hydrating.finally(() => this.#underWay.delete(name));
       this.#underWay.set(name, hydration);
     }
     return hydration;

@@ -6,6 +6,7 @@ import { errorText } from "../count/deadline.ts";
 import { type Event, HOUR_MS, type HourKey, hourOf } from "../count/event.ts";
 import { Ledger, type RefusalReason } from "../count/ledger.ts";
 import type { Log } from "../count/log.ts";
+import type { Metrics } from "../count/metrics.ts";
 import type { ColdStore } from "../store/cold.ts";
 import type { HotStore } from "../store/hot.ts";
 import { Chore } from "./chore.ts";
@@ -38,6 +39,7 @@ export interface PendingEvents {
 export interface PipelineOptions {
   readonly hot: HotStore;
   readonly cold: ColdStore;
+  readonly metrics: Metrics;
   readonly log: Log;
   readonly now: () => number;
   readonly settings: PipelineSettings;
@@ -60,20 +62,21 @@ export class Pipeline {
   readonly #chores: Chore[];
 
   constructor(options: PipelineOptions) {
-    const { hot, cold, log, now, settings } = options;
+    const { hot, cold, metrics, log, now, settings } = options;
     const { ledger } = this;
     this.#options = options;
     const { flushIntervalMs, flushMaxEvents, ringCapacityEvents, journalMaxEvents, leaseMs } = settings;
     this.#recovery = { hot, cold, log, ledger, flushMaxEvents };
     const ring = new RingBuffer(ringCapacityEvents);
-    const flusher = new Flusher({ hot, cold, ring, ledger, log, now, flushIntervalMs, flushMaxEvents });
-    const hydrator = new Hydrator(hot, cold);
+    const books = { ledger, metrics, log };
+    const flusher = new Flusher({ ...books, hot, cold, ring, now, flushIntervalMs, flushMaxEvents });
+    const hydrator = new Hydrator(hot, cold, metrics);
     const identity = new WriterIdentity({ hot, flusher, recovery: this.#recovery, log, now });
-    this.#committer = new Committer({ hot, flusher, hydrator, identity, ledger, log, journalMaxEvents });
+    this.#committer = new Committer({ ...books, hot, flusher, hydrator, identity, journalMaxEvents });
     this.#flusher = flusher;
     this.#identity = identity;
     const { signal } = this.#stopping;
-    this.#reader = new Reader(hot, cold, () => this.#committer.isRecovering);
+    this.#reader = new Reader(hot, cold, metrics, () => this.#committer.isRecovering);
     this.#chores = [
       new Chore("renew the lease", Math.min(leaseMs / 3, PROBE_INTERVAL_MS), log, () =>
         this.#committer.probe(),

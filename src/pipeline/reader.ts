@@ -4,6 +4,7 @@
  * Invariant: a read is sent only after it was asked for, so it sees every event acknowledged before that.
  */
 import { type HourCounts, type HourKey, hourKeyName } from "../count/event.ts";
+import { type Metrics, timed } from "../count/metrics.ts";
 import type { ColdStore } from "../store/cold.ts";
 import { type HotStore, HotUnavailableError, type HourRead } from "../store/hot.ts";
 
@@ -28,14 +29,16 @@ interface Waiting extends PromiseWithResolvers<HotAnswer> {
 export class Reader {
   readonly #hot: HotStore;
   readonly #cold: ColdStore;
+  readonly #metrics: Metrics;
   readonly #isRecovering: () => boolean;
   #waiting = new Map<string, Waiting>();
   #isReading = false;
 
   /** `isRecovering`: acknowledged events may be missing from the hot store. */
-  constructor(hot: HotStore, cold: ColdStore, isRecovering: () => boolean) {
+  constructor(hot: HotStore, cold: ColdStore, metrics: Metrics, isRecovering: () => boolean) {
     this.#hot = hot;
     this.#cold = cold;
+    this.#metrics = metrics;
     this.#isRecovering = isRecovering;
   }
 
@@ -56,7 +59,7 @@ export class Reader {
   }
 
   async #readCold(key: HourKey): Promise<HourCounts> {
-    const hour = await this.#cold.read(key);
+    const hour = await timed(this.#metrics.coldReadSeconds, () => this.#cold.read(key));
     if (hour === undefined) return NO_COUNTS;
     return { clicks: hour.clicks, impressions: hour.impressions, uniqueUsers: hour.sketch.count() };
   }
@@ -82,7 +85,8 @@ export class Reader {
       // As it is now, when the read is sent: what the store loses after that it answers as unborn.
       const isDegraded = this.#isRecovering();
       try {
-        const reads = await this.#hot.read(group.map(({ key }) => key));
+        const keys = group.map(({ key }) => key);
+        const reads = await timed(this.#metrics.hotReadSeconds, () => this.#hot.read(keys));
         for (const [i, waiting] of group.entries()) {
           waiting.resolve({ read: reads === "unborn" ? reads : reads[i]!, isDegraded });
         }

@@ -14,6 +14,7 @@ import { createClient } from "redis";
 import { withDeadline } from "../../src/count/deadline.ts";
 import { type Event, type HourKey, hourKeyName, hourOf } from "../../src/count/event.ts";
 import type { Log } from "../../src/count/log.ts";
+import { Metrics } from "../../src/count/metrics.ts";
 import { registerOf, Sketch } from "../../src/count/sketch.ts";
 import type { Outcome } from "../../src/pipeline/intake.ts";
 import { Pipeline, type PipelineSettings } from "../../src/pipeline/pipeline.ts";
@@ -290,6 +291,7 @@ export class Instance {
     this.pipeline = new Pipeline({
       hot: guarded("hot", stores.hot, this.guard),
       cold: guarded("cold", stores.cold, this.guard),
+      metrics: new Metrics(),
       log: this.log,
       now: clock.now,
       settings,

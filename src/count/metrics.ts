@@ -1,0 +1,65 @@
+/**
+ * What is measured on the way of an event, beside the ledger: distributions, and how often a store failed.
+ *
+ * Invariant: nothing is measured per event. An observation costs about 1 µs, as much as a tenth of an event;
+ * per batch, of which there are some hundred a second, that is less than 1 % of what the batch costs.
+ */
+import { Counter, Histogram, Registry } from "prom-client";
+
+/** From a fraction of a millisecond to the deadline of a flush. */
+const SECONDS = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10];
+const EVENTS = [1, 10, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 50_000];
+
+export class Metrics {
+  readonly registry = new Registry();
+  readonly commitSeconds = this.#seconds(
+    "hourglass_commit_seconds",
+    "From when the first event of a batch came to when its clients are answered",
+  );
+  readonly batchEvents = this.#events("hourglass_batch_events", "Events in a batch");
+  readonly flushSeconds = this.#seconds("hourglass_flush_seconds", "One transaction of the cold store");
+  readonly flushEvents = this.#events(
+    "hourglass_flush_events",
+    "Events in one transaction of the cold store",
+  );
+  readonly hotReadSeconds = this.#seconds(
+    "hourglass_hot_read_seconds",
+    "One read of the hot store, for all requests that waited for it",
+  );
+  readonly coldReadSeconds = this.#seconds(
+    "hourglass_cold_read_seconds",
+    "One read of the cold store, for an hour that the hot store does not hold",
+  );
+  readonly hydrationSeconds = this.#seconds(
+    "hourglass_hydration_seconds",
+    "Bringing an hour from the cold store into the hot one, for a late event",
+  );
+  readonly commitFailures = this.#counter(
+    "hourglass_commit_failures_total",
+    "Times that a store failed on the way to a commit",
+  );
+  readonly flushFailures = this.#counter(
+    "hourglass_flush_failures_total",
+    "Flushes that failed, and were tried again",
+  );
+
+  #seconds(name: string, help: string): Histogram {
+    return new Histogram({ name, help, buckets: SECONDS, registers: [this.registry] });
+  }
+
+  #events(name: string, help: string): Histogram {
+    return new Histogram({ name, help, buckets: EVENTS, registers: [this.registry] });
+  }
+
+  #counter(name: string, help: string): Counter {
+    return new Counter({ name, help, registers: [this.registry] });
+  }
+}
+
+/** Observes how long `work` took, if it succeeded. */
+export async function timed<T>(histogram: Histogram, work: () => Promise<T>): Promise<T> {
+  const startMs = performance.now();
+  const result = await work();
+  histogram.observe((performance.now() - startMs) / 1_000);
+  return result;
+}

@@ -1,0 +1,121 @@
+/**
+ * GET /metrics, as Prometheus reads it. Invariant: the ledger is read in one tick, so that
+ * accepted = persisted + pending + handed over + lost holds in every scrape.
+ */
+import { Elysia } from "elysia";
+import { Counter, collectDefaultMetrics, Gauge, type Registry } from "prom-client";
+import type { Pipeline } from "../pipeline/pipeline.ts";
+import type { AppOptions } from "./app-options.ts";
+import type { RequestCounts } from "./request-counts.ts";
+
+export function metrics(options: AppOptions, requestCounts: readonly RequestCounts[]) {
+  const { registry } = options.metrics;
+  collectDefaultMetrics({ register: registry });
+  registerLedger(registry, options.pipeline);
+  registerState(registry, options);
+  registerRequests(registry, requestCounts);
+  return new Elysia({ name: "metrics" }).get("/metrics", async () => {
+    const headers = { "content-type": registry.contentType, "cache-control": "no-store" };
+    return new Response(await registry.metrics(), { headers });
+  });
+}
+
+/** A counter of something that is counted elsewhere. */
+function mirrored(registry: Registry, name: string, help: string, value: () => number): void {
+  new Counter({
+    name,
+    help,
+    registers: [registry],
+    collect() {
+      this.reset();
+      this.inc(value());
+    },
+  });
+}
+
+function gauge(registry: Registry, name: string, help: string, value: () => number): void {
+  new Gauge({
+    name,
+    help,
+    registers: [registry],
+    collect() {
+      this.set(value());
+    },
+  });
+}
+
+function registerLedger(registry: Registry, pipeline: Pipeline): void {
+  const { ledger } = pipeline;
+  const counters = {
+    hourglass_events_accepted_total: ["Events that were acknowledged and count", () => ledger.accepted],
+    hourglass_events_persisted_total: ["Of the accepted: in the cold store", () => ledger.persisted],
+    hourglass_events_handed_over_total: [
+      "Of the accepted: left to the adopter of the journal of a writer that was given up",
+      () => ledger.handedOver,
+    ],
+    hourglass_events_lost_total: [
+      "Of the accepted: in no store any more, since the hot store lost its journal",
+      () => ledger.lost,
+    ],
+    hourglass_events_adopted_total: [
+      "Accepted under another writer's name, and persisted from its journal",
+      () => ledger.adopted,
+    ],
+    hourglass_events_duplicate_total: [
+      "Acknowledged, and counted under their id before",
+      () => ledger.duplicates,
+    ],
+  } satisfies Record<string, [string, () => number]>;
+  for (const [name, [help, value]] of Object.entries(counters)) mirrored(registry, name, help, value);
+  new Counter({
+    name: "hourglass_events_refused_total",
+    help: "Not counted, and said so",
+    labelNames: ["reason"],
+    registers: [registry],
+    collect() {
+      this.reset();
+      for (const [reason, count] of Object.entries(ledger.refused)) this.inc({ reason }, count);
+    },
+  });
+  new Gauge({
+    name: "hourglass_events_pending",
+    help: "Accepted and not persisted: in memory too, or in the journal alone",
+    labelNames: ["in"],
+    registers: [registry],
+    collect() {
+      const { events, ring } = pipeline.pending;
+      this.set({ in: "ring" }, ring);
+      this.set({ in: "journal" }, events - ring);
+    },
+  });
+}
+
+function registerState(registry: Registry, { pipeline, now }: AppOptions): void {
+  gauge(registry, "hourglass_journal_max_events", "Pending events above which new ones are refused", () => {
+    return pipeline.journalMaxEvents;
+  });
+  gauge(registry, "hourglass_oldest_pending_seconds", "Age of the oldest event that is not persisted", () => {
+    const { oldestPendingAt } = pipeline;
+    return oldestPendingAt === undefined ? 0 : Math.max(0, now() - oldestPendingAt) / 1_000;
+  });
+  gauge(registry, "hourglass_ready", "1 if events are taken", () => (pipeline.refusal === undefined ? 1 : 0));
+  gauge(registry, "hourglass_flush_ok", "1 unless the last flush failed", () => {
+    return pipeline.flushError === undefined ? 1 : 0;
+  });
+}
+
+function registerRequests(registry: Registry, requestCounts: readonly RequestCounts[]): void {
+  new Counter({
+    name: "hourglass_http_requests_total",
+    help: "Requests that were answered",
+    labelNames: ["method", "route", "status"],
+    registers: [registry],
+    collect() {
+      this.reset();
+      for (const counts of requestCounts) {
+        const { method, route } = counts;
+        for (const { status, count } of counts) this.inc({ method, route, status: String(status) }, count);
+      }
+    },
+  });
+}
