@@ -2160,6 +2160,22 @@ describeWithServers("hot store: Redis", ["redis"], () => {
       });
     }
 
+    test("an answer to something else is no acknowledgement, and ends the connection", async () => {
+      let injected = 0;
+      // From here on the server queues what it is sent, and every answer is one command late.
+      proxy.onUpstream = (chunk, { server }) => {
+        if (chunk.includes("id-1") && ++injected === 1) server.write("*1\r\n$5\r\nMULTI\r\n");
+        return true;
+      };
+      const error = await store.commit("w1", 1, batch).catch((reason: unknown) => reason);
+      expect(error).toBeInstanceOf(HotUnavailableError);
+      expect(error).toMatchObject({ mayHaveApplied: true });
+      expect(String(error)).toContain("OK");
+      await waitFor("a new connection", () => store.isReady);
+      expect(await store.commit("w1", 1, batch)).toEqual(committed());
+      expect(await store.read([NOON_KEY])).toEqual([present(2, 0, 2)]);
+    });
+
     test("a copy of a commit that arrives after its batch was voided applies nothing", async () => {
       let copy: Buffer | undefined;
       proxy.onUpstream = (chunk, connection) => {

@@ -28,6 +28,7 @@ import {
   type VoidResult,
 } from "./hot.ts";
 import { RedisLink, type RunScript, script } from "./redis-link.ts";
+import { flag, integer, integerText, list, text, unexpected } from "./redis-replies.ts";
 import abandonSource from "./redis-scripts/abandon.lua" with { type: "text" };
 import bearSource from "./redis-scripts/bear.lua" with { type: "text" };
 import bornSource from "./redis-scripts/born.lua" with { type: "text" };
@@ -145,40 +146,40 @@ class RedisHotStore implements HotStore {
   }
 
   async isBorn(): Promise<boolean> {
-    return (await this.#link.run(SCRIPTS.born, [META], [])) !== null;
+    return (await this.#link.run(SCRIPTS.born, [META], [], integerText)) !== null;
   }
 
   async bear(freshFrom: number): Promise<boolean> {
     this.#mirrors.clear();
     for (;;) {
       const args = [PREFIX, String(freshFrom), String(RETIRE_LIMIT)];
-      const answer = await this.#link.run(SCRIPTS.bear, [META, HOURS, WRITERS], args);
+      const answer = await this.#link.run(SCRIPTS.bear, [META, HOURS, WRITERS], args, integer);
       if (answer !== 0) return answer === 1;
     }
   }
 
   async retirementMark(): Promise<number> {
-    const mark = await this.#link.run(SCRIPTS.born, [META], []);
+    const mark = await this.#link.run(SCRIPTS.born, [META], [], integerText);
     if (mark === null) throw unborn("hydrate");
-    return Number(mark);
+    return mark;
   }
 
   async register(writer: string): Promise<boolean> {
     this.#mirrors.clear();
     const keys = [META, WRITERS, writerKey(writer)];
-    const answer = await this.#link.run(SCRIPTS.register, keys, [writer, String(this.#leaseMs)]);
-    if (answer === 1) this.#acknowledged = { writer, seq: 0 };
-    return answer === 1;
+    const isDone = await this.#link.run(SCRIPTS.register, keys, [writer, String(this.#leaseMs)], flag);
+    if (isDone) this.#acknowledged = { writer, seq: 0 };
+    return isDone;
   }
 
   async renewLease(writer: string, committedSeq: number): Promise<LeaseState> {
-    const run: RunScript = (...script) => this.#link.run(...script);
+    const run: RunScript = (what, keys, args, read) => this.#link.run(what, keys, args, read);
     const isHeld = await renewLease(run, writer, committedSeq, this.#leaseMs);
     return isHeld ? "held" : "lost";
   }
 
   async abandon(writer: string): Promise<number> {
-    return Number(await this.#link.run(SCRIPTS.abandon, [writerKey(writer)], []));
+    return await this.#link.run(SCRIPTS.abandon, [writerKey(writer)], [], integer);
   }
 
   async commit(writer: string, seq: number, batch: Batch): Promise<CommitResult> {
@@ -195,7 +196,7 @@ class RedisHotStore implements HotStore {
     }
     for (const key of idKeys) keys.push(key);
     try {
-      const result = commitResult(await this.#link.run(SCRIPTS.commit, keys, args));
+      const result = await this.#link.run(SCRIPTS.commit, keys, args, commitResult);
       if (result.status === "committed") this.#acknowledged = { writer, seq };
       else this.#mirrors.clear();
       return result;
@@ -234,20 +235,7 @@ class RedisHotStore implements HotStore {
   async voidBatch(writer: string, seq: number): Promise<VoidResult> {
     this.#mirrors.clear();
     const keys = [writerKey(writer), journalKey(writer), META];
-    const answer = await this.#link.run(SCRIPTS.void, keys, [String(seq), PREFIX]);
-    if (!Array.isArray(answer)) throw unexpectedReply("void", answer);
-    const [status, detail] = answer;
-    switch (status) {
-      case "voided":
-      case "unknown":
-        return { status };
-      case "reverted":
-        return { status, duplicates: ordinals(String(detail)) };
-      case "fenced":
-        return { status, lastSeq: Number(detail) };
-      default:
-        throw unexpectedReply("void", answer);
-    }
+    return await this.#link.run(SCRIPTS.void, keys, [String(seq), PREFIX], voidResult);
   }
 
   async read(keys: readonly HourKey[]): Promise<readonly HourRead[] | "unborn"> {
@@ -257,34 +245,37 @@ class RedisHotStore implements HotStore {
       redisKeys.push(countsKey(key), usersKey(key));
       hours.push(String(key.hour));
     }
-    const answer = await this.#link.run(SCRIPTS.read, redisKeys, hours);
-    if (answer === null) return "unborn";
-    if (!Array.isArray(answer) || answer.length !== keys.length) throw unexpectedReply("read", answer);
-    return answer.map(hourRead);
+    return await this.#link.run(SCRIPTS.read, redisKeys, hours, (answer) => {
+      if (answer === null) return "unborn";
+      const reads = list(answer).map(hourRead);
+      if (reads.length !== keys.length) throw unexpected(answer, `${keys.length} hours`);
+      return reads;
+    });
   }
 
   async hydrate(key: HourKey, cold: ColdHour | undefined, retirementMark: number): Promise<boolean> {
     const keys = [META, HOURS, countsKey(key), usersKey(key)];
-    const answer = await this.#link.run(SCRIPTS.hydrate, keys, [
+    const args = [
       hourKeyName(key.stream, key.hour),
       String(key.hour),
       String(retirementMark),
       String(cold?.clicks ?? 0),
       String(cold?.impressions ?? 0),
       cold === undefined ? "" : cold.sketch.encode(),
-    ]);
+    ];
+    const answer = await this.#link.run(SCRIPTS.hydrate, keys, args, integer);
     if (answer === -1) throw unborn("hydrate");
     return answer === 1;
   }
 
   async retire(beforeHour: number): Promise<number> {
     const args = [PREFIX, String(beforeHour), String(RETIRE_LIMIT)];
-    return Number(await this.#link.run(SCRIPTS.retire, [META, HOURS], args));
+    return await this.#link.run(SCRIPTS.retire, [META, HOURS], args, integer);
   }
 
   async retireHour({ stream, hour }: HourKey): Promise<boolean> {
     const args = [PREFIX, "0", "1", hourKeyName(stream, hour)];
-    return (await this.#link.run(SCRIPTS.retire, [META, HOURS], args)) === 1;
+    return await this.#link.run(SCRIPTS.retire, [META, HOURS], args, flag);
   }
 
   async readJournal(writer: string, afterSeq: number, maxEvents: number): Promise<readonly JournaledBatch[]> {
@@ -293,27 +284,27 @@ class RedisHotStore implements HotStore {
     let from = afterSeq;
     while (eventCount < maxEvents) {
       // Entries are asked for in slices, as their size in events is known only once they are read.
-      const answer = await this.#link.run(SCRIPTS.journal, [journalKey(writer)], [String(from + 1), "100"]);
-      if (!Array.isArray(answer)) throw unexpectedReply("journal", answer);
-      for (const [seq, body, duplicates] of answer as [string, string, string][]) {
+      const args = [String(from + 1), "100"];
+      const entries = await this.#link.run(SCRIPTS.journal, [journalKey(writer)], args, list);
+      for (const [seq, body, duplicates] of entries as [string, string, string][]) {
         const batch = decodeBatch(Number(seq), body, ordinals(duplicates));
         batches.push(batch);
         eventCount += batch.eventCount;
         from = batch.seq;
         if (eventCount >= maxEvents) break;
       }
-      if (answer.length === 0) break;
+      if (entries.length === 0) break;
     }
     return batches;
   }
 
   async trimJournal(writer: string, throughSeq: number): Promise<void> {
-    await this.#link.run(SCRIPTS.trim, [writerKey(writer), journalKey(writer)], [String(throughSeq)]);
+    const keys = [writerKey(writer), journalKey(writer)];
+    await this.#link.run(SCRIPTS.trim, keys, [String(throughSeq)], flag);
   }
 
   async journalOwners(): Promise<readonly JournalOwner[]> {
-    const answer = await this.#link.run(SCRIPTS.owners, [WRITERS, META], [PREFIX]);
-    if (!Array.isArray(answer)) throw unexpectedReply("owners", answer);
+    const answer = await this.#link.run(SCRIPTS.owners, [WRITERS, META], [PREFIX], list);
     const owners: JournalOwner[] = [];
     for (let i = 0; i < answer.length; i += 3) {
       const [writer, isAdoptable, events] = answer.slice(i, i + 3);
@@ -323,13 +314,13 @@ class RedisHotStore implements HotStore {
   }
 
   async fence(writer: string): Promise<boolean> {
-    return (await this.#link.run(SCRIPTS.fence, [writerKey(writer), META], [])) === 1;
+    return await this.#link.run(SCRIPTS.fence, [writerKey(writer), META], [], flag);
   }
 
   async removeJournal(writer: string, watermark: number): Promise<void> {
     const keys = [WRITERS, writerKey(writer), journalKey(writer), META];
     const args = [writer, String(FENCE_MEMORY_MS), String(watermark)];
-    await this.#link.run(SCRIPTS.remove, keys, args);
+    await this.#link.run(SCRIPTS.remove, keys, args, flag);
   }
 
   async close(): Promise<void> {
@@ -338,7 +329,7 @@ class RedisHotStore implements HotStore {
 }
 
 async function renewLease(run: RunScript, writer: string, seq: number, leaseMs: number): Promise<boolean> {
-  return (await run(SCRIPTS.lease, [writerKey(writer), META], [String(leaseMs), String(seq)])) === 1;
+  return await run(SCRIPTS.lease, [writerKey(writer), META], [String(leaseMs), String(seq)], flag);
 }
 
 /** A group in which some event has an id: those are counted by the script, one by one, if the id is new. */
@@ -371,29 +362,43 @@ function ordinals(list: string): number[] {
 }
 
 function commitResult(answer: unknown): CommitResult {
-  if (!Array.isArray(answer)) throw unexpectedReply("commit", answer);
-  const [status, detail] = answer;
+  const [status, detail] = list(answer);
   switch (status) {
     case "committed":
-      return { status, duplicates: ordinals(String(detail)) };
+      return { status, duplicates: ordinals(text(detail)) };
     case "absent":
-      return { status, groups: detail as number[] };
+      return { status, groups: list(detail).map(integer) };
     case "fenced":
-      return { status, lastSeq: Number(detail) };
+      return { status, lastSeq: integer(detail) };
     case "unborn":
     case "unknown":
       return { status };
     default:
-      throw unexpectedReply("commit", answer);
+      throw unexpected(answer, "the outcome of a commit");
+  }
+}
+
+function voidResult(answer: unknown): VoidResult {
+  const [status, detail] = list(answer);
+  switch (status) {
+    case "voided":
+    case "unknown":
+      return { status };
+    case "reverted":
+      return { status, duplicates: ordinals(text(detail)) };
+    case "fenced":
+      return { status, lastSeq: integer(detail) };
+    default:
+      throw unexpected(answer, "the outcome of a void");
   }
 }
 
 function hourRead(answer: unknown): HourRead {
   if (answer === 0) return { status: "empty" };
   if (answer === -1) return { status: "absent" };
-  if (!Array.isArray(answer)) throw unexpectedReply("read", answer);
-  const [clicks, impressions, uniqueUsers] = answer as [number, number, number];
-  return { status: "present", counts: { clicks, impressions, uniqueUsers } };
+  const [clicks, impressions, uniqueUsers] = list(answer).map(integer);
+  if (uniqueUsers === undefined) throw unexpected(answer, "clicks, impressions and users");
+  return { status: "present", counts: { clicks: clicks!, impressions: impressions!, uniqueUsers } };
 }
 
 function unborn(what: string): HotUnavailableError {
@@ -401,10 +406,4 @@ function unborn(what: string): HotUnavailableError {
     `Redis could not do '${what}': its data set is new, and is being set up`,
     false,
   );
-}
-
-/** A reply of the wrong shape ("QUEUED", say) is no proof that anything was done. */
-function unexpectedReply(what: string, answer: unknown): HotUnavailableError {
-  const got = JSON.stringify(answer)?.slice(0, 200);
-  return new HotUnavailableError(`Redis answered '${what}' with ${got}, which this build cannot read`, true);
 }

@@ -10,6 +10,7 @@ import { createClient, ErrorReply } from "redis";
 import { backoffMs } from "../count/backoff.ts";
 import { errorText, withDeadline } from "../count/deadline.ts";
 import { HotUnavailableError } from "./hot.ts";
+import { type ReadReply, text, UnexpectedReplyError } from "./redis-replies.ts";
 
 type Client = ReturnType<typeof connectionTo>;
 
@@ -33,7 +34,12 @@ function connectionTo(url: string, connectTimeoutMs: number) {
   });
 }
 
-export type RunScript = (what: Script, keys: string[], args: (string | Buffer)[]) => Promise<unknown>;
+export type RunScript = <T>(
+  what: Script,
+  keys: string[],
+  args: (string | Buffer)[],
+  read: ReadReply<T>,
+) => Promise<T>;
 
 export interface RedisLinkOptions {
   readonly url: string;
@@ -87,7 +93,7 @@ export class RedisLink {
         commandTimeoutMs,
         () => new Error(`no answer to the handshake within ${commandTimeoutMs} ms`),
       );
-      await onConnect((what, keys, args) => this.#runOn(client, what, keys, args));
+      await onConnect((what, keys, args, read) => this.#runOn(client, what, keys, args, read));
     } catch (error) {
       this.#lastError = errorText(error);
       destroy(client);
@@ -126,42 +132,49 @@ export class RedisLink {
     this.connectInBackground();
   }
 
-  run(what: Script, keys: string[], args: (string | Buffer)[]): Promise<unknown> {
-    return this.#runOn(this.#client, what, keys, args);
+  /** `read` takes the answer apart, and throws UnexpectedReplyError if it is not one of this script. */
+  run<T>(what: Script, keys: string[], args: (string | Buffer)[], read: ReadReply<T>): Promise<T> {
+    return this.#runOn(this.#client, what, keys, args, read);
   }
 
   /** By the script's hash; sends it whole when the server does not have it (any more). */
-  async #runOn(client: Client | undefined, what: Script, keys: string[], args: (string | Buffer)[]) {
+  async #runOn<T>(
+    client: Client | undefined,
+    what: Script,
+    keys: string[],
+    args: (string | Buffer)[],
+    read: ReadReply<T>,
+  ): Promise<T> {
+    const options = { keys, arguments: args };
     try {
-      return await this.#send(client, what.name, (ready) =>
-        ready.evalSha(what.sha1, { keys, arguments: args }),
-      );
+      return await this.#send(client, what.name, read, (ready) => ready.evalSha(what.sha1, options));
     } catch (error) {
       if (!(error instanceof HotUnavailableError && isNoScript(error.cause))) throw error;
-      return await this.#send(client, what.name, (ready) =>
-        ready.eval(what.source, { keys, arguments: args }),
-      );
+      return await this.#send(client, what.name, read, (ready) => ready.eval(what.source, options));
     }
   }
 
   async info(section: string): Promise<string> {
-    return String(await this.#send(this.#client, "INFO", (client) => client.info(section)));
+    return await this.#send(this.#client, "INFO", text, (client) => client.info(section));
   }
 
-  async #send(
+  async #send<T>(
     client: Client | undefined,
     what: string,
+    read: ReadReply<T>,
     command: (client: Client) => Promise<unknown>,
-  ): Promise<unknown> {
+  ): Promise<T> {
     if (client === undefined || !client.isReady) throw this.#unavailable(what, undefined, false);
     const { commandTimeoutMs } = this.#options;
     try {
-      return await withDeadline(command(client), commandTimeoutMs, () => {
+      const answer = await withDeadline(command(client), commandTimeoutMs, () => {
         const error = new Error(`no answer within ${commandTimeoutMs} ms`);
         this.#drop(client, error);
         return error;
       });
+      return read(answer);
     } catch (error) {
+      if (error instanceof UnexpectedReplyError) this.#drop(client, error);
       // An error reply is an answer: our scripts refuse before they write. All else leaves it open.
       throw this.#unavailable(what, error, !(error instanceof ErrorReply));
     }

@@ -1,6 +1,7 @@
 /** Asks the service what a user of its API would, and takes its answers apart. */
 import { expect } from "bun:test";
 import { type Answer, ask, type HttpConnection } from "./http-connection.ts";
+import { waitFor } from "./wait-for.ts";
 
 export interface PostedEvent {
   readonly at: number;
@@ -16,6 +17,7 @@ export interface Counts {
   readonly impressions: number;
 }
 
+const READ_TIMEOUT_MS = 20_000;
 const HOUR_BODY = /^unique_users,(\d+)\nclicks,(\d+)\nimpressions,(\d+)\n$/;
 
 export function eventTarget({ at, user, kind, stream, id }: PostedEvent): string {
@@ -40,9 +42,19 @@ export async function postEvent(over: HttpConnection | number, event: PostedEven
   if (status !== 204) throw new Error(`${eventTarget(event)} was answered with ${status} ${body}`);
 }
 
-/** Throws unless the answer is whole: of all events, the unflushed ones too. */
+/**
+ * Asks again while a store is away: on a busy machine the cold one may not answer in time. Throws unless the
+ * answer is whole: of all events, the unflushed ones too.
+ */
 export async function readHour(over: HttpConnection | number, at: number, stream?: string): Promise<Counts> {
-  const { status, headers, body } = await send(over, "GET", hourTarget(at, stream));
+  const { status, headers, body } = await waitFor(
+    "an answer other than 503",
+    async () => {
+      const answer = await send(over, "GET", hourTarget(at, stream));
+      return answer.status !== 503 && answer;
+    },
+    { timeoutMs: READ_TIMEOUT_MS },
+  );
   if (status !== 200) throw new Error(`${hourTarget(at, stream)} was answered with ${status} ${body}`);
   expect(headers.get("hourglass-degraded")).toBeUndefined();
   const [, uniqueUsers, clicks, impressions] = HOUR_BODY.exec(body) ?? [];

@@ -1,0 +1,114 @@
+/**
+ * Each chaos suite, for some seconds: that it runs, and that nothing it watches over breaks meanwhile. Longer
+ * runs are made by hand: see docs/faults.md.
+ */
+import { describe, expect, test } from "bun:test";
+import { runDiskFull } from "../chaos/disk-full.ts";
+import { runFaults } from "../chaos/faults.ts";
+import { runFuzz } from "../chaos/fuzz.ts";
+import { runMysqlAway } from "../chaos/mysql-away.ts";
+import { runOverload } from "../chaos/overload.ts";
+import { runSoak } from "../chaos/soak.ts";
+import type { SiteMode } from "../chaos/support/chaos-site.ts";
+import { type Report, reportText } from "../chaos/support/report.ts";
+import { Tmpfs } from "../chaos/support/tmpfs.ts";
+import { runTeeth } from "../chaos/teeth.ts";
+import { seedFor } from "./support/random.ts";
+import type { ServerKind } from "./support/server-binaries.ts";
+import { describeWithServers } from "./support/servers.ts";
+
+const TIMEOUT_MS = 180_000;
+const SERVERS: readonly ServerKind[] = ["redis", "mariadb"];
+const MODES: readonly { readonly mode: SiteMode; readonly needs: readonly ServerKind[] }[] = [
+  { mode: "embedded", needs: [] },
+  { mode: "redis", needs: SERVERS },
+];
+const say = () => {};
+
+function expectAllHeld(report: Report): void {
+  console.log(reportText(report));
+  expect(report.skipped).toBeUndefined();
+  expect(report.problems).toEqual([]);
+}
+
+for (const { mode, needs } of MODES) {
+  describeWithServers(`chaos, ${mode}`, needs, () => {
+    test(
+      "random faults under load: nothing is lost or doubled",
+      async () => {
+        const report = await runFaults({ mode, faults: 8, ratePerS: 300, seed: seedFor("faults"), say });
+        expectAllHeld(report);
+        expect(report.figures).toMatchObject({ faults: 8, lost: 0, doubled: 0 });
+        expect(report.figures["rows"]).toBe(report.figures["events acknowledged"]!);
+      },
+      TIMEOUT_MS,
+    );
+  });
+}
+
+describeWithServers("chaos, MySQL away", SERVERS, () => {
+  test(
+    "over the turn of an hour: no POST fails, reads are right, the backlog drains",
+    async () => {
+      expectAllHeld(await runMysqlAway({ seconds: 3, ratePerS: 300, seed: seedFor("mysql-away"), say }));
+    },
+    TIMEOUT_MS,
+  );
+});
+
+describe("chaos, embedded, from outside", () => {
+  test(
+    "overload: each answer is 204 or 503, and all that was acknowledged is stored",
+    async () => {
+      const options = { seconds: 2, measureSeconds: 1, connections: 400 };
+      expectAllHeld(await runOverload({ ...options, mode: "embedded", seed: seedFor("overload"), say }));
+    },
+    TIMEOUT_MS,
+  );
+
+  test(
+    "fuzz: no crash, no fault, and counts that are those of the acknowledged",
+    async () => {
+      expectAllHeld(await runFuzz({ mode: "embedded", requests: 3_000, seed: seedFor("fuzz"), say }));
+    },
+    TIMEOUT_MS,
+  );
+
+  test(
+    "soak: a load that it can bear is borne",
+    async () => {
+      const options = { seconds: 2, measureSeconds: 1 };
+      expectAllHeld(await runSoak({ ...options, mode: "embedded", seed: seedFor("soak"), say }));
+    },
+    TIMEOUT_MS,
+  );
+});
+
+const disk = Tmpfs.mount(1);
+if (typeof disk === "string") console.warn(`\nTEST SKIPPED: 'CHAOS, FULL DISK': ${disk}\n`);
+else await disk.close();
+
+describe.skipIf(typeof disk === "string")("chaos, full disk", () => {
+  test(
+    "filled and freed: refused meanwhile, nothing is lost, it recovers by itself",
+    async () => {
+      expectAllHeld(await runDiskFull({ fills: 2, seed: seedFor("disk-full"), say }));
+    },
+    TIMEOUT_MS,
+  );
+});
+
+describeWithServers("chaos, teeth", SERVERS, () => {
+  test(
+    "a promise that is broken on purpose is noticed",
+    async () => {
+      expectAllHeld(await runTeeth({ only: ["seq-not-checked"], seed: seedFor("teeth"), say }));
+    },
+    TIMEOUT_MS,
+  );
+
+  test("a mutation that there is not is refused", async () => {
+    const biting = runTeeth({ only: ["no-such-mutation"], seed: 0, say });
+    await expect(biting).rejects.toThrow("there is no mutation 'no-such-mutation'");
+  });
+});
