@@ -18,6 +18,8 @@ export interface FaultsOptions {
   readonly faults: number;
   readonly seed: number;
   readonly ratePerS?: number;
+  /** The drain is given up once nothing has moved for so long. */
+  readonly drainStallMs?: number;
   readonly say: Say;
 }
 
@@ -41,10 +43,11 @@ const PATIENCE_MS = 2_500;
 const WATCH_PAUSE_MS = 20;
 /** A lane's last event may have to wait for stores that come back slowly. */
 const FINISH_TIMEOUT_MS = 120_000;
-const DRAIN_STALL_MS = 40_000;
+/** Above a flush that waits for an answer which never comes, and its next try. */
+const DEFAULT_DRAIN_STALL_MS = 40_000;
 
 export async function runFaults(options: FaultsOptions): Promise<Report> {
-  const site = await openSite({ mode: options.mode, settings: SETTINGS });
+  const site = await openSite({ mode: options.mode, settings: SETTINGS, hasFronts: true });
   try {
     return await shake(site, options);
   } finally {
@@ -53,7 +56,14 @@ export async function runFaults(options: FaultsOptions): Promise<Report> {
 }
 
 async function shake(site: ChaosSite, options: FaultsOptions): Promise<Report> {
-  const { mode, faults, seed, ratePerS = DEFAULT_RATE_PER_S, say } = options;
+  const {
+    mode,
+    faults,
+    seed,
+    ratePerS = DEFAULT_RATE_PER_S,
+    drainStallMs = DEFAULT_DRAIN_STALL_MS,
+    say,
+  } = options;
   const startMs = performance.now();
   const hours = HOURS_BACK.map((back) => hourOf(Date.now()) - back * HOUR_MS);
   const shared = { ports: portsOf(site), streams: STREAMS, seed };
@@ -81,14 +91,14 @@ async function shake(site: ChaosSite, options: FaultsOptions): Promise<Report> {
   if (!(await clients.finish(FINISH_TIMEOUT_MS))) problems.push("not every event was acknowledged in time");
   const faultsS = secondsSince(startMs);
   await watcher.stop();
-  const verdict = await judge({ site, events: clients.events, drainStallMs: DRAIN_STALL_MS });
+  const verdict = await judge({ site, events: clients.events, drainStallMs });
   problems.push(...clients.surprises, ...watcher.problems, ...verdict.problems);
-  if (problems.length > 0) problems.push(...run.log().map((line) => `(log) ${line}`));
   return {
     name: `faults, ${mode}`,
     seed,
     figures: figuresOf({ clients, watcher, run, verdict, faultsS }),
     problems,
+    evidence: [...verdict.evidence, ...run.log()],
   };
 }
 

@@ -4,9 +4,15 @@
  * only if everything held. Everything that it starts is in folders and on ports of its own, and ends with it.
  */
 import { Command, InvalidArgumentError } from "commander";
+import { runDiskFull } from "./disk-full.ts";
 import { runFaults } from "./faults.ts";
+import { runFuzz } from "./fuzz.ts";
+import { runMysqlAway } from "./mysql-away.ts";
+import { runOverload } from "./overload.ts";
+import { runSoak } from "./soak.ts";
 import type { SiteMode } from "./support/chaos-site.ts";
 import { type Report, reportText } from "./support/report.ts";
+import { runTeeth } from "./teeth.ts";
 
 function whole(text: string): number {
   if (!/^\d{1,10}$/.test(text)) throw new InvalidArgumentError("It takes a whole number.");
@@ -41,6 +47,41 @@ suite("faults", "random faults under load: nothing is lost or doubled")
   .option("--faults <n>", "how many", whole, 200)
   .option("--mode <mode>", "redis or embedded", mode, "redis")
   .option("--rate <n>", "events per second", whole, 500)
-  .action(({ faults, mode, seed, rate }) => run(runFaults({ faults, mode, seed, ratePerS: rate, say })));
+  .option("--stall-seconds <n>", "how long a drain in which nothing moves is waited for", whole, 40)
+  .action(({ faults, mode, seed, rate, stallSeconds }) => {
+    return run(runFaults({ faults, mode, seed, ratePerS: rate, drainStallMs: 1_000 * stallSeconds, say }));
+  });
+
+suite("mysql-away", "MySQL away at a steady rate, over the turn of an hour")
+  .option("--seconds <n>", "how long it is away", whole, 60)
+  .option("--rate <n>", "events per second", whole, 500)
+  .action(({ seconds, seed, rate }) => run(runMysqlAway({ seconds, seed, ratePerS: rate, say })));
+
+suite("overload", "twice the rate that the machine can take")
+  .option("--seconds <n>", "how long", whole, 60)
+  .option("--mode <mode>", "redis or embedded", mode, "embedded")
+  .option("--connections <n>", "how many", whole, 24_000)
+  .action(({ seconds, seed, mode, connections }) => {
+    return run(runOverload({ seconds, seed, mode, connections, say }));
+  });
+
+suite("disk-full", "a small disk, filled and freed at random instants; needs root")
+  .option("--fills <n>", "how often", whole, 20)
+  .option("--rate <n>", "events per second", whole, 300)
+  .action(({ fills, seed, rate }) => run(runDiskFull({ fills, seed, ratePerS: rate, say })));
+
+suite("fuzz", "generated requests, from valid ones to random bytes")
+  .option("--requests <n>", "how many", whole, 1_000_000)
+  .option("--mode <mode>", "redis or embedded", mode, "embedded")
+  .action(({ requests, seed, mode }) => run(runFuzz({ requests, seed, mode, say })));
+
+suite("soak", "70 % of the highest rate: nothing grows")
+  .option("--seconds <n>", "how long", whole, 600)
+  .option("--mode <mode>", "redis or embedded", mode, "embedded")
+  .action(({ seconds, seed, mode }) => run(runSoak({ seconds, seed, mode, say })));
+
+suite("teeth", "each promise broken on purpose, in a copy: the suite or a test has to notice")
+  .option("--only <names...>", "mutations by their names", [])
+  .action(({ only, seed }) => run(runTeeth({ only, seed, say })));
 
 await program.parseAsync();

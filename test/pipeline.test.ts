@@ -422,11 +422,12 @@ function pipelineTests(mode: PipelineMode): void {
         const [root, places, user] = process.argv.slice(1);
         const { createStores } = await import(root + "/src/store/open.ts");
         const { Pipeline } = await import(root + "/src/pipeline/pipeline.ts");
+        const { Metrics } = await import(root + "/src/count/metrics.ts");
         const settings = { flushIntervalMs: 10, flushMaxEvents: 100, ringCapacityEvents: 100, hotHours: 24,
           journalMaxEvents: 1000, leaseMs: 5000 };
         const { hot, cold } = createStores({ ...settings, ...JSON.parse(places) }, Date.now);
         const log = { info() {}, warn() {}, error() {} };
-        const pipeline = new Pipeline({ hot, cold, log, now: Date.now, settings });
+        const pipeline = new Pipeline({ hot, cold, metrics: new Metrics(), log, now: Date.now, settings });
         await hot.open();
         await pipeline.start();
         const refusal = await pipeline.submit({ stream: "site-1", at: ${NOON}, kind: "click", user });

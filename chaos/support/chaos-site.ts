@@ -17,20 +17,23 @@ export type SiteMode = "redis" | "embedded";
 
 export interface Link {
   readonly name: string;
-  readonly to: "redis" | "mariadb";
+  /** "service": from its clients to it. */
+  readonly to: "redis" | "mariadb" | "service";
   readonly proxy: TcpProxy;
 }
 
 export interface Instance {
   readonly name: string;
   readonly service: Service;
-  /** Its ways to the stores: none if it is embedded. */
+  /** Its ways to the stores, none if it is embedded; and from its clients to it, if that was asked for. */
   readonly links: readonly Link[];
 }
 
 export interface ChaosSite {
   readonly mode: SiteMode;
   readonly instances: readonly Instance[];
+  /** Where its files are; undefined unless it is embedded. */
+  readonly dataDir: string | undefined;
   /** Undefined if it is embedded. */
   readonly servers: { readonly redis: RedisServer; readonly mariaDb: MariaDbServer } | undefined;
   readonly cold: ColdView;
@@ -44,6 +47,8 @@ export interface SiteOptions {
   /** In redis mode; embedded there is one. */
   readonly instances?: number;
   readonly settings?: Settings;
+  /** Clients reach each instance through a proxy, too. */
+  readonly hasFronts?: boolean;
 }
 
 /** Each batch is on the disk before it is acknowledged: with less, kill -9 of the host could lose a second. */
@@ -53,51 +58,88 @@ export async function openSite(options: SiteOptions): Promise<ChaosSite> {
   return options.mode === "embedded" ? await openEmbedded(options) : await openClustered(options);
 }
 
-async function openEmbedded({ settings = {} }: SiteOptions): Promise<ChaosSite> {
-  const service = await startService({ settings });
-  const dataDir = settings["DATA_DIR"] ?? service.dataDir;
-  return {
-    mode: "embedded",
-    instances: [{ name: "a", service, links: [] }],
-    servers: undefined,
-    cold: sqliteView(() => join(dataDir, "cold.sqlite")),
-    close: () => service.stop(),
-  };
+/** Closed in the reverse order. */
+class Parts {
+  readonly #parts: { stop(): Promise<void> }[] = [];
+
+  keep<T extends { stop(): Promise<void> }>(part: T): T {
+    this.#parts.push(part);
+    return part;
+  }
+
+  async close(): Promise<void> {
+    for (const part of this.#parts.splice(0).reverse()) await part.stop();
+  }
 }
 
-async function openClustered({ settings = {}, instances: count = 2 }: SiteOptions): Promise<ChaosSite> {
-  const toClose: { stop(): Promise<void> }[] = [];
-  const close = async () => {
-    for (const part of toClose.splice(0).reverse()) await part.stop();
-  };
-  const kept = <T extends { stop(): Promise<void> }>(part: T): T => {
-    toClose.push(part);
-    return part;
-  };
+async function openEmbedded({ settings = {}, hasFronts = false }: SiteOptions): Promise<ChaosSite> {
+  const parts = new Parts();
   try {
-    const [redis, mariaDb] = await Promise.all([
-      startRedis({ args: REDIS_ARGS }).then(kept),
-      startMariaDb().then(kept),
-    ]);
-    const instances: Instance[] = [];
-    for (const name of ["a", "b", "c"].slice(0, count)) {
-      const links = [
-        await openLink(`${name}-redis`, "redis", redis.port),
-        await openLink(`${name}-mariadb`, "mariadb", mariaDb.port),
-      ];
-      for (const { proxy } of links) kept({ stop: () => proxy.close() });
-      const service = kept(await startService(through(links, settings)));
-      instances.push({ name, service, links });
-    }
-    return { mode: "redis", instances, servers: { redis, mariaDb }, cold: mariaDbView(mariaDb.url), close };
+    const service = parts.keep(await startService({ settings }));
+    const links = hasFronts ? [await openFront("a", service, parts)] : [];
+    const dataDir = settings["DATA_DIR"] ?? service.dataDir;
+    return {
+      mode: "embedded",
+      instances: [{ name: "a", service, links }],
+      servers: undefined,
+      dataDir,
+      cold: sqliteView(() => join(dataDir, "cold.sqlite")),
+      close: () => parts.close(),
+    };
   } catch (error) {
-    await close();
+    await parts.close();
     throw error;
   }
 }
 
-async function openLink(name: string, to: Link["to"], port: number): Promise<Link> {
-  return { name, to, proxy: await startProxy(port) };
+async function openClustered(options: SiteOptions): Promise<ChaosSite> {
+  const parts = new Parts();
+  try {
+    const [redis, mariaDb] = await Promise.all([
+      startRedis({ args: REDIS_ARGS }).then((server) => parts.keep(server)),
+      startMariaDb().then((server) => parts.keep(server)),
+    ]);
+    const instances: Instance[] = [];
+    for (const name of ["a", "b", "c"].slice(0, options.instances ?? 2)) {
+      instances.push(await openInstance(name, { redis: redis.port, mariadb: mariaDb.port }, options, parts));
+    }
+    return {
+      mode: "redis",
+      instances,
+      servers: { redis, mariaDb },
+      dataDir: undefined,
+      cold: mariaDbView(mariaDb.url),
+      close: () => parts.close(),
+    };
+  } catch (error) {
+    await parts.close();
+    throw error;
+  }
+}
+
+async function openInstance(
+  name: string,
+  ports: Readonly<Record<"redis" | "mariadb", number>>,
+  { settings = {}, hasFronts = false }: SiteOptions,
+  parts: Parts,
+): Promise<Instance> {
+  const links = [
+    await openLink(`${name}-redis`, "redis", ports.redis, parts),
+    await openLink(`${name}-mariadb`, "mariadb", ports.mariadb, parts),
+  ];
+  const service = parts.keep(await startService(through(links, settings)));
+  if (hasFronts) links.push(await openFront(name, service, parts));
+  return { name, service, links };
+}
+
+function openFront(name: string, service: Service, parts: Parts): Promise<Link> {
+  return openLink(`${name}-clients`, "service", service.port, parts);
+}
+
+async function openLink(name: string, to: Link["to"], port: number, parts: Parts): Promise<Link> {
+  const proxy = await startProxy(port);
+  parts.keep({ stop: () => proxy.close() });
+  return { name, to, proxy };
 }
 
 function through(links: readonly Link[], settings: Settings): ServiceOptions {
@@ -109,6 +151,9 @@ function through(links: readonly Link[], settings: Settings): ServiceOptions {
   return { settings: { ...urls, ...settings } };
 }
 
+/** Where clients are to knock. */
 export function portsOf({ instances }: ChaosSite): number[] {
-  return instances.map(({ service }) => service.port);
+  return instances.map(({ service, links }) => {
+    return links.find(({ to }) => to === "service")?.proxy.port ?? service.port;
+  });
 }

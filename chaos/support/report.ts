@@ -5,6 +5,8 @@ export interface Report {
   /** In the order in which they are shown. */
   readonly figures: Readonly<Record<string, string | number>>;
   readonly problems: readonly string[];
+  /** For whoever looks for the cause of a problem: what was done to whom when, and what they said. */
+  readonly evidence?: readonly string[];
   /** Set if the suite could not run here at all: then nothing was shown. */
   readonly skipped?: string;
 }
@@ -14,12 +16,13 @@ export type Say = (line: string) => void;
 /** Of a long list only the start helps, and the rest hides it. */
 const PROBLEMS_MAX = 30;
 
-export function reportText({ name, seed, figures, problems, skipped }: Report): string {
+export function reportText({ name, seed, figures, problems, evidence = [], skipped }: Report): string {
   const width = Math.max(0, ...Object.keys(figures).map((key) => key.length));
   const lines = Object.entries(figures).map(([key, value]) => `  ${key.padEnd(width)}  ${value}`);
   const shown = problems.slice(0, PROBLEMS_MAX).map((problem) => `  PROBLEM  ${problem}`);
   if (problems.length > PROBLEMS_MAX) shown.push(`  … and ${problems.length - PROBLEMS_MAX} more`);
-  return [`${name}, seed ${seed}: ${verdictOf(problems, skipped)}`, ...lines, ...shown].join("\n");
+  const seen = problems.length === 0 ? [] : evidence;
+  return [`${name}, seed ${seed}: ${verdictOf(problems, skipped)}`, ...lines, ...shown, ...seen].join("\n");
 }
 
 function verdictOf(problems: readonly string[], skipped: string | undefined): string {

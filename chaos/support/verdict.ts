@@ -8,10 +8,12 @@ import { join } from "node:path";
 import { createClient } from "redis";
 import { errorText } from "../../src/count/deadline.ts";
 import { hourKeyName } from "../../src/count/event.ts";
-import { readHour } from "../../test/support/analytics-client.ts";
+import { type Counts, readHour } from "../../test/support/analytics-client.ts";
+import { ask } from "../../test/support/http-connection.ts";
 import { rowFaults } from "../../test/support/load.ts";
 import { expectHoursToBeReplay, replay, type StoredEvent } from "../../test/support/stored.ts";
-import type { ChaosSite } from "./chaos-site.ts";
+import { waitFor } from "../../test/support/wait-for.ts";
+import type { ChaosSite, Instance } from "./chaos-site.ts";
 import type { ChaosEvent } from "./clients.ts";
 
 export interface Verdict {
@@ -20,6 +22,8 @@ export interface Verdict {
   readonly doubled: number;
   readonly drainS: number;
   readonly problems: readonly string[];
+  /** Of the events that went wrong, and what the instances say of themselves. */
+  readonly evidence: readonly string[];
 }
 
 export interface VerdictOptions {
@@ -44,11 +48,11 @@ export async function judge({ site, events, drainStallMs }: VerdictOptions): Pro
   const doubled = events.filter((event) => rowsOf(event).length > 1);
   problems.push(...rowFaults(events, rows));
   problems.push(...(await aggregateProblems(site, rows)), ...(await readProblems(site, rows)));
+  const evidence = problems.length === 0 ? [] : await statesOf(site);
   for (const event of [...lost, ...doubled].slice(0, EVIDENCE_MAX)) {
-    problems.push(await evidence(site, event, rowsOf(event)));
+    evidence.push(await evidenceOf(site, event, rowsOf(event)));
   }
-  if (problems.length > 0) problems.push(...logsOf(site));
-  return { rows: rows.length, lost: lost.length, doubled: doubled.length, drainS, problems };
+  return { rows: rows.length, lost: lost.length, doubled: doubled.length, drainS, problems, evidence };
 }
 
 /** Until there are as many rows as events, and no journal is left but the empty ones of the living. */
@@ -77,7 +81,7 @@ async function leftToDrain(site: ChaosSite, acknowledged: number): Promise<strin
   return `${journals.length} journals for ${site.instances.length} instances: not all are adopted`;
 }
 
-async function aggregateProblems(site: ChaosSite, rows: readonly StoredEvent[]): Promise<string[]> {
+export async function aggregateProblems(site: ChaosSite, rows: readonly StoredEvent[]): Promise<string[]> {
   try {
     expectHoursToBeReplay(await site.cold.hours(), rows);
     return [];
@@ -91,7 +95,7 @@ async function readProblems(site: ChaosSite, rows: readonly StoredEvent[]): Prom
   for (const { stream, hour, clicks, impressions, users } of replay(rows).values()) {
     const expected = JSON.stringify({ uniqueUsers: users.count(), clicks, impressions });
     for (const { name, service } of site.instances) {
-      const counts = await readHour(service.port, hour, stream).then(JSON.stringify, errorText);
+      const counts = await wholeRead(service.port, hour, stream).then(JSON.stringify, errorText);
       const what = `${name} reads ${hourKeyName(stream, hour)} as ${counts}`;
       if (counts !== expected) problems.push(`${what}; its rows give ${expected}`);
     }
@@ -99,8 +103,13 @@ async function readProblems(site: ChaosSite, rows: readonly StoredEvent[]): Prom
   return problems;
 }
 
+/** An instance that has just found its Redis silent says so with its answer: it is asked again. */
+function wholeRead(port: number, hour: number, stream: string): Promise<Counts> {
+  return waitFor(`a whole read on :${port}`, () => readHour(port, hour, stream), { intervalMs: POLL_MS });
+}
+
 /** All that the stores know of an event that went wrong. */
-async function evidence(site: ChaosSite, event: ChaosEvent, rows: readonly StoredEvent[]): Promise<string> {
+async function evidenceOf(site: ChaosSite, event: ChaosEvent, rows: readonly StoredEvent[]): Promise<string> {
   const journal =
     site.servers === undefined
       ? embeddedJournal(site, event)
@@ -113,8 +122,15 @@ async function evidence(site: ChaosSite, event: ChaosEvent, rows: readonly Store
   return lines.join("\n           ");
 }
 
-function logsOf({ instances }: ChaosSite): string[] {
-  return instances.map(({ name, service }) => `the log of ${name}:\n${service.log().trim()}`);
+function statesOf({ instances }: ChaosSite): Promise<string[]> {
+  const stateOf = async ({ name, service }: Instance) => {
+    const ready = await ask(service.port, { method: "GET", target: "/readyz" }).then(
+      ({ body }) => body,
+      errorText,
+    );
+    return `the log of ${name} (:${service.port}, ${ready}):\n${service.log().trim()}`;
+  };
+  return Promise.all(instances.map(stateOf));
 }
 
 async function withRedis<T>(
@@ -164,7 +180,7 @@ async function redisTraces(url: string, { stream, id }: ChaosEvent): Promise<str
 async function embeddedJournal(site: ChaosSite, { id }: ChaosEvent): Promise<string> {
   const { service } = site.instances[0]!;
   await service.kill();
-  const database = new Database(join(service.dataDir, "journal.sqlite"), { strict: true });
+  const database = new Database(join(site.dataDir!, "journal.sqlite"), { strict: true });
   try {
     const known = database.query("SELECT COUNT(*) AS n FROM ids WHERE id = ?").get(id) as {
       n: number;
