@@ -10,6 +10,8 @@ import { PROJECT_ROOT, runStep } from "./step.ts";
 import { judge, sum, summaryLine, type Tally } from "./test-report.ts";
 
 const TIME_LIMIT_MINUTES = 60;
+/** Of a test that sets none of its own: Bun's 5 s are too few on a machine that is busy with other things. */
+const TEST_TIMEOUT_MS = 60_000;
 const BIN = join(PROJECT_ROOT, "node_modules", ".bin");
 
 /** What a shell may have set for the service must not steer its tests. */
@@ -65,7 +67,8 @@ async function runTests(testArguments: readonly string[], signal: AbortSignal): 
     const args = wholeSuite ? ["./test"] : testArguments;
     console.log(`== tests: bun test ${args.join(" ")}`);
     const reporter = ["--reporter=junit", `--reporter-outfile=${reportPath}`];
-    const command = [process.execPath, "--no-env-file", "test", ...reporter, ...args];
+    const options = [...reporter, `--timeout=${TEST_TIMEOUT_MS}`];
+    const command = [process.execPath, "--no-env-file", "test", ...options, ...args];
     const exitCode = await runStep(command, { signal, env: environmentOfTests() });
     const report = (await Bun.file(reportPath).exists()) ? await Bun.file(reportPath).text() : undefined;
     const { tally, problems } = judge({ exitCode, report, files: wholeSuite ? testFiles() : [] });

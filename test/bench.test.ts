@@ -312,6 +312,17 @@ function madeUpTrial({ eventsPerS, cpuUs, p99Ms }: Speeds): TrialResult {
 const FAST: Speeds = { eventsPerS: 100_000, cpuUs: 10, p99Ms: 1 };
 const SLOW: Speeds = { eventsPerS: 5_000, cpuUs: 100, p99Ms: 1 };
 
+const MACHINE = {
+  cpu: "made up",
+  cores: 2,
+  memoryGb: 1,
+  system: "-",
+  bun: "-",
+  redis: "-",
+  mariaDb: "-",
+  loadAverage: 0,
+};
+
 /** Results that meet every target, but for what is put in place of some. */
 function madeUp(instead: Readonly<Record<string, TrialResult | undefined>> = {}): Results {
   const candidates = CANDIDATES.map(({ name, title }): CandidateResults => {
@@ -324,7 +335,7 @@ function madeUp(instead: Readonly<Record<string, TrialResult | undefined>> = {})
   return {
     startedAt: "2030-01-01T00:00:00.000Z",
     durationS: 1,
-    machine: { cpu: "made up", cores: 2, memoryGb: 1, system: "-", bun: "-", redis: "-", mariaDb: "-" },
+    machine: MACHINE,
     parameters: FULL,
     drivers: { saturation: "wrk", constantRate: "-" },
     candidates,

@@ -36,9 +36,9 @@ for (const { mode, needs } of MODES) {
     test(
       "random faults under load: nothing is lost or doubled",
       async () => {
-        const report = await runFaults({ mode, faults: 8, ratePerS: 300, seed: seedFor("faults"), say });
+        const report = await runFaults({ mode, faults: 6, ratePerS: 300, seed: seedFor("faults"), say });
         expectAllHeld(report);
-        expect(report.figures).toMatchObject({ faults: 8, lost: 0, doubled: 0 });
+        expect(report.figures).toMatchObject({ faults: 6, lost: 0, doubled: 0 });
         expect(report.figures["rows"]).toBe(report.figures["events acknowledged"]!);
       },
       TIMEOUT_MS,

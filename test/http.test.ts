@@ -591,8 +591,16 @@ function mostly(right: fc.Arbitrary<string>, wrong: fc.Arbitrary<string>): fc.Ar
 
 const encoded = (text: fc.Arbitrary<string>) => text.map(encodeURIComponent);
 const pair = (name: string, value: fc.Arbitrary<string>) => value.map((text) => `${name}=${text}`);
-const rightUser = encoded(fc.string({ unit: "binary", minLength: 1, maxLength: 60 }));
-const anyValue = fc.oneof(encoded(anyText), encoded(longText), anyBytes);
+/** Of any printable characters, as they are: some of them need encoding, or mean something else. */
+const plainText = fc.oneof(
+  fc.stringMatching(/^[!-~]{1,12}$/),
+  fc.integer({ min: 253, max: 258 }).map((length) => "u".repeat(length)),
+);
+const rightUser = fc.oneof(
+  encoded(fc.string({ unit: "binary", minLength: 1, maxLength: 60 })),
+  fc.stringMatching(/^[\w.~:@/?=-]{1,60}$/),
+);
+const anyValue = fc.oneof(encoded(anyText), encoded(longText), anyBytes, plainText);
 const rightTimestamp = fc.integer({ min: 0, max: NOW + 86_400_000 }).map(String);
 const timestampPair = pair("timestamp", mostly(rightTimestamp, encoded(timestampText)));
 const streamPair = pair(

@@ -18,6 +18,7 @@ import {
   HourQuerySchema,
   USER_MAX_BYTES,
 } from "./analytics-schema.ts";
+import { plainEvent } from "./plain-query.ts";
 import { type Query, queryOf } from "./query.ts";
 
 /** What was asked for is well-formed, but not what the parameter takes. */
@@ -43,6 +44,11 @@ const HOUR_FIELDS = new Set(Object.keys(HourQuerySchema.properties));
 
 /** Throws MalformedQueryError or InvalidParameterError. */
 export function readEvent(url: string, now: number): Event {
+  return plainEvent(url, now + FUTURE_MAX_MS) ?? readAnyEvent(url, now);
+}
+
+/** The general way. */
+export function readAnyEvent(url: string, now: number): Event {
   const query = queryOf(url);
   const { user, id, stream = DEFAULT_STREAM } = query;
   const at = timestampOf(query["timestamp"], now);
