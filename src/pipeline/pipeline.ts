@@ -9,6 +9,7 @@ import type { Log } from "../count/log.ts";
 import type { Metrics } from "../count/metrics.ts";
 import type { ColdStore } from "../store/cold.ts";
 import type { HotStore } from "../store/hot.ts";
+import type { BulkOutcome } from "./bulk.ts";
 import { Chore } from "./chore.ts";
 import { Committer } from "./committer.ts";
 import { Flusher } from "./flusher.ts";
@@ -96,6 +97,11 @@ export class Pipeline {
   /** Never rejects. */
   submit(event: Event): Promise<Outcome> {
     return this.#committer.submit(event);
+  }
+
+  /** Of events that came together; never rejects. Each of them is in one column of the outcome. */
+  submitAll(events: readonly Event[]): Promise<BulkOutcome> {
+    return this.#committer.submitAll(events);
   }
 
   /** Throws HotUnavailableError or ColdUnavailableError if no store could answer. */
