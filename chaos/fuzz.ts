@@ -53,6 +53,7 @@ async function fuzz(site: ChaosSite, outcomesPath: string, options: FuzzOptions)
   });
   const result = await fuzzer.result.finally(() => fuzzer.stop());
   sampler.stop();
+  const perS = Math.round(result.requests / result.seconds);
   const problems = [...result.surprises];
   if (service.pid !== pid || service.exitCode !== null) problems.push("the service has ended");
   if (service.log().includes(FAULT_IN_LOG)) problems.push(`faults in the service's log:\n${service.log()}`);
@@ -62,7 +63,7 @@ async function fuzz(site: ChaosSite, outcomesPath: string, options: FuzzOptions)
     name: `fuzz, ${mode}`,
     seed,
     figures: {
-      requests: `${result.requests} in ${Math.round(result.seconds)} s (${Math.round(result.requests / result.seconds)}/s)`,
+      requests: `${result.requests} in ${Math.round(result.seconds)} s (${perS}/s)`,
       outcomes: tallyText(new Map(Object.entries(result.outcomes))),
       "valid events acknowledged": stored.acknowledged,
       "rows of those": stored.valid.rows,
@@ -70,7 +71,7 @@ async function fuzz(site: ChaosSite, outcomesPath: string, options: FuzzOptions)
       doubled: stored.valid.doubled,
       "other requests acknowledged": result.otherAcknowledged,
       "rows of those, and of raw ones without an answer": stored.others,
-      "RSS of the service": `${Math.round(sampler.first("rssMb"))} MB before, ${Math.round(sampler.peak("rssMb"))} MB at most`,
+      "RSS of the service": sampler.rssText,
     },
     problems,
   };

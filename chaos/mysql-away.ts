@@ -91,7 +91,7 @@ async function takeMysqlAway(site: ChaosSite, options: MysqlAwayOptions): Promis
       sendings: tallyText(clients.outcomes),
       "latency of the acknowledged": clients.latencies.text,
       reads: tallyText(watcher.outcomes),
-      RSS: samplers.map(rssText).join("; "),
+      RSS: `${samplers.map(({ rssText }) => rssText).join("; ")} (bound +${RSS_GROWTH_MAX_MB} MB)`,
       "seconds from its start to the last row": drainS,
     },
     problems,
@@ -102,11 +102,6 @@ async function takeMysqlAway(site: ChaosSite, options: MysqlAwayOptions): Promis
 function failedPosts({ outcomes }: Clients): string[] {
   const failed = new Map([...outcomes].filter(([outcome]) => outcome !== "204"));
   return failed.size === 0 ? [] : [`POSTs failed: ${tallyText(failed)}`];
-}
-
-function rssText(sampler: Sampler): string {
-  const [from, peak] = [sampler.first("rssMb"), sampler.peak("rssMb")].map(Math.round);
-  return `${from} MB before, ${peak} MB at most (bound +${RSS_GROWTH_MAX_MB} MB)`;
 }
 
 function growthProblems(sampler: Sampler): string[] {

@@ -49,55 +49,70 @@ export async function runOverload(options: OverloadOptions): Promise<Report> {
 }
 
 async function overload(site: ChaosSite, options: OverloadOptions): Promise<Report> {
-  const { mode, seconds, seed, measureSeconds = MEASURE_SECONDS, say } = options;
+  const { seconds, measureSeconds = MEASURE_SECONDS, say } = options;
   const { service } = site.instances[0]!;
   const { pid } = service;
   const connections = affordable(options.connections ?? CONNECTIONS, pid, say);
   const hour = hourOf(Date.now());
   const runs = new LoadRuns(site, hour);
   try {
-    const measured = await runs.run({
-      connections: Math.min(MEASURE_CONNECTIONS, connections),
-      seconds: measureSeconds,
-    });
+    const measureConnections = Math.min(MEASURE_CONNECTIONS, connections);
+    const measured = await runs.run({ connections: measureConnections, seconds: measureSeconds });
     const maxPerS = measured.acknowledged / measured.seconds;
     say(`${Math.round(maxPerS)} events/s at most; now ${OVERLOAD} times that are due`);
     const sampler = new Sampler(pid, SAMPLE_MS);
     const loaded = await runs.run({ connections, seconds, ratePerS: OVERLOAD * maxPerS });
     sampler.stop();
-    const drainFromMs = performance.now();
     const problems = problemsOf(loaded, measured, service.pid === pid && service.exitCode === null);
+    const drainFromMs = performance.now();
     const isDrained = await rowsArrived(site, measured.acknowledged + loaded.acknowledged, DRAIN_STALL_MS);
     const drainS = secondsSince(drainFromMs);
     if (!isDrained) problems.push("it does not drain");
     const { problems: rowProblems, rows } = await runs.judge();
-    problems.push(...rowProblems);
-    const counts = await readHour(service.port, hour);
-    if (counts.clicks + counts.impressions !== rows) {
-      problems.push(`the hour is read as ${JSON.stringify(counts)}, and has ${rows} rows`);
-    }
-    return {
-      name: `overload, ${mode}`,
-      seed,
-      figures: {
-        "measured before": `${Math.round(maxPerS)} events/s over ${Math.min(MEASURE_CONNECTIONS, connections)} connections`,
-        due: `${Math.round(OVERLOAD * maxPerS)} events/s for ${seconds} s`,
-        connections,
-        sent: loaded.sent,
-        "held back, as no connection was free": loaded.heldBack,
-        acknowledged: `${loaded.acknowledged} (${Math.round(loaded.acknowledged / loaded.seconds)}/s)`,
-        "other answers": tallyText(new Map(Object.entries(loaded.refusals))),
-        "no answer": loaded.unknown,
-        "latency of the acknowledged": loaded.latencies.text,
-        "RSS of the service": `${Math.round(sampler.first("rssMb"))} MB before, ${Math.round(sampler.peak("rssMb"))} MB at most`,
-        "seconds to drain": drainS,
-        rows,
-      },
-      problems,
-    };
+    problems.push(...rowProblems, ...(await readProblems(service.port, hour, rows)));
+    const figures = { maxPerS, measureConnections, connections, loaded, sampler, drainS, rows };
+    return reportOf(options, figures, problems);
   } finally {
     await runs.close();
   }
+}
+
+interface Figures {
+  readonly maxPerS: number;
+  readonly measureConnections: number;
+  readonly connections: number;
+  readonly loaded: LoadRun;
+  readonly sampler: Sampler;
+  readonly drainS: number;
+  readonly rows: number;
+}
+
+function reportOf(
+  { mode, seconds, seed }: OverloadOptions,
+  { maxPerS, measureConnections, connections, loaded, sampler, drainS, rows }: Figures,
+  problems: readonly string[],
+): Report {
+  const figures = {
+    "measured before": `${Math.round(maxPerS)} events/s over ${measureConnections} connections`,
+    due: `${Math.round(OVERLOAD * maxPerS)} events/s for ${seconds} s`,
+    connections,
+    sent: loaded.sent,
+    "held back, as no connection was free": loaded.heldBack,
+    acknowledged: `${loaded.acknowledged} (${Math.round(loaded.acknowledged / loaded.seconds)}/s)`,
+    "other answers": tallyText(new Map(Object.entries(loaded.refusals))),
+    "no answer": loaded.unknown,
+    "latency of the acknowledged": `${loaded.latencies.text} (bound ${LATENCY_MAX_MS} ms)`,
+    "RSS of the service": sampler.rssText,
+    "seconds to drain": drainS,
+    rows,
+  };
+  return { name: `overload, ${mode}`, seed, figures, problems };
+}
+
+async function readProblems(port: number, hour: number, rows: number): Promise<string[]> {
+  const counts = await readHour(port, hour);
+  if (counts.clicks + counts.impressions === rows) return [];
+  return [`the hour is read as ${JSON.stringify(counts)}, and has ${rows} rows`];
 }
 
 /** As many as both processes may hold open, with some to spare for their files. */

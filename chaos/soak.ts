@@ -3,7 +3,7 @@
  * asked for, and over the last 80 % of that time memory, heap and open sockets stay level.
  */
 import { hourOf } from "../src/count/event.ts";
-import { type ChaosSite, openSite, portsOf, type SiteMode } from "./support/chaos-site.ts";
+import { type ChaosSite, openSite, type SiteMode } from "./support/chaos-site.ts";
 import { type LoadRun, LoadRuns } from "./support/load-runs.ts";
 import { rowsArrived } from "./support/numbered-rows.ts";
 import type { ProcessStats, Slope } from "./support/process-stats.ts";
@@ -51,7 +51,7 @@ export async function runSoak(options: SoakOptions): Promise<Report> {
 }
 
 async function soak(site: ChaosSite, options: SoakOptions): Promise<Report> {
-  const { mode, seconds, seed, measureSeconds = MEASURE_SECONDS, say } = options;
+  const { seconds, measureSeconds = MEASURE_SECONDS, say } = options;
   const runs = new LoadRuns(site, hourOf(Date.now()));
   const problems: string[] = [];
   try {
@@ -69,26 +69,43 @@ async function soak(site: ChaosSite, options: SoakOptions): Promise<Report> {
     problems.push(...answerProblems(soaked), ...rowProblems);
     const slopes = BOUNDS.map((bound) => ({ bound, slope: sampler.slope(bound.figure, SLOPE_SHARE) }));
     if (seconds >= JUDGED_FROM_S) problems.push(...slopes.flatMap(slopeProblems));
-    return {
-      name: `soak, ${mode}`,
-      seed,
-      figures: {
-        "highest rate": `${Math.round(max.perS)} events/s, their flush included, to ${portsOf(site).length} instance`,
-        rate: `${Math.round(soaked.acknowledged / soaked.seconds)} events/s for ${seconds} s`,
-        acknowledged: soaked.acknowledged,
-        "other answers": tallyText(new Map(Object.entries(soaked.refusals))),
-        "held back, as no connection was free": soaked.heldBack,
-        "latency of the acknowledged": soaked.latencies.text,
-        ...Object.fromEntries(slopes.map(slopeFigure)),
-        slopes: seconds >= JUDGED_FROM_S ? "judged" : `not judged: shorter than ${JUDGED_FROM_S} s`,
-        "seconds to drain": drainS,
-        rows,
-      },
-      problems,
-    };
+    return reportOf(options, { perS: max.perS, soaked, slopes, drainS, rows }, problems);
   } finally {
     await runs.close();
   }
+}
+
+interface JudgedSlope {
+  readonly bound: Bound;
+  readonly slope: Slope;
+}
+
+interface Figures {
+  readonly perS: number;
+  readonly soaked: LoadRun;
+  readonly slopes: readonly JudgedSlope[];
+  readonly drainS: number;
+  readonly rows: number;
+}
+
+function reportOf(
+  { mode, seconds, seed }: SoakOptions,
+  { perS, soaked, slopes, drainS, rows }: Figures,
+  problems: readonly string[],
+): Report {
+  const figures = {
+    "highest rate": `${Math.round(perS)} events/s, their flush included`,
+    rate: `${Math.round(soaked.acknowledged / soaked.seconds)} events/s for ${seconds} s`,
+    acknowledged: soaked.acknowledged,
+    "other answers": tallyText(new Map(Object.entries(soaked.refusals))),
+    "held back, as no connection was free": soaked.heldBack,
+    "latency of the acknowledged": soaked.latencies.text,
+    ...Object.fromEntries(slopes.map(slopeFigure)),
+    slopes: seconds >= JUDGED_FROM_S ? "judged" : `not judged: shorter than ${JUDGED_FROM_S} s`,
+    "seconds to drain": drainS,
+    rows,
+  };
+  return { name: `soak, ${mode}`, seed, figures, problems };
 }
 
 /** With the time that the flush takes after it: what only fills a journal is not borne for long. */
@@ -107,13 +124,13 @@ function answerProblems({ refusals, unknown }: LoadRun): string[] {
   return problems;
 }
 
-function slopeProblems({ bound, slope }: { bound: Bound; slope: Slope }): string[] {
+function slopeProblems({ bound, slope }: JudgedSlope): string[] {
   const { figure, unit, maxPerMinute } = bound;
   if (slope.perMinute <= maxPerMinute) return [];
   return [`${figure} grows: ${slopeText(slope, unit)}, where ${maxPerMinute} is the bound`];
 }
 
-function slopeFigure({ bound, slope }: { bound: Bound; slope: Slope }): [string, string] {
+function slopeFigure({ bound, slope }: JudgedSlope): [string, string] {
   const { figure, unit, maxPerMinute } = bound;
   return [`${figure}, last ${100 * SLOPE_SHARE} %`, `${slopeText(slope, unit)} (bound ${maxPerMinute})`];
 }

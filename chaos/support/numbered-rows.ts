@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { createConnection } from "mysql2";
 import { waitFor } from "../../test/support/wait-for.ts";
 import type { ChaosSite } from "./chaos-site.ts";
-import { ACKNOWLEDGED, type Outcomes, REFUSED, UNKNOWN } from "./outcomes.ts";
+import { ACKNOWLEDGED, type Outcomes, UNKNOWN } from "./outcomes.ts";
 
 export interface NumberedTally {
   readonly rows: number;
@@ -73,12 +73,6 @@ export function tallyProblems(name: string, tally: NumberedTally): string[] {
   const { lost, doubled, uncalledFor } = tally;
   if (lost + doubled + uncalledFor === 0) return [];
   return [`${name}: ${lost} lost, ${doubled} doubled, ${uncalledFor} stored that were refused or not sent`];
-}
-
-/** What the senders were told, in short. */
-export function outcomesText(outcomes: Outcomes): string {
-  const [acknowledged, refused, unknown] = [ACKNOWLEDGED, REFUSED, UNKNOWN].map((o) => outcomes.count(o));
-  return `${acknowledged} acknowledged, ${refused} refused, ${unknown} unknown`;
 }
 
 /** Waits until there are so many rows; answers whether they came before nothing moved for `stallMs`. */

@@ -28,12 +28,13 @@ export class Sampler {
     return this.#samples[0]?.[figure] ?? 0;
   }
 
-  last(figure: keyof ProcessStats): number {
-    return this.#samples.at(-1)?.[figure] ?? 0;
-  }
-
   peak(figure: keyof ProcessStats): number {
     return Math.max(0, ...this.#samples.map((sample) => sample[figure]));
+  }
+
+  get rssText(): string {
+    const [first, peak] = [this.first("rssMb"), this.peak("rssMb")].map(Math.round);
+    return `${first} MB before, ${peak} MB at most`;
   }
 
   /** Over the last `share` of the time that was looked at. */
