@@ -32,6 +32,8 @@ const OVERLOAD = 2;
 const JOURNAL_MAX_EVENTS = 200_000;
 /** Nobody who was taken may have waited longer: he has all other connections ahead of him, at most. */
 const LATENCY_MAX_MS = 5_000;
+/** Of the rate measured before: a service that refuses nearly all has not borne the load, but broken down. */
+const GOODPUT_MIN_SHARE = 0.1;
 const SAMPLE_MS = 500;
 const DRAIN_STALL_MS = 30_000;
 
@@ -131,6 +133,11 @@ function problemsOf(loaded: LoadRun, measured: LoadRun, isAlive: boolean): strin
     const bad = Object.entries(refusals).filter(([what]) => !what.startsWith("503 "));
     for (const [what, count] of bad) problems.push(`${count} answers were neither 204 nor 503 but ${what}`);
     if (unknown > 0) problems.push(`${unknown} events were never answered`);
+  }
+  const share = loaded.acknowledged / loaded.seconds / (measured.acknowledged / measured.seconds);
+  if (share < GOODPUT_MIN_SHARE) {
+    const percent = (100 * share).toFixed(1);
+    problems.push(`only ${percent} % of the rate measured before was acknowledged under overload`);
   }
   const { maxMs } = loaded.latencies;
   if (maxMs > LATENCY_MAX_MS) problems.push(`an acknowledgement took ${Math.round(maxMs)} ms`);

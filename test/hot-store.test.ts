@@ -1532,6 +1532,18 @@ describeWithServers("hot store: Redis", ["redis"], () => {
       await expectJournal(store, "w1", { 3: [click("g", "id-3")] });
     });
 
+    test("a batch of which every event came again meanwhile is kept whole", async () => {
+      const batch = batchOf([click("a", "all-1"), click("b", "all-2")]);
+      const before = await store.read([NOON_KEY]);
+      expect(await store.commit("w1", 1, batch)).toEqual(committed());
+      const counted = await store.read([NOON_KEY]);
+      expect(counted).not.toEqual(before);
+      expect(await store.commit("w2", 1, batch)).toEqual(committed(0, 1));
+      expect(await store.voidBatch("w1", 1)).toEqual({ status: "reverted", duplicates: [] });
+      expect(await store.read([NOON_KEY])).toEqual(counted);
+      await expectJournal(store, "w1", { 1: [click("a", "all-1"), click("b", "all-2")] });
+    });
+
     test("asked for again, since the answer was lost, it answers what was kept as before", async () => {
       await commitAndMeetAgain();
       const first = await store.voidBatch("w1", 2);
