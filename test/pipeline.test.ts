@@ -256,6 +256,22 @@ function pipelineTests(mode: PipelineMode): void {
         return (await a.stores.hot.readJournal(writer!, 0, ALL)).length === 0;
       });
     });
+
+    test("so do those that come while a flush is under way", async () => {
+      const held = holdUp("cold.flush");
+      const a = await site.start();
+      await a.take(named("x"));
+      await a.drained();
+      a.guard.intercept = held.intercept;
+      await a.take(named("y"));
+      await a.take(named("x"));
+      await a.take(named("x"));
+      held.letGo();
+      const { writer } = a.pipeline;
+      await waitFor("the journal to be trimmed", async () => {
+        return (await a.stores.hot.readJournal(writer!, 0, ALL)).length === 0;
+      });
+    });
   });
 
   describe("flush", () => {

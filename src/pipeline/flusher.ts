@@ -47,6 +47,8 @@ interface Spill {
 
 interface WriterProgress {
   readonly writer: string;
+  /** The last batch that was committed, and its outcome known here. */
+  offeredSeq: number;
   flushedSeq: number;
   trimmedSeq: number;
   /** Events committed by this writer and not known to be persisted. */
@@ -110,6 +112,7 @@ export class Flusher {
     this.#commitTimes.clear();
     this.#progress = {
       writer,
+      offeredSeq: 0,
       flushedSeq: 0,
       trimmedSeq: 0,
       pendingEvents: 0,
@@ -121,6 +124,7 @@ export class Flusher {
   offer(batch: JournaledBatch): void {
     const progress = this.#progress;
     if (progress === undefined) throw new Error(`batch ${batch.seq} was offered, but no writer has begun`);
+    progress.offeredSeq = batch.seq;
     if (batch.eventCount === 0) {
       // Duplicates alone. The bound of the ring is one of events: it would take such batches without end.
       if (progress.pendingEvents === 0) progress.flushedSeq = batch.seq;
@@ -205,8 +209,9 @@ export class Flusher {
   }
 
   #release(progress: WriterProgress, throughSeq: number, eventCount: number): void {
-    progress.flushedSeq = throughSeq;
     progress.pendingEvents -= eventCount;
+    // With nothing pending, batches of duplicates alone that came during the flush are done with too.
+    progress.flushedSeq = progress.pendingEvents === 0 ? progress.offeredSeq : throughSeq;
     const { spill } = progress;
     if (spill !== undefined && throughSeq >= spill.fromSeq) spill.eventCount -= eventCount;
     if (spill !== undefined && throughSeq >= spill.toSeq) progress.spill = undefined;
