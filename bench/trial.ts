@@ -168,7 +168,7 @@ class Trial {
   }
 }
 
-export async function warmUp(port: number, context: TrialContext): Promise<void> {
+async function warmUp(port: number, context: TrialContext): Promise<void> {
   const { driver, parameters } = context;
   const population = { users: parameters.users, streams: 1 };
   await driver.saturate({ port, mix: MIXES["50:50"], population, seed: 0, durationMs: parameters.warmUpMs });

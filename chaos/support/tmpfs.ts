@@ -1,12 +1,10 @@
 /**
  * A small file system of its own, in memory, which can be filled up and freed again.
  *
- * Invariant: it does not outlive the process that made it, however that ends: a guardian waits at a named pipe
- * which only this process holds open.
+ * Invariant: it does not outlive the process that made it, however that ends.
  */
 import {
   closeSync,
-  constants,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -19,12 +17,11 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { errorText } from "../../src/count/deadline.ts";
+import { postGuardian } from "../../test/support/guardian.ts";
 import { waitFor } from "../../test/support/wait-for.ts";
 
-// $1: the folder. It waits for the end of its standard input, which is the pipe.
-const GUARDIAN = 'cat >/dev/null; umount -l "$1/disk"; rm -rf "$1"';
-// $1: the folder, $2: the pipe, opened before the shell forks and ends.
-const POST_GUARDIAN = `exec 3<"$2"; (${GUARDIAN}) <&3 & exit 0`;
+// $1: the folder.
+const CLEAN_UP = 'umount -l "$1/disk"; rm -rf "$1"';
 const BALLAST_PIECE = new Uint8Array(65_536);
 const SMALLEST_PIECE = 512;
 
@@ -51,11 +48,7 @@ export class Tmpfs {
   private constructor(folder: string, path: string) {
     this.#folder = folder;
     this.path = path;
-    const pipe = join(folder, "alive");
-    run(["mkfifo", pipe], folder);
-    // To write alone would wait here for the reader.
-    this.#guardian = openSync(pipe, constants.O_RDWR);
-    run(["sh", "-c", POST_GUARDIAN, "guardian", folder, pipe], folder);
+    this.#guardian = postGuardian(folder, CLEAN_UP);
   }
 
   get #ballast(): string {
@@ -94,7 +87,7 @@ export class Tmpfs {
   }
 }
 
-/** What it says goes to a file: a pipe would be held open by the guardian, and waited for. */
+/** The error tells what the command said. */
 function run(command: string[], folder: string): void {
   const messages = join(folder, "messages");
   const { exitCode } = Bun.spawnSync(command, {

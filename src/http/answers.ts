@@ -10,6 +10,7 @@ import { HotUnavailableError } from "../store/hot.ts";
 import { InvalidParameterError } from "./analytics-query.ts";
 import { MalformedQueryError } from "./query.ts";
 
+export const NO_STORE = { "cache-control": "no-store" };
 /** Of a value that is echoed: enough to recognise it. */
 const GOT_MAX_CHARS = 300;
 
@@ -26,7 +27,7 @@ export function errorAnswer(
   error: ErrorBody,
   headers: Record<string, string> = {},
 ): Response {
-  return Response.json({ error }, { status, headers: { "cache-control": "no-store", ...headers } });
+  return Response.json({ error }, { status, headers: { ...NO_STORE, ...headers } });
 }
 
 const REFUSALS: Record<Refusal["reason"], string> = {

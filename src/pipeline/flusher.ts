@@ -87,6 +87,12 @@ export class Flusher {
     return this.#commitTimes.oldest;
   }
 
+  /** Its age; 0 if there is none. */
+  get oldestPendingMs(): number {
+    const { oldestPendingAt } = this;
+    return oldestPendingAt === undefined ? 0 : Math.max(0, this.#options.now() - oldestPendingAt);
+  }
+
   /** Why the cold store could not be flushed to the last time; undefined while all is well. */
   get lastError(): string | undefined {
     return this.#lastError;
@@ -94,8 +100,7 @@ export class Flusher {
 
   /** How long the backlog will take to drain, as far as can be told: 1 to 60 s. */
   get drainS(): number {
-    const { oldestPendingAt } = this;
-    const ageS = oldestPendingAt === undefined ? 0 : (this.#options.now() - oldestPendingAt) / 1_000;
+    const ageS = this.oldestPendingMs / 1_000;
     // While the cold store is away only the age says something: what took long is likely to take longer.
     const drainS = this.#lastError === undefined ? this.pendingEvents / this.#eventsPerS : ageS / 10;
     return Math.ceil(Math.min(Math.max(drainS, 1), MAX_RETRY_AFTER_S));
