@@ -293,6 +293,24 @@ function pipelineTests(mode: PipelineMode): void {
       await site.expectStored([...clicks("u", 9), click("the tenth")]);
     });
 
+    test("less than a transaction takes waits for the timer: not each few events are one", async () => {
+      const held = holdUp("cold.flush");
+      const a = await site.start({ flushIntervalMs: NEVER_MS, flushMaxEvents: 10 });
+      const sizes: number[] = [];
+      a.guard.intercept = onMethod("cold.flush", (call) => {
+        sizes.push(countEvents(call.args[1] as JournaledBatch[]));
+        return held.intercept(call);
+      });
+      await a.take(...clicks("u", 10));
+      await a.take(...clicks("v", 9));
+      held.letGo();
+      await waitFor("the flush", async () => a.pipeline.ledger.persisted >= 10);
+      await a.take(click("w"));
+      await a.drained();
+      await expectLedger(a, 20);
+      expect(sizes).toEqual([10, 10]);
+    });
+
     test("a long backlog goes in transactions of a bounded size", async () => {
       const a = await site.start({ flushMaxEvents: 100 });
       a.guard.intercept = flushesFail;

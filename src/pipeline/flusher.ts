@@ -153,20 +153,23 @@ export class Flusher {
 
   #flushSoon(): void {
     if (this.#flushing !== undefined || this.#isSuspended || this.#progress === undefined) return;
-    this.#flushing = this.#flushAll().finally(() => {
+    this.#flushing = this.#flushDue().finally(() => {
       this.#flushing = undefined;
     });
   }
 
-  /** Flushes until nothing is left, through failures. Never throws. */
-  async #flushAll(): Promise<void> {
+  /**
+   * Flushes, through failures, until less is left than a transaction takes: that waits for the timer, since a
+   * transaction for each few events costs more than all the rest of their way. Never throws.
+   */
+  async #flushDue(): Promise<void> {
     while (!this.#isSuspended) {
       try {
-        const isMoreLeft = await this.#flushChunk();
+        const isDone = !(await this.#flushChunk());
         if (this.#failures > 0) this.#options.log.info({}, "flushes work again, the backlog drains");
         this.#failures = 0;
         this.#lastError = undefined;
-        if (!isMoreLeft) return;
+        if (isDone || (this.pendingEvents < this.#options.flushMaxEvents && !this.#isStopping)) return;
       } catch (error) {
         this.#noteFailure(error);
         if (this.#isStopping) return;
@@ -291,7 +294,7 @@ export class Flusher {
     this.#isStopping = true;
     this.#wakeUp?.();
     await this.#flushing;
-    await this.#flushAll();
+    await this.#flushDue();
     return this.pendingEvents === 0;
   }
 }
