@@ -108,7 +108,7 @@ const SETTINGS = {
   workers: integer("WORKERS", 1, 1, 64, "processes on one port (SO_REUSEPORT); needs REDIS_URL"),
   flushIntervalMs: integer(
     "FLUSH_INTERVAL_MS",
-    200,
+    1_000,
     10,
     60_000,
     "longest wait before events go to the cold store",

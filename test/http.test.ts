@@ -17,6 +17,8 @@ import type { StoredEvent } from "./support/stored.ts";
 import { waitFor } from "./support/wait-for.ts";
 
 const SETUP_TIMEOUT_MS = 120_000;
+/** Bun gives a client 12 s for the head of its request. */
+const SLOW_CLIENT_TIMEOUT_MS = 60_000;
 const AT = Date.now();
 /** An hour that nothing else is posted to: 2020-01-10T10:00:00Z. */
 const OLD_HOUR = 1_578_650_400_000;
@@ -219,9 +221,16 @@ const REFUSED: Readonly<Record<string, Refused>> = {
   "GET of nothing": { request: { method: "GET", target: "/nothing" }, ...NOT_FOUND },
 
   // From here on Bun answers by itself, but for the last.
-  "a body over 64 KB": withBody(["Content-Length: 65537"], TOO_LARGE, 413),
-  "a body over 64 KB that never comes": withBody(["Content-Length: 1000000"], "", 413),
-  "a body over 64 KB of unknown length": withBody(CHUNKED, `10001\r\n${TOO_LARGE}\r\n0\r\n\r\n`, 413),
+  "a body over 64 KB": { ...withBody(["Content-Length: 65537"], TOO_LARGE, 413), code: "body_too_large" },
+  "a body over 64 KB that never comes": {
+    ...withBody(["Content-Length: 1000000"], "", 413),
+    code: "body_too_large",
+  },
+  "a body over 64 KB of unknown length": {
+    ...withBody(CHUNKED, `10001\r\n${TOO_LARGE}\r\n0\r\n\r\n`, 413),
+    code: "body_too_large",
+  },
+  "a body over 8 MB": withBody(["Content-Length: 8388609"], "", 413),
   "a body in broken chunks": withBody(CHUNKED, "zz\r\nhello", 400),
   "a URL of 17 KB": { request: post(`?timestamp=${AT}&click&user=${"u".repeat(17_000)}`), status: 431 },
   "a URL of 100 KB": { request: post(`?timestamp=${AT}&click&user=${"u".repeat(100_000)}`), status: 431 },
@@ -450,6 +459,21 @@ for (const { name, needs, open } of MODES) {
         impressions: 0,
       });
     });
+
+    test(
+      "a client that is too slow with its request is cut off, and has counted nothing",
+      async () => {
+        const stream = `slow-${crypto.randomUUID()}`;
+        const target = eventTarget({ at: AT, user: "slow", kind: "click", stream });
+        const starts = ["", "POST /analytics?times", `POST ${target} HTTP/1.1\r\nHost: a\r\n`];
+        const connections = await Promise.all(starts.map(() => openConnection(service.port)));
+        const cut = connections.map((connection, i) => connection.sendBytes(Buffer.from(starts[i]!)));
+        const outcomes = await Promise.all(cut.map((sending) => sending.catch((error) => error.name)));
+        expect(outcomes).toEqual(Array(3).fill("LostConnectionError"));
+        expect(await readHour(service.port, AT, stream)).toMatchObject({ clicks: 0 });
+      },
+      SLOW_CLIENT_TIMEOUT_MS,
+    );
 
     // oven-sh/bun#38128. When this fails, Bun has mended it: say so in the documentation, and test that every
     // one of several requests is answered and counted.

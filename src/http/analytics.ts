@@ -2,11 +2,18 @@
 import { Elysia } from "elysia";
 import type { Pipeline } from "../pipeline/pipeline.ts";
 import { readEvent, readHourKey } from "./analytics-query.ts";
-import { answerToError, errorAnswer, isRefusedInput, methodNotAllowed, refusalAnswer } from "./answers.ts";
+import {
+  answerToError,
+  errorAnswer,
+  isRefusedInput,
+  methodNotAllowed,
+  NO_STORE,
+  refusalAnswer,
+} from "./answers.ts";
 import type { AppOptions } from "./app-options.ts";
 import type { RequestCounts } from "./request-counts.ts";
 
-const TEXT = { "content-type": "text/plain; charset=utf-8", "cache-control": "no-store" };
+const TEXT = { "content-type": "text/plain; charset=utf-8", ...NO_STORE };
 /** Says that events which are not flushed yet are missing, since the hot store did not answer. */
 const DEGRADED = { ...TEXT, "hourglass-degraded": "hot-store-away" };
 const UNREADABLE_BODY = {

@@ -11,6 +11,7 @@ import { InvalidParameterError } from "./analytics-query.ts";
 import type { MalformedEventError } from "./event-object.ts";
 import { MalformedQueryError } from "./query.ts";
 
+export const NO_STORE = { "cache-control": "no-store" };
 /** Of a value that is echoed: enough to recognise it. */
 const GOT_MAX_CHARS = 300;
 
@@ -28,7 +29,7 @@ export function errorAnswer(
   headers: Record<string, string> = {},
   more: object = {},
 ): Response {
-  return Response.json({ error, ...more }, { status, headers: { "cache-control": "no-store", ...headers } });
+  return Response.json({ error, ...more }, { status, headers: { ...NO_STORE, ...headers } });
 }
 
 const REFUSALS: Record<Refusal["reason"], string> = {

@@ -5,7 +5,7 @@
  * body is, the event loop is never kept for long: others have events too.
  */
 import type { Event } from "../count/event.ts";
-import type { InvalidParameterError } from "./analytics-query.ts";
+import { type InvalidParameterError, TooManyStreamsError } from "./analytics-query.ts";
 import { RefusedBodyError } from "./body.ts";
 import { elementsOf, linesOf, type Pieces } from "./body-pieces.ts";
 import { eventOf, MalformedEventError, whatIsWrongWith } from "./event-object.ts";
@@ -36,9 +36,16 @@ const SLICE_MS = 1;
 /** Between two looks at the clock. */
 const PIECES_PER_LOOK = 64;
 
+export interface ReadingOptions {
+  readonly format: BodyFormat;
+  readonly now: number;
+  /** False for a stream that would be one too many. */
+  readonly admits: (stream: string) => boolean;
+}
+
 /** Throws RefusedBodyError if the body can't be taken apart, or has too many events. */
-export async function readEvents(text: string, format: BodyFormat, now: number): Promise<EventBatch> {
-  const reading = new Reading(text, format, now);
+export async function readEvents(text: string, options: ReadingOptions): Promise<EventBatch> {
+  const reading = new Reading(text, options);
   const { count } = reading.pieces;
   let sliceEndMs = performance.now() + SLICE_MS;
   for (let i = 0; i < count; i++) {
@@ -59,11 +66,13 @@ class Reading implements EventBatch {
   readonly #text: string;
   readonly #format: BodyFormat;
   readonly #now: number;
+  readonly #admits: (stream: string) => boolean;
 
-  constructor(text: string, format: BodyFormat, now: number) {
+  constructor(text: string, { format, now, admits }: ReadingOptions) {
     this.#text = text;
     this.#format = format;
     this.#now = now;
+    this.#admits = admits;
     const pieces = format === "ndjson" ? linesOf(text, EVENTS_MAX) : elementsOf(text, EVENTS_MAX);
     if (typeof pieces === "string") throw malformedBody(pieces);
     if (pieces.count > EVENTS_MAX) {
@@ -83,7 +92,11 @@ class Reading implements EventBatch {
     const value = isLong ? undefined : this.#parse(text, index);
     const event = eventOf(value, quoteCounts[i]!, this.#now);
     if (event === undefined) {
-      this.#refuse(index, value, text, isLong);
+      this.#refuse(index, () => this.#faultOf(value, text, isLong));
+      return;
+    }
+    if (!this.#admits(event.stream)) {
+      this.#refuse(index, () => new TooManyStreamsError(event.stream));
       return;
     }
     this.events.push(event);
@@ -100,15 +113,17 @@ class Reading implements EventBatch {
     }
   }
 
-  #refuse(index: number, value: unknown, text: string, isLong: boolean): void {
+  /** Only the first of them are told why. */
+  #refuse(index: number, faultOf: () => InvalidEvent["error"]): void {
     this.invalidCount += 1;
-    if (this.invalid.length >= INVALID_MAX_LISTED) return;
+    if (this.invalid.length < INVALID_MAX_LISTED) this.invalid.push({ index, error: faultOf() });
+  }
+
+  #faultOf(value: unknown, text: string, isLong: boolean): InvalidEvent["error"] {
     const expected = isLong ? `a JSON object of at most ${EVENT_MAX_CHARS} characters` : "a JSON object";
-    const error =
-      value === undefined
-        ? new MalformedEventError(undefined, text, expected)
-        : whatIsWrongWith(value, text, this.#now);
-    this.invalid.push({ index, error });
+    return value === undefined
+      ? new MalformedEventError(undefined, text, expected)
+      : whatIsWrongWith(value, text, this.#now);
   }
 }
 

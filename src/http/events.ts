@@ -78,7 +78,8 @@ async function take(
     const bytes = await unpack(received, encoding);
     memory.give(reservedBytes - bytes.length);
     reservedBytes = bytes.length;
-    const batch = await readEvents(textOf(bytes), format, now());
+    const admits = (stream: string) => pipeline.streams.admits(stream);
+    const batch = await readEvents(textOf(bytes), { format, now: now(), admits });
     return await submit(pipeline, batch, isAtomic);
   } finally {
     memory.give(reservedBytes);

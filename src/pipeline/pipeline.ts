@@ -127,6 +127,10 @@ export class Pipeline {
     return this.#flusher.oldestPendingAt;
   }
 
+  get oldestPendingMs(): number {
+    return this.#flusher.oldestPendingMs;
+  }
+
   /** The bound of what may be pending. */
   get journalMaxEvents(): number {
     return this.#options.settings.journalMaxEvents;

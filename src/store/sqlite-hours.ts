@@ -2,7 +2,7 @@
 import type { Database } from "bun:sqlite";
 import type { HourKey } from "../count/event.ts";
 import { Sketch } from "../count/sketch.ts";
-import { type HourAddition, mergedSketch } from "./aggregate.ts";
+import { type HourAddition, raisedSketch } from "./aggregate.ts";
 import type { ColdHour } from "./cold.ts";
 
 const READ = "SELECT clicks, impressions, users_sketch FROM hourly WHERE hour = ? AND stream = ?";
@@ -11,6 +11,8 @@ const ADD = `
   ON CONFLICT (hour, stream) DO UPDATE SET
     clicks = clicks + excluded.clicks, impressions = impressions + excluded.impressions,
     unique_users = excluded.unique_users, users_sketch = excluded.users_sketch`;
+const ADD_COUNTS =
+  "UPDATE hourly SET clicks = clicks + ?, impressions = impressions + ? WHERE hour = ? AND stream = ?";
 
 interface HourRow {
   readonly clicks: number;
@@ -31,8 +33,9 @@ export function readHour(database: Database, key: HourKey): ColdHour | undefined
 export function addToHour(database: Database, addition: HourAddition): void {
   const { hour, stream, clicks, impressions } = addition;
   const stored = readRow(database, addition)?.users_sketch ?? new Uint8Array();
-  const sketch = mergedSketch(stored, addition);
-  database.query(ADD).run(hour, stream, clicks, impressions, sketch.count(), sketch.encode());
+  const sketch = raisedSketch(stored, addition);
+  if (sketch === undefined) database.query(ADD_COUNTS).run(clicks, impressions, hour, stream);
+  else database.query(ADD).run(hour, stream, clicks, impressions, sketch.count(), sketch.encode());
 }
 
 export function replaceHour(database: Database, { stream, hour }: HourKey, counted?: ColdHour): void {
