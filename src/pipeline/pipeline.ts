@@ -14,6 +14,7 @@ import { Committer } from "./committer.ts";
 import { Flusher } from "./flusher.ts";
 import { Hydrator } from "./hydrator.ts";
 import type { Outcome } from "./intake.ts";
+import { RangeReader } from "./range-reader.ts";
 import { type HourAnswer, Reader } from "./reader.ts";
 import { adoptJournal, adoptJournals, type RecoveryOptions } from "./recovery.ts";
 import { RingBuffer } from "./ring-buffer.ts";
@@ -52,6 +53,7 @@ const STOP_GRACE_MS = 5_000;
 
 export class Pipeline {
   readonly ledger = new Ledger();
+  readonly ranges: RangeReader;
   readonly #options: PipelineOptions;
   readonly #stopping = new AbortController();
   readonly #recovery: RecoveryOptions;
@@ -77,6 +79,7 @@ export class Pipeline {
     this.#identity = identity;
     const { signal } = this.#stopping;
     this.#reader = new Reader(hot, cold, metrics, () => this.#committer.isRecovering);
+    this.ranges = new RangeReader(hot, cold, () => this.#committer.isRecovering);
     this.#chores = [
       new Chore("renew the lease", Math.min(leaseMs / 3, PROBE_INTERVAL_MS), log, () =>
         this.#committer.probe(),

@@ -18,6 +18,8 @@ import {
 } from "../count/batch.ts";
 import { errorText } from "../count/deadline.ts";
 import { HOUR_MS, type HourKey, hourKeyName, ID_TTL_MS } from "../count/event.ts";
+import { type HourRange, type HourRecord, includes } from "../count/hour-range.ts";
+import { letOthersRun } from "../count/pause.ts";
 import { Sketch } from "../count/sketch.ts";
 import type { ColdHour } from "./cold.ts";
 import {
@@ -54,6 +56,9 @@ export interface EmbeddedHotStoreOptions {
 
 /** Expired ids deleted with each batch: twice what a batch may add would do; small, so that it never shows. */
 const EXPIRED_IDS_PER_COMMIT = 200;
+
+/** Between two pieces of a range the event loop can run: about 1 ms of merging the largest sketches. */
+const HOURS_PER_PIECE = 100;
 
 const SCHEMA = `
   CREATE TABLE IF NOT EXISTS writers (writer TEXT PRIMARY KEY, accepted INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
@@ -268,6 +273,18 @@ class EmbeddedHotStore implements HotStore {
       const { clicks, impressions, sketch } = held;
       return { status: "present", counts: { clicks, impressions, uniqueUsers: sketch.count() } };
     });
+  }
+
+  async readRange(range: HourRange, visit: (hour: HourRecord) => void): Promise<number | "unborn"> {
+    const freshFrom = this.#freshFrom;
+    if (freshFrom === undefined) return "unborn";
+    // All of this instant. One that is retired while the others are shown was complete when it was.
+    const held = [...this.#hours.values()].filter((hour) => includes(range, hour));
+    for (const [i, hour] of held.entries()) {
+      visit(hour);
+      if (i % HOURS_PER_PIECE === HOURS_PER_PIECE - 1) await letOthersRun();
+    }
+    return freshFrom;
   }
 
   async retirementMark(): Promise<number> {
