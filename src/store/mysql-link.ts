@@ -114,22 +114,26 @@ export class MysqlSession {
 
   /** Like rows(), but one after the other as they arrive. What `visit` throws ends it. */
   async each<Row>(sql: string, values: QueryValues[], visit: (row: Row) => void): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
     const query = this.#connection.query(sql, values);
-    const ended = new Promise<void>((resolve, reject) => {
-      query.on("error", reject);
-      query.on("end", resolve);
-      query.on("result", (row) => {
-        if (!this.#isUsable) return;
-        try {
-          visit(row as Row);
-        } catch (error) {
-          // What is on its way still arrives, and is not for anybody.
-          this.destroy();
-          reject(error);
-        }
-      });
+    query.on("error", reject);
+    query.on("end", resolve);
+    query.on("result", (row) => {
+      try {
+        // After a destroy() what is on its way still arrives, and is not for anybody.
+        if (this.#isUsable) visit(row as Row);
+      } catch (error) {
+        this.destroy();
+        reject(error);
+      }
     });
-    await this.#within(ended, sql, this.#statementTimeoutMs);
+    // A lost connection is told to the connection alone, if the statement has no callback.
+    this.#connection.on("error", reject);
+    try {
+      await this.#within(promise, sql, this.#statementTimeoutMs);
+    } finally {
+      this.#connection.off("error", reject);
+    }
   }
 
   async run(sql: string, values: QueryValues[] = []): Promise<void> {
