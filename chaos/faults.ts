@@ -47,7 +47,7 @@ const FINISH_TIMEOUT_MS = 120_000;
 const DEFAULT_DRAIN_STALL_MS = 40_000;
 
 export async function runFaults(options: FaultsOptions): Promise<Report> {
-  const site = await openSite({ mode: options.mode, settings: SETTINGS, hasFronts: true });
+  const site = await openSite({ mode: options.mode, settings: SETTINGS, hasProxies: true });
   try {
     return await shake(site, options);
   } finally {

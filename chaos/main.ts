@@ -60,7 +60,7 @@ suite("mysql-away", "MySQL away at a steady rate, over the turn of an hour")
 suite("overload", "twice the rate that the machine can take")
   .option("--seconds <n>", "how long", whole, 60)
   .option("--mode <mode>", "redis or embedded", mode, "embedded")
-  .option("--connections <n>", "how many", whole, 24_000)
+  .option("--connections <n>", "how many", whole, 12_000)
   .action(({ seconds, seed, mode, connections }) => {
     return run(runOverload({ seconds, seed, mode, connections, say }));
   });

@@ -8,7 +8,9 @@ import { parseArgs } from "node:util";
 
 // Found here and not in step.ts, so that the image is built with this file alone.
 const PROJECT_ROOT = join(import.meta.dir, "..");
-const ENTRYPOINT = join(PROJECT_ROOT, "src", "main.ts");
+const SOURCE = join(PROJECT_ROOT, "src");
+/** The first is where the program begins; a thread is started by its path. */
+const ENTRYPOINTS = [join(SOURCE, "main.ts"), join(SOURCE, "store", "cold-thread-entry.ts")];
 const BYTES_PER_MB = 1_000_000;
 
 interface BuildOptions {
@@ -41,9 +43,10 @@ function isTarget(text: string): text is Bun.Build.CompileTarget {
 }
 
 async function build({ target, outfile }: BuildOptions): Promise<void> {
-  if (!existsSync(ENTRYPOINT)) throw new Error(`${ENTRYPOINT} is missing`);
+  for (const path of ENTRYPOINTS) if (!existsSync(path)) throw new Error(`${path} is missing`);
   const result = await Bun.build({
-    entrypoints: [ENTRYPOINT],
+    entrypoints: ENTRYPOINTS,
+    root: SOURCE,
     target: "bun",
     compile: {
       outfile,

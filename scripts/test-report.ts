@@ -52,9 +52,10 @@ export function sum(tallies: readonly Tally[]): Tally {
   }));
 }
 
-export function summaryLine({ passed, failed, skipped }: Tally): string {
+/** The last line is of one form, whatever happened: what was skipped is told above it. */
+export function summary({ passed, failed, skipped }: Tally): string {
   const line = `${passed} passed, ${failed} failed`;
-  return skipped === 0 ? line : `${line}, ${skipped} skipped`;
+  return skipped === 0 ? line : `${skipped} SKIPPED, and so neither passed nor failed\n${line}`;
 }
 
 interface Report {

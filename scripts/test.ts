@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { provideServers } from "./install-servers.ts";
 import { PROJECT_ROOT, runStep } from "./step.ts";
-import { judge, sum, summaryLine, type Tally } from "./test-report.ts";
+import { judge, sum, summary, type Tally } from "./test-report.ts";
 
 const TIME_LIMIT_MINUTES = 60;
 /** Of a test that sets none of its own: Bun's 5 s are too few on a machine that is busy with other things. */
@@ -91,5 +91,5 @@ const tally = await main(process.argv.slice(2)).catch((error: unknown): Tally =>
   console.error(error);
   return { passed: 0, failed: 1, skipped: 0 };
 });
-console.log(summaryLine(tally));
+console.log(summary(tally));
 process.exit(tally.failed === 0 ? 0 : 1);

@@ -16,6 +16,7 @@ export interface Config {
   readonly ringCapacityEvents: number;
   readonly journalMaxEvents: number;
   readonly hotHours: number;
+  readonly maxStreams: number;
   readonly leaseMs: number;
   readonly logLevel: string;
 }
@@ -108,7 +109,7 @@ const SETTINGS = {
   workers: integer("WORKERS", 1, 1, 64, "processes on one port (SO_REUSEPORT); needs REDIS_URL"),
   flushIntervalMs: integer(
     "FLUSH_INTERVAL_MS",
-    200,
+    1_000,
     10,
     60_000,
     "longest wait before events go to the cold store",
@@ -135,6 +136,13 @@ const SETTINGS = {
     "unflushed events in a journal (about 50 bytes each), over which new ones are answered with 503",
   ),
   hotHours: integer("HOT_HOURS", 24, 1, 8_760, "hours kept in the hot store"),
+  maxStreams: integer(
+    "MAX_STREAMS",
+    100_000,
+    1,
+    1_000_000,
+    "streams that there may be; events of a new one above it are answered with 422",
+  ),
   leaseMs: integer(
     "LEASE_MS",
     10_000,

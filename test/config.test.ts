@@ -28,7 +28,9 @@ const INTEGERS: Readonly<Record<string, readonly [number, number]>> = {
   RING_CAPACITY: [1, 10_000_000],
   JOURNAL_MAX_EVENTS: [1, 10_000_000_000],
   HOT_HOURS: [1, 8_760],
+  MAX_STREAMS: [1, 1_000_000],
   LEASE_MS: [100, 600_000],
+  WORKERS: [1, 64],
 };
 const CHOICES: Readonly<Record<string, readonly string[]>> = {
   STRICT_DURABILITY: ["0", "1"],
@@ -133,6 +135,11 @@ describe("a bad value is refused with its name, what it is and what it takes", (
     expect(refusal({ MYSQL_URL })).toContain("MYSQL_URL is set, but REDIS_URL is not");
   });
 
+  test("several workers are refused where they could not share", () => {
+    expect(refusal({ WORKERS: "2" })).toContain("WORKERS is 2, but the embedded stores are for one process");
+    expect(refusal({ WORKERS: "2", REDIS_URL, MYSQL_URL, PORT: "0" })).toContain("PORT is 0");
+  });
+
   test("a password is not shown", () => {
     for (const url of [
       `rediss//u:${PASSWORD}@h`,
@@ -150,9 +157,10 @@ describe("a bad value is refused with its name, what it is and what it takes", (
 
 describe("a good value", () => {
   test("is taken at both bounds", () => {
+    const both = { REDIS_URL, MYSQL_URL };
     for (const [name, bounds] of Object.entries(INTEGERS)) {
       for (const value of bounds)
-        expect(Object.values(readConfig({ [name]: String(value) }))).toContain(value);
+        expect(Object.values(readConfig({ ...both, [name]: String(value) }))).toContain(value);
     }
     for (const [name, values] of Object.entries(CHOICES)) {
       for (const value of values) expect(() => readConfig({ [name]: value })).not.toThrow();
@@ -172,6 +180,7 @@ describe("a good value", () => {
       host: "127.0.0.1",
       dataDir: "./data",
       hotHours: 24,
+      maxStreams: 100_000,
       logLevel: "info",
     });
     expect(fallback).toMatchObject({ redisUrl: undefined, mysqlUrl: undefined, isDurabilityStrict: false });

@@ -22,7 +22,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import { createClient, RESP_TYPES } from "redis";
-import { type Batch, BatchBuilder, type JournaledBatch } from "../src/count/batch.ts";
+import { type Batch, BatchBuilder, encodeBatch, type JournaledBatch } from "../src/count/batch.ts";
 import { DAY_MS, type Event, HOUR_MS, type HourKey, hourKeyName, hourOf } from "../src/count/event.ts";
 import { type HourRange, includes } from "../src/count/hour-range.ts";
 import { registerOf, Sketch } from "../src/count/sketch.ts";
@@ -1226,6 +1226,142 @@ describe("hot store: embedded", () => {
     await bearAndRegister(other, "w1");
   });
 
+  describe("a disk that fails", () => {
+    const FAILED = new Error("EIO: i/o error, fdatasync");
+    let outcomes: (Error | undefined)[];
+    let failing: HotStore;
+
+    beforeEach(async () => {
+      outcomes = [];
+      await store.close();
+      const syncFile = async () => {
+        const outcome = outcomes.shift();
+        if (outcome !== undefined) throw outcome;
+      };
+      failing = embeddedHotStore({ dataDir: harness.dataDir, now: () => now, syncFile });
+      await failing.open();
+      await bearAndRegister(failing, "w1");
+    });
+
+    afterEach(() => failing.close());
+
+    test("refuses what it may not hold, and counts it once when it is sent again", async () => {
+      const events = [click("u", "id-1"), click("v", "id-1"), impression("w")];
+      outcomes = [FAILED];
+      const error = await rejectionOf(failing.commit("w1", 1, batchOf(events)));
+      expect(error.message).toContain("EIO");
+      expect(error.mayHaveApplied).toBe(true);
+      expect(await failing.read([NOON_KEY])).toEqual([present(0, 0, 0)]);
+      expect(await failing.commit("w1", 1, batchOf(events))).toEqual(committed(1));
+      expect(await failing.commit("w1", 2, batchOf([click("x", "id-1")]))).toEqual(committed(0));
+      await expectCounted(failing, [events[0]!, events[2]!]);
+      await expectJournal(failing, "w1", { 1: [events[0]!, events[2]!], 2: [] });
+    });
+
+    test("writes the log back into the file before it is believed again", async () => {
+      outcomes = [FAILED];
+      await rejectionOf(failing.commit("w1", 1, batchOf([click("u")])));
+      expect(await failing.commit("w1", 1, batchOf([click("u")]))).toEqual(committed());
+      // All of it is in the file itself: the log, which may lack something on disk, is empty.
+      expect(statSync(join(harness.dataDir, "journal.sqlite-wal")).size).toBe(0);
+      expect(await failing.commit("w1", 2, batchOf([click("v")]))).toEqual(committed());
+      expect(outcomes).toEqual([]);
+    });
+
+    test("a batch that it may hold can be made void: it and its ids never count", async () => {
+      outcomes = [FAILED];
+      await rejectionOf(failing.commit("w1", 1, batchOf([click("u", "id-1")])));
+      expect(await failing.voidBatch("w1", 1)).toEqual({ status: "voided" });
+      expect(await failing.commit("w1", 2, batchOf([click("u", "id-1")]))).toEqual(committed());
+      await expectCounted(failing, [click("u", "id-1")]);
+      await expectJournal(failing, "w1", { 2: [click("u", "id-1")] });
+      expect((await failing.journalOwners())[0]?.acceptedEvents).toBe(1);
+    });
+
+    test("a writer that is given up leaves it to its adopter", async () => {
+      outcomes = [FAILED];
+      await rejectionOf(failing.commit("w1", 1, batchOf([click("u")])));
+      expect(await failing.abandon("w1")).toBe(1);
+      await expectJournal(failing, "w1", { 1: [click("u")] });
+    });
+
+    test("an hour that waits for it is not retired meanwhile", async () => {
+      const held = Promise.withResolvers<void>();
+      await failing.close();
+      const syncFile = () => held.promise;
+      failing = embeddedHotStore({ dataDir: harness.dataDir, now: () => now, syncFile });
+      await failing.open();
+      await removeAdopted(failing, "w1", 0);
+      await bearAndRegister(failing, "w2");
+      const committing = failing.commit("w2", 1, batchOf([click("u")]));
+      expect(await failing.retire(NOON + HOUR_MS)).toBe(0);
+      held.resolve();
+      expect(await committing).toEqual(committed());
+      await expectCounted(failing, [click("u")]);
+    });
+  });
+
+  test("a journal that the version before wrote is read", async () => {
+    await store.close();
+    const folder = newFolder();
+    const before = new Database(join(folder, "journal.sqlite"), { create: true, strict: true });
+    before.run(`
+      CREATE TABLE writers (writer TEXT PRIMARY KEY, accepted INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
+      CREATE TABLE journal (
+        writer TEXT NOT NULL, seq INTEGER NOT NULL, body TEXT NOT NULL, duplicates TEXT NOT NULL,
+        PRIMARY KEY (writer, seq)
+      ) WITHOUT ROWID;
+      CREATE TABLE ids (
+        stream TEXT NOT NULL, id TEXT NOT NULL, expires_at INTEGER NOT NULL, PRIMARY KEY (stream, id)
+      ) WITHOUT ROWID;
+      CREATE INDEX ids_by_expiry ON ids (expires_at);
+      INSERT INTO writers VALUES ('w1', 12), ('w2', 3);
+      INSERT INTO ids VALUES ('${STREAM}', 'id-1', ${NOON + DAY_MS});
+    `);
+    const insert = before.query("INSERT INTO journal VALUES (?, ?, ?, ?)");
+    insert.run("w1", 7, encodeBatch(batchOf([click("a"), click("b"), click("c")])), "1");
+    insert.run("w1", 9, encodeBatch(batchOf([click("d")])), "");
+    insert.run("w2", 1, encodeBatch(batchOf([click("e")])), "");
+    before.close();
+    const found = harness.store(folder);
+    await found.open();
+    await expectJournal(found, "w1", { 7: [click("a"), click("c")], 9: [click("d")] });
+    await expectJournal(found, "w2", { 1: [click("e")] });
+    const owners = await found.journalOwners();
+    expect(owners.map(({ acceptedEvents }) => acceptedEvents)).toEqual([12, 3]);
+    for (const [writer, seq] of [
+      ["w1", 9],
+      ["w2", 1],
+    ] as const) {
+      await found.trimJournal(writer, seq);
+      await removeAdopted(found, writer, seq);
+    }
+    await bearAndRegister(found, "w3");
+    expect(await found.commit("w3", 1, batchOf([click("f", "id-1"), click("g")]))).toEqual(committed(0));
+    await expectJournal(found, "w3", { 1: [click("g")] });
+  });
+
+  test("journals of several writers are kept apart", async () => {
+    await bearAndRegister(store, "w1");
+    await store.commit("w1", 1, batchOf([click("a")]));
+    await store.commit("w1", 2, batchOf([click("b")]));
+    await store.abandon("w1");
+    await bearAndRegister(store, "w2");
+    await store.commit("w2", 1, batchOf([click("c")]));
+    await store.trimJournal("w1", 1);
+    await expectJournal(store, "w1", { 2: [click("b")] });
+    await expectJournal(store, "w2", { 1: [click("c")] });
+    await store.trimJournal("w2", 1);
+    const owners = await store.journalOwners();
+    expect(owners.map(({ writer, acceptedEvents }) => [writer, acceptedEvents])).toEqual([
+      ["w1", 2],
+      ["w2", 1],
+    ]);
+    await removeAdopted(store, "w1", 2);
+    await store.commit("w2", 2, batchOf([click("d")]));
+    await expectJournal(store, "w2", { 2: [click("d")] });
+  });
+
   test("the journal's files stay small however much goes through them", async () => {
     await bearAndRegister(store, "w1");
     for (let seq = 1; seq <= 60; seq++) {
@@ -1729,6 +1865,18 @@ describeWithServers("hot store: Redis", ["redis"], () => {
       expect(await store.commit("w1", 3, batchOf([click("g", "id-3")]))).toEqual(committed());
       await store.trimJournal("w1", 2);
       await expectJournal(store, "w1", { 3: [click("g", "id-3")] });
+    });
+
+    test("a batch of which every event came again meanwhile is kept whole", async () => {
+      const batch = batchOf([click("a", "all-1"), click("b", "all-2")]);
+      const before = await store.read([NOON_KEY]);
+      expect(await store.commit("w1", 1, batch)).toEqual(committed());
+      const counted = await store.read([NOON_KEY]);
+      expect(counted).not.toEqual(before);
+      expect(await store.commit("w2", 1, batch)).toEqual(committed(0, 1));
+      expect(await store.voidBatch("w1", 1)).toEqual({ status: "reverted", duplicates: [] });
+      expect(await store.read([NOON_KEY])).toEqual(counted);
+      await expectJournal(store, "w1", { 1: [click("a", "all-1"), click("b", "all-2")] });
     });
 
     test("asked for again, since the answer was lost, it answers what was kept as before", async () => {

@@ -17,6 +17,8 @@ import type { StoredEvent } from "./support/stored.ts";
 import { waitFor } from "./support/wait-for.ts";
 
 const SETUP_TIMEOUT_MS = 120_000;
+/** Bun gives a client 12 s for the head of its request. */
+const SLOW_CLIENT_TIMEOUT_MS = 60_000;
 const AT = Date.now();
 /** An hour that nothing else is posted to: 2020-01-10T10:00:00Z. */
 const OLD_HOUR = 1_578_650_400_000;
@@ -450,6 +452,21 @@ for (const { name, needs, open } of MODES) {
         impressions: 0,
       });
     });
+
+    test(
+      "a client that is too slow with its request is cut off, and has counted nothing",
+      async () => {
+        const stream = `slow-${crypto.randomUUID()}`;
+        const target = eventTarget({ at: AT, user: "slow", kind: "click", stream });
+        const starts = ["", "POST /analytics?times", `POST ${target} HTTP/1.1\r\nHost: a\r\n`];
+        const connections = await Promise.all(starts.map(() => openConnection(service.port)));
+        const cut = connections.map((connection, i) => connection.sendBytes(Buffer.from(starts[i]!)));
+        const outcomes = await Promise.all(cut.map((sending) => sending.catch((error) => error.name)));
+        expect(outcomes).toEqual(Array(3).fill("LostConnectionError"));
+        expect(await readHour(service.port, AT, stream)).toMatchObject({ clicks: 0 });
+      },
+      SLOW_CLIENT_TIMEOUT_MS,
+    );
 
     // oven-sh/bun#38128. When this fails, Bun has mended it: say so in the documentation, and test that every
     // one of several requests is answered and counted.

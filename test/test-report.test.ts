@@ -1,6 +1,6 @@
 /** The command that runs all tests never calls a run passed that is not proven so. */
 import { describe, expect, test } from "bun:test";
-import { judge, sum, summaryLine, type TestRun, type Verdict } from "../scripts/test-report.ts";
+import { judge, sum, summary, type TestRun, type Verdict } from "../scripts/test-report.ts";
 
 function report(tests: number, failures: number, skipped: number, files = ["test/a.test.ts"]): string {
   const suites = files.map((file) => `<testsuite name="${file}" file="${file}" tests="1">\n  </testsuite>`);
@@ -82,9 +82,11 @@ describe("a test run", () => {
 });
 
 describe("the last line", () => {
-  test("says what was skipped only if something was", () => {
-    expect(summaryLine({ passed: 2, failed: 0, skipped: 0 })).toBe("2 passed, 0 failed");
-    expect(summaryLine({ passed: 2, failed: 1, skipped: 3 })).toBe("2 passed, 1 failed, 3 skipped");
+  test("is of one form; what was skipped, if something was, is told above it", () => {
+    expect(summary({ passed: 2, failed: 0, skipped: 0 })).toBe("2 passed, 0 failed");
+    expect(summary({ passed: 2, failed: 1, skipped: 3 })).toBe(
+      "3 SKIPPED, and so neither passed nor failed\n2 passed, 1 failed",
+    );
   });
 
   test("adds up all steps", () => {

@@ -1,6 +1,6 @@
 /**
- * What the suites shake: one embedded instance, or instances that reach their Redis and MariaDB through a
- * proxy each. Everything is of this process' own, and ends with close(), or with the process.
+ * What the suites shake: one embedded instance, or instances that share a Redis and a MariaDB; with proxies on
+ * every way there is, or without. Everything is of this process' own, and ends with close(), or with the process.
  */
 import { join } from "node:path";
 import {
@@ -9,7 +9,7 @@ import {
   startMariaDb,
   startRedis,
 } from "../../test/support/servers.ts";
-import { type Service, type ServiceOptions, startService } from "../../test/support/service.ts";
+import { type Service, startService } from "../../test/support/service.ts";
 import { type ColdView, mariaDbView, sqliteView } from "../../test/support/stored.ts";
 import { startProxy, type TcpProxy } from "../../test/support/tcp-proxy.ts";
 
@@ -25,7 +25,7 @@ export interface Link {
 export interface Instance {
   readonly name: string;
   readonly service: Service;
-  /** Its ways to the stores, none if it is embedded; and from its clients to it, if that was asked for. */
+  /** Its ways to the stores, none of those if it is embedded, and from its clients to it; if asked for. */
   readonly links: readonly Link[];
 }
 
@@ -47,8 +47,11 @@ export interface SiteOptions {
   /** In redis mode; embedded there is one. */
   readonly instances?: number;
   readonly settings?: Settings;
-  /** Clients reach each instance through a proxy, too. */
-  readonly hasFronts?: boolean;
+  /**
+   * A proxy on each link. They run in this process: where it is no link that is to be shaken, whatever keeps
+   * this process busy would only slow down the service.
+   */
+  readonly hasProxies?: boolean;
 }
 
 /** Each batch is on the disk before it is acknowledged: with less, kill -9 of the host could lose a second. */
@@ -72,11 +75,11 @@ class Parts {
   }
 }
 
-async function openEmbedded({ settings = {}, hasFronts = false }: SiteOptions): Promise<ChaosSite> {
+async function openEmbedded({ settings = {}, hasProxies = false }: SiteOptions): Promise<ChaosSite> {
   const parts = new Parts();
   try {
     const service = parts.keep(await startService({ settings }));
-    const links = hasFronts ? [await openFront("a", service, parts)] : [];
+    const links = hasProxies ? [await openFront("a", service, parts)] : [];
     const dataDir = settings["DATA_DIR"] ?? service.dataDir;
     return {
       mode: "embedded",
@@ -120,15 +123,21 @@ async function openClustered(options: SiteOptions): Promise<ChaosSite> {
 async function openInstance(
   name: string,
   ports: Readonly<Record<"redis" | "mariadb", number>>,
-  { settings = {}, hasFronts = false }: SiteOptions,
+  { settings = {}, hasProxies = false }: SiteOptions,
   parts: Parts,
 ): Promise<Instance> {
-  const links = [
-    await openLink(`${name}-redis`, "redis", ports.redis, parts),
-    await openLink(`${name}-mariadb`, "mariadb", ports.mariadb, parts),
-  ];
-  const service = parts.keep(await startService(through(links, settings)));
-  if (hasFronts) links.push(await openFront(name, service, parts));
+  const links: Link[] = [];
+  if (hasProxies) {
+    links.push(await openLink(`${name}-redis`, "redis", ports.redis, parts));
+    links.push(await openLink(`${name}-mariadb`, "mariadb", ports.mariadb, parts));
+  }
+  const portTo = (to: "redis" | "mariadb") => links.find((link) => link.to === to)?.proxy.port ?? ports[to];
+  const urls = {
+    REDIS_URL: `redis://127.0.0.1:${portTo("redis")}`,
+    MYSQL_URL: `mysql://root@127.0.0.1:${portTo("mariadb")}/hourglass`,
+  };
+  const service = parts.keep(await startService({ settings: { ...urls, ...settings } }));
+  if (hasProxies) links.push(await openFront(name, service, parts));
   return { name, service, links };
 }
 
@@ -140,15 +149,6 @@ async function openLink(name: string, to: Link["to"], port: number, parts: Parts
   const proxy = await startProxy(port);
   parts.keep({ stop: () => proxy.close() });
   return { name, to, proxy };
-}
-
-function through(links: readonly Link[], settings: Settings): ServiceOptions {
-  const portTo = (to: Link["to"]) => links.find((link) => link.to === to)!.proxy.port;
-  const urls = {
-    REDIS_URL: `redis://127.0.0.1:${portTo("redis")}`,
-    MYSQL_URL: `mysql://root@127.0.0.1:${portTo("mariadb")}/hourglass`,
-  };
-  return { settings: { ...urls, ...settings } };
 }
 
 /** Where clients are to knock. */

@@ -11,7 +11,9 @@ import { Metrics } from "../count/metrics.ts";
 import { createApp } from "../http/app.ts";
 import { Pipeline } from "../pipeline/pipeline.ts";
 import { createStores, type Stores } from "../store/open.ts";
-import { ownCommand, SUPERVISOR_VARIABLE, Supervisor, WORKER_VARIABLE } from "./supervise.ts";
+import { keepFreedMemory } from "./allocator.ts";
+import { ownCommand } from "./own-command.ts";
+import { SUPERVISOR_VARIABLE, Supervisor, WORKER_VARIABLE } from "./supervise.ts";
 
 /** Below the 30 s after which orchestrators usually kill. */
 const STOP_DEADLINE_MS = 25_000;
@@ -24,6 +26,7 @@ export interface Service {
 }
 
 export async function serve(config: Config): Promise<void> {
+  keepFreedMemory(process.env);
   // Standard output is for the first lines; the log is on standard error, one JSON object a line.
   const worker = process.env[WORKER_VARIABLE];
   const base = worker === undefined ? null : { worker: Number(worker) };
@@ -60,7 +63,7 @@ async function superviseWorkers(config: Config, log: Log): Promise<never> {
 
 /** Throws ConfigError if the stores cannot be used as they are set up. */
 export async function startService(config: Config, log: Log, now: () => number) {
-  const stores = createStores(config, now);
+  const stores = createStores(config, now, true);
   const { hot, cold } = stores;
   await openHotStore(config, stores, log);
   const metrics = new Metrics();

@@ -1,12 +1,21 @@
-/** The promise's value, or `onDeadline`'s error once `ms` have passed. The promise itself goes on. */
+/**
+ * The promise's value, or `onDeadline`'s error once `ms` have passed. The promise itself goes on. What has arrived by
+ * then still counts: in a process that was kept busy the timer is due before anybody has looked at the sockets.
+ */
 export async function withDeadline<T>(promise: Promise<T>, ms: number, onDeadline: () => Error): Promise<T> {
   let timer: Timer | undefined;
+  let isSettled = false;
   const deadline = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(onDeadline()), ms);
+    const giveUp = () => {
+      if (!isSettled) reject(onDeadline());
+    };
+    // Of two turns of the event loop one begins after this, and looks at the sockets before it ends.
+    timer = setTimeout(() => setImmediate(() => setImmediate(giveUp)), ms);
   });
   try {
     return await Promise.race([promise, deadline]);
   } finally {
+    isSettled = true;
     clearTimeout(timer);
   }
 }

@@ -18,7 +18,7 @@ import {
   HourQuerySchema,
   USER_MAX_BYTES,
 } from "./analytics-schema.ts";
-import { plainEvent } from "./plain-query.ts";
+import { digits, plainEvent } from "./plain-query.ts";
 import { type Query, queryOf } from "./query.ts";
 
 /** What was asked for is well-formed, but not what the parameter takes. */
@@ -35,8 +35,14 @@ export class InvalidParameterError extends Error {
   }
 }
 
+/** It would be a new stream, and there are as many as there may be. */
+export class TooManyStreamsError extends InvalidParameterError {
+  constructor(stream: string) {
+    super("stream", stream, "one that has events already, as there are MAX_STREAMS of them");
+  }
+}
+
 const STREAM = /^[A-Za-z0-9._-]{1,64}$/;
-const TIMESTAMP_MAX_DIGITS = 15;
 /** No text of so many UTF-16 units has more than 255 bytes. */
 const SURELY_SHORT_UNITS = Math.floor(USER_MAX_BYTES / 3);
 const EVENT_FIELDS = new Set(Object.keys(EventQuerySchema.properties));
@@ -48,7 +54,7 @@ export function readEvent(url: string, now: number): Event {
 }
 
 /** The general way. */
-export function readAnyEvent(url: string, now: number): Event {
+function readAnyEvent(url: string, now: number): Event {
   const query = queryOf(url);
   const { user, id, stream = DEFAULT_STREAM } = query;
   const at = timestampOf(query["timestamp"], now);
@@ -80,15 +86,8 @@ export function readHourKey(url: string, now: number): HourKey {
 }
 
 function timestampOf(text: string | undefined, now: number): number | undefined {
-  if (text === undefined || text.length === 0 || text.length > TIMESTAMP_MAX_DIGITS) return undefined;
-  let at = 0;
-  for (let i = 0; i < text.length; i++) {
-    const digit = text.charCodeAt(i) - 48;
-    if (digit < 0 || digit > 9) return undefined;
-    at = at * 10 + digit;
-  }
-  if (text.length > 1 && text.charCodeAt(0) === 48) return undefined;
-  return at <= now + FUTURE_MAX_MS ? at : undefined;
+  const at = text === undefined ? -1 : digits(text, 0, text.length);
+  return at !== -1 && at <= now + FUTURE_MAX_MS ? at : undefined;
 }
 
 function isShort(text: string): boolean {

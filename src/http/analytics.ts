@@ -1,12 +1,19 @@
 /** POST and GET /analytics: an event in, an hour out. */
 import { Elysia } from "elysia";
 import type { Pipeline } from "../pipeline/pipeline.ts";
-import { readEvent, readHourKey } from "./analytics-query.ts";
-import { answerToError, errorAnswer, isRefusedInput, methodNotAllowed, refusalAnswer } from "./answers.ts";
+import { readEvent, readHourKey, TooManyStreamsError } from "./analytics-query.ts";
+import {
+  answerToError,
+  errorAnswer,
+  isRefusedInput,
+  methodNotAllowed,
+  NO_STORE,
+  refusalAnswer,
+} from "./answers.ts";
 import type { AppOptions } from "./app-options.ts";
 import type { RequestCounts } from "./request-counts.ts";
 
-const TEXT = { "content-type": "text/plain; charset=utf-8", "cache-control": "no-store" };
+const TEXT = { "content-type": "text/plain; charset=utf-8", ...NO_STORE };
 /** Says that events which are not flushed yet are missing, since the hot store did not answer. */
 const DEGRADED = { ...TEXT, "hourglass-degraded": "hot-store-away" };
 const UNREADABLE_BODY = {
@@ -24,6 +31,7 @@ export function analytics({ pipeline, log, now }: AppOptions, { posts, gets }: A
     .post("/analytics", async ({ request }) => {
       try {
         const event = readEvent(request.url, now());
+        if (!pipeline.streams.admits(event.stream)) throw new TooManyStreamsError(event.stream);
         if (request.body !== null && !(await isReceived(request))) {
           pipeline.ledger.refused.invalid += 1;
           return posts.counted(errorAnswer(400, UNREADABLE_BODY));

@@ -31,7 +31,8 @@ export function createApp(options: AppOptions) {
     .use(metrics(options, [posts, gets, seriesGets, streamsGets]))
     .onError(({ error, code, request }) => {
       if (code !== "NOT_FOUND") return answerToError(error, options.log);
-      const path = new URL(request.url).pathname;
+      // No URL at all if its Host header is none.
+      const path = URL.parse(request.url)?.pathname ?? request.url;
       return errorAnswer(404, { code: "not_found", message: `there is nothing at ${path}` });
     });
 }

@@ -3,20 +3,19 @@ import { Elysia } from "elysia";
 import type { Pipeline } from "../pipeline/pipeline.ts";
 import { ColdUnavailableError } from "../store/cold.ts";
 import { HotUnavailableError } from "../store/hot.ts";
+import { NO_STORE } from "./answers.ts";
 import type { AppOptions } from "./app-options.ts";
 
-const NO_STORE = { "cache-control": "no-store" };
-
-export function ledger({ pipeline, now }: AppOptions) {
+export function ledger({ pipeline }: AppOptions) {
   return new Elysia({ name: "ledger" }).get("/ledger", async () => {
     const stores = await storeLedger(pipeline);
-    return Response.json({ instance: instanceLedger(pipeline, now()), stores }, { headers: NO_STORE });
+    return Response.json({ instance: instanceLedger(pipeline), stores }, { headers: NO_STORE });
   });
 }
 
 /** All read in one tick, so that it is of one instant. */
-function instanceLedger(pipeline: Pipeline, now: number) {
-  const { ledger, pending, writer, oldestPendingAt, journalMaxEvents } = pipeline;
+function instanceLedger(pipeline: Pipeline) {
+  const { ledger, pending, writer, oldestPendingMs, journalMaxEvents } = pipeline;
   const { accepted, persisted, handedOver, lost, adopted, duplicates, refused } = ledger;
   return {
     writer,
@@ -33,7 +32,7 @@ function instanceLedger(pipeline: Pipeline, now: number) {
     adopted,
     duplicates,
     refused,
-    oldestPendingMs: oldestPendingAt === undefined ? 0 : Math.max(0, now - oldestPendingAt),
+    oldestPendingMs,
   };
 }
 

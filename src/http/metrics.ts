@@ -5,6 +5,7 @@
 import { Elysia } from "elysia";
 import { Counter, collectDefaultMetrics, Gauge, type Registry } from "prom-client";
 import type { Pipeline } from "../pipeline/pipeline.ts";
+import { NO_STORE } from "./answers.ts";
 import type { AppOptions } from "./app-options.ts";
 import type { RequestCounts } from "./request-counts.ts";
 
@@ -15,7 +16,7 @@ export function metrics(options: AppOptions, requestCounts: readonly RequestCoun
   registerState(registry, options);
   registerRequests(registry, requestCounts);
   return new Elysia({ name: "metrics" }).get("/metrics", async () => {
-    const headers = { "content-type": registry.contentType, "cache-control": "no-store" };
+    const headers = { "content-type": registry.contentType, ...NO_STORE };
     return new Response(await registry.metrics(), { headers });
   });
 }
@@ -90,13 +91,12 @@ function registerLedger(registry: Registry, pipeline: Pipeline): void {
   });
 }
 
-function registerState(registry: Registry, { pipeline, now }: AppOptions): void {
+function registerState(registry: Registry, { pipeline }: AppOptions): void {
   gauge(registry, "hourglass_journal_max_events", "Pending events above which new ones are refused", () => {
     return pipeline.journalMaxEvents;
   });
   gauge(registry, "hourglass_oldest_pending_seconds", "Age of the oldest event that is not persisted", () => {
-    const { oldestPendingAt } = pipeline;
-    return oldestPendingAt === undefined ? 0 : Math.max(0, now() - oldestPendingAt) / 1_000;
+    return pipeline.oldestPendingMs / 1_000;
   });
   gauge(registry, "hourglass_ready", "1 if events are taken", () => (pipeline.refusal === undefined ? 1 : 0));
   gauge(registry, "hourglass_flush_ok", "1 unless the last flush failed", () => {

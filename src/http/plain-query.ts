@@ -32,8 +32,8 @@ function valueEnd(url: string, start: number, least: number): number {
   return end;
 }
 
-/** The number at `start` up to `end`; -1 if it is not one. */
-function digits(url: string, start: number, end: number): number {
+/** The number at `start` up to `end`, in the one way to write it; -1 if it is not one. */
+export function digits(url: string, start: number, end: number): number {
   const length = end - start;
   if (length < 1 || length > TIMESTAMP_MAX_DIGITS) return -1;
   if (length > 1 && url.charCodeAt(start) === ZERO) return -1;

@@ -47,6 +47,8 @@ interface Spill {
 
 interface WriterProgress {
   readonly writer: string;
+  /** The last batch that was committed, and its outcome known here. */
+  offeredSeq: number;
   flushedSeq: number;
   trimmedSeq: number;
   /** Events committed by this writer and not known to be persisted. */
@@ -85,6 +87,12 @@ export class Flusher {
     return this.#commitTimes.oldest;
   }
 
+  /** Its age; 0 if there is none. */
+  get oldestPendingMs(): number {
+    const { oldestPendingAt } = this;
+    return oldestPendingAt === undefined ? 0 : Math.max(0, this.#options.now() - oldestPendingAt);
+  }
+
   /** Why the cold store could not be flushed to the last time; undefined while all is well. */
   get lastError(): string | undefined {
     return this.#lastError;
@@ -92,8 +100,7 @@ export class Flusher {
 
   /** How long the backlog will take to drain, as far as can be told: 1 to 60 s. */
   get drainS(): number {
-    const { oldestPendingAt } = this;
-    const ageS = oldestPendingAt === undefined ? 0 : (this.#options.now() - oldestPendingAt) / 1_000;
+    const ageS = this.oldestPendingMs / 1_000;
     // While the cold store is away only the age says something: what took long is likely to take longer.
     const drainS = this.#lastError === undefined ? this.pendingEvents / this.#eventsPerS : ageS / 10;
     return Math.ceil(Math.min(Math.max(drainS, 1), MAX_RETRY_AFTER_S));
@@ -110,6 +117,7 @@ export class Flusher {
     this.#commitTimes.clear();
     this.#progress = {
       writer,
+      offeredSeq: 0,
       flushedSeq: 0,
       trimmedSeq: 0,
       pendingEvents: 0,
@@ -121,6 +129,7 @@ export class Flusher {
   offer(batch: JournaledBatch): void {
     const progress = this.#progress;
     if (progress === undefined) throw new Error(`batch ${batch.seq} was offered, but no writer has begun`);
+    progress.offeredSeq = batch.seq;
     if (batch.eventCount === 0) {
       // Duplicates alone. The bound of the ring is one of events: it would take such batches without end.
       if (progress.pendingEvents === 0) progress.flushedSeq = batch.seq;
@@ -144,20 +153,23 @@ export class Flusher {
 
   #flushSoon(): void {
     if (this.#flushing !== undefined || this.#isSuspended || this.#progress === undefined) return;
-    this.#flushing = this.#flushAll().finally(() => {
+    this.#flushing = this.#flushDue().finally(() => {
       this.#flushing = undefined;
     });
   }
 
-  /** Flushes until nothing is left, through failures. Never throws. */
-  async #flushAll(): Promise<void> {
+  /**
+   * Flushes, through failures, until less is left than a transaction takes: that waits for the timer, since a
+   * transaction for each few events costs more than all the rest of their way. Never throws.
+   */
+  async #flushDue(): Promise<void> {
     while (!this.#isSuspended) {
       try {
-        const isMoreLeft = await this.#flushChunk();
+        const isDone = !(await this.#flushChunk());
         if (this.#failures > 0) this.#options.log.info({}, "flushes work again, the backlog drains");
         this.#failures = 0;
         this.#lastError = undefined;
-        if (!isMoreLeft) return;
+        if (isDone || (this.pendingEvents < this.#options.flushMaxEvents && !this.#isStopping)) return;
       } catch (error) {
         this.#noteFailure(error);
         if (this.#isStopping) return;
@@ -205,8 +217,9 @@ export class Flusher {
   }
 
   #release(progress: WriterProgress, throughSeq: number, eventCount: number): void {
-    progress.flushedSeq = throughSeq;
     progress.pendingEvents -= eventCount;
+    // With nothing pending, batches of duplicates alone that came during the flush are done with too.
+    progress.flushedSeq = progress.pendingEvents === 0 ? progress.offeredSeq : throughSeq;
     const { spill } = progress;
     if (spill !== undefined && throughSeq >= spill.fromSeq) spill.eventCount -= eventCount;
     if (spill !== undefined && throughSeq >= spill.toSeq) progress.spill = undefined;
@@ -281,7 +294,7 @@ export class Flusher {
     this.#isStopping = true;
     this.#wakeUp?.();
     await this.#flushing;
-    await this.#flushAll();
+    await this.#flushDue();
     return this.pendingEvents === 0;
   }
 }

@@ -41,7 +41,7 @@ import {
   replayDeadLetter,
   setAside,
 } from "./sqlite-dead-letters.ts";
-import { addToHour, readHour, replaceHour } from "./sqlite-hours.ts";
+import { addToHour, listStreams, readHour, replaceHour } from "./sqlite-hours.ts";
 import { readRange, readUsers } from "./sqlite-ranges.ts";
 import { VisitorError, visitorOf } from "./visitor.ts";
 
@@ -155,6 +155,10 @@ class EmbeddedColdStore implements ColdStore {
 
   async readUsers(range: UsersRange, visit: (row: UserRow) => void): Promise<void> {
     await this.#readInPieces("read users", visit, (visitor) => readUsers(this.#path, range, visitor));
+  }
+
+  async streams(limit: number): Promise<readonly string[]> {
+    return this.#read("list streams", (database) => listStreams(database, limit));
   }
 
   async newestHour(): Promise<number | undefined> {

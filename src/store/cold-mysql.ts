@@ -36,7 +36,7 @@ import {
   replayDeadLetter,
   setAside,
 } from "./mysql-dead-letters.ts";
-import { addToHours, readHour } from "./mysql-hours.ts";
+import { addToHours, listStreams, readHour } from "./mysql-hours.ts";
 import { type MysqlLinkOptions, MysqlPool, type MysqlSession, withOwnSession } from "./mysql-link.ts";
 import { ensurePartitions } from "./mysql-partitions.ts";
 import { readRange, readUsers } from "./mysql-ranges.ts";
@@ -236,6 +236,12 @@ class MysqlColdStore implements ColdStore {
   async readUsers(range: UsersRange, visit: (row: UserRow) => void): Promise<void> {
     await this.#attempt("read users", () =>
       this.#ranges.use((session) => readUsers(session, range, visitorOf(visit))),
+    );
+  }
+
+  async streams(limit: number): Promise<readonly string[]> {
+    return await this.#attempt("list streams", () =>
+      this.#reads.use((session) => listStreams(session, limit)),
     );
   }
 

@@ -99,6 +99,8 @@ export interface ColdStore {
   readRange(range: HourRange, visit: (hour: HourRecord) => void): Promise<void>;
   /** The same for the rows of those hours, one by one. */
   readUsers(range: UsersRange, visit: (row: UserRow) => void): Promise<void>;
+  /** Names of streams that have hours, in their order, at most `limit`. */
+  streams(limit: number): Promise<readonly string[]>;
   /** The latest hour of any stream that has an event; undefined if there is none at all. */
   newestHour(): Promise<number | undefined>;
   /** How many events are stored, dead letters among them. */

@@ -1,14 +1,11 @@
 /**
- * The hot store in this process: counts and sketches in memory, journal and event ids in SQLite under
- * `dataDir`, one fsynced transaction per batch.
+ * The hot store in this process: counts and sketches in memory, journal and event ids in SQLite under `dataDir`,
+ * one transaction per batch, on disk before it is counted.
  *
- * Invariants: memory holds only what the journal held first. At start memory is empty, so the data set is
- * not born until every journal found on disk has been flushed and removed. The file is locked for as long as
- * the process lives: there is never a second one on the same folder.
+ * Invariants: memory holds only what is in the journal, on disk. At start memory is empty, so the data set is
+ * not born until every journal found on disk has been flushed and removed.
  */
-import { Database, type Statement } from "bun:sqlite";
-import { mkdirSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { resolve } from "node:path";
 import {
   type Batch,
   decodeBatch,
@@ -16,21 +13,13 @@ import {
   type JournaledBatch,
   withoutDuplicates,
 } from "../count/batch.ts";
-import { errorText } from "../count/deadline.ts";
-import { HOUR_MS, type HourKey, hourKeyName, ID_TTL_MS } from "../count/event.ts";
+import { HOUR_MS, type HourKey, hourKeyName } from "../count/event.ts";
 import { type HourRange, type HourRecord, includes } from "../count/hour-range.ts";
 import { letOthersRun } from "../count/pause.ts";
 import { Sketch } from "../count/sketch.ts";
 import type { ColdHour } from "./cold.ts";
-import {
-  type CommitResult,
-  type HotStore,
-  HotUnavailableError,
-  type HourRead,
-  type JournalOwner,
-  type LeaseState,
-  type VoidResult,
-} from "./hot.ts";
+import { EmbeddedJournal, type EmbeddedJournalOptions, type JournalRow } from "./embedded-journal.ts";
+import type { CommitResult, HotStore, HourRead, JournalOwner, LeaseState, VoidResult } from "./hot.ts";
 
 interface HeldHour {
   readonly stream: string;
@@ -44,34 +33,21 @@ interface HeldHour {
 
 interface WriterState {
   readonly name: string;
+  /** The last batch in the journal, on disk or not yet. */
+  written: number;
+  /** The last batch that is counted, or void. */
   last: number;
   flushed: number;
+  accepted: number;
   fenced: boolean;
 }
 
-export interface EmbeddedHotStoreOptions {
-  readonly dataDir: string;
+export interface EmbeddedHotStoreOptions extends EmbeddedJournalOptions {
   readonly now: () => number;
 }
 
-/** Expired ids deleted with each batch: twice what a batch may add would do; small, so that it never shows. */
-const EXPIRED_IDS_PER_COMMIT = 200;
-
 /** Between two pieces of a range the event loop can run: about 1 ms of merging the largest sketches. */
 const HOURS_PER_PIECE = 100;
-
-const SCHEMA = `
-  CREATE TABLE IF NOT EXISTS writers (writer TEXT PRIMARY KEY, accepted INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
-  CREATE TABLE IF NOT EXISTS journal (
-    writer TEXT NOT NULL, seq INTEGER NOT NULL, body TEXT NOT NULL, duplicates TEXT NOT NULL,
-    PRIMARY KEY (writer, seq)
-  ) WITHOUT ROWID;
-  CREATE TABLE IF NOT EXISTS ids (
-    stream TEXT NOT NULL, id TEXT NOT NULL, expires_at INTEGER NOT NULL,
-    PRIMARY KEY (stream, id)
-  ) WITHOUT ROWID;
-  CREATE INDEX IF NOT EXISTS ids_by_expiry ON ids (expires_at);
-`;
 
 export function embeddedHotStore(options: EmbeddedHotStoreOptions): HotStore {
   return new EmbeddedHotStore(options);
@@ -79,55 +55,26 @@ export function embeddedHotStore(options: EmbeddedHotStoreOptions): HotStore {
 
 class EmbeddedHotStore implements HotStore {
   readonly description: string;
-  readonly #dataDir: string;
+  readonly #journal: EmbeddedJournal;
   readonly #now: () => number;
-  #database: Database | undefined;
-  readonly #statements = new Map<string, Statement>();
   readonly #hours = new Map<string, HeldHour>();
   #freshFrom: number | undefined;
   #retirements = 0;
   #writer: WriterState | undefined;
 
   constructor(options: EmbeddedHotStoreOptions) {
-    this.#dataDir = resolve(options.dataDir);
+    const dataDir = resolve(options.dataDir);
+    this.#journal = new EmbeddedJournal({ ...options, dataDir });
     this.#now = options.now;
-    this.description = `memory, journal in ${this.#dataDir}`;
+    this.description = `memory, journal in ${dataDir}`;
   }
 
   get isReady(): boolean {
-    return this.#database !== undefined;
+    return this.#journal.isOpen;
   }
 
   async open(): Promise<readonly string[]> {
-    if (this.#database !== undefined) return [];
-    const path = join(this.#dataDir, "journal.sqlite");
-    try {
-      mkdirSync(this.#dataDir, { recursive: true });
-      const database = new Database(path, { create: true, strict: true });
-      // The lock is taken with the first write and kept: a second process fails here, at start.
-      database.run("PRAGMA locking_mode = EXCLUSIVE");
-      database.run("PRAGMA journal_mode = WAL");
-      // FULL: fsync at each commit. NORMAL would lose the last commits at a power cut.
-      database.run("PRAGMA synchronous = FULL");
-      // The log is written over again, not cut, below this size.
-      database.run("PRAGMA journal_size_limit = 16777216");
-      database.run("BEGIN IMMEDIATE");
-      database.run(SCHEMA);
-      database.run("COMMIT");
-      this.#database = database;
-    } catch (error) {
-      const isLocked = errorText(error).includes("locked");
-      const advice = isLocked
-        ? "another Hourglass is running on this folder: stop it, or set DATA_DIR to another folder"
-        : "DATA_DIR has to be a folder that this process may write to";
-      throw new HotUnavailableError(
-        `Cannot open the journal ${path}: ${errorText(error)}; ${advice}`,
-        false,
-        {
-          cause: error,
-        },
-      );
-    }
+    this.#journal.open();
     return [];
   }
 
@@ -144,8 +91,8 @@ class EmbeddedHotStore implements HotStore {
 
   async register(writer: string): Promise<boolean> {
     if (this.#freshFrom === undefined) return false;
-    this.#transaction("register", () => this.#run("INSERT INTO writers (writer) VALUES (?)", [writer]));
-    this.#writer = { name: writer, last: 0, flushed: 0, fenced: false };
+    this.#journal.transaction("register", () => this.#journal.addWriter(writer));
+    this.#writer = { name: writer, written: 0, last: 0, flushed: 0, accepted: 0, fenced: false };
     // What an earlier writer put there is not flushed before its journal is gone: retire() asks for that.
     for (const held of this.#hours.values()) held.lastSeq = 0;
     return true;
@@ -157,39 +104,49 @@ class EmbeddedHotStore implements HotStore {
 
   async abandon(writer: string): Promise<number> {
     if (this.#writer?.name !== writer) return 0;
+    // Who asks is told that these are safe: a batch may be among them whose way to the disk failed.
+    if (this.#writer.written > this.#writer.last) await this.#journal.sync("abandon");
     this.#writer.fenced = true;
-    return this.#writer.last;
+    return this.#writer.written;
   }
 
   async commit(writer: string, seq: number, batch: Batch): Promise<CommitResult> {
     const state = this.#writer;
     const freshFrom = this.#freshFrom;
     if (state === undefined || state.name !== writer || freshFrom === undefined) return { status: "unknown" };
-    if (state.fenced) return { status: "fenced", lastSeq: state.last };
+    if (state.fenced) return { status: "fenced", lastSeq: state.written };
     if (seq <= state.last) return { status: "committed", duplicates: this.#journaledDuplicates(writer, seq) };
     if (seq > state.last + 1) throw new Error(`batch ${seq} of ${writer} comes after ${state.last}`);
     const absent = absentGroups(batch, freshFrom, this.#hours);
     if (absent.length > 0) return { status: "absent", groups: absent };
 
-    const duplicates = this.#transaction("commit", () => {
-      const found = this.#claimIds(batch);
-      const row = [writer, seq, encodeBatch(batch), found.join(",")];
-      this.#run("INSERT INTO journal (writer, seq, body, duplicates) VALUES (?, ?, ?, ?)", row);
-      this.#addAccepted(writer, batch.eventCount - found.length);
-      return found;
-    });
+    const isWritten = seq <= state.written;
+    const duplicates = isWritten ? this.#journaledDuplicates(writer, seq) : this.#write(state, seq, batch);
+    const counted = withoutDuplicates(seq, batch, duplicates);
+    // From now on they are not retired: while the disk is waited for, an hour must not go and come back partial.
+    for (const group of counted.groups) this.#hold(group).lastSeq = seq;
+    await this.#journal.sync("commit");
     state.last = seq;
-    this.#count(withoutDuplicates(seq, batch, duplicates));
+    this.#count(counted);
     return { status: "committed", duplicates };
   }
 
-  #addAccepted(writer: string, eventCount: number): void {
-    this.#run("UPDATE writers SET accepted = accepted + ? WHERE writer = ?", [eventCount, writer]);
+  /** Into the journal, in one transaction; answers the ordinals of the events whose id was known already. */
+  #write(state: WriterState, seq: number, batch: Batch): number[] {
+    const [duplicates, accepted] = this.#journal.transaction("commit", () => {
+      const found = this.#claimIds(batch);
+      const total = state.accepted + batch.eventCount - found.length;
+      const row = { seq, body: encodeBatch(batch), duplicates: found.join(",") };
+      this.#journal.append(state.name, row, total);
+      return [found, total];
+    });
+    state.written = seq;
+    state.accepted = accepted;
+    return duplicates;
   }
 
   #journaledDuplicates(writer: string, seq: number): number[] {
-    const row = this.#get("SELECT duplicates FROM journal WHERE writer = ? AND seq = ?", [writer, seq]);
-    return row === null ? [] : ordinals(String(row["duplicates"]));
+    return ordinals(this.#journal.entry(writer, seq)?.duplicates ?? "");
   }
 
   /** Remembers the batch's ids; answers the ordinals of the events whose id was known already. */
@@ -197,23 +154,17 @@ class EmbeddedHotStore implements HotStore {
     const duplicates: number[] = [];
     const now = this.#now();
     let ordinal = 0;
-    for (const group of batch.groups) {
-      for (let i = 0; i < group.users.length; i++, ordinal++) {
-        const id = group.ids?.[i] ?? null;
+    let hasIds = false;
+    for (const { stream, users, ids } of batch.groups) {
+      for (let i = 0; ids !== null && i < users.length; i++) {
+        const id = ids[i] ?? null;
         if (id === null) continue;
-        const changes = this.#run(
-          `INSERT INTO ids (stream, id, expires_at) VALUES (?, ?, ?)
-           ON CONFLICT (stream, id) DO UPDATE SET expires_at = excluded.expires_at WHERE expires_at <= ?`,
-          [group.stream, id, now + ID_TTL_MS, now],
-        );
-        if (changes === 0) duplicates.push(ordinal);
+        hasIds = true;
+        if (!this.#journal.claimId(stream, id, now)) duplicates.push(ordinal + i);
       }
+      ordinal += users.length;
     }
-    this.#run(
-      `DELETE FROM ids WHERE (stream, id) IN
-         (SELECT stream, id FROM ids WHERE expires_at <= ? ORDER BY expires_at LIMIT ${EXPIRED_IDS_PER_COMMIT})`,
-      [now],
-    );
+    if (hasIds) this.#journal.forgetExpiredIds(now);
     return duplicates;
   }
 
@@ -223,7 +174,6 @@ class EmbeddedHotStore implements HotStore {
       held.clicks += group.clicks;
       held.impressions += group.impressions;
       for (const register of group.registers) held.sketch.add(register);
-      held.lastSeq = batch.seq;
     }
   }
 
@@ -241,27 +191,25 @@ class EmbeddedHotStore implements HotStore {
   async voidBatch(writer: string, seq: number): Promise<VoidResult> {
     const state = this.#writer;
     if (state === undefined || state.name !== writer) return { status: "unknown" };
-    if (state.fenced) return { status: "fenced", lastSeq: state.last };
-    // It was not counted, as its commit failed; but it may have reached the disk all the same.
-    this.#transaction("void", () => {
-      const row = this.#get("SELECT body, duplicates FROM journal WHERE writer = ? AND seq = ?", [
-        writer,
-        seq,
-      ]);
-      if (row === null) return;
-      const applied = decodeBatch(seq, String(row["body"]), ordinals(String(row["duplicates"])));
-      for (const { stream, ids } of applied.groups) this.#forgetIds(stream, ids ?? []);
-      this.#addAccepted(writer, -applied.eventCount);
-      this.#run("DELETE FROM journal WHERE writer = ? AND seq = ?", [writer, seq]);
-    });
+    if (state.fenced) return { status: "fenced", lastSeq: state.written };
+    // It was not counted, as its commit failed; but it may be in the journal all the same.
+    const row = this.#journal.entry(writer, seq);
+    if (row !== undefined) {
+      const applied = batchIn(row);
+      this.#journal.transaction("void", () => {
+        for (const { stream, ids } of applied.groups) this.#forgetIds(stream, ids ?? []);
+        this.#journal.remove(writer, seq);
+      });
+      state.accepted -= applied.eventCount;
+    }
+    state.written = Math.max(state.written, seq);
+    await this.#journal.sync("void");
     state.last = Math.max(state.last, seq);
     return { status: "voided" };
   }
 
   #forgetIds(stream: string, ids: readonly (string | null)[]): void {
-    for (const id of ids) {
-      if (id !== null) this.#run("DELETE FROM ids WHERE stream = ? AND id = ?", [stream, id]);
-    }
+    for (const id of ids) if (id !== null) this.#journal.forgetId(stream, id);
   }
 
   async read(keys: readonly HourKey[]): Promise<readonly HourRead[] | "unborn"> {
@@ -337,11 +285,9 @@ class EmbeddedHotStore implements HotStore {
 
   async readJournal(writer: string, afterSeq: number, maxEvents: number): Promise<readonly JournaledBatch[]> {
     const batches: JournaledBatch[] = [];
-    const query = "SELECT seq, body, duplicates FROM journal WHERE writer = ? AND seq > ? ORDER BY seq";
     let eventCount = 0;
-    for (const row of this.#open("read the journal").query(query).iterate(writer, afterSeq)) {
-      const { seq, body, duplicates } = row as { seq: number; body: string; duplicates: string };
-      const batch = decodeBatch(seq, body, ordinals(duplicates));
+    for (const row of this.#journal.entriesAfter(writer, afterSeq)) {
+      const batch = batchIn(row);
       batches.push(batch);
       eventCount += batch.eventCount;
       if (eventCount >= maxEvents) break;
@@ -350,16 +296,12 @@ class EmbeddedHotStore implements HotStore {
   }
 
   async trimJournal(writer: string, throughSeq: number): Promise<void> {
-    this.#transaction("trim", () =>
-      this.#run("DELETE FROM journal WHERE writer = ? AND seq <= ?", [writer, throughSeq]),
-    );
+    this.#journal.transaction("trim", () => this.#journal.trim(writer, throughSeq));
     if (this.#writer?.name === writer) this.#writer.flushed = Math.max(this.#writer.flushed, throughSeq);
   }
 
   async journalOwners(): Promise<readonly JournalOwner[]> {
-    const rows = this.#open("list journals").query("SELECT writer, accepted FROM writers").all();
-    return rows.map((row) => {
-      const { writer, accepted } = row as { writer: string; accepted: number };
+    return this.#journal.writers().map(({ writer, accepted }) => {
       return { writer, adoptable: this.#isDead(writer), acceptedEvents: accepted };
     });
   }
@@ -374,62 +316,16 @@ class EmbeddedHotStore implements HotStore {
   }
 
   async removeJournal(writer: string, _watermark: number): Promise<void> {
-    this.#transaction("remove a journal", () => {
-      this.#run("DELETE FROM journal WHERE writer = ?", [writer]);
-      this.#run("DELETE FROM writers WHERE writer = ?", [writer]);
-    });
+    this.#journal.transaction("remove a journal", () => this.#journal.removeWriter(writer));
   }
 
   async close(): Promise<void> {
-    for (const statement of this.#statements.values()) statement.finalize();
-    this.#statements.clear();
-    this.#database?.close();
-    this.#database = undefined;
+    this.#journal.close();
   }
+}
 
-  #open(what: string): Database {
-    if (this.#database === undefined) {
-      throw new HotUnavailableError(`Cannot ${what}: the journal is not open`, false);
-    }
-    return this.#database;
-  }
-
-  #statement(sql: string): Statement {
-    let statement = this.#statements.get(sql);
-    if (statement === undefined) {
-      statement = this.#open("prepare").prepare(sql);
-      this.#statements.set(sql, statement);
-    }
-    return statement;
-  }
-
-  #run(sql: string, parameters: (string | number)[]): number {
-    return this.#statement(sql).run(...parameters).changes;
-  }
-
-  #get(sql: string, parameters: (string | number)[]): Record<string, unknown> | null {
-    return this.#statement(sql).get(...parameters) as Record<string, unknown> | null;
-  }
-
-  #transaction<T>(what: string, body: () => T): T {
-    const database = this.#open(what);
-    try {
-      this.#run("BEGIN IMMEDIATE", []);
-      const result = body();
-      this.#run("COMMIT", []);
-      return result;
-    } catch (error) {
-      if (database.inTransaction) database.run("ROLLBACK");
-      // Whether a commit that failed at its fsync is on the disk is not known.
-      throw new HotUnavailableError(
-        `The journal in ${this.#dataDir} could not do '${what}': ${errorText(error)}`,
-        true,
-        {
-          cause: error,
-        },
-      );
-    }
-  }
+function batchIn({ seq, body, duplicates }: JournalRow): JournaledBatch {
+  return decodeBatch(seq, body, ordinals(duplicates));
 }
 
 function absentGroups(batch: Batch, freshFrom: number, hours: ReadonlyMap<string, HeldHour>): number[] {

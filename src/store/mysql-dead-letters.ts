@@ -38,9 +38,7 @@ const SELECT = `SELECT dead_letter AS number, hour, stream, writer, seq, ordinal
 
 /** Inserts rows of events. Those that the server refuses are found by halving, and answered. */
 export async function insertRows(session: MysqlSession, piece: RowPiece): Promise<RefusedRow[]> {
-  const reason = await session.tryRun(
-    `INSERT INTO events (${EVENT_COLUMNS}) VALUES ${piece.valuesText(quote)}`,
-  );
+  const reason = await session.tryRun(`INSERT INTO events ${piece.insertText(quote)}`);
   if (reason === undefined) return [];
   if (piece.rowCount === 1) return [{ row: piece.rows()[0]!, reason }];
   const [left, right] = piece.halves();

@@ -2,11 +2,11 @@
  * The table `hourly`: counts and sketches that grow by what a flush adds.
  * Invariant: a row is locked before its sketch is read, so that no merge is lost between instances.
  */
-import type { HourKey } from "../count/event.ts";
+import { type HourKey, hourKeyName } from "../count/event.ts";
 import { Sketch } from "../count/sketch.ts";
-import { type HourAddition, mergedSketch } from "./aggregate.ts";
+import { type HourAddition, raisedSketch } from "./aggregate.ts";
 import type { ColdHour } from "./cold.ts";
-import type { MysqlSession } from "./mysql-link.ts";
+import { type MysqlSession, quote } from "./mysql-link.ts";
 
 /** A sketch is 12 KB, 24 KB as text: a statement with 50 stays below 1.5 MB, and below every packet limit. */
 const HOURS_PER_STATEMENT = 50;
@@ -28,6 +28,12 @@ export async function readHour(
   return { clicks: row.clicks, impressions: row.impressions, sketch: Sketch.decode(row.users_sketch) };
 }
 
+/** Of the index by stream only one entry a stream is read. */
+export async function listStreams(session: MysqlSession, limit: number): Promise<string[]> {
+  const query = "SELECT DISTINCT stream FROM hourly ORDER BY stream LIMIT ?";
+  return (await session.rows<{ stream: string }>(query, [limit])).map(({ stream }) => stream);
+}
+
 /** Within a transaction. `additions` are in the order of the primary key. */
 export async function addToHours(session: MysqlSession, additions: readonly HourAddition[]): Promise<void> {
   for (let i = 0; i < additions.length; i += HOURS_PER_STATEMENT) {
@@ -39,37 +45,44 @@ export async function addToHours(session: MysqlSession, additions: readonly Hour
 
 /** Creates the rows that are missing, and leaves all of them locked. */
 async function addCounts(session: MysqlSession, additions: readonly HourAddition[]): Promise<void> {
-  const noSketch = Buffer.alloc(0);
   const rows = additions.map(({ hour, stream, clicks, impressions }) => {
-    return [hour, stream, clicks, impressions, 0, noSketch];
+    return `(${hour},${quote(stream)},${clicks},${impressions},0,'')`;
   });
-  const upsert = `INSERT INTO hourly (${COLUMNS}) VALUES ? ON DUPLICATE KEY UPDATE
-    clicks = clicks + VALUES(clicks), impressions = impressions + VALUES(impressions)`;
-  await session.run(upsert, [rows]);
+  await session.run(`INSERT INTO hourly (${COLUMNS}) VALUES ${rows.join()} ON DUPLICATE KEY UPDATE
+    clicks = clicks + VALUES(clicks), impressions = impressions + VALUES(impressions)`);
 }
 
+/** An hour that has long begun is often brought no register that would rise: nothing is written then. */
 async function mergeSketches(session: MysqlSession, additions: readonly HourAddition[]): Promise<void> {
-  const rows: (number | string | Buffer)[][] = [];
+  const stored = await readSketches(session, additions);
+  const rows: string[] = [];
   for (const addition of additions) {
     const { hour, stream } = addition;
-    const sketch = mergedSketch(await readLockedSketch(session, addition), addition);
-    rows.push([hour, stream, 0, 0, sketch.count(), sketch.encode()]);
+    const bytes = stored.get(hourKeyName(stream, hour));
+    if (bytes === undefined) {
+      throw new Error(`hour ${hour} of stream ${stream} has no row just after it was written`);
+    }
+    const sketch = raisedSketch(bytes, addition);
+    if (sketch === undefined) continue;
+    rows.push(`(${hour},${quote(stream)},0,0,${sketch.count()},x'${sketch.encode().toString("hex")}')`);
   }
-  const upsert = `INSERT INTO hourly (${COLUMNS}) VALUES ? ON DUPLICATE KEY UPDATE
-    unique_users = VALUES(unique_users), users_sketch = VALUES(users_sketch)`;
-  await session.run(upsert, [rows]);
+  if (rows.length === 0) return;
+  await session.run(`INSERT INTO hourly (${COLUMNS}) VALUES ${rows.join()} ON DUPLICATE KEY UPDATE
+    unique_users = VALUES(unique_users), users_sketch = VALUES(users_sketch)`);
 }
 
 /**
- * One row a statement: only a lookup by the whole key is sure to lock that row alone. A range over several
- * may be answered by a scan, which waits for rows of other flushes and deadlocks with them.
+ * The rows are locked already, so that a plain read sees what nobody else can change. A locking one over
+ * several rows may be answered by a scan, which waits for rows of other flushes and deadlocks with them.
  */
-async function readLockedSketch(session: MysqlSession, { hour, stream }: HourKey): Promise<Uint8Array> {
-  const query = "SELECT users_sketch FROM hourly WHERE hour = ? AND stream = ? FOR UPDATE";
-  const [row] = await session.rows<{ users_sketch: Buffer }>(query, [hour, stream]);
-  if (row === undefined)
-    throw new Error(`hour ${hour} of stream ${stream} has no row just after it was written`);
-  return row.users_sketch;
+async function readSketches(
+  session: MysqlSession,
+  additions: readonly HourAddition[],
+): Promise<Map<string, Uint8Array>> {
+  const keys = additions.map(({ hour, stream }) => `(${hour},${quote(stream)})`);
+  const query = `SELECT hour, stream, users_sketch FROM hourly WHERE (hour, stream) IN (${keys.join()})`;
+  const rows = await session.rows<HourKey & { users_sketch: Buffer }>(query);
+  return new Map(rows.map(({ hour, stream, users_sketch }) => [hourKeyName(stream, hour), users_sketch]));
 }
 
 /** Within a transaction: from here on every flush into this hour waits. */

@@ -2,7 +2,7 @@
 import type { Database } from "bun:sqlite";
 import type { HourKey } from "../count/event.ts";
 import { Sketch } from "../count/sketch.ts";
-import { type HourAddition, mergedSketch } from "./aggregate.ts";
+import { type HourAddition, raisedSketch } from "./aggregate.ts";
 import type { ColdHour } from "./cold.ts";
 
 const READ = "SELECT clicks, impressions, users_sketch FROM hourly WHERE hour = ? AND stream = ?";
@@ -11,6 +11,8 @@ const ADD = `
   ON CONFLICT (hour, stream) DO UPDATE SET
     clicks = clicks + excluded.clicks, impressions = impressions + excluded.impressions,
     unique_users = excluded.unique_users, users_sketch = excluded.users_sketch`;
+const ADD_COUNTS =
+  "UPDATE hourly SET clicks = clicks + ?, impressions = impressions + ? WHERE hour = ? AND stream = ?";
 
 interface HourRow {
   readonly clicks: number;
@@ -28,11 +30,26 @@ export function readHour(database: Database, key: HourKey): ColdHour | undefined
   return { clicks: row.clicks, impressions: row.impressions, sketch: Sketch.decode(row.users_sketch) };
 }
 
+/** From one stream to the next, by the index: DISTINCT would read every hour. */
+const LIST_STREAMS = `
+  WITH RECURSIVE streams (stream) AS (
+    SELECT MIN(stream) FROM hourly
+    UNION ALL
+    SELECT (SELECT MIN(stream) FROM hourly WHERE stream > streams.stream) FROM streams WHERE stream IS NOT NULL
+  )
+  SELECT stream FROM streams WHERE stream IS NOT NULL LIMIT ?`;
+
+export function listStreams(database: Database, limit: number): string[] {
+  const rows = database.query<{ stream: string }, [number]>(LIST_STREAMS).all(limit);
+  return rows.map(({ stream }) => stream);
+}
+
 export function addToHour(database: Database, addition: HourAddition): void {
   const { hour, stream, clicks, impressions } = addition;
   const stored = readRow(database, addition)?.users_sketch ?? new Uint8Array();
-  const sketch = mergedSketch(stored, addition);
-  database.query(ADD).run(hour, stream, clicks, impressions, sketch.count(), sketch.encode());
+  const sketch = raisedSketch(stored, addition);
+  if (sketch === undefined) database.query(ADD_COUNTS).run(clicks, impressions, hour, stream);
+  else database.query(ADD).run(hour, stream, clicks, impressions, sketch.count(), sketch.encode());
 }
 
 export function replaceHour(database: Database, { stream, hour }: HourKey, counted?: ColdHour): void {

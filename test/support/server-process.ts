@@ -1,26 +1,14 @@
 /**
  * A server program in a temporary folder on a loopback port, which a test may kill, pause and start again.
  *
- * Invariant: the server and its folder do not outlive the process that started them, however that ends. A
- * guardian, a small shell in a process group of its own, reads from a named pipe that only this process holds
- * open: that ends even with kill -9, where no exit hook runs (and `bun test` runs none at all). The guardian
- * is no child of this process, since `bun test` kills all of those when a test times out.
+ * Invariant: the server and its folder do not outlive the process that started them, however that ends.
  */
-import {
-  closeSync,
-  constants,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  openSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
+import { closeSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Subprocess } from "bun";
 import { withDeadline } from "../../src/count/deadline.ts";
+import { postGuardian } from "./guardian.ts";
 import { freePort } from "./ports.ts";
 import { waitFor } from "./wait-for.ts";
 
@@ -45,12 +33,8 @@ const EXIT_TIMEOUT_MS = 30_000;
 const PORT_ATTEMPTS = 5;
 const LOG_TAIL_CHARS = 2_000;
 
-// $1: the file with the server's pid, absent while it does not run. $2: the folder.
-const GUARDIAN =
-  'cat >/dev/null; [ -s "$1" ] && kill -9 "$(cat "$1")" 2>/dev/null; rm -rf "$2" || rm -rf "$2"';
-
-// $3: the named pipe, opened before the shell forks and ends, so that the guardian is at its post by then.
-const POST_GUARDIAN = `exec 3<"$3"; (${GUARDIAN}) <&3 & exit 0`;
+// $1: the folder. Its file `pid` holds the server's pid, and is absent while that does not run.
+const CLEAN_UP = '[ -s "$1/pid" ] && kill -9 "$(cat "$1/pid")" 2>/dev/null; rm -rf "$1" || rm -rf "$1"';
 
 class PortTakenError extends Error {
   override readonly name = "PortTakenError";
@@ -87,7 +71,7 @@ export class ServerProcess {
 
   constructor(program: ServerProgram, port: number) {
     const folder = mkdtempSync(join(tmpdir(), `hourglass-${program.name}-`));
-    this.#guardian = guard(join(folder, "pid"), folder);
+    this.#guardian = postGuardian(folder, CLEAN_UP);
     this.#program = program;
     this.port = port;
     this.dataDir = join(folder, "data");
@@ -209,23 +193,4 @@ export class ServerProcess {
     const { folder } = this.#place;
     await waitFor(`${folder} to be deleted`, () => !existsSync(folder), { timeoutMs: EXIT_TIMEOUT_MS });
   }
-}
-
-function guard(pidFile: string, folder: string): number {
-  const pipe = join(folder, "alive");
-  runNow(["mkfifo", pipe]);
-  // To write alone would wait here for the reader.
-  const descriptor = openSync(pipe, constants.O_RDWR);
-  runNow(["sh", "-c", POST_GUARDIAN, "guardian", pidFile, folder, pipe]);
-  return descriptor;
-}
-
-function runNow(command: string[]): void {
-  const { exitCode } = Bun.spawnSync(command, {
-    stdin: "ignore",
-    stdout: "ignore",
-    stderr: "ignore",
-    detached: true,
-  });
-  if (exitCode !== 0) throw new Error(`'${command.join(" ")}' failed (${exitCode})`);
 }

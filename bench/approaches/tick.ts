@@ -1,0 +1,17 @@
+/** A promise that all requests of one turn of the event loop share: the least that an answer can wait for. */
+export class Ticks {
+  #next: Promise<void> | undefined;
+
+  next(): Promise<void> {
+    this.#next ??= new Promise((resolve) => {
+      setImmediate(() => {
+        this.#next = undefined;
+        resolve();
+      });
+    });
+    return this.#next;
+  }
+}
+
+/** What the ceilings answer to a read. */
+export const FIXED_COUNTS = { users: 123_456, clicks: 12_345, impressions: 1_234_567 } as const;

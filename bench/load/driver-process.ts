@@ -1,0 +1,25 @@
+/**
+ * Runs one job after the other for load-driver.ts, in a process of its own: a driver that shares the loop of
+ * who starts servers and reads their figures would measure that too. Ends with who started it.
+ */
+import { errorText } from "../../src/count/deadline.ts";
+import { runAutocannon } from "./autocannon-load.ts";
+import { runConstantRate } from "./constant-rate.ts";
+import type { Job, Report } from "./load-driver.ts";
+
+function report(message: Report): void {
+  process.send!(message);
+}
+
+function run(job: Job): Promise<unknown> {
+  if (job.kind === "saturation") return runAutocannon(job);
+  return runConstantRate(job, () => report({ isStarted: true }));
+}
+
+process.on("message", (job: Job) => {
+  run(job).then(
+    (result) => report({ result }),
+    (error) => report({ error: errorText(error) }),
+  );
+});
+process.on("disconnect", () => process.exit());

@@ -1,0 +1,42 @@
+/** Figures of several rounds as one: the median, with the spread it comes from. */
+export interface Spread {
+  readonly median: number;
+  readonly min: number;
+  readonly max: number;
+  /** Of how many rounds. */
+  readonly rounds: number;
+}
+
+/** Undefined if there is no figure at all. Rounds without a figure are left out. */
+export function spreadOf(figures: readonly (number | undefined | null)[]): Spread | undefined {
+  const found = figures.filter((figure): figure is number => typeof figure === "number");
+  if (found.length === 0) return undefined;
+  const sorted = found.toSorted((a, b) => a - b);
+  const middle = (sorted.length - 1) / 2;
+  const median = (sorted[Math.floor(middle)]! + sorted[Math.ceil(middle)]!) / 2;
+  return { median, min: sorted[0]!, max: sorted.at(-1)!, rounds: sorted.length };
+}
+
+/**
+ * Round by round, since a machine that slows down in one round slows down both sides of it. Undefined where
+ * either side has no figure.
+ */
+export function ratios(
+  figures: readonly (number | undefined)[],
+  references: readonly (number | undefined)[],
+): (number | undefined)[] {
+  return figures.map((figure, round) => {
+    const reference = references[round];
+    return figure === undefined || !reference ? undefined : figure / reference;
+  });
+}
+
+/** Three digits that matter: 12.3, 0.0123, 12,300. */
+export function figureText(figure: number): string {
+  return figure.toLocaleString("en-US", { maximumSignificantDigits: 3 });
+}
+
+export function spreadText({ median, min, max, rounds }: Spread): string {
+  const range = rounds === 1 ? "" : ` (${figureText(min)} … ${figureText(max)})`;
+  return `${figureText(median)}${range}`;
+}

@@ -1,0 +1,48 @@
+/**
+ * Load comes from processes of its own: one that shared the event loop of who judges would measure itself.
+ *
+ * A program is given its options as JSON, in its one argument, and answers with JSON, on its standard output.
+ * Invariant: it ends with the process that started it, however that ends, since its standard input does.
+ */
+import { join } from "node:path";
+
+export interface ChildProgram<Result> {
+  readonly result: Promise<Result>;
+  /** Ends it, if it has not ended yet. */
+  stop(): Promise<void>;
+}
+
+/** `file`: beside this one. */
+export function startChild<Options, Result>(file: string, options: Options): ChildProgram<Result> {
+  const child = Bun.spawn([process.execPath, join(import.meta.dir, file), JSON.stringify(options)], {
+    stdin: "pipe",
+    stdout: "pipe",
+    stderr: "inherit",
+  });
+  const result = new Response(child.stdout).text().then(async (text) => {
+    const code = await child.exited;
+    if (code !== 0) throw new Error(`${file} ended with ${child.signalCode ?? code}: its output is above`);
+    return JSON.parse(text) as Result;
+  });
+  result.catch(() => {});
+  const stop = async () => {
+    child.kill("SIGKILL");
+    await child.exited;
+  };
+  return { result, stop };
+}
+
+/** What such a program does: ends with 0 once its answer is out, and at once when its parent is gone. */
+export async function runAsChild<Options, Result>(
+  work: (options: Options) => Promise<Result>,
+): Promise<never> {
+  void endWithParent();
+  const result = await work(JSON.parse(process.argv[2]!) as Options);
+  await Bun.write(Bun.stdout, JSON.stringify(result));
+  process.exit(0);
+}
+
+async function endWithParent(): Promise<never> {
+  for await (const _ of Bun.stdin.stream());
+  process.exit(1);
+}

@@ -1,0 +1,17 @@
+/**
+ * How the memory allocator treats what is freed. By itself it gives pages back to the system after 10 ms, and asks
+ * for them again for the next batch: under load that took a quarter of the CPU time and doubled the 99th percentile
+ * of latency. It reads its setting before any code of ours runs, so that the process starts anew, in place.
+ */
+import { ownCommand } from "./own-command.ts";
+
+/** Of mimalloc: after how many ms freed pages are given back. -1: never. They are used again. */
+const SETTING = "MIMALLOC_PURGE_DELAY";
+
+/** Does not return if the process starts anew. Who has set it has decided. */
+export function keepFreedMemory(environment: Readonly<Record<string, string | undefined>>): void {
+  if (environment[SETTING] !== undefined || process.execve === undefined) return;
+  const [program, ...args] = ownCommand();
+  const settings = { ...environment, [SETTING]: "-1" } as Record<string, string>;
+  process.execve(program!, [program!, ...process.execArgv, ...args], settings);
+}

@@ -1,0 +1,40 @@
+/** The thread that cold-thread.ts starts: a cold store, asked by messages, each answered with one. */
+import { workerData } from "node:worker_threads";
+import { errorText } from "../count/deadline.ts";
+import type { HourKey } from "../count/event.ts";
+import { WriterSealedError } from "./cold.ts";
+import {
+  type Answer,
+  type Call,
+  type ColdPlace,
+  type PackedBatch,
+  packAudit,
+  packHour,
+  unpackBatches,
+} from "./cold-thread-messages.ts";
+import { coldStoreAt } from "./open-cold.ts";
+
+declare const self: Worker;
+
+const store = coldStoreAt(workerData as ColdPlace, Date.now);
+
+/** The types of arguments and results are those of the method: the other side has them from the interface. */
+async function resultOf({ method, args }: Call): Promise<unknown> {
+  const [first, second] = args;
+  if (method === "flush") return await store.flush(first as string, unpackBatches(second as PackedBatch[]));
+  if (method === "read") return packHour(await store.read(first as HourKey));
+  if (method === "audit") return packAudit(await store.audit(first as HourKey));
+  const plain = store[method] as (...args: unknown[]) => Promise<unknown>;
+  return await plain.apply(store, [...args]);
+}
+
+self.onmessage = async ({ data: call }: MessageEvent<Call>) => {
+  const { number } = call;
+  let answer: Answer;
+  try {
+    answer = { number, result: await resultOf(call) };
+  } catch (error) {
+    answer = { number, error: errorText(error), isSealed: error instanceof WriterSealedError };
+  }
+  self.postMessage(answer);
+};

@@ -1,0 +1,64 @@
+/** What goes between cold-thread.ts and its thread: plain data, since an object's class is lost on the way. */
+import { decodeBatch, encodeBatch, type JournaledBatch } from "../count/batch.ts";
+import { Sketch } from "../count/sketch.ts";
+import type { ColdHour, ColdStore, HourAudit } from "./cold.ts";
+
+/** Which cold store: MySQL, or SQLite in `dataDir` if there is no URL. */
+export interface ColdPlace {
+  readonly dataDir: string;
+  readonly mysqlUrl: string | undefined;
+}
+
+export type ColdMethod = Exclude<keyof ColdStore, "description">;
+
+export interface Call {
+  readonly number: number;
+  readonly method: ColdMethod;
+  readonly args: readonly unknown[];
+}
+
+export type Answer =
+  | { readonly number: number; readonly result: unknown }
+  | { readonly number: number; readonly error: string; readonly isSealed: boolean };
+
+/** As text: one string to copy instead of some for each event. */
+export interface PackedBatch {
+  readonly seq: number;
+  readonly body: string;
+}
+
+export interface PackedHour {
+  readonly clicks: number;
+  readonly impressions: number;
+  readonly sketch: Uint8Array;
+}
+
+export interface PackedAudit {
+  readonly aggregate: PackedHour | undefined;
+  readonly rows: PackedHour | undefined;
+  readonly deadLetters: number;
+}
+
+export function packBatches(batches: readonly JournaledBatch[]): PackedBatch[] {
+  return batches.map((batch) => ({ seq: batch.seq, body: encodeBatch(batch) }));
+}
+
+export function unpackBatches(batches: readonly PackedBatch[]): JournaledBatch[] {
+  return batches.map(({ seq, body }) => decodeBatch(seq, body, []));
+}
+
+export function packHour(hour: ColdHour | undefined): PackedHour | undefined {
+  return hour && { ...hour, sketch: hour.sketch.encode() };
+}
+
+export function unpackHour(hour: PackedHour | undefined): ColdHour | undefined {
+  return hour && { ...hour, sketch: Sketch.decode(hour.sketch) };
+}
+
+export function packAudit({ aggregate, rows, deadLetters }: HourAudit): PackedAudit {
+  return { aggregate: packHour(aggregate), rows: packHour(rows), deadLetters };
+}
+
+export function unpackAudit({ aggregate, rows, deadLetters }: PackedAudit): HourAudit {
+  return { aggregate: unpackHour(aggregate), rows: unpackHour(rows), deadLetters };
+}
