@@ -1,7 +1,7 @@
 /** POST and GET /analytics: an event in, an hour out. */
 import { Elysia } from "elysia";
 import type { Pipeline } from "../pipeline/pipeline.ts";
-import { readEvent, readHourKey } from "./analytics-query.ts";
+import { readEvent, readHourKey, TooManyStreamsError } from "./analytics-query.ts";
 import {
   answerToError,
   errorAnswer,
@@ -32,6 +32,7 @@ export function analytics({ pipeline, log, now }: AppOptions, { posts, gets }: A
     .post("/analytics", async ({ request }) => {
       try {
         const event = readEvent(request.url, now());
+        if (!pipeline.streams.admits(event.stream)) throw new TooManyStreamsError(event.stream);
         if (request.body !== null && !(await isReceived(request))) {
           pipeline.ledger.refused.invalid += 1;
           return posts.counted(errorAnswer(400, UNREADABLE_BODY));

@@ -7,7 +7,7 @@ import type { Log } from "../count/log.ts";
 import type { Refusal } from "../pipeline/intake.ts";
 import { ColdUnavailableError } from "../store/cold.ts";
 import { HotUnavailableError } from "../store/hot.ts";
-import { InvalidParameterError } from "./analytics-query.ts";
+import { InvalidParameterError, TooManyStreamsError } from "./analytics-query.ts";
 import { MalformedQueryError } from "./query.ts";
 
 export const NO_STORE = { "cache-control": "no-store" };
@@ -55,6 +55,10 @@ export function isRefusedInput(error: unknown): error is MalformedQueryError | I
   return error instanceof MalformedQueryError || error instanceof InvalidParameterError;
 }
 
+function codeOf(error: InvalidParameterError): string {
+  return error instanceof TooManyStreamsError ? "too_many_streams" : "invalid_parameter";
+}
+
 /** For whatever was thrown on the way: a fault of ours is logged and not shown. */
 export function answerToError(error: unknown, log: Log): Response {
   if (isRefusedInput(error)) {
@@ -62,7 +66,7 @@ export function answerToError(error: unknown, log: Log): Response {
     const isMalformed = error instanceof MalformedQueryError;
     const got = error.got === null ? null : error.got.slice(0, GOT_MAX_CHARS);
     const message = error.message.slice(0, 2 * GOT_MAX_CHARS);
-    const code = isMalformed ? "malformed_query" : "invalid_parameter";
+    const code = isMalformed ? "malformed_query" : codeOf(error);
     return errorAnswer(isMalformed ? 400 : 422, { code, message, field, got, expected });
   }
   if (error instanceof HotUnavailableError || error instanceof ColdUnavailableError) {

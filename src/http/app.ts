@@ -7,6 +7,8 @@ import { ledger } from "./ledger.ts";
 import { metrics } from "./metrics.ts";
 import { ops } from "./ops.ts";
 import { RequestCounts } from "./request-counts.ts";
+import { series } from "./series.ts";
+import { streams } from "./streams.ts";
 
 /** No route reads a body, so that anything large is a mistake or an attack. */
 const BODY_MAX_BYTES = 65_536;
@@ -15,6 +17,8 @@ const IDLE_TIMEOUT_S = 30;
 export function createApp(options: AppOptions) {
   const posts = new RequestCounts("POST", "/analytics");
   const gets = new RequestCounts("GET", "/analytics");
+  const seriesGets = new RequestCounts("GET", "/series");
+  const streamsGets = new RequestCounts("GET", "/streams");
   return new Elysia({
     // Unasked, reusePort would let a second instance take half of the requests without a word.
     serve: { reusePort: options.sharesPort, maxRequestBodySize: BODY_MAX_BYTES, idleTimeout: IDLE_TIMEOUT_S },
@@ -22,7 +26,9 @@ export function createApp(options: AppOptions) {
     .use(analytics(options, { posts, gets }))
     .use(ops(options))
     .use(ledger(options))
-    .use(metrics(options, [posts, gets]))
+    .use(series(options, seriesGets))
+    .use(streams(options, streamsGets))
+    .use(metrics(options, [posts, gets, seriesGets, streamsGets]))
     .onError(({ error, code, request }) => {
       if (code !== "NOT_FOUND") return answerToError(error, options.log);
       // No URL at all if its Host header is none.
