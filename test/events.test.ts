@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "
 import { gzipSync, zstdCompressSync } from "node:zlib";
 import { Value } from "@sinclair/typebox/value";
 import fc from "fast-check";
+import { createClient } from "redis";
 import { DAY_MS, HOUR_MS, hourOf } from "../src/count/event.ts";
 import { type BodyFormat, readEvents } from "../src/http/event-batch.ts";
 import { EventObjectSchema } from "../src/http/event-schema.ts";
@@ -117,12 +118,17 @@ for (const { name, needs, open } of MODES) {
       await expectOutcome(send(`${lines}\n`), { accepted: 50 });
       await expectOutcome(send(`\ufeff${lines.replaceAll("\n", "\r\n\n")}`), { accepted: 50 });
       await expectOutcome(send(array, { "content-type": ARRAY }), { accepted: 50 });
-      await expectOutcome(send(` ${JSON.stringify(events, null, 2)}\n`, { "content-type": `${ARRAY}; charset=utf-8` }), {
-        accepted: 50,
-      });
+      await expectOutcome(
+        send(` ${JSON.stringify(events, null, 2)}\n`, { "content-type": `${ARRAY}; charset=utf-8` }),
+        {
+          accepted: 50,
+        },
+      );
       const packed = { "content-type": NDJSON, "content-encoding": "gzip" };
       await expectOutcome(send(gzipSync(lines), packed), { accepted: 50 });
-      await expectOutcome(send(zstdCompressSync(lines), { ...packed, "content-encoding": "zstd" }), { accepted: 50 });
+      await expectOutcome(send(zstdCompressSync(lines), { ...packed, "content-encoding": "zstd" }), {
+        accepted: 50,
+      });
       expect(await countOf("forms")).toBe(350);
       await waitFor("the rows", async () => (await rowsOf("forms")) === 350);
     });
@@ -168,16 +174,27 @@ for (const { name, needs, open } of MODES) {
       const events = clicks("atomic", 100);
       const broken = [...events, { ...events[0], event: "view" }];
       const { status, body } = await send(ndjson(broken), { "content-type": NDJSON }, "?atomic=1");
-      expect([status, body.error?.code, body.invalid, body.errors[0]?.index]).toEqual([422, "invalid_events", 1, 100]);
+      expect([status, body.error?.code, body.invalid, body.errors[0]?.index]).toEqual([
+        422,
+        "invalid_events",
+        1,
+        100,
+      ]);
       expect(await countOf("atomic")).toBe(0);
       await expectOutcome(send(ndjson(events), { "content-type": NDJSON }, "?atomic=1"), { accepted: 100 });
-      await expectOutcome(send(ndjson(broken), { "content-type": NDJSON }, "?atomic=0"), { accepted: 100, invalid: 1 });
+      await expectOutcome(send(ndjson(broken), { "content-type": NDJSON }, "?atomic=0"), {
+        accepted: 100,
+        invalid: 1,
+      });
       expect(await countOf("atomic")).toBe(200);
     });
 
     test("an id counts once: in the body, in bodies sent at once, and beside single events", async () => {
       const events = withIds(clicks("ids", 500), "ids");
-      await expectOutcome(send(ndjson([...events, ...events.slice(0, 100)])), { accepted: 500, duplicates: 100 });
+      await expectOutcome(send(ndjson([...events, ...events.slice(0, 100)])), {
+        accepted: 500,
+        duplicates: 100,
+      });
       await expectOutcome(send(ndjson(events)), { duplicates: 500 });
       await postEvent(service.port, { at: HOUR, user: "u", kind: "click", stream: "ids", id: "single" });
       const late = { timestamp: HOUR, user: "u", event: "click", stream: "ids", id: "single" } as const;
@@ -192,7 +209,12 @@ for (const { name, needs, open } of MODES) {
       const days = 40;
       const events = Array.from({ length: 5_000 }, (_, i): SentEvent => {
         const timestamp = HOUR - (i % days) * DAY_MS + i;
-        return { timestamp, user: `user-${i % 700}`, event: i % 3 === 0 ? "impression" : "click", stream: `s-${i % 7}` };
+        return {
+          timestamp,
+          user: `user-${i % 700}`,
+          event: i % 3 === 0 ? "impression" : "click",
+          stream: `s-${i % 7}`,
+        };
       });
       await expectOutcome(send(ndjson(events)), { accepted: 5_000 });
       for (const [stream, ofStream] of Map.groupBy(events, (event) => event.stream!)) {
@@ -200,7 +222,8 @@ for (const { name, needs, open } of MODES) {
           expect(await countOf(stream, hour)).toBe(ofHour.length);
         }
       }
-      await waitFor("the rows", async () => (await rowsOf("s-3")) === Math.ceil(5_000 / 7));
+      const ofThird = events.filter(({ stream }) => stream === "s-3").length;
+      await waitFor("the rows", async () => (await rowsOf("s-3")) === ofThird);
     });
 
     test("nothing is too little", async () => {
@@ -212,22 +235,67 @@ for (const { name, needs, open } of MODES) {
     describe("refuses a body as a whole, and counts nothing of it:", () => {
       const good = () => ndjson(clicks("refused", 10));
       const packed = (encoding: string) => ({ "content-type": NDJSON, "content-encoding": encoding });
-      type Case = readonly [body: () => string | Buffer, headers: Record<string, string>, status: number, code: string];
+      type Case = readonly [
+        body: () => string | Buffer,
+        headers: Record<string, string>,
+        status: number,
+        code: string,
+      ];
       const CASES: Readonly<Record<string, Case>> = {
         "no type": [() => Buffer.from(good()), {}, 415, "unsupported_type"],
         "another type": [good, { "content-type": "text/csv" }, 415, "unsupported_type"],
-        "another character set": [good, { "content-type": `${NDJSON}; charset=latin1` }, 415, "unsupported_type"],
+        "another character set": [
+          good,
+          { "content-type": `${NDJSON}; charset=latin1` },
+          415,
+          "unsupported_type",
+        ],
         "another encoding": [good, packed("br"), 415, "unsupported_encoding"],
         "no gzip": [good, packed("gzip"), 400, "malformed_body"],
-        "gzip that is cut off": [() => gzipSync(good()).subarray(0, -9), packed("gzip"), 400, "malformed_body"],
-        "zstd that is cut off": [() => zstdCompressSync(good()).subarray(0, -2), packed("zstd"), 400, "malformed_body"],
+        "gzip that is cut off": [
+          () => gzipSync(good()).subarray(0, -9),
+          packed("gzip"),
+          400,
+          "malformed_body",
+        ],
+        "zstd that is cut off": [
+          () => zstdCompressSync(good()).subarray(0, -2),
+          packed("zstd"),
+          400,
+          "malformed_body",
+        ],
         "no array": [() => JSON.stringify({ events: [] }), { "content-type": ARRAY }, 400, "malformed_body"],
-        "an array without an end": [() => `[${good().split("\n").join()}`, { "content-type": ARRAY }, 400, "malformed_body"],
+        "an array without an end": [
+          () => `[${good().split("\n").join()}`,
+          { "content-type": ARRAY },
+          400,
+          "malformed_body",
+        ],
         "an array with a hole": [() => "[1,,2]", { "content-type": ARRAY }, 400, "malformed_body"],
-        "10,001 events": [() => ndjson(clicks("refused", 10_001)), { "content-type": NDJSON }, 413, "too_many_events"],
-        "more than 4 MiB": [() => Buffer.alloc(4_194_305, " "), { "content-type": NDJSON }, 413, "body_too_large"],
-        "what unpacks to more": [() => gzipSync(Buffer.alloc(4_194_305, " ")), packed("gzip"), 413, "body_too_large"],
-        "what unpacks to very much": [() => zstdCompressSync(Buffer.alloc(1 << 28)), packed("zstd"), 413, "body_too_large"],
+        "10,001 events": [
+          () => ndjson(clicks("refused", 10_001)),
+          { "content-type": NDJSON },
+          413,
+          "too_many_events",
+        ],
+        "more than 4 MiB": [
+          () => Buffer.alloc(4_194_305, " "),
+          { "content-type": NDJSON },
+          413,
+          "body_too_large",
+        ],
+        "what unpacks to more": [
+          () => gzipSync(Buffer.alloc(4_194_305, " ")),
+          packed("gzip"),
+          413,
+          "body_too_large",
+        ],
+        "what unpacks to very much": [
+          () => zstdCompressSync(Buffer.alloc(1 << 28)),
+          packed("zstd"),
+          413,
+          "body_too_large",
+        ],
       };
       test.each(Object.entries(CASES))("%s", async (_, [body, headers, status, code]) => {
         const { status: found, body: answer } = await send(body(), headers);
@@ -262,8 +330,15 @@ for (const { name, needs, open } of MODES) {
       const random = new Random(seedFor(`bodies and kills, ${name}`));
       const acknowledged = new Set<string>();
       for (let round = 0; round < 5; round++) {
-        const bodies = Array.from({ length: 6 }, (_, i) => withIds(clicks("killed", 700), `kill-${round}-${i}`));
-        const sending = bodies.map((events) => send(ndjson(events)).then(() => true, () => false));
+        const bodies = Array.from({ length: 6 }, (_, i) =>
+          withIds(clicks("killed", 700), `kill-${round}-${i}`),
+        );
+        const sending = bodies.map((events) =>
+          send(ndjson(events)).then(
+            () => true,
+            () => false,
+          ),
+        );
         await new Promise<void>((resolve) => {
           setTimeout(() => void service.kill().then(resolve), random.below(60));
         });
@@ -300,23 +375,37 @@ for (const { name, needs, open } of MODES) {
       });
 
       test("with MySQL away: hours that have to be fetched are refused by name, the others count", async () => {
-        const { mariaDb } = site.servers!;
+        const { redis, mariaDb } = site.servers!;
         const long = HOUR - 400 * DAY_MS;
         await expectOutcome(send(ndjson(clicks("partly", 3, { timestamp: long }))), { accepted: 3 });
         await waitFor("the rows", async () => (await rowsOf("partly")) === 3);
-        await service.restart();
+        // Anew from nothing: then only the cold store knows of any hour before this one.
+        await service.kill("SIGTERM");
+        const admin = createClient({ url: redis.url });
+        await admin.connect();
+        await admin.flushAll();
+        admin.destroy();
+        await service.start();
+        // Fetched from there, as long as that can be.
+        await expectOutcome(send(ndjson(clicks("partly", 1, { timestamp: Date.now() }))), { accepted: 1 });
         process.kill(mariaDb.pid, "SIGSTOP");
         try {
-          const events = [...clicks("partly", 2), ...clicks("partly", 4, { timestamp: long - HOUR_MS })];
+          const events = [
+            ...clicks("partly", 2, { timestamp: Date.now() }),
+            ...clicks("partly", 4, { timestamp: long - HOUR_MS }),
+          ];
           const { status, headers, body } = await send(ndjson(events));
-          const refusals = (body as unknown as { refusals?: { code: string; count: number; indexes: unknown }[] }).refusals;
+          const refusals = (
+            body as unknown as { refusals?: { code: string; count: number; indexes: unknown }[] }
+          ).refusals;
           expect({ status, ...body }).toMatchObject({ status: 207, ...all({ accepted: 2, refused: 4 }) });
           expect(refusals).toMatchObject([{ code: "cold_store_away", count: 4, indexes: [[2, 5]] }]);
           expect(headers.get("retry-after")).not.toBeNull();
         } finally {
           process.kill(mariaDb.pid, "SIGCONT");
         }
-        expect(await countOf("partly")).toBe(2);
+        expect(await countOf("partly", Date.now())).toBe(3);
+        expect(await countOf("partly", long - HOUR_MS)).toBe(0);
       });
     }
   });
@@ -325,11 +414,16 @@ for (const { name, needs, open } of MODES) {
 test("events of streams that are one too many are named, the others count", async () => {
   const service = await startService({ settings: { MAX_STREAMS: "2" } });
   try {
-    const events = ["a", "b", "c", "a", "d"].map((stream, i) => clicks(stream, 1, { timestamp: HOUR + i })[0]!);
+    const events = ["a", "b", "c", "a", "d"].map(
+      (stream, i) => clicks(stream, 1, { timestamp: HOUR + i })[0]!,
+    );
     const headers = { "content-type": NDJSON };
     const answer = await fetch(`${service.url}/events`, { method: "POST", body: ndjson(events), headers });
     const body = (await answer.json()) as Outcome;
-    expect({ status: answer.status, ...body }).toMatchObject({ status: 200, ...all({ accepted: 3, invalid: 2 }) });
+    expect({ status: answer.status, ...body }).toMatchObject({
+      status: 200,
+      ...all({ accepted: 3, invalid: 2 }),
+    });
     expect(body.errors.map(({ index, code, got }) => [index, code, got])).toEqual([
       [2, "too_many_streams", "c"],
       [4, "too_many_streams", "d"],

@@ -1,7 +1,7 @@
 /** POST and GET /analytics: an event in, an hour out. */
 import { Elysia } from "elysia";
 import type { Pipeline } from "../pipeline/pipeline.ts";
-import { readEvent, readHourKey } from "./analytics-query.ts";
+import { readEvent, readHourKey, TooManyStreamsError } from "./analytics-query.ts";
 import {
   answerToError,
   errorAnswer,
@@ -13,9 +13,10 @@ import {
 import type { AppOptions } from "./app-options.ts";
 import type { RequestCounts } from "./request-counts.ts";
 
-const TEXT = { "content-type": "text/plain; charset=utf-8", ...NO_STORE };
+/** Made once: an answer takes 0.3 µs with these, and 0.55 with an object that they are made from. */
+const TEXT = new Headers({ "content-type": "text/plain; charset=utf-8", ...NO_STORE });
 /** Says that events which are not flushed yet are missing, since the hot store did not answer. */
-const DEGRADED = { ...TEXT, "hourglass-degraded": "hot-store-away" };
+const DEGRADED = new Headers([...TEXT, ["hourglass-degraded", "hot-store-away"]]);
 const UNREADABLE_BODY = {
   code: "unreadable_body",
   message: "the body did not arrive whole: nothing was counted",
@@ -37,6 +38,7 @@ export function analytics({ pipeline, log, now }: AppOptions, { posts, gets }: A
     .post("/analytics", async ({ request }) => {
       try {
         const event = readEvent(request.url, now());
+        if (!pipeline.streams.admits(event.stream)) throw new TooManyStreamsError(event.stream);
         if (request.body !== null) {
           const fault = await faultOfBody(request);
           if (fault !== undefined) {

@@ -7,7 +7,7 @@ import type { Log } from "../count/log.ts";
 import type { Refusal } from "../pipeline/intake.ts";
 import { ColdUnavailableError } from "../store/cold.ts";
 import { HotUnavailableError } from "../store/hot.ts";
-import { InvalidParameterError } from "./analytics-query.ts";
+import { InvalidParameterError, TooManyStreamsError } from "./analytics-query.ts";
 import type { MalformedEventError } from "./event-object.ts";
 import { MalformedQueryError } from "./query.ts";
 
@@ -77,6 +77,7 @@ export function errorBodyOf(
 }
 
 function codeOf(error: Error): string {
+  if (error instanceof TooManyStreamsError) return "too_many_streams";
   if (error instanceof InvalidParameterError) return "invalid_parameter";
   return error instanceof MalformedQueryError ? "malformed_query" : "malformed_event";
 }

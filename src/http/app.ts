@@ -9,6 +9,8 @@ import { ledger } from "./ledger.ts";
 import { metrics } from "./metrics.ts";
 import { ops } from "./ops.ts";
 import { RequestCounts } from "./request-counts.ts";
+import { series } from "./series.ts";
+import { streams } from "./streams.ts";
 
 /**
  * For all routes, of which /events takes the largest (analytics.ts has a bound of its own). Twice as much, since
@@ -21,6 +23,8 @@ export function createApp(options: AppOptions) {
   const posts = new RequestCounts("POST", "/analytics");
   const gets = new RequestCounts("GET", "/analytics");
   const batches = new RequestCounts("POST", "/events");
+  const seriesGets = new RequestCounts("GET", "/series");
+  const streamsGets = new RequestCounts("GET", "/streams");
   return new Elysia({
     // Unasked, reusePort would let a second instance take half of the requests without a word.
     serve: {
@@ -33,7 +37,9 @@ export function createApp(options: AppOptions) {
     .use(events(options, batches))
     .use(ops(options))
     .use(ledger(options))
-    .use(metrics(options, [posts, gets, batches]))
+    .use(series(options, seriesGets))
+    .use(streams(options, streamsGets))
+    .use(metrics(options, [posts, gets, batches, seriesGets, streamsGets]))
     .onError(({ error, code, request }) => {
       if (code !== "NOT_FOUND") return answerToError(error, options.log);
       // No URL at all if its Host header is none.

@@ -16,6 +16,7 @@
 import type { Batch, Group, JournaledBatch } from "../count/batch.ts";
 import { decodeBatch, encodeBatch } from "../count/batch.ts";
 import { type HourKey, hourKeyName, ID_TTL_MS } from "../count/event.ts";
+import type { HourRange, HourRecord } from "../count/hour-range.ts";
 import { Sketch } from "../count/sketch.ts";
 import type { ColdHour } from "./cold.ts";
 import {
@@ -28,6 +29,7 @@ import {
   type VoidResult,
 } from "./hot.ts";
 import { RedisLink, type RunScript, script } from "./redis-link.ts";
+import { readHeldRange } from "./redis-ranges.ts";
 import { flag, integer, integerText, list, text, unexpected } from "./redis-replies.ts";
 import abandonSource from "./redis-scripts/abandon.lua" with { type: "text" };
 import bearSource from "./redis-scripts/bear.lua" with { type: "text" };
@@ -38,6 +40,7 @@ import hydrateSource from "./redis-scripts/hydrate.lua" with { type: "text" };
 import journalSource from "./redis-scripts/journal.lua" with { type: "text" };
 import leaseSource from "./redis-scripts/lease.lua" with { type: "text" };
 import ownersSource from "./redis-scripts/owners.lua" with { type: "text" };
+import rangeSource from "./redis-scripts/range.lua" with { type: "text" };
 import readSource from "./redis-scripts/read.lua" with { type: "text" };
 import registerSource from "./redis-scripts/register.lua" with { type: "text" };
 import removeSource from "./redis-scripts/remove.lua" with { type: "text" };
@@ -49,6 +52,7 @@ const SCRIPTS = {
   commit: script("commit", commitSource),
   void: script("void", voidSource),
   read: script("read", readSource),
+  range: script("range", rangeSource),
   hydrate: script("hydrate", hydrateSource),
   retire: script("retire", retireSource),
   born: script("born", bornSource),
@@ -251,6 +255,14 @@ class RedisHotStore implements HotStore {
       if (reads.length !== keys.length) throw unexpected(answer, `${keys.length} hours`);
       return reads;
     });
+  }
+
+  readRange(range: HourRange, visit: (hour: HourRecord) => void): Promise<number | "unborn"> {
+    return readHeldRange(
+      (args, read) => this.#link.runForBytes(SCRIPTS.range, [META, HOURS], [PREFIX, ...args], read),
+      range,
+      visit,
+    );
   }
 
   async hydrate(key: HourKey, cold: ColdHour | undefined, retirementMark: number): Promise<boolean> {
