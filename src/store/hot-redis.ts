@@ -297,9 +297,9 @@ class RedisHotStore implements HotStore {
     while (eventCount < maxEvents) {
       // Entries are asked for in slices, as their size in events is known only once they are read.
       const args = [String(from + 1), "100"];
-      const entries = await this.#link.run(SCRIPTS.journal, [journalKey(writer)], args, list);
-      for (const [seq, body, duplicates] of entries as [string, string, string][]) {
-        const batch = decodeBatch(Number(seq), body, ordinals(duplicates));
+      const entries = await this.#link.run(SCRIPTS.journal, [journalKey(writer)], args, journalEntries);
+      for (const { seq, body, duplicates } of entries) {
+        const batch = decodeBatch(seq, body, ordinals(duplicates));
         batches.push(batch);
         eventCount += batch.eventCount;
         from = batch.seq;
@@ -316,13 +316,7 @@ class RedisHotStore implements HotStore {
   }
 
   async journalOwners(): Promise<readonly JournalOwner[]> {
-    const answer = await this.#link.run(SCRIPTS.owners, [WRITERS, META], [PREFIX], list);
-    const owners: JournalOwner[] = [];
-    for (let i = 0; i < answer.length; i += 3) {
-      const [writer, isAdoptable, events] = answer.slice(i, i + 3);
-      owners.push({ writer: String(writer), adoptable: isAdoptable === 1, acceptedEvents: Number(events) });
-    }
-    return owners;
+    return await this.#link.run(SCRIPTS.owners, [WRITERS, META], [PREFIX], journalOwners);
   }
 
   async fence(writer: string): Promise<boolean> {
@@ -367,6 +361,24 @@ function pushEventsWithIds(args: string[], idKeys: string[], group: Group, first
   for (const user of plainUsers) args.push(user);
   args.push(String(withIds.length / 3));
   for (const part of withIds) args.push(part);
+}
+
+function journalEntries(answer: unknown) {
+  return list(answer).map((entry) => {
+    const [seq, body, duplicates] = list(entry);
+    return { seq: Number(text(seq)), body: text(body), duplicates: text(duplicates) };
+  });
+}
+
+const OWNER_PARTS = 3;
+
+function journalOwners(answer: unknown): JournalOwner[] {
+  const parts = list(answer);
+  if (parts.length % OWNER_PARTS !== 0) throw unexpected(answer, "a writer, 0 or 1 and a number, and so on");
+  return Array.from({ length: parts.length / OWNER_PARTS }, (_, i) => {
+    const [writer, isAdoptable, events] = parts.slice(i * OWNER_PARTS, (i + 1) * OWNER_PARTS);
+    return { writer: text(writer), adoptable: flag(isAdoptable), acceptedEvents: integer(events) };
+  });
 }
 
 function ordinals(list: string): number[] {
