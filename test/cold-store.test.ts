@@ -24,7 +24,7 @@ import { BatchBuilder, type JournaledBatch } from "../src/count/batch.ts";
 import { DAY_MS, type Event, HOUR_MS, type HourKey, hourKeyName, hourOf } from "../src/count/event.ts";
 import { type HourRange, includes, selects } from "../src/count/hour-range.ts";
 import { registerOf, Sketch } from "../src/count/sketch.ts";
-import { rowPieces } from "../src/store/aggregate.ts";
+import { compareHours, rowPieces } from "../src/store/aggregate.ts";
 import { type ColdStore, ColdUnavailableError, WriterSealedError } from "../src/store/cold.ts";
 import { embeddedColdStore } from "../src/store/cold-embedded.ts";
 import { type MysqlColdStoreOptions, mysqlColdStore } from "../src/store/cold-mysql.ts";
@@ -164,11 +164,7 @@ async function rangeOf(store: ColdStore, range: HourRange): Promise<ShownHour[]>
   });
   const times = hours.map(({ hour }) => hour);
   expect(times).toEqual(times.toSorted((a, b) => a - b));
-  return hours.sort(byHourAndStream);
-}
-
-function byHourAndStream(a: HourKey, b: HourKey): number {
-  return a.hour - b.hour || (a.stream < b.stream ? -1 : Number(a.stream > b.stream));
+  return hours.sort(compareHours);
 }
 
 /** What a range has to show of these events. */
@@ -180,7 +176,7 @@ function shownOf(events: readonly Event[], range: HourRange): ShownHour[] {
     const uniqueUsers = sketchOf(ofHour.map(({ user }) => user)).count();
     return { hour: hourOf(at), stream, clicks, impressions: ofHour.length - clicks, uniqueUsers };
   });
-  return shown.filter((hour) => includes(range, hour)).sort(byHourAndStream);
+  return shown.filter((hour) => includes(range, hour)).sort(compareHours);
 }
 
 function oneStream(text: string, from = 0, to = NOON + DAY_MS): HourRange {
@@ -630,7 +626,7 @@ function coldStoreContract(name: string, open: () => Promise<Harness>): void {
       await store.close();
       await store.close();
       const error = await rejectionOf(store.flush("writer-a", [batchOf(1, [click("u")])]));
-      expect(error.message).toContain("could not flush");
+      expect(error.message).toContain("flush batches 1 to 1 of writer writer-a");
     });
 
     test("a database of a newer build is refused", async () => {
@@ -975,7 +971,7 @@ describeWithServers("cold store: MySQL", ["mariadb"], () => {
       };
       const batches = [batchOf(1, mixedEvents("a", 2_500))];
       const error = await rejectionOf(store.flush("writer-a", batches));
-      expect(error.message).toContain("could not flush");
+      expect(error.message).toContain("flush batches 1 to 1 of writer writer-a");
       expect(await harness.events()).toEqual([]);
       expect(await store.flush("writer-a", batches)).toBe(2_500);
       expect(await expectConsistent(harness)).toHaveLength(2_500);

@@ -6,7 +6,6 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "
 import { gzipSync, zstdCompressSync } from "node:zlib";
 import { Value } from "@sinclair/typebox/value";
 import fc from "fast-check";
-import { createClient } from "redis";
 import { DAY_MS, HOUR_MS, hourOf } from "../src/count/event.ts";
 import { type BodyFormat, readEvents } from "../src/http/event-batch.ts";
 import { EventObjectSchema } from "../src/http/event-schema.ts";
@@ -381,10 +380,7 @@ for (const { name, needs, open } of MODES) {
         await waitFor("the rows", async () => (await rowsOf("partly")) === 3);
         // Anew from nothing: then only the cold store knows of any hour before this one.
         await service.kill("SIGTERM");
-        const admin = createClient({ url: redis.url });
-        await admin.connect();
-        await admin.flushAll();
-        admin.destroy();
+        await redis.forgetAll();
         await service.start();
         // Fetched from there, as long as that can be.
         await expectOutcome(send(ndjson(clicks("partly", 1, { timestamp: Date.now() }))), { accepted: 1 });

@@ -26,6 +26,7 @@ import { type Batch, BatchBuilder, encodeBatch, type JournaledBatch } from "../s
 import { DAY_MS, type Event, HOUR_MS, type HourKey, hourKeyName, hourOf } from "../src/count/event.ts";
 import { type HourRange, includes } from "../src/count/hour-range.ts";
 import { registerOf, Sketch } from "../src/count/sketch.ts";
+import { compareHours } from "../src/store/aggregate.ts";
 import { type CommitResult, type HotStore, HotUnavailableError, type HourRead } from "../src/store/hot.ts";
 import { embeddedHotStore } from "../src/store/hot-embedded.ts";
 import { type RedisHotStoreOptions, redisHotStore } from "../src/store/hot-redis.ts";
@@ -166,11 +167,7 @@ async function rangeOf(store: HotStore, range: HourRange) {
   const freshFrom = await store.readRange(range, ({ hour, stream, clicks, impressions, sketch }) => {
     hours.push({ hour, stream, read: present(clicks, impressions, sketch.count()) });
   });
-  return { hours: hours.sort(byHourAndStream), freshFrom };
-}
-
-function byHourAndStream(a: HourKey, b: HourKey): number {
-  return a.hour - b.hour || (a.stream < b.stream ? -1 : Number(a.stream > b.stream));
+  return { hours: hours.sort(compareHours), freshFrom };
 }
 
 /** What a range of a store that holds these events has to show. */
@@ -180,7 +177,7 @@ function shownOf(events: readonly Event[], range: HourRange): ShownHour[] {
     const [{ stream, at }] = ofHour as [Event];
     return { hour: hourOf(at), stream, read: readOf(ofHour) };
   });
-  return shown.filter((hour) => includes(range, hour)).sort(byHourAndStream);
+  return shown.filter((hour) => includes(range, hour)).sort(compareHours);
 }
 
 function oneStream(text: string, from = 0, to = NOON + DAY_MS): HourRange {

@@ -3,12 +3,11 @@
  * it beforehand: from the hot store, from the rows, and from the cold store alone.
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { createClient } from "redis";
 import { HOUR_MS, hourOf } from "../src/count/event.ts";
 import { dataFile, logEvents, overConnections } from "./support/access-log.ts";
 import { type Counts, type PostedEvent, postEvent, readHour } from "./support/analytics-client.ts";
 import { Random, seedFor } from "./support/random.ts";
-import { describeWithServers, type RedisServer } from "./support/servers.ts";
+import { describeWithServers } from "./support/servers.ts";
 import { MODES, type Service, type Site } from "./support/service.ts";
 import { expectHoursToBeReplay } from "./support/stored.ts";
 import { waitFor } from "./support/wait-for.ts";
@@ -58,7 +57,7 @@ for (const { name, needs, open } of MODES) {
     /** Restarted so that the hot store holds nothing: the cold store has to answer. */
     async function restartCold(): Promise<void> {
       await service.kill("SIGTERM");
-      if (site.servers !== undefined) await forgetAll(site.servers.redis);
+      await site.servers?.redis.forgetAll();
       await service.start();
     }
 
@@ -120,11 +119,4 @@ for (const { name, needs, open } of MODES) {
 
 function rowOf({ at, user, kind }: PostedEvent): string {
   return JSON.stringify({ stream: "default", hour: hourOf(at), at, kind, user, id: null });
-}
-
-async function forgetAll(redis: RedisServer): Promise<void> {
-  const client = createClient({ url: redis.url });
-  await client.connect();
-  await client.flushAll();
-  client.destroy();
 }

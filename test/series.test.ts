@@ -3,7 +3,6 @@
  * a real log spread over some streams; from the hot store, from the cold store alone, and with either away.
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { createClient } from "redis";
 import { DAY_MS, HOUR_MS, hourOf } from "../src/count/event.ts";
 import { logEvents, overConnections } from "./support/access-log.ts";
 import { type PostedEvent, postEvent } from "./support/analytics-client.ts";
@@ -282,19 +281,11 @@ for (const { name, needs, open } of MODES) {
       await drained();
       const before = await series(`${RANGE}&stream=shop.*`);
       await service.kill("SIGTERM");
-      await forgetAll();
+      await site.servers?.redis.forgetAll();
       await service.start();
       expect(await series(`${RANGE}&stream=shop.*`)).toEqual(before);
       await expectSeries(`${RANGE}&step=day&stream=shop.*`, branch("shop."));
     });
-
-    async function forgetAll(): Promise<void> {
-      if (site.servers === undefined) return;
-      const client = createClient({ url: site.servers.redis.url });
-      await client.connect();
-      await client.flushAll();
-      client.destroy();
-    }
 
     if (name === "redis+mysql") {
       test("with Redis away it says that what is not flushed may be missing", async () => {

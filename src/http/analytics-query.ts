@@ -42,7 +42,7 @@ export class TooManyStreamsError extends InvalidParameterError {
   }
 }
 
-const STREAM = /^[A-Za-z0-9._-]{1,64}$/;
+export const STREAM = /^[A-Za-z0-9._-]{1,64}$/;
 /** No text of so many UTF-16 units has more than 255 bytes. */
 const SURELY_SHORT_UNITS = Math.floor(USER_MAX_BYTES / 3);
 const EVENT_FIELDS = new Set(Object.keys(EventQuerySchema.properties));
@@ -90,7 +90,8 @@ function timestampOf(text: string | undefined, now: number): number | undefined 
   return at !== -1 && at <= now + FUTURE_MAX_MS ? at : undefined;
 }
 
-function isShort(text: string): boolean {
+/** 1 to USER_MAX_BYTES. */
+export function isShort(text: string): boolean {
   if (text.length === 0) return false;
   return text.length <= SURELY_SHORT_UNITS || Buffer.byteLength(text) <= USER_MAX_BYTES;
 }
@@ -107,14 +108,27 @@ function hasOnly(query: Query, fields: ReadonlySet<string>): boolean {
   return true;
 }
 
-/** By the schema first, then by the rules that a schema can't express. */
-export function whatIsWrong(query: Query, schema: TObject, now: number): InvalidParameterError {
+/** What a schema alone describes. Throws MalformedQueryError or InvalidParameterError. */
+export function readQuery(url: string, schema: TObject): Query {
+  const query = queryOf(url);
+  const fault = faultBySchema(query, schema);
+  if (fault !== undefined) throw fault;
+  return query;
+}
+
+function faultBySchema(query: Query, schema: TObject): InvalidParameterError | undefined {
   const problem = Value.Errors(schema, { ...query }).First();
-  if (problem !== undefined) {
-    const field = problem.path.slice(1);
-    const expected = schema.properties[field]?.["description"] ?? `no parameter but ${listFields(schema)}`;
-    return new InvalidParameterError(field, query[field] ?? null, expected);
-  }
+  if (problem === undefined) return undefined;
+  const field = problem.path.slice(1);
+  const names = Object.keys(schema.properties).join(", ");
+  const expected = schema.properties[field]?.["description"] ?? `no parameter but ${names}`;
+  return new InvalidParameterError(field, query[field] ?? null, expected);
+}
+
+/** By the schema first, then by the rules that a schema can't express. */
+function whatIsWrong(query: Query, schema: TObject, now: number): InvalidParameterError {
+  const fault = faultBySchema(query, schema);
+  if (fault !== undefined) return fault;
   const { timestamp = "", user, id, click, impression, event } = query;
   if (Number(timestamp) > now + FUTURE_MAX_MS) {
     return new InvalidParameterError("timestamp", timestamp, EXPECTS_TIMESTAMP);
@@ -125,8 +139,4 @@ export function whatIsWrong(query: Query, schema: TObject, now: number): Invalid
   const kinds = Object.entries({ click, impression, event }).filter(([, value]) => value !== undefined);
   const got = kinds.map(([name]) => name).join(" and ");
   return new InvalidParameterError("event", got === "" ? null : got, EXPECTS_KIND);
-}
-
-function listFields(schema: TObject): string {
-  return Object.keys(schema.properties).join(", ");
 }

@@ -22,6 +22,11 @@ export class RefusedBodyError extends Error {
   }
 }
 
+export const UNREADABLE_BODY: ErrorBody = {
+  code: "unreadable_body",
+  message: "the body did not arrive whole: nothing was counted",
+};
+
 export type BodyEncoding = "identity" | "gzip" | "zstd";
 
 export const BODY_MAX_BYTES = 4_194_304;
@@ -51,8 +56,7 @@ export async function receive(request: Request): Promise<Buffer> {
   try {
     bytes = await request.arrayBuffer();
   } catch {
-    const message = "the body did not arrive whole: nothing was counted";
-    throw new RefusedBodyError(400, { code: "unreadable_body", message });
+    throw new RefusedBodyError(400, UNREADABLE_BODY);
   }
   if (bytes.byteLength > BODY_MAX_BYTES) throw tooLarge("the body");
   return Buffer.from(bytes);

@@ -5,8 +5,8 @@
  */
 import type { BulkOutcome } from "../pipeline/bulk.ts";
 import type { Refusal } from "../pipeline/intake.ts";
-import { errorAnswer, errorBodyOf, refusalAnswer, refusalText, retryHeaders } from "./answers.ts";
-import { type EventBatch, INVALID_MAX_LISTED } from "./event-batch.ts";
+import { errorAnswer, errorBodyOf, NO_STORE, refusalAnswer, refusalText, retryHeaders } from "./answers.ts";
+import type { EventBatch } from "./event-batch.ts";
 
 /** From the first to the last index, both included. */
 type Range = [first: number, last: number];
@@ -36,16 +36,14 @@ export function outcomeAnswer(batch: EventBatch, outcome: BulkOutcome): Response
     refused: refusedCount,
     errors: listed(batch),
   };
-  const headers = { "cache-control": "no-store" };
-  if (first === undefined) return Response.json(body, { status: 200, headers });
+  if (first === undefined) return Response.json(body, { status: 200, headers: NO_STORE });
   const retry = retryHeaders(latest(outcome));
   const answer = { ...body, refusals: refusalsOf(batch, outcome) };
-  return Response.json(answer, { status: 207, headers: { ...headers, ...retry } });
+  return Response.json(answer, { status: 207, headers: { ...NO_STORE, ...retry } });
 }
 
-/** The first of them, since there may be thousands; all are counted. */
 function listed({ invalid }: EventBatch) {
-  return invalid.slice(0, INVALID_MAX_LISTED).map(({ index, error }) => ({ index, ...errorBodyOf(error) }));
+  return invalid.map(({ index, error }) => ({ index, ...errorBodyOf(error) }));
 }
 
 /** One for each reason, with all its events. */

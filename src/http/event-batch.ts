@@ -5,6 +5,7 @@
  * body is, the event loop is never kept for long: others have events too.
  */
 import type { Event } from "../count/event.ts";
+import { letOthersRun } from "../count/pause.ts";
 import { type InvalidParameterError, TooManyStreamsError } from "./analytics-query.ts";
 import { RefusedBodyError } from "./body.ts";
 import { elementsOf, linesOf, type Pieces } from "./body-pieces.ts";
@@ -28,7 +29,7 @@ export interface EventBatch {
 }
 
 export const EVENTS_MAX = 10_000;
-export const INVALID_MAX_LISTED = 100;
+const INVALID_MAX_LISTED = 100;
 /** An event whose every character is escaped has some 4,000. */
 const EVENT_MAX_CHARS = 16_384;
 /** Others wait no longer than that while a body is read. */
@@ -51,7 +52,7 @@ export async function readEvents(text: string, options: ReadingOptions): Promise
   for (let i = 0; i < count; i++) {
     reading.take(i);
     if (i % PIECES_PER_LOOK !== 0 || performance.now() < sliceEndMs) continue;
-    await new Promise((resolve) => setImmediate(resolve));
+    await letOthersRun();
     sliceEndMs = performance.now() + SLICE_MS;
   }
   return reading;

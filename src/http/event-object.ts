@@ -9,9 +9,10 @@
  */
 import { Value } from "@sinclair/typebox/value";
 import type { Event } from "../count/event.ts";
-import { InvalidParameterError } from "./analytics-query.ts";
-import { DEFAULT_STREAM, EXPECTS_USER, FUTURE_MAX_MS, USER_MAX_BYTES } from "./analytics-schema.ts";
+import { InvalidParameterError, isShort, STREAM } from "./analytics-query.ts";
+import { DEFAULT_STREAM, EXPECTS_USER, FUTURE_MAX_MS } from "./analytics-schema.ts";
 import { EventObjectSchema, EXPECTS_INTEGER } from "./event-schema.ts";
+import { REPLACEMENT } from "./query.ts";
 
 /** It is not even the text of an object whose members can be told apart. */
 export class MalformedEventError extends Error {
@@ -30,11 +31,6 @@ export class MalformedEventError extends Error {
 }
 
 const GOT_MAX_CHARS = 300;
-const STREAM = /^[A-Za-z0-9._-]{1,64}$/;
-/** No text of so many UTF-16 units has more than 255 bytes. */
-const SURELY_SHORT_UNITS = Math.floor(USER_MAX_BYTES / 3);
-/** Bytes that were no UTF-8 are this by now: different users would count as one. */
-const REPLACEMENT = "\uFFFD";
 const EXPECTS_TEXT = `${EXPECTS_USER}, without U+FFFD (which stands for bytes that were not UTF-8)`;
 const NAMES = Object.keys(EventObjectSchema.properties);
 
@@ -71,9 +67,7 @@ function isTime(value: unknown, now: number): value is number {
 }
 
 function isText(value: unknown): value is string {
-  if (typeof value !== "string" || value.length === 0) return false;
-  if (value.length > SURELY_SHORT_UNITS && Buffer.byteLength(value) > USER_MAX_BYTES) return false;
-  return value.isWellFormed() && !value.includes(REPLACEMENT);
+  return typeof value === "string" && isShort(value) && value.isWellFormed() && !value.includes(REPLACEMENT);
 }
 
 /** Why eventOf() did not take it. `text`: what `value` was parsed from. */

@@ -6,18 +6,16 @@
  * refused, and the answer names it, so that just that can be sent again.
  */
 import { Type } from "@sinclair/typebox";
-import { Value } from "@sinclair/typebox/value";
 import { Elysia } from "elysia";
 import { Slots } from "../count/slots.ts";
 import type { BulkOutcome } from "../pipeline/bulk.ts";
 import type { Pipeline } from "../pipeline/pipeline.ts";
-import { whatIsWrong } from "./analytics-query.ts";
+import { readQuery } from "./analytics-query.ts";
 import { answerToError, errorAnswer, isRefusedInput, methodNotAllowed, refusalAnswer } from "./answers.ts";
 import type { AppOptions } from "./app-options.ts";
 import { BODY_MAX_BYTES, encodingOf, RefusedBodyError, receive, unpack } from "./body.ts";
 import { type BodyFormat, type EventBatch, readEvents } from "./event-batch.ts";
 import { atomicAnswer, outcomeAnswer } from "./event-batch-answers.ts";
-import { queryOf } from "./query.ts";
 import type { RequestCounts } from "./request-counts.ts";
 
 /** Of all bodies that are being worked on, unpacked. In memory each is some 5 times as much. */
@@ -63,7 +61,7 @@ async function take(
   memory: Slots,
   now: () => number,
 ): Promise<Response> {
-  const isAtomic = isAtomicAsked(request.url, now());
+  const isAtomic = readQuery(request.url, BatchQuerySchema)["atomic"] === "1";
   const format = formatOf(request);
   const encoding = encodingOf(request);
   const received = await receive(request);
@@ -96,12 +94,6 @@ async function submit(pipeline: Pipeline, batch: EventBatch, isAtomic: boolean):
   refused.invalid += invalidCount;
   const outcome: BulkOutcome = await pipeline.submitAll(valid);
   return outcomeAnswer(batch, outcome);
-}
-
-function isAtomicAsked(url: string, now: number): boolean {
-  const query = queryOf(url);
-  if (!Value.Check(BatchQuerySchema, { ...query })) throw whatIsWrong(query, BatchQuerySchema, now);
-  return query["atomic"] === "1";
 }
 
 /** Throws RefusedBodyError (415). */

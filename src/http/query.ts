@@ -20,7 +20,7 @@ export class MalformedQueryError extends Error {
  * Raw bytes that are no UTF-8 are this, percent-encoded, when a URL gets here: nobody can tell any more what
  * they were, and different users would count as one.
  */
-const REPLACEMENT = "\uFFFD";
+export const REPLACEMENT = "\uFFFD";
 const EXPECTS_UTF8 = "percent-encoded UTF-8, without U+FFFD (which stands for bytes that were not UTF-8)";
 
 export type Query = Record<string, string | undefined>;

@@ -8,7 +8,7 @@
 import type { Log } from "../count/log.ts";
 import { LanesFullError } from "../pipeline/lanes.ts";
 import { RangeTooLargeError } from "../pipeline/range-reader.ts";
-import { answerToError, errorAnswer } from "./answers.ts";
+import { answerToError, errorAnswer, NO_STORE } from "./answers.ts";
 import { CONTENT_TYPES, type Format } from "./media-type.ts";
 
 export interface RangeBody {
@@ -24,7 +24,7 @@ export function rangeAnswer(request: Request, { format, text, degraded, isPast }
   const headers: Record<string, string> = { "content-type": CONTENT_TYPES[format], vary: "accept" };
   if (degraded !== undefined) headers["hourglass-degraded"] = degraded;
   if (degraded !== undefined || !isPast) {
-    return new Response(text, { headers: { ...headers, "cache-control": "no-store" } });
+    return new Response(text, { headers: { ...headers, ...NO_STORE } });
   }
   const etag = etagOf(format, text);
   Object.assign(headers, { "cache-control": "no-cache", etag });

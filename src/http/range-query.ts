@@ -2,13 +2,11 @@
  * Reads the parameters that /series and /streams share into a range of hours, or says what is wrong with them.
  * Invariant: a range has at least one hour and at most RANGE_MAX_HOURS, and its zone's days begin at hours.
  */
-import type { TObject } from "@sinclair/typebox";
-import { Value } from "@sinclair/typebox/value";
 import { HOUR_MS, hourOf } from "../count/event.ts";
 import { hoursIn, RANGE_MAX_HOURS } from "../count/hour-range.ts";
 import { TimeZone } from "../count/time-zone.ts";
 import { InvalidParameterError } from "./analytics-query.ts";
-import { type Query, queryOf } from "./query.ts";
+import type { Query } from "./query.ts";
 import { DEFAULT_ZONE, EXPECTS_WHOLE_HOURS, EXPECTS_ZONE } from "./range-schema.ts";
 import { EXPECTS_TIME, timeOf } from "./time-text.ts";
 
@@ -16,17 +14,6 @@ export interface Period {
   readonly from: number;
   readonly to: number;
   readonly zone: TimeZone;
-}
-
-/** Throws MalformedQueryError or InvalidParameterError. */
-export function readQuery(url: string, schema: TObject): Query {
-  const query = queryOf(url);
-  const problem = Value.Errors(schema, { ...query }).First();
-  if (problem === undefined) return query;
-  const field = problem.path.slice(1);
-  const names = Object.keys(schema.properties).join(", ");
-  const expected = schema.properties[field]?.["description"] ?? `no parameter but ${names}`;
-  throw new InvalidParameterError(field, query[field] ?? null, expected);
 }
 
 /**

@@ -5,14 +5,14 @@ import { type Step, Steps } from "../count/steps.ts";
 import { ExactTally } from "../pipeline/exact-tally.ts";
 import type { Pipeline } from "../pipeline/pipeline.ts";
 import { SeriesTally, type Sums } from "../pipeline/series-tally.ts";
-import { InvalidParameterError } from "./analytics-query.ts";
+import { InvalidParameterError, readQuery } from "./analytics-query.ts";
 import { DEFAULT_STREAM } from "./analytics-schema.ts";
 import { methodNotAllowed } from "./answers.ts";
 import type { AppOptions } from "./app-options.ts";
 import { type Format, preferredFormat } from "./media-type.ts";
 import type { Query } from "./query.ts";
 import { csvOf, ctrOf, type RangeBody, rangeAnswer, rangeErrorAnswer } from "./range-answer.ts";
-import { type Period, periodOf, readQuery } from "./range-query.ts";
+import { type Period, periodOf } from "./range-query.ts";
 import { SeriesQuerySchema } from "./range-schema.ts";
 import type { RequestCounts } from "./request-counts.ts";
 

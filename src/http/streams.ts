@@ -2,11 +2,12 @@
 import { Elysia } from "elysia";
 import type { Pipeline } from "../pipeline/pipeline.ts";
 import { type StreamSums, StreamsTally } from "../pipeline/streams-tally.ts";
+import { readQuery } from "./analytics-query.ts";
 import { methodNotAllowed } from "./answers.ts";
 import type { AppOptions } from "./app-options.ts";
 import { type Format, preferredFormat } from "./media-type.ts";
 import { csvOf, ctrOf, rangeAnswer, rangeErrorAnswer } from "./range-answer.ts";
-import { type Period, periodOf, readQuery } from "./range-query.ts";
+import { type Period, periodOf } from "./range-query.ts";
 import { DEFAULT_LIMIT, StreamsQuerySchema } from "./range-schema.ts";
 import type { RequestCounts } from "./request-counts.ts";
 

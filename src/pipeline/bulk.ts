@@ -43,6 +43,8 @@ export class Bulk {
 
   constructor(events: readonly Event[]) {
     this.#events = events;
+    // Of none all is known.
+    this.#tellIfSettled();
   }
 
   get outcome(): Promise<BulkOutcome> {

@@ -124,13 +124,13 @@ export class Committer {
   submitAll(events: readonly Event[]): Promise<BulkOutcome> {
     const bulk = new Bulk(events);
     const reason = this.#bulkRefusal;
-    if (reason !== undefined || events.length === 0) {
-      if (reason !== undefined) this.#options.ledger.refused[reason] += events.length;
-      bulk.refuseRest(this.#refusal(reason ?? "invalid"));
-      return bulk.outcome;
+    if (reason !== undefined) {
+      this.#options.ledger.refused[reason] += events.length;
+      bulk.refuseRest(this.#refusal(reason));
+    } else if (events.length > 0) {
+      this.#bulks.push(bulk);
+      this.#schedule();
     }
-    this.#bulks.push(bulk);
-    this.#schedule();
     return bulk.outcome;
   }
 

@@ -49,7 +49,7 @@ interface Span {
 }
 
 /** As the databases order them: a stream is ASCII, so comparing code units is comparing bytes. */
-function compareHours(a: HourKey, b: HourKey): number {
+export function compareHours(a: HourKey, b: HourKey): number {
   if (a.hour !== b.hour) return a.hour - b.hour;
   if (a.stream === b.stream) return 0;
   return a.stream < b.stream ? -1 : 1;

@@ -21,6 +21,7 @@ import {
   type ColdStore,
   ColdUnavailableError,
   type DeadLetter,
+  flushName,
   type HourAudit,
   type ReplayResult,
   type StoredEvents,
@@ -124,9 +125,8 @@ class EmbeddedColdStore implements ColdStore {
   }
 
   async flush(writer: string, batches: readonly JournaledBatch[]): Promise<number> {
-    const [first, last] = [batches.at(0), batches.at(-1)];
-    if (first === undefined || last === undefined) return 0;
-    const what = `flush batches ${first.seq} to ${last.seq} of writer ${writer}`;
+    if (batches.length === 0) return 0;
+    const what = flushName(writer, batches);
     return await this.#transaction(what, (database) => store(database, writer, batches));
   }
 

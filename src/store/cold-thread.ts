@@ -13,6 +13,7 @@ import {
   type ColdStore,
   ColdUnavailableError,
   type DeadLetter,
+  flushName,
   type HourAudit,
   type ReplayResult,
   type StoredEvents,
@@ -51,15 +52,16 @@ class ThreadColdStore implements ColdStore {
   readonly #entry: string;
   readonly #waiting = new Map<number, PromiseWithResolvers<unknown>>();
   #thread: Worker | undefined;
-  /** For ranges alone. */
-  #here: ColdStore | undefined;
+  /** For ranges alone: opened when one is asked for. */
+  readonly #here: ColdStore;
   #calls = 0;
   #isClosed = false;
 
   constructor(place: ColdPlace, entry: string) {
     this.#place = place;
     this.#entry = entry;
-    this.description = coldStoreAt(place, Date.now).description;
+    this.#here = coldStoreAt(place, Date.now);
+    this.description = this.#here.description;
   }
 
   async open(): Promise<void> {
@@ -67,19 +69,20 @@ class ThreadColdStore implements ColdStore {
   }
 
   async flush(writer: string, batches: readonly JournaledBatch[]): Promise<number> {
-    return (await this.#call("flush", writer, packBatches(batches))) as number;
+    const what = flushName(writer, batches);
+    return (await this.#call("flush", [writer, packBatches(batches)], what)) as number;
   }
 
   async watermark(writer: string): Promise<number> {
-    return (await this.#call("watermark", writer)) as number;
+    return (await this.#call("watermark", [writer])) as number;
   }
 
   async seal(writer: string): Promise<void> {
-    await this.#call("seal", writer);
+    await this.#call("seal", [writer]);
   }
 
   async read(key: HourKey): Promise<ColdHour | undefined> {
-    return unpackHour((await this.#call("read", key)) as PackedHour | undefined);
+    return unpackHour((await this.#call("read", [key])) as PackedHour | undefined);
   }
 
   readRange(range: HourRange, visit: (hour: HourRecord) => void): Promise<void> {
@@ -93,13 +96,12 @@ class ThreadColdStore implements ColdStore {
   /** What is shown row by row is taken in by this thread anyway: sending it here would cost more than reading it. */
   async #readHere(read: (here: ColdStore) => Promise<void>): Promise<void> {
     if (this.#isClosed) throw this.#unavailable("read a range", "it is closed");
-    this.#here ??= coldStoreAt(this.#place, Date.now);
     await this.#here.open();
     await read(this.#here);
   }
 
   async streams(limit: number): Promise<readonly string[]> {
-    return (await this.#call("streams", limit)) as string[];
+    return (await this.#call("streams", [limit])) as string[];
   }
 
   async newestHour(): Promise<number | undefined> {
@@ -107,7 +109,7 @@ class ThreadColdStore implements ColdStore {
   }
 
   async storedEvents(writers: readonly string[]): Promise<StoredEvents> {
-    return (await this.#call("storedEvents", writers)) as StoredEvents;
+    return (await this.#call("storedEvents", [writers])) as StoredEvents;
   }
 
   async hourKeys(): Promise<readonly HourKey[]> {
@@ -115,11 +117,11 @@ class ThreadColdStore implements ColdStore {
   }
 
   async audit(key: HourKey): Promise<HourAudit> {
-    return unpackAudit((await this.#call("audit", key)) as PackedAudit);
+    return unpackAudit((await this.#call("audit", [key])) as PackedAudit);
   }
 
   async rebuild(key: HourKey): Promise<void> {
-    await this.#call("rebuild", key);
+    await this.#call("rebuild", [key]);
   }
 
   async deadLetterCount(): Promise<number> {
@@ -127,15 +129,15 @@ class ThreadColdStore implements ColdStore {
   }
 
   async deadLetters(afterNumber: number, limit: number): Promise<readonly DeadLetter[]> {
-    return (await this.#call("deadLetters", afterNumber, limit)) as DeadLetter[];
+    return (await this.#call("deadLetters", [afterNumber, limit])) as DeadLetter[];
   }
 
   async replayDeadLetter(number: number): Promise<ReplayResult> {
-    return (await this.#call("replayDeadLetter", number)) as ReplayResult;
+    return (await this.#call("replayDeadLetter", [number])) as ReplayResult;
   }
 
   async dropDeadLetter(number: number): Promise<boolean> {
-    return (await this.#call("dropDeadLetter", number)) as boolean;
+    return (await this.#call("dropDeadLetter", [number])) as boolean;
   }
 
   async close(): Promise<void> {
@@ -145,11 +147,11 @@ class ThreadColdStore implements ColdStore {
     }
     this.#isClosed = true;
     this.#end("it was closed");
-    await this.#here?.close();
+    await this.#here.close();
   }
 
-  #call(method: ColdMethod, ...args: readonly unknown[]): Promise<unknown> {
-    if (this.#isClosed) return Promise.reject(this.#unavailable(method, "it is closed"));
+  #call(method: ColdMethod, args: readonly unknown[] = [], what: string = method): Promise<unknown> {
+    if (this.#isClosed) return Promise.reject(this.#unavailable(what, "it is closed"));
     this.#thread ??= this.#begin();
     const number = ++this.#calls;
     const waiting = Promise.withResolvers<unknown>();

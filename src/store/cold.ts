@@ -123,3 +123,8 @@ export interface ColdStore {
 
   close(): Promise<void>;
 }
+
+/** In messages. `batches`: at least one. */
+export function flushName(writer: string, batches: readonly JournaledBatch[]): string {
+  return `flush batches ${batches[0]?.seq} to ${batches.at(-1)?.seq} of writer ${writer}`;
+}

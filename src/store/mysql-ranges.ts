@@ -1,9 +1,8 @@
 /** Ranges read from MySQL, by one statement, row by row as they arrive: memory does not grow with them. */
 import type { HourRange, HourRecord } from "../count/hour-range.ts";
-import { Sketch } from "../count/sketch.ts";
 import type { UserRow, UsersRange } from "./cold.ts";
 import type { MysqlSession } from "./mysql-link.ts";
-import { type HourRow, hoursQuery, ofStreams } from "./range-sql.ts";
+import { type HourRow, hoursQuery, ofStreams, recordOf } from "./range-sql.ts";
 
 type BytesRow = Omit<UserRow, "user"> & { readonly user: Buffer };
 
@@ -13,10 +12,8 @@ export async function readRange(
   visit: (hour: HourRecord) => void,
 ): Promise<void> {
   const { sql, values } = hoursQuery(range);
-  await session.each<HourRow>(sql, values, ({ hour, stream, clicks, impressions, users_sketch }) => {
-    // A flush creates the row before it writes the sketch, but none sees that before both are there.
-    visit({ hour, stream, clicks, impressions, sketch: Sketch.decode(users_sketch) });
-  });
+  // A flush creates the row before it writes the sketch, but none sees that before both are there.
+  await session.each<HourRow>(sql, values, (row) => visit(recordOf(row)));
 }
 
 export async function readUsers(

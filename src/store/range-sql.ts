@@ -2,7 +2,8 @@
  * The statements that read ranges, the same for both databases, and the values that go with them.
  * Invariant: rows come in the order of their hours, so that a reader can be done with one after the other.
  */
-import { endOfPrefix, type HourRange, type StreamSelection } from "../count/hour-range.ts";
+import { endOfPrefix, type HourRange, type HourRecord, type StreamSelection } from "../count/hour-range.ts";
+import { Sketch } from "../count/sketch.ts";
 
 export interface HourRow {
   readonly hour: number;
@@ -10,6 +11,10 @@ export interface HourRow {
   readonly clicks: number;
   readonly impressions: number;
   readonly users_sketch: Uint8Array;
+}
+
+export function recordOf({ hour, stream, clicks, impressions, users_sketch }: HourRow): HourRecord {
+  return { hour, stream, clicks, impressions, sketch: Sketch.decode(users_sketch) };
 }
 
 export interface Query {

@@ -7,9 +7,8 @@
 import { Database } from "bun:sqlite";
 import type { HourRange, HourRecord } from "../count/hour-range.ts";
 import { letOthersRun } from "../count/pause.ts";
-import { Sketch } from "../count/sketch.ts";
 import type { UserRow, UsersRange } from "./cold.ts";
-import { type HourRow, hoursQuery, ofStreams, type Query } from "./range-sql.ts";
+import { type HourRow, hoursQuery, ofStreams, type Query, recordOf } from "./range-sql.ts";
 
 /** About 2 ms of reading the largest sketches. */
 const HOURS_PER_PIECE = 20;
@@ -23,10 +22,7 @@ export async function readRange(
   range: HourRange,
   visit: (hour: HourRecord) => void,
 ): Promise<void> {
-  await eachRow<HourRow>(path, hoursQuery(range), HOURS_PER_PIECE, (row) => {
-    const { hour, stream, clicks, impressions, users_sketch } = row;
-    visit({ hour, stream, clicks, impressions, sketch: Sketch.decode(users_sketch) });
-  });
+  await eachRow<HourRow>(path, hoursQuery(range), HOURS_PER_PIECE, (row) => visit(recordOf(row)));
 }
 
 export async function readUsers(

@@ -3,6 +3,7 @@ import { describe, test } from "bun:test";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { type Connection, createConnection } from "mysql2/promise";
+import { createClient } from "redis";
 import { withDeadline } from "../../src/count/deadline.ts";
 import { copyFreshDataFolder, userArgument } from "./mariadb-template.ts";
 import { binary, isCi, type ServerKind, whyServersCannotRun } from "./server-binaries.ts";
@@ -18,6 +19,14 @@ const ANSWER_TIMEOUT_MS = 5_000;
 export class RedisServer extends ServerProcess {
   get url(): string {
     return `redis://127.0.0.1:${this.port}`;
+  }
+
+  /** It goes on, without all that it knew. */
+  async forgetAll(): Promise<void> {
+    const client = createClient({ url: this.url });
+    await client.connect();
+    await client.flushAll();
+    client.destroy();
   }
 }
 
