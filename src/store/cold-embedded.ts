@@ -21,13 +21,15 @@ import {
   type DeadLetter,
   type HourAudit,
   type ReplayResult,
+  type RowKey,
+  type RowPage,
   type StoredEvents,
   WriterSealedError,
 } from "./cold.ts";
 import tables from "./migrations/sqlite/0001-tables.sql" with { type: "text" };
 import deadLetters from "./migrations/sqlite/0002-dead-letters.sql" with { type: "text" };
 import { migration, pendingMigrations } from "./migrations.ts";
-import { countStoredEvents, listHourKeys, recountHour } from "./sqlite-audit.ts";
+import { countStoredEvents, listHourKeys, listRows, recountHour } from "./sqlite-audit.ts";
 import {
   countDeadLetters,
   dropDeadLetter,
@@ -149,6 +151,12 @@ class EmbeddedColdStore implements ColdStore {
 
   async hourKeys(): Promise<readonly HourKey[]> {
     return this.#read("list hours", listHourKeys);
+  }
+
+  async rows(key: HourKey, after: RowKey | undefined, limit: number): Promise<RowPage> {
+    return this.#read(`read rows of hour ${key.hour} of stream ${key.stream}`, (database) =>
+      listRows(database, key, after, limit),
+    );
   }
 
   async audit(key: HourKey): Promise<HourAudit> {

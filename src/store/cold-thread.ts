@@ -14,6 +14,8 @@ import {
   type DeadLetter,
   type HourAudit,
   type ReplayResult,
+  type RowKey,
+  type RowPage,
   type StoredEvents,
   WriterSealedError,
 } from "./cold.ts";
@@ -87,6 +89,10 @@ class ThreadColdStore implements ColdStore {
 
   async hourKeys(): Promise<readonly HourKey[]> {
     return (await this.#call("hourKeys")) as HourKey[];
+  }
+
+  async rows(key: HourKey, after: RowKey | undefined, limit: number): Promise<RowPage> {
+    return (await this.#call("rows", key, after, limit)) as RowPage;
   }
 
   async audit(key: HourKey): Promise<HourAudit> {
