@@ -3,26 +3,43 @@ import { Elysia } from "elysia";
 import { analytics } from "./analytics.ts";
 import { answerToError, errorAnswer } from "./answers.ts";
 import type { AppOptions } from "./app-options.ts";
+import { BODY_MAX_BYTES } from "./body.ts";
+import { events } from "./events.ts";
 import { ledger } from "./ledger.ts";
 import { metrics } from "./metrics.ts";
 import { ops } from "./ops.ts";
 import { RequestCounts } from "./request-counts.ts";
+import { series } from "./series.ts";
+import { streams } from "./streams.ts";
 
-/** No route reads a body, so that anything large is a mistake or an attack. */
-const BODY_MAX_BYTES = 65_536;
+/**
+ * For all routes, of which /events takes the largest (analytics.ts has a bound of its own). Twice as much, since
+ * above this the connection is closed with 413 and no word: whoever is not far off should be told why.
+ */
+const RECEIVED_MAX_BYTES = 2 * BODY_MAX_BYTES;
 const IDLE_TIMEOUT_S = 30;
 
 export function createApp(options: AppOptions) {
   const posts = new RequestCounts("POST", "/analytics");
   const gets = new RequestCounts("GET", "/analytics");
+  const batches = new RequestCounts("POST", "/events");
+  const seriesGets = new RequestCounts("GET", "/series");
+  const streamsGets = new RequestCounts("GET", "/streams");
   return new Elysia({
     // Unasked, reusePort would let a second instance take half of the requests without a word.
-    serve: { reusePort: options.sharesPort, maxRequestBodySize: BODY_MAX_BYTES, idleTimeout: IDLE_TIMEOUT_S },
+    serve: {
+      reusePort: options.sharesPort,
+      maxRequestBodySize: RECEIVED_MAX_BYTES,
+      idleTimeout: IDLE_TIMEOUT_S,
+    },
   })
     .use(analytics(options, { posts, gets }))
+    .use(events(options, batches))
     .use(ops(options))
     .use(ledger(options))
-    .use(metrics(options, [posts, gets]))
+    .use(series(options, seriesGets))
+    .use(streams(options, streamsGets))
+    .use(metrics(options, [posts, gets, batches, seriesGets, streamsGets]))
     .onError(({ error, code, request }) => {
       if (code !== "NOT_FOUND") return answerToError(error, options.log);
       // No URL at all if its Host header is none.
