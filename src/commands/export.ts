@@ -33,6 +33,11 @@ interface Exported {
 /** The exit code: 0 if all is written, 2 if it could not. */
 export async function exportEvents(config: Config, options: ExportOptions): Promise<number> {
   const exported: Exported = { events: 0, hours: 0 };
+  const { from = 0, to = Number.POSITIVE_INFINITY } = options;
+  if (from >= to) {
+    console.error("hourglass export: --from is not before --to: no event lies between them");
+    return 2;
+  }
   try {
     await withColdStore(config, async (cold) => {
       const texts = Readable.from(exportTexts(cold, options, exported));
