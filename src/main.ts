@@ -1,13 +1,21 @@
 #!/usr/bin/env bun
 /** The command line. Without a command it serves. */
-import { Command, InvalidArgumentError } from "commander";
+import { Value } from "@sinclair/typebox/value";
+import { Command, type CommanderError, InvalidArgumentError, Option } from "commander";
 import { description, version } from "../package.json";
 import { type Choice, dropDeadLetters, listDeadLetters, replayDeadLetters } from "./commands/dead-letters.ts";
+import { exportEvents } from "./commands/export.ts";
 import { healthcheck } from "./commands/healthcheck.ts";
+import { LOG_KINDS } from "./commands/import/event-reader.ts";
+import { FORMATS } from "./commands/import/layout.ts";
+import { importFiles } from "./commands/import.ts";
 import { serve } from "./commands/serve.ts";
+import { boundOf, EXPECTS_BOUND } from "./commands/time-text.ts";
 import { verify } from "./commands/verify.ts";
 import { ConfigError, readConfig, settingsHelp } from "./config.ts";
 import { errorText } from "./count/deadline.ts";
+import { DEFAULT_STREAM } from "./http/analytics-schema.ts";
+import { EventObjectSchema } from "./http/event-schema.ts";
 import { ColdUnavailableError } from "./store/cold.ts";
 import { HotUnavailableError } from "./store/hot.ts";
 
@@ -38,6 +46,49 @@ program
   .option("--repair", "make what is wrong anew, from the rows", false)
   .option("--json", "a JSON object a line", false)
   .action(async (options) => process.exit(await verify(readConfig(process.env), options)));
+
+program
+  .command("import")
+  .description(
+    "send the events of files to a running service: access logs (common or combined), CSV (its header names " +
+      "timestamp, user, event, and perhaps stream and id), NDJSON (objects with those members), all of them as " +
+      "they are or gzipped. Run again, it goes on from where it was. Exits with 1 if lines were bad, with 2 if " +
+      "it could not",
+  )
+  .argument("[files...]", "'-', or none: standard input, which it does not remember")
+  .option("--url <url>", "of the service (as HOST and PORT say)", urlArgument)
+  .addOption(oneOf("--format <format>", "of the files; auto: as the first line tells", ["auto", ...FORMATS]))
+  .option("--stream <name>", "of events that name none", streamArgument, DEFAULT_STREAM)
+  .addOption(oneOf("--kind <kind>", "of a log's lines; referrer: a click if it has one", LOG_KINDS))
+  .option("--new-ids", "leave the ids in the files out: each line counts once by its place", false)
+  .option("--state <file>", "remembers what is imported (DATA_DIR/import.sqlite)")
+  .addOption(
+    new Option("--doubtful <what>", "what to do with events sent a day ago and not answered").choices([
+      "send",
+      "skip",
+    ]),
+  )
+  .option(
+    "--retry-for <seconds>",
+    "how long it asks a service that does not take events",
+    secondsArgument,
+    120,
+  )
+  .option("--strict", "stop at the first bad line, and go on there when run again", false)
+  .option("--json", "the summary as a JSON object", false)
+  .exitOverride(exitWithUsage)
+  .action(async (files, options) => process.exit(await importFiles(readConfig(process.env), files, options)));
+
+program
+  .command("export")
+  .description("write the events that the cold store has, as import takes them; exits with 2 if it could not")
+  .option("--from <time>", `the first: ${EXPECTS_BOUND}`, boundArgument)
+  .option("--to <time>", "the same: up to it, and without it", boundArgument)
+  .option("--stream <name>", "of this stream alone", streamArgument)
+  .addOption(oneOf("--format <format>", "of the output", ["csv", "ndjson"]))
+  .option("--out <file>", "where to (standard output)")
+  .exitOverride(exitWithUsage)
+  .action(async (options) => process.exit(await exportEvents(readConfig(process.env), options)));
 
 const deadLetters = program
   .command("dead-letters")
@@ -71,6 +122,42 @@ function timeArgument(text: string): number {
   const at = /^\d+$/.test(text) ? Number(text) : Date.parse(/T\d\d$/.test(text) ? `${text}:00Z` : text);
   if (!Number.isFinite(at)) throw new InvalidArgumentError("It takes 2026-01-31T12, or ms since the epoch.");
   return at;
+}
+
+function boundArgument(text: string): number {
+  const at = boundOf(text);
+  if (at === undefined) throw new InvalidArgumentError(`It takes ${EXPECTS_BOUND}.`);
+  return at;
+}
+
+/** Without a slash at its end. */
+function urlArgument(text: string): string {
+  const url = URL.parse(text);
+  const isPlain = url !== null && [url.search, url.hash, url.username, url.password].join("") === "";
+  if (!isPlain || !/^https?:$/.test(url.protocol))
+    throw new InvalidArgumentError("It takes a URL such as http://127.0.0.1:7777.");
+  return url.href.replace(/\/+$/, "");
+}
+
+function streamArgument(text: string): string {
+  const { stream } = EventObjectSchema.properties;
+  if (!Value.Check(stream, text)) throw new InvalidArgumentError(`It takes ${stream.description}.`);
+  return text;
+}
+
+function secondsArgument(text: string): number {
+  if (!/^\d{1,6}$/.test(text)) throw new InvalidArgumentError("It takes a number of seconds.");
+  return Number(text);
+}
+
+/** The first is the default. */
+function oneOf(flags: string, description: string, choices: readonly string[]): Option {
+  return new Option(flags, description).choices(choices).default(choices[0]);
+}
+
+/** Of commands whose exit code 1 says something else. */
+function exitWithUsage({ exitCode }: CommanderError): never {
+  process.exit(exitCode === 0 ? 0 : 2);
 }
 
 function numberArgument(text: string, earlier: number[] = []): number[] {

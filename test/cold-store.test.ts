@@ -25,7 +25,7 @@ import { DAY_MS, type Event, HOUR_MS, type HourKey, hourKeyName, hourOf } from "
 import { type HourRange, includes, selects } from "../src/count/hour-range.ts";
 import { registerOf, Sketch } from "../src/count/sketch.ts";
 import { compareHours, rowPieces } from "../src/store/aggregate.ts";
-import { type ColdStore, ColdUnavailableError, WriterSealedError } from "../src/store/cold.ts";
+import { type ColdStore, ColdUnavailableError, type RowKey, WriterSealedError } from "../src/store/cold.ts";
 import { embeddedColdStore } from "../src/store/cold-embedded.ts";
 import { type MysqlColdStoreOptions, mysqlColdStore } from "../src/store/cold-mysql.ts";
 import { coldStoreInThread } from "../src/store/cold-thread.ts";
@@ -451,6 +451,37 @@ function coldStoreContract(name: string, open: () => Promise<Harness>): void {
       expectSameSketch(hour!.sketch.encode(), sketchOf(["u1", "u2", "u3"]));
       expect(await store.read({ stream: STREAM, hour: NOON + HOUR_MS })).toBeUndefined();
       expect(await store.read({ stream: STREAM.toUpperCase(), hour: NOON })).toBeUndefined();
+    });
+
+    test("the rows of an hour come page by page: each once, by the primary key, and none of others", async () => {
+      const batches = [3, 1, 2].map((i) => batchOf(i, mixedEvents(`batch-${i}`, 40)));
+      batches.sort((a, b) => a.seq - b.seq);
+      await store.flush("writer-b", batches);
+      await store.flush("writer-a", batches);
+      const withId: Event = { ...impression("é\0👩‍👩‍👧‍👦 "), id: "id-1" };
+      await store.flush("writer-a", [batchOf(4, [withId])]);
+      const hourRows = (await harness.events()).filter((row) => row.hour === NOON && row.stream === STREAM);
+      // As the writers came, and not by their names.
+      const byKey = hourRows.toSorted((a, b) => b.writer.localeCompare(a.writer) || a.seq - b.seq);
+      const expected = byKey.map(({ stream, at, kind, user, id }) => {
+        return id === null ? { stream, at, kind, user } : { stream, at, kind, user, id };
+      });
+      for (const limit of [1, 7, 10_000]) {
+        const events: Event[] = [];
+        let after: RowKey | undefined;
+        let pages = 0;
+        do {
+          const page = await store.rows({ stream: STREAM, hour: NOON }, after, limit);
+          expect(page.events.length).toBeLessThanOrEqual(limit);
+          events.push(...page.events);
+          after = page.last;
+          pages += 1;
+        } while (after !== undefined);
+        expect(events).toEqual(expected as Event[]);
+        expect(pages).toBe(Math.floor(expected.length / limit) + 1);
+      }
+      const none = await store.rows({ stream: STREAM, hour: NOON + 9 * HOUR_MS }, undefined, 10);
+      expect(none).toEqual({ events: [], last: undefined });
     });
 
     test("a range shows each hour of a stream within it, and no other, by hour", async () => {

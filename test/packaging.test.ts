@@ -155,6 +155,27 @@ describe("the program", () => {
     },
     SLOW_TEST_MS,
   );
+
+  test(
+    "imports a file, and exports what it imported, from an empty folder",
+    async () => {
+      const cwd = newFolder();
+      await using service = await serve(cwd);
+      const log = join(PROJECT_ROOT, "test", "data", "access.log.gz");
+      const import_ = [program, "import", "--url", service.url, log];
+      const first = await run(import_, cwd);
+      expect(first.stderr).toBe("");
+      expect(first.stdout).toContain("10,000 events accepted, 0 duplicates, 0 bad lines");
+      expect((await run(import_, cwd)).stdout).toContain("imported before");
+      const exported = await waitFor("all rows", async () => {
+        const { stdout, stderr } = await run([program, "export", "--format", "ndjson"], cwd);
+        return stderr.startsWith("10000 events") && stdout;
+      });
+      expect(exported.split("\n")).toHaveLength(10_001);
+      expect(await service.stop()).toBe(0);
+    },
+    SLOW_TEST_MS,
+  );
 });
 
 describeWithServers("the program with Redis and MySQL", ["redis", "mariadb"], () => {

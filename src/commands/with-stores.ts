@@ -3,6 +3,7 @@ import type { Config } from "../config.ts";
 import type { ColdStore } from "../store/cold.ts";
 import type { HotStore } from "../store/hot.ts";
 import { createStores } from "../store/open.ts";
+import { coldStoreAt } from "../store/open-cold.ts";
 
 export interface OpenStores {
   readonly cold: ColdStore;
@@ -20,5 +21,19 @@ export async function withStores<T>(config: Config, work: (stores: OpenStores) =
     return await work({ cold, hot });
   } finally {
     await Promise.all([hot.close(), cold.close()]);
+  }
+}
+
+/** For what needs no hot store: Redis may be away. Throws ColdUnavailableError. */
+export async function withColdStore<T>(
+  { dataDir, mysqlUrl }: Config,
+  work: (cold: ColdStore) => Promise<T>,
+): Promise<T> {
+  const cold = coldStoreAt({ dataDir, mysqlUrl }, Date.now);
+  try {
+    await cold.open();
+    return await work(cold);
+  } finally {
+    await cold.close();
   }
 }

@@ -24,6 +24,8 @@ import {
   flushName,
   type HourAudit,
   type ReplayResult,
+  type RowKey,
+  type RowPage,
   type StoredEvents,
   type UserRow,
   type UsersRange,
@@ -33,7 +35,7 @@ import tables from "./migrations/sqlite/0001-tables.sql" with { type: "text" };
 import deadLetters from "./migrations/sqlite/0002-dead-letters.sql" with { type: "text" };
 import hourlyByStream from "./migrations/sqlite/0003-hourly-by-stream.sql" with { type: "text" };
 import { migration, pendingMigrations } from "./migrations.ts";
-import { countStoredEvents, listHourKeys, recountHour } from "./sqlite-audit.ts";
+import { countStoredEvents, listHourKeys, listRows, recountHour } from "./sqlite-audit.ts";
 import {
   countDeadLetters,
   dropDeadLetter,
@@ -174,6 +176,12 @@ class EmbeddedColdStore implements ColdStore {
 
   async hourKeys(): Promise<readonly HourKey[]> {
     return this.#read("list hours", listHourKeys);
+  }
+
+  async rows(key: HourKey, after: RowKey | undefined, limit: number): Promise<RowPage> {
+    return this.#read(`read rows of hour ${key.hour} of stream ${key.stream}`, (database) =>
+      listRows(database, key, after, limit),
+    );
   }
 
   async audit(key: HourKey): Promise<HourAudit> {

@@ -18,6 +18,8 @@ import {
   flushName,
   type HourAudit,
   type ReplayResult,
+  type RowKey,
+  type RowPage,
   type StoredEvents,
   type UserRow,
   type UsersRange,
@@ -27,7 +29,7 @@ import tables from "./migrations/mysql/0001-tables.sql" with { type: "text" };
 import deadLetters from "./migrations/mysql/0002-dead-letters.sql" with { type: "text" };
 import hourlyByStream from "./migrations/mysql/0003-hourly-by-stream.sql" with { type: "text" };
 import { migration, pendingMigrations } from "./migrations.ts";
-import { auditHour, countStoredEvents, listHourKeys, rebuildHour } from "./mysql-audit.ts";
+import { auditHour, countStoredEvents, listHourKeys, listRows, rebuildHour } from "./mysql-audit.ts";
 import {
   countDeadLetters,
   dropDeadLetter,
@@ -261,6 +263,12 @@ class MysqlColdStore implements ColdStore {
 
   async hourKeys(): Promise<readonly HourKey[]> {
     return await this.#alone("list hours", listHourKeys);
+  }
+
+  async rows(key: HourKey, after: RowKey | undefined, limit: number): Promise<RowPage> {
+    return await this.#alone(`read rows of hour ${key.hour} of stream ${key.stream}`, (session) =>
+      listRows(session, key, after, limit),
+    );
   }
 
   async audit(key: HourKey): Promise<HourAudit> {

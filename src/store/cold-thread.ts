@@ -16,6 +16,8 @@ import {
   flushName,
   type HourAudit,
   type ReplayResult,
+  type RowKey,
+  type RowPage,
   type StoredEvents,
   type UserRow,
   type UsersRange,
@@ -114,6 +116,10 @@ class ThreadColdStore implements ColdStore {
 
   async hourKeys(): Promise<readonly HourKey[]> {
     return (await this.#call("hourKeys")) as HourKey[];
+  }
+
+  async rows(key: HourKey, after: RowKey | undefined, limit: number): Promise<RowPage> {
+    return (await this.#call("rows", [key, after, limit])) as RowPage;
   }
 
   async audit(key: HourKey): Promise<HourAudit> {

@@ -53,6 +53,20 @@ export interface DeadLetter {
   readonly setAsideAt: string;
 }
 
+/** Of a row, within its hour: the rest of the primary key. */
+export interface RowKey {
+  /** The writer's id in the database. */
+  readonly writer: number;
+  readonly seq: number;
+  readonly ordinal: number;
+}
+
+export interface RowPage {
+  readonly events: readonly Event[];
+  /** Where the next page goes on; undefined if this is the last. */
+  readonly last: RowKey | undefined;
+}
+
 export type ReplayResult =
   /** It is a row now, and counted. */
   | { readonly status: "replayed" }
@@ -108,6 +122,11 @@ export interface ColdStore {
 
   /** All hours of which there are rows, an aggregate or dead letters, by hour and stream. */
   hourKeys(): Promise<readonly HourKey[]>;
+  /**
+   * Events of the hour, by the primary key, `limit` at most, from behind `after` on (undefined: from the first). What
+   * is flushed between two pages may be in none of them; what was stored before the first is in one.
+   */
+  rows(key: HourKey, after: RowKey | undefined, limit: number): Promise<RowPage>;
   /** One consistent picture of the hour. Reads every row of it. */
   audit(key: HourKey): Promise<HourAudit>;
   /** Makes the hour's aggregate what its rows give. */

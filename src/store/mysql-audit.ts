@@ -1,18 +1,26 @@
-/** What the tables of MySQL come to, counted from the rows themselves. */
+/** What the tables of MySQL come to, counted from the rows themselves; and the rows. */
 import type { HourKey } from "../count/event.ts";
 import { registerOf, Sketch } from "../count/sketch.ts";
-import type { ColdHour, HourAudit, StoredEvents } from "./cold.ts";
+import type { ColdHour, HourAudit, RowKey, RowPage, StoredEvents } from "./cold.ts";
 import { countDeadLetters } from "./mysql-dead-letters.ts";
 import { lockHour, readHour, replaceHour } from "./mysql-hours.ts";
 import type { MysqlSession } from "./mysql-link.ts";
+import { BEFORE_ALL_ROWS, type ListedRow, pageOf } from "./row-page.ts";
 
 /** About 20 ms of reading, and 1 MB. */
 const ROWS_PER_READ = 10_000;
 
-interface CountedRow {
-  readonly writer: number;
-  readonly seq: number;
-  readonly ordinal: number;
+/**
+ * Behind a row of its hour. Neither MySQL nor MariaDB takes `(writer, seq, ordinal) > (?, ?, ?)` for a range of the
+ * key: they read the hour from its first row on for every piece. Spelled out it is three ranges.
+ */
+const IS_BEHIND = "(writer > ? OR (writer = ? AND seq > ?) OR (writer = ? AND seq = ? AND ordinal > ?))";
+
+function placeOf({ writer, seq, ordinal }: RowKey): number[] {
+  return [writer, writer, seq, writer, seq, ordinal];
+}
+
+interface CountedRow extends RowKey {
   readonly kind: "click" | "impression";
   readonly user: Buffer;
 }
@@ -31,12 +39,11 @@ export async function auditHour(session: MysqlSession, key: HourKey): Promise<Ho
 async function recountHour(session: MysqlSession, { stream, hour }: HourKey): Promise<ColdHour | undefined> {
   // By the primary key from where the last piece ended: constant memory, however many rows there are.
   const query = `SELECT writer, seq, ordinal, kind, user FROM events
-    WHERE hour = ? AND stream = ? AND (writer, seq, ordinal) > (?, ?, ?)
-    ORDER BY writer, seq, ordinal LIMIT ${ROWS_PER_READ}`;
+    WHERE hour = ? AND stream = ? AND ${IS_BEHIND} ORDER BY writer, seq, ordinal LIMIT ${ROWS_PER_READ}`;
   const [sketch, counts] = [new Sketch(), { click: 0, impression: 0 }];
-  let last: Pick<CountedRow, "writer" | "seq" | "ordinal"> = { writer: 0, seq: 0, ordinal: 0 };
+  let last = BEFORE_ALL_ROWS;
   for (;;) {
-    const rows = await session.rows<CountedRow>(query, [hour, stream, last.writer, last.seq, last.ordinal]);
+    const rows = await session.rows<CountedRow>(query, [hour, stream, ...placeOf(last)]);
     for (const { kind, user } of rows) {
       counts[kind] += 1;
       sketch.add(registerOf(user.toString()));
@@ -58,6 +65,21 @@ export async function rebuildHour(session: MysqlSession, key: HourKey): Promise<
   await lockHour(session, key);
   await replaceHour(session, key, await recountHour(session, key));
   await session.run("COMMIT");
+}
+
+export async function listRows(
+  session: MysqlSession,
+  { stream, hour }: HourKey,
+  after: RowKey | undefined,
+  limit: number,
+): Promise<RowPage> {
+  const query = `SELECT writer, seq, ordinal, at, kind, user, id FROM events
+    WHERE hour = ? AND stream = ? AND ${IS_BEHIND} ORDER BY writer, seq, ordinal LIMIT ?`;
+  const place = placeOf(after ?? BEFORE_ALL_ROWS);
+  type BytesRow = Omit<ListedRow, "user" | "id"> & { user: Buffer; id: Buffer | null };
+  const rows = await session.rows<BytesRow>(query, [hour, stream, ...place, limit]);
+  const texts = rows.map((row) => ({ ...row, user: row.user.toString(), id: row.id?.toString() ?? null }));
+  return pageOf(stream, texts, limit);
 }
 
 export async function listHourKeys(session: MysqlSession): Promise<HourKey[]> {

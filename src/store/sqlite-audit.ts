@@ -1,8 +1,9 @@
-/** What the tables of SQLite come to, counted from the rows themselves. */
+/** What the tables of SQLite come to, counted from the rows themselves; and the rows. */
 import type { Database } from "bun:sqlite";
 import type { HourKey } from "../count/event.ts";
 import { registerOf, Sketch } from "../count/sketch.ts";
-import type { ColdHour, StoredEvents } from "./cold.ts";
+import type { ColdHour, RowKey, RowPage, StoredEvents } from "./cold.ts";
+import { BEFORE_ALL_ROWS, type ListedRow, pageOf } from "./row-page.ts";
 
 const LIST_HOURS = `
   SELECT hour, stream FROM hourly
@@ -21,6 +22,24 @@ export function recountHour(database: Database, { stream, hour }: HourKey): Cold
   }
   const { click: clicks, impression: impressions } = counts;
   return clicks + impressions === 0 ? undefined : { clicks, impressions, sketch };
+}
+
+/** By the primary key from where the page before ended. */
+const LIST_ROWS = `
+  SELECT writer, seq, ordinal, at, kind, user, id FROM events
+  WHERE hour = ? AND stream = ? AND (writer, seq, ordinal) > (?, ?, ?)
+  ORDER BY writer, seq, ordinal LIMIT ?`;
+
+export function listRows(
+  database: Database,
+  { stream, hour }: HourKey,
+  after: RowKey | undefined,
+  limit: number,
+): RowPage {
+  const { writer, seq, ordinal } = after ?? BEFORE_ALL_ROWS;
+  const query = database.query<ListedRow, (number | string)[]>(LIST_ROWS);
+  const rows = query.all(hour, stream, writer, seq, ordinal, limit);
+  return pageOf(stream, rows, limit);
 }
 
 export function listHourKeys(database: Database): HourKey[] {

@@ -1,0 +1,26 @@
+/**
+ * A record of CSV, as RFC 4180 has it.
+ * Invariant: csvFields(csvRecord(fields)) are those fields, whatever they hold.
+ */
+const NEEDS_QUOTES = /[",\r\n]/;
+const FIELD = /(?:"([^"]*(?:""[^"]*)*)"|([^",]*))(,|$)/y;
+
+/** Without its line's end. */
+export function csvRecord(fields: readonly string[]): string {
+  return fields
+    .map((field) => (NEEDS_QUOTES.test(field) ? `"${field.replaceAll('"', '""')}"` : field))
+    .join(",");
+}
+
+/** Undefined if its quotes are not where they may be. */
+export function csvFields(record: string): string[] | undefined {
+  if (!record.includes('"')) return record.split(",");
+  const fields: string[] = [];
+  FIELD.lastIndex = 0;
+  for (;;) {
+    const [found, quoted, plain, separator] = FIELD.exec(record) ?? [];
+    if (found === undefined) return undefined;
+    fields.push(quoted?.replaceAll('""', '"') ?? plain!);
+    if (separator === "") return fields;
+  }
+}

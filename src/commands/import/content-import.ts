@@ -1,0 +1,275 @@
+/**
+ * Imports what is in one source: reads it piece by piece, sends some pieces at a time, and writes down how far it
+ * is (see progress.ts for why nothing is counted twice or left out).
+ *
+ * Invariant: at most PIECES_UNDER_WAY pieces are sent and not answered, and no more is read meanwhile; answers
+ * are taken in the order of the pieces.
+ */
+import { Content, type Source } from "./content.ts";
+import { earlierImport } from "./earlier.ts";
+import { EventIds } from "./event-ids.ts";
+import { type EventReaderOptions, eventLine, eventReader, type ReadEvent } from "./event-reader.ts";
+import { ImportError } from "./import-error.ts";
+import { type Format, type Layout, layoutOf } from "./layout.ts";
+import { isDoubtful, isTooOld, type Piece, Progress } from "./progress.ts";
+import { type ContentRecord, RECORD_MAX_BYTES, RecordSplitter } from "./record-splitter.ts";
+import type { Report } from "./report.ts";
+import type { Delivery, Sender } from "./sender.ts";
+import type { ImportRecord, Mark, StateFile, Target } from "./state-file.ts";
+
+export interface Job {
+  readonly target: Target;
+  readonly sender: Sender;
+  /** Undefined if nothing that is imported can be read again. */
+  readonly state: StateFile | undefined;
+  readonly format: Format | "auto";
+  readonly reading: EventReaderOptions;
+  /** It stops at the first bad line. */
+  readonly isStrict: boolean;
+  /** What becomes of events that were sent so long ago that it can't be known whether they count. */
+  readonly doubtful: "send" | "skip" | undefined;
+  readonly report: Report;
+  readonly now: () => number;
+}
+
+/** What this run did with a source; complete at any time, as far as it is known. */
+export interface Tally {
+  readonly file: string;
+  /** known: it was imported before, to its end. stopped: at a bad line. */
+  status: "imported" | "known" | "empty" | "stopped" | "failed";
+  /** Where it went on; 1 if it began. */
+  fromLine: number;
+  lines: number;
+  accepted: number;
+  duplicates: number;
+  bad: number;
+  /** Left out, as they were sent before and it is not known whether they count. */
+  skipped: number;
+}
+
+interface SentPiece {
+  readonly piece: Piece;
+  /** Of each event. */
+  readonly lines: readonly number[];
+  readonly delivery: Promise<Delivery>;
+}
+
+/** Some 600 KB: below what the service takes, and enough that a request costs next to nothing. */
+const EVENTS_PER_PIECE = 4_000;
+/** An event has up to 4 bytes a character: below the service's 4 MiB. */
+const CHARS_PER_PIECE = 1_000_000;
+const PIECES_UNDER_WAY = 4;
+
+/** Throws ImportError. */
+export async function importSource(source: Source, job: Job, tally: Tally): Promise<void> {
+  const content = new Content(source);
+  try {
+    const head = await content.head(RECORD_MAX_BYTES);
+    const layout = layoutOrError(source, head, job.format);
+    if (layout === undefined) {
+      tally.status = "empty";
+      return;
+    }
+    const earlier = await earlierOf(source, head, job);
+    if (earlier?.isWhole === true && !isDoubtful(earlier.record)) {
+      tally.status = "known";
+      return;
+    }
+    const run = new Run({ source, content, job, tally, layout, head, record: earlier?.record });
+    await run.toEnd();
+  } finally {
+    await content.close();
+  }
+}
+
+function layoutOrError(source: Source, head: Buffer, format: Format | "auto"): Layout | undefined {
+  try {
+    const layout = layoutOf(head, format);
+    if (layout !== undefined || head.length < RECORD_MAX_BYTES) return layout;
+    throw new ImportError(`its first ${RECORD_MAX_BYTES} bytes are blank`);
+  } catch (error) {
+    if (error instanceof ImportError) throw new ImportError(`${source.name}: ${error.message}`);
+    throw error;
+  }
+}
+
+/** Throws ImportError if what it has begun can't be brought to an end without a decision. */
+async function earlierOf(source: Source, head: Buffer, { state, target, doubtful, now }: Job) {
+  if (state === undefined || !source.isRepeatable) return undefined;
+  const earlier = await earlierImport(source, head, state.records(target));
+  if (earlier === undefined) return undefined;
+  const { record } = earlier;
+  if (!isDoubtful(record) || !isTooOld(record.sentAt, now()) || doubtful !== undefined) return earlier;
+  const { counted, sentBytes, sentAt } = record;
+  throw new ImportError(
+    `${source.name}: from line ${counted.line} on ${sentBytes - counted.offset} bytes were sent on ` +
+      `${new Date(sentAt).toISOString()}, and not answered. Whether they are counted the service does not ` +
+      "know any more. Say --doubtful send (they may count twice) or --doubtful skip (they may be missing)",
+  );
+}
+
+interface RunParts {
+  readonly source: Source;
+  readonly content: Content;
+  readonly job: Job;
+  readonly tally: Tally;
+  readonly layout: Layout;
+  readonly head: Buffer;
+  readonly record: ImportRecord | undefined;
+}
+
+class Run {
+  readonly #parts: RunParts;
+  readonly #splitter: RecordSplitter;
+  readonly #ids: EventIds;
+  readonly #readEvent: ReadEvent;
+  readonly #progress: Progress | undefined;
+  /** Events before it are left out. */
+  readonly #skipBytes: number;
+  readonly #sent: SentPiece[] = [];
+  #events: string[] = [];
+  #lines: number[] = [];
+  #chars = 0;
+  /** Where the piece begins. */
+  #pieceStart: number;
+  /** Where it stops, before the content's end. */
+  #stop: Mark | undefined;
+  #isBegun = false;
+  #isStopped = false;
+
+  constructor(parts: RunParts) {
+    const { job, layout, head, record } = parts;
+    this.#parts = parts;
+    const start = record?.counted;
+    const { offset, line } = start ?? layout.start;
+    this.#splitter = new RecordSplitter({ offset, line: start?.line ?? line }, layout.format === "csv");
+    this.#ids = new EventIds(start ?? { head: head.subarray(0, layout.start.offset) });
+    this.#readEvent = eventReader(layout, job.reading);
+    this.#pieceStart = offset;
+    const isLost = record !== undefined && isDoubtful(record) && isTooOld(record.sentAt, job.now());
+    this.#skipBytes = isLost && job.doubtful === "skip" ? record.sentBytes : 0;
+    // To be sent all the same: as if for the first time.
+    const believed = isLost ? { ...record, sentAt: job.now() } : record;
+    this.#progress = this.#newProgress(believed);
+    parts.tally.fromLine = start?.line ?? 1;
+  }
+
+  #newProgress(record: ImportRecord | undefined): Progress | undefined {
+    const { source, job, head } = this.#parts;
+    const { state, target } = job;
+    if (state === undefined || source.path === undefined || !source.isRepeatable) return undefined;
+    return new Progress({ state, target, path: source.path, head }, this.#mark(), record);
+  }
+
+  #mark(): Mark {
+    const { offset, line } = this.#splitter;
+    return { offset, line, chain: this.#ids.chain };
+  }
+
+  /** Throws ImportError. What was answered until then is counted, and written down. */
+  async toEnd(): Promise<void> {
+    const { tally, job } = this.#parts;
+    try {
+      const failure = await this.#readAll();
+      await this.#sendPiece();
+      while (this.#sent.length > 0) await this.#settle();
+      if (failure !== undefined) throw failure;
+      tally.status = this.#isStopped ? "stopped" : "imported";
+    } catch (error) {
+      tally.status = "failed";
+      job.sender.stop();
+      throw error;
+    }
+  }
+
+  /** Answers why it can't be read to its end. */
+  async #readAll(): Promise<Error | undefined> {
+    const blocks = this.#parts.content.blocks();
+    while (!this.#isStopped) {
+      let block: Buffer | undefined;
+      try {
+        block = (await blocks.next()).value ?? undefined;
+      } catch (error) {
+        return error as Error;
+      }
+      await this.#take(block);
+      if (block === undefined) break;
+    }
+    return undefined;
+  }
+
+  async #take(block: Buffer | undefined): Promise<void> {
+    const { job, content } = this.#parts;
+    for (const record of this.#splitter.split(block)) {
+      if (!this.#isBegun) job.report.begin(content.readBytes);
+      this.#isBegun = true;
+      this.#takeRecord(record);
+      if (this.#isStopped) return;
+      if (this.#events.length >= EVENTS_PER_PIECE || this.#chars >= CHARS_PER_PIECE) await this.#sendPiece();
+    }
+  }
+
+  #takeRecord({ bytes, start, line, problem }: ContentRecord): void {
+    const { job, tally } = this.#parts;
+    const chain = job.isStrict ? this.#ids.chain : undefined;
+    this.#ids.advance(bytes);
+    tally.lines = this.#splitter.line - tally.fromLine;
+    const text = bytes.toString();
+    const trimmed = text.endsWith("\r") ? text.slice(0, -1) : text;
+    if (problem === undefined && trimmed.trim() === "") return;
+    const event = problem ?? this.#readEvent(trimmed, this.#ids.id(start), job.now());
+    if (typeof event === "string") {
+      this.#bad(line, event);
+      // What is before it is counted, so that it can be mended and imported from here on.
+      if (chain !== undefined) this.#stop = { offset: start, line, chain };
+    } else if (start < this.#skipBytes) {
+      tally.skipped += 1;
+    } else {
+      const eventText = eventLine(event);
+      this.#events.push(eventText);
+      this.#lines.push(line);
+      this.#chars += eventText.length;
+    }
+  }
+
+  #bad(line: number, problem: string): void {
+    const { job, tally, source } = this.#parts;
+    tally.bad += 1;
+    job.report.badLine(source.name, line, problem);
+    if (job.isStrict) this.#isStopped = true;
+  }
+
+  /** All that was read since the piece before. */
+  async #sendPiece(): Promise<void> {
+    const end = this.#stop ?? this.#mark();
+    if (end.offset === this.#pieceStart) return;
+    while (this.#sent.length >= PIECES_UNDER_WAY) await this.#settle();
+    const { sender, now } = this.#parts.job;
+    const sentAt = this.#progress?.sentAtOf(this.#pieceStart, now()) ?? now();
+    const piece: Piece = { end, sha256: this.#splitter.sha256(end.offset), sentAt };
+    this.#progress?.willSend(piece);
+    const delivery = sender.send({ events: this.#events, sentAt });
+    // It is looked at in its turn.
+    delivery.catch(() => {});
+    this.#sent.push({ piece, lines: this.#lines, delivery });
+    this.#pieceStart = end.offset;
+    this.#events = [];
+    this.#lines = [];
+    this.#chars = 0;
+  }
+
+  /** Takes the answer to the piece that was sent first. */
+  async #settle(): Promise<void> {
+    const { piece, lines, delivery } = this.#sent.shift()!;
+    const { accepted, duplicates, invalid, problems } = await delivery;
+    this.#progress?.isCounted(piece);
+    const { source, content, tally, job } = this.#parts;
+    const { name, sizeBytes } = source;
+    tally.accepted += accepted;
+    tally.duplicates += duplicates;
+    for (const { position, problem } of problems) this.#bad(lines[position]!, problem);
+    tally.bad += invalid - problems.length;
+    const doneLines = piece.end.line - tally.fromLine;
+    job.report.progress({ name, lines: doneLines, readBytes: content.readBytes, sizeBytes });
+  }
+}

@@ -1,0 +1,107 @@
+/** What who runs an import sees: bad lines, what holds it up, and on a terminal how far it is. */
+export interface ReportOptions {
+  readonly write: (text: string) => void;
+  /** Without one there is no line that is written over again. */
+  readonly isTerminal: boolean;
+  readonly now: () => number;
+}
+
+export interface Reading {
+  readonly name: string;
+  /** That this run has dealt with. */
+  readonly lines: number;
+  /** Of the file, packed if it is packed. */
+  readonly readBytes: number;
+  readonly sizeBytes: number | undefined;
+}
+
+const SHOWN_BAD_LINES = 20;
+const UPDATE_INTERVAL_MS = 200;
+const CLEAR_LINE = "\r\u001b[K";
+
+export class Report {
+  readonly #options: ReportOptions;
+  #badLines = 0;
+  #lastSetback = "";
+  #isLineDirty = false;
+  #updatedAt = 0;
+  #startedAt = 0;
+  #firstBytes = 0;
+
+  constructor(options: ReportOptions) {
+    this.#options = options;
+  }
+
+  /** A file, behind what was imported of it before: to read that is fast, and no part of the rate. */
+  begin(readBytes: number): void {
+    this.#startedAt = this.#options.now();
+    this.#firstBytes = readBytes;
+  }
+
+  badLine(name: string, line: number, problem: string): void {
+    this.#badLines += 1;
+    if (this.#badLines <= SHOWN_BAD_LINES) this.note(`${name}:${line}: ${problem}`);
+    if (this.#badLines === SHOWN_BAD_LINES) this.note("Further bad lines are counted, and not shown.");
+  }
+
+  /** Said once for each reason in turn: several requests are held up by the same. */
+  setback(reason: string): void {
+    if (reason === this.#lastSetback) return;
+    this.#lastSetback = reason;
+    this.note(`The service is asked again: ${reason}`);
+  }
+
+  note(text: string): void {
+    this.#clear();
+    this.#options.write(`${text}\n`);
+  }
+
+  progress(reading: Reading): void {
+    const { write, isTerminal, now } = this.#options;
+    if (!isTerminal) return;
+    const at = now();
+    if (at - this.#updatedAt < UPDATE_INTERVAL_MS) return;
+    this.#updatedAt = at;
+    this.#isLineDirty = true;
+    const newBytes = reading.readBytes - this.#firstBytes;
+    write(`${CLEAR_LINE}${progressText({ ...reading, newBytes }, at - this.#startedAt)}`);
+  }
+
+  end(): void {
+    this.#clear();
+  }
+
+  #clear(): void {
+    if (this.#isLineDirty) this.#options.write(CLEAR_LINE);
+    this.#isLineDirty = false;
+  }
+}
+
+interface Advance extends Reading {
+  readonly newBytes: number;
+}
+
+/** access.log  120,000 lines  45,000/s  37 %  1:12 to go */
+export function progressText(advance: Advance, elapsedMs: number): string {
+  const { name, lines, readBytes, newBytes, sizeBytes } = advance;
+  const rate = elapsedMs === 0 ? 0 : Math.round((lines * 1_000) / elapsedMs);
+  const parts = [name, `${grouped(lines)} lines`, `${grouped(rate)}/s`];
+  if (sizeBytes === undefined || sizeBytes === 0) return parts.join("  ");
+  parts.push(`${Math.min(100, Math.floor((readBytes * 100) / sizeBytes))} %`);
+  if (newBytes === 0) return parts.join("  ");
+  const leftMs = (elapsedMs * Math.max(0, sizeBytes - readBytes)) / newBytes;
+  return [...parts, `${durationText(leftMs)} to go`].join("  ");
+}
+
+export function grouped(value: number): string {
+  return value.toLocaleString("en-US");
+}
+
+/** 0:07, 1:12, 2:03:04 */
+function durationText(ms: number): string {
+  const seconds = Math.ceil(ms / 1_000);
+  const [hours, minutes] = [Math.floor(seconds / 3_600), Math.floor(seconds / 60) % 60];
+  const padded = (value: number) => String(value).padStart(2, "0");
+  const rest = `${padded(seconds % 60)}`;
+  return hours > 0 ? `${hours}:${padded(minutes)}:${rest}` : `${minutes}:${rest}`;
+}
