@@ -5,9 +5,12 @@ import { description, version } from "../package.json";
 import { type Choice, dropDeadLetters, listDeadLetters, replayDeadLetters } from "./commands/dead-letters.ts";
 import { healthcheck } from "./commands/healthcheck.ts";
 import { serve } from "./commands/serve.ts";
+import { signRedirect } from "./commands/sign-redirect.ts";
 import { verify } from "./commands/verify.ts";
 import { ConfigError, readConfig, settingsHelp } from "./config.ts";
 import { errorText } from "./count/deadline.ts";
+import { STREAM } from "./http/analytics-query.ts";
+import { webUrl } from "./http/redirect-targets.ts";
 import { ColdUnavailableError } from "./store/cold.ts";
 import { HotUnavailableError } from "./store/hot.ts";
 
@@ -38,6 +41,14 @@ program
   .option("--repair", "make what is wrong anew, from the rows", false)
   .option("--json", "a JSON object a line", false)
   .action(async (options) => process.exit(await verify(readConfig(process.env), options)));
+
+program
+  .command("sign-redirect")
+  .description("print a link that counts a click and leads to a page, signed with REDIRECT_SECRET")
+  .argument("<url>", "the page", webUrlArgument)
+  .option("--stream <name>", "the stream that the click counts in", streamArgument)
+  .option("--base <url>", "where browsers reach the service, if not at HOST and PORT", webUrlArgument)
+  .action((url: URL, options) => console.log(signRedirect(readConfig(process.env), url, options)));
 
 const deadLetters = program
   .command("dead-letters")
@@ -71,6 +82,17 @@ function timeArgument(text: string): number {
   const at = /^\d+$/.test(text) ? Number(text) : Date.parse(/T\d\d$/.test(text) ? `${text}:00Z` : text);
   if (!Number.isFinite(at)) throw new InvalidArgumentError("It takes 2026-01-31T12, or ms since the epoch.");
   return at;
+}
+
+function webUrlArgument(text: string): URL {
+  const url = webUrl(text);
+  if (url === undefined) throw new InvalidArgumentError("It takes a URL such as https://example.com/page.");
+  return url;
+}
+
+function streamArgument(text: string): string {
+  if (!STREAM.test(text)) throw new InvalidArgumentError("It takes 1 to 64 of A-Z a-z 0-9 . _ -");
+  return text;
 }
 
 function numberArgument(text: string, earlier: number[] = []): number[] {

@@ -35,7 +35,7 @@ export class InvalidParameterError extends Error {
   }
 }
 
-const STREAM = /^[A-Za-z0-9._-]{1,64}$/;
+export const STREAM = /^[A-Za-z0-9._-]{1,64}$/;
 /** No text of so many UTF-16 units has more than 255 bytes. */
 const SURELY_SHORT_UNITS = Math.floor(USER_MAX_BYTES / 3);
 const EVENT_FIELDS = new Set(Object.keys(EventQuerySchema.properties));
@@ -43,12 +43,11 @@ const HOUR_FIELDS = new Set(Object.keys(HourQuerySchema.properties));
 
 /** Throws MalformedQueryError or InvalidParameterError. */
 export function readEvent(url: string, now: number): Event {
-  return plainEvent(url, now + FUTURE_MAX_MS) ?? readAnyEvent(url, now);
+  return plainEvent(url, now + FUTURE_MAX_MS) ?? eventOf(queryOf(url), now);
 }
 
-/** The general way. */
-function readAnyEvent(url: string, now: number): Event {
-  const query = queryOf(url);
+/** The general way. Throws InvalidParameterError. */
+export function eventOf(query: Query, now: number): Event {
   const { user, id, stream = DEFAULT_STREAM } = query;
   const at = timestampOf(query["timestamp"], now);
   const kind = kindOf(query);

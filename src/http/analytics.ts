@@ -17,7 +17,7 @@ import type { RequestCounts } from "./request-counts.ts";
 const TEXT = new Headers({ "content-type": "text/plain; charset=utf-8", ...NO_STORE });
 /** Says that events which are not flushed yet are missing, since the hot store did not answer. */
 const DEGRADED = new Headers([...TEXT, ["hourglass-degraded", "hot-store-away"]]);
-const UNREADABLE_BODY = {
+export const UNREADABLE_BODY = {
   code: "unreadable_body",
   message: "the body did not arrive whole: nothing was counted",
 };
@@ -59,7 +59,7 @@ export function analytics({ pipeline, log, now }: AppOptions, { posts, gets }: A
  * A body has no meaning here, but one that turns out too large or broken while it comes in is answered with
  * 413 or 400 by the server itself, beside the handler: nothing may be counted before its end is there.
  */
-async function isReceived(request: Request): Promise<boolean> {
+export async function isReceived(request: Request): Promise<boolean> {
   try {
     await request.arrayBuffer();
     return true;

@@ -3,6 +3,8 @@ import { Elysia } from "elysia";
 import { analytics } from "./analytics.ts";
 import { answerToError, errorAnswer } from "./answers.ts";
 import type { AppOptions } from "./app-options.ts";
+import { browsers } from "./browsers.ts";
+import { crossOrigin } from "./cross-origin.ts";
 import { ledger } from "./ledger.ts";
 import { metrics } from "./metrics.ts";
 import { ops } from "./ops.ts";
@@ -11,18 +13,31 @@ import { RequestCounts } from "./request-counts.ts";
 /** No route reads a body, so that anything large is a mistake or an attack. */
 const BODY_MAX_BYTES = 65_536;
 const IDLE_TIMEOUT_S = 30;
+/** What pages of other origins may send, and read the answers of. */
+const CROSS_ORIGIN_METHODS = new Map([
+  ["/analytics", "GET, POST"],
+  ["/pixel.gif", "GET"],
+  ["/beacon", "POST"],
+]);
 
 export function createApp(options: AppOptions) {
   const posts = new RequestCounts("POST", "/analytics");
   const gets = new RequestCounts("GET", "/analytics");
-  return new Elysia({
+  const pixels = new RequestCounts("GET", "/pixel.gif");
+  const beacons = new RequestCounts("POST", "/beacon");
+  const redirects = new RequestCounts("GET", "/r");
+  const app = new Elysia({
     // Unasked, reusePort would let a second instance take half of the requests without a word.
     serve: { reusePort: options.sharesPort, maxRequestBodySize: BODY_MAX_BYTES, idleTimeout: IDLE_TIMEOUT_S },
-  })
+  });
+  const { corsOrigins } = options.browserSettings;
+  if (corsOrigins !== undefined) app.use(crossOrigin(corsOrigins, CROSS_ORIGIN_METHODS));
+  return app
     .use(analytics(options, { posts, gets }))
+    .use(browsers(options, { pixels, beacons, redirects }))
     .use(ops(options))
     .use(ledger(options))
-    .use(metrics(options, [posts, gets]))
+    .use(metrics(options, [posts, gets, pixels, beacons, redirects]))
     .onError(({ error, code, request }) => {
       if (code !== "NOT_FOUND") return answerToError(error, options.log);
       // No URL at all if its Host header is none.
