@@ -252,6 +252,21 @@ for (const { name, needs, open } of MODES) {
       });
     }
 
+    test("a GET with a body in chunks is refused, whole or broken: Bun answers what is broken by itself", async () => {
+      const { accepted } = await ledgerOf(service);
+      const headers = ["Transfer-Encoding: chunked"];
+      for (const target of ["/pixel.gif?stream=no", signedTarget(PAGE, "no")]) {
+        const whole = { method: "GET", target, headers, body: "5\r\nhello\r\n0\r\n\r\n" };
+        expect(JSON.parse((await ask(service.port, whole)).body).error.code).toBe("unreadable_body");
+        expect((await ask(service.port, { ...whole, body: "zz\r\nhello" })).status).toBe(400);
+        expect(
+          (await ask(service.port, { ...whole, headers: ["Content-Length: 5"], body: "hello" })).status,
+        ).toBeLessThan(303);
+      }
+      await get(service, "/pixel.gif?stream=last");
+      expect((await ledgerOf(service)).accepted).toBe(accepted + 3);
+    });
+
     test("other methods are refused; HEAD and OPTIONS count nothing", async () => {
       const { accepted } = await ledgerOf(service);
       const redirect = signedTarget(PAGE, "head");

@@ -30,6 +30,11 @@ const GIF_HEADERS = {
   "cross-origin-resource-policy": "cross-origin",
   ...NO_STORE,
 };
+/** Bun does not hand it on, and answers one that breaks with 400 by itself, beside the handler. */
+const CHUNKS_IN_GET = {
+  code: "unreadable_body",
+  message: "a GET takes no body in chunks: nothing was counted",
+};
 const TARGET_NOT_ALLOWED = {
   code: "target_not_allowed",
   message: "'to' is neither signed (by `hourglass sign-redirect`) nor of an origin in REDIRECT_ORIGINS",
@@ -42,65 +47,87 @@ export interface BrowserCounts {
 }
 
 export function browsers(options: AppOptions, { pixels, beacons, redirects }: BrowserCounts) {
-  const { pipeline, log, browserSettings } = options;
-  const events = new BrowserEvents(options);
-  const targets = new RedirectTargets(browserSettings);
+  const answers = new BrowserAnswers(options);
+  // The context is taken apart in the handlers: Elysia reads there what they need of it.
+  return new Elysia({ name: "browsers" })
+    .get("/pixel.gif", async ({ request, server }) => {
+      return await answers.counted(pixels, () => answers.pixel(request, server));
+    })
+    .all("/pixel.gif", ({ request }) => methodNotAllowed(request.method, "GET"))
+    .post("/beacon", async ({ request, server }) => {
+      return await answers.counted(beacons, () => answers.beacon(request, server));
+    })
+    .all("/beacon", ({ request }) => methodNotAllowed(request.method, "POST"))
+    .get("/r", async ({ request, server }) => {
+      return await answers.counted(redirects, () => answers.redirect(request, server));
+    })
+    .all("/r", ({ request }) => methodNotAllowed(request.method, "GET"))
+    .get("/hourglass.js", ({ request }) => snippetAnswer(request));
+}
 
-  const answered = async (counts: RequestCounts, work: () => Promise<Response>) => {
+class BrowserAnswers {
+  readonly #options: AppOptions;
+  readonly #events: BrowserEvents;
+  readonly #targets: RedirectTargets;
+
+  constructor(options: AppOptions) {
+    this.#options = options;
+    this.#events = new BrowserEvents(options);
+    this.#targets = new RedirectTargets(options.browserSettings);
+  }
+
+  async pixel(request: Request, peers: Peers | null): Promise<Response> {
+    if (request.method === "HEAD") return gifAnswer();
+    if (isInChunks(request)) return this.#refused(400, CHUNKS_IN_GET);
+    const { impression = "", ...query } = queryOf(request.url);
+    const why = await this.#events.take({ ...query, impression }, this.#events.visitOf(request, peers));
+    return isRefusal(why) ? refusalAnswer(why) : gifAnswer(why);
+  }
+
+  async beacon(request: Request, peers: Peers | null): Promise<Response> {
+    const visit = this.#events.visitOf(request, peers);
+    if (request.body !== null && !(await isReceived(request))) return this.#refused(400, UNREADABLE_BODY);
+    const why = await this.#events.take(queryOf(request.url), visit);
+    if (isRefusal(why)) return refusalAnswer(why);
+    return new Response(null, { status: 204, headers: notCounted(why) });
+  }
+
+  /** Who follows a link gets there, whatever becomes of the click. */
+  async redirect(request: Request, peers: Peers | null): Promise<Response> {
+    const query = queryOf(request.url);
+    const target = this.#targets.allowed(query);
+    if (target === undefined) return this.#refused(403, TARGET_NOT_ALLOWED);
+    if (request.method === "HEAD") return redirectAnswer(target);
+    if (isInChunks(request)) return this.#refused(400, CHUNKS_IN_GET);
+    try {
+      const visit = this.#events.visitOf(request, peers);
+      return redirectAnswer(target, await this.#events.take(clickOf(query), visit));
+    } catch (error) {
+      if (!isRefusedInput(error)) throw error;
+      this.#options.pipeline.ledger.refused.invalid += 1;
+      return redirectAnswer(target, { reason: "invalid" });
+    }
+  }
+
+  #refused(status: number, error: { readonly code: string; readonly message: string }): Response {
+    this.#options.pipeline.ledger.refused.invalid += 1;
+    return errorAnswer(status, error);
+  }
+
+  /** The answer, an error's if `work` throws, once it has its place in the counts. */
+  async counted(counts: RequestCounts, work: () => Promise<Response>): Promise<Response> {
+    const { pipeline, log } = this.#options;
     try {
       return counts.counted(await work());
     } catch (error) {
       if (isRefusedInput(error)) pipeline.ledger.refused.invalid += 1;
       return counts.counted(answerToError(error, log));
     }
-  };
+  }
+}
 
-  const pixel = async (request: Request, server: Peers | null) => {
-    if (request.method === "HEAD") return gifAnswer();
-    const { impression = "", ...query } = queryOf(request.url);
-    const why = await events.take({ ...query, impression }, events.visitOf(request, server));
-    return isRefusal(why) ? refusalAnswer(why) : gifAnswer(why);
-  };
-
-  const beacon = async (request: Request, server: Peers | null) => {
-    const visit = events.visitOf(request, server);
-    if (request.body !== null && !(await isReceived(request))) {
-      pipeline.ledger.refused.invalid += 1;
-      return errorAnswer(400, UNREADABLE_BODY);
-    }
-    const why = await events.take(queryOf(request.url), visit);
-    return isRefusal(why)
-      ? refusalAnswer(why)
-      : new Response(null, { status: 204, headers: notCounted(why) });
-  };
-
-  /** Who follows a link gets there, whatever becomes of the click. */
-  const redirect = async (request: Request, server: Peers | null) => {
-    const query = queryOf(request.url);
-    const target = targets.allowed(query);
-    if (target === undefined) {
-      pipeline.ledger.refused.invalid += 1;
-      return errorAnswer(403, TARGET_NOT_ALLOWED);
-    }
-    if (request.method === "HEAD") return redirectAnswer(target);
-    try {
-      return redirectAnswer(target, await events.take(clickOf(query), events.visitOf(request, server)));
-    } catch (error) {
-      if (!isRefusedInput(error)) throw error;
-      pipeline.ledger.refused.invalid += 1;
-      return redirectAnswer(target, { reason: "invalid" });
-    }
-  };
-
-  // The context is taken apart in the handlers: Elysia reads there what they need of it.
-  return new Elysia({ name: "browsers" })
-    .get("/pixel.gif", async ({ request, server }) => await answered(pixels, () => pixel(request, server)))
-    .all("/pixel.gif", ({ request }) => methodNotAllowed(request.method, "GET"))
-    .post("/beacon", async ({ request, server }) => await answered(beacons, () => beacon(request, server)))
-    .all("/beacon", ({ request }) => methodNotAllowed(request.method, "POST"))
-    .get("/r", async ({ request, server }) => await answered(redirects, () => redirect(request, server)))
-    .all("/r", ({ request }) => methodNotAllowed(request.method, "GET"))
-    .get("/hourglass.js", ({ request }) => snippetAnswer(request));
+function isInChunks({ headers }: Request): boolean {
+  return headers.has("transfer-encoding");
 }
 
 type NotCounted = Omission | Pick<Refusal, "reason">;
