@@ -205,7 +205,7 @@ const SETTINGS = {
   redirectSecret: secret("REDIRECT_SECRET", "signs the targets of /r (hourglass sign-redirect)"),
   userSalt: secret(
     "USER_SALT",
-    "gives users without an id the same pseudonym of the day on all instances; each has its own without it",
+    "the same on all instances, so that a user without an id is the same user to each of them",
   ),
   trustedProxies: integer(
     "TRUST_PROXY",

@@ -5,7 +5,7 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { HOUR_MS, hourOf } from "../src/count/event.ts";
 import { readHour } from "./support/analytics-client.ts";
-import { openView, servePages } from "./support/chromium.ts";
+import { type Browser, openBrowser, servePages } from "./support/chromium.ts";
 import { ask } from "./support/http-connection.ts";
 import { describeWithServers } from "./support/servers.ts";
 import { MODES, type Service, type Site } from "./support/service.ts";
@@ -24,6 +24,7 @@ for (const { name, needs, open } of MODES) {
     const strangers = pages.origin.replace("127.0.0.1", "localhost");
     let site: Site;
     let service: Service;
+    let browser: Browser;
     let view: Bun.WebView;
 
     beforeAll(async () => {
@@ -33,10 +34,11 @@ for (const { name, needs, open } of MODES) {
         CORS_ORIGINS: pages.origin,
         RESPECT_DNT: "1",
       });
-      view = openView();
+      browser = openBrowser();
+      ({ view } = browser);
     }, SETUP_TIMEOUT_MS);
     afterAll(async () => {
-      view.close();
+      browser.close();
       await Promise.all([pages.stop(), site.close()]);
     }, SETUP_TIMEOUT_MS);
 
@@ -121,8 +123,15 @@ for (const { name, needs, open } of MODES) {
       await view.click("#inner");
       await expectCounts("snippet", 1, 1, 1);
       await expectCounts("snippet.middle", 0, 0, 0);
-      for (const place of ["#middle", "#top", "#middle", "#top"]) await view.scrollTo(place);
+      await view.scrollTo("#middle");
       await expectCounts("snippet.middle", 0, 1, 1);
+      for (const place of ["#top", "#middle", "#top"]) {
+        await view.scrollTo(place);
+        // What is seen is told once per frame.
+        await view.evaluate(
+          "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))",
+        );
+      }
       await view.evaluate("document.body.prepend(middle)");
       const late = `<section>${box("late", "snippet.late")}</section>`;
       await view.evaluate(`document.body.insertAdjacentHTML("afterbegin", ${JSON.stringify(late)})`);

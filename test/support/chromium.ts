@@ -1,13 +1,33 @@
 /** A headless Chromium, and pages for it: of an origin of their own, as those of the service's users are. */
+import { closeSync, mkdtempSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { postGuardian } from "./guardian.ts";
 import { binary } from "./server-binaries.ts";
 
 /** Its own sandbox does not work for root, nor in most containers. The pages are ours. */
 const FLAGS = ["--no-sandbox", "--disable-dev-shm-usage"];
 
-/** All views are tabs of one browser, which ends with this process. */
-export function openView(): Bun.WebView {
-  const backend = { type: "chrome", url: false, path: binary("chromium"), argv: FLAGS } as const;
-  return new Bun.WebView({ backend, width: 800, height: 600 });
+export interface Browser {
+  readonly view: Bun.WebView;
+  close(): void;
+}
+
+/** One at a time. It ends with this process, whatever happens, and so does all that it writes. */
+export function openBrowser(): Browser {
+  const folder = mkdtempSync(join(tmpdir(), "hourglass-chromium-"));
+  const guardian = postGuardian(folder, 'rm -rf "$1"');
+  // It leaves its lock in the folder for temporary files.
+  const path = join(folder, "chromium");
+  writeFileSync(path, `#!/bin/sh\nTMPDIR='${folder}' exec '${binary("chromium")}' "$@"\n`, { mode: 0o755 });
+  const backend = { type: "chrome", url: false, path, argv: FLAGS } as const;
+  return {
+    view: new Bun.WebView({ backend, width: 800, height: 600 }),
+    close() {
+      Bun.WebView.closeAll();
+      closeSync(guardian);
+    },
+  };
 }
 
 export interface Pages {
