@@ -350,9 +350,14 @@ for (const { name, needs, open } of MODES) {
       const [first, second, workers] = services as [Service, Service, Service];
       for (const instance of [first, second]) await get(instance, "/pixel.gif?stream=salt");
       expect(await countsOf("salt")).toEqual({ uniqueUsers: 1, clicks: 0, impressions: 2 });
+      const writers = new Set<string>();
+      await waitFor("both workers to answer", async () => {
+        writers.add(JSON.parse((await get(workers, "/readyz")).body).writer);
+        return writers.size === 2;
+      });
       // Each connection is dealt to one or the other.
-      for (let i = 0; i < 20; i++) await get(workers, "/pixel.gif?stream=workers");
-      expect(await countsOf("workers")).toEqual({ uniqueUsers: 1, clicks: 0, impressions: 20 });
+      for (let i = 0; i < 40; i++) await get(workers, "/pixel.gif?stream=workers");
+      expect(await countsOf("workers")).toEqual({ uniqueUsers: 1, clicks: 0, impressions: 40 });
       await get(service, "/pixel.gif?stream=salt");
       expect(await countsOf("salt")).toEqual({ uniqueUsers: 2, clicks: 0, impressions: 3 });
     });
