@@ -9,6 +9,7 @@ import { runFaults } from "./faults.ts";
 import { runFuzz } from "./fuzz.ts";
 import { runMysqlAway } from "./mysql-away.ts";
 import { runOverload } from "./overload.ts";
+import { runRedisAway } from "./redis-away.ts";
 import { runSoak } from "./soak.ts";
 import type { SiteMode } from "./support/chaos-site.ts";
 import { type Report, reportText } from "./support/report.ts";
@@ -56,6 +57,11 @@ suite("mysql-away", "MySQL away at a steady rate, over the turn of an hour")
   .option("--seconds <n>", "how long it is away", whole, 60)
   .option("--rate <n>", "events per second", whole, 500)
   .action(({ seconds, seed, rate }) => run(runMysqlAway({ seconds, seed, ratePerS: rate, say })));
+
+suite("redis-away", "Redis frozen and killed in turns: refused within a second, back by itself")
+  .option("--times <n>", "how often", whole, 20)
+  .option("--rate <n>", "events per second", whole, 500)
+  .action(({ times, seed, rate }) => run(runRedisAway({ times, seed, ratePerS: rate, say })));
 
 suite("overload", "twice the rate that the machine can take")
   .option("--seconds <n>", "how long", whole, 60)

@@ -16,6 +16,7 @@ export interface Config {
   readonly ringCapacityEvents: number;
   readonly journalMaxEvents: number;
   readonly hotHours: number;
+  readonly maxStreams: number;
   readonly leaseMs: number;
   readonly logLevel: string;
   readonly corsOrigins: readonly string[] | undefined;
@@ -185,6 +186,13 @@ const SETTINGS = {
     "unflushed events in a journal (about 50 bytes each), over which new ones are answered with 503",
   ),
   hotHours: integer("HOT_HOURS", 24, 1, 8_760, "hours kept in the hot store"),
+  maxStreams: integer(
+    "MAX_STREAMS",
+    100_000,
+    1,
+    1_000_000,
+    "streams that there may be; events of a new one above it are answered with 422",
+  ),
   leaseMs: integer(
     "LEASE_MS",
     10_000,

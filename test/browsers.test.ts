@@ -252,6 +252,15 @@ for (const { name, needs, open } of MODES) {
       });
     }
 
+    test("a beacon with a large body is refused", async () => {
+      const { accepted } = await ledgerOf(service);
+      const body = "x".repeat(65_537);
+      const request = { method: "POST", target: "/beacon?stream=no&click", body };
+      const answer = await ask(service.port, { ...request, headers: [`Content-Length: ${body.length}`] });
+      expect([answer.status, JSON.parse(answer.body).error.code]).toEqual([413, "body_too_large"]);
+      expect((await ledgerOf(service)).accepted).toBe(accepted);
+    });
+
     test("a GET with a body in chunks is refused, whole or broken: Bun answers what is broken by itself", async () => {
       const { accepted } = await ledgerOf(service);
       const headers = ["Transfer-Encoding: chunked"];
@@ -438,6 +447,21 @@ describe("settings for browsers", () => {
       expect(await countsSince(startedAt, plain, "all")).toMatchObject({ impressions: 3 });
     } finally {
       await plain.stop();
+    }
+  });
+
+  test("no more streams than there may be", async () => {
+    const bounded = await startService({ settings: { ...SETTINGS, MAX_STREAMS: "1" } });
+    try {
+      expect((await get(bounded, "/pixel.gif?stream=one")).status).toBe(200);
+      const refused = await get(bounded, "/pixel.gif?stream=two");
+      expect([refused.status, JSON.parse(refused.body).error.code]).toEqual([422, "too_many_streams"]);
+      expect((await post(bounded, "/beacon?stream=two&click")).status).toBe(422);
+      const { status, headers } = await get(bounded, signedTarget(PAGE, "two"));
+      expect([status, headers.get("hourglass-not-counted")]).toEqual([302, "invalid"]);
+      expect((await ledgerOf(bounded)).accepted).toBe(1);
+    } finally {
+      await bounded.stop();
     }
   });
 

@@ -8,6 +8,7 @@ import { runFaults } from "../chaos/faults.ts";
 import { runFuzz } from "../chaos/fuzz.ts";
 import { runMysqlAway } from "../chaos/mysql-away.ts";
 import { runOverload } from "../chaos/overload.ts";
+import { runRedisAway } from "../chaos/redis-away.ts";
 import { runSoak } from "../chaos/soak.ts";
 import type { SiteMode } from "../chaos/support/chaos-site.ts";
 import { type Report, reportText } from "../chaos/support/report.ts";
@@ -51,6 +52,17 @@ describeWithServers("chaos, MySQL away", SERVERS, () => {
     "over the turn of an hour: no POST fails, reads are right, the backlog drains",
     async () => {
       expectAllHeld(await runMysqlAway({ seconds: 3, ratePerS: 300, seed: seedFor("mysql-away"), say }));
+    },
+    TIMEOUT_MS,
+  );
+});
+
+describeWithServers("chaos, Redis away", SERVERS, () => {
+  test(
+    "frozen and killed in turns: refused meanwhile, back by itself, nothing is lost or doubled",
+    async () => {
+      const options = { times: 2, ratePerS: 300, areLatenciesJudged: false };
+      expectAllHeld(await runRedisAway({ ...options, seed: seedFor("redis-away"), say }));
     },
     TIMEOUT_MS,
   );

@@ -21,7 +21,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Connection, createConnection } from "mysql2/promise";
 import { BatchBuilder, type JournaledBatch } from "../src/count/batch.ts";
-import { DAY_MS, type Event, HOUR_MS, hourKeyName } from "../src/count/event.ts";
+import { DAY_MS, type Event, HOUR_MS, type HourKey, hourKeyName, hourOf } from "../src/count/event.ts";
+import { type HourRange, includes, selects } from "../src/count/hour-range.ts";
 import { registerOf, Sketch } from "../src/count/sketch.ts";
 import { rowPieces } from "../src/store/aggregate.ts";
 import { type ColdStore, ColdUnavailableError, WriterSealedError } from "../src/store/cold.ts";
@@ -148,6 +149,46 @@ async function rejectionOf(promise: Promise<unknown>): Promise<ColdUnavailableEr
   );
   if (!(error instanceof ColdUnavailableError)) throw error;
   return error;
+}
+
+interface ShownHour extends HourKey {
+  readonly clicks: number;
+  readonly impressions: number;
+  readonly uniqueUsers: number;
+}
+
+async function rangeOf(store: ColdStore, range: HourRange): Promise<ShownHour[]> {
+  const hours: ShownHour[] = [];
+  await store.readRange(range, ({ sketch, ...hour }) => {
+    hours.push({ ...hour, uniqueUsers: sketch.count() });
+  });
+  const times = hours.map(({ hour }) => hour);
+  expect(times).toEqual(times.toSorted((a, b) => a - b));
+  return hours.sort(byHourAndStream);
+}
+
+function byHourAndStream(a: HourKey, b: HourKey): number {
+  return a.hour - b.hour || (a.stream < b.stream ? -1 : Number(a.stream > b.stream));
+}
+
+/** What a range has to show of these events. */
+function shownOf(events: readonly Event[], range: HourRange): ShownHour[] {
+  const byHour = Map.groupBy(events, ({ stream, at }) => hourKeyName(stream, hourOf(at)));
+  const shown = Array.from(byHour.values(), (ofHour) => {
+    const [{ stream, at }] = ofHour as [Event];
+    const clicks = ofHour.filter(({ kind }) => kind === "click").length;
+    const uniqueUsers = sketchOf(ofHour.map(({ user }) => user)).count();
+    return { hour: hourOf(at), stream, clicks, impressions: ofHour.length - clicks, uniqueUsers };
+  });
+  return shown.filter((hour) => includes(range, hour)).sort(byHourAndStream);
+}
+
+function oneStream(text: string, from = 0, to = NOON + DAY_MS): HourRange {
+  return { from, to, streams: { text, isPrefix: false } };
+}
+
+function branch(text: string, from = 0, to = NOON + DAY_MS): HourRange {
+  return { from, to, streams: { text, isPrefix: true } };
 }
 
 /** `expect().rejects` holds the event loop while it waits: an answer of another thread would never come. */
@@ -293,6 +334,12 @@ function coldStoreContract(name: string, open: () => Promise<Harness>): void {
       expect(await expectConsistent(harness)).toHaveLength(10);
     });
 
+    test("ranges at once are all answered", async () => {
+      await store.flush("writer-a", [batchOf(1, mixedEvents("a", 60))]);
+      const ranges = await Promise.all(Array.from({ length: 30 }, () => rangeOf(store, branch(""))));
+      expect(new Set(ranges.map((hours) => JSON.stringify(hours))).size).toBe(1);
+    });
+
     test("a hundred reads at once are all answered", async () => {
       await store.flush("writer-a", [batchOf(1, [click("u")])]);
       const reads = Array.from({ length: 100 }, () => store.read({ stream: STREAM, hour: NOON }));
@@ -408,6 +455,125 @@ function coldStoreContract(name: string, open: () => Promise<Harness>): void {
       expectSameSketch(hour!.sketch.encode(), sketchOf(["u1", "u2", "u3"]));
       expect(await store.read({ stream: STREAM, hour: NOON + HOUR_MS })).toBeUndefined();
       expect(await store.read({ stream: STREAM.toUpperCase(), hour: NOON })).toBeUndefined();
+    });
+
+    test("a range shows each hour of a stream within it, and no other, by hour", async () => {
+      const events = [
+        ...mixedEvents("a", 60),
+        click("b", NOON - HOUR_MS),
+        click("c", NOON + DAY_MS),
+        ...Array.from({ length: 2_000 }, (_, i) => impression(`dense-${i}`, NOON + HOUR_MS)),
+      ];
+      await store.flush("writer-a", [batchOf(1, events)]);
+      for (const [from, to] of [
+        [0, NOON + 2 * DAY_MS],
+        [NOON, NOON + HOUR_MS],
+        [NOON + HOUR_MS, NOON + DAY_MS],
+        [NOON + 5 * HOUR_MS, NOON + DAY_MS],
+      ] as const) {
+        const range = oneStream(STREAM, from, to);
+        expect(await rangeOf(store, range)).toEqual(shownOf(events, range));
+      }
+      expect(await rangeOf(store, oneStream(STREAM))).toHaveLength(4);
+      expect(await rangeOf(store, oneStream("site"))).toEqual([]);
+    });
+
+    test("a range shows all streams whose names begin alike, and no neighbours of them", async () => {
+      const names = ["a", "a.", "a.b", "a.b.c", "a-b", "a_b", "aa", "A.b", "b", ".", "a.z", "a..", "0", "z"];
+      const events = names.flatMap((stream, i) => [
+        click(`u${i}`, NOON, stream),
+        impression(`u${i}`, NOON + (i % 3) * HOUR_MS, stream),
+      ]);
+      await store.flush("writer-a", [batchOf(1, events)]);
+      for (const text of ["", "a", "a.", "a.b", "a.b.c.d", ".", "z", "A", "zz"]) {
+        expect(await rangeOf(store, branch(text))).toEqual(shownOf(events, branch(text)));
+      }
+    });
+
+    test("a range of many hours is read while the event loop goes on", async () => {
+      const events = Array.from({ length: 3_000 }, (_, i) => click(`u${i}`, NOON - i * HOUR_MS));
+      await store.flush("writer-a", [batchOf(1, events)]);
+      let [turns, isOver] = [0, false];
+      const turn = (): void => {
+        turns += 1;
+        if (!isOver) setImmediate(turn);
+      };
+      turn();
+      expect(await rangeOf(store, oneStream(STREAM))).toHaveLength(3_000);
+      isOver = true;
+      expect(turns).toBeGreaterThan(3);
+    });
+
+    test("a range is of one instant, and other reads go on beside it", async () => {
+      const events = Array.from({ length: 500 }, (_, i) => click("u", NOON + i * HOUR_MS));
+      await store.flush("writer-a", [batchOf(1, events)]);
+      const later = events.map(({ at }) => impression("v", at));
+      const clicksOfLast = async () =>
+        (await store.read({ stream: STREAM, hour: events.at(-1)!.at }))?.impressions;
+      let flushing: Promise<number> | undefined;
+      let seenBeside: Promise<number | undefined> | undefined;
+      const seen: number[] = [];
+      await store.readRange(oneStream(STREAM, 0, NOON + 500 * HOUR_MS), ({ impressions }) => {
+        flushing ??= store.flush("writer-a", [batchOf(2, later)]);
+        seenBeside ??= flushing.then(clicksOfLast);
+        seen.push(impressions);
+      });
+      expect(seen).toEqual(Array(500).fill(0));
+      expect(await seenBeside).toBe(1);
+    });
+
+    test("the users of the named hours are shown, row by row and by hour", async () => {
+      const events = [
+        ...mixedEvents("a", 60),
+        click("twice", NOON, "site-2"),
+        impression("twice", NOON, "site-2"),
+        click("beside", NOON + DAY_MS),
+      ];
+      await store.flush("writer-a", [batchOf(1, events)]);
+      const hours = [NOON + 2 * HOUR_MS, NOON, NOON - DAY_MS];
+      for (const streams of [
+        { text: STREAM, isPrefix: false },
+        { text: "site-", isPrefix: true },
+        { text: "", isPrefix: true },
+        { text: "site", isPrefix: false },
+      ]) {
+        const rows: string[] = [];
+        const order: number[] = [];
+        await store.readUsers({ hours, streams }, ({ hour, kind, user }) => {
+          rows.push(`${hour} ${kind} ${user}`);
+          order.push(hour);
+        });
+        const meant = events.filter(
+          ({ stream, at }) => selects(streams, stream) && hours.includes(hourOf(at)),
+        );
+        expect(rows.sort()).toEqual(
+          meant.map(({ at, kind, user }) => `${hourOf(at)} ${kind} ${user}`).sort(),
+        );
+        expect(order).toEqual(order.toSorted((a, b) => a - b));
+      }
+    });
+
+    test("what a reader of rows throws ends the reading, and the store goes on", async () => {
+      await store.flush("writer-a", [batchOf(1, mixedEvents("a", 60))]);
+      const stop = () => {
+        throw new RangeError("enough");
+      };
+      for (let i = 0; i < 5; i++) {
+        await expect(store.readRange(branch(""), stop)).rejects.toThrow(new RangeError("enough"));
+        const users = { hours: [NOON], streams: { text: "", isPrefix: true } };
+        await expect(store.readUsers(users, stop)).rejects.toThrow(new RangeError("enough"));
+      }
+      expect(await rangeOf(store, branch(""))).toHaveLength(6);
+    });
+
+    test("streams are listed once, in order, up to a limit", async () => {
+      expect(await store.streams(10)).toEqual([]);
+      const events = ["b", "a.b", "a", "B", "a"].map((stream, i) =>
+        click(`u${i}`, NOON + i * HOUR_MS, stream),
+      );
+      await store.flush("writer-a", [batchOf(1, events)]);
+      expect(await store.streams(10)).toEqual(["B", "a", "a.b", "b"]);
+      expect(await store.streams(2)).toEqual(["B", "a"]);
     });
 
     test("the newest hour is the latest of any stream", async () => {
@@ -934,6 +1100,38 @@ describeWithServers("cold store: MySQL", ["mariadb"], () => {
       } finally {
         server.resume();
       }
+    });
+
+    test("a range whose connection is cut on the way fails, and can be read again", async () => {
+      const store = await openThroughProxy();
+      const events = Array.from({ length: 2_000 }, (_, i) => click(`u${i}`, NOON - i * HOUR_MS));
+      await store.flush("writer-a", [batchOf(1, events)]);
+      const startMs = performance.now();
+      await rejectionOf(
+        store.readRange(oneStream(STREAM), () => {
+          proxy!.onDownstream = (_, connection) => {
+            connection.cut();
+            return false;
+          };
+        }),
+      );
+      expect(performance.now() - startMs).toBeLessThan(5_000);
+      proxy!.onDownstream = undefined;
+      expect(await rangeOf(store, oneStream(STREAM))).toHaveLength(2_000);
+    });
+
+    test("a range of one stream is read by stream and hour, not past all others", async () => {
+      const store = harness.store();
+      await store.open();
+      const events = Array.from({ length: 3_000 }, (_, i) =>
+        click("u", NOON + (i % 30) * HOUR_MS, `s${i % 100}`),
+      );
+      await store.flush("writer-a", [batchOf(1, events)]);
+      await harness.run("ANALYZE TABLE hourly");
+      const [plan] = await harness.query<{ key: string }>(`EXPLAIN
+        SELECT hour, stream, clicks, impressions, users_sketch FROM hourly
+        WHERE hour >= 0 AND hour < ${NOON + DAY_MS} AND stream = 's7' ORDER BY hour`);
+      expect(plan?.key).toBe("hourly_by_stream");
     });
 
     test("the watermark waits for a flush whose outcome is open", async () => {

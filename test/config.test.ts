@@ -28,6 +28,7 @@ const INTEGERS: Readonly<Record<string, readonly [number, number]>> = {
   RING_CAPACITY: [1, 10_000_000],
   JOURNAL_MAX_EVENTS: [1, 10_000_000_000],
   HOT_HOURS: [1, 8_760],
+  MAX_STREAMS: [1, 1_000_000],
   LEASE_MS: [100, 600_000],
   WORKERS: [1, 64],
   TRUST_PROXY: [0, 10],
@@ -229,6 +230,7 @@ describe("a good value", () => {
       host: "127.0.0.1",
       dataDir: "./data",
       hotHours: 24,
+      maxStreams: 100_000,
       logLevel: "info",
     });
     expect(fallback).toMatchObject({ redisUrl: undefined, mysqlUrl: undefined, isDurabilityStrict: false });

@@ -24,6 +24,7 @@ import fc from "fast-check";
 import { createClient, RESP_TYPES } from "redis";
 import { type Batch, BatchBuilder, encodeBatch, type JournaledBatch } from "../src/count/batch.ts";
 import { DAY_MS, type Event, HOUR_MS, type HourKey, hourKeyName, hourOf } from "../src/count/event.ts";
+import { type HourRange, includes } from "../src/count/hour-range.ts";
 import { registerOf, Sketch } from "../src/count/sketch.ts";
 import { type CommitResult, type HotStore, HotUnavailableError, type HourRead } from "../src/store/hot.ts";
 import { embeddedHotStore } from "../src/store/hot-embedded.ts";
@@ -153,6 +154,41 @@ function expectEvents(batch: JournaledBatch, expected: readonly Event[]): void {
     expect(clicks).toBe(clickFlags.filter(Boolean).length);
     expect(impressions).toBe(clickFlags.length - clicks);
   }
+}
+
+interface ShownHour extends HourKey {
+  readonly read: HourRead;
+}
+
+/** Each hour as it was shown, in order of hour and stream, and what was answered. */
+async function rangeOf(store: HotStore, range: HourRange) {
+  const hours: ShownHour[] = [];
+  const freshFrom = await store.readRange(range, ({ hour, stream, clicks, impressions, sketch }) => {
+    hours.push({ hour, stream, read: present(clicks, impressions, sketch.count()) });
+  });
+  return { hours: hours.sort(byHourAndStream), freshFrom };
+}
+
+function byHourAndStream(a: HourKey, b: HourKey): number {
+  return a.hour - b.hour || (a.stream < b.stream ? -1 : Number(a.stream > b.stream));
+}
+
+/** What a range of a store that holds these events has to show. */
+function shownOf(events: readonly Event[], range: HourRange): ShownHour[] {
+  const byHour = Map.groupBy(events, ({ stream, at }) => hourKeyName(stream, hourOf(at)));
+  const shown = Array.from(byHour.values(), (ofHour) => {
+    const [{ stream, at }] = ofHour as [Event];
+    return { hour: hourOf(at), stream, read: readOf(ofHour) };
+  });
+  return shown.filter((hour) => includes(range, hour)).sort(byHourAndStream);
+}
+
+function oneStream(text: string, from = 0, to = NOON + DAY_MS): HourRange {
+  return { from, to, streams: { text, isPrefix: false } };
+}
+
+function branch(text: string, from = 0, to = NOON + DAY_MS): HourRange {
+  return { from, to, streams: { text, isPrefix: true } };
 }
 
 async function bearAndRegister(store: HotStore, writer: string, freshFrom = 0): Promise<void> {
@@ -752,6 +788,169 @@ function hotStoreContract(name: string, openHarness: () => Promise<Harness>): vo
           expect(await store.hydrate(NOON_KEY, cold, await store.retirementMark())).toBe(true);
         }
         expect(await store.read([NOON_KEY])).toEqual([present(150, 0, sketchOf(users).count())]);
+      });
+    });
+
+    describe("ranges", () => {
+      test("show each hour of a stream that is held within them, and no other", async () => {
+        await bearAndRegister(store, "w1", NOON - DAY_MS);
+        const events = [
+          ...mixedEvents("a", 60),
+          click("b", undefined, NOON - HOUR_MS),
+          click("c", undefined, NOON + DAY_MS),
+        ];
+        await store.commit("w1", 1, batchOf(events));
+        for (const [from, to] of [
+          [0, NOON + 2 * DAY_MS],
+          [NOON, NOON + HOUR_MS],
+          [NOON + HOUR_MS, NOON + DAY_MS],
+          [NOON + 5 * HOUR_MS, NOON + DAY_MS],
+        ] as const) {
+          const range = oneStream(STREAM, from, to);
+          expect(await rangeOf(store, range)).toEqual({
+            hours: shownOf(events, range),
+            freshFrom: NOON - DAY_MS,
+          });
+        }
+        expect((await rangeOf(store, oneStream(STREAM))).hours).toHaveLength(4);
+        expect((await rangeOf(store, oneStream("site"))).hours).toEqual([]);
+      });
+
+      test("show all streams whose names begin alike, and no neighbours of them", async () => {
+        await bearAndRegister(store, "w1");
+        const names = [
+          "a",
+          "a.",
+          "a.b",
+          "a.b.c",
+          "a-b",
+          "a_b",
+          "aa",
+          "A.b",
+          "b",
+          ".",
+          "a.z",
+          "a..",
+          "0",
+          "z",
+        ];
+        const events = names.flatMap((stream, i) => [
+          click(`u${i}`, undefined, NOON, stream),
+          impression(`u${i}`, undefined, NOON + (i % 3) * HOUR_MS, stream),
+        ]);
+        await store.commit("w1", 1, batchOf(events));
+        for (const prefix of ["", "a", "a.", "a.b", "a.b.c.d", ".", "z", "A", "zz"]) {
+          const range = branch(prefix);
+          expect((await rangeOf(store, range)).hours).toEqual(shownOf(events, range));
+        }
+      });
+
+      test("of more hours and streams than one answer of Redis carries show each once", async () => {
+        await bearAndRegister(store, "w1");
+        const events = Array.from({ length: 4_500 }, (_, i) =>
+          click(`u${i}`, undefined, NOON + (i % 4) * HOUR_MS, `${i % 2 === 0 ? "even" : "odd"}.${i}`),
+        );
+        await store.commit("w1", 1, batchOf(events));
+        for (const prefix of ["", "even.", "odd.1"]) {
+          const range = branch(prefix);
+          expect((await rangeOf(store, range)).hours).toEqual(shownOf(events, range));
+        }
+      });
+
+      test("carry sketches of any size whole", async () => {
+        await bearAndRegister(store, "w1");
+        const events = [
+          ...clicksOf("dense", 40_000),
+          ...clicksOf("sparse", 300, NOON + HOUR_MS),
+          ...clicksOf("one", 1, NOON + 2 * HOUR_MS),
+        ];
+        await store.commit("w1", 1, batchOf(events));
+        const sketches: Sketch[] = [];
+        await store.readRange(oneStream(STREAM), ({ sketch }) => {
+          const copy = new Sketch();
+          copy.merge(sketch);
+          sketches.push(copy);
+        });
+        const byHour = Map.groupBy(events, ({ at }) => hourOf(at));
+        expect(sketches).toHaveLength(3);
+        for (const [i, ofHour] of [...byHour.values()].entries()) {
+          expectSameRegisters(sketches[i]!, sketchOf(ofHour.map(({ user }) => user)));
+        }
+      });
+
+      test("do not show what was retired, whose hours lie before the answer; they do show the hydrated", async () => {
+        await bearAndRegister(store, "w1");
+        const events = [click("a"), click("b", undefined, NOON + HOUR_MS)];
+        await store.commit("w1", 1, batchOf(events));
+        await store.trimJournal("w1", 1);
+        await store.retire(NOON + HOUR_MS);
+        const range = oneStream(STREAM);
+        expect(await rangeOf(store, range)).toEqual({
+          hours: shownOf(events.slice(1), range),
+          freshFrom: NOON + HOUR_MS,
+        });
+        const cold = { clicks: 7, impressions: 2, sketch: sketchOf(["x", "y"]) };
+        await store.hydrate(NOON_KEY, cold, await store.retirementMark());
+        await store.hydrate({ stream: STREAM, hour: 0 }, undefined, await store.retirementMark());
+        expect((await rangeOf(store, range)).hours).toEqual([
+          { stream: STREAM, hour: 0, read: present(0, 0, 0) },
+          { ...NOON_KEY, read: present(7, 2, 2) },
+          ...shownOf(events.slice(1), range),
+        ]);
+      });
+
+      test("show each hour once although hours are retired and put in place meanwhile", async () => {
+        await bearAndRegister(store, "w1");
+        const events = Array.from({ length: 4_500 }, (_, i) =>
+          click("u", undefined, NOON + (i % 2) * HOUR_MS, `s${i}`),
+        );
+        await store.commit("w1", 1, batchOf(events));
+        await store.trimJournal("w1", 1);
+        const keys = new Set<string>();
+        let churn: Promise<unknown> | undefined;
+        const freshFrom = await store.readRange(branch("s"), ({ stream, hour }) => {
+          expect(keys.has(hourKeyName(stream, hour))).toBe(false);
+          keys.add(hourKeyName(stream, hour));
+          churn ??= retireAll(store, NOON + DAY_MS).then(async () => {
+            const mark = await store.retirementMark();
+            await store.hydrate({ stream: "s0", hour: NOON }, undefined, mark);
+          });
+        });
+        await churn;
+        expect(keys.size).toBeGreaterThan(0);
+        const absent = events.filter(({ stream, at }) => !keys.has(hourKeyName(stream, hourOf(at))));
+        expect(absent.filter(({ at }) => hourOf(at) >= Number(freshFrom))).toEqual([]);
+      });
+
+      test("are not told before the birth, nor once the data set has ceased to be born", async () => {
+        expect(await store.readRange(branch(""), () => {})).toBe("unborn");
+        await bearAndRegister(store, "w1");
+        await store.commit("w1", 1, batchOf([click("a")]));
+        store = await harness.unbear();
+        expect(await store.readRange(branch(""), () => {})).toBe("unborn");
+      });
+
+      test("any range over any streams shows what a model does", async () => {
+        await bearAndRegister(store, "w1");
+        const events: Event[] = [];
+        const name = fc.stringMatching(/^[a.A_0-]{1,4}$/);
+        const some = fc.array(fc.tuple(name, fc.integer({ min: -5, max: 5 }), fc.nat(9)), { maxLength: 20 });
+        const bounds = fc.tuple(fc.integer({ min: -6, max: 6 }), fc.integer({ min: -6, max: 6 }));
+        const prefix = fc.stringMatching(/^[a.A_0-]{0,2}$/);
+        let seq = 0;
+        await fc.assert(
+          fc.asyncProperty(some, bounds, prefix, fc.boolean(), async (added, [from, to], text, isPrefix) => {
+            const batch = added.map(([stream, hour, user]) =>
+              click(`u${user}`, undefined, NOON + hour * HOUR_MS, stream),
+            );
+            events.push(...batch);
+            if (batch.length > 0) await store.commit("w1", ++seq, batchOf(batch));
+            const [first, end] = [from, to].map((hours) => NOON + hours * HOUR_MS);
+            const range = { from: first!, to: end!, streams: { text, isPrefix } };
+            expect((await rangeOf(store, range)).hours).toEqual(shownOf(events, range));
+          }),
+          { numRuns: 200 },
+        );
       });
     });
 

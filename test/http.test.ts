@@ -221,9 +221,16 @@ const REFUSED: Readonly<Record<string, Refused>> = {
   "GET of nothing": { request: { method: "GET", target: "/nothing" }, ...NOT_FOUND },
 
   // From here on Bun answers by itself, but for the last.
-  "a body over 64 KB": withBody(["Content-Length: 65537"], TOO_LARGE, 413),
-  "a body over 64 KB that never comes": withBody(["Content-Length: 1000000"], "", 413),
-  "a body over 64 KB of unknown length": withBody(CHUNKED, `10001\r\n${TOO_LARGE}\r\n0\r\n\r\n`, 413),
+  "a body over 64 KB": { ...withBody(["Content-Length: 65537"], TOO_LARGE, 413), code: "body_too_large" },
+  "a body over 64 KB that never comes": {
+    ...withBody(["Content-Length: 1000000"], "", 413),
+    code: "body_too_large",
+  },
+  "a body over 64 KB of unknown length": {
+    ...withBody(CHUNKED, `10001\r\n${TOO_LARGE}\r\n0\r\n\r\n`, 413),
+    code: "body_too_large",
+  },
+  "a body over 8 MB": withBody(["Content-Length: 8388609"], "", 413),
   "a body in broken chunks": withBody(CHUNKED, "zz\r\nhello", 400),
   "a URL of 17 KB": { request: post(`?timestamp=${AT}&click&user=${"u".repeat(17_000)}`), status: 431 },
   "a URL of 100 KB": { request: post(`?timestamp=${AT}&click&user=${"u".repeat(100_000)}`), status: 431 },

@@ -94,6 +94,7 @@ class System {
         flushMaxEvents: 6,
         flushIntervalMs: 5,
         hotHours: HOT_HOURS,
+        maxStreams: 1_000,
         leaseMs: LEASE_MS,
       },
       onMethod("cold.flush", async (call) => {

@@ -3,11 +3,10 @@
  * it beforehand: from the hot store, from the rows, and from the cold store alone.
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { join } from "node:path";
 import { createClient } from "redis";
 import { HOUR_MS, hourOf } from "../src/count/event.ts";
+import { dataFile, logEvents, overConnections } from "./support/access-log.ts";
 import { type Counts, type PostedEvent, postEvent, readHour } from "./support/analytics-client.ts";
-import { type HttpConnection, openConnection } from "./support/http-connection.ts";
 import { Random, seedFor } from "./support/random.ts";
 import { describeWithServers, type RedisServer } from "./support/servers.ts";
 import { MODES, type Service, type Site } from "./support/service.ts";
@@ -16,39 +15,8 @@ import { waitFor } from "./support/wait-for.ts";
 
 const SETUP_TIMEOUT_MS = 120_000;
 const TEST_TIMEOUT_MS = 120_000;
-const CONNECTIONS = 64;
 const EVENTS = 10_000;
 const HOURS = 84;
-
-const LINE = /^(\S+) \S+ \S+ \[([^\]]+)\] "[^"]*" \d+ \S+ "([^"]*)"/;
-const TIME = /^(\d{2})\/(\w{3})\/(\d{4}):(\d{2}:\d{2}:\d{2}) \+0000$/;
-const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-
-function dataFile(name: string) {
-  return Bun.file(join(import.meta.dir, "data", name));
-}
-
-/** A request that came from another page is taken for a click, any other for an impression. */
-async function logEvents(): Promise<PostedEvent[]> {
-  const log = Bun.gunzipSync(await dataFile("access.log.gz").arrayBuffer());
-  const matches = new TextDecoder()
-    .decode(log)
-    .split("\n")
-    .map((line) => LINE.exec(line));
-  return matches
-    .filter((match) => match !== null)
-    .map(([, user, when, referrer]) => {
-      const isDirect = referrer === "-" || referrer === "";
-      return { user: user!, at: timeOf(when!), kind: isDirect ? "impression" : "click" };
-    });
-}
-
-function timeOf(when: string): number {
-  const [, day, month, year, time] = TIME.exec(when) ?? [];
-  if (time === undefined) throw new Error(`not a time: ${when}`);
-  const monthNumber = String(MONTHS.indexOf(month!) + 1).padStart(2, "0");
-  return Date.parse(`${year}-${monthNumber}-${day}T${time}Z`);
-}
 
 async function truthByHour(): Promise<Map<number, Counts>> {
   const [, ...lines] = (await dataFile("access.truth.csv").text()).trim().split(/\r?\n/);
@@ -56,21 +24,6 @@ async function truthByHour(): Promise<Map<number, Counts>> {
   return new Map(
     rows.map(([hour, uniqueUsers, clicks, impressions]) => [hour, { uniqueUsers, clicks, impressions }]),
   );
-}
-
-/** Each item is worked on once, `CONNECTIONS` at a time. */
-async function overConnections<T>(
-  port: number,
-  items: Iterable<T>,
-  work: (connection: HttpConnection, item: T) => Promise<void>,
-): Promise<void> {
-  const rest = items[Symbol.iterator]();
-  const lane = async () => {
-    const connection = await openConnection(port);
-    for (let next = rest.next(); !next.done; next = rest.next()) await work(connection, next.value);
-    connection.close();
-  };
-  await Promise.all(Array.from({ length: CONNECTIONS }, lane));
 }
 
 async function readHours(port: number, hours: Iterable<number>): Promise<Map<number, Counts>> {

@@ -58,6 +58,8 @@ export class Clients {
   readonly outcomes = new Map<string, number>();
   /** Of the acknowledged. */
   readonly latencies = new Latencies();
+  /** Of 503s. */
+  readonly refusalLatencies = new Latencies();
   /** Answers that no client should get. */
   readonly surprises: string[] = [];
   readonly #options: ClientsOptions;
@@ -189,7 +191,10 @@ export class Clients {
       this.latencies.add(ms);
       return "204";
     }
-    if (status === 503) return `503 ${errorCode(body)}`;
+    if (status === 503) {
+      this.refusalLatencies.add(ms);
+      return `503 ${errorCode(body)}`;
+    }
     event.fate = "refused";
     this.surprises.push(`${eventTarget(event)} was answered with ${status} ${body}`);
     return String(status);

@@ -35,6 +35,13 @@ export class InvalidParameterError extends Error {
   }
 }
 
+/** It would be a new stream, and there are as many as there may be. */
+export class TooManyStreamsError extends InvalidParameterError {
+  constructor(stream: string) {
+    super("stream", stream, "one that has events already, as there are MAX_STREAMS of them");
+  }
+}
+
 export const STREAM = /^[A-Za-z0-9._-]{1,64}$/;
 /** No text of so many UTF-16 units has more than 255 bytes. */
 const SURELY_SHORT_UNITS = Math.floor(USER_MAX_BYTES / 3);

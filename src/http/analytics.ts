@@ -1,7 +1,7 @@
 /** POST and GET /analytics: an event in, an hour out. */
 import { Elysia } from "elysia";
 import type { Pipeline } from "../pipeline/pipeline.ts";
-import { readEvent, readHourKey } from "./analytics-query.ts";
+import { readEvent, readHourKey, TooManyStreamsError } from "./analytics-query.ts";
 import {
   answerToError,
   errorAnswer,
@@ -17,9 +17,15 @@ import type { RequestCounts } from "./request-counts.ts";
 const TEXT = new Headers({ "content-type": "text/plain; charset=utf-8", ...NO_STORE });
 /** Says that events which are not flushed yet are missing, since the hot store did not answer. */
 const DEGRADED = new Headers([...TEXT, ["hourglass-degraded", "hot-store-away"]]);
-export const UNREADABLE_BODY = {
+const UNREADABLE_BODY = {
   code: "unreadable_body",
   message: "the body did not arrive whole: nothing was counted",
+};
+
+const BODY_MAX_BYTES = 65_536;
+const TOO_LARGE_BODY = {
+  code: "body_too_large",
+  message: `the body has more than ${BODY_MAX_BYTES} bytes, and none is needed here: nothing was counted`,
 };
 
 export interface AnalyticsCounts {
@@ -32,9 +38,13 @@ export function analytics({ pipeline, log, now }: AppOptions, { posts, gets }: A
     .post("/analytics", async ({ request }) => {
       try {
         const event = readEvent(request.url, now());
-        if (request.body !== null && !(await isReceived(request))) {
-          pipeline.ledger.refused.invalid += 1;
-          return posts.counted(errorAnswer(400, UNREADABLE_BODY));
+        if (!pipeline.streams.admits(event.stream)) throw new TooManyStreamsError(event.stream);
+        if (request.body !== null) {
+          const fault = await faultOfBody(request);
+          if (fault !== undefined) {
+            pipeline.ledger.refused.invalid += 1;
+            return posts.counted(fault);
+          }
         }
         const outcome = await pipeline.submit(event);
         if (outcome !== undefined) return posts.counted(refusalAnswer(outcome));
@@ -56,16 +66,28 @@ export function analytics({ pipeline, log, now }: AppOptions, { posts, gets }: A
 }
 
 /**
- * A body has no meaning here, but one that turns out too large or broken while it comes in is answered with
- * 413 or 400 by the server itself, beside the handler: nothing may be counted before its end is there.
+ * A body has no meaning here, so that anything large is a mistake or an attack. One that breaks while it comes
+ * in is answered with 400 by the server itself, beside the handler: nothing may be counted before its end.
  */
-export async function isReceived(request: Request): Promise<boolean> {
+export async function faultOfBody(request: Request): Promise<Response | undefined> {
+  const announced = Number(request.headers.get("content-length"));
   try {
-    await request.arrayBuffer();
-    return true;
+    if (announced > BODY_MAX_BYTES || !(await isShort(request.body!)))
+      return errorAnswer(413, TOO_LARGE_BODY);
+    return undefined;
   } catch {
-    return false;
+    return errorAnswer(400, UNREADABLE_BODY);
   }
+}
+
+/** Reads on to its end, but not past the bound. Throws if it breaks. */
+async function isShort(body: ReadableStream<Uint8Array>): Promise<boolean> {
+  let byteCount = 0;
+  for await (const chunk of body) {
+    byteCount += chunk.byteLength;
+    if (byteCount > BODY_MAX_BYTES) return false;
+  }
+  return true;
 }
 
 async function hourAnswer(pipeline: Pipeline, url: string, now: number): Promise<Response> {

@@ -7,14 +7,15 @@ import type { Log } from "../count/log.ts";
 import type { Refusal } from "../pipeline/intake.ts";
 import { ColdUnavailableError } from "../store/cold.ts";
 import { HotUnavailableError } from "../store/hot.ts";
-import { InvalidParameterError } from "./analytics-query.ts";
+import { InvalidParameterError, TooManyStreamsError } from "./analytics-query.ts";
+import type { MalformedEventError } from "./event-object.ts";
 import { MalformedQueryError } from "./query.ts";
 
 export const NO_STORE = { "cache-control": "no-store" };
 /** Of a value that is echoed: enough to recognise it. */
 const GOT_MAX_CHARS = 300;
 
-interface ErrorBody {
+export interface ErrorBody {
   readonly code: string;
   readonly message: string;
   readonly field?: string;
@@ -26,8 +27,9 @@ export function errorAnswer(
   status: number,
   error: ErrorBody,
   headers: Record<string, string> = {},
+  more: object = {},
 ): Response {
-  return Response.json({ error }, { status, headers: { ...NO_STORE, ...headers } });
+  return Response.json({ error, ...more }, { status, headers: { ...NO_STORE, ...headers } });
 }
 
 const REFUSALS: Record<Refusal["reason"], string> = {
@@ -41,9 +43,17 @@ const REFUSALS: Record<Refusal["reason"], string> = {
 
 export function refusalAnswer({ reason, retryAfterS }: Refusal): Response {
   const message = `${REFUSALS[reason]}: nothing was counted, send it again`;
+  return errorAnswer(503, { code: reason, message }, retryHeaders({ reason, retryAfterS }));
+}
+
+export function refusalText(reason: Refusal["reason"]): string {
+  return REFUSALS[reason];
+}
+
+export function retryHeaders({ reason, retryAfterS }: Refusal): Record<string, string> {
   const headers: Record<string, string> = { "retry-after": String(retryAfterS) };
   if (reason === "shutting_down") headers["connection"] = "close";
-  return errorAnswer(503, { code: reason, message }, headers);
+  return headers;
 }
 
 export function methodNotAllowed(method: string, allowed: string): Response {
@@ -55,15 +65,27 @@ export function isRefusedInput(error: unknown): error is MalformedQueryError | I
   return error instanceof MalformedQueryError || error instanceof InvalidParameterError;
 }
 
+/** What is wrong with an input. */
+export function errorBodyOf(
+  error: MalformedQueryError | MalformedEventError | InvalidParameterError,
+): ErrorBody {
+  const got = error.got === null ? null : error.got.slice(0, GOT_MAX_CHARS);
+  const message = error.message.slice(0, 2 * GOT_MAX_CHARS);
+  const { field, expected } = error;
+  const rest = field === undefined ? { got, expected } : { field, got, expected };
+  return { code: codeOf(error), message, ...rest };
+}
+
+function codeOf(error: Error): string {
+  if (error instanceof TooManyStreamsError) return "too_many_streams";
+  if (error instanceof InvalidParameterError) return "invalid_parameter";
+  return error instanceof MalformedQueryError ? "malformed_query" : "malformed_event";
+}
+
 /** For whatever was thrown on the way: a fault of ours is logged and not shown. */
 export function answerToError(error: unknown, log: Log): Response {
   if (isRefusedInput(error)) {
-    const { field, expected } = error;
-    const isMalformed = error instanceof MalformedQueryError;
-    const got = error.got === null ? null : error.got.slice(0, GOT_MAX_CHARS);
-    const message = error.message.slice(0, 2 * GOT_MAX_CHARS);
-    const code = isMalformed ? "malformed_query" : "invalid_parameter";
-    return errorAnswer(isMalformed ? 400 : 422, { code, message, field, got, expected });
+    return errorAnswer(error instanceof MalformedQueryError ? 400 : 422, errorBodyOf(error));
   }
   if (error instanceof HotUnavailableError || error instanceof ColdUnavailableError) {
     const code = error instanceof HotUnavailableError ? "hot_store_away" : "cold_store_away";

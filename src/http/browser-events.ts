@@ -5,7 +5,7 @@
 import { isbot } from "isbot";
 import type { OmissionReason } from "../count/ledger.ts";
 import type { Refusal } from "../pipeline/intake.ts";
-import { eventOf } from "./analytics-query.ts";
+import { eventOf, TooManyStreamsError } from "./analytics-query.ts";
 import { DEFAULT_STREAM } from "./analytics-schema.ts";
 import type { AppOptions } from "./app-options.ts";
 import type { Query } from "./query.ts";
@@ -48,7 +48,9 @@ export class BrowserEvents {
     }
     const time = now();
     const { timestamp = String(time), user = this.#pseudonymOf(visit, query["stream"], time) } = query;
-    return await pipeline.submit(eventOf({ ...query, timestamp, user }, time));
+    const event = eventOf({ ...query, timestamp, user }, time);
+    if (!pipeline.streams.admits(event.stream)) throw new TooManyStreamsError(event.stream);
+    return await pipeline.submit(event);
   }
 
   #omissionOf({ headers }: Visit): OmissionReason | undefined {

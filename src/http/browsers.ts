@@ -6,7 +6,7 @@
  */
 import { Elysia } from "elysia";
 import type { Refusal } from "../pipeline/intake.ts";
-import { isReceived, UNREADABLE_BODY } from "./analytics.ts";
+import { faultOfBody } from "./analytics.ts";
 import {
   answerToError,
   errorAnswer,
@@ -78,7 +78,7 @@ class BrowserAnswers {
 
   async pixel(request: Request, peers: Peers | null): Promise<Response> {
     if (request.method === "HEAD") return gifAnswer();
-    if (isInChunks(request)) return this.#refused(400, CHUNKS_IN_GET);
+    if (isInChunks(request)) return this.#refused(errorAnswer(400, CHUNKS_IN_GET));
     const { impression = "", ...query } = queryOf(request.url);
     const why = await this.#events.take({ ...query, impression }, this.#events.visitOf(request, peers));
     return isRefusal(why) ? refusalAnswer(why) : gifAnswer(why);
@@ -86,7 +86,8 @@ class BrowserAnswers {
 
   async beacon(request: Request, peers: Peers | null): Promise<Response> {
     const visit = this.#events.visitOf(request, peers);
-    if (request.body !== null && !(await isReceived(request))) return this.#refused(400, UNREADABLE_BODY);
+    const fault = request.body === null ? undefined : await faultOfBody(request);
+    if (fault !== undefined) return this.#refused(fault);
     const why = await this.#events.take(queryOf(request.url), visit);
     if (isRefusal(why)) return refusalAnswer(why);
     return new Response(null, { status: 204, headers: notCounted(why) });
@@ -96,9 +97,9 @@ class BrowserAnswers {
   async redirect(request: Request, peers: Peers | null): Promise<Response> {
     const query = queryOf(request.url);
     const target = this.#targets.allowed(query);
-    if (target === undefined) return this.#refused(403, TARGET_NOT_ALLOWED);
+    if (target === undefined) return this.#refused(errorAnswer(403, TARGET_NOT_ALLOWED));
     if (request.method === "HEAD") return redirectAnswer(target);
-    if (isInChunks(request)) return this.#refused(400, CHUNKS_IN_GET);
+    if (isInChunks(request)) return this.#refused(errorAnswer(400, CHUNKS_IN_GET));
     try {
       const visit = this.#events.visitOf(request, peers);
       return redirectAnswer(target, await this.#events.take(clickOf(query), visit));
@@ -109,9 +110,9 @@ class BrowserAnswers {
     }
   }
 
-  #refused(status: number, error: { readonly code: string; readonly message: string }): Response {
+  #refused(answer: Response): Response {
     this.#options.pipeline.ledger.refused.invalid += 1;
-    return errorAnswer(status, error);
+    return answer;
   }
 
   /** The answer, an error's if `work` throws, once it has its place in the counts. */

@@ -5,7 +5,7 @@
 import { Elysia } from "elysia";
 
 const ALLOW_ORIGIN = "access-control-allow-origin";
-const EXPOSED = "hourglass-degraded, hourglass-not-counted, retry-after";
+const EXPOSED = "etag, hourglass-degraded, hourglass-not-counted, retry-after";
 /** What a browser asks before it sends; the most that one remembers of the answer is a day or less. */
 const PREFLIGHT = {
   "access-control-allow-headers": "authorization, content-type",

@@ -15,8 +15,11 @@ import type { Event } from "../count/event.ts";
 import type { Ledger, RefusalReason } from "../count/ledger.ts";
 import type { Log } from "../count/log.ts";
 import type { Metrics } from "../count/metrics.ts";
+import { Slots } from "../count/slots.ts";
 import { ColdUnavailableError } from "../store/cold.ts";
 import { type CommitResult, type HotStore, HotUnavailableError } from "../store/hot.ts";
+import { Bulk, type BulkOutcome } from "./bulk.ts";
+import { BulkQueue } from "./bulk-queue.ts";
 import type { Flusher } from "./flusher.ts";
 import type { Hydrator } from "./hydrator.ts";
 import { Intake, type Outcome, type Refusal, type Sending, type Waiter } from "./intake.ts";
@@ -42,6 +45,12 @@ const HYDRATION_DEADLINE_MS = 3_000;
 const BATCH_MAX_EVENTS = 2_000;
 /** Events not committed yet. Each holds a connection, so that this is rarely what is met first. */
 const WAITING_MAX_EVENTS = 20_000;
+/** Streams and hours in one batch of bulks: each costs Redis as much as ten events. */
+const BULK_MAX_GROUPS = 250;
+/** Events of bulks not committed yet, over which no more bulks are taken: 10 of the largest. */
+const BULKS_WAITING_MAX_EVENTS = 100_000;
+/** For bulks, which may hold any number of hours; single events and reads need the cold store meanwhile. */
+const BULK_HYDRATIONS_MAX = 8;
 const RETRY_FIRST_MS = 10;
 const RETRY_MAX_MS = 500;
 const STOP_POLL_MS = 5;
@@ -49,6 +58,10 @@ const STOP_POLL_MS = 5;
 export class Committer {
   readonly #options: CommitterOptions;
   readonly #queue: Intake[] = [];
+  readonly #bulks = new BulkQueue({ maxEvents: BATCH_MAX_EVENTS, maxGroups: BULK_MAX_GROUPS });
+  readonly #bulkHydrations = new Slots(BULK_HYDRATIONS_MAX, Number.POSITIVE_INFINITY);
+  /** Whose turn it is when both wait, so that neither waits for more than one batch of the other. */
+  #isTurnOfBulks = false;
   #waitingEvents = 0;
   #parkedEvents = 0;
   #sending: Sending | undefined;
@@ -104,6 +117,28 @@ export class Committer {
     return this.#openIntake().add(event);
   }
 
+  /**
+   * Never rejects. The events go into batches of their own, in turns with those of single events. Either all
+   * are taken or none; after that a store that goes away can still refuse a part.
+   */
+  submitAll(events: readonly Event[]): Promise<BulkOutcome> {
+    const bulk = new Bulk(events);
+    const reason = this.#bulkRefusal;
+    if (reason !== undefined || events.length === 0) {
+      if (reason !== undefined) this.#options.ledger.refused[reason] += events.length;
+      bulk.refuseRest(this.#refusal(reason ?? "invalid"));
+      return bulk.outcome;
+    }
+    this.#bulks.push(bulk);
+    this.#schedule();
+    return bulk.outcome;
+  }
+
+  get #bulkRefusal(): RefusalReason | undefined {
+    const isFull = this.#bulks.waitingEvents >= BULKS_WAITING_MAX_EVENTS;
+    return this.refusal ?? (isFull ? "overloaded" : undefined);
+  }
+
   #openIntake(): Intake {
     const last = this.#queue.at(-1);
     if (last !== undefined && last.builder.eventCount < BATCH_MAX_EVENTS) return last;
@@ -129,7 +164,8 @@ export class Committer {
     clearTimeout(this.#retryTimer);
     this.#running = this.#run().finally(() => {
       this.#running = undefined;
-      if (this.#queue.length > 0 && this.#awayReason === undefined) this.#schedule();
+      const isAnyWaiting = this.#queue.length > 0 || !this.#bulks.isEmpty;
+      if (isAnyWaiting && this.#awayReason === undefined) this.#schedule();
     });
   }
 
@@ -162,6 +198,7 @@ export class Committer {
   #refuseWaiting(reason: RefusalReason): void {
     this.#awayReason = reason;
     for (const intake of this.#queue.splice(0)) this.#refuseIntake(intake, reason);
+    this.#options.ledger.refused[reason] += this.#bulks.refuseAll(this.#refusal(reason));
     this.#giveUpSending(reason);
   }
 
@@ -228,8 +265,19 @@ export class Committer {
   #nextSending(): Sending | undefined {
     const orphan = this.#options.identity.orphans.shift();
     if (orphan !== undefined) return { batch: orphan, intake: undefined, isInDoubt: false };
-    const intake = this.#queue.shift();
+    const intake = this.#isTurnOfBulks ? (this.#takeBulks() ?? this.#queue.shift()) : this.#takeAny();
+    this.#isTurnOfBulks = intake?.isOfBulks === false;
     return intake && { batch: intake.builder, intake, isInDoubt: false };
+  }
+
+  #takeAny(): Intake | undefined {
+    return this.#queue.shift() ?? this.#takeBulks();
+  }
+
+  #takeBulks(): Intake | undefined {
+    const intake = this.#bulks.take();
+    this.#waitingEvents += intake?.builder.eventCount ?? 0;
+    return intake;
   }
 
   async #replaceWriter(): Promise<void> {
@@ -326,6 +374,8 @@ export class Committer {
     if (sending.intake === undefined) {
       ledger.handedOver += duplicates.length;
     } else {
+      const { isOfBulks } = sending.intake;
+      if (isOfBulks && duplicates.length > 0) sending.intake.noteDuplicates(sending.batch.groups, duplicates);
       ledger.accepted += batch.eventCount;
       ledger.duplicates += duplicates.length;
       metrics.commitSeconds.observe((performance.now() - sending.intake.openedMs) / 1_000);
@@ -351,33 +401,51 @@ export class Committer {
       await this.#keepingNobody(Promise.all(hydrations));
       return;
     }
-    for (const group of groups)
-      void this.#hydrate(group, sending.intake.take(group), sending.intake.openedMs);
+    for (const group of groups) void this.#hydrate(group, sending.intake);
     sending.batch = withoutGroups(sending.batch, new Set(positions));
     if (sending.batch.eventCount === 0) this.#sending = undefined;
   }
 
-  /** Never rejects. */
-  async #hydrate(group: Group, waiter: Waiter, openedMs: number): Promise<void> {
+  /** Takes the group out of its intake, and brings it back once its hour is there. Never rejects. */
+  async #hydrate(group: Group, intake: Intake): Promise<void> {
+    const { isOfBulks } = intake;
+    const waiter = intake.take(group);
     const eventCount = group.users.length;
     this.#waitingEvents -= eventCount;
-    this.#parkedEvents += eventCount;
+    this.#park(eventCount, isOfBulks);
     const refuse = (reason: RefusalReason) => {
       this.#options.ledger.refused[reason] += eventCount;
       waiter.resolve(this.#refusal(reason));
     };
     try {
-      if (performance.now() - openedMs > HYDRATION_DEADLINE_MS) return refuse("overloaded");
+      if (isOfBulks) await this.#bulkHydrations.take(1);
+      if (performance.now() - intake.openedMs > HYDRATION_DEADLINE_MS) return refuse("overloaded");
+      if (this.#isStopped) return refuse("shutting_down");
       await this.#options.hydrator.hydrate(group);
       const reason = this.#isStopped ? "shutting_down" : this.#awayReason;
       if (reason !== undefined) return refuse(reason);
-      this.#waitingEvents += eventCount;
-      this.#openIntake().addGroup(group, waiter);
+      this.#readmit(group, waiter, isOfBulks);
     } catch (error) {
       refuse(error instanceof ColdUnavailableError ? "cold_store_away" : "hot_store_away");
     } finally {
-      this.#parkedEvents -= eventCount;
+      if (isOfBulks) this.#bulkHydrations.give(1);
+      this.#park(-eventCount, isOfBulks);
     }
+  }
+
+  #park(eventCount: number, isOfBulks: boolean): void {
+    if (isOfBulks) this.#bulks.parkedEvents += eventCount;
+    else this.#parkedEvents += eventCount;
+  }
+
+  #readmit(group: Group, waiter: Waiter, isOfBulks: boolean): void {
+    if (isOfBulks) {
+      this.#bulks.readmit(group, waiter);
+      this.#schedule();
+      return;
+    }
+    this.#waitingEvents += group.users.length;
+    this.#openIntake().addGroup(group, waiter);
   }
 
   #refuseIntake(intake: Intake, reason: RefusalReason): void {
@@ -415,6 +483,7 @@ export class Committer {
       this.#options.identity.orphans.length > 0 ||
       this.#waitingEvents > 0 ||
       this.#parkedEvents > 0 ||
+      this.#bulks.waitingEvents > 0 ||
       this.#sending !== undefined
     );
   }

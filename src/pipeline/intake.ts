@@ -1,6 +1,7 @@
 /**
  * The events of a batch that is not committed yet, and those who wait for its outcome.
- * Invariant: each group of the batch has exactly one waiter, which all requests with an event in it share.
+ * Invariant: each group of the batch has exactly one waiter, which all requests with an event in it share. An
+ * intake is of single events, or of bulks; only those are told how many of their events were duplicates.
  */
 import { type Batch, BatchBuilder, type Group } from "../count/batch.ts";
 import type { Event } from "../count/event.ts";
@@ -15,21 +16,33 @@ export interface Refusal {
 /** Undefined: the event is stored, now or (by its id) since earlier. */
 export type Outcome = Refusal | undefined;
 
+/** The events of one bulk in one group: `count` of them, one behind the other from `start`. */
+export interface Part {
+  start: number;
+  count: number;
+  /** How many of them had been stored under their id before. */
+  duplicates: number;
+}
+
 export interface Waiter {
   readonly promise: Promise<Outcome>;
   readonly resolve: (outcome: Outcome) => void;
+  /** In the order of their starts. None but in an intake of bulks. */
+  readonly parts: Part[];
 }
 
 export class Intake {
   readonly builder = new BatchBuilder();
   /** performance.now() of its first event. */
   readonly openedMs: number;
+  readonly isOfBulks: boolean;
   readonly #waiters = new Map<Group, Waiter>();
   #lastGroup: Group | undefined;
   #lastWaiter: Waiter | undefined;
 
-  constructor(openedMs: number) {
+  constructor(openedMs: number, isOfBulks = false) {
     this.openedMs = openedMs;
+    this.isOfBulks = isOfBulks;
   }
 
   add(event: Event): Promise<Outcome> {
@@ -38,15 +51,49 @@ export class Intake {
 
   /** Takes in a group of another intake, with those who wait for it. */
   addGroup(group: Group, waiter: Waiter): void {
-    const own = this.#waiterOf(this.builder.addGroup(group));
+    const target = this.builder.addGroup(group);
+    const own = this.#waiterOf(target);
+    const firstStart = target.users.length - group.users.length;
+    for (const part of waiter.parts) {
+      part.start += firstStart;
+      own.parts.push(part);
+    }
     void own.promise.then(waiter.resolve);
+  }
+
+  /** Begins a part with the event that was added last, which is in this group; its count is the caller's. */
+  openPart(group: Group): Part {
+    const part = { start: group.users.length - 1, count: 0, duplicates: 0 };
+    this.#waiterOf(group).parts.push(part);
+    return part;
+  }
+
+  outcomeOf(group: Group): Promise<Outcome> {
+    return this.#waiterOf(group).promise;
+  }
+
+  /** `ordinals`: of the batch that is made of these groups, ascending. Tells each part how many are its own. */
+  noteDuplicates(groups: readonly Group[], ordinals: readonly number[]): void {
+    let next = 0;
+    let firstOrdinal = 0;
+    for (const group of groups) {
+      const { parts } = this.#waiterOf(group);
+      let at = 0;
+      const end = firstOrdinal + group.users.length;
+      for (; next < ordinals.length && ordinals[next]! < end; next++) {
+        const place = ordinals[next]! - firstOrdinal;
+        while (at < parts.length && place >= parts[at]!.start + parts[at]!.count) at += 1;
+        if (at < parts.length) parts[at]!.duplicates += 1;
+      }
+      firstOrdinal = end;
+    }
   }
 
   #waiterOf(group: Group): Waiter {
     if (group === this.#lastGroup) return this.#lastWaiter!;
     let waiter = this.#waiters.get(group);
     if (waiter === undefined) {
-      waiter = Promise.withResolvers<Outcome>();
+      waiter = { ...Promise.withResolvers<Outcome>(), parts: [] };
       this.#waiters.set(group, waiter);
     }
     this.#lastGroup = group;

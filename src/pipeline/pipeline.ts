@@ -9,15 +9,18 @@ import type { Log } from "../count/log.ts";
 import type { Metrics } from "../count/metrics.ts";
 import type { ColdStore } from "../store/cold.ts";
 import type { HotStore } from "../store/hot.ts";
+import type { BulkOutcome } from "./bulk.ts";
 import { Chore } from "./chore.ts";
 import { Committer } from "./committer.ts";
 import { Flusher } from "./flusher.ts";
 import { Hydrator } from "./hydrator.ts";
 import type { Outcome } from "./intake.ts";
+import { RangeReader } from "./range-reader.ts";
 import { type HourAnswer, Reader } from "./reader.ts";
 import { adoptJournal, adoptJournals, type RecoveryOptions } from "./recovery.ts";
 import { RingBuffer } from "./ring-buffer.ts";
 import { readStoreLedger, type StoreLedger } from "./store-ledger.ts";
+import { StreamRegistry } from "./stream-registry.ts";
 import { WriterIdentity } from "./writer-identity.ts";
 
 export interface PipelineSettings {
@@ -26,6 +29,7 @@ export interface PipelineSettings {
   readonly ringCapacityEvents: number;
   readonly journalMaxEvents: number;
   readonly hotHours: number;
+  readonly maxStreams: number;
   readonly leaseMs: number;
 }
 
@@ -46,12 +50,16 @@ export interface PipelineOptions {
 }
 
 const RETIRE_INTERVAL_MS = 60_000;
+/** Above the longest interval between two flushes: what is taken before one refresh is stored before the next. */
+const STREAMS_INTERVAL_MS = 120_000;
 /** With the 400 ms that a command may take, /readyz tells within a second that Redis is away. */
 const PROBE_INTERVAL_MS = 400;
 const STOP_GRACE_MS = 5_000;
 
 export class Pipeline {
   readonly ledger = new Ledger();
+  readonly ranges: RangeReader;
+  readonly streams: StreamRegistry;
   readonly #options: PipelineOptions;
   readonly #stopping = new AbortController();
   readonly #recovery: RecoveryOptions;
@@ -77,11 +85,14 @@ export class Pipeline {
     this.#identity = identity;
     const { signal } = this.#stopping;
     this.#reader = new Reader(hot, cold, metrics, () => this.#committer.isRecovering);
+    this.ranges = new RangeReader(hot, cold, () => this.#committer.isRecovering);
+    this.streams = new StreamRegistry(cold, settings.maxStreams);
     this.#chores = [
       new Chore("renew the lease", Math.min(leaseMs / 3, PROBE_INTERVAL_MS), log, () =>
         this.#committer.probe(),
       ),
       new Chore("adopt journals", leaseMs, log, () => adoptJournals({ ...this.#recovery, signal })),
+      new Chore("list streams", STREAMS_INTERVAL_MS, log, () => this.streams.refresh()),
       new Chore("retire hours", RETIRE_INTERVAL_MS, log, () => this.retire()),
     ];
   }
@@ -90,12 +101,19 @@ export class Pipeline {
   async start(): Promise<void> {
     this.#flusher.start();
     await this.#committer.start();
+    // Without it names are taken until there are as many again: no reason not to start.
+    await this.streams.refresh().catch(() => {});
     for (const chore of this.#chores) chore.start();
   }
 
   /** Never rejects. */
   submit(event: Event): Promise<Outcome> {
     return this.#committer.submit(event);
+  }
+
+  /** Of events that came together; never rejects. Each of them is in one column of the outcome. */
+  submitAll(events: readonly Event[]): Promise<BulkOutcome> {
+    return this.#committer.submitAll(events);
   }
 
   /** Throws HotUnavailableError or ColdUnavailableError if no store could answer. */

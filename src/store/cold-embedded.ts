@@ -13,6 +13,8 @@ import { backoffMs } from "../count/backoff.ts";
 import { countEvents, type JournaledBatch } from "../count/batch.ts";
 import { errorText, withDeadline } from "../count/deadline.ts";
 import type { HourKey } from "../count/event.ts";
+import type { HourRange, HourRecord } from "../count/hour-range.ts";
+import { letOthersRun } from "../count/pause.ts";
 import { type EventRow, hourAdditions, rowPieces } from "./aggregate.ts";
 import {
   type ColdHour,
@@ -22,10 +24,13 @@ import {
   type HourAudit,
   type ReplayResult,
   type StoredEvents,
+  type UserRow,
+  type UsersRange,
   WriterSealedError,
 } from "./cold.ts";
 import tables from "./migrations/sqlite/0001-tables.sql" with { type: "text" };
 import deadLetters from "./migrations/sqlite/0002-dead-letters.sql" with { type: "text" };
+import hourlyByStream from "./migrations/sqlite/0003-hourly-by-stream.sql" with { type: "text" };
 import { migration, pendingMigrations } from "./migrations.ts";
 import { countStoredEvents, listHourKeys, recountHour } from "./sqlite-audit.ts";
 import {
@@ -36,7 +41,9 @@ import {
   replayDeadLetter,
   setAside,
 } from "./sqlite-dead-letters.ts";
-import { addToHour, readHour, replaceHour } from "./sqlite-hours.ts";
+import { addToHour, listStreams, readHour, replaceHour } from "./sqlite-hours.ts";
+import { readRange, readUsers } from "./sqlite-ranges.ts";
+import { VisitorError, visitorOf } from "./visitor.ts";
 
 export interface EmbeddedColdStoreOptions {
   readonly dataDir: string;
@@ -59,7 +66,11 @@ const LOG_PAGES_PER_CHECKPOINT = 250;
 const LOG_SIZE_LIMIT_BYTES = 16_777_216;
 const CLOSE_GRACE_MS = 2_000;
 
-const MIGRATIONS = [migration(1, "tables", tables), migration(2, "dead letters", deadLetters)];
+const MIGRATIONS = [
+  migration(1, "tables", tables),
+  migration(2, "dead letters", deadLetters),
+  migration(3, "hourly by stream", hourlyByStream),
+];
 
 const CREATE_BOOKKEEPING = `
   CREATE TABLE IF NOT EXISTS schema_migrations (
@@ -134,6 +145,20 @@ class EmbeddedColdStore implements ColdStore {
 
   async read(key: HourKey): Promise<ColdHour | undefined> {
     return this.#read(`read hour ${key.hour} of stream ${key.stream}`, (database) => readHour(database, key));
+  }
+
+  async readRange(range: HourRange, visit: (hour: HourRecord) => void): Promise<void> {
+    await this.#readInPieces("read a range of hours", visit, (visitor) =>
+      readRange(this.#path, range, visitor),
+    );
+  }
+
+  async readUsers(range: UsersRange, visit: (row: UserRow) => void): Promise<void> {
+    await this.#readInPieces("read users", visit, (visitor) => readUsers(this.#path, range, visitor));
+  }
+
+  async streams(limit: number): Promise<readonly string[]> {
+    return this.#read("list streams", (database) => listStreams(database, limit));
   }
 
   async newestHour(): Promise<number | undefined> {
@@ -222,6 +247,19 @@ class EmbeddedColdStore implements ColdStore {
       return query(this.#opened().reader);
     } catch (error) {
       throw this.#unavailable(what, error);
+    }
+  }
+
+  async #readInPieces<T>(
+    what: string,
+    visit: (row: T) => void,
+    read: (visitor: (row: T) => void) => Promise<void>,
+  ): Promise<void> {
+    try {
+      this.#opened();
+      await read(visitorOf(visit));
+    } catch (error) {
+      throw error instanceof VisitorError ? error.cause : this.#unavailable(what, error);
     }
   }
 
@@ -328,10 +366,6 @@ async function store(
   const eventCount = countEvents(fresh);
   database.query(MOVE_WATERMARK).run(last.seq, eventCount, id);
   return eventCount;
-}
-
-function letOthersRun(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
 }
 
 function readWriter(database: Database, writer: string): WriterRow | null {

@@ -8,6 +8,7 @@
 import { countEvents, type JournaledBatch } from "../count/batch.ts";
 import { errorText } from "../count/deadline.ts";
 import { HOUR_MS, type HourKey } from "../count/event.ts";
+import type { HourRange, HourRecord } from "../count/hour-range.ts";
 import { hourAdditions, rowPieces } from "./aggregate.ts";
 import {
   type ColdHour,
@@ -17,10 +18,13 @@ import {
   type HourAudit,
   type ReplayResult,
   type StoredEvents,
+  type UserRow,
+  type UsersRange,
   WriterSealedError,
 } from "./cold.ts";
 import tables from "./migrations/mysql/0001-tables.sql" with { type: "text" };
 import deadLetters from "./migrations/mysql/0002-dead-letters.sql" with { type: "text" };
+import hourlyByStream from "./migrations/mysql/0003-hourly-by-stream.sql" with { type: "text" };
 import { migration, pendingMigrations } from "./migrations.ts";
 import { auditHour, countStoredEvents, listHourKeys, rebuildHour } from "./mysql-audit.ts";
 import {
@@ -32,9 +36,11 @@ import {
   replayDeadLetter,
   setAside,
 } from "./mysql-dead-letters.ts";
-import { addToHours, readHour } from "./mysql-hours.ts";
+import { addToHours, listStreams, readHour } from "./mysql-hours.ts";
 import { type MysqlLinkOptions, MysqlPool, type MysqlSession, withOwnSession } from "./mysql-link.ts";
 import { ensurePartitions } from "./mysql-partitions.ts";
+import { readRange, readUsers } from "./mysql-ranges.ts";
+import { VisitorError, visitorOf } from "./visitor.ts";
 
 export interface MysqlColdStoreOptions {
   /** mysql://user:password@host:port/database */
@@ -52,19 +58,27 @@ const DEFAULT_ROWS_PER_INSERT = 1_000;
 const DEFAULT_FLUSH_TIMEOUT_MS = 10_000;
 const DEFAULT_READ_TIMEOUT_MS = 1_000;
 
+/** 10,000 hours of the largest sketches, 120 MB, took 1 s; a table may have many more streams than that. */
+const RANGE_TIMEOUT_MS = 30_000;
 /** A scan of all rows of a large table. */
 const AUDIT_TIMEOUT_MS = 600_000;
 
 /** One for the flusher, one for the adoption of a dead writer's journal. */
 const FLUSH_SESSIONS = 2;
 const READ_SESSIONS = 4;
+/** Of their own: four long ranges would keep every single hour waiting. */
+const RANGE_SESSIONS = 2;
 /** Below the statement's deadline, so that the server's answer tells why. */
 const MIGRATION_LOCK_WAIT_S = 8;
 /** MySQL refuses a longer one. */
 const MAX_LOCK_NAME_CHARS = 64;
 const CLOSE_GRACE_MS = 2_000;
 
-const MIGRATIONS = [migration(1, "tables", tables), migration(2, "dead letters", deadLetters)];
+const MIGRATIONS = [
+  migration(1, "tables", tables),
+  migration(2, "dead letters", deadLetters),
+  migration(3, "hourly by stream", hourlyByStream),
+];
 
 const CREATE_BOOKKEEPING = `
   CREATE TABLE IF NOT EXISTS schema_migrations (
@@ -93,6 +107,7 @@ class MysqlColdStore implements ColdStore {
   readonly #auditLink: MysqlLinkOptions;
   readonly #flushes: MysqlPool;
   readonly #reads: MysqlPool;
+  readonly #ranges: MysqlPool;
   #isOpen = false;
   #partitionsCheckedAt = Number.NEGATIVE_INFINITY;
   #maintenance: Promise<void> = Promise.resolve();
@@ -113,6 +128,7 @@ class MysqlColdStore implements ColdStore {
     this.#flushes = new MysqlPool(this.#flushLink, FLUSH_SESSIONS);
     const readLink = { url, connectTimeoutMs: readTimeoutMs, statementTimeoutMs: readTimeoutMs };
     this.#reads = new MysqlPool(readLink, READ_SESSIONS);
+    this.#ranges = new MysqlPool({ ...readLink, statementTimeoutMs: RANGE_TIMEOUT_MS }, RANGE_SESSIONS);
   }
 
   async open(): Promise<void> {
@@ -211,6 +227,24 @@ class MysqlColdStore implements ColdStore {
     return await this.#attempt(what, () => this.#reads.use((session) => readHour(session, key)));
   }
 
+  async readRange(range: HourRange, visit: (hour: HourRecord) => void): Promise<void> {
+    await this.#attempt("read a range of hours", () =>
+      this.#ranges.use((session) => readRange(session, range, visitorOf(visit))),
+    );
+  }
+
+  async readUsers(range: UsersRange, visit: (row: UserRow) => void): Promise<void> {
+    await this.#attempt("read users", () =>
+      this.#ranges.use((session) => readUsers(session, range, visitorOf(visit))),
+    );
+  }
+
+  async streams(limit: number): Promise<readonly string[]> {
+    return await this.#attempt("list streams", () =>
+      this.#reads.use((session) => listStreams(session, limit)),
+    );
+  }
+
   async newestHour(): Promise<number | undefined> {
     const query = "SELECT MAX(hour) AS newest FROM hourly";
     return await this.#attempt("read the newest hour", async () => {
@@ -265,7 +299,8 @@ class MysqlColdStore implements ColdStore {
   }
 
   async close(): Promise<void> {
-    await Promise.all([this.#flushes.close(CLOSE_GRACE_MS), this.#reads.close(CLOSE_GRACE_MS)]);
+    const pools = [this.#flushes, this.#reads, this.#ranges];
+    await Promise.all(pools.map((pool) => pool.close(CLOSE_GRACE_MS)));
   }
 
   async #attempt<T>(what: string, work: () => Promise<T>): Promise<T> {
@@ -273,6 +308,7 @@ class MysqlColdStore implements ColdStore {
       return await work();
     } catch (error) {
       if (error instanceof WriterSealedError) throw error;
+      if (error instanceof VisitorError) throw error.cause;
       const message = `${this.description} could not ${what}: ${errorText(error)}`;
       throw new ColdUnavailableError(message, { cause: error });
     }

@@ -6,7 +6,8 @@
  * sent again unchanged, by the writer itself or by whoever adopted its journal.
  */
 import type { JournaledBatch } from "../count/batch.ts";
-import type { Event, HourKey } from "../count/event.ts";
+import type { Event, HourKey, Kind } from "../count/event.ts";
+import type { HourRange, HourRecord, StreamSelection } from "../count/hour-range.ts";
 import type { Sketch } from "../count/sketch.ts";
 
 export interface ColdHour {
@@ -60,6 +61,18 @@ export type ReplayResult =
   /** There is no dead letter of this number: somebody else has replayed or dropped it. */
   | { readonly status: "unknown" };
 
+/** `hours`: at least one. */
+export interface UsersRange {
+  readonly hours: readonly number[];
+  readonly streams: StreamSelection;
+}
+
+export interface UserRow {
+  readonly hour: number;
+  readonly kind: Kind;
+  readonly user: string;
+}
+
 export interface ColdStore {
   /** Where the data lies, for the start-up lines: never with a password. */
   readonly description: string;
@@ -79,6 +92,15 @@ export interface ColdStore {
   seal(writer: string): Promise<void>;
   /** Undefined if no event of that hour is stored. Throws ColdUnavailableError. */
   read(key: HourKey): Promise<ColdHour | undefined>;
+  /**
+   * Shows `visit` each stored hour of the range, by hour, with one query: all of one instant. Whatever `visit`
+   * throws ends the reading, and is thrown. Throws ColdUnavailableError.
+   */
+  readRange(range: HourRange, visit: (hour: HourRecord) => void): Promise<void>;
+  /** The same for the rows of those hours, one by one. */
+  readUsers(range: UsersRange, visit: (row: UserRow) => void): Promise<void>;
+  /** Names of streams that have hours, in their order, at most `limit`. */
+  streams(limit: number): Promise<readonly string[]>;
   /** The latest hour of any stream that has an event; undefined if there is none at all. */
   newestHour(): Promise<number | undefined>;
   /** How many events are stored, dead letters among them. */

@@ -14,6 +14,8 @@ import {
   withoutDuplicates,
 } from "../count/batch.ts";
 import { HOUR_MS, type HourKey, hourKeyName } from "../count/event.ts";
+import { type HourRange, type HourRecord, includes } from "../count/hour-range.ts";
+import { letOthersRun } from "../count/pause.ts";
 import { Sketch } from "../count/sketch.ts";
 import type { ColdHour } from "./cold.ts";
 import { EmbeddedJournal, type EmbeddedJournalOptions, type JournalRow } from "./embedded-journal.ts";
@@ -43,6 +45,9 @@ interface WriterState {
 export interface EmbeddedHotStoreOptions extends EmbeddedJournalOptions {
   readonly now: () => number;
 }
+
+/** Between two pieces of a range the event loop can run: about 1 ms of merging the largest sketches. */
+const HOURS_PER_PIECE = 100;
 
 export function embeddedHotStore(options: EmbeddedHotStoreOptions): HotStore {
   return new EmbeddedHotStore(options);
@@ -216,6 +221,18 @@ class EmbeddedHotStore implements HotStore {
       const { clicks, impressions, sketch } = held;
       return { status: "present", counts: { clicks, impressions, uniqueUsers: sketch.count() } };
     });
+  }
+
+  async readRange(range: HourRange, visit: (hour: HourRecord) => void): Promise<number | "unborn"> {
+    const freshFrom = this.#freshFrom;
+    if (freshFrom === undefined) return "unborn";
+    // All of this instant. One that is retired while the others are shown was complete when it was.
+    const held = [...this.#hours.values()].filter((hour) => includes(range, hour));
+    for (const [i, hour] of held.entries()) {
+      visit(hour);
+      if (i % HOURS_PER_PIECE === HOURS_PER_PIECE - 1) await letOthersRun();
+    }
+    return freshFrom;
   }
 
   async retirementMark(): Promise<number> {

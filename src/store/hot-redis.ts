@@ -16,6 +16,7 @@
 import type { Batch, Group, JournaledBatch } from "../count/batch.ts";
 import { decodeBatch, encodeBatch } from "../count/batch.ts";
 import { type HourKey, hourKeyName, ID_TTL_MS } from "../count/event.ts";
+import type { HourRange, HourRecord } from "../count/hour-range.ts";
 import { Sketch } from "../count/sketch.ts";
 import type { ColdHour } from "./cold.ts";
 import {
@@ -28,6 +29,7 @@ import {
   type VoidResult,
 } from "./hot.ts";
 import { RedisLink, type RunScript, script } from "./redis-link.ts";
+import { readHeldRange } from "./redis-ranges.ts";
 import { flag, integer, integerText, list, text, unexpected } from "./redis-replies.ts";
 import abandonSource from "./redis-scripts/abandon.lua" with { type: "text" };
 import bearSource from "./redis-scripts/bear.lua" with { type: "text" };
@@ -38,6 +40,7 @@ import hydrateSource from "./redis-scripts/hydrate.lua" with { type: "text" };
 import journalSource from "./redis-scripts/journal.lua" with { type: "text" };
 import leaseSource from "./redis-scripts/lease.lua" with { type: "text" };
 import ownersSource from "./redis-scripts/owners.lua" with { type: "text" };
+import rangeSource from "./redis-scripts/range.lua" with { type: "text" };
 import readSource from "./redis-scripts/read.lua" with { type: "text" };
 import registerSource from "./redis-scripts/register.lua" with { type: "text" };
 import removeSource from "./redis-scripts/remove.lua" with { type: "text" };
@@ -49,6 +52,7 @@ const SCRIPTS = {
   commit: script("commit", commitSource),
   void: script("void", voidSource),
   read: script("read", readSource),
+  range: script("range", rangeSource),
   hydrate: script("hydrate", hydrateSource),
   retire: script("retire", retireSource),
   born: script("born", bornSource),
@@ -253,6 +257,14 @@ class RedisHotStore implements HotStore {
     });
   }
 
+  readRange(range: HourRange, visit: (hour: HourRecord) => void): Promise<number | "unborn"> {
+    return readHeldRange(
+      (args, read) => this.#link.runForBytes(SCRIPTS.range, [META, HOURS], [PREFIX, ...args], read),
+      range,
+      visit,
+    );
+  }
+
   async hydrate(key: HourKey, cold: ColdHour | undefined, retirementMark: number): Promise<boolean> {
     const keys = [META, HOURS, countsKey(key), usersKey(key)];
     const args = [
@@ -285,9 +297,9 @@ class RedisHotStore implements HotStore {
     while (eventCount < maxEvents) {
       // Entries are asked for in slices, as their size in events is known only once they are read.
       const args = [String(from + 1), "100"];
-      const entries = await this.#link.run(SCRIPTS.journal, [journalKey(writer)], args, list);
-      for (const [seq, body, duplicates] of entries as [string, string, string][]) {
-        const batch = decodeBatch(Number(seq), body, ordinals(duplicates));
+      const entries = await this.#link.run(SCRIPTS.journal, [journalKey(writer)], args, journalEntries);
+      for (const { seq, body, duplicates } of entries) {
+        const batch = decodeBatch(seq, body, ordinals(duplicates));
         batches.push(batch);
         eventCount += batch.eventCount;
         from = batch.seq;
@@ -304,13 +316,7 @@ class RedisHotStore implements HotStore {
   }
 
   async journalOwners(): Promise<readonly JournalOwner[]> {
-    const answer = await this.#link.run(SCRIPTS.owners, [WRITERS, META], [PREFIX], list);
-    const owners: JournalOwner[] = [];
-    for (let i = 0; i < answer.length; i += 3) {
-      const [writer, isAdoptable, events] = answer.slice(i, i + 3);
-      owners.push({ writer: String(writer), adoptable: isAdoptable === 1, acceptedEvents: Number(events) });
-    }
-    return owners;
+    return await this.#link.run(SCRIPTS.owners, [WRITERS, META], [PREFIX], journalOwners);
   }
 
   async fence(writer: string): Promise<boolean> {
@@ -355,6 +361,24 @@ function pushEventsWithIds(args: string[], idKeys: string[], group: Group, first
   for (const user of plainUsers) args.push(user);
   args.push(String(withIds.length / 3));
   for (const part of withIds) args.push(part);
+}
+
+function journalEntries(answer: unknown) {
+  return list(answer).map((entry) => {
+    const [seq, body, duplicates] = list(entry);
+    return { seq: Number(text(seq)), body: text(body), duplicates: text(duplicates) };
+  });
+}
+
+const OWNER_PARTS = 3;
+
+function journalOwners(answer: unknown): JournalOwner[] {
+  const parts = list(answer);
+  if (parts.length % OWNER_PARTS !== 0) throw unexpected(answer, "a writer, 0 or 1 and a number, and so on");
+  return Array.from({ length: parts.length / OWNER_PARTS }, (_, i) => {
+    const [writer, isAdoptable, events] = parts.slice(i * OWNER_PARTS, (i + 1) * OWNER_PARTS);
+    return { writer: text(writer), adoptable: flag(isAdoptable), acceptedEvents: integer(events) };
+  });
 }
 
 function ordinals(list: string): number[] {

@@ -14,6 +14,7 @@
  */
 import type { Batch, JournaledBatch } from "../count/batch.ts";
 import type { HourCounts, HourKey } from "../count/event.ts";
+import type { HourRange, HourRecord } from "../count/hour-range.ts";
 import type { ColdHour } from "./cold.ts";
 
 export type CommitResult =
@@ -104,6 +105,13 @@ export interface HotStore {
 
   /** One answer per key, in order; a consistent picture of one instant. "unborn": the data set knows nothing. */
   read(keys: readonly HourKey[]): Promise<readonly HourRead[] | "unborn">;
+  /**
+   * Shows `visit` each hour that is held within the range, once. Each is complete as of some moment after the
+   * call; all are of one instant unless they are more than one round trip carries, which a stream's hours are
+   * not at a few hundred. Answers the hour before which those not shown are absent, and from which on they
+   * are empty; or "unborn", and then what was shown is not to be believed.
+   */
+  readRange(range: HourRange, visit: (hour: HourRecord) => void): Promise<number | "unborn">;
   /** Changes whenever hours are retired or the data set is born. Taken before the cold store is read. */
   retirementMark(): Promise<number>;
   /**

@@ -28,6 +28,12 @@ export async function readHour(
   return { clicks: row.clicks, impressions: row.impressions, sketch: Sketch.decode(row.users_sketch) };
 }
 
+/** Of the index by stream only one entry a stream is read. */
+export async function listStreams(session: MysqlSession, limit: number): Promise<string[]> {
+  const query = "SELECT DISTINCT stream FROM hourly ORDER BY stream LIMIT ?";
+  return (await session.rows<{ stream: string }>(query, [limit])).map(({ stream }) => stream);
+}
+
 /** Within a transaction. `additions` are in the order of the primary key. */
 export async function addToHours(session: MysqlSession, additions: readonly HourAddition[]): Promise<void> {
   for (let i = 0; i < additions.length; i += HOURS_PER_STATEMENT) {

@@ -112,6 +112,30 @@ export class MysqlSession {
     return (await this.#send(sql, values, this.#statementTimeoutMs)) as Row[];
   }
 
+  /** Like rows(), but one after the other as they arrive. What `visit` throws ends it. */
+  async each<Row>(sql: string, values: QueryValues[], visit: (row: Row) => void): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const query = this.#connection.query(sql, values);
+    query.on("error", reject);
+    query.on("end", resolve);
+    query.on("result", (row) => {
+      try {
+        // After a destroy() what is on its way still arrives, and is not for anybody.
+        if (this.#isUsable) visit(row as Row);
+      } catch (error) {
+        this.destroy();
+        reject(error);
+      }
+    });
+    // A lost connection is told to the connection alone, if the statement has no callback.
+    this.#connection.on("error", reject);
+    try {
+      await this.#within(promise, sql, this.#statementTimeoutMs);
+    } finally {
+      this.#connection.off("error", reject);
+    }
+  }
+
   async run(sql: string, values: QueryValues[] = []): Promise<void> {
     await this.#send(sql, values, this.#statementTimeoutMs);
   }
@@ -137,14 +161,23 @@ export class MysqlSession {
     timeoutMs: number,
     isHarmless: (error: unknown) => boolean = () => false,
   ): Promise<unknown> {
+    // Without values the statement is sent as it is: question marks in it are no places for values.
+    const answer = this.#connection.promise().query(sql, values.length === 0 ? undefined : values);
+    const [result] = await this.#within(answer, sql, timeoutMs, isHarmless);
+    return result;
+  }
+
+  async #within<T>(
+    answer: Promise<T>,
+    sql: string,
+    timeoutMs: number,
+    isHarmless: (error: unknown) => boolean = () => false,
+  ): Promise<T> {
     try {
-      // Without values the statement is sent as it is: question marks in it are no places for values.
-      const answer = this.#connection.promise().query(sql, values.length === 0 ? undefined : values);
-      const [result] = await withDeadline(answer, timeoutMs, () => {
+      return await withDeadline(answer, timeoutMs, () => {
         const quoted = sql.replaceAll(/\s+/g, " ").slice(0, MAX_QUOTED_SQL_CHARS);
         return new Error(`no answer within ${timeoutMs} ms to: ${quoted}`);
       });
-      return result;
     } catch (error) {
       if (!isHarmless(error)) this.destroy();
       throw withoutStatement(error);

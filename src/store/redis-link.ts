@@ -6,7 +6,7 @@
  * socket, and its socket timeout closes the client for good: so on a missed deadline the connection is
  * destroyed here, and a new one is made here.
  */
-import { createClient, ErrorReply } from "redis";
+import { createClient, ErrorReply, RESP_TYPES } from "redis";
 import { backoffMs } from "../count/backoff.ts";
 import { errorText, withDeadline } from "../count/deadline.ts";
 import { HotUnavailableError } from "./hot.ts";
@@ -50,6 +50,7 @@ export interface RedisLinkOptions {
   readonly onDrop: () => void;
 }
 
+const BYTES = { [RESP_TYPES.BLOB_STRING]: Buffer };
 const RECONNECT_FIRST_MS = 20;
 const RECONNECT_MAX_MS = 500;
 
@@ -137,6 +138,11 @@ export class RedisLink {
     return this.#runOn(this.#client, what, keys, args, read);
   }
 
+  /** Like run(), but every text in the answer is a Buffer: a sketch is no UTF-8. */
+  runForBytes<T>(what: Script, keys: string[], args: (string | Buffer)[], read: ReadReply<T>): Promise<T> {
+    return this.#runOn(this.#client, what, keys, args, read, (client) => client.withTypeMapping(BYTES));
+  }
+
   /** By the script's hash; sends it whole when the server does not have it (any more). */
   async #runOn<T>(
     client: Client | undefined,
@@ -144,13 +150,14 @@ export class RedisLink {
     keys: string[],
     args: (string | Buffer)[],
     read: ReadReply<T>,
+    view: (client: Client) => Pick<Client, "evalSha" | "eval"> = (same) => same,
   ): Promise<T> {
     const options = { keys, arguments: args };
     try {
-      return await this.#send(client, what.name, read, (ready) => ready.evalSha(what.sha1, options));
+      return await this.#send(client, what.name, read, (ready) => view(ready).evalSha(what.sha1, options));
     } catch (error) {
       if (!(error instanceof HotUnavailableError && isNoScript(error.cause))) throw error;
-      return await this.#send(client, what.name, read, (ready) => ready.eval(what.source, options));
+      return await this.#send(client, what.name, read, (ready) => view(ready).eval(what.source, options));
     }
   }
 

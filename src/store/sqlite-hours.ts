@@ -30,6 +30,20 @@ export function readHour(database: Database, key: HourKey): ColdHour | undefined
   return { clicks: row.clicks, impressions: row.impressions, sketch: Sketch.decode(row.users_sketch) };
 }
 
+/** From one stream to the next, by the index: DISTINCT would read every hour. */
+const LIST_STREAMS = `
+  WITH RECURSIVE streams (stream) AS (
+    SELECT MIN(stream) FROM hourly
+    UNION ALL
+    SELECT (SELECT MIN(stream) FROM hourly WHERE stream > streams.stream) FROM streams WHERE stream IS NOT NULL
+  )
+  SELECT stream FROM streams WHERE stream IS NOT NULL LIMIT ?`;
+
+export function listStreams(database: Database, limit: number): string[] {
+  const rows = database.query<{ stream: string }, [number]>(LIST_STREAMS).all(limit);
+  return rows.map(({ stream }) => stream);
+}
+
 export function addToHour(database: Database, addition: HourAddition): void {
   const { hour, stream, clicks, impressions } = addition;
   const stored = readRow(database, addition)?.users_sketch ?? new Uint8Array();

@@ -180,6 +180,7 @@ const SETTINGS: PipelineSettings = {
   ringCapacityEvents: 10_000,
   journalMaxEvents: 1_000_000,
   hotHours: 3,
+  maxStreams: 1_000,
   leaseMs: 600_000,
 };
 

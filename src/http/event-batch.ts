@@ -1,0 +1,133 @@
+/**
+ * Reads the text of a body into events, and says of each that is none why.
+ *
+ * Invariants: every line, or element, is either an event here or counted as invalid. And however large the
+ * body is, the event loop is never kept for long: others have events too.
+ */
+import type { Event } from "../count/event.ts";
+import { type InvalidParameterError, TooManyStreamsError } from "./analytics-query.ts";
+import { RefusedBodyError } from "./body.ts";
+import { elementsOf, linesOf, type Pieces } from "./body-pieces.ts";
+import { eventOf, MalformedEventError, whatIsWrongWith } from "./event-object.ts";
+
+export type BodyFormat = "ndjson" | "array";
+
+export interface InvalidEvent {
+  /** Of the line, blank ones counted, or of the element: from 0. */
+  readonly index: number;
+  readonly error: InvalidParameterError | MalformedEventError;
+}
+
+export interface EventBatch {
+  readonly events: readonly Event[];
+  /** Of each event, as in InvalidEvent. */
+  readonly indexes: readonly number[];
+  readonly invalidCount: number;
+  /** The first of them. */
+  readonly invalid: readonly InvalidEvent[];
+}
+
+export const EVENTS_MAX = 10_000;
+export const INVALID_MAX_LISTED = 100;
+/** An event whose every character is escaped has some 4,000. */
+const EVENT_MAX_CHARS = 16_384;
+/** Others wait no longer than that while a body is read. */
+const SLICE_MS = 1;
+/** Between two looks at the clock. */
+const PIECES_PER_LOOK = 64;
+
+export interface ReadingOptions {
+  readonly format: BodyFormat;
+  readonly now: number;
+  /** False for a stream that would be one too many. */
+  readonly admits: (stream: string) => boolean;
+}
+
+/** Throws RefusedBodyError if the body can't be taken apart, or has too many events. */
+export async function readEvents(text: string, options: ReadingOptions): Promise<EventBatch> {
+  const reading = new Reading(text, options);
+  const { count } = reading.pieces;
+  let sliceEndMs = performance.now() + SLICE_MS;
+  for (let i = 0; i < count; i++) {
+    reading.take(i);
+    if (i % PIECES_PER_LOOK !== 0 || performance.now() < sliceEndMs) continue;
+    await new Promise((resolve) => setImmediate(resolve));
+    sliceEndMs = performance.now() + SLICE_MS;
+  }
+  return reading;
+}
+
+class Reading implements EventBatch {
+  readonly pieces: Pieces;
+  readonly events: Event[] = [];
+  readonly indexes: number[] = [];
+  readonly invalid: InvalidEvent[] = [];
+  invalidCount = 0;
+  readonly #text: string;
+  readonly #format: BodyFormat;
+  readonly #now: number;
+  readonly #admits: (stream: string) => boolean;
+
+  constructor(text: string, { format, now, admits }: ReadingOptions) {
+    this.#text = text;
+    this.#format = format;
+    this.#now = now;
+    this.#admits = admits;
+    const pieces = format === "ndjson" ? linesOf(text, EVENTS_MAX) : elementsOf(text, EVENTS_MAX);
+    if (typeof pieces === "string") throw malformedBody(pieces);
+    if (pieces.count > EVENTS_MAX) {
+      const message = `the body has more than ${EVENTS_MAX} events: nothing was counted, send it in parts`;
+      throw new RefusedBodyError(413, { code: "too_many_events", message });
+    }
+    this.pieces = pieces;
+  }
+
+  take(i: number): void {
+    const { starts, ends, quoteCounts, indexes } = this.pieces;
+    const start = starts[i]!;
+    const end = ends[i]!;
+    const index = indexes[i]!;
+    const isLong = end - start > EVENT_MAX_CHARS;
+    const text = this.#text.slice(start, end);
+    const value = isLong ? undefined : this.#parse(text, index);
+    const event = eventOf(value, quoteCounts[i]!, this.#now);
+    if (event === undefined) {
+      this.#refuse(index, () => this.#faultOf(value, text, isLong));
+      return;
+    }
+    if (!this.#admits(event.stream)) {
+      this.#refuse(index, () => new TooManyStreamsError(event.stream));
+      return;
+    }
+    this.events.push(event);
+    this.indexes.push(index);
+  }
+
+  /** Undefined if it is no JSON. */
+  #parse(text: string, index: number): unknown {
+    try {
+      return JSON.parse(text);
+    } catch (error) {
+      if (this.#format === "ndjson") return undefined;
+      throw malformedBody(`its element ${index} is not: ${(error as Error).message}`);
+    }
+  }
+
+  /** Only the first of them are told why. */
+  #refuse(index: number, faultOf: () => InvalidEvent["error"]): void {
+    this.invalidCount += 1;
+    if (this.invalid.length < INVALID_MAX_LISTED) this.invalid.push({ index, error: faultOf() });
+  }
+
+  #faultOf(value: unknown, text: string, isLong: boolean): InvalidEvent["error"] {
+    const expected = isLong ? `a JSON object of at most ${EVENT_MAX_CHARS} characters` : "a JSON object";
+    return value === undefined
+      ? new MalformedEventError(undefined, text, expected)
+      : whatIsWrongWith(value, text, this.#now);
+  }
+}
+
+function malformedBody(found: string): RefusedBodyError {
+  const message = `the body is no JSON array: ${found}: nothing was counted`;
+  return new RefusedBodyError(400, { code: "malformed_body", message });
+}

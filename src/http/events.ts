@@ -1,0 +1,134 @@
+/**
+ * POST /events: many events in one request.
+ *
+ * Invariant: of the events of a body each is accepted, a duplicate, invalid or refused, and the answer and the
+ * ledger say so with the same numbers. 200: none was refused. 503: nothing was counted. 207: a part was
+ * refused, and the answer names it, so that just that can be sent again.
+ */
+import { Type } from "@sinclair/typebox";
+import { Value } from "@sinclair/typebox/value";
+import { Elysia } from "elysia";
+import { Slots } from "../count/slots.ts";
+import type { BulkOutcome } from "../pipeline/bulk.ts";
+import type { Pipeline } from "../pipeline/pipeline.ts";
+import { whatIsWrong } from "./analytics-query.ts";
+import { answerToError, errorAnswer, isRefusedInput, methodNotAllowed, refusalAnswer } from "./answers.ts";
+import type { AppOptions } from "./app-options.ts";
+import { BODY_MAX_BYTES, encodingOf, RefusedBodyError, receive, unpack } from "./body.ts";
+import { type BodyFormat, type EventBatch, readEvents } from "./event-batch.ts";
+import { atomicAnswer, outcomeAnswer } from "./event-batch-answers.ts";
+import { queryOf } from "./query.ts";
+import type { RequestCounts } from "./request-counts.ts";
+
+/** Of all bodies that are being worked on, unpacked. In memory each is some 5 times as much. */
+const BODIES_MAX_BYTES = 4 * BODY_MAX_BYTES;
+/** Bodies that have come and wait for their turn, over which more are refused. */
+const BODIES_MAX_WAITING = 256;
+const BYTE_ORDER_MARK = 0xfeff;
+
+const FORMATS: Readonly<Record<string, BodyFormat>> = {
+  "application/x-ndjson": "ndjson",
+  "application/json": "array",
+};
+const EXPECTS_TYPE = `${Object.keys(FORMATS).join(" or ")}, in UTF-8`;
+
+const BatchQuerySchema = Type.Object(
+  { atomic: Type.Optional(Type.Union([Type.Literal("0"), Type.Literal("1")], { description: "0 or 1" })) },
+  { additionalProperties: false },
+);
+
+export function events({ pipeline, log, now }: AppOptions, counts: RequestCounts) {
+  const memory = new Slots(BODIES_MAX_BYTES, BODIES_MAX_WAITING);
+  return new Elysia({ name: "events" })
+    .post("/events", async ({ request }) => {
+      try {
+        return counts.counted(await take(request, pipeline, memory, now));
+      } catch (error) {
+        const isBody = error instanceof RefusedBodyError;
+        // How many events it held is not known.
+        if (isBody || isRefusedInput(error)) pipeline.ledger.refused.invalid += 1;
+        const answer = isBody
+          ? errorAnswer(error.status, error.body, error.headers)
+          : answerToError(error, log);
+        return counts.counted(answer);
+      }
+    })
+    .all("/events", ({ request }) => methodNotAllowed(request.method, "POST"));
+}
+
+/** Throws RefusedBodyError, MalformedQueryError or InvalidParameterError. */
+async function take(
+  request: Request,
+  pipeline: Pipeline,
+  memory: Slots,
+  now: () => number,
+): Promise<Response> {
+  const isAtomic = isAtomicAsked(request.url, now());
+  const format = formatOf(request);
+  const encoding = encodingOf(request);
+  const received = await receive(request);
+  let reservedBytes = encoding === "identity" ? received.length : BODY_MAX_BYTES;
+  const turn = memory.take(reservedBytes);
+  if (turn === undefined) {
+    pipeline.ledger.refused.overloaded += 1;
+    return refusalAnswer({ reason: "overloaded", retryAfterS: 1 });
+  }
+  await turn;
+  try {
+    const bytes = await unpack(received, encoding);
+    memory.give(reservedBytes - bytes.length);
+    reservedBytes = bytes.length;
+    const admits = (stream: string) => pipeline.streams.admits(stream);
+    const batch = await readEvents(textOf(bytes), { format, now: now(), admits });
+    return await submit(pipeline, batch, isAtomic);
+  } finally {
+    memory.give(reservedBytes);
+  }
+}
+
+async function submit(pipeline: Pipeline, batch: EventBatch, isAtomic: boolean): Promise<Response> {
+  const { events: valid, invalidCount } = batch;
+  const { refused } = pipeline.ledger;
+  if (isAtomic && invalidCount > 0) {
+    refused.invalid += valid.length + invalidCount;
+    return atomicAnswer(batch);
+  }
+  refused.invalid += invalidCount;
+  const outcome: BulkOutcome = await pipeline.submitAll(valid);
+  return outcomeAnswer(batch, outcome);
+}
+
+function isAtomicAsked(url: string, now: number): boolean {
+  const query = queryOf(url);
+  if (!Value.Check(BatchQuerySchema, { ...query })) throw whatIsWrong(query, BatchQuerySchema, now);
+  return query["atomic"] === "1";
+}
+
+/** Throws RefusedBodyError (415). */
+function formatOf(request: Request): BodyFormat {
+  const got = request.headers.get("content-type");
+  const [type = "", ...parameters] = (got ?? "")
+    .toLowerCase()
+    .split(";")
+    .map((part) => part.trim());
+  const format = Object.hasOwn(FORMATS, type) ? FORMATS[type] : undefined;
+  const isUtf8 = parameters.every((parameter) => /^(charset="?utf-?8"?|(?!charset=).*)$/.test(parameter));
+  if (format !== undefined && isUtf8) return format;
+  const found = got === null ? "is missing" : `got ${JSON.stringify(got)}`;
+  const error = { code: "unsupported_type", message: `content-type: ${found}, expected ${EXPECTS_TYPE}` };
+  const accept = Object.keys(FORMATS).join(", ");
+  throw new RefusedBodyError(
+    415,
+    { ...error, field: "content-type", got, expected: EXPECTS_TYPE },
+    { "accept-post": accept },
+  );
+}
+
+/**
+ * Bytes that are no UTF-8 become U+FFFD, which no event may hold: so they are refused where they are, and
+ * none of the signs that tell events apart is ever taken for a part of them.
+ */
+function textOf(bytes: Buffer): string {
+  const text = bytes.toString();
+  return text.charCodeAt(0) === BYTE_ORDER_MARK ? text.slice(1) : text;
+}

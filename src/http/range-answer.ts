@@ -1,0 +1,68 @@
+/**
+ * What answers about ranges have in common: how they may be kept, and how they fail.
+ *
+ * Invariant: nothing is ever served from a cache unasked. An event may still come for any hour of the past,
+ * and whoever reads after its 204 must see it. So an answer about the past may be kept, but only be used again
+ * once this service has said, by the ETag, that it still holds; all others are not kept at all.
+ */
+import type { Log } from "../count/log.ts";
+import { LanesFullError } from "../pipeline/lanes.ts";
+import { RangeTooLargeError } from "../pipeline/range-reader.ts";
+import { answerToError, errorAnswer } from "./answers.ts";
+import { CONTENT_TYPES, type Format } from "./media-type.ts";
+
+export interface RangeBody {
+  readonly format: Format;
+  readonly text: string;
+  /** Why events that are acknowledged may be missing. */
+  readonly degraded: "hot-store-away" | "not-flushed-yet" | undefined;
+  /** All hours of the range are over. */
+  readonly isPast: boolean;
+}
+
+export function rangeAnswer(request: Request, { format, text, degraded, isPast }: RangeBody): Response {
+  const headers: Record<string, string> = { "content-type": CONTENT_TYPES[format], vary: "accept" };
+  if (degraded !== undefined) headers["hourglass-degraded"] = degraded;
+  if (degraded !== undefined || !isPast) {
+    return new Response(text, { headers: { ...headers, "cache-control": "no-store" } });
+  }
+  const etag = etagOf(format, text);
+  Object.assign(headers, { "cache-control": "no-cache", etag });
+  if (!matches(request.headers.get("if-none-match"), etag)) return new Response(text, { headers });
+  delete headers["content-type"];
+  return new Response(null, { status: 304, headers });
+}
+
+function etagOf(format: Format, text: string): string {
+  const hash = new Bun.CryptoHasher("sha256").update(format).update(text).digest("base64url");
+  return `"${hash.slice(0, 22)}"`;
+}
+
+/** Weakly, as RFC 9110 has it: a proxy that compressed the answer has made the tag weak. */
+function matches(ifNoneMatch: string | null, etag: string): boolean {
+  if (ifNoneMatch === null) return false;
+  const tags = ifNoneMatch.split(",").map((tag) => tag.trim().replace(/^W\//, ""));
+  return tags.includes("*") || tags.includes(etag);
+}
+
+export function rangeErrorAnswer(error: unknown, log: Log): Response {
+  if (error instanceof RangeTooLargeError) {
+    const message = `the range has ${error.message}: ask for fewer hours, or for a longer prefix`;
+    return errorAnswer(422, { code: "range_too_large", message });
+  }
+  if (error instanceof LanesFullError) {
+    const message = "too many ranges are being read, try again";
+    return errorAnswer(503, { code: "overloaded", message }, { "retry-after": "1" });
+  }
+  return answerToError(error, log);
+}
+
+/** Clicks per impression; null where there was no impression. */
+export function ctrOf({ clicks, impressions }: { clicks: number; impressions: number }): number | null {
+  return impressions === 0 ? null : clicks / impressions;
+}
+
+/** Of values that hold neither comma nor quote. */
+export function csvOf(header: string, rows: readonly (readonly (string | number | null)[])[]): string {
+  return [header, ...rows.map((row) => row.map((value) => value ?? "").join(",")), ""].join("\n");
+}

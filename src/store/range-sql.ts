@@ -1,0 +1,34 @@
+/**
+ * The statements that read ranges, the same for both databases, and the values that go with them.
+ * Invariant: rows come in the order of their hours, so that a reader can be done with one after the other.
+ */
+import { endOfPrefix, type HourRange, type StreamSelection } from "../count/hour-range.ts";
+
+export interface HourRow {
+  readonly hour: number;
+  readonly stream: string;
+  readonly clicks: number;
+  readonly impressions: number;
+  readonly users_sketch: Uint8Array;
+}
+
+export interface Query {
+  readonly sql: string;
+  readonly values: (string | number)[];
+}
+
+export function hoursQuery({ from, to, streams }: HourRange): Query {
+  const { sql, values } = ofStreams(streams);
+  return {
+    sql: `SELECT hour, stream, clicks, impressions, users_sketch FROM hourly
+      WHERE hour >= ? AND hour < ? ${sql} ORDER BY hour`,
+    values: [from, to, ...values],
+  };
+}
+
+/** To be put behind a condition. Streams are compared byte by byte, as they are in ASCII. */
+export function ofStreams({ text, isPrefix }: StreamSelection): Query {
+  if (!isPrefix) return { sql: "AND stream = ?", values: [text] };
+  if (text === "") return { sql: "", values: [] };
+  return { sql: "AND stream >= ? AND stream < ?", values: [text, endOfPrefix(text)] };
+}

@@ -1,0 +1,82 @@
+-- Hours that are held within a range, each with its sketch: a slice of bounded work, of one instant.
+-- KEYS: meta, hours. ARGV: key prefix, first hour, end, stream or prefix of streams, 1 if it is a prefix,
+-- the stream that the first hour is resumed at, and where to stop: units of work, bytes of sketches.
+-- Answers false for a data set that is not born; else freshFrom, hour and stream to resume at (empty if this
+-- was all), then per hour: hour, stream, clicks, impressions, sketch (empty if there are no users).
+local freshFrom = redis.call('HGET', KEYS[1], 'freshFrom')
+if not freshFrom then return false end
+local hoursKey, prefix, stream, isPrefix = KEYS[2], ARGV[1], ARGV[4], ARGV[5] == '1'
+local work, bytes = tonumber(ARGV[7]), tonumber(ARGV[8])
+local answer = {freshFrom, '', ''}
+
+local function show(hour, name)
+  local suffix = hour .. ':' .. name
+  local counts = redis.call('HMGET', prefix .. 'c:' .. suffix, 'c', 'i')
+  if not (counts[1] or counts[2]) then return end
+  local users = redis.call('GET', prefix .. 'u:' .. suffix) or ''
+  for _, part in ipairs({hour, name, counts[1] or '0', counts[2] or '0', users}) do
+    answer[#answer + 1] = part
+  end
+  bytes = bytes - #users
+end
+
+-- By bytes: '<' would compare as the server's locale does.
+local function isBefore(a, b)
+  for n = 1, math.min(#a, #b) do
+    local x, y = string.byte(a, n), string.byte(b, n)
+    if x ~= y then return x < y end
+  end
+  return #a < #b
+end
+
+-- The rank of the first name of this hour that is not before the text: names of one hour lie in their order.
+local function seek(hour, text)
+  local low = redis.call('ZCOUNT', hoursKey, '-inf', '(' .. hour)
+  local high = low + redis.call('ZCOUNT', hoursKey, hour, hour)
+  while low < high do
+    local middle = math.floor((low + high) / 2)
+    local name = redis.call('ZRANGE', hoursKey, middle, middle)[1]
+    if isBefore(name, text) then low = middle + 1 else high = middle end
+  end
+  return low
+end
+
+local function resumeAt(hour, name)
+  answer[2], answer[3] = hour, name
+  return answer
+end
+
+-- Answers the name to resume at, or nil once all of the hour's streams with this prefix are shown.
+local function showAll(hour, from)
+  local start = hour .. ' ' .. stream
+  local rank = seek(hour, hour .. ' ' .. from)
+  work = work - 10
+  while true do
+    local names = redis.call('ZRANGE', hoursKey, rank, rank + 49)
+    for _, name in ipairs(names) do
+      if string.sub(name, 1, #start) ~= start then return nil end
+      if work <= 0 or bytes <= 0 then return string.sub(name, #hour + 2) end
+      work = work - 1
+      show(hour, string.sub(name, #hour + 2))
+    end
+    if #names < 50 then return nil end
+    rank = rank + 50
+  end
+end
+
+local bound = ARGV[2]
+while true do
+  local name = redis.call('ZRANGEBYSCORE', hoursKey, bound, '(' .. ARGV[3], 'LIMIT', 0, 1)[1]
+  if not name then return answer end
+  local hour = string.match(name, '^%d+')
+  local isResumed = hour == ARGV[2] and ARGV[6] ~= ''
+  if work <= 0 or bytes <= 0 then return resumeAt(hour, '') end
+  if isPrefix then
+    local nextName = showAll(hour, isResumed and ARGV[6] or stream)
+    if nextName then return resumeAt(hour, nextName) end
+  else
+    work = work - 1
+    show(hour, stream)
+  end
+  bound = '(' .. hour
+end
