@@ -19,6 +19,13 @@ export interface Config {
   readonly maxStreams: number;
   readonly leaseMs: number;
   readonly logLevel: string;
+  readonly corsOrigins: readonly string[] | undefined;
+  readonly isDntRespected: boolean;
+  readonly isBotFiltered: boolean;
+  readonly redirectOrigins: readonly string[] | undefined;
+  readonly redirectSecret: string | undefined;
+  readonly userSalt: string | undefined;
+  readonly trustedProxies: number;
 }
 
 export class ConfigError extends Error {
@@ -80,6 +87,51 @@ function url(name: string, protocols: readonly string[], example: string, help: 
   };
 }
 
+function flag(name: string, help: string): Setting<boolean> {
+  return {
+    name,
+    fallback: "0",
+    help,
+    takes: "one of 0, 1",
+    parse: (value) => (value === "1" ? true : value === "0" ? false : undefined),
+  };
+}
+
+const SECRET_MIN_CHARS = 16;
+
+/** Off unless set. */
+function secret(name: string, help: string): Setting<string> {
+  return {
+    name,
+    fallback: undefined,
+    help,
+    takes: `a text of ${SECRET_MIN_CHARS} or more characters`,
+    isSecret: true,
+    parse: (value) => (value.length >= SECRET_MIN_CHARS ? value : undefined),
+  };
+}
+
+/** A list, off unless set. Each entry is taken in the form that browsers send: no path, no standard port. */
+function origins(name: string, help: string, isAnyTaken: boolean): Setting<readonly string[]> {
+  return {
+    name,
+    fallback: undefined,
+    help,
+    takes: `origins with commas between, such as https://example.com${isAnyTaken ? ", or * for all" : ""}`,
+    parse(value) {
+      if (isAnyTaken && value === "*") return ["*"];
+      const parsed = value.split(",").map((entry) => originOf(entry.trim()));
+      return parsed.includes(undefined) ? undefined : (parsed as string[]);
+    },
+  };
+}
+
+function originOf(text: string): string | undefined {
+  const { origin = "", href } = URL.parse(text) ?? {};
+  // A star would be a part of the name like any other, and stand for nothing.
+  return href === `${origin}/` && /^https?:[^*]+$/.test(origin) ? origin : undefined;
+}
+
 const MYSQL_EXAMPLE = "mysql://user:password@host:3306/hourglass";
 
 const SETTINGS = {
@@ -100,10 +152,8 @@ const SETTINGS = {
       return isWhole ? value : undefined;
     },
   },
-  isDurabilityStrict: oneOf(
+  isDurabilityStrict: flag(
     "STRICT_DURABILITY",
-    "0",
-    ["0", "1"],
     "1 refuses to start on a Redis that may forget what it acknowledged",
   ),
   workers: integer("WORKERS", 1, 1, 64, "processes on one port (SO_REUSEPORT); needs REDIS_URL"),
@@ -156,7 +206,23 @@ const SETTINGS = {
     ["debug", "info", "warn", "error", "silent"],
     "lowest level that is logged",
   ),
-} satisfies Record<string, Setting<number> | Setting<string>>;
+  corsOrigins: origins("CORS_ORIGINS", "whose pages may read answers, and send more than beacons", true),
+  isDntRespected: flag("RESPECT_DNT", "1 counts no browser that sends DNT: 1 or Sec-GPC: 1"),
+  isBotFiltered: flag("BOT_FILTER", "1 counts no browser that says that it is a bot"),
+  redirectOrigins: origins("REDIRECT_ORIGINS", "where /r leads without a signature", false),
+  redirectSecret: secret("REDIRECT_SECRET", "signs the targets of /r (hourglass sign-redirect)"),
+  userSalt: secret(
+    "USER_SALT",
+    "the same on all instances, so that a user without an id is the same user to each of them",
+  ),
+  trustedProxies: integer(
+    "TRUST_PROXY",
+    0,
+    0,
+    10,
+    "proxies in front, each of which adds to X-Forwarded-For: how many entries of it to believe",
+  ),
+} satisfies Record<string, Setting<unknown>>;
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -164,14 +230,14 @@ type Environment = Readonly<Record<string, string | undefined>>;
 export function readConfig(environment: Environment): Config {
   const problems: string[] = [];
   const values: Record<string, unknown> = {};
-  for (const [field, setting] of Object.entries<Setting<number> | Setting<string>>(SETTINGS)) {
+  for (const [field, setting] of Object.entries<Setting<unknown>>(SETTINGS)) {
     const found = environment[setting.name] || setting.fallback;
     values[field] = found === undefined ? undefined : setting.parse(found);
     if (found !== undefined && values[field] === undefined) problems.push(problem(setting, found));
   }
   if (problems.length === 0) problems.push(...contradictions(values as unknown as Config));
   if (problems.length > 0) throw new ConfigError(problems.join("\n"));
-  return Object.freeze({ ...values, isDurabilityStrict: values["isDurabilityStrict"] === "1" }) as Config;
+  return Object.freeze(values) as unknown as Config;
 }
 
 function problem(setting: Setting<unknown>, found: string): string {
@@ -198,7 +264,7 @@ function contradictions({ redisUrl, mysqlUrl, workers, port }: Config): string[]
 
 /** A line for each setting, for `--help`. */
 export function settingsHelp(): string {
-  const rows = Object.values<Setting<number> | Setting<string>>(SETTINGS).map((setting) => {
+  const rows = Object.values<Setting<unknown>>(SETTINGS).map((setting) => {
     const fallback = setting.fallback === undefined ? "not set" : setting.fallback;
     return { name: setting.name, text: `${setting.help} (${fallback})` };
   });

@@ -10,12 +10,14 @@ import { LOG_KINDS } from "./commands/import/event-reader.ts";
 import { FORMATS } from "./commands/import/layout.ts";
 import { importFiles } from "./commands/import.ts";
 import { serve } from "./commands/serve.ts";
+import { signRedirect } from "./commands/sign-redirect.ts";
 import { boundOf, EXPECTS_BOUND } from "./commands/time-text.ts";
 import { verify } from "./commands/verify.ts";
 import { ConfigError, readConfig, settingsHelp } from "./config.ts";
 import { errorText } from "./count/deadline.ts";
 import { DEFAULT_STREAM } from "./http/analytics-schema.ts";
 import { EventObjectSchema } from "./http/event-schema.ts";
+import { webUrl } from "./http/redirect-targets.ts";
 import { ColdUnavailableError } from "./store/cold.ts";
 import { HotUnavailableError } from "./store/hot.ts";
 
@@ -90,6 +92,14 @@ program
   .exitOverride(exitWithUsage)
   .action(async (options) => process.exit(await exportEvents(readConfig(process.env), options)));
 
+program
+  .command("sign-redirect")
+  .description("print a link that counts a click and leads to a page, signed with REDIRECT_SECRET")
+  .argument("<url>", "the page", webUrlArgument)
+  .option("--stream <name>", "the stream that the click counts in", streamArgument)
+  .option("--base <url>", "where browsers reach the service, if not at HOST and PORT", webUrlArgument)
+  .action((url: URL, options) => console.log(signRedirect(readConfig(process.env), url, options)));
+
 const deadLetters = program
   .command("dead-letters")
   .description("events that were acknowledged, and whose rows the cold store refused");
@@ -158,6 +168,12 @@ function oneOf(flags: string, description: string, choices: readonly string[]): 
 /** Of commands whose exit code 1 says something else. */
 function exitWithUsage({ exitCode }: CommanderError): never {
   process.exit(exitCode === 0 ? 0 : 2);
+}
+
+function webUrlArgument(text: string): URL {
+  const url = webUrl(text);
+  if (url === undefined) throw new InvalidArgumentError("It takes a URL such as https://example.com/page.");
+  return url;
 }
 
 function numberArgument(text: string, earlier: number[] = []): number[] {

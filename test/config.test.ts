@@ -31,9 +31,12 @@ const INTEGERS: Readonly<Record<string, readonly [number, number]>> = {
   MAX_STREAMS: [1, 1_000_000],
   LEASE_MS: [100, 600_000],
   WORKERS: [1, 64],
+  TRUST_PROXY: [0, 10],
 };
 const CHOICES: Readonly<Record<string, readonly string[]>> = {
   STRICT_DURABILITY: ["0", "1"],
+  RESPECT_DNT: ["0", "1"],
+  BOT_FILTER: ["0", "1"],
   LOG_LEVEL: ["debug", "info", "warn", "error", "silent"],
 };
 const URLS: Readonly<Record<string, { takes: string; bad: readonly string[] }>> = {
@@ -62,8 +65,31 @@ const URLS: Readonly<Record<string, { takes: string; bad: readonly string[] }>> 
     ],
   },
 };
+const ORIGINS: Readonly<Record<string, { takes: string; bad: readonly string[] }>> = {
+  CORS_ORIGINS: {
+    takes: "origins with commas between, such as https://example.com, or * for all",
+    bad: ["example.com", "https://a.example,*", "https://*.example", "https://a.example/path"],
+  },
+  REDIRECT_ORIGINS: {
+    takes: "origins with commas between, such as https://example.com",
+    bad: [
+      "*",
+      ",",
+      "https://a.example,",
+      "ftp://a.example",
+      "null",
+      "https://user@a.example",
+      "https://a.example?b",
+    ],
+  },
+};
+const SECRETS = ["REDIRECT_SECRET", "USER_SALT"];
 const TEXTS = ["HOST", "DATA_DIR"];
-const NAMES = [...Object.keys(INTEGERS), ...Object.keys(CHOICES), ...Object.keys(URLS), ...TEXTS].sort();
+const NAMES = [
+  ...[INTEGERS, CHOICES, URLS, ORIGINS].flatMap((settings) => Object.keys(settings)),
+  ...SECRETS,
+  ...TEXTS,
+].sort();
 
 const NO_INTEGERS = [
   "abc",
@@ -120,6 +146,22 @@ describe("a bad value is refused with its name, what it is and what it takes", (
     }
   }
 
+  for (const [name, { takes, bad }] of Object.entries(ORIGINS)) {
+    for (const value of bad) {
+      test(`${name}='${value}'`, () => {
+        expect(refusal({ [name]: value })).toBe(`${name} takes ${takes}, but is '${value}'`);
+      });
+    }
+  }
+
+  for (const name of SECRETS) {
+    test(`${name} that is short, without showing it`, () => {
+      const message = refusal({ [name]: PASSWORD });
+      expect(message).toStartWith(`${name} takes a text of 16 or more characters, but is something else`);
+      expect(message).not.toContain(PASSWORD);
+    });
+  }
+
   test("several are refused at once, a line each", () => {
     const lines = refusal({ PORT: "x", LOG_LEVEL: "loud", HOT_HOURS: "0", MYSQL_URL: "?" }).split("\n");
     expect(lines.map((line) => line.split(" ")[0]!).sort()).toEqual([
@@ -173,6 +215,14 @@ describe("a good value", () => {
     expect(config.mysqlUrl).toBe(MYSQL_URL);
   });
 
+  test("is a list of origins, as browsers write them", () => {
+    const list = " https://A.example:443/ ,http://b.example:8080";
+    const expected = ["https://a.example", "http://b.example:8080"];
+    const config = readConfig({ CORS_ORIGINS: list, REDIRECT_ORIGINS: list });
+    expect(config).toMatchObject({ corsOrigins: expected, redirectOrigins: expected });
+    expect(readConfig({ CORS_ORIGINS: "*" }).corsOrigins).toEqual(["*"]);
+  });
+
   test("is the fallback where nothing or nothing but '' is set", () => {
     const fallback = readConfig({});
     expect(fallback).toMatchObject({
@@ -184,6 +234,7 @@ describe("a good value", () => {
       logLevel: "info",
     });
     expect(fallback).toMatchObject({ redisUrl: undefined, mysqlUrl: undefined, isDurabilityStrict: false });
+    expect(fallback).toMatchObject({ corsOrigins: undefined, isDntRespected: false, trustedProxies: 0 });
     expect(readConfig(Object.fromEntries(NAMES.map((name) => [name, ""])))).toEqual(fallback);
   });
 

@@ -178,6 +178,36 @@ describe("the program", () => {
   );
 });
 
+describe("the program, for browsers", () => {
+  test(
+    "has the snippet in it, signs redirects that it follows, and knows bots",
+    async () => {
+      const cwd = newFolder();
+      const settings = { REDIRECT_SECRET: "the redirect secret", BOT_FILTER: "1" };
+      await using service = await serve(cwd, settings);
+      const snippet = await fetch(`${service.url}/hourglass.js`);
+      expect(await snippet.text()).toBe(await projectFile("src/http/hourglass.js"));
+      const page = "https://shop.example/spring";
+      const sign = [program, "sign-redirect", page, "--base", service.url];
+      const { stdout, stderr } = await run(sign, cwd, settings);
+      expect(stderr).toBe("");
+      const answer = await fetch(stdout.trim(), { redirect: "manual" });
+      expect([answer.status, answer.headers.get("location")]).toEqual([302, page]);
+      const pixel = `${service.url}/pixel.gif?timestamp=${AT}`;
+      const seenBy = async (agent: string) => {
+        const { headers } = await fetch(pixel, { headers: { "user-agent": agent } });
+        return headers.get("hourglass-not-counted");
+      };
+      expect(
+        await seenBy("Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"),
+      ).toBeNull();
+      expect(await seenBy("Mozilla/5.0 (compatible; Googlebot/2.1)")).toBe("bot");
+      expect(await counts(service.url)).toBe("unique_users,1\nclicks,0\nimpressions,1\n");
+    },
+    SLOW_TEST_MS,
+  );
+});
+
 describeWithServers("the program with Redis and MySQL", ["redis", "mariadb"], () => {
   test(
     "serves from an empty folder, and has its rows in MySQL when it ends",

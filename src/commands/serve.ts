@@ -3,6 +3,7 @@
  * Invariant: it listens only once the stores were tried, and after SIGTERM or SIGINT it ends within
  * STOP_DEADLINE_MS, with 0 if everything was closed in order.
  */
+import { randomBytes } from "node:crypto";
 import { pino } from "pino";
 import { type Config, ConfigError } from "../config.ts";
 import { errorText, withDeadline } from "../count/deadline.ts";
@@ -53,7 +54,8 @@ function whenParentEnds(act: () => void): void {
 
 async function superviseWorkers(config: Config, log: Log): Promise<never> {
   const { workers, host, port } = config;
-  const environment = process.env;
+  // The same for all workers, or each would know a visitor without an id by another name.
+  const environment = { ...process.env, USER_SALT: config.userSalt ?? randomBytes(32).toString("base64url") };
   const supervisor = new Supervisor({ workers, log, command: ownCommand(), environment });
   for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => supervisor.stop("SIGTERM"));
   const url = `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
@@ -69,7 +71,8 @@ export async function startService(config: Config, log: Log, now: () => number) 
   const metrics = new Metrics();
   const pipeline = new Pipeline({ hot, cold, metrics, log, now, settings: config });
   await pipeline.start();
-  const app = createApp({ pipeline, metrics, log, now, sharesPort: config.workers > 1 });
+  const sharesPort = config.workers > 1;
+  const app = createApp({ pipeline, metrics, log, now, sharesPort, browserSettings: config });
   const server = await listen(app, config);
   const stop = async () => {
     // The server last: it closes every connection that is between two requests, and with it any request that

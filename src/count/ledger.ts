@@ -1,7 +1,7 @@
 /**
  * What became of every event that reached this process.
- * Invariant: an event is in exactly one of accepted, duplicates, or one reason of refusal; and of those that
- * were accepted each is in exactly one of persisted, handedOver, lost, or pending.
+ * Invariant: an event is in exactly one of accepted, duplicates, or one reason of refusal or omission; and of
+ * those that were accepted each is in exactly one of persisted, handedOver, lost, or pending.
  */
 export const REFUSAL_REASONS = [
   "invalid",
@@ -13,6 +13,11 @@ export const REFUSAL_REASONS = [
 ] as const;
 
 export type RefusalReason = (typeof REFUSAL_REASONS)[number];
+
+/** Why a browser's event is left out: nothing is wrong with it, but it is not to be counted. */
+export const OMISSION_REASONS = ["do_not_track", "bot"] as const;
+
+export type OmissionReason = (typeof OMISSION_REASONS)[number];
 
 export class Ledger {
   accepted = 0;
@@ -32,6 +37,7 @@ export class Ledger {
     overloaded: 0,
     shutting_down: 0,
   };
+  readonly omitted: Record<OmissionReason, number> = { do_not_track: 0, bot: 0 };
 
   get pending(): number {
     return this.accepted - this.persisted - this.handedOver - this.lost;

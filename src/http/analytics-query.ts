@@ -50,12 +50,11 @@ const HOUR_FIELDS = new Set(Object.keys(HourQuerySchema.properties));
 
 /** Throws MalformedQueryError or InvalidParameterError. */
 export function readEvent(url: string, now: number): Event {
-  return plainEvent(url, now + FUTURE_MAX_MS) ?? readAnyEvent(url, now);
+  return plainEvent(url, now + FUTURE_MAX_MS) ?? eventOf(queryOf(url), now);
 }
 
-/** The general way. */
-function readAnyEvent(url: string, now: number): Event {
-  const query = queryOf(url);
+/** The general way. Throws InvalidParameterError. */
+export function eventOf(query: Query, now: number): Event {
   const { user, id, stream = DEFAULT_STREAM } = query;
   const at = timestampOf(query["timestamp"], now);
   const kind = kindOf(query);

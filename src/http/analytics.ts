@@ -65,7 +65,7 @@ export function analytics({ pipeline, log, now }: AppOptions, { posts, gets }: A
  * A body has no meaning here, so that anything large is a mistake or an attack. One that breaks while it comes
  * in is answered with 400 by the server itself, beside the handler: nothing may be counted before its end.
  */
-async function faultOfBody(request: Request): Promise<Response | undefined> {
+export async function faultOfBody(request: Request): Promise<Response | undefined> {
   const announced = Number(request.headers.get("content-length"));
   try {
     if (announced > BODY_MAX_BYTES || !(await isShort(request.body!)))

@@ -3,6 +3,18 @@ import type { Log } from "../count/log.ts";
 import type { Metrics } from "../count/metrics.ts";
 import type { Pipeline } from "../pipeline/pipeline.ts";
 
+/** What is done for browsers, and for whom of them. */
+export interface BrowserSettings {
+  /** Whose pages may read answers: "*" for all, undefined for none. */
+  readonly corsOrigins: readonly string[] | undefined;
+  readonly isDntRespected: boolean;
+  readonly isBotFiltered: boolean;
+  readonly redirectOrigins: readonly string[] | undefined;
+  readonly redirectSecret: string | undefined;
+  readonly userSalt: string | undefined;
+  readonly trustedProxies: number;
+}
+
 export interface AppOptions {
   readonly pipeline: Pipeline;
   readonly metrics: Metrics;
@@ -10,4 +22,5 @@ export interface AppOptions {
   readonly now: () => number;
   /** Other processes of this service listen on the same port. */
   readonly sharesPort: boolean;
+  readonly browserSettings: BrowserSettings;
 }

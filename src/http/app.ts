@@ -4,6 +4,8 @@ import { analytics } from "./analytics.ts";
 import { answerToError, errorAnswer } from "./answers.ts";
 import type { AppOptions } from "./app-options.ts";
 import { BODY_MAX_BYTES } from "./body.ts";
+import { browsers } from "./browsers.ts";
+import { crossOrigin } from "./cross-origin.ts";
 import { events } from "./events.ts";
 import { ledger } from "./ledger.ts";
 import { metrics } from "./metrics.ts";
@@ -18,28 +20,44 @@ import { streams } from "./streams.ts";
  */
 const RECEIVED_MAX_BYTES = 2 * BODY_MAX_BYTES;
 const IDLE_TIMEOUT_S = 30;
+/** What pages of other origins may send, and read the answers of. */
+const CROSS_ORIGIN_METHODS = new Map([
+  ["/analytics", "GET, POST"],
+  ["/pixel.gif", "GET"],
+  ["/beacon", "POST"],
+  ["/events", "POST"],
+  ["/series", "GET"],
+  ["/streams", "GET"],
+]);
 
 export function createApp(options: AppOptions) {
   const posts = new RequestCounts("POST", "/analytics");
   const gets = new RequestCounts("GET", "/analytics");
   const batches = new RequestCounts("POST", "/events");
+  const pixels = new RequestCounts("GET", "/pixel.gif");
+  const beacons = new RequestCounts("POST", "/beacon");
+  const redirects = new RequestCounts("GET", "/r");
   const seriesGets = new RequestCounts("GET", "/series");
   const streamsGets = new RequestCounts("GET", "/streams");
-  return new Elysia({
+  const app = new Elysia({
     // Unasked, reusePort would let a second instance take half of the requests without a word.
     serve: {
       reusePort: options.sharesPort,
       maxRequestBodySize: RECEIVED_MAX_BYTES,
       idleTimeout: IDLE_TIMEOUT_S,
     },
-  })
+  });
+  const { corsOrigins } = options.browserSettings;
+  if (corsOrigins !== undefined) app.use(crossOrigin(corsOrigins, CROSS_ORIGIN_METHODS));
+  return app
     .use(analytics(options, { posts, gets }))
     .use(events(options, batches))
+    .use(browsers(options, { pixels, beacons, redirects }))
     .use(ops(options))
     .use(ledger(options))
     .use(series(options, seriesGets))
     .use(streams(options, streamsGets))
-    .use(metrics(options, [posts, gets, batches, seriesGets, streamsGets]))
+    .use(metrics(options, [posts, gets, batches, pixels, beacons, redirects, seriesGets, streamsGets]))
     .onError(({ error, code, request }) => {
       if (code !== "NOT_FOUND") return answerToError(error, options.log);
       // No URL at all if its Host header is none.

@@ -16,7 +16,7 @@ export function ledger({ pipeline }: AppOptions) {
 /** All read in one tick, so that it is of one instant. */
 function instanceLedger(pipeline: Pipeline) {
   const { ledger, pending, writer, oldestPendingMs, journalMaxEvents } = pipeline;
-  const { accepted, persisted, handedOver, lost, adopted, duplicates, refused } = ledger;
+  const { accepted, persisted, handedOver, lost, adopted, duplicates, refused, omitted } = ledger;
   return {
     writer,
     accepted,
@@ -32,6 +32,7 @@ function instanceLedger(pipeline: Pipeline) {
     adopted,
     duplicates,
     refused,
+    omitted,
     oldestPendingMs,
   };
 }

@@ -34,6 +34,24 @@ function mirrored(registry: Registry, name: string, help: string, value: () => n
   });
 }
 
+function byReason(
+  registry: Registry,
+  name: string,
+  help: string,
+  counts: Readonly<Record<string, number>>,
+): void {
+  new Counter({
+    name,
+    help,
+    labelNames: ["reason"],
+    registers: [registry],
+    collect() {
+      this.reset();
+      for (const [reason, count] of Object.entries(counts)) this.inc({ reason }, count);
+    },
+  });
+}
+
 function gauge(registry: Registry, name: string, help: string, value: () => number): void {
   new Gauge({
     name,
@@ -68,16 +86,13 @@ function registerLedger(registry: Registry, pipeline: Pipeline): void {
     ],
   } satisfies Record<string, [string, () => number]>;
   for (const [name, [help, value]] of Object.entries(counters)) mirrored(registry, name, help, value);
-  new Counter({
-    name: "hourglass_events_refused_total",
-    help: "Not counted, and said so",
-    labelNames: ["reason"],
-    registers: [registry],
-    collect() {
-      this.reset();
-      for (const [reason, count] of Object.entries(ledger.refused)) this.inc({ reason }, count);
-    },
-  });
+  byReason(registry, "hourglass_events_refused_total", "Not counted, and said so", ledger.refused);
+  byReason(
+    registry,
+    "hourglass_events_omitted_total",
+    "Of browsers: not counted since they wish so, or are bots",
+    ledger.omitted,
+  );
   new Gauge({
     name: "hourglass_events_pending",
     help: "Accepted and not persisted: in memory too, or in the journal alone",

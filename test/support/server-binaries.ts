@@ -1,9 +1,11 @@
-export type ServerKind = "redis" | "mariadb";
+/** A browser is no server, but is needed, brought and missed in the same way. */
+export type ServerKind = "redis" | "mariadb" | "chromium";
 
-/** What each server needs to be started, and the Debian package that brings it. */
+/** What each needs to be started, and the Debian package that brings it. */
 const NEEDS: Record<ServerKind, { binaries: readonly string[]; debianPackage: string }> = {
   redis: { binaries: ["redis-server"], debianPackage: "redis-server" },
   mariadb: { binaries: ["mariadbd", "mariadb-install-db"], debianPackage: "mariadb-server" },
+  chromium: { binaries: ["chromium"], debianPackage: "chromium" },
 };
 
 export const SERVER_KINDS = Object.keys(NEEDS) as readonly ServerKind[];
@@ -43,6 +45,6 @@ export function whyServersCannotRun(kinds: readonly ServerKind[]): string | unde
   const packages = debianPackages(kinds.filter((kind) => missingBinaries([kind]).length > 0)).join(" ");
   return (
     `${missing.join(" and ")} not found. Install them: on Debian or Ubuntu 'apt-get install ${packages}', ` +
-    "elsewhere Redis 7 or later and MariaDB 10.11 or later, with their servers in the PATH."
+    "elsewhere Redis 7 or later, MariaDB 10.11 or later and Chromium, with their programs in the PATH."
   );
 }

@@ -6,3 +6,7 @@ declare module "*.sql" {
   const source: string;
   export default source;
 }
+declare module "*/hourglass.js" {
+  const source: string;
+  export default source;
+}

@@ -1,0 +1,23 @@
+/** `hourglass sign-redirect`: prints a link that counts a click and leads to a page that nobody else can change. */
+import { type Config, ConfigError } from "../config.ts";
+import { signatureOf } from "../http/redirect-targets.ts";
+
+export interface SignRedirectOptions {
+  readonly stream: string | undefined;
+  /** Where browsers reach the service; undefined: where it listens. */
+  readonly base: URL | undefined;
+}
+
+/** Throws ConfigError if there is nothing to sign with. */
+export function signRedirect(config: Config, target: URL, { stream, base }: SignRedirectOptions): string {
+  const { redirectSecret, host, port } = config;
+  if (redirectSecret === undefined)
+    throw new ConfigError(
+      "REDIRECT_SECRET is not set, which links are signed with: set what the service has",
+    );
+  const origin = base?.href.replace(/\/$/, "") ?? `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
+  const parameters = new URLSearchParams({ to: target.href });
+  if (stream !== undefined) parameters.set("stream", stream);
+  parameters.set("sig", signatureOf(redirectSecret, target.href, stream));
+  return `${origin}/r?${parameters}`;
+}

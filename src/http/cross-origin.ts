@@ -1,0 +1,37 @@
+/**
+ * CORS: lets the pages of some origins read the answers of some routes. No credentials are involved: the service
+ * knows no cookies. It is in the way of no request unless it is used.
+ */
+import { Elysia } from "elysia";
+
+const ALLOW_ORIGIN = "access-control-allow-origin";
+const EXPOSED = "etag, hourglass-degraded, hourglass-not-counted, retry-after";
+/** What a browser asks before it sends; the most that one remembers of the answer is a day or less. */
+const PREFLIGHT = {
+  "access-control-allow-headers": "authorization, content-type",
+  "access-control-max-age": "86400",
+};
+
+/** To be used before the routes. `methodsByPath`: what may be sent from elsewhere, as `GET, POST`. */
+export function crossOrigin(origins: readonly string[], methodsByPath: ReadonlyMap<string, string>) {
+  const isAnyAllowed = origins.includes("*");
+  const permit = ({ headers }: Response, origin: string | null) => {
+    if (isAnyAllowed) return headers.set(ALLOW_ORIGIN, "*");
+    // The answer to another origin would be another one.
+    headers.append("vary", "Origin");
+    if (origin !== null && origins.includes(origin)) headers.set(ALLOW_ORIGIN, origin);
+  };
+  const plugin = new Elysia({ name: "cross-origin" }).onAfterHandle(
+    { as: "global" },
+    ({ path, request, responseValue }) => {
+      if (!(responseValue instanceof Response) || !methodsByPath.has(path)) return;
+      responseValue.headers.set("access-control-expose-headers", EXPOSED);
+      permit(responseValue, request.headers.get("origin"));
+    },
+  );
+  for (const [path, methods] of methodsByPath) {
+    const headers = { ...PREFLIGHT, "access-control-allow-methods": methods };
+    plugin.options(path, () => new Response(null, { status: 204, headers }));
+  }
+  return plugin;
+}
