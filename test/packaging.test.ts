@@ -105,6 +105,22 @@ async function counts(url: string): Promise<string> {
   return (await fetch(`${url}/analytics?timestamp=${AT}`)).text();
 }
 
+/** The files of the page are within the program. */
+async function expectDocs(url: string): Promise<void> {
+  const described = (await (await fetch(`${url}/openapi.json`)).json()) as { info: object };
+  expect(described.info).toMatchObject({ version });
+  for (const path of [
+    "/docs",
+    "/docs/page.js",
+    "/docs/page.css",
+    "/docs/swagger-ui.js",
+    "/docs/swagger-ui.css",
+  ]) {
+    const answer = await fetch(url + path);
+    expect([path, answer.status, (await answer.text()).length > 100]).toEqual([path, 200, true]);
+  }
+}
+
 describe("the program", () => {
   test("is one file", () => {
     expect(readdirSync(folder).filter((name) => name.startsWith("hourglass"))).toEqual(["hourglass"]);
@@ -144,6 +160,7 @@ describe("the program", () => {
       await using first = await serve(cwd);
       expect(await first.output()).toContain(first.url);
       expect(await post(first.url, "ada")).toBe(204);
+      await expectDocs(first.url);
       expect(await first.isHealthy()).toBe(true);
       expect(await first.stop()).toBe(0);
       expect(await first.isHealthy()).toBe(false);

@@ -23,8 +23,7 @@ const stream = Type.String({
   description: "1 to 64 of A-Z a-z 0-9 . _ -",
   default: DEFAULT_STREAM,
 });
-const bytes = (examples: string[]) =>
-  Type.String({ minLength: 1, maxLength: USER_MAX_BYTES, description: EXPECTS_USER, examples });
+const bytes = { minLength: 1, maxLength: USER_MAX_BYTES, description: EXPECTS_USER };
 
 /** No parameter but these: a misspelt `id` would be an event that counts twice. */
 function parameters<P extends TProperties>(properties: P) {
@@ -37,14 +36,17 @@ const flag = Type.Literal("", { description: "no value: give the name alone" });
 
 export const EventQuerySchema = parameters({
   timestamp,
-  user: bytes(["foo"]),
+  user: Type.String({ ...bytes, examples: ["foo"] }),
   click: Type.Optional(flag),
   impression: Type.Optional(flag),
   event: Type.Optional(
-    Type.Union([Type.Literal("click"), Type.Literal("impression")], { description: "click or impression" }),
+    Type.Union([Type.Literal("click"), Type.Literal("impression")], {
+      description: "click or impression",
+      examples: ["click"],
+    }),
   ),
   stream: Type.Optional(stream),
-  id: Type.Optional(bytes(["01JCN8-17"])),
+  id: Type.Optional(Type.String(bytes)),
 });
 
 export type EventQuery = Static<typeof EventQuerySchema>;

@@ -2,6 +2,7 @@
 import { Elysia } from "elysia";
 import { analytics } from "./analytics.ts";
 import { answerToError, errorAnswer } from "./answers.ts";
+import { apiDocs } from "./api-docs.ts";
 import type { AppOptions } from "./app-options.ts";
 import { BODY_MAX_BYTES } from "./body.ts";
 import { browsers } from "./browsers.ts";
@@ -58,6 +59,7 @@ export function createApp(options: AppOptions) {
     .use(series(options, seriesGets))
     .use(streams(options, streamsGets))
     .use(metrics(options, [posts, gets, batches, pixels, beacons, redirects, seriesGets, streamsGets]))
+    .use(apiDocs())
     .onError(({ error, code, request }) => {
       if (code !== "NOT_FOUND") return answerToError(error, options.log);
       // No URL at all if its Host header is none.

@@ -29,7 +29,7 @@ export interface EventBatch {
 }
 
 export const EVENTS_MAX = 10_000;
-const INVALID_MAX_LISTED = 100;
+export const INVALID_MAX_LISTED = 100;
 /** An event whose every character is escaped has some 4,000. */
 const EVENT_MAX_CHARS = 16_384;
 /** Others wait no longer than that while a body is read. */

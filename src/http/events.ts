@@ -30,7 +30,7 @@ const FORMATS: Readonly<Record<string, BodyFormat>> = {
 };
 const EXPECTS_TYPE = `${Object.keys(FORMATS).join(" or ")}, in UTF-8`;
 
-const BatchQuerySchema = Type.Object(
+export const BatchQuerySchema = Type.Object(
   { atomic: Type.Optional(Type.Union([Type.Literal("0"), Type.Literal("1")], { description: "0 or 1" })) },
   { additionalProperties: false },
 );

@@ -3,13 +3,17 @@ import { Elysia } from "elysia";
 import type { Pipeline } from "../pipeline/pipeline.ts";
 import { ColdUnavailableError } from "../store/cold.ts";
 import { HotUnavailableError } from "../store/hot.ts";
-import { NO_STORE } from "./answers.ts";
+import { answerToError, NO_STORE } from "./answers.ts";
 import type { AppOptions } from "./app-options.ts";
 
-export function ledger({ pipeline }: AppOptions) {
+export function ledger({ pipeline, log }: AppOptions) {
   return new Elysia({ name: "ledger" }).get("/ledger", async () => {
-    const stores = await storeLedger(pipeline);
-    return Response.json({ instance: instanceLedger(pipeline), stores }, { headers: NO_STORE });
+    try {
+      const stores = await storeLedger(pipeline);
+      return Response.json({ instance: instanceLedger(pipeline), stores }, { headers: NO_STORE });
+    } catch (error) {
+      return answerToError(error, log);
+    }
   });
 }
 

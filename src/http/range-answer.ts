@@ -9,6 +9,7 @@ import type { Log } from "../count/log.ts";
 import { LanesFullError } from "../pipeline/lanes.ts";
 import { RangeTooLargeError } from "../pipeline/range-reader.ts";
 import { answerToError, errorAnswer, NO_STORE } from "./answers.ts";
+import { etagOf, matches } from "./etag.ts";
 import { CONTENT_TYPES, type Format } from "./media-type.ts";
 
 export interface RangeBody {
@@ -31,18 +32,6 @@ export function rangeAnswer(request: Request, { format, text, degraded, isPast }
   if (!matches(request.headers.get("if-none-match"), etag)) return new Response(text, { headers });
   delete headers["content-type"];
   return new Response(null, { status: 304, headers });
-}
-
-function etagOf(format: Format, text: string): string {
-  const hash = new Bun.CryptoHasher("sha256").update(format).update(text).digest("base64url");
-  return `"${hash.slice(0, 22)}"`;
-}
-
-/** Weakly, as RFC 9110 has it: a proxy that compressed the answer has made the tag weak. */
-function matches(ifNoneMatch: string | null, etag: string): boolean {
-  if (ifNoneMatch === null) return false;
-  const tags = ifNoneMatch.split(",").map((tag) => tag.trim().replace(/^W\//, ""));
-  return tags.includes("*") || tags.includes(etag);
 }
 
 export function rangeErrorAnswer(error: unknown, log: Log): Response {

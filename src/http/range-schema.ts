@@ -10,7 +10,9 @@ export const EXPECTS_ZONE = "the name of a time zone (IANA), such as Europe/Berl
 export const EXPECTS_WHOLE_HOURS =
   "a time zone that is whole hours from UTC throughout the range, since events are counted by UTC hours";
 
-const time = Type.String({ pattern: TIME_PATTERN, description: EXPECTS_TIME });
+const time = { pattern: TIME_PATTERN, description: EXPECTS_TIME };
+const from = Type.String({ ...time, examples: ["2020-01-10"] });
+const to = Type.String({ ...time, examples: ["2020-01-11"] });
 
 const tz = Type.String({
   pattern: "^[A-Za-z][A-Za-z0-9_+/-]{0,63}$",
@@ -34,8 +36,8 @@ function parameters<P extends TProperties>(properties: P) {
 }
 
 export const SeriesQuerySchema = parameters({
-  from: time,
-  to: Type.Optional(time),
+  from,
+  to: Type.Optional(to),
   step: oneOf("hour", "day", "week", "total"),
   stream: Type.Optional(
     Type.String({
@@ -50,8 +52,8 @@ export const SeriesQuerySchema = parameters({
 });
 
 export const StreamsQuerySchema = parameters({
-  from: Type.Optional(time),
-  to: Type.Optional(time),
+  from: Type.Optional(from),
+  to: Type.Optional(to),
   tz: Type.Optional(tz),
   order: oneOf("clicks", "impressions", "ctr", "uniques", "name"),
   limit: Type.Optional(

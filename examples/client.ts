@@ -1,0 +1,192 @@
+/**
+ * A client of Hourglass in TypeScript: `fetch` and nothing else, to be copied into a project and cut to size.
+ *
+ * It sends again what was not counted, or what may not have been since no answer came. That is safe, as every
+ * event has an id: what was counted after all counts once.
+ *
+ *   const hourglass = new Hourglass("http://localhost:7777");
+ *   await hourglass.count({ timestamp: Date.now(), user: "ann", event: "click", stream: "shop.spring" });
+ *   const { total } = await hourglass.series({ from: "2026-01-31", step: "day", stream: "shop.*" });
+ */
+export interface HourglassEvent {
+  /** Milliseconds since the epoch. */
+  readonly timestamp: number;
+  readonly user: string;
+  readonly event: "click" | "impression";
+  readonly stream?: string;
+  /** The same id in the same stream counts once within 24 hours. */
+  readonly id?: string;
+}
+
+export interface Hour {
+  readonly uniqueUsers: number;
+  readonly clicks: number;
+  readonly impressions: number;
+}
+
+export interface Sums {
+  readonly clicks: number;
+  readonly impressions: number;
+  /** Clicks per impression. */
+  readonly ctr: number | null;
+  readonly unique_users: number;
+}
+
+export interface SeriesQuestion {
+  /** ISO 8601, or milliseconds since the epoch. */
+  readonly from: string | number;
+  readonly to?: string | number;
+  readonly step?: "hour" | "day" | "week" | "total";
+  /** `site.*`: all streams whose names begin with `site.` */
+  readonly stream?: string;
+  readonly tz?: string;
+  readonly exact?: 1;
+}
+
+export interface Series {
+  readonly from: string;
+  readonly to: string;
+  readonly rows: readonly ({ readonly from: string; readonly to: string } & Sums)[];
+  readonly total: Sums;
+}
+
+export interface StreamsQuestion {
+  readonly from?: string | number;
+  readonly to?: string | number;
+  readonly tz?: string;
+  readonly order?: "clicks" | "impressions" | "ctr" | "uniques" | "name";
+  readonly limit?: number;
+  readonly prefix?: string;
+  readonly depth?: number;
+}
+
+export interface Streams {
+  readonly streams: readonly ({ readonly stream: string; readonly last_hour: string } & Sums)[];
+  readonly total: { readonly streams: number } & Sums;
+}
+
+/** Of those that are invalid, the first 100 are listed. */
+export interface Batch {
+  readonly events: number;
+  readonly accepted: number;
+  readonly duplicates: number;
+  readonly invalid: number;
+  readonly refused: number;
+  readonly errors: readonly { readonly index: number; readonly code: string; readonly message: string }[];
+}
+
+interface ErrorBody {
+  readonly code: string;
+  readonly message: string;
+  readonly field?: string;
+}
+
+/** It was not counted, or not read, and asking again would not help. */
+export class HourglassError extends Error {
+  override readonly name = "HourglassError";
+  readonly status: number;
+  readonly code: string;
+  readonly field: string | undefined;
+  constructor(status: number, { code, message, field }: ErrorBody) {
+    super(message);
+    this.status = status;
+    this.code = code;
+    this.field = field;
+  }
+}
+
+export interface HourglassOptions {
+  /** How often to try in all, and how long to wait for each answer. */
+  readonly attempts?: number;
+  readonly timeoutMs?: number;
+}
+
+/** All (503) or some (207) of what was asked could not be done just then. */
+const AGAIN: ReadonlySet<number> = new Set([207, 503]);
+
+type Parameters = Readonly<Record<string, string | number | undefined>>;
+
+export class Hourglass {
+  readonly #url: string;
+  readonly #attempts: number;
+  readonly #timeoutMs: number;
+
+  constructor(url: string, { attempts = 5, timeoutMs = 5_000 }: HourglassOptions = {}) {
+    this.#url = url;
+    this.#attempts = attempts;
+    this.#timeoutMs = timeoutMs;
+  }
+
+  /** Once it is resolved, the event is in every answer. */
+  async count(event: HourglassEvent): Promise<void> {
+    await this.#ask("/analytics", { ...withId(event) }, { method: "POST" });
+  }
+
+  /**
+   * Up to 10,000. If some were refused, all are sent again: what had been counted are duplicates then. Which ones
+   * are invalid is told.
+   */
+  async countAll(events: readonly HourglassEvent[]): Promise<Batch> {
+    const body = events.map((event) => `${JSON.stringify(withId(event))}\n`).join("");
+    const headers = { "content-type": "application/x-ndjson" };
+    const answer = await this.#ask("/events", {}, { method: "POST", headers, body });
+    return (await answer.json()) as Batch;
+  }
+
+  async hour(timestamp: number, stream?: string): Promise<Hour> {
+    const text = await (await this.#ask("/analytics", { timestamp, stream })).text();
+    const numbers = new Map(text.split("\n").map((line) => line.split(",") as [string, string]));
+    const [uniqueUsers, clicks, impressions] = ["unique_users", "clicks", "impressions"].map((name) =>
+      Number(numbers.get(name)),
+    ) as [number, number, number];
+    return { uniqueUsers, clicks, impressions };
+  }
+
+  async series(question: SeriesQuestion): Promise<Series> {
+    const answer = await this.#ask("/series", { ...question, format: "json" });
+    return (await answer.json()) as Series;
+  }
+
+  async streams(question: StreamsQuestion = {}): Promise<Streams> {
+    const answer = await this.#ask("/streams", { ...question, format: "json" });
+    return (await answer.json()) as Streams;
+  }
+
+  async #ask(path: string, parameters: Parameters, init: RequestInit = {}): Promise<Response> {
+    const query = new URLSearchParams();
+    for (const [name, value] of Object.entries(parameters))
+      if (value !== undefined) query.set(name, `${value}`);
+    for (let attempt = 1; ; attempt++) {
+      const isLast = attempt === this.#attempts;
+      const answer = await this.#try(`${this.#url}${path}?${query}`, init, isLast);
+      if (answer !== undefined && (isLast || !AGAIN.has(answer.status))) {
+        if (answer.ok) return answer;
+        throw new HourglassError(answer.status, await errorOf(answer));
+      }
+      const waitS = Number(answer?.headers.get("retry-after") ?? 1);
+      await new Promise((resolve) => setTimeout(resolve, 1_000 * waitS));
+    }
+  }
+
+  /** Undefined if there was no answer. */
+  async #try(url: string, init: RequestInit, isLast: boolean): Promise<Response | undefined> {
+    try {
+      return await fetch(url, { ...init, signal: AbortSignal.timeout(this.#timeoutMs) });
+    } catch (error) {
+      if (isLast) throw error;
+      return undefined;
+    }
+  }
+}
+
+function withId(event: HourglassEvent): HourglassEvent {
+  return event.id === undefined ? { ...event, id: crypto.randomUUID() } : event;
+}
+
+async function errorOf(answer: Response): Promise<ErrorBody> {
+  try {
+    return ((await answer.json()) as { error: ErrorBody }).error;
+  } catch {
+    return { code: "unknown", message: `answered with ${answer.status}` };
+  }
+}

@@ -1,0 +1,60 @@
+/** GET /openapi.json, and GET /docs: the same as a page to read and to try, with all that it needs. */
+import { Elysia } from "elysia";
+import swaggerCss from "swagger-ui-dist/swagger-ui.css" with { type: "file" };
+import swaggerJs from "swagger-ui-dist/swagger-ui-bundle.js" with { type: "file" };
+import pageCss from "./docs/page.css" with { type: "file" };
+import pageJs from "./docs/page.js" with { type: "file" };
+import { API_DOCUMENT } from "./openapi/document.ts";
+import { StaticAsset } from "./static-asset.ts";
+
+const JAVASCRIPT = "text/javascript; charset=utf-8";
+const CSS = "text/css; charset=utf-8";
+/** The page loads and asks nothing but what this service serves, and runs nothing that is not a file of it. */
+const PAGE_POLICY = [
+  "default-src 'none'",
+  "script-src 'self'",
+  "style-src 'self'",
+  "img-src 'self' data:",
+  "connect-src 'self'",
+  "base-uri 'none'",
+  "form-action 'none'",
+  "frame-ancestors 'none'",
+].join("; ");
+
+const PAGE = `<!doctype html>
+<html lang="en">
+  <head>
+    <meta charset="utf-8" />
+    <meta name="viewport" content="width=device-width, initial-scale=1" />
+    <title>Hourglass API</title>
+    <link rel="icon" href="data:," />
+    <link rel="stylesheet" href="docs/swagger-ui.css" />
+    <link rel="stylesheet" href="docs/page.css" />
+  </head>
+  <body>
+    <div id="page"></div>
+    <noscript>This page needs JavaScript. What it shows is <a href="openapi.json">openapi.json</a>.</noscript>
+    <script src="docs/swagger-ui.js"></script>
+    <script src="docs/page.js"></script>
+  </body>
+</html>
+`;
+
+function assets(): Readonly<Record<string, StaticAsset>> {
+  const description = new Blob([JSON.stringify(API_DOCUMENT)]);
+  const pageHeaders = { "content-security-policy": PAGE_POLICY, "referrer-policy": "no-referrer" };
+  return {
+    "/openapi.json": new StaticAsset(description, "application/json; charset=utf-8"),
+    "/docs": new StaticAsset(new Blob([PAGE]), "text/html; charset=utf-8", pageHeaders),
+    "/docs/page.js": new StaticAsset(Bun.file(pageJs), JAVASCRIPT),
+    "/docs/page.css": new StaticAsset(Bun.file(pageCss), CSS),
+    "/docs/swagger-ui.js": new StaticAsset(Bun.file(swaggerJs), JAVASCRIPT),
+    "/docs/swagger-ui.css": new StaticAsset(Bun.file(swaggerCss), CSS),
+  };
+}
+
+export function apiDocs() {
+  const app = new Elysia({ name: "api-docs" });
+  for (const [path, asset] of Object.entries(assets())) app.get(path, ({ request }) => asset.answer(request));
+  return app;
+}

@@ -1,0 +1,92 @@
+/** /analytics, described: one event in, one hour out. */
+import { Type } from "@sinclair/typebox";
+import { REFUSAL_REASONS } from "../../count/ledger.ts";
+import { EventQuerySchema, EXPECTS_KIND, HourQuerySchema } from "../analytics-schema.ts";
+import { refusalText } from "../answers.ts";
+import {
+  answer,
+  failure,
+  INVALID_PARAMETER,
+  internal,
+  MALFORMED_QUERY,
+  malformedQuery,
+  methodNotAllowed,
+  type Paths,
+  queryParameters,
+  storeAway,
+} from "./parts.ts";
+
+/** `invalid` is no reason to come again. */
+const RETRYABLE = REFUSAL_REASONS.filter((reason) => reason !== "invalid");
+
+/** Of a write. */
+export const refused = failure(
+  "Nothing was counted: send it again after `retry-after`.",
+  RETRYABLE,
+  { code: "journal_full", message: `${refusalText("journal_full")}: nothing was counted, send it again` },
+  { headers: ["retry-after"] },
+);
+
+const HOUR_TEXT = "unique_users,2\nclicks,1\nimpressions,1\n";
+
+/** One line for each number. */
+export const HourText = Type.String({
+  pattern: "^unique_users,[0-9]+\\nclicks,[0-9]+\\nimpressions,[0-9]+\\n$",
+  description: "three lines of a name, a comma and a number",
+});
+
+export const hourContent = { "text/plain": { schema: HourText, example: HOUR_TEXT } };
+
+const invalid = (...moreCodes: readonly string[]) =>
+  failure(
+    "A parameter is missing, unknown, or not what it has to be.",
+    [INVALID_PARAMETER.code, ...moreCodes],
+    INVALID_PARAMETER.example,
+  );
+
+export const analyticsPaths: Paths = {
+  "/analytics": {
+    post: {
+      operationId: "postEvent",
+      tags: ["Events"],
+      summary: "Count one event",
+      description:
+        `Takes ${EXPECTS_KIND}, as \`click\`, \`impression\` (names without a value) or \`event=…\`. With an ` +
+        "`id` the request may be repeated: the same id in the same stream counts once within 24 hours. " +
+        "Without an answer the event may have been counted. A body means nothing here.",
+      parameters: queryParameters(EventQuerySchema),
+      responses: {
+        204: answer("The event is stored, and in every answer from now on; or it was before, by its id."),
+        400: failure(
+          `The request can't be read: ${MALFORMED_QUERY.says}; or its body broke off.`,
+          [MALFORMED_QUERY.code, "unreadable_body"],
+          MALFORMED_QUERY.example,
+        ),
+        405: methodNotAllowed("GET, POST"),
+        413: failure("The body is too large (none is needed).", ["body_too_large"], {
+          code: "body_too_large",
+          message: "the body has more than 65536 bytes, and none is needed here: nothing was counted",
+        }),
+        422: invalid("too_many_streams"),
+        500: internal,
+        503: refused,
+      },
+    },
+    get: {
+      operationId: "getHour",
+      tags: ["Counts"],
+      summary: "Read one hour",
+      description:
+        "Of the UTC hour that holds the timestamp. It includes every event that was answered with 204.",
+      parameters: queryParameters(HourQuerySchema),
+      responses: {
+        200: answer("The counts of the hour.", hourContent, ["hourglass-degraded"]),
+        400: malformedQuery,
+        405: methodNotAllowed("GET, POST"),
+        422: invalid(),
+        500: internal,
+        503: storeAway(),
+      },
+    },
+  },
+};

@@ -1,0 +1,37 @@
+/** The API as one OpenAPI document. A test holds it against the routes and against what they answer. */
+import { version } from "../../../package.json";
+import { analyticsPaths } from "./analytics.ts";
+import { eventsPaths, eventsSchemas } from "./events.ts";
+import { opsPaths, opsSchemas } from "./ops.ts";
+import { ErrorSchema, HEADERS, type Paths } from "./parts.ts";
+import { rangesPaths, rangesSchemas } from "./ranges.ts";
+
+const ABOUT = `Counts clicks, impressions and unique users per UTC hour and stream.
+
+What was answered with 204, or is \`accepted\` in an answer, is stored and in every answer from then on, and is
+counted once. What was answered with an error, 500 apart, was not counted. 503 says in \`retry-after\` when to come
+again. When no answer comes at all, an event may have been counted: with an \`id\` it can be sent again without
+counting twice.
+
+Every error has the same shape: \`{"error": {"code", "message", "field"?, "got"?, "expected"?}}\`. Parameters that
+are not listed are refused. There are two answers without such a body, from the HTTP server itself: 413 to a body
+far over the limits, and 400 to what is no HTTP. Any other path is answered with 404, \`code\`: \`not_found\`.`;
+
+export const API_DOCUMENT = {
+  openapi: "3.1.0",
+  info: { title: "Hourglass", version, description: ABOUT },
+  servers: [{ url: "./", description: "where this comes from" }],
+  tags: [
+    { name: "Events", description: "what is counted" },
+    { name: "Counts", description: "what it comes to" },
+    { name: "Operation", description: "whether all is well" },
+    { name: "Description", description: "what is taken and answered" },
+  ],
+  paths: { ...analyticsPaths, ...eventsPaths, ...rangesPaths, ...opsPaths } as Paths,
+  components: {
+    schemas: { Error: ErrorSchema, ...eventsSchemas, ...rangesSchemas, ...opsSchemas },
+    headers: HEADERS,
+  },
+};
+
+export type ApiDocument = typeof API_DOCUMENT;

@@ -1,0 +1,164 @@
+/** POST /events, described: many events in one request. */
+import { Type } from "@sinclair/typebox";
+import { BODY_MAX_BYTES } from "../body.ts";
+import { EVENTS_MAX, INVALID_MAX_LISTED } from "../event-batch.ts";
+import { EventObjectSchema } from "../event-schema.ts";
+import { BatchQuerySchema } from "../events.ts";
+import { refused } from "./analytics.ts";
+import {
+  answer,
+  count,
+  ErrorSchema,
+  failure,
+  INVALID_PARAMETER,
+  internal,
+  JSON_TYPE,
+  MALFORMED_QUERY,
+  members,
+  methodNotAllowed,
+  oneOf,
+  type Paths,
+  queryParameters,
+  refTo,
+} from "./parts.ts";
+
+const index = count("of the element, or of the line (blank ones counted), from 0");
+const { code, message, field, got, expected } = ErrorSchema.properties.error.properties;
+const errors = Type.Array(members({ index, code, message, field, got, expected }), {
+  description: `why events are invalid: of the first ${INVALID_MAX_LISTED}`,
+  maxItems: INVALID_MAX_LISTED,
+});
+
+const counts = {
+  events: count("how many the body holds: accepted + duplicates + invalid + refused"),
+  accepted: count("stored, and in every answer from now on"),
+  duplicates: count("counted before, by their id"),
+  invalid: count("not counted: to be corrected"),
+  refused: count("not counted: to be sent again"),
+  errors,
+};
+
+const Refusals = Type.Array(
+  members({
+    code,
+    message,
+    count: count("how many events were refused for this reason"),
+    indexes: Type.Array(Type.Array(index, { minItems: 2, maxItems: 2 }), {
+      description: "ranges of them: the first and the last index, both included",
+    }),
+  }),
+);
+
+export const eventsSchemas = {
+  Event: EventObjectSchema,
+  Batch: members(counts, "What became of the events of a request."),
+  PartialBatch: members({ ...counts, refusals: Refusals }, "What became of the events of a request."),
+};
+
+const NOT_ATOMIC = {
+  code: "invalid_events",
+  message: "1 of 3 events are not valid: with atomic=1 nothing was counted",
+};
+const INVALID_EVENT = { index: 1, ...INVALID_PARAMETER.example };
+const BATCH = { events: 3, accepted: 1, duplicates: 1, invalid: 1, refused: 0, errors: [INVALID_EVENT] };
+const AWAY = {
+  code: "hot_store_away",
+  message: "the hot store does not answer: these were not counted, send them again",
+};
+const PARTIAL_BATCH = {
+  ...{ ...BATCH, events: 4, refused: 1 },
+  refusals: [{ ...AWAY, count: 1, indexes: [[3, 3]] }],
+};
+
+const EVENTS = [
+  { timestamp: 1578651952635, user: "ann", event: "impression" },
+  { timestamp: 1578651953001, user: "ann", event: "click", stream: "shop.spring", id: "order-17" },
+];
+const LINES = EVENTS.map((event) => `${JSON.stringify(event)}\n`).join("");
+
+const invalidOrNotAtomic = failure(
+  "Nothing was counted: a parameter is not what it has to be; or, with `atomic=1`, an event is invalid.",
+  [INVALID_PARAMETER.code, NOT_ATOMIC.code],
+  NOT_ATOMIC,
+  {
+    beside: {
+      events: Type.Optional(counts.events),
+      invalid: Type.Optional(counts.invalid),
+      errors: Type.Optional(errors),
+    },
+  },
+);
+
+export const eventsPaths: Paths = {
+  "/events": {
+    post: {
+      operationId: "postEvents",
+      tags: ["Events"],
+      summary: "Count many events",
+      description:
+        "Each event has the same promises as one alone. Those that are invalid or refused do not keep the others " +
+        "from being counted, unless `atomic=1`.",
+      parameters: [
+        ...queryParameters(BatchQuerySchema),
+        {
+          name: "content-encoding",
+          in: "header",
+          description: "How the body is packed, if it is.",
+          schema: oneOf(["gzip", "zstd"]),
+        },
+      ],
+      requestBody: {
+        required: true,
+        description: `Up to ${EVENTS_MAX} events and ${BODY_MAX_BYTES} bytes, before and after it is unpacked.`,
+        content: {
+          [JSON_TYPE]: {
+            schema: Type.Array(refTo("Event"), { maxItems: EVENTS_MAX }),
+            example: EVENTS,
+          },
+          "application/x-ndjson": {
+            schema: Type.String({
+              description: "an event (schema Event) on each line; blank lines mean nothing",
+            }),
+            example: LINES,
+          },
+        },
+      },
+      responses: {
+        200: answer("None was refused; some may be invalid.", {
+          [JSON_TYPE]: { schema: refTo("Batch"), example: BATCH },
+        }),
+        207: answer(
+          "Some were refused: send these again after `retry-after`.",
+          { [JSON_TYPE]: { schema: refTo("PartialBatch"), example: PARTIAL_BATCH } },
+          ["retry-after"],
+        ),
+        400: failure(
+          `Nothing was counted. The query or the body can't be read: ${MALFORMED_QUERY.says}; the body broke off, ` +
+            "is no JSON array, or is not packed as its header says.",
+          [MALFORMED_QUERY.code, "malformed_body", "unreadable_body"],
+          { code: "malformed_body", message: "the body could not be unpacked as gzip: nothing was counted" },
+        ),
+        405: methodNotAllowed("POST"),
+        413: failure("Nothing was counted: send it in parts.", ["body_too_large", "too_many_events"], {
+          code: "too_many_events",
+          message: `the body has more than ${EVENTS_MAX} events: nothing was counted, send it in parts`,
+        }),
+        415: failure(
+          "Nothing was counted: another content type, charset or content encoding.",
+          ["unsupported_type", "unsupported_encoding"],
+          {
+            code: "unsupported_encoding",
+            message: 'content-encoding: got "br", expected gzip or zstd, or no such header',
+            field: "content-encoding",
+            got: "br",
+            expected: "gzip or zstd, or no such header",
+          },
+          { headers: ["accept-post", "accept-encoding"] },
+        ),
+        422: invalidOrNotAtomic,
+        500: internal,
+        503: refused,
+      },
+    },
+  },
+};

@@ -1,0 +1,197 @@
+/** What an operator, an orchestrator or a reader of this description asks for, described. */
+import { Type } from "@sinclair/typebox";
+import { REFUSAL_REASONS } from "../../count/ledger.ts";
+import {
+  answer,
+  count,
+  IF_NONE_MATCH,
+  internal,
+  JSON_TYPE,
+  members,
+  notModified,
+  oneOf,
+  type Paths,
+  refTo,
+} from "./parts.ts";
+
+const writer = Type.Optional(Type.String({ description: "the name that this instance writes under" }));
+const oldestPendingMs = Type.Number({ minimum: 0, description: "age of the oldest event that is pending" });
+const EVENTS = count("events");
+const refusals = Object.fromEntries(REFUSAL_REASONS.map((name) => [name, EVENTS]));
+const reason = oneOf(REFUSAL_REASONS, "why events are refused");
+
+export const opsSchemas = {
+  Ledger: members({
+    instance: members(
+      {
+        writer,
+        accepted: count("acknowledged: persisted + pending + handedOver + lost"),
+        persisted: count("in the cold store"),
+        pending: count("not in the cold store yet"),
+        pendingInRing: count("of the pending: in memory too"),
+        pendingInJournalOnly: count("of the pending: in the journal alone"),
+        journalMaxEvents: count("more pending ones than that are refused"),
+        handedOver: count("left to the adopter of a writer that was given up"),
+        lost: count("in no store any more, as the hot store lost its data"),
+        holds: Type.Boolean({
+          description: "accepted is the sum of the others, counted where the events are",
+        }),
+        adopted: count("accepted under another writer's name, persisted by this instance"),
+        duplicates: count("acknowledged, and counted before under their id"),
+        refused: members(refusals, "not counted, by reason"),
+        oldestPendingMs,
+      },
+      "Since this instance started.",
+    ),
+    stores: Type.Union([
+      members(
+        {
+          writers: Type.Array(
+            members({
+              writer: Type.String(),
+              isAlive: Type.Boolean({ description: "false: its journal may be adopted" }),
+              accepted: EVENTS,
+              persisted: EVENTS,
+              pending: Type.Integer(),
+            }),
+          ),
+          accepted: EVENTS,
+          persisted: EVENTS,
+          pending: Type.Integer(),
+          deadLetters: count("of the persisted: set aside, as the database refused their rows"),
+        },
+        "Of all instances that there ever were.",
+      ),
+      members({ unavailable: oneOf(["hot_store_away", "cold_store_away"]) }, "A store does not answer."),
+    ]),
+  }),
+  Readiness: members({
+    status: oneOf(["ready", "not ready"]),
+    reason: Type.Optional(reason),
+    writer,
+    flusher: members(
+      {
+        status: oneOf(["ok", "failing"]),
+        error: Type.Optional(Type.String()),
+        oldestPendingMs,
+      },
+      "How the cold store does: if it is away, events are taken all the same.",
+    ),
+  }),
+};
+
+const READY = {
+  status: "ready",
+  writer: "0197c6f4-9d0c-7000-8d2e-4f3d6a1b2c3d",
+  flusher: { status: "ok", oldestPendingMs: 12 },
+};
+const LEDGER = {
+  instance: {
+    writer: READY.writer,
+    ...{ accepted: 1000, persisted: 990, pending: 10, pendingInRing: 10, pendingInJournalOnly: 0 },
+    ...{ journalMaxEvents: 1000000, handedOver: 0, lost: 0, holds: true, adopted: 0, duplicates: 3 },
+    refused: Object.fromEntries(REFUSAL_REASONS.map((name) => [name, 0])),
+    oldestPendingMs: 12,
+  },
+  stores: {
+    writers: [{ writer: READY.writer, isAlive: true, accepted: 1000, persisted: 990, pending: 10 }],
+    ...{ accepted: 1000, persisted: 990, pending: 10, deadLetters: 0 },
+  },
+};
+
+const text = (description: string) => Type.String({ description });
+
+export const opsPaths: Paths = {
+  "/livez": {
+    get: {
+      operationId: "getLiveness",
+      tags: ["Operation"],
+      summary: "Whether the process lives",
+      responses: {
+        200: answer("It does.", {
+          [JSON_TYPE]: { schema: members({ status: oneOf(["alive"]) }), example: { status: "alive" } },
+        }),
+      },
+    },
+  },
+  "/readyz": {
+    get: {
+      operationId: "getReadiness",
+      tags: ["Operation"],
+      summary: "Whether events are taken",
+      description: "True within a second of a change.",
+      responses: {
+        200: answer("They are.", { [JSON_TYPE]: { schema: refTo("Readiness"), example: READY } }),
+        503: answer("They are not, for a reason.", {
+          [JSON_TYPE]: {
+            schema: refTo("Readiness"),
+            example: { ...READY, status: "not ready", reason: "hot_store_away" },
+          },
+        }),
+      },
+    },
+  },
+  "/ledger": {
+    get: {
+      operationId: "getLedger",
+      tags: ["Operation"],
+      summary: "What became of every event",
+      description: "accepted = persisted + pending + handedOver + lost, at every look.",
+      responses: {
+        200: answer("The books of this instance, and of all of them.", {
+          [JSON_TYPE]: { schema: refTo("Ledger"), example: LEDGER },
+        }),
+        500: internal,
+      },
+    },
+  },
+  "/metrics": {
+    get: {
+      operationId: "getMetrics",
+      tags: ["Operation"],
+      summary: "What is measured",
+      responses: {
+        200: answer("In the text format of Prometheus.", {
+          "text/plain": {
+            schema: text("metrics"),
+            example: "# TYPE hourglass_ready gauge\nhourglass_ready 1\n",
+          },
+        }),
+      },
+    },
+  },
+  "/openapi.json": {
+    get: {
+      operationId: "getDescription",
+      tags: ["Description"],
+      summary: "This description",
+      parameters: [IF_NONE_MATCH],
+      responses: {
+        200: answer(
+          "OpenAPI 3.1.",
+          {
+            [JSON_TYPE]: { schema: Type.Object({ openapi: Type.String() }, { additionalProperties: true }) },
+          },
+          ["etag"],
+        ),
+        304: notModified,
+      },
+    },
+  },
+  "/docs": {
+    get: {
+      operationId: "getDocs",
+      tags: ["Description"],
+      summary: "This description as a page to read and to try",
+      parameters: [IF_NONE_MATCH],
+      responses: {
+        200: answer(
+          "The page. It needs nothing from elsewhere.",
+          { "text/html": { schema: text("the page") } },
+          ["etag"],
+        ),
+        304: notModified,
+      },
+    },
+  },
+};

@@ -1,0 +1,50 @@
+/**
+ * An answer that is the same for as long as the process lives. It is packed once, in another thread, when it is
+ * first asked for: whoever never asks pays nothing.
+ */
+import { promisify } from "node:util";
+import { gzip } from "node:zlib";
+import { etagOf, matches } from "./etag.ts";
+
+interface Packed {
+  readonly gzipped: Uint8Array<ArrayBuffer>;
+  readonly etag: string;
+}
+
+const ACCEPTS_GZIP = /(?:^|,)\s*gzip\s*(?:$|,|;(?!\s*q=0(?:\.0*)?\s*(?:,|$)))/i;
+const pack = promisify(gzip);
+
+export class StaticAsset {
+  readonly #content: Blob;
+  readonly #headers: Readonly<Record<string, string>>;
+  #packed: Promise<Packed> | undefined;
+
+  constructor(content: Blob, contentType: string, headers: Readonly<Record<string, string>> = {}) {
+    this.#content = content;
+    // To be asked for again each time: another version of this service may have come since.
+    const kept = {
+      "cache-control": "no-cache",
+      vary: "accept-encoding",
+      "x-content-type-options": "nosniff",
+    };
+    this.#headers = { "content-type": contentType, ...kept, ...headers };
+  }
+
+  async answer(request: Request): Promise<Response> {
+    this.#packed ??= this.#pack();
+    const { gzipped, etag } = await this.#packed;
+    const headers = { ...this.#headers, etag };
+    if (matches(request.headers.get("if-none-match"), etag)) {
+      return new Response(null, { status: 304, headers });
+    }
+    if (!ACCEPTS_GZIP.test(request.headers.get("accept-encoding") ?? "")) {
+      return new Response(this.#content, { headers });
+    }
+    return new Response(gzipped, { headers: { ...headers, "content-encoding": "gzip" } });
+  }
+
+  async #pack(): Promise<Packed> {
+    const bytes = await this.#content.arrayBuffer();
+    return { gzipped: new Uint8Array(await pack(bytes)), etag: `W/${etagOf(bytes)}` };
+  }
+}
