@@ -1,4 +1,4 @@
-/** Files that are served as they are: the import is their path, within the built program too. */
+/** Files that are served: the import is their path, within the built program too; their text, if it asks for that. */
 declare module "*.css" {
   const path: string;
   export default path;

@@ -6,7 +6,3 @@ declare module "*.sql" {
   const source: string;
   export default source;
 }
-declare module "*/hourglass.js" {
-  const source: string;
-  export default source;
-}

@@ -118,7 +118,8 @@ for (const { name, needs, open } of MODES) {
         <div id="hidden" data-hourglass-impression="snippet.hidden" style="display: none"></div>
         <div data-hourglass-impression="snippet.part"
           style="position: absolute; top: 0; width: 1px; height: 1600px"></div>
-        ${tall}${box("middle", "snippet.middle")}${tall}${box("bottom", "snippet.bottom")}`);
+        ${tall}${box("middle", "snippet.middle")}${tall}${box("bottom", "snippet.bottom")}${tall}
+        <div id="large" data-hourglass-impression="snippet.large" style="height: 20000px"></div>`);
       await expectCounts("snippet", 0, 1, 1);
       await view.click("#inner");
       await expectCounts("snippet", 1, 1, 1);
@@ -141,6 +142,8 @@ for (const { name, needs, open } of MODES) {
       await view.click("#button", { button: "middle" });
       await view.click("#button", { button: "right" });
       await expectCounts("snippet", 2, 1, 1);
+      await view.evaluate("large.scrollIntoView()");
+      await expectCounts("snippet.large", 0, 1, 1);
       for (const part of ["hidden", "part", "bottom"]) await expectCounts(`snippet.${part}`, 0, 0, 0);
     });
 

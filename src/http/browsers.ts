@@ -20,7 +20,7 @@ import { BrowserEvents, type Omission } from "./browser-events.ts";
 import { type Query, queryOf } from "./query.ts";
 import { RedirectTargets } from "./redirect-targets.ts";
 import type { RequestCounts } from "./request-counts.ts";
-import { snippetAnswer } from "./snippet.ts";
+import { snippetAsset } from "./snippet.ts";
 import type { Peers } from "./visitors.ts";
 
 /** One transparent pixel, in 43 bytes. */
@@ -48,6 +48,7 @@ export interface BrowserCounts {
 
 export function browsers(options: AppOptions, { pixels, beacons, redirects }: BrowserCounts) {
   const answers = new BrowserAnswers(options);
+  const snippet = snippetAsset();
   // The context is taken apart in the handlers: Elysia reads there what they need of it.
   return new Elysia({ name: "browsers" })
     .get("/pixel.gif", async ({ request, server }) => {
@@ -62,7 +63,7 @@ export function browsers(options: AppOptions, { pixels, beacons, redirects }: Br
       return await answers.counted(redirects, () => answers.redirect(request, server));
     })
     .all("/r", ({ request }) => methodNotAllowed(request.method, "GET"))
-    .get("/hourglass.js", ({ request }) => snippetAnswer(request));
+    .get("/hourglass.js", ({ request }) => snippet.answer(request));
 }
 
 class BrowserAnswers {

@@ -1,8 +1,7 @@
 /*
- * Hourglass for web pages:
- *   <script src="https://…/hourglass.js" data-stream="shop" data-user="ann" defer></script>
- * counts an impression of each element with data-hourglass-impression once at least half of it is seen, and each
- * click on one with data-hourglass-click. The attribute's value is the stream; if it has none, the script's is.
+ * <script src="https://…/hourglass.js" data-stream="shop" data-user="ann" defer></script>
+ * counts an impression of each element with data-hourglass-impression once half of it is seen, or it fills half of
+ * the window; and each click on one with data-hourglass-click. Their values are streams; else the script's counts.
  */
 (() => {
   const script = document.currentScript;
@@ -17,15 +16,18 @@
     navigator.sendBeacon(url);
   };
 
+  const area = ({ width, height }) => width * height;
+
   const observer = new IntersectionObserver(
     (entries) => {
-      for (const { target, intersectionRatio } of entries) {
-        if (intersectionRatio < 0.5) continue;
+      for (const { target, intersectionRatio, intersectionRect, rootBounds } of entries) {
+        const fills = rootBounds && area(intersectionRect) > area(rootBounds) / 2;
+        if (intersectionRatio < 0.5 && !fills) continue;
         observer.unobserve(target);
         send("impression", target.dataset.hourglassImpression);
       }
     },
-    { threshold: 0.5 },
+    { threshold: Array.from(Array(51), (_, i) => i / 100) },
   );
 
   const watch = (element) => {

@@ -7,7 +7,7 @@ import { InvalidParameterError } from "./analytics-query.ts";
 import { DEFAULT_STREAM } from "./analytics-schema.ts";
 import type { Query } from "./query.ts";
 
-const EXPECTS_TARGET = "an absolute URL, http or https, percent-encoded";
+export const EXPECTS_TARGET = "an absolute URL, http or https, percent-encoded";
 
 export interface RedirectSettings {
   readonly redirectOrigins: readonly string[] | undefined;

@@ -37,12 +37,17 @@ export const HourText = Type.String({
 
 export const hourContent = { "text/plain": { schema: HourText, example: HOUR_TEXT } };
 
-const invalid = (...moreCodes: readonly string[]) =>
+export const invalid = (...moreCodes: readonly string[]) =>
   failure(
     "A parameter is missing, unknown, or not what it has to be.",
     [INVALID_PARAMETER.code, ...moreCodes],
     INVALID_PARAMETER.example,
   );
+
+export const tooLargeBody = failure("The body is too large (none is needed).", ["body_too_large"], {
+  code: "body_too_large",
+  message: "the body has more than 65536 bytes, and none is needed here: nothing was counted",
+});
 
 export const analyticsPaths: Paths = {
   "/analytics": {
@@ -63,10 +68,7 @@ export const analyticsPaths: Paths = {
           MALFORMED_QUERY.example,
         ),
         405: methodNotAllowed("GET, POST"),
-        413: failure("The body is too large (none is needed).", ["body_too_large"], {
-          code: "body_too_large",
-          message: "the body has more than 65536 bytes, and none is needed here: nothing was counted",
-        }),
+        413: tooLargeBody,
         422: invalid("too_many_streams"),
         500: internal,
         503: refused,

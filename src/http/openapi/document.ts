@@ -1,6 +1,7 @@
 /** The API as one OpenAPI document. A test holds it against the routes and against what they answer. */
 import { version } from "../../../package.json";
 import { analyticsPaths } from "./analytics.ts";
+import { browsersPaths } from "./browsers.ts";
 import { eventsPaths, eventsSchemas } from "./events.ts";
 import { opsPaths, opsSchemas } from "./ops.ts";
 import { ErrorSchema, HEADERS, type Paths } from "./parts.ts";
@@ -14,8 +15,9 @@ again. When no answer comes at all, an event may have been counted: with an \`id
 counting twice.
 
 Every error has the same shape: \`{"error": {"code", "message", "field"?, "got"?, "expected"?}}\`. Parameters that
-are not listed are refused. There are two answers without such a body, from the HTTP server itself: 413 to a body
-far over the limits, and 400 to what is no HTTP. Any other path is answered with 404, \`code\`: \`not_found\`.`;
+are not listed are refused, but for \`/r\`. There are two answers without such a body, from the HTTP server itself:
+413 to a body far over the limits, and 400 to what is no HTTP. Any other path is answered with 404, \`code\`:
+\`not_found\`.`;
 
 export const API_DOCUMENT = {
   openapi: "3.1.0",
@@ -23,11 +25,12 @@ export const API_DOCUMENT = {
   servers: [{ url: "./", description: "where this comes from" }],
   tags: [
     { name: "Events", description: "what is counted" },
+    { name: "Browsers", description: "what is counted on web pages" },
     { name: "Counts", description: "what it comes to" },
     { name: "Operation", description: "whether all is well" },
     { name: "Description", description: "what is taken and answered" },
   ],
-  paths: { ...analyticsPaths, ...eventsPaths, ...rangesPaths, ...opsPaths } as Paths,
+  paths: { ...analyticsPaths, ...eventsPaths, ...browsersPaths, ...rangesPaths, ...opsPaths } as Paths,
   components: {
     schemas: { Error: ErrorSchema, ...eventsSchemas, ...rangesSchemas, ...opsSchemas },
     headers: HEADERS,

@@ -1,6 +1,6 @@
 /** What an operator, an orchestrator or a reader of this description asks for, described. */
 import { Type } from "@sinclair/typebox";
-import { REFUSAL_REASONS } from "../../count/ledger.ts";
+import { OMISSION_REASONS, REFUSAL_REASONS } from "../../count/ledger.ts";
 import {
   answer,
   count,
@@ -17,6 +17,7 @@ import {
 const writer = Type.Optional(Type.String({ description: "the name that this instance writes under" }));
 const oldestPendingMs = Type.Number({ minimum: 0, description: "age of the oldest event that is pending" });
 const EVENTS = count("events");
+const omissions = Object.fromEntries(OMISSION_REASONS.map((name) => [name, EVENTS]));
 const refusals = Object.fromEntries(REFUSAL_REASONS.map((name) => [name, EVENTS]));
 const reason = oneOf(REFUSAL_REASONS, "why events are refused");
 
@@ -39,6 +40,7 @@ export const opsSchemas = {
         adopted: count("accepted under another writer's name, persisted by this instance"),
         duplicates: count("acknowledged, and counted before under their id"),
         refused: members(refusals, "not counted, by reason"),
+        omitted: members(omissions, "left out as the browser or the settings ask, by reason"),
         oldestPendingMs,
       },
       "Since this instance started.",
@@ -91,6 +93,7 @@ const LEDGER = {
     ...{ accepted: 1000, persisted: 990, pending: 10, pendingInRing: 10, pendingInJournalOnly: 0 },
     ...{ journalMaxEvents: 1000000, handedOver: 0, lost: 0, holds: true, adopted: 0, duplicates: 3 },
     refused: Object.fromEntries(REFUSAL_REASONS.map((name) => [name, 0])),
+    omitted: Object.fromEntries(OMISSION_REASONS.map((name) => [name, 0])),
     oldestPendingMs: 12,
   },
   stores: {

@@ -3,6 +3,7 @@
  * checked by, and examples of errors of the errors themselves: what can be taken from the code is not said twice.
  */
 import { type TObject, type TProperties, type TSchema, Type } from "@sinclair/typebox";
+import { OMISSION_REASONS, REFUSAL_REASONS } from "../../count/ledger.ts";
 import { InvalidParameterError } from "../analytics-query.ts";
 import { EXPECTS_TIMESTAMP } from "../analytics-schema.ts";
 import { type ErrorBody, errorBodyOf } from "../answers.ts";
@@ -92,6 +93,13 @@ export const HEADERS = {
       "as the hot store does not answer. `not-flushed-yet`: the same, of an exact count.",
     schema: oneOf(["hot-store-away", "not-flushed-yet"]),
   },
+  "hourglass-not-counted": {
+    description:
+      "Only if nothing was counted, and why: `do_not_track` or `bot`, as the settings say; of a redirect, what an " +
+      "error would have in `code`, or `invalid`.",
+    schema: oneOf([...OMISSION_REASONS, ...REFUSAL_REASONS]),
+  },
+  location: { description: "The page.", schema: Type.String() },
   etag: { description: "To be sent as `if-none-match`.", schema: Type.String() },
   allow: { description: "The methods that the path takes.", schema: Type.String() },
   "accept-post": { description: "The content types that are taken.", schema: Type.String() },
