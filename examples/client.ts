@@ -96,23 +96,27 @@ export class HourglassError extends Error {
 }
 
 export interface HourglassOptions {
+  /** As `hourglass keys create` has shown it, if the service asks for one. */
+  readonly key?: string;
   /** How often to try in all, and how long to wait for each answer. */
   readonly attempts?: number;
   readonly timeoutMs?: number;
 }
 
-/** All (503) or some (207) of what was asked could not be done just then. */
-const AGAIN: ReadonlySet<number> = new Set([207, 503]);
+/** All (503, and 429: too much was asked) or some (207) of what was asked could not be done just then. */
+const AGAIN: ReadonlySet<number> = new Set([207, 429, 503]);
 
 type Parameters = Readonly<Record<string, string | number | undefined>>;
 
 export class Hourglass {
   readonly #url: string;
+  readonly #key: string | undefined;
   readonly #attempts: number;
   readonly #timeoutMs: number;
 
-  constructor(url: string, { attempts = 5, timeoutMs = 5_000 }: HourglassOptions = {}) {
+  constructor(url: string, { key, attempts = 5, timeoutMs = 5_000 }: HourglassOptions = {}) {
     this.#url = url;
+    this.#key = key;
     this.#attempts = attempts;
     this.#timeoutMs = timeoutMs;
   }
@@ -171,7 +175,9 @@ export class Hourglass {
   /** Undefined if there was no answer. */
   async #try(url: string, init: RequestInit, isLast: boolean): Promise<Response | undefined> {
     try {
-      return await fetch(url, { ...init, signal: AbortSignal.timeout(this.#timeoutMs) });
+      const headers = new Headers(init.headers);
+      if (this.#key !== undefined) headers.set("authorization", `Bearer ${this.#key}`);
+      return await fetch(url, { ...init, headers, signal: AbortSignal.timeout(this.#timeoutMs) });
     } catch (error) {
       if (isLast) throw error;
       return undefined;

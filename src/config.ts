@@ -3,6 +3,10 @@
  * Invariant: a Config holds only values that the service can run with. Every bad one is refused at start,
  * all at once, each with its name, what was found and what it takes.
  */
+import { EXPECTS_TOKEN, isToken, SCOPES, type Scope } from "./count/api-key.ts";
+import { EXPECTS_RATE, type RateLimit, rateLimitOf } from "./count/rate-limit.ts";
+import { EXPECTS_STREAMS, isStreamPattern } from "./count/stream-set.ts";
+
 export interface Config {
   readonly port: number;
   readonly host: string;
@@ -26,6 +30,15 @@ export interface Config {
   readonly redirectSecret: string | undefined;
   readonly userSalt: string | undefined;
   readonly trustedProxies: number;
+  readonly requiredScopes: readonly Scope[] | undefined;
+  readonly addressLimit: RateLimit | undefined;
+  readonly browserStreams: readonly string[] | undefined;
+  readonly apiKey: string | undefined;
+  readonly tlsCertFile: string | undefined;
+  readonly tlsKeyFile: string | undefined;
+  readonly redisCaFile: string | undefined;
+  readonly isMysqlTls: boolean;
+  readonly mysqlCaFile: string | undefined;
 }
 
 export class ConfigError extends Error {
@@ -132,6 +145,33 @@ function originOf(text: string): string | undefined {
   return href === `${origin}/` && /^https?:[^*]+$/.test(origin) ? origin : undefined;
 }
 
+/** A list, off unless set. */
+function list<T extends string>(
+  name: string,
+  takes: string,
+  isTaken: (entry: string) => entry is T,
+  help: string,
+): Setting<readonly T[]> {
+  return {
+    name,
+    fallback: undefined,
+    help,
+    takes,
+    parse(value) {
+      const entries = value.split(",").map((entry) => entry.trim());
+      return entries.every(isTaken) ? (entries as T[]) : undefined;
+    },
+  };
+}
+
+function file(name: string, help: string): Setting<string> {
+  return { ...text(name, "", help), fallback: undefined, takes: "the path of a file" };
+}
+
+function isScope(text: string): text is Scope {
+  return (SCOPES as readonly string[]).includes(text);
+}
+
 const MYSQL_EXAMPLE = "mysql://user:password@host:3306/hourglass";
 
 const SETTINGS = {
@@ -222,6 +262,35 @@ const SETTINGS = {
     10,
     "proxies in front, each of which adds to X-Forwarded-For: how many entries of it to believe",
   ),
+  requiredScopes: list(
+    "REQUIRE_KEYS",
+    `some of ${SCOPES.join(", ")}, with commas between`,
+    isScope,
+    "what takes an API key (hourglass keys): to count, to read counts, to read ledger and metrics",
+  ),
+  addressLimit: {
+    name: "ADDRESS_LIMIT",
+    fallback: undefined,
+    help: "how many events and reads to take from one address, such as 100/s",
+    takes: EXPECTS_RATE,
+    parse: rateLimitOf,
+  } satisfies Setting<RateLimit>,
+  browserStreams: list(
+    "BROWSER_STREAMS",
+    `${EXPECTS_STREAMS}, with commas between`,
+    (entry): entry is string => isStreamPattern(entry),
+    "streams that /pixel.gif, /beacon and /r count in, which take no key (all; none if REQUIRE_KEYS has write)",
+  ),
+  apiKey: {
+    ...secret("API_KEY", "the key that 'hourglass import' shows to the service"),
+    takes: EXPECTS_TOKEN,
+    parse: (value: string) => (isToken(value) ? value : undefined),
+  },
+  tlsCertFile: file("TLS_CERT_FILE", "certificate (PEM, with those that lead to its root): HTTPS only then"),
+  tlsKeyFile: file("TLS_KEY_FILE", "its private key (PEM)"),
+  redisCaFile: file("REDIS_CA_FILE", "certificates (PEM) that Redis' is signed by, with rediss://"),
+  isMysqlTls: flag("MYSQL_TLS", "1 talks to MySQL by TLS alone"),
+  mysqlCaFile: file("MYSQL_CA_FILE", "certificates (PEM) that MySQL's is signed by, if not one that is known to all"),
 } satisfies Record<string, Setting<unknown>>;
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -249,17 +318,34 @@ function problem(setting: Setting<unknown>, found: string): string {
  * Redis alone would leave the events of several instances in files that only one of them can read, and MySQL
  * alone would leave the counts of each instance in its own memory: no read would be sure to see every event.
  */
-function contradictions({ redisUrl, mysqlUrl, workers, port }: Config): string[] {
+function contradictions(config: Config): string[] {
+  const { redisUrl, mysqlUrl, workers, port } = config;
   if ((redisUrl === undefined) !== (mysqlUrl === undefined)) {
     const [set, missing] = redisUrl ? ["REDIS_URL", "MYSQL_URL"] : ["MYSQL_URL", "REDIS_URL"];
     return [`${set} is set, but ${missing} is not: set both, or neither for the embedded stores`];
   }
-  if (workers === 1) return [];
+  const encryption = encryptionContradictions(config);
+  if (workers === 1 || encryption.length > 0) return encryption;
   if (redisUrl === undefined)
     return [
       `WORKERS is ${workers}, but the embedded stores are for one process: set REDIS_URL and MYSQL_URL`,
     ];
   return port === 0 ? [`WORKERS is ${workers}, but PORT is 0: each would take a port of its own`] : [];
+}
+
+/** What is meant to be encrypted must not go in the clear without a word. */
+function encryptionContradictions(config: Config): string[] {
+  const { tlsCertFile, tlsKeyFile, redisUrl, redisCaFile, isMysqlTls, mysqlCaFile } = config;
+  const problems: string[] = [];
+  if ((tlsCertFile === undefined) !== (tlsKeyFile === undefined)) {
+    const [set, missing] = tlsCertFile ? ["TLS_CERT_FILE", "TLS_KEY_FILE"] : ["TLS_KEY_FILE", "TLS_CERT_FILE"];
+    problems.push(`${set} is set, but ${missing} is not: set both for HTTPS, or neither`);
+  }
+  if (redisCaFile !== undefined && !redisUrl?.startsWith("rediss:"))
+    problems.push("REDIS_CA_FILE is set, but REDIS_URL does not begin with rediss://: it would not be used");
+  if (mysqlCaFile !== undefined && !isMysqlTls)
+    problems.push("MYSQL_CA_FILE is set, but MYSQL_TLS is not 1: it would not be used");
+  return problems;
 }
 
 /** A line for each setting, for `--help`. */

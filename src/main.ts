@@ -9,17 +9,24 @@ import { healthcheck } from "./commands/healthcheck.ts";
 import { LOG_KINDS } from "./commands/import/event-reader.ts";
 import { FORMATS } from "./commands/import/layout.ts";
 import { importFiles } from "./commands/import.ts";
+import { createKey, listKeys, revokeKeys } from "./commands/keys.ts";
 import { serve } from "./commands/serve.ts";
 import { signRedirect } from "./commands/sign-redirect.ts";
 import { boundOf, EXPECTS_BOUND } from "./commands/time-text.ts";
 import { verify } from "./commands/verify.ts";
 import { ConfigError, readConfig, settingsHelp } from "./config.ts";
+import { SCOPES, type Scope } from "./count/api-key.ts";
 import { errorText } from "./count/deadline.ts";
+import { EXPECTS_RATE, type RateLimit, rateLimitOf } from "./count/rate-limit.ts";
+import { EXPECTS_STREAMS, isStreamPattern } from "./count/stream-set.ts";
 import { DEFAULT_STREAM } from "./http/analytics-schema.ts";
 import { EventObjectSchema } from "./http/event-schema.ts";
 import { webUrl } from "./http/redirect-targets.ts";
 import { ColdUnavailableError } from "./store/cold.ts";
 import { HotUnavailableError } from "./store/hot.ts";
+
+/** Of one key: they have their place in a column. */
+const KEY_STREAMS_MAX = 50;
 
 const program = new Command("hourglass")
   .description(description)
@@ -100,6 +107,38 @@ program
   .option("--base <url>", "where browsers reach the service, if not at HOST and PORT", webUrlArgument)
   .action((url: URL, options) => console.log(signRedirect(readConfig(process.env), url, options)));
 
+const keys = program
+  .command("keys")
+  .description("API keys, for what REQUIRE_KEYS says; a running service knows of a change within 5 seconds");
+
+keys
+  .command("create")
+  .description("make a key, and show it: it is not shown again")
+  .requiredOption("--name <name>", "whose it is, or what for", nameArgument)
+  .requiredOption("--scope <scopes>", `what it is good for: some of ${SCOPES.join(", ")}`, scopesArgument)
+  .option("--stream <streams>", "for these alone: names, or what names begin with (shop.*)", streamsArgument)
+  .option("--expires <time>", `when it ends: ${EXPECTS_BOUND}`, futureArgument)
+  .option("--limit <rate>", "how many events and reads it may send, such as 100/s, 1000/m, 5000/h", rateArgument)
+  .option("--json", "as a JSON object", false)
+  .action(async (options, command) => {
+    if (options.stream !== undefined && options.scope.includes("admin"))
+      command.error("error: ledger and metrics are of all streams: scope admin takes no --stream", { exitCode: 2 });
+    process.exit(await createKey(readConfig(process.env), options));
+  });
+
+keys
+  .command("list")
+  .description("show all keys that there ever were, without their secrets")
+  .option("--json", "a JSON object a line", false)
+  .action(async ({ json }) => process.exit(await listKeys(readConfig(process.env), json)));
+
+keys
+  .command("revoke")
+  .description("end keys; exits with 1 if one is not there, or was revoked before")
+  .argument("<ids...>", "the first part of a key, as `list` shows it", idArgument)
+  .option("--json", "a JSON object a line", false)
+  .action(async (ids, { json }) => process.exit(await revokeKeys(readConfig(process.env), ids, json)));
+
 const deadLetters = program
   .command("dead-letters")
   .description("events that were acknowledged, and whose rows the cold store refused");
@@ -140,6 +179,12 @@ function boundArgument(text: string): number {
   return at;
 }
 
+function futureArgument(text: string): number {
+  const at = boundArgument(text);
+  if (at <= Date.now()) throw new InvalidArgumentError("It takes a time that is not over yet.");
+  return at;
+}
+
 /** Without a slash at its end. */
 function urlArgument(text: string): string {
   const url = URL.parse(text);
@@ -153,6 +198,41 @@ function streamArgument(text: string): string {
   const { stream } = EventObjectSchema.properties;
   if (!Value.Check(stream, text)) throw new InvalidArgumentError(`It takes ${stream.description}.`);
   return text;
+}
+
+function nameArgument(text: string): string {
+  // Control characters would let a name look like another line of a list.
+  if (!/^[^\p{C}]{1,100}$/u.test(text)) throw new InvalidArgumentError("It takes 1 to 100 characters.");
+  return text;
+}
+
+/** Given once or several times, each a list. */
+function scopesArgument(text: string, earlier: Scope[] = []): Scope[] {
+  const found = text.split(",").map((name) => SCOPES.find((scope) => scope === name.trim()));
+  if (found.includes(undefined)) throw new InvalidArgumentError(`It takes some of ${SCOPES.join(", ")}.`);
+  return [...new Set([...earlier, ...(found as Scope[])])];
+}
+
+function streamsArgument(text: string, earlier: string[] = []): string[] {
+  const found = text.split(",").map((pattern) => pattern.trim());
+  const all = [...new Set([...earlier, ...found])];
+  if (!found.every(isStreamPattern)) throw new InvalidArgumentError(`It takes ${EXPECTS_STREAMS}.`);
+  if (all.length > KEY_STREAMS_MAX)
+    throw new InvalidArgumentError(`It takes ${KEY_STREAMS_MAX} of them at most: give what names begin with.`);
+  return all;
+}
+
+function rateArgument(text: string): RateLimit {
+  const limit = rateLimitOf(text);
+  if (limit === undefined) throw new InvalidArgumentError(`It takes ${EXPECTS_RATE}.`);
+  return limit;
+}
+
+/** Not the whole key: its secret has no place in the history of a shell. */
+function idArgument(text: string, earlier: string[] = []): string[] {
+  if (!/^[0-9a-f]{16}$/.test(text))
+    throw new InvalidArgumentError("It takes the 16 characters between hg_ and the next _ of a key.");
+  return [...earlier, text];
 }
 
 function secondsArgument(text: string): number {

@@ -20,6 +20,7 @@ import { mkdtempSync, rmdirSync, rmSync, statSync, writeFileSync } from "node:fs
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Connection, createConnection } from "mysql2/promise";
+import type { ApiKey } from "../src/count/api-key.ts";
 import { BatchBuilder, type JournaledBatch } from "../src/count/batch.ts";
 import { DAY_MS, type Event, HOUR_MS, type HourKey, hourKeyName, hourOf } from "../src/count/event.ts";
 import { type HourRange, includes, selects } from "../src/count/hour-range.ts";
@@ -658,6 +659,37 @@ function coldStoreContract(name: string, open: () => Promise<Harness>): void {
       await store.close();
       const error = await rejectionOf(store.flush("writer-a", [batchOf(1, [click("u")])]));
       expect(error.message).toContain("flush batches 1 to 1 of writer writer-a");
+    });
+
+    test("API keys are what they were made, in their order, until they are revoked once", async () => {
+      expect(await store.apiKeys()).toEqual([]);
+      const key = (n: number, more: Partial<ApiKey> = {}): ApiKey => ({
+        ...{ id: `${n}`.repeat(16), sha256: "0123456789abcdef".repeat(4), name: "Ada's shop ☕ ' \" \\" },
+        ...{ scopes: ["write", "read"], streams: [], limit: undefined, createdAt: NOON + n },
+        ...{ expiresAt: undefined, revokedAt: undefined, ...more },
+      });
+      const limit = { count: 1_000_000, windowMs: HOUR_MS };
+      const streams = Array.from({ length: 50 }, (_, i) => `${"s".repeat(61)}${10 + i}*`);
+      const all = [key(3), key(1, { streams, limit, scopes: ["admin"] }), key(2, { expiresAt: NOON + DAY_MS })];
+      for (const one of all) await store.addApiKey(one);
+      const other = harness.store();
+      await other.open();
+      const inOrder = [all[1]!, all[2]!, all[0]!];
+      expect(await other.apiKeys()).toEqual(inOrder);
+      expect((await rejectionOf(other.addApiKey(key(2)))).message).toContain("add an API key");
+      expect(await other.revokeApiKey(all[2]!.id, NOON + 7)).toBe(true);
+      expect(await store.revokeApiKey(all[2]!.id, NOON + 8)).toBe(false);
+      expect(await store.revokeApiKey("f".repeat(16), NOON)).toBe(false);
+      expect((await store.apiKeys())[1]).toEqual({ ...all[2]!, revokedAt: NOON + 7 });
+    });
+
+    test("a row of another hand is no API key, and keeps none from being one", async () => {
+      const columns = "id, sha256, name, scopes, streams, rate_limit, created_at";
+      const rows = ["'write', 'a b', NULL", "'root', '', NULL", "'', '', NULL", "'write', '', '9/x'", "'write', '', NULL"];
+      for (const [i, row] of rows.entries()) {
+        await harness.run(`INSERT INTO api_keys (${columns}) VALUES ('${i}', 'a', 'a', ${row}, 0)`);
+      }
+      expect((await store.apiKeys()).map(({ id }) => id)).toEqual(["4"]);
     });
 
     test("a database of a newer build is refused", async () => {

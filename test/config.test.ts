@@ -37,6 +37,7 @@ const CHOICES: Readonly<Record<string, readonly string[]>> = {
   STRICT_DURABILITY: ["0", "1"],
   RESPECT_DNT: ["0", "1"],
   BOT_FILTER: ["0", "1"],
+  MYSQL_TLS: ["0", "1"],
   LOG_LEVEL: ["debug", "info", "warn", "error", "silent"],
 };
 const URLS: Readonly<Record<string, { takes: string; bad: readonly string[] }>> = {
@@ -84,9 +85,29 @@ const ORIGINS: Readonly<Record<string, { takes: string; bad: readonly string[] }
   },
 };
 const SECRETS = ["REDIRECT_SECRET", "USER_SALT"];
-const TEXTS = ["HOST", "DATA_DIR"];
+const TEXTS = ["HOST", "DATA_DIR", "TLS_CERT_FILE", "TLS_KEY_FILE", "REDIS_CA_FILE", "MYSQL_CA_FILE"];
+const FORMS: Readonly<Record<string, { takes: string; good: readonly string[]; bad: readonly string[] }>> = {
+  REQUIRE_KEYS: {
+    takes: "some of write, read, admin, with commas between",
+    good: ["write", "read,admin", "write, read, admin"],
+    bad: ["1", "all", "write,", "write;read", "Write", "*"],
+  },
+  ADDRESS_LIMIT: {
+    takes: "a number from 1 to 1000000 by s, m or h (second, minute, hour), such as 100/s",
+    good: ["100/s", "1/h", "1000000/m"],
+    bad: ["100", "0/s", "100/d", "1e3/s", "1000001/s", "-1/s", "100 /s"],
+  },
+  BROWSER_STREAMS: {
+    takes:
+      "names of streams (1 to 64 of A-Z a-z 0-9 . _ -), or what names begin with and a * (shop.*), with commas between",
+    good: ["*", "web", "web.*,shop", "a, b"],
+    bad: [",", "a,", "*.web", "a b", "a/b", "**"],
+  },
+};
+const KEY = `hg_${"0".repeat(16)}_${"A".repeat(43)}`;
 const NAMES = [
-  ...[INTEGERS, CHOICES, URLS, ORIGINS].flatMap((settings) => Object.keys(settings)),
+  ...[INTEGERS, CHOICES, URLS, ORIGINS, FORMS].flatMap((settings) => Object.keys(settings)),
+  "API_KEY",
   ...SECRETS,
   ...TEXTS,
 ].sort();
@@ -154,6 +175,33 @@ describe("a bad value is refused with its name, what it is and what it takes", (
     }
   }
 
+  for (const [name, { takes, bad }] of Object.entries(FORMS)) {
+    for (const value of bad) {
+      test(`${name}='${value}'`, () => {
+        expect(refusal({ [name]: value })).toBe(`${name} takes ${takes}, but is '${value}'`);
+      });
+    }
+  }
+
+  test("API_KEY that is none, without showing it", () => {
+    for (const value of [PASSWORD, KEY.slice(1), `${KEY}A`, ` ${KEY}`]) {
+      const message = refusal({ API_KEY: value });
+      expect(message).toStartWith("API_KEY takes a key that `hourglass keys create` has shown: hg_, ");
+      expect(message).not.toContain(value);
+    }
+  });
+
+  test("what would go in the clear against its settings is refused", () => {
+    const faults: readonly (readonly [Record<string, string>, string])[] = [
+      [{ TLS_CERT_FILE: "a" }, "TLS_CERT_FILE is set, but TLS_KEY_FILE is not"],
+      [{ TLS_KEY_FILE: "a" }, "TLS_KEY_FILE is set, but TLS_CERT_FILE is not"],
+      [{ REDIS_URL, MYSQL_URL, REDIS_CA_FILE: "a" }, "REDIS_URL does not begin with rediss://"],
+      [{ REDIS_CA_FILE: "a" }, "REDIS_URL does not begin with rediss://"],
+      [{ REDIS_URL, MYSQL_URL, MYSQL_CA_FILE: "a" }, "MYSQL_TLS is not 1"],
+    ];
+    for (const [environment, said] of faults) expect(refusal(environment)).toContain(said);
+  });
+
   for (const name of SECRETS) {
     test(`${name} that is short, without showing it`, () => {
       const message = refusal({ [name]: PASSWORD });
@@ -207,6 +255,19 @@ describe("a good value", () => {
     for (const [name, values] of Object.entries(CHOICES)) {
       for (const value of values) expect(() => readConfig({ [name]: value })).not.toThrow();
     }
+  });
+
+  test("is taken in each of its forms", () => {
+    for (const [name, { good }] of Object.entries(FORMS)) {
+      for (const value of good) expect(() => readConfig({ [name]: value })).not.toThrow();
+    }
+    const config = readConfig({ REQUIRE_KEYS: "write, read", ADDRESS_LIMIT: "100/m", BROWSER_STREAMS: "web.*,shop" });
+    expect(config).toMatchObject({
+      requiredScopes: ["write", "read"],
+      addressLimit: { count: 100, windowMs: 60_000 },
+      browserStreams: ["web.*", "shop"],
+    });
+    expect(readConfig({ API_KEY: KEY }).apiKey).toBe(KEY);
   });
 
   test("is taken for both URLs", () => {

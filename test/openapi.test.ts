@@ -6,11 +6,19 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "
 import { Validator } from "@seriousme/openapi-schema-validator";
 import fc from "fast-check";
 import { readConfig } from "../src/config.ts";
+import { newToken, SCOPES, type Scope } from "../src/count/api-key.ts";
 import { HOUR_MS } from "../src/count/event.ts";
+import type { Log } from "../src/count/log.ts";
 import { Metrics } from "../src/count/metrics.ts";
+import type { RateLimit } from "../src/count/rate-limit.ts";
+import { Access } from "../src/http/access.ts";
 import { createApp } from "../src/http/app.ts";
 import { API_DOCUMENT, type ApiDocument } from "../src/http/openapi/document.ts";
+import { accessOf } from "../src/http/route-access.ts";
+import { KeyRing } from "../src/pipeline/key-ring.ts";
 import type { Pipeline } from "../src/pipeline/pipeline.ts";
+import { RateLimiter } from "../src/pipeline/rate-limiter.ts";
+import type { ColdStore } from "../src/store/cold.ts";
 import { type ApiAnswer, ApiDescription } from "./support/api-description.ts";
 import { type ApiRequest, anyRequest, exampleRequests } from "./support/api-requests.ts";
 import { ask } from "./support/http-connection.ts";
@@ -165,6 +173,8 @@ describe("a service", () => {
   }
 });
 
+const NDJSON_TYPE = { "content-type": "application/x-ndjson" };
+
 interface Provoked {
   readonly method?: string;
   readonly target: string;
@@ -175,9 +185,61 @@ interface Provoked {
 const EVENT = `timestamp=${NOON}&user=ann&click`;
 const OLD = NOON - 1_000 * HOUR_MS;
 const LATE = `{"timestamp":${OLD},"user":"ann","event":"click","stream":"${STREAM}"}\n`;
-const NDJSON = { "content-type": "application/x-ndjson" };
+const NDJSON = NDJSON_TYPE;
 const PAGE = `to=${REDIRECT_ORIGINS}/spring`;
 const RANGE = `from=${NOON - 2 * HOUR_MS}&to=${NOON - HOUR_MS}`;
+
+/** Each of a key that is good for nothing but this. */
+const KEYS = { write: newToken(), read: newToken(), admin: newToken(), limited: newToken() };
+const HOUR_KEY = { count: 1, windowMs: HOUR_MS };
+const ADDRESS = "203.0.113.9";
+
+function bearing({ token }: { readonly token: string }): Record<string, string> {
+  return { authorization: `Bearer ${token}` };
+}
+
+/** What each route that takes a key is asked. */
+const ASKED: Readonly<Record<string, Provoked>> = {
+  "post /analytics": { target: `/analytics?timestamp=${NOON}&user=ann&click&stream=other` },
+  "get /analytics": { target: `/analytics?timestamp=${NOON}&stream=other` },
+  "post /events": { target: "/events", headers: NDJSON_TYPE, body: "{}\n" },
+  "get /series": { target: `/series?from=${NOON}&to=${NOON + HOUR_MS}` },
+  "get /streams": { target: `/streams?from=${NOON}&to=${NOON + HOUR_MS}` },
+  "get /ledger": { target: "/ledger" },
+  "get /metrics": { target: "/metrics" },
+};
+
+function askedWith(headers: Readonly<Record<string, string>>): Requests {
+  return Object.fromEntries(
+    Object.entries(ASKED).map(([name, asked]) => [
+      name,
+      [{ ...asked, headers: { ...asked.headers, ...headers } }],
+    ]),
+  );
+}
+
+const OF_BROWSERS: Requests = {
+  "get /pixel.gif": [{ target: "/pixel.gif?user=ann" }],
+  "post /beacon": [{ target: "/beacon?user=ann&click" }],
+};
+
+/** Of these four keys, if they are known yet. */
+async function accessWith(log: Log, areKnown = true, addressLimit?: RateLimit): Promise<Access> {
+  const keys = Object.entries(KEYS).map(([name, { id, sha256 }]) => ({
+    ...{ id, sha256, name, createdAt: 0, expiresAt: undefined, revokedAt: undefined },
+    scopes: name === "limited" ? SCOPES : [name as Scope],
+    streams: name === "limited" ? [] : ["shop.*"],
+    limit: name === "limited" ? HOUR_KEY : undefined,
+  }));
+  const cold = { open: async () => {}, apiKeys: async () => keys } as unknown as ColdStore;
+  const ring = new KeyRing({ cold, store: undefined, log, now: Date.now });
+  if (areKnown) await ring.refresh();
+  const limiter = (kind: string) => new RateLimiter({ kind, store: undefined, log, nowMs: () => performance.now() });
+  return new Access({
+    ...{ keys: ring, keyLimits: limiter("key"), addressLimits: limiter("address"), addressLimit },
+    ...{ requiredScopes: new Set(SCOPES), trustedProxies: 0 },
+  });
+}
 
 function events(...timestamps: readonly number[]): string {
   return timestamps.map((timestamp) => `{"timestamp":${timestamp},"user":"ann","event":"click"}\n`).join("");
@@ -302,10 +364,11 @@ describe("every answer that is described", () => {
   let site: Awaited<ReturnType<typeof mode.open>>;
   let instance: Instance;
 
-  function appOf(pipeline: Pipeline) {
+  function appOf(pipeline: Pipeline, access?: Access) {
     const { log } = instance;
-    const browserSettings = readConfig({ REDIRECT_ORIGINS });
-    return createApp({
+    const browserSettings = readConfig({ REDIRECT_ORIGINS, ...(access && { REQUIRE_KEYS: "write" }) });
+    const app = createApp({
+      access,
       pipeline,
       log,
       metrics: new Metrics(),
@@ -313,6 +376,9 @@ describe("every answer that is described", () => {
       sharesPort: false,
       browserSettings,
     });
+    // Without a socket nobody has an address.
+    Object.assign(app, { server: { requestIP: () => ({ address: ADDRESS }) } });
+    return app;
   }
 
   beforeAll(async () => {
@@ -339,6 +405,19 @@ describe("every answer that is described", () => {
     }
   }
 
+  /** What keys and limits have to say. */
+  async function expectAccessDescribed(pipeline: Pipeline, log: Log): Promise<void> {
+    const app = appOf(pipeline, await accessWith(log));
+    await expectDescribed(app, askedWith({}));
+    await expectDescribed(app, askedWith(bearing(newToken())));
+    for (const key of [KEYS.write, KEYS.read, KEYS.admin]) await expectDescribed(app, askedWith(bearing(key)));
+    await expectDescribed(app, OF_BROWSERS);
+    for (let i = 0; i < 2; i++) await expectDescribed(app, askedWith(bearing(KEYS.limited)));
+    const limited = appOf(pipeline, await accessWith(log, true, HOUR_KEY));
+    for (let i = 0; i < 2; i++) await expectDescribed(limited, OF_BROWSERS);
+    await expectDescribed(appOf(pipeline, await accessWith(log, false)), askedWith({}));
+  }
+
   test("is of a route, and every route is described", () => {
     const described = api.operations.map(({ method, path }) => `${method.toUpperCase()} ${path}`);
     const app = appOf(instance.pipeline);
@@ -349,6 +428,9 @@ describe("every answer that is described", () => {
     const strict = app.routes.filter(({ method }) => method === "ALL").map(({ path }) => path);
     const with405 = api.operations.filter(({ operation: { responses } }) => responses?.[405] !== undefined);
     expect(new Set(with405.map(({ path }) => path))).toEqual(new Set(strict));
+    // Whoever forgets to say who may ask a route has closed it.
+    const known = app.routes.filter(({ method }) => method !== "ALL");
+    expect(known.filter(({ method, path }) => accessOf(method, path) === "unlisted")).toEqual([]);
   });
 
   test("can be had", async () => {
@@ -356,6 +438,7 @@ describe("every answer that is described", () => {
     const app = appOf(pipeline);
     await expectDescribed(app, WELL);
     await expectDescribed(appOf(faulty(pipeline)), FAULTY);
+    await expectAccessDescribed(pipeline, instance.log);
     await instance.take(click("ann", OLD));
     await instance.drained();
     expect(await pipeline.retire()).toBeGreaterThan(0);

@@ -8,6 +8,7 @@ import { validate } from "dockerfile-utils";
 import { createConnection } from "mysql2/promise";
 import { version } from "../package.json";
 import { withDeadline } from "../src/count/deadline.ts";
+import { makeCertificates } from "./support/certificates.ts";
 import { freePort } from "./support/ports.ts";
 import { PROJECT_ROOT } from "./support/project-files.ts";
 import { describeWithServers, startMariaDb, startRedis } from "./support/servers.ts";
@@ -66,12 +67,12 @@ async function run(
 }
 
 /** The program as a running service. `await using` kills it if the test did not stop it. */
-async function serve(cwd: string, settings: Record<string, string> = {}) {
+async function serve(cwd: string, settings: Record<string, string> = {}, tls?: { ca: string }) {
   const port = await freePort();
   const env = { ...settings, PORT: String(port) };
   const log = Bun.file(join(folder, `log-${port}`));
   const child = Bun.spawn([program], { cwd, env: { ...BARE_ENV, ...env }, stdout: log, stderr: log });
-  const url = `http://127.0.0.1:${port}`;
+  const url = `${tls === undefined ? "http" : "https"}://127.0.0.1:${port}`;
   const service = {
     url,
     output: () => log.text(),
@@ -86,7 +87,7 @@ async function serve(cwd: string, settings: Record<string, string> = {}) {
     },
   };
   try {
-    await waitFor("the service to be ready", async () => (await fetch(`${url}/readyz`)).ok);
+    await waitFor("the service to be ready", async () => (await fetch(`${url}/readyz`, { ...(tls && { tls }) })).ok);
   } catch (error) {
     await service[Symbol.asyncDispose]();
     throw new Error(`the service did not start:\n${await log.text()}`, { cause: error });
@@ -190,6 +191,39 @@ describe("the program", () => {
       });
       expect(exported.split("\n")).toHaveLength(10_001);
       expect(await service.stop()).toBe(0);
+    },
+    SLOW_TEST_MS,
+  );
+});
+
+describe("the program, with keys", () => {
+  test(
+    "makes a key that it takes, by HTTPS, and refuses all others",
+    async () => {
+      const certificates = await makeCertificates();
+      const cwd = newFolder();
+      const settings = {
+        ...{ REQUIRE_KEYS: "write,read,admin", ADDRESS_LIMIT: "1000/s" },
+        ...{ TLS_CERT_FILE: certificates.certFile, TLS_KEY_FILE: certificates.keyFile },
+      };
+      try {
+        const tls = { ca: await Bun.file(certificates.caFile).text() };
+        await using service = await serve(cwd, settings, tls);
+        const made = await run([program, "keys", "create", "--name", "a", "--scope", "write,read", "--json"], cwd);
+        expect(made.stderr).toBe("");
+        const { key } = JSON.parse(made.stdout) as { key: string };
+        const headers = { authorization: `Bearer ${key}` };
+        const count = (head = {}) =>
+          fetch(`${service.url}/analytics?timestamp=${AT}&user=ada&click`, { method: "POST", headers: head, tls });
+        await waitFor("the key to be known", async () => (await count(headers)).status === 204);
+        expect((await count()).status).toBe(401);
+        const read = await fetch(`${service.url}/analytics?timestamp=${AT}`, { headers, tls });
+        expect(await read.text()).toBe("unique_users,1\nclicks,1\nimpressions,0\n");
+        expect((await fetch(`${service.url}/metrics`, { headers, tls })).status).toBe(403);
+        expect(await service.stop()).toBe(0);
+      } finally {
+        certificates.delete();
+      }
     },
     SLOW_TEST_MS,
   );

@@ -91,6 +91,7 @@ function jobOf(config: Config, options: ImportOptions, report: Report, state: St
   const url = options.url ?? ownUrl(config);
   const sender = new Sender({
     url,
+    apiKey: config.apiKey,
     retryForMs: retryFor * 1_000,
     now: Date.now,
     sleep: Bun.sleep,

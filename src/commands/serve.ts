@@ -10,8 +10,11 @@ import { errorText, withDeadline } from "../count/deadline.ts";
 import type { Log } from "../count/log.ts";
 import { Metrics } from "../count/metrics.ts";
 import { createApp } from "../http/app.ts";
+import type { Certificate } from "../http/app-options.ts";
 import { Pipeline } from "../pipeline/pipeline.ts";
 import { createStores, type Stores } from "../store/open.ts";
+import { readPem } from "../store/pem-file.ts";
+import { createAccess } from "./access.ts";
 import { keepFreedMemory } from "./allocator.ts";
 import { ownCommand } from "./own-command.ts";
 import { SUPERVISOR_VARIABLE, Supervisor, WORKER_VARIABLE } from "./supervise.ts";
@@ -58,7 +61,8 @@ async function superviseWorkers(config: Config, log: Log): Promise<never> {
   const environment = { ...process.env, USER_SALT: config.userSalt ?? randomBytes(32).toString("base64url") };
   const supervisor = new Supervisor({ workers, log, command: ownCommand(), environment });
   for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => supervisor.stop("SIGTERM"));
-  const url = `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
+  const protocol = config.tlsCertFile === undefined ? "http" : "https";
+  const url = `${protocol}://${host.includes(":") ? `[${host}]` : host}:${port}`;
   console.log(firstLines(url, createStores(config, Date.now), workers));
   process.exit(await supervisor.run());
 }
@@ -68,11 +72,14 @@ export async function startService(config: Config, log: Log, now: () => number) 
   const stores = createStores(config, now, true);
   const { hot, cold } = stores;
   await openHotStore(config, stores, log);
+  const access = createAccess(config, cold, log, now);
+  const certificate = certificateOf(config);
   const metrics = new Metrics();
   const pipeline = new Pipeline({ hot, cold, metrics, log, now, settings: config });
-  await pipeline.start();
+  await Promise.all([pipeline.start(), access?.start()]);
   const sharesPort = config.workers > 1;
-  const app = createApp({ pipeline, metrics, log, now, sharesPort, browserSettings: config });
+  const shared = { pipeline, metrics, log, now, sharesPort, browserSettings: config };
+  const app = createApp({ ...shared, access: access?.access, certificate });
   const server = await listen(app, config);
   const stop = async () => {
     // The server last: it closes every connection that is between two requests, and with it any request that
@@ -82,9 +89,16 @@ export async function startService(config: Config, log: Log, now: () => number) 
       () => {},
     );
     await server.stop(true);
+    await access?.stop();
     await Promise.all([hot.close(), cold.close()]);
   };
   return { service: { url: server.url.origin, stop } satisfies Service, stores, pipeline };
+}
+
+/** Throws ConfigError. */
+function certificateOf({ tlsCertFile, tlsKeyFile }: Config): Certificate | undefined {
+  if (tlsCertFile === undefined || tlsKeyFile === undefined) return undefined;
+  return { cert: readPem("TLS_CERT_FILE", tlsCertFile), key: readPem("TLS_KEY_FILE", tlsKeyFile) };
 }
 
 async function openHotStore(config: Config, { mode, hot }: Stores, log: Log): Promise<void> {
@@ -105,7 +119,9 @@ async function listen(app: ReturnType<typeof createApp>, { port, host }: Config)
   try {
     app.listen({ port, hostname: host });
   } catch (error) {
-    const advice = "set PORT to a free one (0 takes any), and HOST to an address of this machine";
+    const advice =
+      "set PORT to a free one (0 takes any), HOST to an address of this machine, and TLS_CERT_FILE and " +
+      "TLS_KEY_FILE, if any, to a certificate and its key";
     throw new ConfigError(`Cannot listen on ${host}:${port}: ${errorText(error)}; ${advice}`);
   }
   return app.server!;

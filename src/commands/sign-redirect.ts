@@ -10,12 +10,13 @@ export interface SignRedirectOptions {
 
 /** Throws ConfigError if there is nothing to sign with. */
 export function signRedirect(config: Config, target: URL, { stream, base }: SignRedirectOptions): string {
-  const { redirectSecret, host, port } = config;
+  const { redirectSecret, host, port, tlsCertFile } = config;
   if (redirectSecret === undefined)
     throw new ConfigError(
       "REDIRECT_SECRET is not set, which links are signed with: set what the service has",
     );
-  const origin = base?.href.replace(/\/$/, "") ?? `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
+  const protocol = tlsCertFile === undefined ? "http" : "https";
+  const origin = base?.href.replace(/\/$/, "") ?? `${protocol}://${host.includes(":") ? `[${host}]` : host}:${port}`;
   const parameters = new URLSearchParams({ to: target.href });
   if (stream !== undefined) parameters.set("stream", stream);
   parameters.set("sig", signatureOf(redirectSecret, target.href, stream));

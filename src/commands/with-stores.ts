@@ -3,7 +3,7 @@ import type { Config } from "../config.ts";
 import type { ColdStore } from "../store/cold.ts";
 import type { HotStore } from "../store/hot.ts";
 import { createStores } from "../store/open.ts";
-import { coldStoreAt } from "../store/open-cold.ts";
+import { coldPlaceOf, coldStoreAt } from "../store/open-cold.ts";
 
 export interface OpenStores {
   readonly cold: ColdStore;
@@ -26,10 +26,10 @@ export async function withStores<T>(config: Config, work: (stores: OpenStores) =
 
 /** For what needs no hot store: Redis may be away. Throws ColdUnavailableError. */
 export async function withColdStore<T>(
-  { dataDir, mysqlUrl }: Config,
+  config: Config,
   work: (cold: ColdStore) => Promise<T>,
 ): Promise<T> {
-  const cold = coldStoreAt({ dataDir, mysqlUrl }, Date.now);
+  const cold = coldStoreAt(coldPlaceOf(config), Date.now);
   try {
     await cold.open();
     return await work(cold);

@@ -5,6 +5,8 @@
  */
 export const REFUSAL_REASONS = [
   "invalid",
+  "unauthorized",
+  "rate_limited",
   "hot_store_away",
   "cold_store_away",
   "journal_full",
@@ -31,6 +33,9 @@ export class Ledger {
   duplicates = 0;
   readonly refused: Record<RefusalReason, number> = {
     invalid: 0,
+    /** Without a key, or with one that is not for this. */
+    unauthorized: 0,
+    rate_limited: 0,
     hot_store_away: 0,
     cold_store_away: 0,
     journal_full: 0,

@@ -8,6 +8,8 @@
 import type { TObject } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 import { type Event, type HourKey, hourOf, type Kind } from "../count/event.ts";
+import type { StreamSelection } from "../count/hour-range.ts";
+import type { StreamSet } from "../count/stream-set.ts";
 import {
   DEFAULT_STREAM,
   EventQuerySchema,
@@ -40,6 +42,29 @@ export class TooManyStreamsError extends InvalidParameterError {
   constructor(stream: string) {
     super("stream", stream, "one that has events already, as there are MAX_STREAMS of them");
   }
+}
+
+/** It is no stream of those that whoever asks has to do with. */
+export class StreamNotAllowedError extends InvalidParameterError {
+  constructor(field: string, stream: string, allowed: StreamSet) {
+    super(field, stream, allowed.patterns.join(" or ") || "none, as BROWSER_STREAMS is not set");
+  }
+}
+
+/** `allowed`: undefined for all. Throws StreamNotAllowedError. */
+export function checkStream(stream: string, allowed: StreamSet | undefined): void {
+  if (allowed !== undefined && !allowed.has(stream)) throw new StreamNotAllowedError("stream", stream, allowed);
+}
+
+/** The same for all streams that are selected. `got`: how they were asked for. */
+export function checkSelection(
+  field: string,
+  got: string,
+  selection: StreamSelection,
+  allowed: StreamSet | undefined,
+): void {
+  if (allowed === undefined || allowed.hasAllOf(selection)) return;
+  throw new StreamNotAllowedError(field, got, allowed);
 }
 
 export const STREAM = /^[A-Za-z0-9._-]{1,64}$/;

@@ -1,14 +1,15 @@
 /** POST and GET /analytics: an event in, an hour out. */
 import { Elysia } from "elysia";
+import type { HourKey } from "../count/event.ts";
 import type { Pipeline } from "../pipeline/pipeline.ts";
-import { readEvent, readHourKey, TooManyStreamsError } from "./analytics-query.ts";
+import { checkStream, readEvent, readHourKey, TooManyStreamsError } from "./analytics-query.ts";
 import {
   answerToError,
   errorAnswer,
-  isRefusedInput,
   methodNotAllowed,
   NO_STORE,
   refusalAnswer,
+  refusalReasonOf,
 } from "./answers.ts";
 import type { AppOptions } from "./app-options.ts";
 import { UNREADABLE_BODY } from "./body.ts";
@@ -29,11 +30,12 @@ export interface AnalyticsCounts {
   readonly gets: RequestCounts;
 }
 
-export function analytics({ pipeline, log, now }: AppOptions, { posts, gets }: AnalyticsCounts) {
+export function analytics({ pipeline, log, now, access }: AppOptions, { posts, gets }: AnalyticsCounts) {
   return new Elysia({ name: "analytics" })
     .post("/analytics", async ({ request }) => {
       try {
         const event = readEvent(request.url, now());
+        checkStream(event.stream, access?.streamsOf(request));
         if (!pipeline.streams.admits(event.stream)) throw new TooManyStreamsError(event.stream);
         if (request.body !== null) {
           const fault = await faultOfBody(request);
@@ -47,13 +49,16 @@ export function analytics({ pipeline, log, now }: AppOptions, { posts, gets }: A
         posts.add(204);
         return new Response(null, { status: 204 });
       } catch (error) {
-        if (isRefusedInput(error)) pipeline.ledger.refused.invalid += 1;
+        const reason = refusalReasonOf(error);
+        if (reason !== undefined) pipeline.ledger.refused[reason] += 1;
         return posts.counted(answerToError(error, log));
       }
     })
     .get("/analytics", async ({ request }) => {
       try {
-        return gets.counted(await hourAnswer(pipeline, request.url, now()));
+        const key = readHourKey(request.url, now());
+        checkStream(key.stream, access?.streamsOf(request));
+        return gets.counted(await hourAnswer(pipeline, key));
       } catch (error) {
         return gets.counted(answerToError(error, log));
       }
@@ -86,8 +91,8 @@ async function isShort(body: ReadableStream<Uint8Array>): Promise<boolean> {
   return true;
 }
 
-async function hourAnswer(pipeline: Pipeline, url: string, now: number): Promise<Response> {
-  const { clicks, impressions, uniqueUsers, isDegraded } = await pipeline.read(readHourKey(url, now));
+async function hourAnswer(pipeline: Pipeline, key: HourKey): Promise<Response> {
+  const { clicks, impressions, uniqueUsers, isDegraded } = await pipeline.read(key);
   const body = `unique_users,${uniqueUsers}\nclicks,${clicks}\nimpressions,${impressions}\n`;
   return new Response(body, { headers: isDegraded ? DEGRADED : TEXT });
 }

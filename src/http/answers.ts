@@ -7,7 +7,7 @@ import type { Log } from "../count/log.ts";
 import type { Refusal } from "../pipeline/intake.ts";
 import { ColdUnavailableError } from "../store/cold.ts";
 import { HotUnavailableError } from "../store/hot.ts";
-import { InvalidParameterError, TooManyStreamsError } from "./analytics-query.ts";
+import { InvalidParameterError, StreamNotAllowedError, TooManyStreamsError } from "./analytics-query.ts";
 import type { MalformedEventError } from "./event-object.ts";
 import { MalformedQueryError } from "./query.ts";
 
@@ -34,6 +34,8 @@ export function errorAnswer(
 
 const REFUSALS: Record<Refusal["reason"], string> = {
   invalid: "the event is not valid",
+  unauthorized: "an API key is missing, or not for this",
+  rate_limited: "more came than the limit allows",
   hot_store_away: "the hot store does not answer",
   cold_store_away: "the cold store, which this hour has to be fetched from, does not answer",
   journal_full: "too many events wait for the cold store",
@@ -61,6 +63,12 @@ export function methodNotAllowed(method: string, allowed: string): Response {
   return errorAnswer(405, { code: "method_not_allowed", message }, { allow: allowed });
 }
 
+/** Where the ledger has what was refused for this error; undefined if the request is not at fault. */
+export function refusalReasonOf(error: unknown): "invalid" | "unauthorized" | undefined {
+  if (error instanceof StreamNotAllowedError) return "unauthorized";
+  return isRefusedInput(error) ? "invalid" : undefined;
+}
+
 export function isRefusedInput(error: unknown): error is MalformedQueryError | InvalidParameterError {
   return error instanceof MalformedQueryError || error instanceof InvalidParameterError;
 }
@@ -78,15 +86,19 @@ export function errorBodyOf(
 
 function codeOf(error: Error): string {
   if (error instanceof TooManyStreamsError) return "too_many_streams";
+  if (error instanceof StreamNotAllowedError) return "stream_not_allowed";
   if (error instanceof InvalidParameterError) return "invalid_parameter";
   return error instanceof MalformedQueryError ? "malformed_query" : "malformed_event";
 }
 
+function statusOf(error: MalformedQueryError | InvalidParameterError): number {
+  if (error instanceof StreamNotAllowedError) return 403;
+  return error instanceof MalformedQueryError ? 400 : 422;
+}
+
 /** For whatever was thrown on the way: a fault of ours is logged and not shown. */
 export function answerToError(error: unknown, log: Log): Response {
-  if (isRefusedInput(error)) {
-    return errorAnswer(error instanceof MalformedQueryError ? 400 : 422, errorBodyOf(error));
-  }
+  if (isRefusedInput(error)) return errorAnswer(statusOf(error), errorBodyOf(error));
   if (error instanceof HotUnavailableError || error instanceof ColdUnavailableError) {
     const code = error instanceof HotUnavailableError ? "hot_store_away" : "cold_store_away";
     const message = "the store that holds this does not answer, try again";

@@ -1,5 +1,6 @@
 /** The HTTP interface, without a socket: it is given the pipeline, and can be asked with `app.handle`. */
 import { Elysia } from "elysia";
+import { accessControl } from "./access-control.ts";
 import { analytics } from "./analytics.ts";
 import { answerToError, errorAnswer } from "./answers.ts";
 import { apiDocs } from "./api-docs.ts";
@@ -40,16 +41,20 @@ export function createApp(options: AppOptions) {
   const redirects = new RequestCounts("GET", "/r");
   const seriesGets = new RequestCounts("GET", "/series");
   const streamsGets = new RequestCounts("GET", "/streams");
+  const counts = [posts, gets, batches, pixels, beacons, redirects, seriesGets, streamsGets];
+  const { access, certificate } = options;
   const app = new Elysia({
     // Unasked, reusePort would let a second instance take half of the requests without a word.
     serve: {
       reusePort: options.sharesPort,
       maxRequestBodySize: RECEIVED_MAX_BYTES,
       idleTimeout: IDLE_TIMEOUT_S,
+      ...(certificate !== undefined && { tls: { ...certificate } }),
     },
   });
   const { corsOrigins } = options.browserSettings;
   if (corsOrigins !== undefined) app.use(crossOrigin(corsOrigins, CROSS_ORIGIN_METHODS));
+  if (access !== undefined) app.use(accessControl(access, options.pipeline.ledger, counts));
   return app
     .use(analytics(options, { posts, gets }))
     .use(events(options, batches))
@@ -58,7 +63,7 @@ export function createApp(options: AppOptions) {
     .use(ledger(options))
     .use(series(options, seriesGets))
     .use(streams(options, streamsGets))
-    .use(metrics(options, [posts, gets, batches, pixels, beacons, redirects, seriesGets, streamsGets]))
+    .use(metrics(options, counts))
     .use(apiDocs())
     .onError(({ error, code, request }) => {
       if (code !== "NOT_FOUND") return answerToError(error, options.log);

@@ -4,10 +4,11 @@
  */
 import { isbot } from "isbot";
 import type { OmissionReason } from "../count/ledger.ts";
+import { StreamSet } from "../count/stream-set.ts";
 import type { Refusal } from "../pipeline/intake.ts";
-import { eventOf, TooManyStreamsError } from "./analytics-query.ts";
+import { checkStream, eventOf, TooManyStreamsError } from "./analytics-query.ts";
 import { DEFAULT_STREAM } from "./analytics-schema.ts";
-import type { AppOptions } from "./app-options.ts";
+import type { AppOptions, BrowserSettings } from "./app-options.ts";
 import type { Query } from "./query.ts";
 import { addressOf, type Peers, Pseudonyms } from "./visitors.ts";
 
@@ -23,13 +24,24 @@ export interface Visit {
   readonly address: string | undefined;
 }
 
+/**
+ * Where keys are asked for, to count, pages have none to show: they count nothing then, unless it is said in which
+ * streams anybody may.
+ */
+function allowedStreams({ browserStreams, requiredScopes }: BrowserSettings): StreamSet | undefined {
+  if (browserStreams !== undefined) return new StreamSet(browserStreams);
+  return requiredScopes?.includes("write") ? new StreamSet([]) : undefined;
+}
+
 export class BrowserEvents {
   readonly #options: AppOptions;
   readonly #pseudonyms: Pseudonyms;
+  readonly #allowed: StreamSet | undefined;
 
   constructor(options: AppOptions) {
     this.#options = options;
     this.#pseudonyms = new Pseudonyms(options.browserSettings.userSalt);
+    this.#allowed = allowedStreams(options.browserSettings);
   }
 
   /** To be asked before anything is awaited: who has gone has no address. */
@@ -49,6 +61,7 @@ export class BrowserEvents {
     const time = now();
     const { timestamp = String(time), user = this.#pseudonymOf(visit, query["stream"], time) } = query;
     const event = eventOf({ ...query, timestamp, user }, time);
+    checkStream(event.stream, this.#allowed);
     if (!pipeline.streams.admits(event.stream)) throw new TooManyStreamsError(event.stream);
     return await pipeline.submit(event);
   }

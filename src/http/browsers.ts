@@ -5,15 +5,16 @@
  * hourglass-not-counted. HEAD counts nothing and says nothing: it is asked by those who look and do not visit.
  */
 import { Elysia } from "elysia";
+import type { RefusalReason } from "../count/ledger.ts";
 import type { Refusal } from "../pipeline/intake.ts";
 import { faultOfBody } from "./analytics.ts";
 import {
   answerToError,
   errorAnswer,
-  isRefusedInput,
   methodNotAllowed,
   NO_STORE,
   refusalAnswer,
+  refusalReasonOf,
 } from "./answers.ts";
 import type { AppOptions } from "./app-options.ts";
 import { BrowserEvents, type Omission } from "./browser-events.ts";
@@ -103,12 +104,19 @@ class BrowserAnswers {
     if (isInChunks(request)) return this.#refused(errorAnswer(400, CHUNKS_IN_GET));
     try {
       const visit = this.#events.visitOf(request, peers);
+      const { access } = this.#options;
+      if (access?.takesFrom(visit.address) === false) return this.#redirected(target, "rate_limited");
       return redirectAnswer(target, await this.#events.take(clickOf(query), visit));
     } catch (error) {
-      if (!isRefusedInput(error)) throw error;
-      this.#options.pipeline.ledger.refused.invalid += 1;
-      return redirectAnswer(target, { reason: "invalid" });
+      const reason = refusalReasonOf(error);
+      if (reason === undefined) throw error;
+      return this.#redirected(target, reason);
     }
+  }
+
+  #redirected(target: string, reason: RefusalReason): Response {
+    this.#options.pipeline.ledger.refused[reason] += 1;
+    return redirectAnswer(target, { reason });
   }
 
   #refused(answer: Response): Response {
@@ -122,7 +130,8 @@ class BrowserAnswers {
     try {
       return counts.counted(await work());
     } catch (error) {
-      if (isRefusedInput(error)) pipeline.ledger.refused.invalid += 1;
+      const reason = refusalReasonOf(error);
+      if (reason !== undefined) pipeline.ledger.refused[reason] += 1;
       return counts.counted(answerToError(error, log));
     }
   }

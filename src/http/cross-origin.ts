@@ -5,7 +5,10 @@
 import { Elysia } from "elysia";
 
 const ALLOW_ORIGIN = "access-control-allow-origin";
-const EXPOSED = "etag, hourglass-degraded, hourglass-not-counted, retry-after";
+const EXPOSED = [
+  ...["etag", "hourglass-degraded", "hourglass-not-counted", "retry-after", "www-authenticate"],
+  ...["ratelimit", "ratelimit-policy", "ratelimit-limit", "ratelimit-remaining", "ratelimit-reset"],
+].join(", ");
 /** What a browser asks before it sends; the most that one remembers of the answer is a day or less. */
 const PREFLIGHT = {
   "access-control-allow-headers": "authorization, content-type",

@@ -6,7 +6,8 @@
  */
 import type { Event } from "../count/event.ts";
 import { letOthersRun } from "../count/pause.ts";
-import { type InvalidParameterError, TooManyStreamsError } from "./analytics-query.ts";
+import type { StreamSet } from "../count/stream-set.ts";
+import { type InvalidParameterError, StreamNotAllowedError, TooManyStreamsError } from "./analytics-query.ts";
 import { RefusedBodyError } from "./body.ts";
 import { elementsOf, linesOf, type Pieces } from "./body-pieces.ts";
 import { eventOf, MalformedEventError, whatIsWrongWith } from "./event-object.ts";
@@ -24,6 +25,8 @@ export interface EventBatch {
   /** Of each event, as in InvalidEvent. */
   readonly indexes: readonly number[];
   readonly invalidCount: number;
+  /** Of them: whose only fault is a stream that the key is not for. */
+  readonly notAllowedCount: number;
   /** The first of them. */
   readonly invalid: readonly InvalidEvent[];
 }
@@ -42,6 +45,8 @@ export interface ReadingOptions {
   readonly now: number;
   /** False for a stream that would be one too many. */
   readonly admits: (stream: string) => boolean;
+  /** Undefined: all streams. */
+  readonly allowed: StreamSet | undefined;
 }
 
 /** Throws RefusedBodyError if the body can't be taken apart, or has too many events. */
@@ -64,16 +69,19 @@ class Reading implements EventBatch {
   readonly indexes: number[] = [];
   readonly invalid: InvalidEvent[] = [];
   invalidCount = 0;
+  notAllowedCount = 0;
   readonly #text: string;
   readonly #format: BodyFormat;
   readonly #now: number;
   readonly #admits: (stream: string) => boolean;
+  readonly #allowed: StreamSet | undefined;
 
-  constructor(text: string, { format, now, admits }: ReadingOptions) {
+  constructor(text: string, { format, now, admits, allowed }: ReadingOptions) {
     this.#text = text;
     this.#format = format;
     this.#now = now;
     this.#admits = admits;
+    this.#allowed = allowed;
     const pieces = format === "ndjson" ? linesOf(text, EVENTS_MAX) : elementsOf(text, EVENTS_MAX);
     if (typeof pieces === "string") throw malformedBody(pieces);
     if (pieces.count > EVENTS_MAX) {
@@ -94,6 +102,12 @@ class Reading implements EventBatch {
     const event = eventOf(value, quoteCounts[i]!, this.#now);
     if (event === undefined) {
       this.#refuse(index, () => this.#faultOf(value, text, isLong));
+      return;
+    }
+    const allowed = this.#allowed;
+    if (allowed !== undefined && !allowed.has(event.stream)) {
+      this.notAllowedCount += 1;
+      this.#refuse(index, () => new StreamNotAllowedError("stream", event.stream, allowed));
       return;
     }
     if (!this.#admits(event.stream)) {

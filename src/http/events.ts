@@ -2,8 +2,9 @@
  * POST /events: many events in one request.
  *
  * Invariant: of the events of a body each is accepted, a duplicate, invalid or refused, and the answer and the
- * ledger say so with the same numbers. 200: none was refused. 503: nothing was counted. 207: a part was
- * refused, and the answer names it, so that just that can be sent again.
+ * ledger say so with the same numbers (one of a stream that its key is not for is invalid to who sent it, and
+ * unauthorized in the ledger). 200: none was refused. 503: nothing was counted. 207: a part was refused, and the
+ * answer names it, so that just that can be sent again.
  */
 import { Type } from "@sinclair/typebox";
 import { Elysia } from "elysia";
@@ -35,12 +36,13 @@ export const BatchQuerySchema = Type.Object(
   { additionalProperties: false },
 );
 
-export function events({ pipeline, log, now }: AppOptions, counts: RequestCounts) {
+export function events(options: AppOptions, counts: RequestCounts) {
+  const { pipeline, log } = options;
   const memory = new Slots(BODIES_MAX_BYTES, BODIES_MAX_WAITING);
   return new Elysia({ name: "events" })
     .post("/events", async ({ request }) => {
       try {
-        return counts.counted(await take(request, pipeline, memory, now));
+        return counts.counted(await take(request, options, memory));
       } catch (error) {
         const isBody = error instanceof RefusedBodyError;
         // How many events it held is not known.
@@ -57,9 +59,8 @@ export function events({ pipeline, log, now }: AppOptions, counts: RequestCounts
 /** Throws RefusedBodyError, MalformedQueryError or InvalidParameterError. */
 async function take(
   request: Request,
-  pipeline: Pipeline,
+  { pipeline, now, access }: AppOptions,
   memory: Slots,
-  now: () => number,
 ): Promise<Response> {
   const isAtomic = readQuery(request.url, BatchQuerySchema)["atomic"] === "1";
   const format = formatOf(request);
@@ -77,7 +78,13 @@ async function take(
     memory.give(reservedBytes - bytes.length);
     reservedBytes = bytes.length;
     const admits = (stream: string) => pipeline.streams.admits(stream);
-    const batch = await readEvents(textOf(bytes), { format, now: now(), admits });
+    const allowed = access?.streamsOf(request);
+    const batch = await readEvents(textOf(bytes), { format, now: now(), admits, allowed });
+    const refused = access?.refusalOfBatch(request, batch.events.length + batch.invalidCount);
+    if (refused !== undefined) {
+      pipeline.ledger.refused[refused.reason] += batch.events.length + batch.invalidCount;
+      return refused.answer;
+    }
     return await submit(pipeline, batch, isAtomic);
   } finally {
     memory.give(reservedBytes);
@@ -85,13 +92,14 @@ async function take(
 }
 
 async function submit(pipeline: Pipeline, batch: EventBatch, isAtomic: boolean): Promise<Response> {
-  const { events: valid, invalidCount } = batch;
+  const { events: valid, invalidCount, notAllowedCount } = batch;
   const { refused } = pipeline.ledger;
+  refused.unauthorized += notAllowedCount;
+  refused.invalid += invalidCount - notAllowedCount;
   if (isAtomic && invalidCount > 0) {
-    refused.invalid += valid.length + invalidCount;
+    refused.invalid += valid.length;
     return atomicAnswer(batch);
   }
-  refused.invalid += invalidCount;
   const outcome: BulkOutcome = await pipeline.submitAll(valid);
   return outcomeAnswer(batch, outcome);
 }

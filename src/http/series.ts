@@ -2,10 +2,11 @@
 import { Elysia } from "elysia";
 import type { HourRange } from "../count/hour-range.ts";
 import { type Step, Steps } from "../count/steps.ts";
+import { selectionOf } from "../count/stream-set.ts";
 import { ExactTally } from "../pipeline/exact-tally.ts";
 import type { Pipeline } from "../pipeline/pipeline.ts";
 import { SeriesTally, type Sums } from "../pipeline/series-tally.ts";
-import { InvalidParameterError, readQuery } from "./analytics-query.ts";
+import { checkSelection, InvalidParameterError, readQuery } from "./analytics-query.ts";
 import { DEFAULT_STREAM } from "./analytics-schema.ts";
 import { methodNotAllowed } from "./answers.ts";
 import type { AppOptions } from "./app-options.ts";
@@ -33,11 +34,13 @@ interface Series {
   readonly degraded: RangeBody["degraded"];
 }
 
-export function series({ pipeline, log, now }: AppOptions, gets: RequestCounts) {
+export function series({ pipeline, log, now, access }: AppOptions, gets: RequestCounts) {
   return new Elysia({ name: "series" })
     .get("/series", async ({ request }) => {
       try {
         const question = readQuestion(request, now());
+        const { stream } = question;
+        checkSelection("stream", stream, selectionOf(stream), access?.streamsOf(request));
         const steps = new Steps(question.from, question.to, question.step, question.zone);
         const found = await readSeries(pipeline, question, steps);
         const text = TEXTS[question.format](question, steps, found);
@@ -72,8 +75,7 @@ function formatOf({ format }: Query, step: Step, accept: string | null): Format 
 
 async function readSeries(pipeline: Pipeline, question: Question, steps: Steps): Promise<Series> {
   const { from, to, stream, isExact } = question;
-  const isPrefix = stream.endsWith("*");
-  const range = { from, to, streams: { text: isPrefix ? stream.slice(0, -1) : stream, isPrefix } };
+  const range = { from, to, streams: selectionOf(stream) };
   const { tally, isDegraded } = await pipeline.ranges.read(range, () => new SeriesTally(steps));
   const degraded = isDegraded ? "hot-store-away" : undefined;
   if (isExact) return await readExactSeries(pipeline, range, steps, tally, degraded);

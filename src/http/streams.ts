@@ -2,7 +2,7 @@
 import { Elysia } from "elysia";
 import type { Pipeline } from "../pipeline/pipeline.ts";
 import { type StreamSums, StreamsTally } from "../pipeline/streams-tally.ts";
-import { readQuery } from "./analytics-query.ts";
+import { checkSelection, readQuery } from "./analytics-query.ts";
 import { methodNotAllowed } from "./answers.ts";
 import type { AppOptions } from "./app-options.ts";
 import { type Format, preferredFormat } from "./media-type.ts";
@@ -30,11 +30,13 @@ interface Found {
   readonly isDegraded: boolean;
 }
 
-export function streams({ pipeline, log, now }: AppOptions, gets: RequestCounts) {
+export function streams({ pipeline, log, now, access }: AppOptions, gets: RequestCounts) {
   return new Elysia({ name: "streams" })
     .get("/streams", async ({ request }) => {
       try {
         const question = readQuestion(request, now());
+        const { prefix } = question;
+        checkSelection("prefix", prefix, { text: prefix, isPrefix: true }, access?.streamsOf(request));
         const found = await readStreams(pipeline, question);
         const { format, to } = question;
         const text = format === "csv" ? csvText(question, found) : jsonText(question, found);

@@ -12,6 +12,10 @@ const PREFIX = "anon-";
 /** 128 bits. */
 const HASH_CHARS = 22;
 const SALT_BYTES = 32;
+/** Of an IPv6 address, with an IPv4 address in it: what is longer is none. */
+const ADDRESS_MAX_CHARS = 45;
+const IPV6_GROUPS = 8;
+const IPV6_NETWORK_GROUPS = 4;
 
 /** The part of the server that knows the other end of a connection. */
 export interface Peers {
@@ -26,6 +30,22 @@ export function addressOf(request: Request, peers: Peers | null, proxies: number
   const addresses = forwarded.split(",").map((address) => address.trim());
   // Fewer than there are proxies: it came past some of them, and the first one noted is the furthest.
   return addresses.at(-proxies) || addresses[0] || peer;
+}
+
+/**
+ * Who is counted as one by a limit on addresses: of IPv6 the network of 64 bits, since each of its customers has at
+ * least one of those, with more addresses in it than there are names for.
+ */
+export function networkOf(address: string): string {
+  if (!address.includes(":")) return address.slice(0, ADDRESS_MAX_CHARS);
+  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];
+  if (mapped !== undefined) return mapped;
+  const [head = "", tail] = address.slice(0, ADDRESS_MAX_CHARS).split("::");
+  const groups = head === "" ? [] : head.split(":");
+  const tailGroups = tail === undefined || tail === "" ? [] : tail.split(":");
+  while (groups.length + tailGroups.length < IPV6_GROUPS) groups.push("0");
+  const network = [...groups, ...tailGroups].slice(0, IPV6_NETWORK_GROUPS);
+  return `${network.map((group) => group.toLowerCase().replace(/^0+(?=.)/, "")).join(":")}::/64`;
 }
 
 export class Pseudonyms {

@@ -9,6 +9,7 @@
 import { Database, SQLiteError } from "bun:sqlite";
 import { mkdirSync } from "node:fs";
 import { join, resolve } from "node:path";
+import type { ApiKey } from "../count/api-key.ts";
 import { backoffMs } from "../count/backoff.ts";
 import { countEvents, type JournaledBatch } from "../count/batch.ts";
 import { errorText, withDeadline } from "../count/deadline.ts";
@@ -34,7 +35,9 @@ import {
 import tables from "./migrations/sqlite/0001-tables.sql" with { type: "text" };
 import deadLetters from "./migrations/sqlite/0002-dead-letters.sql" with { type: "text" };
 import hourlyByStream from "./migrations/sqlite/0003-hourly-by-stream.sql" with { type: "text" };
+import apiKeys from "./migrations/sqlite/0004-api-keys.sql" with { type: "text" };
 import { migration, pendingMigrations } from "./migrations.ts";
+import { addApiKey, listApiKeys, revokeApiKey } from "./sqlite-api-keys.ts";
 import { countStoredEvents, listHourKeys, listRows, recountHour } from "./sqlite-audit.ts";
 import {
   countDeadLetters,
@@ -73,6 +76,7 @@ const MIGRATIONS = [
   migration(1, "tables", tables),
   migration(2, "dead letters", deadLetters),
   migration(3, "hourly by stream", hourlyByStream),
+  migration(4, "API keys", apiKeys),
 ];
 
 const CREATE_BOOKKEEPING = `
@@ -219,6 +223,18 @@ class EmbeddedColdStore implements ColdStore {
     return await this.#transaction(`drop dead letter ${number}`, async (database) =>
       dropDeadLetter(database, number),
     );
+  }
+
+  async apiKeys(): Promise<readonly ApiKey[]> {
+    return this.#read("list API keys", listApiKeys);
+  }
+
+  async addApiKey(key: ApiKey): Promise<void> {
+    await this.#transaction("add an API key", async (database) => addApiKey(database, key));
+  }
+
+  async revokeApiKey(id: string, at: number): Promise<boolean> {
+    return await this.#transaction("revoke an API key", async (database) => revokeApiKey(database, id, at));
   }
 
   async close(): Promise<void> {

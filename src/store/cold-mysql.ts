@@ -5,6 +5,7 @@
  * same writer (a retry after a lost answer, an adopter of its journal) waits there until the outcome of the
  * one before is settled, and then sees it in the watermark.
  */
+import type { ApiKey } from "../count/api-key.ts";
 import { countEvents, type JournaledBatch } from "../count/batch.ts";
 import { errorText } from "../count/deadline.ts";
 import { HOUR_MS, type HourKey } from "../count/event.ts";
@@ -28,7 +29,9 @@ import {
 import tables from "./migrations/mysql/0001-tables.sql" with { type: "text" };
 import deadLetters from "./migrations/mysql/0002-dead-letters.sql" with { type: "text" };
 import hourlyByStream from "./migrations/mysql/0003-hourly-by-stream.sql" with { type: "text" };
+import apiKeys from "./migrations/mysql/0004-api-keys.sql" with { type: "text" };
 import { migration, pendingMigrations } from "./migrations.ts";
+import { addApiKey, listApiKeys, revokeApiKey } from "./mysql-api-keys.ts";
 import { auditHour, countStoredEvents, listHourKeys, listRows, rebuildHour } from "./mysql-audit.ts";
 import {
   countDeadLetters,
@@ -40,7 +43,13 @@ import {
   setAside,
 } from "./mysql-dead-letters.ts";
 import { addToHours, listStreams, readHour } from "./mysql-hours.ts";
-import { type MysqlLinkOptions, MysqlPool, type MysqlSession, withOwnSession } from "./mysql-link.ts";
+import {
+  type MysqlLinkOptions,
+  MysqlPool,
+  type MysqlSession,
+  type MysqlTls,
+  withOwnSession,
+} from "./mysql-link.ts";
 import { ensurePartitions } from "./mysql-partitions.ts";
 import { readRange, readUsers } from "./mysql-ranges.ts";
 import { VisitorError, visitorOf } from "./visitor.ts";
@@ -48,6 +57,7 @@ import { VisitorError, visitorOf } from "./visitor.ts";
 export interface MysqlColdStoreOptions {
   /** mysql://user:password@host:port/database */
   readonly url: string;
+  readonly tls?: MysqlTls | undefined;
   readonly now: () => number;
   /** The text of one INSERT is built without a pause: 1,000 rows take about 1 ms. */
   readonly rowsPerInsert?: number | undefined;
@@ -81,6 +91,7 @@ const MIGRATIONS = [
   migration(1, "tables", tables),
   migration(2, "dead letters", deadLetters),
   migration(3, "hourly by stream", hourlyByStream),
+  migration(4, "API keys", apiKeys),
 ];
 
 const CREATE_BOOKKEEPING = `
@@ -118,6 +129,7 @@ class MysqlColdStore implements ColdStore {
   constructor(options: MysqlColdStoreOptions) {
     const {
       url,
+      tls,
       flushTimeoutMs = DEFAULT_FLUSH_TIMEOUT_MS,
       readTimeoutMs = DEFAULT_READ_TIMEOUT_MS,
     } = options;
@@ -126,10 +138,10 @@ class MysqlColdStore implements ColdStore {
     this.description = `MySQL at ${target.host}, database ${target.database}`;
     this.#now = options.now;
     this.#rowsPerInsert = options.rowsPerInsert ?? DEFAULT_ROWS_PER_INSERT;
-    this.#flushLink = { url, connectTimeoutMs: flushTimeoutMs, statementTimeoutMs: flushTimeoutMs };
-    this.#auditLink = { url, connectTimeoutMs: flushTimeoutMs, statementTimeoutMs: AUDIT_TIMEOUT_MS };
+    this.#flushLink = { url, tls, connectTimeoutMs: flushTimeoutMs, statementTimeoutMs: flushTimeoutMs };
+    this.#auditLink = { url, tls, connectTimeoutMs: flushTimeoutMs, statementTimeoutMs: AUDIT_TIMEOUT_MS };
     this.#flushes = new MysqlPool(this.#flushLink, FLUSH_SESSIONS);
-    const readLink = { url, connectTimeoutMs: readTimeoutMs, statementTimeoutMs: readTimeoutMs };
+    const readLink = { url, tls, connectTimeoutMs: readTimeoutMs, statementTimeoutMs: readTimeoutMs };
     this.#reads = new MysqlPool(readLink, READ_SESSIONS);
     this.#ranges = new MysqlPool({ ...readLink, statementTimeoutMs: RANGE_TIMEOUT_MS }, RANGE_SESSIONS);
   }
@@ -299,6 +311,20 @@ class MysqlColdStore implements ColdStore {
 
   async dropDeadLetter(number: number): Promise<boolean> {
     return await this.#alone(`drop dead letter ${number}`, (session) => dropDeadLetter(session, number));
+  }
+
+  async apiKeys(): Promise<readonly ApiKey[]> {
+    return await this.#attempt("list API keys", () => this.#reads.use((session) => listApiKeys(session)));
+  }
+
+  async addApiKey(key: ApiKey): Promise<void> {
+    await this.#attempt("add an API key", () => this.#reads.use((session) => addApiKey(session, key)));
+  }
+
+  async revokeApiKey(id: string, at: number): Promise<boolean> {
+    return await this.#attempt("revoke an API key", () =>
+      this.#reads.use((session) => revokeApiKey(session, id, at)),
+    );
   }
 
   /** Work that may take long, and must not keep a session from reads or flushes. */

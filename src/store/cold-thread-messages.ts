@@ -2,11 +2,13 @@
 import { decodeBatch, encodeBatch, type JournaledBatch } from "../count/batch.ts";
 import { Sketch } from "../count/sketch.ts";
 import type { ColdHour, ColdStore, HourAudit } from "./cold.ts";
+import type { MysqlTls } from "./mysql-link.ts";
 
 /** Which cold store: MySQL, or SQLite in `dataDir` if there is no URL. */
 export interface ColdPlace {
   readonly dataDir: string;
   readonly mysqlUrl: string | undefined;
+  readonly mysqlTls?: MysqlTls | undefined;
 }
 
 export type ColdMethod = Exclude<keyof ColdStore, "description">;

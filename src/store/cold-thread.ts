@@ -4,6 +4,7 @@
  *
  * Invariant: a thread that ends leaves no call without an answer, and the next call begins another thread.
  */
+import type { ApiKey } from "../count/api-key.ts";
 import type { JournaledBatch } from "../count/batch.ts";
 import { withDeadline } from "../count/deadline.ts";
 import type { HourKey } from "../count/event.ts";
@@ -144,6 +145,18 @@ class ThreadColdStore implements ColdStore {
 
   async dropDeadLetter(number: number): Promise<boolean> {
     return (await this.#call("dropDeadLetter", [number])) as boolean;
+  }
+
+  async apiKeys(): Promise<readonly ApiKey[]> {
+    return (await this.#call("apiKeys")) as ApiKey[];
+  }
+
+  async addApiKey(key: ApiKey): Promise<void> {
+    await this.#call("addApiKey", [key]);
+  }
+
+  async revokeApiKey(id: string, at: number): Promise<boolean> {
+    return (await this.#call("revokeApiKey", [id, at])) as boolean;
   }
 
   async close(): Promise<void> {

@@ -5,6 +5,7 @@
  * moves in the same transaction as the rows and the aggregates, so that a flush whose answer was lost can be
  * sent again unchanged, by the writer itself or by whoever adopted its journal.
  */
+import type { ApiKey } from "../count/api-key.ts";
 import type { JournaledBatch } from "../count/batch.ts";
 import type { Event, HourKey, Kind } from "../count/event.ts";
 import type { HourRange, HourRecord, StreamSelection } from "../count/hour-range.ts";
@@ -139,6 +140,12 @@ export interface ColdStore {
   replayDeadLetter(number: number): Promise<ReplayResult>;
   /** False if there is no such one. */
   dropDeadLetter(number: number): Promise<boolean>;
+
+  /** All that there ever were, the oldest first. */
+  apiKeys(): Promise<readonly ApiKey[]>;
+  addApiKey(key: ApiKey): Promise<void>;
+  /** False if there is no such key, or it was revoked before. */
+  revokeApiKey(id: string, at: number): Promise<boolean>;
 
   close(): Promise<void>;
 }

@@ -80,6 +80,8 @@ const MIRROR_LIMIT = 2_000;
 
 export interface RedisHotStoreOptions {
   readonly url: string;
+  /** As RedisLinkOptions has it. */
+  readonly ca?: string | undefined;
   readonly leaseMs: number;
   /** Answer within this or be taken for away. The 503 has to be out within a second. */
   readonly commandTimeoutMs: number;

@@ -12,8 +12,15 @@ import { connect, type Socket } from "node:net";
 import { type Connection, createConnection, escape as escapeText, type QueryValues } from "mysql2";
 import { errorText, withDeadline } from "../count/deadline.ts";
 
+export interface MysqlTls {
+  /** Certificates (PEM) that the server's is signed by; undefined: those that the runtime knows. */
+  readonly ca: string | undefined;
+}
+
 export interface MysqlLinkOptions {
   readonly url: string;
+  /** Undefined: in the clear. */
+  readonly tls?: MysqlTls | undefined;
   /** Covers the handshake and the set-up, and the wait for a free session. */
   readonly connectTimeoutMs: number;
   readonly statementTimeoutMs: number;
@@ -60,6 +67,11 @@ function openSocket({ config }: StreamRequest): Socket {
   return connect({ host: config.host, port: config.port, noDelay: true, keepAlive: true });
 }
 
+/** A server without TLS, or whose certificate is not good, is not talked to. */
+function sslOptions({ ca }: MysqlTls) {
+  return { rejectUnauthorized: true, verifyIdentity: true, ...(ca !== undefined && { ca }) };
+}
+
 /** Anything but printable characters that are no quote and no backslash. */
 const NEEDS_ESCAPES = /[^\x20\x21\x23-\x26\x28-\x5b\x5d-\uffff]/;
 
@@ -76,7 +88,7 @@ export class MysqlSession {
   #isReady = false;
   #isUsable = true;
 
-  constructor({ url, connectTimeoutMs, statementTimeoutMs }: MysqlLinkOptions) {
+  constructor({ url, tls, connectTimeoutMs, statementTimeoutMs }: MysqlLinkOptions) {
     this.#connectTimeoutMs = connectTimeoutMs;
     this.#statementTimeoutMs = statementTimeoutMs;
     this.#connection = createConnection({
@@ -85,6 +97,7 @@ export class MysqlSession {
       // The server must not be able to ask for files of this machine.
       flags: ["-LOCAL_FILES"],
       connectTimeout: connectTimeoutMs,
+      ...(tls !== undefined && { ssl: sslOptions(tls) }),
       stream: (request: StreamRequest) => {
         this.#socket = openSocket(request);
         return this.#socket;

@@ -1,15 +1,20 @@
 /** The two stores for a pair of settings: both embedded, or Redis and MySQL. */
+import type { AccessStore } from "./access.ts";
+import { redisAccessStore } from "./access-redis.ts";
 import type { ColdStore } from "./cold.ts";
 import { coldStoreInThread } from "./cold-thread.ts";
 import type { HotStore } from "./hot.ts";
 import { embeddedHotStore } from "./hot-embedded.ts";
 import { redisHotStore } from "./hot-redis.ts";
-import { coldStoreAt } from "./open-cold.ts";
+import { type ColdSettings, coldPlaceOf, coldStoreAt } from "./open-cold.ts";
+import { readPem } from "./pem-file.ts";
 
-export interface StoreSettings {
-  readonly dataDir: string;
+export interface RedisSettings {
   readonly redisUrl: string | undefined;
-  readonly mysqlUrl: string | undefined;
+  readonly redisCaFile?: string | undefined;
+}
+
+export interface StoreSettings extends ColdSettings, RedisSettings {
   readonly leaseMs: number;
 }
 
@@ -27,11 +32,24 @@ const REDIS_COMMAND_TIMEOUT_MS = 400;
  * requests meanwhile.
  */
 export function createStores(settings: StoreSettings, now: () => number, hasColdThread = false): Stores {
-  const { dataDir, redisUrl, mysqlUrl, leaseMs } = settings;
-  const isEmbedded = redisUrl === undefined || mysqlUrl === undefined;
-  const place = { dataDir, mysqlUrl: isEmbedded ? undefined : mysqlUrl };
+  const { dataDir, mysqlUrl, leaseMs } = settings;
+  const redis = redisOptionsOf(settings);
+  const isEmbedded = redis === undefined || mysqlUrl === undefined;
+  const place = isEmbedded ? { dataDir, mysqlUrl: undefined } : coldPlaceOf(settings);
   const cold = hasColdThread ? coldStoreInThread(place) : coldStoreAt(place, now);
   if (isEmbedded) return { mode: "embedded", hot: embeddedHotStore({ dataDir, now }), cold };
-  const hot = redisHotStore({ url: redisUrl, leaseMs, commandTimeoutMs: REDIS_COMMAND_TIMEOUT_MS });
-  return { mode: "redis+mysql", hot, cold };
+  return { mode: "redis+mysql", hot: redisHotStore({ ...redis, leaseMs }), cold };
+}
+
+/** What instances share about access; undefined if there is one only. */
+export function createAccessStore(settings: RedisSettings): AccessStore | undefined {
+  const redis = redisOptionsOf(settings);
+  return redis && redisAccessStore(redis);
+}
+
+/** Throws ConfigError if the certificates can't be read. */
+function redisOptionsOf({ redisUrl: url, redisCaFile }: RedisSettings) {
+  if (url === undefined) return undefined;
+  const ca = redisCaFile && readPem("REDIS_CA_FILE", redisCaFile);
+  return { url, ca, commandTimeoutMs: REDIS_COMMAND_TIMEOUT_MS };
 }

@@ -24,13 +24,17 @@ export function script(name: string, source: string): Script {
   return { name, source, sha1: new Bun.CryptoHasher("sha1").update(source).digest("hex") };
 }
 
-function connectionTo(url: string, connectTimeoutMs: number) {
+function connectionTo(url: string, connectTimeoutMs: number, ca: string | undefined) {
   return createClient({
     url,
     // RESP3 would bring push messages and maintenance notifications that nobody here listens to.
     RESP: 2,
     disableOfflineQueue: true,
-    socket: { reconnectStrategy: false, connectTimeout: connectTimeoutMs, noDelay: true },
+    socket: {
+      ...{ reconnectStrategy: false, connectTimeout: connectTimeoutMs, noDelay: true },
+      // The protocol of the URL decides whether there is TLS.
+      ...(ca !== undefined && { tls: true, ca }),
+    },
   });
 }
 
@@ -43,6 +47,8 @@ export type RunScript = <T>(
 
 export interface RedisLinkOptions {
   readonly url: string;
+  /** Certificates (PEM) that the server's is signed by; undefined: those that the runtime knows. */
+  readonly ca?: string | undefined;
   readonly commandTimeoutMs: number;
   /** Called on each new connection before anybody else may use it. If it fails, so does connecting. */
   readonly onConnect: (run: RunScript) => Promise<void>;
@@ -81,8 +87,8 @@ export class RedisLink {
   }
 
   async #connect(): Promise<void> {
-    const { url, commandTimeoutMs, onConnect } = this.#options;
-    const client = connectionTo(url, commandTimeoutMs);
+    const { url, ca, commandTimeoutMs, onConnect } = this.#options;
+    const client = connectionTo(url, commandTimeoutMs, ca);
     client.on("error", (error) => this.#drop(client, error));
     client.on("end", () => this.#drop(client, undefined));
     this.#newClient = client;

@@ -7,8 +7,8 @@ export type Samples = ReadonlyMap<string, number>;
 const SAMPLE = /^([a-zA-Z_:][a-zA-Z0-9_:]*(?:\{[^}]*\})?) (\S+)$/;
 
 /** Throws if a line is neither a comment nor a sample. */
-export async function scrape(port: number): Promise<Samples> {
-  const { status, headers, body } = await ask(port, { method: "GET", target: "/metrics" });
+export async function scrape(port: number, head: readonly string[] = []): Promise<Samples> {
+  const { status, headers, body } = await ask(port, { method: "GET", target: "/metrics", headers: head });
   const type = headers.get("content-type") ?? "";
   if (status !== 200 || !type.startsWith("text/plain; version=0.0.4")) {
     throw new Error(`/metrics was answered with ${status} ${type}`);

@@ -18,6 +18,8 @@ export interface ServiceOptions {
   readonly binary?: string;
   /** It is taken for started once this path is answered with 200. */
   readonly readyPath?: string;
+  /** Of the authority that signed its certificate, if it has one. */
+  readonly caFile?: string;
 }
 
 const START_TIMEOUT_MS = 60_000;
@@ -63,7 +65,7 @@ export class Service extends ServerProcess {
   }
 }
 
-function serviceProgram({ settings = {}, binary, readyPath = "/readyz" }: ServiceOptions): ServerProgram {
+function serviceProgram({ settings = {}, binary, readyPath = "/readyz", caFile }: ServiceOptions): ServerProgram {
   const program = binary === undefined ? [process.execPath, join(PROJECT_ROOT, "src/main.ts")] : [binary];
   let logStart = 0;
   return {
@@ -78,8 +80,10 @@ function serviceProgram({ settings = {}, binary, readyPath = "/readyz" }: Servic
     isReady: async ({ port, folder }) => {
       // Only this process' own word: another one may have been faster to take the port.
       if (!readLog(folder, logStart).includes(`:${port}\n`)) return false;
-      const url = `http://127.0.0.1:${port}${readyPath}`;
-      return (await fetch(url, { signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS) })).ok;
+      const signal = AbortSignal.timeout(ANSWER_TIMEOUT_MS);
+      if (caFile === undefined) return (await fetch(`http://127.0.0.1:${port}${readyPath}`, { signal })).ok;
+      const tls = { ca: readFileSync(caFile, "utf8") };
+      return (await fetch(`https://127.0.0.1:${port}${readyPath}`, { signal, tls })).ok;
     },
   };
 }

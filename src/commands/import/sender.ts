@@ -14,6 +14,8 @@ import { isTooOld } from "./progress.ts";
 export interface SenderOptions {
   /** Of the service, without a slash at its end. */
   readonly url: string;
+  /** An API key, if the service asks for one. */
+  readonly apiKey?: string | undefined;
   /** For so long it sends again what is not answered. */
   readonly retryForMs: number;
   readonly now: () => number;
@@ -116,10 +118,12 @@ export class Sender {
 
   async #post(events: readonly string[]): Promise<Answered | Setback> {
     const signal = AbortSignal.any([this.#stopped.signal, AbortSignal.timeout(ANSWER_TIMEOUT_MS)]);
+    const { apiKey } = this.#options;
+    const authorization = apiKey !== undefined && { authorization: `Bearer ${apiKey}` };
     try {
       const response = await this.#options.fetch(this.#target, {
         method: "POST",
-        headers: { "content-type": "application/x-ndjson", accept: "application/json" },
+        headers: { "content-type": "application/x-ndjson", accept: "application/json", ...authorization },
         body: events.join("\n"),
         redirect: "manual",
         signal,

@@ -16,8 +16,10 @@ import {
   storeAway,
 } from "./parts.ts";
 
-/** `invalid` is no reason to come again. */
-const RETRYABLE = REFUSAL_REASONS.filter((reason) => reason !== "invalid");
+/** The others are no reason to come again, or have a status of their own. */
+const RETRYABLE = REFUSAL_REASONS.filter(
+  (reason) => !["invalid", "unauthorized", "rate_limited"].includes(reason),
+);
 
 /** Of a write. */
 export const refused = failure(

@@ -1,10 +1,11 @@
 /** The API as one OpenAPI document. A test holds it against the routes and against what they answer. */
 import { version } from "../../../package.json";
+import { SECURITY_SCHEMES, withAccess } from "./access.ts";
 import { analyticsPaths } from "./analytics.ts";
 import { browsersPaths } from "./browsers.ts";
 import { eventsPaths, eventsSchemas } from "./events.ts";
 import { opsPaths, opsSchemas } from "./ops.ts";
-import { ErrorSchema, HEADERS, type Paths } from "./parts.ts";
+import { ErrorSchema, HEADERS } from "./parts.ts";
 import { rangesPaths, rangesSchemas } from "./ranges.ts";
 
 const ABOUT = `Counts clicks, impressions and unique users per UTC hour and stream.
@@ -15,7 +16,8 @@ again. When no answer comes at all, an event may have been counted: with an \`id
 counting twice.
 
 Every error has the same shape: \`{"error": {"code", "message", "field"?, "got"?, "expected"?}}\`. Parameters that
-are not listed are refused, but for \`/r\`. There are two answers without such a body, from the HTTP server itself:
+are not listed are refused, but for \`/r\`. Where the settings ask for keys, they are sent as
+\`Authorization: Bearer hg_…\`. There are two answers without such a body, from the HTTP server itself:
 413 to a body far over the limits, and 400 to what is no HTTP. Any other path is answered with 404, \`code\`:
 \`not_found\`.`;
 
@@ -30,10 +32,11 @@ export const API_DOCUMENT = {
     { name: "Operation", description: "whether all is well" },
     { name: "Description", description: "what is taken and answered" },
   ],
-  paths: { ...analyticsPaths, ...eventsPaths, ...browsersPaths, ...rangesPaths, ...opsPaths } as Paths,
+  paths: withAccess({ ...analyticsPaths, ...eventsPaths, ...browsersPaths, ...rangesPaths, ...opsPaths }),
   components: {
     schemas: { Error: ErrorSchema, ...eventsSchemas, ...rangesSchemas, ...opsSchemas },
     headers: HEADERS,
+    securitySchemes: SECURITY_SCHEMES,
   },
 };
 

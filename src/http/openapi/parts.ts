@@ -42,6 +42,7 @@ export interface Operation {
   };
   /** By status. */
   readonly responses: Readonly<Record<number, Answer>>;
+  readonly security?: readonly Readonly<Record<string, readonly string[]>>[];
 }
 
 export type Paths = Readonly<Record<string, { readonly get?: Operation; readonly post?: Operation }>>;
@@ -104,6 +105,15 @@ export const HEADERS = {
   allow: { description: "The methods that the path takes.", schema: Type.String() },
   "accept-post": { description: "The content types that are taken.", schema: Type.String() },
   "accept-encoding": { description: "The content encodings that are taken.", schema: Type.String() },
+  "www-authenticate": { description: "What kind of key is asked for (RFC 6750).", schema: Type.String() },
+  "ratelimit-policy": {
+    description: "The limit: `q` events and reads in `w` seconds, of this key or address.",
+    schema: Type.String(),
+  },
+  ratelimit: { description: "What is left of it (`r`), and until all is (`t`, seconds).", schema: Type.String() },
+  "ratelimit-limit": { description: "`q`, for older clients.", schema: Type.Integer() },
+  "ratelimit-remaining": { description: "`r`, for older clients.", schema: Type.Integer() },
+  "ratelimit-reset": { description: "`t`, for older clients.", schema: Type.Integer() },
 } satisfies Record<string, { description: string; schema: TSchema }>;
 
 type HeaderName = keyof typeof HEADERS;

@@ -1,0 +1,23 @@
+/** How much may come in a time: all at once, or spread over it. */
+export interface RateLimit {
+  readonly count: number;
+  readonly windowMs: number;
+}
+
+export const EXPECTS_RATE = "a number from 1 to 1000000 by s, m or h (second, minute, hour), such as 100/s";
+
+const RATE = /^([1-9]\d{0,6})\/([smh])$/;
+const COUNT_MAX = 1_000_000;
+const WINDOWS_MS: Readonly<Record<string, number>> = { s: 1_000, m: 60_000, h: 3_600_000 };
+
+export function rateLimitOf(text: string): RateLimit | undefined {
+  const [, digits, unit = ""] = RATE.exec(text) ?? [];
+  const windowMs = WINDOWS_MS[unit];
+  const count = Number(digits);
+  return windowMs === undefined || count > COUNT_MAX ? undefined : { count, windowMs };
+}
+
+export function rateLimitText({ count, windowMs }: RateLimit): string {
+  const [unit] = Object.entries(WINDOWS_MS).find(([, ms]) => ms === windowMs)!;
+  return `${count}/${unit}`;
+}

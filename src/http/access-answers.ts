@@ -1,0 +1,70 @@
+/** What whoever is not let in is told, and when to come again. */
+import type { Scope } from "../count/api-key.ts";
+import { rateLimitText } from "../count/rate-limit.ts";
+import type { Bucket, LimitState } from "../pipeline/rate-limiter.ts";
+import { type ErrorBody, errorAnswer } from "./answers.ts";
+
+/** RFC 6750. */
+const CHALLENGE = 'Bearer realm="hourglass"';
+
+export const KEY_MISSING: ErrorBody = {
+  code: "key_missing",
+  message: "this takes an API key, as the header 'Authorization: Bearer hg_…': nothing was done",
+};
+/** The same for all of them: whoever guesses learns nothing. */
+export const KEY_INVALID: ErrorBody = {
+  code: "key_invalid",
+  message: "the API key is unknown, revoked or expired: nothing was done",
+};
+
+export function scopeMissing(scope: Scope, has: Iterable<Scope>): ErrorBody {
+  const message = `this takes an API key of scope ${scope}, and this one has ${[...has].join(", ")}: nothing was done`;
+  return { code: "scope_missing", message };
+}
+
+export function keyMissingAnswer(): Response {
+  return errorAnswer(401, KEY_MISSING, { "www-authenticate": CHALLENGE });
+}
+
+export function keyInvalidAnswer(): Response {
+  return errorAnswer(401, KEY_INVALID, { "www-authenticate": `${CHALLENGE}, error="invalid_token"` });
+}
+
+export function scopeMissingAnswer(scope: Scope, has: Iterable<Scope>): Response {
+  const challenge = `${CHALLENGE}, error="insufficient_scope", scope="${scope}"`;
+  return errorAnswer(403, scopeMissing(scope, has), { "www-authenticate": challenge });
+}
+
+export function keysUnknownAnswer(): Response {
+  const message = "the store that holds the API keys does not answer: nothing was done, try again";
+  return errorAnswer(503, { code: "cold_store_away", message }, { "retry-after": "1" });
+}
+
+export type LimitedBy = "key" | "address";
+
+export function rateLimited(by: LimitedBy, { limit }: Pick<Bucket, "limit">): ErrorBody {
+  const message = `this ${by} may send ${rateLimitText(limit)}, and has: nothing was done, send it again later`;
+  return { code: "rate_limited", message };
+}
+
+/**
+ * Two sets of headers: those of draft-ietf-httpapi-ratelimit-headers-10, and those of its versions before 07, which
+ * more clients know.
+ */
+export function rateLimitedAnswer(by: LimitedBy, bucket: Bucket, state: LimitState): Response {
+  const { count, windowMs } = bucket.limit;
+  const resetS = String(secondsOf(state.fullMs));
+  return errorAnswer(429, rateLimited(by, bucket), {
+    "retry-after": String(secondsOf(state.retryMs)),
+    "ratelimit-policy": `"${by}";q=${count};w=${windowMs / 1_000}`,
+    ratelimit: `"${by}";r=${state.remaining};t=${resetS}`,
+    "ratelimit-limit": String(count),
+    "ratelimit-remaining": String(state.remaining),
+    "ratelimit-reset": resetS,
+  });
+}
+
+/** Never 0: then it would be at once. */
+function secondsOf(ms: number): number {
+  return Math.max(1, Math.ceil(ms / 1_000));
+}

@@ -1,0 +1,3 @@
+-- KEYS[1] = the copy of the API keys, ARGV[1] = what it shall be.
+redis.call('SET', KEYS[1], ARGV[1])
+return 1

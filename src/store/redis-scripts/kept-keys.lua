@@ -1,0 +1,2 @@
+-- KEYS[1] = the copy of the API keys.
+return redis.call('GET', KEYS[1])
