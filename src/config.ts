@@ -301,7 +301,10 @@ const SETTINGS = {
   tlsKeyFile: file("TLS_KEY_FILE", "its private key (PEM)"),
   redisCaFile: file("REDIS_CA_FILE", "certificates (PEM) that Redis' is signed by, with rediss://"),
   isMysqlTls: flag("MYSQL_TLS", "1 talks to MySQL by TLS alone"),
-  mysqlCaFile: file("MYSQL_CA_FILE", "certificates (PEM) that MySQL's is signed by, if not one that is known to all"),
+  mysqlCaFile: file(
+    "MYSQL_CA_FILE",
+    "certificates (PEM) that MySQL's is signed by, if not one that is known to all",
+  ),
 } satisfies Record<string, Setting<unknown>>;
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -349,7 +352,9 @@ function encryptionContradictions(config: Config): string[] {
   const { tlsCertFile, tlsKeyFile, redisUrl, redisCaFile, isMysqlTls, mysqlCaFile } = config;
   const problems: string[] = [];
   if ((tlsCertFile === undefined) !== (tlsKeyFile === undefined)) {
-    const [set, missing] = tlsCertFile ? ["TLS_CERT_FILE", "TLS_KEY_FILE"] : ["TLS_KEY_FILE", "TLS_CERT_FILE"];
+    const [set, missing] = tlsCertFile
+      ? ["TLS_CERT_FILE", "TLS_KEY_FILE"]
+      : ["TLS_KEY_FILE", "TLS_CERT_FILE"];
     problems.push(`${set} is set, but ${missing} is not: set both for HTTPS, or neither`);
   }
   if (redisCaFile !== undefined && !redisUrl?.startsWith("rediss:"))

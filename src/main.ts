@@ -118,11 +118,17 @@ keys
   .requiredOption("--scope <scopes>", `what it is good for: some of ${SCOPES.join(", ")}`, scopesArgument)
   .option("--stream <streams>", "for these alone: names, or what names begin with (shop.*)", streamsArgument)
   .option("--expires <time>", `when it ends: ${EXPECTS_BOUND}`, futureArgument)
-  .option("--limit <rate>", "how many events and reads it may send, such as 100/s, 1000/m, 5000/h", rateArgument)
+  .option(
+    "--limit <rate>",
+    "how many events and reads it may send, such as 100/s, 1000/m, 5000/h",
+    rateArgument,
+  )
   .option("--json", "as a JSON object", false)
   .action(async (options, command) => {
     if (options.stream !== undefined && options.scope.includes("admin"))
-      command.error("error: ledger and metrics are of all streams: scope admin takes no --stream", { exitCode: 2 });
+      command.error("error: ledger and metrics are of all streams: scope admin takes no --stream", {
+        exitCode: 2,
+      });
     process.exit(await createKey(readConfig(process.env), options));
   });
 
@@ -218,7 +224,9 @@ function streamsArgument(text: string, earlier: string[] = []): string[] {
   const all = [...new Set([...earlier, ...found])];
   if (!found.every(isStreamPattern)) throw new InvalidArgumentError(`It takes ${EXPECTS_STREAMS}.`);
   if (all.length > KEY_STREAMS_MAX)
-    throw new InvalidArgumentError(`It takes ${KEY_STREAMS_MAX} of them at most: give what names begin with.`);
+    throw new InvalidArgumentError(
+      `It takes ${KEY_STREAMS_MAX} of them at most: give what names begin with.`,
+    );
   return all;
 }
 

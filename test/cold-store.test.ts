@@ -670,7 +670,11 @@ function coldStoreContract(name: string, open: () => Promise<Harness>): void {
       });
       const limit = { count: 1_000_000, windowMs: HOUR_MS };
       const streams = Array.from({ length: 50 }, (_, i) => `${"s".repeat(61)}${10 + i}*`);
-      const all = [key(3), key(1, { streams, limit, scopes: ["admin"] }), key(2, { expiresAt: NOON + DAY_MS })];
+      const all = [
+        key(3),
+        key(1, { streams, limit, scopes: ["admin"] }),
+        key(2, { expiresAt: NOON + DAY_MS }),
+      ];
       for (const one of all) await store.addApiKey(one);
       const other = harness.store();
       await other.open();
@@ -685,7 +689,13 @@ function coldStoreContract(name: string, open: () => Promise<Harness>): void {
 
     test("a row of another hand is no API key, and keeps none from being one", async () => {
       const columns = "id, sha256, name, scopes, streams, rate_limit, created_at";
-      const rows = ["'write', 'a b', NULL", "'root', '', NULL", "'', '', NULL", "'write', '', '9/x'", "'write', '', NULL"];
+      const rows = [
+        "'write', 'a b', NULL",
+        "'root', '', NULL",
+        "'', '', NULL",
+        "'write', '', '9/x'",
+        "'write', '', NULL",
+      ];
       for (const [i, row] of rows.entries()) {
         await harness.run(`INSERT INTO api_keys (${columns}) VALUES ('${i}', 'a', 'a', ${row}, 0)`);
       }

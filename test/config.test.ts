@@ -264,7 +264,11 @@ describe("a good value", () => {
     for (const [name, { good }] of Object.entries(FORMS)) {
       for (const value of good) expect(() => readConfig({ [name]: value })).not.toThrow();
     }
-    const config = readConfig({ REQUIRE_KEYS: "write, read", ADDRESS_LIMIT: "100/m", BROWSER_STREAMS: "web.*,shop" });
+    const config = readConfig({
+      REQUIRE_KEYS: "write, read",
+      ADDRESS_LIMIT: "100/m",
+      BROWSER_STREAMS: "web.*,shop",
+    });
     expect(config).toMatchObject({
       requiredScopes: ["write", "read"],
       addressLimit: { count: 100, windowMs: 60_000 },

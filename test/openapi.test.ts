@@ -234,7 +234,8 @@ async function accessWith(log: Log, areKnown = true, addressLimit?: RateLimit): 
   const cold = { open: async () => {}, apiKeys: async () => keys } as unknown as ColdStore;
   const ring = new KeyRing({ cold, store: undefined, log, now: Date.now });
   if (areKnown) await ring.refresh();
-  const limiter = (kind: string) => new RateLimiter({ kind, store: undefined, log, nowMs: () => performance.now() });
+  const limiter = (kind: string) =>
+    new RateLimiter({ kind, store: undefined, log, nowMs: () => performance.now() });
   return new Access({
     ...{ keys: ring, keyLimits: limiter("key"), addressLimits: limiter("address"), addressLimit },
     ...{ requiredScopes: new Set(SCOPES), trustedProxies: 0 },
@@ -410,7 +411,8 @@ describe("every answer that is described", () => {
     const app = appOf(pipeline, await accessWith(log));
     await expectDescribed(app, askedWith({}));
     await expectDescribed(app, askedWith(bearing(newToken())));
-    for (const key of [KEYS.write, KEYS.read, KEYS.admin]) await expectDescribed(app, askedWith(bearing(key)));
+    for (const key of [KEYS.write, KEYS.read, KEYS.admin])
+      await expectDescribed(app, askedWith(bearing(key)));
     await expectDescribed(app, OF_BROWSERS);
     for (let i = 0; i < 2; i++) await expectDescribed(app, askedWith(bearing(KEYS.limited)));
     const limited = appOf(pipeline, await accessWith(log, true, HOUR_KEY));

@@ -87,7 +87,10 @@ async function serve(cwd: string, settings: Record<string, string> = {}, tls?: {
     },
   };
   try {
-    await waitFor("the service to be ready", async () => (await fetch(`${url}/readyz`, { ...(tls && { tls }) })).ok);
+    await waitFor(
+      "the service to be ready",
+      async () => (await fetch(`${url}/readyz`, { ...(tls && { tls }) })).ok,
+    );
   } catch (error) {
     await service[Symbol.asyncDispose]();
     throw new Error(`the service did not start:\n${await log.text()}`, { cause: error });
@@ -209,12 +212,19 @@ describe("the program, with keys", () => {
       try {
         const tls = { ca: await Bun.file(certificates.caFile).text() };
         await using service = await serve(cwd, settings, tls);
-        const made = await run([program, "keys", "create", "--name", "a", "--scope", "write,read", "--json"], cwd);
+        const made = await run(
+          [program, "keys", "create", "--name", "a", "--scope", "write,read", "--json"],
+          cwd,
+        );
         expect(made.stderr).toBe("");
         const { key } = JSON.parse(made.stdout) as { key: string };
         const headers = { authorization: `Bearer ${key}` };
         const count = (head = {}) =>
-          fetch(`${service.url}/analytics?timestamp=${AT}&user=ada&click`, { method: "POST", headers: head, tls });
+          fetch(`${service.url}/analytics?timestamp=${AT}&user=ada&click`, {
+            method: "POST",
+            headers: head,
+            tls,
+          });
         await waitFor("the key to be known", async () => (await count(headers)).status === 204);
         expect((await count()).status).toBe(401);
         const read = await fetch(`${service.url}/analytics?timestamp=${AT}`, { headers, tls });

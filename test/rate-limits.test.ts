@@ -58,9 +58,17 @@ async function clicksOf(service: Service, stream: string, key: string): Promise<
 }
 
 /** By their status, of so many at once. */
-async function statusesOf(count: number, sending: (i: number) => Promise<Answer>): Promise<Map<number, number>> {
+async function statusesOf(
+  count: number,
+  sending: (i: number) => Promise<Answer>,
+): Promise<Map<number, number>> {
   const answers = await Promise.all(Array.from({ length: count }, (_, i) => sending(i)));
-  return new Map(Array.from(Map.groupBy(answers, ({ status }) => status), ([status, some]) => [status, some.length]));
+  return new Map(
+    Array.from(
+      Map.groupBy(answers, ({ status }) => status),
+      ([status, some]) => [status, some.length],
+    ),
+  );
 }
 
 for (const { name, needs, open } of MODES) {
@@ -90,7 +98,12 @@ for (const { name, needs, open } of MODES) {
       const key = await newKey(site, service, "--limit", "5/h");
       const before = await rateLimited();
       const statuses = await statusesOf(20, () => send(service, "POST", postTarget("limited"), key));
-      expect(statuses).toEqual(new Map([[204, 5], [429, 15]]));
+      expect(statuses).toEqual(
+        new Map([
+          [204, 5],
+          [429, 15],
+        ]),
+      );
       expect(await clicksOf(service, "limited", reader)).toBe(5);
       expect((await rateLimited()) - before).toBe(15);
       const { status, headers, body } = await send(service, "GET", `/analytics?timestamp=${AT}`, key);
@@ -145,7 +158,12 @@ for (const { name, needs, open } of MODES) {
       const key = await newKey(site, service, "--limit", "3/h", "--stream", "paid");
       for (let i = 0; i < 10; i++) expect((await send(service, "GET", "/metrics", key)).status).toBe(403);
       const statuses = await statusesOf(5, () => send(service, "POST", postTarget("paid"), key));
-      expect(statuses).toEqual(new Map([[204, 3], [429, 2]]));
+      expect(statuses).toEqual(
+        new Map([
+          [204, 3],
+          [429, 2],
+        ]),
+      );
     });
 
     if (name === "embedded") return;
@@ -165,7 +183,9 @@ for (const { name, needs, open } of MODES) {
       });
       expect(letIn).toBeGreaterThan(0);
       expect(letIn).toBeLessThan(40);
-      const statuses = await statusesOf(100, (i) => send(i % 2 ? service : second, "POST", postTarget("both"), key));
+      const statuses = await statusesOf(100, (i) =>
+        send(i % 2 ? service : second, "POST", postTarget("both"), key),
+      );
       expect(statuses).toEqual(new Map([[429, 100]]));
       expect(await clicksOf(service, "both", reader)).toBe(40 + letIn);
     });
@@ -193,7 +213,11 @@ for (const { name, needs, open } of MODES) {
 
     beforeAll(async () => {
       site = await open();
-      service = await site.start({ ADDRESS_LIMIT: "5/h", TRUST_PROXY: "1", REDIRECT_ORIGINS: "https://shop.example" });
+      service = await site.start({
+        ADDRESS_LIMIT: "5/h",
+        TRUST_PROXY: "1",
+        REDIRECT_ORIGINS: "https://shop.example",
+      });
     });
     afterAll(() => site.close());
 
@@ -211,7 +235,11 @@ for (const { name, needs, open } of MODES) {
         ["POST", "/beacon?user=ann&click"],
       ] as const) {
         const { status, headers } = await from("203.0.113.9", target, method);
-        expect([target, status, headers.get("ratelimit-policy")]).toEqual([target, 429, '"address";q=5;w=3600']);
+        expect([target, status, headers.get("ratelimit-policy")]).toEqual([
+          target,
+          429,
+          '"address";q=5;w=3600',
+        ]);
       }
       expect((await from("203.0.113.10", postTarget("a"), "POST")).status).toBe(204);
       // What a client says of itself means nothing: the proxy's word comes last.

@@ -11,7 +11,13 @@ import { type Certificates, makeCertificates } from "./support/certificates.ts";
 import { runCommand, startCommand } from "./support/command.ts";
 import { ask } from "./support/http-connection.ts";
 import { freePort } from "./support/ports.ts";
-import { describeWithServers, type MariaDbServer, type RedisServer, startMariaDb, startRedis } from "./support/servers.ts";
+import {
+  describeWithServers,
+  type MariaDbServer,
+  type RedisServer,
+  startMariaDb,
+  startRedis,
+} from "./support/servers.ts";
 import { type Service, startService } from "./support/service.ts";
 import { waitFor } from "./support/wait-for.ts";
 
@@ -121,7 +127,9 @@ describeWithServers("stores behind TLS", ["redis", "mariadb"], () => {
         const clients = await redisClient.sendCommand(["CLIENT", "LIST"]);
         redisClient.destroy();
         // Its own is the only one in the clear.
-        const plain = String(clients).split("\n").filter((line) => line.includes(`laddr=127.0.0.1:${redis.port} `));
+        const plain = String(clients)
+          .split("\n")
+          .filter((line) => line.includes(`laddr=127.0.0.1:${redis.port} `));
         expect(plain).toHaveLength(1);
         const mysql = await createConnection(mariaDb.url);
         const query = `SELECT s.VARIABLE_VALUE AS count FROM information_schema.GLOBAL_STATUS s

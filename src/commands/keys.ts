@@ -54,7 +54,8 @@ export async function revokeKeys(config: Config, ids: readonly string[], isJson:
       const isRevoked = await cold.revokeApiKey(id, Date.now());
       if (isRevoked) revokedCount += 1;
       if (isJson) console.log(JSON.stringify({ id, revoked: isRevoked }));
-      else console.log(isRevoked ? `${id}: revoked` : `${id}: there is no such key, or it was revoked before`);
+      else
+        console.log(isRevoked ? `${id}: revoked` : `${id}: there is no such key, or it was revoked before`);
     }
   });
   return revokedCount === ids.length ? 0 : 1;

@@ -16,7 +16,8 @@ export function signRedirect(config: Config, target: URL, { stream, base }: Sign
       "REDIRECT_SECRET is not set, which links are signed with: set what the service has",
     );
   const protocol = tlsCertFile === undefined ? "http" : "https";
-  const origin = base?.href.replace(/\/$/, "") ?? `${protocol}://${host.includes(":") ? `[${host}]` : host}:${port}`;
+  const origin =
+    base?.href.replace(/\/$/, "") ?? `${protocol}://${host.includes(":") ? `[${host}]` : host}:${port}`;
   const parameters = new URLSearchParams({ to: target.href });
   if (stream !== undefined) parameters.set("stream", stream);
   parameters.set("sig", signatureOf(redirectSecret, target.href, stream));

@@ -25,10 +25,7 @@ export async function withStores<T>(config: Config, work: (stores: OpenStores) =
 }
 
 /** For what needs no hot store: Redis may be away. Throws ColdUnavailableError. */
-export async function withColdStore<T>(
-  config: Config,
-  work: (cold: ColdStore) => Promise<T>,
-): Promise<T> {
+export async function withColdStore<T>(config: Config, work: (cold: ColdStore) => Promise<T>): Promise<T> {
   const cold = coldStoreAt(coldPlaceOf(config), Date.now);
   try {
     await cold.open();

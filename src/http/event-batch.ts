@@ -46,7 +46,7 @@ export interface ReadingOptions {
   /** False for a stream that would be one too many. */
   readonly admits: (stream: string) => boolean;
   /** Undefined: all streams. */
-  readonly allowed: StreamSet | undefined;
+  readonly allowed?: StreamSet | undefined;
 }
 
 /** Throws RefusedBodyError if the body can't be taken apart, or has too many events. */

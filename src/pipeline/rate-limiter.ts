@@ -50,17 +50,17 @@ const SHARE_INTERVAL_MS = 50;
 const SHARE_RETRY_MS = 1_000;
 /** In one script of about 2 µs each. */
 const SHARED_AT_ONCE = 1_000;
-/** About 200 bytes each. Of more, those that were first are forgotten first. */
-const BUCKETS_MAX = 100_000;
-const SWEEP_INTERVAL_MS = 1_000;
+/** About 200 bytes each. One that is not asked for while so many others are is forgotten, and begins anew. */
+const GENERATION_MAX = 50_000;
+const UNTOLD_MAX = 100_000;
 /** Far below an interval: sums of fractions are not exact. */
 const ROUNDING_MS = 1e-4;
 
 export class RateLimiter {
   readonly #options: RateLimiterOptions;
-  readonly #buckets = new Map<string, Bucket>();
+  #recent = new Map<string, Bucket>();
+  #earlier: ReadonlyMap<string, Bucket> = new Map();
   #untold: Bucket[] = [];
-  #sweptMs = Number.NEGATIVE_INFINITY;
   #sharedMs = Number.NEGATIVE_INFINITY;
   #timer: Timer | undefined;
   #sharing: Promise<void> | undefined;
@@ -72,23 +72,16 @@ export class RateLimiter {
   }
 
   bucket(name: string, limit: RateLimit): Bucket {
-    const known = this.#buckets.get(name);
-    if (known !== undefined) return known;
-    if (this.#buckets.size >= BUCKETS_MAX) this.#makeRoom();
+    const recent = this.#recent.get(name);
+    if (recent !== undefined) return recent;
     const intervalMs = limit.windowMs / limit.count;
-    const bucket = { name, limit, intervalMs, paidMs: 0, untoldMs: 0 };
-    this.#buckets.set(name, bucket);
-    return bucket;
-  }
-
-  #makeRoom(): void {
-    const nowMs = this.#options.nowMs();
-    if (nowMs - this.#sweptMs >= SWEEP_INTERVAL_MS) {
-      this.#sweptMs = nowMs;
-      for (const [name, { paidMs }] of this.#buckets) if (paidMs <= nowMs) this.#buckets.delete(name);
+    const bucket = this.#earlier.get(name) ?? { name, limit, intervalMs, paidMs: 0, untoldMs: 0 };
+    if (this.#recent.size >= GENERATION_MAX) {
+      this.#earlier = this.#recent;
+      this.#recent = new Map();
     }
-    const first = this.#buckets.size < BUCKETS_MAX ? undefined : this.#buckets.keys().next();
-    if (first?.value !== undefined) this.#buckets.delete(first.value);
+    this.#recent.set(name, bucket);
+    return bucket;
   }
 
   /** Takes one if there is any left. */
@@ -126,7 +119,7 @@ export class RateLimiter {
   #tellLater(bucket: Bucket, ms: number): void {
     // While the store is away some may be forgotten and begun anew: of these the list is bounded, too.
     if (bucket.untoldMs === 0) {
-      if (this.#untold.length >= BUCKETS_MAX) return;
+      if (this.#untold.length >= UNTOLD_MAX) return;
       this.#untold.push(bucket);
     }
     bucket.untoldMs += ms;

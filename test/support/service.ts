@@ -65,7 +65,12 @@ export class Service extends ServerProcess {
   }
 }
 
-function serviceProgram({ settings = {}, binary, readyPath = "/readyz", caFile }: ServiceOptions): ServerProgram {
+function serviceProgram({
+  settings = {},
+  binary,
+  readyPath = "/readyz",
+  caFile,
+}: ServiceOptions): ServerProgram {
   const program = binary === undefined ? [process.execPath, join(PROJECT_ROOT, "src/main.ts")] : [binary];
   let logStart = 0;
   return {

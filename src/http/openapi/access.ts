@@ -81,7 +81,8 @@ export function withAccess(paths: Paths): Paths {
 function guarded(operation: Operation, access: RouteAccess): Operation {
   const { responses } = operation;
   if (access === "open" || access === "redirect") return operation;
-  if (access === "browser") return { ...operation, responses: { ...responses, 403: notForBrowsers, 429: limited } };
+  if (access === "browser")
+    return { ...operation, responses: { ...responses, 403: notForBrowsers, 429: limited } };
   const scope = access === "unlisted" ? "admin" : access;
   // With a key, or without one where none is asked for.
   return {

@@ -110,7 +110,10 @@ export const HEADERS = {
     description: "The limit: `q` events and reads in `w` seconds, of this key or address.",
     schema: Type.String(),
   },
-  ratelimit: { description: "What is left of it (`r`), and until all is (`t`, seconds).", schema: Type.String() },
+  ratelimit: {
+    description: "What is left of it (`r`), and until all is (`t`, seconds).",
+    schema: Type.String(),
+  },
   "ratelimit-limit": { description: "`q`, for older clients.", schema: Type.Integer() },
   "ratelimit-remaining": { description: "`r`, for older clients.", schema: Type.Integer() },
   "ratelimit-reset": { description: "`t`, for older clients.", schema: Type.Integer() },
