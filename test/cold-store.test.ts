@@ -688,18 +688,20 @@ function coldStoreContract(name: string, open: () => Promise<Harness>): void {
     });
 
     test("a row of another hand is no API key, and keeps none from being one", async () => {
-      const columns = "id, sha256, name, scopes, streams, rate_limit, created_at";
+      const columns = "id, sha256, scopes, streams, rate_limit, name, created_at";
+      const hash = "0123456789abcdef".repeat(4);
       const rows = [
-        "'write', 'a b', NULL",
-        "'root', '', NULL",
-        "'', '', NULL",
-        "'write', '', '9/x'",
-        "'write', '', NULL",
+        `'${hash}', 'write', 'a b', NULL`,
+        `'${hash}', 'root', '', NULL`,
+        `'${hash}', '', '', NULL`,
+        `'${hash}', 'write', '', '9/x'`,
+        `'${hash.slice(1)}', 'write', '', NULL`,
+        `'${hash}', 'write', '', NULL`,
       ];
       for (const [i, row] of rows.entries()) {
-        await harness.run(`INSERT INTO api_keys (${columns}) VALUES ('${i}', 'a', 'a', ${row}, 0)`);
+        await harness.run(`INSERT INTO api_keys (${columns}) VALUES ('${i}', ${row}, 'a', 0)`);
       }
-      expect((await store.apiKeys()).map(({ id }) => id)).toEqual(["4"]);
+      expect((await store.apiKeys()).map(({ id }) => id)).toEqual(["5"]);
     });
 
     test("a database of a newer build is refused", async () => {

@@ -74,7 +74,11 @@ for (const { name, needs, open } of MODES) {
       const { output, errors, exitCode } = await keys("create", "--name", "test", "--json", ...args);
       expect([errors, exitCode]).toEqual(["", 0]);
       const key = JSON.parse(output) as Key;
-      await waitFor("the service to know the key", async () => (await asKnown(key)) !== "key_invalid", SLOWLY);
+      await waitFor(
+        "the service to know the key",
+        async () => (await asKnown(key)) !== "key_invalid",
+        SLOWLY,
+      );
       return key;
     }
 
@@ -406,7 +410,11 @@ for (const { name, needs, open } of MODES) {
         ["revoke"],
       ];
       const before = (await keys("list")).output;
-      const outcomes: CommandResult[] = await Promise.all(faults.map((args) => keys(...args)));
+      const outcomes: CommandResult[] = [];
+      // A few at a time: each is a process.
+      for (let i = 0; i < faults.length; i += 4) {
+        outcomes.push(...(await Promise.all(faults.slice(i, i + 4).map((args) => keys(...args)))));
+      }
       for (const [i, { exitCode, output, errors }] of outcomes.entries()) {
         expect([faults[i], exitCode !== 0, output, errors !== ""]).toEqual([faults[i], true, "", true]);
       }
@@ -418,7 +426,8 @@ for (const { name, needs, open } of MODES) {
     test("MySQL away: keys stay as they were, also for an instance that starts then", async () => {
       const { mariaDb } = site.servers!;
       const { key, id } = await created("--scope", "write");
-      const target = `/analytics?timestamp=${AT}&user=ann&click&stream=away`;
+      // Of an hour that is over MySQL would have to be asked.
+      const target = `/analytics?timestamp=${Date.now()}&user=ann&click&stream=away`;
       await mariaDb.kill();
       const second = await site.start({ REQUIRE_KEYS: "write" });
       for (const { port } of [service, second]) {

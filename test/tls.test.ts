@@ -170,6 +170,39 @@ describeWithServers("stores behind TLS", ["redis", "mariadb"], () => {
     }
   });
 
+  test("a certificate that is good, but for another name, is not", async () => {
+    const { caFile, otherCertFile, keyFile } = certificates;
+    const tlsPort = await freePort();
+    const redisTls = [
+      "--tls-cert-file",
+      otherCertFile,
+      "--tls-key-file",
+      keyFile,
+      "--tls-ca-cert-file",
+      caFile,
+    ];
+    const args = ["--tls-port", String(tlsPort), ...redisTls, "--tls-auth-clients", "no"];
+    const mariaTls = [`--ssl-ca=${caFile}`, `--ssl-cert=${otherCertFile}`, `--ssl-key=${keyFile}`];
+    const [otherRedis, otherMariaDb] = await Promise.all([
+      startRedis({ args }),
+      startMariaDb({ args: mariaTls }),
+    ]);
+    try {
+      const mysqlUrl = `mysql://root@localhost:${otherMariaDb.port}/hourglass`;
+      const listed = await runCommand({ ...tlsSettings(), MYSQL_URL: mysqlUrl }, "keys", "list");
+      expect([listed.exitCode, listed.output]).toEqual([2, ""]);
+      const settings = { ...tlsSettings(), REDIS_URL: `rediss://localhost:${tlsPort}` };
+      const service = await startService({ settings, readyPath: "/livez" });
+      try {
+        expect((await fetch(service.url + EVENT, { method: "POST" })).status).toBe(503);
+      } finally {
+        await service.stop();
+      }
+    } finally {
+      await Promise.all([otherRedis.stop(), otherMariaDb.stop()]);
+    }
+  });
+
   test("commands talk to them in the same way", async () => {
     const made = await runCommand(tlsSettings(), "keys", "create", "--name", "a", "--scope", "write");
     expect([made.errors, made.exitCode]).toEqual(["", 0]);
