@@ -1,6 +1,8 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { startService } from "./support/service.ts";
+
+setDefaultTimeout(60_000);
 
 /** What the process was started with, last. */
 function environmentOf(pid: number): string[] {
