@@ -489,6 +489,27 @@ describe("settings", () => {
   });
 });
 
+describe("pages of other origins", () => {
+  test("may ask whether they may send a key, and read why they were refused", async () => {
+    const site = await MODES[0]!.open();
+    try {
+      const { port } = await site.start({ REQUIRE_KEYS: "read", CORS_ORIGINS: "*", ADDRESS_LIMIT: "1/h" });
+      const target = `/series?${RANGE}`;
+      const headers = ["Origin: https://page.example", "Access-Control-Request-Method: GET"];
+      const preflight = await ask(port, { method: "OPTIONS", target, headers });
+      expect(preflight.status).toBe(204);
+      expect(preflight.headers.get("access-control-allow-headers")).toContain("authorization");
+      for (const status of [401, 429]) {
+        const answer = await ask(port, { method: "GET", target, headers: ["Origin: https://page.example"] });
+        expect([answer.status, answer.headers.get("access-control-allow-origin")]).toEqual([status, "*"]);
+        expect(answer.headers.get("access-control-expose-headers")).toContain("ratelimit-policy");
+      }
+    } finally {
+      await site.close();
+    }
+  });
+});
+
 describe("the time that a refusal takes", () => {
   /** Of one key, and asked as a request would. */
   function ringOf(tokens: readonly ReturnType<typeof newToken>[]): KeyRing {
