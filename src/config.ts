@@ -16,6 +16,8 @@ export interface Config {
   readonly ringCapacityEvents: number;
   readonly journalMaxEvents: number;
   readonly hotHours: number;
+  readonly retentionDays: number | undefined;
+  readonly aggregateRetentionDays: number | undefined;
   readonly maxStreams: number;
   readonly leaseMs: number;
   readonly logLevel: string;
@@ -56,6 +58,11 @@ function integer(name: string, fallback: number, min: number, max: number, help:
       return value >= min && value <= max ? value : undefined;
     },
   };
+}
+
+/** Off unless set. */
+function days(name: string, help: string): Setting<number> {
+  return { ...integer(name, 1, 1, 36_500, help), fallback: undefined };
 }
 
 function oneOf(name: string, fallback: string, values: readonly string[], help: string): Setting<string> {
@@ -186,6 +193,14 @@ const SETTINGS = {
     "unflushed events in a journal (about 50 bytes each), over which new ones are answered with 503",
   ),
   hotHours: integer("HOT_HOURS", 24, 1, 8_760, "hours kept in the hot store"),
+  retentionDays: days(
+    "RETENTION_DAYS",
+    "whole days (UTC) before today whose rows are kept; older rows are dropped, older events refused; all if not set",
+  ),
+  aggregateRetentionDays: days(
+    "AGGREGATE_RETENTION_DAYS",
+    "the same for the hours' counts and sketches; at least RETENTION_DAYS",
+  ),
   maxStreams: integer(
     "MAX_STREAMS",
     100_000,
@@ -249,17 +264,30 @@ function problem(setting: Setting<unknown>, found: string): string {
  * Redis alone would leave the events of several instances in files that only one of them can read, and MySQL
  * alone would leave the counts of each instance in its own memory: no read would be sure to see every event.
  */
-function contradictions({ redisUrl, mysqlUrl, workers, port }: Config): string[] {
+function contradictions(config: Config): string[] {
+  const { redisUrl, mysqlUrl, workers, port } = config;
   if ((redisUrl === undefined) !== (mysqlUrl === undefined)) {
     const [set, missing] = redisUrl ? ["REDIS_URL", "MYSQL_URL"] : ["MYSQL_URL", "REDIS_URL"];
     return [`${set} is set, but ${missing} is not: set both, or neither for the embedded stores`];
   }
+  const retention = contradictionOfRetention(config);
+  if (retention !== undefined) return [retention];
   if (workers === 1) return [];
   if (redisUrl === undefined)
     return [
       `WORKERS is ${workers}, but the embedded stores are for one process: set REDIS_URL and MYSQL_URL`,
     ];
   return port === 0 ? [`WORKERS is ${workers}, but PORT is 0: each would take a port of its own`] : [];
+}
+
+/** Rows without their hour's aggregate would be events that no count shows. */
+function contradictionOfRetention({ retentionDays, aggregateRetentionDays }: Config): string | undefined {
+  if (aggregateRetentionDays === undefined) return undefined;
+  const name = `AGGREGATE_RETENTION_DAYS is ${aggregateRetentionDays}`;
+  if (retentionDays === undefined)
+    return `${name}, but RETENTION_DAYS is not set: rows are kept no longer than counts`;
+  if (aggregateRetentionDays >= retentionDays) return undefined;
+  return `${name}, but RETENTION_DAYS is ${retentionDays}: rows are kept no longer than counts`;
 }
 
 /** A line for each setting, for `--help`. */

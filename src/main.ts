@@ -5,6 +5,7 @@ import { Command, type CommanderError, InvalidArgumentError, Option } from "comm
 import { description, version } from "../package.json";
 import { type Choice, dropDeadLetters, listDeadLetters, replayDeadLetters } from "./commands/dead-letters.ts";
 import { exportEvents } from "./commands/export.ts";
+import { forget } from "./commands/forget.ts";
 import { healthcheck } from "./commands/healthcheck.ts";
 import { LOG_KINDS } from "./commands/import/event-reader.ts";
 import { FORMATS } from "./commands/import/layout.ts";
@@ -15,7 +16,8 @@ import { boundOf, EXPECTS_BOUND } from "./commands/time-text.ts";
 import { verify } from "./commands/verify.ts";
 import { ConfigError, readConfig, settingsHelp } from "./config.ts";
 import { errorText } from "./count/deadline.ts";
-import { DEFAULT_STREAM } from "./http/analytics-schema.ts";
+import { isShort } from "./http/analytics-query.ts";
+import { DEFAULT_STREAM, EXPECTS_USER } from "./http/analytics-schema.ts";
 import { EventObjectSchema } from "./http/event-schema.ts";
 import { webUrl } from "./http/redirect-targets.ts";
 import { ColdUnavailableError } from "./store/cold.ts";
@@ -93,6 +95,21 @@ program
   .action(async (options) => process.exit(await exportEvents(readConfig(process.env), options)));
 
 program
+  .command("forget")
+  .description(
+    "delete what is stored of a user: rows, dead letters, and events that are on their way to be rows. Counts " +
+      "stay. Killed or run again it goes on. Exits with 2 if it could not",
+  )
+  .requiredOption("--user <user>", "as the events gave it", userArgument)
+  .option("--stream <name>", "of this stream alone", streamArgument)
+  .option("--dry-run", "delete nothing, and count what would be", false)
+  .option("--url <url>", "of an embedded service, which has to be asked (as HOST and PORT say)", urlArgument)
+  .option("--wait-for <seconds>", "how long, for events that are on their way", secondsArgument, 60)
+  .option("--json", "the numbers as a JSON object", false)
+  .exitOverride(exitWithUsage)
+  .action(async (options) => process.exit(await forget(readConfig(process.env), options)));
+
+program
   .command("sign-redirect")
   .description("print a link that counts a click and leads to a page, signed with REDIRECT_SECRET")
   .argument("<url>", "the page", webUrlArgument)
@@ -152,6 +169,11 @@ function urlArgument(text: string): string {
 function streamArgument(text: string): string {
   const { stream } = EventObjectSchema.properties;
   if (!Value.Check(stream, text)) throw new InvalidArgumentError(`It takes ${stream.description}.`);
+  return text;
+}
+
+function userArgument(text: string): string {
+  if (!isShort(text)) throw new InvalidArgumentError(`It takes ${EXPECTS_USER}.`);
   return text;
 }
 

@@ -18,6 +18,8 @@ import type { RequestCounts } from "./request-counts.ts";
 const TEXT = new Headers({ "content-type": "text/plain; charset=utf-8", ...NO_STORE });
 /** Says that events which are not flushed yet are missing, since the hot store did not answer. */
 const DEGRADED = new Headers([...TEXT, ["hourglass-degraded", "hot-store-away"]]);
+/** Says that the hour is one of those that are not kept any more. */
+const NOT_KEPT = new Headers([...TEXT, ["hourglass-degraded", "not-kept"]]);
 const BODY_MAX_BYTES = 65_536;
 const TOO_LARGE_BODY = {
   code: "body_too_large",
@@ -33,7 +35,8 @@ export function analytics({ pipeline, log, now }: AppOptions, { posts, gets }: A
   return new Elysia({ name: "analytics" })
     .post("/analytics", async ({ request }) => {
       try {
-        const event = readEvent(request.url, now());
+        const time = now();
+        const event = readEvent(request.url, time, pipeline.retention.rowsFrom(time));
         if (!pipeline.streams.admits(event.stream)) throw new TooManyStreamsError(event.stream);
         if (request.body !== null) {
           const fault = await faultOfBody(request);
@@ -87,7 +90,9 @@ async function isShort(body: ReadableStream<Uint8Array>): Promise<boolean> {
 }
 
 async function hourAnswer(pipeline: Pipeline, url: string, now: number): Promise<Response> {
-  const { clicks, impressions, uniqueUsers, isDegraded } = await pipeline.read(readHourKey(url, now));
+  const key = readHourKey(url, now);
+  const { clicks, impressions, uniqueUsers, isDegraded } = await pipeline.read(key);
   const body = `unique_users,${uniqueUsers}\nclicks,${clicks}\nimpressions,${impressions}\n`;
-  return new Response(body, { headers: isDegraded ? DEGRADED : TEXT });
+  const isKept = key.hour >= pipeline.retention.aggregatesFrom(now);
+  return new Response(body, { headers: isDegraded ? DEGRADED : isKept ? TEXT : NOT_KEPT });
 }

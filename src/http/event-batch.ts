@@ -40,6 +40,8 @@ const PIECES_PER_LOOK = 64;
 export interface ReadingOptions {
   readonly format: BodyFormat;
   readonly now: number;
+  /** Events of before are not kept. */
+  readonly earliest: number;
   /** False for a stream that would be one too many. */
   readonly admits: (stream: string) => boolean;
 }
@@ -67,12 +69,14 @@ class Reading implements EventBatch {
   readonly #text: string;
   readonly #format: BodyFormat;
   readonly #now: number;
+  readonly #earliest: number;
   readonly #admits: (stream: string) => boolean;
 
-  constructor(text: string, { format, now, admits }: ReadingOptions) {
+  constructor(text: string, { format, now, earliest, admits }: ReadingOptions) {
     this.#text = text;
     this.#format = format;
     this.#now = now;
+    this.#earliest = earliest;
     this.#admits = admits;
     const pieces = format === "ndjson" ? linesOf(text, EVENTS_MAX) : elementsOf(text, EVENTS_MAX);
     if (typeof pieces === "string") throw malformedBody(pieces);
@@ -91,7 +95,7 @@ class Reading implements EventBatch {
     const isLong = end - start > EVENT_MAX_CHARS;
     const text = this.#text.slice(start, end);
     const value = isLong ? undefined : this.#parse(text, index);
-    const event = eventOf(value, quoteCounts[i]!, this.#now);
+    const event = eventOf(value, quoteCounts[i]!, this.#now, this.#earliest);
     if (event === undefined) {
       this.#refuse(index, () => this.#faultOf(value, text, isLong));
       return;
@@ -124,7 +128,7 @@ class Reading implements EventBatch {
     const expected = isLong ? `a JSON object of at most ${EVENT_MAX_CHARS} characters` : "a JSON object";
     return value === undefined
       ? new MalformedEventError(undefined, text, expected)
-      : whatIsWrongWith(value, text, this.#now);
+      : whatIsWrongWith(value, text, this.#now, this.#earliest);
   }
 }
 

@@ -77,7 +77,9 @@ async function take(
     memory.give(reservedBytes - bytes.length);
     reservedBytes = bytes.length;
     const admits = (stream: string) => pipeline.streams.admits(stream);
-    const batch = await readEvents(textOf(bytes), { format, now: now(), admits });
+    const time = now();
+    const earliest = pipeline.retention.rowsFrom(time);
+    const batch = await readEvents(textOf(bytes), { format, now: time, earliest, admits });
     return await submit(pipeline, batch, isAtomic);
   } finally {
     memory.give(reservedBytes);

@@ -3,7 +3,7 @@
  * Invariant: rows come by hour, so that only one step's users are kept beside those of all.
  */
 import type { Steps } from "../count/steps.ts";
-import type { UserRow } from "../store/cold.ts";
+import type { ErasedHour, UserRow } from "../store/cold.ts";
 import { noSums, type Sums } from "./series-tally.ts";
 
 export class ExactTally {
@@ -30,6 +30,14 @@ export class ExactTally {
     for (const sums of [row, this.#total]) {
       if (kind === "click") sums.clicks += 1;
       else sums.impressions += 1;
+    }
+  }
+
+  /** Of events whose users are not known any more. */
+  addErased({ hour, clicks, impressions }: ErasedHour): void {
+    for (const sums of [this.#rows[this.#steps.indexOf(hour)]!, this.#total]) {
+      sums.clicks += clicks;
+      sums.impressions += impressions;
     }
   }
 
