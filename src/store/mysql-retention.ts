@@ -40,17 +40,24 @@ function keptOf([row]: readonly RetentionRow[]): Kept {
   return { rowsFrom: row?.rows_from ?? 0, aggregatesFrom: row?.aggregates_from ?? 0 };
 }
 
-/** In a session of its own, whose end gives up the lock `lockName`. */
+/** In a session of its own: if it fails, the lock `lockName` is given up with that. */
 export async function sweep(
   session: MysqlSession,
   lockName: string,
-  { rowsFrom, aggregatesFrom }: Kept,
+  wanted: Kept,
   now: number,
 ): Promise<Swept> {
   const [lock] = await session.rows<{ got: number | null }>("SELECT GET_LOCK(?, 0) AS got", [lockName]);
   // Another instance is at it.
   if (lock?.got !== 1) return { ...NOTHING_SWEPT, isDone: true };
   await refuseClockAhead(session, now);
+  const swept = await sweepPiece(session, wanted);
+  // The server notes the end of a session a moment later: too late for the next piece.
+  await session.rows("SELECT RELEASE_LOCK(?)", [lockName]);
+  return swept;
+}
+
+async function sweepPiece(session: MysqlSession, { rowsFrom, aggregatesFrom }: Kept): Promise<Swept> {
   const move = `UPDATE retention SET rows_from = GREATEST(rows_from, ?),
     aggregates_from = GREATEST(aggregates_from, ?) WHERE id = 1`;
   await session.run(move, [rowsFrom, aggregatesFrom]);
