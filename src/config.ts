@@ -20,6 +20,8 @@ export interface Config {
   readonly ringCapacityEvents: number;
   readonly journalMaxEvents: number;
   readonly hotHours: number;
+  readonly retentionDays: number | undefined;
+  readonly aggregateRetentionDays: number | undefined;
   readonly maxStreams: number;
   readonly leaseMs: number;
   readonly logLevel: string;
@@ -69,6 +71,11 @@ function integer(name: string, fallback: number, min: number, max: number, help:
       return value >= min && value <= max ? value : undefined;
     },
   };
+}
+
+/** Off unless set. */
+function days(name: string, help: string): Setting<number> {
+  return { ...integer(name, 1, 1, 36_500, help), fallback: undefined };
 }
 
 function oneOf(name: string, fallback: string, values: readonly string[], help: string): Setting<string> {
@@ -237,6 +244,14 @@ const SETTINGS = {
     "unflushed events in a journal (about 50 bytes each), over which new ones are answered with 503",
   ),
   hotHours: integer("HOT_HOURS", 24, 1, 8_760, "hours kept in the hot store"),
+  retentionDays: days(
+    "RETENTION_DAYS",
+    "whole days (UTC) before today whose rows are kept; older rows are dropped, older events refused; all if not set",
+  ),
+  aggregateRetentionDays: days(
+    "AGGREGATE_RETENTION_DAYS",
+    "the same for the hours' counts and sketches; at least RETENTION_DAYS",
+  ),
   maxStreams: integer(
     "MAX_STREAMS",
     100_000,
@@ -338,8 +353,8 @@ function contradictions(config: Config): string[] {
     const [set, missing] = redisUrl ? ["REDIS_URL", "MYSQL_URL"] : ["MYSQL_URL", "REDIS_URL"];
     return [`${set} is set, but ${missing} is not: set both, or neither for the embedded stores`];
   }
-  const encryption = encryptionContradictions(config);
-  if (workers === 1 || encryption.length > 0) return encryption;
+  const problems = [...encryptionContradictions(config), ...retentionContradictions(config)];
+  if (workers === 1 || problems.length > 0) return problems;
   if (redisUrl === undefined)
     return [
       `WORKERS is ${workers}, but the embedded stores are for one process: set REDIS_URL and MYSQL_URL`,
@@ -362,6 +377,16 @@ function encryptionContradictions(config: Config): string[] {
   if (mysqlCaFile !== undefined && !isMysqlTls)
     problems.push("MYSQL_CA_FILE is set, but MYSQL_TLS is not 1: it would not be used");
   return problems;
+}
+
+/** Rows without their hour's aggregate would be events that no count shows. */
+function retentionContradictions({ retentionDays, aggregateRetentionDays }: Config): string[] {
+  if (aggregateRetentionDays === undefined) return [];
+  const name = `AGGREGATE_RETENTION_DAYS is ${aggregateRetentionDays}`;
+  if (retentionDays === undefined)
+    return [`${name}, but RETENTION_DAYS is not set: rows are kept no longer than counts`];
+  if (aggregateRetentionDays >= retentionDays) return [];
+  return [`${name}, but RETENTION_DAYS is ${retentionDays}: rows are kept no longer than counts`];
 }
 
 /** A line for each setting, for `--help`. */

@@ -5,6 +5,7 @@ import { Command, type CommanderError, InvalidArgumentError, Option } from "comm
 import { description, version } from "../package.json";
 import { type Choice, dropDeadLetters, listDeadLetters, replayDeadLetters } from "./commands/dead-letters.ts";
 import { exportEvents } from "./commands/export.ts";
+import { forget } from "./commands/forget.ts";
 import { healthcheck } from "./commands/healthcheck.ts";
 import { LOG_KINDS } from "./commands/import/event-reader.ts";
 import { FORMATS } from "./commands/import/layout.ts";
@@ -19,7 +20,8 @@ import { SCOPES, type Scope } from "./count/api-key.ts";
 import { errorText } from "./count/deadline.ts";
 import { EXPECTS_RATE, type RateLimit, rateLimitOf } from "./count/rate-limit.ts";
 import { EXPECTS_STREAMS, isStreamPattern } from "./count/stream-set.ts";
-import { DEFAULT_STREAM } from "./http/analytics-schema.ts";
+import { isShort } from "./http/analytics-query.ts";
+import { DEFAULT_STREAM, EXPECTS_USER } from "./http/analytics-schema.ts";
 import { EventObjectSchema } from "./http/event-schema.ts";
 import { webUrl } from "./http/redirect-targets.ts";
 import { ColdUnavailableError } from "./store/cold.ts";
@@ -98,6 +100,21 @@ program
   .option("--out <file>", "where to (standard output)")
   .exitOverride(exitWithUsage)
   .action(async (options) => process.exit(await exportEvents(readConfig(process.env), options)));
+
+program
+  .command("forget")
+  .description(
+    "delete what is stored of a user: rows, dead letters, and events that are on their way to be rows. Counts " +
+      "stay. Killed or run again it goes on. Exits with 2 if it could not",
+  )
+  .requiredOption("--user <user>", "as the events gave it", userArgument)
+  .option("--stream <name>", "of this stream alone", streamArgument)
+  .option("--dry-run", "delete nothing, and count what would be", false)
+  .option("--url <url>", "of an embedded service, which has to be asked (as HOST and PORT say)", urlArgument)
+  .option("--wait-for <seconds>", "how long, for events that are on their way", secondsArgument, 60)
+  .option("--json", "the numbers as a JSON object", false)
+  .exitOverride(exitWithUsage)
+  .action(async (options) => process.exit(await forget(readConfig(process.env), options)));
 
 program
   .command("sign-redirect")
@@ -241,6 +258,11 @@ function idArgument(text: string, earlier: string[] = []): string[] {
   if (!/^[0-9a-f]{16}$/.test(text))
     throw new InvalidArgumentError("It takes the 16 characters between hg_ and the next _ of a key.");
   return [...earlier, text];
+}
+
+function userArgument(text: string): string {
+  if (!isShort(text)) throw new InvalidArgumentError(`It takes ${EXPECTS_USER}.`);
+  return text;
 }
 
 function secondsArgument(text: string): number {

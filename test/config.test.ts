@@ -28,6 +28,8 @@ const INTEGERS: Readonly<Record<string, readonly [number, number]>> = {
   RING_CAPACITY: [1, 10_000_000],
   JOURNAL_MAX_EVENTS: [1, 10_000_000_000],
   HOT_HOURS: [1, 8_760],
+  RETENTION_DAYS: [1, 36_500],
+  AGGREGATE_RETENTION_DAYS: [1, 36_500],
   MAX_STREAMS: [1, 1_000_000],
   LEASE_MS: [100, 600_000],
   WORKERS: [1, 64],
@@ -233,6 +235,17 @@ describe("a bad value is refused with its name, what it is and what it takes", (
     expect(refusal({ WORKERS: "2", REDIS_URL, MYSQL_URL, PORT: "0" })).toContain("PORT is 0");
   });
 
+  test("counts that would go before their rows are refused", () => {
+    const before = refusal({ RETENTION_DAYS: "9", AGGREGATE_RETENTION_DAYS: "8" });
+    expect(before).toContain("AGGREGATE_RETENTION_DAYS is 8, but RETENTION_DAYS is 9");
+    expect(refusal({ AGGREGATE_RETENTION_DAYS: "8" })).toContain("but RETENTION_DAYS is not set");
+    expect(readConfig({ RETENTION_DAYS: "8", AGGREGATE_RETENTION_DAYS: "8" })).toMatchObject({
+      retentionDays: 8,
+      aggregateRetentionDays: 8,
+    });
+    expect(readConfig({})).toMatchObject({ retentionDays: undefined, aggregateRetentionDays: undefined });
+  });
+
   test("a password is not shown", () => {
     for (const url of [
       `rediss//u:${PASSWORD}@h`,
@@ -250,7 +263,7 @@ describe("a bad value is refused with its name, what it is and what it takes", (
 
 describe("a good value", () => {
   test("is taken at both bounds", () => {
-    const both = { REDIS_URL, MYSQL_URL };
+    const both = { REDIS_URL, MYSQL_URL, RETENTION_DAYS: "1" };
     for (const [name, bounds] of Object.entries(INTEGERS)) {
       for (const value of bounds)
         expect(Object.values(readConfig({ ...both, [name]: String(value) }))).toContain(value);

@@ -431,7 +431,7 @@ test("events of streams that are one too many are named, the others count", asyn
 
 describe("an event in a body", () => {
   const now = Date.now();
-  const reading = (format: BodyFormat) => ({ format, now, admits: () => true });
+  const reading = (format: BodyFormat) => ({ format, now, earliest: 0, admits: () => true });
   const anyEvent = fc.record(
     {
       timestamp: fc.oneof(fc.integer(), fc.double(), fc.constant(now), fc.string(), fc.nat(now)),

@@ -170,7 +170,13 @@ describe("the program", () => {
       expect(await first.isHealthy()).toBe(false);
       expect(readdirSync(cwd)).toEqual(["data"]);
 
-      await using second = await serve(cwd);
+      await using second = await serve(cwd, { RETENTION_DAYS: "30000" });
+      expect(await counts(second.url)).toBe("unique_users,1\nclicks,1\nimpressions,0\n");
+      for (const clicks of [1, 0]) {
+        const forgotten = await run([program, "forget", "--user", "ada", "--json", "--url", second.url], cwd);
+        expect(forgotten).toMatchObject({ exitCode: 0, stderr: "" });
+        expect(JSON.parse(forgotten.stdout)).toMatchObject({ clicks, hours: clicks });
+      }
       expect(await counts(second.url)).toBe("unique_users,1\nclicks,1\nimpressions,0\n");
       expect(await second.stop()).toBe(0);
     },

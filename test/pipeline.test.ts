@@ -458,7 +458,8 @@ function pipelineTests(mode: PipelineMode): void {
         const { Pipeline } = await import(root + "/src/pipeline/pipeline.ts");
         const { Metrics } = await import(root + "/src/count/metrics.ts");
         const settings = { flushIntervalMs: 10, flushMaxEvents: 100, ringCapacityEvents: 100, hotHours: 24,
-          journalMaxEvents: 1000, leaseMs: 5000, maxStreams: 100 };
+          journalMaxEvents: 1000, leaseMs: 5000, maxStreams: 100,
+          retentionDays: undefined, aggregateRetentionDays: undefined };
         const { hot, cold } = createStores({ ...settings, ...JSON.parse(places) }, Date.now);
         const log = { info() {}, warn() {}, error() {} };
         const pipeline = new Pipeline({ hot, cold, metrics: new Metrics(), log, now: Date.now, settings });

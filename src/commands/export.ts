@@ -6,6 +6,7 @@ import { pipeline } from "node:stream/promises";
 import type { Config } from "../config.ts";
 import { errorText } from "../count/deadline.ts";
 import { type Event, type HourKey, hourOf } from "../count/event.ts";
+import type { StreamSelection } from "../count/hour-range.ts";
 import type { ColdStore, RowKey } from "../store/cold.ts";
 import { csvRecord } from "./csv.ts";
 import { withColdStore } from "./with-stores.ts";
@@ -23,16 +24,19 @@ export interface ExportOptions {
 
 /** Some 20 ms of reading, and 2 MB. */
 const ROWS_PER_READ = 10_000;
+const HOURS_PER_READ = 5_000;
 const CSV_HEADER = "timestamp,user,event,stream,id\n";
 
 interface Exported {
   events: number;
   hours: number;
+  /** What was counted and is not in it, in words. */
+  readonly missing: string[];
 }
 
 /** The exit code: 0 if all is written, 2 if it could not. */
 export async function exportEvents(config: Config, options: ExportOptions): Promise<number> {
-  const exported: Exported = { events: 0, hours: 0 };
+  const exported: Exported = { events: 0, hours: 0, missing: [] };
   const { from = 0, to = Number.POSITIVE_INFINITY } = options;
   if (from >= to) {
     console.error("hourglass export: --from is not before --to: no event lies between them");
@@ -54,6 +58,7 @@ export async function exportEvents(config: Config, options: ExportOptions): Prom
     return 2;
   }
   console.error(`${exported.events} events of ${exported.hours} hours (of a stream)`);
+  for (const line of exported.missing) console.error(line);
   return 0;
 }
 
@@ -88,6 +93,41 @@ async function* exportTexts(
     exported.events += count;
     exported.hours += Number(count > 0);
   }
+  exported.missing.push(...(await missingFrom(cold, options, keys)));
+}
+
+/** Asked after the rows: so what was dropped or erased meanwhile is told, too. */
+async function missingFrom(
+  cold: ColdStore,
+  { from = 0, stream = "" }: ExportOptions,
+  keys: readonly HourKey[],
+): Promise<string[]> {
+  const missing: string[] = [];
+  const { rowsFrom } = await cold.kept();
+  if (from < rowsFrom) {
+    const hours = keys.filter(({ hour }) => hour < rowsFrom).length;
+    const day = new Date(rowsFrom).toISOString();
+    missing.push(
+      `Missing: rows are kept from ${day} on; ${hours} hours of before were counted and have none`,
+    );
+  }
+  const hours = [...new Set(keys.map(({ hour }) => hour))];
+  const erased = await erasedIn(cold, hours, { text: stream, isPrefix: stream === "" });
+  if (erased > 0) missing.push(`Missing: ${erased} events whose users were forgotten`);
+  return missing;
+}
+
+async function erasedIn(
+  cold: ColdStore,
+  hours: readonly number[],
+  streams: StreamSelection,
+): Promise<number> {
+  let erased = 0;
+  for (let i = 0; i < hours.length; i += HOURS_PER_READ) {
+    const found = await cold.erasedRows({ hours: hours.slice(i, i + HOURS_PER_READ), streams });
+    for (const { clicks, impressions } of found) erased += clicks + impressions;
+  }
+  return erased;
 }
 
 function isAsked({ stream, hour }: HourKey, options: ExportOptions): boolean {

@@ -40,10 +40,19 @@ async function chosenHours(
   });
 }
 
+function countsText({ rows, aggregate }: HourVerdict): string {
+  if (rows !== "not kept")
+    return `${rows.clicks} clicks, ${rows.impressions} impressions, ${rows.uniqueUsers} users`;
+  const { clicks = 0, impressions = 0, uniqueUsers = 0 } = aggregate ?? {};
+  return `${clicks} clicks, ${impressions} impressions, ${uniqueUsers} users: its rows are not kept`;
+}
+
 function verdictText(verdict: HourVerdict): string {
-  const { stream, hour, rows, deadLetters, unflushed, differences, repairs } = verdict;
+  const { stream, hour, deadLetters, erased, unflushed, differences, repairs } = verdict;
+  const erasedRows = erased.clicks + erased.impressions;
   const notes = [
-    `${rows.clicks} clicks, ${rows.impressions} impressions, ${rows.uniqueUsers} users`,
+    countsText(verdict),
+    ...(erasedRows > 0 ? [`${erasedRows} rows erased`] : []),
     ...(deadLetters > 0 ? [`${deadLetters} dead letters`] : []),
     ...(unflushed > 0 ? [`${unflushed} not flushed yet`] : []),
   ];

@@ -14,8 +14,8 @@ import {
   DEFAULT_STREAM,
   EventQuerySchema,
   EXPECTS_KIND,
-  EXPECTS_TIMESTAMP,
   EXPECTS_USER,
+  expectsTimestamp,
   FUTURE_MAX_MS,
   HourQuerySchema,
   USER_MAX_BYTES,
@@ -74,15 +74,15 @@ const SURELY_SHORT_UNITS = Math.floor(USER_MAX_BYTES / 3);
 const EVENT_FIELDS = new Set(Object.keys(EventQuerySchema.properties));
 const HOUR_FIELDS = new Set(Object.keys(HourQuerySchema.properties));
 
-/** Throws MalformedQueryError or InvalidParameterError. */
-export function readEvent(url: string, now: number): Event {
-  return plainEvent(url, now + FUTURE_MAX_MS) ?? eventOf(queryOf(url), now);
+/** `earliest`: older events are not kept. Throws MalformedQueryError or InvalidParameterError. */
+export function readEvent(url: string, now: number, earliest = 0): Event {
+  return plainEvent(url, earliest, now + FUTURE_MAX_MS) ?? eventOf(queryOf(url), now, earliest);
 }
 
 /** The general way. Throws InvalidParameterError. */
-export function eventOf(query: Query, now: number): Event {
+export function eventOf(query: Query, now: number, earliest: number): Event {
   const { user, id, stream = DEFAULT_STREAM } = query;
-  const at = timestampOf(query["timestamp"], now);
+  const at = timestampOf(query["timestamp"], now, earliest);
   const kind = kindOf(query);
   if (
     at === undefined ||
@@ -91,10 +91,10 @@ export function eventOf(query: Query, now: number): Event {
     kind === undefined ||
     !STREAM.test(stream)
   ) {
-    throw whatIsWrong(query, EventQuerySchema, now);
+    throw whatIsWrong(query, EventQuerySchema, now, earliest);
   }
   if (!hasOnly(query, EVENT_FIELDS) || (id !== undefined && !isShort(id))) {
-    throw whatIsWrong(query, EventQuerySchema, now);
+    throw whatIsWrong(query, EventQuerySchema, now, earliest);
   }
   return { stream, at, kind, user, id };
 }
@@ -103,16 +103,16 @@ export function eventOf(query: Query, now: number): Event {
 export function readHourKey(url: string, now: number): HourKey {
   const query = queryOf(url);
   const { stream = DEFAULT_STREAM } = query;
-  const at = timestampOf(query["timestamp"], now);
+  const at = timestampOf(query["timestamp"], now, 0);
   if (at === undefined || !STREAM.test(stream) || !hasOnly(query, HOUR_FIELDS)) {
-    throw whatIsWrong(query, HourQuerySchema, now);
+    throw whatIsWrong(query, HourQuerySchema, now, 0);
   }
   return { stream, hour: hourOf(at) };
 }
 
-function timestampOf(text: string | undefined, now: number): number | undefined {
+function timestampOf(text: string | undefined, now: number, earliest: number): number | undefined {
   const at = text === undefined ? -1 : digits(text, 0, text.length);
-  return at !== -1 && at <= now + FUTURE_MAX_MS ? at : undefined;
+  return at !== -1 && at >= earliest && at <= now + FUTURE_MAX_MS ? at : undefined;
 }
 
 /** 1 to USER_MAX_BYTES. */
@@ -151,12 +151,12 @@ function faultBySchema(query: Query, schema: TObject): InvalidParameterError | u
 }
 
 /** By the schema first, then by the rules that a schema can't express. */
-function whatIsWrong(query: Query, schema: TObject, now: number): InvalidParameterError {
+function whatIsWrong(query: Query, schema: TObject, now: number, earliest: number): InvalidParameterError {
   const fault = faultBySchema(query, schema);
   if (fault !== undefined) return fault;
   const { timestamp = "", user, id, click, impression, event } = query;
-  if (Number(timestamp) > now + FUTURE_MAX_MS) {
-    return new InvalidParameterError("timestamp", timestamp, EXPECTS_TIMESTAMP);
+  if (Number(timestamp) > now + FUTURE_MAX_MS || Number(timestamp) < earliest) {
+    return new InvalidParameterError("timestamp", timestamp, expectsTimestamp(earliest));
   }
   for (const [field, text] of Object.entries({ user, id })) {
     if (text !== undefined && !isShort(text)) return new InvalidParameterError(field, text, EXPECTS_USER);

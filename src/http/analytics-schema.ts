@@ -7,7 +7,7 @@
  */
 import { type Static, type TProperties, Type } from "@sinclair/typebox";
 
-export const EXPECTS_TIMESTAMP = "an integer, milliseconds since the epoch, from 0 to 24 hours from now";
+export const EXPECTS_TIMESTAMP = expectsTimestamp(0);
 export const EXPECTS_USER = "1 to 255 bytes of UTF-8";
 export const EXPECTS_KIND = "exactly one of click and impression";
 export const USER_MAX_BYTES = 255;
@@ -53,3 +53,10 @@ export type EventQuery = Static<typeof EventQuerySchema>;
 
 /** Furthest that a timestamp may lie ahead of this clock. */
 export const FUTURE_MAX_MS = 86_400_000;
+
+/** `earliest`: older events are not kept. */
+export function expectsTimestamp(earliest: number): string {
+  const from =
+    earliest === 0 ? "0" : `${earliest} (${new Date(earliest).toISOString()}: older ones are not kept)`;
+  return `an integer, milliseconds since the epoch, from ${from} to 24 hours from now`;
+}

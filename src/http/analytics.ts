@@ -19,6 +19,8 @@ import type { RequestCounts } from "./request-counts.ts";
 const TEXT = new Headers({ "content-type": "text/plain; charset=utf-8", ...NO_STORE });
 /** Says that events which are not flushed yet are missing, since the hot store did not answer. */
 const DEGRADED = new Headers([...TEXT, ["hourglass-degraded", "hot-store-away"]]);
+/** Says that the hour is one of those that are not kept any more. */
+const NOT_KEPT = new Headers([...TEXT, ["hourglass-degraded", "not-kept"]]);
 const BODY_MAX_BYTES = 65_536;
 const TOO_LARGE_BODY = {
   code: "body_too_large",
@@ -34,7 +36,8 @@ export function analytics({ pipeline, log, now, access }: AppOptions, { posts, g
   return new Elysia({ name: "analytics" })
     .post("/analytics", async ({ request }) => {
       try {
-        const event = readEvent(request.url, now());
+        const time = now();
+        const event = readEvent(request.url, time, pipeline.retention.rowsFrom(time));
         checkStream(event.stream, access?.streamsOf(request));
         if (!pipeline.streams.admits(event.stream)) throw new TooManyStreamsError(event.stream);
         if (request.body !== null) {
@@ -56,9 +59,10 @@ export function analytics({ pipeline, log, now, access }: AppOptions, { posts, g
     })
     .get("/analytics", async ({ request }) => {
       try {
-        const key = readHourKey(request.url, now());
+        const time = now();
+        const key = readHourKey(request.url, time);
         checkStream(key.stream, access?.streamsOf(request));
-        return gets.counted(await hourAnswer(pipeline, key));
+        return gets.counted(await hourAnswer(pipeline, key, time));
       } catch (error) {
         return gets.counted(answerToError(error, log));
       }
@@ -91,8 +95,9 @@ async function isShort(body: ReadableStream<Uint8Array>): Promise<boolean> {
   return true;
 }
 
-async function hourAnswer(pipeline: Pipeline, key: HourKey): Promise<Response> {
+async function hourAnswer(pipeline: Pipeline, key: HourKey, now: number): Promise<Response> {
   const { clicks, impressions, uniqueUsers, isDegraded } = await pipeline.read(key);
   const body = `unique_users,${uniqueUsers}\nclicks,${clicks}\nimpressions,${impressions}\n`;
-  return new Response(body, { headers: isDegraded ? DEGRADED : TEXT });
+  const isKept = key.hour >= pipeline.retention.aggregatesFrom(now);
+  return new Response(body, { headers: isDegraded ? DEGRADED : isKept ? TEXT : NOT_KEPT });
 }

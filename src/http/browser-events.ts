@@ -60,7 +60,7 @@ export class BrowserEvents {
     }
     const time = now();
     const { timestamp = String(time), user = this.#pseudonymOf(visit, query["stream"], time) } = query;
-    const event = eventOf({ ...query, timestamp, user }, time);
+    const event = eventOf({ ...query, timestamp, user }, time, pipeline.retention.rowsFrom(time));
     checkStream(event.stream, this.#allowed);
     if (!pipeline.streams.admits(event.stream)) throw new TooManyStreamsError(event.stream);
     return await pipeline.submit(event);

@@ -43,6 +43,8 @@ const PIECES_PER_LOOK = 64;
 export interface ReadingOptions {
   readonly format: BodyFormat;
   readonly now: number;
+  /** Events of before are not kept. */
+  readonly earliest: number;
   /** False for a stream that would be one too many. */
   readonly admits: (stream: string) => boolean;
   /** Undefined: all streams. */
@@ -73,13 +75,15 @@ class Reading implements EventBatch {
   readonly #text: string;
   readonly #format: BodyFormat;
   readonly #now: number;
+  readonly #earliest: number;
   readonly #admits: (stream: string) => boolean;
   readonly #allowed: StreamSet | undefined;
 
-  constructor(text: string, { format, now, admits, allowed }: ReadingOptions) {
+  constructor(text: string, { format, now, earliest, admits, allowed }: ReadingOptions) {
     this.#text = text;
     this.#format = format;
     this.#now = now;
+    this.#earliest = earliest;
     this.#admits = admits;
     this.#allowed = allowed;
     const pieces = format === "ndjson" ? linesOf(text, EVENTS_MAX) : elementsOf(text, EVENTS_MAX);
@@ -99,7 +103,7 @@ class Reading implements EventBatch {
     const isLong = end - start > EVENT_MAX_CHARS;
     const text = this.#text.slice(start, end);
     const value = isLong ? undefined : this.#parse(text, index);
-    const event = eventOf(value, quoteCounts[i]!, this.#now);
+    const event = eventOf(value, quoteCounts[i]!, this.#now, this.#earliest);
     if (event === undefined) {
       this.#refuse(index, () => this.#faultOf(value, text, isLong));
       return;
@@ -138,7 +142,7 @@ class Reading implements EventBatch {
     const expected = isLong ? `a JSON object of at most ${EVENT_MAX_CHARS} characters` : "a JSON object";
     return value === undefined
       ? new MalformedEventError(undefined, text, expected)
-      : whatIsWrongWith(value, text, this.#now);
+      : whatIsWrongWith(value, text, this.#now, this.#earliest);
   }
 }
 

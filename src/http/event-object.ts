@@ -4,14 +4,14 @@
  * Invariant: what is taken here is exactly what the schema and the rules beside it take. As with a query, an
  * event that is plainly right never meets the generic validator; for all others that tells what it found.
  *
- * The rules beside the schema: a timestamp lies at most a day ahead; user and id are 1 to 255 bytes of text
- * that UTF-8 can hold, without U+FFFD; no member is given twice.
+ * The rules beside the schema: a timestamp lies at most a day ahead, and where rows are still kept; user and id are 1
+ * to 255 bytes of text that UTF-8 can hold, without U+FFFD; no member is given twice.
  */
 import { Value } from "@sinclair/typebox/value";
 import type { Event } from "../count/event.ts";
 import { InvalidParameterError, isShort, STREAM } from "./analytics-query.ts";
 import { DEFAULT_STREAM, EXPECTS_USER, FUTURE_MAX_MS } from "./analytics-schema.ts";
-import { EventObjectSchema, EXPECTS_INTEGER } from "./event-schema.ts";
+import { EventObjectSchema, expectsInteger } from "./event-schema.ts";
 import { REPLACEMENT } from "./query.ts";
 
 /** It is not even the text of an object whose members can be told apart. */
@@ -44,10 +44,10 @@ const QUOTES_PER_MEMBER = 4;
  * each name and for each text: so if these are as many as the members taken here have, there is no other
  * member, and none was given twice, which JSON.parse would not tell.
  */
-export function eventOf(value: unknown, quoteCount: number, now: number): Event | undefined {
+export function eventOf(value: unknown, quoteCount: number, now: number, earliest = 0): Event | undefined {
   if (typeof value !== "object" || value === null) return undefined;
   const { timestamp: at, user, event: kind, stream, id } = value as Record<string, unknown>;
-  if (!isTime(at, now) || !isText(user)) return undefined;
+  if (!isTime(at, now, earliest) || !isText(user)) return undefined;
   if (kind !== "click" && kind !== "impression") return undefined;
   let quotes = FEWEST_QUOTES;
   if (stream !== undefined) {
@@ -62,8 +62,8 @@ export function eventOf(value: unknown, quoteCount: number, now: number): Event 
   return { stream: stream ?? DEFAULT_STREAM, at, kind, user, id };
 }
 
-function isTime(value: unknown, now: number): value is number {
-  return Number.isInteger(value) && (value as number) >= 0 && (value as number) <= now + FUTURE_MAX_MS;
+function isTime(value: unknown, now: number, earliest: number): value is number {
+  return Number.isInteger(value) && (value as number) >= earliest && (value as number) <= now + FUTURE_MAX_MS;
 }
 
 function isText(value: unknown): value is string {
@@ -75,6 +75,7 @@ export function whatIsWrongWith(
   value: unknown,
   text: string,
   now: number,
+  earliest = 0,
 ): InvalidParameterError | MalformedEventError {
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
     return new MalformedEventError(undefined, text, "a JSON object");
@@ -87,13 +88,13 @@ export function whatIsWrongWith(
     const expected = known?.["description"] ?? `no member but ${NAMES.join(", ")}`;
     return new InvalidParameterError(field, shown(members[field]), expected);
   }
-  return brokenRule(members, text, now);
+  return brokenRule(members, text, now, earliest);
 }
 
-function brokenRule(members: Record<string, unknown>, text: string, now: number) {
+function brokenRule(members: Record<string, unknown>, text: string, now: number, earliest: number) {
   const { timestamp, user, id } = members;
-  if (!isTime(timestamp, now)) {
-    return new InvalidParameterError("timestamp", shown(timestamp), EXPECTS_INTEGER);
+  if (!isTime(timestamp, now, earliest)) {
+    return new InvalidParameterError("timestamp", shown(timestamp), expectsInteger(earliest));
   }
   for (const [field, value] of Object.entries({ user, id })) {
     if (value === undefined || isText(value)) continue;

@@ -3,9 +3,9 @@
  * for. As there, it is what every refusal is based on; what is plainly right is recognised without it.
  */
 import { Type } from "@sinclair/typebox";
-import { EventQuerySchema, EXPECTS_TIMESTAMP } from "./analytics-schema.ts";
+import { EventQuerySchema, expectsTimestamp } from "./analytics-schema.ts";
 
-export const EXPECTS_INTEGER = `${EXPECTS_TIMESTAMP}, without quotes`;
+const EXPECTS_INTEGER = expectsInteger(0);
 
 const { user, event, stream, id } = EventQuerySchema.properties;
 
@@ -20,3 +20,7 @@ export const EventObjectSchema = Type.Object(
   },
   { additionalProperties: false },
 );
+
+export function expectsInteger(earliest: number): string {
+  return `${expectsTimestamp(earliest)}, without quotes`;
+}

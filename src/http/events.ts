@@ -78,8 +78,10 @@ async function take(
     memory.give(reservedBytes - bytes.length);
     reservedBytes = bytes.length;
     const admits = (stream: string) => pipeline.streams.admits(stream);
+    const time = now();
+    const earliest = pipeline.retention.rowsFrom(time);
     const allowed = access?.streamsOf(request);
-    const batch = await readEvents(textOf(bytes), { format, now: now(), admits, allowed });
+    const batch = await readEvents(textOf(bytes), { format, now: time, earliest, admits, allowed });
     const refused = access?.refusalOfBatch(request, batch.events.length + batch.invalidCount);
     if (refused !== undefined) {
       pipeline.ledger.refused[refused.reason] += batch.events.length + batch.invalidCount;

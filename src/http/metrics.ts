@@ -14,6 +14,7 @@ export function metrics(options: AppOptions, requestCounts: readonly RequestCoun
   collectDefaultMetrics({ register: registry });
   registerLedger(registry, options.pipeline);
   registerState(registry, options);
+  registerRetention(registry, options);
   registerRequests(registry, requestCounts);
   return new Elysia({ name: "metrics" }).get("/metrics", async () => {
     const headers = { "content-type": registry.contentType, ...NO_STORE };
@@ -116,6 +117,20 @@ function registerState(registry: Registry, { pipeline }: AppOptions): void {
   gauge(registry, "hourglass_ready", "1 if events are taken", () => (pipeline.refusal === undefined ? 1 : 0));
   gauge(registry, "hourglass_flush_ok", "1 unless the last flush failed", () => {
     return pipeline.flushError === undefined ? 1 : 0;
+  });
+}
+
+function registerRetention(registry: Registry, { pipeline, now }: AppOptions): void {
+  new Gauge({
+    name: "hourglass_kept_from_seconds",
+    help: "Since when (Unix time) rows and hourly aggregates are kept: 0 if all are",
+    labelNames: ["what"],
+    registers: [registry],
+    collect() {
+      const at = now();
+      this.set({ what: "rows" }, pipeline.retention.rowsFrom(at) / 1_000);
+      this.set({ what: "aggregates" }, pipeline.retention.aggregatesFrom(at) / 1_000);
+    },
   });
 }
 

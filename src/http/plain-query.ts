@@ -46,8 +46,8 @@ export function digits(url: string, start: number, end: number): number {
   return value;
 }
 
-/** Undefined if it has to be looked at more closely. `latest`: the highest time that is taken. */
-export function plainEvent(url: string, latest: number): Event | undefined {
+/** Undefined if it has to be looked at more closely. `earliest`, `latest`: of the times that are taken. */
+export function plainEvent(url: string, earliest: number, latest: number): Event | undefined {
   let at = -1;
   let kind: Kind | undefined;
   let user: string | undefined;
@@ -61,7 +61,7 @@ export function plainEvent(url: string, latest: number): Event | undefined {
       end = valueEnd(url, start + 10, 2);
       if (end === -1 || at !== -1) return undefined;
       at = digits(url, start + 10, end);
-      if (at === -1 || at > latest) return undefined;
+      if (at === -1 || at < earliest || at > latest) return undefined;
     } else if (url.startsWith("user=", start)) {
       end = valueEnd(url, start + 5, 1);
       if (end === -1 || user !== undefined || !isLengthOf(USER_MAX_BYTES, start + 5, end)) return undefined;

@@ -12,13 +12,23 @@ import { answerToError, errorAnswer, NO_STORE } from "./answers.ts";
 import { etagOf, matches } from "./etag.ts";
 import { CONTENT_TYPES, type Format } from "./media-type.ts";
 
+/** Why events that were acknowledged may be missing. */
+export const DEGRADED = ["hot-store-away", "not-flushed-yet", "not-kept", "erased"] as const;
+
+export type Degraded = (typeof DEGRADED)[number];
+
 export interface RangeBody {
   readonly format: Format;
   readonly text: string;
-  /** Why events that are acknowledged may be missing. */
-  readonly degraded: "hot-store-away" | "not-flushed-yet" | undefined;
+  readonly degraded: Degraded | undefined;
   /** All hours of the range are over. */
   readonly isPast: boolean;
+}
+
+/** Of what was read from both stores. `isKept`: the cold store has not dropped any hour of the range. */
+export function degradedOf(isHotStoreAway: boolean, isKept: boolean): Degraded | undefined {
+  if (isHotStoreAway) return "hot-store-away";
+  return isKept ? undefined : "not-kept";
 }
 
 export function rangeAnswer(request: Request, { format, text, degraded, isPast }: RangeBody): Response {

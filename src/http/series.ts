@@ -12,7 +12,7 @@ import { methodNotAllowed } from "./answers.ts";
 import type { AppOptions } from "./app-options.ts";
 import { type Format, preferredFormat } from "./media-type.ts";
 import type { Query } from "./query.ts";
-import { csvOf, ctrOf, type RangeBody, rangeAnswer, rangeErrorAnswer } from "./range-answer.ts";
+import { csvOf, ctrOf, type Degraded, degradedOf, rangeAnswer, rangeErrorAnswer } from "./range-answer.ts";
 import { type Period, periodOf } from "./range-query.ts";
 import { SeriesQuerySchema } from "./range-schema.ts";
 import type { RequestCounts } from "./request-counts.ts";
@@ -32,7 +32,7 @@ interface Question extends Period {
 interface Series {
   readonly rows: readonly Readonly<Sums | ExactSums>[];
   readonly total: Readonly<Sums | ExactSums>;
-  readonly degraded: RangeBody["degraded"];
+  readonly degraded: Degraded | undefined;
 }
 
 export function series({ pipeline, log, now, access }: AppOptions, gets: RequestCounts) {
@@ -43,7 +43,7 @@ export function series({ pipeline, log, now, access }: AppOptions, gets: Request
         const { stream } = question;
         checkSelection("stream", stream, selectionOf(stream), access?.streamsOf(request));
         const steps = new Steps(question.from, question.to, question.step, question.zone);
-        const found = await readSeries(pipeline, question, steps);
+        const found = await readSeries(pipeline, question, steps, now());
         const text = TEXTS[question.format](question, steps, found);
         const isPast = question.to <= now();
         return gets.counted(
@@ -74,11 +74,16 @@ function formatOf({ format }: Query, step: Step, accept: string | null): Format 
   return preferredFormat(accept, step === "total" ? ["json", "csv", "text"] : ["json", "csv"]);
 }
 
-async function readSeries(pipeline: Pipeline, question: Question, steps: Steps): Promise<Series> {
+async function readSeries(
+  pipeline: Pipeline,
+  question: Question,
+  steps: Steps,
+  now: number,
+): Promise<Series> {
   const { from, to, stream, isExact } = question;
   const range = { from, to, streams: selectionOf(stream) };
   const { tally, isDegraded } = await pipeline.ranges.read(range, () => new SeriesTally(steps));
-  const degraded = isDegraded ? "hot-store-away" : undefined;
+  const degraded = degradedOf(isDegraded, from >= pipeline.retention.aggregatesFrom(now));
   if (isExact) return await readExactSeries(pipeline, range, steps, tally, degraded);
   return { rows: tally.rows(), total: tally.total(), degraded };
 }
@@ -97,13 +102,25 @@ async function readExactSeries(
   }
   const exact = new ExactTally(steps);
   const hours = counted.activeHours();
-  if (hours.length > 0) await pipeline.ranges.readUsers({ hours, streams }, (row) => exact.add(row));
+  if (hours.length === 0) return { rows: exact.rows(), total: exact.total(), degraded };
+  const { erased, rowsFrom } = await pipeline.ranges.readUsers({ hours, streams }, (row) => exact.add(row));
+  if (hours.some((hour) => hour < rowsFrom)) throw rowsNotKept(rowsFrom);
+  for (const hour of erased) exact.addErased(hour);
   const total = exact.total();
   const isBehind = eventsOf(total) < eventCount;
-  return { rows: exact.rows(), total, degraded: degraded ?? (isBehind ? "not-flushed-yet" : undefined) };
+  const isErased = erased.some((hour) => eventsOf(hour) > 0);
+  const lacks = isBehind ? "not-flushed-yet" : isErased ? "erased" : undefined;
+  return { rows: exact.rows(), total, degraded: degraded ?? lacks };
 }
 
-function eventsOf({ clicks, impressions }: Readonly<Sums>): number {
+/** An answer would be a smaller number, and look like the whole. */
+function rowsNotKept(rowsFrom: number): InvalidParameterError {
+  const day = new Date(rowsFrom).toISOString();
+  const expected = `hours with their rows, which are kept from ${day} on (without exact all are counted)`;
+  return new InvalidParameterError("exact", "1", expected);
+}
+
+function eventsOf({ clicks, impressions }: Pick<Sums, "clicks" | "impressions">): number {
   return clicks + impressions;
 }
 

@@ -6,7 +6,7 @@ import { checkSelection, readQuery } from "./analytics-query.ts";
 import { methodNotAllowed } from "./answers.ts";
 import type { AppOptions } from "./app-options.ts";
 import { type Format, preferredFormat } from "./media-type.ts";
-import { csvOf, ctrOf, rangeAnswer, rangeErrorAnswer } from "./range-answer.ts";
+import { csvOf, ctrOf, degradedOf, rangeAnswer, rangeErrorAnswer } from "./range-answer.ts";
 import { type Period, periodOf } from "./range-query.ts";
 import { DEFAULT_LIMIT, StreamsQuerySchema } from "./range-schema.ts";
 import type { RequestCounts } from "./request-counts.ts";
@@ -38,9 +38,10 @@ export function streams({ pipeline, log, now, access }: AppOptions, gets: Reques
         const { prefix } = question;
         checkSelection("prefix", prefix, { text: prefix, isPrefix: true }, access?.streamsOf(request));
         const found = await readStreams(pipeline, question);
-        const { format, to } = question;
+        const { format, from, to } = question;
         const text = format === "csv" ? csvText(question, found) : jsonText(question, found);
-        const degraded = found.isDegraded ? "hot-store-away" : undefined;
+        const isKept = from >= pipeline.retention.aggregatesFrom(now());
+        const degraded = degradedOf(found.isDegraded, isKept);
         return gets.counted(rangeAnswer(request, { format, text, degraded, isPast: to <= now() }));
       } catch (error) {
         return gets.counted(rangeErrorAnswer(error, log));

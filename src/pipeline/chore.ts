@@ -18,12 +18,16 @@ export class Chore {
     this.#work = work;
   }
 
-  start(): void {
-    this.#timer = setInterval(() => {
-      this.#underWay ??= this.#once().finally(() => {
-        this.#underWay = undefined;
-      });
-    }, this.#intervalMs);
+  /** `isAtOnce`: for the first time now, not after an interval. */
+  start(isAtOnce = false): void {
+    this.#timer = setInterval(() => this.#begin(), this.#intervalMs);
+    if (isAtOnce) this.#begin();
+  }
+
+  #begin(): void {
+    this.#underWay ??= this.#once().finally(() => {
+      this.#underWay = undefined;
+    });
   }
 
   async #once(): Promise<void> {

@@ -4,7 +4,7 @@
  */
 import type { Kind } from "../count/event.ts";
 import type { Steps } from "../count/steps.ts";
-import type { UserRow } from "../store/cold.ts";
+import type { ErasedHour, UserRow } from "../store/cold.ts";
 import { noSums, type Sums } from "./series-tally.ts";
 
 export interface ExactSums extends Sums {
@@ -61,6 +61,14 @@ export class ExactTally {
     for (const sums of [this.#rows[step]!, this.#total]) {
       if (kind === "click") sums.clicks += 1;
       else sums.impressions += 1;
+    }
+  }
+
+  /** Of events whose users are not known any more. */
+  addErased({ hour, clicks, impressions }: ErasedHour): void {
+    for (const sums of [this.#rows[this.#steps.indexOf(hour)]!, this.#total]) {
+      sums.clicks += clicks;
+      sums.impressions += impressions;
     }
   }
 

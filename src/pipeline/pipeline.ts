@@ -4,6 +4,7 @@
  */
 import { errorText } from "../count/deadline.ts";
 import { type Event, HOUR_MS, type HourKey, hourOf } from "../count/event.ts";
+import type { RetentionDays } from "../count/kept.ts";
 import { Ledger, type RefusalReason } from "../count/ledger.ts";
 import type { Log } from "../count/log.ts";
 import type { Metrics } from "../count/metrics.ts";
@@ -18,12 +19,13 @@ import type { Outcome } from "./intake.ts";
 import { RangeReader } from "./range-reader.ts";
 import { type HourAnswer, Reader } from "./reader.ts";
 import { adoptJournal, adoptJournals, type RecoveryOptions } from "./recovery.ts";
+import { Retention } from "./retention.ts";
 import { RingBuffer } from "./ring-buffer.ts";
 import { readStoreLedger, type StoreLedger } from "./store-ledger.ts";
 import { StreamRegistry } from "./stream-registry.ts";
 import { WriterIdentity } from "./writer-identity.ts";
 
-export interface PipelineSettings {
+export interface PipelineSettings extends RetentionDays {
   readonly flushIntervalMs: number;
   readonly flushMaxEvents: number;
   readonly ringCapacityEvents: number;
@@ -52,6 +54,7 @@ export interface PipelineOptions {
 const RETIRE_INTERVAL_MS = 60_000;
 /** Above the longest interval between two flushes: what is taken before one refresh is stored before the next. */
 const STREAMS_INTERVAL_MS = 120_000;
+const RETENTION_INTERVAL_MS = 600_000;
 /** With the 400 ms that a command may take, /readyz tells within a second that Redis is away. */
 const PROBE_INTERVAL_MS = 400;
 const STOP_GRACE_MS = 5_000;
@@ -60,6 +63,7 @@ export class Pipeline {
   readonly ledger = new Ledger();
   readonly ranges: RangeReader;
   readonly streams: StreamRegistry;
+  readonly retention: Retention;
   readonly #options: PipelineOptions;
   readonly #stopping = new AbortController();
   readonly #recovery: RecoveryOptions;
@@ -68,6 +72,7 @@ export class Pipeline {
   readonly #committer: Committer;
   readonly #reader: Reader;
   readonly #chores: Chore[];
+  readonly #sweeping: Chore;
 
   constructor(options: PipelineOptions) {
     const { hot, cold, metrics, log, now, settings } = options;
@@ -87,6 +92,10 @@ export class Pipeline {
     this.#reader = new Reader(hot, cold, metrics, () => this.#committer.isRecovering);
     this.ranges = new RangeReader(hot, cold, () => this.#committer.isRecovering);
     this.streams = new StreamRegistry(cold, settings.maxStreams);
+    this.retention = new Retention({ cold, log, now, days: settings, signal });
+    this.#sweeping = new Chore("drop what is not kept", RETENTION_INTERVAL_MS, log, () =>
+      this.retention.sweep(),
+    );
     this.#chores = [
       new Chore("renew the lease", Math.min(leaseMs / 3, PROBE_INTERVAL_MS), log, () =>
         this.#committer.probe(),
@@ -104,6 +113,7 @@ export class Pipeline {
     // Without it names are taken until there are as many again: no reason not to start.
     await this.streams.refresh().catch(() => {});
     for (const chore of this.#chores) chore.start();
+    this.#sweeping.start(true);
   }
 
   /** Never rejects. */
@@ -163,10 +173,13 @@ export class Pipeline {
   /** Drops the hours that are too old for the hot store. Answers how many. */
   async retire(): Promise<number> {
     const { hot, now, settings } = this.#options;
-    const oldestHour = hourOf(now()) - (settings.hotHours - 1) * HOUR_MS;
+    const at = now();
+    const oldestHour = hourOf(at) - (settings.hotHours - 1) * HOUR_MS;
+    // What the cold store does not keep is not kept here for longer.
+    const beforeHour = Math.max(oldestHour, this.retention.aggregatesFrom(at));
     let retired = 0;
     for (;;) {
-      const count = await hot.retire(oldestHour);
+      const count = await hot.retire(beforeHour);
       if (count === 0) return retired;
       retired += count;
     }
@@ -176,7 +189,7 @@ export class Pipeline {
   async stop(): Promise<void> {
     const { log, hot } = this.#options;
     this.#stopping.abort(new Error("this process stops: the rest of the journal is left to others"));
-    await Promise.all(this.#chores.map((chore) => chore.stop()));
+    await Promise.all([...this.#chores, this.#sweeping].map((chore) => chore.stop()));
     await this.#committer.stop(STOP_GRACE_MS);
     const isDrained = await this.#flusher.stop();
     const { pending } = this.ledger;

@@ -10,7 +10,7 @@
  */
 import { HOUR_MS, hourKeyName } from "../count/event.ts";
 import type { HourRange, HourRecord } from "../count/hour-range.ts";
-import type { ColdStore, UserRow, UsersRange } from "../store/cold.ts";
+import type { ColdStore, ErasedHour, UserRow, UsersRange } from "../store/cold.ts";
 import { type HotStore, HotUnavailableError } from "../store/hot.ts";
 import { Lanes } from "./lanes.ts";
 
@@ -25,6 +25,12 @@ export interface RangeAnswer<T> {
   readonly tally: T;
   /** True if the hot store is away or has lost data: events that are not flushed yet may be missing. */
   readonly isDegraded: boolean;
+}
+
+export interface MissingRows {
+  readonly erased: readonly ErasedHour[];
+  /** Hours of before may lack rows, or have none. */
+  readonly rowsFrom: number;
 }
 
 /** More was asked for than is read for one question. */
@@ -62,9 +68,16 @@ export class RangeReader {
     });
   }
 
-  /** Shows the rows of these hours. Throws as read() does. */
-  readUsers(range: UsersRange, visit: (row: UserRow) => void): Promise<void> {
-    return this.#lanes.use(() => this.#cold.readUsers(range, visit));
+  /** Shows the rows of these hours, and answers what is missing among them. Throws as read() does. */
+  readUsers(range: UsersRange, visit: (row: UserRow) => void): Promise<MissingRows> {
+    return this.#lanes.use(async () => {
+      // Before the rows: one that is erased between the two is then missing, and not counted twice.
+      const erased = await this.#cold.erasedRows(range);
+      await this.#cold.readUsers(range, visit);
+      // After the rows: what was dropped meanwhile is known by then.
+      const { rowsFrom } = await this.#cold.kept();
+      return { erased, rowsFrom };
+    });
   }
 
   /** Undefined if the hot store cannot tell: then nothing in the tally is to be believed. */

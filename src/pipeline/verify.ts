@@ -1,10 +1,13 @@
 /**
- * Holds an hour in the hot store, its aggregate and its rows against each other. The rows are right.
+ * Holds an hour in the hot store, its aggregate and its rows against each other. The rows are right, as long as they
+ * are kept: with them the numbers of those that were erased. Of an hour whose rows are not, the aggregate is.
  *
  * Invariant: what is only on its way is no difference. The cold store is looked at first, in one picture; then
  * the hot store, which may be ahead of it by at most the events that are not flushed yet.
  */
 import type { HourCounts, HourKey } from "../count/event.ts";
+import type { ErasedCounts } from "../count/kept.ts";
+import { Sketch } from "../count/sketch.ts";
 import type { ColdHour, ColdStore, HourAudit } from "../store/cold.ts";
 import type { HotStore, HourRead } from "../store/hot.ts";
 
@@ -16,7 +19,10 @@ export interface VerifyOptions {
 }
 
 export interface HourVerdict extends HourKey {
-  readonly rows: HourCounts;
+  /** "not kept": they are dropped, and the aggregate is all there is. */
+  readonly rows: HourCounts | "not kept";
+  /** Rows and dead letters that were erased, as their user was forgotten: the aggregate counts those rows. */
+  readonly erased: ErasedCounts;
   readonly aggregate: HourCounts | undefined;
   readonly hot: HourCounts | HourRead["status"] | "unborn" | "not looked at";
   readonly deadLetters: number;
@@ -33,6 +39,9 @@ interface HotSide {
   readonly pendingMax: number;
 }
 
+const REBUILT_WITH_ERASED =
+  "the aggregate was made anew from the rows and the numbers of those that were erased; its sketch was kept";
+
 const NO_COUNTS: HourCounts = { clicks: 0, impressions: 0, uniqueUsers: 0 };
 
 /** Throws HotUnavailableError or ColdUnavailableError. */
@@ -42,23 +51,24 @@ export async function verifyHour(options: VerifyOptions, key: HourKey): Promise<
   const before = (await cold.storedEvents(names)).byWriter;
   const audit = await cold.audit(key);
   const hotSide = hot && (await lookAtHot(hot, key, before));
-  const coldDifference = aggregateDifference(audit);
-  const hotDifference = hotSide && hotStoreDifference(audit, hotSide);
+  const expected = expectedOf(audit, key);
+  const coldDifference = areRowsKept(audit, key) ? aggregateDifference(audit) : undefined;
+  const hotDifference = expected && hotSide && hotStoreDifference(expected, audit, hotSide, key);
   const repairs: string[] = [];
-  if (options.isRepairing && coldDifference !== undefined) {
-    await cold.rebuild(key);
-    repairs.push("the aggregate was made anew from the rows");
+  if (options.isRepairing && coldDifference !== undefined && (await cold.rebuild(key))) {
+    repairs.push(isAnyErased(audit) ? REBUILT_WITH_ERASED : "the aggregate was made anew from the rows");
   }
   if (options.isRepairing && hotDifference !== undefined && (await hot!.retireHour(key))) {
     repairs.push("the hot store forgot the hour, and will fetch it anew");
   }
   return {
     ...key,
-    rows: countsOf(audit.rows) ?? NO_COUNTS,
+    rows: areRowsKept(audit, key) ? (countsOf(audit.rows) ?? NO_COUNTS) : "not kept",
+    erased: audit.erased,
     aggregate: countsOf(audit.aggregate),
     hot: hotSide === undefined ? "not looked at" : shownRead(hotSide.read),
     deadLetters: audit.deadLetters,
-    unflushed: hotSide === undefined ? 0 : Math.max(0, surplus(audit, hotSide.read)),
+    unflushed: hotSide === undefined ? 0 : Math.max(0, surplus(expected, audit, hotSide.read)),
     differences: [coldDifference, hotDifference].filter((difference) => difference !== undefined),
     repairs,
   };
@@ -74,41 +84,87 @@ async function lookAtHot(hot: HotStore, key: HourKey, stored: ReadonlyMap<string
   return { read: reads === "unborn" ? reads : reads[0]!, pendingMax };
 }
 
-function aggregateDifference({ aggregate, rows }: HourAudit): string | undefined {
-  if (aggregate === undefined && rows === undefined) return undefined;
+function areRowsKept({ kept }: HourAudit, { hour }: HourKey): boolean {
+  return hour >= kept.rowsFrom;
+}
+
+/** Of rows: dead letters are in no aggregate. */
+function isAnyErased({ erased }: HourAudit): boolean {
+  return erased.clicks + erased.impressions > 0;
+}
+
+/** What the hour is by the cold store; undefined if even its aggregate is not kept. */
+function expectedOf(audit: HourAudit, key: HourKey): HourCounts | undefined {
+  const { aggregate, rows, erased, kept } = audit;
+  if (key.hour < kept.aggregatesFrom) return undefined;
+  if (!areRowsKept(audit, key)) return countsOf(aggregate) ?? NO_COUNTS;
+  const { clicks, impressions, uniqueUsers } = countsOf(rows) ?? NO_COUNTS;
+  return {
+    clicks: clicks + erased.clicks,
+    impressions: impressions + erased.impressions,
+    // The users that were erased are in no row.
+    uniqueUsers: isAnyErased(audit) ? (aggregate?.sketch.count() ?? uniqueUsers) : uniqueUsers,
+  };
+}
+
+function aggregateDifference(audit: HourAudit): string | undefined {
+  const { aggregate, rows, erased } = audit;
+  const isAny = isAnyErased(audit);
+  if (aggregate === undefined && rows === undefined && !isAny) return undefined;
   if (aggregate === undefined) return "the hour has rows, but no aggregate";
-  if (rows === undefined) return "the hour has an aggregate, but no rows";
-  if (aggregate.clicks !== rows.clicks || aggregate.impressions !== rows.impressions) {
-    return `the aggregate counts ${text(aggregate)}, its rows are ${text(rows)}`;
+  if (rows === undefined && !isAny) return "the hour has an aggregate, but no rows";
+  const { clicks, impressions } = rows ?? NO_COUNTS;
+  const found = { clicks: clicks + erased.clicks, impressions: impressions + erased.impressions };
+  if (aggregate.clicks !== found.clicks || aggregate.impressions !== found.impressions) {
+    const those = isAny ? "its rows and those that were erased are" : "its rows are";
+    return `the aggregate counts ${text(aggregate)}, ${those} ${text(found)}`;
   }
-  if (Buffer.compare(aggregate.sketch.encode(), rows.sketch.encode()) === 0) return undefined;
-  return `the aggregate's sketch counts ${aggregate.sketch.count()} users, its rows give ${rows.sketch.count()}`;
+  return rows === undefined ? undefined : sketchDifference(aggregate.sketch, rows.sketch, isAny);
+}
+
+/** `knowsMore`: it may have users of whom no row is left. */
+function sketchDifference(sketch: Sketch, ofRows: Sketch, knowsMore: boolean): string | undefined {
+  const expected = new Sketch();
+  if (knowsMore) expected.merge(sketch);
+  expected.merge(ofRows);
+  if (Buffer.compare(sketch.encode(), expected.encode()) === 0) return undefined;
+  if (knowsMore) return "the aggregate's sketch lacks users of its rows";
+  return `the aggregate's sketch counts ${sketch.count()} users, its rows give ${ofRows.count()}`;
 }
 
 /** Hours that the hot store does not hold are read from the cold store: they can't differ. */
-function hotStoreDifference(audit: HourAudit, { read, pendingMax }: HotSide): string | undefined {
+function hotStoreDifference(
+  expected: HourCounts,
+  audit: HourAudit,
+  { read, pendingMax }: HotSide,
+  key: HourKey,
+): string | undefined {
   if (read === "unborn" || read.status === "absent") return undefined;
   const counts = read.status === "empty" ? NO_COUNTS : read.counts;
-  const rows = countsOf(audit.rows) ?? NO_COUNTS;
-  const shown = `the hot store counts ${text(counts)}, the rows are ${text(rows)}`;
-  const ahead = surplus(audit, read);
-  const isBehind = counts.clicks < rows.clicks || counts.impressions < rows.impressions;
-  if (isBehind || ahead < 0 || ahead > pendingMax) {
-    return `${shown}, and ${audit.deadLetters} are dead letters; at most ${pendingMax} are on their way`;
+  const { deadLetters, erased } = audit;
+  const shown = `the hot store counts ${text(counts)}, the rows are ${text(expected)}`;
+  const ahead = surplus(expected, audit, read);
+  const isBehind = counts.clicks < expected.clicks || counts.impressions < expected.impressions;
+  // Dead letters that are gone are in the hot store until that forgets the hour: erased ones, and those of days that
+  // are not kept, whose number nobody knows.
+  const aheadMax = areRowsKept(audit, key) ? pendingMax + erased.deadLetters : Number.POSITIVE_INFINITY;
+  if (isBehind || ahead < 0 || ahead > aheadMax) {
+    return `${shown}, and ${deadLetters} are dead letters; at most ${pendingMax} are on their way`;
   }
-  if (ahead > 0 || audit.deadLetters > 0 || counts.uniqueUsers === rows.uniqueUsers) return undefined;
-  return `the hot store counts ${counts.uniqueUsers} users, the rows give ${rows.uniqueUsers}`;
+  const isSettled = ahead === 0 && deadLetters === 0;
+  if (!isSettled || counts.uniqueUsers === expected.uniqueUsers) return undefined;
+  return `the hot store counts ${counts.uniqueUsers} users, the rows give ${expected.uniqueUsers}`;
 }
 
 /** How many events the hot store is ahead of the cold one. */
-function surplus({ rows, deadLetters }: HourAudit, read: HourRead | "unborn"): number {
-  if (read === "unborn" || read.status === "absent") return 0;
+function surplus(
+  expected: HourCounts | undefined,
+  { deadLetters }: HourAudit,
+  read: HourRead | "unborn",
+): number {
+  if (expected === undefined || read === "unborn" || read.status === "absent") return 0;
   const { clicks, impressions } = read.status === "empty" ? NO_COUNTS : read.counts;
-  return clicks + impressions - total(rows) - deadLetters;
-}
-
-function total(hour: ColdHour | undefined): number {
-  return hour === undefined ? 0 : hour.clicks + hour.impressions;
+  return clicks + impressions - expected.clicks - expected.impressions - deadLetters;
 }
 
 function countsOf(hour: ColdHour | undefined): HourCounts | undefined {

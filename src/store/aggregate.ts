@@ -6,7 +6,9 @@
  */
 import { BatchBuilder, type Group, type JournaledBatch, withoutDuplicates } from "../count/batch.ts";
 import { type Event, type HourKey, hourKeyName, type Kind } from "../count/event.ts";
+import type { ErasedCounts } from "../count/kept.ts";
 import { Sketch } from "../count/sketch.ts";
+import type { ColdHour } from "./cold.ts";
 
 export const EVENT_COLUMNS = "hour, stream, writer, seq, ordinal, at, kind, user, id";
 
@@ -215,4 +217,24 @@ export function raisedSketch(stored: Uint8Array, addition: HourAddition): Sketch
     for (const register of registers) if (sketch.add(register)) isRaised = true;
   }
   return isRaised ? sketch : undefined;
+}
+
+/**
+ * What an hour's aggregate has to be; undefined if nothing is left of the hour. With erased rows the sketch can't be
+ * made anew, as their users are known to that which is `stored` alone.
+ */
+export function rebuiltHour(
+  rows: ColdHour | undefined,
+  erased: ErasedCounts,
+  stored: ColdHour | undefined,
+): ColdHour | undefined {
+  const { clicks, impressions } = erased;
+  if (clicks + impressions === 0) return rows;
+  const sketch = rows?.sketch ?? new Sketch();
+  if (stored !== undefined) sketch.merge(stored.sketch);
+  return {
+    clicks: clicks + (rows?.clicks ?? 0),
+    impressions: impressions + (rows?.impressions ?? 0),
+    sketch,
+  };
 }

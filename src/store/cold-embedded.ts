@@ -15,20 +15,25 @@ import { countEvents, type JournaledBatch } from "../count/batch.ts";
 import { errorText, withDeadline } from "../count/deadline.ts";
 import type { HourKey } from "../count/event.ts";
 import type { HourRange, HourRecord } from "../count/hour-range.ts";
+import { addErased, type ErasedCounts, type Kept, NOTHING_ERASED } from "../count/kept.ts";
 import { letOthersRun } from "../count/pause.ts";
-import { type EventRow, hourAdditions, rowPieces } from "./aggregate.ts";
+import { type EventRow, hourAdditions, rebuiltHour, rowPieces } from "./aggregate.ts";
 import {
   type ColdHour,
   type ColdStore,
   ColdUnavailableError,
   type DeadLetter,
+  type ErasedHour,
   flushName,
   type HourAudit,
+  type HourSize,
   type ReplayResult,
   type RowKey,
   type RowPage,
   type StoredEvents,
+  type Swept,
   type UserRow,
+  type UserSelection,
   type UsersRange,
   WriterSealedError,
 } from "./cold.ts";
@@ -36,6 +41,7 @@ import tables from "./migrations/sqlite/0001-tables.sql" with { type: "text" };
 import deadLetters from "./migrations/sqlite/0002-dead-letters.sql" with { type: "text" };
 import hourlyByStream from "./migrations/sqlite/0003-hourly-by-stream.sql" with { type: "text" };
 import apiKeys from "./migrations/sqlite/0004-api-keys.sql" with { type: "text" };
+import retentionAndErasure from "./migrations/sqlite/0005-retention-and-erasure.sql" with { type: "text" };
 import { migration, pendingMigrations } from "./migrations.ts";
 import { addApiKey, listApiKeys, revokeApiKey } from "./sqlite-api-keys.ts";
 import { countStoredEvents, listHourKeys, listRows, recountHour } from "./sqlite-audit.ts";
@@ -47,8 +53,22 @@ import {
   replayDeadLetter,
   setAside,
 } from "./sqlite-dead-letters.ts";
+import {
+  countUserDeadLetters,
+  countUserRows,
+  eraseRows,
+  eraseUserDeadLetters,
+  type FoundRow,
+  findUserRows,
+  hourSizes,
+  listErased,
+  nextHourWithRows,
+  ROWS_PER_PIECE as ROWS_PER_ERASURE,
+  readErased,
+} from "./sqlite-erasure.ts";
 import { addToHour, listStreams, readHour, replaceHour } from "./sqlite-hours.ts";
 import { readRange, readUsers } from "./sqlite-ranges.ts";
+import { deletePiece, noteKept, readKept } from "./sqlite-retention.ts";
 import { VisitorError, visitorOf } from "./visitor.ts";
 
 export interface EmbeddedColdStoreOptions {
@@ -77,6 +97,7 @@ const MIGRATIONS = [
   migration(2, "dead letters", deadLetters),
   migration(3, "hourly by stream", hourlyByStream),
   migration(4, "API keys", apiKeys),
+  migration(5, "retention and erasure", retentionAndErasure),
 ];
 
 const CREATE_BOOKKEEPING = `
@@ -195,14 +216,85 @@ class EmbeddedColdStore implements ColdStore {
         aggregate: readHour(database, key),
         rows: recountHour(database, key),
         deadLetters: countDeadLetters(database, key),
+        erased: readErased(database, key),
+        kept: readKept(database),
       }))();
     });
   }
 
-  async rebuild(key: HourKey): Promise<void> {
-    await this.#transaction(`rebuild hour ${key.hour} of stream ${key.stream}`, async (database) => {
-      replaceHour(database, key, recountHour(database, key));
+  async rebuild(key: HourKey): Promise<boolean> {
+    return await this.#transaction(`rebuild hour ${key.hour} of stream ${key.stream}`, async (database) => {
+      if (key.hour < readKept(database).rowsFrom) return false;
+      const rebuilt = rebuiltHour(
+        recountHour(database, key),
+        readErased(database, key),
+        readHour(database, key),
+      );
+      replaceHour(database, key, rebuilt);
+      return true;
     });
+  }
+
+  async kept(): Promise<Kept> {
+    return this.#read("read from when on rows are kept", readKept);
+  }
+
+  async sweep(kept: Kept, _now: number): Promise<Swept> {
+    const isNews = await this.#transaction("note what is not kept", async (database) =>
+      noteKept(database, kept),
+    );
+    const swept = await this.#transaction("drop what is not kept", async (database) => deletePiece(database));
+    return isNews ? { ...swept, isDone: false } : swept;
+  }
+
+  async nextHourWithRows(hour: number): Promise<number | undefined> {
+    return this.#read("find the next hour", (database) => nextHourWithRows(database, hour));
+  }
+
+  async hourSizes(): Promise<readonly HourSize[]> {
+    return this.#read("list the sizes of hours", hourSizes);
+  }
+
+  async countUserRows(selection: UserSelection, hour: number): Promise<ErasedCounts> {
+    return this.#read(`count a user's rows of hour ${hour}`, (database) =>
+      countUserRows(database, selection, hour),
+    );
+  }
+
+  async eraseUserRows(selection: UserSelection, hour: number): Promise<ErasedCounts> {
+    const what = `erase a user's rows of hour ${hour}`;
+    this.#overwriteDeleted(what);
+    let erased = NOTHING_ERASED;
+    let last: FoundRow | undefined;
+    for (;;) {
+      const after = last;
+      const rows = this.#read(what, (database) => findUserRows(database, selection, hour, after));
+      if (rows.length > 0) {
+        const piece = await this.#transaction(what, async (database) => eraseRows(database, hour, rows));
+        erased = addErased(erased, piece);
+      }
+      if (rows.length < ROWS_PER_ERASURE) return erased;
+      last = rows.at(-1);
+    }
+  }
+
+  /** Who is to be forgotten is not to be read in the file's free pages. */
+  #overwriteDeleted(what: string): void {
+    this.#read(what, () => this.#opened().writer.run("PRAGMA secure_delete = ON"));
+  }
+
+  async countUserDeadLetters(selection: UserSelection): Promise<number> {
+    return this.#read("count a user's dead letters", (database) => countUserDeadLetters(database, selection));
+  }
+
+  async eraseUserDeadLetters(selection: UserSelection): Promise<readonly HourKey[]> {
+    const what = "erase a user's dead letters";
+    this.#overwriteDeleted(what);
+    return await this.#transaction(what, async (database) => eraseUserDeadLetters(database, selection));
+  }
+
+  async erasedRows(range: UsersRange): Promise<readonly ErasedHour[]> {
+    return this.#read("list what was erased", (database) => listErased(database, range));
   }
 
   async deadLetterCount(): Promise<number> {

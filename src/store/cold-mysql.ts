@@ -10,19 +10,24 @@ import { countEvents, type JournaledBatch } from "../count/batch.ts";
 import { errorText } from "../count/deadline.ts";
 import { HOUR_MS, type HourKey } from "../count/event.ts";
 import type { HourRange, HourRecord } from "../count/hour-range.ts";
+import type { ErasedCounts, Kept } from "../count/kept.ts";
 import { hourAdditions, rowPieces } from "./aggregate.ts";
 import {
   type ColdHour,
   type ColdStore,
   ColdUnavailableError,
   type DeadLetter,
+  type ErasedHour,
   flushName,
   type HourAudit,
+  type HourSize,
   type ReplayResult,
   type RowKey,
   type RowPage,
   type StoredEvents,
+  type Swept,
   type UserRow,
+  type UserSelection,
   type UsersRange,
   WriterSealedError,
 } from "./cold.ts";
@@ -30,6 +35,7 @@ import tables from "./migrations/mysql/0001-tables.sql" with { type: "text" };
 import deadLetters from "./migrations/mysql/0002-dead-letters.sql" with { type: "text" };
 import hourlyByStream from "./migrations/mysql/0003-hourly-by-stream.sql" with { type: "text" };
 import apiKeys from "./migrations/mysql/0004-api-keys.sql" with { type: "text" };
+import retentionAndErasure from "./migrations/mysql/0005-retention-and-erasure.sql" with { type: "text" };
 import { migration, pendingMigrations } from "./migrations.ts";
 import { addApiKey, listApiKeys, revokeApiKey } from "./mysql-api-keys.ts";
 import { auditHour, countStoredEvents, listHourKeys, listRows, rebuildHour } from "./mysql-audit.ts";
@@ -42,8 +48,18 @@ import {
   replayDeadLetter,
   setAside,
 } from "./mysql-dead-letters.ts";
+import {
+  countUserDeadLetters,
+  countUserRows,
+  eraseUserDeadLetters,
+  eraseUserRows,
+  hourSizes,
+  listErased,
+  nextHourWithRows,
+} from "./mysql-erasure.ts";
 import { addToHours, listStreams, readHour } from "./mysql-hours.ts";
 import {
+  isAlteredSinceSnapshot,
   type MysqlLinkOptions,
   MysqlPool,
   type MysqlSession,
@@ -52,6 +68,7 @@ import {
 } from "./mysql-link.ts";
 import { ensurePartitions } from "./mysql-partitions.ts";
 import { readRange, readUsers } from "./mysql-ranges.ts";
+import { readKept, sweep } from "./mysql-retention.ts";
 import { VisitorError, visitorOf } from "./visitor.ts";
 
 export interface MysqlColdStoreOptions {
@@ -81,6 +98,8 @@ const FLUSH_SESSIONS = 2;
 const READ_SESSIONS = 4;
 /** Of their own: four long ranges would keep every single hour waiting. */
 const RANGE_SESSIONS = 2;
+/** For the scan of a whole table hour by hour: with a connection for each hour it would take twice as long. */
+const SCAN_SESSIONS = 1;
 /** Below the statement's deadline, so that the server's answer tells why. */
 const MIGRATION_LOCK_WAIT_S = 8;
 /** MySQL refuses a longer one. */
@@ -92,6 +111,7 @@ const MIGRATIONS = [
   migration(2, "dead letters", deadLetters),
   migration(3, "hourly by stream", hourlyByStream),
   migration(4, "API keys", apiKeys),
+  migration(5, "retention and erasure", retentionAndErasure),
 ];
 
 const CREATE_BOOKKEEPING = `
@@ -122,6 +142,7 @@ class MysqlColdStore implements ColdStore {
   readonly #flushes: MysqlPool;
   readonly #reads: MysqlPool;
   readonly #ranges: MysqlPool;
+  readonly #scans: MysqlPool;
   #isOpen = false;
   #partitionsCheckedAt = Number.NEGATIVE_INFINITY;
   #maintenance: Promise<void> = Promise.resolve();
@@ -144,6 +165,7 @@ class MysqlColdStore implements ColdStore {
     const readLink = { url, tls, connectTimeoutMs: readTimeoutMs, statementTimeoutMs: readTimeoutMs };
     this.#reads = new MysqlPool(readLink, READ_SESSIONS);
     this.#ranges = new MysqlPool({ ...readLink, statementTimeoutMs: RANGE_TIMEOUT_MS }, RANGE_SESSIONS);
+    this.#scans = new MysqlPool(this.#auditLink, SCAN_SESSIONS);
   }
 
   async open(): Promise<void> {
@@ -160,11 +182,16 @@ class MysqlColdStore implements ColdStore {
 
   /** The lock is the session's, and is given up with it. */
   async #lockMigrations(session: MysqlSession): Promise<void> {
-    const name = `hourglass.${this.#database}`.slice(0, MAX_LOCK_NAME_CHARS);
+    const name = this.#lockName("hourglass");
     const query = "SELECT GET_LOCK(?, ?) AS got";
     const [answer] = await session.rows<{ got: number | null }>(query, [name, MIGRATION_LOCK_WAIT_S]);
     if (answer?.got === 1) return;
     throw new Error(`another instance holds the lock '${name}' for more than ${MIGRATION_LOCK_WAIT_S} s`);
+  }
+
+  /** Of all instances on this database. */
+  #lockName(purpose: string): string {
+    return `${purpose}.${this.#database}`.slice(0, MAX_LOCK_NAME_CHARS);
   }
 
   async flush(writer: string, batches: readonly JournaledBatch[]): Promise<number> {
@@ -284,15 +311,74 @@ class MysqlColdStore implements ColdStore {
   }
 
   async audit(key: HourKey): Promise<HourAudit> {
-    return await this.#alone(`audit hour ${key.hour} of stream ${key.stream}`, (session) =>
-      auditHour(session, key),
+    return await this.#attempt(`audit hour ${key.hour} of stream ${key.stream}`, async () => {
+      const audit = () => withOwnSession(this.#auditLink, (session) => auditHour(session, key));
+      try {
+        return await audit();
+      } catch (error) {
+        // A partition was made or dropped at just that moment.
+        if (!isAlteredSinceSnapshot(error)) throw error;
+        return await audit();
+      }
+    });
+  }
+
+  async rebuild(key: HourKey): Promise<boolean> {
+    return await this.#alone(`rebuild hour ${key.hour} of stream ${key.stream}`, (session) =>
+      rebuildHour(session, key),
     );
   }
 
-  async rebuild(key: HourKey): Promise<void> {
-    await this.#alone(`rebuild hour ${key.hour} of stream ${key.stream}`, (session) =>
-      rebuildHour(session, key),
+  async kept(): Promise<Kept> {
+    return await this.#attempt("read from when on rows are kept", () => this.#reads.use(readKept));
+  }
+
+  async sweep(kept: Kept, now: number): Promise<Swept> {
+    return await this.#alone("drop what is not kept", (session) =>
+      sweep(session, this.#lockName("hourglass-retention"), kept, now),
     );
+  }
+
+  async nextHourWithRows(hour: number): Promise<number | undefined> {
+    return await this.#scan("find the next hour", (session) => nextHourWithRows(session, hour));
+  }
+
+  async hourSizes(): Promise<readonly HourSize[]> {
+    return await this.#scan("list the sizes of hours", hourSizes);
+  }
+
+  async countUserRows(selection: UserSelection, hour: number): Promise<ErasedCounts> {
+    return await this.#scan(`count a user's rows of hour ${hour}`, (session) =>
+      countUserRows(session, selection, hour),
+    );
+  }
+
+  async eraseUserRows(selection: UserSelection, hour: number): Promise<ErasedCounts> {
+    return await this.#scan(`erase a user's rows of hour ${hour}`, (session) =>
+      eraseUserRows(session, selection, hour),
+    );
+  }
+
+  async countUserDeadLetters(selection: UserSelection): Promise<number> {
+    return await this.#scan("count a user's dead letters", (session) =>
+      countUserDeadLetters(session, selection),
+    );
+  }
+
+  async eraseUserDeadLetters(selection: UserSelection): Promise<readonly HourKey[]> {
+    return await this.#scan("erase a user's dead letters", (session) =>
+      eraseUserDeadLetters(session, selection),
+    );
+  }
+
+  async erasedRows(range: UsersRange): Promise<readonly ErasedHour[]> {
+    return await this.#attempt("list what was erased", () =>
+      this.#reads.use((session) => listErased(session, range)),
+    );
+  }
+
+  #scan<T>(what: string, work: (session: MysqlSession) => Promise<T>): Promise<T> {
+    return this.#attempt(what, () => this.#scans.use(work));
   }
 
   async deadLetterCount(): Promise<number> {
@@ -333,7 +419,7 @@ class MysqlColdStore implements ColdStore {
   }
 
   async close(): Promise<void> {
-    const pools = [this.#flushes, this.#reads, this.#ranges];
+    const pools = [this.#flushes, this.#reads, this.#ranges, this.#scans];
     await Promise.all(pools.map((pool) => pool.close(CLOSE_GRACE_MS)));
   }
 

@@ -35,10 +35,9 @@ export interface PackedHour {
   readonly sketch: Uint8Array;
 }
 
-export interface PackedAudit {
+export interface PackedAudit extends Omit<HourAudit, "aggregate" | "rows"> {
   readonly aggregate: PackedHour | undefined;
   readonly rows: PackedHour | undefined;
-  readonly deadLetters: number;
 }
 
 export function packBatches(batches: readonly JournaledBatch[]): PackedBatch[] {
@@ -57,10 +56,10 @@ export function unpackHour(hour: PackedHour | undefined): ColdHour | undefined {
   return hour && { ...hour, sketch: Sketch.decode(hour.sketch) };
 }
 
-export function packAudit({ aggregate, rows, deadLetters }: HourAudit): PackedAudit {
-  return { aggregate: packHour(aggregate), rows: packHour(rows), deadLetters };
+export function packAudit({ aggregate, rows, ...rest }: HourAudit): PackedAudit {
+  return { ...rest, aggregate: packHour(aggregate), rows: packHour(rows) };
 }
 
-export function unpackAudit({ aggregate, rows, deadLetters }: PackedAudit): HourAudit {
-  return { aggregate: unpackHour(aggregate), rows: unpackHour(rows), deadLetters };
+export function unpackAudit({ aggregate, rows, ...rest }: PackedAudit): HourAudit {
+  return { ...rest, aggregate: unpackHour(aggregate), rows: unpackHour(rows) };
 }

@@ -9,18 +9,23 @@ import type { JournaledBatch } from "../count/batch.ts";
 import { withDeadline } from "../count/deadline.ts";
 import type { HourKey } from "../count/event.ts";
 import type { HourRange, HourRecord } from "../count/hour-range.ts";
+import type { ErasedCounts, Kept } from "../count/kept.ts";
 import {
   type ColdHour,
   type ColdStore,
   ColdUnavailableError,
   type DeadLetter,
+  type ErasedHour,
   flushName,
   type HourAudit,
+  type HourSize,
   type ReplayResult,
   type RowKey,
   type RowPage,
   type StoredEvents,
+  type Swept,
   type UserRow,
+  type UserSelection,
   type UsersRange,
   WriterSealedError,
 } from "./cold.ts";
@@ -127,8 +132,44 @@ class ThreadColdStore implements ColdStore {
     return unpackAudit((await this.#call("audit", [key])) as PackedAudit);
   }
 
-  async rebuild(key: HourKey): Promise<void> {
-    await this.#call("rebuild", [key]);
+  async rebuild(key: HourKey): Promise<boolean> {
+    return (await this.#call("rebuild", [key])) as boolean;
+  }
+
+  async kept(): Promise<Kept> {
+    return (await this.#call("kept")) as Kept;
+  }
+
+  async sweep(kept: Kept, now: number): Promise<Swept> {
+    return (await this.#call("sweep", [kept, now])) as Swept;
+  }
+
+  async nextHourWithRows(hour: number): Promise<number | undefined> {
+    return (await this.#call("nextHourWithRows", [hour])) as number | undefined;
+  }
+
+  async hourSizes(): Promise<readonly HourSize[]> {
+    return (await this.#call("hourSizes")) as HourSize[];
+  }
+
+  async countUserRows(selection: UserSelection, hour: number): Promise<ErasedCounts> {
+    return (await this.#call("countUserRows", [selection, hour])) as ErasedCounts;
+  }
+
+  async eraseUserRows(selection: UserSelection, hour: number): Promise<ErasedCounts> {
+    return (await this.#call("eraseUserRows", [selection, hour])) as ErasedCounts;
+  }
+
+  async countUserDeadLetters(selection: UserSelection): Promise<number> {
+    return (await this.#call("countUserDeadLetters", [selection])) as number;
+  }
+
+  async eraseUserDeadLetters(selection: UserSelection): Promise<readonly HourKey[]> {
+    return (await this.#call("eraseUserDeadLetters", [selection])) as HourKey[];
+  }
+
+  async erasedRows(range: UsersRange): Promise<readonly ErasedHour[]> {
+    return (await this.#call("erasedRows", [range])) as ErasedHour[];
   }
 
   async deadLetterCount(): Promise<number> {

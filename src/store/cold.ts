@@ -9,6 +9,7 @@ import type { ApiKey } from "../count/api-key.ts";
 import type { JournaledBatch } from "../count/batch.ts";
 import type { Event, HourKey, Kind } from "../count/event.ts";
 import type { HourRange, HourRecord, StreamSelection } from "../count/hour-range.ts";
+import type { ErasedCounts, Kept } from "../count/kept.ts";
 import type { Sketch } from "../count/sketch.ts";
 
 export interface ColdHour {
@@ -42,6 +43,37 @@ export interface HourAudit {
   /** Counted anew from the rows; undefined if there are none. */
   readonly rows: ColdHour | undefined;
   readonly deadLetters: number;
+  readonly erased: ErasedCounts;
+  readonly kept: Kept;
+}
+
+/** A piece of what is not kept any more, as it was dropped. */
+export interface Swept {
+  /** Of MySQL, with all their rows. */
+  readonly partitions: number;
+  /** One by one. */
+  readonly rows: number;
+  readonly aggregates: number;
+  readonly deadLetters: number;
+  /** False if more may be left. */
+  readonly isDone: boolean;
+}
+
+/** Whose events, and of which stream: of all if undefined. */
+export interface UserSelection {
+  readonly user: string;
+  readonly stream: string | undefined;
+}
+
+/** Rows that were erased, of all the streams that were asked for. */
+export interface ErasedHour extends ErasedCounts {
+  readonly hour: number;
+}
+
+export interface HourSize {
+  readonly hour: number;
+  /** Of all streams, as the aggregates count them. */
+  readonly events: number;
 }
 
 /** An event that was acknowledged and whose row the database refused: set aside, and counted in no hour. */
@@ -130,8 +162,37 @@ export interface ColdStore {
   rows(key: HourKey, after: RowKey | undefined, limit: number): Promise<RowPage>;
   /** One consistent picture of the hour. Reads every row of it. */
   audit(key: HourKey): Promise<HourAudit>;
-  /** Makes the hour's aggregate what its rows give. */
-  rebuild(key: HourKey): Promise<void>;
+  /**
+   * Makes the hour's aggregate what its rows, and the numbers of erased ones, give. The sketch is kept then, and
+   * united with that of the rows: it knows more users than those. False, and nothing done, if the rows are not
+   * kept any more.
+   */
+  rebuild(key: HourKey): Promise<boolean>;
+
+  /** As of now: whoever has read rows, and asks after that, knows whether they were all there. */
+  kept(): Promise<Kept>;
+  /**
+   * Notes that what is before `kept` is not kept, and drops a piece of that: little enough to hold up nobody. To be
+   * called until it is done; several at once are harmless, one of them does it. `now`: by a clock that is to be
+   * held against the database's, which throws ColdUnavailableError if this one is ahead.
+   */
+  sweep(kept: Kept, now: number): Promise<Swept>;
+
+  /** The first hour after `hour` that has rows. */
+  nextHourWithRows(hour: number): Promise<number | undefined>;
+  /** By hour: what a scan of all rows will come to. */
+  hourSizes(): Promise<readonly HourSize[]>;
+  countUserRows(selection: UserSelection, hour: number): Promise<ErasedCounts>;
+  /**
+   * Deletes the user's rows of the hour, piece by piece, and keeps their numbers, in one transaction each: cut off
+   * anywhere and called again it goes on. Aggregates stay as they are. Answers what it deleted.
+   */
+  eraseUserRows(selection: UserSelection, hour: number): Promise<ErasedCounts>;
+  countUserDeadLetters(selection: UserSelection): Promise<number>;
+  /** Answers of which hours, once for each letter. */
+  eraseUserDeadLetters(selection: UserSelection): Promise<readonly HourKey[]>;
+  /** Of hours that have any. */
+  erasedRows(range: UsersRange): Promise<readonly ErasedHour[]>;
 
   deadLetterCount(): Promise<number>;
   /** By number, from above `afterNumber` on. */

@@ -213,9 +213,9 @@ export class EmbeddedJournal {
     this.#run("DELETE FROM ids WHERE stream = ? AND id = ?", [stream, id]);
   }
 
-  /** Some of them. */
-  forgetExpiredIds(now: number): void {
-    this.#run(
+  /** Some of them: answers how many. */
+  forgetExpiredIds(now: number): number {
+    return this.#run(
       `DELETE FROM ids WHERE (stream, id) IN
          (SELECT stream, id FROM ids WHERE expires_at <= ? ORDER BY expires_at LIMIT ${EXPIRED_IDS_PER_COMMIT})`,
       [now],

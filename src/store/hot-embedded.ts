@@ -252,6 +252,8 @@ class EmbeddedHotStore implements HotStore {
   }
 
   async retire(beforeHour: number): Promise<number> {
+    // Commits do this too, but only those that bring ids: the last ones would stay for ever.
+    while (this.#journal.forgetExpiredIds(this.#now()) > 0) await letOthersRun();
     if (await this.#isOtherJournalLeft()) return 0;
     const flushed = this.#writer?.flushed ?? 0;
     let retired = 0;

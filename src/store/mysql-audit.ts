@@ -1,24 +1,18 @@
 /** What the tables of MySQL come to, counted from the rows themselves; and the rows. */
 import type { HourKey } from "../count/event.ts";
 import { registerOf, Sketch } from "../count/sketch.ts";
+import { rebuiltHour } from "./aggregate.ts";
 import type { ColdHour, HourAudit, RowKey, RowPage, StoredEvents } from "./cold.ts";
 import { countDeadLetters } from "./mysql-dead-letters.ts";
+import { readErased } from "./mysql-erasure.ts";
 import { lockHour, readHour, replaceHour } from "./mysql-hours.ts";
 import type { MysqlSession } from "./mysql-link.ts";
+import { lockKept, readKept } from "./mysql-retention.ts";
+import { IS_BEHIND, placeOf } from "./mysql-row-place.ts";
 import { BEFORE_ALL_ROWS, type ListedRow, pageOf } from "./row-page.ts";
 
 /** About 20 ms of reading, and 1 MB. */
 const ROWS_PER_READ = 10_000;
-
-/**
- * Behind a row of its hour. Neither MySQL nor MariaDB takes `(writer, seq, ordinal) > (?, ?, ?)` for a range of the
- * key: they read the hour from its first row on for every piece. Spelled out it is three ranges.
- */
-const IS_BEHIND = "(writer > ? OR (writer = ? AND seq > ?) OR (writer = ? AND seq = ? AND ordinal > ?))";
-
-function placeOf({ writer, seq, ordinal }: RowKey): number[] {
-  return [writer, writer, seq, writer, seq, ordinal];
-}
 
 interface CountedRow extends RowKey {
   readonly kind: "click" | "impression";
@@ -32,8 +26,11 @@ export async function auditHour(session: MysqlSession, key: HourKey): Promise<Ho
   const aggregate = await readHour(session, key);
   const rows = await recountHour(session, key);
   const deadLetters = await countDeadLetters(session, key);
+  const erased = await readErased(session, key);
   await session.run("COMMIT");
-  return { aggregate, rows, deadLetters };
+  // Not of the snapshot: a partition that was dropped after its start is missing from it all the same.
+  const kept = await readKept(session);
+  return { aggregate, rows, deadLetters, erased, kept };
 }
 
 async function recountHour(session: MysqlSession, { stream, hour }: HourKey): Promise<ColdHour | undefined> {
@@ -57,14 +54,24 @@ async function recountHour(session: MysqlSession, { stream, hour }: HourKey): Pr
 }
 
 /**
+ * False if the hour's rows are not kept. Until the end no more are said to be dropped, and none are erased.
+ *
  * A flush into this hour writes its rows before it comes to the lock taken here, but commits them after. It is
  * not seen by the reads, each of which sees what is committed at that moment, and adds to the new aggregate.
  */
-export async function rebuildHour(session: MysqlSession, key: HourKey): Promise<void> {
+export async function rebuildHour(session: MysqlSession, key: HourKey): Promise<boolean> {
   await session.run("START TRANSACTION");
+  const { rowsFrom } = await lockKept(session);
+  if (key.hour < rowsFrom) {
+    await session.run("ROLLBACK");
+    return false;
+  }
   await lockHour(session, key);
-  await replaceHour(session, key, await recountHour(session, key));
+  const stored = await readHour(session, key);
+  const erased = await readErased(session, key);
+  await replaceHour(session, key, rebuiltHour(await recountHour(session, key), erased, stored));
   await session.run("COMMIT");
+  return true;
 }
 
 export async function listRows(

@@ -25,7 +25,9 @@ export async function readHour(
   const query = "SELECT clicks, impressions, users_sketch FROM hourly WHERE hour = ? AND stream = ?";
   const [row] = await session.rows<HourRow>(query, [hour, stream]);
   if (row === undefined) return undefined;
-  return { clicks: row.clicks, impressions: row.impressions, sketch: Sketch.decode(row.users_sketch) };
+  // Empty in a row that lockHour() made, which nobody else sees.
+  const sketch = row.users_sketch.length === 0 ? new Sketch() : Sketch.decode(row.users_sketch);
+  return { clicks: row.clicks, impressions: row.impressions, sketch };
 }
 
 /** Of the index by stream only one entry a stream is read. */

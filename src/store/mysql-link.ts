@@ -165,6 +165,12 @@ export class MysqlSession {
     await this.#send(sql, values, this.#statementTimeoutMs);
   }
 
+  /** Like run(), for a DELETE: answers how many rows it deleted. */
+  async deleted(sql: string, values: QueryValues[] = []): Promise<number> {
+    const answer = (await this.#send(sql, values, this.#statementTimeoutMs)) as { affectedRows: number };
+    return answer.affectedRows;
+  }
+
   /**
    * Like run(), for a statement that the server may refuse for its data. Answers what it said then: the
    * transaction goes on as if the statement had not been sent.
@@ -240,6 +246,13 @@ const REFUSED_DATA_NUMBERS = new Set([1265, 1364, 1366, 1526, 3819]);
 function isRefusedData(error: unknown): boolean {
   if (!(error instanceof Error) || !("sqlState" in error) || !("errno" in error)) return false;
   return REFUSED_DATA_STATES.test(String(error.sqlState)) || REFUSED_DATA_NUMBERS.has(Number(error.errno));
+}
+
+/** "Table definition has changed": it was altered between the start of a snapshot and the first look at it. */
+const ALTERED_SINCE_SNAPSHOT = 1412;
+
+export function isAlteredSinceSnapshot(error: unknown): boolean {
+  return error instanceof Error && "errno" in error && error.errno === ALTERED_SINCE_SNAPSHOT;
 }
 
 /** mysql2 hangs the whole statement on its errors: 100 KB of rows, with every user in it, in each log line. */

@@ -12,22 +12,39 @@ const DAYS_AHEAD = 3;
 /** To split `pmax` the table is locked against writers for a moment: one that cannot get that soon gives up. */
 const TABLE_LOCK_WAIT_S = 1;
 
-interface PartitionBound {
+interface Partition {
+  readonly name: string;
+  /** MAXVALUE is none. */
   readonly bound: string;
 }
 
-const LIST_BOUNDS = `
-  SELECT PARTITION_DESCRIPTION AS bound FROM information_schema.PARTITIONS
-  WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'events' AND PARTITION_NAME IS NOT NULL`;
+const LIST = `
+  SELECT PARTITION_NAME AS name, PARTITION_DESCRIPTION AS bound FROM information_schema.PARTITIONS
+  WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'events' AND PARTITION_NAME IS NOT NULL
+  ORDER BY PARTITION_ORDINAL_POSITION`;
 
 /** Throws if it could not: another instance was splitting at the same time, or the table was busy. */
 export async function ensurePartitions(session: MysqlSession, now: number): Promise<void> {
-  const bounds = (await session.rows<PartitionBound>(LIST_BOUNDS)).map(({ bound }) => Number(bound));
+  const bounds = (await session.rows<Partition>(LIST)).map(({ bound }) => Number(bound));
   const missing = missingPartitions(bounds.filter(Number.isFinite), now);
   if (missing.length === 0) return;
   await session.run(`SET lock_wait_timeout = ${TABLE_LOCK_WAIT_S}`);
   const parts = [...missing, "PARTITION pmax VALUES LESS THAN MAXVALUE"];
   await session.run(`ALTER TABLE events REORGANIZE PARTITION pmax INTO (${parts.join(", ")})`);
+}
+
+/**
+ * Drops the oldest partition all of whose hours are before `hour`, with its rows: no statement more than that, since
+ * the table is locked for as long. False if there is none. Throws if the table was busy: whoever reads it for
+ * longer than TABLE_LOCK_WAIT_S is left in peace.
+ */
+export async function dropOldestPartition(session: MysqlSession, hour: number): Promise<boolean> {
+  const [oldest] = await session.rows<Partition>(LIST);
+  // Of MAXVALUE it is NaN, and not before anything.
+  if (oldest === undefined || !(Number(oldest.bound) <= hour)) return false;
+  await session.run(`SET lock_wait_timeout = ${TABLE_LOCK_WAIT_S}`);
+  await session.run(`ALTER TABLE events DROP PARTITION \`${oldest.name}\``);
+  return true;
 }
 
 function missingPartitions(bounds: readonly number[], now: number): string[] {

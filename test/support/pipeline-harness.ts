@@ -180,6 +180,8 @@ const SETTINGS: PipelineSettings = {
   ringCapacityEvents: 10_000,
   journalMaxEvents: 1_000_000,
   hotHours: 3,
+  retentionDays: undefined,
+  aggregateRetentionDays: undefined,
   maxStreams: 1_000,
   leaseMs: 600_000,
 };

@@ -10,6 +10,8 @@ export interface Reading {
   readonly name: string;
   /** That this run has dealt with. */
   readonly lines: number;
+  /** If they are no lines. */
+  readonly unit?: string;
   /** Of the file, packed if it is packed. */
   readonly readBytes: number;
   readonly sizeBytes: number | undefined;
@@ -83,9 +85,9 @@ interface Advance extends Reading {
 
 /** access.log  120,000 lines  45,000/s  37 %  1:12 to go */
 export function progressText(advance: Advance, elapsedMs: number): string {
-  const { name, lines, readBytes, newBytes, sizeBytes } = advance;
+  const { name, lines, unit = "lines", readBytes, newBytes, sizeBytes } = advance;
   const rate = elapsedMs === 0 ? 0 : Math.round((lines * 1_000) / elapsedMs);
-  const parts = [name, `${grouped(lines)} lines`, `${grouped(rate)}/s`];
+  const parts = [name, `${grouped(lines)} ${unit}`, `${grouped(rate)}/s`];
   if (sizeBytes === undefined || sizeBytes === 0) return parts.join("  ");
   parts.push(`${Math.min(100, Math.floor((readBytes * 100) / sizeBytes))} %`);
   if (newBytes === 0) return parts.join("  ");

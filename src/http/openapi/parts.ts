@@ -8,6 +8,7 @@ import { InvalidParameterError } from "../analytics-query.ts";
 import { EXPECTS_TIMESTAMP } from "../analytics-schema.ts";
 import { type ErrorBody, errorBodyOf } from "../answers.ts";
 import { MalformedQueryError } from "../query.ts";
+import { DEGRADED } from "../range-answer.ts";
 
 /** Of OpenAPI 3.1, what is used here. */
 export interface Parameter {
@@ -91,8 +92,10 @@ export const HEADERS = {
   "hourglass-degraded": {
     description:
       "Only if acknowledged events may be missing. `hot-store-away`: those that are not in the cold store yet, " +
-      "as the hot store does not answer. `not-flushed-yet`: the same, of an exact count.",
-    schema: oneOf(["hot-store-away", "not-flushed-yet"]),
+      "as the hot store does not answer. `not-flushed-yet`: the same, of an exact count. `not-kept`: those of the " +
+      "days whose aggregates are not kept any more. `erased`: of an exact count, users who were forgotten; their " +
+      "events are counted.",
+    schema: oneOf(DEGRADED),
   },
   "hourglass-not-counted": {
     description:

@@ -1,0 +1,53 @@
+/**
+ * Which writers have a journal, for a command beside a service that may be running, or may have been killed: what
+ * nobody else can flush is flushed here.
+ */
+import { type Static, Type } from "@sinclair/typebox";
+import { Value } from "@sinclair/typebox/value";
+import { errorText } from "../count/deadline.ts";
+import { Ledger } from "../count/ledger.ts";
+import type { Accepted } from "../pipeline/drain.ts";
+import { adoptJournals } from "../pipeline/recovery.ts";
+import { HotUnavailableError } from "../store/hot.ts";
+import type { Stores } from "../store/open.ts";
+
+const ANSWER_TIMEOUT_MS = 5_000;
+const FLUSH_MAX_EVENTS = 10_000;
+const NO_LOG = { info: () => {}, warn: () => {}, error: () => {} };
+
+const LedgerSchema = Type.Object({
+  stores: Type.Object({
+    writers: Type.Array(Type.Object({ writer: Type.String(), accepted: Type.Integer({ minimum: 0 }) })),
+  }),
+});
+
+/** `url`: where an embedded service answers, since it alone can look into its journal. */
+export async function journalOwners({ mode, hot, cold }: Stores, url: string): Promise<readonly Accepted[]> {
+  try {
+    await hot.open();
+  } catch (error) {
+    if (mode !== "embedded" || !(error instanceof HotUnavailableError)) throw error;
+    return await askService(url, error);
+  }
+  const recovery = { hot, cold, log: NO_LOG, ledger: new Ledger(), flushMaxEvents: FLUSH_MAX_EVENTS };
+  await adoptJournals(recovery);
+  return await hot.journalOwners();
+}
+
+async function askService(url: string, locked: HotUnavailableError): Promise<Accepted[]> {
+  let answer: unknown;
+  try {
+    const response = await fetch(`${url}/ledger`, { signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS) });
+    answer = await response.json();
+  } catch (error) {
+    throw cannotTell(url, errorText(error), locked);
+  }
+  if (!Value.Check(LedgerSchema, answer)) throw cannotTell(url, "its ledger is not there", locked);
+  const { writers } = (answer as Static<typeof LedgerSchema>).stores;
+  return writers.map(({ writer, accepted }) => ({ writer, acceptedEvents: accepted }));
+}
+
+function cannotTell(url: string, why: string, locked: HotUnavailableError): HotUnavailableError {
+  const message = `Nobody tells what is in the journal. ${locked.message}. Asked at ${url}/ledger: ${why}; set --url`;
+  return new HotUnavailableError(message, false, { cause: locked });
+}
