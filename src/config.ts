@@ -19,6 +19,7 @@ export interface Config {
   readonly maxStreams: number;
   readonly leaseMs: number;
   readonly logLevel: string;
+  readonly isEachRequestLogged: boolean;
   readonly corsOrigins: readonly string[] | undefined;
   readonly isDntRespected: boolean;
   readonly isBotFiltered: boolean;
@@ -206,6 +207,7 @@ const SETTINGS = {
     ["debug", "info", "warn", "error", "silent"],
     "lowest level that is logged",
   ),
+  isEachRequestLogged: flag("LOG_REQUESTS", "1 logs a line for each request"),
   corsOrigins: origins("CORS_ORIGINS", "whose pages may read answers, and send more than beacons", true),
   isDntRespected: flag("RESPECT_DNT", "1 counts no browser that sends DNT: 1 or Sec-GPC: 1"),
   isBotFiltered: flag("BOT_FILTER", "1 counts no browser that says that it is a bot"),

@@ -2,10 +2,11 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { hourOf } from "../src/count/event.ts";
-import { readHour } from "./support/analytics-client.ts";
+import { postEvent, readHour } from "./support/analytics-client.ts";
 import { runCommand } from "./support/command.ts";
 import { ask } from "./support/http-connection.ts";
 import { fatesOf, Load, rowFaults } from "./support/load.ts";
+import { scrape } from "./support/prometheus.ts";
 import { Random, seedFor } from "./support/random.ts";
 import { describeWithServers } from "./support/servers.ts";
 import { MODES, type Service, type Site } from "./support/service.ts";
@@ -80,6 +81,32 @@ describeWithServers("workers", needs, () => {
     const { clicks, impressions } = await readHour(service.port, hour, "w");
     expect(clicks + impressions).toBe(load.events.length);
     expect(load.surprises).toEqual([]);
+  });
+
+  test("tell of each other in one scrape, each under its number; one that hangs is left out", async () => {
+    const event = { at: Date.now(), kind: "click", stream: "scraped" } as const;
+    for (let i = 0; i < 40; i++) await postEvent(service.port, { ...event, user: `u-${i}` });
+    const accepted = (worker: number) => `hourglass_events_accepted_total{worker="${worker}"}`;
+    const samples = await scrape(service.port);
+    const perWorker = [0, 1].map((worker) => samples.get(accepted(worker)) ?? 0);
+    expect(perWorker[0]! + perWorker[1]!).toBeGreaterThanOrEqual(40);
+    for (const worker of [0, 1]) expect(samples.get(`hourglass_workers{worker="${worker}"}`)).toBe(2);
+    const [pid] = childrenOf(service.pid!);
+    process.kill(pid!, "SIGSTOP");
+    try {
+      // The kernel deals connections to the one that hangs as well: it answers those when it goes on.
+      const alone = await waitFor("an answer of the other", async () => {
+        const asked = Array.from({ length: 8 }, () => scrape(service.port));
+        return await Promise.any(asked);
+      });
+      expect([0, 1].filter((worker) => alone.has(accepted(worker)))).toHaveLength(1);
+    } finally {
+      process.kill(pid!, "SIGCONT");
+    }
+    await waitFor("both to be told of", async () => {
+      const again = await scrape(service.port);
+      return [0, 1].every((worker) => again.has(accepted(worker)));
+    });
   });
 
   test("end with the supervisor, in order or not", async () => {

@@ -5,16 +5,22 @@
  */
 import { randomBytes } from "node:crypto";
 import { pino } from "pino";
+import { version } from "../../package.json";
 import { type Config, ConfigError } from "../config.ts";
+import { CalmLog } from "../count/calm-log.ts";
 import { errorText, withDeadline } from "../count/deadline.ts";
 import type { Log } from "../count/log.ts";
+import { LoopLag } from "../count/loop-lag.ts";
 import { Metrics } from "../count/metrics.ts";
 import { createApp } from "../http/app.ts";
+import type { Siblings } from "../http/app-options.ts";
 import { Pipeline } from "../pipeline/pipeline.ts";
 import { createStores, type Stores } from "../store/open.ts";
+import { StoreWatch } from "../store/store-watch.ts";
 import { keepFreedMemory } from "./allocator.ts";
 import { ownCommand } from "./own-command.ts";
 import { SUPERVISOR_VARIABLE, Supervisor, WORKER_VARIABLE } from "./supervise.ts";
+import { siblingsOf } from "./worker-channel.ts";
 
 /** Below the 30 s after which orchestrators usually kill. */
 const STOP_DEADLINE_MS = 25_000;
@@ -31,13 +37,16 @@ export async function serve(config: Config): Promise<void> {
   // Standard output is for the first lines; the log is on standard error, one JSON object a line.
   const worker = process.env[WORKER_VARIABLE];
   const base = worker === undefined ? null : { worker: Number(worker) };
-  const log = pino({ level: config.logLevel, base }, pino.destination({ dest: 2, sync: true }));
+  const lines = pino({ level: config.logLevel, base }, pino.destination({ dest: 2, sync: true }));
+  const log = new CalmLog(lines, Date.now);
   if (worker === undefined && config.workers > 1) return await superviseWorkers(config, log);
   let service: Service | undefined;
   // Told to end while it starts, it just ends: it has taken nothing yet, and recovery may be cut off anywhere.
   const stop = stopOnSignal(async () => service?.stop(), log);
   if (worker !== undefined) whenParentEnds(() => void stop("the supervisor ended"));
-  const started = await startService(config, log, Date.now);
+  const requestLog = config.isEachRequestLogged ? lines : undefined;
+  const siblings = worker === undefined ? undefined : siblingsOf(Number(worker), config.workers);
+  const started = await startService(config, { log, now: Date.now, requestLog, siblings });
   ({ service } = started);
   if (worker === undefined) console.log(firstLines(service.url, started.stores, 1));
 }
@@ -52,29 +61,54 @@ function whenParentEnds(act: () => void): void {
   }, PARENT_CHECK_MS);
 }
 
-async function superviseWorkers(config: Config, log: Log): Promise<never> {
+async function superviseWorkers(config: Config, log: CalmLog): Promise<never> {
   const { workers, host, port } = config;
   // The same for all workers, or each would know a visitor without an id by another name.
   const environment = { ...process.env, USER_SALT: config.userSalt ?? randomBytes(32).toString("base64url") };
   const supervisor = new Supervisor({ workers, log, command: ownCommand(), environment });
-  for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => supervisor.stop("SIGTERM"));
+  for (const why of ["SIGTERM", "SIGINT"] as const) {
+    process.on(why, () => {
+      log.info({ why }, "stopping");
+      supervisor.stop("SIGTERM");
+    });
+  }
   const url = `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
+  log.info({ version, pid: process.pid, url, workers }, "started");
   console.log(firstLines(url, createStores(config, Date.now), workers));
-  process.exit(await supervisor.run());
+  const code = await supervisor.run();
+  log.close();
+  log.info({ code }, "stopped");
+  process.exit(code);
+}
+
+export interface Surroundings {
+  readonly log: Log;
+  readonly now: () => number;
+  readonly requestLog?: Log | undefined;
+  readonly siblings?: Siblings | undefined;
 }
 
 /** Throws ConfigError if the stores cannot be used as they are set up. */
-export async function startService(config: Config, log: Log, now: () => number) {
-  const stores = createStores(config, now, true);
+export async function startService(config: Config, surroundings: Surroundings) {
+  const { log, now } = surroundings;
+  const watches = { hot: new StoreWatch("hot", log), cold: new StoreWatch("cold", log) };
+  const stores = watchedStores(createStores(config, now, true), watches);
   const { hot, cold } = stores;
   await openHotStore(config, stores, log);
   const metrics = new Metrics();
   const pipeline = new Pipeline({ hot, cold, metrics, log, now, settings: config });
   await pipeline.start();
   const sharesPort = config.workers > 1;
-  const app = createApp({ pipeline, metrics, log, now, sharesPort, browserSettings: config });
+  const app = createApp({
+    ...surroundings,
+    ...{ pipeline, metrics, sharesPort, stores: watches, browserSettings: config },
+  });
   const server = await listen(app, config);
+  const loopLag = new LoopLag(metrics.loopLagSeconds);
+  loopLag.start();
+  logStart(log, server.url.origin, stores);
   const stop = async () => {
+    loopLag.stop();
     // The server last: it closes every connection that is between two requests, and with it any request that
     // is under way to here. Meanwhile events are refused, and clients told to close the connection.
     await pipeline.stop();
@@ -87,6 +121,15 @@ export async function startService(config: Config, log: Log, now: () => number) 
   return { service: { url: server.url.origin, stop } satisfies Service, stores, pipeline };
 }
 
+function watchedStores({ mode, hot, cold }: Stores, watches: { hot: StoreWatch; cold: StoreWatch }): Stores {
+  return { mode, hot: watches.hot.watched(hot), cold: watches.cold.watched(cold) };
+}
+
+function logStart(log: Log, url: string, { mode, hot, cold }: Stores): void {
+  const stores = { hotStore: hot.description, coldStore: cold.description };
+  log.info({ version, pid: process.pid, url, mode, ...stores }, "started");
+}
+
 async function openHotStore(config: Config, { mode, hot }: Stores, log: Log): Promise<void> {
   try {
     const warnings = await hot.open();
@@ -97,7 +140,6 @@ async function openHotStore(config: Config, { mode, hot }: Stores, log: Log): Pr
   } catch (error) {
     // A folder does not come back by waiting. A Redis does: until then events are answered with 503.
     if (mode === "embedded" || error instanceof ConfigError) throw new ConfigError(errorText(error));
-    log.warn({ error: errorText(error) }, "the hot store is away, and will be tried again");
   }
 }
 
@@ -125,7 +167,7 @@ Try:
 }
 
 /** Answers what does the same without a signal. */
-function stopOnSignal(stopService: () => Promise<void>, log: Log): (why: string) => Promise<void> {
+function stopOnSignal(stopService: () => Promise<void>, log: CalmLog): (why: string) => Promise<void> {
   let isStopping = false;
   const stop = async (why: string) => {
     if (isStopping) return;
@@ -137,9 +179,11 @@ function stopOnSignal(stopService: () => Promise<void>, log: Log): (why: string)
         STOP_DEADLINE_MS,
         () => new Error(`not done in ${STOP_DEADLINE_MS} ms`),
       );
+      log.close();
       log.info({}, "stopped");
       process.exit(0);
     } catch (error) {
+      log.close();
       log.error({ error: errorText(error) }, "stopped in disorder: what is unflushed is in the journal");
       process.exit(1);
     }

@@ -12,6 +12,7 @@ import { ledger } from "./ledger.ts";
 import { metrics } from "./metrics.ts";
 import { ops } from "./ops.ts";
 import { RequestCounts } from "./request-counts.ts";
+import { RequestLines } from "./request-lines.ts";
 import { series } from "./series.ts";
 import { streams } from "./streams.ts";
 
@@ -48,6 +49,8 @@ export function createApp(options: AppOptions) {
       idleTimeout: IDLE_TIMEOUT_S,
     },
   });
+  const lines = options.requestLog && new RequestLines(options.requestLog);
+  if (lines !== undefined) app.use(lines.plugin());
   const { corsOrigins } = options.browserSettings;
   if (corsOrigins !== undefined) app.use(crossOrigin(corsOrigins, CROSS_ORIGIN_METHODS));
   return app
@@ -61,9 +64,13 @@ export function createApp(options: AppOptions) {
     .use(metrics(options, [posts, gets, batches, pixels, beacons, redirects, seriesGets, streamsGets]))
     .use(apiDocs())
     .onError(({ error, code, request }) => {
-      if (code !== "NOT_FOUND") return answerToError(error, options.log);
-      // No URL at all if its Host header is none.
-      const path = URL.parse(request.url)?.pathname ?? request.url;
-      return errorAnswer(404, { code: "not_found", message: `there is nothing at ${path}` });
+      const answer = code === "NOT_FOUND" ? notFound(request) : answerToError(error, options.log, request);
+      return lines === undefined ? answer : lines.answered(request, answer);
     });
+}
+
+function notFound(request: Request): Response {
+  // No URL at all if its Host header is none.
+  const path = URL.parse(request.url)?.pathname ?? request.url;
+  return errorAnswer(404, { code: "not_found", message: `there is nothing at ${path}` });
 }

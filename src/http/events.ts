@@ -39,16 +39,17 @@ export function events({ pipeline, log, now }: AppOptions, counts: RequestCounts
   const memory = new Slots(BODIES_MAX_BYTES, BODIES_MAX_WAITING);
   return new Elysia({ name: "events" })
     .post("/events", async ({ request }) => {
+      const startMs = performance.now();
       try {
-        return counts.counted(await take(request, pipeline, memory, now));
+        return counts.counted(await take(request, pipeline, memory, now), startMs);
       } catch (error) {
         const isBody = error instanceof RefusedBodyError;
         // How many events it held is not known.
         if (isBody || isRefusedInput(error)) pipeline.ledger.refused.invalid += 1;
         const answer = isBody
           ? errorAnswer(error.status, error.body, error.headers)
-          : answerToError(error, log);
-        return counts.counted(answer);
+          : answerToError(error, log, request);
+        return counts.counted(answer, startMs);
       }
     })
     .all("/events", ({ request }) => methodNotAllowed(request.method, "POST"));

@@ -36,17 +36,17 @@ interface Series {
 export function series({ pipeline, log, now }: AppOptions, gets: RequestCounts) {
   return new Elysia({ name: "series" })
     .get("/series", async ({ request }) => {
+      const startMs = performance.now();
       try {
         const question = readQuestion(request, now());
         const steps = new Steps(question.from, question.to, question.step, question.zone);
         const found = await readSeries(pipeline, question, steps);
         const text = TEXTS[question.format](question, steps, found);
         const isPast = question.to <= now();
-        return gets.counted(
-          rangeAnswer(request, { format: question.format, text, degraded: found.degraded, isPast }),
-        );
+        const body = { format: question.format, text, degraded: found.degraded, isPast };
+        return gets.counted(rangeAnswer(request, body), startMs);
       } catch (error) {
-        return gets.counted(rangeErrorAnswer(error, log));
+        return gets.counted(rangeErrorAnswer(error, log, request), startMs);
       }
     })
     .all("/series", ({ request }) => methodNotAllowed(request.method, "GET"));

@@ -33,15 +33,17 @@ interface Found {
 export function streams({ pipeline, log, now }: AppOptions, gets: RequestCounts) {
   return new Elysia({ name: "streams" })
     .get("/streams", async ({ request }) => {
+      const startMs = performance.now();
       try {
         const question = readQuestion(request, now());
         const found = await readStreams(pipeline, question);
         const { format, to } = question;
         const text = format === "csv" ? csvText(question, found) : jsonText(question, found);
         const degraded = found.isDegraded ? "hot-store-away" : undefined;
-        return gets.counted(rangeAnswer(request, { format, text, degraded, isPast: to <= now() }));
+        const answer = rangeAnswer(request, { format, text, degraded, isPast: to <= now() });
+        return gets.counted(answer, startMs);
       } catch (error) {
-        return gets.counted(rangeErrorAnswer(error, log));
+        return gets.counted(rangeErrorAnswer(error, log, request), startMs);
       }
     })
     .all("/streams", ({ request }) => methodNotAllowed(request.method, "GET"));

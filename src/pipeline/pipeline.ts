@@ -9,6 +9,7 @@ import type { Log } from "../count/log.ts";
 import type { Metrics } from "../count/metrics.ts";
 import type { ColdStore } from "../store/cold.ts";
 import type { HotStore } from "../store/hot.ts";
+import { AdmissionLog } from "./admission-log.ts";
 import type { BulkOutcome } from "./bulk.ts";
 import { Chore } from "./chore.ts";
 import { Committer } from "./committer.ts";
@@ -50,6 +51,7 @@ export interface PipelineOptions {
 }
 
 const RETIRE_INTERVAL_MS = 60_000;
+const DEAD_LETTERS_INTERVAL_MS = 60_000;
 /** Above the longest interval between two flushes: what is taken before one refresh is stored before the next. */
 const STREAMS_INTERVAL_MS = 120_000;
 /** With the 400 ms that a command may take, /readyz tells within a second that Redis is away. */
@@ -68,6 +70,7 @@ export class Pipeline {
   readonly #committer: Committer;
   readonly #reader: Reader;
   readonly #chores: Chore[];
+  #deadLetterCount = 0;
 
   constructor(options: PipelineOptions) {
     const { hot, cold, metrics, log, now, settings } = options;
@@ -87,10 +90,13 @@ export class Pipeline {
     this.#reader = new Reader(hot, cold, metrics, () => this.#committer.isRecovering);
     this.ranges = new RangeReader(hot, cold, () => this.#committer.isRecovering);
     this.streams = new StreamRegistry(cold, settings.maxStreams);
+    const admission = new AdmissionLog(this.#committer, ledger, log);
     this.#chores = [
       new Chore("renew the lease", Math.min(leaseMs / 3, PROBE_INTERVAL_MS), log, () =>
         this.#committer.probe(),
       ),
+      new Chore("watch admission", PROBE_INTERVAL_MS, log, async () => admission.look()),
+      new Chore("count dead letters", DEAD_LETTERS_INTERVAL_MS, log, () => this.#countDeadLetters()),
       new Chore("adopt journals", leaseMs, log, () => adoptJournals({ ...this.#recovery, signal })),
       new Chore("list streams", STREAMS_INTERVAL_MS, log, () => this.streams.refresh()),
       new Chore("retire hours", RETIRE_INTERVAL_MS, log, () => this.retire()),
@@ -103,6 +109,7 @@ export class Pipeline {
     await this.#committer.start();
     // Without it names are taken until there are as many again: no reason not to start.
     await this.streams.refresh().catch(() => {});
+    await this.#countDeadLetters().catch(() => {});
     for (const chore of this.#chores) chore.start();
   }
 
@@ -141,6 +148,20 @@ export class Pipeline {
 
   get oldestPendingMs(): number {
     return this.#flusher.oldestPendingMs;
+  }
+
+  /** Of those that are pending, how many are kept in memory at most. */
+  get ringCapacityEvents(): number {
+    return this.#options.settings.ringCapacityEvents;
+  }
+
+  /** When the cold store was last asked. */
+  get deadLetterCount(): number {
+    return this.#deadLetterCount;
+  }
+
+  async #countDeadLetters(): Promise<void> {
+    this.#deadLetterCount = await this.#options.cold.deadLetterCount();
   }
 
   /** The bound of what may be pending. */
