@@ -37,6 +37,7 @@ const CHOICES: Readonly<Record<string, readonly string[]>> = {
   STRICT_DURABILITY: ["0", "1"],
   RESPECT_DNT: ["0", "1"],
   BOT_FILTER: ["0", "1"],
+  LOG_REQUESTS: ["0", "1"],
   LOG_LEVEL: ["debug", "info", "warn", "error", "silent"],
 };
 const URLS: Readonly<Record<string, { takes: string; bad: readonly string[] }>> = {
@@ -232,6 +233,7 @@ describe("a good value", () => {
       hotHours: 24,
       maxStreams: 100_000,
       logLevel: "info",
+      isEachRequestLogged: false,
     });
     expect(fallback).toMatchObject({ redisUrl: undefined, mysqlUrl: undefined, isDurabilityStrict: false });
     expect(fallback).toMatchObject({ corsOrigins: undefined, isDntRespected: false, trustedProxies: 0 });

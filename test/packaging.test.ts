@@ -239,7 +239,25 @@ describeWithServers("the program with Redis and MySQL", ["redis", "mariadb"], ()
         const [rows] = await connection.query("SELECT COUNT(*) AS events FROM events");
         await connection.end();
         expect(rows).toEqual([{ events: 1 }] as unknown as typeof rows);
-        await expectWorkers({ REDIS_URL: redis.url, MYSQL_URL: mariaDb.url, WORKERS: "2" });
+      } finally {
+        await Promise.all([redis.stop(), mariaDb.stop()]);
+      }
+    },
+    SLOW_TEST_MS,
+  );
+
+  test(
+    "has workers that tell of each other in one scrape",
+    async () => {
+      const [redis, mariaDb] = await Promise.all([startRedis(), startMariaDb()]);
+      try {
+        const settings = { REDIS_URL: redis.url, MYSQL_URL: mariaDb.url, WORKERS: "2" };
+        await using service = await serve(newFolder(), settings);
+        await waitFor("both workers in one scrape", async () => {
+          const text = await (await fetch(`${service.url}/metrics`)).text();
+          return [0, 1].every((worker) => text.includes(`hourglass_ready{worker="${worker}"} 1`));
+        });
+        expect(await service.stop()).toBe(0);
       } finally {
         await Promise.all([redis.stop(), mariaDb.stop()]);
       }
@@ -247,16 +265,6 @@ describeWithServers("the program with Redis and MySQL", ["redis", "mariadb"], ()
     SLOW_TEST_MS,
   );
 });
-
-/** They tell of each other, each by a message through the one that started them. */
-async function expectWorkers(settings: Record<string, string>): Promise<void> {
-  await using service = await serve(newFolder(), settings);
-  await waitFor("both workers in one scrape", async () => {
-    const text = await (await fetch(`${service.url}/metrics`)).text();
-    return [0, 1].every((worker) => text.includes(`hourglass_ready{worker="${worker}"} 1`));
-  });
-  expect(await service.stop()).toBe(0);
-}
 
 async function projectFile(path: string): Promise<string> {
   return Bun.file(join(PROJECT_ROOT, path)).text();

@@ -84,13 +84,22 @@ describeWithServers("workers", needs, () => {
   });
 
   test("tell of each other in one scrape, each under its number; one that hangs is left out", async () => {
+    const of = (worker: number) => `hourglass_events_accepted_total{worker="${worker}"}`;
+    const bothIn = async () => {
+      const samples = await scrape(service.port);
+      return [0, 1].every((worker) => samples.has(of(worker))) && samples;
+    };
+    // The one that was killed last is still starting.
+    const before = await waitFor("both to be told of", bothIn);
+    for (const worker of [0, 1]) {
+      expect(before.get(`hourglass_workers{worker="${worker}"}`)).toBe(2);
+      expect(before.get(`process_start_time_seconds{worker="${worker}"}`)).toBeGreaterThan(1e9);
+    }
     const event = { at: Date.now(), kind: "click", stream: "scraped" } as const;
     for (let i = 0; i < 40; i++) await postEvent(service.port, { ...event, user: `u-${i}` });
-    const accepted = (worker: number) => `hourglass_events_accepted_total{worker="${worker}"}`;
-    const samples = await scrape(service.port);
-    const perWorker = [0, 1].map((worker) => samples.get(accepted(worker)) ?? 0);
-    expect(perWorker[0]! + perWorker[1]!).toBeGreaterThanOrEqual(40);
-    for (const worker of [0, 1]) expect(samples.get(`hourglass_workers{worker="${worker}"}`)).toBe(2);
+    const after = await waitFor("both to be told of", bothIn);
+    const grown = [0, 1].map((worker) => after.get(of(worker))! - before.get(of(worker))!);
+    expect(grown[0]! + grown[1]!).toBe(40);
     const [pid] = childrenOf(service.pid!);
     process.kill(pid!, "SIGSTOP");
     try {
@@ -99,14 +108,11 @@ describeWithServers("workers", needs, () => {
         const asked = Array.from({ length: 8 }, () => scrape(service.port));
         return await Promise.any(asked);
       });
-      expect([0, 1].filter((worker) => alone.has(accepted(worker)))).toHaveLength(1);
+      expect([0, 1].filter((worker) => alone.has(of(worker)))).toHaveLength(1);
     } finally {
       process.kill(pid!, "SIGCONT");
     }
-    await waitFor("both to be told of", async () => {
-      const again = await scrape(service.port);
-      return [0, 1].every((worker) => again.has(accepted(worker)));
-    });
+    await waitFor("both to be told of", bothIn);
   });
 
   test("end with the supervisor, in order or not", async () => {

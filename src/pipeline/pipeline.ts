@@ -108,8 +108,7 @@ export class Pipeline {
     this.#flusher.start();
     await this.#committer.start();
     // Without it names are taken until there are as many again: no reason not to start.
-    await this.streams.refresh().catch(() => {});
-    await this.#countDeadLetters().catch(() => {});
+    await Promise.allSettled([this.streams.refresh(), this.#countDeadLetters()]);
     for (const chore of this.#chores) chore.start();
   }
 
