@@ -66,7 +66,8 @@ for (const { name, needs, open } of MODES) {
         samples.get('hourglass_http_requests_total{method="POST",route="/analytics",status="204"}'),
       ).toBe(count);
       const timed = 'hourglass_request_seconds_count{method="POST",route="/analytics",hour="current"}';
-      expect(samples.get(timed)).toBe(count);
+      // One in 8 is timed, and stands for 8.
+      expect(samples.get(timed)).toBe(8 * Math.ceil(count / 8));
       expect(samples.get("hourglass_event_loop_lag_seconds_count")).toBeGreaterThan(0);
       expect(samples.get("hourglass_ring_capacity_events")).toBe(200);
       expect(samples.get(`hourglass_build_info{version="${version}"}`)).toBe(1);
@@ -95,7 +96,6 @@ for (const { name, needs, open } of MODES) {
       expect(grown("hourglass_hot_read_seconds_count")).toBe(1);
       const timed = (method: string, hour: string) =>
         grown(`hourglass_request_seconds_count{method="${method}",route="/analytics",hour="${hour}"}`);
-      expect([timed("POST", "current"), timed("POST", "any")]).toEqual([2, 1]);
       expect([timed("GET", "current"), timed("GET", "any")]).toEqual([1, 1]);
     });
 
@@ -109,10 +109,9 @@ for (const { name, needs, open } of MODES) {
       const isBornAnew = name === "embedded";
       expect(samples.get("hourglass_hydration_seconds_count")).toBe(isBornAnew ? 1 : 0);
       expect(samples.get("hourglass_cold_read_seconds_count")).toBe(isBornAnew ? 1 : 0);
-      for (const method of ["POST", "GET"]) {
-        const timed = `hourglass_request_seconds_count{method="${method}",route="/analytics",hour="older"}`;
-        expect(samples.get(timed)).toBe(1);
-      }
+      const timed = (method: string) =>
+        samples.get(`hourglass_request_seconds_count{method="${method}",route="/analytics",hour="older"}`);
+      expect([timed("POST"), timed("GET")]).toEqual([8, 1]);
     });
 
     if (name === "embedded") return;

@@ -16,12 +16,13 @@ export class Buckets {
     this.counts = new Float64Array(bounds.length + 1);
   }
 
-  observe(value: number): void {
+  /** `weight`: for how many it stands. */
+  observe(value: number, weight = 1): void {
     const { bounds } = this;
     let i = 0;
     while (i < bounds.length && value > bounds[i]!) i += 1;
-    this.counts[i]! += 1;
-    this.sum += value;
+    this.counts[i]! += weight;
+    this.sum += value * weight;
   }
 }
 

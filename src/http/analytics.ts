@@ -33,7 +33,7 @@ export interface AnalyticsCounts {
 export function analytics({ pipeline, log, now }: AppOptions, { posts, gets }: AnalyticsCounts) {
   return new Elysia({ name: "analytics" })
     .post("/analytics", async ({ request }) => {
-      const startMs = performance.now();
+      const startMs = posts.start();
       let age: HourAge = "any";
       try {
         const nowMs = now();
@@ -57,7 +57,7 @@ export function analytics({ pipeline, log, now }: AppOptions, { posts, gets }: A
       }
     })
     .get("/analytics", async ({ request }) => {
-      const startMs = performance.now();
+      const startMs = gets.start();
       let age: HourAge = "any";
       try {
         const nowMs = now();

@@ -22,6 +22,8 @@ import { streams } from "./streams.ts";
  */
 const RECEIVED_MAX_BYTES = 2 * BODY_MAX_BYTES;
 const IDLE_TIMEOUT_S = 30;
+/** One of so many. */
+const TIMED_POSTS = 8;
 /** What pages of other origins may send, and read the answers of. */
 const CROSS_ORIGIN_METHODS = new Map([
   ["/analytics", "GET, POST"],
@@ -33,7 +35,7 @@ const CROSS_ORIGIN_METHODS = new Map([
 ]);
 
 export function createApp(options: AppOptions) {
-  const posts = new RequestCounts("POST", "/analytics");
+  const posts = new RequestCounts("POST", "/analytics", TIMED_POSTS);
   const gets = new RequestCounts("GET", "/analytics");
   const batches = new RequestCounts("POST", "/events");
   const pixels = new RequestCounts("GET", "/pixel.gif");

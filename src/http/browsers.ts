@@ -119,7 +119,7 @@ class BrowserAnswers {
   /** The answer, an error's if `work` throws, once it has its place in the counts. */
   async counted(request: Request, counts: RequestCounts, work: () => Promise<Response>): Promise<Response> {
     const { pipeline, log } = this.#options;
-    const startMs = performance.now();
+    const startMs = counts.start();
     try {
       return counts.counted(await work(), startMs);
     } catch (error) {

@@ -39,7 +39,7 @@ export function events({ pipeline, log, now }: AppOptions, counts: RequestCounts
   const memory = new Slots(BODIES_MAX_BYTES, BODIES_MAX_WAITING);
   return new Elysia({ name: "events" })
     .post("/events", async ({ request }) => {
-      const startMs = performance.now();
+      const startMs = counts.start();
       try {
         return counts.counted(await take(request, pipeline, memory, now), startMs);
       } catch (error) {

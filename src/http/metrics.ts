@@ -200,7 +200,7 @@ function registerRequests(registry: Registry, requestCounts: readonly RequestCou
   registerBuckets(
     registry,
     "hourglass_request_seconds",
-    "From a request's way into a handler to its answer; hour: what it is for (any: several, or not known)",
+    "From a handler's start to its answer; hour: what it asks for (any: several, or not known). Of POST /analytics one in 8",
     () => requestCounts.flatMap((counts) => [...counts.seconds()]),
   );
 }

@@ -36,7 +36,7 @@ interface Series {
 export function series({ pipeline, log, now }: AppOptions, gets: RequestCounts) {
   return new Elysia({ name: "series" })
     .get("/series", async ({ request }) => {
-      const startMs = performance.now();
+      const startMs = gets.start();
       try {
         const question = readQuestion(request, now());
         const steps = new Steps(question.from, question.to, question.step, question.zone);

@@ -33,7 +33,7 @@ interface Found {
 export function streams({ pipeline, log, now }: AppOptions, gets: RequestCounts) {
   return new Elysia({ name: "streams" })
     .get("/streams", async ({ request }) => {
-      const startMs = performance.now();
+      const startMs = gets.start();
       try {
         const question = readQuestion(request, now());
         const found = await readStreams(pipeline, question);
