@@ -18,6 +18,7 @@ export interface Config {
   readonly hotHours: number;
   readonly maxStreams: number;
   readonly leaseMs: number;
+  readonly drainMs: number;
   readonly logLevel: string;
   readonly isEachRequestLogged: boolean;
   readonly corsOrigins: readonly string[] | undefined;
@@ -200,6 +201,13 @@ const SETTINGS = {
     100,
     600_000,
     "an instance silent for so long is taken for dead, and others adopt its journal",
+  ),
+  drainMs: integer(
+    "DRAIN_MS",
+    0,
+    0,
+    60_000,
+    "how long it still takes events when told to end, and /readyz says that it ends, so that balancers turn away",
   ),
   logLevel: oneOf(
     "LOG_LEVEL",

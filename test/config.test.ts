@@ -32,6 +32,7 @@ const INTEGERS: Readonly<Record<string, readonly [number, number]>> = {
   LEASE_MS: [100, 600_000],
   WORKERS: [1, 64],
   TRUST_PROXY: [0, 10],
+  DRAIN_MS: [0, 60_000],
 };
 const CHOICES: Readonly<Record<string, readonly string[]>> = {
   STRICT_DURABILITY: ["0", "1"],

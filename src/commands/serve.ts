@@ -1,7 +1,7 @@
 /**
  * Runs the service until it is told to stop.
  * Invariant: it listens only once the stores were tried, and after SIGTERM or SIGINT it ends within
- * STOP_DEADLINE_MS, with 0 if everything was closed in order.
+ * STOP_DEADLINE_MS (and DRAIN_MS), with 0 if everything was closed in order.
  */
 import { randomBytes } from "node:crypto";
 import { pino } from "pino";
@@ -42,7 +42,7 @@ export async function serve(config: Config): Promise<void> {
   if (worker === undefined && config.workers > 1) return await superviseWorkers(config, log);
   let service: Service | undefined;
   // Told to end while it starts, it just ends: it has taken nothing yet, and recovery may be cut off anywhere.
-  const stop = stopOnSignal(async () => service?.stop(), log);
+  const stop = stopOnSignal(async () => service?.stop(), log, STOP_DEADLINE_MS + config.drainMs);
   if (worker !== undefined) whenParentEnds(() => void stop("the supervisor ended"));
   const requestLog = config.isEachRequestLogged ? lines : undefined;
   const siblings = worker === undefined ? undefined : siblingsOf(Number(worker), config.workers);
@@ -108,6 +108,8 @@ export async function startService(config: Config, surroundings: Surroundings) {
   loopLag.start();
   logStart(log, server.url.origin, stores);
   const stop = async () => {
+    pipeline.leave();
+    await Bun.sleep(config.drainMs);
     loopLag.stop();
     // The server last: it closes every connection that is between two requests, and with it any request that
     // is under way to here. Meanwhile events are refused, and clients told to close the connection.
@@ -167,18 +169,18 @@ Try:
 }
 
 /** Answers what does the same without a signal. */
-function stopOnSignal(stopService: () => Promise<void>, log: CalmLog): (why: string) => Promise<void> {
+function stopOnSignal(
+  stopService: () => Promise<void>,
+  log: CalmLog,
+  deadlineMs: number,
+): (why: string) => Promise<void> {
   let isStopping = false;
   const stop = async (why: string) => {
     if (isStopping) return;
     isStopping = true;
     log.info({ why }, "stopping");
     try {
-      await withDeadline(
-        stopService(),
-        STOP_DEADLINE_MS,
-        () => new Error(`not done in ${STOP_DEADLINE_MS} ms`),
-      );
+      await withDeadline(stopService(), deadlineMs, () => new Error(`not done in ${deadlineMs} ms`));
       log.close();
       log.info({}, "stopped");
       process.exit(0);

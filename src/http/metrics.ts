@@ -147,7 +147,9 @@ function registerState(registry: Registry, { pipeline, siblings }: AppOptions): 
   gauge(registry, "hourglass_oldest_pending_seconds", "Age of the oldest event that is not persisted", () => {
     return pipeline.oldestPendingMs / 1_000;
   });
-  gauge(registry, "hourglass_ready", "1 if events are taken", () => (pipeline.refusal === undefined ? 1 : 0));
+  gauge(registry, "hourglass_ready", "1 if events are taken", () =>
+    pipeline.unreadiness === undefined ? 1 : 0,
+  );
   gauge(registry, "hourglass_flush_ok", "1 unless the last flush failed", () => {
     return pipeline.flushError === undefined ? 1 : 0;
   });

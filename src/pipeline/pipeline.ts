@@ -71,6 +71,7 @@ export class Pipeline {
   readonly #reader: Reader;
   readonly #chores: Chore[];
   #deadLetterCount = 0;
+  #isLeaving = false;
 
   constructor(options: PipelineOptions) {
     const { hot, cold, metrics, log, now, settings } = options;
@@ -130,6 +131,16 @@ export class Pipeline {
   /** Why no event would be taken now; undefined if one would. */
   get refusal(): RefusalReason | undefined {
     return this.#committer.refusal;
+  }
+
+  /** Why nobody should send events here; some time before they are refused, if this process ends. */
+  get unreadiness(): RefusalReason | undefined {
+    return this.refusal ?? (this.#isLeaving ? "shutting_down" : undefined);
+  }
+
+  /** From now on it says that it is not ready, and goes on. */
+  leave(): void {
+    this.#isLeaving = true;
   }
 
   get writer(): string | undefined {
