@@ -24,7 +24,9 @@ export interface Config {
   readonly aggregateRetentionDays: number | undefined;
   readonly maxStreams: number;
   readonly leaseMs: number;
+  readonly drainMs: number;
   readonly logLevel: string;
+  readonly isEachRequestLogged: boolean;
   readonly corsOrigins: readonly string[] | undefined;
   readonly isDntRespected: boolean;
   readonly isBotFiltered: boolean;
@@ -266,12 +268,20 @@ const SETTINGS = {
     600_000,
     "an instance silent for so long is taken for dead, and others adopt its journal",
   ),
+  drainMs: integer(
+    "DRAIN_MS",
+    0,
+    0,
+    60_000,
+    "how long it still takes events when told to end, and /readyz says that it ends, so that balancers turn away",
+  ),
   logLevel: oneOf(
     "LOG_LEVEL",
     "info",
     ["debug", "info", "warn", "error", "silent"],
     "lowest level that is logged",
   ),
+  isEachRequestLogged: flag("LOG_REQUESTS", "1 logs a line for each request"),
   corsOrigins: origins("CORS_ORIGINS", "whose pages may read answers, and send more than beacons", true),
   isDntRespected: flag("RESPECT_DNT", "1 counts no browser that sends DNT: 1 or Sec-GPC: 1"),
   isBotFiltered: flag("BOT_FILTER", "1 counts no browser that says that it is a bot"),

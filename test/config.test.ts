@@ -34,12 +34,14 @@ const INTEGERS: Readonly<Record<string, readonly [number, number]>> = {
   LEASE_MS: [100, 600_000],
   WORKERS: [1, 64],
   TRUST_PROXY: [0, 10],
+  DRAIN_MS: [0, 60_000],
 };
 const CHOICES: Readonly<Record<string, readonly string[]>> = {
   STRICT_DURABILITY: ["0", "1"],
   RESPECT_DNT: ["0", "1"],
   BOT_FILTER: ["0", "1"],
   MYSQL_TLS: ["0", "1"],
+  LOG_REQUESTS: ["0", "1"],
   LOG_LEVEL: ["debug", "info", "warn", "error", "silent"],
 };
 const URLS: Readonly<Record<string, { takes: string; bad: readonly string[] }>> = {
@@ -315,6 +317,7 @@ describe("a good value", () => {
       hotHours: 24,
       maxStreams: 100_000,
       logLevel: "info",
+      isEachRequestLogged: false,
     });
     expect(fallback).toMatchObject({ redisUrl: undefined, mysqlUrl: undefined, isDurabilityStrict: false });
     expect(fallback).toMatchObject({ corsOrigins: undefined, isDntRespected: false, trustedProxies: 0 });

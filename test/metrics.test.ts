@@ -1,5 +1,6 @@
 /** GET /metrics: the ledger holds in every scrape, and what is measured is what happened. */
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { version } from "../package.json";
 import { HOUR_MS, hourOf } from "../src/count/event.ts";
 import { postEvent, readHour } from "./support/analytics-client.ts";
 import { ask } from "./support/http-connection.ts";
@@ -64,6 +65,12 @@ for (const { name, needs, open } of MODES) {
       expect(
         samples.get('hourglass_http_requests_total{method="POST",route="/analytics",status="204"}'),
       ).toBe(count);
+      const timed = 'hourglass_request_seconds_count{method="POST",route="/analytics",hour="current"}';
+      // One in 8 is timed, and stands for 8.
+      expect(samples.get(timed)).toBe(8 * Math.ceil(count / 8));
+      expect(samples.get("hourglass_event_loop_lag_seconds_count")).toBeGreaterThan(0);
+      expect(samples.get("hourglass_ring_capacity_events")).toBe(200);
+      expect(samples.get(`hourglass_build_info{version="${version}"}`)).toBe(1);
       expect(samples.get("hourglass_ready")).toBe(1);
       expect(samples.get("hourglass_flush_ok")).toBe(1);
       expect(samples.get("hourglass_oldest_pending_seconds")).toBe(0);
@@ -87,6 +94,9 @@ for (const { name, needs, open } of MODES) {
       expect(grown("hourglass_events_duplicate_total")).toBe(1);
       expect(grown('hourglass_events_refused_total{reason="invalid"}')).toBe(1);
       expect(grown("hourglass_hot_read_seconds_count")).toBe(1);
+      const timed = (method: string, hour: string) =>
+        grown(`hourglass_request_seconds_count{method="${method}",route="/analytics",hour="${hour}"}`);
+      expect([timed("GET", "current"), timed("GET", "any")]).toEqual([1, 1]);
     });
 
     test("a late event is seen as a hydration, and a read of a past hour as one of the cold store", async () => {
@@ -99,6 +109,9 @@ for (const { name, needs, open } of MODES) {
       const isBornAnew = name === "embedded";
       expect(samples.get("hourglass_hydration_seconds_count")).toBe(isBornAnew ? 1 : 0);
       expect(samples.get("hourglass_cold_read_seconds_count")).toBe(isBornAnew ? 1 : 0);
+      const timed = (method: string) =>
+        samples.get(`hourglass_request_seconds_count{method="${method}",route="/analytics",hour="older"}`);
+      expect([timed("POST"), timed("GET")]).toEqual([8, 1]);
     });
 
     if (name === "embedded") return;
@@ -113,13 +126,21 @@ for (const { name, needs, open } of MODES) {
         expectHolds(samples);
         return samples.get("hourglass_oldest_pending_seconds")! > 0 && pendingIn(samples) === 1;
       });
+      const isAway = async () => {
+        const samples = await scrape(service.port);
+        const errors = samples.get('hourglass_store_errors_total{store="cold",operation="flush"}') ?? 0;
+        return errors > 0 && samples.get('hourglass_store_up{store="cold"}') === 0;
+      };
+      // A flush is given 10 s.
+      await waitFor("MySQL to be away", isAway, { timeoutMs: 30_000 });
       mariaDb.resume();
-      await drained();
+      expect((await drained()).get('hourglass_store_up{store="cold"}')).toBe(1);
       redis.pause();
       await waitFor(
         "it to be not ready",
         async () => (await scrape(service.port)).get("hourglass_ready") === 0,
       );
+      expect((await scrape(service.port)).get('hourglass_store_up{store="hot"}')).toBe(0);
       redis.resume();
       await waitFor("it to be ready", async () => (await scrape(service.port)).get("hourglass_ready") === 1);
       expect((await scrape(service.port)).get("hourglass_commit_failures_total")).toBeGreaterThan(0);

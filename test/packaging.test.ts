@@ -3,12 +3,12 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { DCLinter } from "dclint";
 import { validate } from "dockerfile-utils";
 import { createConnection } from "mysql2/promise";
 import { version } from "../package.json";
 import { withDeadline } from "../src/count/deadline.ts";
 import { makeCertificates } from "./support/certificates.ts";
+import { lintCompose } from "./support/compose-lint.ts";
 import { freePort } from "./support/ports.ts";
 import { PROJECT_ROOT } from "./support/project-files.ts";
 import { describeWithServers, startMariaDb, startRedis } from "./support/servers.ts";
@@ -295,6 +295,25 @@ describeWithServers("the program with Redis and MySQL", ["redis", "mariadb"], ()
     },
     SLOW_TEST_MS,
   );
+
+  test(
+    "has workers that tell of each other in one scrape",
+    async () => {
+      const [redis, mariaDb] = await Promise.all([startRedis(), startMariaDb()]);
+      try {
+        const settings = { REDIS_URL: redis.url, MYSQL_URL: mariaDb.url, WORKERS: "2" };
+        await using service = await serve(newFolder(), settings);
+        await waitFor("both workers in one scrape", async () => {
+          const text = await (await fetch(`${service.url}/metrics`)).text();
+          return [0, 1].every((worker) => text.includes(`hourglass_ready{worker="${worker}"} 1`));
+        });
+        expect(await service.stop()).toBe(0);
+      } finally {
+        await Promise.all([redis.stop(), mariaDb.stop()]);
+      }
+    },
+    SLOW_TEST_MS,
+  );
 });
 
 async function projectFile(path: string): Promise<string> {
@@ -372,10 +391,12 @@ interface ComposeService {
 describe("docker-compose.yml", async () => {
   const path = join(PROJECT_ROOT, "docker-compose.yml");
   const file = Bun.YAML.parse(await projectFile("docker-compose.yml")) as {
-    readonly services: Readonly<Record<"hourglass" | "mysql" | "redis", ComposeService>>;
+    readonly services: Readonly<
+      Record<"hourglass" | "mysql" | "redis" | "prometheus" | "grafana", ComposeService>
+    >;
     readonly volumes: Readonly<Record<string, unknown>>;
   };
-  const { hourglass, mysql, redis } = file.services;
+  const { hourglass, mysql, redis, prometheus, grafana } = file.services;
 
   test("has nothing that the linter objects to", () => {
     expect(lintCompose(path)).toEqual([]);
@@ -401,10 +422,12 @@ describe("docker-compose.yml", async () => {
     expect(command).not.toMatch(/--maxmemory /);
   });
 
-  test("keeps all data in named volumes, and opens one port, to this machine alone", () => {
-    const used = [hourglass, mysql, redis].flatMap((service) => service.volumes.map((v) => v.split(":")[0]!));
-    expect(used.sort()).toEqual(Object.keys(file.volumes).sort());
-    expect(hourglass.ports).toEqual(["127.0.0.1:7777:7777"]);
+  test("keeps all data in named volumes, and opens ports to this machine alone, and none of a store", () => {
+    const all = [hourglass, mysql, redis, prometheus, grafana];
+    const used = all.flatMap((service) => service.volumes.map((v) => v.split(":")[0]!));
+    expect(used.filter((name) => !name.startsWith("./")).sort()).toEqual(Object.keys(file.volumes).sort());
+    const ports = all.flatMap((service) => service.ports ?? []);
+    expect(ports).toEqual(["127.0.0.1:7777:7777", "127.0.0.1:9090:9090", "127.0.0.1:3000:3000"]);
     expect(mysql.ports ?? redis.ports).toBeUndefined();
   });
 
@@ -415,15 +438,3 @@ describe("docker-compose.yml", async () => {
     expect(hourglass.environment["REDIS_URL"]).toBe("redis://redis:6379");
   });
 });
-
-function lintCompose(path: string): string[] {
-  const rules = {
-    // What a reader asks first comes first, not what is first in the alphabet.
-    "service-keys-order": 0 as const,
-    "require-quotes-in-ports": [2, { quoteType: "double" }] as [2, Record<string, unknown>],
-  };
-  const linter = new DCLinter({ rules, quiet: false, debug: false, exclude: [] });
-  return linter.lintFiles([path], false).flatMap(({ messages }) => {
-    return messages.map(({ line, rule, message }) => `${line}: ${rule}: ${message}`);
-  });
-}

@@ -1,7 +1,8 @@
 /** SIGTERM under load: who was told that an event is stored was told the truth, and the others know it too. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { HOUR_MS, hourOf } from "../src/count/event.ts";
-import { readHour } from "./support/analytics-client.ts";
+import { postEvent, readHour } from "./support/analytics-client.ts";
+import { ask } from "./support/http-connection.ts";
 import { fatesOf, hoursOf, Load, rowFaults } from "./support/load.ts";
 import { Random, seedFor } from "./support/random.ts";
 import { describeWithServers } from "./support/servers.ts";
@@ -22,12 +23,15 @@ for (const { name, needs, open } of MODES) {
   describeWithServers(`SIGTERM, ${name}`, needs, () => {
     let site: Site;
     let service: Service;
+    const others: Site[] = [];
 
     beforeAll(async () => {
       site = await open();
       service = await site.start();
     }, SETUP_TIMEOUT_MS);
-    afterAll(() => site.close(), SETUP_TIMEOUT_MS);
+    afterAll(async () => {
+      await Promise.all([site, ...others].map((each) => each.close()));
+    }, SETUP_TIMEOUT_MS);
 
     function loadOn(streams: readonly string[], random: Random): { load: Load; hours: number[] } {
       const thisHour = hourOf(Date.now());
@@ -36,6 +40,14 @@ for (const { name, needs, open } of MODES) {
         hours,
         load: new Load({ ports: [service.port], random, clients: CLIENTS, streams, hours, withId: 0.5 }),
       };
+    }
+
+    /** Embedded, a folder has one instance: this is another one. */
+    async function openDraining(): Promise<Site> {
+      if (name !== "embedded") return site;
+      const other = await open();
+      others.push(other);
+      return other;
     }
 
     async function stopAtStep(load: Load, steps: number): Promise<void> {
@@ -81,6 +93,25 @@ for (const { name, needs, open } of MODES) {
         await service.start();
         expect(await countOf(streams, hours)).toBe(rows.length);
         console.log(`SIGTERM, ${name}: ${fatesOf(load.events)}; ${load.losses} requests not answered`);
+      },
+      TEST_TIMEOUT_MS,
+    );
+
+    test(
+      "with DRAIN_MS it says first that it ends, and takes events until then",
+      async () => {
+        const { start } = await openDraining();
+        const drained = await start({ DRAIN_MS: "2000" });
+        const event = { at: Date.now(), kind: "click", stream: "drained" } as const;
+        const ending = drained.kill("SIGTERM");
+        await waitFor("it to say that it ends", async () => {
+          const { status, body } = await ask(drained.port, { method: "GET", target: "/readyz" });
+          return status === 503 && JSON.parse(body).reason === "shutting_down";
+        });
+        await postEvent(drained.port, { ...event, user: "late" });
+        await ending;
+        expect(drained.exitCode).toBe(0);
+        expect(drained.log()).toContain('"stopped"');
       },
       TEST_TIMEOUT_MS,
     );

@@ -2,10 +2,11 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { hourOf } from "../src/count/event.ts";
-import { readHour } from "./support/analytics-client.ts";
+import { postEvent, readHour } from "./support/analytics-client.ts";
 import { runCommand } from "./support/command.ts";
 import { ask } from "./support/http-connection.ts";
 import { fatesOf, Load, rowFaults } from "./support/load.ts";
+import { scrape } from "./support/prometheus.ts";
 import { Random, seedFor } from "./support/random.ts";
 import { describeWithServers } from "./support/servers.ts";
 import { MODES, type Service, type Site } from "./support/service.ts";
@@ -80,6 +81,38 @@ describeWithServers("workers", needs, () => {
     const { clicks, impressions } = await readHour(service.port, hour, "w");
     expect(clicks + impressions).toBe(load.events.length);
     expect(load.surprises).toEqual([]);
+  });
+
+  test("tell of each other in one scrape, each under its number; one that hangs is left out", async () => {
+    const of = (worker: number) => `hourglass_events_accepted_total{worker="${worker}"}`;
+    const bothIn = async () => {
+      const samples = await scrape(service.port);
+      return [0, 1].every((worker) => samples.has(of(worker))) && samples;
+    };
+    // The one that was killed last is still starting.
+    const before = await waitFor("both to be told of", bothIn);
+    for (const worker of [0, 1]) {
+      expect(before.get(`hourglass_workers{worker="${worker}"}`)).toBe(2);
+      expect(before.get(`process_start_time_seconds{worker="${worker}"}`)).toBeGreaterThan(1e9);
+    }
+    const event = { at: Date.now(), kind: "click", stream: "scraped" } as const;
+    for (let i = 0; i < 40; i++) await postEvent(service.port, { ...event, user: `u-${i}` });
+    const after = await waitFor("both to be told of", bothIn);
+    const grown = [0, 1].map((worker) => after.get(of(worker))! - before.get(of(worker))!);
+    expect(grown[0]! + grown[1]!).toBe(40);
+    const [pid] = childrenOf(service.pid!);
+    process.kill(pid!, "SIGSTOP");
+    try {
+      // The kernel deals connections to the one that hangs as well: it answers those when it goes on.
+      const alone = await waitFor("an answer of the other", async () => {
+        const asked = Array.from({ length: 8 }, () => scrape(service.port));
+        return await Promise.any(asked);
+      });
+      expect([0, 1].filter((worker) => alone.has(of(worker)))).toHaveLength(1);
+    } finally {
+      process.kill(pid!, "SIGCONT");
+    }
+    await waitFor("both to be told of", bothIn);
   });
 
   test("end with the supervisor, in order or not", async () => {

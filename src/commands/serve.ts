@@ -1,23 +1,28 @@
 /**
  * Runs the service until it is told to stop.
  * Invariant: it listens only once the stores were tried, and after SIGTERM or SIGINT it ends within
- * STOP_DEADLINE_MS, with 0 if everything was closed in order.
+ * STOP_DEADLINE_MS (and DRAIN_MS), with 0 if everything was closed in order.
  */
 import { randomBytes } from "node:crypto";
 import { pino } from "pino";
+import { version } from "../../package.json";
 import { type Config, ConfigError } from "../config.ts";
+import { CalmLog } from "../count/calm-log.ts";
 import { errorText, withDeadline } from "../count/deadline.ts";
 import type { Log } from "../count/log.ts";
+import { LoopLag } from "../count/loop-lag.ts";
 import { Metrics } from "../count/metrics.ts";
 import { createApp } from "../http/app.ts";
-import type { Certificate } from "../http/app-options.ts";
+import type { Certificate, Siblings } from "../http/app-options.ts";
 import { Pipeline } from "../pipeline/pipeline.ts";
 import { createStores, type Stores } from "../store/open.ts";
 import { readPem } from "../store/pem-file.ts";
+import { StoreWatch } from "../store/store-watch.ts";
 import { createAccess } from "./access.ts";
 import { keepFreedMemory } from "./allocator.ts";
 import { ownCommand } from "./own-command.ts";
 import { SUPERVISOR_VARIABLE, Supervisor, WORKER_VARIABLE } from "./supervise.ts";
+import { siblingsOf } from "./worker-channel.ts";
 
 /** Below the 30 s after which orchestrators usually kill. */
 const STOP_DEADLINE_MS = 25_000;
@@ -34,13 +39,16 @@ export async function serve(config: Config): Promise<void> {
   // Standard output is for the first lines; the log is on standard error, one JSON object a line.
   const worker = process.env[WORKER_VARIABLE];
   const base = worker === undefined ? null : { worker: Number(worker) };
-  const log = pino({ level: config.logLevel, base }, pino.destination({ dest: 2, sync: true }));
+  const lines = pino({ level: config.logLevel, base }, pino.destination({ dest: 2, sync: true }));
+  const log = new CalmLog(lines, Date.now);
   if (worker === undefined && config.workers > 1) return await superviseWorkers(config, log);
   let service: Service | undefined;
   // Told to end while it starts, it just ends: it has taken nothing yet, and recovery may be cut off anywhere.
-  const stop = stopOnSignal(async () => service?.stop(), log);
+  const stop = stopOnSignal(async () => service?.stop(), log, STOP_DEADLINE_MS + config.drainMs);
   if (worker !== undefined) whenParentEnds(() => void stop("the supervisor ended"));
-  const started = await startService(config, log, Date.now);
+  const requestLog = config.isEachRequestLogged ? lines : undefined;
+  const siblings = worker === undefined ? undefined : siblingsOf(Number(worker), config.workers);
+  const started = await startService(config, { log, now: Date.now, requestLog, siblings });
   ({ service } = started);
   if (worker === undefined) console.log(firstLines(service.url, started.stores, 1));
 }
@@ -55,21 +63,39 @@ function whenParentEnds(act: () => void): void {
   }, PARENT_CHECK_MS);
 }
 
-async function superviseWorkers(config: Config, log: Log): Promise<never> {
+async function superviseWorkers(config: Config, log: CalmLog): Promise<never> {
   const { workers, host, port } = config;
   // The same for all workers, or each would know a visitor without an id by another name.
   const environment = { ...process.env, USER_SALT: config.userSalt ?? randomBytes(32).toString("base64url") };
   const supervisor = new Supervisor({ workers, log, command: ownCommand(), environment });
-  for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => supervisor.stop("SIGTERM"));
+  for (const why of ["SIGTERM", "SIGINT"] as const) {
+    process.on(why, () => {
+      log.info({ why }, "stopping");
+      supervisor.stop("SIGTERM");
+    });
+  }
   const protocol = config.tlsCertFile === undefined ? "http" : "https";
   const url = `${protocol}://${host.includes(":") ? `[${host}]` : host}:${port}`;
+  log.info({ version, pid: process.pid, url, workers }, "started");
   console.log(firstLines(url, createStores(config, Date.now), workers));
-  process.exit(await supervisor.run());
+  const code = await supervisor.run();
+  log.close();
+  log.info({ code }, "stopped");
+  process.exit(code);
+}
+
+export interface Surroundings {
+  readonly log: Log;
+  readonly now: () => number;
+  readonly requestLog?: Log | undefined;
+  readonly siblings?: Siblings | undefined;
 }
 
 /** Throws ConfigError if the stores cannot be used as they are set up. */
-export async function startService(config: Config, log: Log, now: () => number) {
-  const stores = createStores(config, now, true);
+export async function startService(config: Config, surroundings: Surroundings) {
+  const { log, now } = surroundings;
+  const watches = { hot: new StoreWatch("hot", log), cold: new StoreWatch("cold", log) };
+  const stores = watchedStores(createStores(config, now, true), watches);
   const { hot, cold } = stores;
   await openHotStore(config, stores, log);
   const access = createAccess(config, cold, log, now);
@@ -78,10 +104,19 @@ export async function startService(config: Config, log: Log, now: () => number) 
   const pipeline = new Pipeline({ hot, cold, metrics, log, now, settings: config });
   await Promise.all([pipeline.start(), access?.start()]);
   const sharesPort = config.workers > 1;
-  const shared = { pipeline, metrics, log, now, sharesPort, browserSettings: config };
-  const app = createApp({ ...shared, access: access?.access, certificate });
+  const app = createApp({
+    ...surroundings,
+    ...{ pipeline, metrics, sharesPort, stores: watches, browserSettings: config },
+    ...{ access: access?.access, certificate },
+  });
   const server = await listen(app, config);
+  const loopLag = new LoopLag(metrics.loopLagSeconds);
+  loopLag.start();
+  logStart(log, server.url.origin, stores);
   const stop = async () => {
+    pipeline.leave();
+    await Bun.sleep(config.drainMs);
+    loopLag.stop();
     // The server last: it closes every connection that is between two requests, and with it any request that
     // is under way to here. Meanwhile events are refused, and clients told to close the connection.
     await pipeline.stop();
@@ -101,6 +136,15 @@ function certificateOf({ tlsCertFile, tlsKeyFile }: Config): Certificate | undef
   return { cert: readPem("TLS_CERT_FILE", tlsCertFile), key: readPem("TLS_KEY_FILE", tlsKeyFile) };
 }
 
+function watchedStores({ mode, hot, cold }: Stores, watches: { hot: StoreWatch; cold: StoreWatch }): Stores {
+  return { mode, hot: watches.hot.watched(hot), cold: watches.cold.watched(cold) };
+}
+
+function logStart(log: Log, url: string, { mode, hot, cold }: Stores): void {
+  const stores = { hotStore: hot.description, coldStore: cold.description };
+  log.info({ version, pid: process.pid, url, mode, ...stores }, "started");
+}
+
 async function openHotStore(config: Config, { mode, hot }: Stores, log: Log): Promise<void> {
   try {
     const warnings = await hot.open();
@@ -111,7 +155,6 @@ async function openHotStore(config: Config, { mode, hot }: Stores, log: Log): Pr
   } catch (error) {
     // A folder does not come back by waiting. A Redis does: until then events are answered with 503.
     if (mode === "embedded" || error instanceof ConfigError) throw new ConfigError(errorText(error));
-    log.warn({ error: errorText(error) }, "the hot store is away, and will be tried again");
   }
 }
 
@@ -141,21 +184,23 @@ Try:
 }
 
 /** Answers what does the same without a signal. */
-function stopOnSignal(stopService: () => Promise<void>, log: Log): (why: string) => Promise<void> {
+function stopOnSignal(
+  stopService: () => Promise<void>,
+  log: CalmLog,
+  deadlineMs: number,
+): (why: string) => Promise<void> {
   let isStopping = false;
   const stop = async (why: string) => {
     if (isStopping) return;
     isStopping = true;
     log.info({ why }, "stopping");
     try {
-      await withDeadline(
-        stopService(),
-        STOP_DEADLINE_MS,
-        () => new Error(`not done in ${STOP_DEADLINE_MS} ms`),
-      );
+      await withDeadline(stopService(), deadlineMs, () => new Error(`not done in ${deadlineMs} ms`));
+      log.close();
       log.info({}, "stopped");
       process.exit(0);
     } catch (error) {
+      log.close();
       log.error({ error: errorText(error) }, "stopped in disorder: what is unflushed is in the journal");
       process.exit(1);
     }

@@ -6,6 +6,7 @@
  */
 import { backoffMs } from "../count/backoff.ts";
 import type { Log } from "../count/log.ts";
+import { MetricsExchange } from "./worker-channel.ts";
 
 /** Set for a worker, so that it serves and does not supervise: its number. */
 export const WORKER_VARIABLE = "HOURGLASS_WORKER";
@@ -28,6 +29,7 @@ export interface SupervisorOptions {
 export class Supervisor {
   readonly #options: SupervisorOptions;
   readonly #children = new Map<number, Bun.Subprocess>();
+  readonly #exchange = new MetricsExchange(() => this.#children);
   readonly #stopping = Promise.withResolvers<void>();
   #isStopping = false;
 
@@ -69,9 +71,11 @@ export class Supervisor {
     const child = Bun.spawn([...command], {
       env: { ...environment, [WORKER_VARIABLE]: String(slot), [SUPERVISOR_VARIABLE]: String(process.pid) },
       stdio: ["ignore", "inherit", "inherit"],
+      ipc: (message) => this.#exchange.take(slot, message),
     });
     this.#children.set(slot, child);
     const code = await child.exited;
+    this.#children.delete(slot);
     // It was told to end before it could listen to that.
     return this.#isStopping && child.signalCode !== null ? 0 : code;
   }

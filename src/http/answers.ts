@@ -10,6 +10,7 @@ import { HotUnavailableError } from "../store/hot.ts";
 import { InvalidParameterError, StreamNotAllowedError, TooManyStreamsError } from "./analytics-query.ts";
 import type { MalformedEventError } from "./event-object.ts";
 import { MalformedQueryError } from "./query.ts";
+import { REQUEST_ID, traceOf } from "./request-trace.ts";
 
 export const NO_STORE = { "cache-control": "no-store" };
 /** Of a value that is echoed: enough to recognise it. */
@@ -96,17 +97,17 @@ function statusOf(error: MalformedQueryError | InvalidParameterError): number {
   return error instanceof MalformedQueryError ? 400 : 422;
 }
 
-/** For whatever was thrown on the way: a fault of ours is logged and not shown. */
-export function answerToError(error: unknown, log: Log): Response {
+/** For whatever was thrown on the way: a fault of ours is logged, under the request's id, and not shown. */
+export function answerToError(error: unknown, log: Log, request: Request): Response {
   if (isRefusedInput(error)) return errorAnswer(statusOf(error), errorBodyOf(error));
   if (error instanceof HotUnavailableError || error instanceof ColdUnavailableError) {
     const code = error instanceof HotUnavailableError ? "hot_store_away" : "cold_store_away";
     const message = "the store that holds this does not answer, try again";
     return errorAnswer(503, { code, message }, { "retry-after": "1" });
   }
-  log.error(
-    { error: errorText(error), stack: error instanceof Error ? error.stack : undefined },
-    "request failed",
-  );
-  return errorAnswer(500, { code: "internal", message: "a fault in this service: see its log" });
+  const trace = traceOf(request.headers);
+  const stack = error instanceof Error ? error.stack : undefined;
+  log.error({ ...trace, error: errorText(error), stack }, "request failed");
+  const message = "a fault in this service: see its log";
+  return errorAnswer(500, { code: "internal", message }, { [REQUEST_ID]: trace.requestId });
 }

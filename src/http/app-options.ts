@@ -1,8 +1,10 @@
 /** What every route is given. */
+import type { Registry } from "prom-client";
 import type { Scope } from "../count/api-key.ts";
 import type { Log } from "../count/log.ts";
 import type { Metrics } from "../count/metrics.ts";
 import type { Pipeline } from "../pipeline/pipeline.ts";
+import type { StoreWatch } from "../store/store-watch.ts";
 import type { Access } from "./access.ts";
 
 /** What is done for browsers, and for whom of them. */
@@ -26,6 +28,20 @@ export interface Certificate {
   readonly key: string;
 }
 
+/** What prom-client shows of all metrics of a process. */
+export type MetricFamilies = Awaited<ReturnType<Registry["getMetricsAsJSON"]>>;
+
+export interface Siblings {
+  /** This process' own number. */
+  readonly worker: number;
+  /** Itself among them. */
+  readonly count: number;
+  /** What to tell the others when they ask. */
+  tell(own: () => Promise<MetricFamilies>): void;
+  /** Of the others, as far as they answer in time. Never rejects. */
+  ask(): Promise<readonly MetricFamilies[]>;
+}
+
 export interface AppOptions {
   readonly pipeline: Pipeline;
   readonly metrics: Metrics;
@@ -38,4 +54,10 @@ export interface AppOptions {
   readonly access?: Access | undefined;
   /** Undefined: without TLS. */
   readonly certificate?: Certificate | undefined;
+  /** Gets a line for each request; undefined if nobody wants that. */
+  readonly requestLog?: Log | undefined;
+  /** Whether the stores answer, by their names; none if nobody looks. */
+  readonly stores?: Readonly<Record<string, StoreWatch>> | undefined;
+  /** The other processes behind the same port; undefined if there are none. */
+  readonly siblings?: Siblings | undefined;
 }

@@ -13,6 +13,7 @@ import { ledger } from "./ledger.ts";
 import { metrics } from "./metrics.ts";
 import { ops } from "./ops.ts";
 import { RequestCounts } from "./request-counts.ts";
+import { RequestLines } from "./request-lines.ts";
 import { series } from "./series.ts";
 import { streams } from "./streams.ts";
 
@@ -22,6 +23,8 @@ import { streams } from "./streams.ts";
  */
 const RECEIVED_MAX_BYTES = 2 * BODY_MAX_BYTES;
 const IDLE_TIMEOUT_S = 30;
+/** One of so many. */
+const TIMED_POSTS = 8;
 /** What pages of other origins may send, and read the answers of. */
 const CROSS_ORIGIN_METHODS = new Map([
   ["/analytics", "GET, POST"],
@@ -33,7 +36,7 @@ const CROSS_ORIGIN_METHODS = new Map([
 ]);
 
 export function createApp(options: AppOptions) {
-  const posts = new RequestCounts("POST", "/analytics");
+  const posts = new RequestCounts("POST", "/analytics", TIMED_POSTS);
   const gets = new RequestCounts("GET", "/analytics");
   const batches = new RequestCounts("POST", "/events");
   const pixels = new RequestCounts("GET", "/pixel.gif");
@@ -52,6 +55,8 @@ export function createApp(options: AppOptions) {
       ...(certificate !== undefined && { tls: { ...certificate } }),
     },
   });
+  const lines = options.requestLog && new RequestLines(options.requestLog);
+  if (lines !== undefined) app.use(lines.plugin());
   const { corsOrigins } = options.browserSettings;
   if (corsOrigins !== undefined) app.use(crossOrigin(corsOrigins, CROSS_ORIGIN_METHODS));
   if (access !== undefined) app.use(accessControl(access, options.pipeline.ledger, counts));
@@ -66,9 +71,13 @@ export function createApp(options: AppOptions) {
     .use(metrics(options, counts))
     .use(apiDocs())
     .onError(({ error, code, request }) => {
-      if (code !== "NOT_FOUND") return answerToError(error, options.log);
-      // No URL at all if its Host header is none.
-      const path = URL.parse(request.url)?.pathname ?? request.url;
-      return errorAnswer(404, { code: "not_found", message: `there is nothing at ${path}` });
+      const answer = code === "NOT_FOUND" ? notFound(request) : answerToError(error, options.log, request);
+      return lines === undefined ? answer : lines.answered(request, answer);
     });
+}
+
+function notFound(request: Request): Response {
+  // No URL at all if its Host header is none.
+  const path = URL.parse(request.url)?.pathname ?? request.url;
+  return errorAnswer(404, { code: "not_found", message: `there is nothing at ${path}` });
 }

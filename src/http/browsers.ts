@@ -53,15 +53,15 @@ export function browsers(options: AppOptions, { pixels, beacons, redirects }: Br
   // The context is taken apart in the handlers: Elysia reads there what they need of it.
   return new Elysia({ name: "browsers" })
     .get("/pixel.gif", async ({ request, server }) => {
-      return await answers.counted(pixels, () => answers.pixel(request, server));
+      return await answers.counted(request, pixels, () => answers.pixel(request, server));
     })
     .all("/pixel.gif", ({ request }) => methodNotAllowed(request.method, "GET"))
     .post("/beacon", async ({ request, server }) => {
-      return await answers.counted(beacons, () => answers.beacon(request, server));
+      return await answers.counted(request, beacons, () => answers.beacon(request, server));
     })
     .all("/beacon", ({ request }) => methodNotAllowed(request.method, "POST"))
     .get("/r", async ({ request, server }) => {
-      return await answers.counted(redirects, () => answers.redirect(request, server));
+      return await answers.counted(request, redirects, () => answers.redirect(request, server));
     })
     .all("/r", ({ request }) => methodNotAllowed(request.method, "GET"))
     .get("/hourglass.js", ({ request }) => snippet.answer(request));
@@ -125,14 +125,15 @@ class BrowserAnswers {
   }
 
   /** The answer, an error's if `work` throws, once it has its place in the counts. */
-  async counted(counts: RequestCounts, work: () => Promise<Response>): Promise<Response> {
+  async counted(request: Request, counts: RequestCounts, work: () => Promise<Response>): Promise<Response> {
     const { pipeline, log } = this.#options;
+    const startMs = counts.start();
     try {
-      return counts.counted(await work());
+      return counts.counted(await work(), startMs);
     } catch (error) {
       const reason = refusalReasonOf(error);
       if (reason !== undefined) pipeline.ledger.refused[reason] += 1;
-      return counts.counted(answerToError(error, log));
+      return counts.counted(answerToError(error, log, request), startMs);
     }
   }
 }

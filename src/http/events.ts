@@ -41,16 +41,17 @@ export function events(options: AppOptions, counts: RequestCounts) {
   const memory = new Slots(BODIES_MAX_BYTES, BODIES_MAX_WAITING);
   return new Elysia({ name: "events" })
     .post("/events", async ({ request }) => {
+      const startMs = counts.start();
       try {
-        return counts.counted(await take(request, options, memory));
+        return counts.counted(await take(request, options, memory), startMs);
       } catch (error) {
         const isBody = error instanceof RefusedBodyError;
         // How many events it held is not known.
         if (isBody || isRefusedInput(error)) pipeline.ledger.refused.invalid += 1;
         const answer = isBody
           ? errorAnswer(error.status, error.body, error.headers)
-          : answerToError(error, log);
-        return counts.counted(answer);
+          : answerToError(error, log, request);
+        return counts.counted(answer, startMs);
       }
     })
     .all("/events", ({ request }) => methodNotAllowed(request.method, "POST"));

@@ -7,12 +7,12 @@ import { answerToError, NO_STORE } from "./answers.ts";
 import type { AppOptions } from "./app-options.ts";
 
 export function ledger({ pipeline, log }: AppOptions) {
-  return new Elysia({ name: "ledger" }).get("/ledger", async () => {
+  return new Elysia({ name: "ledger" }).get("/ledger", async ({ request }) => {
     try {
       const stores = await storeLedger(pipeline);
       return Response.json({ instance: instanceLedger(pipeline), stores }, { headers: NO_STORE });
     } catch (error) {
-      return answerToError(error, log);
+      return answerToError(error, log, request);
     }
   });
 }

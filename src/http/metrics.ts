@@ -1,12 +1,15 @@
 /**
- * GET /metrics, as Prometheus reads it. Invariant: the ledger is read in one tick, so that
- * accepted = persisted + pending + handed over + lost holds in every scrape.
+ * GET /metrics, as Prometheus reads it. Invariants: the ledger is read in one tick, so that
+ * accepted = persisted + pending + handed over + lost holds in every scrape. Of several processes on one port each
+ * has its own samples, by its number: a sum would fall when one of them does not answer, and counters must not.
  */
 import { Elysia } from "elysia";
-import { Counter, collectDefaultMetrics, Gauge, type Registry } from "prom-client";
+import { AggregatorRegistry, Counter, collectDefaultMetrics, Gauge, type Registry } from "prom-client";
+import { version } from "../../package.json";
+import { registerBuckets } from "../count/buckets.ts";
 import type { Pipeline } from "../pipeline/pipeline.ts";
 import { NO_STORE } from "./answers.ts";
-import type { AppOptions } from "./app-options.ts";
+import type { AppOptions, Siblings } from "./app-options.ts";
 import type { RequestCounts } from "./request-counts.ts";
 
 export function metrics(options: AppOptions, requestCounts: readonly RequestCounts[]) {
@@ -15,11 +18,28 @@ export function metrics(options: AppOptions, requestCounts: readonly RequestCoun
   registerLedger(registry, options.pipeline);
   registerState(registry, options);
   registerRetention(registry, options);
+  registerStores(registry, options);
   registerRequests(registry, requestCounts);
+  const text = textOf(registry, options.siblings);
   return new Elysia({ name: "metrics" }).get("/metrics", async () => {
     const headers = { "content-type": registry.contentType, ...NO_STORE };
-    return new Response(await registry.metrics(), { headers });
+    return new Response(await text(), { headers });
   });
+}
+
+function textOf(registry: Registry, siblings: Siblings | undefined): () => Promise<string> {
+  if (siblings === undefined) return () => registry.metrics();
+  registry.setDefaultLabels({ worker: String(siblings.worker) });
+  // Nothing is added up, as each has its worker; and prom-client would leave out what has no sense added up.
+  const own = async () => {
+    const families = await registry.getMetricsAsJSON();
+    return families.map((family) => ({ ...family, aggregator: "first" as const }));
+  };
+  siblings.tell(own);
+  return async () => {
+    const [others, mine] = await Promise.all([siblings.ask(), own()]);
+    return await AggregatorRegistry.aggregate([mine, ...others]).metrics();
+  };
 }
 
 /** A counter of something that is counted elsewhere. */
@@ -107,14 +127,30 @@ function registerLedger(registry: Registry, pipeline: Pipeline): void {
   });
 }
 
-function registerState(registry: Registry, { pipeline }: AppOptions): void {
+function registerState(registry: Registry, { pipeline, siblings }: AppOptions): void {
+  const labels = { version };
+  new Gauge({
+    name: "hourglass_build_info",
+    help: "1; the version that runs",
+    labelNames: ["version"],
+    registers: [registry],
+    collect() {
+      this.set(labels, 1);
+    },
+  });
+  gauge(registry, "hourglass_workers", "Processes that share the port", () => siblings?.count ?? 1);
+  gauge(registry, "hourglass_ring_capacity_events", "Pending events that are kept in memory", () => {
+    return pipeline.ringCapacityEvents;
+  });
   gauge(registry, "hourglass_journal_max_events", "Pending events above which new ones are refused", () => {
     return pipeline.journalMaxEvents;
   });
   gauge(registry, "hourglass_oldest_pending_seconds", "Age of the oldest event that is not persisted", () => {
     return pipeline.oldestPendingMs / 1_000;
   });
-  gauge(registry, "hourglass_ready", "1 if events are taken", () => (pipeline.refusal === undefined ? 1 : 0));
+  gauge(registry, "hourglass_ready", "1 if events are taken", () =>
+    pipeline.unreadiness === undefined ? 1 : 0,
+  );
   gauge(registry, "hourglass_flush_ok", "1 unless the last flush failed", () => {
     return pipeline.flushError === undefined ? 1 : 0;
   });
@@ -134,6 +170,36 @@ function registerRetention(registry: Registry, { pipeline, now }: AppOptions): v
   });
 }
 
+function registerStores(registry: Registry, { pipeline, stores = {} }: AppOptions): void {
+  gauge(
+    registry,
+    "hourglass_dead_letters",
+    "Acknowledged events whose rows the cold store refused, when it was last asked: once a minute",
+    () => pipeline.deadLetterCount,
+  );
+  new Gauge({
+    name: "hourglass_store_up",
+    help: "1 unless the last call to the store failed",
+    labelNames: ["store"],
+    registers: [registry],
+    collect() {
+      for (const [store, { isAway }] of Object.entries(stores)) this.set({ store }, isAway ? 0 : 1);
+    },
+  });
+  new Counter({
+    name: "hourglass_store_errors_total",
+    help: "Calls to a store that it did not answer, or refused",
+    labelNames: ["store", "operation"],
+    registers: [registry],
+    collect() {
+      this.reset();
+      for (const [store, { errors }] of Object.entries(stores)) {
+        for (const [operation, count] of errors) this.inc({ store, operation }, count);
+      }
+    },
+  });
+}
+
 function registerRequests(registry: Registry, requestCounts: readonly RequestCounts[]): void {
   new Counter({
     name: "hourglass_http_requests_total",
@@ -148,4 +214,10 @@ function registerRequests(registry: Registry, requestCounts: readonly RequestCou
       }
     },
   });
+  registerBuckets(
+    registry,
+    "hourglass_request_seconds",
+    "From a handler's start to its answer; hour: what it asks for (any: several, or not known). Of POST /analytics one in 8",
+    () => requestCounts.flatMap((counts) => [...counts.seconds()]),
+  );
 }

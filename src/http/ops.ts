@@ -7,7 +7,7 @@ export function ops({ pipeline }: AppOptions) {
   return new Elysia({ name: "ops" })
     .get("/livez", () => Response.json({ status: "alive" }, { headers: NO_STORE }))
     .get("/readyz", () => {
-      const { refusal, writer, flushError, oldestPendingMs } = pipeline;
+      const { unreadiness, writer, flushError, oldestPendingMs } = pipeline;
       // The flusher's state is shown apart: that the cold store is away does not stop events from coming in.
       const flusher = {
         status: flushError === undefined ? "ok" : "failing",
@@ -15,11 +15,11 @@ export function ops({ pipeline }: AppOptions) {
         oldestPendingMs,
       };
       const body = {
-        status: refusal === undefined ? "ready" : "not ready",
-        reason: refusal,
+        status: unreadiness === undefined ? "ready" : "not ready",
+        reason: unreadiness,
         writer,
         flusher,
       };
-      return Response.json(body, { status: refusal === undefined ? 200 : 503, headers: NO_STORE });
+      return Response.json(body, { status: unreadiness === undefined ? 200 : 503, headers: NO_STORE });
     });
 }

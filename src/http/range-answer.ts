@@ -44,7 +44,7 @@ export function rangeAnswer(request: Request, { format, text, degraded, isPast }
   return new Response(null, { status: 304, headers });
 }
 
-export function rangeErrorAnswer(error: unknown, log: Log): Response {
+export function rangeErrorAnswer(error: unknown, log: Log, request: Request): Response {
   if (error instanceof RangeTooLargeError) {
     const message = `the range has ${error.message}: ask for fewer hours, or for a longer prefix`;
     return errorAnswer(422, { code: "range_too_large", message });
@@ -53,7 +53,7 @@ export function rangeErrorAnswer(error: unknown, log: Log): Response {
     const message = "too many ranges are being read, try again";
     return errorAnswer(503, { code: "overloaded", message }, { "retry-after": "1" });
   }
-  return answerToError(error, log);
+  return answerToError(error, log, request);
 }
 
 /** Clicks per impression; null where there was no impression. */

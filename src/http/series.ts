@@ -38,6 +38,7 @@ interface Series {
 export function series({ pipeline, log, now, access }: AppOptions, gets: RequestCounts) {
   return new Elysia({ name: "series" })
     .get("/series", async ({ request }) => {
+      const startMs = gets.start();
       try {
         const question = readQuestion(request, now());
         const { stream } = question;
@@ -46,11 +47,10 @@ export function series({ pipeline, log, now, access }: AppOptions, gets: Request
         const found = await readSeries(pipeline, question, steps, now());
         const text = TEXTS[question.format](question, steps, found);
         const isPast = question.to <= now();
-        return gets.counted(
-          rangeAnswer(request, { format: question.format, text, degraded: found.degraded, isPast }),
-        );
+        const body = { format: question.format, text, degraded: found.degraded, isPast };
+        return gets.counted(rangeAnswer(request, body), startMs);
       } catch (error) {
-        return gets.counted(rangeErrorAnswer(error, log));
+        return gets.counted(rangeErrorAnswer(error, log, request), startMs);
       }
     })
     .all("/series", ({ request }) => methodNotAllowed(request.method, "GET"));

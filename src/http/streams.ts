@@ -33,6 +33,7 @@ interface Found {
 export function streams({ pipeline, log, now, access }: AppOptions, gets: RequestCounts) {
   return new Elysia({ name: "streams" })
     .get("/streams", async ({ request }) => {
+      const startMs = gets.start();
       try {
         const question = readQuestion(request, now());
         const { prefix } = question;
@@ -42,9 +43,10 @@ export function streams({ pipeline, log, now, access }: AppOptions, gets: Reques
         const text = format === "csv" ? csvText(question, found) : jsonText(question, found);
         const isKept = from >= pipeline.retention.aggregatesFrom(now());
         const degraded = degradedOf(found.isDegraded, isKept);
-        return gets.counted(rangeAnswer(request, { format, text, degraded, isPast: to <= now() }));
+        const answer = rangeAnswer(request, { format, text, degraded, isPast: to <= now() });
+        return gets.counted(answer, startMs);
       } catch (error) {
-        return gets.counted(rangeErrorAnswer(error, log));
+        return gets.counted(rangeErrorAnswer(error, log, request), startMs);
       }
     })
     .all("/streams", ({ request }) => methodNotAllowed(request.method, "GET"));

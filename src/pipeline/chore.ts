@@ -1,6 +1,11 @@
-/** Something done again and again, never twice at a time. A failure is logged once, until it is over. */
+/**
+ * Something done again and again, never twice at a time. A failure is logged once, until it is over; that a store is
+ * away is not, as that is said once for all who need it (StoreWatch).
+ */
 import { errorText } from "../count/deadline.ts";
 import type { Log } from "../count/log.ts";
+import { ColdUnavailableError } from "../store/cold.ts";
+import { HotUnavailableError } from "../store/hot.ts";
 
 export class Chore {
   readonly #what: string;
@@ -35,6 +40,7 @@ export class Chore {
       await this.#work();
       this.#isFailing = false;
     } catch (error) {
+      if (error instanceof HotUnavailableError || error instanceof ColdUnavailableError) return;
       if (!this.#isFailing) this.#log.warn({ error: errorText(error) }, `could not ${this.#what}`);
       this.#isFailing = true;
     }

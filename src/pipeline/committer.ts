@@ -72,6 +72,7 @@ export class Committer {
   #isScheduled = false;
   #failures = 0;
   #awayReason: RefusalReason | undefined = "hot_store_away";
+  #lastError: string | undefined;
   #retryTimer: Timer | undefined;
   #isStopping = false;
   #isStopped = false;
@@ -87,6 +88,11 @@ export class Committer {
     if (this.#options.flusher.pendingEvents >= this.#options.journalMaxEvents) return "journal_full";
     if (this.#waitingEvents + this.#parkedEvents >= WAITING_MAX_EVENTS) return "overloaded";
     return undefined;
+  }
+
+  /** What the last commit failed by. */
+  get lastError(): string | undefined {
+    return this.#lastError;
   }
 
   /** True while the hot store may lack events of this process that were acknowledged: it has lost data. */
@@ -190,8 +196,11 @@ export class Committer {
     this.#refuseWaiting(error instanceof ColdUnavailableError ? "cold_store_away" : "hot_store_away");
     const { log, metrics } = this.#options;
     metrics.commitFailures.inc();
-    const fields = { error: isKnown ? errorText(error) : error, reason: this.#awayReason };
-    if (this.#failures === 0) log.warn(fields, "commits fail, events are refused until that ends");
+    this.#lastError = errorText(error);
+    // That a store is away is said elsewhere, once.
+    if (isKnown || this.#failures > 0) return;
+    const stack = error instanceof Error ? error.stack : undefined;
+    log.error({ error: this.#lastError, stack }, "a commit failed, for no reason that is known");
   }
 
   /** All who wait are refused, and those who come are too, until a step has succeeded. */

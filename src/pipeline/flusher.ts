@@ -166,7 +166,7 @@ export class Flusher {
     while (!this.#isSuspended) {
       try {
         const isDone = !(await this.#flushChunk());
-        if (this.#failures > 0) this.#options.log.info({}, "flushes work again, the backlog drains");
+        if (this.#failures > 0) this.#noteRecovery();
         this.#failures = 0;
         this.#lastError = undefined;
         if (isDone || (this.pendingEvents < this.#options.flushMaxEvents && !this.#isStopping)) return;
@@ -186,6 +186,11 @@ export class Flusher {
       this.#options.log.warn(fields, "flush failed, will be retried");
     }
     this.#failures += 1;
+  }
+
+  #noteRecovery(): void {
+    const fields = { failures: this.#failures, pendingEvents: this.pendingEvents };
+    this.#options.log.info(fields, "flushes work again, the backlog drains");
   }
 
   /** One transaction's worth. False if nothing was pending. */

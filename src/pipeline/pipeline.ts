@@ -10,6 +10,7 @@ import type { Log } from "../count/log.ts";
 import type { Metrics } from "../count/metrics.ts";
 import type { ColdStore } from "../store/cold.ts";
 import type { HotStore } from "../store/hot.ts";
+import { AdmissionLog } from "./admission-log.ts";
 import type { BulkOutcome } from "./bulk.ts";
 import { Chore } from "./chore.ts";
 import { Committer } from "./committer.ts";
@@ -52,6 +53,7 @@ export interface PipelineOptions {
 }
 
 const RETIRE_INTERVAL_MS = 60_000;
+const DEAD_LETTERS_INTERVAL_MS = 60_000;
 /** Above the longest interval between two flushes: what is taken before one refresh is stored before the next. */
 const STREAMS_INTERVAL_MS = 120_000;
 const RETENTION_INTERVAL_MS = 600_000;
@@ -73,6 +75,8 @@ export class Pipeline {
   readonly #reader: Reader;
   readonly #chores: Chore[];
   readonly #sweeping: Chore;
+  #deadLetterCount = 0;
+  #isLeaving = false;
 
   constructor(options: PipelineOptions) {
     const { hot, cold, metrics, log, now, settings } = options;
@@ -96,10 +100,13 @@ export class Pipeline {
     this.#sweeping = new Chore("drop what is not kept", RETENTION_INTERVAL_MS, log, () =>
       this.retention.sweep(),
     );
+    const admission = new AdmissionLog(this.#committer, ledger, log);
     this.#chores = [
       new Chore("renew the lease", Math.min(leaseMs / 3, PROBE_INTERVAL_MS), log, () =>
         this.#committer.probe(),
       ),
+      new Chore("watch admission", PROBE_INTERVAL_MS, log, async () => admission.look()),
+      new Chore("count dead letters", DEAD_LETTERS_INTERVAL_MS, log, () => this.#countDeadLetters()),
       new Chore("adopt journals", leaseMs, log, () => adoptJournals({ ...this.#recovery, signal })),
       new Chore("list streams", STREAMS_INTERVAL_MS, log, () => this.streams.refresh()),
       new Chore("retire hours", RETIRE_INTERVAL_MS, log, () => this.retire()),
@@ -111,7 +118,7 @@ export class Pipeline {
     this.#flusher.start();
     await this.#committer.start();
     // Without it names are taken until there are as many again: no reason not to start.
-    await this.streams.refresh().catch(() => {});
+    await Promise.allSettled([this.streams.refresh(), this.#countDeadLetters()]);
     for (const chore of this.#chores) chore.start();
     this.#sweeping.start(true);
   }
@@ -136,6 +143,16 @@ export class Pipeline {
     return this.#committer.refusal;
   }
 
+  /** Why nobody should send events here; some time before they are refused, if this process ends. */
+  get unreadiness(): RefusalReason | undefined {
+    return this.refusal ?? (this.#isLeaving ? "shutting_down" : undefined);
+  }
+
+  /** From now on it says that it is not ready, and goes on. */
+  leave(): void {
+    this.#isLeaving = true;
+  }
+
   get writer(): string | undefined {
     return this.#identity.name;
   }
@@ -151,6 +168,20 @@ export class Pipeline {
 
   get oldestPendingMs(): number {
     return this.#flusher.oldestPendingMs;
+  }
+
+  /** Of those that are pending, how many are kept in memory at most. */
+  get ringCapacityEvents(): number {
+    return this.#options.settings.ringCapacityEvents;
+  }
+
+  /** When the cold store was last asked. */
+  get deadLetterCount(): number {
+    return this.#deadLetterCount;
+  }
+
+  async #countDeadLetters(): Promise<void> {
+    this.#deadLetterCount = await this.#options.cold.deadLetterCount();
   }
 
   /** The bound of what may be pending. */

@@ -153,6 +153,8 @@ export const opsPaths: Paths = {
       operationId: "getMetrics",
       tags: ["Operation"],
       summary: "What is measured",
+      description:
+        "Of this process; of all that share its port, each under its own `worker`, if there are several.",
       responses: {
         200: answer("In the text format of Prometheus.", {
           "text/plain": {

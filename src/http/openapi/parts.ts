@@ -107,6 +107,10 @@ export const HEADERS = {
   etag: { description: "To be sent as `if-none-match`.", schema: Type.String() },
   allow: { description: "The methods that the path takes.", schema: Type.String() },
   "accept-post": { description: "The content types that are taken.", schema: Type.String() },
+  "x-request-id": {
+    description: "By which the request is found in the log: the one that it came with, else a new one.",
+    schema: Type.String(),
+  },
   "accept-encoding": { description: "The content encodings that are taken.", schema: Type.String() },
   "www-authenticate": { description: "What kind of key is asked for (RFC 6750).", schema: Type.String() },
   "ratelimit-policy": {
@@ -180,10 +184,12 @@ export function methodNotAllowed(allowed: string): Answer {
   return failure(`Any method but ${allowed}.`, codes, { code: codes[0]!, message }, { headers: ["allow"] });
 }
 
-export const internal = failure("A fault in this service.", ["internal"], {
-  code: "internal",
-  message: "a fault in this service: see its log",
-});
+export const internal = failure(
+  "A fault in this service.",
+  ["internal"],
+  { code: "internal", message: "a fault in this service: see its log" },
+  { headers: ["x-request-id"] },
+);
 
 /** Of a read. */
 export function storeAway(...moreCodes: readonly string[]): Answer {

@@ -1,0 +1,29 @@
+/**
+ * How late the event loop is: a timer that is due 20 times a second, and how long after that it runs. All that is
+ * answered waits as long.
+ */
+import type { Buckets } from "./buckets.ts";
+
+const INTERVAL_MS = 50;
+
+export class LoopLag {
+  readonly #seconds: Buckets;
+  #timer: Timer | undefined;
+
+  constructor(seconds: Buckets) {
+    this.#seconds = seconds;
+  }
+
+  start(): void {
+    let dueMs = performance.now() + INTERVAL_MS;
+    this.#timer = setInterval(() => {
+      const nowMs = performance.now();
+      this.#seconds.observe(Math.max(0, nowMs - dueMs) / 1_000);
+      dueMs = nowMs + INTERVAL_MS;
+    }, INTERVAL_MS);
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+  }
+}
