@@ -26,6 +26,9 @@ export interface Config {
   readonly redirectSecret: string | undefined;
   readonly userSalt: string | undefined;
   readonly trustedProxies: number;
+  readonly amqpUrl: string | undefined;
+  readonly amqpQueue: string | undefined;
+  readonly amqpPrefetch: number;
 }
 
 export class ConfigError extends Error {
@@ -132,6 +135,7 @@ function originOf(text: string): string | undefined {
   return href === `${origin}/` && /^https?:[^*]+$/.test(origin) ? origin : undefined;
 }
 
+const QUEUE_NAME_MAX_BYTES = 255;
 const MYSQL_EXAMPLE = "mysql://user:password@host:3306/hourglass";
 
 const SETTINGS = {
@@ -222,6 +226,25 @@ const SETTINGS = {
     10,
     "proxies in front, each of which adds to X-Forwarded-For: how many entries of it to believe",
   ),
+  amqpUrl: url(
+    "AMQP_URL",
+    ["amqp:", "amqps:"],
+    "amqp://user:password@host:5672/vhost",
+    "RabbitMQ, from a queue of which events are taken as well; needs AMQP_QUEUE too",
+  ),
+  amqpQueue: {
+    ...text("AMQP_QUEUE", "", "that queue, which has to exist; needs AMQP_URL too"),
+    fallback: undefined,
+    takes: "a name of 1 to 255 bytes",
+    parse: (value) => (Buffer.byteLength(value) <= QUEUE_NAME_MAX_BYTES ? value : undefined),
+  },
+  amqpPrefetch: integer(
+    "AMQP_PREFETCH",
+    1_000,
+    1,
+    10_000,
+    "messages that may be under way; so many are in memory, whatever their size",
+  ),
 } satisfies Record<string, Setting<unknown>>;
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -249,7 +272,11 @@ function problem(setting: Setting<unknown>, found: string): string {
  * Redis alone would leave the events of several instances in files that only one of them can read, and MySQL
  * alone would leave the counts of each instance in its own memory: no read would be sure to see every event.
  */
-function contradictions({ redisUrl, mysqlUrl, workers, port }: Config): string[] {
+function contradictions({ redisUrl, mysqlUrl, workers, port, amqpUrl, amqpQueue }: Config): string[] {
+  if ((amqpUrl === undefined) !== (amqpQueue === undefined)) {
+    const [set, missing] = amqpUrl ? ["AMQP_URL", "AMQP_QUEUE"] : ["AMQP_QUEUE", "AMQP_URL"];
+    return [`${set} is set, but ${missing} is not: set both, or neither to take events over HTTP alone`];
+  }
   if ((redisUrl === undefined) !== (mysqlUrl === undefined)) {
     const [set, missing] = redisUrl ? ["REDIS_URL", "MYSQL_URL"] : ["MYSQL_URL", "REDIS_URL"];
     return [`${set} is set, but ${missing} is not: set both, or neither for the embedded stores`];

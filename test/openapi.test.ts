@@ -307,6 +307,7 @@ describe("every answer that is described", () => {
     const browserSettings = readConfig({ REDIRECT_ORIGINS });
     return createApp({
       pipeline,
+      sources: [],
       log,
       metrics: new Metrics(),
       now: site.clock.now,

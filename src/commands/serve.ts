@@ -11,6 +11,7 @@ import type { Log } from "../count/log.ts";
 import { Metrics } from "../count/metrics.ts";
 import { createApp } from "../http/app.ts";
 import { Pipeline } from "../pipeline/pipeline.ts";
+import { createSources, sourceDescriptions } from "../source/open.ts";
 import { createStores, type Stores } from "../store/open.ts";
 import { keepFreedMemory } from "./allocator.ts";
 import { ownCommand } from "./own-command.ts";
@@ -39,7 +40,7 @@ export async function serve(config: Config): Promise<void> {
   if (worker !== undefined) whenParentEnds(() => void stop("the supervisor ended"));
   const started = await startService(config, log, Date.now);
   ({ service } = started);
-  if (worker === undefined) console.log(firstLines(service.url, started.stores, 1));
+  if (worker === undefined) console.log(firstLines(service.url, started.stores, config));
 }
 
 /** A supervisor that was killed cannot end its workers: they would keep the port. */
@@ -59,7 +60,7 @@ async function superviseWorkers(config: Config, log: Log): Promise<never> {
   const supervisor = new Supervisor({ workers, log, command: ownCommand(), environment });
   for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => supervisor.stop("SIGTERM"));
   const url = `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
-  console.log(firstLines(url, createStores(config, Date.now), workers));
+  console.log(firstLines(url, createStores(config, Date.now), config));
   process.exit(await supervisor.run());
 }
 
@@ -71,10 +72,14 @@ export async function startService(config: Config, log: Log, now: () => number) 
   const metrics = new Metrics();
   const pipeline = new Pipeline({ hot, cold, metrics, log, now, settings: config });
   await pipeline.start();
+  const sources = createSources(config, { pipeline, log, now });
   const sharesPort = config.workers > 1;
-  const app = createApp({ pipeline, metrics, log, now, sharesPort, browserSettings: config });
+  const app = createApp({ pipeline, sources, metrics, log, now, sharesPort, browserSettings: config });
   const server = await listen(app, config);
+  for (const source of sources) source.start();
   const stop = async () => {
+    // The sources first: what they have under way is settled, and acknowledged.
+    await Promise.all(sources.map((source) => source.stop()));
     // The server last: it closes every connection that is between two requests, and with it any request that
     // is under way to here. Meanwhile events are refused, and clients told to close the connection.
     await pipeline.stop();
@@ -111,12 +116,14 @@ async function listen(app: ReturnType<typeof createApp>, { port, host }: Config)
   return app.server!;
 }
 
-function firstLines(url: string, { mode, hot, cold }: Stores, workers: number): string {
+function firstLines(url: string, { mode, hot, cold }: Stores, config: Config): string {
+  const { workers } = config;
+  const queues = sourceDescriptions(config).map((description) => `\n  events from   ${description}`);
   return `Hourglass counts clicks, impressions and unique users per hour.
   listening on  ${url}
   mode          ${mode}${workers > 1 ? `, ${workers} workers` : ""}
   hot store     ${hot.description}
-  cold store    ${cold.description}
+  cold store    ${cold.description}${queues.join("")}
 
 Try:
   curl -i -X POST "${url}/analytics?timestamp=$(date +%s000)&user=foo&click"

@@ -2,6 +2,7 @@
 import type { Log } from "../count/log.ts";
 import type { Metrics } from "../count/metrics.ts";
 import type { Pipeline } from "../pipeline/pipeline.ts";
+import type { Source } from "../pipeline/source.ts";
 
 /** What is done for browsers, and for whom of them. */
 export interface BrowserSettings {
@@ -17,6 +18,8 @@ export interface BrowserSettings {
 
 export interface AppOptions {
   readonly pipeline: Pipeline;
+  /** From which it is given events beside those that come here. */
+  readonly sources: readonly Source[];
   readonly metrics: Metrics;
   readonly log: Log;
   readonly now: () => number;

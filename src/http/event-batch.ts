@@ -8,14 +8,16 @@ import type { Event } from "../count/event.ts";
 import { letOthersRun } from "../count/pause.ts";
 import { type InvalidParameterError, TooManyStreamsError } from "./analytics-query.ts";
 import { RefusedBodyError } from "./body.ts";
-import { elementsOf, linesOf, type Pieces } from "./body-pieces.ts";
+import { elementsOf, linesOf, type Pieces, wholeOf } from "./body-pieces.ts";
 import { eventOf, MalformedEventError, whatIsWrongWith } from "./event-object.ts";
 
-export type BodyFormat = "ndjson" | "array";
+/** "object": the whole of it is one event. */
+export type BodyFormat = "ndjson" | "array" | "object";
 
 export interface InvalidEvent {
   /** Of the line, blank ones counted, or of the element: from 0. */
   readonly index: number;
+  readonly text: string;
   readonly error: InvalidParameterError | MalformedEventError;
 }
 
@@ -42,6 +44,8 @@ export interface ReadingOptions {
   readonly now: number;
   /** False for a stream that would be one too many. */
   readonly admits: (stream: string) => boolean;
+  /** How many invalid ones are told apart; more are counted alone. */
+  readonly invalidMaxListed: number;
 }
 
 /** Throws RefusedBodyError if the body can't be taken apart, or has too many events. */
@@ -68,13 +72,15 @@ class Reading implements EventBatch {
   readonly #format: BodyFormat;
   readonly #now: number;
   readonly #admits: (stream: string) => boolean;
+  readonly #invalidMaxListed: number;
 
-  constructor(text: string, { format, now, admits }: ReadingOptions) {
+  constructor(text: string, { format, now, admits, invalidMaxListed }: ReadingOptions) {
     this.#text = text;
     this.#format = format;
     this.#now = now;
     this.#admits = admits;
-    const pieces = format === "ndjson" ? linesOf(text, EVENTS_MAX) : elementsOf(text, EVENTS_MAX);
+    this.#invalidMaxListed = invalidMaxListed;
+    const pieces = piecesOf(text, format);
     if (typeof pieces === "string") throw malformedBody(pieces);
     if (pieces.count > EVENTS_MAX) {
       const message = `the body has more than ${EVENTS_MAX} events: nothing was counted, send it in parts`;
@@ -93,11 +99,11 @@ class Reading implements EventBatch {
     const value = isLong ? undefined : this.#parse(text, index);
     const event = eventOf(value, quoteCounts[i]!, this.#now);
     if (event === undefined) {
-      this.#refuse(index, () => this.#faultOf(value, text, isLong));
+      this.#refuse(index, text, () => this.#faultOf(value, text, isLong));
       return;
     }
     if (!this.#admits(event.stream)) {
-      this.#refuse(index, () => new TooManyStreamsError(event.stream));
+      this.#refuse(index, text, () => new TooManyStreamsError(event.stream));
       return;
     }
     this.events.push(event);
@@ -109,15 +115,14 @@ class Reading implements EventBatch {
     try {
       return JSON.parse(text);
     } catch (error) {
-      if (this.#format === "ndjson") return undefined;
+      if (this.#format !== "array") return undefined;
       throw malformedBody(`its element ${index} is not: ${(error as Error).message}`);
     }
   }
 
-  /** Only the first of them are told why. */
-  #refuse(index: number, faultOf: () => InvalidEvent["error"]): void {
+  #refuse(index: number, text: string, faultOf: () => InvalidEvent["error"]): void {
     this.invalidCount += 1;
-    if (this.invalid.length < INVALID_MAX_LISTED) this.invalid.push({ index, error: faultOf() });
+    if (this.invalid.length < this.#invalidMaxListed) this.invalid.push({ index, text, error: faultOf() });
   }
 
   #faultOf(value: unknown, text: string, isLong: boolean): InvalidEvent["error"] {
@@ -126,6 +131,11 @@ class Reading implements EventBatch {
       ? new MalformedEventError(undefined, text, expected)
       : whatIsWrongWith(value, text, this.#now);
   }
+}
+
+function piecesOf(text: string, format: BodyFormat): Pieces | string {
+  if (format === "object") return wholeOf(text);
+  return format === "ndjson" ? linesOf(text, EVENTS_MAX) : elementsOf(text, EVENTS_MAX);
 }
 
 function malformedBody(found: string): RefusedBodyError {

@@ -14,21 +14,15 @@ import { readQuery } from "./analytics-query.ts";
 import { answerToError, errorAnswer, isRefusedInput, methodNotAllowed, refusalAnswer } from "./answers.ts";
 import type { AppOptions } from "./app-options.ts";
 import { BODY_MAX_BYTES, encodingOf, RefusedBodyError, receive, unpack } from "./body.ts";
-import { type BodyFormat, type EventBatch, readEvents } from "./event-batch.ts";
+import { type EventBatch, INVALID_MAX_LISTED, readEvents } from "./event-batch.ts";
 import { atomicAnswer, outcomeAnswer } from "./event-batch-answers.ts";
+import { formatOf, textOf } from "./event-format.ts";
 import type { RequestCounts } from "./request-counts.ts";
 
 /** Of all bodies that are being worked on, unpacked. In memory each is some 5 times as much. */
 const BODIES_MAX_BYTES = 4 * BODY_MAX_BYTES;
 /** Bodies that have come and wait for their turn, over which more are refused. */
 const BODIES_MAX_WAITING = 256;
-const BYTE_ORDER_MARK = 0xfeff;
-
-const FORMATS: Readonly<Record<string, BodyFormat>> = {
-  "application/x-ndjson": "ndjson",
-  "application/json": "array",
-};
-const EXPECTS_TYPE = `${Object.keys(FORMATS).join(" or ")}, in UTF-8`;
 
 export const BatchQuerySchema = Type.Object(
   { atomic: Type.Optional(Type.Union([Type.Literal("0"), Type.Literal("1")], { description: "0 or 1" })) },
@@ -62,8 +56,8 @@ async function take(
   now: () => number,
 ): Promise<Response> {
   const isAtomic = readQuery(request.url, BatchQuerySchema)["atomic"] === "1";
-  const format = formatOf(request);
-  const encoding = encodingOf(request);
+  const format = formatOf(request.headers.get("content-type"));
+  const encoding = encodingOf(request.headers.get("content-encoding"));
   const received = await receive(request);
   let reservedBytes = encoding === "identity" ? received.length : BODY_MAX_BYTES;
   const turn = memory.take(reservedBytes);
@@ -77,7 +71,8 @@ async function take(
     memory.give(reservedBytes - bytes.length);
     reservedBytes = bytes.length;
     const admits = (stream: string) => pipeline.streams.admits(stream);
-    const batch = await readEvents(textOf(bytes), { format, now: now(), admits });
+    const options = { format, now: now(), admits, invalidMaxListed: INVALID_MAX_LISTED };
+    const batch = await readEvents(textOf(bytes), options);
     return await submit(pipeline, batch, isAtomic);
   } finally {
     memory.give(reservedBytes);
@@ -94,33 +89,4 @@ async function submit(pipeline: Pipeline, batch: EventBatch, isAtomic: boolean):
   refused.invalid += invalidCount;
   const outcome: BulkOutcome = await pipeline.submitAll(valid);
   return outcomeAnswer(batch, outcome);
-}
-
-/** Throws RefusedBodyError (415). */
-function formatOf(request: Request): BodyFormat {
-  const got = request.headers.get("content-type");
-  const [type = "", ...parameters] = (got ?? "")
-    .toLowerCase()
-    .split(";")
-    .map((part) => part.trim());
-  const format = Object.hasOwn(FORMATS, type) ? FORMATS[type] : undefined;
-  const isUtf8 = parameters.every((parameter) => /^(charset="?utf-?8"?|(?!charset=).*)$/.test(parameter));
-  if (format !== undefined && isUtf8) return format;
-  const found = got === null ? "is missing" : `got ${JSON.stringify(got)}`;
-  const error = { code: "unsupported_type", message: `content-type: ${found}, expected ${EXPECTS_TYPE}` };
-  const accept = Object.keys(FORMATS).join(", ");
-  throw new RefusedBodyError(
-    415,
-    { ...error, field: "content-type", got, expected: EXPECTS_TYPE },
-    { "accept-post": accept },
-  );
-}
-
-/**
- * Bytes that are no UTF-8 become U+FFFD, which no event may hold: so they are refused where they are, and
- * none of the signs that tell events apart is ever taken for a part of them.
- */
-function textOf(bytes: Buffer): string {
-  const text = bytes.toString();
-  return text.charCodeAt(0) === BYTE_ORDER_MARK ? text.slice(1) : text;
 }

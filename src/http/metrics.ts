@@ -5,6 +5,7 @@
 import { Elysia } from "elysia";
 import { Counter, collectDefaultMetrics, Gauge, type Registry } from "prom-client";
 import type { Pipeline } from "../pipeline/pipeline.ts";
+import type { Source, SourceState } from "../pipeline/source.ts";
 import { NO_STORE } from "./answers.ts";
 import type { AppOptions } from "./app-options.ts";
 import type { RequestCounts } from "./request-counts.ts";
@@ -15,6 +16,7 @@ export function metrics(options: AppOptions, requestCounts: readonly RequestCoun
   registerLedger(registry, options.pipeline);
   registerState(registry, options);
   registerRequests(registry, requestCounts);
+  if (options.sources.length > 0) registerSources(registry, options.sources);
   return new Elysia({ name: "metrics" }).get("/metrics", async () => {
     const headers = { "content-type": registry.contentType, ...NO_STORE };
     return new Response(await registry.metrics(), { headers });
@@ -116,6 +118,54 @@ function registerState(registry: Registry, { pipeline }: AppOptions): void {
   gauge(registry, "hourglass_ready", "1 if events are taken", () => (pipeline.refusal === undefined ? 1 : 0));
   gauge(registry, "hourglass_flush_ok", "1 unless the last flush failed", () => {
     return pipeline.flushError === undefined ? 1 : 0;
+  });
+}
+
+function registerSources(registry: Registry, sources: readonly Source[]): void {
+  new Counter({
+    name: "hourglass_source_messages_total",
+    help: "Messages of a source, by what became of them; redelivered: those of the received that came again",
+    labelNames: ["source", "outcome"],
+    registers: [registry],
+    collect() {
+      this.reset();
+      for (const { name, state } of sources) {
+        const { failures: _, ...outcomes } = state.counts;
+        for (const [outcome, count] of Object.entries(outcomes)) this.inc({ source: name, outcome }, count);
+      }
+    },
+  });
+  new Counter({
+    name: "hourglass_source_failures_total",
+    help: "Connections to a source that were lost, or could not be had",
+    labelNames: ["source"],
+    registers: [registry],
+    collect() {
+      this.reset();
+      for (const { name, state } of sources) this.inc({ source: name }, state.counts.failures);
+    },
+  });
+  ofSources(registry, sources, "under_way", "Messages that are not settled", ({ underWay }) => underWay);
+  ofSources(registry, sources, "consuming", "1 if messages are taken as they come", ({ status }) => {
+    return status === "consuming" ? 1 : 0;
+  });
+}
+
+function ofSources(
+  registry: Registry,
+  sources: readonly Source[],
+  name: string,
+  help: string,
+  value: (state: SourceState) => number,
+): void {
+  new Gauge({
+    name: `hourglass_source_${name}`,
+    help,
+    labelNames: ["source"],
+    registers: [registry],
+    collect() {
+      for (const source of sources) this.set({ source: source.name }, value(source.state));
+    },
   });
 }
 

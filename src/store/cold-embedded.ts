@@ -23,10 +23,12 @@ import {
   type DeadLetter,
   flushName,
   type HourAudit,
+  type Poison,
   type ReplayResult,
   type RowKey,
   type RowPage,
   type StoredEvents,
+  type StoredPoison,
   type UserRow,
   type UsersRange,
   WriterSealedError,
@@ -34,6 +36,7 @@ import {
 import tables from "./migrations/sqlite/0001-tables.sql" with { type: "text" };
 import deadLetters from "./migrations/sqlite/0002-dead-letters.sql" with { type: "text" };
 import hourlyByStream from "./migrations/sqlite/0003-hourly-by-stream.sql" with { type: "text" };
+import poison from "./migrations/sqlite/0004-poison.sql" with { type: "text" };
 import { migration, pendingMigrations } from "./migrations.ts";
 import { countStoredEvents, listHourKeys, listRows, recountHour } from "./sqlite-audit.ts";
 import {
@@ -45,6 +48,7 @@ import {
   setAside,
 } from "./sqlite-dead-letters.ts";
 import { addToHour, listStreams, readHour, replaceHour } from "./sqlite-hours.ts";
+import { dropPoison, insertPoison, listPoison } from "./sqlite-poison.ts";
 import { readRange, readUsers } from "./sqlite-ranges.ts";
 import { VisitorError, visitorOf } from "./visitor.ts";
 
@@ -54,6 +58,8 @@ export interface EmbeddedColdStoreOptions {
 
 /** About 1 ms of inserts. */
 const ROWS_PER_PIECE = 500;
+/** Each may have a body of megabytes, though few do. */
+const POISON_PER_PIECE = 50;
 /** Above any write of another process that is not stuck. */
 const LOCK_TIMEOUT_MS = 5_000;
 /** A reader is only ever kept out for an instant: while another process recovers the log, or ends it. */
@@ -73,6 +79,7 @@ const MIGRATIONS = [
   migration(1, "tables", tables),
   migration(2, "dead letters", deadLetters),
   migration(3, "hourly by stream", hourlyByStream),
+  migration(4, "poison", poison),
 ];
 
 const CREATE_BOOKKEEPING = `
@@ -219,6 +226,23 @@ class EmbeddedColdStore implements ColdStore {
     return await this.#transaction(`drop dead letter ${number}`, async (database) =>
       dropDeadLetter(database, number),
     );
+  }
+
+  async setAsidePoison(poison: readonly Poison[]): Promise<void> {
+    await this.#transaction("set poison aside", async (database) => {
+      for (const [i, piece] of poison.entries()) {
+        insertPoison(database, piece);
+        if (i % POISON_PER_PIECE === POISON_PER_PIECE - 1) await letOthersRun();
+      }
+    });
+  }
+
+  async poison(afterNumber: number, limit: number): Promise<readonly StoredPoison[]> {
+    return this.#read("list poison", (database) => listPoison(database, afterNumber, limit));
+  }
+
+  async dropPoison(number: number): Promise<boolean> {
+    return await this.#transaction(`drop poison ${number}`, async (database) => dropPoison(database, number));
   }
 
   async close(): Promise<void> {

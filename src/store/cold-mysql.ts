@@ -17,10 +17,12 @@ import {
   type DeadLetter,
   flushName,
   type HourAudit,
+  type Poison,
   type ReplayResult,
   type RowKey,
   type RowPage,
   type StoredEvents,
+  type StoredPoison,
   type UserRow,
   type UsersRange,
   WriterSealedError,
@@ -28,6 +30,7 @@ import {
 import tables from "./migrations/mysql/0001-tables.sql" with { type: "text" };
 import deadLetters from "./migrations/mysql/0002-dead-letters.sql" with { type: "text" };
 import hourlyByStream from "./migrations/mysql/0003-hourly-by-stream.sql" with { type: "text" };
+import poison from "./migrations/mysql/0004-poison.sql" with { type: "text" };
 import { migration, pendingMigrations } from "./migrations.ts";
 import { auditHour, countStoredEvents, listHourKeys, listRows, rebuildHour } from "./mysql-audit.ts";
 import {
@@ -42,6 +45,7 @@ import {
 import { addToHours, listStreams, readHour } from "./mysql-hours.ts";
 import { type MysqlLinkOptions, MysqlPool, type MysqlSession, withOwnSession } from "./mysql-link.ts";
 import { ensurePartitions } from "./mysql-partitions.ts";
+import { dropPoison, insertPoison, listPoison } from "./mysql-poison.ts";
 import { readRange, readUsers } from "./mysql-ranges.ts";
 import { VisitorError, visitorOf } from "./visitor.ts";
 
@@ -81,6 +85,7 @@ const MIGRATIONS = [
   migration(1, "tables", tables),
   migration(2, "dead letters", deadLetters),
   migration(3, "hourly by stream", hourlyByStream),
+  migration(4, "poison", poison),
 ];
 
 const CREATE_BOOKKEEPING = `
@@ -299,6 +304,21 @@ class MysqlColdStore implements ColdStore {
 
   async dropDeadLetter(number: number): Promise<boolean> {
     return await this.#alone(`drop dead letter ${number}`, (session) => dropDeadLetter(session, number));
+  }
+
+  async setAsidePoison(poison: readonly Poison[]): Promise<void> {
+    if (poison.length === 0) return;
+    await this.#attempt("set poison aside", () =>
+      withOwnSession(this.#flushLink, (session) => insertPoison(session, poison)),
+    );
+  }
+
+  async poison(afterNumber: number, limit: number): Promise<readonly StoredPoison[]> {
+    return await this.#alone("list poison", (session) => listPoison(session, afterNumber, limit));
+  }
+
+  async dropPoison(number: number): Promise<boolean> {
+    return await this.#alone(`drop poison ${number}`, (session) => dropPoison(session, number));
   }
 
   /** Work that may take long, and must not keep a session from reads or flushes. */

@@ -15,10 +15,12 @@ import {
   type DeadLetter,
   flushName,
   type HourAudit,
+  type Poison,
   type ReplayResult,
   type RowKey,
   type RowPage,
   type StoredEvents,
+  type StoredPoison,
   type UserRow,
   type UsersRange,
   WriterSealedError,
@@ -144,6 +146,18 @@ class ThreadColdStore implements ColdStore {
 
   async dropDeadLetter(number: number): Promise<boolean> {
     return (await this.#call("dropDeadLetter", [number])) as boolean;
+  }
+
+  async setAsidePoison(poison: readonly Poison[]): Promise<void> {
+    await this.#call("setAsidePoison", [poison]);
+  }
+
+  async poison(afterNumber: number, limit: number): Promise<readonly StoredPoison[]> {
+    return (await this.#call("poison", [afterNumber, limit])) as StoredPoison[];
+  }
+
+  async dropPoison(number: number): Promise<boolean> {
+    return (await this.#call("dropPoison", [number])) as boolean;
   }
 
   async close(): Promise<void> {
