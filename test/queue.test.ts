@@ -35,7 +35,8 @@ interface SourceReport {
 
 async function readyz(service: Service): Promise<{ status: number; sources: SourceReport[] }> {
   const { status, body } = await ask(service.port, { method: "GET", target: "/readyz" });
-  return { status, ...(JSON.parse(body) as { sources: SourceReport[] }) };
+  const { sources } = JSON.parse(body) as { sources: SourceReport[] };
+  return { status, sources };
 }
 
 async function sourceOf(service: Service): Promise<SourceReport> {
@@ -271,7 +272,11 @@ function consume(mode: string, open: () => Promise<Site>): void {
     expect(service.exitCode).toBe(0);
     await publishing;
     const rows = (await idsOf("stop")).length;
-    await waitFor("the rest to go back", async () => rows + (await broker.depth(queue)) === count);
+    await waitFor("the rest to go back", async () => {
+      const left = await broker.depth(queue);
+      if (rows + left !== count) throw new Error(`${rows} rows, and ${left} are left`);
+      return true;
+    });
     await service.start();
     expect(await rowsOf("stop", count)).toHaveLength(count);
     await isConsuming(service);

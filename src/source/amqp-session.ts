@@ -193,6 +193,8 @@ export class AmqpSession {
       this.#idle = resolve;
       if (this.#underWay > 0) await promise;
       this.#acknowledge();
+      // The close of a connection would overtake the acknowledgements; that of a channel comes behind them.
+      await this.#channel?.close();
     };
     await withDeadline(settled(), graceMs, () => new Error("not settled in time")).catch(() => {});
   }
