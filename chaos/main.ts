@@ -82,8 +82,9 @@ suite("queue", "messages of a queue, consumers killed, the broker restarted: eac
   .option("--kills <n>", "how often a consumer is killed", whole, 10)
   .option("--broker-restarts <n>", "how often the broker is restarted", whole, 2)
   .option("--mode <mode>", "redis or embedded", mode, "redis")
-  .action(({ messages, kills, brokerRestarts, seed, mode }) => {
-    return run(runQueue({ messages, kills, brokerRestarts, seed, mode, say }));
+  .option("--rate <n>", "messages per second; as many as the broker takes, unless it is set", whole)
+  .action(({ messages, kills, brokerRestarts, rate, seed, mode }) => {
+    return run(runQueue({ messages, kills, brokerRestarts, ratePerS: rate, seed, mode, say }));
   });
 
 suite("fuzz", "generated requests, from valid ones to random bytes")

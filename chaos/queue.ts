@@ -22,6 +22,8 @@ export interface QueueOptions {
   readonly messages: number;
   readonly kills: number;
   readonly brokerRestarts: number;
+  /** At which messages are published; undefined: as fast as the broker takes them. */
+  readonly ratePerS?: number | undefined;
   readonly seed: number;
   readonly say: Say;
 }
@@ -60,7 +62,7 @@ async function shake(site: ChaosSite, broker: RabbitMqServer, options: QueueOpti
     "queue-publisher.ts",
     {
       ...{ url: broker.url, queue: QUEUE, prefix: PREFIX },
-      ...{ messages, hour },
+      ...{ messages, hour, ratePerS: options.ratePerS },
     },
   );
   const problems: string[] = [];

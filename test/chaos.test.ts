@@ -74,7 +74,7 @@ for (const { mode, needs } of MODES) {
     test(
       "consumers killed, the broker restarted: each message is counted once",
       async () => {
-        const options = { messages: 6_000, kills: 2, brokerRestarts: 1 };
+        const options = { messages: 6_000, kills: 2, brokerRestarts: 1, ratePerS: 600 };
         const report = await runQueue({ ...options, mode, seed: seedFor("queue"), say });
         expectAllHeld(report);
         expect(report.figures).toMatchObject({ messages: 6_000, rows: 6_000, lost: 0, doubled: 0 });

@@ -16,6 +16,8 @@ export interface QueuePublisherOptions {
   readonly hour: number;
   /** Of users and message ids, before their number. */
   readonly prefix: string;
+  /** Messages a second, while it is connected; undefined: as many as the broker confirms. */
+  readonly ratePerS: number | undefined;
 }
 
 export interface QueuePublisherResult {
@@ -27,12 +29,15 @@ export interface QueuePublisherResult {
 const UNCONFIRMED_MAX = 1_000;
 const RETRY_MS = 100;
 const TIMES = 3_600_000;
+const TICK_MS = 10;
 
 class Publisher {
   readonly #options: QueuePublisherOptions;
   readonly #unconfirmed = new Set<number>();
   #next = 0;
   #confirmed = 0;
+  /** How many may have been begun by now. */
+  #allowed = 0;
   sendings = 0;
   connections = 0;
 
@@ -63,7 +68,8 @@ class Publisher {
     const again = [...this.#unconfirmed];
     let underWay = 0;
     let isOver = false;
-    return new Promise((resolve) => {
+    let pacing: Timer | undefined;
+    return new Promise<void>((resolve) => {
       const more = () => {
         while (underWay < UNCONFIRMED_MAX && !isOver) {
           const number = again.pop() ?? this.#take();
@@ -76,14 +82,23 @@ class Publisher {
             more();
           });
         }
-        if (underWay === 0) resolve();
+        if (underWay === 0 && (isOver || this.#next >= this.#options.messages)) resolve();
       };
-      more();
-    });
+      pacing = setInterval(() => {
+        this.#allow();
+        more();
+      }, TICK_MS);
+      channel.on("close", () => resolve());
+    }).finally(() => clearInterval(pacing));
+  }
+
+  #allow(): void {
+    const { ratePerS, messages } = this.#options;
+    this.#allowed = ratePerS === undefined ? messages : this.#allowed + (ratePerS * TICK_MS) / 1_000;
   }
 
   #take(): number | undefined {
-    if (this.#next >= this.#options.messages) return undefined;
+    if (this.#next >= Math.min(this.#options.messages, this.#allowed)) return undefined;
     this.#unconfirmed.add(this.#next);
     return this.#next++;
   }
