@@ -242,7 +242,7 @@ const SETTINGS = {
     "AMQP_URL",
     ["amqp:", "amqps:"],
     "amqp://user:password@host:5672/vhost",
-    "RabbitMQ, from a queue of which events are taken as well; needs AMQP_QUEUE too",
+    "a RabbitMQ that events are taken from as well; needs AMQP_QUEUE too",
   ),
   amqpQueue: {
     ...text("AMQP_QUEUE", "", "that queue, which has to exist; needs AMQP_URL too"),
