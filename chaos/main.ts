@@ -9,6 +9,7 @@ import { runFaults } from "./faults.ts";
 import { runFuzz } from "./fuzz.ts";
 import { runMysqlAway } from "./mysql-away.ts";
 import { runOverload } from "./overload.ts";
+import { runQueue } from "./queue.ts";
 import { runRedisAway } from "./redis-away.ts";
 import { runSoak } from "./soak.ts";
 import type { SiteMode } from "./support/chaos-site.ts";
@@ -75,6 +76,16 @@ suite("disk-full", "a small disk, filled and freed at random instants; needs roo
   .option("--fills <n>", "how often", whole, 20)
   .option("--rate <n>", "events per second", whole, 300)
   .action(({ fills, seed, rate }) => run(runDiskFull({ fills, seed, ratePerS: rate, say })));
+
+suite("queue", "messages of a queue, consumers killed, the broker restarted: each counted once")
+  .option("--messages <n>", "how many", whole, 100_000)
+  .option("--kills <n>", "how often a consumer is killed", whole, 10)
+  .option("--broker-restarts <n>", "how often the broker is restarted", whole, 2)
+  .option("--mode <mode>", "redis or embedded", mode, "redis")
+  .option("--rate <n>", "messages per second; as many as the broker takes, unless it is set", whole)
+  .action(({ messages, kills, brokerRestarts, rate, seed, mode }) => {
+    return run(runQueue({ messages, kills, brokerRestarts, ratePerS: rate, seed, mode, say }));
+  });
 
 suite("fuzz", "generated requests, from valid ones to random bytes")
   .option("--requests <n>", "how many", whole, 1_000_000)

@@ -1,5 +1,5 @@
 /**
- * Brings what the tests start (Redis, MariaDB, Chromium), where this may be done without asking: on Debian
+ * Brings what the tests start (Redis, MariaDB, RabbitMQ, Chromium), where this may be done without asking: on Debian
  * and its kin, as root or with a sudo that wants no password. Elsewhere it says what to install.
  */
 import {

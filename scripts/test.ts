@@ -15,7 +15,10 @@ const TEST_TIMEOUT_MS = 60_000;
 const BIN = join(PROJECT_ROOT, "node_modules", ".bin");
 
 /** What a shell may have set for the service must not steer its tests. */
-const SERVICE_SETTINGS = ["PORT", "HOST", "DATA_DIR", "REDIS_URL", "MYSQL_URL", "LOG_LEVEL", "WORKERS"];
+const SERVICE_SETTINGS = [
+  ...["PORT", "HOST", "DATA_DIR", "REDIS_URL", "MYSQL_URL", "LOG_LEVEL", "WORKERS"],
+  ...["AMQP_URL", "AMQP_QUEUE"],
+];
 
 async function main(testArguments: readonly string[]): Promise<Tally> {
   const signal = stopSignal();

@@ -43,6 +43,9 @@ export interface Config {
   readonly redisCaFile: string | undefined;
   readonly isMysqlTls: boolean;
   readonly mysqlCaFile: string | undefined;
+  readonly amqpUrl: string | undefined;
+  readonly amqpQueue: string | undefined;
+  readonly amqpPrefetch: number;
 }
 
 export class ConfigError extends Error {
@@ -180,6 +183,8 @@ function file(name: string, help: string): Setting<string> {
 function isScope(text: string): text is Scope {
   return (SCOPES as readonly string[]).includes(text);
 }
+
+const QUEUE_NAME_MAX_BYTES = 255;
 
 const REDIS_OVER_TCP = url(
   "REDIS_URL",
@@ -330,6 +335,25 @@ const SETTINGS = {
     "MYSQL_CA_FILE",
     "certificates (PEM) that MySQL's is signed by, if not one that is known to all",
   ),
+  amqpUrl: url(
+    "AMQP_URL",
+    ["amqp:", "amqps:"],
+    "amqp://user:password@host:5672/vhost",
+    "a RabbitMQ that events are taken from as well; needs AMQP_QUEUE too",
+  ),
+  amqpQueue: {
+    ...text("AMQP_QUEUE", "", "that queue, which has to exist; needs AMQP_URL too"),
+    fallback: undefined,
+    takes: "a name of 1 to 255 bytes",
+    parse: (value) => (Buffer.byteLength(value) <= QUEUE_NAME_MAX_BYTES ? value : undefined),
+  },
+  amqpPrefetch: integer(
+    "AMQP_PREFETCH",
+    1_000,
+    1,
+    10_000,
+    "messages that may be under way; so many are in memory, whatever their size",
+  ),
 } satisfies Record<string, Setting<unknown>>;
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -358,7 +382,11 @@ function problem(setting: Setting<unknown>, found: string): string {
  * alone would leave the counts of each instance in its own memory: no read would be sure to see every event.
  */
 function contradictions(config: Config): string[] {
-  const { redisUrl, mysqlUrl, workers, port } = config;
+  const { redisUrl, mysqlUrl, workers, port, amqpUrl, amqpQueue } = config;
+  if ((amqpUrl === undefined) !== (amqpQueue === undefined)) {
+    const [set, missing] = amqpUrl ? ["AMQP_URL", "AMQP_QUEUE"] : ["AMQP_QUEUE", "AMQP_URL"];
+    return [`${set} is set, but ${missing} is not: set both, or neither to take events over HTTP alone`];
+  }
   if ((redisUrl === undefined) !== (mysqlUrl === undefined)) {
     const [set, missing] = redisUrl ? ["REDIS_URL", "MYSQL_URL"] : ["MYSQL_URL", "REDIS_URL"];
     return [`${set} is set, but ${missing} is not: set both, or neither for the embedded stores`];

@@ -11,6 +11,7 @@ import { LOG_KINDS } from "./commands/import/event-reader.ts";
 import { FORMATS } from "./commands/import/layout.ts";
 import { importFiles } from "./commands/import.ts";
 import { createKey, listKeys, revokeKeys } from "./commands/keys.ts";
+import { dropPoison, listPoison, replayPoison } from "./commands/poison.ts";
 import { serve } from "./commands/serve.ts";
 import { signRedirect } from "./commands/sign-redirect.ts";
 import { boundOf, EXPECTS_BOUND } from "./commands/time-text.ts";
@@ -188,6 +189,35 @@ deadLetters
   .option("--all", "all of them", false)
   .action(async (numbers, { all }, command) => {
     process.exit(await dropDeadLetters(readConfig(process.env), choice(numbers, all, command)));
+  });
+
+const poison = program
+  .command("poison")
+  .description("what came from a queue and could not become an event, as it came (docs/queue.md)");
+
+poison
+  .command("list")
+  .description("show it, and why")
+  .option("--json", "a JSON object a line, with the whole text", false)
+  .action(async ({ json }) => process.exit(await listPoison(readConfig(process.env), json)));
+
+poison
+  .command("replay")
+  .description("send it to the service, once the reason is gone; exits with 1 if something is refused again")
+  .argument("[numbers...]", "which ones", numberArgument)
+  .option("--all", "all of it", false)
+  .option("--url <url>", "of the service (as HOST and PORT say)", urlArgument)
+  .action(async (numbers, { all, url }, command) => {
+    process.exit(await replayPoison(readConfig(process.env), choice(numbers, all, command), url));
+  });
+
+poison
+  .command("drop")
+  .description("forget it: it will never be counted")
+  .argument("[numbers...]", "which ones", numberArgument)
+  .option("--all", "all of it", false)
+  .action(async (numbers, { all }, command) => {
+    process.exit(await dropPoison(readConfig(process.env), choice(numbers, all, command)));
   });
 
 function timeArgument(text: string): number {

@@ -8,6 +8,7 @@ import { runFaults } from "../chaos/faults.ts";
 import { runFuzz } from "../chaos/fuzz.ts";
 import { runMysqlAway } from "../chaos/mysql-away.ts";
 import { runOverload } from "../chaos/overload.ts";
+import { runQueue } from "../chaos/queue.ts";
 import { runRedisAway } from "../chaos/redis-away.ts";
 import { runSoak } from "../chaos/soak.ts";
 import type { SiteMode } from "../chaos/support/chaos-site.ts";
@@ -67,6 +68,21 @@ describeWithServers("chaos, Redis away", SERVERS, () => {
     TIMEOUT_MS,
   );
 });
+
+for (const { mode, needs } of MODES) {
+  describeWithServers(`chaos, queue, ${mode}`, [...needs, "rabbitmq"], () => {
+    test(
+      "consumers killed, the broker restarted: each message is counted once",
+      async () => {
+        const options = { messages: 6_000, kills: 2, brokerRestarts: 1, ratePerS: 600 };
+        const report = await runQueue({ ...options, mode, seed: seedFor("queue"), say });
+        expectAllHeld(report);
+        expect(report.figures).toMatchObject({ messages: 6_000, rows: 6_000, lost: 0, doubled: 0 });
+      },
+      TIMEOUT_MS,
+    );
+  });
+}
 
 describe("chaos, embedded, from outside", () => {
   test(

@@ -26,7 +26,13 @@ import { DAY_MS, type Event, HOUR_MS, type HourKey, hourKeyName, hourOf } from "
 import { type HourRange, includes, selects } from "../src/count/hour-range.ts";
 import { registerOf, Sketch } from "../src/count/sketch.ts";
 import { compareHours, rowPieces } from "../src/store/aggregate.ts";
-import { type ColdStore, ColdUnavailableError, type RowKey, WriterSealedError } from "../src/store/cold.ts";
+import {
+  type ColdStore,
+  ColdUnavailableError,
+  type Poison,
+  type RowKey,
+  WriterSealedError,
+} from "../src/store/cold.ts";
 import { embeddedColdStore } from "../src/store/cold-embedded.ts";
 import { type MysqlColdStoreOptions, mysqlColdStore } from "../src/store/cold-mysql.ts";
 import { coldStoreInThread } from "../src/store/cold-thread.ts";
@@ -702,6 +708,32 @@ function coldStoreContract(name: string, open: () => Promise<Harness>): void {
         await harness.run(`INSERT INTO api_keys (${columns}) VALUES ('${i}', ${row}, 'a', 0)`);
       }
       expect((await store.apiKeys()).map(({ id }) => id)).toEqual(["5"]);
+    });
+
+    test("poison is set aside once by its digest, listed as it came, and dropped", async () => {
+      const piece = (name: string, more: Partial<Poison> = {}): Poison => ({
+        ...{ digest: Bun.SHA256.hash(name, "hex"), origin: "amqp:events", messageId: "m", position: 3 },
+        ...{ eventId: "m#3", body: `{"user": "${name}"}`, reason: "user: got 'ä', expected another" },
+        ...more,
+      });
+      const whole = { messageId: undefined, position: undefined, eventId: undefined };
+      const large = piece("large", { ...whole, body: `\u0000'"\\\n${"ü".repeat(2_000_000)}` });
+      await store.setAsidePoison([]);
+      await store.setAsidePoison([piece("a"), large, piece("a"), piece("b")]);
+      await store.setAsidePoison([piece("b"), piece("c")]);
+      const listed = await store.poison(0, 10);
+      const came = [piece("a"), large, piece("b"), piece("c")];
+      expect(listed.map(({ number: _, setAsideAt: __, ...rest }) => rest)).toEqual(
+        came.map(({ digest: _, ...rest }) => rest),
+      );
+      for (const { setAsideAt } of listed)
+        expect(Date.parse(setAsideAt)).toBeGreaterThan(Date.now() - 60_000);
+      expect(await store.poison(listed[1]!.number, 1)).toEqual([listed[2]!]);
+      expect(await store.dropPoison(listed[0]!.number)).toBe(true);
+      expect(await store.dropPoison(listed[0]!.number)).toBe(false);
+      expect(await store.poison(0, 10)).toEqual(listed.slice(1));
+      await store.setAsidePoison([piece("a")]);
+      expect(await store.poison(0, 10)).toHaveLength(4);
     });
 
     test("a database of a newer build is refused", async () => {

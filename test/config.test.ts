@@ -35,6 +35,7 @@ const INTEGERS: Readonly<Record<string, readonly [number, number]>> = {
   WORKERS: [1, 64],
   TRUST_PROXY: [0, 10],
   DRAIN_MS: [0, 60_000],
+  AMQP_PREFETCH: [1, 10_000],
 };
 const CHOICES: Readonly<Record<string, readonly string[]>> = {
   STRICT_DURABILITY: ["0", "1"],
@@ -72,6 +73,10 @@ const URLS: Readonly<Record<string, { takes: string; bad: readonly string[] }>> 
       "redis://h",
     ],
   },
+  AMQP_URL: {
+    takes: "a URL such as amqp://user:password@host:5672/vhost",
+    bad: ["localhost:5672", "amqp://", "http://h:15672", "mqtt://h", "//h"],
+  },
 };
 const ORIGINS: Readonly<Record<string, { takes: string; bad: readonly string[] }>> = {
   CORS_ORIGINS: {
@@ -92,7 +97,15 @@ const ORIGINS: Readonly<Record<string, { takes: string; bad: readonly string[] }
   },
 };
 const SECRETS = ["REDIRECT_SECRET", "USER_SALT"];
-const TEXTS = ["HOST", "DATA_DIR", "TLS_CERT_FILE", "TLS_KEY_FILE", "REDIS_CA_FILE", "MYSQL_CA_FILE"];
+const TEXTS = [
+  "HOST",
+  "DATA_DIR",
+  "AMQP_QUEUE",
+  "TLS_CERT_FILE",
+  "TLS_KEY_FILE",
+  "REDIS_CA_FILE",
+  "MYSQL_CA_FILE",
+];
 const FORMS: Readonly<Record<string, { takes: string; good: readonly string[]; bad: readonly string[] }>> = {
   REQUIRE_KEYS: {
     takes: "some of write, read, admin, with commas between",
@@ -230,6 +243,23 @@ describe("a bad value is refused with its name, what it is and what it takes", (
   test("one store of another kind than the other is refused", () => {
     expect(refusal({ REDIS_URL })).toContain("REDIS_URL is set, but MYSQL_URL is not");
     expect(refusal({ MYSQL_URL })).toContain("MYSQL_URL is set, but REDIS_URL is not");
+  });
+
+  test("a broker without a queue, or a queue without a broker, is refused", () => {
+    const AMQP_URL = `amqp://user:${PASSWORD}@broker.example/events`;
+    const message = refusal({ AMQP_URL });
+    expect(message).toContain("AMQP_URL is set, but AMQP_QUEUE is not");
+    expect(message).not.toContain(PASSWORD);
+    expect(refusal({ AMQP_QUEUE: "events" })).toContain("AMQP_QUEUE is set, but AMQP_URL is not");
+    expect(refusal({ AMQP_URL, AMQP_QUEUE: "ä".repeat(128) })).toContain(
+      "AMQP_QUEUE takes a name of 1 to 255",
+    );
+    const { amqpUrl, amqpQueue, amqpPrefetch } = readConfig({ AMQP_URL, AMQP_QUEUE: "events" });
+    expect({ amqpUrl, amqpQueue, amqpPrefetch }).toEqual({
+      amqpUrl: AMQP_URL,
+      amqpQueue: "events",
+      amqpPrefetch: 1_000,
+    });
   });
 
   test("several workers are refused where they could not share", () => {

@@ -7,7 +7,7 @@ import { gzipSync, zstdCompressSync } from "node:zlib";
 import { Value } from "@sinclair/typebox/value";
 import fc from "fast-check";
 import { DAY_MS, HOUR_MS, hourOf } from "../src/count/event.ts";
-import { type BodyFormat, readEvents } from "../src/http/event-batch.ts";
+import { type BodyFormat, INVALID_MAX_LISTED, readEvents } from "../src/http/event-batch.ts";
 import { EventObjectSchema } from "../src/http/event-schema.ts";
 import { postEvent, readHour } from "./support/analytics-client.ts";
 import { Random, seedFor } from "./support/random.ts";
@@ -431,7 +431,10 @@ test("events of streams that are one too many are named, the others count", asyn
 
 describe("an event in a body", () => {
   const now = Date.now();
-  const reading = (format: BodyFormat) => ({ format, now, earliest: 0, admits: () => true });
+  const reading = (format: BodyFormat) => ({
+    ...{ format, now, earliest: 0, invalidMaxListed: INVALID_MAX_LISTED },
+    admits: () => true,
+  });
   const anyEvent = fc.record(
     {
       timestamp: fc.oneof(fc.integer(), fc.double(), fc.constant(now), fc.string(), fc.nat(now)),

@@ -113,7 +113,7 @@ const FORBIDDEN: Readonly<Record<string, readonly [Rule, Record<string, string>,
   "a file of no stage": [
     importDirection,
     { "src/helpers/a.ts": SHORT },
-    "src/helpers/a.ts: belongs to no stage (count, store, pipeline, http, main)",
+    "src/helpers/a.ts: belongs to no stage (count, store, pipeline, http, source, main)",
   ],
   "a cycle": [
     noCycles,

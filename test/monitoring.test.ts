@@ -73,7 +73,7 @@ async function exportedLabels(): Promise<Map<string, Set<string>>> {
   const siblings = { worker: 0, count: 1, tell: () => {}, ask: async () => [] };
   const app = createApp({
     ...{ pipeline, log, siblings, stores: { hot }, metrics: new Metrics(), now: site.clock.now },
-    ...{ sharesPort: false, browserSettings: readConfig({}) },
+    ...{ sharesPort: false, sources: [], browserSettings: readConfig({}) },
   });
   const target = `http://localhost/analytics?timestamp=${site.clock.now()}&user=u&click`;
   expect((await app.handle(new Request(target, { method: "POST" }))).status).toBe(204);

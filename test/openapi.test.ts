@@ -371,6 +371,7 @@ describe("every answer that is described", () => {
     const app = createApp({
       access,
       pipeline,
+      sources: [],
       log,
       metrics: new Metrics(),
       now: site.clock.now,

@@ -11,6 +11,7 @@ import { makeCertificates } from "./support/certificates.ts";
 import { lintCompose } from "./support/compose-lint.ts";
 import { freePort } from "./support/ports.ts";
 import { PROJECT_ROOT } from "./support/project-files.ts";
+import { startRabbitMq } from "./support/rabbitmq.ts";
 import { describeWithServers, startMariaDb, startRedis } from "./support/servers.ts";
 import { waitFor } from "./support/wait-for.ts";
 
@@ -272,6 +273,33 @@ describe("the program, for browsers", () => {
       expect(await counts(service.url)).toBe("unique_users,1\nclicks,0\nimpressions,1\n");
     },
     SLOW_TEST_MS,
+  );
+});
+
+describeWithServers("the program with RabbitMQ", ["rabbitmq"], () => {
+  test(
+    "takes events from a queue, from an empty folder, and sets aside what is none",
+    async () => {
+      const broker = await startRabbitMq();
+      try {
+        await broker.declare("events");
+        const cwd = newFolder();
+        await using service = await serve(cwd, { AMQP_URL: broker.url, AMQP_QUEUE: "events" });
+        const body = JSON.stringify({ timestamp: AT, user: "ada", event: "click" });
+        await broker.publish("events", [{ body, options: { messageId: "one" } }, { body: "nonsense" }]);
+        await waitFor("its count", async () => {
+          return (await counts(service.url)) === "unique_users,1\nclicks,1\nimpressions,0\n";
+        });
+        await waitFor("the poison", async () => {
+          return (await run([program, "poison", "list"], cwd)).stdout.includes("1 pieces of poison");
+        });
+        expect(await service.stop()).toBe(0);
+        expect(await broker.depth("events")).toBe(0);
+      } finally {
+        await broker.stop();
+      }
+    },
+    BUILD_TIMEOUT_MS,
   );
 });
 

@@ -15,6 +15,7 @@ import { Metrics } from "../count/metrics.ts";
 import { createApp } from "../http/app.ts";
 import type { Certificate, Siblings } from "../http/app-options.ts";
 import { Pipeline } from "../pipeline/pipeline.ts";
+import { createSources, sourceDescriptions } from "../source/open.ts";
 import { createStores, type Stores } from "../store/open.ts";
 import { readPem } from "../store/pem-file.ts";
 import { StoreWatch } from "../store/store-watch.ts";
@@ -50,7 +51,7 @@ export async function serve(config: Config): Promise<void> {
   const siblings = worker === undefined ? undefined : siblingsOf(Number(worker), config.workers);
   const started = await startService(config, { log, now: Date.now, requestLog, siblings });
   ({ service } = started);
-  if (worker === undefined) console.log(firstLines(service.url, started.stores, 1));
+  if (worker === undefined) console.log(firstLines(service.url, started.stores, config));
 }
 
 /** A supervisor that was killed cannot end its workers: they would keep the port. */
@@ -77,7 +78,7 @@ async function superviseWorkers(config: Config, log: CalmLog): Promise<never> {
   const protocol = config.tlsCertFile === undefined ? "http" : "https";
   const url = `${protocol}://${host.includes(":") ? `[${host}]` : host}:${port}`;
   log.info({ version, pid: process.pid, url, workers }, "started");
-  console.log(firstLines(url, createStores(config, Date.now), workers));
+  console.log(firstLines(url, createStores(config, Date.now), config));
   const code = await supervisor.run();
   log.close();
   log.info({ code }, "stopped");
@@ -103,20 +104,24 @@ export async function startService(config: Config, surroundings: Surroundings) {
   const metrics = new Metrics();
   const pipeline = new Pipeline({ hot, cold, metrics, log, now, settings: config });
   await Promise.all([pipeline.start(), access?.start()]);
+  const sources = createSources(config, { pipeline, log, now });
   const sharesPort = config.workers > 1;
   const app = createApp({
     ...surroundings,
-    ...{ pipeline, metrics, sharesPort, stores: watches, browserSettings: config },
+    ...{ pipeline, sources, metrics, sharesPort, stores: watches, browserSettings: config },
     ...{ access: access?.access, certificate },
   });
   const server = await listen(app, config);
   const loopLag = new LoopLag(metrics.loopLagSeconds);
   loopLag.start();
   logStart(log, server.url.origin, stores);
+  for (const source of sources) source.start();
   const stop = async () => {
     pipeline.leave();
     await Bun.sleep(config.drainMs);
     loopLag.stop();
+    // The sources first: what they have under way is settled, and acknowledged.
+    await Promise.all(sources.map((source) => source.stop()));
     // The server last: it closes every connection that is between two requests, and with it any request that
     // is under way to here. Meanwhile events are refused, and clients told to close the connection.
     await pipeline.stop();
@@ -170,12 +175,14 @@ async function listen(app: ReturnType<typeof createApp>, { port, host }: Config)
   return app.server!;
 }
 
-function firstLines(url: string, { mode, hot, cold }: Stores, workers: number): string {
+function firstLines(url: string, { mode, hot, cold }: Stores, config: Config): string {
+  const { workers } = config;
+  const queues = sourceDescriptions(config).map((description) => `\n  events from   ${description}`);
   return `Hourglass counts clicks, impressions and unique users per hour.
   listening on  ${url}
   mode          ${mode}${workers > 1 ? `, ${workers} workers` : ""}
   hot store     ${hot.description}
-  cold store    ${cold.description}
+  cold store    ${cold.description}${queues.join("")}
 
 Try:
   curl -i -X POST "${url}/analytics?timestamp=$(date +%s000)&user=foo&click"

@@ -4,6 +4,7 @@ import type { Scope } from "../count/api-key.ts";
 import type { Log } from "../count/log.ts";
 import type { Metrics } from "../count/metrics.ts";
 import type { Pipeline } from "../pipeline/pipeline.ts";
+import type { Source } from "../pipeline/source.ts";
 import type { StoreWatch } from "../store/store-watch.ts";
 import type { Access } from "./access.ts";
 
@@ -44,6 +45,8 @@ export interface Siblings {
 
 export interface AppOptions {
   readonly pipeline: Pipeline;
+  /** From which it is given events beside those that come here. */
+  readonly sources: readonly Source[];
   readonly metrics: Metrics;
   readonly log: Log;
   readonly now: () => number;

@@ -56,6 +56,19 @@ export function linesOf(text: string, maxCount: number): Pieces {
   return pieces;
 }
 
+/** One, whatever it is. */
+export function wholeOf(text: string): Pieces {
+  const pieces = new Pieces();
+  let quoteCount = 0;
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (code === QUOTE) quoteCount += 1;
+    else if (code === BACKSLASH) i += 1;
+  }
+  pieces.add(0, 0, text.length, quoteCount);
+  return pieces;
+}
+
 /** Stops when there are more than `maxCount`. Answers what is wrong if the text is no array. */
 export function elementsOf(text: string, maxCount: number): Pieces | string {
   const pieces = new Pieces();
@@ -111,7 +124,7 @@ function isBlank(text: string, start: number, end: number): boolean {
 }
 
 /** Space as JSON has it: blank, tab, carriage return, line feed. */
-function firstUnlikeSpace(text: string, start: number): number {
+export function firstUnlikeSpace(text: string, start: number): number {
   let i = start;
   for (; i < text.length; i++) {
     const code = text.charCodeAt(i);

@@ -35,9 +35,8 @@ const ZSTD_WINDOW_MAX_LOG = 23;
 const ENCODINGS: readonly BodyEncoding[] = ["identity", "gzip", "zstd"];
 const EXPECTS_ENCODING = "gzip or zstd, or no such header";
 
-/** Throws RefusedBodyError (415). */
-export function encodingOf(request: Request): BodyEncoding {
-  const got = request.headers.get("content-encoding");
+/** `got`: the value of content-encoding, null if there is none. Throws RefusedBodyError (415). */
+export function encodingOf(got: string | null): BodyEncoding {
   const encoding = ENCODINGS.find((known) => known === (got ?? "identity").trim().toLowerCase());
   if (encoding !== undefined) return encoding;
   const message = `content-encoding: got ${JSON.stringify(got)}, expected ${EXPECTS_ENCODING}`;
@@ -49,16 +48,21 @@ export function encodingOf(request: Request): BodyEncoding {
   );
 }
 
+/** Throws RefusedBodyError (413). */
+export function checkSize(bytes: number): void {
+  if (bytes > BODY_MAX_BYTES) throw tooLarge("the body");
+}
+
 /** As it came over the wire. Throws RefusedBodyError. */
 export async function receive(request: Request): Promise<Buffer> {
-  if (Number(request.headers.get("content-length")) > BODY_MAX_BYTES) throw tooLarge("the body");
+  checkSize(Number(request.headers.get("content-length")));
   let bytes: ArrayBuffer;
   try {
     bytes = await request.arrayBuffer();
   } catch {
     throw new RefusedBodyError(400, UNREADABLE_BODY);
   }
-  if (bytes.byteLength > BODY_MAX_BYTES) throw tooLarge("the body");
+  checkSize(bytes.byteLength);
   return Buffer.from(bytes);
 }
 

@@ -9,14 +9,16 @@ import { letOthersRun } from "../count/pause.ts";
 import type { StreamSet } from "../count/stream-set.ts";
 import { type InvalidParameterError, StreamNotAllowedError, TooManyStreamsError } from "./analytics-query.ts";
 import { RefusedBodyError } from "./body.ts";
-import { elementsOf, linesOf, type Pieces } from "./body-pieces.ts";
+import { elementsOf, linesOf, type Pieces, wholeOf } from "./body-pieces.ts";
 import { eventOf, MalformedEventError, whatIsWrongWith } from "./event-object.ts";
 
-export type BodyFormat = "ndjson" | "array";
+/** "object": the whole of it is one event. */
+export type BodyFormat = "ndjson" | "array" | "object";
 
 export interface InvalidEvent {
   /** Of the line, blank ones counted, or of the element: from 0. */
   readonly index: number;
+  readonly text: string;
   readonly error: InvalidParameterError | MalformedEventError;
 }
 
@@ -49,6 +51,8 @@ export interface ReadingOptions {
   readonly admits: (stream: string) => boolean;
   /** Undefined: all streams. */
   readonly allowed?: StreamSet | undefined;
+  /** How many invalid ones are told apart; more are counted alone. */
+  readonly invalidMaxListed: number;
 }
 
 /** Throws RefusedBodyError if the body can't be taken apart, or has too many events. */
@@ -78,15 +82,18 @@ class Reading implements EventBatch {
   readonly #earliest: number;
   readonly #admits: (stream: string) => boolean;
   readonly #allowed: StreamSet | undefined;
+  readonly #invalidMaxListed: number;
 
-  constructor(text: string, { format, now, earliest, admits, allowed }: ReadingOptions) {
+  constructor(text: string, options: ReadingOptions) {
+    const { format, now, earliest, admits, allowed, invalidMaxListed } = options;
     this.#text = text;
     this.#format = format;
     this.#now = now;
     this.#earliest = earliest;
     this.#admits = admits;
     this.#allowed = allowed;
-    const pieces = format === "ndjson" ? linesOf(text, EVENTS_MAX) : elementsOf(text, EVENTS_MAX);
+    this.#invalidMaxListed = invalidMaxListed;
+    const pieces = piecesOf(text, format);
     if (typeof pieces === "string") throw malformedBody(pieces);
     if (pieces.count > EVENTS_MAX) {
       const message = `the body has more than ${EVENTS_MAX} events: nothing was counted, send it in parts`;
@@ -105,17 +112,17 @@ class Reading implements EventBatch {
     const value = isLong ? undefined : this.#parse(text, index);
     const event = eventOf(value, quoteCounts[i]!, this.#now, this.#earliest);
     if (event === undefined) {
-      this.#refuse(index, () => this.#faultOf(value, text, isLong));
+      this.#refuse(index, text, () => this.#faultOf(value, text, isLong));
       return;
     }
     const allowed = this.#allowed;
     if (allowed !== undefined && !allowed.has(event.stream)) {
       this.notAllowedCount += 1;
-      this.#refuse(index, () => new StreamNotAllowedError("stream", event.stream, allowed));
+      this.#refuse(index, text, () => new StreamNotAllowedError("stream", event.stream, allowed));
       return;
     }
     if (!this.#admits(event.stream)) {
-      this.#refuse(index, () => new TooManyStreamsError(event.stream));
+      this.#refuse(index, text, () => new TooManyStreamsError(event.stream));
       return;
     }
     this.events.push(event);
@@ -127,15 +134,14 @@ class Reading implements EventBatch {
     try {
       return JSON.parse(text);
     } catch (error) {
-      if (this.#format === "ndjson") return undefined;
+      if (this.#format !== "array") return undefined;
       throw malformedBody(`its element ${index} is not: ${(error as Error).message}`);
     }
   }
 
-  /** Only the first of them are told why. */
-  #refuse(index: number, faultOf: () => InvalidEvent["error"]): void {
+  #refuse(index: number, text: string, faultOf: () => InvalidEvent["error"]): void {
     this.invalidCount += 1;
-    if (this.invalid.length < INVALID_MAX_LISTED) this.invalid.push({ index, error: faultOf() });
+    if (this.invalid.length < this.#invalidMaxListed) this.invalid.push({ index, text, error: faultOf() });
   }
 
   #faultOf(value: unknown, text: string, isLong: boolean): InvalidEvent["error"] {
@@ -144,6 +150,11 @@ class Reading implements EventBatch {
       ? new MalformedEventError(undefined, text, expected)
       : whatIsWrongWith(value, text, this.#now, this.#earliest);
   }
+}
+
+function piecesOf(text: string, format: BodyFormat): Pieces | string {
+  if (format === "object") return wholeOf(text);
+  return format === "ndjson" ? linesOf(text, EVENTS_MAX) : elementsOf(text, EVENTS_MAX);
 }
 
 function malformedBody(found: string): RefusedBodyError {

@@ -15,21 +15,15 @@ import { readQuery } from "./analytics-query.ts";
 import { answerToError, errorAnswer, isRefusedInput, methodNotAllowed, refusalAnswer } from "./answers.ts";
 import type { AppOptions } from "./app-options.ts";
 import { BODY_MAX_BYTES, encodingOf, RefusedBodyError, receive, unpack } from "./body.ts";
-import { type BodyFormat, type EventBatch, readEvents } from "./event-batch.ts";
+import { type EventBatch, INVALID_MAX_LISTED, readEvents } from "./event-batch.ts";
 import { atomicAnswer, outcomeAnswer } from "./event-batch-answers.ts";
+import { formatOf, textOf } from "./event-format.ts";
 import type { RequestCounts } from "./request-counts.ts";
 
 /** Of all bodies that are being worked on, unpacked. In memory each is some 5 times as much. */
 const BODIES_MAX_BYTES = 4 * BODY_MAX_BYTES;
 /** Bodies that have come and wait for their turn, over which more are refused. */
 const BODIES_MAX_WAITING = 256;
-const BYTE_ORDER_MARK = 0xfeff;
-
-const FORMATS: Readonly<Record<string, BodyFormat>> = {
-  "application/x-ndjson": "ndjson",
-  "application/json": "array",
-};
-const EXPECTS_TYPE = `${Object.keys(FORMATS).join(" or ")}, in UTF-8`;
 
 export const BatchQuerySchema = Type.Object(
   { atomic: Type.Optional(Type.Union([Type.Literal("0"), Type.Literal("1")], { description: "0 or 1" })) },
@@ -64,8 +58,8 @@ async function take(
   memory: Slots,
 ): Promise<Response> {
   const isAtomic = readQuery(request.url, BatchQuerySchema)["atomic"] === "1";
-  const format = formatOf(request);
-  const encoding = encodingOf(request);
+  const format = formatOf(request.headers.get("content-type"));
+  const encoding = encodingOf(request.headers.get("content-encoding"));
   const received = await receive(request);
   let reservedBytes = encoding === "identity" ? received.length : BODY_MAX_BYTES;
   const turn = memory.take(reservedBytes);
@@ -82,7 +76,8 @@ async function take(
     const time = now();
     const earliest = pipeline.retention.rowsFrom(time);
     const allowed = access?.streamsOf(request);
-    const batch = await readEvents(textOf(bytes), { format, now: time, earliest, admits, allowed });
+    const options = { format, now: time, earliest, admits, allowed, invalidMaxListed: INVALID_MAX_LISTED };
+    const batch = await readEvents(textOf(bytes), options);
     const refused = access?.refusalOfBatch(request, batch.events.length + batch.invalidCount);
     if (refused !== undefined) {
       pipeline.ledger.refused[refused.reason] += batch.events.length + batch.invalidCount;
@@ -105,33 +100,4 @@ async function submit(pipeline: Pipeline, batch: EventBatch, isAtomic: boolean):
   }
   const outcome: BulkOutcome = await pipeline.submitAll(valid);
   return outcomeAnswer(batch, outcome);
-}
-
-/** Throws RefusedBodyError (415). */
-function formatOf(request: Request): BodyFormat {
-  const got = request.headers.get("content-type");
-  const [type = "", ...parameters] = (got ?? "")
-    .toLowerCase()
-    .split(";")
-    .map((part) => part.trim());
-  const format = Object.hasOwn(FORMATS, type) ? FORMATS[type] : undefined;
-  const isUtf8 = parameters.every((parameter) => /^(charset="?utf-?8"?|(?!charset=).*)$/.test(parameter));
-  if (format !== undefined && isUtf8) return format;
-  const found = got === null ? "is missing" : `got ${JSON.stringify(got)}`;
-  const error = { code: "unsupported_type", message: `content-type: ${found}, expected ${EXPECTS_TYPE}` };
-  const accept = Object.keys(FORMATS).join(", ");
-  throw new RefusedBodyError(
-    415,
-    { ...error, field: "content-type", got, expected: EXPECTS_TYPE },
-    { "accept-post": accept },
-  );
-}
-
-/**
- * Bytes that are no UTF-8 become U+FFFD, which no event may hold: so they are refused where they are, and
- * none of the signs that tell events apart is ever taken for a part of them.
- */
-function textOf(bytes: Buffer): string {
-  const text = bytes.toString();
-  return text.charCodeAt(0) === BYTE_ORDER_MARK ? text.slice(1) : text;
 }

@@ -8,6 +8,7 @@ import { AggregatorRegistry, Counter, collectDefaultMetrics, Gauge, type Registr
 import { version } from "../../package.json";
 import { registerBuckets } from "../count/buckets.ts";
 import type { Pipeline } from "../pipeline/pipeline.ts";
+import type { Source, SourceState } from "../pipeline/source.ts";
 import { NO_STORE } from "./answers.ts";
 import type { AppOptions, Siblings } from "./app-options.ts";
 import type { RequestCounts } from "./request-counts.ts";
@@ -20,6 +21,7 @@ export function metrics(options: AppOptions, requestCounts: readonly RequestCoun
   registerRetention(registry, options);
   registerStores(registry, options);
   registerRequests(registry, requestCounts);
+  if (options.sources.length > 0) registerSources(registry, options.sources);
   const text = textOf(registry, options.siblings);
   return new Elysia({ name: "metrics" }).get("/metrics", async () => {
     const headers = { "content-type": registry.contentType, ...NO_STORE };
@@ -196,6 +198,54 @@ function registerStores(registry: Registry, { pipeline, stores = {} }: AppOption
       for (const [store, { errors }] of Object.entries(stores)) {
         for (const [operation, count] of errors) this.inc({ store, operation }, count);
       }
+    },
+  });
+}
+
+function registerSources(registry: Registry, sources: readonly Source[]): void {
+  new Counter({
+    name: "hourglass_source_messages_total",
+    help: "Messages of a source, by what became of them; redelivered: those of the received that came again",
+    labelNames: ["source", "outcome"],
+    registers: [registry],
+    collect() {
+      this.reset();
+      for (const { name, state } of sources) {
+        const { failures: _, ...outcomes } = state.counts;
+        for (const [outcome, count] of Object.entries(outcomes)) this.inc({ source: name, outcome }, count);
+      }
+    },
+  });
+  new Counter({
+    name: "hourglass_source_failures_total",
+    help: "Connections to a source that were lost, or could not be had",
+    labelNames: ["source"],
+    registers: [registry],
+    collect() {
+      this.reset();
+      for (const { name, state } of sources) this.inc({ source: name }, state.counts.failures);
+    },
+  });
+  ofSources(registry, sources, "under_way", "Messages that are not settled", ({ underWay }) => underWay);
+  ofSources(registry, sources, "consuming", "1 if messages are taken as they come", ({ status }) => {
+    return status === "consuming" ? 1 : 0;
+  });
+}
+
+function ofSources(
+  registry: Registry,
+  sources: readonly Source[],
+  name: string,
+  help: string,
+  value: (state: SourceState) => number,
+): void {
+  new Gauge({
+    name: `hourglass_source_${name}`,
+    help,
+    labelNames: ["source"],
+    registers: [registry],
+    collect() {
+      for (const source of sources) this.set({ source: source.name }, value(source.state));
     },
   });
 }

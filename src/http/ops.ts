@@ -1,9 +1,15 @@
 /** What an operator or an orchestrator asks. Each answers from memory, so that it is cheap and never hangs. */
 import { Elysia } from "elysia";
+import type { Source } from "../pipeline/source.ts";
 import { NO_STORE } from "./answers.ts";
 import type { AppOptions } from "./app-options.ts";
 
-export function ops({ pipeline }: AppOptions) {
+function sourceState({ name, state }: Source) {
+  const { status, reason, underWay } = state;
+  return { name, status, reason, underWay };
+}
+
+export function ops({ pipeline, sources }: AppOptions) {
   return new Elysia({ name: "ops" })
     .get("/livez", () => Response.json({ status: "alive" }, { headers: NO_STORE }))
     .get("/readyz", () => {
@@ -19,6 +25,8 @@ export function ops({ pipeline }: AppOptions) {
         reason: unreadiness,
         writer,
         flusher,
+        // Nor does it, that a source is away.
+        ...(sources.length > 0 && { sources: sources.map(sourceState) }),
       };
       return Response.json(body, { status: unreadiness === undefined ? 200 : 503, headers: NO_STORE });
     });

@@ -8,7 +8,7 @@ import type { RetentionDays } from "../count/kept.ts";
 import { Ledger, type RefusalReason } from "../count/ledger.ts";
 import type { Log } from "../count/log.ts";
 import type { Metrics } from "../count/metrics.ts";
-import type { ColdStore } from "../store/cold.ts";
+import type { ColdStore, Poison } from "../store/cold.ts";
 import type { HotStore } from "../store/hot.ts";
 import { AdmissionLog } from "./admission-log.ts";
 import type { BulkOutcome } from "./bulk.ts";
@@ -131,6 +131,13 @@ export class Pipeline {
   /** Of events that came together; never rejects. Each of them is in one column of the outcome. */
   submitAll(events: readonly Event[]): Promise<BulkOutcome> {
     return this.#committer.submitAll(events);
+  }
+
+  /** What came to be counted and can't be an event: kept for an operator. Throws ColdUnavailableError. */
+  async setAside(poison: readonly Poison[]): Promise<void> {
+    const { cold } = this.#options;
+    await cold.open();
+    await cold.setAsidePoison(poison);
   }
 
   /** Throws HotUnavailableError or ColdUnavailableError if no store could answer. */

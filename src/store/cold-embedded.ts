@@ -27,10 +27,12 @@ import {
   flushName,
   type HourAudit,
   type HourSize,
+  type Poison,
   type ReplayResult,
   type RowKey,
   type RowPage,
   type StoredEvents,
+  type StoredPoison,
   type Swept,
   type UserRow,
   type UserSelection,
@@ -42,6 +44,7 @@ import deadLetters from "./migrations/sqlite/0002-dead-letters.sql" with { type:
 import hourlyByStream from "./migrations/sqlite/0003-hourly-by-stream.sql" with { type: "text" };
 import apiKeys from "./migrations/sqlite/0004-api-keys.sql" with { type: "text" };
 import retentionAndErasure from "./migrations/sqlite/0005-retention-and-erasure.sql" with { type: "text" };
+import poison from "./migrations/sqlite/0006-poison.sql" with { type: "text" };
 import { migration, pendingMigrations } from "./migrations.ts";
 import { addApiKey, listApiKeys, revokeApiKey } from "./sqlite-api-keys.ts";
 import { countStoredEvents, listHourKeys, listRows, recountHour } from "./sqlite-audit.ts";
@@ -67,6 +70,7 @@ import {
   readErased,
 } from "./sqlite-erasure.ts";
 import { addToHour, listStreams, readHour, replaceHour } from "./sqlite-hours.ts";
+import { dropPoison, insertPoison, listPoison } from "./sqlite-poison.ts";
 import { readRange, readUsers } from "./sqlite-ranges.ts";
 import { deletePiece, noteKept, readKept } from "./sqlite-retention.ts";
 import { VisitorError, visitorOf } from "./visitor.ts";
@@ -77,6 +81,8 @@ export interface EmbeddedColdStoreOptions {
 
 /** About 1 ms of inserts. */
 const ROWS_PER_PIECE = 500;
+/** Each may have a body of megabytes, though few do. */
+const POISON_PER_PIECE = 50;
 /** Above any write of another process that is not stuck. */
 const LOCK_TIMEOUT_MS = 5_000;
 /** A reader is only ever kept out for an instant: while another process recovers the log, or ends it. */
@@ -98,6 +104,7 @@ const MIGRATIONS = [
   migration(3, "hourly by stream", hourlyByStream),
   migration(4, "API keys", apiKeys),
   migration(5, "retention and erasure", retentionAndErasure),
+  migration(6, "poison", poison),
 ];
 
 const CREATE_BOOKKEEPING = `
@@ -327,6 +334,23 @@ class EmbeddedColdStore implements ColdStore {
 
   async revokeApiKey(id: string, at: number): Promise<boolean> {
     return await this.#transaction("revoke an API key", async (database) => revokeApiKey(database, id, at));
+  }
+
+  async setAsidePoison(poison: readonly Poison[]): Promise<void> {
+    await this.#transaction("set poison aside", async (database) => {
+      for (const [i, piece] of poison.entries()) {
+        insertPoison(database, piece);
+        if (i % POISON_PER_PIECE === POISON_PER_PIECE - 1) await letOthersRun();
+      }
+    });
+  }
+
+  async poison(afterNumber: number, limit: number): Promise<readonly StoredPoison[]> {
+    return this.#read("list poison", (database) => listPoison(database, afterNumber, limit));
+  }
+
+  async dropPoison(number: number): Promise<boolean> {
+    return await this.#transaction(`drop poison ${number}`, async (database) => dropPoison(database, number));
   }
 
   async close(): Promise<void> {

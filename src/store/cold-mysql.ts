@@ -21,10 +21,12 @@ import {
   flushName,
   type HourAudit,
   type HourSize,
+  type Poison,
   type ReplayResult,
   type RowKey,
   type RowPage,
   type StoredEvents,
+  type StoredPoison,
   type Swept,
   type UserRow,
   type UserSelection,
@@ -36,6 +38,7 @@ import deadLetters from "./migrations/mysql/0002-dead-letters.sql" with { type: 
 import hourlyByStream from "./migrations/mysql/0003-hourly-by-stream.sql" with { type: "text" };
 import apiKeys from "./migrations/mysql/0004-api-keys.sql" with { type: "text" };
 import retentionAndErasure from "./migrations/mysql/0005-retention-and-erasure.sql" with { type: "text" };
+import poison from "./migrations/mysql/0006-poison.sql" with { type: "text" };
 import { migration, pendingMigrations } from "./migrations.ts";
 import { addApiKey, listApiKeys, revokeApiKey } from "./mysql-api-keys.ts";
 import { auditHour, countStoredEvents, listHourKeys, listRows, rebuildHour } from "./mysql-audit.ts";
@@ -67,6 +70,7 @@ import {
   withOwnSession,
 } from "./mysql-link.ts";
 import { ensurePartitions } from "./mysql-partitions.ts";
+import { dropPoison, insertPoison, listPoison } from "./mysql-poison.ts";
 import { readRange, readUsers } from "./mysql-ranges.ts";
 import { readKept, sweep } from "./mysql-retention.ts";
 import { VisitorError, visitorOf } from "./visitor.ts";
@@ -112,6 +116,7 @@ const MIGRATIONS = [
   migration(3, "hourly by stream", hourlyByStream),
   migration(4, "API keys", apiKeys),
   migration(5, "retention and erasure", retentionAndErasure),
+  migration(6, "poison", poison),
 ];
 
 const CREATE_BOOKKEEPING = `
@@ -411,6 +416,21 @@ class MysqlColdStore implements ColdStore {
     return await this.#attempt("revoke an API key", () =>
       this.#reads.use((session) => revokeApiKey(session, id, at)),
     );
+  }
+
+  async setAsidePoison(poison: readonly Poison[]): Promise<void> {
+    if (poison.length === 0) return;
+    await this.#attempt("set poison aside", () =>
+      withOwnSession(this.#flushLink, (session) => insertPoison(session, poison)),
+    );
+  }
+
+  async poison(afterNumber: number, limit: number): Promise<readonly StoredPoison[]> {
+    return await this.#alone("list poison", (session) => listPoison(session, afterNumber, limit));
+  }
+
+  async dropPoison(number: number): Promise<boolean> {
+    return await this.#alone(`drop poison ${number}`, (session) => dropPoison(session, number));
   }
 
   /** Work that may take long, and must not keep a session from reads or flushes. */

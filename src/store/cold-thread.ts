@@ -19,10 +19,12 @@ import {
   flushName,
   type HourAudit,
   type HourSize,
+  type Poison,
   type ReplayResult,
   type RowKey,
   type RowPage,
   type StoredEvents,
+  type StoredPoison,
   type Swept,
   type UserRow,
   type UserSelection,
@@ -198,6 +200,18 @@ class ThreadColdStore implements ColdStore {
 
   async revokeApiKey(id: string, at: number): Promise<boolean> {
     return (await this.#call("revokeApiKey", [id, at])) as boolean;
+  }
+
+  async setAsidePoison(poison: readonly Poison[]): Promise<void> {
+    await this.#call("setAsidePoison", [poison]);
+  }
+
+  async poison(afterNumber: number, limit: number): Promise<readonly StoredPoison[]> {
+    return (await this.#call("poison", [afterNumber, limit])) as StoredPoison[];
+  }
+
+  async dropPoison(number: number): Promise<boolean> {
+    return (await this.#call("dropPoison", [number])) as boolean;
   }
 
   async close(): Promise<void> {

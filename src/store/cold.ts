@@ -86,6 +86,28 @@ export interface DeadLetter {
   readonly setAsideAt: string;
 }
 
+/** What came from a queue and could not become an event. */
+export interface Poison {
+  /** SHA-256, in hex, of what it is and where from: what is delivered again is set aside once. */
+  readonly digest: string;
+  /** Of which source and queue. */
+  readonly origin: string;
+  /** What its sender named the message; undefined if it has no name. */
+  readonly messageId: string | undefined;
+  /** Of the event within the message, from 0; undefined: the message as a whole. */
+  readonly position: number | undefined;
+  /** The id that the event has if it names none itself. */
+  readonly eventId: string | undefined;
+  readonly body: string;
+  readonly reason: string;
+}
+
+export interface StoredPoison extends Omit<Poison, "digest"> {
+  readonly number: number;
+  /** ISO 8601, UTC, by the database's clock. */
+  readonly setAsideAt: string;
+}
+
 /** Of a row, within its hour: the rest of the primary key. */
 export interface RowKey {
   /** The writer's id in the database. */
@@ -207,6 +229,13 @@ export interface ColdStore {
   addApiKey(key: ApiKey): Promise<void>;
   /** False if there is no such key, or it was revoked before. */
   revokeApiKey(id: string, at: number): Promise<boolean>;
+
+  /** All in one transaction, each once by its digest. */
+  setAsidePoison(poison: readonly Poison[]): Promise<void>;
+  /** By number, from above `afterNumber` on. */
+  poison(afterNumber: number, limit: number): Promise<readonly StoredPoison[]>;
+  /** False if there is no such one. */
+  dropPoison(number: number): Promise<boolean>;
 
   close(): Promise<void>;
 }

@@ -16,6 +16,7 @@ const STAGES: readonly { readonly name: string; readonly paths: RegExp }[] = [
   { name: "store", paths: /^src\/store\// },
   { name: "pipeline", paths: /^src\/pipeline\// },
   { name: "http", paths: /^src\/http\// },
+  { name: "source", paths: /^src\/source\// },
   { name: "main", paths: /^src\/(main\.ts$|commands\/)/ },
 ];
 

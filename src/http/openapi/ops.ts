@@ -79,6 +79,17 @@ export const opsSchemas = {
       },
       "How the cold store does: if it is away, events are taken all the same.",
     ),
+    sources: Type.Optional(
+      Type.Array(
+        members({
+          name: Type.String({ description: "such as amqp" }),
+          status: oneOf(["connecting", "consuming", "paused", "stopped"]),
+          reason: Type.Optional(Type.String({ description: "why it does not consume" })),
+          underWay: count("messages that came and are not settled"),
+        }),
+        { description: "Queues that events are taken from as well: not there if there are none." },
+      ),
+    ),
   }),
 };
 
