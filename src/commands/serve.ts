@@ -114,6 +114,7 @@ async function listen(app: ReturnType<typeof createApp>, { port, host }: Config)
 function firstLines(url: string, { mode, hot, cold }: Stores, workers: number): string {
   return `Hourglass counts clicks, impressions and unique users per hour.
   listening on  ${url}
+  dashboard     ${url}/
   mode          ${mode}${workers > 1 ? `, ${workers} workers` : ""}
   hot store     ${hot.description}
   cold store    ${cold.description}

@@ -7,8 +7,10 @@ import type { AppOptions } from "./app-options.ts";
 import { BODY_MAX_BYTES } from "./body.ts";
 import { browsers } from "./browsers.ts";
 import { crossOrigin } from "./cross-origin.ts";
+import { dashboard } from "./dashboard.ts";
 import { events } from "./events.ts";
 import { ledger } from "./ledger.ts";
+import { live } from "./live.ts";
 import { metrics } from "./metrics.ts";
 import { ops } from "./ops.ts";
 import { RequestCounts } from "./request-counts.ts";
@@ -40,6 +42,7 @@ export function createApp(options: AppOptions) {
   const redirects = new RequestCounts("GET", "/r");
   const seriesGets = new RequestCounts("GET", "/series");
   const streamsGets = new RequestCounts("GET", "/streams");
+  const liveGets = new RequestCounts("GET", "/live");
   const app = new Elysia({
     // Unasked, reusePort would let a second instance take half of the requests without a word.
     serve: {
@@ -58,8 +61,12 @@ export function createApp(options: AppOptions) {
     .use(ledger(options))
     .use(series(options, seriesGets))
     .use(streams(options, streamsGets))
-    .use(metrics(options, [posts, gets, batches, pixels, beacons, redirects, seriesGets, streamsGets]))
+    .use(live(options, liveGets))
+    .use(
+      metrics(options, [posts, gets, batches, pixels, beacons, redirects, seriesGets, streamsGets, liveGets]),
+    )
     .use(apiDocs())
+    .use(dashboard())
     .onError(({ error, code, request }) => {
       if (code !== "NOT_FOUND") return answerToError(error, options.log);
       // No URL at all if its Host header is none.

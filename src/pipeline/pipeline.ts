@@ -130,6 +130,17 @@ export class Pipeline {
     return this.#identity.name;
   }
 
+  /** What the stores are, for people. */
+  get storeNames(): { readonly hot: string; readonly cold: string } {
+    const { hot, cold } = this.#options;
+    return { hot: hot.name, cold: cold.name };
+  }
+
+  /** Aborted as soon as stop() is called: for what would never end by itself. */
+  get stopping(): AbortSignal {
+    return this.#stopping.signal;
+  }
+
   /** Why the cold store could not be flushed to the last time; undefined while all is well. */
   get flushError(): string | undefined {
     return this.#flusher.lastError;

@@ -9,7 +9,7 @@ export interface ColdPlace {
   readonly mysqlUrl: string | undefined;
 }
 
-export type ColdMethod = Exclude<keyof ColdStore, "description">;
+export type ColdMethod = Exclude<keyof ColdStore, "name" | "description">;
 
 export interface Call {
   readonly number: number;

@@ -3,6 +3,7 @@ import { version } from "../../../package.json";
 import { analyticsPaths } from "./analytics.ts";
 import { browsersPaths } from "./browsers.ts";
 import { eventsPaths, eventsSchemas } from "./events.ts";
+import { livePaths, liveSchemas } from "./live.ts";
 import { opsPaths, opsSchemas } from "./ops.ts";
 import { ErrorSchema, HEADERS, type Paths } from "./parts.ts";
 import { rangesPaths, rangesSchemas } from "./ranges.ts";
@@ -30,9 +31,16 @@ export const API_DOCUMENT = {
     { name: "Operation", description: "whether all is well" },
     { name: "Description", description: "what is taken and answered" },
   ],
-  paths: { ...analyticsPaths, ...eventsPaths, ...browsersPaths, ...rangesPaths, ...opsPaths } as Paths,
+  paths: {
+    ...analyticsPaths,
+    ...eventsPaths,
+    ...browsersPaths,
+    ...rangesPaths,
+    ...livePaths,
+    ...opsPaths,
+  } as Paths,
   components: {
-    schemas: { Error: ErrorSchema, ...eventsSchemas, ...rangesSchemas, ...opsSchemas },
+    schemas: { Error: ErrorSchema, ...eventsSchemas, ...rangesSchemas, ...liveSchemas, ...opsSchemas },
     headers: HEADERS,
   },
 };
