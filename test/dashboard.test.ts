@@ -279,8 +279,9 @@ for (const { name, needs, open } of VARIANTS) {
       await page.reload();
       expect(await theme()).toBe("light");
       await page.click("#theme");
+      expect(await theme()).toBe("dark");
       await page.setColours("light");
-      expect(await theme()).toBe("light");
+      await waitFor("the system's", async () => (await theme()) === "light");
     });
 
     test("it fits a narrow screen, and does not jump while it is loaded", async () => {

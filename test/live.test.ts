@@ -213,7 +213,7 @@ describe("a feed", () => {
     expect(feeds.viewerCount).toBe(0);
   });
 
-  test("is busy for a twentieth of the time at most", async () => {
+  test("is busy for a twentieth of the time at most, once it is known to take long", async () => {
     let busyMs = 0;
     const feeds = new LiveFeeds(async () => {
       const startMs = performance.now();
@@ -222,10 +222,12 @@ describe("a feed", () => {
       return {};
     }, FAST);
     const ending = new AbortController();
-    const startMs = performance.now();
     const body = feeds.watch("a", ending.signal)!;
     const all = Array.fromAsync(body);
-    await waitFor("some readings", () => feeds.readCount >= 4);
+    await waitFor("the first readings", () => feeds.readCount >= 3);
+    const startMs = performance.now();
+    busyMs = 0;
+    await waitFor("some readings", () => feeds.readCount >= 6);
     expect(busyMs / (performance.now() - startMs)).toBeLessThan(0.07);
     ending.abort();
     await all;

@@ -4,6 +4,10 @@ const ICON =
   "%3Cpath d='M5 2h14v3c0 3.5-2.6 5.2-4.6 7 2 1.8 4.6 3.5 4.6 7v3H5v-3c0-3.5 2.6-5.2 4.6-7C7.6 10.2 5 8.5 5 5z'/%3E" +
   "%3C/svg%3E";
 
+const GLASS = "M6 3h12M6 21h12M7 3v3c0 3 5 4 5 6s-5 3-5 6v3M17 3v3c0 3-5 4-5 6s5 3 5 6v3";
+const SAND =
+  "M8.5 20.5c0-2.5 2-3.5 3.5-5 1.5 1.5 3.5 2.5 3.5 5zM9.5 7h5c-.7 1.2-1.9 1.9-2.5 3-.6-1.1-1.8-1.8-2.5-3z";
+
 /** The label that is read, and the radio button's value. */
 function radios(name: string, choices: Readonly<Record<string, string>>): string {
   return Object.entries(choices)
@@ -21,7 +25,9 @@ function card(metric: string, label: string): string {
             <dd class="stat-value" id="now-${metric}">–</dd>
             <dd class="stat-note" id="now-${metric}-note"></dd>
             <dd class="stat-spark" aria-hidden="true">
-              <svg viewBox="0 0 120 28" preserveAspectRatio="none"><polyline id="spark-${metric}" points="" /></svg>
+              <svg class="spark" viewBox="0 0 120 28" preserveAspectRatio="none">
+                <polyline id="spark-${metric}" points="" />
+              </svg>
             </dd>
           </div>`;
 }
@@ -65,8 +71,8 @@ ${preloads}
     <header class="top">
       <h1>
         <svg viewBox="0 0 24 24" aria-hidden="true">
-          <path class="glass" d="M6 3h12M6 21h12M7 3v3c0 3 5 4 5 6s-5 3-5 6v3M17 3v3c0 3-5 4-5 6s5 3 5 6v3" />
-          <path class="sand" d="M8.5 20.5c0-2.5 2-3.5 3.5-5 1.5 1.5 3.5 2.5 3.5 5zM9.5 7h5c-.7 1.2-1.9 1.9-2.5 3-.6-1.1-1.8-1.8-2.5-3z" />
+          <path class="glass" d="${GLASS}" />
+          <path class="sand" d="${SAND}" />
         </svg>
         Hourglass
       </h1>
@@ -90,8 +96,9 @@ ${preloads}
             <svg viewBox="0 0 24 24" aria-hidden="true"><path d="m6 9 6 6 6-6" /></svg>
           </button>
           <div class="panel" id="picker-panel" role="dialog" aria-label="Choose a stream" hidden>
-            <input id="picker-input" type="text" role="combobox" aria-expanded="true" aria-controls="picker-list"
-              aria-autocomplete="list" aria-label="Find a stream" placeholder="Find a stream"
+            <input class="field" id="picker-input" type="text" role="combobox" aria-expanded="true"
+              aria-controls="picker-list" aria-autocomplete="list" aria-label="Find a stream"
+              placeholder="Find a stream"
               autocomplete="off" autocapitalize="none" spellcheck="false" maxlength="64" />
             <ul id="picker-list" role="listbox" aria-label="Streams"></ul>
             <p class="note" id="picker-note" role="status"></p>
@@ -108,10 +115,10 @@ ${preloads}
       <section id="now" aria-labelledby="now-title" data-state="loading">
         <div class="head">
           <h2 id="now-title">This hour</h2>
-          <p class="muted"><span id="now-stream">All streams</span> · <span id="now-span">…</span></p>
+          <p class="muted now-what"><span id="now-stream">All streams</span> · <span id="now-span">…</span></p>
           <div class="hour">
             <progress id="hour-progress" max="1" value="0" aria-label="How much of the hour is over"></progress>
-            <span class="muted" id="hour-left"></span>
+            <span class="muted hour-left" id="hour-left">&nbsp;</span>
           </div>
         </div>
         <dl class="cards">${Object.entries(METRICS)
@@ -124,7 +131,7 @@ ${preloads}
           <div class="head">
             <div class="titles">
               <h2 id="chart-title">Clicks per hour</h2>
-              <p class="muted" id="chart-span"></p>
+              <p class="muted" id="chart-span">&nbsp;</p>
             </div>
             <fieldset class="segments" id="metric">
               <legend class="sr">What is counted</legend>${radios("metric", METRICS)}
@@ -148,7 +155,7 @@ ${preloads}
             </div>
             <div id="chart-loading" class="state"><div class="shimmer"></div><p class="sr">Loading</p></div>
             <div id="chart-empty" class="state" hidden>
-              <svg viewBox="0 0 24 24" aria-hidden="true"><path d="M6 3h12M6 21h12M7 3v3c0 3 5 4 5 6s-5 3-5 6v3M17 3v3c0 3-5 4-5 6s5 3 5 6v3" /></svg>
+              <svg class="state-icon" viewBox="0 0 24 24" aria-hidden="true"><path d="${GLASS}" /></svg>
               <h3>Nothing yet</h3>
               <p id="empty-text"></p>
               <p>Send the first one, and watch it arrive:</p>
@@ -202,7 +209,7 @@ ${preloads}
             <p class="badge" id="ledger-holds" data-status="unknown">…</p>
           </div>
           <div class="ledger-bar" id="ledger-bar" role="img" aria-label="No events yet">${LEDGER_PARTS.map(
-            (part) => `<span id="ledger-bar-${part}" hidden></span>`,
+            (part) => `<span class="ledger-part" id="ledger-bar-${part}" hidden></span>`,
           ).join("")}</div>
           <dl class="figures">
             ${figure("accepted", "Accepted")}${figure("persisted", "Persisted")}${figure("pending", "Pending")}
@@ -219,17 +226,22 @@ ${preloads}
         </section>
       </div>
     </main>
-    <noscript><p class="notice">This page needs JavaScript. All that it shows comes from <a href="docs">the API</a>.</p></noscript>
+    <noscript>
+      <p class="notice">This page needs JavaScript. All that it shows comes from <a href="docs">the API</a>.</p>
+    </noscript>
     <dialog id="key-dialog" aria-labelledby="key-title">
       <form method="dialog">
         <h2 id="key-title">A key, please</h2>
-        <p>The numbers of this service are for those who have a key that may read. It is kept until this tab is closed.</p>
-        <label for="key">Key</label>
-        <input id="key" type="password" autocomplete="off" spellcheck="false" required aria-describedby="key-fault" />
+        <p class="muted">
+          The numbers of this service are for those who have a key that may read. It is kept until this tab is closed.
+        </p>
+        <label class="field-label" for="key">Key</label>
+        <input class="field" id="key" type="password" autocomplete="off" spellcheck="false" required
+          aria-describedby="key-fault" />
         <p class="fault" id="key-fault" role="alert"></p>
         <div class="actions">
-          <button type="submit" class="button" value="cancel" formnovalidate>Not now</button>
           <button type="submit" class="button primary" value="ok">Use it</button>
+          <button type="submit" class="button" value="cancel" formnovalidate>Not now</button>
         </div>
       </form>
     </dialog>

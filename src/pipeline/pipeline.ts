@@ -55,10 +55,13 @@ const STREAMS_INTERVAL_MS = 120_000;
 /** With the 400 ms that a command may take, /readyz tells within a second that Redis is away. */
 const PROBE_INTERVAL_MS = 400;
 const STOP_GRACE_MS = 5_000;
+const SHORT_RANGES_WAITING_MAX = 128;
 
 export class Pipeline {
   readonly ledger = new Ledger();
   readonly ranges: RangeReader;
+  /** For readings that are short, and made again and again: in lanes of their own, never behind long ones. */
+  readonly shortRanges: RangeReader;
   readonly streams: StreamRegistry;
   readonly #options: PipelineOptions;
   readonly #stopping = new AbortController();
@@ -85,7 +88,9 @@ export class Pipeline {
     this.#identity = identity;
     const { signal } = this.#stopping;
     this.#reader = new Reader(hot, cold, metrics, () => this.#committer.isRecovering);
-    this.ranges = new RangeReader(hot, cold, () => this.#committer.isRecovering);
+    const isRecovering = () => this.#committer.isRecovering;
+    this.ranges = new RangeReader(hot, cold, isRecovering);
+    this.shortRanges = new RangeReader(hot, cold, isRecovering, SHORT_RANGES_WAITING_MAX);
     this.streams = new StreamRegistry(cold, settings.maxStreams);
     this.#chores = [
       new Chore("renew the lease", Math.min(leaseMs / 3, PROBE_INTERVAL_MS), log, () =>

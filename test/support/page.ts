@@ -26,6 +26,7 @@ export class Page {
     const page = new Page(view);
     await view.navigate("about:blank");
     for (const domain of ["Log", "Runtime", "Page"]) await view.cdp(`${domain}.enable`);
+    await view.cdp("Emulation.setScrollbarsHidden", { hidden: true });
     view.addEventListener<Logged>("Log.entryAdded", ({ data: { entry } }) => {
       if (entry.level === "error" && entry.source !== "network") page.faults.push(entry.text);
     });
@@ -78,6 +79,7 @@ export class Page {
   }
 
   async click(selector: string): Promise<void> {
+    await this.#view.scrollTo(selector);
     await this.#view.click(selector);
   }
 

@@ -89,7 +89,7 @@ export class ChartCard {
   }
 
   #sums(span) {
-    setText(byId("chart-span"), span);
+    setText(byId("chart-span"), span || "\u00a0");
     const place = byId("chart-sums");
     if (this.#found === undefined) return place.replaceChildren("\u00a0");
     const { label, of, text } = METRICS[this.#state.metric];
@@ -122,11 +122,11 @@ export class ChartCard {
     if (this.#isTable) return this.#fillTable();
     const { metric, step, stream } = this.#state;
     this.#chart.show({ rows, before, metric, step, isOpen: to > this.#found.atMs });
-    const { label, of, text } = METRICS[metric];
+    const { noun, of, text } = METRICS[metric];
     const name = stream === ALL_STREAMS ? "all streams" : stream;
     byId("plot").setAttribute(
       "aria-label",
-      `Chart: ${label.toLowerCase()} of ${name} per ${step}, ${spanText(from, to)}, in all ${text(of(now.total))}`,
+      `Chart: ${noun} of ${name} per ${step}, ${spanText(from, to)}, in all ${text(of(now.total))}`,
     );
   }
 

@@ -107,10 +107,10 @@ export class Chart {
     this.#tooltip.hidden = row === undefined;
     if (row === undefined) return;
     const { metric, step, before } = this.#shown;
-    const { label, of, text } = METRICS[metric];
+    const { noun, of, text } = METRICS[metric];
     this.#tooltip.replaceChildren(
       element("b", {}, stepText(row.fromMs, row.toMs, step)),
-      element("span", { className: "tooltip-now" }, `${text(of(row))} ${label.toLowerCase()}`),
+      element("span", { className: "tooltip-now" }, `${text(of(row))} ${noun}`),
       element("span", { className: "tooltip-before" }, `${text(before[index] && of(before[index]))} before`),
     );
     const x = this.#plot.valToPos(row.fromMs / 1_000, "x");
@@ -150,14 +150,11 @@ export class Chart {
 
   #speak() {
     const { rows, before, metric, step } = this.#shown;
-    const { label, of, text } = METRICS[metric];
+    const { noun, of, text } = METRICS[metric];
     const row = rows[this.#index];
     const earlier = before[this.#index];
     const then = earlier === undefined ? "" : `, ${text(of(earlier))} in the period before`;
-    setText(
-      this.#spoken,
-      `${stepText(row.fromMs, row.toMs, step)}: ${text(of(row))} ${label.toLowerCase()}${then}`,
-    );
+    setText(this.#spoken, `${stepText(row.fromMs, row.toMs, step)}: ${text(of(row))} ${noun}${then}`);
   }
 }
 

@@ -18,10 +18,22 @@ const change = new Intl.NumberFormat("en", {
 });
 
 export const METRICS = {
-  clicks: { label: "Clicks", of: (sums) => sums.clicks, text: count, axis: shortCount },
-  impressions: { label: "Impressions", of: (sums) => sums.impressions, text: count, axis: shortCount },
-  ctr: { label: "CTR", of: (sums) => sums.ctr, text: ratio, axis: roughRatio },
-  unique_users: { label: "Unique users", of: (sums) => sums.unique_users, text: count, axis: shortCount },
+  clicks: { label: "Clicks", noun: "clicks", of: (sums) => sums.clicks, text: count, axis: shortCount },
+  impressions: {
+    label: "Impressions",
+    noun: "impressions",
+    of: (sums) => sums.impressions,
+    text: count,
+    axis: shortCount,
+  },
+  ctr: { label: "CTR", noun: "CTR", of: (sums) => sums.ctr, text: ratio, axis: roughRatio },
+  unique_users: {
+    label: "Unique users",
+    noun: "unique users",
+    of: (sums) => sums.unique_users,
+    text: count,
+    axis: shortCount,
+  },
 };
 
 export function count(value) {

@@ -178,6 +178,7 @@ class Dashboard {
     const { body } = await this.#api.json("streams", this.#streamsQuestion("", TOP_STREAMS), signal);
     signal.throwIfAborted();
     this.#top.show(body, this.#state);
+    this.#picker.know(body.streams);
   }
 
   #received(message) {

@@ -44,6 +44,7 @@ export class NowCards {
   }
 
   #noteOf(metric, { clicks, impressions }) {
+    if (metric === "ctr" && impressions === 0) return "no impressions";
     if (metric === "ctr") return `${count(clicks)} of ${count(impressions)}`;
     const rate = this.#rateOf(metric);
     if (rate === null) return "";

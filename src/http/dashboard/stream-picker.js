@@ -13,6 +13,8 @@ export class StreamPicker {
   #load;
   #onPick;
   #chosen = ALL_STREAMS;
+  /** Shown until the answer comes. */
+  #known = [];
   #options = [];
   #active = 0;
   #timer;
@@ -46,12 +48,15 @@ export class StreamPicker {
     setText(byId("picker-name"), streamTitle(stream));
   }
 
+  know(streams) {
+    this.#known = streams;
+  }
+
   open() {
     byId("picker-panel").hidden = false;
     byId("picker-button").setAttribute("aria-expanded", "true");
     byId("picker-input").value = "";
     byId("picker-input").focus();
-    this.#list([]);
     void this.#search();
   }
 
@@ -75,6 +80,7 @@ export class StreamPicker {
   async #search() {
     const load = ++this.#loads;
     const text = byId("picker-input").value.trim();
+    this.#list(matching(this.#known, text), text);
     setText(byId("picker-note"), "Looking…");
     try {
       const { streams, total } = await this.#load("", LOADED_MAX);
@@ -83,8 +89,7 @@ export class StreamPicker {
       const more = isAll ? [] : (await this.#load(prefixOf(text), LISTED_MAX)).streams;
       if (load !== this.#loads || !this.#isOpen) return;
       const names = new Map([...more, ...streams].map((each) => [each.stream, each]));
-      const needle = text.replace(/\*$/, "").toLowerCase();
-      const found = [...names.values()].filter(({ stream }) => stream.toLowerCase().includes(needle));
+      const found = matching([...names.values()], text);
       this.#list(found, text);
       const note = found.length === 0 ? "No stream with events in this time has such a name." : "";
       const rest =
@@ -148,6 +153,11 @@ export class StreamPicker {
     else return;
     event.preventDefault();
   }
+}
+
+function matching(streams, text) {
+  const needle = text.replace(/\*$/, "").toLowerCase();
+  return streams.filter(({ stream }) => stream.toLowerCase().includes(needle));
 }
 
 const prefixOf = (text) => text.replace(/[^A-Za-z0-9._-]/g, "").slice(0, 64);

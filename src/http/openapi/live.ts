@@ -72,9 +72,9 @@ export const livePaths: Paths = {
       tags: ["Counts"],
       summary: "Watch the present hour",
       description:
-        "Server-sent events, one a second, without an end. The data of each is JSON: schema Live. Of a stream, or with " +
-        "`*` at the end of all whose names begin so. However many watch a stream, it is read once a second. Who reads " +
-        "slowly misses events, each of which replaces the one before. Lines that begin with a colon mean nothing.",
+        "Server-sent events, one a second, without an end. The data of each is JSON: schema Live. Of a stream, or " +
+        "with `*` at the end of all whose names begin so. However many watch a stream, it is read once a second. Who " +
+        "reads slowly misses events, each of which replaces the one before. Lines with a colon first mean nothing.",
       parameters: queryParameters(LiveQuerySchema),
       responses: {
         200: answer("It begins.", {
