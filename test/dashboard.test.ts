@@ -234,12 +234,9 @@ for (const { name, needs, open } of VARIANTS) {
       expect(await page.ask<string>("document.getElementById('spoken').textContent")).toMatch(
         /^\w+,? \d+ \w+, \d\d:00–\d\d:00: \d+ clicks, \d+ in the period before$/,
       );
-      // Each press is handled before the next one.
-      await page.ask(
-        `document.getElementById('plot').dispatchEvent(new KeyboardEvent("keydown", { key: "+", bubbles: true }))`,
-      );
+      await page.press("+");
       await page.waitToSee("#zoom-out");
-      await page.ask("document.getElementById('plot').focus()");
+      await waitFor("the focus", () => page.ask("document.activeElement.id === 'plot'"));
       await page.press("Escape");
       await waitFor("the range", async () => !(await page.sees("#zoom-out")));
     });
@@ -316,9 +313,8 @@ for (const { name, needs, open } of VARIANTS) {
       expect(await page.ask<string>("location.href")).toBe(`${guarded.url}/?stream=shop.spring`);
       await page.reload();
       await page.waitForText("#connection", "Live");
-      expect(guarded.targets.filter((target) => target.includes("key"))).toEqual([
-        "/dashboard/key-dialog.js",
-      ]);
+      const named = guarded.targets.filter((target) => target.includes("key"));
+      expect(new Set(named)).toEqual(new Set(["/dashboard/key-dialog.js"]));
     });
 
     if (name === "redis+mysql") {

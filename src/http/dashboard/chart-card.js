@@ -16,6 +16,8 @@ export class ChartCard {
   #state;
   #found;
   #isTable = false;
+  /** Who reads the chart by keys goes on in the next one. */
+  #hadFocus = false;
 
   constructor(handlers) {
     this.#chart = new Chart(byId("plot"), byId("spoken"), handlers);
@@ -30,6 +32,7 @@ export class ChartCard {
   load(state) {
     this.#state = state;
     this.#found = undefined;
+    this.#hadFocus ||= document.activeElement === byId("plot");
     byId("chart-card").setAttribute("aria-busy", "true");
     this.#title();
     this.#sums("");
@@ -120,6 +123,8 @@ export class ChartCard {
     if (isEmpty && wasEmpty) return this.#showEmpty();
     this.#show(this.#isTable ? "table" : "chart");
     if (this.#isTable) return this.#fillTable();
+    if (this.#hadFocus && document.activeElement === document.body) byId("plot").focus();
+    this.#hadFocus = false;
     const { metric, step, stream } = this.#state;
     this.#chart.show({ rows, before, metric, step, isOpen: to > this.#found.atMs });
     const { noun, of, text } = METRICS[metric];

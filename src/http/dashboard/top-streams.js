@@ -19,6 +19,7 @@ export class TopStreams {
 
   load() {
     byId("top").dataset.state = "loading";
+    setText(byId("top-note"), "Loading…");
   }
 
   failed(message) {
