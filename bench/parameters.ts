@@ -21,6 +21,9 @@ export interface Parameters {
   readonly manyUsers: number;
   readonly manyStreams: number;
   readonly storedRows: number;
+  /** "Batches". */
+  readonly batchEvents: number;
+  readonly batchConnections: number;
   /** After how long the journal of the killed service is taken up: a wait, and no more. */
   readonly leaseMs: number;
 }
@@ -43,6 +46,8 @@ export const FULL: Parameters = {
   manyUsers: 100_000_000,
   manyStreams: 1_000,
   storedRows: 20_000_000,
+  batchEvents: 10_000,
+  batchConnections: 4,
   leaseMs: 5_000,
 };
 
@@ -59,5 +64,6 @@ export const QUICK: Parameters = {
   latencyShares: [TARGET_SHARE],
   manyStreams: 50,
   storedRows: 5_000,
+  batchEvents: 200,
   leaseMs: 500,
 };

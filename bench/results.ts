@@ -11,6 +11,7 @@ export interface Results {
   readonly drivers: { readonly saturation: string; readonly constantRate: string };
   readonly candidates: readonly CandidateResults[];
   readonly growth: readonly GrowthResults[];
+  readonly batches: readonly BatchResults[];
 }
 
 export interface Machine {
@@ -104,6 +105,27 @@ export interface GrowthResults {
   /** By round. */
   readonly eventsPerS: readonly (number | undefined | null)[];
   readonly failures: readonly string[];
+}
+
+export interface BatchResults {
+  readonly name: string;
+  readonly title: string;
+  /** By round. */
+  readonly rounds: readonly (BatchRound | undefined | null)[];
+  readonly failures: readonly string[];
+}
+
+/** Events a second. */
+export interface BatchRound {
+  /** One in a request. */
+  readonly singlesPerS: number;
+  /** Accepted, many in a request. */
+  readonly takenPerS: number;
+  /** The same, with the time until the last of them was a row. */
+  readonly storedPerS: number;
+  readonly refusedRequests: number;
+  /** Rows a second that MySQL takes from who only inserts; undefined without MySQL. */
+  readonly bulkRowsPerS?: number;
 }
 
 export const GROWTH_BASE = "base";

@@ -5,6 +5,7 @@
 import { cpus, loadavg, release, totalmem, type } from "node:os";
 import { errorText } from "../src/count/deadline.ts";
 import { findBinary } from "../test/support/server-binaries.ts";
+import { BATCHES, Batches } from "./batches.ts";
 import { CANDIDATES, type Candidate } from "./candidates.ts";
 import { GROWTH, Growth } from "./growth.ts";
 import { LoadDriver } from "./load/load-driver.ts";
@@ -16,12 +17,12 @@ import { runTrial, type TrialContext } from "./trial.ts";
 
 export interface SuiteOptions {
   readonly parameters: Parameters;
-  /** Names of candidates, and GROWTH. All if it is left out. */
+  /** Names of candidates, GROWTH and BATCHES. All if it is left out. */
   readonly only?: readonly string[] | undefined;
   readonly say: (line: string) => void;
 }
 
-export const CHOICES: readonly string[] = [...CANDIDATES.map(({ name }) => name), GROWTH];
+export const CHOICES: readonly string[] = [...CANDIDATES.map(({ name }) => name), GROWTH, BATCHES];
 
 interface Entry {
   readonly candidate: Candidate;
@@ -34,17 +35,18 @@ export async function runSuite({ parameters, only = CHOICES, say }: SuiteOptions
   const startedAt = new Date();
   const machine = describeMachine();
   const saturationDriver = chosenDriver(parameters);
-  const { connections, requests } = parameters;
-  const driver = new LoadDriver({ connections, requests, saturationDriver });
+  const driver = new LoadDriver({ ...parameters, saturationDriver });
   const chosen = CANDIDATES.filter(({ name }) => only.includes(name));
   const entries = chosen.map((candidate): Entry => ({ candidate, rounds: [], failures: [] }));
   const growth = only.includes(GROWTH) ? new Growth(parameters) : undefined;
+  const batches = only.includes(BATCHES) ? new Batches() : undefined;
   try {
     for (let round = 1; round <= parameters.rounds; round++) {
       const sayInRound = (line: string) => say(`round ${round}/${parameters.rounds}  ${line}`);
       const context = { parameters, driver, round, say: sayInRound };
       for (const entry of turned(entries, round)) await runEntry(entry, context);
       await growth?.runRound(context);
+      await batches?.runRound(context);
     }
   } finally {
     await growth?.close();
@@ -58,6 +60,7 @@ export async function runSuite({ parameters, only = CHOICES, say }: SuiteOptions
     drivers: { saturation: saturationDriver, constantRate: "bench/load/constant-rate.ts" },
     candidates: entries.map(candidateResults),
     growth: growth?.results() ?? [],
+    batches: batches?.results() ?? [],
   };
 }
 

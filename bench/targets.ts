@@ -8,6 +8,7 @@ import { type Latencies, percentileMs } from "./load/percentiles.ts";
 import type { RequestClass } from "./load/workload.ts";
 import { TARGET_SHARE } from "./parameters.ts";
 import {
+  type BatchRound,
   byRound,
   GROWTH_BASE,
   latencyAt,
@@ -87,6 +88,18 @@ export const TARGETS: readonly Target[] = [
   ...(["users", "streams", "rows"] as const).map((name) =>
     atLeast(0.9, `POST events/s with many ${name}, against few`, (results) => growthRatios(results, name)),
   ),
+  ...[HOURGLASS, HOURGLASS_EMBEDDED].map((name) =>
+    atLeast(5, `events/s in batches, against one in each request, ${name}`, (results) =>
+      batchRatios(results, name, ({ takenPerS, singlesPerS }) => takenPerS / singlesPerS),
+    ),
+  ),
+  atLeast(0.4, "rows/s of batches, until all are stored, against bulk insert alone", (results) =>
+    batchRatios(
+      results,
+      HOURGLASS,
+      ({ storedPerS, bulkRowsPerS }) => bulkRowsPerS && storedPerS / bulkRowsPerS,
+    ),
+  ),
   atMost(
     1.15,
     "server CPU per event, 2 workers, against 1",
@@ -138,6 +151,15 @@ function growthRatios({ growth }: Results, name: string): (number | undefined)[]
     return found.map((eventsPerS) => eventsPerS ?? undefined);
   };
   return ratios(figures(name), figures(GROWTH_BASE));
+}
+
+function batchRatios(
+  { batches }: Results,
+  name: string,
+  ratio: (round: BatchRound) => number | undefined,
+): (number | undefined)[] {
+  const found = batches.find((one) => one.name === name)?.rounds ?? [];
+  return found.map((round) => (round ? ratio(round) : undefined));
 }
 
 export function judge(results: Results): Verdict[] {

@@ -30,6 +30,9 @@ export interface Sums {
   /** Clicks per impression. */
   readonly ctr: number | null;
   readonly unique_users: number;
+  /** With `exact` alone: users with a click, and with an impression. */
+  readonly unique_clickers?: number;
+  readonly unique_viewers?: number;
 }
 
 export interface SeriesQuestion {

@@ -132,18 +132,29 @@ function originOf(text: string): string | undefined {
   return href === `${origin}/` && /^https?:[^*]+$/.test(origin) ? origin : undefined;
 }
 
+const REDIS_OVER_TCP = url(
+  "REDIS_URL",
+  ["redis:", "rediss:"],
+  "redis://host:6379 or unix:///run/redis.sock",
+  "hot store; needs MYSQL_URL too; embedded if neither is set",
+);
+
+const REDIS_URL: Setting<string> = {
+  ...REDIS_OVER_TCP,
+  parse(value) {
+    const { protocol, host, pathname } = URL.parse(value) ?? {};
+    if (protocol !== "unix:") return REDIS_OVER_TCP.parse(value);
+    return host === "" && pathname!.length > 1 ? value : undefined;
+  },
+};
+
 const MYSQL_EXAMPLE = "mysql://user:password@host:3306/hourglass";
 
 const SETTINGS = {
   port: integer("PORT", 7777, 0, 65_535, "port to listen on; 0 takes a free one"),
   host: text("HOST", "127.0.0.1", "address to listen on; 0.0.0.0 for all of the machine's"),
   dataDir: text("DATA_DIR", "./data", "folder of the embedded stores"),
-  redisUrl: url(
-    "REDIS_URL",
-    ["redis:", "rediss:"],
-    "redis://host:6379",
-    "hot store; needs MYSQL_URL too; embedded if neither is set",
-  ),
+  redisUrl: REDIS_URL,
   mysqlUrl: {
     ...url("MYSQL_URL", ["mysql:"], MYSQL_EXAMPLE, "cold store; needs REDIS_URL too"),
     parse(value: string) {

@@ -1,6 +1,8 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { startService } from "./support/service.ts";
+
+setDefaultTimeout(60_000);
 
 /** What the process was started with, last. */
 function environmentOf(pid: number): string[] {
@@ -8,7 +10,7 @@ function environmentOf(pid: number): string[] {
 }
 
 test.each([
-  ["the service starts anew, in place, with its allocator set", {}, "-1"],
+  ["the service starts anew, in place, with its allocator set", {}, "10000"],
   ["who has set the allocator has decided", { MIMALLOC_PURGE_DELAY: "250" }, "250"],
 ] as const)("%s", async (_, settings, expected) => {
   const service = await startService({ settings: { ...settings, LOG_LEVEL: "warn" } });

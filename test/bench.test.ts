@@ -65,6 +65,17 @@ describeWithServers("the bench suite", ["redis", "mariadb"], () => {
     for (const { eventsPerS } of results.growth) expect(eventsPerS[0]).toBeGreaterThan(0);
   });
 
+  test("has figures of batches", () => {
+    expect(results.batches.map(({ name }) => name)).toEqual(["hourglass", "hourglass-embedded"]);
+    for (const { rounds, failures } of results.batches) {
+      expect(failures).toEqual([]);
+      expect(rounds[0]!.refusedRequests).toBe(0);
+      expect(rounds[0]!.takenPerS).toBeGreaterThan(0);
+      expect(rounds[0]!.storedPerS).toBeGreaterThan(0);
+    }
+    expect(results.batches[0]!.rounds[0]!.bulkRowsPerS).toBeGreaterThan(0);
+  });
+
   for (const { name, storesEvents, latencyReference } of CANDIDATES) {
     test(`has figures of ${name}`, () => {
       const trial = results.candidates.find((one) => one.name === name)!.rounds[0]!;
@@ -113,7 +124,7 @@ describe("the drivers", () => {
     saturationDriver: "wrk" | "autocannon",
     use: (driver: LoadDriver) => Promise<T>,
   ) {
-    const driver = new LoadDriver({ connections: 4, requests: 500, saturationDriver });
+    const driver = new LoadDriver({ ...QUICK, connections: 4, requests: 500, saturationDriver });
     try {
       return await use(driver);
     } finally {
@@ -332,6 +343,10 @@ function madeUp(instead: Readonly<Record<string, TrialResult | undefined>> = {})
   const growth = ["base", "users", "streams", "rows"].map((name) => {
     return { name, title: name, eventsPerS: [100_000], failures: [] };
   });
+  const round = { singlesPerS: 1, takenPerS: 5, storedPerS: 4, refusedRequests: 0, bulkRowsPerS: 10 };
+  const batches = ["hourglass", "hourglass-embedded"].map((name) => {
+    return { name, title: name, rounds: [round], failures: [] };
+  });
   return {
     startedAt: "2030-01-01T00:00:00.000Z",
     durationS: 1,
@@ -340,6 +355,7 @@ function madeUp(instead: Readonly<Record<string, TrialResult | undefined>> = {})
     drivers: { saturation: "wrk", constantRate: "-" },
     candidates,
     growth,
+    batches,
   };
 }
 
@@ -382,7 +398,9 @@ describe("the targets", () => {
   });
 
   test("are missed by all if nothing was measured", () => {
-    expect(missedNames({ ...madeUp(), candidates: [], growth: [] })).toHaveLength(TARGETS.length);
+    expect(missedNames({ ...madeUp(), candidates: [], growth: [], batches: [] })).toHaveLength(
+      TARGETS.length,
+    );
   });
 });
 

@@ -41,7 +41,7 @@ const CHOICES: Readonly<Record<string, readonly string[]>> = {
 };
 const URLS: Readonly<Record<string, { takes: string; bad: readonly string[] }>> = {
   REDIS_URL: {
-    takes: "a URL such as redis://host:6379",
+    takes: "a URL such as redis://host:6379 or unix:///run/redis.sock",
     bad: [
       "localhost:6379",
       "localhost",
@@ -50,6 +50,9 @@ const URLS: Readonly<Record<string, { takes: string; bad: readonly string[] }>> 
       "redis:6379",
       "mysql://h/d",
       "//h:6379",
+      "unix:",
+      "unix://host/run/redis.sock",
+      "/run/redis.sock",
     ],
   },
   MYSQL_URL: {
@@ -213,6 +216,8 @@ describe("a good value", () => {
     const config = readConfig({ REDIS_URL: "rediss://user:p%40ss@cache.example:6380/1", MYSQL_URL });
     expect(config.redisUrl).toBe("rediss://user:p%40ss@cache.example:6380/1");
     expect(config.mysqlUrl).toBe(MYSQL_URL);
+    const bySocket = "unix:///run/redis.sock?db=1";
+    expect(readConfig({ REDIS_URL: bySocket, MYSQL_URL }).redisUrl).toBe(bySocket);
   });
 
   test("is a list of origins, as browsers write them", () => {
@@ -300,7 +305,7 @@ describe("the program", () => {
         ended,
         "PORT takes an integer from 0 to 65535, but is '70000'\n",
         "FLUSH_INTERVAL_MS takes an integer from 10 to 60000, but is 'soon'\n",
-        "REDIS_URL takes a URL such as redis://host:6379, but is something else",
+        "REDIS_URL takes a URL such as redis://host:6379 or unix:///run/redis.sock, but is something else",
       );
       expect(ended.stderr).not.toContain(PASSWORD);
     },

@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
-import { withDeadline } from "../src/count/deadline.ts";
+import { withDeadline, withStallDeadline } from "../src/count/deadline.ts";
+import { waitFor } from "./support/wait-for.ts";
 
 const late = () => new Error("too late");
 function keepBusy(ms: number): void {
@@ -35,4 +36,21 @@ test("what has arrived counts, though the process was too busy to look at it", a
   } finally {
     echo.kill();
   }
+});
+
+test("as long as something moves there is time; a standstill is an error", async () => {
+  let moved = 0;
+  const moving = setInterval(() => {
+    moved += 1;
+  }, 5);
+  try {
+    const slow = waitFor("ten steps", () => moved >= 10).then(() => "done");
+    expect(await withStallDeadline(slow, 20, () => moved, late)).toBe("done");
+    await expect(withStallDeadline(Promise.reject(late()), 20, () => moved, late)).rejects.toThrow(
+      "too late",
+    );
+  } finally {
+    clearInterval(moving);
+  }
+  await expect(withStallDeadline(never(), 20, () => moved, late)).rejects.toThrow("too late");
 });

@@ -1662,6 +1662,15 @@ describeWithServers("hot store: Redis", ["redis"], () => {
       expect(wrong.description).not.toContain("barley");
     });
 
+    test("is reached by a socket of this machine, too", async () => {
+      const near = harness.store({ url: server.socketUrl });
+      expect(await near.open()).toEqual([]);
+      expect(near.description).toBe(server.socketUrl);
+      await bearAndRegister(near, "w1");
+      expect(await near.commit("w1", 1, batchOf([click("u")]))).toEqual(committed());
+      expect(await store.read([NOON_KEY])).toEqual(await near.read([NOON_KEY]));
+    });
+
     test("warns of a Redis that keeps no append-only file, and of one that evicts", async () => {
       const careless = await startRedis({
         args: ["--appendonly", "no", "--maxmemory-policy", "allkeys-lru"],

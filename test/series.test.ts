@@ -65,6 +65,14 @@ function exactSums(events: readonly PostedEvent[]): Sums {
   return { clicks, impressions, ctr, unique_users: new Set(events.map(({ user }) => user)).size };
 }
 
+function exactSumsByKind(events: readonly PostedEvent[]): Sums {
+  const usersOf = (kind: PostedEvent["kind"]) => {
+    return new Set(events.filter((event) => event.kind === kind).map(({ user }) => user)).size;
+  };
+  const byKind = { unique_clickers: usersOf("click"), unique_viewers: usersOf("impression") };
+  return { ...exactSums(events), ...byKind };
+}
+
 function expectSums({ unique_users: users, ...counts }: Sums, events: readonly PostedEvent[]): void {
   const { unique_users: exact, ...expected } = exactSums(events);
   expect({ ...counts }).toMatchObject(expected);
@@ -152,13 +160,17 @@ for (const { name, needs, open } of MODES) {
       ]);
     });
 
-    test("exact=1 tells every user from every other, once all is flushed", async () => {
+    test("exact=1 tells every user from every other, and by kind, once all is flushed", async () => {
       await drained();
       const body = await series(`${RANGE}&step=day&stream=*&exact=1`);
       for (const { from, to, ...sums } of body.rows) {
-        expect(sums).toEqual(exactSums(within(events, from, to)) as typeof sums);
+        expect(sums).toEqual(exactSumsByKind(within(events, from, to)) as typeof sums);
       }
-      expect(body.total).toEqual(exactSums(events));
+      expect(body.total).toEqual(exactSumsByKind(events));
+      const csv = await get(`/series?${RANGE}&step=day&stream=*&exact=1&format=csv`);
+      const [head, ...lines] = csv.body.trimEnd().split("\n");
+      expect(head).toBe("from,to,clicks,impressions,ctr,unique_users,unique_clickers,unique_viewers");
+      expect(lines).toEqual(body.rows.map((row) => Object.values(row).join(",")));
     });
 
     test("an hour reads the same as by /analytics", async () => {

@@ -4,6 +4,7 @@
  */
 import { errorText } from "../../src/count/deadline.ts";
 import { runAutocannon } from "./autocannon-load.ts";
+import { runBatches } from "./batch-load.ts";
 import { runConstantRate } from "./constant-rate.ts";
 import type { Job, Report } from "./load-driver.ts";
 
@@ -13,6 +14,7 @@ function report(message: Report): void {
 
 function run(job: Job): Promise<unknown> {
   if (job.kind === "saturation") return runAutocannon(job);
+  if (job.kind === "batches") return runBatches(job);
   return runConstantRate(job, () => report({ isStarted: true }));
 }
 

@@ -7,14 +7,16 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { withDeadline } from "../../src/count/deadline.ts";
+import type { BatchJob, BatchLoadResult } from "./batch-load.ts";
 import type { ConstantRateJob, ConstantRateResult } from "./constant-rate.ts";
 import type { SaturationDriver, SaturationJob, SaturationResult } from "./saturation.ts";
-import { type Mix, type Population, requestLines, timeWithRoom } from "./workload.ts";
+import { batchBodies, type Mix, type Population, requestLines, timeWithRoom } from "./workload.ts";
 import { runWrk } from "./wrk-load.ts";
 
 export type Job =
   | ({ readonly kind: "saturation" } & SaturationJob)
-  | ({ readonly kind: "constant rate" } & ConstantRateJob);
+  | ({ readonly kind: "constant rate" } & ConstantRateJob)
+  | ({ readonly kind: "batches" } & BatchJob);
 
 export type Report = { readonly isStarted: true } | { readonly result: unknown } | { readonly error: string };
 
@@ -39,6 +41,9 @@ export interface LoadDriverOptions {
   /** Different ones; a longer run sends them again. */
   readonly requests: number;
   readonly saturationDriver: SaturationDriver;
+  readonly batchEvents: number;
+  /** Few: each has a whole batch under way. */
+  readonly batchConnections: number;
 }
 
 /** For connecting, and for what is under way when the time is up. */
@@ -90,6 +95,18 @@ export class LoadDriver {
     const requestsPath = await this.#writeRequests(target);
     const job = { port, connections, durationMs, ratePerS, isServerKilled, requestsPath };
     return (await this.#run({ kind: "constant rate", ...job }, onStart)) as ConstantRateResult;
+  }
+
+  async sendBatches({ port, mix, population, seed, durationMs }: Target): Promise<BatchLoadResult> {
+    const { requests, batchEvents, batchConnections } = this.#options;
+    const now = await timeWithRoom(durationMs + 5_000);
+    const batchesPath = join(this.#folder, "batches");
+    const batches = Math.ceil(requests / batchEvents);
+    writeFileSync(batchesPath, batchBodies({ mix, population, seed, now, batches, batchEvents }));
+    const job = { port, batchesPath, durationMs, connections: batchConnections };
+    const result = (await this.#run({ kind: "batches", ...job })) as BatchLoadResult;
+    if (result.accepted === 0) throw new Error("no event of a batch was accepted");
+    return result;
   }
 
   async #writeRequests({ mix, population, seed, durationMs }: Target): Promise<string> {

@@ -60,13 +60,40 @@ export function requestLines(options: WorkloadOptions): string {
 function requestLine(random: Random, { mix, population, now }: WorkloadOptions): string {
   const isPost = random.chance(mix.postShare);
   const isOlder = random.chance(mix.olderShare);
-  const at = isOlder ? now - HOUR_MS * (1 + random.below(OLDER_HOURS)) : now;
+  const at = isOlder ? olderTime(random, now) : now;
   const stream = population.streams === 1 ? "" : `&stream=stream-${zipf(random, population.streams)}`;
   const requestClass = (isPost ? 0 : 2) + (isOlder ? 1 : 0);
   if (!isPost) return `${requestClass}/analytics?timestamp=${at}${stream}`;
   const user = `user-${zipf(random, population.users)}`;
   const kind = random.chance(CLICK_SHARE) ? "click" : "impression";
   return `${requestClass}/analytics?timestamp=${at}&user=${user}&${kind}${stream}`;
+}
+
+export interface BatchesOptions extends Omit<WorkloadOptions, "requests"> {
+  readonly batches: number;
+  readonly batchEvents: number;
+}
+
+/** Behind each body but the last; none has a blank line in it. */
+export const BATCH_SEPARATOR = "\n\n";
+
+/** Bodies for POST /events, as NDJSON: of events alone, none of which has an id. */
+export function batchBodies({ batches, batchEvents, ...options }: BatchesOptions): string {
+  const random = new Random(options.seed);
+  const body = () => Array.from({ length: batchEvents }, () => eventLine(random, options)).join("\n");
+  return Array.from({ length: batches }, body).join(BATCH_SEPARATOR);
+}
+
+function eventLine(random: Random, { mix, population, now }: Omit<WorkloadOptions, "requests">): string {
+  const timestamp = random.chance(mix.olderShare) ? olderTime(random, now) : now;
+  const stream = population.streams === 1 ? undefined : `stream-${zipf(random, population.streams)}`;
+  const user = `user-${zipf(random, population.users)}`;
+  const event = random.chance(CLICK_SHARE) ? "click" : "impression";
+  return JSON.stringify({ timestamp, user, event, stream });
+}
+
+function olderTime(random: Random, now: number): number {
+  return now - HOUR_MS * (1 + random.below(OLDER_HOURS));
 }
 
 /** 1 to `count`, each about as often as one over itself: Zipf's law, by the inverse of its distribution. */

@@ -2,6 +2,7 @@
 import { percentileMs } from "../load/percentiles.ts";
 import { type MixName, REQUEST_CLASSES } from "../load/workload.ts";
 import {
+  type BatchRound,
   byRound,
   type CandidateResults,
   GROWTH_BASE,
@@ -41,6 +42,7 @@ export function resultsText(results: Results): string {
     ...section("Memory and storage", storageTable(results)),
     ...section("Killed under load (kill -9), all rounds", killTable(results)),
     ...section("As the work grows, Hourglass on Redis + MySQL", growthTable(results)),
+    ...section("Batches (POST /events), events/s", batchTable(results)),
     ...section(
       "Targets",
       judge(results).map((verdict) => [verdictText(verdict)]),
@@ -188,8 +190,26 @@ function growthTable({ growth }: Results): string[][] {
   return rows.length === 0 ? [] : [["", "events/s", "of the small case"], ...rows];
 }
 
-export function failures({ candidates, growth }: Results): string[] {
-  return [...candidates, ...growth].flatMap(({ title, failures: texts }) =>
+function batchTable({ batches }: Results): string[][] {
+  const rows = batches.map(({ title, rounds }) => {
+    const of = (figure: (round: BatchRound) => number | undefined) => {
+      const found = spreadOf(rounds.map((round) => round && figure(round)));
+      return found ? spreadText(found) : "–";
+    };
+    return [
+      title,
+      of(({ singlesPerS }) => singlesPerS),
+      of(({ takenPerS }) => takenPerS),
+      of(({ storedPerS }) => storedPerS),
+      of(({ bulkRowsPerS }) => bulkRowsPerS),
+    ];
+  });
+  const head = ["", "one in a request", "in batches", "until all are rows", "bulk insert alone, rows/s"];
+  return rows.length === 0 ? [] : [head, ...rows];
+}
+
+export function failures({ candidates, growth, batches }: Results): string[] {
+  return [...candidates, ...growth, ...batches].flatMap(({ title, failures: texts }) =>
     texts.map((text) => `${title}: ${text}`),
   );
 }

@@ -5,13 +5,18 @@
  */
 import { ownCommand } from "./own-command.ts";
 
-/** Of mimalloc: after how many ms freed pages are given back. -1: never. They are used again. */
+/** Of mimalloc: after how many ms freed pages are given back. */
 const SETTING = "MIMALLOC_PURGE_DELAY";
+/**
+ * Under load pages are used again long before that. If they were never given back (-1), memory would grow for as long
+ * as the service runs: by 100 MB instead of 60 in 6 minutes without MySQL.
+ */
+const PURGE_DELAY_MS = 10_000;
 
 /** Does not return if the process starts anew. Who has set it has decided. */
 export function keepFreedMemory(environment: Readonly<Record<string, string | undefined>>): void {
   if (environment[SETTING] !== undefined || process.execve === undefined) return;
   const [program, ...args] = ownCommand();
-  const settings = { ...environment, [SETTING]: "-1" } as Record<string, string>;
+  const settings = { ...environment, [SETTING]: String(PURGE_DELAY_MS) } as Record<string, string>;
   process.execve(program!, [program!, ...process.execArgv, ...args], settings);
 }

@@ -20,6 +20,24 @@ export async function withDeadline<T>(promise: Promise<T>, ms: number, onDeadlin
   }
 }
 
+/** Like withDeadline(), but the time begins anew as long as `progress` answers another number each time. */
+export async function withStallDeadline<T>(
+  promise: Promise<T>,
+  ms: number,
+  progress: () => number,
+  onDeadline: () => Error,
+): Promise<T> {
+  for (;;) {
+    const before = progress();
+    const stalled = onDeadline();
+    try {
+      return await withDeadline(promise, ms, () => stalled);
+    } catch (error) {
+      if (error !== stalled || progress() === before) throw error;
+    }
+  }
+}
+
 export function errorText(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const text = error.message === "" ? error.name : error.message;

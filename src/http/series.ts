@@ -2,7 +2,7 @@
 import { Elysia } from "elysia";
 import type { HourRange } from "../count/hour-range.ts";
 import { type Step, Steps } from "../count/steps.ts";
-import { ExactTally } from "../pipeline/exact-tally.ts";
+import { type ExactSums, ExactTally } from "../pipeline/exact-tally.ts";
 import type { Pipeline } from "../pipeline/pipeline.ts";
 import { SeriesTally, type Sums } from "../pipeline/series-tally.ts";
 import { InvalidParameterError, readQuery } from "./analytics-query.ts";
@@ -19,6 +19,7 @@ import type { RequestCounts } from "./request-counts.ts";
 /** Every user of theirs is told from every other in memory: up to 100 MB, and about 2 s. */
 const EXACT_MAX_EVENTS = 1_000_000;
 const CSV_HEADER = "from,to,clicks,impressions,ctr,unique_users";
+const EXACT_CSV_HEADER = `${CSV_HEADER},unique_clickers,unique_viewers`;
 
 interface Question extends Period {
   readonly step: Step;
@@ -28,8 +29,8 @@ interface Question extends Period {
 }
 
 interface Series {
-  readonly rows: readonly Readonly<Sums>[];
-  readonly total: Readonly<Sums>;
+  readonly rows: readonly Readonly<Sums | ExactSums>[];
+  readonly total: Readonly<Sums | ExactSums>;
   readonly degraded: RangeBody["degraded"];
 }
 
@@ -113,10 +114,10 @@ const TEXTS: Record<Format, Writer> = {
     const members = rows.map((row, i) => ({ from: times[i], to: times[i + 1], ...sumsOf(row) }));
     return JSON.stringify({ ...span, exact: isExact, rows: members, total: sumsOf(total) });
   },
-  csv: ({ zone }, steps, { rows }) => {
+  csv: ({ zone, isExact }, steps, { rows }) => {
     const times = timesOf(steps, zone);
     const lines = rows.map((row, i) => [times[i]!, times[i + 1]!, ...Object.values(sumsOf(row))]);
-    return csvOf(CSV_HEADER, lines);
+    return csvOf(isExact ? EXACT_CSV_HEADER : CSV_HEADER, lines);
   },
   text: (_question, _steps, { total: { uniqueUsers, clicks, impressions } }) =>
     `unique_users,${uniqueUsers}\nclicks,${clicks}\nimpressions,${impressions}\n`,
@@ -127,6 +128,9 @@ function timesOf({ starts, to }: Steps, zone: Period["zone"]): string[] {
   return [...starts, to].map((at) => zone.textOf(at));
 }
 
-function sumsOf({ clicks, impressions, uniqueUsers }: Readonly<Sums>) {
-  return { clicks, impressions, ctr: ctrOf({ clicks, impressions }), unique_users: uniqueUsers };
+function sumsOf(sums: Readonly<Sums | ExactSums>) {
+  const { clicks, impressions, uniqueUsers } = sums;
+  const shown = { clicks, impressions, ctr: ctrOf(sums), unique_users: uniqueUsers };
+  if (!("uniqueClickers" in sums)) return shown;
+  return { ...shown, unique_clickers: sums.uniqueClickers, unique_viewers: sums.uniqueViewers };
 }

@@ -10,7 +10,7 @@
  */
 import { connect, type Socket } from "node:net";
 import { type Connection, createConnection, escape as escapeText, type QueryValues } from "mysql2";
-import { errorText, withDeadline } from "../count/deadline.ts";
+import { errorText, withDeadline, withStallDeadline } from "../count/deadline.ts";
 
 export interface MysqlLinkOptions {
   readonly url: string;
@@ -58,6 +58,13 @@ interface StreamRequest {
 function openSocket({ config }: StreamRequest): Socket {
   if (config.socketPath !== undefined) return connect({ path: config.socketPath });
   return connect({ host: config.host, port: config.port, noDelay: true, keepAlive: true });
+}
+
+interface WithinOptions {
+  /** Of errors that leave the session as it was. */
+  readonly isHarmless?: (error: unknown) => boolean;
+  /** Another number each time that something has come. */
+  readonly progress?: () => number;
 }
 
 /** Anything but printable characters that are no quote and no backslash. */
@@ -112,13 +119,18 @@ export class MysqlSession {
     return (await this.#send(sql, values, this.#statementTimeoutMs)) as Row[];
   }
 
-  /** Like rows(), but one after the other as they arrive. What `visit` throws ends it. */
+  /**
+   * Like rows(), but one after the other as they arrive: what has the time of a statement is each silence, not the
+   * whole. What `visit` throws ends it.
+   */
   async each<Row>(sql: string, values: QueryValues[], visit: (row: Row) => void): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const query = this.#connection.query(sql, values);
+    let rowCount = 0;
     query.on("error", reject);
     query.on("end", resolve);
     query.on("result", (row) => {
+      rowCount += 1;
       try {
         // After a destroy() what is on its way still arrives, and is not for anybody.
         if (this.#isUsable) visit(row as Row);
@@ -130,7 +142,7 @@ export class MysqlSession {
     // A lost connection is told to the connection alone, if the statement has no callback.
     this.#connection.on("error", reject);
     try {
-      await this.#within(promise, sql, this.#statementTimeoutMs);
+      await this.#within(promise, sql, this.#statementTimeoutMs, { progress: () => rowCount });
     } finally {
       this.#connection.off("error", reject);
     }
@@ -163,7 +175,7 @@ export class MysqlSession {
   ): Promise<unknown> {
     // Without values the statement is sent as it is: question marks in it are no places for values.
     const answer = this.#connection.promise().query(sql, values.length === 0 ? undefined : values);
-    const [result] = await this.#within(answer, sql, timeoutMs, isHarmless);
+    const [result] = await this.#within(answer, sql, timeoutMs, { isHarmless });
     return result;
   }
 
@@ -171,10 +183,10 @@ export class MysqlSession {
     answer: Promise<T>,
     sql: string,
     timeoutMs: number,
-    isHarmless: (error: unknown) => boolean = () => false,
+    { isHarmless = () => false, progress = () => 0 }: WithinOptions,
   ): Promise<T> {
     try {
-      return await withDeadline(answer, timeoutMs, () => {
+      return await withStallDeadline(answer, timeoutMs, progress, () => {
         const quoted = sql.replaceAll(/\s+/g, " ").slice(0, MAX_QUOTED_SQL_CHARS);
         return new Error(`no answer within ${timeoutMs} ms to: ${quoted}`);
       });

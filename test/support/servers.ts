@@ -21,6 +21,10 @@ export class RedisServer extends ServerProcess {
     return `redis://127.0.0.1:${this.port}`;
   }
 
+  get socketUrl(): string {
+    return `unix://${join(this.dataDir, "redis.sock")}`;
+  }
+
   /** It goes on, without all that it knew. */
   async forgetAll(): Promise<void> {
     const client = createClient({ url: this.url });
@@ -43,6 +47,7 @@ function redisProgram(args: readonly string[]): ServerProgram {
     command: ({ port, dataDir }) => [
       ...[binary("redis-server"), "--port", String(port), "--bind", "127.0.0.1", "--dir", dataDir],
       ...["--appendonly", "yes", "--appendfsync", "everysec", "--save", ""],
+      ...["--unixsocket", join(dataDir, "redis.sock")],
       ...["--maxmemory-policy", "noeviction", ...args],
     ],
     isReady: async ({ port }, pid) => {

@@ -33,6 +33,12 @@ const sums = {
 };
 const tz = Type.String({ description: "the time zone of all times here" });
 
+const ofSeries = {
+  ...sums,
+  unique_clickers: Type.Optional(count("users with a click: with exact=1 alone")),
+  unique_viewers: Type.Optional(count("users with an impression: with exact=1 alone")),
+};
+
 export const rangesSchemas = {
   Series: members({
     from: INSTANT,
@@ -41,10 +47,10 @@ export const rangesSchemas = {
     tz,
     stream: Type.String(),
     exact: Type.Boolean(),
-    rows: Type.Array(members({ from: INSTANT, to: INSTANT, ...sums }), {
+    rows: Type.Array(members({ from: INSTANT, to: INSTANT, ...ofSeries }), {
       description: "each step that the range touches, the first and last may be cut short",
     }),
-    total: members(sums, "of the whole range: its unique users are no sum, but a union"),
+    total: members(ofSeries, "of the whole range: its unique users are no sum, but a union"),
   }),
   Streams: members({
     from: INSTANT,
