@@ -351,6 +351,7 @@ for (const { name, needs, open } of VARIANTS) {
       const clicks = await page.text("#now-clicks");
       await service.kill("SIGTERM");
       await page.waitForText("#connection", (text) => text.startsWith("Connection lost"));
+      expect(await axeViolations()).toEqual([]);
       await service.start();
       await page.waitForText("#connection", "Live");
       await page.waitForText("#now-clicks", clicks);

@@ -197,6 +197,7 @@ class Dashboard {
   #connection(state, error) {
     const wasLost = byId("connection").dataset.state === "lost";
     byId("connection").dataset.state = state;
+    document.body.classList.toggle("is-lost", state === "lost");
     if (wasLost && state === "live") this.#refresh();
     const texts = { connecting: "Connecting", live: "Live", lost: "Connection lost, trying again" };
     setText(byId("connection-text"), texts[state]);

@@ -72,7 +72,8 @@ function showStores({ hot_store, cold_store, ledger: { instance, stores } }) {
   showStore("cold", cold_store, isBehind ? `away, ${count(instance.pending)} wait` : "answers");
   const writers = stores?.writers;
   if (writers === undefined) {
-    setText(byId("writers-note"), stores === null ? "" : "unknown while a store is away");
+    if (stores !== null) byId("writers").replaceChildren();
+    setText(byId("writers-note"), stores === null ? "" : "Writers can't be told while a store is away.");
     return;
   }
   // This instance's first, then those with the most to do.
@@ -116,20 +117,21 @@ function writerLine({ writer, isAlive, pending }, isOwn) {
   );
 }
 
-function showNotices({ hot_store, cold_store, refusal, ledger: { instance } }) {
+function showNotices({ hot_store: hot, cold_store: cold, refusal, ledger: { instance } }) {
+  const [isHotAway, isColdAway] = [hot.status !== "ok", cold.status !== "ok"];
+  const wait = `${count(instance.pending)} ${instance.pending === 1 ? "event waits" : "events wait"} in the journal.`;
   const notices = [];
-  if (hot_store.status !== "ok") {
-    notices.push([
-      `${hot_store.name} is away`,
-      "Events are refused (503) and nothing is lost: who sends them sends them again. Numbers come from the cold " +
-        "store and may lack the last seconds.",
-    ]);
+  if (isHotAway) {
+    const numbers = isColdAway
+      ? "No numbers can be read"
+      : `Numbers come from ${cold.name} and may lack the last seconds`;
+    notices.push([`${hot.name} is away`, `Events are refused (503), to be sent again. ${numbers}.`]);
   }
-  if (cold_store.status !== "ok") {
-    notices.push([
-      `${cold_store.name} is away`,
-      `Events are still taken: ${count(instance.pending)} wait in the journal. Older hours may not be readable.`,
-    ]);
+  if (isColdAway) {
+    const rest = isHotAway
+      ? wait
+      : `Events are taken: ${wait} Hours that ${hot.name} does not hold can't be read.`;
+    notices.push([`${cold.name} is away`, rest]);
   }
   if (refusal in REFUSALS) notices.push(["Not ready", REFUSALS[refusal]]);
   setNotices(notices);
