@@ -115,6 +115,10 @@ async function expectDocs(url: string): Promise<void> {
   const described = (await (await fetch(`${url}/openapi.json`)).json()) as { info: object };
   expect(described.info).toMatchObject({ version });
   for (const path of [
+    "/",
+    "/dashboard/main.js",
+    "/dashboard/page.css",
+    "/dashboard/uplot.js",
     "/docs",
     "/docs/page.js",
     "/docs/page.css",

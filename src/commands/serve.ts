@@ -180,6 +180,7 @@ function firstLines(url: string, { mode, hot, cold }: Stores, config: Config): s
   const queues = sourceDescriptions(config).map((description) => `\n  events from   ${description}`);
   return `Hourglass counts clicks, impressions and unique users per hour.
   listening on  ${url}
+  dashboard     ${url}/
   mode          ${mode}${workers > 1 ? `, ${workers} workers` : ""}
   hot store     ${hot.description}
   cold store    ${cold.description}${queues.join("")}

@@ -5,21 +5,8 @@ import swaggerJs from "swagger-ui-dist/swagger-ui-bundle.js" with { type: "file"
 import pageCss from "./docs/page.css" with { type: "file" };
 import pageJs from "./docs/page.js" with { type: "file" };
 import { API_DOCUMENT } from "./openapi/document.ts";
+import { CSS, HTML, JAVASCRIPT, PAGE_HEADERS } from "./page-policy.ts";
 import { StaticAsset } from "./static-asset.ts";
-
-const JAVASCRIPT = "text/javascript; charset=utf-8";
-const CSS = "text/css; charset=utf-8";
-/** The page loads and asks nothing but what this service serves, and runs nothing that is not a file of it. */
-const PAGE_POLICY = [
-  "default-src 'none'",
-  "script-src 'self'",
-  "style-src 'self'",
-  "img-src 'self' data:",
-  "connect-src 'self'",
-  "base-uri 'none'",
-  "form-action 'none'",
-  "frame-ancestors 'none'",
-].join("; ");
 
 const PAGE = `<!doctype html>
 <html lang="en">
@@ -42,10 +29,9 @@ const PAGE = `<!doctype html>
 
 function assets(): Readonly<Record<string, StaticAsset>> {
   const description = new Blob([JSON.stringify(API_DOCUMENT)]);
-  const pageHeaders = { "content-security-policy": PAGE_POLICY, "referrer-policy": "no-referrer" };
   return {
     "/openapi.json": new StaticAsset(description, "application/json; charset=utf-8"),
-    "/docs": new StaticAsset(new Blob([PAGE]), "text/html; charset=utf-8", pageHeaders),
+    "/docs": new StaticAsset(new Blob([PAGE]), HTML, PAGE_HEADERS),
     "/docs/page.js": new StaticAsset(Bun.file(pageJs), JAVASCRIPT),
     "/docs/page.css": new StaticAsset(Bun.file(pageCss), CSS),
     "/docs/swagger-ui.js": new StaticAsset(Bun.file(swaggerJs), JAVASCRIPT),

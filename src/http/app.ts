@@ -8,8 +8,10 @@ import type { AppOptions } from "./app-options.ts";
 import { BODY_MAX_BYTES } from "./body.ts";
 import { browsers } from "./browsers.ts";
 import { crossOrigin } from "./cross-origin.ts";
+import { dashboard } from "./dashboard.ts";
 import { events } from "./events.ts";
 import { ledger } from "./ledger.ts";
+import { live } from "./live.ts";
 import { metrics } from "./metrics.ts";
 import { ops } from "./ops.ts";
 import { RequestCounts } from "./request-counts.ts";
@@ -44,7 +46,8 @@ export function createApp(options: AppOptions) {
   const redirects = new RequestCounts("GET", "/r");
   const seriesGets = new RequestCounts("GET", "/series");
   const streamsGets = new RequestCounts("GET", "/streams");
-  const counts = [posts, gets, batches, pixels, beacons, redirects, seriesGets, streamsGets];
+  const liveGets = new RequestCounts("GET", "/live");
+  const counts = [posts, gets, batches, pixels, beacons, redirects, seriesGets, streamsGets, liveGets];
   const { access, certificate } = options;
   const app = new Elysia({
     // Unasked, reusePort would let a second instance take half of the requests without a word.
@@ -68,8 +71,10 @@ export function createApp(options: AppOptions) {
     .use(ledger(options))
     .use(series(options, seriesGets))
     .use(streams(options, streamsGets))
+    .use(live(options, liveGets))
     .use(metrics(options, counts))
     .use(apiDocs())
+    .use(dashboard())
     .onError(({ error, code, request }) => {
       const answer = code === "NOT_FOUND" ? notFound(request) : answerToError(error, options.log, request);
       return lines === undefined ? answer : lines.answered(request, answer);

@@ -18,7 +18,7 @@ export function ledger({ pipeline, log }: AppOptions) {
 }
 
 /** All read in one tick, so that it is of one instant. */
-function instanceLedger(pipeline: Pipeline) {
+export function instanceLedger(pipeline: Pipeline) {
   const { ledger, pending, writer, oldestPendingMs, journalMaxEvents } = pipeline;
   const { accepted, persisted, handedOver, lost, adopted, duplicates, refused, omitted } = ledger;
   return {
@@ -42,7 +42,7 @@ function instanceLedger(pipeline: Pipeline) {
 }
 
 /** A store that is away does not keep the instance's own books from being read. */
-async function storeLedger(pipeline: Pipeline) {
+export async function storeLedger(pipeline: Pipeline) {
   try {
     return await pipeline.storeLedger();
   } catch (error) {

@@ -17,6 +17,7 @@ export const ROUTE_ACCESS: ReadonlyMap<string, Methods> = new Map<string, Method
   ["/events", { POST: "write" }],
   ["/series", { GET: "read" }],
   ["/streams", { GET: "read" }],
+  ["/live", { GET: "read" }],
   ["/ledger", { GET: "admin" }],
   ["/metrics", { GET: "admin" }],
   ["/pixel.gif", { GET: "browser" }],
@@ -33,8 +34,12 @@ export const ROUTE_ACCESS: ReadonlyMap<string, Methods> = new Map<string, Method
   ["/docs/swagger-ui.css", { GET: "open" }],
 ]);
 
+/** All that the page at / loads, and nothing else. */
+const DASHBOARD = /^\/(?:dashboard\/[\w.-]+)?$/;
+
 /** `route`: as it is defined, however the request spells its path. */
 export function accessOf(method: string, route: string): RouteAccess {
+  if (DASHBOARD.test(route)) return "open";
   const methods = ROUTE_ACCESS.get(route);
   if (methods === undefined) return "unlisted";
   // Any other method is answered with 405, or asks whether it may be sent from another origin.

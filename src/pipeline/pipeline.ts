@@ -60,10 +60,13 @@ const RETENTION_INTERVAL_MS = 600_000;
 /** With the 400 ms that a command may take, /readyz tells within a second that Redis is away. */
 const PROBE_INTERVAL_MS = 400;
 const STOP_GRACE_MS = 5_000;
+const SHORT_RANGES_WAITING_MAX = 128;
 
 export class Pipeline {
   readonly ledger = new Ledger();
   readonly ranges: RangeReader;
+  /** For readings that are short, and made again and again: in lanes of their own, never behind long ones. */
+  readonly shortRanges: RangeReader;
   readonly streams: StreamRegistry;
   readonly retention: Retention;
   readonly #options: PipelineOptions;
@@ -94,7 +97,9 @@ export class Pipeline {
     this.#identity = identity;
     const { signal } = this.#stopping;
     this.#reader = new Reader(hot, cold, metrics, () => this.#committer.isRecovering);
-    this.ranges = new RangeReader(hot, cold, () => this.#committer.isRecovering);
+    const isRecovering = () => this.#committer.isRecovering;
+    this.ranges = new RangeReader(hot, cold, isRecovering);
+    this.shortRanges = new RangeReader(hot, cold, isRecovering, SHORT_RANGES_WAITING_MAX);
     this.streams = new StreamRegistry(cold, settings.maxStreams);
     this.retention = new Retention({ cold, log, now, days: settings, signal });
     this.#sweeping = new Chore("drop what is not kept", RETENTION_INTERVAL_MS, log, () =>
@@ -162,6 +167,17 @@ export class Pipeline {
 
   get writer(): string | undefined {
     return this.#identity.name;
+  }
+
+  /** What the stores are, for people. */
+  get storeNames(): { readonly hot: string; readonly cold: string } {
+    const { hot, cold } = this.#options;
+    return { hot: hot.name, cold: cold.name };
+  }
+
+  /** Aborted as soon as stop() is called: for what would never end by itself. */
+  get stopping(): AbortSignal {
+    return this.#stopping.signal;
   }
 
   /** Why the cold store could not be flushed to the last time; undefined while all is well. */

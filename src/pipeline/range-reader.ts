@@ -47,10 +47,11 @@ export class RangeReader {
   readonly #hot: HotStore;
   readonly #cold: ColdStore;
   readonly #isRecovering: () => boolean;
-  readonly #lanes = new Lanes(LANES, WAITING_MAX);
+  readonly #lanes: Lanes;
 
   /** `isRecovering`: acknowledged events may be missing from the hot store. */
-  constructor(hot: HotStore, cold: ColdStore, isRecovering: () => boolean) {
+  constructor(hot: HotStore, cold: ColdStore, isRecovering: () => boolean, waitingMax = WAITING_MAX) {
+    this.#lanes = new Lanes(LANES, waitingMax);
     this.#hot = hot;
     this.#cold = cold;
     this.#isRecovering = isRecovering;

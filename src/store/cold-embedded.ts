@@ -134,6 +134,7 @@ export function embeddedColdStore(options: EmbeddedColdStoreOptions): ColdStore 
 }
 
 class EmbeddedColdStore implements ColdStore {
+  readonly name = "SQLite";
   readonly description: string;
   readonly #dataDir: string;
   readonly #path: string;

@@ -138,6 +138,7 @@ export function mysqlColdStore(options: MysqlColdStoreOptions): ColdStore {
 }
 
 class MysqlColdStore implements ColdStore {
+  readonly name = "MySQL";
   readonly description: string;
   readonly #database: string;
   readonly #now: () => number;

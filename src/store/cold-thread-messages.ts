@@ -11,7 +11,7 @@ export interface ColdPlace {
   readonly mysqlTls?: MysqlTls | undefined;
 }
 
-export type ColdMethod = Exclude<keyof ColdStore, "description">;
+export type ColdMethod = Exclude<keyof ColdStore, "name" | "description">;
 
 export interface Call {
   readonly number: number;

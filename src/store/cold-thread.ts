@@ -57,6 +57,7 @@ export function coldStoreInThread(place: ColdPlace, entry = ENTRY): ColdStore {
 }
 
 class ThreadColdStore implements ColdStore {
+  readonly name: string;
   readonly description: string;
   readonly #place: ColdPlace;
   readonly #entry: string;
@@ -71,6 +72,7 @@ class ThreadColdStore implements ColdStore {
     this.#place = place;
     this.#entry = entry;
     this.#here = coldStoreAt(place, Date.now);
+    this.name = this.#here.name;
     this.description = this.#here.description;
   }
 

@@ -143,6 +143,8 @@ export interface UserRow {
 }
 
 export interface ColdStore {
+  /** What it is, in a word. */
+  readonly name: string;
   /** Where the data lies, for the start-up lines: never with a password. */
   readonly description: string;
   /** Connects and migrates, under a lock. May be called again after it failed. Throws ColdUnavailableError. */

@@ -54,6 +54,7 @@ export function embeddedHotStore(options: EmbeddedHotStoreOptions): HotStore {
 }
 
 class EmbeddedHotStore implements HotStore {
+  readonly name = "Memory";
   readonly description: string;
   readonly #journal: EmbeddedJournal;
   readonly #now: () => number;

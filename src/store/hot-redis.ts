@@ -97,6 +97,7 @@ export function redisHotStore(options: RedisHotStoreOptions): HotStore {
 }
 
 class RedisHotStore implements HotStore {
+  readonly name = "Redis";
   readonly description: string;
   readonly #link: RedisLink;
   readonly #leaseMs: number;

@@ -74,6 +74,8 @@ export class HotUnavailableError extends Error {
 
 /** Every method throws HotUnavailableError when the store is away. */
 export interface HotStore {
+  /** What it is, in a word. */
+  readonly name: string;
   /** Where the data lies, for the start-up lines: never with a password. */
   readonly description: string;
   /** True if commits can be sent now, as far as is known without asking. */

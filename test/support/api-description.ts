@@ -22,7 +22,7 @@ export interface ApiAnswer {
 const PLAIN_HEADERS = new Set([
   ...["content-type", "content-length", "date", "connection", "cache-control", "vary", "transfer-encoding"],
   ...["content-encoding", "content-security-policy", "referrer-policy", "x-content-type-options"],
-  ...["cross-origin-resource-policy", "access-control-allow-origin"],
+  ...["cross-origin-resource-policy", "access-control-allow-origin", "x-accel-buffering"],
 ]);
 
 export class ApiDescription {

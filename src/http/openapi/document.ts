@@ -4,6 +4,7 @@ import { SECURITY_SCHEMES, withAccess } from "./access.ts";
 import { analyticsPaths } from "./analytics.ts";
 import { browsersPaths } from "./browsers.ts";
 import { eventsPaths, eventsSchemas } from "./events.ts";
+import { livePaths, liveSchemas } from "./live.ts";
 import { opsPaths, opsSchemas } from "./ops.ts";
 import { ErrorSchema, HEADERS } from "./parts.ts";
 import { rangesPaths, rangesSchemas } from "./ranges.ts";
@@ -32,9 +33,16 @@ export const API_DOCUMENT = {
     { name: "Operation", description: "whether all is well" },
     { name: "Description", description: "what is taken and answered" },
   ],
-  paths: withAccess({ ...analyticsPaths, ...eventsPaths, ...browsersPaths, ...rangesPaths, ...opsPaths }),
+  paths: withAccess({
+    ...analyticsPaths,
+    ...eventsPaths,
+    ...browsersPaths,
+    ...rangesPaths,
+    ...livePaths,
+    ...opsPaths,
+  }),
   components: {
-    schemas: { Error: ErrorSchema, ...eventsSchemas, ...rangesSchemas, ...opsSchemas },
+    schemas: { Error: ErrorSchema, ...eventsSchemas, ...rangesSchemas, ...liveSchemas, ...opsSchemas },
     headers: HEADERS,
     securitySchemes: SECURITY_SCHEMES,
   },

@@ -22,51 +22,50 @@ const refusals = Object.fromEntries(REFUSAL_REASONS.map((name) => [name, EVENTS]
 const reason = oneOf(REFUSAL_REASONS, "why events are refused");
 
 export const opsSchemas = {
-  Ledger: members({
-    instance: members(
+  InstanceLedger: members(
+    {
+      writer,
+      accepted: count("acknowledged: persisted + pending + handedOver + lost"),
+      persisted: count("in the cold store"),
+      pending: count("not in the cold store yet"),
+      pendingInRing: count("of the pending: in memory too"),
+      pendingInJournalOnly: count("of the pending: in the journal alone"),
+      journalMaxEvents: count("more pending ones than that are refused"),
+      handedOver: count("left to the adopter of a writer that was given up"),
+      lost: count("in no store any more, as the hot store lost its data"),
+      holds: Type.Boolean({
+        description: "accepted is the sum of the others, counted where the events are",
+      }),
+      adopted: count("accepted under another writer's name, persisted by this instance"),
+      duplicates: count("acknowledged, and counted before under their id"),
+      refused: members(refusals, "not counted, by reason"),
+      omitted: members(omissions, "left out as the browser or the settings ask, by reason"),
+      oldestPendingMs,
+    },
+    "Since this instance started.",
+  ),
+  StoresLedger: Type.Union([
+    members(
       {
-        writer,
-        accepted: count("acknowledged: persisted + pending + handedOver + lost"),
-        persisted: count("in the cold store"),
-        pending: count("not in the cold store yet"),
-        pendingInRing: count("of the pending: in memory too"),
-        pendingInJournalOnly: count("of the pending: in the journal alone"),
-        journalMaxEvents: count("more pending ones than that are refused"),
-        handedOver: count("left to the adopter of a writer that was given up"),
-        lost: count("in no store any more, as the hot store lost its data"),
-        holds: Type.Boolean({
-          description: "accepted is the sum of the others, counted where the events are",
-        }),
-        adopted: count("accepted under another writer's name, persisted by this instance"),
-        duplicates: count("acknowledged, and counted before under their id"),
-        refused: members(refusals, "not counted, by reason"),
-        omitted: members(omissions, "left out as the browser or the settings ask, by reason"),
-        oldestPendingMs,
+        writers: Type.Array(
+          members({
+            writer: Type.String(),
+            isAlive: Type.Boolean({ description: "false: its journal may be adopted" }),
+            accepted: EVENTS,
+            persisted: EVENTS,
+            pending: Type.Integer(),
+          }),
+        ),
+        accepted: EVENTS,
+        persisted: EVENTS,
+        pending: Type.Integer(),
+        deadLetters: count("of the persisted: set aside, as the database refused their rows"),
       },
-      "Since this instance started.",
+      "Of all instances that there ever were.",
     ),
-    stores: Type.Union([
-      members(
-        {
-          writers: Type.Array(
-            members({
-              writer: Type.String(),
-              isAlive: Type.Boolean({ description: "false: its journal may be adopted" }),
-              accepted: EVENTS,
-              persisted: EVENTS,
-              pending: Type.Integer(),
-            }),
-          ),
-          accepted: EVENTS,
-          persisted: EVENTS,
-          pending: Type.Integer(),
-          deadLetters: count("of the persisted: set aside, as the database refused their rows"),
-        },
-        "Of all instances that there ever were.",
-      ),
-      members({ unavailable: oneOf(["hot_store_away", "cold_store_away"]) }, "A store does not answer."),
-    ]),
-  }),
+    members({ unavailable: oneOf(["hot_store_away", "cold_store_away"]) }, "A store does not answer."),
+  ]),
+  Ledger: members({ instance: refTo("InstanceLedger"), stores: refTo("StoresLedger") }),
   Readiness: members({
     status: oneOf(["ready", "not ready"]),
     reason: Type.Optional(reason),

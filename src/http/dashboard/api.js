@@ -1,0 +1,116 @@
+/*
+ * The one way from this page to the service. A key, if one is asked for, is kept for as long as this tab is open,
+ * and sent in a header: never in an address, which would be in logs and in the browser's history.
+ */
+const STORAGE_KEY = "hourglass.key";
+const OVERLOADED_ATTEMPTS = 4;
+
+export class ApiError extends Error {
+  constructor(status, code, message) {
+    super(message);
+    this.status = status;
+    this.code = code;
+  }
+}
+
+export class Api {
+  #askForKey;
+  #asking;
+  #isDeclined = false;
+  #key = storedKey();
+
+  /** `askForKey(why)` answers a promise of a key, or of undefined if there is none to be had. */
+  constructor(askForKey) {
+    this.#askForKey = askForKey;
+  }
+
+  /** Somebody who had no key wants to go on all the same. */
+  askAgain() {
+    this.#isDeclined = false;
+  }
+
+  /** An answer that is well. Throws ApiError. */
+  async get(path, parameters = {}, { signal, accept = "application/json" } = {}) {
+    for (;;) {
+      const key = this.#key;
+      const headers = key === undefined ? { accept } : { accept, authorization: `Bearer ${key}` };
+      const answer = await reached(fetch(addressOf(path, parameters), { headers, signal }));
+      if (answer.ok) return answer;
+      const error = await errorOf(answer);
+      if (answer.status !== 401 && answer.status !== 403) throw error;
+      // Another request may have brought a new one meanwhile.
+      if (key === this.#key && !(await this.#newKey(key === undefined ? undefined : error.message)))
+        throw error;
+      signal?.throwIfAborted();
+    }
+  }
+
+  /** Waits and asks again if too many ask at a time. */
+  async json(path, parameters, signal) {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        const answer = await this.get(path, parameters, { signal });
+        return { body: await answer.json(), isDegraded: answer.headers.has("hourglass-degraded") };
+      } catch (error) {
+        if (error.code !== "overloaded" || attempt === OVERLOADED_ATTEMPTS) throw error;
+        await pause(attempt * 1_000 * (0.5 + Math.random()), signal);
+      }
+    }
+  }
+
+  /** False if there is none: it is not asked for again by itself. */
+  async #newKey(why) {
+    if (this.#isDeclined) return false;
+    this.#asking ??= this.#askForKey(why).finally(() => {
+      this.#asking = undefined;
+    });
+    const key = await this.#asking;
+    this.#isDeclined = key === undefined;
+    if (this.#isDeclined) return false;
+    this.#key = key;
+    try {
+      sessionStorage.setItem(STORAGE_KEY, key);
+    } catch {
+      // It is asked for again when the page is loaded again.
+    }
+    return true;
+  }
+}
+
+function storedKey() {
+  try {
+    return sessionStorage.getItem(STORAGE_KEY) ?? undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+export function addressOf(path, parameters) {
+  const query = new URLSearchParams(parameters).toString();
+  return query === "" ? path : `${path}?${query}`;
+}
+
+async function reached(answering) {
+  try {
+    return await answering;
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ApiError(0, "unreachable", "The service does not answer.");
+  }
+}
+
+async function errorOf(answer) {
+  const { error } = await answer.json().catch(() => ({}));
+  const { code = "unknown", message = `The service answered with ${answer.status}.` } = error ?? {};
+  return new ApiError(answer.status, code, message);
+}
+
+export function pause(ms, signal) {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(resolve, ms);
+    signal?.addEventListener("abort", () => {
+      clearTimeout(timer);
+      reject(signal.reason);
+    });
+  });
+}

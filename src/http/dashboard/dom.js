@@ -1,0 +1,29 @@
+/* The little that the other modules need to make and find elements. */
+export const byId = (id) => document.getElementById(id);
+
+/** `properties`: of the element, or attributes if their name has a hyphen or is `role`. */
+export function element(tag, properties = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (value === undefined) continue;
+    if (name.includes("-") || name === "role" || name === "scope" || name === "for")
+      made.setAttribute(name, value);
+    else made[name] = value;
+  }
+  made.append(...children.filter((child) => child !== undefined));
+  return made;
+}
+
+/** Writes only what has changed: the page is not laid out again for nothing. */
+export function setText(target, text) {
+  if (target.textContent !== text) target.textContent = text;
+}
+
+/** The radio button that is pressed in a group, by its value; none if there is no such one. */
+export function checkRadio(group, value) {
+  for (const input of group.querySelectorAll("input")) input.checked = input.value === value;
+}
+
+export function onRadio(group, act) {
+  group.addEventListener("change", ({ target }) => act(target.value));
+}

@@ -1,0 +1,75 @@
+/* The present hour in four cards, each with what it was in the last minute. */
+import { byId, setText } from "./dom.js";
+import { clockText, count, HOUR_MS, METRICS, perSecond, ratio } from "./format.js";
+
+const SPARK_POINTS = 60;
+const SPARK_WIDTH = 120;
+const SPARK_HEIGHT = 28;
+/** A rate is that of the last seconds: one second alone jumps too much to be read. */
+const RATE_SECONDS = 5;
+
+export class NowCards {
+  #history = [];
+
+  /** Of another stream: what was before is not comparable. */
+  reset() {
+    this.#history = [];
+    for (const metric of Object.keys(METRICS)) {
+      setText(byId(`now-${metric}`), "–");
+      setText(byId(`now-${metric}-note`), "");
+      byId(`spark-${metric}`).setAttribute("points", "");
+    }
+    byId("now").dataset.state = "loading";
+  }
+
+  show({ at, hour }) {
+    byId("now").dataset.state = hour === null ? "away" : "ready";
+    if (hour === null) return;
+    const atMs = Date.parse(at);
+    const fromMs = Date.parse(hour.from);
+    const last = this.#history.at(-1);
+    if (last !== undefined && last.hour.from !== hour.from) this.#history = [];
+    this.#history.push({ atMs, hour });
+    if (this.#history.length > SPARK_POINTS + 1) this.#history.shift();
+    setText(byId("now-span"), `${clockText(fromMs)}–${clockText(fromMs + HOUR_MS)} UTC`);
+    const passed = Math.min(1, (atMs - fromMs) / HOUR_MS);
+    byId("hour-progress").value = passed;
+    const left = Math.max(1, Math.ceil(((1 - passed) * HOUR_MS) / 60_000));
+    setText(byId("hour-left"), `${left} min left`);
+    for (const [metric, { of, text }] of Object.entries(METRICS)) {
+      setText(byId(`now-${metric}`), text(of(hour)));
+      setText(byId(`now-${metric}-note`), this.#noteOf(metric, hour));
+      byId(`spark-${metric}`).setAttribute("points", this.#sparkOf(metric));
+    }
+  }
+
+  #noteOf(metric, { clicks, impressions }) {
+    if (metric === "ctr" && impressions === 0) return "no impressions";
+    if (metric === "ctr") return `${count(clicks)} of ${count(impressions)}`;
+    const rate = this.#rateOf(metric);
+    if (rate === null) return "";
+    return metric === "unique_users" ? `${perSecond(rate)} new` : perSecond(rate);
+  }
+
+  #rateOf(metric) {
+    const now = this.#history.at(-1);
+    const before = this.#history.at(-1 - RATE_SECONDS) ?? this.#history[0];
+    if (before === now) return null;
+    const { of } = METRICS[metric];
+    return Math.max(0, ((of(now.hour) - of(before.hour)) * 1_000) / (now.atMs - before.atMs));
+  }
+
+  /** Counts as how many came in each second; a ratio as it is. */
+  #sparkOf(metric) {
+    const { of, text } = METRICS[metric];
+    const values = this.#history.map(({ hour }) => of(hour) ?? 0);
+    const shown = text === ratio ? values : values.slice(1).map((value, i) => Math.max(0, value - values[i]));
+    if (shown.length < 2) return "";
+    const [low, high] = text === ratio ? [Math.min(...shown), Math.max(...shown)] : [0, Math.max(...shown)];
+    const yOf = (value) => (high === low ? 0 : (value - low) / (high - low)) * (SPARK_HEIGHT - 4);
+    const xOf = (i) => SPARK_WIDTH - ((shown.length - 1 - i) * SPARK_WIDTH) / (SPARK_POINTS - 1);
+    return shown
+      .map((value, i) => `${xOf(i).toFixed(1)},${(SPARK_HEIGHT - 2 - yOf(value)).toFixed(1)}`)
+      .join(" ");
+  }
+}

@@ -1,0 +1,118 @@
+/** GET /live and GET /, described: what is looked at while it happens. */
+import { Type } from "@sinclair/typebox";
+import { REFUSAL_REASONS } from "../../count/ledger.ts";
+import { refusalText } from "../answers.ts";
+import { LiveQuerySchema } from "../live.ts";
+import { UNAVAILABLE_REASONS } from "../live-reader.ts";
+import {
+  answer,
+  count,
+  failure,
+  IF_NONE_MATCH,
+  INSTANT,
+  INVALID_PARAMETER,
+  internal,
+  malformedQuery,
+  members,
+  methodNotAllowed,
+  notModified,
+  oneOf,
+  orNull,
+  type Paths,
+  queryParameters,
+  refTo,
+} from "./parts.ts";
+
+const store = {
+  name: Type.String({ description: "what it is" }),
+  status: oneOf(["ok", "away"]),
+};
+const Hour = members({
+  from: INSTANT,
+  to: INSTANT,
+  clicks: count("so far"),
+  impressions: count("so far"),
+  ctr: orNull<number>("number", "clicks per impression; null if there was none"),
+  unique_users: count("an estimate with a standard error of 0.81 %"),
+});
+
+export const liveSchemas = {
+  Live: members(
+    {
+      at: INSTANT,
+      stream: Type.String(),
+      hour: Type.Union([Hour, Type.Null()]),
+      degraded: Type.Optional(oneOf(["hot-store-away"], "acknowledged events may be missing")),
+      unavailable: Type.Optional(oneOf(UNAVAILABLE_REASONS, "why there is no hour")),
+      refusal: Type.Optional(oneOf(REFUSAL_REASONS, "why events are refused now")),
+      hot_store: members(store),
+      cold_store: members({ ...store, error: Type.Optional(Type.String()) }),
+      ledger: members({
+        instance: refTo("InstanceLedger"),
+        stores: Type.Union([refTo("StoresLedger"), Type.Null()], { description: "null: not asked yet" }),
+      }),
+    },
+    "The data of an event of GET /live.",
+  ),
+};
+
+const EVENT = {
+  at: "2026-01-31T12:30:00.000Z",
+  stream: "shop.*",
+  hour: {
+    ...{ from: "2026-01-31T12:00:00Z", to: "2026-01-31T13:00:00Z" },
+    ...{ clicks: 1, impressions: 4, ctr: 0.25, unique_users: 3 },
+  },
+};
+
+export const livePaths: Paths = {
+  "/live": {
+    get: {
+      operationId: "watchHour",
+      tags: ["Counts"],
+      summary: "Watch the present hour",
+      description:
+        "Server-sent events, one a second, without an end. The data of each is JSON: schema Live. Of a stream, or " +
+        "with `*` at the end of all whose names begin so. However many watch a stream, it is read once a second. Who " +
+        "reads slowly misses events, each of which replaces the one before. Lines with a colon first mean nothing.",
+      parameters: queryParameters(LiveQuerySchema),
+      responses: {
+        200: answer("It begins.", {
+          "text/event-stream": {
+            schema: Type.String({ description: "`data:`, a Live object, and an empty line" }),
+            example: `data: ${JSON.stringify(EVENT)}\n\n`,
+          },
+        }),
+        400: malformedQuery,
+        405: methodNotAllowed("GET"),
+        422: failure("A parameter is unknown or not what it has to be.", [INVALID_PARAMETER.code], {
+          ...INVALID_PARAMETER.example,
+        }),
+        500: internal,
+        503: failure(
+          "Not now: too many watch, or it stops.",
+          ["overloaded", "shutting_down"],
+          { code: "shutting_down", message: `${refusalText("shutting_down")}, come again` },
+          { headers: ["retry-after"] },
+        ),
+      },
+    },
+  },
+  "/": {
+    get: {
+      operationId: "getDashboard",
+      tags: ["Counts"],
+      summary: "The numbers as a page to look at",
+      description: "Its address says what it shows (`stream`, `range`, `step`, `metric`, `from` and `to`).",
+      parameters: [IF_NONE_MATCH],
+      responses: {
+        200: answer(
+          "The page. It needs nothing from elsewhere.",
+          { "text/html": { schema: Type.String({ description: "the page" }) } },
+          ["etag"],
+        ),
+        304: notModified,
+      },
+    },
+  },
+};
