@@ -4,9 +4,15 @@
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { createClient } from "redis";
+import type { Scope } from "../src/count/api-key.ts";
+import { Access } from "../src/http/access.ts";
 import { networkOf } from "../src/http/visitors.ts";
+import { KeyRing } from "../src/pipeline/key-ring.ts";
+import { RateLimiter } from "../src/pipeline/rate-limiter.ts";
+import type { ColdStore } from "../src/store/cold.ts";
 import { runCommand } from "./support/command.ts";
 import { type Answer, ask } from "./support/http-connection.ts";
+import { Clock, RecordedLog } from "./support/pipeline-harness.ts";
 import { scrape } from "./support/prometheus.ts";
 import { describeWithServers } from "./support/servers.ts";
 import { MODES, type Service, type Site } from "./support/service.ts";
@@ -289,6 +295,37 @@ for (const { name, needs, open } of MODES) {
     });
   });
 }
+
+describe("batches that are read at the same time", () => {
+  test("are refused once one of them was too much", () => {
+    const clock = new Clock();
+    const limiter = new RateLimiter({
+      kind: "a",
+      store: undefined,
+      log: new RecordedLog(),
+      nowMs: clock.now,
+    });
+    const access = new Access({
+      ...{ requiredScopes: new Set<Scope>(), keyLimits: limiter, addressLimits: limiter, trustedProxies: 0 },
+      keys: new KeyRing({ cold: {} as ColdStore, store: undefined, log: new RecordedLog(), now: clock.now }),
+      addressLimit: { count: 100, windowMs: 1_000 },
+    });
+    const peers = { requestIP: () => ({ address: "203.0.113.9" }) };
+    const requests = Array.from(
+      { length: 4 },
+      () => new Request("http://localhost/events", { method: "POST" }),
+    );
+    for (const request of requests) expect(access.refusalOf(request, "/events", peers)).toBeUndefined();
+    // 4 for the requests, 79 more for each batch: with the second it is over.
+    const refusals = requests.map((request) => access.refusalOfBatch(request, 80)?.reason);
+    expect(refusals).toEqual([undefined, undefined, "rate_limited", "rate_limited"]);
+    const later = new Request("http://localhost/events", { method: "POST" });
+    expect(access.refusalOf(later, "/events", peers)?.answer.status).toBe(429);
+    clock.advance(640);
+    expect(access.refusalOf(later, "/events", peers)).toBeUndefined();
+    expect(access.refusalOfBatch(later, 1)).toBeUndefined();
+  });
+});
 
 describe("the network of an address", () => {
   const cases: Readonly<Record<string, string>> = {
