@@ -214,6 +214,7 @@ const ASKED: Readonly<Record<string, Provoked>> = {
   "post /events": { target: "/events", headers: NDJSON_TYPE, body: "{}\n" },
   "get /series": { target: `/series?from=${NOON}&to=${NOON + HOUR_MS}` },
   "get /streams": { target: `/streams?from=${NOON}&to=${NOON + HOUR_MS}` },
+  "get /live": { target: "/live?stream=other" },
   "get /ledger": { target: "/ledger" },
   "get /metrics": { target: "/metrics" },
 };

@@ -90,8 +90,8 @@ export const livePaths: Paths = {
         }),
         500: internal,
         503: failure(
-          "Not now: too many watch, or it stops.",
-          ["overloaded", "shutting_down"],
+          "Not now: too many watch, or it stops, or the API keys are not known yet.",
+          ["overloaded", "shutting_down", "cold_store_away"],
           { code: "shutting_down", message: `${refusalText("shutting_down")}, come again` },
           { headers: ["retry-after"] },
         ),
