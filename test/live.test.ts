@@ -1,5 +1,6 @@
 /** GET /live: who watches sees what is counted, one reading serves all, and nothing is left behind by them. */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { connect } from "node:net";
 import { withDeadline } from "../src/count/deadline.ts";
 import { LiveFeeds } from "../src/http/live-feeds.ts";
 import { API_DOCUMENT } from "../src/http/openapi/document.ts";
@@ -197,6 +198,23 @@ describe("a feed", () => {
     expect(feeds.readCount).toBeLessThan(50);
     const parts = await Array.fromAsync(unread);
     expect(parts.length).toBe(2);
+  });
+
+  test("is not kept by a connection that nobody reads from", async () => {
+    const feeds = new LiveFeeds(async () => ({ text: "x".repeat(100_000) }), FAST);
+    await using server = Bun.serve({
+      port: 0,
+      hostname: "127.0.0.1",
+      fetch: ({ signal }) => new Response(feeds.watch("a", signal)),
+    });
+    const socket = connect({ port: server.port!, host: "127.0.0.1" });
+    socket.pause();
+    socket.write("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    await waitFor("it to be watched", () => feeds.viewerCount === 1);
+    await waitFor("it to be cut off", () => feeds.viewerCount === 0, { timeoutMs: 30_000 });
+    // What the system itself holds for a connection, and no more: some megabytes.
+    expect(feeds.readCount).toBeLessThan(200);
+    socket.destroy();
   });
 
   test("shows that it lives while a reading takes long, and reads no second time meanwhile", async () => {
