@@ -520,6 +520,7 @@ describe("a service whose stores are away", () => {
       REDIS_URL: `redis://someone:${PASSWORD}@127.0.0.1:${redisPort}`,
       MYSQL_URL: `mysql://someone:${PASSWORD}@127.0.0.1:${mysqlPort}/hourglass`,
       LOG_LEVEL: "debug",
+      LOG_REQUESTS: "1",
     };
     service = await startService({ settings, readyPath: "/livez" });
   }, PROCESS_TIMEOUT_MS);

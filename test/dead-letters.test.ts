@@ -24,6 +24,7 @@ import { embeddedColdStore } from "../src/store/cold-embedded.ts";
 import { mysqlColdStore } from "../src/store/cold-mysql.ts";
 import { postEvent, readHour } from "./support/analytics-client.ts";
 import { runCommand } from "./support/command.ts";
+import { scrape } from "./support/prometheus.ts";
 import { describeWithServers, type MariaDbServer, startMariaDb } from "./support/servers.ts";
 import { MODES, type Service, type Site } from "./support/service.ts";
 import { type ColdView, expectHoursToBeReplay, mariaDbView, sqliteView } from "./support/stored.ts";
@@ -307,6 +308,9 @@ for (const { name, needs, open } of MODES) {
       expect(listed.map((letter) => letter.event.user)).toEqual(["bad-1", "bad-2", "bad-3"]);
       expect((await command("list")).output).toContain(REASON);
       expect(await readHour(service.port, at)).toMatchObject({ clicks: 4 });
+      // They are counted at the start, and once a minute.
+      await service.restart();
+      expect((await scrape(service.port)).get("hourglass_dead_letters")).toBe(3);
 
       expect(await command("replay", "--all")).toMatchObject({ exitCode: 1 });
       await run(ACCEPT);

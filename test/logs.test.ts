@@ -117,9 +117,10 @@ for (const { name, needs, open } of MODES) {
       await service.kill("SIGKILL");
       const heir = await site.start({ LEASE_MS: "200" });
       mariaDb.resume();
-      const adopted = await waitFor("the adoption", () =>
-        linesOf(heir).find(({ msg }) => msg === "adopted the journal of a writer that ended"),
-      );
+      const adoption = () =>
+        linesOf(heir).find(({ msg }) => msg === "adopted the journal of a writer that ended");
+      // Its lease was 10 s, and MySQL may take as long to be noticed again.
+      const adopted = await waitFor("the adoption", adoption, { timeoutMs: 60_000 });
       expect(adopted["eventCount"]).toBeGreaterThan(0);
       await service.start();
     });

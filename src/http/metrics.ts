@@ -267,8 +267,7 @@ function registerRequests(registry: Registry, requestCounts: readonly RequestCou
   registerBuckets(
     registry,
     "hourglass_request_seconds",
-    "From a handler's start to its answer; hour: what it asks for (any: several, or not known). " +
-      "Of POST /analytics one in 8",
+    "From a handler's start to its answer. hour: what it is for. Of POST /analytics one in 8 is timed",
     () => requestCounts.flatMap((counts) => [...counts.seconds()]),
   );
 }
