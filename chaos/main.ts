@@ -83,8 +83,10 @@ suite("queue", "messages of a queue, consumers killed, the broker restarted: eac
   .option("--broker-restarts <n>", "how often the broker is restarted", whole, 2)
   .option("--mode <mode>", "redis or embedded", mode, "redis")
   .option("--rate <n>", "messages per second; as many as the broker takes, unless it is set", whole)
-  .action(({ messages, kills, brokerRestarts, rate, seed, mode }) => {
-    return run(runQueue({ messages, kills, brokerRestarts, ratePerS: rate, seed, mode, say }));
+  .option("--stall-seconds <n>", "how long rows that do not come are waited for", whole, 60)
+  .action(({ messages, kills, brokerRestarts, rate, stallSeconds, seed, mode }) => {
+    const rest = { ratePerS: rate, stallMs: 1_000 * stallSeconds, seed, mode, say };
+    return run(runQueue({ messages, kills, brokerRestarts, ...rest }));
   });
 
 suite("fuzz", "generated requests, from valid ones to random bytes")

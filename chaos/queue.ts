@@ -25,12 +25,14 @@ export interface QueueOptions {
   /** At which messages are published; undefined: as fast as the broker takes them. */
   readonly ratePerS?: number | undefined;
   readonly seed: number;
+  /** It is given up once nothing has moved for so long. */
+  readonly stallMs?: number;
   readonly say: Say;
 }
 
 const QUEUE = "events";
 const PREFIX = "q-";
-const STALL_MS = 60_000;
+const DEFAULT_STALL_MS = 60_000;
 /** An instance that is back has to adopt what the killed one left. */
 const SETTINGS = { LEASE_MS: "2000" };
 /** Five times the standard error of the sketch. */
@@ -55,7 +57,7 @@ export async function runQueue(options: QueueOptions): Promise<Report> {
 }
 
 async function shake(site: ChaosSite, broker: RabbitMqServer, options: QueueOptions): Promise<Report> {
-  const { mode, messages, kills, brokerRestarts, seed, say } = options;
+  const { mode, messages, kills, brokerRestarts, seed, stallMs = DEFAULT_STALL_MS, say } = options;
   const startMs = performance.now();
   const hour = hourOf(Date.now());
   const publishing: Publishing = startChild<QueuePublisherOptions, QueuePublisherResult>(
@@ -69,7 +71,7 @@ async function shake(site: ChaosSite, broker: RabbitMqServer, options: QueueOpti
   try {
     const duplicates = await inflict(site, broker, options);
     const published = await publishing.result;
-    if (!(await rowsArrived(site, messages, STALL_MS))) problems.push("it does not drain");
+    if (!(await rowsArrived(site, messages, stallMs))) problems.push("it does not drain");
     const seconds = secondsSince(startMs);
     say(`all are stored after ${seconds} s`);
     problems.push(...(await countProblems(site, hour, messages)));
@@ -101,7 +103,7 @@ async function shake(site: ChaosSite, broker: RabbitMqServer, options: QueueOpti
 
 /** Answers how many duplicates were seen by those that were killed then. */
 async function inflict(site: ChaosSite, broker: RabbitMqServer, options: QueueOptions): Promise<number> {
-  const { messages, kills, brokerRestarts, seed, say } = options;
+  const { messages, kills, brokerRestarts, seed, stallMs = DEFAULT_STALL_MS, say } = options;
   const random = new Random(seed);
   const faults = [
     ...Array.from({ length: kills }, () => "kill" as const),
@@ -110,7 +112,7 @@ async function inflict(site: ChaosSite, broker: RabbitMqServer, options: QueueOp
   let duplicates = 0;
   for (let done = 0; faults.length > 0; done++) {
     const share = (done + 1) / (kills + brokerRestarts + 2);
-    await rowsArrived(site, Math.floor(share * messages), STALL_MS);
+    await rowsArrived(site, Math.floor(share * messages), stallMs);
     const [fault] = faults.splice(random.below(faults.length), 1);
     const rows = await site.cold.countEvents();
     if (fault === "restart") {

@@ -20,7 +20,7 @@ const OUTPUT_TAIL_CHARS = 2_000;
 const INDENT = " ".repeat(6);
 
 export async function runTeeth({ only, seed, say }: TeethOptions): Promise<Report> {
-  const skipped = whyServersCannotRun(["redis", "mariadb"]);
+  const skipped = whyServersCannotRun(["redis", "mariadb", "rabbitmq"]);
   if (skipped !== undefined) return { name: "teeth", seed, figures: {}, problems: [], skipped };
   const unknown = only.filter((name) => !MUTATIONS.some((mutation) => mutation.name === name));
   if (unknown.length > 0) {

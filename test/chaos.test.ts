@@ -126,7 +126,7 @@ describe.skipIf(typeof disk === "string")("chaos, full disk", () => {
   );
 });
 
-describeWithServers("chaos, teeth", SERVERS, () => {
+describeWithServers("chaos, teeth", [...SERVERS, "rabbitmq"], () => {
   test(
     "a promise that is broken on purpose is noticed",
     async () => {

@@ -395,6 +395,25 @@ function whileStarting(): void {
     await reasonOf(started.service, "is the queue gone?");
   });
 
+  test("that is a quorum queue is consumed as any other, also after kill -9", async () => {
+    await broker.declare("quorum", { arguments: { "x-queue-type": "quorum" } });
+    await using started = await startOn(broker.url, "quorum");
+    const { service } = started;
+    const publishing = broker.publish(
+      "quorum",
+      Array.from({ length: 3_000 }, (_, i) => message(event("quorum", `u${i}`), `q-${i}`)),
+    );
+    await waitFor("some", async () => (await readHour(service.port, HOUR, "quorum")).clicks > 300, SLOWLY);
+    await service.restart("SIGKILL");
+    await publishing;
+    await waitFor("all", async () => (await readHour(service.port, HOUR, "quorum")).clicks >= 3_000, SLOWLY);
+    await waitFor("all to be settled", async () => (await sourceOf(service)).underWay === 0);
+    await service.kill("SIGTERM");
+    expect(await broker.depth("quorum")).toBe(0);
+    await service.start();
+    expect((await readHour(service.port, HOUR, "quorum")).clicks).toBe(3_000);
+  });
+
   test("that is a stream is refused, since what came while nobody consumed it would be lost", async () => {
     await broker.declare("stream", { arguments: { "x-queue-type": "stream" } });
     await using started = await startOn(broker.url, "stream");

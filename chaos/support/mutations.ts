@@ -42,6 +42,15 @@ function faults(mode: "redis" | "embedded", seed: number): Check {
   };
 }
 
+/** With so many under way at each kill that some are between their delivery and their commit. */
+const QUEUE: Check = {
+  args: [
+    ...["chaos/main.ts", "queue", "--mode", "embedded", "--seed", "1", "--messages", "40000"],
+    ...["--kills", "4", "--broker-restarts", "0", "--stall-seconds", "12"],
+  ],
+  noticed: /^ {2}PROBLEM .*/m,
+  passed: /: all held$/m,
+};
 const COMMIT_SCRIPT = "src/store/redis-scripts/commit.lua";
 const FAULTS_REDIS = faults("redis", 1);
 const FAULTS_EMBEDDED = faults("embedded", 1);
@@ -140,5 +149,31 @@ export const MUTATIONS: readonly Mutation[] = [
       },
     ],
     check: FAULTS_REDIS,
+  },
+  {
+    name: "message-acked-early",
+    promise: "a message is acknowledged only after the hot commit of its events",
+    edits: [
+      {
+        file: "src/source/amqp-session.ts",
+        find: "if (!this.#isOver) this.#tell(delivery, await this.#options.intake.take(message, this.hold));",
+        replace:
+          'if (!this.#isOver) { this.#tell(delivery, "done"); ' +
+          "await this.#options.intake.take(message, this.hold); }",
+      },
+    ],
+    check: QUEUE,
+  },
+  {
+    name: "message-id-not-used",
+    promise: "a message that comes again counts once",
+    edits: [
+      {
+        file: "src/source/message-content.ts",
+        find: "return event.id !== undefined || id === undefined ? event : { ...event, id };",
+        replace: "return event;",
+      },
+    ],
+    check: QUEUE,
   },
 ];
