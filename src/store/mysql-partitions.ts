@@ -11,6 +11,8 @@ import type { MysqlSession } from "./mysql-link.ts";
 const DAYS_AHEAD = 3;
 /** To split `pmax` the table is locked against writers for a moment: one that cannot get that soon gives up. */
 const TABLE_LOCK_WAIT_S = 1;
+const LIST_TRIES = 10;
+const LIST_RETRY_MS = 100;
 
 interface Partition {
   readonly name: string;
@@ -39,12 +41,22 @@ export async function ensurePartitions(session: MysqlSession, now: number): Prom
  * longer than TABLE_LOCK_WAIT_S is left in peace.
  */
 export async function dropOldestPartition(session: MysqlSession, hour: number): Promise<boolean> {
-  const [oldest] = await session.rows<Partition>(LIST);
+  const oldest = await oldestPartition(session);
   // Of MAXVALUE it is NaN, and not before anything.
-  if (oldest === undefined || !(Number(oldest.bound) <= hour)) return false;
+  if (!(Number(oldest.bound) <= hour)) return false;
   await session.run(`SET lock_wait_timeout = ${TABLE_LOCK_WAIT_S}`);
   await session.run(`ALTER TABLE events DROP PARTITION \`${oldest.name}\``);
   return true;
+}
+
+/** While somebody makes partitions, none at all are listed. */
+async function oldestPartition(session: MysqlSession): Promise<Partition> {
+  for (let triesLeft = LIST_TRIES; triesLeft > 0; triesLeft--) {
+    const [oldest] = await session.rows<Partition>(LIST);
+    if (oldest !== undefined) return oldest;
+    await Bun.sleep(LIST_RETRY_MS);
+  }
+  throw new Error("no partition of events is listed: they are being changed");
 }
 
 function missingPartitions(bounds: readonly number[], now: number): string[] {
