@@ -1,7 +1,7 @@
 /** Real Redis and MariaDB servers for tests and benchmarks, each on a port and in a folder of its own. */
 import { describe, test } from "bun:test";
 import { connect } from "node:net";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { type Connection, createConnection } from "mysql2/promise";
 import { createClient } from "redis";
 import { withDeadline } from "../../src/count/deadline.ts";
@@ -22,7 +22,7 @@ export class RedisServer extends ServerProcess {
   }
 
   get socketUrl(): string {
-    return `unix://${join(this.dataDir, "redis.sock")}`;
+    return `unix://${join(dirname(this.dataDir), SOCKET)}`;
   }
 
   /** It goes on, without all that it knew. */
@@ -39,15 +39,18 @@ export function startRedis(options: ServerOptions = {}): Promise<RedisServer> {
   return startProgram((port) => new RedisServer(program, port));
 }
 
+/** Beside the data, which tests copy. */
+const SOCKET = "redis.sock";
+
 function redisProgram(args: readonly string[]): ServerProgram {
   return {
     name: "redis",
     startTimeoutMs: 30_000,
     prepare: async () => {},
-    command: ({ port, dataDir }) => [
+    command: ({ port, folder, dataDir }) => [
       ...[binary("redis-server"), "--port", String(port), "--bind", "127.0.0.1", "--dir", dataDir],
       ...["--appendonly", "yes", "--appendfsync", "everysec", "--save", ""],
-      ...["--unixsocket", join(dataDir, "redis.sock")],
+      ...["--unixsocket", join(folder, SOCKET)],
       ...["--maxmemory-policy", "noeviction", ...args],
     ],
     isReady: async ({ port }, pid) => {
