@@ -323,7 +323,10 @@ const SETTINGS = {
     "streams that /pixel.gif, /beacon and /r count in, which take no key (all; none if REQUIRE_KEYS has write)",
   ),
   apiKey: {
-    ...secret("API_KEY", "the key that 'hourglass import' shows to the service"),
+    ...secret(
+      "API_KEY",
+      "the key that 'hourglass import' (scope write) and 'forget' (admin) show to the service",
+    ),
     takes: EXPECTS_TOKEN,
     parse: (value: string) => (isToken(value) ? value : undefined),
   },

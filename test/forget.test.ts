@@ -107,6 +107,25 @@ for (const { name, needs, open } of MODES) {
       return { accepted: stores.accepted, persisted: stores.persisted, pending: stores.pending };
     }
 
+    test("shows its key to a service that asks for one", async () => {
+      await start({ REQUIRE_KEYS: "admin" });
+      await postEvent(service.port, { at: HOURS[0]!, user: USER, kind: "click", stream: "default" });
+      const made = await command("keys", "create", "--name", "test", "--scope", "admin", "--json");
+      const { key: API_KEY } = JSON.parse(made.output);
+      if (name === "embedded") {
+        const refused = await command("forget", "--user", USER);
+        expect(refused).toMatchObject({ exitCode: 2, output: "" });
+        expect(refused.errors).toContain("401");
+      }
+      await waitFor("the key to be known", async () => {
+        const headers = { authorization: `Bearer ${API_KEY}` };
+        return (await fetch(`${service.url}/ledger`, { headers })).ok;
+      });
+      const result = await runCommand({ ...settings(), API_KEY }, "forget", "--user", USER, "--json");
+      expect(JSON.parse(result.output)).toMatchObject({ clicks: 1, impressions: 0 });
+      expect(await rowsOf(USER)).toEqual([]);
+    });
+
     async function query(sql: string): Promise<Record<string, unknown>[]> {
       if (site.servers === undefined) {
         const database = new Database(join(service.dataDir, "cold.sqlite"), { strict: true });

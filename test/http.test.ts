@@ -2,7 +2,7 @@
  * The API over a real socket, in both modes: what it refuses, and that nothing of that is counted; all
  * spellings that it takes; and that the fast reading of a query takes exactly what the schema describes.
  */
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { Value } from "@sinclair/typebox/value";
 import fc from "fast-check";
 import { DAY_MS, HOUR_MS, hourOf } from "../src/count/event.ts";
@@ -15,6 +15,8 @@ import { describeWithServers } from "./support/servers.ts";
 import { MODES, type Service, type Site } from "./support/service.ts";
 import type { StoredEvent } from "./support/stored.ts";
 import { waitFor } from "./support/wait-for.ts";
+
+setDefaultTimeout(60_000);
 
 const SETUP_TIMEOUT_MS = 120_000;
 /** Bun gives a client 12 s for the head of its request. */

@@ -11,7 +11,7 @@ import type { UserSelection } from "../store/cold.ts";
 import { HotUnavailableError } from "../store/hot.ts";
 import { createStores, type Stores } from "../store/open.ts";
 import { grouped, Report } from "./import/report.ts";
-import { journalOwners } from "./journal-owners.ts";
+import { type AskedService, journalOwners } from "./journal-owners.ts";
 import { ownUrl } from "./own-url.ts";
 
 export interface ForgetOptions {
@@ -40,7 +40,8 @@ export async function forget(config: Config, options: ForgetOptions): Promise<nu
   const stores = createStores(config, Date.now);
   try {
     await stores.cold.open();
-    await waitForJournals(stores, options.url ?? ownUrl(config), options.waitFor);
+    const service = { url: options.url ?? ownUrl(config), apiKey: config.apiKey };
+    await waitForJournals(stores, service, options.waitFor);
     const forgotten = await forgetUser(stores, options);
     console.log(options.json ? JSON.stringify(jsonOf(forgotten, options)) : textOf(forgotten, options));
     return 0;
@@ -49,9 +50,9 @@ export async function forget(config: Config, options: ForgetOptions): Promise<nu
   }
 }
 
-async function waitForJournals(stores: Stores, url: string, waitS: number): Promise<void> {
+async function waitForJournals(stores: Stores, service: AskedService, waitS: number): Promise<void> {
   const { mode, hot, cold } = stores;
-  const listOwners = () => journalOwners(stores, url);
+  const listOwners = () => journalOwners(stores, service);
   const left = await drain({ cold, listOwners, timeoutMs: waitS * 1_000 });
   // An embedded service may be started from here on: its journal is its own.
   if (mode === "embedded") await hot.close();

@@ -21,23 +21,37 @@ const LedgerSchema = Type.Object({
   }),
 });
 
-/** `url`: where an embedded service answers, since it alone can look into its journal. */
-export async function journalOwners({ mode, hot, cold }: Stores, url: string): Promise<readonly Accepted[]> {
+/** Where an embedded service answers, since it alone can look into its journal. */
+export interface AskedService {
+  readonly url: string;
+  /** Of scope admin; undefined if it asks for none. */
+  readonly apiKey: string | undefined;
+}
+
+export async function journalOwners(
+  { mode, hot, cold }: Stores,
+  service: AskedService,
+): Promise<readonly Accepted[]> {
   try {
     await hot.open();
   } catch (error) {
     if (mode !== "embedded" || !(error instanceof HotUnavailableError)) throw error;
-    return await askService(url, error);
+    return await askService(service, error);
   }
   const recovery = { hot, cold, log: NO_LOG, ledger: new Ledger(), flushMaxEvents: FLUSH_MAX_EVENTS };
   await adoptJournals(recovery);
   return await hot.journalOwners();
 }
 
-async function askService(url: string, locked: HotUnavailableError): Promise<Accepted[]> {
+async function askService({ url, apiKey }: AskedService, locked: HotUnavailableError): Promise<Accepted[]> {
+  const headers: Record<string, string> = apiKey === undefined ? {} : { authorization: `Bearer ${apiKey}` };
   let answer: unknown;
   try {
-    const response = await fetch(`${url}/ledger`, { signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS) });
+    const response = await fetch(`${url}/ledger`, {
+      headers,
+      signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS),
+    });
+    if (!response.ok) throw new Error(`${response.status} ${await response.text()}`);
     answer = await response.json();
   } catch (error) {
     throw cannotTell(url, errorText(error), locked);
