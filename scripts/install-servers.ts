@@ -1,6 +1,6 @@
 /**
- * Brings what the tests start (Redis, MariaDB, RabbitMQ, Chromium), where this may be done without asking: on Debian
- * and its kin, as root or with a sudo that wants no password. Elsewhere it says what to install.
+ * Brings what the tests start (Redis, MariaDB, RabbitMQ, HAProxy, Chromium), where this may be done without asking: on
+ * Debian and its kin, as root or with a sudo that wants no password. Elsewhere it says what to install.
  */
 import {
   debianPackages,

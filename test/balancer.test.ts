@@ -1,6 +1,6 @@
 /**
  * Three instances behind HAProxy, set up by the file in deploy/: all of them are replaced, one after the other, under
- * load, and no request fails. Skipped where there is no HAProxy.
+ * load, and no request fails.
  */
 import { afterAll, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -13,6 +13,7 @@ import { fatesOf, Load, rowFaults } from "./support/load.ts";
 import { freePort } from "./support/ports.ts";
 import { PROJECT_ROOT } from "./support/project-files.ts";
 import { Random, seedFor } from "./support/random.ts";
+import { binary } from "./support/server-binaries.ts";
 import { describeWithServers } from "./support/servers.ts";
 import { MODES, type Service } from "./support/service.ts";
 import { waitFor } from "./support/wait-for.ts";
@@ -20,9 +21,8 @@ import { waitFor } from "./support/wait-for.ts";
 setDefaultTimeout(180_000);
 
 const { needs, open } = MODES.find(({ name }) => name === "redis+mysql")!;
-const HAPROXY = Bun.which("haproxy");
 
-describeWithServers("instances behind a balancer", needs, () => {
+describeWithServers("instances behind a balancer", [...needs, "haproxy"], () => {
   const folder = mkdtempSync(join(tmpdir(), "hourglass-balancer-"));
   afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
@@ -38,11 +38,11 @@ describeWithServers("instances behind a balancer", needs, () => {
     return path;
   }
 
-  test.skipIf(HAPROXY === null)("are replaced one after the other, and no request fails", async () => {
+  test("are replaced one after the other, and no request fails", async () => {
     const site = await open();
     const instances = await Promise.all([1, 2, 3].map(() => site.start({ DRAIN_MS: "2000" })));
     const port = await freePort();
-    const command = [HAPROXY!, "-db", "-f", await configFor(port, instances)];
+    const command = [binary("haproxy"), "-db", "-f", await configFor(port, instances)];
     const balancer = Bun.spawn(command, { stdio: ["ignore", "ignore", "inherit"] });
     try {
       await waitFor("the balancer to be ready", async () => {

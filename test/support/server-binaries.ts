@@ -1,11 +1,12 @@
-/** A browser is no server, but is needed, brought and missed in the same way. */
-export type ServerKind = "redis" | "mariadb" | "rabbitmq" | "chromium";
+/** A browser is no server, nor is a balancer, but they are needed, brought and missed in the same way. */
+export type ServerKind = "redis" | "mariadb" | "rabbitmq" | "haproxy" | "chromium";
 
 /** What each needs to be started, and the Debian package that brings it. */
 const NEEDS: Record<ServerKind, { binaries: readonly string[]; debianPackage: string }> = {
   redis: { binaries: ["redis-server"], debianPackage: "redis-server" },
   mariadb: { binaries: ["mariadbd", "mariadb-install-db"], debianPackage: "mariadb-server" },
   rabbitmq: { binaries: ["rabbitmq-server", "erl", "epmd"], debianPackage: "rabbitmq-server" },
+  haproxy: { binaries: ["haproxy"], debianPackage: "haproxy" },
   chromium: { binaries: ["chromium"], debianPackage: "chromium" },
 };
 
@@ -46,7 +47,7 @@ export function whyServersCannotRun(kinds: readonly ServerKind[]): string | unde
   const packages = debianPackages(kinds.filter((kind) => missingBinaries([kind]).length > 0)).join(" ");
   return (
     `${missing.join(" and ")} not found. Install them: on Debian or Ubuntu 'apt-get install ${packages}', ` +
-    "elsewhere Redis 7 or later, MariaDB 10.11 or later, RabbitMQ 3.10 or later and Chromium, with their " +
-    "programs in the PATH."
+    "elsewhere Redis 7, MariaDB 10.11, RabbitMQ 3.10, HAProxy 2.6, or later ones of them, and Chromium, with " +
+    "their programs in the PATH."
   );
 }
