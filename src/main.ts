@@ -3,6 +3,7 @@
 import { Value } from "@sinclair/typebox/value";
 import { Command, type CommanderError, InvalidArgumentError, Option } from "commander";
 import { description, version } from "../package.json";
+import { benchService } from "./commands/bench.ts";
 import { type Choice, dropDeadLetters, listDeadLetters, replayDeadLetters } from "./commands/dead-letters.ts";
 import { exportEvents } from "./commands/export.ts";
 import { forget } from "./commands/forget.ts";
@@ -116,6 +117,20 @@ program
   .option("--json", "the numbers as a JSON object", false)
   .exitOverride(exitWithUsage)
   .action(async (options) => process.exit(await forget(readConfig(process.env), options)));
+
+program
+  .command("bench")
+  .description(
+    "send made-up events to a running service, and say how many it takes; exits with 2 if it takes none",
+  )
+  .option("--url <url>", "of the service (as HOST and PORT say)", urlArgument)
+  .option("--seconds <n>", "how long", countArgument, 10)
+  .option("--connections <n>", "how many send at once", countArgument, 64)
+  .option("--batch <n>", "events in a request", countArgument, 1)
+  .option("--stream <name>", "the stream that they count in", streamArgument, "bench")
+  .option("--json", "the figures as a JSON object", false)
+  .exitOverride(exitWithUsage)
+  .action(async (options) => process.exit(await benchService(readConfig(process.env), options)));
 
 program
   .command("sign-redirect")
@@ -293,6 +308,12 @@ function idArgument(text: string, earlier: string[] = []): string[] {
 function userArgument(text: string): string {
   if (!isShort(text)) throw new InvalidArgumentError(`It takes ${EXPECTS_USER}.`);
   return text;
+}
+
+function countArgument(text: string): number {
+  if (!/^[1-9]\d{0,3}$|^10000$/.test(text))
+    throw new InvalidArgumentError("It takes a number from 1 to 10000.");
+  return Number(text);
 }
 
 function secondsArgument(text: string): number {
