@@ -62,7 +62,7 @@ export class Chart {
     const colours = coloursOf(this.#place);
     return {
       ...this.#size(),
-      padding: [12, 12, 0, 0],
+      padding: [12, 20, 0, 0],
       legend: { show: false },
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1_000), "Etc/UTC"),
       cursor: {
