@@ -10,7 +10,7 @@ function environmentOf(pid: number): string[] {
 }
 
 test.each([
-  ["the service starts anew, in place, with its allocator set", {}, "10000"],
+  ["the service starts anew, in place, with its allocator set", {}, "60000"],
   ["who has set the allocator has decided", { MIMALLOC_PURGE_DELAY: "250" }, "250"],
 ] as const)("%s", async (_, settings, expected) => {
   const service = await startService({ settings: { ...settings, LOG_LEVEL: "warn" } });
