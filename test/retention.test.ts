@@ -264,12 +264,17 @@ for (const mode of pipelineModes()) {
       const reader = await createConnection({ uri: places.mysqlUrl! });
       await reader.query("START TRANSACTION");
       await reader.query("SELECT COUNT(*) FROM events");
-      await expect(instance.pipeline.retention.sweep()).rejects.toThrow("could not drop what is not kept");
+      // The sweep of the start may still have the lock: then another one ends at once, and has done nothing.
+      await waitFor("a sweep that can't drop it", () => {
+        return instance.pipeline.retention.sweep().then(
+          () => false,
+          (error) => String(error).includes("could not drop what is not kept"),
+        );
+      });
       expect(await site.cold.countEvents()).toBe(4);
       await reader.query("COMMIT");
       await reader.end();
-      await instance.pipeline.retention.sweep();
-      expect(await site.cold.countEvents()).toBe(0);
+      await sweepUntil(instance, async () => (await site.cold.countEvents()) === 0);
     });
 
     test("a clock that is ahead of the database's drops nothing", async () => {
