@@ -8,7 +8,7 @@ import { type Browser, openBrowser } from "./support/chromium.ts";
 import { keeper } from "./support/keeper.ts";
 import { Page } from "./support/page.ts";
 import { buildProgram, type Program } from "./support/program.ts";
-import { describeWithServers } from "./support/servers.ts";
+import { describeWithServers, startMariaDb, startRedis } from "./support/servers.ts";
 import { MODES, type Service, type Site, startService } from "./support/service.ts";
 import { waitFor } from "./support/wait-for.ts";
 
@@ -27,20 +27,30 @@ interface Variant {
 
 const VARIANTS: readonly Variant[] = [
   ...MODES,
-  { name: "embedded, as one program", needs: [], open: openProgram },
+  { name: "embedded, as one program", needs: [], open: () => openProgram(undefined) },
+  {
+    name: "redis+mysql, as one program",
+    needs: ["redis", "mariadb"],
+    open: async () => {
+      const [redis, mariaDb] = await Promise.all([startRedis(), startMariaDb()]);
+      return await openProgram({ redis, mariaDb });
+    },
+  },
 ];
 
-async function openProgram(): ReturnType<Variant["open"]> {
+async function openProgram(servers: Site["servers"]): ReturnType<Variant["open"]> {
+  const urls = servers && { REDIS_URL: servers.redis.url, MYSQL_URL: servers.mariaDb.url };
   const program: Program = await buildProgram();
   let service: Service | undefined;
   return {
     start: async (settings = {}) => {
-      service = await startService({ settings, binary: program.path });
+      service = await startService({ settings: { ...urls, ...settings }, binary: program.path });
       return service;
     },
-    servers: undefined,
+    servers,
     close: async () => {
       await service?.stop();
+      await Promise.all([servers?.redis.stop(), servers?.mariaDb.stop()]);
       program.delete();
     },
   };
