@@ -7,6 +7,8 @@
  */
 import type { Config } from "../config.ts";
 import { errorText } from "../count/deadline.ts";
+import { grouped } from "./import/report.ts";
+import { keyHeaders } from "./key-headers.ts";
 import { ownUrl } from "./own-url.ts";
 
 export interface BenchOptions {
@@ -42,13 +44,12 @@ const PAUSE_MS = 100;
 export async function benchService(config: Config, options: BenchOptions): Promise<number> {
   const { connections, seconds } = options;
   const url = options.url ?? ownUrl(config);
-  const authorization = config.apiKey === undefined ? {} : { authorization: `Bearer ${config.apiKey}` };
+  const headers = keyHeaders(config.apiKey);
   const tally: Tally = { accepted: 0, latenciesMs: [], failures: new Map() };
   const startMs = performance.now();
   const untilMs = startMs + seconds * 1_000;
   const sendOn = async () => {
-    while (performance.now() < untilMs)
-      await send(sendingOf(url, options, authorization), options.batch, tally);
+    while (performance.now() < untilMs) await send(sendingOf(url, options, headers), options.batch, tally);
   };
   await Promise.all(Array.from({ length: connections }, sendOn));
   const tookS = (performance.now() - startMs) / 1_000;
@@ -58,7 +59,11 @@ export async function benchService(config: Config, options: BenchOptions): Promi
   return tally.failures.size > 0 ? 1 : 0;
 }
 
-function sendingOf(url: string, { batch, stream }: BenchOptions, headers: Record<string, string>): Sending {
+function sendingOf(
+  url: string,
+  { batch, stream }: BenchOptions,
+  headers: Readonly<Record<string, string>>,
+): Sending {
   const timestamp = Date.now();
   const signal = AbortSignal.timeout(ANSWER_TIMEOUT_MS);
   if (batch === 1) {
@@ -121,7 +126,6 @@ function rounded(value: number): number {
 
 function textOf(summary: ReturnType<typeof summaryOf>, url: string): string {
   const { accepted, perS, seconds, connections, stream, latencyMs, failures } = summary;
-  const grouped = (value: number) => value.toLocaleString("en-US");
   return [
     `${grouped(perS)} events/s: ${grouped(accepted)} in ${seconds} s over ${connections} connections to ${url}`,
     `answers: p50 ${latencyMs.p50} ms, p99 ${latencyMs.p99} ms, max ${latencyMs.max} ms`,

@@ -2,41 +2,21 @@
 import type { Config } from "../config.ts";
 import { hourOf } from "../count/event.ts";
 import type { DeadLetter } from "../store/cold.ts";
+import { type Choice, chosen, every, isAll, type SetAside } from "./set-aside.ts";
 import { type OpenStores, withStores } from "./with-stores.ts";
 
 const LETTERS_PER_READ = 500;
 
-/** Which ones: those of these numbers, or all. */
-export interface Choice {
-  readonly numbers: readonly number[];
-  readonly all: boolean;
-}
-
-async function* everyLetter({ cold }: OpenStores): AsyncGenerator<DeadLetter> {
-  let after = 0;
-  for (;;) {
-    const letters = await cold.deadLetters(after, LETTERS_PER_READ);
-    yield* letters;
-    const last = letters.at(-1);
-    if (last === undefined) return;
-    after = last.number;
-  }
-}
-
-async function* chosen(stores: OpenStores, { numbers, all }: Choice): AsyncGenerator<DeadLetter> {
-  if (all) return yield* everyLetter(stores);
-  for (const number of numbers) {
-    const [letter] = await stores.cold.deadLetters(number - 1, 1);
-    if (letter?.number === number) yield letter;
-    else console.error(`There is no dead letter ${number}: it was replayed or dropped before`);
-  }
+function lettersOf({ cold }: OpenStores): SetAside<DeadLetter> {
+  const read = (after: number, limit: number) => cold.deadLetters(after, limit);
+  return { what: "dead letter", perRead: LETTERS_PER_READ, read };
 }
 
 /** Each command answers the exit code. */
 export async function listDeadLetters(config: Config, isJson: boolean): Promise<number> {
   return await withStores(config, async (stores) => {
     let count = 0;
-    for await (const letter of everyLetter(stores)) {
+    for await (const letter of every(lettersOf(stores))) {
       count += 1;
       console.log(isJson ? JSON.stringify(letter) : letterText(letter));
     }
@@ -48,7 +28,7 @@ export async function listDeadLetters(config: Config, isJson: boolean): Promise<
 export async function replayDeadLetters(config: Config, choice: Choice): Promise<number> {
   return await withStores(config, async (stores) => {
     let [replayed, refused] = [0, 0];
-    for await (const letter of chosen(stores, choice)) {
+    for await (const letter of chosen(lettersOf(stores), choice)) {
       const result = await stores.cold.replayDeadLetter(letter.number);
       if (result.status === "refused") console.log(`${letter.number}: refused again: ${result.reason}`);
       if (result.status === "refused") refused += 1;
@@ -57,20 +37,20 @@ export async function replayDeadLetters(config: Config, choice: Choice): Promise
       await forgetHour(stores, letter);
     }
     console.log(`${replayed} replayed, ${refused} refused`);
-    return refused === 0 && (choice.all || replayed === choice.numbers.length) ? 0 : 1;
+    return refused === 0 && isAll(choice, replayed) ? 0 : 1;
   });
 }
 
 export async function dropDeadLetters(config: Config, choice: Choice): Promise<number> {
   return await withStores(config, async (stores) => {
     let dropped = 0;
-    for await (const letter of chosen(stores, choice)) {
+    for await (const letter of chosen(lettersOf(stores), choice)) {
       if (!(await stores.cold.dropDeadLetter(letter.number))) continue;
       dropped += 1;
       await forgetHour(stores, letter);
     }
     console.log(`${dropped} dropped`);
-    return choice.all || dropped === choice.numbers.length ? 0 : 1;
+    return isAll(choice, dropped) ? 0 : 1;
   });
 }
 

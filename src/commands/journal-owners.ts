@@ -10,6 +10,7 @@ import type { Accepted } from "../pipeline/drain.ts";
 import { adoptJournals } from "../pipeline/recovery.ts";
 import { HotUnavailableError } from "../store/hot.ts";
 import type { Stores } from "../store/open.ts";
+import { keyHeaders } from "./key-headers.ts";
 
 const ANSWER_TIMEOUT_MS = 5_000;
 const FLUSH_MAX_EVENTS = 10_000;
@@ -44,7 +45,7 @@ export async function journalOwners(
 }
 
 async function askService({ url, apiKey }: AskedService, locked: HotUnavailableError): Promise<Accepted[]> {
-  const headers: Record<string, string> = apiKey === undefined ? {} : { authorization: `Bearer ${apiKey}` };
+  const headers = keyHeaders(apiKey);
   let answer: unknown;
   try {
     const response = await fetch(`${url}/ledger`, {

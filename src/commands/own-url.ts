@@ -3,8 +3,12 @@ import type { Config } from "../config.ts";
 
 type Listening = Pick<Config, "host" | "port" | "tlsCertFile">;
 
-export function ownUrl({ host, port, tlsCertFile }: Listening): string {
-  const address = host === "0.0.0.0" || host === "::" ? "127.0.0.1" : host;
+export function ownUrl({ host, ...rest }: Listening): string {
+  return listeningUrl({ host: host === "0.0.0.0" || host === "::" ? "127.0.0.1" : host, ...rest });
+}
+
+/** With the address as it is set, also if that stands for all of this machine's. */
+export function listeningUrl({ host, port, tlsCertFile }: Listening): string {
   const protocol = tlsCertFile === undefined ? "http" : "https";
-  return `${protocol}://${address.includes(":") ? `[${address}]` : address}:${port}`;
+  return `${protocol}://${host.includes(":") ? `[${host}]` : host}:${port}`;
 }

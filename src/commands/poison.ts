@@ -7,8 +7,8 @@
 import type { Config } from "../config.ts";
 import { errorText } from "../count/deadline.ts";
 import type { ColdStore, StoredPoison } from "../store/cold.ts";
-import type { Choice } from "./dead-letters.ts";
 import { ownUrl } from "./own-url.ts";
+import { type Choice, chosen, every, isAll, type SetAside } from "./set-aside.ts";
 import { withColdStore } from "./with-stores.ts";
 
 /** Each may have a body of megabytes, though few do. */
@@ -16,31 +16,16 @@ const PIECES_PER_READ = 20;
 const SHOWN_CHARS = 300;
 const ANSWER_TIMEOUT_MS = 30_000;
 
-async function* everyPiece(cold: ColdStore): AsyncGenerator<StoredPoison> {
-  let after = 0;
-  for (;;) {
-    const pieces = await cold.poison(after, PIECES_PER_READ);
-    yield* pieces;
-    const last = pieces.at(-1);
-    if (last === undefined) return;
-    after = last.number;
-  }
-}
-
-async function* chosen(cold: ColdStore, { numbers, all }: Choice): AsyncGenerator<StoredPoison> {
-  if (all) return yield* everyPiece(cold);
-  for (const number of numbers) {
-    const [piece] = await cold.poison(number - 1, 1);
-    if (piece?.number === number) yield piece;
-    else console.error(`There is no poison ${number}: it was replayed or dropped before`);
-  }
+function piecesOf(cold: ColdStore): SetAside<StoredPoison> {
+  const read = (after: number, limit: number) => cold.poison(after, limit);
+  return { what: "poison", perRead: PIECES_PER_READ, read };
 }
 
 /** Each command answers the exit code. */
 export async function listPoison(config: Config, isJson: boolean): Promise<number> {
   return await withColdStore(config, async (cold) => {
     let count = 0;
-    for await (const piece of everyPiece(cold)) {
+    for await (const piece of every(piecesOf(cold))) {
       count += 1;
       console.log(isJson ? JSON.stringify(piece) : pieceText(piece));
     }
@@ -53,7 +38,7 @@ export async function listPoison(config: Config, isJson: boolean): Promise<numbe
 export async function replayPoison(config: Config, choice: Choice, url = ownUrl(config)): Promise<number> {
   return await withColdStore(config, async (cold) => {
     let [replayed, refused] = [0, 0];
-    for await (const piece of chosen(cold, choice)) {
+    for await (const piece of chosen(piecesOf(cold), choice)) {
       const problem = await replay(piece, url);
       if (problem === undefined) {
         replayed += 1;
@@ -64,18 +49,18 @@ export async function replayPoison(config: Config, choice: Choice, url = ownUrl(
       }
     }
     console.log(`${replayed} replayed, ${refused} not`);
-    return refused === 0 && (choice.all || replayed === choice.numbers.length) ? 0 : 1;
+    return refused === 0 && isAll(choice, replayed) ? 0 : 1;
   });
 }
 
 export async function dropPoison(config: Config, choice: Choice): Promise<number> {
   return await withColdStore(config, async (cold) => {
     let dropped = 0;
-    for await (const piece of chosen(cold, choice)) {
+    for await (const piece of chosen(piecesOf(cold), choice)) {
       if (await cold.dropPoison(piece.number)) dropped += 1;
     }
     console.log(`${dropped} dropped`);
-    return choice.all || dropped === choice.numbers.length ? 0 : 1;
+    return isAll(choice, dropped) ? 0 : 1;
   });
 }
 

@@ -22,6 +22,7 @@ import { StoreWatch } from "../store/store-watch.ts";
 import { createAccess } from "./access.ts";
 import { keepFreedMemory } from "./allocator.ts";
 import { ownCommand } from "./own-command.ts";
+import { listeningUrl } from "./own-url.ts";
 import { SUPERVISOR_VARIABLE, Supervisor, WORKER_VARIABLE } from "./supervise.ts";
 import { siblingsOf } from "./worker-channel.ts";
 
@@ -65,7 +66,7 @@ function whenParentEnds(act: () => void): void {
 }
 
 async function superviseWorkers(config: Config, log: CalmLog): Promise<never> {
-  const { workers, host, port } = config;
+  const { workers } = config;
   // The same for all workers, or each would know a visitor without an id by another name.
   const environment = { ...process.env, USER_SALT: config.userSalt ?? randomBytes(32).toString("base64url") };
   const supervisor = new Supervisor({ workers, log, command: ownCommand(), environment });
@@ -75,8 +76,7 @@ async function superviseWorkers(config: Config, log: CalmLog): Promise<never> {
       supervisor.stop("SIGTERM");
     });
   }
-  const protocol = config.tlsCertFile === undefined ? "http" : "https";
-  const url = `${protocol}://${host.includes(":") ? `[${host}]` : host}:${port}`;
+  const url = listeningUrl(config);
   log.info({ version, pid: process.pid, url, workers }, "started");
   console.log(firstLines(url, createStores(config, Date.now), config));
   const code = await supervisor.run();

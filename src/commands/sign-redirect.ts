@@ -1,6 +1,7 @@
 /** `hourglass sign-redirect`: prints a link that counts a click and leads to a page that nobody else can change. */
 import { type Config, ConfigError } from "../config.ts";
 import { signatureOf } from "../http/redirect-targets.ts";
+import { listeningUrl } from "./own-url.ts";
 
 export interface SignRedirectOptions {
   readonly stream: string | undefined;
@@ -10,14 +11,12 @@ export interface SignRedirectOptions {
 
 /** Throws ConfigError if there is nothing to sign with. */
 export function signRedirect(config: Config, target: URL, { stream, base }: SignRedirectOptions): string {
-  const { redirectSecret, host, port, tlsCertFile } = config;
+  const { redirectSecret } = config;
   if (redirectSecret === undefined)
     throw new ConfigError(
       "REDIRECT_SECRET is not set, which links are signed with: set what the service has",
     );
-  const protocol = tlsCertFile === undefined ? "http" : "https";
-  const origin =
-    base?.href.replace(/\/$/, "") ?? `${protocol}://${host.includes(":") ? `[${host}]` : host}:${port}`;
+  const origin = base?.href.replace(/\/$/, "") ?? listeningUrl(config);
   const parameters = new URLSearchParams({ to: target.href });
   if (stream !== undefined) parameters.set("stream", stream);
   parameters.set("sig", signatureOf(redirectSecret, target.href, stream));

@@ -1,4 +1,6 @@
 /** Times as files and options give them: ISO 8601, or milliseconds since the epoch. */
+import { existingTime, instantAt } from "../count/iso-time.ts";
+
 export const EXPECTS_INSTANT =
   "ISO 8601 with its offset from UTC, such as 2026-01-31T12:30:00Z, or milliseconds since the epoch";
 export const EXPECTS_BOUND =
@@ -16,14 +18,11 @@ const HOUR = /^\d{4}-\d\d-\d\dT\d\d$/;
  */
 export function instantOf(text: string): number | undefined {
   if (MS.test(text)) return Number(text);
-  const [found, date, time, seconds = "00", fraction = "", sign, hours, minutes] = ISO.exec(text) ?? [];
+  const [found, date, time, seconds = "00", fraction = "", sign = "", hours = "", minutes = ""] =
+    ISO.exec(text) ?? [];
   if (found === undefined) return undefined;
-  const whole = `${date}T${time}:${seconds}.${fraction.slice(0, 3).padEnd(3, "0")}Z`;
-  const local = Date.parse(whole);
-  // 30 February would be read as 2 March.
-  if (Number.isNaN(local) || new Date(local).toISOString() !== whole) return undefined;
-  const offsetMs = (Number(hours ?? 0) * 60 + Number(minutes ?? 0)) * 60_000;
-  return sign === "-" ? local + offsetMs : local - offsetMs;
+  const local = existingTime(`${date}T${time}:${seconds}.${fraction.slice(0, 3).padEnd(3, "0")}Z`);
+  return local === undefined ? undefined : instantAt(local, sign, hours, minutes);
 }
 
 /** Where a range begins or ends, as somebody typed it. */

@@ -1,4 +1,5 @@
 /** Times as parameters give them: ISO 8601, or milliseconds since the epoch. */
+import { existingTime, instantAt } from "../count/iso-time.ts";
 import type { TimeZone } from "../count/time-zone.ts";
 
 export const TIME_PATTERN =
@@ -26,14 +27,9 @@ export function timeOf(text: string, zone: TimeZone): number | undefined {
 function isoTime(text: string, zone: TimeZone): number | undefined {
   const [, date, hour = "00", minute = "00", second = "00", fraction = "", utc, sign, ...offset] =
     ISO.exec(text) ?? [];
-  const [offsetHour, offsetMinute] = offset.map(Number);
-  const whole = `${date}T${hour}:${minute}:${second}.${fraction.padEnd(3, "0")}Z`;
-  const local = Date.parse(whole);
-  // 30 February would be read as 2 March.
-  if (Number.isNaN(local) || new Date(local).toISOString() !== whole) return undefined;
-  if (utc !== undefined) return local;
+  const local = existingTime(`${date}T${hour}:${minute}:${second}.${fraction.padEnd(3, "0")}Z`);
+  if (local === undefined || utc !== undefined) return local;
   if (sign === undefined) return zone.instantOf(local);
-  const offsetMs = (offsetHour! * 60 + offsetMinute!) * 60_000;
   // A plus that was not percent-encoded is a space by now.
-  return sign === "-" ? local + offsetMs : local - offsetMs;
+  return instantAt(local, sign, offset[0]!, offset[1]!);
 }

@@ -4,6 +4,8 @@
  * Invariant: a line that was cut off before its referrer ends, or that has a field more in front (the virtual
  * host), is no line: it would be counted for another user, or as another kind.
  */
+import { existingTime, instantAt } from "../../count/iso-time.ts";
+
 export interface LogLine {
   readonly user: string;
   readonly at: number;
@@ -42,9 +44,7 @@ export class LogLines {
 function timeOf(text: string): number | undefined {
   const [, day, month, year, time, sign, hours, minutes] = TIME.exec(text) ?? [];
   if (time === undefined) return undefined;
-  const whole = `${year}-${String(MONTHS.indexOf(month!) + 1).padStart(2, "0")}-${day}T${time}.000Z`;
-  const local = Date.parse(whole);
-  if (Number.isNaN(local) || new Date(local).toISOString() !== whole) return undefined;
-  const offsetMs = (Number(hours) * 60 + Number(minutes)) * 60_000;
-  return sign === "-" ? local + offsetMs : local - offsetMs;
+  const monthNumber = String(MONTHS.indexOf(month!) + 1).padStart(2, "0");
+  const local = existingTime(`${year}-${monthNumber}-${day}T${time}.000Z`);
+  return local === undefined ? undefined : instantAt(local, sign!, hours!, minutes!);
 }

@@ -8,6 +8,7 @@ import { Type } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 import { backoffMs } from "../../count/backoff.ts";
 import { errorText } from "../../count/deadline.ts";
+import { keyHeaders } from "../key-headers.ts";
 import { ImportError } from "./import-error.ts";
 import { isTooOld } from "./progress.ts";
 
@@ -119,11 +120,14 @@ export class Sender {
   async #post(events: readonly string[]): Promise<Answered | Setback> {
     const signal = AbortSignal.any([this.#stopped.signal, AbortSignal.timeout(ANSWER_TIMEOUT_MS)]);
     const { apiKey } = this.#options;
-    const authorization = apiKey !== undefined && { authorization: `Bearer ${apiKey}` };
     try {
       const response = await this.#options.fetch(this.#target, {
         method: "POST",
-        headers: { "content-type": "application/x-ndjson", accept: "application/json", ...authorization },
+        headers: {
+          "content-type": "application/x-ndjson",
+          accept: "application/json",
+          ...keyHeaders(apiKey),
+        },
         body: events.join("\n"),
         redirect: "manual",
         signal,
