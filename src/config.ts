@@ -5,6 +5,7 @@
  */
 import { EXPECTS_TOKEN, isToken, SCOPES, type Scope } from "./count/api-key.ts";
 import { EXPECTS_RATE, type RateLimit, rateLimitOf } from "./count/rate-limit.ts";
+import { SHARDS_MAX } from "./count/shard-of.ts";
 import { EXPECTS_STREAMS, isStreamPattern } from "./count/stream-set.ts";
 
 export interface Config {
@@ -12,6 +13,7 @@ export interface Config {
   readonly host: string;
   readonly dataDir: string;
   readonly redisUrl: string | undefined;
+  readonly redisShards: number;
   readonly mysqlUrl: string | undefined;
   readonly isDurabilityStrict: boolean;
   readonly workers: number;
@@ -209,6 +211,13 @@ const SETTINGS = {
   host: text("HOST", "127.0.0.1", "address to listen on; 0.0.0.0 for all of the machine's"),
   dataDir: text("DATA_DIR", "./data", "folder of the embedded stores"),
   redisUrl: REDIS_URL,
+  redisShards: integer(
+    "REDIS_SHARDS",
+    1,
+    1,
+    SHARDS_MAX,
+    "parts that the data in Redis is divided into, each whole in itself; cannot be changed later",
+  ),
   mysqlUrl: {
     ...url("MYSQL_URL", ["mysql:"], MYSQL_EXAMPLE, "cold store; needs REDIS_URL too"),
     parse(value: string) {
@@ -385,7 +394,7 @@ function problem(setting: Setting<unknown>, found: string): string {
  * alone would leave the counts of each instance in its own memory: no read would be sure to see every event.
  */
 function contradictions(config: Config): string[] {
-  const { redisUrl, mysqlUrl, workers, port, amqpUrl, amqpQueue } = config;
+  const { redisUrl, redisShards, mysqlUrl, workers, port, amqpUrl, amqpQueue } = config;
   if ((amqpUrl === undefined) !== (amqpQueue === undefined)) {
     const [set, missing] = amqpUrl ? ["AMQP_URL", "AMQP_QUEUE"] : ["AMQP_QUEUE", "AMQP_URL"];
     return [`${set} is set, but ${missing} is not: set both, or neither to take events over HTTP alone`];
@@ -395,6 +404,10 @@ function contradictions(config: Config): string[] {
     return [`${set} is set, but ${missing} is not: set both, or neither for the embedded stores`];
   }
   const problems = [...encryptionContradictions(config), ...retentionContradictions(config)];
+  if (redisUrl === undefined && redisShards > 1)
+    problems.push(
+      `REDIS_SHARDS is ${redisShards}, but the embedded stores are one: set REDIS_URL and MYSQL_URL too`,
+    );
   if (workers === 1 || problems.length > 0) return problems;
   if (redisUrl === undefined)
     return [

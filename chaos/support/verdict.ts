@@ -77,8 +77,10 @@ async function leftToDrain(site: ChaosSite, acknowledged: number): Promise<strin
   const journals = site.servers === undefined ? [] : await redisJournals(site.servers.redis.url);
   const entries = journals.reduce((sum, { length }) => sum + length, 0);
   if (entries > 0) return `${entries} batches are left in journals`;
-  if (journals.length <= site.instances.length) return undefined;
-  return `${journals.length} journals for ${site.instances.length} instances: not all are adopted`;
+  // An instance has one in each shard.
+  const most = Math.max(0, ...Map.groupBy(journals, ({ shard }) => shard).values().map(({ length }) => length));
+  if (most <= site.instances.length) return undefined;
+  return `${most} journals in a shard for ${site.instances.length} instances: not all are adopted`;
 }
 
 export async function aggregateProblems(site: ChaosSite, rows: readonly StoredEvent[]): Promise<string[]> {
@@ -150,24 +152,42 @@ function clientOf(url: string) {
   return createClient({ url, RESP: 2 });
 }
 
-const WRITERS_KEY = "hg:{0}:writers";
-const journalKey = (writer: string) => `hg:{0}:j:${writer}`;
+interface Journal {
+  /** What its keys begin with. */
+  readonly shard: string;
+  readonly writer: string;
+  readonly length: number;
+}
 
-async function redisJournals(url: string): Promise<{ writer: string; length: number }[]> {
+async function redisJournals(url: string): Promise<Journal[]> {
   return await withRedis(url, async (client) => {
-    const writers = await client.sMembers(WRITERS_KEY);
+    const writers = await redisWriters(client);
     return await Promise.all(
-      writers.map(async (writer) => ({ writer, length: await client.xLen(journalKey(writer)) })),
+      writers.map(async ({ shard, writer }) => {
+        return { shard, writer, length: await client.xLen(`${shard}j:${writer}`) };
+      }),
     );
   });
 }
 
+/** Of all shards. */
+async function redisWriters(client: ReturnType<typeof clientOf>): Promise<Omit<Journal, "length">[]> {
+  const lists = await client.keys("hg:{*}:writers");
+  const found = await Promise.all(
+    lists.map(async (key) => {
+      const shard = key.slice(0, -"writers".length);
+      return (await client.sMembers(key)).map((writer) => ({ shard, writer }));
+    }),
+  );
+  return found.flat();
+}
+
 async function redisTraces(url: string, { stream, id }: ChaosEvent): Promise<string> {
   return await withRedis(url, async (client) => {
-    const found = [`its id is ${(await client.get(`hg:{0}:id:${stream}:${id}`)) ?? "not known"}`];
-    for (const writer of await client.sMembers(WRITERS_KEY)) {
-      found.push(`${writer} is ${JSON.stringify(await client.hGetAll(`hg:{0}:w:${writer}`))}`);
-      for (const { id: entry, message } of (await client.xRange(journalKey(writer), "-", "+")) ?? []) {
+    const found = [`its id is known as ${(await client.keys(`hg:{*}:id:${stream}:${id}`)).join() || "nothing"}`];
+    for (const { shard, writer } of await redisWriters(client)) {
+      found.push(`${shard} ${writer} is ${JSON.stringify(await client.hGetAll(`${shard}w:${writer}`))}`);
+      for (const { id: entry, message } of (await client.xRange(`${shard}j:${writer}`, "-", "+")) ?? []) {
         const { b: body, d: duplicates } = message;
         if (body?.includes(`"${id}"`)) found.push(`${writer} ${entry} (duplicates: ${duplicates})`);
       }

@@ -1,5 +1,5 @@
 /**
- * Holds an hour in the hot store, its aggregate and its rows against each other. The rows are right, as long as they
+ * Holds a shard's part of an hour in the hot store, its aggregate and its rows against each other. The rows are right, as long as they
  * are kept: with them the numbers of those that were erased. Of an hour whose rows are not, the aggregate is.
  *
  * Invariant: what is only on its way is no difference. The cold store is looked at first, in one picture; then
@@ -13,12 +13,14 @@ import type { HotStore, HourRead } from "../store/hot.ts";
 
 export interface VerifyOptions {
   readonly cold: ColdStore;
-  /** Undefined if it is in the memory of another process. */
+  /** The shard's; undefined if it is in the memory of another process. */
   readonly hot: HotStore | undefined;
+  readonly shard: number;
   readonly isRepairing: boolean;
 }
 
 export interface HourVerdict extends HourKey {
+  readonly shard: number;
   /** "not kept": they are dropped, and the aggregate is all there is. */
   readonly rows: HourCounts | "not kept";
   /** Rows and dead letters that were erased, as their user was forgotten: the aggregate counts those rows. */
@@ -46,16 +48,16 @@ const NO_COUNTS: HourCounts = { clicks: 0, impressions: 0, uniqueUsers: 0 };
 
 /** Throws HotUnavailableError or ColdUnavailableError. */
 export async function verifyHour(options: VerifyOptions, key: HourKey): Promise<HourVerdict> {
-  const { cold, hot } = options;
+  const { cold, hot, shard } = options;
   const names = hot === undefined ? [] : (await hot.journalOwners()).map(({ writer }) => writer);
   const before = (await cold.storedEvents(names)).byWriter;
-  const audit = await cold.audit(key);
+  const audit = await cold.audit(key, shard);
   const hotSide = hot && (await lookAtHot(hot, key, before));
   const expected = expectedOf(audit, key);
   const coldDifference = areRowsKept(audit, key) ? aggregateDifference(audit) : undefined;
   const hotDifference = expected && hotSide && hotStoreDifference(expected, audit, hotSide, key);
   const repairs: string[] = [];
-  if (options.isRepairing && coldDifference !== undefined && (await cold.rebuild(key))) {
+  if (options.isRepairing && coldDifference !== undefined && (await cold.rebuild(key, shard))) {
     repairs.push(isAnyErased(audit) ? REBUILT_WITH_ERASED : "the aggregate was made anew from the rows");
   }
   if (options.isRepairing && hotDifference !== undefined && (await hot!.retireHour(key))) {
@@ -63,6 +65,7 @@ export async function verifyHour(options: VerifyOptions, key: HourKey): Promise<
   }
   return {
     ...key,
+    shard,
     rows: areRowsKept(audit, key) ? (countsOf(audit.rows) ?? NO_COUNTS) : "not kept",
     erased: audit.erased,
     aggregate: countsOf(audit.aggregate),
@@ -180,4 +183,14 @@ function text({ clicks, impressions }: Pick<HourCounts, "clicks" | "impressions"
 function shownRead(read: HourRead | "unborn"): HourVerdict["hot"] {
   if (read === "unborn") return read;
   return read.status === "present" ? read.counts : read.status;
+}
+
+/** Whether the shard knows anything of the hour. */
+export function knowsHour({ rows, aggregate, erased, hot, deadLetters, differences }: HourVerdict): boolean {
+  const isHeld = typeof hot === "object" && hot.clicks + hot.impressions > 0;
+  const hasRows = rows !== "not kept" && rows.clicks + rows.impressions > 0;
+  const { clicks, impressions } = erased;
+  return (
+    isHeld || hasRows || aggregate !== undefined || clicks + impressions + deadLetters + differences.length > 0
+  );
 }

@@ -238,3 +238,17 @@ export function rebuiltHour(
     sketch,
   };
 }
+
+/** Of several shards; undefined if there is none. */
+export function sumOfHours(parts: readonly ColdHour[]): ColdHour | undefined {
+  const [first, ...others] = parts;
+  if (first === undefined || others.length === 0) return first;
+  const sketch = new Sketch();
+  let [clicks, impressions] = [0, 0];
+  for (const part of parts) {
+    clicks += part.clicks;
+    impressions += part.impressions;
+    sketch.merge(part.sketch);
+  }
+  return { clicks, impressions, sketch };
+}

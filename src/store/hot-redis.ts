@@ -1,8 +1,9 @@
 /**
- * The hot store on Redis: every change is one Lua script, so that it is atomic and needs one round trip.
+ * The hot store of one shard on Redis: every change is one Lua script, so that it is atomic and needs one round trip.
  *
- * Keys (one hash tag, so that a script's keys share a slot):
- *   hg:{0}:meta                  freshFrom, mark (changes with every birth and retirement)
+ * Keys of shard 0 (its number is the hash tag, so that a script's keys share a slot):
+ *   hg:{0}:meta                  freshFrom, mark (changes with every birth and retirement), and of how many shards
+ *                                this is one (1 if that is not there)
  *   hg:{0}:writers               names of all writers that have a journal
  *   hg:{0}:w:<writer>            last, flushed (seqs), events (accepted), lease (ms), fenced
  *   hg:{0}:j:<writer>            the journal: a stream, entry <seq>-0 holds b(ody) and d(uplicate ordinals);
@@ -67,10 +68,6 @@ const SCRIPTS = {
   remove: script("remove", removeSource),
 };
 
-const PREFIX = "hg:{0}:";
-const META = `${PREFIX}meta`;
-const WRITERS = `${PREFIX}writers`;
-const HOURS = `${PREFIX}hours`;
 /** How long a fence outlives its journal: a process frozen for longer finds itself unknown instead. */
 const FENCE_MEMORY_MS = 7 * 86_400_000;
 /** Hours retired in one script: about 10 µs each, so Redis is never busy for more than some ms. */
@@ -83,14 +80,47 @@ export interface RedisHotStoreOptions {
   /** As RedisLinkOptions has it. */
   readonly ca?: string | undefined;
   readonly leaseMs: number;
+  /** Its number, from 0 (which it is if left out), and of how many (1). */
+  readonly shard?: number | undefined;
+  readonly shards?: number | undefined;
   /** Answer within this or be taken for away. The 503 has to be out within a second. */
   readonly commandTimeoutMs: number;
 }
 
-const writerKey = (writer: string) => `${PREFIX}w:${writer}`;
-const journalKey = (writer: string) => `${PREFIX}j:${writer}`;
-const countsKey = (key: HourKey) => `${PREFIX}c:${key.hour}:${key.stream}`;
-const usersKey = (key: HourKey) => `${PREFIX}u:${key.hour}:${key.stream}`;
+/** What a shard's keys are named. */
+class Keys {
+  readonly prefix: string;
+  readonly meta: string;
+  readonly writers: string;
+  readonly hours: string;
+
+  constructor(shard: number) {
+    this.prefix = `hg:{${shard}}:`;
+    this.meta = `${this.prefix}meta`;
+    this.writers = `${this.prefix}writers`;
+    this.hours = `${this.prefix}hours`;
+  }
+
+  writer(writer: string): string {
+    return `${this.prefix}w:${writer}`;
+  }
+
+  journal(writer: string): string {
+    return `${this.prefix}j:${writer}`;
+  }
+
+  counts({ hour, stream }: HourKey): string {
+    return `${this.prefix}c:${hour}:${stream}`;
+  }
+
+  users({ hour, stream }: HourKey): string {
+    return `${this.prefix}u:${hour}:${stream}`;
+  }
+
+  id(stream: string, id: string): string {
+    return `${this.prefix}id:${stream}:${id}`;
+  }
+}
 
 export function redisHotStore(options: RedisHotStoreOptions): HotStore {
   return new RedisHotStore(options);
@@ -101,6 +131,8 @@ class RedisHotStore implements HotStore {
   readonly description: string;
   readonly #link: RedisLink;
   readonly #leaseMs: number;
+  readonly #keys: Keys;
+  readonly #shards: number;
   /**
    * What each hour's sketch in Redis is known to hold at least. A user who would raise none of these
    * registers need not be sent. Wrong only if Redis forgot something, so dropped with every doubt.
@@ -113,6 +145,8 @@ class RedisHotStore implements HotStore {
     const url = new URL(options.url);
     this.description = `${url.protocol}//${url.host}${url.pathname}`;
     this.#leaseMs = options.leaseMs;
+    this.#keys = new Keys(options.shard ?? 0);
+    this.#shards = options.shards ?? 1;
     this.#link = new RedisLink({
       ...options,
       onConnect: (run) => this.#findLosses(run),
@@ -130,7 +164,7 @@ class RedisHotStore implements HotStore {
    */
   async #findLosses(run: RunScript): Promise<void> {
     const { writer, seq } = this.#acknowledged;
-    if (writer !== "") await renewLease(run, writer, seq, this.#leaseMs);
+    if (writer !== "") await this.#renewLease(run, writer, seq);
   }
 
   async open(): Promise<readonly string[]> {
@@ -153,52 +187,62 @@ class RedisHotStore implements HotStore {
   }
 
   async isBorn(): Promise<boolean> {
-    return (await this.#link.run(SCRIPTS.born, [META], [], integerText)) !== null;
+    return (await this.#link.run(SCRIPTS.born, [this.#keys.meta], [], integerText)) !== null;
   }
 
   async bear(freshFrom: number): Promise<boolean> {
     this.#mirrors.clear();
+    const { prefix, meta, hours, writers } = this.#keys;
     for (;;) {
-      const args = [PREFIX, String(freshFrom), String(RETIRE_LIMIT)];
-      const answer = await this.#link.run(SCRIPTS.bear, [META, HOURS, WRITERS], args, integer);
+      const args = [prefix, String(freshFrom), String(RETIRE_LIMIT), String(this.#shards)];
+      const answer = await this.#link.run(SCRIPTS.bear, [meta, hours, writers], args, integer);
       if (answer !== 0) return answer === 1;
     }
   }
 
   async retirementMark(): Promise<number> {
-    const mark = await this.#link.run(SCRIPTS.born, [META], [], integerText);
+    const mark = await this.#link.run(SCRIPTS.born, [this.#keys.meta], [], integerText);
     if (mark === null) throw unborn("hydrate");
     return mark;
   }
 
   async register(writer: string): Promise<boolean> {
     this.#mirrors.clear();
-    const keys = [META, WRITERS, writerKey(writer)];
-    const isDone = await this.#link.run(SCRIPTS.register, keys, [writer, String(this.#leaseMs)], flag);
-    if (isDone) this.#acknowledged = { writer, seq: 0 };
-    return isDone;
+    const { meta, writers } = this.#keys;
+    const keys = [meta, writers, this.#keys.writer(writer)];
+    const args = [writer, String(this.#leaseMs), String(this.#shards)];
+    const answer = await this.#link.run(SCRIPTS.register, keys, args, integer);
+    if (answer < 0) throw otherShards(-answer, this.#shards);
+    if (answer === 1) this.#acknowledged = { writer, seq: 0 };
+    return answer === 1;
   }
 
   async renewLease(writer: string, committedSeq: number): Promise<LeaseState> {
     const run: RunScript = (what, keys, args, read) => this.#link.run(what, keys, args, read);
-    const isHeld = await renewLease(run, writer, committedSeq, this.#leaseMs);
+    const isHeld = await this.#renewLease(run, writer, committedSeq);
     return isHeld ? "held" : "lost";
   }
 
+  async #renewLease(run: RunScript, writer: string, seq: number): Promise<boolean> {
+    const keys = [this.#keys.writer(writer), this.#keys.meta];
+    return await run(SCRIPTS.lease, keys, [String(this.#leaseMs), String(seq)], flag);
+  }
+
   async abandon(writer: string): Promise<number> {
-    return await this.#link.run(SCRIPTS.abandon, [writerKey(writer)], [], integer);
+    return await this.#link.run(SCRIPTS.abandon, [this.#keys.writer(writer)], [], integer);
   }
 
   async commit(writer: string, seq: number, batch: Batch): Promise<CommitResult> {
-    const keys = [writerKey(writer), journalKey(writer), META, HOURS];
+    const { meta, hours } = this.#keys;
+    const keys = [this.#keys.writer(writer), this.#keys.journal(writer), meta, hours];
     const idKeys: string[] = [];
     const args = [writer, String(seq), encodeBatch(batch), String(ID_TTL_MS), String(batch.groups.length)];
     let ordinal = 0;
     for (const group of batch.groups) {
-      keys.push(countsKey(group), usersKey(group));
+      keys.push(this.#keys.counts(group), this.#keys.users(group));
       args.push(hourKeyName(group.stream, group.hour), String(group.hour));
       if (group.ids === null) this.#pushPlainEvents(args, group);
-      else pushEventsWithIds(args, idKeys, group, ordinal);
+      else this.#pushEventsWithIds(args, idKeys, group, ordinal);
       ordinal += group.users.length;
     }
     for (const key of idKeys) keys.push(key);
@@ -239,17 +283,43 @@ class RedisHotStore implements HotStore {
     return mirror;
   }
 
+  /** A group in which some event has an id: those are counted by the script, one by one, if the id is new. */
+  #pushEventsWithIds(args: string[], idKeys: string[], group: Group, firstOrdinal: number): void {
+    const ids = group.ids!;
+    const plainUsers: string[] = [];
+    const withIds: string[] = [];
+    let clicks = 0;
+    let impressions = 0;
+    for (let i = 0; i < ids.length; i++) {
+      const id = ids[i]!;
+      const isClick = group.clickFlags[i]!;
+      if (id === null) {
+        plainUsers.push(group.users[i]!);
+        if (isClick) clicks += 1;
+        else impressions += 1;
+      } else {
+        idKeys.push(this.#keys.id(group.stream, id));
+        withIds.push(isClick ? "c" : "i", group.users[i]!, String(firstOrdinal + i));
+      }
+    }
+    args.push(String(clicks), String(impressions), String(plainUsers.length));
+    for (const user of plainUsers) args.push(user);
+    args.push(String(withIds.length / 3));
+    for (const part of withIds) args.push(part);
+  }
+
   async voidBatch(writer: string, seq: number): Promise<VoidResult> {
     this.#mirrors.clear();
-    const keys = [writerKey(writer), journalKey(writer), META];
-    return await this.#link.run(SCRIPTS.void, keys, [String(seq), PREFIX], voidResult);
+    const { prefix, meta } = this.#keys;
+    const keys = [this.#keys.writer(writer), this.#keys.journal(writer), meta];
+    return await this.#link.run(SCRIPTS.void, keys, [String(seq), prefix], voidResult);
   }
 
   async read(keys: readonly HourKey[]): Promise<readonly HourRead[] | "unborn"> {
-    const redisKeys = [META];
+    const redisKeys = [this.#keys.meta];
     const hours: string[] = [];
     for (const key of keys) {
-      redisKeys.push(countsKey(key), usersKey(key));
+      redisKeys.push(this.#keys.counts(key), this.#keys.users(key));
       hours.push(String(key.hour));
     }
     return await this.#link.run(SCRIPTS.read, redisKeys, hours, (answer) => {
@@ -261,15 +331,16 @@ class RedisHotStore implements HotStore {
   }
 
   readRange(range: HourRange, visit: (hour: HourRecord) => void): Promise<number | "unborn"> {
+    const { prefix, meta, hours } = this.#keys;
     return readHeldRange(
-      (args, read) => this.#link.runForBytes(SCRIPTS.range, [META, HOURS], [PREFIX, ...args], read),
+      (args, read) => this.#link.runForBytes(SCRIPTS.range, [meta, hours], [prefix, ...args], read),
       range,
       visit,
     );
   }
 
   async hydrate(key: HourKey, cold: ColdHour | undefined, retirementMark: number): Promise<boolean> {
-    const keys = [META, HOURS, countsKey(key), usersKey(key)];
+    const keys = [this.#keys.meta, this.#keys.hours, this.#keys.counts(key), this.#keys.users(key)];
     const args = [
       hourKeyName(key.stream, key.hour),
       String(key.hour),
@@ -284,23 +355,26 @@ class RedisHotStore implements HotStore {
   }
 
   async retire(beforeHour: number): Promise<number> {
-    const args = [PREFIX, String(beforeHour), String(RETIRE_LIMIT)];
-    return await this.#link.run(SCRIPTS.retire, [META, HOURS], args, integer);
+    const { prefix, meta, hours } = this.#keys;
+    const args = [prefix, String(beforeHour), String(RETIRE_LIMIT)];
+    return await this.#link.run(SCRIPTS.retire, [meta, hours], args, integer);
   }
 
   async retireHour({ stream, hour }: HourKey): Promise<boolean> {
-    const args = [PREFIX, "0", "1", hourKeyName(stream, hour)];
-    return await this.#link.run(SCRIPTS.retire, [META, HOURS], args, flag);
+    const { prefix, meta, hours } = this.#keys;
+    const args = [prefix, "0", "1", hourKeyName(stream, hour)];
+    return await this.#link.run(SCRIPTS.retire, [meta, hours], args, flag);
   }
 
   async readJournal(writer: string, afterSeq: number, maxEvents: number): Promise<readonly JournaledBatch[]> {
     const batches: JournaledBatch[] = [];
     let eventCount = 0;
     let from = afterSeq;
+    const keys = [this.#keys.journal(writer)];
     while (eventCount < maxEvents) {
       // Entries are asked for in slices, as their size in events is known only once they are read.
       const args = [String(from + 1), "100"];
-      const entries = await this.#link.run(SCRIPTS.journal, [journalKey(writer)], args, journalEntries);
+      const entries = await this.#link.run(SCRIPTS.journal, keys, args, journalEntries);
       for (const { seq, body, duplicates } of entries) {
         const batch = decodeBatch(seq, body, ordinals(duplicates));
         batches.push(batch);
@@ -314,20 +388,22 @@ class RedisHotStore implements HotStore {
   }
 
   async trimJournal(writer: string, throughSeq: number): Promise<void> {
-    const keys = [writerKey(writer), journalKey(writer)];
+    const keys = [this.#keys.writer(writer), this.#keys.journal(writer)];
     await this.#link.run(SCRIPTS.trim, keys, [String(throughSeq)], flag);
   }
 
   async journalOwners(): Promise<readonly JournalOwner[]> {
-    return await this.#link.run(SCRIPTS.owners, [WRITERS, META], [PREFIX], journalOwners);
+    const { prefix, meta, writers } = this.#keys;
+    return await this.#link.run(SCRIPTS.owners, [writers, meta], [prefix], journalOwners);
   }
 
   async fence(writer: string): Promise<boolean> {
-    return await this.#link.run(SCRIPTS.fence, [writerKey(writer), META], [], flag);
+    return await this.#link.run(SCRIPTS.fence, [this.#keys.writer(writer), this.#keys.meta], [], flag);
   }
 
   async removeJournal(writer: string, watermark: number): Promise<void> {
-    const keys = [WRITERS, writerKey(writer), journalKey(writer), META];
+    const { writers, meta } = this.#keys;
+    const keys = [writers, this.#keys.writer(writer), this.#keys.journal(writer), meta];
     const args = [writer, String(FENCE_MEMORY_MS), String(watermark)];
     await this.#link.run(SCRIPTS.remove, keys, args, flag);
   }
@@ -335,35 +411,6 @@ class RedisHotStore implements HotStore {
   async close(): Promise<void> {
     await this.#link.close();
   }
-}
-
-async function renewLease(run: RunScript, writer: string, seq: number, leaseMs: number): Promise<boolean> {
-  return await run(SCRIPTS.lease, [writerKey(writer), META], [String(leaseMs), String(seq)], flag);
-}
-
-/** A group in which some event has an id: those are counted by the script, one by one, if the id is new. */
-function pushEventsWithIds(args: string[], idKeys: string[], group: Group, firstOrdinal: number): void {
-  const ids = group.ids!;
-  const plainUsers: string[] = [];
-  const withIds: string[] = [];
-  let clicks = 0;
-  let impressions = 0;
-  for (let i = 0; i < ids.length; i++) {
-    const id = ids[i]!;
-    const isClick = group.clickFlags[i]!;
-    if (id === null) {
-      plainUsers.push(group.users[i]!);
-      if (isClick) clicks += 1;
-      else impressions += 1;
-    } else {
-      idKeys.push(`${PREFIX}id:${group.stream}:${id}`);
-      withIds.push(isClick ? "c" : "i", group.users[i]!, String(firstOrdinal + i));
-    }
-  }
-  args.push(String(clicks), String(impressions), String(plainUsers.length));
-  for (const user of plainUsers) args.push(user);
-  args.push(String(withIds.length / 3));
-  for (const part of withIds) args.push(part);
 }
 
 function journalEntries(answer: unknown) {
@@ -426,6 +473,13 @@ function hourRead(answer: unknown): HourRead {
   const [clicks, impressions, uniqueUsers] = list(answer).map(integer);
   if (uniqueUsers === undefined) throw unexpected(answer, "clicks, impressions and users");
   return { status: "present", counts: { clicks: clicks!, impressions: impressions!, uniqueUsers } };
+}
+
+function otherShards(found: number, expected: number): HotUnavailableError {
+  const message =
+    `Redis holds data of ${found} shards, REDIS_SHARDS is ${expected}: set REDIS_SHARDS=${found}, or take an empty ` +
+    "Redis, and an empty database";
+  return new HotUnavailableError(message, false);
 }
 
 function unborn(what: string): HotUnavailableError {

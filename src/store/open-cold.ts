@@ -8,18 +8,23 @@ import { readPem } from "./pem-file.ts";
 export interface ColdSettings {
   readonly dataDir: string;
   readonly mysqlUrl: string | undefined;
+  /** Of the hot store, whose parts are kept apart in the cold one: 1 if it is left out, or embedded. */
+  readonly redisShards?: number | undefined;
   readonly isMysqlTls?: boolean | undefined;
   readonly mysqlCaFile?: string | undefined;
 }
 
 /** Throws ConfigError if the certificates can't be read. */
-export function coldPlaceOf({ dataDir, mysqlUrl, isMysqlTls, mysqlCaFile }: ColdSettings): ColdPlace {
-  if (mysqlUrl === undefined || isMysqlTls !== true) return { dataDir, mysqlUrl };
-  return { dataDir, mysqlUrl, mysqlTls: { ca: mysqlCaFile && readPem("MYSQL_CA_FILE", mysqlCaFile) } };
+export function coldPlaceOf(settings: ColdSettings): ColdPlace {
+  const { dataDir, mysqlUrl, redisShards: shards, isMysqlTls, mysqlCaFile } = settings;
+  if (mysqlUrl === undefined || isMysqlTls !== true) return { dataDir, mysqlUrl, shards };
+  const mysqlTls = { ca: mysqlCaFile && readPem("MYSQL_CA_FILE", mysqlCaFile) };
+  return { dataDir, mysqlUrl, shards, mysqlTls };
 }
 
 /** Nothing is connected yet. */
-export function coldStoreAt({ dataDir, mysqlUrl, mysqlTls }: ColdPlace, now: () => number): ColdStore {
+export function coldStoreAt(place: ColdPlace, now: () => number): ColdStore {
+  const { dataDir, mysqlUrl, mysqlTls, shards } = place;
   if (mysqlUrl === undefined) return embeddedColdStore({ dataDir });
-  return mysqlColdStore({ url: mysqlUrl, tls: mysqlTls, now });
+  return mysqlColdStore({ url: mysqlUrl, tls: mysqlTls, shards, now });
 }

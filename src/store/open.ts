@@ -20,7 +20,8 @@ export interface StoreSettings extends ColdSettings, RedisSettings {
 
 export interface Stores {
   readonly mode: "embedded" | "redis+mysql";
-  readonly hot: HotStore;
+  /** One for each shard, in their order. */
+  readonly hotShards: readonly HotStore[];
   readonly cold: ColdStore;
 }
 
@@ -32,13 +33,16 @@ const REDIS_COMMAND_TIMEOUT_MS = 400;
  * requests meanwhile.
  */
 export function createStores(settings: StoreSettings, now: () => number, hasColdThread = false): Stores {
-  const { dataDir, mysqlUrl, leaseMs } = settings;
+  const { dataDir, mysqlUrl, leaseMs, redisShards = 1 } = settings;
   const redis = redisOptionsOf(settings);
   const isEmbedded = redis === undefined || mysqlUrl === undefined;
   const place = isEmbedded ? { dataDir, mysqlUrl: undefined } : coldPlaceOf(settings);
   const cold = hasColdThread ? coldStoreInThread(place) : coldStoreAt(place, now);
-  if (isEmbedded) return { mode: "embedded", hot: embeddedHotStore({ dataDir, now }), cold };
-  return { mode: "redis+mysql", hot: redisHotStore({ ...redis, leaseMs }), cold };
+  if (isEmbedded) return { mode: "embedded", hotShards: [embeddedHotStore({ dataDir, now })], cold };
+  const hotShards = Array.from({ length: redisShards }, (_, shard) => {
+    return redisHotStore({ ...redis, leaseMs, shard, shards: redisShards });
+  });
+  return { mode: "redis+mysql", hotShards, cold };
 }
 
 /** What instances share about access; undefined if there is one only. */

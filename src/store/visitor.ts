@@ -3,10 +3,10 @@ export class VisitorError extends Error {
   override readonly name = "VisitorError";
 }
 
-export function visitorOf<T>(visit: (row: T) => void): (row: T) => void {
-  return (row) => {
+export function visitorOf<T extends unknown[]>(visit: (...row: T) => void): (...row: T) => void {
+  return (...row) => {
     try {
-      visit(row);
+      visit(...row);
     } catch (error) {
       throw new VisitorError("the visitor of rows threw", { cause: error });
     }

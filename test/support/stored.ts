@@ -65,7 +65,25 @@ function viewOf(query: (sql: string) => Promise<Row[]>): ColdView {
   return {
     countEvents: async () => Number((await query(COUNT))[0]?.["count"]),
     events: async () => (await query(EVENTS)).map(storedEvent),
-    hours: async () => (await query(HOURS)) as unknown as StoredHour[],
+    hours: async () => wholeHours((await query(HOURS)) as unknown as StoredHour[]),
+  };
+}
+
+/** Of several shards each has its part of an hour: what these come to. */
+function wholeHours(parts: readonly StoredHour[]): StoredHour[] {
+  const byHour = Map.groupBy(parts, ({ stream, hour }) => hourKeyName(stream, hour));
+  return Array.from(byHour.values(), ([first, ...others]) => others.reduce(united, first!));
+}
+
+function united(a: StoredHour, b: StoredHour): StoredHour {
+  const users = Sketch.decode(a.users_sketch);
+  users.merge(Sketch.decode(b.users_sketch));
+  return {
+    ...a,
+    clicks: a.clicks + b.clicks,
+    impressions: a.impressions + b.impressions,
+    unique_users: users.count(),
+    users_sketch: users.encode(),
   };
 }
 
