@@ -79,7 +79,9 @@ describeWithServers("a service with shards", needs, () => {
     const [a] = services as [Service];
     const { status, shards, writer } = await json(a, "/readyz");
     expect(status).toBe("ready");
-    expect(shards.map(({ shard, status: state }: { shard: number; status: string }) => [shard, state])).toEqual([
+    expect(
+      shards.map(({ shard, status: state }: { shard: number; status: string }) => [shard, state]),
+    ).toEqual([
       [0, "ready"],
       [1, "ready"],
       [2, "ready"],
@@ -118,7 +120,15 @@ describeWithServers("a service with shards", needs, () => {
     posted += 100;
     const before = await readHour(b.port, hour, "f");
     const settings = site.commandSettings(a);
-    const { output, exitCode } = await runCommand(settings, "forget", "--user", "user-3", "--stream", "f", "--json");
+    const { output, exitCode } = await runCommand(
+      settings,
+      "forget",
+      "--user",
+      "user-3",
+      "--stream",
+      "f",
+      "--json",
+    );
     expect(exitCode).toBe(0);
     expect(JSON.parse(output)).toMatchObject({ clicks: 20, impressions: 0 });
     posted -= 20;
@@ -146,9 +156,10 @@ describeWithServers("a service with shards", needs, () => {
     const d = await site.start({ LEASE_MS: "500" });
     await waitFor("the rows", async () => (await site.cold.countEvents()) === posted);
     expect(await readHour(d.port, hour, "k")).toMatchObject({ clicks: 100 });
-    expectHoursToBeReplay((await site.cold.hours()).filter(({ stream }) => stream === "k"), [
-      ...(await site.cold.events()).filter(({ stream }) => stream === "k"),
-    ]);
+    expectHoursToBeReplay(
+      (await site.cold.hours()).filter(({ stream }) => stream === "k"),
+      [...(await site.cold.events()).filter(({ stream }) => stream === "k")],
+    );
   });
 
   test("workers are instances of their own", async () => {

@@ -81,7 +81,7 @@ describe("the shard of an id", () => {
 
   test("never changes: ids are remembered where they were", () => {
     const found = ["a", "b", "c", "d", "e", "f", "g", "ü"].map((id) => shardOf("default", id, 6));
-    expect(found).toEqual(KNOWN_SHARDS);
+    expect(found).toEqual([1, 1, 5, 3, 5, 1, 3, 0]);
   });
 });
 
@@ -107,7 +107,8 @@ describeWithServers("shards", mode.needs, () => {
 
   /** How many events each shard has stored. */
   async function storedByShard(): Promise<number[]> {
-    const query = "SELECT shard, CAST(SUM(clicks + impressions) AS UNSIGNED) AS events FROM hourly GROUP BY shard";
+    const query =
+      "SELECT shard, CAST(SUM(clicks + impressions) AS UNSIGNED) AS events FROM hourly GROUP BY shard";
     const rows = await site.runSql<{ shard: number; events: number }>(query);
     const found = new Map(rows.map(({ shard, events }) => [shard, Number(events)]));
     return Array.from({ length: SHARDS }, (_, shard) => found.get(shard) ?? 0);
@@ -190,7 +191,9 @@ describeWithServers("shards", mode.needs, () => {
     const [late] = ofShard(named(40, NOON, "late"), 1);
     await a.take(late!);
     const states = await Promise.all(
-      a.stores.hotShards.map(async (hot) => ((await hot.read([hourAt(NOON)])) as { status: string }[])[0]!.status),
+      a.stores.hotShards.map(
+        async (hot) => ((await hot.read([hourAt(NOON)])) as { status: string }[])[0]!.status,
+      ),
     );
     expect(states).toEqual(["absent", "present", "absent"]);
     const all = [...events, late!];
@@ -315,7 +318,7 @@ describeWithServers("shards", mode.needs, () => {
     const events = named(40);
     await a.take(...events);
     await a.drained();
-    for (const key of (await site.redis("KEYS", "hg:{1}:*")) as string[]) await site.redis("DEL", key);
+    await site.redis("DEL", ...((await site.redis("KEYS", "hg:{1}:*")) as string[]));
     await waitFor("the loss to be noticed", () => a.log.has("took a new one"));
     const more = named(40, NOON, "more");
     await a.takeInTheEnd(...more);
@@ -333,7 +336,9 @@ describeWithServers("shards", mode.needs, () => {
     for (const event of [...named(6, NOON, "more"), click("u")])
       expect((await a.submit(event))[0]?.reason).toBe("journal_full");
     const { ledger } = a.pipeline;
-    expect(ledger.accepted).toBe(ledger.persisted + a.pipeline.pending.events + ledger.handedOver + ledger.lost);
+    expect(ledger.accepted).toBe(
+      ledger.persisted + a.pipeline.pending.events + ledger.handedOver + ledger.lost,
+    );
     const stores = await a.pipeline.storeLedger();
     expect({ ...stores, writers: stores.writers.length }).toEqual({
       ...{ writers: SHARDS, accepted: 30, persisted: 0, pending: 30, deadLetters: 0 },
@@ -427,7 +432,10 @@ describeWithServers("shards", mode.needs, () => {
       expect(aggregate!.clicks).toBe(rows!.clicks + gone.clicks);
       expect(aggregate!.impressions).toBe(rows!.impressions + gone.impressions);
     }
-    const ranges = await cold.erasedRows({ hours: [hourOf(NOON)], streams: { text: STREAM, isPrefix: false } });
+    const ranges = await cold.erasedRows({
+      hours: [hourOf(NOON)],
+      streams: { text: STREAM, isPrefix: false },
+    });
     expect(ranges.reduce((sum, { clicks: c, impressions: i }) => sum + c + i, 0)).toBe(ofUser.length);
   });
 });

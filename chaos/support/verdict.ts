@@ -78,7 +78,12 @@ async function leftToDrain(site: ChaosSite, acknowledged: number): Promise<strin
   const entries = journals.reduce((sum, { length }) => sum + length, 0);
   if (entries > 0) return `${entries} batches are left in journals`;
   // An instance has one in each shard.
-  const most = Math.max(0, ...Map.groupBy(journals, ({ shard }) => shard).values().map(({ length }) => length));
+  const most = Math.max(
+    0,
+    ...Map.groupBy(journals, ({ shard }) => shard)
+      .values()
+      .map(({ length }) => length),
+  );
   if (most <= site.instances.length) return undefined;
   return `${most} journals in a shard for ${site.instances.length} instances: not all are adopted`;
 }
@@ -184,7 +189,9 @@ async function redisWriters(client: ReturnType<typeof clientOf>): Promise<Omit<J
 
 async function redisTraces(url: string, { stream, id }: ChaosEvent): Promise<string> {
   return await withRedis(url, async (client) => {
-    const found = [`its id is known as ${(await client.keys(`hg:{*}:id:${stream}:${id}`)).join() || "nothing"}`];
+    const found = [
+      `its id is known as ${(await client.keys(`hg:{*}:id:${stream}:${id}`)).join() || "nothing"}`,
+    ];
     for (const { shard, writer } of await redisWriters(client)) {
       found.push(`${shard} ${writer} is ${JSON.stringify(await client.hGetAll(`${shard}w:${writer}`))}`);
       for (const { id: entry, message } of (await client.xRange(`${shard}j:${writer}`, "-", "+")) ?? []) {

@@ -102,7 +102,10 @@ async function forgetUser(stores: Stores, options: ForgetOptions): Promise<Forgo
 }
 
 /** The hot store counted them, and nothing else does: it is to fetch the hours anew, without them. */
-async function eraseDeadLetters({ mode, hotShards, cold }: Stores, selection: UserSelection): Promise<number> {
+async function eraseDeadLetters(
+  { mode, hotShards, cold }: Stores,
+  selection: UserSelection,
+): Promise<number> {
   const keys = await cold.eraseUserDeadLetters(selection);
   if (mode === "embedded") return keys.length;
   for (const key of keys) await Promise.all(hotShards.map((hot) => hot.retireHour(key)));

@@ -149,7 +149,9 @@ function certificateOf({ tlsCertFile, tlsKeyFile }: Config): Certificate | undef
 /** Each shard is watched for itself: that one is away says nothing of the others. */
 function watchedStores({ mode, hotShards, cold }: Stores, log: Log) {
   const watchOfShard = (shard: number) =>
-    hotShards.length === 1 ? new StoreWatch("hot", log) : new StoreWatch("hot", logWith(log, { shard }), shard);
+    hotShards.length === 1
+      ? new StoreWatch("hot", log)
+      : new StoreWatch("hot", logWith(log, { shard }), shard);
   const ofShards = hotShards.map((_, shard) => watchOfShard(shard));
   const ofCold = new StoreWatch("cold", log);
   const stores: Stores = {

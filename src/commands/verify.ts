@@ -29,7 +29,8 @@ export async function verify(config: Config, options: VerifyCommandOptions): Pro
       }
     }
     const what = shards === 1 ? "hours" : `parts of hours in ${shards} shards`;
-    if (!options.json) console.log(`${looked} ${what}, ${wrong} of them ${options.repair ? "still " : ""}wrong`);
+    if (!options.json)
+      console.log(`${looked} ${what}, ${wrong} of them ${options.repair ? "still " : ""}wrong`);
     return wrong === 0 ? 0 : 1;
   });
 }

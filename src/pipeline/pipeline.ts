@@ -274,7 +274,8 @@ export class Pipeline {
     const { pending } = this.ledger;
     if (pending > 0 && this.#shards.some(({ isRecovering }) => isRecovering))
       log.error({ pending }, "stopped before events that the hot store lost were stored anew: they are lost");
-    else if (areDrained.includes(false)) log.warn({ pending }, "stopped with a backlog: it is in the journal");
+    else if (areDrained.includes(false))
+      log.warn({ pending }, "stopped with a backlog: it is in the journal");
     await Promise.all(this.#shards.map((shard, i) => this.#endWriter(shard, areDrained[i]!)));
   }
 

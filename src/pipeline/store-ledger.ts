@@ -26,10 +26,7 @@ export interface StoreLedger {
 }
 
 /** Throws HotUnavailableError, if that of any shard is away, or ColdUnavailableError. */
-export async function readStoreLedger(
-  hotShards: readonly HotStore[],
-  cold: ColdStore,
-): Promise<StoreLedger> {
+export async function readStoreLedger(hotShards: readonly HotStore[], cold: ColdStore): Promise<StoreLedger> {
   const names = (await allOwners(hotShards)).map(({ writer }) => writer);
   const [stored, deadLetters] = await Promise.all([cold.storedEvents(names), cold.deadLetterCount()]);
   // After the cold store: so nothing can be persisted here that is not accepted.

@@ -191,6 +191,9 @@ export function knowsHour({ rows, aggregate, erased, hot, deadLetters, differenc
   const hasRows = rows !== "not kept" && rows.clicks + rows.impressions > 0;
   const { clicks, impressions } = erased;
   return (
-    isHeld || hasRows || aggregate !== undefined || clicks + impressions + deadLetters + differences.length > 0
+    isHeld ||
+    hasRows ||
+    aggregate !== undefined ||
+    clicks + impressions + deadLetters + differences.length > 0
   );
 }

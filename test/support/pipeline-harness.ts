@@ -578,7 +578,9 @@ export class ClusterSite extends Site {
       flushTimeoutMs: FLUSH_TIMEOUT_MS,
       readTimeoutMs: READ_TIMEOUT_MS,
     });
-    const hotShards = Array.from({ length: shards }, (_, shard) => redisHotStore({ ...options, shard, shards }));
+    const hotShards = Array.from({ length: shards }, (_, shard) =>
+      redisHotStore({ ...options, shard, shards }),
+    );
     return storesOf(hotShards, cold);
   }
 
