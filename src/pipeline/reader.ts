@@ -1,6 +1,6 @@
 /**
- * Reads hours of the only shard: from the hot store in groups (reads that arrive while one is under way form the next), from
- * the cold store for hours that only it knows, or when the hot store is away.
+ * Reads hours of the only shard: from the hot store in groups (reads that arrive while one is under way form the
+ * next), from the cold store for hours that only it knows, or when the hot store is away.
  * Invariant: a read is sent only after it was asked for, so it sees every event acknowledged before that.
  */
 import { type HourCounts, type HourKey, hourKeyName } from "../count/event.ts";

@@ -1,6 +1,7 @@
 /**
- * Holds a shard's part of an hour in the hot store, its aggregate and its rows against each other. The rows are right, as long as they
- * are kept: with them the numbers of those that were erased. Of an hour whose rows are not, the aggregate is.
+ * Holds an hour in the hot store, its aggregate and its rows against each other, each shard's part for itself. The rows
+ * are right, as long as they are kept: with them the numbers of those that were erased. Of an hour whose rows are not,
+ * the aggregate is.
  *
  * Invariant: what is only on its way is no difference. The cold store is looked at first, in one picture; then
  * the hot store, which may be ahead of it by at most the events that are not flushed yet.

@@ -196,9 +196,9 @@ export interface ColdStore {
   /** Of one shard's part of the hour: 0's if it is left out. */
   audit(key: HourKey, shard?: number): Promise<HourAudit>;
   /**
-   * Makes the hour's aggregate, of this shard or of 0, what its rows, and the numbers of erased ones, give. The sketch is kept then, and
+   * Makes the hour's aggregate what its rows, and the numbers of erased ones, give. The sketch is kept then, and
    * united with that of the rows: it knows more users than those. False, and nothing done, if the rows are not
-   * kept any more.
+   * kept any more. Of one shard's part: 0's if it is left out.
    */
   rebuild(key: HourKey, shard?: number): Promise<boolean>;
 

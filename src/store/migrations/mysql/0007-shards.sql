@@ -18,7 +18,8 @@ EXECUTE add_shard;
 DEALLOCATE PREPARE add_shard;
 
 SET @hourly_by_shard = (
-  SELECT IF(COUNT(*) > 0, 'DO 0', 'ALTER TABLE hourly ADD COLUMN shard SMALLINT UNSIGNED NOT NULL DEFAULT 0 AFTER stream,
+  SELECT IF(COUNT(*) > 0, 'DO 0', 'ALTER TABLE hourly
+    ADD COLUMN shard SMALLINT UNSIGNED NOT NULL DEFAULT 0 AFTER stream,
     DROP PRIMARY KEY, ADD PRIMARY KEY (hour, stream, shard)')
   FROM information_schema.COLUMNS
   WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'hourly' AND COLUMN_NAME = 'shard');
