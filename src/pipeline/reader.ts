@@ -61,7 +61,7 @@ export class Reader {
   async #readCold(key: HourKey): Promise<HourCounts> {
     const hour = await timed(this.#metrics.coldReadSeconds, () => this.#cold.read(key));
     if (hour === undefined) return NO_COUNTS;
-    return { clicks: hour.clicks, impressions: hour.impressions, uniqueUsers: hour.sketch.count() };
+    return { clicks: hour.clicks, impressions: hour.impressions, uniqueUsers: hour.users.count() };
   }
 
   #readHot(key: HourKey): Promise<HotAnswer> {
