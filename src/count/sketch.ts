@@ -137,7 +137,7 @@ export class Sketch {
     return estimate(this.#histogram);
   }
 
-  /** The estimate of the union with another sketch, without making it: 9 µs if both are dense. */
+  /** The estimate of the union with another sketch, without making it: 15 µs if both are dense, 2 if one is small. */
   countWith(other: Sketch): number {
     const [larger, smaller] = this.#setCount() >= other.#setCount() ? [this, other] : [other, this];
     if (smaller.#setCount() === 0) return larger.count();

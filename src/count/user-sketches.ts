@@ -20,7 +20,7 @@ export class UserSketches {
   readonly #viewers: Sketch;
   /** Null if this is undivided. */
   #clickers: Sketch | null;
-  /** Of the union, until a register rises: it takes up to 10 µs, and is asked for again and again. */
+  /** Of the union, until a register rises: it takes up to 15 µs, and is asked for again and again. */
   #count: number | undefined;
 
   constructor(viewers = new Sketch(), clickers: Sketch | null = new Sketch()) {
