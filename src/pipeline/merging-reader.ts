@@ -1,5 +1,5 @@
 /**
- * Reads hours of several shards: what each holds, with its sketch, so that unique users are those of the union; and
+ * Reads hours of several shards: what each holds, with its sketches, so that unique users are those of the union; and
  * from the cold store, in one question, the parts that shards do not hold.
  *
  * Invariants:
@@ -89,8 +89,8 @@ export class MergingReader implements HourReader {
     const total = sumOfHours(cold === undefined ? held : [...held, cold]);
     const isDegraded = isRecovering || parts.includes("silent");
     if (total === undefined) return { ...NO_COUNTS, isDegraded };
-    const { clicks, impressions, sketch } = total;
-    return { clicks, impressions, uniqueUsers: sketch.count(), isDegraded };
+    const { clicks, impressions, users } = total;
+    return { clicks, impressions, uniqueUsers: users.count(), isDegraded };
   }
 
   /** Throws ColdUnavailableError. */

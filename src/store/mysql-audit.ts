@@ -1,6 +1,7 @@
 /** What the tables of MySQL come to, counted from the rows themselves; and the rows. */
 import type { HourKey } from "../count/event.ts";
-import { registerOf, Sketch } from "../count/sketch.ts";
+import { registerOf } from "../count/sketch.ts";
+import { UserSketches } from "../count/user-sketches.ts";
 import { rebuiltHour } from "./aggregate.ts";
 import type { ColdHour, HourAudit, RowKey, RowPage, StoredEvents } from "./cold.ts";
 import { countHourDeadLetters } from "./mysql-dead-letters.ts";
@@ -40,15 +41,15 @@ async function recountHour(
   key: HourKey,
   shard: number,
 ): Promise<ColdHour | undefined> {
-  const [sketch, counts] = [new Sketch(), { click: 0, impression: 0 }];
+  const [users, counts] = [new UserSketches(), { click: 0, impression: 0 }];
   for (const writer of await writersOf(session, key, shard)) {
     await eachRow(session, key, writer, ({ kind, user }) => {
       counts[kind] += 1;
-      sketch.add(registerOf(user.toString()));
+      users.add(registerOf(user.toString()), kind === "click");
     });
   }
   const { click: clicks, impression: impressions } = counts;
-  return clicks + impressions === 0 ? undefined : { clicks, impressions, sketch };
+  return clicks + impressions === 0 ? undefined : { clicks, impressions, users };
 }
 
 /**

@@ -3,19 +3,19 @@
  * Invariant: a row is locked before its sketch is read, so that no merge is lost between instances.
  */
 import { type HourKey, hourKeyName } from "../count/event.ts";
-import { Sketch } from "../count/sketch.ts";
-import { type HourAddition, raisedSketch, sumOfHours } from "./aggregate.ts";
+import { UserSketches } from "../count/user-sketches.ts";
+import { type HourAddition, raisedSketches, type StoredSketches, sumOfHours } from "./aggregate.ts";
 import type { ColdHour } from "./cold.ts";
 import { type MysqlSession, quote } from "./mysql-link.ts";
 
-/** A sketch is 12 KB, 24 KB as text: a statement with 50 stays below 1.5 MB, and below every packet limit. */
+/** Two sketches are 24 KB, 48 KB as text: a statement with 50 stays below 3 MB, and below every packet limit. */
 const HOURS_PER_STATEMENT = 50;
-const COLUMNS = "hour, stream, shard, clicks, impressions, unique_users, users_sketch";
+const COLUMNS = "hour, stream, shard, clicks, impressions, unique_users, viewers_sketch, clickers_sketch";
+const SKETCHES = "viewers_sketch AS viewers, clickers_sketch AS clickers";
 
-interface HourRow {
+interface HourRow extends StoredSketches {
   readonly clicks: number;
   readonly impressions: number;
-  readonly users_sketch: Buffer;
 }
 
 /** Of these shards, or of all. */
@@ -25,15 +25,13 @@ export async function readHour(
   shards?: readonly number[],
 ): Promise<ColdHour | undefined> {
   const ofShards = shards === undefined ? "" : "AND shard IN (?)";
-  const query = `SELECT clicks, impressions, users_sketch FROM hourly WHERE hour = ? AND stream = ? ${ofShards}`;
+  const query = `SELECT clicks, impressions, ${SKETCHES} FROM hourly WHERE hour = ? AND stream = ? ${ofShards}`;
   const values = [hour, stream, ...(shards === undefined ? [] : [[...shards]])];
   return sumOfHours((await session.rows<HourRow>(query, values)).map(partOf));
 }
 
-function partOf({ clicks, impressions, users_sketch }: HourRow): ColdHour {
-  // Empty in a row that lockHour() made, which nobody else sees.
-  const sketch = users_sketch.length === 0 ? new Sketch() : Sketch.decode(users_sketch);
-  return { clicks, impressions, sketch };
+function partOf({ clicks, impressions, viewers, clickers }: HourRow): ColdHour {
+  return { clicks, impressions, users: UserSketches.decode(viewers, clickers) };
 }
 
 /** Of one shard, or of all. By the primary key from its end on. */
@@ -70,7 +68,7 @@ async function addCounts(
   additions: readonly HourAddition[],
 ): Promise<void> {
   const rows = additions.map(({ hour, stream, clicks, impressions }) => {
-    return `(${hour},${quote(stream)},${shard},${clicks},${impressions},0,'')`;
+    return `(${hour},${quote(stream)},${shard},${clicks},${impressions},0,'','')`;
   });
   await session.run(`INSERT INTO hourly (${COLUMNS}) VALUES ${rows.join()} ON DUPLICATE KEY UPDATE
     clicks = clicks + VALUES(clicks), impressions = impressions + VALUES(impressions)`);
@@ -86,18 +84,26 @@ async function mergeSketches(
   const rows: string[] = [];
   for (const addition of additions) {
     const { hour, stream } = addition;
-    const before = stored.get(hourKeyName(stream, hour));
-    if (before === undefined) {
+    const sketches = stored.get(hourKeyName(stream, hour));
+    if (sketches === undefined) {
       throw new Error(`hour ${hour} of stream ${stream} has no row just after it was written`);
     }
-    const sketch = raisedSketch(before, addition);
-    if (sketch === undefined) continue;
-    const bytes = `x'${sketch.encode().toString("hex")}'`;
-    rows.push(`(${hour},${quote(stream)},${shard},0,0,${sketch.count()},${bytes})`);
+    const raised = raisedSketches(sketches, addition);
+    if (raised === undefined) continue;
+    const { uniqueUsers, viewers, clickers } = raised;
+    const key = `${hour},${quote(stream)},${shard}`;
+    rows.push(`(${key},0,0,${uniqueUsers},${bytesText(viewers)},${bytesText(clickers)})`);
   }
   if (rows.length === 0) return;
   await session.run(`INSERT INTO hourly (${COLUMNS}) VALUES ${rows.join()} ON DUPLICATE KEY UPDATE
-    unique_users = VALUES(unique_users), users_sketch = VALUES(users_sketch)`);
+    unique_users = VALUES(unique_users),
+    viewers_sketch = IF(VALUES(viewers_sketch) = '', viewers_sketch, VALUES(viewers_sketch)),
+    clickers_sketch = IF(VALUES(clickers_sketch) = '', clickers_sketch, VALUES(clickers_sketch))`);
+}
+
+/** Nothing stands for a sketch that stays as it is: one that was raised has bytes. */
+function bytesText(sketch: Buffer | undefined): string {
+  return sketch === undefined ? "''" : `x'${sketch.toString("hex")}'`;
 }
 
 /**
@@ -108,11 +114,11 @@ async function readSketches(
   session: MysqlSession,
   shard: number,
   additions: readonly HourAddition[],
-): Promise<Map<string, Uint8Array>> {
+): Promise<Map<string, StoredSketches>> {
   const keys = additions.map(({ hour, stream }) => `(${hour},${quote(stream)},${shard})`);
-  const query = `SELECT hour, stream, users_sketch FROM hourly WHERE (hour, stream, shard) IN (${keys.join()})`;
-  const rows = await session.rows<HourKey & { users_sketch: Buffer }>(query);
-  return new Map(rows.map(({ hour, stream, users_sketch }) => [hourKeyName(stream, hour), users_sketch]));
+  const query = `SELECT hour, stream, ${SKETCHES} FROM hourly WHERE (hour, stream, shard) IN (${keys.join()})`;
+  const rows = await session.rows<HourKey & StoredSketches>(query);
+  return new Map(rows.map((row) => [hourKeyName(row.stream, row.hour), row]));
 }
 
 /** Within a transaction: from here on every flush of the shard into this hour waits. */
@@ -121,7 +127,7 @@ export async function lockHour(
   { hour, stream }: HourKey,
   shard: number,
 ): Promise<void> {
-  const create = `INSERT INTO hourly (${COLUMNS}) VALUES (?, ?, ?, 0, 0, 0, '') ON DUPLICATE KEY UPDATE
+  const create = `INSERT INTO hourly (${COLUMNS}) VALUES (?, ?, ?, 0, 0, 0, '', '') ON DUPLICATE KEY UPDATE
     clicks = clicks`;
   await session.run(create, [hour, stream, shard]);
 }
@@ -137,8 +143,9 @@ export async function replaceHour(
     await session.run("DELETE FROM hourly WHERE hour = ? AND stream = ? AND shard = ?", place);
     return;
   }
-  const { clicks, impressions, sketch } = counted;
-  const update = `UPDATE hourly SET clicks = ?, impressions = ?, unique_users = ?, users_sketch = ?
-    WHERE hour = ? AND stream = ? AND shard = ?`;
-  await session.run(update, [clicks, impressions, sketch.count(), sketch.encode(), ...place]);
+  const { clicks, impressions, users } = counted;
+  const { viewers, clickers } = users.encode();
+  const update = `UPDATE hourly SET clicks = ?, impressions = ?, unique_users = ?, viewers_sketch = ?,
+    clickers_sketch = ? WHERE hour = ? AND stream = ? AND shard = ?`;
+  await session.run(update, [clicks, impressions, users.count(), viewers, clickers, ...place]);
 }

@@ -8,7 +8,7 @@ type BytesRow = Omit<UserRow, "user"> & { readonly user: Buffer };
 
 export async function readRange(session: MysqlSession, range: HourRange, visit: VisitPart): Promise<void> {
   const { sql, values } = hoursQuery(range, ["shard"]);
-  // A flush creates the row before it writes the sketch, but none sees that before both are there.
+  // A flush creates the row before it writes the sketches, but none sees that before all are there.
   await session.each<HourRow & { shard: number }>(sql, values, (row) => visit(recordOf(row), row.shard));
 }
 
