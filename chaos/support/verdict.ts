@@ -74,7 +74,7 @@ async function drain(site: ChaosSite, events: readonly ChaosEvent[], stallMs: nu
 async function leftToDrain(site: ChaosSite, acknowledged: number): Promise<string | undefined> {
   const rows = await site.cold.countEvents();
   if (rows < acknowledged) return `${rows} of ${acknowledged} events are rows`;
-  const journals = site.servers === undefined ? [] : await redisJournals(site.servers.redis.url);
+  const journals = (await Promise.all((await redisUrls(site)).map(redisJournals))).flat();
   const entries = journals.reduce((sum, { length }) => sum + length, 0);
   if (entries > 0) return `${entries} batches are left in journals`;
   // An instance has one in each shard.
@@ -117,14 +117,15 @@ function wholeRead(port: number, hour: number, stream: string): Promise<Counts> 
 
 /** All that the stores know of an event that went wrong. */
 async function evidenceOf(site: ChaosSite, event: ChaosEvent, rows: readonly StoredEvent[]): Promise<string> {
+  const traces = (await redisUrls(site)).map((url) => redisTraces(url, event));
   const journal =
-    site.servers === undefined
-      ? embeddedJournal(site, event)
-      : await redisTraces(site.servers.redis.url, event);
+    site.redisUrlOf === undefined
+      ? await embeddedJournal(site, event)
+      : (await Promise.all(traces)).join("; ");
   const lines = [
     `event ${event.id} (${event.fate}) has ${rows.length} rows: ${JSON.stringify(rows)}`,
     `sendings: ${event.history.join("; ")}`,
-    `journals: ${await journal}`,
+    `journals: ${journal}`,
   ];
   return lines.join("\n           ");
 }
@@ -155,6 +156,16 @@ async function withRedis<T>(
 
 function clientOf(url: string) {
   return createClient({ url, RESP: 2 });
+}
+
+/** Of suites and their sites. */
+const SHARDS_MAX = 8;
+
+/** Of each Redis that holds a shard; none if it is embedded. */
+async function redisUrls({ redisUrlOf }: ChaosSite): Promise<string[]> {
+  if (redisUrlOf === undefined) return [];
+  const urls = Array.from({ length: SHARDS_MAX }, (_, shard) => redisUrlOf(`hg:{${shard}}:writers`));
+  return [...new Set(await Promise.all(urls))];
 }
 
 interface Journal {

@@ -16,6 +16,11 @@
  *   hg:{0}:k:<hour>:<stream>     that of the clickers
  *   hg:{0}:id:<stream>:<id>      an event id, for 24 hours: 1, or 2 once it came again
  * `stream` holds no colon, writers are named here, and an id comes last in its key: no key can be forged.
+ *
+ * Invariant: a script leaves a state that is right wherever it ends. It cannot be rolled back, and in a cluster it
+ * may end early: while the slot is moved, a server begins a script only if it has all keys that this names, but
+ * ends it at a key that it makes up and that has gone. Each script says why that does no harm. None is ever sent to
+ * the server that the slot is moved to before that owns it: a key that has not come yet would be taken for none.
  */
 import type { Batch, Group, JournaledBatch } from "../count/batch.ts";
 import { decodeBatch, encodeBatch } from "../count/batch.ts";
@@ -72,6 +77,8 @@ const SCRIPTS = {
   remove: script("remove", removeSource),
 };
 
+/** Keys of a commit before those of its batch. */
+const COMMIT_FIXED_KEYS = 4;
 /** How long a fence outlives its journal: a process frozen for longer finds itself unknown instead. */
 const FENCE_MEMORY_MS = 7 * 86_400_000;
 /** Hours retired in one script: about 10 µs each, so Redis is never busy for more than some ms. */
@@ -90,6 +97,8 @@ export interface RedisHotStoreOptions {
   /** Its number, from 0 (which it is if left out), and of how many (1). */
   readonly shard?: number | undefined;
   readonly shards?: number | undefined;
+  /** How many replicas must have a batch before it counts as committed: none unless it is set. */
+  readonly waitReplicas?: number;
   /** Answer within this or be taken for away. The 503 has to be out within a second. */
   readonly commandTimeoutMs: number;
 }
@@ -143,6 +152,7 @@ class RedisHotStore implements HotStore {
   readonly #leaseMs: number;
   readonly #keys: Keys;
   readonly #shards: number;
+  readonly #waitReplicas: number;
   /**
    * What each hour's sketches in Redis are known to hold at least. A user who would raise none of these
    * registers need not be sent. Wrong only if Redis forgot something, so dropped with every doubt.
@@ -150,18 +160,21 @@ class RedisHotStore implements HotStore {
   readonly #mirrors = new Map<string, Mirror>();
   /** What Redis must still know when it comes back: the present writer, and its last batch. */
   #acknowledged = { writer: "", seq: 0 };
+  /** The batch that was sent last, with its keys: should it be voided. */
+  #sent: { readonly writer: string; readonly seq: number; readonly keys: readonly string[] } | undefined;
 
   constructor(options: RedisHotStoreOptions) {
-    const url = new URL(options.url);
-    this.description = `${url.protocol}//${url.host}${url.pathname}`;
     this.#leaseMs = options.leaseMs;
     this.#keys = new Keys(options.shard ?? 0);
     this.#shards = options.shards ?? 1;
+    this.#waitReplicas = options.waitReplicas ?? 0;
     this.#link = new RedisLink({
       ...options,
+      slotKey: this.#keys.prefix,
       onConnect: (run) => this.#findLosses(run),
       onDrop: () => this.#mirrors.clear(),
     });
+    this.description = this.#link.description;
   }
 
   get isReady(): boolean {
@@ -179,19 +192,11 @@ class RedisHotStore implements HotStore {
 
   async open(): Promise<readonly string[]> {
     if (!this.#link.isReady) await this.#link.connect();
-    const persistence = await this.#link.info("persistence");
-    const memory = await this.#link.info("memory");
-    const warnings: string[] = [];
-    if (!persistence.includes("aof_enabled:1")) {
-      warnings.push(
-        "Redis keeps no append-only file: what it acknowledged is lost when it restarts. Set 'appendonly yes'.",
-      );
-    }
-    const policy = /maxmemory_policy:(\S+)/.exec(memory)?.[1] ?? "unknown";
-    if (policy !== "noeviction") {
-      warnings.push(
-        `Redis may evict the journal: its maxmemory-policy is '${policy}'. Set 'maxmemory-policy noeviction'.`,
-      );
+    const sections = ["persistence", "memory"];
+    const infos = await Promise.all(sections.map((section) => this.#link.info(section)));
+    const warnings = durabilityWarnings("Redis", infos.join());
+    for (const { node, sections: ofReplica } of await this.#link.replicaInfos(sections)) {
+      warnings.push(...durabilityWarnings(`The replica ${node}`, ofReplica.join()));
     }
     return warnings;
   }
@@ -256,8 +261,10 @@ class RedisHotStore implements HotStore {
       ordinal += group.users.length;
     }
     for (const key of idKeys) keys.push(key);
+    this.#sent = { writer, seq, keys };
+    const replicas = this.#waitReplicas;
     try {
-      const result = await this.#link.run(SCRIPTS.commit, keys, args, commitResult);
+      const result = await this.#link.runOnReplicas(replicas, SCRIPTS.commit, keys, args, commitResult);
       if (result.status === "committed") this.#acknowledged = { writer, seq };
       else this.#mirrors.clear();
       return result;
@@ -315,7 +322,11 @@ class RedisHotStore implements HotStore {
     this.#mirrors.clear();
     const { prefix, meta } = this.#keys;
     const keys = [this.#keys.writer(writer), this.#keys.journal(writer), meta];
-    return await this.#link.run(SCRIPTS.void, keys, [String(seq), prefix], voidResult);
+    const sent = this.#sent;
+    // A batch of this process: nobody else has its seq to void.
+    if (sent?.writer === writer && sent.seq === seq) keys.push(...sent.keys.slice(COMMIT_FIXED_KEYS));
+    const args = [String(seq), prefix];
+    return await this.#link.runOnReplicas(this.#waitReplicas, SCRIPTS.void, keys, args, voidResult);
   }
 
   async read(keys: readonly HourKey[]): Promise<readonly HourRead[] | "unborn"> {
@@ -417,6 +428,22 @@ class RedisHotStore implements HotStore {
   async close(): Promise<void> {
     await this.#link.close();
   }
+}
+
+function durabilityWarnings(who: string, info: string): string[] {
+  const warnings: string[] = [];
+  if (!info.includes("aof_enabled:1")) {
+    warnings.push(
+      `${who} keeps no append-only file: what it acknowledged is lost when it restarts. Set 'appendonly yes'.`,
+    );
+  }
+  const policy = /maxmemory_policy:(\S+)/.exec(info)?.[1] ?? "unknown";
+  if (policy !== "noeviction") {
+    warnings.push(
+      `${who} may evict the journal: its maxmemory-policy is '${policy}'. Set 'maxmemory-policy noeviction'.`,
+    );
+  }
+  return warnings;
 }
 
 /** Those users of one kind whom the sketch in Redis is not known to hold: how many, and who. */
