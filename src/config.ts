@@ -211,7 +211,7 @@ const SETTINGS = {
   redisShards: {
     ...integer("REDIS_SHARDS", 1, 1, SHARDS_MAX, ""),
     fallback: undefined,
-    help: `parts of the data in Redis, each whole in itself; for good; ${CLUSTER_SHARDS} in a cluster, else 1, if not set`,
+    help: `parts that the data in Redis is divided into, for good; if not set ${CLUSTER_SHARDS} in a cluster, else 1`,
   },
   redisWaitReplicas: integer(
     "REDIS_WAIT_REPLICAS",

@@ -401,6 +401,7 @@ describeWithServers("shards", mode.needs, () => {
       await site.runSql("DELETE FROM schema_migrations WHERE name = 'shards'");
       await site.redis("HDEL", "hg:{0}:meta", "shards");
       const b = await one.start();
+      await b.stores.cold.open();
       expect(await b.stores.cold.fixShardCount(3)).toBe(1);
       await b.take(...clicks("v", 10));
       await one.expectStored([...clicks("u", 10), ...clicks("v", 10)]);
