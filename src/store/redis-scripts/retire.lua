@@ -39,7 +39,7 @@ end
 for _, name in ipairs(flushedNames) do
   local hour, stream = string.match(name, '^(%d+) (.+)$')
   local suffix = hour .. ':' .. stream
-  redis.call('DEL', prefix .. 'c:' .. suffix, prefix .. 'u:' .. suffix)
+  redis.call('DEL', prefix .. 'c:' .. suffix, prefix .. 'u:' .. suffix, prefix .. 'k:' .. suffix)
   redis.call('ZREM', KEYS[2], name)
 end
 return #flushedNames
