@@ -53,6 +53,7 @@ interface Run {
   readonly site: GroupSite;
   readonly clients: Clients;
   readonly random: Random;
+  readonly areReplicasNeeded: boolean;
   /** A key of one of the service's data sets. */
   key(): string;
 }
@@ -82,7 +83,9 @@ async function shake(site: GroupSite, options: ClusterOptions): Promise<Report> 
   const watching = { pauseMs: WATCH_PAUSE_MS, mustAnswer: false };
   const watcher = new Watcher({ ...shared, clients, hours: [hour], ...watching });
   const shards = Number(settings["REDIS_SHARDS"] ?? SHARDS[redis]);
-  const run = { site, clients, random, key: () => `hg:{${random.below(shards)}}:meta` };
+  const areReplicasNeeded = Number(settings["REDIS_WAIT_REPLICAS"] ?? 0) > 0;
+  const key = () => `hg:{${random.below(shards)}}:meta`;
+  const run = { site, clients, random, areReplicasNeeded, key };
   const problems: string[] = [];
   const struck = new Map<string, number>();
   try {
@@ -150,13 +153,19 @@ const REPLACE_INSTANCE: Fault = {
 
 const KILL_MASTER: Fault = {
   name: "the master killed",
-  async strike({ site, clients, key }) {
-    const master = await site.group.masterOf(key());
+  async strike({ site, clients, key, areReplicasNeeded }) {
+    const held = key();
+    const master = await site.group.masterOf(held);
     const startMs = performance.now();
     await master.kill("SIGKILL");
+    await waitFor("another master", async () => (await site.group.masterOf(held)) !== master, {
+      timeoutMs: BACK_TIMEOUT_MS,
+    });
+    // With REDIS_WAIT_REPLICAS it may have too few replicas for anything to be acknowledged.
+    if (areReplicasNeeded) await site.group.restart(master);
     await acknowledgedMore(clients, 1);
     const awayS = secondsSince(startMs);
-    await site.group.restart(master);
+    if (!areReplicasNeeded) await site.group.restart(master);
     return `acknowledged again after ${awayS} s`;
   },
 };

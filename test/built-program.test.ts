@@ -33,8 +33,8 @@ interface Sums {
   readonly clicks: number;
   readonly impressions: number;
   readonly unique_users: number;
-  readonly unique_clickers?: number;
-  readonly unique_viewers?: number;
+  readonly unique_clickers: number | null;
+  readonly unique_viewers: number | null;
 }
 
 function lineOf(i: number): string {
@@ -116,9 +116,11 @@ for (const { name, needs } of MODES) {
 
     test("answers ranges, branches of streams, and users to the last one", async () => {
       const sums = { clicks: BATCH / 10, impressions: BATCH - BATCH / 10 - BATCH / BAD_EVERY };
-      const { unique_users, ...counts } = await totalOf("shop.*");
+      const { unique_users, unique_clickers, unique_viewers, ...counts } = await totalOf("shop.*");
       expect(counts).toMatchObject(sums);
       expect(unique_users).toBeWithin(480, 521);
+      expect(unique_clickers).toBeWithin(48, 53);
+      expect(unique_viewers).toBeWithin(434, 457);
       await flushed();
       const exact = { unique_users: 495, unique_clickers: 50, unique_viewers: 445 };
       expect(await totalOf("shop.spring", "&exact=1")).toMatchObject({ ...sums, ...exact });

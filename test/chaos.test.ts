@@ -88,7 +88,7 @@ for (const redis of ["cluster", "sentinel"] as const) {
         expect(report.figures).toMatchObject({ lost: 0, doubled: 0 });
         expect(report.figures["rows"]).toBe(report.figures["events acknowledged"]!);
       },
-      TIMEOUT_MS,
+      2 * TIMEOUT_MS,
     );
   });
 }

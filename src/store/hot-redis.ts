@@ -77,8 +77,6 @@ const SCRIPTS = {
   remove: script("remove", removeSource),
 };
 
-/** Keys of a commit before those of its batch. */
-const COMMIT_FIXED_KEYS = 4;
 /** How long a fence outlives its journal: a process frozen for longer finds itself unknown instead. */
 const FENCE_MEMORY_MS = 7 * 86_400_000;
 /** Hours retired in one script: about 10 µs each, so Redis is never busy for more than some ms. */
@@ -129,6 +127,11 @@ class Keys {
   hour({ hour, stream }: HourKey): readonly [string, string, string] {
     const place = `${hour}:${stream}`;
     return [`${this.prefix}c:${place}`, `${this.prefix}u:${place}`, `${this.prefix}k:${place}`];
+  }
+
+  /** Counts and ids of a batch: its sketches stay as they are, and of some hours there is only one. */
+  isVoidable(key: string): boolean {
+    return key.startsWith(`${this.prefix}c:`) || key.startsWith(`${this.prefix}id:`);
   }
 
   id(stream: string, id: string): string {
@@ -324,7 +327,9 @@ class RedisHotStore implements HotStore {
     const keys = [this.#keys.writer(writer), this.#keys.journal(writer), meta];
     const sent = this.#sent;
     // A batch of this process: nobody else has its seq to void.
-    if (sent?.writer === writer && sent.seq === seq) keys.push(...sent.keys.slice(COMMIT_FIXED_KEYS));
+    if (sent?.writer === writer && sent.seq === seq) {
+      keys.push(...sent.keys.filter((key) => this.#keys.isVoidable(key)));
+    }
     const args = [String(seq), prefix];
     return await this.#link.runOnReplicas(this.#waitReplicas, SCRIPTS.void, keys, args, voidResult);
   }
