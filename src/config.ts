@@ -325,7 +325,7 @@ const SETTINGS = {
   apiKey: {
     ...secret(
       "API_KEY",
-      "the key that 'hourglass import' and 'bench' (scope write) and 'forget' (admin) show to the service",
+      "the key that 'import', 'bench' and 'poison replay' (scope write) and 'forget' (admin) show to the service",
     ),
     takes: EXPECTS_TOKEN,
     parse: (value: string) => (isToken(value) ? value : undefined),
