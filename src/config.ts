@@ -13,6 +13,7 @@ export interface Config {
   readonly dataDir: string;
   readonly redisUrl: string | undefined;
   readonly mysqlUrl: string | undefined;
+  readonly mysqlReadUrl: string | undefined;
   readonly isDurabilityStrict: boolean;
   readonly workers: number;
   readonly flushIntervalMs: number;
@@ -204,19 +205,27 @@ const REDIS_URL: Setting<string> = {
 
 const MYSQL_EXAMPLE = "mysql://user:password@host:3306/hourglass";
 
+function mysqlUrl(name: string, help: string): Setting<string> {
+  return {
+    ...url(name, ["mysql:"], MYSQL_EXAMPLE, help),
+    parse(value) {
+      const parsed = URL.parse(value);
+      const isWhole = parsed?.protocol === "mysql:" && parsed.hostname !== "" && parsed.pathname.length > 1;
+      return isWhole ? value : undefined;
+    },
+  };
+}
+
 const SETTINGS = {
   port: integer("PORT", 7777, 0, 65_535, "port to listen on; 0 takes a free one"),
   host: text("HOST", "127.0.0.1", "address to listen on; 0.0.0.0 for all of the machine's"),
   dataDir: text("DATA_DIR", "./data", "folder of the embedded stores"),
   redisUrl: REDIS_URL,
-  mysqlUrl: {
-    ...url("MYSQL_URL", ["mysql:"], MYSQL_EXAMPLE, "cold store; needs REDIS_URL too"),
-    parse(value: string) {
-      const parsed = URL.parse(value);
-      const isWhole = parsed?.protocol === "mysql:" && parsed.hostname !== "" && parsed.pathname.length > 1;
-      return isWhole ? value : undefined;
-    },
-  },
+  mysqlUrl: mysqlUrl("MYSQL_URL", "cold store; needs REDIS_URL too"),
+  mysqlReadUrl: mysqlUrl(
+    "MYSQL_READ_URL",
+    "a replica of it, or an address of several, which ranges and exports are read from while it is not behind",
+  ),
   isDurabilityStrict: flag(
     "STRICT_DURABILITY",
     "1 refuses to start on a Redis that may forget what it acknowledged",
@@ -385,7 +394,7 @@ function problem(setting: Setting<unknown>, found: string): string {
  * alone would leave the counts of each instance in its own memory: no read would be sure to see every event.
  */
 function contradictions(config: Config): string[] {
-  const { redisUrl, mysqlUrl, workers, port, amqpUrl, amqpQueue } = config;
+  const { redisUrl, mysqlUrl, mysqlReadUrl, workers, port, amqpUrl, amqpQueue } = config;
   if ((amqpUrl === undefined) !== (amqpQueue === undefined)) {
     const [set, missing] = amqpUrl ? ["AMQP_URL", "AMQP_QUEUE"] : ["AMQP_QUEUE", "AMQP_URL"];
     return [`${set} is set, but ${missing} is not: set both, or neither to take events over HTTP alone`];
@@ -394,6 +403,8 @@ function contradictions(config: Config): string[] {
     const [set, missing] = redisUrl ? ["REDIS_URL", "MYSQL_URL"] : ["MYSQL_URL", "REDIS_URL"];
     return [`${set} is set, but ${missing} is not: set both, or neither for the embedded stores`];
   }
+  if (mysqlReadUrl !== undefined && mysqlUrl === undefined)
+    return ["MYSQL_READ_URL is set, but MYSQL_URL is not: set that to what it is a replica of"];
   const problems = [...encryptionContradictions(config), ...retentionContradictions(config)];
   if (workers === 1 || problems.length > 0) return problems;
   if (redisUrl === undefined)
