@@ -204,7 +204,6 @@ function registerStores(registry: Registry, { pipeline, stores = {} }: AppOption
 }
 
 function registerPastReads(registry: Registry, { pipeline }: AppOptions): void {
-  if (pipeline.pastReads === undefined) return;
   new Counter({
     name: "hourglass_past_reads_total",
     help: "Ranges read from the replica, or from the primary, as the replica was behind or away",

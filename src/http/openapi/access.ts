@@ -79,16 +79,18 @@ export function withAccess(paths: Paths): Paths {
 }
 
 function guarded(operation: Operation, access: RouteAccess): Operation {
+  const { responses } = operation;
   if (access === "open" || access === "redirect") return operation;
-  const responses = withLimits(operation.responses);
-  if (access === "browser")
-    return { ...operation, responses: { ...responses, 403: notForBrowsers, 429: limited } };
+  if (access === "browser") {
+    return { ...operation, responses: withLimits({ ...responses, 403: notForBrowsers, 429: limited }) };
+  }
   const scope = access === "unlisted" ? "admin" : access;
+  const refusals = { 401: unauthorized, 403: forbidden(scope), 429: limited };
   // With a key, or without one where none is asked for.
   return {
     ...operation,
     security: [{ [SCHEME]: [] }, {}],
-    responses: { 503: keysUnknown, ...responses, 401: unauthorized, 403: forbidden(scope), 429: limited },
+    responses: withLimits({ 503: keysUnknown, ...responses, ...refusals }),
   };
 }
 
