@@ -9,8 +9,9 @@ import { HOUR_MS, hourOf } from "../src/count/event.ts";
 import { waitFor } from "../test/support/wait-for.ts";
 import { type ChaosSite, openSite, portsOf } from "./support/chaos-site.ts";
 import { Clients } from "./support/clients.ts";
+import type { Slope } from "./support/process-stats.ts";
 import { type Report, type Say, secondsSince, tallyText } from "./support/report.ts";
-import { Sampler } from "./support/sampler.ts";
+import { Sampler, slopeText } from "./support/sampler.ts";
 import { judge } from "./support/verdict.ts";
 import { Watcher } from "./support/watcher.ts";
 
@@ -27,13 +28,19 @@ const STREAMS = ["default", "site-2"];
 const LANES = 32;
 const DEFAULT_RATE_PER_S = 500;
 const PATIENCE_MS = 10_000;
-const WARM_UP_EVENTS = 500;
+/** Of the time away: a load before it with MySQL there, as a process that has just started grows in any case. */
+const WARM_UP_SHARE = 1 / 9;
 const WATCH_PAUSE_MS = 20;
 const SAMPLE_MS = 1_000;
 const FINISH_TIMEOUT_MS = 30_000;
 const DRAIN_STALL_MS = 40_000;
-/** Of each instance: the ring, the heap that finds its size, and nothing that goes on growing. */
+/** Of each instance, away and drained: the ring, and what is read back in transactions' worths. */
 const RSS_GROWTH_MAX_MB = 150;
+/** Of the time away: over the rest of it memory is level, however long that is. */
+const SLOPE_SHARE = 0.5;
+const RSS_SLOPE_MAX_MB_A_MINUTE = 1;
+/** In a shorter time the ring and the heap are still filling: the slope is shown, and not judged. */
+const SLOPE_JUDGED_FROM_S = 300;
 
 export async function runMysqlAway(options: MysqlAwayOptions): Promise<Report> {
   const site = await openSite({ mode: "redis", settings: { RING_CAPACITY: String(RING_CAPACITY) } });
@@ -52,10 +59,12 @@ async function takeMysqlAway(site: ChaosSite, options: MysqlAwayOptions): Promis
   const shared = { ports: portsOf(site), streams: STREAMS, seed };
   const rate = { lanes: LANES, ratePerS, patienceMs: PATIENCE_MS };
   const clients = new Clients({ ...shared, ...rate, pickHour: () => hour });
-  await waitFor("a first load", () => clients.acknowledged >= WARM_UP_EVENTS, { timeoutMs: 60_000 });
+  const warmUpEvents = ratePerS * seconds * WARM_UP_SHARE;
+  await waitFor("a first load", () => clients.acknowledged >= warmUpEvents, { timeoutMs: 600_000 });
   const hours = [firstHour, firstHour + HOUR_MS];
   const watcher = new Watcher({ ...shared, clients, hours, pauseMs: WATCH_PAUSE_MS, mustAnswer: true });
-  const samplers = site.instances.map(({ service }) => new Sampler(service.pid, SAMPLE_MS));
+  const startSamplers = () => site.instances.map(({ service }) => new Sampler(service.pid, SAMPLE_MS));
+  const [samplers, awaySamplers] = [startSamplers(), startSamplers()];
   const before = clients.acknowledged;
   await mariaDb.kill();
   say(`MariaDB is away for ${seconds} s`);
@@ -63,6 +72,8 @@ async function takeMysqlAway(site: ChaosSite, options: MysqlAwayOptions): Promis
   hour += HOUR_MS;
   say(`${clients.acknowledged} events; the hour turns`);
   await Bun.sleep((1_000 * seconds) / 2);
+  for (const sampler of awaySamplers) sampler.stop();
+  const slopes = awaySamplers.map((sampler) => sampler.slope("rssMb", SLOPE_SHARE));
   const backlog = clients.acknowledged - before;
   say(`MariaDB comes back, ${backlog} events are to be drained`);
   const backMs = performance.now();
@@ -77,6 +88,7 @@ async function takeMysqlAway(site: ChaosSite, options: MysqlAwayOptions): Promis
   for (const sampler of samplers) sampler.stop();
   problems.push(...failedPosts(clients), ...clients.surprises, ...watcher.problems, ...verdict.problems);
   problems.push(...samplers.flatMap(growthProblems));
+  if (seconds >= SLOPE_JUDGED_FROM_S) problems.push(...slopes.flatMap(slopeProblems));
   return {
     name: "mysql-away",
     seed,
@@ -92,6 +104,9 @@ async function takeMysqlAway(site: ChaosSite, options: MysqlAwayOptions): Promis
       "latency of the acknowledged": clients.latencies.text,
       reads: tallyText(watcher.outcomes),
       RSS: `${samplers.map(({ rssText }) => rssText).join("; ")} (bound +${RSS_GROWTH_MAX_MB} MB)`,
+      [`RSS, last ${100 * SLOPE_SHARE} % of the time away`]: slopes
+        .map((slope) => slopeText(slope, "MB"))
+        .join("; "),
       "seconds from its start to the last row": drainS,
     },
     problems,
@@ -109,4 +124,11 @@ function growthProblems(sampler: Sampler): string[] {
   return growthMb <= RSS_GROWTH_MAX_MB
     ? []
     : [`the memory of an instance grew by ${Math.round(growthMb)} MB`];
+}
+
+function slopeProblems(slope: Slope): string[] {
+  if (slope.perMinute <= RSS_SLOPE_MAX_MB_A_MINUTE) return [];
+  return [
+    `memory grows while MySQL is away: ${slopeText(slope, "MB")}, where ${RSS_SLOPE_MAX_MB_A_MINUTE} is the bound`,
+  ];
 }

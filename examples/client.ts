@@ -30,9 +30,9 @@ export interface Sums {
   /** Clicks per impression. */
   readonly ctr: number | null;
   readonly unique_users: number;
-  /** With `exact` alone: users with a click, and with an impression. */
-  readonly unique_clickers?: number;
-  readonly unique_viewers?: number;
+  /** Users with a click, and with an impression; null of hours that an older version stored. */
+  readonly unique_clickers: number | null;
+  readonly unique_viewers: number | null;
 }
 
 export interface SeriesQuestion {

@@ -2,8 +2,8 @@
  * One contract, run against every cold store; then what only one of them can suffer: a connection cut around
  * COMMIT, a server that dies or falls silent, a disk that is full.
  *
- * Invariant checked after each of them: every event of every flush is one row and one count, and the sketch
- * of an hour is register by register the one that its rows give.
+ * Invariant checked after each of them: every event of every flush is one row and one count, and the sketches
+ * of an hour are register by register those that its rows give.
  */
 import { Database } from "bun:sqlite";
 import {
@@ -24,7 +24,8 @@ import type { ApiKey } from "../src/count/api-key.ts";
 import { BatchBuilder, type JournaledBatch } from "../src/count/batch.ts";
 import { DAY_MS, type Event, HOUR_MS, type HourKey, hourKeyName, hourOf } from "../src/count/event.ts";
 import { type HourRange, includes, selects } from "../src/count/hour-range.ts";
-import { registerOf, Sketch } from "../src/count/sketch.ts";
+import { registerOf } from "../src/count/sketch.ts";
+import { type UserCounts, UserSketches } from "../src/count/user-sketches.ts";
 import { compareHours, rowPieces } from "../src/store/aggregate.ts";
 import {
   type ColdStore,
@@ -39,6 +40,7 @@ import { coldStoreInThread } from "../src/store/cold-thread.ts";
 import { type MysqlLinkOptions, type MysqlSession, withOwnSession } from "../src/store/mysql-link.ts";
 import { ensurePartitions, partitionName } from "../src/store/mysql-partitions.ts";
 import { describeWithServers, type MariaDbServer, startMariaDb } from "./support/servers.ts";
+import { expectSameUsers } from "./support/stored.ts";
 import { startProxy, type TcpProxy } from "./support/tcp-proxy.ts";
 import { waitFor } from "./support/wait-for.ts";
 
@@ -65,7 +67,8 @@ interface StoredHour {
   readonly clicks: number;
   readonly impressions: number;
   readonly unique_users: number;
-  readonly users_sketch: Uint8Array;
+  readonly viewers_sketch: Uint8Array;
+  readonly clickers_sketch: Uint8Array | null;
 }
 
 interface StoredWriter {
@@ -119,14 +122,19 @@ function mixedEvents(name: string, count: number): Event[] {
   });
 }
 
-function sketchOf(users: Iterable<string>): Sketch {
-  const sketch = new Sketch();
-  for (const user of users) sketch.add(registerOf(user));
-  return sketch;
+function usersOf(events: Iterable<{ readonly user: string; readonly kind: string }>): UserSketches {
+  const users = new UserSketches();
+  for (const { user, kind } of events) users.add(registerOf(user), kind === "click");
+  return users;
 }
 
-function expectSameSketch(actual: Uint8Array, expected: Sketch): void {
-  expect(Buffer.compare(Sketch.decode(actual).encode(), expected.encode())).toBe(0);
+/** As an hour has them that an older build stored. */
+function undivided(users: UserSketches): UserSketches {
+  return new UserSketches(users.union(), null);
+}
+
+function sketchesIn({ viewers_sketch, clickers_sketch }: StoredHour): UserSketches {
+  return UserSketches.decode(viewers_sketch, clickers_sketch);
 }
 
 /** Hours and writers are what a replay of the rows gives; answers the rows. */
@@ -137,11 +145,11 @@ async function expectConsistent(harness: Harness): Promise<StoredEvent[]> {
   expect(hours.map(({ stream, hour }) => hourKeyName(stream, hour))).toEqual([...replayed.keys()]);
   for (const hour of hours) {
     const rows = replayed.get(hourKeyName(hour.stream, hour.hour)) ?? [];
-    const expected = sketchOf(rows.map(({ user }) => user));
+    const expected = usersOf(rows);
     expect(hour.clicks).toBe(rows.filter(({ kind }) => kind === "click").length);
     expect(hour.impressions).toBe(rows.filter(({ kind }) => kind === "impression").length);
     expect(hour.unique_users).toBe(expected.count());
-    expectSameSketch(hour.users_sketch, expected);
+    expectSameUsers(sketchesIn(hour), expected);
   }
   for (const { writer, events: count } of await harness.writers()) {
     expect(count).toBe(events.filter((event) => event.writer === writer).length);
@@ -158,16 +166,15 @@ async function rejectionOf(promise: Promise<unknown>): Promise<ColdUnavailableEr
   return error;
 }
 
-interface ShownHour extends HourKey {
+interface ShownHour extends HourKey, UserCounts {
   readonly clicks: number;
   readonly impressions: number;
-  readonly uniqueUsers: number;
 }
 
 async function rangeOf(store: ColdStore, range: HourRange): Promise<ShownHour[]> {
   const hours: ShownHour[] = [];
-  await store.readRange(range, ({ sketch, ...hour }) => {
-    hours.push({ ...hour, uniqueUsers: sketch.count() });
+  await store.readRange(range, ({ users, ...hour }) => {
+    hours.push({ ...hour, ...users.counts() });
   });
   const times = hours.map(({ hour }) => hour);
   expect(times).toEqual(times.toSorted((a, b) => a - b));
@@ -180,8 +187,8 @@ function shownOf(events: readonly Event[], range: HourRange): ShownHour[] {
   const shown = Array.from(byHour.values(), (ofHour) => {
     const [{ stream, at }] = ofHour as [Event];
     const clicks = ofHour.filter(({ kind }) => kind === "click").length;
-    const uniqueUsers = sketchOf(ofHour.map(({ user }) => user)).count();
-    return { hour: hourOf(at), stream, clicks, impressions: ofHour.length - clicks, uniqueUsers };
+    const counts = { clicks, impressions: ofHour.length - clicks, ...usersOf(ofHour).counts() };
+    return { hour: hourOf(at), stream, ...counts };
   });
   return shown.filter((hour) => includes(range, hour)).sort(compareHours);
 }
@@ -455,9 +462,92 @@ function coldStoreContract(name: string, open: () => Promise<Harness>): void {
       const hour = await store.read({ stream: STREAM, hour: NOON });
       expect(hour?.clicks).toBe(2);
       expect(hour?.impressions).toBe(2);
-      expectSameSketch(hour!.sketch.encode(), sketchOf(["u1", "u2", "u3"]));
+      expect(hour?.users.counts()).toEqual({ uniqueUsers: 3, uniqueClickers: 2, uniqueViewers: 2 });
+      const events = [click("u1"), impression("u2"), impression("u1"), click("u3")];
+      expectSameUsers(hour!.users, usersOf(events));
       expect(await store.read({ stream: STREAM, hour: NOON + HOUR_MS })).toBeUndefined();
       expect(await store.read({ stream: STREAM.toUpperCase(), hour: NOON })).toBeUndefined();
+    });
+
+    describe("users by kind", () => {
+      const KEY = { stream: STREAM, hour: NOON };
+      const DIVIDE_NOT = "UPDATE hourly SET clickers_sketch = NULL, viewers_sketch = ";
+
+      /** As an older build stored it: one sketch with all users. */
+      async function storeUndivided(events: readonly Event[]): Promise<void> {
+        await store.flush("older", [batchOf(1, events)]);
+        const all = usersOf(events).union().encode().toString("hex");
+        await harness.run(`${DIVIDE_NOT}x'${all}' WHERE hour = ${NOON} AND stream = '${STREAM}'`);
+      }
+
+      const many = (name: string, count: number, kindOf: typeof click) =>
+        Array.from({ length: count }, (_, i) => kindOf(`${name}-${i}`));
+
+      test("grow flush by flush, each in its sketch, of any size", async () => {
+        const events = [impression("a")];
+        let seq = 0;
+        for (const added of [
+          [impression("a")],
+          [impression("b"), click("a")],
+          many("viewer", 3_000, impression),
+          [...many("viewer", 1_500, click), ...many("clicker", 40, click)],
+          [click("viewer-7"), impression("viewer-7")],
+        ]) {
+          await store.flush("writer-a", [batchOf(++seq, added)]);
+          events.push(...added);
+          expectSameUsers((await store.read(KEY))!.users, usersOf(events));
+        }
+        const { uniqueUsers } = usersOf(events).counts();
+        expect((await harness.hours())[0]!.unique_users).toBe(uniqueUsers);
+        await expectConsistent(harness);
+      });
+
+      test("of a kind without events take no bytes", async () => {
+        await store.flush("writer-a", [batchOf(1, [impression("a")])]);
+        await store.flush("writer-a", [batchOf(2, [impression("b")])]);
+        await store.flush("writer-a", [batchOf(3, [click("a", NOON + HOUR_MS)])]);
+        const [seen, clicked] = await harness.hours();
+        expect([seen!.clickers_sketch!.length, clicked!.viewers_sketch.length]).toEqual([0, 0]);
+        expect((await store.read(KEY))!.users.counts()).toEqual({
+          uniqueUsers: 2,
+          uniqueClickers: 0,
+          uniqueViewers: 2,
+        });
+      });
+
+      test("are not told apart in an hour of an older build, which goes on, and loses nobody", async () => {
+        const events = [...many("old", 2_000, impression), ...many("old", 30, click)];
+        await storeUndivided(events);
+        const added = [click("old-1"), click("new-1"), impression("new-2"), ...many("new", 700, click)];
+        await store.flush("writer-a", [batchOf(1, added.slice(0, 3))]);
+        await store.flush("writer-a", [batchOf(2, added.slice(3))]);
+        const expected = undivided(usersOf([...events, ...added]));
+        expect(expected.counts()).toMatchObject({ uniqueClickers: null, uniqueViewers: null });
+        const [hour] = await harness.hours();
+        expect(hour!.clickers_sketch).toBeNull();
+        expect(hour!.unique_users).toBe(expected.count());
+        expectSameUsers((await store.read(KEY))!.users, expected);
+        expectSameUsers((await store.audit(KEY)).aggregate!.users, expected);
+        await store.readRange(oneStream(STREAM), ({ users }) => expectSameUsers(users, expected));
+        expect(await store.rebuild(KEY)).toBe(true);
+        await expectConsistent(harness);
+      });
+
+      test("stay together in the rebuild of such an hour in which somebody was erased", async () => {
+        const events = [...many("old", 50, impression), ...many("old", 30, click)];
+        await storeUndivided(events);
+        await store.eraseUserRows({ user: "old-7", stream: undefined }, NOON);
+        expect(await store.rebuild(KEY)).toBe(true);
+        expectSameUsers((await store.read(KEY))!.users, undivided(usersOf(events)));
+      });
+
+      test("are kept by kind in the rebuild of an hour in which somebody was erased", async () => {
+        const events = [...many("u", 50, impression), ...many("u", 30, click)];
+        await store.flush("writer-a", [batchOf(1, events)]);
+        await store.eraseUserRows({ user: "u-7", stream: undefined }, NOON);
+        expect(await store.rebuild(KEY)).toBe(true);
+        expectSameUsers((await store.read(KEY))!.users, usersOf(events));
+      });
     });
 
     test("the rows of an hour come page by page: each once, by the primary key, and none of others", async () => {
@@ -914,6 +1004,26 @@ describe("cold store: embedded", () => {
     expect([...seen]).toEqual(["0,0,0"]);
   });
 
+  test("hours of an older build are kept as they are, undivided", async () => {
+    await openIn(dataDir);
+    await store.flush("writer-a", [batchOf(1, mixedEvents("a", 30))]);
+    const before = (await harness.hours()).map(sketchesIn);
+    for (const [i, { hour, stream }] of (await harness.hours()).entries()) {
+      const all = before[i]!.union().encode().toString("hex");
+      const which = `hour = ${hour} AND stream = '${stream}'`;
+      await harness.run(`UPDATE hourly SET viewers_sketch = x'${all}' WHERE ${which}`);
+    }
+    await store.close();
+    await harness.run("ALTER TABLE hourly DROP COLUMN clickers_sketch");
+    await harness.run("ALTER TABLE hourly RENAME COLUMN viewers_sketch TO users_sketch");
+    await harness.run("DELETE FROM schema_migrations WHERE version = 7");
+    store = harness.store();
+    await store.open();
+    for (const [i, hour] of (await harness.hours()).entries()) {
+      expectSameUsers(sketchesIn(hour), undivided(before[i]!));
+    }
+  });
+
   test("the log stays small however much is flushed and read", async () => {
     await openIn(dataDir);
     for (let seq = 1; seq <= 30; seq++) {
@@ -1233,7 +1343,7 @@ describeWithServers("cold store: MySQL", ["mariadb"], () => {
       await store.flush("writer-a", [batchOf(1, events)]);
       await harness.run("ANALYZE TABLE hourly");
       const [plan] = await harness.query<{ key: string }>(`EXPLAIN
-        SELECT hour, stream, clicks, impressions, users_sketch FROM hourly
+        SELECT hour, stream, clicks, impressions, viewers_sketch, clickers_sketch FROM hourly
         WHERE hour >= 0 AND hour < ${NOON + DAY_MS} AND stream = 's7' ORDER BY hour`);
       expect(plan?.key).toBe("hourly_by_stream");
     });
@@ -1292,6 +1402,28 @@ describeWithServers("cold store: MySQL", ["mariadb"], () => {
       await store.open();
       expect(await store.flush("writer-a", [batchOf(1, [click("u")])])).toBe(1);
       await expectConsistent(harness);
+    });
+
+    test("hours of an older build are kept as they are, undivided, also if that is done again", async () => {
+      const store = harness.store();
+      await store.open();
+      await store.flush("writer-a", [batchOf(1, mixedEvents("a", 30))]);
+      const before = (await harness.hours()).map(sketchesIn);
+      const all = before.map((users) => users.union().encode().toString("hex"));
+      for (const [i, hour] of (await harness.hours()).entries()) {
+        const which = `hour = ${hour.hour} AND stream = '${hour.stream}'`;
+        await harness.run(`UPDATE hourly SET viewers_sketch = x'${all[i]}' WHERE ${which}`);
+      }
+      await harness.run(
+        "ALTER TABLE hourly DROP COLUMN clickers_sketch, RENAME COLUMN viewers_sketch TO users_sketch",
+      );
+      for (let round = 0; round < 2; round++) {
+        await harness.run("DELETE FROM schema_migrations WHERE version = 7");
+        await harness.store().open();
+        for (const [i, hour] of (await harness.hours()).entries()) {
+          expectSameUsers(sketchesIn(hour), undivided(before[i]!));
+        }
+      }
     });
 
     interface Partition {

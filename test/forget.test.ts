@@ -9,7 +9,8 @@ import { join } from "node:path";
 import { createConnection } from "mysql2/promise";
 import { createClient } from "redis";
 import { HOUR_MS, hourKeyName, hourOf } from "../src/count/event.ts";
-import { registerOf, Sketch } from "../src/count/sketch.ts";
+import { registerOf } from "../src/count/sketch.ts";
+import { UserSketches } from "../src/count/user-sketches.ts";
 import { type Counts, postEvent, readHour } from "./support/analytics-client.ts";
 import { runCommand, startCommand } from "./support/command.ts";
 import { ask } from "./support/http-connection.ts";
@@ -221,7 +222,7 @@ for (const { name, needs, open } of MODES) {
         expect((await command("verify")).exitCode).toBe(1);
         const repaired = await command("verify", "--repair");
         expect(repaired.exitCode).toBe(0);
-        expect(repaired.output).toContain("the numbers of those that were erased; its sketch was kept");
+        expect(repaired.output).toContain("the numbers of those that were erased; its sketches were kept");
         expect(await site.cold.hours()).toEqual(before);
       }
       // Rows that go without a word are still missed.
@@ -354,16 +355,17 @@ for (const { name, needs, open } of MODES) {
         0,
       );
       expect(counted).toBe(accepted);
-      for (const { stream, hour, users_sketch } of hours) {
-        const users = new Sketch();
+      for (const { stream, hour, viewers_sketch, clickers_sketch } of hours) {
+        const users = new UserSketches();
         for (const event of load.events) {
           const isOfHour = event.stream === stream && hourOf(event.at) === hour;
-          if (isOfHour && event.fate === "acknowledged") users.add(registerOf(event.user));
+          if (isOfHour && event.fate === "acknowledged")
+            users.add(registerOf(event.user), event.kind === "click");
         }
-        const stored = Sketch.decode(users_sketch);
-        const united = Sketch.decode(users_sketch);
+        const stored = UserSketches.decode(viewers_sketch, clickers_sketch);
+        const united = UserSketches.decode(viewers_sketch, clickers_sketch);
         united.merge(users);
-        expect(united.count()).toBe(stored.count());
+        expect(united.counts()).toEqual(stored.counts());
       }
     });
   });

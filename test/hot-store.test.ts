@@ -26,6 +26,7 @@ import { type Batch, BatchBuilder, encodeBatch, type JournaledBatch } from "../s
 import { DAY_MS, type Event, HOUR_MS, type HourKey, hourKeyName, hourOf } from "../src/count/event.ts";
 import { type HourRange, includes } from "../src/count/hour-range.ts";
 import { registerOf, Sketch } from "../src/count/sketch.ts";
+import { type UserCounts, UserSketches } from "../src/count/user-sketches.ts";
 import { compareHours } from "../src/store/aggregate.ts";
 import { type CommitResult, type HotStore, HotUnavailableError, type HourRead } from "../src/store/hot.ts";
 import { embeddedHotStore } from "../src/store/hot-embedded.ts";
@@ -34,6 +35,7 @@ import { script } from "../src/store/redis-link.ts";
 import commitSource from "../src/store/redis-scripts/commit.lua" with { type: "text" };
 import voidSource from "../src/store/redis-scripts/void.lua" with { type: "text" };
 import { describeWithServers, type RedisServer, startRedis } from "./support/servers.ts";
+import { expectSameUsers } from "./support/stored.ts";
 import { startProxy, type TcpProxy } from "./support/tcp-proxy.ts";
 import { waitFor } from "./support/wait-for.ts";
 
@@ -103,6 +105,22 @@ function sketchOf(users: Iterable<string>): Sketch {
   return sketch;
 }
 
+function usersOf(events: Iterable<Event>): UserSketches {
+  const users = new UserSketches();
+  for (const { user, kind } of events) users.add(registerOf(user), kind === "click");
+  return users;
+}
+
+/** Users who all clicked. */
+function clickers(users: Iterable<string>): UserSketches {
+  return new UserSketches(new Sketch(), sketchOf(users));
+}
+
+/** As hours have them that an older build stored. */
+function undivided(users: UserSketches): UserSketches {
+  return new UserSketches(users.union(), null);
+}
+
 /** All 16384 registers, told by the first that differs: a diff of all of them would fill the screen. */
 function expectSameRegisters(actual: Sketch, expected: Sketch): void {
   for (let index = 0; index < REGISTERS; index++) {
@@ -157,15 +175,16 @@ function expectEvents(batch: JournaledBatch, expected: readonly Event[]): void {
   }
 }
 
-interface ShownHour extends HourKey {
+interface ShownHour extends HourKey, Omit<UserCounts, "uniqueUsers"> {
   readonly read: HourRead;
 }
 
 /** Each hour as it was shown, in order of hour and stream, and what was answered. */
 async function rangeOf(store: HotStore, range: HourRange) {
   const hours: ShownHour[] = [];
-  const freshFrom = await store.readRange(range, ({ hour, stream, clicks, impressions, sketch }) => {
-    hours.push({ hour, stream, read: present(clicks, impressions, sketch.count()) });
+  const freshFrom = await store.readRange(range, ({ hour, stream, clicks, impressions, users }) => {
+    const { uniqueUsers, ...byKind } = users.counts();
+    hours.push({ hour, stream, read: present(clicks, impressions, uniqueUsers), ...byKind });
   });
   return { hours: hours.sort(compareHours), freshFrom };
 }
@@ -175,7 +194,8 @@ function shownOf(events: readonly Event[], range: HourRange): ShownHour[] {
   const byHour = Map.groupBy(events, ({ stream, at }) => hourKeyName(stream, hourOf(at)));
   const shown = Array.from(byHour.values(), (ofHour) => {
     const [{ stream, at }] = ofHour as [Event];
-    return { hour: hourOf(at), stream, read: readOf(ofHour) };
+    const { uniqueUsers: _, ...byKind } = usersOf(ofHour).counts();
+    return { hour: hourOf(at), stream, read: readOf(ofHour), ...byKind };
   });
   return shown.filter((hour) => includes(range, hour)).sort(compareHours);
 }
@@ -718,7 +738,7 @@ function hotStoreContract(name: string, openHarness: () => Promise<Harness>): vo
       test("an hour that is hydrated is what the cold store had, and what comes after it", async () => {
         await bearAndRegister(store, "w1", NOON + HOUR_MS);
         const old = Array.from({ length: 200 }, (_, i) => `old-${i}`);
-        const cold = { clicks: 1_000, impressions: 50, sketch: sketchOf(old) };
+        const cold = { clicks: 1_000, impressions: 50, users: clickers(old) };
         expect(await store.hydrate(NOON_KEY, cold, await store.retirementMark())).toBe(true);
         expect(await store.read([NOON_KEY])).toEqual([present(1_000, 50, sketchOf(old).count())]);
         const events = [...clicksOf("new", 3_000), impression("old-7"), impression("with-id", "id-1")];
@@ -731,7 +751,7 @@ function hotStoreContract(name: string, openHarness: () => Promise<Harness>): vo
       test("an hour of 100,000 users, dense, goes on after it was hydrated", async () => {
         await bearAndRegister(store, "w1", NOON + HOUR_MS);
         const sketch = sketchOf(Array.from({ length: 100_000 }, (_, i) => `old-${i}`));
-        const cold = { clicks: 100_000, impressions: 0, sketch };
+        const cold = { clicks: 100_000, impressions: 0, users: new UserSketches(new Sketch(), sketch) };
         expect(await store.hydrate(NOON_KEY, cold, await store.retirementMark())).toBe(true);
         await store.commit("w1", 1, batchOf(clicksOf("new", 5_000)));
         const union = sketchOf(clicksOf("new", 5_000).map(({ user }) => user));
@@ -751,7 +771,7 @@ function hotStoreContract(name: string, openHarness: () => Promise<Harness>): vo
         await bearAndRegister(store, "w1");
         await store.commit("w1", 1, batchOf([click("u"), click("v", undefined, NOON - HOUR_MS)]));
         const mark = await store.retirementMark();
-        const cold = { clicks: 9, impressions: 9, sketch: sketchOf(["x", "y", "z"]) };
+        const cold = { clicks: 9, impressions: 9, users: clickers(["x", "y", "z"]) };
         expect(await store.hydrate(NOON_KEY, cold, mark)).toBe(true);
         await store.trimJournal("w1", 1);
         expect(await store.retire(NOON)).toBe(1);
@@ -767,7 +787,7 @@ function hotStoreContract(name: string, openHarness: () => Promise<Harness>): vo
         expect(await store.retire(NOON + HOUR_MS)).toBe(1);
         expect(await store.hydrate(NOON_KEY, undefined, staleMark)).toBe(false);
         expect(await store.read([NOON_KEY])).toEqual([ABSENT]);
-        const cold = { clicks: 1, impressions: 0, sketch: sketchOf(["u"]) };
+        const cold = { clicks: 1, impressions: 0, users: clickers(["u"]) };
         expect(await store.hydrate(NOON_KEY, cold, await store.retirementMark())).toBe(true);
         expect(await store.read([NOON_KEY])).toEqual([present(1, 0, 1)]);
       });
@@ -781,7 +801,7 @@ function hotStoreContract(name: string, openHarness: () => Promise<Harness>): vo
           expect(await store.commit("w1", seq, batchOf(events))).toEqual(committed());
           await store.trimJournal("w1", seq);
           expect(await store.retire(NOON + HOUR_MS)).toBe(1);
-          const cold = { clicks: users.length, impressions: 0, sketch: sketchOf(users) };
+          const cold = { clicks: users.length, impressions: 0, users: clickers(users) };
           expect(await store.hydrate(NOON_KEY, cold, await store.retirementMark())).toBe(true);
         }
         expect(await store.read([NOON_KEY])).toEqual([present(150, 0, sketchOf(users).count())]);
@@ -863,11 +883,7 @@ function hotStoreContract(name: string, openHarness: () => Promise<Harness>): vo
         ];
         await store.commit("w1", 1, batchOf(events));
         const sketches: Sketch[] = [];
-        await store.readRange(oneStream(STREAM), ({ sketch }) => {
-          const copy = new Sketch();
-          copy.merge(sketch);
-          sketches.push(copy);
-        });
+        await store.readRange(oneStream(STREAM), ({ users }) => void sketches.push(users.union()));
         const byHour = Map.groupBy(events, ({ at }) => hourOf(at));
         expect(sketches).toHaveLength(3);
         for (const [i, ofHour] of [...byHour.values()].entries()) {
@@ -886,14 +902,79 @@ function hotStoreContract(name: string, openHarness: () => Promise<Harness>): vo
           hours: shownOf(events.slice(1), range),
           freshFrom: NOON + HOUR_MS,
         });
-        const cold = { clicks: 7, impressions: 2, sketch: sketchOf(["x", "y"]) };
+        const cold = { clicks: 7, impressions: 2, users: clickers(["x", "y"]) };
         await store.hydrate(NOON_KEY, cold, await store.retirementMark());
         await store.hydrate({ stream: STREAM, hour: 0 }, undefined, await store.retirementMark());
         expect((await rangeOf(store, range)).hours).toEqual([
-          { stream: STREAM, hour: 0, read: present(0, 0, 0) },
-          { ...NOON_KEY, read: present(7, 2, 2) },
+          { stream: STREAM, hour: 0, read: present(0, 0, 0), uniqueClickers: 0, uniqueViewers: 0 },
+          { ...NOON_KEY, read: present(7, 2, 2), uniqueClickers: 2, uniqueViewers: 0 },
           ...shownOf(events.slice(1), range),
         ]);
+      });
+
+      test("tell clickers from viewers, with ids and without, of any number", async () => {
+        await bearAndRegister(store, "w1");
+        const numbers = [...Array(9_000).keys()];
+        const events = [
+          ...numbers.map((i) => impression(`u-${i}`, i % 5 === 0 ? `i-${i}` : undefined)),
+          ...numbers
+            .filter((i) => i % 3 === 0)
+            .map((i) => click(`u-${i}`, i % 2 === 0 ? `c-${i}` : undefined)),
+          ...numbers.filter((i) => i % 9 === 0).map((i) => click(`other-${i}`)),
+        ];
+        await store.commit("w1", 1, batchOf(events));
+        await expectUsers(usersOf(events));
+        // What counts once by its id is of no kind the second time.
+        await store.commit("w1", 2, batchOf([impression("nobody", "c-0"), click("nobody", "i-5")]));
+        await expectUsers(usersOf(events));
+        await store.commit("w1", 3, batchOf([click("u-1"), impression("other-9")]));
+        await expectUsers(usersOf([...events, click("u-1"), impression("other-9")]));
+        await expectCounted(store, [...events, click("u-1"), impression("other-9")]);
+      });
+
+      async function expectUsers(expected: UserSketches): Promise<void> {
+        const shown: UserSketches[] = [];
+        await store.readRange(oneStream(STREAM), ({ users }) => {
+          const copy = new UserSketches();
+          copy.merge(users);
+          shown.push(copy);
+        });
+        expect(shown).toHaveLength(1);
+        expectSameUsers(shown[0]!, expected);
+      }
+
+      test("go on by kind once an hour was hydrated", async () => {
+        await bearAndRegister(store, "w1", NOON + HOUR_MS);
+        const old = [...clicksOf("old", 700), ...clicksOf("old", 2_000).map(({ user }) => impression(user))];
+        const cold = { clicks: 700, impressions: 2_000, users: usersOf(old) };
+        await store.hydrate(NOON_KEY, cold, await store.retirementMark());
+        await expectUsers(usersOf(old));
+        const events = [click("old-1999"), impression("new"), click("newer", "id-1")];
+        await store.commit("w1", 1, batchOf(events));
+        await expectUsers(usersOf([...old, ...events]));
+      });
+
+      test("do not tell them in an hour that the cold store has undivided; all are counted", async () => {
+        await bearAndRegister(store, "w1", NOON + HOUR_MS);
+        const old = [...clicksOf("old", 700), ...clicksOf("old", 2_000).map(({ user }) => impression(user))];
+        const cold = { clicks: 700, impressions: 2_000, users: undivided(usersOf(old)) };
+        await store.hydrate(NOON_KEY, cold, await store.retirementMark());
+        await expectUsers(undivided(usersOf(old)));
+        const events = [
+          click("old-1999"),
+          impression("new"),
+          click("newer", "id-1"),
+          ...clicksOf("x", 3_000),
+        ];
+        await store.commit("w1", 1, batchOf(events));
+        const all = usersOf([...old, ...events]);
+        await expectUsers(undivided(all));
+        expect(await store.read([NOON_KEY])).toEqual([present(3_702, 2_001, all.count())]);
+        await store.trimJournal("w1", 1);
+        await store.retire(NOON + HOUR_MS);
+        const divided = { clicks: 3_702, impressions: 2_001, users: all };
+        await store.hydrate(NOON_KEY, divided, await store.retirementMark());
+        await expectUsers(all);
       });
 
       test("show each hour once although hours are retired and put in place meanwhile", async () => {
@@ -1374,7 +1455,8 @@ describe("hot store: embedded", () => {
 });
 
 const countsKey = ({ stream, hour }: HourKey) => `hg:{0}:c:${hour}:${stream}`;
-const usersKey = ({ stream, hour }: HourKey) => `hg:{0}:u:${hour}:${stream}`;
+const viewersKey = ({ stream, hour }: HourKey) => `hg:{0}:u:${hour}:${stream}`;
+const clickersKey = ({ stream, hour }: HourKey) => `hg:{0}:k:${hour}:${stream}`;
 const idKey = (id: string, stream = STREAM) => `hg:{0}:id:${stream}:${id}`;
 const writerKey = (writer: string) => `hg:{0}:w:${writer}`;
 const journalKey = (writer: string) => `hg:{0}:j:${writer}`;
@@ -1481,9 +1563,14 @@ describeWithServers("hot store: Redis", ["redis"], () => {
     return harnessOn(server.url);
   }
 
-  async function sketchAt(key: HourKey): Promise<Sketch> {
-    const bytes = await admin.get(usersKey(key));
+  async function sketchAt(key: string): Promise<Sketch> {
+    const bytes = await admin.get(key);
     return bytes === null ? new Sketch() : Sketch.decode(bytes as Buffer);
+  }
+
+  async function expectUsersAt(key: HourKey, { viewers, clickers }: UserSketches): Promise<void> {
+    expectSameRegisters(await sketchAt(viewersKey(key)), viewers);
+    expectSameRegisters(await sketchAt(clickersKey(key)), clickers!);
   }
 
   async function streamIdsOf(writer: string): Promise<string[]> {
@@ -1517,10 +1604,7 @@ describeWithServers("hot store: Redis", ["redis"], () => {
         b.commit("b", 1, batchOf([...shared, ...theirs])),
       ]);
       await expectCounted(a, [...shared, ...shared, ...mine, ...theirs]);
-      expectSameRegisters(
-        await sketchAt(NOON_KEY),
-        sketchOf([...shared, ...mine, ...theirs].map(({ user }) => user)),
-      );
+      await expectUsersAt(NOON_KEY, usersOf([...shared, ...mine, ...theirs]));
       expect(await a.commit("a", 2, batchOf([click("x", "id-1")]))).toEqual(committed());
       expect(await b.commit("b", 2, batchOf([click("y"), click("x", "id-1")]))).toEqual(committed(1));
     });
@@ -1586,7 +1670,7 @@ describeWithServers("hot store: Redis", ["redis"], () => {
       await a.retire(NOON + HOUR_MS);
       expect(await b.hydrate(NOON_KEY, undefined, mark)).toBe(false);
       expect(await b.commit("b", 1, batchOf([click("v")]))).toEqual({ status: "absent", groups: [0] });
-      const cold = { clicks: 1, impressions: 0, sketch: sketchOf(["u"]) };
+      const cold = { clicks: 1, impressions: 0, users: clickers(["u"]) };
       const fresh = await b.retirementMark();
       const hydrations = await Promise.all([a, b].map((store) => store.hydrate(NOON_KEY, cold, fresh)));
       expect(hydrations).toEqual([true, true]);
@@ -1633,17 +1717,54 @@ describeWithServers("hot store: Redis", ["redis"], () => {
     test("a sketch that was hydrated and added to is the union, register by register", async () => {
       await bearAndRegister(store, "w1", NOON + HOUR_MS);
       const old = Array.from({ length: 700 }, (_, i) => `old-${i}`);
-      const cold = { clicks: 700, impressions: 0, sketch: sketchOf(old) };
+      const cold = { clicks: 700, impressions: 0, users: clickers(old) };
       await store.hydrate(NOON_KEY, cold, await store.retirementMark());
-      expectSameRegisters(await sketchAt(NOON_KEY), sketchOf(old));
+      await expectUsersAt(NOON_KEY, clickers(old));
       for (const [i, count] of [1, 10, 400, 9_000].entries()) {
         const events = clicksOf(`new-${i}`, count);
         await store.commit("w1", i + 1, batchOf(events));
-        for (const { user } of events) cold.sketch.add(registerOf(user));
-        expectSameRegisters(await sketchAt(NOON_KEY), cold.sketch);
+        for (const { user } of events) cold.users.add(registerOf(user), true);
+        await expectUsersAt(NOON_KEY, cold.users);
       }
-      expect(await admin.strLen(usersKey(NOON_KEY))).toBe(DENSE_SIZE_BYTES);
+      expect(await admin.strLen(clickersKey(NOON_KEY))).toBe(DENSE_SIZE_BYTES);
     });
+
+    test("an hour that an older build began is undivided until it has been retired; nobody is lost", async () => {
+      await bearAndRegister(store, "w1");
+      const older = [click("a"), impression("a"), impression("b"), click("c")];
+      await commitAsOlderBuild("w1", 1, older);
+      expect(await store.read([NOON_KEY])).toEqual([readOf(older)]);
+      const newer = [click("b"), impression("d"), click("e", "id-1")];
+      expect(await store.commit("w1", 2, batchOf(newer))).toEqual(committed());
+      const all = usersOf([...older, ...newer]);
+      expect(await store.read([NOON_KEY])).toEqual([readOf([...older, ...newer])]);
+      const { hours } = await rangeOf(store, oneStream(STREAM));
+      expect(hours).toMatchObject([{ uniqueClickers: null, uniqueViewers: null }]);
+      await store.trimJournal("w1", 2);
+      expect(await store.retireHour(NOON_KEY)).toBe(true);
+      expect(await admin.exists([viewersKey(NOON_KEY), clickersKey(NOON_KEY)])).toBe(0);
+      await store.hydrate(NOON_KEY, { clicks: 4, impressions: 3, users: all }, await store.retirementMark());
+      await expectUsersAt(NOON_KEY, all);
+      expect(await rangeOf(store, oneStream(STREAM))).toMatchObject({
+        hours: [{ uniqueClickers: all.clickers!.count(), uniqueViewers: all.viewers.count() }],
+      });
+    });
+
+    /** All users in one sketch, and no word of kinds. */
+    async function commitAsOlderBuild(writer: string, seq: number, events: readonly Event[]): Promise<void> {
+      const count = (kind: Event["kind"]) => events.filter((event) => event.kind === kind).length;
+      await admin.hSet(countsKey(NOON_KEY), {
+        c: count("click"),
+        i: count("impression"),
+        [`w:${writer}`]: seq,
+      });
+      await admin.pfAdd(
+        viewersKey(NOON_KEY),
+        events.map(({ user }) => user),
+      );
+      await admin.zAdd("hg:{0}:hours", { score: NOON, value: hourKeyName(STREAM, NOON) });
+      await admin.hSet(writerKey(writer), "last", seq);
+    }
 
     test("says where it is, without the password", async () => {
       await admin.sendCommand(["ACL", "SETUSER", "hourglass", "on", ">open-sesame", "~*", "&*", "+@all"]);
@@ -1726,24 +1847,28 @@ describeWithServers("hot store: Redis", ["redis"], () => {
       }
     });
 
-    test("a day of the default stream, every sketch dense, takes at most a megabyte", async () => {
+    test("a day of the default stream, both sketches dense, takes at most a megabyte", async () => {
       await bearAndRegister(store, "w1", NOON + DAY_MS);
       const stream = "default";
       const million = sketchOfUsers(1_000_000);
       const hours = Array.from({ length: 24 }, (_, i) => NOON + i * HOUR_MS);
       for (const hour of hours) {
-        const cold = { clicks: 1_000_000, impressions: 10_000_000, sketch: million };
+        const users = new UserSketches(million, million);
+        const cold = { clicks: 1_000_000, impressions: 10_000_000, users };
         await store.hydrate({ stream, hour }, cold, await store.retirementMark());
       }
       // Some users more, so that it is Redis' own encoding of a sketch that is measured, not ours.
       for (const [i, hour] of hours.entries()) {
-        const events = clicksOf("more", 2_000, hour, stream);
+        const more = clicksOf("more", 2_000, hour, stream);
+        const events = [...more, ...more.map(({ user }) => impression(user, undefined, hour, stream))];
         expect(await store.commit("w1", i + 1, batchOf(events))).toEqual(committed());
       }
       const reads = await store.read(hours.map((hour) => ({ stream, hour })));
       expect(reads).toEqual(Array(24).fill(reads === "unborn" ? reads : reads[0]));
-      const lengths = await Promise.all(hours.map((hour) => admin.strLen(usersKey({ stream, hour }))));
-      expect(lengths).toEqual(Array(24).fill(DENSE_SIZE_BYTES));
+      for (const keyOf of [viewersKey, clickersKey]) {
+        const lengths = await Promise.all(hours.map((hour) => admin.strLen(keyOf({ stream, hour }))));
+        expect(lengths).toEqual(Array(24).fill(DENSE_SIZE_BYTES));
+      }
       const takenBytes = await memoryUsageBytes();
       console.log(`24 hours of 1 M users each, dense: ${takenBytes} bytes of Redis, journal apart`);
       expect(takenBytes).toBeLessThanOrEqual(1_048_576);
@@ -1809,6 +1934,23 @@ describeWithServers("hot store: Redis", ["redis"], () => {
         1: eventsOf(batchOf(events)).map(({ register: _, ...event }) => event),
       });
       expect((await readHours(store, keys))[1]).toEqual({ clicks: 0, impressions: 1, uniqueUsers: 1 });
+    });
+
+    test("takes no user away from another's events, of either kind", async () => {
+      const shared = [click("both"), impression("both"), impression("seen"), click("clicked")];
+      await store.commit("w2", 1, batchOf(shared));
+      await store.commit("w1", 1, batchOf([...shared, click("seen"), impression("clicked")]));
+      expect((await store.voidBatch("w1", 1)).status).toBe("reverted");
+      const [hour] = await readHours(store, [NOON_KEY]);
+      expect(hour).toEqual({ clicks: 2, impressions: 2, uniqueUsers: 3 });
+      // Sketches cannot forget: who saw is still among the clickers, as the batch said.
+      await expectUsersAt(NOON_KEY, usersOf([...shared, click("seen"), impression("clicked")]));
+      await store.trimJournal("w1", 1);
+      await store.trimJournal("w2", 1);
+      expect(await store.retire(NOON + HOUR_MS)).toBe(1);
+      const cold = { clicks: 2, impressions: 2, users: usersOf(shared) };
+      await store.hydrate(NOON_KEY, cold, await store.retirementMark());
+      await expectUsersAt(NOON_KEY, usersOf(shared));
     });
 
     async function readHours(from: HotStore, keys: readonly HourKey[]) {
@@ -2325,10 +2467,11 @@ describeWithServers("hot store: Redis", ["redis"], () => {
     interface MirrorHour {
       readonly key: HourKey;
       clicks: number;
+      impressions: number;
       /** Of all events that count, as the cold store would have it. */
-      readonly flushed: Sketch;
+      readonly flushed: UserSketches;
       /** What is in Redis: with the users of events that were taken back. */
-      held: Sketch;
+      held: UserSketches;
     }
 
     /** `users`: which of the pool, as a range. `fault`: what happens to the commit on its way. */
@@ -2336,6 +2479,8 @@ describeWithServers("hot store: Redis", ["redis"], () => {
       hour: fc.nat(HOURS.length - 1),
       from: fc.nat(11).map((n) => (n * POOL) / 12),
       count: fc.integer({ min: 1, max: 400 }),
+      /** 1: all of them. */
+      clickEvery: fc.constantFrom(1, 2, 7, 1_000),
       withIds: fc.boolean(),
     });
     const someStep = fc.record({
@@ -2361,7 +2506,7 @@ describeWithServers("hot store: Redis", ["redis"], () => {
           await admin.flushAll();
           const hours = HOURS.map((hour): MirrorHour => {
             const key = { stream: STREAM, hour };
-            return { key, clicks: 0, flushed: new Sketch(), held: new Sketch() };
+            return { key, clicks: 0, impressions: 0, flushed: new UserSketches(), held: new UserSketches() };
           });
           for (const [i, writer] of writers.entries()) {
             Object.assign(writer, { name: `w${i}`, seq: 0 });
@@ -2369,9 +2514,9 @@ describeWithServers("hot store: Redis", ["redis"], () => {
           }
           for (const step of steps) {
             await takeStep(step, hours);
-            for (const { key, held } of hours) expectSameRegisters(await sketchAt(key), held);
+            for (const { key, held } of hours) await expectUsersAt(key, held);
           }
-          await expectClicks(hours);
+          await expectHeldEvents(hours);
         }),
         { numRuns: 30 },
       );
@@ -2387,16 +2532,19 @@ describeWithServers("hot store: Redis", ["redis"], () => {
       if (what === "burn") return void (await writer.store.voidBatch(writer.name, writer.seq));
       const events = eventsOfUsers(writer, users, hour.key.hour);
       await commitUntilAnswered(writer, events, fault);
-      for (const { user } of events) hour.held.add(registerOf(user));
+      for (const { user, kind } of events) hour.held.add(registerOf(user), kind === "click");
       if (what === "void") return void (await writer.store.voidBatch(writer.name, writer.seq));
-      for (const { user } of events) hour.flushed.add(registerOf(user));
-      hour.clicks += events.length;
+      for (const { user, kind } of events) hour.flushed.add(registerOf(user), kind === "click");
+      const clickCount = events.filter(({ kind }) => kind === "click").length;
+      hour.clicks += clickCount;
+      hour.impressions += events.length - clickCount;
     }
 
     function eventsOfUsers(writer: MirrorWriter, users: Step["users"], at: number): Event[] {
       return Array.from({ length: users.count }, (_, i) => {
         const id = users.withIds && i % 3 === 0 ? `${writer.name} ${writer.seq} ${i}` : undefined;
-        return click(`user-${(users.from + i) % POOL}`, id, at);
+        const event = i % users.clickEvery === 0 ? click : impression;
+        return event(`user-${(users.from + i) % POOL}`, id, at);
       });
     }
 
@@ -2434,18 +2582,22 @@ describeWithServers("hot store: Redis", ["redis"], () => {
       const { store } = writers[0]!;
       await retireAll(store, NOON + DAY_MS);
       for (const hour of hours) {
-        const cold = { clicks: hour.clicks, impressions: 0, sketch: hour.flushed };
+        const cold = { clicks: hour.clicks, impressions: hour.impressions, users: hour.flushed };
         expect(await store.hydrate(hour.key, cold, await store.retirementMark())).toBe(true);
-        hour.held = new Sketch();
+        hour.held = new UserSketches();
         hour.held.merge(hour.flushed);
       }
     }
 
-    async function expectClicks(hours: readonly MirrorHour[]): Promise<void> {
+    async function expectHeldEvents(hours: readonly MirrorHour[]): Promise<void> {
       const reads = await writers[0]!.store.read(hours.map(({ key }) => key));
       if (reads === "unborn") throw new Error("the data set is not born");
-      const clicks = reads.map((read) => (read.status === "present" ? read.counts.clicks : 0));
-      expect(clicks).toEqual(hours.map((hour) => hour.clicks));
+      const none = { clicks: 0, impressions: 0, uniqueUsers: 0 };
+      const found = reads.map((read) => (read.status === "present" ? read.counts : none));
+      const expected = hours.map(({ clicks, impressions, held }) => {
+        return { clicks, impressions, uniqueUsers: held.count() };
+      });
+      expect(found).toEqual(expected);
     }
   });
 

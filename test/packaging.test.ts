@@ -130,6 +130,18 @@ async function expectDocs(url: string): Promise<void> {
   }
 }
 
+/** Of the log in test/data: estimates are within three standard errors. */
+async function expectUsersByKind(url: string): Promise<void> {
+  const usersOf = async (more: string) => {
+    const answer = await fetch(`${url}/series?from=2015-05-17&to=2015-05-22&step=total${more}`);
+    const { total } = (await answer.json()) as { total: Record<string, number> };
+    return [total["unique_users"], total["unique_clickers"], total["unique_viewers"]] as number[];
+  };
+  const [estimates, exact] = [await usersOf(""), await usersOf("&exact=1")];
+  const errors = exact.map((users, i) => Math.abs(estimates[i]! - users) / users);
+  expect(errors.filter((error) => !(error <= 3 * 0.0081))).toEqual([]);
+}
+
 describe("the program", () => {
   test("is one file", () => {
     expect(readdirSync(folder).filter((name) => name.startsWith("hourglass"))).toEqual(["hourglass"]);
@@ -204,6 +216,7 @@ describe("the program", () => {
         return stderr.startsWith("10000 events") && stdout;
       });
       expect(exported.split("\n")).toHaveLength(10_001);
+      await expectUsersByKind(service.url);
       expect(await service.stop()).toBe(0);
     },
     SLOW_TEST_MS,

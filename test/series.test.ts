@@ -2,10 +2,15 @@
  * GET /series and GET /streams, in both modes: what they come to is held against the events themselves, those of
  * a real log spread over some streams; from the hot store, from the cold store alone, and with either away.
  */
+import { Database } from "bun:sqlite";
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { join } from "node:path";
+import { createConnection } from "mysql2/promise";
 import { DAY_MS, HOUR_MS, hourOf } from "../src/count/event.ts";
+import { UserSketches } from "../src/count/user-sketches.ts";
 import { logEvents, overConnections } from "./support/access-log.ts";
 import { type PostedEvent, postEvent } from "./support/analytics-client.ts";
+import { runCommand } from "./support/command.ts";
 import { type Answer, ask } from "./support/http-connection.ts";
 import { describeWithServers } from "./support/servers.ts";
 import { MODES, type Service, type Site, startService } from "./support/service.ts";
@@ -25,6 +30,8 @@ interface Sums {
   readonly impressions: number;
   readonly ctr: number | null;
   readonly unique_users: number;
+  readonly unique_clickers: number | null;
+  readonly unique_viewers: number | null;
 }
 
 interface Row extends Sums {
@@ -62,25 +69,60 @@ function exactSums(events: readonly PostedEvent[]): Sums {
   const clicks = events.filter(({ kind }) => kind === "click").length;
   const impressions = events.length - clicks;
   const ctr = impressions === 0 ? null : clicks / impressions;
-  return { clicks, impressions, ctr, unique_users: new Set(events.map(({ user }) => user)).size };
+  const usersOf = (some: readonly PostedEvent[]) => new Set(some.map(({ user }) => user)).size;
+  const ofKind = (kind: PostedEvent["kind"]) => usersOf(events.filter((event) => event.kind === kind));
+  const byKind = { unique_clickers: ofKind("click"), unique_viewers: ofKind("impression") };
+  return { clicks, impressions, ctr, unique_users: usersOf(events), ...byKind };
 }
 
-function exactSumsByKind(events: readonly PostedEvent[]): Sums {
-  const usersOf = (kind: PostedEvent["kind"]) => {
-    return new Set(events.filter((event) => event.kind === kind).map(({ user }) => user)).size;
-  };
-  const byKind = { unique_clickers: usersOf("click"), unique_viewers: usersOf("impression") };
-  return { ...exactSums(events), ...byKind };
+const USERS = ["unique_users", "unique_clickers", "unique_viewers"] as const;
+
+type ExpectUsers = (estimate: number | null, exact: number, field: (typeof USERS)[number]) => void;
+
+function expectSums(
+  sums: Sums,
+  events: readonly PostedEvent[],
+  expectUsers: ExpectUsers = expectEstimate,
+): void {
+  const exact = exactSums(events);
+  const { clicks, impressions, ctr } = exact;
+  expect({ ...sums }).toMatchObject({ clicks, impressions, ctr });
+  for (const field of USERS) expectUsers(sums[field], exact[field]!, field);
 }
 
-function expectSums({ unique_users: users, ...counts }: Sums, events: readonly PostedEvent[]): void {
-  const { unique_users: exact, ...expected } = exactSums(events);
-  expect({ ...counts }).toMatchObject(expected);
-  expect(Math.abs(users - exact)).toBeLessThanOrEqual(Math.max(1, 3 * STANDARD_ERROR * exact));
+/** Within three standard errors. */
+function expectEstimate(estimate: number | null, exact: number): void {
+  expect(typeof estimate).toBe("number");
+  expect(Math.abs(estimate! - exact)).toBeLessThanOrEqual(Math.max(1, 3 * STANDARD_ERROR * exact));
+}
+
+/** Of a range with an hour that an older version stored: users are all there, but not by kind. */
+function expectUndivided(...[estimate, exact, field]: Parameters<ExpectUsers>): void {
+  if (field === "unique_users") expectEstimate(estimate, exact);
+  else expect(estimate).toBeNull();
 }
 
 function within(events: readonly PostedEvent[], from: string, to: string): PostedEvent[] {
   return events.filter(({ at }) => at >= Date.parse(from) && at < Date.parse(to));
+}
+
+/** Makes an hour of all streams what a version of before stored. */
+async function undivide(site: Site, { dataDir }: Service, hour: number): Promise<void> {
+  const hours = (await site.cold.hours()).filter((stored) => Number(stored.hour) === hour);
+  for (const { stream, viewers_sketch, clickers_sketch } of hours) {
+    const all = UserSketches.decode(viewers_sketch, clickers_sketch).union().encode().toString("hex");
+    const sql = `UPDATE hourly SET clickers_sketch = NULL, viewers_sketch = x'${all}'
+      WHERE hour = ${hour} AND stream = '${stream}'`;
+    if (site.servers === undefined) {
+      const database = new Database(join(dataDir, "cold.sqlite"), { strict: true });
+      database.run(sql);
+      database.close();
+      continue;
+    }
+    const connection = await createConnection({ uri: site.servers.mariaDb.url });
+    await connection.query(sql);
+    await connection.end();
+  }
 }
 
 for (const { name, needs, open } of MODES) {
@@ -164,9 +206,9 @@ for (const { name, needs, open } of MODES) {
       await drained();
       const body = await series(`${RANGE}&step=day&stream=*&exact=1`);
       for (const { from, to, ...sums } of body.rows) {
-        expect(sums).toEqual(exactSumsByKind(within(events, from, to)) as typeof sums);
+        expect(sums).toEqual(exactSums(within(events, from, to)) as typeof sums);
       }
-      expect(body.total).toEqual(exactSumsByKind(events));
+      expect(body.total).toEqual(exactSums(events));
       const csv = await get(`/series?${RANGE}&step=day&stream=*&exact=1&format=csv`);
       const [head, ...lines] = csv.body.trimEnd().split("\n");
       expect(head).toBe("from,to,clicks,impressions,ctr,unique_users,unique_clickers,unique_viewers");
@@ -187,7 +229,8 @@ for (const { name, needs, open } of MODES) {
       const { rows } = await series(`${RANGE}&step=day&stream=news`);
       const csv = await get(`${target}&format=csv`);
       const lines = rows.map((row) => Object.values(row).join(","));
-      expect(csv.body).toBe(["from,to,clicks,impressions,ctr,unique_users", ...lines, ""].join("\n"));
+      const header = "from,to,clicks,impressions,ctr,unique_users,unique_clickers,unique_viewers";
+      expect(csv.body).toBe([header, ...lines, ""].join("\n"));
       expect((await get(target, "Accept: text/csv")).body).toBe(csv.body);
       expect((await get(target, "Accept: text/csv;q=0.5, application/json")).body).toStartWith("{");
       expect(csv.headers.get("content-type")).toStartWith("text/csv");
@@ -213,7 +256,8 @@ for (const { name, needs, open } of MODES) {
       const at = Date.now();
       await postEvent(service.port, { at, user: "u", kind: "impression", stream: "live" });
       const answer = await get(`/series?from=${at}&stream=live`);
-      expect(JSON.parse(answer.body).total).toEqual({ clicks: 0, impressions: 1, ctr: 0, unique_users: 1 });
+      const users = { unique_users: 1, unique_clickers: 0, unique_viewers: 1 };
+      expect(JSON.parse(answer.body).total).toEqual({ clicks: 0, impressions: 1, ctr: 0, ...users });
       expect(answer.headers.get("cache-control")).toBe("no-store");
       expect(answer.headers.get("etag")).toBeUndefined();
     });
@@ -242,12 +286,19 @@ for (const { name, needs, open } of MODES) {
       expect(shop.streams.map(({ stream }) => stream)).toEqual(["shop.spring", "shop.summer"]);
       expectSums(shop.streams[0]!, branch("shop.spring."));
       expectSums(shop.total, branch("shop."));
+      const { unique_clickers: clickers, unique_viewers: viewers, unique_users: users } = shop.total;
+      // Some did both: a sum of kinds would count them twice.
+      expect(clickers! + viewers!).toBeGreaterThan(users);
       const best = await streams(`${RANGE}&limit=1&order=uniques&prefix=shop`);
       expect(best.streams).toHaveLength(1);
       expect(best.total.streams).toBe(3);
       const csv = await get(`/streams?${RANGE}&prefix=shop.&format=csv&order=name`);
       const [header, ...lines] = csv.body.trim().split("\n");
-      expect(header).toBe("stream,clicks,impressions,ctr,unique_users,last_hour");
+      expect(header).toBe(
+        "stream,clicks,impressions,ctr,unique_users,unique_clickers,unique_viewers,last_hour",
+      );
+      const { streams: rows } = await streams(`${RANGE}&prefix=shop.&order=name`);
+      expect(lines).toEqual(rows.map((row) => Object.values(row).join(",")));
       expect(lines.map((line) => line.split(",")[0])).toEqual(
         STREAMS.filter((one) => one.startsWith("shop.")).sort(),
       );
@@ -296,6 +347,43 @@ for (const { name, needs, open } of MODES) {
       await site.servers?.redis.forgetAll();
       await service.start();
       expect(await series(`${RANGE}&stream=shop.*`)).toEqual(before);
+      await expectSeries(`${RANGE}&step=day&stream=shop.*`, branch("shop."));
+    });
+
+    test("hours of an older version: all users, but not by kind, until a repair makes them anew", async () => {
+      await drained();
+      await service.kill("SIGTERM");
+      await site.servers?.redis.forgetAll();
+      const ofShop = branch("shop.");
+      const hour = hourOf(Math.max(...ofShop.map(({ at }) => at)));
+      await undivide(site, service, hour);
+      await service.start();
+      const day = new Date(hour - (hour % DAY_MS)).toISOString();
+      const body = await series(`${RANGE}&step=day&stream=shop.*`);
+      for (const row of body.rows) {
+        const isOfDay = Date.parse(row.from) === Date.parse(day);
+        expectSums(row, within(ofShop, row.from, row.to), isOfDay ? expectUndivided : expectEstimate);
+      }
+      expectSums(body.total, ofShop, expectUndivided);
+      const found = await streams(`${RANGE}&prefix=shop&depth=1`);
+      expectSums(found.streams[0]!, ofShop, expectUndivided);
+      expectSums(found.total, ofShop, expectUndivided);
+      const csv = await get(`/series?${RANGE}&step=total&stream=shop.*&format=csv`);
+      expect(csv.body.trimEnd()).toEndWith(`,${body.total.unique_users},,`);
+      const text = await get(`/series?${RANGE}&step=total&stream=shop.*&format=text`);
+      expect(text.body).toStartWith(`unique_users,${body.total.unique_users}\n`);
+      const late = { ...ofShop.find(({ at }) => hourOf(at) === hour)!, kind: "click" as const, user: "late" };
+      const rowCount = await site.cold.countEvents();
+      await postEvent(service.port, late);
+      events.push(late);
+      await waitFor("its row", async () => (await site.cold.countEvents()) > rowCount);
+      expectSums((await series(`${RANGE}&step=total&stream=shop.*`)).total, branch("shop."), expectUndivided);
+      const repaired = await runCommand(site.commandSettings(service), "verify", "--repair");
+      expect([repaired.exitCode, repaired.errors]).toEqual([0, ""]);
+      expect(repaired.output).toContain("clickers and viewers are told apart from now on");
+      await service.kill("SIGTERM");
+      await site.servers?.redis.forgetAll();
+      await service.start();
       await expectSeries(`${RANGE}&step=day&stream=shop.*`, branch("shop."));
     });
 

@@ -266,6 +266,7 @@ describeWithServers("against Redis", ["redis"], () => {
           ["one", one.encode()],
           ["other", other.encode()],
         ]);
+        expect(one.countWith(other)).toBe(await redis.pfCount(["one", "other"]));
         await redis.del("both");
         await redis.pfMerge("both", ["one", "other"]);
         await expectHeldAt("one", one);
@@ -345,6 +346,20 @@ describe("properties", () => {
         expectSame(other, sketchOf(second));
         other.merge(sketchOf(first));
         expectSame(other, union);
+      }),
+    );
+  });
+
+  test("the union is counted without being made, either way round", () => {
+    fc.assert(
+      fc.property(someRegisters, someRegisters, (first, second) => {
+        const [one, other] = [sketchOf(first), sketchOf(second)];
+        const expected = sketchOf([...first, ...second]).count();
+        expect([one.countWith(other), other.countWith(one)]).toEqual([expected, expected]);
+        expect([one.countWith(one), one.countWith(new Sketch())]).toEqual([one.count(), one.count()]);
+        expectSame(one, sketchOf(first));
+        expectSame(other, sketchOf(second));
+        expect([one.isEmpty, new Sketch().isEmpty]).toEqual([first.length === 0, true]);
       }),
     );
   });

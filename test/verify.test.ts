@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { createConnection } from "mysql2/promise";
 import { createClient } from "redis";
 import { HOUR_MS, hourOf } from "../src/count/event.ts";
+import { UserSketches } from "../src/count/user-sketches.ts";
 import { postEvent, readHour } from "./support/analytics-client.ts";
 import { runCommand } from "./support/command.ts";
 import { Load } from "./support/load.ts";
@@ -69,6 +70,11 @@ for (const { name, needs, open } of MODES) {
       return found.map((verdict) => `${(verdict.hour - hour) / HOUR_MS} ${verdict.stream}`).sort();
     }
 
+    /** Of the first hour of another stream. */
+    function ofOther(column: string): string {
+      return `(SELECT s FROM (SELECT ${column} AS s FROM hourly WHERE stream = 'b' ORDER BY hour LIMIT 1) AS other)`;
+    }
+
     async function expectAllWell(): Promise<void> {
       const { exitCode, verdicts: all } = await verdicts();
       expect(all.flatMap(({ differences }) => differences)).toEqual([]);
@@ -96,12 +102,36 @@ for (const { name, needs, open } of MODES) {
     const changes: Readonly<Record<string, string>> = {
       "a count that is too high": `UPDATE hourly SET clicks = clicks + 1`,
       "a count that is too low": `UPDATE hourly SET impressions = impressions - 1`,
-      "a sketch of another hour":
-        "UPDATE hourly SET users_sketch = (SELECT s FROM (SELECT users_sketch AS s " +
-        "FROM hourly WHERE stream = 'b' ORDER BY hour LIMIT 1) AS other)",
+      "viewers of another hour": `UPDATE hourly SET viewers_sketch = ${ofOther("viewers_sketch")}`,
+      "clickers of another hour": `UPDATE hourly SET clickers_sketch = ${ofOther("clickers_sketch")}`,
+      "viewers for clickers":
+        "UPDATE hourly SET clickers_sketch = (SELECT s FROM (SELECT viewers_sketch AS s " +
+        `FROM hourly WHERE stream = 'a' AND hour = ${hour}) AS same)`,
+      "users of both kinds in one sketch, of whom some are missing":
+        "UPDATE hourly SET clickers_sketch = NULL",
       "an aggregate that is gone": "DELETE FROM hourly",
       "an aggregate without rows": "UPDATE hourly SET stream = 'c'",
     };
+
+    test("an hour that an older version stored is not wrong; a repair tells its users apart", async () => {
+      const [stored] = (await site.cold.hours()).filter(
+        (one) => one.stream === "a" && Number(one.hour) === hour,
+      );
+      const users = UserSketches.decode(stored!.viewers_sketch, stored!.clickers_sketch);
+      const all = users.union().encode().toString("hex");
+      const undivided = `clickers_sketch = NULL, viewers_sketch = x'${all}'`;
+      await tamper(`UPDATE hourly SET ${undivided} WHERE hour = ${hour} AND stream = 'a'`);
+      const command = (...args: string[]) => runCommand(site.commandSettings(service), "verify", ...args);
+      expect(await wrongHours()).toEqual([]);
+      const { output, exitCode } = await command();
+      expect([output.match(/clickers and viewers are not told apart/g), exitCode]).toEqual([
+        ["clickers and viewers are not told apart"],
+        0,
+      ]);
+      expect((await command("--repair")).output).toContain("clickers and viewers are told apart from now on");
+      expect((await command("--repair")).output).not.toContain("told apart");
+      await expectAllWell();
+    });
 
     for (const [what, change] of Object.entries(changes)) {
       test(`finds and repairs ${what}`, async () => {
@@ -141,6 +171,17 @@ for (const { name, needs, open } of MODES) {
 
     if (name === "embedded") return;
 
+    test("finds and repairs users of the wrong kind in Redis", async () => {
+      const at = hourOf(Date.now());
+      await postEvent(service.port, { at, user: "ann", kind: "click", stream: "k" });
+      await waitFor("the row", async () => (await site.cold.events()).some(({ stream }) => stream === "k"));
+      await tamperRedis((client) => client.pfAdd(`hg:{0}:u:${at}:k`, "ann"));
+      const differences = async () => (await verdicts("--stream", "k")).verdicts[0]!.differences;
+      expect(await differences()).toEqual(["the hot store counts 1 viewers, the rows give 0"]);
+      await waitFor("the repair", async () => (await verdicts("--stream", "k", "--repair")).exitCode === 0);
+      expect(await differences()).toEqual([]);
+    });
+
     async function tamperRedis(change: (client: ReturnType<typeof createClient>) => Promise<unknown>) {
       const client = createClient({ url: site.servers!.redis.url });
       await client.connect();
@@ -156,6 +197,7 @@ for (const { name, needs, open } of MODES) {
         (client: ReturnType<typeof createClient>) => client.hIncrBy(counts, "c", 5),
         (client: ReturnType<typeof createClient>) => client.hIncrBy(counts, "c", -1),
         (client: ReturnType<typeof createClient>) => client.pfAdd(`hg:{0}:u:${at}:r`, "somebody"),
+        (client: ReturnType<typeof createClient>) => client.pfAdd(`hg:{0}:k:${at}:r`, "somebody"),
       ];
       for (const [i, change] of changesInRedis.entries()) {
         // Also brings the hour into Redis, where the repair before this left none.

@@ -3,7 +3,7 @@
  * Invariant: a range is half open and begins and ends at a UTC hour, as whatever is counted does.
  */
 import { HOUR_MS, type HourKey } from "./event.ts";
-import type { Sketch } from "./sketch.ts";
+import type { UserSketches } from "./user-sketches.ts";
 
 /** Over a year. It bounds the rows of an answer, and what one question may cost. */
 export const RANGE_MAX_HOURS = 10_000;
@@ -24,7 +24,7 @@ export interface HourRecord extends HourKey {
   readonly clicks: number;
   readonly impressions: number;
   /** To be read while it is shown: it may be the store's own, and grow. */
-  readonly sketch: Sketch;
+  readonly users: UserSketches;
 }
 
 /** Above every stream that begins with the prefix, since a stream is printable ASCII. */

@@ -128,9 +128,34 @@ export class Sketch {
     for (let i = 0; i < slots.length; i++) if (slots[i] !== 0) this.add(slots[i]!);
   }
 
+  get isEmpty(): boolean {
+    return this.#setCount() === 0;
+  }
+
   /** The estimate, as PFCOUNT answers it. */
   count(): number {
     return estimate(this.#histogram);
+  }
+
+  /** The estimate of the union with another sketch, without making it: 15 µs if both are dense, 2 if one is small. */
+  countWith(other: Sketch): number {
+    const [larger, smaller] = this.#setCount() >= other.#setCount() ? [this, other] : [other, this];
+    if (smaller.#setCount() === 0) return larger.count();
+    const histogram = larger.#histogram.slice();
+    if (smaller.#ranks === null) larger.#countRises(smaller.#slots, histogram);
+    else countRises(larger.#ranks!, smaller.#ranks, histogram);
+    return estimate(histogram);
+  }
+
+  #countRises(slots: Uint32Array, histogram: Uint16Array): void {
+    for (let i = 0; i < slots.length; i++) {
+      const rank = slots[i]! & 63;
+      if (rank === 0) continue;
+      const held = this.register(slots[i]! >>> 6);
+      if (rank <= held) continue;
+      histogram[held]! -= 1;
+      histogram[rank]! += 1;
+    }
   }
 
   /** The rank at an index: 0 to 51. */
@@ -222,6 +247,17 @@ function raise(ranks: Uint8Array, others: Uint8Array, histogram: Uint16Array): v
     const rank = others[index]!;
     if (rank <= held) continue;
     ranks[index] = rank;
+    histogram[held]! -= 1;
+    histogram[rank]! += 1;
+  }
+}
+
+/** As raise(), but of the histogram alone. */
+function countRises(ranks: Uint8Array, others: Uint8Array, histogram: Uint16Array): void {
+  for (let index = 0; index < REGISTERS; index++) {
+    const held = ranks[index]!;
+    const rank = others[index]!;
+    if (rank <= held) continue;
     histogram[held]! -= 1;
     histogram[rank]! += 1;
   }

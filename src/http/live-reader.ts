@@ -3,11 +3,11 @@
  * Invariant: a store that is away is told of and never thrown; what the other one knows is told all the same.
  */
 import { errorText } from "../count/deadline.ts";
-import { HOUR_MS, hourOf } from "../count/event.ts";
+import { HOUR_MS, type HourCounts, hourOf } from "../count/event.ts";
 import { Steps } from "../count/steps.ts";
 import { TimeZone } from "../count/time-zone.ts";
 import { LanesFullError } from "../pipeline/lanes.ts";
-import { SeriesTally, type Sums } from "../pipeline/series-tally.ts";
+import { SeriesTally } from "../pipeline/series-tally.ts";
 import { ColdUnavailableError } from "../store/cold.ts";
 import { HotUnavailableError } from "../store/hot.ts";
 import type { AppOptions } from "./app-options.ts";
@@ -18,7 +18,7 @@ import { ctrOf } from "./range-answer.ts";
 /** What all instances have is asked of the stores, and less often: it takes them four statements. */
 const STORES_INTERVAL_MS = 2_000;
 
-interface Hour extends Readonly<Sums> {
+interface Hour extends HourCounts {
   readonly isDegraded: boolean;
 }
 

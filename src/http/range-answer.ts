@@ -6,6 +6,7 @@
  * once this service has said, by the ETag, that it still holds; all others are not kept at all.
  */
 import type { Log } from "../count/log.ts";
+import type { UserCounts } from "../count/user-sketches.ts";
 import { LanesFullError } from "../pipeline/lanes.ts";
 import { RangeTooLargeError } from "../pipeline/range-reader.ts";
 import { answerToError, errorAnswer, NO_STORE } from "./answers.ts";
@@ -59,6 +60,11 @@ export function rangeErrorAnswer(error: unknown, log: Log, request: Request): Re
 /** Clicks per impression; null where there was no impression. */
 export function ctrOf({ clicks, impressions }: { clicks: number; impressions: number }): number | null {
   return impressions === 0 ? null : clicks / impressions;
+}
+
+/** As answers name them. Null of hours that were stored before kinds were told apart. */
+export function usersOf({ uniqueUsers, uniqueClickers, uniqueViewers }: UserCounts) {
+  return { unique_users: uniqueUsers, unique_clickers: uniqueClickers, unique_viewers: uniqueViewers };
 }
 
 /** Of values that hold neither comma nor quote. */

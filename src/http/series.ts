@@ -3,7 +3,7 @@ import { Elysia } from "elysia";
 import type { HourRange } from "../count/hour-range.ts";
 import { type Step, Steps } from "../count/steps.ts";
 import { selectionOf } from "../count/stream-set.ts";
-import { type ExactSums, ExactTally } from "../pipeline/exact-tally.ts";
+import { ExactTally } from "../pipeline/exact-tally.ts";
 import type { Pipeline } from "../pipeline/pipeline.ts";
 import { SeriesTally, type Sums } from "../pipeline/series-tally.ts";
 import { checkSelection, InvalidParameterError, readQuery } from "./analytics-query.ts";
@@ -12,15 +12,22 @@ import { methodNotAllowed } from "./answers.ts";
 import type { AppOptions } from "./app-options.ts";
 import { type Format, preferredFormat } from "./media-type.ts";
 import type { Query } from "./query.ts";
-import { csvOf, ctrOf, type Degraded, degradedOf, rangeAnswer, rangeErrorAnswer } from "./range-answer.ts";
+import {
+  csvOf,
+  ctrOf,
+  type Degraded,
+  degradedOf,
+  rangeAnswer,
+  rangeErrorAnswer,
+  usersOf,
+} from "./range-answer.ts";
 import { type Period, periodOf } from "./range-query.ts";
 import { SeriesQuerySchema } from "./range-schema.ts";
 import type { RequestCounts } from "./request-counts.ts";
 
 /** Every user of theirs is told from every other in memory: up to 100 MB, and about 2 s. */
 const EXACT_MAX_EVENTS = 1_000_000;
-const CSV_HEADER = "from,to,clicks,impressions,ctr,unique_users";
-const EXACT_CSV_HEADER = `${CSV_HEADER},unique_clickers,unique_viewers`;
+const CSV_HEADER = "from,to,clicks,impressions,ctr,unique_users,unique_clickers,unique_viewers";
 
 interface Question extends Period {
   readonly step: Step;
@@ -30,8 +37,8 @@ interface Question extends Period {
 }
 
 interface Series {
-  readonly rows: readonly Readonly<Sums | ExactSums>[];
-  readonly total: Readonly<Sums | ExactSums>;
+  readonly rows: readonly Readonly<Sums>[];
+  readonly total: Readonly<Sums>;
   readonly degraded: Degraded | undefined;
 }
 
@@ -133,10 +140,10 @@ const TEXTS: Record<Format, Writer> = {
     const members = rows.map((row, i) => ({ from: times[i], to: times[i + 1], ...sumsOf(row) }));
     return JSON.stringify({ ...span, exact: isExact, rows: members, total: sumsOf(total) });
   },
-  csv: ({ zone, isExact }, steps, { rows }) => {
+  csv: ({ zone }, steps, { rows }) => {
     const times = timesOf(steps, zone);
     const lines = rows.map((row, i) => [times[i]!, times[i + 1]!, ...Object.values(sumsOf(row))]);
-    return csvOf(isExact ? EXACT_CSV_HEADER : CSV_HEADER, lines);
+    return csvOf(CSV_HEADER, lines);
   },
   text: (_question, _steps, { total: { uniqueUsers, clicks, impressions } }) =>
     `unique_users,${uniqueUsers}\nclicks,${clicks}\nimpressions,${impressions}\n`,
@@ -147,9 +154,7 @@ function timesOf({ starts, to }: Steps, zone: Period["zone"]): string[] {
   return [...starts, to].map((at) => zone.textOf(at));
 }
 
-function sumsOf(sums: Readonly<Sums | ExactSums>) {
-  const { clicks, impressions, uniqueUsers } = sums;
-  const shown = { clicks, impressions, ctr: ctrOf(sums), unique_users: uniqueUsers };
-  if (!("uniqueClickers" in sums)) return shown;
-  return { ...shown, unique_clickers: sums.uniqueClickers, unique_viewers: sums.uniqueViewers };
+function sumsOf(sums: Readonly<Sums>) {
+  const { clicks, impressions } = sums;
+  return { clicks, impressions, ctr: ctrOf(sums), ...usersOf(sums) };
 }

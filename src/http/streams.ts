@@ -1,18 +1,19 @@
 /** GET /streams: the streams that have events in a range of hours, or their branches, best first. */
 import { Elysia } from "elysia";
+import type { UserCounts } from "../count/user-sketches.ts";
 import type { Pipeline } from "../pipeline/pipeline.ts";
 import { type StreamSums, StreamsTally } from "../pipeline/streams-tally.ts";
 import { checkSelection, readQuery } from "./analytics-query.ts";
 import { methodNotAllowed } from "./answers.ts";
 import type { AppOptions } from "./app-options.ts";
 import { type Format, preferredFormat } from "./media-type.ts";
-import { csvOf, ctrOf, degradedOf, rangeAnswer, rangeErrorAnswer } from "./range-answer.ts";
+import { csvOf, ctrOf, degradedOf, rangeAnswer, rangeErrorAnswer, usersOf } from "./range-answer.ts";
 import { type Period, periodOf } from "./range-query.ts";
 import { DEFAULT_LIMIT, StreamsQuerySchema } from "./range-schema.ts";
 import type { RequestCounts } from "./request-counts.ts";
 
 const DEFAULT_HOURS = 24;
-const CSV_HEADER = "stream,clicks,impressions,ctr,unique_users,last_hour";
+const CSV_HEADER = "stream,clicks,impressions,ctr,unique_users,unique_clickers,unique_viewers,last_hour";
 
 type Order = "clicks" | "impressions" | "ctr" | "uniques" | "name";
 
@@ -26,7 +27,7 @@ interface Question extends Period {
 
 interface Found {
   readonly streams: readonly StreamSums[];
-  readonly uniqueUsers: number;
+  readonly users: UserCounts;
   readonly isDegraded: boolean;
 }
 
@@ -72,7 +73,7 @@ async function readStreams(pipeline: Pipeline, { from, to, prefix, depth }: Ques
     range,
     () => new StreamsTally(depth ?? Number.POSITIVE_INFINITY),
   );
-  return { streams: tally.streams(), uniqueUsers: tally.uniqueUsers(), isDegraded };
+  return { streams: tally.streams(), users: tally.users(), isDegraded };
 }
 
 /** What to order by, the highest first; by name there is nothing but the name. */
@@ -90,10 +91,10 @@ function best({ order, limit }: Question, found: readonly StreamSums[]): StreamS
   return found.toSorted((a, b) => rank(b) - rank(a) || byName(a, b)).slice(0, limit);
 }
 
-function jsonText(question: Question, { streams: found, uniqueUsers }: Found): string {
+function jsonText(question: Question, { streams: found, users }: Found): string {
   const { from, to, zone, prefix, depth, order, limit } = question;
   const [clicks, impressions] = [sumOf(found, "clicks"), sumOf(found, "impressions")];
-  const total = { clicks, impressions, ctr: ctrOf({ clicks, impressions }), unique_users: uniqueUsers };
+  const total = { clicks, impressions, ctr: ctrOf({ clicks, impressions }), ...usersOf(users) };
   return JSON.stringify({
     from: zone.textOf(from),
     to: zone.textOf(to),
@@ -113,7 +114,7 @@ function csvText(question: Question, { streams: found }: Found): string {
 }
 
 function rowOf(sums: StreamSums, zone: Period["zone"]) {
-  const { stream, clicks, impressions, uniqueUsers, lastHour } = sums;
-  const counts = { clicks, impressions, ctr: ctrOf(sums), unique_users: uniqueUsers };
+  const { stream, clicks, impressions, lastHour } = sums;
+  const counts = { clicks, impressions, ctr: ctrOf(sums), ...usersOf(sums) };
   return { stream, ...counts, last_hour: zone.textOf(lastHour) };
 }

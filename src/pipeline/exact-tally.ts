@@ -4,14 +4,9 @@
  */
 import type { Kind } from "../count/event.ts";
 import type { Steps } from "../count/steps.ts";
+import type { UserCounts } from "../count/user-sketches.ts";
 import type { ErasedHour, UserRow } from "../store/cold.ts";
 import { noSums, type Sums } from "./series-tally.ts";
-
-export interface ExactSums extends Sums {
-  /** Users with a click, and users with an impression: who has both is in both. */
-  uniqueClickers: number;
-  uniqueViewers: number;
-}
 
 const KIND_BITS: Readonly<Record<Kind, number>> = { click: 1, impression: 2 };
 
@@ -33,7 +28,7 @@ class Users {
     this.#countOf.impression = 0;
   }
 
-  get counts(): Pick<ExactSums, "uniqueUsers" | "uniqueClickers" | "uniqueViewers"> {
+  get counts(): UserCounts {
     const { click, impression } = this.#countOf;
     return { uniqueUsers: this.#kinds.size, uniqueClickers: click, uniqueViewers: impression };
   }
@@ -41,7 +36,7 @@ class Users {
 
 export class ExactTally {
   readonly #steps: Steps;
-  readonly #rows: ExactSums[];
+  readonly #rows: Sums[];
   readonly #total = noSums();
   readonly #users = new Users();
   readonly #usersOfStep = new Users();
@@ -49,7 +44,7 @@ export class ExactTally {
 
   constructor(steps: Steps) {
     this.#steps = steps;
-    this.#rows = Array.from(steps.starts, () => ({ ...noSums(), uniqueClickers: 0, uniqueViewers: 0 }));
+    this.#rows = Array.from(steps.starts, noSums);
   }
 
   add({ hour, kind, user }: UserRow): void {
@@ -80,12 +75,12 @@ export class ExactTally {
   }
 
   /** Once all is read. */
-  rows(): readonly Readonly<ExactSums>[] {
+  rows(): readonly Readonly<Sums>[] {
     this.#settle();
     return this.#rows;
   }
 
-  total(): Readonly<ExactSums> {
+  total(): Readonly<Sums> {
     return { ...this.#total, ...this.#users.counts };
   }
 }

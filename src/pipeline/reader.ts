@@ -14,8 +14,8 @@ export interface HourAnswer extends HourCounts {
 }
 
 const NO_COUNTS: HourCounts = { clicks: 0, impressions: 0, uniqueUsers: 0 };
-/** Keys in one hot read: about 10 µs of Redis each. */
-const GROUP_LIMIT = 500;
+/** Keys in one hot read: up to 60 µs of Redis each, where clickers and viewers have to be united. */
+const GROUP_LIMIT = 100;
 
 interface HotAnswer {
   readonly read: HourRead | "unborn";
@@ -61,7 +61,7 @@ export class Reader {
   async #readCold(key: HourKey): Promise<HourCounts> {
     const hour = await timed(this.#metrics.coldReadSeconds, () => this.#cold.read(key));
     if (hour === undefined) return NO_COUNTS;
-    return { clicks: hour.clicks, impressions: hour.impressions, uniqueUsers: hour.sketch.count() };
+    return { clicks: hour.clicks, impressions: hour.impressions, uniqueUsers: hour.users.count() };
   }
 
   #readHot(key: HourKey): Promise<HotAnswer> {

@@ -1,28 +1,32 @@
 /**
  * What a range comes to, step by step and in all.
- * Invariant: unique users of a step, and of the whole, are those of the union of the hours' sketches. A step
- * that is settled keeps its numbers alone: 10,000 sketches would take 160 MB.
+ * Invariants: unique users of a step, and of the whole, are those of the union of the hours' sketches, kind by kind.
+ * How many clicked is not known of what has an undivided hour in it. A step that is settled keeps its numbers alone:
+ * the sketches of 10,000 would take 320 MB.
  */
 import type { HourRecord } from "../count/hour-range.ts";
-import { Sketch } from "../count/sketch.ts";
 import type { Steps } from "../count/steps.ts";
+import { UserSketches } from "../count/user-sketches.ts";
 import type { Tally } from "./range-reader.ts";
 
 export interface Sums {
   clicks: number;
   impressions: number;
   uniqueUsers: number;
+  /** Users with a click, and users with an impression: who has both is in both. Null if that is not known. */
+  uniqueClickers: number | null;
+  uniqueViewers: number | null;
 }
 
 export function noSums(): Sums {
-  return { clicks: 0, impressions: 0, uniqueUsers: 0 };
+  return { clicks: 0, impressions: 0, uniqueUsers: 0, uniqueClickers: 0, uniqueViewers: 0 };
 }
 
 export class SeriesTally implements Tally {
   readonly #steps: Steps;
   readonly #rows: Sums[];
-  readonly #open = new Map<number, Sketch>();
-  readonly #users = new Sketch();
+  readonly #open = new Map<number, UserSketches>();
+  readonly #users = new UserSketches();
   readonly #total = noSums();
   readonly #activeHours = new Set<number>();
 
@@ -31,20 +35,20 @@ export class SeriesTally implements Tally {
     this.#rows = Array.from(steps.starts, noSums);
   }
 
-  add({ hour, clicks, impressions, sketch }: HourRecord): void {
+  add({ hour, clicks, impressions, users }: HourRecord): void {
     const step = this.#steps.indexOf(hour);
     for (const sums of [this.#rows[step]!, this.#total]) {
       sums.clicks += clicks;
       sums.impressions += impressions;
     }
     this.#activeHours.add(hour);
-    this.#users.merge(sketch);
-    let users = this.#open.get(step);
-    if (users === undefined) {
-      users = new Sketch();
-      this.#open.set(step, users);
+    this.#users.merge(users);
+    let ofStep = this.#open.get(step);
+    if (ofStep === undefined) {
+      ofStep = new UserSketches();
+      this.#open.set(step, ofStep);
     }
-    users.merge(sketch);
+    ofStep.merge(users);
   }
 
   settleBefore(hour: number): void {
@@ -52,7 +56,7 @@ export class SeriesTally implements Tally {
   }
 
   #settle(step: number): void {
-    this.#rows[step]!.uniqueUsers = this.#open.get(step)!.count();
+    Object.assign(this.#rows[step]!, this.#open.get(step)!.counts());
     this.#open.delete(step);
   }
 
@@ -63,7 +67,7 @@ export class SeriesTally implements Tally {
   }
 
   total(): Readonly<Sums> {
-    return { ...this.#total, uniqueUsers: this.#users.count() };
+    return { ...this.#total, ...this.#users.counts() };
   }
 
   /** Those that something was read of. */

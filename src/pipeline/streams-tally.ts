@@ -1,11 +1,11 @@
 /**
  * What each stream comes to over a range, or each branch of them: names are levels with dots between, and
  * `depth` says how many levels are told apart.
- * Invariants: unique users of a branch are those of the union of its streams' sketches. At most GROUPS_MAX
- * streams or branches are kept, since each may take 16 KB.
+ * Invariants: unique users of a branch are those of the union of its streams' sketches, kind by kind. At most
+ * GROUPS_MAX streams or branches are kept, since each may take 32 KB.
  */
 import type { HourRecord } from "../count/hour-range.ts";
-import { Sketch } from "../count/sketch.ts";
+import { type UserCounts, UserSketches } from "../count/user-sketches.ts";
 import { RangeTooLargeError, type Tally } from "./range-reader.ts";
 import type { Sums } from "./series-tally.ts";
 
@@ -21,28 +21,28 @@ interface Group {
   clicks: number;
   impressions: number;
   lastHour: number;
-  readonly users: Sketch;
+  readonly users: UserSketches;
 }
 
 export class StreamsTally implements Tally {
   readonly #depth: number;
   readonly #groups = new Map<string, Group>();
-  readonly #users = new Sketch();
+  readonly #users = new UserSketches();
 
   /** Infinity tells all streams apart. */
   constructor(depth: number) {
     this.#depth = depth;
   }
 
-  add({ stream, hour, clicks, impressions, sketch }: HourRecord): void {
+  add({ stream, hour, clicks, impressions, users }: HourRecord): void {
     // All that was counted there was taken back.
     if (clicks + impressions === 0) return;
     const group = this.#groupOf(branchOf(stream, this.#depth));
     group.clicks += clicks;
     group.impressions += impressions;
     group.lastHour = Math.max(group.lastHour, hour);
-    group.users.merge(sketch);
-    this.#users.merge(sketch);
+    group.users.merge(users);
+    this.#users.merge(users);
   }
 
   #groupOf(name: string): Group {
@@ -51,7 +51,7 @@ export class StreamsTally implements Tally {
       if (this.#groups.size >= GROUPS_MAX) {
         throw new RangeTooLargeError(`more than ${GROUPS_MAX} streams with events`);
       }
-      group = { clicks: 0, impressions: 0, lastHour: 0, users: new Sketch() };
+      group = { clicks: 0, impressions: 0, lastHour: 0, users: new UserSketches() };
       this.#groups.set(name, group);
     }
     return group;
@@ -61,13 +61,13 @@ export class StreamsTally implements Tally {
 
   streams(): StreamSums[] {
     return Array.from(this.#groups, ([stream, { clicks, impressions, lastHour, users }]) => {
-      return { stream, clicks, impressions, lastHour, uniqueUsers: users.count() };
+      return { stream, clicks, impressions, lastHour, ...users.counts() };
     });
   }
 
-  /** Unique users over all streams. */
-  uniqueUsers(): number {
-    return this.#users.count();
+  /** Over all streams. */
+  users(): UserCounts {
+    return this.#users.counts();
   }
 }
 

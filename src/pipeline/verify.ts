@@ -5,11 +5,12 @@
  * Invariant: what is only on its way is no difference. The cold store is looked at first, in one picture; then
  * the hot store, which may be ahead of it by at most the events that are not flushed yet.
  */
-import type { HourCounts, HourKey } from "../count/event.ts";
+import { HOUR_MS, type HourCounts, type HourKey } from "../count/event.ts";
 import type { ErasedCounts } from "../count/kept.ts";
 import { Sketch } from "../count/sketch.ts";
+import type { UserCounts, UserSketches } from "../count/user-sketches.ts";
 import type { ColdHour, ColdStore, HourAudit } from "../store/cold.ts";
-import type { HotStore, HourRead } from "../store/hot.ts";
+import type { HotStore } from "../store/hot.ts";
 
 export interface VerifyOptions {
   readonly cold: ColdStore;
@@ -18,13 +19,16 @@ export interface VerifyOptions {
   readonly isRepairing: boolean;
 }
 
+/** Users by kind are null if they are not told apart. */
+export type CountsByKind = HourCounts & UserCounts;
+
 export interface HourVerdict extends HourKey {
   /** "not kept": they are dropped, and the aggregate is all there is. */
-  readonly rows: HourCounts | "not kept";
+  readonly rows: CountsByKind | "not kept";
   /** Rows and dead letters that were erased, as their user was forgotten: the aggregate counts those rows. */
   readonly erased: ErasedCounts;
-  readonly aggregate: HourCounts | undefined;
-  readonly hot: HourCounts | HourRead["status"] | "unborn" | "not looked at";
+  readonly aggregate: CountsByKind | undefined;
+  readonly hot: CountsByKind | "empty" | "absent" | "unborn" | "not looked at";
   readonly deadLetters: number;
   /** In the hot store, and not a row yet. */
   readonly unflushed: number;
@@ -32,17 +36,25 @@ export interface HourVerdict extends HourKey {
   readonly differences: readonly string[];
   /** What was done about them: less, if the hot store holds events of the hour that are not flushed yet. */
   readonly repairs: readonly string[];
+  /** Of an hour that is undivided, as an older build stored it: its users were told apart now, by its rows. */
+  readonly isDividedNow: boolean;
 }
 
 interface HotSide {
-  readonly read: HourRead | "unborn";
+  readonly read: CountsByKind | "empty" | "absent" | "unborn";
   readonly pendingMax: number;
 }
 
 const REBUILT_WITH_ERASED =
-  "the aggregate was made anew from the rows and the numbers of those that were erased; its sketch was kept";
+  "the aggregate was made anew from the rows and the numbers of those that were erased; its sketches were kept";
 
-const NO_COUNTS: HourCounts = { clicks: 0, impressions: 0, uniqueUsers: 0 };
+const NO_COUNTS: CountsByKind = {
+  clicks: 0,
+  impressions: 0,
+  uniqueUsers: 0,
+  uniqueClickers: 0,
+  uniqueViewers: 0,
+};
 
 /** Throws HotUnavailableError or ColdUnavailableError. */
 export async function verifyHour(options: VerifyOptions, key: HourKey): Promise<HourVerdict> {
@@ -55,33 +67,56 @@ export async function verifyHour(options: VerifyOptions, key: HourKey): Promise<
   const coldDifference = areRowsKept(audit, key) ? aggregateDifference(audit) : undefined;
   const hotDifference = expected && hotSide && hotStoreDifference(expected, audit, hotSide, key);
   const repairs: string[] = [];
+  let isDividedNow = false;
   if (options.isRepairing && coldDifference !== undefined && (await cold.rebuild(key))) {
     repairs.push(isAnyErased(audit) ? REBUILT_WITH_ERASED : "the aggregate was made anew from the rows");
+  } else if (options.isRepairing && isDividable(audit, key)) {
+    isDividedNow = await cold.rebuild(key);
   }
   if (options.isRepairing && hotDifference !== undefined && (await hot!.retireHour(key))) {
     repairs.push("the hot store forgot the hour, and will fetch it anew");
+  } else if (isDividedNow && typeof hotSide?.read === "object") {
+    // If it can't now, since not all is flushed, it fetches the hour when that is old.
+    await hot!.retireHour(key);
   }
   return {
     ...key,
     rows: areRowsKept(audit, key) ? (countsOf(audit.rows) ?? NO_COUNTS) : "not kept",
     erased: audit.erased,
     aggregate: countsOf(audit.aggregate),
-    hot: hotSide === undefined ? "not looked at" : shownRead(hotSide.read),
+    hot: hotSide === undefined ? "not looked at" : hotSide.read,
     deadLetters: audit.deadLetters,
     unflushed: hotSide === undefined ? 0 : Math.max(0, surplus(expected, audit, hotSide.read)),
     differences: [coldDifference, hotDifference].filter((difference) => difference !== undefined),
     repairs,
+    isDividedNow,
   };
 }
 
 async function lookAtHot(hot: HotStore, key: HourKey, stored: ReadonlyMap<string, number>): Promise<HotSide> {
-  const reads = await hot.read([key]);
+  const read = await readHot(hot, key);
   // After the read: what was accepted by then is counted here.
   const owners = await hot.journalOwners();
   const pendingMax = owners.reduce((sum, { writer, acceptedEvents }) => {
     return sum + Math.max(0, acceptedEvents - (stored.get(writer) ?? 0));
   }, 0);
-  return { read: reads === "unborn" ? reads : reads[0]!, pendingMax };
+  return { read, pendingMax };
+}
+
+/** As a range of one hour: with its sketches, which a read does not show. */
+async function readHot(hot: HotStore, { hour, stream }: HourKey): Promise<HotSide["read"]> {
+  const range = { from: hour, to: hour + HOUR_MS, streams: { text: stream, isPrefix: false } };
+  const held: CountsByKind[] = [];
+  const freshFrom = await hot.readRange(range, (shown) => void held.push(countsOf(shown)));
+  if (freshFrom === "unborn") return freshFrom;
+  return held[0] ?? (hour >= freshFrom ? "empty" : "absent");
+}
+
+/** Of an undivided hour of which all rows are there: who did what is known by them. */
+function isDividable(audit: HourAudit, key: HourKey): boolean {
+  const { aggregate, rows } = audit;
+  if (aggregate === undefined || aggregate.users.isDivided || rows === undefined) return false;
+  return areRowsKept(audit, key) && !isAnyErased(audit);
 }
 
 function areRowsKept({ kept }: HourAudit, { hour }: HourKey): boolean {
@@ -94,16 +129,16 @@ function isAnyErased({ erased }: HourAudit): boolean {
 }
 
 /** What the hour is by the cold store; undefined if even its aggregate is not kept. */
-function expectedOf(audit: HourAudit, key: HourKey): HourCounts | undefined {
+function expectedOf(audit: HourAudit, key: HourKey): CountsByKind | undefined {
   const { aggregate, rows, erased, kept } = audit;
   if (key.hour < kept.aggregatesFrom) return undefined;
   if (!areRowsKept(audit, key)) return countsOf(aggregate) ?? NO_COUNTS;
-  const { clicks, impressions, uniqueUsers } = countsOf(rows) ?? NO_COUNTS;
+  const { clicks, impressions, ...users } = countsOf(rows) ?? NO_COUNTS;
   return {
     clicks: clicks + erased.clicks,
     impressions: impressions + erased.impressions,
     // The users that were erased are in no row.
-    uniqueUsers: isAnyErased(audit) ? (aggregate?.sketch.count() ?? uniqueUsers) : uniqueUsers,
+    ...(isAnyErased(audit) ? (aggregate?.users.counts() ?? users) : users),
   };
 }
 
@@ -119,28 +154,41 @@ function aggregateDifference(audit: HourAudit): string | undefined {
     const those = isAny ? "its rows and those that were erased are" : "its rows are";
     return `the aggregate counts ${text(aggregate)}, ${those} ${text(found)}`;
   }
-  return rows === undefined ? undefined : sketchDifference(aggregate.sketch, rows.sketch, isAny);
+  return rows === undefined ? undefined : usersDifference(aggregate.users, rows.users, isAny);
 }
 
-/** `knowsMore`: it may have users of whom no row is left. */
-function sketchDifference(sketch: Sketch, ofRows: Sketch, knowsMore: boolean): string | undefined {
+/** `knowsMore`: the aggregate may have users of whom no row is left. */
+function usersDifference(users: UserSketches, ofRows: UserSketches, knowsMore: boolean): string | undefined {
+  if (users.clickers === null) return sketchDifference("users", users.viewers, ofRows.union(), knowsMore);
+  return (
+    sketchDifference("clickers", users.clickers, ofRows.clickers!, knowsMore) ??
+    sketchDifference("viewers", users.viewers, ofRows.viewers, knowsMore)
+  );
+}
+
+function sketchDifference(
+  whose: string,
+  sketch: Sketch,
+  ofRows: Sketch,
+  knowsMore: boolean,
+): string | undefined {
   const expected = new Sketch();
   if (knowsMore) expected.merge(sketch);
   expected.merge(ofRows);
   if (Buffer.compare(sketch.encode(), expected.encode()) === 0) return undefined;
-  if (knowsMore) return "the aggregate's sketch lacks users of its rows";
-  return `the aggregate's sketch counts ${sketch.count()} users, its rows give ${ofRows.count()}`;
+  if (knowsMore) return `the aggregate's sketch of ${whose} lacks some of its rows`;
+  return `the aggregate's sketch counts ${sketch.count()} ${whose}, its rows give ${ofRows.count()}`;
 }
 
 /** Hours that the hot store does not hold are read from the cold store: they can't differ. */
 function hotStoreDifference(
-  expected: HourCounts,
+  expected: CountsByKind,
   audit: HourAudit,
   { read, pendingMax }: HotSide,
   key: HourKey,
 ): string | undefined {
-  if (read === "unborn" || read.status === "absent") return undefined;
-  const counts = read.status === "empty" ? NO_COUNTS : read.counts;
+  if (read === "unborn" || read === "absent") return undefined;
+  const counts = read === "empty" ? NO_COUNTS : read;
   const { deadLetters, erased } = audit;
   const shown = `the hot store counts ${text(counts)}, the rows are ${text(expected)}`;
   const ahead = surplus(expected, audit, read);
@@ -152,32 +200,40 @@ function hotStoreDifference(
     return `${shown}, and ${deadLetters} are dead letters; at most ${pendingMax} are on their way`;
   }
   const isSettled = ahead === 0 && deadLetters === 0;
-  if (!isSettled || counts.uniqueUsers === expected.uniqueUsers) return undefined;
-  return `the hot store counts ${counts.uniqueUsers} users, the rows give ${expected.uniqueUsers}`;
+  return isSettled ? hotUsersDifference(counts, expected) : undefined;
+}
+
+const USERS = { uniqueUsers: "users", uniqueClickers: "clickers", uniqueViewers: "viewers" } as const;
+
+/** The first that differs of those that both know. */
+function hotUsersDifference(counts: CountsByKind, expected: CountsByKind): string | undefined {
+  for (const field of ["uniqueUsers", "uniqueClickers", "uniqueViewers"] as const) {
+    const [found, right] = [counts[field], expected[field]];
+    if (found === null || right === null || found === right) continue;
+    return `the hot store counts ${found} ${USERS[field]}, the rows give ${right}`;
+  }
+  return undefined;
 }
 
 /** How many events the hot store is ahead of the cold one. */
 function surplus(
   expected: HourCounts | undefined,
   { deadLetters }: HourAudit,
-  read: HourRead | "unborn",
+  read: HotSide["read"],
 ): number {
-  if (expected === undefined || read === "unborn" || read.status === "absent") return 0;
-  const { clicks, impressions } = read.status === "empty" ? NO_COUNTS : read.counts;
+  if (expected === undefined || read === "unborn" || read === "absent") return 0;
+  const { clicks, impressions } = read === "empty" ? NO_COUNTS : read;
   return clicks + impressions - expected.clicks - expected.impressions - deadLetters;
 }
 
-function countsOf(hour: ColdHour | undefined): HourCounts | undefined {
+function countsOf(hour: ColdHour): CountsByKind;
+function countsOf(hour: ColdHour | undefined): CountsByKind | undefined;
+function countsOf(hour: ColdHour | undefined): CountsByKind | undefined {
   if (hour === undefined) return undefined;
-  const { clicks, impressions, sketch } = hour;
-  return { clicks, impressions, uniqueUsers: sketch.count() };
+  const { clicks, impressions, users } = hour;
+  return { clicks, impressions, ...users.counts() };
 }
 
 function text({ clicks, impressions }: Pick<HourCounts, "clicks" | "impressions">): string {
   return `${clicks} clicks and ${impressions} impressions`;
-}
-
-function shownRead(read: HourRead | "unborn"): HourVerdict["hot"] {
-  if (read === "unborn") return read;
-  return read.status === "present" ? read.counts : read.status;
 }

@@ -7,7 +7,7 @@
 import { BatchBuilder, type Group, type JournaledBatch, withoutDuplicates } from "../count/batch.ts";
 import { type Event, type HourKey, hourKeyName, type Kind } from "../count/event.ts";
 import type { ErasedCounts } from "../count/kept.ts";
-import { Sketch } from "../count/sketch.ts";
+import { UserSketches } from "../count/user-sketches.ts";
 import type { ColdHour } from "./cold.ts";
 
 export const EVENT_COLUMNS = "hour, stream, writer, seq, ordinal, at, kind, user, id";
@@ -206,22 +206,47 @@ export function additionOf(event: Event): HourAddition {
   return { stream, hour, clicks, impressions, groups: [group] };
 }
 
-/**
- * The hour's sketch after the flush; undefined if that raises none of its registers. `stored`: what the
- * database holds, empty for a new hour.
- */
-export function raisedSketch(stored: Uint8Array, addition: HourAddition): Sketch | undefined {
-  const sketch = stored.length === 0 ? new Sketch() : Sketch.decode(stored);
-  let isRaised = false;
-  for (const { registers } of addition.groups) {
-    for (const register of registers) if (sketch.add(register)) isRaised = true;
+/** As the table has them: no bytes for a sketch without users, null for the clickers of an undivided hour. */
+export interface StoredSketches {
+  readonly viewers: Uint8Array;
+  readonly clickers: Uint8Array | null;
+}
+
+export const NO_USERS: StoredSketches = { viewers: new Uint8Array(), clickers: new Uint8Array() };
+
+export interface RaisedSketches {
+  readonly uniqueUsers: number;
+  /** Undefined if it stays as it is. */
+  readonly viewers: Buffer | undefined;
+  readonly clickers: Buffer | undefined;
+}
+
+/** The hour's users after the flush; undefined if that raises none of their registers. */
+export function raisedSketches(
+  { viewers, clickers }: StoredSketches,
+  { groups }: HourAddition,
+): RaisedSketches | undefined {
+  const users = UserSketches.decode(viewers, clickers);
+  let [areViewersRaised, areClickersRaised] = [false, false];
+  for (const { registers, clickFlags } of groups) {
+    for (let i = 0; i < registers.length; i++) {
+      const isClick = clickFlags[i]!;
+      if (!users.add(registers[i]!, isClick)) continue;
+      if (isClick && users.isDivided) areClickersRaised = true;
+      else areViewersRaised = true;
+    }
   }
-  return isRaised ? sketch : undefined;
+  if (!areViewersRaised && !areClickersRaised) return undefined;
+  return {
+    uniqueUsers: users.count(),
+    viewers: areViewersRaised ? users.viewers.encode() : undefined,
+    clickers: areClickersRaised ? users.clickers?.encode() : undefined,
+  };
 }
 
 /**
- * What an hour's aggregate has to be; undefined if nothing is left of the hour. With erased rows the sketch can't be
- * made anew, as their users are known to that which is `stored` alone.
+ * What an hour's aggregate has to be; undefined if nothing is left of the hour. With erased rows the sketches can't be
+ * made anew, as their users are known to those which are `stored` alone.
  */
 export function rebuiltHour(
   rows: ColdHour | undefined,
@@ -230,11 +255,11 @@ export function rebuiltHour(
 ): ColdHour | undefined {
   const { clicks, impressions } = erased;
   if (clicks + impressions === 0) return rows;
-  const sketch = rows?.sketch ?? new Sketch();
-  if (stored !== undefined) sketch.merge(stored.sketch);
+  const users = rows?.users ?? new UserSketches();
+  if (stored !== undefined) users.merge(stored.users);
   return {
     clicks: clicks + (rows?.clicks ?? 0),
     impressions: impressions + (rows?.impressions ?? 0),
-    sketch,
+    users,
   };
 }

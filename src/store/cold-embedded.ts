@@ -45,6 +45,7 @@ import hourlyByStream from "./migrations/sqlite/0003-hourly-by-stream.sql" with 
 import apiKeys from "./migrations/sqlite/0004-api-keys.sql" with { type: "text" };
 import retentionAndErasure from "./migrations/sqlite/0005-retention-and-erasure.sql" with { type: "text" };
 import poison from "./migrations/sqlite/0006-poison.sql" with { type: "text" };
+import hourlyByKind from "./migrations/sqlite/0007-hourly-by-kind.sql" with { type: "text" };
 import { migration, pendingMigrations } from "./migrations.ts";
 import { addApiKey, listApiKeys, revokeApiKey } from "./sqlite-api-keys.ts";
 import { countStoredEvents, listHourKeys, listRows, recountHour } from "./sqlite-audit.ts";
@@ -105,6 +106,7 @@ const MIGRATIONS = [
   migration(4, "API keys", apiKeys),
   migration(5, "retention and erasure", retentionAndErasure),
   migration(6, "poison", poison),
+  migration(7, "hourly by kind", hourlyByKind),
 ];
 
 const CREATE_BOOKKEEPING = `

@@ -40,6 +40,7 @@ import hourlyByStream from "./migrations/mysql/0003-hourly-by-stream.sql" with {
 import apiKeys from "./migrations/mysql/0004-api-keys.sql" with { type: "text" };
 import retentionAndErasure from "./migrations/mysql/0005-retention-and-erasure.sql" with { type: "text" };
 import poison from "./migrations/mysql/0006-poison.sql" with { type: "text" };
+import hourlyByKind from "./migrations/mysql/0007-hourly-by-kind.sql" with { type: "text" };
 import { migration, pendingMigrations } from "./migrations.ts";
 import { addApiKey, listApiKeys, revokeApiKey } from "./mysql-api-keys.ts";
 import { auditHour, countStoredEvents, listHourKeys, listRows, rebuildHour } from "./mysql-audit.ts";
@@ -121,6 +122,7 @@ const MIGRATIONS = [
   migration(4, "API keys", apiKeys),
   migration(5, "retention and erasure", retentionAndErasure),
   migration(6, "poison", poison),
+  migration(7, "hourly by kind", hourlyByKind),
 ];
 
 const CREATE_BOOKKEEPING = `

@@ -1,6 +1,6 @@
 /** What goes between cold-thread.ts and its thread: plain data, since an object's class is lost on the way. */
 import { decodeBatch, encodeBatch, type JournaledBatch } from "../count/batch.ts";
-import { Sketch } from "../count/sketch.ts";
+import { UserSketches } from "../count/user-sketches.ts";
 import type { ColdHour, ColdStore, HourAudit } from "./cold.ts";
 import type { MysqlTls } from "./mysql-link.ts";
 
@@ -34,7 +34,8 @@ export interface PackedBatch {
 export interface PackedHour {
   readonly clicks: number;
   readonly impressions: number;
-  readonly sketch: Uint8Array;
+  readonly viewers: Uint8Array;
+  readonly clickers: Uint8Array | null;
 }
 
 export interface PackedAudit extends Omit<HourAudit, "aggregate" | "rows"> {
@@ -51,11 +52,15 @@ export function unpackBatches(batches: readonly PackedBatch[]): JournaledBatch[]
 }
 
 export function packHour(hour: ColdHour | undefined): PackedHour | undefined {
-  return hour && { ...hour, sketch: hour.sketch.encode() };
+  if (hour === undefined) return undefined;
+  const { clicks, impressions, users } = hour;
+  return { clicks, impressions, ...users.encode() };
 }
 
 export function unpackHour(hour: PackedHour | undefined): ColdHour | undefined {
-  return hour && { ...hour, sketch: Sketch.decode(hour.sketch) };
+  if (hour === undefined) return undefined;
+  const { clicks, impressions, viewers, clickers } = hour;
+  return { clicks, impressions, users: UserSketches.decode(viewers, clickers) };
 }
 
 export function packAudit({ aggregate, rows, ...rest }: HourAudit): PackedAudit {

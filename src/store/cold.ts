@@ -10,12 +10,12 @@ import type { JournaledBatch } from "../count/batch.ts";
 import type { Event, HourKey, Kind } from "../count/event.ts";
 import type { HourRange, HourRecord, StreamSelection } from "../count/hour-range.ts";
 import type { ErasedCounts, Kept } from "../count/kept.ts";
-import type { Sketch } from "../count/sketch.ts";
+import type { UserSketches } from "../count/user-sketches.ts";
 
 export interface ColdHour {
   readonly clicks: number;
   readonly impressions: number;
-  readonly sketch: Sketch;
+  readonly users: UserSketches;
 }
 
 /** The cold store did not answer, or could not do as asked. The outcome of a flush is then unknown. */
@@ -204,9 +204,9 @@ export interface ColdStore {
   /** One consistent picture of the hour. Reads every row of it. */
   audit(key: HourKey): Promise<HourAudit>;
   /**
-   * Makes the hour's aggregate what its rows, and the numbers of erased ones, give. The sketch is kept then, and
-   * united with that of the rows: it knows more users than those. False, and nothing done, if the rows are not
-   * kept any more.
+   * Makes the hour's aggregate what its rows, and the numbers of erased ones, give. With erased ones the sketches are
+   * kept, and united with those of the rows: they know more users than those. False, and nothing done, if the rows
+   * are not kept any more.
    */
   rebuild(key: HourKey): Promise<boolean>;
 

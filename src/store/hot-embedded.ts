@@ -16,7 +16,7 @@ import {
 import { HOUR_MS, type HourKey, hourKeyName } from "../count/event.ts";
 import { type HourRange, type HourRecord, includes } from "../count/hour-range.ts";
 import { letOthersRun } from "../count/pause.ts";
-import { Sketch } from "../count/sketch.ts";
+import { UserSketches } from "../count/user-sketches.ts";
 import type { ColdHour } from "./cold.ts";
 import { EmbeddedJournal, type EmbeddedJournalOptions, type JournalRow } from "./embedded-journal.ts";
 import type { CommitResult, HotStore, HourRead, JournalOwner, LeaseState, VoidResult } from "./hot.ts";
@@ -26,7 +26,7 @@ interface HeldHour {
   readonly hour: number;
   clicks: number;
   impressions: number;
-  readonly sketch: Sketch;
+  readonly users: UserSketches;
   /** Of the present writer: 0 if it has not touched this hour. */
   lastSeq: number;
 }
@@ -174,7 +174,8 @@ class EmbeddedHotStore implements HotStore {
       const held = this.#hold(group);
       held.clicks += group.clicks;
       held.impressions += group.impressions;
-      for (const register of group.registers) held.sketch.add(register);
+      const { registers, clickFlags } = group;
+      for (let i = 0; i < registers.length; i++) held.users.add(registers[i]!, clickFlags[i]!);
     }
   }
 
@@ -183,7 +184,7 @@ class EmbeddedHotStore implements HotStore {
     let held = this.#hours.get(name);
     if (held === undefined) {
       const { stream, hour } = key;
-      held = { stream, hour, clicks: 0, impressions: 0, sketch: new Sketch(), lastSeq: 0 };
+      held = { stream, hour, clicks: 0, impressions: 0, users: new UserSketches(), lastSeq: 0 };
       this.#hours.set(name, held);
     }
     return held;
@@ -219,8 +220,8 @@ class EmbeddedHotStore implements HotStore {
     return keys.map((key): HourRead => {
       const held = this.#hours.get(hourKeyName(key.stream, key.hour));
       if (held === undefined) return { status: key.hour >= freshFrom ? "empty" : "absent" };
-      const { clicks, impressions, sketch } = held;
-      return { status: "present", counts: { clicks, impressions, uniqueUsers: sketch.count() } };
+      const { clicks, impressions, users } = held;
+      return { status: "present", counts: { clicks, impressions, uniqueUsers: users.count() } };
     });
   }
 
@@ -247,7 +248,7 @@ class EmbeddedHotStore implements HotStore {
     if (cold !== undefined) {
       held.clicks = cold.clicks;
       held.impressions = cold.impressions;
-      held.sketch.merge(cold.sketch);
+      held.users.merge(cold.users);
     }
     return true;
   }

@@ -8,8 +8,11 @@
  *   hg:{0}:j:<writer>            the journal: a stream, entry <seq>-0 holds b(ody) and d(uplicate ordinals);
  *                                <seq>-1 one of which a part was taken back
  *   hg:{0}:hours                 sorted set of the hours held, "<hour> <stream>" by hour
- *   hg:{0}:c:<hour>:<stream>     c(licks), i(mpressions), and w:<writer> = the last seq that touched it
- *   hg:{0}:u:<hour>:<stream>     the sketch: a Redis HyperLogLog
+ *   hg:{0}:c:<hour>:<stream>     c(licks), i(mpressions), w:<writer> = the last seq that touched it, and d(ivided)
+ *                                unless there may be clickers among the viewers, as a build put them there that did
+ *                                not tell them apart
+ *   hg:{0}:u:<hour>:<stream>     the sketch of the viewers: a Redis HyperLogLog
+ *   hg:{0}:k:<hour>:<stream>     that of the clickers
  *   hg:{0}:id:<stream>:<id>      an event id, for 24 hours: 1, or 2 once it came again
  * `stream` holds no colon, writers are named here, and an id comes last in its key: no key can be forged.
  */
@@ -18,6 +21,7 @@ import { decodeBatch, encodeBatch } from "../count/batch.ts";
 import { type HourKey, hourKeyName, ID_TTL_MS } from "../count/event.ts";
 import type { HourRange, HourRecord } from "../count/hour-range.ts";
 import { Sketch } from "../count/sketch.ts";
+import { UserSketches } from "../count/user-sketches.ts";
 import type { ColdHour } from "./cold.ts";
 import {
   type CommitResult,
@@ -75,7 +79,7 @@ const HOURS = `${PREFIX}hours`;
 const FENCE_MEMORY_MS = 7 * 86_400_000;
 /** Hours retired in one script: about 10 µs each, so Redis is never busy for more than some ms. */
 const RETIRE_LIMIT = 200;
-/** Mirrors are at most 16 KB each, so 32 MB: when full they are all dropped, which costs a few PFADD. */
+/** Hours of which users are mirrored, in two sketches of at most 16 KB: when full all are dropped for a few PFADD. */
 const MIRROR_LIMIT = 2_000;
 
 export interface RedisHotStoreOptions {
@@ -90,7 +94,14 @@ export interface RedisHotStoreOptions {
 const writerKey = (writer: string) => `${PREFIX}w:${writer}`;
 const journalKey = (writer: string) => `${PREFIX}j:${writer}`;
 const countsKey = (key: HourKey) => `${PREFIX}c:${key.hour}:${key.stream}`;
-const usersKey = (key: HourKey) => `${PREFIX}u:${key.hour}:${key.stream}`;
+const viewersKey = (key: HourKey) => `${PREFIX}u:${key.hour}:${key.stream}`;
+const clickersKey = (key: HourKey) => `${PREFIX}k:${key.hour}:${key.stream}`;
+const keysOf = (key: HourKey) => [countsKey(key), viewersKey(key), clickersKey(key)] as const;
+
+interface Mirror {
+  readonly viewers: Sketch;
+  readonly clickers: Sketch;
+}
 
 export function redisHotStore(options: RedisHotStoreOptions): HotStore {
   return new RedisHotStore(options);
@@ -102,10 +113,10 @@ class RedisHotStore implements HotStore {
   readonly #link: RedisLink;
   readonly #leaseMs: number;
   /**
-   * What each hour's sketch in Redis is known to hold at least. A user who would raise none of these
+   * What each hour's sketches in Redis are known to hold at least. A user who would raise none of these
    * registers need not be sent. Wrong only if Redis forgot something, so dropped with every doubt.
    */
-  readonly #mirrors = new Map<string, Sketch>();
+  readonly #mirrors = new Map<string, Mirror>();
   /** What Redis must still know when it comes back: the present writer, and its last batch. */
   #acknowledged = { writer: "", seq: 0 };
 
@@ -195,7 +206,7 @@ class RedisHotStore implements HotStore {
     const args = [writer, String(seq), encodeBatch(batch), String(ID_TTL_MS), String(batch.groups.length)];
     let ordinal = 0;
     for (const group of batch.groups) {
-      keys.push(countsKey(group), usersKey(group));
+      keys.push(...keysOf(group));
       args.push(hourKeyName(group.stream, group.hour), String(group.hour));
       if (group.ids === null) this.#pushPlainEvents(args, group);
       else pushEventsWithIds(args, idKeys, group, ordinal);
@@ -214,26 +225,19 @@ class RedisHotStore implements HotStore {
   }
 
   #pushPlainEvents(args: string[], group: Group): void {
-    const mirror = this.#mirrorOf(group);
+    const { viewers, clickers } = this.#mirrorOf(group);
     args.push(String(group.clicks), String(group.impressions));
-    const userCountAt = args.push("0") - 1;
-    const { users, registers } = group;
-    let sent = 0;
-    for (let i = 0; i < users.length; i++) {
-      if (!mirror.add(registers[i]!)) continue;
-      args.push(users[i]!);
-      sent += 1;
-    }
-    args[userCountAt] = String(sent);
+    pushUsers(args, group, false, viewers);
+    pushUsers(args, group, true, clickers);
     args.push("0");
   }
 
-  #mirrorOf(group: Group): Sketch {
+  #mirrorOf(group: Group): Mirror {
     const name = hourKeyName(group.stream, group.hour);
     let mirror = this.#mirrors.get(name);
     if (mirror === undefined) {
       if (this.#mirrors.size >= MIRROR_LIMIT) this.#mirrors.clear();
-      mirror = new Sketch();
+      mirror = { viewers: new Sketch(), clickers: new Sketch() };
       this.#mirrors.set(name, mirror);
     }
     return mirror;
@@ -249,7 +253,7 @@ class RedisHotStore implements HotStore {
     const redisKeys = [META];
     const hours: string[] = [];
     for (const key of keys) {
-      redisKeys.push(countsKey(key), usersKey(key));
+      redisKeys.push(...keysOf(key));
       hours.push(String(key.hour));
     }
     return await this.#link.run(SCRIPTS.read, redisKeys, hours, (answer) => {
@@ -269,14 +273,17 @@ class RedisHotStore implements HotStore {
   }
 
   async hydrate(key: HourKey, cold: ColdHour | undefined, retirementMark: number): Promise<boolean> {
-    const keys = [META, HOURS, countsKey(key), usersKey(key)];
+    const keys = [META, HOURS, ...keysOf(key)];
+    const { viewers, clickers } = (cold?.users ?? new UserSketches()).encode();
     const args = [
       hourKeyName(key.stream, key.hour),
       String(key.hour),
       String(retirementMark),
       String(cold?.clicks ?? 0),
       String(cold?.impressions ?? 0),
-      cold === undefined ? "" : cold.sketch.encode(),
+      viewers,
+      clickers ?? "",
+      clickers === null ? "0" : "1",
     ];
     const answer = await this.#link.run(SCRIPTS.hydrate, keys, args, integer);
     if (answer === -1) throw unborn("hydrate");
@@ -341,27 +348,41 @@ async function renewLease(run: RunScript, writer: string, seq: number, leaseMs: 
   return await run(SCRIPTS.lease, [writerKey(writer), META], [String(leaseMs), String(seq)], flag);
 }
 
+/** Those users of one kind whom the sketch in Redis is not known to hold: how many, and who. */
+function pushUsers(args: string[], group: Group, areClickers: boolean, mirror: Sketch): void {
+  const countAt = args.push("0") - 1;
+  if ((areClickers ? group.clicks : group.impressions) === 0) return;
+  const { users, registers, clickFlags } = group;
+  let sent = 0;
+  for (let i = 0; i < users.length; i++) {
+    if (clickFlags[i] !== areClickers || !mirror.add(registers[i]!)) continue;
+    args.push(users[i]!);
+    sent += 1;
+  }
+  args[countAt] = String(sent);
+}
+
 /** A group in which some event has an id: those are counted by the script, one by one, if the id is new. */
 function pushEventsWithIds(args: string[], idKeys: string[], group: Group, firstOrdinal: number): void {
   const ids = group.ids!;
-  const plainUsers: string[] = [];
+  const viewers: string[] = [];
+  const clickers: string[] = [];
   const withIds: string[] = [];
-  let clicks = 0;
-  let impressions = 0;
   for (let i = 0; i < ids.length; i++) {
     const id = ids[i]!;
     const isClick = group.clickFlags[i]!;
     if (id === null) {
-      plainUsers.push(group.users[i]!);
-      if (isClick) clicks += 1;
-      else impressions += 1;
+      (isClick ? clickers : viewers).push(group.users[i]!);
     } else {
       idKeys.push(`${PREFIX}id:${group.stream}:${id}`);
       withIds.push(isClick ? "c" : "i", group.users[i]!, String(firstOrdinal + i));
     }
   }
-  args.push(String(clicks), String(impressions), String(plainUsers.length));
-  for (const user of plainUsers) args.push(user);
+  args.push(String(clickers.length), String(viewers.length));
+  for (const users of [viewers, clickers]) {
+    args.push(String(users.length));
+    for (const user of users) args.push(user);
+  }
   args.push(String(withIds.length / 3));
   for (const part of withIds) args.push(part);
 }

@@ -1,6 +1,7 @@
 /** What the tables of MySQL come to, counted from the rows themselves; and the rows. */
 import type { HourKey } from "../count/event.ts";
-import { registerOf, Sketch } from "../count/sketch.ts";
+import { registerOf } from "../count/sketch.ts";
+import { UserSketches } from "../count/user-sketches.ts";
 import { rebuiltHour } from "./aggregate.ts";
 import type { ColdHour, HourAudit, RowKey, RowPage, StoredEvents } from "./cold.ts";
 import { countDeadLetters } from "./mysql-dead-letters.ts";
@@ -38,20 +39,20 @@ async function recountHour(session: MysqlSession, { stream, hour }: HourKey): Pr
   // By the primary key from where the last piece ended: constant memory, however many rows there are.
   const query = `SELECT writer, seq, ordinal, kind, user FROM events
     WHERE hour = ? AND stream = ? AND ${IS_BEHIND} ORDER BY writer, seq, ordinal LIMIT ${ROWS_PER_READ}`;
-  const [sketch, counts] = [new Sketch(), { click: 0, impression: 0 }];
+  const [users, counts] = [new UserSketches(), { click: 0, impression: 0 }];
   let last = BEFORE_ALL_ROWS;
   for (;;) {
     const rows = await session.rows<CountedRow>(query, [hour, stream, ...placeOf(last)]);
     for (const { kind, user } of rows) {
       counts[kind] += 1;
-      sketch.add(registerOf(user.toString()));
+      users.add(registerOf(user.toString()), kind === "click");
     }
     const end = rows.at(-1);
     if (end === undefined) break;
     last = end;
   }
   const { click: clicks, impression: impressions } = counts;
-  return clicks + impressions === 0 ? undefined : { clicks, impressions, sketch };
+  return clicks + impressions === 0 ? undefined : { clicks, impressions, users };
 }
 
 /**

@@ -3,31 +3,30 @@
  * Invariant: a row is locked before its sketch is read, so that no merge is lost between instances.
  */
 import { type HourKey, hourKeyName } from "../count/event.ts";
-import { Sketch } from "../count/sketch.ts";
-import { type HourAddition, raisedSketch } from "./aggregate.ts";
+import { UserSketches } from "../count/user-sketches.ts";
+import { type HourAddition, raisedSketches, type StoredSketches } from "./aggregate.ts";
 import type { ColdHour } from "./cold.ts";
 import { type MysqlSession, quote } from "./mysql-link.ts";
 
-/** A sketch is 12 KB, 24 KB as text: a statement with 50 stays below 1.5 MB, and below every packet limit. */
+/** Two sketches are 24 KB, 48 KB as text: a statement with 50 stays below 3 MB, and below every packet limit. */
 const HOURS_PER_STATEMENT = 50;
-const COLUMNS = "hour, stream, clicks, impressions, unique_users, users_sketch";
+const COLUMNS = "hour, stream, clicks, impressions, unique_users, viewers_sketch, clickers_sketch";
+const SKETCHES = "viewers_sketch AS viewers, clickers_sketch AS clickers";
 
-interface HourRow {
+interface HourRow extends StoredSketches {
   readonly clicks: number;
   readonly impressions: number;
-  readonly users_sketch: Buffer;
 }
 
 export async function readHour(
   session: MysqlSession,
   { stream, hour }: HourKey,
 ): Promise<ColdHour | undefined> {
-  const query = "SELECT clicks, impressions, users_sketch FROM hourly WHERE hour = ? AND stream = ?";
+  const query = `SELECT clicks, impressions, ${SKETCHES} FROM hourly WHERE hour = ? AND stream = ?`;
   const [row] = await session.rows<HourRow>(query, [hour, stream]);
   if (row === undefined) return undefined;
-  // Empty in a row that lockHour() made, which nobody else sees.
-  const sketch = row.users_sketch.length === 0 ? new Sketch() : Sketch.decode(row.users_sketch);
-  return { clicks: row.clicks, impressions: row.impressions, sketch };
+  const { clicks, impressions, viewers, clickers } = row;
+  return { clicks, impressions, users: UserSketches.decode(viewers, clickers) };
 }
 
 /** Of the index by stream only one entry a stream is read. */
@@ -48,7 +47,7 @@ export async function addToHours(session: MysqlSession, additions: readonly Hour
 /** Creates the rows that are missing, and leaves all of them locked. */
 async function addCounts(session: MysqlSession, additions: readonly HourAddition[]): Promise<void> {
   const rows = additions.map(({ hour, stream, clicks, impressions }) => {
-    return `(${hour},${quote(stream)},${clicks},${impressions},0,'')`;
+    return `(${hour},${quote(stream)},${clicks},${impressions},0,'','')`;
   });
   await session.run(`INSERT INTO hourly (${COLUMNS}) VALUES ${rows.join()} ON DUPLICATE KEY UPDATE
     clicks = clicks + VALUES(clicks), impressions = impressions + VALUES(impressions)`);
@@ -60,17 +59,26 @@ async function mergeSketches(session: MysqlSession, additions: readonly HourAddi
   const rows: string[] = [];
   for (const addition of additions) {
     const { hour, stream } = addition;
-    const bytes = stored.get(hourKeyName(stream, hour));
-    if (bytes === undefined) {
+    const sketches = stored.get(hourKeyName(stream, hour));
+    if (sketches === undefined) {
       throw new Error(`hour ${hour} of stream ${stream} has no row just after it was written`);
     }
-    const sketch = raisedSketch(bytes, addition);
-    if (sketch === undefined) continue;
-    rows.push(`(${hour},${quote(stream)},0,0,${sketch.count()},x'${sketch.encode().toString("hex")}')`);
+    const raised = raisedSketches(sketches, addition);
+    if (raised === undefined) continue;
+    const { uniqueUsers, viewers, clickers } = raised;
+    const key = `${hour},${quote(stream)}`;
+    rows.push(`(${key},0,0,${uniqueUsers},${bytesText(viewers)},${bytesText(clickers)})`);
   }
   if (rows.length === 0) return;
   await session.run(`INSERT INTO hourly (${COLUMNS}) VALUES ${rows.join()} ON DUPLICATE KEY UPDATE
-    unique_users = VALUES(unique_users), users_sketch = VALUES(users_sketch)`);
+    unique_users = VALUES(unique_users),
+    viewers_sketch = IF(VALUES(viewers_sketch) = '', viewers_sketch, VALUES(viewers_sketch)),
+    clickers_sketch = IF(VALUES(clickers_sketch) = '', clickers_sketch, VALUES(clickers_sketch))`);
+}
+
+/** Nothing stands for a sketch that stays as it is: one that was raised has bytes. */
+function bytesText(sketch: Buffer | undefined): string {
+  return sketch === undefined ? "''" : `x'${sketch.toString("hex")}'`;
 }
 
 /**
@@ -80,16 +88,16 @@ async function mergeSketches(session: MysqlSession, additions: readonly HourAddi
 async function readSketches(
   session: MysqlSession,
   additions: readonly HourAddition[],
-): Promise<Map<string, Uint8Array>> {
+): Promise<Map<string, StoredSketches>> {
   const keys = additions.map(({ hour, stream }) => `(${hour},${quote(stream)})`);
-  const query = `SELECT hour, stream, users_sketch FROM hourly WHERE (hour, stream) IN (${keys.join()})`;
-  const rows = await session.rows<HourKey & { users_sketch: Buffer }>(query);
-  return new Map(rows.map(({ hour, stream, users_sketch }) => [hourKeyName(stream, hour), users_sketch]));
+  const query = `SELECT hour, stream, ${SKETCHES} FROM hourly WHERE (hour, stream) IN (${keys.join()})`;
+  const rows = await session.rows<HourKey & StoredSketches>(query);
+  return new Map(rows.map((row) => [hourKeyName(row.stream, row.hour), row]));
 }
 
 /** Within a transaction: from here on every flush into this hour waits. */
 export async function lockHour(session: MysqlSession, { hour, stream }: HourKey): Promise<void> {
-  const create = `INSERT INTO hourly (${COLUMNS}) VALUES (?, ?, 0, 0, 0, '') ON DUPLICATE KEY UPDATE
+  const create = `INSERT INTO hourly (${COLUMNS}) VALUES (?, ?, 0, 0, 0, '', '') ON DUPLICATE KEY UPDATE
     clicks = clicks`;
   await session.run(create, [hour, stream]);
 }
@@ -103,8 +111,9 @@ export async function replaceHour(
     await session.run("DELETE FROM hourly WHERE hour = ? AND stream = ?", [hour, stream]);
     return;
   }
-  const { clicks, impressions, sketch } = counted;
-  const update = `UPDATE hourly SET clicks = ?, impressions = ?, unique_users = ?, users_sketch = ?
-    WHERE hour = ? AND stream = ?`;
-  await session.run(update, [clicks, impressions, sketch.count(), sketch.encode(), hour, stream]);
+  const { clicks, impressions, users } = counted;
+  const { viewers, clickers } = users.encode();
+  const update = `UPDATE hourly SET clicks = ?, impressions = ?, unique_users = ?, viewers_sketch = ?,
+    clickers_sketch = ? WHERE hour = ? AND stream = ?`;
+  await session.run(update, [clicks, impressions, users.count(), viewers, clickers, hour, stream]);
 }

@@ -12,7 +12,7 @@ export async function readRange(
   visit: (hour: HourRecord) => void,
 ): Promise<void> {
   const { sql, values } = hoursQuery(range);
-  // A flush creates the row before it writes the sketch, but none sees that before both are there.
+  // A flush creates the row before it writes the sketches, but none sees that before all are there.
   await session.each<HourRow>(sql, values, (row) => visit(recordOf(row)));
 }
 

@@ -3,18 +3,20 @@
  * Invariant: rows come in the order of their hours, so that a reader can be done with one after the other.
  */
 import { endOfPrefix, type HourRange, type HourRecord, type StreamSelection } from "../count/hour-range.ts";
-import { Sketch } from "../count/sketch.ts";
+import { UserSketches } from "../count/user-sketches.ts";
 
 export interface HourRow {
   readonly hour: number;
   readonly stream: string;
   readonly clicks: number;
   readonly impressions: number;
-  readonly users_sketch: Uint8Array;
+  readonly viewers_sketch: Uint8Array;
+  readonly clickers_sketch: Uint8Array | null;
 }
 
-export function recordOf({ hour, stream, clicks, impressions, users_sketch }: HourRow): HourRecord {
-  return { hour, stream, clicks, impressions, sketch: Sketch.decode(users_sketch) };
+export function recordOf({ hour, stream, clicks, impressions, ...row }: HourRow): HourRecord {
+  const users = UserSketches.decode(row.viewers_sketch, row.clickers_sketch);
+  return { hour, stream, clicks, impressions, users };
 }
 
 export interface Query {
@@ -25,7 +27,7 @@ export interface Query {
 export function hoursQuery({ from, to, streams }: HourRange): Query {
   const { sql, values } = ofStreams(streams);
   return {
-    sql: `SELECT hour, stream, clicks, impressions, users_sketch FROM hourly
+    sql: `SELECT hour, stream, clicks, impressions, viewers_sketch, clickers_sketch FROM hourly
       WHERE hour >= ? AND hour < ? ${sql} ORDER BY hour`,
     values: [from, to, ...values],
   };

@@ -8,7 +8,7 @@
  */
 import type { HourRange, HourRecord } from "../count/hour-range.ts";
 import { letOthersRun } from "../count/pause.ts";
-import { Sketch } from "../count/sketch.ts";
+import { UserSketches } from "../count/user-sketches.ts";
 import { list, type ReadReply, unexpected } from "./redis-replies.ts";
 
 /** A unit is about 3 µs of Redis: one hour of one stream, or a tenth of a search in an hour. */
@@ -19,7 +19,9 @@ const SLICE_BYTES = 4_194_304;
 const HOURS_PER_PIECE = 20;
 
 const HEAD_PARTS = 3;
-const HOUR_PARTS = 5;
+/** What is text in an hour; the others are its sketches, and whether it is divided. */
+const COUNT_PARTS = 4;
+const HOUR_PARTS = 7;
 
 type RunSlice = <T>(args: string[], read: ReadReply<T>) => Promise<T>;
 
@@ -52,16 +54,21 @@ function partsOf(answer: unknown): readonly Buffer[] | "unborn" {
 
 async function showHours(parts: readonly Buffer[], visit: (hour: HourRecord) => void): Promise<void> {
   for (let at = HEAD_PARTS; at < parts.length; at += HOUR_PARTS) {
-    const [hour, stream, clicks, impressions] = parts.slice(at, at + HOUR_PARTS - 1).map(String);
-    const users = parts[at + HOUR_PARTS - 1]!;
-    const sketch = users.length === 0 ? new Sketch() : Sketch.decode(users);
+    const [hour, stream, clicks, impressions] = parts.slice(at, at + COUNT_PARTS).map(String);
+    const [viewers, clickers, divided] = parts.slice(at + COUNT_PARTS, at + HOUR_PARTS);
     visit({
       hour: Number(hour),
       stream: stream!,
       clicks: Number(clicks),
       impressions: Number(impressions),
-      sketch,
+      users: usersOf(viewers!, clickers!, divided!.length > 0),
     });
     if (at % (HOURS_PER_PIECE * HOUR_PARTS) === HEAD_PARTS) await letOthersRun();
   }
+}
+
+/** An hour that an older build began: its first users are all in the one sketch, later ones by kind in both. */
+function usersOf(viewers: Uint8Array, clickers: Uint8Array, isDivided: boolean): UserSketches {
+  const users = UserSketches.decode(viewers, clickers);
+  return isDivided ? users : new UserSketches(users.union(), null);
 }

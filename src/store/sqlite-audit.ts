@@ -1,7 +1,8 @@
 /** What the tables of SQLite come to, counted from the rows themselves; and the rows. */
 import type { Database } from "bun:sqlite";
 import type { HourKey } from "../count/event.ts";
-import { registerOf, Sketch } from "../count/sketch.ts";
+import { registerOf } from "../count/sketch.ts";
+import { UserSketches } from "../count/user-sketches.ts";
 import type { ColdHour, RowKey, RowPage, StoredEvents } from "./cold.ts";
 import { BEFORE_ALL_ROWS, type ListedRow, pageOf } from "./row-page.ts";
 
@@ -15,13 +16,13 @@ export function recountHour(database: Database, { stream, hour }: HourKey): Cold
   const query = database.query<{ kind: "click" | "impression"; user: string }, [number, string]>(
     "SELECT kind, user FROM events WHERE hour = ? AND stream = ?",
   );
-  const [sketch, counts] = [new Sketch(), { click: 0, impression: 0 }];
+  const [users, counts] = [new UserSketches(), { click: 0, impression: 0 }];
   for (const { kind, user } of query.iterate(hour, stream)) {
     counts[kind] += 1;
-    sketch.add(registerOf(user));
+    users.add(registerOf(user), kind === "click");
   }
   const { click: clicks, impression: impressions } = counts;
-  return clicks + impressions === 0 ? undefined : { clicks, impressions, sketch };
+  return clicks + impressions === 0 ? undefined : { clicks, impressions, users };
 }
 
 /** By the primary key from where the page before ended. */

@@ -1,23 +1,25 @@
 /** The table `hourly` in SQLite: counts and sketches that grow by what a flush adds. */
 import type { Database } from "bun:sqlite";
 import type { HourKey } from "../count/event.ts";
-import { Sketch } from "../count/sketch.ts";
-import { type HourAddition, raisedSketch } from "./aggregate.ts";
+import { UserSketches } from "../count/user-sketches.ts";
+import { type HourAddition, NO_USERS, raisedSketches, type StoredSketches } from "./aggregate.ts";
 import type { ColdHour } from "./cold.ts";
 
-const READ = "SELECT clicks, impressions, users_sketch FROM hourly WHERE hour = ? AND stream = ?";
+const READ = `SELECT clicks, impressions, viewers_sketch AS viewers, clickers_sketch AS clickers FROM hourly
+  WHERE hour = ? AND stream = ?`;
 const ADD = `
-  INSERT INTO hourly (hour, stream, clicks, impressions, unique_users, users_sketch) VALUES (?, ?, ?, ?, ?, ?)
+  INSERT INTO hourly (hour, stream, clicks, impressions, unique_users, viewers_sketch, clickers_sketch)
+  VALUES (?, ?, ?, ?, ?, ?, ?)
   ON CONFLICT (hour, stream) DO UPDATE SET
     clicks = clicks + excluded.clicks, impressions = impressions + excluded.impressions,
-    unique_users = excluded.unique_users, users_sketch = excluded.users_sketch`;
+    unique_users = excluded.unique_users, viewers_sketch = excluded.viewers_sketch,
+    clickers_sketch = excluded.clickers_sketch`;
 const ADD_COUNTS =
   "UPDATE hourly SET clicks = clicks + ?, impressions = impressions + ? WHERE hour = ? AND stream = ?";
 
-interface HourRow {
+interface HourRow extends StoredSketches {
   readonly clicks: number;
   readonly impressions: number;
-  readonly users_sketch: Uint8Array;
 }
 
 function readRow(database: Database, { stream, hour }: HourKey): HourRow | null {
@@ -27,7 +29,8 @@ function readRow(database: Database, { stream, hour }: HourKey): HourRow | null 
 export function readHour(database: Database, key: HourKey): ColdHour | undefined {
   const row = readRow(database, key);
   if (row === null) return undefined;
-  return { clicks: row.clicks, impressions: row.impressions, sketch: Sketch.decode(row.users_sketch) };
+  const { clicks, impressions, viewers, clickers } = row;
+  return { clicks, impressions, users: UserSketches.decode(viewers, clickers) };
 }
 
 /** From one stream to the next, by the index: DISTINCT would read every hour. */
@@ -46,15 +49,17 @@ export function listStreams(database: Database, limit: number): string[] {
 
 export function addToHour(database: Database, addition: HourAddition): void {
   const { hour, stream, clicks, impressions } = addition;
-  const stored = readRow(database, addition)?.users_sketch ?? new Uint8Array();
-  const sketch = raisedSketch(stored, addition);
-  if (sketch === undefined) database.query(ADD_COUNTS).run(clicks, impressions, hour, stream);
-  else database.query(ADD).run(hour, stream, clicks, impressions, sketch.count(), sketch.encode());
+  const stored = readRow(database, addition) ?? NO_USERS;
+  const raised = raisedSketches(stored, addition);
+  if (raised === undefined) return void database.query(ADD_COUNTS).run(clicks, impressions, hour, stream);
+  const { uniqueUsers, viewers = stored.viewers, clickers = stored.clickers } = raised;
+  database.query(ADD).run(hour, stream, clicks, impressions, uniqueUsers, viewers, clickers);
 }
 
 export function replaceHour(database: Database, { stream, hour }: HourKey, counted?: ColdHour): void {
   database.query("DELETE FROM hourly WHERE hour = ? AND stream = ?").run(hour, stream);
   if (counted === undefined) return;
-  const { clicks, impressions, sketch } = counted;
-  database.query(ADD).run(hour, stream, clicks, impressions, sketch.count(), sketch.encode());
+  const { clicks, impressions, users } = counted;
+  const { viewers, clickers } = users.encode();
+  database.query(ADD).run(hour, stream, clicks, impressions, users.count(), viewers, clickers);
 }

@@ -6,7 +6,8 @@ import { Database } from "bun:sqlite";
 import { expect } from "bun:test";
 import { createConnection } from "mysql2/promise";
 import { hourKeyName } from "../../src/count/event.ts";
-import { registerOf, Sketch } from "../../src/count/sketch.ts";
+import { registerOf } from "../../src/count/sketch.ts";
+import { UserSketches } from "../../src/count/user-sketches.ts";
 
 export interface StoredEvent {
   readonly stream: string;
@@ -23,7 +24,9 @@ export interface StoredHour {
   readonly clicks: number;
   readonly impressions: number;
   readonly unique_users: number;
-  readonly users_sketch: Uint8Array;
+  readonly viewers_sketch: Uint8Array;
+  /** Null of an hour that was stored before kinds were told apart. */
+  readonly clickers_sketch: Uint8Array | null;
 }
 
 export interface ColdView {
@@ -80,7 +83,7 @@ export interface ReplayedHour {
   readonly hour: number;
   clicks: number;
   impressions: number;
-  readonly users: Sketch;
+  readonly users: UserSketches;
 }
 
 /** What the hours come to, counted anew from the rows; by hourKeyName. */
@@ -88,10 +91,10 @@ export function replay(events: Iterable<StoredEvent>): Map<string, ReplayedHour>
   const hours = new Map<string, ReplayedHour>();
   for (const { stream, hour, kind, user } of events) {
     const name = hourKeyName(stream, hour);
-    const held = hours.get(name) ?? { stream, hour, clicks: 0, impressions: 0, users: new Sketch() };
+    const held = hours.get(name) ?? { stream, hour, clicks: 0, impressions: 0, users: new UserSketches() };
     if (kind === "click") held.clicks += 1;
     else held.impressions += 1;
-    held.users.add(registerOf(user));
+    held.users.add(registerOf(user), kind === "click");
     hours.set(name, held);
   }
   return hours;
@@ -103,7 +106,7 @@ export function expectHoursToBeReplay(hours: readonly StoredHour[], events: read
   expect(hours.map(({ stream, hour }) => hourKeyName(stream, hour)).sort()).toEqual(
     [...replayed.keys()].sort(),
   );
-  for (const { stream, hour, clicks, impressions, unique_users, users_sketch } of hours) {
+  for (const { stream, hour, clicks, impressions, unique_users, ...sketches } of hours) {
     const expected = replayed.get(hourKeyName(stream, hour))!;
     expect({ stream, hour, clicks, impressions, unique_users }).toEqual({
       stream,
@@ -112,7 +115,17 @@ export function expectHoursToBeReplay(hours: readonly StoredHour[], events: read
       impressions: expected.impressions,
       unique_users: expected.users.count(),
     });
-    const stored = Sketch.decode(users_sketch).encode();
-    expect(Buffer.compare(stored, expected.users.encode())).toBe(0);
+    const stored = UserSketches.decode(sketches.viewers_sketch, sketches.clickers_sketch);
+    expectSameUsers(stored, expected.users);
   }
+}
+
+/** Register by register, and kind by kind. */
+export function expectSameUsers(actual: UserSketches, expected: UserSketches): void {
+  const [found, right] = [actual.encode(), expected.encode()];
+  const isSame = (kind: "viewers" | "clickers") => Bun.deepEquals(found[kind], right[kind]);
+  expect({ areViewersSame: isSame("viewers"), areClickersSame: isSame("clickers") }).toEqual({
+    areViewersSame: true,
+    areClickersSame: true,
+  });
 }

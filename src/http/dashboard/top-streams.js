@@ -54,7 +54,13 @@ export class TopStreams {
       cell(shortCount(clicks), count(clicks)),
       cell(shortCount(impressions), count(impressions)),
       cell(ratio(ctr)),
-      cell(shortCount(unique_users), count(unique_users)),
+      cell(shortCount(unique_users), usersText(each)),
     );
   }
+}
+
+/* Who did both is in both. An hour that an older version stored does not tell. */
+function usersText({ unique_users, unique_clickers, unique_viewers }) {
+  if (unique_clickers === null) return count(unique_users);
+  return `${count(unique_users)}: ${count(unique_clickers)} clicked, ${count(unique_viewers)} saw`;
 }

@@ -25,19 +25,22 @@ import {
   storeAway,
 } from "./parts.ts";
 
+function ofKind(event: string) {
+  const description =
+    `users with ${event}, estimated or exact as all; ` +
+    "null if an hour was stored by a version that did not tell kinds apart";
+  return orNull<number>("integer", description);
+}
+
 const sums = {
   clicks: count("events of the kind click"),
   impressions: count("events of the kind impression"),
   ctr: orNull<number>("number", "clicks per impression; null if there was none"),
-  unique_users: count("of either kind: exact with exact=1, else an estimate with a standard error of 0.81 %"),
+  unique_users: count("of either kind: an estimate with a standard error of 0.81 % (exact with exact=1)"),
+  unique_clickers: ofKind("a click"),
+  unique_viewers: ofKind("an impression"),
 };
 const tz = Type.String({ description: "the time zone of all times here" });
-
-const ofSeries = {
-  ...sums,
-  unique_clickers: Type.Optional(count("users with a click: with exact=1 alone")),
-  unique_viewers: Type.Optional(count("users with an impression: with exact=1 alone")),
-};
 
 export const rangesSchemas = {
   Series: members({
@@ -47,10 +50,10 @@ export const rangesSchemas = {
     tz,
     stream: Type.String(),
     exact: Type.Boolean(),
-    rows: Type.Array(members({ from: INSTANT, to: INSTANT, ...ofSeries }), {
+    rows: Type.Array(members({ from: INSTANT, to: INSTANT, ...sums }), {
       description: "each step that the range touches, the first and last may be cut short",
     }),
-    total: members(ofSeries, "of the whole range: its unique users are no sum, but a union"),
+    total: members(sums, "of the whole range: its unique users are no sum, but a union"),
   }),
   Streams: members({
     from: INSTANT,
@@ -67,15 +70,16 @@ export const rangesSchemas = {
   }),
 };
 
-const HOUR = { clicks: 1, impressions: 4, ctr: 0.25, unique_users: 3 };
+const USERS = { unique_users: 3, unique_clickers: 1, unique_viewers: 3 };
+const HOUR = { clicks: 1, impressions: 4, ctr: 0.25, ...USERS };
 const SERIES = {
   ...{ from: "2026-01-31T12:00:00Z", to: "2026-01-31T13:00:00Z", step: "hour", tz: "UTC", stream: "shop.*" },
   exact: false,
   rows: [{ from: "2026-01-31T12:00:00Z", to: "2026-01-31T13:00:00Z", ...HOUR }],
   total: HOUR,
 };
-const SERIES_CSV = `from,to,clicks,impressions,ctr,unique_users
-2026-01-31T12:00:00Z,2026-01-31T13:00:00Z,1,4,0.25,3
+const SERIES_CSV = `from,to,clicks,impressions,ctr,unique_users,unique_clickers,unique_viewers
+2026-01-31T12:00:00Z,2026-01-31T13:00:00Z,1,4,0.25,3,1,3
 `;
 const STREAMS = {
   ...{ from: "2026-01-31T00:00:00Z", to: "2026-02-01T00:00:00Z", tz: "UTC" },
@@ -83,8 +87,8 @@ const STREAMS = {
   streams: [{ stream: "shop.spring", ...HOUR, last_hour: "2026-01-31T12:00:00Z" }],
   total: { streams: 2, ...HOUR },
 };
-const STREAMS_CSV = `stream,clicks,impressions,ctr,unique_users,last_hour
-shop.spring,1,4,0.25,3,2026-01-31T12:00:00Z
+const STREAMS_CSV = `stream,clicks,impressions,ctr,unique_users,unique_clickers,unique_viewers,last_hour
+shop.spring,1,4,0.25,3,1,3,2026-01-31T12:00:00Z
 `;
 
 function csv(example: string): Content {

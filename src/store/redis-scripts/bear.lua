@@ -7,7 +7,7 @@ local names = redis.call('ZRANGE', KEYS[2], 0, ARGV[3] - 1)
 for _, name in ipairs(names) do
   local hour, stream = string.match(name, '^(%d+) (.+)$')
   local suffix = hour .. ':' .. stream
-  redis.call('UNLINK', ARGV[1] .. 'c:' .. suffix, ARGV[1] .. 'u:' .. suffix)
+  redis.call('UNLINK', ARGV[1] .. 'c:' .. suffix, ARGV[1] .. 'u:' .. suffix, ARGV[1] .. 'k:' .. suffix)
   redis.call('ZREM', KEYS[2], name)
 end
 if #names == tonumber(ARGV[3]) then return 0 end

@@ -1,7 +1,7 @@
 -- Applies one batch: counts, sketches, event ids and the journal entry, all or nothing.
--- KEYS: writer, journal, meta, hours, then (counts, users) per group, then one key per event id.
+-- KEYS: writer, journal, meta, hours, then (counts, viewers, clickers) per group, then one key per event id.
 -- ARGV: writer name, seq, journal entry, id lifetime ms, number of groups, then per group:
---   name in `hours`, hour, clicks, impressions (both of events without id), n users, those users,
+--   name in `hours`, hour, clicks, impressions (both of events without id), n viewers, those, n clickers, those,
 --   n events with id, and per such event: field in counts ('c' or 'i'), user, ordinal in the batch.
 -- Nothing is written before every refusal has been ruled out, since a script cannot roll back.
 local writerKey, journalKey, metaKey, hoursKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
@@ -23,33 +23,42 @@ if not freshFrom then return {'unborn'} end
 -- First pass: which hours are not here, and may not be assumed to be empty?
 local created, absent, at = {}, {}, 6
 for g = 1, groupCount do
-  if redis.call('EXISTS', KEYS[3 + 2 * g]) == 0 then
+  if redis.call('EXISTS', KEYS[2 + 3 * g]) == 0 then
     created[g] = true
     if tonumber(ARGV[at + 1]) < freshFrom then absent[#absent + 1] = g - 1 end
   end
   at = at + 5 + ARGV[at + 4]
+  at = at + 1 + ARGV[at]
   at = at + 1 + 3 * ARGV[at]
 end
 if #absent > 0 then return {'absent', absent} end
 
--- Second pass: apply. PFADD takes its users in slices, as Lua can unpack no more than some 8,000 values.
+-- PFADD takes its users in slices, as Lua can unpack no more than some 8,000 values.
 local SLICE = 4000
-local duplicates, claimed, idKey, eventCount = {}, {}, 4 + 2 * groupCount, 0
+local function addUsers(key, list, first, last)
+  for from = first, last, SLICE do
+    redis.call('PFADD', key, unpack(list, from, math.min(from + SLICE - 1, last)))
+  end
+end
+
+-- Second pass: apply.
+local duplicates, claimed, idKey, eventCount = {}, {}, 4 + 3 * groupCount, 0
 at = 6
 for g = 1, groupCount do
-  local countsKey, usersKey = KEYS[3 + 2 * g], KEYS[4 + 2 * g]
+  local countsKey, viewersKey, clickersKey = KEYS[2 + 3 * g], KEYS[3 + 3 * g], KEYS[4 + 3 * g]
   local name, hour = ARGV[at], ARGV[at + 1]
   local added = { c = tonumber(ARGV[at + 2]), i = tonumber(ARGV[at + 3]) }
-  local firstUser, userCount = at + 5, tonumber(ARGV[at + 4])
-  at = firstUser + userCount
-  local newUsers = {}
+  local firstViewer, lastViewer = at + 5, at + 4 + ARGV[at + 4]
+  local firstClicker, lastClicker = lastViewer + 2, lastViewer + 1 + ARGV[lastViewer + 1]
+  at = lastClicker + 1
+  local withIds = { c = {}, i = {} }
   for _ = 1, tonumber(ARGV[at]) do
     local field, user, ordinal = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
     idKey = idKey + 1
     if redis.call('SET', KEYS[idKey], '1', 'NX', 'PX', ARGV[4]) then
       claimed[KEYS[idKey]] = true
       added[field] = added[field] + 1
-      newUsers[#newUsers + 1] = user
+      table.insert(withIds[field], user)
     else
       duplicates[#duplicates + 1] = ordinal
       -- The first sender may not have been answered. From now on somebody is told that the event counts:
@@ -64,14 +73,14 @@ for g = 1, groupCount do
     if added.c > 0 then redis.call('HINCRBY', countsKey, 'c', added.c) end
     if added.i > 0 then redis.call('HINCRBY', countsKey, 'i', added.i) end
     redis.call('HSET', countsKey, 'w:' .. ARGV[1], seq)
-    for from = firstUser, firstUser + userCount - 1, SLICE do
-      local to = math.min(from + SLICE, firstUser + userCount) - 1
-      redis.call('PFADD', usersKey, unpack(ARGV, from, to))
+    addUsers(viewersKey, ARGV, firstViewer, lastViewer)
+    addUsers(clickersKey, ARGV, firstClicker, lastClicker)
+    addUsers(viewersKey, withIds.i, 1, #withIds.i)
+    addUsers(clickersKey, withIds.c, 1, #withIds.c)
+    if created[g] then
+      redis.call('HSET', countsKey, 'd', 1)
+      redis.call('ZADD', hoursKey, hour, name)
     end
-    for from = 1, #newUsers, SLICE do
-      redis.call('PFADD', usersKey, unpack(newUsers, from, math.min(from + SLICE - 1, #newUsers)))
-    end
-    if created[g] then redis.call('ZADD', hoursKey, hour, name) end
   end
 end
 

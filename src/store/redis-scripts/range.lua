@@ -1,8 +1,9 @@
--- Hours that are held within a range, each with its sketch: a slice of bounded work, of one instant.
+-- Hours that are held within a range, each with its sketches: a slice of bounded work, of one instant.
 -- KEYS: meta, hours. ARGV: key prefix, first hour, end, stream or prefix of streams, 1 if it is a prefix,
 -- the stream that the first hour is resumed at, and where to stop: units of work, bytes of sketches.
 -- Answers false for a data set that is not born; else freshFrom, hour and stream to resume at (empty if this
--- was all), then per hour: hour, stream, clicks, impressions, sketch (empty if there are no users).
+-- was all), then per hour: hour, stream, clicks, impressions, the sketches of viewers and of clickers (empty if there
+-- are none), and 1 if it is divided, else nothing.
 local freshFrom = redis.call('HGET', KEYS[1], 'freshFrom')
 if not freshFrom then return false end
 local hoursKey, prefix, stream, isPrefix = KEYS[2], ARGV[1], ARGV[4], ARGV[5] == '1'
@@ -11,13 +12,13 @@ local answer = {freshFrom, '', ''}
 
 local function show(hour, name)
   local suffix = hour .. ':' .. name
-  local counts = redis.call('HMGET', prefix .. 'c:' .. suffix, 'c', 'i')
+  local counts = redis.call('HMGET', prefix .. 'c:' .. suffix, 'c', 'i', 'd')
   if not (counts[1] or counts[2]) then return end
-  local users = redis.call('GET', prefix .. 'u:' .. suffix) or ''
-  for _, part in ipairs({hour, name, counts[1] or '0', counts[2] or '0', users}) do
-    answer[#answer + 1] = part
-  end
-  bytes = bytes - #users
+  local viewers = redis.call('GET', prefix .. 'u:' .. suffix) or ''
+  local clickers = redis.call('GET', prefix .. 'k:' .. suffix) or ''
+  local parts = {hour, name, counts[1] or '0', counts[2] or '0', viewers, clickers, counts[3] or ''}
+  for _, part in ipairs(parts) do answer[#answer + 1] = part end
+  bytes = bytes - #viewers - #clickers
 end
 
 -- By bytes: '<' would compare as the server's locale does.

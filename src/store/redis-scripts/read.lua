@@ -1,13 +1,22 @@
--- One consistent picture of several hours. KEYS: meta, then (counts, users) per hour. ARGV: the hours.
+-- One consistent picture of several hours. KEYS: meta, then (counts, viewers, clickers) per hour. ARGV: the hours.
 -- Answers false for a data set that is not born; else per hour {clicks, impressions, unique users},
 -- 0 for an hour that is known to be empty, -1 for one that only the cold store knows.
 local freshFrom = tonumber(redis.call('HGET', KEYS[1], 'freshFrom') or nil)
 if not freshFrom then return false end
+
+-- The count of one sketch is kept with it, that of a union is not: so only where there are two.
+local function countUsers(viewers, clickers)
+  if redis.call('EXISTS', clickers) == 0 then return redis.call('PFCOUNT', viewers) end
+  if redis.call('EXISTS', viewers) == 0 then return redis.call('PFCOUNT', clickers) end
+  return redis.call('PFCOUNT', viewers, clickers)
+end
+
 local hours = {}
 for n = 1, #ARGV do
-  local counts = redis.call('HMGET', KEYS[2 * n], 'c', 'i')
+  local counts = redis.call('HMGET', KEYS[3 * n - 1], 'c', 'i')
   if counts[1] or counts[2] then
-    hours[n] = {tonumber(counts[1] or 0), tonumber(counts[2] or 0), redis.call('PFCOUNT', KEYS[2 * n + 1])}
+    local users = countUsers(KEYS[3 * n], KEYS[3 * n + 1])
+    hours[n] = {tonumber(counts[1] or 0), tonumber(counts[2] or 0), users}
   elseif tonumber(ARGV[n]) >= freshFrom then
     hours[n] = 0
   else

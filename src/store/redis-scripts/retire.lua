@@ -20,7 +20,7 @@ for _, name in ipairs(names) do
     end
   end
   if flushed then
-    redis.call('DEL', prefix .. 'c:' .. suffix, prefix .. 'u:' .. suffix)
+    redis.call('DEL', prefix .. 'c:' .. suffix, prefix .. 'u:' .. suffix, prefix .. 'k:' .. suffix)
     redis.call('ZREM', KEYS[2], name)
     retired = retired + 1
     latest = math.max(latest, tonumber(hour))

@@ -2,7 +2,7 @@
 -- KEYS: writer, journal, meta. ARGV: seq, key prefix.
 -- Not applied yet: the seq is burned, so that a copy still on its way is ignored. Applied: counts, ids and
 -- journal entry are taken back, but for events whose id came again since then: whoever sent it has been
--- told that it counts. The sketch cannot forget: it may keep users of the batch.
+-- told that it counts. Sketches cannot forget: they may keep users of the batch, each in that of its kind.
 local state = redis.call('HMGET', KEYS[1], 'last', 'fenced')
 local last, seq, prefix = tonumber(state[1] or -1), tonumber(ARGV[1]), ARGV[2]
 if last < seq - 1 then redis.call('DEL', KEYS[3]) end

@@ -1,0 +1,37 @@
+/**
+ * The routes with the types of what they take and answer, for a typed client: `import type { App }`, and Eden's
+ * `treaty<App>(url)` (examples/eden.ts).
+ *
+ * The routes that serve have no schemas of Elysia's, whose validator costs more than all the rest of a request, so that
+ * their own type knows no more than their paths. Nothing of this runs but in a test, which holds it against those.
+ */
+import { type Static, Type } from "@sinclair/typebox";
+import { Elysia } from "elysia";
+import { EventQuerySchema, HourQuerySchema } from "./analytics-schema.ts";
+import { EventObjectSchema } from "./event-schema.ts";
+import { BatchQuerySchema } from "./events.ts";
+import type { eventsSchemas } from "./openapi/events.ts";
+import type { rangesSchemas } from "./openapi/ranges.ts";
+import { SeriesQuerySchema, StreamsQuerySchema } from "./range-schema.ts";
+
+const EventArraySchema = Type.Array(EventObjectSchema);
+
+type Batch = Static<typeof eventsSchemas.Batch>;
+type Series = Static<typeof rangesSchemas.Series>;
+type Streams = Static<typeof rangesSchemas.Streams>;
+
+function neverServed(): never {
+  throw new Error("This app is for its type alone: createApp (app.ts) makes the one that serves");
+}
+
+/** Of the routes that clients count and read with. `GET /analytics` answers three lines of text. */
+export function typedApp() {
+  return new Elysia()
+    .post("/analytics", (): undefined => neverServed(), { query: EventQuerySchema })
+    .get("/analytics", (): string => neverServed(), { query: HourQuerySchema })
+    .post("/events", (): Batch => neverServed(), { query: BatchQuerySchema, body: EventArraySchema })
+    .get("/series", (): Series => neverServed(), { query: SeriesQuerySchema })
+    .get("/streams", (): Streams => neverServed(), { query: StreamsQuerySchema });
+}
+
+export type App = ReturnType<typeof typedApp>;
