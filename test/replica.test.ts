@@ -61,8 +61,8 @@ async function clicksIn(store: ColdStore): Promise<number> {
 /** All that can be read of the past. */
 async function pastOf(store: ColdStore): Promise<object> {
   const hours: string[] = [];
-  await store.readRange(EVERYTHING, ({ sketch, ...hour }) => {
-    hours.push(JSON.stringify({ ...hour, users: sketch.count() }));
+  await store.readRange(EVERYTHING, ({ users: sketches, ...hour }) => {
+    hours.push(JSON.stringify({ ...hour, users: sketches.counts() }));
   });
   const users: string[] = [];
   const asked = { hours: [NOON, NOON + HOUR_MS], streams: EVERYTHING.streams };
