@@ -4,6 +4,7 @@
  * only if everything held. Everything that it starts is in folders and on ports of its own, and ends with it.
  */
 import { Command, InvalidArgumentError } from "commander";
+import { runCluster } from "./cluster.ts";
 import { runDiskFull } from "./disk-full.ts";
 import { runFaults } from "./faults.ts";
 import { runFuzz } from "./fuzz.ts";
@@ -12,7 +13,8 @@ import { runOverload } from "./overload.ts";
 import { runQueue } from "./queue.ts";
 import { runRedisAway } from "./redis-away.ts";
 import { runSoak } from "./soak.ts";
-import type { SiteMode } from "./support/chaos-site.ts";
+import type { Settings, SiteMode } from "./support/chaos-site.ts";
+import type { GroupKind } from "./support/group-site.ts";
 import { type Report, reportText } from "./support/report.ts";
 import { runTeeth } from "./teeth.ts";
 
@@ -24,6 +26,18 @@ function whole(text: string): number {
 function mode(text: string): SiteMode {
   if (text !== "redis" && text !== "embedded") throw new InvalidArgumentError("It takes redis or embedded.");
   return text;
+}
+
+function groupKind(text: string): GroupKind {
+  if (text !== "cluster" && text !== "sentinel")
+    throw new InvalidArgumentError("It takes cluster or sentinel.");
+  return text;
+}
+
+function settings(text: string, before: Settings): Settings {
+  const [, name, value] = /^([A-Z_]+)=(.*)$/.exec(text) ?? [];
+  if (name === undefined || value === undefined) throw new InvalidArgumentError("It takes NAME=value.");
+  return { ...before, [name]: value };
 }
 
 const say = (line: string) => console.error(`… ${line}`);
@@ -63,6 +77,15 @@ suite("redis-away", "Redis frozen and killed in turns: refused within a second, 
   .option("--times <n>", "how often", whole, 20)
   .option("--rate <n>", "events per second", whole, 500)
   .action(({ times, seed, rate }) => run(runRedisAway({ times, seed, ratePerS: rate, say })));
+
+suite("cluster", "Redis Cluster or Sentinels: masters replaced, a slot moved, instances killed and added")
+  .option("--redis <kind>", "cluster or sentinel", groupKind, "cluster")
+  .option("--rounds <n>", "how often each fault strikes", whole, 5)
+  .option("--rate <n>", "events per second", whole, 500)
+  .option("--set <settings...>", "more settings of the service, as NAME=value", settings, {})
+  .action(({ redis, rounds, rate, set, seed }) => {
+    return run(runCluster({ redis, rounds, ratePerS: rate, settings: set, seed, say }));
+  });
 
 suite("overload", "twice the rate that the machine can take")
   .option("--seconds <n>", "how long", whole, 60)

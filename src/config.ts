@@ -5,6 +5,7 @@
  */
 import { EXPECTS_TOKEN, isToken, SCOPES, type Scope } from "./count/api-key.ts";
 import { EXPECTS_RATE, type RateLimit, rateLimitOf } from "./count/rate-limit.ts";
+import { EXPECTS_REDIS_URL, redisPlaceOf } from "./count/redis-place.ts";
 import { EXPECTS_STREAMS, isStreamPattern } from "./count/stream-set.ts";
 
 export interface Config {
@@ -12,6 +13,7 @@ export interface Config {
   readonly host: string;
   readonly dataDir: string;
   readonly redisUrl: string | undefined;
+  readonly redisWaitReplicas: number;
   readonly mysqlUrl: string | undefined;
   readonly mysqlReadUrl: string | undefined;
   readonly isDurabilityStrict: boolean;
@@ -187,20 +189,13 @@ function isScope(text: string): text is Scope {
 
 const QUEUE_NAME_MAX_BYTES = 255;
 
-const REDIS_OVER_TCP = url(
-  "REDIS_URL",
-  ["redis:", "rediss:"],
-  "redis://host:6379 or unix:///run/redis.sock",
-  "hot store; needs MYSQL_URL too; embedded if neither is set",
-);
-
 const REDIS_URL: Setting<string> = {
-  ...REDIS_OVER_TCP,
-  parse(value) {
-    const { protocol, host, pathname } = URL.parse(value) ?? {};
-    if (protocol !== "unix:") return REDIS_OVER_TCP.parse(value);
-    return host === "" && pathname!.length > 1 ? value : undefined;
-  },
+  name: "REDIS_URL",
+  fallback: undefined,
+  help: "hot store, one server, cluster or Sentinels; needs MYSQL_URL too; embedded if neither is set",
+  takes: EXPECTS_REDIS_URL,
+  isSecret: true,
+  parse: (value) => (redisPlaceOf(value) === undefined ? undefined : value),
 };
 
 const MYSQL_EXAMPLE = "mysql://user:password@host:3306/hourglass";
@@ -221,6 +216,13 @@ const SETTINGS = {
   host: text("HOST", "127.0.0.1", "address to listen on; 0.0.0.0 for all of the machine's"),
   dataDir: text("DATA_DIR", "./data", "folder of the embedded stores"),
   redisUrl: REDIS_URL,
+  redisWaitReplicas: integer(
+    "REDIS_WAIT_REPLICAS",
+    0,
+    0,
+    10,
+    "replicas of Redis that must have events before they are acknowledged; refused while there are fewer",
+  ),
   mysqlUrl: mysqlUrl("MYSQL_URL", "cold store; needs REDIS_URL too"),
   mysqlReadUrl: mysqlUrl(
     "MYSQL_READ_URL",
@@ -394,7 +396,7 @@ function problem(setting: Setting<unknown>, found: string): string {
  * alone would leave the counts of each instance in its own memory: no read would be sure to see every event.
  */
 function contradictions(config: Config): string[] {
-  const { redisUrl, mysqlUrl, mysqlReadUrl, workers, port, amqpUrl, amqpQueue } = config;
+  const { redisUrl, redisWaitReplicas, mysqlUrl, mysqlReadUrl, workers, port, amqpUrl, amqpQueue } = config;
   if ((amqpUrl === undefined) !== (amqpQueue === undefined)) {
     const [set, missing] = amqpUrl ? ["AMQP_URL", "AMQP_QUEUE"] : ["AMQP_QUEUE", "AMQP_URL"];
     return [`${set} is set, but ${missing} is not: set both, or neither to take events over HTTP alone`];
@@ -403,9 +405,11 @@ function contradictions(config: Config): string[] {
     const [set, missing] = redisUrl ? ["REDIS_URL", "MYSQL_URL"] : ["MYSQL_URL", "REDIS_URL"];
     return [`${set} is set, but ${missing} is not: set both, or neither for the embedded stores`];
   }
-  if (mysqlReadUrl !== undefined && mysqlUrl === undefined)
-    return ["MYSQL_READ_URL is set, but MYSQL_URL is not: set that to what it is a replica of"];
   const problems = [...encryptionContradictions(config), ...retentionContradictions(config)];
+  if (mysqlReadUrl !== undefined && mysqlUrl === undefined)
+    problems.push("MYSQL_READ_URL is set, but MYSQL_URL is not: set that to what it is a replica of");
+  if (redisUrl === undefined && redisWaitReplicas > 0)
+    problems.push(`REDIS_WAIT_REPLICAS is ${redisWaitReplicas}, but REDIS_URL is not set: there are none`);
   if (workers === 1 || problems.length > 0) return problems;
   if (redisUrl === undefined)
     return [
@@ -424,8 +428,10 @@ function encryptionContradictions(config: Config): string[] {
       : ["TLS_KEY_FILE", "TLS_CERT_FILE"];
     problems.push(`${set} is set, but ${missing} is not: set both for HTTPS, or neither`);
   }
-  if (redisCaFile !== undefined && !redisUrl?.startsWith("rediss:"))
-    problems.push("REDIS_CA_FILE is set, but REDIS_URL does not begin with rediss://: it would not be used");
+  if (redisCaFile !== undefined && !/^rediss[:+]/.test(redisUrl ?? ""))
+    problems.push(
+      "REDIS_CA_FILE is set, but REDIS_URL does not begin with rediss:// or rediss+sentinel://: it would not be used",
+    );
   if (mysqlCaFile !== undefined && !isMysqlTls)
     problems.push("MYSQL_CA_FILE is set, but MYSQL_TLS is not 1: it would not be used");
   return problems;

@@ -3,6 +3,7 @@
  * runs are made by hand: see docs/faults.md.
  */
 import { describe, expect, test } from "bun:test";
+import { runCluster } from "../chaos/cluster.ts";
 import { runDiskFull } from "../chaos/disk-full.ts";
 import { runFaults } from "../chaos/faults.ts";
 import { runFuzz } from "../chaos/fuzz.ts";
@@ -68,6 +69,21 @@ describeWithServers("chaos, Redis away", SERVERS, () => {
     TIMEOUT_MS,
   );
 });
+
+for (const redis of ["cluster", "sentinel"] as const) {
+  describeWithServers(`chaos, Redis, ${redis}`, SERVERS, () => {
+    test(
+      "masters replaced, a slot moved, instances killed and added: nothing is lost or doubled",
+      async () => {
+        const report = await runCluster({ redis, rounds: 1, ratePerS: 200, seed: seedFor(redis), say });
+        expectAllHeld(report);
+        expect(report.figures).toMatchObject({ lost: 0, doubled: 0 });
+        expect(report.figures["rows"]).toBe(report.figures["events acknowledged"]!);
+      },
+      2 * TIMEOUT_MS,
+    );
+  });
+}
 
 for (const { mode, needs } of MODES) {
   describeWithServers(`chaos, queue, ${mode}`, [...needs, "rabbitmq"], () => {

@@ -8,6 +8,7 @@ import { createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ConfigError, readConfig } from "../src/config.ts";
+import { describeRedisPlace, type RedisPlace, redisPlaceOf } from "../src/count/redis-place.ts";
 import { eventTarget, hourTarget } from "./support/analytics-client.ts";
 import { ask } from "./support/http-connection.ts";
 import { freePort } from "./support/ports.ts";
@@ -23,6 +24,7 @@ const PASSWORD = "hunter2";
 /** Settings that take an integer, with the bounds they take. */
 const INTEGERS: Readonly<Record<string, readonly [number, number]>> = {
   PORT: [0, 65_535],
+  REDIS_WAIT_REPLICAS: [0, 10],
   FLUSH_INTERVAL_MS: [10, 60_000],
   FLUSH_MAX_EVENTS: [1, 100_000],
   RING_CAPACITY: [1, 10_000_000],
@@ -47,8 +49,23 @@ const CHOICES: Readonly<Record<string, readonly string[]>> = {
 };
 const URLS: Readonly<Record<string, { takes: string; bad: readonly string[] }>> = {
   REDIS_URL: {
-    takes: "a URL such as redis://host:6379 or unix:///run/redis.sock",
+    takes:
+      "a URL such as redis://host:6379, redis://host:7000,host:7001 (nodes of a cluster), " +
+      "redis+sentinel://host:26379,host:26380/name (Sentinels) or unix:///run/redis.sock",
     bad: [
+      "redis://a:7000,",
+      "redis://a:7000,b:x",
+      "redis://a:7000,b:70000",
+      "redis://a:7000,redis://b:7000",
+      "redis://a:7000,b:7000/1",
+      "redis://a:7000,b:7000?db=1",
+      "redis://%zz@a:7000,b:7000",
+      "redis+sentinel://a:26379",
+      "redis+sentinel://a:26379/",
+      "redis+sentinel:///name",
+      "redis+sentinel://a:26379/name/1",
+      "redis+sentinel://a:26379/name?password=secret",
+      "sentinel://a:26379/name",
       "localhost:6379",
       "localhost",
       "http://h:6379",
@@ -221,6 +238,10 @@ describe("a bad value is refused with its name, what it is and what it takes", (
       [{ TLS_KEY_FILE: "a" }, "TLS_KEY_FILE is set, but TLS_CERT_FILE is not"],
       [{ REDIS_URL, MYSQL_URL, REDIS_CA_FILE: "a" }, "REDIS_URL does not begin with rediss://"],
       [{ REDIS_CA_FILE: "a" }, "REDIS_URL does not begin with rediss://"],
+      [
+        { REDIS_URL: "redis+sentinel://h/name", MYSQL_URL, REDIS_CA_FILE: "a" },
+        "REDIS_URL does not begin with rediss://",
+      ],
       [{ REDIS_URL, MYSQL_URL, MYSQL_CA_FILE: "a" }, "MYSQL_TLS is not 1"],
     ];
     for (const [environment, said] of faults) expect(refusal(environment)).toContain(said);
@@ -268,6 +289,13 @@ describe("a bad value is refused with its name, what it is and what it takes", (
       amqpQueue: "events",
       amqpPrefetch: 1_000,
     });
+  });
+
+  test("replicas to wait for are refused where there are none", () => {
+    expect(refusal({ REDIS_WAIT_REPLICAS: "1" })).toContain(
+      "REDIS_WAIT_REPLICAS is 1, but REDIS_URL is not set",
+    );
+    expect(readConfig({ REDIS_URL, MYSQL_URL, REDIS_WAIT_REPLICAS: "1" }).redisWaitReplicas).toBe(1);
   });
 
   test("several workers are refused where they could not share", () => {
@@ -328,6 +356,49 @@ describe("a good value", () => {
       browserStreams: ["web.*", "shop"],
     });
     expect(readConfig({ API_KEY: KEY }).apiKey).toBe(KEY);
+  });
+
+  test("is taken for each place that Redis may be in", () => {
+    const login = { username: "user", password: "p@:ss" };
+    const [a, b] = [
+      { host: "a.example", port: 7000 },
+      { host: "::1", port: 6379 },
+    ];
+    const places: Readonly<Record<string, RedisPlace>> = {
+      "redis://a.example:7000": { kind: "server", url: "redis://a.example:7000" },
+      "redis://a.example:7000,[::1]": { kind: "cluster", nodes: [a, b], login: {}, isTls: false },
+      "rediss://user:p%40:ss@a.example:7000, [::1]:6379/": {
+        kind: "cluster",
+        nodes: [a, b],
+        login,
+        isTls: true,
+      },
+      "redis+sentinel://a.example:7000/name": {
+        kind: "sentinel",
+        nodes: [a],
+        name: "name",
+        login: {},
+        sentinelLogin: {},
+        isTls: false,
+      },
+      "rediss+sentinel://:p%40:ss@[::1]:6379,a.example/a%20name?sentinel_username=user&sentinel_password=p%40%3Ass":
+        {
+          kind: "sentinel",
+          nodes: [b, { ...a, port: 26_379 }],
+          name: "a name",
+          login: { password: "p@:ss" },
+          sentinelLogin: login,
+          isTls: true,
+        },
+    };
+    for (const [url, place] of Object.entries(places)) {
+      expect(readConfig({ REDIS_URL: url, MYSQL_URL }).redisUrl).toBe(url);
+      expect(redisPlaceOf(url)).toEqual(place);
+      expect(describeRedisPlace(place)).not.toContain("ss@");
+    }
+    const described = Object.values(places).map(describeRedisPlace);
+    expect(described.at(-1)).toBe("rediss+sentinel://[::1]:6379,a.example:26379/a%20name");
+    expect(described[2]).toBe("rediss://a.example:7000,[::1]:6379");
   });
 
   test("is taken for both URLs", () => {
@@ -424,7 +495,8 @@ describe("the program", () => {
         ended,
         "PORT takes an integer from 0 to 65535, but is '70000'\n",
         "FLUSH_INTERVAL_MS takes an integer from 10 to 60000, but is 'soon'\n",
-        "REDIS_URL takes a URL such as redis://host:6379 or unix:///run/redis.sock, but is something else",
+        "REDIS_URL takes a URL such as redis://host:6379, redis://host:7000,host:7001 (nodes of a cluster), ",
+        " or unix:///run/redis.sock, but is something else",
       );
       expect(ended.stderr).not.toContain(PASSWORD);
     },

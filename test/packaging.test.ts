@@ -12,6 +12,7 @@ import { lintCompose } from "./support/compose-lint.ts";
 import { freePort } from "./support/ports.ts";
 import { PROJECT_ROOT } from "./support/project-files.ts";
 import { startRabbitMq } from "./support/rabbitmq.ts";
+import { startRedisCluster } from "./support/redis-cluster.ts";
 import { describeWithServers, startMariaDb, startRedis } from "./support/servers.ts";
 import { waitFor } from "./support/wait-for.ts";
 
@@ -336,6 +337,25 @@ describeWithServers("the program with Redis and MySQL", ["redis", "mariadb"], ()
         expect(rows).toEqual([{ events: 1 }] as unknown as typeof rows);
       } finally {
         await Promise.all([redis.stop(), mariaDb.stop()]);
+      }
+    },
+    SLOW_TEST_MS,
+  );
+
+  test(
+    "serves from a Redis Cluster",
+    async () => {
+      const [cluster, mariaDb] = await Promise.all([
+        startRedisCluster({ replicasPerMaster: 0 }),
+        startMariaDb(),
+      ]);
+      try {
+        await using service = await serve(newFolder(), { REDIS_URL: cluster.url, MYSQL_URL: mariaDb.url });
+        expect(await post(service.url, "ada")).toBe(204);
+        expect(await counts(service.url)).toBe("unique_users,1\nclicks,1\nimpressions,0\n");
+        expect(await service.stop()).toBe(0);
+      } finally {
+        await Promise.all([cluster.stop(), mariaDb.stop()]);
       }
     },
     SLOW_TEST_MS,

@@ -34,9 +34,11 @@ export interface ChaosSite {
   readonly instances: readonly Instance[];
   /** Where its files are; undefined unless it is embedded. */
   readonly dataDir: string | undefined;
-  /** Undefined if it is embedded. */
+  /** Undefined if it is embedded, or there are more of Redis. */
   readonly servers: { readonly redis: RedisServer; readonly mariaDb: MariaDbServer } | undefined;
   readonly cold: ColdView;
+  /** Of the Redis that holds a key now; undefined if it is embedded. */
+  readonly redisUrlOf: ((key: string) => Promise<string>) | undefined;
   close(): Promise<void>;
 }
 
@@ -87,6 +89,7 @@ async function openEmbedded({ settings = {}, hasProxies = false }: SiteOptions):
       servers: undefined,
       dataDir,
       cold: sqliteView(() => join(dataDir, "cold.sqlite")),
+      redisUrlOf: undefined,
       close: () => parts.close(),
     };
   } catch (error) {
@@ -112,6 +115,7 @@ async function openClustered(options: SiteOptions): Promise<ChaosSite> {
       servers: { redis, mariaDb },
       dataDir: undefined,
       cold: mariaDbView(mariaDb.url),
+      redisUrlOf: async () => redis.url,
       close: () => parts.close(),
     };
   } catch (error) {

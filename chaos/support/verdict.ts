@@ -74,7 +74,8 @@ async function drain(site: ChaosSite, events: readonly ChaosEvent[], stallMs: nu
 async function leftToDrain(site: ChaosSite, acknowledged: number): Promise<string | undefined> {
   const rows = await site.cold.countEvents();
   if (rows < acknowledged) return `${rows} of ${acknowledged} events are rows`;
-  const journals = site.servers === undefined ? [] : await redisJournals(site.servers.redis.url);
+  const url = await site.redisUrlOf?.(WRITERS_KEY);
+  const journals = url === undefined ? [] : await redisJournals(url);
   const entries = journals.reduce((sum, { length }) => sum + length, 0);
   if (entries > 0) return `${entries} batches are left in journals`;
   if (journals.length <= site.instances.length) return undefined;
@@ -111,9 +112,9 @@ function wholeRead(port: number, hour: number, stream: string): Promise<Counts> 
 /** All that the stores know of an event that went wrong. */
 async function evidenceOf(site: ChaosSite, event: ChaosEvent, rows: readonly StoredEvent[]): Promise<string> {
   const journal =
-    site.servers === undefined
+    site.redisUrlOf === undefined
       ? embeddedJournal(site, event)
-      : await redisTraces(site.servers.redis.url, event);
+      : await redisTraces(await site.redisUrlOf(WRITERS_KEY), event);
   const lines = [
     `event ${event.id} (${event.fate}) has ${rows.length} rows: ${JSON.stringify(rows)}`,
     `sendings: ${event.history.join("; ")}`,

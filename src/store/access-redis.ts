@@ -25,6 +25,8 @@ const SCRIPTS = {
 const COPY = "hg:{0}:api-keys";
 const SALT = "hg:{0}:limit-salt";
 const LIMIT_PREFIX = "hg:{0}:limit:";
+/** In a cluster all of them are in one slot. */
+const SLOT_KEY = SALT;
 const SALT_BYTES = 16;
 const US_PER_MS = 1_000;
 
@@ -45,7 +47,12 @@ class RedisAccessStore implements AccessStore {
   #firstConnection: Promise<void> | undefined;
 
   constructor(options: RedisAccessStoreOptions) {
-    this.#link = new RedisLink({ ...options, onConnect: async () => {}, onDrop: () => {} });
+    this.#link = new RedisLink({
+      ...options,
+      slotKey: SLOT_KEY,
+      onConnect: async () => {},
+      onDrop: () => {},
+    });
   }
 
   async spend(spendings: readonly Spending[]): Promise<readonly number[]> {

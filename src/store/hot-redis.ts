@@ -15,6 +15,11 @@
  *   hg:{0}:k:<hour>:<stream>     that of the clickers
  *   hg:{0}:id:<stream>:<id>      an event id, for 24 hours: 1, or 2 once it came again
  * `stream` holds no colon, writers are named here, and an id comes last in its key: no key can be forged.
+ *
+ * Invariant: a script leaves a state that is right wherever it ends. It cannot be rolled back, and in a cluster it
+ * may end early: while the slot is moved, a server begins a script only if it has all keys that this names, but
+ * ends it at a key that it makes up and that has gone. Each script says why that does no harm. None is ever sent to
+ * the server that the slot is moved to before that owns it: a key that has not come yet would be taken for none.
  */
 import type { Batch, Group, JournaledBatch } from "../count/batch.ts";
 import { decodeBatch, encodeBatch } from "../count/batch.ts";
@@ -87,6 +92,8 @@ export interface RedisHotStoreOptions {
   /** As RedisLinkOptions has it. */
   readonly ca?: string | undefined;
   readonly leaseMs: number;
+  /** How many replicas must have a batch before it counts as committed: none unless it is set. */
+  readonly waitReplicas?: number;
   /** Answer within this or be taken for away. The 503 has to be out within a second. */
   readonly commandTimeoutMs: number;
 }
@@ -103,6 +110,11 @@ interface Mirror {
   readonly clickers: Sketch;
 }
 
+/** Counts and ids of a batch: its sketches stay as they are, and of some hours there is only one. */
+function isVoidable(key: string): boolean {
+  return key.startsWith(`${PREFIX}c:`) || key.startsWith(`${PREFIX}id:`);
+}
+
 export function redisHotStore(options: RedisHotStoreOptions): HotStore {
   return new RedisHotStore(options);
 }
@@ -112,6 +124,7 @@ class RedisHotStore implements HotStore {
   readonly description: string;
   readonly #link: RedisLink;
   readonly #leaseMs: number;
+  readonly #waitReplicas: number;
   /**
    * What each hour's sketches in Redis are known to hold at least. A user who would raise none of these
    * registers need not be sent. Wrong only if Redis forgot something, so dropped with every doubt.
@@ -119,16 +132,19 @@ class RedisHotStore implements HotStore {
   readonly #mirrors = new Map<string, Mirror>();
   /** What Redis must still know when it comes back: the present writer, and its last batch. */
   #acknowledged = { writer: "", seq: 0 };
+  /** The batch that was sent last, with its keys: should it be voided. */
+  #sent: { readonly writer: string; readonly seq: number; readonly keys: readonly string[] } | undefined;
 
   constructor(options: RedisHotStoreOptions) {
-    const url = new URL(options.url);
-    this.description = `${url.protocol}//${url.host}${url.pathname}`;
     this.#leaseMs = options.leaseMs;
+    this.#waitReplicas = options.waitReplicas ?? 0;
     this.#link = new RedisLink({
       ...options,
+      slotKey: PREFIX,
       onConnect: (run) => this.#findLosses(run),
       onDrop: () => this.#mirrors.clear(),
     });
+    this.description = this.#link.description;
   }
 
   get isReady(): boolean {
@@ -146,19 +162,11 @@ class RedisHotStore implements HotStore {
 
   async open(): Promise<readonly string[]> {
     if (!this.#link.isReady) await this.#link.connect();
-    const persistence = await this.#link.info("persistence");
-    const memory = await this.#link.info("memory");
-    const warnings: string[] = [];
-    if (!persistence.includes("aof_enabled:1")) {
-      warnings.push(
-        "Redis keeps no append-only file: what it acknowledged is lost when it restarts. Set 'appendonly yes'.",
-      );
-    }
-    const policy = /maxmemory_policy:(\S+)/.exec(memory)?.[1] ?? "unknown";
-    if (policy !== "noeviction") {
-      warnings.push(
-        `Redis may evict the journal: its maxmemory-policy is '${policy}'. Set 'maxmemory-policy noeviction'.`,
-      );
+    const sections = ["persistence", "memory"];
+    const infos = await Promise.all(sections.map((section) => this.#link.info(section)));
+    const warnings = durabilityWarnings("Redis", infos.join());
+    for (const { node, sections: ofReplica } of await this.#link.replicaInfos(sections)) {
+      warnings.push(...durabilityWarnings(`The replica ${node}`, ofReplica.join()));
     }
     return warnings;
   }
@@ -213,8 +221,10 @@ class RedisHotStore implements HotStore {
       ordinal += group.users.length;
     }
     for (const key of idKeys) keys.push(key);
+    this.#sent = { writer, seq, keys };
+    const replicas = this.#waitReplicas;
     try {
-      const result = await this.#link.run(SCRIPTS.commit, keys, args, commitResult);
+      const result = await this.#link.runOnReplicas(replicas, SCRIPTS.commit, keys, args, commitResult);
       if (result.status === "committed") this.#acknowledged = { writer, seq };
       else this.#mirrors.clear();
       return result;
@@ -246,7 +256,11 @@ class RedisHotStore implements HotStore {
   async voidBatch(writer: string, seq: number): Promise<VoidResult> {
     this.#mirrors.clear();
     const keys = [writerKey(writer), journalKey(writer), META];
-    return await this.#link.run(SCRIPTS.void, keys, [String(seq), PREFIX], voidResult);
+    const sent = this.#sent;
+    // A batch of this process: nobody else has its seq to void.
+    if (sent?.writer === writer && sent.seq === seq) keys.push(...sent.keys.filter(isVoidable));
+    const args = [String(seq), PREFIX];
+    return await this.#link.runOnReplicas(this.#waitReplicas, SCRIPTS.void, keys, args, voidResult);
   }
 
   async read(keys: readonly HourKey[]): Promise<readonly HourRead[] | "unborn"> {
@@ -342,6 +356,22 @@ class RedisHotStore implements HotStore {
   async close(): Promise<void> {
     await this.#link.close();
   }
+}
+
+function durabilityWarnings(who: string, info: string): string[] {
+  const warnings: string[] = [];
+  if (!info.includes("aof_enabled:1")) {
+    warnings.push(
+      `${who} keeps no append-only file: what it acknowledged is lost when it restarts. Set 'appendonly yes'.`,
+    );
+  }
+  const policy = /maxmemory_policy:(\S+)/.exec(info)?.[1] ?? "unknown";
+  if (policy !== "noeviction") {
+    warnings.push(
+      `${who} may evict the journal: its maxmemory-policy is '${policy}'. Set 'maxmemory-policy noeviction'.`,
+    );
+  }
+  return warnings;
 }
 
 async function renewLease(run: RunScript, writer: string, seq: number, leaseMs: number): Promise<boolean> {

@@ -12,6 +12,7 @@ import { readPem } from "./pem-file.ts";
 export interface RedisSettings {
   readonly redisUrl: string | undefined;
   readonly redisCaFile?: string | undefined;
+  readonly redisWaitReplicas?: number;
 }
 
 export interface StoreSettings extends ColdSettings, RedisSettings {
@@ -49,8 +50,8 @@ export function createAccessStore(settings: RedisSettings): AccessStore | undefi
 }
 
 /** Throws ConfigError if the certificates can't be read. */
-function redisOptionsOf({ redisUrl: url, redisCaFile }: RedisSettings) {
+function redisOptionsOf({ redisUrl: url, redisCaFile, redisWaitReplicas: waitReplicas = 0 }: RedisSettings) {
   if (url === undefined) return undefined;
   const ca = redisCaFile && readPem("REDIS_CA_FILE", redisCaFile);
-  return { url, ca, commandTimeoutMs: REDIS_COMMAND_TIMEOUT_MS };
+  return { url, ca, waitReplicas, commandTimeoutMs: REDIS_COMMAND_TIMEOUT_MS };
 }

@@ -1,6 +1,8 @@
 -- Makes a data set that is new, or has lost batches, writable: with no hour held.
 -- KEYS: meta, hours, writers. ARGV: key prefix, freshFrom, number of hours dropped in one go.
 -- Answers 1 if it is born now, 0 if there are more hours to drop (call again), -1 if a journal is left.
+-- While the slot is moved it may end at any hour that it drops: the data set is not born by then, and the next call
+-- goes on with that hour.
 if redis.call('EXISTS', KEYS[1]) == 1 then return 1 end
 if redis.call('SCARD', KEYS[3]) > 0 then return -1 end
 local names = redis.call('ZRANGE', KEYS[2], 0, ARGV[3] - 1)

@@ -4,6 +4,9 @@
 --   name in `hours`, hour, clicks, impressions (both of events without id), n viewers, those, n clickers, those,
 --   n events with id, and per such event: field in counts ('c' or 'i'), user, ordinal in the batch.
 -- Nothing is written before every refusal has been ruled out, since a script cannot roll back.
+-- Every key is named: while the slot is moved it begins only where all of them are (or else not at all), and no key
+-- that is there then can go before its end, but for `meta`, which it drops itself and then looks for no more than once
+-- (and an id whose 24 hours end in the microseconds between that look and its start).
 local writerKey, journalKey, metaKey, hoursKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local seq, groupCount = tonumber(ARGV[2]), tonumber(ARGV[5])
 

@@ -1,5 +1,6 @@
 -- All journals, and whether each may be adopted. KEYS: writers, meta. ARGV: key prefix.
 -- Answers a flat list: writer, 1 or 0, events accepted, …
+-- It only reads: while the slot is moved, a writer that is not here any more ends it, and none is left out.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local isBorn = redis.call('EXISTS', KEYS[2]) == 1

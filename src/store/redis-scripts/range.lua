@@ -4,6 +4,7 @@
 -- Answers false for a data set that is not born; else freshFrom, hour and stream to resume at (empty if this
 -- was all), then per hour: hour, stream, clicks, impressions, the sketches of viewers and of clickers (empty if there
 -- are none), and 1 if it is divided, else nothing.
+-- It only reads: while the slot is moved, an hour that is not here any more ends it, and none is taken for empty.
 local freshFrom = redis.call('HGET', KEYS[1], 'freshFrom')
 if not freshFrom then return false end
 local hoursKey, prefix, stream, isPrefix = KEYS[2], ARGV[1], ARGV[4], ARGV[5] == '1'

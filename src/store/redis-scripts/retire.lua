@@ -2,9 +2,12 @@
 -- ARGV: key prefix, before hour, limit, name in `hours` (or nothing). Answers how many are gone.
 -- Each hour names, per writer, the last batch that touched it (w:<writer>); each writer names what it has
 -- flushed. A writer that is gone has flushed everything: its journal is removed only then.
+-- While the slot is moved it may end at any key of an hour: while it looks, which leaves all as it is, or at an hour
+-- that it drops. `mark` and `freshFrom` have risen by then, so that an hour which is gone is absent, never empty, and
+-- one that is left is as whole as before.
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 local prefix = ARGV[1]
-local retired, latest = 0, 0
+local flushedNames, latest = {}, 0
 local names = {ARGV[4]}
 if not ARGV[4] then names = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', '(' .. ARGV[2], 'LIMIT', 0, ARGV[3]) end
 for _, name in ipairs(names) do
@@ -20,17 +23,23 @@ for _, name in ipairs(names) do
     end
   end
   if flushed then
-    redis.call('DEL', prefix .. 'c:' .. suffix, prefix .. 'u:' .. suffix, prefix .. 'k:' .. suffix)
-    redis.call('ZREM', KEYS[2], name)
-    retired = retired + 1
+    flushedNames[#flushedNames + 1] = name
     latest = math.max(latest, tonumber(hour))
   end
 end
-if retired > 0 then
-  redis.call('HINCRBY', KEYS[1], 'mark', 1)
-  local freshFrom = tonumber(redis.call('HGET', KEYS[1], 'freshFrom'))
-  if latest + 3600000 > freshFrom then
-    redis.call('HSET', KEYS[1], 'freshFrom', string.format('%.0f', latest + 3600000))
-  end
+if #flushedNames == 0 then return 0 end
+
+-- A server that is full lets a script write only after something that takes no room: this removes nothing.
+redis.call('HDEL', KEYS[1], '')
+redis.call('HINCRBY', KEYS[1], 'mark', 1)
+local freshFrom = tonumber(redis.call('HGET', KEYS[1], 'freshFrom'))
+if latest + 3600000 > freshFrom then
+  redis.call('HSET', KEYS[1], 'freshFrom', string.format('%.0f', latest + 3600000))
 end
-return retired
+for _, name in ipairs(flushedNames) do
+  local hour, stream = string.match(name, '^(%d+) (.+)$')
+  local suffix = hour .. ':' .. stream
+  redis.call('DEL', prefix .. 'c:' .. suffix, prefix .. 'u:' .. suffix, prefix .. 'k:' .. suffix)
+  redis.call('ZREM', KEYS[2], name)
+end
+return #flushedNames

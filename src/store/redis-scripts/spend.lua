@@ -4,6 +4,9 @@
 --
 -- A name may hold an address, and this server writes all that it knows to a disk: so names are hashed, with a salt
 -- that is forgotten after its life.
+--
+-- All limits are read before one is written: while the slot is moved, one that is not here any more ends it, and
+-- nothing is spent.
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local salt = redis.call('GET', KEYS[1])
@@ -11,11 +14,14 @@ if not salt then
   salt = ARGV[2]
   redis.call('SET', KEYS[1], salt, 'PX', ARGV[3])
 end
-local answers = {}
+local answers, paid = {}, {}
 for at = 4, #ARGV, 2 do
   local key = ARGV[1] .. redis.sha1hex(salt .. ARGV[at])
-  local paid = math.max(tonumber(redis.call('GET', key) or now), now) + tonumber(ARGV[at + 1])
-  redis.call('SET', key, string.format('%.0f', paid), 'PX', math.max(1, math.ceil((paid - now) / 1000)))
-  answers[#answers + 1] = paid - now
+  local before = paid[key] or tonumber(redis.call('GET', key) or now)
+  paid[key] = math.max(before, now) + tonumber(ARGV[at + 1])
+  answers[#answers + 1] = paid[key] - now
+end
+for key, untilUs in pairs(paid) do
+  redis.call('SET', key, string.format('%.0f', untilUs), 'PX', math.max(1, math.ceil((untilUs - now) / 1000)))
 end
 return answers

@@ -1,5 +1,7 @@
 -- Settles a batch whose outcome its writer does not know and whose events it has refused.
--- KEYS: writer, journal, meta. ARGV: seq, key prefix.
+-- KEYS: writer, journal, meta, then counts and ids of the batch. ARGV: seq, key prefix.
+-- The latter are found in the journal, and named for another reason: while the slot is moved it begins only where all
+-- of them are, and so never takes back a half.
 -- Not applied yet: the seq is burned, so that a copy still on its way is ignored. Applied: counts, ids and
 -- journal entry are taken back, but for events whose id came again since then: whoever sent it has been
 -- told that it counts. Sketches cannot forget: they may keep users of the batch, each in that of its kind.

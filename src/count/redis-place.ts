@@ -1,0 +1,145 @@
+/**
+ * Where Redis is, as REDIS_URL says it: one server, the nodes of a cluster, or Sentinels that know a master by name.
+ *
+ *   redis://user:password@host:6379/0                  one server (or one node of a cluster, which is found out)
+ *   unix:///run/redis.sock                             the same, of this machine
+ *   redis://user:password@host:7000,host:7001          a cluster: any of its nodes, the others are found
+ *   redis+sentinel://user:password@host,host:26380/name   that master; ?sentinel_username=…&sentinel_password=…
+ *
+ * rediss:// and rediss+sentinel:// are the same by TLS. User and password come once, for all nodes.
+ */
+export interface RedisNode {
+  readonly host: string;
+  readonly port: number;
+}
+
+export interface RedisLogin {
+  readonly username?: string;
+  readonly password?: string;
+}
+
+export interface RedisServerPlace {
+  readonly kind: "server";
+  readonly url: string;
+}
+
+export interface RedisClusterPlace {
+  readonly kind: "cluster";
+  readonly nodes: readonly RedisNode[];
+  readonly login: RedisLogin;
+  readonly isTls: boolean;
+}
+
+export interface RedisSentinelPlace {
+  readonly kind: "sentinel";
+  /** The Sentinels. */
+  readonly nodes: readonly RedisNode[];
+  /** By which they know the master. */
+  readonly name: string;
+  readonly login: RedisLogin;
+  readonly sentinelLogin: RedisLogin;
+  readonly isTls: boolean;
+}
+
+export type RedisPlace = RedisServerPlace | RedisClusterPlace | RedisSentinelPlace;
+
+export const EXPECTS_REDIS_URL =
+  "a URL such as redis://host:6379, redis://host:7000,host:7001 (nodes of a cluster), " +
+  "redis+sentinel://host:26379,host:26380/name (Sentinels) or unix:///run/redis.sock";
+
+const REDIS_PORT = 6379;
+const SENTINEL_PORT = 26379;
+/** Protocol, user and password, hosts, path, query. */
+const PARTS = /^(rediss?)(\+sentinel)?:\/\/(?:([^@/?#]*)@)?([^@/?#]*)(?:\/([^?#]*))?(?:\?([^#]*))?$/;
+const SENTINEL_PARAMETERS = ["sentinel_username", "sentinel_password"];
+
+/** Undefined if it is none. */
+export function redisPlaceOf(text: string): RedisPlace | undefined {
+  if (text.startsWith("unix:")) return socketPlaceOf(text);
+  const [, protocol, sentinel, userInfo = "", hosts = "", path = "", query = ""] = PARTS.exec(text) ?? [];
+  if (protocol === undefined) return undefined;
+  if (sentinel === undefined && !hosts.includes(",")) return serverPlaceOf(text);
+  const isTls = protocol === "rediss";
+  const nodes = nodesOf(hosts, sentinel === undefined ? REDIS_PORT : SENTINEL_PORT);
+  const login = loginOf(userInfo);
+  if (nodes === undefined || login === undefined) return undefined;
+  if (sentinel !== undefined) {
+    const name = decoded(path);
+    const sentinelLogin = sentinelLoginOf(query);
+    if (!name || name.includes("/") || sentinelLogin === undefined) return undefined;
+    return { kind: "sentinel", nodes, name, login, sentinelLogin, isTls };
+  }
+  // A cluster has one database, and no settings that we know of.
+  return (path === "" || path === "0") && query === "" ? { kind: "cluster", nodes, login, isTls } : undefined;
+}
+
+/** Without user and password. */
+export function describeRedisPlace(place: RedisPlace): string {
+  if (place.kind === "server") {
+    const { protocol, host, pathname } = new URL(place.url);
+    return `${protocol}//${host}${pathname}`;
+  }
+  const protocol = place.isTls ? "rediss" : "redis";
+  const hosts = place.nodes.map(nodeText).join(",");
+  return place.kind === "cluster"
+    ? `${protocol}://${hosts}`
+    : `${protocol}+sentinel://${hosts}/${encodeURIComponent(place.name)}`;
+}
+
+export function nodeText({ host, port }: RedisNode): string {
+  return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+/** The cluster that a server turned out to be a node of; undefined if it is reached by a socket of this machine. */
+export function clusterOf({ url }: RedisServerPlace): RedisClusterPlace | undefined {
+  const { protocol, hostname, port, username, password } = new URL(url);
+  if (protocol === "unix:") return undefined;
+  const login = loginOf(password === "" ? username : `${username}:${password}`);
+  const nodes = [{ host: withoutBrackets(hostname), port: port === "" ? REDIS_PORT : Number(port) }];
+  return { kind: "cluster", nodes, login: login ?? {}, isTls: protocol === "rediss:" };
+}
+
+function socketPlaceOf(text: string): RedisServerPlace | undefined {
+  const { host, pathname = "" } = URL.parse(text) ?? {};
+  return host === "" && pathname.length > 1 ? { kind: "server", url: text } : undefined;
+}
+
+function serverPlaceOf(text: string): RedisServerPlace | undefined {
+  return URL.parse(text)?.hostname ? { kind: "server", url: text } : undefined;
+}
+
+function nodesOf(hosts: string, defaultPort: number): RedisNode[] | undefined {
+  const nodes = hosts.split(",").map((entry) => {
+    const { hostname = "", port = "" } = URL.parse(`redis://${entry.trim()}`) ?? {};
+    return { host: withoutBrackets(hostname), port: port === "" ? defaultPort : Number(port) };
+  });
+  return nodes.every(({ host, port }) => host !== "" && port > 0) ? nodes : undefined;
+}
+
+function withoutBrackets(hostname: string): string {
+  return hostname.startsWith("[") ? hostname.slice(1, -1) : hostname;
+}
+
+function loginOf(userInfo: string): RedisLogin | undefined {
+  const colon = userInfo.indexOf(":");
+  const username = decoded(colon === -1 ? userInfo : userInfo.slice(0, colon));
+  const password = decoded(colon === -1 ? "" : userInfo.slice(colon + 1));
+  if (username === undefined || password === undefined) return undefined;
+  return { ...(username !== "" && { username }), ...(password !== "" && { password }) };
+}
+
+function sentinelLoginOf(query: string): RedisLogin | undefined {
+  const parameters = new URLSearchParams(query);
+  if ([...parameters.keys()].some((name) => !SENTINEL_PARAMETERS.includes(name))) return undefined;
+  const [username = "", password = ""] = SENTINEL_PARAMETERS.map((name) => parameters.get(name) ?? "");
+  return { ...(username !== "" && { username }), ...(password !== "" && { password }) };
+}
+
+/** Undefined if its escapes are none. */
+function decoded(text: string): string | undefined {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return undefined;
+  }
+}
