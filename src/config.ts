@@ -15,6 +15,7 @@ export interface Config {
   readonly redisUrl: string | undefined;
   readonly redisWaitReplicas: number;
   readonly mysqlUrl: string | undefined;
+  readonly mysqlReadUrl: string | undefined;
   readonly isDurabilityStrict: boolean;
   readonly workers: number;
   readonly flushIntervalMs: number;
@@ -199,6 +200,17 @@ const REDIS_URL: Setting<string> = {
 
 const MYSQL_EXAMPLE = "mysql://user:password@host:3306/hourglass";
 
+function mysqlUrl(name: string, help: string): Setting<string> {
+  return {
+    ...url(name, ["mysql:"], MYSQL_EXAMPLE, help),
+    parse(value) {
+      const parsed = URL.parse(value);
+      const isWhole = parsed?.protocol === "mysql:" && parsed.hostname !== "" && parsed.pathname.length > 1;
+      return isWhole ? value : undefined;
+    },
+  };
+}
+
 const SETTINGS = {
   port: integer("PORT", 7777, 0, 65_535, "port to listen on; 0 takes a free one"),
   host: text("HOST", "127.0.0.1", "address to listen on; 0.0.0.0 for all of the machine's"),
@@ -211,14 +223,11 @@ const SETTINGS = {
     10,
     "replicas of Redis that must have events before they are acknowledged; refused while there are fewer",
   ),
-  mysqlUrl: {
-    ...url("MYSQL_URL", ["mysql:"], MYSQL_EXAMPLE, "cold store; needs REDIS_URL too"),
-    parse(value: string) {
-      const parsed = URL.parse(value);
-      const isWhole = parsed?.protocol === "mysql:" && parsed.hostname !== "" && parsed.pathname.length > 1;
-      return isWhole ? value : undefined;
-    },
-  },
+  mysqlUrl: mysqlUrl("MYSQL_URL", "cold store; needs REDIS_URL too"),
+  mysqlReadUrl: mysqlUrl(
+    "MYSQL_READ_URL",
+    "a replica of it, or an address of several, which ranges and exports are read from while it is not behind",
+  ),
   isDurabilityStrict: flag(
     "STRICT_DURABILITY",
     "1 refuses to start on a Redis that may forget what it acknowledged",
@@ -327,7 +336,7 @@ const SETTINGS = {
   apiKey: {
     ...secret(
       "API_KEY",
-      "the key that 'hourglass import' and 'bench' (scope write) and 'forget' (admin) show to the service",
+      "the key that 'import', 'bench' and 'poison replay' (scope write) and 'forget' (admin) show to the service",
     ),
     takes: EXPECTS_TOKEN,
     parse: (value: string) => (isToken(value) ? value : undefined),
@@ -387,7 +396,7 @@ function problem(setting: Setting<unknown>, found: string): string {
  * alone would leave the counts of each instance in its own memory: no read would be sure to see every event.
  */
 function contradictions(config: Config): string[] {
-  const { redisUrl, redisWaitReplicas, mysqlUrl, workers, port, amqpUrl, amqpQueue } = config;
+  const { redisUrl, redisWaitReplicas, mysqlUrl, mysqlReadUrl, workers, port, amqpUrl, amqpQueue } = config;
   if ((amqpUrl === undefined) !== (amqpQueue === undefined)) {
     const [set, missing] = amqpUrl ? ["AMQP_URL", "AMQP_QUEUE"] : ["AMQP_QUEUE", "AMQP_URL"];
     return [`${set} is set, but ${missing} is not: set both, or neither to take events over HTTP alone`];
@@ -397,6 +406,8 @@ function contradictions(config: Config): string[] {
     return [`${set} is set, but ${missing} is not: set both, or neither for the embedded stores`];
   }
   const problems = [...encryptionContradictions(config), ...retentionContradictions(config)];
+  if (mysqlReadUrl !== undefined && mysqlUrl === undefined)
+    problems.push("MYSQL_READ_URL is set, but MYSQL_URL is not: set that to what it is a replica of");
   if (redisUrl === undefined && redisWaitReplicas > 0)
     problems.push(`REDIS_WAIT_REPLICAS is ${redisWaitReplicas}, but REDIS_URL is not set: there are none`);
   if (workers === 1 || problems.length > 0) return problems;

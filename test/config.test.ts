@@ -90,6 +90,10 @@ const URLS: Readonly<Record<string, { takes: string; bad: readonly string[] }>> 
       "redis://h",
     ],
   },
+  MYSQL_READ_URL: {
+    takes: "a URL such as mysql://user:password@host:3306/hourglass",
+    bad: ["localhost:3306", "mysql://h", "mysql://h:3306/", "mysql:///d", "mariadb://h/d"],
+  },
   AMQP_URL: {
     takes: "a URL such as amqp://user:password@host:5672/vhost",
     bad: ["localhost:5672", "amqp://", "http://h:15672", "mqtt://h", "//h"],
@@ -241,6 +245,10 @@ describe("a bad value is refused with its name, what it is and what it takes", (
       [{ REDIS_URL, MYSQL_URL, MYSQL_CA_FILE: "a" }, "MYSQL_TLS is not 1"],
     ];
     for (const [environment, said] of faults) expect(refusal(environment)).toContain(said);
+  });
+
+  test("a replica of nothing is refused", () => {
+    expect(refusal({ MYSQL_READ_URL: MYSQL_URL })).toStartWith("MYSQL_READ_URL is set, but MYSQL_URL is not");
   });
 
   for (const name of SECRETS) {

@@ -1,9 +1,10 @@
 /** For commands that look into the stores beside a service that may be running. */
 import type { Config } from "../config.ts";
 import type { ColdStore } from "../store/cold.ts";
+import type { ColdPlace } from "../store/cold-thread-messages.ts";
 import type { HotStore } from "../store/hot.ts";
 import { createStores } from "../store/open.ts";
-import { coldPlaceOf, coldStoreAt } from "../store/open-cold.ts";
+import { coldPlaceOf, coldPlaceWithReplicaOf, coldStoreAt } from "../store/open-cold.ts";
 
 export interface OpenStores {
   readonly cold: ColdStore;
@@ -26,7 +27,16 @@ export async function withStores<T>(config: Config, work: (stores: OpenStores) =
 
 /** For what needs no hot store: Redis may be away. Throws ColdUnavailableError. */
 export async function withColdStore<T>(config: Config, work: (cold: ColdStore) => Promise<T>): Promise<T> {
-  const cold = coldStoreAt(coldPlaceOf(config), Date.now);
+  return await withColdStoreAt(coldPlaceOf(config), work);
+}
+
+/** The same for what reads the past, and may have it from a replica. */
+export async function withPast<T>(config: Config, work: (cold: ColdStore) => Promise<T>): Promise<T> {
+  return await withColdStoreAt(coldPlaceWithReplicaOf(config), work);
+}
+
+async function withColdStoreAt<T>(place: ColdPlace, work: (cold: ColdStore) => Promise<T>): Promise<T> {
+  const cold = coldStoreAt(place, Date.now);
   try {
     await cold.open();
     return await work(cold);

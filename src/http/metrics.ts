@@ -20,6 +20,7 @@ export function metrics(options: AppOptions, requestCounts: readonly RequestCoun
   registerState(registry, options);
   registerRetention(registry, options);
   registerStores(registry, options);
+  registerPastReads(registry, options);
   registerRequests(registry, requestCounts);
   if (options.sources.length > 0) registerSources(registry, options.sources);
   const text = textOf(registry, options.siblings);
@@ -198,6 +199,19 @@ function registerStores(registry: Registry, { pipeline, stores = {} }: AppOption
       for (const [store, { errors }] of Object.entries(stores)) {
         for (const [operation, count] of errors) this.inc({ store, operation }, count);
       }
+    },
+  });
+}
+
+function registerPastReads(registry: Registry, { pipeline }: AppOptions): void {
+  new Counter({
+    name: "hourglass_past_reads_total",
+    help: "Ranges read from the replica, or from the primary, as the replica was behind or away",
+    labelNames: ["outcome"],
+    registers: [registry],
+    collect() {
+      this.reset();
+      for (const [outcome, count] of Object.entries(pipeline.pastReads ?? {})) this.inc({ outcome }, count);
     },
   });
 }

@@ -8,7 +8,7 @@ import type { RetentionDays } from "../count/kept.ts";
 import { Ledger, type RefusalReason } from "../count/ledger.ts";
 import type { Log } from "../count/log.ts";
 import type { Metrics } from "../count/metrics.ts";
-import type { ColdStore, Poison } from "../store/cold.ts";
+import type { ColdStore, PastReads, Poison } from "../store/cold.ts";
 import type { HotStore } from "../store/hot.ts";
 import { AdmissionLog } from "./admission-log.ts";
 import type { BulkOutcome } from "./bulk.ts";
@@ -173,6 +173,11 @@ export class Pipeline {
   get storeNames(): { readonly hot: string; readonly cold: string } {
     const { hot, cold } = this.#options;
     return { hot: hot.name, cold: cold.name };
+  }
+
+  /** How ranges were read, where the cold store has a replica for them. */
+  get pastReads(): PastReads | undefined {
+    return this.#options.cold.pastReads;
   }
 
   /** Aborted as soon as stop() is called: for what would never end by itself. */

@@ -10,7 +10,14 @@
  */
 import { HOUR_MS, hourKeyName } from "../count/event.ts";
 import type { HourRange, HourRecord } from "../count/hour-range.ts";
-import type { ColdStore, ErasedHour, UserRow, UsersRange } from "../store/cold.ts";
+import {
+  type ColdStore,
+  ColdUnavailableError,
+  type ErasedHour,
+  ReadInterruptedError,
+  type UserRow,
+  type UsersRange,
+} from "../store/cold.ts";
 import { type HotStore, HotUnavailableError } from "../store/hot.ts";
 import { Lanes } from "./lanes.ts";
 
@@ -60,13 +67,22 @@ export class RangeReader {
   /** Throws ColdUnavailableError, RangeTooLargeError, or LanesFullError. */
   read<T extends Tally>(range: HourRange, newTally: () => T): Promise<RangeAnswer<T>> {
     return this.#lanes.use(async () => {
-      const wasRecovering = this.#isRecovering();
-      const answer = (await this.#readWhole(range, newTally())) ?? {
-        tally: await this.#readColdAlone(range, newTally()),
-        isDegraded: true,
-      };
-      return wasRecovering || this.#isRecovering() ? { ...answer, isDegraded: true } : answer;
+      try {
+        return await this.#readOnce(range, newTally);
+      } catch (error) {
+        if (!isInterrupted(error)) throw error;
+        return await this.#readOnce(range, newTally);
+      }
     });
+  }
+
+  async #readOnce<T extends Tally>(range: HourRange, newTally: () => T): Promise<RangeAnswer<T>> {
+    const wasRecovering = this.#isRecovering();
+    const answer = (await this.#readWhole(range, newTally())) ?? {
+      tally: await this.#readColdAlone(range, newTally()),
+      isDegraded: true,
+    };
+    return wasRecovering || this.#isRecovering() ? { ...answer, isDegraded: true } : answer;
   }
 
   /** Shows the rows of these hours, and answers what is missing among them. Throws as read() does. */
@@ -119,6 +135,10 @@ export class RangeReader {
       if (!held.has(hourKeyName(hour.stream, hour.hour))) add(hour);
     });
   }
+}
+
+function isInterrupted(error: unknown): boolean {
+  return error instanceof ColdUnavailableError && error.cause instanceof ReadInterruptedError;
 }
 
 function bounded(tally: Tally): (hour: HourRecord) => void {

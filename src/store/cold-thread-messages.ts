@@ -9,9 +9,11 @@ export interface ColdPlace {
   readonly dataDir: string;
   readonly mysqlUrl: string | undefined;
   readonly mysqlTls?: MysqlTls | undefined;
+  /** Of a replica, for reads of the past. */
+  readonly mysqlReadUrl?: string | undefined;
 }
 
-export type ColdMethod = Exclude<keyof ColdStore, "name" | "description">;
+export type ColdMethod = Exclude<keyof ColdStore, "name" | "description" | "pastReads">;
 
 export interface Call {
   readonly number: number;

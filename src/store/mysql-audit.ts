@@ -8,6 +8,7 @@ import { countDeadLetters } from "./mysql-dead-letters.ts";
 import { readErased } from "./mysql-erasure.ts";
 import { lockHour, readHour, replaceHour } from "./mysql-hours.ts";
 import type { MysqlSession } from "./mysql-link.ts";
+import { noteChange } from "./mysql-progress.ts";
 import { lockKept, readKept } from "./mysql-retention.ts";
 import { IS_BEHIND, placeOf } from "./mysql-row-place.ts";
 import { BEFORE_ALL_ROWS, type ListedRow, pageOf } from "./row-page.ts";
@@ -71,6 +72,7 @@ export async function rebuildHour(session: MysqlSession, key: HourKey): Promise<
   const stored = await readHour(session, key);
   const erased = await readErased(session, key);
   await replaceHour(session, key, rebuiltHour(await recountHour(session, key), erased, stored));
+  await noteChange(session);
   await session.run("COMMIT");
   return true;
 }

@@ -8,6 +8,7 @@ import { readPem } from "./pem-file.ts";
 export interface ColdSettings {
   readonly dataDir: string;
   readonly mysqlUrl: string | undefined;
+  readonly mysqlReadUrl?: string | undefined;
   readonly isMysqlTls?: boolean | undefined;
   readonly mysqlCaFile?: string | undefined;
 }
@@ -18,8 +19,13 @@ export function coldPlaceOf({ dataDir, mysqlUrl, isMysqlTls, mysqlCaFile }: Cold
   return { dataDir, mysqlUrl, mysqlTls: { ca: mysqlCaFile && readPem("MYSQL_CA_FILE", mysqlCaFile) } };
 }
 
+/** The same, with a replica for reads of the past, if there is one. */
+export function coldPlaceWithReplicaOf(settings: ColdSettings): ColdPlace {
+  return { ...coldPlaceOf(settings), mysqlReadUrl: settings.mysqlReadUrl };
+}
+
 /** Nothing is connected yet. */
-export function coldStoreAt({ dataDir, mysqlUrl, mysqlTls }: ColdPlace, now: () => number): ColdStore {
-  if (mysqlUrl === undefined) return embeddedColdStore({ dataDir });
-  return mysqlColdStore({ url: mysqlUrl, tls: mysqlTls, now });
+export function coldStoreAt(place: ColdPlace, now: () => number): ColdStore {
+  const { dataDir, mysqlUrl: url, mysqlReadUrl: readUrl, mysqlTls: tls } = place;
+  return url === undefined ? embeddedColdStore({ dataDir }) : mysqlColdStore({ url, readUrl, tls, now });
 }
