@@ -2,17 +2,20 @@
 /**
  * `bun run bench`: measures Hourglass beside what it is compared with, and says what it found: as tables
  * here, and as results/latest.json and results/latest.html. It ends with 1 if something could not be
- * measured, and with `--check` also if a target is missed.
+ * measured, and with `--check` also if a target is missed. Beside it: several instances, measured and simulated.
  */
 import { mkdirSync } from "node:fs";
 import { join, relative } from "node:path";
 import { Command, InvalidArgumentError, Option } from "commander";
 import { errorText } from "../src/count/deadline.ts";
+import { seconds, whole } from "./arguments.ts";
+import { instancesCommand } from "./instances/command.ts";
 import type { SaturationDriver } from "./load/saturation.ts";
 import { FULL, type Parameters, QUICK } from "./parameters.ts";
 import { resultsHtml } from "./report/html.ts";
 import { failures, resultsText } from "./report/text.ts";
 import type { Results } from "./results.ts";
+import { simulateCommand } from "./simulation/command.ts";
 import { CHOICES, runSuite } from "./suite.ts";
 import { judge, verdictText } from "./targets.ts";
 
@@ -29,17 +32,6 @@ interface Options {
   readonly driver?: SaturationDriver | "auto";
 }
 
-function whole(text: string): number {
-  if (!/^[1-9]\d{0,9}$/.test(text)) throw new InvalidArgumentError("It takes a whole number from 1 on.");
-  return Number(text);
-}
-
-function seconds(text: string): number {
-  const value = Number(text);
-  if (!(value >= 0.1 && value <= 600)) throw new InvalidArgumentError("It takes 0.1 to 600.");
-  return value;
-}
-
 function names(text: string): string[] {
   const found = text.split(",").map((name) => name.trim());
   const unknown = found.find((name) => !CHOICES.includes(name));
@@ -49,6 +41,8 @@ function names(text: string): string[] {
 
 const program = new Command("bench")
   .description("measures Hourglass beside the approaches before it, and beside servers that do nothing")
+  // Each command has its own options, behind its name.
+  .enablePositionalOptions()
   .option("--quick", "tiny sizes, under a minute: shows that all works, its figures say nothing", false)
   .option("--check", "end with 1 if a target is missed or not measured, naming it", false)
   .option("--rounds <n>", "each starts everything anew", whole)
@@ -58,7 +52,10 @@ const program = new Command("bench")
   .option("--stored-rows <n>", "in MySQL before the case of many rows begins", whole)
   .addOption(new Option("--driver <name>", "of the maximum").choices(["auto", "wrk", "autocannon"]))
   .option("--out <folder>", "for latest.json and latest.html", join(import.meta.dir, "results"))
-  .option("--from <file>", "measure nothing: report, and check, this earlier latest.json");
+  .option("--from <file>", "measure nothing: report, and check, this earlier latest.json")
+  .action(async (options: Options) => process.exit(await measure(options)))
+  .addCommand(instancesCommand(say))
+  .addCommand(simulateCommand());
 
 function parametersOf(options: Options): Parameters {
   const base = options.quick ? QUICK : FULL;
@@ -90,8 +87,7 @@ async function writeReports(results: Results, folder: string): Promise<void> {
   console.log(`\nwrote ${[json, html].map((path) => relative(process.cwd(), path)).join(" and ")}`);
 }
 
-async function main(): Promise<number> {
-  const options = program.parse().opts<Options>();
+async function measure(options: Options): Promise<number> {
   const results = await resultsOf(options);
   console.log(resultsText(results));
   if (options.from === undefined) await writeReports(results, options.out);
@@ -105,7 +101,7 @@ async function main(): Promise<number> {
 
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => process.exit(1));
 try {
-  process.exit(await main());
+  await program.parseAsync();
 } catch (error) {
   console.error(`bench: ${errorText(error)}`);
   process.exit(1);

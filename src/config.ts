@@ -17,6 +17,7 @@ export interface Config {
   readonly redisShards: number;
   readonly redisWaitReplicas: number;
   readonly mysqlUrl: string | undefined;
+  readonly mysqlReadUrl: string | undefined;
   readonly isDurabilityStrict: boolean;
   readonly workers: number;
   readonly flushIntervalMs: number;
@@ -203,6 +204,17 @@ const REDIS_URL: Setting<string> = {
 
 const MYSQL_EXAMPLE = "mysql://user:password@host:3306/hourglass";
 
+function mysqlUrl(name: string, help: string): Setting<string> {
+  return {
+    ...url(name, ["mysql:"], MYSQL_EXAMPLE, help),
+    parse(value) {
+      const parsed = URL.parse(value);
+      const isWhole = parsed?.protocol === "mysql:" && parsed.hostname !== "" && parsed.pathname.length > 1;
+      return isWhole ? value : undefined;
+    },
+  };
+}
+
 const SETTINGS = {
   port: integer("PORT", 7777, 0, 65_535, "port to listen on; 0 takes a free one"),
   host: text("HOST", "127.0.0.1", "address to listen on; 0.0.0.0 for all of the machine's"),
@@ -220,14 +232,11 @@ const SETTINGS = {
     10,
     "replicas of Redis that must have events before they are acknowledged; refused while there are fewer",
   ),
-  mysqlUrl: {
-    ...url("MYSQL_URL", ["mysql:"], MYSQL_EXAMPLE, "cold store; needs REDIS_URL too"),
-    parse(value: string) {
-      const parsed = URL.parse(value);
-      const isWhole = parsed?.protocol === "mysql:" && parsed.hostname !== "" && parsed.pathname.length > 1;
-      return isWhole ? value : undefined;
-    },
-  },
+  mysqlUrl: mysqlUrl("MYSQL_URL", "cold store; needs REDIS_URL too"),
+  mysqlReadUrl: mysqlUrl(
+    "MYSQL_READ_URL",
+    "a replica of it, or an address of several, which ranges and exports are read from while it is not behind",
+  ),
   isDurabilityStrict: flag(
     "STRICT_DURABILITY",
     "1 refuses to start on a Redis that may forget what it acknowledged",
@@ -336,7 +345,7 @@ const SETTINGS = {
   apiKey: {
     ...secret(
       "API_KEY",
-      "the key that 'hourglass import' and 'bench' (scope write) and 'forget' (admin) show to the service",
+      "the key that 'import', 'bench' and 'poison replay' (scope write) and 'forget' (admin) show to the service",
     ),
     takes: EXPECTS_TOKEN,
     parse: (value: string) => (isToken(value) ? value : undefined),
@@ -402,7 +411,8 @@ function problem(setting: Setting<unknown>, found: string): string {
  * alone would leave the counts of each instance in its own memory: no read would be sure to see every event.
  */
 function contradictions(config: Config): string[] {
-  const { redisUrl, redisShards, redisWaitReplicas, mysqlUrl, workers, port, amqpUrl, amqpQueue } = config;
+  const { redisUrl, redisShards, redisWaitReplicas, mysqlUrl, mysqlReadUrl } = config;
+  const { workers, port, amqpUrl, amqpQueue } = config;
   if ((amqpUrl === undefined) !== (amqpQueue === undefined)) {
     const [set, missing] = amqpUrl ? ["AMQP_URL", "AMQP_QUEUE"] : ["AMQP_QUEUE", "AMQP_URL"];
     return [`${set} is set, but ${missing} is not: set both, or neither to take events over HTTP alone`];
@@ -416,6 +426,8 @@ function contradictions(config: Config): string[] {
     problems.push(
       `REDIS_SHARDS is ${redisShards}, but the embedded stores are one: set REDIS_URL and MYSQL_URL too`,
     );
+  if (mysqlReadUrl !== undefined && mysqlUrl === undefined)
+    problems.push("MYSQL_READ_URL is set, but MYSQL_URL is not: set that to what it is a replica of");
   if (redisUrl === undefined && redisWaitReplicas > 0)
     problems.push(`REDIS_WAIT_REPLICAS is ${redisWaitReplicas}, but REDIS_URL is not set: there are none`);
   if (workers === 1 || problems.length > 0) return problems;

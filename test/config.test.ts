@@ -91,6 +91,10 @@ const URLS: Readonly<Record<string, { takes: string; bad: readonly string[] }>> 
       "redis://h",
     ],
   },
+  MYSQL_READ_URL: {
+    takes: "a URL such as mysql://user:password@host:3306/hourglass",
+    bad: ["localhost:3306", "mysql://h", "mysql://h:3306/", "mysql:///d", "mariadb://h/d"],
+  },
   AMQP_URL: {
     takes: "a URL such as amqp://user:password@host:5672/vhost",
     bad: ["localhost:5672", "amqp://", "http://h:15672", "mqtt://h", "//h"],
@@ -247,6 +251,10 @@ describe("a bad value is refused with its name, what it is and what it takes", (
   test("REDIS_SHARDS without a Redis", () => {
     expect(refusal({ REDIS_SHARDS: "2" })).toStartWith("REDIS_SHARDS is 2, but the embedded stores are one");
     expect(readConfig({ REDIS_SHARDS: "1" }).redisShards).toBe(1);
+  });
+
+  test("a replica of nothing is refused", () => {
+    expect(refusal({ MYSQL_READ_URL: MYSQL_URL })).toStartWith("MYSQL_READ_URL is set, but MYSQL_URL is not");
   });
 
   for (const name of SECRETS) {

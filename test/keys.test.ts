@@ -9,12 +9,15 @@ import { join } from "node:path";
 import { createConnection } from "mysql2/promise";
 import { createClient } from "redis";
 import { Hourglass, HourglassError } from "../examples/client.ts";
+import { withColdStore } from "../src/commands/with-stores.ts";
+import { readConfig } from "../src/config.ts";
 import { newToken, type Scope } from "../src/count/api-key.ts";
 import { DAY_MS } from "../src/count/event.ts";
 import { API_DOCUMENT } from "../src/http/openapi/document.ts";
 import { KeyRing } from "../src/pipeline/key-ring.ts";
 import type { ColdStore } from "../src/store/cold.ts";
 import { type CommandResult, runCommand } from "./support/command.ts";
+import { EventStream } from "./support/event-stream.ts";
 import { type Answer, ask } from "./support/http-connection.ts";
 import { RecordedLog } from "./support/pipeline-harness.ts";
 import { describeWithServers } from "./support/servers.ts";
@@ -392,6 +395,62 @@ for (const { name, needs, open } of MODES) {
       const withKey = await runCommand({ DATA_DIR: join(service.dataDir, ".."), API_KEY: all.key }, ...args);
       expect([withKey.errors, withKey.exitCode]).toEqual([expect.any(String), 0]);
       expect(await clicksOf("imported")).toBe(1);
+    });
+
+    test("a replay of poison shows the key that it is given", async () => {
+      const body = JSON.stringify(event("replayed"));
+      const piece = { origin: "test", messageId: "m", position: 0, eventId: "m#0", body, reason: "a test" };
+      const poison = [{ ...piece, digest: "ab".repeat(32) }];
+      await withColdStore(readConfig(settings), (cold) => cold.setAsidePoison(poison));
+      const replay = (more: Readonly<Record<string, string>>) =>
+        runCommand({ ...settings, ...more }, "poison", "replay", "--all", "--url", service.url);
+      const without = await replay({});
+      expect([without.exitCode, without.output]).toEqual([1, expect.stringContaining("takes an API key")]);
+      const { key } = await created("--scope", "write");
+      expect(await replay({ API_KEY: key })).toMatchObject({ exitCode: 0, output: "1 replayed, 0 not\n" });
+      expect(await clicksOf("replayed")).toBe(1);
+    });
+
+    const watch = (stream: string, { key }: Key) =>
+      EventStream.open(`${service.url}/live?stream=${stream}`, { authorization: `Bearer ${key}` });
+
+    /** In how many ms from then. */
+    async function endsWithin(viewer: EventStream, fromMs: number): Promise<number> {
+      await viewer.drain();
+      return performance.now() - fromMs;
+    }
+
+    test("what is watched ends soon after its key is revoked, and goes on for others", async () => {
+      const [revoked, other] = [await created("--scope", "read"), await created("--scope", "read")];
+      const [viewer, onlooker] = [await watch("watched", revoked), await watch("watched", other)];
+      expect(await viewer.next<object>()).toHaveProperty("ledger.instance.accepted");
+      expect((await keys("revoke", revoked.id)).exitCode).toBe(0);
+      expect(await endsWithin(viewer, performance.now())).toBeLessThan(REVOKED_WITHIN_MS);
+      expect((await send("GET", "/live?stream=watched", revoked.key)).status).toBe(401);
+      const seen = onlooker.count;
+      while (onlooker.count < seen + 2) expect(await onlooker.next()).toBeDefined();
+      await onlooker.close();
+    });
+
+    test("what is watched ends soon after its key expires", async () => {
+      const expiresAt = Date.now() + 8_000;
+      const key = await created("--scope", "read", "--expires", String(expiresAt));
+      const viewer = await watch("watched", key);
+      expect(await viewer.next()).toBeDefined();
+      const expiresMs = performance.now() + expiresAt - Date.now();
+      expect(await endsWithin(viewer, expiresMs)).toBeLessThan(REVOKED_WITHIN_MS);
+      expect(Date.now()).toBeGreaterThanOrEqual(expiresAt);
+    });
+
+    test("a key of some streams is shown those live, and nothing of the ledger", async () => {
+      const key = await created("--scope", "read", "--stream", "shop.*");
+      const [viewer, whole] = [await watch("shop.*", key), await watch("shop.*", all)];
+      expect(await whole.next<object>()).toHaveProperty("ledger");
+      const message = await viewer.next<object>();
+      expect(message).toHaveProperty("hour.clicks");
+      expect(message).not.toHaveProperty("ledger");
+      expect(JSON.stringify(message)).not.toMatch(/writer|accepted|persisted/);
+      await Promise.all([viewer.close(), whole.close()]);
     });
 
     test("the command says what it does not take", async () => {

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { connect } from "node:net";
 import { withDeadline } from "../src/count/deadline.ts";
-import { LiveFeeds } from "../src/http/live-feeds.ts";
+import { LiveFeeds, type Reading } from "../src/http/live-feeds.ts";
 import { API_DOCUMENT } from "../src/http/openapi/document.ts";
 import { postEvent } from "./support/analytics-client.ts";
 import { ApiDescription } from "./support/api-description.ts";
@@ -189,10 +189,11 @@ for (const { name, needs, open } of MODES) {
 
 describe("a feed", () => {
   const FAST = { intervalMs: 1, silenceMaxMs: 60_000 };
-  const never = new AbortController().signal;
+  const never = { signal: new AbortController().signal, seesAll: true, isLetIn: () => true };
+  const reading = (ofStream: object, ofAll: object = {}) => ({ ofStream, ofAll });
 
   test("keeps nothing for who does not read, and cuts that one off in the end", async () => {
-    const feeds = new LiveFeeds(async () => ({ text: "x".repeat(1_000) }), FAST);
+    const feeds = new LiveFeeds(async () => reading({ text: "x".repeat(1_000) }), FAST);
     const unread = feeds.watch("a", never)!;
     await waitFor("it to be cut off", () => feeds.viewerCount === 0);
     expect(feeds.readCount).toBeLessThan(50);
@@ -201,11 +202,11 @@ describe("a feed", () => {
   });
 
   test("is not kept by a connection that nobody reads from", async () => {
-    const feeds = new LiveFeeds(async () => ({ text: "x".repeat(100_000) }), FAST);
+    const feeds = new LiveFeeds(async () => reading({ text: "x".repeat(100_000) }), FAST);
     await using server = Bun.serve({
       port: 0,
       hostname: "127.0.0.1",
-      fetch: ({ signal }) => new Response(feeds.watch("a", signal)),
+      fetch: ({ signal }) => new Response(feeds.watch("a", { ...never, signal })),
     });
     const socket = connect({ port: server.port!, host: "127.0.0.1" });
     socket.pause();
@@ -218,17 +219,39 @@ describe("a feed", () => {
   });
 
   test("shows that it lives while a reading takes long, and reads no second time meanwhile", async () => {
-    const reading = Promise.withResolvers<object>();
-    const feeds = new LiveFeeds(() => reading.promise, { intervalMs: 1, silenceMaxMs: 5 });
+    const slow = Promise.withResolvers<Reading>();
+    const feeds = new LiveFeeds(() => slow.promise, { intervalMs: 1, silenceMaxMs: 5 });
     const reader = feeds.watch("a", never)!.getReader();
     const text = async () => new TextDecoder().decode((await reader.read()).value);
     expect(await text()).toStartWith("retry:");
     for (let i = 0; i < 3; i++) expect(await text()).toStartWith(":");
     expect(feeds.readCount).toBe(1);
-    reading.resolve({ a: 1 });
+    slow.resolve(reading({ a: 1 }));
     await waitFor("the reading", async () => (await text()) === 'data: {"a":1}\n\n');
     await reader.cancel();
     expect(feeds.viewerCount).toBe(0);
+  });
+
+  test("shows no message more to who is let in no longer, and goes on for the others", async () => {
+    let isLetIn = true;
+    let count = 0;
+    const feeds = new LiveFeeds(async () => {
+      count += 1;
+      return reading({ count }, { secret: true });
+    }, FAST);
+    const limited = feeds.watch("a", { ...never, seesAll: false, isLetIn: () => isLetIn })!;
+    const texts: string[] = [];
+    const watched = (async () => {
+      for await (const part of limited) texts.push(`${count} ${isLetIn} ${new TextDecoder().decode(part)}`);
+    })();
+    const other = feeds.watch("a", never)!.getReader();
+    await waitFor("some messages", () => texts.length > 5);
+    isLetIn = false;
+    await watched;
+    expect(feeds.viewerCount).toBe(1);
+    expect(texts.filter((text) => text.includes("secret") || text.includes("false"))).toEqual([]);
+    for (let i = 0; i < 3; i++) expect((await other.read()).done).toBe(false);
+    await other.cancel();
   });
 
   test("is busy for a twentieth of the time at most, once it is known to take long", async () => {
@@ -237,10 +260,10 @@ describe("a feed", () => {
       const startMs = performance.now();
       while (performance.now() - startMs < 5);
       busyMs += 5;
-      return {};
+      return reading({});
     }, FAST);
     const ending = new AbortController();
-    const body = feeds.watch("a", ending.signal)!;
+    const body = feeds.watch("a", { ...never, signal: ending.signal })!;
     const all = Array.fromAsync(body);
     await waitFor("the first readings", () => feeds.readCount >= 3);
     const startMs = performance.now();

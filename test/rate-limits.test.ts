@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "
 import { createClient } from "redis";
 import type { Scope } from "../src/count/api-key.ts";
 import { Access } from "../src/http/access.ts";
+import { limitHeaders } from "../src/http/access-answers.ts";
 import { networkOf } from "../src/http/visitors.ts";
 import { KeyRing } from "../src/pipeline/key-ring.ts";
 import { RateLimiter } from "../src/pipeline/rate-limiter.ts";
@@ -124,6 +125,31 @@ for (const { name, needs, open } of MODES) {
       expect(headers.get("ratelimit-reset")).toMatch(/^3[56]\d\d$/);
       // Others are not held up by it.
       expect((await send(service, "POST", postTarget("others"), reader)).status).toBe(204);
+    });
+
+    test("every answer that costs something of a limit tells what is left of it", async () => {
+      const key = await newKey(site, service, "--limit", "100/h");
+      const told = ({ headers }: Answer) => [
+        headers.get("ratelimit-policy"),
+        headers.get("ratelimit")?.replace(/t=\d+/, "t=…"),
+        headers.get("ratelimit-limit"),
+        headers.get("ratelimit-remaining"),
+      ];
+      const left = (count: number) => ['"key";q=100;w=3600', `"key";r=${count};t=…`, "100", String(count)];
+      expect(told(await send(service, "POST", postTarget("told"), key))).toEqual(left(99));
+      expect(told(await sendEvents(service, key, 60, "told"))).toEqual(left(39));
+      expect(told(await send(service, "GET", `/analytics?timestamp=${AT}&stream=told`, key))).toEqual(
+        left(38),
+      );
+      // It was let in, and was wrong.
+      expect(told(await send(service, "GET", "/analytics", key))).toEqual(left(37));
+      // Nothing was taken for it, or nothing is limited.
+      for (const answer of [
+        await send(service, "GET", "/ledger", key),
+        await send(service, "GET", "/livez", key),
+        await send(service, "GET", `/analytics?timestamp=${AT}`, reader),
+      ])
+        expect(told(answer)).toEqual([undefined, undefined, undefined, undefined]);
     });
 
     test("it comes back", async () => {
@@ -324,6 +350,23 @@ describe("batches that are read at the same time", () => {
     clock.advance(640);
     expect(access.refusalOf(later, "/events", peers)).toBeUndefined();
     expect(access.refusalOfBatch(later, 1)).toBeUndefined();
+  });
+});
+
+describe("the headers of limits", () => {
+  test("of a key and an address are of both, and the nearer one to older clients", () => {
+    const state = (remaining: number) => ({ remaining, retryMs: 0, fullMs: 1_500 });
+    const told = limitHeaders([
+      { by: "address", bucket: { limit: { count: 50, windowMs: 1_000 } }, state: state(40) },
+      { by: "key", bucket: { limit: { count: 10, windowMs: 60_000 } }, state: state(3) },
+    ]);
+    expect(told).toEqual({
+      "ratelimit-policy": '"address";q=50;w=1, "key";q=10;w=60',
+      ratelimit: '"address";r=40;t=2, "key";r=3;t=2',
+      "ratelimit-limit": "10",
+      "ratelimit-remaining": "3",
+      "ratelimit-reset": "2",
+    });
   });
 });
 

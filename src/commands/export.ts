@@ -9,7 +9,7 @@ import { type Event, type HourKey, hourOf } from "../count/event.ts";
 import type { StreamSelection } from "../count/hour-range.ts";
 import type { ColdStore, RowKey } from "../store/cold.ts";
 import { csvRecord } from "./csv.ts";
-import { withColdStore } from "./with-stores.ts";
+import { withPast } from "./with-stores.ts";
 
 export interface ExportOptions {
   /** In ms since the epoch, the first included; all if undefined. */
@@ -43,7 +43,7 @@ export async function exportEvents(config: Config, options: ExportOptions): Prom
     return 2;
   }
   try {
-    await withColdStore(config, async (cold) => {
+    await withPast(config, async (cold) => {
       const texts = Readable.from(exportTexts(cold, options, exported));
       if (options.out === undefined) await pipeline(texts, process.stdout, { end: false });
       else await writeFile(texts, options.out);

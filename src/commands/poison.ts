@@ -7,6 +7,7 @@
 import type { Config } from "../config.ts";
 import { errorText } from "../count/deadline.ts";
 import type { ColdStore, StoredPoison } from "../store/cold.ts";
+import { keyHeaders } from "./key-headers.ts";
 import { ownUrl } from "./own-url.ts";
 import { type Choice, chosen, every, isAll, type SetAside } from "./set-aside.ts";
 import { withColdStore } from "./with-stores.ts";
@@ -39,7 +40,7 @@ export async function replayPoison(config: Config, choice: Choice, url = ownUrl(
   return await withColdStore(config, async (cold) => {
     let [replayed, refused] = [0, 0];
     for await (const piece of chosen(piecesOf(cold), choice)) {
-      const problem = await replay(piece, url);
+      const problem = await replay(piece, url, config.apiKey);
       if (problem === undefined) {
         replayed += 1;
         await cold.dropPoison(piece.number);
@@ -72,13 +73,17 @@ interface Answer {
 }
 
 /** Answers what is wrong; undefined once it counts. */
-async function replay(piece: StoredPoison, url: string): Promise<string | undefined> {
+async function replay(
+  piece: StoredPoison,
+  url: string,
+  apiKey: string | undefined,
+): Promise<string | undefined> {
   if (piece.position === undefined)
     return "it is a message that could not be taken apart: send it anew, mended";
   try {
     const response = await fetch(`${url}/events`, {
       method: "POST",
-      headers: { "content-type": "application/json" },
+      headers: { "content-type": "application/json", ...keyHeaders(apiKey) },
       body: `[${withId(piece)}]`,
       signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS),
     });

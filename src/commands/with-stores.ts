@@ -2,9 +2,10 @@
 import { type Config, ConfigError } from "../config.ts";
 import type { ColdStore } from "../store/cold.ts";
 import { checkShardCount, ShardCountError } from "../store/cold-shard.ts";
+import type { ColdPlace } from "../store/cold-thread-messages.ts";
 import type { HotStore } from "../store/hot.ts";
 import { createStores } from "../store/open.ts";
-import { coldPlaceOf, coldStoreAt } from "../store/open-cold.ts";
+import { coldPlaceOf, coldPlaceWithReplicaOf, coldStoreAt } from "../store/open-cold.ts";
 
 export interface OpenStores {
   readonly cold: ColdStore;
@@ -37,7 +38,16 @@ export async function refuseOtherShards(cold: ColdStore, shards: number): Promis
 
 /** For what needs no hot store: Redis may be away. Throws ColdUnavailableError. */
 export async function withColdStore<T>(config: Config, work: (cold: ColdStore) => Promise<T>): Promise<T> {
-  const cold = coldStoreAt(coldPlaceOf(config), Date.now);
+  return await withColdStoreAt(coldPlaceOf(config), work);
+}
+
+/** The same for what reads the past, and may have it from a replica. */
+export async function withPast<T>(config: Config, work: (cold: ColdStore) => Promise<T>): Promise<T> {
+  return await withColdStoreAt(coldPlaceWithReplicaOf(config), work);
+}
+
+async function withColdStoreAt<T>(place: ColdPlace, work: (cold: ColdStore) => Promise<T>): Promise<T> {
+  const cold = coldStoreAt(place, Date.now);
   try {
     await cold.open();
     return await work(cold);

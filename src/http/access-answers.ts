@@ -47,21 +47,35 @@ export function rateLimited(by: LimitedBy, { limit }: Pick<Bucket, "limit">): Er
   return { code: "rate_limited", message };
 }
 
-/**
- * Two sets of headers: those of draft-ietf-httpapi-ratelimit-headers-10, and those of its versions before 07, which
- * more clients know.
- */
 export function rateLimitedAnswer(by: LimitedBy, bucket: Bucket, state: LimitState): Response {
-  const { count, windowMs } = bucket.limit;
-  const resetS = String(secondsOf(state.fullMs));
   return errorAnswer(429, rateLimited(by, bucket), {
     "retry-after": String(secondsOf(state.retryMs)),
-    "ratelimit-policy": `"${by}";q=${count};w=${windowMs / 1_000}`,
-    ratelimit: `"${by}";r=${state.remaining};t=${resetS}`,
-    "ratelimit-limit": String(count),
-    "ratelimit-remaining": String(state.remaining),
-    "ratelimit-reset": resetS,
+    ...limitHeaders([{ by, bucket, state }]),
   });
+}
+
+export interface ToldLimit {
+  readonly by: LimitedBy;
+  readonly bucket: Pick<Bucket, "limit">;
+  readonly state: LimitState;
+}
+
+/**
+ * Two sets of headers: those of draft-ietf-httpapi-ratelimit-headers-10, with all limits, and those of its versions
+ * before 07, which more clients know, with the one that is nearest. `told`: at least one.
+ */
+export function limitHeaders(told: readonly ToldLimit[]): Readonly<Record<string, string>> {
+  const policy = ({ by, bucket: { limit } }: ToldLimit) =>
+    `"${by}";q=${limit.count};w=${limit.windowMs / 1_000}`;
+  const left = ({ by, state }: ToldLimit) => `"${by}";r=${state.remaining};t=${secondsOf(state.fullMs)}`;
+  const nearest = told.reduce((least, one) => (one.state.remaining < least.state.remaining ? one : least));
+  return {
+    "ratelimit-policy": told.map(policy).join(", "),
+    ratelimit: told.map(left).join(", "),
+    "ratelimit-limit": String(nearest.bucket.limit.count),
+    "ratelimit-remaining": String(nearest.state.remaining),
+    "ratelimit-reset": String(secondsOf(nearest.state.fullMs)),
+  };
 }
 
 /** Never 0: then it would be at once. */

@@ -9,17 +9,18 @@ import { accessOf } from "./route-access.ts";
 export function accessControl(access: Access, ledger: Ledger, requestCounts: readonly RequestCounts[]) {
   const countsByRoute = new Map(requestCounts.map((counts) => [`${counts.method} ${counts.route}`, counts]));
   // No expression that Elysia could take for a promise: it would be awaited.
-  return new Elysia({ name: "access-control" }).onBeforeHandle(
-    { as: "global" },
-    ({ request, route, server }) => {
+  return new Elysia({ name: "access-control" })
+    .onBeforeHandle({ as: "global" }, ({ request, route, server }) => {
       const refused = access.refusalOf(request, route, server);
       if (refused === undefined) return;
       const { answer } = refused;
       countsByRoute.get(`${request.method} ${route}`)?.add(answer.status);
       if (isEvent(request.method, route)) ledger.refused[refused.reason] += 1;
       return answer;
-    },
-  );
+    })
+    .onAfterHandle({ as: "global" }, ({ request, responseValue }) => {
+      if (responseValue instanceof Response) access.tellLimits(request, responseValue.headers);
+    });
 }
 
 /** Of a body it is not known how many there are in it. */

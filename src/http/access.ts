@@ -15,6 +15,7 @@ import {
   keyMissingAnswer,
   keysUnknownAnswer,
   type LimitedBy,
+  limitHeaders,
   rateLimitedAnswer,
   scopeMissingAnswer,
 } from "./access-answers.ts";
@@ -43,9 +44,10 @@ interface Limited {
   readonly bucket: Bucket;
 }
 
-/** Of a request that was let in. */
+/** Of a request that was let in, if there is anything to remember of it. */
 interface Admission {
-  readonly streams: StreamSet | undefined;
+  /** Undefined where none is asked for. */
+  readonly key: KnownKey | undefined;
   readonly limits: readonly Limited[];
 }
 
@@ -72,8 +74,7 @@ export class Access {
     if (key !== undefined && "answer" in key) return key;
     const byKey = this.#refusalByLimitOf(key, limits);
     if (byKey !== undefined) return byKey;
-    if (limits.length > 0 || key?.streams !== undefined)
-      this.#admissions.set(request, { streams: key?.streams, limits });
+    if (limits.length > 0 || key !== undefined) this.#admissions.set(request, { key, limits });
     return undefined;
   }
 
@@ -117,7 +118,22 @@ export class Access {
 
   /** The streams that its key is limited to; undefined: all. */
   streamsOf(request: Request): StreamSet | undefined {
-    return this.#admissions.get(request)?.streams;
+    return this.#admissions.get(request)?.key?.streams;
+  }
+
+  /** For an answer that has no end: false once the key that it was asked with is revoked or expired. */
+  isStillLetIn(request: Request): boolean {
+    const key = this.#admissions.get(request)?.key;
+    return key === undefined || this.#options.keys.isGood(key);
+  }
+
+  /** Says on an answer what is left of the limits that it has cost, as they are now. */
+  tellLimits(request: Request, headers: Headers): void {
+    const { limits = [] } = this.#admissions.get(request) ?? {};
+    // A refusal has told which of them it is for.
+    if (limits.length === 0 || headers.has("ratelimit")) return;
+    const states = limits.map(({ by, limiter, bucket }) => ({ by, bucket, state: limiter.stateOf(bucket) }));
+    for (const [name, value] of Object.entries(limitHeaders(states))) headers.set(name, value);
   }
 
   /** For a request that turned out to hold so many events. Undefined if they are let in. */

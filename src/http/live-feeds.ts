@@ -7,6 +7,7 @@
  * - A feed is busy for a twentieth of the time at most: where readings take long, there are fewer of them.
  * - Who takes in too slowly is left out of messages, and in the end cut off: each message replaces the one
  *   before, so that none has to be kept.
+ * - Who may not watch any longer gets no message more, and is cut off with the next one that is due.
  * - There are at most VIEWERS_MAX viewers and FEEDS_MAX feeds.
  */
 const INTERVAL_MS = 1_000;
@@ -25,8 +26,24 @@ const COMMENT = encoder.encode(": still here\n\n");
 /** Sent at once, so that the answer has begun; `retry` is for clients that connect again by themselves. */
 const GREETING = encoder.encode("retry: 2000\n\n");
 
-/** Answers what is to be sent. Never rejects. */
-export type ReadStream = (stream: string) => Promise<object>;
+/** What is to be sent, as the members of one object. */
+export interface Reading {
+  /** For all who watch. */
+  readonly ofStream: object;
+  /** For those who may know of all streams. */
+  readonly ofAll: object;
+}
+
+/** Never rejects. */
+export type ReadStream = (stream: string) => Promise<Reading>;
+
+export interface Spectator {
+  /** Aborted when it is gone. */
+  readonly signal: AbortSignal;
+  readonly seesAll: boolean;
+  /** Asked before each message. */
+  isLetIn(): boolean;
+}
 
 export interface LiveTimes {
   readonly intervalMs: number;
@@ -60,15 +77,19 @@ export class LiveFeeds {
     for (const feed of [...this.#feeds.values()]) feed.endAll();
   }
 
-  /** Server-sent events until `signal` is aborted or nobody reads them. Undefined if that would be one too many. */
-  watch(stream: string, signal: AbortSignal): ReadableStream<Uint8Array> | undefined {
+  /**
+   * Server-sent events until the spectator is gone, or let in no longer, or reads nothing. Undefined if that would be
+   * one too many.
+   */
+  watch(stream: string, spectator: Spectator): ReadableStream<Uint8Array> | undefined {
     if (this.viewerCount >= VIEWERS_MAX) return undefined;
     const feed = this.#feeds.get(stream) ?? this.#newFeed(stream);
     if (feed === undefined) return undefined;
+    const { signal } = spectator;
     let viewer: Viewer;
     const source = {
       start(controller: ReadableStreamDefaultController<Uint8Array>) {
-        viewer = new Viewer(controller);
+        viewer = new Viewer(controller, spectator);
         feed.add(viewer);
         signal.addEventListener("abort", () => feed.end(viewer), { once: true });
         if (signal.aborted) feed.end(viewer);
@@ -90,13 +111,48 @@ export class LiveFeeds {
   }
 }
 
+/** A reading as it is sent: turned into bytes once for all who see the same of it. */
+class Message {
+  readonly #reading: Reading;
+  #whole: Uint8Array | undefined;
+  #limited: Uint8Array | undefined;
+
+  constructor(reading: Reading) {
+    this.#reading = reading;
+  }
+
+  bytes(seesAll: boolean): Uint8Array {
+    const { ofStream, ofAll } = this.#reading;
+    if (seesAll) {
+      this.#whole ??= bytesOf({ ...ofStream, ...ofAll });
+      return this.#whole;
+    }
+    this.#limited ??= bytesOf(ofStream);
+    return this.#limited;
+  }
+}
+
+function bytesOf(data: object): Uint8Array {
+  return encoder.encode(`data: ${JSON.stringify(data)}\n\n`);
+}
+
 class Viewer {
   readonly #controller: ReadableStreamDefaultController<Uint8Array>;
+  readonly #spectator: Spectator;
   missed = 0;
 
-  constructor(controller: ReadableStreamDefaultController<Uint8Array>) {
+  constructor(controller: ReadableStreamDefaultController<Uint8Array>, spectator: Spectator) {
     this.#controller = controller;
+    this.#spectator = spectator;
     controller.enqueue(GREETING);
+  }
+
+  get isLetIn(): boolean {
+    return this.#spectator.isLetIn();
+  }
+
+  show(message: Message): void {
+    this.send(message.bytes(this.#spectator.seesAll));
   }
 
   /** `desiredSize` is how many messages there is room for; of one that waits for its connection there is none. */
@@ -116,7 +172,7 @@ class Viewer {
 }
 
 interface FeedHooks {
-  read(): Promise<object>;
+  read(): Promise<Reading>;
   whenUnwatched(): void;
 }
 
@@ -125,7 +181,7 @@ class Feed {
   readonly #hooks: FeedHooks;
   readonly #viewers = new Set<Viewer>();
   readonly #tookMs: number[] = [];
-  #latest: Uint8Array | undefined;
+  #latest: Message | undefined;
   #next: Timer | undefined;
   #silence: Timer | undefined;
 
@@ -141,7 +197,7 @@ class Feed {
   add(viewer: Viewer): void {
     this.#viewers.add(viewer);
     if (this.#viewers.size === 1) this.#start();
-    else if (this.#latest !== undefined) viewer.send(this.#latest);
+    else if (this.#latest !== undefined) viewer.show(this.#latest);
   }
 
   end(viewer: Viewer): void {
@@ -158,19 +214,23 @@ class Feed {
   }
 
   #start(): void {
-    this.#silence = setInterval(() => this.#sendAll(COMMENT), this.#times.silenceMaxMs);
+    this.#silence = setInterval(
+      () => this.#toAll((viewer) => viewer.send(COMMENT)),
+      this.#times.silenceMaxMs,
+    );
     void this.#readOn();
   }
 
   async #readOn(): Promise<void> {
     const startMs = performance.now();
-    const message = encoder.encode(`data: ${JSON.stringify(await this.#hooks.read())}\n\n`);
+    const message = new Message(await this.#hooks.read());
     if (this.#viewers.size === 0) return;
     this.#latest = message;
-    this.#sendAll(message);
+    this.#toAll((viewer) => viewer.show(message));
+    if (this.#viewers.size === 0) return;
     this.#silence?.refresh();
     const pauseMs = this.#pauseMs(performance.now() - startMs);
-    if (this.#viewers.size > 0) this.#next = setTimeout(() => void this.#readOn(), pauseMs);
+    this.#next = setTimeout(() => void this.#readOn(), pauseMs);
   }
 
   #pauseMs(tookMs: number): number {
@@ -180,10 +240,11 @@ class Feed {
     return Math.max(this.#times.intervalMs - tookMs, costMs / BUSY_SHARE - costMs, 0);
   }
 
-  #sendAll(message: Uint8Array): void {
+  #toAll(tell: (viewer: Viewer) => void): void {
     for (const viewer of this.#viewers) {
-      viewer.send(message);
-      if (viewer.missed > MISSED_MAX) this.end(viewer);
+      const { isLetIn } = viewer;
+      if (isLetIn) tell(viewer);
+      if (!isLetIn || viewer.missed > MISSED_MAX) this.end(viewer);
     }
   }
 }

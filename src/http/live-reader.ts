@@ -12,6 +12,7 @@ import { ColdUnavailableError } from "../store/cold.ts";
 import { HotUnavailableError } from "../store/hot.ts";
 import type { AppOptions } from "./app-options.ts";
 import { instanceLedger, storeLedger } from "./ledger.ts";
+import type { Reading } from "./live-feeds.ts";
 import { ctrOf } from "./range-answer.ts";
 
 /** What all instances have is asked of the stores, and less often: it takes them four statements. */
@@ -38,24 +39,24 @@ export class LiveReader {
   }
 
   /** Never rejects. `stream` as /series takes it. */
-  async read(stream: string): Promise<object> {
+  async read(stream: string): Promise<Reading> {
     const { now, pipeline } = this.#options;
     void this.#askStores();
     const at = now();
     const from = hourOf(at);
     const found = await this.#readHour(stream, from);
     const hour = typeof found === "string" ? null : this.#hourOf(from, found);
-    const stores = this.#stores ?? null;
     const isDegraded = typeof found !== "string" && found.isDegraded;
-    return {
+    const ofStream = {
       at: new Date(at).toISOString(),
       stream,
       hour,
       ...(isDegraded && { degraded: "hot-store-away" }),
       ...(typeof found === "string" && { unavailable: found }),
       ...this.#health(found === "hot_store_away" || isDegraded, found === "cold_store_away"),
-      ledger: { instance: instanceLedger(pipeline), stores },
     };
+    const ledger = { instance: instanceLedger(pipeline), stores: this.#stores ?? null };
+    return { ofStream, ofAll: { ledger } };
   }
 
   #hourOf(from: number, { clicks, impressions, uniqueUsers }: Hour) {

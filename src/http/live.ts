@@ -10,7 +10,7 @@ import { checkSelection, readQuery } from "./analytics-query.ts";
 import { DEFAULT_STREAM } from "./analytics-schema.ts";
 import { answerToError, errorAnswer, methodNotAllowed, refusalText } from "./answers.ts";
 import type { AppOptions } from "./app-options.ts";
-import { LiveFeeds } from "./live-feeds.ts";
+import { LiveFeeds, type Spectator } from "./live-feeds.ts";
 import { LiveReader } from "./live-reader.ts";
 import { SeriesQuerySchema } from "./range-schema.ts";
 import type { RequestCounts } from "./request-counts.ts";
@@ -49,7 +49,7 @@ export function live(options: AppOptions, gets: RequestCounts) {
         if (stopping.aborted)
           return gets.counted(refused("shutting_down", refusalText("shutting_down")), startMs);
         endWith(stopping);
-        const body = feeds.watch(stream, request.signal);
+        const body = feeds.watch(stream, spectatorOf(request, access));
         if (body === undefined) return gets.counted(refused("overloaded", "too many watch already"), startMs);
         return gets.counted(new Response(body, { headers: HEADERS }), startMs);
       } catch (error) {
@@ -57,6 +57,15 @@ export function live(options: AppOptions, gets: RequestCounts) {
       }
     })
     .all("/live", ({ request }) => methodNotAllowed(request.method, "GET"));
+}
+
+/** The ledger is of all streams: who has a key for some of them is not shown it. */
+function spectatorOf(request: Request, access: AppOptions["access"]): Spectator {
+  return {
+    signal: request.signal,
+    seesAll: access?.streamsOf(request) === undefined,
+    isLetIn: () => access === undefined || access.isStillLetIn(request),
+  };
 }
 
 function refused(code: string, why: string): Response {

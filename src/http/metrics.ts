@@ -21,6 +21,7 @@ export function metrics(options: AppOptions, requestCounts: readonly RequestCoun
   registerState(registry, options);
   registerRetention(registry, options);
   registerStores(registry, options);
+  registerPastReads(registry, options);
   registerRequests(registry, requestCounts);
   if (options.sources.length > 0) registerSources(registry, options.sources);
   const text = textOf(registry, options.siblings);
@@ -205,6 +206,19 @@ function registerStores(registry: Registry, { pipeline, stores = [] }: AppOption
 
 function labelsOf({ name, shard }: StoreWatch) {
   return { store: name, ...(shard !== undefined && { shard: String(shard) }) };
+}
+
+function registerPastReads(registry: Registry, { pipeline }: AppOptions): void {
+  new Counter({
+    name: "hourglass_past_reads_total",
+    help: "Ranges read from the replica, or from the primary, as the replica was behind or away",
+    labelNames: ["outcome"],
+    registers: [registry],
+    collect() {
+      this.reset();
+      for (const [outcome, count] of Object.entries(pipeline.pastReads ?? {})) this.inc({ outcome }, count);
+    },
+  });
 }
 
 function registerSources(registry: Registry, sources: readonly Source[]): void {

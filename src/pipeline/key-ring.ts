@@ -78,6 +78,12 @@ export class KeyRing {
     return isSame && key !== undefined && this.#options.now() < key.expiresAt ? key : undefined;
   }
 
+  /** Whether a key that was found is not revoked since, nor expired. */
+  isGood({ id }: KnownKey): boolean {
+    const key = this.#keys?.get(id);
+    return key !== undefined && this.#options.now() < key.expiresAt;
+  }
+
   /** Throws ColdUnavailableError. */
   async refresh(): Promise<void> {
     const { cold } = this.#options;

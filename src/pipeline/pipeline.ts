@@ -9,7 +9,7 @@ import { Ledger, type RefusalReason } from "../count/ledger.ts";
 import { type Log, logWith } from "../count/log.ts";
 import type { Metrics } from "../count/metrics.ts";
 import { shardOf } from "../count/shard-of.ts";
-import type { ColdStore, Poison } from "../store/cold.ts";
+import type { ColdStore, PastReads, Poison } from "../store/cold.ts";
 import { coldShard } from "../store/cold-shard.ts";
 import type { HotStore } from "../store/hot.ts";
 import type { BulkOutcome } from "./bulk.ts";
@@ -206,6 +206,11 @@ export class Pipeline {
   get storeNames(): { readonly hot: string; readonly cold: string } {
     const { hotShards, cold } = this.#options;
     return { hot: hotShards[0]!.name, cold: cold.name };
+  }
+
+  /** How ranges were read, where the cold store has a replica for them. */
+  get pastReads(): PastReads | undefined {
+    return this.#options.cold.pastReads;
   }
 
   /** Aborted as soon as stop() is called: for what would never end by itself. */

@@ -10,7 +10,14 @@
  */
 import { HOUR_MS, hourKeyName } from "../count/event.ts";
 import type { HourRange, HourRecord } from "../count/hour-range.ts";
-import type { ColdStore, ErasedHour, UserRow, UsersRange } from "../store/cold.ts";
+import {
+  type ColdStore,
+  ColdUnavailableError,
+  type ErasedHour,
+  ReadInterruptedError,
+  type UserRow,
+  type UsersRange,
+} from "../store/cold.ts";
 import { HotUnavailableError } from "../store/hot.ts";
 import { Lanes } from "./lanes.ts";
 import type { ReadShard } from "./reader.ts";
@@ -69,10 +76,19 @@ export class RangeReader {
   /** Throws ColdUnavailableError, RangeTooLargeError, or LanesFullError. */
   read<T extends Tally>(range: HourRange, newTally: () => T): Promise<RangeAnswer<T>> {
     return this.#lanes.use(async () => {
-      const wasRecovering = this.#isRecovering;
-      const answer = await this.#readAll(range, newTally);
-      return wasRecovering || this.#isRecovering ? { ...answer, isDegraded: true } : answer;
+      try {
+        return await this.#readOnce(range, newTally);
+      } catch (error) {
+        if (!isInterrupted(error)) throw error;
+        return await this.#readOnce(range, newTally);
+      }
     });
+  }
+
+  async #readOnce<T extends Tally>(range: HourRange, newTally: () => T): Promise<RangeAnswer<T>> {
+    const wasRecovering = this.#isRecovering;
+    const answer = await this.#readAll(range, newTally);
+    return wasRecovering || this.#isRecovering ? { ...answer, isDegraded: true } : answer;
   }
 
   /** Begins anew, without it, when a shard's hot store can't tell: what it had shown is not to be believed. */
@@ -126,6 +142,10 @@ export class RangeReader {
       if (!part.names.has(hourKeyName(stream, hour))) add(record);
     });
   }
+}
+
+function isInterrupted(error: unknown): boolean {
+  return error instanceof ColdUnavailableError && error.cause instanceof ReadInterruptedError;
 }
 
 /** Undefined if the hot store cannot tell. */

@@ -138,6 +138,7 @@ export function embeddedColdStore(options: EmbeddedColdStoreOptions): ColdStore 
 
 class EmbeddedColdStore implements ColdStore {
   readonly name = "SQLite";
+  readonly pastReads = undefined;
   readonly description: string;
   readonly #dataDir: string;
   readonly #path: string;

@@ -21,6 +21,7 @@ import {
   flushName,
   type HourAudit,
   type HourSize,
+  type PastReads,
   type Poison,
   type ReplayResult,
   type RowKey,
@@ -75,13 +76,16 @@ import {
 import { ensurePartitions } from "./mysql-partitions.ts";
 import { dropPoison, insertPoison, listPoison } from "./mysql-poison.ts";
 import { readRange, readUsers } from "./mysql-ranges.ts";
+import { MysqlReplica } from "./mysql-replica.ts";
 import { readKept, sweep } from "./mysql-retention.ts";
 import { fixShardCount } from "./mysql-shards.ts";
-import { VisitorError, visitorOf } from "./visitor.ts";
+import { VisitorError, visitorsOf } from "./visitor.ts";
 
 export interface MysqlColdStoreOptions {
   /** mysql://user:password@host:port/database */
   readonly url: string;
+  /** Of a replica of it, for reads of the past. */
+  readonly readUrl?: string | undefined;
   readonly tls?: MysqlTls | undefined;
   readonly now: () => number;
   /** Whose flushes come at the same time; 1 if it is left out. */
@@ -164,6 +168,7 @@ class MysqlColdStore implements ColdStore {
   readonly #reads: MysqlPool;
   readonly #ranges: MysqlPool;
   readonly #scans: MysqlPool;
+  readonly #replica: MysqlReplica | undefined;
   #isOpen = false;
   #partitionsCheckedAt = Number.NEGATIVE_INFINITY;
   #maintenance: Promise<void> = Promise.resolve();
@@ -171,6 +176,7 @@ class MysqlColdStore implements ColdStore {
   constructor(options: MysqlColdStoreOptions) {
     const {
       url,
+      readUrl,
       tls,
       flushTimeoutMs = DEFAULT_FLUSH_TIMEOUT_MS,
       readTimeoutMs = DEFAULT_READ_TIMEOUT_MS,
@@ -185,8 +191,17 @@ class MysqlColdStore implements ColdStore {
     this.#flushes = new MysqlPool(this.#flushLink, Math.min(options.shards ?? 1, FLUSHERS_MAX) + 1);
     const readLink = { url, tls, connectTimeoutMs: readTimeoutMs, statementTimeoutMs: readTimeoutMs };
     this.#reads = new MysqlPool(readLink, READ_SESSIONS);
-    this.#ranges = new MysqlPool({ ...readLink, statementTimeoutMs: RANGE_TIMEOUT_MS }, RANGE_SESSIONS);
+    const rangeLink = { ...readLink, statementTimeoutMs: RANGE_TIMEOUT_MS };
+    this.#ranges = new MysqlPool(rangeLink, RANGE_SESSIONS);
     this.#scans = new MysqlPool(this.#auditLink, SCAN_SESSIONS);
+    if (readUrl === undefined) return;
+    const scanLink = { ...readLink, statementTimeoutMs: AUDIT_TIMEOUT_MS };
+    const links = { range: { ...rangeLink, url: readUrl }, scan: { ...scanLink, url: readUrl } };
+    this.#replica = new MysqlReplica({ links, primary: this.#reads });
+  }
+
+  get pastReads(): PastReads | undefined {
+    return this.#replica?.reads;
   }
 
   async open(): Promise<void> {
@@ -300,15 +315,18 @@ class MysqlColdStore implements ColdStore {
   }
 
   async readRange(range: HourRange, visit: VisitPart): Promise<void> {
-    await this.#attempt("read a range of hours", () =>
-      this.#ranges.use((session) => readRange(session, range, visitorOf(visit))),
-    );
+    const visitors = visitorsOf(visit);
+    await this.#readPast("read a range of hours", (session) => readRange(session, range, visitors()));
   }
 
   async readUsers(range: UsersRange, visit: (row: UserRow) => void): Promise<void> {
-    await this.#attempt("read users", () =>
-      this.#ranges.use((session) => readUsers(session, range, visitorOf(visit))),
-    );
+    const visitors = visitorsOf(visit);
+    await this.#readPast("read users", (session) => readUsers(session, range, visitors()));
+  }
+
+  #readPast<T>(what: string, work: (session: MysqlSession) => Promise<T>): Promise<T> {
+    const onPrimary = () => this.#ranges.use(work);
+    return this.#attempt(what, () => this.#replica?.read("range", work, onPrimary) ?? onPrimary());
   }
 
   async streams(limit: number): Promise<readonly string[]> {
@@ -330,13 +348,19 @@ class MysqlColdStore implements ColdStore {
   }
 
   async hourKeys(): Promise<readonly HourKey[]> {
-    return await this.#alone("list hours", listHourKeys);
+    return await this.#scanPast("list hours", listHourKeys);
   }
 
   async rows(key: HourKey, after: RowKey | undefined, limit: number): Promise<RowPage> {
-    return await this.#alone(`read rows of hour ${key.hour} of stream ${key.stream}`, (session) =>
+    return await this.#scanPast(`read rows of hour ${key.hour} of stream ${key.stream}`, (session) =>
       listRows(session, key, after, limit),
     );
+  }
+
+  #scanPast<T>(what: string, work: (session: MysqlSession) => Promise<T>): Promise<T> {
+    const replica = this.#replica;
+    if (replica === undefined) return this.#alone(what, work);
+    return this.#attempt(what, () => replica.read("scan", work, () => withOwnSession(this.#auditLink, work)));
   }
 
   async audit(key: HourKey, shard = 0): Promise<HourAudit> {
@@ -464,7 +488,7 @@ class MysqlColdStore implements ColdStore {
 
   async close(): Promise<void> {
     const pools = [this.#flushes, this.#reads, this.#ranges, this.#scans];
-    await Promise.all(pools.map((pool) => pool.close(CLOSE_GRACE_MS)));
+    await Promise.all([...pools, this.#replica].map((each) => each?.close(CLOSE_GRACE_MS)));
   }
 
   async #attempt<T>(what: string, work: () => Promise<T>): Promise<T> {

@@ -11,9 +11,11 @@ export interface ColdPlace {
   readonly mysqlTls?: MysqlTls | undefined;
   /** 1 if it is left out. */
   readonly shards?: number | undefined;
+  /** Of a replica, for reads of the past. */
+  readonly mysqlReadUrl?: string | undefined;
 }
 
-export type ColdMethod = Exclude<keyof ColdStore, "name" | "description">;
+export type ColdMethod = Exclude<keyof ColdStore, "name" | "description" | "pastReads">;
 
 export interface Call {
   readonly number: number;

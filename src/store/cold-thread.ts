@@ -19,6 +19,7 @@ import {
   flushName,
   type HourAudit,
   type HourSize,
+  type PastReads,
   type Poison,
   type ReplayResult,
   type RowKey,
@@ -75,6 +76,10 @@ class ThreadColdStore implements ColdStore {
     this.#here = coldStoreAt(place, Date.now);
     this.name = this.#here.name;
     this.description = this.#here.description;
+  }
+
+  get pastReads(): PastReads | undefined {
+    return this.#here.pastReads;
   }
 
   async open(): Promise<void> {

@@ -26,6 +26,14 @@ export class ColdUnavailableError extends Error {
   override readonly name = "ColdUnavailableError";
 }
 
+/**
+ * The cause of a ColdUnavailableError: of several servers the one that was read from has gone, and some rows were
+ * shown. The same may be read anew, from the first row on.
+ */
+export class ReadInterruptedError extends Error {
+  override readonly name = "ReadInterruptedError";
+}
+
 /** The writer was sealed by whoever adopted its journal: batches that were not in there are not taken any more. */
 export class WriterSealedError extends Error {
   override readonly name = "WriterSealedError";
@@ -146,12 +154,20 @@ export interface UserRow {
 }
 
 export type VisitPart = (hour: HourRecord, shard: number) => void;
+/** How reads of the past were answered, in numbers: by a replica, or else, since that was behind or away. */
+export interface PastReads {
+  readonly replica: number;
+  readonly behind: number;
+  readonly away: number;
+}
 
 export interface ColdStore {
   /** What it is, in a word. */
   readonly name: string;
   /** Where the data lies, for the start-up lines: never with a password. */
   readonly description: string;
+  /** Of ranges; undefined if there is no replica for them. */
+  readonly pastReads: PastReads | undefined;
   /** Connects and migrates, under a lock. May be called again after it failed. Throws ColdUnavailableError. */
   open(): Promise<void>;
   /** Into how many shards the data is divided: into `count` if nobody has asked before. It never changes. */
@@ -173,7 +189,8 @@ export interface ColdStore {
   read(key: HourKey, shards?: readonly number[]): Promise<ColdHour | undefined>;
   /**
    * Shows `visit` each stored hour of the range, by hour, with one query: all of one instant. Each shard's part of it
-   * is shown apart. Whatever `visit` throws ends the reading, and is thrown. Throws ColdUnavailableError.
+   * is shown apart. Whatever `visit` throws ends the reading, and is thrown. Throws ColdUnavailableError, also because
+   * of a ReadInterruptedError.
    */
   readRange(range: HourRange, visit: VisitPart): Promise<void>;
   /** The same for the rows of those hours, one by one. */

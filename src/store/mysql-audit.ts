@@ -8,6 +8,7 @@ import { countHourDeadLetters } from "./mysql-dead-letters.ts";
 import { readErased } from "./mysql-erasure.ts";
 import { lockHour, readHour, replaceHour } from "./mysql-hours.ts";
 import type { MysqlSession } from "./mysql-link.ts";
+import { noteChange } from "./mysql-progress.ts";
 import { lockKept, readKept } from "./mysql-retention.ts";
 import { IS_BEHIND, placeOf } from "./mysql-row-place.ts";
 import { shardsOfWriters } from "./mysql-shards.ts";
@@ -107,6 +108,7 @@ export async function rebuildHour(session: MysqlSession, key: HourKey, shard: nu
   const stored = await readHour(session, key, [shard]);
   const erased = await readErased(session, key, shard);
   await replaceHour(session, key, shard, rebuiltHour(await recountHour(session, key, shard), erased, stored));
+  await noteChange(session);
   await session.run("COMMIT");
   return true;
 }

@@ -7,6 +7,7 @@ import { additionOf, EVENT_COLUMNS, type EventRow, type RowPiece } from "./aggre
 import type { DeadLetter, ReplayResult } from "./cold.ts";
 import { addToHours } from "./mysql-hours.ts";
 import { type MysqlSession, quote } from "./mysql-link.ts";
+import { noteChange } from "./mysql-progress.ts";
 import { shardsOfWriters } from "./mysql-shards.ts";
 
 /** A row that was refused, and what the server said. */
@@ -99,6 +100,7 @@ export async function replayDeadLetter(session: MysqlSession, number: number): P
   const shards = await shardsOfWriters(session, [row.writer]);
   await addToHours(session, shards.get(row.writer) ?? 0, [additionOf(eventOf(row))]);
   await session.run("DELETE FROM dead_letters WHERE dead_letter = ?", [number]);
+  await noteChange(session);
   await session.run("COMMIT");
   return { status: "replayed" };
 }

@@ -9,6 +9,7 @@ import type { HourKey, Kind } from "../count/event.ts";
 import { addErased, type ErasedCounts, NOTHING_ERASED } from "../count/kept.ts";
 import type { ErasedHour, HourSize, RowKey, UserSelection, UsersRange } from "./cold.ts";
 import type { MysqlSession } from "./mysql-link.ts";
+import { noteChange } from "./mysql-progress.ts";
 import { IS_BEHIND, placeOf } from "./mysql-row-place.ts";
 import { shardsOfWriters } from "./mysql-shards.ts";
 import { ofStreams } from "./range-sql.ts";
@@ -104,6 +105,7 @@ async function erasePiece(
       erased = addErased(erased, await erasePart(session, { hour, stream, shard }, part));
     }
   }
+  await noteChange(session);
   await session.run("COMMIT");
   return erased;
 }

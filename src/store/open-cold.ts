@@ -10,6 +10,7 @@ export interface ColdSettings {
   readonly mysqlUrl: string | undefined;
   /** Of the hot store, whose parts are kept apart in the cold one: 1 if it is left out, or embedded. */
   readonly redisShards?: number | undefined;
+  readonly mysqlReadUrl?: string | undefined;
   readonly isMysqlTls?: boolean | undefined;
   readonly mysqlCaFile?: string | undefined;
 }
@@ -22,9 +23,14 @@ export function coldPlaceOf(settings: ColdSettings): ColdPlace {
   return { dataDir, mysqlUrl, shards, mysqlTls };
 }
 
+/** The same, with a replica for reads of the past, if there is one. */
+export function coldPlaceWithReplicaOf(settings: ColdSettings): ColdPlace {
+  return { ...coldPlaceOf(settings), mysqlReadUrl: settings.mysqlReadUrl };
+}
+
 /** Nothing is connected yet. */
 export function coldStoreAt(place: ColdPlace, now: () => number): ColdStore {
-  const { dataDir, mysqlUrl, mysqlTls, shards } = place;
-  if (mysqlUrl === undefined) return embeddedColdStore({ dataDir });
-  return mysqlColdStore({ url: mysqlUrl, tls: mysqlTls, shards, now });
+  const { dataDir, mysqlUrl: url, mysqlReadUrl: readUrl, mysqlTls: tls, shards } = place;
+  if (url === undefined) return embeddedColdStore({ dataDir });
+  return mysqlColdStore({ url, readUrl, tls, shards, now });
 }

@@ -6,7 +6,7 @@ import { coldStoreInThread } from "./cold-thread.ts";
 import type { HotStore } from "./hot.ts";
 import { embeddedHotStore } from "./hot-embedded.ts";
 import { redisHotStore } from "./hot-redis.ts";
-import { type ColdSettings, coldPlaceOf, coldStoreAt } from "./open-cold.ts";
+import { type ColdSettings, coldPlaceOf, coldPlaceWithReplicaOf, coldStoreAt } from "./open-cold.ts";
 import { readPem } from "./pem-file.ts";
 
 export interface RedisSettings {
@@ -30,15 +30,16 @@ export interface Stores {
 const REDIS_COMMAND_TIMEOUT_MS = 400;
 
 /**
- * Nothing is connected yet. `redisUrl` and `mysqlUrl` are both set or both undefined. `hasColdThread`: for who takes
- * requests meanwhile.
+ * Nothing is connected yet. `redisUrl` and `mysqlUrl` are both set or both undefined. `isService`: it takes requests
+ * meanwhile, so that the cold store is in a thread, and ranges may be read from a replica.
  */
-export function createStores(settings: StoreSettings, now: () => number, hasColdThread = false): Stores {
+export function createStores(settings: StoreSettings, now: () => number, isService = false): Stores {
   const { dataDir, mysqlUrl, leaseMs, redisShards = 1 } = settings;
   const redis = redisOptionsOf(settings);
   const isEmbedded = redis === undefined || mysqlUrl === undefined;
-  const place = isEmbedded ? { dataDir, mysqlUrl: undefined } : coldPlaceOf(settings);
-  const cold = hasColdThread ? coldStoreInThread(place) : coldStoreAt(place, now);
+  const placeOf = isService ? coldPlaceWithReplicaOf : coldPlaceOf;
+  const place = isEmbedded ? { dataDir, mysqlUrl: undefined } : placeOf(settings);
+  const cold = isService ? coldStoreInThread(place) : coldStoreAt(place, now);
   if (isEmbedded) return { mode: "embedded", hotShards: [embeddedHotStore({ dataDir, now })], cold };
   const hotShards = Array.from({ length: redisShards }, (_, shard) => {
     return redisHotStore({ ...redis, leaseMs, shard, shards: redisShards });

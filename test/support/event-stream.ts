@@ -15,8 +15,8 @@ export class EventStream {
   }
 
   /** Throws if the answer is another one. */
-  static async open(url: string): Promise<EventStream> {
-    const answer = await fetch(url);
+  static async open(url: string, headers: Readonly<Record<string, string>> = {}): Promise<EventStream> {
+    const answer = await fetch(url, { headers });
     if (answer.status !== 200) throw new Error(`${url} was answered with ${answer.status}`);
     return new EventStream(answer.body!);
   }

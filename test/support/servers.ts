@@ -86,11 +86,34 @@ export class MariaDbServer extends ServerProcess {
     return `mysql://root@127.0.0.1:${this.port}/${database}`;
   }
 
+  /** The same database on this server. */
+  urlLike(url: string): string {
+    return this.#urlOf(new URL(url).pathname.slice(1));
+  }
+
+  async query<Row>(sql: string): Promise<Row[]> {
+    const [rows] = await withMariaDb(this.port, (connection) => connection.query(sql));
+    return rows as Row[];
+  }
+
   /** Creates an empty database, and answers its URL. */
   async createDatabase(name = `test_${++this.#databases}`): Promise<string> {
-    await withMariaDb(this.port, (connection) => connection.query(`CREATE DATABASE \`${name}\``));
+    await this.query(`CREATE DATABASE \`${name}\``);
     return this.#urlOf(name);
   }
+}
+
+/** For a server that others may follow. */
+export const FOLLOWED: ServerOptions = { args: ["--server-id=1", "--log-bin=log", "--binlog-format=ROW"] };
+
+/** An empty server that follows another, from that one's first change on. */
+export async function startReplica(followed: MariaDbServer): Promise<MariaDbServer> {
+  const program = mariaDbProgram(["--server-id=2", "--read-only=1"]);
+  const replica = await startProgram((port) => new MariaDbServer(program, port));
+  const source = `MASTER_HOST = '127.0.0.1', MASTER_PORT = ${followed.port}, MASTER_USER = 'root'`;
+  await replica.query(`CHANGE MASTER TO ${source}, MASTER_USE_GTID = slave_pos, MASTER_CONNECT_RETRY = 1`);
+  await replica.query("START SLAVE");
+  return replica;
 }
 
 export async function startMariaDb(options: ServerOptions = {}): Promise<MariaDbServer> {

@@ -38,6 +38,8 @@ export class Api {
       if (answer.ok) return answer;
       const error = await errorOf(answer);
       if (answer.status !== 401 && answer.status !== 403) throw error;
+      // A list of all streams is not for a key of some, with which the rest of the page is well.
+      if (error.code === "stream_not_allowed" && path === "streams") throw error;
       // Another request may have brought a new one meanwhile.
       if (key === this.#key && !(await this.#newKey(key === undefined ? undefined : error.message)))
         throw error;

@@ -38,8 +38,7 @@ class Dashboard {
     onOrder: (order) => this.#change({ order }),
   });
   #picker = new StreamPicker({
-    load: async (prefix, limit) =>
-      (await this.#api.json("streams", this.#streamsQuestion(prefix, limit))).body,
+    load: (prefix, limit) => this.#streams(prefix, limit),
     onPick: (stream) => this.#change({ stream }),
   });
   #live = new Live(this.#api, {
@@ -159,7 +158,8 @@ class Dashboard {
     if (loading.signal.aborted) return;
     if (!(error instanceof ApiError)) throw error;
     tell(error);
-    this.#again(RETRY_MS);
+    // What a key is not for stays so.
+    if (error.status !== 403) this.#again(RETRY_MS);
   }
 
   async #loadSeries(signal) {
@@ -175,10 +175,22 @@ class Dashboard {
   }
 
   async #loadStreams(signal) {
-    const { body } = await this.#api.json("streams", this.#streamsQuestion("", TOP_STREAMS), signal);
+    const body = await this.#streams("", TOP_STREAMS, signal);
     signal.throwIfAborted();
     this.#top.show(body, this.#state);
     this.#picker.know(body.streams);
+  }
+
+  /** A key of some streams can't list all of them: then it is those of the branch that is looked at. */
+  async #streams(prefix, limit, signal) {
+    const { stream } = this.#state;
+    const branch = stream.endsWith("*") ? stream.slice(0, -1) : prefix;
+    try {
+      return (await this.#api.json("streams", this.#streamsQuestion(prefix, limit), signal)).body;
+    } catch (error) {
+      if (error.code !== "stream_not_allowed" || branch === prefix) throw error;
+      return (await this.#api.json("streams", this.#streamsQuestion(branch, limit), signal)).body;
+    }
   }
 
   #received(message) {

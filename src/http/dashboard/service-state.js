@@ -20,7 +20,10 @@ const REFUSALS = {
 };
 
 export function showService(message) {
-  showLedger(message.ledger.instance);
+  const { ledger } = message;
+  // It is not told to a key that is for some streams.
+  byId("ledger").hidden = ledger === undefined;
+  if (ledger !== undefined) showLedger(ledger.instance);
   showStores(message);
   showNotices(message);
 }
@@ -66,13 +69,17 @@ function sumOf(counts) {
   return Object.values(counts).reduce((sum, value) => sum + value, 0);
 }
 
-function showStores({ hot_store, cold_store, ledger: { instance, stores } }) {
+function showStores({ hot_store, cold_store, ledger }) {
   showStore("hot", hot_store, hot_store.status === "ok" ? "answers" : "away");
-  const isBehind = cold_store.status !== "ok";
-  showStore("cold", cold_store, isBehind ? `away, ${count(instance.pending)} wait` : "answers");
+  const waiting = ledger === undefined ? "" : `, ${count(ledger.instance.pending)} wait`;
+  showStore("cold", cold_store, cold_store.status === "ok" ? "answers" : `away${waiting}`);
+  showWriters(ledger ?? { stores: null });
+}
+
+function showWriters({ instance, stores }) {
   const writers = stores?.writers;
   if (writers === undefined) {
-    if (stores !== null) byId("writers").replaceChildren();
+    if (stores !== null || instance === undefined) byId("writers").replaceChildren();
     setText(byId("writers-note"), stores === null ? "" : "Writers can't be told while a store is away.");
     return;
   }
@@ -117,9 +124,9 @@ function writerLine({ writer, isAlive, pending }, isOwn) {
   );
 }
 
-function showNotices({ hot_store: hot, cold_store: cold, refusal, ledger: { instance } }) {
+function showNotices({ hot_store: hot, cold_store: cold, refusal, ledger }) {
   const [isHotAway, isColdAway] = [hot.status !== "ok", cold.status !== "ok"];
-  const wait = `${count(instance.pending)} ${instance.pending === 1 ? "event waits" : "events wait"} in the journal.`;
+  const wait = ledger === undefined ? "Events wait in the journal." : waitText(ledger.instance.pending);
   const notices = [];
   if (isHotAway) {
     const numbers = isColdAway
@@ -135,6 +142,10 @@ function showNotices({ hot_store: hot, cold_store: cold, refusal, ledger: { inst
   }
   if (refusal in REFUSALS) notices.push(["Not ready", REFUSALS[refusal]]);
   setNotices(notices);
+}
+
+function waitText(pending) {
+  return `${count(pending)} ${pending === 1 ? "event waits" : "events wait"} in the journal.`;
 }
 
 /** Each a title and a text. */

@@ -43,16 +43,16 @@ const notForBrowsers = failure(
   NOT_ALLOWED,
 );
 
+const LIMIT_HEADERS = [
+  ...(["ratelimit", "ratelimit-policy", "ratelimit-limit"] as const),
+  ...(["ratelimit-remaining", "ratelimit-reset"] as const),
+];
+
 const limited = failure(
   "Nothing was done: too much came from this key or address. Send it again after `retry-after`.",
   ["rate_limited"],
   rateLimited("key", { limit: { count: 100, windowMs: 1_000 } }),
-  {
-    headers: [
-      ...(["retry-after", "ratelimit", "ratelimit-policy"] as const),
-      ...(["ratelimit-limit", "ratelimit-remaining", "ratelimit-reset"] as const),
-    ],
-  },
+  { headers: ["retry-after", ...LIMIT_HEADERS] },
 );
 
 /** Of all that may hold a key, 503 may also be that the keys are not known yet: `cold_store_away`. */
@@ -81,13 +81,28 @@ export function withAccess(paths: Paths): Paths {
 function guarded(operation: Operation, access: RouteAccess): Operation {
   const { responses } = operation;
   if (access === "open" || access === "redirect") return operation;
-  if (access === "browser")
-    return { ...operation, responses: { ...responses, 403: notForBrowsers, 429: limited } };
+  if (access === "browser") {
+    return { ...operation, responses: withLimits({ ...responses, 403: notForBrowsers, 429: limited }) };
+  }
   const scope = access === "unlisted" ? "admin" : access;
+  const refusals = { 401: unauthorized, 403: forbidden(scope), 429: limited };
   // With a key, or without one where none is asked for.
   return {
     ...operation,
     security: [{ [SCHEME]: [] }, {}],
-    responses: { 503: keysUnknown, ...responses, 401: unauthorized, 403: forbidden(scope), 429: limited },
+    responses: withLimits({ 503: keysUnknown, ...responses, ...refusals }),
   };
+}
+
+/** What a limit is left with is told with every answer that it was asked for. */
+function withLimits(responses: Operation["responses"]): Operation["responses"] {
+  const refs = Object.fromEntries(
+    LIMIT_HEADERS.map((name) => [name, { $ref: `#/components/headers/${name}` }]),
+  );
+  return Object.fromEntries(
+    Object.entries(responses).map(([status, response]) => [
+      status,
+      { ...response, headers: { ...response.headers, ...refs } },
+    ]),
+  );
 }

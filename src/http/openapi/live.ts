@@ -47,10 +47,15 @@ export const liveSchemas = {
       refusal: Type.Optional(oneOf(REFUSAL_REASONS, "why events are refused now")),
       hot_store: members(store),
       cold_store: members({ ...store, error: Type.Optional(Type.String()) }),
-      ledger: members({
-        instance: refTo("InstanceLedger"),
-        stores: Type.Union([refTo("StoresLedger"), Type.Null()], { description: "null: not asked yet" }),
-      }),
+      ledger: Type.Optional(
+        members(
+          {
+            instance: refTo("InstanceLedger"),
+            stores: Type.Union([refTo("StoresLedger"), Type.Null()], { description: "null: not asked yet" }),
+          },
+          "of all streams: not for a key that is limited to some",
+        ),
+      ),
     },
     "The data of an event of GET /live.",
   ),
@@ -74,7 +79,8 @@ export const livePaths: Paths = {
       description:
         "Server-sent events, one a second, without an end. The data of each is JSON: schema Live. Of a stream, or " +
         "with `*` at the end of all whose names begin so. However many watch a stream, it is read once a second. Who " +
-        "reads slowly misses events, each of which replaces the one before. Lines with a colon first mean nothing.",
+        "reads slowly misses events, each of which replaces the one before. Lines with a colon first mean nothing. " +
+        "It ends when its key is revoked or expires.",
       parameters: queryParameters(LiveQuerySchema),
       responses: {
         200: answer("It begins.", {

@@ -114,7 +114,7 @@ export const HEADERS = {
   "accept-encoding": { description: "The content encodings that are taken.", schema: Type.String() },
   "www-authenticate": { description: "What kind of key is asked for (RFC 6750).", schema: Type.String() },
   "ratelimit-policy": {
-    description: "The limit: `q` events and reads in `w` seconds, of this key or address.",
+    description: "Only if there is a limit: `q` events and reads in `w` seconds, of this key or address.",
     schema: Type.String(),
   },
   ratelimit: {
