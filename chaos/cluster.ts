@@ -31,6 +31,8 @@ export interface ClusterOptions {
 
 const INSTANCES = 3;
 const SETTINGS = { LEASE_MS: "2000", FLUSH_INTERVAL_MS: "100" };
+/** As many as the service takes there by itself. */
+const SHARDS: Readonly<Record<GroupKind, number>> = { cluster: 6, sentinel: 1 };
 const STREAMS = ["default", "site-2"];
 const LANES = 32;
 const DEFAULT_RATE_PER_S = 500;
@@ -57,7 +59,7 @@ interface Run {
 }
 
 export async function runCluster(options: ClusterOptions): Promise<Report> {
-  const settings = { ...SETTINGS, ...options.settings };
+  const settings = { ...SETTINGS, REDIS_SHARDS: String(SHARDS[options.redis]), ...options.settings };
   const site = await openGroupSite(await startGroup(options.redis), { instances: INSTANCES, settings });
   try {
     return await shake(site, options);
@@ -80,7 +82,7 @@ async function shake(site: GroupSite, options: ClusterOptions): Promise<Report> 
   });
   const watching = { pauseMs: WATCH_PAUSE_MS, mustAnswer: false };
   const watcher = new Watcher({ ...shared, clients, hours: [hour], ...watching });
-  const shards = Number(settings["REDIS_SHARDS"] ?? 1);
+  const shards = Number(settings["REDIS_SHARDS"] ?? SHARDS[redis]);
   const areReplicasNeeded = Number(settings["REDIS_WAIT_REPLICAS"] ?? 0) > 0;
   const key = () => `hg:{${random.below(shards)}}:meta`;
   const run = { site, clients, random, areReplicasNeeded, key };

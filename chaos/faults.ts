@@ -18,6 +18,8 @@ export interface FaultsOptions {
   readonly faults: number;
   readonly seed: number;
   readonly ratePerS?: number;
+  /** Of Redis. */
+  readonly shards?: number;
   /** The drain is given up once nothing has moved for so long. */
   readonly drainStallMs?: number;
   readonly say: Say;
@@ -47,7 +49,9 @@ const FINISH_TIMEOUT_MS = 120_000;
 const DEFAULT_DRAIN_STALL_MS = 40_000;
 
 export async function runFaults(options: FaultsOptions): Promise<Report> {
-  const site = await openSite({ mode: options.mode, settings: SETTINGS, hasProxies: true });
+  const { mode, shards = 1 } = options;
+  const settings = { ...SETTINGS, REDIS_SHARDS: String(shards) };
+  const site = await openSite({ mode, settings, hasProxies: true });
   try {
     return await shake(site, options);
   } finally {
@@ -58,6 +62,7 @@ export async function runFaults(options: FaultsOptions): Promise<Report> {
 async function shake(site: ChaosSite, options: FaultsOptions): Promise<Report> {
   const {
     mode,
+    shards = 1,
     faults,
     seed,
     ratePerS = DEFAULT_RATE_PER_S,
@@ -94,7 +99,7 @@ async function shake(site: ChaosSite, options: FaultsOptions): Promise<Report> {
   const verdict = await judge({ site, events: clients.events, drainStallMs });
   problems.push(...clients.surprises, ...watcher.problems, ...verdict.problems);
   return {
-    name: `faults, ${mode}`,
+    name: `faults, ${mode}${shards > 1 ? `, ${shards} shards` : ""}`,
     seed,
     figures: figuresOf({ clients, watcher, run, verdict, faultsS }),
     problems,

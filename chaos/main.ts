@@ -62,10 +62,12 @@ function suite(name: string, description: string): Command {
 suite("faults", "random faults under load: nothing is lost or doubled")
   .option("--faults <n>", "how many", whole, 200)
   .option("--mode <mode>", "redis or embedded", mode, "redis")
+  .option("--shards <n>", "of Redis", whole, 1)
   .option("--rate <n>", "events per second", whole, 500)
   .option("--stall-seconds <n>", "how long a drain in which nothing moves is waited for", whole, 40)
-  .action(({ faults, mode, seed, rate, stallSeconds }) => {
-    return run(runFaults({ faults, mode, seed, ratePerS: rate, drainStallMs: 1_000 * stallSeconds, say }));
+  .action(({ faults, mode, shards, seed, rate, stallSeconds }) => {
+    const rest = { ratePerS: rate, drainStallMs: 1_000 * stallSeconds, say };
+    return run(runFaults({ faults, mode, shards, seed, ...rest }));
   });
 
 suite("mysql-away", "MySQL away at a steady rate, over the turn of an hour")

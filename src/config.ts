@@ -6,6 +6,7 @@
 import { EXPECTS_TOKEN, isToken, SCOPES, type Scope } from "./count/api-key.ts";
 import { EXPECTS_RATE, type RateLimit, rateLimitOf } from "./count/rate-limit.ts";
 import { EXPECTS_REDIS_URL, redisPlaceOf } from "./count/redis-place.ts";
+import { SHARDS_MAX } from "./count/shard-of.ts";
 import { EXPECTS_STREAMS, isStreamPattern } from "./count/stream-set.ts";
 
 export interface Config {
@@ -13,6 +14,7 @@ export interface Config {
   readonly host: string;
   readonly dataDir: string;
   readonly redisUrl: string | undefined;
+  readonly redisShards: number;
   readonly redisWaitReplicas: number;
   readonly mysqlUrl: string | undefined;
   readonly mysqlReadUrl: string | undefined;
@@ -188,6 +190,8 @@ function isScope(text: string): text is Scope {
 }
 
 const QUEUE_NAME_MAX_BYTES = 255;
+/** Enough for two or three masters to have as much to do each. */
+const CLUSTER_SHARDS = 6;
 
 const REDIS_URL: Setting<string> = {
   name: "REDIS_URL",
@@ -216,6 +220,11 @@ const SETTINGS = {
   host: text("HOST", "127.0.0.1", "address to listen on; 0.0.0.0 for all of the machine's"),
   dataDir: text("DATA_DIR", "./data", "folder of the embedded stores"),
   redisUrl: REDIS_URL,
+  redisShards: {
+    ...integer("REDIS_SHARDS", 1, 1, SHARDS_MAX, ""),
+    fallback: undefined,
+    help: `parts that the data in Redis is divided into, for good; if not set ${CLUSTER_SHARDS} in a cluster, else 1`,
+  },
   redisWaitReplicas: integer(
     "REDIS_WAIT_REPLICAS",
     0,
@@ -381,9 +390,15 @@ export function readConfig(environment: Environment): Config {
     values[field] = found === undefined ? undefined : setting.parse(found);
     if (found !== undefined && values[field] === undefined) problems.push(problem(setting, found));
   }
+  values["redisShards"] ??= defaultShards(values["redisUrl"] as string | undefined);
   if (problems.length === 0) problems.push(...contradictions(values as unknown as Config));
   if (problems.length > 0) throw new ConfigError(problems.join("\n"));
   return Object.freeze(values) as unknown as Config;
+}
+
+/** A cluster is of no use to a single shard, which lies on one of its masters. */
+function defaultShards(redisUrl: string | undefined): number {
+  return redisUrl !== undefined && redisPlaceOf(redisUrl)?.kind === "cluster" ? CLUSTER_SHARDS : 1;
 }
 
 function problem(setting: Setting<unknown>, found: string): string {
@@ -396,7 +411,8 @@ function problem(setting: Setting<unknown>, found: string): string {
  * alone would leave the counts of each instance in its own memory: no read would be sure to see every event.
  */
 function contradictions(config: Config): string[] {
-  const { redisUrl, redisWaitReplicas, mysqlUrl, mysqlReadUrl, workers, port, amqpUrl, amqpQueue } = config;
+  const { redisUrl, redisShards, redisWaitReplicas, mysqlUrl, mysqlReadUrl } = config;
+  const { workers, port, amqpUrl, amqpQueue } = config;
   if ((amqpUrl === undefined) !== (amqpQueue === undefined)) {
     const [set, missing] = amqpUrl ? ["AMQP_URL", "AMQP_QUEUE"] : ["AMQP_QUEUE", "AMQP_URL"];
     return [`${set} is set, but ${missing} is not: set both, or neither to take events over HTTP alone`];
@@ -406,6 +422,10 @@ function contradictions(config: Config): string[] {
     return [`${set} is set, but ${missing} is not: set both, or neither for the embedded stores`];
   }
   const problems = [...encryptionContradictions(config), ...retentionContradictions(config)];
+  if (redisUrl === undefined && redisShards > 1)
+    problems.push(
+      `REDIS_SHARDS is ${redisShards}, but the embedded stores are one: set REDIS_URL and MYSQL_URL too`,
+    );
   if (mysqlReadUrl !== undefined && mysqlUrl === undefined)
     problems.push("MYSQL_READ_URL is set, but MYSQL_URL is not: set that to what it is a replica of");
   if (redisUrl === undefined && redisWaitReplicas > 0)

@@ -22,9 +22,16 @@ import { describeWithServers } from "./support/servers.ts";
 
 const TIMEOUT_MS = 180_000;
 const SERVERS: readonly ServerKind[] = ["redis", "mariadb"];
-const MODES: readonly { readonly mode: SiteMode; readonly needs: readonly ServerKind[] }[] = [
-  { mode: "embedded", needs: [] },
-  { mode: "redis", needs: SERVERS },
+interface Mode {
+  readonly mode: SiteMode;
+  readonly shards: number;
+  readonly needs: readonly ServerKind[];
+}
+
+const MODES: readonly Mode[] = [
+  { mode: "embedded", shards: 1, needs: [] },
+  { mode: "redis", shards: 1, needs: SERVERS },
+  { mode: "redis", shards: 3, needs: SERVERS },
 ];
 const say = () => {};
 
@@ -34,12 +41,13 @@ function expectAllHeld(report: Report): void {
   expect(report.problems).toEqual([]);
 }
 
-for (const { mode, needs } of MODES) {
-  describeWithServers(`chaos, ${mode}`, needs, () => {
+for (const { mode, shards, needs } of MODES) {
+  describeWithServers(`chaos, ${mode}, ${shards} shards`, needs, () => {
     test(
       "random faults under load: nothing is lost or doubled",
       async () => {
-        const report = await runFaults({ mode, faults: 6, ratePerS: 300, seed: seedFor("faults"), say });
+        const seed = seedFor("faults");
+        const report = await runFaults({ mode, shards, faults: 6, ratePerS: 300, seed, say });
         expectAllHeld(report);
         expect(report.figures).toMatchObject({ faults: 6, lost: 0, doubled: 0 });
         expect(report.figures["rows"]).toBe(report.figures["events acknowledged"]!);

@@ -34,6 +34,7 @@ const INTEGERS: Readonly<Record<string, readonly [number, number]>> = {
   AGGREGATE_RETENTION_DAYS: [1, 36_500],
   MAX_STREAMS: [1, 1_000_000],
   LEASE_MS: [100, 600_000],
+  REDIS_SHARDS: [1, 64],
   WORKERS: [1, 64],
   TRUST_PROXY: [0, 10],
   DRAIN_MS: [0, 60_000],
@@ -247,6 +248,11 @@ describe("a bad value is refused with its name, what it is and what it takes", (
     for (const [environment, said] of faults) expect(refusal(environment)).toContain(said);
   });
 
+  test("REDIS_SHARDS without a Redis", () => {
+    expect(refusal({ REDIS_SHARDS: "2" })).toStartWith("REDIS_SHARDS is 2, but the embedded stores are one");
+    expect(readConfig({ REDIS_SHARDS: "1" }).redisShards).toBe(1);
+  });
+
   test("a replica of nothing is refused", () => {
     expect(refusal({ MYSQL_READ_URL: MYSQL_URL })).toStartWith("MYSQL_READ_URL is set, but MYSQL_URL is not");
   });
@@ -407,6 +413,15 @@ describe("a good value", () => {
     expect(config.mysqlUrl).toBe(MYSQL_URL);
     const bySocket = "unix:///run/redis.sock?db=1";
     expect(readConfig({ REDIS_URL: bySocket, MYSQL_URL }).redisUrl).toBe(bySocket);
+  });
+
+  test("of shards are several in a cluster, and one elsewhere, unless that is set", () => {
+    const shardsAt = (REDIS_URL: string, more = {}) =>
+      readConfig({ REDIS_URL, MYSQL_URL, ...more }).redisShards;
+    expect(shardsAt("redis://a.example:7000,b.example:7000")).toBe(6);
+    expect(shardsAt("redis://a.example:7000,b.example:7000", { REDIS_SHARDS: "1" })).toBe(1);
+    expect(shardsAt("redis://a.example:7000")).toBe(1);
+    expect(shardsAt("redis+sentinel://a.example/main", { REDIS_SHARDS: "12" })).toBe(12);
   });
 
   test("is a list of origins, as browsers write them", () => {

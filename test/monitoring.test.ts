@@ -72,7 +72,7 @@ async function exportedLabels(): Promise<Map<string, Set<string>>> {
   await broken.read().catch(() => {});
   const siblings = { worker: 0, count: 1, tell: () => {}, ask: async () => [] };
   const app = createApp({
-    ...{ pipeline, log, siblings, stores: { hot }, metrics: new Metrics(), now: site.clock.now },
+    ...{ pipeline, log, siblings, stores: [hot], metrics: new Metrics(), now: site.clock.now },
     ...{ sharesPort: false, sources: [], browserSettings: readConfig({}) },
   });
   const target = `http://localhost/analytics?timestamp=${site.clock.now()}&user=u&click`;

@@ -8,6 +8,7 @@ import { type Event, HOUR_MS, hourOf, ID_TTL_MS } from "../src/count/event.ts";
 import {
   answerOf,
   ClusterSite,
+  clusterMode,
   hourAt,
   type Instance,
   NOON,
@@ -99,11 +100,18 @@ class System {
       },
       onMethod("cold.flush", async (call) => {
         // What an earlier instance left is adopted without being told to.
-        if (call.args[0] === this.#instance?.pipeline.writer) await this.#gate.promise;
+        if (this.#writers.includes(String(call.args[0]))) await this.#gate.promise;
         return await call.proceed();
       }),
     );
-    await waitFor("events to be taken", () => this.instance.pipeline.refusal === undefined);
+    await waitFor("events to be taken", () =>
+      this.instance.pipeline.shardStates.every(({ refusal }) => refusal === undefined),
+    );
+  }
+
+  /** Of the present instance: one in each shard. */
+  get #writers(): (string | undefined)[] {
+    return this.#instance?.pipeline.shardStates.map(({ writer }) => writer) ?? [];
   }
 
   async take(events: readonly Event[]): Promise<void> {
@@ -141,7 +149,9 @@ class System {
 
   async onlyOwnJournalLeft(): Promise<void> {
     const site = this.site as ClusterSite;
-    await waitFor("earlier journals to be adopted", async () => (await site.journals()).length <= 1);
+    await waitFor("earlier journals to be adopted", async () => {
+      return (await site.journals()).length <= site.shards;
+    });
   }
 
   async end(model: Model): Promise<void> {
@@ -256,8 +266,8 @@ async function expectAllHours(system: System, model: Model): Promise<void> {
   }
 }
 
-for (const mode of pipelineModes()) {
-  describeWithServers(`pipeline against a model: ${mode.name}`, mode.needs, () => {
+for (const mode of [...pipelineModes(), clusterMode(3)]) {
+  describeWithServers(`pipeline against a model: ${mode.title}`, mode.needs, () => {
     beforeAll(() => mode.prepare(), TEST_TIMEOUT_MS);
     afterAll(() => mode.end(), TEST_TIMEOUT_MS);
 

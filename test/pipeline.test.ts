@@ -460,14 +460,15 @@ function pipelineTests(mode: PipelineMode): void {
         const settings = { flushIntervalMs: 10, flushMaxEvents: 100, ringCapacityEvents: 100, hotHours: 24,
           journalMaxEvents: 1000, leaseMs: 5000, maxStreams: 100,
           retentionDays: undefined, aggregateRetentionDays: undefined };
-        const { hot, cold } = createStores({ ...settings, ...JSON.parse(places) }, Date.now);
+        const { hotShards, cold } = createStores({ ...settings, ...JSON.parse(places) }, Date.now);
         const log = { info() {}, warn() {}, error() {} };
-        const pipeline = new Pipeline({ hot, cold, metrics: new Metrics(), log, now: Date.now, settings });
-        await hot.open();
+        const parts = { hotShards, cold, metrics: new Metrics(), log, now: Date.now, settings };
+        const pipeline = new Pipeline(parts);
+        await Promise.all(hotShards.map((hot) => hot.open()));
         await pipeline.start();
         const refusal = await pipeline.submit({ stream: "site-1", at: ${NOON}, kind: "click", user });
         await pipeline.stop();
-        await Promise.all([hot.close(), cold.close()]);
+        await Promise.all([...hotShards, cold].map((store) => store.close()));
         if (refusal !== undefined) process.exit(1);`;
         const places = JSON.stringify(site.places);
         const child = Bun.spawn([process.execPath, "-e", script, PROJECT_ROOT, places, "u"], {

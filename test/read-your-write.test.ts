@@ -9,7 +9,7 @@ import { type Counts, type PostedEvent, postEvent, readHour } from "./support/an
 import { type HttpConnection, openConnection } from "./support/http-connection.ts";
 import { Random, seedFor } from "./support/random.ts";
 import { describeWithServers } from "./support/servers.ts";
-import { MODES, type Site } from "./support/service.ts";
+import { type Mode, type Site, shardedMode } from "./support/service.ts";
 import { expectHoursToBeReplay } from "./support/stored.ts";
 import { waitFor } from "./support/wait-for.ts";
 
@@ -20,8 +20,6 @@ const LANES = 25;
 const USERS = 300;
 /** They ask for the same hours all the time, so that the lanes' reads meet others that are under way. */
 const BYSTANDERS = 10;
-
-const { needs, open } = MODES.find(({ name }) => name === "redis+mysql")!;
 
 /** What a stream has been told, counted beside the service. The sketch gives the same estimate as Redis. */
 class Model {
@@ -41,7 +39,12 @@ class Model {
   }
 }
 
-describeWithServers("read your write", needs, () => {
+for (const shards of [1, 3]) {
+  const { needs, open } = shardedMode(shards);
+  describeWithServers(`read your write, ${shards} shards`, needs, () => readYourWrite(open, shards));
+}
+
+function readYourWrite(open: Mode["open"], shards: number): void {
   let site: Site;
   let ports: number[];
 
@@ -64,6 +67,8 @@ describeWithServers("read your write", needs, () => {
         user: `user-${random.below(USERS)}`,
         kind: random.chance(0.5) ? "click" : "impression",
         stream,
+        // By its id it goes to any shard, without one to that of its instance.
+        id: shards > 1 && random.chance(0.5) ? `id-${pair}` : undefined,
       };
       await postEvent(random.pick(connections), event);
       model.add(event);
@@ -113,4 +118,4 @@ describeWithServers("read your write", needs, () => {
     },
     TEST_TIMEOUT_MS,
   );
-});
+}

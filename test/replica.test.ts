@@ -259,7 +259,10 @@ describeWithServers("a replica of MySQL", ["mariadb"], () => {
     await proxy.accept();
     const again = mysqlColdStore({ url, readUrl, now: () => NOON });
     const hot = { readRange: () => Promise.reject(new HotUnavailableError("it is not there", false)) };
-    const reader = new RangeReader(hot as unknown as HotStore, again, () => false);
+    const reader = new RangeReader(
+      [{ number: 0, hot: hot as unknown as HotStore, isRecovering: false }],
+      again,
+    );
     try {
       let tallies = 0;
       const steps = new Steps(EVERYTHING.from, EVERYTHING.to, "total", TimeZone.named("UTC")!);

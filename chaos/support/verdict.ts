@@ -74,12 +74,18 @@ async function drain(site: ChaosSite, events: readonly ChaosEvent[], stallMs: nu
 async function leftToDrain(site: ChaosSite, acknowledged: number): Promise<string | undefined> {
   const rows = await site.cold.countEvents();
   if (rows < acknowledged) return `${rows} of ${acknowledged} events are rows`;
-  const url = await site.redisUrlOf?.(WRITERS_KEY);
-  const journals = url === undefined ? [] : await redisJournals(url);
+  const journals = (await Promise.all((await redisUrls(site)).map(redisJournals))).flat();
   const entries = journals.reduce((sum, { length }) => sum + length, 0);
   if (entries > 0) return `${entries} batches are left in journals`;
-  if (journals.length <= site.instances.length) return undefined;
-  return `${journals.length} journals for ${site.instances.length} instances: not all are adopted`;
+  // An instance has one in each shard.
+  const most = Math.max(
+    0,
+    ...Map.groupBy(journals, ({ shard }) => shard)
+      .values()
+      .map(({ length }) => length),
+  );
+  if (most <= site.instances.length) return undefined;
+  return `${most} journals in a shard for ${site.instances.length} instances: not all are adopted`;
 }
 
 export async function aggregateProblems(site: ChaosSite, rows: readonly StoredEvent[]): Promise<string[]> {
@@ -111,14 +117,15 @@ function wholeRead(port: number, hour: number, stream: string): Promise<Counts> 
 
 /** All that the stores know of an event that went wrong. */
 async function evidenceOf(site: ChaosSite, event: ChaosEvent, rows: readonly StoredEvent[]): Promise<string> {
+  const traces = (await redisUrls(site)).map((url) => redisTraces(url, event));
   const journal =
     site.redisUrlOf === undefined
-      ? embeddedJournal(site, event)
-      : await redisTraces(await site.redisUrlOf(WRITERS_KEY), event);
+      ? await embeddedJournal(site, event)
+      : (await Promise.all(traces)).join("; ");
   const lines = [
     `event ${event.id} (${event.fate}) has ${rows.length} rows: ${JSON.stringify(rows)}`,
     `sendings: ${event.history.join("; ")}`,
-    `journals: ${await journal}`,
+    `journals: ${journal}`,
   ];
   return lines.join("\n           ");
 }
@@ -151,24 +158,54 @@ function clientOf(url: string) {
   return createClient({ url, RESP: 2 });
 }
 
-const WRITERS_KEY = "hg:{0}:writers";
-const journalKey = (writer: string) => `hg:{0}:j:${writer}`;
+/** Of suites and their sites. */
+const SHARDS_MAX = 8;
 
-async function redisJournals(url: string): Promise<{ writer: string; length: number }[]> {
+/** Of each Redis that holds a shard; none if it is embedded. */
+async function redisUrls({ redisUrlOf }: ChaosSite): Promise<string[]> {
+  if (redisUrlOf === undefined) return [];
+  const urls = Array.from({ length: SHARDS_MAX }, (_, shard) => redisUrlOf(`hg:{${shard}}:writers`));
+  return [...new Set(await Promise.all(urls))];
+}
+
+interface Journal {
+  /** What its keys begin with. */
+  readonly shard: string;
+  readonly writer: string;
+  readonly length: number;
+}
+
+async function redisJournals(url: string): Promise<Journal[]> {
   return await withRedis(url, async (client) => {
-    const writers = await client.sMembers(WRITERS_KEY);
+    const writers = await redisWriters(client);
     return await Promise.all(
-      writers.map(async (writer) => ({ writer, length: await client.xLen(journalKey(writer)) })),
+      writers.map(async ({ shard, writer }) => {
+        return { shard, writer, length: await client.xLen(`${shard}j:${writer}`) };
+      }),
     );
   });
 }
 
+/** Of all shards. */
+async function redisWriters(client: ReturnType<typeof clientOf>): Promise<Omit<Journal, "length">[]> {
+  const lists = await client.keys("hg:{*}:writers");
+  const found = await Promise.all(
+    lists.map(async (key) => {
+      const shard = key.slice(0, -"writers".length);
+      return (await client.sMembers(key)).map((writer) => ({ shard, writer }));
+    }),
+  );
+  return found.flat();
+}
+
 async function redisTraces(url: string, { stream, id }: ChaosEvent): Promise<string> {
   return await withRedis(url, async (client) => {
-    const found = [`its id is ${(await client.get(`hg:{0}:id:${stream}:${id}`)) ?? "not known"}`];
-    for (const writer of await client.sMembers(WRITERS_KEY)) {
-      found.push(`${writer} is ${JSON.stringify(await client.hGetAll(`hg:{0}:w:${writer}`))}`);
-      for (const { id: entry, message } of (await client.xRange(journalKey(writer), "-", "+")) ?? []) {
+    const found = [
+      `its id is known as ${(await client.keys(`hg:{*}:id:${stream}:${id}`)).join() || "nothing"}`,
+    ];
+    for (const { shard, writer } of await redisWriters(client)) {
+      found.push(`${shard} ${writer} is ${JSON.stringify(await client.hGetAll(`${shard}w:${writer}`))}`);
+      for (const { id: entry, message } of (await client.xRange(`${shard}j:${writer}`, "-", "+")) ?? []) {
         const { b: body, d: duplicates } = message;
         if (body?.includes(`"${id}"`)) found.push(`${writer} ${entry} (duplicates: ${duplicates})`);
       }

@@ -13,6 +13,7 @@ import { createStores, type Stores } from "../store/open.ts";
 import { grouped, Report } from "./import/report.ts";
 import { type AskedService, journalOwners } from "./journal-owners.ts";
 import { ownUrl } from "./own-url.ts";
+import { refuseOtherShards } from "./with-stores.ts";
 
 export interface ForgetOptions {
   readonly user: string;
@@ -40,22 +41,23 @@ export async function forget(config: Config, options: ForgetOptions): Promise<nu
   const stores = createStores(config, Date.now);
   try {
     await stores.cold.open();
+    await refuseOtherShards(stores.cold, config.redisShards);
     const service = { url: options.url ?? ownUrl(config), apiKey: config.apiKey };
     await waitForJournals(stores, service, options.waitFor);
     const forgotten = await forgetUser(stores, options);
     console.log(options.json ? JSON.stringify(jsonOf(forgotten, options)) : textOf(forgotten, options));
     return 0;
   } finally {
-    await Promise.all([stores.hot.close(), stores.cold.close()]);
+    await Promise.all([...stores.hotShards, stores.cold].map((store) => store.close()));
   }
 }
 
 async function waitForJournals(stores: Stores, service: AskedService, waitS: number): Promise<void> {
-  const { mode, hot, cold } = stores;
+  const { mode, hotShards, cold } = stores;
   const listOwners = () => journalOwners(stores, service);
   const left = await drain({ cold, listOwners, timeoutMs: waitS * 1_000 });
   // An embedded service may be started from here on: its journal is its own.
-  if (mode === "embedded") await hot.close();
+  if (mode === "embedded") await Promise.all(hotShards.map((hot) => hot.close()));
   if (left === 0) return;
   const advice = "nothing was erased: run it again once they are, or with a longer --wait-for";
   throw new HotUnavailableError(
@@ -100,9 +102,13 @@ async function forgetUser(stores: Stores, options: ForgetOptions): Promise<Forgo
 }
 
 /** The hot store counted them, and nothing else does: it is to fetch the hours anew, without them. */
-async function eraseDeadLetters({ mode, hot, cold }: Stores, selection: UserSelection): Promise<number> {
+async function eraseDeadLetters(
+  { mode, hotShards, cold }: Stores,
+  selection: UserSelection,
+): Promise<number> {
   const keys = await cold.eraseUserDeadLetters(selection);
-  if (mode !== "embedded") for (const key of keys) await hot.retireHour(key);
+  if (mode === "embedded") return keys.length;
+  for (const key of keys) await Promise.all(hotShards.map((hot) => hot.retireHour(key)));
   return keys.length;
 }
 

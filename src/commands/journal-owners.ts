@@ -8,6 +8,8 @@ import { errorText } from "../count/deadline.ts";
 import { Ledger } from "../count/ledger.ts";
 import type { Accepted } from "../pipeline/drain.ts";
 import { adoptJournals } from "../pipeline/recovery.ts";
+import { allOwners } from "../pipeline/store-ledger.ts";
+import { coldShard } from "../store/cold-shard.ts";
 import { HotUnavailableError } from "../store/hot.ts";
 import type { Stores } from "../store/open.ts";
 import { keyHeaders } from "./key-headers.ts";
@@ -30,18 +32,20 @@ export interface AskedService {
 }
 
 export async function journalOwners(
-  { mode, hot, cold }: Stores,
+  { mode, hotShards, cold }: Stores,
   service: AskedService,
 ): Promise<readonly Accepted[]> {
   try {
-    await hot.open();
+    await Promise.all(hotShards.map((hot) => hot.open()));
   } catch (error) {
     if (mode !== "embedded" || !(error instanceof HotUnavailableError)) throw error;
     return await askService(service, error);
   }
-  const recovery = { hot, cold, log: NO_LOG, ledger: new Ledger(), flushMaxEvents: FLUSH_MAX_EVENTS };
-  await adoptJournals(recovery);
-  return await hot.journalOwners();
+  const recovery = { log: NO_LOG, ledger: new Ledger(), flushMaxEvents: FLUSH_MAX_EVENTS };
+  for (const [shard, hot] of hotShards.entries()) {
+    await adoptJournals({ ...recovery, hot, cold: coldShard(cold, shard, hotShards.length) });
+  }
+  return await allOwners(hotShards);
 }
 
 async function askService({ url, apiKey }: AskedService, locked: HotUnavailableError): Promise<Accepted[]> {

@@ -9,13 +9,15 @@ import { version } from "../../package.json";
 import { type Config, ConfigError } from "../config.ts";
 import { CalmLog } from "../count/calm-log.ts";
 import { errorText, withDeadline } from "../count/deadline.ts";
-import type { Log } from "../count/log.ts";
+import { type Log, logWith } from "../count/log.ts";
 import { LoopLag } from "../count/loop-lag.ts";
 import { Metrics } from "../count/metrics.ts";
 import { createApp } from "../http/app.ts";
 import type { Certificate, Siblings } from "../http/app-options.ts";
 import { Pipeline } from "../pipeline/pipeline.ts";
 import { createSources, sourceDescriptions } from "../source/open.ts";
+import { type ColdStore, ColdUnavailableError } from "../store/cold.ts";
+import type { HotStore } from "../store/hot.ts";
 import { createStores, type Stores } from "../store/open.ts";
 import { readPem } from "../store/pem-file.ts";
 import { StoreWatch } from "../store/store-watch.ts";
@@ -24,12 +26,15 @@ import { keepFreedMemory } from "./allocator.ts";
 import { ownCommand } from "./own-command.ts";
 import { listeningUrl } from "./own-url.ts";
 import { SUPERVISOR_VARIABLE, Supervisor, WORKER_VARIABLE } from "./supervise.ts";
+import { refuseOtherShards } from "./with-stores.ts";
 import { siblingsOf } from "./worker-channel.ts";
 
 /** Below the 30 s after which orchestrators usually kill. */
 const STOP_DEADLINE_MS = 25_000;
 const REQUESTS_GRACE_MS = 2_000;
 const PARENT_CHECK_MS = 500;
+/** A cold store that says nothing must not keep the service from starting. */
+const CHECK_TIMEOUT_MS = 2_000;
 
 export interface Service {
   readonly url: string;
@@ -95,14 +100,14 @@ export interface Surroundings {
 /** Throws ConfigError if the stores cannot be used as they are set up. */
 export async function startService(config: Config, surroundings: Surroundings) {
   const { log, now } = surroundings;
-  const watches = { hot: new StoreWatch("hot", log), cold: new StoreWatch("cold", log) };
-  const stores = watchedStores(createStores(config, now, true), watches);
-  const { hot, cold } = stores;
-  await openHotStore(config, stores, log);
+  const { stores, watches } = watchedStores(createStores(config, now, true), log);
+  const { hotShards, cold } = stores;
+  await openHotStores(config, stores, log);
+  await checkShards(config, cold);
   const access = createAccess(config, cold, log, now);
   const certificate = certificateOf(config);
   const metrics = new Metrics();
-  const pipeline = new Pipeline({ hot, cold, metrics, log, now, settings: config });
+  const pipeline = new Pipeline({ hotShards, cold, metrics, log, now, settings: config });
   await Promise.all([pipeline.start(), access?.start()]);
   const sources = createSources(config, { pipeline, log, now });
   const sharesPort = config.workers > 1;
@@ -130,7 +135,7 @@ export async function startService(config: Config, surroundings: Surroundings) {
     );
     await server.stop(true);
     await access?.stop();
-    await Promise.all([hot.close(), cold.close()]);
+    await Promise.all([...hotShards, cold].map((store) => store.close()));
   };
   return { service: { url: server.url.origin, stop } satisfies Service, stores, pipeline };
 }
@@ -141,25 +146,58 @@ function certificateOf({ tlsCertFile, tlsKeyFile }: Config): Certificate | undef
   return { cert: readPem("TLS_CERT_FILE", tlsCertFile), key: readPem("TLS_KEY_FILE", tlsKeyFile) };
 }
 
-function watchedStores({ mode, hot, cold }: Stores, watches: { hot: StoreWatch; cold: StoreWatch }): Stores {
-  return { mode, hot: watches.hot.watched(hot), cold: watches.cold.watched(cold) };
+/** Each shard is watched for itself: that one is away says nothing of the others. */
+function watchedStores({ mode, hotShards, cold }: Stores, log: Log) {
+  const watchOfShard = (shard: number) =>
+    hotShards.length === 1
+      ? new StoreWatch("hot", log)
+      : new StoreWatch("hot", logWith(log, { shard }), shard);
+  const ofShards = hotShards.map((_, shard) => watchOfShard(shard));
+  const ofCold = new StoreWatch("cold", log);
+  const stores: Stores = {
+    mode,
+    hotShards: hotShards.map((hot, shard) => ofShards[shard]!.watched(hot)),
+    cold: ofCold.watched(cold),
+  };
+  return { stores, watches: [...ofShards, ofCold] };
 }
 
-function logStart(log: Log, url: string, { mode, hot, cold }: Stores): void {
-  const stores = { hotStore: hot.description, coldStore: cold.description };
-  log.info({ version, pid: process.pid, url, mode, ...stores }, "started");
+function logStart(log: Log, url: string, { mode, hotShards, cold }: Stores): void {
+  const stores = { hotStore: hotShards[0]!.description, coldStore: cold.description };
+  const shards = hotShards.length > 1 ? { shards: hotShards.length } : {};
+  log.info({ version, pid: process.pid, url, mode, ...shards, ...stores }, "started");
 }
 
-async function openHotStore(config: Config, { mode, hot }: Stores, log: Log): Promise<void> {
+async function openHotStores(config: Config, stores: Stores, log: Log): Promise<void> {
+  const opened = stores.hotShards.map((hot) => openHotStore(config, stores.mode, hot));
+  // They are all on the same servers: what is said of several is said once.
+  const warnings = new Set((await Promise.all(opened)).flat());
+  for (const warning of warnings) log.warn({}, warning);
+}
+
+/** Answers what there is to warn of. Throws ConfigError. */
+async function openHotStore(config: Config, mode: Stores["mode"], hot: HotStore): Promise<readonly string[]> {
   try {
     const warnings = await hot.open();
     if (config.isDurabilityStrict && warnings.length > 0) {
       throw new ConfigError(`STRICT_DURABILITY is 1, but: ${warnings.join(" ")}`);
     }
-    for (const warning of warnings) log.warn({}, warning);
+    return warnings;
   } catch (error) {
     // A folder does not come back by waiting. A Redis does: until then events are answered with 503.
     if (mode === "embedded" || error instanceof ConfigError) throw new ConfigError(errorText(error));
+    return [];
+  }
+}
+
+/** Each shard asks again before it stores anything: a cold store that is away, or silent, says it then. */
+async function checkShards({ redisShards }: Config, cold: ColdStore): Promise<void> {
+  const checked = cold.open().then(() => refuseOtherShards(cold, redisShards));
+  const silent = () => new ColdUnavailableError(`no answer in ${CHECK_TIMEOUT_MS} ms`);
+  try {
+    await withDeadline(checked, CHECK_TIMEOUT_MS, silent);
+  } catch (error) {
+    if (!(error instanceof ColdUnavailableError)) throw error;
   }
 }
 
@@ -175,14 +213,15 @@ async function listen(app: ReturnType<typeof createApp>, { port, host }: Config)
   return app.server!;
 }
 
-function firstLines(url: string, { mode, hot, cold }: Stores, config: Config): string {
+function firstLines(url: string, { mode, hotShards, cold }: Stores, config: Config): string {
   const { workers } = config;
+  const shards = hotShards.length > 1 ? `, ${hotShards.length} shards` : "";
   const queues = sourceDescriptions(config).map((description) => `\n  events from   ${description}`);
   return `Hourglass counts clicks, impressions and unique users per hour.
   listening on  ${url}
   dashboard     ${url}/
   mode          ${mode}${workers > 1 ? `, ${workers} workers` : ""}
-  hot store     ${hot.description}
+  hot store     ${hotShards[0]!.description}${shards}
   cold store    ${cold.description}${queues.join("")}
 
 Try:

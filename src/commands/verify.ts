@@ -1,7 +1,7 @@
 /** `hourglass verify`: do the hot store, the aggregates and the rows say the same of each hour? */
 import type { Config } from "../config.ts";
 import { type HourKey, hourOf } from "../count/event.ts";
-import { type HourVerdict, verifyHour } from "../pipeline/verify.ts";
+import { type HourVerdict, knowsHour, verifyHour } from "../pipeline/verify.ts";
 import { withStores } from "./with-stores.ts";
 
 export interface VerifyCommandOptions {
@@ -14,16 +14,23 @@ export interface VerifyCommandOptions {
 
 /** The exit code: 0 if all is well, or well again. */
 export async function verify(config: Config, options: VerifyCommandOptions): Promise<number> {
-  return await withStores(config, async ({ hot, cold }) => {
+  return await withStores(config, async ({ hotShards, cold }) => {
+    const shards = config.redisShards;
     let [looked, wrong] = [0, 0];
     for (const key of await chosenHours(options, () => cold.hourKeys())) {
-      const verdict = await verifyHour({ hot, cold, isRepairing: options.repair }, key);
-      looked += 1;
-      if (verdict.differences.length > verdict.repairs.length) wrong += 1;
-      console.log(options.json ? JSON.stringify(verdict) : verdictText(verdict));
+      for (let shard = 0; shard < shards; shard++) {
+        const hot = hotShards?.[shard];
+        const verdict = await verifyHour({ hot, cold, shard, isRepairing: options.repair }, key);
+        // A shard that has nothing of the hour is no part of it.
+        if (shards > 1 && !knowsHour(verdict)) continue;
+        looked += 1;
+        if (verdict.differences.length > verdict.repairs.length) wrong += 1;
+        console.log(options.json ? JSON.stringify(verdict) : verdictText(verdict, shards));
+      }
     }
+    const what = shards === 1 ? "hours" : `parts of hours in ${shards} shards`;
     if (!options.json)
-      console.log(`${looked} hours, ${wrong} of them ${options.repair ? "still " : ""}wrong`);
+      console.log(`${looked} ${what}, ${wrong} of them ${options.repair ? "still " : ""}wrong`);
     return wrong === 0 ? 0 : 1;
   });
 }
@@ -53,8 +60,8 @@ function usersNotes({ aggregate, isDividedNow }: HourVerdict): string[] {
   return aggregate?.uniqueClickers === null ? ["clickers and viewers are not told apart"] : [];
 }
 
-function verdictText(verdict: HourVerdict): string {
-  const { stream, hour, deadLetters, erased, unflushed, differences, repairs } = verdict;
+function verdictText(verdict: HourVerdict, shards: number): string {
+  const { stream, hour, shard, deadLetters, erased, unflushed, differences, repairs } = verdict;
   const erasedRows = erased.clicks + erased.impressions;
   const notes = [
     countsText(verdict),
@@ -63,7 +70,8 @@ function verdictText(verdict: HourVerdict): string {
     ...(unflushed > 0 ? [`${unflushed} not flushed yet`] : []),
     ...usersNotes(verdict),
   ];
-  const head = `${new Date(hour).toISOString().slice(0, 13)} ${stream}: ${notes.join(", ")}`;
+  const place = `${stream}${shards === 1 ? "" : `, shard ${shard}`}`;
+  const head = `${new Date(hour).toISOString().slice(0, 13)} ${place}: ${notes.join(", ")}`;
   const problems = differences.map((difference) => `  WRONG     ${difference}`);
   const done = repairs.map((repair) => `  REPAIRED  ${repair}`);
   return [head, ...problems, ...done].join("\n");

@@ -1,6 +1,7 @@
 /** For commands that look into the stores beside a service that may be running. */
-import type { Config } from "../config.ts";
+import { type Config, ConfigError } from "../config.ts";
 import type { ColdStore } from "../store/cold.ts";
+import { checkShardCount, ShardCountError } from "../store/cold-shard.ts";
 import type { ColdPlace } from "../store/cold-thread-messages.ts";
 import type { HotStore } from "../store/hot.ts";
 import { createStores } from "../store/open.ts";
@@ -9,19 +10,29 @@ import { coldPlaceOf, coldPlaceWithReplicaOf, coldStoreAt } from "../store/open-
 export interface OpenStores {
   readonly cold: ColdStore;
   /** Undefined in embedded mode: it is in the memory of the service, which has its journal locked. */
-  readonly hot: HotStore | undefined;
+  readonly hotShards: readonly HotStore[] | undefined;
 }
 
-/** Throws HotUnavailableError or ColdUnavailableError. */
+/** Throws HotUnavailableError, ColdUnavailableError, or ConfigError if they are divided into other shards. */
 export async function withStores<T>(config: Config, work: (stores: OpenStores) => Promise<T>): Promise<T> {
-  const { mode, hot, cold } = createStores(config, Date.now);
+  const { mode, hotShards, cold } = createStores(config, Date.now);
   try {
     await cold.open();
-    if (mode === "embedded") return await work({ cold, hot: undefined });
-    await hot.open();
-    return await work({ cold, hot });
+    await refuseOtherShards(cold, config.redisShards);
+    if (mode === "embedded") return await work({ cold, hotShards: undefined });
+    await Promise.all(hotShards.map((hot) => hot.open()));
+    return await work({ cold, hotShards });
   } finally {
-    await Promise.all([hot.close(), cold.close()]);
+    await Promise.all([...hotShards, cold].map((store) => store.close()));
+  }
+}
+
+/** Of a cold store that is open. Throws ConfigError or ColdUnavailableError. */
+export async function refuseOtherShards(cold: ColdStore, shards: number): Promise<void> {
+  try {
+    await checkShardCount(cold, shards);
+  } catch (error) {
+    throw error instanceof ShardCountError ? new ConfigError(error.message) : error;
   }
 }
 

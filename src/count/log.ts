@@ -4,3 +4,12 @@ export interface Log {
   warn(fields: object, message: string): void;
   error(fields: object, message: string): void;
 }
+
+/** The same log, with fields that each of its lines has. */
+export function logWith(log: Log, always: object): Log {
+  return {
+    info: (fields, message) => log.info({ ...always, ...fields }, message),
+    warn: (fields, message) => log.warn({ ...always, ...fields }, message),
+    error: (fields, message) => log.error({ ...always, ...fields }, message),
+  };
+}

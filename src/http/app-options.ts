@@ -59,8 +59,8 @@ export interface AppOptions {
   readonly certificate?: Certificate | undefined;
   /** Gets a line for each request; undefined if nobody wants that. */
   readonly requestLog?: Log | undefined;
-  /** Whether the stores answer, by their names; none if nobody looks. */
-  readonly stores?: Readonly<Record<string, StoreWatch>> | undefined;
+  /** Whether the stores answer; none if nobody looks. */
+  readonly stores?: readonly StoreWatch[] | undefined;
   /** The other processes behind the same port; undefined if there are none. */
   readonly siblings?: Siblings | undefined;
 }

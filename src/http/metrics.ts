@@ -9,6 +9,7 @@ import { version } from "../../package.json";
 import { registerBuckets } from "../count/buckets.ts";
 import type { Pipeline } from "../pipeline/pipeline.ts";
 import type { Source, SourceState } from "../pipeline/source.ts";
+import type { StoreWatch } from "../store/store-watch.ts";
 import { NO_STORE } from "./answers.ts";
 import type { AppOptions, Siblings } from "./app-options.ts";
 import type { RequestCounts } from "./request-counts.ts";
@@ -173,7 +174,7 @@ function registerRetention(registry: Registry, { pipeline, now }: AppOptions): v
   });
 }
 
-function registerStores(registry: Registry, { pipeline, stores = {} }: AppOptions): void {
+function registerStores(registry: Registry, { pipeline, stores = [] }: AppOptions): void {
   gauge(
     registry,
     "hourglass_dead_letters",
@@ -182,11 +183,11 @@ function registerStores(registry: Registry, { pipeline, stores = {} }: AppOption
   );
   new Gauge({
     name: "hourglass_store_up",
-    help: "1 unless the last call to the store failed",
-    labelNames: ["store"],
+    help: "1 unless the last call to the store failed; of Redis, if it is divided into shards, for each of them",
+    labelNames: ["store", "shard"],
     registers: [registry],
     collect() {
-      for (const [store, { isAway }] of Object.entries(stores)) this.set({ store }, isAway ? 0 : 1);
+      for (const watch of stores) this.set(labelsOf(watch), watch.isAway ? 0 : 1);
     },
   });
   new Counter({
@@ -196,11 +197,15 @@ function registerStores(registry: Registry, { pipeline, stores = {} }: AppOption
     registers: [registry],
     collect() {
       this.reset();
-      for (const [store, { errors }] of Object.entries(stores)) {
+      for (const { name: store, errors } of stores) {
         for (const [operation, count] of errors) this.inc({ store, operation }, count);
       }
     },
   });
+}
+
+function labelsOf({ name, shard }: StoreWatch) {
+  return { store: name, ...(shard !== undefined && { shard: String(shard) }) };
 }
 
 function registerPastReads(registry: Registry, { pipeline }: AppOptions): void {

@@ -33,8 +33,15 @@ export interface CommitterOptions {
   readonly ledger: Ledger;
   readonly metrics: Metrics;
   readonly log: Log;
-  /** Events committed and not flushed, over which no more are taken. */
-  readonly journalMaxEvents: number;
+  readonly journals: JournalBound;
+}
+
+/** Of what this process has committed and not flushed, in whatever shard. */
+export interface JournalBound {
+  /** True while no more is to be taken. */
+  isFull(): boolean;
+  /** How long it will take until there is room: 1 to 60 s. */
+  drainS(): number;
 }
 
 /** The 503 of a store that is away is to be out within a second. */
@@ -85,7 +92,7 @@ export class Committer {
   get refusal(): RefusalReason | undefined {
     if (this.#isStopping) return "shutting_down";
     if (this.#awayReason !== undefined) return this.#awayReason;
-    if (this.#options.flusher.pendingEvents >= this.#options.journalMaxEvents) return "journal_full";
+    if (this.#options.journals.isFull()) return "journal_full";
     if (this.#waitingEvents + this.#parkedEvents >= WAITING_MAX_EVENTS) return "overloaded";
     return undefined;
   }
@@ -465,7 +472,7 @@ export class Committer {
   }
 
   #refusal(reason: RefusalReason): Refusal {
-    return { reason, retryAfterS: reason === "journal_full" ? this.#options.flusher.drainS : 1 };
+    return { reason, retryAfterS: reason === "journal_full" ? this.#options.journals.drainS() : 1 };
   }
 
   /** Takes no more events, and answers once those it has are settled, or `graceMs` have passed. */

@@ -14,14 +14,14 @@ import { errorText } from "../count/deadline.ts";
 import type { Ledger } from "../count/ledger.ts";
 import type { Log } from "../count/log.ts";
 import type { Metrics } from "../count/metrics.ts";
-import type { ColdStore } from "../store/cold.ts";
+import type { ColdShard } from "../store/cold-shard.ts";
 import type { HotStore } from "../store/hot.ts";
 import { CommitTimes } from "./commit-times.ts";
 import type { RingBuffer } from "./ring-buffer.ts";
 
 export interface FlusherOptions {
   readonly hot: HotStore;
-  readonly cold: ColdStore;
+  readonly cold: ColdShard;
   readonly ring: RingBuffer;
   readonly ledger: Ledger;
   readonly metrics: Metrics;

@@ -5,18 +5,18 @@
  */
 import { type HourKey, hourKeyName } from "../count/event.ts";
 import { type Metrics, timed } from "../count/metrics.ts";
-import type { ColdStore } from "../store/cold.ts";
+import type { ColdShard } from "../store/cold-shard.ts";
 import { type HotStore, HotUnavailableError } from "../store/hot.ts";
 
 const ATTEMPTS = 5;
 
 export class Hydrator {
   readonly #hot: HotStore;
-  readonly #cold: ColdStore;
+  readonly #cold: ColdShard;
   readonly #underWay = new Map<string, Promise<void>>();
   readonly #metrics: Metrics;
 
-  constructor(hot: HotStore, cold: ColdStore, metrics: Metrics) {
+  constructor(hot: HotStore, cold: ColdShard, metrics: Metrics) {
     this.#hot = hot;
     this.#cold = cold;
     this.#metrics = metrics;

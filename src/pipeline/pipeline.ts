@@ -1,39 +1,34 @@
 /**
- * The way of an event, put together: committer, ring, flusher, recovery, and the reads beside them.
+ * The way of an event, put together: to its shard, of which there are one or several, and the reads beside them.
  * Invariant: everything that runs here by a timer has ended when stop() answers.
  */
 import { errorText } from "../count/deadline.ts";
-import { type Event, HOUR_MS, type HourKey, hourOf } from "../count/event.ts";
+import type { Event, HourKey } from "../count/event.ts";
 import type { RetentionDays } from "../count/kept.ts";
 import { Ledger, type RefusalReason } from "../count/ledger.ts";
-import type { Log } from "../count/log.ts";
+import { type Log, logWith } from "../count/log.ts";
 import type { Metrics } from "../count/metrics.ts";
+import { shardOf } from "../count/shard-of.ts";
 import type { ColdStore, PastReads, Poison } from "../store/cold.ts";
+import { coldShard } from "../store/cold-shard.ts";
 import type { HotStore } from "../store/hot.ts";
-import { AdmissionLog } from "./admission-log.ts";
 import type { BulkOutcome } from "./bulk.ts";
 import { Chore } from "./chore.ts";
-import { Committer } from "./committer.ts";
-import { Flusher } from "./flusher.ts";
-import { Hydrator } from "./hydrator.ts";
+import type { JournalBound } from "./committer.ts";
+import { HomeShard } from "./home-shard.ts";
 import type { Outcome } from "./intake.ts";
+import { MergingReader } from "./merging-reader.ts";
 import { RangeReader } from "./range-reader.ts";
-import { type HourAnswer, Reader } from "./reader.ts";
-import { adoptJournal, adoptJournals, type RecoveryOptions } from "./recovery.ts";
+import { type HourAnswer, type HourReader, Reader } from "./reader.ts";
 import { Retention } from "./retention.ts";
-import { RingBuffer } from "./ring-buffer.ts";
+import { Shard, type ShardSettings } from "./shard.ts";
+import { submitSplit } from "./split-bulk.ts";
 import { readStoreLedger, type StoreLedger } from "./store-ledger.ts";
 import { StreamRegistry } from "./stream-registry.ts";
-import { WriterIdentity } from "./writer-identity.ts";
 
-export interface PipelineSettings extends RetentionDays {
-  readonly flushIntervalMs: number;
-  readonly flushMaxEvents: number;
-  readonly ringCapacityEvents: number;
+export interface PipelineSettings extends ShardSettings, RetentionDays {
   readonly journalMaxEvents: number;
-  readonly hotHours: number;
   readonly maxStreams: number;
-  readonly leaseMs: number;
 }
 
 /** Events that were acknowledged and are not known to be persisted. */
@@ -43,8 +38,17 @@ export interface PendingEvents {
   readonly ring: number;
 }
 
+/** How this process stands with one shard. */
+export interface ShardState {
+  readonly shard: number;
+  readonly writer: string | undefined;
+  /** Why it takes no events; undefined if it does. */
+  readonly refusal: RefusalReason | undefined;
+}
+
 export interface PipelineOptions {
-  readonly hot: HotStore;
+  /** One for each shard, in their order; at least one. */
+  readonly hotShards: readonly HotStore[];
   readonly cold: ColdStore;
   readonly metrics: Metrics;
   readonly log: Log;
@@ -52,14 +56,10 @@ export interface PipelineOptions {
   readonly settings: PipelineSettings;
 }
 
-const RETIRE_INTERVAL_MS = 60_000;
 const DEAD_LETTERS_INTERVAL_MS = 60_000;
 /** Above the longest interval between two flushes: what is taken before one refresh is stored before the next. */
 const STREAMS_INTERVAL_MS = 120_000;
 const RETENTION_INTERVAL_MS = 600_000;
-/** With the 400 ms that a command may take, /readyz tells within a second that Redis is away. */
-const PROBE_INTERVAL_MS = 400;
-const STOP_GRACE_MS = 5_000;
 const SHORT_RANGES_WAITING_MAX = 128;
 
 export class Pipeline {
@@ -71,71 +71,99 @@ export class Pipeline {
   readonly retention: Retention;
   readonly #options: PipelineOptions;
   readonly #stopping = new AbortController();
-  readonly #recovery: RecoveryOptions;
-  readonly #identity: WriterIdentity;
-  readonly #flusher: Flusher;
-  readonly #committer: Committer;
-  readonly #reader: Reader;
+  readonly #shards: readonly Shard[];
+  /** Undefined if there are several. */
+  readonly #onlyShard: Shard | undefined;
+  readonly #home: HomeShard;
+  readonly #reader: HourReader;
   readonly #chores: Chore[];
   readonly #sweeping: Chore;
   #deadLetterCount = 0;
   #isLeaving = false;
 
   constructor(options: PipelineOptions) {
-    const { hot, cold, metrics, log, now, settings } = options;
-    const { ledger } = this;
+    const { hotShards, cold, metrics, log, now, settings } = options;
     this.#options = options;
-    const { flushIntervalMs, flushMaxEvents, ringCapacityEvents, journalMaxEvents, leaseMs } = settings;
-    this.#recovery = { hot, cold, log, ledger, flushMaxEvents };
-    const ring = new RingBuffer(ringCapacityEvents);
-    const books = { ledger, metrics, log };
-    const flusher = new Flusher({ ...books, hot, cold, ring, now, flushIntervalMs, flushMaxEvents });
-    const hydrator = new Hydrator(hot, cold, metrics);
-    const identity = new WriterIdentity({ hot, flusher, recovery: this.#recovery, log, now });
-    this.#committer = new Committer({ ...books, hot, flusher, hydrator, identity, journalMaxEvents });
-    this.#flusher = flusher;
-    this.#identity = identity;
     const { signal } = this.#stopping;
-    this.#reader = new Reader(hot, cold, metrics, () => this.#committer.isRecovering);
-    const isRecovering = () => this.#committer.isRecovering;
-    this.ranges = new RangeReader(hot, cold, isRecovering);
-    this.shortRanges = new RangeReader(hot, cold, isRecovering, SHORT_RANGES_WAITING_MAX);
-    this.streams = new StreamRegistry(cold, settings.maxStreams);
     this.retention = new Retention({ cold, log, now, days: settings, signal });
+    this.#shards = hotShards.map((hot, number) => this.#newShard(hot, number));
+    this.#onlyShard = hotShards.length === 1 ? this.#shards[0] : undefined;
+    this.#home = new HomeShard(this.#shards, Math.floor(Math.random() * hotShards.length));
+    this.#reader =
+      this.#onlyShard === undefined
+        ? new MergingReader(this.#shards, cold, metrics)
+        : new Reader(this.#onlyShard, cold, metrics);
+    this.ranges = new RangeReader(this.#shards, cold);
+    this.shortRanges = new RangeReader(this.#shards, cold, SHORT_RANGES_WAITING_MAX);
+    this.streams = new StreamRegistry(cold, settings.maxStreams);
     this.#sweeping = new Chore("drop what is not kept", RETENTION_INTERVAL_MS, log, () =>
       this.retention.sweep(),
     );
-    const admission = new AdmissionLog(this.#committer, ledger, log);
     this.#chores = [
-      new Chore("renew the lease", Math.min(leaseMs / 3, PROBE_INTERVAL_MS), log, () =>
-        this.#committer.probe(),
-      ),
-      new Chore("watch admission", PROBE_INTERVAL_MS, log, async () => admission.look()),
       new Chore("count dead letters", DEAD_LETTERS_INTERVAL_MS, log, () => this.#countDeadLetters()),
-      new Chore("adopt journals", leaseMs, log, () => adoptJournals({ ...this.#recovery, signal })),
       new Chore("list streams", STREAMS_INTERVAL_MS, log, () => this.streams.refresh()),
-      new Chore("retire hours", RETIRE_INTERVAL_MS, log, () => this.retire()),
     ];
+    if (this.#onlyShard === undefined)
+      this.#chores.push(new Chore("choose a shard", settings.leaseMs, log, () => this.#home.choose()));
+  }
+
+  #newShard(hot: HotStore, number: number): Shard {
+    const { hotShards, cold, metrics, now, settings } = this.#options;
+    const log = hotShards.length === 1 ? this.#options.log : logWith(this.#options.log, { shard: number });
+    return new Shard({
+      ...{ number, hot, ledger: this.ledger, metrics, log, now, settings },
+      cold: coldShard(cold, number, hotShards.length),
+      journals: this.#journals(),
+      usedRingEvents: () => this.#sum((shard) => shard.flusher.ringEvents),
+      aggregatesFrom: (at) => this.retention.aggregatesFrom(at),
+      signal: this.#stopping.signal,
+    });
+  }
+
+  /** The bound is that of all shards together. */
+  #journals(): JournalBound {
+    return {
+      isFull: () => this.#pendingFlush >= this.#options.settings.journalMaxEvents,
+      drainS: () => Math.max(...this.#shards.map(({ flusher }) => flusher.drainS)),
+    };
+  }
+
+  #sum(of: (shard: Shard) => number): number {
+    let sum = 0;
+    for (const shard of this.#shards) sum += of(shard);
+    return sum;
+  }
+
+  /** Asked for each event. */
+  get #pendingFlush(): number {
+    return this.#onlyShard?.flusher.pendingEvents ?? this.#sum(({ flusher }) => flusher.pendingEvents);
   }
 
   /** Begins to take events as soon as the stores allow it, and answers when that was tried once. */
   async start(): Promise<void> {
-    this.#flusher.start();
-    await this.#committer.start();
+    await Promise.all(this.#shards.map((shard) => shard.start()));
     // Without it names are taken until there are as many again: no reason not to start.
-    await Promise.allSettled([this.streams.refresh(), this.#countDeadLetters()]);
+    await Promise.allSettled([this.streams.refresh(), this.#countDeadLetters(), this.#home.choose()]);
+    for (const shard of this.#shards) shard.startChores();
     for (const chore of this.#chores) chore.start();
     this.#sweeping.start(true);
   }
 
   /** Never rejects. */
   submit(event: Event): Promise<Outcome> {
-    return this.#committer.submit(event);
+    const shard = this.#onlyShard ?? this.#shardFor(event, this.#home.current);
+    return shard.committer.submit(event);
+  }
+
+  #shardFor({ stream, id }: Event, home: Shard): Shard {
+    return id === undefined ? home : this.#shards[shardOf(stream, id, this.#shards.length)]!;
   }
 
   /** Of events that came together; never rejects. Each of them is in one column of the outcome. */
   submitAll(events: readonly Event[]): Promise<BulkOutcome> {
-    return this.#committer.submitAll(events);
+    if (this.#onlyShard !== undefined) return this.#onlyShard.committer.submitAll(events);
+    const home = this.#home.current;
+    return submitSplit(events, (event) => this.#shardFor(event, home));
   }
 
   /** What came to be counted and can't be an event: kept for an operator. Throws ColdUnavailableError. */
@@ -150,9 +178,13 @@ export class Pipeline {
     return this.#reader.read(key);
   }
 
-  /** Why no event would be taken now; undefined if one would. */
+  /** Why no event would be taken now; undefined if one would, though not of every id while a shard is away. */
   get refusal(): RefusalReason | undefined {
-    return this.#committer.refusal;
+    return this.#home.current.refusal;
+  }
+
+  get shardStates(): readonly ShardState[] {
+    return this.#shards.map(({ number, writer, refusal }) => ({ shard: number, writer, refusal }));
   }
 
   /** Why nobody should send events here; some time before they are refused, if this process ends. */
@@ -165,14 +197,15 @@ export class Pipeline {
     this.#isLeaving = true;
   }
 
+  /** Where events without an id go to at present: it has another one in each shard. */
   get writer(): string | undefined {
-    return this.#identity.name;
+    return this.#home.current.writer;
   }
 
   /** What the stores are, for people. */
   get storeNames(): { readonly hot: string; readonly cold: string } {
-    const { hot, cold } = this.#options;
-    return { hot: hot.name, cold: cold.name };
+    const { hotShards, cold } = this.#options;
+    return { hot: hotShards[0]!.name, cold: cold.name };
   }
 
   /** How ranges were read, where the cold store has a replica for them. */
@@ -187,15 +220,17 @@ export class Pipeline {
 
   /** Why the cold store could not be flushed to the last time; undefined while all is well. */
   get flushError(): string | undefined {
-    return this.#flusher.lastError;
+    return this.#shards.find(({ flusher }) => flusher.lastError !== undefined)?.flusher.lastError;
   }
 
   get oldestPendingAt(): number | undefined {
-    return this.#flusher.oldestPendingAt;
+    const times = this.#shards.map(({ flusher }) => flusher.oldestPendingAt ?? Number.POSITIVE_INFINITY);
+    const oldest = Math.min(...times);
+    return oldest === Number.POSITIVE_INFINITY ? undefined : oldest;
   }
 
   get oldestPendingMs(): number {
-    return this.#flusher.oldestPendingMs;
+    return Math.max(...this.#shards.map(({ flusher }) => flusher.oldestPendingMs));
   }
 
   /** Of those that are pending, how many are kept in memory at most. */
@@ -219,48 +254,41 @@ export class Pipeline {
 
   /** Counted where the events are, not from the ledger: so it can be held against that. */
   get pending(): PendingEvents {
-    const { pendingEvents, ringEvents } = this.#flusher;
-    const { orphanEvents } = this.#committer;
-    return { events: pendingEvents + orphanEvents, ring: ringEvents + orphanEvents };
+    const orphans = this.#sum(({ committer }) => committer.orphanEvents);
+    const ring = this.#sum(({ flusher }) => flusher.ringEvents);
+    return { events: this.#pendingFlush + orphans, ring: ring + orphans };
   }
 
   /** Throws HotUnavailableError or ColdUnavailableError. */
   storeLedger(): Promise<StoreLedger> {
-    return readStoreLedger(this.#options.hot, this.#options.cold);
+    return readStoreLedger(this.#options.hotShards, this.#options.cold);
   }
 
   /** Drops the hours that are too old for the hot store. Answers how many. */
   async retire(): Promise<number> {
-    const { hot, now, settings } = this.#options;
-    const at = now();
-    const oldestHour = hourOf(at) - (settings.hotHours - 1) * HOUR_MS;
-    // What the cold store does not keep is not kept here for longer.
-    const beforeHour = Math.max(oldestHour, this.retention.aggregatesFrom(at));
-    let retired = 0;
-    for (;;) {
-      const count = await hot.retire(beforeHour);
-      if (count === 0) return retired;
-      retired += count;
-    }
+    const counts = await Promise.all(this.#shards.map((shard) => shard.retire()));
+    return counts.reduce((sum, count) => sum + count, 0);
   }
 
   /** Takes no more events, settles and flushes those it has, and leaves nothing running. Never throws. */
   async stop(): Promise<void> {
-    const { log, hot } = this.#options;
+    const { log } = this.#options;
     this.#stopping.abort(new Error("this process stops: the rest of the journal is left to others"));
     await Promise.all([...this.#chores, this.#sweeping].map((chore) => chore.stop()));
-    await this.#committer.stop(STOP_GRACE_MS);
-    const isDrained = await this.#flusher.stop();
+    const areDrained = await Promise.all(this.#shards.map((shard) => shard.stop()));
     const { pending } = this.ledger;
-    if (pending > 0 && this.#committer.isRecovering)
+    if (pending > 0 && this.#shards.some(({ isRecovering }) => isRecovering))
       log.error({ pending }, "stopped before events that the hot store lost were stored anew: they are lost");
-    else if (!isDrained) log.warn({ pending }, "stopped with a backlog: it is in the journal");
+    else if (areDrained.includes(false))
+      log.warn({ pending }, "stopped with a backlog: it is in the journal");
+    await Promise.all(this.#shards.map((shard, i) => this.#endWriter(shard, areDrained[i]!)));
+  }
+
+  async #endWriter(shard: Shard, isDrained: boolean): Promise<void> {
     try {
-      const writer = this.#identity.name;
-      if (writer === undefined) return;
-      await hot.abandon(writer);
-      if (isDrained) await adoptJournal(this.#recovery, writer);
+      await shard.endWriter(isDrained);
     } catch (error) {
+      const { log } = this.#options;
       log.warn({ error: errorText(error) }, "the writer's end could not be noted: its lease will run out");
     }
   }

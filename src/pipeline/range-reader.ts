@@ -2,10 +2,10 @@
  * Reads ranges of hours: what the hot store holds from there, since only that has what is not flushed yet, and
  * the rest from the cold store.
  *
- * Invariants:
+ * Invariants, of each shard for itself:
  * - The hot store is read first. An hour that it does not hold then has nothing in any journal, so that the
  *   cold store, read after it, has all of it; also if the hour was retired in between.
- * - No hour is taken from both.
+ * - No hour is taken from both. A shard whose hot store can't tell is read from the cold store alone.
  * - At most LANES ranges are read at a time, and WAITING_MAX wait: one may take a second of this process.
  */
 import { HOUR_MS, hourKeyName } from "../count/event.ts";
@@ -18,8 +18,9 @@ import {
   type UserRow,
   type UsersRange,
 } from "../store/cold.ts";
-import { type HotStore, HotUnavailableError } from "../store/hot.ts";
+import { HotUnavailableError } from "../store/hot.ts";
 import { Lanes } from "./lanes.ts";
+import type { ReadShard } from "./reader.ts";
 
 /** Takes in what is read. */
 export interface Tally {
@@ -47,21 +48,29 @@ export class RangeTooLargeError extends Error {
 
 const LANES = 2;
 const WAITING_MAX = 32;
-/** Hours of streams in one range: some seconds of reading. */
+/** Hours of streams in one range, in each shard: some seconds of reading. */
 const HOURS_MAX = 500_000;
 
+/** What a shard's hot store holds of a range. */
+interface Held {
+  readonly names: ReadonlySet<string>;
+  /** What the cold store has to be asked for; undefined if nothing. */
+  readonly absent: HourRange | undefined;
+}
+
 export class RangeReader {
-  readonly #hot: HotStore;
+  readonly #shards: readonly ReadShard[];
   readonly #cold: ColdStore;
-  readonly #isRecovering: () => boolean;
   readonly #lanes: Lanes;
 
-  /** `isRecovering`: acknowledged events may be missing from the hot store. */
-  constructor(hot: HotStore, cold: ColdStore, isRecovering: () => boolean, waitingMax = WAITING_MAX) {
+  constructor(shards: readonly ReadShard[], cold: ColdStore, waitingMax = WAITING_MAX) {
     this.#lanes = new Lanes(LANES, waitingMax);
-    this.#hot = hot;
+    this.#shards = shards;
     this.#cold = cold;
-    this.#isRecovering = isRecovering;
+  }
+
+  get #isRecovering(): boolean {
+    return this.#shards.some(({ isRecovering }) => isRecovering);
   }
 
   /** Throws ColdUnavailableError, RangeTooLargeError, or LanesFullError. */
@@ -77,12 +86,26 @@ export class RangeReader {
   }
 
   async #readOnce<T extends Tally>(range: HourRange, newTally: () => T): Promise<RangeAnswer<T>> {
-    const wasRecovering = this.#isRecovering();
-    const answer = (await this.#readWhole(range, newTally())) ?? {
-      tally: await this.#readColdAlone(range, newTally()),
-      isDegraded: true,
-    };
-    return wasRecovering || this.#isRecovering() ? { ...answer, isDegraded: true } : answer;
+    const wasRecovering = this.#isRecovering;
+    const answer = await this.#readAll(range, newTally);
+    return wasRecovering || this.#isRecovering ? { ...answer, isDegraded: true } : answer;
+  }
+
+  /** Begins anew, without it, when a shard's hot store can't tell: what it had shown is not to be believed. */
+  async #readAll<T extends Tally>(range: HourRange, newTally: () => T): Promise<RangeAnswer<T>> {
+    const silent = new Set<ReadShard>();
+    for (;;) {
+      const tally = newTally();
+      const add = bounded(tally, HOURS_MAX * this.#shards.length);
+      const asked = this.#shards.filter((shard) => !silent.has(shard));
+      const answers = await Promise.all(asked.map((shard) => readHeld(shard, range, add)));
+      const held = new Map(asked.map((shard, i) => [shard, answers[i]]));
+      const failed = asked.filter((shard) => held.get(shard) === undefined);
+      for (const shard of failed) silent.add(shard);
+      if (failed.length > 0) continue;
+      await this.#readCold(range, tally, add, held);
+      return { tally, isDegraded: silent.size > 0 };
+    }
   }
 
   /** Shows the rows of these hours, and answers what is missing among them. Throws as read() does. */
@@ -97,42 +120,26 @@ export class RangeReader {
     });
   }
 
-  /** Undefined if the hot store cannot tell: then nothing in the tally is to be believed. */
-  async #readWhole<T extends Tally>(range: HourRange, tally: T): Promise<RangeAnswer<T> | undefined> {
-    const held = new Set<string>();
-    const add = bounded(tally);
-    let freshFrom: number | "unborn";
-    try {
-      freshFrom = await this.#hot.readRange(range, (hour) => {
-        held.add(hourKeyName(hour.stream, hour.hour));
-        add(hour);
-      });
-    } catch (error) {
-      if (error instanceof HotUnavailableError) return undefined;
-      throw error;
-    }
-    if (freshFrom === "unborn") return undefined;
-    const absent = absentPart(range, freshFrom, held);
-    if (absent !== undefined) await this.#readCold(absent, tally, add, held);
-    return { tally, isDegraded: false };
-  }
-
-  async #readColdAlone<T extends Tally>(range: HourRange, tally: T): Promise<T> {
-    await this.#readCold(range, tally, bounded(tally), new Set());
-    return tally;
-  }
-
+  /** What the shards do not hold; all of those that are not among `held`. */
   async #readCold(
     range: HourRange,
     tally: Tally,
     add: (hour: HourRecord) => void,
-    held: ReadonlySet<string>,
+    held: ReadonlyMap<ReadShard, Held | undefined>,
   ): Promise<void> {
+    const parts = this.#shards.map((shard) => held.get(shard) ?? { names: new Set<string>(), absent: range });
+    const absent = parts.flatMap((part) => part.absent ?? []);
+    if (absent.length === 0) return;
+    const from = Math.min(...absent.map((part) => part.from));
+    const to = Math.max(...absent.map((part) => part.to));
     let last = Number.NEGATIVE_INFINITY;
-    await this.#cold.readRange(range, (hour) => {
-      if (hour.hour > last) tally.settleBefore(hour.hour);
-      last = hour.hour;
-      if (!held.has(hourKeyName(hour.stream, hour.hour))) add(hour);
+    await this.#cold.readRange({ ...range, from, to }, (record, shard) => {
+      const { hour, stream } = record;
+      if (hour > last) tally.settleBefore(hour);
+      last = hour;
+      const part = parts[shard];
+      if (part?.absent === undefined || hour < part.absent.from || hour >= part.absent.to) return;
+      if (!part.names.has(hourKeyName(stream, hour))) add(record);
     });
   }
 }
@@ -141,12 +148,31 @@ function isInterrupted(error: unknown): boolean {
   return error instanceof ColdUnavailableError && error.cause instanceof ReadInterruptedError;
 }
 
-function bounded(tally: Tally): (hour: HourRecord) => void {
+/** Undefined if the hot store cannot tell. */
+async function readHeld(
+  { hot }: ReadShard,
+  range: HourRange,
+  add: (hour: HourRecord) => void,
+): Promise<Held | undefined> {
+  const names = new Set<string>();
+  try {
+    const freshFrom = await hot.readRange(range, (hour) => {
+      names.add(hourKeyName(hour.stream, hour.hour));
+      add(hour);
+    });
+    return freshFrom === "unborn" ? undefined : { names, absent: absentPart(range, freshFrom, names) };
+  } catch (error) {
+    if (error instanceof HotUnavailableError) return undefined;
+    throw error;
+  }
+}
+
+function bounded(tally: Tally, max: number): (hour: HourRecord) => void {
   let count = 0;
   return (hour) => {
     count += 1;
-    if (count > HOURS_MAX) {
-      throw new RangeTooLargeError(`more than ${HOURS_MAX} hours of streams with events`);
+    if (count > max) {
+      throw new RangeTooLargeError(`more than ${max} hours of streams with events`);
     }
     tally.add(hour);
   };

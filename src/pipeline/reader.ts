@@ -1,6 +1,6 @@
 /**
- * Reads hours: from the hot store in groups (reads that arrive while one is under way form the next), from
- * the cold store for hours that only it knows, or when the hot store is away.
+ * Reads hours of the only shard: from the hot store in groups (reads that arrive while one is under way form the
+ * next), from the cold store for hours that only it knows, or when the hot store is away.
  * Invariant: a read is sent only after it was asked for, so it sees every event acknowledged before that.
  */
 import { type HourCounts, type HourKey, hourKeyName } from "../count/event.ts";
@@ -8,12 +8,25 @@ import { type Metrics, timed } from "../count/metrics.ts";
 import type { ColdStore } from "../store/cold.ts";
 import { type HotStore, HotUnavailableError, type HourRead } from "../store/hot.ts";
 
+/** What is read of a shard's hot store, and whether that is to be believed. */
+export interface ReadShard {
+  readonly number: number;
+  readonly hot: HotStore;
+  /** True while acknowledged events may be missing from the hot store. */
+  readonly isRecovering: boolean;
+}
+
+export interface HourReader {
+  /** Throws ColdUnavailableError if the answer lies in the cold store alone and that is away. */
+  read(key: HourKey): Promise<HourAnswer>;
+}
+
 export interface HourAnswer extends HourCounts {
   /** True if the hot store is away or has lost data: events that are not flushed yet may be missing. */
   readonly isDegraded: boolean;
 }
 
-const NO_COUNTS: HourCounts = { clicks: 0, impressions: 0, uniqueUsers: 0 };
+export const NO_COUNTS: HourCounts = { clicks: 0, impressions: 0, uniqueUsers: 0 };
 /** Keys in one hot read: up to 60 µs of Redis each, where clickers and viewers have to be united. */
 const GROUP_LIMIT = 100;
 
@@ -26,23 +39,19 @@ interface Waiting extends PromiseWithResolvers<HotAnswer> {
   readonly key: HourKey;
 }
 
-export class Reader {
-  readonly #hot: HotStore;
+export class Reader implements HourReader {
+  readonly #shard: ReadShard;
   readonly #cold: ColdStore;
   readonly #metrics: Metrics;
-  readonly #isRecovering: () => boolean;
   #waiting = new Map<string, Waiting>();
   #isReading = false;
 
-  /** `isRecovering`: acknowledged events may be missing from the hot store. */
-  constructor(hot: HotStore, cold: ColdStore, metrics: Metrics, isRecovering: () => boolean) {
-    this.#hot = hot;
+  constructor(shard: ReadShard, cold: ColdStore, metrics: Metrics) {
+    this.#shard = shard;
     this.#cold = cold;
     this.#metrics = metrics;
-    this.#isRecovering = isRecovering;
   }
 
-  /** Throws ColdUnavailableError if the answer lies in the cold store alone and that is away. */
   async read(key: HourKey): Promise<HourAnswer> {
     let answer: HotAnswer;
     try {
@@ -83,10 +92,10 @@ export class Reader {
       const group = [...this.#waiting.values()].slice(0, GROUP_LIMIT);
       for (const { key } of group) this.#waiting.delete(hourKeyName(key.stream, key.hour));
       // As it is now, when the read is sent: what the store loses after that it answers as unborn.
-      const isDegraded = this.#isRecovering();
+      const { hot, isRecovering: isDegraded } = this.#shard;
       try {
         const keys = group.map(({ key }) => key);
-        const reads = await timed(this.#metrics.hotReadSeconds, () => this.#hot.read(keys));
+        const reads = await timed(this.#metrics.hotReadSeconds, () => hot.read(keys));
         for (const [i, waiting] of group.entries()) {
           waiting.resolve({ read: reads === "unborn" ? reads : reads[i]!, isDegraded });
         }

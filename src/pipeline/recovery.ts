@@ -8,12 +8,12 @@
 import { HOUR_MS } from "../count/event.ts";
 import type { Ledger } from "../count/ledger.ts";
 import type { Log } from "../count/log.ts";
-import type { ColdStore } from "../store/cold.ts";
+import type { ColdShard } from "../store/cold-shard.ts";
 import { type HotStore, HotUnavailableError } from "../store/hot.ts";
 
 export interface RecoveryOptions {
   readonly hot: HotStore;
-  readonly cold: ColdStore;
+  readonly cold: ColdShard;
   readonly log: Log;
   readonly ledger: Ledger;
   readonly flushMaxEvents: number;

@@ -1,20 +1,24 @@
 /**
- * Committed batches that wait for the flusher, oldest first, bounded by their number of events.
+ * Committed batches that wait for the flusher, oldest first, bounded by their number of events: of this ring, or of
+ * all rings that share the capacity.
  * Invariant: what is in here is in the journal too. It saves reading the journal back, nothing else.
  */
 import type { JournaledBatch } from "../count/batch.ts";
 
 export class RingBuffer {
   readonly capacityEvents: number;
+  readonly #usedEvents: () => number;
   #batches: JournaledBatch[] = [];
   #head = 0;
   #eventCount = 0;
 
-  constructor(capacityEvents: number) {
+  /** `usedEvents`: of the capacity, if others share it. */
+  constructor(capacityEvents: number, usedEvents?: () => number) {
     if (!Number.isSafeInteger(capacityEvents) || capacityEvents < 1) {
       throw new RangeError(`Cannot make a ring of ${capacityEvents} events: it takes a positive integer`);
     }
     this.capacityEvents = capacityEvents;
+    this.#usedEvents = usedEvents ?? (() => this.#eventCount);
   }
 
   get eventCount(): number {
@@ -27,7 +31,7 @@ export class RingBuffer {
 
   /** False, and nothing done, if the batch does not fit. */
   push(batch: JournaledBatch): boolean {
-    if (this.#eventCount + batch.eventCount > this.capacityEvents) return false;
+    if (this.#usedEvents() + batch.eventCount > this.capacityEvents) return false;
     this.#batches.push(batch);
     this.#eventCount += batch.eventCount;
     return true;

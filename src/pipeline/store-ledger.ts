@@ -3,7 +3,7 @@
  * store counts that with every commit) against what of it is persisted (the cold store, with every flush).
  */
 import type { ColdStore } from "../store/cold.ts";
-import type { HotStore } from "../store/hot.ts";
+import type { HotStore, JournalOwner } from "../store/hot.ts";
 
 export interface WriterLedger {
   readonly writer: string;
@@ -25,12 +25,13 @@ export interface StoreLedger {
   readonly deadLetters: number;
 }
 
-/** Throws HotUnavailableError or ColdUnavailableError. */
-export async function readStoreLedger(hot: HotStore, cold: ColdStore): Promise<StoreLedger> {
-  const names = (await hot.journalOwners()).map(({ writer }) => writer);
+/** Throws HotUnavailableError, if that of any shard is away, or ColdUnavailableError. */
+export async function readStoreLedger(hotShards: readonly HotStore[], cold: ColdStore): Promise<StoreLedger> {
+  const names = (await allOwners(hotShards)).map(({ writer }) => writer);
   const [stored, deadLetters] = await Promise.all([cold.storedEvents(names), cold.deadLetterCount()]);
   // After the cold store: so nothing can be persisted here that is not accepted.
-  const owners = (await hot.journalOwners()).filter(({ writer }) => names.includes(writer));
+  const known = new Set(names);
+  const owners = (await allOwners(hotShards)).filter(({ writer }) => known.has(writer));
   const writers = owners.map(({ writer, adoptable, acceptedEvents }): WriterLedger => {
     const persisted = stored.byWriter.get(writer) ?? 0;
     const pending = acceptedEvents - persisted;
@@ -38,4 +39,9 @@ export async function readStoreLedger(hot: HotStore, cold: ColdStore): Promise<S
   });
   const pending = writers.reduce((sum, writer) => sum + writer.pending, 0);
   return { writers, accepted: stored.total + pending, persisted: stored.total, pending, deadLetters };
+}
+
+/** Of all shards. */
+export async function allOwners(hotShards: readonly HotStore[]): Promise<JournalOwner[]> {
+  return (await Promise.all(hotShards.map((hot) => hot.journalOwners()))).flat();
 }

@@ -1,6 +1,7 @@
 /**
- * Holds an hour in the hot store, its aggregate and its rows against each other. The rows are right, as long as they
- * are kept: with them the numbers of those that were erased. Of an hour whose rows are not, the aggregate is.
+ * Holds an hour in the hot store, its aggregate and its rows against each other, each shard's part for itself. The rows
+ * are right, as long as they are kept: with them the numbers of those that were erased. Of an hour whose rows are not,
+ * the aggregate is.
  *
  * Invariant: what is only on its way is no difference. The cold store is looked at first, in one picture; then
  * the hot store, which may be ahead of it by at most the events that are not flushed yet.
@@ -14,8 +15,9 @@ import type { HotStore } from "../store/hot.ts";
 
 export interface VerifyOptions {
   readonly cold: ColdStore;
-  /** Undefined if it is in the memory of another process. */
+  /** The shard's; undefined if it is in the memory of another process. */
   readonly hot: HotStore | undefined;
+  readonly shard: number;
   readonly isRepairing: boolean;
 }
 
@@ -23,6 +25,7 @@ export interface VerifyOptions {
 export type CountsByKind = HourCounts & UserCounts;
 
 export interface HourVerdict extends HourKey {
+  readonly shard: number;
   /** "not kept": they are dropped, and the aggregate is all there is. */
   readonly rows: CountsByKind | "not kept";
   /** Rows and dead letters that were erased, as their user was forgotten: the aggregate counts those rows. */
@@ -58,20 +61,20 @@ const NO_COUNTS: CountsByKind = {
 
 /** Throws HotUnavailableError or ColdUnavailableError. */
 export async function verifyHour(options: VerifyOptions, key: HourKey): Promise<HourVerdict> {
-  const { cold, hot } = options;
+  const { cold, hot, shard } = options;
   const names = hot === undefined ? [] : (await hot.journalOwners()).map(({ writer }) => writer);
   const before = (await cold.storedEvents(names)).byWriter;
-  const audit = await cold.audit(key);
+  const audit = await cold.audit(key, shard);
   const hotSide = hot && (await lookAtHot(hot, key, before));
   const expected = expectedOf(audit, key);
   const coldDifference = areRowsKept(audit, key) ? aggregateDifference(audit) : undefined;
   const hotDifference = expected && hotSide && hotStoreDifference(expected, audit, hotSide, key);
   const repairs: string[] = [];
   let isDividedNow = false;
-  if (options.isRepairing && coldDifference !== undefined && (await cold.rebuild(key))) {
+  if (options.isRepairing && coldDifference !== undefined && (await cold.rebuild(key, shard))) {
     repairs.push(isAnyErased(audit) ? REBUILT_WITH_ERASED : "the aggregate was made anew from the rows");
   } else if (options.isRepairing && isDividable(audit, key)) {
-    isDividedNow = await cold.rebuild(key);
+    isDividedNow = await cold.rebuild(key, shard);
   }
   if (options.isRepairing && hotDifference !== undefined && (await hot!.retireHour(key))) {
     repairs.push("the hot store forgot the hour, and will fetch it anew");
@@ -81,6 +84,7 @@ export async function verifyHour(options: VerifyOptions, key: HourKey): Promise<
   }
   return {
     ...key,
+    shard,
     rows: areRowsKept(audit, key) ? (countsOf(audit.rows) ?? NO_COUNTS) : "not kept",
     erased: audit.erased,
     aggregate: countsOf(audit.aggregate),
@@ -236,4 +240,17 @@ function countsOf(hour: ColdHour | undefined): CountsByKind | undefined {
 
 function text({ clicks, impressions }: Pick<HourCounts, "clicks" | "impressions">): string {
   return `${clicks} clicks and ${impressions} impressions`;
+}
+
+/** Whether the shard knows anything of the hour. */
+export function knowsHour({ rows, aggregate, erased, hot, deadLetters, differences }: HourVerdict): boolean {
+  const isHeld = typeof hot === "object" && hot.clicks + hot.impressions > 0;
+  const hasRows = rows !== "not kept" && rows.clicks + rows.impressions > 0;
+  const { clicks, impressions } = erased;
+  return (
+    isHeld ||
+    hasRows ||
+    aggregate !== undefined ||
+    clicks + impressions + deadLetters + differences.length > 0
+  );
 }

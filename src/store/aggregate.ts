@@ -263,3 +263,17 @@ export function rebuiltHour(
     users,
   };
 }
+
+/** Of several shards; undefined if there is none. */
+export function sumOfHours(parts: readonly ColdHour[]): ColdHour | undefined {
+  const [first, ...others] = parts;
+  if (first === undefined || others.length === 0) return first;
+  const users = new UserSketches();
+  let [clicks, impressions] = [0, 0];
+  for (const part of parts) {
+    clicks += part.clicks;
+    impressions += part.impressions;
+    users.merge(part.users);
+  }
+  return { clicks, impressions, users };
+}

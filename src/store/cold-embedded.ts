@@ -1,5 +1,5 @@
 /**
- * The cold store in SQLite, in the file `cold.sqlite` of `dataDir`.
+ * The cold store in SQLite, in the file `cold.sqlite` of `dataDir`: of one shard, the only one.
  *
  * Invariants: a flush is one transaction, on disk (fsync) before it answers, and only one is under way at a
  * time. The event loop is never kept for long: rows go in pieces, and a lock that another process holds is
@@ -37,6 +37,7 @@ import {
   type UserRow,
   type UserSelection,
   type UsersRange,
+  type VisitPart,
   WriterSealedError,
 } from "./cold.ts";
 import tables from "./migrations/sqlite/0001-tables.sql" with { type: "text" };
@@ -162,6 +163,11 @@ class EmbeddedColdStore implements ColdStore {
     });
   }
 
+  /** One process alone has it. */
+  async fixShardCount(): Promise<number> {
+    return 1;
+  }
+
   async flush(writer: string, batches: readonly JournaledBatch[]): Promise<number> {
     if (batches.length === 0) return 0;
     const what = flushName(writer, batches);
@@ -185,8 +191,9 @@ class EmbeddedColdStore implements ColdStore {
     return this.#read(`read hour ${key.hour} of stream ${key.stream}`, (database) => readHour(database, key));
   }
 
-  async readRange(range: HourRange, visit: (hour: HourRecord) => void): Promise<void> {
-    await this.#readInPieces("read a range of hours", visit, (visitor) =>
+  async readRange(range: HourRange, visit: VisitPart): Promise<void> {
+    const visitHour = (hour: HourRecord) => visit(hour, 0);
+    await this.#readInPieces("read a range of hours", visitHour, (visitor) =>
       readRange(this.#path, range, visitor),
     );
   }

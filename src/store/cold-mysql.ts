@@ -9,7 +9,7 @@ import type { ApiKey } from "../count/api-key.ts";
 import { countEvents, type JournaledBatch } from "../count/batch.ts";
 import { errorText } from "../count/deadline.ts";
 import { HOUR_MS, type HourKey } from "../count/event.ts";
-import type { HourRange, HourRecord } from "../count/hour-range.ts";
+import type { HourRange } from "../count/hour-range.ts";
 import type { ErasedCounts, Kept } from "../count/kept.ts";
 import { hourAdditions, rowPieces } from "./aggregate.ts";
 import {
@@ -32,6 +32,7 @@ import {
   type UserRow,
   type UserSelection,
   type UsersRange,
+  type VisitPart,
   WriterSealedError,
 } from "./cold.ts";
 import tables from "./migrations/mysql/0001-tables.sql" with { type: "text" };
@@ -41,6 +42,7 @@ import apiKeys from "./migrations/mysql/0004-api-keys.sql" with { type: "text" }
 import retentionAndErasure from "./migrations/mysql/0005-retention-and-erasure.sql" with { type: "text" };
 import poison from "./migrations/mysql/0006-poison.sql" with { type: "text" };
 import hourlyByKind from "./migrations/mysql/0007-hourly-by-kind.sql" with { type: "text" };
+import shards from "./migrations/mysql/0008-shards.sql" with { type: "text" };
 import { migration, pendingMigrations } from "./migrations.ts";
 import { addApiKey, listApiKeys, revokeApiKey } from "./mysql-api-keys.ts";
 import { auditHour, countStoredEvents, listHourKeys, listRows, rebuildHour } from "./mysql-audit.ts";
@@ -62,7 +64,7 @@ import {
   listErased,
   nextHourWithRows,
 } from "./mysql-erasure.ts";
-import { addToHours, listStreams, readHour } from "./mysql-hours.ts";
+import { addToHours, listStreams, readHour, readNewestHour } from "./mysql-hours.ts";
 import {
   isAlteredSinceSnapshot,
   type MysqlLinkOptions,
@@ -76,6 +78,7 @@ import { dropPoison, insertPoison, listPoison } from "./mysql-poison.ts";
 import { readRange, readUsers } from "./mysql-ranges.ts";
 import { MysqlReplica } from "./mysql-replica.ts";
 import { readKept, sweep } from "./mysql-retention.ts";
+import { fixShardCount } from "./mysql-shards.ts";
 import { VisitorError, visitorsOf } from "./visitor.ts";
 
 export interface MysqlColdStoreOptions {
@@ -85,6 +88,8 @@ export interface MysqlColdStoreOptions {
   readonly readUrl?: string | undefined;
   readonly tls?: MysqlTls | undefined;
   readonly now: () => number;
+  /** Whose flushes come at the same time; 1 if it is left out. */
+  readonly shards?: number | undefined;
   /** The text of one INSERT is built without a pause: 1,000 rows take about 1 ms. */
   readonly rowsPerInsert?: number | undefined;
   /** For each statement of a flush, and for a connection to it. */
@@ -102,8 +107,8 @@ const RANGE_TIMEOUT_MS = 10_000;
 /** A scan of all rows of a large table. */
 const AUDIT_TIMEOUT_MS = 600_000;
 
-/** One for the flusher, one for the adoption of a dead writer's journal. */
-const FLUSH_SESSIONS = 2;
+/** One for a shard's flusher, as far as these, and one for the adoption of dead writers' journals. */
+const FLUSHERS_MAX = 4;
 const READ_SESSIONS = 4;
 /** Of their own: four long ranges would keep every single hour waiting. */
 const RANGE_SESSIONS = 2;
@@ -123,6 +128,7 @@ const MIGRATIONS = [
   migration(5, "retention and erasure", retentionAndErasure),
   migration(6, "poison", poison),
   migration(7, "hourly by kind", hourlyByKind),
+  migration(8, "shards", shards),
 ];
 
 const CREATE_BOOKKEEPING = `
@@ -133,10 +139,17 @@ const CREATE_BOOKKEEPING = `
     PRIMARY KEY (version)
   ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin`;
 
+interface NamedWriter {
+  readonly name: string;
+  /** Of a new one: it stays in the shard that it began in. */
+  readonly shard: number;
+}
+
 interface WriterRow {
   readonly id: number;
   readonly seq: number;
   readonly sealed: number;
+  readonly shard: number;
 }
 
 export function mysqlColdStore(options: MysqlColdStoreOptions): ColdStore {
@@ -175,7 +188,7 @@ class MysqlColdStore implements ColdStore {
     this.#rowsPerInsert = options.rowsPerInsert ?? DEFAULT_ROWS_PER_INSERT;
     this.#flushLink = { url, tls, connectTimeoutMs: flushTimeoutMs, statementTimeoutMs: flushTimeoutMs };
     this.#auditLink = { url, tls, connectTimeoutMs: flushTimeoutMs, statementTimeoutMs: AUDIT_TIMEOUT_MS };
-    this.#flushes = new MysqlPool(this.#flushLink, FLUSH_SESSIONS);
+    this.#flushes = new MysqlPool(this.#flushLink, Math.min(options.shards ?? 1, FLUSHERS_MAX) + 1);
     const readLink = { url, tls, connectTimeoutMs: readTimeoutMs, statementTimeoutMs: readTimeoutMs };
     this.#reads = new MysqlPool(readLink, READ_SESSIONS);
     const rangeLink = { ...readLink, statementTimeoutMs: RANGE_TIMEOUT_MS };
@@ -217,24 +230,34 @@ class MysqlColdStore implements ColdStore {
     return `${purpose}.${this.#database}`.slice(0, MAX_LOCK_NAME_CHARS);
   }
 
-  async flush(writer: string, batches: readonly JournaledBatch[]): Promise<number> {
+  async fixShardCount(count: number): Promise<number> {
+    return await this.#attempt("tell its number of shards", () =>
+      this.#reads.use((session) => fixShardCount(session, count)),
+    );
+  }
+
+  async flush(writer: string, batches: readonly JournaledBatch[], shard = 0): Promise<number> {
     if (batches.length === 0) return 0;
     const what = flushName(writer, batches);
     const stored = await this.#attempt(what, () =>
-      this.#flushes.use((session) => this.#store(session, writer, batches)),
+      this.#flushes.use((session) => this.#store(session, { name: writer, shard }, batches)),
     );
     void this.#maintainPartitions();
     return stored;
   }
 
-  async #store(session: MysqlSession, writer: string, batches: readonly JournaledBatch[]): Promise<number> {
+  async #store(
+    session: MysqlSession,
+    writer: NamedWriter,
+    batches: readonly JournaledBatch[],
+  ): Promise<number> {
     await session.run("START TRANSACTION");
-    const { id, seq, sealed } = await lockOrCreateWriter(session, writer);
+    const { id, seq, sealed, shard } = await lockOrCreateWriter(session, writer);
     const fresh = batches.filter((batch) => batch.seq > seq);
     const last = fresh.at(-1);
     if (last === undefined || sealed === 1) {
       await session.run("ROLLBACK");
-      if (last !== undefined) throw new WriterSealedError(`writer ${writer} is sealed at batch ${seq}`);
+      if (last !== undefined) throw new WriterSealedError(`writer ${writer.name} is sealed at batch ${seq}`);
       return 0;
     }
     const refused: RefusedRow[] = [];
@@ -246,7 +269,7 @@ class MysqlColdStore implements ColdStore {
       fresh,
       refused.map(({ row }) => row),
     );
-    await addToHours(session, additions);
+    await addToHours(session, shard, additions);
     const eventCount = countEvents(fresh);
     const move = "UPDATE writers SET seq = ?, events = events + ? WHERE id = ?";
     await session.run(move, [last.seq, eventCount, id]);
@@ -275,23 +298,23 @@ class MysqlColdStore implements ColdStore {
     );
   }
 
-  async seal(writer: string): Promise<void> {
+  async seal(writer: string, shard = 0): Promise<void> {
     await this.#attempt(`seal writer ${writer}`, () =>
       this.#flushes.use(async (session) => {
         await session.run("START TRANSACTION");
-        const { id } = await lockOrCreateWriter(session, writer);
+        const { id } = await lockOrCreateWriter(session, { name: writer, shard });
         await session.run("UPDATE writers SET sealed = 1 WHERE id = ?", [id]);
         await session.run("COMMIT");
       }),
     );
   }
 
-  async read(key: HourKey): Promise<ColdHour | undefined> {
+  async read(key: HourKey, shards?: readonly number[]): Promise<ColdHour | undefined> {
     const what = `read hour ${key.hour} of stream ${key.stream}`;
-    return await this.#attempt(what, () => this.#reads.use((session) => readHour(session, key)));
+    return await this.#attempt(what, () => this.#reads.use((session) => readHour(session, key, shards)));
   }
 
-  async readRange(range: HourRange, visit: (hour: HourRecord) => void): Promise<void> {
+  async readRange(range: HourRange, visit: VisitPart): Promise<void> {
     const visitors = visitorsOf(visit);
     await this.#readPast("read a range of hours", (session) => readRange(session, range, visitors()));
   }
@@ -312,12 +335,10 @@ class MysqlColdStore implements ColdStore {
     );
   }
 
-  async newestHour(): Promise<number | undefined> {
-    const query = "SELECT MAX(hour) AS newest FROM hourly";
-    return await this.#attempt("read the newest hour", async () => {
-      const [row] = await this.#reads.use((session) => session.rows<{ newest: number | null }>(query));
-      return row?.newest ?? undefined;
-    });
+  async newestHour(shard?: number): Promise<number | undefined> {
+    return await this.#attempt("read the newest hour", () =>
+      this.#reads.use((session) => readNewestHour(session, shard)),
+    );
   }
 
   async storedEvents(writers: readonly string[]): Promise<StoredEvents> {
@@ -342,9 +363,9 @@ class MysqlColdStore implements ColdStore {
     return this.#attempt(what, () => replica.read("scan", work, () => withOwnSession(this.#auditLink, work)));
   }
 
-  async audit(key: HourKey): Promise<HourAudit> {
+  async audit(key: HourKey, shard = 0): Promise<HourAudit> {
     return await this.#attempt(`audit hour ${key.hour} of stream ${key.stream}`, async () => {
-      const audit = () => withOwnSession(this.#auditLink, (session) => auditHour(session, key));
+      const audit = () => withOwnSession(this.#auditLink, (session) => auditHour(session, key, shard));
       try {
         return await audit();
       } catch (error) {
@@ -355,9 +376,9 @@ class MysqlColdStore implements ColdStore {
     });
   }
 
-  async rebuild(key: HourKey): Promise<boolean> {
+  async rebuild(key: HourKey, shard = 0): Promise<boolean> {
     return await this.#alone(`rebuild hour ${key.hour} of stream ${key.stream}`, (session) =>
-      rebuildHour(session, key),
+      rebuildHour(session, key, shard),
     );
   }
 
@@ -503,22 +524,23 @@ async function migrate(session: MysqlSession): Promise<void> {
 }
 
 async function lockWriter(session: MysqlSession, writer: string): Promise<WriterRow | undefined> {
-  const query = "SELECT id, seq, sealed FROM writers WHERE writer = ? FOR UPDATE";
+  const query = "SELECT id, seq, sealed, shard FROM writers WHERE writer = ? FOR UPDATE";
   return (await session.rows<WriterRow>(query, [writer]))[0];
 }
 
-async function lockOrCreateWriter(session: MysqlSession, writer: string): Promise<WriterRow> {
-  return (await lockWriter(session, writer)) ?? (await createWriter(session, writer));
+async function lockOrCreateWriter(session: MysqlSession, writer: NamedWriter): Promise<WriterRow> {
+  return (await lockWriter(session, writer.name)) ?? (await createWriter(session, writer));
 }
 
 /**
  * Only for a writer that has no row yet: on one that has, the upsert would use up an id at every flush. If
  * another flush creates the same row, this waits for it, and then reads what it left.
  */
-async function createWriter(session: MysqlSession, writer: string): Promise<WriterRow> {
-  const upsert = "INSERT INTO writers (writer, seq) VALUES (?, 0) ON DUPLICATE KEY UPDATE seq = seq";
-  await session.run(upsert, [writer]);
-  const row = await lockWriter(session, writer);
-  if (row === undefined) throw new Error(`writer ${writer} has no row just after it was written`);
+async function createWriter(session: MysqlSession, { name, shard }: NamedWriter): Promise<WriterRow> {
+  const upsert = `INSERT INTO writers (writer, seq, shard) VALUES (?, 0, ?)
+    ON DUPLICATE KEY UPDATE seq = seq`;
+  await session.run(upsert, [name, shard]);
+  const row = await lockWriter(session, name);
+  if (row === undefined) throw new Error(`writer ${name} has no row just after it was written`);
   return row;
 }

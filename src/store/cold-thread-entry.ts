@@ -16,14 +16,18 @@ import { coldStoreAt } from "./open-cold.ts";
 
 declare const self: Worker;
 
+type Shard = number | undefined;
+
 const store = coldStoreAt(workerData as ColdPlace, Date.now);
 
 /** The types of arguments and results are those of the method: the other side has them from the interface. */
 async function resultOf({ method, args }: Call): Promise<unknown> {
-  const [first, second] = args;
-  if (method === "flush") return await store.flush(first as string, unpackBatches(second as PackedBatch[]));
-  if (method === "read") return packHour(await store.read(first as HourKey));
-  if (method === "audit") return packAudit(await store.audit(first as HourKey));
+  const [first, second, third] = args;
+  if (method === "flush") {
+    return await store.flush(first as string, unpackBatches(second as PackedBatch[]), third as Shard);
+  }
+  if (method === "read") return packHour(await store.read(first as HourKey, second as number[] | undefined));
+  if (method === "audit") return packAudit(await store.audit(first as HourKey, second as Shard));
   const plain = store[method] as (...args: unknown[]) => Promise<unknown>;
   return await plain.apply(store, [...args]);
 }

@@ -9,6 +9,8 @@ export interface ColdPlace {
   readonly dataDir: string;
   readonly mysqlUrl: string | undefined;
   readonly mysqlTls?: MysqlTls | undefined;
+  /** 1 if it is left out. */
+  readonly shards?: number | undefined;
   /** Of a replica, for reads of the past. */
   readonly mysqlReadUrl?: string | undefined;
 }

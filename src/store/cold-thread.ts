@@ -8,7 +8,7 @@ import type { ApiKey } from "../count/api-key.ts";
 import type { JournaledBatch } from "../count/batch.ts";
 import { withDeadline } from "../count/deadline.ts";
 import type { HourKey } from "../count/event.ts";
-import type { HourRange, HourRecord } from "../count/hour-range.ts";
+import type { HourRange } from "../count/hour-range.ts";
 import type { ErasedCounts, Kept } from "../count/kept.ts";
 import {
   type ColdHour,
@@ -30,6 +30,7 @@ import {
   type UserRow,
   type UserSelection,
   type UsersRange,
+  type VisitPart,
   WriterSealedError,
 } from "./cold.ts";
 import {
@@ -85,24 +86,28 @@ class ThreadColdStore implements ColdStore {
     await this.#call("open");
   }
 
-  async flush(writer: string, batches: readonly JournaledBatch[]): Promise<number> {
+  async fixShardCount(count: number): Promise<number> {
+    return (await this.#call("fixShardCount", [count])) as number;
+  }
+
+  async flush(writer: string, batches: readonly JournaledBatch[], shard?: number): Promise<number> {
     const what = flushName(writer, batches);
-    return (await this.#call("flush", [writer, packBatches(batches)], what)) as number;
+    return (await this.#call("flush", [writer, packBatches(batches), shard], what)) as number;
   }
 
   async watermark(writer: string): Promise<number> {
     return (await this.#call("watermark", [writer])) as number;
   }
 
-  async seal(writer: string): Promise<void> {
-    await this.#call("seal", [writer]);
+  async seal(writer: string, shard?: number): Promise<void> {
+    await this.#call("seal", [writer, shard]);
   }
 
-  async read(key: HourKey): Promise<ColdHour | undefined> {
-    return unpackHour((await this.#call("read", [key])) as PackedHour | undefined);
+  async read(key: HourKey, shards?: readonly number[]): Promise<ColdHour | undefined> {
+    return unpackHour((await this.#call("read", [key, shards])) as PackedHour | undefined);
   }
 
-  readRange(range: HourRange, visit: (hour: HourRecord) => void): Promise<void> {
+  readRange(range: HourRange, visit: VisitPart): Promise<void> {
     return this.#readHere((here) => here.readRange(range, visit));
   }
 
@@ -121,8 +126,8 @@ class ThreadColdStore implements ColdStore {
     return (await this.#call("streams", [limit])) as string[];
   }
 
-  async newestHour(): Promise<number | undefined> {
-    return (await this.#call("newestHour")) as number | undefined;
+  async newestHour(shard?: number): Promise<number | undefined> {
+    return (await this.#call("newestHour", [shard])) as number | undefined;
   }
 
   async storedEvents(writers: readonly string[]): Promise<StoredEvents> {
@@ -137,12 +142,12 @@ class ThreadColdStore implements ColdStore {
     return (await this.#call("rows", [key, after, limit])) as RowPage;
   }
 
-  async audit(key: HourKey): Promise<HourAudit> {
-    return unpackAudit((await this.#call("audit", [key])) as PackedAudit);
+  async audit(key: HourKey, shard?: number): Promise<HourAudit> {
+    return unpackAudit((await this.#call("audit", [key, shard])) as PackedAudit);
   }
 
-  async rebuild(key: HourKey): Promise<boolean> {
-    return (await this.#call("rebuild", [key])) as boolean;
+  async rebuild(key: HourKey, shard?: number): Promise<boolean> {
+    return (await this.#call("rebuild", [key, shard])) as boolean;
   }
 
   async kept(): Promise<Kept> {

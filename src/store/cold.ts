@@ -4,6 +4,9 @@
  * Invariant: the batches of a writer are stored in the order of their seq, each exactly once. The watermark
  * moves in the same transaction as the rows and the aggregates, so that a flush whose answer was lost can be
  * sent again unchanged, by the writer itself or by whoever adopted its journal.
+ *
+ * A writer is of one shard, and so are its rows. What an hour comes to is kept for each shard apart: its aggregate is
+ * the sum of these parts, and the union of their sketches.
  */
 import type { ApiKey } from "../count/api-key.ts";
 import type { JournaledBatch } from "../count/batch.ts";
@@ -150,6 +153,7 @@ export interface UserRow {
   readonly user: string;
 }
 
+export type VisitPart = (hour: HourRecord, shard: number) => void;
 /** How reads of the past were answered, in numbers: by a replica, or else, since that was behind or away. */
 export interface PastReads {
   readonly replica: number;
@@ -166,31 +170,35 @@ export interface ColdStore {
   readonly pastReads: PastReads | undefined;
   /** Connects and migrates, under a lock. May be called again after it failed. Throws ColdUnavailableError. */
   open(): Promise<void>;
+  /** Into how many shards the data is divided: into `count` if nobody has asked before. It never changes. */
+  fixShardCount(count: number): Promise<number>;
   /**
    * Stores in one transaction the batches whose seq lies above the writer's watermark, and moves it to the
    * last one's. Batches come in ascending order of seq. A row that the database refuses for what is in it is
    * set aside as a dead letter, and the others go on. Answers the number of events stored now, dead letters
    * among them: 0 when all of them had been before. Throws ColdUnavailableError: the same call may then be
-   * made again. Throws WriterSealedError if the writer is sealed and some batch is new.
+   * made again. Throws WriterSealedError if the writer is sealed and some batch is new. `shard`: the writer's, 0 if
+   * it is left out.
    */
-  flush(writer: string, batches: readonly JournaledBatch[]): Promise<number>;
+  flush(writer: string, batches: readonly JournaledBatch[], shard?: number): Promise<number>;
   /** The writer's last stored seq, 0 if it has none; waits for a flush of that writer that is under way. */
   watermark(writer: string): Promise<number>;
   /** Ends the writer: its watermark moves no more. */
-  seal(writer: string): Promise<void>;
-  /** Undefined if no event of that hour is stored. Throws ColdUnavailableError. */
-  read(key: HourKey): Promise<ColdHour | undefined>;
+  seal(writer: string, shard?: number): Promise<void>;
+  /** Of these shards, or of all. Undefined if no event of that hour is stored. Throws ColdUnavailableError. */
+  read(key: HourKey, shards?: readonly number[]): Promise<ColdHour | undefined>;
   /**
-   * Shows `visit` each stored hour of the range, by hour, with one query: all of one instant. Whatever `visit`
-   * throws ends the reading, and is thrown. Throws ColdUnavailableError, also because of a ReadInterruptedError.
+   * Shows `visit` each stored hour of the range, by hour, with one query: all of one instant. Each shard's part of it
+   * is shown apart. Whatever `visit` throws ends the reading, and is thrown. Throws ColdUnavailableError, also because
+   * of a ReadInterruptedError.
    */
-  readRange(range: HourRange, visit: (hour: HourRecord) => void): Promise<void>;
+  readRange(range: HourRange, visit: VisitPart): Promise<void>;
   /** The same for the rows of those hours, one by one. */
   readUsers(range: UsersRange, visit: (row: UserRow) => void): Promise<void>;
   /** Names of streams that have hours, in their order, at most `limit`. */
   streams(limit: number): Promise<readonly string[]>;
-  /** The latest hour of any stream that has an event; undefined if there is none at all. */
-  newestHour(): Promise<number | undefined>;
+  /** The latest hour of any stream that has an event, of this shard or of all; undefined if there is none at all. */
+  newestHour(shard?: number): Promise<number | undefined>;
   /** How many events are stored, dead letters among them. */
   storedEvents(writers: readonly string[]): Promise<StoredEvents>;
 
@@ -202,13 +210,14 @@ export interface ColdStore {
    */
   rows(key: HourKey, after: RowKey | undefined, limit: number): Promise<RowPage>;
   /** One consistent picture of the hour. Reads every row of it. */
-  audit(key: HourKey): Promise<HourAudit>;
+  /** Of one shard's part of the hour: 0's if it is left out. */
+  audit(key: HourKey, shard?: number): Promise<HourAudit>;
   /**
    * Makes the hour's aggregate what its rows, and the numbers of erased ones, give. With erased ones the sketches are
    * kept, and united with those of the rows: they know more users than those. False, and nothing done, if the rows
-   * are not kept any more.
+   * are not kept any more. Of one shard's part: 0's if it is left out.
    */
-  rebuild(key: HourKey): Promise<boolean>;
+  rebuild(key: HourKey, shard?: number): Promise<boolean>;
 
   /** As of now: whoever has read rows, and asks after that, knows whether they were all there. */
   kept(): Promise<Kept>;

@@ -1,8 +1,9 @@
 /**
- * The hot store on Redis: every change is one Lua script, so that it is atomic and needs one round trip.
+ * The hot store of one shard on Redis: every change is one Lua script, so that it is atomic and needs one round trip.
  *
- * Keys (one hash tag, so that a script's keys share a slot):
- *   hg:{0}:meta                  freshFrom, mark (changes with every birth and retirement)
+ * Keys of shard 0 (its number is the hash tag, so that a script's keys share a slot):
+ *   hg:{0}:meta                  freshFrom, mark (changes with every birth and retirement), and of how many shards
+ *                                this is one (1 if that is not there)
  *   hg:{0}:writers               names of all writers that have a journal
  *   hg:{0}:w:<writer>            last, flushed (seqs), events (accepted), lease (ms), fenced
  *   hg:{0}:j:<writer>            the journal: a stream, entry <seq>-0 holds b(ody) and d(uplicate ordinals);
@@ -76,15 +77,14 @@ const SCRIPTS = {
   remove: script("remove", removeSource),
 };
 
-const PREFIX = "hg:{0}:";
-const META = `${PREFIX}meta`;
-const WRITERS = `${PREFIX}writers`;
-const HOURS = `${PREFIX}hours`;
 /** How long a fence outlives its journal: a process frozen for longer finds itself unknown instead. */
 const FENCE_MEMORY_MS = 7 * 86_400_000;
 /** Hours retired in one script: about 10 µs each, so Redis is never busy for more than some ms. */
 const RETIRE_LIMIT = 200;
-/** Hours of which users are mirrored, in two sketches of at most 16 KB: when full all are dropped for a few PFADD. */
+/**
+ * Hours of which users are mirrored, in all shards: in two sketches of at most 16 KB each. When full all are dropped,
+ * for a few PFADD.
+ */
 const MIRROR_LIMIT = 2_000;
 
 export interface RedisHotStoreOptions {
@@ -92,27 +92,56 @@ export interface RedisHotStoreOptions {
   /** As RedisLinkOptions has it. */
   readonly ca?: string | undefined;
   readonly leaseMs: number;
+  /** Its number, from 0 (which it is if left out), and of how many (1). */
+  readonly shard?: number | undefined;
+  readonly shards?: number | undefined;
   /** How many replicas must have a batch before it counts as committed: none unless it is set. */
   readonly waitReplicas?: number;
   /** Answer within this or be taken for away. The 503 has to be out within a second. */
   readonly commandTimeoutMs: number;
 }
 
-const writerKey = (writer: string) => `${PREFIX}w:${writer}`;
-const journalKey = (writer: string) => `${PREFIX}j:${writer}`;
-const countsKey = (key: HourKey) => `${PREFIX}c:${key.hour}:${key.stream}`;
-const viewersKey = (key: HourKey) => `${PREFIX}u:${key.hour}:${key.stream}`;
-const clickersKey = (key: HourKey) => `${PREFIX}k:${key.hour}:${key.stream}`;
-const keysOf = (key: HourKey) => [countsKey(key), viewersKey(key), clickersKey(key)] as const;
+/** What a shard's keys are named. */
+class Keys {
+  readonly prefix: string;
+  readonly meta: string;
+  readonly writers: string;
+  readonly hours: string;
+
+  constructor(shard: number) {
+    this.prefix = `hg:{${shard}}:`;
+    this.meta = `${this.prefix}meta`;
+    this.writers = `${this.prefix}writers`;
+    this.hours = `${this.prefix}hours`;
+  }
+
+  writer(writer: string): string {
+    return `${this.prefix}w:${writer}`;
+  }
+
+  journal(writer: string): string {
+    return `${this.prefix}j:${writer}`;
+  }
+
+  /** Its counts, its viewers and its clickers. */
+  hour({ hour, stream }: HourKey): readonly [string, string, string] {
+    const place = `${hour}:${stream}`;
+    return [`${this.prefix}c:${place}`, `${this.prefix}u:${place}`, `${this.prefix}k:${place}`];
+  }
+
+  /** Counts and ids of a batch: its sketches stay as they are, and of some hours there is only one. */
+  isVoidable(key: string): boolean {
+    return key.startsWith(`${this.prefix}c:`) || key.startsWith(`${this.prefix}id:`);
+  }
+
+  id(stream: string, id: string): string {
+    return `${this.prefix}id:${stream}:${id}`;
+  }
+}
 
 interface Mirror {
   readonly viewers: Sketch;
   readonly clickers: Sketch;
-}
-
-/** Counts and ids of a batch: its sketches stay as they are, and of some hours there is only one. */
-function isVoidable(key: string): boolean {
-  return key.startsWith(`${PREFIX}c:`) || key.startsWith(`${PREFIX}id:`);
 }
 
 export function redisHotStore(options: RedisHotStoreOptions): HotStore {
@@ -124,6 +153,8 @@ class RedisHotStore implements HotStore {
   readonly description: string;
   readonly #link: RedisLink;
   readonly #leaseMs: number;
+  readonly #keys: Keys;
+  readonly #shards: number;
   readonly #waitReplicas: number;
   /**
    * What each hour's sketches in Redis are known to hold at least. A user who would raise none of these
@@ -137,10 +168,12 @@ class RedisHotStore implements HotStore {
 
   constructor(options: RedisHotStoreOptions) {
     this.#leaseMs = options.leaseMs;
+    this.#keys = new Keys(options.shard ?? 0);
+    this.#shards = options.shards ?? 1;
     this.#waitReplicas = options.waitReplicas ?? 0;
     this.#link = new RedisLink({
       ...options,
-      slotKey: PREFIX,
+      slotKey: this.#keys.prefix,
       onConnect: (run) => this.#findLosses(run),
       onDrop: () => this.#mirrors.clear(),
     });
@@ -157,7 +190,7 @@ class RedisHotStore implements HotStore {
    */
   async #findLosses(run: RunScript): Promise<void> {
     const { writer, seq } = this.#acknowledged;
-    if (writer !== "") await renewLease(run, writer, seq, this.#leaseMs);
+    if (writer !== "") await this.#renewLease(run, writer, seq);
   }
 
   async open(): Promise<readonly string[]> {
@@ -172,52 +205,62 @@ class RedisHotStore implements HotStore {
   }
 
   async isBorn(): Promise<boolean> {
-    return (await this.#link.run(SCRIPTS.born, [META], [], integerText)) !== null;
+    return (await this.#link.run(SCRIPTS.born, [this.#keys.meta], [], integerText)) !== null;
   }
 
   async bear(freshFrom: number): Promise<boolean> {
     this.#mirrors.clear();
+    const { prefix, meta, hours, writers } = this.#keys;
     for (;;) {
-      const args = [PREFIX, String(freshFrom), String(RETIRE_LIMIT)];
-      const answer = await this.#link.run(SCRIPTS.bear, [META, HOURS, WRITERS], args, integer);
+      const args = [prefix, String(freshFrom), String(RETIRE_LIMIT), String(this.#shards)];
+      const answer = await this.#link.run(SCRIPTS.bear, [meta, hours, writers], args, integer);
       if (answer !== 0) return answer === 1;
     }
   }
 
   async retirementMark(): Promise<number> {
-    const mark = await this.#link.run(SCRIPTS.born, [META], [], integerText);
+    const mark = await this.#link.run(SCRIPTS.born, [this.#keys.meta], [], integerText);
     if (mark === null) throw unborn("hydrate");
     return mark;
   }
 
   async register(writer: string): Promise<boolean> {
     this.#mirrors.clear();
-    const keys = [META, WRITERS, writerKey(writer)];
-    const isDone = await this.#link.run(SCRIPTS.register, keys, [writer, String(this.#leaseMs)], flag);
-    if (isDone) this.#acknowledged = { writer, seq: 0 };
-    return isDone;
+    const { meta, writers } = this.#keys;
+    const keys = [meta, writers, this.#keys.writer(writer)];
+    const args = [writer, String(this.#leaseMs), String(this.#shards)];
+    const answer = await this.#link.run(SCRIPTS.register, keys, args, integer);
+    if (answer < 0) throw otherShards(-answer, this.#shards);
+    if (answer === 1) this.#acknowledged = { writer, seq: 0 };
+    return answer === 1;
   }
 
   async renewLease(writer: string, committedSeq: number): Promise<LeaseState> {
     const run: RunScript = (what, keys, args, read) => this.#link.run(what, keys, args, read);
-    const isHeld = await renewLease(run, writer, committedSeq, this.#leaseMs);
+    const isHeld = await this.#renewLease(run, writer, committedSeq);
     return isHeld ? "held" : "lost";
   }
 
+  async #renewLease(run: RunScript, writer: string, seq: number): Promise<boolean> {
+    const keys = [this.#keys.writer(writer), this.#keys.meta];
+    return await run(SCRIPTS.lease, keys, [String(this.#leaseMs), String(seq)], flag);
+  }
+
   async abandon(writer: string): Promise<number> {
-    return await this.#link.run(SCRIPTS.abandon, [writerKey(writer)], [], integer);
+    return await this.#link.run(SCRIPTS.abandon, [this.#keys.writer(writer)], [], integer);
   }
 
   async commit(writer: string, seq: number, batch: Batch): Promise<CommitResult> {
-    const keys = [writerKey(writer), journalKey(writer), META, HOURS];
+    const { meta, hours } = this.#keys;
+    const keys = [this.#keys.writer(writer), this.#keys.journal(writer), meta, hours];
     const idKeys: string[] = [];
     const args = [writer, String(seq), encodeBatch(batch), String(ID_TTL_MS), String(batch.groups.length)];
     let ordinal = 0;
     for (const group of batch.groups) {
-      keys.push(...keysOf(group));
+      keys.push(...this.#keys.hour(group));
       args.push(hourKeyName(group.stream, group.hour), String(group.hour));
       if (group.ids === null) this.#pushPlainEvents(args, group);
-      else pushEventsWithIds(args, idKeys, group, ordinal);
+      else this.#pushEventsWithIds(args, idKeys, group, ordinal);
       ordinal += group.users.length;
     }
     for (const key of idKeys) keys.push(key);
@@ -246,28 +289,56 @@ class RedisHotStore implements HotStore {
     const name = hourKeyName(group.stream, group.hour);
     let mirror = this.#mirrors.get(name);
     if (mirror === undefined) {
-      if (this.#mirrors.size >= MIRROR_LIMIT) this.#mirrors.clear();
+      if (this.#mirrors.size >= MIRROR_LIMIT / this.#shards) this.#mirrors.clear();
       mirror = { viewers: new Sketch(), clickers: new Sketch() };
       this.#mirrors.set(name, mirror);
     }
     return mirror;
   }
 
+  /** A group in which some event has an id: those are counted by the script, one by one, if the id is new. */
+  #pushEventsWithIds(args: string[], idKeys: string[], group: Group, firstOrdinal: number): void {
+    const ids = group.ids!;
+    const viewers: string[] = [];
+    const clickers: string[] = [];
+    const withIds: string[] = [];
+    for (let i = 0; i < ids.length; i++) {
+      const id = ids[i]!;
+      const isClick = group.clickFlags[i]!;
+      if (id === null) {
+        (isClick ? clickers : viewers).push(group.users[i]!);
+      } else {
+        idKeys.push(this.#keys.id(group.stream, id));
+        withIds.push(isClick ? "c" : "i", group.users[i]!, String(firstOrdinal + i));
+      }
+    }
+    args.push(String(clickers.length), String(viewers.length));
+    for (const users of [viewers, clickers]) {
+      args.push(String(users.length));
+      for (const user of users) args.push(user);
+    }
+    args.push(String(withIds.length / 3));
+    for (const part of withIds) args.push(part);
+  }
+
   async voidBatch(writer: string, seq: number): Promise<VoidResult> {
     this.#mirrors.clear();
-    const keys = [writerKey(writer), journalKey(writer), META];
+    const { prefix, meta } = this.#keys;
+    const keys = [this.#keys.writer(writer), this.#keys.journal(writer), meta];
     const sent = this.#sent;
     // A batch of this process: nobody else has its seq to void.
-    if (sent?.writer === writer && sent.seq === seq) keys.push(...sent.keys.filter(isVoidable));
-    const args = [String(seq), PREFIX];
+    if (sent?.writer === writer && sent.seq === seq) {
+      keys.push(...sent.keys.filter((key) => this.#keys.isVoidable(key)));
+    }
+    const args = [String(seq), prefix];
     return await this.#link.runOnReplicas(this.#waitReplicas, SCRIPTS.void, keys, args, voidResult);
   }
 
   async read(keys: readonly HourKey[]): Promise<readonly HourRead[] | "unborn"> {
-    const redisKeys = [META];
+    const redisKeys = [this.#keys.meta];
     const hours: string[] = [];
     for (const key of keys) {
-      redisKeys.push(...keysOf(key));
+      redisKeys.push(...this.#keys.hour(key));
       hours.push(String(key.hour));
     }
     return await this.#link.run(SCRIPTS.read, redisKeys, hours, (answer) => {
@@ -279,15 +350,16 @@ class RedisHotStore implements HotStore {
   }
 
   readRange(range: HourRange, visit: (hour: HourRecord) => void): Promise<number | "unborn"> {
+    const { prefix, meta, hours } = this.#keys;
     return readHeldRange(
-      (args, read) => this.#link.runForBytes(SCRIPTS.range, [META, HOURS], [PREFIX, ...args], read),
+      (args, read) => this.#link.runForBytes(SCRIPTS.range, [meta, hours], [prefix, ...args], read),
       range,
       visit,
     );
   }
 
   async hydrate(key: HourKey, cold: ColdHour | undefined, retirementMark: number): Promise<boolean> {
-    const keys = [META, HOURS, ...keysOf(key)];
+    const keys = [this.#keys.meta, this.#keys.hours, ...this.#keys.hour(key)];
     const { viewers, clickers } = (cold?.users ?? new UserSketches()).encode();
     const args = [
       hourKeyName(key.stream, key.hour),
@@ -305,23 +377,26 @@ class RedisHotStore implements HotStore {
   }
 
   async retire(beforeHour: number): Promise<number> {
-    const args = [PREFIX, String(beforeHour), String(RETIRE_LIMIT)];
-    return await this.#link.run(SCRIPTS.retire, [META, HOURS], args, integer);
+    const { prefix, meta, hours } = this.#keys;
+    const args = [prefix, String(beforeHour), String(RETIRE_LIMIT)];
+    return await this.#link.run(SCRIPTS.retire, [meta, hours], args, integer);
   }
 
   async retireHour({ stream, hour }: HourKey): Promise<boolean> {
-    const args = [PREFIX, "0", "1", hourKeyName(stream, hour)];
-    return await this.#link.run(SCRIPTS.retire, [META, HOURS], args, flag);
+    const { prefix, meta, hours } = this.#keys;
+    const args = [prefix, "0", "1", hourKeyName(stream, hour)];
+    return await this.#link.run(SCRIPTS.retire, [meta, hours], args, flag);
   }
 
   async readJournal(writer: string, afterSeq: number, maxEvents: number): Promise<readonly JournaledBatch[]> {
     const batches: JournaledBatch[] = [];
     let eventCount = 0;
     let from = afterSeq;
+    const keys = [this.#keys.journal(writer)];
     while (eventCount < maxEvents) {
       // Entries are asked for in slices, as their size in events is known only once they are read.
       const args = [String(from + 1), "100"];
-      const entries = await this.#link.run(SCRIPTS.journal, [journalKey(writer)], args, journalEntries);
+      const entries = await this.#link.run(SCRIPTS.journal, keys, args, journalEntries);
       for (const { seq, body, duplicates } of entries) {
         const batch = decodeBatch(seq, body, ordinals(duplicates));
         batches.push(batch);
@@ -335,20 +410,22 @@ class RedisHotStore implements HotStore {
   }
 
   async trimJournal(writer: string, throughSeq: number): Promise<void> {
-    const keys = [writerKey(writer), journalKey(writer)];
+    const keys = [this.#keys.writer(writer), this.#keys.journal(writer)];
     await this.#link.run(SCRIPTS.trim, keys, [String(throughSeq)], flag);
   }
 
   async journalOwners(): Promise<readonly JournalOwner[]> {
-    return await this.#link.run(SCRIPTS.owners, [WRITERS, META], [PREFIX], journalOwners);
+    const { prefix, meta, writers } = this.#keys;
+    return await this.#link.run(SCRIPTS.owners, [writers, meta], [prefix], journalOwners);
   }
 
   async fence(writer: string): Promise<boolean> {
-    return await this.#link.run(SCRIPTS.fence, [writerKey(writer), META], [], flag);
+    return await this.#link.run(SCRIPTS.fence, [this.#keys.writer(writer), this.#keys.meta], [], flag);
   }
 
   async removeJournal(writer: string, watermark: number): Promise<void> {
-    const keys = [WRITERS, writerKey(writer), journalKey(writer), META];
+    const { writers, meta } = this.#keys;
+    const keys = [writers, this.#keys.writer(writer), this.#keys.journal(writer), meta];
     const args = [writer, String(FENCE_MEMORY_MS), String(watermark)];
     await this.#link.run(SCRIPTS.remove, keys, args, flag);
   }
@@ -374,10 +451,6 @@ function durabilityWarnings(who: string, info: string): string[] {
   return warnings;
 }
 
-async function renewLease(run: RunScript, writer: string, seq: number, leaseMs: number): Promise<boolean> {
-  return await run(SCRIPTS.lease, [writerKey(writer), META], [String(leaseMs), String(seq)], flag);
-}
-
 /** Those users of one kind whom the sketch in Redis is not known to hold: how many, and who. */
 function pushUsers(args: string[], group: Group, areClickers: boolean, mirror: Sketch): void {
   const countAt = args.push("0") - 1;
@@ -390,31 +463,6 @@ function pushUsers(args: string[], group: Group, areClickers: boolean, mirror: S
     sent += 1;
   }
   args[countAt] = String(sent);
-}
-
-/** A group in which some event has an id: those are counted by the script, one by one, if the id is new. */
-function pushEventsWithIds(args: string[], idKeys: string[], group: Group, firstOrdinal: number): void {
-  const ids = group.ids!;
-  const viewers: string[] = [];
-  const clickers: string[] = [];
-  const withIds: string[] = [];
-  for (let i = 0; i < ids.length; i++) {
-    const id = ids[i]!;
-    const isClick = group.clickFlags[i]!;
-    if (id === null) {
-      (isClick ? clickers : viewers).push(group.users[i]!);
-    } else {
-      idKeys.push(`${PREFIX}id:${group.stream}:${id}`);
-      withIds.push(isClick ? "c" : "i", group.users[i]!, String(firstOrdinal + i));
-    }
-  }
-  args.push(String(clickers.length), String(viewers.length));
-  for (const users of [viewers, clickers]) {
-    args.push(String(users.length));
-    for (const user of users) args.push(user);
-  }
-  args.push(String(withIds.length / 3));
-  for (const part of withIds) args.push(part);
 }
 
 function journalEntries(answer: unknown) {
@@ -477,6 +525,13 @@ function hourRead(answer: unknown): HourRead {
   const [clicks, impressions, uniqueUsers] = list(answer).map(integer);
   if (uniqueUsers === undefined) throw unexpected(answer, "clicks, impressions and users");
   return { status: "present", counts: { clicks: clicks!, impressions: impressions!, uniqueUsers } };
+}
+
+function otherShards(found: number, expected: number): HotUnavailableError {
+  const message =
+    `Redis holds data of ${found} shards, REDIS_SHARDS is ${expected}: set REDIS_SHARDS=${found}, or take an empty ` +
+    "Redis, and an empty database";
+  return new HotUnavailableError(message, false);
 }
 
 function unborn(what: string): HotUnavailableError {

@@ -4,55 +4,91 @@ import { registerOf } from "../count/sketch.ts";
 import { UserSketches } from "../count/user-sketches.ts";
 import { rebuiltHour } from "./aggregate.ts";
 import type { ColdHour, HourAudit, RowKey, RowPage, StoredEvents } from "./cold.ts";
-import { countDeadLetters } from "./mysql-dead-letters.ts";
+import { countHourDeadLetters } from "./mysql-dead-letters.ts";
 import { readErased } from "./mysql-erasure.ts";
 import { lockHour, readHour, replaceHour } from "./mysql-hours.ts";
 import type { MysqlSession } from "./mysql-link.ts";
 import { noteChange } from "./mysql-progress.ts";
 import { lockKept, readKept } from "./mysql-retention.ts";
 import { IS_BEHIND, placeOf } from "./mysql-row-place.ts";
+import { shardsOfWriters } from "./mysql-shards.ts";
 import { BEFORE_ALL_ROWS, type ListedRow, pageOf } from "./row-page.ts";
 
 /** About 20 ms of reading, and 1 MB. */
 const ROWS_PER_READ = 10_000;
 
-interface CountedRow extends RowKey {
+interface CountedRow extends Omit<RowKey, "writer"> {
   readonly kind: "click" | "impression";
   readonly user: Buffer;
 }
 
 /** In a session of its own: it changes how that reads. */
-export async function auditHour(session: MysqlSession, key: HourKey): Promise<HourAudit> {
+export async function auditHour(session: MysqlSession, key: HourKey, shard: number): Promise<HourAudit> {
   await session.run("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ");
   await session.run("START TRANSACTION WITH CONSISTENT SNAPSHOT");
-  const aggregate = await readHour(session, key);
-  const rows = await recountHour(session, key);
-  const deadLetters = await countDeadLetters(session, key);
-  const erased = await readErased(session, key);
+  const aggregate = await readHour(session, key, [shard]);
+  const rows = await recountHour(session, key, shard);
+  const deadLetters = await countHourDeadLetters(session, key, shard);
+  const erased = await readErased(session, key, shard);
   await session.run("COMMIT");
   // Not of the snapshot: a partition that was dropped after its start is missing from it all the same.
   const kept = await readKept(session);
   return { aggregate, rows, deadLetters, erased, kept };
 }
 
-async function recountHour(session: MysqlSession, { stream, hour }: HourKey): Promise<ColdHour | undefined> {
-  // By the primary key from where the last piece ended: constant memory, however many rows there are.
-  const query = `SELECT writer, seq, ordinal, kind, user FROM events
-    WHERE hour = ? AND stream = ? AND ${IS_BEHIND} ORDER BY writer, seq, ordinal LIMIT ${ROWS_PER_READ}`;
+/** From the rows of the shard's writers, one after the other. */
+async function recountHour(
+  session: MysqlSession,
+  key: HourKey,
+  shard: number,
+): Promise<ColdHour | undefined> {
   const [users, counts] = [new UserSketches(), { click: 0, impression: 0 }];
-  let last = BEFORE_ALL_ROWS;
-  for (;;) {
-    const rows = await session.rows<CountedRow>(query, [hour, stream, ...placeOf(last)]);
-    for (const { kind, user } of rows) {
+  for (const writer of await writersOf(session, key, shard)) {
+    await eachRow(session, key, writer, ({ kind, user }) => {
       counts[kind] += 1;
       users.add(registerOf(user.toString()), kind === "click");
-    }
-    const end = rows.at(-1);
-    if (end === undefined) break;
-    last = end;
+    });
   }
   const { click: clicks, impression: impressions } = counts;
   return clicks + impressions === 0 ? undefined : { clicks, impressions, users };
+}
+
+/**
+ * Those that have rows of the hour: from one to the next by the primary key. DISTINCT may read all rows, of which a
+ * partitioned table has many.
+ */
+async function writersOf(session: MysqlSession, { stream, hour }: HourKey, shard: number): Promise<number[]> {
+  const query = `SELECT writer FROM events WHERE hour = ? AND stream = ? AND writer > ?
+    ORDER BY writer LIMIT 1`;
+  const writers: number[] = [];
+  for (let last = 0; ; ) {
+    const [next] = await session.rows<{ writer: number }>(query, [hour, stream, last]);
+    if (next === undefined) break;
+    last = next.writer;
+    writers.push(last);
+  }
+  const shards = await shardsOfWriters(session, writers);
+  return writers.filter((writer) => (shards.get(writer) ?? 0) === shard);
+}
+
+/** By the primary key from where the last piece ended: constant memory, however many rows there are. */
+async function eachRow(
+  session: MysqlSession,
+  { stream, hour }: HourKey,
+  writer: number,
+  visit: (row: CountedRow) => void,
+): Promise<void> {
+  const query = `SELECT seq, ordinal, kind, user FROM events
+    WHERE hour = ? AND stream = ? AND writer = ? AND (seq > ? OR (seq = ? AND ordinal > ?))
+    ORDER BY seq, ordinal LIMIT ${ROWS_PER_READ}`;
+  let [seq, ordinal] = [-1, 0];
+  for (;;) {
+    const rows = await session.rows<CountedRow>(query, [hour, stream, writer, seq, seq, ordinal]);
+    for (const row of rows) visit(row);
+    const end = rows.at(-1);
+    if (end === undefined) return;
+    ({ seq, ordinal } = end);
+  }
 }
 
 /**
@@ -61,17 +97,17 @@ async function recountHour(session: MysqlSession, { stream, hour }: HourKey): Pr
  * A flush into this hour writes its rows before it comes to the lock taken here, but commits them after. It is
  * not seen by the reads, each of which sees what is committed at that moment, and adds to the new aggregate.
  */
-export async function rebuildHour(session: MysqlSession, key: HourKey): Promise<boolean> {
+export async function rebuildHour(session: MysqlSession, key: HourKey, shard: number): Promise<boolean> {
   await session.run("START TRANSACTION");
   const { rowsFrom } = await lockKept(session);
   if (key.hour < rowsFrom) {
     await session.run("ROLLBACK");
     return false;
   }
-  await lockHour(session, key);
-  const stored = await readHour(session, key);
-  const erased = await readErased(session, key);
-  await replaceHour(session, key, rebuiltHour(await recountHour(session, key), erased, stored));
+  await lockHour(session, key, shard);
+  const stored = await readHour(session, key, [shard]);
+  const erased = await readErased(session, key, shard);
+  await replaceHour(session, key, shard, rebuiltHour(await recountHour(session, key, shard), erased, stored));
   await noteChange(session);
   await session.run("COMMIT");
   return true;

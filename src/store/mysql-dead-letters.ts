@@ -8,6 +8,7 @@ import type { DeadLetter, ReplayResult } from "./cold.ts";
 import { addToHours } from "./mysql-hours.ts";
 import { type MysqlSession, quote } from "./mysql-link.ts";
 import { noteChange } from "./mysql-progress.ts";
+import { shardsOfWriters } from "./mysql-shards.ts";
 
 /** A row that was refused, and what the server said. */
 export interface RefusedRow {
@@ -55,11 +56,19 @@ export async function setAside(session: MysqlSession, refused: readonly RefusedR
   }
 }
 
-export async function countDeadLetters(session: MysqlSession, key?: HourKey): Promise<number> {
-  const ofHour = key === undefined ? "" : "WHERE hour = ? AND stream = ?";
-  const values = key === undefined ? [] : [key.hour, key.stream];
-  const query = `SELECT COUNT(*) AS count FROM dead_letters ${ofHour}`;
-  return (await session.rows<{ count: number }>(query, values))[0]?.count ?? 0;
+export async function countDeadLetters(session: MysqlSession): Promise<number> {
+  const query = "SELECT COUNT(*) AS count FROM dead_letters";
+  return (await session.rows<{ count: number }>(query))[0]?.count ?? 0;
+}
+
+export async function countHourDeadLetters(
+  session: MysqlSession,
+  { hour, stream }: HourKey,
+  shard: number,
+): Promise<number> {
+  const query = `SELECT COUNT(*) AS count FROM dead_letters LEFT JOIN writers ON writers.id = dead_letters.writer
+    WHERE hour = ? AND stream = ? AND COALESCE(shard, 0) = ?`;
+  return (await session.rows<{ count: number }>(query, [hour, stream, shard]))[0]?.count ?? 0;
 }
 
 export async function listDeadLetters(
@@ -88,7 +97,8 @@ export async function replayDeadLetter(session: MysqlSession, number: number): P
     await session.run("ROLLBACK");
     return { status: "refused", reason };
   }
-  await addToHours(session, [additionOf(eventOf(row))]);
+  const shards = await shardsOfWriters(session, [row.writer]);
+  await addToHours(session, shards.get(row.writer) ?? 0, [additionOf(eventOf(row))]);
   await session.run("DELETE FROM dead_letters WHERE dead_letter = ?", [number]);
   await noteChange(session);
   await session.run("COMMIT");

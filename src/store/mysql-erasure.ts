@@ -11,6 +11,7 @@ import type { ErasedHour, HourSize, RowKey, UserSelection, UsersRange } from "./
 import type { MysqlSession } from "./mysql-link.ts";
 import { noteChange } from "./mysql-progress.ts";
 import { IS_BEHIND, placeOf } from "./mysql-row-place.ts";
+import { shardsOfWriters } from "./mysql-shards.ts";
 import { ofStreams } from "./range-sql.ts";
 import { BEFORE_ALL_ROWS } from "./row-page.ts";
 
@@ -26,6 +27,7 @@ interface FoundRow extends RowKey {
 
 interface FoundLetter {
   readonly number: number;
+  readonly writer: number;
   readonly hour: number;
   readonly stream: Buffer;
 }
@@ -88,26 +90,43 @@ export async function eraseUserRows(
   }
 }
 
-/** Streams come in the order of the primary key, in which all lock hours. */
+/** Streams, and of each its shards, come in the order of the primary key, in which all lock hours. */
 async function erasePiece(
   session: MysqlSession,
   hour: number,
   rows: readonly FoundRow[],
 ): Promise<ErasedCounts> {
   let erased = NOTHING_ERASED;
+  const shards = await shardsOfWriters(session, [...new Set(rows.map(({ writer }) => writer))]);
   await session.run("START TRANSACTION");
   for (const [stream, ofStream] of Map.groupBy(rows, (row) => row.stream)) {
-    const key = { hour, stream };
-    await session.run("SELECT hour FROM hourly WHERE hour = ? AND stream = ? FOR UPDATE", [hour, stream]);
-    const clicks = await deleteRows(session, key, ofStream, "click");
-    const impressions = await deleteRows(session, key, ofStream, "impression");
-    const counts = { ...NOTHING_ERASED, clicks, impressions };
-    await note(session, key, counts);
-    erased = addErased(erased, counts);
+    const parts = Map.groupBy(ofStream, ({ writer }) => shards.get(writer) ?? 0);
+    for (const [shard, part] of [...parts].sort(([a], [b]) => a - b)) {
+      erased = addErased(erased, await erasePart(session, { hour, stream, shard }, part));
+    }
   }
   await noteChange(session);
   await session.run("COMMIT");
   return erased;
+}
+
+interface PartKey extends HourKey {
+  readonly shard: number;
+}
+
+async function erasePart(
+  session: MysqlSession,
+  key: PartKey,
+  rows: readonly FoundRow[],
+): Promise<ErasedCounts> {
+  const { hour, stream, shard } = key;
+  const lock = "SELECT hour FROM hourly WHERE hour = ? AND stream = ? AND shard = ? FOR UPDATE";
+  await session.run(lock, [hour, stream, shard]);
+  const clicks = await deleteRows(session, key, rows, "click");
+  const impressions = await deleteRows(session, key, rows, "impression");
+  const counts = { ...NOTHING_ERASED, clicks, impressions };
+  await note(session, key, counts);
+  return counts;
 }
 
 /** Answers how many there were: another erasure may have been faster. */
@@ -129,14 +148,18 @@ async function deleteRows(
   return deleted;
 }
 
-async function note(session: MysqlSession, { hour, stream }: HourKey, counts: ErasedCounts): Promise<void> {
+async function note(
+  session: MysqlSession,
+  { hour, stream, shard }: PartKey,
+  counts: ErasedCounts,
+): Promise<void> {
   const { clicks, impressions, deadLetters } = counts;
   if (clicks + impressions + deadLetters === 0) return;
   await session.run(
-    `INSERT INTO erased_events (hour, stream, clicks, impressions, dead_letters) VALUES (?, ?, ?, ?, ?)
+    `INSERT INTO erased_events (hour, stream, shard, clicks, impressions, dead_letters) VALUES (?, ?, ?, ?, ?, ?)
      ON DUPLICATE KEY UPDATE clicks = clicks + VALUES(clicks), impressions = impressions + VALUES(impressions),
        dead_letters = dead_letters + VALUES(dead_letters)`,
-    [hour, stream, clicks, impressions, deadLetters],
+    [hour, stream, shard, clicks, impressions, deadLetters],
   );
 }
 
@@ -151,19 +174,20 @@ export async function eraseUserDeadLetters(
   selection: UserSelection,
 ): Promise<HourKey[]> {
   const { sql, values } = ofUser(selection);
-  const query = `SELECT dead_letter AS number, hour, stream FROM dead_letters WHERE ${sql}
+  const query = `SELECT dead_letter AS number, hour, stream, writer FROM dead_letters WHERE ${sql}
     ORDER BY dead_letter LIMIT ${LETTERS_PER_PIECE}`;
   const erased: HourKey[] = [];
   for (;;) {
     const letters = await session.rows<FoundLetter>(query, values);
     if (letters.length === 0) return erased;
+    const shards = await shardsOfWriters(session, [...new Set(letters.map(({ writer }) => writer))]);
     await session.run("START TRANSACTION");
-    for (const { number, hour, stream: bytes } of letters) {
+    for (const { number, hour, stream: bytes, writer } of letters) {
       // Gone if it was replayed or dropped meanwhile: a row of the user's is found with the others.
       const count = await session.deleted("DELETE FROM dead_letters WHERE dead_letter = ?", [number]);
       if (count === 0) continue;
       const key = { hour, stream: bytes.toString() };
-      await note(session, key, { ...NOTHING_ERASED, deadLetters: 1 });
+      await note(session, { ...key, shard: shards.get(writer) ?? 0 }, { ...NOTHING_ERASED, deadLetters: 1 });
       erased.push(key);
     }
     await session.run("COMMIT");
@@ -179,9 +203,13 @@ interface ErasedRow {
 
 const COLUMNS = "clicks, impressions, dead_letters AS deadLetters";
 
-export async function readErased(session: MysqlSession, { hour, stream }: HourKey): Promise<ErasedCounts> {
-  const query = `SELECT ${COLUMNS} FROM erased_events WHERE hour = ? AND stream = ?`;
-  return (await session.rows<ErasedRow>(query, [hour, stream]))[0] ?? NOTHING_ERASED;
+export async function readErased(
+  session: MysqlSession,
+  { hour, stream }: HourKey,
+  shard: number,
+): Promise<ErasedCounts> {
+  const query = `SELECT ${COLUMNS} FROM erased_events WHERE hour = ? AND stream = ? AND shard = ?`;
+  return (await session.rows<ErasedRow>(query, [hour, stream, shard]))[0] ?? NOTHING_ERASED;
 }
 
 export async function listErased(

@@ -1,16 +1,16 @@
 /**
- * The table `hourly`: counts and sketches that grow by what a flush adds.
+ * The table `hourly`: counts and sketches that grow by what a flush adds, a row for each shard's part of an hour.
  * Invariant: a row is locked before its sketch is read, so that no merge is lost between instances.
  */
 import { type HourKey, hourKeyName } from "../count/event.ts";
 import { UserSketches } from "../count/user-sketches.ts";
-import { type HourAddition, raisedSketches, type StoredSketches } from "./aggregate.ts";
+import { type HourAddition, raisedSketches, type StoredSketches, sumOfHours } from "./aggregate.ts";
 import type { ColdHour } from "./cold.ts";
 import { type MysqlSession, quote } from "./mysql-link.ts";
 
 /** Two sketches are 24 KB, 48 KB as text: a statement with 50 stays below 3 MB, and below every packet limit. */
 const HOURS_PER_STATEMENT = 50;
-const COLUMNS = "hour, stream, clicks, impressions, unique_users, viewers_sketch, clickers_sketch";
+const COLUMNS = "hour, stream, shard, clicks, impressions, unique_users, viewers_sketch, clickers_sketch";
 const SKETCHES = "viewers_sketch AS viewers, clickers_sketch AS clickers";
 
 interface HourRow extends StoredSketches {
@@ -18,15 +18,28 @@ interface HourRow extends StoredSketches {
   readonly impressions: number;
 }
 
+/** Of these shards, or of all. */
 export async function readHour(
   session: MysqlSession,
   { stream, hour }: HourKey,
+  shards?: readonly number[],
 ): Promise<ColdHour | undefined> {
-  const query = `SELECT clicks, impressions, ${SKETCHES} FROM hourly WHERE hour = ? AND stream = ?`;
-  const [row] = await session.rows<HourRow>(query, [hour, stream]);
-  if (row === undefined) return undefined;
-  const { clicks, impressions, viewers, clickers } = row;
+  const ofShards = shards === undefined ? "" : "AND shard IN (?)";
+  const query = `SELECT clicks, impressions, ${SKETCHES} FROM hourly WHERE hour = ? AND stream = ? ${ofShards}`;
+  const values = [hour, stream, ...(shards === undefined ? [] : [[...shards]])];
+  return sumOfHours((await session.rows<HourRow>(query, values)).map(partOf));
+}
+
+function partOf({ clicks, impressions, viewers, clickers }: HourRow): ColdHour {
   return { clicks, impressions, users: UserSketches.decode(viewers, clickers) };
+}
+
+/** Of one shard, or of all. By the primary key from its end on. */
+export async function readNewestHour(session: MysqlSession, shard?: number): Promise<number | undefined> {
+  const ofShard = shard === undefined ? "" : "WHERE shard = ?";
+  const query = `SELECT hour FROM hourly ${ofShard} ORDER BY hour DESC LIMIT 1`;
+  const rows = await session.rows<{ hour: number }>(query, shard === undefined ? [] : [shard]);
+  return rows[0]?.hour;
 }
 
 /** Of the index by stream only one entry a stream is read. */
@@ -36,26 +49,38 @@ export async function listStreams(session: MysqlSession, limit: number): Promise
 }
 
 /** Within a transaction. `additions` are in the order of the primary key. */
-export async function addToHours(session: MysqlSession, additions: readonly HourAddition[]): Promise<void> {
+export async function addToHours(
+  session: MysqlSession,
+  shard: number,
+  additions: readonly HourAddition[],
+): Promise<void> {
   for (let i = 0; i < additions.length; i += HOURS_PER_STATEMENT) {
     const piece = additions.slice(i, i + HOURS_PER_STATEMENT);
-    await addCounts(session, piece);
-    await mergeSketches(session, piece);
+    await addCounts(session, shard, piece);
+    await mergeSketches(session, shard, piece);
   }
 }
 
 /** Creates the rows that are missing, and leaves all of them locked. */
-async function addCounts(session: MysqlSession, additions: readonly HourAddition[]): Promise<void> {
+async function addCounts(
+  session: MysqlSession,
+  shard: number,
+  additions: readonly HourAddition[],
+): Promise<void> {
   const rows = additions.map(({ hour, stream, clicks, impressions }) => {
-    return `(${hour},${quote(stream)},${clicks},${impressions},0,'','')`;
+    return `(${hour},${quote(stream)},${shard},${clicks},${impressions},0,'','')`;
   });
   await session.run(`INSERT INTO hourly (${COLUMNS}) VALUES ${rows.join()} ON DUPLICATE KEY UPDATE
     clicks = clicks + VALUES(clicks), impressions = impressions + VALUES(impressions)`);
 }
 
 /** An hour that has long begun is often brought no register that would rise: nothing is written then. */
-async function mergeSketches(session: MysqlSession, additions: readonly HourAddition[]): Promise<void> {
-  const stored = await readSketches(session, additions);
+async function mergeSketches(
+  session: MysqlSession,
+  shard: number,
+  additions: readonly HourAddition[],
+): Promise<void> {
+  const stored = await readSketches(session, shard, additions);
   const rows: string[] = [];
   for (const addition of additions) {
     const { hour, stream } = addition;
@@ -66,7 +91,7 @@ async function mergeSketches(session: MysqlSession, additions: readonly HourAddi
     const raised = raisedSketches(sketches, addition);
     if (raised === undefined) continue;
     const { uniqueUsers, viewers, clickers } = raised;
-    const key = `${hour},${quote(stream)}`;
+    const key = `${hour},${quote(stream)},${shard}`;
     rows.push(`(${key},0,0,${uniqueUsers},${bytesText(viewers)},${bytesText(clickers)})`);
   }
   if (rows.length === 0) return;
@@ -87,33 +112,40 @@ function bytesText(sketch: Buffer | undefined): string {
  */
 async function readSketches(
   session: MysqlSession,
+  shard: number,
   additions: readonly HourAddition[],
 ): Promise<Map<string, StoredSketches>> {
-  const keys = additions.map(({ hour, stream }) => `(${hour},${quote(stream)})`);
-  const query = `SELECT hour, stream, ${SKETCHES} FROM hourly WHERE (hour, stream) IN (${keys.join()})`;
+  const keys = additions.map(({ hour, stream }) => `(${hour},${quote(stream)},${shard})`);
+  const query = `SELECT hour, stream, ${SKETCHES} FROM hourly WHERE (hour, stream, shard) IN (${keys.join()})`;
   const rows = await session.rows<HourKey & StoredSketches>(query);
   return new Map(rows.map((row) => [hourKeyName(row.stream, row.hour), row]));
 }
 
-/** Within a transaction: from here on every flush into this hour waits. */
-export async function lockHour(session: MysqlSession, { hour, stream }: HourKey): Promise<void> {
-  const create = `INSERT INTO hourly (${COLUMNS}) VALUES (?, ?, 0, 0, 0, '', '') ON DUPLICATE KEY UPDATE
+/** Within a transaction: from here on every flush of the shard into this hour waits. */
+export async function lockHour(
+  session: MysqlSession,
+  { hour, stream }: HourKey,
+  shard: number,
+): Promise<void> {
+  const create = `INSERT INTO hourly (${COLUMNS}) VALUES (?, ?, ?, 0, 0, 0, '', '') ON DUPLICATE KEY UPDATE
     clicks = clicks`;
-  await session.run(create, [hour, stream]);
+  await session.run(create, [hour, stream, shard]);
 }
 
 export async function replaceHour(
   session: MysqlSession,
   { hour, stream }: HourKey,
+  shard: number,
   counted: ColdHour | undefined,
 ): Promise<void> {
+  const place = [hour, stream, shard];
   if (counted === undefined) {
-    await session.run("DELETE FROM hourly WHERE hour = ? AND stream = ?", [hour, stream]);
+    await session.run("DELETE FROM hourly WHERE hour = ? AND stream = ? AND shard = ?", place);
     return;
   }
   const { clicks, impressions, users } = counted;
   const { viewers, clickers } = users.encode();
   const update = `UPDATE hourly SET clicks = ?, impressions = ?, unique_users = ?, viewers_sketch = ?,
-    clickers_sketch = ? WHERE hour = ? AND stream = ?`;
-  await session.run(update, [clicks, impressions, users.count(), viewers, clickers, hour, stream]);
+    clickers_sketch = ? WHERE hour = ? AND stream = ? AND shard = ?`;
+  await session.run(update, [clicks, impressions, users.count(), viewers, clickers, ...place]);
 }

@@ -94,11 +94,11 @@ async function deletePiece(session: MysqlSession, { rowsFrom, aggregatesFrom }: 
     [rowsFrom, LETTERS_PER_PIECE],
   );
   const erased = await session.deleted(
-    "DELETE FROM erased_events WHERE hour < ? ORDER BY hour, stream LIMIT ?",
+    "DELETE FROM erased_events WHERE hour < ? ORDER BY hour, stream, shard LIMIT ?",
     [rowsFrom, ROWS_PER_PIECE],
   );
   const aggregates = await session.deleted(
-    "DELETE FROM hourly WHERE hour < ? ORDER BY hour, stream LIMIT ?",
+    "DELETE FROM hourly WHERE hour < ? ORDER BY hour, stream, shard LIMIT ?",
     [aggregatesFrom, AGGREGATES_PER_PIECE],
   );
   const isDone =

@@ -8,15 +8,19 @@ import { readPem } from "./pem-file.ts";
 export interface ColdSettings {
   readonly dataDir: string;
   readonly mysqlUrl: string | undefined;
+  /** Of the hot store, whose parts are kept apart in the cold one: 1 if it is left out, or embedded. */
+  readonly redisShards?: number | undefined;
   readonly mysqlReadUrl?: string | undefined;
   readonly isMysqlTls?: boolean | undefined;
   readonly mysqlCaFile?: string | undefined;
 }
 
 /** Throws ConfigError if the certificates can't be read. */
-export function coldPlaceOf({ dataDir, mysqlUrl, isMysqlTls, mysqlCaFile }: ColdSettings): ColdPlace {
-  if (mysqlUrl === undefined || isMysqlTls !== true) return { dataDir, mysqlUrl };
-  return { dataDir, mysqlUrl, mysqlTls: { ca: mysqlCaFile && readPem("MYSQL_CA_FILE", mysqlCaFile) } };
+export function coldPlaceOf(settings: ColdSettings): ColdPlace {
+  const { dataDir, mysqlUrl, redisShards: shards, isMysqlTls, mysqlCaFile } = settings;
+  if (mysqlUrl === undefined || isMysqlTls !== true) return { dataDir, mysqlUrl, shards };
+  const mysqlTls = { ca: mysqlCaFile && readPem("MYSQL_CA_FILE", mysqlCaFile) };
+  return { dataDir, mysqlUrl, shards, mysqlTls };
 }
 
 /** The same, with a replica for reads of the past, if there is one. */
@@ -26,6 +30,7 @@ export function coldPlaceWithReplicaOf(settings: ColdSettings): ColdPlace {
 
 /** Nothing is connected yet. */
 export function coldStoreAt(place: ColdPlace, now: () => number): ColdStore {
-  const { dataDir, mysqlUrl: url, mysqlReadUrl: readUrl, mysqlTls: tls } = place;
-  return url === undefined ? embeddedColdStore({ dataDir }) : mysqlColdStore({ url, readUrl, tls, now });
+  const { dataDir, mysqlUrl: url, mysqlReadUrl: readUrl, mysqlTls: tls, shards } = place;
+  if (url === undefined) return embeddedColdStore({ dataDir });
+  return mysqlColdStore({ url, readUrl, tls, shards, now });
 }

@@ -21,7 +21,8 @@ export interface StoreSettings extends ColdSettings, RedisSettings {
 
 export interface Stores {
   readonly mode: "embedded" | "redis+mysql";
-  readonly hot: HotStore;
+  /** One for each shard, in their order. */
+  readonly hotShards: readonly HotStore[];
   readonly cold: ColdStore;
 }
 
@@ -33,14 +34,17 @@ const REDIS_COMMAND_TIMEOUT_MS = 400;
  * meanwhile, so that the cold store is in a thread, and ranges may be read from a replica.
  */
 export function createStores(settings: StoreSettings, now: () => number, isService = false): Stores {
-  const { dataDir, mysqlUrl, leaseMs } = settings;
+  const { dataDir, mysqlUrl, leaseMs, redisShards = 1 } = settings;
   const redis = redisOptionsOf(settings);
   const isEmbedded = redis === undefined || mysqlUrl === undefined;
   const placeOf = isService ? coldPlaceWithReplicaOf : coldPlaceOf;
   const place = isEmbedded ? { dataDir, mysqlUrl: undefined } : placeOf(settings);
   const cold = isService ? coldStoreInThread(place) : coldStoreAt(place, now);
-  if (isEmbedded) return { mode: "embedded", hot: embeddedHotStore({ dataDir, now }), cold };
-  return { mode: "redis+mysql", hot: redisHotStore({ ...redis, leaseMs }), cold };
+  if (isEmbedded) return { mode: "embedded", hotShards: [embeddedHotStore({ dataDir, now })], cold };
+  const hotShards = Array.from({ length: redisShards }, (_, shard) => {
+    return redisHotStore({ ...redis, leaseMs, shard, shards: redisShards });
+  });
+  return { mode: "redis+mysql", hotShards, cold };
 }
 
 /** What instances share about access; undefined if there is one only. */

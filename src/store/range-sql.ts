@@ -24,10 +24,12 @@ export interface Query {
   readonly values: (string | number)[];
 }
 
-export function hoursQuery({ from, to, streams }: HourRange): Query {
+/** `more`: columns beside those of an HourRow. */
+export function hoursQuery({ from, to, streams }: HourRange, more: readonly string[] = []): Query {
   const { sql, values } = ofStreams(streams);
+  const columns = ["hour", "stream", "clicks", "impressions", "viewers_sketch", "clickers_sketch", ...more];
   return {
-    sql: `SELECT hour, stream, clicks, impressions, viewers_sketch, clickers_sketch FROM hourly
+    sql: `SELECT ${columns.join()} FROM hourly
       WHERE hour >= ? AND hour < ? ${sql} ORDER BY hour`,
     values: [from, to, ...values],
   };

@@ -12,15 +12,18 @@ import { HotUnavailableError } from "./hot.ts";
 export class StoreWatch {
   /** Calls that failed, by the store's method. */
   readonly errors = new Map<string, number>();
-  readonly #name: "hot" | "cold";
+  readonly name: "hot" | "cold";
+  /** Which, if there are several. */
+  readonly shard: number | undefined;
   readonly #log: Log;
   #awaySinceMs: number | undefined;
   #errorsOfIncident = 0;
   #lastFailed = "";
 
-  constructor(name: "hot" | "cold", log: Log) {
-    this.#name = name;
+  constructor(name: "hot" | "cold", log: Log, shard?: number) {
+    this.name = name;
     this.#log = log;
+    this.shard = shard;
   }
 
   get isAway(): boolean {
@@ -63,14 +66,14 @@ export class StoreWatch {
     this.#errorsOfIncident += 1;
     if (this.#awaySinceMs !== undefined) return;
     this.#awaySinceMs = performance.now();
-    this.#log.warn({ operation, error: errorText(error) }, `the ${this.#name} store is away`);
+    this.#log.warn({ operation, error: errorText(error) }, `the ${this.name} store is away`);
   }
 
   #noteAnswer(operation: string): void {
     // A store that was opened once says so from memory: that shows nothing, unless it is what had failed.
     if (operation === "open" && this.#lastFailed !== "open") return;
     const awayMs = Math.round(performance.now() - this.#awaySinceMs!);
-    this.#log.info({ awayMs, errors: this.#errorsOfIncident }, `the ${this.#name} store is back`);
+    this.#log.info({ awayMs, errors: this.#errorsOfIncident }, `the ${this.name} store is back`);
     this.#awaySinceMs = undefined;
     this.#errorsOfIncident = 0;
   }

@@ -5,10 +5,10 @@ export class VisitorError extends Error {
   override readonly name = "VisitorError";
 }
 
-export function visitorOf<T>(visit: (row: T) => void): (row: T) => void {
-  return (row) => {
+export function visitorOf<T extends unknown[]>(visit: (...row: T) => void): (...row: T) => void {
+  return (...row) => {
     try {
-      visit(row);
+      visit(...row);
     } catch (error) {
       throw new VisitorError("the visitor of rows threw", { cause: error });
     }
@@ -16,14 +16,14 @@ export function visitorOf<T>(visit: (row: T) => void): (row: T) => void {
 }
 
 /** Answers a visitor for each server that is tried: none is shown rows after those of another. */
-export function visitorsOf<T>(visit: (row: T) => void): () => (row: T) => void {
+export function visitorsOf<T extends unknown[]>(visit: (...row: T) => void): () => (...row: T) => void {
   const visitor = visitorOf(visit);
   let hasSeen = false;
   return () => {
     if (hasSeen) throw new ReadInterruptedError("the server that was read from has gone");
-    return (row) => {
+    return (...row) => {
       hasSeen = true;
-      visitor(row);
+      visitor(...row);
     };
   };
 }

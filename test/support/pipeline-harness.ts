@@ -89,6 +89,8 @@ export class RecordedLog implements Log {
 
 export interface StoreCall {
   readonly store: "hot" | "cold";
+  /** Of a hot store. */
+  readonly shard: number;
   readonly method: string;
   readonly args: readonly unknown[];
   /** Makes the call. */
@@ -162,13 +164,21 @@ export const coldStoreAway: Interceptor = async (call) => {
   return await call.proceed();
 };
 
-function guarded<S extends HotStore | ColdStore>(kind: StoreCall["store"], store: S, guard: Guard): S {
+function guarded<S extends HotStore | ColdStore>(
+  kind: StoreCall["store"],
+  store: S,
+  guard: Guard,
+  shard = 0,
+): S {
   return new Proxy(store, {
     get(target, name) {
       const member: unknown = Reflect.get(target, name, target);
       if (typeof member !== "function") return member;
       return (...args: unknown[]) =>
-        guard.call({ store: kind, method: String(name), args, proceed: () => member.apply(target, args) });
+        guard.call({
+          ...{ store: kind, shard, method: String(name), args },
+          proceed: () => member.apply(target, args),
+        });
     },
   });
 }
@@ -189,13 +199,20 @@ const SETTINGS: PipelineSettings = {
 export interface StoreOptions {
   readonly clock: Clock;
   readonly leaseMs: number;
+  readonly shards: number;
 }
 
-export type StorePlaces = Pick<StoreSettings, "dataDir" | "redisUrl" | "mysqlUrl">;
+export type StorePlaces = Pick<StoreSettings, "dataDir" | "redisUrl" | "redisShards" | "mysqlUrl">;
 
-export interface StorePair {
+export interface InstanceStores {
+  readonly hotShards: readonly HotStore[];
+  /** Of shard 0. */
   readonly hot: HotStore;
   readonly cold: ColdStore;
+}
+
+function storesOf(hotShards: readonly HotStore[], cold: ColdStore): InstanceStores {
+  return { hotShards, hot: hotShards[0]!, cold };
 }
 
 export interface Watermark {
@@ -208,13 +225,18 @@ export interface Watermark {
 /** Data of a pair of stores, empty at first, and the instances that share it (embedded: one at a time). */
 export abstract class Site {
   readonly clock = new Clock();
+  readonly shards: number;
   abstract readonly name: "embedded" | "redis+mysql";
   abstract readonly cold: ColdView;
   readonly #instances = new Set<Instance>();
 
+  constructor(shards = 1) {
+    this.shards = shards;
+  }
+
   /** For a process that opens its stores itself. */
   abstract readonly places: StorePlaces;
-  protected abstract createStores(options: StoreOptions): StorePair;
+  protected abstract createStores(options: StoreOptions): InstanceStores;
   abstract watermarks(): Promise<Watermark[]>;
   /** Names of the writers that have a journal. Embedded: only while no instance runs. */
   abstract journals(): Promise<string[]>;
@@ -225,7 +247,7 @@ export abstract class Site {
   async start(settings: Partial<PipelineSettings> = {}, intercept?: Interceptor): Promise<Instance> {
     const instance = this.create(settings);
     instance.guard.intercept = intercept;
-    await instance.stores.hot.open();
+    await Promise.all(instance.stores.hotShards.map((hot) => hot.open()));
     await instance.pipeline.start();
     return instance;
   }
@@ -233,7 +255,7 @@ export abstract class Site {
   /** An instance that has not been started. */
   create(settings: Partial<PipelineSettings> = {}): Instance {
     const all = { ...SETTINGS, ...settings };
-    const stores = this.createStores({ clock: this.clock, leaseMs: all.leaseMs });
+    const stores = this.createStores({ clock: this.clock, leaseMs: all.leaseMs, shards: this.shards });
     const instance = new Instance(stores, this.clock, all);
     this.#instances.add(instance);
     return instance;
@@ -286,13 +308,13 @@ export class Instance {
   readonly log = new RecordedLog();
   readonly pipeline: Pipeline;
   /** Not guarded. */
-  readonly stores: StorePair;
+  readonly stores: InstanceStores;
   #stopping: Promise<void> | undefined;
 
-  constructor(stores: StorePair, clock: Clock, settings: PipelineSettings) {
+  constructor(stores: InstanceStores, clock: Clock, settings: PipelineSettings) {
     this.stores = stores;
     this.pipeline = new Pipeline({
-      hot: guarded("hot", stores.hot, this.guard),
+      hotShards: stores.hotShards.map((hot, shard) => guarded("hot", hot, this.guard, shard)),
       cold: guarded("cold", stores.cold, this.guard),
       metrics: new Metrics(),
       log: this.log,
@@ -347,7 +369,7 @@ export class Instance {
   async #stop(): Promise<void> {
     this.guard.thaw();
     await this.pipeline.stop();
-    await Promise.all([this.stores.hot.close(), this.stores.cold.close()]);
+    await Promise.all([...this.stores.hotShards, this.stores.cold].map((store) => store.close()));
   }
 }
 
@@ -375,6 +397,9 @@ export async function expectReads(instance: Instance, events: readonly Event[]):
 
 export interface PipelineMode {
   readonly name: Site["name"];
+  /** As tests are named. */
+  readonly title: string;
+  readonly shards: number;
   readonly needs: readonly ServerKind[];
   /** Before the first site is opened. */
   prepare(): Promise<void>;
@@ -384,26 +409,32 @@ export interface PipelineMode {
 
 /** Both pairs of real stores. */
 export function pipelineModes(): readonly PipelineMode[] {
-  const servers = new ClusterServers();
   return [
     {
-      name: "embedded",
+      ...{ name: "embedded", title: "embedded", shards: 1 },
       needs: [],
       prepare: async () => {},
       open: async () => new EmbeddedSite(),
       end: endKilled,
     },
-    {
-      name: "redis+mysql",
-      needs: ["redis", "mariadb"],
-      prepare: () => servers.start(),
-      open: () => servers.openSite(),
-      end: async () => {
-        await endKilled();
-        await servers.stop();
-      },
-    },
+    clusterMode(1),
   ];
+}
+
+/** Redis and MySQL, with the data divided into so many shards. */
+export function clusterMode(shards: number): PipelineMode {
+  const servers = new ClusterServers();
+  return {
+    ...{ name: "redis+mysql", shards },
+    title: shards === 1 ? "redis+mysql" : `redis+mysql, ${shards} shards`,
+    needs: ["redis", "mariadb"],
+    prepare: () => servers.start(),
+    open: () => servers.openSite(shards),
+    end: async () => {
+      await endKilled();
+      await servers.stop();
+    },
+  };
 }
 
 class EmbeddedSite extends Site {
@@ -419,9 +450,9 @@ class EmbeddedSite extends Site {
     return join(this.#folder, "cold.sqlite");
   }
 
-  protected createStores({ clock }: StoreOptions): StorePair {
+  protected createStores({ clock }: StoreOptions): InstanceStores {
     const dataDir = this.#folder;
-    return { hot: embeddedHotStore({ dataDir, now: clock.now }), cold: embeddedColdStore({ dataDir }) };
+    return storesOf([embeddedHotStore({ dataDir, now: clock.now })], embeddedColdStore({ dataDir }));
   }
 
   get places(): StorePlaces {
@@ -477,8 +508,8 @@ export class ClusterServers {
   }
 
   /** With an empty database and an empty Redis. */
-  async openSite(): Promise<ClusterSite> {
-    const site = new ClusterSite(this, await this.mariaDb.createDatabase());
+  async openSite(shards = 1): Promise<ClusterSite> {
+    const site = new ClusterSite(this, await this.mariaDb.createDatabase(), shards);
     await site.flushRedis();
     return site;
   }
@@ -522,10 +553,11 @@ export class ClusterSite extends Site {
   readonly cold: ColdView;
   readonly #servers: ClusterServers;
   readonly #databaseUrl: string;
+  readonly #others: ClusterSite[] = [];
   #reach: ClusterReach = {};
 
-  constructor(servers: ClusterServers, databaseUrl: string) {
-    super();
+  constructor(servers: ClusterServers, databaseUrl: string, shards = 1) {
+    super(shards);
     this.#servers = servers;
     this.#databaseUrl = databaseUrl;
     this.cold = mariaDbView(databaseUrl);
@@ -536,23 +568,25 @@ export class ClusterSite extends Site {
     this.#reach = reach;
   }
 
-  protected createStores({ clock, leaseMs }: StoreOptions): StorePair {
+  protected createStores({ clock, leaseMs, shards }: StoreOptions): InstanceStores {
     const { redisPort, mysqlPort, mysqlUser } = this.#reach;
     const redisUrl = reached(this.#servers.redis.url, redisPort);
     const mysqlUrl = reached(this.#databaseUrl, mysqlPort, mysqlUser);
-    return {
-      hot: redisHotStore({ url: redisUrl, leaseMs, commandTimeoutMs: REDIS_COMMAND_TIMEOUT_MS }),
-      cold: mysqlColdStore({
-        url: mysqlUrl,
-        now: clock.now,
-        flushTimeoutMs: FLUSH_TIMEOUT_MS,
-        readTimeoutMs: READ_TIMEOUT_MS,
-      }),
-    };
+    const options = { url: redisUrl, leaseMs, commandTimeoutMs: REDIS_COMMAND_TIMEOUT_MS };
+    const cold = mysqlColdStore({
+      ...{ url: mysqlUrl, now: clock.now, shards },
+      flushTimeoutMs: FLUSH_TIMEOUT_MS,
+      readTimeoutMs: READ_TIMEOUT_MS,
+    });
+    const hotShards = Array.from({ length: shards }, (_, shard) =>
+      redisHotStore({ ...options, shard, shards }),
+    );
+    return storesOf(hotShards, cold);
   }
 
   get places(): StorePlaces {
-    return { dataDir: "", redisUrl: this.#servers.redis.url, mysqlUrl: this.#databaseUrl };
+    const [redisUrl, redisShards] = [this.#servers.redis.url, this.shards];
+    return { dataDir: "", redisUrl, redisShards, mysqlUrl: this.#databaseUrl };
   }
 
   async watermarks(): Promise<Watermark[]> {
@@ -586,12 +620,24 @@ export class ClusterSite extends Site {
   }
 
   async journals(): Promise<string[]> {
-    return ((await this.redis("SMEMBERS", "hg:{0}:writers")) as string[]).sort();
+    const ofShards = Array.from({ length: this.shards }, (_, shard) => {
+      return this.redis("SMEMBERS", `hg:{${shard}}:writers`);
+    });
+    return ((await Promise.all(ofShards)) as string[][]).flat().sort();
+  }
+
+  /** The same data, for instances that take it to be divided into so many shards. It is closed with this one. */
+  withShards(shards: number): ClusterSite {
+    const other = new ClusterSite(this.#servers, this.#databaseUrl, shards);
+    this.#others.push(other);
+    return other;
   }
 
   protected crash(): void {}
 
-  protected async discard(): Promise<void> {}
+  protected async discard(): Promise<void> {
+    await Promise.all(this.#others.map((other) => other.close()));
+  }
 }
 
 function reached(url: string, port: number | undefined, user?: string): string {

@@ -142,8 +142,13 @@ export interface Mode {
 
 export const MODES: readonly Mode[] = [
   { name: "embedded", needs: [], open: openEmbedded },
-  { name: "redis+mysql", needs: ["redis", "mariadb"], open: openClustered },
+  { name: "redis+mysql", needs: ["redis", "mariadb"], open: () => openClustered(1) },
 ];
+
+/** Redis and MySQL, with the data divided into so many shards. */
+export function shardedMode(shards: number): Mode {
+  return { name: "redis+mysql", needs: ["redis", "mariadb"], open: () => openClustered(shards) };
+}
 
 async function openEmbedded(): Promise<Site> {
   let service: Service | undefined;
@@ -160,18 +165,18 @@ async function openEmbedded(): Promise<Site> {
   };
 }
 
-async function openClustered(): Promise<Site> {
+async function openClustered(shards: number): Promise<Site> {
   const [redis, mariaDb] = await Promise.all([startRedis(), startMariaDb()]);
+  const places = { REDIS_URL: redis.url, MYSQL_URL: mariaDb.url, REDIS_SHARDS: String(shards) };
   const services: Service[] = [];
   return {
     start: async (settings = {}) => {
-      const urls = { REDIS_URL: redis.url, MYSQL_URL: mariaDb.url };
-      const service = await startService({ settings: { ...urls, ...settings } });
+      const service = await startService({ settings: { ...places, ...settings } });
       services.push(service);
       return service;
     },
     cold: mariaDbView(mariaDb.url),
-    commandSettings: () => ({ REDIS_URL: redis.url, MYSQL_URL: mariaDb.url }),
+    commandSettings: () => places,
     servers: { redis, mariaDb },
     close: async () => {
       await Promise.all(services.map((service) => service.stop()));

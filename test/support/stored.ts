@@ -68,7 +68,27 @@ function viewOf(query: (sql: string) => Promise<Row[]>): ColdView {
   return {
     countEvents: async () => Number((await query(COUNT))[0]?.["count"]),
     events: async () => (await query(EVENTS)).map(storedEvent),
-    hours: async () => (await query(HOURS)) as unknown as StoredHour[],
+    hours: async () => wholeHours((await query(HOURS)) as unknown as StoredHour[]),
+  };
+}
+
+/** Of several shards each has its part of an hour: what these come to. */
+function wholeHours(parts: readonly StoredHour[]): StoredHour[] {
+  const byHour = Map.groupBy(parts, ({ stream, hour }) => hourKeyName(stream, hour));
+  return Array.from(byHour.values(), ([first, ...others]) => others.reduce(united, first!));
+}
+
+function united(a: StoredHour, b: StoredHour): StoredHour {
+  const users = UserSketches.decode(a.viewers_sketch, a.clickers_sketch);
+  users.merge(UserSketches.decode(b.viewers_sketch, b.clickers_sketch));
+  const { viewers, clickers } = users.encode();
+  return {
+    ...a,
+    clicks: a.clicks + b.clicks,
+    impressions: a.impressions + b.impressions,
+    unique_users: users.count(),
+    viewers_sketch: viewers,
+    clickers_sketch: clickers,
   };
 }
 

@@ -78,6 +78,20 @@ export const opsSchemas = {
       },
       "How the cold store does: if it is away, events are taken all the same.",
     ),
+    shards: Type.Optional(
+      Type.Array(
+        members({
+          shard: count("its number, from 0"),
+          status: oneOf(["ready", "not ready"]),
+          reason: Type.Optional(reason),
+          writer,
+        }),
+        {
+          description:
+            "Parts of the data in Redis, if there are several. One that is not ready refuses its events alone.",
+        },
+      ),
+    ),
     sources: Type.Optional(
       Type.Array(
         members({

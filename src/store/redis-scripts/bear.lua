@@ -1,5 +1,6 @@
 -- Makes a data set that is new, or has lost batches, writable: with no hour held.
--- KEYS: meta, hours, writers. ARGV: key prefix, freshFrom, number of hours dropped in one go.
+-- KEYS: meta, hours, writers. ARGV: key prefix, freshFrom, number of hours dropped in one go, and of how many shards
+-- this is one.
 -- Answers 1 if it is born now, 0 if there are more hours to drop (call again), -1 if a journal is left.
 -- While the slot is moved it may end at any hour that it drops: the data set is not born by then, and the next call
 -- goes on with that hour.
@@ -16,5 +17,5 @@ if #names == tonumber(ARGV[3]) then return 0 end
 -- The mark begins where no earlier data set's can have ended: whoever took that one is noticed.
 local time = redis.call('TIME')
 local mark = time[1] * 1000000 + time[2]
-redis.call('HSET', KEYS[1], 'freshFrom', ARGV[2], 'mark', string.format('%.0f', mark))
+redis.call('HSET', KEYS[1], 'freshFrom', ARGV[2], 'mark', string.format('%.0f', mark), 'shards', ARGV[4])
 return 1

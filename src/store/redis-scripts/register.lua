@@ -1,6 +1,8 @@
--- Gives a new writer an empty journal and a lease. KEYS: meta, writers, writer. ARGV: writer name, lease ms.
--- Answers 0 if the data set is not born.
+-- Gives a new writer an empty journal and a lease. KEYS: meta, writers, writer. ARGV: writer name, lease ms, and of
+-- how many shards it takes this for one. Answers 0 if the data set is not born; below 0 if it is one of that many.
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+local shards = tonumber(redis.call('HGET', KEYS[1], 'shards') or 1)
+if shards ~= tonumber(ARGV[3]) then return -shards end
 local now = redis.call('TIME')
 local leaseUntil = now[1] * 1000 + math.floor(now[2] / 1000) + ARGV[2]
 redis.call('HSET', KEYS[3], 'last', 0, 'flushed', 0, 'events', 0, 'lease', string.format('%.0f', leaseUntil))

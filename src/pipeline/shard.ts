@@ -1,0 +1,144 @@
+/**
+ * One shard of the data as this process takes part in it: a hot data set that is complete in itself, with a writer,
+ * a committer and a flusher of its own. A batch is of one shard.
+ *
+ * Invariants: a shard needs nothing of the others, so that it goes on while one of them is away; everything that
+ * runs here by a timer has ended when stop() answers.
+ */
+import { HOUR_MS, hourOf } from "../count/event.ts";
+import type { Ledger, RefusalReason } from "../count/ledger.ts";
+import type { Log } from "../count/log.ts";
+import type { Metrics } from "../count/metrics.ts";
+import type { ColdShard } from "../store/cold-shard.ts";
+import type { HotStore } from "../store/hot.ts";
+import { AdmissionLog } from "./admission-log.ts";
+import { Chore } from "./chore.ts";
+import { Committer, type JournalBound } from "./committer.ts";
+import { Flusher } from "./flusher.ts";
+import { Hydrator } from "./hydrator.ts";
+import { adoptJournal, adoptJournals, type RecoveryOptions } from "./recovery.ts";
+import { RingBuffer } from "./ring-buffer.ts";
+import { WriterIdentity } from "./writer-identity.ts";
+
+export interface ShardSettings {
+  readonly flushIntervalMs: number;
+  readonly flushMaxEvents: number;
+  readonly ringCapacityEvents: number;
+  readonly hotHours: number;
+  readonly leaseMs: number;
+}
+
+export interface ShardOptions {
+  /** From 0. */
+  readonly number: number;
+  readonly hot: HotStore;
+  readonly cold: ColdShard;
+  readonly ledger: Ledger;
+  readonly metrics: Metrics;
+  readonly log: Log;
+  readonly now: () => number;
+  readonly settings: ShardSettings;
+  readonly journals: JournalBound;
+  /** Of the rings of all shards, which share one capacity. */
+  readonly usedRingEvents: () => number;
+  /** Hours of before are not known to the cold store. */
+  readonly aggregatesFrom: (now: number) => number;
+  /** Aborted when the process begins to end. */
+  readonly signal: AbortSignal;
+}
+
+const RETIRE_INTERVAL_MS = 60_000;
+/** With the 400 ms that a command may take, /readyz tells within a second that Redis is away. */
+const PROBE_INTERVAL_MS = 400;
+const STOP_GRACE_MS = 5_000;
+
+export class Shard {
+  readonly number: number;
+  readonly hot: HotStore;
+  readonly committer: Committer;
+  readonly flusher: Flusher;
+  readonly #options: ShardOptions;
+  readonly #recovery: RecoveryOptions;
+  readonly #identity: WriterIdentity;
+  readonly #chores: Chore[];
+
+  constructor(options: ShardOptions) {
+    const { number, hot, cold, ledger, metrics, log, now, settings, journals, signal } = options;
+    const { flushIntervalMs, flushMaxEvents, ringCapacityEvents, leaseMs } = settings;
+    this.#options = options;
+    this.number = number;
+    this.hot = hot;
+    this.#recovery = { hot, cold, log, ledger, flushMaxEvents };
+    const ring = new RingBuffer(ringCapacityEvents, options.usedRingEvents);
+    const books = { ledger, metrics, log };
+    const flusher = new Flusher({ ...books, hot, cold, ring, now, flushIntervalMs, flushMaxEvents });
+    const hydrator = new Hydrator(hot, cold, metrics);
+    const identity = new WriterIdentity({ hot, flusher, recovery: this.#recovery, log, now });
+    this.committer = new Committer({ ...books, hot, flusher, hydrator, identity, journals });
+    this.flusher = flusher;
+    this.#identity = identity;
+    const admission = new AdmissionLog(this.committer, ledger, log);
+    this.#chores = [
+      new Chore("renew the lease", Math.min(leaseMs / 3, PROBE_INTERVAL_MS), log, () =>
+        this.committer.probe(),
+      ),
+      new Chore("watch admission", PROBE_INTERVAL_MS, log, async () => admission.look()),
+      new Chore("adopt journals", leaseMs, log, () => adoptJournals({ ...this.#recovery, signal })),
+      new Chore("retire hours", RETIRE_INTERVAL_MS, log, () => this.retire()),
+    ];
+  }
+
+  /** Answers when it was tried once to take up a writer: it goes on trying by itself. */
+  async start(): Promise<void> {
+    this.flusher.start();
+    await this.committer.start();
+  }
+
+  startChores(): void {
+    for (const chore of this.#chores) chore.start();
+  }
+
+  get writer(): string | undefined {
+    return this.#identity.name;
+  }
+
+  /** Why no event would be taken now; undefined if one would. */
+  get refusal(): RefusalReason | undefined {
+    return this.committer.refusal;
+  }
+
+  /** True while the hot store may lack events of this process that were acknowledged: it has lost data. */
+  get isRecovering(): boolean {
+    return this.committer.isRecovering;
+  }
+
+  /** Drops the hours that are too old for the hot store. Answers how many. */
+  async retire(): Promise<number> {
+    const { hot, now, settings, aggregatesFrom } = this.#options;
+    const at = now();
+    const oldestHour = hourOf(at) - (settings.hotHours - 1) * HOUR_MS;
+    // What the cold store does not keep is not kept here for longer.
+    const beforeHour = Math.max(oldestHour, aggregatesFrom(at));
+    let retired = 0;
+    for (;;) {
+      const count = await hot.retire(beforeHour);
+      if (count === 0) return retired;
+      retired += count;
+    }
+  }
+
+  /** Takes no more events, settles and flushes those it has. Answers whether all are flushed. Never throws. */
+  async stop(): Promise<boolean> {
+    await Promise.all(this.#chores.map((chore) => chore.stop()));
+    await this.committer.stop(STOP_GRACE_MS);
+    return await this.flusher.stop();
+  }
+
+  /** Gives up the writer, once it has stopped. Throws HotUnavailableError or ColdUnavailableError. */
+  async endWriter(isDrained: boolean): Promise<void> {
+    const { writer } = this;
+    if (writer === undefined) return;
+    await this.hot.abandon(writer);
+    if (isDrained) await adoptJournal(this.#recovery, writer);
+  }
+}

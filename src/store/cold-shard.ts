@@ -1,0 +1,52 @@
+/**
+ * What one shard has to do with the cold store: its own writers, and hours as these alone make them.
+ *
+ * Invariant: nothing is stored, and no hour taken for known, before the database has said that its data is divided
+ * into as many shards as this process thinks: ids and hours are bound to their shard.
+ */
+import type { JournaledBatch } from "../count/batch.ts";
+import type { HourKey } from "../count/event.ts";
+import type { ColdHour, ColdStore } from "./cold.ts";
+
+/** As ColdStore has them. */
+export interface ColdShard {
+  open(): Promise<void>;
+  flush(writer: string, batches: readonly JournaledBatch[]): Promise<number>;
+  watermark(writer: string): Promise<number>;
+  seal(writer: string): Promise<void>;
+  read(key: HourKey): Promise<ColdHour | undefined>;
+  newestHour(): Promise<number | undefined>;
+}
+
+/** The settings are for another database than this one. */
+export class ShardCountError extends Error {
+  override readonly name = "ShardCountError";
+}
+
+/** Throws ShardCountError, or ColdUnavailableError. The first to ask decides. */
+export async function checkShardCount(cold: ColdStore, shards: number): Promise<void> {
+  const found = await cold.fixShardCount(shards);
+  if (found === shards) return;
+  throw new ShardCountError(
+    `REDIS_SHARDS is ${shards}, but the data in ${cold.description} is divided into ${found}, for good, since event ` +
+      `ids and hours are bound to their shard: set REDIS_SHARDS=${found}; or take an empty database and an empty ` +
+      "Redis, and bring the events over with 'hourglass export' and 'hourglass import'",
+  );
+}
+
+export function coldShard(cold: ColdStore, shard: number, shards: number): ColdShard {
+  let isChecked = false;
+  return {
+    async open() {
+      await cold.open();
+      if (isChecked) return;
+      await checkShardCount(cold, shards);
+      isChecked = true;
+    },
+    flush: (writer, batches) => cold.flush(writer, batches, shard),
+    watermark: (writer) => cold.watermark(writer),
+    seal: (writer) => cold.seal(writer, shard),
+    read: (key) => cold.read(key, [shard]),
+    newestHour: () => cold.newestHour(shard),
+  };
+}
