@@ -190,7 +190,7 @@ function isScope(text: string): text is Scope {
 }
 
 const QUEUE_NAME_MAX_BYTES = 255;
-/** Enough for two or three masters to have as much to do each. */
+/** So that each of two or three masters has some, where Redis has spread the slots evenly: 2 and 4, or 1, 3 and 2. */
 const CLUSTER_SHARDS = 6;
 
 const REDIS_URL: Setting<string> = {

@@ -235,6 +235,11 @@ describeWithServers("shards", mode.needs, () => {
       a.guard.intercept = shardAway(2);
       await waitFor("the shard to be refused", () => a.pipeline.shardStates[2]!.refusal !== undefined);
       const events = named(50);
+      const none = await a.pipeline.submitAll(events, true);
+      expect([none.accepted, none.refused.flatMap(({ positions }) => positions)]).toEqual([
+        0,
+        [...events.keys()],
+      ]);
       const outcome = await a.pipeline.submitAll(events);
       const lost = ofShard(events, 2);
       const positions = lost.map((event) => events.indexOf(event));
@@ -385,10 +390,24 @@ describeWithServers("shards", mode.needs, () => {
       expect(await cold.fixShardCount(5)).toBe(SHARDS);
       await a.take(...named(10));
       await a.stop();
-      const other = await site.withShards(2).start();
-      expect(await other.submit(click("u"))).toEqual([{ reason: "hot_store_away", retryAfterS: 1 }]);
-      expect(other.pipeline.unreadiness).toBe("hot_store_away");
+      const right = await readDay(await site.start());
+      for (const shards of [1, 2]) {
+        const other = await site.withShards(shards).start();
+        expect(await other.submit(click("u"))).toEqual([{ reason: "hot_store_away", retryAfterS: 1 }]);
+        expect(other.pipeline.unreadiness).toBe("hot_store_away");
+        // What it can't tell it does not take for empty: all is read from the cold store.
+        expect(await other.read(hourAt(NOON))).toEqual({ ...answerOf(named(10)), isDegraded: true });
+        expect(await readDay(other)).toEqual({ ...right, isDegraded: true });
+      }
       await site.expectStored(named(10));
+    });
+
+    test("is not decided by who only looks", async () => {
+      const a = await site.start();
+      expect(await a.stores.cold.shardCount()).toBe(SHARDS);
+      await site.runSql("DELETE FROM shards");
+      expect(await a.stores.cold.shardCount()).toBeUndefined();
+      expect(await site.runSql("SELECT * FROM shards")).toEqual([]);
     });
 
     test("is 1 for data that was there before", async () => {

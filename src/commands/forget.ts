@@ -8,12 +8,13 @@ import type { Config } from "../config.ts";
 import { addErased, type ErasedCounts, NOTHING_ERASED } from "../count/kept.ts";
 import { drain } from "../pipeline/drain.ts";
 import type { UserSelection } from "../store/cold.ts";
+import { checkShards } from "../store/cold-shard.ts";
 import { HotUnavailableError } from "../store/hot.ts";
 import { createStores, type Stores } from "../store/open.ts";
 import { grouped, Report } from "./import/report.ts";
 import { type AskedService, journalOwners } from "./journal-owners.ts";
 import { ownUrl } from "./own-url.ts";
-import { refuseOtherShards } from "./with-stores.ts";
+import { asSet } from "./with-stores.ts";
 
 export interface ForgetOptions {
   readonly user: string;
@@ -41,7 +42,7 @@ export async function forget(config: Config, options: ForgetOptions): Promise<nu
   const stores = createStores(config, Date.now);
   try {
     await stores.cold.open();
-    await refuseOtherShards(stores.cold, config.redisShards);
+    await asSet(checkShards(stores.cold, config.redisShards));
     const service = { url: options.url ?? ownUrl(config), apiKey: config.apiKey };
     await waitForJournals(stores, service, options.waitFor);
     const forgotten = await forgetUser(stores, options);

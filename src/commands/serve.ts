@@ -17,6 +17,7 @@ import type { Certificate, Siblings } from "../http/app-options.ts";
 import { Pipeline } from "../pipeline/pipeline.ts";
 import { createSources, sourceDescriptions } from "../source/open.ts";
 import { type ColdStore, ColdUnavailableError } from "../store/cold.ts";
+import { fixShards } from "../store/cold-shard.ts";
 import type { HotStore } from "../store/hot.ts";
 import { createStores, type Stores } from "../store/open.ts";
 import { readPem } from "../store/pem-file.ts";
@@ -26,7 +27,7 @@ import { keepFreedMemory } from "./allocator.ts";
 import { ownCommand } from "./own-command.ts";
 import { listeningUrl } from "./own-url.ts";
 import { SUPERVISOR_VARIABLE, Supervisor, WORKER_VARIABLE } from "./supervise.ts";
-import { refuseOtherShards } from "./with-stores.ts";
+import { asSet } from "./with-stores.ts";
 import { siblingsOf } from "./worker-channel.ts";
 
 /** Below the 30 s after which orchestrators usually kill. */
@@ -192,7 +193,7 @@ async function openHotStore(config: Config, mode: Stores["mode"], hot: HotStore)
 
 /** Each shard asks again before it stores anything: a cold store that is away, or silent, says it then. */
 async function checkShards({ redisShards }: Config, cold: ColdStore): Promise<void> {
-  const checked = cold.open().then(() => refuseOtherShards(cold, redisShards));
+  const checked = cold.open().then(() => asSet(fixShards(cold, redisShards)));
   const silent = () => new ColdUnavailableError(`no answer in ${CHECK_TIMEOUT_MS} ms`);
   try {
     await withDeadline(checked, CHECK_TIMEOUT_MS, silent);

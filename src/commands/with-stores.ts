@@ -1,7 +1,7 @@
 /** For commands that look into the stores beside a service that may be running. */
 import { type Config, ConfigError } from "../config.ts";
 import type { ColdStore } from "../store/cold.ts";
-import { checkShardCount, ShardCountError } from "../store/cold-shard.ts";
+import { checkShards, ShardCountError } from "../store/cold-shard.ts";
 import type { ColdPlace } from "../store/cold-thread-messages.ts";
 import type { HotStore } from "../store/hot.ts";
 import { createStores } from "../store/open.ts";
@@ -18,7 +18,7 @@ export async function withStores<T>(config: Config, work: (stores: OpenStores) =
   const { mode, hotShards, cold } = createStores(config, Date.now);
   try {
     await cold.open();
-    await refuseOtherShards(cold, config.redisShards);
+    await asSet(checkShards(cold, config.redisShards));
     if (mode === "embedded") return await work({ cold, hotShards: undefined });
     await Promise.all(hotShards.map((hot) => hot.open()));
     return await work({ cold, hotShards });
@@ -27,10 +27,10 @@ export async function withStores<T>(config: Config, work: (stores: OpenStores) =
   }
 }
 
-/** Of a cold store that is open. Throws ConfigError or ColdUnavailableError. */
-export async function refuseOtherShards(cold: ColdStore, shards: number): Promise<void> {
+/** `found`: what a cold store says of its shards. Throws ConfigError if they are others than the settings say. */
+export async function asSet(found: Promise<void>): Promise<void> {
   try {
-    await checkShardCount(cold, shards);
+    await found;
   } catch (error) {
     throw error instanceof ShardCountError ? new ConfigError(error.message) : error;
   }

@@ -98,6 +98,6 @@ async function submit(pipeline: Pipeline, batch: EventBatch, isAtomic: boolean):
     refused.invalid += valid.length;
     return atomicAnswer(batch);
   }
-  const outcome: BulkOutcome = await pipeline.submitAll(valid);
+  const outcome: BulkOutcome = await pipeline.submitAll(valid, isAtomic);
   return outcomeAnswer(batch, outcome);
 }

@@ -32,6 +32,12 @@ interface Waiting extends PromiseWithResolvers<HourAnswer> {
 /** Of a shard: "silent" if its hot store can't tell. */
 type Part = HourRecord | "empty" | "absent" | "silent";
 
+interface HotParts {
+  readonly parts: readonly Part[];
+  /** As it was when the reading was sent. */
+  readonly isRecovering: boolean;
+}
+
 export class MergingReader implements HourReader {
   readonly #shards: readonly ReadShard[];
   readonly #cold: ColdStore;
@@ -68,24 +74,31 @@ export class MergingReader implements HourReader {
       const startMs = performance.now();
       const waiting = this.#waiting.get(name)!;
       this.#waiting.delete(name);
-      await this.#read(waiting.key).then(waiting.resolve, waiting.reject);
-      this.#readings.give(1);
+      // Given back before the cold store is asked: while that is slow, hours that need it not go on.
+      const hot = this.#readHot(waiting.key).finally(() => this.#readings.give(1));
+      await this.#complete(waiting.key, hot).then(waiting.resolve, waiting.reject);
       if (!this.#waiting.has(name)) break;
       await Bun.sleep(Math.min(REST_SHARE * (performance.now() - startMs), REST_MAX_MS));
     }
     this.#underWay.delete(name);
   }
 
-  async #read({ stream, hour }: HourKey): Promise<HourAnswer> {
+  async #readHot({ stream, hour }: HourKey): Promise<HotParts> {
     const range = { from: hour, to: hour + HOUR_MS, streams: { text: stream, isPrefix: false } };
     // As it is now, when the reading is sent: what a store loses after that it answers as unborn.
     const isRecovering = this.#shards.some((shard) => shard.isRecovering);
     const parts = await timed(this.#metrics.hotReadSeconds, () =>
       Promise.all(this.#shards.map((shard) => readPart(shard, range))),
     );
+    return { parts, isRecovering };
+  }
+
+  /** Throws ColdUnavailableError. */
+  async #complete(key: HourKey, hot: Promise<HotParts>): Promise<HourAnswer> {
+    const { parts, isRecovering } = await hot;
     const held: ColdHour[] = parts.filter((part) => typeof part === "object");
     const elsewhere = this.#shards.filter((_, i) => parts[i] === "absent" || parts[i] === "silent");
-    const cold = await this.#readCold({ stream, hour }, elsewhere);
+    const cold = await this.#readCold(key, elsewhere);
     const total = sumOfHours(cold === undefined ? held : [...held, cold]);
     const isDegraded = isRecovering || parts.includes("silent");
     if (total === undefined) return { ...NO_COUNTS, isDegraded };
@@ -96,7 +109,8 @@ export class MergingReader implements HourReader {
   /** Throws ColdUnavailableError. */
   async #readCold(key: HourKey, shards: readonly ReadShard[]): Promise<ColdHour | undefined> {
     if (shards.length === 0) return undefined;
-    const numbers = shards.map(({ number }) => number);
+    // All there are, if none is held: should there be others than these settings know of, they are counted, too.
+    const numbers = shards.length < this.#shards.length ? shards.map(({ number }) => number) : undefined;
     return await timed(this.#metrics.coldReadSeconds, () => this.#cold.read(key, numbers));
   }
 }

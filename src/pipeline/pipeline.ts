@@ -159,11 +159,14 @@ export class Pipeline {
     return id === undefined ? home : this.#shards[shardOf(stream, id, this.#shards.length)]!;
   }
 
-  /** Of events that came together; never rejects. Each of them is in one column of the outcome. */
-  submitAll(events: readonly Event[]): Promise<BulkOutcome> {
+  /**
+   * Of events that came together; never rejects. Each of them is in one column of the outcome. `isAllOrNone`: none is
+   * taken while one of them would not be.
+   */
+  submitAll(events: readonly Event[], isAllOrNone = false): Promise<BulkOutcome> {
     if (this.#onlyShard !== undefined) return this.#onlyShard.committer.submitAll(events);
     const home = this.#home.current;
-    return submitSplit(events, (event) => this.#shardFor(event, home));
+    return submitSplit(events, (event) => this.#shardFor(event, home), isAllOrNone);
   }
 
   /** What came to be counted and can't be an event: kept for an operator. Throws ColdUnavailableError. */

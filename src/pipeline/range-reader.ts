@@ -138,7 +138,9 @@ export class RangeReader {
       if (hour > last) tally.settleBefore(hour);
       last = hour;
       const part = parts[shard];
-      if (part?.absent === undefined || hour < part.absent.from || hour >= part.absent.to) return;
+      // Of a shard that these settings do not know of: the hot stores have told nothing, then, of any.
+      if (part === undefined) return add(record);
+      if (part.absent === undefined || hour < part.absent.from || hour >= part.absent.to) return;
       if (!part.names.has(hourKeyName(stream, hour))) add(record);
     });
   }

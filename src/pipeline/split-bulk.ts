@@ -13,12 +13,18 @@ interface Part {
   readonly positions: number[];
 }
 
-/** Never rejects. A shard that takes no events refuses its part alone. */
+/**
+ * Never rejects. A shard that takes no events refuses its part alone, or all if it is to be all or none: but that a
+ * store can go away after that, and refuse a part.
+ */
 export async function submitSplit(
   events: readonly Event[],
   shardFor: (event: Event) => Shard,
+  isAllOrNone: boolean,
 ): Promise<BulkOutcome> {
   const parts = divide(events, shardFor);
+  const refusing = isAllOrNone && [...parts.keys()].find(({ refusal }) => refusal !== undefined);
+  if (refusing) return await refusing.committer.submitAll(events);
   const outcomes = await Promise.all(
     Array.from(parts, async ([shard, part]) => {
       return { part, outcome: await shard.committer.submitAll(part.events) };

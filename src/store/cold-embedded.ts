@@ -164,6 +164,10 @@ class EmbeddedColdStore implements ColdStore {
   }
 
   /** One process alone has it. */
+  async shardCount(): Promise<number> {
+    return 1;
+  }
+
   async fixShardCount(): Promise<number> {
     return 1;
   }

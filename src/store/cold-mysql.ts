@@ -43,7 +43,7 @@ import retentionAndErasure from "./migrations/mysql/0005-retention-and-erasure.s
 import poison from "./migrations/mysql/0006-poison.sql" with { type: "text" };
 import hourlyByKind from "./migrations/mysql/0007-hourly-by-kind.sql" with { type: "text" };
 import shards from "./migrations/mysql/0008-shards.sql" with { type: "text" };
-import { migration, pendingMigrations } from "./migrations.ts";
+import { type Migration, migration, pendingMigrations } from "./migrations.ts";
 import { addApiKey, listApiKeys, revokeApiKey } from "./mysql-api-keys.ts";
 import { auditHour, countStoredEvents, listHourKeys, listRows, rebuildHour } from "./mysql-audit.ts";
 import {
@@ -78,7 +78,7 @@ import { dropPoison, insertPoison, listPoison } from "./mysql-poison.ts";
 import { readRange, readUsers } from "./mysql-ranges.ts";
 import { MysqlReplica } from "./mysql-replica.ts";
 import { readKept, sweep } from "./mysql-retention.ts";
-import { fixShardCount } from "./mysql-shards.ts";
+import { fixShardCount, readShardCount } from "./mysql-shards.ts";
 import { VisitorError, visitorsOf } from "./visitor.ts";
 
 export interface MysqlColdStoreOptions {
@@ -206,14 +206,20 @@ class MysqlColdStore implements ColdStore {
 
   async open(): Promise<void> {
     if (this.#isOpen) return;
-    await this.#attempt("connect and migrate", () =>
-      withOwnSession(this.#flushLink, async (session) => {
-        await this.#lockMigrations(session);
-        await migrate(session);
-      }),
-    );
+    await this.#attempt("connect and migrate", async () => {
+      const pending = await withOwnSession(this.#flushLink, pendingIn);
+      if (pending.length > 0) await this.#migrate();
+    });
     this.#isOpen = true;
     await this.#maintainPartitions();
+  }
+
+  /** A table that is large is made anew by one statement: it may take minutes. */
+  async #migrate(): Promise<void> {
+    await withOwnSession(this.#auditLink, async (session) => {
+      await this.#lockMigrations(session);
+      await migrate(session);
+    });
   }
 
   /** The lock is the session's, and is given up with it. */
@@ -228,6 +234,10 @@ class MysqlColdStore implements ColdStore {
   /** Of all instances on this database. */
   #lockName(purpose: string): string {
     return `${purpose}.${this.#database}`.slice(0, MAX_LOCK_NAME_CHARS);
+  }
+
+  async shardCount(): Promise<number | undefined> {
+    return await this.#attempt("tell its number of shards", () => this.#reads.use(readShardCount));
   }
 
   async fixShardCount(count: number): Promise<number> {
@@ -335,10 +345,8 @@ class MysqlColdStore implements ColdStore {
     );
   }
 
-  async newestHour(shard?: number): Promise<number | undefined> {
-    return await this.#attempt("read the newest hour", () =>
-      this.#reads.use((session) => readNewestHour(session, shard)),
-    );
+  async newestHour(): Promise<number | undefined> {
+    return await this.#attempt("read the newest hour", () => this.#reads.use(readNewestHour));
   }
 
   async storedEvents(writers: readonly string[]): Promise<StoredEvents> {
@@ -513,11 +521,17 @@ function parseTarget(url: string): { host: string; database: string } {
   return { host: parsed.host, database };
 }
 
-async function migrate(session: MysqlSession): Promise<void> {
+async function pendingIn(session: MysqlSession): Promise<readonly Migration[]> {
   await session.run(CREATE_BOOKKEEPING);
   const applied = await session.rows<{ version: number }>("SELECT version FROM schema_migrations");
-  const versions = applied.map(({ version }) => version);
-  for (const { version, name, statements } of pendingMigrations(MIGRATIONS, versions)) {
+  return pendingMigrations(
+    MIGRATIONS,
+    applied.map(({ version }) => version),
+  );
+}
+
+async function migrate(session: MysqlSession): Promise<void> {
+  for (const { version, name, statements } of await pendingIn(session)) {
     for (const statement of statements) await session.run(statement);
     await session.run("INSERT INTO schema_migrations (version, name) VALUES (?, ?)", [version, name]);
   }

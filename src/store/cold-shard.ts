@@ -24,8 +24,16 @@ export class ShardCountError extends Error {
 }
 
 /** Throws ShardCountError, or ColdUnavailableError. The first to ask decides. */
-export async function checkShardCount(cold: ColdStore, shards: number): Promise<void> {
-  const found = await cold.fixShardCount(shards);
+export async function fixShards(cold: ColdStore, shards: number): Promise<void> {
+  refuseOtherCount(cold, shards, await cold.fixShardCount(shards));
+}
+
+/** The same, and decides nothing. */
+export async function checkShards(cold: ColdStore, shards: number): Promise<void> {
+  refuseOtherCount(cold, shards, (await cold.shardCount()) ?? shards);
+}
+
+function refuseOtherCount(cold: ColdStore, shards: number, found: number): void {
   if (found === shards) return;
   throw new ShardCountError(
     `REDIS_SHARDS is ${shards}, but the data in ${cold.description} is divided into ${found}, for good, since event ` +
@@ -40,13 +48,15 @@ export function coldShard(cold: ColdStore, shard: number, shards: number): ColdS
     async open() {
       await cold.open();
       if (isChecked) return;
-      await checkShardCount(cold, shards);
+      await fixShards(cold, shards);
       isChecked = true;
     },
     flush: (writer, batches) => cold.flush(writer, batches, shard),
     watermark: (writer) => cold.watermark(writer),
     seal: (writer) => cold.seal(writer, shard),
     read: (key) => cold.read(key, [shard]),
-    newestHour: () => cold.newestHour(shard),
+    // Of all shards, which one look at the end of the primary key tells: an hour that is taken for absent and was
+    // empty costs one hydration.
+    newestHour: () => cold.newestHour(),
   };
 }

@@ -86,6 +86,10 @@ class ThreadColdStore implements ColdStore {
     await this.#call("open");
   }
 
+  async shardCount(): Promise<number | undefined> {
+    return (await this.#call("shardCount")) as number | undefined;
+  }
+
   async fixShardCount(count: number): Promise<number> {
     return (await this.#call("fixShardCount", [count])) as number;
   }
@@ -126,8 +130,8 @@ class ThreadColdStore implements ColdStore {
     return (await this.#call("streams", [limit])) as string[];
   }
 
-  async newestHour(shard?: number): Promise<number | undefined> {
-    return (await this.#call("newestHour", [shard])) as number | undefined;
+  async newestHour(): Promise<number | undefined> {
+    return (await this.#call("newestHour")) as number | undefined;
   }
 
   async storedEvents(writers: readonly string[]): Promise<StoredEvents> {

@@ -170,7 +170,9 @@ export interface ColdStore {
   readonly pastReads: PastReads | undefined;
   /** Connects and migrates, under a lock. May be called again after it failed. Throws ColdUnavailableError. */
   open(): Promise<void>;
-  /** Into how many shards the data is divided: into `count` if nobody has asked before. It never changes. */
+  /** Into how many shards the data is divided; undefined if nobody has said it yet. */
+  shardCount(): Promise<number | undefined>;
+  /** The same, and into `count` if nobody has asked before. It never changes. */
   fixShardCount(count: number): Promise<number>;
   /**
    * Stores in one transaction the batches whose seq lies above the writer's watermark, and moves it to the
@@ -198,7 +200,7 @@ export interface ColdStore {
   /** Names of streams that have hours, in their order, at most `limit`. */
   streams(limit: number): Promise<readonly string[]>;
   /** The latest hour of any stream that has an event, of this shard or of all; undefined if there is none at all. */
-  newestHour(shard?: number): Promise<number | undefined>;
+  newestHour(): Promise<number | undefined>;
   /** How many events are stored, dead letters among them. */
   storedEvents(writers: readonly string[]): Promise<StoredEvents>;
 

@@ -336,12 +336,12 @@ class RedisHotStore implements HotStore {
 
   async read(keys: readonly HourKey[]): Promise<readonly HourRead[] | "unborn"> {
     const redisKeys = [this.#keys.meta];
-    const hours: string[] = [];
+    const args = [String(this.#shards)];
     for (const key of keys) {
       redisKeys.push(...this.#keys.hour(key));
-      hours.push(String(key.hour));
+      args.push(String(key.hour));
     }
-    return await this.#link.run(SCRIPTS.read, redisKeys, hours, (answer) => {
+    return await this.#link.run(SCRIPTS.read, redisKeys, args, (answer) => {
       if (answer === null) return "unborn";
       const reads = list(answer).map(hourRead);
       if (reads.length !== keys.length) throw unexpected(answer, `${keys.length} hours`);
@@ -352,7 +352,10 @@ class RedisHotStore implements HotStore {
   readRange(range: HourRange, visit: (hour: HourRecord) => void): Promise<number | "unborn"> {
     const { prefix, meta, hours } = this.#keys;
     return readHeldRange(
-      (args, read) => this.#link.runForBytes(SCRIPTS.range, [meta, hours], [prefix, ...args], read),
+      (args, read) => {
+        const all = [prefix, ...args, String(this.#shards)];
+        return this.#link.runForBytes(SCRIPTS.range, [meta, hours], all, read);
+      },
       range,
       visit,
     );

@@ -34,11 +34,9 @@ function partOf({ clicks, impressions, viewers, clickers }: HourRow): ColdHour {
   return { clicks, impressions, users: UserSketches.decode(viewers, clickers) };
 }
 
-/** Of one shard, or of all. By the primary key from its end on. */
-export async function readNewestHour(session: MysqlSession, shard?: number): Promise<number | undefined> {
-  const ofShard = shard === undefined ? "" : "WHERE shard = ?";
-  const query = `SELECT hour FROM hourly ${ofShard} ORDER BY hour DESC LIMIT 1`;
-  const rows = await session.rows<{ hour: number }>(query, shard === undefined ? [] : [shard]);
+/** Of all shards, by the primary key from its end on. */
+export async function readNewestHour(session: MysqlSession): Promise<number | undefined> {
+  const rows = await session.rows<{ hour: number }>("SELECT hour FROM hourly ORDER BY hour DESC LIMIT 1");
   return rows[0]?.hour;
 }
 

@@ -1,12 +1,14 @@
 -- Hours that are held within a range, each with its sketches: a slice of bounded work, of one instant.
 -- KEYS: meta, hours. ARGV: key prefix, first hour, end, stream or prefix of streams, 1 if it is a prefix,
--- the stream that the first hour is resumed at, and where to stop: units of work, bytes of sketches.
--- Answers false for a data set that is not born; else freshFrom, hour and stream to resume at (empty if this
+-- the stream that the first hour is resumed at, and where to stop: units of work, bytes of sketches;
+-- and of how many shards it takes this for one.
+-- Answers false for a data set that is not born, or one of another number; else freshFrom, hour and stream to resume at (empty if this
 -- was all), then per hour: hour, stream, clicks, impressions, the sketches of viewers and of clickers (empty if there
 -- are none), and 1 if it is divided, else nothing.
 -- It only reads: while the slot is moved, an hour that is not here any more ends it, and none is taken for empty.
-local freshFrom = redis.call('HGET', KEYS[1], 'freshFrom')
-if not freshFrom then return false end
+local meta = redis.call('HMGET', KEYS[1], 'freshFrom', 'shards')
+local freshFrom = meta[1]
+if not freshFrom or tonumber(meta[2] or 1) ~= tonumber(ARGV[9]) then return false end
 local hoursKey, prefix, stream, isPrefix = KEYS[2], ARGV[1], ARGV[4], ARGV[5] == '1'
 local work, bytes = tonumber(ARGV[7]), tonumber(ARGV[8])
 local answer = {freshFrom, '', ''}
