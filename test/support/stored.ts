@@ -37,7 +37,8 @@ export interface ColdView {
 
 const COUNT = "SELECT COUNT(*) AS count FROM events";
 const EVENTS = "SELECT stream, hour, at, kind, user, id FROM events ORDER BY stream, at, user, kind";
-const HOURS = "SELECT * FROM hourly ORDER BY stream, hour";
+const HOURS = `SELECT stream, hour, clicks, impressions, unique_users, viewers_sketch, clickers_sketch
+  FROM hourly ORDER BY stream, hour`;
 
 type Row = Record<string, unknown>;
 

@@ -3,8 +3,8 @@
 -- the stream that the first hour is resumed at, and where to stop: units of work, bytes of sketches;
 -- and of how many shards it takes this for one.
 -- Answers false for a data set that is not born, or one of another number; else freshFrom, hour and stream to resume
--- at (empty if this was all), then per hour: hour, stream, clicks, impressions, the sketches of viewers and of clickers (empty if there
--- are none), and 1 if it is divided, else nothing.
+-- at (empty if this was all), then per hour: hour, stream, clicks, impressions, the sketches of viewers and of clickers
+-- (empty if there are none), and 1 if it is divided, else nothing.
 -- It only reads: while the slot is moved, an hour that is not here any more ends it, and none is taken for empty.
 local meta = redis.call('HMGET', KEYS[1], 'freshFrom', 'shards')
 local freshFrom = meta[1]
