@@ -50,7 +50,6 @@ function firstGuess(ratePerS: number, { costs, mysqlCores }: PlanOptions): Sizes
 /** Undefined if it is enough. */
 function enlarged(sizes: Sizes, simulated: Simulated): Sizes | undefined {
   const { utilisation } = simulated;
-  const isAnswered = simulated.answeredPerS >= simulated.offeredPerS * ANSWERED_MIN;
   const grown = (count: number, part: Part) =>
     utilisation[part] > BUSY_MAX
       ? Math.max(count + 1, Math.ceil((count * GROWTH * utilisation[part]) / BUSY_MAX))
@@ -64,7 +63,7 @@ function enlarged(sizes: Sizes, simulated: Simulated): Sizes | undefined {
   };
   const isSame = Object.entries(more).every(([name, count]) => sizes[name as keyof Sizes] === count);
   if (!isSame) return more;
-  return isAnswered ? undefined : { ...sizes, instances: sizes.instances + 1 };
+  return isEnough(simulated) ? undefined : { ...sizes, instances: sizes.instances + 1 };
 }
 
 export interface Limit {

@@ -56,8 +56,8 @@ export async function dropDeadLetters(config: Config, choice: Choice): Promise<n
 
 /**
  * The hot store may have the hour with the event, from its commit, or without, from the cold store. Whichever shard it
- * is of, each can fetch its part anew. If one
- * can't forget it now, since events of it are not flushed, then `verify --repair` will find a difference.
+ * is of, each can fetch its part anew. If one can't forget it now, since events of it are not flushed, then
+ * `verify --repair` will find a difference.
  */
 async function forgetHour({ hotShards = [] }: OpenStores, { event }: DeadLetter): Promise<void> {
   const key = { stream: event.stream, hour: hourOf(event.at) };

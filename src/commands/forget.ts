@@ -14,7 +14,6 @@ import { createStores, type Stores } from "../store/open.ts";
 import { grouped, Report } from "./import/report.ts";
 import { type AskedService, journalOwners } from "./journal-owners.ts";
 import { ownUrl } from "./own-url.ts";
-import { asSet } from "./with-stores.ts";
 
 export interface ForgetOptions {
   readonly user: string;
@@ -42,7 +41,7 @@ export async function forget(config: Config, options: ForgetOptions): Promise<nu
   const stores = createStores(config, Date.now);
   try {
     await stores.cold.open();
-    await asSet(checkShards(stores.cold, config.redisShards));
+    await checkShards(stores.cold, config.redisShards);
     const service = { url: options.url ?? ownUrl(config), apiKey: config.apiKey };
     await waitForJournals(stores, service, options.waitFor);
     const forgotten = await forgetUser(stores, options);

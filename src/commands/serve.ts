@@ -27,7 +27,6 @@ import { keepFreedMemory } from "./allocator.ts";
 import { ownCommand } from "./own-command.ts";
 import { listeningUrl } from "./own-url.ts";
 import { SUPERVISOR_VARIABLE, Supervisor, WORKER_VARIABLE } from "./supervise.ts";
-import { asSet } from "./with-stores.ts";
 import { siblingsOf } from "./worker-channel.ts";
 
 /** Below the 30 s after which orchestrators usually kill. */
@@ -193,7 +192,7 @@ async function openHotStore(config: Config, mode: Stores["mode"], hot: HotStore)
 
 /** Each shard asks again before it stores anything: a cold store that is away, or silent, says it then. */
 async function checkShards({ redisShards }: Config, cold: ColdStore): Promise<void> {
-  const checked = cold.open().then(() => asSet(fixShards(cold, redisShards)));
+  const checked = cold.open().then(() => fixShards(cold, redisShards));
   const silent = () => new ColdUnavailableError(`no answer in ${CHECK_TIMEOUT_MS} ms`);
   try {
     await withDeadline(checked, CHECK_TIMEOUT_MS, silent);

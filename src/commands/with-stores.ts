@@ -1,7 +1,7 @@
 /** For commands that look into the stores beside a service that may be running. */
-import { type Config, ConfigError } from "../config.ts";
+import type { Config } from "../config.ts";
 import type { ColdStore } from "../store/cold.ts";
-import { checkShards, ShardCountError } from "../store/cold-shard.ts";
+import { checkShards } from "../store/cold-shard.ts";
 import type { ColdPlace } from "../store/cold-thread-messages.ts";
 import type { HotStore } from "../store/hot.ts";
 import { createStores } from "../store/open.ts";
@@ -18,21 +18,12 @@ export async function withStores<T>(config: Config, work: (stores: OpenStores) =
   const { mode, hotShards, cold } = createStores(config, Date.now);
   try {
     await cold.open();
-    await asSet(checkShards(cold, config.redisShards));
+    await checkShards(cold, config.redisShards);
     if (mode === "embedded") return await work({ cold, hotShards: undefined });
     await Promise.all(hotShards.map((hot) => hot.open()));
     return await work({ cold, hotShards });
   } finally {
     await Promise.all([...hotShards, cold].map((store) => store.close()));
-  }
-}
-
-/** `found`: what a cold store says of its shards. Throws ConfigError if they are others than the settings say. */
-export async function asSet(found: Promise<void>): Promise<void> {
-  try {
-    await found;
-  } catch (error) {
-    throw error instanceof ShardCountError ? new ConfigError(error.message) : error;
   }
 }
 

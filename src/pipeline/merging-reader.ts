@@ -7,13 +7,14 @@
  *   of the same hour is under way shares the next.
  * - No part of an hour is taken from both stores: of each shard from the hot one if that holds it, else from the cold.
  */
-import { HOUR_MS, type HourKey, hourKeyName } from "../count/event.ts";
-import type { HourRange, HourRecord } from "../count/hour-range.ts";
+import { type HourKey, hourKeyName } from "../count/event.ts";
+import type { HourRecord } from "../count/hour-range.ts";
 import { type Metrics, timed } from "../count/metrics.ts";
 import { Slots } from "../count/slots.ts";
 import { sumOfHours } from "../store/aggregate.ts";
 import type { ColdHour, ColdStore } from "../store/cold.ts";
 import { HotUnavailableError } from "../store/hot.ts";
+import { readHeldHour } from "./held-hour.ts";
 import { type HourAnswer, type HourReader, NO_COUNTS, type ReadShard } from "./reader.ts";
 
 /** Different hours that are read at a time. */
@@ -83,12 +84,11 @@ export class MergingReader implements HourReader {
     this.#underWay.delete(name);
   }
 
-  async #readHot({ stream, hour }: HourKey): Promise<HotParts> {
-    const range = { from: hour, to: hour + HOUR_MS, streams: { text: stream, isPrefix: false } };
+  async #readHot(key: HourKey): Promise<HotParts> {
     // As it is now, when the reading is sent: what a store loses after that it answers as unborn.
     const isRecovering = this.#shards.some((shard) => shard.isRecovering);
     const parts = await timed(this.#metrics.hotReadSeconds, () =>
-      Promise.all(this.#shards.map((shard) => readPart(shard, range))),
+      Promise.all(this.#shards.map((shard) => readPart(shard, key))),
     );
     return { parts, isRecovering };
   }
@@ -115,12 +115,10 @@ export class MergingReader implements HourReader {
   }
 }
 
-async function readPart({ hot }: ReadShard, range: HourRange): Promise<Part> {
-  const shown: HourRecord[] = [];
+async function readPart({ hot }: ReadShard, key: HourKey): Promise<Part> {
   try {
-    const freshFrom = await hot.readRange(range, (hour) => shown.push(hour));
-    if (freshFrom === "unborn") return "silent";
-    return shown[0] ?? (range.from >= freshFrom ? "empty" : "absent");
+    const held = await readHeldHour(hot, key);
+    return held === "unborn" ? "silent" : held;
   } catch (error) {
     if (error instanceof HotUnavailableError) return "silent";
     throw error;

@@ -6,12 +6,13 @@
  * Invariant: what is only on its way is no difference. The cold store is looked at first, in one picture; then
  * the hot store, which may be ahead of it by at most the events that are not flushed yet.
  */
-import { HOUR_MS, type HourCounts, type HourKey } from "../count/event.ts";
+import type { HourCounts, HourKey } from "../count/event.ts";
 import type { ErasedCounts } from "../count/kept.ts";
 import { Sketch } from "../count/sketch.ts";
 import type { UserCounts, UserSketches } from "../count/user-sketches.ts";
 import type { ColdHour, ColdStore, HourAudit } from "../store/cold.ts";
 import type { HotStore } from "../store/hot.ts";
+import { readHeldHour } from "./held-hour.ts";
 
 export interface VerifyOptions {
   readonly cold: ColdStore;
@@ -98,22 +99,14 @@ export async function verifyHour(options: VerifyOptions, key: HourKey): Promise<
 }
 
 async function lookAtHot(hot: HotStore, key: HourKey, stored: ReadonlyMap<string, number>): Promise<HotSide> {
-  const read = await readHot(hot, key);
+  const held = await readHeldHour(hot, key);
+  const read = typeof held === "object" ? countsOf(held) : held;
   // After the read: what was accepted by then is counted here.
   const owners = await hot.journalOwners();
   const pendingMax = owners.reduce((sum, { writer, acceptedEvents }) => {
     return sum + Math.max(0, acceptedEvents - (stored.get(writer) ?? 0));
   }, 0);
   return { read, pendingMax };
-}
-
-/** As a range of one hour: with its sketches, which a read does not show. */
-async function readHot(hot: HotStore, { hour, stream }: HourKey): Promise<HotSide["read"]> {
-  const range = { from: hour, to: hour + HOUR_MS, streams: { text: stream, isPrefix: false } };
-  const held: CountsByKind[] = [];
-  const freshFrom = await hot.readRange(range, (shown) => void held.push(countsOf(shown)));
-  if (freshFrom === "unborn") return freshFrom;
-  return held[0] ?? (hour >= freshFrom ? "empty" : "absent");
 }
 
 /** Of an undivided hour of which all rows are there: who did what is known by them. */

@@ -212,6 +212,19 @@ export interface StoredSketches {
   readonly clickers: Uint8Array | null;
 }
 
+export interface HourRow extends StoredSketches {
+  readonly clicks: number;
+  readonly impressions: number;
+}
+
+/** Of StoredSketches, and of an HourRow, in both databases. */
+export const SKETCH_COLUMNS = "viewers_sketch AS viewers, clickers_sketch AS clickers";
+export const HOUR_COLUMNS = `clicks, impressions, ${SKETCH_COLUMNS}`;
+
+export function hourOfRow({ clicks, impressions, viewers, clickers }: HourRow): ColdHour {
+  return { clicks, impressions, users: UserSketches.decode(viewers, clickers) };
+}
+
 export const NO_USERS: StoredSketches = { viewers: new Uint8Array(), clickers: new Uint8Array() };
 
 export interface RaisedSketches {

@@ -76,7 +76,7 @@ import {
 import { ensurePartitions } from "./mysql-partitions.ts";
 import { dropPoison, insertPoison, listPoison } from "./mysql-poison.ts";
 import { readRange, readUsers } from "./mysql-ranges.ts";
-import { MysqlReplica } from "./mysql-replica.ts";
+import { MysqlReplica, type PastRead } from "./mysql-replica.ts";
 import { readKept, sweep } from "./mysql-retention.ts";
 import { fixShardCount, readShardCount } from "./mysql-shards.ts";
 import { VisitorError, visitorsOf } from "./visitor.ts";
@@ -326,17 +326,21 @@ class MysqlColdStore implements ColdStore {
 
   async readRange(range: HourRange, visit: VisitPart): Promise<void> {
     const visitors = visitorsOf(visit);
-    await this.#readPast("read a range of hours", (session) => readRange(session, range, visitors()));
+    await this.#readPast("range", "read a range of hours", (session) =>
+      readRange(session, range, visitors()),
+    );
   }
 
   async readUsers(range: UsersRange, visit: (row: UserRow) => void): Promise<void> {
     const visitors = visitorsOf(visit);
-    await this.#readPast("read users", (session) => readUsers(session, range, visitors()));
+    await this.#readPast("range", "read users", (session) => readUsers(session, range, visitors()));
   }
 
-  #readPast<T>(what: string, work: (session: MysqlSession) => Promise<T>): Promise<T> {
-    const onPrimary = () => this.#ranges.use(work);
-    return this.#attempt(what, () => this.#replica?.read("range", work, onPrimary) ?? onPrimary());
+  #readPast<T>(kind: PastRead, what: string, work: (session: MysqlSession) => Promise<T>): Promise<T> {
+    const onPrimary = () => {
+      return kind === "range" ? this.#ranges.use(work) : withOwnSession(this.#auditLink, work);
+    };
+    return this.#attempt(what, () => this.#replica?.read(kind, work, onPrimary) ?? onPrimary());
   }
 
   async streams(limit: number): Promise<readonly string[]> {
@@ -356,19 +360,13 @@ class MysqlColdStore implements ColdStore {
   }
 
   async hourKeys(): Promise<readonly HourKey[]> {
-    return await this.#scanPast("list hours", listHourKeys);
+    return await this.#readPast("scan", "list hours", listHourKeys);
   }
 
   async rows(key: HourKey, after: RowKey | undefined, limit: number): Promise<RowPage> {
-    return await this.#scanPast(`read rows of hour ${key.hour} of stream ${key.stream}`, (session) =>
+    return await this.#readPast("scan", `read rows of hour ${key.hour} of stream ${key.stream}`, (session) =>
       listRows(session, key, after, limit),
     );
-  }
-
-  #scanPast<T>(what: string, work: (session: MysqlSession) => Promise<T>): Promise<T> {
-    const replica = this.#replica;
-    if (replica === undefined) return this.#alone(what, work);
-    return this.#attempt(what, () => replica.read("scan", work, () => withOwnSession(this.#auditLink, work)));
   }
 
   async audit(key: HourKey, shard = 0): Promise<HourAudit> {

@@ -4,6 +4,7 @@
  * Invariant: nothing is stored, and no hour taken for known, before the database has said that its data is divided
  * into as many shards as this process thinks: ids and hours are bound to their shard.
  */
+import { ConfigError } from "../config.ts";
 import type { JournaledBatch } from "../count/batch.ts";
 import type { HourKey } from "../count/event.ts";
 import type { ColdHour, ColdStore } from "./cold.ts";
@@ -18,12 +19,7 @@ export interface ColdShard {
   newestHour(): Promise<number | undefined>;
 }
 
-/** The settings are for another database than this one. */
-export class ShardCountError extends Error {
-  override readonly name = "ShardCountError";
-}
-
-/** Throws ShardCountError, or ColdUnavailableError. The first to ask decides. */
+/** Throws ConfigError if the settings are for another database, or ColdUnavailableError. The first to ask decides. */
 export async function fixShards(cold: ColdStore, shards: number): Promise<void> {
   refuseOtherCount(cold, shards, await cold.fixShardCount(shards));
 }
@@ -35,7 +31,7 @@ export async function checkShards(cold: ColdStore, shards: number): Promise<void
 
 function refuseOtherCount(cold: ColdStore, shards: number, found: number): void {
   if (found === shards) return;
-  throw new ShardCountError(
+  throw new ConfigError(
     `REDIS_SHARDS is ${shards}, but the data in ${cold.description} is divided into ${found}, for good, since event ` +
       `ids and hours are bound to their shard: set REDIS_SHARDS=${found}; or take an empty database and an empty ` +
       "Redis, and bring the events over with 'hourglass export' and 'hourglass import'",

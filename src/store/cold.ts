@@ -153,7 +153,9 @@ export interface UserRow {
   readonly user: string;
 }
 
+/** A part of an hour, and the shard that it is of. */
 export type VisitPart = (hour: HourRecord, shard: number) => void;
+
 /** How reads of the past were answered, in numbers: by a replica, or else, since that was behind or away. */
 export interface PastReads {
   readonly replica: number;
@@ -199,7 +201,7 @@ export interface ColdStore {
   readUsers(range: UsersRange, visit: (row: UserRow) => void): Promise<void>;
   /** Names of streams that have hours, in their order, at most `limit`. */
   streams(limit: number): Promise<readonly string[]>;
-  /** The latest hour of any stream that has an event, of this shard or of all; undefined if there is none at all. */
+  /** The latest hour of any stream that has an event; undefined if there is none at all. */
   newestHour(): Promise<number | undefined>;
   /** How many events are stored, dead letters among them. */
   storedEvents(writers: readonly string[]): Promise<StoredEvents>;
@@ -211,8 +213,7 @@ export interface ColdStore {
    * is flushed between two pages may be in none of them; what was stored before the first is in one.
    */
   rows(key: HourKey, after: RowKey | undefined, limit: number): Promise<RowPage>;
-  /** One consistent picture of the hour. Reads every row of it. */
-  /** Of one shard's part of the hour: 0's if it is left out. */
+  /** One consistent picture of a shard's part of the hour: 0's if it is left out. Reads every row of it. */
   audit(key: HourKey, shard?: number): Promise<HourAudit>;
   /**
    * Makes the hour's aggregate what its rows, and the numbers of erased ones, give. With erased ones the sketches are

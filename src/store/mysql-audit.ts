@@ -11,7 +11,7 @@ import type { MysqlSession } from "./mysql-link.ts";
 import { noteChange } from "./mysql-progress.ts";
 import { lockKept, readKept } from "./mysql-retention.ts";
 import { IS_BEHIND, placeOf } from "./mysql-row-place.ts";
-import { shardsOfWriters } from "./mysql-shards.ts";
+import { shardsOf } from "./mysql-shards.ts";
 import { BEFORE_ALL_ROWS, type ListedRow, pageOf } from "./row-page.ts";
 
 /** About 20 ms of reading, and 1 MB. */
@@ -60,15 +60,15 @@ async function recountHour(
 async function writersOf(session: MysqlSession, { stream, hour }: HourKey, shard: number): Promise<number[]> {
   const query = `SELECT writer FROM events WHERE hour = ? AND stream = ? AND writer > ?
     ORDER BY writer LIMIT 1`;
-  const writers: number[] = [];
+  const found: { writer: number }[] = [];
   for (let last = 0; ; ) {
     const [next] = await session.rows<{ writer: number }>(query, [hour, stream, last]);
     if (next === undefined) break;
     last = next.writer;
-    writers.push(last);
+    found.push(next);
   }
-  const shards = await shardsOfWriters(session, writers);
-  return writers.filter((writer) => (shards.get(writer) ?? 0) === shard);
+  const shardOf = await shardsOf(session, found);
+  return found.filter((row) => shardOf(row) === shard).map(({ writer }) => writer);
 }
 
 /** By the primary key from where the last piece ended: constant memory, however many rows there are. */

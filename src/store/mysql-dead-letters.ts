@@ -8,7 +8,7 @@ import type { DeadLetter, ReplayResult } from "./cold.ts";
 import { addToHours } from "./mysql-hours.ts";
 import { type MysqlSession, quote } from "./mysql-link.ts";
 import { noteChange } from "./mysql-progress.ts";
-import { shardsOfWriters } from "./mysql-shards.ts";
+import { shardsOf } from "./mysql-shards.ts";
 
 /** A row that was refused, and what the server said. */
 export interface RefusedRow {
@@ -97,8 +97,8 @@ export async function replayDeadLetter(session: MysqlSession, number: number): P
     await session.run("ROLLBACK");
     return { status: "refused", reason };
   }
-  const shards = await shardsOfWriters(session, [row.writer]);
-  await addToHours(session, shards.get(row.writer) ?? 0, [additionOf(eventOf(row))]);
+  const shardOf = await shardsOf(session, [row]);
+  await addToHours(session, shardOf(row), [additionOf(eventOf(row))]);
   await session.run("DELETE FROM dead_letters WHERE dead_letter = ?", [number]);
   await noteChange(session);
   await session.run("COMMIT");

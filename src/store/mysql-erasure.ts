@@ -11,7 +11,7 @@ import type { ErasedHour, HourSize, RowKey, UserSelection, UsersRange } from "./
 import type { MysqlSession } from "./mysql-link.ts";
 import { noteChange } from "./mysql-progress.ts";
 import { IS_BEHIND, placeOf } from "./mysql-row-place.ts";
-import { shardsOfWriters } from "./mysql-shards.ts";
+import { shardsOf } from "./mysql-shards.ts";
 import { ofStreams } from "./range-sql.ts";
 import { BEFORE_ALL_ROWS } from "./row-page.ts";
 
@@ -97,10 +97,10 @@ async function erasePiece(
   rows: readonly FoundRow[],
 ): Promise<ErasedCounts> {
   let erased = NOTHING_ERASED;
-  const shards = await shardsOfWriters(session, [...new Set(rows.map(({ writer }) => writer))]);
+  const shardOf = await shardsOf(session, rows);
   await session.run("START TRANSACTION");
   for (const [stream, ofStream] of Map.groupBy(rows, (row) => row.stream)) {
-    const parts = Map.groupBy(ofStream, ({ writer }) => shards.get(writer) ?? 0);
+    const parts = Map.groupBy(ofStream, shardOf);
     for (const [shard, part] of [...parts].sort(([a], [b]) => a - b)) {
       erased = addErased(erased, await erasePart(session, { hour, stream, shard }, part));
     }
@@ -180,14 +180,15 @@ export async function eraseUserDeadLetters(
   for (;;) {
     const letters = await session.rows<FoundLetter>(query, values);
     if (letters.length === 0) return erased;
-    const shards = await shardsOfWriters(session, [...new Set(letters.map(({ writer }) => writer))]);
+    const shardOf = await shardsOf(session, letters);
     await session.run("START TRANSACTION");
-    for (const { number, hour, stream: bytes, writer } of letters) {
+    for (const letter of letters) {
+      const { number, hour } = letter;
       // Gone if it was replayed or dropped meanwhile: a row of the user's is found with the others.
       const count = await session.deleted("DELETE FROM dead_letters WHERE dead_letter = ?", [number]);
       if (count === 0) continue;
-      const key = { hour, stream: bytes.toString() };
-      await note(session, { ...key, shard: shards.get(writer) ?? 0 }, { ...NOTHING_ERASED, deadLetters: 1 });
+      const key = { hour, stream: letter.stream.toString() };
+      await note(session, { ...key, shard: shardOf(letter) }, { ...NOTHING_ERASED, deadLetters: 1 });
       erased.push(key);
     }
     await session.run("COMMIT");

@@ -3,20 +3,22 @@
  * Invariant: a row is locked before its sketch is read, so that no merge is lost between instances.
  */
 import { type HourKey, hourKeyName } from "../count/event.ts";
-import { UserSketches } from "../count/user-sketches.ts";
-import { type HourAddition, raisedSketches, type StoredSketches, sumOfHours } from "./aggregate.ts";
+import {
+  HOUR_COLUMNS,
+  type HourAddition,
+  type HourRow,
+  hourOfRow,
+  raisedSketches,
+  SKETCH_COLUMNS,
+  type StoredSketches,
+  sumOfHours,
+} from "./aggregate.ts";
 import type { ColdHour } from "./cold.ts";
 import { type MysqlSession, quote } from "./mysql-link.ts";
 
 /** Two sketches are 24 KB, 48 KB as text: a statement with 50 stays below 3 MB, and below every packet limit. */
 const HOURS_PER_STATEMENT = 50;
 const COLUMNS = "hour, stream, shard, clicks, impressions, unique_users, viewers_sketch, clickers_sketch";
-const SKETCHES = "viewers_sketch AS viewers, clickers_sketch AS clickers";
-
-interface HourRow extends StoredSketches {
-  readonly clicks: number;
-  readonly impressions: number;
-}
 
 /** Of these shards, or of all. */
 export async function readHour(
@@ -25,13 +27,9 @@ export async function readHour(
   shards?: readonly number[],
 ): Promise<ColdHour | undefined> {
   const ofShards = shards === undefined ? "" : "AND shard IN (?)";
-  const query = `SELECT clicks, impressions, ${SKETCHES} FROM hourly WHERE hour = ? AND stream = ? ${ofShards}`;
+  const query = `SELECT ${HOUR_COLUMNS} FROM hourly WHERE hour = ? AND stream = ? ${ofShards}`;
   const values = [hour, stream, ...(shards === undefined ? [] : [[...shards]])];
-  return sumOfHours((await session.rows<HourRow>(query, values)).map(partOf));
-}
-
-function partOf({ clicks, impressions, viewers, clickers }: HourRow): ColdHour {
-  return { clicks, impressions, users: UserSketches.decode(viewers, clickers) };
+  return sumOfHours((await session.rows<HourRow>(query, values)).map(hourOfRow));
 }
 
 /** Of all shards, by the primary key from its end on. */
@@ -114,7 +112,7 @@ async function readSketches(
   additions: readonly HourAddition[],
 ): Promise<Map<string, StoredSketches>> {
   const keys = additions.map(({ hour, stream }) => `(${hour},${quote(stream)},${shard})`);
-  const query = `SELECT hour, stream, ${SKETCHES} FROM hourly WHERE (hour, stream, shard) IN (${keys.join()})`;
+  const query = `SELECT hour, stream, ${SKETCH_COLUMNS} FROM hourly WHERE (hour, stream, shard) IN (${keys.join()})`;
   const rows = await session.rows<HourKey & StoredSketches>(query);
   return new Map(rows.map((row) => [hourKeyName(row.stream, row.hour), row]));
 }

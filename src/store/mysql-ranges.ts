@@ -2,14 +2,14 @@
 import type { HourRange } from "../count/hour-range.ts";
 import type { UserRow, UsersRange, VisitPart } from "./cold.ts";
 import type { MysqlSession } from "./mysql-link.ts";
-import { type HourRow, hoursQuery, ofStreams, recordOf } from "./range-sql.ts";
+import { hoursQuery, ofStreams, type RangeRow, recordOf } from "./range-sql.ts";
 
 type BytesRow = Omit<UserRow, "user"> & { readonly user: Buffer };
 
 export async function readRange(session: MysqlSession, range: HourRange, visit: VisitPart): Promise<void> {
   const { sql, values } = hoursQuery(range, ["shard"]);
   // A flush creates the row before it writes the sketches, but none sees that before all are there.
-  await session.each<HourRow & { shard: number }>(sql, values, (row) => visit(recordOf(row), row.shard));
+  await session.each<RangeRow & { shard: number }>(sql, values, (row) => visit(recordOf(row), row.shard));
 }
 
 export async function readUsers(

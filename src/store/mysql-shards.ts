@@ -1,5 +1,9 @@
 /** Into how many shards the data in MySQL is divided, and which a writer, and so its rows, are of. */
+import type { RowKey } from "./cold.ts";
 import type { MysqlSession } from "./mysql-link.ts";
+
+/** The writer by its id in the database. */
+type OfWriter = Pick<RowKey, "writer">;
 
 const READ = "SELECT shard_count AS count FROM shards WHERE id = 1";
 
@@ -19,13 +23,18 @@ export async function fixShardCount(session: MysqlSession, count: number): Promi
   return fixed;
 }
 
-/** By the ids of the writers. It never changes: no lock is needed. */
-export async function shardsOfWriters(
+/**
+ * Answers what tells the shard of one of these rows: its writer's, which never changes, so that no lock is needed. Rows
+ * whose writer is not known are of shard 0.
+ */
+export async function shardsOf(
   session: MysqlSession,
-  writers: readonly number[],
-): Promise<ReadonlyMap<number, number>> {
-  if (writers.length === 0) return new Map();
+  rows: readonly OfWriter[],
+): Promise<(row: OfWriter) => number> {
+  if (rows.length === 0) return () => 0;
+  const ids = [...new Set(rows.map(({ writer }) => writer))];
   const query = "SELECT id, shard FROM writers WHERE id IN (?)";
-  const rows = await session.rows<{ id: number; shard: number }>(query, [[...writers]]);
-  return new Map(rows.map(({ id, shard }) => [id, shard]));
+  const writers = await session.rows<{ id: number; shard: number }>(query, [ids]);
+  const shards = new Map(writers.map(({ id, shard }) => [id, shard]));
+  return ({ writer }) => shards.get(writer) ?? 0;
 }

@@ -2,21 +2,15 @@
  * The statements that read ranges, the same for both databases, and the values that go with them.
  * Invariant: rows come in the order of their hours, so that a reader can be done with one after the other.
  */
+import type { HourKey } from "../count/event.ts";
 import { endOfPrefix, type HourRange, type HourRecord, type StreamSelection } from "../count/hour-range.ts";
-import { UserSketches } from "../count/user-sketches.ts";
+import { HOUR_COLUMNS, type HourRow, hourOfRow } from "./aggregate.ts";
 
-export interface HourRow {
-  readonly hour: number;
-  readonly stream: string;
-  readonly clicks: number;
-  readonly impressions: number;
-  readonly viewers_sketch: Uint8Array;
-  readonly clickers_sketch: Uint8Array | null;
-}
+export type RangeRow = HourKey & HourRow;
 
-export function recordOf({ hour, stream, clicks, impressions, ...row }: HourRow): HourRecord {
-  const users = UserSketches.decode(row.viewers_sketch, row.clickers_sketch);
-  return { hour, stream, clicks, impressions, users };
+export function recordOf(row: RangeRow): HourRecord {
+  const { hour, stream } = row;
+  return { hour, stream, ...hourOfRow(row) };
 }
 
 export interface Query {
@@ -24,10 +18,10 @@ export interface Query {
   readonly values: (string | number)[];
 }
 
-/** `more`: columns beside those of an HourRow. */
+/** `more`: columns beside those of a RangeRow. */
 export function hoursQuery({ from, to, streams }: HourRange, more: readonly string[] = []): Query {
   const { sql, values } = ofStreams(streams);
-  const columns = ["hour", "stream", "clicks", "impressions", "viewers_sketch", "clickers_sketch", ...more];
+  const columns = ["hour", "stream", HOUR_COLUMNS, ...more];
   return {
     sql: `SELECT ${columns.join()} FROM hourly
       WHERE hour >= ? AND hour < ? ${sql} ORDER BY hour`,

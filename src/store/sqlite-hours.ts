@@ -1,12 +1,17 @@
 /** The table `hourly` in SQLite: counts and sketches that grow by what a flush adds. */
 import type { Database } from "bun:sqlite";
 import type { HourKey } from "../count/event.ts";
-import { UserSketches } from "../count/user-sketches.ts";
-import { type HourAddition, NO_USERS, raisedSketches, type StoredSketches } from "./aggregate.ts";
+import {
+  HOUR_COLUMNS,
+  type HourAddition,
+  type HourRow,
+  hourOfRow,
+  NO_USERS,
+  raisedSketches,
+} from "./aggregate.ts";
 import type { ColdHour } from "./cold.ts";
 
-const READ = `SELECT clicks, impressions, viewers_sketch AS viewers, clickers_sketch AS clickers FROM hourly
-  WHERE hour = ? AND stream = ?`;
+const READ = `SELECT ${HOUR_COLUMNS} FROM hourly WHERE hour = ? AND stream = ?`;
 const ADD = `
   INSERT INTO hourly (hour, stream, clicks, impressions, unique_users, viewers_sketch, clickers_sketch)
   VALUES (?, ?, ?, ?, ?, ?, ?)
@@ -17,20 +22,13 @@ const ADD = `
 const ADD_COUNTS =
   "UPDATE hourly SET clicks = clicks + ?, impressions = impressions + ? WHERE hour = ? AND stream = ?";
 
-interface HourRow extends StoredSketches {
-  readonly clicks: number;
-  readonly impressions: number;
-}
-
 function readRow(database: Database, { stream, hour }: HourKey): HourRow | null {
   return database.query<HourRow, [number, string]>(READ).get(hour, stream);
 }
 
 export function readHour(database: Database, key: HourKey): ColdHour | undefined {
   const row = readRow(database, key);
-  if (row === null) return undefined;
-  const { clicks, impressions, viewers, clickers } = row;
-  return { clicks, impressions, users: UserSketches.decode(viewers, clickers) };
+  return row === null ? undefined : hourOfRow(row);
 }
 
 /** From one stream to the next, by the index: DISTINCT would read every hour. */

@@ -8,7 +8,7 @@ import { Database } from "bun:sqlite";
 import type { HourRange, HourRecord } from "../count/hour-range.ts";
 import { letOthersRun } from "../count/pause.ts";
 import type { UserRow, UsersRange } from "./cold.ts";
-import { type HourRow, hoursQuery, ofStreams, type Query, recordOf } from "./range-sql.ts";
+import { hoursQuery, ofStreams, type Query, type RangeRow, recordOf } from "./range-sql.ts";
 
 /** About 2 ms of reading the largest sketches. */
 const HOURS_PER_PIECE = 20;
@@ -22,7 +22,7 @@ export async function readRange(
   range: HourRange,
   visit: (hour: HourRecord) => void,
 ): Promise<void> {
-  await eachRow<HourRow>(path, hoursQuery(range), HOURS_PER_PIECE, (row) => visit(recordOf(row)));
+  await eachRow<RangeRow>(path, hoursQuery(range), HOURS_PER_PIECE, (row) => visit(recordOf(row)));
 }
 
 export async function readUsers(
