@@ -13,8 +13,8 @@ import { dataFile } from "./support/access-log.ts";
 import { type CommandResult, startCommand } from "./support/command.ts";
 
 import { buildProgram, type Program } from "./support/program.ts";
-import { describeWithServers, startMariaDb, startRedis } from "./support/servers.ts";
-import { MODES, type Service, startService } from "./support/service.ts";
+import { describeWithServers } from "./support/servers.ts";
+import { MODES, type Service, type Site } from "./support/service.ts";
 import { waitFor } from "./support/wait-for.ts";
 
 setDefaultTimeout(120_000);
@@ -50,40 +50,24 @@ beforeAll(async () => {
 }, SETUP_TIMEOUT_MS);
 afterAll(() => program.delete());
 
-async function openStores(
-  mode: string,
-): Promise<{ settings: Record<string, string>; close(): Promise<void> }> {
-  if (mode === "embedded") return { settings: {}, close: async () => {} };
-  const [redis, mariaDb] = await Promise.all([startRedis(), startMariaDb()]);
-  return {
-    settings: { REDIS_URL: redis.url, MYSQL_URL: mariaDb.url },
-    close: async () => {
-      await Promise.all([redis.stop(), mariaDb.stop()]);
-    },
-  };
-}
-
-for (const { name, needs } of MODES) {
+for (const { name, needs, open } of MODES) {
   describeWithServers(`the built program, ${name}`, needs, () => {
     const folder = mkdtempSync(join(tmpdir(), "hourglass-built-"));
-    let stores: Awaited<ReturnType<typeof openStores>>;
+    let site: Site;
     let service: Service;
 
     beforeAll(async () => {
-      stores = await openStores(name);
-      const settings = { ...stores.settings, REDIRECT_SECRET, BOT_FILTER: "1", FLUSH_INTERVAL_MS: "100" };
-      service = await startService({ settings, binary: program.path });
+      site = await open(program.path);
+      service = await site.start({ REDIRECT_SECRET, BOT_FILTER: "1", FLUSH_INTERVAL_MS: "100" });
     }, SETUP_TIMEOUT_MS);
     afterAll(async () => {
-      await service.stop();
-      await stores.close();
+      await site.close();
       rmSync(folder, { recursive: true, force: true });
     }, SETUP_TIMEOUT_MS);
 
     async function run(...args: string[]): Promise<CommandResult> {
-      const settings = { ...stores.settings, DATA_DIR: service.dataDir, PORT: String(service.port) };
-      const options = { binary: program.path };
-      return await startCommand({ ...settings, REDIRECT_SECRET }, args, options).result;
+      const settings = { ...site.commandSettings(service), PORT: String(service.port), REDIRECT_SECRET };
+      return await startCommand(settings, args, { binary: program.path }).result;
     }
 
     async function get(path: string, headers: Record<string, string> = {}): Promise<Response> {
@@ -213,21 +197,17 @@ for (const { name, needs } of MODES) {
   });
 
   describeWithServers(`the built program with keys, limits and retention, ${name}`, needs, () => {
-    let stores: Awaited<ReturnType<typeof openStores>>;
+    let site: Site;
     let service: Service;
 
     beforeAll(async () => {
-      stores = await openStores(name);
-      const settings = { REQUIRE_KEYS: "write,read,admin", RETENTION_DAYS: "30", HOST: "127.0.0.1" };
-      service = await startService({ settings: { ...stores.settings, ...settings }, binary: program.path });
+      site = await open(program.path);
+      service = await site.start({ REQUIRE_KEYS: "write,read,admin", RETENTION_DAYS: "30" });
     }, SETUP_TIMEOUT_MS);
-    afterAll(async () => {
-      await service.stop();
-      await stores.close();
-    }, SETUP_TIMEOUT_MS);
+    afterAll(() => site.close(), SETUP_TIMEOUT_MS);
 
     async function keys(...args: string[]): Promise<CommandResult> {
-      const settings = { ...stores.settings, DATA_DIR: service.dataDir };
+      const settings = site.commandSettings(service);
       return await startCommand(settings, ["keys", ...args], { binary: program.path }).result;
     }
 

@@ -64,6 +64,12 @@ interface Series {
 const grouped = (count: number) => count.toLocaleString("en");
 const percent = (ctr: number | null) => (ctr === null ? "–" : `${(ctr * 100).toFixed(2)}%`);
 
+async function openPage(browser: Browser): Promise<Page> {
+  const page = await Page.open(browser);
+  await page.setSize(1_280, 900);
+  return page;
+}
+
 for (const { name, needs, open } of VARIANTS) {
   describeWithServers(`the dashboard, ${name}`, [...needs, "chromium"], () => {
     let site: Awaited<ReturnType<Variant["open"]>>;
@@ -75,8 +81,7 @@ for (const { name, needs, open } of VARIANTS) {
       site = await open();
       service = await site.start();
       browser = openBrowser();
-      page = await Page.open(browser);
-      await page.setSize(1_280, 900);
+      page = await openPage(browser);
     }, SETUP_TIMEOUT_MS);
     afterAll(async () => {
       browser.close();
@@ -411,8 +416,7 @@ describeWithServers("the dashboard of a service that asks for keys", ["chromium"
   beforeAll(async () => {
     service = await startService({ settings: { REQUIRE_KEYS: "read" } });
     browser = openBrowser();
-    page = await Page.open(browser);
-    await page.setSize(1_280, 900);
+    page = await openPage(browser);
   }, SETUP_TIMEOUT_MS);
   afterAll(async () => {
     browser.close();

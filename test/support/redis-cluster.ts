@@ -2,10 +2,11 @@
 import { freePort } from "./ports.ts";
 import {
   askRedis,
+  fieldOf,
   infoOf,
   isMaster,
-  masterPortOf,
   type RedisGroup,
+  replicasAmong,
   SETTLE_TIMEOUT_MS,
   untilInSync,
   withRedis,
@@ -88,8 +89,7 @@ async function form(nodes: readonly Node[], masters: number): Promise<void> {
 }
 
 async function clusterField(server: RedisServer, field: string): Promise<string> {
-  const info = String(await askRedis(server, "CLUSTER", "INFO"));
-  return new RegExp(`^${field}:(.*?)\r?$`, "m").exec(info)?.[1] ?? "";
+  return fieldOf(await askRedis(server, "CLUSTER", "INFO"), field);
 }
 
 async function knownNodes(server: RedisServer): Promise<number> {
@@ -125,9 +125,8 @@ export class RedisCluster implements RedisGroup {
     return ranges.some(([from, to, [, port]]) => from <= slot && slot <= to && port === server.port);
   }
 
-  async replicasOf(master: RedisServer): Promise<readonly RedisServer[]> {
-    const ports = await Promise.all(this.servers.map((server) => masterPortOf(server).catch(() => 0)));
-    return this.servers.filter((_, i) => ports[i] === master.port);
+  replicasOf(master: RedisServer): Promise<readonly RedisServer[]> {
+    return replicasAmong(this.servers, master);
   }
 
   async failOver(key: string): Promise<RedisServer> {

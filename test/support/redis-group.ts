@@ -47,10 +47,17 @@ export function askRedis({ port }: { readonly port: number }, ...command: string
   return withRedis(port, (ask) => ask(...command));
 }
 
-/** A field of INFO. */
-export async function infoOf(server: RedisServer, section: string, field: string): Promise<string> {
-  const info = String(await askRedis(server, "INFO", section));
-  return new RegExp(`^${field}:(.*?)\r?$`, "m").exec(info)?.[1] ?? "";
+/** A field of what INFO, or CLUSTER INFO, answers; "" if it is not there. */
+export function fieldOf(info: unknown, field: string): string {
+  return new RegExp(`^${field}:(.*?)\r?$`, "m").exec(String(info))?.[1] ?? "";
+}
+
+export async function infoOf(
+  server: { readonly port: number },
+  section: string,
+  field: string,
+): Promise<string> {
+  return fieldOf(await askRedis(server, "INFO", section), field);
 }
 
 export async function isMaster(server: RedisServer): Promise<boolean> {
@@ -62,13 +69,19 @@ export async function masterPortOf(server: RedisServer): Promise<number> {
   return Number((await infoOf(server, "replication", "master_port")) || 0);
 }
 
+export async function replicasAmong(
+  servers: readonly RedisServer[],
+  master: RedisServer,
+): Promise<readonly RedisServer[]> {
+  const ports = await Promise.all(servers.map((server) => masterPortOf(server).catch(() => 0)));
+  return servers.filter((_, i) => ports[i] === master.port);
+}
+
 /** Waits until each of them has what its master has by now. */
 export async function untilInSync(replicas: readonly RedisServer[]): Promise<void> {
   for (const replica of replicas) {
     const master = { port: await masterPortOf(replica) };
-    const goal = Number(
-      /master_repl_offset:(\d+)/.exec(String(await askRedis(master, "INFO", "replication")))?.[1],
-    );
+    const goal = Number(await infoOf(master, "replication", "master_repl_offset"));
     await waitFor(
       `the replica on port ${replica.port} to have all that its master has`,
       async () => {

@@ -4,8 +4,8 @@ import { join } from "node:path";
 import {
   askRedis,
   isMaster,
-  masterPortOf,
   type RedisGroup,
+  replicasAmong,
   SETTLE_TIMEOUT_MS,
   untilInSync,
 } from "./redis-group.ts";
@@ -100,9 +100,8 @@ export class RedisSentinels implements RedisGroup {
     return master !== undefined && (await isMaster(master)) ? master : undefined;
   }
 
-  async replicasOf(master: RedisServer): Promise<readonly RedisServer[]> {
-    const ports = await Promise.all(this.servers.map((server) => masterPortOf(server).catch(() => 0)));
-    return this.servers.filter((_, i) => ports[i] === master.port);
+  replicasOf(master: RedisServer): Promise<readonly RedisServer[]> {
+    return replicasAmong(this.servers, master);
   }
 
   async failOver(key: string): Promise<RedisServer> {

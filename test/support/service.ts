@@ -15,7 +15,7 @@ export interface ServiceOptions {
   /** Settings by their names in the environment. Without REDIS_URL and MYSQL_URL it is embedded. */
   readonly settings?: Readonly<Record<string, string>>;
   /** Path of the built program; if it is left out, the source is run. */
-  readonly binary?: string;
+  readonly binary?: string | undefined;
   /** It is taken for started once this path is answered with 200. */
   readonly readyPath?: string;
   /** Of the authority that signed its certificate, if it has one. */
@@ -137,25 +137,27 @@ export interface Site {
 export interface Mode {
   readonly name: "embedded" | "redis+mysql";
   readonly needs: readonly ServerKind[];
-  open(): Promise<Site>;
+  /** `binary`: path of the built program, which instances are of; if it is left out, the source is run. */
+  open(binary?: string): Promise<Site>;
 }
 
-export const MODES: readonly Mode[] = [
-  { name: "embedded", needs: [], open: openEmbedded },
-  { name: "redis+mysql", needs: ["redis", "mariadb"], open: () => openClustered(1) },
-];
+export const MODES: readonly Mode[] = [{ name: "embedded", needs: [], open: openEmbedded }, shardedMode(1)];
 
 /** Redis and MySQL, with the data divided into so many shards. */
 export function shardedMode(shards: number): Mode {
-  return { name: "redis+mysql", needs: ["redis", "mariadb"], open: () => openClustered(shards) };
+  return {
+    name: "redis+mysql",
+    needs: ["redis", "mariadb"],
+    open: (binary) => openClustered(shards, binary),
+  };
 }
 
-async function openEmbedded(): Promise<Site> {
+async function openEmbedded(binary?: string): Promise<Site> {
   let service: Service | undefined;
   return {
     start: async (settings = {}) => {
       if (service !== undefined) throw new Error("the folder has its instance already");
-      service = await startService({ settings });
+      service = await startService({ settings, binary });
       return service;
     },
     cold: sqliteView(() => join(service!.dataDir, "cold.sqlite")),
@@ -165,13 +167,13 @@ async function openEmbedded(): Promise<Site> {
   };
 }
 
-async function openClustered(shards: number): Promise<Site> {
+async function openClustered(shards: number, binary?: string): Promise<Site> {
   const [redis, mariaDb] = await Promise.all([startRedis(), startMariaDb()]);
   const places = { REDIS_URL: redis.url, MYSQL_URL: mariaDb.url, REDIS_SHARDS: String(shards) };
   const services: Service[] = [];
   return {
     start: async (settings = {}) => {
-      const service = await startService({ settings: { ...places, ...settings } });
+      const service = await startService({ settings: { ...places, ...settings }, binary });
       services.push(service);
       return service;
     },
