@@ -7,6 +7,7 @@ import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { createConnection, type RowDataPacket } from "mysql2/promise";
 import { PROJECT_ROOT } from "../test/support/project-files.ts";
+import { MEMORY_SETTINGS } from "../src/commands/allocator.ts";
 import type { ServerKind } from "../test/support/server-binaries.ts";
 import { type ServerPlace, ServerProcess, startProgram } from "../test/support/server-process.ts";
 import { startService } from "../test/support/service.ts";
@@ -121,7 +122,9 @@ function urlsOf({ redis, mariaDb }: Stores): Record<string, string> {
 
 function startSmallServer(file: string, urls: Readonly<Record<string, string>>): Promise<ServerProcess> {
   const script = join(import.meta.dir, "approaches", file);
-  const settings = (place: ServerPlace) => ({ ...urls, ...PRODUCTION, PORT: String(place.port) });
+  // What the service sets for itself: what is compared is not how the runtime keeps memory.
+  const shared = { ...MEMORY_SETTINGS, ...urls, ...PRODUCTION };
+  const settings = ({ port }: ServerPlace) => ({ ...shared, PORT: String(port) });
   const program = {
     name: "bench",
     startTimeoutMs: 60_000,
