@@ -6,6 +6,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { MEMORY_SETTINGS } from "../../src/commands/allocator.ts";
 import { withDeadline } from "../../src/count/deadline.ts";
 import type { BatchJob, BatchLoadResult } from "./batch-load.ts";
 import type { ConstantRateJob, ConstantRateResult } from "./constant-rate.ts";
@@ -64,6 +65,8 @@ export class LoadDriver {
       stdin: "ignore",
       stdout: "inherit",
       stderr: "inherit",
+      // It shares the cores with what it measures.
+      env: { ...process.env, ...MEMORY_SETTINGS },
       ipc: (report: Report) => this.#job?.take(report),
       onExit: (_, code) => this.#job?.take({ error: `the driver's process ended with ${code}` }),
     });

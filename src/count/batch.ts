@@ -79,10 +79,11 @@ function copyEvent(target: Group, from: Group, i: number): void {
   pushEvent(target, from.ats[i]!, from.clickFlags[i]!, from.users[i]!, from.registers[i]!, id);
 }
 
-/** Collects events until it is sealed into a batch. */
+/** Collects events until it is sealed into a batch: encoded, it takes no more. */
 export class BatchBuilder implements Batch {
   readonly groups: Group[] = [];
   eventCount = 0;
+  #body: string | undefined;
   readonly #groupsByName = new Map<string, Group>();
   #last: Group | undefined;
 
@@ -103,6 +104,12 @@ export class BatchBuilder implements Batch {
     return target;
   }
 
+  /** Made once: the journal and the flusher take the same. */
+  get body(): string {
+    this.#body ??= encodeGroups(this.groups);
+    return this.#body;
+  }
+
   /** 95 % of events are for the same hour as the one before: looked at first, before any key is built. */
   #groupOf(stream: string, hour: number): Group {
     const last = this.#last;
@@ -121,8 +128,34 @@ export class BatchBuilder implements Batch {
 
 type EncodedGroup = [string, number, string, number[], string[], (string | null)[] | null];
 
+/**
+ * A committed batch that waits for its flush, as its journal entry: one text, where the events would be some objects
+ * each that the collector follows again and again until they are flushed.
+ */
+export class PackedBatch implements JournaledBatch {
+  readonly seq: number;
+  readonly eventCount: number;
+  readonly body: string;
+
+  constructor(seq: number, batch: Batch) {
+    this.seq = seq;
+    this.eventCount = batch.eventCount;
+    this.body = encodeBatch(batch);
+  }
+
+  /** Read from the text each time. */
+  get groups(): readonly Group[] {
+    return decodeBatch(this.seq, this.body, []).groups;
+  }
+}
+
 export function encodeBatch(batch: Batch): string {
-  const groups = batch.groups.map((group): EncodedGroup => {
+  const isEncoded = batch instanceof BatchBuilder || batch instanceof PackedBatch;
+  return isEncoded ? batch.body : encodeGroups(batch.groups);
+}
+
+function encodeGroups(all: readonly Group[]): string {
+  const groups = all.map((group): EncodedGroup => {
     let kinds = "";
     for (const isClick of group.clickFlags) kinds += isClick ? "c" : "i";
     const offsets = group.ats.map((at) => at - group.hour);

@@ -9,7 +9,7 @@
  * - A batch never waits for the cold store: events of hours that have to be fetched from there step aside.
  */
 import { backoffMs } from "../count/backoff.ts";
-import { countEvents, type Group, withoutDuplicates, withoutGroups } from "../count/batch.ts";
+import { countEvents, type Group, PackedBatch, withoutDuplicates, withoutGroups } from "../count/batch.ts";
 import { errorText, withDeadline } from "../count/deadline.ts";
 import type { Event } from "../count/event.ts";
 import type { Ledger, RefusalReason } from "../count/ledger.ts";
@@ -386,7 +386,9 @@ export class Committer {
 
   #committed(sending: Sending, duplicates: readonly number[]): void {
     const { ledger, metrics, flusher } = this.#options;
-    const batch = withoutDuplicates(this.#seq, sending.batch, duplicates);
+    const { batch: sent } = sending;
+    const counted = duplicates.length === 0 ? sent : withoutDuplicates(this.#seq, sent, duplicates);
+    const batch = new PackedBatch(this.#seq, counted);
     if (sending.intake === undefined) {
       ledger.handedOver += duplicates.length;
     } else {
