@@ -112,6 +112,8 @@ export class BatchBuilder implements Batch {
 
   /** 95 % of events are for the same hour as the one before: looked at first, before any key is built. */
   #groupOf(stream: string, hour: number): Group {
+    if (this.#body !== undefined)
+      throw new Error("Cannot add to a batch that is encoded: it may be on its way");
     const last = this.#last;
     if (last !== undefined && last.hour === hour && last.stream === stream) return last;
     const name = hourKeyName(stream, hour);
