@@ -261,7 +261,7 @@ const SETTINGS = {
     100_000,
     1,
     10_000_000,
-    "unflushed events kept in memory (about 150 bytes each); more stay in the journal alone",
+    "unflushed events kept in memory (20 bytes each and the user); more stay in the journal alone",
   ),
   journalMaxEvents: integer(
     "JOURNAL_MAX_EVENTS",
