@@ -261,7 +261,7 @@ const SETTINGS = {
     100_000,
     1,
     10_000_000,
-    "unflushed events kept in memory (20 bytes each and the user); more stay in the journal alone",
+    "unflushed events kept in memory (20 bytes each, its user and its id); more stay in the journal alone",
   ),
   journalMaxEvents: integer(
     "JOURNAL_MAX_EVENTS",

@@ -198,7 +198,7 @@ describe("the drivers", () => {
       await pausing.stop(true);
       expect(result.answered).toBe(ratePerS);
       // Four connections wait through the pause. With the omission only their four requests would be slow; as
-      // it is, a quarter of all were due in its first half, and so took more than half of it.
+      // it is, a fifth of those with a sample were due in its first half, and so took more than half of it.
       const { count, ms } = result.latencies["POST current"]!;
       const slow = 1 - PERCENTILES.findLast((_, n) => ms[n]! < pauseMs / 2 - 50)! / 100;
       expect(count).toBeGreaterThan(ratePerS / 2);

@@ -412,7 +412,8 @@ export class Committer {
 
   /** Takes out the groups whose hours are not here: they come back when those are. */
   async #stepAside(sending: Sending, positions: readonly number[]): Promise<void> {
-    const groups = positions.map((position) => sending.batch.groups[position]!);
+    const { groups: all } = sending.batch;
+    const groups = positions.map((position) => all[position]!);
     if (sending.intake === undefined) {
       // Orphans are acknowledged: they wait, and all others behind them.
       const hydrations = groups.map((group) => this.#options.hydrator.hydrate(group));

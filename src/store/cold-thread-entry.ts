@@ -5,9 +5,9 @@ import type { HourKey } from "../count/event.ts";
 import { WriterSealedError } from "./cold.ts";
 import {
   type Answer,
+  type BatchText,
   type Call,
   type ColdPlace,
-  type PackedBatch,
   packAudit,
   packHour,
   unpackBatches,
@@ -24,7 +24,7 @@ const store = coldStoreAt(workerData as ColdPlace, Date.now);
 async function resultOf({ method, args }: Call): Promise<unknown> {
   const [first, second, third] = args;
   if (method === "flush") {
-    return await store.flush(first as string, unpackBatches(second as PackedBatch[]), third as Shard);
+    return await store.flush(first as string, unpackBatches(second as BatchText[]), third as Shard);
   }
   if (method === "read") return packHour(await store.read(first as HourKey, second as number[] | undefined));
   if (method === "audit") return packAudit(await store.audit(first as HourKey, second as Shard));

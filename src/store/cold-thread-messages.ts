@@ -28,7 +28,7 @@ export type Answer =
   | { readonly number: number; readonly error: string; readonly isSealed: boolean };
 
 /** As text: one string to copy instead of some for each event. */
-export interface PackedBatch {
+export interface BatchText {
   readonly seq: number;
   readonly body: string;
 }
@@ -45,11 +45,11 @@ export interface PackedAudit extends Omit<HourAudit, "aggregate" | "rows"> {
   readonly rows: PackedHour | undefined;
 }
 
-export function packBatches(batches: readonly JournaledBatch[]): PackedBatch[] {
+export function packBatches(batches: readonly JournaledBatch[]): BatchText[] {
   return batches.map((batch) => ({ seq: batch.seq, body: encodeBatch(batch) }));
 }
 
-export function unpackBatches(batches: readonly PackedBatch[]): JournaledBatch[] {
+export function unpackBatches(batches: readonly BatchText[]): JournaledBatch[] {
   return batches.map(({ seq, body }) => decodeBatch(seq, body, []));
 }
 
