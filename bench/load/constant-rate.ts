@@ -5,7 +5,8 @@
  * - The schedule never waits for the server: a request that is due while every connection is busy goes out
  *   late, and the wait counts. (A driver that sends the next request only after an answer skips, in its
  *   figures, all the requests that should have gone out during a pause: "coordinated omission".)
- * - Each request that was due has a sample, but for those of the first moments, when all connections are new. One that is still open at the end has the time it has waited.
+ * - Each request that was due has a sample, but for those of the first moments, when all connections are new. One that
+ *   is still open at the end has the time it has waited.
  * - One request is on its way per connection.
  *
  * Autocannon is not used for this: it lets each connection send its requests for a second at the start of
