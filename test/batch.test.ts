@@ -25,7 +25,7 @@ test("a packed batch holds what was packed, and its text is that of the journal"
     fc.property(events, (all) => {
       const batch = batchOf(all);
       const body = encodeBatch(batch);
-      const packed = new PackedBatch(7, batch);
+      const packed = new PackedBatch(7, batch, []);
       expect(packed.groups).toEqual(batch.groups);
       expect({ seq: packed.seq, eventCount: packed.eventCount }).toEqual({ seq: 7, eventCount: all.length });
       expect(encodeBatch(packed)).toBe(body);
@@ -39,7 +39,7 @@ test("packed without its duplicates, a batch holds the others", () => {
       const batch = batchOf(all);
       const duplicates = all.map((_, ordinal) => ordinal).filter((ordinal) => isDuplicate(ordinal));
       const counted = withoutDuplicates(3, batch, duplicates);
-      const packed = new PackedBatch(3, counted);
+      const packed = new PackedBatch(3, batch, duplicates);
       expect(packed.groups).toEqual(counted.groups);
       expect(packed.eventCount).toBe(all.length - duplicates.length);
     }),

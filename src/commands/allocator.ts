@@ -25,13 +25,10 @@ export const MEMORY_SETTINGS: Readonly<Record<string, string>> = {
   BUN_JSC_decommitUnusedMarkedBlockPages: "0",
 };
 
-/**
- * Does not return if the process starts anew. Who has set one of them has decided on that one. A process that starts
- * anew with each change of the code is left as it is.
- */
+/** Does not return if the process starts anew. Who has set one of them has decided on that one. */
 export function keepFreedMemory(environment: Readonly<Record<string, string | undefined>>): void {
   const areAllSet = Object.keys(MEMORY_SETTINGS).every((name) => environment[name] !== undefined);
-  if (areAllSet || process.execve === undefined || process.execArgv.includes("--watch")) return;
+  if (areAllSet || process.execve === undefined) return;
   const [program, ...args] = ownCommand();
   const settings = { ...MEMORY_SETTINGS, ...environment } as Record<string, string>;
   process.execve(program!, [program!, ...process.execArgv, ...args], settings);

@@ -44,7 +44,7 @@ export interface Service {
 export async function serve(config: Config): Promise<void> {
   const worker = process.env[WORKER_VARIABLE];
   // A worker has the settings of its supervisor: started anew it would lose its channel to that.
-  if (worker === undefined) keepFreedMemory(process.env);
+  keepFreedMemory(process.env);
   // Standard output is for the first lines; the log is on standard error, one JSON object a line.
   const base = worker === undefined ? null : { worker: Number(worker) };
   const lines = pino({ level: config.logLevel, base }, pino.destination({ dest: 2, sync: true }));

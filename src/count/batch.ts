@@ -131,18 +131,20 @@ export class BatchBuilder implements Batch {
 type EncodedGroup = [string, number, string, number[], string[], (string | null)[] | null];
 
 /**
- * A committed batch that waits for its flush, as its journal entry: one text, where the events would be some objects
- * each that the collector follows again and again until they are flushed.
+ * What was counted of a committed batch, while it waits for its flush: one text, as in the journal, where the events
+ * would be some objects each that the collector follows again and again until they are flushed.
  */
 export class PackedBatch implements JournaledBatch {
   readonly seq: number;
   readonly eventCount: number;
   readonly body: string;
 
-  constructor(seq: number, batch: Batch) {
+  /** `duplicates`: as withoutDuplicates takes them. */
+  constructor(seq: number, batch: Batch, duplicates: readonly number[]) {
+    const counted = duplicates.length === 0 ? batch : withoutDuplicates(seq, batch, duplicates);
     this.seq = seq;
-    this.eventCount = batch.eventCount;
-    this.body = encodeBatch(batch);
+    this.eventCount = counted.eventCount;
+    this.body = encodeBatch(counted);
   }
 
   /** Read from the text each time. */
@@ -152,8 +154,8 @@ export class PackedBatch implements JournaledBatch {
 }
 
 export function encodeBatch(batch: Batch): string {
-  const isEncoded = batch instanceof BatchBuilder || batch instanceof PackedBatch;
-  return isEncoded ? batch.body : encodeGroups(batch.groups);
+  const hasBody = batch instanceof BatchBuilder || batch instanceof PackedBatch;
+  return hasBody ? batch.body : encodeGroups(batch.groups);
 }
 
 function encodeGroups(all: readonly Group[]): string {

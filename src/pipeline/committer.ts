@@ -9,7 +9,7 @@
  * - A batch never waits for the cold store: events of hours that have to be fetched from there step aside.
  */
 import { backoffMs } from "../count/backoff.ts";
-import { countEvents, type Group, PackedBatch, withoutDuplicates, withoutGroups } from "../count/batch.ts";
+import { countEvents, type Group, PackedBatch, withoutGroups } from "../count/batch.ts";
 import { errorText, withDeadline } from "../count/deadline.ts";
 import type { Event } from "../count/event.ts";
 import type { Ledger, RefusalReason } from "../count/ledger.ts";
@@ -368,7 +368,7 @@ export class Committer {
     sending.isInDoubt = result.status === "fenced" || result.status === "unknown";
     switch (result.status) {
       case "reverted": {
-        const kept = withoutDuplicates(this.#seq, sending.batch, result.duplicates);
+        const kept = new PackedBatch(this.#seq, sending.batch, result.duplicates);
         ledger.accepted += kept.eventCount;
         if (kept.eventCount > 0) flusher.offer(kept);
         log.warn({ taken: eventCount - kept.eventCount, kept: kept.eventCount }, "took back refused events");
@@ -386,9 +386,7 @@ export class Committer {
 
   #committed(sending: Sending, duplicates: readonly number[]): void {
     const { ledger, metrics, flusher } = this.#options;
-    const { batch: sent } = sending;
-    const counted = duplicates.length === 0 ? sent : withoutDuplicates(this.#seq, sent, duplicates);
-    const batch = new PackedBatch(this.#seq, counted);
+    const batch = new PackedBatch(this.#seq, sending.batch, duplicates);
     if (sending.intake === undefined) {
       ledger.handedOver += duplicates.length;
     } else {
