@@ -1,7 +1,8 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { BatchBuilder, encodeBatch, PackedBatch, withoutDuplicates } from "../src/count/batch.ts";
+import { encodeBatch, PackedBatch, withoutDuplicates } from "../src/count/batch.ts";
 import { type Event, HOUR_MS } from "../src/count/event.ts";
+import { batchOf } from "./support/batches.ts";
 
 const events: fc.Arbitrary<Event[]> = fc.array(
   fc.record({
@@ -13,12 +14,6 @@ const events: fc.Arbitrary<Event[]> = fc.array(
   }),
   { maxLength: 40 },
 );
-
-function batchOf(all: readonly Event[]): BatchBuilder {
-  const builder = new BatchBuilder();
-  for (const event of all) builder.add(event);
-  return builder;
-}
 
 test("a packed batch holds what was packed, and its text is that of the journal", () => {
   fc.assert(

@@ -22,7 +22,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import { createClient, RESP_TYPES } from "redis";
-import { type Batch, BatchBuilder, encodeBatch, type JournaledBatch } from "../src/count/batch.ts";
+import { type Batch, encodeBatch, type JournaledBatch } from "../src/count/batch.ts";
 import { DAY_MS, type Event, HOUR_MS, type HourKey, hourKeyName, hourOf } from "../src/count/event.ts";
 import { type HourRange, includes } from "../src/count/hour-range.ts";
 import { registerOf, Sketch } from "../src/count/sketch.ts";
@@ -34,6 +34,7 @@ import { type RedisHotStoreOptions, redisHotStore } from "../src/store/hot-redis
 import { script } from "../src/store/redis-link.ts";
 import commitSource from "../src/store/redis-scripts/commit.lua" with { type: "text" };
 import voidSource from "../src/store/redis-scripts/void.lua" with { type: "text" };
+import { batchOf } from "./support/batches.ts";
 import { describeWithServers, type RedisServer, startRedis } from "./support/servers.ts";
 import { expectSameUsers } from "./support/stored.ts";
 import { startProxy, type TcpProxy } from "./support/tcp-proxy.ts";
@@ -59,12 +60,6 @@ function click(user: string, id?: string, at = NOON, stream = STREAM): Event {
 
 function impression(user: string, id?: string, at = NOON, stream = STREAM): Event {
   return { stream, at, kind: "impression", user, id };
-}
-
-function batchOf(events: readonly Event[]): Batch {
-  const builder = new BatchBuilder();
-  for (const event of events) builder.add(event);
-  return builder;
 }
 
 function clicksOf(name: string, count: number, at = NOON, stream = STREAM): Event[] {
