@@ -6,12 +6,12 @@ import { Database } from "bun:sqlite";
 import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { createConnection, type RowDataPacket } from "mysql2/promise";
-import { MEMORY_SETTINGS } from "../src/commands/allocator.ts";
-import { PROJECT_ROOT } from "../test/support/project-files.ts";
-import type { ServerKind } from "../test/support/server-binaries.ts";
-import { type ServerPlace, ServerProcess, startProgram } from "../test/support/server-process.ts";
-import { startService } from "../test/support/service.ts";
-import type { Stores } from "./stores.ts";
+import { MEMORY_SETTINGS } from "../src/cli/serve/allocator.ts";
+import { PROJECT_ROOT } from "../test/harness/project/project-files.ts";
+import type { ServerKind } from "../test/harness/servers/binaries.ts";
+import { type ServerPlace, ServerProcess, startProgram } from "../test/harness/servers/server-process.ts";
+import { startService } from "../test/harness/service/service.ts";
+import type { Stores } from "./measure/stores.ts";
 
 export interface Candidate {
   /** In `--only`, and in the results. */

@@ -7,15 +7,15 @@
 import { mkdirSync } from "node:fs";
 import { join, relative } from "node:path";
 import { Command, InvalidArgumentError, Option } from "commander";
-import { errorText } from "../src/count/deadline.ts";
+import { errorText } from "../src/runtime/deadline.ts";
 import { seconds, whole } from "./arguments.ts";
+import { simulateCommand } from "./capacity/simulate.ts";
 import { instancesCommand } from "./instances/command.ts";
 import type { SaturationDriver } from "./load/saturation.ts";
-import { FULL, type Parameters, QUICK } from "./parameters.ts";
+import { FULL, type Parameters, QUICK } from "./measure/parameters.ts";
 import { resultsHtml } from "./report/html.ts";
 import { failures, resultsText } from "./report/text.ts";
 import type { Results } from "./results.ts";
-import { simulateCommand } from "./simulation/command.ts";
 import { CHOICES, runSuite } from "./suite.ts";
 import { judge, verdictText } from "./targets.ts";
 

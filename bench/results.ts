@@ -1,7 +1,7 @@
 /** What a run found: the shape of results/latest.json, which report and targets are made from. */
 import type { Latencies } from "./load/percentiles.ts";
 import type { MixName, RequestClass } from "./load/workload.ts";
-import type { Parameters } from "./parameters.ts";
+import type { Parameters } from "./measure/parameters.ts";
 
 export interface Results {
   readonly startedAt: string;

@@ -3,15 +3,15 @@
  * Invariant: a candidate that fails is noted and the others go on; nothing that was started is left running.
  */
 import { cpus, loadavg, release, totalmem, type } from "node:os";
-import { errorText } from "../src/count/deadline.ts";
-import { findBinary } from "../test/support/server-binaries.ts";
-import { BATCHES, Batches } from "./batches.ts";
+import { errorText } from "../src/runtime/deadline.ts";
+import { findBinary } from "../test/harness/servers/binaries.ts";
 import { CANDIDATES, type Candidate } from "./candidates.ts";
-import { GROWTH, Growth } from "./growth.ts";
 import { LoadDriver } from "./load/load-driver.ts";
 import type { SaturationDriver } from "./load/saturation.ts";
 import { hasWrk } from "./load/wrk-load.ts";
-import type { Parameters } from "./parameters.ts";
+import { BATCHES, Batches } from "./measure/batches.ts";
+import { GROWTH, Growth } from "./measure/growth.ts";
+import type { Parameters } from "./measure/parameters.ts";
 import type { CandidateResults, Machine, Results, TrialResult } from "./results.ts";
 import { runTrial, type TrialContext } from "./trial.ts";
 

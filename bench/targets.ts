@@ -6,7 +6,7 @@
 import { CEILING, HOURGLASS, HOURGLASS_EMBEDDED, HOURGLASS_TWO_WORKERS } from "./candidates.ts";
 import { type Latencies, percentileMs } from "./load/percentiles.ts";
 import type { RequestClass } from "./load/workload.ts";
-import { TARGET_SHARE } from "./parameters.ts";
+import { TARGET_SHARE } from "./measure/parameters.ts";
 import {
   type BatchRound,
   byRound,

@@ -3,14 +3,14 @@
  * Invariant: whatever it started has ended when it answers or throws.
  */
 import { type Candidate, candidate, type Running } from "./candidates.ts";
-import { FlushWatch, waitForDrain } from "./flush-watch.ts";
-import { checkKill } from "./kill-check.ts";
 import type { LoadDriver, RateTarget, Target } from "./load/load-driver.ts";
 import { MIXES, type MixName } from "./load/workload.ts";
-import { LATENCY_MIX, type Parameters } from "./parameters.ts";
-import { cpuMs, residentBytes } from "./process-tree.ts";
+import { FlushWatch, waitForDrain } from "./measure/flush-watch.ts";
+import { checkKill } from "./measure/kill-check.ts";
+import { LATENCY_MIX, type Parameters } from "./measure/parameters.ts";
+import { cpuMs, residentBytes } from "./measure/process-tree.ts";
+import { folderBytes, mariaDbBytes, openStores, redisBytes, type Stores } from "./measure/stores.ts";
 import type { LatencyResult, Maximum, Parts, StoredBytes, TrialResult } from "./results.ts";
-import { folderBytes, mariaDbBytes, openStores, redisBytes, type Stores } from "./stores.ts";
 
 export interface TrialContext {
   readonly parameters: Parameters;

@@ -10,7 +10,7 @@ import { parseArgs } from "node:util";
 const PROJECT_ROOT = join(import.meta.dir, "..");
 const SOURCE = join(PROJECT_ROOT, "src");
 /** The first is where the program begins; a thread is started by its path. */
-const ENTRYPOINTS = [join(SOURCE, "main.ts"), join(SOURCE, "store", "cold-thread-entry.ts")];
+const ENTRYPOINTS = [join(SOURCE, "main.ts"), join(SOURCE, "store", "thread", "entry.ts")];
 const BYTES_PER_MB = 1_000_000;
 
 interface BuildOptions {

@@ -7,7 +7,7 @@ import {
   missingBinaries,
   SERVER_KINDS,
   whyServersCannotRun,
-} from "../test/support/server-binaries.ts";
+} from "../test/harness/servers/binaries.ts";
 import { runStep } from "./step.ts";
 
 /**

@@ -1,6 +1,6 @@
 /** What was measured of several instances beside what the simulation says of them, from the costs of one. */
-import { type Costs, fitted, MEASURED } from "../simulation/costs.ts";
-import { type Simulated, simulate } from "../simulation/model.ts";
+import { type Costs, fitted, MEASURED } from "../capacity/costs.ts";
+import { type Simulated, simulate } from "../capacity/model.ts";
 import { spreadOf } from "../statistics.ts";
 import type { CpuUs, InstancesResult, Phase } from "./measure.ts";
 

@@ -8,17 +8,17 @@
  */
 import { readFileSync } from "node:fs";
 import { loadavg } from "node:os";
-import { scrape } from "../../test/support/prometheus.ts";
-import type { ServerProcess } from "../../test/support/server-process.ts";
-import { startService } from "../../test/support/service.ts";
+import { scrape } from "../../test/harness/servers/prometheus.ts";
+import type { ServerProcess } from "../../test/harness/servers/server-process.ts";
+import { startService } from "../../test/harness/service/service.ts";
 import { candidate, HOURGLASS, type Running } from "../candidates.ts";
-import { waitForDrain } from "../flush-watch.ts";
 import { LoadDriver, type LoadDriverOptions, type Target } from "../load/load-driver.ts";
 import type { Latencies } from "../load/percentiles.ts";
 import { percentileMs } from "../load/percentiles.ts";
 import { MIXES } from "../load/workload.ts";
-import { cpuMs } from "../process-tree.ts";
-import { openStores, type Stores } from "../stores.ts";
+import { waitForDrain } from "../measure/flush-watch.ts";
+import { cpuMs } from "../measure/process-tree.ts";
+import { openStores, type Stores } from "../measure/stores.ts";
 
 export interface MeasureOptions {
   readonly counts: readonly number[];

@@ -2,7 +2,7 @@
  * Runs one job after the other for load-driver.ts, in a process of its own: a driver that shares the loop of
  * who starts servers and reads their figures would measure that too. Ends with who started it.
  */
-import { errorText } from "../../src/count/deadline.ts";
+import { errorText } from "../../src/runtime/deadline.ts";
 import { runAutocannon } from "./autocannon-load.ts";
 import { runBatches } from "./batch-load.ts";
 import { runConstantRate } from "./constant-rate.ts";

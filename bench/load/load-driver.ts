@@ -6,8 +6,8 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { MEMORY_SETTINGS } from "../../src/commands/allocator.ts";
-import { withDeadline } from "../../src/count/deadline.ts";
+import { MEMORY_SETTINGS } from "../../src/cli/serve/allocator.ts";
+import { withDeadline } from "../../src/runtime/deadline.ts";
 import type { BatchJob, BatchLoadResult } from "./batch-load.ts";
 import type { ConstantRateJob, ConstantRateResult } from "./constant-rate.ts";
 import type { SaturationDriver, SaturationJob, SaturationResult } from "./saturation.ts";

@@ -4,8 +4,8 @@
  * Invariant: all candidates of a round get the same requests in the same phase, since they are drawn from a
  * seed; only the time in them is that of the phase.
  */
-import { HOUR_MS, hourOf } from "../../src/count/event.ts";
-import { Random } from "../../test/support/random.ts";
+import { HOUR_MS, hourOf } from "../../src/domain/event.ts";
+import { Random } from "../../test/harness/pipeline/random.ts";
 
 export interface Mix {
   /** Of the requests; the rest are reads. */

@@ -2,27 +2,25 @@
  * The shapes of answers that are no success. Every error body is
  *   {"error": {"code", "message", "field"?, "got"?, "expected"?}}
  */
-import { errorText } from "../count/deadline.ts";
-import type { Log } from "../count/log.ts";
-import type { Refusal } from "../pipeline/intake.ts";
+
+import type { Refusal } from "../pipeline/commit/open-batch.ts";
+import type { MalformedEventError } from "../protocol/event-object.ts";
+import {
+  InvalidParameterError,
+  StreamNotAllowedError,
+  TooManyStreamsError,
+} from "../protocol/event-query.ts";
+import { MalformedQueryError } from "../protocol/query.ts";
+import type { ErrorBody } from "../protocol/refused-body.ts";
+import { errorText } from "../runtime/deadline.ts";
+import type { Log } from "../runtime/log.ts";
 import { ColdUnavailableError } from "../store/cold.ts";
 import { HotUnavailableError } from "../store/hot.ts";
-import { InvalidParameterError, StreamNotAllowedError, TooManyStreamsError } from "./analytics-query.ts";
-import type { MalformedEventError } from "./event-object.ts";
-import { MalformedQueryError } from "./query.ts";
-import { REQUEST_ID, traceOf } from "./request-trace.ts";
+import { REQUEST_ID, traceOf } from "./requests/trace.ts";
 
 export const NO_STORE = { "cache-control": "no-store" };
 /** Of a value that is echoed: enough to recognise it. */
 const GOT_MAX_CHARS = 300;
-
-export interface ErrorBody {
-  readonly code: string;
-  readonly message: string;
-  readonly field?: string;
-  readonly got?: string | null;
-  readonly expected?: string;
-}
 
 export function errorAnswer(
   status: number,

@@ -1,23 +1,23 @@
 /** The HTTP interface, without a socket: it is given the pipeline, and can be asked with `app.handle`. */
 import { Elysia } from "elysia";
-import { accessControl } from "./access-control.ts";
-import { analytics } from "./analytics.ts";
+import { BODY_MAX_BYTES } from "../protocol/body-encoding.ts";
+import { accessControl } from "./access/gate.ts";
 import { answerToError, errorAnswer } from "./answers.ts";
-import { apiDocs } from "./api-docs.ts";
-import type { AppOptions } from "./app-options.ts";
-import { BODY_MAX_BYTES } from "./body.ts";
-import { browsers } from "./browsers.ts";
 import { crossOrigin } from "./cross-origin.ts";
-import { dashboard } from "./dashboard.ts";
-import { events } from "./events.ts";
-import { ledger } from "./ledger.ts";
-import { live } from "./live.ts";
-import { metrics } from "./metrics.ts";
-import { ops } from "./ops.ts";
-import { RequestCounts } from "./request-counts.ts";
-import { RequestLines } from "./request-lines.ts";
-import { series } from "./series.ts";
-import { streams } from "./streams.ts";
+import { dashboard } from "./dashboard/routes.ts";
+import { analytics } from "./ingest/analytics.ts";
+import { browsers } from "./ingest/browsers.ts";
+import { events } from "./ingest/events.ts";
+import { live } from "./live/live.ts";
+import { apiDocs } from "./openapi/docs-page.ts";
+import { ledger } from "./ops/ledger-route.ts";
+import { metrics } from "./ops/metrics-route.ts";
+import { ops } from "./ops/probes.ts";
+import { series } from "./query/series.ts";
+import { streams } from "./query/streams.ts";
+import { RequestCounts } from "./requests/counts.ts";
+import { RequestLines } from "./requests/log-lines.ts";
+import type { AppOptions } from "./route-options.ts";
 
 /**
  * For all routes, of which /events takes the largest (analytics.ts has a bound of its own). Twice as much, since

@@ -7,12 +7,12 @@
  */
 import { type Static, Type } from "@sinclair/typebox";
 import { Elysia } from "elysia";
-import { EventQuerySchema, HourQuerySchema } from "./analytics-schema.ts";
-import { EventObjectSchema } from "./event-schema.ts";
-import { BatchQuerySchema } from "./events.ts";
+import { EventObjectSchema } from "../protocol/event-object-rules.ts";
+import { EventQuerySchema, HourQuerySchema } from "../protocol/event-rules.ts";
+import { BatchQuerySchema } from "./ingest/events.ts";
 import type { eventsSchemas } from "./openapi/events.ts";
 import type { rangesSchemas } from "./openapi/ranges.ts";
-import { SeriesQuerySchema, StreamsQuerySchema } from "./range-schema.ts";
+import { SeriesQuerySchema, StreamsQuerySchema } from "./query/range-rules.ts";
 
 const EventArraySchema = Type.Array(EventObjectSchema);
 

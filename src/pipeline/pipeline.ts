@@ -2,29 +2,30 @@
  * The way of an event, put together: to its shard, of which there are one or several, and the reads beside them.
  * Invariant: everything that runs here by a timer has ended when stop() answers.
  */
-import { errorText } from "../count/deadline.ts";
-import type { Event, HourKey } from "../count/event.ts";
-import type { RetentionDays } from "../count/kept.ts";
-import { Ledger, type RefusalReason } from "../count/ledger.ts";
-import { type Log, logWith } from "../count/log.ts";
-import type { Metrics } from "../count/metrics.ts";
-import { shardOf } from "../count/shard-of.ts";
+
+import type { Event, HourKey } from "../domain/event.ts";
+import { Ledger, type RefusalReason } from "../domain/ledger.ts";
+import type { RetentionDays } from "../domain/retention-bounds.ts";
+import { shardOf } from "../domain/shard-of.ts";
+import { errorText } from "../runtime/deadline.ts";
+import { type Log, logWith } from "../runtime/log.ts";
+import type { Metrics } from "../runtime/metrics.ts";
 import type { ColdStore, PastReads, Poison } from "../store/cold.ts";
 import { coldShard } from "../store/cold-shard.ts";
 import type { HotStore } from "../store/hot.ts";
-import type { BulkOutcome } from "./bulk.ts";
-import { Chore } from "./chore.ts";
-import type { JournalBound } from "./committer.ts";
-import { HomeShard } from "./home-shard.ts";
-import type { Outcome } from "./intake.ts";
-import { MergingReader } from "./merging-reader.ts";
-import { RangeReader } from "./range-reader.ts";
-import { type HourAnswer, type HourReader, Reader } from "./reader.ts";
-import { Retention } from "./retention.ts";
+import type { BulkOutcome } from "./commit/bulk.ts";
+import type { JournalBound } from "./commit/committer.ts";
+import { HomeShard } from "./commit/home-shard.ts";
+import type { Outcome } from "./commit/open-batch.ts";
+import { submitSplit } from "./commit/split-bulk.ts";
+import { StreamRegistry } from "./commit/stream-registry.ts";
+import { type HourAnswer, type HourReader, Reader } from "./read/hour-reader.ts";
+import { MergingReader } from "./read/merging-reader.ts";
+import { RangeReader } from "./read/range-reader.ts";
+import { Chore } from "./recurring-task.ts";
 import { Shard, type ShardSettings } from "./shard.ts";
-import { submitSplit } from "./split-bulk.ts";
 import { readStoreLedger, type StoreLedger } from "./store-ledger.ts";
-import { StreamRegistry } from "./stream-registry.ts";
+import { Retention } from "./upkeep/retention.ts";
 
 export interface PipelineSettings extends ShardSettings, RetentionDays {
   readonly journalMaxEvents: number;

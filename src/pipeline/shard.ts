@@ -5,20 +5,20 @@
  * Invariants: a shard needs nothing of the others, so that it goes on while one of them is away; everything that
  * runs here by a timer has ended when stop() answers.
  */
-import { HOUR_MS, hourOf } from "../count/event.ts";
-import type { Ledger, RefusalReason } from "../count/ledger.ts";
-import type { Log } from "../count/log.ts";
-import type { Metrics } from "../count/metrics.ts";
+import { HOUR_MS, hourOf } from "../domain/event.ts";
+import type { Ledger, RefusalReason } from "../domain/ledger.ts";
+import type { Log } from "../runtime/log.ts";
+import type { Metrics } from "../runtime/metrics.ts";
 import type { ColdShard } from "../store/cold-shard.ts";
 import type { HotStore } from "../store/hot.ts";
-import { AdmissionLog } from "./admission-log.ts";
-import { Chore } from "./chore.ts";
-import { Committer, type JournalBound } from "./committer.ts";
-import { Flusher } from "./flusher.ts";
-import { Hydrator } from "./hydrator.ts";
-import { adoptJournal, adoptJournals, type RecoveryOptions } from "./recovery.ts";
-import { RingBuffer } from "./ring-buffer.ts";
-import { WriterIdentity } from "./writer-identity.ts";
+import { AdmissionLog } from "./commit/admission-log.ts";
+import { Committer, type JournalBound } from "./commit/committer.ts";
+import { Hydrator } from "./commit/hydrator.ts";
+import { WriterIdentity } from "./commit/writer-identity.ts";
+import { Flusher } from "./flush/flusher.ts";
+import { RingBuffer } from "./flush/ring-buffer.ts";
+import { Chore } from "./recurring-task.ts";
+import { adoptJournal, adoptJournals, type RecoveryOptions } from "./upkeep/journal-adoption.ts";
 
 export interface ShardSettings {
   readonly flushIntervalMs: number;

@@ -4,10 +4,10 @@
  * Invariant: both come in the order of the table's primary key. Two flushes that touch the same hours
  * therefore lock them in the same order, and rows are appended where their neighbours lie.
  */
-import { BatchBuilder, type Group, type JournaledBatch, withoutDuplicates } from "../count/batch.ts";
-import { type Event, type HourKey, hourKeyName, type Kind } from "../count/event.ts";
-import type { ErasedCounts } from "../count/kept.ts";
-import { UserSketches } from "../count/user-sketches.ts";
+import { BatchBuilder, type Group, type JournaledBatch, withoutDuplicates } from "../domain/batch.ts";
+import { type Event, type HourKey, hourKeyName, type Kind } from "../domain/event.ts";
+import type { ErasedCounts } from "../domain/retention-bounds.ts";
+import { UserSketches } from "../domain/user-sketches.ts";
 import type { ColdHour } from "./cold.ts";
 
 export const EVENT_COLUMNS = "hour, stream, writer, seq, ordinal, at, kind, user, id";

@@ -4,9 +4,10 @@
  * Invariant: nothing is stored, and no hour taken for known, before the database has said that its data is divided
  * into as many shards as this process thinks: ids and hours are bound to their shard.
  */
-import { ConfigError } from "../config.ts";
-import type { JournaledBatch } from "../count/batch.ts";
-import type { HourKey } from "../count/event.ts";
+
+import type { JournaledBatch } from "../domain/batch.ts";
+import type { HourKey } from "../domain/event.ts";
+import { ConfigError } from "../settings/settings.ts";
 import type { ColdHour, ColdStore } from "./cold.ts";
 
 /** As ColdStore has them. */

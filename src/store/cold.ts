@@ -8,12 +8,12 @@
  * A writer is of one shard, and so are its rows. What an hour comes to is kept for each shard apart: its aggregate is
  * the sum of these parts, and the union of their sketches.
  */
-import type { ApiKey } from "../count/api-key.ts";
-import type { JournaledBatch } from "../count/batch.ts";
-import type { Event, HourKey, Kind } from "../count/event.ts";
-import type { HourRange, HourRecord, StreamSelection } from "../count/hour-range.ts";
-import type { ErasedCounts, Kept } from "../count/kept.ts";
-import type { UserSketches } from "../count/user-sketches.ts";
+import type { ApiKey } from "../domain/api-key.ts";
+import type { JournaledBatch } from "../domain/batch.ts";
+import type { Event, HourKey, Kind } from "../domain/event.ts";
+import type { HourRange, HourRecord, StreamSelection } from "../domain/hour-range.ts";
+import type { ErasedCounts, Kept } from "../domain/retention-bounds.ts";
+import type { UserSketches } from "../domain/user-sketches.ts";
 
 export interface ColdHour {
   readonly clicks: number;

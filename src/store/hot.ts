@@ -12,9 +12,9 @@
  * - A data set that is found to have lost acknowledged batches stops being born: nothing is read from it or
  *   written to it until every journal has been flushed and it is born again, with no hour held.
  */
-import type { Batch, JournaledBatch } from "../count/batch.ts";
-import type { HourCounts, HourKey } from "../count/event.ts";
-import type { HourRange, HourRecord } from "../count/hour-range.ts";
+import type { Batch, JournaledBatch } from "../domain/batch.ts";
+import type { HourCounts, HourKey } from "../domain/event.ts";
+import type { HourRange, HourRecord } from "../domain/hour-range.ts";
 import type { ColdHour } from "./cold.ts";
 
 export type CommitResult =

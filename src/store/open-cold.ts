@@ -1,9 +1,10 @@
 /** The cold store for a place. */
+
+import { readPem } from "../settings/pem-file.ts";
 import type { ColdStore } from "./cold.ts";
-import { embeddedColdStore } from "./cold-embedded.ts";
-import { mysqlColdStore } from "./cold-mysql.ts";
-import type { ColdPlace } from "./cold-thread-messages.ts";
-import { readPem } from "./pem-file.ts";
+import { embeddedColdStore } from "./embedded/cold-store.ts";
+import { mysqlColdStore } from "./mysql/cold-store.ts";
+import type { ColdPlace } from "./thread/messages.ts";
 
 export interface ColdSettings {
   readonly dataDir: string;

@@ -1,13 +1,14 @@
 /** The two stores for a pair of settings: both embedded, or Redis and MySQL. */
-import type { AccessStore } from "./access.ts";
-import { redisAccessStore } from "./access-redis.ts";
+
+import { readPem } from "../settings/pem-file.ts";
 import type { ColdStore } from "./cold.ts";
-import { coldStoreInThread } from "./cold-thread.ts";
+import { embeddedHotStore } from "./embedded/hot-store.ts";
 import type { HotStore } from "./hot.ts";
-import { embeddedHotStore } from "./hot-embedded.ts";
-import { redisHotStore } from "./hot-redis.ts";
 import { type ColdSettings, coldPlaceOf, coldPlaceWithReplicaOf, coldStoreAt } from "./open-cold.ts";
-import { readPem } from "./pem-file.ts";
+import { redisHotStore } from "./redis/hot-store.ts";
+import { redisAccessStore } from "./redis/shared-access.ts";
+import type { AccessStore } from "./shared-access.ts";
+import { coldStoreInThread } from "./thread/proxy.ts";
 
 export interface RedisSettings {
   readonly redisUrl: string | undefined;

@@ -1,10 +1,10 @@
 /** What keys and limits add to the description of each route: taken from the same list that lets requests in. */
-import type { Scope } from "../../count/api-key.ts";
-import { StreamSet } from "../../count/stream-set.ts";
-import { KEY_INVALID, KEY_MISSING, rateLimited, scopeMissing } from "../access-answers.ts";
-import { StreamNotAllowedError } from "../analytics-query.ts";
+import type { Scope } from "../../domain/api-key.ts";
+import { StreamSet } from "../../domain/stream-set.ts";
+import { StreamNotAllowedError } from "../../protocol/event-query.ts";
+import { KEY_INVALID, KEY_MISSING, rateLimited, scopeMissing } from "../access/denials.ts";
+import { accessOf, type RouteAccess } from "../access/route-scopes.ts";
 import { errorBodyOf } from "../answers.ts";
-import { accessOf, type RouteAccess } from "../route-access.ts";
 import { type Answer, failure, type Operation, type Paths } from "./parts.ts";
 
 const SCHEME = "apiKey";

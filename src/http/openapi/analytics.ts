@@ -1,7 +1,7 @@
 /** /analytics, described: one event in, one hour out. */
 import { Type } from "@sinclair/typebox";
-import { REFUSAL_REASONS } from "../../count/ledger.ts";
-import { EventQuerySchema, EXPECTS_KIND, HourQuerySchema } from "../analytics-schema.ts";
+import { REFUSAL_REASONS } from "../../domain/ledger.ts";
+import { EventQuerySchema, EXPECTS_KIND, HourQuerySchema } from "../../protocol/event-rules.ts";
 import { refusalText } from "../answers.ts";
 import {
   answer,

@@ -1,7 +1,7 @@
 /** /pixel.gif, /beacon, /r and /hourglass.js, described: what web pages use. */
 import { Type } from "@sinclair/typebox";
-import { EventQuerySchema } from "../analytics-schema.ts";
-import { EXPECTS_TARGET } from "../redirect-targets.ts";
+import { EventQuerySchema } from "../../protocol/event-rules.ts";
+import { EXPECTS_TARGET } from "../ingest/redirect-targets.ts";
 import { invalid, refused, tooLargeBody } from "./analytics.ts";
 import {
   answer,

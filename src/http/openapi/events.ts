@@ -1,9 +1,9 @@
 /** POST /events, described: many events in one request. */
 import { Type } from "@sinclair/typebox";
-import { BODY_MAX_BYTES } from "../body.ts";
-import { EVENTS_MAX, INVALID_MAX_LISTED } from "../event-batch.ts";
-import { EventObjectSchema } from "../event-schema.ts";
-import { BatchQuerySchema } from "../events.ts";
+import { BODY_MAX_BYTES } from "../../protocol/body-encoding.ts";
+import { EVENTS_MAX, INVALID_MAX_LISTED } from "../../protocol/event-body.ts";
+import { EventObjectSchema } from "../../protocol/event-object-rules.ts";
+import { BatchQuerySchema } from "../ingest/events.ts";
 import { refused } from "./analytics.ts";
 import {
   answer,

@@ -1,9 +1,9 @@
 /** GET /live and GET /, described: what is looked at while it happens. */
 import { Type } from "@sinclair/typebox";
-import { REFUSAL_REASONS } from "../../count/ledger.ts";
+import { REFUSAL_REASONS } from "../../domain/ledger.ts";
 import { refusalText } from "../answers.ts";
-import { LiveQuerySchema } from "../live.ts";
-import { UNAVAILABLE_REASONS } from "../live-reader.ts";
+import { LiveQuerySchema } from "../live/live.ts";
+import { UNAVAILABLE_REASONS } from "../live/snapshot.ts";
 import {
   answer,
   count,

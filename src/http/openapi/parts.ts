@@ -2,13 +2,15 @@
  * What the descriptions of routes are put together from. Parameters are made of the schemas that requests are
  * checked by, and examples of errors of the errors themselves: what can be taken from the code is not said twice.
  */
+
 import { type TObject, type TProperties, type TSchema, Type } from "@sinclair/typebox";
-import { OMISSION_REASONS, REFUSAL_REASONS } from "../../count/ledger.ts";
-import { InvalidParameterError } from "../analytics-query.ts";
-import { EXPECTS_TIMESTAMP } from "../analytics-schema.ts";
-import { type ErrorBody, errorBodyOf } from "../answers.ts";
-import { MalformedQueryError } from "../query.ts";
-import { DEGRADED } from "../range-answer.ts";
+import { OMISSION_REASONS, REFUSAL_REASONS } from "../../domain/ledger.ts";
+import { InvalidParameterError } from "../../protocol/event-query.ts";
+import { EXPECTS_TIMESTAMP } from "../../protocol/event-rules.ts";
+import { MalformedQueryError } from "../../protocol/query.ts";
+import type { ErrorBody } from "../../protocol/refused-body.ts";
+import { errorBodyOf } from "../answers.ts";
+import { DEGRADED } from "../query/range-answer.ts";
 
 /** Of OpenAPI 3.1, what is used here. */
 export interface Parameter {

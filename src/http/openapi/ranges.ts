@@ -1,7 +1,7 @@
 /** GET /series and GET /streams, described: ranges of hours. */
 import { Type } from "@sinclair/typebox";
 import { CONTENT_TYPES, type Format } from "../media-type.ts";
-import { SeriesQuerySchema, StreamsQuerySchema } from "../range-schema.ts";
+import { SeriesQuerySchema, StreamsQuerySchema } from "../query/range-rules.ts";
 import { hourContent } from "./analytics.ts";
 import {
   answer,

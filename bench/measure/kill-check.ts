@@ -1,0 +1,76 @@
+/**
+ * What is lost by kill -9 under load: acknowledged events against what the stores have afterwards.
+ *
+ * Invariant: nothing of a candidate's insides is looked at. It is started again on the same stores, and asked
+ * for all hours. What was sent and not answered may be in there or not: a loss that hides behind as many of
+ * those is not seen, so there are never more of them than connections.
+ */
+import { HOUR_MS, hourOf } from "../../src/domain/event.ts";
+import { readHour } from "../../test/harness/service/analytics-client.ts";
+import { waitFor } from "../../test/harness/service/wait-for.ts";
+import type { Running } from "../candidates.ts";
+import type { LoadDriver, RateTarget } from "../load/load-driver.ts";
+import type { KillResult } from "../results.ts";
+import { waitForDrain } from "./flush-watch.ts";
+import { processTree } from "./process-tree.ts";
+
+export interface KillCheckOptions {
+  readonly running: Running;
+  readonly driver: LoadDriver;
+  readonly target: RateTarget;
+}
+
+/** All that the workload has touched, and the turn of an hour meanwhile. */
+const HOURS_BACK = 25;
+const HOURS_AHEAD = 1;
+/** The load must not end before the server does. */
+const LONGER_THAN_TAKEN = 10;
+const READ_TIMEOUT_MS = 60_000;
+
+export async function checkKill({ running, driver, target }: KillCheckOptions): Promise<KillResult> {
+  const before = await whatIsStored(running);
+  const started = Promise.withResolvers<void>();
+  const loading = driver.sendAtRate({
+    ...target,
+    durationMs: target.durationMs * LONGER_THAN_TAKEN,
+    isServerKilled: true,
+    onStart: started.resolve,
+  });
+  await Promise.race([started.promise, loading]);
+  await Bun.sleep(target.durationMs);
+  await killTree(running);
+  const { acknowledgedEvents: acknowledged, eventsInDoubt: inDoubt } = await loading;
+  await running.process.start();
+  const after = await whatIsStored(running);
+  const counted = after.counted - before.counted;
+  const gainedRows = after.rows === undefined ? undefined : after.rows - before.rows!;
+  const lost = Math.max(0, acknowledged - Math.min(counted, gainedRows ?? counted));
+  return { acknowledged, inDoubt, counted, rows: gainedRows, lost };
+}
+
+/** The first process, and at once all it had started: what is left of them would answer on. */
+async function killTree({ process: server }: Running): Promise<void> {
+  const pids = processTree(server.pid);
+  await server.kill("SIGKILL");
+  for (const pid of pids.filter((one) => one !== server.pid)) {
+    try {
+      process.kill(pid, "SIGKILL");
+    } catch {
+      // It ended with the first.
+    }
+  }
+}
+
+/** Once all are rows: after a start that includes the adoption of the journal of the killed process. */
+async function whatIsStored(running: Running): Promise<{ counted: number; rows: number | undefined }> {
+  await waitForDrain(running);
+  const { port } = running.process;
+  const currentHour = hourOf(Date.now());
+  let counted = 0;
+  for (let back = -HOURS_AHEAD; back <= HOURS_BACK; back++) {
+    const read = () => readHour(port, currentHour - back * HOUR_MS);
+    const { clicks, impressions } = await waitFor("an hour to be read", read, { timeoutMs: READ_TIMEOUT_MS });
+    counted += clicks + impressions;
+  }
+  return { counted, rows: await running.rows?.counted() };
+}

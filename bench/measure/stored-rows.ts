@@ -1,0 +1,101 @@
+/**
+ * Fills the events table as if millions of events had come in before: made by the server itself from a
+ * sequence, in the order of the primary key, so that nothing is sent and nothing is sorted.
+ */
+import type { Connection, RowDataPacket } from "mysql2/promise";
+import { HOUR_MS, hourOf } from "../../src/domain/event.ts";
+import { registerOf, Sketch } from "../../src/domain/sketch.ts";
+import { candidate, HOURGLASS } from "../candidates.ts";
+import { type TrialContext, withCandidate } from "../trial.ts";
+import { openMysql, openStores, type Stores } from "./stores.ts";
+
+/** The hours that new events go to, so that these go into trees that are as large as they get. */
+const HOURS = 24;
+const STREAM = "default";
+const USERS = 1_000_000;
+const USERS_IN_SKETCH = 100_000;
+/** As many as in a usual batch. */
+const ROWS_PER_BATCH = 200;
+/** Each fills one hour after the other: as many as cores. */
+const SESSIONS = 2;
+const MILLION = 1_000_000;
+
+/** Stores with so many rows, in tables that the service has made itself. The caller closes them. */
+export async function storesWithRows(rowCount: number, context: TrialContext): Promise<Stores> {
+  const which = candidate(HOURGLASS);
+  const stores = await openStores(which.needs);
+  try {
+    await withCandidate(which, stores, context, async () => {});
+    const startMs = performance.now();
+    await fill(stores.mariaDb!.url, rowCount);
+    const rate = rowCount / MILLION / ((performance.now() - startMs) / 1_000);
+    context.say(`${rowCount} rows stored beforehand, ${rate.toFixed(2)} M rows/s`);
+    return stores;
+  } catch (error) {
+    await stores.close();
+    throw error;
+  }
+}
+
+async function fill(url: string, rowCount: number): Promise<void> {
+  const sessions = await Promise.all(Array.from({ length: SESSIONS }, () => openMysql(url)));
+  try {
+    const writer = await createWriter(sessions[0]!, rowCount);
+    const sketch = sketchOfMany();
+    const newestHour = hourOf(Date.now());
+    const rowsPerHour = Math.ceil(rowCount / HOURS);
+    const hours = Array.from({ length: HOURS }, (_, n) => newestHour - (HOURS - 1 - n) * HOUR_MS);
+    const fillNext = async (mysql: Connection) => {
+      // Rows of a sequence in the order of the key need no check that they differ.
+      await mysql.query("SET unique_checks = 0, foreign_key_checks = 0");
+      for (let hour = hours.shift(); hour !== undefined; hour = hours.shift()) {
+        await fillHour(mysql, { hour, rowsPerHour, writer, sketch });
+      }
+    };
+    await Promise.all(sessions.map(fillNext));
+  } finally {
+    for (const mysql of sessions) mysql.destroy();
+  }
+}
+
+async function createWriter(mysql: Connection, events: number): Promise<number> {
+  const seq = Math.ceil(events / ROWS_PER_BATCH);
+  const insert = "INSERT INTO writers (writer, seq, events, sealed) VALUES ('stored-before', ?, ?, 1)";
+  await mysql.query(insert, [seq, events]);
+  const [rows] = await mysql.query<RowDataPacket[]>("SELECT id FROM writers WHERE writer = 'stored-before'");
+  return Number(rows[0]!["id"]);
+}
+
+interface HourToFill {
+  readonly hour: number;
+  readonly rowsPerHour: number;
+  readonly writer: number;
+  readonly sketch: Sketch;
+}
+
+async function fillHour(mysql: Connection, { hour, rowsPerHour, writer, sketch }: HourToFill): Promise<void> {
+  const select = `
+    SELECT ?, ?, ?, n.seq DIV ${ROWS_PER_BATCH}, n.seq MOD ${ROWS_PER_BATCH}, ? + n.seq MOD ${HOUR_MS},
+      IF(n.seq MOD 10 = 0, 'click', 'impression'), CONCAT('user-', n.seq * 7919 MOD ${USERS})
+    FROM seq_1_to_${rowsPerHour} AS n`;
+  const columns = "hour, stream, writer, seq, ordinal, at, kind, user";
+  await mysql.query(`INSERT INTO events (${columns}) ${select}`, [hour, STREAM, writer, hour]);
+  const clicks = Math.floor(rowsPerHour / 10);
+  const counts = [
+    hour,
+    STREAM,
+    clicks,
+    rowsPerHour - clicks,
+    sketch.count(),
+    sketch.encode(),
+    sketch.encode(),
+  ];
+  const hourly = "hour, stream, clicks, impressions, unique_users, viewers_sketch, clickers_sketch";
+  await mysql.query(`INSERT INTO hourly (${hourly}) VALUES (?)`, [counts]);
+}
+
+function sketchOfMany(): Sketch {
+  const sketch = new Sketch();
+  for (let n = 0; n < USERS_IN_SKETCH; n++) sketch.add(registerOf(`user-${n}`));
+  return sketch;
+}

@@ -1,0 +1,165 @@
+/** `hourglass export`: the events of a range, from the cold store, as `hourglass import` takes them again. */
+import { createWriteStream } from "node:fs";
+import { rename, rm } from "node:fs/promises";
+import { Readable, type Writable } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import { type Event, type HourKey, hourOf } from "../domain/event.ts";
+import type { StreamSelection } from "../domain/hour-range.ts";
+import { csvRecord } from "../protocol/csv.ts";
+import { errorText } from "../runtime/deadline.ts";
+import type { Config } from "../settings/settings.ts";
+import type { ColdStore, RowKey } from "../store/cold.ts";
+import { withPast } from "./stores/with-stores.ts";
+
+export interface ExportOptions {
+  /** In ms since the epoch, the first included; all if undefined. */
+  readonly from: number | undefined;
+  /** Not included. */
+  readonly to: number | undefined;
+  readonly stream: string | undefined;
+  readonly format: "csv" | "ndjson";
+  /** Undefined: standard output. */
+  readonly out: string | undefined;
+}
+
+/** Some 20 ms of reading, and 2 MB. */
+const ROWS_PER_READ = 10_000;
+const HOURS_PER_READ = 5_000;
+const CSV_HEADER = "timestamp,user,event,stream,id\n";
+
+interface Exported {
+  events: number;
+  hours: number;
+  /** What was counted and is not in it, in words. */
+  readonly missing: string[];
+}
+
+/** The exit code: 0 if all is written, 2 if it could not. */
+export async function exportEvents(config: Config, options: ExportOptions): Promise<number> {
+  const exported: Exported = { events: 0, hours: 0, missing: [] };
+  const { from = 0, to = Number.POSITIVE_INFINITY } = options;
+  if (from >= to) {
+    console.error("hourglass export: --from is not before --to: no event lies between them");
+    return 2;
+  }
+  try {
+    await withPast(config, async (cold) => {
+      const texts = Readable.from(exportTexts(cold, options, exported));
+      if (options.out === undefined) await pipeline(texts, process.stdout, { end: false });
+      else await writeFile(texts, options.out);
+    });
+  } catch (error) {
+    // Who reads it has had enough.
+    if (isBrokenPipe(error)) return 0;
+    if (!isFileError(error)) throw error;
+    console.error(
+      `hourglass export: cannot write ${options.out ?? "to standard output"}: ${errorText(error)}`,
+    );
+    return 2;
+  }
+  console.error(`${exported.events} events of ${exported.hours} hours (of a stream)`);
+  for (const line of exported.missing) console.error(line);
+  return 0;
+}
+
+/** Under another name until it is whole: a part is never taken for all. */
+async function writeFile(texts: Readable, path: string): Promise<void> {
+  const partPath = `${path}.part`;
+  try {
+    const file: Writable = createWriteStream(partPath, { flush: true });
+    await pipeline(texts, file);
+    await rename(partPath, path);
+  } catch (error) {
+    await rm(partPath, { force: true });
+    throw error;
+  }
+}
+
+async function* exportTexts(
+  cold: ColdStore,
+  options: ExportOptions,
+  exported: Exported,
+): AsyncGenerator<string> {
+  const textOf = options.format === "csv" ? csvText : ndjsonText;
+  if (options.format === "csv") yield CSV_HEADER;
+  const keys = (await cold.hourKeys()).filter((key) => isAsked(key, options));
+  for (const key of keys) {
+    let count = 0;
+    for await (const page of pagesOf(cold, key)) {
+      const events = page.filter(({ at }) => isWithin(at, options));
+      count += events.length;
+      if (events.length > 0) yield events.map(textOf).join("");
+    }
+    exported.events += count;
+    exported.hours += Number(count > 0);
+  }
+  exported.missing.push(...(await missingFrom(cold, options, keys)));
+}
+
+/** Asked after the rows: so what was dropped or erased meanwhile is told, too. */
+async function missingFrom(
+  cold: ColdStore,
+  { from = 0, stream = "" }: ExportOptions,
+  keys: readonly HourKey[],
+): Promise<string[]> {
+  const missing: string[] = [];
+  const { rowsFrom } = await cold.kept();
+  if (from < rowsFrom) {
+    const hours = keys.filter(({ hour }) => hour < rowsFrom).length;
+    const day = new Date(rowsFrom).toISOString();
+    missing.push(
+      `Missing: rows are kept from ${day} on; ${hours} hours of before were counted and have none`,
+    );
+  }
+  const hours = [...new Set(keys.map(({ hour }) => hour))];
+  const erased = await erasedIn(cold, hours, { text: stream, isPrefix: stream === "" });
+  if (erased > 0) missing.push(`Missing: ${erased} events whose users were forgotten`);
+  return missing;
+}
+
+async function erasedIn(
+  cold: ColdStore,
+  hours: readonly number[],
+  streams: StreamSelection,
+): Promise<number> {
+  let erased = 0;
+  for (let i = 0; i < hours.length; i += HOURS_PER_READ) {
+    const found = await cold.erasedRows({ hours: hours.slice(i, i + HOURS_PER_READ), streams });
+    for (const { clicks, impressions } of found) erased += clicks + impressions;
+  }
+  return erased;
+}
+
+function isAsked({ stream, hour }: HourKey, options: ExportOptions): boolean {
+  const { from = 0, to = Number.POSITIVE_INFINITY } = options;
+  return hour >= hourOf(from) && hour < to && (options.stream === undefined || stream === options.stream);
+}
+
+function isWithin(at: number, { from = 0, to = Number.POSITIVE_INFINITY }: ExportOptions): boolean {
+  return at >= from && at < to;
+}
+
+async function* pagesOf(cold: ColdStore, key: HourKey): AsyncGenerator<readonly Event[]> {
+  let after: RowKey | undefined;
+  do {
+    const { events, last } = await cold.rows(key, after, ROWS_PER_READ);
+    yield events;
+    after = last;
+  } while (after !== undefined);
+}
+
+function csvText({ stream, at, kind, user, id = "" }: Event): string {
+  return `${csvRecord([String(at), user, kind, stream, id])}\n`;
+}
+
+function ndjsonText({ stream, at, kind, user, id }: Event): string {
+  return `${JSON.stringify({ timestamp: at, user, event: kind, stream, id })}\n`;
+}
+
+function isBrokenPipe(error: unknown): boolean {
+  return error instanceof Error && "code" in error && error.code === "EPIPE";
+}
+
+function isFileError(error: unknown): boolean {
+  return error instanceof Error && "syscall" in error;
+}

@@ -1,0 +1,140 @@
+/**
+ * `hourglass forget`: deletes what is stored of a user.
+ *
+ * Invariants: what was acknowledged before it began is erased, also what was not flushed by then. Cut off anywhere
+ * and run again it goes on. Nothing is counted otherwise for it, and the numbers of what it erased are kept.
+ */
+
+import { addErased, type ErasedCounts, NOTHING_ERASED } from "../domain/retention-bounds.ts";
+import { drain } from "../pipeline/flush/drain.ts";
+import type { Config } from "../settings/settings.ts";
+import type { UserSelection } from "../store/cold.ts";
+import { checkShards } from "../store/cold-shard.ts";
+import { HotUnavailableError } from "../store/hot.ts";
+import { createStores, type Stores } from "../store/open.ts";
+import { grouped, Report } from "./import/report.ts";
+import { ownUrl } from "./service/own-url.ts";
+import { type AskedService, journalOwners } from "./stores/journal-owners.ts";
+
+export interface ForgetOptions {
+  readonly user: string;
+  readonly stream: string | undefined;
+  readonly dryRun: boolean;
+  /** Of an embedded service; undefined: as the settings say. */
+  readonly url: string | undefined;
+  /** In seconds. */
+  readonly waitFor: number;
+  readonly json: boolean;
+}
+
+interface Forgotten extends ErasedCounts {
+  /** Those that had rows of the user. */
+  hours: number;
+  /** Events that were looked at. */
+  scanned: number;
+  seconds: number;
+}
+
+const BEFORE_ALL_HOURS = -1;
+
+/** The exit code: 0 if nothing is left of the user. Throws HotUnavailableError or ColdUnavailableError. */
+export async function forget(config: Config, options: ForgetOptions): Promise<number> {
+  const stores = createStores(config, Date.now);
+  try {
+    await stores.cold.open();
+    await checkShards(stores.cold, config.redisShards);
+    const service = { url: options.url ?? ownUrl(config), apiKey: config.apiKey };
+    await waitForJournals(stores, service, options.waitFor);
+    const forgotten = await forgetUser(stores, options);
+    console.log(options.json ? JSON.stringify(jsonOf(forgotten, options)) : textOf(forgotten, options));
+    return 0;
+  } finally {
+    await Promise.all([...stores.hotShards, stores.cold].map((store) => store.close()));
+  }
+}
+
+async function waitForJournals(stores: Stores, service: AskedService, waitS: number): Promise<void> {
+  const { mode, hotShards, cold } = stores;
+  const listOwners = () => journalOwners(stores, service);
+  const left = await drain({ cold, listOwners, timeoutMs: waitS * 1_000 });
+  // An embedded service may be started from here on: its journal is its own.
+  if (mode === "embedded") await Promise.all(hotShards.map((hot) => hot.close()));
+  if (left === 0) return;
+  const advice = "nothing was erased: run it again once they are, or with a longer --wait-for";
+  throw new HotUnavailableError(
+    `${left} events were not in the cold store after ${waitS} s, the user's perhaps among them; ${advice}`,
+    false,
+  );
+}
+
+async function forgetUser(stores: Stores, options: ForgetOptions): Promise<Forgotten> {
+  const { cold } = stores;
+  const { user, stream, dryRun } = options;
+  const selection: UserSelection = { user, stream };
+  const startMs = performance.now();
+  // Dead letters first: one that is replayed meanwhile is a row then, and found with the others.
+  const deadLetters = dryRun
+    ? await cold.countUserDeadLetters(selection)
+    : await eraseDeadLetters(stores, selection);
+  const sizes = await cold.hourSizes();
+  const sizeOf = new Map(sizes.map(({ hour, events }) => [hour, events]));
+  const total = sizes.reduce((sum, { events }) => sum + events, 0);
+  const report = progressReport();
+  let [erased, hours, scanned] = [NOTHING_ERASED, 0, 0];
+  for (let hour = await cold.nextHourWithRows(BEFORE_ALL_HOURS); hour !== undefined; ) {
+    const counts = dryRun
+      ? await cold.countUserRows(selection, hour)
+      : await cold.eraseUserRows(selection, hour);
+    erased = addErased(erased, counts);
+    hours += Number(counts.clicks + counts.impressions > 0);
+    scanned += sizeOf.get(hour) ?? 0;
+    report.progress({
+      name: "events",
+      unit: "looked at",
+      lines: scanned,
+      readBytes: scanned,
+      sizeBytes: total,
+    });
+    hour = await cold.nextHourWithRows(hour);
+  }
+  report.end();
+  const seconds = (performance.now() - startMs) / 1_000;
+  return { ...erased, deadLetters, hours, scanned, seconds };
+}
+
+/** The hot store counted them, and nothing else does: it is to fetch the hours anew, without them. */
+async function eraseDeadLetters(
+  { mode, hotShards, cold }: Stores,
+  selection: UserSelection,
+): Promise<number> {
+  const keys = await cold.eraseUserDeadLetters(selection);
+  if (mode === "embedded") return keys.length;
+  for (const key of keys) await Promise.all(hotShards.map((hot) => hot.retireHour(key)));
+  return keys.length;
+}
+
+function progressReport(): Report {
+  const report = new Report({
+    write: (text) => process.stderr.write(text),
+    isTerminal: process.stderr.isTTY,
+    now: Date.now,
+  });
+  report.begin(0);
+  return report;
+}
+
+/** Without the user: it may be kept as a record. */
+function jsonOf(forgotten: Forgotten, { dryRun }: ForgetOptions) {
+  const { clicks, impressions, deadLetters, hours, scanned, seconds } = forgotten;
+  return { dryRun, clicks, impressions, deadLetters, hours, scanned, seconds };
+}
+
+function textOf({ clicks, impressions, deadLetters, ...rest }: Forgotten, { dryRun }: ForgetOptions): string {
+  const rows = `${grouped(clicks + impressions)} rows (${grouped(clicks)} clicks, ${grouped(impressions)} impressions)`;
+  const done = `${rows} of ${rest.hours} hours, and ${deadLetters} dead letters`;
+  const looked = `Looked at ${grouped(rest.scanned)} events in ${rest.seconds.toFixed(1)} s.`;
+  if (dryRun) return `Would erase ${done}. ${looked}`;
+  return `Erased ${done}. ${looked}
+Counts stay as they are. Sketches of unique users cannot forget: they count the user on, and tell nobody who it is.
+Event ids are forgotten 24 h after their event came.`;
+}

@@ -1,0 +1,249 @@
+/**
+ * Sends events to the service, as often as it takes until each was answered.
+ *
+ * Invariant: an event that was refused, or whose answer was lost, is sent again with its id and nothing else
+ * changed: so it counts once, however often it arrives.
+ */
+import { Type } from "@sinclair/typebox";
+import { Value } from "@sinclair/typebox/value";
+import { backoffMs } from "../../runtime/backoff.ts";
+import { errorText } from "../../runtime/deadline.ts";
+import { keyHeaders } from "../service/key-headers.ts";
+import { ImportError } from "./import-error.ts";
+import { isTooOld } from "./progress.ts";
+
+export interface SenderOptions {
+  /** Of the service, without a slash at its end. */
+  readonly url: string;
+  /** An API key, if the service asks for one. */
+  readonly apiKey?: string | undefined;
+  /** For so long it sends again what is not answered. */
+  readonly retryForMs: number;
+  readonly now: () => number;
+  readonly sleep: (ms: number) => Promise<void>;
+  readonly fetch: (url: string, request: RequestInit) => Promise<Response>;
+  /** Something is not taken, and will be sent again. */
+  readonly onSetback: (reason: string) => void;
+}
+
+export interface Shipment {
+  /** As lines of the body. */
+  readonly events: readonly string[];
+  /** None of them was sent before. */
+  readonly sentAt: number;
+}
+
+/** What became of a shipment: accepted + duplicates + invalid are all its events. */
+export interface Delivery {
+  accepted: number;
+  duplicates: number;
+  invalid: number;
+  /** The first of those that are invalid, by their places in the shipment. */
+  readonly problems: { readonly position: number; readonly problem: string }[];
+}
+
+const count = Type.Integer({ minimum: 0 });
+const AnswerSchema = Type.Object({
+  events: count,
+  accepted: count,
+  duplicates: count,
+  invalid: count,
+  refused: count,
+  errors: Type.Array(Type.Object({ index: count, message: Type.String() })),
+  refusals: Type.Optional(
+    Type.Array(Type.Object({ message: Type.String(), indexes: Type.Array(Type.Tuple([count, count])) })),
+  ),
+});
+const ErrorSchema = Type.Object({ error: Type.Object({ message: Type.String() }) });
+
+/** Nothing of it is counted, or it can't be known whether it is: to be sent again. */
+interface Setback {
+  readonly reason: string;
+  readonly retryAfterMs: number;
+}
+
+const ANSWER_TIMEOUT_MS = 30_000;
+const FIRST_BACKOFF_MS = 100;
+const MAX_BACKOFF_MS = 10_000;
+/** How much longer than it is told to, at the most, so that not all come back at once. */
+const RETRY_AFTER_JITTER = 0.25;
+const SHOWN_CHARS = 300;
+/** Of a service, or of a proxy before it, that is overloaded or away for a while. */
+const RETRIED_BELOW_500 = new Set([408, 425, 429]);
+
+export class Sender {
+  readonly #options: SenderOptions;
+  readonly #target: string;
+  readonly #stopped = new AbortController();
+
+  constructor(options: SenderOptions) {
+    this.#options = options;
+    this.#target = `${options.url}/events`;
+  }
+
+  /** Throws ImportError if it is not taken, or not for too long: what of it is counted is not known then. */
+  async send({ events, sentAt }: Shipment): Promise<Delivery> {
+    const { now, retryForMs, sleep, onSetback } = this.#options;
+    const delivery: Delivery = { accepted: 0, duplicates: 0, invalid: 0, problems: [] };
+    let positions = events.map((_, position) => position);
+    let lastProgressAt = now();
+    for (let attempt = 0; positions.length > 0; attempt++) {
+      if (isTooOld(sentAt, now())) throw new ImportError(this.#tooLate());
+      const outcome = await this.#post(positions.map((position) => events[position]!));
+      let setback: Setback;
+      if ("reason" in outcome) {
+        setback = outcome;
+      } else {
+        const refused = take(outcome, positions, delivery);
+        if (refused.positions.length === 0) return delivery;
+        if (refused.positions.length < positions.length) {
+          lastProgressAt = now();
+          attempt = 0;
+        }
+        positions = refused.positions;
+        setback = refused;
+      }
+      const waitMs = waitFor(setback, attempt);
+      if (now() + waitMs - lastProgressAt > retryForMs)
+        throw new ImportError(this.#givenUp(setback, attempt));
+      onSetback(setback.reason);
+      await sleep(waitMs);
+    }
+    return delivery;
+  }
+
+  /** What is under way is given up. */
+  stop(): void {
+    this.#stopped.abort();
+  }
+
+  async #post(events: readonly string[]): Promise<Answered | Setback> {
+    const signal = AbortSignal.any([this.#stopped.signal, AbortSignal.timeout(ANSWER_TIMEOUT_MS)]);
+    const { apiKey } = this.#options;
+    try {
+      const response = await this.#options.fetch(this.#target, {
+        method: "POST",
+        headers: {
+          "content-type": "application/x-ndjson",
+          accept: "application/json",
+          ...keyHeaders(apiKey),
+        },
+        body: events.join("\n"),
+        redirect: "manual",
+        signal,
+      });
+      return this.#outcomeOf(response, await response.text(), events.length);
+    } catch (error) {
+      if (error instanceof ImportError || this.#stopped.signal.aborted) throw error;
+      return { reason: `no answer: ${lossText(error)}`, retryAfterMs: 0 };
+    }
+  }
+
+  #outcomeOf(response: Response, body: string, eventCount: number): Answered | Setback {
+    const { status, headers } = response;
+    const value = parsed(body);
+    if (status === 200 || status === 207) {
+      if (Value.Check(AnswerSchema, value) && doesAddUp(value, eventCount)) {
+        return { answer: value, retryAfterMs: retryAfterMs(headers, this.#options.now()) };
+      }
+      throw new ImportError(`${this.#target} answered ${shown(body)}: that is no Hourglass`);
+    }
+    const message = Value.Check(ErrorSchema, value) ? value.error.message : shown(body);
+    const reason = `it answered ${status}: ${message}`;
+    if (status >= 500 || RETRIED_BELOW_500.has(status)) {
+      return { reason, retryAfterMs: retryAfterMs(headers, this.#options.now()) };
+    }
+    throw new ImportError(`${this.#target} does not take this: ${reason}`);
+  }
+
+  #givenUp({ reason }: Setback, attempt: number): string {
+    const { retryForMs } = this.#options;
+    const tries = attempt === 0 ? "once" : `${attempt + 1} times`;
+    return (
+      `${this.#target} does not take events (tried ${tries}, for up to ${retryForMs / 1_000} s): ${reason}; ` +
+      "run it again when it does: it goes on from where it was"
+    );
+  }
+
+  #tooLate(): string {
+    return (
+      `events were sent to ${this.#target} almost a day ago and not answered: the service may not know their ids ` +
+      "any more, so that sending them again could count them twice; run it again to decide"
+    );
+  }
+}
+
+/** What the runtime says of it gives advice to who writes programs. */
+function lossText(error: unknown): string {
+  const code = error instanceof Error && "code" in error ? error.code : undefined;
+  if (code === "ECONNREFUSED" || code === "ConnectionRefused") return "nobody listens there (ECONNREFUSED)";
+  return code === "ECONNRESET" ? "the connection was lost (ECONNRESET)" : errorText(error);
+}
+
+interface Answered {
+  readonly answer: {
+    readonly accepted: number;
+    readonly duplicates: number;
+    readonly invalid: number;
+    readonly errors: readonly { readonly index: number; readonly message: string }[];
+    readonly refusals?: readonly {
+      readonly message: string;
+      readonly indexes: readonly [number, number][];
+    }[];
+  };
+  readonly retryAfterMs: number;
+}
+
+/** Adds it to the delivery. Answers what is to be sent again. `positions`: of the events that were sent. */
+function take({ answer, retryAfterMs }: Answered, positions: readonly number[], delivery: Delivery) {
+  delivery.accepted += answer.accepted;
+  delivery.duplicates += answer.duplicates;
+  delivery.invalid += answer.invalid;
+  for (const { index, message } of answer.errors) {
+    delivery.problems.push({ position: positions[index]!, problem: message });
+  }
+  const { refusals = [] } = answer;
+  const ranges = refusals.flatMap(({ indexes }) => indexes);
+  const refused = ranges.flatMap(([first, last]) => positions.slice(first, last + 1));
+  const reason = refusals.map(({ message }) => message).join("; ");
+  return { positions: refused.sort((a, b) => a - b), reason, retryAfterMs };
+}
+
+/** Every event has one fate, and those that were refused are named. */
+function doesAddUp(
+  answer: Answered["answer"] & { events: number; refused: number },
+  eventCount: number,
+): boolean {
+  const { events, accepted, duplicates, invalid, refused, refusals = [], errors } = answer;
+  const named = refusals.flatMap(({ indexes }) => indexes);
+  const namedCount = named.reduce((sum, [first, last]) => sum + last - first + 1, 0);
+  const isWithin = [...named.flat(), ...errors.map(({ index }) => index)].every(
+    (index) => index < eventCount,
+  );
+  const isWhole = events === eventCount && accepted + duplicates + invalid + refused === events;
+  return isWhole && isWithin && namedCount === refused && named.every(([first, last]) => first <= last);
+}
+
+function waitFor({ retryAfterMs }: Setback, attempt: number): number {
+  const toldMs = retryAfterMs * (1 + RETRY_AFTER_JITTER * Math.random());
+  return Math.max(toldMs, backoffMs(attempt, FIRST_BACKOFF_MS, MAX_BACKOFF_MS));
+}
+
+/** Seconds, or a date; 0 if it says neither. */
+function retryAfterMs(headers: Headers, now: number): number {
+  const text = headers.get("retry-after") ?? "";
+  const at = /^\d{1,9}$/.test(text) ? now + Number(text) * 1_000 : Date.parse(text);
+  return Number.isNaN(at) ? 0 : Math.max(0, at - now);
+}
+
+function parsed(body: string): unknown {
+  try {
+    return JSON.parse(body);
+  } catch {
+    return undefined;
+  }
+}
+
+function shown(body: string): string {
+  return JSON.stringify(body.length > SHOWN_CHARS ? `${body.slice(0, SHOWN_CHARS)}…` : body);
+}

@@ -1,0 +1,161 @@
+/**
+ * What was imported, up to where: an SQLite file, in which each change is on disk (fsync) before the next step.
+ *
+ * A content is known by what is in it: its record holds the hash of all of it that was ever sent. So a file is
+ * known again when it was renamed, moved, packed or appended to, and one that was put in its place, or changed
+ * in what was sent, is another. Size, time and name would tell neither.
+ *
+ * Invariant: the file is locked for as long as it is open, so that no record is changed by two at a time.
+ */
+import { Database } from "bun:sqlite";
+import { mkdirSync } from "node:fs";
+import { dirname } from "node:path";
+import { errorText } from "../../runtime/deadline.ts";
+import { ImportError } from "./import-error.ts";
+
+/** Where a reading may go on. */
+export interface Mark {
+  /** In the content, in bytes. */
+  readonly offset: number;
+  /** Of what is there, from 1. */
+  readonly line: number;
+  /** See event-ids.ts. */
+  readonly chain: Uint8Array;
+}
+
+/** What events were sent to. The same content may be imported into each. */
+export interface Target {
+  readonly url: string;
+  /** Of the events that name none. */
+  readonly stream: string;
+}
+
+export interface ImportRecord {
+  /** Undefined as long as it is in no file. */
+  readonly number: number | undefined;
+  /** Where it was read from last: for who looks. */
+  readonly path: string;
+  /** The first bytes, and their hash: by these a content is ruled out without reading it all. */
+  readonly headBytes: number;
+  readonly headSha256: Uint8Array;
+  /** All events before it are counted. */
+  readonly counted: Mark;
+  /** No event behind it was ever sent; and the hash of the content up to there. */
+  readonly sentBytes: number;
+  readonly sentSha256: Uint8Array;
+  /** No event between `counted` and `sentBytes` was sent before it, in ms since the epoch. */
+  readonly sentAt: number;
+}
+
+interface Row {
+  readonly import: number;
+  readonly path: string;
+  readonly head_bytes: number;
+  readonly head_sha256: Uint8Array;
+  readonly counted_bytes: number;
+  readonly counted_line: number;
+  readonly chain: Uint8Array;
+  readonly sent_bytes: number;
+  readonly sent_sha256: Uint8Array;
+  readonly sent_at: number;
+}
+
+const VERSION = 1;
+const SCHEMA = `
+  CREATE TABLE imports (
+    import INTEGER PRIMARY KEY,
+    url TEXT NOT NULL,
+    stream TEXT NOT NULL,
+    path TEXT NOT NULL,
+    head_bytes INTEGER NOT NULL,
+    head_sha256 BLOB NOT NULL,
+    counted_bytes INTEGER NOT NULL,
+    counted_line INTEGER NOT NULL,
+    chain BLOB NOT NULL,
+    sent_bytes INTEGER NOT NULL,
+    sent_sha256 BLOB NOT NULL,
+    sent_at INTEGER NOT NULL
+  ) STRICT;
+  CREATE INDEX imports_by_target ON imports (url, stream);
+  PRAGMA user_version = ${VERSION};
+`;
+const SAVE = `
+  INSERT INTO imports VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+  ON CONFLICT (import) DO UPDATE SET path = excluded.path,
+    head_bytes = excluded.head_bytes, head_sha256 = excluded.head_sha256,
+    counted_bytes = excluded.counted_bytes, counted_line = excluded.counted_line, chain = excluded.chain,
+    sent_bytes = excluded.sent_bytes, sent_sha256 = excluded.sent_sha256, sent_at = excluded.sent_at
+  RETURNING import`;
+
+export class StateFile {
+  readonly #path: string;
+  readonly #database: Database;
+
+  /** Throws ImportError. */
+  constructor(path: string) {
+    this.#path = path;
+    try {
+      mkdirSync(dirname(path), { recursive: true });
+      this.#database = openDatabase(path);
+    } catch (error) {
+      const advice = errorText(error).includes("locked")
+        ? "another import is using it: wait for its end, or give this one a --state of its own"
+        : "--state has to be a file of an import, or a new one in a folder that may be written to";
+      throw new ImportError(`cannot open the state file ${path}: ${errorText(error)}; ${advice}`);
+    }
+  }
+
+  records({ url, stream }: Target): ImportRecord[] {
+    const query = this.#database.query<Row, [string, string]>(
+      "SELECT * FROM imports WHERE url = ? AND stream = ? ORDER BY sent_bytes",
+    );
+    return query.all(url, stream).map((row) => ({
+      number: row.import,
+      path: row.path,
+      headBytes: row.head_bytes,
+      headSha256: row.head_sha256,
+      counted: { offset: row.counted_bytes, line: row.counted_line, chain: row.chain },
+      sentBytes: row.sent_bytes,
+      sentSha256: row.sent_sha256,
+      sentAt: row.sent_at,
+    }));
+  }
+
+  /** Answers its number. Throws ImportError. */
+  save({ url, stream }: Target, record: ImportRecord): number {
+    const { number, path, headBytes, headSha256, counted, sentBytes, sentSha256, sentAt } = record;
+    const { offset, line, chain } = counted;
+    const query = this.#database.query<{ import: number }, (string | number | Uint8Array | null)[]>(SAVE);
+    const head = [path, headBytes, headSha256];
+    const sent = [sentBytes, sentSha256, sentAt];
+    try {
+      return query.get(number ?? null, url, stream, ...head, offset, line, chain, ...sent)!.import;
+    } catch (error) {
+      const next = "run it again once that is mended: it goes on from where it was";
+      throw new ImportError(`cannot write the state file ${this.#path}: ${errorText(error)}; ${next}`);
+    }
+  }
+
+  close(): void {
+    this.#database.close();
+  }
+}
+
+function openDatabase(path: string): Database {
+  const database = new Database(path, { create: true, strict: true });
+  try {
+    // The lock is taken with the first write, and kept.
+    database.run("PRAGMA locking_mode = EXCLUSIVE");
+    database.run("PRAGMA journal_mode = WAL");
+    database.run("PRAGMA synchronous = FULL");
+    database.run("BEGIN IMMEDIATE");
+    const { user_version: version } = database.query("PRAGMA user_version").get() as { user_version: number };
+    if (version > VERSION) throw new Error(`its version is ${version}, this build reads up to ${VERSION}`);
+    if (version === 0) database.run(SCHEMA);
+    database.run("COMMIT");
+    return database;
+  } catch (error) {
+    database.close();
+    throw error;
+  }
+}

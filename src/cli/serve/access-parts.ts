@@ -1,0 +1,44 @@
+/** Keys and limits of a running service, if its settings ask for any. */
+
+import { Access } from "../../http/access/admission.ts";
+import { KeyRing } from "../../http/access/key-cache.ts";
+import { RateLimiter } from "../../http/access/rate-limiter.ts";
+import type { Log } from "../../runtime/log.ts";
+import type { Config } from "../../settings/settings.ts";
+import type { ColdStore } from "../../store/cold.ts";
+import { createAccessStore } from "../../store/open.ts";
+
+export interface RunningAccess {
+  readonly access: Access;
+  /** Answers when the keys were looked for once. */
+  start(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+/** Undefined if everybody may do everything: then there is nothing of it in the way of a request. */
+export function createAccess(
+  config: Config,
+  cold: ColdStore,
+  log: Log,
+  now: () => number,
+): RunningAccess | undefined {
+  const { requiredScopes = [], addressLimit, trustedProxies } = config;
+  const asksForKeys = requiredScopes.length > 0;
+  if (!asksForKeys && addressLimit === undefined) return undefined;
+  const store = createAccessStore(config);
+  const nowMs = () => performance.now();
+  const keys = new KeyRing({ cold, store, log, now });
+  const keyLimits = new RateLimiter({ kind: "key", store, log, nowMs });
+  const addressLimits = new RateLimiter({ kind: "address", store, log, nowMs });
+  const options = { keys, keyLimits, addressLimits, addressLimit, trustedProxies };
+  return {
+    access: new Access({ ...options, requiredScopes: new Set(requiredScopes) }),
+    start: async () => {
+      if (asksForKeys) await keys.start();
+    },
+    stop: async () => {
+      await Promise.all([keys.stop(), keyLimits.stop(), addressLimits.stop()]);
+      await store?.close();
+    },
+  };
+}

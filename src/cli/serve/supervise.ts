@@ -1,0 +1,88 @@
+/**
+ * Several processes on one port (SO_REUSEPORT): the kernel deals the connections out among them. One that dies
+ * is replaced after a pause; its journal is adopted by the others.
+ *
+ * Invariant: no worker outlives this process by its own will, and this one ends only after all of them.
+ */
+import { backoffMs } from "../../runtime/backoff.ts";
+import type { Log } from "../../runtime/log.ts";
+import { MetricsExchange } from "./worker-channel.ts";
+
+/** Set for a worker, so that it serves and does not supervise: its number. */
+export const WORKER_VARIABLE = "HOURGLASS_WORKER";
+/** Set for a worker: whose child it is for as long as the supervisor lives. */
+export const SUPERVISOR_VARIABLE = "HOURGLASS_SUPERVISOR_PID";
+
+const RESTART_FIRST_MS = 100;
+const RESTART_MAX_MS = 10_000;
+/** A worker that lived for so long did not fail at its start. */
+const HEALTHY_MS = 30_000;
+
+export interface SupervisorOptions {
+  readonly workers: number;
+  readonly log: Log;
+  /** The command that starts one worker. */
+  readonly command: readonly string[];
+  readonly environment: Readonly<Record<string, string | undefined>>;
+}
+
+export class Supervisor {
+  readonly #options: SupervisorOptions;
+  readonly #children = new Map<number, Bun.Subprocess>();
+  readonly #exchange = new MetricsExchange(() => this.#children);
+  readonly #stopping = Promise.withResolvers<void>();
+  #isStopping = false;
+
+  constructor(options: SupervisorOptions) {
+    this.#options = options;
+  }
+
+  /** Answers the exit code once all workers have ended: after stop(), or if none can be started. */
+  async run(): Promise<number> {
+    const { workers } = this.#options;
+    const codes = await Promise.all(Array.from({ length: workers }, (_, slot) => this.#keep(slot)));
+    return Math.max(...codes);
+  }
+
+  stop(signal: NodeJS.Signals): void {
+    this.#isStopping = true;
+    this.#stopping.resolve();
+    for (const child of this.#children.values()) child.kill(signal);
+  }
+
+  /** One place for a worker, filled again and again. Answers the last one's exit code. */
+  async #keep(slot: number): Promise<number> {
+    const { log } = this.#options;
+    for (let failures = 0; ; ) {
+      const startedMs = performance.now();
+      const code = await this.#runWorker(slot);
+      // 2: its settings are wrong. The next one's would be, too.
+      if (this.#isStopping || code === 2) return code;
+      failures = performance.now() - startedMs > HEALTHY_MS ? 0 : failures + 1;
+      const pauseMs = backoffMs(failures, RESTART_FIRST_MS, RESTART_MAX_MS);
+      log.error({ worker: slot, code, pauseMs: Math.round(pauseMs) }, "a worker ended, starting another");
+      await this.#pause(pauseMs);
+      if (this.#isStopping) return code;
+    }
+  }
+
+  async #runWorker(slot: number): Promise<number> {
+    const { command, environment } = this.#options;
+    const child = Bun.spawn([...command], {
+      env: { ...environment, [WORKER_VARIABLE]: String(slot), [SUPERVISOR_VARIABLE]: String(process.pid) },
+      stdio: ["ignore", "inherit", "inherit"],
+      ipc: (message) => this.#exchange.take(slot, message),
+    });
+    this.#children.set(slot, child);
+    const code = await child.exited;
+    this.#children.delete(slot);
+    // It was told to end before it could listen to that.
+    return this.#isStopping && child.signalCode !== null ? 0 : code;
+  }
+
+  #pause(ms: number): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, ms);
+    return Promise.race([promise, this.#stopping.promise]).finally(() => clearTimeout(timer));
+  }
+}

@@ -1,0 +1,107 @@
+/**
+ * How workers learn each other's metrics: by messages through their supervisor, which knows all of them. A worker
+ * asks; the supervisor asks all others, and hands on what they answer.
+ *
+ * Invariant: a worker that does not answer in time is left out, and holds nobody up; at both ends each question ends
+ * after a deadline.
+ */
+
+import type { MetricFamilies, Siblings } from "../../http/route-options.ts";
+import { withDeadline } from "../../runtime/deadline.ts";
+
+type Message =
+  /** Of a worker: it wants those of the others. */
+  | { readonly kind: "ask"; readonly question: number }
+  /** Of the supervisor, on behalf of a worker. */
+  | { readonly kind: "tell"; readonly question: number }
+  | { readonly kind: "told"; readonly question: number; readonly metrics: MetricFamilies }
+  | { readonly kind: "answer"; readonly question: number; readonly all: readonly MetricFamilies[] };
+
+/** A scrape is given 10 s by default. */
+const TELL_DEADLINE_MS = 1_000;
+const ASK_DEADLINE_MS = 2_000;
+
+interface Channel {
+  send(message: Message): unknown;
+}
+
+/** The supervisor's end. */
+export class MetricsExchange {
+  readonly #workers: () => ReadonlyMap<number, Channel>;
+  readonly #waiting = new Map<number, (metrics: MetricFamilies) => void>();
+  #questions = 0;
+
+  constructor(workers: () => ReadonlyMap<number, Channel>) {
+    this.#workers = workers;
+  }
+
+  /** What a worker has sent. */
+  take(worker: number, message: Message): void {
+    if (message.kind === "told") this.#waiting.get(message.question)?.(message.metrics);
+    if (message.kind === "ask") void this.#answer(worker, message.question);
+  }
+
+  async #answer(asker: number, question: number): Promise<void> {
+    const others = Array.from(this.#workers()).filter(([worker]) => worker !== asker);
+    const answers = await Promise.all(others.map(([, worker]) => this.#ask(worker)));
+    const all = answers.filter((metrics) => metrics !== undefined);
+    const channel = this.#workers().get(asker);
+    if (channel !== undefined) trySend(channel, { kind: "answer", question, all });
+  }
+
+  /** Undefined if it does not answer. */
+  async #ask(worker: Channel): Promise<MetricFamilies | undefined> {
+    const question = ++this.#questions;
+    const { promise, resolve } = Promise.withResolvers<MetricFamilies>();
+    this.#waiting.set(question, resolve);
+    try {
+      trySend(worker, { kind: "tell", question });
+      return await withDeadline(promise, TELL_DEADLINE_MS, () => new Error("no answer"));
+    } catch {
+      return undefined;
+    } finally {
+      this.#waiting.delete(question);
+    }
+  }
+}
+
+/** The worker's end. */
+export function siblingsOf(worker: number, count: number): Siblings {
+  const waiting = new Map<number, (all: readonly MetricFamilies[]) => void>();
+  const channel: Channel = { send: (message) => process.send?.(message) };
+  let questions = 0;
+  let own: (() => Promise<MetricFamilies>) | undefined;
+  process.on("message", (message: Message) => {
+    if (message.kind === "answer") waiting.get(message.question)?.(message.all);
+    if (message.kind !== "tell" || own === undefined) return;
+    const { question } = message;
+    void own().then((metrics) => trySend(channel, { kind: "told", question, metrics }));
+  });
+  return {
+    worker,
+    count,
+    tell(give) {
+      own = give;
+    },
+    async ask() {
+      const question = ++questions;
+      const { promise, resolve } = Promise.withResolvers<readonly MetricFamilies[]>();
+      waiting.set(question, resolve);
+      try {
+        trySend(channel, { kind: "ask", question });
+        return await withDeadline(promise, ASK_DEADLINE_MS, () => new Error("no answer"));
+      } catch {
+        return [];
+      } finally {
+        waiting.delete(question);
+      }
+    },
+  };
+}
+
+/** Whoever has just ended takes nothing: nobody waits for it longer than its deadline. */
+function trySend(channel: Channel, message: Message): void {
+  try {
+    channel.send(message);
+  } catch {}
+}

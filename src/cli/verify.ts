@@ -1,0 +1,79 @@
+/** `hourglass verify`: do the hot store, the aggregates and the rows say the same of each hour? */
+
+import { type HourKey, hourOf } from "../domain/event.ts";
+import { type HourVerdict, knowsHour, verifyHour } from "../pipeline/upkeep/verify.ts";
+import type { Config } from "../settings/settings.ts";
+import { withStores } from "./stores/with-stores.ts";
+
+export interface VerifyCommandOptions {
+  /** Any time within it, in ms since the epoch; all hours if undefined. */
+  readonly hour: number | undefined;
+  readonly stream: string | undefined;
+  readonly repair: boolean;
+  readonly json: boolean;
+}
+
+/** The exit code: 0 if all is well, or well again. */
+export async function verify(config: Config, options: VerifyCommandOptions): Promise<number> {
+  return await withStores(config, async ({ hotShards, cold }) => {
+    const shards = config.redisShards;
+    let [looked, wrong] = [0, 0];
+    for (const key of await chosenHours(options, () => cold.hourKeys())) {
+      for (let shard = 0; shard < shards; shard++) {
+        const hot = hotShards?.[shard];
+        const verdict = await verifyHour({ hot, cold, shard, isRepairing: options.repair }, key);
+        // A shard that has nothing of the hour is no part of it.
+        if (shards > 1 && !knowsHour(verdict)) continue;
+        looked += 1;
+        if (verdict.differences.length > verdict.repairs.length) wrong += 1;
+        console.log(options.json ? JSON.stringify(verdict) : verdictText(verdict, shards));
+      }
+    }
+    const what = shards === 1 ? "hours" : `parts of hours in ${shards} shards`;
+    if (!options.json)
+      console.log(`${looked} ${what}, ${wrong} of them ${options.repair ? "still " : ""}wrong`);
+    return wrong === 0 ? 0 : 1;
+  });
+}
+
+async function chosenHours(
+  { hour, stream }: VerifyCommandOptions,
+  listAll: () => Promise<readonly HourKey[]>,
+): Promise<readonly HourKey[]> {
+  if (hour !== undefined && stream !== undefined) return [{ stream, hour: hourOf(hour) }];
+  const all = await listAll();
+  return all.filter((key) => {
+    const isOfHour = hour === undefined || key.hour === hourOf(hour);
+    return isOfHour && (stream === undefined || key.stream === stream);
+  });
+}
+
+function countsText({ rows, aggregate }: HourVerdict): string {
+  if (rows !== "not kept")
+    return `${rows.clicks} clicks, ${rows.impressions} impressions, ${rows.uniqueUsers} users`;
+  const { clicks = 0, impressions = 0, uniqueUsers = 0 } = aggregate ?? {};
+  return `${clicks} clicks, ${impressions} impressions, ${uniqueUsers} users: its rows are not kept`;
+}
+
+/** Of an hour that was stored before users were told apart by kind. */
+function usersNotes({ aggregate, isDividedNow }: HourVerdict): string[] {
+  if (isDividedNow) return ["clickers and viewers are told apart from now on"];
+  return aggregate?.uniqueClickers === null ? ["clickers and viewers are not told apart"] : [];
+}
+
+function verdictText(verdict: HourVerdict, shards: number): string {
+  const { stream, hour, shard, deadLetters, erased, unflushed, differences, repairs } = verdict;
+  const erasedRows = erased.clicks + erased.impressions;
+  const notes = [
+    countsText(verdict),
+    ...(erasedRows > 0 ? [`${erasedRows} rows erased`] : []),
+    ...(deadLetters > 0 ? [`${deadLetters} dead letters`] : []),
+    ...(unflushed > 0 ? [`${unflushed} not flushed yet`] : []),
+    ...usersNotes(verdict),
+  ];
+  const place = `${stream}${shards === 1 ? "" : `, shard ${shard}`}`;
+  const head = `${new Date(hour).toISOString().slice(0, 13)} ${place}: ${notes.join(", ")}`;
+  const problems = differences.map((difference) => `  WRONG     ${difference}`);
+  const done = repairs.map((repair) => `  REPAIRED  ${repair}`);
+  return [head, ...problems, ...done].join("\n");
+}

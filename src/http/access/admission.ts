@@ -1,0 +1,167 @@
+/**
+ * Lets a request in, or says why not: by its API key, and by the limits of that and of the address it comes from.
+ *
+ * Invariants: all is decided from memory, before the route is asked, and what is refused has done nothing. It is in
+ * the way of no request unless keys or limits are set: then this is not made at all.
+ */
+import { isToken, type Scope } from "../../domain/api-key.ts";
+import type { RefusalReason } from "../../domain/ledger.ts";
+import type { RateLimit } from "../../domain/rate-limit.ts";
+import type { StreamSet } from "../../domain/stream-set.ts";
+import { addressOf, networkOf, type Peers } from "../ingest/visitor-pseudonyms.ts";
+import {
+  keyInvalidAnswer,
+  keyMissingAnswer,
+  keysUnknownAnswer,
+  type LimitedBy,
+  limitHeaders,
+  rateLimitedAnswer,
+  scopeMissingAnswer,
+} from "./denials.ts";
+import type { KeyRing, KnownKey } from "./key-cache.ts";
+import type { Bucket, RateLimiter } from "./rate-limiter.ts";
+import { accessOf } from "./route-scopes.ts";
+
+export interface AccessOptions {
+  /** Where a key is asked for. Elsewhere none is looked at. */
+  readonly requiredScopes: ReadonlySet<Scope>;
+  readonly keys: KeyRing;
+  readonly keyLimits: RateLimiter;
+  readonly addressLimits: RateLimiter;
+  /** Undefined: none. */
+  readonly addressLimit: RateLimit | undefined;
+  readonly trustedProxies: number;
+}
+
+export interface Refused {
+  readonly reason: Extract<RefusalReason, "unauthorized" | "rate_limited" | "cold_store_away">;
+  readonly answer: Response;
+}
+
+interface Limited {
+  readonly by: LimitedBy;
+  readonly limiter: RateLimiter;
+  readonly bucket: Bucket;
+}
+
+/** Of a request that was let in, if there is anything to remember of it. */
+interface Admission {
+  /** Undefined where none is asked for. */
+  readonly key: KnownKey | undefined;
+  readonly limits: readonly Limited[];
+}
+
+const SCHEME = /^Bearer +/i;
+
+export class Access {
+  readonly #options: AccessOptions;
+  readonly #admissions = new WeakMap<Request, Admission>();
+
+  constructor(options: AccessOptions) {
+    this.#options = options;
+  }
+
+  /** Undefined if it is let in: that costs one of each limit. */
+  refusalOf(request: Request, route: string, peers: Peers | null): Refused | undefined {
+    const access = accessOf(request.method, route);
+    if (access === "open" || access === "redirect") return undefined;
+    const limits: Limited[] = [];
+    // First, so that who guesses at keys has to pay for that, too.
+    const byAddress = this.#refusalByAddress(request, peers, limits);
+    if (byAddress !== undefined) return byAddress;
+    const scope = access === "browser" ? undefined : this.#scopeAskedFor(access);
+    const key = scope && this.#keyFor(request, scope);
+    if (key !== undefined && "answer" in key) return key;
+    const byKey = this.#refusalByLimitOf(key, limits);
+    if (byKey !== undefined) return byKey;
+    if (limits.length > 0 || key !== undefined) this.#admissions.set(request, { key, limits });
+    return undefined;
+  }
+
+  #scopeAskedFor(access: Scope | "unlisted"): Scope | undefined {
+    const { requiredScopes } = this.#options;
+    if (access === "unlisted") return requiredScopes.size > 0 ? "admin" : undefined;
+    return requiredScopes.has(access) ? access : undefined;
+  }
+
+  #keyFor(request: Request, scope: Scope): KnownKey | Refused {
+    const { keys } = this.#options;
+    if (!keys.isKnown) return { reason: "cold_store_away", answer: keysUnknownAnswer() };
+    const given = request.headers.get("authorization");
+    if (given === null) return { reason: "unauthorized", answer: keyMissingAnswer() };
+    const token = given.replace(SCHEME, "");
+    const key = token !== given && isToken(token) ? keys.find(token) : undefined;
+    if (key === undefined) return { reason: "unauthorized", answer: keyInvalidAnswer() };
+    if (key.scopes.has(scope)) return key;
+    return { reason: "unauthorized", answer: scopeMissingAnswer(scope, key.scopes) };
+  }
+
+  #refusalByAddress(request: Request, peers: Peers | null, limits: Limited[]): Refused | undefined {
+    const { addressLimit, trustedProxies } = this.#options;
+    if (addressLimit === undefined) return undefined;
+    const address = addressOf(request, peers, trustedProxies);
+    // Nobody is there any more to be answered.
+    if (address === undefined) return undefined;
+    return refusalByOne(this.#limitedAddress(address, addressLimit), limits);
+  }
+
+  #limitedAddress(address: string, limit: RateLimit): Limited {
+    const { addressLimits: limiter } = this.#options;
+    return { by: "address", limiter, bucket: limiter.bucket(networkOf(address), limit) };
+  }
+
+  #refusalByLimitOf(key: KnownKey | undefined, limits: Limited[]): Refused | undefined {
+    if (key?.limit === undefined) return undefined;
+    const { keyLimits: limiter } = this.#options;
+    return refusalByOne({ by: "key", limiter, bucket: limiter.bucket(key.id, key.limit) }, limits);
+  }
+
+  /** The streams that its key is limited to; undefined: all. */
+  streamsOf(request: Request): StreamSet | undefined {
+    return this.#admissions.get(request)?.key?.streams;
+  }
+
+  /** For an answer that has no end: false once the key that it was asked with is revoked or expired. */
+  isStillLetIn(request: Request): boolean {
+    const key = this.#admissions.get(request)?.key;
+    return key === undefined || this.#options.keys.isGood(key);
+  }
+
+  /** Says on an answer what is left of the limits that it has cost, as they are now. */
+  tellLimits(request: Request, headers: Headers): void {
+    const { limits = [] } = this.#admissions.get(request) ?? {};
+    // A refusal has told which of them it is for.
+    if (limits.length === 0 || headers.has("ratelimit")) return;
+    const states = limits.map(({ by, limiter, bucket }) => ({ by, bucket, state: limiter.stateOf(bucket) }));
+    for (const [name, value] of Object.entries(limitHeaders(states))) headers.set(name, value);
+  }
+
+  /** For a request that turned out to hold so many events. Undefined if they are let in. */
+  refusalOfBatch(request: Request, eventCount: number): Refused | undefined {
+    const { limits } = this.#admissions.get(request) ?? { limits: [] };
+    // One is paid for.
+    const more = eventCount - 1;
+    if (more < 1) return undefined;
+    const overdrawn = limits.find(({ limiter, bucket }) => limiter.isOverdrawn(bucket));
+    if (overdrawn !== undefined) return limitRefusal(overdrawn);
+    for (const { limiter, bucket } of limits) limiter.take(bucket, more);
+    return undefined;
+  }
+
+  /** For who is led on, limited or not: whether it is to be counted. */
+  takesFrom(address: string | undefined): boolean {
+    const { addressLimit } = this.#options;
+    if (addressLimit === undefined || address === undefined) return true;
+    const { limiter, bucket } = this.#limitedAddress(address, addressLimit);
+    return limiter.takeOne(bucket);
+  }
+}
+
+function refusalByOne(limited: Limited, limits: Limited[]): Refused | undefined {
+  limits.push(limited);
+  return limited.limiter.takeOne(limited.bucket) ? undefined : limitRefusal(limited);
+}
+
+function limitRefusal({ by, limiter, bucket }: Limited): Refused {
+  return { reason: "rate_limited", answer: rateLimitedAnswer(by, bucket, limiter.stateOf(bucket)) };
+}

@@ -1,0 +1,86 @@
+/** What whoever is not let in is told, and when to come again. */
+
+import type { Scope } from "../../domain/api-key.ts";
+import { rateLimitText } from "../../domain/rate-limit.ts";
+import type { ErrorBody } from "../../protocol/refused-body.ts";
+import { errorAnswer } from "../answers.ts";
+import type { Bucket, LimitState } from "./rate-limiter.ts";
+
+/** RFC 6750. */
+const CHALLENGE = 'Bearer realm="hourglass"';
+
+export const KEY_MISSING: ErrorBody = {
+  code: "key_missing",
+  message: "this takes an API key, as the header 'Authorization: Bearer hg_…': nothing was done",
+};
+/** The same for all of them: whoever guesses learns nothing. */
+export const KEY_INVALID: ErrorBody = {
+  code: "key_invalid",
+  message: "the API key is unknown, revoked or expired: nothing was done",
+};
+
+export function scopeMissing(scope: Scope, has: Iterable<Scope>): ErrorBody {
+  const message = `this takes an API key of scope ${scope}, and this one has ${[...has].join(", ")}: nothing was done`;
+  return { code: "scope_missing", message };
+}
+
+export function keyMissingAnswer(): Response {
+  return errorAnswer(401, KEY_MISSING, { "www-authenticate": CHALLENGE });
+}
+
+export function keyInvalidAnswer(): Response {
+  return errorAnswer(401, KEY_INVALID, { "www-authenticate": `${CHALLENGE}, error="invalid_token"` });
+}
+
+export function scopeMissingAnswer(scope: Scope, has: Iterable<Scope>): Response {
+  const challenge = `${CHALLENGE}, error="insufficient_scope", scope="${scope}"`;
+  return errorAnswer(403, scopeMissing(scope, has), { "www-authenticate": challenge });
+}
+
+export function keysUnknownAnswer(): Response {
+  const message = "the store that holds the API keys does not answer: nothing was done, try again";
+  return errorAnswer(503, { code: "cold_store_away", message }, { "retry-after": "1" });
+}
+
+export type LimitedBy = "key" | "address";
+
+export function rateLimited(by: LimitedBy, { limit }: Pick<Bucket, "limit">): ErrorBody {
+  const message = `this ${by} may send ${rateLimitText(limit)}, and has: nothing was done, send it again later`;
+  return { code: "rate_limited", message };
+}
+
+export function rateLimitedAnswer(by: LimitedBy, bucket: Bucket, state: LimitState): Response {
+  return errorAnswer(429, rateLimited(by, bucket), {
+    "retry-after": String(secondsOf(state.retryMs)),
+    ...limitHeaders([{ by, bucket, state }]),
+  });
+}
+
+export interface ToldLimit {
+  readonly by: LimitedBy;
+  readonly bucket: Pick<Bucket, "limit">;
+  readonly state: LimitState;
+}
+
+/**
+ * Two sets of headers: those of draft-ietf-httpapi-ratelimit-headers-10, with all limits, and those of its versions
+ * before 07, which more clients know, with the one that is nearest. `told`: at least one.
+ */
+export function limitHeaders(told: readonly ToldLimit[]): Readonly<Record<string, string>> {
+  const policy = ({ by, bucket: { limit } }: ToldLimit) =>
+    `"${by}";q=${limit.count};w=${limit.windowMs / 1_000}`;
+  const left = ({ by, state }: ToldLimit) => `"${by}";r=${state.remaining};t=${secondsOf(state.fullMs)}`;
+  const nearest = told.reduce((least, one) => (one.state.remaining < least.state.remaining ? one : least));
+  return {
+    "ratelimit-policy": told.map(policy).join(", "),
+    ratelimit: told.map(left).join(", "),
+    "ratelimit-limit": String(nearest.bucket.limit.count),
+    "ratelimit-remaining": String(nearest.state.remaining),
+    "ratelimit-reset": String(secondsOf(nearest.state.fullMs)),
+  };
+}
+
+/** Never 0: then it would be at once. */
+function secondsOf(ms: number): number {
+  return Math.max(1, Math.ceil(ms / 1_000));
+}

@@ -1,0 +1,30 @@
+/** Stands before all routes, and answers what is not let in: in the books as an event, if it would have been one. */
+import { Elysia } from "elysia";
+import type { Ledger } from "../../domain/ledger.ts";
+import type { RequestCounts } from "../requests/counts.ts";
+import type { Access } from "./admission.ts";
+import { accessOf } from "./route-scopes.ts";
+
+/** To be used before the routes. */
+export function accessControl(access: Access, ledger: Ledger, requestCounts: readonly RequestCounts[]) {
+  const countsByRoute = new Map(requestCounts.map((counts) => [`${counts.method} ${counts.route}`, counts]));
+  // No expression that Elysia could take for a promise: it would be awaited.
+  return new Elysia({ name: "access-control" })
+    .onBeforeHandle({ as: "global" }, ({ request, route, server }) => {
+      const refused = access.refusalOf(request, route, server);
+      if (refused === undefined) return;
+      const { answer } = refused;
+      countsByRoute.get(`${request.method} ${route}`)?.add(answer.status);
+      if (isEvent(request.method, route)) ledger.refused[refused.reason] += 1;
+      return answer;
+    })
+    .onAfterHandle({ as: "global" }, ({ request, responseValue }) => {
+      if (responseValue instanceof Response) access.tellLimits(request, responseValue.headers);
+    });
+}
+
+/** Of a body it is not known how many there are in it. */
+function isEvent(method: string, route: string): boolean {
+  const access = accessOf(method, route);
+  return method !== "HEAD" && (access === "write" || access === "browser");
+}

@@ -1,0 +1,138 @@
+/**
+ * The API keys in memory, a copy of those in the cold store that is made anew every KEYS_INTERVAL_MS.
+ *
+ * Invariants: no request waits for a store. While the cold store is away, the copy stays as it was; who starts then
+ * takes the one that instances leave in the hot store. Until there is any, no key is taken for wrong.
+ */
+import { timingSafeEqual } from "node:crypto";
+import { type ApiKey, idIn, type Scope } from "../../domain/api-key.ts";
+import type { RateLimit } from "../../domain/rate-limit.ts";
+import { StreamSet } from "../../domain/stream-set.ts";
+import { Chore } from "../../pipeline/recurring-task.ts";
+import { errorText, withDeadline } from "../../runtime/deadline.ts";
+import type { Log } from "../../runtime/log.ts";
+import type { ColdStore } from "../../store/cold.ts";
+import type { AccessStore } from "../../store/shared-access.ts";
+
+/** A key that is not revoked. */
+export interface KnownKey {
+  readonly id: string;
+  readonly sha256: Uint8Array;
+  readonly scopes: ReadonlySet<Scope>;
+  /** Undefined: all. */
+  readonly streams: StreamSet | undefined;
+  readonly limit: RateLimit | undefined;
+  readonly expiresAt: number;
+}
+
+export interface KeyRingOptions {
+  readonly cold: ColdStore;
+  /** Undefined: the cold store is in this machine, and not away. */
+  readonly store: AccessStore | undefined;
+  readonly log: Log;
+  readonly now: () => number;
+}
+
+/** So a key that is revoked is good for two seconds, and for as long as reading them takes. */
+const KEYS_INTERVAL_MS = 2_000;
+/** A cold store that says nothing must not keep the service from starting. */
+const START_TIMEOUT_MS = 2_000;
+/** The copy is left again now and then, since the hot store may have lost it. */
+const COPY_INTERVAL_MS = 60_000;
+const SHA256_BYTES = 32;
+
+export class KeyRing {
+  readonly #options: KeyRingOptions;
+  readonly #chore: Chore;
+  /** Compared with where there is no key: an id that is unknown takes as long as a wrong secret. */
+  readonly #nobody = new Uint8Array(SHA256_BYTES);
+  readonly #digest = new Uint8Array(SHA256_BYTES);
+  #keys: ReadonlyMap<string, KnownKey> | undefined;
+  #copied = { text: "", at: Number.NEGATIVE_INFINITY };
+
+  constructor(options: KeyRingOptions) {
+    this.#options = options;
+    this.#chore = new Chore("read the API keys", KEYS_INTERVAL_MS, options.log, () => this.refresh());
+  }
+
+  async start(): Promise<void> {
+    const { log } = this.#options;
+    const silent = () => new Error(`the cold store has said nothing for ${START_TIMEOUT_MS} ms`);
+    await withDeadline(this.refresh(), START_TIMEOUT_MS, silent).catch((error) =>
+      log.warn({ error: errorText(error), hasCopy: this.isKnown }, "could not read the API keys"),
+    );
+    if (!this.isKnown) await this.#takeCopy();
+    this.#chore.start();
+  }
+
+  /** False before it was known which keys there are. */
+  get isKnown(): boolean {
+    return this.#keys !== undefined;
+  }
+
+  /** Of a text that is a token. Undefined if it is of no key, or of one that is revoked or expired. */
+  find(token: string): KnownKey | undefined {
+    const key = this.#keys?.get(idIn(token));
+    Bun.SHA256.hash(token, this.#digest);
+    const isSame = timingSafeEqual(this.#digest, key?.sha256 ?? this.#nobody);
+    return isSame && key !== undefined && this.#options.now() < key.expiresAt ? key : undefined;
+  }
+
+  /** Whether a key that was found is not revoked since, nor expired. */
+  isGood({ id }: KnownKey): boolean {
+    const key = this.#keys?.get(id);
+    return key !== undefined && this.#options.now() < key.expiresAt;
+  }
+
+  /** Throws ColdUnavailableError. */
+  async refresh(): Promise<void> {
+    const { cold } = this.#options;
+    try {
+      await cold.open();
+      const keys = (await cold.apiKeys()).filter(({ revokedAt }) => revokedAt === undefined);
+      this.#take(keys);
+      await this.#leaveCopy(keys);
+    } catch (error) {
+      if (!this.isKnown) await this.#takeCopy();
+      throw error;
+    }
+  }
+
+  #take(keys: readonly ApiKey[]): void {
+    this.#keys = new Map(keys.map((key) => [key.id, knownKey(key)]));
+  }
+
+  /** Never rejects: the next refresh tries it again. */
+  async #leaveCopy(keys: readonly ApiKey[]): Promise<void> {
+    const { store, now } = this.#options;
+    if (store === undefined) return;
+    const text = JSON.stringify(keys);
+    const at = now();
+    if (text === this.#copied.text && at - this.#copied.at < COPY_INTERVAL_MS) return;
+    await store.keepKeys(keys).then(
+      () => {
+        this.#copied = { text, at };
+      },
+      () => {},
+    );
+  }
+
+  async #takeCopy(): Promise<void> {
+    const copy = await this.#options.store?.keptKeys().catch(() => undefined);
+    if (copy !== undefined && !this.isKnown) this.#take(copy);
+  }
+
+  stop(): Promise<void> {
+    return this.#chore.stop();
+  }
+}
+
+function knownKey({ id, sha256, scopes, streams, limit, expiresAt }: ApiKey): KnownKey {
+  return {
+    ...{ id, limit },
+    sha256: Buffer.from(sha256, "hex"),
+    scopes: new Set(scopes),
+    streams: streams.length === 0 ? undefined : new StreamSet(streams),
+    expiresAt: expiresAt ?? Number.POSITIVE_INFINITY,
+  };
+}

@@ -1,0 +1,79 @@
+/**
+ * Events as browsers bring them, by pixel, beacon and redirect: at this clock's time and of a user by pseudonym
+ * if nothing else is said. Who asks not to be counted is not, if the settings say so.
+ */
+import { isbot } from "isbot";
+import type { OmissionReason } from "../../domain/ledger.ts";
+import { StreamSet } from "../../domain/stream-set.ts";
+import type { Refusal } from "../../pipeline/commit/open-batch.ts";
+import { checkStream, eventOf, TooManyStreamsError } from "../../protocol/event-query.ts";
+import { DEFAULT_STREAM } from "../../protocol/event-rules.ts";
+import type { Query } from "../../protocol/query.ts";
+import type { AppOptions, BrowserSettings } from "../route-options.ts";
+import { addressOf, type Peers, Pseudonyms } from "./visitor-pseudonyms.ts";
+
+/** Left out for the browser's sake: there is nothing to do about it, and no time to come again. */
+export interface Omission {
+  readonly reason: OmissionReason;
+}
+
+/** What is known of who sent a request. */
+export interface Visit {
+  readonly headers: Headers;
+  /** Undefined if the connection was gone at once. */
+  readonly address: string | undefined;
+}
+
+/**
+ * Where keys are asked for, to count, pages have none to show: they count nothing then, unless it is said in which
+ * streams anybody may.
+ */
+function allowedStreams({ browserStreams, requiredScopes }: BrowserSettings): StreamSet | undefined {
+  if (browserStreams !== undefined) return new StreamSet(browserStreams);
+  return requiredScopes?.includes("write") ? new StreamSet([]) : undefined;
+}
+
+export class BrowserEvents {
+  readonly #options: AppOptions;
+  readonly #pseudonyms: Pseudonyms;
+  readonly #allowed: StreamSet | undefined;
+
+  constructor(options: AppOptions) {
+    this.#options = options;
+    this.#pseudonyms = new Pseudonyms(options.browserSettings.userSalt);
+    this.#allowed = allowedStreams(options.browserSettings);
+  }
+
+  /** To be asked before anything is awaited: who has gone has no address. */
+  visitOf(request: Request, peers: Peers | null): Visit {
+    const { trustedProxies } = this.#options.browserSettings;
+    return { headers: request.headers, address: addressOf(request, peers, trustedProxies) };
+  }
+
+  /** Why the event is not counted; undefined if it is stored. Throws InvalidParameterError. */
+  async take(query: Query, visit: Visit): Promise<Refusal | Omission | undefined> {
+    const { pipeline, now } = this.#options;
+    const reason = this.#omissionOf(visit);
+    if (reason !== undefined) {
+      pipeline.ledger.omitted[reason] += 1;
+      return { reason };
+    }
+    const time = now();
+    const { timestamp = String(time), user = this.#pseudonymOf(visit, query["stream"], time) } = query;
+    const event = eventOf({ ...query, timestamp, user }, time, pipeline.retention.rowsFrom(time));
+    checkStream(event.stream, this.#allowed);
+    if (!pipeline.streams.admits(event.stream)) throw new TooManyStreamsError(event.stream);
+    return await pipeline.submit(event);
+  }
+
+  #omissionOf({ headers }: Visit): OmissionReason | undefined {
+    const { isDntRespected, isBotFiltered } = this.#options.browserSettings;
+    if (isDntRespected && (headers.get("dnt") === "1" || headers.get("sec-gpc") === "1"))
+      return "do_not_track";
+    return isBotFiltered && isbot(headers.get("user-agent")) ? "bot" : undefined;
+  }
+
+  #pseudonymOf({ headers, address }: Visit, stream = DEFAULT_STREAM, time: number): string | undefined {
+    return address && this.#pseudonyms.of(address, headers.get("user-agent") ?? "", stream, time);
+  }
+}

@@ -1,0 +1,166 @@
+/**
+ * What is made for browsers: /pixel.gif, /beacon, /r and /hourglass.js.
+ *
+ * Invariant: an answer that looks like success and has counted nothing says so, and why, in the header
+ * hourglass-not-counted. HEAD counts nothing and says nothing: it is asked by those who look and do not visit.
+ */
+import { Elysia } from "elysia";
+import type { RefusalReason } from "../../domain/ledger.ts";
+import type { Refusal } from "../../pipeline/commit/open-batch.ts";
+import { type Query, queryOf } from "../../protocol/query.ts";
+import {
+  answerToError,
+  errorAnswer,
+  methodNotAllowed,
+  NO_STORE,
+  refusalAnswer,
+  refusalReasonOf,
+} from "../answers.ts";
+import type { RequestCounts } from "../requests/counts.ts";
+import type { AppOptions } from "../route-options.ts";
+import { faultOfBody } from "./analytics.ts";
+import { BrowserEvents, type Omission } from "./browser-events.ts";
+import { snippetAsset } from "./page-script.ts";
+import { RedirectTargets } from "./redirect-targets.ts";
+import type { Peers } from "./visitor-pseudonyms.ts";
+
+/** One transparent pixel, in 43 bytes. */
+const GIF = Buffer.from("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAICRAEAOw==", "base64");
+const GIF_HEADERS = {
+  "content-type": "image/gif",
+  "cross-origin-resource-policy": "cross-origin",
+  ...NO_STORE,
+};
+/** Bun does not hand it on, and answers one that breaks with 400 by itself, beside the handler. */
+const CHUNKS_IN_GET = {
+  code: "unreadable_body",
+  message: "a GET takes no body in chunks: nothing was counted",
+};
+const TARGET_NOT_ALLOWED = {
+  code: "target_not_allowed",
+  message: "'to' is neither signed (by `hourglass sign-redirect`) nor of an origin in REDIRECT_ORIGINS",
+};
+
+export interface BrowserCounts {
+  readonly pixels: RequestCounts;
+  readonly beacons: RequestCounts;
+  readonly redirects: RequestCounts;
+}
+
+export function browsers(options: AppOptions, { pixels, beacons, redirects }: BrowserCounts) {
+  const answers = new BrowserAnswers(options);
+  const snippet = snippetAsset();
+  // The context is taken apart in the handlers: Elysia reads there what they need of it.
+  return new Elysia({ name: "browsers" })
+    .get("/pixel.gif", async ({ request, server }) => {
+      return await answers.counted(request, pixels, () => answers.pixel(request, server));
+    })
+    .all("/pixel.gif", ({ request }) => methodNotAllowed(request.method, "GET"))
+    .post("/beacon", async ({ request, server }) => {
+      return await answers.counted(request, beacons, () => answers.beacon(request, server));
+    })
+    .all("/beacon", ({ request }) => methodNotAllowed(request.method, "POST"))
+    .get("/r", async ({ request, server }) => {
+      return await answers.counted(request, redirects, () => answers.redirect(request, server));
+    })
+    .all("/r", ({ request }) => methodNotAllowed(request.method, "GET"))
+    .get("/hourglass.js", ({ request }) => snippet.answer(request));
+}
+
+class BrowserAnswers {
+  readonly #options: AppOptions;
+  readonly #events: BrowserEvents;
+  readonly #targets: RedirectTargets;
+
+  constructor(options: AppOptions) {
+    this.#options = options;
+    this.#events = new BrowserEvents(options);
+    this.#targets = new RedirectTargets(options.browserSettings);
+  }
+
+  async pixel(request: Request, peers: Peers | null): Promise<Response> {
+    if (request.method === "HEAD") return gifAnswer();
+    if (isInChunks(request)) return this.#refused(errorAnswer(400, CHUNKS_IN_GET));
+    const { impression = "", ...query } = queryOf(request.url);
+    const why = await this.#events.take({ ...query, impression }, this.#events.visitOf(request, peers));
+    return isRefusal(why) ? refusalAnswer(why) : gifAnswer(why);
+  }
+
+  async beacon(request: Request, peers: Peers | null): Promise<Response> {
+    const visit = this.#events.visitOf(request, peers);
+    const fault = request.body === null ? undefined : await faultOfBody(request);
+    if (fault !== undefined) return this.#refused(fault);
+    const why = await this.#events.take(queryOf(request.url), visit);
+    if (isRefusal(why)) return refusalAnswer(why);
+    return new Response(null, { status: 204, headers: notCounted(why) });
+  }
+
+  /** Who follows a link gets there, whatever becomes of the click. */
+  async redirect(request: Request, peers: Peers | null): Promise<Response> {
+    const query = queryOf(request.url);
+    const target = this.#targets.allowed(query);
+    if (target === undefined) return this.#refused(errorAnswer(403, TARGET_NOT_ALLOWED));
+    if (request.method === "HEAD") return redirectAnswer(target);
+    if (isInChunks(request)) return this.#refused(errorAnswer(400, CHUNKS_IN_GET));
+    try {
+      const visit = this.#events.visitOf(request, peers);
+      const { access } = this.#options;
+      if (access?.takesFrom(visit.address) === false) return this.#redirected(target, "rate_limited");
+      return redirectAnswer(target, await this.#events.take(clickOf(query), visit));
+    } catch (error) {
+      const reason = refusalReasonOf(error);
+      if (reason === undefined) throw error;
+      return this.#redirected(target, reason);
+    }
+  }
+
+  #redirected(target: string, reason: RefusalReason): Response {
+    this.#options.pipeline.ledger.refused[reason] += 1;
+    return redirectAnswer(target, { reason });
+  }
+
+  #refused(answer: Response): Response {
+    this.#options.pipeline.ledger.refused.invalid += 1;
+    return answer;
+  }
+
+  /** The answer, an error's if `work` throws, once it has its place in the counts. */
+  async counted(request: Request, counts: RequestCounts, work: () => Promise<Response>): Promise<Response> {
+    const { pipeline, log } = this.#options;
+    const startMs = counts.start();
+    try {
+      return counts.counted(await work(), startMs);
+    } catch (error) {
+      const reason = refusalReasonOf(error);
+      if (reason !== undefined) pipeline.ledger.refused[reason] += 1;
+      return counts.counted(answerToError(error, log, request), startMs);
+    }
+  }
+}
+
+function isInChunks({ headers }: Request): boolean {
+  return headers.has("transfer-encoding");
+}
+
+type NotCounted = Omission | Pick<Refusal, "reason">;
+
+function isRefusal(why: Refusal | Omission | undefined): why is Refusal {
+  return why !== undefined && "retryAfterS" in why;
+}
+
+function notCounted(why: NotCounted | undefined): Record<string, string> {
+  return why === undefined ? {} : { "hourglass-not-counted": why.reason };
+}
+
+function gifAnswer(why?: Omission): Response {
+  return new Response(GIF, { headers: { ...GIF_HEADERS, ...notCounted(why) } });
+}
+
+function redirectAnswer(location: string, why?: NotCounted): Response {
+  return new Response(null, { status: 302, headers: { location, ...NO_STORE, ...notCounted(why) } });
+}
+
+/** Whoever passes a link on may append to it (fbclid, utm_source): what is not known here is left out. */
+function clickOf({ timestamp, user, stream, id }: Query): Query {
+  return { timestamp, user, stream, id, click: "" };
+}

@@ -1,0 +1,105 @@
+/**
+ * POST /events: many events in one request.
+ *
+ * Invariant: of the events of a body each is accepted, a duplicate, invalid or refused, and the answer and the
+ * ledger say so with the same numbers (one of a stream that its key is not for is invalid to who sent it, and
+ * unauthorized in the ledger). 200: none was refused. 503: nothing was counted. 207: a part was refused, and the
+ * answer names it, so that just that can be sent again.
+ */
+
+import { Type } from "@sinclair/typebox";
+import { Elysia } from "elysia";
+import type { BulkOutcome } from "../../pipeline/commit/bulk.ts";
+import type { Pipeline } from "../../pipeline/pipeline.ts";
+import { BODY_MAX_BYTES, encodingOf, receive, unpack } from "../../protocol/body-encoding.ts";
+import { formatOf, textOf } from "../../protocol/body-format.ts";
+import { type EventBatch, INVALID_MAX_LISTED, readEvents } from "../../protocol/event-body.ts";
+import { readQuery } from "../../protocol/event-query.ts";
+import { RefusedBodyError } from "../../protocol/refused-body.ts";
+import { Slots } from "../../runtime/slots.ts";
+import { answerToError, errorAnswer, isRefusedInput, methodNotAllowed, refusalAnswer } from "../answers.ts";
+import type { RequestCounts } from "../requests/counts.ts";
+import type { AppOptions } from "../route-options.ts";
+import { atomicAnswer, outcomeAnswer } from "./events-answer.ts";
+
+/** Of all bodies that are being worked on, unpacked. In memory each is some 5 times as much. */
+const BODIES_MAX_BYTES = 4 * BODY_MAX_BYTES;
+/** Bodies that have come and wait for their turn, over which more are refused. */
+const BODIES_MAX_WAITING = 256;
+
+export const BatchQuerySchema = Type.Object(
+  { atomic: Type.Optional(Type.Union([Type.Literal("0"), Type.Literal("1")], { description: "0 or 1" })) },
+  { additionalProperties: false },
+);
+
+export function events(options: AppOptions, counts: RequestCounts) {
+  const { pipeline, log } = options;
+  const memory = new Slots(BODIES_MAX_BYTES, BODIES_MAX_WAITING);
+  return new Elysia({ name: "events" })
+    .post("/events", async ({ request }) => {
+      const startMs = counts.start();
+      try {
+        return counts.counted(await take(request, options, memory), startMs);
+      } catch (error) {
+        const isBody = error instanceof RefusedBodyError;
+        // How many events it held is not known.
+        if (isBody || isRefusedInput(error)) pipeline.ledger.refused.invalid += 1;
+        const answer = isBody
+          ? errorAnswer(error.status, error.body, error.headers)
+          : answerToError(error, log, request);
+        return counts.counted(answer, startMs);
+      }
+    })
+    .all("/events", ({ request }) => methodNotAllowed(request.method, "POST"));
+}
+
+/** Throws RefusedBodyError, MalformedQueryError or InvalidParameterError. */
+async function take(
+  request: Request,
+  { pipeline, now, access }: AppOptions,
+  memory: Slots,
+): Promise<Response> {
+  const isAtomic = readQuery(request.url, BatchQuerySchema)["atomic"] === "1";
+  const format = formatOf(request.headers.get("content-type"));
+  const encoding = encodingOf(request.headers.get("content-encoding"));
+  const received = await receive(request);
+  let reservedBytes = encoding === "identity" ? received.length : BODY_MAX_BYTES;
+  const turn = memory.take(reservedBytes);
+  if (turn === undefined) {
+    pipeline.ledger.refused.overloaded += 1;
+    return refusalAnswer({ reason: "overloaded", retryAfterS: 1 });
+  }
+  await turn;
+  try {
+    const bytes = await unpack(received, encoding);
+    memory.give(reservedBytes - bytes.length);
+    reservedBytes = bytes.length;
+    const admits = (stream: string) => pipeline.streams.admits(stream);
+    const time = now();
+    const earliest = pipeline.retention.rowsFrom(time);
+    const allowed = access?.streamsOf(request);
+    const options = { format, now: time, earliest, admits, allowed, invalidMaxListed: INVALID_MAX_LISTED };
+    const batch = await readEvents(textOf(bytes), options);
+    const refused = access?.refusalOfBatch(request, batch.events.length + batch.invalidCount);
+    if (refused !== undefined) {
+      pipeline.ledger.refused[refused.reason] += batch.events.length + batch.invalidCount;
+      return refused.answer;
+    }
+    return await submit(pipeline, batch, isAtomic);
+  } finally {
+    memory.give(reservedBytes);
+  }
+}
+
+async function submit(pipeline: Pipeline, batch: EventBatch, isAtomic: boolean): Promise<Response> {
+  const { events: valid, invalidCount, notAllowedCount } = batch;
+  const { refused } = pipeline.ledger;
+  refused.unauthorized += notAllowedCount;
+  refused.invalid += invalidCount - notAllowedCount;
+  if (isAtomic && invalidCount > 0) {
+    refused.invalid += valid.length;
+    return atomicAnswer(batch);
+  }
+  const outcome: BulkOutcome = await pipeline.submitAll(valid, isAtomic);
+  return outcomeAnswer(batch, outcome);
+}

@@ -1,0 +1,138 @@
+/**
+ * What one look at a stream and at the service tells, for GET /live.
+ * Invariant: a store that is away is told of and never thrown; what the other one knows is told all the same.
+ */
+
+import { HOUR_MS, type HourCounts, hourOf } from "../../domain/event.ts";
+import { Steps } from "../../domain/steps.ts";
+import { TimeZone } from "../../domain/time-zone.ts";
+import { LanesFullError } from "../../pipeline/read/lanes.ts";
+import { SeriesTally } from "../../pipeline/read/series-tally.ts";
+import { errorText } from "../../runtime/deadline.ts";
+import { ColdUnavailableError } from "../../store/cold.ts";
+import { HotUnavailableError } from "../../store/hot.ts";
+import { instanceLedger, storeLedger } from "../ops/ledger-route.ts";
+import { ctrOf } from "../query/range-answer.ts";
+import type { AppOptions } from "../route-options.ts";
+import type { Reading } from "./feeds.ts";
+
+/** What all instances have is asked of the stores, and less often: it takes them four statements. */
+const STORES_INTERVAL_MS = 2_000;
+
+interface Hour extends HourCounts {
+  readonly isDegraded: boolean;
+}
+
+export const UNAVAILABLE_REASONS = ["hot_store_away", "cold_store_away", "overloaded", "internal"] as const;
+
+type UnavailableReason = (typeof UNAVAILABLE_REASONS)[number];
+
+export class LiveReader {
+  readonly #options: AppOptions;
+  readonly #zone = TimeZone.named("UTC")!;
+  #stores: Awaited<ReturnType<typeof storeLedger>> | undefined;
+  #storesAskedMs = Number.NEGATIVE_INFINITY;
+  #isAskingStores = false;
+  #isFailing = false;
+
+  constructor(options: AppOptions) {
+    this.#options = options;
+  }
+
+  /** Never rejects. `stream` as /series takes it. */
+  async read(stream: string): Promise<Reading> {
+    const { now, pipeline } = this.#options;
+    void this.#askStores();
+    const at = now();
+    const from = hourOf(at);
+    const found = await this.#readHour(stream, from);
+    const hour = typeof found === "string" ? null : this.#hourOf(from, found);
+    const isDegraded = typeof found !== "string" && found.isDegraded;
+    const ofStream = {
+      at: new Date(at).toISOString(),
+      stream,
+      hour,
+      ...(isDegraded && { degraded: "hot-store-away" }),
+      ...(typeof found === "string" && { unavailable: found }),
+      ...this.#health(found === "hot_store_away" || isDegraded, found === "cold_store_away"),
+    };
+    const ledger = { instance: instanceLedger(pipeline), stores: this.#stores ?? null };
+    return { ofStream, ofAll: { ledger } };
+  }
+
+  #hourOf(from: number, { clicks, impressions, uniqueUsers }: Hour) {
+    return {
+      from: this.#zone.textOf(from),
+      to: this.#zone.textOf(from + HOUR_MS),
+      clicks,
+      impressions,
+      ctr: ctrOf({ clicks, impressions }),
+      unique_users: uniqueUsers,
+    };
+  }
+
+  #health(isHotMissed: boolean, isColdMissed: boolean) {
+    const { refusal, flushError, storeNames } = this.#options.pipeline;
+    const missed = this.#stores !== undefined && "unavailable" in this.#stores && this.#stores.unavailable;
+    const isHotAway = isHotMissed || refusal === "hot_store_away" || missed === "hot_store_away";
+    const isColdAway = isColdMissed || flushError !== undefined || missed === "cold_store_away";
+    return {
+      ...(refusal !== undefined && { refusal }),
+      hot_store: { name: storeNames.hot, status: isHotAway ? "away" : "ok" },
+      cold_store: {
+        name: storeNames.cold,
+        status: isColdAway ? "away" : "ok",
+        ...(flushError !== undefined && { error: flushError }),
+      },
+    };
+  }
+
+  async #readHour(stream: string, from: number): Promise<Hour | UnavailableReason> {
+    try {
+      const hour = await (stream.endsWith("*")
+        ? this.#readBranch(stream.slice(0, -1), from)
+        : this.#options.pipeline.read({ stream, hour: from }));
+      this.#isFailing = false;
+      return hour;
+    } catch (error) {
+      return this.#reasonOf(error);
+    }
+  }
+
+  async #readBranch(prefix: string, from: number): Promise<Hour> {
+    const to = from + HOUR_MS;
+    const range = { from, to, streams: { text: prefix, isPrefix: true } };
+    const steps = new Steps(from, to, "total", this.#zone);
+    const { tally, isDegraded } = await this.#options.pipeline.shortRanges.read(
+      range,
+      () => new SeriesTally(steps),
+    );
+    return { ...tally.total(), isDegraded };
+  }
+
+  #reasonOf(error: unknown): UnavailableReason {
+    if (error instanceof HotUnavailableError) return "hot_store_away";
+    if (error instanceof ColdUnavailableError) return "cold_store_away";
+    if (error instanceof LanesFullError) return "overloaded";
+    // Each second the same: said once.
+    if (!this.#isFailing) this.#options.log.error({ error: errorText(error) }, "a live reading failed");
+    this.#isFailing = true;
+    return "internal";
+  }
+
+  /** In the background, for all feeds: a store that is slow to answer does not hold up what is known. */
+  async #askStores(): Promise<void> {
+    const nowMs = performance.now();
+    if (this.#isAskingStores || nowMs - this.#storesAskedMs < STORES_INTERVAL_MS) return;
+    this.#isAskingStores = true;
+    this.#storesAskedMs = nowMs;
+    try {
+      this.#stores = await storeLedger(this.#options.pipeline);
+    } catch (error) {
+      this.#reasonOf(error);
+      this.#stores = undefined;
+    } finally {
+      this.#isAskingStores = false;
+    }
+  }
+}

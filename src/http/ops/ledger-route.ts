@@ -1,0 +1,52 @@
+/** GET /ledger: what became of every event, of this instance and of all together. */
+import { Elysia } from "elysia";
+import type { Pipeline } from "../../pipeline/pipeline.ts";
+import { ColdUnavailableError } from "../../store/cold.ts";
+import { HotUnavailableError } from "../../store/hot.ts";
+import { answerToError, NO_STORE } from "../answers.ts";
+import type { AppOptions } from "../route-options.ts";
+
+export function ledger({ pipeline, log }: AppOptions) {
+  return new Elysia({ name: "ledger" }).get("/ledger", async ({ request }) => {
+    try {
+      const stores = await storeLedger(pipeline);
+      return Response.json({ instance: instanceLedger(pipeline), stores }, { headers: NO_STORE });
+    } catch (error) {
+      return answerToError(error, log, request);
+    }
+  });
+}
+
+/** All read in one tick, so that it is of one instant. */
+export function instanceLedger(pipeline: Pipeline) {
+  const { ledger, pending, writer, oldestPendingMs, journalMaxEvents } = pipeline;
+  const { accepted, persisted, handedOver, lost, adopted, duplicates, refused, omitted } = ledger;
+  return {
+    writer,
+    accepted,
+    persisted,
+    pending: pending.events,
+    pendingInRing: pending.ring,
+    pendingInJournalOnly: pending.events - pending.ring,
+    journalMaxEvents,
+    handedOver,
+    lost,
+    /** accepted = persisted + pending + handedOver + lost */
+    holds: ledger.pending === pending.events,
+    adopted,
+    duplicates,
+    refused,
+    omitted,
+    oldestPendingMs,
+  };
+}
+
+/** A store that is away does not keep the instance's own books from being read. */
+export async function storeLedger(pipeline: Pipeline) {
+  try {
+    return await pipeline.storeLedger();
+  } catch (error) {
+    if (!(error instanceof HotUnavailableError || error instanceof ColdUnavailableError)) throw error;
+    return { unavailable: error instanceof HotUnavailableError ? "hot_store_away" : "cold_store_away" };
+  }
+}

@@ -1,0 +1,74 @@
+/**
+ * What answers about ranges have in common: how they may be kept, and how they fail.
+ *
+ * Invariant: nothing is ever served from a cache unasked. An event may still come for any hour of the past,
+ * and whoever reads after its 204 must see it. So an answer about the past may be kept, but only be used again
+ * once this service has said, by the ETag, that it still holds; all others are not kept at all.
+ */
+
+import type { UserCounts } from "../../domain/user-sketches.ts";
+import { LanesFullError } from "../../pipeline/read/lanes.ts";
+import { RangeTooLargeError } from "../../pipeline/read/range-reader.ts";
+import type { Log } from "../../runtime/log.ts";
+import { answerToError, errorAnswer, NO_STORE } from "../answers.ts";
+import { etagOf, matches } from "../etag.ts";
+import { CONTENT_TYPES, type Format } from "../media-type.ts";
+
+/** Why events that were acknowledged may be missing. */
+export const DEGRADED = ["hot-store-away", "not-flushed-yet", "not-kept", "erased"] as const;
+
+export type Degraded = (typeof DEGRADED)[number];
+
+export interface RangeBody {
+  readonly format: Format;
+  readonly text: string;
+  readonly degraded: Degraded | undefined;
+  /** All hours of the range are over. */
+  readonly isPast: boolean;
+}
+
+/** Of what was read from both stores. `isKept`: the cold store has not dropped any hour of the range. */
+export function degradedOf(isHotStoreAway: boolean, isKept: boolean): Degraded | undefined {
+  if (isHotStoreAway) return "hot-store-away";
+  return isKept ? undefined : "not-kept";
+}
+
+export function rangeAnswer(request: Request, { format, text, degraded, isPast }: RangeBody): Response {
+  const headers: Record<string, string> = { "content-type": CONTENT_TYPES[format], vary: "accept" };
+  if (degraded !== undefined) headers["hourglass-degraded"] = degraded;
+  if (degraded !== undefined || !isPast) {
+    return new Response(text, { headers: { ...headers, ...NO_STORE } });
+  }
+  const etag = etagOf(format, text);
+  Object.assign(headers, { "cache-control": "no-cache", etag });
+  if (!matches(request.headers.get("if-none-match"), etag)) return new Response(text, { headers });
+  delete headers["content-type"];
+  return new Response(null, { status: 304, headers });
+}
+
+export function rangeErrorAnswer(error: unknown, log: Log, request: Request): Response {
+  if (error instanceof RangeTooLargeError) {
+    const message = `the range has ${error.message}: ask for fewer hours, or for a longer prefix`;
+    return errorAnswer(422, { code: "range_too_large", message });
+  }
+  if (error instanceof LanesFullError) {
+    const message = "too many ranges are being read, try again";
+    return errorAnswer(503, { code: "overloaded", message }, { "retry-after": "1" });
+  }
+  return answerToError(error, log, request);
+}
+
+/** Clicks per impression; null where there was no impression. */
+export function ctrOf({ clicks, impressions }: { clicks: number; impressions: number }): number | null {
+  return impressions === 0 ? null : clicks / impressions;
+}
+
+/** As answers name them. Null of hours that were stored before kinds were told apart. */
+export function usersOf({ uniqueUsers, uniqueClickers, uniqueViewers }: UserCounts) {
+  return { unique_users: uniqueUsers, unique_clickers: uniqueClickers, unique_viewers: uniqueViewers };
+}
+
+/** Of values that hold neither comma nor quote. */
+export function csvOf(header: string, rows: readonly (readonly (string | number | null)[])[]): string {
+  return [header, ...rows.map((row) => row.map((value) => value ?? "").join(",")), ""].join("\n");
+}

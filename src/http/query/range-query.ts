@@ -1,0 +1,55 @@
+/**
+ * Reads the parameters that /series and /streams share into a range of hours, or says what is wrong with them.
+ * Invariant: a range has at least one hour and at most RANGE_MAX_HOURS, and its zone's days begin at hours.
+ */
+import { HOUR_MS, hourOf } from "../../domain/event.ts";
+import { hoursIn, RANGE_MAX_HOURS } from "../../domain/hour-range.ts";
+import { TimeZone } from "../../domain/time-zone.ts";
+import { InvalidParameterError } from "../../protocol/event-query.ts";
+import type { Query } from "../../protocol/query.ts";
+import { EXPECTS_TIME, timeOf } from "../../protocol/time-text.ts";
+import { DEFAULT_ZONE, EXPECTS_WHOLE_HOURS, EXPECTS_ZONE } from "./range-rules.ts";
+
+export interface Period {
+  readonly from: number;
+  readonly to: number;
+  readonly zone: TimeZone;
+}
+
+/**
+ * `from` is moved back to the start of its UTC hour, `to` on to the end of its. Without `to` it ends with the
+ * present hour; without `from` it has `defaultHours`. Throws InvalidParameterError.
+ */
+export function periodOf(query: Query, now: number, defaultHours: number): Period {
+  const { tz = DEFAULT_ZONE } = query;
+  const zone = TimeZone.named(tz);
+  if (zone === undefined) throw new InvalidParameterError("tz", tz, EXPECTS_ZONE);
+  const [start, end] = [timeIn(query, "from", zone), timeIn(query, "to", zone)];
+  const to = end === undefined ? hourOf(now) + HOUR_MS : hourOf(end + HOUR_MS - 1);
+  const from = start === undefined ? Math.max(0, to - defaultHours * HOUR_MS) : hourOf(start);
+  checkLength(query, from, to);
+  if (!zone.hasWholeHours(from, to)) throw new InvalidParameterError("tz", tz, EXPECTS_WHOLE_HOURS);
+  return { from, to, zone };
+}
+
+function timeIn(query: Query, field: "from" | "to", zone: TimeZone): number | undefined {
+  const text = query[field];
+  if (text === undefined) return undefined;
+  const at = timeOf(text, zone);
+  if (at === undefined) throw new InvalidParameterError(field, text, EXPECTS_TIME);
+  return at;
+}
+
+function checkLength(query: Query, from: number, to: number): void {
+  const field = query["from"] === undefined ? "to" : "from";
+  const got = query[field] ?? null;
+  const hours = hoursIn({ from, to });
+  if (hours <= 0) {
+    const end = query["to"] === undefined ? "now, which to is unless it is given" : "to";
+    throw new InvalidParameterError(field, got, `a time before ${end}`);
+  }
+  if (hours > RANGE_MAX_HOURS) {
+    const expected = `at most ${RANGE_MAX_HOURS} hours before to (these are ${hours})`;
+    throw new InvalidParameterError(field, got, expected);
+  }
+}

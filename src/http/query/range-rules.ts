@@ -1,0 +1,77 @@
+/** What the parameters of /series and /streams have to be: the one place that says so. */
+import { type TProperties, Type } from "@sinclair/typebox";
+import { GROUPS_MAX } from "../../pipeline/read/streams-tally.ts";
+import { DEFAULT_STREAM } from "../../protocol/event-rules.ts";
+import { EXPECTS_TIME, TIME_PATTERN } from "../../protocol/time-text.ts";
+
+export const DEFAULT_ZONE = "UTC";
+export const DEFAULT_LIMIT = 100;
+export const EXPECTS_ZONE = "the name of a time zone (IANA), such as Europe/Berlin";
+export const EXPECTS_WHOLE_HOURS =
+  "a time zone that is whole hours from UTC throughout the range, since events are counted by UTC hours";
+
+const time = { pattern: TIME_PATTERN, description: EXPECTS_TIME };
+const from = Type.String({ ...time, examples: ["2020-01-10"] });
+const to = Type.String({ ...time, examples: ["2020-01-11"] });
+
+const tz = Type.String({
+  pattern: "^[A-Za-z][A-Za-z0-9_+/-]{0,63}$",
+  description: EXPECTS_ZONE,
+  default: DEFAULT_ZONE,
+});
+
+function oneOf(first: string, ...others: readonly string[]) {
+  const values = [first, ...others];
+  return Type.Optional(
+    Type.Union(
+      values.map((value) => Type.Literal(value)),
+      { description: `one of ${values.join(", ")}`, default: first },
+    ),
+  );
+}
+
+/** No parameter but these: a misspelt `to` would be an answer to another question. */
+function parameters<P extends TProperties>(properties: P) {
+  return Type.Object(properties, { additionalProperties: false });
+}
+
+export const SeriesQuerySchema = parameters({
+  from,
+  to: Type.Optional(to),
+  step: oneOf("hour", "day", "week", "total"),
+  stream: Type.Optional(
+    Type.String({
+      pattern: "^([A-Za-z0-9._-]{1,64}|[A-Za-z0-9._-]{0,63}[*])$",
+      description: "1 to 64 of A-Z a-z 0-9 . _ -, or what names begin with, and a * (site.* or *)",
+      default: DEFAULT_STREAM,
+    }),
+  ),
+  tz: Type.Optional(tz),
+  format: oneOf("json", "csv", "text"),
+  exact: Type.Optional(Type.Literal("1", { description: "1, or to be left out" })),
+});
+
+export const StreamsQuerySchema = parameters({
+  from: Type.Optional(from),
+  to: Type.Optional(to),
+  tz: Type.Optional(tz),
+  order: oneOf("clicks", "impressions", "ctr", "uniques", "name"),
+  limit: Type.Optional(
+    Type.String({
+      pattern: "^([1-9][0-9]{0,3}|10000)$",
+      description: `an integer from 1 to ${GROUPS_MAX}`,
+      default: String(DEFAULT_LIMIT),
+    }),
+  ),
+  prefix: Type.Optional(
+    Type.String({
+      pattern: "^[A-Za-z0-9._-]{0,64}$",
+      description: "what names begin with: up to 64 of A-Z a-z 0-9 . _ -",
+      default: "",
+    }),
+  ),
+  depth: Type.Optional(
+    Type.String({ pattern: "^([1-9]|[12][0-9]|3[0-2])$", description: "an integer from 1 to 32" }),
+  ),
+  format: oneOf("json", "csv"),
+});

@@ -1,0 +1,120 @@
+/** GET /streams: the streams that have events in a range of hours, or their branches, best first. */
+import { Elysia } from "elysia";
+import type { UserCounts } from "../../domain/user-sketches.ts";
+import type { Pipeline } from "../../pipeline/pipeline.ts";
+import { type StreamSums, StreamsTally } from "../../pipeline/read/streams-tally.ts";
+import { checkSelection, readQuery } from "../../protocol/event-query.ts";
+import { methodNotAllowed } from "../answers.ts";
+import { type Format, preferredFormat } from "../media-type.ts";
+import type { RequestCounts } from "../requests/counts.ts";
+import type { AppOptions } from "../route-options.ts";
+import { csvOf, ctrOf, degradedOf, rangeAnswer, rangeErrorAnswer, usersOf } from "./range-answer.ts";
+import { type Period, periodOf } from "./range-query.ts";
+import { DEFAULT_LIMIT, StreamsQuerySchema } from "./range-rules.ts";
+
+const DEFAULT_HOURS = 24;
+const CSV_HEADER = "stream,clicks,impressions,ctr,unique_users,unique_clickers,unique_viewers,last_hour";
+
+type Order = "clicks" | "impressions" | "ctr" | "uniques" | "name";
+
+interface Question extends Period {
+  readonly prefix: string;
+  readonly depth: number | null;
+  readonly order: Order;
+  readonly limit: number;
+  readonly format: Format;
+}
+
+interface Found {
+  readonly streams: readonly StreamSums[];
+  readonly users: UserCounts;
+  readonly isDegraded: boolean;
+}
+
+export function streams({ pipeline, log, now, access }: AppOptions, gets: RequestCounts) {
+  return new Elysia({ name: "streams" })
+    .get("/streams", async ({ request }) => {
+      const startMs = gets.start();
+      try {
+        const question = readQuestion(request, now());
+        const { prefix } = question;
+        checkSelection("prefix", prefix, { text: prefix, isPrefix: true }, access?.streamsOf(request));
+        const found = await readStreams(pipeline, question);
+        const { format, from, to } = question;
+        const text = format === "csv" ? csvText(question, found) : jsonText(question, found);
+        const isKept = from >= pipeline.retention.aggregatesFrom(now());
+        const degraded = degradedOf(found.isDegraded, isKept);
+        const answer = rangeAnswer(request, { format, text, degraded, isPast: to <= now() });
+        return gets.counted(answer, startMs);
+      } catch (error) {
+        return gets.counted(rangeErrorAnswer(error, log, request), startMs);
+      }
+    })
+    .all("/streams", ({ request }) => methodNotAllowed(request.method, "GET"));
+}
+
+/** Throws MalformedQueryError or InvalidParameterError. */
+function readQuestion(request: Request, now: number): Question {
+  const query = readQuery(request.url, StreamsQuerySchema);
+  const { prefix = "", depth, order = "clicks", limit = DEFAULT_LIMIT, format } = query;
+  return {
+    ...periodOf(query, now, DEFAULT_HOURS),
+    prefix,
+    depth: depth === undefined ? null : Number(depth),
+    order: order as Order,
+    limit: Number(limit),
+    format: (format as Format | undefined) ?? preferredFormat(request.headers.get("accept"), ["json", "csv"]),
+  };
+}
+
+async function readStreams(pipeline: Pipeline, { from, to, prefix, depth }: Question): Promise<Found> {
+  const range = { from, to, streams: { text: prefix, isPrefix: true } };
+  const { tally, isDegraded } = await pipeline.ranges.read(
+    range,
+    () => new StreamsTally(depth ?? Number.POSITIVE_INFINITY),
+  );
+  return { streams: tally.streams(), users: tally.users(), isDegraded };
+}
+
+/** What to order by, the highest first; by name there is nothing but the name. */
+const RANKS: Record<Order, (sums: StreamSums) => number> = {
+  clicks: ({ clicks }) => clicks,
+  impressions: ({ impressions }) => impressions,
+  ctr: (sums) => ctrOf(sums) ?? -1,
+  uniques: ({ uniqueUsers }) => uniqueUsers,
+  name: () => 0,
+};
+
+function best({ order, limit }: Question, found: readonly StreamSums[]): StreamSums[] {
+  const rank = RANKS[order];
+  const byName = (a: StreamSums, b: StreamSums) => (a.stream < b.stream ? -1 : 1);
+  return found.toSorted((a, b) => rank(b) - rank(a) || byName(a, b)).slice(0, limit);
+}
+
+function jsonText(question: Question, { streams: found, users }: Found): string {
+  const { from, to, zone, prefix, depth, order, limit } = question;
+  const [clicks, impressions] = [sumOf(found, "clicks"), sumOf(found, "impressions")];
+  const total = { clicks, impressions, ctr: ctrOf({ clicks, impressions }), ...usersOf(users) };
+  return JSON.stringify({
+    from: zone.textOf(from),
+    to: zone.textOf(to),
+    ...{ tz: zone.name, prefix, depth, order, limit },
+    streams: best(question, found).map((sums) => rowOf(sums, zone)),
+    total: { streams: found.length, ...total },
+  });
+}
+
+function sumOf(found: readonly StreamSums[], field: "clicks" | "impressions"): number {
+  return found.reduce((sum, each) => sum + each[field], 0);
+}
+
+function csvText(question: Question, { streams: found }: Found): string {
+  const rows = best(question, found).map((sums) => Object.values(rowOf(sums, question.zone)));
+  return csvOf(CSV_HEADER, rows);
+}
+
+function rowOf(sums: StreamSums, zone: Period["zone"]) {
+  const { stream, clicks, impressions, lastHour } = sums;
+  const counts = { clicks, impressions, ctr: ctrOf(sums), ...usersOf(sums) };
+  return { stream, ...counts, last_hour: zone.textOf(lastHour) };
+}

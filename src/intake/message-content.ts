@@ -1,0 +1,105 @@
+/**
+ * Reads a message into events, by the same rules as the body of a POST /events, and into what can't be events.
+ *
+ * Invariant: the same message, delivered again, gives the same events under the same ids, and the same poison
+ * under the same digests: so that each counts once, and is set aside once.
+ */
+
+import { createHash } from "node:crypto";
+import type { Event } from "../domain/event.ts";
+import { BODY_MAX_BYTES, checkSize, encodingOf, unpack } from "../protocol/body-encoding.ts";
+import { formatOf, textOf } from "../protocol/body-format.ts";
+import { firstUnlikeSpace } from "../protocol/body-pieces.ts";
+import { type BodyFormat, EVENTS_MAX, readEvents } from "../protocol/event-body.ts";
+import { isShort } from "../protocol/event-query.ts";
+import { REPLACEMENT } from "../protocol/query.ts";
+import { RefusedBodyError } from "../protocol/refused-body.ts";
+import type { Poison } from "../store/cold.ts";
+
+export interface Message {
+  /** What its sender named it; undefined if it has no name. */
+  readonly id: string | undefined;
+  readonly contentType: string | undefined;
+  readonly contentEncoding: string | undefined;
+  readonly body: Buffer;
+}
+
+export interface MessageContent {
+  readonly events: readonly Event[];
+  readonly poison: readonly Poison[];
+}
+
+export interface ReadingOptions {
+  /** Where the message came from. */
+  readonly origin: string;
+  readonly now: number;
+  /** Events of before are not kept. */
+  readonly earliest: number;
+  /** False for a stream that would be one too many. */
+  readonly admits: (stream: string) => boolean;
+}
+
+/** Without a type it is taken for JSON, which most who leave it out send. */
+const DEFAULT_TYPE = "application/json";
+const REASON_MAX_CHARS = 500;
+
+export async function readMessage(message: Message, options: ReadingOptions): Promise<MessageContent> {
+  try {
+    return await take(message, options);
+  } catch (error) {
+    if (!(error instanceof RefusedBodyError)) throw error;
+    const body = message.body.subarray(0, BODY_MAX_BYTES).toString();
+    const piece = { position: undefined, eventId: undefined, body, reason: error.message };
+    return { events: [], poison: [poisonOf(message, options.origin, piece)] };
+  }
+}
+
+/** Throws RefusedBodyError. */
+async function take(message: Message, options: ReadingOptions): Promise<MessageContent> {
+  const { origin, now, earliest, admits } = options;
+  const { id, body, contentEncoding = null, contentType = DEFAULT_TYPE } = message;
+  const asked = formatOf(contentType);
+  checkSize(body.length);
+  const text = textOf(await unpack(body, encodingOf(contentEncoding)));
+  const format = asked === "array" ? jsonFormat(text) : asked;
+  const batch = await readEvents(text, { format, now, earliest, admits, invalidMaxListed: EVENTS_MAX });
+  const name = usableName(id);
+  const eventIdAt = (index: number) => eventIdOf(name, format === "object" ? undefined : index);
+  const events = batch.events.map((event, i) => withId(event, eventIdAt(batch.indexes[i]!)));
+  const poison = batch.invalid.map(({ index, text: piece, error }) => {
+    const found = { position: index, eventId: eventIdAt(index), body: piece, reason: error.message };
+    return poisonOf(message, origin, found);
+  });
+  return { events, poison };
+}
+
+function jsonFormat(text: string): BodyFormat {
+  return text[firstUnlikeSpace(text, 0)] === "[" ? "array" : "object";
+}
+
+function withId(event: Event, id: string | undefined): Event {
+  return event.id !== undefined || id === undefined ? event : { ...event, id };
+}
+
+/** A name with bytes that were no UTF-8 is none: two such names may look the same. */
+function usableName(id: string | undefined): string | undefined {
+  return id === undefined || id === "" || id.includes(REPLACEMENT) ? undefined : id;
+}
+
+/** `index`: of the event, if the message may have several. */
+function eventIdOf(name: string | undefined, index: number | undefined): string | undefined {
+  if (name === undefined) return undefined;
+  const suffix = index === undefined ? "" : `#${index}`;
+  return isShort(name + suffix) ? name + suffix : `sha256-${hashOf(name)}${suffix}`;
+}
+
+function poisonOf(message: Message, origin: string, piece: Omit<Poison, "digest" | "origin" | "messageId">) {
+  const { id: messageId } = message;
+  const reason = piece.reason.toWellFormed().slice(0, REASON_MAX_CHARS);
+  const digest = hashOf(JSON.stringify([origin, messageId ?? null, piece.position ?? null, piece.body]));
+  return { ...piece, origin, messageId, reason, digest } satisfies Poison;
+}
+
+function hashOf(text: string): string {
+  return createHash("sha256").update(text).digest("hex");
+}

@@ -1,0 +1,105 @@
+/**
+ * Takes a message to its end: each of its events stored, or set aside. What is refused for now is tried again.
+ *
+ * Invariant: the end is told only once it is reached, so that whoever then acknowledges the message, and only
+ * then, loses nothing. Whatever kind of source a message came from, this is what becomes of it.
+ */
+import type { Event } from "../domain/event.ts";
+import type { Refusal } from "../pipeline/commit/open-batch.ts";
+import type { Pipeline } from "../pipeline/pipeline.ts";
+import type { Log } from "../runtime/log.ts";
+import { Hold } from "./hold.ts";
+import { type Message, readMessage } from "./message-content.ts";
+import { PoisonBin } from "./poison-bin.ts";
+
+export type MessageEnd =
+  /** All of it is stored or set aside, and some of it is stored, or it held nothing at all. */
+  | "done"
+  /** Nothing of it can be counted: it is set aside. */
+  | "poison"
+  /** Given up half way: it has to come again. */
+  | "left";
+
+export interface MessageIntakeOptions {
+  readonly pipeline: Pipeline;
+  readonly log: Log;
+  readonly now: () => number;
+  /** The source's. */
+  readonly name: string;
+  readonly origin: string;
+}
+
+interface Rest {
+  readonly events: readonly Event[];
+  readonly refusal: Refusal;
+}
+
+export class MessageIntake {
+  readonly #options: MessageIntakeOptions;
+  readonly #bin: PoisonBin;
+
+  constructor(options: MessageIntakeOptions) {
+    const { pipeline, log } = options;
+    this.#options = options;
+    this.#bin = new PoisonBin({ setAside: (poison) => pipeline.setAside(poison), log });
+  }
+
+  /** Why messages wait for something else than the pipeline; undefined if none does. */
+  get heldBy(): string | undefined {
+    return this.#bin.isFailing ? "cold_store_away" : undefined;
+  }
+
+  /** For the messages of one connection: when that is lost, what waits is released, as it will come again. */
+  openHold(): Hold {
+    const { pipeline, log, name } = this.#options;
+    return new Hold({ refusal: () => pipeline.refusal, log, name });
+  }
+
+  async take(message: Message, hold: Hold): Promise<MessageEnd> {
+    const { pipeline, origin, now } = this.#options;
+    const admits = (stream: string) => pipeline.streams.admits(stream);
+    const time = now();
+    const earliest = pipeline.retention.rowsFrom(time);
+    const { events, poison } = await readMessage(message, { origin, now: time, earliest, admits });
+    if (poison.length === 0) return (await this.#store(events, hold)) ? "done" : "left";
+    pipeline.ledger.refused.invalid += poison.length;
+    const ends = await Promise.all([this.#store(events, hold), this.#bin.put(poison)]);
+    if (!ends.every(Boolean)) return "left";
+    return events.length === 0 ? "poison" : "done";
+  }
+
+  /** Answers false if it was given up. */
+  async #store(events: readonly Event[], hold: Hold): Promise<boolean> {
+    const { pipeline } = this.#options;
+    const { refusal } = pipeline;
+    // Not even tried: nothing would come of it but a refusal in the ledger for each try.
+    if (refusal !== undefined && !(await hold.wait(refusal))) return false;
+    let rest = await this.#submit(events);
+    if (rest === undefined) return true;
+    do {
+      if (!(await hold.wait(rest.refusal.reason))) return false;
+      rest = await this.#submit(rest.events);
+    } while (rest !== undefined);
+    hold.eased();
+    return true;
+  }
+
+  /** Answers what was not stored. Single events share batches with those of requests. */
+  async #submit(events: readonly Event[]): Promise<Rest | undefined> {
+    const { pipeline } = this.#options;
+    if (events.length === 1) {
+      const refusal = await pipeline.submit(events[0]!);
+      return refusal && { events, refusal };
+    }
+    const { refused } = await pipeline.submitAll(events);
+    const [first] = refused;
+    if (first === undefined) return undefined;
+    const positions = refused.flatMap((some) => some.positions);
+    return { events: positions.map((position) => events[position]!), refusal: first.refusal };
+  }
+
+  /** Pieces of poison that wait for the cold store are given up. */
+  stop(): void {
+    this.#bin.stop();
+  }
+}

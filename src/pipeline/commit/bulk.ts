@@ -1,0 +1,130 @@
+/**
+ * Many events that came in one request, and what became of each of them.
+ *
+ * They go into batches piece by piece, as many as one commit may take at a time, and each piece has an
+ * outcome of its own. Invariant: every event is accepted, a duplicate, or refused, in exactly one of these;
+ * the outcome is told once all are.
+ */
+import type { Group } from "../../domain/batch.ts";
+import { type Event, hourOf } from "../../domain/event.ts";
+import type { Intake, Outcome, Part, Refusal } from "./open-batch.ts";
+
+/** Events that were not counted: `positions` in the list that was submitted, ascending. */
+export interface RefusedEvents {
+  readonly refusal: Refusal;
+  readonly positions: readonly number[];
+}
+
+export interface BulkOutcome {
+  /** Stored now. */
+  readonly accepted: number;
+  /** Stored since earlier under the same id, or by an event of the same bulk. */
+  readonly duplicates: number;
+  /** Empty if all are stored. */
+  readonly refused: readonly RefusedEvents[];
+}
+
+/** Where a piece lies in the list: from `from` to below `to`, but only what is of this group. */
+interface Place {
+  readonly group: Group;
+  readonly from: number;
+  readonly to: number;
+}
+
+export class Bulk {
+  readonly #events: readonly Event[];
+  readonly #told = Promise.withResolvers<BulkOutcome>();
+  /** The first event that is in no batch yet. */
+  #next = 0;
+  #openParts = 0;
+  #accepted = 0;
+  #duplicates = 0;
+  readonly #refused: RefusedEvents[] = [];
+
+  constructor(events: readonly Event[]) {
+    this.#events = events;
+    // Of none all is known.
+    this.#tellIfSettled();
+  }
+
+  get outcome(): Promise<BulkOutcome> {
+    return this.#told.promise;
+  }
+
+  /** How many are in no batch yet. */
+  get restCount(): number {
+    return this.#events.length - this.#next;
+  }
+
+  /** Moves events into the intake: the rest of them, or until it is full. */
+  moveInto(intake: Intake, maxEvents: number, maxGroups: number): void {
+    const { builder } = intake;
+    const from = this.#next;
+    const to = Math.min(this.#events.length, from + maxEvents - builder.eventCount);
+    const parts = new Map<Group, Part>();
+    let lastGroup: Group | undefined;
+    let part: Part | undefined;
+    while (this.#next < to && builder.groups.length <= maxGroups) {
+      const group = builder.add(this.#events[this.#next]!);
+      this.#next += 1;
+      if (group !== lastGroup) part = parts.get(group);
+      if (part === undefined) {
+        part = intake.openPart(group);
+        parts.set(group, part);
+      }
+      part.count += 1;
+      lastGroup = group;
+    }
+    for (const [group, opened] of parts) this.#await(opened, { group, from, to: this.#next }, intake);
+  }
+
+  #await(part: Part, place: Place, intake: Intake): void {
+    this.#openParts += 1;
+    void intake.outcomeOf(place.group).then((outcome) => {
+      this.#openParts -= 1;
+      this.#settle(part, place, outcome);
+    });
+  }
+
+  #settle(part: Part, place: Place, outcome: Outcome): void {
+    if (outcome === undefined) {
+      this.#accepted += part.count - part.duplicates;
+      this.#duplicates += part.duplicates;
+    } else {
+      this.#refused.push({ refusal: outcome, positions: this.#positionsOf(place) });
+    }
+    this.#tellIfSettled();
+  }
+
+  /** Looked up when they are asked for, which is rare, rather than kept for all. */
+  #positionsOf({ group, from, to }: Place): number[] {
+    const positions: number[] = [];
+    for (let i = from; i < to; i++) {
+      const { stream, at } = this.#events[i]!;
+      if (stream === group.stream && hourOf(at) === group.hour) positions.push(i);
+    }
+    return positions;
+  }
+
+  /** Refuses what is in no batch yet. */
+  refuseRest(refusal: Refusal): void {
+    const first = this.#next;
+    const positions = Array.from({ length: this.restCount }, (_, i) => first + i);
+    this.#next = this.#events.length;
+    if (positions.length > 0) this.#refused.push({ refusal, positions });
+    this.#tellIfSettled();
+  }
+
+  #tellIfSettled(): void {
+    if (this.#openParts > 0 || this.restCount > 0) return;
+    const { length } = this.#events;
+    const refused = this.#refused.reduce((sum, { positions }) => sum + positions.length, 0);
+    if (this.#accepted + this.#duplicates + refused !== length) {
+      // Never seen: better no answer at all than a wrong one.
+      const found = `${this.#accepted} accepted, ${this.#duplicates} duplicates, ${refused} refused`;
+      this.#told.reject(new Error(`the outcomes of ${length} events do not add up: ${found}`));
+      return;
+    }
+    this.#told.resolve({ accepted: this.#accepted, duplicates: this.#duplicates, refused: this.#refused });
+  }
+}

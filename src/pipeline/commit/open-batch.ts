@@ -1,0 +1,124 @@
+/**
+ * The events of a batch that is not committed yet, and those who wait for its outcome.
+ * Invariant: each group of the batch has exactly one waiter, which all requests with an event in it share. An
+ * intake is of single events, or of bulks; only those are told how many of their events were duplicates.
+ */
+import { type Batch, BatchBuilder, type Group } from "../../domain/batch.ts";
+import type { Event } from "../../domain/event.ts";
+import type { RefusalReason } from "../../domain/ledger.ts";
+
+/** Why events were not taken, and when to come again. */
+export interface Refusal {
+  readonly reason: RefusalReason;
+  readonly retryAfterS: number;
+}
+
+/** Undefined: the event is stored, now or (by its id) since earlier. */
+export type Outcome = Refusal | undefined;
+
+/** The events of one bulk in one group: `count` of them, one behind the other from `start`. */
+export interface Part {
+  start: number;
+  count: number;
+  /** How many of them had been stored under their id before. */
+  duplicates: number;
+}
+
+export interface Waiter {
+  readonly promise: Promise<Outcome>;
+  readonly resolve: (outcome: Outcome) => void;
+  /** In the order of their starts. None but in an intake of bulks. */
+  readonly parts: Part[];
+}
+
+export class Intake {
+  readonly builder = new BatchBuilder();
+  /** performance.now() of its first event. */
+  readonly openedMs: number;
+  readonly isOfBulks: boolean;
+  readonly #waiters = new Map<Group, Waiter>();
+  #lastGroup: Group | undefined;
+  #lastWaiter: Waiter | undefined;
+
+  constructor(openedMs: number, isOfBulks = false) {
+    this.openedMs = openedMs;
+    this.isOfBulks = isOfBulks;
+  }
+
+  add(event: Event): Promise<Outcome> {
+    return this.#waiterOf(this.builder.add(event)).promise;
+  }
+
+  /** Takes in a group of another intake, with those who wait for it. */
+  addGroup(group: Group, waiter: Waiter): void {
+    const target = this.builder.addGroup(group);
+    const own = this.#waiterOf(target);
+    const firstStart = target.users.length - group.users.length;
+    for (const part of waiter.parts) {
+      part.start += firstStart;
+      own.parts.push(part);
+    }
+    void own.promise.then(waiter.resolve);
+  }
+
+  /** Begins a part with the event that was added last, which is in this group; its count is the caller's. */
+  openPart(group: Group): Part {
+    const part = { start: group.users.length - 1, count: 0, duplicates: 0 };
+    this.#waiterOf(group).parts.push(part);
+    return part;
+  }
+
+  outcomeOf(group: Group): Promise<Outcome> {
+    return this.#waiterOf(group).promise;
+  }
+
+  /** `ordinals`: of the batch that is made of these groups, ascending. Tells each part how many are its own. */
+  noteDuplicates(groups: readonly Group[], ordinals: readonly number[]): void {
+    let next = 0;
+    let firstOrdinal = 0;
+    for (const group of groups) {
+      const { parts } = this.#waiterOf(group);
+      let at = 0;
+      const end = firstOrdinal + group.users.length;
+      for (; next < ordinals.length && ordinals[next]! < end; next++) {
+        const place = ordinals[next]! - firstOrdinal;
+        while (at < parts.length && place >= parts[at]!.start + parts[at]!.count) at += 1;
+        if (at < parts.length) parts[at]!.duplicates += 1;
+      }
+      firstOrdinal = end;
+    }
+  }
+
+  #waiterOf(group: Group): Waiter {
+    if (group === this.#lastGroup) return this.#lastWaiter!;
+    let waiter = this.#waiters.get(group);
+    if (waiter === undefined) {
+      waiter = { ...Promise.withResolvers<Outcome>(), parts: [] };
+      this.#waiters.set(group, waiter);
+    }
+    this.#lastGroup = group;
+    this.#lastWaiter = waiter;
+    return waiter;
+  }
+
+  /** For groups that go another way: their waiters are taken out with them. */
+  take(group: Group): Waiter {
+    const waiter = this.#waiters.get(group)!;
+    this.#waiters.delete(group);
+    return waiter;
+  }
+
+  /** Tells all that still wait here. */
+  resolve(outcome: Outcome): void {
+    for (const waiter of this.#waiters.values()) waiter.resolve(outcome);
+    this.#waiters.clear();
+  }
+}
+
+/** A batch on its way to the hot store: an intake's, or part of one, or orphans (nobody waits for those). */
+export interface Sending {
+  batch: Batch;
+  readonly intake: Intake | undefined;
+  /** True once it may have been applied under the present seq: it must not be changed or sent under another. */
+  isInDoubt: boolean;
+}

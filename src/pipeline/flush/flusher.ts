@@ -1,0 +1,306 @@
+/**
+ * Moves committed batches from the ring to the cold store: on a timer, or as soon as enough are there.
+ *
+ * Invariants:
+ * - Ring and journal are released only after the cold store has committed.
+ * - A flush that failed is tried again unchanged: the store's watermark makes that harmless.
+ * - What is not in the ring, because that was full, is in one range of seqs, the spill, and is read back from
+ *   the journal. So memory is bounded however long the cold store is away.
+ * - Nothing above the last batch offered is read from the journal: its outcome is not settled yet.
+ */
+
+import { countEvents, type JournaledBatch } from "../../domain/batch.ts";
+import type { Ledger } from "../../domain/ledger.ts";
+import { backoffMs } from "../../runtime/backoff.ts";
+import { errorText } from "../../runtime/deadline.ts";
+import type { Log } from "../../runtime/log.ts";
+import type { Metrics } from "../../runtime/metrics.ts";
+import type { ColdShard } from "../../store/cold-shard.ts";
+import type { HotStore } from "../../store/hot.ts";
+import { CommitTimes } from "./commit-times.ts";
+import type { RingBuffer } from "./ring-buffer.ts";
+
+export interface FlusherOptions {
+  readonly hot: HotStore;
+  readonly cold: ColdShard;
+  readonly ring: RingBuffer;
+  readonly ledger: Ledger;
+  readonly metrics: Metrics;
+  readonly log: Log;
+  readonly now: () => number;
+  readonly flushIntervalMs: number;
+  readonly flushMaxEvents: number;
+}
+
+const RETRY_FIRST_MS = 50;
+const RETRY_MAX_MS = 2_000;
+const MAX_RETRY_AFTER_S = 60;
+/** Assumed until a first flush has been measured. */
+const FIRST_EVENTS_PER_S = 50_000;
+/** Weight of the newest flush in the moving average. */
+const RATE_WEIGHT = 0.2;
+
+interface Spill {
+  readonly fromSeq: number;
+  toSeq: number;
+  eventCount: number;
+}
+
+interface WriterProgress {
+  readonly writer: string;
+  /** The last batch that was committed, and its outcome known here. */
+  offeredSeq: number;
+  flushedSeq: number;
+  trimmedSeq: number;
+  /** Events committed by this writer and not known to be persisted. */
+  pendingEvents: number;
+  spill: Spill | undefined;
+}
+
+export class Flusher {
+  readonly #options: FlusherOptions;
+  readonly #commitTimes = new CommitTimes();
+  #progress: WriterProgress | undefined;
+  #timer: Timer | undefined;
+  #wakeUp: (() => void) | undefined;
+  #flushing: Promise<void> | undefined;
+  #failures = 0;
+  #isStopping = false;
+  #isSuspended = false;
+  #lastError: string | undefined;
+  #eventsPerS = FIRST_EVENTS_PER_S;
+
+  constructor(options: FlusherOptions) {
+    this.#options = options;
+  }
+
+  get pendingEvents(): number {
+    return this.#progress?.pendingEvents ?? 0;
+  }
+
+  /** Of those, how many are in memory too. */
+  get ringEvents(): number {
+    return this.#options.ring.eventCount;
+  }
+
+  /** When the oldest event that is not persisted was committed; undefined if there is none. */
+  get oldestPendingAt(): number | undefined {
+    return this.#commitTimes.oldest;
+  }
+
+  /** Its age; 0 if there is none. */
+  get oldestPendingMs(): number {
+    const { oldestPendingAt } = this;
+    return oldestPendingAt === undefined ? 0 : Math.max(0, this.#options.now() - oldestPendingAt);
+  }
+
+  /** Why the cold store could not be flushed to the last time; undefined while all is well. */
+  get lastError(): string | undefined {
+    return this.#lastError;
+  }
+
+  /** How long the backlog will take to drain, as far as can be told: 1 to 60 s. */
+  get drainS(): number {
+    const ageS = this.oldestPendingMs / 1_000;
+    // While the cold store is away only the age says something: what took long is likely to take longer.
+    const drainS = this.#lastError === undefined ? this.pendingEvents / this.#eventsPerS : ageS / 10;
+    return Math.ceil(Math.min(Math.max(drainS, 1), MAX_RETRY_AFTER_S));
+  }
+
+  start(): void {
+    this.#timer = setInterval(() => this.#flushSoon(), this.#options.flushIntervalMs);
+    this.#flushSoon();
+  }
+
+  /** From now on batches of this writer come. */
+  beginWriter(writer: string): void {
+    this.#options.ring.drain();
+    this.#commitTimes.clear();
+    this.#progress = {
+      writer,
+      offeredSeq: 0,
+      flushedSeq: 0,
+      trimmedSeq: 0,
+      pendingEvents: 0,
+      spill: undefined,
+    };
+  }
+
+  /** Takes a batch that the hot store has just committed. */
+  offer(batch: JournaledBatch): void {
+    const progress = this.#progress;
+    if (progress === undefined) throw new Error(`batch ${batch.seq} was offered, but no writer has begun`);
+    progress.offeredSeq = batch.seq;
+    if (batch.eventCount === 0) {
+      // Duplicates alone. The bound of the ring is one of events: it would take such batches without end.
+      if (progress.pendingEvents === 0) progress.flushedSeq = batch.seq;
+      return;
+    }
+    progress.pendingEvents += batch.eventCount;
+    this.#commitTimes.committed(batch.seq, this.#options.now());
+    if (!this.#options.ring.push(batch)) this.#spill(progress, batch);
+    if (progress.pendingEvents >= this.#options.flushMaxEvents) this.#flushSoon();
+  }
+
+  #spill(progress: WriterProgress, batch: JournaledBatch): void {
+    const { ring } = this.#options;
+    progress.spill ??= { fromSeq: batch.seq, toSeq: batch.seq, eventCount: 0 };
+    const before = ring.eventCount;
+    // What the ring took after the spill goes to the spill as well, so that it stays one range.
+    ring.dropAfter(progress.spill.toSeq);
+    progress.spill.toSeq = batch.seq;
+    progress.spill.eventCount += before - ring.eventCount + batch.eventCount;
+  }
+
+  #flushSoon(): void {
+    if (this.#flushing !== undefined || this.#isSuspended || this.#progress === undefined) return;
+    this.#flushing = this.#flushDue().finally(() => {
+      this.#flushing = undefined;
+    });
+  }
+
+  /**
+   * Flushes, through failures, until less is left than a transaction takes: that waits for the timer, since a
+   * transaction for each few events costs more than all the rest of their way. Never throws.
+   */
+  async #flushDue(): Promise<void> {
+    while (!this.#isSuspended) {
+      try {
+        const isDone = !(await this.#flushChunk());
+        if (this.#failures > 0) this.#noteRecovery();
+        this.#failures = 0;
+        this.#lastError = undefined;
+        if (isDone || (this.pendingEvents < this.#options.flushMaxEvents && !this.#isStopping)) return;
+      } catch (error) {
+        this.#noteFailure(error);
+        if (this.#isStopping) return;
+        await this.#sleep(backoffMs(this.#failures - 1, RETRY_FIRST_MS, RETRY_MAX_MS));
+      }
+    }
+  }
+
+  #noteFailure(error: unknown): void {
+    this.#lastError = errorText(error);
+    this.#options.metrics.flushFailures.inc();
+    if (this.#failures === 0) {
+      const fields = { error: this.#lastError, pendingEvents: this.pendingEvents };
+      this.#options.log.warn(fields, "flush failed, will be retried");
+    }
+    this.#failures += 1;
+  }
+
+  #noteRecovery(): void {
+    const fields = { failures: this.#failures, pendingEvents: this.pendingEvents };
+    this.#options.log.info(fields, "flushes work again, the backlog drains");
+  }
+
+  /** One transaction's worth. False if nothing was pending. */
+  async #flushChunk(): Promise<boolean> {
+    const { cold, hot, ledger, metrics } = this.#options;
+    await cold.open();
+    const progress = this.#progress;
+    if (progress === undefined) return false;
+    const batches = await this.#nextBatches(progress);
+    const last = batches.at(-1);
+    if (last !== undefined) {
+      const startMs = performance.now();
+      await cold.flush(progress.writer, batches);
+      const eventCount = countEvents(batches);
+      const tookMs = performance.now() - startMs;
+      metrics.flushSeconds.observe(tookMs / 1_000);
+      metrics.flushEvents.observe(eventCount);
+      const rate = (eventCount * 1_000) / Math.max(tookMs, 1);
+      this.#eventsPerS += RATE_WEIGHT * (rate - this.#eventsPerS);
+      this.#release(progress, last.seq, eventCount);
+      ledger.persisted += eventCount;
+    }
+    const { flushedSeq } = progress;
+    if (progress.trimmedSeq < flushedSeq) {
+      await hot.trimJournal(progress.writer, flushedSeq);
+      progress.trimmedSeq = flushedSeq;
+    }
+    return last !== undefined;
+  }
+
+  #release(progress: WriterProgress, throughSeq: number, eventCount: number): void {
+    progress.pendingEvents -= eventCount;
+    // With nothing pending, batches of duplicates alone that came during the flush are done with too.
+    progress.flushedSeq = progress.pendingEvents === 0 ? progress.offeredSeq : throughSeq;
+    const { spill } = progress;
+    if (spill !== undefined && throughSeq >= spill.fromSeq) spill.eventCount -= eventCount;
+    if (spill !== undefined && throughSeq >= spill.toSeq) progress.spill = undefined;
+    this.#options.ring.releaseThrough(throughSeq);
+    this.#commitTimes.flushedThrough(throughSeq, progress.pendingEvents === 0);
+  }
+
+  async #nextBatches(progress: WriterProgress): Promise<readonly JournaledBatch[]> {
+    const { hot, ring, flushMaxEvents } = this.#options;
+    const { spill } = progress;
+    if (spill === undefined) return ring.peek(flushMaxEvents);
+    const beforeSpill = ring.peek(flushMaxEvents, spill.fromSeq);
+    if (beforeSpill.length > 0) return beforeSpill;
+    const batches = await hot.readJournal(progress.writer, progress.flushedSeq, flushMaxEvents);
+    const spilled = batches.filter((batch) => batch.seq <= spill.toSeq);
+    if (spilled.length > 0) return spilled;
+    const { fromSeq, toSeq } = spill;
+    throw new Error(`batches ${fromSeq} to ${toSeq} of writer ${progress.writer} are not in the journal`);
+  }
+
+  #sleep(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      this.#wakeUp = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+
+  /**
+   * Gives up the writer, whose journal in the hot store ends at `lastSeq` and is left to an adopter. Puts
+   * before `orphans` the batches that neither that journal nor the cold store has: they are to be committed
+   * again, under a new writer. Throws ColdUnavailableError, and nothing is given up then.
+   */
+  async moveOrphans(lastSeq: number, orphans: JournaledBatch[]): Promise<void> {
+    const { cold, ring, ledger, log } = this.#options;
+    const progress = this.#progress;
+    if (progress === undefined) return;
+    await this.#suspend();
+    try {
+      let found = ring.peek(Number.POSITIVE_INFINITY).filter((batch) => batch.seq > lastSeq);
+      if (found.length > 0) {
+        const watermark = await cold.watermark(progress.writer);
+        found = found.filter((batch) => batch.seq > watermark);
+      }
+      const lost =
+        progress.spill !== undefined && progress.spill.toSeq > lastSeq ? progress.spill.eventCount : 0;
+      if (lost > 0) log.error({ lost }, "the hot store lost batches that only its journal held");
+      ledger.lost += lost;
+      ledger.handedOver += progress.pendingEvents - lost - countEvents(found);
+      orphans.unshift(...found);
+      ring.drain();
+      this.#commitTimes.clear();
+      this.#progress = undefined;
+    } finally {
+      this.#isSuspended = false;
+      this.#failures = 0;
+    }
+  }
+
+  /** Ends the flush that is under way, whatever its outcome. */
+  async #suspend(): Promise<void> {
+    this.#isSuspended = true;
+    this.#wakeUp?.();
+    await this.#flushing;
+  }
+
+  /** Flushes what is left, with one try; answers whether nothing is pending any more. */
+  async stop(): Promise<boolean> {
+    clearInterval(this.#timer);
+    this.#isStopping = true;
+    this.#wakeUp?.();
+    await this.#flushing;
+    await this.#flushDue();
+    return this.pendingEvents === 0;
+  }
+}

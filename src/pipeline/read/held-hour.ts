@@ -1,0 +1,16 @@
+/** One hour of a hot store with its sketches, which its own read of an hour does not show: as a range of that hour. */
+import { HOUR_MS, type HourKey } from "../../domain/event.ts";
+import type { HourRecord } from "../../domain/hour-range.ts";
+import type { HotStore } from "../../store/hot.ts";
+
+/** Throws HotUnavailableError. */
+export async function readHeldHour(
+  hot: HotStore,
+  { hour, stream }: HourKey,
+): Promise<HourRecord | "empty" | "absent" | "unborn"> {
+  const range = { from: hour, to: hour + HOUR_MS, streams: { text: stream, isPrefix: false } };
+  const shown: HourRecord[] = [];
+  const freshFrom = await hot.readRange(range, (record) => shown.push(record));
+  if (freshFrom === "unborn") return freshFrom;
+  return shown[0] ?? (hour >= freshFrom ? "empty" : "absent");
+}

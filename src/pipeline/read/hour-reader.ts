@@ -1,0 +1,108 @@
+/**
+ * Reads hours of the only shard: from the hot store in groups (reads that arrive while one is under way form the
+ * next), from the cold store for hours that only it knows, or when the hot store is away.
+ * Invariant: a read is sent only after it was asked for, so it sees every event acknowledged before that.
+ */
+import { type HourCounts, type HourKey, hourKeyName } from "../../domain/event.ts";
+import { type Metrics, timed } from "../../runtime/metrics.ts";
+import type { ColdStore } from "../../store/cold.ts";
+import { type HotStore, HotUnavailableError, type HourRead } from "../../store/hot.ts";
+
+/** What is read of a shard's hot store, and whether that is to be believed. */
+export interface ReadShard {
+  readonly number: number;
+  readonly hot: HotStore;
+  /** True while acknowledged events may be missing from the hot store. */
+  readonly isRecovering: boolean;
+}
+
+export interface HourReader {
+  /** Throws ColdUnavailableError if the answer lies in the cold store alone and that is away. */
+  read(key: HourKey): Promise<HourAnswer>;
+}
+
+export interface HourAnswer extends HourCounts {
+  /** True if the hot store is away or has lost data: events that are not flushed yet may be missing. */
+  readonly isDegraded: boolean;
+}
+
+export const NO_COUNTS: HourCounts = { clicks: 0, impressions: 0, uniqueUsers: 0 };
+/** Keys in one hot read: up to 60 µs of Redis each, where clickers and viewers have to be united. */
+const GROUP_LIMIT = 100;
+
+interface HotAnswer {
+  readonly read: HourRead | "unborn";
+  readonly isDegraded: boolean;
+}
+
+interface Waiting extends PromiseWithResolvers<HotAnswer> {
+  readonly key: HourKey;
+}
+
+export class Reader implements HourReader {
+  readonly #shard: ReadShard;
+  readonly #cold: ColdStore;
+  readonly #metrics: Metrics;
+  #waiting = new Map<string, Waiting>();
+  #isReading = false;
+
+  constructor(shard: ReadShard, cold: ColdStore, metrics: Metrics) {
+    this.#shard = shard;
+    this.#cold = cold;
+    this.#metrics = metrics;
+  }
+
+  async read(key: HourKey): Promise<HourAnswer> {
+    let answer: HotAnswer;
+    try {
+      answer = await this.#readHot(key);
+    } catch (error) {
+      if (!(error instanceof HotUnavailableError)) throw error;
+      return { ...(await this.#readCold(key)), isDegraded: true };
+    }
+    const { read, isDegraded } = answer;
+    if (read === "unborn") return { ...(await this.#readCold(key)), isDegraded: true };
+    if (read.status === "present") return { ...read.counts, isDegraded };
+    if (read.status === "empty") return { ...NO_COUNTS, isDegraded };
+    return { ...(await this.#readCold(key)), isDegraded };
+  }
+
+  async #readCold(key: HourKey): Promise<HourCounts> {
+    const hour = await timed(this.#metrics.coldReadSeconds, () => this.#cold.read(key));
+    if (hour === undefined) return NO_COUNTS;
+    return { clicks: hour.clicks, impressions: hour.impressions, uniqueUsers: hour.users.count() };
+  }
+
+  #readHot(key: HourKey): Promise<HotAnswer> {
+    const name = hourKeyName(key.stream, key.hour);
+    let waiting = this.#waiting.get(name);
+    if (waiting === undefined) {
+      waiting = { key, ...Promise.withResolvers<HotAnswer>() };
+      this.#waiting.set(name, waiting);
+      if (!this.#isReading) {
+        this.#isReading = true;
+        setImmediate(() => this.#readGroups());
+      }
+    }
+    return waiting.promise;
+  }
+
+  async #readGroups(): Promise<void> {
+    while (this.#waiting.size > 0) {
+      const group = [...this.#waiting.values()].slice(0, GROUP_LIMIT);
+      for (const { key } of group) this.#waiting.delete(hourKeyName(key.stream, key.hour));
+      // As it is now, when the read is sent: what the store loses after that it answers as unborn.
+      const { hot, isRecovering: isDegraded } = this.#shard;
+      try {
+        const keys = group.map(({ key }) => key);
+        const reads = await timed(this.#metrics.hotReadSeconds, () => hot.read(keys));
+        for (const [i, waiting] of group.entries()) {
+          waiting.resolve({ read: reads === "unborn" ? reads : reads[i]!, isDegraded });
+        }
+      } catch (error) {
+        for (const waiting of group) waiting.reject(error);
+      }
+    }
+    this.#isReading = false;
+  }
+}

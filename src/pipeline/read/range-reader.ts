@@ -1,0 +1,194 @@
+/**
+ * Reads ranges of hours: what the hot store holds from there, since only that has what is not flushed yet, and
+ * the rest from the cold store.
+ *
+ * Invariants, of each shard for itself:
+ * - The hot store is read first. An hour that it does not hold then has nothing in any journal, so that the
+ *   cold store, read after it, has all of it; also if the hour was retired in between.
+ * - No hour is taken from both. A shard whose hot store can't tell is read from the cold store alone.
+ * - At most LANES ranges are read at a time, and WAITING_MAX wait: one may take a second of this process.
+ */
+import { HOUR_MS, hourKeyName } from "../../domain/event.ts";
+import type { HourRange, HourRecord } from "../../domain/hour-range.ts";
+import {
+  type ColdStore,
+  ColdUnavailableError,
+  type ErasedHour,
+  ReadInterruptedError,
+  type UserRow,
+  type UsersRange,
+} from "../../store/cold.ts";
+import { HotUnavailableError } from "../../store/hot.ts";
+import type { ReadShard } from "./hour-reader.ts";
+import { Lanes } from "./lanes.ts";
+
+/** Takes in what is read. */
+export interface Tally {
+  add(hour: HourRecord): void;
+  /** What comes from now on is of this hour or later ones. */
+  settleBefore(hour: number): void;
+}
+
+export interface RangeAnswer<T> {
+  readonly tally: T;
+  /** True if the hot store is away or has lost data: events that are not flushed yet may be missing. */
+  readonly isDegraded: boolean;
+}
+
+export interface MissingRows {
+  readonly erased: readonly ErasedHour[];
+  /** Hours of before may lack rows, or have none. */
+  readonly rowsFrom: number;
+}
+
+/** More was asked for than is read for one question. */
+export class RangeTooLargeError extends Error {
+  override readonly name = "RangeTooLargeError";
+}
+
+const LANES = 2;
+const WAITING_MAX = 32;
+/** Hours of streams in one range, in each shard: some seconds of reading. */
+const HOURS_MAX = 500_000;
+
+/** What a shard's hot store holds of a range. */
+interface Held {
+  readonly names: ReadonlySet<string>;
+  /** What the cold store has to be asked for; undefined if nothing. */
+  readonly absent: HourRange | undefined;
+}
+
+export class RangeReader {
+  readonly #shards: readonly ReadShard[];
+  readonly #cold: ColdStore;
+  readonly #lanes: Lanes;
+
+  constructor(shards: readonly ReadShard[], cold: ColdStore, waitingMax = WAITING_MAX) {
+    this.#lanes = new Lanes(LANES, waitingMax);
+    this.#shards = shards;
+    this.#cold = cold;
+  }
+
+  get #isRecovering(): boolean {
+    return this.#shards.some(({ isRecovering }) => isRecovering);
+  }
+
+  /** Throws ColdUnavailableError, RangeTooLargeError, or LanesFullError. */
+  read<T extends Tally>(range: HourRange, newTally: () => T): Promise<RangeAnswer<T>> {
+    return this.#lanes.use(async () => {
+      try {
+        return await this.#readOnce(range, newTally);
+      } catch (error) {
+        if (!isInterrupted(error)) throw error;
+        return await this.#readOnce(range, newTally);
+      }
+    });
+  }
+
+  async #readOnce<T extends Tally>(range: HourRange, newTally: () => T): Promise<RangeAnswer<T>> {
+    const wasRecovering = this.#isRecovering;
+    const answer = await this.#readAll(range, newTally);
+    return wasRecovering || this.#isRecovering ? { ...answer, isDegraded: true } : answer;
+  }
+
+  /** Begins anew, without it, when a shard's hot store can't tell: what it had shown is not to be believed. */
+  async #readAll<T extends Tally>(range: HourRange, newTally: () => T): Promise<RangeAnswer<T>> {
+    const silent = new Set<ReadShard>();
+    for (;;) {
+      const tally = newTally();
+      const add = bounded(tally, HOURS_MAX * this.#shards.length);
+      const asked = this.#shards.filter((shard) => !silent.has(shard));
+      const answers = await Promise.all(asked.map((shard) => readHeld(shard, range, add)));
+      const held = new Map(asked.map((shard, i) => [shard, answers[i]]));
+      const failed = asked.filter((shard) => held.get(shard) === undefined);
+      for (const shard of failed) silent.add(shard);
+      if (failed.length > 0) continue;
+      await this.#readCold(range, tally, add, held);
+      return { tally, isDegraded: silent.size > 0 };
+    }
+  }
+
+  /** Shows the rows of these hours, and answers what is missing among them. Throws as read() does. */
+  readUsers(range: UsersRange, visit: (row: UserRow) => void): Promise<MissingRows> {
+    return this.#lanes.use(async () => {
+      // Before the rows: one that is erased between the two is then missing, and not counted twice.
+      const erased = await this.#cold.erasedRows(range);
+      await this.#cold.readUsers(range, visit);
+      // After the rows: what was dropped meanwhile is known by then.
+      const { rowsFrom } = await this.#cold.kept();
+      return { erased, rowsFrom };
+    });
+  }
+
+  /** What the shards do not hold; all of those that are not among `held`. */
+  async #readCold(
+    range: HourRange,
+    tally: Tally,
+    add: (hour: HourRecord) => void,
+    held: ReadonlyMap<ReadShard, Held | undefined>,
+  ): Promise<void> {
+    const parts = this.#shards.map((shard) => held.get(shard) ?? { names: new Set<string>(), absent: range });
+    const absent = parts.flatMap((part) => part.absent ?? []);
+    if (absent.length === 0) return;
+    const from = Math.min(...absent.map((part) => part.from));
+    const to = Math.max(...absent.map((part) => part.to));
+    let last = Number.NEGATIVE_INFINITY;
+    await this.#cold.readRange({ ...range, from, to }, (record, shard) => {
+      const { hour, stream } = record;
+      if (hour > last) tally.settleBefore(hour);
+      last = hour;
+      const part = parts[shard];
+      // Of a shard that these settings do not know of: the hot stores have told nothing, then, of any.
+      if (part === undefined) return add(record);
+      if (part.absent === undefined || hour < part.absent.from || hour >= part.absent.to) return;
+      if (!part.names.has(hourKeyName(stream, hour))) add(record);
+    });
+  }
+}
+
+function isInterrupted(error: unknown): boolean {
+  return error instanceof ColdUnavailableError && error.cause instanceof ReadInterruptedError;
+}
+
+/** Undefined if the hot store cannot tell. */
+async function readHeld(
+  { hot }: ReadShard,
+  range: HourRange,
+  add: (hour: HourRecord) => void,
+): Promise<Held | undefined> {
+  const names = new Set<string>();
+  try {
+    const freshFrom = await hot.readRange(range, (hour) => {
+      names.add(hourKeyName(hour.stream, hour.hour));
+      add(hour);
+    });
+    return freshFrom === "unborn" ? undefined : { names, absent: absentPart(range, freshFrom, names) };
+  } catch (error) {
+    if (error instanceof HotUnavailableError) return undefined;
+    throw error;
+  }
+}
+
+function bounded(tally: Tally, max: number): (hour: HourRecord) => void {
+  let count = 0;
+  return (hour) => {
+    count += 1;
+    if (count > max) {
+      throw new RangeTooLargeError(`more than ${max} hours of streams with events`);
+    }
+    tally.add(hour);
+  };
+}
+
+/** What the cold store has to be asked for; undefined if the hot store has told everything. */
+function absentPart(range: HourRange, freshFrom: number, held: ReadonlySet<string>): HourRange | undefined {
+  const { streams } = range;
+  let { from } = range;
+  let to = Math.min(range.to, freshFrom);
+  if (!streams.isPrefix) {
+    const isHeld = (hour: number) => held.has(hourKeyName(streams.text, hour));
+    while (from < to && isHeld(from)) from += HOUR_MS;
+    while (from < to && isHeld(to - HOUR_MS)) to -= HOUR_MS;
+  }
+  return from < to ? { from, to, streams } : undefined;
+}

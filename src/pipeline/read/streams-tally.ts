@@ -1,0 +1,82 @@
+/**
+ * What each stream comes to over a range, or each branch of them: names are levels with dots between, and
+ * `depth` says how many levels are told apart.
+ * Invariants: unique users of a branch are those of the union of its streams' sketches, kind by kind. At most
+ * GROUPS_MAX streams or branches are kept, since each may take 32 KB.
+ */
+import type { HourRecord } from "../../domain/hour-range.ts";
+import { type UserCounts, UserSketches } from "../../domain/user-sketches.ts";
+import { RangeTooLargeError, type Tally } from "./range-reader.ts";
+import type { Sums } from "./series-tally.ts";
+
+export const GROUPS_MAX = 10_000;
+
+export interface StreamSums extends Readonly<Sums> {
+  readonly stream: string;
+  /** The latest one with an event. */
+  readonly lastHour: number;
+}
+
+interface Group {
+  clicks: number;
+  impressions: number;
+  lastHour: number;
+  readonly users: UserSketches;
+}
+
+export class StreamsTally implements Tally {
+  readonly #depth: number;
+  readonly #groups = new Map<string, Group>();
+  readonly #users = new UserSketches();
+
+  /** Infinity tells all streams apart. */
+  constructor(depth: number) {
+    this.#depth = depth;
+  }
+
+  add({ stream, hour, clicks, impressions, users }: HourRecord): void {
+    // All that was counted there was taken back.
+    if (clicks + impressions === 0) return;
+    const group = this.#groupOf(branchOf(stream, this.#depth));
+    group.clicks += clicks;
+    group.impressions += impressions;
+    group.lastHour = Math.max(group.lastHour, hour);
+    group.users.merge(users);
+    this.#users.merge(users);
+  }
+
+  #groupOf(name: string): Group {
+    let group = this.#groups.get(name);
+    if (group === undefined) {
+      if (this.#groups.size >= GROUPS_MAX) {
+        throw new RangeTooLargeError(`more than ${GROUPS_MAX} streams with events`);
+      }
+      group = { clicks: 0, impressions: 0, lastHour: 0, users: new UserSketches() };
+      this.#groups.set(name, group);
+    }
+    return group;
+  }
+
+  settleBefore(): void {}
+
+  streams(): StreamSums[] {
+    return Array.from(this.#groups, ([stream, { clicks, impressions, lastHour, users }]) => {
+      return { stream, clicks, impressions, lastHour, ...users.counts() };
+    });
+  }
+
+  /** Over all streams. */
+  users(): UserCounts {
+    return this.#users.counts();
+  }
+}
+
+/** The first levels of a name. */
+function branchOf(stream: string, depth: number): string {
+  let end = -1;
+  for (let level = 0; level < depth; level++) {
+    end = stream.indexOf(".", end + 1);
+    if (end === -1) return stream;
+  }
+  return stream.slice(0, end);
+}

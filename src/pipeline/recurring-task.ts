@@ -1,0 +1,53 @@
+/**
+ * Something done again and again, never twice at a time. A failure is logged once, until it is over; that a store is
+ * away is not, as that is said once for all who need it (StoreWatch).
+ */
+import { errorText } from "../runtime/deadline.ts";
+import type { Log } from "../runtime/log.ts";
+import { ColdUnavailableError } from "../store/cold.ts";
+import { HotUnavailableError } from "../store/hot.ts";
+
+export class Chore {
+  readonly #what: string;
+  readonly #intervalMs: number;
+  readonly #log: Log;
+  readonly #work: () => Promise<unknown>;
+  #timer: Timer | undefined;
+  #underWay: Promise<void> | undefined;
+  #isFailing = false;
+
+  constructor(what: string, intervalMs: number, log: Log, work: () => Promise<unknown>) {
+    this.#what = what;
+    this.#intervalMs = intervalMs;
+    this.#log = log;
+    this.#work = work;
+  }
+
+  /** `isAtOnce`: for the first time now, not after an interval. */
+  start(isAtOnce = false): void {
+    this.#timer = setInterval(() => this.#begin(), this.#intervalMs);
+    if (isAtOnce) this.#begin();
+  }
+
+  #begin(): void {
+    this.#underWay ??= this.#once().finally(() => {
+      this.#underWay = undefined;
+    });
+  }
+
+  async #once(): Promise<void> {
+    try {
+      await this.#work();
+      this.#isFailing = false;
+    } catch (error) {
+      if (error instanceof HotUnavailableError || error instanceof ColdUnavailableError) return;
+      if (!this.#isFailing) this.#log.warn({ error: errorText(error) }, `could not ${this.#what}`);
+      this.#isFailing = true;
+    }
+  }
+
+  async stop(): Promise<void> {
+    clearInterval(this.#timer);
+    await this.#underWay;
+  }
+}

@@ -1,0 +1,249 @@
+/**
+ * Holds an hour in the hot store, its aggregate and its rows against each other, each shard's part for itself. The rows
+ * are right, as long as they are kept: with them the numbers of those that were erased. Of an hour whose rows are not,
+ * the aggregate is.
+ *
+ * Invariant: what is only on its way is no difference. The cold store is looked at first, in one picture; then
+ * the hot store, which may be ahead of it by at most the events that are not flushed yet.
+ */
+import type { HourCounts, HourKey } from "../../domain/event.ts";
+import type { ErasedCounts } from "../../domain/retention-bounds.ts";
+import { Sketch } from "../../domain/sketch.ts";
+import type { UserCounts, UserSketches } from "../../domain/user-sketches.ts";
+import type { ColdHour, ColdStore, HourAudit } from "../../store/cold.ts";
+import type { HotStore } from "../../store/hot.ts";
+import { readHeldHour } from "../read/held-hour.ts";
+
+export interface VerifyOptions {
+  readonly cold: ColdStore;
+  /** The shard's; undefined if it is in the memory of another process. */
+  readonly hot: HotStore | undefined;
+  readonly shard: number;
+  readonly isRepairing: boolean;
+}
+
+/** Users by kind are null if they are not told apart. */
+export type CountsByKind = HourCounts & UserCounts;
+
+export interface HourVerdict extends HourKey {
+  readonly shard: number;
+  /** "not kept": they are dropped, and the aggregate is all there is. */
+  readonly rows: CountsByKind | "not kept";
+  /** Rows and dead letters that were erased, as their user was forgotten: the aggregate counts those rows. */
+  readonly erased: ErasedCounts;
+  readonly aggregate: CountsByKind | undefined;
+  readonly hot: CountsByKind | "empty" | "absent" | "unborn" | "not looked at";
+  readonly deadLetters: number;
+  /** In the hot store, and not a row yet. */
+  readonly unflushed: number;
+  /** Each says what differs. Empty if all is well. */
+  readonly differences: readonly string[];
+  /** What was done about them: less, if the hot store holds events of the hour that are not flushed yet. */
+  readonly repairs: readonly string[];
+  /** Of an hour that is undivided, as an older build stored it: its users were told apart now, by its rows. */
+  readonly isDividedNow: boolean;
+}
+
+interface HotSide {
+  readonly read: CountsByKind | "empty" | "absent" | "unborn";
+  readonly pendingMax: number;
+}
+
+const REBUILT_WITH_ERASED =
+  "the aggregate was made anew from the rows and the numbers of those that were erased; its sketches were kept";
+
+const NO_COUNTS: CountsByKind = {
+  clicks: 0,
+  impressions: 0,
+  uniqueUsers: 0,
+  uniqueClickers: 0,
+  uniqueViewers: 0,
+};
+
+/** Throws HotUnavailableError or ColdUnavailableError. */
+export async function verifyHour(options: VerifyOptions, key: HourKey): Promise<HourVerdict> {
+  const { cold, hot, shard } = options;
+  const names = hot === undefined ? [] : (await hot.journalOwners()).map(({ writer }) => writer);
+  const before = (await cold.storedEvents(names)).byWriter;
+  const audit = await cold.audit(key, shard);
+  const hotSide = hot && (await lookAtHot(hot, key, before));
+  const expected = expectedOf(audit, key);
+  const coldDifference = areRowsKept(audit, key) ? aggregateDifference(audit) : undefined;
+  const hotDifference = expected && hotSide && hotStoreDifference(expected, audit, hotSide, key);
+  const repairs: string[] = [];
+  let isDividedNow = false;
+  if (options.isRepairing && coldDifference !== undefined && (await cold.rebuild(key, shard))) {
+    repairs.push(isAnyErased(audit) ? REBUILT_WITH_ERASED : "the aggregate was made anew from the rows");
+  } else if (options.isRepairing && isDividable(audit, key)) {
+    isDividedNow = await cold.rebuild(key, shard);
+  }
+  if (options.isRepairing && hotDifference !== undefined && (await hot!.retireHour(key))) {
+    repairs.push("the hot store forgot the hour, and will fetch it anew");
+  } else if (isDividedNow && typeof hotSide?.read === "object") {
+    // If it can't now, since not all is flushed, it fetches the hour when that is old.
+    await hot!.retireHour(key);
+  }
+  return {
+    ...key,
+    shard,
+    rows: areRowsKept(audit, key) ? (countsOf(audit.rows) ?? NO_COUNTS) : "not kept",
+    erased: audit.erased,
+    aggregate: countsOf(audit.aggregate),
+    hot: hotSide === undefined ? "not looked at" : hotSide.read,
+    deadLetters: audit.deadLetters,
+    unflushed: hotSide === undefined ? 0 : Math.max(0, surplus(expected, audit, hotSide.read)),
+    differences: [coldDifference, hotDifference].filter((difference) => difference !== undefined),
+    repairs,
+    isDividedNow,
+  };
+}
+
+async function lookAtHot(hot: HotStore, key: HourKey, stored: ReadonlyMap<string, number>): Promise<HotSide> {
+  const held = await readHeldHour(hot, key);
+  const read = typeof held === "object" ? countsOf(held) : held;
+  // After the read: what was accepted by then is counted here.
+  const owners = await hot.journalOwners();
+  const pendingMax = owners.reduce((sum, { writer, acceptedEvents }) => {
+    return sum + Math.max(0, acceptedEvents - (stored.get(writer) ?? 0));
+  }, 0);
+  return { read, pendingMax };
+}
+
+/** Of an undivided hour of which all rows are there: who did what is known by them. */
+function isDividable(audit: HourAudit, key: HourKey): boolean {
+  const { aggregate, rows } = audit;
+  if (aggregate === undefined || aggregate.users.isDivided || rows === undefined) return false;
+  return areRowsKept(audit, key) && !isAnyErased(audit);
+}
+
+function areRowsKept({ kept }: HourAudit, { hour }: HourKey): boolean {
+  return hour >= kept.rowsFrom;
+}
+
+/** Of rows: dead letters are in no aggregate. */
+function isAnyErased({ erased }: HourAudit): boolean {
+  return erased.clicks + erased.impressions > 0;
+}
+
+/** What the hour is by the cold store; undefined if even its aggregate is not kept. */
+function expectedOf(audit: HourAudit, key: HourKey): CountsByKind | undefined {
+  const { aggregate, rows, erased, kept } = audit;
+  if (key.hour < kept.aggregatesFrom) return undefined;
+  if (!areRowsKept(audit, key)) return countsOf(aggregate) ?? NO_COUNTS;
+  const { clicks, impressions, ...users } = countsOf(rows) ?? NO_COUNTS;
+  return {
+    clicks: clicks + erased.clicks,
+    impressions: impressions + erased.impressions,
+    // The users that were erased are in no row.
+    ...(isAnyErased(audit) ? (aggregate?.users.counts() ?? users) : users),
+  };
+}
+
+function aggregateDifference(audit: HourAudit): string | undefined {
+  const { aggregate, rows, erased } = audit;
+  const isAny = isAnyErased(audit);
+  if (aggregate === undefined && rows === undefined && !isAny) return undefined;
+  if (aggregate === undefined) return "the hour has rows, but no aggregate";
+  if (rows === undefined && !isAny) return "the hour has an aggregate, but no rows";
+  const { clicks, impressions } = rows ?? NO_COUNTS;
+  const found = { clicks: clicks + erased.clicks, impressions: impressions + erased.impressions };
+  if (aggregate.clicks !== found.clicks || aggregate.impressions !== found.impressions) {
+    const those = isAny ? "its rows and those that were erased are" : "its rows are";
+    return `the aggregate counts ${text(aggregate)}, ${those} ${text(found)}`;
+  }
+  return rows === undefined ? undefined : usersDifference(aggregate.users, rows.users, isAny);
+}
+
+/** `knowsMore`: the aggregate may have users of whom no row is left. */
+function usersDifference(users: UserSketches, ofRows: UserSketches, knowsMore: boolean): string | undefined {
+  if (users.clickers === null) return sketchDifference("users", users.viewers, ofRows.union(), knowsMore);
+  return (
+    sketchDifference("clickers", users.clickers, ofRows.clickers!, knowsMore) ??
+    sketchDifference("viewers", users.viewers, ofRows.viewers, knowsMore)
+  );
+}
+
+function sketchDifference(
+  whose: string,
+  sketch: Sketch,
+  ofRows: Sketch,
+  knowsMore: boolean,
+): string | undefined {
+  const expected = new Sketch();
+  if (knowsMore) expected.merge(sketch);
+  expected.merge(ofRows);
+  if (Buffer.compare(sketch.encode(), expected.encode()) === 0) return undefined;
+  if (knowsMore) return `the aggregate's sketch of ${whose} lacks some of its rows`;
+  return `the aggregate's sketch counts ${sketch.count()} ${whose}, its rows give ${ofRows.count()}`;
+}
+
+/** Hours that the hot store does not hold are read from the cold store: they can't differ. */
+function hotStoreDifference(
+  expected: CountsByKind,
+  audit: HourAudit,
+  { read, pendingMax }: HotSide,
+  key: HourKey,
+): string | undefined {
+  if (read === "unborn" || read === "absent") return undefined;
+  const counts = read === "empty" ? NO_COUNTS : read;
+  const { deadLetters, erased } = audit;
+  const shown = `the hot store counts ${text(counts)}, the rows are ${text(expected)}`;
+  const ahead = surplus(expected, audit, read);
+  const isBehind = counts.clicks < expected.clicks || counts.impressions < expected.impressions;
+  // Dead letters that are gone are in the hot store until that forgets the hour: erased ones, and those of days that
+  // are not kept, whose number nobody knows.
+  const aheadMax = areRowsKept(audit, key) ? pendingMax + erased.deadLetters : Number.POSITIVE_INFINITY;
+  if (isBehind || ahead < 0 || ahead > aheadMax) {
+    return `${shown}, and ${deadLetters} are dead letters; at most ${pendingMax} are on their way`;
+  }
+  const isSettled = ahead === 0 && deadLetters === 0;
+  return isSettled ? hotUsersDifference(counts, expected) : undefined;
+}
+
+const USERS = { uniqueUsers: "users", uniqueClickers: "clickers", uniqueViewers: "viewers" } as const;
+
+/** The first that differs of those that both know. */
+function hotUsersDifference(counts: CountsByKind, expected: CountsByKind): string | undefined {
+  for (const field of ["uniqueUsers", "uniqueClickers", "uniqueViewers"] as const) {
+    const [found, right] = [counts[field], expected[field]];
+    if (found === null || right === null || found === right) continue;
+    return `the hot store counts ${found} ${USERS[field]}, the rows give ${right}`;
+  }
+  return undefined;
+}
+
+/** How many events the hot store is ahead of the cold one. */
+function surplus(
+  expected: HourCounts | undefined,
+  { deadLetters }: HourAudit,
+  read: HotSide["read"],
+): number {
+  if (expected === undefined || read === "unborn" || read === "absent") return 0;
+  const { clicks, impressions } = read === "empty" ? NO_COUNTS : read;
+  return clicks + impressions - expected.clicks - expected.impressions - deadLetters;
+}
+
+function countsOf(hour: ColdHour): CountsByKind;
+function countsOf(hour: ColdHour | undefined): CountsByKind | undefined;
+function countsOf(hour: ColdHour | undefined): CountsByKind | undefined {
+  if (hour === undefined) return undefined;
+  const { clicks, impressions, users } = hour;
+  return { clicks, impressions, ...users.counts() };
+}
+
+function text({ clicks, impressions }: Pick<HourCounts, "clicks" | "impressions">): string {
+  return `${clicks} clicks and ${impressions} impressions`;
+}
+
+/** Whether the shard knows anything of the hour. */
+export function knowsHour({ rows, aggregate, erased, hot, deadLetters, differences }: HourVerdict): boolean {
+  const isHeld = typeof hot === "object" && hot.clicks + hot.impressions > 0;
+  const hasRows = rows !== "not kept" && rows.clicks + rows.impressions > 0;
+  const { clicks, impressions } = erased;
+  return (
+    isHeld ||
+    hasRows ||
+    aggregate !== undefined ||
+    clicks + impressions + deadLetters + differences.length > 0
+  );
+}

@@ -1,0 +1,39 @@
+/** In which of the forms that are taken a body is, and its text. */
+
+import type { BodyFormat } from "./event-body.ts";
+import { RefusedBodyError } from "./refused-body.ts";
+
+const FORMATS: Readonly<Record<string, BodyFormat>> = {
+  "application/x-ndjson": "ndjson",
+  "application/json": "array",
+};
+const EXPECTS_TYPE = `${Object.keys(FORMATS).join(" or ")}, in UTF-8`;
+const BYTE_ORDER_MARK = 0xfeff;
+
+/** `got`: the value of content-type, null if there is none. Throws RefusedBodyError (415). */
+export function formatOf(got: string | null): BodyFormat {
+  const [type = "", ...parameters] = (got ?? "")
+    .toLowerCase()
+    .split(";")
+    .map((part) => part.trim());
+  const format = Object.hasOwn(FORMATS, type) ? FORMATS[type] : undefined;
+  const isUtf8 = parameters.every((parameter) => /^(charset="?utf-?8"?|(?!charset=).*)$/.test(parameter));
+  if (format !== undefined && isUtf8) return format;
+  const found = got === null ? "is missing" : `got ${JSON.stringify(got)}`;
+  const error = { code: "unsupported_type", message: `content-type: ${found}, expected ${EXPECTS_TYPE}` };
+  const accept = Object.keys(FORMATS).join(", ");
+  throw new RefusedBodyError(
+    415,
+    { ...error, field: "content-type", got, expected: EXPECTS_TYPE },
+    { "accept-post": accept },
+  );
+}
+
+/**
+ * Bytes that are no UTF-8 become U+FFFD, which no event may hold: so they are refused where they are, and
+ * none of the signs that tell events apart is ever taken for a part of them.
+ */
+export function textOf(bytes: Buffer): string {
+  const text = bytes.toString();
+  return text.charCodeAt(0) === BYTE_ORDER_MARK ? text.slice(1) : text;
+}

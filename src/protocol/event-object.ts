@@ -1,0 +1,130 @@
+/**
+ * Reads one event out of a body, or says what is wrong with it.
+ *
+ * Invariant: what is taken here is exactly what the schema and the rules beside it take. As with a query, an
+ * event that is plainly right never meets the generic validator; for all others that tells what it found.
+ *
+ * The rules beside the schema: a timestamp lies at most a day ahead, and where rows are still kept; user and id are 1
+ * to 255 bytes of text that UTF-8 can hold, without U+FFFD; no member is given twice.
+ */
+import { Value } from "@sinclair/typebox/value";
+import type { Event } from "../domain/event.ts";
+import { EventObjectSchema, expectsInteger } from "./event-object-rules.ts";
+import { InvalidParameterError, isShort, STREAM } from "./event-query.ts";
+import { DEFAULT_STREAM, EXPECTS_USER, FUTURE_MAX_MS } from "./event-rules.ts";
+import { REPLACEMENT } from "./query.ts";
+
+/** It is not even the text of an object whose members can be told apart. */
+export class MalformedEventError extends Error {
+  override readonly name = "MalformedEventError";
+  readonly field: string | undefined;
+  readonly got: string;
+  readonly expected: string;
+  constructor(field: string | undefined, got: string, expected: string) {
+    super(
+      `${field ?? "the event"}: got ${JSON.stringify(got.slice(0, GOT_MAX_CHARS))}, expected ${expected}`,
+    );
+    this.field = field;
+    this.got = got;
+    this.expected = expected;
+  }
+}
+
+const GOT_MAX_CHARS = 300;
+const EXPECTS_TEXT = `${EXPECTS_USER}, without U+FFFD (which stands for bytes that were not UTF-8)`;
+const NAMES = Object.keys(EventObjectSchema.properties);
+
+/** The names of timestamp, user and event, and the texts of the last two. */
+const FEWEST_QUOTES = 10;
+/** A name and a text. */
+const QUOTES_PER_MEMBER = 4;
+
+/**
+ * Undefined if it is not an event. `quoteCount`: how many quotes its text has that are not escaped. Two for
+ * each name and for each text: so if these are as many as the members taken here have, there is no other
+ * member, and none was given twice, which JSON.parse would not tell.
+ */
+export function eventOf(value: unknown, quoteCount: number, now: number, earliest = 0): Event | undefined {
+  if (typeof value !== "object" || value === null) return undefined;
+  const { timestamp: at, user, event: kind, stream, id } = value as Record<string, unknown>;
+  if (!isTime(at, now, earliest) || !isText(user)) return undefined;
+  if (kind !== "click" && kind !== "impression") return undefined;
+  let quotes = FEWEST_QUOTES;
+  if (stream !== undefined) {
+    if (typeof stream !== "string" || !(stream === DEFAULT_STREAM || STREAM.test(stream))) return undefined;
+    quotes += QUOTES_PER_MEMBER;
+  }
+  if (id !== undefined) {
+    if (!isText(id)) return undefined;
+    quotes += QUOTES_PER_MEMBER;
+  }
+  if (quotes !== quoteCount) return undefined;
+  return { stream: stream ?? DEFAULT_STREAM, at, kind, user, id };
+}
+
+function isTime(value: unknown, now: number, earliest: number): value is number {
+  return Number.isInteger(value) && (value as number) >= earliest && (value as number) <= now + FUTURE_MAX_MS;
+}
+
+function isText(value: unknown): value is string {
+  return typeof value === "string" && isShort(value) && value.isWellFormed() && !value.includes(REPLACEMENT);
+}
+
+/** Why eventOf() did not take it. `text`: what `value` was parsed from. */
+export function whatIsWrongWith(
+  value: unknown,
+  text: string,
+  now: number,
+  earliest = 0,
+): InvalidParameterError | MalformedEventError {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    return new MalformedEventError(undefined, text, "a JSON object");
+  }
+  const members = value as Record<string, unknown>;
+  const problem = Value.Errors(EventObjectSchema, members).First();
+  if (problem !== undefined) {
+    const field = firstName(problem.path);
+    const known = EventObjectSchema.properties[field as keyof typeof EventObjectSchema.properties];
+    const expected = known?.["description"] ?? `no member but ${NAMES.join(", ")}`;
+    return new InvalidParameterError(field, shown(members[field]), expected);
+  }
+  return brokenRule(members, text, now, earliest);
+}
+
+function brokenRule(members: Record<string, unknown>, text: string, now: number, earliest: number) {
+  const { timestamp, user, id } = members;
+  if (!isTime(timestamp, now, earliest)) {
+    return new InvalidParameterError("timestamp", shown(timestamp), expectsInteger(earliest));
+  }
+  for (const [field, value] of Object.entries({ user, id })) {
+    if (value === undefined || isText(value)) continue;
+    return new InvalidParameterError(field, shown(value), EXPECTS_TEXT);
+  }
+  const name = repeatedName(text);
+  return new MalformedEventError(name, text, "each member to be given once");
+}
+
+/** Of a JSON pointer. */
+function firstName(path: string): string {
+  const name = path.slice(1).split("/", 1)[0]!;
+  return name.replaceAll("~1", "/").replaceAll("~0", "~");
+}
+
+/** A text as it is, all else as JSON; null if it is missing. */
+function shown(value: unknown): string | null {
+  if (value === undefined) return null;
+  return typeof value === "string" ? value.toWellFormed() : JSON.stringify(value);
+}
+
+/** A text that stands before a colon: the object has no others within. */
+const NAME = /("(?:[^"\\]|\\.)*")\s*:/g;
+
+function repeatedName(text: string): string | undefined {
+  const seen = new Set<string>();
+  for (const [, quoted] of text.matchAll(NAME)) {
+    const name = JSON.parse(quoted!) as string;
+    if (seen.has(name)) return name;
+    seen.add(name);
+  }
+  return undefined;
+}

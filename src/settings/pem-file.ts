@@ -1,0 +1,16 @@
+/** Certificates and keys, from where a setting says that they are. */
+import { readFileSync } from "node:fs";
+import { errorText } from "../runtime/deadline.ts";
+import { ConfigError } from "./settings.ts";
+
+/** Throws ConfigError. Nothing of the file is quoted: it may be a private key. */
+export function readPem(setting: string, path: string): string {
+  let text: string;
+  try {
+    text = readFileSync(path, "utf8");
+  } catch (error) {
+    throw new ConfigError(`${setting} is '${path}', which can't be read: ${errorText(error)}`);
+  }
+  if (text.includes("-----BEGIN ")) return text;
+  throw new ConfigError(`${setting} is '${path}', which is not in the format PEM (-----BEGIN …-----)`);
+}

@@ -1,0 +1,128 @@
+/**
+ * A user's rows, found and deleted in SQLite, and the numbers that are kept of them.
+ *
+ * Invariant: a row goes in the transaction that adds it to `erased_events`, so that rows and erased ones are at any
+ * time what the aggregate counts.
+ */
+import type { Database } from "bun:sqlite";
+import type { HourKey, Kind } from "../../domain/event.ts";
+import { type ErasedCounts, NOTHING_ERASED } from "../../domain/retention-bounds.ts";
+import type { ErasedHour, HourSize, RowKey, UserSelection, UsersRange } from "../cold.ts";
+import { ofStreams } from "../sql/range-sql.ts";
+import { BEFORE_ALL_ROWS } from "../sql/row-page.ts";
+
+/** In one transaction: some 5 ms, for which a flush waits. */
+export const ROWS_PER_PIECE = 1_000;
+
+export interface FoundRow extends RowKey {
+  readonly stream: string;
+  readonly kind: Kind;
+}
+
+type Values = (string | number)[];
+
+/** To be put behind a condition. */
+function ofUser({ user, stream }: UserSelection): { sql: string; values: Values } {
+  const ofStream = stream === undefined ? "" : "AND stream = ?";
+  return { sql: `user = ? ${ofStream}`, values: [user, ...(stream === undefined ? [] : [stream])] };
+}
+
+export function nextHourWithRows(database: Database, hour: number): number | undefined {
+  const query = database.query<{ hour: number | null }, [number]>(
+    "SELECT MIN(hour) AS hour FROM events WHERE hour > ?",
+  );
+  return query.get(hour)?.hour ?? undefined;
+}
+
+export function hourSizes(database: Database): HourSize[] {
+  const query = "SELECT hour, SUM(clicks + impressions) AS events FROM hourly GROUP BY hour ORDER BY hour";
+  return database.query<HourSize, []>(query).all();
+}
+
+export function countUserRows(database: Database, selection: UserSelection, hour: number): ErasedCounts {
+  const { sql, values } = ofUser(selection);
+  const query = database.query<{ kind: Kind; count: number }, Values>(
+    `SELECT kind, COUNT(*) AS count FROM events WHERE hour = ? AND ${sql} GROUP BY kind`,
+  );
+  const rows = query.all(hour, ...values);
+  const countOf = (kind: Kind) => rows.find((row) => row.kind === kind)?.count ?? 0;
+  return { ...NOTHING_ERASED, clicks: countOf("click"), impressions: countOf("impression") };
+}
+
+/** By the primary key, from behind `after` on; fewer than ROWS_PER_PIECE if these are the last. */
+export function findUserRows(
+  database: Database,
+  selection: UserSelection,
+  hour: number,
+  after: FoundRow | undefined,
+): FoundRow[] {
+  const { sql, values } = ofUser(selection);
+  const { stream, writer, seq, ordinal } = after ?? { ...BEFORE_ALL_ROWS, stream: "" };
+  const query = database.query<FoundRow, Values>(
+    `SELECT stream, writer, seq, ordinal, kind FROM events
+     WHERE hour = ? AND ${sql} AND (stream, writer, seq, ordinal) > (?, ?, ?, ?)
+     ORDER BY stream, writer, seq, ordinal LIMIT ${ROWS_PER_PIECE}`,
+  );
+  return query.all(hour, ...values, stream, writer, seq, ordinal);
+}
+
+const DELETE_ROW =
+  "DELETE FROM events WHERE hour = ? AND stream = ? AND writer = ? AND seq = ? AND ordinal = ?";
+
+/** Within a transaction. Answers what it deleted: another erasure may have been faster. */
+export function eraseRows(database: Database, hour: number, rows: readonly FoundRow[]): ErasedCounts {
+  let [clicks, impressions] = [0, 0];
+  for (const [stream, ofStream] of Map.groupBy(rows, (row) => row.stream)) {
+    const deleted = { click: 0, impression: 0 };
+    for (const { writer, seq, ordinal, kind } of ofStream) {
+      deleted[kind] += database.query(DELETE_ROW).run(hour, stream, writer, seq, ordinal).changes;
+    }
+    note(database, { hour, stream }, deleted.click, deleted.impression, 0);
+    clicks += deleted.click;
+    impressions += deleted.impression;
+  }
+  return { ...NOTHING_ERASED, clicks, impressions };
+}
+
+function note(
+  database: Database,
+  { hour, stream }: HourKey,
+  clicks: number,
+  impressions: number,
+  deadLetters: number,
+): void {
+  if (clicks + impressions + deadLetters === 0) return;
+  const add = `INSERT INTO erased_events (hour, stream, clicks, impressions, dead_letters) VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT (hour, stream) DO UPDATE SET clicks = clicks + excluded.clicks,
+      impressions = impressions + excluded.impressions, dead_letters = dead_letters + excluded.dead_letters`;
+  database.query(add).run(hour, stream, clicks, impressions, deadLetters);
+}
+
+export function countUserDeadLetters(database: Database, selection: UserSelection): number {
+  const { sql, values } = ofUser(selection);
+  const query = `SELECT COUNT(*) AS count FROM dead_letters WHERE ${sql}`;
+  return database.query<{ count: number }, Values>(query).get(...values)!.count;
+}
+
+/** Within a transaction: dead letters are few. */
+export function eraseUserDeadLetters(database: Database, selection: UserSelection): HourKey[] {
+  const { sql, values } = ofUser(selection);
+  const query = `DELETE FROM dead_letters WHERE ${sql} RETURNING hour, stream`;
+  const erased = database.query<HourKey, Values>(query).all(...values);
+  for (const key of erased) note(database, key, 0, 0, 1);
+  return erased;
+}
+
+const COLUMNS = "clicks, impressions, dead_letters AS deadLetters";
+
+export function readErased(database: Database, { hour, stream }: HourKey): ErasedCounts {
+  const query = `SELECT ${COLUMNS} FROM erased_events WHERE hour = ? AND stream = ?`;
+  return database.query<ErasedCounts, [number, string]>(query).get(hour, stream) ?? NOTHING_ERASED;
+}
+
+export function listErased(database: Database, { hours, streams }: UsersRange): ErasedHour[] {
+  const { sql, values } = ofStreams(streams);
+  const query = `SELECT hour, ${COLUMNS} FROM erased_events
+    WHERE hour IN (SELECT value FROM json_each(?)) ${sql} ORDER BY hour`;
+  return database.query<ErasedHour, Values>(query).all(JSON.stringify(hours), ...values);
+}

@@ -1,0 +1,345 @@
+/**
+ * The hot store in this process: counts and sketches in memory, journal and event ids in SQLite under `dataDir`,
+ * one transaction per batch, on disk before it is counted.
+ *
+ * Invariants: memory holds only what is in the journal, on disk. At start memory is empty, so the data set is
+ * not born until every journal found on disk has been flushed and removed.
+ */
+import { resolve } from "node:path";
+import {
+  type Batch,
+  decodeBatch,
+  encodeBatch,
+  type JournaledBatch,
+  withoutDuplicates,
+} from "../../domain/batch.ts";
+import { HOUR_MS, type HourKey, hourKeyName } from "../../domain/event.ts";
+import { type HourRange, type HourRecord, includes } from "../../domain/hour-range.ts";
+import { UserSketches } from "../../domain/user-sketches.ts";
+import { letOthersRun } from "../../runtime/yield.ts";
+import type { ColdHour } from "../cold.ts";
+import type { CommitResult, HotStore, HourRead, JournalOwner, LeaseState, VoidResult } from "../hot.ts";
+import { EmbeddedJournal, type EmbeddedJournalOptions, type JournalRow } from "./journal.ts";
+
+interface HeldHour {
+  readonly stream: string;
+  readonly hour: number;
+  clicks: number;
+  impressions: number;
+  readonly users: UserSketches;
+  /** Of the present writer: 0 if it has not touched this hour. */
+  lastSeq: number;
+}
+
+interface WriterState {
+  readonly name: string;
+  /** The last batch in the journal, on disk or not yet. */
+  written: number;
+  /** The last batch that is counted, or void. */
+  last: number;
+  flushed: number;
+  accepted: number;
+  fenced: boolean;
+}
+
+export interface EmbeddedHotStoreOptions extends EmbeddedJournalOptions {
+  readonly now: () => number;
+}
+
+/** Between two pieces of a range the event loop can run: about 1 ms of merging the largest sketches. */
+const HOURS_PER_PIECE = 100;
+
+export function embeddedHotStore(options: EmbeddedHotStoreOptions): HotStore {
+  return new EmbeddedHotStore(options);
+}
+
+class EmbeddedHotStore implements HotStore {
+  readonly name = "Memory";
+  readonly description: string;
+  readonly #journal: EmbeddedJournal;
+  readonly #now: () => number;
+  readonly #hours = new Map<string, HeldHour>();
+  #freshFrom: number | undefined;
+  #retirements = 0;
+  #writer: WriterState | undefined;
+
+  constructor(options: EmbeddedHotStoreOptions) {
+    const dataDir = resolve(options.dataDir);
+    this.#journal = new EmbeddedJournal({ ...options, dataDir });
+    this.#now = options.now;
+    this.description = `memory, journal in ${dataDir}`;
+  }
+
+  get isReady(): boolean {
+    return this.#journal.isOpen;
+  }
+
+  async open(): Promise<readonly string[]> {
+    this.#journal.open();
+    return [];
+  }
+
+  async isBorn(): Promise<boolean> {
+    return this.#freshFrom !== undefined;
+  }
+
+  async bear(freshFrom: number): Promise<boolean> {
+    if (this.#freshFrom !== undefined) return true;
+    if ((await this.journalOwners()).length > 0) return false;
+    this.#freshFrom = freshFrom;
+    return true;
+  }
+
+  async register(writer: string): Promise<boolean> {
+    if (this.#freshFrom === undefined) return false;
+    this.#journal.transaction("register", () => this.#journal.addWriter(writer));
+    this.#writer = { name: writer, written: 0, last: 0, flushed: 0, accepted: 0, fenced: false };
+    // What an earlier writer put there is not flushed before its journal is gone: retire() asks for that.
+    for (const held of this.#hours.values()) held.lastSeq = 0;
+    return true;
+  }
+
+  async renewLease(writer: string, _committedSeq: number): Promise<LeaseState> {
+    return this.#writer?.name === writer && !this.#writer.fenced ? "held" : "lost";
+  }
+
+  async abandon(writer: string): Promise<number> {
+    if (this.#writer?.name !== writer) return 0;
+    // Who asks is told that these are safe: a batch may be among them whose way to the disk failed.
+    if (this.#writer.written > this.#writer.last) await this.#journal.sync("abandon");
+    this.#writer.fenced = true;
+    return this.#writer.written;
+  }
+
+  async commit(writer: string, seq: number, batch: Batch): Promise<CommitResult> {
+    const state = this.#writer;
+    const freshFrom = this.#freshFrom;
+    if (state === undefined || state.name !== writer || freshFrom === undefined) return { status: "unknown" };
+    if (state.fenced) return { status: "fenced", lastSeq: state.written };
+    if (seq <= state.last) return { status: "committed", duplicates: this.#journaledDuplicates(writer, seq) };
+    if (seq > state.last + 1) throw new Error(`batch ${seq} of ${writer} comes after ${state.last}`);
+    const absent = absentGroups(batch, freshFrom, this.#hours);
+    if (absent.length > 0) return { status: "absent", groups: absent };
+
+    const isWritten = seq <= state.written;
+    const duplicates = isWritten ? this.#journaledDuplicates(writer, seq) : this.#write(state, seq, batch);
+    const counted = withoutDuplicates(seq, batch, duplicates);
+    // From now on they are not retired: while the disk is waited for, an hour must not go and come back partial.
+    for (const group of counted.groups) this.#hold(group).lastSeq = seq;
+    await this.#journal.sync("commit");
+    state.last = seq;
+    this.#count(counted);
+    return { status: "committed", duplicates };
+  }
+
+  /** Into the journal, in one transaction; answers the ordinals of the events whose id was known already. */
+  #write(state: WriterState, seq: number, batch: Batch): number[] {
+    const [duplicates, accepted] = this.#journal.transaction("commit", () => {
+      const found = this.#claimIds(batch);
+      const total = state.accepted + batch.eventCount - found.length;
+      const row = { seq, body: encodeBatch(batch), duplicates: found.join(",") };
+      this.#journal.append(state.name, row, total);
+      return [found, total];
+    });
+    state.written = seq;
+    state.accepted = accepted;
+    return duplicates;
+  }
+
+  #journaledDuplicates(writer: string, seq: number): number[] {
+    return ordinals(this.#journal.entry(writer, seq)?.duplicates ?? "");
+  }
+
+  /** Remembers the batch's ids; answers the ordinals of the events whose id was known already. */
+  #claimIds(batch: Batch): number[] {
+    const duplicates: number[] = [];
+    const now = this.#now();
+    let ordinal = 0;
+    let hasIds = false;
+    for (const { stream, users, ids } of batch.groups) {
+      for (let i = 0; ids !== null && i < users.length; i++) {
+        const id = ids[i] ?? null;
+        if (id === null) continue;
+        hasIds = true;
+        if (!this.#journal.claimId(stream, id, now)) duplicates.push(ordinal + i);
+      }
+      ordinal += users.length;
+    }
+    if (hasIds) this.#journal.forgetExpiredIds(now);
+    return duplicates;
+  }
+
+  #count(batch: JournaledBatch): void {
+    for (const group of batch.groups) {
+      const held = this.#hold(group);
+      held.clicks += group.clicks;
+      held.impressions += group.impressions;
+      const { registers, clickFlags } = group;
+      for (let i = 0; i < registers.length; i++) held.users.add(registers[i]!, clickFlags[i]!);
+    }
+  }
+
+  #hold(key: HourKey): HeldHour {
+    const name = hourKeyName(key.stream, key.hour);
+    let held = this.#hours.get(name);
+    if (held === undefined) {
+      const { stream, hour } = key;
+      held = { stream, hour, clicks: 0, impressions: 0, users: new UserSketches(), lastSeq: 0 };
+      this.#hours.set(name, held);
+    }
+    return held;
+  }
+
+  async voidBatch(writer: string, seq: number): Promise<VoidResult> {
+    const state = this.#writer;
+    if (state === undefined || state.name !== writer) return { status: "unknown" };
+    if (state.fenced) return { status: "fenced", lastSeq: state.written };
+    // It was not counted, as its commit failed; but it may be in the journal all the same.
+    const row = this.#journal.entry(writer, seq);
+    if (row !== undefined) {
+      const applied = batchIn(row);
+      this.#journal.transaction("void", () => {
+        for (const { stream, ids } of applied.groups) this.#forgetIds(stream, ids ?? []);
+        this.#journal.remove(writer, seq);
+      });
+      state.accepted -= applied.eventCount;
+    }
+    state.written = Math.max(state.written, seq);
+    await this.#journal.sync("void");
+    state.last = Math.max(state.last, seq);
+    return { status: "voided" };
+  }
+
+  #forgetIds(stream: string, ids: readonly (string | null)[]): void {
+    for (const id of ids) if (id !== null) this.#journal.forgetId(stream, id);
+  }
+
+  async read(keys: readonly HourKey[]): Promise<readonly HourRead[] | "unborn"> {
+    const freshFrom = this.#freshFrom;
+    if (freshFrom === undefined) return "unborn";
+    return keys.map((key): HourRead => {
+      const held = this.#hours.get(hourKeyName(key.stream, key.hour));
+      if (held === undefined) return { status: key.hour >= freshFrom ? "empty" : "absent" };
+      const { clicks, impressions, users } = held;
+      return { status: "present", counts: { clicks, impressions, uniqueUsers: users.count() } };
+    });
+  }
+
+  async readRange(range: HourRange, visit: (hour: HourRecord) => void): Promise<number | "unborn"> {
+    const freshFrom = this.#freshFrom;
+    if (freshFrom === undefined) return "unborn";
+    // All of this instant. One that is retired while the others are shown was complete when it was.
+    const held = [...this.#hours.values()].filter((hour) => includes(range, hour));
+    for (const [i, hour] of held.entries()) {
+      visit(hour);
+      if (i % HOURS_PER_PIECE === HOURS_PER_PIECE - 1) await letOthersRun();
+    }
+    return freshFrom;
+  }
+
+  async retirementMark(): Promise<number> {
+    return this.#retirements;
+  }
+
+  async hydrate(key: HourKey, cold: ColdHour | undefined, retirementMark: number): Promise<boolean> {
+    if (this.#hours.has(hourKeyName(key.stream, key.hour))) return true;
+    if (retirementMark !== this.#retirements) return false;
+    const held = this.#hold(key);
+    if (cold !== undefined) {
+      held.clicks = cold.clicks;
+      held.impressions = cold.impressions;
+      held.users.merge(cold.users);
+    }
+    return true;
+  }
+
+  async retire(beforeHour: number): Promise<number> {
+    // Commits do this too, but only those that bring ids: the last ones would stay for ever.
+    while (this.#journal.forgetExpiredIds(this.#now()) > 0) await letOthersRun();
+    if (await this.#isOtherJournalLeft()) return 0;
+    const flushed = this.#writer?.flushed ?? 0;
+    let retired = 0;
+    for (const held of this.#hours.values()) {
+      if (held.hour >= beforeHour || held.lastSeq > flushed) continue;
+      this.#drop(held);
+      retired += 1;
+    }
+    return retired;
+  }
+
+  async retireHour(key: HourKey): Promise<boolean> {
+    const lastSeq = this.#hours.get(hourKeyName(key.stream, key.hour))?.lastSeq ?? 0;
+    if (this.#freshFrom === undefined || lastSeq > (this.#writer?.flushed ?? 0)) return false;
+    if (await this.#isOtherJournalLeft()) return false;
+    this.#drop(key);
+    return true;
+  }
+
+  /** Of an earlier writer: it is not known which hours its batches touched. */
+  async #isOtherJournalLeft(): Promise<boolean> {
+    const owners = await this.journalOwners();
+    return owners.some(({ writer }) => writer !== this.#writer?.name);
+  }
+
+  #drop({ stream, hour }: HourKey): void {
+    this.#hours.delete(hourKeyName(stream, hour));
+    this.#freshFrom = Math.max(this.#freshFrom ?? 0, hour + HOUR_MS);
+    this.#retirements += 1;
+  }
+
+  async readJournal(writer: string, afterSeq: number, maxEvents: number): Promise<readonly JournaledBatch[]> {
+    const batches: JournaledBatch[] = [];
+    let eventCount = 0;
+    for (const row of this.#journal.entriesAfter(writer, afterSeq)) {
+      const batch = batchIn(row);
+      batches.push(batch);
+      eventCount += batch.eventCount;
+      if (eventCount >= maxEvents) break;
+    }
+    return batches;
+  }
+
+  async trimJournal(writer: string, throughSeq: number): Promise<void> {
+    this.#journal.transaction("trim", () => this.#journal.trim(writer, throughSeq));
+    if (this.#writer?.name === writer) this.#writer.flushed = Math.max(this.#writer.flushed, throughSeq);
+  }
+
+  async journalOwners(): Promise<readonly JournalOwner[]> {
+    return this.#journal.writers().map(({ writer, accepted }) => {
+      return { writer, adoptable: this.#isDead(writer), acceptedEvents: accepted };
+    });
+  }
+
+  /** The file is locked: any other writer than the one of this process has ended. */
+  #isDead(writer: string): boolean {
+    return this.#writer?.name !== writer || this.#writer.fenced;
+  }
+
+  async fence(writer: string): Promise<boolean> {
+    return this.#isDead(writer);
+  }
+
+  async removeJournal(writer: string, _watermark: number): Promise<void> {
+    this.#journal.transaction("remove a journal", () => this.#journal.removeWriter(writer));
+  }
+
+  async close(): Promise<void> {
+    this.#journal.close();
+  }
+}
+
+function batchIn({ seq, body, duplicates }: JournalRow): JournaledBatch {
+  return decodeBatch(seq, body, ordinals(duplicates));
+}
+
+function absentGroups(batch: Batch, freshFrom: number, hours: ReadonlyMap<string, HeldHour>): number[] {
+  const absent: number[] = [];
+  batch.groups.forEach((group, position) => {
+    if (group.hour < freshFrom && !hours.has(hourKeyName(group.stream, group.hour))) absent.push(position);
+  });
+  return absent;
+}
+
+function ordinals(list: string): number[] {
+  return list === "" ? [] : list.split(",").map(Number);
+}

@@ -1,0 +1,78 @@
+/**
+ * What is not kept any more, dropped from SQLite in pieces. The file does not get smaller: its free pages take the
+ * rows that come, so that it stays at the size of what is kept. (An incremental vacuum would move pages of the whole
+ * file to its front, each time, to make room for rows that need it an hour later.)
+ *
+ * Invariant: `retention` says so in a transaction before that of the first piece, so that who misses rows and looks
+ * there finds out.
+ */
+import type { Database } from "bun:sqlite";
+import { type Kept, keptByBoth } from "../../domain/retention-bounds.ts";
+import type { Swept } from "../cold.ts";
+
+/** Some 5 ms, for which a flush waits. */
+const ROWS_PER_PIECE = 2_000;
+/** Rows of up to 12 KB. */
+const AGGREGATES_PER_PIECE = 100;
+const LETTERS_PER_PIECE = 500;
+
+/** The last row of a piece: by the primary key, so that what is deleted lies side by side. */
+const END_OF_PIECE = `
+  SELECT hour, stream, writer, seq, ordinal FROM events WHERE hour < ?
+  ORDER BY hour, stream, writer, seq, ordinal LIMIT 1 OFFSET ${ROWS_PER_PIECE - 1}`;
+const DELETE_PIECE =
+  "DELETE FROM events WHERE (hour, stream, writer, seq, ordinal) <= (?, ?, ?, ?, ?) AND hour < ?";
+
+interface Place {
+  readonly hour: number;
+  readonly stream: string;
+  readonly writer: number;
+  readonly seq: number;
+  readonly ordinal: number;
+}
+
+export function readKept(database: Database): Kept {
+  const query = database.query<Kept, []>(
+    "SELECT rows_from AS rowsFrom, aggregates_from AS aggregatesFrom FROM retention",
+  );
+  return query.get()!;
+}
+
+/** Within a transaction. False if it was noted already. */
+export function noteKept(database: Database, wanted: Kept): boolean {
+  const before = readKept(database);
+  const { rowsFrom, aggregatesFrom } = keptByBoth(before, wanted);
+  if (rowsFrom === before.rowsFrom && aggregatesFrom === before.aggregatesFrom) return false;
+  database.query("UPDATE retention SET rows_from = ?, aggregates_from = ?").run(rowsFrom, aggregatesFrom);
+  return true;
+}
+
+/** Within a transaction. */
+export function deletePiece(database: Database): Swept {
+  const { rowsFrom, aggregatesFrom } = readKept(database);
+  const deadLetters = database
+    .query(
+      `DELETE FROM dead_letters WHERE dead_letter IN
+         (SELECT dead_letter FROM dead_letters WHERE hour < ? ORDER BY hour LIMIT ${LETTERS_PER_PIECE})`,
+    )
+    .run(rowsFrom).changes;
+  const aggregates = database
+    .query(
+      `DELETE FROM hourly WHERE (hour, stream) IN
+         (SELECT hour, stream FROM hourly WHERE hour < ? ORDER BY hour, stream LIMIT ${AGGREGATES_PER_PIECE})`,
+    )
+    .run(aggregatesFrom).changes;
+  const rows = deleteRows(database, rowsFrom);
+  const isDone =
+    rows < ROWS_PER_PIECE && deadLetters < LETTERS_PER_PIECE && aggregates < AGGREGATES_PER_PIECE;
+  // Small, as it has a row for each hour of a stream in which somebody was forgotten.
+  if (isDone) database.query("DELETE FROM erased_events WHERE hour < ?").run(rowsFrom);
+  return { partitions: 0, rows, aggregates, deadLetters, isDone };
+}
+
+function deleteRows(database: Database, rowsFrom: number): number {
+  const end = database.query<Place, [number]>(END_OF_PIECE).get(rowsFrom);
+  if (end === null) return database.query("DELETE FROM events WHERE hour < ?").run(rowsFrom).changes;
+  const { hour, stream, writer, seq, ordinal } = end;
+  return database.query(DELETE_PIECE).run(hour, stream, writer, seq, ordinal, rowsFrom).changes;
+}

@@ -1,0 +1,131 @@
+/**
+ * Rows that MySQL refused. Invariant: a dead letter is written in the transaction that moves the watermark
+ * over its batch, and goes in the one that makes it a row, so that at any time it is one or the other.
+ */
+import type { Event, HourKey, Kind } from "../../domain/event.ts";
+import { additionOf, EVENT_COLUMNS, type EventRow, type RowPiece } from "../aggregate.ts";
+import type { DeadLetter, ReplayResult } from "../cold.ts";
+import { addToHours } from "./hours.ts";
+import { type MysqlSession, quote } from "./link.ts";
+import { noteChange } from "./progress.ts";
+import { shardsOf } from "./shards.ts";
+
+/** A row that was refused, and what the server said. */
+export interface RefusedRow {
+  readonly row: EventRow;
+  readonly reason: string;
+}
+
+const REASON_MAX_CHARS = 500;
+/** At most 1.5 KB a row. */
+const ROWS_PER_INSERT = 500;
+
+interface DeadLetterRow {
+  readonly number: number;
+  readonly hour: number;
+  readonly stream: Buffer;
+  readonly writer: number;
+  readonly seq: number;
+  readonly ordinal: number;
+  readonly at: number;
+  readonly kind: Buffer;
+  readonly user: Buffer;
+  readonly id: Buffer | null;
+  readonly reason: string;
+  readonly setAsideAt: string;
+}
+
+const SELECT = `SELECT dead_letter AS number, hour, stream, writer, seq, ordinal, at, kind, user, id, reason,
+  DATE_FORMAT(set_aside_at, '%Y-%m-%dT%H:%i:%s.%fZ') AS setAsideAt FROM dead_letters`;
+
+/** Inserts rows of events. Those that the server refuses are found by halving, and answered. */
+export async function insertRows(session: MysqlSession, piece: RowPiece): Promise<RefusedRow[]> {
+  const reason = await session.tryRun(`INSERT INTO events ${piece.insertText(quote)}`);
+  if (reason === undefined) return [];
+  if (piece.rowCount === 1) return [{ row: piece.rows()[0]!, reason }];
+  const [left, right] = piece.halves();
+  return [...(await insertRows(session, left)), ...(await insertRows(session, right))];
+}
+
+export async function setAside(session: MysqlSession, refused: readonly RefusedRow[]): Promise<void> {
+  for (let i = 0; i < refused.length; i += ROWS_PER_INSERT) {
+    const rows = refused.slice(i, i + ROWS_PER_INSERT).map(({ row, reason }) => {
+      return [...row, reason.slice(0, REASON_MAX_CHARS)];
+    });
+    await session.run(`INSERT INTO dead_letters (${EVENT_COLUMNS}, reason) VALUES ?`, [rows]);
+  }
+}
+
+export async function countDeadLetters(session: MysqlSession): Promise<number> {
+  const query = "SELECT COUNT(*) AS count FROM dead_letters";
+  return (await session.rows<{ count: number }>(query))[0]?.count ?? 0;
+}
+
+export async function countHourDeadLetters(
+  session: MysqlSession,
+  { hour, stream }: HourKey,
+  shard: number,
+): Promise<number> {
+  const query = `SELECT COUNT(*) AS count FROM dead_letters LEFT JOIN writers ON writers.id = dead_letters.writer
+    WHERE hour = ? AND stream = ? AND COALESCE(shard, 0) = ?`;
+  return (await session.rows<{ count: number }>(query, [hour, stream, shard]))[0]?.count ?? 0;
+}
+
+export async function listDeadLetters(
+  session: MysqlSession,
+  afterNumber: number,
+  limit: number,
+): Promise<DeadLetter[]> {
+  const query = `${SELECT} WHERE dead_letter > ? ORDER BY dead_letter LIMIT ?`;
+  const rows = await session.rows<DeadLetterRow>(query, [afterNumber, limit]);
+  return rows.map((row) => {
+    const { number, reason } = row;
+    // MySQL tells microseconds.
+    return { number, reason, event: eventOf(row), setAsideAt: row.setAsideAt.replace(/\d{3}Z$/, "Z") };
+  });
+}
+
+export async function replayDeadLetter(session: MysqlSession, number: number): Promise<ReplayResult> {
+  await session.run("START TRANSACTION");
+  const [row] = await session.rows<DeadLetterRow>(`${SELECT} WHERE dead_letter = ? FOR UPDATE`, [number]);
+  if (row === undefined) {
+    await session.run("ROLLBACK");
+    return { status: "unknown" };
+  }
+  const reason = await session.tryRun(`INSERT INTO events (${EVENT_COLUMNS}) VALUES ${rowText(row)}`);
+  if (reason !== undefined) {
+    await session.run("ROLLBACK");
+    return { status: "refused", reason };
+  }
+  const shardOf = await shardsOf(session, [row]);
+  await addToHours(session, shardOf(row), [additionOf(eventOf(row))]);
+  await session.run("DELETE FROM dead_letters WHERE dead_letter = ?", [number]);
+  await noteChange(session);
+  await session.run("COMMIT");
+  return { status: "replayed" };
+}
+
+export async function dropDeadLetter(session: MysqlSession, number: number): Promise<boolean> {
+  const answer = await session.rows<{ number: number }>(
+    "SELECT dead_letter AS number FROM dead_letters WHERE dead_letter = ?",
+    [number],
+  );
+  await session.run("DELETE FROM dead_letters WHERE dead_letter = ?", [number]);
+  return answer.length > 0;
+}
+
+function rowText({ hour, stream, writer, seq, ordinal, at, kind, user, id }: DeadLetterRow): string {
+  const text = (bytes: Buffer) => quote(bytes.toString());
+  const idText = id === null ? "NULL" : text(id);
+  return `(${hour},${text(stream)},${writer},${seq},${ordinal},${at},${text(kind)},${text(user)},${idText})`;
+}
+
+function eventOf({ stream, at, kind, user, id }: DeadLetterRow): Event {
+  return {
+    stream: stream.toString(),
+    at,
+    kind: kind.toString() as Kind,
+    user: user.toString(),
+    id: id?.toString(),
+  };
+}

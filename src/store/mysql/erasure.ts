@@ -1,0 +1,223 @@
+/**
+ * A user's rows, found and deleted in MySQL, and the numbers that are kept of them.
+ *
+ * Invariant: a row goes in the transaction that adds it to `erased_events`, so that rows and erased ones are at any
+ * time what the aggregate counts. That transaction holds the hour's row of `hourly`, as a flush does and a rebuild:
+ * none of them sees the other half done.
+ */
+import type { HourKey, Kind } from "../../domain/event.ts";
+import { addErased, type ErasedCounts, NOTHING_ERASED } from "../../domain/retention-bounds.ts";
+import type { ErasedHour, HourSize, RowKey, UserSelection, UsersRange } from "../cold.ts";
+import { ofStreams } from "../sql/range-sql.ts";
+import { BEFORE_ALL_ROWS } from "../sql/row-page.ts";
+import type { MysqlSession } from "./link.ts";
+import { noteChange } from "./progress.ts";
+import { IS_BEHIND, placeOf } from "./row-place.ts";
+import { shardsOf } from "./shards.ts";
+
+/** In one transaction: some 20 ms, for which flushes into this hour wait. */
+const ROWS_PER_PIECE = 1_000;
+const ROWS_PER_DELETE = 250;
+const LETTERS_PER_PIECE = 500;
+
+interface FoundRow extends RowKey {
+  readonly stream: string;
+  readonly kind: Kind;
+}
+
+interface FoundLetter {
+  readonly number: number;
+  readonly writer: number;
+  readonly hour: number;
+  readonly stream: Buffer;
+}
+
+const BEFORE_ALL_STREAMS = { ...BEFORE_ALL_ROWS, stream: "" };
+
+/** To be put behind a condition. Users are bytes in the database. */
+function ofUser({ user, stream }: UserSelection) {
+  const ofStream = stream === undefined ? "" : "AND stream = ?";
+  return {
+    sql: `user = ? ${ofStream}`,
+    values: [Buffer.from(user), ...(stream === undefined ? [] : [stream])],
+  };
+}
+
+export async function nextHourWithRows(session: MysqlSession, hour: number): Promise<number | undefined> {
+  const query = "SELECT hour FROM events WHERE hour > ? ORDER BY hour LIMIT 1";
+  return (await session.rows<{ hour: number }>(query, [hour]))[0]?.hour;
+}
+
+export async function hourSizes(session: MysqlSession): Promise<HourSize[]> {
+  const query = `SELECT hour, CAST(SUM(clicks + impressions) AS UNSIGNED) AS events FROM hourly
+    GROUP BY hour ORDER BY hour`;
+  const rows = await session.rows<{ hour: number; events: number }>(query);
+  return rows.map(({ hour, events }) => ({ hour, events: Number(events) }));
+}
+
+export async function countUserRows(
+  session: MysqlSession,
+  selection: UserSelection,
+  hour: number,
+): Promise<ErasedCounts> {
+  const { sql, values } = ofUser(selection);
+  const query = `SELECT kind, COUNT(*) AS count FROM events WHERE hour = ? AND ${sql} GROUP BY kind`;
+  const rows = await session.rows<{ kind: Kind; count: number }>(query, [hour, ...values]);
+  const countOf = (kind: Kind) => rows.find((row) => row.kind === kind)?.count ?? 0;
+  return { ...NOTHING_ERASED, clicks: countOf("click"), impressions: countOf("impression") };
+}
+
+export async function eraseUserRows(
+  session: MysqlSession,
+  selection: UserSelection,
+  hour: number,
+): Promise<ErasedCounts> {
+  const { sql, values } = ofUser(selection);
+  // No lock is taken to find them: the hour may be one that is being written to. Rows never change.
+  const query = `SELECT stream, writer, seq, ordinal, kind FROM events
+    WHERE hour = ? AND ${sql} AND (stream > ? OR (stream = ? AND ${IS_BEHIND}))
+    ORDER BY stream, writer, seq, ordinal LIMIT ${ROWS_PER_PIECE}`;
+  let erased = NOTHING_ERASED;
+  let last: Pick<FoundRow, "stream" | keyof RowKey> = BEFORE_ALL_STREAMS;
+  for (;;) {
+    const place = [last.stream, last.stream, ...placeOf(last)];
+    const rows = await session.rows<FoundRow>(query, [hour, ...values, ...place]);
+    const end = rows.at(-1);
+    if (end === undefined) return erased;
+    erased = addErased(erased, await erasePiece(session, hour, rows));
+    if (rows.length < ROWS_PER_PIECE) return erased;
+    last = end;
+  }
+}
+
+/** Streams, and of each its shards, come in the order of the primary key, in which all lock hours. */
+async function erasePiece(
+  session: MysqlSession,
+  hour: number,
+  rows: readonly FoundRow[],
+): Promise<ErasedCounts> {
+  let erased = NOTHING_ERASED;
+  const shardOf = await shardsOf(session, rows);
+  await session.run("START TRANSACTION");
+  for (const [stream, ofStream] of Map.groupBy(rows, (row) => row.stream)) {
+    const parts = Map.groupBy(ofStream, shardOf);
+    for (const [shard, part] of [...parts].sort(([a], [b]) => a - b)) {
+      erased = addErased(erased, await erasePart(session, { hour, stream, shard }, part));
+    }
+  }
+  await noteChange(session);
+  await session.run("COMMIT");
+  return erased;
+}
+
+interface PartKey extends HourKey {
+  readonly shard: number;
+}
+
+async function erasePart(
+  session: MysqlSession,
+  key: PartKey,
+  rows: readonly FoundRow[],
+): Promise<ErasedCounts> {
+  const { hour, stream, shard } = key;
+  const lock = "SELECT hour FROM hourly WHERE hour = ? AND stream = ? AND shard = ? FOR UPDATE";
+  await session.run(lock, [hour, stream, shard]);
+  const clicks = await deleteRows(session, key, rows, "click");
+  const impressions = await deleteRows(session, key, rows, "impression");
+  const counts = { ...NOTHING_ERASED, clicks, impressions };
+  await note(session, key, counts);
+  return counts;
+}
+
+/** Answers how many there were: another erasure may have been faster. */
+async function deleteRows(
+  session: MysqlSession,
+  { hour, stream }: HourKey,
+  found: readonly FoundRow[],
+  kind: Kind,
+): Promise<number> {
+  const rows = found.filter((row) => row.kind === kind);
+  let deleted = 0;
+  for (let i = 0; i < rows.length; i += ROWS_PER_DELETE) {
+    const keys = rows.slice(i, i + ROWS_PER_DELETE).map(({ writer, seq, ordinal }) => {
+      return `(writer = ${writer} AND seq = ${seq} AND ordinal = ${ordinal})`;
+    });
+    const sql = `DELETE FROM events WHERE hour = ? AND stream = ? AND (${keys.join(" OR ")})`;
+    deleted += await session.deleted(sql, [hour, stream]);
+  }
+  return deleted;
+}
+
+async function note(
+  session: MysqlSession,
+  { hour, stream, shard }: PartKey,
+  counts: ErasedCounts,
+): Promise<void> {
+  const { clicks, impressions, deadLetters } = counts;
+  if (clicks + impressions + deadLetters === 0) return;
+  await session.run(
+    `INSERT INTO erased_events (hour, stream, shard, clicks, impressions, dead_letters) VALUES (?, ?, ?, ?, ?, ?)
+     ON DUPLICATE KEY UPDATE clicks = clicks + VALUES(clicks), impressions = impressions + VALUES(impressions),
+       dead_letters = dead_letters + VALUES(dead_letters)`,
+    [hour, stream, shard, clicks, impressions, deadLetters],
+  );
+}
+
+export async function countUserDeadLetters(session: MysqlSession, selection: UserSelection): Promise<number> {
+  const { sql, values } = ofUser(selection);
+  const query = `SELECT COUNT(*) AS count FROM dead_letters WHERE ${sql}`;
+  return (await session.rows<{ count: number }>(query, values))[0]?.count ?? 0;
+}
+
+export async function eraseUserDeadLetters(
+  session: MysqlSession,
+  selection: UserSelection,
+): Promise<HourKey[]> {
+  const { sql, values } = ofUser(selection);
+  const query = `SELECT dead_letter AS number, hour, stream, writer FROM dead_letters WHERE ${sql}
+    ORDER BY dead_letter LIMIT ${LETTERS_PER_PIECE}`;
+  const erased: HourKey[] = [];
+  for (;;) {
+    const letters = await session.rows<FoundLetter>(query, values);
+    if (letters.length === 0) return erased;
+    const shardOf = await shardsOf(session, letters);
+    await session.run("START TRANSACTION");
+    for (const letter of letters) {
+      const { number, hour } = letter;
+      // Gone if it was replayed or dropped meanwhile: a row of the user's is found with the others.
+      const count = await session.deleted("DELETE FROM dead_letters WHERE dead_letter = ?", [number]);
+      if (count === 0) continue;
+      const key = { hour, stream: letter.stream.toString() };
+      await note(session, { ...key, shard: shardOf(letter) }, { ...NOTHING_ERASED, deadLetters: 1 });
+      erased.push(key);
+    }
+    await session.run("COMMIT");
+  }
+}
+
+interface ErasedRow {
+  readonly hour: number;
+  readonly clicks: number;
+  readonly impressions: number;
+  readonly deadLetters: number;
+}
+
+const COLUMNS = "clicks, impressions, dead_letters AS deadLetters";
+
+export async function readErased(
+  session: MysqlSession,
+  { hour, stream }: HourKey,
+  shard: number,
+): Promise<ErasedCounts> {
+  const query = `SELECT ${COLUMNS} FROM erased_events WHERE hour = ? AND stream = ? AND shard = ?`;
+  return (await session.rows<ErasedRow>(query, [hour, stream, shard]))[0] ?? NOTHING_ERASED;
+}
+
+export async function listErased(
+  session: MysqlSession,
+  { hours, streams }: UsersRange,
+): Promise<ErasedHour[]> {
+  const { sql, values } = ofStreams(streams);
+  const query = `SELECT hour, ${COLUMNS} FROM erased_events WHERE hour IN (?) ${sql} ORDER BY hour`;
+  return await session.rows<ErasedRow>(query, [[...hours], ...values]);
+}

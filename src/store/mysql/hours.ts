@@ -1,0 +1,147 @@
+/**
+ * The table `hourly`: counts and sketches that grow by what a flush adds, a row for each shard's part of an hour.
+ * Invariant: a row is locked before its sketch is read, so that no merge is lost between instances.
+ */
+import { type HourKey, hourKeyName } from "../../domain/event.ts";
+import {
+  HOUR_COLUMNS,
+  type HourAddition,
+  type HourRow,
+  hourOfRow,
+  raisedSketches,
+  SKETCH_COLUMNS,
+  type StoredSketches,
+  sumOfHours,
+} from "../aggregate.ts";
+import type { ColdHour } from "../cold.ts";
+import { type MysqlSession, quote } from "./link.ts";
+
+/** Two sketches are 24 KB, 48 KB as text: a statement with 50 stays below 3 MB, and below every packet limit. */
+const HOURS_PER_STATEMENT = 50;
+const COLUMNS = "hour, stream, shard, clicks, impressions, unique_users, viewers_sketch, clickers_sketch";
+
+/** Of these shards, or of all. */
+export async function readHour(
+  session: MysqlSession,
+  { stream, hour }: HourKey,
+  shards?: readonly number[],
+): Promise<ColdHour | undefined> {
+  const ofShards = shards === undefined ? "" : "AND shard IN (?)";
+  const query = `SELECT ${HOUR_COLUMNS} FROM hourly WHERE hour = ? AND stream = ? ${ofShards}`;
+  const values = [hour, stream, ...(shards === undefined ? [] : [[...shards]])];
+  return sumOfHours((await session.rows<HourRow>(query, values)).map(hourOfRow));
+}
+
+/** Of all shards, by the primary key from its end on. */
+export async function readNewestHour(session: MysqlSession): Promise<number | undefined> {
+  const rows = await session.rows<{ hour: number }>("SELECT hour FROM hourly ORDER BY hour DESC LIMIT 1");
+  return rows[0]?.hour;
+}
+
+/** Of the index by stream only one entry a stream is read. */
+export async function listStreams(session: MysqlSession, limit: number): Promise<string[]> {
+  const query = "SELECT DISTINCT stream FROM hourly ORDER BY stream LIMIT ?";
+  return (await session.rows<{ stream: string }>(query, [limit])).map(({ stream }) => stream);
+}
+
+/** Within a transaction. `additions` are in the order of the primary key. */
+export async function addToHours(
+  session: MysqlSession,
+  shard: number,
+  additions: readonly HourAddition[],
+): Promise<void> {
+  for (let i = 0; i < additions.length; i += HOURS_PER_STATEMENT) {
+    const piece = additions.slice(i, i + HOURS_PER_STATEMENT);
+    await addCounts(session, shard, piece);
+    await mergeSketches(session, shard, piece);
+  }
+}
+
+/** Creates the rows that are missing, and leaves all of them locked. */
+async function addCounts(
+  session: MysqlSession,
+  shard: number,
+  additions: readonly HourAddition[],
+): Promise<void> {
+  const rows = additions.map(({ hour, stream, clicks, impressions }) => {
+    return `(${hour},${quote(stream)},${shard},${clicks},${impressions},0,'','')`;
+  });
+  await session.run(`INSERT INTO hourly (${COLUMNS}) VALUES ${rows.join()} ON DUPLICATE KEY UPDATE
+    clicks = clicks + VALUES(clicks), impressions = impressions + VALUES(impressions)`);
+}
+
+/** An hour that has long begun is often brought no register that would rise: nothing is written then. */
+async function mergeSketches(
+  session: MysqlSession,
+  shard: number,
+  additions: readonly HourAddition[],
+): Promise<void> {
+  const stored = await readSketches(session, shard, additions);
+  const rows: string[] = [];
+  for (const addition of additions) {
+    const { hour, stream } = addition;
+    const sketches = stored.get(hourKeyName(stream, hour));
+    if (sketches === undefined) {
+      throw new Error(`hour ${hour} of stream ${stream} has no row just after it was written`);
+    }
+    const raised = raisedSketches(sketches, addition);
+    if (raised === undefined) continue;
+    const { uniqueUsers, viewers, clickers } = raised;
+    const key = `${hour},${quote(stream)},${shard}`;
+    rows.push(`(${key},0,0,${uniqueUsers},${bytesText(viewers)},${bytesText(clickers)})`);
+  }
+  if (rows.length === 0) return;
+  await session.run(`INSERT INTO hourly (${COLUMNS}) VALUES ${rows.join()} ON DUPLICATE KEY UPDATE
+    unique_users = VALUES(unique_users),
+    viewers_sketch = IF(VALUES(viewers_sketch) = '', viewers_sketch, VALUES(viewers_sketch)),
+    clickers_sketch = IF(VALUES(clickers_sketch) = '', clickers_sketch, VALUES(clickers_sketch))`);
+}
+
+/** Nothing stands for a sketch that stays as it is: one that was raised has bytes. */
+function bytesText(sketch: Buffer | undefined): string {
+  return sketch === undefined ? "''" : `x'${sketch.toString("hex")}'`;
+}
+
+/**
+ * The rows are locked already, so that a plain read sees what nobody else can change. A locking one over
+ * several rows may be answered by a scan, which waits for rows of other flushes and deadlocks with them.
+ */
+async function readSketches(
+  session: MysqlSession,
+  shard: number,
+  additions: readonly HourAddition[],
+): Promise<Map<string, StoredSketches>> {
+  const keys = additions.map(({ hour, stream }) => `(${hour},${quote(stream)},${shard})`);
+  const query = `SELECT hour, stream, ${SKETCH_COLUMNS} FROM hourly WHERE (hour, stream, shard) IN (${keys.join()})`;
+  const rows = await session.rows<HourKey & StoredSketches>(query);
+  return new Map(rows.map((row) => [hourKeyName(row.stream, row.hour), row]));
+}
+
+/** Within a transaction: from here on every flush of the shard into this hour waits. */
+export async function lockHour(
+  session: MysqlSession,
+  { hour, stream }: HourKey,
+  shard: number,
+): Promise<void> {
+  const create = `INSERT INTO hourly (${COLUMNS}) VALUES (?, ?, ?, 0, 0, 0, '', '') ON DUPLICATE KEY UPDATE
+    clicks = clicks`;
+  await session.run(create, [hour, stream, shard]);
+}
+
+export async function replaceHour(
+  session: MysqlSession,
+  { hour, stream }: HourKey,
+  shard: number,
+  counted: ColdHour | undefined,
+): Promise<void> {
+  const place = [hour, stream, shard];
+  if (counted === undefined) {
+    await session.run("DELETE FROM hourly WHERE hour = ? AND stream = ? AND shard = ?", place);
+    return;
+  }
+  const { clicks, impressions, users } = counted;
+  const { viewers, clickers } = users.encode();
+  const update = `UPDATE hourly SET clicks = ?, impressions = ?, unique_users = ?, viewers_sketch = ?,
+    clickers_sketch = ? WHERE hour = ? AND stream = ? AND shard = ?`;
+  await session.run(update, [clicks, impressions, users.count(), viewers, clickers, ...place]);
+}

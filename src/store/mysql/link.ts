@@ -1,0 +1,390 @@
+/**
+ * Connections to MySQL or MariaDB that answer or fail within a deadline.
+ *
+ * Invariants:
+ * - A session is used only after its set-up was answered: no statement ever runs in a mode, a time zone, a
+ *   character set or an isolation level that the server happened to default to.
+ * - A session on which anything failed is destroyed, never used again: what it still holds open (a
+ *   transaction, a lock, an answer on its way) ends with it.
+ * - At most `maxSessions` sessions and `MAX_WAITING` callers waiting for one.
+ */
+import { connect, type Socket } from "node:net";
+import { type Connection, createConnection, escape as escapeText, type QueryValues } from "mysql2";
+import { errorText, withDeadline, withStallDeadline } from "../../runtime/deadline.ts";
+
+export interface MysqlTls {
+  /** Certificates (PEM) that the server's is signed by; undefined: those that the runtime knows. */
+  readonly ca: string | undefined;
+}
+
+export interface MysqlLinkOptions {
+  readonly url: string;
+  /** Undefined: in the clear. */
+  readonly tls?: MysqlTls | undefined;
+  /** Covers the handshake and the set-up, and the wait for a free session. */
+  readonly connectTimeoutMs: number;
+  readonly statementTimeoutMs: number;
+}
+
+/**
+ * How long a statement waits for a row or a table that another session holds. Below a flush's deadline: one
+ * that the client has given up would go on waiting at the server, for a year by its default, and with each
+ * retry there would be one more.
+ */
+const LOCK_WAIT_S = 5;
+/**
+ * The server ends a session that is silent for so long, and with it the locks of a client whose host vanished
+ * without closing its socket. The server's default is 8 hours.
+ */
+const SILENT_SESSION_S = 60;
+/** An idle session is replaced well before the server ends it, so that none is taken just as it is ended. */
+const MAX_IDLE_MS = 30_000;
+const MAX_WAITING = 256;
+const GOODBYE_TIMEOUT_MS = 500;
+const MAX_QUOTED_SQL_CHARS = 80;
+
+/**
+ * - sql_mode: strict, so that a value is refused rather than cut; and without NO_BACKSLASH_ESCAPES, since
+ *   mysql2 escapes values with backslashes.
+ * - READ COMMITTED: every read that decides something takes a lock anyway, and without gap locks two flushes
+ *   into the same new hour wait for each other instead of deadlocking. The statement form, because the
+ *   variable has another name on MySQL than on MariaDB.
+ */
+const SESSION_SETUP = [
+  `SET NAMES utf8mb4 COLLATE utf8mb4_bin, sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION',
+     time_zone = '+00:00', autocommit = 1, innodb_lock_wait_timeout = ${LOCK_WAIT_S},
+     lock_wait_timeout = ${LOCK_WAIT_S}, wait_timeout = ${SILENT_SESSION_S}`,
+  "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+];
+
+interface StreamRequest {
+  readonly config: { readonly host: string; readonly port: number; readonly socketPath?: string };
+}
+
+/** The socket is made here because mysql2's own destroy() only half-closes it, and waits for the server. */
+function openSocket({ config }: StreamRequest): Socket {
+  if (config.socketPath !== undefined) return connect({ path: config.socketPath });
+  return connect({ host: config.host, port: config.port, noDelay: true, keepAlive: true });
+}
+
+/** A server without TLS, or whose certificate is not good, is not talked to. */
+function sslOptions({ ca }: MysqlTls) {
+  return { rejectUnauthorized: true, verifyIdentity: true, ...(ca !== undefined && { ca }) };
+}
+
+interface WithinOptions {
+  /** Of errors that leave the session as it was. */
+  readonly isHarmless?: (error: unknown) => boolean;
+  /** Another number each time that something has come. */
+  readonly progress?: () => number;
+}
+
+/** Anything but printable characters that are no quote and no backslash. */
+const NEEDS_ESCAPES = /[^\x20\x21\x23-\x26\x28-\x5b\x5d-\uffff]/;
+
+/** A literal, for statements that are built here. Safe in the mode and character set of every session. */
+export function quote(text: string): string {
+  return NEEDS_ESCAPES.test(text) ? escapeText(text) : `'${text}'`;
+}
+
+export class MysqlSession {
+  readonly #connectTimeoutMs: number;
+  readonly #statementTimeoutMs: number;
+  readonly #connection: Connection;
+  #socket: Socket | undefined;
+  #isReady = false;
+  #isUsable = true;
+
+  constructor({ url, tls, connectTimeoutMs, statementTimeoutMs }: MysqlLinkOptions) {
+    this.#connectTimeoutMs = connectTimeoutMs;
+    this.#statementTimeoutMs = statementTimeoutMs;
+    this.#connection = createConnection({
+      uri: url,
+      charset: "utf8mb4_bin",
+      // The server must not be able to ask for files of this machine.
+      flags: ["-LOCAL_FILES"],
+      connectTimeout: connectTimeoutMs,
+      ...(tls !== undefined && { ssl: sslOptions(tls) }),
+      stream: (request: StreamRequest) => {
+        this.#socket = openSocket(request);
+        return this.#socket;
+      },
+    });
+    // Without a listener an error while no statement is under way would end the process.
+    this.#connection.on("error", () => this.destroy());
+    this.#connection.on("end", () => this.destroy());
+  }
+
+  /** Connects, and sets the session up, if that is not done yet. */
+  async ready(): Promise<this> {
+    if (this.#isReady) return this;
+    for (const statement of SESSION_SETUP) await this.#send(statement, [], this.#connectTimeoutMs);
+    this.#isReady = true;
+    return this;
+  }
+
+  get isUsable(): boolean {
+    return this.#isUsable;
+  }
+
+  /** The rows of a SELECT. The caller says what they look like, as it wrote the statement. */
+  async rows<Row>(sql: string, values: QueryValues[] = []): Promise<Row[]> {
+    return (await this.#send(sql, values, this.#statementTimeoutMs)) as Row[];
+  }
+
+  /**
+   * Like rows(), but one after the other as they arrive: what has the time of a statement is each silence, not the
+   * whole. What `visit` throws ends it.
+   */
+  async each<Row>(sql: string, values: QueryValues[], visit: (row: Row) => void): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const query = this.#connection.query(sql, values);
+    let rowCount = 0;
+    query.on("error", reject);
+    query.on("end", resolve);
+    query.on("result", (row) => {
+      rowCount += 1;
+      try {
+        // After a destroy() what is on its way still arrives, and is not for anybody.
+        if (this.#isUsable) visit(row as Row);
+      } catch (error) {
+        this.destroy();
+        reject(error);
+      }
+    });
+    // A lost connection is told to the connection alone, if the statement has no callback.
+    this.#connection.on("error", reject);
+    try {
+      await this.#within(promise, sql, this.#statementTimeoutMs, { progress: () => rowCount });
+    } finally {
+      this.#connection.off("error", reject);
+    }
+  }
+
+  async run(sql: string, values: QueryValues[] = []): Promise<void> {
+    await this.#send(sql, values, this.#statementTimeoutMs);
+  }
+
+  /** Like run(), for a DELETE: answers how many rows it deleted. */
+  async deleted(sql: string, values: QueryValues[] = []): Promise<number> {
+    const answer = (await this.#send(sql, values, this.#statementTimeoutMs)) as { affectedRows: number };
+    return answer.affectedRows;
+  }
+
+  /**
+   * Like run(), for a statement that the server may refuse for its data. Answers what it said then: the
+   * transaction goes on as if the statement had not been sent.
+   */
+  async tryRun(sql: string): Promise<string | undefined> {
+    try {
+      await this.#send(sql, [], this.#statementTimeoutMs, isRefusedData);
+      return undefined;
+    } catch (error) {
+      if (isRefusedData(error)) return errorText(error);
+      throw error;
+    }
+  }
+
+  /** `isHarmless`: of errors that leave the session as it was. */
+  async #send(
+    sql: string,
+    values: QueryValues[],
+    timeoutMs: number,
+    isHarmless: (error: unknown) => boolean = () => false,
+  ): Promise<unknown> {
+    // Without values the statement is sent as it is: question marks in it are no places for values.
+    const answer = this.#connection.promise().query(sql, values.length === 0 ? undefined : values);
+    const [result] = await this.#within(answer, sql, timeoutMs, { isHarmless });
+    return result;
+  }
+
+  async #within<T>(
+    answer: Promise<T>,
+    sql: string,
+    timeoutMs: number,
+    { isHarmless = () => false, progress = () => 0 }: WithinOptions,
+  ): Promise<T> {
+    try {
+      return await withStallDeadline(answer, timeoutMs, progress, () => {
+        const quoted = sql.replaceAll(/\s+/g, " ").slice(0, MAX_QUOTED_SQL_CHARS);
+        return new Error(`no answer within ${timeoutMs} ms to: ${quoted}`);
+      });
+    } catch (error) {
+      if (!isHarmless(error)) this.destroy();
+      throw withoutStatement(error);
+    }
+  }
+
+  destroy(): void {
+    this.#isUsable = false;
+    this.#socket?.destroy();
+  }
+
+  /** Says goodbye, so that the server does not log a broken connection. Never throws. */
+  async end(): Promise<void> {
+    if (this.#isUsable) {
+      const goodbye = this.#connection.promise().end();
+      await withDeadline(goodbye, GOODBYE_TIMEOUT_MS, () => new Error("no goodbye")).catch(() => {});
+    }
+    this.destroy();
+  }
+}
+
+/** Data exceptions, broken constraints, and what a trigger raises. */
+const REFUSED_DATA_STATES = /^(22|23|45)/;
+/**
+ * Of the general state HY000: a wrong text for the character set, no default, no such partition, a CHECK. And
+ * 01000: data that would be cut.
+ */
+const REFUSED_DATA_NUMBERS = new Set([1265, 1364, 1366, 1526, 3819]);
+
+/**
+ * True if the server said that it won't have these values, now or later. Locks, deadlocks, a full disk, a
+ * missing table or right are no such thing: those are tried again. Sources: "Server Error Message Reference"
+ * of MySQL 8.4, "Error Codes" of MariaDB.
+ */
+function isRefusedData(error: unknown): boolean {
+  if (!(error instanceof Error) || !("sqlState" in error) || !("errno" in error)) return false;
+  return REFUSED_DATA_STATES.test(String(error.sqlState)) || REFUSED_DATA_NUMBERS.has(Number(error.errno));
+}
+
+/** "Table definition has changed": it was altered between the start of a snapshot and the first look at it. */
+const ALTERED_SINCE_SNAPSHOT = 1412;
+
+export function isAlteredSinceSnapshot(error: unknown): boolean {
+  return error instanceof Error && "errno" in error && error.errno === ALTERED_SINCE_SNAPSHOT;
+}
+
+/** mysql2 hangs the whole statement on its errors: 100 KB of rows, with every user in it, in each log line. */
+function withoutStatement(error: unknown): unknown {
+  if (error instanceof Error && "sql" in error) delete error.sql;
+  return error;
+}
+
+/** For a piece of work that should not share a session with others: it gets one of its own. */
+export async function withOwnSession<T>(
+  options: MysqlLinkOptions,
+  work: (session: MysqlSession) => Promise<T>,
+): Promise<T> {
+  const session = new MysqlSession(options);
+  try {
+    return await work(await session.ready());
+  } finally {
+    await session.end();
+  }
+}
+
+interface Waiter {
+  readonly proceed: () => void;
+  readonly refuse: (error: Error) => void;
+}
+
+interface IdleSession {
+  readonly session: MysqlSession;
+  readonly sinceMs: number;
+}
+
+export class MysqlPool {
+  readonly #options: MysqlLinkOptions;
+  readonly #maxSessions: number;
+  readonly #idle: IdleSession[] = [];
+  readonly #working = new Map<MysqlSession, Promise<unknown>>();
+  readonly #waiters: Waiter[] = [];
+  #taken = 0;
+  #closed = false;
+
+  constructor(options: MysqlLinkOptions, maxSessions: number) {
+    this.#options = options;
+    this.#maxSessions = maxSessions;
+  }
+
+  /** The session goes back only if `work` succeeded, so it has to leave no transaction open then. */
+  async use<T>(work: (session: MysqlSession) => Promise<T>): Promise<T> {
+    await this.#takePlace();
+    try {
+      this.#refuseIfClosed();
+      return await this.#workOn(this.#takeIdle() ?? new MysqlSession(this.#options), work);
+    } finally {
+      this.#leavePlace();
+    }
+  }
+
+  async #workOn<T>(session: MysqlSession, work: (session: MysqlSession) => Promise<T>): Promise<T> {
+    try {
+      const working = session.ready().then(work);
+      this.#working.set(session, working);
+      const result = await working;
+      this.#idle.push({ session, sinceMs: performance.now() });
+      return result;
+    } catch (error) {
+      session.destroy();
+      throw error;
+    } finally {
+      this.#working.delete(session);
+    }
+  }
+
+  #refuseIfClosed(): void {
+    if (this.#closed) throw new Error("this store is closed");
+  }
+
+  #takeIdle(): MysqlSession | undefined {
+    for (let idle = this.#idle.pop(); idle !== undefined; idle = this.#idle.pop()) {
+      if (idle.session.isUsable && performance.now() - idle.sinceMs < MAX_IDLE_MS) return idle.session;
+      void idle.session.end();
+    }
+    return undefined;
+  }
+
+  async #takePlace(): Promise<void> {
+    this.#refuseIfClosed();
+    if (this.#taken < this.#maxSessions) {
+      this.#taken += 1;
+      return;
+    }
+    if (this.#waiters.length >= MAX_WAITING) {
+      throw new Error(
+        `all ${this.#maxSessions} connections are busy, and ${MAX_WAITING} callers wait for one`,
+      );
+    }
+    await this.#waitForPlace();
+  }
+
+  #waitForPlace(): Promise<void> {
+    const { connectTimeoutMs } = this.#options;
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        this.#waiters.splice(this.#waiters.indexOf(waiter), 1);
+        reject(new Error(`no connection became free within ${connectTimeoutMs} ms`));
+      }, connectTimeoutMs);
+      const waiter: Waiter = {
+        proceed: () => {
+          clearTimeout(timer);
+          resolve();
+        },
+        refuse: (error) => {
+          clearTimeout(timer);
+          reject(error);
+        },
+      };
+      this.#waiters.push(waiter);
+    });
+  }
+
+  /** Hands the place to whoever waits longest, else gives it up. */
+  #leavePlace(): void {
+    const next = this.#waiters.shift();
+    if (next === undefined) this.#taken -= 1;
+    else next.proceed();
+  }
+
+  /** Work under way gets `graceMs` to end by itself. Never throws. */
+  async close(graceMs: number): Promise<void> {
+    this.#closed = true;
+    for (const waiter of this.#waiters.splice(0)) waiter.refuse(new Error("this store was closed"));
+    const ended = Promise.allSettled(this.#working.values());
+    await withDeadline(ended, graceMs, () => new Error("still at work")).catch(() => {});
+    for (const session of this.#working.keys()) session.destroy();
+    await Promise.all(this.#idle.splice(0).map(({ session }) => session.end()));
+  }
+}

@@ -1,0 +1,80 @@
+/**
+ * The partitions of `events`: one a day (UTC), made a few days ahead.
+ *
+ * Invariant: every hour has a partition, whether or not this ever runs: `past` takes what is older than the
+ * first day, `pmax` what is newer than the last. A partition holds the hours below its bound that are not
+ * below the bound before it, so one that was made after days without any takes those days in as well.
+ */
+import { DAY_MS } from "../../domain/event.ts";
+import type { MysqlSession } from "./link.ts";
+
+const DAYS_AHEAD = 3;
+/** To split `pmax` the table is locked against writers for a moment: one that cannot get that soon gives up. */
+const TABLE_LOCK_WAIT_S = 1;
+const LIST_TRIES = 10;
+const LIST_RETRY_MS = 100;
+
+interface Partition {
+  readonly name: string;
+  /** MAXVALUE is none. */
+  readonly bound: string;
+}
+
+const LIST = `
+  SELECT PARTITION_NAME AS name, PARTITION_DESCRIPTION AS bound FROM information_schema.PARTITIONS
+  WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'events' AND PARTITION_NAME IS NOT NULL
+  ORDER BY PARTITION_ORDINAL_POSITION`;
+
+/** Throws if it could not: another instance was splitting at the same time, or the table was busy. */
+export async function ensurePartitions(session: MysqlSession, now: number): Promise<void> {
+  const bounds = (await session.rows<Partition>(LIST)).map(({ bound }) => Number(bound));
+  const missing = missingPartitions(bounds.filter(Number.isFinite), now);
+  if (missing.length === 0) return;
+  await session.run(`SET lock_wait_timeout = ${TABLE_LOCK_WAIT_S}`);
+  const parts = [...missing, "PARTITION pmax VALUES LESS THAN MAXVALUE"];
+  await session.run(`ALTER TABLE events REORGANIZE PARTITION pmax INTO (${parts.join(", ")})`);
+}
+
+/**
+ * Drops the oldest partition all of whose hours are before `hour`, with its rows: no statement more than that, since
+ * the table is locked for as long. False if there is none. Throws if the table was busy: whoever reads it for
+ * longer than TABLE_LOCK_WAIT_S is left in peace.
+ */
+export async function dropOldestPartition(session: MysqlSession, hour: number): Promise<boolean> {
+  const oldest = await oldestPartition(session);
+  // Of MAXVALUE it is NaN, and not before anything.
+  if (!(Number(oldest.bound) <= hour)) return false;
+  await session.run(`SET lock_wait_timeout = ${TABLE_LOCK_WAIT_S}`);
+  await session.run(`ALTER TABLE events DROP PARTITION \`${oldest.name}\``);
+  return true;
+}
+
+/** While somebody makes partitions, none at all are listed. */
+async function oldestPartition(session: MysqlSession): Promise<Partition> {
+  for (let triesLeft = LIST_TRIES; triesLeft > 0; triesLeft--) {
+    const [oldest] = await session.rows<Partition>(LIST);
+    if (oldest !== undefined) return oldest;
+    await Bun.sleep(LIST_RETRY_MS);
+  }
+  throw new Error("no partition of events is listed: they are being changed");
+}
+
+function missingPartitions(bounds: readonly number[], now: number): string[] {
+  const today = now - (now % DAY_MS);
+  const missing: string[] = [];
+  if (bounds.length === 0) missing.push(partition("past", today));
+  const lastBound = Math.max(today, ...bounds);
+  for (let day = lastBound; day <= today + DAYS_AHEAD * DAY_MS; day += DAY_MS) {
+    missing.push(partition(partitionName(day), day + DAY_MS));
+  }
+  return missing;
+}
+
+function partition(name: string, bound: number): string {
+  return `PARTITION ${name} VALUES LESS THAN (${bound})`;
+}
+
+/** p20260131 */
+export function partitionName(day: number): string {
+  return `p${new Date(day).toISOString().slice(0, 10).replaceAll("-", "")}`;
+}

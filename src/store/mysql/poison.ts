@@ -1,0 +1,65 @@
+/** What came from a queue and could not become an event, set aside in MySQL. */
+import type { Poison, StoredPoison } from "../cold.ts";
+import type { MysqlSession } from "./link.ts";
+
+/** Of bodies, in one statement: far below any server's max_allowed_packet, also where each byte is escaped. */
+const INSERT_MAX_CHARS = 1_000_000;
+const COLUMNS = "digest, origin, message_id, position, event_id, body, reason";
+const INSERT = `INSERT INTO poison (${COLUMNS}) VALUES ? ON DUPLICATE KEY UPDATE digest = digest`;
+const SELECT = `SELECT poison AS number, origin, message_id AS messageId, position, event_id AS eventId, body,
+  reason, DATE_FORMAT(set_aside_at, '%Y-%m-%dT%H:%i:%s.%fZ') AS setAsideAt FROM poison`;
+
+interface PoisonRow {
+  readonly number: number;
+  readonly origin: Buffer;
+  readonly messageId: Buffer | null;
+  readonly position: number | null;
+  readonly eventId: Buffer | null;
+  readonly body: Buffer;
+  readonly reason: string;
+  readonly setAsideAt: string;
+}
+
+export async function insertPoison(session: MysqlSession, poison: readonly Poison[]): Promise<void> {
+  await session.run("START TRANSACTION");
+  for (let from = 0; from < poison.length; ) {
+    let to = from;
+    let chars = 0;
+    do chars += poison[to++]!.body.length;
+    while (to < poison.length && chars + poison[to]!.body.length <= INSERT_MAX_CHARS);
+    await session.run(INSERT, [poison.slice(from, to).map(valuesOf)]);
+    from = to;
+  }
+  await session.run("COMMIT");
+}
+
+function valuesOf({ digest, origin, messageId, position, eventId, body, reason }: Poison) {
+  const ids = [messageId ?? null, position ?? null, eventId ?? null];
+  return [Buffer.from(digest, "hex"), origin, ...ids, body, reason];
+}
+
+export async function listPoison(
+  session: MysqlSession,
+  afterNumber: number,
+  limit: number,
+): Promise<StoredPoison[]> {
+  const query = `${SELECT} WHERE poison > ? ORDER BY poison LIMIT ?`;
+  const rows = await session.rows<PoisonRow>(query, [afterNumber, limit]);
+  return rows.map(({ number, origin, messageId, position, eventId, body, reason, setAsideAt }) => ({
+    number,
+    origin: origin.toString(),
+    messageId: messageId?.toString(),
+    position: position ?? undefined,
+    eventId: eventId?.toString(),
+    body: body.toString(),
+    reason,
+    // MySQL tells microseconds.
+    setAsideAt: setAsideAt.replace(/\d{3}Z$/, "Z"),
+  }));
+}
+
+export async function dropPoison(session: MysqlSession, number: number): Promise<boolean> {
+  const found = await session.rows("SELECT poison FROM poison WHERE poison = ?", [number]);
+  await session.run("DELETE FROM poison WHERE poison = ?", [number]);
+  return found.length > 0;
+}

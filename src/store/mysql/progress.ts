@@ -1,0 +1,65 @@
+/**
+ * How far a MySQL has come, told by its table `writers`: what a replica is held against.
+ *
+ * Invariant: whatever changes rows or aggregates, but for what retention drops, moves a row of `writers` in the same
+ * transaction: a flush that of its writer, all else that of OTHER_CHANGES. A server applies a transaction whole or
+ * not at all. So one whose watermarks are nowhere below those of another has all that the other one had, in whatever
+ * order it came by them.
+ */
+import type { MysqlSession } from "./link.ts";
+
+/** No writer has such a name, nor does this one have events. */
+const OTHER_CHANGES = "(other changes)";
+
+export interface Progress {
+  /** The last batch of each writer that may go on. */
+  readonly living: ReadonlyMap<string, number>;
+  /** Those that are sealed, whose last batch stays what it is: how many, the sum of those batches, the highest id. */
+  readonly sealed: { readonly count: number; readonly seqs: number; readonly lastId: number };
+}
+
+interface ProgressRow {
+  readonly writer: string;
+  readonly seq: number;
+  readonly count: number;
+  readonly lastId: number;
+}
+
+/** One statement, so that it is of one instant. No writer has an empty name. */
+const READ = `SELECT writer, seq, 0 AS count, 0 AS lastId FROM writers WHERE sealed = 0
+  UNION ALL SELECT '', CAST(COALESCE(SUM(seq), 0) AS UNSIGNED), COUNT(*), COALESCE(MAX(id), 0)
+  FROM writers WHERE sealed = 1`;
+/** The same writers there, living or sealed. */
+const READ_AGAIN = `SELECT writer, seq, 0 AS count, 0 AS lastId FROM writers WHERE writer IN (?)
+  UNION ALL SELECT '', CAST(COALESCE(SUM(seq), 0) AS UNSIGNED), COUNT(*), 0
+  FROM writers WHERE id <= ? AND writer NOT IN (?)`;
+
+/** Within a transaction, at its end: all who do so wait for each other here. */
+export async function noteChange(session: MysqlSession): Promise<void> {
+  const note = "INSERT INTO writers (writer, seq) VALUES (?, 1) ON DUPLICATE KEY UPDATE seq = seq + 1";
+  await session.run(note, [OTHER_CHANGES]);
+}
+
+export async function readProgress(session: MysqlSession): Promise<Progress> {
+  return progressOf(await session.rows<ProgressRow>(READ));
+}
+
+/**
+ * Whether this server has all that `progress` tells of. Sealed writers are compared by their number and sum, since
+ * there is one for each process that ever was: none of their batches is ever above the last, so that the sum is only
+ * the same if each is.
+ */
+export async function hasReached(session: MysqlSession, { living, sealed }: Progress): Promise<boolean> {
+  const names = ["", ...living.keys()];
+  const rows = await session.rows<ProgressRow>(READ_AGAIN, [names, sealed.lastId, names]);
+  const here = progressOf(rows);
+  if (here.sealed.count !== sealed.count || here.sealed.seqs !== sealed.seqs) return false;
+  return living.entries().every(([writer, seq]) => (here.living.get(writer) ?? -1) >= seq);
+}
+
+function progressOf(rows: readonly ProgressRow[]): Progress {
+  const living = new Map(rows.map(({ writer, seq }) => [writer, Number(seq)]));
+  living.delete("");
+  const { count = 0, seq = 0, lastId = 0 } = rows.find(({ writer }) => writer === "") ?? {};
+  return { living, sealed: { count: Number(count), seqs: Number(seq), lastId: Number(lastId) } };
+}

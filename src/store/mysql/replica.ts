@@ -1,0 +1,123 @@
+/**
+ * A replica of MySQL for reads of the past, which may be behind, or away.
+ *
+ * Invariant: no read sees less than the primary had when the read was asked for. That is what a read of the primary
+ * promises, too; so whoever relies on that (a range: an hour that has left the hot store was flushed before it left)
+ * need not know who answers.
+ *
+ * How: first the primary tells how far it has come. Then, in one transaction, so that whatever stands between sends it
+ * to one server, the replica is asked whether it has come as far, and if so, what there is to read. If not, it is
+ * asked again for WAIT_MAX_MS; then the primary is read, and the replica left alone for a while. The same if it does
+ * not answer. Nothing is remembered of a replica between reads: there may be several behind one address. A database
+ * that is no replica of this one is never as far, as it knows none of its writers.
+ *
+ * What retention drops is told by no watermark: a replica may show it for somewhat longer. It was true, and from when
+ * on rows and aggregates are kept is asked of the primary.
+ */
+import { withDeadline } from "../../runtime/deadline.ts";
+import type { PastReads } from "../cold.ts";
+import { VisitorError } from "../row-visitor.ts";
+import { type MysqlLinkOptions, MysqlPool, type MysqlSession } from "./link.ts";
+import { hasReached, type Progress, readProgress } from "./progress.ts";
+
+export interface MysqlReplicaOptions {
+  /** Of the replica, for ranges, and for scans of whole tables. */
+  readonly links: Readonly<Record<PastRead, MysqlLinkOptions>>;
+  /** Of the primary. */
+  readonly primary: MysqlPool;
+}
+
+export type PastRead = "range" | "scan";
+
+/** As many ranges as are read at a time, of both kinds of lanes. */
+const RANGE_SESSIONS = 4;
+const SCAN_SESSIONS = 1;
+/** A transaction of 10,000 rows takes a replica some 100 ms. */
+const WAIT_MAX_MS = 300;
+const WAIT_STEP_MS = 10;
+/** For a question that takes a millisecond: a server that has fallen silent must not hold up a read for long. */
+const ASK_TIMEOUT_MS = 500;
+const BEHIND_REST_MS = 1_000;
+const AWAY_REST_MS = 5_000;
+
+type Why = Exclude<keyof PastReads, "replica">;
+
+export class MysqlReplica {
+  /** How reads were answered, in numbers. */
+  readonly reads: Record<keyof PastReads, number> = { replica: 0, behind: 0, away: 0 };
+  readonly #primary: MysqlPool;
+  readonly #sessions: Readonly<Record<PastRead, MysqlPool>>;
+  #rest: { readonly why: Why; readonly untilMs: number } = { why: "away", untilMs: Number.NEGATIVE_INFINITY };
+
+  constructor({ links, primary }: MysqlReplicaOptions) {
+    this.#primary = primary;
+    this.#sessions = {
+      range: new MysqlPool(links.range, RANGE_SESSIONS),
+      scan: new MysqlPool(links.scan, SCAN_SESSIONS),
+    };
+  }
+
+  /** What `work` finds on the replica, or else what `onPrimary` does. */
+  async read<T>(
+    kind: PastRead,
+    work: (session: MysqlSession) => Promise<T>,
+    onPrimary: () => Promise<T>,
+  ): Promise<T> {
+    const found = await this.#tryToRead(kind, work);
+    if (typeof found === "object") {
+      this.reads.replica += 1;
+      return found.value;
+    }
+    this.reads[found] += 1;
+    return await onPrimary();
+  }
+
+  async #tryToRead<T>(
+    kind: PastRead,
+    work: (session: MysqlSession) => Promise<T>,
+  ): Promise<{ readonly value: T } | Why> {
+    if (performance.now() < this.#rest.untilMs) return this.#rest.why;
+    const wanted = await this.#primary.use(readProgress);
+    try {
+      const found = await this.#sessions[kind].use((session) => readOnceReached(session, wanted, work));
+      return found ?? this.#leaveAlone("behind", BEHIND_REST_MS);
+    } catch (error) {
+      if (error instanceof VisitorError) throw error;
+      return this.#leaveAlone("away", AWAY_REST_MS);
+    }
+  }
+
+  #leaveAlone(why: Why, restMs: number): Why {
+    this.#rest = { why, untilMs: performance.now() + restMs };
+    return why;
+  }
+
+  async close(graceMs: number): Promise<void> {
+    await Promise.all(Object.values(this.#sessions).map((sessions) => sessions.close(graceMs)));
+  }
+}
+
+/** Undefined if it does not come that far in time. */
+async function readOnceReached<T>(
+  session: MysqlSession,
+  wanted: Progress,
+  work: (session: MysqlSession) => Promise<T>,
+): Promise<{ readonly value: T } | undefined> {
+  const giveUpMs = performance.now() + WAIT_MAX_MS;
+  for (;;) {
+    const isThere = withDeadline(begin(session, wanted), ASK_TIMEOUT_MS, () => new Error("no answer"));
+    if (await isThere) {
+      const value = await work(session);
+      await session.run("COMMIT");
+      return { value };
+    }
+    await session.run("ROLLBACK");
+    if (performance.now() >= giveUpMs) return undefined;
+    await Bun.sleep(WAIT_STEP_MS);
+  }
+}
+
+async function begin(session: MysqlSession, wanted: Progress): Promise<boolean> {
+  await session.run("START TRANSACTION READ ONLY");
+  return await hasReached(session, wanted);
+}

@@ -1,0 +1,259 @@
+/**
+ * A connection to the one server that holds a data set now: the server that is named, the master of the data set's
+ * slot in a cluster, or the master that Sentinels name.
+ *
+ * Invariant: it stays with that server, and repeats nothing. node-redis' own clients for a cluster and for Sentinel
+ * send a command again, by themselves, to the server that has taken another one's place; but that may lack what was
+ * acknowledged, and nothing may be read from it before somebody has looked (see RedisLink). So the cluster client is
+ * used for what it knows of the cluster, and Sentinels are asked as their protocol has it. Once the server is gone, or
+ * says that it is not the one, whoever uses the connection makes another.
+ */
+import { createClient, createCluster, ErrorReply } from "redis";
+import { errorText, withDeadline } from "../../runtime/deadline.ts";
+import {
+  clusterOf,
+  describeRedisPlace,
+  nodeText,
+  type RedisClusterPlace,
+  type RedisLogin,
+  type RedisNode,
+  type RedisPlace,
+  type RedisSentinelPlace,
+  type RedisServerPlace,
+} from "../../settings/redis-url.ts";
+
+export type RedisClient = ReturnType<typeof clientTo>;
+
+export interface RedisConnectionOptions {
+  readonly place: RedisPlace;
+  /** Certificates (PEM) that the server's is signed by; undefined: those that the runtime knows. */
+  readonly ca?: string | undefined;
+  /** A key, or what all keys begin with: in a cluster, all of them are in the slot of this. */
+  readonly slotKey: string;
+  /** Of each step to it. */
+  readonly timeoutMs: number;
+  /** Called when it was open and is lost; more than once, maybe. */
+  readonly onLost: (error: unknown) => void;
+}
+
+/** Answers of a server to INFO, by section. */
+export interface RedisInfo {
+  readonly node: string;
+  readonly sections: readonly string[];
+}
+
+// RESP3 would bring push messages and maintenance notifications that nobody here listens to.
+const COMMON = { RESP: 2, disableOfflineQueue: true } as const;
+const REPLICA = /^slave\d+:ip=([^,]+),port=(\d+),state=online/gm;
+
+export class RedisConnection {
+  readonly #options: RedisConnectionOptions;
+  readonly #parts: { destroy(): unknown }[] = [];
+  #client: RedisClient | undefined;
+  #clusterNodes: readonly RedisNode[] = [];
+  #isDestroyed = false;
+
+  constructor(options: RedisConnectionOptions) {
+    this.#options = options;
+  }
+
+  get isReady(): boolean {
+    return this.#client?.isReady === true && !this.#isDestroyed;
+  }
+
+  /** The nodes of the cluster that it found; none if it is no cluster. */
+  get clusterNodes(): readonly RedisNode[] {
+    return this.#clusterNodes;
+  }
+
+  /** Once it is open. */
+  get client(): RedisClient {
+    return this.#client!;
+  }
+
+  /** `moreNodes`: of a cluster, beside those that are named. */
+  async open(moreNodes: readonly RedisNode[]): Promise<void> {
+    const { place, onLost } = this.#options;
+    const client = await this.#opened(place, moreNodes);
+    client.on("error", onLost);
+    client.on("end", () => onLost(undefined));
+    this.#client = client;
+  }
+
+  #opened(place: RedisPlace, moreNodes: readonly RedisNode[]): Promise<RedisClient> {
+    if (place.kind === "server") return this.#openServer(place, moreNodes);
+    return place.kind === "cluster" ? this.#openMaster(place, moreNodes) : this.#openMonitored(place);
+  }
+
+  async #openServer(place: RedisServerPlace, moreNodes: readonly RedisNode[]): Promise<RedisClient> {
+    const cluster = clusterOf(place);
+    // It was a node of a cluster the last time: it may be gone, and the others not.
+    if (moreNodes.length > 0 && cluster !== undefined) return await this.#openMaster(cluster, moreNodes);
+    // The protocol of the URL decides whether there is TLS: with certificates of one's own there is.
+    const socket = this.#socketTo(undefined, this.#options.ca !== undefined);
+    const client = this.#keep(createClient({ url: place.url, ...COMMON, socket }));
+    await this.#inTime(client.connect());
+    if (!(await this.#inTime(isClusterNode(client)))) return client;
+    client.destroy();
+    if (cluster !== undefined) return await this.#openMaster(cluster, moreNodes);
+    const example = "redis://host:7000,host:7001";
+    throw new Error(
+      `${describeRedisPlace(place)} is a node of a cluster: set REDIS_URL to its nodes, such as ${example}`,
+    );
+  }
+
+  async #openMaster(place: RedisClusterPlace, moreNodes: readonly RedisNode[]): Promise<RedisClient> {
+    const { slotKey, timeoutMs } = this.#options;
+    const nodes = withoutRepeats([...place.nodes, ...moreNodes]);
+    const errors = new Set<string>();
+    const cluster = this.#keep(this.#clusterAt(place, nodes));
+    cluster.on("error", (error) => errors.add(errorText(error)));
+    try {
+      await this.#inTime(cluster.connect(), timeoutMs * (nodes.length + 1));
+    } catch (error) {
+      throw new Error(`no node of the cluster tells of it: ${[...errors, errorText(error)].join(", ")}`);
+    }
+    this.#clusterNodes = [...cluster.masters, ...cluster.replicas].map(({ host, port }) => ({ host, port }));
+    const client: RedisClient = await this.#inTime(cluster.getNodeClientForKey(slotKey));
+    await this.#inTime(servesSlot(client, slotKey));
+    return client;
+  }
+
+  /** It connects to nobody but who is asked about the cluster, and to the node that a client is wanted of. */
+  #clusterAt({ login, isTls }: RedisClusterPlace, nodes: readonly RedisNode[]) {
+    const { timeoutMs } = this.#options;
+    return createCluster({
+      RESP: 2,
+      // A node that takes connections and says nothing would never be given up otherwise.
+      rootNodes: nodes.map(({ host, port }) => ({ socket: { host, port, socketTimeout: timeoutMs } })),
+      defaults: { ...login, disableOfflineQueue: true, socket: this.#socketTo(undefined, isTls) },
+      minimizeConnections: true,
+      useReplicas: true,
+      maxCommandRedirections: 0,
+    });
+  }
+
+  async #openMonitored(place: RedisSentinelPlace): Promise<RedisClient> {
+    const { login, isTls } = place;
+    const master = await this.#masterOf(place);
+    const client = this.#keep(clientTo(login, this.#socketTo(master, isTls)));
+    await this.#inTime(client.connect());
+    const [role] = await this.#inTime(client.sendCommand<unknown[]>(["ROLE"]));
+    if (role === "master") return client;
+    throw new Error(`${nodeText(master)}, which Sentinels name as the master, is a ${role}`);
+  }
+
+  /** Sentinels are asked in turn: by the first that knows it. */
+  async #masterOf({ nodes, name, sentinelLogin, isTls }: RedisSentinelPlace): Promise<RedisNode> {
+    const problems: string[] = [];
+    for (const node of nodes) {
+      const sentinel = this.#keep(clientTo(sentinelLogin, this.#socketTo(node, isTls)));
+      try {
+        await this.#inTime(sentinel.connect());
+        const asked = sentinel.sendCommand<unknown>(["SENTINEL", "GET-MASTER-ADDR-BY-NAME", name]);
+        const answer = await this.#inTime(asked);
+        if (Array.isArray(answer)) return { host: String(answer[0]), port: Number(answer[1]) };
+        problems.push(`${nodeText(node)} knows no master '${name}'`);
+      } catch (error) {
+        problems.push(`${nodeText(node)}: ${errorText(error)}`);
+      } finally {
+        sentinel.destroy();
+      }
+    }
+    throw new Error(`no Sentinel names a master: ${problems.join(", ")}`);
+  }
+
+  /** Of the replicas that may take its place, as far as they can be reached. */
+  async replicaInfos(sections: readonly string[]): Promise<readonly RedisInfo[]> {
+    const { place } = this.#options;
+    const replication = await this.#inTime(this.client.info("replication"));
+    const { login, isTls } = place.kind === "server" ? (clusterOf(place) ?? NO_LOGIN) : place;
+    const infos = Array.from(replication.matchAll(REPLICA), async ([, host, port]) => {
+      const node = { host: host!, port: Number(port) };
+      const client = this.#keep(clientTo(login, this.#socketTo(node, isTls)));
+      try {
+        await this.#inTime(client.connect());
+        return [{ node: nodeText(node), sections: await this.#inTime(sectionsOf(client, sections)) }];
+      } catch {
+        return [];
+      } finally {
+        client.destroy();
+      }
+    });
+    return (await Promise.all(infos)).flat();
+  }
+
+  #socketTo(node: RedisNode | undefined, isTls = false) {
+    const { ca, timeoutMs } = this.#options;
+    const common = {
+      ...{ reconnectStrategy: false as const, connectTimeout: timeoutMs, noDelay: true },
+      ...(node !== undefined && { host: node.host, port: node.port }),
+    };
+    return isTls ? { ...common, tls: true as const, ...(ca !== undefined && { ca }) } : common;
+  }
+
+  #inTime<T>(step: Promise<T>, timeoutMs = this.#options.timeoutMs): Promise<T> {
+    // It goes on after its time, and may fail with nobody to listen.
+    step.catch(() => {});
+    const late = () => new Error(`no answer to the handshake within ${timeoutMs} ms`);
+    return withDeadline(step, timeoutMs, late);
+  }
+
+  /** It ends with this, however far it is by then. */
+  #keep<P extends { destroy(): unknown; on(event: "error", listener: (error: unknown) => void): unknown }>(
+    part: P,
+  ): P {
+    // An error of a step fails that; and an event without a listener would be thrown.
+    part.on("error", () => {});
+    if (this.#isDestroyed) throw new Error("closed while it connected");
+    this.#parts.push(part);
+    return part;
+  }
+
+  /** In whatever state it is. */
+  destroy(): void {
+    this.#isDestroyed = true;
+    for (const part of this.#parts.splice(0)) {
+      // It throws on a client that is closed already: that is what was wanted.
+      try {
+        part.destroy();
+      } catch {}
+    }
+  }
+}
+
+const NO_LOGIN = { login: {}, isTls: false };
+
+type Socket = NonNullable<Parameters<typeof createClient>[0]>["socket"];
+
+function clientTo(login: RedisLogin, socket: NonNullable<Socket>) {
+  return createClient({ ...login, ...COMMON, socket });
+}
+
+async function isClusterNode(client: RedisClient): Promise<boolean> {
+  try {
+    return (await client.info("cluster")).includes("cluster_enabled:1");
+  } catch (error) {
+    // Who may not ask is told so where it matters.
+    if (error instanceof ErrorReply) return false;
+    throw error;
+  }
+}
+
+/** Throws what the node says if the slot is not its own, or the cluster is down. */
+async function servesSlot(client: RedisClient, key: string): Promise<void> {
+  try {
+    await client.exists(key);
+  } catch (error) {
+    // The slot is being moved: this key is asked for elsewhere, as there is no such key here. It serves those it has.
+    if (!(error instanceof ErrorReply && error.message.startsWith("ASK "))) throw error;
+  }
+}
+
+async function sectionsOf(client: RedisClient, sections: readonly string[]): Promise<string[]> {
+  return await Promise.all(sections.map((section) => client.info(section)));
+}
+
+function withoutRepeats(nodes: readonly RedisNode[]): RedisNode[] {
+  return [...new Map(nodes.map((node) => [nodeText(node), node])).values()];
+}

@@ -1,0 +1,545 @@
+/**
+ * The hot store of one shard on Redis: every change is one Lua script, so that it is atomic and needs one round trip.
+ *
+ * Keys of shard 0 (its number is the hash tag, so that a script's keys share a slot):
+ *   hg:{0}:meta                  freshFrom, mark (changes with every birth and retirement), and of how many shards
+ *                                this is one (1 if that is not there)
+ *   hg:{0}:writers               names of all writers that have a journal
+ *   hg:{0}:w:<writer>            last, flushed (seqs), events (accepted), lease (ms), fenced
+ *   hg:{0}:j:<writer>            the journal: a stream, entry <seq>-0 holds b(ody) and d(uplicate ordinals);
+ *                                <seq>-1 one of which a part was taken back
+ *   hg:{0}:hours                 sorted set of the hours held, "<hour> <stream>" by hour
+ *   hg:{0}:c:<hour>:<stream>     c(licks), i(mpressions), w:<writer> = the last seq that touched it, and d(ivided)
+ *                                unless there may be clickers among the viewers, as a build put them there that did
+ *                                not tell them apart
+ *   hg:{0}:u:<hour>:<stream>     the sketch of the viewers: a Redis HyperLogLog
+ *   hg:{0}:k:<hour>:<stream>     that of the clickers
+ *   hg:{0}:id:<stream>:<id>      an event id, for 24 hours: 1, or 2 once it came again
+ * `stream` holds no colon, writers are named here, and an id comes last in its key: no key can be forged.
+ *
+ * Invariant: a script leaves a state that is right wherever it ends. It cannot be rolled back, and in a cluster it
+ * may end early: while the slot is moved, a server begins a script only if it has all keys that this names, but
+ * ends it at a key that it makes up and that has gone. Each script says why that does no harm. None is ever sent to
+ * the server that the slot is moved to before that owns it: a key that has not come yet would be taken for none.
+ */
+import type { Batch, Group, JournaledBatch } from "../../domain/batch.ts";
+import { decodeBatch, encodeBatch } from "../../domain/batch.ts";
+import { type HourKey, hourKeyName, ID_TTL_MS } from "../../domain/event.ts";
+import type { HourRange, HourRecord } from "../../domain/hour-range.ts";
+import { Sketch } from "../../domain/sketch.ts";
+import { UserSketches } from "../../domain/user-sketches.ts";
+import type { ColdHour } from "../cold.ts";
+import {
+  type CommitResult,
+  type HotStore,
+  HotUnavailableError,
+  type HourRead,
+  type JournalOwner,
+  type LeaseState,
+  type VoidResult,
+} from "../hot.ts";
+import { RedisLink, type RunScript, script } from "./link.ts";
+import { readHeldRange } from "./ranges.ts";
+import { flag, integer, integerText, list, text, unexpected } from "./replies.ts";
+import commitSource from "./scripts/commit.lua" with { type: "text" };
+import hydrateSource from "./scripts/hours/hydrate.lua" with { type: "text" };
+import rangeSource from "./scripts/hours/range.lua" with { type: "text" };
+import readSource from "./scripts/hours/read.lua" with { type: "text" };
+import retireSource from "./scripts/hours/retire.lua" with { type: "text" };
+import bearSource from "./scripts/initialize.lua" with { type: "text" };
+import bornSource from "./scripts/is-initialized.lua" with { type: "text" };
+import journalSource from "./scripts/journal/read-journal.lua" with { type: "text" };
+import trimSource from "./scripts/journal/trim-journal.lua" with { type: "text" };
+import voidSource from "./scripts/void.lua" with { type: "text" };
+import abandonSource from "./scripts/writers/abandon.lua" with { type: "text" };
+import fenceSource from "./scripts/writers/fence.lua" with { type: "text" };
+import leaseSource from "./scripts/writers/lease.lua" with { type: "text" };
+import ownersSource from "./scripts/writers/owners.lua" with { type: "text" };
+import registerSource from "./scripts/writers/register.lua" with { type: "text" };
+import removeSource from "./scripts/writers/remove.lua" with { type: "text" };
+
+const SCRIPTS = {
+  commit: script("commit", commitSource),
+  void: script("void", voidSource),
+  read: script("read", readSource),
+  range: script("range", rangeSource),
+  hydrate: script("hydrate", hydrateSource),
+  retire: script("retire", retireSource),
+  born: script("born", bornSource),
+  bear: script("bear", bearSource),
+  abandon: script("abandon", abandonSource),
+  register: script("register", registerSource),
+  lease: script("lease", leaseSource),
+  journal: script("journal", journalSource),
+  trim: script("trim", trimSource),
+  owners: script("owners", ownersSource),
+  fence: script("fence", fenceSource),
+  remove: script("remove", removeSource),
+};
+
+/** How long a fence outlives its journal: a process frozen for longer finds itself unknown instead. */
+const FENCE_MEMORY_MS = 7 * 86_400_000;
+/** Hours retired in one script: about 10 µs each, so Redis is never busy for more than some ms. */
+const RETIRE_LIMIT = 200;
+/**
+ * Hours of which users are mirrored, in all shards: in two sketches of at most 16 KB each. When full all are dropped,
+ * for a few PFADD.
+ */
+const MIRROR_LIMIT = 2_000;
+
+export interface RedisHotStoreOptions {
+  readonly url: string;
+  /** As RedisLinkOptions has it. */
+  readonly ca?: string | undefined;
+  readonly leaseMs: number;
+  /** Its number, from 0 (which it is if left out), and of how many (1). */
+  readonly shard?: number | undefined;
+  readonly shards?: number | undefined;
+  /** How many replicas must have a batch before it counts as committed: none unless it is set. */
+  readonly waitReplicas?: number;
+  /** Answer within this or be taken for away. The 503 has to be out within a second. */
+  readonly commandTimeoutMs: number;
+}
+
+/** What a shard's keys are named. */
+class Keys {
+  readonly prefix: string;
+  readonly meta: string;
+  readonly writers: string;
+  readonly hours: string;
+
+  constructor(shard: number) {
+    this.prefix = `hg:{${shard}}:`;
+    this.meta = `${this.prefix}meta`;
+    this.writers = `${this.prefix}writers`;
+    this.hours = `${this.prefix}hours`;
+  }
+
+  writer(writer: string): string {
+    return `${this.prefix}w:${writer}`;
+  }
+
+  journal(writer: string): string {
+    return `${this.prefix}j:${writer}`;
+  }
+
+  /** Its counts, its viewers and its clickers. */
+  hour({ hour, stream }: HourKey): readonly [string, string, string] {
+    const place = `${hour}:${stream}`;
+    return [`${this.prefix}c:${place}`, `${this.prefix}u:${place}`, `${this.prefix}k:${place}`];
+  }
+
+  /** Counts and ids of a batch: its sketches stay as they are, and of some hours there is only one. */
+  isVoidable(key: string): boolean {
+    return key.startsWith(`${this.prefix}c:`) || key.startsWith(`${this.prefix}id:`);
+  }
+
+  id(stream: string, id: string): string {
+    return `${this.prefix}id:${stream}:${id}`;
+  }
+}
+
+interface Mirror {
+  readonly viewers: Sketch;
+  readonly clickers: Sketch;
+}
+
+export function redisHotStore(options: RedisHotStoreOptions): HotStore {
+  return new RedisHotStore(options);
+}
+
+class RedisHotStore implements HotStore {
+  readonly name = "Redis";
+  readonly description: string;
+  readonly #link: RedisLink;
+  readonly #leaseMs: number;
+  readonly #keys: Keys;
+  readonly #shards: number;
+  readonly #waitReplicas: number;
+  /**
+   * What each hour's sketches in Redis are known to hold at least. A user who would raise none of these
+   * registers need not be sent. Wrong only if Redis forgot something, so dropped with every doubt.
+   */
+  readonly #mirrors = new Map<string, Mirror>();
+  /** What Redis must still know when it comes back: the present writer, and its last batch. */
+  #acknowledged = { writer: "", seq: 0 };
+  /** The batch that was sent last, with its keys: should it be voided. */
+  #sent: { readonly writer: string; readonly seq: number; readonly keys: readonly string[] } | undefined;
+
+  constructor(options: RedisHotStoreOptions) {
+    this.#leaseMs = options.leaseMs;
+    this.#keys = new Keys(options.shard ?? 0);
+    this.#shards = options.shards ?? 1;
+    this.#waitReplicas = options.waitReplicas ?? 0;
+    this.#link = new RedisLink({
+      ...options,
+      slotKey: this.#keys.prefix,
+      onConnect: (run) => this.#findLosses(run),
+      onDrop: () => this.#mirrors.clear(),
+    });
+    this.description = this.#link.description;
+  }
+
+  get isReady(): boolean {
+    return this.#link.isReady;
+  }
+
+  /**
+   * Before anything is read over a new connection: a server that came back without batches which it had
+   * acknowledged (a crash of its host, a fail-over) holds hours that are not complete.
+   */
+  async #findLosses(run: RunScript): Promise<void> {
+    const { writer, seq } = this.#acknowledged;
+    if (writer !== "") await this.#renewLease(run, writer, seq);
+  }
+
+  async open(): Promise<readonly string[]> {
+    if (!this.#link.isReady) await this.#link.connect();
+    const sections = ["persistence", "memory"];
+    const infos = await Promise.all(sections.map((section) => this.#link.info(section)));
+    const warnings = durabilityWarnings("Redis", infos.join());
+    for (const { node, sections: ofReplica } of await this.#link.replicaInfos(sections)) {
+      warnings.push(...durabilityWarnings(`The replica ${node}`, ofReplica.join()));
+    }
+    return warnings;
+  }
+
+  async isBorn(): Promise<boolean> {
+    return (await this.#link.run(SCRIPTS.born, [this.#keys.meta], [], integerText)) !== null;
+  }
+
+  async bear(freshFrom: number): Promise<boolean> {
+    this.#mirrors.clear();
+    const { prefix, meta, hours, writers } = this.#keys;
+    for (;;) {
+      const args = [prefix, String(freshFrom), String(RETIRE_LIMIT), String(this.#shards)];
+      const answer = await this.#link.run(SCRIPTS.bear, [meta, hours, writers], args, integer);
+      if (answer !== 0) return answer === 1;
+    }
+  }
+
+  async retirementMark(): Promise<number> {
+    const mark = await this.#link.run(SCRIPTS.born, [this.#keys.meta], [], integerText);
+    if (mark === null) throw unborn("hydrate");
+    return mark;
+  }
+
+  async register(writer: string): Promise<boolean> {
+    this.#mirrors.clear();
+    const { meta, writers } = this.#keys;
+    const keys = [meta, writers, this.#keys.writer(writer)];
+    const args = [writer, String(this.#leaseMs), String(this.#shards)];
+    const answer = await this.#link.run(SCRIPTS.register, keys, args, integer);
+    if (answer < 0) throw otherShards(-answer, this.#shards);
+    if (answer === 1) this.#acknowledged = { writer, seq: 0 };
+    return answer === 1;
+  }
+
+  async renewLease(writer: string, committedSeq: number): Promise<LeaseState> {
+    const run: RunScript = (what, keys, args, read) => this.#link.run(what, keys, args, read);
+    const isHeld = await this.#renewLease(run, writer, committedSeq);
+    return isHeld ? "held" : "lost";
+  }
+
+  async #renewLease(run: RunScript, writer: string, seq: number): Promise<boolean> {
+    const keys = [this.#keys.writer(writer), this.#keys.meta];
+    return await run(SCRIPTS.lease, keys, [String(this.#leaseMs), String(seq)], flag);
+  }
+
+  async abandon(writer: string): Promise<number> {
+    return await this.#link.run(SCRIPTS.abandon, [this.#keys.writer(writer)], [], integer);
+  }
+
+  async commit(writer: string, seq: number, batch: Batch): Promise<CommitResult> {
+    const { meta, hours } = this.#keys;
+    const keys = [this.#keys.writer(writer), this.#keys.journal(writer), meta, hours];
+    const idKeys: string[] = [];
+    const args = [writer, String(seq), encodeBatch(batch), String(ID_TTL_MS), String(batch.groups.length)];
+    let ordinal = 0;
+    for (const group of batch.groups) {
+      keys.push(...this.#keys.hour(group));
+      args.push(hourKeyName(group.stream, group.hour), String(group.hour));
+      if (group.ids === null) this.#pushPlainEvents(args, group);
+      else this.#pushEventsWithIds(args, idKeys, group, ordinal);
+      ordinal += group.users.length;
+    }
+    for (const key of idKeys) keys.push(key);
+    this.#sent = { writer, seq, keys };
+    const replicas = this.#waitReplicas;
+    try {
+      const result = await this.#link.runOnReplicas(replicas, SCRIPTS.commit, keys, args, commitResult);
+      if (result.status === "committed") this.#acknowledged = { writer, seq };
+      else this.#mirrors.clear();
+      return result;
+    } catch (error) {
+      this.#mirrors.clear();
+      throw error;
+    }
+  }
+
+  #pushPlainEvents(args: string[], group: Group): void {
+    const { viewers, clickers } = this.#mirrorOf(group);
+    args.push(String(group.clicks), String(group.impressions));
+    pushUsers(args, group, false, viewers);
+    pushUsers(args, group, true, clickers);
+    args.push("0");
+  }
+
+  #mirrorOf(group: Group): Mirror {
+    const name = hourKeyName(group.stream, group.hour);
+    let mirror = this.#mirrors.get(name);
+    if (mirror === undefined) {
+      if (this.#mirrors.size >= MIRROR_LIMIT / this.#shards) this.#mirrors.clear();
+      mirror = { viewers: new Sketch(), clickers: new Sketch() };
+      this.#mirrors.set(name, mirror);
+    }
+    return mirror;
+  }
+
+  /** A group in which some event has an id: those are counted by the script, one by one, if the id is new. */
+  #pushEventsWithIds(args: string[], idKeys: string[], group: Group, firstOrdinal: number): void {
+    const ids = group.ids!;
+    const viewers: string[] = [];
+    const clickers: string[] = [];
+    const withIds: string[] = [];
+    for (let i = 0; i < ids.length; i++) {
+      const id = ids[i]!;
+      const isClick = group.clickFlags[i]!;
+      if (id === null) {
+        (isClick ? clickers : viewers).push(group.users[i]!);
+      } else {
+        idKeys.push(this.#keys.id(group.stream, id));
+        withIds.push(isClick ? "c" : "i", group.users[i]!, String(firstOrdinal + i));
+      }
+    }
+    args.push(String(clickers.length), String(viewers.length));
+    for (const users of [viewers, clickers]) {
+      args.push(String(users.length));
+      for (const user of users) args.push(user);
+    }
+    args.push(String(withIds.length / 3));
+    for (const part of withIds) args.push(part);
+  }
+
+  async voidBatch(writer: string, seq: number): Promise<VoidResult> {
+    this.#mirrors.clear();
+    const { prefix, meta } = this.#keys;
+    const keys = [this.#keys.writer(writer), this.#keys.journal(writer), meta];
+    const sent = this.#sent;
+    // A batch of this process: nobody else has its seq to void.
+    if (sent?.writer === writer && sent.seq === seq) {
+      keys.push(...sent.keys.filter((key) => this.#keys.isVoidable(key)));
+    }
+    const args = [String(seq), prefix];
+    return await this.#link.runOnReplicas(this.#waitReplicas, SCRIPTS.void, keys, args, voidResult);
+  }
+
+  async read(keys: readonly HourKey[]): Promise<readonly HourRead[] | "unborn"> {
+    const redisKeys = [this.#keys.meta];
+    const args = [String(this.#shards)];
+    for (const key of keys) {
+      redisKeys.push(...this.#keys.hour(key));
+      args.push(String(key.hour));
+    }
+    return await this.#link.run(SCRIPTS.read, redisKeys, args, (answer) => {
+      if (answer === null) return "unborn";
+      const reads = list(answer).map(hourRead);
+      if (reads.length !== keys.length) throw unexpected(answer, `${keys.length} hours`);
+      return reads;
+    });
+  }
+
+  readRange(range: HourRange, visit: (hour: HourRecord) => void): Promise<number | "unborn"> {
+    const { prefix, meta, hours } = this.#keys;
+    return readHeldRange(
+      (args, read) => {
+        const all = [prefix, ...args, String(this.#shards)];
+        return this.#link.runForBytes(SCRIPTS.range, [meta, hours], all, read);
+      },
+      range,
+      visit,
+    );
+  }
+
+  async hydrate(key: HourKey, cold: ColdHour | undefined, retirementMark: number): Promise<boolean> {
+    const keys = [this.#keys.meta, this.#keys.hours, ...this.#keys.hour(key)];
+    const { viewers, clickers } = (cold?.users ?? new UserSketches()).encode();
+    const args = [
+      hourKeyName(key.stream, key.hour),
+      String(key.hour),
+      String(retirementMark),
+      String(cold?.clicks ?? 0),
+      String(cold?.impressions ?? 0),
+      viewers,
+      clickers ?? "",
+      clickers === null ? "0" : "1",
+    ];
+    const answer = await this.#link.run(SCRIPTS.hydrate, keys, args, integer);
+    if (answer === -1) throw unborn("hydrate");
+    return answer === 1;
+  }
+
+  async retire(beforeHour: number): Promise<number> {
+    const { prefix, meta, hours } = this.#keys;
+    const args = [prefix, String(beforeHour), String(RETIRE_LIMIT)];
+    return await this.#link.run(SCRIPTS.retire, [meta, hours], args, integer);
+  }
+
+  async retireHour({ stream, hour }: HourKey): Promise<boolean> {
+    const { prefix, meta, hours } = this.#keys;
+    const args = [prefix, "0", "1", hourKeyName(stream, hour)];
+    return await this.#link.run(SCRIPTS.retire, [meta, hours], args, flag);
+  }
+
+  async readJournal(writer: string, afterSeq: number, maxEvents: number): Promise<readonly JournaledBatch[]> {
+    const batches: JournaledBatch[] = [];
+    let eventCount = 0;
+    let from = afterSeq;
+    const keys = [this.#keys.journal(writer)];
+    while (eventCount < maxEvents) {
+      // Entries are asked for in slices, as their size in events is known only once they are read.
+      const args = [String(from + 1), "100"];
+      const entries = await this.#link.run(SCRIPTS.journal, keys, args, journalEntries);
+      for (const { seq, body, duplicates } of entries) {
+        const batch = decodeBatch(seq, body, ordinals(duplicates));
+        batches.push(batch);
+        eventCount += batch.eventCount;
+        from = batch.seq;
+        if (eventCount >= maxEvents) break;
+      }
+      if (entries.length === 0) break;
+    }
+    return batches;
+  }
+
+  async trimJournal(writer: string, throughSeq: number): Promise<void> {
+    const keys = [this.#keys.writer(writer), this.#keys.journal(writer)];
+    await this.#link.run(SCRIPTS.trim, keys, [String(throughSeq)], flag);
+  }
+
+  async journalOwners(): Promise<readonly JournalOwner[]> {
+    const { prefix, meta, writers } = this.#keys;
+    return await this.#link.run(SCRIPTS.owners, [writers, meta], [prefix], journalOwners);
+  }
+
+  async fence(writer: string): Promise<boolean> {
+    return await this.#link.run(SCRIPTS.fence, [this.#keys.writer(writer), this.#keys.meta], [], flag);
+  }
+
+  async removeJournal(writer: string, watermark: number): Promise<void> {
+    const { writers, meta } = this.#keys;
+    const keys = [writers, this.#keys.writer(writer), this.#keys.journal(writer), meta];
+    const args = [writer, String(FENCE_MEMORY_MS), String(watermark)];
+    await this.#link.run(SCRIPTS.remove, keys, args, flag);
+  }
+
+  async close(): Promise<void> {
+    await this.#link.close();
+  }
+}
+
+function durabilityWarnings(who: string, info: string): string[] {
+  const warnings: string[] = [];
+  if (!info.includes("aof_enabled:1")) {
+    warnings.push(
+      `${who} keeps no append-only file: what it acknowledged is lost when it restarts. Set 'appendonly yes'.`,
+    );
+  }
+  const policy = /maxmemory_policy:(\S+)/.exec(info)?.[1] ?? "unknown";
+  if (policy !== "noeviction") {
+    warnings.push(
+      `${who} may evict the journal: its maxmemory-policy is '${policy}'. Set 'maxmemory-policy noeviction'.`,
+    );
+  }
+  return warnings;
+}
+
+/** Those users of one kind whom the sketch in Redis is not known to hold: how many, and who. */
+function pushUsers(args: string[], group: Group, areClickers: boolean, mirror: Sketch): void {
+  const countAt = args.push("0") - 1;
+  if ((areClickers ? group.clicks : group.impressions) === 0) return;
+  const { users, registers, clickFlags } = group;
+  let sent = 0;
+  for (let i = 0; i < users.length; i++) {
+    if (clickFlags[i] !== areClickers || !mirror.add(registers[i]!)) continue;
+    args.push(users[i]!);
+    sent += 1;
+  }
+  args[countAt] = String(sent);
+}
+
+function journalEntries(answer: unknown) {
+  return list(answer).map((entry) => {
+    const [seq, body, duplicates] = list(entry);
+    return { seq: Number(text(seq)), body: text(body), duplicates: text(duplicates) };
+  });
+}
+
+const OWNER_PARTS = 3;
+
+function journalOwners(answer: unknown): JournalOwner[] {
+  const parts = list(answer);
+  if (parts.length % OWNER_PARTS !== 0) throw unexpected(answer, "a writer, 0 or 1 and a number, and so on");
+  return Array.from({ length: parts.length / OWNER_PARTS }, (_, i) => {
+    const [writer, isAdoptable, events] = parts.slice(i * OWNER_PARTS, (i + 1) * OWNER_PARTS);
+    return { writer: text(writer), adoptable: flag(isAdoptable), acceptedEvents: integer(events) };
+  });
+}
+
+function ordinals(list: string): number[] {
+  return list === "" ? [] : list.split(",").map(Number);
+}
+
+function commitResult(answer: unknown): CommitResult {
+  const [status, detail] = list(answer);
+  switch (status) {
+    case "committed":
+      return { status, duplicates: ordinals(text(detail)) };
+    case "absent":
+      return { status, groups: list(detail).map(integer) };
+    case "fenced":
+      return { status, lastSeq: integer(detail) };
+    case "unborn":
+    case "unknown":
+      return { status };
+    default:
+      throw unexpected(answer, "the outcome of a commit");
+  }
+}
+
+function voidResult(answer: unknown): VoidResult {
+  const [status, detail] = list(answer);
+  switch (status) {
+    case "voided":
+    case "unknown":
+      return { status };
+    case "reverted":
+      return { status, duplicates: ordinals(text(detail)) };
+    case "fenced":
+      return { status, lastSeq: integer(detail) };
+    default:
+      throw unexpected(answer, "the outcome of a void");
+  }
+}
+
+function hourRead(answer: unknown): HourRead {
+  if (answer === 0) return { status: "empty" };
+  if (answer === -1) return { status: "absent" };
+  const [clicks, impressions, uniqueUsers] = list(answer).map(integer);
+  if (uniqueUsers === undefined) throw unexpected(answer, "clicks, impressions and users");
+  return { status: "present", counts: { clicks: clicks!, impressions: impressions!, uniqueUsers } };
+}
+
+function otherShards(found: number, expected: number): HotUnavailableError {
+  const message =
+    `Redis holds data of ${found} shards, REDIS_SHARDS is ${expected}: set REDIS_SHARDS=${found}, or take an empty ` +
+    "Redis, and an empty database";
+  return new HotUnavailableError(message, false);
+}
+
+function unborn(what: string): HotUnavailableError {
+  return new HotUnavailableError(
+    `Redis could not do '${what}': its data set is new, and is being set up`,
+    false,
+  );
+}

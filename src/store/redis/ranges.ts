@@ -1,0 +1,74 @@
+/**
+ * Hours of a range as Redis holds them, in slices that neither keep it busy for long nor stand in the way of
+ * commits on the same connection.
+ *
+ * Invariant: each hour comes once, though hours may be retired and put in place again between two slices:
+ * slices follow the order of hour and stream. A later slice's `freshFrom` holds for the earlier ones too: an
+ * hour that was absent then lies before it, one that was empty had nothing in it when the reading began.
+ */
+import type { HourRange, HourRecord } from "../../domain/hour-range.ts";
+import { UserSketches } from "../../domain/user-sketches.ts";
+import { letOthersRun } from "../../runtime/yield.ts";
+import { list, type ReadReply, unexpected } from "./replies.ts";
+
+/** A unit is about 3 µs of Redis: one hour of one stream, or a tenth of a search in an hour. */
+const SLICE_WORK = 2_000;
+/** Over 300 sketches at their largest. */
+const SLICE_BYTES = 4_194_304;
+/** Between these the event loop can run. A sketch takes up to 0.1 ms to read. */
+const HOURS_PER_PIECE = 20;
+
+const HEAD_PARTS = 3;
+/** What is text in an hour; the others are its sketches, and whether it is divided. */
+const COUNT_PARTS = 4;
+const HOUR_PARTS = 7;
+
+type RunSlice = <T>(args: string[], read: ReadReply<T>) => Promise<T>;
+
+export async function readHeldRange(
+  runSlice: RunSlice,
+  { from, to, streams }: HourRange,
+  visit: (hour: HourRecord) => void,
+): Promise<number | "unborn"> {
+  let resumeAt = { hour: String(from), stream: "" };
+  for (;;) {
+    const selection = [String(to), streams.text, streams.isPrefix ? "1" : "0"];
+    const limits = [String(SLICE_WORK), String(SLICE_BYTES)];
+    const parts = await runSlice([resumeAt.hour, ...selection, resumeAt.stream, ...limits], partsOf);
+    if (parts === "unborn") return parts;
+    await showHours(parts, visit);
+    const [freshFrom, hour, stream] = parts.slice(0, HEAD_PARTS).map(String);
+    if (hour === "") return Number(freshFrom);
+    resumeAt = { hour: hour!, stream: stream! };
+  }
+}
+
+function partsOf(answer: unknown): readonly Buffer[] | "unborn" {
+  if (answer === null) return "unborn";
+  const parts = list(answer);
+  const areAllBytes = parts.every((part): part is Buffer => part instanceof Buffer);
+  if (parts.length % HOUR_PARTS !== HEAD_PARTS || !areAllBytes)
+    throw unexpected(answer, "hours with sketches");
+  return parts;
+}
+
+async function showHours(parts: readonly Buffer[], visit: (hour: HourRecord) => void): Promise<void> {
+  for (let at = HEAD_PARTS; at < parts.length; at += HOUR_PARTS) {
+    const [hour, stream, clicks, impressions] = parts.slice(at, at + COUNT_PARTS).map(String);
+    const [viewers, clickers, divided] = parts.slice(at + COUNT_PARTS, at + HOUR_PARTS);
+    visit({
+      hour: Number(hour),
+      stream: stream!,
+      clicks: Number(clicks),
+      impressions: Number(impressions),
+      users: usersOf(viewers!, clickers!, divided!.length > 0),
+    });
+    if (at % (HOURS_PER_PIECE * HOUR_PARTS) === HEAD_PARTS) await letOthersRun();
+  }
+}
+
+/** An hour that an older build began: its first users are all in the one sketch, later ones by kind in both. */
+function usersOf(viewers: Uint8Array, clickers: Uint8Array, isDivided: boolean): UserSketches {
+  const users = UserSketches.decode(viewers, clickers);
+  return isDivided ? users : new UserSketches(users.union(), null);
+}

@@ -1,0 +1,90 @@
+/**
+ * What instances share about access, in Redis, over a connection of its own: it is never in a commit's way.
+ *
+ * Keys:
+ *   hg:{0}:api-keys      the copy of the keys, with their hashes alone
+ *   hg:{0}:limit-salt    random, another one each day
+ *   hg:{0}:limit:<hash>  of a limit's name: until when it is paid for, in µs; gone once that is over
+ */
+import { randomBytes } from "node:crypto";
+import type { ApiKey } from "../../domain/api-key.ts";
+import { DAY_MS } from "../../domain/event.ts";
+import type { AccessStore, Spending } from "../shared-access.ts";
+import { packApiKeys, unpackApiKeys } from "../sql/api-key-row.ts";
+import { RedisLink, script } from "./link.ts";
+import { flag, integer, list, text, unexpected } from "./replies.ts";
+import keepKeysSource from "./scripts/access/keep-keys.lua" with { type: "text" };
+import keptKeysSource from "./scripts/access/kept-keys.lua" with { type: "text" };
+import spendSource from "./scripts/access/spend.lua" with { type: "text" };
+
+const SCRIPTS = {
+  spend: script("spend", spendSource),
+  keepKeys: script("keep-keys", keepKeysSource),
+  keptKeys: script("kept-keys", keptKeysSource),
+};
+const COPY = "hg:{0}:api-keys";
+const SALT = "hg:{0}:limit-salt";
+const LIMIT_PREFIX = "hg:{0}:limit:";
+/** In a cluster all of them are in one slot. */
+const SLOT_KEY = SALT;
+const SALT_BYTES = 16;
+const US_PER_MS = 1_000;
+
+export interface RedisAccessStoreOptions {
+  readonly url: string;
+  readonly commandTimeoutMs: number;
+  /** As RedisLinkOptions has it. */
+  readonly ca?: string | undefined;
+}
+
+/** It connects in the background. */
+export function redisAccessStore(options: RedisAccessStoreOptions): AccessStore {
+  return new RedisAccessStore(options);
+}
+
+class RedisAccessStore implements AccessStore {
+  readonly #link: RedisLink;
+  #firstConnection: Promise<void> | undefined;
+
+  constructor(options: RedisAccessStoreOptions) {
+    this.#link = new RedisLink({
+      ...options,
+      slotKey: SLOT_KEY,
+      onConnect: async () => {},
+      onDrop: () => {},
+    });
+  }
+
+  async spend(spendings: readonly Spending[]): Promise<readonly number[]> {
+    await this.#connected();
+    const args = [LIMIT_PREFIX, randomBytes(SALT_BYTES).toString("hex"), String(DAY_MS)];
+    for (const { name, ms } of spendings) args.push(name, String(Math.round(ms * US_PER_MS)));
+    return await this.#link.run(SCRIPTS.spend, [SALT], args, (answer) => {
+      const paid = list(answer).map((us) => integer(us) / US_PER_MS);
+      if (paid.length !== spendings.length) throw unexpected(answer, `${spendings.length} numbers`);
+      return paid;
+    });
+  }
+
+  async keepKeys(keys: readonly ApiKey[]): Promise<void> {
+    await this.#connected();
+    await this.#link.run(SCRIPTS.keepKeys, [COPY], [packApiKeys(keys)], flag);
+  }
+
+  async keptKeys(): Promise<readonly ApiKey[] | undefined> {
+    await this.#connected();
+    return await this.#link.run(SCRIPTS.keptKeys, [COPY], [], (answer) =>
+      answer === null ? undefined : unpackApiKeys(text(answer)),
+    );
+  }
+
+  /** Tried once by who comes first, and from then on in the background. */
+  async #connected(): Promise<void> {
+    this.#firstConnection ??= this.#link.connect().catch(() => this.#link.connectInBackground());
+    await this.#firstConnection;
+  }
+
+  async close(): Promise<void> {
+    await this.#link.close();
+  }
+}

@@ -1,0 +1,42 @@
+/**
+ * The statements that read ranges, the same for both databases, and the values that go with them.
+ * Invariant: rows come in the order of their hours, so that a reader can be done with one after the other.
+ */
+import type { HourKey } from "../../domain/event.ts";
+import {
+  endOfPrefix,
+  type HourRange,
+  type HourRecord,
+  type StreamSelection,
+} from "../../domain/hour-range.ts";
+import { HOUR_COLUMNS, type HourRow, hourOfRow } from "../aggregate.ts";
+
+export type RangeRow = HourKey & HourRow;
+
+export function recordOf(row: RangeRow): HourRecord {
+  const { hour, stream } = row;
+  return { hour, stream, ...hourOfRow(row) };
+}
+
+export interface Query {
+  readonly sql: string;
+  readonly values: (string | number)[];
+}
+
+/** `more`: columns beside those of a RangeRow. */
+export function hoursQuery({ from, to, streams }: HourRange, more: readonly string[] = []): Query {
+  const { sql, values } = ofStreams(streams);
+  const columns = ["hour", "stream", HOUR_COLUMNS, ...more];
+  return {
+    sql: `SELECT ${columns.join()} FROM hourly
+      WHERE hour >= ? AND hour < ? ${sql} ORDER BY hour`,
+    values: [from, to, ...values],
+  };
+}
+
+/** To be put behind a condition. Streams are compared byte by byte, as they are in ASCII. */
+export function ofStreams({ text, isPrefix }: StreamSelection): Query {
+  if (!isPrefix) return { sql: "AND stream = ?", values: [text] };
+  if (text === "") return { sql: "", values: [] };
+  return { sql: "AND stream >= ? AND stream < ?", values: [text, endOfPrefix(text)] };
+}

@@ -1,0 +1,84 @@
+/**
+ * Sees every call to a store: counts those that failed, and says when the store goes away and when it is back.
+ *
+ * Invariant: a call is answered exactly as the store answers it. What the store throws for another reason than being
+ * away, such as an event that it refuses, is no failure here.
+ */
+import { errorText } from "../runtime/deadline.ts";
+import type { Log } from "../runtime/log.ts";
+import { ColdUnavailableError } from "./cold.ts";
+import { HotUnavailableError } from "./hot.ts";
+
+export class StoreWatch {
+  /** Calls that failed, by the store's method. */
+  readonly errors = new Map<string, number>();
+  readonly name: "hot" | "cold";
+  /** Which, if there are several. */
+  readonly shard: number | undefined;
+  readonly #log: Log;
+  #awaySinceMs: number | undefined;
+  #errorsOfIncident = 0;
+  #lastFailed = "";
+
+  constructor(name: "hot" | "cold", log: Log, shard?: number) {
+    this.name = name;
+    this.#log = log;
+    this.shard = shard;
+  }
+
+  get isAway(): boolean {
+    return this.#awaySinceMs !== undefined;
+  }
+
+  /** The same store, seen. */
+  watched<S extends object>(store: S): S {
+    const methods = new Map<PropertyKey, unknown>();
+    return new Proxy(store, {
+      get: (target, name) => {
+        const known = methods.get(name);
+        if (known !== undefined) return known;
+        const member: unknown = Reflect.get(target, name, target);
+        if (typeof member !== "function" || name === "close") return boundTo(target, member);
+        const method = this.#seen(String(name), member.bind(target));
+        methods.set(name, method);
+        return method;
+      },
+    });
+  }
+
+  #seen(operation: string, method: (...args: unknown[]) => Promise<unknown>) {
+    return async (...args: unknown[]) => {
+      try {
+        const answer = await method(...args);
+        if (this.#awaySinceMs !== undefined) this.#noteAnswer(operation);
+        return answer;
+      } catch (error) {
+        const isAway = error instanceof HotUnavailableError || error instanceof ColdUnavailableError;
+        if (isAway) this.#noteFailure(operation, error);
+        throw error;
+      }
+    };
+  }
+
+  #noteFailure(operation: string, error: Error): void {
+    this.errors.set(operation, (this.errors.get(operation) ?? 0) + 1);
+    this.#lastFailed = operation;
+    this.#errorsOfIncident += 1;
+    if (this.#awaySinceMs !== undefined) return;
+    this.#awaySinceMs = performance.now();
+    this.#log.warn({ operation, error: errorText(error) }, `the ${this.name} store is away`);
+  }
+
+  #noteAnswer(operation: string): void {
+    // A store that was opened once says so from memory: that shows nothing, unless it is what had failed.
+    if (operation === "open" && this.#lastFailed !== "open") return;
+    const awayMs = Math.round(performance.now() - this.#awaySinceMs!);
+    this.#log.info({ awayMs, errors: this.#errorsOfIncident }, `the ${this.name} store is back`);
+    this.#awaySinceMs = undefined;
+    this.#errorsOfIncident = 0;
+  }
+}
+
+function boundTo(target: object, member: unknown): unknown {
+  return typeof member === "function" ? member.bind(target) : member;
+}

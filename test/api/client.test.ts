@@ -1,0 +1,100 @@
+/** The client that is handed out as an example does what it says, and its types are those of the description. */
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import type { Static } from "@sinclair/typebox";
+import {
+  type Batch,
+  Hourglass,
+  HourglassError,
+  type HourglassEvent,
+  type Series,
+  type Streams,
+} from "../../examples/client.ts";
+import type { eventsSchemas } from "../../src/http/openapi/events.ts";
+import type { rangesSchemas } from "../../src/http/openapi/ranges.ts";
+import type { EventObjectSchema } from "../../src/protocol/event-object-rules.ts";
+import { freePort } from "../harness/servers/ports.ts";
+import { describeWithServers } from "../harness/servers/servers.ts";
+import { MODES, type Service, type Site } from "../harness/service/service.ts";
+
+setDefaultTimeout(60_000);
+
+const AT = Date.UTC(2026, 0, 31, 12, 30);
+
+function event(
+  user: string,
+  kind: HourglassEvent["event"],
+  more: Partial<HourglassEvent> = {},
+): HourglassEvent {
+  return { timestamp: AT, user, event: kind, ...more };
+}
+
+/** Compiles only if what is described is all that the client takes it for; and the other way for what it sends. */
+export const described = {
+  event: (sent: HourglassEvent): Static<typeof EventObjectSchema> => sent,
+  batch: (answer: Static<typeof eventsSchemas.Batch>): Batch => answer,
+  series: (answer: Static<typeof rangesSchemas.Series>): Series => answer,
+  streams: (answer: Static<typeof rangesSchemas.Streams>): Streams => answer,
+};
+
+for (const { name, needs, open } of MODES) {
+  describeWithServers(`the client, ${name}`, needs, () => {
+    let site: Site;
+    let service: Service;
+    let hourglass: Hourglass;
+
+    beforeAll(async () => {
+      site = await open();
+      service = await site.start();
+      hourglass = new Hourglass(service.url);
+    });
+    afterAll(() => site.close());
+
+    test("counts one event, and reads its hour", async () => {
+      await hourglass.count(event("ann", "click", { stream: "one" }));
+      await hourglass.count(event("ann", "impression", { stream: "one" }));
+      expect(await hourglass.hour(AT, "one")).toEqual({ uniqueUsers: 1, clicks: 1, impressions: 1 });
+      expect(await hourglass.hour(AT, "none")).toEqual({ uniqueUsers: 0, clicks: 0, impressions: 0 });
+    });
+
+    test("counts an event with an id once", async () => {
+      const once = event("ann", "click", { stream: "once", id: "order-17" });
+      await Promise.all([hourglass.count(once), hourglass.count(once)]);
+      expect(await hourglass.hour(AT, "once")).toMatchObject({ clicks: 1 });
+    });
+
+    test("counts many, and reads them as a series and by their streams", async () => {
+      const many = Array.from({ length: 1_000 }, (_, i) =>
+        event(`user-${i % 100}`, i % 4 === 0 ? "click" : "impression", { stream: `many.${i % 2}` }),
+      );
+      const outcome = await hourglass.countAll([...many, event("", "click")]);
+      expect(outcome).toMatchObject({ events: 1_001, accepted: 1_000, invalid: 1, refused: 0 });
+      expect(outcome.errors).toMatchObject([{ index: 1_000, code: "invalid_parameter" }]);
+      const question = { from: "2026-01-31", to: "2026-02-01" } as const;
+      const series = await hourglass.series({ ...question, step: "day", stream: "many.*" });
+      expect(series.rows).toHaveLength(1);
+      expect(series.total).toMatchObject({ clicks: 250, impressions: 750, ctr: 1 / 3 });
+      const { streams } = await hourglass.streams({ ...question, prefix: "many.", order: "impressions" });
+      expect(streams.map(({ stream }) => stream)).toEqual(["many.1", "many.0"]);
+    });
+
+    test("says what is wrong with what it was given", async () => {
+      const refused = hourglass.count(event("ann", "click", { timestamp: Number.NaN }));
+      await expect(refused).rejects.toThrow("timestamp");
+      await expect(refused).rejects.toBeInstanceOf(HourglassError);
+    });
+
+    test("sends again until the service is there", async () => {
+      const late = new Hourglass(service.url, { attempts: 30 });
+      await service.kill("SIGKILL");
+      const counting = late.count(event("ann", "click", { stream: "late" }));
+      await service.start();
+      await counting;
+      expect(await hourglass.hour(AT, "late")).toMatchObject({ clicks: 1 });
+    });
+
+    test("gives up in the end", async () => {
+      const nobody = new Hourglass(`http://127.0.0.1:${await freePort()}`, { attempts: 1 });
+      await expect(nobody.hour(AT)).rejects.toThrow();
+    });
+  });
+}

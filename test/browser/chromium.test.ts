@@ -1,0 +1,201 @@
+/**
+ * Pixel, beacon, redirect, snippet and CORS as a real browser uses them, from pages of another origin: what they
+ * count is read back from the service.
+ */
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { HOUR_MS, hourOf } from "../../src/domain/event.ts";
+import { type Browser, openBrowser, servePages } from "../harness/browser/chromium.ts";
+import { describeWithServers } from "../harness/servers/servers.ts";
+import { readHour } from "../harness/service/analytics-client.ts";
+import { ask } from "../harness/service/http-connection.ts";
+import { MODES, type Service, type Site } from "../harness/service/service.ts";
+import { waitFor } from "../harness/service/wait-for.ts";
+
+setDefaultTimeout(60_000);
+
+const SETUP_TIMEOUT_MS = 120_000;
+
+for (const { name, needs, open } of MODES) {
+  describeWithServers(`Chromium, ${name}`, [...needs, "chromium"], () => {
+    const startedAt = Date.now();
+    const expected = new Map<string, [number, number, number]>();
+    const pages = servePages();
+    /** The same pages under another name: an origin that may not read answers. */
+    const strangers = pages.origin.replace("127.0.0.1", "localhost");
+    let site: Site;
+    let service: Service;
+    let browser: Browser;
+    let view: Bun.WebView;
+
+    beforeAll(async () => {
+      site = await open();
+      service = await site.start({
+        REDIRECT_ORIGINS: pages.origin,
+        CORS_ORIGINS: pages.origin,
+        RESPECT_DNT: "1",
+      });
+      browser = openBrowser();
+      ({ view } = browser);
+    }, SETUP_TIMEOUT_MS);
+    afterAll(async () => {
+      browser.close();
+      await Promise.all([pages.stop(), site.close()]);
+    }, SETUP_TIMEOUT_MS);
+
+    /** Clicks, impressions and users of a stream, in the hours since this began. */
+    async function countsOf(stream: string): Promise<[number, number, number]> {
+      const hours = Array.from(
+        { length: (hourOf(Date.now()) - hourOf(startedAt)) / HOUR_MS + 1 },
+        (_, i) => i,
+      );
+      const counts = await Promise.all(
+        hours.map((i) => readHour(service.port, startedAt + i * HOUR_MS, stream)),
+      );
+      const sum = (of: (count: (typeof counts)[number]) => number) => counts.map(of).reduce((a, b) => a + b);
+      return [sum((c) => c.clicks), sum((c) => c.impressions), Math.max(...counts.map((c) => c.uniqueUsers))];
+    }
+
+    async function expectCounts(stream: string, ...counts: [number, number, number]): Promise<void> {
+      expected.set(stream, counts);
+      await waitFor(`${stream} to have its counts`, async () => {
+        expect(await countsOf(stream)).toEqual(counts);
+        return true;
+      });
+    }
+
+    const openPage = (html: string) => view.navigate(pages.add(html.replaceAll("SERVICE", service.url)));
+    const openAsStranger = (html: string) => {
+      const page = pages.add(html.replaceAll("SERVICE", service.url));
+      return view.navigate(page.replace(pages.origin, strangers));
+    };
+
+    test("an image counts an impression, of one visitor however often it is loaded", async () => {
+      await openAsStranger('<img id="pixel" src="SERVICE/pixel.gif?stream=pixel">');
+      expect(await view.evaluate("[pixel.naturalWidth, pixel.naturalHeight]")).toEqual([1, 1]);
+      await expectCounts("pixel", 0, 1, 1);
+      await view.reload();
+      await expectCounts("pixel", 0, 2, 1);
+    });
+
+    test("a pixel that is refused is no image", async () => {
+      await openAsStranger('<img id="pixel" src="SERVICE/pixel.gif?stream=bad&user=">');
+      expect(await view.evaluate("pixel.naturalWidth")).toBe(0);
+      await expectCounts("bad", 0, 0, 0);
+    });
+
+    test("sendBeacon reaches /analytics and /beacon from anywhere, without a preflight", async () => {
+      await openAsStranger("");
+      const send = (path: string, data: string) =>
+        view.evaluate<boolean>(`navigator.sendBeacon("${service.url}${path}"${data})`);
+      expect(await send(`/analytics?timestamp=${Date.now()}&user=ann&click&stream=beacon`, ', ""')).toBe(
+        true,
+      );
+      expect(await send("/beacon?stream=beacon&impression", "")).toBe(true);
+      expect(await send("/beacon?stream=beacon&click&user=ann", ', "a text"')).toBe(true);
+      await expectCounts("beacon", 2, 1, 2);
+    });
+
+    test("a link by way of /r leads to its page, and counts a click", async () => {
+      const page = pages.add("there");
+      await openPage(
+        `<a id="link" href="SERVICE/r?stream=link&to=${encodeURIComponent(`${page}?a=1&b=2#c`)}">go</a>`,
+      );
+      await view.click("#link");
+      await waitFor("the page", async () => (await view.evaluate("document.body.innerText")) === "there");
+      expect(await view.evaluate("location.href")).toBe(`${page}?a=1&b=2#c`);
+      await expectCounts("link", 1, 0, 1);
+    });
+
+    test("the snippet counts what is seen, once, and what is clicked", async () => {
+      const script = '<script src="SERVICE/hourglass.js" data-stream="snippet" defer></script>';
+      const tall = '<div style="height: 2000px"></div>';
+      const box = (id: string, stream: string) =>
+        `<div id="${id}" data-hourglass-impression="${stream}" style="height: 200px">${id}</div>`;
+      await openPage(`${script}
+        ${box("top", "")}
+        <button id="button" data-hourglass-click><b id="inner">press</b></button>
+        <div style="height: 200px"></div>
+        <div id="hidden" data-hourglass-impression="snippet.hidden" style="display: none"></div>
+        <div data-hourglass-impression="snippet.part"
+          style="position: absolute; top: 0; width: 1px; height: 1600px"></div>
+        ${tall}${box("middle", "snippet.middle")}${tall}${box("bottom", "snippet.bottom")}${tall}
+        <div id="large" data-hourglass-impression="snippet.large" style="height: 20000px"></div>`);
+      await expectCounts("snippet", 0, 1, 1);
+      await view.click("#inner");
+      await expectCounts("snippet", 1, 1, 1);
+      await expectCounts("snippet.middle", 0, 0, 0);
+      await view.scrollTo("#middle");
+      await expectCounts("snippet.middle", 0, 1, 1);
+      for (const place of ["#top", "#middle", "#top"]) {
+        await view.scrollTo(place);
+        // What is seen is told once per frame.
+        await view.evaluate(
+          "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))",
+        );
+      }
+      await view.evaluate("document.body.prepend(middle)");
+      const late = `<section>${box("late", "snippet.late")}</section>`;
+      await view.evaluate(`document.body.insertAdjacentHTML("afterbegin", ${JSON.stringify(late)})`);
+      await view.scrollTo("#late");
+      await expectCounts("snippet.late", 0, 1, 1);
+      await view.scrollTo("#button");
+      await view.click("#button", { button: "middle" });
+      await view.click("#button", { button: "right" });
+      await expectCounts("snippet", 2, 1, 1);
+      await view.evaluate("large.scrollIntoView()");
+      await expectCounts("snippet.large", 0, 1, 1);
+      for (const part of ["hidden", "part", "bottom"]) await expectCounts(`snippet.${part}`, 0, 0, 0);
+    });
+
+    test("the snippet names the user that it is given, and its last click survives the page", async () => {
+      const there = pages.add("there");
+      await openPage(`<script src="SERVICE/hourglass.js" data-stream="users" data-user="ann &amp; bob" defer></script>
+        <a id="link" href="${there}" data-hourglass-click data-hourglass-impression>go</a>`);
+      await view.click("#link");
+      await waitFor("the page", async () => (await view.evaluate("location.href")) === there);
+      await expectCounts("users", 1, 1, 1);
+      const users = await waitFor("the rows", async () => {
+        const events = (await site.cold.events()).filter(({ stream }) => stream === "users");
+        return events.length === 2 && events.map(({ user }) => user);
+      });
+      expect(users).toEqual(["ann & bob", "ann & bob"]);
+    });
+
+    test("CORS: a page of an origin that is listed may read and post as it likes, others may not", async () => {
+      const target = `/analytics?timestamp=${Date.now()}&stream=cors`;
+      const asked = (path: string, options: string) =>
+        view.evaluate(`fetch("${service.url}${path}", ${options}).then(
+          async (answer) => [answer.status, await answer.text()], () => "failed")`);
+      const json = `{ method: "POST", headers: { "content-type": "application/json" }, body: "{}" }`;
+      await openPage("");
+      expect(await asked(`${target}&user=ann&click`, json)).toEqual([204, ""]);
+      expect(await asked(target, "{}")).toEqual([200, "unique_users,1\nclicks,1\nimpressions,0\n"]);
+      expect(await asked("/ledger", "{}")).toBe("failed");
+      await openAsStranger("");
+      // The preflight is not answered as it would have to be: nothing is posted.
+      expect(await asked(`${target}&user=ann&click`, json)).toBe("failed");
+      expect(await asked(target, "{}")).toBe("failed");
+      await expectCounts("cors", 1, 0, 1);
+    });
+
+    test("who asks not to be counted sees no difference", async () => {
+      await view.cdp("Network.enable");
+      await view.cdp("Network.setExtraHTTPHeaders", { headers: { "Sec-GPC": "1" } });
+      try {
+        await openPage(`<img id="pixel" src="SERVICE/pixel.gif?stream=gpc">`);
+        expect(await view.evaluate("pixel.naturalWidth")).toBe(1);
+      } finally {
+        await view.cdp("Network.setExtraHTTPHeaders", { headers: {} });
+      }
+      const { body } = await ask(service.port, { method: "GET", target: "/ledger" });
+      expect(JSON.parse(body).instance.omitted).toEqual({ do_not_track: 1, bot: 0 });
+      await expectCounts("gpc", 0, 0, 0);
+    });
+
+    test("nothing was counted beside that, afterwards", async () => {
+      expect(expected.size).toBeGreaterThan(5);
+      for (const [stream, counts] of expected)
+        expect([stream, ...(await countsOf(stream))]).toEqual([stream, ...counts]);
+    });
+  });
+}

@@ -1,0 +1,465 @@
+/** The dashboard in a real browser: it shows what the API answers, and can be used by hand, by keys and by ear. */
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { gzipSync } from "node:zlib";
+import axe from "axe-core";
+import { DAY_MS, HOUR_MS, hourOf } from "../../src/domain/event.ts";
+import { type Browser, openBrowser } from "../harness/browser/chromium.ts";
+import { Page } from "../harness/browser/page.ts";
+import { keeper } from "../harness/servers/keeper.ts";
+import { describeWithServers, startMariaDb, startRedis } from "../harness/servers/servers.ts";
+import { postEvent } from "../harness/service/analytics-client.ts";
+import { runCommand } from "../harness/service/command.ts";
+import { buildProgram, type Program } from "../harness/service/program.ts";
+import { MODES, type Service, type Site, startService } from "../harness/service/service.ts";
+import { waitFor } from "../harness/service/wait-for.ts";
+
+setDefaultTimeout(90_000);
+
+const SETUP_TIMEOUT_MS = 180_000;
+const PAGE_MAX_BYTES = 100_000;
+/** Google's bound for a page that does not jump about is 0.1. */
+const SHIFT_MAX = 0.01;
+
+interface Variant {
+  readonly name: string;
+  readonly needs: (typeof MODES)[number]["needs"];
+  open(): Promise<Pick<Site, "start" | "close" | "servers">>;
+}
+
+const VARIANTS: readonly Variant[] = [
+  ...MODES,
+  { name: "embedded, as one program", needs: [], open: () => openProgram(undefined) },
+  {
+    name: "redis+mysql, as one program",
+    needs: ["redis", "mariadb"],
+    open: async () => {
+      const [redis, mariaDb] = await Promise.all([startRedis(), startMariaDb()]);
+      return await openProgram({ redis, mariaDb });
+    },
+  },
+];
+
+async function openProgram(servers: Site["servers"]): ReturnType<Variant["open"]> {
+  const urls = servers && { REDIS_URL: servers.redis.url, MYSQL_URL: servers.mariaDb.url };
+  const program: Program = await buildProgram();
+  let service: Service | undefined;
+  return {
+    start: async (settings = {}) => {
+      service = await startService({ settings: { ...urls, ...settings }, binary: program.path });
+      return service;
+    },
+    servers,
+    close: async () => {
+      await service?.stop();
+      await Promise.all([servers?.redis.stop(), servers?.mariaDb.stop()]);
+      program.delete();
+    },
+  };
+}
+
+interface Series {
+  readonly rows: readonly { clicks: number; impressions: number; ctr: number | null; unique_users: number }[];
+}
+
+const grouped = (count: number) => count.toLocaleString("en");
+const percent = (ctr: number | null) => (ctr === null ? "–" : `${(ctr * 100).toFixed(2)}%`);
+
+async function openPage(browser: Browser): Promise<Page> {
+  const page = await Page.open(browser);
+  await page.setSize(1_280, 900);
+  return page;
+}
+
+for (const { name, needs, open } of VARIANTS) {
+  describeWithServers(`the dashboard, ${name}`, [...needs, "chromium"], () => {
+    let site: Awaited<ReturnType<Variant["open"]>>;
+    let service: Service;
+    let browser: Browser;
+    let page: Page;
+
+    beforeAll(async () => {
+      site = await open();
+      service = await site.start();
+      browser = openBrowser();
+      page = await openPage(browser);
+    }, SETUP_TIMEOUT_MS);
+    afterAll(async () => {
+      browser.close();
+      await site.close();
+    }, SETUP_TIMEOUT_MS);
+
+    const show = (query: string) => page.goTo(`${service.url}/${query}`);
+    const addressQuery = async () => new URLSearchParams(await page.ask<string>("location.search"));
+
+    async function post(events: readonly object[]): Promise<void> {
+      const answer = await fetch(`${service.url}/events`, {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify(events),
+      });
+      expect(await answer.json()).toMatchObject({ accepted: events.length });
+    }
+
+    let filling: Promise<void> | undefined;
+    const filled = () => {
+      filling ??= fill();
+      return filling;
+    };
+
+    /** In each of the last 50 hours, of three streams. */
+    async function fill(): Promise<void> {
+      const thisHour = hourOf(Date.now());
+      for (const [n, stream] of ["shop.spring", "shop.autumn", "news"].entries()) {
+        const events = Array.from({ length: 50 }, (_, i) => {
+          const of = (event: string, user: number) => {
+            return { timestamp: thisHour - i * HOUR_MS, user: `user-${user}`, event, stream };
+          };
+          const impressions = Array.from({ length: 3 + ((i + n) % 7) }, (__, user) => of("impression", user));
+          return [...impressions, ...impressions.slice(0, 1 + n).map((_event, user) => of("click", user))];
+        });
+        await post(events.flat());
+      }
+    }
+
+    async function axeViolations(): Promise<string[]> {
+      await page.ask(`(() => { if (!window.axe) { ${axe.source} } return true })()`);
+      const { violations } = await page.ask<axe.AxeResults>(
+        "axe.run(document, { resultTypes: ['violations'] })",
+      );
+      return violations.flatMap(({ id, nodes }) =>
+        nodes.map(({ html, failureSummary }) => `${id}: ${html} ${failureSummary}`),
+      );
+    }
+
+    test("with no events it says so, and how to send one", async () => {
+      await show("?stream=nothing");
+      await page.waitToSee("#chart-empty");
+      expect(await page.text("#empty-command")).toContain(`${service.url}/analytics?`);
+      await page.waitForText("#connection", "Live");
+      await page.waitForText("#now-clicks", "0");
+      expect(await axeViolations()).toEqual([]);
+    });
+
+    test("an event is seen within two seconds of its 204", async () => {
+      await show("?stream=first");
+      await page.waitForText("#now-clicks", "0");
+      await postEvent(service.port, { at: Date.now(), user: "ann", kind: "click", stream: "first" });
+      const startedMs = performance.now();
+      await waitFor("the click", async () => (await page.text("#now-clicks")) === "1");
+      expect(performance.now() - startedMs).toBeLessThan(2_000);
+      const { instance } = (await (await fetch(`${service.url}/ledger`)).json()) as {
+        instance: { accepted: number };
+      };
+      await page.waitForText("#ledger-accepted", grouped(instance.accepted));
+      await page.waitForText("#ledger-persisted", grouped(instance.accepted));
+    });
+
+    test("its numbers are those of the API", async () => {
+      await filled();
+      await show("?stream=shop.spring&range=7d&metric=impressions");
+      await page.click("#table-toggle");
+      await page.waitToSee("#chart-table");
+      const from = hourOf(Date.now()) + HOUR_MS - 7 * DAY_MS;
+      const answer = await fetch(`${service.url}/series?stream=shop.spring&from=${from}`);
+      const { rows } = (await answer.json()) as Series;
+      const expected = rows.map((row) => [row.clicks, row.impressions, row.ctr, row.unique_users] as const);
+      await waitFor("the table", async () => {
+        const shown = await page.ask<string[][]>(
+          "[...document.querySelectorAll('#chart-table-body tr')].map((line) => " +
+            "[...line.querySelectorAll('td')].map((cell) => cell.textContent))",
+        );
+        expect(shown.map((cells) => cells.slice(0, 4))).toEqual(
+          expected.map(([c, i, ctr, u]) => [grouped(c), grouped(i), percent(ctr), grouped(u)]).reverse(),
+        );
+        return true;
+      });
+      const now = rows.at(-1)!;
+      expect(await page.text("#now-clicks")).toBe(grouped(now.clicks));
+      expect(await page.text("#now-impressions")).toBe(grouped(now.impressions));
+      expect(await page.text("#now-ctr")).toBe(percent(now.ctr));
+      expect(await page.text("#now-unique_users")).toBe(grouped(now.unique_users));
+      expect(await axeViolations()).toEqual([]);
+      const csv = await page.ask<string>(
+        "fetch(document.getElementById('csv').href).then((answer) => answer.text())",
+      );
+      expect(csv.split("\n").length).toBe(rows.length + 2);
+    });
+
+    test("the open hour of the chart goes on with the live numbers", async () => {
+      await filled();
+      await show("?stream=news");
+      await page.waitToSee("#plot");
+      await page.click("#table-toggle");
+      const newest = "#chart-table-body tr:first-child td:nth-of-type(2)";
+      const before = Number(await page.text(newest));
+      await postEvent(service.port, { at: Date.now(), user: "zoe", kind: "impression", stream: "news" });
+      await page.waitForText(newest, String(before + 1));
+    });
+
+    test("dragging zooms; the address says so, and brings it back", async () => {
+      await filled();
+      await show("?stream=shop.autumn");
+      await page.waitToSee("#plot");
+      await page.drag("#plot .u-over", 0.25, 0.75);
+      await page.waitToSee("#zoom-out");
+      const zoomed = await addressQuery();
+      const hours = (Date.parse(zoomed.get("to")!) - Date.parse(zoomed.get("from")!)) / HOUR_MS;
+      expect(hours).toBeGreaterThan(8);
+      expect(hours).toBeLessThan(16);
+      await page.waitToSee("#plot");
+      const span = await page.text("#chart-span");
+      await page.reload();
+      await page.waitForText("#chart-span", span);
+      expect(await page.text("#picker-name")).toBe("shop.autumn");
+      await page.click("#zoom-out");
+      await waitFor("the range", async () => !(await addressQuery()).has("from"));
+      await page.back();
+      await page.waitForText("#chart-span", span);
+    });
+
+    test("the stream is chosen by keys: / opens, typing finds, Enter takes, Escape leaves", async () => {
+      await filled();
+      await show("");
+      await page.waitToSee("#plot");
+      await page.press("/");
+      await page.waitToSee("#picker-panel");
+      await page.waitForText("#picker-list", (text) => text.includes("shop.spring"));
+      expect(await axeViolations()).toEqual([]);
+      await page.type("spri");
+      await page.waitForText(
+        "#picker-list",
+        (text) => text.startsWith("shop.spring") && !text.includes("news"),
+      );
+      await page.press("Enter");
+      await page.waitForText("#picker-name", "shop.spring");
+      expect((await addressQuery()).get("stream")).toBe("shop.spring");
+      await page.press("/");
+      await page.type("shop");
+      await page.waitForText("#picker-list", (text) => text.startsWith("All that begin with shop"));
+      await page.press("Escape");
+      expect(await page.sees("#picker-panel")).toBe(false);
+      expect(await page.ask("document.activeElement.id")).toBe("picker-button");
+    });
+
+    test("a stream of the list is chosen, marked, and told apart", async () => {
+      await filled();
+      await show("");
+      await page.waitForText("#top-body", (text) => text.includes("news"));
+      const first = await page.text("#top-body tr:first-child button");
+      const { streams } = (await (await fetch(`${service.url}/streams`)).json()) as {
+        streams: { stream: string }[];
+      };
+      expect(first).toBe(streams[0]!.stream);
+      await page.click("#top-body tr:first-child button");
+      await page.waitForText("#picker-name", first);
+      await page.waitToSee("#top-body tr:first-child button[aria-current=true]");
+    });
+
+    test("the chart is read by keys, and zoomed", async () => {
+      await filled();
+      await show("?stream=shop.spring");
+      await page.waitToSee("#plot");
+      await page.ask("document.getElementById('plot').focus()");
+      await page.press("ArrowLeft");
+      await page.press("ArrowLeft");
+      expect(await page.ask<string>("document.getElementById('spoken').textContent")).toMatch(
+        /^\w+,? \d+ \w+, \d\d:00–\d\d:00: \d+ clicks, \d+ in the period before$/,
+      );
+      await page.press("+");
+      await page.waitToSee("#zoom-out");
+      await waitFor("the focus", () => page.ask("document.activeElement.id === 'plot'"));
+      await page.press("Escape");
+      await waitFor("the range", async () => !(await page.sees("#zoom-out")));
+    });
+
+    test("all that can be used is reached by the tabulator key", async () => {
+      await filled();
+      await show("");
+      await page.waitForText("#top-body", (text) => text.includes("news"));
+      await page.waitToSee("#plot");
+      const reached = new Set<string>();
+      for (let i = 0; i < 40; i++) {
+        await page.press("Tab");
+        reached.add(await page.ask<string>("document.activeElement.id || document.activeElement.className"));
+      }
+      for (const id of [
+        "theme",
+        "picker-button",
+        "range-24h",
+        "step-hour",
+        "metric-clicks",
+        "csv",
+        "plot",
+        "stream",
+      ])
+        expect(reached).toContain(id);
+    });
+
+    test("it is dark where the system is, until it is told otherwise, and stays so", async () => {
+      await filled();
+      const theme = () => page.ask<string>("document.documentElement.dataset.theme");
+      await page.setColours("dark");
+      await show("?stream=shop.spring");
+      expect(await theme()).toBe("dark");
+      await page.waitToSee("#plot");
+      await page.waitForText("#connection", "Live");
+      expect(await axeViolations()).toEqual([]);
+      await page.click("#theme");
+      expect(await theme()).toBe("light");
+      await page.reload();
+      expect(await theme()).toBe("light");
+      await page.click("#theme");
+      expect(await theme()).toBe("dark");
+      await page.setColours("light");
+      await waitFor("the system's", async () => (await theme()) === "light");
+    });
+
+    test("it fits a narrow screen, and does not jump while it is loaded", async () => {
+      await filled();
+      await page.setSize(360, 740);
+      await show("?stream=shop.spring");
+      await page.waitToSee("#plot");
+      await page.waitForText("#connection", "Live");
+      expect(await page.ask<number>("document.documentElement.scrollWidth")).toBeLessThanOrEqual(360);
+      expect(await axeViolations()).toEqual([]);
+      const shift = await page.ask<number>(`new Promise((done) => {
+        let sum = 0;
+        const add = (list) => { for (const { value } of list.getEntries()) sum += value; };
+        new PerformanceObserver(add).observe({ type: "layout-shift", buffered: true });
+        requestAnimationFrame(() => requestAnimationFrame(() => done(sum)));
+      })`);
+      expect(shift).toBeLessThan(SHIFT_MAX);
+      await page.setSize(1_280, 900);
+    });
+
+    test("where a key is asked for, it is kept out of the address", async () => {
+      await filled();
+      await using guarded = keeper(service.url, "the right key");
+      await page.goTo(`${guarded.url}/?stream=shop.spring`);
+      await page.waitToSee("#key-dialog");
+      expect(await axeViolations()).toEqual([]);
+      await page.type("a wrong key");
+      await page.press("Enter");
+      await page.waitForText("#key-fault", (text) => text.includes("refused"));
+      await page.type("the right key");
+      await page.press("Enter");
+      await page.waitForText("#connection", "Live");
+      await page.waitToSee("#plot");
+      expect(await page.ask<string>("location.href")).toBe(`${guarded.url}/?stream=shop.spring`);
+      await page.reload();
+      await page.waitForText("#connection", "Live");
+      const named = guarded.targets.filter((target) => target.includes("key"));
+      expect(new Set(named)).toEqual(new Set(["/dashboard/key-dialog.js"]));
+    });
+
+    if (needs.includes("redis")) {
+      test("stores that are away are told of, and that they are back", async () => {
+        await filled();
+        const { redis, mariaDb } = site.servers!;
+        await show("?stream=shop.spring");
+        await page.waitForText("#connection", "Live");
+        await mariaDb.kill();
+        await page.waitForText("#notices", (text) => text.includes("MySQL is away"));
+        await page.waitForText("#store-cold", (text) => text.includes("away"));
+        await postEvent(service.port, {
+          at: Date.now(),
+          user: "meanwhile",
+          kind: "click",
+          stream: "shop.spring",
+        });
+        await page.waitForText("#ledger-pending", "1");
+        expect(await axeViolations()).toEqual([]);
+        await mariaDb.start();
+        await page.waitForText("#notices", "");
+        await page.waitForText("#ledger-pending", "0");
+        await redis.kill();
+        await page.waitForText("#notices", (text) => text.includes("Redis is away"));
+        await page.waitForText("#store-hot", (text) => text.includes("away"));
+        await redis.start();
+        await page.waitForText("#notices", "");
+        await page.waitForText("#store-hot", (text) => text.includes("answers"));
+      });
+    }
+
+    test("a service that is gone is told of, and found again", async () => {
+      await show("?stream=shop.spring");
+      await page.waitForText("#connection", "Live");
+      const clicks = await page.text("#now-clicks");
+      await service.kill("SIGTERM");
+      await page.waitForText("#connection", (text) => text.startsWith("Connection lost"));
+      expect(await axeViolations()).toEqual([]);
+      await service.start();
+      await page.waitForText("#connection", "Live");
+      await page.waitForText("#now-clicks", clicks);
+      expect(await page.text("#notices")).toBe("");
+    });
+
+    test("it is small, runs without a fault, and its policy was broken nowhere", async () => {
+      const html = await (await fetch(service.url)).text();
+      const files = Array.from(html.matchAll(/(?:src|href)="(dashboard\/[^"]+)"/g), (found) => found[1]!);
+      const texts = await Promise.all(
+        [...new Set(files)].map(async (file) => (await fetch(`${service.url}/${file}`)).text()),
+      );
+      const bytes = [html, ...texts].reduce((sum, text) => sum + gzipSync(text).length, 0);
+      console.log(`the dashboard: ${bytes} bytes gzipped, in ${texts.length + 1} files`);
+      expect(bytes).toBeLessThan(PAGE_MAX_BYTES);
+      expect(page.faults).toEqual([]);
+    });
+  });
+}
+
+describeWithServers("the dashboard of a service that asks for keys", ["chromium"], () => {
+  let service: Service;
+  let browser: Browser;
+  let page: Page;
+
+  beforeAll(async () => {
+    service = await startService({ settings: { REQUIRE_KEYS: "read" } });
+    browser = openBrowser();
+    page = await openPage(browser);
+  }, SETUP_TIMEOUT_MS);
+  afterAll(async () => {
+    browser.close();
+    await service.stop();
+  }, SETUP_TIMEOUT_MS);
+
+  const keys = (...args: readonly string[]) => runCommand({ DATA_DIR: service.dataDir }, "keys", ...args);
+
+  /** Once the service knows of it. */
+  async function created(...args: readonly string[]): Promise<{ id: string; key: string }> {
+    const { output } = await keys("create", "--name", "test", "--scope", "read", "--json", ...args);
+    const created = JSON.parse(output) as { id: string; key: string };
+    const headers = { authorization: `Bearer ${created.key}` };
+    await waitFor("the key to be known", async () => {
+      return (await fetch(`${service.url}/analytics`, { headers })).status === 422;
+    });
+    return created;
+  }
+
+  async function give(key: string): Promise<void> {
+    await page.waitToSee("#key-dialog");
+    await page.type(key);
+    await page.press("Enter");
+    await page.waitForText("#connection", "Live");
+  }
+
+  test("a key of some streams shows those without the ledger, until it is revoked", async () => {
+    await postEvent(service.port, { at: Date.now(), user: "ann", kind: "click", stream: "shop.spring" });
+    await postEvent(service.port, { at: Date.now(), user: "ann", kind: "click", stream: "news" });
+    const [limited, whole] = [await created("--stream", "shop.*"), await created()];
+    await page.goTo(`${service.url}/?stream=shop.*`);
+    await give(limited.key);
+    await page.waitForText("#now-clicks", "1");
+    await page.waitForText("#store-cold", (text) => text.includes("answers"));
+    await page.waitForText("#top-body", (text) => text.includes("shop.spring") && !text.includes("news"));
+    expect(await page.sees("#ledger")).toBe(false);
+    expect(await page.text("#writers")).toBe("");
+    expect((await keys("revoke", limited.id)).exitCode).toBe(0);
+    await page.waitToSee("#key-dialog");
+    await page.waitForText("#key-fault", (text) => text.includes("revoked"));
+    await give(whole.key);
+    await page.waitToSee("#ledger");
+    await page.waitForText("#ledger-accepted", "2");
+    expect(page.faults).toEqual([]);
+  });
+});

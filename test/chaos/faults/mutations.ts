@@ -1,0 +1,179 @@
+/**
+ * One way to break each promise: an edit so small that it could be a slip, and the command that has to notice.
+ * Invariant: what an edit looks for is in its file exactly once, so that none quietly changes nothing.
+ */
+export interface Edit {
+  readonly file: string;
+  readonly find: string;
+  readonly replace: string;
+}
+
+export interface Mutation {
+  readonly name: string;
+  readonly promise: string;
+  readonly edits: readonly Edit[];
+  readonly check: Check;
+}
+
+export interface Check {
+  /** Arguments to bun, in the folder of the project. */
+  readonly args: readonly string[];
+  /** In its output if it failed for the reason that it should: it says what was noticed. */
+  readonly noticed: RegExp;
+  /** In its output if it passed, and did something. */
+  readonly passed: RegExp;
+}
+
+function testNamed(file: string, name: string): Check {
+  return {
+    args: ["test", file, "-t", name],
+    noticed: /^\(fail\) .*/m,
+    passed: /^ *[1-9]\d* pass$/m,
+  };
+}
+
+/** So many faults that each kind strikes; an event that does not come is not waited for any longer. */
+function faults(mode: "redis" | "embedded", seed: number): Check {
+  const options = ["--mode", mode, "--seed", String(seed), "--faults", "30", "--stall-seconds", "12"];
+  return {
+    args: ["test/chaos/main.ts", "faults", ...options],
+    noticed: /^ {2}PROBLEM .*/m,
+    passed: /: all held$/m,
+  };
+}
+
+/** With so many under way at each kill that some are between their delivery and their commit. */
+const QUEUE: Check = {
+  args: [
+    ...["test/chaos/main.ts", "queue", "--mode", "embedded", "--seed", "1", "--messages", "40000"],
+    ...["--kills", "4", "--broker-restarts", "0", "--stall-seconds", "12"],
+  ],
+  noticed: /^ {2}PROBLEM .*/m,
+  passed: /: all held$/m,
+};
+const COMMIT_SCRIPT = "src/store/redis/scripts/commit.lua";
+const FAULTS_REDIS = faults("redis", 1);
+const FAULTS_EMBEDDED = faults("embedded", 1);
+
+export const MUTATIONS: readonly Mutation[] = [
+  {
+    name: "trim-before-commit",
+    promise: "the journal is trimmed only after the cold store's COMMIT",
+    edits: [
+      {
+        file: "src/pipeline/flush/flusher.ts",
+        find: "await cold.flush(progress.writer, batches);",
+        replace:
+          "await hot.trimJournal(progress.writer, last.seq); await cold.flush(progress.writer, batches);",
+      },
+    ],
+    check: FAULTS_REDIS,
+  },
+  {
+    name: "ack-before-commit",
+    promise: "204 only once the hot store has committed",
+    edits: [
+      {
+        file: "src/pipeline/commit/committer.ts",
+        find: "const result = await this.#commit(sending);",
+        replace: "sending.intake?.resolve(undefined); const result = await this.#commit(sending);",
+      },
+    ],
+    check: FAULTS_REDIS,
+  },
+  {
+    name: "watermark-outside-transaction",
+    promise: "the watermark moves in the transaction of the rows",
+    edits: [
+      {
+        file: "src/store/mysql/cold-store.ts",
+        find: "await session.run(move, [last.seq, eventCount, id]);",
+        replace: 'await session.run("COMMIT"); await session.run(move, [last.seq, eventCount, id]);',
+      },
+    ],
+    check: testNamed(
+      "test/contract/cold-store.test.ts",
+      "a connection that is cut before the answer to COMMIT arrives",
+    ),
+  },
+  {
+    name: "no-fencing",
+    promise: "a fenced writer commits nothing more",
+    edits: [
+      {
+        file: COMMIT_SCRIPT,
+        find: "if state[2] then return {'fenced', last} end",
+        replace: "",
+      },
+    ],
+    check: testNamed("test/contract/hot-store.test.ts", "is adopted, and commits nothing when it wakes"),
+  },
+  {
+    name: "seq-not-checked",
+    promise: "a batch that is sent again is applied once",
+    edits: [{ file: COMMIT_SCRIPT, find: "if seq <= last then", replace: "if false then" }],
+    check: testNamed("test/contract/hot-store.test.ts", "a batch that is sent again is applied once"),
+  },
+  {
+    name: "orphans-forgotten",
+    promise: "what a store lost is committed again from the ring",
+    edits: [
+      {
+        file: "src/pipeline/commit/writer-identity.ts",
+        find: "await flusher.moveOrphans(lastSeq, this.orphans);",
+        replace: "await flusher.moveOrphans(lastSeq, []);",
+      },
+    ],
+    check: testNamed("test/pipeline/faults.test.ts", "emptied with a full ring"),
+  },
+  {
+    name: "hour-not-hydrated",
+    promise: "an hour is held whole or not at all",
+    edits: [
+      {
+        file: "src/store/embedded/hot-store.ts",
+        find: "if (group.hour < freshFrom && !hours.has(",
+        replace: "if (group.hour < 0 && !hours.has(",
+      },
+    ],
+    check: FAULTS_EMBEDDED,
+  },
+  {
+    name: "id-not-remembered",
+    promise: "an id counts once",
+    edits: [
+      {
+        file: COMMIT_SCRIPT,
+        find: "redis.call('SET', KEYS[idKey], '1', 'NX', 'PX', ARGV[4])",
+        replace: "redis.call('SET', KEYS[idKey], '1', 'PX', ARGV[4])",
+      },
+    ],
+    check: FAULTS_REDIS,
+  },
+  {
+    name: "message-acked-early",
+    promise: "a message is acknowledged only after the hot commit of its events",
+    edits: [
+      {
+        file: "src/intake/amqp/session.ts",
+        find: "if (!this.#isOver) this.#tell(delivery, await this.#options.intake.take(message, this.hold));",
+        replace:
+          'if (!this.#isOver) { this.#tell(delivery, "done"); ' +
+          "await this.#options.intake.take(message, this.hold); }",
+      },
+    ],
+    check: QUEUE,
+  },
+  {
+    name: "message-id-not-used",
+    promise: "a message that comes again counts once",
+    edits: [
+      {
+        file: "src/intake/message-content.ts",
+        find: "return event.id !== undefined || id === undefined ? event : { ...event, id };",
+        replace: "return event;",
+      },
+    ],
+    check: QUEUE,
+  },
+];

@@ -1,0 +1,215 @@
+/**
+ * `hourglass verify`: finds what differs between hot store, aggregates and rows, calls nothing wrong that is
+ * only on its way, and makes the wrong one what the rows give.
+ */
+import { Database } from "bun:sqlite";
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { join } from "node:path";
+import { createConnection } from "mysql2/promise";
+import { createClient } from "redis";
+import { HOUR_MS, hourOf } from "../../src/domain/event.ts";
+import { UserSketches } from "../../src/domain/user-sketches.ts";
+import { Random, seedFor } from "../harness/pipeline/random.ts";
+import { describeWithServers } from "../harness/servers/servers.ts";
+import { postEvent, readHour } from "../harness/service/analytics-client.ts";
+import { runCommand } from "../harness/service/command.ts";
+import { Load } from "../harness/service/load.ts";
+import { MODES, type Service, type Site } from "../harness/service/service.ts";
+import { expectHoursToBeReplay } from "../harness/service/stored.ts";
+import { waitFor } from "../harness/service/wait-for.ts";
+
+setDefaultTimeout(120_000);
+
+interface Verdict {
+  readonly stream: string;
+  readonly hour: number;
+  readonly rows: { readonly clicks: number };
+  readonly differences: readonly string[];
+  readonly repairs: readonly string[];
+}
+
+for (const { name, needs, open } of MODES) {
+  describeWithServers(`hourglass verify, ${name}`, needs, () => {
+    const hour = hourOf(Date.now()) - 3 * HOUR_MS;
+    let site: Site;
+    let service: Service;
+
+    beforeAll(async () => {
+      site = await open();
+      service = await site.start({ HOT_HOURS: "2" });
+      for (let i = 0; i < 30; i++) {
+        const kind = i % 3 === 0 ? "click" : "impression";
+        const at = hour + (i % 2) * HOUR_MS;
+        await postEvent(service.port, { at, user: `user-${i}`, kind, stream: i < 20 ? "a" : "b" });
+      }
+      await waitFor("the rows", async () => (await site.cold.countEvents()) === 30);
+    });
+    afterAll(() => site.close());
+
+    async function tamper(sql: string): Promise<void> {
+      if (site.servers === undefined) {
+        const database = new Database(join(service.dataDir, "cold.sqlite"), { strict: true });
+        database.run("PRAGMA busy_timeout = 5000");
+        database.run(sql);
+        return database.close();
+      }
+      const connection = await createConnection({ uri: site.servers.mariaDb.url });
+      await connection.query(sql);
+      await connection.end();
+    }
+
+    async function verdicts(...args: string[]): Promise<{ exitCode: number; verdicts: Verdict[] }> {
+      const result = await runCommand(site.commandSettings(service), "verify", "--json", ...args);
+      expect(result.errors).toBe("");
+      const lines = result.output.trim().split("\n").filter(Boolean);
+      return { exitCode: result.exitCode, verdicts: lines.map((line) => JSON.parse(line)) };
+    }
+
+    async function wrongHours(...args: string[]): Promise<string[]> {
+      const found = (await verdicts(...args)).verdicts.filter(({ differences }) => differences.length > 0);
+      return found.map((verdict) => `${(verdict.hour - hour) / HOUR_MS} ${verdict.stream}`).sort();
+    }
+
+    /** Of the first hour of another stream. */
+    function ofOther(column: string): string {
+      return `(SELECT s FROM (SELECT ${column} AS s FROM hourly WHERE stream = 'b' ORDER BY hour LIMIT 1) AS other)`;
+    }
+
+    async function expectAllWell(): Promise<void> {
+      const { exitCode, verdicts: all } = await verdicts();
+      expect(all.flatMap(({ differences }) => differences)).toEqual([]);
+      expect({ exitCode, hours: all.length }).toEqual({ exitCode: 0, hours: 4 });
+      const rows = await site.cold.events();
+      expectHoursToBeReplay(await site.cold.hours(), rows);
+    }
+
+    test("finds nothing wrong where nothing is", async () => {
+      await expectAllWell();
+      const text = await runCommand(site.commandSettings(service), "verify");
+      expect(text.output).toContain("4 hours, 0 of them wrong");
+    });
+
+    test("one hour, one stream, and both, in either notation", async () => {
+      const iso = new Date(hour).toISOString().slice(0, 13);
+      expect((await verdicts("--hour", iso)).verdicts).toHaveLength(2);
+      expect((await verdicts("--stream", "a")).verdicts).toHaveLength(2);
+      const [one] = (await verdicts("--hour", String(hour + 17), "--stream", "a")).verdicts;
+      expect(one).toMatchObject({ hour, stream: "a" });
+      expect((await verdicts("--hour", String(hour - 9 * HOUR_MS), "--stream", "none")).exitCode).toBe(0);
+      expect((await runCommand({}, "verify", "--hour", "noon")).exitCode).toBe(1);
+    });
+
+    const changes: Readonly<Record<string, string>> = {
+      "a count that is too high": `UPDATE hourly SET clicks = clicks + 1`,
+      "a count that is too low": `UPDATE hourly SET impressions = impressions - 1`,
+      "viewers of another hour": `UPDATE hourly SET viewers_sketch = ${ofOther("viewers_sketch")}`,
+      "clickers of another hour": `UPDATE hourly SET clickers_sketch = ${ofOther("clickers_sketch")}`,
+      "viewers for clickers":
+        "UPDATE hourly SET clickers_sketch = (SELECT s FROM (SELECT viewers_sketch AS s " +
+        `FROM hourly WHERE stream = 'a' AND hour = ${hour}) AS same)`,
+      "users of both kinds in one sketch, of whom some are missing":
+        "UPDATE hourly SET clickers_sketch = NULL",
+      "an aggregate that is gone": "DELETE FROM hourly",
+      "an aggregate without rows": "UPDATE hourly SET stream = 'c'",
+    };
+
+    test("an hour that an older version stored is not wrong; a repair tells its users apart", async () => {
+      const [stored] = (await site.cold.hours()).filter(
+        (one) => one.stream === "a" && Number(one.hour) === hour,
+      );
+      const users = UserSketches.decode(stored!.viewers_sketch, stored!.clickers_sketch);
+      const all = users.union().encode().toString("hex");
+      const undivided = `clickers_sketch = NULL, viewers_sketch = x'${all}'`;
+      await tamper(`UPDATE hourly SET ${undivided} WHERE hour = ${hour} AND stream = 'a'`);
+      const command = (...args: string[]) => runCommand(site.commandSettings(service), "verify", ...args);
+      expect(await wrongHours()).toEqual([]);
+      const { output, exitCode } = await command();
+      expect([output.match(/clickers and viewers are not told apart/g), exitCode]).toEqual([
+        ["clickers and viewers are not told apart"],
+        0,
+      ]);
+      expect((await command("--repair")).output).toContain("clickers and viewers are told apart from now on");
+      expect((await command("--repair")).output).not.toContain("told apart");
+      await expectAllWell();
+    });
+
+    for (const [what, change] of Object.entries(changes)) {
+      test(`finds and repairs ${what}`, async () => {
+        await tamper(`${change} WHERE hour = ${hour} AND stream = 'a'`);
+        const hours = what === "an aggregate without rows" ? ["0 a", "0 c"] : ["0 a"];
+        expect(await wrongHours()).toEqual(hours);
+        expect((await verdicts()).exitCode).toBe(1);
+        expect((await verdicts("--repair")).exitCode).toBe(0);
+        await expectAllWell();
+      });
+    }
+
+    test("under load no hour is called wrong, and none is made wrong by a repair", async () => {
+      const hours = [hourOf(Date.now()), hour];
+      const random = new Random(seedFor(`verify, ${name}`));
+      const load = new Load({
+        ports: [service.port],
+        random,
+        clients: 8,
+        streams: ["a", "b"],
+        hours,
+        withId: 0.2,
+      });
+      for (let round = 0; round < 4; round++) {
+        expect(await wrongHours(...(round % 2 === 1 ? ["--repair"] : []))).toEqual([]);
+      }
+      await load.finish();
+      await waitFor("the rows", async () => {
+        return (
+          (await site.cold.countEvents()) ===
+          30 + load.events.filter(({ fate }) => fate === "acknowledged").length
+        );
+      });
+      expectHoursToBeReplay(await site.cold.hours(), await site.cold.events());
+      expect(await wrongHours()).toEqual([]);
+    });
+
+    if (name === "embedded") return;
+
+    test("finds and repairs users of the wrong kind in Redis", async () => {
+      const at = hourOf(Date.now());
+      await postEvent(service.port, { at, user: "ann", kind: "click", stream: "k" });
+      await waitFor("the row", async () => (await site.cold.events()).some(({ stream }) => stream === "k"));
+      await tamperRedis((client) => client.pfAdd(`hg:{0}:u:${at}:k`, "ann"));
+      const differences = async () => (await verdicts("--stream", "k")).verdicts[0]!.differences;
+      expect(await differences()).toEqual(["the hot store counts 1 viewers, the rows give 0"]);
+      await waitFor("the repair", async () => (await verdicts("--stream", "k", "--repair")).exitCode === 0);
+      expect(await differences()).toEqual([]);
+    });
+
+    async function tamperRedis(change: (client: ReturnType<typeof createClient>) => Promise<unknown>) {
+      const client = createClient({ url: site.servers!.redis.url });
+      await client.connect();
+      await change(client as ReturnType<typeof createClient>);
+      client.destroy();
+    }
+
+    test("finds and repairs counts and users in Redis that the rows do not give", async () => {
+      const at = hourOf(Date.now());
+      const rowCount = async () => (await site.cold.events()).filter(({ stream }) => stream === "r").length;
+      const counts = `hg:{0}:c:${at}:r`;
+      const changesInRedis = [
+        (client: ReturnType<typeof createClient>) => client.hIncrBy(counts, "c", 5),
+        (client: ReturnType<typeof createClient>) => client.hIncrBy(counts, "c", -1),
+        (client: ReturnType<typeof createClient>) => client.pfAdd(`hg:{0}:u:${at}:r`, "somebody"),
+        (client: ReturnType<typeof createClient>) => client.pfAdd(`hg:{0}:k:${at}:r`, "somebody"),
+      ];
+      for (const [i, change] of changesInRedis.entries()) {
+        // Also brings the hour into Redis, where the repair before this left none.
+        await postEvent(service.port, { at, user: `user-${i}`, kind: "click", stream: "r" });
+        await waitFor("the row", async () => (await rowCount()) === i + 1);
+        const before = await readHour(service.port, at, "r");
+        await tamperRedis(change);
+        expect(await readHour(service.port, at, "r")).not.toEqual(before);
+        expect((await verdicts("--stream", "r")).verdicts[0]!.differences).toHaveLength(1);
+        await waitFor("the repair", async () => (await verdicts("--stream", "r", "--repair")).exitCode === 0);
+        expect(await readHour(service.port, at, "r")).toEqual(before);
+      }
+    });
+  });
+}

@@ -1,0 +1,133 @@
+/** A page in the browser, as who looks at it and who uses it would. */
+
+import { waitFor } from "../service/wait-for.ts";
+import type { Browser } from "./chromium.ts";
+
+interface Logged {
+  readonly entry: { readonly source: string; readonly level: string; readonly text: string };
+}
+
+interface Thrown {
+  readonly exceptionDetails: {
+    readonly exception?: { readonly description?: string };
+    readonly text: string;
+  };
+}
+
+export class Page {
+  readonly #view: Bun.WebView;
+  /** What the page's programs threw, and what its policy forbade. */
+  readonly faults: string[] = [];
+
+  private constructor(view: Bun.WebView) {
+    this.#view = view;
+  }
+
+  static async open({ view }: Browser): Promise<Page> {
+    const page = new Page(view);
+    await view.navigate("about:blank");
+    for (const domain of ["Log", "Runtime", "Page"]) await view.cdp(`${domain}.enable`);
+    await view.cdp("Emulation.setScrollbarsHidden", { hidden: true });
+    view.addEventListener<Logged>("Log.entryAdded", ({ data: { entry } }) => {
+      if (entry.level === "error" && entry.source !== "network") page.faults.push(entry.text);
+    });
+    view.addEventListener<Thrown>("Runtime.exceptionThrown", ({ data: { exceptionDetails } }) => {
+      page.faults.push(exceptionDetails.exception?.description ?? exceptionDetails.text);
+    });
+    return page;
+  }
+
+  async goTo(url: string): Promise<void> {
+    await this.#view.navigate(url);
+  }
+
+  async reload(): Promise<void> {
+    await this.#view.reload();
+  }
+
+  ask<T>(expression: string): Promise<T> {
+    return this.#view.evaluate<T>(expression);
+  }
+
+  /** What can be seen of it. */
+  async text(selector: string): Promise<string> {
+    return await this.ask<string>(`document.querySelector(${JSON.stringify(selector)})?.innerText ?? ""`);
+  }
+
+  async sees(selector: string): Promise<boolean> {
+    return await this.ask<boolean>(
+      `document.querySelector(${JSON.stringify(selector)})?.checkVisibility() === true`,
+    );
+  }
+
+  async waitForText(selector: string, isRight: string | ((text: string) => boolean)): Promise<string> {
+    const check = typeof isRight === "string" ? (text: string) => text === isRight : isRight;
+    let seen = "";
+    await waitFor(
+      `${selector} to be ${isRight}`,
+      async () => {
+        seen = await this.text(selector);
+        if (!check(seen)) throw new Error(JSON.stringify(seen));
+        return true;
+      },
+      { timeoutMs: 20_000 },
+    );
+    return seen;
+  }
+
+  async waitToSee(selector: string): Promise<void> {
+    await waitFor(`${selector} to be seen`, () => this.sees(selector), { timeoutMs: 20_000 });
+  }
+
+  async click(selector: string): Promise<void> {
+    await this.#view.scrollTo(selector);
+    await this.#view.click(selector);
+  }
+
+  async press(key: string): Promise<void> {
+    await this.#view.press(key);
+  }
+
+  async type(text: string): Promise<void> {
+    await this.#view.type(text);
+  }
+
+  async back(): Promise<void> {
+    await this.ask("history.back()");
+  }
+
+  /** From one place within the element to another: shares of its width, at half of its height. */
+  async drag(selector: string, from: number, to: number): Promise<void> {
+    const place = `document.querySelector(${JSON.stringify(selector)})`;
+    await this.ask(`${place}.scrollIntoView({ block: "center" })`);
+    const box = await this.ask<{ x: number; y: number; width: number; height: number }>(
+      `${place}.getBoundingClientRect().toJSON()`,
+    );
+    const mouse = (type: string, share: number, buttons: number) =>
+      this.#view.cdp("Input.dispatchMouseEvent", {
+        ...{ type, x: box.x + box.width * share, y: box.y + box.height / 2 },
+        ...{ button: "left", buttons, clickCount: 1 },
+      });
+    await mouse("mouseMoved", from, 0);
+    await mouse("mousePressed", from, 1);
+    for (const part of [0.25, 0.5, 0.75, 1]) await mouse("mouseMoved", from + (to - from) * part, 1);
+    await mouse("mouseReleased", to, 0);
+  }
+
+  async setColours(scheme: "dark" | "light"): Promise<void> {
+    const features = [{ name: "prefers-color-scheme", value: scheme }];
+    await this.#view.cdp("Emulation.setEmulatedMedia", { features });
+  }
+
+  async setSize(width: number, height: number): Promise<void> {
+    const metrics = { width, height, deviceScaleFactor: 1, mobile: false };
+    await this.#view.cdp("Emulation.setDeviceMetricsOverride", metrics);
+  }
+
+  /** PNG of the whole page. */
+  async picture(): Promise<Buffer> {
+    const options = { format: "png", captureBeyondViewport: true };
+    const { data } = await this.#view.cdp<{ data: string }>("Page.captureScreenshot", options);
+    return Buffer.from(data, "base64");
+  }
+}

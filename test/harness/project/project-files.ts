@@ -1,0 +1,28 @@
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+import type { Files } from "./source-rules.ts";
+
+export const PROJECT_ROOT = join(import.meta.dir, "..", "..", "..");
+
+/** What lies in the project's folder and is not of the project. */
+const FOREIGN = new Set([".git", "node_modules", "dist", "data", ".npm"]);
+/** What is read by people: data for tests and pictures are not. */
+const TEXT =
+  /(\.(ts|sql|lua|md|json|ya?ml)|(^|\/)(Dockerfile|\.dockerignore|\.gitignore|\.editorconfig|run))$/;
+
+/** All of the project's texts, by their path from its root. */
+export async function projectFiles(): Promise<Files> {
+  const top = readdirSync(PROJECT_ROOT, { withFileTypes: true }).filter((entry) => !FOREIGN.has(entry.name));
+  const paths = top.flatMap((entry) => (entry.isDirectory() ? filesBelow(entry.name) : [entry.name]));
+  const texts = paths.filter((path) => TEXT.test(path)).sort();
+  return new Map(
+    await Promise.all(
+      texts.map(async (path) => [path, await Bun.file(join(PROJECT_ROOT, path)).text()] as const),
+    ),
+  );
+}
+
+function filesBelow(folder: string): string[] {
+  const glob = new Bun.Glob(`${folder}/**`);
+  return Array.from(glob.scanSync({ cwd: PROJECT_ROOT, dot: true, onlyFiles: true }));
+}

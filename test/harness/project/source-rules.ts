@@ -1,0 +1,157 @@
+/**
+ * What the project's files must keep to beside what compiler and linter check. Each rule takes files (path
+ * from the project's root to text) and answers the violations, each as `path: what is wrong`.
+ */
+import { posix } from "node:path";
+
+export type Files = ReadonlyMap<string, string>;
+export type Rule = (files: Files) => string[];
+
+/**
+ * The stages of the flow, from its ground up: a file imports from its own stage or from one below it. The
+ * first pattern that fits a path tells its stage.
+ */
+const STAGES: readonly { readonly name: string; readonly paths: RegExp }[] = [
+  { name: "domain", paths: /^src\/(domain\/|[^/]+\.d\.ts$)/ },
+  { name: "runtime", paths: /^src\/runtime\// },
+  { name: "settings", paths: /^src\/settings\// },
+  { name: "protocol", paths: /^src\/protocol\// },
+  { name: "store", paths: /^src\/store\// },
+  { name: "pipeline", paths: /^src\/pipeline\// },
+  { name: "intake", paths: /^src\/intake\// },
+  { name: "http", paths: /^src\/http\// },
+  { name: "cli", paths: /^src\/(main\.ts$|cli\/)/ },
+];
+
+const SOURCE = /^src\/.*\.ts$/;
+const CODE = /\.(ts|sql|lua)$/;
+const TEST = /^test\/(?!harness\/|chaos\/(?!chaos\.test)).*\.ts$/;
+
+const MAX_LINE_CHARS = 120;
+const MAX_LINES_WITHOUT_HEADER = 14;
+
+export const importDirection: Rule = (files) =>
+  select(files, SOURCE).flatMap(([path, source]) => {
+    const stage = stageOf(path);
+    if (stage === undefined)
+      return [`${path}: belongs to no stage (${STAGES.map((s) => s.name).join(", ")})`];
+    return localImports(path, source).flatMap((target) => {
+      const targetStage = stageOf(target);
+      if (target === "package.json" || (targetStage !== undefined && targetStage <= stage)) return [];
+      const where = targetStage === undefined ? "lies outside the service" : "is a later stage";
+      return [`${path}: imports ${target}, which ${where}`];
+    });
+  });
+
+function stageOf(path: string): number | undefined {
+  const stage = STAGES.findIndex(({ paths }) => paths.test(path));
+  return stage === -1 ? undefined : stage;
+}
+
+/** Types count too: two files that need each other's types can't be read one after the other. */
+export const noCycles: Rule = (files) => {
+  const done = new Set<string>();
+  const violations: string[] = [];
+  const visit = (path: string, trail: readonly string[]): void => {
+    const start = trail.indexOf(path);
+    if (start !== -1)
+      return void violations.push(`${path}: cycle ${[...trail.slice(start), path].join(" -> ")}`);
+    if (done.has(path)) return;
+    for (const target of localImports(path, files.get(path) ?? "")) {
+      if (files.has(target) && SOURCE.test(target)) visit(target, [...trail, path]);
+    }
+    done.add(path);
+  };
+  for (const [path] of select(files, SOURCE)) visit(path, []);
+  return violations;
+};
+
+/** A barrel pulls in all that it names, and hides who needs what. */
+export const noBarrels: Rule = linesThat(
+  /\.ts$/,
+  /^\s*export\s+(type\s+)?\*\s+(as\s+\w+\s+)?from\b/,
+  "a barrel",
+);
+
+export const headerComments: Rule = (files) =>
+  select(files, SOURCE)
+    .filter(
+      ([, source]) => lines(source).length > MAX_LINES_WITHOUT_HEADER && !/^(#!.*\n)?\/[*/]/.test(source),
+    )
+    .map(([path]) => `${path}: has no comment at its top that says what it is for`);
+
+export const shortLines: Rule = (files) =>
+  select(files, CODE).flatMap(([path, source]) =>
+    lines(source).flatMap((line, index) =>
+      line.length > MAX_LINE_CHARS ? [`${path}:${index + 1}: ${line.length} characters`] : [],
+    ),
+  );
+
+/** A fixed wait is too short on a slow machine, and a waste on a fast one: `waitFor` asks until it is so. */
+export const noFixedWaits: Rule = linesThat(
+  TEST,
+  /\bBun\.sleep(Sync)?\(|\bsetTimeout\(\s*(resolve|done|ok|r)\b|["'](node:)?timers\/promises["']/,
+  "waits for a fixed time",
+);
+
+/**
+ * Paths and names of the machine and the tools that a change was made with mean nothing to who reads it. The
+ * brackets keep the pattern from finding itself.
+ */
+export const noForeignNames: Rule = linesThat(
+  /^(?!package-lock\.json$).*(\.(ts|sql|lua|md|json|ya?ml)|(^|\/)(Dockerfile|\.dockerignore|run))$/,
+  /\/wor[k]\/|\/hom[e]\/\w|\/User[s]\/\w|\bClaud[e]\b|\bAnthropi[c]\b|\bGP[T]\b|\bAI assistan[t]\b/i,
+  "names something foreign",
+);
+
+/** The lock's integrity hashes say what a package is; from where it comes is each machine's own setting. */
+export const lockNamesNoHost: Rule = linesThat(
+  /^package-lock\.json$/,
+  /"resolved"|registry\./,
+  "names a registry",
+);
+
+function linesThat(paths: RegExp, forbidden: RegExp, what: string): Rule {
+  return (files) =>
+    select(files, paths).flatMap(([path, source]) =>
+      lines(source).flatMap((line, index) =>
+        forbidden.test(line) ? [`${path}:${index + 1}: ${what}: ${line.trim()}`] : [],
+      ),
+    );
+}
+
+function select(files: Files, paths: RegExp): [string, string][] {
+  return Array.from(files).filter(([path]) => paths.test(path));
+}
+
+function lines(source: string): string[] {
+  return source.replace(/\n$/, "").split("\n");
+}
+
+const transpiler = new Bun.Transpiler({ loader: "ts", trimUnusedImports: false });
+
+/** The paths of the project's own files that a file imports, in any way; packages are left out. */
+export function localImports(path: string, source: string): string[] {
+  if (!path.endsWith(".ts")) return [];
+  const scanned = scan(path, withTypesAsValues(source));
+  const inTypes = Array.from(source.matchAll(/\bimport\(\s*["']([^"']+)["']/g), (found) => found[1]!);
+  const local = [...scanned, ...inTypes].filter((specifier) => /^[./]/.test(specifier));
+  return Array.from(new Set(local.map((specifier) => posix.join(posix.dirname(path), specifier))));
+}
+
+function scan(path: string, source: string): string[] {
+  try {
+    return transpiler.scanImports(source).map((found) => found.path);
+  } catch (error) {
+    throw new Error(`${path}: its imports can't be read`, { cause: error });
+  }
+}
+
+/** The scanner leaves out imports of types alone, which point somewhere all the same, and stops at a `#!`. */
+function withTypesAsValues(source: string): string {
+  return source
+    .replace(/^#!.*/, "")
+    .replace(/^(\s*import)\s+type\s+(?=[{*\w])/gm, "$1 ")
+    .replace(/^(\s*export)\s+type\s+(?=[{*])/gm, "$1 ")
+    .replace(/([{,]\s*)type\s+(?=[\w$]+\s*(?:,|\}|\bas\b))/g, "$1");
+}

@@ -1,0 +1,172 @@
+/** A master with replicas, watched by Sentinels, all of which end with the test run. */
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { waitFor } from "../service/wait-for.ts";
+import { binary } from "./binaries.ts";
+import {
+  askRedis,
+  isMaster,
+  type RedisGroup,
+  replicasAmong,
+  SETTLE_TIMEOUT_MS,
+  untilInSync,
+} from "./redis-group.ts";
+import { ServerProcess, type ServerProgram, startProgram } from "./server-process.ts";
+import { type RedisServer, startRedis } from "./servers.ts";
+
+const NAME = "hourglass";
+const REPLICAS = 2;
+const SENTINELS = 3;
+const QUORUM = 2;
+const DOWN_AFTER_MS = 1_000;
+/** Sentinels wait twice as long before they try the same master again. */
+const FAILOVER_TIMEOUT_MS = 3_000;
+
+export async function startRedisSentinels(args: readonly string[] = []): Promise<RedisSentinels> {
+  const parts: ServerProcess[] = [];
+  try {
+    const all = ["--repl-diskless-sync-delay", "0", ...args];
+    const servers = await Promise.all(
+      Array.from({ length: 1 + REPLICAS }, async () => {
+        const server = await startRedis({ args: all });
+        parts.push(server);
+        return server;
+      }),
+    );
+    const [master, ...replicas] = servers as [RedisServer, ...RedisServer[]];
+    for (const replica of replicas) await askRedis(replica, "REPLICAOF", "127.0.0.1", String(master.port));
+    await untilInSync(replicas);
+    const sentinels: ServerProcess[] = [];
+    for (let i = 0; i < SENTINELS; i++) {
+      const sentinel = await startProgram((port) => new ServerProcess(sentinelProgram(master.port), port));
+      parts.push(sentinel);
+      sentinels.push(sentinel);
+    }
+    const group = new RedisSentinels(servers, sentinels);
+    await group.settle();
+    return group;
+  } catch (error) {
+    await Promise.all(parts.map((part) => part.stop()));
+    throw error;
+  }
+}
+
+function sentinelProgram(masterPort: number): ServerProgram {
+  return {
+    name: "sentinel",
+    startTimeoutMs: 30_000,
+    prepare: async () => {},
+    command: ({ port, folder, dataDir }) => {
+      const path = join(folder, "sentinel.conf");
+      const lines = [
+        ...[`port ${port}`, "bind 127.0.0.1", `dir ${dataDir}`],
+        `sentinel monitor ${NAME} 127.0.0.1 ${masterPort} ${QUORUM}`,
+        `sentinel down-after-milliseconds ${NAME} ${DOWN_AFTER_MS}`,
+        `sentinel failover-timeout ${NAME} ${FAILOVER_TIMEOUT_MS}`,
+        `sentinel parallel-syncs ${NAME} ${REPLICAS}`,
+      ];
+      // It writes into this file what it finds out.
+      writeFileSync(path, `${lines.join("\n")}\n`);
+      return [binary("redis-server"), path, "--sentinel"];
+    },
+    isReady: async (place, pid) =>
+      String(await askRedis(place, "INFO", "server")).includes(`process_id:${pid}\r\n`),
+  };
+}
+
+export class RedisSentinels implements RedisGroup {
+  readonly servers: readonly RedisServer[];
+  readonly sentinels: readonly ServerProcess[];
+
+  constructor(servers: readonly RedisServer[], sentinels: readonly ServerProcess[]) {
+    this.servers = servers;
+    this.sentinels = sentinels;
+  }
+
+  get url(): string {
+    return `redis+sentinel://${this.sentinels.map(({ port }) => `127.0.0.1:${port}`).join(",")}/${NAME}`;
+  }
+
+  /** By the word of most Sentinels, and its own. */
+  async masterOf(_key: string): Promise<RedisServer> {
+    return await waitFor("Sentinels to agree on a master", () => this.#agreedMaster(), {
+      timeoutMs: SETTLE_TIMEOUT_MS,
+    });
+  }
+
+  async #agreedMaster(): Promise<RedisServer | undefined> {
+    const ports = await Promise.all(this.sentinels.map(namedPort));
+    const master = this.servers.find(({ port }) => ports.filter((named) => named === port).length >= QUORUM);
+    return master !== undefined && (await isMaster(master)) ? master : undefined;
+  }
+
+  replicasOf(master: RedisServer): Promise<readonly RedisServer[]> {
+    return replicasAmong(this.servers, master);
+  }
+
+  async failOver(key: string): Promise<RedisServer> {
+    const before = await this.masterOf(key);
+    // It is refused while another one is under way, or no replica is good enough yet.
+    await waitFor("a failover to begin", () => askRedis(this.sentinels[0]!, "SENTINEL", "FAILOVER", NAME), {
+      timeoutMs: SETTLE_TIMEOUT_MS,
+    });
+    return await waitFor(
+      "another master",
+      async () => {
+        const now = await this.#agreedMaster();
+        return now === before ? undefined : now;
+      },
+      { timeoutMs: SETTLE_TIMEOUT_MS },
+    );
+  }
+
+  /** With its settings on the command line alone it begins as a master: nobody asks it, and it is told at once. */
+  async restart(server: RedisServer): Promise<void> {
+    await server.start();
+    const { port } = await this.masterOf("");
+    if (port !== server.port) await askRedis(server, "REPLICAOF", "127.0.0.1", String(port));
+  }
+
+  async settle(): Promise<void> {
+    const master = await this.masterOf("");
+    const others = this.servers.filter((server) => server !== master);
+    await waitFor(
+      "all replicas to follow the master",
+      async () => (await this.replicasOf(master)).length === others.length,
+      { timeoutMs: SETTLE_TIMEOUT_MS },
+    );
+    await untilInSync(others);
+    for (const sentinel of this.sentinels) {
+      await waitFor("a Sentinel to see all others", () => seesAll(sentinel, master), {
+        timeoutMs: SETTLE_TIMEOUT_MS,
+      });
+    }
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all([...this.sentinels, ...this.servers].map((part) => part.stop()));
+  }
+}
+
+async function namedPort(sentinel: ServerProcess): Promise<number> {
+  const asked = askRedis(sentinel, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME);
+  const [, port] = ((await asked.catch(() => null)) ?? []) as string[];
+  return Number(port ?? 0);
+}
+
+async function seesAll(sentinel: ServerProcess, master: RedisServer): Promise<boolean> {
+  if ((await namedPort(sentinel)) !== master.port) return false;
+  const rows = (await askRedis(sentinel, "SENTINEL", "REPLICAS", NAME)) as string[][];
+  const replicas = rows.map(fieldsOf);
+  const [masterRow] = ((await askRedis(sentinel, "SENTINEL", "MASTERS")) as string[][]).map(fieldsOf);
+  return (
+    masterRow?.get("flags") === "master" &&
+    masterRow.get("num-other-sentinels") === String(SENTINELS - 1) &&
+    replicas.length === REPLICAS &&
+    replicas.every((row) => row.get("flags") === "slave")
+  );
+}
+
+function fieldsOf(row: readonly string[]): Map<string, string> {
+  return new Map(Array.from({ length: row.length / 2 }, (_, i) => [row[2 * i]!, row[2 * i + 1]!]));
+}

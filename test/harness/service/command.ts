@@ -1,0 +1,47 @@
+/** Runs a command of the program, as its users would beside a service that is running. */
+import { join } from "node:path";
+import { PROJECT_ROOT } from "../project/project-files.ts";
+
+export interface CommandResult {
+  readonly exitCode: number;
+  readonly output: string;
+  readonly errors: string;
+}
+
+export interface RunningCommand {
+  readonly pid: number;
+  readonly result: Promise<CommandResult>;
+  kill(signal: NodeJS.Signals): void;
+}
+
+export interface CommandOptions {
+  /** What it reads; nothing if left out. */
+  readonly stdin?: Uint8Array;
+  /** Path of the built program; if it is left out, the source is run. */
+  readonly binary?: string;
+}
+
+export async function runCommand(
+  settings: Readonly<Record<string, string>>,
+  ...args: readonly string[]
+): Promise<CommandResult> {
+  return await startCommand(settings, args).result;
+}
+
+/** Killed, its exit code is 128 and the signal's number, as a shell has it. */
+export function startCommand(
+  settings: Readonly<Record<string, string>>,
+  args: readonly string[],
+  { stdin, binary }: CommandOptions = {},
+): RunningCommand {
+  const program = binary === undefined ? [process.execPath, join(PROJECT_ROOT, "src/main.ts")] : [binary];
+  const child = Bun.spawn([...program, ...args], {
+    // Nothing of this process': a setting in the tester's shell must not change what is tested.
+    env: { PATH: process.env["PATH"] ?? "", ...settings },
+    stdio: [stdin ?? "ignore", "pipe", "pipe"],
+  });
+  const result = Promise.all([child.stdout.text(), child.stderr.text(), child.exited]).then(
+    ([output, errors, exitCode]) => ({ exitCode, output, errors }),
+  );
+  return { pid: child.pid, result, kill: (signal) => child.kill(signal) };
+}

@@ -1,0 +1,152 @@
+/**
+ * What is in the cold store, looked at from outside with nothing of the service's: the way anyone with a
+ * client of MySQL or SQLite would check it.
+ */
+import { Database } from "bun:sqlite";
+import { expect } from "bun:test";
+import { createConnection } from "mysql2/promise";
+import { hourKeyName } from "../../../src/domain/event.ts";
+import { registerOf } from "../../../src/domain/sketch.ts";
+import { UserSketches } from "../../../src/domain/user-sketches.ts";
+
+export interface StoredEvent {
+  readonly stream: string;
+  readonly hour: number;
+  readonly at: number;
+  readonly kind: string;
+  readonly user: string;
+  readonly id: string | null;
+}
+
+export interface StoredHour {
+  readonly stream: string;
+  readonly hour: number;
+  readonly clicks: number;
+  readonly impressions: number;
+  readonly unique_users: number;
+  readonly viewers_sketch: Uint8Array;
+  /** Null of an hour that was stored before kinds were told apart. */
+  readonly clickers_sketch: Uint8Array | null;
+}
+
+export interface ColdView {
+  countEvents(): Promise<number>;
+  events(): Promise<StoredEvent[]>;
+  hours(): Promise<StoredHour[]>;
+}
+
+const COUNT = "SELECT COUNT(*) AS count FROM events";
+const EVENTS = "SELECT stream, hour, at, kind, user, id FROM events ORDER BY stream, at, user, kind";
+const HOURS = `SELECT stream, hour, clicks, impressions, unique_users, viewers_sketch, clickers_sketch
+  FROM hourly ORDER BY stream, hour`;
+
+type Row = Record<string, unknown>;
+
+export function sqliteView(path: () => string): ColdView {
+  return viewOf(async (sql) => {
+    const database = new Database(path(), { readonly: true, strict: true });
+    try {
+      return database.query<Row, []>(sql).all();
+    } finally {
+      database.close();
+    }
+  });
+}
+
+export function mariaDbView(url: string): ColdView {
+  return viewOf(async (sql) => {
+    const connection = await createConnection({ uri: url });
+    try {
+      const [rows] = await connection.query(sql);
+      return rows as Row[];
+    } finally {
+      await connection.end();
+    }
+  });
+}
+
+function viewOf(query: (sql: string) => Promise<Row[]>): ColdView {
+  return {
+    countEvents: async () => Number((await query(COUNT))[0]?.["count"]),
+    events: async () => (await query(EVENTS)).map(storedEvent),
+    hours: async () => wholeHours((await query(HOURS)) as unknown as StoredHour[]),
+  };
+}
+
+/** Of several shards each has its part of an hour: what these come to. */
+function wholeHours(parts: readonly StoredHour[]): StoredHour[] {
+  const byHour = Map.groupBy(parts, ({ stream, hour }) => hourKeyName(stream, hour));
+  return Array.from(byHour.values(), ([first, ...others]) => others.reduce(united, first!));
+}
+
+function united(a: StoredHour, b: StoredHour): StoredHour {
+  const users = UserSketches.decode(a.viewers_sketch, a.clickers_sketch);
+  users.merge(UserSketches.decode(b.viewers_sketch, b.clickers_sketch));
+  const { viewers, clickers } = users.encode();
+  return {
+    ...a,
+    clicks: a.clicks + b.clicks,
+    impressions: a.impressions + b.impressions,
+    unique_users: users.count(),
+    viewers_sketch: viewers,
+    clickers_sketch: clickers,
+  };
+}
+
+/** MySQL has users and ids as bytes. */
+function storedEvent(row: Row): StoredEvent {
+  const { user, id } = row;
+  return { ...(row as unknown as StoredEvent), user: String(user), id: id === null ? null : String(id) };
+}
+
+export interface ReplayedHour {
+  readonly stream: string;
+  readonly hour: number;
+  clicks: number;
+  impressions: number;
+  readonly users: UserSketches;
+}
+
+/** What the hours come to, counted anew from the rows; by hourKeyName. */
+export function replay(events: Iterable<StoredEvent>): Map<string, ReplayedHour> {
+  const hours = new Map<string, ReplayedHour>();
+  for (const { stream, hour, kind, user } of events) {
+    const name = hourKeyName(stream, hour);
+    const held = hours.get(name) ?? { stream, hour, clicks: 0, impressions: 0, users: new UserSketches() };
+    if (kind === "click") held.clicks += 1;
+    else held.impressions += 1;
+    held.users.add(registerOf(user), kind === "click");
+    hours.set(name, held);
+  }
+  return hours;
+}
+
+/** The hourly table is what its rows give, register by register. */
+export function expectHoursToBeReplay(hours: readonly StoredHour[], events: readonly StoredEvent[]): void {
+  const replayed = replay(events);
+  expect(hours.map(({ stream, hour }) => hourKeyName(stream, hour)).sort()).toEqual(
+    [...replayed.keys()].sort(),
+  );
+  for (const { stream, hour, clicks, impressions, unique_users, ...sketches } of hours) {
+    const expected = replayed.get(hourKeyName(stream, hour))!;
+    expect({ stream, hour, clicks, impressions, unique_users }).toEqual({
+      stream,
+      hour,
+      clicks: expected.clicks,
+      impressions: expected.impressions,
+      unique_users: expected.users.count(),
+    });
+    const stored = UserSketches.decode(sketches.viewers_sketch, sketches.clickers_sketch);
+    expectSameUsers(stored, expected.users);
+  }
+}
+
+/** Register by register, and kind by kind. */
+export function expectSameUsers(actual: UserSketches, expected: UserSketches): void {
+  const [found, right] = [actual.encode(), expected.encode()];
+  const isSame = (kind: "viewers" | "clickers") => Bun.deepEquals(found[kind], right[kind]);
+  expect({ areViewersSame: isSame("viewers"), areClickersSame: isSame("clickers") }).toEqual({
+    areViewersSame: true,
+    areClickersSame: true,
+  });
+}

@@ -1,0 +1,37 @@
+import { errorText, withDeadline } from "../../../src/runtime/deadline.ts";
+
+export type Truthy<T> = Exclude<T, undefined | null | false | 0 | "">;
+
+export interface WaitOptions {
+  readonly timeoutMs?: number;
+  readonly intervalMs?: number;
+}
+
+/**
+ * Asks the probe until it answers something truthy, and answers that. A probe that throws is asked again; one
+ * that hangs counts against the timeout too. The error names what was awaited and what was seen last.
+ */
+export async function waitFor<T>(
+  what: string,
+  probe: () => T | Promise<T>,
+  options: WaitOptions = {},
+): Promise<Truthy<T>> {
+  const { timeoutMs = 10_000, intervalMs = 20 } = options;
+  const startedAt = performance.now();
+  let lastSeen = "the probe has not answered yet";
+  const timedOut = () => new Error(`waited ${timeoutMs} ms for ${what}; last seen: ${lastSeen}`);
+  for (;;) {
+    const leftMs = timeoutMs - (performance.now() - startedAt);
+    if (leftMs <= 0) throw timedOut();
+    const hung = new Error("hung");
+    try {
+      const value = await withDeadline((async () => probe())(), leftMs, () => hung);
+      if (value) return value as Truthy<T>;
+      lastSeen = Bun.inspect(value);
+    } catch (error) {
+      if (error === hung) throw timedOut();
+      lastSeen = errorText(error);
+    }
+    await Bun.sleep(intervalMs);
+  }
+}

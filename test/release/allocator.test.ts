@@ -1,0 +1,25 @@
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { MEMORY_SETTINGS } from "../../src/cli/serve/allocator.ts";
+import { startService } from "../harness/service/service.ts";
+
+setDefaultTimeout(60_000);
+
+/** What the process was started with, last. */
+function environmentOf(pid: number): string[] {
+  return readFileSync(`/proc/${pid}/environ`, "utf8").split("\0");
+}
+
+test.each([
+  ["the service starts anew, in place, with what says how memory is kept", {}],
+  ["who has set one of them has decided", { MIMALLOC_PURGE_DELAY: "250" }],
+] as const)("%s", async (_, settings) => {
+  const service = await startService({ settings: { ...settings, LOG_LEVEL: "warn" } });
+  try {
+    const environment = environmentOf(service.pid);
+    const expected = { ...MEMORY_SETTINGS, ...settings, LOG_LEVEL: "warn" };
+    for (const [name, value] of Object.entries(expected)) expect(environment).toContain(`${name}=${value}`);
+  } finally {
+    await service.stop();
+  }
+});

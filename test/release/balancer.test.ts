@@ -1,0 +1,72 @@
+/**
+ * Three instances behind HAProxy, set up by the file in deploy/: all of them are replaced, one after the other, under
+ * load, and no request fails.
+ */
+import { afterAll, expect, setDefaultTimeout, test } from "bun:test";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { hourOf } from "../../src/domain/event.ts";
+import { Random, seedFor } from "../harness/pipeline/random.ts";
+import { PROJECT_ROOT } from "../harness/project/project-files.ts";
+import { binary } from "../harness/servers/binaries.ts";
+import { freePort } from "../harness/servers/ports.ts";
+import { describeWithServers } from "../harness/servers/servers.ts";
+import { readHour } from "../harness/service/analytics-client.ts";
+import { ask } from "../harness/service/http-connection.ts";
+import { fatesOf, Load, rowFaults } from "../harness/service/load.ts";
+import { MODES, type Service } from "../harness/service/service.ts";
+import { waitFor } from "../harness/service/wait-for.ts";
+
+setDefaultTimeout(180_000);
+
+const { needs, open } = MODES.find(({ name }) => name === "redis+mysql")!;
+
+describeWithServers("instances behind a balancer", [...needs, "haproxy"], () => {
+  const folder = mkdtempSync(join(tmpdir(), "hourglass-balancer-"));
+  afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+  /** The file as it is, but for where the instances are, and for how many files a process may have open. */
+  async function configFor(port: number, instances: readonly Service[]): Promise<string> {
+    let text = await Bun.file(join(PROJECT_ROOT, "deploy/haproxy/haproxy.cfg")).text();
+    text = text.replace("bind :7777", `bind 127.0.0.1:${port}`).replace("maxconn 20000", "maxconn 200");
+    for (const [i, { port: to }] of instances.entries()) {
+      text = text.replace(`hourglass-${i + 1}:7777`, `127.0.0.1:${to}`);
+    }
+    const path = join(folder, "haproxy.cfg");
+    writeFileSync(path, text);
+    return path;
+  }
+
+  test("are replaced one after the other, and no request fails", async () => {
+    const site = await open();
+    const instances = await Promise.all([1, 2, 3].map(() => site.start({ DRAIN_MS: "2000" })));
+    const port = await freePort();
+    const command = [binary("haproxy"), "-db", "-f", await configFor(port, instances)];
+    const balancer = Bun.spawn(command, { stdio: ["ignore", "ignore", "inherit"] });
+    try {
+      await waitFor("the balancer to be ready", async () => {
+        return (await ask(port, { method: "GET", target: "/readyz" })).status === 200;
+      });
+      const hour = hourOf(Date.now());
+      const random = new Random(seedFor("balancer"));
+      const load = new Load({ ports: [port], random, clients: 16, streams: ["b"], hours: [hour], withId: 0 });
+      for (const instance of instances) {
+        await new Promise<void>((resolve) => load.afterSteps(500, resolve));
+        await instance.restart();
+      }
+      await new Promise<void>((resolve) => load.afterSteps(500, resolve));
+      await load.finish();
+      expect(fatesOf(load.events)).toBe(`${load.events.length} acknowledged`);
+      expect([load.losses, [...load.refusalCodes], load.surprises]).toEqual([0, [], []]);
+      const { clicks, impressions } = await readHour(port, hour, "b");
+      expect(clicks + impressions).toBe(load.events.length);
+      await waitFor("the rows", async () => (await site.cold.countEvents()) >= load.events.length);
+      expect(rowFaults(load.events, await site.cold.events())).toEqual([]);
+    } finally {
+      balancer.kill("SIGKILL");
+      await balancer.exited;
+      await site.close();
+    }
+  });
+});

@@ -1,0 +1,486 @@
+/**
+ * POST /events, in both modes: every event of a body is accepted, a duplicate, invalid or refused, the answer says
+ * which, and the stores and the ledger agree with it; also when a store is away, and when the service is killed.
+ */
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { gzipSync, zstdCompressSync } from "node:zlib";
+import { Value } from "@sinclair/typebox/value";
+import fc from "fast-check";
+import { DAY_MS, HOUR_MS, hourOf } from "../../src/domain/event.ts";
+import { type BodyFormat, INVALID_MAX_LISTED, readEvents } from "../../src/protocol/event-body.ts";
+import { EventObjectSchema } from "../../src/protocol/event-object-rules.ts";
+import { Random, seedFor } from "../harness/pipeline/random.ts";
+import { describeWithServers } from "../harness/servers/servers.ts";
+import { postEvent, readHour } from "../harness/service/analytics-client.ts";
+import { MODES, type Service, type Site, startService } from "../harness/service/service.ts";
+import { waitFor } from "../harness/service/wait-for.ts";
+
+setDefaultTimeout(120_000);
+
+const SETUP_TIMEOUT_MS = 120_000;
+const NDJSON = "application/x-ndjson";
+const ARRAY = "application/json";
+const HOUR = hourOf(Date.now());
+
+interface SentEvent {
+  readonly timestamp: number;
+  readonly user: string;
+  readonly event: "click" | "impression";
+  readonly stream?: string;
+  readonly id?: string;
+}
+
+interface ListedError {
+  readonly index: number;
+  readonly code: string;
+  readonly field?: string;
+  readonly got?: string | null;
+  readonly expected?: string;
+}
+
+interface Outcome {
+  readonly events: number;
+  readonly accepted: number;
+  readonly duplicates: number;
+  readonly invalid: number;
+  readonly refused: number;
+  readonly errors: readonly ListedError[];
+  readonly error?: { readonly code: string; readonly field?: string; readonly message: string };
+}
+
+interface Sent {
+  readonly status: number;
+  readonly headers: Headers;
+  readonly body: Outcome;
+}
+
+function clicks(stream: string, count: number, more: Partial<SentEvent> = {}): SentEvent[] {
+  return Array.from({ length: count }, (_, i) => {
+    return { timestamp: HOUR + i, user: `user-${i}`, event: "click", stream, ...more } as const;
+  });
+}
+
+function ndjson(events: readonly unknown[]): string {
+  return events.map((event) => JSON.stringify(event)).join("\n");
+}
+
+function withIds(events: readonly SentEvent[], name: string): SentEvent[] {
+  return events.map((event, i) => ({ ...event, id: `${name}-${i}` }));
+}
+
+function all(outcome: Partial<Outcome>) {
+  return { accepted: 0, duplicates: 0, invalid: 0, refused: 0, ...outcome };
+}
+
+for (const { name, needs, open } of MODES) {
+  describeWithServers(`POST /events, ${name}`, needs, () => {
+    let site: Site;
+    let service: Service;
+
+    beforeAll(async () => {
+      site = await open();
+      service = await site.start({ FLUSH_INTERVAL_MS: "100", LEASE_MS: "1000" });
+    }, SETUP_TIMEOUT_MS);
+    afterAll(() => site.close(), SETUP_TIMEOUT_MS);
+
+    async function send(
+      body: string | Buffer,
+      headers: Record<string, string> = { "content-type": NDJSON },
+      query = "",
+    ): Promise<Sent> {
+      const answer = await fetch(`${service.url}/events${query}`, { method: "POST", body, headers });
+      const text = await answer.text();
+      return { status: answer.status, headers: answer.headers, body: text === "" ? {} : JSON.parse(text) };
+    }
+
+    async function expectOutcome(sent: Promise<Sent>, outcome: Partial<Outcome>, status = 200) {
+      const { status: found, body } = await sent;
+      expect({ status: found, ...body }).toMatchObject({ status, ...all(outcome) });
+      expect(body.accepted + body.duplicates + body.invalid + body.refused).toBe(body.events);
+      return body;
+    }
+
+    async function countOf(stream: string, at = HOUR): Promise<number> {
+      const { clicks: clicked, impressions } = await readHour(service.port, at, stream);
+      return clicked + impressions;
+    }
+
+    async function ledger() {
+      const answer = await fetch(`${service.url}/ledger`);
+      return ((await answer.json()) as { instance: Record<string, number> & { holds: boolean } }).instance;
+    }
+
+    test("lines, an array, gzip and zstd are the same events", async () => {
+      const events = clicks("forms", 50);
+      const [lines, array] = [ndjson(events), JSON.stringify(events)];
+      await expectOutcome(send(lines), { accepted: 50 });
+      await expectOutcome(send(`${lines}\n`), { accepted: 50 });
+      await expectOutcome(send(`\ufeff${lines.replaceAll("\n", "\r\n\n")}`), { accepted: 50 });
+      await expectOutcome(send(array, { "content-type": ARRAY }), { accepted: 50 });
+      await expectOutcome(
+        send(` ${JSON.stringify(events, null, 2)}\n`, { "content-type": `${ARRAY}; charset=utf-8` }),
+        {
+          accepted: 50,
+        },
+      );
+      const packed = { "content-type": NDJSON, "content-encoding": "gzip" };
+      await expectOutcome(send(gzipSync(lines), packed), { accepted: 50 });
+      await expectOutcome(send(zstdCompressSync(lines), { ...packed, "content-encoding": "zstd" }), {
+        accepted: 50,
+      });
+      expect(await countOf("forms")).toBe(350);
+      await waitFor("the rows", async () => (await rowsOf("forms")) === 350);
+    });
+
+    async function rowsOf(stream: string): Promise<number> {
+      return (await site.cold.events()).filter((row) => row.stream === stream).length;
+    }
+
+    test("10,000 events of which 1 in 100 is bad: the others count, and each bad one is named", async () => {
+      const events: unknown[] = clicks("large", 10_000);
+      for (let i = 0; i < events.length; i += 100) events[i] = { ...(events[i] as SentEvent), user: "" };
+      const body = await expectOutcome(send(ndjson(events)), { accepted: 9_900, invalid: 100 });
+      expect(body.errors.map(({ index }) => index)).toEqual(Array.from({ length: 100 }, (_, i) => i * 100));
+      expect(body.errors[0]).toMatchObject({ code: "invalid_parameter", field: "user", got: "" });
+      expect(await countOf("large")).toBe(9_900);
+    });
+
+    test("says what is wrong with each line", async () => {
+      const good = clicks("lines", 1)[0]!;
+      const bad: readonly (readonly [line: string, code: string, field: string | undefined])[] = [
+        ["nothing", "malformed_event", undefined],
+        ["[]", "malformed_event", undefined],
+        ["{}", "invalid_parameter", "timestamp"],
+        [JSON.stringify({ ...good, timestamp: String(HOUR) }), "invalid_parameter", "timestamp"],
+        [JSON.stringify({ ...good, timestamp: HOUR + 0.5 }), "invalid_parameter", "timestamp"],
+        [JSON.stringify({ ...good, timestamp: Date.now() + 2 * DAY_MS }), "invalid_parameter", "timestamp"],
+        [JSON.stringify({ ...good, event: "view" }), "invalid_parameter", "event"],
+        [JSON.stringify({ ...good, stream: "a b" }), "invalid_parameter", "stream"],
+        [JSON.stringify({ ...good, user: "x".repeat(256) }), "invalid_parameter", "user"],
+        [JSON.stringify({ ...good, user: "\ud800" }), "invalid_parameter", "user"],
+        [JSON.stringify({ ...good, id: 7 }), "invalid_parameter", "id"],
+        [JSON.stringify({ ...good, ip: "192.0.2.1" }), "invalid_parameter", "ip"],
+        [`${JSON.stringify(good).slice(0, -1)},"user":"other"}`, "malformed_event", "user"],
+        [`{"user":"${"\\u0041".repeat(4_000)}"}`, "malformed_event", undefined],
+      ];
+      const lines = bad.flatMap(([line]) => [line, JSON.stringify(good)]);
+      const body = await expectOutcome(send(lines.join("\n")), { accepted: bad.length, invalid: bad.length });
+      const found = body.errors.map(({ index, code, field }) => [lines[index], code, field]);
+      expect(found).toEqual(bad.map((each) => [...each]));
+    });
+
+    test("atomic=1: all or none", async () => {
+      const events = clicks("atomic", 100);
+      const broken = [...events, { ...events[0], event: "view" }];
+      const { status, body } = await send(ndjson(broken), { "content-type": NDJSON }, "?atomic=1");
+      expect([status, body.error?.code, body.invalid, body.errors[0]?.index]).toEqual([
+        422,
+        "invalid_events",
+        1,
+        100,
+      ]);
+      expect(await countOf("atomic")).toBe(0);
+      await expectOutcome(send(ndjson(events), { "content-type": NDJSON }, "?atomic=1"), { accepted: 100 });
+      await expectOutcome(send(ndjson(broken), { "content-type": NDJSON }, "?atomic=0"), {
+        accepted: 100,
+        invalid: 1,
+      });
+      expect(await countOf("atomic")).toBe(200);
+    });
+
+    test("an id counts once: in the body, in bodies sent at once, and beside single events", async () => {
+      const events = withIds(clicks("ids", 500), "ids");
+      await expectOutcome(send(ndjson([...events, ...events.slice(0, 100)])), {
+        accepted: 500,
+        duplicates: 100,
+      });
+      await expectOutcome(send(ndjson(events)), { duplicates: 500 });
+      await postEvent(service.port, { at: HOUR, user: "u", kind: "click", stream: "ids", id: "single" });
+      const late = { timestamp: HOUR, user: "u", event: "click", stream: "ids", id: "single" } as const;
+      const more = withIds(clicks("ids", 300), "more");
+      const answers = await Promise.all([1, 2, 3].map(() => send(ndjson([late, ...more]))));
+      const sum = (field: "accepted" | "duplicates") => answers.reduce((n, { body }) => n + body[field], 0);
+      expect([sum("accepted"), sum("duplicates")]).toEqual([300, 603]);
+      expect(await countOf("ids")).toBe(801);
+    });
+
+    test("many hours and streams in one body, also those that are long over", async () => {
+      const days = 40;
+      const events = Array.from({ length: 5_000 }, (_, i): SentEvent => {
+        const timestamp = HOUR - (i % days) * DAY_MS + i;
+        return {
+          timestamp,
+          user: `user-${i % 700}`,
+          event: i % 3 === 0 ? "impression" : "click",
+          stream: `s-${i % 7}`,
+        };
+      });
+      await expectOutcome(send(ndjson(events)), { accepted: 5_000 });
+      for (const [stream, ofStream] of Map.groupBy(events, (event) => event.stream!)) {
+        for (const [hour, ofHour] of Map.groupBy(ofStream, ({ timestamp }) => hourOf(timestamp))) {
+          expect(await countOf(stream, hour)).toBe(ofHour.length);
+        }
+      }
+      const ofThird = events.filter(({ stream }) => stream === "s-3").length;
+      await waitFor("the rows", async () => (await rowsOf("s-3")) === ofThird);
+    });
+
+    test("nothing is too little", async () => {
+      await expectOutcome(send(""), { events: 0 });
+      await expectOutcome(send("\n \n"), { events: 0 });
+      await expectOutcome(send("[]", { "content-type": ARRAY }), { events: 0 });
+    });
+
+    describe("refuses a body as a whole, and counts nothing of it:", () => {
+      const good = () => ndjson(clicks("refused", 10));
+      const packed = (encoding: string) => ({ "content-type": NDJSON, "content-encoding": encoding });
+      type Case = readonly [
+        body: () => string | Buffer,
+        headers: Record<string, string>,
+        status: number,
+        code: string,
+      ];
+      const CASES: Readonly<Record<string, Case>> = {
+        "no type": [() => Buffer.from(good()), {}, 415, "unsupported_type"],
+        "another type": [good, { "content-type": "text/csv" }, 415, "unsupported_type"],
+        "another character set": [
+          good,
+          { "content-type": `${NDJSON}; charset=latin1` },
+          415,
+          "unsupported_type",
+        ],
+        "another encoding": [good, packed("br"), 415, "unsupported_encoding"],
+        "no gzip": [good, packed("gzip"), 400, "malformed_body"],
+        "gzip that is cut off": [
+          () => gzipSync(good()).subarray(0, -9),
+          packed("gzip"),
+          400,
+          "malformed_body",
+        ],
+        "zstd that is cut off": [
+          () => zstdCompressSync(good()).subarray(0, -2),
+          packed("zstd"),
+          400,
+          "malformed_body",
+        ],
+        "no array": [() => JSON.stringify({ events: [] }), { "content-type": ARRAY }, 400, "malformed_body"],
+        "an array without an end": [
+          () => `[${good().split("\n").join()}`,
+          { "content-type": ARRAY },
+          400,
+          "malformed_body",
+        ],
+        "an array with a hole": [() => "[1,,2]", { "content-type": ARRAY }, 400, "malformed_body"],
+        "10,001 events": [
+          () => ndjson(clicks("refused", 10_001)),
+          { "content-type": NDJSON },
+          413,
+          "too_many_events",
+        ],
+        "more than 4 MiB": [
+          () => Buffer.alloc(4_194_305, " "),
+          { "content-type": NDJSON },
+          413,
+          "body_too_large",
+        ],
+        "what unpacks to more": [
+          () => gzipSync(Buffer.alloc(4_194_305, " ")),
+          packed("gzip"),
+          413,
+          "body_too_large",
+        ],
+        "what unpacks to very much": [
+          () => zstdCompressSync(Buffer.alloc(1 << 28)),
+          packed("zstd"),
+          413,
+          "body_too_large",
+        ],
+      };
+      test.each(Object.entries(CASES))("%s", async (_, [body, headers, status, code]) => {
+        const { status: found, body: answer } = await send(body(), headers);
+        expect([found, answer.error?.code]).toEqual([status, code]);
+        expect(await countOf("refused")).toBe(0);
+      });
+
+      test("a parameter that is not known, another method", async () => {
+        const unknown = await send(good(), { "content-type": NDJSON }, "?atomc=1");
+        expect([unknown.status, unknown.body.error?.field]).toEqual([422, "atomc"]);
+        const other = await fetch(`${service.url}/events`);
+        expect([other.status, other.headers.get("allow")]).toEqual([405, "POST"]);
+      });
+    });
+
+    test("many bodies and single events at once: all are counted, and the books hold", async () => {
+      const before = await ledger();
+      const bodies = Array.from({ length: 20 }, (_, i) => ndjson(clicks(`many-${i % 4}`, 1_000)));
+      const singles = Array.from({ length: 200 }, (_, i) => {
+        return postEvent(service.port, { at: HOUR, user: `single-${i}`, kind: "click", stream: "many-0" });
+      });
+      const answers = await Promise.all(bodies.map((body) => send(body)));
+      await Promise.all(singles);
+      expect(answers.map(({ body }) => body.accepted)).toEqual(Array(20).fill(1_000));
+      expect(await countOf("many-0")).toBe(5_200);
+      const after = await ledger();
+      expect(after.holds).toBe(true);
+      expect(after["accepted"]! - before["accepted"]!).toBe(20_200);
+    });
+
+    test("kill -9 among bodies: what was acknowledged is there once, and what was sent again too", async () => {
+      const random = new Random(seedFor(`bodies and kills, ${name}`));
+      const acknowledged = new Set<string>();
+      for (let round = 0; round < 5; round++) {
+        const bodies = Array.from({ length: 6 }, (_, i) =>
+          withIds(clicks("killed", 700), `kill-${round}-${i}`),
+        );
+        const sending = bodies.map((events) =>
+          send(ndjson(events)).then(
+            () => true,
+            () => false,
+          ),
+        );
+        await new Promise<void>((resolve) => {
+          setTimeout(() => void service.kill().then(resolve), random.below(60));
+        });
+        await Promise.all(sending);
+        await service.start();
+        for (const events of bodies) {
+          const { body } = await send(ndjson(events));
+          expect(body.accepted + body.duplicates).toBe(700);
+          for (const { id } of events) acknowledged.add(id!);
+        }
+      }
+      expect(await countOf("killed")).toBe(acknowledged.size);
+      await waitFor("the rows", async () => (await rowsOf("killed")) >= acknowledged.size);
+      const rows = (await site.cold.events()).filter(({ stream }) => stream === "killed");
+      expect(rows.length).toBe(acknowledged.size);
+      expect(new Set(rows.map(({ id }) => id))).toEqual(acknowledged);
+    });
+
+    if (name === "redis+mysql") {
+      test("with Redis away: 503 within a second or so, and nothing of it ever counts", async () => {
+        const { redis } = site.servers!;
+        process.kill(redis.pid, "SIGSTOP");
+        try {
+          const startMs = performance.now();
+          const { status, headers, body } = await send(ndjson(clicks("away", 5_000)));
+          expect([status, body.error?.code]).toEqual([503, "hot_store_away"]);
+          expect(headers.get("retry-after")).toBe("1");
+          expect(performance.now() - startMs).toBeLessThan(5_000);
+        } finally {
+          process.kill(redis.pid, "SIGCONT");
+        }
+        await waitFor("Redis to be back", async () => (await send(ndjson(clicks("back", 1)))).status === 200);
+        expect(await countOf("away")).toBe(0);
+      });
+
+      test("with MySQL away: hours that have to be fetched are refused by name, the others count", async () => {
+        const { redis, mariaDb } = site.servers!;
+        const long = HOUR - 400 * DAY_MS;
+        await expectOutcome(send(ndjson(clicks("partly", 3, { timestamp: long }))), { accepted: 3 });
+        await waitFor("the rows", async () => (await rowsOf("partly")) === 3);
+        // Anew from nothing: then only the cold store knows of any hour before this one.
+        await service.kill("SIGTERM");
+        await redis.forgetAll();
+        await service.start();
+        // Fetched from there, as long as that can be.
+        await expectOutcome(send(ndjson(clicks("partly", 1, { timestamp: Date.now() }))), { accepted: 1 });
+        process.kill(mariaDb.pid, "SIGSTOP");
+        try {
+          const events = [
+            ...clicks("partly", 2, { timestamp: Date.now() }),
+            ...clicks("partly", 4, { timestamp: long - HOUR_MS }),
+          ];
+          const { status, headers, body } = await send(ndjson(events));
+          const refusals = (
+            body as unknown as { refusals?: { code: string; count: number; indexes: unknown }[] }
+          ).refusals;
+          expect({ status, ...body }).toMatchObject({ status: 207, ...all({ accepted: 2, refused: 4 }) });
+          expect(refusals).toMatchObject([{ code: "cold_store_away", count: 4, indexes: [[2, 5]] }]);
+          expect(headers.get("retry-after")).not.toBeNull();
+        } finally {
+          process.kill(mariaDb.pid, "SIGCONT");
+        }
+        expect(await countOf("partly", Date.now())).toBe(3);
+        expect(await countOf("partly", long - HOUR_MS)).toBe(0);
+      });
+    }
+  });
+}
+
+test("events of streams that are one too many are named, the others count", async () => {
+  const service = await startService({ settings: { MAX_STREAMS: "2" } });
+  try {
+    const events = ["a", "b", "c", "a", "d"].map(
+      (stream, i) => clicks(stream, 1, { timestamp: HOUR + i })[0]!,
+    );
+    const headers = { "content-type": NDJSON };
+    const answer = await fetch(`${service.url}/events`, { method: "POST", body: ndjson(events), headers });
+    const body = (await answer.json()) as Outcome;
+    expect({ status: answer.status, ...body }).toMatchObject({
+      status: 200,
+      ...all({ accepted: 3, invalid: 2 }),
+    });
+    expect(body.errors.map(({ index, code, got }) => [index, code, got])).toEqual([
+      [2, "too_many_streams", "c"],
+      [4, "too_many_streams", "d"],
+    ]);
+  } finally {
+    await service.stop();
+  }
+});
+
+describe("an event in a body", () => {
+  const now = Date.now();
+  const reading = (format: BodyFormat) => ({
+    ...{ format, now, earliest: 0, invalidMaxListed: INVALID_MAX_LISTED },
+    admits: () => true,
+  });
+  const anyEvent = fc.record(
+    {
+      timestamp: fc.oneof(fc.integer(), fc.double(), fc.constant(now), fc.string(), fc.nat(now)),
+      user: fc.oneof(fc.string({ unit: "binary", maxLength: 300 }), fc.constant(null), fc.integer()),
+      event: fc.oneof(fc.constantFrom("click", "impression", "view"), fc.anything()),
+      stream: fc.oneof(fc.constantFrom("a", "a.b", "", "ä"), fc.string()),
+      id: fc.oneof(fc.string({ minLength: 1 }), fc.boolean()),
+      more: fc.anything(),
+    },
+    { requiredKeys: [] },
+  );
+
+  test("is taken exactly if the schema, and the rules beside it, take it", async () => {
+    const property = fc.asyncProperty(anyEvent, async (value) => {
+      const text = JSON.stringify(value);
+      const parsed = JSON.parse(text);
+      const { events, invalidCount } = await readEvents(text, reading("ndjson"));
+      const isShort = (field: unknown) => {
+        if (typeof field !== "string") return field === undefined;
+        return Buffer.byteLength(field) <= 255 && field.isWellFormed() && !field.includes("\ufffd");
+      };
+      const isRight =
+        Value.Check(EventObjectSchema, parsed) &&
+        (parsed.timestamp as number) <= now + DAY_MS &&
+        isShort(parsed.user) &&
+        isShort(parsed.id);
+      expect([events.length, invalidCount]).toEqual(isRight ? [1, 0] : [0, 1]);
+      if (!isRight) return;
+      const { timestamp, user, event, stream = "default", id } = parsed;
+      expect(events[0]).toEqual({ stream, at: timestamp, kind: event, user, id });
+    });
+    await fc.assert(property, { numRuns: 3_000 });
+  });
+
+  test("is the same one in lines and in an array, whatever is between", async () => {
+    const space = fc.stringMatching(/^[ \t\r]{0,3}$/);
+    const property = fc.asyncProperty(fc.array(anyEvent, { maxLength: 20 }), space, async (values, gap) => {
+      const lines = values.map((value) => `${gap}${JSON.stringify(value)}${gap}`);
+      const asLines = await readEvents(lines.join("\n"), reading("ndjson"));
+      const asArray = await readEvents(`${gap}[${lines.join(`,${gap}\n`)}]${gap}`, reading("array"));
+      expect(asArray.events).toEqual([...asLines.events]);
+      expect(asArray.indexes).toEqual([...asLines.indexes]);
+      expect(asArray.invalid.map(({ index, error }) => [index, error.message])).toEqual(
+        asLines.invalid.map(({ index, error }) => [index, error.message]),
+      );
+    });
+    await fc.assert(property, { numRuns: 300 });
+  });
+});

@@ -1,0 +1,276 @@
+/** GET /live: who watches sees what is counted, one reading serves all, and nothing is left behind by them. */
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { connect } from "node:net";
+import { LiveFeeds, type Reading } from "../../src/http/live/feeds.ts";
+import { API_DOCUMENT } from "../../src/http/openapi/document.ts";
+import { withDeadline } from "../../src/runtime/deadline.ts";
+import { ApiDescription } from "../harness/project/api-description.ts";
+import { scrape } from "../harness/servers/prometheus.ts";
+import { describeWithServers } from "../harness/servers/servers.ts";
+import { postEvent } from "../harness/service/analytics-client.ts";
+import { EventStream } from "../harness/service/event-stream.ts";
+import { MODES, type Service, type Site } from "../harness/service/service.ts";
+import { waitFor } from "../harness/service/wait-for.ts";
+
+setDefaultTimeout(60_000);
+
+const SETUP_TIMEOUT_MS = 120_000;
+const VIEWERS = 200;
+/** With that many the share of a core is told well enough. */
+const MEASURED_EVENTS = 5;
+const END_MAX_MS = 5_000;
+
+interface Message {
+  readonly stream: string;
+  readonly hour: {
+    readonly clicks: number;
+    readonly impressions: number;
+    readonly unique_users: number;
+  } | null;
+  readonly hot_store: { readonly name: string; readonly status: string };
+  readonly cold_store: { readonly name: string; readonly status: string };
+  readonly ledger: {
+    readonly instance: { readonly accepted: number };
+    readonly stores: { readonly writers?: readonly object[]; readonly unavailable?: string } | null;
+  };
+}
+
+const described = new ApiDescription(JSON.parse(JSON.stringify(API_DOCUMENT)));
+const isDescribed = described.validator("components", "schemas", "Live");
+
+for (const { name, needs, open } of MODES) {
+  describeWithServers(`GET /live, ${name}`, needs, () => {
+    let site: Site;
+    let service: Service;
+
+    beforeAll(async () => {
+      site = await open();
+      service = await site.start();
+    }, SETUP_TIMEOUT_MS);
+    afterAll(() => site.close(), SETUP_TIMEOUT_MS);
+
+    const watch = (stream: string) => EventStream.open(`${service.url}/live?stream=${stream}`);
+
+    const metric = async (metricName: string) => (await scrape(service.port)).get(metricName)!;
+
+    async function messageWith(
+      viewer: EventStream,
+      isAwaited: (message: Message) => boolean,
+    ): Promise<Message> {
+      for (;;) {
+        const message = await viewer.next<Message>();
+        if (message === undefined) throw new Error("it has ended");
+        isDescribed(message);
+        expect(isDescribed.errors ?? []).toEqual([]);
+        if (isAwaited(message)) return message;
+      }
+    }
+
+    test("tells an event within two seconds of its 204, of its stream and of its branch", async () => {
+      const viewers = await Promise.all(["shop.spring", "shop.*", "*", "other"].map(watch));
+      const [stream, branch, all, other] = viewers as [EventStream, EventStream, EventStream, EventStream];
+      for (const viewer of viewers) expect((await messageWith(viewer, () => true)).hour?.clicks).toBe(0);
+      for (const user of ["ann", "bob"])
+        await postEvent(service.port, { at: Date.now(), user, kind: "click", stream: "shop.spring" });
+      await postEvent(service.port, {
+        at: Date.now(),
+        user: "ann",
+        kind: "impression",
+        stream: "shop.autumn",
+      });
+      const startedMs = performance.now();
+      const of = (viewer: EventStream, clicks: number, impressions: number) =>
+        messageWith(viewer, ({ hour }) => hour?.clicks === clicks && hour.impressions === impressions);
+      const seen = await Promise.all([of(stream, 2, 0), of(branch, 2, 1), of(all, 2, 1)]);
+      expect(performance.now() - startedMs).toBeLessThan(2_000);
+      expect(seen.map(({ hour }) => hour?.unique_users)).toEqual([2, 2, 2]);
+      expect((await messageWith(other, () => true)).hour?.clicks).toBe(0);
+      const complete = await messageWith(all, ({ ledger }) => ledger.stores?.writers?.length === 1);
+      expect(complete).toMatchObject({ hot_store: { status: "ok" }, cold_store: { status: "ok" } });
+      await Promise.all(viewers.map((viewer) => viewer.close()));
+    });
+
+    test("reads once a second, however many watch, and not at all when nobody does", async () => {
+      const first = await watch("shop.spring");
+      await first.next();
+      const viewers = await Promise.all(Array.from({ length: VIEWERS }, () => watch("shop.spring")));
+      const drained = viewers.map((viewer) => viewer.drain());
+      expect(await metric("hourglass_live_viewers")).toBe(VIEWERS + 1);
+      const before = await Promise.all([
+        metric("hourglass_live_reads_total"),
+        metric("process_cpu_seconds_total"),
+      ]);
+      const startedMs = performance.now();
+      for (let i = 0; i < MEASURED_EVENTS; i++) await first.next();
+      const seconds = (performance.now() - startedMs) / 1_000;
+      const after = await Promise.all([
+        metric("hourglass_live_reads_total"),
+        metric("process_cpu_seconds_total"),
+      ]);
+      expect(after[0] - before[0]).toBeLessThanOrEqual(MEASURED_EVENTS + 1);
+      const cpu = ((after[1] - before[1]) / seconds) * 100;
+      console.log(`GET /live, ${name}: ${VIEWERS} viewers, ${cpu.toFixed(1)} % of a core in all`);
+      await Promise.all([first, ...viewers].map((viewer) => viewer.close()));
+      await waitFor("all to be gone", async () => (await metric("hourglass_live_viewers")) === 0);
+      for (const count of await Promise.all(drained))
+        expect(count).toBeGreaterThanOrEqual(MEASURED_EVENTS - 1);
+      const readings = await metric("hourglass_live_reads_total");
+      const another = await watch("another");
+      await another.next();
+      await another.next();
+      expect((await metric("hourglass_live_reads_total")) - readings).toBeLessThanOrEqual(3);
+      await another.close();
+    });
+
+    test("takes a bounded number of streams, and others again when those are left", async () => {
+      const viewers: EventStream[] = [];
+      const last = await waitFor("a refusal", async () => {
+        const answer = await fetch(`${service.url}/live?stream=stream-${viewers.length}`);
+        if (answer.status !== 200) return answer;
+        await answer.body!.cancel();
+        viewers.push(await watch(`stream-${viewers.length}`));
+        return false;
+      });
+      expect(last.status).toBe(503);
+      expect(last.headers.get("retry-after")).toBe("5");
+      expect(await last.json()).toMatchObject({ error: { code: "overloaded" } });
+      expect(viewers.length).toBe(100);
+      const shared = await watch("stream-0");
+      expect(await shared.next<Message>()).toMatchObject({ stream: "stream-0" });
+      await Promise.all([shared, ...viewers].map((viewer) => viewer.close()));
+      const again = await waitFor("room", () => watch("one.more"));
+      expect(await again.next<Message>()).toMatchObject({ stream: "one.more" });
+      await again.close();
+    });
+
+    test("is not packed, held back or kept by what is in between", async () => {
+      const answer = await fetch(`${service.url}/live`, { headers: { "accept-encoding": "gzip" } });
+      const { headers } = answer;
+      expect(headers.get("content-encoding")).toBeNull();
+      expect(headers.get("cache-control")).toContain("no-transform");
+      expect(headers.get("x-accel-buffering")).toBe("no");
+      await answer.body!.cancel();
+    });
+
+    if (name === "redis+mysql") {
+      test("tells when a store is away, and when it is back", async () => {
+        const { redis, mariaDb } = site.servers!;
+        const viewer = await watch("shop.spring");
+        await mariaDb.kill();
+        await messageWith(viewer, ({ cold_store }) => cold_store.status === "away");
+        const { hour } = await messageWith(
+          viewer,
+          ({ ledger }) => ledger.stores?.unavailable === "cold_store_away",
+        );
+        expect(hour?.clicks).toBe(2);
+        await mariaDb.start();
+        await messageWith(viewer, ({ cold_store }) => cold_store.status === "ok");
+        await redis.kill();
+        await messageWith(viewer, ({ hot_store }) => hot_store.status === "away");
+        await redis.start();
+        const back = await messageWith(viewer, ({ hot_store }) => hot_store.status === "ok");
+        expect(back).toMatchObject({ hot_store: { name: "Redis" }, cold_store: { name: "MySQL" } });
+        await viewer.close();
+      });
+    }
+
+    test("ends at SIGTERM, at once and in order", async () => {
+      const viewers = await Promise.all(Array.from({ length: 50 }, () => watch("shop.spring")));
+      await Promise.all(viewers.map((viewer) => viewer.next()));
+      const ended = Promise.all(viewers.map((viewer) => viewer.drain()));
+      const startedMs = performance.now();
+      await service.kill("SIGTERM");
+      await withDeadline(ended, END_MAX_MS, () => new Error("a connection is still open"));
+      expect(performance.now() - startedMs).toBeLessThan(END_MAX_MS);
+      expect({ exitCode: service.exitCode, log: service.log() }).toMatchObject({ exitCode: 0 });
+    });
+  });
+}
+
+describe("a feed", () => {
+  const FAST = { intervalMs: 1, silenceMaxMs: 60_000 };
+  const never = { signal: new AbortController().signal, seesAll: true, isLetIn: () => true };
+  const reading = (ofStream: object, ofAll: object = {}) => ({ ofStream, ofAll });
+
+  test("keeps nothing for who does not read, and cuts that one off in the end", async () => {
+    const feeds = new LiveFeeds(async () => reading({ text: "x".repeat(1_000) }), FAST);
+    const unread = feeds.watch("a", never)!;
+    await waitFor("it to be cut off", () => feeds.viewerCount === 0);
+    expect(feeds.readCount).toBeLessThan(50);
+    const parts = await Array.fromAsync(unread);
+    expect(parts.length).toBe(2);
+  });
+
+  test("is not kept by a connection that nobody reads from", async () => {
+    const feeds = new LiveFeeds(async () => reading({ text: "x".repeat(100_000) }), FAST);
+    await using server = Bun.serve({
+      port: 0,
+      hostname: "127.0.0.1",
+      fetch: ({ signal }) => new Response(feeds.watch("a", { ...never, signal })),
+    });
+    const socket = connect({ port: server.port!, host: "127.0.0.1" });
+    socket.pause();
+    socket.write("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    await waitFor("it to be watched", () => feeds.viewerCount === 1);
+    await waitFor("it to be cut off", () => feeds.viewerCount === 0, { timeoutMs: 30_000 });
+    // What the system itself holds for a connection, and no more: some megabytes.
+    expect(feeds.readCount).toBeLessThan(200);
+    socket.destroy();
+  });
+
+  test("shows that it lives while a reading takes long, and reads no second time meanwhile", async () => {
+    const slow = Promise.withResolvers<Reading>();
+    const feeds = new LiveFeeds(() => slow.promise, { intervalMs: 1, silenceMaxMs: 5 });
+    const reader = feeds.watch("a", never)!.getReader();
+    const text = async () => new TextDecoder().decode((await reader.read()).value);
+    expect(await text()).toStartWith("retry:");
+    for (let i = 0; i < 3; i++) expect(await text()).toStartWith(":");
+    expect(feeds.readCount).toBe(1);
+    slow.resolve(reading({ a: 1 }));
+    await waitFor("the reading", async () => (await text()) === 'data: {"a":1}\n\n');
+    await reader.cancel();
+    expect(feeds.viewerCount).toBe(0);
+  });
+
+  test("shows no message more to who is let in no longer, and goes on for the others", async () => {
+    let isLetIn = true;
+    let count = 0;
+    const feeds = new LiveFeeds(async () => {
+      count += 1;
+      return reading({ count }, { secret: true });
+    }, FAST);
+    const limited = feeds.watch("a", { ...never, seesAll: false, isLetIn: () => isLetIn })!;
+    const texts: string[] = [];
+    const watched = (async () => {
+      for await (const part of limited) texts.push(`${count} ${isLetIn} ${new TextDecoder().decode(part)}`);
+    })();
+    const other = feeds.watch("a", never)!.getReader();
+    await waitFor("some messages", () => texts.length > 5);
+    isLetIn = false;
+    await watched;
+    expect(feeds.viewerCount).toBe(1);
+    expect(texts.filter((text) => text.includes("secret") || text.includes("false"))).toEqual([]);
+    for (let i = 0; i < 3; i++) expect((await other.read()).done).toBe(false);
+    await other.cancel();
+  });
+
+  test("is busy for a twentieth of the time at most, once it is known to take long", async () => {
+    let busyMs = 0;
+    const feeds = new LiveFeeds(async () => {
+      const startMs = performance.now();
+      while (performance.now() - startMs < 5);
+      busyMs += 5;
+      return reading({});
+    }, FAST);
+    const ending = new AbortController();
+    const body = feeds.watch("a", { ...never, signal: ending.signal })!;
+    const all = Array.fromAsync(body);
+    await waitFor("the first readings", () => feeds.readCount >= 3);
+    const startMs = performance.now();
+    busyMs = 0;
+    await waitFor("some readings", () => feeds.readCount >= 6);
+    expect(busyMs / (performance.now() - startMs)).toBeLessThan(0.07);
+    ending.abort();
+    await all;
+  });
+});

@@ -1,0 +1,259 @@
+/** The log of a service that runs: a line for each change and incident, none for a request, and no secret in any. */
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { version } from "../../package.json";
+import { answerToError } from "../../src/http/answers.ts";
+import { traceOf } from "../../src/http/requests/trace.ts";
+import { ColdUnavailableError } from "../../src/store/cold.ts";
+import { StoreWatch } from "../../src/store/watch.ts";
+import { RecordedLog } from "../harness/pipeline/pipeline-harness.ts";
+import { describeWithServers } from "../harness/servers/servers.ts";
+import { postEvent } from "../harness/service/analytics-client.ts";
+import { ask } from "../harness/service/http-connection.ts";
+import { MODES, type Service, type Site } from "../harness/service/service.ts";
+import { waitFor } from "../harness/service/wait-for.ts";
+
+setDefaultTimeout(120_000);
+
+interface Line {
+  readonly level: number;
+  readonly msg: string;
+  readonly [field: string]: unknown;
+}
+
+/** Of all lines that are JSON; the others are the first ones, for people. */
+function linesOf(service: Service): Line[] {
+  const texts = service.log().split("\n");
+  return texts.filter((text) => text.startsWith("{")).map((text) => JSON.parse(text) as Line);
+}
+
+const TRACE_ID = "0af7651916cd43dd8448eb211c80319c";
+const PARENT_ID = "b7ad6b7169203331";
+const TRACE_PARENT = `00-${TRACE_ID}-${PARENT_ID}-01`;
+
+for (const { name, needs, open } of MODES) {
+  describeWithServers(`the log, ${name}`, needs, () => {
+    let site: Site;
+    let service: Service;
+
+    beforeAll(async () => {
+      site = await open();
+      service = await site.start({ FLUSH_INTERVAL_MS: "50" });
+    });
+    afterAll(() => site.close());
+
+    const messages = () => linesOf(service).map(({ msg }) => msg);
+    const lineOf = (msg: string) =>
+      waitFor(`'${msg}' in the log`, () => linesOf(service).find((line) => line.msg === msg));
+    const post = (user: string) => postEvent(service.port, { at: Date.now(), user, kind: "click" });
+
+    test("has a line for the start, none for a request, and two for the stop", async () => {
+      await post("somebody");
+      await ask(service.port, { method: "GET", target: "/analytics?timestamp=nonsense" });
+      await service.restart();
+      const [started, ...rest] = linesOf(service).filter(({ msg }) => msg !== "set up the hot store");
+      expect(started).toMatchObject({ msg: "started", level: 30, version, mode: name, url: service.url });
+      expect(rest.map(({ msg }) => msg)).toEqual(["stopping", "stopped", "started"]);
+      expect(service.log()).not.toContain("somebody");
+    });
+
+    if (name === "embedded") return;
+
+    test("tells once that MySQL is away, and once that it is back", async () => {
+      const { mariaDb } = site.servers!;
+      // Its first flush asks for more than later ones do.
+      const before = await site.cold.countEvents();
+      await post("before");
+      await waitFor("its row", async () => (await site.cold.countEvents()) === before + 1);
+      await mariaDb.kill("SIGKILL");
+      await post("meanwhile");
+      expect(await lineOf("the cold store is away")).toMatchObject({ level: 40, operation: "flush" });
+      expect(await lineOf("flush failed, will be retried")).toMatchObject({ level: 40 });
+      await mariaDb.start();
+      expect(await lineOf("flushes work again, the backlog drains")).toMatchObject({ level: 30 });
+      const back = await lineOf("the cold store is back");
+      expect(back["awayMs"]).toBeGreaterThan(0);
+      expect(back["errors"]).toBeGreaterThan(0);
+      for (const once of ["the cold store is away", "flush failed, will be retried"]) {
+        expect(messages().filter((msg) => msg === once)).toHaveLength(1);
+      }
+    });
+
+    test("tells that Redis is away, that events are refused meanwhile, and the end of both", async () => {
+      const { redis } = site.servers!;
+      redis.pause();
+      expect(await lineOf("the hot store is away")).toMatchObject({ level: 40 });
+      expect(await lineOf("events are refused")).toMatchObject({ level: 40, reason: "hot_store_away" });
+      const refused = await ask(service.port, {
+        method: "POST",
+        target: "/analytics?timestamp=1&user=u&click",
+      });
+      expect(refused.status).toBe(503);
+      redis.resume();
+      await lineOf("the hot store is back");
+      const taken = await lineOf("events are taken again");
+      expect(taken).toMatchObject({ level: 30, reason: "hot_store_away", refusedEvents: 1 });
+      expect(messages().filter((msg) => msg.startsWith("could not"))).toEqual([]);
+    });
+
+    test("tells that the journal is full, and that it has room again", async () => {
+      const full = await site.start({ JOURNAL_MAX_EVENTS: "1", FLUSH_INTERVAL_MS: "50" });
+      const { mariaDb } = site.servers!;
+      mariaDb.pause();
+      try {
+        await postEvent(full.port, { at: Date.now(), user: "u", kind: "click" });
+        await waitFor("the journal to be full", () =>
+          linesOf(full).some(({ msg, reason }) => msg === "events are refused" && reason === "journal_full"),
+        );
+      } finally {
+        mariaDb.resume();
+      }
+      await waitFor("it to have room again", () =>
+        linesOf(full).some(
+          ({ msg, reason }) => msg === "events are taken again" && reason === "journal_full",
+        ),
+      );
+    });
+
+    test("tells of a journal that was adopted", async () => {
+      const { mariaDb } = site.servers!;
+      mariaDb.pause();
+      await post("left behind");
+      await service.kill("SIGKILL");
+      const heir = await site.start({ LEASE_MS: "200" });
+      mariaDb.resume();
+      const adoption = () =>
+        linesOf(heir).find(({ msg }) => msg === "adopted the journal of a writer that ended");
+      // Its lease was 10 s, and MySQL may take as long to be noticed again.
+      const adopted = await waitFor("the adoption", adoption, { timeoutMs: 60_000 });
+      expect(adopted["eventCount"]).toBeGreaterThan(0);
+      await service.start();
+    });
+  });
+}
+
+describe("LOG_REQUESTS", () => {
+  let site: Site;
+  let service: Service;
+
+  beforeAll(async () => {
+    site = await MODES[0]!.open();
+    service = await site.start({ LOG_REQUESTS: "1", USER_SALT: "the salt of users" });
+  });
+  afterAll(() => site.close());
+
+  test("logs each request once, by its path and the ids that it came with, and nothing of its query", async () => {
+    const target = "/analytics?timestamp=1&user=unmistakable&click";
+    const headers = ["X-Request-Id: req-1", `Traceparent: ${TRACE_PARENT}`];
+    const answer = await ask(service.port, { method: "POST", target, headers });
+    expect(answer.headers.get("x-request-id")).toBe("req-1");
+    await ask(service.port, {
+      method: "GET",
+      target: "/nowhere?user=unmistakable",
+      headers: ["X-Request-Id: a b"],
+    });
+    await ask(service.port, { method: "GET", target: "/series?from=never" });
+    const lines = await waitFor("the lines", () => {
+      const found = linesOf(service).filter(({ msg, path }) => msg === "request" && path !== "/readyz");
+      return found.length >= 3 && found;
+    });
+    expect(lines[0]).toMatchObject({
+      ...{ level: 30, method: "POST", path: "/analytics", status: 204 },
+      ...{ requestId: "req-1", traceId: TRACE_ID, parentId: PARENT_ID },
+    });
+    expect(lines[0]!["ms"]).toBeGreaterThan(0);
+    expect(lines[1]).toMatchObject({ method: "GET", path: "/nowhere", status: 404 });
+    expect(lines[1]!["requestId"]).toMatch(/^[0-9a-f-]{36}$/);
+    expect(lines[2]).toMatchObject({ path: "/series", status: 422 });
+    expect(lines).toHaveLength(3);
+    for (const secret of ["unmistakable", "the salt"]) expect(service.log()).not.toContain(secret);
+  });
+});
+
+describe("the trace of a request", () => {
+  const traced = (headers: Record<string, string>) => traceOf(new Headers(headers));
+
+  test("has the sender's id if that can stand in a log, else a new one", () => {
+    for (const id of ["a", "req-1", "1234:5/6.7@b+c=", "x".repeat(128)]) {
+      expect(traced({ "x-request-id": id })).toEqual({ requestId: id });
+    }
+    for (const id of ["", "a b", 'a"b', "ä", "x".repeat(129)]) {
+      expect(traced({ "x-request-id": id }).requestId).toMatch(/^[0-9a-f-]{36}$/);
+    }
+    expect(traced({}).requestId).not.toBe(traced({}).requestId);
+  });
+
+  test("has the parent that the sender names, if it is one", () => {
+    const parentOf = (traceparent: string) => traced({ traceparent }).parentId;
+    expect(traced({ traceparent: TRACE_PARENT })).toMatchObject({ traceId: TRACE_ID, parentId: PARENT_ID });
+    expect(parentOf(`cc-${TRACE_ID}-${PARENT_ID}-01-of-a-later-version`)).toBe(PARENT_ID);
+    for (const wrong of [
+      `00-${TRACE_ID}-${PARENT_ID}-01-more`,
+      `ff-${TRACE_ID}-${PARENT_ID}-01`,
+      `00-${"0".repeat(32)}-${PARENT_ID}-01`,
+      `00-${TRACE_ID}-${"0".repeat(16)}-01`,
+      `00-${TRACE_ID.toUpperCase()}-${PARENT_ID}-01`,
+      `00-${TRACE_ID}-${PARENT_ID}`,
+    ]) {
+      expect([wrong, parentOf(wrong)]).toEqual([wrong, undefined]);
+    }
+  });
+
+  test("is in the line of a fault of ours, and its id in the answer", async () => {
+    const log = new RecordedLog();
+    const headers = { "x-request-id": "req-7", traceparent: TRACE_PARENT };
+    const answer = answerToError(new Error("bang"), log, new Request("http://localhost/", { headers }));
+    expect([answer.status, answer.headers.get("x-request-id")]).toEqual([500, "req-7"]);
+    expect(await answer.text()).not.toContain("bang");
+    expect(log.entries).toHaveLength(1);
+    expect(log.entries[0]).toMatchObject({
+      level: "error",
+      fields: { requestId: "req-7", traceId: TRACE_ID, parentId: PARENT_ID, error: "bang" },
+    });
+  });
+});
+
+describe("a store that is watched", () => {
+  class FlakyStore {
+    readonly #secret = 7;
+    isDown = false;
+
+    get description(): string {
+      return `number ${this.#secret}`;
+    }
+
+    async open(): Promise<void> {}
+
+    async read(): Promise<number> {
+      if (this.isDown) throw new ColdUnavailableError("gone");
+      return this.#secret;
+    }
+
+    async refuse(): Promise<never> {
+      throw new RangeError("not like that");
+    }
+  }
+
+  test("answers as it does, and is away from its first failure to its next answer", async () => {
+    const log = new RecordedLog();
+    const watch = new StoreWatch("cold", log);
+    const store = new FlakyStore();
+    const watched = watch.watched(store);
+    expect([watched.description, await watched.read()]).toEqual(["number 7", 7]);
+    expect(watched.refuse()).rejects.toBeInstanceOf(RangeError);
+    expect(watch.isAway).toBe(false);
+    store.isDown = true;
+    for (let i = 0; i < 3; i++) await expect(watched.read()).rejects.toThrow("gone");
+    // It says from memory that it was opened: that shows nothing.
+    await watched.open();
+    expect(watch.isAway).toBe(true);
+    store.isDown = false;
+    expect(await watched.read()).toBe(7);
+    expect(watch.isAway).toBe(false);
+    expect(Object.fromEntries(watch.errors)).toEqual({ read: 3 });
+    const lines: object[] = log.entries.map(({ level, message, fields }) => ({ level, message, ...fields }));
+    expect(lines).toEqual([
+      { level: "warn", message: "the cold store is away", operation: "read", error: "gone" },
+      { level: "info", message: "the cold store is back", errors: 3, awayMs: expect.any(Number) },
+    ]);
+  });
+});

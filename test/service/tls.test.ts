@@ -1,0 +1,219 @@
+/**
+ * TLS: between clients and the service, and between it and its stores. What is meant to be encrypted never goes in
+ * the clear, and who can't show a good certificate is not talked to.
+ */
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { createConnection } from "mysql2/promise";
+import { createClient } from "redis";
+import { type Certificates, makeCertificates } from "../harness/servers/certificates.ts";
+import { freePort } from "../harness/servers/ports.ts";
+import {
+  describeWithServers,
+  type MariaDbServer,
+  type RedisServer,
+  startMariaDb,
+  startRedis,
+} from "../harness/servers/servers.ts";
+import { runCommand, startCommand } from "../harness/service/command.ts";
+import { ask } from "../harness/service/http-connection.ts";
+import { type Service, startService } from "../harness/service/service.ts";
+import { waitFor } from "../harness/service/wait-for.ts";
+
+setDefaultTimeout(120_000);
+
+const AT = Date.UTC(2026, 0, 31, 12, 30);
+const EVENT = `/analytics?timestamp=${AT}&user=ann&click`;
+
+let certificates: Certificates;
+beforeAll(async () => {
+  certificates = await makeCertificates();
+});
+afterAll(() => certificates.delete());
+
+/** Trusting this authority alone. */
+function fetchBy(caFile: string, url: string, method = "GET"): Promise<Response> {
+  return fetch(url, { method, tls: { ca: readFileSync(caFile, "utf8") } });
+}
+
+describe("HTTPS", () => {
+  let service: Service;
+  let settings: Record<string, string>;
+  let url: string;
+
+  beforeAll(async () => {
+    const { certFile, keyFile, caFile } = certificates;
+    settings = { TLS_CERT_FILE: certFile, TLS_KEY_FILE: keyFile };
+    service = await startService({ settings, caFile });
+    url = `https://localhost:${service.port}`;
+  });
+  afterAll(() => service.stop());
+
+  test("counts and answers, with the certificate that it was given", async () => {
+    const { caFile } = certificates;
+    expect((await fetchBy(caFile, url + EVENT, "POST")).status).toBe(204);
+    const hour = await fetchBy(caFile, `${url}/analytics?timestamp=${AT}`);
+    expect(await hour.text()).toBe("unique_users,1\nclicks,1\nimpressions,0\n");
+    expect(service.log()).toContain(`listening on  https://127.0.0.1:${service.port}`);
+  });
+
+  test("is refused by whoever does not trust who signed it", async () => {
+    expect(fetchBy(certificates.strangeCaFile, `${url}/livez`)).rejects.toThrow();
+    expect(fetch(`${url}/livez`)).rejects.toThrow();
+  });
+
+  test("answers nobody in the clear", async () => {
+    const plain = ask(service.port, { method: "GET", target: "/livez" }).then(({ status }) => status);
+    expect(await plain.catch(() => "no answer")).not.toBe(200);
+  });
+
+  test("the healthcheck asks it all the same", async () => {
+    const { exitCode, output } = await runCommand({ ...settings, PORT: String(service.port) }, "healthcheck");
+    expect([exitCode, JSON.parse(output).status]).toEqual([0, "ready"]);
+  });
+
+  test("a file that is no certificate, or not its key, keeps it from starting, and says why", async () => {
+    const { certFile, keyFile, caFile } = certificates;
+    const noPem = join(service.dataDir, "..", "no.pem");
+    writeFileSync(noPem, "nothing of the kind");
+    const faults: readonly (readonly [Record<string, string>, string])[] = [
+      [{ TLS_CERT_FILE: certFile }, "TLS_KEY_FILE is not"],
+      [{ TLS_KEY_FILE: keyFile }, "TLS_CERT_FILE is not"],
+      [{ TLS_CERT_FILE: `${certFile}.gone`, TLS_KEY_FILE: keyFile }, "TLS_CERT_FILE is"],
+      [{ TLS_CERT_FILE: certFile, TLS_KEY_FILE: noPem }, "TLS_KEY_FILE is"],
+      [{ TLS_CERT_FILE: caFile, TLS_KEY_FILE: keyFile }, "TLS_KEY_FILE"],
+    ];
+    for (const [files, said] of faults) {
+      const data = { PORT: String(await freePort()), DATA_DIR: join(service.dataDir, "..", "other") };
+      const { exitCode, errors } = await startCommand({ ...data, ...files }, ["serve"]).result;
+      expect([files, exitCode]).toEqual([files, 2]);
+      expect(errors).toContain(said);
+      expect(errors).not.toContain("PRIVATE");
+    }
+  });
+});
+
+describeWithServers("stores behind TLS", ["redis", "mariadb"], () => {
+  let redis: RedisServer;
+  let mariaDb: MariaDbServer;
+  let redisTlsPort: number;
+
+  beforeAll(async () => {
+    const { caFile, certFile, keyFile } = certificates;
+    redisTlsPort = await freePort();
+    const redisTls = ["--tls-cert-file", certFile, "--tls-key-file", keyFile, "--tls-ca-cert-file", caFile];
+    const args = ["--tls-port", String(redisTlsPort), ...redisTls, "--tls-auth-clients", "no"];
+    const mariaTls = [`--ssl-ca=${caFile}`, `--ssl-cert=${certFile}`, `--ssl-key=${keyFile}`];
+    [redis, mariaDb] = await Promise.all([startRedis({ args }), startMariaDb({ args: mariaTls })]);
+  });
+  afterAll(() => Promise.all([redis.stop(), mariaDb.stop()]));
+
+  const tlsSettings = (host = "localhost") => ({
+    REDIS_URL: `rediss://${host}:${redisTlsPort}`,
+    REDIS_CA_FILE: certificates.caFile,
+    MYSQL_URL: `mysql://root@${host}:${mariaDb.port}/hourglass`,
+    MYSQL_TLS: "1",
+    MYSQL_CA_FILE: certificates.caFile,
+  });
+
+  for (const host of ["localhost", "127.0.0.1"]) {
+    test(`are talked to by TLS, at ${host}`, async () => {
+      const service = await startService({ settings: { ...tlsSettings(host), ADDRESS_LIMIT: "1000/s" } });
+      try {
+        expect((await fetch(service.url + EVENT, { method: "POST" })).status).toBe(204);
+        const redisClient = createClient({ url: redis.url });
+        await redisClient.connect();
+        const clients = await redisClient.sendCommand(["CLIENT", "LIST"]);
+        redisClient.destroy();
+        // Its own is the only one in the clear.
+        const plain = String(clients)
+          .split("\n")
+          .filter((line) => line.includes(`laddr=127.0.0.1:${redis.port} `));
+        expect(plain).toHaveLength(1);
+        const mysql = await createConnection(mariaDb.url);
+        const query = `SELECT s.VARIABLE_VALUE AS count FROM information_schema.GLOBAL_STATUS s
+          WHERE s.VARIABLE_NAME = 'SSL_FINISHED_ACCEPTS'`;
+        const [rows] = await mysql.query(query);
+        await mysql.end();
+        expect(Number((rows as unknown as { count: string }[])[0]!.count)).toBeGreaterThan(0);
+        await drained(service);
+      } finally {
+        await service.stop();
+      }
+    });
+  }
+
+  test("a store that shows a certificate of somebody else's is taken for away", async () => {
+    const { strangeCaFile } = certificates;
+    const settings = { ...tlsSettings(), MYSQL_CA_FILE: strangeCaFile };
+    const service = await startService({ settings });
+    try {
+      // Redis is there, and so events are taken; MySQL is not talked to.
+      expect((await fetch(service.url + EVENT, { method: "POST" })).status).toBe(204);
+      const failing = await waitFor("the flusher to fail", async () => {
+        const { flusher } = (await (await fetch(`${service.url}/readyz`)).json()) as {
+          flusher: { status: string; error?: string };
+        };
+        return flusher.status === "failing" && flusher;
+      });
+      expect(failing.error).toMatch(/certificate|self.signed|issuer/i);
+    } finally {
+      await service.stop();
+    }
+    const noRedis = { ...tlsSettings(), REDIS_CA_FILE: strangeCaFile };
+    const other = await startService({ settings: noRedis, readyPath: "/livez" });
+    try {
+      expect((await fetch(other.url + EVENT, { method: "POST" })).status).toBe(503);
+    } finally {
+      await other.stop();
+    }
+  });
+
+  test("a certificate that is good, but for another name, is not", async () => {
+    const { caFile, otherCertFile, keyFile } = certificates;
+    const tlsPort = await freePort();
+    const redisTls = [
+      "--tls-cert-file",
+      otherCertFile,
+      "--tls-key-file",
+      keyFile,
+      "--tls-ca-cert-file",
+      caFile,
+    ];
+    const args = ["--tls-port", String(tlsPort), ...redisTls, "--tls-auth-clients", "no"];
+    const mariaTls = [`--ssl-ca=${caFile}`, `--ssl-cert=${otherCertFile}`, `--ssl-key=${keyFile}`];
+    const [otherRedis, otherMariaDb] = await Promise.all([
+      startRedis({ args }),
+      startMariaDb({ args: mariaTls }),
+    ]);
+    try {
+      const mysqlUrl = `mysql://root@localhost:${otherMariaDb.port}/hourglass`;
+      const listed = await runCommand({ ...tlsSettings(), MYSQL_URL: mysqlUrl }, "keys", "list");
+      expect([listed.exitCode, listed.output]).toEqual([2, ""]);
+      const settings = { ...tlsSettings(), REDIS_URL: `rediss://localhost:${tlsPort}` };
+      const service = await startService({ settings, readyPath: "/livez" });
+      try {
+        expect((await fetch(service.url + EVENT, { method: "POST" })).status).toBe(503);
+      } finally {
+        await service.stop();
+      }
+    } finally {
+      await Promise.all([otherRedis.stop(), otherMariaDb.stop()]);
+    }
+  });
+
+  test("commands talk to them in the same way", async () => {
+    const made = await runCommand(tlsSettings(), "keys", "create", "--name", "a", "--scope", "write");
+    expect([made.errors, made.exitCode]).toEqual(["", 0]);
+    const wrong = { ...tlsSettings(), MYSQL_CA_FILE: certificates.strangeCaFile };
+    expect((await runCommand(wrong, "keys", "list")).exitCode).toBe(2);
+  });
+
+  async function drained({ url }: Service): Promise<void> {
+    await waitFor("nothing to be pending", async () => {
+      const { instance } = (await (await fetch(`${url}/ledger`)).json()) as { instance: { pending: number } };
+      return instance.pending === 0;
+    });
+  }
+});

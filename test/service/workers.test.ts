@@ -1,0 +1,146 @@
+/** WORKERS: several processes on one port. One that is killed is replaced, and nothing is lost or doubled. */
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { hourOf } from "../../src/domain/event.ts";
+import { Random, seedFor } from "../harness/pipeline/random.ts";
+import { scrape } from "../harness/servers/prometheus.ts";
+import { describeWithServers } from "../harness/servers/servers.ts";
+import { postEvent, readHour } from "../harness/service/analytics-client.ts";
+import { runCommand } from "../harness/service/command.ts";
+import { ask } from "../harness/service/http-connection.ts";
+import { fatesOf, Load, rowFaults } from "../harness/service/load.ts";
+import { MODES, type Service, type Site } from "../harness/service/service.ts";
+import { expectHoursToBeReplay } from "../harness/service/stored.ts";
+import { waitFor } from "../harness/service/wait-for.ts";
+
+setDefaultTimeout(120_000);
+
+function childrenOf(pid: number): number[] {
+  return readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8")
+    .trim()
+    .split(" ")
+    .filter(Boolean)
+    .map(Number);
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+const { needs, open } = MODES.find(({ name }) => name === "redis+mysql")!;
+
+describeWithServers("workers", needs, () => {
+  let site: Site;
+  let service: Service;
+
+  beforeAll(async () => {
+    site = await open();
+    service = await site.start({ WORKERS: "2", LEASE_MS: "1000" });
+    await waitFor("both workers to answer", async () => (await writers()).size === 2);
+  });
+  afterAll(() => site.close());
+
+  /** Each connection goes to one of them, by chance. */
+  async function writers(): Promise<Set<string>> {
+    const asked = Array.from({ length: 20 }, () => ask(service.port, { method: "GET", target: "/readyz" }));
+    const answers = (await Promise.allSettled(asked)).filter((answer) => answer.status === "fulfilled");
+    return new Set(answers.map(({ value }) => JSON.parse(value.body).writer));
+  }
+
+  test("share the port, and count into the same hours; one that is killed is replaced", async () => {
+    const hour = hourOf(Date.now());
+    const random = new Random(seedFor("workers"));
+    const load = new Load({
+      ports: [service.port],
+      random,
+      clients: 32,
+      streams: ["w"],
+      hours: [hour],
+      withId: 1,
+    });
+    for (let round = 0; round < 4; round++) {
+      await new Promise<void>((resolve) => load.afterSteps(400, resolve));
+      const workers = childrenOf(service.pid!);
+      process.kill(workers[round % workers.length]!, "SIGKILL");
+      await waitFor("another worker", () => {
+        const now = childrenOf(service.pid!);
+        return now.length === 2 && now.join() !== workers.join();
+      });
+    }
+    await load.finish();
+    expect(fatesOf(load.events)).toBe(`${load.events.length} acknowledged`);
+    await waitFor("the rows", async () => (await site.cold.countEvents()) >= load.events.length);
+    const rows = await site.cold.events();
+    expect(rowFaults(load.events, rows)).toEqual([]);
+    expectHoursToBeReplay(await site.cold.hours(), rows);
+    const { clicks, impressions } = await readHour(service.port, hour, "w");
+    expect(clicks + impressions).toBe(load.events.length);
+    expect(load.surprises).toEqual([]);
+  });
+
+  test("tell of each other in one scrape, each under its number; one that hangs is left out", async () => {
+    const of = (worker: number) => `hourglass_events_accepted_total{worker="${worker}"}`;
+    const bothIn = async () => {
+      const samples = await scrape(service.port);
+      return [0, 1].every((worker) => samples.has(of(worker))) && samples;
+    };
+    // The one that was killed last is still starting.
+    const before = await waitFor("both to be told of", bothIn);
+    for (const worker of [0, 1]) {
+      expect(before.get(`hourglass_workers{worker="${worker}"}`)).toBe(2);
+      expect(before.get(`process_start_time_seconds{worker="${worker}"}`)).toBeGreaterThan(1e9);
+    }
+    const event = { at: Date.now(), kind: "click", stream: "scraped" } as const;
+    for (let i = 0; i < 40; i++) await postEvent(service.port, { ...event, user: `u-${i}` });
+    const after = await waitFor("both to be told of", bothIn);
+    const grown = [0, 1].map((worker) => after.get(of(worker))! - before.get(of(worker))!);
+    expect(grown[0]! + grown[1]!).toBe(40);
+    const [pid] = childrenOf(service.pid!);
+    process.kill(pid!, "SIGSTOP");
+    try {
+      // The kernel deals connections to the one that hangs as well: it answers those when it goes on.
+      const alone = await waitFor("an answer of the other", async () => {
+        const asked = Array.from({ length: 8 }, () => scrape(service.port));
+        return await Promise.any(asked);
+      });
+      expect([0, 1].filter((worker) => alone.has(of(worker)))).toHaveLength(1);
+    } finally {
+      process.kill(pid!, "SIGCONT");
+    }
+    await waitFor("both to be told of", bothIn);
+  });
+
+  test("end with the supervisor, in order or not", async () => {
+    const workers = childrenOf(service.pid!);
+    await service.kill("SIGTERM");
+    expect(service.exitCode).toBe(0);
+    expect(workers.filter(isAlive)).toEqual([]);
+    await service.start();
+    const orphans = childrenOf(service.pid!);
+    expect(orphans).toHaveLength(2);
+    await service.kill("SIGKILL");
+    await waitFor("the workers to end by themselves", () => !orphans.some(isAlive));
+    await service.start();
+  });
+
+  test("settings that do not go with them are refused", async () => {
+    const embedded = await runCommand({ WORKERS: "2", PORT: "7777" });
+    expect(embedded).toMatchObject({ exitCode: 2 });
+    expect(embedded.errors).toContain("WORKERS is 2");
+    const anyPort = await runCommand({ ...site.commandSettings(service), WORKERS: "2", PORT: "0" });
+    expect(anyPort).toMatchObject({ exitCode: 2 });
+    expect(anyPort.errors).toContain("PORT is 0");
+    const taken = await runCommand({
+      ...site.commandSettings(service),
+      WORKERS: "2",
+      PORT: String(service.port),
+      HOST: "192.0.2.1",
+    });
+    expect(taken).toMatchObject({ exitCode: 2 });
+  });
+});

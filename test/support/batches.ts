@@ -1,9 +1,0 @@
-/** Batches for tests, built as the committer builds them. */
-import { BatchBuilder } from "../../src/count/batch.ts";
-import type { Event } from "../../src/count/event.ts";
-
-export function batchOf(events: readonly Event[]): BatchBuilder {
-  const builder = new BatchBuilder();
-  for (const event of events) builder.add(event);
-  return builder;
-}

@@ -1,0 +1,56 @@
+import { expect, test } from "bun:test";
+import { withDeadline, withStallDeadline } from "../../src/runtime/deadline.ts";
+import { waitFor } from "../harness/service/wait-for.ts";
+
+const late = () => new Error("too late");
+function keepBusy(ms: number): void {
+  const until = performance.now() + ms;
+  while (performance.now() < until);
+}
+
+const never = () => Promise.withResolvers<never>().promise;
+
+test("a promise that settles in time is answered, and one that does not is an error", async () => {
+  expect(await withDeadline(Promise.resolve(7), 1_000, late)).toBe(7);
+  const failing = withDeadline(Promise.reject(new Error("of its own")), 1_000, late);
+  expect(await failing.catch(({ message }) => message)).toBe("of its own");
+  const waiting = withDeadline(never(), 1, late);
+  expect(await waiting.catch(({ message }) => message)).toBe("too late");
+});
+
+test("what has arrived counts, though the process was too busy to look at it", async () => {
+  const echo = Bun.spawn(["cat"], { stdin: "pipe", stdout: "pipe" });
+  const reader = echo.stdout.getReader();
+  const answer = async (text: string) => {
+    echo.stdin.write(text);
+    echo.stdin.flush();
+    return new TextDecoder().decode((await reader.read()).value);
+  };
+  try {
+    expect(await answer("first")).toBe("first");
+    for (let round = 0; round < 20; round++) {
+      const answered = withDeadline(answer(`round ${round}`), 10, late);
+      keepBusy(40);
+      expect(await answered).toBe(`round ${round}`);
+    }
+  } finally {
+    echo.kill();
+  }
+});
+
+test("as long as something moves there is time; a standstill is an error", async () => {
+  let moved = 0;
+  const moving = setInterval(() => {
+    moved += 1;
+  }, 5);
+  try {
+    const slow = waitFor("ten steps", () => moved >= 10).then(() => "done");
+    expect(await withStallDeadline(slow, 20, () => moved, late)).toBe("done");
+    await expect(withStallDeadline(Promise.reject(late()), 20, () => moved, late)).rejects.toThrow(
+      "too late",
+    );
+  } finally {
+    clearInterval(moving);
+  }
+  await expect(withStallDeadline(never(), 20, () => moved, late)).rejects.toThrow("too late");
+});

@@ -1,0 +1,641 @@
+/**
+ * Settings: each bad value is refused at start with its name, what was found and what it takes; and what may
+ * be a password is never shown, neither in a refusal nor anywhere else.
+ */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createServer, type Server } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describeRedisPlace, type RedisPlace, redisPlaceOf } from "../../src/settings/redis-url.ts";
+import { ConfigError, readConfig } from "../../src/settings/settings.ts";
+import { PROJECT_ROOT } from "../harness/project/project-files.ts";
+import { freePort } from "../harness/servers/ports.ts";
+import { eventTarget, hourTarget } from "../harness/service/analytics-client.ts";
+import { ask } from "../harness/service/http-connection.ts";
+import { type Service, startService } from "../harness/service/service.ts";
+import { waitFor } from "../harness/service/wait-for.ts";
+
+const PROCESS_TIMEOUT_MS = 60_000;
+const REDIS_URL = "redis://127.0.0.1:6379";
+const MYSQL_URL = "mysql://root@127.0.0.1:3306/hourglass";
+const PASSWORD = "hunter2";
+
+/** Settings that take an integer, with the bounds they take. */
+const INTEGERS: Readonly<Record<string, readonly [number, number]>> = {
+  PORT: [0, 65_535],
+  REDIS_WAIT_REPLICAS: [0, 10],
+  FLUSH_INTERVAL_MS: [10, 60_000],
+  FLUSH_MAX_EVENTS: [1, 100_000],
+  RING_CAPACITY: [1, 10_000_000],
+  JOURNAL_MAX_EVENTS: [1, 10_000_000_000],
+  HOT_HOURS: [1, 8_760],
+  RETENTION_DAYS: [1, 36_500],
+  AGGREGATE_RETENTION_DAYS: [1, 36_500],
+  MAX_STREAMS: [1, 1_000_000],
+  LEASE_MS: [100, 600_000],
+  REDIS_SHARDS: [1, 64],
+  WORKERS: [1, 64],
+  TRUST_PROXY: [0, 10],
+  DRAIN_MS: [0, 60_000],
+  AMQP_PREFETCH: [1, 10_000],
+};
+const CHOICES: Readonly<Record<string, readonly string[]>> = {
+  STRICT_DURABILITY: ["0", "1"],
+  RESPECT_DNT: ["0", "1"],
+  BOT_FILTER: ["0", "1"],
+  MYSQL_TLS: ["0", "1"],
+  LOG_REQUESTS: ["0", "1"],
+  LOG_LEVEL: ["debug", "info", "warn", "error", "silent"],
+};
+const URLS: Readonly<Record<string, { takes: string; bad: readonly string[] }>> = {
+  REDIS_URL: {
+    takes:
+      "a URL such as redis://host:6379, redis://host:7000,host:7001 (nodes of a cluster), " +
+      "redis+sentinel://host:26379,host:26380/name (Sentinels) or unix:///run/redis.sock",
+    bad: [
+      "redis://a:7000,",
+      "redis://a:7000,b:x",
+      "redis://a:7000,b:70000",
+      "redis://a:7000,redis://b:7000",
+      "redis://a:7000,b:7000/1",
+      "redis://a:7000,b:7000?db=1",
+      "redis://%zz@a:7000,b:7000",
+      "redis+sentinel://a:26379",
+      "redis+sentinel://a:26379/",
+      "redis+sentinel:///name",
+      "redis+sentinel://a:26379/name/1",
+      "redis+sentinel://a:26379/name?password=secret",
+      "sentinel://a:26379/name",
+      "localhost:6379",
+      "localhost",
+      "http://h:6379",
+      "redis://",
+      "redis:6379",
+      "mysql://h/d",
+      "//h:6379",
+      "unix:",
+      "unix://host/run/redis.sock",
+      "/run/redis.sock",
+    ],
+  },
+  MYSQL_URL: {
+    takes: "a URL such as mysql://user:password@host:3306/hourglass",
+    bad: [
+      "localhost:3306",
+      "mysql://h",
+      "mysql://h:3306",
+      "mysql://h:3306/",
+      "mysql:///d",
+      "mariadb://h/d",
+      "redis://h",
+    ],
+  },
+  MYSQL_READ_URL: {
+    takes: "a URL such as mysql://user:password@host:3306/hourglass",
+    bad: ["localhost:3306", "mysql://h", "mysql://h:3306/", "mysql:///d", "mariadb://h/d"],
+  },
+  AMQP_URL: {
+    takes: "a URL such as amqp://user:password@host:5672/vhost",
+    bad: ["localhost:5672", "amqp://", "http://h:15672", "mqtt://h", "//h"],
+  },
+};
+const ORIGINS: Readonly<Record<string, { takes: string; bad: readonly string[] }>> = {
+  CORS_ORIGINS: {
+    takes: "origins with commas between, such as https://example.com, or * for all",
+    bad: ["example.com", "https://a.example,*", "https://*.example", "https://a.example/path"],
+  },
+  REDIRECT_ORIGINS: {
+    takes: "origins with commas between, such as https://example.com",
+    bad: [
+      "*",
+      ",",
+      "https://a.example,",
+      "ftp://a.example",
+      "null",
+      "https://user@a.example",
+      "https://a.example?b",
+    ],
+  },
+};
+const SECRETS = ["REDIRECT_SECRET", "USER_SALT"];
+const TEXTS = [
+  "HOST",
+  "DATA_DIR",
+  "AMQP_QUEUE",
+  "TLS_CERT_FILE",
+  "TLS_KEY_FILE",
+  "REDIS_CA_FILE",
+  "MYSQL_CA_FILE",
+];
+const FORMS: Readonly<Record<string, { takes: string; good: readonly string[]; bad: readonly string[] }>> = {
+  REQUIRE_KEYS: {
+    takes: "some of write, read, admin, with commas between",
+    good: ["write", "read,admin", "write, read, admin"],
+    bad: ["1", "all", "write,", "write;read", "Write", "*"],
+  },
+  ADDRESS_LIMIT: {
+    takes: "a number from 1 to 1000000 by s, m or h (second, minute, hour), such as 100/s",
+    good: ["100/s", "1/h", "1000000/m"],
+    bad: ["100", "0/s", "100/d", "1e3/s", "1000001/s", "-1/s", "100 /s"],
+  },
+  BROWSER_STREAMS: {
+    takes:
+      "names of streams (1 to 64 of A-Z a-z 0-9 . _ -), or what names begin with and a * (shop.*), with commas between",
+    good: ["*", "web", "web.*,shop", "a, b"],
+    bad: [",", "a,", "*.web", "a b", "a/b", "**"],
+  },
+};
+const KEY = `hg_${"0".repeat(16)}_${"A".repeat(43)}`;
+const NAMES = [
+  ...[INTEGERS, CHOICES, URLS, ORIGINS, FORMS].flatMap((settings) => Object.keys(settings)),
+  "API_KEY",
+  ...SECRETS,
+  ...TEXTS,
+].sort();
+
+const NO_INTEGERS = [
+  "abc",
+  "1.5",
+  "1e3",
+  "0x10",
+  "-1",
+  "+1",
+  " 1",
+  "1 ",
+  "1_000",
+  "NaN",
+  "Infinity",
+  "9".repeat(16),
+];
+
+function refusal(environment: Record<string, string>): string {
+  try {
+    readConfig(environment);
+  } catch (error) {
+    if (error instanceof ConfigError) return error.message;
+    throw error;
+  }
+  throw new Error(`${JSON.stringify(environment)} was taken`);
+}
+
+describe("a bad value is refused with its name, what it is and what it takes", () => {
+  for (const [name, [min, max]] of Object.entries(INTEGERS)) {
+    for (const value of [...NO_INTEGERS, String(min - 1), String(max + 1)]) {
+      test(`${name}='${value}'`, () => {
+        const takes = `an integer from ${min} to ${max}`;
+        expect(refusal({ [name]: value })).toBe(`${name} takes ${takes}, but is '${value}'`);
+      });
+    }
+  }
+
+  for (const [name, values] of Object.entries(CHOICES)) {
+    for (const value of ["2", "yes", "INFO", "trace", " 1"]) {
+      test(`${name}='${value}'`, () => {
+        expect(refusal({ [name]: value })).toBe(
+          `${name} takes one of ${values.join(", ")}, but is '${value}'`,
+        );
+      });
+    }
+  }
+
+  for (const [name, { takes, bad }] of Object.entries(URLS)) {
+    for (const value of bad) {
+      test(`${name}='${value}'`, () => {
+        const message = refusal({ REDIS_URL, MYSQL_URL, [name]: value });
+        expect(message).toStartWith(`${name} takes ${takes}, but is something else`);
+        expect(message).not.toContain("\n");
+      });
+    }
+  }
+
+  for (const [name, { takes, bad }] of Object.entries(ORIGINS)) {
+    for (const value of bad) {
+      test(`${name}='${value}'`, () => {
+        expect(refusal({ [name]: value })).toBe(`${name} takes ${takes}, but is '${value}'`);
+      });
+    }
+  }
+
+  for (const [name, { takes, bad }] of Object.entries(FORMS)) {
+    for (const value of bad) {
+      test(`${name}='${value}'`, () => {
+        expect(refusal({ [name]: value })).toBe(`${name} takes ${takes}, but is '${value}'`);
+      });
+    }
+  }
+
+  test("API_KEY that is none, without showing it", () => {
+    for (const value of [PASSWORD, KEY.slice(1), `${KEY}A`, ` ${KEY}`]) {
+      const message = refusal({ API_KEY: value });
+      expect(message).toStartWith("API_KEY takes a key that `hourglass keys create` has shown: hg_, ");
+      expect(message).not.toContain(value);
+    }
+  });
+
+  test("what would go in the clear against its settings is refused", () => {
+    const faults: readonly (readonly [Record<string, string>, string])[] = [
+      [{ TLS_CERT_FILE: "a" }, "TLS_CERT_FILE is set, but TLS_KEY_FILE is not"],
+      [{ TLS_KEY_FILE: "a" }, "TLS_KEY_FILE is set, but TLS_CERT_FILE is not"],
+      [{ REDIS_URL, MYSQL_URL, REDIS_CA_FILE: "a" }, "REDIS_URL does not begin with rediss://"],
+      [{ REDIS_CA_FILE: "a" }, "REDIS_URL does not begin with rediss://"],
+      [
+        { REDIS_URL: "redis+sentinel://h/name", MYSQL_URL, REDIS_CA_FILE: "a" },
+        "REDIS_URL does not begin with rediss://",
+      ],
+      [{ REDIS_URL, MYSQL_URL, MYSQL_CA_FILE: "a" }, "MYSQL_TLS is not 1"],
+    ];
+    for (const [environment, said] of faults) expect(refusal(environment)).toContain(said);
+  });
+
+  test("REDIS_SHARDS without a Redis", () => {
+    expect(refusal({ REDIS_SHARDS: "2" })).toStartWith("REDIS_SHARDS is 2, but the embedded stores are one");
+    expect(readConfig({ REDIS_SHARDS: "1" }).redisShards).toBe(1);
+  });
+
+  test("a replica of nothing is refused", () => {
+    expect(refusal({ MYSQL_READ_URL: MYSQL_URL })).toStartWith("MYSQL_READ_URL is set, but MYSQL_URL is not");
+  });
+
+  for (const name of SECRETS) {
+    test(`${name} that is short, without showing it`, () => {
+      const message = refusal({ [name]: PASSWORD });
+      expect(message).toStartWith(`${name} takes a text of 16 or more characters, but is something else`);
+      expect(message).not.toContain(PASSWORD);
+    });
+  }
+
+  test("several are refused at once, a line each", () => {
+    const lines = refusal({ PORT: "x", LOG_LEVEL: "loud", HOT_HOURS: "0", MYSQL_URL: "?" }).split("\n");
+    expect(lines.map((line) => line.split(" ")[0]!).sort()).toEqual([
+      "HOT_HOURS",
+      "LOG_LEVEL",
+      "MYSQL_URL",
+      "PORT",
+    ]);
+  });
+
+  test("one store of another kind than the other is refused", () => {
+    expect(refusal({ REDIS_URL })).toContain("REDIS_URL is set, but MYSQL_URL is not");
+    expect(refusal({ MYSQL_URL })).toContain("MYSQL_URL is set, but REDIS_URL is not");
+  });
+
+  test("a broker without a queue, or a queue without a broker, is refused", () => {
+    const AMQP_URL = `amqp://user:${PASSWORD}@broker.example/events`;
+    const message = refusal({ AMQP_URL });
+    expect(message).toContain("AMQP_URL is set, but AMQP_QUEUE is not");
+    expect(message).not.toContain(PASSWORD);
+    expect(refusal({ AMQP_QUEUE: "events" })).toContain("AMQP_QUEUE is set, but AMQP_URL is not");
+    expect(refusal({ AMQP_URL, AMQP_QUEUE: "ä".repeat(128) })).toContain(
+      "AMQP_QUEUE takes a name of 1 to 255",
+    );
+    const { amqpUrl, amqpQueue, amqpPrefetch } = readConfig({ AMQP_URL, AMQP_QUEUE: "events" });
+    expect({ amqpUrl, amqpQueue, amqpPrefetch }).toEqual({
+      amqpUrl: AMQP_URL,
+      amqpQueue: "events",
+      amqpPrefetch: 1_000,
+    });
+  });
+
+  test("replicas to wait for are refused where there are none", () => {
+    expect(refusal({ REDIS_WAIT_REPLICAS: "1" })).toContain(
+      "REDIS_WAIT_REPLICAS is 1, but REDIS_URL is not set",
+    );
+    expect(readConfig({ REDIS_URL, MYSQL_URL, REDIS_WAIT_REPLICAS: "1" }).redisWaitReplicas).toBe(1);
+  });
+
+  test("several workers are refused where they could not share", () => {
+    expect(refusal({ WORKERS: "2" })).toContain("WORKERS is 2, but the embedded stores are for one process");
+    expect(refusal({ WORKERS: "2", REDIS_URL, MYSQL_URL, PORT: "0" })).toContain("PORT is 0");
+  });
+
+  test("counts that would go before their rows are refused", () => {
+    const before = refusal({ RETENTION_DAYS: "9", AGGREGATE_RETENTION_DAYS: "8" });
+    expect(before).toContain("AGGREGATE_RETENTION_DAYS is 8, but RETENTION_DAYS is 9");
+    expect(refusal({ AGGREGATE_RETENTION_DAYS: "8" })).toContain("but RETENTION_DAYS is not set");
+    expect(readConfig({ RETENTION_DAYS: "8", AGGREGATE_RETENTION_DAYS: "8" })).toMatchObject({
+      retentionDays: 8,
+      aggregateRetentionDays: 8,
+    });
+    expect(readConfig({})).toMatchObject({ retentionDays: undefined, aggregateRetentionDays: undefined });
+  });
+
+  test("a password is not shown", () => {
+    for (const url of [
+      `rediss//u:${PASSWORD}@h`,
+      `redis://u:${PASSWORD}@`,
+      PASSWORD,
+      `mysql://u:${PASSWORD}@h`,
+    ]) {
+      expect(refusal({ REDIS_URL: url, MYSQL_URL: url })).not.toContain(PASSWORD);
+    }
+    for (const alone of [`redis://:${PASSWORD}@h:6379`]) {
+      expect(refusal({ REDIS_URL: alone })).not.toContain(PASSWORD);
+    }
+  });
+});
+
+describe("a good value", () => {
+  test("is taken at both bounds", () => {
+    const both = { REDIS_URL, MYSQL_URL, RETENTION_DAYS: "1" };
+    for (const [name, bounds] of Object.entries(INTEGERS)) {
+      for (const value of bounds)
+        expect(Object.values(readConfig({ ...both, [name]: String(value) }))).toContain(value);
+    }
+    for (const [name, values] of Object.entries(CHOICES)) {
+      for (const value of values) expect(() => readConfig({ [name]: value })).not.toThrow();
+    }
+  });
+
+  test("is taken in each of its forms", () => {
+    for (const [name, { good }] of Object.entries(FORMS)) {
+      for (const value of good) expect(() => readConfig({ [name]: value })).not.toThrow();
+    }
+    const config = readConfig({
+      REQUIRE_KEYS: "write, read",
+      ADDRESS_LIMIT: "100/m",
+      BROWSER_STREAMS: "web.*,shop",
+    });
+    expect(config).toMatchObject({
+      requiredScopes: ["write", "read"],
+      addressLimit: { count: 100, windowMs: 60_000 },
+      browserStreams: ["web.*", "shop"],
+    });
+    expect(readConfig({ API_KEY: KEY }).apiKey).toBe(KEY);
+  });
+
+  test("is taken for each place that Redis may be in", () => {
+    const login = { username: "user", password: "p@:ss" };
+    const [a, b] = [
+      { host: "a.example", port: 7000 },
+      { host: "::1", port: 6379 },
+    ];
+    const places: Readonly<Record<string, RedisPlace>> = {
+      "redis://a.example:7000": { kind: "server", url: "redis://a.example:7000" },
+      "redis://a.example:7000,[::1]": { kind: "cluster", nodes: [a, b], login: {}, isTls: false },
+      "rediss://user:p%40:ss@a.example:7000, [::1]:6379/": {
+        kind: "cluster",
+        nodes: [a, b],
+        login,
+        isTls: true,
+      },
+      "redis+sentinel://a.example:7000/name": {
+        kind: "sentinel",
+        nodes: [a],
+        name: "name",
+        login: {},
+        sentinelLogin: {},
+        isTls: false,
+      },
+      "rediss+sentinel://:p%40:ss@[::1]:6379,a.example/a%20name?sentinel_username=user&sentinel_password=p%40%3Ass":
+        {
+          kind: "sentinel",
+          nodes: [b, { ...a, port: 26_379 }],
+          name: "a name",
+          login: { password: "p@:ss" },
+          sentinelLogin: login,
+          isTls: true,
+        },
+    };
+    for (const [url, place] of Object.entries(places)) {
+      expect(readConfig({ REDIS_URL: url, MYSQL_URL }).redisUrl).toBe(url);
+      expect(redisPlaceOf(url)).toEqual(place);
+      expect(describeRedisPlace(place)).not.toContain("ss@");
+    }
+    const described = Object.values(places).map(describeRedisPlace);
+    expect(described.at(-1)).toBe("rediss+sentinel://[::1]:6379,a.example:26379/a%20name");
+    expect(described[2]).toBe("rediss://a.example:7000,[::1]:6379");
+  });
+
+  test("is taken for both URLs", () => {
+    const config = readConfig({ REDIS_URL: "rediss://user:p%40ss@cache.example:6380/1", MYSQL_URL });
+    expect(config.redisUrl).toBe("rediss://user:p%40ss@cache.example:6380/1");
+    expect(config.mysqlUrl).toBe(MYSQL_URL);
+    const bySocket = "unix:///run/redis.sock?db=1";
+    expect(readConfig({ REDIS_URL: bySocket, MYSQL_URL }).redisUrl).toBe(bySocket);
+  });
+
+  test("of shards are several in a cluster, and one elsewhere, unless that is set", () => {
+    const shardsAt = (REDIS_URL: string, more = {}) =>
+      readConfig({ REDIS_URL, MYSQL_URL, ...more }).redisShards;
+    expect(shardsAt("redis://a.example:7000,b.example:7000")).toBe(6);
+    expect(shardsAt("redis://a.example:7000,b.example:7000", { REDIS_SHARDS: "1" })).toBe(1);
+    expect(shardsAt("redis://a.example:7000")).toBe(1);
+    expect(shardsAt("redis+sentinel://a.example/main", { REDIS_SHARDS: "12" })).toBe(12);
+  });
+
+  test("is a list of origins, as browsers write them", () => {
+    const list = " https://A.example:443/ ,http://b.example:8080";
+    const expected = ["https://a.example", "http://b.example:8080"];
+    const config = readConfig({ CORS_ORIGINS: list, REDIRECT_ORIGINS: list });
+    expect(config).toMatchObject({ corsOrigins: expected, redirectOrigins: expected });
+    expect(readConfig({ CORS_ORIGINS: "*" }).corsOrigins).toEqual(["*"]);
+  });
+
+  test("is the fallback where nothing or nothing but '' is set", () => {
+    const fallback = readConfig({});
+    expect(fallback).toMatchObject({
+      port: 7777,
+      host: "127.0.0.1",
+      dataDir: "./data",
+      hotHours: 24,
+      maxStreams: 100_000,
+      logLevel: "info",
+      isEachRequestLogged: false,
+    });
+    expect(fallback).toMatchObject({ redisUrl: undefined, mysqlUrl: undefined, isDurabilityStrict: false });
+    expect(fallback).toMatchObject({ corsOrigins: undefined, isDntRespected: false, trustedProxies: 0 });
+    expect(readConfig(Object.fromEntries(NAMES.map((name) => [name, ""])))).toEqual(fallback);
+  });
+
+  test("cannot be changed afterwards", () => {
+    const config = readConfig({});
+    expect(Object.isFrozen(config)).toBe(true);
+  });
+});
+
+interface Ended {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+describe("the program", () => {
+  let folder: string;
+  let other: Server;
+  let otherPort: number;
+
+  beforeAll(async () => {
+    folder = mkdtempSync(join(tmpdir(), "hourglass-config-test-"));
+    otherPort = await freePort();
+    other = createServer().listen(otherPort, "127.0.0.1");
+    await waitFor("another server", () => other.listening);
+  });
+  afterAll(() => {
+    other.close();
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  async function run(settings: Record<string, string>, args: readonly string[] = []): Promise<Ended> {
+    const child = Bun.spawn([process.execPath, join(PROJECT_ROOT, "src/main.ts"), ...args], {
+      cwd: folder,
+      env: { PATH: process.env["PATH"] ?? "", PORT: "0", ...settings },
+      stdin: "ignore",
+      stdout: "pipe",
+      stderr: "pipe",
+      timeout: PROCESS_TIMEOUT_MS,
+      killSignal: "SIGKILL",
+    });
+    const [stdout, stderr, code] = await Promise.all([
+      new Response(child.stdout).text(),
+      new Response(child.stderr).text(),
+      child.exited,
+    ]);
+    return { code, stdout, stderr };
+  }
+
+  /** Ended with 2, and nothing but these texts said why: no trace of a stack. */
+  function expectRefusal({ code, stdout, stderr }: Ended, ...parts: string[]): void {
+    expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+    expect(stderr).toContain("hourglass cannot start:\n");
+    for (const part of parts) expect(stderr).toContain(part);
+    expect(stderr).not.toMatch(/^\s+at /m);
+  }
+
+  test(
+    "ends with 2 on bad values, and names each",
+    async () => {
+      const ended = await run({ PORT: "70000", FLUSH_INTERVAL_MS: "soon", REDIS_URL: `r://:${PASSWORD}@h` });
+      expectRefusal(
+        ended,
+        "PORT takes an integer from 0 to 65535, but is '70000'\n",
+        "FLUSH_INTERVAL_MS takes an integer from 10 to 60000, but is 'soon'\n",
+        "REDIS_URL takes a URL such as redis://host:6379, redis://host:7000,host:7001 (nodes of a cluster), ",
+        " or unix:///run/redis.sock, but is something else",
+      );
+      expect(ended.stderr).not.toContain(PASSWORD);
+    },
+    PROCESS_TIMEOUT_MS,
+  );
+
+  test(
+    "ends with 2 on one URL alone",
+    async () => {
+      expectRefusal(await run({ REDIS_URL }), "REDIS_URL is set, but MYSQL_URL is not");
+    },
+    PROCESS_TIMEOUT_MS,
+  );
+
+  test(
+    "ends with 2 on a port that is in use, and says what to do",
+    async () => {
+      const ended = await run({ PORT: String(otherPort), DATA_DIR: join(folder, "port") });
+      expectRefusal(
+        ended,
+        `Cannot listen on 127.0.0.1:${otherPort}: `,
+        "EADDRINUSE",
+        "set PORT to a free one",
+      );
+    },
+    PROCESS_TIMEOUT_MS,
+  );
+
+  test(
+    "ends with 2 on an address that is not this machine's",
+    async () => {
+      const ended = await run({ HOST: "192.0.2.1", DATA_DIR: join(folder, "host") });
+      expectRefusal(ended, "Cannot listen on 192.0.2.1:0: ", "HOST to an address of this machine");
+    },
+    PROCESS_TIMEOUT_MS,
+  );
+
+  test(
+    "ends with 2 on a data folder that cannot be one",
+    async () => {
+      writeFileSync(join(folder, "file"), "");
+      const ended = await run({ DATA_DIR: join(folder, "file") });
+      expectRefusal(ended, join(folder, "file"), "DATA_DIR has to be a folder");
+    },
+    PROCESS_TIMEOUT_MS,
+  );
+
+  test(
+    "ends with 2 on a data folder that another instance has",
+    async () => {
+      const first = await startService();
+      try {
+        const ended = await run({ DATA_DIR: first.dataDir });
+        expectRefusal(ended, "another Hourglass is running on this folder", "DATA_DIR");
+        // And the one that was there first goes on.
+        const event = { at: Date.now(), user: "foo", kind: "click" } as const;
+        expect((await ask(first.port, { method: "POST", target: eventTarget(event) })).status).toBe(204);
+      } finally {
+        await first.stop();
+      }
+    },
+    2 * PROCESS_TIMEOUT_MS,
+  );
+
+  test(
+    "--help lists every setting with its fallback, and nothing else",
+    async () => {
+      const { code, stdout } = await run({}, ["--help"]);
+      expect(code).toBe(0);
+      const settings = stdout.slice(stdout.indexOf("Settings"));
+      const listed = Array.from(settings.matchAll(/^ {2}([A-Z][A-Z_]+) +(.+)$/gm), ([, name, text]) => ({
+        name,
+        text,
+      }));
+      expect(listed.map(({ name }) => name!).sort()).toEqual(NAMES);
+      for (const { text } of listed) expect(text).toMatch(/^[a-z0-9].+ \(.+\)$/);
+      expect(settings).toContain("(7777)");
+    },
+    PROCESS_TIMEOUT_MS,
+  );
+
+  test(
+    "refuses an unknown option and an unknown command",
+    async () => {
+      for (const args of [["--port=1"], ["sreve"]]) {
+        const { code, stderr } = await run({}, args);
+        expect(code).not.toBe(0);
+        expect(stderr).toStartWith("error: ");
+      }
+    },
+    2 * PROCESS_TIMEOUT_MS,
+  );
+});
+
+describe("a service whose stores are away", () => {
+  let service: Service;
+
+  beforeAll(async () => {
+    const [redisPort, mysqlPort] = [await freePort(), await freePort()];
+    const settings = {
+      REDIS_URL: `redis://someone:${PASSWORD}@127.0.0.1:${redisPort}`,
+      MYSQL_URL: `mysql://someone:${PASSWORD}@127.0.0.1:${mysqlPort}/hourglass`,
+      LOG_LEVEL: "debug",
+      LOG_REQUESTS: "1",
+    };
+    service = await startService({ settings, readyPath: "/livez" });
+  }, PROCESS_TIMEOUT_MS);
+  afterAll(() => service.stop());
+
+  test(
+    "runs, says that it is not ready, and shows its password nowhere",
+    async () => {
+      const event = { at: Date.now(), user: "foo", kind: "click" } as const;
+      const answers = await Promise.all([
+        ask(service.port, { method: "GET", target: "/readyz" }),
+        ask(service.port, { method: "POST", target: eventTarget(event) }),
+        ask(service.port, { method: "GET", target: hourTarget(event.at) }),
+      ]);
+      expect(answers.map(({ status }) => status)).toEqual([503, 503, 503]);
+      const [, ...refusals] = answers.map(({ headers }) => headers.get("retry-after"));
+      expect(refusals).toEqual(["1", "1"]);
+      await waitFor("the flusher to have tried", () => service.log().includes("hot store is away"));
+      expect([service.log(), ...answers.map(({ body }) => body)].join("\n")).not.toContain(PASSWORD);
+    },
+    PROCESS_TIMEOUT_MS,
+  );
+});

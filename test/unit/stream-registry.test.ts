@@ -1,0 +1,76 @@
+/** What the registry lets in, refresh after refresh, with a cold store that is told what it has. */
+import { afterEach, beforeEach, expect, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { BatchBuilder, withoutDuplicates } from "../../src/domain/batch.ts";
+import { StreamRegistry } from "../../src/pipeline/commit/stream-registry.ts";
+import type { ColdStore } from "../../src/store/cold.ts";
+import { embeddedColdStore } from "../../src/store/embedded/cold-store.ts";
+
+let folder: string;
+let cold: ColdStore;
+let seq: number;
+
+beforeEach(async () => {
+  folder = mkdtempSync(join(tmpdir(), "hourglass-streams-"));
+  cold = embeddedColdStore({ dataDir: folder });
+  await cold.open();
+  seq = 0;
+});
+
+afterEach(async () => {
+  await cold.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+async function store(...streams: string[]): Promise<void> {
+  const builder = new BatchBuilder();
+  for (const stream of streams) builder.add({ stream, at: 1, kind: "click", user: "u", id: undefined });
+  seq += 1;
+  await cold.flush("w", [withoutDuplicates(seq, builder, [])]);
+}
+
+function admitted(registry: StreamRegistry, ...streams: string[]): string[] {
+  return streams.filter((stream) => registry.admits(stream));
+}
+
+test("new streams up to the bound, and those again", () => {
+  const registry = new StreamRegistry(cold, 2);
+  expect(admitted(registry, "a", "b", "c", "a", "b", "c")).toEqual(["a", "b", "a", "b"]);
+});
+
+test("what is stored is never refused, though there are more than the bound", async () => {
+  await store("a", "b", "c");
+  const registry = new StreamRegistry(cold, 2);
+  await registry.refresh();
+  expect(admitted(registry, "a", "b", "c", "d")).toEqual(["a", "b", "c"]);
+});
+
+test("what was let in and is not stored yet goes on, also after a refresh", async () => {
+  const registry = new StreamRegistry(cold, 2);
+  expect(admitted(registry, "a", "b")).toEqual(["a", "b"]);
+  await registry.refresh();
+  expect(admitted(registry, "c", "a", "b")).toEqual(["a", "b"]);
+  await store("a", "b");
+  await registry.refresh();
+  await registry.refresh();
+  expect(admitted(registry, "c", "b", "a")).toEqual(["b", "a"]);
+});
+
+test("what was let in and came to nothing makes room in the end", async () => {
+  const registry = new StreamRegistry(cold, 1);
+  expect(admitted(registry, "refused in the end", "b")).toEqual(["refused in the end"]);
+  await registry.refresh();
+  await registry.refresh();
+  expect(admitted(registry, "b")).toEqual(["b"]);
+});
+
+test("a cold store that is away changes nothing", async () => {
+  await store("a");
+  const registry = new StreamRegistry(cold, 1);
+  await registry.refresh();
+  await cold.close();
+  expect(await registry.refresh().catch((error: Error) => error.name)).toBe("ColdUnavailableError");
+  expect(admitted(registry, "a", "b")).toEqual(["a"]);
+});

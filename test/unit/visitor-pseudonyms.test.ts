@@ -1,0 +1,77 @@
+/** Pseudonyms of visitors without a user id, and which address they are made from. */
+import { describe, expect, test } from "bun:test";
+import { DAY_MS, HOUR_MS } from "../../src/domain/event.ts";
+import { addressOf, Pseudonyms } from "../../src/http/ingest/visitor-pseudonyms.ts";
+
+const DAY = Date.UTC(2026, 0, 31);
+const SECRET = "a secret of some length";
+const ADDRESS = "192.0.2.7";
+const AGENT = "Browser/1.0";
+
+describe("a pseudonym", () => {
+  for (const [what, secret] of [
+    ["random salt", undefined],
+    ["salt from a secret", SECRET],
+  ] as const) {
+    test(`stays for a day and changes with it: ${what}`, () => {
+      const pseudonyms = new Pseudonyms(secret);
+      const at = (time: number) => pseudonyms.of(ADDRESS, AGENT, "shop", time);
+      const first = at(DAY);
+      expect(first).toMatch(/^anon-[\w-]{22}$/);
+      expect([at(DAY + HOUR_MS), at(DAY + DAY_MS - 1)]).toEqual([first, first]);
+      expect(at(DAY + DAY_MS)).not.toBe(first);
+      // A salt that was random is gone. One that is made from a secret can be made again.
+      expect(at(DAY) === first).toBe(secret !== undefined);
+    });
+  }
+
+  test("is another one for another address, user agent, site or secret", () => {
+    const pseudonyms = new Pseudonyms(SECRET);
+    const all = [
+      pseudonyms.of(ADDRESS, AGENT, "shop", DAY),
+      pseudonyms.of("192.0.2.8", AGENT, "shop", DAY),
+      pseudonyms.of(ADDRESS, "Browser/1.1", "shop", DAY),
+      pseudonyms.of(ADDRESS, AGENT, "blog", DAY),
+      // Where one ends and the next begins is part of it.
+      pseudonyms.of(`${ADDRESS}B`, AGENT.slice(1), "shop", DAY),
+      new Pseudonyms(`${SECRET}!`).of(ADDRESS, AGENT, "shop", DAY),
+      new Pseudonyms(undefined).of(ADDRESS, AGENT, "shop", DAY),
+      new Pseudonyms(undefined).of(ADDRESS, AGENT, "shop", DAY),
+    ];
+    expect(new Set(all).size).toBe(all.length);
+  });
+
+  test("is the same for all streams of a site, and for all who have the secret", () => {
+    const pseudonyms = new Pseudonyms(SECRET);
+    const expected = pseudonyms.of(ADDRESS, AGENT, "shop", DAY);
+    expect(pseudonyms.of(ADDRESS, AGENT, "shop.spring.banner", DAY)).toBe(expected);
+    expect(new Pseudonyms(SECRET).of(ADDRESS, AGENT, "shop", DAY)).toBe(expected);
+  });
+});
+
+describe("the address", () => {
+  const peers = { requestIP: () => ({ address: ADDRESS }) };
+  const requestWith = (forwarded?: string) =>
+    new Request("http://localhost/", {
+      headers: forwarded === undefined ? {} : { "x-forwarded-for": forwarded },
+    });
+  const cases: Readonly<Record<string, readonly [string | undefined, number, string]>> = {
+    "is the connection's": [undefined, 0, ADDRESS],
+    "is the connection's, whatever a client says": ["203.0.113.1", 0, ADDRESS],
+    "is the connection's if the proxy says nothing": [undefined, 1, ADDRESS],
+    "is the connection's if the proxy says as good as nothing": [" ", 1, ADDRESS],
+    "is what the one proxy saw": ["203.0.113.1", 1, "203.0.113.1"],
+    "is what the one proxy saw, not what was there before": ["198.51.100.1, 203.0.113.1", 1, "203.0.113.1"],
+    "is what the first of two proxies saw": ["198.51.100.1,203.0.113.1 , 10.0.0.1", 2, "203.0.113.1"],
+    "is the furthest that is known": ["203.0.113.1", 2, "203.0.113.1"],
+  };
+
+  for (const [what, [forwarded, proxies, expected]] of Object.entries(cases)) {
+    test(what, () => expect(addressOf(requestWith(forwarded), peers, proxies)).toBe(expected));
+  }
+
+  test("is not known once the connection is gone", () => {
+    expect(addressOf(requestWith("203.0.113.1"), { requestIP: () => null }, 1)).toBeUndefined();
+    expect(addressOf(requestWith(), null, 0)).toBeUndefined();
+  });
+});
