@@ -26,7 +26,8 @@ import { EventObjectSchema } from "./protocol/event-object-rules.ts";
 import { isShort } from "./protocol/event-query.ts";
 import { DEFAULT_STREAM, EXPECTS_USER } from "./protocol/event-rules.ts";
 import { errorText } from "./runtime/deadline.ts";
-import { ConfigError, readConfig, settingsHelp } from "./settings/settings.ts";
+import { readConfig, settingsHelp } from "./settings/read-config.ts";
+import { ConfigError } from "./settings/settings.ts";
 import { ColdUnavailableError } from "./store/cold.ts";
 import { HotUnavailableError } from "./store/hot.ts";
 

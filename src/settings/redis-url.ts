@@ -1,5 +1,5 @@
 /**
- * Where Redis is, as REDIS_URL says it: one server, the nodes of a cluster, or Sentinels that know a master by name.
+ * Where Redis is, as REDIS_URL says: one server, the nodes of a cluster, or Sentinels that know a master by name.
  *
  *   redis://user:password@host:6379/0                  one server (or one node of a cluster, which is found out)
  *   unix:///run/redis.sock                             the same, of this machine
@@ -8,6 +8,8 @@
  *
  * rediss:// and rediss+sentinel:// are the same by TLS. User and password come once, for all nodes.
  */
+import { unescaped } from "./setting-kinds.ts";
+
 export interface RedisNode {
   readonly host: string;
   readonly port: number;
@@ -64,13 +66,24 @@ export function redisPlaceOf(text: string): RedisPlace | undefined {
   const login = loginOf(userInfo);
   if (nodes === undefined || login === undefined) return undefined;
   if (sentinel !== undefined) {
-    const name = decoded(path);
+    const name = unescaped(path);
     const sentinelLogin = sentinelLoginOf(query);
     if (!name || name.includes("/") || sentinelLogin === undefined) return undefined;
     return { kind: "sentinel", nodes, name, login, sentinelLogin, isTls };
   }
   // A cluster has one database, and no settings that we know of.
   return (path === "" || path === "0") && query === "" ? { kind: "cluster", nodes, login, isTls } : undefined;
+}
+
+/** What can be said of a text that redisPlaceOf() refuses, without a part of it that may be secret. */
+export function problemInRedisUrl(text: string): string | undefined {
+  if (unescaped(text) === undefined)
+    return "it holds a % that starts no escape: write %25 for a percent sign in a user or password";
+  const [, , sentinel, , , path, query] = PARTS.exec(text) ?? [];
+  if (query) return `it takes ${sentinel ? `the options ${SENTINEL_PARAMETERS.join(", ")}` : "no options"}`;
+  return path
+    ? "behind the host stands the number of a database, or with Sentinels the master's name"
+    : undefined;
 }
 
 /** Without user and password. */
@@ -105,7 +118,9 @@ function socketPlaceOf(text: string): RedisServerPlace | undefined {
 }
 
 function serverPlaceOf(text: string): RedisServerPlace | undefined {
-  return URL.parse(text)?.hostname ? { kind: "server", url: text } : undefined;
+  const { hostname, username, password, pathname, search } = URL.parse(text) ?? {};
+  if (!hostname || search || !/^(\/\d{0,5})?$/.test(pathname ?? "")) return undefined;
+  return loginOf(`${username}:${password}`) && { kind: "server", url: text };
 }
 
 function nodesOf(hosts: string, defaultPort: number): RedisNode[] | undefined {
@@ -122,8 +137,8 @@ function withoutBrackets(hostname: string): string {
 
 function loginOf(userInfo: string): RedisLogin | undefined {
   const colon = userInfo.indexOf(":");
-  const username = decoded(colon === -1 ? userInfo : userInfo.slice(0, colon));
-  const password = decoded(colon === -1 ? "" : userInfo.slice(colon + 1));
+  const username = unescaped(colon === -1 ? userInfo : userInfo.slice(0, colon));
+  const password = unescaped(colon === -1 ? "" : userInfo.slice(colon + 1));
   if (username === undefined || password === undefined) return undefined;
   return { ...(username !== "" && { username }), ...(password !== "" && { password }) };
 }
@@ -133,13 +148,4 @@ function sentinelLoginOf(query: string): RedisLogin | undefined {
   if ([...parameters.keys()].some((name) => !SENTINEL_PARAMETERS.includes(name))) return undefined;
   const [username = "", password = ""] = SENTINEL_PARAMETERS.map((name) => parameters.get(name) ?? "");
   return { ...(username !== "" && { username }), ...(password !== "" && { password }) };
-}
-
-/** Undefined if its escapes are none. */
-function decoded(text: string): string | undefined {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return undefined;
-  }
 }

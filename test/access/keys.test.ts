@@ -14,7 +14,7 @@ import { newToken, type Scope } from "../../src/domain/api-key.ts";
 import { DAY_MS } from "../../src/domain/event.ts";
 import { KeyRing } from "../../src/http/access/key-cache.ts";
 import { API_DOCUMENT } from "../../src/http/openapi/document.ts";
-import { readConfig } from "../../src/settings/settings.ts";
+import { readConfig } from "../../src/settings/read-config.ts";
 import type { ColdStore } from "../../src/store/cold.ts";
 import { RecordedLog } from "../harness/pipeline/pipeline-harness.ts";
 import { describeWithServers } from "../harness/servers/servers.ts";

@@ -17,7 +17,7 @@ import { API_DOCUMENT, type ApiDocument } from "../../src/http/openapi/document.
 import type { Pipeline } from "../../src/pipeline/pipeline.ts";
 import type { Log } from "../../src/runtime/log.ts";
 import { Metrics } from "../../src/runtime/metrics.ts";
-import { readConfig } from "../../src/settings/settings.ts";
+import { readConfig } from "../../src/settings/read-config.ts";
 import type { ColdStore } from "../../src/store/cold.ts";
 import {
   click,

@@ -4,7 +4,7 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { NoOperationTraceWriter, parseWorkflow } from "@actions/workflow-parser";
-import { readConfig, settingsHelp } from "../../src/settings/settings.ts";
+import { readConfig, settingsHelp } from "../../src/settings/read-config.ts";
 import { lintCompose } from "../harness/project/compose-lint.ts";
 import { faultsOf, type Manifest } from "../harness/project/kubernetes.ts";
 import { PROJECT_ROOT } from "../harness/project/project-files.ts";

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { parser } from "@prometheus-io/lezer-promql";
 import { createApp } from "../../src/http/app.ts";
 import { Metrics } from "../../src/runtime/metrics.ts";
-import { readConfig } from "../../src/settings/settings.ts";
+import { readConfig } from "../../src/settings/read-config.ts";
 import { ColdUnavailableError } from "../../src/store/cold.ts";
 import { StoreWatch } from "../../src/store/watch.ts";
 import { pipelineModes } from "../harness/pipeline/pipeline-harness.ts";

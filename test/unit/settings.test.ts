@@ -7,8 +7,9 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { readConfig } from "../../src/settings/read-config.ts";
 import { describeRedisPlace, type RedisPlace, redisPlaceOf } from "../../src/settings/redis-url.ts";
-import { ConfigError, readConfig } from "../../src/settings/settings.ts";
+import { ConfigError } from "../../src/settings/settings.ts";
 import { PROJECT_ROOT } from "../harness/project/project-files.ts";
 import { freePort } from "../harness/servers/ports.ts";
 import { eventTarget, hourTarget } from "../harness/service/analytics-client.ts";
@@ -74,6 +75,10 @@ const URLS: Readonly<Record<string, { takes: string; bad: readonly string[] }>> 
       "redis:6379",
       "mysql://h/d",
       "//h:6379",
+      "redis://:100%@h:6379",
+      "redis://us%er@h",
+      "redis://h:6379/database",
+      "redis://h:6379?db=1",
       "unix:",
       "unix://host/run/redis.sock",
       "/run/redis.sock",
@@ -89,15 +94,35 @@ const URLS: Readonly<Record<string, { takes: string; bad: readonly string[] }>> 
       "mysql:///d",
       "mariadb://h/d",
       "redis://h",
+      "mysql://h/d/e",
+      "mysql://root:100%@h/d",
+      "mysql://root@h/d?rowsAsArray=true",
+      "mysql://root@h/d?ssl-mode=REQUIRED",
+      "mysql://root@h/d?socketPath=/run/mysqld.sock&bigNumberStrings=true",
     ],
   },
   MYSQL_READ_URL: {
     takes: "a URL such as mysql://user:password@host:3306/hourglass",
-    bad: ["localhost:3306", "mysql://h", "mysql://h:3306/", "mysql:///d", "mariadb://h/d"],
+    bad: [
+      "localhost:3306",
+      "mysql://h",
+      "mysql://h:3306/",
+      "mysql:///d",
+      "mariadb://h/d",
+      "mysql://h/d?dateStrings=1",
+    ],
   },
   AMQP_URL: {
     takes: "a URL such as amqp://user:password@host:5672/vhost",
-    bad: ["localhost:5672", "amqp://", "http://h:15672", "mqtt://h", "//h"],
+    bad: [
+      "localhost:5672",
+      "amqp://",
+      "http://h:15672",
+      "mqtt://h",
+      "//h",
+      "amqp://u:%@h",
+      "amqp://h?cert=a",
+    ],
   },
 };
 const ORIGINS: Readonly<Record<string, { takes: string; bad: readonly string[] }>> = {
@@ -209,6 +234,30 @@ describe("a bad value is refused with its name, what it is and what it takes", (
     }
   }
 
+  test("what is wrong within a URL is named, without what may be secret", () => {
+    const faults: readonly (readonly [Record<string, string>, string])[] = [
+      [
+        { MYSQL_URL: `mysql://u:${PASSWORD}@h/d?ssl-mode=REQUIRED` },
+        "ssl-mode is not supported: it takes socketPath; ",
+      ],
+      [{ MYSQL_URL: `mysql://u:${PASSWORD}@h/d?ssl-mode=REQUIRED` }, "set MYSQL_TLS=1 for TLS"],
+      [
+        { MYSQL_URL: `mysql://u:${PASSWORD}@h/d?rowsAsArray=true&x=1` },
+        "option rowsAsArray, x is not supported",
+      ],
+      [{ MYSQL_URL: `mysql://u:${PASSWORD}%@h/d` }, "its password holds a % that starts no escape"],
+      [{ REDIS_URL: `redis://:${PASSWORD}%@h` }, "a % that starts no escape: write %25"],
+      [{ REDIS_URL: `redis://:${PASSWORD}@h?db=1` }, "it takes no options"],
+      [{ REDIS_URL: `redis+sentinel://:${PASSWORD}@h/name?db=1` }, "sentinel_username, sentinel_password"],
+      [{ AMQP_URL: `amqp://u:${PASSWORD}@h?cert=a`, AMQP_QUEUE: "q" }, "its option cert is not supported"],
+    ];
+    for (const [environment, said] of faults) {
+      const message = refusal(environment);
+      expect(message).toContain(said);
+      expect(message).not.toContain(PASSWORD);
+    }
+  });
+
   for (const [name, { takes, bad }] of Object.entries(ORIGINS)) {
     for (const value of bad) {
       test(`${name}='${value}'`, () => {
@@ -249,7 +298,9 @@ describe("a bad value is refused with its name, what it is and what it takes", (
   });
 
   test("REDIS_SHARDS without a Redis", () => {
-    expect(refusal({ REDIS_SHARDS: "2" })).toStartWith("REDIS_SHARDS is 2, but the embedded stores are one");
+    expect(refusal({ REDIS_SHARDS: "2" })).toStartWith(
+      "REDIS_SHARDS is 2, but the embedded stores have no shards",
+    );
     expect(readConfig({ REDIS_SHARDS: "1" }).redisShards).toBe(1);
   });
 

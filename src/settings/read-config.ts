@@ -1,0 +1,114 @@
+/**
+ * Reads the settings from the environment, once: checked and frozen.
+ * Invariant: a Config holds only values that the service can run with. All bad values are refused together at start,
+ * each with its name, what was found and what it takes.
+ */
+import type { Environment, Setting } from "./setting-kinds.ts";
+import { type Config, ConfigError, SETTING_GROUPS } from "./settings.ts";
+
+/** Throws ConfigError, with a line for each bad value. An empty value counts as not set. */
+export function readConfig(environment: Environment): Config {
+  const problems: string[] = [];
+  const values: Record<string, unknown> = {};
+  for (const [field, setting] of allSettings()) {
+    const { fallback } = setting;
+    const found =
+      environment[setting.name] || (typeof fallback === "object" ? fallback.valueIn(environment) : fallback);
+    values[field] = found === undefined ? undefined : setting.parse(found);
+    if (found !== undefined && values[field] === undefined) problems.push(refusal(setting, found));
+  }
+  if (problems.length === 0) problems.push(...contradictions(values as unknown as Config));
+  if (problems.length > 0) throw new ConfigError(problems.join("\n"));
+  return Object.freeze(values) as unknown as Config;
+}
+
+function allSettings(): [string, Setting<unknown>][] {
+  return Object.values(SETTING_GROUPS).flatMap((group) => Object.entries<Setting<unknown>>(group));
+}
+
+function refusal({ name, takes, isSecret, problem }: Setting<unknown>, found: string): string {
+  const shown = isSecret ? "something else (not shown, as it may hold a password)" : `'${found}'`;
+  const detail = problem?.(found);
+  return `${name} takes ${takes}, but is ${shown}${detail === undefined ? "" : `: ${detail}`}`;
+}
+
+/**
+ * Redis alone would leave the events of several instances in files that only one of them can read, and MySQL
+ * alone would leave the counts of each instance in its own memory: no read would be sure to see every event.
+ */
+function contradictions(config: Config): string[] {
+  const { redisUrl, redisShards, redisWaitReplicas, mysqlUrl, mysqlReadUrl } = config;
+  const { workers, port, amqpUrl, amqpQueue, tlsCertFile, tlsKeyFile } = config;
+  const isUnpaired =
+    unpaired({ AMQP_URL: amqpUrl, AMQP_QUEUE: amqpQueue }, "neither to take events over HTTP alone") ??
+    unpaired({ REDIS_URL: redisUrl, MYSQL_URL: mysqlUrl }, "neither for the embedded stores");
+  if (isUnpaired !== undefined) return [isUnpaired];
+  const noTls = unpaired({ TLS_CERT_FILE: tlsCertFile, TLS_KEY_FILE: tlsKeyFile }, "neither for plain HTTP");
+  const problems = [
+    ...(noTls === undefined ? [] : [noTls]),
+    ...encryptionContradictions(config),
+    ...retentionContradictions(config),
+  ];
+  if (mysqlReadUrl !== undefined && mysqlUrl === undefined)
+    problems.push("MYSQL_READ_URL is set, but MYSQL_URL is not: set that to the server it is a replica of");
+  if (redisUrl !== undefined) {
+    if (workers > 1 && port === 0)
+      problems.push(`WORKERS is ${workers}, but PORT is 0: each worker would take a port of its own`);
+    return problems;
+  }
+  if (redisShards > 1)
+    problems.push(
+      `REDIS_SHARDS is ${redisShards}, but the embedded stores have no shards: set REDIS_URL and MYSQL_URL too`,
+    );
+  if (redisWaitReplicas > 0)
+    problems.push(`REDIS_WAIT_REPLICAS is ${redisWaitReplicas}, but REDIS_URL is not set: there are none`);
+  if (workers > 1)
+    problems.push(
+      `WORKERS is ${workers}, but the embedded stores are for one process: set REDIS_URL and MYSQL_URL`,
+    );
+  return problems;
+}
+
+/** Two settings of which one is set. */
+function unpaired(pair: Readonly<Record<string, string | undefined>>, neither: string): string | undefined {
+  const names = Object.keys(pair);
+  const missing = names.find((name) => pair[name] === undefined);
+  const set = names.find((name) => pair[name] !== undefined);
+  if (missing === undefined || set === undefined) return undefined;
+  return `${set} is set, but ${missing} is not: set both, or ${neither}`;
+}
+
+/** A setting that asks for encryption must not be ignored silently. */
+function encryptionContradictions({ redisUrl, redisCaFile, isMysqlTls, mysqlCaFile }: Config): string[] {
+  const problems: string[] = [];
+  if (redisCaFile !== undefined && !/^rediss[:+]/.test(redisUrl ?? ""))
+    problems.push(
+      "REDIS_CA_FILE is set, but REDIS_URL does not begin with rediss:// or rediss+sentinel://: it would not be used",
+    );
+  if (mysqlCaFile !== undefined && !isMysqlTls)
+    problems.push("MYSQL_CA_FILE is set, but MYSQL_TLS is not 1: it would not be used");
+  return problems;
+}
+
+/** Rows without their hour's aggregate would be events that no count shows. */
+function retentionContradictions({ retentionDays, aggregateRetentionDays }: Config): string[] {
+  if (aggregateRetentionDays === undefined) return [];
+  const name = `AGGREGATE_RETENTION_DAYS is ${aggregateRetentionDays}`;
+  if (retentionDays === undefined)
+    return [`${name}, but RETENTION_DAYS is not set: rows must not be kept longer than counts`];
+  if (aggregateRetentionDays >= retentionDays) return [];
+  return [`${name}, but RETENTION_DAYS is ${retentionDays}: rows must not be kept longer than counts`];
+}
+
+/** A line for each setting, under the name of its group. */
+export function settingsHelp(): string {
+  const width = Math.max(...allSettings().map(([, { name }]) => name.length));
+  const groups = Object.entries(SETTING_GROUPS).map(([title, group]) => {
+    const lines = Object.values<Setting<unknown>>(group).map(({ name, help, fallback }) => {
+      const shown = typeof fallback === "object" ? fallback.text : (fallback ?? "not set");
+      return `  ${name.padEnd(width)}  ${help} (${shown})`;
+    });
+    return [`${title}:`, ...lines].join("\n");
+  });
+  return groups.join("\n\n");
+}

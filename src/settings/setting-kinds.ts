@@ -1,0 +1,174 @@
+/** The kinds of settings: what a value may be, and how it is read from its text. */
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** A default that depends on other settings. */
+export interface DerivedFallback {
+  /** For the help. */
+  readonly text: string;
+  valueIn(environment: Environment): string;
+}
+
+export interface Setting<T> {
+  readonly name: string;
+  /** As it would be written in the environment; undefined if the setting is off unless set. */
+  readonly fallback: string | DerivedFallback | undefined;
+  readonly help: string;
+  /** What a value has to be, for the error message. */
+  readonly takes: string;
+  /** Undefined if the text is no such value. */
+  parse(text: string): T | undefined;
+  /** What is wrong with a text that parse() refused, if more can be said. Holds no part of it that may be secret. */
+  problem?(text: string): string | undefined;
+  /** The value must not be shown: it may hold a password. */
+  readonly isSecret?: boolean;
+}
+
+export type WithDefault<T> = Setting<T> & { readonly fallback: string | DerivedFallback };
+export type OffUnlessSet<T> = Setting<T> & { readonly fallback: undefined };
+
+export function integer(
+  name: string,
+  fallback: number | DerivedFallback,
+  [min, max]: readonly [number, number],
+  help: string,
+): WithDefault<number> {
+  return {
+    name,
+    fallback: typeof fallback === "number" ? String(fallback) : fallback,
+    help,
+    takes: `an integer from ${min} to ${max}`,
+    parse(text) {
+      const value = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN;
+      return value >= min && value <= max ? value : undefined;
+    },
+  };
+}
+
+export function days(name: string, help: string): OffUnlessSet<number> {
+  return offUnlessSet(integer(name, 1, [1, 36_500], help));
+}
+
+export function offUnlessSet<T>(setting: Setting<T>): OffUnlessSet<T> {
+  return { ...setting, fallback: undefined };
+}
+
+export function oneOf(
+  name: string,
+  fallback: string,
+  values: readonly string[],
+  help: string,
+): WithDefault<string> {
+  const parse = (text: string) => (values.includes(text) ? text : undefined);
+  return { name, fallback, help, takes: `one of ${values.join(", ")}`, parse };
+}
+
+export function flag(name: string, help: string): WithDefault<boolean> {
+  const parse = (text: string) => (text === "1" ? true : text === "0" ? false : undefined);
+  return { name, fallback: "0", help, takes: "one of 0, 1", parse };
+}
+
+export function text(name: string, fallback: string, help: string): WithDefault<string> {
+  return { name, fallback, help, takes: "a text that is not empty", parse: (value) => value || undefined };
+}
+
+export function file(name: string, help: string): OffUnlessSet<string> {
+  return offUnlessSet({ ...text(name, "", help), takes: "the path of a file" });
+}
+
+/** `problemIn`: what is wrong with a URL of the right protocol that names a host. */
+export function url(
+  name: string,
+  { protocols, example }: { readonly protocols: readonly string[]; readonly example: string },
+  problemIn: (url: URL) => string | undefined,
+  help: string,
+): OffUnlessSet<string> {
+  const partsOf = (value: string) => {
+    const parsed = URL.parse(value);
+    return parsed?.hostname && protocols.includes(parsed.protocol) ? parsed : undefined;
+  };
+  const problem = (value: string) => {
+    const parsed = partsOf(value);
+    return parsed && (badEscape(parsed) ?? problemIn(parsed));
+  };
+  const parse = (value: string) =>
+    partsOf(value) !== undefined && problem(value) === undefined ? value : undefined;
+  return {
+    name,
+    fallback: undefined,
+    help,
+    takes: `a URL such as ${example}`,
+    isSecret: true,
+    parse,
+    problem,
+  };
+}
+
+/** What follows a % has to be two hexadecimal digits, and they have to be UTF-8. */
+function badEscape({ username, password, pathname }: URL): string | undefined {
+  const parts = Object.entries({ user: username, password, path: pathname });
+  const bad = parts.filter(([, part]) => unescaped(part) === undefined).map(([name]) => name);
+  return bad.length === 0
+    ? undefined
+    : `its ${bad.join(" and ")} holds a % that starts no escape: write %25 for a percent sign`;
+}
+
+/** Undefined if the text has an escape that is none. */
+export function unescaped(text: string): string | undefined {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Names the options in the query that are not among `known`. */
+export function unknownOption({ searchParams }: URL, known: readonly string[]): string | undefined {
+  const unknown = [...searchParams.keys()].filter((name) => !known.includes(name));
+  if (unknown.length === 0) return undefined;
+  const takes = known.length === 0 ? "it takes no options" : `it takes ${known.join(", ")}`;
+  return `its option ${unknown.join(", ")} is not supported: ${takes}`;
+}
+
+const SECRET_MIN_CHARS = 16;
+
+export function secret(name: string, help: string): OffUnlessSet<string> {
+  const parse = (value: string) => (value.length >= SECRET_MIN_CHARS ? value : undefined);
+  const takes = `a text of ${SECRET_MIN_CHARS} or more characters`;
+  return { name, fallback: undefined, help, takes, isSecret: true, parse };
+}
+
+/** Entries with commas between. `entryOf`: undefined if a text is none. */
+export function list<T>(
+  name: string,
+  takes: string,
+  entryOf: (text: string) => T | undefined,
+  help: string,
+): OffUnlessSet<readonly T[]> {
+  const parse = (value: string) => {
+    const entries = value.split(",").map((entry) => entryOf(entry.trim()));
+    return entries.includes(undefined) ? undefined : (entries as T[]);
+  };
+  return { name, fallback: undefined, help, takes: `${takes}, with commas between`, parse };
+}
+
+/** Each entry is read into the form that browsers send: no path, no standard port. */
+export function origins(name: string, help: string): OffUnlessSet<readonly string[]> {
+  const takes = "origins with commas between, such as https://example.com";
+  return { ...list(name, "", originOf, help), takes };
+}
+
+/** The same, or a star alone. */
+export function originsOrAll(name: string, help: string): OffUnlessSet<readonly string[]> {
+  const listed = origins(name, help);
+  return {
+    ...listed,
+    takes: `${listed.takes}, or * for all`,
+    parse: (value) => (value === "*" ? ["*"] : listed.parse(value)),
+  };
+}
+
+function originOf(text: string): string | undefined {
+  const { origin = "", href } = URL.parse(text) ?? {};
+  // A star inside a name would be an ordinary character, and match nothing.
+  return href === `${origin}/` && /^https?:[^*]+$/.test(origin) ? origin : undefined;
+}
