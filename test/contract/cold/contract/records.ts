@@ -1,0 +1,99 @@
+/** What is kept beside the events: API keys, dead letters, the version of the schema. */
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import type { ApiKey } from "../../../../src/domain/api-key.ts";
+import { DAY_MS, HOUR_MS } from "../../../../src/domain/event.ts";
+import type { ColdStore, Poison } from "../../../../src/store/cold.ts";
+import { type Harness, NOON, rejectionOf } from "../setup.ts";
+
+export function recordsContract(name: string, open: () => Promise<Harness>): void {
+  describe(`cold store contract: ${name}`, () => {
+    let harness: Harness;
+    let store: ColdStore;
+
+    beforeEach(async () => {
+      harness = await open();
+      store = harness.store();
+      await store.open();
+    });
+
+    afterEach(async () => {
+      await harness.end();
+    });
+
+    test("API keys are what they were made, in their order, until they are revoked once", async () => {
+      expect(await store.apiKeys()).toEqual([]);
+      const key = (n: number, more: Partial<ApiKey> = {}): ApiKey => ({
+        ...{ id: `${n}`.repeat(16), sha256: "0123456789abcdef".repeat(4), name: "Ada's shop ☕ ' \" \\" },
+        ...{ scopes: ["write", "read"], streams: [], limit: undefined, createdAt: NOON + n },
+        ...{ expiresAt: undefined, revokedAt: undefined, ...more },
+      });
+      const limit = { count: 1_000_000, windowMs: HOUR_MS };
+      const streams = Array.from({ length: 50 }, (_, i) => `${"s".repeat(61)}${10 + i}*`);
+      const all = [
+        key(3),
+        key(1, { streams, limit, scopes: ["admin"] }),
+        key(2, { expiresAt: NOON + DAY_MS }),
+      ];
+      for (const one of all) await store.addApiKey(one);
+      const other = harness.store();
+      await other.open();
+      const inOrder = [all[1]!, all[2]!, all[0]!];
+      expect(await other.apiKeys()).toEqual(inOrder);
+      expect((await rejectionOf(other.addApiKey(key(2)))).message).toContain("add an API key");
+      expect(await other.revokeApiKey(all[2]!.id, NOON + 7)).toBe(true);
+      expect(await store.revokeApiKey(all[2]!.id, NOON + 8)).toBe(false);
+      expect(await store.revokeApiKey("f".repeat(16), NOON)).toBe(false);
+      expect((await store.apiKeys())[1]).toEqual({ ...all[2]!, revokedAt: NOON + 7 });
+    });
+
+    test("a row of another hand is no API key, and keeps none from being one", async () => {
+      const columns = "id, sha256, scopes, streams, rate_limit, name, created_at";
+      const hash = "0123456789abcdef".repeat(4);
+      const rows = [
+        `'${hash}', 'write', 'a b', NULL`,
+        `'${hash}', 'root', '', NULL`,
+        `'${hash}', '', '', NULL`,
+        `'${hash}', 'write', '', '9/x'`,
+        `'${hash.slice(1)}', 'write', '', NULL`,
+        `'${hash}', 'write', '', NULL`,
+      ];
+      for (const [i, row] of rows.entries()) {
+        await harness.run(`INSERT INTO api_keys (${columns}) VALUES ('${i}', ${row}, 'a', 0)`);
+      }
+      expect((await store.apiKeys()).map(({ id }) => id)).toEqual(["5"]);
+    });
+
+    test("poison is set aside once by its digest, listed as it came, and dropped", async () => {
+      const piece = (name: string, more: Partial<Poison> = {}): Poison => ({
+        ...{ digest: Bun.SHA256.hash(name, "hex"), origin: "amqp:events", messageId: "m", position: 3 },
+        ...{ eventId: "m#3", body: `{"user": "${name}"}`, reason: "user: got 'ä', expected another" },
+        ...more,
+      });
+      const whole = { messageId: undefined, position: undefined, eventId: undefined };
+      const large = piece("large", { ...whole, body: `\u0000'"\\\n${"ü".repeat(2_000_000)}` });
+      await store.setAsidePoison([]);
+      await store.setAsidePoison([piece("a"), large, piece("a"), piece("b")]);
+      await store.setAsidePoison([piece("b"), piece("c")]);
+      const listed = await store.poison(0, 10);
+      const came = [piece("a"), large, piece("b"), piece("c")];
+      expect(listed.map(({ number: _, setAsideAt: __, ...rest }) => rest)).toEqual(
+        came.map(({ digest: _, ...rest }) => rest),
+      );
+      for (const { setAsideAt } of listed)
+        expect(Date.parse(setAsideAt)).toBeGreaterThan(Date.now() - 60_000);
+      expect(await store.poison(listed[1]!.number, 1)).toEqual([listed[2]!]);
+      expect(await store.dropPoison(listed[0]!.number)).toBe(true);
+      expect(await store.dropPoison(listed[0]!.number)).toBe(false);
+      expect(await store.poison(0, 10)).toEqual(listed.slice(1));
+      await store.setAsidePoison([piece("a")]);
+      expect(await store.poison(0, 10)).toHaveLength(4);
+    });
+
+    test("a database of a newer build is refused", async () => {
+      await harness.run("INSERT INTO schema_migrations (version, name) VALUES (99, 'of-tomorrow')");
+      const error = await rejectionOf(harness.store().open());
+      expect(error.message).toContain("schema version 99");
+      expect(error.message).toContain("newer build");
+    });
+  });
+}

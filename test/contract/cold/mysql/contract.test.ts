@@ -1,0 +1,10 @@
+/** MariaDB keeps the contract of cold stores. */
+import { setDefaultTimeout } from "bun:test";
+import { coldStoreContract } from "../contract/contract.ts";
+import { describeColdMysql } from "./mysql-setup.ts";
+
+setDefaultTimeout(60_000);
+
+describeColdMysql((mysql) => {
+  coldStoreContract("MariaDB", () => mysql.open());
+});

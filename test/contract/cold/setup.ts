@@ -1,0 +1,177 @@
+/** Events, expectations and the shape of a harness, for all tests of cold stores. */
+import { expect } from "bun:test";
+import { BatchBuilder, type JournaledBatch } from "../../../src/domain/batch.ts";
+import { DAY_MS, type Event, HOUR_MS, type HourKey, hourKeyName, hourOf } from "../../../src/domain/event.ts";
+import { type HourRange, includes } from "../../../src/domain/hour-range.ts";
+import { registerOf } from "../../../src/domain/sketch.ts";
+import { type UserCounts, UserSketches } from "../../../src/domain/user-sketches.ts";
+import { compareHours } from "../../../src/store/aggregate.ts";
+import { type ColdStore, ColdUnavailableError, WriterSealedError } from "../../../src/store/cold.ts";
+import { expectSameUsers } from "../../harness/service/stored.ts";
+
+export const NOON = Date.UTC(2026, 0, 31, 12);
+export const STREAM = "site-1";
+
+export interface StoredEvent {
+  readonly hour: number;
+  readonly stream: string;
+  readonly writer: string;
+  readonly seq: number;
+  readonly ordinal: number;
+  readonly at: number;
+  readonly kind: string;
+  readonly user: string;
+  readonly id: string | null;
+}
+
+export interface StoredHour {
+  readonly hour: number;
+  readonly stream: string;
+  readonly clicks: number;
+  readonly impressions: number;
+  readonly unique_users: number;
+  readonly viewers_sketch: Uint8Array;
+  readonly clickers_sketch: Uint8Array | null;
+}
+
+export interface StoredWriter {
+  readonly writer: string;
+  readonly events: number;
+}
+
+/** An empty database, looked into from outside the store. */
+export interface Harness {
+  /** Another store on the same data. Closed by end(). */
+  store(): ColdStore;
+  /** By primary key. */
+  events(): Promise<StoredEvent[]>;
+  hours(): Promise<StoredHour[]>;
+  writers(): Promise<StoredWriter[]>;
+  run(sql: string): Promise<void>;
+  end(): Promise<void>;
+}
+
+export const SELECT_EVENTS = `
+  SELECT e.hour, e.stream, w.writer, e.seq, e.ordinal, e.at, e.kind, e.user, e.id
+  FROM events e JOIN writers w ON w.id = e.writer ORDER BY e.hour, e.stream, e.writer, e.seq, e.ordinal`;
+export const SELECT_HOURS = "SELECT * FROM hourly ORDER BY hour, stream";
+export const SELECT_WRITERS = "SELECT writer, events FROM writers ORDER BY writer";
+
+export function batchOf(seq: number, events: readonly Event[]): JournaledBatch {
+  const builder = new BatchBuilder();
+  for (const event of events) builder.add(event);
+  return { seq, groups: builder.groups, eventCount: builder.eventCount };
+}
+
+export function emptyBatch(seq: number): JournaledBatch {
+  return { seq, groups: [], eventCount: 0 };
+}
+
+export function click(user: string, at = NOON, stream = STREAM): Event {
+  return { stream, at, kind: "click", user };
+}
+
+export function impression(user: string, at = NOON, stream = STREAM): Event {
+  return { stream, at, kind: "impression", user };
+}
+
+/** `count` events of users `name`-0, -1, …, every third a click, spread over three hours and two streams. */
+export function mixedEvents(name: string, count: number): Event[] {
+  return Array.from({ length: count }, (_, i) => {
+    const at = NOON + (i % 3) * HOUR_MS + i;
+    const user = `${name}-${i}`;
+    const stream = i % 2 === 0 ? STREAM : "site-2";
+    return i % 3 === 0 ? click(user, at, stream) : impression(user, at, stream);
+  });
+}
+
+export function usersOf(events: Iterable<{ readonly user: string; readonly kind: string }>): UserSketches {
+  const users = new UserSketches();
+  for (const { user, kind } of events) users.add(registerOf(user), kind === "click");
+  return users;
+}
+
+/** As an hour has them that an older build stored. */
+export function undivided(users: UserSketches): UserSketches {
+  return new UserSketches(users.union(), null);
+}
+
+export function sketchesIn({ viewers_sketch, clickers_sketch }: StoredHour): UserSketches {
+  return UserSketches.decode(viewers_sketch, clickers_sketch);
+}
+
+/** Hours and writers are what a replay of the rows gives; answers the rows. */
+export async function expectConsistent(harness: Harness): Promise<StoredEvent[]> {
+  const events = await harness.events();
+  const replayed = Map.groupBy(events, ({ stream, hour }) => hourKeyName(stream, hour));
+  const hours = await harness.hours();
+  expect(hours.map(({ stream, hour }) => hourKeyName(stream, hour))).toEqual([...replayed.keys()]);
+  for (const hour of hours) {
+    const rows = replayed.get(hourKeyName(hour.stream, hour.hour)) ?? [];
+    const expected = usersOf(rows);
+    expect(hour.clicks).toBe(rows.filter(({ kind }) => kind === "click").length);
+    expect(hour.impressions).toBe(rows.filter(({ kind }) => kind === "impression").length);
+    expect(hour.unique_users).toBe(expected.count());
+    expectSameUsers(sketchesIn(hour), expected);
+  }
+  for (const { writer, events: count } of await harness.writers()) {
+    expect(count).toBe(events.filter((event) => event.writer === writer).length);
+  }
+  return events;
+}
+
+export async function rejectionOf(promise: Promise<unknown>): Promise<ColdUnavailableError> {
+  const error = await promise.then(
+    () => new Error("it succeeded"),
+    (reason: unknown) => reason,
+  );
+  if (!(error instanceof ColdUnavailableError)) throw error;
+  return error;
+}
+
+export interface ShownHour extends HourKey, UserCounts {
+  readonly clicks: number;
+  readonly impressions: number;
+}
+
+export async function rangeOf(store: ColdStore, range: HourRange): Promise<ShownHour[]> {
+  const hours: ShownHour[] = [];
+  await store.readRange(range, ({ users, ...hour }) => {
+    hours.push({ ...hour, ...users.counts() });
+  });
+  const times = hours.map(({ hour }) => hour);
+  expect(times).toEqual(times.toSorted((a, b) => a - b));
+  return hours.sort(compareHours);
+}
+
+/** What a range has to show of these events. */
+export function shownOf(events: readonly Event[], range: HourRange): ShownHour[] {
+  const byHour = Map.groupBy(events, ({ stream, at }) => hourKeyName(stream, hourOf(at)));
+  const shown = Array.from(byHour.values(), (ofHour) => {
+    const [{ stream, at }] = ofHour as [Event];
+    const clicks = ofHour.filter(({ kind }) => kind === "click").length;
+    const counts = { clicks, impressions: ofHour.length - clicks, ...usersOf(ofHour).counts() };
+    return { hour: hourOf(at), stream, ...counts };
+  });
+  return shown.filter((hour) => includes(range, hour)).sort(compareHours);
+}
+
+export function oneStream(text: string, from = 0, to = NOON + DAY_MS): HourRange {
+  return { from, to, streams: { text, isPrefix: false } };
+}
+
+export function branch(text: string, from = 0, to = NOON + DAY_MS): HourRange {
+  return { from, to, streams: { text, isPrefix: true } };
+}
+
+/** `expect().rejects` holds the event loop while it waits: an answer of another thread would never come. */
+export async function expectSealed(promise: Promise<unknown>): Promise<void> {
+  const outcome = await promise.catch((error: unknown) => error);
+  expect(outcome).toBeInstanceOf(WriterSealedError);
+}
+
+export function atPort(url: string, port: number): string {
+  const moved = new URL(url);
+  moved.port = `${port}`;
+  return moved.href;
+}

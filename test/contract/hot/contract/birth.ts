@@ -1,0 +1,145 @@
+/** When a data set is born, and what is known and held then. */
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { type Event, HOUR_MS } from "../../../../src/domain/event.ts";
+import type { CommitResult, HotStore } from "../../../../src/store/hot.ts";
+import { batchOf } from "../../../harness/pipeline/batches.ts";
+import {
+  ABSENT,
+  ALL,
+  bearAndRegister,
+  click,
+  committed,
+  EMPTY,
+  eventsOf,
+  expectCounted,
+  expectJournal,
+  type Harness,
+  mixedEvents,
+  NOON,
+  NOON_KEY,
+  present,
+  removeAdopted,
+  STREAM,
+} from "../setup.ts";
+
+export function birthContract(openHarness: () => Promise<Harness>): void {
+  describe("birth", () => {
+    let harness: Harness;
+    let store: HotStore;
+
+    beforeEach(async () => {
+      harness = await openHarness();
+      store = await harness.open();
+    });
+
+    afterEach(async () => {
+      await harness.end();
+    });
+
+    test("before it nothing is read and nothing written", async () => {
+      expect(await store.isBorn()).toBe(false);
+      expect(await store.read([NOON_KEY])).toBe("unborn");
+      expect(await store.read([])).toBe("unborn");
+      expect(await store.register("w1")).toBe(false);
+      expect((await store.commit("w1", 1, batchOf([click("u")]))).status).toMatch(/^(unborn|unknown)$/);
+      expect(await store.journalOwners()).toEqual([]);
+      expect(await store.retire(NOON)).toBe(0);
+      await bearAndRegister(store, "w1");
+      expect(await store.isBorn()).toBe(true);
+      expect(await store.read([NOON_KEY])).toEqual([EMPTY]);
+      expect(await store.read([])).toEqual([]);
+    });
+
+    test("hours before freshFrom are absent, the others empty", async () => {
+      await bearAndRegister(store, "w1", NOON);
+      const keys = [NOON - HOUR_MS, NOON, NOON + HOUR_MS].map((hour) => ({ stream: STREAM, hour }));
+      expect(await store.read(keys)).toEqual([ABSENT, EMPTY, EMPTY]);
+    });
+
+    test("a batch that touches an absent hour applies nothing, and says which groups", async () => {
+      await bearAndRegister(store, "w1", NOON);
+      const before = NOON - HOUR_MS;
+      const events = [
+        click("a", "id-1"),
+        click("b", "id-2", before),
+        click("c", undefined, NOON, "site-2"),
+        click("d", undefined, before, "site-2"),
+      ];
+      const absent: CommitResult = { status: "absent", groups: [1, 3] };
+      expect(await store.commit("w1", 1, batchOf(events))).toEqual(absent);
+      expect(await store.commit("w1", 1, batchOf(events))).toEqual(absent);
+      expect(await store.read([NOON_KEY, { stream: STREAM, hour: before }])).toEqual([EMPTY, ABSENT]);
+      expect(await store.readJournal("w1", 0, ALL)).toEqual([]);
+      const mark = await store.retirementMark();
+      for (const stream of [STREAM, "site-2"]) {
+        expect(await store.hydrate({ stream, hour: before }, undefined, mark)).toBe(true);
+      }
+      expect(await store.commit("w1", 1, batchOf(events))).toEqual(committed());
+      await expectCounted(store, events);
+      await expectJournal(store, "w1", {
+        1: eventsOf(batchOf(events)).map(({ register: _, ...event }) => event),
+      });
+    });
+
+    test("happens once: a second one changes nothing", async () => {
+      await bearAndRegister(store, "w1", NOON);
+      await store.commit("w1", 1, batchOf([click("u")]));
+      const mark = await store.retirementMark();
+      expect(await store.bear(NOON + 5 * HOUR_MS)).toBe(true);
+      expect(await store.retirementMark()).toBe(mark);
+      const later = { stream: STREAM, hour: NOON + HOUR_MS };
+      expect(await store.read([NOON_KEY, later])).toEqual([present(1, 0, 1), EMPTY]);
+      expect(await store.commit("w1", 2, batchOf([click("v")]))).toEqual(committed());
+    });
+
+    test("is refused while a journal is left, which anybody may adopt; then no hour is held", async () => {
+      await bearAndRegister(store, "w1");
+      const events = mixedEvents("a", 700);
+      await store.commit("w1", 1, batchOf(events.slice(0, 300)));
+      await store.commit("w1", 2, batchOf(events.slice(300)));
+      store = await harness.unbear();
+      expect(await store.isBorn()).toBe(false);
+      expect(await store.read([NOON_KEY])).toBe("unborn");
+      expect(await store.register("w2")).toBe(false);
+      expect(await store.bear(0)).toBe(false);
+      expect(await store.isBorn()).toBe(false);
+      expect((await store.commit("w1", 3, batchOf([click("u")]))).status).toMatch(/^(unborn|unknown)$/);
+      expect(await store.journalOwners()).toEqual([
+        { writer: "w1", adoptable: true, acceptedEvents: events.length },
+      ]);
+      expect(await store.fence("w1")).toBe(true);
+      const inOrdinalOrder = (part: Event[]) =>
+        eventsOf(batchOf(part)).map(({ register: _, ...event }) => event);
+      await expectJournal(store, "w1", {
+        1: inOrdinalOrder(events.slice(0, 300)),
+        2: inOrdinalOrder(events.slice(300)),
+      });
+      await store.trimJournal("w1", 2);
+      expect(await store.bear(0)).toBe(false);
+      await store.removeJournal("w1", 2);
+      await bearAndRegister(store, "w2", NOON + HOUR_MS);
+      const keys = [0, 1, 2].map((hours) => ({ stream: STREAM, hour: NOON + hours * HOUR_MS }));
+      expect(await store.read(keys)).toEqual([ABSENT, EMPTY, EMPTY]);
+    });
+
+    test("ids are remembered over it", async () => {
+      await bearAndRegister(store, "w1");
+      await store.commit("w1", 1, batchOf([click("u", "id-1")]));
+      store = await harness.unbear();
+      await removeAdopted(store, "w1", 1);
+      await bearAndRegister(store, "w2");
+      expect(await store.commit("w2", 1, batchOf([click("u", "id-1")]))).toEqual(committed(0));
+    });
+
+    test("drops however many hours there are", async () => {
+      await bearAndRegister(store, "w1");
+      const events = Array.from({ length: 450 }, (_, i) => click("u", undefined, NOON, `stream-${i}`));
+      await store.commit("w1", 1, batchOf(events));
+      store = await harness.unbear();
+      await removeAdopted(store, "w1", 1);
+      await bearAndRegister(store, "w2");
+      const keys = events.map(({ stream }) => ({ stream, hour: NOON }));
+      expect(await store.read(keys)).toEqual(Array(450).fill(EMPTY));
+    });
+  });
+}

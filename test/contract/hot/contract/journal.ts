@@ -1,0 +1,136 @@
+/** What is in a journal, who may adopt it, and when it is gone. */
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import type { HotStore } from "../../../../src/store/hot.ts";
+import { batchOf } from "../../../harness/pipeline/batches.ts";
+import {
+  ALL,
+  bearAndRegister,
+  click,
+  clicksOf,
+  committed,
+  expectCounted,
+  expectJournal,
+  type Harness,
+  NOON_KEY,
+  present,
+} from "../setup.ts";
+
+export function journalContract(openHarness: () => Promise<Harness>): void {
+  describe("journal", () => {
+    let harness: Harness;
+    let store: HotStore;
+
+    beforeEach(async () => {
+      harness = await openHarness();
+      store = await harness.open();
+    });
+
+    afterEach(async () => {
+      await harness.end();
+    });
+
+    test("gives batches back from any seq on, and about as many events as asked for", async () => {
+      await bearAndRegister(store, "w1");
+      for (let seq = 1; seq <= 6; seq++) await store.commit("w1", seq, batchOf(clicksOf(`b${seq}`, 10)));
+      const seqs = async (afterSeq: number, maxEvents: number) =>
+        (await store.readJournal("w1", afterSeq, maxEvents)).map(({ seq }) => seq);
+      expect(await seqs(0, ALL)).toEqual([1, 2, 3, 4, 5, 6]);
+      expect(await seqs(0, 1)).toEqual([1]);
+      expect(await seqs(0, 10)).toEqual([1]);
+      expect(await seqs(0, 11)).toEqual([1, 2]);
+      expect(await seqs(2, 30)).toEqual([3, 4, 5]);
+      expect(await seqs(5, 1_000)).toEqual([6]);
+      expect(await seqs(6, 1_000)).toEqual([]);
+      expect(await store.readJournal("nobody", 0, 10)).toEqual([]);
+    });
+
+    test("is read whole when it has many entries, some with nothing in them", async () => {
+      await bearAndRegister(store, "w1");
+      for (let seq = 1; seq <= 250; seq++)
+        await store.commit("w1", seq, batchOf([click(`u-${seq}`, "same")]));
+      const batches = await store.readJournal("w1", 0, ALL);
+      expect(batches.map(({ seq }) => seq)).toEqual(Array.from({ length: 250 }, (_, i) => i + 1));
+      expect(batches.map(({ eventCount }) => eventCount)).toEqual([1, ...Array(249).fill(0)]);
+    });
+
+    test("is trimmed through a seq; what is above stays", async () => {
+      await bearAndRegister(store, "w1");
+      for (let seq = 1; seq <= 12; seq++) await store.commit("w1", seq, batchOf([click(`u-${seq}`)]));
+      const seqs = async () => (await store.readJournal("w1", 0, ALL)).map(({ seq }) => seq);
+      await store.trimJournal("w1", 9);
+      expect(await seqs()).toEqual([10, 11, 12]);
+      await store.trimJournal("w1", 9);
+      await store.trimJournal("w1", 3);
+      expect(await seqs()).toEqual([10, 11, 12]);
+      await store.trimJournal("w1", 12);
+      expect(await seqs()).toEqual([]);
+      expect(await store.commit("w1", 12, batchOf([click("u-12")]))).toEqual(committed());
+      expect(await store.commit("w1", 13, batchOf([click("u-13")]))).toEqual(committed());
+      expect(await seqs()).toEqual([13]);
+      expect(await store.read([NOON_KEY])).toEqual([present(13, 0, 13)]);
+    });
+
+    test("of a live writer is not for adoption", async () => {
+      await bearAndRegister(store, "w1");
+      expect(await store.journalOwners()).toEqual([{ writer: "w1", adoptable: false, acceptedEvents: 0 }]);
+      expect(await store.fence("w1")).toBe(false);
+      expect(await store.renewLease("w1", 0)).toBe("held");
+      expect(await store.commit("w1", 1, batchOf([click("u")]))).toEqual(committed());
+      expect(await store.renewLease("w1", 1)).toBe("held");
+    });
+
+    test("of a writer that gave up is, and the writer is fenced", async () => {
+      await bearAndRegister(store, "w1");
+      const batch = batchOf([click("u")]);
+      for (let seq = 1; seq <= 3; seq++) await store.commit("w1", seq, batch);
+      expect(await store.abandon("w1")).toBe(3);
+      expect(await store.abandon("w1")).toBe(3);
+      expect(await store.journalOwners()).toEqual([{ writer: "w1", adoptable: true, acceptedEvents: 3 }]);
+      expect(await store.fence("w1")).toBe(true);
+      expect(await store.fence("w1")).toBe(true);
+      for (const seq of [3, 4]) {
+        expect(await store.commit("w1", seq, batch)).toEqual({ status: "fenced", lastSeq: 3 });
+        expect(await store.voidBatch("w1", seq)).toEqual({ status: "fenced", lastSeq: 3 });
+      }
+      expect(await store.renewLease("w1", 3)).toBe("lost");
+      expect(await store.read([NOON_KEY])).toEqual([present(3, 0, 1)]);
+    });
+
+    test("is drained by its adopter and removed; its writer stays fenced when it wakes after that", async () => {
+      await bearAndRegister(store, "w1");
+      const batch = batchOf([click("u")]);
+      for (let seq = 1; seq <= 3; seq++) await store.commit("w1", seq, batch);
+      await store.abandon("w1");
+      await store.fence("w1");
+      expect((await store.readJournal("w1", 1, ALL)).map(({ seq }) => seq)).toEqual([2, 3]);
+      await store.trimJournal("w1", 3);
+      await store.removeJournal("w1", 3);
+      await store.removeJournal("w1", 3);
+      expect(await store.journalOwners()).toEqual([]);
+      expect(await store.readJournal("w1", 0, ALL)).toEqual([]);
+      expect(await store.commit("w1", 4, batch)).toEqual({ status: "fenced", lastSeq: 3 });
+      expect(await store.voidBatch("w1", 4)).toEqual({ status: "fenced", lastSeq: 3 });
+      expect(await store.renewLease("w1", 3)).toBe("lost");
+      expect(await store.abandon("w1")).toBe(3);
+      expect(await store.isBorn()).toBe(true);
+      expect(await store.read([NOON_KEY])).toEqual([present(3, 0, 1)]);
+    });
+
+    test("of a new writer begins at 1 again, beside the old one's", async () => {
+      await bearAndRegister(store, "w1");
+      const [first, second] = [click("a", "id-1"), click("b")];
+      await store.commit("w1", 1, batchOf([first]));
+      await store.abandon("w1");
+      expect(await store.register("w2")).toBe(true);
+      expect(await store.commit("w2", 1, batchOf([click("x", "id-1"), second]))).toEqual(committed(0));
+      await expectJournal(store, "w1", { 1: [first] });
+      await expectJournal(store, "w2", { 1: [second] });
+      await expectCounted(store, [first, second]);
+      const owners = await store.journalOwners();
+      expect(owners.toSorted((a, b) => a.writer.localeCompare(b.writer))).toEqual([
+        { writer: "w1", adoptable: true, acceptedEvents: 1 },
+        { writer: "w2", adoptable: false, acceptedEvents: 1 },
+      ]);
+    });
+  });
+}

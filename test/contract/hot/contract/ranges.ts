@@ -1,0 +1,248 @@
+/** What a range of hours over one stream or many shows. */
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import fc from "fast-check";
+import { DAY_MS, type Event, HOUR_MS, hourKeyName, hourOf } from "../../../../src/domain/event.ts";
+import type { Sketch } from "../../../../src/domain/sketch.ts";
+import { UserSketches } from "../../../../src/domain/user-sketches.ts";
+import type { HotStore } from "../../../../src/store/hot.ts";
+import { batchOf } from "../../../harness/pipeline/batches.ts";
+import { expectSameUsers } from "../../../harness/service/stored.ts";
+import {
+  bearAndRegister,
+  branch,
+  click,
+  clickers,
+  clicksOf,
+  expectCounted,
+  expectSameRegisters,
+  type Harness,
+  impression,
+  mixedEvents,
+  NOON,
+  NOON_KEY,
+  oneStream,
+  present,
+  rangeOf,
+  retireAll,
+  STREAM,
+  shownOf,
+  sketchOf,
+  undivided,
+  usersOf,
+} from "../setup.ts";
+
+export function rangesContract(openHarness: () => Promise<Harness>): void {
+  describe("ranges", () => {
+    let harness: Harness;
+    let store: HotStore;
+
+    beforeEach(async () => {
+      harness = await openHarness();
+      store = await harness.open();
+    });
+
+    afterEach(async () => {
+      await harness.end();
+    });
+
+    test("show each hour of a stream that is held within them, and no other", async () => {
+      await bearAndRegister(store, "w1", NOON - DAY_MS);
+      const events = [
+        ...mixedEvents("a", 60),
+        click("b", undefined, NOON - HOUR_MS),
+        click("c", undefined, NOON + DAY_MS),
+      ];
+      await store.commit("w1", 1, batchOf(events));
+      for (const [from, to] of [
+        [0, NOON + 2 * DAY_MS],
+        [NOON, NOON + HOUR_MS],
+        [NOON + HOUR_MS, NOON + DAY_MS],
+        [NOON + 5 * HOUR_MS, NOON + DAY_MS],
+      ] as const) {
+        const range = oneStream(STREAM, from, to);
+        expect(await rangeOf(store, range)).toEqual({
+          hours: shownOf(events, range),
+          freshFrom: NOON - DAY_MS,
+        });
+      }
+      expect((await rangeOf(store, oneStream(STREAM))).hours).toHaveLength(4);
+      expect((await rangeOf(store, oneStream("site"))).hours).toEqual([]);
+    });
+
+    test("show all streams whose names begin alike, and no neighbours of them", async () => {
+      await bearAndRegister(store, "w1");
+      const names = ["a", "a.", "a.b", "a.b.c", "a-b", "a_b", "aa", "A.b", "b", ".", "a.z", "a..", "0", "z"];
+      const events = names.flatMap((stream, i) => [
+        click(`u${i}`, undefined, NOON, stream),
+        impression(`u${i}`, undefined, NOON + (i % 3) * HOUR_MS, stream),
+      ]);
+      await store.commit("w1", 1, batchOf(events));
+      for (const prefix of ["", "a", "a.", "a.b", "a.b.c.d", ".", "z", "A", "zz"]) {
+        const range = branch(prefix);
+        expect((await rangeOf(store, range)).hours).toEqual(shownOf(events, range));
+      }
+    });
+
+    test("of more hours and streams than one answer of Redis carries show each once", async () => {
+      await bearAndRegister(store, "w1");
+      const events = Array.from({ length: 4_500 }, (_, i) =>
+        click(`u${i}`, undefined, NOON + (i % 4) * HOUR_MS, `${i % 2 === 0 ? "even" : "odd"}.${i}`),
+      );
+      await store.commit("w1", 1, batchOf(events));
+      for (const prefix of ["", "even.", "odd.1"]) {
+        const range = branch(prefix);
+        expect((await rangeOf(store, range)).hours).toEqual(shownOf(events, range));
+      }
+    });
+
+    test("carry sketches of any size whole", async () => {
+      await bearAndRegister(store, "w1");
+      const events = [
+        ...clicksOf("dense", 40_000),
+        ...clicksOf("sparse", 300, NOON + HOUR_MS),
+        ...clicksOf("one", 1, NOON + 2 * HOUR_MS),
+      ];
+      await store.commit("w1", 1, batchOf(events));
+      const sketches: Sketch[] = [];
+      await store.readRange(oneStream(STREAM), ({ users }) => void sketches.push(users.union()));
+      const byHour = Map.groupBy(events, ({ at }) => hourOf(at));
+      expect(sketches).toHaveLength(3);
+      for (const [i, ofHour] of [...byHour.values()].entries()) {
+        expectSameRegisters(sketches[i]!, sketchOf(ofHour.map(({ user }) => user)));
+      }
+    });
+
+    test("do not show what was retired, whose hours lie before the answer; they do show the hydrated", async () => {
+      await bearAndRegister(store, "w1");
+      const events = [click("a"), click("b", undefined, NOON + HOUR_MS)];
+      await store.commit("w1", 1, batchOf(events));
+      await store.trimJournal("w1", 1);
+      await store.retire(NOON + HOUR_MS);
+      const range = oneStream(STREAM);
+      expect(await rangeOf(store, range)).toEqual({
+        hours: shownOf(events.slice(1), range),
+        freshFrom: NOON + HOUR_MS,
+      });
+      const cold = { clicks: 7, impressions: 2, users: clickers(["x", "y"]) };
+      await store.hydrate(NOON_KEY, cold, await store.retirementMark());
+      await store.hydrate({ stream: STREAM, hour: 0 }, undefined, await store.retirementMark());
+      expect((await rangeOf(store, range)).hours).toEqual([
+        { stream: STREAM, hour: 0, read: present(0, 0, 0), uniqueClickers: 0, uniqueViewers: 0 },
+        { ...NOON_KEY, read: present(7, 2, 2), uniqueClickers: 2, uniqueViewers: 0 },
+        ...shownOf(events.slice(1), range),
+      ]);
+    });
+
+    test("tell clickers from viewers, with ids and without, of any number", async () => {
+      await bearAndRegister(store, "w1");
+      const numbers = [...Array(9_000).keys()];
+      const events = [
+        ...numbers.map((i) => impression(`u-${i}`, i % 5 === 0 ? `i-${i}` : undefined)),
+        ...numbers.filter((i) => i % 3 === 0).map((i) => click(`u-${i}`, i % 2 === 0 ? `c-${i}` : undefined)),
+        ...numbers.filter((i) => i % 9 === 0).map((i) => click(`other-${i}`)),
+      ];
+      await store.commit("w1", 1, batchOf(events));
+      await expectUsers(usersOf(events));
+      // What counts once by its id is of no kind the second time.
+      await store.commit("w1", 2, batchOf([impression("nobody", "c-0"), click("nobody", "i-5")]));
+      await expectUsers(usersOf(events));
+      await store.commit("w1", 3, batchOf([click("u-1"), impression("other-9")]));
+      await expectUsers(usersOf([...events, click("u-1"), impression("other-9")]));
+      await expectCounted(store, [...events, click("u-1"), impression("other-9")]);
+    });
+
+    async function expectUsers(expected: UserSketches): Promise<void> {
+      const shown: UserSketches[] = [];
+      await store.readRange(oneStream(STREAM), ({ users }) => {
+        const copy = new UserSketches();
+        copy.merge(users);
+        shown.push(copy);
+      });
+      expect(shown).toHaveLength(1);
+      expectSameUsers(shown[0]!, expected);
+    }
+
+    test("go on by kind once an hour was hydrated", async () => {
+      await bearAndRegister(store, "w1", NOON + HOUR_MS);
+      const old = [...clicksOf("old", 700), ...clicksOf("old", 2_000).map(({ user }) => impression(user))];
+      const cold = { clicks: 700, impressions: 2_000, users: usersOf(old) };
+      await store.hydrate(NOON_KEY, cold, await store.retirementMark());
+      await expectUsers(usersOf(old));
+      const events = [click("old-1999"), impression("new"), click("newer", "id-1")];
+      await store.commit("w1", 1, batchOf(events));
+      await expectUsers(usersOf([...old, ...events]));
+    });
+
+    test("do not tell them in an hour that the cold store has undivided; all are counted", async () => {
+      await bearAndRegister(store, "w1", NOON + HOUR_MS);
+      const old = [...clicksOf("old", 700), ...clicksOf("old", 2_000).map(({ user }) => impression(user))];
+      const cold = { clicks: 700, impressions: 2_000, users: undivided(usersOf(old)) };
+      await store.hydrate(NOON_KEY, cold, await store.retirementMark());
+      await expectUsers(undivided(usersOf(old)));
+      const events = [click("old-1999"), impression("new"), click("newer", "id-1"), ...clicksOf("x", 3_000)];
+      await store.commit("w1", 1, batchOf(events));
+      const all = usersOf([...old, ...events]);
+      await expectUsers(undivided(all));
+      expect(await store.read([NOON_KEY])).toEqual([present(3_702, 2_001, all.count())]);
+      await store.trimJournal("w1", 1);
+      await store.retire(NOON + HOUR_MS);
+      const divided = { clicks: 3_702, impressions: 2_001, users: all };
+      await store.hydrate(NOON_KEY, divided, await store.retirementMark());
+      await expectUsers(all);
+    });
+
+    test("show each hour once although hours are retired and put in place meanwhile", async () => {
+      await bearAndRegister(store, "w1");
+      const events = Array.from({ length: 4_500 }, (_, i) =>
+        click("u", undefined, NOON + (i % 2) * HOUR_MS, `s${i}`),
+      );
+      await store.commit("w1", 1, batchOf(events));
+      await store.trimJournal("w1", 1);
+      const keys = new Set<string>();
+      let churn: Promise<unknown> | undefined;
+      const freshFrom = await store.readRange(branch("s"), ({ stream, hour }) => {
+        expect(keys.has(hourKeyName(stream, hour))).toBe(false);
+        keys.add(hourKeyName(stream, hour));
+        churn ??= retireAll(store, NOON + DAY_MS).then(async () => {
+          const mark = await store.retirementMark();
+          await store.hydrate({ stream: "s0", hour: NOON }, undefined, mark);
+        });
+      });
+      await churn;
+      expect(keys.size).toBeGreaterThan(0);
+      const absent = events.filter(({ stream, at }) => !keys.has(hourKeyName(stream, hourOf(at))));
+      expect(absent.filter(({ at }) => hourOf(at) >= Number(freshFrom))).toEqual([]);
+    });
+
+    test("are not told before the birth, nor once the data set has ceased to be born", async () => {
+      expect(await store.readRange(branch(""), () => {})).toBe("unborn");
+      await bearAndRegister(store, "w1");
+      await store.commit("w1", 1, batchOf([click("a")]));
+      store = await harness.unbear();
+      expect(await store.readRange(branch(""), () => {})).toBe("unborn");
+    });
+
+    test("any range over any streams shows what a model does", async () => {
+      await bearAndRegister(store, "w1");
+      const events: Event[] = [];
+      const name = fc.stringMatching(/^[a.A_0-]{1,4}$/);
+      const some = fc.array(fc.tuple(name, fc.integer({ min: -5, max: 5 }), fc.nat(9)), { maxLength: 20 });
+      const bounds = fc.tuple(fc.integer({ min: -6, max: 6 }), fc.integer({ min: -6, max: 6 }));
+      const prefix = fc.stringMatching(/^[a.A_0-]{0,2}$/);
+      let seq = 0;
+      await fc.assert(
+        fc.asyncProperty(some, bounds, prefix, fc.boolean(), async (added, [from, to], text, isPrefix) => {
+          const batch = added.map(([stream, hour, user]) =>
+            click(`u${user}`, undefined, NOON + hour * HOUR_MS, stream),
+          );
+          events.push(...batch);
+          if (batch.length > 0) await store.commit("w1", ++seq, batchOf(batch));
+          const [first, end] = [from, to].map((hours) => NOON + hours * HOUR_MS);
+          const range = { from: first!, to: end!, streams: { text, isPrefix } };
+          expect((await rangeOf(store, range)).hours).toEqual(shownOf(events, range));
+        }),
+        { numRuns: 200 },
+      );
+    });
+  });
+}

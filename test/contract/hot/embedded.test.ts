@@ -1,0 +1,353 @@
+/** The embedded hot store: the contract, and what only files and a disk can suffer. */
+import { Database } from "bun:sqlite";
+import { afterEach, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { cpSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { encodeBatch } from "../../../src/domain/batch.ts";
+import { DAY_MS, HOUR_MS } from "../../../src/domain/event.ts";
+import { embeddedHotStore } from "../../../src/store/embedded/hot-store.ts";
+import type { HotStore } from "../../../src/store/hot.ts";
+import { batchOf } from "../../harness/pipeline/batches.ts";
+import { hotStoreContract } from "./contract/contract.ts";
+import {
+  bearAndRegister,
+  click,
+  clicksOf,
+  committed,
+  eventsOf,
+  expectCounted,
+  expectJournal,
+  type Harness,
+  impression,
+  mixedEvents,
+  NOON,
+  NOON_KEY,
+  present,
+  rejectionOf,
+  removeAdopted,
+  STREAM,
+} from "./setup.ts";
+
+setDefaultTimeout(60_000);
+
+interface EmbeddedHarness extends Harness {
+  readonly dataDir: string;
+  /** In that folder, or in another one. Closed by end(). */
+  store(dataDir?: string): HotStore;
+}
+
+function embeddedHarness(now: () => number): EmbeddedHarness {
+  const dataDir = mkdtempSync(join(tmpdir(), "hourglass-hot-"));
+  const stores: HotStore[] = [];
+  const closeAll = () => Promise.all(stores.map((store) => store.close()));
+  const storeIn = (folder = dataDir) => {
+    const store = embeddedHotStore({ dataDir: folder, now });
+    stores.push(store);
+    return store;
+  };
+  const open = async () => {
+    const store = storeIn();
+    expect(await store.open()).toEqual([]);
+    return store;
+  };
+  return {
+    dataDir,
+    store: storeIn,
+    open,
+    async unbear() {
+      await closeAll();
+      return open();
+    },
+    async end() {
+      await closeAll();
+      rmSync(dataDir, { recursive: true, force: true });
+    },
+  };
+}
+
+hotStoreContract("embedded", async () => embeddedHarness(() => NOON));
+
+describe("hot store: embedded", () => {
+  let now: number;
+  let harness: EmbeddedHarness;
+  let store: HotStore;
+  let folders: string[];
+
+  beforeEach(async () => {
+    now = NOON;
+    folders = [];
+    harness = embeddedHarness(() => now);
+    store = await harness.open();
+  });
+
+  afterEach(async () => {
+    await harness.end();
+    for (const folder of folders) rmSync(folder, { recursive: true, force: true });
+  });
+
+  function newFolder(): string {
+    const folder = mkdtempSync(join(tmpdir(), "hourglass-hot-"));
+    folders.push(folder);
+    return folder;
+  }
+
+  test("an id counts again once it has expired, not a millisecond before", async () => {
+    await bearAndRegister(store, "w1");
+    const event = click("u", "id-1");
+    expect(await store.commit("w1", 1, batchOf([event]))).toEqual(committed());
+    now += DAY_MS - 1;
+    expect(await store.commit("w1", 2, batchOf([event]))).toEqual(committed(0));
+    now += 1;
+    expect(await store.commit("w1", 3, batchOf([event, event]))).toEqual(committed(1));
+    now += DAY_MS - 1;
+    expect(await store.commit("w1", 4, batchOf([event]))).toEqual(committed(0));
+    await expectCounted(store, [event, event]);
+  });
+
+  test("ids that have expired are deleted as others come", async () => {
+    await bearAndRegister(store, "w1");
+    const events = (name: string, count: number) =>
+      clicksOf(name, count).map((event) => ({ ...event, id: event.user }));
+    await store.commit("w1", 1, batchOf(events("old", 500)));
+    now += DAY_MS;
+    for (let seq = 2; seq <= 6; seq++) await store.commit("w1", seq, batchOf(events(`new-${seq}`, 1)));
+    // Remembered or not, they may come again: so it is looked up in the file.
+    await store.close();
+    expect(rowCount("ids")).toBe(5);
+  });
+
+  function rowCount(table: string): number {
+    const sqlite = new Database(join(harness.dataDir, "journal.sqlite"), { readonly: true });
+    try {
+      return sqlite.query<{ n: number }, []>(`SELECT COUNT(*) AS n FROM ${table}`).get()!.n;
+    } finally {
+      sqlite.close();
+    }
+  }
+
+  test("a second one on the folder is refused, until the first has ended", async () => {
+    await bearAndRegister(store, "w1");
+    const second = harness.store();
+    const error = await rejectionOf(second.open());
+    expect(error.message).toContain(join(harness.dataDir, "journal.sqlite"));
+    expect(error.message).toContain("another Hourglass is running on this folder");
+    expect(error.mayHaveApplied).toBe(false);
+    expect(second.isReady).toBe(false);
+    expect(await store.commit("w1", 1, batchOf([click("u")]))).toEqual(committed());
+    await store.close();
+    expect(await second.open()).toEqual([]);
+    await expectJournal(second, "w1", { 1: [click("u")] });
+  });
+
+  test("so is another process", async () => {
+    const module = join(import.meta.dir, "../../../src/store/embedded/hot-store.ts");
+    const code = `
+      const { embeddedHotStore } = await import(process.argv[1]);
+      const store = embeddedHotStore({ dataDir: process.argv[2], now: Date.now });
+      console.log(await store.open().then(() => "opened", (error) => error.name + ": " + error.message));`;
+    const process2 = Bun.spawn([process.execPath, "-e", code, module, harness.dataDir]);
+    const said = await process2.stdout.text();
+    expect(said).toContain("HotUnavailableError");
+    expect(said).toContain("another Hourglass is running on this folder: stop it, or set DATA_DIR");
+    await bearAndRegister(store, "w1");
+    expect(await store.commit("w1", 1, batchOf([click("u")]))).toEqual(committed());
+  });
+
+  test("whatever was acknowledged is in the files at that moment", async () => {
+    await bearAndRegister(store, "w1");
+    const [first, second] = [
+      mixedEvents("a", 50),
+      [click("b", "id-1"), click("c", "id-1"), click("d", "id-2")],
+    ];
+    const ordered = eventsOf(batchOf(first)).map(({ register: _, ...event }) => event);
+    await store.commit("w1", 1, batchOf(first));
+    await store.commit("w1", 2, batchOf([click("trimmed")]));
+    await store.commit("w1", 3, batchOf(second));
+    expect(await store.voidBatch("w1", 4)).toEqual({ status: "voided" });
+    // The files of a process that lives: what kill -9 would leave.
+    const copy = newFolder();
+    cpSync(harness.dataDir, copy, { recursive: true });
+    const found = harness.store(copy);
+    expect(await found.open()).toEqual([]);
+    expect(await found.isBorn()).toBe(false);
+    expect(await found.journalOwners()).toEqual([{ writer: "w1", adoptable: true, acceptedEvents: 53 }]);
+    await expectJournal(found, "w1", { 1: ordered, 2: [click("trimmed")], 3: [second[0]!, second[2]!] });
+    await found.trimJournal("w1", 3);
+    await removeAdopted(found, "w1", 3);
+    await bearAndRegister(found, "w2");
+    expect(await found.commit("w2", 1, batchOf(second))).toEqual(committed(0, 1, 2));
+  });
+
+  test("a store that was closed and opened again has its journal, and no hours", async () => {
+    await bearAndRegister(store, "w1");
+    await store.commit("w1", 1, batchOf([click("a")]));
+    await store.commit("w1", 2, batchOf([click("b")]));
+    await store.trimJournal("w1", 1);
+    await store.close();
+    const again = await harness.open();
+    await expectJournal(again, "w1", { 2: [click("b")] });
+    expect(await again.read([NOON_KEY])).toBe("unborn");
+  });
+
+  test("a folder that cannot be made is a clear error, and open() may be called again", async () => {
+    const blocked = join(newFolder(), "in-the-way");
+    writeFileSync(blocked, "a file");
+    const other = harness.store(blocked);
+    const error = await rejectionOf(other.open());
+    expect(error.message).toContain(blocked);
+    expect(error.message).toContain("DATA_DIR has to be a folder that this process may write to");
+    rmSync(blocked);
+    expect(await other.open()).toEqual([]);
+    await bearAndRegister(other, "w1");
+  });
+
+  describe("a disk that fails", () => {
+    const FAILED = new Error("EIO: i/o error, fdatasync");
+    let outcomes: (Error | undefined)[];
+    let failing: HotStore;
+
+    beforeEach(async () => {
+      outcomes = [];
+      await store.close();
+      const syncFile = async () => {
+        const outcome = outcomes.shift();
+        if (outcome !== undefined) throw outcome;
+      };
+      failing = embeddedHotStore({ dataDir: harness.dataDir, now: () => now, syncFile });
+      await failing.open();
+      await bearAndRegister(failing, "w1");
+    });
+
+    afterEach(() => failing.close());
+
+    test("refuses what it may not hold, and counts it once when it is sent again", async () => {
+      const events = [click("u", "id-1"), click("v", "id-1"), impression("w")];
+      outcomes = [FAILED];
+      const error = await rejectionOf(failing.commit("w1", 1, batchOf(events)));
+      expect(error.message).toContain("EIO");
+      expect(error.mayHaveApplied).toBe(true);
+      expect(await failing.read([NOON_KEY])).toEqual([present(0, 0, 0)]);
+      expect(await failing.commit("w1", 1, batchOf(events))).toEqual(committed(1));
+      expect(await failing.commit("w1", 2, batchOf([click("x", "id-1")]))).toEqual(committed(0));
+      await expectCounted(failing, [events[0]!, events[2]!]);
+      await expectJournal(failing, "w1", { 1: [events[0]!, events[2]!], 2: [] });
+    });
+
+    test("writes the log back into the file before it is believed again", async () => {
+      outcomes = [FAILED];
+      await rejectionOf(failing.commit("w1", 1, batchOf([click("u")])));
+      expect(await failing.commit("w1", 1, batchOf([click("u")]))).toEqual(committed());
+      // All of it is in the file itself: the log, which may lack something on disk, is empty.
+      expect(statSync(join(harness.dataDir, "journal.sqlite-wal")).size).toBe(0);
+      expect(await failing.commit("w1", 2, batchOf([click("v")]))).toEqual(committed());
+      expect(outcomes).toEqual([]);
+    });
+
+    test("a batch that it may hold can be made void: it and its ids never count", async () => {
+      outcomes = [FAILED];
+      await rejectionOf(failing.commit("w1", 1, batchOf([click("u", "id-1")])));
+      expect(await failing.voidBatch("w1", 1)).toEqual({ status: "voided" });
+      expect(await failing.commit("w1", 2, batchOf([click("u", "id-1")]))).toEqual(committed());
+      await expectCounted(failing, [click("u", "id-1")]);
+      await expectJournal(failing, "w1", { 2: [click("u", "id-1")] });
+      expect((await failing.journalOwners())[0]?.acceptedEvents).toBe(1);
+    });
+
+    test("a writer that is given up leaves it to its adopter", async () => {
+      outcomes = [FAILED];
+      await rejectionOf(failing.commit("w1", 1, batchOf([click("u")])));
+      expect(await failing.abandon("w1")).toBe(1);
+      await expectJournal(failing, "w1", { 1: [click("u")] });
+    });
+
+    test("an hour that waits for it is not retired meanwhile", async () => {
+      const held = Promise.withResolvers<void>();
+      await failing.close();
+      const syncFile = () => held.promise;
+      failing = embeddedHotStore({ dataDir: harness.dataDir, now: () => now, syncFile });
+      await failing.open();
+      await removeAdopted(failing, "w1", 0);
+      await bearAndRegister(failing, "w2");
+      const committing = failing.commit("w2", 1, batchOf([click("u")]));
+      expect(await failing.retire(NOON + HOUR_MS)).toBe(0);
+      held.resolve();
+      expect(await committing).toEqual(committed());
+      await expectCounted(failing, [click("u")]);
+    });
+  });
+
+  test("a journal that the version before wrote is read", async () => {
+    await store.close();
+    const folder = newFolder();
+    const before = new Database(join(folder, "journal.sqlite"), { create: true, strict: true });
+    before.run(`
+      CREATE TABLE writers (writer TEXT PRIMARY KEY, accepted INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
+      CREATE TABLE journal (
+        writer TEXT NOT NULL, seq INTEGER NOT NULL, body TEXT NOT NULL, duplicates TEXT NOT NULL,
+        PRIMARY KEY (writer, seq)
+      ) WITHOUT ROWID;
+      CREATE TABLE ids (
+        stream TEXT NOT NULL, id TEXT NOT NULL, expires_at INTEGER NOT NULL, PRIMARY KEY (stream, id)
+      ) WITHOUT ROWID;
+      CREATE INDEX ids_by_expiry ON ids (expires_at);
+      INSERT INTO writers VALUES ('w1', 12), ('w2', 3);
+      INSERT INTO ids VALUES ('${STREAM}', 'id-1', ${NOON + DAY_MS});
+    `);
+    const insert = before.query("INSERT INTO journal VALUES (?, ?, ?, ?)");
+    insert.run("w1", 7, encodeBatch(batchOf([click("a"), click("b"), click("c")])), "1");
+    insert.run("w1", 9, encodeBatch(batchOf([click("d")])), "");
+    insert.run("w2", 1, encodeBatch(batchOf([click("e")])), "");
+    before.close();
+    const found = harness.store(folder);
+    await found.open();
+    await expectJournal(found, "w1", { 7: [click("a"), click("c")], 9: [click("d")] });
+    await expectJournal(found, "w2", { 1: [click("e")] });
+    const owners = await found.journalOwners();
+    expect(owners.map(({ acceptedEvents }) => acceptedEvents)).toEqual([12, 3]);
+    for (const [writer, seq] of [
+      ["w1", 9],
+      ["w2", 1],
+    ] as const) {
+      await found.trimJournal(writer, seq);
+      await removeAdopted(found, writer, seq);
+    }
+    await bearAndRegister(found, "w3");
+    expect(await found.commit("w3", 1, batchOf([click("f", "id-1"), click("g")]))).toEqual(committed(0));
+    await expectJournal(found, "w3", { 1: [click("g")] });
+  });
+
+  test("journals of several writers are kept apart", async () => {
+    await bearAndRegister(store, "w1");
+    await store.commit("w1", 1, batchOf([click("a")]));
+    await store.commit("w1", 2, batchOf([click("b")]));
+    await store.abandon("w1");
+    await bearAndRegister(store, "w2");
+    await store.commit("w2", 1, batchOf([click("c")]));
+    await store.trimJournal("w1", 1);
+    await expectJournal(store, "w1", { 2: [click("b")] });
+    await expectJournal(store, "w2", { 1: [click("c")] });
+    await store.trimJournal("w2", 1);
+    const owners = await store.journalOwners();
+    expect(owners.map(({ writer, acceptedEvents }) => [writer, acceptedEvents])).toEqual([
+      ["w1", 2],
+      ["w2", 1],
+    ]);
+    await removeAdopted(store, "w1", 2);
+    await store.commit("w2", 2, batchOf([click("d")]));
+    await expectJournal(store, "w2", { 2: [click("d")] });
+  });
+
+  test("the journal's files stay small however much goes through them", async () => {
+    await bearAndRegister(store, "w1");
+    for (let seq = 1; seq <= 60; seq++) {
+      await store.commit("w1", seq, batchOf(clicksOf("a", 2_000)));
+      await store.trimJournal("w1", seq);
+    }
+    // 60 batches of some 40 KB each: written once into the log, and then over again.
+    const sizes = ["journal.sqlite", "journal.sqlite-wal"].map((file) => {
+      return statSync(join(harness.dataDir, file)).size;
+    });
+    expect(sizes[0]! + sizes[1]!).toBeLessThan(5_000_000);
+  });
+});

@@ -1,0 +1,251 @@
+/** Users that an hour's sketch is known to hold are not sent again, and none is ever missing. */
+import { afterEach, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
+import fc from "fast-check";
+import { DAY_MS, type Event, HOUR_MS, type HourKey } from "../../../../src/domain/event.ts";
+import { registerOf } from "../../../../src/domain/sketch.ts";
+import { UserSketches } from "../../../../src/domain/user-sketches.ts";
+import type { HotStore } from "../../../../src/store/hot.ts";
+import { batchOf } from "../../../harness/pipeline/batches.ts";
+import { startProxy, type TcpProxy } from "../../../harness/servers/tcp-proxy.ts";
+import { waitFor } from "../../../harness/service/wait-for.ts";
+import {
+  bearAndRegister,
+  click,
+  clicksOf,
+  committed,
+  expectCounted,
+  impression,
+  NOON,
+  NOON_KEY,
+  rejectionOf,
+  removeAdopted,
+  retireAll,
+  STREAM,
+} from "../setup.ts";
+import {
+  atPort,
+  COMMIT_SHA1,
+  cutBeforeAnswer,
+  cutBeforeArrival,
+  describeHotRedis,
+  META_KEY,
+  type RedisHarness,
+  reconnect,
+} from "./redis-setup.ts";
+
+setDefaultTimeout(60_000);
+
+describeHotRedis((redis) => {
+  describe("users that an hour's sketch is known to hold", () => {
+    let harness: RedisHarness;
+    let writers: MirrorWriter[];
+
+    interface MirrorWriter {
+      readonly store: HotStore;
+      readonly proxy: TcpProxy;
+      name: string;
+      seq: number;
+    }
+
+    beforeEach(async () => {
+      harness = await redis.open();
+      writers = [];
+      for (let i = 0; i < 2; i++) {
+        const proxy = await startProxy(redis.server.port);
+        const store = await harness.openWith({ url: atPort(redis.server.url, proxy.port) });
+        writers.push({ store, proxy, name: `w${i}`, seq: 0 });
+      }
+    });
+
+    afterEach(async () => {
+      await harness.end();
+      for (const { proxy } of writers) await proxy.close();
+    });
+
+    test("are not sent again over the same connection", async () => {
+      const { store, proxy } = writers[0]!;
+      await bearAndRegister(store, "w1");
+      const argumentCounts: number[] = [];
+      proxy.onUpstream = (chunk) => {
+        if (chunk.includes(COMMIT_SHA1))
+          argumentCounts.push(Number(/^\*(\d+)\r/.exec(chunk.toString())?.[1]));
+        return true;
+      };
+      const events = clicksOf("u", 500);
+      await store.commit("w1", 1, batchOf(events));
+      await store.commit("w1", 2, batchOf(events));
+      await reconnect(store, proxy);
+      await waitFor("the connection", () => store.isReady);
+      await store.commit("w1", 3, batchOf(events));
+      const [first, second, third] = argumentCounts as [number, number, number];
+      expect(first - second).toBeGreaterThan(450);
+      expect(third).toBe(first);
+      await expectCounted(store, [...events, ...events, ...events]);
+    });
+
+    test("are sent again once they were taken back", async () => {
+      const { store } = writers[0]!;
+      await bearAndRegister(store, "w1");
+      const events = clicksOf("u", 300);
+      await store.commit("w1", 1, batchOf(events));
+      expect((await store.voidBatch("w1", 1)).status).toBe("reverted");
+      await store.trimJournal("w1", 1);
+      expect(await store.retire(NOON + HOUR_MS)).toBe(1);
+      await store.hydrate(NOON_KEY, undefined, await store.retirementMark());
+      await store.commit("w1", 2, batchOf(events));
+      await expectCounted(store, events);
+    });
+
+    test("are sent again by a writer that took no part in a loss, and is replaced", async () => {
+      const [{ store }, { store: other }] = writers as [MirrorWriter, MirrorWriter];
+      await bearAndRegister(store, "w1");
+      const events = clicksOf("u", 300);
+      await store.commit("w1", 1, batchOf(events));
+      await redis.admin.del(META_KEY);
+      await removeAdopted(other, "w1", 1);
+      await bearAndRegister(other, "w2");
+      expect(await store.register("w3")).toBe(true);
+      await store.commit("w3", 1, batchOf(events));
+      await expectCounted(store, events);
+    });
+
+    const POOL = 3_000;
+    const HOURS = [NOON, NOON + HOUR_MS];
+
+    interface MirrorHour {
+      readonly key: HourKey;
+      clicks: number;
+      impressions: number;
+      /** Of all events that count, as the cold store would have it. */
+      readonly flushed: UserSketches;
+      /** What is in Redis: with the users of events that were taken back. */
+      held: UserSketches;
+    }
+
+    /** `users`: which of the pool, as a range. `fault`: what happens to the commit on its way. */
+    const someUsers = fc.record({
+      hour: fc.nat(HOURS.length - 1),
+      from: fc.nat(11).map((n) => (n * POOL) / 12),
+      count: fc.integer({ min: 1, max: 400 }),
+      /** 1: all of them. */
+      clickEvery: fc.constantFrom(1, 2, 7, 1_000),
+      withIds: fc.boolean(),
+    });
+    const someStep = fc.record({
+      writer: fc.nat(1),
+      what: fc.constantFrom(
+        "commit",
+        "commit",
+        "commit",
+        "void",
+        "burn",
+        "reconnect",
+        "rehydrate",
+        "replace",
+      ),
+      fault: fc.constantFrom(undefined, undefined, undefined, cutBeforeArrival, cutBeforeAnswer),
+      users: someUsers,
+    });
+    type Step = typeof someStep extends fc.Arbitrary<infer T> ? T : never;
+
+    test("stay in it, and none is missing: it is that of all users, whatever happens", async () => {
+      await fc.assert(
+        fc.asyncProperty(fc.array(someStep, { minLength: 4, maxLength: 20 }), async (steps) => {
+          await redis.admin.flushAll();
+          const hours = HOURS.map((hour): MirrorHour => {
+            const key = { stream: STREAM, hour };
+            return { key, clicks: 0, impressions: 0, flushed: new UserSketches(), held: new UserSketches() };
+          });
+          for (const [i, writer] of writers.entries()) {
+            Object.assign(writer, { name: `w${i}`, seq: 0 });
+            await bearAndRegister(writer.store, writer.name);
+          }
+          for (const step of steps) {
+            await takeStep(step, hours);
+            for (const { key, held } of hours) await redis.expectUsersAt(key, held);
+          }
+          await expectHeldEvents(hours);
+        }),
+        { numRuns: 30 },
+      );
+    });
+
+    async function takeStep({ writer: index, what, fault, users }: Step, hours: MirrorHour[]): Promise<void> {
+      const writer = writers[index]!;
+      const hour = hours[users.hour]!;
+      if (what === "rehydrate") return rehydrate(hours);
+      if (what === "reconnect") return reconnectAndWait(writer);
+      if (what === "replace") return replace(writer);
+      writer.seq += 1;
+      if (what === "burn") return void (await writer.store.voidBatch(writer.name, writer.seq));
+      const events = eventsOfUsers(writer, users, hour.key.hour);
+      await commitUntilAnswered(writer, events, fault);
+      for (const { user, kind } of events) hour.held.add(registerOf(user), kind === "click");
+      if (what === "void") return void (await writer.store.voidBatch(writer.name, writer.seq));
+      for (const { user, kind } of events) hour.flushed.add(registerOf(user), kind === "click");
+      const clickCount = events.filter(({ kind }) => kind === "click").length;
+      hour.clicks += clickCount;
+      hour.impressions += events.length - clickCount;
+    }
+
+    function eventsOfUsers(writer: MirrorWriter, users: Step["users"], at: number): Event[] {
+      return Array.from({ length: users.count }, (_, i) => {
+        const id = users.withIds && i % 3 === 0 ? `${writer.name} ${writer.seq} ${i}` : undefined;
+        const event = i % users.clickEvery === 0 ? click : impression;
+        return event(`user-${(users.from + i) % POOL}`, id, at);
+      });
+    }
+
+    async function commitUntilAnswered(
+      { store, proxy, name, seq }: MirrorWriter,
+      events: readonly Event[],
+      fault: Step["fault"],
+    ): Promise<void> {
+      const batch = batchOf(events);
+      if (fault !== undefined) {
+        fault(proxy, COMMIT_SHA1);
+        await rejectionOf(store.commit(name, seq, batch));
+        await waitFor("the connection", () => store.isReady);
+      }
+      expect(await store.commit(name, seq, batch)).toEqual(committed());
+    }
+
+    async function reconnectAndWait({ store, proxy }: MirrorWriter): Promise<void> {
+      await reconnect(store, proxy);
+      await waitFor("the connection", () => store.isReady);
+    }
+
+    async function replace(writer: MirrorWriter): Promise<void> {
+      const { store, name, seq } = writer;
+      await store.abandon(name);
+      await store.trimJournal(name, seq);
+      await removeAdopted(store, name, seq);
+      Object.assign(writer, { name: `${name}'`, seq: 0 });
+      expect(await store.register(writer.name)).toBe(true);
+    }
+
+    /** Everything is flushed and retired, and comes back from the cold store. */
+    async function rehydrate(hours: MirrorHour[]): Promise<void> {
+      for (const { store, name, seq } of writers) await store.trimJournal(name, seq);
+      const { store } = writers[0]!;
+      await retireAll(store, NOON + DAY_MS);
+      for (const hour of hours) {
+        const cold = { clicks: hour.clicks, impressions: hour.impressions, users: hour.flushed };
+        expect(await store.hydrate(hour.key, cold, await store.retirementMark())).toBe(true);
+        hour.held = new UserSketches();
+        hour.held.merge(hour.flushed);
+      }
+    }
+
+    async function expectHeldEvents(hours: readonly MirrorHour[]): Promise<void> {
+      const reads = await writers[0]!.store.read(hours.map(({ key }) => key));
+      if (reads === "unborn") throw new Error("the data set is not born");
+      const none = { clicks: 0, impressions: 0, uniqueUsers: 0 };
+      const found = reads.map((read) => (read.status === "present" ? read.counts : none));
+      const expected = hours.map(({ clicks, impressions, held }) => {
+        return { clicks, impressions, uniqueUsers: held.count() };
+      });
+      expect(found).toEqual(expected);
+    }
+  });
+});

@@ -1,0 +1,309 @@
+/** A Redis that has lost batches, or comes back, or is away. */
+import { afterEach, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { cpSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { HOUR_MS } from "../../../../src/domain/event.ts";
+import type { HotStore } from "../../../../src/store/hot.ts";
+import { batchOf } from "../../../harness/pipeline/batches.ts";
+import { type RedisServer, startRedis } from "../../../harness/servers/servers.ts";
+import { startProxy, type TcpProxy } from "../../../harness/servers/tcp-proxy.ts";
+import { waitFor } from "../../../harness/service/wait-for.ts";
+import {
+  ABSENT,
+  bearAndRegister,
+  click,
+  committed,
+  eventsOf,
+  expectCounted,
+  expectJournal,
+  mixedEvents,
+  NOON,
+  NOON_KEY,
+  present,
+  rejectionOf,
+  removeAdopted,
+  STREAM,
+} from "../setup.ts";
+import {
+  atPort,
+  describeHotRedis,
+  everyCall,
+  firstAnswer,
+  type RedisHarness,
+  reconnect,
+  writerKey,
+} from "./redis-setup.ts";
+
+setDefaultTimeout(60_000);
+
+describeHotRedis((redis) => {
+  describe("lost batches", () => {
+    let harness: RedisHarness;
+    let store: HotStore;
+    let proxy: TcpProxy;
+
+    beforeEach(async () => {
+      harness = await redis.open();
+      proxy = await startProxy(redis.server.port);
+      store = await harness.openWith({ url: atPort(redis.server.url, proxy.port) });
+      await bearAndRegister(store, "w1");
+      for (let seq = 1; seq <= 3; seq++) await store.commit("w1", seq, batchOf([click(`u-${seq}`)]));
+    });
+
+    afterEach(async () => {
+      await harness.end();
+      await proxy.close();
+    });
+
+    /** Nothing is answered from it or written to it until its journals are flushed and it is born again. */
+    async function expectUnborn(): Promise<void> {
+      expect(await store.isBorn()).toBe(false);
+      expect(await store.read([NOON_KEY])).toBe("unborn");
+      expect(await store.register("w9")).toBe(false);
+      for (const { writer } of await store.journalOwners()) await removeAdopted(store, writer);
+      await bearAndRegister(store, "w9", NOON + HOUR_MS);
+      expect(await store.read([NOON_KEY])).toEqual([ABSENT]);
+    }
+
+    const lose = (seqs: number) => redis.admin.hIncrBy(writerKey("w1"), "last", -seqs);
+
+    test("are noticed by the next commit", async () => {
+      await lose(1);
+      expect(await store.commit("w1", 4, batchOf([click("v")]))).toEqual({ status: "unborn" });
+      expect(await store.commit("w1", 4, batchOf([click("v")]))).toEqual({ status: "unborn" });
+      expect(await store.renewLease("w1", 3)).toBe("lost");
+      await expectUnborn();
+    });
+
+    test("are noticed when the lease is renewed", async () => {
+      expect(await store.renewLease("w1", 3)).toBe("held");
+      await lose(1);
+      expect(await store.renewLease("w1", 2)).toBe("held");
+      expect(await store.renewLease("w1", 3)).toBe("lost");
+      expect(await store.commit("w1", 3, batchOf([click("v")]))).toEqual({ status: "unborn" });
+      await expectUnborn();
+    });
+
+    test("are noticed by a void", async () => {
+      await lose(1);
+      expect(await store.voidBatch("w1", 4)).toEqual({ status: "unknown" });
+      await expectUnborn();
+    });
+
+    test("are noticed on a new connection, before anything is read over it", async () => {
+      await lose(1);
+      expect(await store.read([NOON_KEY])).toEqual([present(3, 0, 3)]);
+      await reconnect(store, proxy);
+      expect(await firstAnswer(store)).toBe("unborn");
+      await expectUnborn();
+    });
+
+    test("a connection that is merely cut makes nothing of it", async () => {
+      await reconnect(store, proxy);
+      expect(await firstAnswer(store)).toEqual([present(3, 0, 3)]);
+      expect(await store.renewLease("w1", 3)).toBe("held");
+      expect(await store.commit("w1", 4, batchOf([click("u-4")]))).toEqual(committed());
+    });
+
+    test("are noticed by the writer that sent them although it was fenced meanwhile", async () => {
+      await lose(1);
+      await store.abandon("w1");
+      expect(await store.renewLease("w1", 3)).toBe("lost");
+      await expectUnborn();
+    });
+
+    test("are noticed by a commit of a writer that was fenced meanwhile", async () => {
+      await lose(1);
+      await store.abandon("w1");
+      expect(await store.commit("w1", 4, batchOf([click("v")]))).toEqual({ status: "fenced", lastSeq: 2 });
+      await expectUnborn();
+    });
+
+    test("are noticed by a void of a writer that was fenced meanwhile", async () => {
+      await lose(1);
+      await store.abandon("w1");
+      expect(await store.voidBatch("w1", 4)).toEqual({ status: "fenced", lastSeq: 2 });
+      await expectUnborn();
+    });
+
+    test("a writer that is fenced and lost nothing makes nothing of it", async () => {
+      await store.abandon("w1");
+      expect(await store.renewLease("w1", 3)).toBe("lost");
+      expect(await store.commit("w1", 4, batchOf([click("v")]))).toEqual({ status: "fenced", lastSeq: 3 });
+      expect(await store.voidBatch("w1", 4)).toEqual({ status: "fenced", lastSeq: 3 });
+      await removeAdopted(store, "w1", 3);
+      expect(await store.renewLease("w1", 3)).toBe("lost");
+      expect(await store.commit("w1", 4, batchOf([click("v")]))).toEqual({ status: "fenced", lastSeq: 3 });
+      expect(await store.isBorn()).toBe(true);
+    });
+
+    /** What is left if the server comes back as it was before the writer came: born, and with hours. */
+    const forgetWriter = () =>
+      Promise.all([redis.admin.del(writerKey("w1")), redis.admin.sRem("hg:{0}:writers", "w1")]);
+
+    test("with the writer itself: noticed by a commit, a void, a renewal", async () => {
+      const calls: (() => Promise<unknown>)[] = [
+        () => store.commit("w1", 4, batchOf([click("v")])),
+        () => store.voidBatch("w1", 4),
+        () => store.renewLease("w1", 3),
+      ];
+      for (const call of calls) {
+        await redis.admin.flushAll();
+        await bearAndRegister(store, "w1");
+        await store.commit("w1", 1, batchOf([click("u")]));
+        await forgetWriter();
+        await call();
+        await expectUnborn();
+      }
+    });
+
+    test("with the writer itself: noticed on a new connection, before anything is read", async () => {
+      await forgetWriter();
+      await reconnect(store, proxy);
+      expect(await firstAnswer(store)).toBe("unborn");
+      await expectUnborn();
+    });
+
+    test("with a writer that had committed nothing: noticed on a new connection", async () => {
+      await store.abandon("w1");
+      await removeAdopted(store, "w1", 3);
+      await store.register("w2");
+      await Promise.all([redis.admin.del(writerKey("w2")), redis.admin.sRem("hg:{0}:writers", "w2")]);
+      await reconnect(store, proxy);
+      expect(await firstAnswer(store)).toBe("unborn");
+      await expectUnborn();
+    });
+
+    test("that the cold store has are noticed when the journal is removed", async () => {
+      await lose(1);
+      await store.abandon("w1");
+      expect(await store.fence("w1")).toBe(true);
+      await store.removeJournal("w1", 3);
+      expect(await store.journalOwners()).toEqual([]);
+      await expectUnborn();
+    });
+
+    test("everything lost: nothing is known, nothing is empty", async () => {
+      await redis.admin.flushAll();
+      expect(await store.read([NOON_KEY])).toBe("unborn");
+      expect(await store.renewLease("w1", 3)).toBe("lost");
+      expect((await store.commit("w1", 4, batchOf([click("v")]))).status).toMatch(/^(unborn|unknown)$/);
+      expect(await store.voidBatch("w1", 4)).toEqual({ status: "unknown" });
+      expect(await store.abandon("w1")).toBe(0);
+      await expectUnborn();
+    });
+
+    test("once the data set is born again its hours hold what comes then, whole", async () => {
+      await lose(1);
+      expect(await store.commit("w1", 4, batchOf([click("u-1")]))).toEqual({ status: "unborn" });
+      await removeAdopted(store, "w1", 3);
+      await bearAndRegister(store, "w2");
+      // Users of the lost hour: were they taken for known, they would be missing now.
+      const again = [1, 2, 3].map((i) => click(`u-${i}`));
+      expect(await store.commit("w2", 1, batchOf(again))).toEqual(committed());
+      await expectCounted(store, again);
+    });
+  });
+
+  /** A server of their own, as the fsync of every batch makes its files the same as its memory. */
+  describe("restarts", () => {
+    let durable: RedisServer;
+    let harness: RedisHarness;
+    let store: HotStore;
+    let snapshot: string;
+
+    beforeEach(async () => {
+      durable = await startRedis({ args: ["--appendfsync", "always"] });
+      harness = redis.harnessOn(durable.url);
+      store = await harness.open();
+      snapshot = mkdtempSync(join(tmpdir(), "hourglass-snapshot-"));
+    });
+
+    afterEach(async () => {
+      await harness.end();
+      await durable.stop();
+      rmSync(snapshot, { recursive: true, force: true });
+    });
+
+    const takeSnapshot = () => cpSync(durable.dataDir, snapshot, { recursive: true });
+
+    /** As a replica that lags behind, or a disk that had not got everything. */
+    async function comeBackAsAtSnapshot(): Promise<void> {
+      await durable.kill();
+      rmSync(durable.dataDir, { recursive: true });
+      cpSync(snapshot, durable.dataDir, { recursive: true });
+      await durable.start();
+    }
+
+    test("a Redis that is killed and started again has everything; the store finds it by itself", async () => {
+      await bearAndRegister(store, "w1", NOON);
+      const events = [...mixedEvents("a", 100), click("x", "id-1")];
+      const ordered = eventsOf(batchOf(events)).map(({ register: _, ...event }) => event);
+      await store.commit("w1", 1, batchOf(events));
+      expect(await store.voidBatch("w1", 2)).toEqual({ status: "voided" });
+      await durable.kill();
+      await waitFor("the end of the connection", () => !store.isReady);
+      const error = await rejectionOf(store.commit("w1", 3, batchOf([click("y")])));
+      expect(error.mayHaveApplied).toBe(false);
+      expect(error.message).toContain("not connected, last error:");
+      await durable.start();
+      await waitFor("the connection", () => store.isReady);
+      await expectCounted(store, events);
+      await expectJournal(store, "w1", { 1: ordered });
+      const keys = [{ stream: STREAM, hour: NOON - HOUR_MS }];
+      expect(await store.read(keys)).toEqual([ABSENT]);
+      expect(await store.renewLease("w1", 1)).toBe("held");
+      expect(await store.commit("w1", 1, batchOf(events))).toEqual(committed());
+      expect(await store.commit("w1", 3, batchOf([click("x", "id-1"), click("y")]))).toEqual(committed(0));
+      await expectCounted(store, [...events, click("y")]);
+    });
+
+    test("a Redis that comes back without acknowledged batches answers nothing that is stale", async () => {
+      await bearAndRegister(store, "w1");
+      const other = await harness.open();
+      await other.register("w2");
+      await store.commit("w1", 1, batchOf([click("a")]));
+      await other.commit("w2", 1, batchOf([click("b")]));
+      takeSnapshot();
+      await store.commit("w1", 2, batchOf([click("c")]));
+      await comeBackAsAtSnapshot();
+      expect(await firstAnswer(store)).toBe("unborn");
+      expect(await store.renewLease("w1", 2)).toBe("lost");
+      expect(await store.commit("w1", 3, batchOf([click("d")]))).toEqual({ status: "unborn" });
+      expect(await waitFor("the other's", () => other.renewLease("w2", 1))).toBe("lost");
+      await expectJournal(store, "w1", { 1: [click("a")] });
+      await removeAdopted(store, "w1", 1);
+      expect(await store.bear(NOON + HOUR_MS)).toBe(false);
+      await removeAdopted(store, "w2", 1);
+      await bearAndRegister(store, "w3", NOON + HOUR_MS);
+      expect(await other.read([NOON_KEY])).toEqual([ABSENT]);
+    });
+
+    test("so does one that comes back as it was before the writer came", async () => {
+      await bearAndRegister(store, "w1");
+      await store.commit("w1", 1, batchOf([click("a")]));
+      takeSnapshot();
+      const young = await harness.open();
+      await young.register("w2");
+      await young.commit("w2", 1, batchOf([click("b")]));
+      await store.close();
+      await comeBackAsAtSnapshot();
+      expect(await firstAnswer(young)).toBe("unborn");
+    });
+
+    test("a Redis that is away: each call fails at once, as long as it lasts", async () => {
+      await bearAndRegister(store, "w1");
+      await durable.kill();
+      await waitFor("the end of the connection", () => !store.isReady);
+      const startMs = performance.now();
+      for (let round = 0; round < 50; round++) {
+        for (const call of everyCall(store, 1))
+          expect((await rejectionOf(call())).mayHaveApplied).toBe(false);
+      }
+      expect(performance.now() - startMs).toBeLessThan(5_000);
+      const error = await rejectionOf(harness.store().open());
+      expect(error.message).toContain("ECONNREFUSED");
+    });
+  });
+});
