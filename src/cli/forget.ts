@@ -7,6 +7,7 @@
 
 import { addErased, type ErasedCounts, NOTHING_ERASED } from "../domain/retention-bounds.ts";
 import { drain } from "../pipeline/flush/drain.ts";
+import { type Clock, systemClock } from "../runtime/clock.ts";
 import type { Config } from "../settings/settings.ts";
 import type { UserSelection } from "../store/cold.ts";
 import { checkShards } from "../store/cold-shard.ts";
@@ -39,12 +40,13 @@ const BEFORE_ALL_HOURS = -1;
 
 /** The exit code: 0 if nothing is left of the user. Throws HotUnavailableError or ColdUnavailableError. */
 export async function forget(config: Config, options: ForgetOptions): Promise<number> {
-  const stores = createStores(config, Date.now);
+  const clock = systemClock();
+  const stores = createStores(config, clock.now);
   try {
     await stores.cold.open();
     await checkShards(stores.cold, config.redisShards);
     const service = { url: options.url ?? ownUrl(config), apiKey: config.apiKey };
-    await waitForJournals(stores, service, options.waitFor);
+    await waitForJournals(stores, service, options.waitFor, clock);
     const forgotten = await forgetUser(stores, options);
     console.log(options.json ? JSON.stringify(jsonOf(forgotten, options)) : textOf(forgotten, options));
     return 0;
@@ -53,10 +55,15 @@ export async function forget(config: Config, options: ForgetOptions): Promise<nu
   }
 }
 
-async function waitForJournals(stores: Stores, service: AskedService, waitS: number): Promise<void> {
+async function waitForJournals(
+  stores: Stores,
+  service: AskedService,
+  waitS: number,
+  clock: Clock,
+): Promise<void> {
   const { mode, hotShards, cold } = stores;
   const listOwners = () => journalOwners(stores, service);
-  const left = await drain({ cold, listOwners, timeoutMs: waitS * 1_000 });
+  const left = await drain({ cold, listOwners, timeoutMs: waitS * 1_000, clock });
   // An embedded service may be started from here on: its journal is its own.
   if (mode === "embedded") await Promise.all(hotShards.map((hot) => hot.close()));
   if (left === 0) return;

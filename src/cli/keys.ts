@@ -1,5 +1,5 @@
 /** `hourglass keys`: API keys are made, listed and revoked in the cold store, beside a service that runs or not. */
-
+import { randomBytes } from "node:crypto";
 import { type ApiKey, newToken, type Scope } from "../domain/api-key.ts";
 import { type RateLimit, rateLimitText } from "../domain/rate-limit.ts";
 import type { Config } from "../settings/settings.ts";
@@ -21,7 +21,7 @@ const KEYS_MAX = 10_000;
 /** Each command answers the exit code. The key's secret is shown here, and never again. */
 export async function createKey(config: Config, options: KeyOptions): Promise<number> {
   const { name, scope, stream = [], expires, limit, json } = options;
-  const { id, token, sha256 } = newToken();
+  const { id, token, sha256 } = newToken(randomBytes);
   const now = Date.now();
   const terms = { id, sha256, name, scopes: scope, streams: stream, limit };
   const key: ApiKey = { ...terms, createdAt: now, expiresAt: expires, revokedAt: undefined };

@@ -4,7 +4,6 @@
  * Invariant: of a secret only its SHA-256 is kept. A slow hash is for secrets that can be guessed. These have 256
  * random bits: nothing would be won by it, and whoever sends wrong ones could keep the service busy.
  */
-import { randomBytes } from "node:crypto";
 import type { RateLimit } from "./rate-limit.ts";
 
 export const SCOPES = ["write", "read", "admin"] as const;
@@ -54,7 +53,8 @@ export interface NewToken {
   readonly sha256: string;
 }
 
-export function newToken(): NewToken {
+/** `randomBytes`: from a source that nobody can guess. */
+export function newToken(randomBytes: (count: number) => Buffer): NewToken {
   const id = randomBytes(ID_BYTES).toString("hex");
   const token = `${PREFIX}${id}_${randomBytes(SECRET_BYTES).toString("base64url")}`;
   return { id, token, sha256: new Bun.CryptoHasher("sha256").update(token).digest("hex") };

@@ -47,7 +47,10 @@ export class Hold {
   }
 
   #schedule(): Timer {
-    return setTimeout(() => this.#look(), backoffMs(this.#attempts++, RETRY_FIRST_MS, RETRY_MAX_MS));
+    return setTimeout(
+      () => this.#look(),
+      backoffMs(this.#attempts++, RETRY_FIRST_MS, RETRY_MAX_MS, Math.random),
+    );
   }
 
   #look(): void {

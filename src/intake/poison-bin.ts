@@ -95,7 +95,7 @@ export class PoisonBin {
         this.#timer = undefined;
         this.#run();
       },
-      backoffMs(this.#failures++, RETRY_FIRST_MS, RETRY_MAX_MS),
+      backoffMs(this.#failures++, RETRY_FIRST_MS, RETRY_MAX_MS, Math.random),
     );
   }
 

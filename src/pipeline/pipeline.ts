@@ -7,6 +7,7 @@ import type { Event, HourKey } from "../domain/event.ts";
 import { Ledger, type RefusalReason } from "../domain/ledger.ts";
 import type { RetentionDays } from "../domain/retention-bounds.ts";
 import { shardOf } from "../domain/shard-of.ts";
+import type { Clock } from "../runtime/clock.ts";
 import { errorText } from "../runtime/deadline.ts";
 import { type Log, logWith } from "../runtime/log.ts";
 import type { Metrics } from "../runtime/metrics.ts";
@@ -53,7 +54,7 @@ export interface PipelineOptions {
   readonly cold: ColdStore;
   readonly metrics: Metrics;
   readonly log: Log;
-  readonly now: () => number;
+  readonly clock: Clock;
   readonly settings: PipelineSettings;
 }
 
@@ -83,36 +84,36 @@ export class Pipeline {
   #isLeaving = false;
 
   constructor(options: PipelineOptions) {
-    const { hotShards, cold, metrics, log, now, settings } = options;
+    const { hotShards, cold, metrics, log, clock, settings } = options;
     this.#options = options;
     const { signal } = this.#stopping;
-    this.retention = new Retention({ cold, log, now, days: settings, signal });
+    this.retention = new Retention({ cold, log, clock, days: settings, signal });
     this.#shards = hotShards.map((hot, number) => this.#newShard(hot, number));
     this.#onlyShard = hotShards.length === 1 ? this.#shards[0] : undefined;
-    this.#home = new HomeShard(this.#shards, Math.floor(Math.random() * hotShards.length));
+    this.#home = new HomeShard(this.#shards, Math.floor(clock.random() * hotShards.length));
     this.#reader =
       this.#onlyShard === undefined
-        ? new MergingReader(this.#shards, cold, metrics)
-        : new Reader(this.#onlyShard, cold, metrics);
+        ? new MergingReader(this.#shards, cold, metrics, clock)
+        : new Reader(this.#onlyShard, cold, metrics, clock);
     this.ranges = new RangeReader(this.#shards, cold);
     this.shortRanges = new RangeReader(this.#shards, cold, SHORT_RANGES_WAITING_MAX);
     this.streams = new StreamRegistry(cold, settings.maxStreams);
-    this.#sweeping = new Chore("drop what is not kept", RETENTION_INTERVAL_MS, log, () =>
+    this.#sweeping = new Chore("drop what is not kept", RETENTION_INTERVAL_MS, log, clock, () =>
       this.retention.sweep(),
     );
     this.#chores = [
-      new Chore("count dead letters", DEAD_LETTERS_INTERVAL_MS, log, () => this.#countDeadLetters()),
-      new Chore("list streams", STREAMS_INTERVAL_MS, log, () => this.streams.refresh()),
+      new Chore("count dead letters", DEAD_LETTERS_INTERVAL_MS, log, clock, () => this.#countDeadLetters()),
+      new Chore("list streams", STREAMS_INTERVAL_MS, log, clock, () => this.streams.refresh()),
     ];
     if (this.#onlyShard === undefined)
-      this.#chores.push(new Chore("choose a shard", settings.leaseMs, log, () => this.#home.choose()));
+      this.#chores.push(new Chore("choose a shard", settings.leaseMs, log, clock, () => this.#home.choose()));
   }
 
   #newShard(hot: HotStore, number: number): Shard {
-    const { hotShards, cold, metrics, now, settings } = this.#options;
+    const { hotShards, cold, metrics, clock, settings } = this.#options;
     const log = hotShards.length === 1 ? this.#options.log : logWith(this.#options.log, { shard: number });
     return new Shard({
-      ...{ number, hot, ledger: this.ledger, metrics, log, now, settings },
+      ...{ number, hot, ledger: this.ledger, metrics, log, clock, settings },
       cold: coldShard(cold, number, hotShards.length),
       journals: this.#journals(),
       usedRingEvents: () => this.#sum((shard) => shard.flusher.ringEvents),

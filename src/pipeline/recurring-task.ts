@@ -2,6 +2,7 @@
  * Something done again and again, never twice at a time. A failure is logged once, until it is over; that a store is
  * away is not, as that is said once for all who need it (StoreWatch).
  */
+import type { Clock } from "../runtime/clock.ts";
 import { errorText } from "../runtime/deadline.ts";
 import type { Log } from "../runtime/log.ts";
 import { ColdUnavailableError } from "../store/cold.ts";
@@ -11,21 +12,23 @@ export class Chore {
   readonly #what: string;
   readonly #intervalMs: number;
   readonly #log: Log;
+  readonly #clock: Clock;
   readonly #work: () => Promise<unknown>;
-  #timer: Timer | undefined;
+  #endTimer = () => {};
   #underWay: Promise<void> | undefined;
   #isFailing = false;
 
-  constructor(what: string, intervalMs: number, log: Log, work: () => Promise<unknown>) {
+  constructor(what: string, intervalMs: number, log: Log, clock: Clock, work: () => Promise<unknown>) {
     this.#what = what;
     this.#intervalMs = intervalMs;
     this.#log = log;
+    this.#clock = clock;
     this.#work = work;
   }
 
   /** `isAtOnce`: for the first time now, not after an interval. */
   start(isAtOnce = false): void {
-    this.#timer = setInterval(() => this.#begin(), this.#intervalMs);
+    this.#endTimer = this.#clock.every(this.#intervalMs, () => this.#begin());
     if (isAtOnce) this.#begin();
   }
 
@@ -47,7 +50,7 @@ export class Chore {
   }
 
   async stop(): Promise<void> {
-    clearInterval(this.#timer);
+    this.#endTimer();
     await this.#underWay;
   }
 }

@@ -7,6 +7,7 @@
  */
 import { HOUR_MS, hourOf } from "../domain/event.ts";
 import type { Ledger, RefusalReason } from "../domain/ledger.ts";
+import type { Clock } from "../runtime/clock.ts";
 import type { Log } from "../runtime/log.ts";
 import type { Metrics } from "../runtime/metrics.ts";
 import type { ColdShard } from "../store/cold-shard.ts";
@@ -36,7 +37,7 @@ export interface ShardOptions {
   readonly ledger: Ledger;
   readonly metrics: Metrics;
   readonly log: Log;
-  readonly now: () => number;
+  readonly clock: Clock;
   readonly settings: ShardSettings;
   readonly journals: JournalBound;
   /** Of the rings of all shards, which share one capacity. */
@@ -63,28 +64,28 @@ export class Shard {
   readonly #chores: Chore[];
 
   constructor(options: ShardOptions) {
-    const { number, hot, cold, ledger, metrics, log, now, settings, journals, signal } = options;
+    const { number, hot, cold, ledger, metrics, log, clock, settings, journals, signal } = options;
     const { flushIntervalMs, flushMaxEvents, ringCapacityEvents, leaseMs } = settings;
     this.#options = options;
     this.number = number;
     this.hot = hot;
     this.#recovery = { hot, cold, log, ledger, flushMaxEvents };
     const ring = new RingBuffer(ringCapacityEvents, options.usedRingEvents);
-    const books = { ledger, metrics, log };
-    const flusher = new Flusher({ ...books, hot, cold, ring, now, flushIntervalMs, flushMaxEvents });
-    const hydrator = new Hydrator(hot, cold, metrics);
-    const identity = new WriterIdentity({ hot, flusher, recovery: this.#recovery, log, now });
+    const books = { ledger, metrics, log, clock };
+    const flusher = new Flusher({ ...books, hot, cold, ring, flushIntervalMs, flushMaxEvents });
+    const hydrator = new Hydrator(hot, cold, metrics, clock);
+    const identity = new WriterIdentity({ hot, flusher, recovery: this.#recovery, log, clock });
     this.committer = new Committer({ ...books, hot, flusher, hydrator, identity, journals });
     this.flusher = flusher;
     this.#identity = identity;
-    const admission = new AdmissionLog(this.committer, ledger, log);
+    const admission = new AdmissionLog(this.committer, ledger, log, clock);
     this.#chores = [
-      new Chore("renew the lease", Math.min(leaseMs / 3, PROBE_INTERVAL_MS), log, () =>
+      new Chore("renew the lease", Math.min(leaseMs / 3, PROBE_INTERVAL_MS), log, clock, () =>
         this.committer.probe(),
       ),
-      new Chore("watch admission", PROBE_INTERVAL_MS, log, async () => admission.look()),
-      new Chore("adopt journals", leaseMs, log, () => adoptJournals({ ...this.#recovery, signal })),
-      new Chore("retire hours", RETIRE_INTERVAL_MS, log, () => this.retire()),
+      new Chore("watch admission", PROBE_INTERVAL_MS, log, clock, async () => admission.look()),
+      new Chore("adopt journals", leaseMs, log, clock, () => adoptJournals({ ...this.#recovery, signal })),
+      new Chore("retire hours", RETIRE_INTERVAL_MS, log, clock, () => this.retire()),
     ];
   }
 
@@ -114,8 +115,8 @@ export class Shard {
 
   /** Drops the hours that are too old for the hot store. Answers how many. */
   async retire(): Promise<number> {
-    const { hot, now, settings, aggregatesFrom } = this.#options;
-    const at = now();
+    const { hot, clock, settings, aggregatesFrom } = this.#options;
+    const at = clock.now();
     const oldestHour = hourOf(at) - (settings.hotHours - 1) * HOUR_MS;
     // What the cold store does not keep is not kept here for longer.
     const beforeHour = Math.max(oldestHour, aggregatesFrom(at));

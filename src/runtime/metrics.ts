@@ -7,6 +7,7 @@
  */
 import { Counter, Histogram, Registry } from "prom-client";
 import { Buckets, registerBuckets } from "./buckets.ts";
+import type { Clock } from "./clock.ts";
 
 /** From a fraction of a millisecond to the deadline of a flush. */
 export const SECONDS = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10];
@@ -69,9 +70,9 @@ export class Metrics {
 }
 
 /** Observes how long `work` took, if it succeeded. */
-export async function timed<T>(histogram: Histogram, work: () => Promise<T>): Promise<T> {
-  const startMs = performance.now();
+export async function timed<T>(clock: Clock, histogram: Histogram, work: () => Promise<T>): Promise<T> {
+  const startMs = clock.monotonicMs();
   const result = await work();
-  histogram.observe((performance.now() - startMs) / 1_000);
+  histogram.observe((clock.monotonicMs() - startMs) / 1_000);
   return result;
 }

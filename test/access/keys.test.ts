@@ -4,6 +4,7 @@
  */
 import { Database } from "bun:sqlite";
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { randomBytes } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createConnection } from "mysql2/promise";
@@ -14,6 +15,7 @@ import { newToken, type Scope } from "../../src/domain/api-key.ts";
 import { DAY_MS } from "../../src/domain/event.ts";
 import { KeyRing } from "../../src/http/access/key-cache.ts";
 import { API_DOCUMENT } from "../../src/http/openapi/document.ts";
+import { systemClock } from "../../src/runtime/clock.ts";
 import { readConfig } from "../../src/settings/read-config.ts";
 import type { ColdStore } from "../../src/store/cold.ts";
 import { RecordedLog } from "../harness/pipeline/pipeline-harness.ts";
@@ -171,7 +173,11 @@ for (const { name, needs, open } of MODES) {
         ...[`Bearer ${key.toUpperCase()}`, `Bearer "${key}"`, `Bearer ${encodeURIComponent(`${key}\0`)}`],
         ...[`Bearer hg_${id}_${other.key.slice(20)}`, `Bearer hg_${other.id}_${key.slice(20)}`],
         ...[`Bearer ${id}`, `Bearer hg_${id}_`, `Bearer hg_${id}_${sha256.slice(0, 43)}`, `Bearer ${sha256}`],
-        ...[`Bearer ${newToken().token}`, `Bearer hg_${"0".repeat(16)}_${"A".repeat(43)}`, "Bearer *"],
+        ...[
+          `Bearer ${newToken(randomBytes).token}`,
+          `Bearer hg_${"0".repeat(16)}_${"A".repeat(43)}`,
+          "Bearer *",
+        ],
         ...[`Bearer hg_' OR 1=1 --_${"A".repeat(43)}`, `Bearer ${"A".repeat(8_000)}`, "Bearer __proto__"],
       ];
       const refusedBefore = (await refusedEvents())["unauthorized"]!;
@@ -201,7 +207,10 @@ for (const { name, needs, open } of MODES) {
       for (const header of ["X-API-Key", "Cookie", "Proxy-Authorization"]) {
         expect((await send("POST", target, undefined, [`${header}: Bearer ${all.key}`])).status).toBe(401);
       }
-      const twice = [`Authorization: Bearer ${all.key}`, `Authorization: Bearer ${newToken().token}`];
+      const twice = [
+        `Authorization: Bearer ${all.key}`,
+        `Authorization: Bearer ${newToken(randomBytes).token}`,
+      ];
       expect((await send("POST", target, undefined, twice)).status).toBe(401);
       expect(await clicksOf("attack")).toBe(0);
     });
@@ -493,7 +502,7 @@ for (const { name, needs, open } of MODES) {
         const post = (token: string) =>
           ask(port, { method: "POST", target, headers: [`Authorization: Bearer ${token}`] });
         expect((await post(key)).status).toBe(204);
-        expect((await post(newToken().token)).status).toBe(401);
+        expect((await post(newToken(randomBytes).token)).status).toBe(401);
       }
       await mariaDb.start();
       expect((await keys("revoke", id)).exitCode).toBe(0);
@@ -577,17 +586,17 @@ describe("the time that a refusal takes", () => {
       ...{ createdAt: 0, expiresAt: undefined, revokedAt: undefined },
     }));
     const cold = { open: async () => {}, apiKeys: async () => keys } as unknown as ColdStore;
-    return new KeyRing({ cold, store: undefined, log: new RecordedLog(), now: Date.now });
+    return new KeyRing({ cold, store: undefined, log: new RecordedLog(), clock: systemClock() });
   }
 
   test("does not tell an id that is known, nor how much of a secret is right", async () => {
-    const tokens = Array.from({ length: 100 }, newToken);
+    const tokens = Array.from({ length: 100 }, () => newToken(randomBytes));
     const ring = ringOf(tokens);
     await ring.refresh();
     const { token } = tokens[50]!;
     const flipped = (at: number) =>
       token.slice(0, at) + (token[at] === "A" ? "B" : "A") + token.slice(at + 1);
-    const guesses = [newToken().token, flipped(20), flipped(40), flipped(62)];
+    const guesses = [newToken(randomBytes).token, flipped(20), flipped(40), flipped(62)];
     expect(guesses.map((guess) => ring.find(guess))).toEqual([undefined, undefined, undefined, undefined]);
     // In turns, so that all have the same share of whatever else the machine does; the median of many.
     const takenUs = guesses.map(() => [] as number[]);
@@ -605,7 +614,7 @@ describe("the time that a refusal takes", () => {
   });
 
   test("a key is found, until it has expired", async () => {
-    const { id, token, sha256 } = newToken();
+    const { id, token, sha256 } = newToken(randomBytes);
     let now = 0;
     const key = { id, sha256, name: "a", scopes: ["read"], streams: [], limit: undefined };
     const times = { createdAt: 0, expiresAt: DAY_MS, revokedAt: undefined };
@@ -613,7 +622,12 @@ describe("the time that a refusal takes", () => {
       open: async () => {},
       apiKeys: async () => [{ ...key, ...times }],
     } as unknown as ColdStore;
-    const ring = new KeyRing({ cold, store: undefined, log: new RecordedLog(), now: () => now });
+    const ring = new KeyRing({
+      cold,
+      store: undefined,
+      log: new RecordedLog(),
+      clock: { ...systemClock(), now: () => now },
+    });
     expect(ring.isKnown).toBe(false);
     await ring.refresh();
     expect(ring.find(token)).toMatchObject({ id });

@@ -333,7 +333,7 @@ describe("batches that are read at the same time", () => {
     });
     const access = new Access({
       ...{ requiredScopes: new Set<Scope>(), keyLimits: limiter, addressLimits: limiter, trustedProxies: 0 },
-      keys: new KeyRing({ cold: {} as ColdStore, store: undefined, log: new RecordedLog(), now: clock.now }),
+      keys: new KeyRing({ cold: {} as ColdStore, store: undefined, log: new RecordedLog(), clock }),
       addressLimit: { count: 100, windowMs: 1_000 },
     });
     const peers = { requestIP: () => ({ address: "203.0.113.9" }) };

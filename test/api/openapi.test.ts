@@ -3,6 +3,7 @@
  * whatever is asked in its terms is answered as it says, and every answer that it lists can be had.
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { randomBytes } from "node:crypto";
 import { Validator } from "@seriousme/openapi-schema-validator";
 import fc from "fast-check";
 import { newToken, SCOPES, type Scope } from "../../src/domain/api-key.ts";
@@ -15,6 +16,7 @@ import { accessOf } from "../../src/http/access/route-scopes.ts";
 import { createApp } from "../../src/http/app.ts";
 import { API_DOCUMENT, type ApiDocument } from "../../src/http/openapi/document.ts";
 import type { Pipeline } from "../../src/pipeline/pipeline.ts";
+import { systemClock } from "../../src/runtime/clock.ts";
 import type { Log } from "../../src/runtime/log.ts";
 import { Metrics } from "../../src/runtime/metrics.ts";
 import { readConfig } from "../../src/settings/read-config.ts";
@@ -199,7 +201,12 @@ const PAGE = `to=${REDIRECT_ORIGINS}/spring`;
 const RANGE = `from=${NOON - 2 * HOUR_MS}&to=${NOON - HOUR_MS}`;
 
 /** Each of a key that is good for nothing but this. */
-const KEYS = { write: newToken(), read: newToken(), admin: newToken(), limited: newToken() };
+const KEYS = {
+  write: newToken(randomBytes),
+  read: newToken(randomBytes),
+  admin: newToken(randomBytes),
+  limited: newToken(randomBytes),
+};
 const HOUR_KEY = { count: 1, windowMs: HOUR_MS };
 const ADDRESS = "203.0.113.9";
 
@@ -242,7 +249,7 @@ async function accessWith(log: Log, areKnown = true, addressLimit?: RateLimit): 
     limit: name === "limited" ? HOUR_KEY : undefined,
   }));
   const cold = { open: async () => {}, apiKeys: async () => keys } as unknown as ColdStore;
-  const ring = new KeyRing({ cold, store: undefined, log, now: Date.now });
+  const ring = new KeyRing({ cold, store: undefined, log, clock: systemClock() });
   if (areKnown) await ring.refresh();
   const limiter = (kind: string) =>
     new RateLimiter({ kind, store: undefined, log, nowMs: () => performance.now() });
@@ -439,7 +446,7 @@ describe("every answer that is described", () => {
   async function expectAccessDescribed(pipeline: Pipeline, log: Log): Promise<void> {
     const app = appOf(pipeline, await accessWith(log));
     await expectDescribed(app, askedWith({}));
-    await expectDescribed(app, askedWith(bearing(newToken())));
+    await expectDescribed(app, askedWith(bearing(newToken(randomBytes))));
     for (const key of [KEYS.write, KEYS.read, KEYS.admin])
       await expectDescribed(app, askedWith(bearing(key)));
     await expectDescribed(app, OF_BROWSERS);

@@ -456,13 +456,14 @@ function pipelineTests(mode: PipelineMode): void {
         const [root, places, user] = process.argv.slice(1);
         const { createStores } = await import(root + "/src/store/open.ts");
         const { Pipeline } = await import(root + "/src/pipeline/pipeline.ts");
-        const { Metrics } = await import(root + "/src/count/metrics.ts");
+        const { Metrics } = await import(root + "/src/runtime/metrics.ts");
+        const { systemClock } = await import(root + "/src/runtime/clock.ts");
         const settings = { flushIntervalMs: 10, flushMaxEvents: 100, ringCapacityEvents: 100, hotHours: 24,
           journalMaxEvents: 1000, leaseMs: 5000, maxStreams: 100,
           retentionDays: undefined, aggregateRetentionDays: undefined };
         const { hotShards, cold } = createStores({ ...settings, ...JSON.parse(places) }, Date.now);
         const log = { info() {}, warn() {}, error() {} };
-        const parts = { hotShards, cold, metrics: new Metrics(), log, now: Date.now, settings };
+        const parts = { hotShards, cold, metrics: new Metrics(), log, clock: systemClock(), settings };
         const pipeline = new Pipeline(parts);
         await Promise.all(hotShards.map((hot) => hot.open()));
         await pipeline.start();

@@ -7,16 +7,20 @@ import {
   importDirection,
   localImports,
   lockNamesNoHost,
+  noAmbientTime,
   noBarrels,
   noCycles,
   noFixedWaits,
   noForeignNames,
+  pureDomain,
   type Rule,
   shortLines,
 } from "../harness/project/source-rules.ts";
 
 const RULES: Readonly<Record<string, Rule>> = {
   importDirection,
+  noAmbientTime,
+  pureDomain,
   noCycles,
   noBarrels,
   headerComments,
@@ -54,6 +58,11 @@ function imports(...targets: string[]): string {
 const ALLOWED: Readonly<Record<string, readonly [Rule, Record<string, string>]>> = {
   "an import from a lower stage": [importDirection, { "src/http/app.ts": imports("../store/hot.ts") }],
   "an import from the same stage": [importDirection, { "src/domain/batch.ts": imports("./event.ts") }],
+  "a pipeline with a Clock": [
+    noAmbientTime,
+    { "src/pipeline/a.ts": "clock.after(5, run); clock.now(); new Date(at);" },
+  ],
+  "a store with a timer": [noAmbientTime, { "src/store/a.ts": "setTimeout(run, 5);" }],
   "the version": [importDirection, { "src/domain/version.ts": imports("../../package.json") }],
   "a command that imports anything": [
     importDirection,
@@ -114,6 +123,31 @@ const FORBIDDEN: Readonly<Record<string, readonly [Rule, Record<string, string>,
     importDirection,
     { "src/helpers/a.ts": SHORT },
     "src/helpers/a.ts: belongs to no stage (domain, runtime, settings, protocol, store, pipeline, intake, http, cli)",
+  ],
+  "a pipeline that looks at the clock of the machine": [
+    noAmbientTime,
+    { "src/pipeline/a.ts": "performance.now();" },
+    "src/pipeline/a.ts:1: takes time or chance from the runtime, not from a Clock: performance.now();",
+  ],
+  "a pipeline with a timer of the runtime": [
+    noAmbientTime,
+    { "src/pipeline/a.ts": "setImmediate(run);" },
+    "src/pipeline/a.ts:1: takes time or chance from the runtime, not from a Clock: setImmediate(run);",
+  ],
+  "a domain with chance in it": [
+    noAmbientTime,
+    { "src/domain/a.ts": "Math.random();" },
+    "src/domain/a.ts:1: takes time or chance from the runtime, not from a Clock: Math.random();",
+  ],
+  "a domain that imports I/O": [
+    pureDomain,
+    { "src/domain/a.ts": imports("node:fs", "./b.ts") },
+    "src/domain/a.ts: imports node:fs",
+  ],
+  "a domain that writes": [
+    pureDomain,
+    { "src/domain/a.ts": "console.log(1);" },
+    "src/domain/a.ts:1: reads or writes: console.log(1);",
   ],
   "a cycle": [
     noCycles,

@@ -226,7 +226,7 @@ function doesAddUp(
 
 function waitFor({ retryAfterMs }: Setback, attempt: number): number {
   const toldMs = retryAfterMs * (1 + RETRY_AFTER_JITTER * Math.random());
-  return Math.max(toldMs, backoffMs(attempt, FIRST_BACKOFF_MS, MAX_BACKOFF_MS));
+  return Math.max(toldMs, backoffMs(attempt, FIRST_BACKOFF_MS, MAX_BACKOFF_MS, Math.random));
 }
 
 /** Seconds, or a date; 0 if it says neither. */

@@ -3,6 +3,7 @@
 import { Access } from "../../http/access/admission.ts";
 import { KeyRing } from "../../http/access/key-cache.ts";
 import { RateLimiter } from "../../http/access/rate-limiter.ts";
+import type { Clock } from "../../runtime/clock.ts";
 import type { Log } from "../../runtime/log.ts";
 import type { Config } from "../../settings/settings.ts";
 import type { ColdStore } from "../../store/cold.ts";
@@ -20,14 +21,14 @@ export function createAccess(
   config: Config,
   cold: ColdStore,
   log: Log,
-  now: () => number,
+  clock: Clock,
 ): RunningAccess | undefined {
   const { requiredScopes = [], addressLimit, trustedProxies } = config;
   const asksForKeys = requiredScopes.length > 0;
   if (!asksForKeys && addressLimit === undefined) return undefined;
   const store = createAccessStore(config);
-  const nowMs = () => performance.now();
-  const keys = new KeyRing({ cold, store, log, now });
+  const nowMs = clock.monotonicMs;
+  const keys = new KeyRing({ cold, store, log, clock });
   const keyLimits = new RateLimiter({ kind: "key", store, log, nowMs });
   const addressLimits = new RateLimiter({ kind: "address", store, log, nowMs });
   const options = { keys, keyLimits, addressLimits, addressLimit, trustedProxies };

@@ -10,6 +10,7 @@ import { createApp } from "../../http/app.ts";
 import type { Certificate, Siblings } from "../../http/route-options.ts";
 import { createSources, sourceDescriptions } from "../../intake/open-sources.ts";
 import { Pipeline } from "../../pipeline/pipeline.ts";
+import { type Clock, systemClock } from "../../runtime/clock.ts";
 import { errorText, withDeadline } from "../../runtime/deadline.ts";
 import { LoopLag } from "../../runtime/event-loop-lag.ts";
 import { type Log, logWith } from "../../runtime/log.ts";
@@ -48,15 +49,16 @@ export async function serve(config: Config): Promise<void> {
   // Standard output is for the first lines; the log is on standard error, one JSON object a line.
   const base = worker === undefined ? null : { worker: Number(worker) };
   const lines = pino({ level: config.logLevel, base }, pino.destination({ dest: 2, sync: true }));
-  const log = new CalmLog(lines, Date.now);
-  if (worker === undefined && config.workers > 1) return await superviseWorkers(config, log);
+  const clock = systemClock();
+  const log = new CalmLog(lines, clock.now);
+  if (worker === undefined && config.workers > 1) return await superviseWorkers(config, log, clock);
   let service: Service | undefined;
   // Told to end while it starts, it just ends: it has taken nothing yet, and recovery may be cut off anywhere.
   const stop = stopOnSignal(async () => service?.stop(), log, STOP_DEADLINE_MS + config.drainMs);
   if (worker !== undefined) whenParentEnds(() => void stop("the supervisor ended"));
   const requestLog = config.isEachRequestLogged ? lines : undefined;
   const siblings = worker === undefined ? undefined : siblingsOf(Number(worker), config.workers);
-  const started = await startService(config, { log, now: Date.now, requestLog, siblings });
+  const started = await startService(config, { log, clock, requestLog, siblings });
   ({ service } = started);
   if (worker === undefined) console.log(firstLines(service.url, started.stores, config));
 }
@@ -71,7 +73,7 @@ function whenParentEnds(act: () => void): void {
   }, PARENT_CHECK_MS);
 }
 
-async function superviseWorkers(config: Config, log: CalmLog): Promise<never> {
+async function superviseWorkers(config: Config, log: CalmLog, clock: Clock): Promise<never> {
   const { workers } = config;
   // The same for all workers, or each would know a visitor without an id by another name.
   const environment = { ...process.env, USER_SALT: config.userSalt ?? randomBytes(32).toString("base64url") };
@@ -84,7 +86,7 @@ async function superviseWorkers(config: Config, log: CalmLog): Promise<never> {
   }
   const url = listeningUrl(config);
   log.info({ version, pid: process.pid, url, workers }, "started");
-  console.log(firstLines(url, createStores(config, Date.now), config));
+  console.log(firstLines(url, createStores(config, clock.now), config));
   const code = await supervisor.run();
   log.close();
   log.info({ code }, "stopped");
@@ -93,27 +95,28 @@ async function superviseWorkers(config: Config, log: CalmLog): Promise<never> {
 
 export interface Surroundings {
   readonly log: Log;
-  readonly now: () => number;
+  readonly clock: Clock;
   readonly requestLog?: Log | undefined;
   readonly siblings?: Siblings | undefined;
 }
 
 /** Throws ConfigError if the stores cannot be used as they are set up. */
 export async function startService(config: Config, surroundings: Surroundings) {
-  const { log, now } = surroundings;
+  const { log, clock, requestLog, siblings } = surroundings;
+  const { now } = clock;
   const { stores, watches } = watchedStores(createStores(config, now, true), log);
   const { hotShards, cold } = stores;
   await openHotStores(config, stores, log);
   await checkShards(config, cold);
-  const access = createAccess(config, cold, log, now);
+  const access = createAccess(config, cold, log, clock);
   const certificate = certificateOf(config);
   const metrics = new Metrics();
-  const pipeline = new Pipeline({ hotShards, cold, metrics, log, now, settings: config });
+  const pipeline = new Pipeline({ hotShards, cold, metrics, log, clock, settings: config });
   await Promise.all([pipeline.start(), access?.start()]);
   const sources = createSources(config, { pipeline, log, now });
   const sharesPort = config.workers > 1;
   const app = createApp({
-    ...surroundings,
+    ...{ log, now, requestLog, siblings },
     ...{ pipeline, sources, metrics, sharesPort, stores: watches, browserSettings: config },
     ...{ access: access?.access, certificate },
   });

@@ -59,7 +59,7 @@ export class Supervisor {
       // 2: its settings are wrong. The next one's would be, too.
       if (this.#isStopping || code === 2) return code;
       failures = performance.now() - startedMs > HEALTHY_MS ? 0 : failures + 1;
-      const pauseMs = backoffMs(failures, RESTART_FIRST_MS, RESTART_MAX_MS);
+      const pauseMs = backoffMs(failures, RESTART_FIRST_MS, RESTART_MAX_MS, Math.random);
       log.error({ worker: slot, code, pauseMs: Math.round(pauseMs) }, "a worker ended, starting another");
       await this.#pause(pauseMs);
       if (this.#isStopping) return code;

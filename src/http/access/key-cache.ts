@@ -9,6 +9,7 @@ import { type ApiKey, idIn, type Scope } from "../../domain/api-key.ts";
 import type { RateLimit } from "../../domain/rate-limit.ts";
 import { StreamSet } from "../../domain/stream-set.ts";
 import { Chore } from "../../pipeline/recurring-task.ts";
+import type { Clock } from "../../runtime/clock.ts";
 import { errorText, withDeadline } from "../../runtime/deadline.ts";
 import type { Log } from "../../runtime/log.ts";
 import type { ColdStore } from "../../store/cold.ts";
@@ -30,7 +31,7 @@ export interface KeyRingOptions {
   /** Undefined: the cold store is in this machine, and not away. */
   readonly store: AccessStore | undefined;
   readonly log: Log;
-  readonly now: () => number;
+  readonly clock: Clock;
 }
 
 /** So a key that is revoked is good for two seconds, and for as long as reading them takes. */
@@ -52,7 +53,8 @@ export class KeyRing {
 
   constructor(options: KeyRingOptions) {
     this.#options = options;
-    this.#chore = new Chore("read the API keys", KEYS_INTERVAL_MS, options.log, () => this.refresh());
+    const { log, clock } = options;
+    this.#chore = new Chore("read the API keys", KEYS_INTERVAL_MS, log, clock, () => this.refresh());
   }
 
   async start(): Promise<void> {
@@ -75,13 +77,13 @@ export class KeyRing {
     const key = this.#keys?.get(idIn(token));
     Bun.SHA256.hash(token, this.#digest);
     const isSame = timingSafeEqual(this.#digest, key?.sha256 ?? this.#nobody);
-    return isSame && key !== undefined && this.#options.now() < key.expiresAt ? key : undefined;
+    return isSame && key !== undefined && this.#options.clock.now() < key.expiresAt ? key : undefined;
   }
 
   /** Whether a key that was found is not revoked since, nor expired. */
   isGood({ id }: KnownKey): boolean {
     const key = this.#keys?.get(id);
-    return key !== undefined && this.#options.now() < key.expiresAt;
+    return key !== undefined && this.#options.clock.now() < key.expiresAt;
   }
 
   /** Throws ColdUnavailableError. */
@@ -104,10 +106,10 @@ export class KeyRing {
 
   /** Never rejects: the next refresh tries it again. */
   async #leaveCopy(keys: readonly ApiKey[]): Promise<void> {
-    const { store, now } = this.#options;
+    const { store, clock } = this.#options;
     if (store === undefined) return;
     const text = JSON.stringify(keys);
-    const at = now();
+    const at = clock.now();
     if (text === this.#copied.text && at - this.#copied.at < COPY_INTERVAL_MS) return;
     await store.keepKeys(keys).then(
       () => {

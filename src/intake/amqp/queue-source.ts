@@ -75,7 +75,7 @@ export class AmqpSource implements Source {
       const startMs = performance.now();
       this.#noteFailure(await this.#consume());
       if (performance.now() - startMs > LASTING_MS) attempt = 0;
-      if (!this.#isStopping) await this.#pause(backoffMs(attempt, RETRY_FIRST_MS, RETRY_MAX_MS));
+      if (!this.#isStopping) await this.#pause(backoffMs(attempt, RETRY_FIRST_MS, RETRY_MAX_MS, Math.random));
     }
   }
 

@@ -53,11 +53,11 @@ export class BulkQueue {
     this.#hydrated.push({ group, waiter });
   }
 
-  /** The next batch, or undefined if nothing waits. */
-  take(): Intake | undefined {
+  /** The next batch, opened at `nowMs`, or undefined if nothing waits. */
+  take(nowMs: number): Intake | undefined {
     if (this.isEmpty) return undefined;
     const { maxEvents, maxGroups } = this.#limits;
-    const intake = new Intake(performance.now(), true);
+    const intake = new Intake(nowMs, true);
     const { builder } = intake;
     const isFull = () => builder.eventCount >= maxEvents || builder.groups.length >= maxGroups;
     while (this.#hydrated.length > 0 && !isFull()) {

@@ -13,7 +13,8 @@ import { countEvents, type Group, PackedBatch, withoutGroups } from "../../domai
 import type { Event } from "../../domain/event.ts";
 import type { Ledger, RefusalReason } from "../../domain/ledger.ts";
 import { backoffMs } from "../../runtime/backoff.ts";
-import { errorText, withDeadline } from "../../runtime/deadline.ts";
+import type { Clock } from "../../runtime/clock.ts";
+import { errorText } from "../../runtime/deadline.ts";
 import type { Log } from "../../runtime/log.ts";
 import type { Metrics } from "../../runtime/metrics.ts";
 import { Slots } from "../../runtime/slots.ts";
@@ -34,6 +35,7 @@ export interface CommitterOptions {
   readonly ledger: Ledger;
   readonly metrics: Metrics;
   readonly log: Log;
+  readonly clock: Clock;
   readonly journals: JournalBound;
 }
 
@@ -81,7 +83,7 @@ export class Committer {
   #failures = 0;
   #awayReason: RefusalReason | undefined = "hot_store_away";
   #lastError: string | undefined;
-  #retryTimer: Timer | undefined;
+  #cancelRetry = () => {};
   #isStopping = false;
   #isStopped = false;
 
@@ -156,7 +158,7 @@ export class Committer {
   #openIntake(): Intake {
     const last = this.#queue.at(-1);
     if (last !== undefined && last.builder.eventCount < BATCH_MAX_EVENTS) return last;
-    const intake = new Intake(performance.now());
+    const intake = new Intake(this.#options.clock.monotonicMs());
     this.#queue.push(intake);
     this.#schedule();
     return intake;
@@ -166,7 +168,7 @@ export class Committer {
   #schedule(): void {
     if (this.#running !== undefined || this.#isScheduled) return;
     this.#isScheduled = true;
-    setImmediate(() => {
+    this.#options.clock.atTurnEnd(() => {
       this.#isScheduled = false;
       this.kick();
     });
@@ -175,7 +177,7 @@ export class Committer {
   /** Makes the loop look for work: a lost writer, a doubt, a batch. */
   kick(): void {
     if (this.#running !== undefined || this.#isStopped) return;
-    clearTimeout(this.#retryTimer);
+    this.#cancelRetry();
     this.#running = this.#run().finally(() => {
       this.#running = undefined;
       const isAnyWaiting = this.#queue.length > 0 || !this.#bulks.isEmpty;
@@ -193,8 +195,9 @@ export class Committer {
       this.#awayReason = undefined;
     } catch (error) {
       this.#noteFailure(error);
-      const pauseMs = backoffMs(this.#failures++, RETRY_FIRST_MS, RETRY_MAX_MS);
-      if (!this.#isStopped) this.#retryTimer = setTimeout(() => this.kick(), pauseMs);
+      const { clock } = this.#options;
+      const pauseMs = backoffMs(this.#failures++, RETRY_FIRST_MS, RETRY_MAX_MS, clock.random);
+      if (!this.#isStopped) this.#cancelRetry = clock.after(pauseMs, () => this.kick());
     }
     if (this.#isStopped) this.#refuseWaiting("shutting_down");
   }
@@ -232,11 +235,12 @@ export class Committer {
 
   /** For work whose length nothing bounds: who waits is refused in time, and the work goes on. */
   async #keepingNobody<T>(work: Promise<T>): Promise<T> {
-    const timer = setTimeout(() => this.#refuseWaiting("hot_store_away"), COMMIT_DEADLINE_MS);
+    const refuse = () => this.#refuseWaiting("hot_store_away");
+    const cancel = this.#options.clock.after(COMMIT_DEADLINE_MS, refuse);
     try {
       return await work;
     } finally {
-      clearTimeout(timer);
+      cancel();
     }
   }
 
@@ -292,7 +296,7 @@ export class Committer {
   }
 
   #takeBulks(): Intake | undefined {
-    const intake = this.#bulks.take();
+    const intake = this.#bulks.take(this.#options.clock.monotonicMs());
     this.#waitingEvents += intake?.builder.eventCount ?? 0;
     return intake;
   }
@@ -338,16 +342,16 @@ export class Committer {
 
   /** Tries until the deadline of those who wait; then refuses them. Orphans wait for ever. */
   async #commit(sending: Sending): Promise<CommitResult> {
-    const { hot, identity } = this.#options;
-    const openedMs = sending.intake?.openedMs ?? performance.now();
+    const { hot, identity, clock } = this.#options;
+    const openedMs = sending.intake?.openedMs ?? clock.monotonicMs();
     for (let attempt = 0; ; attempt++) {
       try {
         return await hot.commit(identity.name!, this.#seq, sending.batch);
       } catch (error) {
         sending.isInDoubt ||= !(error instanceof HotUnavailableError) || error.mayHaveApplied;
-        const pauseMs = backoffMs(attempt, RETRY_FIRST_MS, RETRY_MAX_MS);
-        if (performance.now() - openedMs + pauseMs > COMMIT_DEADLINE_MS) throw error;
-        await Bun.sleep(pauseMs);
+        const pauseMs = backoffMs(attempt, RETRY_FIRST_MS, RETRY_MAX_MS, clock.random);
+        if (clock.monotonicMs() - openedMs + pauseMs > COMMIT_DEADLINE_MS) throw error;
+        await clock.sleep(pauseMs);
       }
     }
   }
@@ -386,7 +390,7 @@ export class Committer {
   }
 
   #committed(sending: Sending, duplicates: readonly number[]): void {
-    const { ledger, metrics, flusher } = this.#options;
+    const { ledger, metrics, flusher, clock } = this.#options;
     const batch = new PackedBatch(this.#seq, sending.batch, duplicates);
     if (sending.intake === undefined) {
       ledger.handedOver += duplicates.length;
@@ -395,7 +399,7 @@ export class Committer {
       if (isOfBulks && duplicates.length > 0) sending.intake.noteDuplicates(sending.batch.groups, duplicates);
       ledger.accepted += batch.eventCount;
       ledger.duplicates += duplicates.length;
-      metrics.commitSeconds.observe((performance.now() - sending.intake.openedMs) / 1_000);
+      metrics.commitSeconds.observe((clock.monotonicMs() - sending.intake.openedMs) / 1_000);
       metrics.batchEvents.observe(sending.batch.eventCount);
     }
     flusher.offer(batch);
@@ -437,7 +441,8 @@ export class Committer {
     };
     try {
       if (isOfBulks) await this.#bulkHydrations.take(1);
-      if (performance.now() - intake.openedMs > HYDRATION_DEADLINE_MS) return refuse("overloaded");
+      if (this.#options.clock.monotonicMs() - intake.openedMs > HYDRATION_DEADLINE_MS)
+        return refuse("overloaded");
       if (this.#isStopped) return refuse("shutting_down");
       await this.#options.hydrator.hydrate(group);
       const reason = this.#isStopped ? "shutting_down" : this.#awayReason;
@@ -480,19 +485,22 @@ export class Committer {
   /** Takes no more events, and answers once those it has are settled, or `graceMs` have passed. */
   async stop(graceMs: number): Promise<void> {
     this.#isStopping = true;
-    const giveUpAt = performance.now() + graceMs;
-    while (this.#isBusy && performance.now() < giveUpAt) {
-      const leftMs = giveUpAt - performance.now();
-      await withDeadline(this.#settled(), leftMs, () => new Error("still at it")).catch(() => {});
-    }
+    const graceEnd = Promise.withResolvers<void>();
+    let isGraceOver = false;
+    const cancel = this.#options.clock.after(graceMs, () => {
+      isGraceOver = true;
+      graceEnd.resolve();
+    });
+    while (this.#isBusy && !isGraceOver) await Promise.race([this.#settled(), graceEnd.promise]);
+    cancel();
     this.#isStopped = true;
-    clearTimeout(this.#retryTimer);
+    this.#cancelRetry();
     if (this.#running === undefined) this.#refuseWaiting("shutting_down");
   }
 
   async #settled(): Promise<void> {
     await this.#running;
-    if (this.#isBusy) await Bun.sleep(STOP_POLL_MS);
+    if (this.#isBusy) await this.#options.clock.sleep(STOP_POLL_MS);
   }
 
   get #isBusy(): boolean {

@@ -4,6 +4,7 @@
  * there, and read again, so that no stale picture is put in place.
  */
 import { type HourKey, hourKeyName } from "../../domain/event.ts";
+import type { Clock } from "../../runtime/clock.ts";
 import { type Metrics, timed } from "../../runtime/metrics.ts";
 import type { ColdShard } from "../../store/cold-shard.ts";
 import { type HotStore, HotUnavailableError } from "../../store/hot.ts";
@@ -15,11 +16,13 @@ export class Hydrator {
   readonly #cold: ColdShard;
   readonly #underWay = new Map<string, Promise<void>>();
   readonly #metrics: Metrics;
+  readonly #clock: Clock;
 
-  constructor(hot: HotStore, cold: ColdShard, metrics: Metrics) {
+  constructor(hot: HotStore, cold: ColdShard, metrics: Metrics, clock: Clock) {
     this.#hot = hot;
     this.#cold = cold;
     this.#metrics = metrics;
+    this.#clock = clock;
   }
 
   /** Throws HotUnavailableError or ColdUnavailableError. */
@@ -27,7 +30,7 @@ export class Hydrator {
     const name = hourKeyName(key.stream, key.hour);
     let hydration = this.#underWay.get(name);
     if (hydration === undefined) {
-      const hydrating = timed(this.#metrics.hydrationSeconds, () => this.#hydrate(key));
+      const hydrating = timed(this.#clock, this.#metrics.hydrationSeconds, () => this.#hydrate(key));
       hydration = hydrating.finally(() => this.#underWay.delete(name));
       this.#underWay.set(name, hydration);
     }

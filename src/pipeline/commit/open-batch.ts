@@ -33,7 +33,7 @@ export interface Waiter {
 
 export class Intake {
   readonly builder = new BatchBuilder();
-  /** performance.now() of its first event. */
+  /** Monotonic time of its first event. */
   readonly openedMs: number;
   readonly isOfBulks: boolean;
   readonly #waiters = new Map<Group, Waiter>();

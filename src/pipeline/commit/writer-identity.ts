@@ -3,17 +3,20 @@
  * that the hot store does not know any more, is never taken up again but replaced by a new one.
  */
 import type { JournaledBatch } from "../../domain/batch.ts";
+import type { Clock } from "../../runtime/clock.ts";
 import type { Log } from "../../runtime/log.ts";
 import { type HotStore, HotUnavailableError } from "../../store/hot.ts";
 import type { Flusher } from "../flush/flusher.ts";
 import { bearDataSet, type RecoveryOptions } from "../upkeep/journal-adoption.ts";
+
+const UINT32 = 2 ** 32;
 
 export interface WriterIdentityOptions {
   readonly hot: HotStore;
   readonly flusher: Flusher;
   readonly recovery: RecoveryOptions;
   readonly log: Log;
-  readonly now: () => number;
+  readonly clock: Clock;
 }
 
 export class WriterIdentity {
@@ -68,7 +71,8 @@ export class WriterIdentity {
 
   /** Sorts by time, for whoever reads the table of writers. At most 64 characters of ASCII. */
   #newName(): string {
-    const time = this.#options.now().toString(36);
-    return `${time}-${crypto.randomUUID().slice(0, 13)}`;
+    const { clock } = this.#options;
+    const random = () => Math.floor(clock.random() * UINT32).toString(36);
+    return `${clock.now().toString(36)}-${random()}-${random()}`;
   }
 }

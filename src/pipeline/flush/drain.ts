@@ -4,6 +4,7 @@
  * whose journal is gone has all of it there.
  */
 import { backoffMs } from "../../runtime/backoff.ts";
+import type { Clock } from "../../runtime/clock.ts";
 import type { ColdStore } from "../../store/cold.ts";
 import type { JournalOwner } from "../../store/hot.ts";
 
@@ -14,19 +15,20 @@ export interface DrainOptions {
   /** Those that have a journal. */
   readonly listOwners: () => Promise<readonly Accepted[]>;
   readonly timeoutMs: number;
+  readonly clock: Clock;
 }
 
 const FIRST_PAUSE_MS = 20;
 const MAX_PAUSE_MS = 500;
 
 /** Answers how many of those events are not stored yet when the time is over: 0 if all are. */
-export async function drain({ cold, listOwners, timeoutMs }: DrainOptions): Promise<number> {
-  const giveUpAt = performance.now() + timeoutMs;
+export async function drain({ cold, listOwners, timeoutMs, clock }: DrainOptions): Promise<number> {
+  const giveUpAt = clock.monotonicMs() + timeoutMs;
   const before = await listOwners();
   for (let attempt = 0; ; attempt++) {
     const left = await leftOf(before, cold, listOwners);
-    if (left === 0 || performance.now() >= giveUpAt) return left;
-    await Bun.sleep(backoffMs(attempt, FIRST_PAUSE_MS, MAX_PAUSE_MS));
+    if (left === 0 || clock.monotonicMs() >= giveUpAt) return left;
+    await clock.sleep(backoffMs(attempt, FIRST_PAUSE_MS, MAX_PAUSE_MS, clock.random));
   }
 }
 

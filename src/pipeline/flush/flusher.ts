@@ -12,6 +12,7 @@
 import { countEvents, type JournaledBatch } from "../../domain/batch.ts";
 import type { Ledger } from "../../domain/ledger.ts";
 import { backoffMs } from "../../runtime/backoff.ts";
+import type { Clock } from "../../runtime/clock.ts";
 import { errorText } from "../../runtime/deadline.ts";
 import type { Log } from "../../runtime/log.ts";
 import type { Metrics } from "../../runtime/metrics.ts";
@@ -27,7 +28,7 @@ export interface FlusherOptions {
   readonly ledger: Ledger;
   readonly metrics: Metrics;
   readonly log: Log;
-  readonly now: () => number;
+  readonly clock: Clock;
   readonly flushIntervalMs: number;
   readonly flushMaxEvents: number;
 }
@@ -61,7 +62,7 @@ export class Flusher {
   readonly #options: FlusherOptions;
   readonly #commitTimes = new CommitTimes();
   #progress: WriterProgress | undefined;
-  #timer: Timer | undefined;
+  #endTimer = () => {};
   #wakeUp: (() => void) | undefined;
   #flushing: Promise<void> | undefined;
   #failures = 0;
@@ -91,7 +92,7 @@ export class Flusher {
   /** Its age; 0 if there is none. */
   get oldestPendingMs(): number {
     const { oldestPendingAt } = this;
-    return oldestPendingAt === undefined ? 0 : Math.max(0, this.#options.now() - oldestPendingAt);
+    return oldestPendingAt === undefined ? 0 : Math.max(0, this.#options.clock.now() - oldestPendingAt);
   }
 
   /** Why the cold store could not be flushed to the last time; undefined while all is well. */
@@ -108,7 +109,8 @@ export class Flusher {
   }
 
   start(): void {
-    this.#timer = setInterval(() => this.#flushSoon(), this.#options.flushIntervalMs);
+    const { clock, flushIntervalMs } = this.#options;
+    this.#endTimer = clock.every(flushIntervalMs, () => this.#flushSoon());
     this.#flushSoon();
   }
 
@@ -137,7 +139,7 @@ export class Flusher {
       return;
     }
     progress.pendingEvents += batch.eventCount;
-    this.#commitTimes.committed(batch.seq, this.#options.now());
+    this.#commitTimes.committed(batch.seq, this.#options.clock.now());
     if (!this.#options.ring.push(batch)) this.#spill(progress, batch);
     if (progress.pendingEvents >= this.#options.flushMaxEvents) this.#flushSoon();
   }
@@ -174,7 +176,8 @@ export class Flusher {
       } catch (error) {
         this.#noteFailure(error);
         if (this.#isStopping) return;
-        await this.#sleep(backoffMs(this.#failures - 1, RETRY_FIRST_MS, RETRY_MAX_MS));
+        const { random } = this.#options.clock;
+        await this.#sleep(backoffMs(this.#failures - 1, RETRY_FIRST_MS, RETRY_MAX_MS, random));
       }
     }
   }
@@ -196,17 +199,17 @@ export class Flusher {
 
   /** One transaction's worth. False if nothing was pending. */
   async #flushChunk(): Promise<boolean> {
-    const { cold, hot, ledger, metrics } = this.#options;
+    const { cold, hot, ledger, metrics, clock } = this.#options;
     await cold.open();
     const progress = this.#progress;
     if (progress === undefined) return false;
     const batches = await this.#nextBatches(progress);
     const last = batches.at(-1);
     if (last !== undefined) {
-      const startMs = performance.now();
+      const startMs = clock.monotonicMs();
       await cold.flush(progress.writer, batches);
       const eventCount = countEvents(batches);
-      const tookMs = performance.now() - startMs;
+      const tookMs = clock.monotonicMs() - startMs;
       metrics.flushSeconds.observe(tookMs / 1_000);
       metrics.flushEvents.observe(eventCount);
       const rate = (eventCount * 1_000) / Math.max(tookMs, 1);
@@ -248,9 +251,9 @@ export class Flusher {
 
   #sleep(ms: number): Promise<void> {
     return new Promise((resolve) => {
-      const timer = setTimeout(resolve, ms);
+      const cancel = this.#options.clock.after(ms, resolve);
       this.#wakeUp = () => {
-        clearTimeout(timer);
+        cancel();
         resolve();
       };
     });
@@ -296,7 +299,7 @@ export class Flusher {
 
   /** Flushes what is left, with one try; answers whether nothing is pending any more. */
   async stop(): Promise<boolean> {
-    clearInterval(this.#timer);
+    this.#endTimer();
     this.#isStopping = true;
     this.#wakeUp?.();
     await this.#flushing;

@@ -4,6 +4,7 @@
  * Invariant: a read is sent only after it was asked for, so it sees every event acknowledged before that.
  */
 import { type HourCounts, type HourKey, hourKeyName } from "../../domain/event.ts";
+import type { Clock } from "../../runtime/clock.ts";
 import { type Metrics, timed } from "../../runtime/metrics.ts";
 import type { ColdStore } from "../../store/cold.ts";
 import { type HotStore, HotUnavailableError, type HourRead } from "../../store/hot.ts";
@@ -43,13 +44,15 @@ export class Reader implements HourReader {
   readonly #shard: ReadShard;
   readonly #cold: ColdStore;
   readonly #metrics: Metrics;
+  readonly #clock: Clock;
   #waiting = new Map<string, Waiting>();
   #isReading = false;
 
-  constructor(shard: ReadShard, cold: ColdStore, metrics: Metrics) {
+  constructor(shard: ReadShard, cold: ColdStore, metrics: Metrics, clock: Clock) {
     this.#shard = shard;
     this.#cold = cold;
     this.#metrics = metrics;
+    this.#clock = clock;
   }
 
   async read(key: HourKey): Promise<HourAnswer> {
@@ -68,7 +71,7 @@ export class Reader implements HourReader {
   }
 
   async #readCold(key: HourKey): Promise<HourCounts> {
-    const hour = await timed(this.#metrics.coldReadSeconds, () => this.#cold.read(key));
+    const hour = await timed(this.#clock, this.#metrics.coldReadSeconds, () => this.#cold.read(key));
     if (hour === undefined) return NO_COUNTS;
     return { clicks: hour.clicks, impressions: hour.impressions, uniqueUsers: hour.users.count() };
   }
@@ -81,7 +84,7 @@ export class Reader implements HourReader {
       this.#waiting.set(name, waiting);
       if (!this.#isReading) {
         this.#isReading = true;
-        setImmediate(() => this.#readGroups());
+        this.#clock.atTurnEnd(() => this.#readGroups());
       }
     }
     return waiting.promise;
@@ -95,7 +98,7 @@ export class Reader implements HourReader {
       const { hot, isRecovering: isDegraded } = this.#shard;
       try {
         const keys = group.map(({ key }) => key);
-        const reads = await timed(this.#metrics.hotReadSeconds, () => hot.read(keys));
+        const reads = await timed(this.#clock, this.#metrics.hotReadSeconds, () => hot.read(keys));
         for (const [i, waiting] of group.entries()) {
           waiting.resolve({ read: reads === "unborn" ? reads : reads[i]!, isDegraded });
         }

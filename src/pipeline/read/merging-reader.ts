@@ -9,6 +9,7 @@
  */
 import { type HourKey, hourKeyName } from "../../domain/event.ts";
 import type { HourRecord } from "../../domain/hour-range.ts";
+import type { Clock } from "../../runtime/clock.ts";
 import { type Metrics, timed } from "../../runtime/metrics.ts";
 import { Slots } from "../../runtime/slots.ts";
 import { sumOfHours } from "../../store/aggregate.ts";
@@ -43,15 +44,17 @@ export class MergingReader implements HourReader {
   readonly #shards: readonly ReadShard[];
   readonly #cold: ColdStore;
   readonly #metrics: Metrics;
+  readonly #clock: Clock;
   readonly #readings = new Slots(READINGS_MAX, Number.POSITIVE_INFINITY);
   readonly #waiting = new Map<string, Waiting>();
   /** Of which hours a reading is under way, or rests. */
   readonly #underWay = new Set<string>();
 
-  constructor(shards: readonly ReadShard[], cold: ColdStore, metrics: Metrics) {
+  constructor(shards: readonly ReadShard[], cold: ColdStore, metrics: Metrics, clock: Clock) {
     this.#shards = shards;
     this.#cold = cold;
     this.#metrics = metrics;
+    this.#clock = clock;
   }
 
   read(key: HourKey): Promise<HourAnswer> {
@@ -62,7 +65,7 @@ export class MergingReader implements HourReader {
       this.#waiting.set(name, waiting);
       if (!this.#underWay.has(name)) {
         this.#underWay.add(name);
-        setImmediate(() => this.#readAgain(name));
+        this.#clock.atTurnEnd(() => this.#readAgain(name));
       }
     }
     return waiting.promise;
@@ -72,14 +75,15 @@ export class MergingReader implements HourReader {
   async #readAgain(name: string): Promise<void> {
     for (;;) {
       await this.#readings.take(1);
-      const startMs = performance.now();
+      const startMs = this.#clock.monotonicMs();
       const waiting = this.#waiting.get(name)!;
       this.#waiting.delete(name);
       // Given back before the cold store is asked: while that is slow, hours that need it not go on.
       const hot = this.#readHot(waiting.key).finally(() => this.#readings.give(1));
       await this.#complete(waiting.key, hot).then(waiting.resolve, waiting.reject);
       if (!this.#waiting.has(name)) break;
-      await Bun.sleep(Math.min(REST_SHARE * (performance.now() - startMs), REST_MAX_MS));
+      const tookMs = this.#clock.monotonicMs() - startMs;
+      await this.#clock.sleep(Math.min(REST_SHARE * tookMs, REST_MAX_MS));
     }
     this.#underWay.delete(name);
   }
@@ -87,7 +91,7 @@ export class MergingReader implements HourReader {
   async #readHot(key: HourKey): Promise<HotParts> {
     // As it is now, when the reading is sent: what a store loses after that it answers as unborn.
     const isRecovering = this.#shards.some((shard) => shard.isRecovering);
-    const parts = await timed(this.#metrics.hotReadSeconds, () =>
+    const parts = await timed(this.#clock, this.#metrics.hotReadSeconds, () =>
       Promise.all(this.#shards.map((shard) => readPart(shard, key))),
     );
     return { parts, isRecovering };
@@ -111,7 +115,7 @@ export class MergingReader implements HourReader {
     if (shards.length === 0) return undefined;
     // All there are, if none is held: should there be others than these settings know of, they are counted, too.
     const numbers = shards.length < this.#shards.length ? shards.map(({ number }) => number) : undefined;
-    return await timed(this.#metrics.coldReadSeconds, () => this.#cold.read(key, numbers));
+    return await timed(this.#clock, this.#metrics.coldReadSeconds, () => this.#cold.read(key, numbers));
   }
 }
 

@@ -13,13 +13,14 @@ import {
   keptAt,
   type RetentionDays,
 } from "../../domain/retention-bounds.ts";
+import type { Clock } from "../../runtime/clock.ts";
 import type { Log } from "../../runtime/log.ts";
 import type { ColdStore } from "../../store/cold.ts";
 
 export interface RetentionOptions {
   readonly cold: ColdStore;
   readonly log: Log;
-  readonly now: () => number;
+  readonly clock: Clock;
   readonly days: RetentionDays;
   /** Once aborted, what is left is left to the next time. */
   readonly signal: AbortSignal;
@@ -52,18 +53,18 @@ export class Retention {
 
   /** Drops what is not kept; without a setting it only learns what others have. Throws ColdUnavailableError. */
   async sweep(): Promise<void> {
-    const { cold, now, days, signal } = this.#options;
+    const { cold, clock, days, signal } = this.#options;
     await cold.open();
     const isOn = days.retentionDays !== undefined;
     const dropped: Dropped = { partitions: 0, rows: 0, aggregates: 0, deadLetters: 0 };
     try {
       for (let isDone = !isOn; !isDone && !signal.aborted; ) {
-        const startMs = performance.now();
-        const at = now();
+        const startMs = clock.monotonicMs();
+        const at = clock.now();
         const piece = await cold.sweep(keptAt(at, days), at);
         for (const what of DROPPED) dropped[what] += piece[what];
         isDone = piece.isDone;
-        await Bun.sleep(Math.min(performance.now() - startMs, REST_MAX_MS));
+        await clock.sleep(Math.min(clock.monotonicMs() - startMs, REST_MAX_MS));
       }
       this.#noted = await cold.kept();
     } finally {

@@ -484,7 +484,7 @@ async function whenNotBusy(attempt: () => void): Promise<void> {
       return attempt();
     } catch (error) {
       if (!isBusy(error) || performance.now() >= giveUpAt) throw error;
-      await Bun.sleep(backoffMs(retry, LOCK_RETRY_FIRST_MS, LOCK_RETRY_MAX_MS));
+      await Bun.sleep(backoffMs(retry, LOCK_RETRY_FIRST_MS, LOCK_RETRY_MAX_MS, Math.random));
     }
   }
 }

@@ -130,7 +130,7 @@ export class RedisLink {
     clearTimeout(this.#reconnectTimer);
     this.#reconnectTimer = setTimeout(
       () => this.connectInBackground(attempt + 1),
-      backoffMs(attempt, RECONNECT_FIRST_MS, RECONNECT_MAX_MS),
+      backoffMs(attempt, RECONNECT_FIRST_MS, RECONNECT_MAX_MS, Math.random),
     );
   }
 

@@ -16,6 +16,7 @@ import { registerOf, Sketch } from "../../../src/domain/sketch.ts";
 import type { Outcome } from "../../../src/pipeline/commit/open-batch.ts";
 import { Pipeline, type PipelineSettings } from "../../../src/pipeline/pipeline.ts";
 import type { HourAnswer } from "../../../src/pipeline/read/hour-reader.ts";
+import { type Clock as RuntimeClock, systemClock } from "../../../src/runtime/clock.ts";
 import { withDeadline } from "../../../src/runtime/deadline.ts";
 import type { Log } from "../../../src/runtime/log.ts";
 import { Metrics } from "../../../src/runtime/metrics.ts";
@@ -57,8 +58,15 @@ export function hourAt(at: number, stream = STREAM): HourKey {
   return { stream, hour: hourOf(at) };
 }
 
-/** A clock that stands still until it is moved. */
-export class Clock {
+/** The time of day stands still until it is moved; durations and timers are real. */
+export class Clock implements RuntimeClock {
+  readonly #system = systemClock();
+  readonly monotonicMs = this.#system.monotonicMs;
+  readonly after = this.#system.after;
+  readonly every = this.#system.every;
+  readonly atTurnEnd = this.#system.atTurnEnd;
+  readonly sleep = this.#system.sleep;
+  readonly random = this.#system.random;
   ms = NOON;
   readonly now = () => this.ms;
 
@@ -324,7 +332,7 @@ export class Instance {
       cold: guarded("cold", stores.cold, this.guard),
       metrics: new Metrics(),
       log: this.log,
-      now: clock.now,
+      clock,
       settings,
     });
   }

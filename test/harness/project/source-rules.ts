@@ -66,6 +66,37 @@ export const noCycles: Rule = (files) => {
   return violations;
 };
 
+/**
+ * A test has to own the time, the timers and the randomness of these stages. Each name as it is called: what is only
+ * computed from a given time is allowed.
+ */
+export const noAmbientTime: Rule = linesThat(
+  /^src\/(domain|pipeline)\/.*\.ts$/,
+  new RegExp(
+    [
+      String.raw`\bDate\.now\b|\bnew Date\(\)|\bperformance\.|\bBun\.(sleep|nanoseconds)|\bMath\.random\b`,
+      String.raw`\b(set|clear)(Timeout|Interval|Immediate)\(|\bAbortSignal\.timeout\b|\bqueueMicrotask\(`,
+      String.raw`\brandom(UUID|Int)\(|\bgetRandomValues\(|\bsystemClock\b|["'](node:)?timers`,
+      String.raw`\b(withDeadline|withStallDeadline|letOthersRun)\(`,
+    ].join("|"),
+  ),
+  "takes time or chance from the runtime, not from a Clock",
+);
+
+/** What is counted is computed, and neither read nor written: it needs no package, and no file or socket. */
+export const pureDomain: Rule = (files) => [
+  ...select(files, /^src\/domain\/.*\.ts$/).flatMap(([path, source]) =>
+    importsOf(path, source)
+      .filter((specifier) => !specifier.startsWith("./"))
+      .map((specifier) => `${path}: imports ${specifier}`),
+  ),
+  ...linesThat(
+    /^src\/domain\/.*\.ts$/,
+    /\b(process|console)\.\w|\bfetch\(|\bBun\.(file|write|serve|spawn|connect|listen|stdin|stdout|env)\b/,
+    "reads or writes",
+  )(files),
+];
+
 /** A barrel pulls in all that it names, and hides who needs what. */
 export const noBarrels: Rule = linesThat(
   /\.ts$/,
@@ -132,11 +163,14 @@ const transpiler = new Bun.Transpiler({ loader: "ts", trimUnusedImports: false }
 
 /** The paths of the project's own files that a file imports, in any way; packages are left out. */
 export function localImports(path: string, source: string): string[] {
-  if (!path.endsWith(".ts")) return [];
-  const scanned = scan(path, withTypesAsValues(source));
-  const inTypes = Array.from(source.matchAll(/\bimport\(\s*["']([^"']+)["']/g), (found) => found[1]!);
-  const local = [...scanned, ...inTypes].filter((specifier) => /^[./]/.test(specifier));
+  const local = importsOf(path, source).filter((specifier) => /^[./]/.test(specifier));
   return Array.from(new Set(local.map((specifier) => posix.join(posix.dirname(path), specifier))));
+}
+
+function importsOf(path: string, source: string): string[] {
+  if (!path.endsWith(".ts")) return [];
+  const inTypes = Array.from(source.matchAll(/\bimport\(\s*["']([^"']+)["']/g), (found) => found[1]!);
+  return [...scan(path, withTypesAsValues(source)), ...inTypes];
 }
 
 function scan(path: string, source: string): string[] {
