@@ -1,0 +1,312 @@
+/** A Redis that comes back without what it had acknowledged. */
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { cpSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import {
+  answerOf,
+  click,
+  clicks,
+  coldStoreAway,
+  expectReads,
+  hourAt,
+  NOON,
+  onMethod,
+  unavailable,
+} from "../../harness/pipeline/pipeline-harness.ts";
+import { waitFor } from "../../harness/service/wait-for.ts";
+import {
+  describeFaults,
+  flushesFail,
+  Load,
+  msOf,
+  named,
+  namedClicks,
+  PATIENCE_MS,
+  SHORT_LEASE_MS,
+  SLOW_TEST_MS,
+  Watch,
+} from "./faults-setup.ts";
+
+setDefaultTimeout(SLOW_TEST_MS);
+
+describeFaults((cluster) => {
+  describe("a Redis that forgets", () => {
+    test("emptied under load: the ring is committed again, and no read is short and silent about it", async () => {
+      const a = await cluster.site.start({ flushIntervalMs: 50 });
+      const load = new Load("u", a);
+      const watch = new Watch(a, load);
+      for (let round = 0; round < 5; round++) {
+        await load.more(100);
+        await cluster.site.flushRedis();
+      }
+      await load.more(100);
+      const taken = await load.end();
+      await a.serves(hourAt(NOON));
+      await watch.end();
+      expect(watch.wrong).toEqual([]);
+      expect(watch.complete).toBeGreaterThan(0);
+      await expectReads(a, taken);
+      await a.drained();
+      await cluster.site.expectStored(taken);
+      expect(a.pipeline.ledger.lost).toBe(0);
+      expect(a.log.has("lost its writer")).toBe(true);
+    });
+
+    test("emptied with a full ring: every batch in it is committed again, each event once", async () => {
+      const a = await cluster.site.start();
+      await a.take(...clicks("flushed", 5));
+      await a.drained();
+      a.guard.intercept = flushesFail;
+      for (let i = 0; i < 20; i++) await a.take(...clicks(`batch-${i}`, 3), named(`x-${i}`));
+      await cluster.site.flushRedis();
+      const degraded = await a.read(hourAt(NOON));
+      expect(degraded).toEqual(answerOf(clicks("flushed", 5), true));
+      await a.take(named("after"));
+      await a.serves(hourAt(NOON));
+      const { ledger } = a.pipeline;
+      expect(ledger.pending).toBe(81);
+      const taken = [...clicks("flushed", 5), named("after")];
+      for (let i = 0; i < 20; i++) taken.push(...clicks(`batch-${i}`, 3), named(`x-${i}`));
+      await expectReads(a, taken);
+      a.guard.intercept = undefined;
+      await a.drained();
+      await cluster.site.expectStored(taken);
+      await cluster.expectKnown(a, [named("after"), named("x-0")]);
+    });
+
+    test("emptied when the ring had spilled: what only the journal held is lost, and told of", async () => {
+      const a = await cluster.site.start({ ringCapacityEvents: 10 });
+      a.guard.intercept = flushesFail;
+      await a.take(...clicks("in the ring", 10));
+      await a.take(...clicks("spilled", 7));
+      await cluster.site.flushRedis();
+      await a.take(click("after"));
+      await a.serves(hourAt(NOON));
+      a.guard.intercept = undefined;
+      await a.drained();
+      expect(a.pipeline.ledger.lost).toBe(7);
+      expect(a.log.entries.filter(({ level }) => level === "error")).toHaveLength(1);
+      await cluster.site.expectStored([...clicks("in the ring", 10), click("after")]);
+      await expectReads(a, [...clicks("in the ring", 10), click("after")]);
+    });
+
+    test("a flush under way when it is emptied is not missing from an hour that was taken for empty", async () => {
+      const a = await cluster.site.start();
+      const hasBegun = Promise.withResolvers<void>();
+      const hasEnded = Promise.withResolvers<void>();
+      let isBirthUnderWay = false;
+      a.guard.intercept = async (call) => {
+        if (call.method === "flush") {
+          hasBegun.resolve();
+          // It ends between the question for the newest hour and its answer, or before, if that waits for it.
+          await waitFor("the birth", () => isBirthUnderWay, { timeoutMs: 500 }).catch(() => {});
+          return await call.proceed().finally(() => hasEnded.resolve());
+        }
+        const answer = await call.proceed();
+        if (call.method !== "newestHour") return answer;
+        isBirthUnderWay = true;
+        await hasEnded.promise;
+        return answer;
+      };
+      await a.take(click("under way"));
+      await hasBegun.promise;
+      await cluster.site.flushRedis();
+      await a.takeInTheEnd(named("after"));
+      await a.serves(hourAt(NOON));
+      await expectReads(a, [click("under way"), named("after")]);
+      await cluster.site.expectStored([click("under way"), named("after")]);
+    });
+
+    test("emptied after a flush whose answer was lost: what is stored is not committed again", async () => {
+      const a = await cluster.site.start();
+      const { writer } = a.pipeline;
+      const isStored = Promise.withResolvers<void>();
+      a.guard.intercept = onMethod("cold.flush", async (call) => {
+        const answer = await call.proceed();
+        isStored.resolve();
+        if (call.args[0] === writer) throw unavailable("cold");
+        return answer;
+      });
+      await a.take(...clicks("u", 10));
+      await isStored.promise;
+      await cluster.site.flushRedis();
+      await a.takeInTheEnd(named("after"));
+      await a.serves(hourAt(NOON));
+      await a.drained();
+      await expectReads(a, [...clicks("u", 10), named("after")]);
+      await cluster.site.expectStored([...clicks("u", 10), named("after")]);
+    });
+
+    test("emptied while the cold store is away: refused in time, and all is there when that is back", async () => {
+      const a = await cluster.site.start();
+      await a.take(...clicks("flushed", 5));
+      await a.drained();
+      a.guard.intercept = coldStoreAway;
+      await a.take(...clicks("in the ring", 5));
+      await cluster.site.flushRedis();
+      const outcomes = a.submit(...clicks("refused", 3));
+      expect(await msOf(outcomes)).toBeLessThan(PATIENCE_MS);
+      expect((await outcomes).map((outcome) => outcome?.reason)).toEqual(Array(3).fill("cold_store_away"));
+      expect((await a.submit(click("refused too")))[0]?.reason).toBe("cold_store_away");
+      await expect(a.read(hourAt(NOON))).rejects.toThrow();
+      a.guard.intercept = undefined;
+      await cluster.takesEvents(a);
+      await a.serves(hourAt(NOON));
+      await expectReads(a, [...clicks("flushed", 5), ...clicks("in the ring", 5)]);
+      await cluster.site.expectStored([...clicks("flushed", 5), ...clicks("in the ring", 5)]);
+    });
+
+    test("emptied while the cold store is slow: refused in time, and taken when it is done", async () => {
+      const a = await cluster.site.start();
+      await a.take(...clicks("u", 5));
+      await a.drained();
+      const isSlow = Promise.withResolvers<void>();
+      a.guard.intercept = onMethod("cold.newestHour", async (call) => {
+        await isSlow.promise;
+        return await call.proceed();
+      });
+      await cluster.site.flushRedis();
+      const outcomes = a.submit(...clicks("refused", 3));
+      expect(await msOf(outcomes)).toBeLessThan(PATIENCE_MS);
+      expect((await outcomes).map((outcome) => outcome?.reason)).toEqual(Array(3).fill("hot_store_away"));
+      expect((await a.submit(click("refused too")))[0]?.reason).toBe("hot_store_away");
+      isSlow.resolve();
+      await cluster.takesEvents(a);
+      await a.take(click("later"));
+      await expectReads(a, [...clicks("u", 5), click("later")]);
+      await cluster.site.expectStored([...clicks("u", 5), click("later")]);
+    });
+
+    test("the lease of the lost writer is left alone: it would be a sign of loss to the new data set", async () => {
+      const a = await cluster.site.start({ leaseMs: SHORT_LEASE_MS });
+      await a.take(click("u"));
+      await a.drained();
+      const until = performance.now() + 2 * SHORT_LEASE_MS;
+      a.guard.intercept = onMethod("hot.register", async (call) => {
+        await waitFor("several renewals to be due", () => performance.now() > until);
+        return await call.proceed();
+      });
+      await cluster.site.flushRedis();
+      await a.takeInTheEnd(named("after"));
+      await expectReads(a, [click("u"), named("after")]);
+      expect(a.log.entries.filter(({ message }) => message === "set up the hot store")).toHaveLength(2);
+    });
+
+    test("a stop right after it was emptied loses nothing", async () => {
+      const a = await cluster.site.start();
+      a.guard.intercept = flushesFail;
+      await a.take(...clicks("u", 10));
+      await cluster.site.flushRedis();
+      const outcomes = a.submit(...clicks("v", 10));
+      a.guard.intercept = undefined;
+      await a.stop();
+      const taken = (await outcomes)[0] === undefined ? clicks("v", 10) : [];
+      await cluster.site.start({ leaseMs: SHORT_LEASE_MS });
+      await cluster.site.expectStored([...clicks("u", 10), ...taken]);
+    });
+
+    test("two instances, emptied under load: each finds its own again", async () => {
+      const [a, b] = await Promise.all([
+        cluster.site.start({ leaseMs: 1_000 }),
+        cluster.site.start({ leaseMs: 1_000 }),
+      ]);
+      const load = new Load("u", a, b);
+      for (let round = 0; round < 3; round++) {
+        await load.more(150);
+        await cluster.site.flushRedis();
+      }
+      await load.more(150);
+      const taken = await load.end();
+      await Promise.all([a.drained(), b.drained()]);
+      await cluster.site.expectStored(taken);
+      for (const instance of [a, b]) {
+        await instance.serves(hourAt(NOON));
+        await expectReads(instance, taken);
+      }
+    });
+
+    test("two instances, one of them idle: what it flushes late is in no hour that the other made", async () => {
+      const [a, b] = await Promise.all([
+        cluster.site.start({ leaseMs: 1_000 }),
+        cluster.site.start({ leaseMs: 1_000 }),
+      ]);
+      await b.take(click("first"));
+      await b.drained();
+      a.guard.intercept = flushesFail;
+      await a.take(click("late"));
+      await cluster.site.flushRedis();
+      // It notices, makes a new data set, and an hour in that, without the other's event.
+      await b.takeInTheEnd(named("new"));
+      a.guard.intercept = undefined;
+      await a.drained();
+      await cluster.site.expectStored([click("first"), click("late"), named("new")]);
+      for (const instance of [a, b]) {
+        await waitFor("the hour to be whole", async () => (await instance.read(hourAt(NOON))).clicks === 3);
+        await instance.serves(hourAt(NOON));
+        await expectReads(instance, [click("first"), click("late"), named("new")]);
+      }
+    });
+
+    /** Stops it, puts back the files as they were when `copy` was made, and starts it. */
+    async function setBack(copy: string): Promise<void> {
+      await cluster.servers.redis.kill();
+      rmSync(cluster.servers.redis.dataDir, { recursive: true });
+      cpSync(copy, cluster.servers.redis.dataDir, { recursive: true });
+      await cluster.servers.redis.start();
+    }
+
+    test("set back to an older state: no hour is read that lacks what was taken since", async () => {
+      const copy = mkdtempSync(join(tmpdir(), "hourglass-older-"));
+      try {
+        const a = await cluster.site.start({ flushIntervalMs: 50 });
+        const load = new Load("u", a);
+        await load.more(200);
+        cpSync(cluster.servers.redis.dataDir, copy, { recursive: true });
+        await load.more(200);
+        const watch = new Watch(a, load);
+        await setBack(copy);
+        await load.more(200);
+        const taken = await load.end();
+        await a.serves(hourAt(NOON));
+        await watch.end();
+        expect(watch.wrong).toEqual([]);
+        await expectReads(a, taken);
+        await cluster.site.expectStored(taken);
+      } finally {
+        rmSync(copy, { recursive: true, force: true });
+      }
+    });
+
+    test("set back, with the cold store behind: what neither has is committed again", async () => {
+      const copy = mkdtempSync(join(tmpdir(), "hourglass-older-"));
+      try {
+        const a = await cluster.site.start({ leaseMs: 1_000 });
+        const b = await cluster.site.start({ leaseMs: 1_000 });
+        a.guard.intercept = flushesFail;
+        b.guard.intercept = flushesFail;
+        await a.take(...namedClicks("older", 10));
+        await b.take(...clicks("of the other", 10));
+        cpSync(cluster.servers.redis.dataDir, copy, { recursive: true });
+        await a.take(...namedClicks("newer", 10));
+        await b.take(...clicks("of the other, newer", 10));
+        await setBack(copy);
+        const taken = [...namedClicks("older", 10), ...namedClicks("newer", 10)];
+        taken.push(...clicks("of the other", 10), ...clicks("of the other, newer", 10));
+        a.guard.intercept = undefined;
+        b.guard.intercept = undefined;
+        await cluster.site.expectStored(taken);
+        for (const instance of [a, b]) {
+          await waitFor(
+            "the hour to be whole",
+            async () => (await instance.read(hourAt(NOON))).clicks === 40,
+          );
+          await instance.serves(hourAt(NOON));
+          await expectReads(instance, taken);
+        }
+      } finally {
+        rmSync(copy, { recursive: true, force: true });
+      }
+    });
+  });
+});

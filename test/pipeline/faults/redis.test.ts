@@ -1,0 +1,105 @@
+/** A Redis that is killed, frozen or away. */
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import {
+  answerOf,
+  click,
+  clicks,
+  expectReads,
+  hourAt,
+  NOON,
+} from "../../harness/pipeline/pipeline-harness.ts";
+import { waitFor } from "../../harness/service/wait-for.ts";
+import {
+  describeFaults,
+  flushesFail,
+  Load,
+  msOf,
+  namedClicks,
+  PATIENCE_MS,
+  SHORT_LEASE_MS,
+  SLOW_TEST_MS,
+  Watch,
+} from "./faults-setup.ts";
+
+setDefaultTimeout(SLOW_TEST_MS);
+
+describeFaults((cluster) => {
+  describe("Redis", () => {
+    test("frozen for longer than a commit may take: refused in time, never counted, ids free again", async () => {
+      const a = await cluster.site.start();
+      const taken = [click("before")];
+      await a.take(...taken);
+      for (let round = 0; round < 3; round++) {
+        const refused = [...namedClicks(`x-${round}`, 3), ...clicks(`plain-${round}`, 3)];
+        cluster.servers.redis.pause();
+        const outcomes = a.submit(...refused);
+        const waitMs = await msOf(outcomes);
+        const late = a.submit(click("late"));
+        expect(await msOf(late)).toBeLessThan(PATIENCE_MS);
+        cluster.servers.redis.resume();
+        expect(waitMs).toBeLessThan(PATIENCE_MS);
+        for (const outcome of [...(await outcomes), ...(await late)]) {
+          expect(outcome).toEqual({ reason: "hot_store_away", retryAfterS: 1 });
+        }
+        await cluster.takesEvents(a);
+        expect((await a.read(hourAt(NOON))).clicks).toBe(taken.length);
+        await a.take(...refused);
+        taken.push(...refused);
+      }
+      expect(a.pipeline.ledger.duplicates).toBe(0);
+      await cluster.site.expectStored(taken);
+      expect((await a.read(hourAt(NOON))).clicks).toBe(taken.length);
+    });
+
+    test("frozen: reads fall back to the cold store, say so, and are whole again afterwards", async () => {
+      const a = await cluster.site.start();
+      await a.take(...clicks("u", 5));
+      await a.drained();
+      cluster.servers.redis.pause();
+      const reading = a.read(hourAt(NOON));
+      expect(await msOf(reading)).toBeLessThan(PATIENCE_MS);
+      expect(await reading).toEqual(answerOf(clicks("u", 5), true));
+      cluster.servers.redis.resume();
+      await a.serves(hourAt(NOON));
+      await expectReads(a, clicks("u", 5));
+    });
+
+    for (const fsync of ["everysec", "always"]) {
+      test(`killed and started again under load (appendfsync ${fsync})`, async () => {
+        await cluster.site.redis("CONFIG", "SET", "appendfsync", fsync);
+        const a = await cluster.site.start();
+        const load = new Load("u", a);
+        const watch = new Watch(a, load);
+        for (let round = 0; round < 3; round++) {
+          await load.more(100);
+          await cluster.servers.redis.kill();
+          expect(await msOf(a.submit(click("while it is away")))).toBeLessThan(PATIENCE_MS);
+          await cluster.servers.redis.start();
+        }
+        await load.more(100);
+        const taken = await load.end();
+        await watch.end();
+        expect(watch.wrong).toEqual([]);
+        await expectReads(a, taken);
+        await cluster.site.expectStored(taken);
+        expect(await cluster.site.journals()).toEqual([a.pipeline.writer!]);
+      });
+    }
+
+    test("away at the stop: ends in time, and the next instance finds everything", async () => {
+      const a = await cluster.site.start({ leaseMs: SHORT_LEASE_MS });
+      a.guard.intercept = flushesFail;
+      await a.take(...clicks("u", 10));
+      cluster.servers.redis.pause();
+      expect((await a.submit(click("refused")))[0]?.reason).toBe("hot_store_away");
+      await a.stop();
+      expect(a.log.has("the writer's end could not be noted")).toBe(true);
+      cluster.servers.redis.resume();
+      await cluster.site.start({ leaseMs: SHORT_LEASE_MS });
+      await waitFor("the rows", async () => (await cluster.site.cold.countEvents()) >= 10);
+      // The refused one was in doubt when its process ended: nobody was left to take it back.
+      const rows = await cluster.site.cold.events();
+      expect(rows.filter(({ user }) => user !== "refused")).toHaveLength(10);
+    });
+  });
+});

@@ -1,0 +1,240 @@
+/** The fast reading of a query takes what schema and rules take, and blames what they blame. */
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { Value } from "@sinclair/typebox/value";
+import fc from "fast-check";
+import { DAY_MS, hourOf } from "../../src/domain/event.ts";
+import { InvalidParameterError, readEvent, readHourKey } from "../../src/protocol/event-query.ts";
+import { EventQuerySchema, HourQuerySchema } from "../../src/protocol/event-rules.ts";
+import { MalformedQueryError } from "../../src/protocol/query.ts";
+
+setDefaultTimeout(60_000);
+
+/** A clock that stands still. */
+const NOW = 1_790_000_000_123;
+const RUNS = { numRuns: 5_000 };
+
+type Parameters = Readonly<Record<string, string>>;
+
+/** The query by the letter of the URL standard and of RFC 3629; undefined if it is not well-formed. */
+function parametersOf(query: string): Parameters | undefined {
+  const pairs = query.split("&").filter((pair) => pair !== "");
+  const decoded = pairs.map((pair) => {
+    const [name = "", ...value] = pair.split("=");
+    return [decodedByBytes(name), decodedByBytes(value.join("="))] as const;
+  });
+  const names = new Set(decoded.map(([name]) => name));
+  const isWhole = decoded.every(([name, value]) => name !== undefined && value !== undefined);
+  if (!isWhole || names.size < decoded.length) return undefined;
+  return Object.fromEntries(decoded) as Parameters;
+}
+
+function decodedByBytes(text: string): string | undefined {
+  if (/%(?![0-9A-Fa-f]{2})/.test(text)) return undefined;
+  const bytes = Array.from(text.replaceAll("+", " ").matchAll(/%(..)|[^%]/gs), ([unit, hex]) =>
+    hex === undefined ? unit.charCodeAt(0) : Number.parseInt(hex, 16),
+  );
+  try {
+    const decoded = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(Uint8Array.from(bytes));
+    return decoded.includes("\uFFFD") ? undefined : decoded;
+  } catch {
+    return undefined;
+  }
+}
+
+function isTimely(timestamp: string): boolean {
+  return BigInt(timestamp) <= BigInt(NOW) + 24n * 60n * 60n * 1_000n;
+}
+
+function bytesIn(text: string): number {
+  return new TextEncoder().encode(text).length;
+}
+
+/** The names of the parameters that an event is refused for; empty if it has to be taken. */
+function faultsOfEvent(parameters: Parameters): Set<string> {
+  const faults = faultsBySchema(EventQuerySchema, parameters);
+  const { timestamp, user = "", id = "" } = parameters;
+  if (!faults.has("timestamp") && !isTimely(timestamp!)) faults.add("timestamp");
+  if (bytesIn(user) > 255) faults.add("user");
+  if (bytesIn(id) > 255) faults.add("id");
+  const kinds = ["click", "impression", "event"].filter((kind) => Object.hasOwn(parameters, kind));
+  if (kinds.length !== 1) faults.add("event");
+  return faults;
+}
+
+function faultsBySchema(
+  schema: typeof EventQuerySchema | typeof HourQuerySchema,
+  parameters: Parameters,
+): Set<string> {
+  const faults = new Set(Array.from(Value.Errors(schema, parameters), ({ path }) => path.slice(1)));
+  expect(faults.size === 0).toBe(Value.Check(schema, parameters));
+  return faults;
+}
+
+/** What was read, or the parameter that it was refused for. */
+interface Outcome<T> {
+  readonly taken?: T;
+  readonly malformed?: string;
+  readonly invalid?: string;
+}
+
+function outcomeOf<T>(read: () => T): Outcome<T> {
+  try {
+    return { taken: read() };
+  } catch (error) {
+    if (error instanceof MalformedQueryError) return { malformed: error.field };
+    if (error instanceof InvalidParameterError) return { invalid: error.field };
+    throw error;
+  }
+}
+
+const anyText = fc.string({ unit: "binary", maxLength: 90 });
+/** Around the bounds of 255 bytes, in characters of every width. */
+const longText = fc
+  .tuple(
+    fc.constantFrom("a", "é", "€", "😀"),
+    fc.integer({ min: 50, max: 260 }),
+    fc.constantFrom("", "b", "é"),
+  )
+  .map(([unit, length, end]) => unit.repeat(Math.ceil(length / Buffer.byteLength(unit))) + end);
+/** Bytes as they may come over a wire, percent-encoded, UTF-8 or not. */
+const anyBytes = fc
+  .array(fc.constantFrom("%", "%C3", "%A9", "%ff", "%EF%BF%BD", "%00", "+", "=", "a", "%2", "%26"), {
+    maxLength: 6,
+  })
+  .map((parts) => parts.join(""));
+const timestampText = fc.oneof(
+  fc.integer({ min: 0, max: NOW + 86_400_000 }).map(String),
+  fc.integer({ min: NOW + 86_399_998, max: NOW + 86_400_003 }).map(String),
+  fc.bigInt({ min: -10n, max: 10n ** 18n }).map(String),
+  fc.constantFrom(
+    "0",
+    "00",
+    "01",
+    "-0",
+    "1.0",
+    "1e3",
+    "0x1",
+    " 1",
+    "1 ",
+    "",
+    "NaN",
+    "9".repeat(15),
+    "9".repeat(16),
+  ),
+);
+
+/** Mostly right, so that a single fault decides. */
+function mostly(right: fc.Arbitrary<string>, wrong: fc.Arbitrary<string>): fc.Arbitrary<string> {
+  return fc.oneof({ weight: 4, arbitrary: right }, { weight: 1, arbitrary: wrong });
+}
+
+const encoded = (text: fc.Arbitrary<string>) => text.map(encodeURIComponent);
+const pair = (name: string, value: fc.Arbitrary<string>) => value.map((text) => `${name}=${text}`);
+/** Of any printable characters, as they are: some of them need encoding, or mean something else. */
+const plainText = fc.oneof(
+  fc.stringMatching(/^[!-~]{1,12}$/),
+  fc.integer({ min: 253, max: 258 }).map((length) => "u".repeat(length)),
+);
+const rightUser = fc.oneof(
+  encoded(fc.string({ unit: "binary", minLength: 1, maxLength: 60 })),
+  fc.stringMatching(/^[\w.~:@/?=-]{1,60}$/),
+);
+const anyValue = fc.oneof(encoded(anyText), encoded(longText), anyBytes, plainText);
+const rightTimestamp = fc.integer({ min: 0, max: NOW + 86_400_000 }).map(String);
+const timestampPair = pair("timestamp", mostly(rightTimestamp, encoded(timestampText)));
+const streamPair = pair(
+  "stream",
+  mostly(fc.stringMatching(/^[A-Za-z0-9._-]{1,64}$/), fc.oneof(anyValue, fc.constant("s".repeat(65)))),
+);
+const kinds = ["click", "click=", "impression", "impression=", "event=click", "event=impression"];
+const badKinds = ["", "click=1", "impression=0", "event=", "event=view", "event"];
+const kindPair = mostly(
+  fc.constantFrom(...kinds),
+  fc.oneof(
+    fc.constantFrom(...badKinds),
+    fc.tuple(fc.constantFrom(...kinds), fc.constantFrom(...kinds, ...badKinds)).map((two) => two.join("&")),
+  ),
+);
+const otherPair = fc.oneof(
+  fc.constant(""),
+  anyValue.map((text) => `${text}=1`),
+  fc.constantFrom(
+    "foo=1",
+    "__proto__=1",
+    "toString",
+    "=",
+    "=1",
+    "Click",
+    "user=b",
+    "id=1&id=2",
+    "t%69mestamp=1",
+  ),
+);
+
+function queries(parts: fc.Arbitrary<string>[]): fc.Arbitrary<string> {
+  const nearlyRight = fc
+    .tuple(...parts)
+    .chain((pairs) => fc.shuffledSubarray(pairs, { minLength: pairs.length }))
+    .map((pairs) => pairs.filter((text) => text !== "").join("&"));
+  const pieces = fc.oneof(...parts, otherPair, anyBytes, encoded(anyText));
+  const wild = fc.array(pieces, { maxLength: 8 }).map((some) => some.join("&"));
+  return fc.oneof({ weight: 4, arbitrary: nearlyRight }, { weight: 1, arbitrary: wild });
+}
+
+const sometimes = (arbitrary: fc.Arbitrary<string>) => mostly(fc.constant(""), arbitrary);
+
+const eventQueries = queries([
+  timestampPair,
+  pair("user", mostly(rightUser, anyValue)),
+  kindPair,
+  fc.oneof(fc.constant(""), streamPair),
+  fc.oneof(fc.constant(""), pair("id", mostly(rightUser, anyValue))),
+  sometimes(otherPair),
+]);
+const hourQueries = queries([timestampPair, fc.oneof(fc.constant(""), streamPair), sometimes(otherPair)]);
+
+describe("the fast reading of a query", () => {
+  test("takes exactly the events that schema and rules take, and blames a parameter that is wrong", () => {
+    let taken = 0;
+    const property = fc.property(eventQueries, (query) => {
+      const outcome = outcomeOf(() => readEvent(`http://localhost/analytics?${query}`, NOW));
+      const parameters = parametersOf(query);
+      if (parameters === undefined) return expect(outcome.malformed).toBeString();
+      const faults = faultsOfEvent(parameters);
+      if (faults.size > 0) return expect(faults).toContain(outcome.invalid ?? "nothing");
+      const { timestamp, user, stream = "default", id, event } = parameters as Record<string, string>;
+      const kind = event ?? (parameters["click"] === "" ? "click" : "impression");
+      expect<object>(outcome).toEqual({ taken: { at: Number(timestamp), user, stream, id, kind } });
+      taken += 1;
+    });
+    fc.assert(property, RUNS);
+    // A generator that hardly ever makes a good query would prove nothing.
+    expect(taken).toBeGreaterThan(RUNS.numRuns / 20);
+  });
+
+  test("takes exactly the hours that schema and rules take, and blames a parameter that is wrong", () => {
+    let taken = 0;
+    const property = fc.property(hourQueries, (query) => {
+      const outcome = outcomeOf(() => readHourKey(`http://localhost/analytics?${query}`, NOW));
+      const parameters = parametersOf(query);
+      if (parameters === undefined) return expect(outcome.malformed).toBeString();
+      const faults = faultsBySchema(HourQuerySchema, parameters);
+      if (!faults.has("timestamp") && !isTimely(parameters["timestamp"]!)) faults.add("timestamp");
+      if (faults.size > 0) return expect(faults).toContain(outcome.invalid ?? "nothing");
+      const { timestamp, stream = "default" } = parameters;
+      expect(outcome).toEqual({ taken: { stream, hour: hourOf(Number(timestamp)) } });
+      taken += 1;
+    });
+    fc.assert(property, RUNS);
+    expect(taken).toBeGreaterThan(RUNS.numRuns / 20);
+  });
+
+  test("a day ahead is the last millisecond that is taken", () => {
+    const read = (at: number) => readEvent(`http://localhost/analytics?timestamp=${at}&user=foo&click`, NOW);
+    expect(read(NOW + DAY_MS).at).toBe(NOW + DAY_MS);
+    expect(() => read(NOW + DAY_MS + 1)).toThrow("24 hours from now");
+    const readKey = (at: number) => readHourKey(`http://localhost/analytics?timestamp=${at}`, NOW);
+    expect(readKey(NOW + DAY_MS).hour).toBe(hourOf(NOW + DAY_MS));
+    expect(() => readKey(NOW + DAY_MS + 1)).toThrow("24 hours from now");
+  });
+});
