@@ -9,7 +9,7 @@ import { createHash } from "node:crypto";
 import type { Event } from "../domain/event.ts";
 import { BODY_MAX_BYTES, checkSize, encodingOf, unpack } from "../protocol/body-encoding.ts";
 import { formatOf, textOf } from "../protocol/body-format.ts";
-import { firstUnlikeSpace } from "../protocol/body-pieces.ts";
+import { firstNonSpace } from "../protocol/body-pieces.ts";
 import { type BodyFormat, EVENTS_MAX, readEvents } from "../protocol/event-body.ts";
 import { isShort } from "../protocol/event-query.ts";
 import { REPLACEMENT } from "../protocol/query.ts";
@@ -74,7 +74,7 @@ async function take(message: Message, options: ReadingOptions): Promise<MessageC
 }
 
 function jsonFormat(text: string): BodyFormat {
-  return text[firstUnlikeSpace(text, 0)] === "[" ? "array" : "object";
+  return text[firstNonSpace(text, 0)] === "[" ? "array" : "object";
 }
 
 function withId(event: Event, id: string | undefined): Event {

@@ -1,11 +1,12 @@
 /**
- * Finds the events in the text of a body, without reading them: the lines of NDJSON, the elements of an array.
+ * Finds the events in the text of a body without parsing them: the lines of NDJSON, the elements of an array.
  *
- * Invariant: for an array, the text is JSON if and only if a scan ends without an error and each piece is
- * JSON. So each piece can be read by itself, and no input makes one call of JSON.parse take long.
+ * Invariants: a scan looks at each character once, and a limited number of them per call, so that the caller can
+ * yield between calls. The text of an array is JSON if and only if its scan ends without a fault and each element is
+ * JSON: so each element can be parsed alone, and no input makes one call of JSON.parse take long.
  */
 export class Pieces {
-  /** Of the lines, blank ones counted, or of the elements: from 0. */
+  /** From 0. Blank lines are counted too. */
   readonly indexes: number[] = [];
   readonly starts: number[] = [];
   readonly ends: number[] = [];
@@ -24,6 +25,14 @@ export class Pieces {
   }
 }
 
+export interface Scan {
+  readonly pieces: Pieces;
+  /** Why the text as a whole is not what it should be. */
+  readonly fault: string | undefined;
+  /** Goes on for about `charCount` characters; false once the scan is over. */
+  advance(charCount: number): boolean;
+}
+
 const LINE_END = 10;
 const SPACE = 32;
 const QUOTE = 34;
@@ -34,101 +43,158 @@ const CLOSE_ARRAY = 93;
 const OPEN_OBJECT = 123;
 const CLOSE_OBJECT = 125;
 
-/** Stops when there are more than `maxCount`. Blank lines are no pieces. */
-export function linesOf(text: string, maxCount: number): Pieces {
-  const pieces = new Pieces();
-  let start = 0;
-  let quoteCount = 0;
-  let index = 0;
-  for (let i = 0; i <= text.length && pieces.count <= maxCount; i++) {
-    const code = i === text.length ? LINE_END : text.charCodeAt(i);
-    if (code === QUOTE) {
-      quoteCount += 1;
-    } else if (code === LINE_END) {
-      if (!isBlank(text, start, i)) pieces.add(index, start, i, quoteCount);
-      index += 1;
-      start = i + 1;
-      quoteCount = 0;
-    } else if (code === BACKSLASH && text.charCodeAt(i + 1) !== LINE_END) {
-      i += 1;
-    }
+/** Blank lines are no pieces. Stops after `maxCount` pieces or `maxLines` lines have been exceeded. */
+export class LineScan implements Scan {
+  readonly pieces = new Pieces();
+  readonly fault = undefined;
+  readonly #text: string;
+  readonly #maxCount: number;
+  readonly #maxLines: number;
+  #at = 0;
+  #start = 0;
+  #isBlank = true;
+  #quoteCount = 0;
+  lineCount = 0;
+
+  constructor(text: string, maxCount: number, maxLines: number) {
+    this.#text = text;
+    this.#maxCount = maxCount;
+    this.#maxLines = maxLines;
   }
-  return pieces;
+
+  advance(charCount: number): boolean {
+    const text = this.#text;
+    const end = Math.min(this.#at + charCount, text.length);
+    let i = this.#at;
+    for (; i < end; i++) {
+      const code = text.charCodeAt(i);
+      if (code === LINE_END) {
+        if (!this.#endLine(i)) return false;
+        continue;
+      }
+      if (this.#isBlank && !isSpace(code)) this.#isBlank = false;
+      if (code === QUOTE) this.#quoteCount += 1;
+      else if (code === BACKSLASH && text.charCodeAt(i + 1) !== LINE_END) i += 1;
+    }
+    this.#at = i;
+    return i < text.length || (this.#start < text.length && this.#endLine(text.length));
+  }
+
+  /** False if there are too many. */
+  #endLine(end: number): boolean {
+    if (!this.#isBlank) this.pieces.add(this.lineCount, this.#start, end, this.#quoteCount);
+    this.lineCount += 1;
+    this.#start = end + 1;
+    this.#isBlank = true;
+    this.#quoteCount = 0;
+    return this.pieces.count <= this.#maxCount && this.lineCount <= this.#maxLines;
+  }
 }
 
-/** One, whatever it is. */
-export function wholeOf(text: string): Pieces {
-  const pieces = new Pieces();
-  let quoteCount = 0;
+/** Stops after `maxCount` elements have been exceeded. */
+export class ElementScan implements Scan {
+  readonly pieces = new Pieces();
+  readonly #text: string;
+  readonly #maxCount: number;
+  fault: string | undefined;
+  #at: number;
+  #start: number;
+  #depth = 1;
+  #isInString = false;
+  #quoteCount = 0;
+
+  constructor(text: string, maxCount: number) {
+    this.#text = text;
+    this.#maxCount = maxCount;
+    this.#at = firstNonSpace(text, 0) + 1;
+    this.#start = this.#at;
+    if (text.charCodeAt(this.#at - 1) !== OPEN_ARRAY) this.fault = 'it does not start with "["';
+  }
+
+  advance(charCount: number): boolean {
+    if (this.fault !== undefined) return false;
+    const text = this.#text;
+    const end = Math.min(this.#at + charCount, text.length);
+    let i = this.#at;
+    for (; i < end; i++) {
+      const code = text.charCodeAt(i);
+      // Letters and digits, which most characters are: without this a scan takes twice as long.
+      if (code > CLOSE_ARRAY ? code < OPEN_OBJECT : code > COMMA && code < OPEN_ARRAY) continue;
+      if (code === BACKSLASH) {
+        if (this.#isInString) i += 1;
+      } else if (code === QUOTE) {
+        this.#isInString = !this.#isInString;
+        this.#quoteCount += 1;
+      } else if (!this.#isInString && !this.#take(code, i)) {
+        return false;
+      }
+    }
+    this.#at = i;
+    if (i >= text.length) this.fault = "the array does not end";
+    return i < text.length;
+  }
+
+  /** A character outside of strings. False if the scan ends with it. */
+  #take(code: number, at: number): boolean {
+    if (code === COMMA) {
+      if (this.#depth > 1) return true;
+      this.#endElement(at);
+      return this.pieces.count <= this.#maxCount;
+    }
+    if (code === OPEN_OBJECT || code === OPEN_ARRAY) this.#depth += 1;
+    else if (code === CLOSE_OBJECT || code === CLOSE_ARRAY) this.#depth -= 1;
+    if (this.#depth > 0) return true;
+    this.#endArray(code, at);
+    return false;
+  }
+
+  #endElement(end: number): void {
+    this.pieces.add(this.pieces.count, this.#start, end, this.#quoteCount);
+    this.#start = end + 1;
+    this.#quoteCount = 0;
+  }
+
+  #endArray(code: number, end: number): void {
+    if (code !== CLOSE_ARRAY || firstNonSpace(this.#text, end + 1) < this.#text.length) {
+      this.fault = "it goes on after the end of the array";
+    } else if (this.pieces.count > 0 || firstNonSpace(this.#text, this.#start) < end) {
+      this.#endElement(end);
+    }
+  }
+}
+
+/** The whole text is one piece. */
+export class WholeScan implements Scan {
+  readonly pieces = new Pieces();
+  readonly fault = undefined;
+
+  constructor(text: string) {
+    this.pieces.add(0, 0, text.length, quoteCountOf(text));
+  }
+
+  advance(): boolean {
+    return false;
+  }
+}
+
+/** Of the quotes that are not escaped. */
+export function quoteCountOf(text: string): number {
+  let count = 0;
   for (let i = 0; i < text.length; i++) {
     const code = text.charCodeAt(i);
-    if (code === QUOTE) quoteCount += 1;
+    if (code === QUOTE) count += 1;
     else if (code === BACKSLASH) i += 1;
   }
-  pieces.add(0, 0, text.length, quoteCount);
-  return pieces;
-}
-
-/** Stops when there are more than `maxCount`. Answers what is wrong if the text is no array. */
-export function elementsOf(text: string, maxCount: number): Pieces | string {
-  const pieces = new Pieces();
-  const opening = firstUnlikeSpace(text, 0);
-  if (text.charCodeAt(opening) !== OPEN_ARRAY) return "it does not begin with [";
-  let start = opening + 1;
-  let depth = 1;
-  let quoteCount = 0;
-  for (let i = start; i < text.length && pieces.count <= maxCount; i++) {
-    const code = text.charCodeAt(i);
-    if (code > QUOTE && code !== COMMA && code < OPEN_ARRAY) continue;
-    switch (code) {
-      case QUOTE:
-        i = endOfString(text, i);
-        quoteCount += 2;
-        break;
-      case OPEN_OBJECT:
-      case OPEN_ARRAY:
-        depth += 1;
-        break;
-      case COMMA:
-        if (depth > 1) break;
-        pieces.add(pieces.count, start, i, quoteCount);
-        start = i + 1;
-        quoteCount = 0;
-        break;
-      case CLOSE_OBJECT:
-      case CLOSE_ARRAY:
-        depth -= 1;
-        if (depth > 0) break;
-        if (code !== CLOSE_ARRAY || firstUnlikeSpace(text, i + 1) < text.length) {
-          return "it goes on behind the array's end";
-        }
-        if (pieces.count > 0 || !isBlank(text, start, i)) pieces.add(pieces.count, start, i, quoteCount);
-        return pieces;
-    }
-  }
-  return pieces.count > maxCount ? pieces : "the array has no end";
-}
-
-/** Of its closing quote, or of the text. */
-function endOfString(text: string, opening: number): number {
-  for (let i = opening + 1; i < text.length; i++) {
-    const code = text.charCodeAt(i);
-    if (code === QUOTE) return i;
-    if (code === BACKSLASH) i += 1;
-  }
-  return text.length;
-}
-
-function isBlank(text: string, start: number, end: number): boolean {
-  return firstUnlikeSpace(text, start) >= end;
+  return count;
 }
 
 /** Space as JSON has it: blank, tab, carriage return, line feed. */
-export function firstUnlikeSpace(text: string, start: number): number {
+function isSpace(code: number): boolean {
+  return code === SPACE || code === LINE_END || code === 13 || code === 9;
+}
+
+export function firstNonSpace(text: string, start: number): number {
   let i = start;
-  for (; i < text.length; i++) {
-    const code = text.charCodeAt(i);
-    if (code !== SPACE && code !== LINE_END && code !== 13 && code !== 9) break;
-  }
+  while (i < text.length && isSpace(text.charCodeAt(i))) i += 1;
   return i;
 }

@@ -1,23 +1,23 @@
 /**
- * Reads the text of a body into events, and says of each that is none why.
+ * Reads the text of a body into events, and says of each other piece why it is no event.
  *
- * Invariants: every line, or element, is either an event here or counted as invalid. And however large the
- * body is, the event loop is never kept for long: others have events too.
+ * Invariants: each line or element is either an event here or counted as invalid. However large the body is, the event
+ * loop is blocked for about SLICE_MS at a time.
  */
 
 import type { Event } from "../domain/event.ts";
 import type { StreamSet } from "../domain/stream-set.ts";
-import { letOthersRun } from "../runtime/yield.ts";
-import { elementsOf, linesOf, type Pieces, wholeOf } from "./body-pieces.ts";
+import { WorkSlices } from "../runtime/yield.ts";
+import { ElementScan, LineScan, type Pieces, type Scan, WholeScan } from "./body-pieces.ts";
 import { eventOf, MalformedEventError, whatIsWrongWith } from "./event-object.ts";
 import { type InvalidParameterError, StreamNotAllowedError, TooManyStreamsError } from "./event-query.ts";
 import { RefusedBodyError } from "./refused-body.ts";
 
-/** "object": the whole of it is one event. */
+/** "object": the whole body is one event. */
 export type BodyFormat = "ndjson" | "array" | "object";
 
 export interface InvalidEvent {
-  /** Of the line, blank ones counted, or of the element: from 0. */
+  /** Of the line (blank ones counted) or the element, from 0. */
   readonly index: number;
   readonly text: string;
   readonly error: InvalidParameterError | MalformedEventError;
@@ -28,101 +28,105 @@ export interface EventBatch {
   /** Of each event, as in InvalidEvent. */
   readonly indexes: readonly number[];
   readonly invalidCount: number;
-  /** Of them: whose only fault is a stream that the key is not for. */
+  /** Those of the invalid events whose only fault is that the key does not allow their stream. */
   readonly notAllowedCount: number;
-  /** The first of them. */
+  /** The first `invalidMaxListed` of the invalid events. */
   readonly invalid: readonly InvalidEvent[];
 }
 
 export const EVENTS_MAX = 10_000;
+/** Three blank lines for each event. */
+export const LINES_MAX = 4 * EVENTS_MAX;
 export const INVALID_MAX_LISTED = 100;
-/** An event whose every character is escaped has some 4,000. */
+/** An event whose every character is escaped has about 4,000. */
 const EVENT_MAX_CHARS = 16_384;
-/** Others wait no longer than that while a body is read. */
 const SLICE_MS = 1;
-/** Between two looks at the clock. */
-const PIECES_PER_LOOK = 64;
+/** Scanned between two looks at the clock: about 0.05 ms. */
+const CHARS_PER_LOOK = 16_384;
+/** Read between two looks at the clock, as many events or characters: about 0.1 ms. */
+const EVENTS_PER_LOOK = 64;
 
 export interface ReadingOptions {
   readonly format: BodyFormat;
   readonly now: number;
-  /** Events of before are not kept. */
+  /** Older events are refused, since their rows would be deleted at once. */
   readonly earliest: number;
-  /** False for a stream that would be one too many. */
+  /** False for a stream that would exceed MAX_STREAMS. */
   readonly admits: (stream: string) => boolean;
   /** Undefined: all streams. */
   readonly allowed?: StreamSet | undefined;
-  /** How many invalid ones are told apart; more are counted alone. */
+  /** Further invalid events are counted only. */
   readonly invalidMaxListed: number;
 }
 
-/** Throws RefusedBodyError if the body can't be taken apart, or has too many events. */
+/** Throws RefusedBodyError if the body can't be split into events, or has too many. */
 export async function readEvents(text: string, options: ReadingOptions): Promise<EventBatch> {
-  const reading = new Reading(text, options);
-  const { count } = reading.pieces;
-  let sliceEndMs = performance.now() + SLICE_MS;
-  for (let i = 0; i < count; i++) {
+  const slices = new WorkSlices(SLICE_MS);
+  const scan = scanOf(text, options.format);
+  while (scan.advance(CHARS_PER_LOOK)) if (slices.isOver) await slices.next();
+  checkScan(scan);
+  const { pieces } = scan;
+  const reading = new Reading(text, pieces, options);
+  let lookAt = 0;
+  for (let i = 0; i < pieces.count; i++) {
     reading.take(i);
-    if (i % PIECES_PER_LOOK !== 0 || performance.now() < sliceEndMs) continue;
-    await letOthersRun();
-    sliceEndMs = performance.now() + SLICE_MS;
+    const isTimeToLook = i % EVENTS_PER_LOOK === 0 || pieces.ends[i]! > lookAt;
+    if (!isTimeToLook) continue;
+    lookAt = pieces.ends[i]! + CHARS_PER_LOOK;
+    if (slices.isOver) await slices.next();
   }
   return reading;
 }
 
+function scanOf(text: string, format: BodyFormat): Scan {
+  if (format === "object") return new WholeScan(text);
+  return format === "ndjson" ? new LineScan(text, EVENTS_MAX, LINES_MAX) : new ElementScan(text, EVENTS_MAX);
+}
+
+function checkScan(scan: Scan): void {
+  if (scan.fault !== undefined) throw malformedBody(scan.fault);
+  if (scan.pieces.count > EVENTS_MAX) throw tooMany("too_many_events", `${EVENTS_MAX} events`);
+  if (scan instanceof LineScan && scan.lineCount > LINES_MAX) {
+    throw tooMany("too_many_lines", `${LINES_MAX} lines, blank ones included`);
+  }
+}
+
 class Reading implements EventBatch {
-  readonly pieces: Pieces;
   readonly events: Event[] = [];
   readonly indexes: number[] = [];
   readonly invalid: InvalidEvent[] = [];
   invalidCount = 0;
   notAllowedCount = 0;
   readonly #text: string;
-  readonly #format: BodyFormat;
-  readonly #now: number;
-  readonly #earliest: number;
-  readonly #admits: (stream: string) => boolean;
-  readonly #allowed: StreamSet | undefined;
-  readonly #invalidMaxListed: number;
+  readonly #pieces: Pieces;
+  readonly #options: ReadingOptions;
 
-  constructor(text: string, options: ReadingOptions) {
-    const { format, now, earliest, admits, allowed, invalidMaxListed } = options;
+  constructor(text: string, pieces: Pieces, options: ReadingOptions) {
     this.#text = text;
-    this.#format = format;
-    this.#now = now;
-    this.#earliest = earliest;
-    this.#admits = admits;
-    this.#allowed = allowed;
-    this.#invalidMaxListed = invalidMaxListed;
-    const pieces = piecesOf(text, format);
-    if (typeof pieces === "string") throw malformedBody(pieces);
-    if (pieces.count > EVENTS_MAX) {
-      const message = `the body has more than ${EVENTS_MAX} events: nothing was counted, send it in parts`;
-      throw new RefusedBodyError(413, { code: "too_many_events", message });
-    }
-    this.pieces = pieces;
+    this.#pieces = pieces;
+    this.#options = options;
   }
 
   take(i: number): void {
-    const { starts, ends, quoteCounts, indexes } = this.pieces;
+    const { starts, ends, quoteCounts, indexes } = this.#pieces;
+    const { now, earliest, allowed, admits } = this.#options;
     const start = starts[i]!;
     const end = ends[i]!;
     const index = indexes[i]!;
     const isLong = end - start > EVENT_MAX_CHARS;
     const text = this.#text.slice(start, end);
     const value = isLong ? undefined : this.#parse(text, index);
-    const event = eventOf(value, quoteCounts[i]!, this.#now, this.#earliest);
+    const event = eventOf(value, quoteCounts[i]!, now, earliest);
     if (event === undefined) {
       this.#refuse(index, text, () => this.#faultOf(value, text, isLong));
       return;
     }
-    const allowed = this.#allowed;
     if (allowed !== undefined && !allowed.has(event.stream)) {
       this.notAllowedCount += 1;
       this.#refuse(index, text, () => new StreamNotAllowedError("stream", event.stream, allowed));
       return;
     }
-    if (!this.#admits(event.stream)) {
+    if (!admits(event.stream)) {
       this.#refuse(index, text, () => new TooManyStreamsError(event.stream));
       return;
     }
@@ -130,35 +134,37 @@ class Reading implements EventBatch {
     this.indexes.push(index);
   }
 
-  /** Undefined if it is no JSON. */
+  /** Undefined if it is not JSON. */
   #parse(text: string, index: number): unknown {
     try {
       return JSON.parse(text);
     } catch (error) {
-      if (this.#format !== "array") return undefined;
-      throw malformedBody(`its element ${index} is not: ${(error as Error).message}`);
+      if (this.#options.format !== "array") return undefined;
+      throw malformedBody(`element ${index}: ${(error as Error).message}`);
     }
   }
 
   #refuse(index: number, text: string, faultOf: () => InvalidEvent["error"]): void {
     this.invalidCount += 1;
-    if (this.invalid.length < this.#invalidMaxListed) this.invalid.push({ index, text, error: faultOf() });
+    const { invalidMaxListed } = this.#options;
+    if (this.invalid.length < invalidMaxListed) this.invalid.push({ index, text, error: faultOf() });
   }
 
   #faultOf(value: unknown, text: string, isLong: boolean): InvalidEvent["error"] {
+    const { now, earliest } = this.#options;
     const expected = isLong ? `a JSON object of at most ${EVENT_MAX_CHARS} characters` : "a JSON object";
     return value === undefined
       ? new MalformedEventError(undefined, text, expected)
-      : whatIsWrongWith(value, text, this.#now, this.#earliest);
+      : whatIsWrongWith(value, text, now, earliest);
   }
 }
 
-function piecesOf(text: string, format: BodyFormat): Pieces | string {
-  if (format === "object") return wholeOf(text);
-  return format === "ndjson" ? linesOf(text, EVENTS_MAX) : elementsOf(text, EVENTS_MAX);
+function tooMany(code: string, what: string): RefusedBodyError {
+  const message = `The body has more than ${what}. Nothing was counted; send it in parts.`;
+  return new RefusedBodyError(413, { code, message });
 }
 
 function malformedBody(found: string): RefusedBodyError {
-  const message = `the body is no JSON array: ${found}: nothing was counted`;
+  const message = `The body must be a JSON array: ${found}. Nothing was counted.`;
   return new RefusedBodyError(400, { code: "malformed_body", message });
 }

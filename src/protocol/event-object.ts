@@ -116,12 +116,14 @@ function shown(value: unknown): string | null {
   return typeof value === "string" ? value.toWellFormed() : JSON.stringify(value);
 }
 
-/** A text that stands before a colon: the object has no others within. */
-const NAME = /("(?:[^"\\]|\\.)*")\s*:/g;
+/** A string, and the colon after it if it is a name. The object has no others within it. */
+const STRING = /("(?:[^"\\]|\\.)*")(\s*:)?/g;
 
+/** `text`: an object in JSON. Each match begins where the last one ended: a string is scanned once. */
 function repeatedName(text: string): string | undefined {
   const seen = new Set<string>();
-  for (const [, quoted] of text.matchAll(NAME)) {
+  for (const [, quoted, colon] of text.matchAll(STRING)) {
+    if (colon === undefined) continue;
     const name = JSON.parse(quoted!) as string;
     if (seen.has(name)) return name;
     seen.add(name);

@@ -40,10 +40,10 @@ export function queryOf(url: string): Query {
 }
 
 function takePair(query: Query, url: string, start: number, end: number): void {
-  let equals = url.indexOf("=", start);
-  if (equals === -1 || equals > end) equals = end;
-  const name = decode("parameter name", url.slice(start, equals));
-  const value = decode(name, url.slice(equals + 1, end));
+  const pair = url.slice(start, end);
+  const equals = pair.indexOf("=");
+  const name = decode("parameter name", equals === -1 ? pair : pair.slice(0, equals));
+  const value = equals === -1 ? "" : decode(name, pair.slice(equals + 1));
   if (query[name] !== undefined) {
     throw new MalformedQueryError(name, `${query[name]} and ${value}`, "to be given once");
   }

@@ -1,4 +1,24 @@
-/** For work that goes on for long in one piece: requests and answers that wait are taken care of first. */
+/** For long work on the event loop: lets requests and answers that wait be handled in between. */
 export function letOthersRun(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
+}
+
+/** Divides long work into slices of about `sliceMs`. */
+export class WorkSlices {
+  readonly #sliceMs: number;
+  #endMs: number;
+
+  constructor(sliceMs: number) {
+    this.#sliceMs = sliceMs;
+    this.#endMs = performance.now() + sliceMs;
+  }
+
+  get isOver(): boolean {
+    return performance.now() >= this.#endMs;
+  }
+
+  async next(): Promise<void> {
+    await letOthersRun();
+    this.#endMs = performance.now() + this.#sliceMs;
+  }
 }

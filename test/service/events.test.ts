@@ -277,6 +277,12 @@ for (const { name, needs, open } of MODES) {
           413,
           "too_many_events",
         ],
+        "40,001 lines, all but one of them blank": [
+          () => good().split("\n", 1)[0] + "\n".repeat(40_001),
+          { "content-type": NDJSON },
+          413,
+          "too_many_lines",
+        ],
         "more than 4 MiB": [
           () => Buffer.alloc(4_194_305, " "),
           { "content-type": NDJSON },

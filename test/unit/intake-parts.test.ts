@@ -109,7 +109,7 @@ describe("a message", () => {
     "no JSON": ["nonsense", {}, "expected a JSON object"],
     nothing: ["", {}, "expected a JSON object"],
     "two objects": ['{"a":1}{"b":2}', {}, "expected a JSON object"],
-    "an array without an end": ["[1, 2", {}, "the array has no end"],
+    "an array without an end": ["[1, 2", {}, "the array does not end"],
     "a type that is not taken": ["{}", { contentType: "text/plain" }, 'content-type: got "text/plain"'],
     "an encoding that is not taken": ["{}", { contentEncoding: "br" }, 'content-encoding: got "br"'],
     "no gzip": ["{}", { contentEncoding: "gzip" }, "could not be unpacked"],

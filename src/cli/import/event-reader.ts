@@ -4,7 +4,7 @@
  * Invariant: what it answers is what POST /events takes: the same rules, by the same code.
  */
 import type { Event, Kind } from "../../domain/event.ts";
-import { linesOf } from "../../protocol/body-pieces.ts";
+import { quoteCountOf } from "../../protocol/body-pieces.ts";
 import { csvFields } from "../../protocol/csv.ts";
 import { eventOf, whatIsWrongWith } from "../../protocol/event-object.ts";
 import { EXPECTS_INSTANT, instantOf } from "../typed-time.ts";
@@ -105,7 +105,7 @@ function readJson(text: string): Members | string {
   } catch (error) {
     return `not JSON: ${(error as Error).message}`;
   }
-  const quoteCount = linesOf(text, 1).quoteCounts[0]!;
+  const quoteCount = quoteCountOf(text);
   if (typeof value !== "object" || value === null || !("timestamp" in value)) return { value, quoteCount };
   const { timestamp } = value;
   if (typeof timestamp !== "string") return { value, quoteCount };

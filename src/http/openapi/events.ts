@@ -1,7 +1,7 @@
 /** POST /events, described: many events in one request. */
 import { Type } from "@sinclair/typebox";
 import { BODY_MAX_BYTES } from "../../protocol/body-encoding.ts";
-import { EVENTS_MAX, INVALID_MAX_LISTED } from "../../protocol/event-body.ts";
+import { EVENTS_MAX, INVALID_MAX_LISTED, LINES_MAX } from "../../protocol/event-body.ts";
 import { EventObjectSchema } from "../../protocol/event-object-rules.ts";
 import { BatchQuerySchema } from "../ingest/events.ts";
 import { refused } from "./analytics.ts";
@@ -117,7 +117,7 @@ export const eventsPaths: Paths = {
           },
           "application/x-ndjson": {
             schema: Type.String({
-              description: "an event (schema Event) on each line; blank lines mean nothing",
+              description: `an event (schema Event) on each line; blank lines are ignored, up to ${LINES_MAX} lines`,
             }),
             example: LINES,
           },
@@ -139,10 +139,14 @@ export const eventsPaths: Paths = {
           { code: "malformed_body", message: "the body could not be unpacked as gzip: nothing was counted" },
         ),
         405: methodNotAllowed("POST"),
-        413: failure("Nothing was counted: send it in parts.", ["body_too_large", "too_many_events"], {
-          code: "too_many_events",
-          message: `the body has more than ${EVENTS_MAX} events: nothing was counted, send it in parts`,
-        }),
+        413: failure(
+          "Nothing was counted: send the events in parts.",
+          ["body_too_large", "too_many_events", "too_many_lines"],
+          {
+            code: "too_many_events",
+            message: `The body has more than ${EVENTS_MAX} events. Nothing was counted; send it in parts.`,
+          },
+        ),
         415: failure(
           "Nothing was counted: another content type, charset or content encoding.",
           ["unsupported_type", "unsupported_encoding"],

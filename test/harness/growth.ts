@@ -1,0 +1,58 @@
+/**
+ * Measures how the time of some work grows with the size of its input.
+ *
+ * The input is doubled six times: linear work then takes 64 times as long, quadratic work 4,096 times. The bound lies
+ * between, far from both, so that neither noise nor a step (a full block, a cold cache) decides. Each time is the
+ * shortest of several runs, and growth counts only if a second measurement finds it again.
+ */
+const FIRST_BYTES = 256;
+const STEP = 4;
+const WINDOW_STEPS = 3;
+const GROWTH_MAX = 384;
+const RUNS = 3;
+/** A run repeats the work for at least this long, so that short work can be timed. */
+const RUN_MS = 0.3;
+/** Inputs grow until one takes this long. */
+const ENOUGH_MS = 30;
+
+export interface Work {
+  /** Makes an input of about this many bytes, and returns what is to be timed. */
+  readonly prepare: (bytes: number) => () => unknown;
+  /** The largest input that is accepted. */
+  readonly maxBytes: number;
+}
+
+export async function isLinear(work: Work): Promise<boolean> {
+  return (await grows(work)) || (await grows(work));
+}
+
+/** True if no window of sizes grew faster than the bound. */
+async function grows({ prepare, maxBytes }: Work): Promise<boolean> {
+  const times: number[] = [];
+  for (let bytes = FIRST_BYTES; bytes <= maxBytes; bytes *= STEP) {
+    const ms = await shortestMs(prepare(bytes));
+    times.push(ms);
+    const before = times.at(-1 - WINDOW_STEPS);
+    if (before !== undefined && ms / before > GROWTH_MAX) return false;
+    if (ms > ENOUGH_MS) break;
+  }
+  return true;
+}
+
+async function shortestMs(run: () => unknown): Promise<number> {
+  let shortest = Number.POSITIVE_INFINITY;
+  for (let i = 0; i < RUNS; i++) {
+    const startMs = performance.now();
+    let repeats = 0;
+    let tookMs = 0;
+    do {
+      const result = run();
+      // Awaiting what is no promise would add the cost of a turn to short work.
+      if (result instanceof Promise) await result.catch(() => {});
+      repeats += 1;
+      tookMs = performance.now() - startMs;
+    } while (tookMs < RUN_MS);
+    shortest = Math.min(shortest, tookMs / repeats);
+  }
+  return shortest;
+}
