@@ -55,12 +55,6 @@ function countsText({ rows, aggregate }: HourVerdict): string {
   return `${clicks} clicks, ${impressions} impressions, ${uniqueUsers} users: its rows are not kept`;
 }
 
-/** Of an hour that was stored before users were told apart by kind. */
-function usersNotes({ aggregate, isDividedNow }: HourVerdict): string[] {
-  if (isDividedNow) return ["clickers and viewers are told apart from now on"];
-  return aggregate?.uniqueClickers === null ? ["clickers and viewers are not told apart"] : [];
-}
-
 function verdictText(verdict: HourVerdict, shards: number): string {
   const { stream, hour, shard, deadLetters, erased, unflushed, differences, repairs } = verdict;
   const erasedRows = erased.clicks + erased.impressions;
@@ -69,7 +63,6 @@ function verdictText(verdict: HourVerdict, shards: number): string {
     ...(erasedRows > 0 ? [`${erasedRows} rows erased`] : []),
     ...(deadLetters > 0 ? [`${deadLetters} dead letters`] : []),
     ...(unflushed > 0 ? [`${unflushed} not flushed yet`] : []),
-    ...usersNotes(verdict),
   ];
   const place = `${stream}${shards === 1 ? "" : `, shard ${shard}`}`;
   const head = `${new Date(hour).toISOString().slice(0, 13)} ${place}: ${notes.join(", ")}`;

@@ -13,7 +13,7 @@ import type { ColdHour } from "./cold.ts";
 export const EVENT_COLUMNS = "hour, stream, writer, seq, ordinal, at, kind, user, id";
 
 const COLUMNS_WITHOUT_ID = EVENT_COLUMNS.replace(", id", "");
-/** By their numbers in the column's type (migrations/mysql/0001-tables.sql). */
+/** By their numbers in the column's type (mysql/migrations/0001-tables.sql). */
 const MYSQL_CLICK = 1;
 const MYSQL_IMPRESSION = 2;
 
@@ -206,10 +206,10 @@ export function additionOf(event: Event): HourAddition {
   return { stream, hour, clicks, impressions, groups: [group] };
 }
 
-/** As the table has them: no bytes for a sketch without users, null for the clickers of an undivided hour. */
+/** As the table has them: no bytes for a sketch without users. */
 export interface StoredSketches {
   readonly viewers: Uint8Array;
-  readonly clickers: Uint8Array | null;
+  readonly clickers: Uint8Array;
 }
 
 export interface HourRow extends StoredSketches {
@@ -245,7 +245,7 @@ export function raisedSketches(
     for (let i = 0; i < registers.length; i++) {
       const isClick = clickFlags[i]!;
       if (!users.add(registers[i]!, isClick)) continue;
-      if (isClick && users.isDivided) areClickersRaised = true;
+      if (isClick) areClickersRaised = true;
       else areViewersRaised = true;
     }
   }
@@ -253,7 +253,7 @@ export function raisedSketches(
   return {
     uniqueUsers: users.count(),
     viewers: areViewersRaised ? users.viewers.encode() : undefined,
-    clickers: areClickersRaised ? users.clickers?.encode() : undefined,
+    clickers: areClickersRaised ? users.clickers.encode() : undefined,
   };
 }
 

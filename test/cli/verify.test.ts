@@ -8,7 +8,6 @@ import { join } from "node:path";
 import { createConnection } from "mysql2/promise";
 import { createClient } from "redis";
 import { HOUR_MS, hourOf } from "../../src/domain/event.ts";
-import { UserSketches } from "../../src/domain/user-sketches.ts";
 import { Random, seedFor } from "../harness/pipeline/random.ts";
 import { describeWithServers } from "../harness/servers/servers.ts";
 import { postEvent, readHour } from "../harness/service/analytics-client.ts";
@@ -107,31 +106,10 @@ for (const { name, needs, open } of MODES) {
       "viewers for clickers":
         "UPDATE hourly SET clickers_sketch = (SELECT s FROM (SELECT viewers_sketch AS s " +
         `FROM hourly WHERE stream = 'a' AND hour = ${hour}) AS same)`,
-      "users of both kinds in one sketch, of whom some are missing":
-        "UPDATE hourly SET clickers_sketch = NULL",
+      "no clickers at all": "UPDATE hourly SET clickers_sketch = x''",
       "an aggregate that is gone": "DELETE FROM hourly",
       "an aggregate without rows": "UPDATE hourly SET stream = 'c'",
     };
-
-    test("an hour that an older version stored is not wrong; a repair tells its users apart", async () => {
-      const [stored] = (await site.cold.hours()).filter(
-        (one) => one.stream === "a" && Number(one.hour) === hour,
-      );
-      const users = UserSketches.decode(stored!.viewers_sketch, stored!.clickers_sketch);
-      const all = users.union().encode().toString("hex");
-      const undivided = `clickers_sketch = NULL, viewers_sketch = x'${all}'`;
-      await tamper(`UPDATE hourly SET ${undivided} WHERE hour = ${hour} AND stream = 'a'`);
-      const command = (...args: string[]) => runCommand(site.commandSettings(service), "verify", ...args);
-      expect(await wrongHours()).toEqual([]);
-      const { output, exitCode } = await command();
-      expect([output.match(/clickers and viewers are not told apart/g), exitCode]).toEqual([
-        ["clickers and viewers are not told apart"],
-        0,
-      ]);
-      expect((await command("--repair")).output).toContain("clickers and viewers are told apart from now on");
-      expect((await command("--repair")).output).not.toContain("told apart");
-      await expectAllWell();
-    });
 
     for (const [what, change] of Object.entries(changes)) {
       test(`finds and repairs ${what}`, async () => {

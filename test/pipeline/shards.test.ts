@@ -409,22 +409,6 @@ describeWithServers("shards", mode.needs, () => {
       expect(await a.stores.cold.shardCount()).toBeUndefined();
       expect(await site.runSql("SELECT * FROM shards")).toEqual([]);
     });
-
-    test("is 1 for data that was there before", async () => {
-      const one = site.withShards(1);
-      const a = await one.start();
-      await a.take(...clicks("u", 10));
-      await a.stop();
-      // As a build left it that knew nothing of shards.
-      await site.runSql("DELETE FROM shards");
-      await site.runSql("DELETE FROM schema_migrations WHERE name = 'shards'");
-      await site.redis("HDEL", "hg:{0}:meta", "shards");
-      const b = await one.start();
-      await b.stores.cold.open();
-      expect(await b.stores.cold.fixShardCount(3)).toBe(1);
-      await b.take(...clicks("v", 10));
-      await one.expectStored([...clicks("u", 10), ...clicks("v", 10)]);
-    });
   });
 
   test("the parts of an hour are looked at, rebuilt and erased each for itself", async () => {

@@ -32,8 +32,8 @@ interface Sums {
   readonly clicks: number;
   readonly impressions: number;
   readonly unique_users: number;
-  readonly unique_clickers: number | null;
-  readonly unique_viewers: number | null;
+  readonly unique_clickers: number;
+  readonly unique_viewers: number;
 }
 
 function lineOf(i: number): string {

@@ -2,16 +2,11 @@
  * GET /series and GET /streams, in both modes: what they come to is held against the events themselves, those of
  * a real log spread over some streams; from the hot store, from the cold store alone, and with either away.
  */
-import { Database } from "bun:sqlite";
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { join } from "node:path";
-import { createConnection } from "mysql2/promise";
 import { DAY_MS, HOUR_MS, hourOf } from "../../src/domain/event.ts";
-import { UserSketches } from "../../src/domain/user-sketches.ts";
 import { describeWithServers } from "../harness/servers/servers.ts";
 import { logEvents, overConnections } from "../harness/service/access-log.ts";
 import { type PostedEvent, postEvent } from "../harness/service/analytics-client.ts";
-import { runCommand } from "../harness/service/command.ts";
 import { type Answer, ask } from "../harness/service/http-connection.ts";
 import { MODES, type Service, type Site, startService } from "../harness/service/service.ts";
 import { waitFor } from "../harness/service/wait-for.ts";
@@ -30,8 +25,8 @@ interface Sums {
   readonly impressions: number;
   readonly ctr: number | null;
   readonly unique_users: number;
-  readonly unique_clickers: number | null;
-  readonly unique_viewers: number | null;
+  readonly unique_clickers: number;
+  readonly unique_viewers: number;
 }
 
 interface Row extends Sums {
@@ -77,52 +72,21 @@ function exactSums(events: readonly PostedEvent[]): Sums {
 
 const USERS = ["unique_users", "unique_clickers", "unique_viewers"] as const;
 
-type ExpectUsers = (estimate: number | null, exact: number, field: (typeof USERS)[number]) => void;
-
-function expectSums(
-  sums: Sums,
-  events: readonly PostedEvent[],
-  expectUsers: ExpectUsers = expectEstimate,
-): void {
+function expectSums(sums: Sums, events: readonly PostedEvent[], expectUsers = expectEstimate): void {
   const exact = exactSums(events);
   const { clicks, impressions, ctr } = exact;
   expect({ ...sums }).toMatchObject({ clicks, impressions, ctr });
-  for (const field of USERS) expectUsers(sums[field], exact[field]!, field);
+  for (const field of USERS) expectUsers(sums[field], exact[field]);
 }
 
 /** Within three standard errors. */
-function expectEstimate(estimate: number | null, exact: number): void {
+function expectEstimate(estimate: number, exact: number): void {
   expect(typeof estimate).toBe("number");
-  expect(Math.abs(estimate! - exact)).toBeLessThanOrEqual(Math.max(1, 3 * STANDARD_ERROR * exact));
-}
-
-/** Of a range with an hour that an older version stored: users are all there, but not by kind. */
-function expectUndivided(...[estimate, exact, field]: Parameters<ExpectUsers>): void {
-  if (field === "unique_users") expectEstimate(estimate, exact);
-  else expect(estimate).toBeNull();
+  expect(Math.abs(estimate - exact)).toBeLessThanOrEqual(Math.max(1, 3 * STANDARD_ERROR * exact));
 }
 
 function within(events: readonly PostedEvent[], from: string, to: string): PostedEvent[] {
   return events.filter(({ at }) => at >= Date.parse(from) && at < Date.parse(to));
-}
-
-/** Makes an hour of all streams what a version of before stored. */
-async function undivide(site: Site, { dataDir }: Service, hour: number): Promise<void> {
-  const hours = (await site.cold.hours()).filter((stored) => Number(stored.hour) === hour);
-  for (const { stream, viewers_sketch, clickers_sketch } of hours) {
-    const all = UserSketches.decode(viewers_sketch, clickers_sketch).union().encode().toString("hex");
-    const sql = `UPDATE hourly SET clickers_sketch = NULL, viewers_sketch = x'${all}'
-      WHERE hour = ${hour} AND stream = '${stream}'`;
-    if (site.servers === undefined) {
-      const database = new Database(join(dataDir, "cold.sqlite"), { strict: true });
-      database.run(sql);
-      database.close();
-      continue;
-    }
-    const connection = await createConnection({ uri: site.servers.mariaDb.url });
-    await connection.query(sql);
-    await connection.end();
-  }
 }
 
 for (const { name, needs, open } of MODES) {
@@ -288,7 +252,7 @@ for (const { name, needs, open } of MODES) {
       expectSums(shop.total, branch("shop."));
       const { unique_clickers: clickers, unique_viewers: viewers, unique_users: users } = shop.total;
       // Some did both: a sum of kinds would count them twice.
-      expect(clickers! + viewers!).toBeGreaterThan(users);
+      expect(clickers + viewers).toBeGreaterThan(users);
       const best = await streams(`${RANGE}&limit=1&order=uniques&prefix=shop`);
       expect(best.streams).toHaveLength(1);
       expect(best.total.streams).toBe(3);
@@ -347,43 +311,6 @@ for (const { name, needs, open } of MODES) {
       await site.servers?.redis.forgetAll();
       await service.start();
       expect(await series(`${RANGE}&stream=shop.*`)).toEqual(before);
-      await expectSeries(`${RANGE}&step=day&stream=shop.*`, branch("shop."));
-    });
-
-    test("hours of an older version: all users, but not by kind, until a repair makes them anew", async () => {
-      await drained();
-      await service.kill("SIGTERM");
-      await site.servers?.redis.forgetAll();
-      const ofShop = branch("shop.");
-      const hour = hourOf(Math.max(...ofShop.map(({ at }) => at)));
-      await undivide(site, service, hour);
-      await service.start();
-      const day = new Date(hour - (hour % DAY_MS)).toISOString();
-      const body = await series(`${RANGE}&step=day&stream=shop.*`);
-      for (const row of body.rows) {
-        const isOfDay = Date.parse(row.from) === Date.parse(day);
-        expectSums(row, within(ofShop, row.from, row.to), isOfDay ? expectUndivided : expectEstimate);
-      }
-      expectSums(body.total, ofShop, expectUndivided);
-      const found = await streams(`${RANGE}&prefix=shop&depth=1`);
-      expectSums(found.streams[0]!, ofShop, expectUndivided);
-      expectSums(found.total, ofShop, expectUndivided);
-      const csv = await get(`/series?${RANGE}&step=total&stream=shop.*&format=csv`);
-      expect(csv.body.trimEnd()).toEndWith(`,${body.total.unique_users},,`);
-      const text = await get(`/series?${RANGE}&step=total&stream=shop.*&format=text`);
-      expect(text.body).toStartWith(`unique_users,${body.total.unique_users}\n`);
-      const late = { ...ofShop.find(({ at }) => hourOf(at) === hour)!, kind: "click" as const, user: "late" };
-      const rowCount = await site.cold.countEvents();
-      await postEvent(service.port, late);
-      events.push(late);
-      await waitFor("its row", async () => (await site.cold.countEvents()) > rowCount);
-      expectSums((await series(`${RANGE}&step=total&stream=shop.*`)).total, branch("shop."), expectUndivided);
-      const repaired = await runCommand(site.commandSettings(service), "verify", "--repair");
-      expect([repaired.exitCode, repaired.errors]).toEqual([0, ""]);
-      expect(repaired.output).toContain("clickers and viewers are told apart from now on");
-      await service.kill("SIGTERM");
-      await site.servers?.redis.forgetAll();
-      await service.start();
       await expectSeries(`${RANGE}&step=day&stream=shop.*`, branch("shop."));
     });
 

@@ -1,7 +1,4 @@
-/**
- * Users by kind against a model that keeps what it was given: whatever is added, merged and counted, in any order.
- * Of what is undivided, or was merged with it, nobody knows the kinds, and nobody is lost.
- */
+/** Users by kind against a model that keeps everything it was given: added, merged and counted in any order. */
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { registerOf, Sketch } from "../../src/domain/sketch.ts";
@@ -26,7 +23,7 @@ const someAdded: fc.Arbitrary<Added[]> = fc
   );
 
 const someStep = fc.record({
-  what: fc.constantFrom("add", "merge", "merge undivided", "encode"),
+  what: fc.constantFrom("add", "merge", "encode"),
   added: someAdded,
 });
 
@@ -46,26 +43,24 @@ function expectSketch(actual: Sketch, added: readonly Added[]): void {
   expect(actual.encode().equals(sketchOf(added).encode())).toBe(true);
 }
 
-function expectUsers(users: UserSketches, added: readonly Added[], isDivided: boolean): void {
+function expectUsers(users: UserSketches, added: readonly Added[]): void {
   const clicked = added.filter(({ isClick }) => isClick);
   const seen = added.filter(({ isClick }) => !isClick);
   expect(users.counts()).toEqual({
     uniqueUsers: sketchOf(added).count(),
-    uniqueClickers: isDivided ? sketchOf(clicked).count() : null,
-    uniqueViewers: isDivided ? sketchOf(seen).count() : null,
+    uniqueClickers: sketchOf(clicked).count(),
+    uniqueViewers: sketchOf(seen).count(),
   });
-  expect([users.isDivided, users.count()]).toEqual([isDivided, sketchOf(added).count()]);
+  expect(users.count()).toBe(sketchOf(added).count());
   expectSketch(users.union(), added);
-  expectSketch(users.viewers, isDivided ? seen : added);
-  if (isDivided) expectSketch(users.clickers!, clicked);
-  else expect(users.clickers).toBeNull();
+  expectSketch(users.viewers, seen);
+  expectSketch(users.clickers, clicked);
 }
 
 test("are what was added and merged, step by step", () => {
   fc.assert(
     fc.property(fc.array(someStep, { maxLength: 8 }), (steps) => {
       let users = new UserSketches();
-      let isDivided = true;
       const all: Added[] = [];
       for (const { what, added } of steps) {
         if (what === "encode") {
@@ -74,13 +69,12 @@ test("are what was added and merged, step by step", () => {
         } else if (what === "add") {
           for (const { register, isClick } of added) users.add(register, isClick);
         } else {
-          const other = what === "merge" ? usersOf(added) : new UserSketches(sketchOf(added), null);
+          const other = usersOf(added);
           users.merge(other);
-          expectUsers(other, added, what === "merge");
-          isDivided &&= what === "merge";
+          expectUsers(other, added);
         }
         if (what !== "encode") all.push(...added);
-        expectUsers(users, all, isDivided);
+        expectUsers(users, all);
       }
     }),
     { numRuns: 60 },
@@ -94,18 +88,17 @@ test("add tells whether a register rose, and the count is never an old one", () 
   expect([users.add(ann, true), users.count()]).toEqual([false, 1]);
   expect([users.add(ann, false), users.count()]).toEqual([true, 1]);
   expect([users.add(registerOf("bob"), false), users.count()]).toEqual([true, 2]);
-  users.merge(new UserSketches(sketchOf([{ register: registerOf("eve"), isClick: true }]), null));
-  expect([users.isDivided, users.count()]).toEqual([false, 3]);
+  users.merge(usersOf([{ register: registerOf("eve"), isClick: true }]));
+  expect(users.count()).toBe(3);
   expect([users.add(ann, true), users.add(registerOf("zoe"), true), users.count()]).toEqual([false, true, 4]);
 });
 
 test("a kind without users is no bytes, and no bytes are none", () => {
   const { viewers, clickers } = usersOf([{ register: registerOf("ann"), isClick: true }]).encode();
-  expect([viewers.length, clickers!.length > 0]).toEqual([0, true]);
+  expect([viewers.length, clickers.length > 0]).toEqual([0, true]);
   expect(UserSketches.decode(new Uint8Array(), new Uint8Array()).counts()).toEqual({
     uniqueUsers: 0,
     uniqueClickers: 0,
     uniqueViewers: 0,
   });
-  expect(UserSketches.decode(new Uint8Array(), null).counts().uniqueClickers).toBeNull();
 });

@@ -25,20 +25,13 @@ import {
   storeAway,
 } from "./parts.ts";
 
-function ofKind(event: string) {
-  const description =
-    `users with ${event}, estimated or exact as all; ` +
-    "null if an hour was stored by a version that did not tell kinds apart";
-  return orNull<number>("integer", description);
-}
-
 const sums = {
   clicks: count("events of the kind click"),
   impressions: count("events of the kind impression"),
   ctr: orNull<number>("number", "clicks per impression; null if there was none"),
   unique_users: count("of either kind: an estimate with a standard error of 0.81 % (exact with exact=1)"),
-  unique_clickers: ofKind("a click"),
-  unique_viewers: ofKind("an impression"),
+  unique_clickers: count("users with a click, estimated or exact as unique_users is"),
+  unique_viewers: count("users with an impression, estimated or exact as unique_users is"),
 };
 const tz = Type.String({ description: "the time zone of all times here" });
 

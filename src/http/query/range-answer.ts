@@ -63,7 +63,7 @@ export function ctrOf({ clicks, impressions }: { clicks: number; impressions: nu
   return impressions === 0 ? null : clicks / impressions;
 }
 
-/** As answers name them. Null of hours that were stored before kinds were told apart. */
+/** As answers name them. */
 export function usersOf({ uniqueUsers, uniqueClickers, uniqueViewers }: UserCounts) {
   return { unique_users: uniqueUsers, unique_clickers: uniqueClickers, unique_viewers: uniqueViewers };
 }

@@ -1,8 +1,7 @@
 /**
  * What a range comes to, step by step and in all.
  * Invariants: unique users of a step, and of the whole, are those of the union of the hours' sketches, kind by kind.
- * How many clicked is not known of what has an undivided hour in it. A step that is settled keeps its numbers alone:
- * the sketches of 10,000 would take 320 MB.
+ * A step that is settled keeps its numbers alone: the sketches of 10,000 would take 320 MB.
  */
 import type { HourRecord } from "../../domain/hour-range.ts";
 import type { Steps } from "../../domain/steps.ts";
@@ -13,9 +12,10 @@ export interface Sums {
   clicks: number;
   impressions: number;
   uniqueUsers: number;
-  /** Users with a click, and users with an impression: who has both is in both. Null if that is not known. */
-  uniqueClickers: number | null;
-  uniqueViewers: number | null;
+  /** Users with a click. */
+  uniqueClickers: number;
+  /** Users with an impression. A user with both counts in both. */
+  uniqueViewers: number;
 }
 
 export function noSums(): Sums {

@@ -22,7 +22,6 @@ export interface VerifyOptions {
   readonly isRepairing: boolean;
 }
 
-/** Users by kind are null if they are not told apart. */
 export type CountsByKind = HourCounts & UserCounts;
 
 export interface HourVerdict extends HourKey {
@@ -40,8 +39,6 @@ export interface HourVerdict extends HourKey {
   readonly differences: readonly string[];
   /** What was done about them: less, if the hot store holds events of the hour that are not flushed yet. */
   readonly repairs: readonly string[];
-  /** Of an hour that is undivided, as an older build stored it: its users were told apart now, by its rows. */
-  readonly isDividedNow: boolean;
 }
 
 interface HotSide {
@@ -71,17 +68,11 @@ export async function verifyHour(options: VerifyOptions, key: HourKey): Promise<
   const coldDifference = areRowsKept(audit, key) ? aggregateDifference(audit) : undefined;
   const hotDifference = expected && hotSide && hotStoreDifference(expected, audit, hotSide, key);
   const repairs: string[] = [];
-  let isDividedNow = false;
   if (options.isRepairing && coldDifference !== undefined && (await cold.rebuild(key, shard))) {
     repairs.push(isAnyErased(audit) ? REBUILT_WITH_ERASED : "the aggregate was made anew from the rows");
-  } else if (options.isRepairing && isDividable(audit, key)) {
-    isDividedNow = await cold.rebuild(key, shard);
   }
   if (options.isRepairing && hotDifference !== undefined && (await hot!.retireHour(key))) {
     repairs.push("the hot store forgot the hour, and will fetch it anew");
-  } else if (isDividedNow && typeof hotSide?.read === "object") {
-    // If it can't now, since not all is flushed, it fetches the hour when that is old.
-    await hot!.retireHour(key);
   }
   return {
     ...key,
@@ -94,7 +85,6 @@ export async function verifyHour(options: VerifyOptions, key: HourKey): Promise<
     unflushed: hotSide === undefined ? 0 : Math.max(0, surplus(expected, audit, hotSide.read)),
     differences: [coldDifference, hotDifference].filter((difference) => difference !== undefined),
     repairs,
-    isDividedNow,
   };
 }
 
@@ -107,13 +97,6 @@ async function lookAtHot(hot: HotStore, key: HourKey, stored: ReadonlyMap<string
     return sum + Math.max(0, acceptedEvents - (stored.get(writer) ?? 0));
   }, 0);
   return { read, pendingMax };
-}
-
-/** Of an undivided hour of which all rows are there: who did what is known by them. */
-function isDividable(audit: HourAudit, key: HourKey): boolean {
-  const { aggregate, rows } = audit;
-  if (aggregate === undefined || aggregate.users.isDivided || rows === undefined) return false;
-  return areRowsKept(audit, key) && !isAnyErased(audit);
 }
 
 function areRowsKept({ kept }: HourAudit, { hour }: HourKey): boolean {
@@ -156,9 +139,8 @@ function aggregateDifference(audit: HourAudit): string | undefined {
 
 /** `knowsMore`: the aggregate may have users of whom no row is left. */
 function usersDifference(users: UserSketches, ofRows: UserSketches, knowsMore: boolean): string | undefined {
-  if (users.clickers === null) return sketchDifference("users", users.viewers, ofRows.union(), knowsMore);
   return (
-    sketchDifference("clickers", users.clickers, ofRows.clickers!, knowsMore) ??
+    sketchDifference("clickers", users.clickers, ofRows.clickers, knowsMore) ??
     sketchDifference("viewers", users.viewers, ofRows.viewers, knowsMore)
   );
 }
@@ -202,12 +184,10 @@ function hotStoreDifference(
 
 const USERS = { uniqueUsers: "users", uniqueClickers: "clickers", uniqueViewers: "viewers" } as const;
 
-/** The first that differs of those that both know. */
 function hotUsersDifference(counts: CountsByKind, expected: CountsByKind): string | undefined {
   for (const field of ["uniqueUsers", "uniqueClickers", "uniqueViewers"] as const) {
     const [found, right] = [counts[field], expected[field]];
-    if (found === null || right === null || found === right) continue;
-    return `the hot store counts ${found} ${USERS[field]}, the rows give ${right}`;
+    if (found !== right) return `the hot store counts ${found} ${USERS[field]}, the rows give ${right}`;
   }
   return undefined;
 }

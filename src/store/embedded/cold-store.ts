@@ -67,12 +67,6 @@ import {
 } from "./erasure.ts";
 import { addToHour, listStreams, readHour, replaceHour } from "./hours.ts";
 import tables from "./migrations/0001-tables.sql" with { type: "text" };
-import deadLetters from "./migrations/0002-dead-letters.sql" with { type: "text" };
-import hourlyByStream from "./migrations/0003-hourly-by-stream.sql" with { type: "text" };
-import apiKeys from "./migrations/0004-api-keys.sql" with { type: "text" };
-import retentionAndErasure from "./migrations/0005-retention-and-erasure.sql" with { type: "text" };
-import poison from "./migrations/0006-poison.sql" with { type: "text" };
-import hourlyByKind from "./migrations/0007-hourly-by-kind.sql" with { type: "text" };
 import { dropPoison, insertPoison, listPoison } from "./poison.ts";
 import { readRange, readUsers } from "./ranges.ts";
 import { deletePiece, noteKept, readKept } from "./retention.ts";
@@ -100,15 +94,7 @@ const LOG_PAGES_PER_CHECKPOINT = 250;
 const LOG_SIZE_LIMIT_BYTES = 16_777_216;
 const CLOSE_GRACE_MS = 2_000;
 
-const MIGRATIONS = [
-  migration(1, "tables", tables),
-  migration(2, "dead letters", deadLetters),
-  migration(3, "hourly by stream", hourlyByStream),
-  migration(4, "API keys", apiKeys),
-  migration(5, "retention and erasure", retentionAndErasure),
-  migration(6, "poison", poison),
-  migration(7, "hourly by kind", hourlyByKind),
-];
+const MIGRATIONS = [migration(1, "tables", tables)];
 
 const CREATE_BOOKKEEPING = `
   CREATE TABLE IF NOT EXISTS schema_migrations (

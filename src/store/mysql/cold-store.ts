@@ -67,13 +67,6 @@ import {
   withOwnSession,
 } from "./link.ts";
 import tables from "./migrations/0001-tables.sql" with { type: "text" };
-import deadLetters from "./migrations/0002-dead-letters.sql" with { type: "text" };
-import hourlyByStream from "./migrations/0003-hourly-by-stream.sql" with { type: "text" };
-import apiKeys from "./migrations/0004-api-keys.sql" with { type: "text" };
-import retentionAndErasure from "./migrations/0005-retention-and-erasure.sql" with { type: "text" };
-import poison from "./migrations/0006-poison.sql" with { type: "text" };
-import hourlyByKind from "./migrations/0007-hourly-by-kind.sql" with { type: "text" };
-import shards from "./migrations/0008-shards.sql" with { type: "text" };
 import { ensurePartitions } from "./partitions.ts";
 import { dropPoison, insertPoison, listPoison } from "./poison.ts";
 import { readRange, readUsers } from "./ranges.ts";
@@ -120,16 +113,7 @@ const MIGRATION_LOCK_WAIT_S = 8;
 const MAX_LOCK_NAME_CHARS = 64;
 const CLOSE_GRACE_MS = 2_000;
 
-const MIGRATIONS = [
-  migration(1, "tables", tables),
-  migration(2, "dead letters", deadLetters),
-  migration(3, "hourly by stream", hourlyByStream),
-  migration(4, "API keys", apiKeys),
-  migration(5, "retention and erasure", retentionAndErasure),
-  migration(6, "poison", poison),
-  migration(7, "hourly by kind", hourlyByKind),
-  migration(8, "shards", shards),
-];
+const MIGRATIONS = [migration(1, "tables", tables)];
 
 const CREATE_BOOKKEEPING = `
   CREATE TABLE IF NOT EXISTS schema_migrations (

@@ -9,9 +9,7 @@
  *   hg:{0}:j:<writer>            the journal: a stream, entry <seq>-0 holds b(ody) and d(uplicate ordinals);
  *                                <seq>-1 one of which a part was taken back
  *   hg:{0}:hours                 sorted set of the hours held, "<hour> <stream>" by hour
- *   hg:{0}:c:<hour>:<stream>     c(licks), i(mpressions), w:<writer> = the last seq that touched it, and d(ivided)
- *                                unless there may be clickers among the viewers, as a build put them there that did
- *                                not tell them apart
+ *   hg:{0}:c:<hour>:<stream>     c(licks), i(mpressions), w:<writer> = the last seq that touched it
  *   hg:{0}:u:<hour>:<stream>     the sketch of the viewers: a Redis HyperLogLog
  *   hg:{0}:k:<hour>:<stream>     that of the clickers
  *   hg:{0}:id:<stream>:<id>      an event id, for 24 hours: 1, or 2 once it came again
@@ -371,8 +369,7 @@ class RedisHotStore implements HotStore {
       String(cold?.clicks ?? 0),
       String(cold?.impressions ?? 0),
       viewers,
-      clickers ?? "",
-      clickers === null ? "0" : "1",
+      clickers,
     ];
     const answer = await this.#link.run(SCRIPTS.hydrate, keys, args, integer);
     if (answer === -1) throw unborn("hydrate");

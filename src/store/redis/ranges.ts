@@ -19,9 +19,9 @@ const SLICE_BYTES = 4_194_304;
 const HOURS_PER_PIECE = 20;
 
 const HEAD_PARTS = 3;
-/** What is text in an hour; the others are its sketches, and whether it is divided. */
+/** The text parts of an hour; the others are its two sketches. */
 const COUNT_PARTS = 4;
-const HOUR_PARTS = 7;
+const HOUR_PARTS = 6;
 
 type RunSlice = <T>(args: string[], read: ReadReply<T>) => Promise<T>;
 
@@ -55,20 +55,14 @@ function partsOf(answer: unknown): readonly Buffer[] | "unborn" {
 async function showHours(parts: readonly Buffer[], visit: (hour: HourRecord) => void): Promise<void> {
   for (let at = HEAD_PARTS; at < parts.length; at += HOUR_PARTS) {
     const [hour, stream, clicks, impressions] = parts.slice(at, at + COUNT_PARTS).map(String);
-    const [viewers, clickers, divided] = parts.slice(at + COUNT_PARTS, at + HOUR_PARTS);
+    const [viewers, clickers] = parts.slice(at + COUNT_PARTS, at + HOUR_PARTS);
     visit({
       hour: Number(hour),
       stream: stream!,
       clicks: Number(clicks),
       impressions: Number(impressions),
-      users: usersOf(viewers!, clickers!, divided!.length > 0),
+      users: UserSketches.decode(viewers!, clickers!),
     });
     if (at % (HOURS_PER_PIECE * HOUR_PARTS) === HEAD_PARTS) await letOthersRun();
   }
-}
-
-/** An hour that an older build began: its first users are all in the one sketch, later ones by kind in both. */
-function usersOf(viewers: Uint8Array, clickers: Uint8Array, isDivided: boolean): UserSketches {
-  const users = UserSketches.decode(viewers, clickers);
-  return isDivided ? users : new UserSketches(users.union(), null);
 }

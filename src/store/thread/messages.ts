@@ -37,7 +37,7 @@ export interface PackedHour {
   readonly clicks: number;
   readonly impressions: number;
   readonly viewers: Uint8Array;
-  readonly clickers: Uint8Array | null;
+  readonly clickers: Uint8Array;
 }
 
 export interface PackedAudit extends Omit<HourAudit, "aggregate" | "rows"> {

@@ -9,7 +9,6 @@ import { rowPieces } from "../../../src/store/aggregate.ts";
 import type { ColdStore } from "../../../src/store/cold.ts";
 import { embeddedColdStore } from "../../../src/store/embedded/cold-store.ts";
 import { coldStoreInThread } from "../../../src/store/thread/proxy.ts";
-import { expectSameUsers } from "../../harness/service/stored.ts";
 import { coldStoreContract } from "./contract/contract.ts";
 import {
   batchOf,
@@ -23,8 +22,6 @@ import {
   SELECT_HOURS,
   SELECT_WRITERS,
   STREAM,
-  sketchesIn,
-  undivided,
 } from "./setup.ts";
 
 setDefaultTimeout(60_000);
@@ -187,26 +184,6 @@ describe("cold store: embedded", () => {
     expect(await watermark).toBe(5);
     seen.delete("834,833,833");
     expect([...seen]).toEqual(["0,0,0"]);
-  });
-
-  test("hours of an older build are kept as they are, undivided", async () => {
-    await openIn(dataDir);
-    await store.flush("writer-a", [batchOf(1, mixedEvents("a", 30))]);
-    const before = (await harness.hours()).map(sketchesIn);
-    for (const [i, { hour, stream }] of (await harness.hours()).entries()) {
-      const all = before[i]!.union().encode().toString("hex");
-      const which = `hour = ${hour} AND stream = '${stream}'`;
-      await harness.run(`UPDATE hourly SET viewers_sketch = x'${all}' WHERE ${which}`);
-    }
-    await store.close();
-    await harness.run("ALTER TABLE hourly DROP COLUMN clickers_sketch");
-    await harness.run("ALTER TABLE hourly RENAME COLUMN viewers_sketch TO users_sketch");
-    await harness.run("DELETE FROM schema_migrations WHERE version = 7");
-    store = harness.store();
-    await store.open();
-    for (const [i, hour] of (await harness.hours()).entries()) {
-      expectSameUsers(sketchesIn(hour), undivided(before[i]!));
-    }
   });
 
   test("the log stays small however much is flushed and read", async () => {

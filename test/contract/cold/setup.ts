@@ -31,7 +31,7 @@ export interface StoredHour {
   readonly impressions: number;
   readonly unique_users: number;
   readonly viewers_sketch: Uint8Array;
-  readonly clickers_sketch: Uint8Array | null;
+  readonly clickers_sketch: Uint8Array;
 }
 
 export interface StoredWriter {
@@ -89,11 +89,6 @@ export function usersOf(events: Iterable<{ readonly user: string; readonly kind:
   const users = new UserSketches();
   for (const { user, kind } of events) users.add(registerOf(user), kind === "click");
   return users;
-}
-
-/** As an hour has them that an older build stored. */
-export function undivided(users: UserSketches): UserSketches {
-  return new UserSketches(users.union(), null);
 }
 
 export function sketchesIn({ viewers_sketch, clickers_sketch }: StoredHour): UserSketches {

@@ -82,11 +82,6 @@ export function clickers(users: Iterable<string>): UserSketches {
   return new UserSketches(new Sketch(), sketchOf(users));
 }
 
-/** As hours have them that an older build stored. */
-export function undivided(users: UserSketches): UserSketches {
-  return new UserSketches(users.union(), null);
-}
-
 /** All 16384 registers, told by the first that differs: a diff of all of them would fill the screen. */
 export function expectSameRegisters(actual: Sketch, expected: Sketch): void {
   for (let index = 0; index < REGISTERS; index++) {

@@ -25,8 +25,7 @@ export interface StoredHour {
   readonly impressions: number;
   readonly unique_users: number;
   readonly viewers_sketch: Uint8Array;
-  /** Null of an hour that was stored before kinds were told apart. */
-  readonly clickers_sketch: Uint8Array | null;
+  readonly clickers_sketch: Uint8Array;
 }
 
 export interface ColdView {

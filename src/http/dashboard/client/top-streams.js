@@ -59,8 +59,7 @@ export class TopStreams {
   }
 }
 
-/* Who did both is in both. An hour that an older version stored does not tell. */
+/* A user who did both is in both. */
 function usersText({ unique_users, unique_clickers, unique_viewers }) {
-  if (unique_clickers === null) return count(unique_users);
   return `${count(unique_users)}: ${count(unique_clickers)} clicked, ${count(unique_viewers)} saw`;
 }

@@ -1,3 +1,5 @@
+-- id stands for the writer in every row of events. seq is the watermark: the last batch stored; events: how many rows
+-- its batches made. The watermark of a sealed writer no longer moves.
 CREATE TABLE writers (
   id INTEGER PRIMARY KEY,
   writer TEXT NOT NULL UNIQUE,
@@ -21,13 +23,86 @@ CREATE TABLE events (
   PRIMARY KEY (hour, stream, writer, seq, ordinal)
 ) STRICT, WITHOUT ROWID;
 
--- With a rowid: rows of 12 KB would leave a tree of keys with one row a page.
+-- viewers_sketch holds the users with an impression, clickers_sketch those with a click; unique_users is the union's
+-- estimate. With a rowid: rows of 24 KB would leave a tree of keys with one row a page.
 CREATE TABLE hourly (
   hour INTEGER NOT NULL,
   stream TEXT NOT NULL,
   clicks INTEGER NOT NULL,
   impressions INTEGER NOT NULL,
   unique_users INTEGER NOT NULL,
-  users_sketch BLOB NOT NULL,
+  viewers_sketch BLOB NOT NULL,
+  clickers_sketch BLOB NOT NULL,
   PRIMARY KEY (hour, stream)
+) STRICT;
+
+-- For series of one stream, or of a branch of streams: by the primary key every stream's hours would be read.
+CREATE INDEX hourly_by_stream ON hourly (stream, hour);
+
+-- Rows that the table of events refused, and why. writer, seq and ordinal: the key that the row has when it is
+-- replayed. Numbers are not used again, so that one that was dropped is never another.
+CREATE TABLE dead_letters (
+  dead_letter INTEGER PRIMARY KEY AUTOINCREMENT,
+  hour INTEGER NOT NULL,
+  stream TEXT NOT NULL,
+  writer INTEGER NOT NULL,
+  seq INTEGER NOT NULL,
+  ordinal INTEGER NOT NULL,
+  at INTEGER NOT NULL,
+  kind TEXT NOT NULL,
+  user TEXT NOT NULL,
+  id TEXT,
+  reason TEXT NOT NULL,
+  set_aside_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ'))
+) STRICT;
+
+CREATE INDEX dead_letters_by_hour ON dead_letters (hour);
+
+-- From which hour on rows, and aggregates, are retained: one row. It only moves forward, and does so before anything is
+-- deleted, so that a reader who misses rows can tell why.
+CREATE TABLE retention (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  rows_from INTEGER NOT NULL,
+  aggregates_from INTEGER NOT NULL
+) STRICT;
+INSERT INTO retention (id, rows_from, aggregates_from) VALUES (1, 0, 0);
+
+-- How many events of an hour were erased because their user asked to be forgotten: rows + these = the aggregate. Moved
+-- in the transaction that deletes the rows. Nothing here tells who the user was.
+CREATE TABLE erased_events (
+  hour INTEGER NOT NULL,
+  stream TEXT NOT NULL,
+  clicks INTEGER NOT NULL,
+  impressions INTEGER NOT NULL,
+  dead_letters INTEGER NOT NULL,
+  PRIMARY KEY (hour, stream)
+) STRICT, WITHOUT ROWID;
+
+-- Of a key's secret only the hash is stored. scopes and streams are lists separated by commas, no streams means all;
+-- times are milliseconds since the epoch.
+CREATE TABLE api_keys (
+  id TEXT PRIMARY KEY,
+  sha256 TEXT NOT NULL,
+  name TEXT NOT NULL,
+  scopes TEXT NOT NULL,
+  streams TEXT NOT NULL,
+  rate_limit TEXT,
+  created_at INTEGER NOT NULL,
+  expires_at INTEGER,
+  revoked_at INTEGER
+) STRICT, WITHOUT ROWID;
+
+-- Messages from a queue that could not become an event, as they came, and why. digest: SHA-256 of content and origin,
+-- so that a message that is delivered again is set aside once. position: of the event within its message; null: the
+-- message as a whole. event_id: the id that the event has if it names none.
+CREATE TABLE poison (
+  poison INTEGER PRIMARY KEY AUTOINCREMENT,
+  digest TEXT NOT NULL UNIQUE,
+  origin TEXT NOT NULL,
+  message_id TEXT,
+  position INTEGER,
+  event_id TEXT,
+  body TEXT NOT NULL,
+  reason TEXT NOT NULL,
+  set_aside_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ'))
 ) STRICT;

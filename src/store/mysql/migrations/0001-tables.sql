@@ -1,17 +1,26 @@
--- MySQL ends a transaction at each of these statements: a migration that was cut off half way is run again
--- from its start, so every statement has to be harmless the second time.
+-- MySQL ends a transaction at each of these statements: a migration that was interrupted runs again from its start, so
+-- every statement has to be harmless the second time.
 
--- id stands for the writer in every row of events: 4 bytes instead of its name. seq is the watermark: the last
--- batch stored; events: how many rows its batches made. A sealed writer's watermark moves no more.
+-- id stands for the writer in every row of events: 4 bytes instead of its name. seq is the watermark: the last batch
+-- stored; events: how many rows its batches made. The watermark of a sealed writer no longer moves. A writer belongs to
+-- one shard.
 CREATE TABLE IF NOT EXISTS writers (
   id INT UNSIGNED NOT NULL AUTO_INCREMENT,
   writer VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  shard SMALLINT UNSIGNED NOT NULL DEFAULT 0,
   seq BIGINT UNSIGNED NOT NULL,
   events BIGINT UNSIGNED NOT NULL DEFAULT 0,
   sealed TINYINT UNSIGNED NOT NULL DEFAULT 0,
   updated_at DATETIME(3) NOT NULL DEFAULT CURRENT_TIMESTAMP(3) ON UPDATE CURRENT_TIMESTAMP(3),
   PRIMARY KEY (id),
   UNIQUE KEY writers_by_name (writer)
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
+
+-- The number of shards that the data is divided into: one row, written by the first instance, which never changes.
+CREATE TABLE IF NOT EXISTS shards (
+  id TINYINT UNSIGNED NOT NULL,
+  shard_count SMALLINT UNSIGNED NOT NULL,
+  PRIMARY KEY (id)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
 
 -- user and id are bytes: no collation that both MySQL and MariaDB have tells 'a' from 'a ', so that
@@ -31,12 +40,93 @@ CREATE TABLE IF NOT EXISTS events (
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin
 PARTITION BY RANGE (hour) (PARTITION pmax VALUES LESS THAN MAXVALUE);
 
+-- Each shard's part of an hour has a row, so that flushes of different shards never wait for each other: SUM(clicks),
+-- and the union of the sketches, are the hour's. viewers_sketch holds the users with an impression, clickers_sketch
+-- those with a click; unique_users is the union's estimate.
+-- hourly_by_stream: for series of one stream, or of a branch of streams. By the primary key every stream's hours
+-- would be read.
 CREATE TABLE IF NOT EXISTS hourly (
   hour BIGINT UNSIGNED NOT NULL,
   stream VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  shard SMALLINT UNSIGNED NOT NULL DEFAULT 0,
   clicks BIGINT UNSIGNED NOT NULL,
   impressions BIGINT UNSIGNED NOT NULL,
   unique_users BIGINT UNSIGNED NOT NULL,
-  users_sketch BLOB NOT NULL,
-  PRIMARY KEY (hour, stream)
+  viewers_sketch BLOB NOT NULL,
+  clickers_sketch BLOB NOT NULL,
+  PRIMARY KEY (hour, stream, shard),
+  KEY hourly_by_stream (stream, hour)
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
+
+-- Rows that the table of events refused, and why. Columns take more than those of events do, so that nothing that was
+-- refused there is refused here. writer, seq and ordinal: the key that the row has when it is replayed.
+CREATE TABLE IF NOT EXISTS dead_letters (
+  dead_letter BIGINT UNSIGNED NOT NULL AUTO_INCREMENT,
+  hour BIGINT UNSIGNED NOT NULL,
+  stream VARBINARY(255) NOT NULL,
+  writer INT UNSIGNED NOT NULL,
+  seq BIGINT UNSIGNED NOT NULL,
+  ordinal INT UNSIGNED NOT NULL,
+  at BIGINT UNSIGNED NOT NULL,
+  kind VARBINARY(255) NOT NULL,
+  user BLOB NOT NULL,
+  id BLOB NULL,
+  reason VARCHAR(500) NOT NULL,
+  set_aside_at DATETIME(3) NOT NULL DEFAULT CURRENT_TIMESTAMP(3),
+  PRIMARY KEY (dead_letter),
+  KEY dead_letters_by_hour (hour)
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
+
+-- From which hour on rows, and aggregates, are retained: one row. It only moves forward, and does so before anything is
+-- deleted, so that a reader who misses rows can tell why.
+CREATE TABLE IF NOT EXISTS retention (
+  id TINYINT UNSIGNED NOT NULL,
+  rows_from BIGINT UNSIGNED NOT NULL,
+  aggregates_from BIGINT UNSIGNED NOT NULL,
+  PRIMARY KEY (id)
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
+INSERT IGNORE INTO retention (id, rows_from, aggregates_from) VALUES (1, 0, 0);
+
+-- How many events of an hour were erased because their user asked to be forgotten: rows + these = the aggregate. Moved
+-- in the transaction that deletes the rows. Nothing here tells who the user was.
+CREATE TABLE IF NOT EXISTS erased_events (
+  hour BIGINT UNSIGNED NOT NULL,
+  stream VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  shard SMALLINT UNSIGNED NOT NULL DEFAULT 0,
+  clicks BIGINT UNSIGNED NOT NULL,
+  impressions BIGINT UNSIGNED NOT NULL,
+  dead_letters BIGINT UNSIGNED NOT NULL,
+  PRIMARY KEY (hour, stream, shard)
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
+
+-- Of a key's secret only the hash is stored. scopes and streams are lists separated by commas, no streams means all;
+-- times are milliseconds since the epoch.
+CREATE TABLE IF NOT EXISTS api_keys (
+  id CHAR(16) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  sha256 CHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  name VARCHAR(100) NOT NULL,
+  scopes VARCHAR(100) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  streams VARCHAR(4000) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  rate_limit VARCHAR(20) CHARACTER SET ascii COLLATE ascii_bin NULL,
+  created_at BIGINT UNSIGNED NOT NULL,
+  expires_at BIGINT UNSIGNED NULL,
+  revoked_at BIGINT UNSIGNED NULL,
+  PRIMARY KEY (id)
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
+
+-- Messages from a queue that could not become an event, as they came, and why. digest: SHA-256 of content and origin,
+-- so that a message that is delivered again is set aside once. position: of the event within its message; null: the
+-- message as a whole. event_id: the id that the event has if it names none.
+CREATE TABLE IF NOT EXISTS poison (
+  poison BIGINT UNSIGNED NOT NULL AUTO_INCREMENT,
+  digest BINARY(32) NOT NULL,
+  origin VARBINARY(255) NOT NULL,
+  message_id VARBINARY(255) NULL,
+  position INT UNSIGNED NULL,
+  event_id VARBINARY(255) NULL,
+  body MEDIUMBLOB NOT NULL,
+  reason VARCHAR(500) NOT NULL,
+  set_aside_at DATETIME(3) NOT NULL DEFAULT CURRENT_TIMESTAMP(3),
+  PRIMARY KEY (poison),
+  UNIQUE KEY poison_by_digest (digest)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;

@@ -80,10 +80,7 @@ for g = 1, groupCount do
     addUsers(clickersKey, ARGV, firstClicker, lastClicker)
     addUsers(viewersKey, withIds.i, 1, #withIds.i)
     addUsers(clickersKey, withIds.c, 1, #withIds.c)
-    if created[g] then
-      redis.call('HSET', countsKey, 'd', 1)
-      redis.call('ZADD', hoursKey, hour, name)
-    end
+    if created[g] then redis.call('ZADD', hoursKey, hour, name) end
   end
 end
 

@@ -18,7 +18,6 @@ import {
   rangeOf,
   STREAM,
   shownOf,
-  undivided,
   usersOf,
 } from "../setup.ts";
 
@@ -52,15 +51,6 @@ export function readsContract(name: string, open: () => Promise<Harness>): void 
 
     describe("users by kind", () => {
       const KEY = { stream: STREAM, hour: NOON };
-      const DIVIDE_NOT = "UPDATE hourly SET clickers_sketch = NULL, viewers_sketch = ";
-
-      /** As an older build stored it: one sketch with all users. */
-      async function storeUndivided(events: readonly Event[]): Promise<void> {
-        await store.flush("older", [batchOf(1, events)]);
-        const all = usersOf(events).union().encode().toString("hex");
-        await harness.run(`${DIVIDE_NOT}x'${all}' WHERE hour = ${NOON} AND stream = '${STREAM}'`);
-      }
-
       const many = (name: string, count: number, kindOf: typeof click) =>
         Array.from({ length: count }, (_, i) => kindOf(`${name}-${i}`));
 
@@ -88,38 +78,12 @@ export function readsContract(name: string, open: () => Promise<Harness>): void 
         await store.flush("writer-a", [batchOf(2, [impression("b")])]);
         await store.flush("writer-a", [batchOf(3, [click("a", NOON + HOUR_MS)])]);
         const [seen, clicked] = await harness.hours();
-        expect([seen!.clickers_sketch!.length, clicked!.viewers_sketch.length]).toEqual([0, 0]);
+        expect([seen!.clickers_sketch.length, clicked!.viewers_sketch.length]).toEqual([0, 0]);
         expect((await store.read(KEY))!.users.counts()).toEqual({
           uniqueUsers: 2,
           uniqueClickers: 0,
           uniqueViewers: 2,
         });
-      });
-
-      test("are not told apart in an hour of an older build, which goes on, and loses nobody", async () => {
-        const events = [...many("old", 2_000, impression), ...many("old", 30, click)];
-        await storeUndivided(events);
-        const added = [click("old-1"), click("new-1"), impression("new-2"), ...many("new", 700, click)];
-        await store.flush("writer-a", [batchOf(1, added.slice(0, 3))]);
-        await store.flush("writer-a", [batchOf(2, added.slice(3))]);
-        const expected = undivided(usersOf([...events, ...added]));
-        expect(expected.counts()).toMatchObject({ uniqueClickers: null, uniqueViewers: null });
-        const [hour] = await harness.hours();
-        expect(hour!.clickers_sketch).toBeNull();
-        expect(hour!.unique_users).toBe(expected.count());
-        expectSameUsers((await store.read(KEY))!.users, expected);
-        expectSameUsers((await store.audit(KEY)).aggregate!.users, expected);
-        await store.readRange(oneStream(STREAM), ({ users }) => expectSameUsers(users, expected));
-        expect(await store.rebuild(KEY)).toBe(true);
-        await expectConsistent(harness);
-      });
-
-      test("stay together in the rebuild of such an hour in which somebody was erased", async () => {
-        const events = [...many("old", 50, impression), ...many("old", 30, click)];
-        await storeUndivided(events);
-        await store.eraseUserRows({ user: "old-7", stream: undefined }, NOON);
-        expect(await store.rebuild(KEY)).toBe(true);
-        expectSameUsers((await store.read(KEY))!.users, undivided(usersOf(events)));
       });
 
       test("are kept by kind in the rebuild of an hour in which somebody was erased", async () => {

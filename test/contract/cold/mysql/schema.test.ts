@@ -7,9 +7,8 @@ import {
   withOwnSession,
 } from "../../../../src/store/mysql/link.ts";
 import { ensurePartitions, partitionName } from "../../../../src/store/mysql/partitions.ts";
-import { expectSameUsers } from "../../../harness/service/stored.ts";
 import { waitFor } from "../../../harness/service/wait-for.ts";
-import { batchOf, click, expectConsistent, mixedEvents, NOON, sketchesIn, undivided } from "../setup.ts";
+import { batchOf, click, expectConsistent, NOON } from "../setup.ts";
 import { describeColdMysql, type MysqlHarness } from "./mysql-setup.ts";
 
 setDefaultTimeout(60_000);
@@ -48,28 +47,6 @@ describeColdMysql((mysql) => {
       await store.open();
       expect(await store.flush("writer-a", [batchOf(1, [click("u")])])).toBe(1);
       await expectConsistent(harness);
-    });
-
-    test("hours of an older build are kept as they are, undivided, also if that is done again", async () => {
-      const store = harness.store();
-      await store.open();
-      await store.flush("writer-a", [batchOf(1, mixedEvents("a", 30))]);
-      const before = (await harness.hours()).map(sketchesIn);
-      const all = before.map((users) => users.union().encode().toString("hex"));
-      for (const [i, hour] of (await harness.hours()).entries()) {
-        const which = `hour = ${hour.hour} AND stream = '${hour.stream}'`;
-        await harness.run(`UPDATE hourly SET viewers_sketch = x'${all[i]}' WHERE ${which}`);
-      }
-      await harness.run(
-        "ALTER TABLE hourly DROP COLUMN clickers_sketch, RENAME COLUMN viewers_sketch TO users_sketch",
-      );
-      for (let round = 0; round < 2; round++) {
-        await harness.run("DELETE FROM schema_migrations WHERE version = 7");
-        await harness.store().open();
-        for (const [i, hour] of (await harness.hours()).entries()) {
-          expectSameUsers(sketchesIn(hour), undivided(before[i]!));
-        }
-      }
     });
 
     interface Partition {

@@ -27,7 +27,6 @@ import {
   STREAM,
   shownOf,
   sketchOf,
-  undivided,
   usersOf,
 } from "../setup.ts";
 
@@ -171,24 +170,6 @@ export function rangesContract(openHarness: () => Promise<Harness>): void {
       const events = [click("old-1999"), impression("new"), click("newer", "id-1")];
       await store.commit("w1", 1, batchOf(events));
       await expectUsers(usersOf([...old, ...events]));
-    });
-
-    test("do not tell them in an hour that the cold store has undivided; all are counted", async () => {
-      await bearAndRegister(store, "w1", NOON + HOUR_MS);
-      const old = [...clicksOf("old", 700), ...clicksOf("old", 2_000).map(({ user }) => impression(user))];
-      const cold = { clicks: 700, impressions: 2_000, users: undivided(usersOf(old)) };
-      await store.hydrate(NOON_KEY, cold, await store.retirementMark());
-      await expectUsers(undivided(usersOf(old)));
-      const events = [click("old-1999"), impression("new"), click("newer", "id-1"), ...clicksOf("x", 3_000)];
-      await store.commit("w1", 1, batchOf(events));
-      const all = usersOf([...old, ...events]);
-      await expectUsers(undivided(all));
-      expect(await store.read([NOON_KEY])).toEqual([present(3_702, 2_001, all.count())]);
-      await store.trimJournal("w1", 1);
-      await store.retire(NOON + HOUR_MS);
-      const divided = { clicks: 3_702, impressions: 2_001, users: all };
-      await store.hydrate(NOON_KEY, divided, await store.retirementMark());
-      await expectUsers(all);
     });
 
     test("show each hour once although hours are retired and put in place meanwhile", async () => {

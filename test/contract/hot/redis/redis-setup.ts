@@ -133,7 +133,7 @@ export class HotRedis {
 
   async expectUsersAt(key: HourKey, { viewers, clickers }: UserSketches): Promise<void> {
     expectSameRegisters(await this.sketchAt(viewersKey(key)), viewers);
-    expectSameRegisters(await this.sketchAt(clickersKey(key)), clickers!);
+    expectSameRegisters(await this.sketchAt(clickersKey(key)), clickers);
   }
 
   async streamIdsOf(writer: string): Promise<string[]> {

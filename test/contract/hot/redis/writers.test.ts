@@ -1,6 +1,6 @@
 /** Several writers on one Redis, and what lies in it. */
 import { afterEach, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { DAY_MS, type Event, HOUR_MS, hourKeyName } from "../../../../src/domain/event.ts";
+import { DAY_MS, HOUR_MS } from "../../../../src/domain/event.ts";
 import { registerOf, Sketch } from "../../../../src/domain/sketch.ts";
 import { UserSketches } from "../../../../src/domain/user-sketches.ts";
 import type { HotStore } from "../../../../src/store/hot.ts";
@@ -23,18 +23,13 @@ import {
   LONG_LEASE_MS,
   NOON,
   NOON_KEY,
-  oneStream,
   present,
-  rangeOf,
-  readOf,
   rejectionOf,
   SHORT_LEASE_MS,
-  STREAM,
   usersOf,
 } from "../setup.ts";
 import {
   clickersKey,
-  countsKey,
   describeHotRedis,
   idKey,
   journalKey,
@@ -195,43 +190,6 @@ describeHotRedis((redis) => {
       }
       expect(await redis.admin.strLen(clickersKey(NOON_KEY))).toBe(DENSE_SIZE_BYTES);
     });
-
-    test("an hour that an older build began is undivided until it has been retired; nobody is lost", async () => {
-      await bearAndRegister(store, "w1");
-      const older = [click("a"), impression("a"), impression("b"), click("c")];
-      await commitAsOlderBuild("w1", 1, older);
-      expect(await store.read([NOON_KEY])).toEqual([readOf(older)]);
-      const newer = [click("b"), impression("d"), click("e", "id-1")];
-      expect(await store.commit("w1", 2, batchOf(newer))).toEqual(committed());
-      const all = usersOf([...older, ...newer]);
-      expect(await store.read([NOON_KEY])).toEqual([readOf([...older, ...newer])]);
-      const { hours } = await rangeOf(store, oneStream(STREAM));
-      expect(hours).toMatchObject([{ uniqueClickers: null, uniqueViewers: null }]);
-      await store.trimJournal("w1", 2);
-      expect(await store.retireHour(NOON_KEY)).toBe(true);
-      expect(await redis.admin.exists([viewersKey(NOON_KEY), clickersKey(NOON_KEY)])).toBe(0);
-      await store.hydrate(NOON_KEY, { clicks: 4, impressions: 3, users: all }, await store.retirementMark());
-      await redis.expectUsersAt(NOON_KEY, all);
-      expect(await rangeOf(store, oneStream(STREAM))).toMatchObject({
-        hours: [{ uniqueClickers: all.clickers!.count(), uniqueViewers: all.viewers.count() }],
-      });
-    });
-
-    /** All users in one sketch, and no word of kinds. */
-    async function commitAsOlderBuild(writer: string, seq: number, events: readonly Event[]): Promise<void> {
-      const count = (kind: Event["kind"]) => events.filter((event) => event.kind === kind).length;
-      await redis.admin.hSet(countsKey(NOON_KEY), {
-        c: count("click"),
-        i: count("impression"),
-        [`w:${writer}`]: seq,
-      });
-      await redis.admin.pfAdd(
-        viewersKey(NOON_KEY),
-        events.map(({ user }) => user),
-      );
-      await redis.admin.zAdd("hg:{0}:hours", { score: NOON, value: hourKeyName(STREAM, NOON) });
-      await redis.admin.hSet(writerKey(writer), "last", seq);
-    }
 
     test("says where it is, without the password", async () => {
       await redis.admin.sendCommand([

@@ -1,6 +1,6 @@
 -- Puts an absent hour in place, as the cold store knows it.
 -- KEYS: meta, hours, counts, viewers, clickers. ARGV: name in `hours`, hour, mark seen, clicks, impressions,
--- the two sketches (empty if there are no users), and 1 if the hour is divided.
+-- and the two sketches (empty if there are no users).
 -- Answers 1 if the hour is here now, 0 if the mark has changed meanwhile (what was read may be stale),
 -- -1 if the data set is not born.
 if redis.call('EXISTS', KEYS[1]) == 0 then return -1 end
@@ -9,6 +9,5 @@ if redis.call('HGET', KEYS[1], 'mark') ~= ARGV[3] then return 0 end
 redis.call('HSET', KEYS[3], 'c', ARGV[4], 'i', ARGV[5])
 if ARGV[6] ~= '' then redis.call('SET', KEYS[4], ARGV[6]) end
 if ARGV[7] ~= '' then redis.call('SET', KEYS[5], ARGV[7]) end
-if ARGV[8] == '1' then redis.call('HSET', KEYS[3], 'd', 1) end
 redis.call('ZADD', KEYS[2], ARGV[2], ARGV[1])
 return 1

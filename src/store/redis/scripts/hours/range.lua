@@ -4,7 +4,7 @@
 -- and of how many shards it takes this for one.
 -- Answers false for a data set that is not born, or one of another number; else freshFrom, hour and stream to resume
 -- at (empty if this was all), then per hour: hour, stream, clicks, impressions, the sketches of viewers and of clickers
--- (empty if there are none), and 1 if it is divided, else nothing.
+-- (empty if there are none).
 -- It only reads: while the slot is moved, an hour that is not here any more ends it, and none is taken for empty.
 local meta = redis.call('HMGET', KEYS[1], 'freshFrom', 'shards')
 local freshFrom = meta[1]
@@ -15,11 +15,11 @@ local answer = {freshFrom, '', ''}
 
 local function show(hour, name)
   local suffix = hour .. ':' .. name
-  local counts = redis.call('HMGET', prefix .. 'c:' .. suffix, 'c', 'i', 'd')
+  local counts = redis.call('HMGET', prefix .. 'c:' .. suffix, 'c', 'i')
   if not (counts[1] or counts[2]) then return end
   local viewers = redis.call('GET', prefix .. 'u:' .. suffix) or ''
   local clickers = redis.call('GET', prefix .. 'k:' .. suffix) or ''
-  local parts = {hour, name, counts[1] or '0', counts[2] or '0', viewers, clickers, counts[3] or ''}
+  local parts = {hour, name, counts[1] or '0', counts[2] or '0', viewers, clickers}
   for _, part in ipairs(parts) do answer[#answer + 1] = part end
   bytes = bytes - #viewers - #clickers
 end
