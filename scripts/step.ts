@@ -1,6 +1,6 @@
 /**
- * Runs a command with its output passed straight on, and ends it with all its children when the signal says
- * so: a group of its own, since a child that outlives its parent would hold ports and folders.
+ * Runs a command, and ends it with all its children when the signal says so. Each command is a process group of
+ * its own: a child that outlives its parent would hold ports and folders.
  */
 import { join } from "node:path";
 
@@ -12,20 +12,23 @@ const TERM_GRACE_MS = 10_000;
 export interface StepOptions {
   readonly signal: AbortSignal;
   readonly env?: Record<string, string | undefined>;
+  /** A file that takes both outputs; if it is left out, they go to this process' own. */
+  readonly outputPath?: string;
 }
 
 /** The exit code, or undefined when the command was ended before it had finished. */
 export async function runStep(
   command: readonly string[],
-  { signal, env }: StepOptions,
+  { signal, env, outputPath }: StepOptions,
 ): Promise<number | undefined> {
   if (signal.aborted) return undefined;
+  const output = outputPath === undefined ? "inherit" : Bun.file(outputPath);
   const child = Bun.spawn([...command], {
     cwd: PROJECT_ROOT,
     env: env ?? process.env,
     stdin: "ignore",
-    stdout: "inherit",
-    stderr: "inherit",
+    stdout: output,
+    stderr: output,
     detached: true,
   });
   let killing: Timer | undefined;

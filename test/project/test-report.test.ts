@@ -1,19 +1,36 @@
 /** The command that runs all tests never calls a run passed that is not proven so. */
 import { describe, expect, test } from "bun:test";
-import { judge, sum, summary, type TestRun, type Verdict } from "../../scripts/test-report.ts";
+import { planTests, type Tier } from "../../scripts/test/plan.ts";
+import { type FileRun, judge, readCases, sum, summary, type Verdict } from "../../scripts/test/report.ts";
 
-function report(tests: number, failures: number, skipped: number, files = ["test/a.test.ts"]): string {
-  const suites = files.map((file) => `<testsuite name="${file}" file="${file}" tests="1">\n  </testsuite>`);
-  const counts = `tests="${tests}" assertions="9" failures="${failures}" skipped="${skipped}"`;
-  return `<testsuites name="bun test" ${counts} time="0.1">\n${suites.join("")}\n</testsuites>\n`;
+type Outcome = "" | "<failure/>" | "<skipped/>";
+
+const FILE = "test/a.test.ts";
+
+function testCase(name: string, outcome: Outcome): string {
+  return outcome === "" ? `<testcase name="${name}" />` : `<testcase name="${name}">${outcome}</testcase>`;
 }
 
-const passedRun: TestRun = { exitCode: 0, report: report(3, 0, 1), files: ["test/a.test.ts"] };
+function reportOf(counts: string, ...cases: string[]): string {
+  const suite = `<testsuite name="${FILE}" file="${FILE}" tests="1">\n${cases.join("\n")}</testsuite>`;
+  return `<testsuites name="bun test" ${counts} time="0.1">\n${suite}\n</testsuites>\n`;
+}
 
-const CASES: Readonly<Record<string, readonly [Partial<TestRun>, Verdict["tally"], RegExp | undefined]>> = {
+function report(...outcomes: Outcome[]): string {
+  const count = (outcome: Outcome) => outcomes.filter((one) => one === outcome).length;
+  const counts = `tests="${outcomes.length}" failures="${count("<failure/>")}" skipped="${count("<skipped/>")}"`;
+  return reportOf(counts, ...outcomes.map((outcome, i) => testCase(`test ${i}`, outcome)));
+}
+
+const passedRun: FileRun = {
+  ...{ file: FILE, exitCode: 0, namePattern: undefined },
+  report: report("", "", "<skipped/>"),
+};
+
+const CASES: Readonly<Record<string, readonly [Partial<FileRun>, Verdict["tally"], RegExp | undefined]>> = {
   "all passed": [{}, { passed: 2, failed: 0, skipped: 1 }, undefined],
   "a test failed": [
-    { exitCode: 1, report: report(3, 1, 0) },
+    { exitCode: 1, report: report("", "", "<failure/>") },
     { passed: 2, failed: 1, skipped: 0 },
     undefined,
   ],
@@ -33,7 +50,7 @@ const CASES: Readonly<Record<string, readonly [Partial<TestRun>, Verdict["tally"
     /exited with 0 and left no whole report/,
   ],
   "a report cut off": [
-    { report: report(3, 0, 0).slice(0, -20) },
+    { report: report("", "", "").slice(0, -20) },
     { passed: 0, failed: 1, skipped: 0 },
     /no whole report/,
   ],
@@ -43,7 +60,7 @@ const CASES: Readonly<Record<string, readonly [Partial<TestRun>, Verdict["tally"
     /no whole report/,
   ],
   "a report of impossible counts": [
-    { report: report(1, 1, 1) },
+    { report: reportOf('tests="1" failures="1" skipped="1"', testCase("a", "")) },
     { passed: 0, failed: 1, skipped: 0 },
     /no whole report/,
   ],
@@ -58,11 +75,20 @@ const CASES: Readonly<Record<string, readonly [Partial<TestRun>, Verdict["tally"
     /was ended/,
   ],
   "a file that did not load": [
-    { exitCode: 1, files: ["test/a.test.ts", "test/b.test.ts"] },
-    { passed: 2, failed: 1, skipped: 1 },
-    /^test\/b\.test\.ts did not load/,
+    { exitCode: 1, report: reportOf('tests="0" failures="0" skipped="0"') },
+    { passed: 0, failed: 1, skipped: 0 },
+    /^test\/a\.test\.ts did not load/,
   ],
-  "no test": [{ report: report(0, 0, 0, []), files: [] }, { passed: 0, failed: 1, skipped: 0 }, /no test/],
+  "no test": [
+    { report: reportOf('tests="0" failures="0" skipped="0"') },
+    { passed: 0, failed: 1, skipped: 0 },
+    /no test/,
+  ],
+  "tests of the other tier are no skipped ones": [
+    { namePattern: "test [01]$", report: report("", "<skipped/>", "<skipped/>") },
+    { passed: 1, failed: 0, skipped: 1 },
+    undefined,
+  ],
 };
 
 describe("a test run", () => {
@@ -75,9 +101,50 @@ describe("a test run", () => {
     });
   }
 
-  test("two files that did not load are two failures", () => {
-    const { tally } = judge({ ...passedRun, exitCode: 1, files: ["test/b.test.ts", "test/c.test.ts"] });
-    expect(tally.failed).toBe(2);
+  test("names are read with their groups, whatever characters they hold", () => {
+    const inner = `<testsuite name="a &gt; b" line="2">${testCase("&quot;c&quot;", "")}</testsuite>`;
+    const outer = `<testsuite name="outer" line="1">${inner}${testCase("d", "<failure/>")}</testsuite>`;
+    expect(readCases(reportOf('tests="2" failures="1" skipped="0"', outer))).toEqual([
+      { path: ["outer", "a > b", '"c"'], outcome: "passed" },
+      { path: ["outer", "d"], outcome: "failed" },
+    ]);
+  });
+});
+
+describe("a tier", () => {
+  const sources = new Map([
+    ["test/a.test.ts", "test("],
+    ["test/b.test.ts", "longTest("],
+    ["test/c.long.test.ts", "test("],
+    ["test/d.alone.test.ts", "budgetTest("],
+  ]);
+  const paths = (tier: Tier, timings = {}) =>
+    planTests(sources, tier, timings).map(({ path }) => path.slice(5, 6));
+
+  test("holds each file that has a test of it", () => {
+    expect([paths("quick"), paths("long"), paths("all")]).toEqual([
+      ["a", "b", "d"],
+      ["b", "c", "d"],
+      ["a", "b", "c", "d"],
+    ]);
+  });
+
+  test("runs each test in one of the two", () => {
+    const patternOf = (tier: Tier, path: string) =>
+      planTests(sources, tier, {}).find((file) => file.path.includes(path))?.namePattern;
+    for (const name of ["group a test", "group a test [long]"]) {
+      const runs = (["quick", "long"] as const).filter((tier) =>
+        RegExp(patternOf(tier, "b.test")!).test(name),
+      );
+      expect(runs).toEqual([name.endsWith("[long]") ? "long" : "quick"]);
+    }
+    expect(patternOf("all", "b.test")).toBeUndefined();
+    expect(patternOf("long", "c.long")).toBeUndefined();
+  });
+
+  test("begins with files of unknown duration, then the slowest; those that run alone are last", () => {
+    const timings = { "test/a.test.ts": 5, "test/b.test.ts": 9, "test/d.alone.test.ts": 100 };
+    expect(paths("all", timings)).toEqual(["c", "b", "a", "d"]);
   });
 });
 

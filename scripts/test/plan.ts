@@ -1,0 +1,48 @@
+/**
+ * Which test files run in which tier, and in which order.
+ *
+ * The tier of a test stands where the test is: a file named *.long.test.ts is long, and so is a test whose name
+ * ends in [long], which `longTest` and `budgetTest` see to (test/harness/tiers.ts). Files named *.alone.test.ts judge
+ * how long something takes, so they run one by one, after all others.
+ */
+export type Tier = "quick" | "long" | "all";
+
+export interface TestFile {
+  readonly path: string;
+  readonly runsAlone: boolean;
+  /** What the names of its tests must match in this tier; undefined: all of them run. */
+  readonly namePattern: string | undefined;
+}
+
+/** Path to seconds, as recorded by an earlier run. */
+export type Timings = Readonly<Record<string, number>>;
+
+const LONG_FILE = /\.long\.test\.ts$/;
+const ALONE_FILE = /\.alone\.test\.ts$/;
+const HAS_LONG_TESTS = /\b(longTest|budgetTest)\(/;
+
+export const LONG_NAME = /\[long\]/;
+const QUICK_PATTERN = "^(?!.*\\[long\\])";
+const LONG_PATTERN = "\\[long\\]";
+
+/** `sources`: path to text of all test files. The slowest come first, and before them those not known yet. */
+export function planTests(sources: ReadonlyMap<string, string>, tier: Tier, timings: Timings): TestFile[] {
+  const files = Array.from(sources, ([path, source]) => planFile(path, source, tier));
+  const seconds = ({ path }: TestFile) => timings[path] ?? Number.POSITIVE_INFINITY;
+  return files
+    .filter((file) => file !== undefined)
+    .sort((a, b) => Number(a.runsAlone) - Number(b.runsAlone) || compare(seconds(b), seconds(a)));
+}
+
+function compare(a: number, b: number): number {
+  return a === b ? 0 : a - b;
+}
+
+function planFile(path: string, source: string, tier: Tier): TestFile | undefined {
+  const runsAlone = ALONE_FILE.test(path);
+  if (LONG_FILE.test(path)) return tier === "quick" ? undefined : { path, runsAlone, namePattern: undefined };
+  const hasLongTests = HAS_LONG_TESTS.test(source);
+  if (tier === "long") return hasLongTests ? { path, runsAlone, namePattern: LONG_PATTERN } : undefined;
+  const namePattern = tier === "quick" && hasLongTests ? QUICK_PATTERN : undefined;
+  return { path, runsAlone, namePattern };
+}

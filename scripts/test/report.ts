@@ -1,0 +1,122 @@
+/**
+ * Counts what `bun test` did with one file from its JUnit report.
+ *
+ * Invariant: a file counts as passed only if that is proven. The runner exits with 0 when a test file calls
+ * `process.exit(0)`, leaves a file that it could not load out of its report, and counts an error between two
+ * tests as none: each of these is one failure here.
+ */
+export interface Tally {
+  readonly passed: number;
+  readonly failed: number;
+  readonly skipped: number;
+}
+
+export interface FileRun {
+  readonly file: string;
+  /** Undefined when the runner was ended from outside. */
+  readonly exitCode: number | undefined;
+  /** The report's text, or undefined when none was written. */
+  readonly report: string | undefined;
+  /** Which tests were to run, by their full names; undefined: all of them. */
+  readonly namePattern: string | undefined;
+}
+
+export interface Verdict {
+  readonly tally: Tally;
+  /** What went wrong beside the tests that failed. */
+  readonly problems: readonly string[];
+}
+
+export const NOTHING: Tally = { passed: 0, failed: 0, skipped: 0 };
+
+export function judge({ file, exitCode, report, namePattern }: FileRun): Verdict {
+  const ended = exitCode === undefined ? "was ended" : `exited with ${exitCode}`;
+  const cases = readCases(report ?? "");
+  if (cases === undefined) {
+    const problem = `${file}: the test runner ${ended} and left no whole report`;
+    return { tally: { ...NOTHING, failed: 1 }, problems: [problem] };
+  }
+  const meant = namePattern === undefined ? undefined : new RegExp(namePattern);
+  const { passed, failed, skipped } = count(cases.filter((one) => meant?.test(fullName(one)) ?? true));
+  const problems: string[] = [];
+  if (passed + failed + skipped === 0) problems.push(`${file} did not load, or has no test`);
+  else if (exitCode !== 0 && failed === 0)
+    problems.push(`${file}: the test runner ${ended} though no test failed: an error outside of the tests`);
+  return { tally: { passed, failed: failed + problems.length, skipped }, problems };
+}
+
+function count(cases: readonly TestCase[]): Tally {
+  const tally = { passed: 0, failed: 0, skipped: 0 };
+  for (const { outcome } of cases) tally[outcome] += 1;
+  return tally;
+}
+
+export function sum(tallies: readonly Tally[]): Tally {
+  return tallies.reduce(
+    (a, b) => ({
+      passed: a.passed + b.passed,
+      failed: a.failed + b.failed,
+      skipped: a.skipped + b.skipped,
+    }),
+    NOTHING,
+  );
+}
+
+/** The last line always has one form; a line above it says how many tests were skipped. */
+export function summary({ passed, failed, skipped }: Tally): string {
+  const line = `${passed} passed, ${failed} failed`;
+  return skipped === 0 ? line : `${skipped} SKIPPED, and so neither passed nor failed\n${line}`;
+}
+
+export interface TestCase {
+  /** Its groups and its own name, from the outside in. */
+  readonly path: readonly string[];
+  readonly outcome: "passed" | "failed" | "skipped";
+}
+
+/** Undefined if the report is cut off, or contradicts itself. */
+export function readCases(xml: string): TestCase[] | undefined {
+  const root = /<testsuites\b[^>]*>/.exec(xml)?.[0];
+  if (root === undefined || !xml.trimEnd().endsWith("</testsuites>")) return undefined;
+  const cases: TestCase[] = [];
+  const groups: (string | undefined)[] = [];
+  for (const [, openedSuite, testCase, result] of xml.matchAll(TAG)) {
+    if (openedSuite !== undefined) groups.push(groupName(openedSuite));
+    else if (testCase !== undefined) cases.push({ path: pathOf(groups, testCase), outcome: "passed" });
+    else if (result === undefined) groups.pop();
+    else cases.push({ path: cases.pop()?.path ?? [], outcome: result === "failure" ? "failed" : "skipped" });
+  }
+  const count = (outcome: TestCase["outcome"]) => cases.filter((one) => one.outcome === outcome).length;
+  const isWhole =
+    attribute(root, "tests") === `${cases.length}` &&
+    attribute(root, "failures") === `${count("failed")}` &&
+    attribute(root, "skipped") === `${count("skipped")}`;
+  return isWhole ? cases : undefined;
+}
+
+/** A suite or a test that is opened, what came of a test, or the end of a suite. */
+const TAG =
+  /<testsuite( (?:[^>"]|"[^"]*")*)>|<testcase( (?:[^>"]|"[^"]*")*)>|<(failure|skipped)\b|<\/testsuite>/g;
+
+/** A file is a suite without a line, and no group. */
+function groupName(attributes: string): string | undefined {
+  return attribute(attributes, "line") === undefined ? undefined : attribute(attributes, "name");
+}
+
+function pathOf(groups: readonly (string | undefined)[], attributes: string): string[] {
+  return [...groups, attribute(attributes, "name")].filter((name) => name !== undefined);
+}
+
+function attribute(element: string, name: string): string | undefined {
+  const text = new RegExp(` ${name}="([^"]*)"`).exec(element)?.[1];
+  return text?.replace(/&(lt|gt|quot|apos|amp|#10);/g, (_, entity: string) => ENTITIES[entity]!);
+}
+
+const ENTITIES: Readonly<Record<string, string>> = {
+  ...{ lt: "<", gt: ">", quot: '"', apos: "'", amp: "&", "#10": "\n" },
+};
+
+/** What `bun test -t` matches its pattern with. */
+export function fullName({ path }: TestCase): string {
+  return path.join(" ");
+}

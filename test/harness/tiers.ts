@@ -1,0 +1,30 @@
+/**
+ * The two tiers of tests. `npm test` runs the quick one; `npm run test:all` runs the long one as well. A test is
+ * long if its name ends in [long], or if its file is named *.long.test.ts; every other test is quick.
+ */
+import { test } from "bun:test";
+
+export const LONG = "[long]";
+
+type Body = () => void | Promise<void>;
+
+export function longTest(name: string, body: Body, timeoutMs: number): void {
+  test(`${name} ${LONG}`, body, timeoutMs);
+}
+
+export interface Budgets<B> {
+  readonly quick: B;
+  readonly full: B;
+  /** For the full budget; the quick one has the default timeout of all tests. */
+  readonly timeoutMs: number;
+}
+
+/** One test with two budgets (kills, pairs, runs): the quick one in `npm test`, the full one in the long tier. */
+export function budgetTest<B>(
+  name: string,
+  { quick, full, timeoutMs }: Budgets<B>,
+  body: (budget: B) => void | Promise<void>,
+): void {
+  test(name, () => body(quick));
+  longTest(name, () => body(full), timeoutMs);
+}
