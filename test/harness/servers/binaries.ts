@@ -1,3 +1,6 @@
+/** What programs the tests start, and what is missing where they can't. */
+import { newerServer, whyNewerServerCannotRun } from "../debian/newer-servers.ts";
+
 /** A browser is no server, nor is a balancer, but they are needed, brought and missed in the same way. */
 export type ServerKind = "redis" | "mariadb" | "rabbitmq" | "haproxy" | "chromium";
 
@@ -27,6 +30,16 @@ export function binary(name: string): string {
   return path;
 }
 
+/** To be followed by its arguments. */
+export function redisCommand(): readonly string[] {
+  return newerServer("redis")?.command ?? [binary("redis-server")];
+}
+
+/** What stands in for the installed servers of these kinds, such as "MySQL 9.7.4". */
+export function standIns(kinds: readonly ServerKind[]): string[] {
+  return kinds.flatMap((kind) => newerServer(kind)?.version ?? []);
+}
+
 export function missingBinaries(kinds: readonly ServerKind[]): string[] {
   return kinds.flatMap((kind) => NEEDS[kind].binaries.filter((name) => findBinary(name) === undefined));
 }
@@ -42,6 +55,10 @@ export function isCi(): boolean {
 
 /** Says why tests that need these servers can't run here, or answers undefined when they can. */
 export function whyServersCannotRun(kinds: readonly ServerKind[]): string | undefined {
+  for (const kind of kinds) {
+    const reason = whyNewerServerCannotRun(kind);
+    if (reason !== undefined) return reason;
+  }
   const missing = missingBinaries(kinds);
   if (missing.length === 0) return undefined;
   const packages = debianPackages(kinds.filter((kind) => missingBinaries([kind]).length > 0)).join(" ");

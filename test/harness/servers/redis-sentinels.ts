@@ -2,7 +2,7 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { waitFor } from "../service/wait-for.ts";
-import { binary } from "./binaries.ts";
+import { redisCommand } from "./binaries.ts";
 import {
   askRedis,
   isMaster,
@@ -67,7 +67,7 @@ function sentinelProgram(masterPort: number): ServerProgram {
       ];
       // It writes into this file what it finds out.
       writeFileSync(path, `${lines.join("\n")}\n`);
-      return [binary("redis-server"), path, "--sentinel"];
+      return [...redisCommand(), path, "--sentinel"];
     },
     isReady: async (place, pid) =>
       String(await askRedis(place, "INFO", "server")).includes(`process_id:${pid}\r\n`),

@@ -5,9 +5,9 @@ import { dirname, join } from "node:path";
 import { type Connection, createConnection } from "mysql2/promise";
 import { createClient } from "redis";
 import { withDeadline } from "../../../src/runtime/deadline.ts";
-import { binary, isCi, type ServerKind, whyServersCannotRun } from "./binaries.ts";
-import { copyFreshDataFolder, userArgument } from "./mariadb-template.ts";
+import { isCi, redisCommand, type ServerKind, standIns, whyServersCannotRun } from "./binaries.ts";
 import { type ServerPlace, ServerProcess, type ServerProgram, startProgram } from "./server-process.ts";
+import { copyFreshDataFolder, sqlServerCommand } from "./sql-program.ts";
 
 export interface ServerOptions {
   /** Arguments for the server, after ours: the last one of a name holds. */
@@ -48,7 +48,7 @@ function redisProgram(args: readonly string[]): ServerProgram {
     startTimeoutMs: 30_000,
     prepare: async () => {},
     command: ({ port, folder, dataDir }) => [
-      ...[binary("redis-server"), "--port", String(port), "--bind", "127.0.0.1", "--dir", dataDir],
+      ...[...redisCommand(), "--port", String(port), "--bind", "127.0.0.1", "--dir", dataDir],
       ...["--appendonly", "yes", "--appendfsync", "everysec", "--save", ""],
       ...["--unixsocket", join(folder, SOCKET)],
       ...["--maxmemory-policy", "noeviction", ...args],
@@ -138,9 +138,7 @@ function mariaDbProgram(args: readonly string[]): ServerProgram {
 
 function mariaDbCommand({ port, dataDir, folder }: ServerPlace, args: readonly string[]): string[] {
   return [
-    binary("mariadbd"),
-    "--no-defaults",
-    ...userArgument(),
+    ...sqlServerCommand(),
     `--datadir=${dataDir}`,
     `--port=${port}`,
     "--bind-address=127.0.0.1",
@@ -175,7 +173,7 @@ async function withMariaDb<T>(port: number, use: (connection: Connection) => Pro
  */
 export function describeWithServers(name: string, needs: readonly ServerKind[], body: () => void): void {
   const reason = whyServersCannotRun(needs);
-  if (reason === undefined) return void describe(name, body);
+  if (reason === undefined) return void describe([name, ...standIns(needs)].join(", on "), body);
   if (!isCi()) {
     console.warn(`\nTESTS SKIPPED: '${name.toUpperCase()}': ${reason}\n`);
     return void describe.skip(name, body);

@@ -1,0 +1,91 @@
+/**
+ * MySQL 9, Redis 8 and Valkey 9, unpacked from Debian's unstable, since no stable release has them. They are run by the
+ * dynamic loader that came with them, so that they need neither root nor a chroot.
+ *
+ * TEST_SQL_ENGINE=mysql-9 puts MySQL in MariaDB's place in all tests, TEST_REDIS_ENGINE=redis-8 or valkey-9 another
+ * server in that of the installed Redis. `npm run test:engines` sets them.
+ */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { folderOf, type PackageSet } from "./packages.ts";
+
+export const NEWER_SERVERS: PackageSet = {
+  name: "newer-servers",
+  suite: "sid",
+  packages: ["base-files", "mysql-server-core", "mysql-client-core", "redis-server", "valkey-server"],
+};
+
+/** What may stand in for which server that is installed. */
+const ENGINES = {
+  mariadb: { setting: "TEST_SQL_ENGINE", programs: { "mysql-9": "usr/sbin/mysqld" } },
+  redis: {
+    setting: "TEST_REDIS_ENGINE",
+    programs: { "redis-8": "usr/bin/redis-server", "valkey-9": "usr/bin/valkey-server" },
+  },
+} as const;
+
+const LOADERS: Partial<Record<NodeJS.Architecture, { folder: string; loader: string }>> = {
+  x64: { folder: "x86_64-linux-gnu", loader: "ld-linux-x86-64.so.2" },
+  arm64: { folder: "aarch64-linux-gnu", loader: "ld-linux-aarch64.so.1" },
+};
+
+export interface NewerServer {
+  /** What TEST_…_ENGINE says. */
+  readonly engine: string;
+  /** What the program says of itself, such as "MySQL 9.7.4". */
+  readonly version: string;
+  /** To be followed by its arguments. */
+  readonly command: readonly string[];
+  /** Of all that was unpacked with it. */
+  readonly root: string;
+}
+
+/** The server that stands in for one of this kind; undefined if that is the installed one. */
+export function newerServer(kind: string): NewerServer | undefined {
+  const engine = chosenEngine(kind);
+  if (engine === undefined) return undefined;
+  const root = folderOf(NEWER_SERVERS);
+  const reason = whyNewerServerCannotRun(kind);
+  if (reason !== undefined) throw new Error(reason);
+  const command = commandIn(root, engine.program);
+  return { engine: engine.name, version: versionOf(command), command, root };
+}
+
+/** Says why the one that was chosen can't run here; undefined if none was chosen. */
+export function whyNewerServerCannotRun(kind: string): string | undefined {
+  if (chosenEngine(kind) === undefined) return undefined;
+  if (LOADERS[process.arch] === undefined) return `no newer servers for ${process.arch}`;
+  if (existsSync(folderOf(NEWER_SERVERS))) return undefined;
+  return `${folderOf(NEWER_SERVERS)} does not exist: 'npm run test:engines' makes it`;
+}
+
+function chosenEngine(kind: string): { name: string; program: string } | undefined {
+  const place = kind === "mariadb" || kind === "redis" ? ENGINES[kind] : undefined;
+  const name = place === undefined ? undefined : process.env[place.setting] || undefined;
+  if (place === undefined || name === undefined) return undefined;
+  const program = Object.entries(place.programs).find(([known]) => known === name)?.[1];
+  if (program === undefined) {
+    throw new Error(`${place.setting} is '${name}': expected ${Object.keys(place.programs).join(" or ")}`);
+  }
+  return { name, program };
+}
+
+export function commandIn(root: string, program: string): readonly string[] {
+  const { folder, loader } = LOADERS[process.arch]!;
+  const libraries = join(root, "usr/lib", folder);
+  return [join(libraries, loader), "--library-path", libraries, join(root, program)];
+}
+
+const versions = new Map<string, string>();
+
+function versionOf(command: readonly string[]): string {
+  const program = command.at(-1)!;
+  const known = versions.get(program);
+  if (known !== undefined) return known;
+  const said = Bun.spawnSync([...command, "--version"], { stdout: "pipe" }).stdout.toString();
+  const [, name, number] = /(mysqld|Redis|Valkey).*?(?:Ver |v=)([\d.]+)/.exec(said) ?? [];
+  if (number === undefined) throw new Error(`${program} --version said: ${said}`);
+  const version = `${name === "mysqld" ? "MySQL" : name} ${number}`;
+  versions.set(program, version);
+  return version;
+}
