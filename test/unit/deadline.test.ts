@@ -1,11 +1,16 @@
 import { expect, test } from "bun:test";
+import { mkdtempSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { withDeadline, withStallDeadline } from "../../src/runtime/deadline.ts";
 import { waitFor } from "../harness/service/wait-for.ts";
 
 const late = () => new Error("too late");
-function keepBusy(ms: number): void {
+
+/** Holds the event loop: for this long, and until the probe says so. */
+function keepBusy(ms: number, isOver: () => boolean): void {
   const until = performance.now() + ms;
-  while (performance.now() < until);
+  while (performance.now() < until || !isOver());
 }
 
 const never = () => Promise.withResolvers<never>().promise;
@@ -19,22 +24,28 @@ test("a promise that settles in time is answered, and one that does not is an er
 });
 
 test("what has arrived counts, though the process was too busy to look at it", async () => {
-  const echo = Bun.spawn(["cat"], { stdin: "pipe", stdout: "pipe" });
+  const folder = mkdtempSync(join(tmpdir(), "hourglass-deadline-"));
+  // It writes its output before its file: once that has grown, the answer has arrived.
+  const copy = join(folder, "copy");
+  const echo = Bun.spawn(["tee", copy], { stdin: "pipe", stdout: "pipe" });
+  let sentBytes = 0;
   const reader = echo.stdout.getReader();
   const answer = async (text: string) => {
     echo.stdin.write(text);
     echo.stdin.flush();
+    sentBytes += text.length;
     return new TextDecoder().decode((await reader.read()).value);
   };
   try {
     expect(await answer("first")).toBe("first");
     for (let round = 0; round < 20; round++) {
       const answered = withDeadline(answer(`round ${round}`), 10, late);
-      keepBusy(40);
+      keepBusy(40, () => statSync(copy).size === sentBytes);
       expect(await answered).toBe(`round ${round}`);
     }
   } finally {
     echo.kill();
+    rmSync(folder, { recursive: true });
   }
 });
 
