@@ -1,0 +1,116 @@
+/**
+ * What the stores hold, compared after each step that changed them: an hour in the hot store is what its rows and the
+ * journals come to, or is not there; an aggregate is what its rows come to.
+ */
+import type { JournaledBatch } from "../../../src/domain/batch.ts";
+import { type HourKey, hourKeyName } from "../../../src/domain/event.ts";
+import { UserSketches } from "../../../src/domain/user-sketches.ts";
+import { type ColdData, countOf } from "../stores/cold-data.ts";
+import type { HeldHour, HotData } from "../stores/hot-data.ts";
+import type { Report } from "./events.ts";
+
+interface Expected extends HourKey {
+  clicks: number;
+  impressions: number;
+  readonly users: UserSketches;
+  /** Of them, in a journal alone. */
+  unflushed: number;
+}
+
+/** Of one shard, as rows and journals have it. */
+function expectedHours(hot: HotData, cold: ColdData, shard: number): Map<string, Expected> {
+  const hours = new Map<string, Expected>();
+  for (const { stream, hour, shard: ofShard, clicks, impressions, users } of cold.parts) {
+    if (ofShard !== shard) continue;
+    const copy = new UserSketches();
+    copy.merge(users);
+    hours.set(hourKeyName(stream, hour), { stream, hour, clicks, impressions, users: copy, unflushed: 0 });
+  }
+  for (const [writer, journal] of hot.journals) {
+    const watermark = cold.watermark(writer);
+    for (const [seq, { batch }] of journal) if (seq > watermark) addBatch(hours, batch);
+  }
+  return hours;
+}
+
+function hourOf(hours: Map<string, Expected>, { stream, hour }: HourKey): Expected {
+  const name = hourKeyName(stream, hour);
+  let expected = hours.get(name);
+  if (expected === undefined) {
+    expected = { stream, hour, clicks: 0, impressions: 0, users: new UserSketches(), unflushed: 0 };
+    hours.set(name, expected);
+  }
+  return expected;
+}
+
+function addBatch(hours: Map<string, Expected>, { groups }: JournaledBatch): void {
+  for (const group of groups) {
+    const expected = hourOf(hours, group);
+    expected.clicks += group.clicks;
+    expected.impressions += group.impressions;
+    expected.unflushed += group.users.length;
+    for (let i = 0; i < group.registers.length; i++) {
+      expected.users.add(group.registers[i]!, group.clickFlags[i]!);
+    }
+  }
+}
+
+export function checkHot(hot: HotData, cold: ColdData, shard: number, report: Report): void {
+  const { meta } = hot;
+  if (meta === undefined) return;
+  const expected = expectedHours(hot, cold, shard);
+  for (const [name, hour] of expected) {
+    const held = hot.hours.get(name);
+    if (held !== undefined) compare(held, hour, report);
+    else if (hour.hour >= meta.freshFrom)
+      report("hour-incomplete", `hour ${name} is taken for empty, and has ${text(hour)}`);
+    else if (hour.unflushed > 0)
+      report(
+        "hour-incomplete",
+        `hour ${name} is not held, and ${hour.unflushed} of its events are no rows yet`,
+      );
+  }
+  for (const [name, held] of hot.hours) {
+    if (!expected.has(name) && held.clicks + held.impressions > 0)
+      report("hour-counts", `hour ${name} holds ${text(held)}, and there are no such events`);
+  }
+}
+
+function compare(held: HeldHour, expected: Expected, report: Report): void {
+  const name = hourKeyName(held.stream, held.hour);
+  if (held.clicks !== expected.clicks || held.impressions !== expected.impressions) {
+    report("hour-counts", `hour ${name} holds ${text(held)}, rows and journals ${text(expected)}`);
+  } else if (!haveSameUsers(held.users, expected.users)) {
+    const [found, right] = [held.users.count(), expected.users.count()];
+    report("hour-users", `the sketches of hour ${name} hold ${found} users, rows and journals ${right}`);
+  }
+}
+
+function text({ clicks, impressions }: Pick<Expected, "clicks" | "impressions">): string {
+  return `${clicks} clicks and ${impressions} impressions`;
+}
+
+function haveSameUsers(a: UserSketches, b: UserSketches): boolean {
+  const [left, right] = [a.counts(), b.counts()];
+  return left.uniqueClickers === right.uniqueClickers && left.uniqueViewers === right.uniqueViewers;
+}
+
+export function checkCold(cold: ColdData, report: Report): void {
+  const parts = new Map<string, { clicks: number; impressions: number; users: UserSketches }>();
+  for (const { stream, hour, clicks, impressions, users } of cold.parts) {
+    const name = hourKeyName(stream, hour);
+    const sum = parts.get(name) ?? { clicks: 0, impressions: 0, users: new UserSketches() };
+    sum.clicks += clicks;
+    sum.impressions += impressions;
+    sum.users.merge(users);
+    parts.set(name, sum);
+  }
+  for (const [name, rows] of cold.rows) {
+    const [found, counted] = [parts.get(name), countOf(rows)];
+    const isRight =
+      found?.clicks === counted.clicks &&
+      found.impressions === counted.impressions &&
+      haveSameUsers(found.users, counted.users);
+    if (!isRight) report("aggregate", `the aggregate of ${name} is not what its ${rows.length} rows come to`);
+  }
+}

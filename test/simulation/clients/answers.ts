@@ -1,0 +1,17 @@
+/** What the pipeline's answers say to a sender. */
+import type { BulkOutcome } from "../../../src/pipeline/commit/bulk.ts";
+import type { Outcome } from "../../../src/pipeline/commit/open-batch.ts";
+import type { Told } from "../check/events.ts";
+
+export function toldOfOne(outcome: Outcome): Told {
+  return outcome === undefined ? "stored" : "refused";
+}
+
+/** By position. */
+export function toldOfEach(outcome: BulkOutcome, count: number): Told[] {
+  const told = new Array<Told>(count).fill("stored");
+  for (const { refusal, positions } of outcome.refused) {
+    for (const position of positions) told[position] = toldOfOne(refusal);
+  }
+  return told;
+}

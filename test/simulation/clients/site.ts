@@ -1,0 +1,19 @@
+/** What clients see of the world: processes that they can reach, and where their events are taken down. */
+import type { SentEvent, SentEvents, Told } from "../check/events.ts";
+import type { Process } from "../world/process.ts";
+import type { Random } from "../world/random.ts";
+import type { Scheduler } from "../world/scheduler.ts";
+
+export interface Site {
+  readonly scheduler: Scheduler;
+  readonly random: Random;
+  readonly events: SentEvents;
+  /** By clocks that are right. */
+  readonly wallMs: number;
+  /** The one of this place, or another one that runs; undefined if none does. */
+  processAt(slot: number): Process | undefined;
+  /** Once, when it has ended. */
+  onEnd(process: Process, act: () => void): void;
+  submitted(process: Process, events: number): void;
+  answered(process: Process, sent: readonly SentEvent[], told: readonly Told[]): void;
+}

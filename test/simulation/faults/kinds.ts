@@ -1,0 +1,108 @@
+/** What can go wrong, and how long it lasts. What each does to the world stands in strike.ts. */
+import type { PlanSettings } from "../world/plan.ts";
+import type { Random } from "../world/random.ts";
+
+export type HotServerName = `redis-${number}`;
+export type ServerName = HotServerName | "mysql";
+
+interface OfLink {
+  readonly process: number;
+  readonly server: ServerName;
+}
+
+/** What a server has when it comes back: `lostMs`: all but the writes of that time before it went. */
+export type Kept = "everything" | "nothing" | { readonly lostMs: number };
+
+export type Fault = { readonly lastsMs: number } & (
+  | { readonly name: "kill" | "stop" | "freeze"; readonly process: number }
+  | ({ readonly name: "cut" | "hold" } & OfLink)
+  | ({ readonly name: "slow"; readonly factor: number } & OfLink)
+  | ({ readonly name: "lose-answer" | "lose-request"; readonly count: number } & OfLink)
+  | { readonly name: "freeze-server" | "read-only" | "full"; readonly server: ServerName }
+  | { readonly name: "restart-server"; readonly server: ServerName }
+  | { readonly name: "lose-writes"; readonly server: HotServerName; readonly lostMs: number }
+  | { readonly name: "failover"; readonly server: HotServerName; readonly lostMs: number }
+  | { readonly name: "empty"; readonly server: HotServerName }
+  | { readonly name: "clock"; readonly process: number; readonly byMs: number }
+  | { readonly name: "server-clock"; readonly server: HotServerName; readonly byMs: number }
+  | { readonly name: "turn-hour"; readonly byMs: number }
+);
+
+export type FaultName = Fault["name"];
+
+export const FAULT_NAMES = [
+  "kill",
+  "stop",
+  "freeze",
+  "cut",
+  "hold",
+  "slow",
+  "lose-answer",
+  "lose-request",
+  "freeze-server",
+  "read-only",
+  "full",
+  "restart-server",
+  "lose-writes",
+  "failover",
+  "empty",
+  "clock",
+  "server-clock",
+  "turn-hour",
+] as const satisfies readonly FaultName[];
+
+const HOUR_MS = 3_600_000;
+
+export function planFault(name: FaultName, random: Random, settings: PlanSettings): Fault {
+  const { leaseMs } = settings;
+  const process = random.integer(0, settings.processes - 1);
+  const hotServer: HotServerName = `redis-${random.integer(0, settings.shards - 1)}`;
+  const server = random.chance(0.3) ? "mysql" : hotServer;
+  const shortMs = random.pick([30, 300, 1_500, 5_000]) * random.between(0.5, 1.5);
+  const longMs = random.chance(0.5) ? shortMs : leaseMs * random.between(0.8, 2.5);
+  const byMs = random.pick([1_000, 60_000, HOUR_MS, 26 * HOUR_MS]) * random.pick([-1, 1, 1]);
+  switch (name) {
+    case "kill":
+    case "stop":
+      return { name, process, lastsMs: longMs };
+    case "freeze":
+      return { name, process, lastsMs: random.chance(0.6) ? leaseMs * random.between(1.1, 2) : shortMs };
+    case "cut":
+    case "hold":
+      return { name, process, server, lastsMs: longMs };
+    case "slow":
+      return { name, process, server, factor: random.pick([10, 100, 400]), lastsMs: longMs };
+    case "lose-answer":
+    case "lose-request":
+      return { name, process, server, count: random.integer(1, 3), lastsMs: 0 };
+    case "freeze-server":
+    case "read-only":
+    case "full":
+      return { name, server, lastsMs: longMs };
+    case "restart-server":
+      return { name, server, lastsMs: shortMs };
+    case "lose-writes":
+    case "failover":
+      return { name, server: hotServer, lostMs: random.pick([20, 200, 1_000, 3_000]), lastsMs: shortMs };
+    case "empty":
+      return { name, server: hotServer, lastsMs: shortMs };
+    case "clock":
+      return { name, process, byMs, lastsMs: 0 };
+    case "server-clock":
+      return {
+        name,
+        server: hotServer,
+        byMs: random.pick([-1, 1]) * random.pick([1_000, leaseMs]),
+        lastsMs: 0,
+      };
+    case "turn-hour":
+      return { name, byMs: random.pick([1, 1, 2, 6, 25]) * HOUR_MS, lastsMs: 0 };
+  }
+}
+
+export function faultText(fault: Fault): string {
+  const { name, lastsMs, ...rest } = fault;
+  const details = Object.entries(rest).map(([key, value]) => `${key} ${value}`);
+  const time = lastsMs > 0 ? [`for ${Math.round(lastsMs)} ms`] : [];
+  return `${name}: ${[...details, ...time].join(", ")}`;
+}

@@ -1,0 +1,253 @@
+/**
+ * A process' way to the ColdServer: as src/store/mysql behaves, without a socket. Each call has its own connection.
+ *
+ * Invariants: a flush is one transaction, which begins by locking its writer. Given up before COMMIT is sent, it is
+ * rolled back, sooner or later; after that it may be committed, and nobody is told.
+ */
+import type { JournaledBatch } from "../../../src/domain/batch.ts";
+import type { HourKey } from "../../../src/domain/event.ts";
+import type { HourRange } from "../../../src/domain/hour-range.ts";
+import type { Kept } from "../../../src/domain/retention-bounds.ts";
+import type { Clock } from "../../../src/runtime/clock.ts";
+import {
+  type ColdHour,
+  ColdUnavailableError,
+  type HourAudit,
+  type StoredEvents,
+  type Swept,
+  type VisitPart,
+  WriterSealedError,
+} from "../../../src/store/cold.ts";
+import { Connection, type Link } from "../world/network.ts";
+import type { Owner, Scheduler } from "../world/scheduler.ts";
+import type { Trace } from "../world/trace.ts";
+import type { ColdData } from "./cold-data.ts";
+import type { ColdServer, WriterLock } from "./cold-server.ts";
+
+const FLUSH_TIMEOUT_MS = 10_000;
+const READ_TIMEOUT_MS = 1_000;
+/** For a transaction whose client has gone without a word: until the server finds out. */
+const ORPHANED_MAX_MS = 3_000;
+
+export interface ColdClientOptions {
+  readonly scheduler: Scheduler;
+  readonly link: Link;
+  readonly process: Owner;
+  readonly server: ColdServer;
+  readonly clock: Clock;
+  readonly trace: Trace;
+}
+
+/** One call: a connection, and whoever waits for what comes of it. */
+interface Call<T> {
+  readonly what: string;
+  readonly connection: Connection;
+  readonly run: number;
+  /** Of its deadline. */
+  readonly cancel: () => void;
+  isSettled: boolean;
+  readonly resolve: (value: T) => void;
+  readonly reject: (error: Error) => void;
+}
+
+export class ColdClient {
+  readonly name = "Memory";
+  readonly description = "memory of the simulation";
+  readonly pastReads = undefined;
+  readonly #options: ColdClientOptions;
+  #isOpen = false;
+
+  constructor(options: ColdClientOptions) {
+    this.#options = options;
+  }
+
+  async open(): Promise<void> {
+    if (this.#isOpen) return;
+    await this.#ask("open", () => undefined);
+    this.#isOpen = true;
+  }
+
+  async close(): Promise<void> {}
+
+  /** At one instant, with no lock. */
+  #ask<T>(what: string, query: (data: ColdData) => T, isWrite = false): Promise<T> {
+    return this.#call<T>(what, READ_TIMEOUT_MS, (call) => {
+      call.connection.request(() => {
+        const { server } = this.#options;
+        if (this.#isGone(call)) return this.#lost(call);
+        if (isWrite && server.isReadOnly) return () => this.#fail(call, "it is read-only");
+        const answer = query(server.data);
+        return () => this.#settle(call, () => call.resolve(answer));
+      });
+    });
+  }
+
+  #call<T>(what: string, timeoutMs: number, begin: (call: Call<T>) => void): Promise<T> {
+    const { scheduler, link, process, server, clock } = this.#options;
+    const { promise, resolve, reject } = Promise.withResolvers<T>();
+    const connection = new Connection(scheduler, link, process, server, () => this.#fail(call, "reset"));
+    const cancel = clock.after(timeoutMs, () => this.#fail(call, "no answer in time"));
+    const call: Call<T> = { what, connection, run: server.run, cancel, isSettled: false, resolve, reject };
+    if (link.isCut) clock.after(1, () => this.#fail(call, "connection refused"));
+    else begin(call);
+    return promise;
+  }
+
+  /** At the server: it was stopped since the call began. */
+  #isGone({ run }: Call<never> | Call<unknown>): boolean {
+    const { server } = this.#options;
+    return server.isDown || server.run !== run;
+  }
+
+  #lost(call: Call<never>): () => void {
+    return () => this.#fail(call, "connection refused");
+  }
+
+  #fail(call: Call<never>, why: string): void {
+    this.#settle(call, () => call.reject(new ColdUnavailableError(`could not ${call.what}: ${why}`)));
+  }
+
+  #settle(call: Call<never>, act: () => void): void {
+    if (call.isSettled) return;
+    call.isSettled = true;
+    call.cancel();
+    call.connection.end();
+    act();
+  }
+
+  /** `hold` is called at the server once the lock is there. */
+  #locked<T>(what: string, writer: string, hold: (call: Call<T>, lock: WriterLock) => void): Promise<T> {
+    const { server } = this.#options;
+    return this.#call<T>(what, FLUSH_TIMEOUT_MS, (call) => {
+      call.connection.request(() => {
+        if (this.#isGone(call)) return this.#lost(call);
+        if (server.isReadOnly) return () => this.#fail(call, "it is read-only");
+        server.lockWriter(
+          writer,
+          () => call.connection.isOpen,
+          (lock) => hold(call, lock),
+        );
+        return () => {};
+      });
+    });
+  }
+
+  async flush(writer: string, batches: readonly JournaledBatch[], shard = 0): Promise<number> {
+    if (batches.length === 0) return 0;
+    const what = `flush ${writer} #${batches[0]!.seq}-${batches.at(-1)!.seq}`;
+    return await this.#locked<number>(what, writer, (call, lock) => {
+      this.#whenGone(call, lock);
+      // The statements take some round trips; then the process sends COMMIT.
+      call.connection.request(() => () => {
+        if (call.isSettled) return;
+        call.connection.request(() => this.#commit(call, lock, writer, batches, shard));
+      });
+    });
+  }
+
+  #commit(
+    call: Call<number>,
+    lock: WriterLock,
+    writer: string,
+    batches: readonly JournaledBatch[],
+    shard: number,
+  ): () => void {
+    const { server, process, trace } = this.#options;
+    if (this.#isGone(call)) return this.#lost(call);
+    try {
+      const stored = server.data.flush(writer, batches, shard);
+      if (trace.isOn) trace.add(server.name, `${call.what} of ${process.name}: ${stored} rows`);
+      return () => this.#settle(call, () => call.resolve(stored));
+    } catch (error) {
+      if (!(error instanceof WriterSealedError)) throw error;
+      if (trace.isOn) trace.add(server.name, `${call.what} of ${process.name}: sealed`);
+      return () => this.#settle(call, () => call.reject(error));
+    } finally {
+      lock.release();
+    }
+  }
+
+  /** A transaction whose connection has ended is rolled back when the server finds out, unless COMMIT came first. */
+  #whenGone(call: Call<number>, lock: WriterLock): void {
+    const { scheduler, server, link } = this.#options;
+    const look = () => {
+      if (this.#isGone(call)) return;
+      if (call.connection.isOpen && !this.#options.process.isDead)
+        scheduler.after(ORPHANED_MAX_MS / 3, server, look);
+      else scheduler.after(link.between(0, ORPHANED_MAX_MS), server, () => lock.release());
+    };
+    scheduler.after(ORPHANED_MAX_MS / 3, server, look);
+  }
+
+  async watermark(writer: string): Promise<number> {
+    return await this.#locked<number>(`watermark ${writer}`, writer, (call, lock) => {
+      const seq = this.#options.server.data.watermark(writer);
+      lock.release();
+      call.connection.request(() => () => this.#settle(call, () => call.resolve(seq)));
+    });
+  }
+
+  async seal(writer: string, _shard = 0): Promise<void> {
+    await this.#locked<void>(`seal ${writer}`, writer, (call, lock) => {
+      const { server, process, trace } = this.#options;
+      server.data.seal(writer);
+      if (trace.isOn) trace.add(server.name, `${call.what} of ${process.name}`);
+      lock.release();
+      call.connection.request(() => () => this.#settle(call, () => call.resolve()));
+    });
+  }
+
+  async shardCount(): Promise<number | undefined> {
+    return await this.#ask("shardCount", (data) => data.shardCount());
+  }
+
+  async fixShardCount(count: number): Promise<number> {
+    return await this.#ask("fixShardCount", (data) => data.fixShardCount(count), true);
+  }
+
+  async read(key: HourKey, shards?: readonly number[]): Promise<ColdHour | undefined> {
+    return await this.#ask("read", (data) => data.read(key, shards));
+  }
+
+  async readRange(range: HourRange, visit: VisitPart): Promise<void> {
+    for (const { record, shard } of await this.#ask("readRange", (data) => data.readRange(range))) {
+      visit(record, shard);
+    }
+  }
+
+  async streams(limit: number): Promise<readonly string[]> {
+    return await this.#ask("streams", (data) => data.streams(limit));
+  }
+
+  async newestHour(): Promise<number | undefined> {
+    return await this.#ask("newestHour", (data) => data.newestHour());
+  }
+
+  async storedEvents(writers: readonly string[]): Promise<StoredEvents> {
+    return await this.#ask("storedEvents", (data) => data.storedEvents(writers));
+  }
+
+  async hourKeys(): Promise<readonly HourKey[]> {
+    return await this.#ask("hourKeys", (data) => data.hourKeys());
+  }
+
+  async audit(key: HourKey, shard = 0): Promise<HourAudit> {
+    return await this.#ask("audit", (data) => data.audit(key, shard));
+  }
+
+  async rebuild(key: HourKey, shard = 0): Promise<boolean> {
+    return await this.#ask("rebuild", (data) => data.rebuild(key, shard), true);
+  }
+
+  async kept(): Promise<Kept> {
+    return await this.#ask("kept", (data) => data.kept());
+  }
+
+  async sweep(kept: Kept): Promise<Swept> {
+    return await this.#ask("sweep", (data) => data.sweep(kept), true);
+  }
+
+  async deadLetterCount(): Promise<number> {
+    return await this.#ask("deadLetterCount", (data) => data.deadLetters.length);
+  }
+}

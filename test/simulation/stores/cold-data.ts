@@ -1,0 +1,265 @@
+/**
+ * The tables of the cold store, in memory: each method is one transaction, at one instant.
+ *
+ * Invariant: it knows no connections, locks or faults: ColdServer has those.
+ */
+import type { JournaledBatch } from "../../../src/domain/batch.ts";
+import { type HourKey, hourKeyName, type Kind } from "../../../src/domain/event.ts";
+import { type HourRange, type HourRecord, includes } from "../../../src/domain/hour-range.ts";
+import { ALL_KEPT, type Kept, keptByBoth, NOTHING_ERASED } from "../../../src/domain/retention-bounds.ts";
+import { registerOf } from "../../../src/domain/sketch.ts";
+import { UserSketches } from "../../../src/domain/user-sketches.ts";
+import { compareHours } from "../../../src/store/aggregate.ts";
+import {
+  type ColdHour,
+  type HourAudit,
+  type StoredEvents,
+  type Swept,
+  WriterSealedError,
+} from "../../../src/store/cold.ts";
+
+export interface EventRow extends HourKey {
+  readonly writer: string;
+  readonly seq: number;
+  readonly ordinal: number;
+  readonly at: number;
+  readonly kind: Kind;
+  readonly user: string;
+  readonly id: string | null;
+  readonly shard: number;
+}
+
+interface Part extends HourKey {
+  readonly shard: number;
+  clicks: number;
+  impressions: number;
+  readonly users: UserSketches;
+}
+
+interface WriterRow {
+  seq: number;
+  events: number;
+  isSealed: boolean;
+}
+
+export interface ColdDataListener {
+  stored(row: EventRow): void;
+}
+
+export interface ColdDataOptions {
+  /** What the database refuses for what is in it: set aside as a dead letter. */
+  readonly refuses?: (row: EventRow) => boolean;
+  readonly listener?: ColdDataListener;
+}
+
+export class ColdData {
+  /** By hour and stream. */
+  readonly rows = new Map<string, EventRow[]>();
+  readonly deadLetters: EventRow[] = [];
+  version = 0;
+  readonly #parts = new Map<string, Part>();
+  readonly #writers = new Map<string, WriterRow>();
+  readonly #options: ColdDataOptions;
+  #shards: number | undefined;
+  #kept: Kept = ALL_KEPT;
+
+  constructor(options: ColdDataOptions = {}) {
+    this.#options = options;
+  }
+
+  fixShardCount(count: number): number {
+    this.#shards ??= count;
+    return this.#shards;
+  }
+
+  shardCount(): number | undefined {
+    return this.#shards;
+  }
+
+  /** Throws WriterSealedError. */
+  flush(writer: string, batches: readonly JournaledBatch[], shard: number): number {
+    const { seq, isSealed } = this.#writers.get(writer) ?? { seq: 0, isSealed: false };
+    const fresh = batches.filter((batch) => batch.seq > seq);
+    const last = fresh.at(-1);
+    if (last === undefined) return 0;
+    if (isSealed) throw new WriterSealedError(`writer ${writer} is sealed at batch ${seq}`);
+    this.version += 1;
+    let eventCount = 0;
+    for (const batch of fresh) {
+      for (const row of rowsOf(writer, batch, shard)) this.#store(row);
+      eventCount += batch.eventCount;
+    }
+    const record = this.#writerRow(writer);
+    record.seq = last.seq;
+    record.events += eventCount;
+    return eventCount;
+  }
+
+  #writerRow(writer: string): WriterRow {
+    let record = this.#writers.get(writer);
+    if (record === undefined) {
+      record = { seq: 0, events: 0, isSealed: false };
+      this.#writers.set(writer, record);
+    }
+    return record;
+  }
+
+  #store(row: EventRow): void {
+    const { refuses, listener } = this.#options;
+    if (refuses?.(row)) {
+      this.deadLetters.push(row);
+    } else {
+      const name = hourKeyName(row.stream, row.hour);
+      const rows = this.rows.get(name);
+      if (rows === undefined) this.rows.set(name, [row]);
+      else rows.push(row);
+      addTo(this.#part(row), row);
+    }
+    listener?.stored(row);
+  }
+
+  #part({ stream, hour, shard }: EventRow): Part {
+    const name = partName({ stream, hour }, shard);
+    let part = this.#parts.get(name);
+    if (part === undefined) {
+      part = { stream, hour, shard, clicks: 0, impressions: 0, users: new UserSketches() };
+      this.#parts.set(name, part);
+    }
+    return part;
+  }
+
+  watermark(writer: string): number {
+    return this.#writers.get(writer)?.seq ?? 0;
+  }
+
+  seal(writer: string): void {
+    this.#writerRow(writer).isSealed = true;
+  }
+
+  read(key: HourKey, shards: readonly number[] | undefined): ColdHour | undefined {
+    const parts = this.partsOf(key).filter(({ shard }) => shards === undefined || shards.includes(shard));
+    if (parts.length === 0) return undefined;
+    const sum = { clicks: 0, impressions: 0, users: new UserSketches() };
+    for (const { clicks, impressions, users } of parts) {
+      sum.clicks += clicks;
+      sum.impressions += impressions;
+      sum.users.merge(users);
+    }
+    return sum;
+  }
+
+  partsOf({ stream, hour }: HourKey): readonly Part[] {
+    return [...this.#parts.values()].filter((part) => part.hour === hour && part.stream === stream);
+  }
+
+  get parts(): Iterable<Part> {
+    return this.#parts.values();
+  }
+
+  readRange(range: HourRange): readonly { readonly record: HourRecord; readonly shard: number }[] {
+    const parts = [...this.#parts.values()].filter((part) => includes(range, part)).sort(compareHours);
+    return parts.map(({ shard, ...part }) => ({ record: { ...part, users: copyOf(part.users) }, shard }));
+  }
+
+  streams(limit: number): readonly string[] {
+    const names = new Set(Array.from(this.#parts.values(), ({ stream }) => stream));
+    return [...names].sort().slice(0, limit);
+  }
+
+  newestHour(): number | undefined {
+    let newest: number | undefined;
+    for (const { hour } of this.#parts.values()) if (newest === undefined || hour > newest) newest = hour;
+    return newest;
+  }
+
+  storedEvents(writers: readonly string[]): StoredEvents {
+    let total = 0;
+    for (const { events } of this.#writers.values()) total += events;
+    return { total, byWriter: new Map(writers.map((name) => [name, this.#writers.get(name)?.events ?? 0])) };
+  }
+
+  hourKeys(): readonly HourKey[] {
+    const keys = new Map<string, HourKey>();
+    const all: Iterable<HourKey>[] = [this.#parts.values(), this.deadLetters];
+    for (const { stream, hour } of all.flatMap((list) => [...list])) {
+      keys.set(hourKeyName(stream, hour), { stream, hour });
+    }
+    return [...keys.values()].sort(compareHours);
+  }
+
+  audit(key: HourKey, shard: number): HourAudit {
+    const rows = (this.rows.get(hourKeyName(key.stream, key.hour)) ?? []).filter(
+      (row) => row.shard === shard,
+    );
+    const letters = this.deadLetters.filter((row) => row.hour === key.hour && row.stream === key.stream);
+    return {
+      aggregate: this.read(key, [shard]),
+      rows: rows.length === 0 ? undefined : countOf(rows),
+      deadLetters: letters.filter((row) => row.shard === shard).length,
+      erased: NOTHING_ERASED,
+      kept: this.#kept,
+    };
+  }
+
+  rebuild(key: HourKey, shard: number): boolean {
+    if (key.hour < this.#kept.rowsFrom) return false;
+    const { rows } = this.audit(key, shard);
+    const name = partName(key, shard);
+    if (rows === undefined) this.#parts.delete(name);
+    else this.#parts.set(name, { ...key, shard, ...rows });
+    return true;
+  }
+
+  kept(): Kept {
+    return this.#kept;
+  }
+
+  sweep(wanted: Kept): Swept {
+    this.#kept = keptByBoth(this.#kept, wanted);
+    const dropped = { rows: 0, aggregates: 0 };
+    for (const [name, rows] of this.rows) {
+      if (rows[0]!.hour >= this.#kept.rowsFrom) continue;
+      dropped.rows += rows.length;
+      this.rows.delete(name);
+    }
+    for (const [name, { hour }] of this.#parts) {
+      if (hour < this.#kept.aggregatesFrom && this.#parts.delete(name)) dropped.aggregates += 1;
+    }
+    return { ...dropped, partitions: 0, deadLetters: 0, isDone: true };
+  }
+}
+
+function* rowsOf(writer: string, { seq, groups }: JournaledBatch, shard: number): Generator<EventRow> {
+  let ordinal = 0;
+  for (const { stream, hour, ats, clickFlags, users, ids } of groups) {
+    for (let i = 0; i < users.length; i++, ordinal++) {
+      const kind: Kind = clickFlags[i] ? "click" : "impression";
+      const place = { stream, hour, writer, seq, ordinal, shard };
+      yield { ...place, at: ats[i]!, kind, user: users[i]!, id: ids?.[i] ?? null };
+    }
+  }
+}
+
+type Counts = Pick<Part, "clicks" | "impressions" | "users">;
+
+function addTo(counts: Counts, { kind, user }: EventRow): void {
+  if (kind === "click") counts.clicks += 1;
+  else counts.impressions += 1;
+  counts.users.add(registerOf(user), kind === "click");
+}
+
+export function countOf(rows: readonly EventRow[]): ColdHour {
+  const counts = { clicks: 0, impressions: 0, users: new UserSketches() };
+  for (const row of rows) addTo(counts, row);
+  return counts;
+}
+
+function copyOf(users: UserSketches): UserSketches {
+  const copy = new UserSketches();
+  copy.merge(users);
+  return copy;
+}
+
+function partName({ stream, hour }: HourKey, shard: number): string {
+  return `${shard} ${hourKeyName(stream, hour)}`;
+}

@@ -1,0 +1,287 @@
+/**
+ * A process' way to a HotServer: as src/store/redis/link.ts and hot-store.ts behave, without a socket.
+ *
+ * Invariant: a command is answered, refused before it was sent or by the server, or sent with its outcome unknown; and
+ * the error says which.
+ */
+import type { Batch, JournaledBatch } from "../../../src/domain/batch.ts";
+import type { HourKey } from "../../../src/domain/event.ts";
+import type { HourRange, HourRecord } from "../../../src/domain/hour-range.ts";
+import { backoffMs } from "../../../src/runtime/backoff.ts";
+import type { Clock } from "../../../src/runtime/clock.ts";
+import type { ColdHour } from "../../../src/store/cold.ts";
+import {
+  type CommitResult,
+  type HotStore,
+  HotUnavailableError,
+  type HourRead,
+  type JournalOwner,
+  type LeaseState,
+  type VoidResult,
+} from "../../../src/store/hot.ts";
+import { Connection, type Link } from "../world/network.ts";
+import type { Owner, Scheduler } from "../world/scheduler.ts";
+import type { Trace } from "../world/trace.ts";
+import type { HotData } from "./hot-data.ts";
+import { type Access, ErrorReply, type HotServer } from "./hot-server.ts";
+
+const COMMAND_TIMEOUT_MS = 400;
+const RECONNECT_FIRST_MS = 20;
+const RECONNECT_MAX_MS = 500;
+
+export interface HotClientOptions {
+  readonly scheduler: Scheduler;
+  readonly link: Link;
+  readonly process: Owner;
+  readonly server: HotServer;
+  readonly clock: Clock;
+  readonly trace: Trace;
+  /** Called before a writer is registered, and once it is. */
+  readonly onRegister: (writer: string, isDone: boolean) => void;
+}
+
+interface Pending {
+  readonly what: string;
+  readonly reject: (error: unknown) => void;
+  /** Of its deadline. */
+  readonly cancel: () => void;
+}
+
+interface Session {
+  readonly connection: Connection;
+  readonly pending: Set<Pending>;
+  isReady: boolean;
+}
+
+export class HotClient implements HotStore {
+  readonly name = "Memory";
+  readonly description = "memory of the simulation";
+  readonly #options: HotClientOptions;
+  #session: Session | undefined;
+  #connecting: Promise<void> | undefined;
+  #isClosed = false;
+  #acknowledged = { writer: "", seq: 0 };
+
+  constructor(options: HotClientOptions) {
+    this.#options = options;
+  }
+
+  get isReady(): boolean {
+    return this.#session?.isReady === true;
+  }
+
+  async open(): Promise<readonly string[]> {
+    if (!this.isReady) await this.#connect();
+    await this.#run("info", "reads", () => undefined);
+    return [];
+  }
+
+  #connect(): Promise<void> {
+    this.#connecting ??= this.#newSession().finally(() => {
+      this.#connecting = undefined;
+    });
+    return this.#connecting;
+  }
+
+  async #newSession(): Promise<void> {
+    const { scheduler, link, process, server } = this.#options;
+    const { run } = server;
+    const pending = new Set<Pending>();
+    const connection = new Connection(scheduler, link, process, server, () => this.#drop(session, "reset"));
+    const session: Session = { connection, pending, isReady: false };
+    try {
+      if (this.#isClosed || link.isCut) throw new HotUnavailableError("connection refused", false);
+      await this.#send(session, "hello", "reads", () => {
+        if (server.run !== run) throw new ErrorReply("restarted");
+      });
+      const { writer, seq } = this.#acknowledged;
+      if (writer !== "") await this.#send(session, "lease", "writes", (data) => data.renewLease(writer, seq));
+    } catch (error) {
+      connection.end();
+      throw new HotUnavailableError(`could not connect: ${String(error)}`, false);
+    }
+    session.isReady = true;
+    this.#session = session;
+  }
+
+  #connectInBackground(attempt: number): void {
+    if (this.#isClosed || this.isReady) return;
+    const { clock } = this.#options;
+    const pauseMs = backoffMs(attempt, RECONNECT_FIRST_MS, RECONNECT_MAX_MS, clock.random);
+    this.#connect().catch(() => clock.after(pauseMs, () => this.#connectInBackground(attempt + 1)));
+  }
+
+  #drop(session: Session, why: string): void {
+    session.connection.end();
+    for (const { what, reject, cancel } of session.pending) {
+      cancel();
+      reject(new HotUnavailableError(`${what}: ${why}`, true));
+    }
+    session.pending.clear();
+    if (this.#session !== session) return;
+    this.#session = undefined;
+    this.#connectInBackground(0);
+  }
+
+  #run<T>(what: string, access: Access, script: (data: HotData) => T): Promise<T> {
+    const session = this.#session;
+    if (session !== undefined) return this.#send(session, what, access, script);
+    return Promise.reject(new HotUnavailableError(`${what}: not connected`, false));
+  }
+
+  #send<T>(session: Session, what: string, access: Access, script: (data: HotData) => T): Promise<T> {
+    const { clock, server } = this.#options;
+    const { promise, resolve, reject } = Promise.withResolvers<T>();
+    const cancel = clock.after(COMMAND_TIMEOUT_MS, () => this.#drop(session, "no answer in time"));
+    const pending: Pending = { what, reject, cancel };
+    session.pending.add(pending);
+    const settle = (act: () => void) => {
+      cancel();
+      if (session.pending.delete(pending)) act();
+    };
+    const { run } = server;
+    session.connection.request(() => {
+      if (server.isDown || server.run !== run) return () => this.#drop(session, "connection refused");
+      return this.#execute(what, access, script, (outcome) =>
+        settle(() => {
+          if (!(outcome instanceof ErrorReply)) return resolve(outcome);
+          reject(new HotUnavailableError(`${what}: ${outcome.message}`, false));
+          if (outcome.isForAnother) this.#drop(session, outcome.message);
+        }),
+      );
+    });
+    return promise;
+  }
+
+  #execute<T>(
+    what: string,
+    access: Access,
+    script: (data: HotData) => T,
+    answer: (outcome: T | ErrorReply) => void,
+  ): () => void {
+    const { server, process, trace } = this.#options;
+    let outcome: T | ErrorReply;
+    try {
+      outcome = server.execute(access, script);
+    } catch (error) {
+      if (!(error instanceof ErrorReply)) throw error;
+      outcome = error;
+    }
+    if (trace.isOn && !QUIET.has(what))
+      trace.add(server.name, `${what} of ${process.name}: ${shown(outcome)}`);
+    return () => answer(outcome);
+  }
+
+  isBorn(): Promise<boolean> {
+    return this.#run("isBorn", "reads", (data) => data.isBorn);
+  }
+
+  bear(freshFrom: number): Promise<boolean> {
+    return this.#run("bear", "writes", (data) => data.bear(freshFrom));
+  }
+
+  async register(writer: string): Promise<boolean> {
+    this.#options.onRegister(writer, false);
+    const isRegistered = await this.#run(`register ${writer}`, "writes", (data) => data.register(writer));
+    if (!isRegistered) return false;
+    this.#acknowledged = { writer, seq: 0 };
+    this.#options.onRegister(writer, true);
+    return true;
+  }
+
+  renewLease(writer: string, committedSeq: number): Promise<LeaseState> {
+    return this.#run("lease", "writes", (data) => data.renewLease(writer, committedSeq));
+  }
+
+  abandon(writer: string): Promise<number> {
+    return this.#run(`abandon ${writer}`, "writes", (data) => data.abandon(writer));
+  }
+
+  async commit(writer: string, seq: number, batch: Batch): Promise<CommitResult> {
+    const what = `commit ${writer} #${seq}, ${batch.eventCount} events`;
+    const result = await this.#run(what, "writes", (data) => data.commit(writer, seq, batch));
+    if (result.status === "committed") this.#acknowledged = { writer, seq };
+    return result;
+  }
+
+  voidBatch(writer: string, seq: number): Promise<VoidResult> {
+    return this.#run(`void ${writer} #${seq}`, "writes", (data) => data.voidBatch(writer, seq));
+  }
+
+  read(keys: readonly HourKey[]): Promise<readonly HourRead[] | "unborn"> {
+    return this.#run("read", "reads", (data) => data.read(keys));
+  }
+
+  async readRange(range: HourRange, visit: (hour: HourRecord) => void): Promise<number | "unborn"> {
+    const answer = await this.#run("readRange", "reads", (data) => data.readRange(range));
+    if (answer === "unborn") return answer;
+    for (const hour of answer.hours) visit(hour);
+    return answer.freshFrom;
+  }
+
+  async retirementMark(): Promise<number> {
+    const mark = await this.#run("retirementMark", "reads", (data) => data.retirementMark());
+    if (mark === undefined) throw new HotUnavailableError("hydrate: it is being set up", false);
+    return mark;
+  }
+
+  async hydrate(key: HourKey, cold: ColdHour | undefined, retirementMark: number): Promise<boolean> {
+    const isHeld = await this.#run(`hydrate ${hourText(key)}`, "writes", (data) =>
+      data.hydrate(key, cold, retirementMark),
+    );
+    if (isHeld === undefined) throw new HotUnavailableError("hydrate: it is being set up", false);
+    return isHeld;
+  }
+
+  retire(beforeHour: number): Promise<number> {
+    return this.#run("retire", "frees", (data) => data.retire(beforeHour));
+  }
+
+  retireHour(key: HourKey): Promise<boolean> {
+    return this.#run(`retire ${hourText(key)}`, "frees", (data) => data.retireHour(key));
+  }
+
+  readJournal(writer: string, afterSeq: number, maxEvents: number): Promise<readonly JournaledBatch[]> {
+    return this.#run(`readJournal ${writer} > ${afterSeq}`, "reads", (data) =>
+      data.readJournal(writer, afterSeq, maxEvents),
+    );
+  }
+
+  trimJournal(writer: string, throughSeq: number): Promise<void> {
+    return this.#run(`trim ${writer} #${throughSeq}`, "frees", (data) =>
+      data.trimJournal(writer, throughSeq),
+    );
+  }
+
+  journalOwners(): Promise<readonly JournalOwner[]> {
+    return this.#run("owners", "reads", (data) => data.journalOwners());
+  }
+
+  fence(writer: string): Promise<boolean> {
+    return this.#run(`fence ${writer}`, "writes", (data) => data.fence(writer));
+  }
+
+  removeJournal(writer: string, watermark: number): Promise<void> {
+    return this.#run(`remove ${writer}, watermark ${watermark}`, "frees", (data) =>
+      data.removeJournal(writer, watermark),
+    );
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    if (this.#session !== undefined) this.#drop(this.#session, "closed");
+  }
+}
+
+/** Not in a trace, unless they fail: they come again and again. */
+const QUIET = new Set(["hello", "info", "owners", "retire", "isBorn", "retirementMark", "lease"]);
+
+function shown(outcome: unknown): string {
+  if (outcome instanceof Error) return outcome.message;
+  const text = JSON.stringify(outcome) ?? "done";
+  return text.length > 100 ? `${text.slice(0, 100)}…` : text;
+}
+
+function hourText({ hour, stream }: HourKey): string {
+  return `${new Date(hour).toISOString().slice(0, 13)} ${stream}`;
+}

@@ -1,0 +1,412 @@
+/**
+ * The data of one shard as the Redis scripts change it, in memory: each method is one script, and atomic as that is.
+ *
+ * Invariants: what a script refuses, this refuses; what a script forgets, this forgets. It knows no connections and no
+ * faults: HotServer has those.
+ */
+import { type Batch, decodeBatch, encodeBatch, type JournaledBatch } from "../../../src/domain/batch.ts";
+import { HOUR_MS, type HourKey, hourKeyName, ID_TTL_MS } from "../../../src/domain/event.ts";
+import { type HourRange, type HourRecord, includes } from "../../../src/domain/hour-range.ts";
+import { UserSketches } from "../../../src/domain/user-sketches.ts";
+import type { ColdHour } from "../../../src/store/cold.ts";
+import type { CommitResult, HourRead, JournalOwner, LeaseState, VoidResult } from "../../../src/store/hot.ts";
+
+/** How long a fence outlives its journal. */
+const FENCE_MEMORY_MS = 7 * 86_400_000;
+
+export interface HeldHour extends HourKey {
+  clicks: number;
+  impressions: number;
+  users: UserSketches;
+  /** By writer: its last batch that touched this hour. */
+  readonly touched: Map<string, number>;
+}
+
+export interface JournalEntry {
+  readonly body: string;
+  readonly duplicates: readonly number[];
+  /** What of it counts: made from the two above, once. */
+  readonly batch: JournaledBatch;
+  readonly isReverted: boolean;
+}
+
+interface WriterRecord {
+  last: number;
+  flushed: number;
+  events: number;
+  leaseUntilMs: number;
+  isFenced: boolean;
+  /** Its journal was removed: it is remembered until then. */
+  forgottenAtMs: number;
+}
+
+interface IdRecord {
+  readonly expiresAtMs: number;
+  /** A second event of this id was answered as a duplicate. */
+  isRepeated: boolean;
+}
+
+interface Meta {
+  readonly freshFrom: number;
+  readonly mark: number;
+}
+
+export interface HotDataListener {
+  /** A batch was applied for the first time. */
+  committed(writer: string, batch: JournaledBatch): void;
+  /** Duplicates of a batch were found. */
+  reverted(writer: string, batch: JournaledBatch): void;
+}
+
+const NO_LISTENER: HotDataListener = { committed: () => {}, reverted: () => {} };
+
+export class HotData {
+  meta: Meta | undefined;
+  /** Changes with whatever hours and journals hold. */
+  version = newVersion();
+  readonly hours = new Map<string, HeldHour>();
+  /** By writer, then by seq. Writers that are in here have a journal. */
+  readonly journals = new Map<string, Map<number, JournalEntry>>();
+  readonly #writers = new Map<string, WriterRecord>();
+  readonly #ids = new Map<string, IdRecord>();
+  readonly #nowMs: () => number;
+  readonly #leaseMs: number;
+  #listener: HotDataListener;
+
+  constructor(nowMs: () => number, leaseMs: number, listener = NO_LISTENER) {
+    this.#nowMs = nowMs;
+    this.#leaseMs = leaseMs;
+    this.#listener = listener;
+  }
+
+  get isBorn(): boolean {
+    return this.meta !== undefined;
+  }
+
+  /** Of all that is in here now; what happens to one is not seen in the other. */
+  copy(): HotData {
+    const copy = new HotData(this.#nowMs, this.#leaseMs, this.#listener);
+    copy.meta = this.meta;
+    for (const [name, hour] of this.hours) {
+      const users = new UserSketches();
+      users.merge(hour.users);
+      copy.hours.set(name, { ...hour, users, touched: new Map(hour.touched) });
+    }
+    for (const [writer, journal] of this.journals) copy.journals.set(writer, new Map(journal));
+    for (const [writer, record] of this.#writers) copy.#writers.set(writer, { ...record });
+    for (const [id, record] of this.#ids) copy.#ids.set(id, { ...record });
+    return copy;
+  }
+
+  /** Of a writer that is known here: its last batch. */
+  lastSeq(writer: string): number | undefined {
+    return this.#writer(writer)?.last;
+  }
+
+  bear(freshFrom: number): boolean {
+    if (this.meta !== undefined) return true;
+    if (this.journals.size > 0) return false;
+    this.version += 1;
+    this.hours.clear();
+    this.meta = { freshFrom, mark: this.#nowMs() * 1_000 };
+    return true;
+  }
+
+  retirementMark(): number | undefined {
+    return this.meta?.mark;
+  }
+
+  register(writer: string): boolean {
+    if (this.meta === undefined) return false;
+    const leaseUntilMs = this.#nowMs() + this.#leaseMs;
+    const isFenced = this.#writer(writer)?.isFenced ?? false;
+    const record = { last: 0, flushed: 0, events: 0, leaseUntilMs, isFenced };
+    this.#writers.set(writer, { ...record, forgottenAtMs: Number.POSITIVE_INFINITY });
+    this.journals.set(writer, new Map());
+    return true;
+  }
+
+  #writer(writer: string): WriterRecord | undefined {
+    const record = this.#writers.get(writer);
+    if (record === undefined || record.forgottenAtMs > this.#nowMs()) return record;
+    this.#writers.delete(writer);
+    return undefined;
+  }
+
+  renewLease(writer: string, committedSeq: number): LeaseState {
+    const record = this.#writer(writer);
+    if ((record?.last ?? -1) < committedSeq) this.meta = undefined;
+    if (record === undefined || record.isFenced || this.meta === undefined) return "lost";
+    record.leaseUntilMs = this.#nowMs() + this.#leaseMs;
+    return "held";
+  }
+
+  abandon(writer: string): number {
+    const record = this.#writer(writer);
+    if (record === undefined) return 0;
+    record.isFenced = true;
+    return record.last;
+  }
+
+  commit(writer: string, seq: number, batch: Batch): CommitResult {
+    const record = this.#writer(writer);
+    if (seq > (record?.last ?? -1) + 1) this.meta = undefined;
+    if (record === undefined) return { status: "unknown" };
+    if (record.isFenced) return { status: "fenced", lastSeq: record.last };
+    if (seq <= record.last) {
+      return { status: "committed", duplicates: this.journals.get(writer)?.get(seq)?.duplicates ?? [] };
+    }
+    if (this.meta === undefined) return { status: "unborn" };
+    const absent = this.#absentGroups(batch, this.meta.freshFrom);
+    if (absent.length > 0) return { status: "absent", groups: absent };
+    const duplicates = this.#claimIds(batch);
+    this.#append(writer, record, seq, batch, duplicates);
+    return { status: "committed", duplicates };
+  }
+
+  #absentGroups({ groups }: Batch, freshFrom: number): number[] {
+    const absent: number[] = [];
+    for (const [position, { stream, hour }] of groups.entries()) {
+      if (hour < freshFrom && !this.hours.has(hourKeyName(stream, hour))) absent.push(position);
+    }
+    return absent;
+  }
+
+  #claimIds(batch: Batch): number[] {
+    const duplicates: number[] = [];
+    const claimed = new Set<string>();
+    let ordinal = 0;
+    for (const { stream, users, ids } of batch.groups) {
+      for (let i = 0; i < users.length; i++, ordinal++) {
+        const id = ids?.[i] ?? null;
+        if (id === null) continue;
+        const name = idName(stream, id);
+        const known = this.#ids.get(name);
+        if (known === undefined || known.expiresAtMs <= this.#nowMs()) {
+          this.#ids.set(name, { expiresAtMs: this.#nowMs() + ID_TTL_MS, isRepeated: false });
+          claimed.add(name);
+        } else {
+          duplicates.push(ordinal);
+          if (!claimed.has(name)) known.isRepeated = true;
+        }
+      }
+    }
+    return duplicates;
+  }
+
+  #append(
+    writer: string,
+    record: WriterRecord,
+    seq: number,
+    batch: Batch,
+    duplicates: readonly number[],
+  ): void {
+    const body = encodeBatch(batch);
+    const counted = decodeBatch(seq, body, duplicates);
+    for (const group of counted.groups) this.#count(group, writer, seq);
+    this.journals.get(writer)?.set(seq, { body, duplicates, batch: counted, isReverted: false });
+    this.version += 1;
+    record.last = seq;
+    record.events += counted.eventCount;
+    this.#listener.committed(writer, counted);
+  }
+
+  #count(group: JournaledBatch["groups"][number], writer: string, seq: number): void {
+    const hour = this.#hold(group);
+    hour.clicks += group.clicks;
+    hour.impressions += group.impressions;
+    hour.touched.set(writer, seq);
+    for (let i = 0; i < group.registers.length; i++)
+      hour.users.add(group.registers[i]!, group.clickFlags[i]!);
+  }
+
+  #hold({ stream, hour }: HourKey): HeldHour {
+    const name = hourKeyName(stream, hour);
+    let held = this.hours.get(name);
+    if (held === undefined) {
+      held = { stream, hour, clicks: 0, impressions: 0, users: new UserSketches(), touched: new Map() };
+      this.hours.set(name, held);
+    }
+    return held;
+  }
+
+  voidBatch(writer: string, seq: number): VoidResult {
+    const record = this.#writer(writer);
+    const last = record?.last ?? -1;
+    if (last < seq - 1) this.meta = undefined;
+    if (record?.isFenced) return { status: "fenced", lastSeq: last };
+    if (record === undefined || last < seq - 1) return { status: "unknown" };
+    if (last < seq) {
+      record.last = seq;
+      return { status: "voided" };
+    }
+    const entry = this.journals.get(writer)?.get(seq);
+    if (entry === undefined) return { status: "voided" };
+    if (entry.isReverted) return { status: "reverted", duplicates: entry.duplicates };
+    return { status: "reverted", duplicates: this.#revert(writer, record, seq, entry) };
+  }
+
+  #revert(writer: string, record: WriterRecord, seq: number, entry: JournalEntry): number[] {
+    const notCounted: number[] = [];
+    const isDuplicate = new Set(entry.duplicates);
+    let [ordinal, kept, taken] = [0, 0, 0];
+    for (const { stream, hour, clickFlags, ids } of decodeBatch(seq, entry.body, []).groups) {
+      for (let i = 0; i < clickFlags.length; i++, ordinal++) {
+        const id = ids?.[i] ?? null;
+        const name = id === null ? undefined : idName(stream, id);
+        if (isDuplicate.has(ordinal)) {
+          notCounted.push(ordinal);
+        } else if (name !== undefined && this.#ids.get(name)?.isRepeated === true) {
+          kept += 1;
+        } else {
+          notCounted.push(ordinal);
+          taken += 1;
+          const held = this.hours.get(hourKeyName(stream, hour));
+          if (held !== undefined) held[clickFlags[i] ? "clicks" : "impressions"] -= 1;
+          if (name !== undefined) this.#ids.delete(name);
+        }
+      }
+    }
+    this.version += 1;
+    record.events -= taken;
+    const batch = decodeBatch(seq, entry.body, notCounted);
+    const journal = this.journals.get(writer)!;
+    if (kept > 0) journal.set(seq, { body: entry.body, duplicates: notCounted, batch, isReverted: true });
+    else journal.delete(seq);
+    this.#listener.reverted(writer, batch);
+    return notCounted;
+  }
+
+  read(keys: readonly HourKey[]): readonly HourRead[] | "unborn" {
+    const { meta } = this;
+    if (meta === undefined) return "unborn";
+    return keys.map((key): HourRead => {
+      const held = this.hours.get(hourKeyName(key.stream, key.hour));
+      if (held === undefined) return { status: key.hour >= meta.freshFrom ? "empty" : "absent" };
+      const { clicks, impressions, users } = held;
+      return { status: "present", counts: { clicks, impressions, uniqueUsers: users.count() } };
+    });
+  }
+
+  /** Copies, as an answer on its way does not change any more. */
+  readRange(
+    range: HourRange,
+  ): { readonly hours: readonly HourRecord[]; readonly freshFrom: number } | "unborn" {
+    if (this.meta === undefined) return "unborn";
+    const hours = [...this.hours.values()].filter((hour) => includes(range, hour));
+    const copies = hours.map(({ stream, hour, clicks, impressions, users }) => {
+      const copied = new UserSketches();
+      copied.merge(users);
+      return { stream, hour, clicks, impressions, users: copied };
+    });
+    return { hours: copies, freshFrom: this.meta.freshFrom };
+  }
+
+  /** Undefined if the data set is not initialized. */
+  hydrate(key: HourKey, cold: ColdHour | undefined, mark: number): boolean | undefined {
+    if (this.meta === undefined) return undefined;
+    if (this.hours.has(hourKeyName(key.stream, key.hour))) return true;
+    if (this.meta.mark !== mark) return false;
+    this.version += 1;
+    const held = this.#hold(key);
+    if (cold === undefined) return true;
+    held.clicks = cold.clicks;
+    held.impressions = cold.impressions;
+    held.users.merge(cold.users);
+    return true;
+  }
+
+  retire(beforeHour: number): number {
+    return this.#retire([...this.hours.values()].filter(({ hour }) => hour < beforeHour));
+  }
+
+  retireHour({ stream, hour }: HourKey): boolean {
+    const held = this.hours.get(hourKeyName(stream, hour));
+    return this.#retire([held ?? { stream, hour, touched: new Map() }]) > 0;
+  }
+
+  #retire(candidates: readonly (HourKey & Pick<HeldHour, "touched">)[]): number {
+    if (this.meta === undefined) return 0;
+    const flushed = candidates.filter(({ touched }) => {
+      for (const [writer, seq] of touched) {
+        const through = this.#writer(writer)?.flushed;
+        if (through !== undefined && through < seq) return false;
+      }
+      return true;
+    });
+    if (flushed.length === 0) return 0;
+    this.version += 1;
+    let { freshFrom, mark } = this.meta;
+    for (const { stream, hour } of flushed) {
+      freshFrom = Math.max(freshFrom, hour + HOUR_MS);
+      this.hours.delete(hourKeyName(stream, hour));
+    }
+    mark += 1;
+    this.meta = { freshFrom, mark };
+    return flushed.length;
+  }
+
+  readJournal(writer: string, afterSeq: number, maxEvents: number): readonly JournaledBatch[] {
+    const batches: JournaledBatch[] = [];
+    let eventCount = 0;
+    const journal = this.journals.get(writer) ?? new Map<number, JournalEntry>();
+    for (const seq of [...journal.keys()].sort((a, b) => a - b)) {
+      if (seq <= afterSeq) continue;
+      if (eventCount >= maxEvents) break;
+      const { body, duplicates } = journal.get(seq)!;
+      const batch = decodeBatch(seq, body, duplicates);
+      batches.push(batch);
+      eventCount += batch.eventCount;
+    }
+    return batches;
+  }
+
+  trimJournal(writer: string, throughSeq: number): void {
+    const record = this.#writer(writer);
+    if (record === undefined) return;
+    const journal = this.journals.get(writer);
+    for (const seq of journal?.keys() ?? []) if (seq <= throughSeq) journal!.delete(seq);
+    record.flushed = Math.max(record.flushed, throughSeq);
+  }
+
+  journalOwners(): readonly JournalOwner[] {
+    return Array.from(this.journals.keys(), (writer) => {
+      const record = this.#writer(writer);
+      const isLeased = record !== undefined && !record.isFenced && record.leaseUntilMs > this.#nowMs();
+      const adoptable = this.meta === undefined || !isLeased;
+      return { writer, adoptable, acceptedEvents: record?.events ?? 0 };
+    });
+  }
+
+  fence(writer: string): boolean {
+    const record = this.#writer(writer);
+    if (record?.isFenced) return true;
+    const isLeased = (record?.leaseUntilMs ?? 0) > this.#nowMs();
+    if (isLeased && this.meta !== undefined) return false;
+    if (record !== undefined) record.isFenced = true;
+    return true;
+  }
+
+  removeJournal(writer: string, watermark: number): void {
+    const record = this.#writer(writer);
+    if (record !== undefined && !record.isFenced) return;
+    if ((record?.last ?? 0) < watermark) this.meta = undefined;
+    this.version += 1;
+    this.journals.delete(writer);
+    if (record === undefined) return;
+    record.flushed = record.last;
+    record.forgottenAtMs = this.#nowMs() + FENCE_MEMORY_MS;
+  }
+}
+
+let versions = 0;
+
+/** Of each data set another one: far enough apart that none grows into the next. */
+function newVersion(): number {
+  versions = (versions + 1) % 1_000_000;
+  return versions * 1_000_000;
+}
+
+function idName(stream: string, id: string): string {
+  return `${stream} ${id}`;
+}

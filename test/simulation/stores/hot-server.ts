@@ -1,0 +1,62 @@
+/** A Redis in memory: its data, and the state that a fault brings it into. */
+import type { Owner } from "../world/scheduler.ts";
+import type { HotData } from "./hot-data.ts";
+
+/** An error reply: the script has written nothing. */
+export class ErrorReply extends Error {
+  /** The client is to look for another server. */
+  readonly isForAnother: boolean;
+
+  constructor(message: string, isForAnother = false) {
+    super(message);
+    this.isForAnother = isForAnother;
+  }
+}
+
+/** What a script does first: one that frees memory may write even to a full server. */
+export type Access = "reads" | "frees" | "writes";
+
+export class HotServer implements Owner {
+  readonly name: string;
+  isDead = false;
+  frozenUntilMs = 0;
+  /** No process, no connections. */
+  isDown = false;
+  isReadOnly = false;
+  isFull = false;
+  /** Connections are to one run of it. */
+  run = 1;
+  data: HotData;
+  /** Of what it runs on: added to the time of the world. */
+  skewMs = 0;
+  readonly #onReset = new Set<() => void>();
+
+  constructor(name: string, newData: (server: HotServer) => HotData) {
+    this.name = name;
+    this.data = newData(this);
+  }
+
+  /** Throws ErrorReply. */
+  execute<T>(access: Access, script: (data: HotData) => T): T {
+    if (this.isReadOnly && access !== "reads") throw new ErrorReply("READONLY it is a replica", true);
+    if (this.isFull && access === "writes") throw new ErrorReply("OOM it is full");
+    return script(this.data);
+  }
+
+  onReset(act: () => void): void {
+    this.#onReset.add(act);
+  }
+
+  stop(): void {
+    this.isDown = true;
+    this.run += 1;
+    for (const act of this.#onReset) act();
+  }
+
+  start(data: HotData): void {
+    this.data = data;
+    this.isDown = false;
+    this.isReadOnly = false;
+    this.isFull = false;
+  }
+}
