@@ -1,5 +1,5 @@
 /** What a run found: the shape of results/latest.json, which report and targets are made from. */
-import type { Latencies } from "./load/percentiles.ts";
+import type { Distribution } from "./load/percentiles.ts";
 import type { MixName, RequestClass } from "./load/workload.ts";
 import type { Parameters } from "./measure/parameters.ts";
 
@@ -81,9 +81,9 @@ export interface LatencyResult {
   readonly ratePerS: number;
   readonly answeredPerS: number;
   readonly refused: number;
-  readonly classes: Readonly<Partial<Record<RequestClass, Latencies>>>;
+  readonly classes: Readonly<Partial<Record<RequestClass, Distribution>>>;
   /** Of the candidate's `latencyReference`, at the same rate. */
-  readonly reference?: Readonly<Partial<Record<RequestClass, Latencies>>>;
+  readonly reference?: Readonly<Partial<Record<RequestClass, Distribution>>>;
 }
 
 /** After kill -9 under load, and a new start on the same stores. */

@@ -4,7 +4,7 @@
  * Invariant: what was not measured is not met.
  */
 import { CEILING, HOURGLASS, HOURGLASS_EMBEDDED, HOURGLASS_TWO_WORKERS } from "./candidates.ts";
-import { type Latencies, percentileMs } from "./load/percentiles.ts";
+import { type Distribution, percentileMs } from "./load/percentiles.ts";
 import type { RequestClass } from "./load/workload.ts";
 import { TARGET_SHARE } from "./measure/parameters.ts";
 import {
@@ -140,7 +140,7 @@ function speedAgainst(name: string, reference: string): Target["figures"] {
 
 function p99Ms(requestClass: RequestClass, of: "classes" | "reference"): Figure {
   return (trial) => {
-    const latencies: Latencies | undefined = latencyAt(trial, TARGET_SHARE)?.[of]?.[requestClass];
+    const latencies: Distribution | undefined = latencyAt(trial, TARGET_SHARE)?.[of]?.[requestClass];
     return percentileMs(latencies, 99);
   };
 }

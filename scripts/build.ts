@@ -1,15 +1,15 @@
 /**
- * `bun run build [-- --target=linux-arm64] [--outfile=path]`: the whole service as one file that needs neither
- * Bun nor node_modules. For another target than this machine's Bun fetches its own program for that target.
+ * `npm run build [-- --target=linux-arm64] [--outfile=path]`: the whole service as one file that needs neither Bun nor
+ * node_modules. For another target Bun downloads its own program for that target.
  */
 import { existsSync, rmSync, statSync } from "node:fs";
 import { join, relative, resolve } from "node:path";
 import { parseArgs } from "node:util";
 
-// Found here and not in step.ts, so that the image is built with this file alone.
+// Not taken from step.ts, so that the image is built with this file alone.
 const PROJECT_ROOT = join(import.meta.dir, "..");
 const SOURCE = join(PROJECT_ROOT, "src");
-/** The first is where the program begins; a thread is started by its path. */
+/** The first is the program; a thread is started by the path of the second. */
 const ENTRYPOINTS = [join(SOURCE, "main.ts"), join(SOURCE, "store", "thread", "entry.ts")];
 const BYTES_PER_MB = 1_000_000;
 
@@ -51,22 +51,25 @@ async function build({ target, outfile }: BuildOptions): Promise<void> {
     compile: {
       outfile,
       ...(target === undefined ? {} : { target }),
-      // Or the program would take settings, and code to load first, from whatever folder it starts in.
+      // Else the program would read settings, and load code, from whatever folder it starts in.
       autoloadDotenv: false,
       autoloadBunfig: false,
       autoloadTsconfig: false,
       autoloadPackageJson: false,
     },
+    // main.ts handles signals before it loads the rest. In one piece all of it would be loaded first: on a busy machine
+    // signals were then handled 650 ms after the start instead of 50.
+    splitting: true,
     // Identifiers keep their names: Elysia reads the source text of handlers, and shorter names break it.
     minify: { whitespace: true, syntax: true, identifiers: false },
-    // Within the program, so that a stack trace names the lines that were written.
+    // Stack traces then name lines of the source.
     sourcemap: "inline",
     define: { "process.env.NODE_ENV": JSON.stringify("production") },
     throw: false,
   });
   for (const log of result.logs) console.error(log);
   if (!result.success) throw new Error("the build failed");
-  // It is written beside the program all the same.
+  // Bun writes it beside the program as well.
   rmSync(`${outfile}.map`, { force: true });
   const megabytes = Math.round(statSync(outfile).size / BYTES_PER_MB);
   console.log(`${relative(process.cwd(), outfile)}: ${megabytes} MB, ${target ?? "for this machine"}`);

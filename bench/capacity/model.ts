@@ -7,11 +7,11 @@
  * Redis' thread (a script a batch), sessions of MySQL (a transaction each), and the row of the present hour, which a
  * flush holds at its end. Not modelled: memory, disks but for that, faults, reads, hours that are over.
  */
+import { Latencies } from "../../src/runtime/latencies.ts";
 import { Random } from "../../test/harness/pipeline/random.ts";
 import { Cores, Lock, Thread } from "./cores.ts";
 import type { Costs } from "./costs.ts";
 import { EventQueue } from "./event-queue.ts";
-import { Histogram } from "./histogram.ts";
 import { Poisson } from "./poisson.ts";
 
 export interface Sizes {
@@ -93,7 +93,7 @@ interface Totals {
 class Simulation {
   readonly events = new EventQueue();
   readonly options: SimulationOptions;
-  readonly latencies = new Histogram();
+  readonly latencies = new Latencies();
   readonly #machine: Cores | undefined;
   readonly #shards: readonly Thread[];
   readonly #nodes: readonly Node[];
@@ -160,8 +160,8 @@ class Simulation {
       answeredPerS: perS(answered),
       storedPerS: perS(after.stored - before.stored),
       batchEvents: answered / Math.max(after.batches - before.batches, 1),
-      p50Ms: this.latencies.percentileMs(50) ?? Number.NaN,
-      p99Ms: this.latencies.percentileMs(99) ?? Number.NaN,
+      p50Ms: this.latencies.percentileMs(50),
+      p99Ms: this.latencies.percentileMs(99),
       utilisation: {
         instance: busiest("instance"),
         redis: busiest("redis"),
@@ -327,7 +327,7 @@ class Instance {
     this.batches += 1;
     this.answered += count;
     this.#unflushed += count;
-    if (isMeasuring) for (const { atUs, count: n } of batch) latencies.add(events.nowUs - atUs, n);
+    if (isMeasuring) for (const { atUs, count: n } of batch) latencies.add((events.nowUs - atUs) / 1_000, n);
     if (options.load.connections !== undefined) this.#send(count);
     if (this.#unflushed >= options.flushMaxEvents) this.#flush();
     this.#commit();

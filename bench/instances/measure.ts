@@ -13,7 +13,7 @@ import type { ServerProcess } from "../../test/harness/servers/server-process.ts
 import { startService } from "../../test/harness/service/service.ts";
 import { candidate, HOURGLASS, type Running } from "../candidates.ts";
 import { LoadDriver, type LoadDriverOptions, type Target } from "../load/load-driver.ts";
-import type { Latencies } from "../load/percentiles.ts";
+import type { Distribution } from "../load/percentiles.ts";
 import { percentileMs } from "../load/percentiles.ts";
 import { MIXES } from "../load/workload.ts";
 import { waitForDrain } from "../measure/flush-watch.ts";
@@ -174,7 +174,7 @@ class Group {
 
   async paced(round: number, ratePerS: number): Promise<PacedPhase> {
     const targets = this.#targets(round, this.#options.phaseMs);
-    const latencies: Latencies[] = [];
+    const latencies: Distribution[] = [];
     const phase = await this.#phase(async () => {
       const loads = await Promise.all(
         this.#drivers.map((driver, n) => driver.sendAtRate({ ...targets[n]!, ratePerS })),

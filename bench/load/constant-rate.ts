@@ -13,7 +13,8 @@
  * that second, as fast as it can, and rounds latencies to milliseconds.
  */
 
-import { type Latencies, latenciesOf } from "./percentiles.ts";
+import { Latencies } from "../../src/runtime/latencies.ts";
+import { type Distribution, distributionOf } from "./percentiles.ts";
 import { isPost, loadRequests, type Requests } from "./requests.ts";
 import { ResponseReader } from "./response-reader.ts";
 import { REQUEST_CLASSES, type RequestClass } from "./workload.ts";
@@ -39,7 +40,7 @@ export interface ConstantRateResult {
   readonly open: number;
   /** Of those, posts that had been sent: nobody knows whether they were stored. */
   readonly eventsInDoubt: number;
-  readonly latencies: Readonly<Partial<Record<RequestClass, Latencies>>>;
+  readonly latencies: Readonly<Partial<Record<RequestClass, Distribution>>>;
 }
 
 /** Below what a latency is to be told by, and enough to leave most of a core to the servers. */
@@ -225,17 +226,17 @@ class ConstantRateRun {
   }
 
   #latenciesByClass(endMs: number): ConstantRateResult["latencies"] {
-    const samples = REQUEST_CLASSES.map(() => [] as number[]);
+    const samples = REQUEST_CLASSES.map(() => new Latencies());
     const { durationMs, ratePerS } = this.#job;
     const first = Math.floor((Math.min(RAMP_MS, durationMs / 8) * ratePerS) / 1_000);
     this.#latencies.forEach((latencyMs, request) => {
       if (request < first) return;
       const requestClass = this.#requests.classes[request % this.#requests.count]!;
-      samples[requestClass]!.push(Number.isNaN(latencyMs) ? endMs - this.#dueMs(request) : latencyMs);
+      samples[requestClass]!.add(Number.isNaN(latencyMs) ? endMs - this.#dueMs(request) : latencyMs);
     });
     return Object.fromEntries(
-      REQUEST_CLASSES.map((name, n) => [name, latenciesOf(Float64Array.from(samples[n]!))] as const).filter(
-        ([, latencies]) => latencies !== undefined,
+      REQUEST_CLASSES.map((name, n) => [name, distributionOf(samples[n]!)] as const).filter(
+        ([, distribution]) => distribution !== undefined,
       ),
     );
   }

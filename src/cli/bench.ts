@@ -1,19 +1,19 @@
 /**
  * `hourglass bench`: how many events a running service takes, and how soon it answers, seen from here. The events are
- * real: they count in a stream of their own. `bun run bench` is the one to compare with others.
+ * real, and count in a stream of their own. `npm run bench` is the one to compare with other services.
  *
- * Each connection sends its next request when it has its answer, so that a service that pauses is sent less: the
- * percentiles are of the answers, and are no promise for a rate that others set.
+ * Each connection sends its next request once it has its answer, so a service that pauses is sent less: the percentiles
+ * are of the answers, and promise nothing for a rate that clients set.
  */
-
+import { type Command, InvalidArgumentError } from "commander";
 import { errorText } from "../runtime/deadline.ts";
+import { Latencies } from "../runtime/latencies.ts";
 import type { Config } from "../settings/settings.ts";
+import { exitWith, streamArgument, URL_HELP, urlArgument } from "./arguments.ts";
 import { grouped } from "./import/report.ts";
-import { keyHeaders } from "./service/key-headers.ts";
-import { ownUrl } from "./service/own-url.ts";
+import { ServiceClient } from "./service/client.ts";
 
-export interface BenchOptions {
-  /** Of the service; undefined: the one of this machine's settings. */
+interface BenchOptions {
   readonly url: string | undefined;
   readonly seconds: number;
   readonly connections: number;
@@ -23,58 +23,72 @@ export interface BenchOptions {
   readonly json: boolean;
 }
 
+export function addBench(program: Command): void {
+  program
+    .command("bench")
+    .description("send made-up events to a running service and show how many it takes; exits with 2 if none")
+    .option("--url <url>", URL_HELP, urlArgument)
+    .option("--seconds <n>", "how long", countArgument, 10)
+    .option("--connections <n>", "how many send at once", countArgument, 64)
+    .option("--batch <n>", "events in a request", countArgument, 1)
+    .option("--stream <name>", "the stream that they count in", streamArgument, "bench")
+    .option("--json", "the figures as a JSON object", false)
+    .action(exitWith(bench));
+}
+
+function countArgument(text: string): number {
+  if (!/^[1-9]\d{0,3}$|^10000$/.test(text))
+    throw new InvalidArgumentError("It takes a number from 1 to 10000.");
+  return Number(text);
+}
+
 interface Tally {
   accepted: number;
-  readonly latenciesMs: number[];
-  /** Requests, by what became of them. */
+  readonly latencies: Latencies;
+  /** How often a request failed, by reason. */
   readonly failures: Map<string, number>;
 }
 
 interface Sending {
-  readonly target: string;
+  readonly path: string;
   readonly request: RequestInit;
 }
 
 const USERS = 1_000_000;
 const CLICK_SHARE = 0.1;
 const ANSWER_TIMEOUT_MS = 10_000;
-/** For a service that refuses or is not there: no reason to ask it as fast as it can say so. */
+/** After a failure, so that a service that refuses is not asked as fast as it can refuse. */
 const PAUSE_MS = 100;
 
-/** The exit code: 0, 1 if some requests failed, 2 if no event was taken. */
-export async function benchService(config: Config, options: BenchOptions): Promise<number> {
+/** Answers the exit code: 0, 1 if some requests failed, 2 if no event was taken. */
+async function bench(config: Config, options: BenchOptions): Promise<number> {
   const { connections, seconds } = options;
-  const url = options.url ?? ownUrl(config);
-  const headers = keyHeaders(config.apiKey);
-  const tally: Tally = { accepted: 0, latenciesMs: [], failures: new Map() };
+  const service = new ServiceClient(config, options.url);
+  const tally: Tally = { accepted: 0, latencies: new Latencies(), failures: new Map() };
   const startMs = performance.now();
   const untilMs = startMs + seconds * 1_000;
   const sendOn = async () => {
-    while (performance.now() < untilMs) await send(sendingOf(url, options, headers), options.batch, tally);
+    while (performance.now() < untilMs) await send(service, options, tally);
   };
   await Promise.all(Array.from({ length: connections }, sendOn));
   const tookS = (performance.now() - startMs) / 1_000;
   const summary = summaryOf(tally, tookS, options);
-  console.log(options.json ? JSON.stringify(summary) : textOf(summary, url));
+  console.log(options.json ? JSON.stringify(summary) : textOf(summary, service.url));
   if (tally.accepted === 0) return 2;
   return tally.failures.size > 0 ? 1 : 0;
 }
 
-function sendingOf(
-  url: string,
-  { batch, stream }: BenchOptions,
-  headers: Readonly<Record<string, string>>,
-): Sending {
+function sendingOf({ batch, stream }: BenchOptions): Sending {
   const timestamp = Date.now();
   const signal = AbortSignal.timeout(ANSWER_TIMEOUT_MS);
   if (batch === 1) {
     const query = `timestamp=${timestamp}&user=${anyUser()}&${anyKind()}&stream=${stream}`;
-    return { target: `${url}/analytics?${query}`, request: { method: "POST", headers, signal } };
+    return { path: `/analytics?${query}`, request: { method: "POST", signal } };
   }
   const line = () => JSON.stringify({ timestamp, user: anyUser(), event: anyKind(), stream });
   const body = Array.from({ length: batch }, line).join("\n");
-  const typed = { ...headers, "content-type": "application/x-ndjson" };
-  return { target: `${url}/events`, request: { method: "POST", headers: typed, body, signal } };
+  const headers = { "content-type": "application/x-ndjson" };
+  return { path: "/events", request: { method: "POST", headers, body, signal } };
 }
 
 function anyUser(): string {
@@ -85,14 +99,15 @@ function anyKind(): "click" | "impression" {
   return Math.random() < CLICK_SHARE ? "click" : "impression";
 }
 
-async function send({ target, request }: Sending, batch: number, tally: Tally): Promise<void> {
+async function send(service: ServiceClient, options: BenchOptions, tally: Tally): Promise<void> {
+  const { path, request } = sendingOf(options);
   const startMs = performance.now();
   try {
-    const response = await fetch(target, request);
+    const response = await service.ask(path, request);
     const text = await response.text();
     if (response.ok) {
-      tally.latenciesMs.push(performance.now() - startMs);
-      tally.accepted += batch === 1 ? 1 : Number(JSON.parse(text).accepted);
+      tally.latencies.add(performance.now() - startMs);
+      tally.accepted += options.batch === 1 ? 1 : Number(JSON.parse(text).accepted);
       return;
     }
     fail(tally, `${response.status} ${text.slice(0, 200)}`);
@@ -106,9 +121,8 @@ function fail({ failures }: Tally, why: string): void {
   failures.set(why, (failures.get(why) ?? 0) + 1);
 }
 
-function summaryOf({ accepted, latenciesMs, failures }: Tally, seconds: number, options: BenchOptions) {
-  const sorted = latenciesMs.toSorted((a, b) => a - b);
-  const percentile = (share: number) => rounded(sorted[Math.ceil(share * sorted.length) - 1] ?? 0);
+function summaryOf({ accepted, latencies, failures }: Tally, seconds: number, options: BenchOptions) {
+  const percentile = (percent: number) => rounded(latencies.percentileMs(percent));
   return {
     accepted,
     perS: Math.round(accepted / seconds),
@@ -116,7 +130,7 @@ function summaryOf({ accepted, latenciesMs, failures }: Tally, seconds: number, 
     connections: options.connections,
     batch: options.batch,
     stream: options.stream,
-    latencyMs: { p50: percentile(0.5), p99: percentile(0.99), max: percentile(1) },
+    latencyMs: { p50: percentile(50), p99: percentile(99), max: percentile(100) },
     failures: Object.fromEntries(failures),
   };
 }

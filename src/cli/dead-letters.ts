@@ -1,9 +1,10 @@
 /** `hourglass dead-letters`: events whose rows the cold store refused. */
-
+import type { Command } from "commander";
 import { hourOf } from "../domain/event.ts";
 import type { Config } from "../settings/settings.ts";
 import type { DeadLetter } from "../store/cold.ts";
-import { type Choice, chosen, every, isAll, type SetAside } from "./stores/set-aside.ts";
+import { addChoice, type Choice, choiceOf, exitWith } from "./arguments.ts";
+import { chosen, every, isAll, type SetAside } from "./stores/set-aside.ts";
 import { type OpenStores, withStores } from "./stores/with-stores.ts";
 
 const LETTERS_PER_READ = 500;
@@ -13,8 +14,33 @@ function lettersOf({ cold }: OpenStores): SetAside<DeadLetter> {
   return { what: "dead letter", perRead: LETTERS_PER_READ, read };
 }
 
+export function addDeadLetters(program: Command): void {
+  const deadLetters = program
+    .command("dead-letters")
+    .description("acknowledged events whose rows the cold store refused");
+  deadLetters
+    .command("list")
+    .description("show them, and why they were refused")
+    .option("--json", "a JSON object a line", false)
+    .action(exitWith((config, { json }: { json: boolean }) => listDeadLetters(config, json)));
+  addChoice(deadLetters.command("replay"))
+    .description("store and count them now, once the reason is gone; exits with 1 if one is refused again")
+    .action(
+      exitWith((config, numbers, { all }, command) =>
+        replayDeadLetters(config, choiceOf(numbers, all, command)),
+      ),
+    );
+  addChoice(deadLetters.command("drop"))
+    .description("delete them: they will never be counted")
+    .action(
+      exitWith((config, numbers, { all }, command) =>
+        dropDeadLetters(config, choiceOf(numbers, all, command)),
+      ),
+    );
+}
+
 /** Each command answers the exit code. */
-export async function listDeadLetters(config: Config, isJson: boolean): Promise<number> {
+async function listDeadLetters(config: Config, isJson: boolean): Promise<number> {
   return await withStores(config, async (stores) => {
     let count = 0;
     for await (const letter of every(lettersOf(stores))) {
@@ -26,7 +52,7 @@ export async function listDeadLetters(config: Config, isJson: boolean): Promise<
   });
 }
 
-export async function replayDeadLetters(config: Config, choice: Choice): Promise<number> {
+async function replayDeadLetters(config: Config, choice: Choice): Promise<number> {
   return await withStores(config, async (stores) => {
     let [replayed, refused] = [0, 0];
     for await (const letter of chosen(lettersOf(stores), choice)) {
@@ -35,20 +61,20 @@ export async function replayDeadLetters(config: Config, choice: Choice): Promise
       if (result.status === "refused") refused += 1;
       if (result.status !== "replayed") continue;
       replayed += 1;
-      await forgetHour(stores, letter);
+      await retireHour(stores, letter);
     }
     console.log(`${replayed} replayed, ${refused} refused`);
     return refused === 0 && isAll(choice, replayed) ? 0 : 1;
   });
 }
 
-export async function dropDeadLetters(config: Config, choice: Choice): Promise<number> {
+async function dropDeadLetters(config: Config, choice: Choice): Promise<number> {
   return await withStores(config, async (stores) => {
     let dropped = 0;
     for await (const letter of chosen(lettersOf(stores), choice)) {
       if (!(await stores.cold.dropDeadLetter(letter.number))) continue;
       dropped += 1;
-      await forgetHour(stores, letter);
+      await retireHour(stores, letter);
     }
     console.log(`${dropped} dropped`);
     return isAll(choice, dropped) ? 0 : 1;
@@ -56,11 +82,11 @@ export async function dropDeadLetters(config: Config, choice: Choice): Promise<n
 }
 
 /**
- * The hot store may have the hour with the event, from its commit, or without, from the cold store. Whichever shard it
- * is of, each can fetch its part anew. If one can't forget it now, since events of it are not flushed, then
- * `verify --repair` will find a difference.
+ * The hot store may hold the hour with the event (from its commit) or without it (loaded from the cold store), so each
+ * shard loads its part again. A shard that can't retire the hour now, since it has unflushed events of it, will differ
+ * until `verify --repair`.
  */
-async function forgetHour({ hotShards = [] }: OpenStores, { event }: DeadLetter): Promise<void> {
+async function retireHour({ hotShards = [] }: OpenStores, { event }: DeadLetter): Promise<void> {
   const key = { stream: event.stream, hour: hourOf(event.at) };
   await Promise.all(hotShards.map((hot) => hot.retireHour(key)));
 }

@@ -1,17 +1,19 @@
-/** `hourglass export`: the events of a range, from the cold store, as `hourglass import` takes them again. */
+/** `hourglass export`: the events of a range, from the cold store, in a form that `hourglass import` takes. */
 import { createWriteStream } from "node:fs";
 import { rename, rm } from "node:fs/promises";
 import { Readable, type Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
+import type { Command } from "commander";
 import { type Event, type HourKey, hourOf } from "../domain/event.ts";
 import type { StreamSelection } from "../domain/hour-range.ts";
 import { csvRecord } from "../protocol/csv.ts";
 import { errorText } from "../runtime/deadline.ts";
 import type { Config } from "../settings/settings.ts";
 import type { ColdStore, RowKey } from "../store/cold.ts";
+import { EXPECTS_TIME_ARGUMENT, exitWith, oneOf, streamArgument, timeArgument } from "./arguments.ts";
 import { withPast } from "./stores/with-stores.ts";
 
-export interface ExportOptions {
+interface ExportOptions {
   /** In ms since the epoch, the first included; all if undefined. */
   readonly from: number | undefined;
   /** Not included. */
@@ -27,19 +29,33 @@ const ROWS_PER_READ = 10_000;
 const HOURS_PER_READ = 5_000;
 const CSV_HEADER = "timestamp,user,event,stream,id\n";
 
+export function addExport(program: Command): void {
+  program
+    .command("export")
+    .description(
+      "write the events that the cold store has, as import takes them; exits with 2 if it could not",
+    )
+    .option("--from <time>", `the first: ${EXPECTS_TIME_ARGUMENT}`, timeArgument)
+    .option("--to <time>", "the end, not included", timeArgument)
+    .option("--stream <name>", "of this stream only", streamArgument)
+    .addOption(oneOf("--format <format>", "of the output", ["csv", "ndjson"]))
+    .option("--out <file>", "where to (default: standard output)")
+    .action(exitWith(exportEvents));
+}
+
 interface Exported {
   events: number;
   hours: number;
-  /** What was counted and is not in it, in words. */
+  /** Sentences about counted events that are not in the output. */
   readonly missing: string[];
 }
 
-/** The exit code: 0 if all is written, 2 if it could not. */
-export async function exportEvents(config: Config, options: ExportOptions): Promise<number> {
+/** Answers the exit code: 0 if all is written, 2 if it could not. */
+async function exportEvents(config: Config, options: ExportOptions): Promise<number> {
   const exported: Exported = { events: 0, hours: 0, missing: [] };
   const { from = 0, to = Number.POSITIVE_INFINITY } = options;
   if (from >= to) {
-    console.error("hourglass export: --from is not before --to: no event lies between them");
+    console.error("hourglass export: --from is not before --to");
     return 2;
   }
   try {
@@ -49,7 +65,7 @@ export async function exportEvents(config: Config, options: ExportOptions): Prom
       else await writeFile(texts, options.out);
     });
   } catch (error) {
-    // Who reads it has had enough.
+    // The reader has had enough, as `head` does.
     if (isBrokenPipe(error)) return 0;
     if (!isFileError(error)) throw error;
     console.error(
@@ -62,7 +78,7 @@ export async function exportEvents(config: Config, options: ExportOptions): Prom
   return 0;
 }
 
-/** Under another name until it is whole: a part is never taken for all. */
+/** Under another name until it is complete, so that a part is never taken for the whole. */
 async function writeFile(texts: Readable, path: string): Promise<void> {
   const partPath = `${path}.part`;
   try {
@@ -96,7 +112,7 @@ async function* exportTexts(
   exported.missing.push(...(await missingFrom(cold, options, keys)));
 }
 
-/** Asked after the rows: so what was dropped or erased meanwhile is told, too. */
+/** Asked after the rows were read, so that it also covers what was dropped or erased meanwhile. */
 async function missingFrom(
   cold: ColdStore,
   { from = 0, stream = "" }: ExportOptions,
@@ -107,9 +123,7 @@ async function missingFrom(
   if (from < rowsFrom) {
     const hours = keys.filter(({ hour }) => hour < rowsFrom).length;
     const day = new Date(rowsFrom).toISOString();
-    missing.push(
-      `Missing: rows are kept from ${day} on; ${hours} hours of before were counted and have none`,
-    );
+    missing.push(`Missing: rows are kept from ${day} on; ${hours} earlier hours have counts but no rows`);
   }
   const hours = [...new Set(keys.map(({ hour }) => hour))];
   const erased = await erasedIn(cold, hours, { text: stream, isPrefix: stream === "" });

@@ -1,23 +1,27 @@
 /**
  * `hourglass forget`: deletes what is stored of a user.
  *
- * Invariants: what was acknowledged before it began is erased, also what was not flushed by then. Cut off anywhere
- * and run again it goes on. Nothing is counted otherwise for it, and the numbers of what it erased are kept.
+ * Invariants: every event that was acknowledged before it began is erased, flushed or not. Killed anywhere, it
+ * continues when run again. Counts do not change, and the numbers of erased events are recorded.
  */
-
+import type { Command } from "commander";
+import { InvalidArgumentError } from "commander";
 import { addErased, type ErasedCounts, NOTHING_ERASED } from "../domain/retention-bounds.ts";
 import { drain } from "../pipeline/flush/drain.ts";
+import { isShort } from "../protocol/event-query.ts";
+import { EXPECTS_USER } from "../protocol/event-rules.ts";
 import { type Clock, systemClock } from "../runtime/clock.ts";
 import type { Config } from "../settings/settings.ts";
 import type { UserSelection } from "../store/cold.ts";
 import { checkShards } from "../store/cold-shard.ts";
 import { HotUnavailableError } from "../store/hot.ts";
 import { createStores, type Stores } from "../store/open.ts";
+import { exitWith, secondsArgument, streamArgument, URL_HELP, urlArgument } from "./arguments.ts";
 import { grouped, Report } from "./import/report.ts";
-import { ownUrl } from "./service/own-url.ts";
-import { type AskedService, journalOwners } from "./stores/journal-owners.ts";
+import { ServiceClient } from "./service/client.ts";
+import { journalOwners } from "./stores/journal-owners.ts";
 
-export interface ForgetOptions {
+interface ForgetOptions {
   readonly user: string;
   readonly stream: string | undefined;
   readonly dryRun: boolean;
@@ -38,14 +42,35 @@ interface Forgotten extends ErasedCounts {
 
 const BEFORE_ALL_HOURS = -1;
 
-/** The exit code: 0 if nothing is left of the user. Throws HotUnavailableError or ColdUnavailableError. */
-export async function forget(config: Config, options: ForgetOptions): Promise<number> {
+export function addForget(program: Command): void {
+  program
+    .command("forget")
+    .description(
+      "delete a user's rows and dead letters, including those still in the pipeline; counts stay. Run it again if it " +
+        "was killed. Exits with 2 if it could not",
+    )
+    .requiredOption("--user <user>", "as the events gave it", userArgument)
+    .option("--stream <name>", "of this stream only", streamArgument)
+    .option("--dry-run", "delete nothing, and count what would be deleted", false)
+    .option("--url <url>", `${URL_HELP}; only an embedded service is asked`, urlArgument)
+    .option("--wait-for <seconds>", "how long, for unflushed events", secondsArgument, 60)
+    .option("--json", "the numbers as a JSON object", false)
+    .action(exitWith(forget));
+}
+
+function userArgument(text: string): string {
+  if (!isShort(text)) throw new InvalidArgumentError(`It takes ${EXPECTS_USER}.`);
+  return text;
+}
+
+/** Answers the exit code: 0 if nothing is left of the user. Throws HotUnavailableError or ColdUnavailableError. */
+async function forget(config: Config, options: ForgetOptions): Promise<number> {
   const clock = systemClock();
   const stores = createStores(config, clock.now);
   try {
     await stores.cold.open();
     await checkShards(stores.cold, config.redisShards);
-    const service = { url: options.url ?? ownUrl(config), apiKey: config.apiKey };
+    const service = new ServiceClient(config, options.url);
     await waitForJournals(stores, service, options.waitFor, clock);
     const forgotten = await forgetUser(stores, options);
     console.log(options.json ? JSON.stringify(jsonOf(forgotten, options)) : textOf(forgotten, options));
@@ -57,19 +82,19 @@ export async function forget(config: Config, options: ForgetOptions): Promise<nu
 
 async function waitForJournals(
   stores: Stores,
-  service: AskedService,
+  service: ServiceClient,
   waitS: number,
   clock: Clock,
 ): Promise<void> {
   const { mode, hotShards, cold } = stores;
   const listOwners = () => journalOwners(stores, service);
   const left = await drain({ cold, listOwners, timeoutMs: waitS * 1_000, clock });
-  // An embedded service may be started from here on: its journal is its own.
+  // From here on an embedded service may be started: it needs its journal.
   if (mode === "embedded") await Promise.all(hotShards.map((hot) => hot.close()));
   if (left === 0) return;
-  const advice = "nothing was erased: run it again once they are, or with a longer --wait-for";
+  const advice = "Nothing was erased: run it again once they are flushed, or with a longer --wait-for";
   throw new HotUnavailableError(
-    `${left} events were not in the cold store after ${waitS} s, the user's perhaps among them; ${advice}`,
+    `${left} events were not in the cold store after ${waitS} s; some may be the user's. ${advice}`,
     false,
   );
 }
@@ -79,7 +104,7 @@ async function forgetUser(stores: Stores, options: ForgetOptions): Promise<Forgo
   const { user, stream, dryRun } = options;
   const selection: UserSelection = { user, stream };
   const startMs = performance.now();
-  // Dead letters first: one that is replayed meanwhile is a row then, and found with the others.
+  // Dead letters first: one that is replayed meanwhile becomes a row, and is found below.
   const deadLetters = dryRun
     ? await cold.countUserDeadLetters(selection)
     : await eraseDeadLetters(stores, selection);
@@ -109,7 +134,7 @@ async function forgetUser(stores: Stores, options: ForgetOptions): Promise<Forgo
   return { ...erased, deadLetters, hours, scanned, seconds };
 }
 
-/** The hot store counted them, and nothing else does: it is to fetch the hours anew, without them. */
+/** Only the hot store counted them: it has to load their hours again, without them. */
 async function eraseDeadLetters(
   { mode, hotShards, cold }: Stores,
   selection: UserSelection,
@@ -130,7 +155,7 @@ function progressReport(): Report {
   return report;
 }
 
-/** Without the user: it may be kept as a record. */
+/** Without the user, so that it can be filed as a record. */
 function jsonOf(forgotten: Forgotten, { dryRun }: ForgetOptions) {
   const { clicks, impressions, deadLetters, hours, scanned, seconds } = forgotten;
   return { dryRun, clicks, impressions, deadLetters, hours, scanned, seconds };
@@ -142,6 +167,6 @@ function textOf({ clicks, impressions, deadLetters, ...rest }: Forgotten, { dryR
   const looked = `Looked at ${grouped(rest.scanned)} events in ${rest.seconds.toFixed(1)} s.`;
   if (dryRun) return `Would erase ${done}. ${looked}`;
   return `Erased ${done}. ${looked}
-Counts stay as they are. Sketches of unique users cannot forget: they count the user on, and tell nobody who it is.
-Event ids are forgotten 24 h after their event came.`;
+Counts do not change. Sketches of unique users cannot be undone: they still count the user, and do not reveal it.
+Event ids are deleted 24 h after their event arrived.`;
 }

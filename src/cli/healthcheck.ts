@@ -1,22 +1,30 @@
-/** For a container, which has no curl: is the instance on this machine ready? */
-
+/** `hourglass healthcheck`, for a container, which has no curl: is the instance on this machine ready? */
+import type { Command } from "commander";
 import { errorText } from "../runtime/deadline.ts";
 import type { Config } from "../settings/settings.ts";
-import { ownUrl } from "./service/own-url.ts";
+import { exitWith } from "./arguments.ts";
+import { ServiceClient } from "./service/client.ts";
 
 const TIMEOUT_MS = 2_000;
 
-/** The exit code. */
-export async function healthcheck(config: Config): Promise<number> {
-  const url = `${ownUrl(config)}/readyz`;
+export function addHealthcheck(program: Command): void {
+  program
+    .command("healthcheck")
+    .description("exit with 0 if the instance on this machine is ready, else with 1")
+    .action(exitWith(healthcheck));
+}
+
+async function healthcheck(config: Config): Promise<number> {
+  // Without the API key: the certificate of whoever answers is not verified.
+  const service = new ServiceClient({ ...config, apiKey: undefined });
   try {
-    // Its certificate is for the name that others know it by. It is on this machine, and is told nothing.
+    // The certificate names the host that others know, not this machine's address.
     const tls = { rejectUnauthorized: false };
-    const answer = await fetch(url, { tls, signal: AbortSignal.timeout(TIMEOUT_MS) });
+    const answer = await service.ask("/readyz", { tls, signal: AbortSignal.timeout(TIMEOUT_MS) });
     console.log(await answer.text());
     return answer.ok ? 0 : 1;
   } catch (error) {
-    console.error(`Cannot ask ${url}: ${errorText(error)}`);
+    console.error(`Cannot ask ${service.url}/readyz: ${errorText(error)}`);
     return 1;
   }
 }

@@ -1,11 +1,14 @@
-/** `hourglass keys`: API keys are made, listed and revoked in the cold store, beside a service that runs or not. */
+/** `hourglass keys`: creates, lists and revokes API keys in the cold store, whether or not a service runs. */
 import { randomBytes } from "node:crypto";
-import { type ApiKey, newToken, type Scope } from "../domain/api-key.ts";
-import { type RateLimit, rateLimitText } from "../domain/rate-limit.ts";
+import { type Command, InvalidArgumentError } from "commander";
+import { type ApiKey, newToken, SCOPES, type Scope } from "../domain/api-key.ts";
+import { EXPECTS_RATE, type RateLimit, rateLimitOf, rateLimitText } from "../domain/rate-limit.ts";
+import { EXPECTS_STREAMS, isStreamPattern } from "../domain/stream-set.ts";
 import type { Config } from "../settings/settings.ts";
+import { EXPECTS_TIME_ARGUMENT, exitWith, timeArgument } from "./arguments.ts";
 import { withColdStore } from "./stores/with-stores.ts";
 
-export interface KeyOptions {
+interface KeyOptions {
   readonly name: string;
   readonly scope: readonly Scope[];
   /** Undefined: all. */
@@ -15,11 +18,95 @@ export interface KeyOptions {
   readonly json: boolean;
 }
 
-/** Instances have all of them in memory, and read them every other second. */
+/** Instances hold all keys in memory, and read them again every other second. */
 const KEYS_MAX = 10_000;
+/** Of one key: they are stored in one column. */
+const KEY_STREAMS_MAX = 50;
 
-/** Each command answers the exit code. The key's secret is shown here, and never again. */
-export async function createKey(config: Config, options: KeyOptions): Promise<number> {
+export function addKeys(program: Command): void {
+  const keys = program
+    .command("keys")
+    .description(
+      "API keys, for what REQUIRE_KEYS names; a running service notices a change within 5 seconds",
+    );
+  keys
+    .command("create")
+    .description("create a key and show it, this once")
+    .requiredOption("--name <name>", "who or what it is for", nameArgument)
+    .requiredOption("--scope <scopes>", `what it permits: some of ${SCOPES.join(", ")}`, scopesArgument)
+    .option("--stream <streams>", "of these only: names, or prefixes with a star (shop.*)", streamsArgument)
+    .option("--expires <time>", `when it ends: ${EXPECTS_TIME_ARGUMENT}`, futureArgument)
+    .option(
+      "--limit <rate>",
+      "how many events and reads it may send, such as 100/s, 1000/m, 5000/h",
+      rateArgument,
+    )
+    .option("--json", "as a JSON object", false)
+    .action(
+      exitWith((config, options: KeyOptions, command: Command) => {
+        if (options.stream !== undefined && options.scope.includes("admin"))
+          command.error("error: scope admin takes no --stream: ledger and metrics cover all streams");
+        return createKey(config, options);
+      }),
+    );
+  keys
+    .command("list")
+    .description("show all keys that were ever created, without their secrets")
+    .option("--json", "a JSON object a line", false)
+    .action(exitWith((config, { json }: { json: boolean }) => listKeys(config, json)));
+  keys
+    .command("revoke")
+    .description("revoke keys; exits with 1 if one does not exist, or was revoked before")
+    .argument("<ids...>", "the first part of a key, as `list` shows it", idArgument)
+    .option("--json", "a JSON object a line", false)
+    .action(exitWith((config, ids: string[], { json }: { json: boolean }) => revokeKeys(config, ids, json)));
+}
+
+function nameArgument(text: string): string {
+  // With control characters a name could look like another line of a list.
+  if (!/^[^\p{C}]{1,100}$/u.test(text)) throw new InvalidArgumentError("It takes 1 to 100 characters.");
+  return text;
+}
+
+/** Given once or several times, each a list. */
+function scopesArgument(text: string, earlier: Scope[] = []): Scope[] {
+  const found = text.split(",").map((name) => SCOPES.find((scope) => scope === name.trim()));
+  if (found.includes(undefined)) throw new InvalidArgumentError(`It takes some of ${SCOPES.join(", ")}.`);
+  return [...new Set([...earlier, ...(found as Scope[])])];
+}
+
+function streamsArgument(text: string, earlier: string[] = []): string[] {
+  const found = text.split(",").map((pattern) => pattern.trim());
+  const all = [...new Set([...earlier, ...found])];
+  if (!found.every(isStreamPattern)) throw new InvalidArgumentError(`It takes ${EXPECTS_STREAMS}.`);
+  if (all.length > KEY_STREAMS_MAX)
+    throw new InvalidArgumentError(
+      `It takes ${KEY_STREAMS_MAX} of them at most: use a prefix, such as shop.*`,
+    );
+  return all;
+}
+
+function futureArgument(text: string): number {
+  const at = timeArgument(text);
+  if (at <= Date.now()) throw new InvalidArgumentError("It takes a time in the future.");
+  return at;
+}
+
+function rateArgument(text: string): RateLimit {
+  const limit = rateLimitOf(text);
+  if (limit === undefined) throw new InvalidArgumentError(`It takes ${EXPECTS_RATE}.`);
+  return limit;
+}
+
+/** Not the whole key: its secret does not belong in a shell's history. */
+function idArgument(text: string, earlier: string[] = []): string[] {
+  if (!/^[0-9a-f]{16}$/.test(text))
+    throw new InvalidArgumentError("It takes the 16 characters between hg_ and the next _ of a key.");
+  return [...earlier, text];
+}
+
+/** Each command answers the exit code. */
+async function createKey(config: Config, options: KeyOptions): Promise<number> {
   const { name, scope, stream = [], expires, limit, json } = options;
   const { id, token, sha256 } = newToken(randomBytes);
   const now = Date.now();
@@ -32,15 +119,15 @@ export async function createKey(config: Config, options: KeyOptions): Promise<nu
     return true;
   });
   if (!isAdded) {
-    console.error(`There are ${KEYS_MAX} keys, and there may not be more: revoke some that are not used`);
+    console.error(`There are ${KEYS_MAX} valid keys, the maximum: revoke some that are not used`);
     return 1;
   }
   if (json) console.log(JSON.stringify({ key: token, ...shown(key, now) }));
-  else console.log(`${keyText(key, now)}\n\n  ${token}\n\nThis is the only time that it is shown.`);
+  else console.log(`${keyText(key, now)}\n\n  ${token}\n\nIt is not shown again.`);
   return 0;
 }
 
-export async function listKeys(config: Config, isJson: boolean): Promise<number> {
+async function listKeys(config: Config, isJson: boolean): Promise<number> {
   const keys = await withColdStore(config, (cold) => cold.apiKeys());
   const now = Date.now();
   for (const key of keys) console.log(isJson ? JSON.stringify(shown(key, now)) : keyText(key, now));
@@ -48,15 +135,14 @@ export async function listKeys(config: Config, isJson: boolean): Promise<number>
   return 0;
 }
 
-export async function revokeKeys(config: Config, ids: readonly string[], isJson: boolean): Promise<number> {
+async function revokeKeys(config: Config, ids: readonly string[], isJson: boolean): Promise<number> {
   let revokedCount = 0;
   await withColdStore(config, async (cold) => {
     for (const id of ids) {
       const isRevoked = await cold.revokeApiKey(id, Date.now());
       if (isRevoked) revokedCount += 1;
       if (isJson) console.log(JSON.stringify({ id, revoked: isRevoked }));
-      else
-        console.log(isRevoked ? `${id}: revoked` : `${id}: there is no such key, or it was revoked before`);
+      else console.log(isRevoked ? `${id}: revoked` : `${id}: no such key, or it was revoked before`);
     }
   });
   return revokedCount === ids.length ? 0 : 1;

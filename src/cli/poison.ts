@@ -1,19 +1,19 @@
 /**
- * `hourglass poison`: what came from a queue and could not become an event.
+ * `hourglass poison`: messages from a queue that could not become events.
  *
- * Replayed, it goes the way of any event, through the service, under the id that it would have had: so it counts
- * once, also if this is cut off between the answer and the note of it, or the message came again meanwhile.
+ * A replay sends them to the service like any event, under the id that they would have had: so each counts once, even
+ * if the replay is killed before it deletes the message here, or the broker delivered the message again meanwhile.
  */
-
+import type { Command } from "commander";
 import { errorText } from "../runtime/deadline.ts";
 import type { Config } from "../settings/settings.ts";
 import type { ColdStore, StoredPoison } from "../store/cold.ts";
-import { keyHeaders } from "./service/key-headers.ts";
-import { ownUrl } from "./service/own-url.ts";
-import { type Choice, chosen, every, isAll, type SetAside } from "./stores/set-aside.ts";
+import { addChoice, type Choice, choiceOf, exitWith, URL_HELP, urlArgument } from "./arguments.ts";
+import { ServiceClient } from "./service/client.ts";
+import { chosen, every, isAll, type SetAside } from "./stores/set-aside.ts";
 import { withColdStore } from "./stores/with-stores.ts";
 
-/** Each may have a body of megabytes, though few do. */
+/** Few have large bodies, but one may be megabytes. */
 const PIECES_PER_READ = 20;
 const SHOWN_CHARS = 300;
 const ANSWER_TIMEOUT_MS = 30_000;
@@ -23,8 +23,32 @@ function piecesOf(cold: ColdStore): SetAside<StoredPoison> {
   return { what: "poison", perRead: PIECES_PER_READ, read };
 }
 
+export function addPoison(program: Command): void {
+  const poison = program
+    .command("poison")
+    .description("messages from a queue that could not become events, as they were received (docs/queue.md)");
+  poison
+    .command("list")
+    .description("show them, and why")
+    .option("--json", "a JSON object a line, with the whole text", false)
+    .action(exitWith((config, { json }: { json: boolean }) => listPoison(config, json)));
+  addChoice(poison.command("replay"))
+    .description("send them to the service, once the reason is gone; exits with 1 if one is refused again")
+    .option("--url <url>", URL_HELP, urlArgument)
+    .action(
+      exitWith((config, numbers, { all, url }, command) =>
+        replayPoison(config, choiceOf(numbers, all, command), new ServiceClient(config, url)),
+      ),
+    );
+  addChoice(poison.command("drop"))
+    .description("delete them: they will never be counted")
+    .action(
+      exitWith((config, numbers, { all }, command) => dropPoison(config, choiceOf(numbers, all, command))),
+    );
+}
+
 /** Each command answers the exit code. */
-export async function listPoison(config: Config, isJson: boolean): Promise<number> {
+async function listPoison(config: Config, isJson: boolean): Promise<number> {
   return await withColdStore(config, async (cold) => {
     let count = 0;
     for await (const piece of every(piecesOf(cold))) {
@@ -36,12 +60,11 @@ export async function listPoison(config: Config, isJson: boolean): Promise<numbe
   });
 }
 
-/** `url`: of the service; undefined: as HOST and PORT say. */
-export async function replayPoison(config: Config, choice: Choice, url = ownUrl(config)): Promise<number> {
+async function replayPoison(config: Config, choice: Choice, service: ServiceClient): Promise<number> {
   return await withColdStore(config, async (cold) => {
     let [replayed, refused] = [0, 0];
     for await (const piece of chosen(piecesOf(cold), choice)) {
-      const problem = await replay(piece, url, config.apiKey);
+      const problem = await replay(piece, service);
       if (problem === undefined) {
         replayed += 1;
         await cold.dropPoison(piece.number);
@@ -55,7 +78,7 @@ export async function replayPoison(config: Config, choice: Choice, url = ownUrl(
   });
 }
 
-export async function dropPoison(config: Config, choice: Choice): Promise<number> {
+async function dropPoison(config: Config, choice: Choice): Promise<number> {
   return await withColdStore(config, async (cold) => {
     let dropped = 0;
     for await (const piece of chosen(piecesOf(cold), choice)) {
@@ -74,17 +97,13 @@ interface Answer {
 }
 
 /** Answers what is wrong; undefined once it counts. */
-async function replay(
-  piece: StoredPoison,
-  url: string,
-  apiKey: string | undefined,
-): Promise<string | undefined> {
+async function replay(piece: StoredPoison, service: ServiceClient): Promise<string | undefined> {
   if (piece.position === undefined)
-    return "it is a message that could not be taken apart: send it anew, mended";
+    return "the message could not be split into events: correct it and publish it again";
   try {
-    const response = await fetch(`${url}/events`, {
+    const response = await service.ask("/events", {
       method: "POST",
-      headers: { "content-type": "application/json", ...keyHeaders(apiKey) },
+      headers: { "content-type": "application/json" },
       body: `[${withId(piece)}]`,
       signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS),
     });
@@ -92,11 +111,11 @@ async function replay(
     if (accepted + duplicates === 1) return undefined;
     return error?.message ?? errors?.[0]?.message ?? `the service answered ${response.status}`;
   } catch (error) {
-    return `${url} does not answer: ${errorText(error)}`;
+    return `${service.url} does not answer: ${errorText(error)}`;
   }
 }
 
-/** As text, so that all that is wrong with it stays so. */
+/** Edited as text, so that the rest stays as it was received. */
 function withId({ body, eventId }: StoredPoison): string {
   if (eventId === undefined || hasId(body)) return body;
   return body.replace(/^\s*\{/, () => `{"id": ${JSON.stringify(eventId)}, `);

@@ -1,21 +1,39 @@
 /** `hourglass sign-redirect`: prints a link that counts a click and leads to a page that nobody else can change. */
-
-import { signatureOf } from "../http/ingest/redirect-targets.ts";
+import { type Command, InvalidArgumentError } from "commander";
+import { signatureOf, webUrl } from "../http/ingest/redirect-targets.ts";
+import { readConfig } from "../settings/read-config.ts";
 import { type Config, ConfigError } from "../settings/settings.ts";
-import { listeningUrl } from "./service/own-url.ts";
+import { streamArgument } from "./arguments.ts";
+import { listeningUrl } from "./service/client.ts";
 
-export interface SignRedirectOptions {
+interface SignRedirectOptions {
   readonly stream: string | undefined;
   /** Where browsers reach the service; undefined: where it listens. */
   readonly base: URL | undefined;
 }
 
+export function addSignRedirect(program: Command): void {
+  program
+    .command("sign-redirect")
+    .description("print a link that counts a click and leads to a page, signed with REDIRECT_SECRET")
+    .argument("<url>", "the page", webUrlArgument)
+    .option("--stream <name>", "the stream that the click counts in", streamArgument)
+    .option("--base <url>", "where browsers reach the service, if not at HOST and PORT", webUrlArgument)
+    .action((url: URL, options) => console.log(signRedirect(readConfig(process.env), url, options)));
+}
+
+function webUrlArgument(text: string): URL {
+  const url = webUrl(text);
+  if (url === undefined) throw new InvalidArgumentError("It takes a URL such as https://example.com/page.");
+  return url;
+}
+
 /** Throws ConfigError if there is nothing to sign with. */
-export function signRedirect(config: Config, target: URL, { stream, base }: SignRedirectOptions): string {
+function signRedirect(config: Config, target: URL, { stream, base }: SignRedirectOptions): string {
   const { redirectSecret } = config;
   if (redirectSecret === undefined)
     throw new ConfigError(
-      "REDIRECT_SECRET is not set, which links are signed with: set what the service has",
+      "REDIRECT_SECRET is not set: set the one that the service has, to sign links with it",
     );
   const origin = base?.href.replace(/\/$/, "") ?? listeningUrl(config);
   const parameters = new URLSearchParams({ to: target.href });

@@ -1,11 +1,12 @@
-/** `hourglass verify`: do the hot store, the aggregates and the rows say the same of each hour? */
-
+/** `hourglass verify`: do the hot store, the aggregates and the rows agree on each hour? */
+import type { Command } from "commander";
 import { type HourKey, hourOf } from "../domain/event.ts";
 import { type HourVerdict, knowsHour, verifyHour } from "../pipeline/upkeep/verify.ts";
 import type { Config } from "../settings/settings.ts";
+import { exitWith, timeArgument } from "./arguments.ts";
 import { withStores } from "./stores/with-stores.ts";
 
-export interface VerifyCommandOptions {
+interface VerifyCommandOptions {
   /** Any time within it, in ms since the epoch; all hours if undefined. */
   readonly hour: number | undefined;
   readonly stream: string | undefined;
@@ -13,25 +14,35 @@ export interface VerifyCommandOptions {
   readonly json: boolean;
 }
 
-/** The exit code: 0 if all is well, or well again. */
-export async function verify(config: Config, options: VerifyCommandOptions): Promise<number> {
+export function addVerify(program: Command): void {
+  program
+    .command("verify")
+    .description("compare the hot store, the aggregates and the rows of hours; exits with 1 if some differ")
+    .option("--hour <time>", "of this hour only: 2026-01-31T12 (UTC), or ms since the epoch", timeArgument)
+    .option("--stream <name>", "of this stream only")
+    .option("--repair", "rebuild wrong aggregates from the rows", false)
+    .option("--json", "a JSON object a line", false)
+    .action(exitWith(verify));
+}
+
+/** Answers the exit code: 0 if all hours agree, or were repaired. */
+async function verify(config: Config, options: VerifyCommandOptions): Promise<number> {
   return await withStores(config, async ({ hotShards, cold }) => {
     const shards = config.redisShards;
-    let [looked, wrong] = [0, 0];
+    let [checked, wrong] = [0, 0];
     for (const key of await chosenHours(options, () => cold.hourKeys())) {
       for (let shard = 0; shard < shards; shard++) {
         const hot = hotShards?.[shard];
         const verdict = await verifyHour({ hot, cold, shard, isRepairing: options.repair }, key);
-        // A shard that has nothing of the hour is no part of it.
         if (shards > 1 && !knowsHour(verdict)) continue;
-        looked += 1;
+        checked += 1;
         if (verdict.differences.length > verdict.repairs.length) wrong += 1;
         console.log(options.json ? JSON.stringify(verdict) : verdictText(verdict, shards));
       }
     }
     const what = shards === 1 ? "hours" : `parts of hours in ${shards} shards`;
     if (!options.json)
-      console.log(`${looked} ${what}, ${wrong} of them ${options.repair ? "still " : ""}wrong`);
+      console.log(`${checked} ${what}, ${wrong} of them ${options.repair ? "still " : ""}wrong`);
     return wrong === 0 ? 0 : 1;
   });
 }

@@ -1,4 +1,4 @@
-/** Times as parameters give them: ISO 8601, or milliseconds since the epoch. */
+/** Times as parameters, files and options give them: ISO 8601, or milliseconds since the epoch. */
 import { existingTime, instantAt } from "../domain/iso-time.ts";
 import type { TimeZone } from "../domain/time-zone.ts";
 
@@ -9,27 +9,35 @@ export const EXPECTS_TIME =
   "ISO 8601 from 1970 to 9999, such as 2026-01-31, 2026-01-31T12:30 (both local to tz) or " +
   "2026-01-31T12:30:00+01:00, or milliseconds since the epoch";
 
-const ISO =
-  /^(\d{4}-\d\d-\d\d)(?:T(\d\d)(?::(\d\d)(?::(\d\d)(?:\.(\d{1,3}))?)?)?(?:(Z)|([+ -])([01]\d|2[0-3]):?([0-5]\d))?)?$/;
+export const EXPECTS_INSTANT =
+  "ISO 8601 with its offset from UTC, such as 2026-01-31T12:30:00Z, or milliseconds since the epoch";
+
+const ISO = new RegExp(
+  "^(\\d{4}-\\d\\d-\\d\\d)(?:[T ](\\d\\d)(?::(\\d\\d)(?::(\\d\\d)(?:[.,](\\d{1,9}))?)?)?" +
+    "(?:(Z)|([+ -])([01]\\d|2[0-3]):?([0-5]\\d))?)?$",
+);
 /** A day before its end: no zone's clocks show the year 10000 then. */
 const TIME_MAX = Date.UTC(9999, 11, 31);
 
-/** 2026 and 20260131: some seconds, or hours, after the epoch, which nobody means. */
+/** 2026 and 20260131 would be seconds, or hours, after the epoch: nobody means those. */
 const YEAR_OR_DATE = /^(\d{4}|\d{8})$/;
 
-/** Undefined if there is no such time. A time without an offset is the zone's. */
-export function timeOf(text: string, zone: TimeZone): number | undefined {
+/**
+ * Undefined if there is no such time. A time without an offset is the zone's. Without a zone it is refused: in the
+ * wrong zone all events would be counted in the wrong hours.
+ */
+export function timeOf(text: string, zone: TimeZone | undefined): number | undefined {
   const isNumber = /^\d+$/.test(text) && !YEAR_OR_DATE.test(text);
   const at = isNumber ? Number(text) : isoTime(text, zone);
   return at !== undefined && at >= 0 && at <= TIME_MAX ? at : undefined;
 }
 
-function isoTime(text: string, zone: TimeZone): number | undefined {
+function isoTime(text: string, zone: TimeZone | undefined): number | undefined {
   const [, date, hour = "00", minute = "00", second = "00", fraction = "", utc, sign, ...offset] =
     ISO.exec(text) ?? [];
-  const local = existingTime(`${date}T${hour}:${minute}:${second}.${fraction.padEnd(3, "0")}Z`);
+  const local = existingTime(`${date}T${hour}:${minute}:${second}.${fraction.slice(0, 3).padEnd(3, "0")}Z`);
   if (local === undefined || utc !== undefined) return local;
-  if (sign === undefined) return zone.instantOf(local);
-  // A plus that was not percent-encoded is a space by now.
+  if (sign === undefined) return zone?.instantOf(local);
+  // In a query, a plus that was not percent-encoded is a space by now.
   return instantAt(local, sign, offset[0]!, offset[1]!);
 }

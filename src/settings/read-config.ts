@@ -26,6 +26,10 @@ function allSettings(): [string, Setting<unknown>][] {
   return Object.values(SETTING_GROUPS).flatMap((group) => Object.entries<Setting<unknown>>(group));
 }
 
+export function settingNamed(name: string): Setting<unknown> | undefined {
+  return allSettings().find(([, setting]) => setting.name === name)?.[1];
+}
+
 function refusal({ name, takes, isSecret, problem }: Setting<unknown>, found: string): string {
   const shown = isSecret ? "something else (not shown, as it may hold a password)" : `'${found}'`;
   const detail = problem?.(found);

@@ -8,8 +8,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { CANDIDATES } from "../../bench/candidates.ts";
 import { LoadDriver } from "../../bench/load/load-driver.ts";
-import type { Latencies } from "../../bench/load/percentiles.ts";
-import { latenciesOf, PERCENTILES, percentileMs } from "../../bench/load/percentiles.ts";
+import type { Distribution } from "../../bench/load/percentiles.ts";
+import { distributionOf, PERCENTILES, percentileMs } from "../../bench/load/percentiles.ts";
 import { ResponseReader } from "../../bench/load/response-reader.ts";
 import { MIXES, requestLines } from "../../bench/load/workload.ts";
 import { hasWrk } from "../../bench/load/wrk-load.ts";
@@ -17,6 +17,7 @@ import { FULL, QUICK } from "../../bench/measure/parameters.ts";
 import type { CandidateResults, Maximum, Results, TrialResult } from "../../bench/results.ts";
 import { ratios, spreadOf } from "../../bench/statistics.ts";
 import { judge, TARGETS, verdictText } from "../../bench/targets.ts";
+import { Latencies } from "../../src/runtime/latencies.ts";
 import { PROJECT_ROOT } from "../harness/project/project-files.ts";
 import { describeWithServers } from "../harness/servers/servers.ts";
 
@@ -289,14 +290,20 @@ describe("figures", () => {
   });
 
   test("of a percentile need as many samples as it takes", () => {
-    const latencies = latenciesOf(Float64Array.from({ length: 100 }, (_, n) => 100 - n))!;
-    expect(percentileMs(latencies, 50)).toBe(50);
-    expect(percentileMs(latencies, 99)).toBe(99);
-    expect(percentileMs(latencies, 99.9)).toBeUndefined();
-    expect(percentileMs(latencies, 100)).toBe(100);
-    expect(latenciesOf(new Float64Array())).toBeUndefined();
+    const found = distributionOf(latencies(Array.from({ length: 100 }, (_, n) => 100 - n)))!;
+    expect(percentileMs(found, 50)).toBe(50);
+    expect(percentileMs(found, 99)).toBe(99);
+    expect(percentileMs(found, 99.9)).toBeUndefined();
+    expect(percentileMs(found, 100)).toBe(100);
+    expect(distributionOf(latencies([]))).toBeUndefined();
   });
 });
+
+function latencies(all: readonly number[]): Latencies {
+  const latencies = new Latencies();
+  for (const ms of all) latencies.add(ms);
+  return latencies;
+}
 
 /** Of a trial that meets every target, if the others have what `madeUp` gives them. */
 interface Speeds {
@@ -309,7 +316,7 @@ function madeUpTrial({ eventsPerS, cpuUs, p99Ms }: Speeds): TrialResult {
   const flush = { shareOfRate: 1, rowsPerS: eventsPerS, backlogEvents: 0, drainMs: 0 };
   const cpuUsPerRequest = { server: cpuUs, redis: 0, mysql: 0 };
   const maximum: Maximum = { requestsPerS: eventsPerS, failed: 0, cpuUsPerRequest, flush };
-  const all: Latencies = { count: 1e6, ms: PERCENTILES.map(() => p99Ms) };
+  const all: Distribution = { count: 1e6, ms: PERCENTILES.map(() => p99Ms) };
   const classes = { "POST current": all, "POST older": all, "GET current": all, "GET older": all };
   return {
     maximum: { "100:0": maximum, "95:5": maximum, "GET current": maximum },

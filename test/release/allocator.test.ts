@@ -1,6 +1,8 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { MEMORY_SETTINGS } from "../../src/cli/serve/allocator.ts";
+import { PROJECT_ROOT } from "../harness/project/project-files.ts";
 import { startService } from "../harness/service/service.ts";
 
 setDefaultTimeout(60_000);
@@ -22,4 +24,10 @@ test.each([
   } finally {
     await service.stop();
   }
+});
+
+test("the image sets all of it, so that its process need not replace itself", () => {
+  const dockerfile = readFileSync(join(PROJECT_ROOT, "Dockerfile"), "utf8");
+  for (const [name, value] of Object.entries(MEMORY_SETTINGS))
+    expect(dockerfile).toMatch(new RegExp(`^ {4}${name}=${value}( \\\\)?$`, "m"));
 });

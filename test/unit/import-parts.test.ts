@@ -1,6 +1,7 @@
 /** What an import is made of, each part for itself: lines, times, CSV, records, ids, and the way of a shipment. */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
+import { timeArgument } from "../../src/cli/arguments.ts";
 import { EventIds } from "../../src/cli/import/event-ids.ts";
 import { eventLine, eventReader } from "../../src/cli/import/event-reader.ts";
 import { ImportError } from "../../src/cli/import/import-error.ts";
@@ -9,9 +10,9 @@ import { LogLines } from "../../src/cli/import/log-line.ts";
 import { RECORD_MAX_BYTES, RecordSplitter } from "../../src/cli/import/record-splitter.ts";
 import { progressText, Report } from "../../src/cli/import/report.ts";
 import { Sender } from "../../src/cli/import/sender.ts";
-import { boundOf, instantOf } from "../../src/cli/typed-time.ts";
 import { HOUR_MS } from "../../src/domain/event.ts";
 import { csvFields, csvRecord } from "../../src/protocol/csv.ts";
+import { timeOf } from "../../src/protocol/time-text.ts";
 
 const NOON = Date.UTC(2026, 0, 31, 12);
 const NOW = NOON + HOUR_MS;
@@ -85,21 +86,21 @@ describe("a time", () => {
     "31.01.2026 12:00": undefined,
   };
   for (const [text, at] of Object.entries(instants)) {
-    test(`'${text}' is ${at ?? "none"}`, () => expect(instantOf(text)).toBe(at as number));
+    test(`'${text}' is ${at ?? "none"}`, () => expect(timeOf(text, undefined)).toBe(at as number));
   }
 
-  const bounds: Readonly<Record<string, number | undefined>> = {
+  const bounds: Readonly<Record<string, number>> = {
     "2026-01-31": NOON - 12 * HOUR_MS,
     "2026-01-31T12": NOON,
     "2026-01-31T12:00": NOON,
     "2026-01-31T12:00:00": NOON,
     "2026-01-31T13:00+01:00": NOON,
     [String(NOON)]: NOON,
-    noon: undefined,
   };
   for (const [text, at] of Object.entries(bounds)) {
-    test(`'${text}' as a bound is ${at ?? "none"}`, () => expect(boundOf(text)).toBe(at as number));
+    test(`'${text}' as a bound is ${at}`, () => expect(timeArgument(text)).toBe(at));
   }
+  test("'noon' as a bound is none", () => expect(() => timeArgument("noon")).toThrow("It takes 2026-01-31"));
 });
 
 const anyField = fc.oneof(fc.string(), fc.string({ unit: fc.constantFrom('"', ",", "\n", "\r", "a", "é") }));
@@ -378,17 +379,19 @@ function senderTo(answers: readonly (Response | Error)[], retryForMs = 60_000) {
   let time = NOW;
   let next = 0;
   const sender = new Sender({
-    url: "http://service",
+    service: {
+      url: "http://service",
+      ask: async (_, request) => {
+        sent.push({ body: String(request?.body), at: time });
+        const answer = answers[Math.min(next++, answers.length - 1)]!;
+        if (answer instanceof Error) throw answer;
+        return answer.clone() as Response;
+      },
+    },
     retryForMs,
     now: () => time,
     sleep: async (ms) => {
       time += ms;
-    },
-    fetch: async (_, request) => {
-      sent.push({ body: String(request.body), at: time });
-      const answer = answers[Math.min(next++, answers.length - 1)]!;
-      if (answer instanceof Error) throw answer;
-      return answer.clone() as Response;
     },
     onSetback: (reason) => void setbacks.push(reason),
   });

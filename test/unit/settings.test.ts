@@ -3,7 +3,7 @@
  * be a password is never shown, neither in a refusal nor anywhere else.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -587,6 +587,7 @@ describe("the program", () => {
         "EADDRINUSE",
         "set PORT to a free one",
       );
+      expect(existsSync(join(folder, "port"))).toBe(false);
     },
     PROCESS_TIMEOUT_MS,
   );
@@ -645,11 +646,39 @@ describe("the program", () => {
   );
 
   test(
-    "refuses an unknown option and an unknown command",
+    "a command that a setting keeps from running does not say that the service cannot start",
     async () => {
-      for (const args of [["--port=1"], ["sreve"]]) {
-        const { code, stderr } = await run({}, args);
-        expect(code).not.toBe(0);
+      const { code, stderr } = await run({}, ["sign-redirect", "https://a.example/"]);
+      expect({ code, stderr }).toEqual({
+        code: 2,
+        stderr: expect.stringMatching(/^hourglass sign-redirect failed:\nREDIRECT_SECRET is not set: /),
+      });
+    },
+    PROCESS_TIMEOUT_MS,
+  );
+
+  test(
+    "serve --help lists the settings in groups",
+    async () => {
+      const { stdout } = await run({}, ["serve", "--help"]);
+      expect(stdout).toMatch(/\nThe server:\n {2}PORT +port to listen on/);
+      expect(stdout).toMatch(/\nWhere data is kept:\n {2}DATA_DIR /);
+    },
+    PROCESS_TIMEOUT_MS,
+  );
+
+  test(
+    "refuses an unknown option and an unknown command, and points to the setting",
+    async () => {
+      const refusals = {
+        "--port=1": "unknown option '--port=1': set the environment variable PORT instead",
+        "--data-dir": "unknown option '--data-dir': set the environment variable DATA_DIR instead",
+        "--prt": "unknown option '--prt'\n",
+        sreve: "unknown command 'sreve': expected one of serve, healthcheck, import, ",
+      };
+      for (const [argument, said] of Object.entries(refusals)) {
+        const { code, stderr } = await run({}, [argument]);
+        expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringContaining(said) });
         expect(stderr).toStartWith("error: ");
       }
     },

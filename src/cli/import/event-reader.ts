@@ -7,7 +7,7 @@ import type { Event, Kind } from "../../domain/event.ts";
 import { quoteCountOf } from "../../protocol/body-pieces.ts";
 import { csvFields } from "../../protocol/csv.ts";
 import { eventOf, whatIsWrongWith } from "../../protocol/event-object.ts";
-import { EXPECTS_INSTANT, instantOf } from "../typed-time.ts";
+import { EXPECTS_INSTANT, timeOf } from "../../protocol/time-text.ts";
 import type { Layout } from "./layout.ts";
 import { LogLines } from "./log-line.ts";
 
@@ -90,7 +90,7 @@ function csvReader(columns: readonly string[]): ReadMembers {
     const value: Record<string, unknown> = {};
     for (const [i, name] of columns.entries()) if (fields[i] !== "") value[name] = fields[i];
     const { timestamp = "" } = value;
-    const at = instantOf(timestamp as string);
+    const at = timeOf(timestamp as string, undefined);
     if (at === undefined) return wrongTime(timestamp);
     value["timestamp"] = at;
     const more = Number("stream" in value) + Number("id" in value);
@@ -109,7 +109,7 @@ function readJson(text: string): Members | string {
   if (typeof value !== "object" || value === null || !("timestamp" in value)) return { value, quoteCount };
   const { timestamp } = value;
   if (typeof timestamp !== "string") return { value, quoteCount };
-  const at = instantOf(timestamp);
+  const at = timeOf(timestamp, undefined);
   if (at === undefined) return wrongTime(timestamp);
   return { value: { ...value, timestamp: at }, quoteCount: quoteCount - 2 };
 }

@@ -1,17 +1,20 @@
 /** `hourglass import`: sends the events of files to a running service. */
 import { join, resolve } from "node:path";
+import { type Command, Option } from "commander";
+import { DEFAULT_STREAM } from "../../protocol/event-rules.ts";
 import type { Config } from "../../settings/settings.ts";
-import { ownUrl } from "../service/own-url.ts";
+import { exitWith, oneOf, secondsArgument, streamArgument, URL_HELP, urlArgument } from "../arguments.ts";
+import { ServiceClient } from "../service/client.ts";
 import { sourcesOf } from "./content.ts";
 import { importSource, type Job, type Tally } from "./content-import.ts";
-import type { LogKind } from "./event-reader.ts";
+import { LOG_KINDS, type LogKind } from "./event-reader.ts";
 import { ImportError } from "./import-error.ts";
-import type { Format } from "./layout.ts";
+import { FORMATS, type Format } from "./layout.ts";
 import { grouped, Report } from "./report.ts";
 import { Sender } from "./sender.ts";
 import { StateFile } from "./state-file.ts";
 
-export interface ImportOptions {
+interface ImportOptions {
   /** Of the service; undefined: the one of this machine's settings. */
   readonly url: string | undefined;
   readonly format: Format | "auto";
@@ -35,8 +38,40 @@ interface Summary {
 
 const STATE_FILE = "import.sqlite";
 
-/** The exit code: 0 if all is imported, 1 if lines were bad, 2 if it could not. */
-export async function importFiles(
+export function addImport(program: Command): void {
+  program
+    .command("import")
+    .description(
+      "send the events of files to a running service: access logs (common or combined), CSV (its header names " +
+        "timestamp, user, event, and perhaps stream and id), NDJSON (objects with those members), plain or gzipped. " +
+        "Run again, it continues. Exits with 1 if lines were bad, with 2 if it could not",
+    )
+    .argument("[files...]", "'-', or none: standard input, of which no progress is recorded")
+    .option("--url <url>", URL_HELP, urlArgument)
+    .addOption(oneOf("--format <format>", "of the files; auto: found from the content", ["auto", ...FORMATS]))
+    .option("--stream <name>", "of events that name none", streamArgument, DEFAULT_STREAM)
+    .addOption(oneOf("--kind <kind>", "of a log's lines; referrer: a click if there is one", LOG_KINDS))
+    .option("--new-ids", "ignore the ids in the files: each line counts once by its place", false)
+    .option("--state <file>", "records how far files are imported (default: DATA_DIR/import.sqlite)")
+    .addOption(
+      new Option("--doubtful <what>", "what to do with events sent a day ago and not answered").choices([
+        "send",
+        "skip",
+      ]),
+    )
+    .option(
+      "--retry-for <seconds>",
+      "how long to retry while the service takes no events",
+      secondsArgument,
+      120,
+    )
+    .option("--strict", "stop at the first bad line; run again, it continues there", false)
+    .option("--json", "the summary as a JSON object", false)
+    .action(exitWith(importFiles));
+}
+
+/** Answers the exit code: 0 if all is imported, 1 if lines were bad, 2 if it could not. */
+async function importFiles(
   config: Config,
   paths: readonly string[],
   options: ImportOptions,
@@ -88,14 +123,13 @@ async function importAll(
 
 function jobOf(config: Config, options: ImportOptions, report: Report, state: StateFile | undefined): Job {
   const { stream, format, kind, newIds, strict, doubtful, retryFor } = options;
-  const url = options.url ?? ownUrl(config);
+  const service = new ServiceClient(config, options.url);
+  const { url } = service;
   const sender = new Sender({
-    url,
-    apiKey: config.apiKey,
+    service,
     retryForMs: retryFor * 1_000,
     now: Date.now,
     sleep: Bun.sleep,
-    fetch,
     onSetback: (reason) => report.setback(reason),
   });
   return {

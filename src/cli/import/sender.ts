@@ -8,20 +8,16 @@ import { Type } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 import { backoffMs } from "../../runtime/backoff.ts";
 import { errorText } from "../../runtime/deadline.ts";
-import { keyHeaders } from "../service/key-headers.ts";
+import type { ServiceClient } from "../service/client.ts";
 import { ImportError } from "./import-error.ts";
 import { isTooOld } from "./progress.ts";
 
 export interface SenderOptions {
-  /** Of the service, without a slash at its end. */
-  readonly url: string;
-  /** An API key, if the service asks for one. */
-  readonly apiKey?: string | undefined;
+  readonly service: Pick<ServiceClient, "url" | "ask">;
   /** For so long it sends again what is not answered. */
   readonly retryForMs: number;
   readonly now: () => number;
   readonly sleep: (ms: number) => Promise<void>;
-  readonly fetch: (url: string, request: RequestInit) => Promise<Response>;
   /** Something is not taken, and will be sent again. */
   readonly onSetback: (reason: string) => void;
 }
@@ -78,7 +74,7 @@ export class Sender {
 
   constructor(options: SenderOptions) {
     this.#options = options;
-    this.#target = `${options.url}/events`;
+    this.#target = `${options.service.url}/events`;
   }
 
   /** Throws ImportError if it is not taken, or not for too long: what of it is counted is not known then. */
@@ -119,15 +115,10 @@ export class Sender {
 
   async #post(events: readonly string[]): Promise<Answered | Setback> {
     const signal = AbortSignal.any([this.#stopped.signal, AbortSignal.timeout(ANSWER_TIMEOUT_MS)]);
-    const { apiKey } = this.#options;
     try {
-      const response = await this.#options.fetch(this.#target, {
+      const response = await this.#options.service.ask("/events", {
         method: "POST",
-        headers: {
-          "content-type": "application/x-ndjson",
-          accept: "application/json",
-          ...keyHeaders(apiKey),
-        },
+        headers: { "content-type": "application/x-ndjson", accept: "application/json" },
         body: events.join("\n"),
         redirect: "manual",
         signal,

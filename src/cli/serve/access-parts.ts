@@ -1,4 +1,4 @@
-/** Keys and limits of a running service, if its settings ask for any. */
+/** API keys and rate limits of a running service, if its settings ask for any. */
 
 import { Access } from "../../http/access/admission.ts";
 import { KeyRing } from "../../http/access/key-cache.ts";
@@ -11,12 +11,12 @@ import { createAccessStore } from "../../store/open.ts";
 
 export interface RunningAccess {
   readonly access: Access;
-  /** Answers when the keys were looked for once. */
+  /** Resolves once the keys were read, or could not be. */
   start(): Promise<void>;
   stop(): Promise<void>;
 }
 
-/** Undefined if everybody may do everything: then there is nothing of it in the way of a request. */
+/** Undefined if no setting restricts access: requests then pass no check at all. */
 export function createAccess(
   config: Config,
   cold: ColdStore,

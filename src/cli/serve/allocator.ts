@@ -1,8 +1,7 @@
 /**
- * How memory that was freed is kept. By themselves the allocator and the collector give pages back to the system within
- * a tenth of a second, from threads of their own, and ask for them again for the next batch: under load that took a
- * third of the server's CPU time. Both read their settings before any code of ours runs, so that the process starts
- * anew, in place.
+ * Keeps freed memory for the next batch. By default the allocator and the collector return pages to the system within
+ * a tenth of a second, from threads of their own, and ask for them again: under load that took a third of the server's
+ * CPU time. Both read their settings before any code of ours runs, so the process replaces itself (execve).
  */
 import { ownCommand } from "./own-command.ts";
 
@@ -13,19 +12,19 @@ import { ownCommand } from "./own-command.ts";
  */
 export const MEMORY_SETTINGS: Readonly<Record<string, string>> = {
   /**
-   * After how many ms the allocator gives back what is free as a whole (mimalloc). With never (-1) memory grows for as
-   * long as it is looked at.
+   * After how many ms the allocator (mimalloc) returns a free segment. With never (-1), memory grew for as long as it
+   * was measured.
    */
   MIMALLOC_PURGE_DELAY: "60000",
-  /** It does not look for free pages between those in use, each time that the event loop waits. */
+  /** No search for free pages between used ones each time the event loop waits. */
   MIMALLOC_PURGE_HOLES: "0",
-  /** Pages of 2 MB, where the system has them: nearly no page faults are left. */
+  /** Pages of 2 MB, where the system has them: they avoid nearly all page faults. */
   MIMALLOC_ALLOW_THP: "1",
-  /** Nor does the collector, which would break up those large pages: an event then took 32 µs instead of 26. */
+  /** The collector would break up those large pages: an event then took 32 µs instead of 26. */
   BUN_JSC_decommitUnusedMarkedBlockPages: "0",
 };
 
-/** Does not return if the process starts anew. Who has set one of them has decided on that one. */
+/** Does not return if the process is replaced. A setting that is in the environment already stays as it is. */
 export function keepFreedMemory(environment: Readonly<Record<string, string | undefined>>): void {
   const areAllSet = Object.keys(MEMORY_SETTINGS).every((name) => environment[name] !== undefined);
   if (areAllSet || process.execve === undefined) return;

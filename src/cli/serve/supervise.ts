@@ -1,21 +1,21 @@
 /**
- * Several processes on one port (SO_REUSEPORT): the kernel deals the connections out among them. One that dies
- * is replaced after a pause; its journal is adopted by the others.
+ * Several processes on one port (SO_REUSEPORT): the kernel spreads connections over them. A worker that dies is
+ * replaced after a pause, and the others adopt its journal.
  *
- * Invariant: no worker outlives this process by its own will, and this one ends only after all of them.
+ * Invariant: this process ends only after all its workers.
  */
 import { backoffMs } from "../../runtime/backoff.ts";
 import type { Log } from "../../runtime/log.ts";
 import { MetricsExchange } from "./worker-channel.ts";
 
-/** Set for a worker, so that it serves and does not supervise: its number. */
+/** Its number, set for a worker: it serves, and supervises nothing. */
 export const WORKER_VARIABLE = "HOURGLASS_WORKER";
-/** Set for a worker: whose child it is for as long as the supervisor lives. */
+/** Set for a worker: its parent, for as long as the supervisor lives. */
 export const SUPERVISOR_VARIABLE = "HOURGLASS_SUPERVISOR_PID";
 
 const RESTART_FIRST_MS = 100;
 const RESTART_MAX_MS = 10_000;
-/** A worker that lived for so long did not fail at its start. */
+/** A worker that lived this long did not fail at its start. */
 const HEALTHY_MS = 30_000;
 
 export interface SupervisorOptions {
@@ -50,13 +50,13 @@ export class Supervisor {
     for (const child of this.#children.values()) child.kill(signal);
   }
 
-  /** One place for a worker, filled again and again. Answers the last one's exit code. */
+  /** Starts a worker again each time it ends. Answers the last one's exit code. */
   async #keep(slot: number): Promise<number> {
     const { log } = this.#options;
     for (let failures = 0; ; ) {
       const startedMs = performance.now();
       const code = await this.#runWorker(slot);
-      // 2: its settings are wrong. The next one's would be, too.
+      // 2: its settings are wrong, and so would be the next one's.
       if (this.#isStopping || code === 2) return code;
       failures = performance.now() - startedMs > HEALTHY_MS ? 0 : failures + 1;
       const pauseMs = backoffMs(failures, RESTART_FIRST_MS, RESTART_MAX_MS, Math.random);
@@ -76,7 +76,7 @@ export class Supervisor {
     this.#children.set(slot, child);
     const code = await child.exited;
     this.#children.delete(slot);
-    // It was told to end before it could listen to that.
+    // The signal came before it had a handler.
     return this.#isStopping && child.signalCode !== null ? 0 : code;
   }
 

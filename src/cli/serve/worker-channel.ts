@@ -1,18 +1,17 @@
 /**
- * How workers learn each other's metrics: by messages through their supervisor, which knows all of them. A worker
- * asks; the supervisor asks all others, and hands on what they answer.
+ * How workers exchange metrics: by messages through their supervisor. A worker asks; the supervisor asks all others,
+ * and forwards their answers.
  *
- * Invariant: a worker that does not answer in time is left out, and holds nobody up; at both ends each question ends
- * after a deadline.
+ * Invariant: a worker that does not answer in time is left out; at both ends each question has a deadline.
  */
 
 import type { MetricFamilies, Siblings } from "../../http/route-options.ts";
 import { withDeadline } from "../../runtime/deadline.ts";
 
 type Message =
-  /** Of a worker: it wants those of the others. */
+  /** From a worker: it wants the metrics of the others. */
   | { readonly kind: "ask"; readonly question: number }
-  /** Of the supervisor, on behalf of a worker. */
+  /** From the supervisor, for another worker. */
   | { readonly kind: "tell"; readonly question: number }
   | { readonly kind: "told"; readonly question: number; readonly metrics: MetricFamilies }
   | { readonly kind: "answer"; readonly question: number; readonly all: readonly MetricFamilies[] };
@@ -35,7 +34,6 @@ export class MetricsExchange {
     this.#workers = workers;
   }
 
-  /** What a worker has sent. */
   take(worker: number, message: Message): void {
     if (message.kind === "told") this.#waiting.get(message.question)?.(message.metrics);
     if (message.kind === "ask") void this.#answer(worker, message.question);
@@ -99,7 +97,7 @@ export function siblingsOf(worker: number, count: number): Siblings {
   };
 }
 
-/** Whoever has just ended takes nothing: nobody waits for it longer than its deadline. */
+/** A process that has just ended takes no message: its question ends at the deadline. */
 function trySend(channel: Channel, message: Message): void {
   try {
     channel.send(message);

@@ -1,6 +1,6 @@
 /**
- * Which writers have a journal, for a command beside a service that may be running, or may have been killed: what
- * nobody else can flush is flushed here.
+ * Which writers have a journal, for a command that runs beside a service. If the service was killed and no other
+ * instance can flush its journal, it is flushed here.
  */
 import { type Static, Type } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
@@ -12,7 +12,7 @@ import { errorText } from "../../runtime/deadline.ts";
 import { coldShard } from "../../store/cold-shard.ts";
 import { HotUnavailableError } from "../../store/hot.ts";
 import type { Stores } from "../../store/open.ts";
-import { keyHeaders } from "../service/key-headers.ts";
+import type { ServiceClient } from "../service/client.ts";
 
 const ANSWER_TIMEOUT_MS = 5_000;
 const FLUSH_MAX_EVENTS = 10_000;
@@ -24,16 +24,10 @@ const LedgerSchema = Type.Object({
   }),
 });
 
-/** Where an embedded service answers, since it alone can look into its journal. */
-export interface AskedService {
-  readonly url: string;
-  /** Of scope admin; undefined if it asks for none. */
-  readonly apiKey: string | undefined;
-}
-
+/** `service`: an embedded service has its journal locked, and alone can read it. */
 export async function journalOwners(
   { mode, hotShards, cold }: Stores,
-  service: AskedService,
+  service: ServiceClient,
 ): Promise<readonly Accepted[]> {
   try {
     await Promise.all(hotShards.map((hot) => hot.open()));
@@ -48,25 +42,23 @@ export async function journalOwners(
   return await allOwners(hotShards);
 }
 
-async function askService({ url, apiKey }: AskedService, locked: HotUnavailableError): Promise<Accepted[]> {
-  const headers = keyHeaders(apiKey);
+async function askService(service: ServiceClient, locked: HotUnavailableError): Promise<Accepted[]> {
   let answer: unknown;
   try {
-    const response = await fetch(`${url}/ledger`, {
-      headers,
-      signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS),
-    });
+    const response = await service.ask("/ledger", { signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS) });
     if (!response.ok) throw new Error(`${response.status} ${await response.text()}`);
     answer = await response.json();
   } catch (error) {
-    throw cannotTell(url, errorText(error), locked);
+    throw unknownJournal(service, errorText(error), locked);
   }
-  if (!Value.Check(LedgerSchema, answer)) throw cannotTell(url, "its ledger is not there", locked);
+  if (!Value.Check(LedgerSchema, answer)) throw unknownJournal(service, "it answered no ledger", locked);
   const { writers } = (answer as Static<typeof LedgerSchema>).stores;
   return writers.map(({ writer, accepted }) => ({ writer, acceptedEvents: accepted }));
 }
 
-function cannotTell(url: string, why: string, locked: HotUnavailableError): HotUnavailableError {
-  const message = `Nobody tells what is in the journal. ${locked.message}. Asked at ${url}/ledger: ${why}; set --url`;
+function unknownJournal({ url }: ServiceClient, why: string, locked: HotUnavailableError) {
+  const message =
+    `Cannot tell what is in the journal. ${locked.message}. ` +
+    `That instance was asked at ${url}/ledger: ${why}. Give its address with --url`;
   return new HotUnavailableError(message, false, { cause: locked });
 }

@@ -1,16 +1,12 @@
-/** What was set aside in the cold store, each under a number: how the commands about it walk through it. */
+/** Dead letters and poison, each set aside in the cold store under a number: how commands walk through them. */
+import type { Choice } from "../arguments.ts";
+
 export interface SetAside<T extends { readonly number: number }> {
-  /** One of them, for people. */
+  /** The name of one, in messages. */
   readonly what: string;
   readonly perRead: number;
-  /** By number, from above `after` on. */
+  /** In the order of their numbers, those above `after`. */
   read(after: number, limit: number): Promise<readonly T[]>;
-}
-
-/** Which ones: those of these numbers, or all. */
-export interface Choice {
-  readonly numbers: readonly number[];
-  readonly all: boolean;
 }
 
 export async function* every<T extends { readonly number: number }>({
@@ -27,7 +23,7 @@ export async function* every<T extends { readonly number: number }>({
   }
 }
 
-/** Says which ones there are no more. */
+/** Reports the numbers that are not there. */
 export async function* chosen<T extends { readonly number: number }>(
   setAside: SetAside<T>,
   { numbers, all }: Choice,
@@ -36,7 +32,7 @@ export async function* chosen<T extends { readonly number: number }>(
   for (const number of numbers) {
     const [one] = await setAside.read(number - 1, 1);
     if (one?.number === number) yield one;
-    else console.error(`There is no ${setAside.what} ${number}: it was replayed or dropped before`);
+    else console.error(`There is no ${setAside.what} ${number}: was it replayed or dropped before?`);
   }
 }
 

@@ -8,12 +8,12 @@
 
 import { HOUR_MS, hourKeyName, hourOf } from "../../../src/domain/event.ts";
 import { withDeadline } from "../../../src/runtime/deadline.ts";
+import { Latencies } from "../../../src/runtime/latencies.ts";
 import { Random } from "../../harness/pipeline/random.ts";
 import { eventTarget } from "../../harness/service/analytics-client.ts";
 import { type Answer, type HttpConnection, openConnection } from "../../harness/service/http-connection.ts";
 import type { SentEvent } from "../../harness/service/load.ts";
 import { addTo } from "../verdict/report.ts";
-import { Latencies } from "./latencies.ts";
 
 export interface ClientsOptions {
   readonly ports: readonly number[];

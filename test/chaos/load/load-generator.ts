@@ -8,9 +8,9 @@
  */
 import type { Socket } from "bun";
 import { HOUR_MS } from "../../../src/domain/event.ts";
+import { Latencies } from "../../../src/runtime/latencies.ts";
 import { ACKNOWLEDGED, Outcomes, REFUSED, UNKNOWN } from "../verdict/outcomes.ts";
 import { runAsChild } from "./child-program.ts";
-import { Latencies } from "./latencies.ts";
 import { wholeAnswer } from "./raw-answer.ts";
 
 export interface LoadGeneratorOptions {

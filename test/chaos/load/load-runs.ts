@@ -5,10 +5,10 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Latencies } from "../../../src/runtime/latencies.ts";
 import { type ChaosSite, portsOf } from "../site/chaos-site.ts";
 import { type Outcomes, readOutcomes } from "../verdict/outcomes.ts";
 import { type ChildProgram, startChild } from "./child-program.ts";
-import { Latencies } from "./latencies.ts";
 import type { LoadGeneratorOptions, LoadGeneratorResult } from "./load-generator.ts";
 import { tallyProblems, tallyRows } from "./numbered-rows.ts";
 

@@ -1,0 +1,77 @@
+/** What several commands take as arguments: how each is read, and refused. */
+import { Value } from "@sinclair/typebox/value";
+import { type Command, InvalidArgumentError, Option } from "commander";
+import { TimeZone } from "../domain/time-zone.ts";
+import { EventObjectSchema } from "../protocol/event-object-rules.ts";
+import { timeOf } from "../protocol/time-text.ts";
+import { readConfig } from "../settings/read-config.ts";
+import type { Config } from "../settings/settings.ts";
+
+const UTC = TimeZone.named("UTC")!;
+
+export const EXPECTS_TIME_ARGUMENT =
+  "2026-01-31, 2026-01-31T12:30 (UTC, if no offset is given), or ms since the epoch";
+export const URL_HELP = "of the service (default: the one on this machine, as HOST and PORT say)";
+
+/** Ends the process with the exit code that `work` answers. */
+export function exitWith<Args extends unknown[]>(
+  work: (config: Config, ...args: Args) => number | Promise<number>,
+): (...args: Args) => Promise<void> {
+  return async (...args) => process.exit(await work(readConfig(process.env), ...args));
+}
+
+export function timeArgument(text: string): number {
+  const at = timeOf(text, UTC);
+  if (at === undefined) throw new InvalidArgumentError(`It takes ${EXPECTS_TIME_ARGUMENT}.`);
+  return at;
+}
+
+/** Without a slash at its end. */
+export function urlArgument(text: string): string {
+  const url = URL.parse(text);
+  const isPlain = url !== null && [url.search, url.hash, url.username, url.password].join("") === "";
+  if (!isPlain || !/^https?:$/.test(url.protocol))
+    throw new InvalidArgumentError("It takes a URL such as http://127.0.0.1:7777.");
+  return url.href.replace(/\/+$/, "");
+}
+
+export function streamArgument(text: string): string {
+  const { stream } = EventObjectSchema.properties;
+  if (!Value.Check(stream, text)) throw new InvalidArgumentError(`It takes ${stream.description}.`);
+  return text;
+}
+
+export function secondsArgument(text: string): number {
+  if (!/^\d{1,6}$/.test(text)) throw new InvalidArgumentError("It takes a number of seconds.");
+  return Number(text);
+}
+
+/** The first is the default. */
+export function oneOf(flags: string, description: string, choices: readonly string[]): Option {
+  return new Option(flags, description).choices(choices).default(choices[0]);
+}
+
+/** Dead letters or poison, chosen by their numbers or all. */
+export interface Choice {
+  readonly numbers: readonly number[];
+  readonly all: boolean;
+}
+
+export function addChoice(command: Command): Command {
+  return command
+    .argument("[numbers...]", "their numbers, as `list` shows them", numberArgument)
+    .option("--all", "all of them", false);
+}
+
+/** Ends the process unless it is clear which ones. */
+export function choiceOf(numbers: number[] | undefined, all: boolean, command: Command): Choice {
+  const isClear = all !== (numbers !== undefined && numbers.length > 0);
+  if (!isClear) command.error("error: give either the numbers of those that are meant, or --all");
+  return { numbers: numbers ?? [], all };
+}
+
+function numberArgument(text: string, earlier: number[] = []): number[] {
+  if (!/^[1-9]\d{0,14}$/.test(text))
+    throw new InvalidArgumentError("It takes the numbers that `list` shows.");
+  return [...earlier, Number(text)];
+}

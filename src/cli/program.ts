@@ -1,0 +1,71 @@
+/** The command line: every command with its help, and how a failure of one is shown. */
+import { Command, type CommanderError } from "commander";
+import { description, version } from "../../package.json";
+import { errorText } from "../runtime/deadline.ts";
+import { settingNamed, settingsHelp } from "../settings/read-config.ts";
+import { ConfigError } from "../settings/settings.ts";
+import { ColdUnavailableError } from "../store/cold.ts";
+import { HotUnavailableError } from "../store/hot.ts";
+import { addBench } from "./bench.ts";
+import { addDeadLetters } from "./dead-letters.ts";
+import { addExport } from "./export.ts";
+import { addForget } from "./forget.ts";
+import { addHealthcheck } from "./healthcheck.ts";
+import { addImport } from "./import/import.ts";
+import { addKeys } from "./keys.ts";
+import { addPoison } from "./poison.ts";
+import { addServe } from "./serve/serve.ts";
+import { addSignRedirect } from "./sign-redirect.ts";
+import { addVerify } from "./verify.ts";
+
+const USAGE_ERROR = 2;
+
+export async function runProgram(argv: readonly string[]): Promise<void> {
+  let name = "serve";
+  const program = newProgram();
+  program.hook("preAction", (_, action) => {
+    const group = action.parent === program ? [] : [action.parent!.name()];
+    name = [...group, action.name()].join(" ");
+  });
+  refuseUnknownCommand(program, argv[2]);
+  try {
+    await program.parseAsync(argv);
+  } catch (error) {
+    const isStoreDown = error instanceof ColdUnavailableError || error instanceof HotUnavailableError;
+    if (!(error instanceof ConfigError || isStoreDown)) throw error;
+    console.error(`hourglass ${name === "serve" ? "cannot start" : `${name} failed`}:\n${errorText(error)}`);
+    process.exit(2);
+  }
+}
+
+function newProgram(): Command {
+  const program = new Command("hourglass")
+    .description(description)
+    .version(version)
+    .showHelpAfterError("(hourglass --help lists the commands and the settings)")
+    .configureOutput({ outputError: (text, write) => write(withSetting(text)) })
+    .exitOverride(({ exitCode }: CommanderError) => process.exit(exitCode === 0 ? 0 : USAGE_ERROR))
+    .addHelpText("after", () => `\nSettings, from the environment (and their defaults)\n\n${settingsHelp()}`);
+  for (const add of [
+    ...[addServe, addHealthcheck, addImport, addExport, addVerify, addForget, addBench],
+    ...[addSignRedirect, addKeys, addDeadLetters, addPoison],
+  ])
+    add(program);
+  return program;
+}
+
+/** With a default command, commander would take it for an argument of that. */
+function refuseUnknownCommand(program: Command, name: string | undefined): void {
+  if (name === undefined || name.startsWith("-") || name === "help") return;
+  const known = program.commands.map((command) => command.name());
+  if (known.includes(name)) return;
+  program.error(`error: unknown command '${name}': expected one of ${known.join(", ")}`);
+}
+
+/** An option that is no option may be meant as a setting. */
+function withSetting(text: string): string {
+  const [, option = ""] = /^error: unknown option '--([a-z-]+)/.exec(text) ?? [];
+  const name = option.toUpperCase().replaceAll("-", "_");
+  if (settingNamed(name) === undefined) return text;
+  return `${text.trimEnd()}: set the environment variable ${name} instead\n`;
+}

@@ -1,0 +1,180 @@
+/**
+ * One running instance: the stores, the pipeline, the sources of events and the HTTP server, started and stopped in
+ * order.
+ * Invariant: nothing is written, not even a folder, before the port is known to be free; requests are taken only after
+ * the stores were tried.
+ */
+import { version } from "../../../package.json";
+import { createApp } from "../../http/app.ts";
+import type { Certificate, Siblings } from "../../http/route-options.ts";
+import { createSources } from "../../intake/open-sources.ts";
+import { Pipeline } from "../../pipeline/pipeline.ts";
+import type { Clock } from "../../runtime/clock.ts";
+import { errorText, withDeadline } from "../../runtime/deadline.ts";
+import { LoopLag } from "../../runtime/event-loop-lag.ts";
+import { type Log, logWith } from "../../runtime/log.ts";
+import { Metrics } from "../../runtime/metrics.ts";
+import { readPem } from "../../settings/pem-file.ts";
+import { type Config, ConfigError } from "../../settings/settings.ts";
+import { type ColdStore, ColdUnavailableError } from "../../store/cold.ts";
+import { fixShards } from "../../store/cold-shard.ts";
+import type { HotStore } from "../../store/hot.ts";
+import { createStores, type Stores } from "../../store/open.ts";
+import { StoreWatch } from "../../store/watch.ts";
+import { createAccess } from "./access-parts.ts";
+
+const REQUESTS_GRACE_MS = 2_000;
+/** A cold store that does not answer must not keep the service from starting. */
+const CHECK_TIMEOUT_MS = 2_000;
+
+export interface Service {
+  readonly url: string;
+  readonly stores: Stores;
+  stop(): Promise<void>;
+}
+
+export interface Surroundings {
+  readonly log: Log;
+  readonly clock: Clock;
+  readonly requestLog?: Log | undefined;
+  readonly siblings?: Siblings | undefined;
+}
+
+/** Throws ConfigError if the port, the certificate or a store cannot be used as configured. */
+export async function startService(config: Config, surroundings: Surroundings): Promise<Service> {
+  const { log, clock, requestLog, siblings } = surroundings;
+  const { now } = clock;
+  const certificate = certificateOf(config);
+  tryPort(config, certificate);
+  const { stores, watches } = watchedStores(createStores(config, now, true), log);
+  const { hotShards, cold } = stores;
+  await openHotStores(config, stores, log);
+  await checkShards(config, cold);
+  const access = createAccess(config, cold, log, clock);
+  const metrics = new Metrics();
+  const pipeline = new Pipeline({ hotShards, cold, metrics, log, clock, settings: config });
+  await Promise.all([pipeline.start(), access?.start()]);
+  const sources = createSources(config, { pipeline, log, now });
+  const sharesPort = config.workers > 1;
+  const app = createApp({
+    ...{ log, now, requestLog, siblings },
+    ...{ pipeline, sources, metrics, sharesPort, stores: watches, browserSettings: config },
+    ...{ access: access?.access, certificate },
+  });
+  const server = listen(app, config);
+  const loopLag = new LoopLag(metrics.loopLagSeconds);
+  loopLag.start();
+  const url = server.url.origin;
+  logStart(log, url, stores);
+  for (const source of sources) source.start();
+  const stop = async () => {
+    pipeline.leave();
+    await Bun.sleep(config.drainMs);
+    loopLag.stop();
+    // The sources first, so that their messages in flight are committed and acknowledged.
+    await Promise.all(sources.map((source) => source.stop()));
+    // The server last: stopping it closes every connection between two requests, and loses any request that is about
+    // to arrive there. Meanwhile events are refused, and clients told to close the connection.
+    await pipeline.stop();
+    await withDeadline(server.stop(), REQUESTS_GRACE_MS, () => new Error("requests still open")).catch(
+      () => {},
+    );
+    await server.stop(true);
+    await access?.stop();
+    await Promise.all([...hotShards, cold].map((store) => store.close()));
+  };
+  return { url, stores, stop };
+}
+
+/** Throws ConfigError. */
+function certificateOf({ tlsCertFile, tlsKeyFile }: Config): Certificate | undefined {
+  if (tlsCertFile === undefined || tlsKeyFile === undefined) return undefined;
+  return { cert: readPem("TLS_CERT_FILE", tlsCertFile), key: readPem("TLS_KEY_FILE", tlsKeyFile) };
+}
+
+/** Each shard has a watch of its own: one may be unavailable while the others work. */
+function watchedStores({ mode, hotShards, cold }: Stores, log: Log) {
+  const watchOfShard = (shard: number) =>
+    hotShards.length === 1
+      ? new StoreWatch("hot", log)
+      : new StoreWatch("hot", logWith(log, { shard }), shard);
+  const ofShards = hotShards.map((_, shard) => watchOfShard(shard));
+  const ofCold = new StoreWatch("cold", log);
+  const stores: Stores = {
+    mode,
+    hotShards: hotShards.map((hot, shard) => ofShards[shard]!.watched(hot)),
+    cold: ofCold.watched(cold),
+  };
+  return { stores, watches: [...ofShards, ofCold] };
+}
+
+function logStart(log: Log, url: string, { mode, hotShards, cold }: Stores): void {
+  const stores = { hotStore: hotShards[0]!.description, coldStore: cold.description };
+  const shards = hotShards.length > 1 ? { shards: hotShards.length } : {};
+  log.info({ version, pid: process.pid, url, mode, ...shards, ...stores }, "started");
+}
+
+async function openHotStores(config: Config, stores: Stores, log: Log): Promise<void> {
+  const opened = stores.hotShards.map((hot) => openHotStore(config, stores.mode, hot));
+  // All shards are on the same servers, and give the same warnings.
+  const warnings = new Set((await Promise.all(opened)).flat());
+  for (const warning of warnings) log.warn({}, warning);
+}
+
+/** Answers warnings. Throws ConfigError. */
+async function openHotStore(config: Config, mode: Stores["mode"], hot: HotStore): Promise<readonly string[]> {
+  try {
+    const warnings = await hot.open();
+    if (config.isDurabilityStrict && warnings.length > 0) {
+      throw new ConfigError(`STRICT_DURABILITY is 1, but: ${warnings.join(" ")}`);
+    }
+    return warnings;
+  } catch (error) {
+    // Waiting does not help with a folder. A Redis may come back: until then events are answered with 503.
+    if (mode === "embedded" || error instanceof ConfigError) throw new ConfigError(errorText(error));
+    return [];
+  }
+}
+
+/** Each shard checks again before it stores anything, so an unavailable cold store does not matter here. */
+async function checkShards({ redisShards }: Config, cold: ColdStore): Promise<void> {
+  const checked = cold.open().then(() => fixShards(cold, redisShards));
+  const silent = () => new ColdUnavailableError(`no answer in ${CHECK_TIMEOUT_MS} ms`);
+  try {
+    await withDeadline(checked, CHECK_TIMEOUT_MS, silent);
+  } catch (error) {
+    if (!(error instanceof ColdUnavailableError)) throw error;
+  }
+}
+
+/** Listens as the server will, for a moment. */
+function tryPort(config: Config, certificate: Certificate | undefined): void {
+  const { port, host: hostname, workers } = config;
+  const tls = certificate === undefined ? {} : { tls: { ...certificate } };
+  const options = {
+    port,
+    hostname,
+    reusePort: workers > 1,
+    ...tls,
+    fetch: () => new Response(null, { status: 503 }),
+  };
+  listening(config, () => Bun.serve(options)).stop(true);
+}
+
+function listen(app: ReturnType<typeof createApp>, config: Config) {
+  const { port, host: hostname } = config;
+  listening(config, () => app.listen({ port, hostname }));
+  return app.server!;
+}
+
+/** Throws ConfigError. */
+function listening<T>({ port, host }: Config, listen: () => T): T {
+  try {
+    return listen();
+  } catch (error) {
+    const advice =
+      "set PORT to a free one (0 takes any), HOST to an address of this machine, and TLS_CERT_FILE and " +
+      "TLS_KEY_FILE, if any, to a certificate and its key";
+    throw new ConfigError(`Cannot listen on ${host}:${port}: ${errorText(error)}; ${advice}`);
+  }
+}

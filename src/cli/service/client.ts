@@ -1,0 +1,36 @@
+/** Asks a running service: the one on this machine, if it runs with the same settings, or another. */
+import type { Config } from "../../settings/settings.ts";
+
+type Listening = Pick<Config, "host" | "port" | "tlsCertFile">;
+
+/** With the address as it is set, also if that stands for all addresses of the machine. */
+export function listeningUrl({ host, port, tlsCertFile }: Listening): string {
+  const protocol = tlsCertFile === undefined ? "http" : "https";
+  return `${protocol}://${host.includes(":") ? `[${host}]` : host}:${port}`;
+}
+
+const LOCAL_HOST = /^(localhost|127(\.\d+){3}|\[::1\])$/;
+
+export class ServiceClient {
+  /** Without a slash at its end. */
+  readonly url: string;
+  readonly #headers: Readonly<Record<string, string>>;
+  readonly #isLocal: boolean;
+
+  /** `url`: undefined for the service on this machine. */
+  constructor(config: Listening & Pick<Config, "apiKey">, url?: string) {
+    const { host, apiKey } = config;
+    const isAnyAddress = host === "0.0.0.0" || host === "::";
+    this.url = url ?? listeningUrl({ ...config, host: isAnyAddress ? "127.0.0.1" : host });
+    this.#isLocal = url === undefined || LOCAL_HOST.test(new URL(url).hostname);
+    this.#headers = apiKey === undefined ? {} : { authorization: `Bearer ${apiKey}` };
+  }
+
+  /** Shows the API key, if one is set. */
+  async ask(path: string, request: BunFetchRequestInit = {}): Promise<Response> {
+    const headers = { ...this.#headers, ...(request.headers as Record<string, string> | undefined) };
+    // Bun sends even requests to 127.0.0.1 through HTTP_PROXY, where another machine would answer them.
+    const direct = this.#isLocal ? { proxy: false as unknown as string } : {};
+    return await fetch(`${this.url}${path}`, { ...request, ...direct, headers });
+  }
+}
