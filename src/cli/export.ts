@@ -9,7 +9,9 @@ import type { StreamSelection } from "../domain/hour-range.ts";
 import { csvRecord } from "../protocol/csv.ts";
 import { errorText } from "../runtime/deadline.ts";
 import type { Config } from "../settings/settings.ts";
-import type { ColdStore, RowKey } from "../store/cold.ts";
+import type { AuditStore, RowKey } from "../store/cold/audit-store.ts";
+import type { ErasureStore } from "../store/cold/erasure-store.ts";
+import type { RetentionStore } from "../store/cold/retention-store.ts";
 import { EXPECTS_TIME_ARGUMENT, exitWith, oneOf, streamArgument, timeArgument } from "./arguments.ts";
 import { withPast } from "./stores/with-stores.ts";
 
@@ -23,6 +25,8 @@ interface ExportOptions {
   /** Undefined: standard output. */
   readonly out: string | undefined;
 }
+
+type ExportStore = AuditStore & ErasureStore & RetentionStore;
 
 /** Some 20 ms of reading, and 2 MB. */
 const ROWS_PER_READ = 10_000;
@@ -92,7 +96,7 @@ async function writeFile(texts: Readable, path: string): Promise<void> {
 }
 
 async function* exportTexts(
-  cold: ColdStore,
+  cold: ExportStore,
   options: ExportOptions,
   exported: Exported,
 ): AsyncGenerator<string> {
@@ -114,12 +118,12 @@ async function* exportTexts(
 
 /** Asked after the rows were read, so that it also covers what was dropped or erased meanwhile. */
 async function missingFrom(
-  cold: ColdStore,
+  cold: ExportStore,
   { from = 0, stream = "" }: ExportOptions,
   keys: readonly HourKey[],
 ): Promise<string[]> {
   const missing: string[] = [];
-  const { rowsFrom } = await cold.kept();
+  const { rowsFrom } = await cold.retained();
   if (from < rowsFrom) {
     const hours = keys.filter(({ hour }) => hour < rowsFrom).length;
     const day = new Date(rowsFrom).toISOString();
@@ -132,7 +136,7 @@ async function missingFrom(
 }
 
 async function erasedIn(
-  cold: ColdStore,
+  cold: ErasureStore,
   hours: readonly number[],
   streams: StreamSelection,
 ): Promise<number> {
@@ -153,7 +157,7 @@ function isWithin(at: number, { from = 0, to = Number.POSITIVE_INFINITY }: Expor
   return at >= from && at < to;
 }
 
-async function* pagesOf(cold: ColdStore, key: HourKey): AsyncGenerator<readonly Event[]> {
+async function* pagesOf(cold: AuditStore, key: HourKey): AsyncGenerator<readonly Event[]> {
   let after: RowKey | undefined;
   do {
     const { events, last } = await cold.rows(key, after, ROWS_PER_READ);

@@ -7,7 +7,7 @@
 import type { Command } from "commander";
 import { errorText } from "../runtime/deadline.ts";
 import type { Config } from "../settings/settings.ts";
-import type { ColdStore, StoredPoison } from "../store/cold.ts";
+import type { PoisonStore, StoredPoison } from "../store/cold/poison-store.ts";
 import { addChoice, type Choice, choiceOf, exitWith, URL_HELP, urlArgument } from "./arguments.ts";
 import { ServiceClient } from "./service/client.ts";
 import { chosen, every, isAll, type SetAside } from "./stores/set-aside.ts";
@@ -18,7 +18,7 @@ const PIECES_PER_READ = 20;
 const SHOWN_CHARS = 300;
 const ANSWER_TIMEOUT_MS = 30_000;
 
-function piecesOf(cold: ColdStore): SetAside<StoredPoison> {
+function piecesOf(cold: PoisonStore): SetAside<StoredPoison> {
   const read = (after: number, limit: number) => cold.poison(after, limit);
   return { what: "poison", perRead: PIECES_PER_READ, read };
 }

@@ -4,7 +4,7 @@ import { description, version } from "../../package.json";
 import { errorText } from "../runtime/deadline.ts";
 import { settingNamed, settingsHelp } from "../settings/read-config.ts";
 import { ConfigError } from "../settings/settings.ts";
-import { ColdUnavailableError } from "../store/cold.ts";
+import { ColdUnavailableError } from "../store/cold/errors.ts";
 import { HotUnavailableError } from "../store/hot.ts";
 import { addBench } from "./bench.ts";
 import { addDeadLetters } from "./dead-letters.ts";

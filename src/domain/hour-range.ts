@@ -1,14 +1,14 @@
 /**
- * Hours of one stream or of many, and what is read of each of them.
- * Invariant: a range is half open and begins and ends at a UTC hour, as whatever is counted does.
+ * Ranges of hours, of one stream or of many, and what is read of each hour.
+ * Invariant: a range is half open, and begins and ends at a UTC hour.
  */
 import { HOUR_MS, type HourKey } from "./event.ts";
-import type { UserSketches } from "./user-sketches.ts";
+import { UserSketches } from "./user-sketches.ts";
 
-/** Over a year. It bounds the rows of an answer, and what one question may cost. */
+/** Over a year. It bounds the rows of an answer, and the cost of one query. */
 export const RANGE_MAX_HOURS = 10_000;
 
-/** One stream, or all whose names begin with `text` (which may be empty). */
+/** One stream, or all whose names have the prefix `text` (which may be empty). */
 export interface StreamSelection {
   readonly text: string;
   readonly isPrefix: boolean;
@@ -20,14 +20,31 @@ export interface HourRange {
   readonly streams: StreamSelection;
 }
 
-export interface HourRecord extends HourKey {
+/** What is counted in an hour, or in a part of it. */
+export interface HourTotals {
   readonly clicks: number;
   readonly impressions: number;
-  /** To be read while it is shown: it may be the store's own, and grow. */
   readonly users: UserSketches;
 }
 
-/** Above every stream that begins with the prefix, since a stream is printable ASCII. */
+/** As a store shows it to a visitor. `users` may be the store's own, and grow: only to be read during the visit. */
+export interface HourRecord extends HourKey, HourTotals {}
+
+/** Of several parts; undefined if there is none. */
+export function sumOfHours(parts: readonly HourTotals[]): HourTotals | undefined {
+  const [first, ...others] = parts;
+  if (first === undefined || others.length === 0) return first;
+  const users = new UserSketches();
+  let [clicks, impressions] = [0, 0];
+  for (const part of parts) {
+    clicks += part.clicks;
+    impressions += part.impressions;
+    users.merge(part.users);
+  }
+  return { clicks, impressions, users };
+}
+
+/** Greater than every stream with the prefix, since a stream is printable ASCII. */
 export function endOfPrefix(prefix: string): string {
   return `${prefix}\x7f`;
 }

@@ -1,12 +1,12 @@
 /**
- * From when on rows and aggregates are kept, and how many events of an hour were erased for their user's sake.
+ * From when on rows and aggregates are retained, and how many events of an hour were erased to forget their user.
  *
- * Invariants: both bounds are starts of a UTC day (0: all is kept), they only ever move on, and aggregates are
- * kept for at least as long as rows.
+ * Invariants: both bounds are starts of a UTC day (0: everything is retained), they only move forward, and aggregates
+ * are retained for at least as long as rows.
  */
 import { DAY_MS } from "./event.ts";
 
-export interface Kept {
+export interface RetentionBounds {
   readonly rowsFrom: number;
   readonly aggregatesFrom: number;
 }
@@ -17,31 +17,33 @@ export interface RetentionDays {
   readonly aggregateRetentionDays: number | undefined;
 }
 
-/** Numbers, without the user: what is left of events that were rows, or dead letters, and were erased. */
+/** Numbers, without the user: what is left of erased rows and dead letters. */
 export interface ErasedCounts {
   readonly clicks: number;
   readonly impressions: number;
-  /** They were in no aggregate. */
+  /** No aggregate counted them. */
   readonly deadLetters: number;
 }
 
-export const ALL_KEPT: Kept = { rowsFrom: 0, aggregatesFrom: 0 };
+export const NO_BOUNDS: RetentionBounds = { rowsFrom: 0, aggregatesFrom: 0 };
 export const NOTHING_ERASED: ErasedCounts = { clicks: 0, impressions: 0, deadLetters: 0 };
 
-export function keptAt(now: number, { retentionDays, aggregateRetentionDays }: RetentionDays): Kept {
+export function boundsAt(
+  now: number,
+  { retentionDays, aggregateRetentionDays }: RetentionDays,
+): RetentionBounds {
   return {
-    rowsFrom: firstDayKept(now, retentionDays),
-    aggregatesFrom: firstDayKept(now, aggregateRetentionDays),
+    rowsFrom: firstRetainedDay(now, retentionDays),
+    aggregatesFrom: firstRetainedDay(now, aggregateRetentionDays),
   };
 }
 
-/** 0 if all are. */
-export function firstDayKept(now: number, days: number | undefined): number {
+/** 0 if every day is retained. */
+export function firstRetainedDay(now: number, days: number | undefined): number {
   return days === undefined ? 0 : Math.max(0, now - (now % DAY_MS) - days * DAY_MS);
 }
 
-/** What is kept by both. */
-export function keptByBoth(a: Kept, b: Kept): Kept {
+export function laterBounds(a: RetentionBounds, b: RetentionBounds): RetentionBounds {
   return {
     rowsFrom: Math.max(a.rowsFrom, b.rowsFrom),
     aggregatesFrom: Math.max(a.aggregatesFrom, b.aggregatesFrom),

@@ -14,7 +14,7 @@ import { MalformedQueryError } from "../protocol/query.ts";
 import type { ErrorBody } from "../protocol/refused-body.ts";
 import { errorText } from "../runtime/deadline.ts";
 import type { Log } from "../runtime/log.ts";
-import { ColdUnavailableError } from "../store/cold.ts";
+import { ColdUnavailableError } from "../store/cold/errors.ts";
 import { HotUnavailableError } from "../store/hot.ts";
 import { REQUEST_ID, traceOf } from "./requests/trace.ts";
 

@@ -14,7 +14,7 @@ import { type BodyFormat, EVENTS_MAX, readEvents } from "../protocol/event-body.
 import { isShort } from "../protocol/event-query.ts";
 import { REPLACEMENT } from "../protocol/query.ts";
 import { RefusedBodyError } from "../protocol/refused-body.ts";
-import type { Poison } from "../store/cold.ts";
+import type { Poison } from "../store/cold/poison-store.ts";
 
 export interface Message {
   /** What its sender named it; undefined if it has no name. */

@@ -11,8 +11,10 @@ import type { Clock } from "../runtime/clock.ts";
 import { errorText } from "../runtime/deadline.ts";
 import { type Log, logWith } from "../runtime/log.ts";
 import type { Metrics } from "../runtime/metrics.ts";
-import type { ColdStore, PastReads, Poison } from "../store/cold.ts";
-import { coldShard } from "../store/cold-shard.ts";
+import { coldShard } from "../store/cold/cold-shard.ts";
+import type { ColdStore } from "../store/cold/cold-store.ts";
+import type { Poison } from "../store/cold/poison-store.ts";
+import type { PastReads } from "../store/cold/read-store.ts";
 import type { HotStore } from "../store/hot.ts";
 import type { BulkOutcome } from "./commit/bulk.ts";
 import type { JournalBound } from "./commit/committer.ts";
@@ -98,7 +100,7 @@ export class Pipeline {
     this.ranges = new RangeReader(this.#shards, cold);
     this.shortRanges = new RangeReader(this.#shards, cold, SHORT_RANGES_WAITING_MAX);
     this.streams = new StreamRegistry(cold, settings.maxStreams);
-    this.#sweeping = new Chore("drop what is not kept", RETENTION_INTERVAL_MS, log, clock, () =>
+    this.#sweeping = new Chore("delete what is not retained", RETENTION_INTERVAL_MS, log, clock, () =>
       this.retention.sweep(),
     );
     this.#chores = [

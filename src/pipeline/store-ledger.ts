@@ -2,7 +2,8 @@
  * The ledger of all instances together, as their stores give it: what each writer has had accepted (the hot
  * store counts that with every commit) against what of it is persisted (the cold store, with every flush).
  */
-import type { ColdStore } from "../store/cold.ts";
+import type { DeadLetterStore } from "../store/cold/dead-letter-store.ts";
+import type { ReadStore } from "../store/cold/read-store.ts";
 import type { HotStore, JournalOwner } from "../store/hot.ts";
 
 export interface WriterLedger {
@@ -25,8 +26,11 @@ export interface StoreLedger {
   readonly deadLetters: number;
 }
 
-/** Throws HotUnavailableError, if that of any shard is away, or ColdUnavailableError. */
-export async function readStoreLedger(hotShards: readonly HotStore[], cold: ColdStore): Promise<StoreLedger> {
+/** Throws HotUnavailableError, if that of any shard is unavailable, or ColdUnavailableError. */
+export async function readStoreLedger(
+  hotShards: readonly HotStore[],
+  cold: Pick<ReadStore, "storedEvents"> & Pick<DeadLetterStore, "deadLetterCount">,
+): Promise<StoreLedger> {
   const names = (await allOwners(hotShards)).map(({ writer }) => writer);
   const [stored, deadLetters] = await Promise.all([cold.storedEvents(names), cold.deadLetterCount()]);
   // After the cold store: so nothing can be persisted here that is not accepted.

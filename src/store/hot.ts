@@ -14,8 +14,7 @@
  */
 import type { Batch, JournaledBatch } from "../domain/batch.ts";
 import type { HourCounts, HourKey } from "../domain/event.ts";
-import type { HourRange, HourRecord } from "../domain/hour-range.ts";
-import type { ColdHour } from "./cold.ts";
+import type { HourRange, HourRecord, HourTotals } from "../domain/hour-range.ts";
 
 export type CommitResult =
   /** Applied, now or by an earlier sending. `duplicates`: ordinals of events whose id had been seen. */
@@ -120,7 +119,7 @@ export interface HotStore {
    * Puts an absent hour in place. False if `retirementMark` is not the present one, since what was read may
    * then be stale: read again. An hour that is present already is left as it is (true).
    */
-  hydrate(key: HourKey, cold: ColdHour | undefined, retirementMark: number): Promise<boolean>;
+  hydrate(key: HourKey, cold: HourTotals | undefined, retirementMark: number): Promise<boolean>;
   /** Drops hours before `beforeHour` that are flushed. Answers how many. */
   retire(beforeHour: number): Promise<number>;
   /** Makes an hour absent, so that it is read from the cold store. False if not all of it is flushed. */

@@ -1,10 +1,20 @@
-/** The cold store for a place. */
-
+/** The cold store that the settings name: MySQL, or SQLite. */
 import { readPem } from "../settings/pem-file.ts";
-import type { ColdStore } from "./cold.ts";
+import type { ColdStore } from "./cold/cold-store.ts";
 import { embeddedColdStore } from "./embedded/cold-store.ts";
 import { mysqlColdStore } from "./mysql/cold-store.ts";
-import type { ColdPlace } from "./thread/messages.ts";
+import type { MysqlTls } from "./mysql/connection/session.ts";
+
+/** Plain data, so that it can be sent to a thread. MySQL, or SQLite in `dataDir` if there is no URL. */
+export interface ColdPlace {
+  readonly dataDir: string;
+  readonly mysqlUrl: string | undefined;
+  readonly mysqlTls?: MysqlTls | undefined;
+  /** Default 1. */
+  readonly shards?: number | undefined;
+  /** Of a replica, for reads of past hours. */
+  readonly mysqlReadUrl?: string | undefined;
+}
 
 export interface ColdSettings {
   readonly dataDir: string;

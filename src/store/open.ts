@@ -1,7 +1,7 @@
 /** The two stores for a pair of settings: both embedded, or Redis and MySQL. */
 
 import { readPem } from "../settings/pem-file.ts";
-import type { ColdStore } from "./cold.ts";
+import type { ColdStore } from "./cold/cold-store.ts";
 import { embeddedHotStore } from "./embedded/hot-store.ts";
 import type { HotStore } from "./hot.ts";
 import { type ColdSettings, coldPlaceOf, coldPlaceWithReplicaOf, coldStoreAt } from "./open-cold.ts";

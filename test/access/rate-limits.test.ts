@@ -10,7 +10,7 @@ import { limitHeaders } from "../../src/http/access/denials.ts";
 import { KeyRing } from "../../src/http/access/key-cache.ts";
 import { RateLimiter } from "../../src/http/access/rate-limiter.ts";
 import { networkOf } from "../../src/http/ingest/visitor-pseudonyms.ts";
-import type { ColdStore } from "../../src/store/cold.ts";
+import type { ColdStore } from "../../src/store/cold/cold-store.ts";
 import { Clock, RecordedLog } from "../harness/pipeline/pipeline-harness.ts";
 import { scrape } from "../harness/servers/prometheus.ts";
 import { describeWithServers } from "../harness/servers/servers.ts";

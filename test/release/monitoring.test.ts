@@ -6,7 +6,7 @@ import { parser } from "@prometheus-io/lezer-promql";
 import { createApp } from "../../src/http/app.ts";
 import { Metrics } from "../../src/runtime/metrics.ts";
 import { readConfig } from "../../src/settings/read-config.ts";
-import { ColdUnavailableError } from "../../src/store/cold.ts";
+import { ColdUnavailableError } from "../../src/store/cold/errors.ts";
 import { StoreWatch } from "../../src/store/watch.ts";
 import { pipelineModes } from "../harness/pipeline/pipeline-harness.ts";
 import { PROJECT_ROOT } from "../harness/project/project-files.ts";

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "
 import { createServer, type Socket } from "node:net";
 import { gzipSync } from "node:zlib";
 import { hourOf } from "../../src/domain/event.ts";
-import type { StoredPoison } from "../../src/store/cold.ts";
+import type { StoredPoison } from "../../src/store/cold/poison-store.ts";
 import { freePort } from "../harness/servers/ports.ts";
 import { scrape } from "../harness/servers/prometheus.ts";
 import { type OutgoingMessage, type RabbitMqServer, startRabbitMq } from "../harness/servers/rabbitmq.ts";

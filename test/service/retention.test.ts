@@ -99,7 +99,7 @@ for (const mode of pipelineModes()) {
       expect(await site.cold.hours()).toHaveLength(12);
       await expectReads(instance, events);
       await expectLedger(instance, events.length);
-      await waitFor("the line in the log", () => instance.log.has("dropped what is not kept any more"));
+      await waitFor("the line in the log", () => instance.log.has("deleted what is no longer retained"));
       // Events go on: watermarks and counts need no row that is gone.
       await instance.take(click("late", NOON - 2 * DAY_MS), click("now"));
       await instance.drained();
@@ -179,7 +179,7 @@ for (const mode of pipelineModes()) {
       const sizes = [await site.cold.countEvents()];
       for (let isDone = false; !isDone; ) {
         ({ isDone } = await cold.sweep(kept, NOON));
-        expect(await cold.kept()).toEqual(kept);
+        expect(await cold.retained()).toEqual(kept);
         await filler.take(click(`between-${sizes.length}`));
         await filler.drained();
         sizes.push(await site.cold.countEvents());
@@ -268,7 +268,7 @@ for (const mode of pipelineModes()) {
       await waitFor("a sweep that can't drop it", () => {
         return instance.pipeline.retention.sweep().then(
           () => false,
-          (error) => String(error).includes("could not drop what is not kept"),
+          (error) => String(error).includes("could not delete what is not retained"),
         );
       });
       expect(await site.cold.countEvents()).toBe(4);
@@ -284,7 +284,7 @@ for (const mode of pipelineModes()) {
       const kept = { rowsFrom: wrong, aggregatesFrom: wrong };
       await expect(cold.sweep(kept, wrong)).rejects.toThrow("ahead of the database's");
       expect(await storedDays()).toEqual([0, 1]);
-      expect(await cold.kept()).toMatchObject({ aggregatesFrom: 0 });
+      expect(await cold.retained()).toMatchObject({ aggregatesFrom: 0 });
     });
   });
 }

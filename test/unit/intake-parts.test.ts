@@ -6,7 +6,7 @@ import { AckWindow } from "../../src/intake/amqp/ack-window.ts";
 import { Hold } from "../../src/intake/hold.ts";
 import { type Message, readMessage } from "../../src/intake/message-content.ts";
 import { PoisonBin } from "../../src/intake/poison-bin.ts";
-import type { Poison } from "../../src/store/cold.ts";
+import type { Poison } from "../../src/store/cold/poison-store.ts";
 import { RecordedLog } from "../harness/pipeline/pipeline-harness.ts";
 import { waitFor } from "../harness/service/wait-for.ts";
 

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { BatchBuilder, withoutDuplicates } from "../../src/domain/batch.ts";
 import { StreamRegistry } from "../../src/pipeline/commit/stream-registry.ts";
-import type { ColdStore } from "../../src/store/cold.ts";
+import type { ColdStore } from "../../src/store/cold/cold-store.ts";
 import { embeddedColdStore } from "../../src/store/embedded/cold-store.ts";
 
 let folder: string;

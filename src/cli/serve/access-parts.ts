@@ -6,7 +6,8 @@ import { RateLimiter } from "../../http/access/rate-limiter.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import type { Log } from "../../runtime/log.ts";
 import type { Config } from "../../settings/settings.ts";
-import type { ColdStore } from "../../store/cold.ts";
+import type { ColdConnection } from "../../store/cold/cold-store.ts";
+import type { KeyStore } from "../../store/cold/key-store.ts";
 import { createAccessStore } from "../../store/open.ts";
 
 export interface RunningAccess {
@@ -19,7 +20,7 @@ export interface RunningAccess {
 /** Undefined if no setting restricts access: requests then pass no check at all. */
 export function createAccess(
   config: Config,
-  cold: ColdStore,
+  cold: KeyStore & Pick<ColdConnection, "open">,
   log: Log,
   clock: Clock,
 ): RunningAccess | undefined {

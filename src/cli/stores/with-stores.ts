@@ -1,11 +1,11 @@
 /** For commands that look into the stores beside a service that may be running. */
 import type { Config } from "../../settings/settings.ts";
-import type { ColdStore } from "../../store/cold.ts";
-import { checkShards } from "../../store/cold-shard.ts";
+import { checkShards } from "../../store/cold/cold-shard.ts";
+import type { ColdStore } from "../../store/cold/cold-store.ts";
 import type { HotStore } from "../../store/hot.ts";
 import { createStores } from "../../store/open.ts";
+import type { ColdPlace } from "../../store/open-cold.ts";
 import { coldPlaceOf, coldPlaceWithReplicaOf, coldStoreAt } from "../../store/open-cold.ts";
-import type { ColdPlace } from "../../store/thread/messages.ts";
 
 export interface OpenStores {
   readonly cold: ColdStore;

@@ -12,7 +12,8 @@ import { Chore } from "../../pipeline/recurring-task.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import { errorText, withDeadline } from "../../runtime/deadline.ts";
 import type { Log } from "../../runtime/log.ts";
-import type { ColdStore } from "../../store/cold.ts";
+import type { ColdConnection } from "../../store/cold/cold-store.ts";
+import type { KeyStore } from "../../store/cold/key-store.ts";
 import type { AccessStore } from "../../store/shared-access.ts";
 
 /** A key that is not revoked. */
@@ -27,7 +28,7 @@ export interface KnownKey {
 }
 
 export interface KeyRingOptions {
-  readonly cold: ColdStore;
+  readonly cold: KeyStore & Pick<ColdConnection, "open">;
   /** Undefined: the cold store is in this machine, and not away. */
   readonly store: AccessStore | undefined;
   readonly log: Log;

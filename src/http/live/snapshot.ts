@@ -9,7 +9,7 @@ import { TimeZone } from "../../domain/time-zone.ts";
 import { LanesFullError } from "../../pipeline/read/lanes.ts";
 import { SeriesTally } from "../../pipeline/read/series-tally.ts";
 import { errorText } from "../../runtime/deadline.ts";
-import { ColdUnavailableError } from "../../store/cold.ts";
+import { ColdUnavailableError } from "../../store/cold/errors.ts";
 import { HotUnavailableError } from "../../store/hot.ts";
 import { instanceLedger, storeLedger } from "../ops/ledger-route.ts";
 import { ctrOf } from "../query/range-answer.ts";

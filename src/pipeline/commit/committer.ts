@@ -18,7 +18,7 @@ import { errorText } from "../../runtime/deadline.ts";
 import type { Log } from "../../runtime/log.ts";
 import type { Metrics } from "../../runtime/metrics.ts";
 import { Slots } from "../../runtime/slots.ts";
-import { ColdUnavailableError } from "../../store/cold.ts";
+import { ColdUnavailableError } from "../../store/cold/errors.ts";
 import { type CommitResult, type HotStore, HotUnavailableError } from "../../store/hot.ts";
 import type { Flusher } from "../flush/flusher.ts";
 import { Bulk, type BulkOutcome } from "./bulk.ts";

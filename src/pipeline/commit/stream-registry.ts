@@ -5,20 +5,20 @@
  * Invariant: a stream that has a stored event is never refused. The bound is that of one instance: others learn of
  * its new streams from the cold store, at the next refresh, so that together they may take some more.
  */
-import type { ColdStore } from "../../store/cold.ts";
+import type { ReadStore } from "../../store/cold/read-store.ts";
 
 /** What MAX_STREAMS may be at most; about 100 bytes each. */
 const LISTED_MAX = 1_000_000;
 
 export class StreamRegistry {
-  readonly #cold: ColdStore;
+  readonly #cold: Pick<ReadStore, "streams">;
   readonly #maxStreams: number;
   #stored: ReadonlySet<string> = new Set();
   /** Since the refresh before the last: what they brought is stored by the next one. */
   #earlier = new Set<string>();
   #recent = new Set<string>();
 
-  constructor(cold: ColdStore, maxStreams: number) {
+  constructor(cold: Pick<ReadStore, "streams">, maxStreams: number) {
     this.#cold = cold;
     this.#maxStreams = maxStreams;
   }

@@ -5,13 +5,13 @@
  */
 import { backoffMs } from "../../runtime/backoff.ts";
 import type { Clock } from "../../runtime/clock.ts";
-import type { ColdStore } from "../../store/cold.ts";
+import type { ReadStore } from "../../store/cold/read-store.ts";
 import type { JournalOwner } from "../../store/hot.ts";
 
 export type Accepted = Pick<JournalOwner, "writer" | "acceptedEvents">;
 
 export interface DrainOptions {
-  readonly cold: ColdStore;
+  readonly cold: Pick<ReadStore, "storedEvents">;
   /** Those that have a journal. */
   readonly listOwners: () => Promise<readonly Accepted[]>;
   readonly timeoutMs: number;
@@ -34,7 +34,7 @@ export async function drain({ cold, listOwners, timeoutMs, clock }: DrainOptions
 
 async function leftOf(
   before: readonly Accepted[],
-  cold: ColdStore,
+  cold: Pick<ReadStore, "storedEvents">,
   listOwners: DrainOptions["listOwners"],
 ): Promise<number> {
   const owners = new Set((await listOwners()).map(({ writer }) => writer));

@@ -16,7 +16,7 @@ import type { Clock } from "../../runtime/clock.ts";
 import { errorText } from "../../runtime/deadline.ts";
 import type { Log } from "../../runtime/log.ts";
 import type { Metrics } from "../../runtime/metrics.ts";
-import type { ColdShard } from "../../store/cold-shard.ts";
+import type { ColdShard } from "../../store/cold/cold-shard.ts";
 import type { HotStore } from "../../store/hot.ts";
 import { CommitTimes } from "./commit-times.ts";
 import type { RingBuffer } from "./ring-buffer.ts";

@@ -6,7 +6,7 @@
 import { type HourCounts, type HourKey, hourKeyName } from "../../domain/event.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import { type Metrics, timed } from "../../runtime/metrics.ts";
-import type { ColdStore } from "../../store/cold.ts";
+import type { ReadStore } from "../../store/cold/read-store.ts";
 import { type HotStore, HotUnavailableError, type HourRead } from "../../store/hot.ts";
 
 /** What is read of a shard's hot store, and whether that is to be believed. */
@@ -42,13 +42,13 @@ interface Waiting extends PromiseWithResolvers<HotAnswer> {
 
 export class Reader implements HourReader {
   readonly #shard: ReadShard;
-  readonly #cold: ColdStore;
+  readonly #cold: Pick<ReadStore, "read">;
   readonly #metrics: Metrics;
   readonly #clock: Clock;
   #waiting = new Map<string, Waiting>();
   #isReading = false;
 
-  constructor(shard: ReadShard, cold: ColdStore, metrics: Metrics, clock: Clock) {
+  constructor(shard: ReadShard, cold: Pick<ReadStore, "read">, metrics: Metrics, clock: Clock) {
     this.#shard = shard;
     this.#cold = cold;
     this.#metrics = metrics;

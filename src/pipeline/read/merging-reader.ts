@@ -8,12 +8,11 @@
  * - No part of an hour is taken from both stores: of each shard from the hot one if that holds it, else from the cold.
  */
 import { type HourKey, hourKeyName } from "../../domain/event.ts";
-import type { HourRecord } from "../../domain/hour-range.ts";
+import { type HourRecord, type HourTotals, sumOfHours } from "../../domain/hour-range.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import { type Metrics, timed } from "../../runtime/metrics.ts";
 import { Slots } from "../../runtime/slots.ts";
-import { sumOfHours } from "../../store/aggregate.ts";
-import type { ColdHour, ColdStore } from "../../store/cold.ts";
+import type { ReadStore } from "../../store/cold/read-store.ts";
 import { HotUnavailableError } from "../../store/hot.ts";
 import { readHeldHour } from "./held-hour.ts";
 import { type HourAnswer, type HourReader, NO_COUNTS, type ReadShard } from "./hour-reader.ts";
@@ -42,7 +41,7 @@ interface HotParts {
 
 export class MergingReader implements HourReader {
   readonly #shards: readonly ReadShard[];
-  readonly #cold: ColdStore;
+  readonly #cold: Pick<ReadStore, "read">;
   readonly #metrics: Metrics;
   readonly #clock: Clock;
   readonly #readings = new Slots(READINGS_MAX, Number.POSITIVE_INFINITY);
@@ -50,7 +49,7 @@ export class MergingReader implements HourReader {
   /** Of which hours a reading is under way, or rests. */
   readonly #underWay = new Set<string>();
 
-  constructor(shards: readonly ReadShard[], cold: ColdStore, metrics: Metrics, clock: Clock) {
+  constructor(shards: readonly ReadShard[], cold: Pick<ReadStore, "read">, metrics: Metrics, clock: Clock) {
     this.#shards = shards;
     this.#cold = cold;
     this.#metrics = metrics;
@@ -100,7 +99,7 @@ export class MergingReader implements HourReader {
   /** Throws ColdUnavailableError. */
   async #complete(key: HourKey, hot: Promise<HotParts>): Promise<HourAnswer> {
     const { parts, isRecovering } = await hot;
-    const held: ColdHour[] = parts.filter((part) => typeof part === "object");
+    const held: HourTotals[] = parts.filter((part) => typeof part === "object");
     const elsewhere = this.#shards.filter((_, i) => parts[i] === "absent" || parts[i] === "silent");
     const cold = await this.#readCold(key, elsewhere);
     const total = sumOfHours(cold === undefined ? held : [...held, cold]);
@@ -111,7 +110,7 @@ export class MergingReader implements HourReader {
   }
 
   /** Throws ColdUnavailableError. */
-  async #readCold(key: HourKey, shards: readonly ReadShard[]): Promise<ColdHour | undefined> {
+  async #readCold(key: HourKey, shards: readonly ReadShard[]): Promise<HourTotals | undefined> {
     if (shards.length === 0) return undefined;
     // All there are, if none is held: should there be others than these settings know of, they are counted, too.
     const numbers = shards.length < this.#shards.length ? shards.map(({ number }) => number) : undefined;

@@ -10,17 +10,15 @@
  */
 import { HOUR_MS, hourKeyName } from "../../domain/event.ts";
 import type { HourRange, HourRecord } from "../../domain/hour-range.ts";
-import {
-  type ColdStore,
-  ColdUnavailableError,
-  type ErasedHour,
-  ReadInterruptedError,
-  type UserRow,
-  type UsersRange,
-} from "../../store/cold.ts";
+import type { ErasedHour, ErasureStore } from "../../store/cold/erasure-store.ts";
+import { ColdUnavailableError, ReadInterruptedError } from "../../store/cold/errors.ts";
+import type { ReadStore, UserRow, UsersRange } from "../../store/cold/read-store.ts";
+import type { RetentionStore } from "../../store/cold/retention-store.ts";
 import { HotUnavailableError } from "../../store/hot.ts";
 import type { ReadShard } from "./hour-reader.ts";
 import { Lanes } from "./lanes.ts";
+
+type RangeStore = ReadStore & Pick<ErasureStore, "erasedRows"> & Pick<RetentionStore, "retained">;
 
 /** Takes in what is read. */
 export interface Tally {
@@ -60,10 +58,10 @@ interface Held {
 
 export class RangeReader {
   readonly #shards: readonly ReadShard[];
-  readonly #cold: ColdStore;
+  readonly #cold: RangeStore;
   readonly #lanes: Lanes;
 
-  constructor(shards: readonly ReadShard[], cold: ColdStore, waitingMax = WAITING_MAX) {
+  constructor(shards: readonly ReadShard[], cold: RangeStore, waitingMax = WAITING_MAX) {
     this.#lanes = new Lanes(LANES, waitingMax);
     this.#shards = shards;
     this.#cold = cold;
@@ -115,7 +113,7 @@ export class RangeReader {
       const erased = await this.#cold.erasedRows(range);
       await this.#cold.readUsers(range, visit);
       // After the rows: what was dropped meanwhile is known by then.
-      const { rowsFrom } = await this.#cold.kept();
+      const { rowsFrom } = await this.#cold.retained();
       return { erased, rowsFrom };
     });
   }

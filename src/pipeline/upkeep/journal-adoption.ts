@@ -8,7 +8,7 @@
 import { HOUR_MS } from "../../domain/event.ts";
 import type { Ledger } from "../../domain/ledger.ts";
 import type { Log } from "../../runtime/log.ts";
-import type { ColdShard } from "../../store/cold-shard.ts";
+import type { ColdShard } from "../../store/cold/cold-shard.ts";
 import { type HotStore, HotUnavailableError } from "../../store/hot.ts";
 
 export interface RecoveryOptions {

@@ -1,86 +1,90 @@
 /**
- * From when on rows and aggregates are kept: known here at any time without asking, and dropped from the cold store
- * when they are older.
+ * From when on rows and aggregates are retained: known here at any time without a query, and deleted from the cold
+ * store when they are older.
  *
- * Invariants: what is before the bounds told here may be gone, what is not is there. By the settings a bound moves
- * at midnight (UTC) and what is before it is dropped only after that; one that another instance has set is known
- * from the next sweep on.
+ * Invariants: what is before the bounds told here may be deleted, what is not is there. A bound of the settings moves
+ * at midnight (UTC), and what is before it is deleted only after that; one that another instance has set is known from
+ * the next sweep on.
  */
 import {
-  ALL_KEPT,
-  firstDayKept,
-  type Kept,
-  keptAt,
+  boundsAt,
+  firstRetainedDay,
+  NO_BOUNDS,
+  type RetentionBounds,
   type RetentionDays,
 } from "../../domain/retention-bounds.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import type { Log } from "../../runtime/log.ts";
-import type { ColdStore } from "../../store/cold.ts";
+import type { ColdConnection } from "../../store/cold/cold-store.ts";
+import type { RetentionStore } from "../../store/cold/retention-store.ts";
 
 export interface RetentionOptions {
-  readonly cold: ColdStore;
+  readonly cold: RetentionStore & Pick<ColdConnection, "open">;
   readonly log: Log;
   readonly clock: Clock;
   readonly days: RetentionDays;
-  /** Once aborted, what is left is left to the next time. */
+  /** Once aborted, the rest is left to the next sweep. */
   readonly signal: AbortSignal;
 }
 
-/** Between two pieces it rests as long as one took: half of the disk's time is for others. But no longer. */
+/** Between two pieces it rests as long as one took, which leaves half of the disk's time to others. But no longer. */
 const REST_MAX_MS = 200;
 
-const DROPPED = ["partitions", "rows", "aggregates", "deadLetters"] as const;
+const DELETED = ["partitions", "rows", "aggregates", "deadLetters"] as const;
 
-type Dropped = Record<(typeof DROPPED)[number], number>;
+type Deleted = Record<(typeof DELETED)[number], number>;
 
 export class Retention {
   readonly #options: RetentionOptions;
-  #noted: Kept = ALL_KEPT;
+  #noted: RetentionBounds = NO_BOUNDS;
 
   constructor(options: RetentionOptions) {
     this.#options = options;
   }
 
-  /** Events of before have no rows. */
+  /** Earlier events have no rows. */
   rowsFrom(now: number): number {
-    return Math.max(this.#noted.rowsFrom, firstDayKept(now, this.#options.days.retentionDays));
+    return Math.max(this.#noted.rowsFrom, firstRetainedDay(now, this.#options.days.retentionDays));
   }
 
-  /** Hours of before are not known. */
+  /** Earlier hours are unknown. */
   aggregatesFrom(now: number): number {
-    return Math.max(this.#noted.aggregatesFrom, firstDayKept(now, this.#options.days.aggregateRetentionDays));
+    return Math.max(
+      this.#noted.aggregatesFrom,
+      firstRetainedDay(now, this.#options.days.aggregateRetentionDays),
+    );
   }
 
-  /** Drops what is not kept; without a setting it only learns what others have. Throws ColdUnavailableError. */
+  /** Without a setting it only learns the bounds of other instances. Throws ColdUnavailableError. */
   async sweep(): Promise<void> {
     const { cold, clock, days, signal } = this.#options;
     await cold.open();
     const isOn = days.retentionDays !== undefined;
-    const dropped: Dropped = { partitions: 0, rows: 0, aggregates: 0, deadLetters: 0 };
+    const deleted: Deleted = { partitions: 0, rows: 0, aggregates: 0, deadLetters: 0 };
     try {
       for (let isDone = !isOn; !isDone && !signal.aborted; ) {
         const startMs = clock.monotonicMs();
         const at = clock.now();
-        const piece = await cold.sweep(keptAt(at, days), at);
-        for (const what of DROPPED) dropped[what] += piece[what];
+        const piece = await cold.sweep(boundsAt(at, days), at);
+        for (const what of DELETED) deleted[what] += piece[what];
         isDone = piece.isDone;
         await clock.sleep(Math.min(clock.monotonicMs() - startMs, REST_MAX_MS));
       }
-      this.#noted = await cold.kept();
+      this.#noted = await cold.retained();
     } finally {
-      this.#tell(dropped);
+      this.#tell(deleted);
     }
   }
 
-  #tell(dropped: Dropped): void {
+  #tell(deleted: Deleted): void {
     const { log } = this.#options;
-    const { deadLetters, ...others } = dropped;
+    const { deadLetters, ...others } = deleted;
     if (Object.values(others).some((count) => count > 0))
-      log.info(dropped, "dropped what is not kept any more");
+      log.info(deleted, "deleted what is no longer retained");
     if (deadLetters > 0) {
       log.warn(
         { deadLetters },
-        "dropped dead letters that were older than rows are kept: they are in no count",
+        "deleted dead letters that were older than the retained rows: no count includes them",
       );
     }
   }

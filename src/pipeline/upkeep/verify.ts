@@ -1,21 +1,22 @@
 /**
- * Holds an hour in the hot store, its aggregate and its rows against each other, each shard's part for itself. The rows
- * are right, as long as they are kept: with them the numbers of those that were erased. Of an hour whose rows are not,
- * the aggregate is.
+ * Compares an hour's rows, its aggregate and the hot store, for each shard's part separately. The rows are the truth
+ * while they are retained, together with the counts of erased ones; after that the aggregate is.
  *
- * Invariant: what is only on its way is no difference. The cold store is looked at first, in one picture; then
- * the hot store, which may be ahead of it by at most the events that are not flushed yet.
+ * Invariant: events that are not flushed yet are no difference. The cold store is read first, in one snapshot; then the
+ * hot store, which may be ahead of it by at most those events.
  */
 import type { HourCounts, HourKey } from "../../domain/event.ts";
+import type { HourTotals } from "../../domain/hour-range.ts";
 import type { ErasedCounts } from "../../domain/retention-bounds.ts";
 import { Sketch } from "../../domain/sketch.ts";
 import type { UserCounts, UserSketches } from "../../domain/user-sketches.ts";
-import type { ColdHour, ColdStore, HourAudit } from "../../store/cold.ts";
+import type { AuditStore, HourAudit } from "../../store/cold/audit-store.ts";
+import type { ReadStore } from "../../store/cold/read-store.ts";
 import type { HotStore } from "../../store/hot.ts";
 import { readHeldHour } from "../read/held-hour.ts";
 
 export interface VerifyOptions {
-  readonly cold: ColdStore;
+  readonly cold: AuditStore & Pick<ReadStore, "storedEvents">;
   /** The shard's; undefined if it is in the memory of another process. */
   readonly hot: HotStore | undefined;
   readonly shard: number;
@@ -26,18 +27,18 @@ export type CountsByKind = HourCounts & UserCounts;
 
 export interface HourVerdict extends HourKey {
   readonly shard: number;
-  /** "not kept": they are dropped, and the aggregate is all there is. */
+  /** "not kept": they were deleted, and the aggregate is all there is. */
   readonly rows: CountsByKind | "not kept";
-  /** Rows and dead letters that were erased, as their user was forgotten: the aggregate counts those rows. */
+  /** Rows and dead letters of forgotten users: the aggregate counts those rows. */
   readonly erased: ErasedCounts;
   readonly aggregate: CountsByKind | undefined;
   readonly hot: CountsByKind | "empty" | "absent" | "unborn" | "not looked at";
   readonly deadLetters: number;
   /** In the hot store, and not a row yet. */
   readonly unflushed: number;
-  /** Each says what differs. Empty if all is well. */
+  /** Empty if all agree. */
   readonly differences: readonly string[];
-  /** What was done about them: less, if the hot store holds events of the hour that are not flushed yet. */
+  /** What was done about them: less if the hot store holds events of the hour that are not flushed yet. */
   readonly repairs: readonly string[];
 }
 
@@ -47,7 +48,7 @@ interface HotSide {
 }
 
 const REBUILT_WITH_ERASED =
-  "the aggregate was made anew from the rows and the numbers of those that were erased; its sketches were kept";
+  "the aggregate was rebuilt from the rows and the numbers of erased ones; its sketches were kept";
 
 const NO_COUNTS: CountsByKind = {
   clicks: 0,
@@ -65,19 +66,19 @@ export async function verifyHour(options: VerifyOptions, key: HourKey): Promise<
   const audit = await cold.audit(key, shard);
   const hotSide = hot && (await lookAtHot(hot, key, before));
   const expected = expectedOf(audit, key);
-  const coldDifference = areRowsKept(audit, key) ? aggregateDifference(audit) : undefined;
+  const coldDifference = areRowsRetained(audit, key) ? aggregateDifference(audit) : undefined;
   const hotDifference = expected && hotSide && hotStoreDifference(expected, audit, hotSide, key);
   const repairs: string[] = [];
   if (options.isRepairing && coldDifference !== undefined && (await cold.rebuild(key, shard))) {
-    repairs.push(isAnyErased(audit) ? REBUILT_WITH_ERASED : "the aggregate was made anew from the rows");
+    repairs.push(isAnyErased(audit) ? REBUILT_WITH_ERASED : "the aggregate was rebuilt from the rows");
   }
   if (options.isRepairing && hotDifference !== undefined && (await hot!.retireHour(key))) {
-    repairs.push("the hot store forgot the hour, and will fetch it anew");
+    repairs.push("the hot store dropped the hour, and will load it again");
   }
   return {
     ...key,
     shard,
-    rows: areRowsKept(audit, key) ? (countsOf(audit.rows) ?? NO_COUNTS) : "not kept",
+    rows: areRowsRetained(audit, key) ? (countsOf(audit.rows) ?? NO_COUNTS) : "not kept",
     erased: audit.erased,
     aggregate: countsOf(audit.aggregate),
     hot: hotSide === undefined ? "not looked at" : hotSide.read,
@@ -99,8 +100,8 @@ async function lookAtHot(hot: HotStore, key: HourKey, stored: ReadonlyMap<string
   return { read, pendingMax };
 }
 
-function areRowsKept({ kept }: HourAudit, { hour }: HourKey): boolean {
-  return hour >= kept.rowsFrom;
+function areRowsRetained({ retained }: HourAudit, { hour }: HourKey): boolean {
+  return hour >= retained.rowsFrom;
 }
 
 /** Of rows: dead letters are in no aggregate. */
@@ -108,16 +109,16 @@ function isAnyErased({ erased }: HourAudit): boolean {
   return erased.clicks + erased.impressions > 0;
 }
 
-/** What the hour is by the cold store; undefined if even its aggregate is not kept. */
+/** What the hour should be by the cold store; undefined if even its aggregate is not retained. */
 function expectedOf(audit: HourAudit, key: HourKey): CountsByKind | undefined {
-  const { aggregate, rows, erased, kept } = audit;
-  if (key.hour < kept.aggregatesFrom) return undefined;
-  if (!areRowsKept(audit, key)) return countsOf(aggregate) ?? NO_COUNTS;
+  const { aggregate, rows, erased, retained } = audit;
+  if (key.hour < retained.aggregatesFrom) return undefined;
+  if (!areRowsRetained(audit, key)) return countsOf(aggregate) ?? NO_COUNTS;
   const { clicks, impressions, ...users } = countsOf(rows) ?? NO_COUNTS;
   return {
     clicks: clicks + erased.clicks,
     impressions: impressions + erased.impressions,
-    // The users that were erased are in no row.
+    // The erased users are in no row.
     ...(isAnyErased(audit) ? (aggregate?.users.counts() ?? users) : users),
   };
 }
@@ -137,7 +138,7 @@ function aggregateDifference(audit: HourAudit): string | undefined {
   return rows === undefined ? undefined : usersDifference(aggregate.users, rows.users, isAny);
 }
 
-/** `knowsMore`: the aggregate may have users of whom no row is left. */
+/** `knowsMore`: the aggregate may have users who have no row left. */
 function usersDifference(users: UserSketches, ofRows: UserSketches, knowsMore: boolean): string | undefined {
   return (
     sketchDifference("clickers", users.clickers, ofRows.clickers, knowsMore) ??
@@ -159,7 +160,7 @@ function sketchDifference(
   return `the aggregate's sketch counts ${sketch.count()} ${whose}, its rows give ${ofRows.count()}`;
 }
 
-/** Hours that the hot store does not hold are read from the cold store: they can't differ. */
+/** Hours that the hot store does not hold are read from the cold store, and can't differ. */
 function hotStoreDifference(
   expected: CountsByKind,
   audit: HourAudit,
@@ -172,11 +173,11 @@ function hotStoreDifference(
   const shown = `the hot store counts ${text(counts)}, the rows are ${text(expected)}`;
   const ahead = surplus(expected, audit, read);
   const isBehind = counts.clicks < expected.clicks || counts.impressions < expected.impressions;
-  // Dead letters that are gone are in the hot store until that forgets the hour: erased ones, and those of days that
-  // are not kept, whose number nobody knows.
-  const aheadMax = areRowsKept(audit, key) ? pendingMax + erased.deadLetters : Number.POSITIVE_INFINITY;
+  // Deleted dead letters are in the hot store until that drops the hour: erased ones, and those of days that are not
+  // retained, whose number is unknown.
+  const aheadMax = areRowsRetained(audit, key) ? pendingMax + erased.deadLetters : Number.POSITIVE_INFINITY;
   if (isBehind || ahead < 0 || ahead > aheadMax) {
-    return `${shown}, and ${deadLetters} are dead letters; at most ${pendingMax} are on their way`;
+    return `${shown}, and ${deadLetters} are dead letters; at most ${pendingMax} are not flushed yet`;
   }
   const isSettled = ahead === 0 && deadLetters === 0;
   return isSettled ? hotUsersDifference(counts, expected) : undefined;
@@ -192,7 +193,7 @@ function hotUsersDifference(counts: CountsByKind, expected: CountsByKind): strin
   return undefined;
 }
 
-/** How many events the hot store is ahead of the cold one. */
+/** By how many events the hot store is ahead of the cold one. */
 function surplus(
   expected: HourCounts | undefined,
   { deadLetters }: HourAudit,
@@ -203,9 +204,9 @@ function surplus(
   return clicks + impressions - expected.clicks - expected.impressions - deadLetters;
 }
 
-function countsOf(hour: ColdHour): CountsByKind;
-function countsOf(hour: ColdHour | undefined): CountsByKind | undefined;
-function countsOf(hour: ColdHour | undefined): CountsByKind | undefined {
+function countsOf(hour: HourTotals): CountsByKind;
+function countsOf(hour: HourTotals | undefined): CountsByKind | undefined;
+function countsOf(hour: HourTotals | undefined): CountsByKind | undefined {
   if (hour === undefined) return undefined;
   const { clicks, impressions, users } = hour;
   return { clicks, impressions, ...users.counts() };
@@ -215,7 +216,7 @@ function text({ clicks, impressions }: Pick<HourCounts, "clicks" | "impressions"
   return `${clicks} clicks and ${impressions} impressions`;
 }
 
-/** Whether the shard knows anything of the hour. */
+/** Whether the shard has anything of the hour. */
 export function knowsHour({ rows, aggregate, erased, hot, deadLetters, differences }: HourVerdict): boolean {
   const isHeld = typeof hot === "object" && hot.clicks + hot.impressions > 0;
   const hasRows = rows !== "not kept" && rows.clicks + rows.impressions > 0;

@@ -14,10 +14,9 @@ import {
   withoutDuplicates,
 } from "../../domain/batch.ts";
 import { HOUR_MS, type HourKey, hourKeyName } from "../../domain/event.ts";
-import { type HourRange, type HourRecord, includes } from "../../domain/hour-range.ts";
+import { type HourRange, type HourRecord, type HourTotals, includes } from "../../domain/hour-range.ts";
 import { UserSketches } from "../../domain/user-sketches.ts";
 import { letOthersRun } from "../../runtime/yield.ts";
-import type { ColdHour } from "../cold.ts";
 import type { CommitResult, HotStore, HourRead, JournalOwner, LeaseState, VoidResult } from "../hot.ts";
 import { EmbeddedJournal, type EmbeddedJournalOptions, type JournalRow } from "./journal.ts";
 
@@ -241,7 +240,7 @@ class EmbeddedHotStore implements HotStore {
     return this.#retirements;
   }
 
-  async hydrate(key: HourKey, cold: ColdHour | undefined, retirementMark: number): Promise<boolean> {
+  async hydrate(key: HourKey, cold: HourTotals | undefined, retirementMark: number): Promise<boolean> {
     if (this.#hours.has(hourKeyName(key.stream, key.hour))) return true;
     if (retirementMark !== this.#retirements) return false;
     const held = this.#hold(key);

@@ -1,18 +1,44 @@
-/** What the tables of MySQL come to, counted from the rows themselves; and the rows. */
+/** What `verify` and `export` read of MySQL: hours recounted from their rows, and the rows. */
 import type { HourKey } from "../../domain/event.ts";
+import type { HourTotals } from "../../domain/hour-range.ts";
 import { registerOf } from "../../domain/sketch.ts";
 import { UserSketches } from "../../domain/user-sketches.ts";
-import { rebuiltHour } from "../aggregate.ts";
-import type { ColdHour, HourAudit, RowKey, RowPage, StoredEvents } from "../cold.ts";
-import { BEFORE_ALL_ROWS, type ListedRow, pageOf } from "../sql/row-page.ts";
+import type { AuditStore, HourAudit, RowKey } from "../cold/audit-store.ts";
+import { rebuiltHour } from "../sql/hour-rows.ts";
+import type { MysqlDatabase } from "./connection/database.ts";
+import { noteChange } from "./connection/progress.ts";
+import { isAlteredSinceSnapshot, type MysqlSession } from "./connection/session.ts";
 import { countHourDeadLetters } from "./dead-letters.ts";
 import { readErased } from "./erasure.ts";
 import { lockHour, readHour, replaceHour } from "./hours.ts";
-import type { MysqlSession } from "./link.ts";
-import { noteChange } from "./progress.ts";
-import { lockKept, readKept } from "./retention.ts";
-import { IS_BEHIND, placeOf } from "./row-place.ts";
-import { shardsOf } from "./shards.ts";
+import { lockBounds, readBounds } from "./retention.ts";
+import { listRows } from "./rows.ts";
+import { shardsOf } from "./writers.ts";
+
+export function auditRole(database: MysqlDatabase): AuditStore {
+  return {
+    hourKeys: () => database.readPast("scan", "list hours", listHourKeys),
+    rows: (key, after, limit) =>
+      database.readPast("scan", `read rows of hour ${key.hour} of stream ${key.stream}`, (session) =>
+        listRows(session, key, after, limit),
+      ),
+    async audit(key, shard = 0) {
+      const what = `audit hour ${key.hour} of stream ${key.stream}`;
+      const audit = () => database.alone(what, (session) => auditHour(session, key, shard));
+      try {
+        return await audit();
+      } catch (error) {
+        // A partition was made or dropped at just that moment.
+        if (!isAlteredSinceSnapshot(error instanceof Error && error.cause)) throw error;
+        return await audit();
+      }
+    },
+    rebuild: (key, shard = 0) =>
+      database.alone(`rebuild hour ${key.hour} of stream ${key.stream}`, (session) =>
+        rebuildHour(session, key, shard),
+      ),
+  };
+}
 
 /** About 20 ms of reading, and 1 MB. */
 const ROWS_PER_READ = 10_000;
@@ -22,8 +48,8 @@ interface CountedRow extends Omit<RowKey, "writer"> {
   readonly user: Buffer;
 }
 
-/** In a session of its own: it changes how that reads. */
-export async function auditHour(session: MysqlSession, key: HourKey, shard: number): Promise<HourAudit> {
+/** On a session of its own: it changes the isolation level. */
+async function auditHour(session: MysqlSession, key: HourKey, shard: number): Promise<HourAudit> {
   await session.run("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ");
   await session.run("START TRANSACTION WITH CONSISTENT SNAPSHOT");
   const aggregate = await readHour(session, key, [shard]);
@@ -32,16 +58,15 @@ export async function auditHour(session: MysqlSession, key: HourKey, shard: numb
   const erased = await readErased(session, key, shard);
   await session.run("COMMIT");
   // Not of the snapshot: a partition that was dropped after its start is missing from it all the same.
-  const kept = await readKept(session);
-  return { aggregate, rows, deadLetters, erased, kept };
+  const retained = await readBounds(session);
+  return { aggregate, rows, deadLetters, erased, retained };
 }
 
-/** From the rows of the shard's writers, one after the other. */
 async function recountHour(
   session: MysqlSession,
   key: HourKey,
   shard: number,
-): Promise<ColdHour | undefined> {
+): Promise<HourTotals | undefined> {
   const [users, counts] = [new UserSketches(), { click: 0, impression: 0 }];
   for (const writer of await writersOf(session, key, shard)) {
     await eachRow(session, key, writer, ({ kind, user }) => {
@@ -54,8 +79,8 @@ async function recountHour(
 }
 
 /**
- * Those that have rows of the hour: from one to the next by the primary key. DISTINCT may read all rows, of which a
- * partitioned table has many.
+ * The writers that have rows of the hour: from one to the next by the primary key. DISTINCT may read all rows of a
+ * partitioned table.
  */
 async function writersOf(session: MysqlSession, { stream, hour }: HourKey, shard: number): Promise<number[]> {
   const query = `SELECT writer FROM events WHERE hour = ? AND stream = ? AND writer > ?
@@ -71,7 +96,7 @@ async function writersOf(session: MysqlSession, { stream, hour }: HourKey, shard
   return found.filter((row) => shardOf(row) === shard).map(({ writer }) => writer);
 }
 
-/** By the primary key from where the last piece ended: constant memory, however many rows there are. */
+/** By the primary key, piece by piece: constant memory, however many rows there are. */
 async function eachRow(
   session: MysqlSession,
   { stream, hour }: HourKey,
@@ -92,14 +117,14 @@ async function eachRow(
 }
 
 /**
- * False if the hour's rows are not kept. Until the end no more are said to be dropped, and none are erased.
+ * False if the hour's rows are not retained. Until the end the bounds do not move, and no row is erased.
  *
- * A flush into this hour writes its rows before it comes to the lock taken here, but commits them after. It is
- * not seen by the reads, each of which sees what is committed at that moment, and adds to the new aggregate.
+ * A flush into this hour writes its rows before it comes to the lock taken here, but commits them after. Each read here
+ * sees what is committed at that moment, and so not that flush, which adds to the new aggregate.
  */
-export async function rebuildHour(session: MysqlSession, key: HourKey, shard: number): Promise<boolean> {
+async function rebuildHour(session: MysqlSession, key: HourKey, shard: number): Promise<boolean> {
   await session.run("START TRANSACTION");
-  const { rowsFrom } = await lockKept(session);
+  const { rowsFrom } = await lockBounds(session);
   if (key.hour < rowsFrom) {
     await session.run("ROLLBACK");
     return false;
@@ -113,40 +138,11 @@ export async function rebuildHour(session: MysqlSession, key: HourKey, shard: nu
   return true;
 }
 
-export async function listRows(
-  session: MysqlSession,
-  { stream, hour }: HourKey,
-  after: RowKey | undefined,
-  limit: number,
-): Promise<RowPage> {
-  const query = `SELECT writer, seq, ordinal, at, kind, user, id FROM events
-    WHERE hour = ? AND stream = ? AND ${IS_BEHIND} ORDER BY writer, seq, ordinal LIMIT ?`;
-  const place = placeOf(after ?? BEFORE_ALL_ROWS);
-  type BytesRow = Omit<ListedRow, "user" | "id"> & { user: Buffer; id: Buffer | null };
-  const rows = await session.rows<BytesRow>(query, [hour, stream, ...place, limit]);
-  const texts = rows.map((row) => ({ ...row, user: row.user.toString(), id: row.id?.toString() ?? null }));
-  return pageOf(stream, texts, limit);
-}
-
-export async function listHourKeys(session: MysqlSession): Promise<HourKey[]> {
+async function listHourKeys(session: MysqlSession): Promise<HourKey[]> {
   const rows = await session.rows<{ hour: number; stream: Buffer }>(`
     SELECT hour, CAST(stream AS BINARY) AS stream FROM hourly
     UNION SELECT DISTINCT hour, CAST(stream AS BINARY) FROM events
     UNION SELECT hour, stream FROM dead_letters
     ORDER BY hour, stream`);
   return rows.map(({ hour, stream }) => ({ hour, stream: stream.toString() }));
-}
-
-export async function countStoredEvents(
-  session: MysqlSession,
-  writers: readonly string[],
-): Promise<StoredEvents> {
-  // One statement, so that it is of one instant. No writer has an empty name.
-  const query = `SELECT writer, events FROM writers WHERE writer IN (?)
-    UNION ALL SELECT '', CAST(COALESCE(SUM(events), 0) AS UNSIGNED) FROM writers`;
-  const rows = await session.rows<{ writer: string; events: number }>(query, [["", ...writers]]);
-  const byWriter = new Map(rows.map(({ writer, events }) => [writer, Number(events)]));
-  const total = byWriter.get("") ?? 0;
-  byWriter.delete("");
-  return { total, byWriter };
 }

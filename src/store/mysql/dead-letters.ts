@@ -1,20 +1,17 @@
 /**
- * Rows that MySQL refused. Invariant: a dead letter is written in the transaction that moves the watermark
- * over its batch, and goes in the one that makes it a row, so that at any time it is one or the other.
+ * Rows that MySQL refused. Invariant: a dead letter is written in the transaction that moves the watermark past its
+ * batch, and deleted in the one that makes it a row, so that at any time it is one or the other.
  */
 import type { Event, HourKey, Kind } from "../../domain/event.ts";
-import { additionOf, EVENT_COLUMNS, type EventRow, type RowPiece } from "../aggregate.ts";
-import type { DeadLetter, ReplayResult } from "../cold.ts";
+import type { DeadLetter, DeadLetterStore, ReplayResult } from "../cold/dead-letter-store.ts";
+import { EVENT_COLUMNS } from "../sql/event-rows.ts";
+import { additionOf } from "../sql/hour-rows.ts";
+import type { MysqlDatabase } from "./connection/database.ts";
+import { noteChange } from "./connection/progress.ts";
+import { type MysqlSession, quote } from "./connection/session.ts";
 import { addToHours } from "./hours.ts";
-import { type MysqlSession, quote } from "./link.ts";
-import { noteChange } from "./progress.ts";
-import { shardsOf } from "./shards.ts";
-
-/** A row that was refused, and what the server said. */
-export interface RefusedRow {
-  readonly row: EventRow;
-  readonly reason: string;
-}
+import type { RefusedRow } from "./rows.ts";
+import { shardsOf } from "./writers.ts";
 
 const REASON_MAX_CHARS = 500;
 /** At most 1.5 KB a row. */
@@ -38,13 +35,16 @@ interface DeadLetterRow {
 const SELECT = `SELECT dead_letter AS number, hour, stream, writer, seq, ordinal, at, kind, user, id, reason,
   DATE_FORMAT(set_aside_at, '%Y-%m-%dT%H:%i:%s.%fZ') AS setAsideAt FROM dead_letters`;
 
-/** Inserts rows of events. Those that the server refuses are found by halving, and answered. */
-export async function insertRows(session: MysqlSession, piece: RowPiece): Promise<RefusedRow[]> {
-  const reason = await session.tryRun(`INSERT INTO events ${piece.insertText(quote)}`);
-  if (reason === undefined) return [];
-  if (piece.rowCount === 1) return [{ row: piece.rows()[0]!, reason }];
-  const [left, right] = piece.halves();
-  return [...(await insertRows(session, left)), ...(await insertRows(session, right))];
+export function deadLetterRole(database: MysqlDatabase): DeadLetterStore {
+  return {
+    deadLetterCount: () => database.read("count dead letters", countDeadLetters),
+    deadLetters: (afterNumber, limit) =>
+      database.alone("list dead letters", (session) => listDeadLetters(session, afterNumber, limit)),
+    replayDeadLetter: (number) =>
+      database.alone(`replay dead letter ${number}`, (session) => replayDeadLetter(session, number)),
+    dropDeadLetter: (number) =>
+      database.alone(`drop dead letter ${number}`, (session) => dropDeadLetter(session, number)),
+  };
 }
 
 export async function setAside(session: MysqlSession, refused: readonly RefusedRow[]): Promise<void> {
@@ -56,7 +56,7 @@ export async function setAside(session: MysqlSession, refused: readonly RefusedR
   }
 }
 
-export async function countDeadLetters(session: MysqlSession): Promise<number> {
+async function countDeadLetters(session: MysqlSession): Promise<number> {
   const query = "SELECT COUNT(*) AS count FROM dead_letters";
   return (await session.rows<{ count: number }>(query))[0]?.count ?? 0;
 }
@@ -71,7 +71,7 @@ export async function countHourDeadLetters(
   return (await session.rows<{ count: number }>(query, [hour, stream, shard]))[0]?.count ?? 0;
 }
 
-export async function listDeadLetters(
+async function listDeadLetters(
   session: MysqlSession,
   afterNumber: number,
   limit: number,
@@ -80,12 +80,12 @@ export async function listDeadLetters(
   const rows = await session.rows<DeadLetterRow>(query, [afterNumber, limit]);
   return rows.map((row) => {
     const { number, reason } = row;
-    // MySQL tells microseconds.
+    // MySQL gives microseconds.
     return { number, reason, event: eventOf(row), setAsideAt: row.setAsideAt.replace(/\d{3}Z$/, "Z") };
   });
 }
 
-export async function replayDeadLetter(session: MysqlSession, number: number): Promise<ReplayResult> {
+async function replayDeadLetter(session: MysqlSession, number: number): Promise<ReplayResult> {
   await session.run("START TRANSACTION");
   const [row] = await session.rows<DeadLetterRow>(`${SELECT} WHERE dead_letter = ? FOR UPDATE`, [number]);
   if (row === undefined) {
@@ -105,7 +105,7 @@ export async function replayDeadLetter(session: MysqlSession, number: number): P
   return { status: "replayed" };
 }
 
-export async function dropDeadLetter(session: MysqlSession, number: number): Promise<boolean> {
+async function dropDeadLetter(session: MysqlSession, number: number): Promise<boolean> {
   const answer = await session.rows<{ number: number }>(
     "SELECT dead_letter AS number FROM dead_letters WHERE dead_letter = ?",
     [number],

@@ -1,19 +1,22 @@
 /**
- * A user's rows, found and deleted in MySQL, and the numbers that are kept of them.
+ * Finds and deletes a user's rows in MySQL, and stores their numbers.
  *
- * Invariant: a row goes in the transaction that adds it to `erased_events`, so that rows and erased ones are at any
- * time what the aggregate counts. That transaction holds the hour's row of `hourly`, as a flush does and a rebuild:
+ * Invariant: a row is deleted in the transaction that adds it to `erased_events`, so that rows and erased ones are at
+ * any time what the aggregate counts. That transaction locks the hour's row of `hourly`, as a flush does and a rebuild:
  * none of them sees the other half done.
  */
 import type { HourKey, Kind } from "../../domain/event.ts";
 import { addErased, type ErasedCounts, NOTHING_ERASED } from "../../domain/retention-bounds.ts";
-import type { ErasedHour, HourSize, RowKey, UserSelection, UsersRange } from "../cold.ts";
+import type { RowKey } from "../cold/audit-store.ts";
+import type { ErasedHour, ErasureStore, HourSize, UserSelection } from "../cold/erasure-store.ts";
+import type { UsersRange } from "../cold/read-store.ts";
 import { ofStreams } from "../sql/range-sql.ts";
 import { BEFORE_ALL_ROWS } from "../sql/row-page.ts";
-import type { MysqlSession } from "./link.ts";
-import { noteChange } from "./progress.ts";
-import { IS_BEHIND, placeOf } from "./row-place.ts";
-import { shardsOf } from "./shards.ts";
+import type { MysqlDatabase } from "./connection/database.ts";
+import { noteChange } from "./connection/progress.ts";
+import type { MysqlSession } from "./connection/session.ts";
+import { IS_AFTER, placeOf } from "./rows.ts";
+import { shardsOf } from "./writers.ts";
 
 /** In one transaction: some 20 ms, for which flushes into this hour wait. */
 const ROWS_PER_PIECE = 1_000;
@@ -34,7 +37,28 @@ interface FoundLetter {
 
 const BEFORE_ALL_STREAMS = { ...BEFORE_ALL_ROWS, stream: "" };
 
-/** To be put behind a condition. Users are bytes in the database. */
+export function erasureRole(database: MysqlDatabase): ErasureStore {
+  return {
+    nextHourWithRows: (hour) =>
+      database.scan("find the next hour", (session) => nextHourWithRows(session, hour)),
+    hourSizes: () => database.scan("list the sizes of hours", hourSizes),
+    countUserRows: (selection, hour) =>
+      database.scan(`count a user's rows of hour ${hour}`, (session) =>
+        countUserRows(session, selection, hour),
+      ),
+    eraseUserRows: (selection, hour) =>
+      database.scan(`erase a user's rows of hour ${hour}`, (session) =>
+        eraseUserRows(session, selection, hour),
+      ),
+    countUserDeadLetters: (selection) =>
+      database.scan("count a user's dead letters", (session) => countUserDeadLetters(session, selection)),
+    eraseUserDeadLetters: (selection) =>
+      database.scan("erase a user's dead letters", (session) => eraseUserDeadLetters(session, selection)),
+    erasedRows: (range) => database.read("list erased rows", (session) => listErased(session, range)),
+  };
+}
+
+/** A condition. Users are bytes in the database. */
 function ofUser({ user, stream }: UserSelection) {
   const ofStream = stream === undefined ? "" : "AND stream = ?";
   return {
@@ -43,19 +67,19 @@ function ofUser({ user, stream }: UserSelection) {
   };
 }
 
-export async function nextHourWithRows(session: MysqlSession, hour: number): Promise<number | undefined> {
+async function nextHourWithRows(session: MysqlSession, hour: number): Promise<number | undefined> {
   const query = "SELECT hour FROM events WHERE hour > ? ORDER BY hour LIMIT 1";
   return (await session.rows<{ hour: number }>(query, [hour]))[0]?.hour;
 }
 
-export async function hourSizes(session: MysqlSession): Promise<HourSize[]> {
+async function hourSizes(session: MysqlSession): Promise<HourSize[]> {
   const query = `SELECT hour, CAST(SUM(clicks + impressions) AS UNSIGNED) AS events FROM hourly
     GROUP BY hour ORDER BY hour`;
   const rows = await session.rows<{ hour: number; events: number }>(query);
   return rows.map(({ hour, events }) => ({ hour, events: Number(events) }));
 }
 
-export async function countUserRows(
+async function countUserRows(
   session: MysqlSession,
   selection: UserSelection,
   hour: number,
@@ -67,15 +91,15 @@ export async function countUserRows(
   return { ...NOTHING_ERASED, clicks: countOf("click"), impressions: countOf("impression") };
 }
 
-export async function eraseUserRows(
+async function eraseUserRows(
   session: MysqlSession,
   selection: UserSelection,
   hour: number,
 ): Promise<ErasedCounts> {
   const { sql, values } = ofUser(selection);
-  // No lock is taken to find them: the hour may be one that is being written to. Rows never change.
+  // No lock is taken to find them: the hour may be in use by flushes. Rows never change.
   const query = `SELECT stream, writer, seq, ordinal, kind FROM events
-    WHERE hour = ? AND ${sql} AND (stream > ? OR (stream = ? AND ${IS_BEHIND}))
+    WHERE hour = ? AND ${sql} AND (stream > ? OR (stream = ? AND ${IS_AFTER}))
     ORDER BY stream, writer, seq, ordinal LIMIT ${ROWS_PER_PIECE}`;
   let erased = NOTHING_ERASED;
   let last: Pick<FoundRow, "stream" | keyof RowKey> = BEFORE_ALL_STREAMS;
@@ -90,7 +114,7 @@ export async function eraseUserRows(
   }
 }
 
-/** Streams, and of each its shards, come in the order of the primary key, in which all lock hours. */
+/** Locks hours in the order of the primary key, as every transaction does. */
 async function erasePiece(
   session: MysqlSession,
   hour: number,
@@ -129,7 +153,7 @@ async function erasePart(
   return counts;
 }
 
-/** Answers how many there were: another erasure may have been faster. */
+/** Answers how many it deleted: another erasure may have been faster. */
 async function deleteRows(
   session: MysqlSession,
   { hour, stream }: HourKey,
@@ -163,16 +187,13 @@ async function note(
   );
 }
 
-export async function countUserDeadLetters(session: MysqlSession, selection: UserSelection): Promise<number> {
+async function countUserDeadLetters(session: MysqlSession, selection: UserSelection): Promise<number> {
   const { sql, values } = ofUser(selection);
   const query = `SELECT COUNT(*) AS count FROM dead_letters WHERE ${sql}`;
   return (await session.rows<{ count: number }>(query, values))[0]?.count ?? 0;
 }
 
-export async function eraseUserDeadLetters(
-  session: MysqlSession,
-  selection: UserSelection,
-): Promise<HourKey[]> {
+async function eraseUserDeadLetters(session: MysqlSession, selection: UserSelection): Promise<HourKey[]> {
   const { sql, values } = ofUser(selection);
   const query = `SELECT dead_letter AS number, hour, stream, writer FROM dead_letters WHERE ${sql}
     ORDER BY dead_letter LIMIT ${LETTERS_PER_PIECE}`;
@@ -184,7 +205,7 @@ export async function eraseUserDeadLetters(
     await session.run("START TRANSACTION");
     for (const letter of letters) {
       const { number, hour } = letter;
-      // Gone if it was replayed or dropped meanwhile: a row of the user's is found with the others.
+      // Missing if it was replayed or dropped meanwhile: a replayed one is found among the rows.
       const count = await session.deleted("DELETE FROM dead_letters WHERE dead_letter = ?", [number]);
       if (count === 0) continue;
       const key = { hour, stream: letter.stream.toString() };
@@ -213,10 +234,7 @@ export async function readErased(
   return (await session.rows<ErasedRow>(query, [hour, stream, shard]))[0] ?? NOTHING_ERASED;
 }
 
-export async function listErased(
-  session: MysqlSession,
-  { hours, streams }: UsersRange,
-): Promise<ErasedHour[]> {
+async function listErased(session: MysqlSession, { hours, streams }: UsersRange): Promise<ErasedHour[]> {
   const { sql, values } = ofStreams(streams);
   const query = `SELECT hour, ${COLUMNS} FROM erased_events WHERE hour IN (?) ${sql} ORDER BY hour`;
   return await session.rows<ErasedRow>(query, [[...hours], ...values]);

@@ -3,6 +3,7 @@
  * Invariant: a row is locked before its sketch is read, so that no merge is lost between instances.
  */
 import { type HourKey, hourKeyName } from "../../domain/event.ts";
+import { type HourTotals, sumOfHours } from "../../domain/hour-range.ts";
 import {
   HOUR_COLUMNS,
   type HourAddition,
@@ -11,21 +12,19 @@ import {
   raisedSketches,
   SKETCH_COLUMNS,
   type StoredSketches,
-  sumOfHours,
-} from "../aggregate.ts";
-import type { ColdHour } from "../cold.ts";
-import { type MysqlSession, quote } from "./link.ts";
+} from "../sql/hour-rows.ts";
+import { type MysqlSession, quote } from "./connection/session.ts";
 
 /** Two sketches are 24 KB, 48 KB as text: a statement with 50 stays below 3 MB, and below every packet limit. */
 const HOURS_PER_STATEMENT = 50;
 const COLUMNS = "hour, stream, shard, clicks, impressions, unique_users, viewers_sketch, clickers_sketch";
 
-/** Of these shards, or of all. */
+/** The parts of these shards, or of all. */
 export async function readHour(
   session: MysqlSession,
   { stream, hour }: HourKey,
   shards?: readonly number[],
-): Promise<ColdHour | undefined> {
+): Promise<HourTotals | undefined> {
   const ofShards = shards === undefined ? "" : "AND shard IN (?)";
   const query = `SELECT ${HOUR_COLUMNS} FROM hourly WHERE hour = ? AND stream = ? ${ofShards}`;
   const values = [hour, stream, ...(shards === undefined ? [] : [[...shards]])];
@@ -38,7 +37,7 @@ export async function readNewestHour(session: MysqlSession): Promise<number | un
   return rows[0]?.hour;
 }
 
-/** Of the index by stream only one entry a stream is read. */
+/** Reads one entry per stream of the index by stream. */
 export async function listStreams(session: MysqlSession, limit: number): Promise<string[]> {
   const query = "SELECT DISTINCT stream FROM hourly ORDER BY stream LIMIT ?";
   return (await session.rows<{ stream: string }>(query, [limit])).map(({ stream }) => stream);
@@ -70,7 +69,7 @@ async function addCounts(
     clicks = clicks + VALUES(clicks), impressions = impressions + VALUES(impressions)`);
 }
 
-/** An hour that has long begun is often brought no register that would rise: nothing is written then. */
+/** In an hour that began long ago a flush often raises no register: nothing is written then. */
 async function mergeSketches(
   session: MysqlSession,
   shard: number,
@@ -97,7 +96,7 @@ async function mergeSketches(
     clickers_sketch = IF(VALUES(clickers_sketch) = '', clickers_sketch, VALUES(clickers_sketch))`);
 }
 
-/** Nothing stands for a sketch that stays as it is: one that was raised has bytes. */
+/** No bytes stand for a sketch that does not change: one that was raised has bytes. */
 function bytesText(sketch: Buffer | undefined): string {
   return sketch === undefined ? "''" : `x'${sketch.toString("hex")}'`;
 }
@@ -117,7 +116,7 @@ async function readSketches(
   return new Map(rows.map((row) => [hourKeyName(row.stream, row.hour), row]));
 }
 
-/** Within a transaction: from here on every flush of the shard into this hour waits. */
+/** Within a transaction: until its end every flush of the shard into this hour waits. */
 export async function lockHour(
   session: MysqlSession,
   { hour, stream }: HourKey,
@@ -132,7 +131,7 @@ export async function replaceHour(
   session: MysqlSession,
   { hour, stream }: HourKey,
   shard: number,
-  counted: ColdHour | undefined,
+  counted: HourTotals | undefined,
 ): Promise<void> {
   const place = [hour, stream, shard];
   if (counted === undefined) {

@@ -5,11 +5,12 @@
  * first day, `pmax` what is newer than the last. A partition holds the hours below its bound that are not
  * below the bound before it, so one that was made after days without any takes those days in as well.
  */
-import { DAY_MS } from "../../domain/event.ts";
-import type { MysqlSession } from "./link.ts";
+import { DAY_MS, HOUR_MS } from "../../domain/event.ts";
+import type { MysqlDatabase } from "./connection/database.ts";
+import type { MysqlSession } from "./connection/session.ts";
 
 const DAYS_AHEAD = 3;
-/** To split `pmax` the table is locked against writers for a moment: one that cannot get that soon gives up. */
+/** Splitting `pmax` locks the table against writers for a moment: without that lock it soon gives up. */
 const TABLE_LOCK_WAIT_S = 1;
 const LIST_TRIES = 10;
 const LIST_RETRY_MS = 100;
@@ -25,6 +26,29 @@ const LIST = `
   WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'events' AND PARTITION_NAME IS NOT NULL
   ORDER BY PARTITION_ORDINAL_POSITION`;
 
+/** Ensures the partitions once an hour of use. */
+export class PartitionKeeper {
+  readonly #database: MysqlDatabase;
+  readonly #now: () => number;
+  #checkedAt = Number.NEGATIVE_INFINITY;
+  #checking: Promise<void> = Promise.resolve();
+
+  constructor(database: MysqlDatabase, now: () => number) {
+    this.#database = database;
+    this.#now = now;
+  }
+
+  /** Never rejects: `pmax` takes what has no partition of its own, and there are days until that happens. */
+  maintain(): Promise<void> {
+    const now = this.#now();
+    if (now - this.#checkedAt < HOUR_MS) return this.#checking;
+    this.#checkedAt = now;
+    const ensured = this.#database.briefly("add partitions", (session) => ensurePartitions(session, now));
+    this.#checking = ensured.catch(() => {});
+    return this.#checking;
+  }
+}
+
 /** Throws if it could not: another instance was splitting at the same time, or the table was busy. */
 export async function ensurePartitions(session: MysqlSession, now: number): Promise<void> {
   const bounds = (await session.rows<Partition>(LIST)).map(({ bound }) => Number(bound));
@@ -36,9 +60,9 @@ export async function ensurePartitions(session: MysqlSession, now: number): Prom
 }
 
 /**
- * Drops the oldest partition all of whose hours are before `hour`, with its rows: no statement more than that, since
- * the table is locked for as long. False if there is none. Throws if the table was busy: whoever reads it for
- * longer than TABLE_LOCK_WAIT_S is left in peace.
+ * Drops the oldest partition all of whose hours are before `hour`, with its rows. Only one, since the table is locked
+ * meanwhile. False if there is none. Throws if the table was busy: a read longer than TABLE_LOCK_WAIT_S is not
+ * interrupted.
  */
 export async function dropOldestPartition(session: MysqlSession, hour: number): Promise<boolean> {
   const oldest = await oldestPartition(session);
@@ -49,7 +73,7 @@ export async function dropOldestPartition(session: MysqlSession, hour: number): 
   return true;
 }
 
-/** While somebody makes partitions, none at all are listed. */
+/** While partitions are being made, none at all are listed. */
 async function oldestPartition(session: MysqlSession): Promise<Partition> {
   for (let triesLeft = LIST_TRIES; triesLeft > 0; triesLeft--) {
     const [oldest] = await session.rows<Partition>(LIST);

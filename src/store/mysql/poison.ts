@@ -1,6 +1,7 @@
-/** What came from a queue and could not become an event, set aside in MySQL. */
-import type { Poison, StoredPoison } from "../cold.ts";
-import type { MysqlSession } from "./link.ts";
+/** Messages from a queue that could not become an event, set aside in MySQL. */
+import type { Poison, PoisonStore, StoredPoison } from "../cold/poison-store.ts";
+import type { MysqlDatabase } from "./connection/database.ts";
+import type { MysqlSession } from "./connection/session.ts";
 
 /** Of bodies, in one statement: far below any server's max_allowed_packet, also where each byte is escaped. */
 const INSERT_MAX_CHARS = 1_000_000;
@@ -20,7 +21,19 @@ interface PoisonRow {
   readonly setAsideAt: string;
 }
 
-export async function insertPoison(session: MysqlSession, poison: readonly Poison[]): Promise<void> {
+export function poisonRole(database: MysqlDatabase): PoisonStore {
+  return {
+    async setAsidePoison(poison) {
+      if (poison.length === 0) return;
+      await database.briefly("set poison aside", (session) => insertPoison(session, poison));
+    },
+    poison: (afterNumber, limit) =>
+      database.alone("list poison", (session) => listPoison(session, afterNumber, limit)),
+    dropPoison: (number) => database.alone(`drop poison ${number}`, (session) => dropPoison(session, number)),
+  };
+}
+
+async function insertPoison(session: MysqlSession, poison: readonly Poison[]): Promise<void> {
   await session.run("START TRANSACTION");
   for (let from = 0; from < poison.length; ) {
     let to = from;
@@ -38,7 +51,7 @@ function valuesOf({ digest, origin, messageId, position, eventId, body, reason }
   return [Buffer.from(digest, "hex"), origin, ...ids, body, reason];
 }
 
-export async function listPoison(
+async function listPoison(
   session: MysqlSession,
   afterNumber: number,
   limit: number,
@@ -53,12 +66,12 @@ export async function listPoison(
     eventId: eventId?.toString(),
     body: body.toString(),
     reason,
-    // MySQL tells microseconds.
+    // MySQL gives microseconds.
     setAsideAt: setAsideAt.replace(/\d{3}Z$/, "Z"),
   }));
 }
 
-export async function dropPoison(session: MysqlSession, number: number): Promise<boolean> {
+async function dropPoison(session: MysqlSession, number: number): Promise<boolean> {
   const found = await session.rows("SELECT poison FROM poison WHERE poison = ?", [number]);
   await session.run("DELETE FROM poison WHERE poison = ?", [number]);
   return found.length > 0;

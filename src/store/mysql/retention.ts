@@ -1,13 +1,14 @@
 /**
- * What is not kept any more, dropped from MySQL: whole days as partitions, all else in pieces.
+ * Deletes what is no longer retained from MySQL: whole days as partitions, everything else in pieces.
  *
- * Invariant: `retention` says so before anything goes, and waits for whoever relies on the rows meanwhile (a
- * rebuild). So who misses rows and looks there finds out, whenever it looks.
+ * Invariant: `retention` holds the bounds before anything is deleted, and moving them waits for whatever relies on the
+ * rows meanwhile (a rebuild). So a reader who misses rows and looks there finds out, whenever it looks.
  */
 import { HOUR_MS } from "../../domain/event.ts";
-import type { Kept } from "../../domain/retention-bounds.ts";
-import type { Swept } from "../cold.ts";
-import type { MysqlSession } from "./link.ts";
+import type { RetentionBounds } from "../../domain/retention-bounds.ts";
+import type { RetentionStore, Swept } from "../cold/retention-store.ts";
+import type { MysqlDatabase } from "./connection/database.ts";
+import type { MysqlSession } from "./connection/session.ts";
 import { dropOldestPartition } from "./partitions.ts";
 
 /** Some 30 ms: locks on rows that nobody writes to. */
@@ -27,28 +28,38 @@ interface RetentionRow {
   readonly aggregates_from: number;
 }
 
-export async function readKept(session: MysqlSession): Promise<Kept> {
-  return keptOf(await session.rows<RetentionRow>(READ));
+export function retentionRole(database: MysqlDatabase): RetentionStore {
+  return {
+    retained: () => database.read("read the retention bounds", readBounds),
+    sweep: (bounds, now) =>
+      database.alone("delete what is not retained", (session) =>
+        sweep(session, database.lockName("hourglass-retention"), bounds, now),
+      ),
+  };
 }
 
-/** Within a transaction: until its end no more is said to be not kept. */
-export async function lockKept(session: MysqlSession): Promise<Kept> {
-  return keptOf(await session.rows<RetentionRow>(`${READ} FOR UPDATE`));
+export async function readBounds(session: MysqlSession): Promise<RetentionBounds> {
+  return boundsOf(await session.rows<RetentionRow>(READ));
 }
 
-function keptOf([row]: readonly RetentionRow[]): Kept {
+/** Within a transaction: until its end the bounds do not move. */
+export async function lockBounds(session: MysqlSession): Promise<RetentionBounds> {
+  return boundsOf(await session.rows<RetentionRow>(`${READ} FOR UPDATE`));
+}
+
+function boundsOf([row]: readonly RetentionRow[]): RetentionBounds {
   return { rowsFrom: row?.rows_from ?? 0, aggregatesFrom: row?.aggregates_from ?? 0 };
 }
 
-/** In a session of its own: if it fails, the lock `lockName` is given up with that. */
-export async function sweep(
+/** On a session of its own: if it fails, the lock `lockName` ends with that. */
+async function sweep(
   session: MysqlSession,
   lockName: string,
-  wanted: Kept,
+  wanted: RetentionBounds,
   now: number,
 ): Promise<Swept> {
   const [lock] = await session.rows<{ got: number | null }>("SELECT GET_LOCK(?, 0) AS got", [lockName]);
-  // Another instance is at it.
+  // Another instance is sweeping.
   if (lock?.got !== 1) return { ...NOTHING_SWEPT, isDone: true };
   await refuseClockAhead(session, now);
   const swept = await sweepPiece(session, wanted);
@@ -57,16 +68,19 @@ export async function sweep(
   return swept;
 }
 
-async function sweepPiece(session: MysqlSession, { rowsFrom, aggregatesFrom }: Kept): Promise<Swept> {
+async function sweepPiece(
+  session: MysqlSession,
+  { rowsFrom, aggregatesFrom }: RetentionBounds,
+): Promise<Swept> {
   const move = `UPDATE retention SET rows_from = GREATEST(rows_from, ?),
     aggregates_from = GREATEST(aggregates_from, ?) WHERE id = 1`;
   await session.run(move, [rowsFrom, aggregatesFrom]);
-  // Perhaps more than was asked for: by an instance that keeps less.
-  const kept = await readKept(session);
-  if (await dropOldestPartition(session, kept.rowsFrom)) {
+  // Perhaps later ones than `wanted`: of an instance that retains less.
+  const bounds = await readBounds(session);
+  if (await dropOldestPartition(session, bounds.rowsFrom)) {
     return { ...NOTHING_SWEPT, partitions: 1, isDone: false };
   }
-  return await deletePiece(session, kept);
+  return await deletePiece(session, bounds);
 }
 
 async function refuseClockAhead(session: MysqlSession, now: number): Promise<void> {
@@ -76,15 +90,18 @@ async function refuseClockAhead(session: MysqlSession, now: number): Promise<voi
   if (aheadMs <= CLOCK_AHEAD_MAX_MS) return;
   const aheadS = Math.round(aheadMs / 1_000);
   throw new Error(
-    `this machine's clock is ${aheadS} s ahead of the database's: set both, nothing was dropped`,
+    `this machine's clock is ${aheadS} s ahead of the database's: set both, nothing was deleted`,
   );
 }
 
 /**
- * What no partition ends before: hours older than the first partition's day, and events that were acknowledged
- * before their day was dropped and flushed after it.
+ * What no dropped partition held: hours older than the first partition's day, and events that were acknowledged before
+ * their day was dropped and flushed after it.
  */
-async function deletePiece(session: MysqlSession, { rowsFrom, aggregatesFrom }: Kept): Promise<Swept> {
+async function deletePiece(
+  session: MysqlSession,
+  { rowsFrom, aggregatesFrom }: RetentionBounds,
+): Promise<Swept> {
   const rows = await session.deleted(
     "DELETE FROM events WHERE hour < ? ORDER BY hour, stream, writer, seq, ordinal LIMIT ?",
     [rowsFrom, ROWS_PER_PIECE],

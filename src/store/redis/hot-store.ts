@@ -23,10 +23,9 @@
 import type { Batch, Group, JournaledBatch } from "../../domain/batch.ts";
 import { decodeBatch, encodeBatch } from "../../domain/batch.ts";
 import { type HourKey, hourKeyName, ID_TTL_MS } from "../../domain/event.ts";
-import type { HourRange, HourRecord } from "../../domain/hour-range.ts";
+import type { HourRange, HourRecord, HourTotals } from "../../domain/hour-range.ts";
 import { Sketch } from "../../domain/sketch.ts";
 import { UserSketches } from "../../domain/user-sketches.ts";
-import type { ColdHour } from "../cold.ts";
 import {
   type CommitResult,
   type HotStore,
@@ -359,7 +358,7 @@ class RedisHotStore implements HotStore {
     );
   }
 
-  async hydrate(key: HourKey, cold: ColdHour | undefined, retirementMark: number): Promise<boolean> {
+  async hydrate(key: HourKey, cold: HourTotals | undefined, retirementMark: number): Promise<boolean> {
     const keys = [this.#keys.meta, this.#keys.hours, ...this.#keys.hour(key)];
     const { viewers, clickers } = (cold?.users ?? new UserSketches()).encode();
     const args = [

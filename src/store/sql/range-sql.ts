@@ -9,7 +9,7 @@ import {
   type HourRecord,
   type StreamSelection,
 } from "../../domain/hour-range.ts";
-import { HOUR_COLUMNS, type HourRow, hourOfRow } from "../aggregate.ts";
+import { HOUR_COLUMNS, type HourRow, hourOfRow } from "./hour-rows.ts";
 
 export type RangeRow = HourKey & HourRow;
 

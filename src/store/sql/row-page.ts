@@ -1,6 +1,6 @@
 /** Pages of an hour's rows, as any database gives them. */
 import type { Kind } from "../../domain/event.ts";
-import type { RowKey, RowPage } from "../cold.ts";
+import type { RowKey, RowPage } from "../cold/audit-store.ts";
 
 export interface ListedRow extends RowKey {
   readonly at: number;

@@ -1,35 +1,19 @@
-/** The thread that cold-thread.ts starts: a cold store, asked by messages, each answered with one. */
+/** The thread that proxy.ts starts: a cold store that answers each message with one. */
 import { workerData } from "node:worker_threads";
-import type { HourKey } from "../../domain/event.ts";
 import { errorText } from "../../runtime/deadline.ts";
-import { WriterSealedError } from "../cold.ts";
-import { coldStoreAt } from "../open-cold.ts";
-import {
-  type Answer,
-  type BatchText,
-  type Call,
-  type ColdPlace,
-  packAudit,
-  packHour,
-  unpackBatches,
-} from "./messages.ts";
+import { WriterSealedError } from "../cold/errors.ts";
+import { type ColdPlace, coldStoreAt } from "../open-cold.ts";
+import { type Answer, type Call, packingOf } from "./messages.ts";
 
 declare const self: Worker;
 
-type Shard = number | undefined;
-
 const store = coldStoreAt(workerData as ColdPlace, Date.now);
 
-/** The types of arguments and results are those of the method: the other side has them from the interface. */
 async function resultOf({ method, args }: Call): Promise<unknown> {
-  const [first, second, third] = args;
-  if (method === "flush") {
-    return await store.flush(first as string, unpackBatches(second as BatchText[]), third as Shard);
-  }
-  if (method === "read") return packHour(await store.read(first as HourKey, second as number[] | undefined));
-  if (method === "audit") return packAudit(await store.audit(first as HourKey, second as Shard));
-  const plain = store[method] as (...args: unknown[]) => Promise<unknown>;
-  return await plain.apply(store, [...args]);
+  const packing = packingOf(method);
+  const call = store[method] as (...args: unknown[]) => Promise<unknown>;
+  const result = await call(...(packing.args?.unpack(args) ?? args));
+  return packing.result === undefined ? result : packing.result.pack(result);
 }
 
 self.onmessage = async ({ data: call }: MessageEvent<Call>) => {

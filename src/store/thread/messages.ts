@@ -1,21 +1,16 @@
-/** What goes between cold-thread.ts and its thread: plain data, since an object's class is lost on the way. */
+/** The messages between proxy.ts and its thread: plain data, since structured cloning loses an object's class. */
 import { decodeBatch, encodeBatch, type JournaledBatch } from "../../domain/batch.ts";
+import type { HourTotals } from "../../domain/hour-range.ts";
 import { UserSketches } from "../../domain/user-sketches.ts";
-import type { ColdHour, ColdStore, HourAudit } from "../cold.ts";
-import type { MysqlTls } from "../mysql/link.ts";
+import type { HourAudit } from "../cold/audit-store.ts";
+import type { ColdStore } from "../cold/cold-store.ts";
+import { flushName } from "../cold/flush-store.ts";
 
-/** Which cold store: MySQL, or SQLite in `dataDir` if there is no URL. */
-export interface ColdPlace {
-  readonly dataDir: string;
-  readonly mysqlUrl: string | undefined;
-  readonly mysqlTls?: MysqlTls | undefined;
-  /** 1 if it is left out. */
-  readonly shards?: number | undefined;
-  /** Of a replica, for reads of the past. */
-  readonly mysqlReadUrl?: string | undefined;
-}
+type AsyncMethod = (...args: never[]) => Promise<unknown>;
 
-export type ColdMethod = Exclude<keyof ColdStore, "name" | "description" | "pastReads">;
+export type ColdMethod = {
+  [Name in keyof ColdStore]: ColdStore[Name] extends AsyncMethod ? Name : never;
+}[keyof ColdStore];
 
 export interface Call {
   readonly number: number;
@@ -27,48 +22,77 @@ export type Answer =
   | { readonly number: number; readonly result: unknown }
   | { readonly number: number; readonly error: string; readonly isSealed: boolean };
 
-/** As text: one string to copy instead of some for each event. */
-export interface BatchText {
+/** `unpack` gets what `pack` made, and answers an equal of what that was given. */
+interface Packing<T> {
+  pack(value: T): unknown;
+  unpack(packed: unknown): T;
+}
+
+interface MethodPacking<Args, Result> {
+  /** For messages; default: the method's name. */
+  what?(args: Args): string;
+  readonly args?: Packing<Args>;
+  readonly result?: Packing<Result>;
+}
+
+type PackingOf<Method extends ColdMethod> = MethodPacking<
+  Parameters<ColdStore[Method]>,
+  Awaited<ReturnType<ColdStore[Method]>>
+>;
+
+/** As text: one string to copy instead of several for each event. */
+interface BatchText {
   readonly seq: number;
   readonly body: string;
 }
 
-export interface PackedHour {
-  readonly clicks: number;
-  readonly impressions: number;
-  readonly viewers: Uint8Array;
-  readonly clickers: Uint8Array;
+type PackedHour = { readonly clicks: number; readonly impressions: number } & ReturnType<
+  UserSketches["encode"]
+>;
+
+/** The methods whose arguments or result a message cannot carry as they are. */
+const PACKING: { readonly [Method in ColdMethod]?: PackingOf<Method> } = {
+  flush: {
+    what: ([writer, batches]) => flushName(writer, batches),
+    args: {
+      pack: ([writer, batches, shard]) => [writer, batches.map(packBatch), shard],
+      unpack: ([writer, batches, shard]: [string, BatchText[], number | undefined]) => {
+        return [writer, batches.map(unpackBatch), shard];
+      },
+    },
+  },
+  read: { result: { pack: packHour, unpack: unpackHour } },
+  audit: {
+    result: {
+      pack: (audit) => ({ ...audit, aggregate: packHour(audit.aggregate), rows: packHour(audit.rows) }),
+      unpack: (audit: HourAudit & { aggregate?: PackedHour; rows?: PackedHour }) => {
+        return { ...audit, aggregate: unpackHour(audit.aggregate), rows: unpackHour(audit.rows) };
+      },
+    },
+  },
+};
+
+/** Of any method, once its types no longer matter. */
+export function packingOf(method: ColdMethod): MethodPacking<unknown[], unknown> {
+  return (PACKING[method] ?? {}) as MethodPacking<unknown[], unknown>;
 }
 
-export interface PackedAudit extends Omit<HourAudit, "aggregate" | "rows"> {
-  readonly aggregate: PackedHour | undefined;
-  readonly rows: PackedHour | undefined;
+function packBatch(batch: JournaledBatch): BatchText {
+  return { seq: batch.seq, body: encodeBatch(batch) };
 }
 
-export function packBatches(batches: readonly JournaledBatch[]): BatchText[] {
-  return batches.map((batch) => ({ seq: batch.seq, body: encodeBatch(batch) }));
+function unpackBatch({ seq, body }: BatchText): JournaledBatch {
+  return decodeBatch(seq, body, []);
 }
 
-export function unpackBatches(batches: readonly BatchText[]): JournaledBatch[] {
-  return batches.map(({ seq, body }) => decodeBatch(seq, body, []));
-}
-
-export function packHour(hour: ColdHour | undefined): PackedHour | undefined {
+function packHour(hour: HourTotals | undefined): PackedHour | undefined {
   if (hour === undefined) return undefined;
   const { clicks, impressions, users } = hour;
   return { clicks, impressions, ...users.encode() };
 }
 
-export function unpackHour(hour: PackedHour | undefined): ColdHour | undefined {
+function unpackHour(hour: PackedHour | undefined): HourTotals | undefined {
   if (hour === undefined) return undefined;
   const { clicks, impressions, viewers, clickers } = hour;
   return { clicks, impressions, users: UserSketches.decode(viewers, clickers) };
-}
-
-export function packAudit({ aggregate, rows, ...rest }: HourAudit): PackedAudit {
-  return { ...rest, aggregate: packHour(aggregate), rows: packHour(rows) };
-}
-
-export function unpackAudit({ aggregate, rows, ...rest }: PackedAudit): HourAudit {
-  return { ...rest, aggregate: unpackHour(aggregate), rows: unpackHour(rows) };
 }

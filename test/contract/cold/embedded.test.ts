@@ -5,9 +5,9 @@ import { mkdtempSync, rmdirSync, rmSync, statSync, writeFileSync } from "node:fs
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { HOUR_MS } from "../../../src/domain/event.ts";
-import { rowPieces } from "../../../src/store/aggregate.ts";
-import type { ColdStore } from "../../../src/store/cold.ts";
+import type { ColdStore } from "../../../src/store/cold/cold-store.ts";
 import { embeddedColdStore } from "../../../src/store/embedded/cold-store.ts";
+import { rowPieces } from "../../../src/store/sql/event-rows.ts";
 import { coldStoreInThread } from "../../../src/store/thread/proxy.ts";
 import { coldStoreContract } from "./contract/contract.ts";
 import {

@@ -5,8 +5,9 @@ import { DAY_MS, type Event, HOUR_MS, type HourKey, hourKeyName, hourOf } from "
 import { type HourRange, includes } from "../../../src/domain/hour-range.ts";
 import { registerOf } from "../../../src/domain/sketch.ts";
 import { type UserCounts, UserSketches } from "../../../src/domain/user-sketches.ts";
-import { compareHours } from "../../../src/store/aggregate.ts";
-import { type ColdStore, ColdUnavailableError, WriterSealedError } from "../../../src/store/cold.ts";
+import type { ColdStore } from "../../../src/store/cold/cold-store.ts";
+import { ColdUnavailableError, WriterSealedError } from "../../../src/store/cold/errors.ts";
+import { compareHours } from "../../../src/store/sql/event-rows.ts";
 import { expectSameUsers } from "../../harness/service/stored.ts";
 
 export const NOON = Date.UTC(2026, 0, 31, 12);

@@ -5,13 +5,13 @@ import { DAY_MS, type Event, HOUR_MS, type HourKey, hourKeyName, hourOf } from "
 import { type HourRange, includes } from "../../../src/domain/hour-range.ts";
 import { registerOf, Sketch } from "../../../src/domain/sketch.ts";
 import { type UserCounts, UserSketches } from "../../../src/domain/user-sketches.ts";
-import { compareHours } from "../../../src/store/aggregate.ts";
 import {
   type CommitResult,
   type HotStore,
   HotUnavailableError,
   type HourRead,
 } from "../../../src/store/hot.ts";
+import { compareHours } from "../../../src/store/sql/event-rows.ts";
 
 export const NOON = Date.UTC(2026, 0, 31, 12);
 export const STREAM = "site-1";

@@ -6,18 +6,13 @@
  */
 import type { JournaledBatch } from "../../../src/domain/batch.ts";
 import type { HourKey } from "../../../src/domain/event.ts";
-import type { HourRange } from "../../../src/domain/hour-range.ts";
-import type { Kept } from "../../../src/domain/retention-bounds.ts";
+import type { HourRange, HourTotals } from "../../../src/domain/hour-range.ts";
+import type { RetentionBounds } from "../../../src/domain/retention-bounds.ts";
 import type { Clock } from "../../../src/runtime/clock.ts";
-import {
-  type ColdHour,
-  ColdUnavailableError,
-  type HourAudit,
-  type StoredEvents,
-  type Swept,
-  type VisitPart,
-  WriterSealedError,
-} from "../../../src/store/cold.ts";
+import type { HourAudit } from "../../../src/store/cold/audit-store.ts";
+import { ColdUnavailableError, WriterSealedError } from "../../../src/store/cold/errors.ts";
+import type { HourPartVisitor, StoredEvents } from "../../../src/store/cold/read-store.ts";
+import type { Swept } from "../../../src/store/cold/retention-store.ts";
 import { Connection, type Link } from "../world/network.ts";
 import type { Owner, Scheduler } from "../world/scheduler.ts";
 import type { Trace } from "../world/trace.ts";
@@ -205,11 +200,11 @@ export class ColdClient {
     return await this.#ask("fixShardCount", (data) => data.fixShardCount(count), true);
   }
 
-  async read(key: HourKey, shards?: readonly number[]): Promise<ColdHour | undefined> {
+  async read(key: HourKey, shards?: readonly number[]): Promise<HourTotals | undefined> {
     return await this.#ask("read", (data) => data.read(key, shards));
   }
 
-  async readRange(range: HourRange, visit: VisitPart): Promise<void> {
+  async readRange(range: HourRange, visit: HourPartVisitor): Promise<void> {
     for (const { record, shard } of await this.#ask("readRange", (data) => data.readRange(range))) {
       visit(record, shard);
     }
@@ -239,12 +234,12 @@ export class ColdClient {
     return await this.#ask("rebuild", (data) => data.rebuild(key, shard), true);
   }
 
-  async kept(): Promise<Kept> {
-    return await this.#ask("kept", (data) => data.kept());
+  async retained(): Promise<RetentionBounds> {
+    return await this.#ask("retained", (data) => data.retained());
   }
 
-  async sweep(kept: Kept): Promise<Swept> {
-    return await this.#ask("sweep", (data) => data.sweep(kept), true);
+  async sweep(bounds: RetentionBounds): Promise<Swept> {
+    return await this.#ask("sweep", (data) => data.sweep(bounds), true);
   }
 
   async deadLetterCount(): Promise<number> {

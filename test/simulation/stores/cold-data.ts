@@ -5,18 +5,25 @@
  */
 import type { JournaledBatch } from "../../../src/domain/batch.ts";
 import { type HourKey, hourKeyName, type Kind } from "../../../src/domain/event.ts";
-import { type HourRange, type HourRecord, includes } from "../../../src/domain/hour-range.ts";
-import { ALL_KEPT, type Kept, keptByBoth, NOTHING_ERASED } from "../../../src/domain/retention-bounds.ts";
+import {
+  type HourRange,
+  type HourRecord,
+  type HourTotals,
+  includes,
+} from "../../../src/domain/hour-range.ts";
+import {
+  laterBounds,
+  NO_BOUNDS,
+  NOTHING_ERASED,
+  type RetentionBounds,
+} from "../../../src/domain/retention-bounds.ts";
 import { registerOf } from "../../../src/domain/sketch.ts";
 import { UserSketches } from "../../../src/domain/user-sketches.ts";
-import { compareHours } from "../../../src/store/aggregate.ts";
-import {
-  type ColdHour,
-  type HourAudit,
-  type StoredEvents,
-  type Swept,
-  WriterSealedError,
-} from "../../../src/store/cold.ts";
+import type { HourAudit } from "../../../src/store/cold/audit-store.ts";
+import { WriterSealedError } from "../../../src/store/cold/errors.ts";
+import type { StoredEvents } from "../../../src/store/cold/read-store.ts";
+import type { Swept } from "../../../src/store/cold/retention-store.ts";
+import { compareHours } from "../../../src/store/sql/event-rows.ts";
 
 export interface EventRow extends HourKey {
   readonly writer: string;
@@ -61,7 +68,7 @@ export class ColdData {
   readonly #writers = new Map<string, WriterRow>();
   readonly #options: ColdDataOptions;
   #shards: number | undefined;
-  #kept: Kept = ALL_KEPT;
+  #bounds: RetentionBounds = NO_BOUNDS;
 
   constructor(options: ColdDataOptions = {}) {
     this.#options = options;
@@ -136,7 +143,7 @@ export class ColdData {
     this.#writerRow(writer).isSealed = true;
   }
 
-  read(key: HourKey, shards: readonly number[] | undefined): ColdHour | undefined {
+  read(key: HourKey, shards: readonly number[] | undefined): HourTotals | undefined {
     const parts = this.partsOf(key).filter(({ shard }) => shards === undefined || shards.includes(shard));
     if (parts.length === 0) return undefined;
     const sum = { clicks: 0, impressions: 0, users: new UserSketches() };
@@ -197,12 +204,12 @@ export class ColdData {
       rows: rows.length === 0 ? undefined : countOf(rows),
       deadLetters: letters.filter((row) => row.shard === shard).length,
       erased: NOTHING_ERASED,
-      kept: this.#kept,
+      retained: this.#bounds,
     };
   }
 
   rebuild(key: HourKey, shard: number): boolean {
-    if (key.hour < this.#kept.rowsFrom) return false;
+    if (key.hour < this.#bounds.rowsFrom) return false;
     const { rows } = this.audit(key, shard);
     const name = partName(key, shard);
     if (rows === undefined) this.#parts.delete(name);
@@ -210,20 +217,20 @@ export class ColdData {
     return true;
   }
 
-  kept(): Kept {
-    return this.#kept;
+  retained(): RetentionBounds {
+    return this.#bounds;
   }
 
-  sweep(wanted: Kept): Swept {
-    this.#kept = keptByBoth(this.#kept, wanted);
+  sweep(wanted: RetentionBounds): Swept {
+    this.#bounds = laterBounds(this.#bounds, wanted);
     const dropped = { rows: 0, aggregates: 0 };
     for (const [name, rows] of this.rows) {
-      if (rows[0]!.hour >= this.#kept.rowsFrom) continue;
+      if (rows[0]!.hour >= this.#bounds.rowsFrom) continue;
       dropped.rows += rows.length;
       this.rows.delete(name);
     }
     for (const [name, { hour }] of this.#parts) {
-      if (hour < this.#kept.aggregatesFrom && this.#parts.delete(name)) dropped.aggregates += 1;
+      if (hour < this.#bounds.aggregatesFrom && this.#parts.delete(name)) dropped.aggregates += 1;
     }
     return { ...dropped, partitions: 0, deadLetters: 0, isDone: true };
   }
@@ -248,7 +255,7 @@ function addTo(counts: Counts, { kind, user }: EventRow): void {
   counts.users.add(registerOf(user), kind === "click");
 }
 
-export function countOf(rows: readonly EventRow[]): ColdHour {
+export function countOf(rows: readonly EventRow[]): HourTotals {
   const counts = { clicks: 0, impressions: 0, users: new UserSketches() };
   for (const row of rows) addTo(counts, row);
   return counts;

@@ -6,10 +6,9 @@
  */
 import type { Batch, JournaledBatch } from "../../../src/domain/batch.ts";
 import type { HourKey } from "../../../src/domain/event.ts";
-import type { HourRange, HourRecord } from "../../../src/domain/hour-range.ts";
+import type { HourRange, HourRecord, HourTotals } from "../../../src/domain/hour-range.ts";
 import { backoffMs } from "../../../src/runtime/backoff.ts";
 import type { Clock } from "../../../src/runtime/clock.ts";
-import type { ColdHour } from "../../../src/store/cold.ts";
 import {
   type CommitResult,
   type HotStore,
@@ -225,7 +224,7 @@ export class HotClient implements HotStore {
     return mark;
   }
 
-  async hydrate(key: HourKey, cold: ColdHour | undefined, retirementMark: number): Promise<boolean> {
+  async hydrate(key: HourKey, cold: HourTotals | undefined, retirementMark: number): Promise<boolean> {
     const isHeld = await this.#run(`hydrate ${hourText(key)}`, "writes", (data) =>
       data.hydrate(key, cold, retirementMark),
     );

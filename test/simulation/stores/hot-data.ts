@@ -6,9 +6,13 @@
  */
 import { type Batch, decodeBatch, encodeBatch, type JournaledBatch } from "../../../src/domain/batch.ts";
 import { HOUR_MS, type HourKey, hourKeyName, ID_TTL_MS } from "../../../src/domain/event.ts";
-import { type HourRange, type HourRecord, includes } from "../../../src/domain/hour-range.ts";
+import {
+  type HourRange,
+  type HourRecord,
+  type HourTotals,
+  includes,
+} from "../../../src/domain/hour-range.ts";
 import { UserSketches } from "../../../src/domain/user-sketches.ts";
-import type { ColdHour } from "../../../src/store/cold.ts";
 import type { CommitResult, HourRead, JournalOwner, LeaseState, VoidResult } from "../../../src/store/hot.ts";
 
 /** How long a fence outlives its journal. */
@@ -303,7 +307,7 @@ export class HotData {
   }
 
   /** Undefined if the data set is not initialized. */
-  hydrate(key: HourKey, cold: ColdHour | undefined, mark: number): boolean | undefined {
+  hydrate(key: HourKey, cold: HourTotals | undefined, mark: number): boolean | undefined {
     if (this.meta === undefined) return undefined;
     if (this.hours.has(hourKeyName(key.stream, key.hour))) return true;
     if (this.meta.mark !== mark) return false;

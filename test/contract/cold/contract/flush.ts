@@ -1,7 +1,8 @@
 /** A flush stores each event as one row and one count, once, whoever else flushes. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { type Event, HOUR_MS } from "../../../../src/domain/event.ts";
-import { type ColdStore, WriterSealedError } from "../../../../src/store/cold.ts";
+import type { ColdStore } from "../../../../src/store/cold/cold-store.ts";
+import { WriterSealedError } from "../../../../src/store/cold/errors.ts";
 import {
   batchOf,
   click,

@@ -2,7 +2,8 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { DAY_MS, type Event, HOUR_MS, hourOf } from "../../../../src/domain/event.ts";
 import { selects } from "../../../../src/domain/hour-range.ts";
-import type { ColdStore, RowKey } from "../../../../src/store/cold.ts";
+import type { RowKey } from "../../../../src/store/cold/audit-store.ts";
+import type { ColdStore } from "../../../../src/store/cold/cold-store.ts";
 import { expectSameUsers } from "../../../harness/service/stored.ts";
 import {
   batchOf,

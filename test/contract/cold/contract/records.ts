@@ -2,7 +2,8 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import type { ApiKey } from "../../../../src/domain/api-key.ts";
 import { DAY_MS, HOUR_MS } from "../../../../src/domain/event.ts";
-import type { ColdStore, Poison } from "../../../../src/store/cold.ts";
+import type { ColdStore } from "../../../../src/store/cold/cold-store.ts";
+import type { Poison } from "../../../../src/store/cold/poison-store.ts";
 import { type Harness, NOON, rejectionOf } from "../setup.ts";
 
 export function recordsContract(name: string, open: () => Promise<Harness>): void {

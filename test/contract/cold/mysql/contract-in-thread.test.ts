@@ -1,6 +1,6 @@
 /** MariaDB behind a thread keeps the contract of cold stores. */
 import { setDefaultTimeout } from "bun:test";
-import type { ColdStore } from "../../../../src/store/cold.ts";
+import type { ColdStore } from "../../../../src/store/cold/cold-store.ts";
 import { coldStoreInThread } from "../../../../src/store/thread/proxy.ts";
 import { coldStoreContract } from "../contract/contract.ts";
 import { describeColdMysql } from "./mysql-setup.ts";

@@ -1,24 +1,25 @@
 /**
- * A replica of MySQL for reads of the past, which may be behind, or away.
+ * A replica of MySQL for reads of past hours, which may lag or be unavailable.
  *
- * Invariant: no read sees less than the primary had when the read was asked for. That is what a read of the primary
- * promises, too; so whoever relies on that (a range: an hour that has left the hot store was flushed before it left)
- * need not know who answers.
+ * Invariant: no read sees less than the primary had when the read was requested. A read of the primary promises the
+ * same, so callers that rely on it (a range: an hour that has left the hot store was flushed before it left) need not
+ * know which server answers.
  *
- * How: first the primary tells how far it has come. Then, in one transaction, so that whatever stands between sends it
- * to one server, the replica is asked whether it has come as far, and if so, what there is to read. If not, it is
- * asked again for WAIT_MAX_MS; then the primary is read, and the replica left alone for a while. The same if it does
- * not answer. Nothing is remembered of a replica between reads: there may be several behind one address. A database
- * that is no replica of this one is never as far, as it knows none of its writers.
+ * How: first the primary tells its progress. Then, in one transaction, so that any proxy in between sends it to one
+ * server, the replica is asked whether it has reached that, and if so, for the data. If not, it is asked again for
+ * WAIT_MAX_MS; then the primary is read, and the replica is not used for a while. The same if it does not answer.
+ * Nothing is remembered about a replica between reads: there may be several behind one address. A database that is no
+ * replica of this one never reaches its progress, since it knows none of its writers.
  *
- * What retention drops is told by no watermark: a replica may show it for somewhat longer. It was true, and from when
- * on rows and aggregates are kept is asked of the primary.
+ * Watermarks do not cover what retention deletes: a replica may show it for a little longer. It was true, and the
+ * retention bounds are read from the primary.
  */
-import { withDeadline } from "../../runtime/deadline.ts";
-import type { PastReads } from "../cold.ts";
-import { VisitorError } from "../row-visitor.ts";
-import { type MysqlLinkOptions, MysqlPool, type MysqlSession } from "./link.ts";
+import { withDeadline } from "../../../runtime/deadline.ts";
+import type { PastReads } from "../../cold/read-store.ts";
+import { RowVisitorError } from "../../cold/row-visitor.ts";
+import { MysqlPool } from "./pool.ts";
 import { hasReached, type Progress, readProgress } from "./progress.ts";
+import type { MysqlLinkOptions, MysqlSession } from "./session.ts";
 
 export interface MysqlReplicaOptions {
   /** Of the replica, for ranges, and for scans of whole tables. */
@@ -29,13 +30,13 @@ export interface MysqlReplicaOptions {
 
 export type PastRead = "range" | "scan";
 
-/** As many ranges as are read at a time, of both kinds of lanes. */
+/** As many as ranges are read at a time, long and short ones. */
 const RANGE_SESSIONS = 4;
 const SCAN_SESSIONS = 1;
 /** A transaction of 10,000 rows takes a replica some 100 ms. */
 const WAIT_MAX_MS = 300;
 const WAIT_STEP_MS = 10;
-/** For a question that takes a millisecond: a server that has fallen silent must not hold up a read for long. */
+/** For a query that takes a millisecond: a server that stopped answering must not delay a read for long. */
 const ASK_TIMEOUT_MS = 500;
 const BEHIND_REST_MS = 1_000;
 const AWAY_REST_MS = 5_000;
@@ -43,7 +44,6 @@ const AWAY_REST_MS = 5_000;
 type Why = Exclude<keyof PastReads, "replica">;
 
 export class MysqlReplica {
-  /** How reads were answered, in numbers. */
   readonly reads: Record<keyof PastReads, number> = { replica: 0, behind: 0, away: 0 };
   readonly #primary: MysqlPool;
   readonly #sessions: Readonly<Record<PastRead, MysqlPool>>;
@@ -57,7 +57,7 @@ export class MysqlReplica {
     };
   }
 
-  /** What `work` finds on the replica, or else what `onPrimary` does. */
+  /** The result of `work` on the replica, or else of `onPrimary`. */
   async read<T>(
     kind: PastRead,
     work: (session: MysqlSession) => Promise<T>,
@@ -82,7 +82,7 @@ export class MysqlReplica {
       const found = await this.#sessions[kind].use((session) => readOnceReached(session, wanted, work));
       return found ?? this.#leaveAlone("behind", BEHIND_REST_MS);
     } catch (error) {
-      if (error instanceof VisitorError) throw error;
+      if (error instanceof RowVisitorError) throw error;
       return this.#leaveAlone("away", AWAY_REST_MS);
     }
   }
@@ -97,7 +97,7 @@ export class MysqlReplica {
   }
 }
 
-/** Undefined if it does not come that far in time. */
+/** Undefined if it does not reach it in time. */
 async function readOnceReached<T>(
   session: MysqlSession,
   wanted: Progress,

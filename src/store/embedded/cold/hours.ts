@@ -1,6 +1,7 @@
 /** The table `hourly` in SQLite: counts and sketches that grow by what a flush adds. */
 import type { Database } from "bun:sqlite";
-import type { HourKey } from "../../domain/event.ts";
+import type { HourKey } from "../../../domain/event.ts";
+import type { HourTotals } from "../../../domain/hour-range.ts";
 import {
   HOUR_COLUMNS,
   type HourAddition,
@@ -8,8 +9,7 @@ import {
   hourOfRow,
   NO_USERS,
   raisedSketches,
-} from "../aggregate.ts";
-import type { ColdHour } from "../cold.ts";
+} from "../../sql/hour-rows.ts";
 
 const READ = `SELECT ${HOUR_COLUMNS} FROM hourly WHERE hour = ? AND stream = ?`;
 const ADD = `
@@ -26,7 +26,7 @@ function readRow(database: Database, { stream, hour }: HourKey): HourRow | null 
   return database.query<HourRow, [number, string]>(READ).get(hour, stream);
 }
 
-export function readHour(database: Database, key: HourKey): ColdHour | undefined {
+export function readHour(database: Database, key: HourKey): HourTotals | undefined {
   const row = readRow(database, key);
   return row === null ? undefined : hourOfRow(row);
 }
@@ -54,7 +54,7 @@ export function addToHour(database: Database, addition: HourAddition): void {
   database.query(ADD).run(hour, stream, clicks, impressions, uniqueUsers, viewers, clickers);
 }
 
-export function replaceHour(database: Database, { stream, hour }: HourKey, counted?: ColdHour): void {
+export function replaceHour(database: Database, { stream, hour }: HourKey, counted?: HourTotals): void {
   database.query("DELETE FROM hourly WHERE hour = ? AND stream = ?").run(hour, stream);
   if (counted === undefined) return;
   const { clicks, impressions, users } = counted;

@@ -1,6 +1,11 @@
-/** What came from a queue and could not become an event, set aside in SQLite. */
+/** Messages from a queue that could not become an event, set aside in SQLite. */
 import type { Database } from "bun:sqlite";
-import type { Poison, StoredPoison } from "../cold.ts";
+import { letOthersRun } from "../../../runtime/yield.ts";
+import type { Poison, PoisonStore, StoredPoison } from "../../cold/poison-store.ts";
+import type { SqliteDatabase } from "./database.ts";
+
+/** Each may have a body of megabytes, though few do. */
+const PER_PIECE = 50;
 
 const INSERT = `INSERT INTO poison (digest, origin, message_id, position, event_id, body, reason)
   VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`;
@@ -18,13 +23,29 @@ interface PoisonRow {
   readonly setAsideAt: string;
 }
 
-export function insertPoison(database: Database, piece: Poison): void {
+export function poisonRole(database: SqliteDatabase): PoisonStore {
+  return {
+    setAsidePoison: (poison) =>
+      database.transaction("set poison aside", async (writing) => {
+        for (const [i, piece] of poison.entries()) {
+          insertPoison(writing, piece);
+          if (i % PER_PIECE === PER_PIECE - 1) await letOthersRun();
+        }
+      }),
+    poison: (afterNumber, limit) =>
+      database.read("list poison", (reading) => listPoison(reading, afterNumber, limit)),
+    dropPoison: (number) =>
+      database.transaction(`drop poison ${number}`, (writing) => dropPoison(writing, number)),
+  };
+}
+
+function insertPoison(database: Database, piece: Poison): void {
   const { digest, origin, messageId, position, eventId, body, reason } = piece;
   const ids = [messageId ?? null, position ?? null, eventId ?? null];
   database.query(INSERT).run(digest, origin, ...ids, body, reason);
 }
 
-export function listPoison(database: Database, afterNumber: number, limit: number): StoredPoison[] {
+function listPoison(database: Database, afterNumber: number, limit: number): StoredPoison[] {
   const rows = database.query<PoisonRow, [number, number]>(SELECT).all(afterNumber, limit);
   return rows.map(({ messageId, position, eventId, ...row }) => ({
     ...row,
@@ -34,6 +55,6 @@ export function listPoison(database: Database, afterNumber: number, limit: numbe
   }));
 }
 
-export function dropPoison(database: Database, number: number): boolean {
+function dropPoison(database: Database, number: number): boolean {
   return database.query("DELETE FROM poison WHERE poison = ?").run(number).changes > 0;
 }

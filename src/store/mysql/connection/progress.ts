@@ -1,20 +1,20 @@
 /**
- * How far a MySQL has come, told by its table `writers`: what a replica is held against.
+ * How far a MySQL server has come, by its table `writers`: what a replica is compared with.
  *
- * Invariant: whatever changes rows or aggregates, but for what retention drops, moves a row of `writers` in the same
- * transaction: a flush that of its writer, all else that of OTHER_CHANGES. A server applies a transaction whole or
- * not at all. So one whose watermarks are nowhere below those of another has all that the other one had, in whatever
- * order it came by them.
+ * Invariant: every transaction that changes rows or aggregates, except those of retention, moves a row of `writers`: a
+ * flush that of its writer, everything else that of OTHER_CHANGES. A server applies a transaction whole or not at all.
+ * So a server none of whose watermarks is below those of another has everything that the other had, in whatever order
+ * it received it.
  */
-import type { MysqlSession } from "./link.ts";
+import type { MysqlSession } from "./session.ts";
 
-/** No writer has such a name, nor does this one have events. */
+/** No writer has such a name, and this one has no events. */
 const OTHER_CHANGES = "(other changes)";
 
 export interface Progress {
-  /** The last batch of each writer that may go on. */
+  /** The last batch of each writer that is not sealed. */
   readonly living: ReadonlyMap<string, number>;
-  /** Those that are sealed, whose last batch stays what it is: how many, the sum of those batches, the highest id. */
+  /** Sealed writers, whose last batch never changes: their number, the sum of those batches, the highest id. */
   readonly sealed: { readonly count: number; readonly seqs: number; readonly lastId: number };
 }
 
@@ -34,7 +34,7 @@ const READ_AGAIN = `SELECT writer, seq, 0 AS count, 0 AS lastId FROM writers WHE
   UNION ALL SELECT '', CAST(COALESCE(SUM(seq), 0) AS UNSIGNED), COUNT(*), 0
   FROM writers WHERE id <= ? AND writer NOT IN (?)`;
 
-/** Within a transaction, at its end: all who do so wait for each other here. */
+/** At the end of a transaction: all callers wait for each other here. */
 export async function noteChange(session: MysqlSession): Promise<void> {
   const note = "INSERT INTO writers (writer, seq) VALUES (?, 1) ON DUPLICATE KEY UPDATE seq = seq + 1";
   await session.run(note, [OTHER_CHANGES]);
@@ -45,9 +45,9 @@ export async function readProgress(session: MysqlSession): Promise<Progress> {
 }
 
 /**
- * Whether this server has all that `progress` tells of. Sealed writers are compared by their number and sum, since
- * there is one for each process that ever was: none of their batches is ever above the last, so that the sum is only
- * the same if each is.
+ * Whether this server has everything that `progress` tells of. Sealed writers are compared by their number and sum,
+ * since there is one for each process that ever was: none of their batches is ever above the last, so that the sum is
+ * only the same if each is.
  */
 export async function hasReached(session: MysqlSession, { living, sealed }: Progress): Promise<boolean> {
   const names = ["", ...living.keys()];

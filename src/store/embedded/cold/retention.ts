@@ -1,14 +1,15 @@
 /**
- * What is not kept any more, dropped from SQLite in pieces. The file does not get smaller: its free pages take the
- * rows that come, so that it stays at the size of what is kept. (An incremental vacuum would move pages of the whole
- * file to its front, each time, to make room for rows that need it an hour later.)
+ * Deletes what is no longer retained from SQLite, in pieces. The file does not get smaller: new rows use its free
+ * pages, so that it stays at the size of what is retained. (An incremental vacuum would move pages of the whole file to
+ * its front, each time, to make room for rows that need it an hour later.)
  *
- * Invariant: `retention` says so in a transaction before that of the first piece, so that who misses rows and looks
- * there finds out.
+ * Invariant: `retention` holds the bounds in a transaction before that of the first piece, so that a reader who misses
+ * rows and looks there finds out.
  */
 import type { Database } from "bun:sqlite";
-import { type Kept, keptByBoth } from "../../domain/retention-bounds.ts";
-import type { Swept } from "../cold.ts";
+import { laterBounds, type RetentionBounds } from "../../../domain/retention-bounds.ts";
+import type { RetentionStore, Swept } from "../../cold/retention-store.ts";
+import type { SqliteDatabase } from "./database.ts";
 
 /** Some 5 ms, for which a flush waits. */
 const ROWS_PER_PIECE = 2_000;
@@ -31,25 +32,37 @@ interface Place {
   readonly ordinal: number;
 }
 
-export function readKept(database: Database): Kept {
-  const query = database.query<Kept, []>(
+export function retentionRole(database: SqliteDatabase): RetentionStore {
+  return {
+    retained: () => database.read("read the retention bounds", readBounds),
+    async sweep(bounds) {
+      const areNew = await database.transaction("note the retention bounds", (writing) =>
+        noteBounds(writing, bounds),
+      );
+      const swept = await database.transaction("delete what is not retained", deletePiece);
+      return areNew ? { ...swept, isDone: false } : swept;
+    },
+  };
+}
+
+export function readBounds(database: Database): RetentionBounds {
+  const query = database.query<RetentionBounds, []>(
     "SELECT rows_from AS rowsFrom, aggregates_from AS aggregatesFrom FROM retention",
   );
   return query.get()!;
 }
 
-/** Within a transaction. False if it was noted already. */
-export function noteKept(database: Database, wanted: Kept): boolean {
-  const before = readKept(database);
-  const { rowsFrom, aggregatesFrom } = keptByBoth(before, wanted);
+/** False if they were noted already. */
+function noteBounds(database: Database, wanted: RetentionBounds): boolean {
+  const before = readBounds(database);
+  const { rowsFrom, aggregatesFrom } = laterBounds(before, wanted);
   if (rowsFrom === before.rowsFrom && aggregatesFrom === before.aggregatesFrom) return false;
   database.query("UPDATE retention SET rows_from = ?, aggregates_from = ?").run(rowsFrom, aggregatesFrom);
   return true;
 }
 
-/** Within a transaction. */
-export function deletePiece(database: Database): Swept {
-  const { rowsFrom, aggregatesFrom } = readKept(database);
+function deletePiece(database: Database): Swept {
+  const { rowsFrom, aggregatesFrom } = readBounds(database);
   const deadLetters = database
     .query(
       `DELETE FROM dead_letters WHERE dead_letter IN

@@ -1,20 +1,19 @@
 /**
- * Rows that SQLite refused. Invariant: a dead letter is written in the transaction that moves the watermark
- * over its batch, and goes in the one that makes it a row, so that at any time it is one or the other.
+ * Rows that SQLite refused. Invariant: a dead letter is written in the transaction that moves the watermark past its
+ * batch, and deleted in the one that makes it a row, so that at any time it is one or the other.
  */
-import { type Database, SQLiteError } from "bun:sqlite";
-import type { Event, HourKey, Kind } from "../../domain/event.ts";
-import { errorText } from "../../runtime/deadline.ts";
-import { additionOf, EVENT_COLUMNS, type EventRow } from "../aggregate.ts";
-import type { DeadLetter, ReplayResult } from "../cold.ts";
+import type { Database } from "bun:sqlite";
+import type { Event, HourKey, Kind } from "../../../domain/event.ts";
+import type { DeadLetter, DeadLetterStore, ReplayResult } from "../../cold/dead-letter-store.ts";
+import { EVENT_COLUMNS, type EventRow } from "../../sql/event-rows.ts";
+import { additionOf } from "../../sql/hour-rows.ts";
+import type { SqliteDatabase } from "./database.ts";
 import { addToHour } from "./hours.ts";
+import { insertRow } from "./rows.ts";
 
-const INSERT_EVENT = `INSERT INTO events (${EVENT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`;
 const INSERT = `INSERT INTO dead_letters (${EVENT_COLUMNS}, reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`;
 const SELECT = `SELECT dead_letter AS number, ${EVENT_COLUMNS}, reason, set_aside_at AS setAsideAt
   FROM dead_letters`;
-/** A broken constraint (also what a trigger raises), a value of the wrong type, one that is too long. */
-const REFUSED_DATA = /^SQLITE_(CONSTRAINT|MISMATCH|TOOBIG)/;
 
 interface DeadLetterRow {
   readonly number: number;
@@ -31,15 +30,16 @@ interface DeadLetterRow {
   readonly setAsideAt: string;
 }
 
-/** What SQLite said if it refused the row; undefined if it took it. */
-export function insertRow(database: Database, row: EventRow): string | undefined {
-  try {
-    database.query(INSERT_EVENT).run(...row);
-    return undefined;
-  } catch (error) {
-    if (error instanceof SQLiteError && REFUSED_DATA.test(error.code ?? "")) return errorText(error);
-    throw error;
-  }
+export function deadLetterRole(database: SqliteDatabase): DeadLetterStore {
+  return {
+    deadLetterCount: () => database.read("count dead letters", (reading) => countDeadLetters(reading)),
+    deadLetters: (afterNumber, limit) =>
+      database.read("list dead letters", (reading) => listDeadLetters(reading, afterNumber, limit)),
+    replayDeadLetter: (number) =>
+      database.transaction(`replay dead letter ${number}`, (writing) => replayDeadLetter(writing, number)),
+    dropDeadLetter: (number) =>
+      database.transaction(`drop dead letter ${number}`, (writing) => dropDeadLetter(writing, number)),
+  };
 }
 
 export function setAside(database: Database, row: EventRow, reason: string): void {
@@ -54,7 +54,7 @@ export function countDeadLetters(database: Database, key?: HourKey): number {
   return query.get(...(key === undefined ? [] : [key.hour, key.stream]))!.count;
 }
 
-export function listDeadLetters(database: Database, afterNumber: number, limit: number): DeadLetter[] {
+function listDeadLetters(database: Database, afterNumber: number, limit: number): DeadLetter[] {
   const query = database.query<DeadLetterRow, [number, number]>(
     `${SELECT} WHERE dead_letter > ? ORDER BY dead_letter LIMIT ?`,
   );
@@ -64,8 +64,7 @@ export function listDeadLetters(database: Database, afterNumber: number, limit: 
   });
 }
 
-/** Within a transaction. */
-export function replayDeadLetter(database: Database, number: number): ReplayResult {
+function replayDeadLetter(database: Database, number: number): ReplayResult {
   const row = database.query<DeadLetterRow, [number]>(`${SELECT} WHERE dead_letter = ?`).get(number);
   if (row === null) return { status: "unknown" };
   const { hour, stream, writer, seq, ordinal, at, kind, user, id } = row;
@@ -76,7 +75,7 @@ export function replayDeadLetter(database: Database, number: number): ReplayResu
   return { status: "replayed" };
 }
 
-export function dropDeadLetter(database: Database, number: number): boolean {
+function dropDeadLetter(database: Database, number: number): boolean {
   return database.query("DELETE FROM dead_letters WHERE dead_letter = ?").run(number).changes > 0;
 }
 

@@ -1,16 +1,15 @@
 /**
- * Connections to MySQL or MariaDB that answer or fail within a deadline.
+ * A connection to MySQL or MariaDB that answers or fails within a deadline.
  *
  * Invariants:
  * - A session is used only after its set-up was answered: no statement ever runs in a mode, a time zone, a
  *   character set or an isolation level that the server happened to default to.
  * - A session on which anything failed is destroyed, never used again: what it still holds open (a
- *   transaction, a lock, an answer on its way) ends with it.
- * - At most `maxSessions` sessions and `MAX_WAITING` callers waiting for one.
+ *   transaction, a lock, an answer in transit) ends with it.
  */
 import { connect, type Socket } from "node:net";
 import { type Connection, createConnection, escape as escapeText, type QueryValues } from "mysql2";
-import { errorText, withDeadline, withStallDeadline } from "../../runtime/deadline.ts";
+import { errorText, withDeadline, withStallDeadline } from "../../../runtime/deadline.ts";
 
 export interface MysqlTls {
   /** Certificates (PEM) that the server's is signed by; undefined: those that the runtime knows. */
@@ -37,9 +36,6 @@ const LOCK_WAIT_S = 5;
  * without closing its socket. The server's default is 8 hours.
  */
 const SILENT_SESSION_S = 60;
-/** An idle session is replaced well before the server ends it, so that none is taken just as it is ended. */
-const MAX_IDLE_MS = 30_000;
-const MAX_WAITING = 256;
 const GOODBYE_TIMEOUT_MS = 500;
 const MAX_QUOTED_SQL_CHARS = 80;
 
@@ -259,132 +255,4 @@ export function isAlteredSinceSnapshot(error: unknown): boolean {
 function withoutStatement(error: unknown): unknown {
   if (error instanceof Error && "sql" in error) delete error.sql;
   return error;
-}
-
-/** For a piece of work that should not share a session with others: it gets one of its own. */
-export async function withOwnSession<T>(
-  options: MysqlLinkOptions,
-  work: (session: MysqlSession) => Promise<T>,
-): Promise<T> {
-  const session = new MysqlSession(options);
-  try {
-    return await work(await session.ready());
-  } finally {
-    await session.end();
-  }
-}
-
-interface Waiter {
-  readonly proceed: () => void;
-  readonly refuse: (error: Error) => void;
-}
-
-interface IdleSession {
-  readonly session: MysqlSession;
-  readonly sinceMs: number;
-}
-
-export class MysqlPool {
-  readonly #options: MysqlLinkOptions;
-  readonly #maxSessions: number;
-  readonly #idle: IdleSession[] = [];
-  readonly #working = new Map<MysqlSession, Promise<unknown>>();
-  readonly #waiters: Waiter[] = [];
-  #taken = 0;
-  #closed = false;
-
-  constructor(options: MysqlLinkOptions, maxSessions: number) {
-    this.#options = options;
-    this.#maxSessions = maxSessions;
-  }
-
-  /** The session goes back only if `work` succeeded, so it has to leave no transaction open then. */
-  async use<T>(work: (session: MysqlSession) => Promise<T>): Promise<T> {
-    await this.#takePlace();
-    try {
-      this.#refuseIfClosed();
-      return await this.#workOn(this.#takeIdle() ?? new MysqlSession(this.#options), work);
-    } finally {
-      this.#leavePlace();
-    }
-  }
-
-  async #workOn<T>(session: MysqlSession, work: (session: MysqlSession) => Promise<T>): Promise<T> {
-    try {
-      const working = session.ready().then(work);
-      this.#working.set(session, working);
-      const result = await working;
-      this.#idle.push({ session, sinceMs: performance.now() });
-      return result;
-    } catch (error) {
-      session.destroy();
-      throw error;
-    } finally {
-      this.#working.delete(session);
-    }
-  }
-
-  #refuseIfClosed(): void {
-    if (this.#closed) throw new Error("this store is closed");
-  }
-
-  #takeIdle(): MysqlSession | undefined {
-    for (let idle = this.#idle.pop(); idle !== undefined; idle = this.#idle.pop()) {
-      if (idle.session.isUsable && performance.now() - idle.sinceMs < MAX_IDLE_MS) return idle.session;
-      void idle.session.end();
-    }
-    return undefined;
-  }
-
-  async #takePlace(): Promise<void> {
-    this.#refuseIfClosed();
-    if (this.#taken < this.#maxSessions) {
-      this.#taken += 1;
-      return;
-    }
-    if (this.#waiters.length >= MAX_WAITING) {
-      throw new Error(
-        `all ${this.#maxSessions} connections are busy, and ${MAX_WAITING} callers wait for one`,
-      );
-    }
-    await this.#waitForPlace();
-  }
-
-  #waitForPlace(): Promise<void> {
-    const { connectTimeoutMs } = this.#options;
-    return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => {
-        this.#waiters.splice(this.#waiters.indexOf(waiter), 1);
-        reject(new Error(`no connection became free within ${connectTimeoutMs} ms`));
-      }, connectTimeoutMs);
-      const waiter: Waiter = {
-        proceed: () => {
-          clearTimeout(timer);
-          resolve();
-        },
-        refuse: (error) => {
-          clearTimeout(timer);
-          reject(error);
-        },
-      };
-      this.#waiters.push(waiter);
-    });
-  }
-
-  /** Hands the place to whoever waits longest, else gives it up. */
-  #leavePlace(): void {
-    const next = this.#waiters.shift();
-    if (next === undefined) this.#taken -= 1;
-    else next.proceed();
-  }
-
-  /** Work under way gets `graceMs` to end by itself. Never throws. */
-  async close(graceMs: number): Promise<void> {
-    this.#closed = true;
-    for (const waiter of this.#waiters.splice(0)) waiter.refuse(new Error("this store was closed"));
-    const ended = Promise.allSettled(this.#working.values());
-    await withDeadline(ended, graceMs, () => new Error("still at work")).catch(() => {});
-    for (const session of this.#working.keys()) session.destroy();
-    await Promise.all(this.#idle.splice(0).map(({ session }) => session.end()));
-  }
 }

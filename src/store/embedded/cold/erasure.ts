@@ -1,45 +1,89 @@
 /**
- * A user's rows, found and deleted in SQLite, and the numbers that are kept of them.
+ * Finds and deletes a user's rows in SQLite, and stores their numbers.
  *
- * Invariant: a row goes in the transaction that adds it to `erased_events`, so that rows and erased ones are at any
- * time what the aggregate counts.
+ * Invariant: a row is deleted in the transaction that adds it to `erased_events`, so that rows and erased ones are at
+ * any time what the aggregate counts.
  */
 import type { Database } from "bun:sqlite";
-import type { HourKey, Kind } from "../../domain/event.ts";
-import { type ErasedCounts, NOTHING_ERASED } from "../../domain/retention-bounds.ts";
-import type { ErasedHour, HourSize, RowKey, UserSelection, UsersRange } from "../cold.ts";
-import { ofStreams } from "../sql/range-sql.ts";
-import { BEFORE_ALL_ROWS } from "../sql/row-page.ts";
+import type { HourKey, Kind } from "../../../domain/event.ts";
+import { addErased, type ErasedCounts, NOTHING_ERASED } from "../../../domain/retention-bounds.ts";
+import type { RowKey } from "../../cold/audit-store.ts";
+import type { ErasedHour, ErasureStore, HourSize, UserSelection } from "../../cold/erasure-store.ts";
+import type { UsersRange } from "../../cold/read-store.ts";
+import { ofStreams } from "../../sql/range-sql.ts";
+import { BEFORE_ALL_ROWS } from "../../sql/row-page.ts";
+import type { SqliteDatabase } from "./database.ts";
 
 /** In one transaction: some 5 ms, for which a flush waits. */
-export const ROWS_PER_PIECE = 1_000;
+const ROWS_PER_PIECE = 1_000;
 
-export interface FoundRow extends RowKey {
+interface FoundRow extends RowKey {
   readonly stream: string;
   readonly kind: Kind;
 }
 
 type Values = (string | number)[];
 
-/** To be put behind a condition. */
+export function erasureRole(database: SqliteDatabase): ErasureStore {
+  return {
+    nextHourWithRows: (hour) =>
+      database.read("find the next hour", (reading) => nextHourWithRows(reading, hour)),
+    hourSizes: () => database.read("list the sizes of hours", hourSizes),
+    countUserRows: (selection, hour) =>
+      database.read(`count a user's rows of hour ${hour}`, (reading) =>
+        countUserRows(reading, selection, hour),
+      ),
+    eraseUserRows: (selection, hour) => eraseUserRows(database, selection, hour),
+    countUserDeadLetters: (selection) =>
+      database.read("count a user's dead letters", (reading) => countUserDeadLetters(reading, selection)),
+    async eraseUserDeadLetters(selection) {
+      const what = "erase a user's dead letters";
+      await database.overwriteDeleted(what);
+      return await database.transaction(what, (writing) => eraseUserDeadLetters(writing, selection));
+    },
+    erasedRows: (range) => database.read("list erased rows", (reading) => listErased(reading, range)),
+  };
+}
+
+async function eraseUserRows(
+  database: SqliteDatabase,
+  selection: UserSelection,
+  hour: number,
+): Promise<ErasedCounts> {
+  const what = `erase a user's rows of hour ${hour}`;
+  await database.overwriteDeleted(what);
+  let erased = NOTHING_ERASED;
+  for (let last: FoundRow | undefined; ; ) {
+    const after = last;
+    const rows = await database.read(what, (reading) => findUserRows(reading, selection, hour, after));
+    if (rows.length > 0) {
+      const piece = await database.transaction(what, (writing) => eraseRows(writing, hour, rows));
+      erased = addErased(erased, piece);
+    }
+    if (rows.length < ROWS_PER_PIECE) return erased;
+    last = rows.at(-1);
+  }
+}
+
+/** A condition. */
 function ofUser({ user, stream }: UserSelection): { sql: string; values: Values } {
   const ofStream = stream === undefined ? "" : "AND stream = ?";
   return { sql: `user = ? ${ofStream}`, values: [user, ...(stream === undefined ? [] : [stream])] };
 }
 
-export function nextHourWithRows(database: Database, hour: number): number | undefined {
+function nextHourWithRows(database: Database, hour: number): number | undefined {
   const query = database.query<{ hour: number | null }, [number]>(
     "SELECT MIN(hour) AS hour FROM events WHERE hour > ?",
   );
   return query.get(hour)?.hour ?? undefined;
 }
 
-export function hourSizes(database: Database): HourSize[] {
+function hourSizes(database: Database): HourSize[] {
   const query = "SELECT hour, SUM(clicks + impressions) AS events FROM hourly GROUP BY hour ORDER BY hour";
   return database.query<HourSize, []>(query).all();
 }
 
-export function countUserRows(database: Database, selection: UserSelection, hour: number): ErasedCounts {
+function countUserRows(database: Database, selection: UserSelection, hour: number): ErasedCounts {
   const { sql, values } = ofUser(selection);
   const query = database.query<{ kind: Kind; count: number }, Values>(
     `SELECT kind, COUNT(*) AS count FROM events WHERE hour = ? AND ${sql} GROUP BY kind`,
@@ -49,8 +93,8 @@ export function countUserRows(database: Database, selection: UserSelection, hour
   return { ...NOTHING_ERASED, clicks: countOf("click"), impressions: countOf("impression") };
 }
 
-/** By the primary key, from behind `after` on; fewer than ROWS_PER_PIECE if these are the last. */
-export function findUserRows(
+/** By the primary key, after `after`; fewer than ROWS_PER_PIECE if these are the last. */
+function findUserRows(
   database: Database,
   selection: UserSelection,
   hour: number,
@@ -70,7 +114,7 @@ const DELETE_ROW =
   "DELETE FROM events WHERE hour = ? AND stream = ? AND writer = ? AND seq = ? AND ordinal = ?";
 
 /** Within a transaction. Answers what it deleted: another erasure may have been faster. */
-export function eraseRows(database: Database, hour: number, rows: readonly FoundRow[]): ErasedCounts {
+function eraseRows(database: Database, hour: number, rows: readonly FoundRow[]): ErasedCounts {
   let [clicks, impressions] = [0, 0];
   for (const [stream, ofStream] of Map.groupBy(rows, (row) => row.stream)) {
     const deleted = { click: 0, impression: 0 };
@@ -98,14 +142,14 @@ function note(
   database.query(add).run(hour, stream, clicks, impressions, deadLetters);
 }
 
-export function countUserDeadLetters(database: Database, selection: UserSelection): number {
+function countUserDeadLetters(database: Database, selection: UserSelection): number {
   const { sql, values } = ofUser(selection);
   const query = `SELECT COUNT(*) AS count FROM dead_letters WHERE ${sql}`;
   return database.query<{ count: number }, Values>(query).get(...values)!.count;
 }
 
 /** Within a transaction: dead letters are few. */
-export function eraseUserDeadLetters(database: Database, selection: UserSelection): HourKey[] {
+function eraseUserDeadLetters(database: Database, selection: UserSelection): HourKey[] {
   const { sql, values } = ofUser(selection);
   const query = `DELETE FROM dead_letters WHERE ${sql} RETURNING hour, stream`;
   const erased = database.query<HourKey, Values>(query).all(...values);
@@ -120,7 +164,7 @@ export function readErased(database: Database, { hour, stream }: HourKey): Erase
   return database.query<ErasedCounts, [number, string]>(query).get(hour, stream) ?? NOTHING_ERASED;
 }
 
-export function listErased(database: Database, { hours, streams }: UsersRange): ErasedHour[] {
+function listErased(database: Database, { hours, streams }: UsersRange): ErasedHour[] {
   const { sql, values } = ofStreams(streams);
   const query = `SELECT hour, ${COLUMNS} FROM erased_events
     WHERE hour IN (SELECT value FROM json_each(?)) ${sql} ORDER BY hour`;

@@ -1,0 +1,29 @@
+/** Wraps the visitor of a store's rows, so that what it throws is told from a failure of the store. */
+import { ReadInterruptedError } from "./errors.ts";
+
+export class RowVisitorError extends Error {
+  override readonly name = "RowVisitorError";
+}
+
+export function rowVisitor<T extends unknown[]>(visit: (...row: T) => void): (...row: T) => void {
+  return (...row) => {
+    try {
+      visit(...row);
+    } catch (error) {
+      throw new RowVisitorError("the visitor of rows threw", { cause: error });
+    }
+  };
+}
+
+/** Makes a visitor for each server that is tried: none is shown rows after those of another. */
+export function rowVisitors<T extends unknown[]>(visit: (...row: T) => void): () => (...row: T) => void {
+  const visitor = rowVisitor(visit);
+  let hasSeen = false;
+  return () => {
+    if (hasSeen) throw new ReadInterruptedError("the server that was read from became unavailable");
+    return (...row) => {
+      hasSeen = true;
+      visitor(...row);
+    };
+  };
+}

@@ -1,0 +1,201 @@
+/**
+ * The file `cold.sqlite` as the cold store uses it.
+ *
+ * Invariants: one transaction runs at a time, and is on disk (fsync) before it answers. The event loop is never blocked
+ * for long: writes go in pieces, and a lock that another process holds is waited for by retrying, not inside SQLite.
+ * Reads have a connection of their own, since on the writer's they would see a transaction half done.
+ */
+import { Database, SQLiteError } from "bun:sqlite";
+import { mkdirSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { backoffMs } from "../../../runtime/backoff.ts";
+import { errorText, withDeadline } from "../../../runtime/deadline.ts";
+import { ColdUnavailableError, WriterSealedError } from "../../cold/errors.ts";
+import { RowVisitorError, rowVisitor } from "../../cold/row-visitor.ts";
+import { migration, pendingMigrations } from "../../sql/migrations.ts";
+import tables from "./migrations/0001-tables.sql" with { type: "text" };
+
+/** Above any write of another process that is not stuck. */
+const LOCK_TIMEOUT_MS = 5_000;
+/** A reader is only ever locked out for an instant: while another process recovers the log, or ends it. */
+export const READ_LOCK_TIMEOUT_MS = 100;
+const LOCK_RETRY_FIRST_MS = 1;
+const LOCK_RETRY_MAX_MS = 50;
+/**
+ * A commit that makes the log this long writes it back into the file, and blocks the event loop meanwhile: at SQLite's
+ * default of 1,000 pages for up to 18 ms, at 250 for 7 ms, at no loss of throughput.
+ */
+const LOG_PAGES_PER_CHECKPOINT = 250;
+/** Up to this size the log is overwritten, not truncated. */
+const LOG_SIZE_LIMIT_BYTES = 16_777_216;
+const CLOSE_GRACE_MS = 2_000;
+
+const MIGRATIONS = [migration(1, "tables", tables)];
+
+const CREATE_BOOKKEEPING = `
+  CREATE TABLE IF NOT EXISTS schema_migrations (
+    version INTEGER PRIMARY KEY,
+    name TEXT NOT NULL,
+    applied_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ'))
+  ) STRICT`;
+
+interface Connections {
+  readonly writer: Database;
+  readonly reader: Database;
+}
+
+export class SqliteDatabase {
+  readonly path: string;
+  readonly description: string;
+  readonly #dataDir: string;
+  #connections: Connections | undefined;
+  #lastTurn: Promise<unknown> = Promise.resolve();
+
+  constructor(dataDir: string) {
+    this.#dataDir = resolve(dataDir);
+    this.path = join(this.#dataDir, "cold.sqlite");
+    this.description = `SQLite in ${this.path}`;
+  }
+
+  async open(): Promise<void> {
+    await this.#inTurn(async () => {
+      if (this.#connections !== undefined) return;
+      try {
+        mkdirSync(this.#dataDir, { recursive: true });
+        this.#connections = await openConnections(this.path);
+      } catch (error) {
+        throw this.#unavailable("open or migrate it: DATA_DIR has to be a folder it may write to", error);
+      }
+    });
+  }
+
+  transaction<T>(what: string, body: (database: Database) => T | Promise<T>): Promise<T> {
+    return this.#inTurn(async () => {
+      try {
+        const { writer } = this.#opened();
+        return await inTransaction(writer, async () => body(writer));
+      } catch (error) {
+        if (error instanceof WriterSealedError) throw error;
+        throw this.#unavailable(what, error);
+      }
+    });
+  }
+
+  async read<T>(what: string, query: (database: Database) => T): Promise<T> {
+    try {
+      return query(this.#opened().reader);
+    } catch (error) {
+      throw this.#unavailable(what, error);
+    }
+  }
+
+  /** Shows rows to `visit`, whose own errors are thrown as they are. */
+  async readInPieces<T extends unknown[]>(
+    what: string,
+    visit: (...row: T) => void,
+    read: (path: string, visitor: (...row: T) => void) => Promise<void>,
+  ): Promise<void> {
+    try {
+      this.#opened();
+      await read(this.path, rowVisitor(visit));
+    } catch (error) {
+      throw error instanceof RowVisitorError ? error.cause : this.#unavailable(what, error);
+    }
+  }
+
+  /** From now on: a forgotten user must not be readable in the file's free pages. */
+  async overwriteDeleted(what: string): Promise<void> {
+    await this.read(what, () => this.#opened().writer.run("PRAGMA secure_delete = ON"));
+  }
+
+  async close(): Promise<void> {
+    const closed = this.#inTurn(async () => {
+      // The reader first: the last connection to close folds the log into the file.
+      this.#connections?.reader.close();
+      this.#connections?.writer.close();
+      this.#connections = undefined;
+    });
+    await withDeadline(closed, CLOSE_GRACE_MS, () => new Error("a flush is still running")).catch(() => {});
+  }
+
+  /** One after the other: SQLite has one writer, and a connection one transaction. */
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#lastTurn.then(work);
+    this.#lastTurn = turn.catch(() => {});
+    return turn;
+  }
+
+  #opened(): Connections {
+    if (this.#connections === undefined) throw new Error("it is not open");
+    return this.#connections;
+  }
+
+  #unavailable(what: string, cause: unknown): ColdUnavailableError {
+    return new ColdUnavailableError(`${this.description} could not ${what}: ${errorText(cause)}`, { cause });
+  }
+}
+
+async function openConnections(path: string): Promise<Connections> {
+  const writer = new Database(path, { create: true, strict: true });
+  try {
+    await whenNotBusy(() => writer.run("PRAGMA journal_mode = WAL"));
+    // FULL: fsync at each commit. NORMAL would lose the last commits at a power cut.
+    writer.run("PRAGMA synchronous = FULL");
+    writer.run(`PRAGMA wal_autocheckpoint = ${LOG_PAGES_PER_CHECKPOINT}`);
+    writer.run(`PRAGMA journal_size_limit = ${LOG_SIZE_LIMIT_BYTES}`);
+    await inTransaction(writer, async () => migrate(writer));
+    const reader = new Database(path, { readonly: true, strict: true });
+    reader.run(`PRAGMA busy_timeout = ${READ_LOCK_TIMEOUT_MS}`);
+    return { writer, reader };
+  } catch (error) {
+    writer.close();
+    throw error;
+  }
+}
+
+function migrate(database: Database): void {
+  database.run(CREATE_BOOKKEEPING);
+  const applied = database.query<{ version: number }, []>("SELECT version FROM schema_migrations").all();
+  const versions = applied.map(({ version }) => version);
+  for (const { version, name, statements } of pendingMigrations(MIGRATIONS, versions)) {
+    for (const statement of statements) database.run(statement);
+    database.run("INSERT INTO schema_migrations (version, name) VALUES (?, ?)", [version, name]);
+  }
+}
+
+async function inTransaction<T>(database: Database, body: () => Promise<T>): Promise<T> {
+  await whenNotBusy(() => {
+    rollBack(database);
+    database.run("BEGIN IMMEDIATE");
+  });
+  try {
+    const result = await body();
+    database.run("COMMIT");
+    return result;
+  } catch (error) {
+    rollBack(database);
+    throw error;
+  }
+}
+
+/** After an error such as a full disk SQLite may have rolled back already. */
+function rollBack(database: Database): void {
+  if (database.inTransaction) database.run("ROLLBACK");
+}
+
+/** busy_timeout would block the event loop: up to 5 s in which nothing is answered. */
+async function whenNotBusy(attempt: () => void): Promise<void> {
+  const giveUpAt = performance.now() + LOCK_TIMEOUT_MS;
+  for (let retry = 0; ; retry++) {
+    try {
+      return attempt();
+    } catch (error) {
+      if (!isBusy(error) || performance.now() >= giveUpAt) throw error;
+      await Bun.sleep(backoffMs(retry, LOCK_RETRY_FIRST_MS, LOCK_RETRY_MAX_MS, Math.random));
+    }
+  }
+}
+
+function isBusy(error: unknown): boolean {
+  return error instanceof SQLiteError && error.code?.startsWith("SQLITE_BUSY") === true;
+}

@@ -1,0 +1,81 @@
+/** Flushes into SQLite. Invariant: a flush is one transaction, and yields to the event loop between pieces. */
+import type { Database } from "bun:sqlite";
+import { countEvents, type JournaledBatch } from "../../../domain/batch.ts";
+import { letOthersRun } from "../../../runtime/yield.ts";
+import { WriterSealedError } from "../../cold/errors.ts";
+import { type FlushStore, flushName } from "../../cold/flush-store.ts";
+import { type EventRow, rowPieces } from "../../sql/event-rows.ts";
+import { hourAdditions } from "../../sql/hour-rows.ts";
+import type { SqliteDatabase } from "./database.ts";
+import { setAside } from "./dead-letters.ts";
+import { addToHour } from "./hours.ts";
+import { insertRow } from "./rows.ts";
+
+/** About 1 ms of inserts. */
+const ROWS_PER_PIECE = 500;
+
+const CREATE_WRITER = "INSERT INTO writers (writer, seq) VALUES (?, 0) ON CONFLICT DO NOTHING";
+const MOVE_WATERMARK = `
+  UPDATE writers SET seq = ?, events = events + ?, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ') WHERE id = ?`;
+
+interface WriterRow {
+  readonly id: number;
+  readonly seq: number;
+  readonly sealed: number;
+}
+
+export function flushRole(database: SqliteDatabase): FlushStore {
+  return {
+    async flush(writer, batches) {
+      if (batches.length === 0) return 0;
+      const what = flushName(writer, batches);
+      return await database.transaction(what, (writing) => store(writing, writer, batches));
+    },
+    // In a transaction, so that it waits for a flush in progress.
+    watermark: (writer) =>
+      database.transaction(`read the watermark of writer ${writer}`, (writing) => {
+        return readWriter(writing, writer)?.seq ?? 0;
+      }),
+    seal: (writer) =>
+      database.transaction(`seal writer ${writer}`, (writing) => {
+        writing.query(CREATE_WRITER).run(writer);
+        writing.query("UPDATE writers SET sealed = 1 WHERE writer = ?").run(writer);
+      }),
+  };
+}
+
+async function store(
+  database: Database,
+  writer: string,
+  batches: readonly JournaledBatch[],
+): Promise<number> {
+  database.query(CREATE_WRITER).run(writer);
+  const { id, seq, sealed } = readWriter(database, writer)!;
+  const fresh = batches.filter((batch) => batch.seq > seq);
+  const last = fresh.at(-1);
+  if (last === undefined) return 0;
+  if (sealed === 1) throw new WriterSealedError(`writer ${writer} is sealed at batch ${seq}`);
+  const refused: EventRow[] = [];
+  for (const piece of rowPieces(id, fresh, ROWS_PER_PIECE)) {
+    for (const row of piece.rows()) {
+      const reason = insertRow(database, row);
+      if (reason === undefined) continue;
+      setAside(database, row, reason);
+      refused.push(row);
+    }
+    await letOthersRun();
+  }
+  for (const addition of hourAdditions(fresh, refused)) {
+    addToHour(database, addition);
+    await letOthersRun();
+  }
+  const eventCount = countEvents(fresh);
+  database.query(MOVE_WATERMARK).run(last.seq, eventCount, id);
+  return eventCount;
+}
+
+function readWriter(database: Database, writer: string): WriterRow | null {
+  return database
+    .query<WriterRow, [string]>("SELECT id, seq, sealed FROM writers WHERE writer = ?")
+    .get(writer);
+}

@@ -1,0 +1,38 @@
+/** Rows of `events` in SQLite: inserted, and listed page by page by the primary key. */
+import { type Database, SQLiteError } from "bun:sqlite";
+import type { HourKey } from "../../../domain/event.ts";
+import { errorText } from "../../../runtime/deadline.ts";
+import type { RowKey, RowPage } from "../../cold/audit-store.ts";
+import { EVENT_COLUMNS, type EventRow } from "../../sql/event-rows.ts";
+import { BEFORE_ALL_ROWS, type ListedRow, pageOf } from "../../sql/row-page.ts";
+
+const INSERT = `INSERT INTO events (${EVENT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`;
+const LIST = `
+  SELECT writer, seq, ordinal, at, kind, user, id FROM events
+  WHERE hour = ? AND stream = ? AND (writer, seq, ordinal) > (?, ?, ?)
+  ORDER BY writer, seq, ordinal LIMIT ?`;
+/** A broken constraint (also what a trigger raises), a value of the wrong type, one that is too long. */
+const REFUSED_DATA = /^SQLITE_(CONSTRAINT|MISMATCH|TOOBIG)/;
+
+/** SQLite's error text if it refused the row; undefined if it stored it. */
+export function insertRow(database: Database, row: EventRow): string | undefined {
+  try {
+    database.query(INSERT).run(...row);
+    return undefined;
+  } catch (error) {
+    if (error instanceof SQLiteError && REFUSED_DATA.test(error.code ?? "")) return errorText(error);
+    throw error;
+  }
+}
+
+export function listRows(
+  database: Database,
+  { stream, hour }: HourKey,
+  after: RowKey | undefined,
+  limit: number,
+): RowPage {
+  const { writer, seq, ordinal } = after ?? BEFORE_ALL_ROWS;
+  const query = database.query<ListedRow, (number | string)[]>(LIST);
+  const rows = query.all(hour, stream, writer, seq, ordinal, limit);
+  return pageOf(stream, rows, limit);
+}

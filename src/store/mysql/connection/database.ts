@@ -1,0 +1,144 @@
+/**
+ * One MySQL or MariaDB database as the cold store uses it: a pool for each kind of work, so that slow work never delays
+ * quick work.
+ * Invariant: whatever fails is thrown as a ColdUnavailableError that says what was tried, and holds no password.
+ */
+import { errorText } from "../../../runtime/deadline.ts";
+import { ColdUnavailableError, WriterSealedError } from "../../cold/errors.ts";
+import type { PastReads } from "../../cold/read-store.ts";
+import { RowVisitorError } from "../../cold/row-visitor.ts";
+import { MysqlPool, withOwnSession } from "./pool.ts";
+import { MysqlReplica, type PastRead } from "./replica.ts";
+import type { MysqlLinkOptions, MysqlSession, MysqlTls } from "./session.ts";
+
+export interface MysqlDatabaseOptions {
+  /** mysql://user:password@host:port/database */
+  readonly url: string;
+  /** Of a replica of it, for reads of past hours. */
+  readonly readUrl?: string | undefined;
+  readonly tls?: MysqlTls | undefined;
+  /** Their flushes run at the same time; default 1. */
+  readonly shards?: number | undefined;
+  /** For each statement of a flush, and for a connection to it. */
+  readonly flushTimeoutMs?: number | undefined;
+  /** For each statement of a read, and for a connection to it. */
+  readonly readTimeoutMs?: number | undefined;
+}
+
+type Work<T> = (session: MysqlSession) => Promise<T>;
+
+const DEFAULT_FLUSH_TIMEOUT_MS = 10_000;
+const DEFAULT_READ_TIMEOUT_MS = 1_000;
+/** A table may have many streams. But a server that stopped answering has to be noticed before clients time out. */
+const RANGE_TIMEOUT_MS = 10_000;
+/** A scan of all rows of a large table. */
+const SCAN_TIMEOUT_MS = 600_000;
+
+/** One for each shard's flusher, up to this, and one for the adoption of dead writers' journals. */
+const FLUSHERS_MAX = 4;
+const READ_SESSIONS = 4;
+/** Separate from single hours, which four long ranges would block. */
+const RANGE_SESSIONS = 2;
+/** For the scan of a whole table hour by hour: with a connection for each hour it would take twice as long. */
+const SCAN_SESSIONS = 1;
+/** MySQL refuses a longer one. */
+const MAX_LOCK_NAME_CHARS = 64;
+const CLOSE_GRACE_MS = 2_000;
+
+export class MysqlDatabase {
+  readonly description: string;
+  /** Undefined if there is no replica. */
+  readonly pastReads: PastReads | undefined;
+  readonly #name: string;
+  readonly #flushLink: MysqlLinkOptions;
+  readonly #scanLink: MysqlLinkOptions;
+  readonly #flushes: MysqlPool;
+  readonly #reads: MysqlPool;
+  readonly #ranges: MysqlPool;
+  readonly #scans: MysqlPool;
+  readonly #replica: MysqlReplica | undefined;
+
+  constructor(options: MysqlDatabaseOptions) {
+    const { url, readUrl, tls, flushTimeoutMs = DEFAULT_FLUSH_TIMEOUT_MS } = options;
+    const { readTimeoutMs = DEFAULT_READ_TIMEOUT_MS, shards = 1 } = options;
+    const target = parseTarget(url);
+    this.#name = target.database;
+    this.description = `MySQL at ${target.host}, database ${target.database}`;
+    const flushLink = { url, tls, connectTimeoutMs: flushTimeoutMs, statementTimeoutMs: flushTimeoutMs };
+    const readLink = { url, tls, connectTimeoutMs: readTimeoutMs, statementTimeoutMs: readTimeoutMs };
+    const rangeLink = { ...readLink, statementTimeoutMs: RANGE_TIMEOUT_MS };
+    this.#flushLink = flushLink;
+    this.#scanLink = { ...flushLink, statementTimeoutMs: SCAN_TIMEOUT_MS };
+    this.#flushes = new MysqlPool(flushLink, Math.min(shards, FLUSHERS_MAX) + 1);
+    this.#reads = new MysqlPool(readLink, READ_SESSIONS);
+    this.#ranges = new MysqlPool(rangeLink, RANGE_SESSIONS);
+    this.#scans = new MysqlPool(this.#scanLink, SCAN_SESSIONS);
+    if (readUrl === undefined) return;
+    const scanLink = { ...readLink, statementTimeoutMs: SCAN_TIMEOUT_MS };
+    const links = { range: { ...rangeLink, url: readUrl }, scan: { ...scanLink, url: readUrl } };
+    this.#replica = new MysqlReplica({ links, primary: this.#reads });
+    this.pastReads = this.#replica.reads;
+  }
+
+  flush<T>(what: string, work: Work<T>): Promise<T> {
+    return this.attempt(what, () => this.#flushes.use(work));
+  }
+
+  /** Quick work that leaves no transaction open. */
+  read<T>(what: string, work: Work<T>): Promise<T> {
+    return this.attempt(what, () => this.#reads.use(work));
+  }
+
+  scan<T>(what: string, work: Work<T>): Promise<T> {
+    return this.attempt(what, () => this.#scans.use(work));
+  }
+
+  /** On a session of its own, for work that may take long. */
+  alone<T>(what: string, work: Work<T>): Promise<T> {
+    return this.attempt(what, () => withOwnSession(this.#scanLink, work));
+  }
+
+  /** On a session of its own, with the deadlines of a flush. */
+  briefly<T>(what: string, work: Work<T>): Promise<T> {
+    return this.attempt(what, () => withOwnSession(this.#flushLink, work));
+  }
+
+  /** From the replica, if there is one that does not lag. */
+  readPast<T>(kind: PastRead, what: string, work: Work<T>): Promise<T> {
+    const onPrimary = () => {
+      return kind === "range" ? this.#ranges.use(work) : withOwnSession(this.#scanLink, work);
+    };
+    return this.attempt(what, () => this.#replica?.read(kind, work, onPrimary) ?? onPrimary());
+  }
+
+  /** The same for all instances on this database, and for no other. */
+  lockName(purpose: string): string {
+    return `${purpose}.${this.#name}`.slice(0, MAX_LOCK_NAME_CHARS);
+  }
+
+  async close(): Promise<void> {
+    const pools = [this.#flushes, this.#reads, this.#ranges, this.#scans];
+    await Promise.all([...pools, this.#replica].map((each) => each?.close(CLOSE_GRACE_MS)));
+  }
+
+  async attempt<T>(what: string, work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      if (error instanceof WriterSealedError) throw error;
+      if (error instanceof RowVisitorError) throw error.cause;
+      const message = `${this.description} could not ${what}: ${errorText(error)}`;
+      throw new ColdUnavailableError(message, { cause: error });
+    }
+  }
+}
+
+/** The error quotes nothing of the URL, which holds the password. */
+function parseTarget(url: string): { host: string; database: string } {
+  const parsed = URL.parse(url);
+  const database = decodeURIComponent(parsed?.pathname.slice(1) ?? "");
+  if (parsed === null || parsed.hostname === "" || database === "") {
+    throw new Error("the MySQL URL has to be of the form mysql://user:password@host:port/database");
+  }
+  return { host: parsed.host, database };
+}

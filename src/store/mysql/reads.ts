@@ -1,0 +1,64 @@
+/** Reads of MySQL. Ranges come by one statement, row by row as they arrive: memory does not grow with them. */
+import type { HourRange } from "../../domain/hour-range.ts";
+import type { HourPartVisitor, ReadStore, StoredEvents, UserRow, UsersRange } from "../cold/read-store.ts";
+import { rowVisitors } from "../cold/row-visitor.ts";
+import { hoursQuery, ofStreams, type RangeRow, recordOf } from "../sql/range-sql.ts";
+import type { MysqlDatabase } from "./connection/database.ts";
+import type { MysqlSession } from "./connection/session.ts";
+import { listStreams, readHour, readNewestHour } from "./hours.ts";
+
+export function readRole(database: MysqlDatabase): ReadStore {
+  return {
+    pastReads: database.pastReads,
+    read: (key, shards) =>
+      database.read(`read hour ${key.hour} of stream ${key.stream}`, (session) =>
+        readHour(session, key, shards),
+      ),
+    async readRange(range, visit) {
+      const visitors = rowVisitors(visit);
+      await database.readPast("range", "read a range of hours", (session) =>
+        readRange(session, range, visitors()),
+      );
+    },
+    async readUsers(range, visit) {
+      const visitors = rowVisitors(visit);
+      await database.readPast("range", "read users", (session) => readUsers(session, range, visitors()));
+    },
+    streams: (limit) => database.read("list streams", (session) => listStreams(session, limit)),
+    newestHour: () => database.read("read the newest hour", readNewestHour),
+    storedEvents: (writers) =>
+      database.read("count stored events", (session) => countStoredEvents(session, writers)),
+  };
+}
+
+type BytesRow = Omit<UserRow, "user"> & { readonly user: Buffer };
+
+async function readRange(session: MysqlSession, range: HourRange, visit: HourPartVisitor): Promise<void> {
+  const { sql, values } = hoursQuery(range, ["shard"]);
+  // A flush creates the row before it writes the sketches, but no reader sees that before it commits.
+  await session.each<RangeRow & { shard: number }>(sql, values, (row) => visit(recordOf(row), row.shard));
+}
+
+async function readUsers(
+  session: MysqlSession,
+  { hours, streams }: UsersRange,
+  visit: (row: UserRow) => void,
+): Promise<void> {
+  const { sql, values } = ofStreams(streams);
+  // Each hour by name: the primary key begins with the hour, so that other streams' rows are not read.
+  const query = `SELECT hour, kind, user FROM events WHERE hour IN (?) ${sql} ORDER BY hour`;
+  await session.each<BytesRow>(query, [[...hours], ...values], ({ hour, kind, user }) => {
+    visit({ hour, kind, user: user.toString() });
+  });
+}
+
+async function countStoredEvents(session: MysqlSession, writers: readonly string[]): Promise<StoredEvents> {
+  // One statement, so that it is of one instant. No writer has an empty name.
+  const query = `SELECT writer, events FROM writers WHERE writer IN (?)
+    UNION ALL SELECT '', CAST(COALESCE(SUM(events), 0) AS UNSIGNED) FROM writers`;
+  const rows = await session.rows<{ writer: string; events: number }>(query, [["", ...writers]]);
+  const byWriter = new Map(rows.map(({ writer, events }) => [writer, Number(events)]));
+  const total = byWriter.get("") ?? 0;
+  byWriter.delete("");
+  return { total, byWriter };
+}

@@ -1,0 +1,75 @@
+/** The table `writers` in MySQL, and the shards: which one a writer, and so its rows, belong to, and how many exist. */
+import type { RowKey } from "../cold/audit-store.ts";
+import type { MysqlSession } from "./connection/session.ts";
+
+export interface NamedWriter {
+  readonly name: string;
+  /** Of a new one: it stays in the shard that it began in. */
+  readonly shard: number;
+}
+
+interface WriterRow {
+  readonly id: number;
+  readonly seq: number;
+  readonly sealed: number;
+  readonly shard: number;
+}
+
+/** The writer by its id in the database. */
+type OfWriter = Pick<RowKey, "writer">;
+
+export async function lockWriter(session: MysqlSession, writer: string): Promise<WriterRow | undefined> {
+  const query = "SELECT id, seq, sealed, shard FROM writers WHERE writer = ? FOR UPDATE";
+  return (await session.rows<WriterRow>(query, [writer]))[0];
+}
+
+export async function lockOrCreateWriter(session: MysqlSession, writer: NamedWriter): Promise<WriterRow> {
+  return (await lockWriter(session, writer.name)) ?? (await createWriter(session, writer));
+}
+
+/**
+ * Only for a writer that has no row yet: on one that has, the upsert would use up an id at every flush. If another
+ * flush creates the same row, this waits for it, and then reads what it left.
+ */
+async function createWriter(session: MysqlSession, { name, shard }: NamedWriter): Promise<WriterRow> {
+  const upsert = `INSERT INTO writers (writer, seq, shard) VALUES (?, 0, ?)
+    ON DUPLICATE KEY UPDATE seq = seq`;
+  await session.run(upsert, [name, shard]);
+  const row = await lockWriter(session, name);
+  if (row === undefined) throw new Error(`writer ${name} has no row just after it was written`);
+  return row;
+}
+
+const READ_SHARD_COUNT = "SELECT shard_count AS count FROM shards WHERE id = 1";
+
+/** Undefined if no instance has set it yet. */
+export async function readShardCount(session: MysqlSession): Promise<number | undefined> {
+  const [found] = await session.rows<{ count: number }>(READ_SHARD_COUNT);
+  return found?.count;
+}
+
+/** Answers the number that holds: of several first callers at once, all get the same. */
+export async function fixShardCount(session: MysqlSession, count: number): Promise<number> {
+  const found = await readShardCount(session);
+  if (found !== undefined) return found;
+  await session.run("INSERT IGNORE INTO shards (id, shard_count) VALUES (1, ?)", [count]);
+  const fixed = await readShardCount(session);
+  if (fixed === undefined) throw new Error("the number of shards has no row just after it was written");
+  return fixed;
+}
+
+/**
+ * Answers a function from one of these rows to its shard: its writer's, which never changes, so that no lock is needed.
+ * Rows of unknown writers belong to shard 0.
+ */
+export async function shardsOf(
+  session: MysqlSession,
+  rows: readonly OfWriter[],
+): Promise<(row: OfWriter) => number> {
+  if (rows.length === 0) return () => 0;
+  const ids = [...new Set(rows.map(({ writer }) => writer))];
+  const query = "SELECT id, shard FROM writers WHERE id IN (?)";
+  const writers = await session.rows<{ id: number; shard: number }>(query, [ids]);
+  const shards = new Map(writers.map(({ id, shard }) => [id, shard]));
+  return ({ writer }) => shards.get(writer) ?? 0;
+}

@@ -1,0 +1,121 @@
+/**
+ * The rows of `events` that a flush writes, made from batches.
+ *
+ * Invariant: they come in the order of the table's primary key. Two flushes into the same hours therefore lock them in
+ * the same order, and rows are appended next to their neighbours.
+ */
+import type { Group, JournaledBatch } from "../../domain/batch.ts";
+import type { HourKey, Kind } from "../../domain/event.ts";
+
+export const EVENT_COLUMNS = "hour, stream, writer, seq, ordinal, at, kind, user, id";
+
+/** One row of `events`, in the order of EVENT_COLUMNS. `writer` is the writer's id in the database. */
+export type EventRow = [
+  hour: number,
+  stream: string,
+  writer: number,
+  seq: number,
+  ordinal: number,
+  at: number,
+  kind: Kind,
+  user: string,
+  id: string | null,
+];
+
+interface PlacedGroup extends HourKey {
+  readonly seq: number;
+  readonly firstOrdinal: number;
+  readonly group: Group;
+}
+
+/** Events `from` to below `to` of a group. */
+interface Span {
+  readonly placed: PlacedGroup;
+  readonly from: number;
+  readonly to: number;
+}
+
+/** As the databases order them: a stream is ASCII, so comparing code units is comparing bytes. */
+export function compareHours(a: HourKey, b: HourKey): number {
+  if (a.hour !== b.hour) return a.hour - b.hour;
+  if (a.stream === b.stream) return 0;
+  return a.stream < b.stream ? -1 : 1;
+}
+
+function placeGroups(batches: readonly JournaledBatch[]): PlacedGroup[] {
+  const placed: PlacedGroup[] = [];
+  for (const { seq, groups } of batches) {
+    let firstOrdinal = 0;
+    for (const group of groups) {
+      placed.push({ hour: group.hour, stream: group.stream, seq, firstOrdinal, group });
+      firstOrdinal += group.users.length;
+    }
+  }
+  return placed.sort((a, b) => compareHours(a, b) || a.seq - b.seq);
+}
+
+/** The rows of one statement. They are only built when asked for. */
+export class RowPiece {
+  readonly writerId: number;
+  readonly spans: readonly Span[];
+  readonly rowCount: number;
+
+  constructor(writerId: number, spans: readonly Span[]) {
+    this.writerId = writerId;
+    this.spans = spans;
+    this.rowCount = spans.reduce((sum, { from, to }) => sum + to - from, 0);
+  }
+
+  rows(): EventRow[] {
+    const rows: EventRow[] = [];
+    for (const { placed, from, to } of this.spans) {
+      for (let i = from; i < to; i++) rows.push(eventRow(this.writerId, placed, i));
+    }
+    return rows;
+  }
+
+  /** Of a piece with at least two rows: two pieces, neither of them empty. */
+  halves(): [RowPiece, RowPiece] {
+    const middle = this.rowCount >> 1;
+    const [left, right]: [Span[], Span[]] = [[], []];
+    let before = 0;
+    for (const { placed, from, to } of this.spans) {
+      const cut = Math.min(Math.max(from + middle - before, from), to);
+      if (cut > from) left.push({ placed, from, to: cut });
+      if (cut < to) right.push({ placed, from: cut, to });
+      before += to - from;
+    }
+    return [new RowPiece(this.writerId, left), new RowPiece(this.writerId, right)];
+  }
+}
+
+function eventRow(writerId: number, placed: PlacedGroup, i: number): EventRow {
+  const { hour, stream, seq, firstOrdinal, group } = placed;
+  const kind = group.clickFlags[i] === true ? "click" : "impression";
+  const id = group.ids?.[i] ?? null;
+  return [hour, stream, writerId, seq, firstOrdinal + i, group.ats[i]!, kind, group.users[i]!, id];
+}
+
+/** All rows, `rowsPerPiece` at a time: between two pieces the event loop can run. */
+export function* rowPieces(
+  writerId: number,
+  batches: readonly JournaledBatch[],
+  rowsPerPiece: number,
+): Generator<RowPiece> {
+  let spans: Span[] = [];
+  let room = rowsPerPiece;
+  for (const placed of placeGroups(batches)) {
+    const count = placed.group.users.length;
+    for (let from = 0; from < count; ) {
+      const to = Math.min(count, from + room);
+      spans.push({ placed, from, to });
+      room -= to - from;
+      from = to;
+      if (room > 0) continue;
+      yield new RowPiece(writerId, spans);
+      spans = [];
+      room = rowsPerPiece;
+    }
+  }
+  if (spans.length > 0) yield new RowPiece(writerId, spans);
+}

@@ -1,0 +1,131 @@
+/**
+ * The rows of `hourly`: what a flush adds to each, and what a row holds.
+ * Invariant: additions come in the order of the table's primary key.
+ */
+import { BatchBuilder, type Group, type JournaledBatch, withoutDuplicates } from "../../domain/batch.ts";
+import { type Event, type HourKey, hourKeyName } from "../../domain/event.ts";
+import type { HourTotals } from "../../domain/hour-range.ts";
+import type { ErasedCounts } from "../../domain/retention-bounds.ts";
+import { UserSketches } from "../../domain/user-sketches.ts";
+import { compareHours, type EventRow } from "./event-rows.ts";
+
+/** What a flush adds to one hour of one stream. */
+export interface HourAddition extends HourKey {
+  clicks: number;
+  impressions: number;
+  readonly groups: Group[];
+}
+
+/** `refused`: rows that were set aside, which no hour counts. */
+export function hourAdditions(
+  batches: readonly JournaledBatch[],
+  refused: readonly EventRow[] = [],
+): HourAddition[] {
+  const additions = new Map<string, HourAddition>();
+  for (const { groups } of refused.length === 0 ? batches : withoutRows(batches, refused)) {
+    for (const group of groups) {
+      const { stream, hour } = group;
+      if (group.users.length === 0) continue;
+      const name = hourKeyName(stream, hour);
+      let addition = additions.get(name);
+      if (addition === undefined) {
+        addition = { stream, hour, clicks: 0, impressions: 0, groups: [] };
+        additions.set(name, addition);
+      }
+      addition.clicks += group.clicks;
+      addition.impressions += group.impressions;
+      addition.groups.push(group);
+    }
+  }
+  return [...additions.values()].sort(compareHours);
+}
+
+function withoutRows(batches: readonly JournaledBatch[], rows: readonly EventRow[]): JournaledBatch[] {
+  const ordinals = Map.groupBy(rows, ([, , , seq]) => seq);
+  return batches.map((batch) => {
+    const dropped = ordinals.get(batch.seq) ?? [];
+    return withoutDuplicates(
+      batch.seq,
+      batch,
+      dropped.map(([, , , , ordinal]) => ordinal),
+    );
+  });
+}
+
+/** For a single row. */
+export function additionOf(event: Event): HourAddition {
+  const group = new BatchBuilder().add(event);
+  const { stream, hour, clicks, impressions } = group;
+  return { stream, hour, clicks, impressions, groups: [group] };
+}
+
+/** As the table stores them: no bytes for a sketch without users. */
+export interface StoredSketches {
+  readonly viewers: Uint8Array;
+  readonly clickers: Uint8Array;
+}
+
+export interface HourRow extends StoredSketches {
+  readonly clicks: number;
+  readonly impressions: number;
+}
+
+/** Of StoredSketches, and of an HourRow, in both databases. */
+export const SKETCH_COLUMNS = "viewers_sketch AS viewers, clickers_sketch AS clickers";
+export const HOUR_COLUMNS = `clicks, impressions, ${SKETCH_COLUMNS}`;
+
+export function hourOfRow({ clicks, impressions, viewers, clickers }: HourRow): HourTotals {
+  return { clicks, impressions, users: UserSketches.decode(viewers, clickers) };
+}
+
+export const NO_USERS: StoredSketches = { viewers: new Uint8Array(), clickers: new Uint8Array() };
+
+export interface RaisedSketches {
+  readonly uniqueUsers: number;
+  /** Undefined if it does not change. */
+  readonly viewers: Buffer | undefined;
+  readonly clickers: Buffer | undefined;
+}
+
+/** The hour's users after the flush; undefined if that raises none of their registers. */
+export function raisedSketches(
+  { viewers, clickers }: StoredSketches,
+  { groups }: HourAddition,
+): RaisedSketches | undefined {
+  const users = UserSketches.decode(viewers, clickers);
+  let [areViewersRaised, areClickersRaised] = [false, false];
+  for (const { registers, clickFlags } of groups) {
+    for (let i = 0; i < registers.length; i++) {
+      const isClick = clickFlags[i]!;
+      if (!users.add(registers[i]!, isClick)) continue;
+      if (isClick) areClickersRaised = true;
+      else areViewersRaised = true;
+    }
+  }
+  if (!areViewersRaised && !areClickersRaised) return undefined;
+  return {
+    uniqueUsers: users.count(),
+    viewers: areViewersRaised ? users.viewers.encode() : undefined,
+    clickers: areClickersRaised ? users.clickers.encode() : undefined,
+  };
+}
+
+/**
+ * What an hour's aggregate has to be; undefined if nothing is left of the hour. With erased rows the sketches can't be
+ * recomputed, since only the `stored` ones know the erased users.
+ */
+export function rebuiltHour(
+  rows: HourTotals | undefined,
+  erased: ErasedCounts,
+  stored: HourTotals | undefined,
+): HourTotals | undefined {
+  const { clicks, impressions } = erased;
+  if (clicks + impressions === 0) return rows;
+  const users = rows?.users ?? new UserSketches();
+  if (stored !== undefined) users.merge(stored.users);
+  return {
+    clicks: clicks + (rows?.clicks ?? 0),
+    impressions: impressions + (rows?.impressions ?? 0),
+    users,
+  };
+}
