@@ -17,21 +17,29 @@ interface BuildOptions {
   /** Undefined: this machine. */
   readonly target: Bun.Build.CompileTarget | undefined;
   readonly outfile: string;
+  /** Starts faster, and is 10 MB larger; only for this machine's Bun. */
+  readonly bytecode: boolean;
 }
 
 function readOptions(args: string[]): BuildOptions {
   const { values } = parseArgs({
     args,
-    options: { target: { type: "string" }, outfile: { type: "string" } },
+    options: {
+      target: { type: "string" },
+      outfile: { type: "string" },
+      bytecode: { type: "boolean", default: false },
+    },
   });
+  const { bytecode } = values;
   const platform = values.target?.replace(/^bun-/, "");
-  if (platform === undefined) return { target: undefined, outfile: resolve(values.outfile ?? defaultPath()) };
+  if (platform === undefined)
+    return { target: undefined, outfile: resolve(values.outfile ?? defaultPath()), bytecode };
   const target = `bun-${platform}`;
   if (!isTarget(target))
     throw new Error(
       `--target '${platform}': expected such as linux-x64, linux-arm64, linux-x64-musl, darwin-arm64`,
     );
-  return { target, outfile: resolve(values.outfile ?? `${defaultPath()}-${platform}`) };
+  return { target, outfile: resolve(values.outfile ?? `${defaultPath()}-${platform}`), bytecode };
 }
 
 function defaultPath(): string {
@@ -42,12 +50,14 @@ function isTarget(text: string): text is Bun.Build.CompileTarget {
   return /^bun-(linux|darwin|windows)-(x64|arm64)(-(baseline|modern))?(-(musl|glibc))?$/.test(text);
 }
 
-async function build({ target, outfile }: BuildOptions): Promise<void> {
+async function build({ target, outfile, bytecode }: BuildOptions): Promise<void> {
   for (const path of ENTRYPOINTS) if (!existsSync(path)) throw new Error(`${path} is missing`);
   const result = await Bun.build({
     entrypoints: ENTRYPOINTS,
     root: SOURCE,
     target: "bun",
+    // Bytecode of modules with an await at their top takes this format.
+    ...(bytecode ? { bytecode, format: "esm" } : {}),
     compile: {
       outfile,
       ...(target === undefined ? {} : { target }),

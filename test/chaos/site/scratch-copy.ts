@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { PROJECT_ROOT } from "../../harness/project/project-files.ts";
 import type { Edit } from "../faults/mutations.ts";
 
-const PARTS = ["src", "test", "scripts", "package.json", "tsconfig.json"];
+const PARTS = ["src", "test", "scripts", "bunfig.toml", "package.json", "package-lock.json", "tsconfig.json"];
 /** Far above what any check takes. */
 const TIMEOUT_MS = 300_000;
 

@@ -1,6 +1,5 @@
 /** Runs a command of the program, as its users would beside a service that is running. */
-import { join } from "node:path";
-import { PROJECT_ROOT } from "../project/project-files.ts";
+import { testedProgram } from "./program.ts";
 
 export interface CommandResult {
   readonly exitCode: number;
@@ -17,7 +16,7 @@ export interface RunningCommand {
 export interface CommandOptions {
   /** What it reads; nothing if left out. */
   readonly stdin?: Uint8Array;
-  /** Path of the built program; if it is left out, the source is run. */
+  /** Path of the program; if it is left out, the one that is compiled for tests. */
   readonly binary?: string;
 }
 
@@ -34,8 +33,8 @@ export function startCommand(
   args: readonly string[],
   { stdin, binary }: CommandOptions = {},
 ): RunningCommand {
-  const program = binary === undefined ? [process.execPath, join(PROJECT_ROOT, "src/main.ts")] : [binary];
-  const child = Bun.spawn([...program, ...args], {
+  const program = binary ?? testedProgram();
+  const child = Bun.spawn([program, ...args], {
     // Nothing of this process': a setting in the tester's shell must not change what is tested.
     env: { PATH: process.env["PATH"] ?? "", ...settings },
     stdio: [stdin ?? "ignore", "pipe", "pipe"],

@@ -4,17 +4,17 @@
  */
 import { readFileSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { PROJECT_ROOT } from "../project/project-files.ts";
 import type { ServerKind } from "../servers/binaries.ts";
 import { freePort } from "../servers/ports.ts";
 import { type ServerPlace, ServerProcess, type ServerProgram } from "../servers/server-process.ts";
 import { type MariaDbServer, type RedisServer, startMariaDb, startRedis } from "../servers/servers.ts";
+import { testedProgram } from "./program.ts";
 import { type ColdView, mariaDbView, sqliteView } from "./stored.ts";
 
 export interface ServiceOptions {
   /** Settings by their names in the environment. Without REDIS_URL and MYSQL_URL it is embedded. */
   readonly settings?: Readonly<Record<string, string>>;
-  /** Path of the built program; if it is left out, the source is run. */
+  /** Path of the program; if it is left out, the one that is compiled for tests. */
   readonly binary?: string | undefined;
   /** It is taken for started once this path is answered with 200. */
   readonly readyPath?: string;
@@ -71,7 +71,7 @@ function serviceProgram({
   readyPath = "/readyz",
   caFile,
 }: ServiceOptions): ServerProgram {
-  const program = binary === undefined ? [process.execPath, join(PROJECT_ROOT, "src/main.ts")] : [binary];
+  const program = binary ?? testedProgram();
   let logStart = 0;
   return {
     name: "service",
@@ -80,7 +80,7 @@ function serviceProgram({
     command: (place) => {
       logStart = logSize(place.folder);
       const log = logPath(place.folder);
-      return ["sh", "-c", WITH_LOG, "sh", log, "env", "-i", ...environment(place, settings), ...program];
+      return ["sh", "-c", WITH_LOG, "sh", log, "env", "-i", ...environment(place, settings), program];
     },
     isReady: async ({ port, folder }) => {
       // Only this process' own word: another one may have been faster to take the port.
