@@ -1,8 +1,8 @@
 /**
  * A client of Hourglass in TypeScript: `fetch` and nothing else, to be copied into a project and cut to size.
  *
- * It sends again what was not counted, or what may not have been since no answer came. That is safe, as every
- * event has an id: what was counted after all counts once.
+ * Every event gets an id, so that a retry is safe: an event that was counted after all counts once. It retries when the
+ * service refuses (429, 503), does not know the outcome (504), or the connection breaks.
  *
  *   const hourglass = new Hourglass("http://localhost:7777");
  *   await hourglass.count({ timestamp: Date.now(), user: "ann", event: "click", stream: "shop.spring" });
@@ -68,7 +68,7 @@ export interface Streams {
   readonly total: { readonly streams: number } & Sums;
 }
 
-/** Of those that are invalid, the first 100 are listed. */
+/** The first 100 invalid events are listed. */
 export interface Batch {
   readonly events: number;
   readonly accepted: number;
@@ -84,7 +84,7 @@ interface ErrorBody {
   readonly field?: string;
 }
 
-/** It was not counted, or not read, and asking again would not help. */
+/** The request failed, and a retry would not help. */
 export class HourglassError extends Error {
   override readonly name = "HourglassError";
   readonly status: number;
@@ -99,15 +99,15 @@ export class HourglassError extends Error {
 }
 
 export interface HourglassOptions {
-  /** As `hourglass keys create` has shown it, if the service asks for one. */
+  /** An API key, if the service asks for one. */
   readonly key?: string;
-  /** How often to try in all, and how long to wait for each answer. */
   readonly attempts?: number;
+  /** For each attempt. */
   readonly timeoutMs?: number;
 }
 
-/** All (503, and 429: too much was asked) or some (207) of what was asked could not be done just then. */
-const AGAIN: ReadonlySet<number> = new Set([207, 429, 503]);
+/** Not now (503, 429), not all of it (207), or nobody knows whether it was counted (504). */
+const RETRIED: ReadonlySet<number> = new Set([207, 429, 503, 504]);
 
 type Parameters = Readonly<Record<string, string | number | undefined>>;
 
@@ -117,21 +117,21 @@ export class Hourglass {
   readonly #attempts: number;
   readonly #timeoutMs: number;
 
-  constructor(url: string, { key, attempts = 5, timeoutMs = 5_000 }: HourglassOptions = {}) {
+  constructor(url: string, { key, attempts = 5, timeoutMs = 15_000 }: HourglassOptions = {}) {
     this.#url = url;
     this.#key = key;
     this.#attempts = attempts;
     this.#timeoutMs = timeoutMs;
   }
 
-  /** Once it is resolved, the event is in every answer. */
+  /** Once it resolves, the event is stored and in every answer. */
   async count(event: HourglassEvent): Promise<void> {
     await this.#ask("/analytics", { ...withId(event) }, { method: "POST" });
   }
 
   /**
-   * Up to 10,000. If some were refused, all are sent again: what had been counted are duplicates then. Which ones
-   * are invalid is told.
+   * Up to 10,000. If some were refused, all are sent again: those that had been counted are duplicates then. The
+   * answer names the invalid ones.
    */
   async countAll(events: readonly HourglassEvent[]): Promise<Batch> {
     const body = events.map((event) => `${JSON.stringify(withId(event))}\n`).join("");
@@ -166,7 +166,7 @@ export class Hourglass {
     for (let attempt = 1; ; attempt++) {
       const isLast = attempt === this.#attempts;
       const answer = await this.#try(`${this.#url}${path}?${query}`, init, isLast);
-      if (answer !== undefined && (isLast || !AGAIN.has(answer.status))) {
+      if (answer !== undefined && (isLast || !RETRIED.has(answer.status))) {
         if (answer.ok) return answer;
         throw new HourglassError(answer.status, await errorOf(answer));
       }

@@ -3,7 +3,7 @@ import { randomBytes } from "node:crypto";
 import { type Command, InvalidArgumentError } from "commander";
 import { type ApiKey, newToken, SCOPES, type Scope } from "../domain/api-key.ts";
 import { EXPECTS_RATE, type RateLimit, rateLimitOf, rateLimitText } from "../domain/rate-limit.ts";
-import { EXPECTS_STREAMS, isStreamPattern } from "../domain/stream-set.ts";
+import { EXPECTS_STREAM_SELECTION, isStreamSelection } from "../domain/stream-name.ts";
 import type { Config } from "../settings/settings.ts";
 import { EXPECTS_TIME_ARGUMENT, exitWith, timeArgument } from "./arguments.ts";
 import { withColdStore } from "./stores/with-stores.ts";
@@ -78,7 +78,8 @@ function scopesArgument(text: string, earlier: Scope[] = []): Scope[] {
 function streamsArgument(text: string, earlier: string[] = []): string[] {
   const found = text.split(",").map((pattern) => pattern.trim());
   const all = [...new Set([...earlier, ...found])];
-  if (!found.every(isStreamPattern)) throw new InvalidArgumentError(`It takes ${EXPECTS_STREAMS}.`);
+  if (!found.every(isStreamSelection))
+    throw new InvalidArgumentError(`It takes ${EXPECTS_STREAM_SELECTION}.`);
   if (all.length > KEY_STREAMS_MAX)
     throw new InvalidArgumentError(
       `It takes ${KEY_STREAMS_MAX} of them at most: use a prefix, such as shop.*`,

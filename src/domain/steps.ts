@@ -8,7 +8,8 @@
 import { DAY_MS, HOUR_MS } from "./event.ts";
 import type { TimeZone } from "./time-zone.ts";
 
-export type Step = "hour" | "day" | "week" | "total";
+export const STEPS = ["hour", "day", "week", "total"] as const;
+export type Step = (typeof STEPS)[number];
 
 /** 1970-01-01 was a Thursday. */
 const DAYS_FROM_MONDAY = 3;

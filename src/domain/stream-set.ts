@@ -1,14 +1,5 @@
-/** Some streams, by their names or by what names begin with: as a key is limited to them. */
+/** Some streams, by their names or by prefixes of names: those that an API key is limited to. */
 import { type StreamSelection, selects } from "./hour-range.ts";
-
-export const EXPECTS_STREAMS =
-  "names of streams (1 to 64 of A-Z a-z 0-9 . _ -), or what names begin with and a * (shop.*)";
-
-const PATTERN = /^([A-Za-z0-9._-]{1,64}|[A-Za-z0-9._-]{0,63}\*)$/;
-
-export function isStreamPattern(text: string): boolean {
-  return PATTERN.test(text);
-}
 
 /** `shop.*` selects all streams whose names begin with `shop.`: not `shop` itself. */
 export function selectionOf(text: string): StreamSelection {
@@ -17,7 +8,7 @@ export function selectionOf(text: string): StreamSelection {
 }
 
 export class StreamSet {
-  /** As it was given. */
+  /** As they were given. */
   readonly patterns: readonly string[];
   readonly #selections: readonly StreamSelection[];
 
@@ -31,7 +22,7 @@ export class StreamSet {
     return false;
   }
 
-  /** Whether all are in it that there are or may ever be. */
+  /** Whether it contains every stream, present or future, of a selection. */
   hasAllOf({ text, isPrefix }: StreamSelection): boolean {
     if (!isPrefix) return this.has(text);
     return this.#selections.some((selection) => selection.isPrefix && text.startsWith(selection.text));

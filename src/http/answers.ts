@@ -57,11 +57,6 @@ export function retryHeaders({ reason, retryAfterS }: Refusal): Record<string, s
   return headers;
 }
 
-export function methodNotAllowed(method: string, allowed: string): Response {
-  const message = `${method} is not for this path, which takes ${allowed}`;
-  return errorAnswer(405, { code: "method_not_allowed", message }, { allow: allowed });
-}
-
 /** Where the ledger has what was refused for this error; undefined if the request is not at fault. */
 export function refusalReasonOf(error: unknown): "invalid" | "unauthorized" | undefined {
   if (error instanceof StreamNotAllowedError) return "unauthorized";

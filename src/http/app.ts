@@ -1,8 +1,11 @@
-/** The HTTP interface, without a socket: it is given the pipeline, and can be asked with `app.handle`. */
+/**
+ * The HTTP interface, put together: hooks first (log, Host, CORS, access), then the routes. A test can ask it without
+ * a socket, by `app.handle`; what no route takes is answered by `unrouted.ts` only where there is one.
+ */
 import { Elysia } from "elysia";
 import { BODY_MAX_BYTES } from "../protocol/body-encoding.ts";
 import { accessControl } from "./access/gate.ts";
-import { answerToError, errorAnswer } from "./answers.ts";
+import { answerToError } from "./answers.ts";
 import { crossOrigin } from "./cross-origin.ts";
 import { dashboard } from "./dashboard/routes.ts";
 import { analytics } from "./ingest/analytics.ts";
@@ -16,8 +19,10 @@ import { ops } from "./ops/probes.ts";
 import { series } from "./query/series.ts";
 import { streams } from "./query/streams.ts";
 import { RequestCounts } from "./requests/counts.ts";
+import { HostCheck } from "./requests/host-check.ts";
 import { RequestLines } from "./requests/log-lines.ts";
 import type { AppOptions } from "./route-options.ts";
+import { unroutedAnswers } from "./unrouted.ts";
 
 /**
  * For all routes, of which /events takes the largest (analytics.ts has a bound of its own). Twice as much, since
@@ -49,17 +54,31 @@ export function createApp(options: AppOptions) {
   const liveGets = new RequestCounts("GET", "/live");
   const counts = [posts, gets, batches, pixels, beacons, redirects, seriesGets, streamsGets, liveGets];
   const { access, certificate } = options;
+  const lines = options.requestLog && new RequestLines(options.requestLog);
+  const hosts = new HostCheck();
+  const unrouted = unroutedAnswers(() => app.routes);
   const app = new Elysia({
-    // Unasked, reusePort would let a second instance take half of the requests without a word.
+    strictPath: true,
+    // By default reusePort would let a second instance silently take half of the requests.
     serve: {
+      routes: {
+        "/*": (request: Request) => {
+          lines?.begin(request);
+          const answer = hosts.refusalOf(request) ?? unrouted(request);
+          return lines?.answered(request, answer) ?? answer;
+        },
+      },
       reusePort: options.sharesPort,
       maxRequestBodySize: RECEIVED_MAX_BYTES,
       idleTimeout: IDLE_TIMEOUT_S,
       ...(certificate !== undefined && { tls: { ...certificate } }),
     },
   });
-  const lines = options.requestLog && new RequestLines(options.requestLog);
   if (lines !== undefined) app.use(lines.plugin());
+  app.onRequest(({ request }) => {
+    const refusal = hosts.refusalOf(request);
+    if (refusal !== undefined) return lines?.answered(request, refusal) ?? refusal;
+  });
   const { corsOrigins } = options.browserSettings;
   if (corsOrigins !== undefined) app.use(crossOrigin(corsOrigins, CROSS_ORIGIN_METHODS));
   if (access !== undefined) app.use(accessControl(access, options.pipeline.ledger, counts));
@@ -76,13 +95,7 @@ export function createApp(options: AppOptions) {
     .use(apiDocs())
     .use(dashboard())
     .onError(({ error, code, request }) => {
-      const answer = code === "NOT_FOUND" ? notFound(request) : answerToError(error, options.log, request);
+      const answer = code === "NOT_FOUND" ? unrouted(request) : answerToError(error, options.log, request);
       return lines === undefined ? answer : lines.answered(request, answer);
     });
-}
-
-function notFound(request: Request): Response {
-  // No URL at all if its Host header is none.
-  const path = URL.parse(request.url)?.pathname ?? request.url;
-  return errorAnswer(404, { code: "not_found", message: `there is nothing at ${path}` });
 }

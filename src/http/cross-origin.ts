@@ -11,7 +11,7 @@ const EXPOSED = [
 ].join(", ");
 /** What a browser asks before it sends; the most that one remembers of the answer is a day or less. */
 const PREFLIGHT = {
-  "access-control-allow-headers": "authorization, content-type",
+  "access-control-allow-headers": "authorization, content-type, idempotency-key",
   "access-control-max-age": "86400",
 };
 

@@ -7,6 +7,7 @@ import type { Log } from "../runtime/log.ts";
 import type { Metrics } from "../runtime/metrics.ts";
 import type { StoreWatch } from "../store/watch.ts";
 import type { Access } from "./access/admission.ts";
+import type { ClientAddresses } from "./requests/client-address.ts";
 
 /** What is done for browsers, and for whom of them. */
 export interface BrowserSettings {
@@ -17,7 +18,6 @@ export interface BrowserSettings {
   readonly redirectOrigins: readonly string[] | undefined;
   readonly redirectSecret: string | undefined;
   readonly userSalt: string | undefined;
-  readonly trustedProxies: number;
   /** What they count in. Undefined: all streams, or none if keys are asked for, which pages can't have. */
   readonly browserStreams: readonly string[] | undefined;
   readonly requiredScopes: readonly Scope[] | undefined;
@@ -53,6 +53,7 @@ export interface AppOptions {
   /** Other processes of this service listen on the same port. */
   readonly sharesPort: boolean;
   readonly browserSettings: BrowserSettings;
+  readonly addresses: ClientAddresses;
   /** Undefined: everybody may do everything, as often as they like. */
   readonly access?: Access | undefined;
   /** Undefined: without TLS. */

@@ -9,9 +9,10 @@
  */
 import { Value } from "@sinclair/typebox/value";
 import type { Event } from "../domain/event.ts";
+import { DEFAULT_STREAM, isStreamName } from "../domain/stream-name.ts";
 import { EventObjectSchema, expectsInteger } from "./event-object-rules.ts";
-import { InvalidParameterError, isShort, STREAM } from "./event-query.ts";
-import { DEFAULT_STREAM, EXPECTS_USER, FUTURE_MAX_MS } from "./event-rules.ts";
+import { InvalidParameterError, isShort } from "./event-query.ts";
+import { EXPECTS_USER, FUTURE_MAX_MS } from "./event-rules.ts";
 import { REPLACEMENT } from "./query.ts";
 
 /** It is not even the text of an object whose members can be told apart. */
@@ -51,7 +52,7 @@ export function eventOf(value: unknown, quoteCount: number, now: number, earlies
   if (kind !== "click" && kind !== "impression") return undefined;
   let quotes = FEWEST_QUOTES;
   if (stream !== undefined) {
-    if (typeof stream !== "string" || !(stream === DEFAULT_STREAM || STREAM.test(stream))) return undefined;
+    if (typeof stream !== "string" || !(stream === DEFAULT_STREAM || isStreamName(stream))) return undefined;
     quotes += QUOTES_PER_MEMBER;
   }
   if (id !== undefined) {

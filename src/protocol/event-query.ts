@@ -9,9 +9,9 @@ import type { TObject } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 import { type Event, type HourKey, hourOf, type Kind } from "../domain/event.ts";
 import type { StreamSelection } from "../domain/hour-range.ts";
+import { DEFAULT_STREAM, isStreamName } from "../domain/stream-name.ts";
 import type { StreamSet } from "../domain/stream-set.ts";
 import {
-  DEFAULT_STREAM,
   EventQuerySchema,
   EXPECTS_KIND,
   EXPECTS_USER,
@@ -68,7 +68,6 @@ export function checkSelection(
   throw new StreamNotAllowedError(field, got, allowed);
 }
 
-export const STREAM = /^[A-Za-z0-9._-]{1,64}$/;
 /** No text of so many UTF-16 units has more than 255 bytes. */
 const SURELY_SHORT_UNITS = Math.floor(USER_MAX_BYTES / 3);
 const EVENT_FIELDS = new Set(Object.keys(EventQuerySchema.properties));
@@ -89,7 +88,7 @@ export function eventOf(query: Query, now: number, earliest: number): Event {
     user === undefined ||
     !isShort(user) ||
     kind === undefined ||
-    !STREAM.test(stream)
+    !isStreamName(stream)
   ) {
     throw whatIsWrong(query, EventQuerySchema, now, earliest);
   }
@@ -104,7 +103,7 @@ export function readHourKey(url: string, now: number): HourKey {
   const query = queryOf(url);
   const { stream = DEFAULT_STREAM } = query;
   const at = timestampOf(query["timestamp"], now, 0);
-  if (at === undefined || !STREAM.test(stream) || !hasOnly(query, HOUR_FIELDS)) {
+  if (at === undefined || !isStreamName(stream) || !hasOnly(query, HOUR_FIELDS)) {
     throw whatIsWrong(query, HourQuerySchema, now, 0);
   }
   return { stream, hour: hourOf(at) };

@@ -6,12 +6,12 @@
  * together. It is what every refusal is based on.
  */
 import { type Static, type TProperties, Type } from "@sinclair/typebox";
+import { DEFAULT_STREAM, EXPECTS_STREAM, STREAM_PATTERN } from "../domain/stream-name.ts";
 
 export const EXPECTS_TIMESTAMP = expectsTimestamp(0);
 export const EXPECTS_USER = "1 to 255 bytes of UTF-8";
 export const EXPECTS_KIND = "exactly one of click and impression";
 export const USER_MAX_BYTES = 255;
-export const DEFAULT_STREAM = "default";
 
 const timestamp = Type.String({
   pattern: "^(0|[1-9][0-9]{0,14})$",
@@ -19,8 +19,8 @@ const timestamp = Type.String({
   examples: ["1578651952635"],
 });
 const stream = Type.String({
-  pattern: "^[A-Za-z0-9._-]{1,64}$",
-  description: "1 to 64 of A-Z a-z 0-9 . _ -",
+  pattern: STREAM_PATTERN,
+  description: EXPECTS_STREAM,
   default: DEFAULT_STREAM,
 });
 const bytes = { minLength: 1, maxLength: USER_MAX_BYTES, description: EXPECTS_USER };

@@ -6,20 +6,18 @@
  * Invariant: what is answered is what the general way answers; a test holds the two together.
  */
 import type { Event, Kind } from "../domain/event.ts";
-import { DEFAULT_STREAM, USER_MAX_BYTES } from "./event-rules.ts";
+import { DEFAULT_STREAM, isStreamName, STREAM_MAX_CHARS } from "../domain/stream-name.ts";
+import { USER_MAX_BYTES } from "./event-rules.ts";
 
 const AMPERSAND = 38;
 const ZERO = 48;
-const STREAM_MAX_CHARS = 64;
 const TIMESTAMP_MAX_DIGITS = 15;
 
 /** 1: may stand in a value as it is, and means itself. 2: may stand in a stream's name too. */
 const CHARACTERS = new Uint8Array(128);
 for (let code = 33; code < 127; code++) CHARACTERS[code] = 1;
 for (const special of '%+&#"<>') CHARACTERS[special.charCodeAt(0)] = 0;
-for (const letter of "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") {
-  CHARACTERS[letter.charCodeAt(0)] = 2;
-}
+for (let code = 33; code < 127; code++) if (isStreamName(String.fromCharCode(code))) CHARACTERS[code] = 2;
 
 /** Where the value that begins at `start` ends; -1 if a character in it is below `least`. */
 function valueEnd(url: string, start: number, least: number): number {

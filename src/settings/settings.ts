@@ -5,7 +5,7 @@
 import { EXPECTS_TOKEN, isToken, SCOPES } from "../domain/api-key.ts";
 import { EXPECTS_RATE, type RateLimit, rateLimitOf } from "../domain/rate-limit.ts";
 import { SHARDS_MAX } from "../domain/shard-of.ts";
-import { EXPECTS_STREAMS, isStreamPattern } from "../domain/stream-set.ts";
+import { EXPECTS_STREAM_SELECTION, isStreamSelection } from "../domain/stream-name.ts";
 import { EXPECTS_REDIS_URL, problemInRedisUrl, redisPlaceOf } from "./redis-url.ts";
 import {
   days,
@@ -194,8 +194,8 @@ export const SETTING_GROUPS = {
   Browsers: {
     browserStreams: list(
       "BROWSER_STREAMS",
-      EXPECTS_STREAMS,
-      (entry) => (isStreamPattern(entry) ? entry : undefined),
+      EXPECTS_STREAM_SELECTION,
+      (entry) => (isStreamSelection(entry) ? entry : undefined),
       "streams that /pixel.gif, /beacon and /r count in without a key (all; none if REQUIRE_KEYS has write)",
     ),
     corsOrigins: originsOrAll(

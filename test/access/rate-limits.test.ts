@@ -9,7 +9,7 @@ import { Access } from "../../src/http/access/admission.ts";
 import { limitHeaders } from "../../src/http/access/denials.ts";
 import { KeyRing } from "../../src/http/access/key-cache.ts";
 import { RateLimiter } from "../../src/http/access/rate-limiter.ts";
-import { networkOf } from "../../src/http/ingest/visitor-pseudonyms.ts";
+import { ClientAddresses } from "../../src/http/requests/client-address.ts";
 import type { ColdStore } from "../../src/store/cold/cold-store.ts";
 import { Clock, RecordedLog } from "../harness/pipeline/pipeline-harness.ts";
 import { scrape } from "../harness/servers/prometheus.ts";
@@ -293,7 +293,7 @@ for (const { name, needs, open } of MODES) {
     });
 
     test("of IPv6 it is the network that is limited", async () => {
-      for (const host of ["1", "2", "3:4", "ffff:0:0:1", "5"]) {
+      for (const host of ["1", "2", "3:4", "ffff:0:1", "5"]) {
         expect((await from(`2001:db8:1:2::${host}`, "/ledger")).status).toBe(200);
       }
       expect((await from("2001:db8:1:2:ffff:ffff:ffff:ffff", "/ledger")).status).toBe(429);
@@ -332,7 +332,8 @@ describe("batches that are read at the same time", () => {
       nowMs: clock.now,
     });
     const access = new Access({
-      ...{ requiredScopes: new Set<Scope>(), keyLimits: limiter, addressLimits: limiter, trustedProxies: 0 },
+      ...{ requiredScopes: new Set<Scope>(), keyLimits: limiter, addressLimits: limiter },
+      addresses: new ClientAddresses(0, new RecordedLog()),
       keys: new KeyRing({ cold: {} as ColdStore, store: undefined, log: new RecordedLog(), clock }),
       addressLimit: { count: 100, windowMs: 1_000 },
     });
@@ -368,21 +369,4 @@ describe("the headers of limits", () => {
       "ratelimit-reset": "2",
     });
   });
-});
-
-describe("the network of an address", () => {
-  const cases: Readonly<Record<string, string>> = {
-    "203.0.113.9": "203.0.113.9",
-    "::ffff:203.0.113.9": "203.0.113.9",
-    "2001:db8:1:2:3:4:5:6": "2001:db8:1:2::/64",
-    "2001:0DB8:0001:2::6": "2001:db8:1:2::/64",
-    "2001:db8::1": "2001:db8:0:0::/64",
-    "::1": "0:0:0:0::/64",
-    "::": "0:0:0:0::/64",
-    "fe80::1": "fe80:0:0:0::/64",
-  };
-
-  for (const [address, network] of Object.entries(cases)) {
-    test(`of ${address} is ${network}`, () => expect(networkOf(address)).toBe(network));
-  }
 });

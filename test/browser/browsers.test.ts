@@ -113,6 +113,14 @@ const REFUSED: Readonly<Record<string, Refused>> = {
     target: redirectTarget(PAGE, { stream: "no", sig: signatureOf(`${SECRET}!`, PAGE, "no") }),
     ...NOT_ALLOWED,
   },
+  "a redirect whose stream holds a part of the signed page": {
+    target: redirectTarget("https://evil.example/", {
+      stream: "no https://good.example/?",
+      sig: signatureOf(SECRET, "https://good.example/? https://evil.example/", "no"),
+    }),
+    ...INVALID,
+    field: "stream",
+  },
   "a redirect with half a signature": {
     target: redirectTarget(PAGE, { stream: "no", sig: signatureOf(SECRET, PAGE, "no").slice(0, 20) }),
     ...NOT_ALLOWED,

@@ -4,6 +4,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { parser } from "@prometheus-io/lezer-promql";
 import { createApp } from "../../src/http/app.ts";
+import { ClientAddresses } from "../../src/http/requests/client-address.ts";
 import { Metrics } from "../../src/runtime/metrics.ts";
 import { readConfig } from "../../src/settings/read-config.ts";
 import { ColdUnavailableError } from "../../src/store/cold/errors.ts";
@@ -73,7 +74,12 @@ async function exportedLabels(): Promise<Map<string, Set<string>>> {
   const siblings = { worker: 0, count: 1, tell: () => {}, ask: async () => [] };
   const app = createApp({
     ...{ pipeline, log, siblings, stores: [hot], metrics: new Metrics(), now: site.clock.now },
-    ...{ sharesPort: false, sources: [], browserSettings: readConfig({}) },
+    ...{
+      sharesPort: false,
+      sources: [],
+      browserSettings: readConfig({}),
+      addresses: new ClientAddresses(0, log),
+    },
   });
   const target = `http://localhost/analytics?timestamp=${site.clock.now()}&user=u&click`;
   expect((await app.handle(new Request(target, { method: "POST" }))).status).toBe(204);

@@ -38,6 +38,7 @@ interface Refused {
 const INVALID = { status: 422, code: "invalid_parameter" };
 const MALFORMED = { status: 400, code: "malformed_query" };
 const NOT_FOUND = { status: 404, code: "not_found" };
+const INVALID_HOST = { status: 400, code: "invalid_host", field: "host" };
 const NOT_ALLOWED = { status: 405, code: "method_not_allowed", allow: "GET, POST" };
 
 function post(query: string | Buffer): Request {
@@ -72,6 +73,14 @@ function withMethod(method: string): Refused {
 
 function withBody(headers: string[], body: string, status: number): Refused {
   return { request: { ...post(`?timestamp=${AT}&user=foo&click`), headers, body }, status };
+}
+
+function withPath(target: string, host = "localhost"): Refused {
+  return { request: { method: "GET", target, host }, ...NOT_FOUND };
+}
+
+function withHost(host: string, target = "/ledger"): Refused {
+  return { request: { method: "GET", target, host }, ...INVALID_HOST };
 }
 
 function latin1(query: string): Buffer {
@@ -214,14 +223,57 @@ const REFUSED: Readonly<Record<string, Refused>> = {
   PATCH: withMethod("PATCH"),
   OPTIONS: withMethod("OPTIONS"),
 
-  "POST to the root": { request: { method: "POST", target: `/?${GOOD}` }, ...NOT_FOUND },
+  "POST to the root": {
+    request: { method: "POST", target: `/?${GOOD}` },
+    ...{ ...NOT_ALLOWED, allow: "GET" },
+  },
   "POST to a path below": { request: { method: "POST", target: `/analytics/x?${GOOD}` }, ...NOT_FOUND },
   "POST with the path in capitals": {
     request: { method: "POST", target: `/Analytics?${GOOD}` },
     ...NOT_FOUND,
   },
-  "POST to readyz": { request: { method: "POST", target: `/readyz?${GOOD}` }, ...NOT_FOUND },
+  "POST to readyz": {
+    request: { method: "POST", target: `/readyz?${GOOD}` },
+    ...{ ...NOT_ALLOWED, allow: "GET" },
+  },
   "GET of nothing": { request: { method: "GET", target: "/nothing" }, ...NOT_FOUND },
+
+  "a path with a slash at its end": withPath("/ledger/"),
+  "a path with two slashes": withPath("//ledger"),
+  "a path in dots": withPath("/./ledger"),
+  "a path by way of another": withPath("/public/../ledger"),
+  "a path by way of another, encoded": withPath("/public/%2e%2E/ledger"),
+  "a path by way of another, with backslashes": withPath("/public\\..\\ledger"),
+  "an encoded path": withPath("/%6cedger"),
+  "a path with parameters": withPath("/ledger;a=b"),
+  "a path with a fragment": withPath("/ledger#a"),
+  "a path below another, with a host of 1 character": withPath("/abc/ledger", "x"),
+  "a path below another, with a host of 3 characters": withPath("/abc/ledger", "web"),
+  "a path below another, with an address": withPath("/abc/ledger", "[::1]:7777"),
+  "a path below another, with no host": {
+    request: { ...get(""), target: "/abcdefghij/ledger", host: null },
+    ...NOT_FOUND,
+  },
+  "PUT, with a host of 3 characters": {
+    ...withMethod("PUT"),
+    request: { ...withMethod("PUT").request, host: "web" },
+  },
+
+  "a host with a path": withHost("x/ledger"),
+  "a host with a path, to a path below": withHost("a/b", "/abcdefghij/ledger"),
+  "a host with a query": withHost("x?y"),
+  "a host with a fragment": withHost("x#y"),
+  "a host with a user": withHost("x@y"),
+  "a host with a space": withHost("a b"),
+  "a host with a scheme": withHost("http://x"),
+  "a host with an encoded slash": withHost("a%2fb"),
+  "a host with a port that is no number": withHost("a:b"),
+  "a host with a port that is too large": withHost("127.0.0.1:99999"),
+  "half an address": withHost("[::1"),
+  "an event to a host with a path": {
+    request: { ...post(`?${GOOD}`), host: "a/b" },
+    ...INVALID_HOST,
+  },
 
   // From here on Bun answers by itself, but for the last.
   "a body over 64 KB": { ...withBody(["Content-Length: 65537"], TOO_LARGE, 413), code: "body_too_large" },
@@ -244,6 +296,21 @@ const REFUSED: Readonly<Record<string, Refused>> = {
   "a raw space in the URL": { request: post(`?timestamp=${AT}&user=fo o&click`), status: 505 },
   "a raw NUL in the URL": { request: post(`?timestamp=${AT}&user=fo\0o&click`), status: 505 },
   "a URL of 15 KB": withUser("u".repeat(15_000)),
+};
+
+const KEY_255 = "k".repeat(255);
+const KEYS: Readonly<Record<string, readonly [header: string, id: string | null]>> = {
+  "a key without quotes": ["8e03978e-40d5-43dd-bc93-6894a57f9324", "8e03978e-40d5-43dd-bc93-6894a57f9324"],
+  "a key in quotes": ['"8e03978e"', "8e03978e"],
+  "a key with escapes": ['"a\\"b\\\\c d"', 'a"b\\c d'],
+  "a key of 255 characters": [KEY_255, KEY_255],
+  "an empty key": ["", null],
+  "an empty key in quotes": ['""', null],
+  "a key of 256 characters": [`${KEY_255}k`, null],
+  "a key with a blank": ["a b", null],
+  "a key that is not ASCII": ["caf\u00e9", null],
+  "a key whose quotes do not close": ['"a', null],
+  "a key with an escape of something else": ['"a\\b"', null],
 };
 
 interface ErrorBody {
@@ -380,6 +447,53 @@ for (const { name, needs, open } of MODES) {
         await expect(ask(service.port, request)).rejects.toThrow("closed before the answer");
         expect(await state()).toEqual(before);
       });
+    });
+
+    describe("Idempotency-Key", () => {
+      const clicksOf = async (stream: string) => (await readHour(service.port, AT, stream)).clicks;
+      const send = (stream: string, more: string, keys: readonly string[]) =>
+        ask(service.port, {
+          ...post(`?timestamp=${AT}&user=foo&click&stream=${stream}${more}`),
+          headers: keys.map((key) => `Idempotency-Key: ${key}`),
+        });
+
+      for (const [i, [what, [header, id]]] of Object.entries(KEYS).entries()) {
+        test(`${what} is ${id === null ? "refused" : "the id"}`, async () => {
+          const stream = `keys-${i}`;
+          const answer = await send(stream, "", [header]);
+          if (id === null) {
+            expectRefusal(answer, { request: get(""), ...INVALID, field: "idempotency-key" });
+            expect(await clicksOf(stream)).toBe(0);
+            return;
+          }
+          expect(answer.status).toBe(204);
+          expect((await send(stream, `&id=${encodeURIComponent(id)}`, [])).status).toBe(204);
+          expect((await send(stream, `&id=${encodeURIComponent(id)}`, [header])).status).toBe(204);
+          expect(await clicksOf(stream)).toBe(1);
+        });
+      }
+
+      test("and another id are refused, and so are two keys", async () => {
+        for (const answer of [await send("keys", "&id=a", ["b"]), await send("keys", "", ["a", "a"])])
+          expectRefusal(answer, { request: get(""), ...INVALID, field: "idempotency-key" });
+        expect(await clicksOf("keys")).toBe(0);
+      });
+    });
+
+    test("takes any Host that can be one, and none at all", async () => {
+      for (const host of [
+        "x",
+        "web",
+        "a.b_c-d",
+        "localhost:7777",
+        "[::1]",
+        "[::1]:7777",
+        "192.0.2.1",
+        null,
+      ]) {
+        const { status } = await ask(service.port, { ...get(`?timestamp=${AT}`), host });
+        expect({ host, status }).toEqual({ host, status: 200 });
+      }
     });
 
     test("HEAD is answered as GET is, without the body", async () => {

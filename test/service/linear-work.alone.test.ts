@@ -8,13 +8,14 @@ import { isbot } from "isbot";
 import { eventReader } from "../../src/cli/import/event-reader.ts";
 import type { Layout } from "../../src/cli/import/layout.ts";
 import { RECORD_MAX_BYTES, RecordSplitter } from "../../src/cli/import/record-splitter.ts";
-import { isStreamPattern, StreamSet } from "../../src/domain/stream-set.ts";
+import { isStreamSelection } from "../../src/domain/stream-name.ts";
+import { StreamSet } from "../../src/domain/stream-set.ts";
 import { matches } from "../../src/http/etag.ts";
 import { RedirectTargets } from "../../src/http/ingest/redirect-targets.ts";
-import { addressOf, networkOf } from "../../src/http/ingest/visitor-pseudonyms.ts";
 import { preferredFormat } from "../../src/http/media-type.ts";
 import { periodOf } from "../../src/http/query/range-query.ts";
 import { SeriesQuerySchema, StreamsQuerySchema } from "../../src/http/query/range-rules.ts";
+import { ClientAddresses, networkOf } from "../../src/http/requests/client-address.ts";
 import { traceOf } from "../../src/http/requests/trace.ts";
 import { readMessage } from "../../src/intake/message-content.ts";
 import { BODY_MAX_BYTES, encodingOf, unpack } from "../../src/protocol/body-encoding.ts";
@@ -254,6 +255,8 @@ const HEADER_VALUES: Readonly<Record<string, (size: number) => string>> = {
   "names of bots": (size) => repeated("compatible; x", size),
 };
 
+const SILENT = { info: () => {}, warn: () => {}, error: () => {} };
+const ADDRESSES = new ClientAddresses(1, SILENT);
 const PEERS = { requestIP: () => ({ address: "192.0.2.1" }) };
 
 const HEADER_READERS: Readonly<Record<string, (value: string) => unknown>> = {
@@ -263,13 +266,13 @@ const HEADER_READERS: Readonly<Record<string, (value: string) => unknown>> = {
   "if-none-match": (value) => matches(value, '"x"'),
   "x-forwarded-for": (value) => {
     const headers = new Headers({ "x-forwarded-for": value });
-    return addressOf({ headers } as Request, PEERS, 1);
+    return ADDRESSES.of({ headers } as Request, PEERS);
   },
   "x-request-id": (value) => traceOf(new Headers({ "x-request-id": value })),
   traceparent: (value) => traceOf(new Headers({ traceparent: value })),
   "user-agent": (value) => isbot(value),
   "an address": (value) => networkOf(value),
-  "a pattern of streams": (value) => isStreamPattern(value) && new StreamSet([value]).has(value),
+  "a pattern of streams": (value) => isStreamSelection(value) && new StreamSet([value]).has(value),
 };
 
 const TARGETS: Readonly<Record<string, (size: number) => string>> = {

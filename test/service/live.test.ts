@@ -1,7 +1,8 @@
 /** GET /live: who watches sees what is counted, one reading serves all, and nothing is left behind by them. */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { connect } from "node:net";
-import { LiveFeeds, type Reading } from "../../src/http/live/feeds.ts";
+import { LiveFeeds } from "../../src/http/live/feeds.ts";
+import type { Reading, Spectator } from "../../src/http/live/viewer.ts";
 import { API_DOCUMENT } from "../../src/http/openapi/document.ts";
 import { withDeadline } from "../../src/runtime/deadline.ts";
 import { ApiDescription } from "../harness/project/api-description.ts";
@@ -45,11 +46,12 @@ for (const { name, needs, open } of MODES) {
 
     beforeAll(async () => {
       site = await open();
-      service = await site.start();
+      service = await site.start({ TRUST_PROXY: "1" });
     }, SETUP_TIMEOUT_MS);
     afterAll(() => site.close(), SETUP_TIMEOUT_MS);
 
-    const watch = (stream: string) => EventStream.open(`${service.url}/live?stream=${stream}`);
+    const watch = (stream: string, address?: string) =>
+      EventStream.open(`${service.url}/live?stream=${stream}`, address ? { "x-forwarded-for": address } : {});
 
     const metric = async (metricName: string) => (await scrape(service.port)).get(metricName)!;
 
@@ -67,7 +69,9 @@ for (const { name, needs, open } of MODES) {
     }
 
     test("tells an event within two seconds of its 204, of its stream and of its branch", async () => {
-      const viewers = await Promise.all(["shop.spring", "shop.*", "*", "other"].map(watch));
+      const viewers = await Promise.all(
+        ["shop.spring", "shop.*", "*", "other"].map((stream) => watch(stream)),
+      );
       const [stream, branch, all, other] = viewers as [EventStream, EventStream, EventStream, EventStream];
       for (const viewer of viewers) expect((await messageWith(viewer, () => true)).hour?.clicks).toBe(0);
       for (const user of ["ann", "bob"])
@@ -124,17 +128,19 @@ for (const { name, needs, open } of MODES) {
 
     test("takes a bounded number of streams, and others again when those are left", async () => {
       const viewers: EventStream[] = [];
-      const last = await waitFor("a refusal", async () => {
-        const answer = await fetch(`${service.url}/live?stream=stream-${viewers.length}`);
-        if (answer.status !== 200) return answer;
-        await answer.body!.cancel();
-        viewers.push(await watch(`stream-${viewers.length}`));
-        return false;
-      });
-      expect(last.status).toBe(503);
-      expect(last.headers.get("retry-after")).toBe("5");
-      expect(await last.json()).toMatchObject({ error: { code: "overloaded" } });
-      expect(viewers.length).toBe(100);
+      const expectRefusal = async (address: string, status: number, code: string) => {
+        const answer = await fetch(`${service.url}/live?stream=one.more`, {
+          headers: { "x-forwarded-for": address },
+        });
+        expect([answer.status, answer.headers.get("retry-after")]).toEqual([status, "5"]);
+        expect(await answer.json()).toMatchObject({ error: { code } });
+      };
+      for (let i = 0; i < 4; i++) {
+        for (let n = 0; n < 25; n++) viewers.push(await watch(`stream-${viewers.length}`, `203.0.113.${i}`));
+        // A client that has its share leaves the rest to others.
+        await expectRefusal(`203.0.113.${i}`, 429, "too_many_feeds");
+      }
+      await expectRefusal("203.0.113.9", 503, "overloaded");
       const shared = await watch("stream-0");
       expect(await shared.next<Message>()).toMatchObject({ stream: "stream-0" });
       await Promise.all([shared, ...viewers].map((viewer) => viewer.close()));
@@ -189,12 +195,20 @@ for (const { name, needs, open } of MODES) {
 
 describe("a feed", () => {
   const FAST = { intervalMs: 1, silenceMaxMs: 60_000 };
-  const never = { signal: new AbortController().signal, seesAll: true, isLetIn: () => true };
+  const never: Spectator = {
+    ...{ signal: new AbortController().signal, seesAll: true, client: undefined },
+    isLetIn: () => true,
+  };
+  const watched = (feeds: LiveFeeds, stream: string, spectator: Spectator) => {
+    const body = feeds.watch(stream, spectator);
+    if (typeof body === "string") throw new Error(body);
+    return body;
+  };
   const reading = (ofStream: object, ofAll: object = {}) => ({ ofStream, ofAll });
 
   test("keeps nothing for who does not read, and cuts that one off in the end", async () => {
     const feeds = new LiveFeeds(async () => reading({ text: "x".repeat(1_000) }), FAST);
-    const unread = feeds.watch("a", never)!;
+    const unread = watched(feeds, "a", never);
     await waitFor("it to be cut off", () => feeds.viewerCount === 0);
     expect(feeds.readCount).toBeLessThan(50);
     const parts = await Array.fromAsync(unread);
@@ -206,7 +220,7 @@ describe("a feed", () => {
     await using server = Bun.serve({
       port: 0,
       hostname: "127.0.0.1",
-      fetch: ({ signal }) => new Response(feeds.watch("a", { ...never, signal })),
+      fetch: ({ signal }) => new Response(watched(feeds, "a", { ...never, signal })),
     });
     const socket = connect({ port: server.port!, host: "127.0.0.1" });
     socket.pause();
@@ -221,7 +235,7 @@ describe("a feed", () => {
   test("shows that it lives while a reading takes long, and reads no second time meanwhile", async () => {
     const slow = Promise.withResolvers<Reading>();
     const feeds = new LiveFeeds(() => slow.promise, { intervalMs: 1, silenceMaxMs: 5 });
-    const reader = feeds.watch("a", never)!.getReader();
+    const reader = watched(feeds, "a", never).getReader();
     const text = async () => new TextDecoder().decode((await reader.read()).value);
     expect(await text()).toStartWith("retry:");
     for (let i = 0; i < 3; i++) expect(await text()).toStartWith(":");
@@ -239,15 +253,15 @@ describe("a feed", () => {
       count += 1;
       return reading({ count }, { secret: true });
     }, FAST);
-    const limited = feeds.watch("a", { ...never, seesAll: false, isLetIn: () => isLetIn })!;
+    const limited = watched(feeds, "a", { ...never, seesAll: false, isLetIn: () => isLetIn });
     const texts: string[] = [];
-    const watched = (async () => {
+    const watching = (async () => {
       for await (const part of limited) texts.push(`${count} ${isLetIn} ${new TextDecoder().decode(part)}`);
     })();
-    const other = feeds.watch("a", never)!.getReader();
+    const other = watched(feeds, "a", never).getReader();
     await waitFor("some messages", () => texts.length > 5);
     isLetIn = false;
-    await watched;
+    await watching;
     expect(feeds.viewerCount).toBe(1);
     expect(texts.filter((text) => text.includes("secret") || text.includes("false"))).toEqual([]);
     for (let i = 0; i < 3; i++) expect((await other.read()).done).toBe(false);
@@ -263,7 +277,7 @@ describe("a feed", () => {
       return reading({});
     }, FAST);
     const ending = new AbortController();
-    const body = feeds.watch("a", { ...never, signal: ending.signal })!;
+    const body = watched(feeds, "a", { ...never, signal: ending.signal });
     const all = Array.fromAsync(body);
     await waitFor("the first readings", () => feeds.readCount >= 3);
     const startMs = performance.now();
@@ -272,5 +286,27 @@ describe("a feed", () => {
     expect(busyMs / (performance.now() - startMs)).toBeLessThan(0.07);
     ending.abort();
     await all;
+  });
+
+  test("leaves room for others: a client has its share of streams and of connections, and gets it back", async () => {
+    const feeds = new LiveFeeds(async () => reading({}), FAST);
+    const ofClient = (client: string, ending = new AbortController()) => ({
+      ...{ ...never, client, signal: ending.signal },
+    });
+    const ending = new AbortController();
+    for (let i = 0; i < 25; i++) watched(feeds, `s${i}`, ofClient("a", ending));
+    expect(feeds.watch("another", ofClient("a"))).toBe("share used");
+    for (let i = 25; i < 250; i++) watched(feeds, "s0", ofClient("a", ending));
+    expect(feeds.watch("s0", ofClient("a"))).toBe("share used");
+    for (const client of ["b", "c", "d"]) {
+      for (let i = 0; i < 25; i++) watched(feeds, `${client}${i}`, ofClient(client, ending));
+    }
+    expect(feeds.watch("another", ofClient("e"))).toBe("full");
+    watched(feeds, "s0", ofClient("e", ending));
+    ending.abort();
+    expect(feeds.viewerCount).toBe(0);
+    for (let i = 0; i < 25; i++) watched(feeds, `t${i}`, ofClient("a"));
+    feeds.end();
+    expect(feeds.viewerCount).toBe(0);
   });
 });

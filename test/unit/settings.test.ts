@@ -165,8 +165,7 @@ const FORMS: Readonly<Record<string, { takes: string; good: readonly string[]; b
     bad: ["100", "0/s", "100/d", "1e3/s", "1000001/s", "-1/s", "100 /s"],
   },
   BROWSER_STREAMS: {
-    takes:
-      "names of streams (1 to 64 of A-Z a-z 0-9 . _ -), or what names begin with and a * (shop.*), with commas between",
+    takes: "1 to 64 of A-Z a-z 0-9 . _ -, or a prefix of names and a * (site.* or *), with commas between",
     good: ["*", "web", "web.*,shop", "a, b"],
     bad: [",", "a,", "*.web", "a b", "a/b", "**"],
   },

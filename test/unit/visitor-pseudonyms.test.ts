@@ -1,7 +1,7 @@
-/** Pseudonyms of visitors without a user id, and which address they are made from. */
+/** Pseudonyms of visitors without a user id. */
 import { describe, expect, test } from "bun:test";
 import { DAY_MS, HOUR_MS } from "../../src/domain/event.ts";
-import { addressOf, Pseudonyms } from "../../src/http/ingest/visitor-pseudonyms.ts";
+import { Pseudonyms } from "../../src/http/ingest/visitor-pseudonyms.ts";
 
 const DAY = Date.UTC(2026, 0, 31);
 const SECRET = "a secret of some length";
@@ -46,32 +46,5 @@ describe("a pseudonym", () => {
     const expected = pseudonyms.of(ADDRESS, AGENT, "shop", DAY);
     expect(pseudonyms.of(ADDRESS, AGENT, "shop.spring.banner", DAY)).toBe(expected);
     expect(new Pseudonyms(SECRET).of(ADDRESS, AGENT, "shop", DAY)).toBe(expected);
-  });
-});
-
-describe("the address", () => {
-  const peers = { requestIP: () => ({ address: ADDRESS }) };
-  const requestWith = (forwarded?: string) =>
-    new Request("http://localhost/", {
-      headers: forwarded === undefined ? {} : { "x-forwarded-for": forwarded },
-    });
-  const cases: Readonly<Record<string, readonly [string | undefined, number, string]>> = {
-    "is the connection's": [undefined, 0, ADDRESS],
-    "is the connection's, whatever a client says": ["203.0.113.1", 0, ADDRESS],
-    "is the connection's if the proxy says nothing": [undefined, 1, ADDRESS],
-    "is the connection's if the proxy says as good as nothing": [" ", 1, ADDRESS],
-    "is what the one proxy saw": ["203.0.113.1", 1, "203.0.113.1"],
-    "is what the one proxy saw, not what was there before": ["198.51.100.1, 203.0.113.1", 1, "203.0.113.1"],
-    "is what the first of two proxies saw": ["198.51.100.1,203.0.113.1 , 10.0.0.1", 2, "203.0.113.1"],
-    "is the furthest that is known": ["203.0.113.1", 2, "203.0.113.1"],
-  };
-
-  for (const [what, [forwarded, proxies, expected]] of Object.entries(cases)) {
-    test(what, () => expect(addressOf(requestWith(forwarded), peers, proxies)).toBe(expected));
-  }
-
-  test("is not known once the connection is gone", () => {
-    expect(addressOf(requestWith("203.0.113.1"), { requestIP: () => null }, 1)).toBeUndefined();
-    expect(addressOf(requestWith(), null, 0)).toBeUndefined();
   });
 });

@@ -1,7 +1,7 @@
 /** `hourglass import`: sends the events of files to a running service. */
 import { join, resolve } from "node:path";
 import { type Command, Option } from "commander";
-import { DEFAULT_STREAM } from "../../protocol/event-rules.ts";
+import { DEFAULT_STREAM } from "../../domain/stream-name.ts";
 import type { Config } from "../../settings/settings.ts";
 import { exitWith, oneOf, secondsArgument, streamArgument, URL_HELP, urlArgument } from "../arguments.ts";
 import { ServiceClient } from "../service/client.ts";

@@ -3,6 +3,7 @@
 import { Access } from "../../http/access/admission.ts";
 import { KeyRing } from "../../http/access/key-cache.ts";
 import { RateLimiter } from "../../http/access/rate-limiter.ts";
+import type { ClientAddresses } from "../../http/requests/client-address.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import type { Log } from "../../runtime/log.ts";
 import type { Config } from "../../settings/settings.ts";
@@ -23,8 +24,9 @@ export function createAccess(
   cold: KeyStore & Pick<ColdConnection, "open">,
   log: Log,
   clock: Clock,
+  addresses: ClientAddresses,
 ): RunningAccess | undefined {
-  const { requiredScopes = [], addressLimit, trustedProxies } = config;
+  const { requiredScopes = [], addressLimit } = config;
   const asksForKeys = requiredScopes.length > 0;
   if (!asksForKeys && addressLimit === undefined) return undefined;
   const store = createAccessStore(config);
@@ -32,7 +34,7 @@ export function createAccess(
   const keys = new KeyRing({ cold, store, log, clock });
   const keyLimits = new RateLimiter({ kind: "key", store, log, nowMs });
   const addressLimits = new RateLimiter({ kind: "address", store, log, nowMs });
-  const options = { keys, keyLimits, addressLimits, addressLimit, trustedProxies };
+  const options = { keys, keyLimits, addressLimits, addressLimit, addresses };
   return {
     access: new Access({ ...options, requiredScopes: new Set(requiredScopes) }),
     start: async () => {

@@ -6,6 +6,7 @@
  */
 import { version } from "../../../package.json";
 import { createApp } from "../../http/app.ts";
+import { ClientAddresses } from "../../http/requests/client-address.ts";
 import type { Certificate, Siblings } from "../../http/route-options.ts";
 import { createSources } from "../../intake/open-sources.ts";
 import { Pipeline } from "../../pipeline/pipeline.ts";
@@ -51,7 +52,8 @@ export async function startService(config: Config, surroundings: Surroundings): 
   const { hotShards, cold } = stores;
   await openHotStores(config, stores, log);
   await checkShards(config, cold);
-  const access = createAccess(config, cold, log, clock);
+  const addresses = new ClientAddresses(config.trustedProxies, log);
+  const access = createAccess(config, cold, log, clock, addresses);
   const metrics = new Metrics();
   const pipeline = new Pipeline({ hotShards, cold, metrics, log, clock, settings: config });
   await Promise.all([pipeline.start(), access?.start()]);
@@ -60,7 +62,7 @@ export async function startService(config: Config, surroundings: Surroundings): 
   const app = createApp({
     ...{ log, now, requestLog, siblings },
     ...{ pipeline, sources, metrics, sharesPort, stores: watches, browserSettings: config },
-    ...{ access: access?.access, certificate },
+    ...{ access: access?.access, addresses, certificate },
   });
   const server = listen(app, config);
   const loopLag = new LoopLag(metrics.loopLagSeconds);

@@ -8,7 +8,7 @@ import { isToken, type Scope } from "../../domain/api-key.ts";
 import type { RefusalReason } from "../../domain/ledger.ts";
 import type { RateLimit } from "../../domain/rate-limit.ts";
 import type { StreamSet } from "../../domain/stream-set.ts";
-import { addressOf, networkOf, type Peers } from "../ingest/visitor-pseudonyms.ts";
+import { type ClientAddresses, networkOf, type Peers } from "../requests/client-address.ts";
 import {
   keyInvalidAnswer,
   keyMissingAnswer,
@@ -30,7 +30,7 @@ export interface AccessOptions {
   readonly addressLimits: RateLimiter;
   /** Undefined: none. */
   readonly addressLimit: RateLimit | undefined;
-  readonly trustedProxies: number;
+  readonly addresses: ClientAddresses;
 }
 
 export interface Refused {
@@ -97,9 +97,9 @@ export class Access {
   }
 
   #refusalByAddress(request: Request, peers: Peers | null, limits: Limited[]): Refused | undefined {
-    const { addressLimit, trustedProxies } = this.#options;
+    const { addressLimit, addresses } = this.#options;
     if (addressLimit === undefined) return undefined;
-    const address = addressOf(request, peers, trustedProxies);
+    const address = addresses.of(request, peers);
     // Nobody is there any more to be answered.
     if (address === undefined) return undefined;
     return refusalByOne(this.#limitedAddress(address, addressLimit), limits);
@@ -114,6 +114,11 @@ export class Access {
     if (key?.limit === undefined) return undefined;
     const { keyLimits: limiter } = this.#options;
     return refusalByOne({ by: "key", limiter, bucket: limiter.bucket(key.id, key.limit) }, limits);
+  }
+
+  /** Undefined if it was let in without a key. */
+  keyIdOf(request: Request): string | undefined {
+    return this.#admissions.get(request)?.key?.id;
   }
 
   /** The streams that its key is limited to; undefined: all. */

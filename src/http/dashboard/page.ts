@@ -1,4 +1,6 @@
 /** The dashboard's page. What is in it comes from dashboard/*.js; texts that stay are here. */
+import { STREAM_CHARACTERS, STREAM_MAX_CHARS, STREAM_SELECTION_PATTERN } from "../../domain/stream-name.ts";
+
 const ICON =
   "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 24 24' fill='%23d97706'%3E" +
   "%3Cpath d='M5 2h14v3c0 3.5-2.6 5.2-4.6 7 2 1.8 4.6 3.5 4.6 7v3H5v-3c0-3.5 2.6-5.2 4.6-7C7.6 10.2 5 8.5 5 5z'/%3E" +
@@ -66,7 +68,8 @@ ${preloads}
     <script src="dashboard/uplot.js" defer></script>
     <script src="dashboard/main.js" type="module"></script>
   </head>
-  <body>
+  <body data-stream-pattern="${STREAM_SELECTION_PATTERN}" data-stream-characters="${STREAM_CHARACTERS}"
+    data-stream-max-chars="${STREAM_MAX_CHARS}">
     <a class="skip" href="#main">Skip to the numbers</a>
     <header class="top">
       <h1>
@@ -99,7 +102,7 @@ ${preloads}
             <input class="field" id="picker-input" type="text" role="combobox" aria-expanded="true"
               aria-controls="picker-list" aria-autocomplete="list" aria-label="Find a stream"
               placeholder="Find a stream"
-              autocomplete="off" autocapitalize="none" spellcheck="false" maxlength="64" />
+              autocomplete="off" autocapitalize="none" spellcheck="false" maxlength="${STREAM_MAX_CHARS}" />
             <ul id="picker-list" role="listbox" aria-label="Streams"></ul>
             <p class="note" id="picker-note" role="status"></p>
           </div>

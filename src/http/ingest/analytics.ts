@@ -4,14 +4,8 @@ import { type HourKey, hourOf } from "../../domain/event.ts";
 import type { Pipeline } from "../../pipeline/pipeline.ts";
 import { UNREADABLE_BODY } from "../../protocol/body-encoding.ts";
 import { checkStream, readEvent, readHourKey, TooManyStreamsError } from "../../protocol/event-query.ts";
-import {
-  answerToError,
-  errorAnswer,
-  methodNotAllowed,
-  NO_STORE,
-  refusalAnswer,
-  refusalReasonOf,
-} from "../answers.ts";
+import { IDEMPOTENCY_KEY, withIdempotencyKey } from "../../protocol/idempotency-key.ts";
+import { answerToError, errorAnswer, NO_STORE, refusalAnswer, refusalReasonOf } from "../answers.ts";
 import type { HourAge, RequestCounts } from "../requests/counts.ts";
 import type { AppOptions } from "../route-options.ts";
 
@@ -39,7 +33,8 @@ export function analytics({ pipeline, log, now, access }: AppOptions, { posts, g
       let age: HourAge = "any";
       try {
         const time = now();
-        const event = readEvent(request.url, time, pipeline.retention.rowsFrom(time));
+        const sent = readEvent(request.url, time, pipeline.retention.rowsFrom(time));
+        const event = withIdempotencyKey(sent, request.headers.get(IDEMPOTENCY_KEY));
         age = ageOf(event.at, time);
         checkStream(event.stream, access?.streamsOf(request));
         if (!pipeline.streams.admits(event.stream)) throw new TooManyStreamsError(event.stream);
@@ -72,8 +67,7 @@ export function analytics({ pipeline, log, now, access }: AppOptions, { posts, g
       } catch (error) {
         return gets.counted(answerToError(error, log, request), startMs, age);
       }
-    })
-    .all("/analytics", ({ request }) => methodNotAllowed(request.method, "GET, POST"));
+    });
 }
 
 /**

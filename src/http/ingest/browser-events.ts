@@ -4,13 +4,14 @@
  */
 import { isbot } from "isbot";
 import type { OmissionReason } from "../../domain/ledger.ts";
+import { DEFAULT_STREAM } from "../../domain/stream-name.ts";
 import { StreamSet } from "../../domain/stream-set.ts";
 import type { Refusal } from "../../pipeline/commit/open-batch.ts";
 import { checkStream, eventOf, TooManyStreamsError } from "../../protocol/event-query.ts";
-import { DEFAULT_STREAM } from "../../protocol/event-rules.ts";
 import type { Query } from "../../protocol/query.ts";
+import type { Peers } from "../requests/client-address.ts";
 import type { AppOptions, BrowserSettings } from "../route-options.ts";
-import { addressOf, type Peers, Pseudonyms } from "./visitor-pseudonyms.ts";
+import { Pseudonyms } from "./visitor-pseudonyms.ts";
 
 /** Left out for the browser's sake: there is nothing to do about it, and no time to come again. */
 export interface Omission {
@@ -46,8 +47,7 @@ export class BrowserEvents {
 
   /** To be asked before anything is awaited: who has gone has no address. */
   visitOf(request: Request, peers: Peers | null): Visit {
-    const { trustedProxies } = this.#options.browserSettings;
-    return { headers: request.headers, address: addressOf(request, peers, trustedProxies) };
+    return { headers: request.headers, address: this.#options.addresses.of(request, peers) };
   }
 
   /** Why the event is not counted; undefined if it is stored. Throws InvalidParameterError. */

@@ -8,21 +8,14 @@ import { Elysia } from "elysia";
 import type { RefusalReason } from "../../domain/ledger.ts";
 import type { Refusal } from "../../pipeline/commit/open-batch.ts";
 import { type Query, queryOf } from "../../protocol/query.ts";
-import {
-  answerToError,
-  errorAnswer,
-  methodNotAllowed,
-  NO_STORE,
-  refusalAnswer,
-  refusalReasonOf,
-} from "../answers.ts";
+import { answerToError, errorAnswer, NO_STORE, refusalAnswer, refusalReasonOf } from "../answers.ts";
+import type { Peers } from "../requests/client-address.ts";
 import type { RequestCounts } from "../requests/counts.ts";
 import type { AppOptions } from "../route-options.ts";
 import { faultOfBody } from "./analytics.ts";
 import { BrowserEvents, type Omission } from "./browser-events.ts";
 import { snippetAsset } from "./page-script.ts";
 import { RedirectTargets } from "./redirect-targets.ts";
-import type { Peers } from "./visitor-pseudonyms.ts";
 
 /** One transparent pixel, in 43 bytes. */
 const GIF = Buffer.from("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAICRAEAOw==", "base64");
@@ -55,15 +48,12 @@ export function browsers(options: AppOptions, { pixels, beacons, redirects }: Br
     .get("/pixel.gif", async ({ request, server }) => {
       return await answers.counted(request, pixels, () => answers.pixel(request, server));
     })
-    .all("/pixel.gif", ({ request }) => methodNotAllowed(request.method, "GET"))
     .post("/beacon", async ({ request, server }) => {
       return await answers.counted(request, beacons, () => answers.beacon(request, server));
     })
-    .all("/beacon", ({ request }) => methodNotAllowed(request.method, "POST"))
     .get("/r", async ({ request, server }) => {
       return await answers.counted(request, redirects, () => answers.redirect(request, server));
     })
-    .all("/r", ({ request }) => methodNotAllowed(request.method, "GET"))
     .get("/hourglass.js", ({ request }) => snippet.answer(request));
 }
 

@@ -17,7 +17,7 @@ import { type EventBatch, INVALID_MAX_LISTED, readEvents } from "../../protocol/
 import { readQuery } from "../../protocol/event-query.ts";
 import { RefusedBodyError } from "../../protocol/refused-body.ts";
 import { Slots } from "../../runtime/slots.ts";
-import { answerToError, errorAnswer, isRefusedInput, methodNotAllowed, refusalAnswer } from "../answers.ts";
+import { answerToError, errorAnswer, isRefusedInput, refusalAnswer } from "../answers.ts";
 import type { RequestCounts } from "../requests/counts.ts";
 import type { AppOptions } from "../route-options.ts";
 import { atomicAnswer, outcomeAnswer } from "./events-answer.ts";
@@ -35,22 +35,20 @@ export const BatchQuerySchema = Type.Object(
 export function events(options: AppOptions, counts: RequestCounts) {
   const { pipeline, log } = options;
   const memory = new Slots(BODIES_MAX_BYTES, BODIES_MAX_WAITING);
-  return new Elysia({ name: "events" })
-    .post("/events", async ({ request }) => {
-      const startMs = counts.start();
-      try {
-        return counts.counted(await take(request, options, memory), startMs);
-      } catch (error) {
-        const isBody = error instanceof RefusedBodyError;
-        // How many events it held is not known.
-        if (isBody || isRefusedInput(error)) pipeline.ledger.refused.invalid += 1;
-        const answer = isBody
-          ? errorAnswer(error.status, error.body, error.headers)
-          : answerToError(error, log, request);
-        return counts.counted(answer, startMs);
-      }
-    })
-    .all("/events", ({ request }) => methodNotAllowed(request.method, "POST"));
+  return new Elysia({ name: "events" }).post("/events", async ({ request }) => {
+    const startMs = counts.start();
+    try {
+      return counts.counted(await take(request, options, memory), startMs);
+    } catch (error) {
+      const isBody = error instanceof RefusedBodyError;
+      // How many events it held is not known.
+      if (isBody || isRefusedInput(error)) pipeline.ledger.refused.invalid += 1;
+      const answer = isBody
+        ? errorAnswer(error.status, error.body, error.headers)
+        : answerToError(error, log, request);
+      return counts.counted(answer, startMs);
+    }
+  });
 }
 
 /** Throws RefusedBodyError, MalformedQueryError or InvalidParameterError. */

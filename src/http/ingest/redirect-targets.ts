@@ -1,10 +1,10 @@
 /**
- * Where /r may lead. Invariant: to no place that the owner of the service has not allowed, by its origin or by
- * a signature of this very target and stream: else any link could borrow the service's good name.
+ * The pages that /r may lead to. Invariant: only those that the owner of the service has allowed, by their origin or by
+ * a signature of the target and the stream; otherwise any link could borrow the service's good name.
  */
 import { timingSafeEqual } from "node:crypto";
+import { DEFAULT_STREAM, EXPECTS_STREAM, isStreamName } from "../../domain/stream-name.ts";
 import { InvalidParameterError } from "../../protocol/event-query.ts";
-import { DEFAULT_STREAM } from "../../protocol/event-rules.ts";
 import type { Query } from "../../protocol/query.ts";
 
 export const EXPECTS_TARGET = "an absolute URL, http or https, percent-encoded";
@@ -14,9 +14,9 @@ export interface RedirectSettings {
   readonly redirectSecret: string | undefined;
 }
 
-/** No stream has a space in its name: what is signed can be read in one way alone. */
+/** Of a JSON array, which can be split in one way only. */
 export function signatureOf(secret: string, target: string, stream = DEFAULT_STREAM): string {
-  return new Bun.CryptoHasher("sha256", secret).update(`${stream} ${target}`).digest("base64url");
+  return new Bun.CryptoHasher("sha256", secret).update(JSON.stringify([stream, target])).digest("base64url");
 }
 
 /** Undefined if it is not the URL of a web page. */
@@ -35,16 +35,17 @@ export class RedirectTargets {
   }
 
   /** The URL to send the browser to; undefined if nothing allows it. Throws InvalidParameterError. */
-  allowed({ to, stream, sig }: Query): string | undefined {
+  allowed({ to, stream = DEFAULT_STREAM, sig }: Query): string | undefined {
+    if (!isStreamName(stream)) throw new InvalidParameterError("stream", stream, EXPECTS_STREAM);
     const url = webUrl(to ?? "");
     if (to === undefined || url === undefined) {
       throw new InvalidParameterError("to", to ?? null, EXPECTS_TARGET);
     }
-    // As it was understood here, and not as it was written: nobody else shall understand it otherwise.
+    // As it was parsed here, and not as it was written: a browser could parse that in another way.
     return this.#origins.has(url.origin) || this.#isSigned(to, stream, sig ?? "") ? url.href : undefined;
   }
 
-  #isSigned(target: string, stream: string | undefined, signature: string): boolean {
+  #isSigned(target: string, stream: string, signature: string): boolean {
     if (this.#secret === undefined) return false;
     const expected = Buffer.from(signatureOf(this.#secret, target, stream));
     const got = Buffer.from(signature);

@@ -1,21 +1,35 @@
 /**
- * GET /live: the present hour of a stream, and how the service does, again each second (server-sent events).
- * Made for a page that is left open: however many watch, a stream is read once a second.
+ * GET /live: the current hour of a stream and the state of the service, sent once a second (server-sent events).
+ * Made for pages that stay open: a stream is read once a second for all its viewers.
  */
 import { Type } from "@sinclair/typebox";
 import { Elysia } from "elysia";
 import { Counter, Gauge } from "prom-client";
+import { DEFAULT_STREAM } from "../../domain/stream-name.ts";
 import { selectionOf } from "../../domain/stream-set.ts";
 import { checkSelection, readQuery } from "../../protocol/event-query.ts";
-import { DEFAULT_STREAM } from "../../protocol/event-rules.ts";
-import { answerToError, errorAnswer, methodNotAllowed, refusalText } from "../answers.ts";
+import { answerToError, errorAnswer, refusalText } from "../answers.ts";
 import { SeriesQuerySchema } from "../query/range-rules.ts";
+import { networkOf, type Peers } from "../requests/client-address.ts";
 import type { RequestCounts } from "../requests/counts.ts";
 import type { AppOptions } from "../route-options.ts";
-import { LiveFeeds, type Spectator } from "./feeds.ts";
+import { CLIENT_FEEDS_MAX, CLIENT_VIEWERS_MAX, LiveFeeds, type NotWatched } from "./feeds.ts";
 import { LiveReader } from "./snapshot.ts";
+import type { Spectator } from "./viewer.ts";
 
 const RETRY = { "retry-after": "5" };
+const STOPPING = { code: "shutting_down", message: `${refusalText("shutting_down")}; retry later.` };
+const FULL = { code: "overloaded", message: "Too many streams are watched; retry later." };
+export const SHARE_USED = {
+  code: "too_many_feeds",
+  message:
+    `This key or address watches ${CLIENT_FEEDS_MAX} streams already, or has ${CLIENT_VIEWERS_MAX} connections. ` +
+    "Close some; retry later.",
+};
+const REFUSED: Readonly<Record<NotWatched, () => Response>> = {
+  full: () => errorAnswer(503, FULL, RETRY),
+  "share used": () => errorAnswer(429, SHARE_USED, RETRY),
+};
 const HEADERS = {
   "content-type": "text/event-stream; charset=utf-8",
   // A proxy that packed it would hold it back, and so would one that buffers (nginx asks for the second).
@@ -39,43 +53,44 @@ export function live(options: AppOptions, gets: RequestCounts) {
     endsWith = stopping;
     stopping.addEventListener("abort", () => feeds.end(), { once: true });
   };
-  return new Elysia({ name: "live" })
-    .get("/live", ({ request }) => {
-      const startMs = gets.start();
-      try {
-        const { stream = DEFAULT_STREAM } = readQuery(request.url, LiveQuerySchema);
-        checkSelection("stream", stream, selectionOf(stream), access?.streamsOf(request));
-        const { stopping } = pipeline;
-        if (stopping.aborted)
-          return gets.counted(refused("shutting_down", refusalText("shutting_down")), startMs);
-        endWith(stopping);
-        const body = feeds.watch(stream, spectatorOf(request, access));
-        if (body === undefined) return gets.counted(refused("overloaded", "too many watch already"), startMs);
-        return gets.counted(new Response(body, { headers: HEADERS }), startMs);
-      } catch (error) {
-        return gets.counted(answerToError(error, log, request), startMs);
-      }
-    })
-    .all("/live", ({ request }) => methodNotAllowed(request.method, "GET"));
+  return new Elysia({ name: "live" }).get("/live", ({ request, server }) => {
+    const startMs = gets.start();
+    try {
+      const { stream = DEFAULT_STREAM } = readQuery(request.url, LiveQuerySchema);
+      checkSelection("stream", stream, selectionOf(stream), access?.streamsOf(request));
+      const { stopping } = pipeline;
+      if (stopping.aborted) return gets.counted(errorAnswer(503, STOPPING, RETRY), startMs);
+      endWith(stopping);
+      const body = feeds.watch(stream, spectatorOf(request, server, options));
+      return gets.counted(typeof body === "string" ? REFUSED[body]() : streamed(body), startMs);
+    } catch (error) {
+      return gets.counted(answerToError(error, log, request), startMs);
+    }
+  });
 }
 
-/** The ledger is of all streams: who has a key for some of them is not shown it. */
-function spectatorOf(request: Request, access: AppOptions["access"]): Spectator {
+function streamed(body: ReadableStream<Uint8Array>): Response {
+  return new Response(body, { headers: HEADERS });
+}
+
+function spectatorOf(request: Request, peers: Peers | null, { access, addresses }: AppOptions): Spectator {
   return {
     signal: request.signal,
+    client: access?.keyIdOf(request) ?? networkIn(addresses.of(request, peers)),
+    // The ledger is of all streams: a key that is limited to some does not show it.
     seesAll: access?.streamsOf(request) === undefined,
     isLetIn: () => access === undefined || access.isStillLetIn(request),
   };
 }
 
-function refused(code: string, why: string): Response {
-  return errorAnswer(503, { code, message: `${why}, come again` }, RETRY);
+function networkIn(address: string | undefined): string | undefined {
+  return address && networkOf(address);
 }
 
 function registerMetrics({ metrics: { registry } }: AppOptions, feeds: LiveFeeds): void {
   new Gauge({
     name: "hourglass_live_viewers",
-    help: "Connections that watch a stream",
+    help: "Open connections of GET /live",
     registers: [registry],
     collect() {
       this.set(feeds.viewerCount);
@@ -83,7 +98,7 @@ function registerMetrics({ metrics: { registry } }: AppOptions, feeds: LiveFeeds
   });
   new Counter({
     name: "hourglass_live_reads_total",
-    help: "Readings of a stream's present hour, each for all who watch it",
+    help: "Readings of a stream's current hour, each for all its viewers",
     registers: [registry],
     collect() {
       this.reset();

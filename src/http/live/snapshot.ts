@@ -14,7 +14,7 @@ import { HotUnavailableError } from "../../store/hot.ts";
 import { instanceLedger, storeLedger } from "../ops/ledger-route.ts";
 import { ctrOf } from "../query/range-answer.ts";
 import type { AppOptions } from "../route-options.ts";
-import type { Reading } from "./feeds.ts";
+import type { Reading } from "./viewer.ts";
 
 /** What all instances have is asked of the stores, and less often: it takes them four statements. */
 const STORES_INTERVAL_MS = 2_000;

@@ -85,7 +85,8 @@ function guarded(operation: Operation, access: RouteAccess): Operation {
     return { ...operation, responses: withLimits({ ...responses, 403: notForBrowsers, 429: limited }) };
   }
   const scope = access === "unlisted" ? "admin" : access;
-  const refusals = { 401: unauthorized, 403: forbidden(scope), 429: limited };
+  // A route may have a reason of its own for 429.
+  const refusals = { 401: unauthorized, 403: forbidden(scope), 429: responses[429] ?? limited };
   // With a key, or without one where none is asked for.
   return {
     ...operation,

@@ -2,6 +2,7 @@
 import { Type } from "@sinclair/typebox";
 import { REFUSAL_REASONS } from "../../domain/ledger.ts";
 import { EventQuerySchema, EXPECTS_KIND, HourQuerySchema } from "../../protocol/event-rules.ts";
+import { EXPECTS_IDEMPOTENCY_KEY, IDEMPOTENCY_KEY } from "../../protocol/idempotency-key.ts";
 import { refusalText } from "../answers.ts";
 import {
   answer,
@@ -10,7 +11,6 @@ import {
   internal,
   MALFORMED_QUERY,
   malformedQuery,
-  methodNotAllowed,
   type Paths,
   queryParameters,
   storeAway,
@@ -59,9 +59,17 @@ export const analyticsPaths: Paths = {
       summary: "Count one event",
       description:
         `Takes ${EXPECTS_KIND}, as \`click\`, \`impression\` (names without a value) or \`event=…\`. With an ` +
-        "`id` the request may be repeated: the same id in the same stream counts once within 24 hours. " +
-        "Without an answer the event may have been counted. A body means nothing here.",
-      parameters: queryParameters(EventQuerySchema),
+        "`id`, or a header `Idempotency-Key`, the request may be repeated: the same id in the same stream counts once " +
+        "within 24 hours. Without an answer the event may have been counted. A body is ignored.",
+      parameters: [
+        ...queryParameters(EventQuerySchema),
+        {
+          name: IDEMPOTENCY_KEY,
+          in: "header",
+          description: `The same as \`id\`: ${EXPECTS_IDEMPOTENCY_KEY}.`,
+          schema: Type.String({ minLength: 1 }),
+        },
+      ],
       responses: {
         204: answer("The event is stored, and in every answer from now on; or it was before, by its id."),
         400: failure(
@@ -69,7 +77,6 @@ export const analyticsPaths: Paths = {
           [MALFORMED_QUERY.code, "unreadable_body"],
           MALFORMED_QUERY.example,
         ),
-        405: methodNotAllowed("GET, POST"),
         413: tooLargeBody,
         422: invalid("too_many_streams"),
         500: internal,
@@ -86,7 +93,6 @@ export const analyticsPaths: Paths = {
       responses: {
         200: answer("The counts of the hour.", hourContent, ["hourglass-degraded"]),
         400: malformedQuery,
-        405: methodNotAllowed("GET, POST"),
         422: invalid(),
         500: internal,
         503: storeAway(),

@@ -6,7 +6,7 @@ import { browsersPaths } from "./browsers.ts";
 import { eventsPaths, eventsSchemas } from "./events.ts";
 import { livePaths, liveSchemas } from "./live.ts";
 import { opsPaths, opsSchemas } from "./ops.ts";
-import { ErrorSchema, HEADERS } from "./parts.ts";
+import { ErrorSchema, failure, HEADERS, type Paths } from "./parts.ts";
 import { rangesPaths, rangesSchemas } from "./ranges.ts";
 
 const ABOUT = `Counts clicks, impressions and unique users per UTC hour and stream.
@@ -19,8 +19,28 @@ counting twice.
 Every error has the same shape: \`{"error": {"code", "message", "field"?, "got"?, "expected"?}}\`. Parameters that
 are not listed are refused, but for \`/r\`. Where the settings ask for keys, they are sent as
 \`Authorization: Bearer hg_…\`. There are two answers without such a body, from the HTTP server itself:
-413 to a body far over the limits, and 400 to what is no HTTP. Any other path is answered with 404, \`code\`:
-\`not_found\`.`;
+413 to a body far over the limits, and 400 to what is not HTTP. On any path, a malformed Host header is answered with
+400, \`code\`: \`invalid_host\`. Any other path is answered with 404, \`code\`: \`not_found\`.`;
+
+function withMethods(paths: Paths): Paths {
+  return Object.fromEntries(
+    Object.entries(paths).map(([path, operations]) => {
+      const allowed = Object.keys(operations).sort().join(", ").toUpperCase();
+      const code = "method_not_allowed";
+      const message = `PUT is not supported here. This path takes ${allowed}.`;
+      const refused = failure(
+        `Any method but ${allowed}.`,
+        [code],
+        { code, message },
+        { headers: ["allow"] },
+      );
+      const described = Object.entries(operations).map(([method, operation]) => {
+        return [method, { ...operation, responses: { ...operation.responses, 405: refused } }];
+      });
+      return [path, Object.fromEntries(described)];
+    }),
+  );
+}
 
 export const API_DOCUMENT = {
   openapi: "3.1.0",
@@ -33,14 +53,16 @@ export const API_DOCUMENT = {
     { name: "Operation", description: "whether all is well" },
     { name: "Description", description: "what is taken and answered" },
   ],
-  paths: withAccess({
-    ...analyticsPaths,
-    ...eventsPaths,
-    ...browsersPaths,
-    ...rangesPaths,
-    ...livePaths,
-    ...opsPaths,
-  }),
+  paths: withAccess(
+    withMethods({
+      ...analyticsPaths,
+      ...eventsPaths,
+      ...browsersPaths,
+      ...rangesPaths,
+      ...livePaths,
+      ...opsPaths,
+    }),
+  ),
   components: {
     schemas: { Error: ErrorSchema, ...eventsSchemas, ...rangesSchemas, ...liveSchemas, ...opsSchemas },
     headers: HEADERS,

@@ -15,7 +15,6 @@ import {
   JSON_TYPE,
   MALFORMED_QUERY,
   members,
-  methodNotAllowed,
   oneOf,
   type Paths,
   queryParameters,
@@ -138,7 +137,6 @@ export const eventsPaths: Paths = {
           [MALFORMED_QUERY.code, "malformed_body", "unreadable_body"],
           { code: "malformed_body", message: "the body could not be unpacked as gzip: nothing was counted" },
         ),
-        405: methodNotAllowed("POST"),
         413: failure(
           "Nothing was counted: send the events in parts.",
           ["body_too_large", "too_many_events", "too_many_lines"],

@@ -2,7 +2,7 @@
 import { Type } from "@sinclair/typebox";
 import { REFUSAL_REASONS } from "../../domain/ledger.ts";
 import { refusalText } from "../answers.ts";
-import { LiveQuerySchema } from "../live/live.ts";
+import { LiveQuerySchema, SHARE_USED } from "../live/live.ts";
 import { UNAVAILABLE_REASONS } from "../live/snapshot.ts";
 import {
   answer,
@@ -14,7 +14,6 @@ import {
   internal,
   malformedQuery,
   members,
-  methodNotAllowed,
   notModified,
   oneOf,
   orNull,
@@ -90,15 +89,20 @@ export const livePaths: Paths = {
           },
         }),
         400: malformedQuery,
-        405: methodNotAllowed("GET"),
         422: failure("A parameter is unknown or not what it has to be.", [INVALID_PARAMETER.code], {
           ...INVALID_PARAMETER.example,
         }),
+        429: failure(
+          "This key or address watches too many streams, or has sent too many requests: retry after `retry-after`.",
+          ["rate_limited", SHARE_USED.code],
+          SHARE_USED,
+          { headers: ["retry-after"] },
+        ),
         500: internal,
         503: failure(
-          "Not now: too many watch, or it stops, or the API keys are not known yet.",
+          "Too many streams are watched, the instance is shutting down, or the API keys are not known yet.",
           ["overloaded", "shutting_down", "cold_store_away"],
-          { code: "shutting_down", message: `${refusalText("shutting_down")}, come again` },
+          { code: "shutting_down", message: `${refusalText("shutting_down")}; retry later.` },
           { headers: ["retry-after"] },
         ),
       },

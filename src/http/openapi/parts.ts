@@ -180,12 +180,6 @@ export const INVALID_PARAMETER = {
   example: errorBodyOf(new InvalidParameterError("timestamp", "yesterday", EXPECTS_TIMESTAMP)),
 };
 
-export function methodNotAllowed(allowed: string): Answer {
-  const message = `PUT is not for this path, which takes ${allowed}`;
-  const codes = ["method_not_allowed"];
-  return failure(`Any method but ${allowed}.`, codes, { code: codes[0]!, message }, { headers: ["allow"] });
-}
-
 export const internal = failure(
   "A fault in this service.",
   ["internal"],

@@ -1,5 +1,6 @@
 /** GET /series and GET /streams, described: ranges of hours. */
 import { Type } from "@sinclair/typebox";
+import { STEPS } from "../../domain/steps.ts";
 import { CONTENT_TYPES, type Format } from "../media-type.ts";
 import { SeriesQuerySchema, StreamsQuerySchema } from "../query/range-rules.ts";
 import { hourContent } from "./analytics.ts";
@@ -15,7 +16,6 @@ import {
   JSON_TYPE,
   malformedQuery,
   members,
-  methodNotAllowed,
   notModified,
   oneOf,
   orNull,
@@ -39,7 +39,7 @@ export const rangesSchemas = {
   Series: members({
     from: INSTANT,
     to: INSTANT,
-    step: oneOf(["hour", "day", "week", "total"]),
+    step: oneOf(STEPS),
     tz,
     stream: Type.String(),
     exact: Type.Boolean(),
@@ -97,7 +97,6 @@ function typeOf(format: Format): string {
 const otherAnswers = {
   304: notModified,
   400: malformedQuery,
-  405: methodNotAllowed("GET"),
   422: failure(
     "A parameter is unknown or not what it has to be; or the range is too large to be answered.",
     [INVALID_PARAMETER.code, "range_too_large"],

@@ -1,7 +1,14 @@
 /** What the parameters of /series and /streams have to be: the one place that says so. */
 import { type TProperties, Type } from "@sinclair/typebox";
+import { STEPS } from "../../domain/steps.ts";
+import {
+  DEFAULT_STREAM,
+  EXPECTS_STREAM_PREFIX,
+  EXPECTS_STREAM_SELECTION,
+  STREAM_PREFIX_PATTERN,
+  STREAM_SELECTION_PATTERN,
+} from "../../domain/stream-name.ts";
 import { GROUPS_MAX } from "../../pipeline/read/streams-tally.ts";
-import { DEFAULT_STREAM } from "../../protocol/event-rules.ts";
 import { EXPECTS_TIME, TIME_PATTERN } from "../../protocol/time-text.ts";
 
 export const DEFAULT_ZONE = "UTC";
@@ -20,12 +27,11 @@ const tz = Type.String({
   default: DEFAULT_ZONE,
 });
 
-function oneOf(first: string, ...others: readonly string[]) {
-  const values = [first, ...others];
+function oneOf(...values: readonly [string, ...string[]]) {
   return Type.Optional(
     Type.Union(
       values.map((value) => Type.Literal(value)),
-      { description: `one of ${values.join(", ")}`, default: first },
+      { description: `one of ${values.join(", ")}`, default: values[0] },
     ),
   );
 }
@@ -38,11 +44,11 @@ function parameters<P extends TProperties>(properties: P) {
 export const SeriesQuerySchema = parameters({
   from,
   to: Type.Optional(to),
-  step: oneOf("hour", "day", "week", "total"),
+  step: oneOf(...STEPS),
   stream: Type.Optional(
     Type.String({
-      pattern: "^([A-Za-z0-9._-]{1,64}|[A-Za-z0-9._-]{0,63}[*])$",
-      description: "1 to 64 of A-Z a-z 0-9 . _ -, or what names begin with, and a * (site.* or *)",
+      pattern: STREAM_SELECTION_PATTERN,
+      description: EXPECTS_STREAM_SELECTION,
       default: DEFAULT_STREAM,
     }),
   ),
@@ -65,8 +71,8 @@ export const StreamsQuerySchema = parameters({
   ),
   prefix: Type.Optional(
     Type.String({
-      pattern: "^[A-Za-z0-9._-]{0,64}$",
-      description: "what names begin with: up to 64 of A-Z a-z 0-9 . _ -",
+      pattern: STREAM_PREFIX_PATTERN,
+      description: EXPECTS_STREAM_PREFIX,
       default: "",
     }),
   ),

@@ -2,14 +2,13 @@
 import { Elysia } from "elysia";
 import type { HourRange } from "../../domain/hour-range.ts";
 import { type Step, Steps } from "../../domain/steps.ts";
+import { DEFAULT_STREAM } from "../../domain/stream-name.ts";
 import { selectionOf } from "../../domain/stream-set.ts";
 import type { Pipeline } from "../../pipeline/pipeline.ts";
 import { ExactTally } from "../../pipeline/read/exact-tally.ts";
 import { SeriesTally, type Sums } from "../../pipeline/read/series-tally.ts";
 import { checkSelection, InvalidParameterError, readQuery } from "../../protocol/event-query.ts";
-import { DEFAULT_STREAM } from "../../protocol/event-rules.ts";
 import type { Query } from "../../protocol/query.ts";
-import { methodNotAllowed } from "../answers.ts";
 import { type Format, preferredFormat } from "../media-type.ts";
 import type { RequestCounts } from "../requests/counts.ts";
 import type { AppOptions } from "../route-options.ts";
@@ -43,24 +42,22 @@ interface Series {
 }
 
 export function series({ pipeline, log, now, access }: AppOptions, gets: RequestCounts) {
-  return new Elysia({ name: "series" })
-    .get("/series", async ({ request }) => {
-      const startMs = gets.start();
-      try {
-        const question = readQuestion(request, now());
-        const { stream } = question;
-        checkSelection("stream", stream, selectionOf(stream), access?.streamsOf(request));
-        const steps = new Steps(question.from, question.to, question.step, question.zone);
-        const found = await readSeries(pipeline, question, steps, now());
-        const text = TEXTS[question.format](question, steps, found);
-        const isPast = question.to <= now();
-        const body = { format: question.format, text, degraded: found.degraded, isPast };
-        return gets.counted(rangeAnswer(request, body), startMs);
-      } catch (error) {
-        return gets.counted(rangeErrorAnswer(error, log, request), startMs);
-      }
-    })
-    .all("/series", ({ request }) => methodNotAllowed(request.method, "GET"));
+  return new Elysia({ name: "series" }).get("/series", async ({ request }) => {
+    const startMs = gets.start();
+    try {
+      const question = readQuestion(request, now());
+      const { stream } = question;
+      checkSelection("stream", stream, selectionOf(stream), access?.streamsOf(request));
+      const steps = new Steps(question.from, question.to, question.step, question.zone);
+      const found = await readSeries(pipeline, question, steps, now());
+      const text = TEXTS[question.format](question, steps, found);
+      const isPast = question.to <= now();
+      const body = { format: question.format, text, degraded: found.degraded, isPast };
+      return gets.counted(rangeAnswer(request, body), startMs);
+    } catch (error) {
+      return gets.counted(rangeErrorAnswer(error, log, request), startMs);
+    }
+  });
 }
 
 /** Throws MalformedQueryError or InvalidParameterError. */

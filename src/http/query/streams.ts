@@ -4,7 +4,6 @@ import type { UserCounts } from "../../domain/user-sketches.ts";
 import type { Pipeline } from "../../pipeline/pipeline.ts";
 import { type StreamSums, StreamsTally } from "../../pipeline/read/streams-tally.ts";
 import { checkSelection, readQuery } from "../../protocol/event-query.ts";
-import { methodNotAllowed } from "../answers.ts";
 import { type Format, preferredFormat } from "../media-type.ts";
 import type { RequestCounts } from "../requests/counts.ts";
 import type { AppOptions } from "../route-options.ts";
@@ -32,25 +31,23 @@ interface Found {
 }
 
 export function streams({ pipeline, log, now, access }: AppOptions, gets: RequestCounts) {
-  return new Elysia({ name: "streams" })
-    .get("/streams", async ({ request }) => {
-      const startMs = gets.start();
-      try {
-        const question = readQuestion(request, now());
-        const { prefix } = question;
-        checkSelection("prefix", prefix, { text: prefix, isPrefix: true }, access?.streamsOf(request));
-        const found = await readStreams(pipeline, question);
-        const { format, from, to } = question;
-        const text = format === "csv" ? csvText(question, found) : jsonText(question, found);
-        const isKept = from >= pipeline.retention.aggregatesFrom(now());
-        const degraded = degradedOf(found.isDegraded, isKept);
-        const answer = rangeAnswer(request, { format, text, degraded, isPast: to <= now() });
-        return gets.counted(answer, startMs);
-      } catch (error) {
-        return gets.counted(rangeErrorAnswer(error, log, request), startMs);
-      }
-    })
-    .all("/streams", ({ request }) => methodNotAllowed(request.method, "GET"));
+  return new Elysia({ name: "streams" }).get("/streams", async ({ request }) => {
+    const startMs = gets.start();
+    try {
+      const question = readQuestion(request, now());
+      const { prefix } = question;
+      checkSelection("prefix", prefix, { text: prefix, isPrefix: true }, access?.streamsOf(request));
+      const found = await readStreams(pipeline, question);
+      const { format, from, to } = question;
+      const text = format === "csv" ? csvText(question, found) : jsonText(question, found);
+      const isKept = from >= pipeline.retention.aggregatesFrom(now());
+      const degraded = degradedOf(found.isDegraded, isKept);
+      const answer = rangeAnswer(request, { format, text, degraded, isPast: to <= now() });
+      return gets.counted(answer, startMs);
+    } catch (error) {
+      return gets.counted(rangeErrorAnswer(error, log, request), startMs);
+    }
+  });
 }
 
 /** Throws MalformedQueryError or InvalidParameterError. */

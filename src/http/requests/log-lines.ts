@@ -24,12 +24,14 @@ export class RequestLines {
   /** To be used before the routes. Elysia shows it no answer of onError: those are to be brought here. */
   plugin() {
     return new Elysia({ name: "request-lines" })
-      .onRequest(({ request }) => {
-        this.#begun.set(request, { startMs: performance.now(), trace: traceOf(request.headers) });
-      })
+      .onRequest(({ request }) => this.begin(request))
       .mapResponse({ as: "global" }, ({ request, responseValue }) => {
         if (responseValue instanceof Response) this.answered(request, responseValue);
       });
+  }
+
+  begin(request: Request): void {
+    this.#begun.set(request, { startMs: performance.now(), trace: traceOf(request.headers) });
   }
 
   /** Hands the answer on. */

@@ -3,7 +3,7 @@ import { type Static, Type } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 import { type ApiKey, SCOPES, type Scope } from "../../domain/api-key.ts";
 import { rateLimitOf, rateLimitText } from "../../domain/rate-limit.ts";
-import { isStreamPattern } from "../../domain/stream-set.ts";
+import { isStreamSelection } from "../../domain/stream-name.ts";
 
 export const API_KEY_COLUMNS =
   "id, sha256, name, scopes, streams, rate_limit, created_at, expires_at, revoked_at";
@@ -43,7 +43,7 @@ function apiKeyOf(row: ApiKeyRow): ApiKey | undefined {
   const limit = row.rate_limit === null ? undefined : rateLimitOf(row.rate_limit);
   const scopes = row.scopes.split(",");
   const streams = row.streams === "" ? [] : row.streams.split(",");
-  if (!scopes.every(isScope) || !streams.every(isStreamPattern)) return undefined;
+  if (!scopes.every(isScope) || !streams.every(isStreamSelection)) return undefined;
   if (row.rate_limit !== null && limit === undefined) return undefined;
   return {
     ...{ id, sha256, name, scopes, streams, limit },

@@ -51,18 +51,23 @@ export interface Request {
   readonly method: string;
   /** Path and query, sent as it is: bytes in a Buffer may be anything. */
   readonly target: string | Buffer;
+  /** The value of Host: `localhost` if it is left out, and no such header if it is null. */
+  readonly host?: string | null;
   /** Lines without their ends. */
   readonly headers?: readonly string[];
   readonly body?: string;
 }
 
 /** A body is sent as it is: the headers that announce it are the caller's. */
-export function bytesOf({ method, target, headers = [], body = "" }: Request): Buffer {
-  const lines = ["Host: localhost", ...headers].map((line) => `${line}\r\n`).join("");
+export function bytesOf({ method, target, host = "localhost", headers = [], body = "" }: Request): Buffer {
+  const hosts = host === null ? [] : [`Host: ${host}`];
+  const lines = [...hosts, ...headers].map((line) => `${line}\r\n`).join("");
+  // HTTP/1.1 asks for a Host.
+  const version = host === null ? "1.0" : "1.1";
   return Buffer.concat([
     Buffer.from(`${method} `),
     Buffer.from(target),
-    Buffer.from(` HTTP/1.1\r\n${lines}\r\n${body}`),
+    Buffer.from(` HTTP/${version}\r\n${lines}\r\n${body}`),
   ]);
 }
 

@@ -160,13 +160,15 @@ function matching(streams, text) {
   return streams.filter(({ stream }) => stream.toLowerCase().includes(needle));
 }
 
-const prefixOf = (text) => text.replace(/[^A-Za-z0-9._-]/g, "").slice(0, 64);
+const { streamCharacters, streamMaxChars } = document.body.dataset;
+const NOT_IN_NAMES = new RegExp(`[^${streamCharacters}]`, "g");
+const prefixOf = (text) => text.replace(NOT_IN_NAMES, "").slice(0, Number(streamMaxChars));
 
 /** All whose names begin with what was typed, if those are several. */
 function branchOf(text, found) {
   const prefix = prefixOf(text);
   if (prefix === "" || found.filter(({ stream }) => stream.startsWith(prefix)).length < 2) return undefined;
-  return `${prefix.slice(0, 63)}*`;
+  return `${prefix.slice(0, Number(streamMaxChars) - 1)}*`;
 }
 
 function branchTitle(stream) {

@@ -2,7 +2,8 @@
 import { DAY_MS, HOUR_MS, METRICS } from "./format.js";
 
 export const ALL_STREAMS = "*";
-const STREAM = /^([A-Za-z0-9._-]{1,64}|[A-Za-z0-9._-]{0,63}\*)$/;
+/** The service states the rule with the page. */
+const STREAM = new RegExp(document.body.dataset.streamPattern);
 const DAYS = { "24h": 1, "7d": 7, "30d": 30 };
 const DEFAULT_STEPS = { "24h": "hour", "7d": "hour", "30d": "day" };
 const DEFAULTS = { stream: ALL_STREAMS, range: "24h", metric: "clicks", order: "clicks" };

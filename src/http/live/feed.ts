@@ -1,0 +1,103 @@
+/**
+ * Reads one stream again and again, for all its viewers.
+ *
+ * Invariants:
+ * - It reads at most once a second, one reading at a time, and only while somebody watches.
+ * - It is busy for at most a twentieth of the time: where readings take long, there are fewer of them.
+ * - A viewer who falls behind for MISSED_MAX messages is disconnected.
+ * - A viewer whose key is revoked gets no further message, and is disconnected when the next one is due.
+ */
+import { KEEP_ALIVE, Message, type Reading, type Viewer } from "./viewer.ts";
+
+const INTERVAL_MS = 1_000;
+const BUSY_SHARE = 1 / 20;
+/** The cost of a reading is the least of the last few: one alone may just have had to wait. */
+const COST_READINGS = 3;
+/** While a reading takes longer, a comment keeps the connection open: proxies close silent ones. */
+const SILENCE_MAX_MS = 5_000;
+const MISSED_MAX = 30;
+
+export interface LiveTimes {
+  readonly intervalMs: number;
+  readonly silenceMaxMs: number;
+}
+
+export const LIVE_TIMES: LiveTimes = { intervalMs: INTERVAL_MS, silenceMaxMs: SILENCE_MAX_MS };
+
+interface FeedHooks {
+  /** Never rejects. */
+  read(): Promise<Reading>;
+  onEnd(viewer: Viewer): void;
+}
+
+export class Feed {
+  readonly #times: LiveTimes;
+  readonly #hooks: FeedHooks;
+  readonly #viewers = new Set<Viewer>();
+  readonly #tookMs: number[] = [];
+  #latest: Message | undefined;
+  #next: Timer | undefined;
+  #silence: Timer | undefined;
+
+  constructor(times: LiveTimes, hooks: FeedHooks) {
+    this.#times = times;
+    this.#hooks = hooks;
+  }
+
+  get viewerCount(): number {
+    return this.#viewers.size;
+  }
+
+  add(viewer: Viewer): void {
+    this.#viewers.add(viewer);
+    if (this.#viewers.size === 1) this.#start();
+    else if (this.#latest !== undefined) viewer.show(this.#latest);
+  }
+
+  end(viewer: Viewer): void {
+    if (!this.#viewers.delete(viewer)) return;
+    viewer.end();
+    if (this.#viewers.size === 0) {
+      clearTimeout(this.#next);
+      clearInterval(this.#silence);
+    }
+    this.#hooks.onEnd(viewer);
+  }
+
+  endAll(): void {
+    for (const viewer of [...this.#viewers]) this.end(viewer);
+  }
+
+  #start(): void {
+    const keepAlive = () => this.#toAll((viewer) => viewer.send(KEEP_ALIVE));
+    this.#silence = setInterval(keepAlive, this.#times.silenceMaxMs);
+    void this.#readOn();
+  }
+
+  async #readOn(): Promise<void> {
+    const startMs = performance.now();
+    const message = new Message(await this.#hooks.read());
+    if (this.#viewers.size === 0) return;
+    this.#latest = message;
+    this.#toAll((viewer) => viewer.show(message));
+    if (this.#viewers.size === 0) return;
+    this.#silence?.refresh();
+    const pauseMs = this.#pauseMs(performance.now() - startMs);
+    this.#next = setTimeout(() => void this.#readOn(), pauseMs);
+  }
+
+  #pauseMs(tookMs: number): number {
+    this.#tookMs.push(tookMs);
+    if (this.#tookMs.length > COST_READINGS) this.#tookMs.shift();
+    const costMs = this.#tookMs.length < COST_READINGS ? 0 : Math.min(...this.#tookMs);
+    return Math.max(this.#times.intervalMs - tookMs, costMs / BUSY_SHARE - costMs, 0);
+  }
+
+  #toAll(tell: (viewer: Viewer) => void): void {
+    for (const viewer of this.#viewers) {
+      const { isLetIn } = viewer;
+      if (isLetIn) tell(viewer);
+      if (!isLetIn || viewer.missed > MISSED_MAX) this.end(viewer);
+    }
+  }
+}

@@ -1,0 +1,32 @@
+/**
+ * Refuses a request whose Host header cannot be one (RFC 9112, 3.2), before it is routed. Bun hands on any text, and
+ * shows a URL of the path alone if it could make none of it.
+ *
+ * A request without a Host is accepted: health checks of balancers use HTTP/1.0.
+ */
+import { errorAnswer } from "../answers.ts";
+
+/** The first slash after "http://" or "https://" and at least one character. */
+const EARLIEST_PATH = 8;
+
+export class HostCheck {
+  /** The start of the latest good URL, up to its path: most requests have the same. */
+  #good = "\0";
+
+  /** Undefined if the request may be routed. */
+  refusalOf({ url, headers }: Request): Response | undefined {
+    if (url.startsWith(this.#good)) return undefined;
+    const isPathAlone = url.startsWith("/");
+    const origin = isPathAlone ? "" : url.slice(0, url.indexOf("/", EARLIEST_PATH) + 1);
+    const isGood = isPathAlone ? (headers.get("host") ?? "") === "" : URL.canParse(origin);
+    if (isGood && !isPathAlone) this.#good = origin;
+    return isGood ? undefined : hostRefused(headers.get("host"));
+  }
+}
+
+function hostRefused(got: string | null): Response {
+  const expected = "a host name or address, and a port if it is not the default";
+  const shown = (got ?? "").slice(0, 300);
+  const message = `host: got ${JSON.stringify(shown)}, expected ${expected}`;
+  return errorAnswer(400, { code: "invalid_host", message, field: "host", got: shown, expected });
+}
