@@ -5,11 +5,13 @@ export const DEFAULT_STREAM = "default";
 export const STREAM_CHARACTERS = "A-Za-z0-9._-";
 export const STREAM_MAX_CHARS = 64;
 
-const LETTERS = `[${STREAM_CHARACTERS}]`;
-export const STREAM_PATTERN = `^${LETTERS}{1,${STREAM_MAX_CHARS}}$`;
-export const STREAM_PREFIX_PATTERN = `^${LETTERS}{0,${STREAM_MAX_CHARS}}$`;
+const LETTER = `[${STREAM_CHARACTERS}]`;
+const NAME_PATTERN = `${LETTER}{1,${STREAM_MAX_CHARS}}`;
+const SHORT_PREFIX_PATTERN = `${LETTER}{0,${STREAM_MAX_CHARS - 1}}`;
+export const STREAM_PATTERN = `^${NAME_PATTERN}$`;
+export const STREAM_PREFIX_PATTERN = `^${LETTER}{0,${STREAM_MAX_CHARS}}$`;
 /** A name, or a prefix and a `*`. */
-export const STREAM_SELECTION_PATTERN = `^(${LETTERS}{1,${STREAM_MAX_CHARS}}|${LETTERS}{0,${STREAM_MAX_CHARS - 1}}[*])$`;
+export const STREAM_SELECTION_PATTERN = `^(${NAME_PATTERN}|${SHORT_PREFIX_PATTERN}[*])$`;
 
 export const EXPECTS_STREAM = `1 to ${STREAM_MAX_CHARS} of A-Z a-z 0-9 . _ -`;
 export const EXPECTS_STREAM_PREFIX = `a prefix of names: up to ${STREAM_MAX_CHARS} of A-Z a-z 0-9 . _ -`;

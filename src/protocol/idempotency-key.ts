@@ -7,7 +7,7 @@ import { InvalidParameterError } from "./event-query.ts";
 import { USER_MAX_BYTES } from "./event-rules.ts";
 
 export const IDEMPOTENCY_KEY = "idempotency-key";
-export const EXPECTS_IDEMPOTENCY_KEY = `1 to ${USER_MAX_BYTES} printable characters of ASCII, in quotes or without blanks`;
+export const EXPECTS_IDEMPOTENCY_KEY = `1 to ${USER_MAX_BYTES} characters of ASCII, quoted or without blanks`;
 
 const QUOTED = /^"((?:[ !#-[\]-~]|\\["\\])*)"$/;
 /** A header that is given twice holds a comma and a blank. */

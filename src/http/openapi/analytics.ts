@@ -59,8 +59,8 @@ export const analyticsPaths: Paths = {
       summary: "Count one event",
       description:
         `Takes ${EXPECTS_KIND}, as \`click\`, \`impression\` (names without a value) or \`event=…\`. With an ` +
-        "`id`, or a header `Idempotency-Key`, the request may be repeated: the same id in the same stream counts once " +
-        "within 24 hours. Without an answer the event may have been counted. A body is ignored.",
+        "`id`, or a header `Idempotency-Key`, the request may be repeated: the same id in the same stream counts " +
+        "once within 24 hours. Without an answer the event may have been counted. A body is ignored.",
       parameters: [
         ...queryParameters(EventQuerySchema),
         {

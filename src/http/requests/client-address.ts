@@ -1,8 +1,8 @@
 /**
  * The address that a request comes from, for pseudonyms, limits and feeds.
  *
- * Invariant: an address has one spelling here, however it was written (RFC 5952; an IPv4 address within IPv6 is itself),
- * and no port. ipaddr.js parses IPv6; of IPv4 it accepts octal and shortened forms, so that node:net decides there.
+ * Invariant: an address has one spelling here, however it was written (RFC 5952; IPv4 within IPv6 is IPv4), and no
+ * port. ipaddr.js parses IPv6; of IPv4 it accepts octal and shortened forms, so that node:net decides there.
  * proxy-addr is not used, as it identifies proxies by their addresses, and TRUST_PROXY is their number.
  */
 import { isIPv4 } from "node:net";
@@ -50,8 +50,8 @@ export class ClientAddresses {
     if (this.#hasWarned) return;
     this.#hasWarned = true;
     const message =
-      "requests have X-Forwarded-For, which is ignored as TRUST_PROXY is 0: if a proxy sends it, all its clients count " +
-      "as one address; set TRUST_PROXY to the number of proxies";
+      "requests have X-Forwarded-For, which is ignored as TRUST_PROXY is 0: if a proxy sends it, all its clients " +
+      "count as one address; set TRUST_PROXY to the number of proxies";
     this.#log.warn({}, message);
   }
 }
