@@ -86,13 +86,13 @@ export const MUTATIONS: readonly Mutation[] = [
     promise: "the watermark moves in the transaction of the rows",
     edits: [
       {
-        file: "src/store/mysql/cold-store.ts",
+        file: "src/store/mysql/flush.ts",
         find: "await session.run(move, [last.seq, eventCount, id]);",
         replace: 'await session.run("COMMIT"); await session.run(move, [last.seq, eventCount, id]);',
       },
     ],
     check: testNamed(
-      "test/contract/cold-store.test.ts",
+      "test/contract/cold/mysql/faults.test.ts",
       "a connection that is cut before the answer to COMMIT arrives",
     ),
   },
@@ -106,13 +106,19 @@ export const MUTATIONS: readonly Mutation[] = [
         replace: "",
       },
     ],
-    check: testNamed("test/contract/hot-store.test.ts", "is adopted, and commits nothing when it wakes"),
+    check: testNamed(
+      "test/contract/hot/redis/writers.test.ts",
+      "is adopted, and commits nothing when it wakes",
+    ),
   },
   {
     name: "seq-not-checked",
     promise: "a batch that is sent again is applied once",
     edits: [{ file: COMMIT_SCRIPT, find: "if seq <= last then", replace: "if false then" }],
-    check: testNamed("test/contract/hot-store.test.ts", "a batch that is sent again is applied once"),
+    check: testNamed(
+      "test/contract/hot/redis/contract.test.ts",
+      "a batch that is sent again is applied once",
+    ),
   },
   {
     name: "orphans-forgotten",
@@ -124,7 +130,7 @@ export const MUTATIONS: readonly Mutation[] = [
         replace: "await flusher.moveOrphans(lastSeq, []);",
       },
     ],
-    check: testNamed("test/pipeline/faults.test.ts", "emptied with a full ring"),
+    check: testNamed("test/pipeline/faults/redis-data-loss.test.ts", "emptied with a full ring"),
   },
   {
     name: "hour-not-hydrated",

@@ -25,7 +25,7 @@ const STAGES: readonly { readonly name: string; readonly paths: RegExp }[] = [
 
 const SOURCE = /^src\/.*\.ts$/;
 const CODE = /\.(ts|sql|lua)$/;
-const TEST = /^test\/(?!harness\/|chaos\/(?!chaos\.test)).*\.ts$/;
+const TEST = /^test\/(?!harness\/|chaos\/(?!.*\.test\.ts$)).*\.ts$/;
 
 const MAX_LINE_CHARS = 120;
 const MAX_LINES_WITHOUT_HEADER = 14;
