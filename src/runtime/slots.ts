@@ -4,6 +4,11 @@
  * Invariant: what is lent is never more than `capacity`, and at most `maxWaiting` wait for it. Whoever asks
  * for much is not overtaken by those who ask for little, or it might wait for ever.
  */
+/** So many wait for slots that no more may. */
+export class SlotsFullError extends Error {
+  override readonly name = "SlotsFullError";
+}
+
 export class Slots {
   readonly #maxWaiting: number;
   readonly #waiting: { readonly count: number; readonly resolve: () => void }[] = [];
@@ -22,6 +27,18 @@ export class Slots {
     }
     if (this.#waiting.length >= this.#maxWaiting) return undefined;
     return new Promise((resolve) => this.#waiting.push({ count, resolve }));
+  }
+
+  /** Runs `work` with one slot. Throws SlotsFullError if too many wait. */
+  async use<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.take(1);
+    if (turn === undefined) throw new SlotsFullError(`${this.#maxWaiting} wait already, try again`);
+    await turn;
+    try {
+      return await work();
+    } finally {
+      this.give(1);
+    }
   }
 
   give(count: number): void {

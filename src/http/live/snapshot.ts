@@ -6,9 +6,9 @@
 import { HOUR_MS, type HourCounts, hourOf } from "../../domain/event.ts";
 import { Steps } from "../../domain/steps.ts";
 import { TimeZone } from "../../domain/time-zone.ts";
-import { LanesFullError } from "../../pipeline/read/lanes.ts";
 import { SeriesTally } from "../../pipeline/read/series-tally.ts";
 import { errorText } from "../../runtime/deadline.ts";
+import { SlotsFullError } from "../../runtime/slots.ts";
 import { ColdUnavailableError } from "../../store/cold/errors.ts";
 import { HotUnavailableError } from "../../store/hot.ts";
 import { instanceLedger, storeLedger } from "../ops/ledger-route.ts";
@@ -113,7 +113,7 @@ export class LiveReader {
   #reasonOf(error: unknown): UnavailableReason {
     if (error instanceof HotUnavailableError) return "hot_store_away";
     if (error instanceof ColdUnavailableError) return "cold_store_away";
-    if (error instanceof LanesFullError) return "overloaded";
+    if (error instanceof SlotsFullError) return "overloaded";
     // Each second the same: said once.
     if (!this.#isFailing) this.#options.log.error({ error: errorText(error) }, "a live reading failed");
     this.#isFailing = true;

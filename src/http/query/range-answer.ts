@@ -7,9 +7,9 @@
  */
 
 import type { UserCounts } from "../../domain/user-sketches.ts";
-import { LanesFullError } from "../../pipeline/read/lanes.ts";
 import { RangeTooLargeError } from "../../pipeline/read/range-reader.ts";
 import type { Log } from "../../runtime/log.ts";
+import { SlotsFullError } from "../../runtime/slots.ts";
 import { answerToError, errorAnswer, NO_STORE } from "../answers.ts";
 import { etagOf, matches } from "../etag.ts";
 import { CONTENT_TYPES, type Format } from "../media-type.ts";
@@ -51,7 +51,7 @@ export function rangeErrorAnswer(error: unknown, log: Log, request: Request): Re
     const message = `the range has ${error.message}: ask for fewer hours, or for a longer prefix`;
     return errorAnswer(422, { code: "range_too_large", message });
   }
-  if (error instanceof LanesFullError) {
+  if (error instanceof SlotsFullError) {
     const message = "too many ranges are being read, try again";
     return errorAnswer(503, { code: "overloaded", message }, { "retry-after": "1" });
   }

@@ -1,11 +1,10 @@
 /** GET /series: a stream, or a branch of streams, step by step over a range of hours. */
 import { Elysia } from "elysia";
-import type { HourRange } from "../../domain/hour-range.ts";
 import { type Step, Steps } from "../../domain/steps.ts";
 import { DEFAULT_STREAM } from "../../domain/stream-name.ts";
 import { selectionOf } from "../../domain/stream-set.ts";
 import type { Pipeline } from "../../pipeline/pipeline.ts";
-import { ExactTally } from "../../pipeline/read/exact-tally.ts";
+import { NotCountableError, readExactSeries } from "../../pipeline/read/exact-series.ts";
 import { SeriesTally, type Sums } from "../../pipeline/read/series-tally.ts";
 import { checkSelection, InvalidParameterError, readQuery } from "../../protocol/event-query.ts";
 import type { Query } from "../../protocol/query.ts";
@@ -24,8 +23,6 @@ import {
 import { type Period, periodOf } from "./range-query.ts";
 import { SeriesQuerySchema } from "./range-rules.ts";
 
-/** Every user of theirs is told from every other in memory: up to 100 MB, and about 2 s. */
-const EXACT_MAX_EVENTS = 1_000_000;
 const CSV_HEADER = "from,to,clicks,impressions,ctr,unique_users,unique_clickers,unique_viewers";
 
 interface Question extends Period {
@@ -88,44 +85,14 @@ async function readSeries(
   const range = { from, to, streams: selectionOf(stream) };
   const { tally, isDegraded } = await pipeline.ranges.read(range, () => new SeriesTally(steps));
   const degraded = degradedOf(isDegraded, from >= pipeline.retention.aggregatesFrom(now));
-  if (isExact) return await readExactSeries(pipeline, range, steps, tally, degraded);
-  return { rows: tally.rows(), total: tally.total(), degraded };
-}
-
-async function readExactSeries(
-  pipeline: Pipeline,
-  { streams }: HourRange,
-  steps: Steps,
-  counted: SeriesTally,
-  degraded: Series["degraded"],
-): Promise<Series> {
-  const eventCount = eventsOf(counted.total());
-  if (eventCount > EXACT_MAX_EVENTS) {
-    const expected = `a range of at most ${EXACT_MAX_EVENTS} events: this one has ${eventCount}`;
-    throw new InvalidParameterError("exact", "1", expected);
+  if (!isExact) return { rows: tally.rows(), total: tally.total(), degraded };
+  try {
+    const exact = await readExactSeries(pipeline.ranges, steps, range.streams, tally);
+    return { ...exact, degraded: degraded ?? exact.lacks };
+  } catch (error) {
+    if (error instanceof NotCountableError) throw new InvalidParameterError("exact", "1", error.message);
+    throw error;
   }
-  const exact = new ExactTally(steps);
-  const hours = counted.activeHours();
-  if (hours.length === 0) return { rows: exact.rows(), total: exact.total(), degraded };
-  const { erased, rowsFrom } = await pipeline.ranges.readUsers({ hours, streams }, (row) => exact.add(row));
-  if (hours.some((hour) => hour < rowsFrom)) throw rowsNotKept(rowsFrom);
-  for (const hour of erased) exact.addErased(hour);
-  const total = exact.total();
-  const isBehind = eventsOf(total) < eventCount;
-  const isErased = erased.some((hour) => eventsOf(hour) > 0);
-  const lacks = isBehind ? "not-flushed-yet" : isErased ? "erased" : undefined;
-  return { rows: exact.rows(), total, degraded: degraded ?? lacks };
-}
-
-/** An answer would be a smaller number, and look like the whole. */
-function rowsNotKept(rowsFrom: number): InvalidParameterError {
-  const day = new Date(rowsFrom).toISOString();
-  const expected = `hours with their rows, which are kept from ${day} on (without exact all are counted)`;
-  return new InvalidParameterError("exact", "1", expected);
-}
-
-function eventsOf({ clicks, impressions }: Pick<Sums, "clicks" | "impressions">): number {
-  return clicks + impressions;
 }
 
 type Writer = (question: Question, steps: Steps, series: Series) => string;

@@ -1,6 +1,6 @@
 /**
- * What the rows of a range come to, with every user told from every other: as many are in memory as there are.
- * Invariant: rows come by hour, so that only one step's users are kept beside those of all.
+ * The sums of a range by its rows, with users counted exactly: all of them are in memory.
+ * Invariant: rows come by hour, so that only one step's users are held beside those of the whole range.
  */
 import type { Kind } from "../../domain/event.ts";
 import type { Steps } from "../../domain/steps.ts";
@@ -11,7 +11,7 @@ import { noSums, type Sums } from "./series-tally.ts";
 
 const KIND_BITS: Readonly<Record<Kind, number>> = { click: 1, impression: 2 };
 
-/** The different users of the events that it is given, in all and by kind. */
+/** The distinct users of the events that it is given, in all and by kind. */
 class Users {
   readonly #kinds = new Map<string, number>();
   readonly #countOf: Record<Kind, number> = { click: 0, impression: 0 };
@@ -60,7 +60,7 @@ export class ExactTally {
     }
   }
 
-  /** Of events whose users are not known any more. */
+  /** Erased events, whose users are unknown. */
   addErased({ hour, clicks, impressions }: ErasedHour): void {
     for (const sums of [this.#rows[this.#steps.indexOf(hour)]!, this.#total]) {
       sums.clicks += clicks;
@@ -75,7 +75,7 @@ export class ExactTally {
     this.#step = -1;
   }
 
-  /** Once all is read. */
+  /** Once everything is read. */
   rows(): readonly Readonly<Sums>[] {
     this.#settle();
     return this.#rows;

@@ -1,4 +1,4 @@
-/** One hour of a hot store with its sketches, which its own read of an hour does not show: as a range of that hour. */
+/** One hour of a hot store with its sketches, read as a range, since a read of one hour shows only their counts. */
 import { HOUR_MS, type HourKey } from "../../domain/event.ts";
 import type { HourRecord } from "../../domain/hour-range.ts";
 import type { HotStore } from "../../store/hot.ts";

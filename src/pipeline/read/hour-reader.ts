@@ -1,7 +1,7 @@
 /**
- * Reads hours of the only shard: from the hot store in groups (reads that arrive while one is under way form the
- * next), from the cold store for hours that only it knows, or when the hot store is away.
- * Invariant: a read is sent only after it was asked for, so it sees every event acknowledged before that.
+ * Reads hours when there is one shard: from the hot store in groups (reads that arrive while one is in flight form the
+ * next), from the cold store for hours that only it has, or when the hot store is unavailable.
+ * Invariant: a read is sent only after it was requested, so it sees every event acknowledged before that.
  */
 import { type HourCounts, type HourKey, hourKeyName } from "../../domain/event.ts";
 import type { Clock } from "../../runtime/clock.ts";
@@ -9,7 +9,7 @@ import { type Metrics, timed } from "../../runtime/metrics.ts";
 import type { ReadStore } from "../../store/cold/read-store.ts";
 import { type HotStore, HotUnavailableError, type HourRead } from "../../store/hot.ts";
 
-/** What is read of a shard's hot store, and whether that is to be believed. */
+/** A shard as readers use it. */
 export interface ReadShard {
   readonly number: number;
   readonly hot: HotStore;
@@ -18,17 +18,17 @@ export interface ReadShard {
 }
 
 export interface HourReader {
-  /** Throws ColdUnavailableError if the answer lies in the cold store alone and that is away. */
+  /** Throws ColdUnavailableError if only the cold store has the hour and is unavailable. */
   read(key: HourKey): Promise<HourAnswer>;
 }
 
 export interface HourAnswer extends HourCounts {
-  /** True if the hot store is away or has lost data: events that are not flushed yet may be missing. */
+  /** True if the hot store is unavailable or has lost data: events that are not flushed yet may be missing. */
   readonly isDegraded: boolean;
 }
 
 export const NO_COUNTS: HourCounts = { clicks: 0, impressions: 0, uniqueUsers: 0 };
-/** Keys in one hot read: up to 60 µs of Redis each, where clickers and viewers have to be united. */
+/** Keys in one hot read: up to 60 µs of Redis each, where clickers and viewers have to be merged. */
 const GROUP_LIMIT = 100;
 
 interface HotAnswer {

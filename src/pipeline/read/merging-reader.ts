@@ -1,11 +1,11 @@
 /**
  * Reads hours of several shards: what each holds, with its sketches, so that unique users are those of the union; and
- * from the cold store, in one question, the parts that shards do not hold.
+ * from the cold store, in one query, the parts that shards do not hold.
  *
  * Invariants:
- * - A reading is sent only after it was asked for, so it sees every event acknowledged before that. Who asks while one
- *   of the same hour is under way shares the next.
- * - No part of an hour is taken from both stores: of each shard from the hot one if that holds it, else from the cold.
+ * - A reading is sent only after it was requested, so it sees every event acknowledged before that. Requests during a
+ *   reading of the same hour share the next one.
+ * - No part of an hour is taken from both stores: each shard's comes from the hot one if that holds it, else the cold.
  */
 import { type HourKey, hourKeyName } from "../../domain/event.ts";
 import { type HourRecord, type HourTotals, sumOfHours } from "../../domain/hour-range.ts";
@@ -17,11 +17,11 @@ import { HotUnavailableError } from "../../store/hot.ts";
 import { readHeldHour } from "./held-hour.ts";
 import { type HourAnswer, type HourReader, NO_COUNTS, type ReadShard } from "./hour-reader.ts";
 
-/** Different hours that are read at a time. */
+/** Distinct hours that are read at a time. */
 const READINGS_MAX = 16;
 /**
- * To merge the sketches takes up to 0.2 ms a shard. So whoever asks without a pause for the same hour waits three times
- * as long as the reading before took: three quarters of this process are left to events. But no longer than this.
+ * Merging the sketches takes up to 0.2 ms a shard. So after a reading the next one of the same hour waits three times
+ * as long as that took: three quarters of this process are left to events. But no longer than this.
  */
 const REST_SHARE = 3;
 const REST_MAX_MS = 50;
@@ -30,7 +30,7 @@ interface Waiting extends PromiseWithResolvers<HourAnswer> {
   readonly key: HourKey;
 }
 
-/** Of a shard: "silent" if its hot store can't tell. */
+/** Of a shard; "silent" if its hot store is unavailable. */
 type Part = HourRecord | "empty" | "absent" | "silent";
 
 interface HotParts {
@@ -46,7 +46,7 @@ export class MergingReader implements HourReader {
   readonly #clock: Clock;
   readonly #readings = new Slots(READINGS_MAX, Number.POSITIVE_INFINITY);
   readonly #waiting = new Map<string, Waiting>();
-  /** Of which hours a reading is under way, or rests. */
+  /** Hours that are being read, or wait for their next reading. */
   readonly #underWay = new Set<string>();
 
   constructor(shards: readonly ReadShard[], cold: Pick<ReadStore, "read">, metrics: Metrics, clock: Clock) {
@@ -70,14 +70,14 @@ export class MergingReader implements HourReader {
     return waiting.promise;
   }
 
-  /** Until nobody waits. Never rejects. */
+  /** Until no request waits. Never rejects. */
   async #readAgain(name: string): Promise<void> {
     for (;;) {
       await this.#readings.take(1);
       const startMs = this.#clock.monotonicMs();
       const waiting = this.#waiting.get(name)!;
       this.#waiting.delete(name);
-      // Given back before the cold store is asked: while that is slow, hours that need it not go on.
+      // Given back before the cold store is read: while that is slow, hours that do not need it go on.
       const hot = this.#readHot(waiting.key).finally(() => this.#readings.give(1));
       await this.#complete(waiting.key, hot).then(waiting.resolve, waiting.reject);
       if (!this.#waiting.has(name)) break;
@@ -112,7 +112,7 @@ export class MergingReader implements HourReader {
   /** Throws ColdUnavailableError. */
   async #readCold(key: HourKey, shards: readonly ReadShard[]): Promise<HourTotals | undefined> {
     if (shards.length === 0) return undefined;
-    // All there are, if none is held: should there be others than these settings know of, they are counted, too.
+    // All parts if none is held: should there be shards beyond the settings, they are counted, too.
     const numbers = shards.length < this.#shards.length ? shards.map(({ number }) => number) : undefined;
     return await timed(this.#clock, this.#metrics.coldReadSeconds, () => this.#cold.read(key, numbers));
   }

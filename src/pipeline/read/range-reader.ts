@@ -1,50 +1,50 @@
 /**
- * Reads ranges of hours: what the hot store holds from there, since only that has what is not flushed yet, and
+ * Reads ranges of hours: what the hot store holds is read from there, since only it has what is not flushed yet, and
  * the rest from the cold store.
  *
- * Invariants, of each shard for itself:
- * - The hot store is read first. An hour that it does not hold then has nothing in any journal, so that the
- *   cold store, read after it, has all of it; also if the hour was retired in between.
- * - No hour is taken from both. A shard whose hot store can't tell is read from the cold store alone.
- * - At most LANES ranges are read at a time, and WAITING_MAX wait: one may take a second of this process.
+ * Invariants, for each shard separately:
+ * - The hot store is read first. An hour that it does not hold then has nothing in any journal, so that the cold store,
+ *   read after it, has all of it; also if the hour was retired in between.
+ * - No hour is taken from both. A shard whose hot store is unavailable is read from the cold store alone.
+ * - At most AT_ONCE ranges are read at a time, and WAITING_MAX wait: one may take a second of this process.
  */
 import { HOUR_MS, hourKeyName } from "../../domain/event.ts";
 import type { HourRange, HourRecord } from "../../domain/hour-range.ts";
+import { Slots } from "../../runtime/slots.ts";
 import type { ErasedHour, ErasureStore } from "../../store/cold/erasure-store.ts";
 import { ColdUnavailableError, ReadInterruptedError } from "../../store/cold/errors.ts";
 import type { ReadStore, UserRow, UsersRange } from "../../store/cold/read-store.ts";
 import type { RetentionStore } from "../../store/cold/retention-store.ts";
 import { HotUnavailableError } from "../../store/hot.ts";
 import type { ReadShard } from "./hour-reader.ts";
-import { Lanes } from "./lanes.ts";
 
 type RangeStore = ReadStore & Pick<ErasureStore, "erasedRows"> & Pick<RetentionStore, "retained">;
 
-/** Takes in what is read. */
+/** Sums up what is read. */
 export interface Tally {
   add(hour: HourRecord): void;
-  /** What comes from now on is of this hour or later ones. */
+  /** Everything added from now on is of this hour or later ones. */
   settleBefore(hour: number): void;
 }
 
 export interface RangeAnswer<T> {
   readonly tally: T;
-  /** True if the hot store is away or has lost data: events that are not flushed yet may be missing. */
+  /** True if the hot store is unavailable or has lost data: events that are not flushed yet may be missing. */
   readonly isDegraded: boolean;
 }
 
 export interface MissingRows {
   readonly erased: readonly ErasedHour[];
-  /** Hours of before may lack rows, or have none. */
+  /** Earlier hours may lack rows, or have none. */
   readonly rowsFrom: number;
 }
 
-/** More was asked for than is read for one question. */
+/** The range has more than one query reads. */
 export class RangeTooLargeError extends Error {
   override readonly name = "RangeTooLargeError";
 }
 
-const LANES = 2;
+const AT_ONCE = 2;
 const WAITING_MAX = 32;
 /** Hours of streams in one range, in each shard: some seconds of reading. */
 const HOURS_MAX = 500_000;
@@ -52,17 +52,17 @@ const HOURS_MAX = 500_000;
 /** What a shard's hot store holds of a range. */
 interface Held {
   readonly names: ReadonlySet<string>;
-  /** What the cold store has to be asked for; undefined if nothing. */
+  /** What has to be read from the cold store; undefined if nothing. */
   readonly absent: HourRange | undefined;
 }
 
 export class RangeReader {
   readonly #shards: readonly ReadShard[];
   readonly #cold: RangeStore;
-  readonly #lanes: Lanes;
+  readonly #turns: Slots;
 
   constructor(shards: readonly ReadShard[], cold: RangeStore, waitingMax = WAITING_MAX) {
-    this.#lanes = new Lanes(LANES, waitingMax);
+    this.#turns = new Slots(AT_ONCE, waitingMax);
     this.#shards = shards;
     this.#cold = cold;
   }
@@ -71,9 +71,9 @@ export class RangeReader {
     return this.#shards.some(({ isRecovering }) => isRecovering);
   }
 
-  /** Throws ColdUnavailableError, RangeTooLargeError, or LanesFullError. */
+  /** Throws ColdUnavailableError, RangeTooLargeError, or SlotsFullError. */
   read<T extends Tally>(range: HourRange, newTally: () => T): Promise<RangeAnswer<T>> {
-    return this.#lanes.use(async () => {
+    return this.#turns.use(async () => {
       try {
         return await this.#readOnce(range, newTally);
       } catch (error) {
@@ -89,7 +89,7 @@ export class RangeReader {
     return wasRecovering || this.#isRecovering ? { ...answer, isDegraded: true } : answer;
   }
 
-  /** Begins anew, without it, when a shard's hot store can't tell: what it had shown is not to be believed. */
+  /** Starts again without a shard whose hot store failed: what that had shown may be incomplete. */
   async #readAll<T extends Tally>(range: HourRange, newTally: () => T): Promise<RangeAnswer<T>> {
     const silent = new Set<ReadShard>();
     for (;;) {
@@ -106,19 +106,19 @@ export class RangeReader {
     }
   }
 
-  /** Shows the rows of these hours, and answers what is missing among them. Throws as read() does. */
+  /** Shows the rows of these hours, and answers which are missing. Throws as read() does. */
   readUsers(range: UsersRange, visit: (row: UserRow) => void): Promise<MissingRows> {
-    return this.#lanes.use(async () => {
+    return this.#turns.use(async () => {
       // Before the rows: one that is erased between the two is then missing, and not counted twice.
       const erased = await this.#cold.erasedRows(range);
       await this.#cold.readUsers(range, visit);
-      // After the rows: what was dropped meanwhile is known by then.
+      // After the rows: what was deleted meanwhile is known by then.
       const { rowsFrom } = await this.#cold.retained();
       return { erased, rowsFrom };
     });
   }
 
-  /** What the shards do not hold; all of those that are not among `held`. */
+  /** Reads what the shards do not hold; everything of those that are not in `held`. */
   async #readCold(
     range: HourRange,
     tally: Tally,
@@ -136,7 +136,7 @@ export class RangeReader {
       if (hour > last) tally.settleBefore(hour);
       last = hour;
       const part = parts[shard];
-      // Of a shard that these settings do not know of: the hot stores have told nothing, then, of any.
+      // A shard beyond the settings: then the hot stores have shown nothing of any.
       if (part === undefined) return add(record);
       if (part.absent === undefined || hour < part.absent.from || hour >= part.absent.to) return;
       if (!part.names.has(hourKeyName(stream, hour))) add(record);
@@ -148,7 +148,7 @@ function isInterrupted(error: unknown): boolean {
   return error instanceof ColdUnavailableError && error.cause instanceof ReadInterruptedError;
 }
 
-/** Undefined if the hot store cannot tell. */
+/** Undefined if the hot store is unavailable. */
 async function readHeld(
   { hot }: ReadShard,
   range: HourRange,
@@ -178,7 +178,7 @@ function bounded(tally: Tally, max: number): (hour: HourRecord) => void {
   };
 }
 
-/** What the cold store has to be asked for; undefined if the hot store has told everything. */
+/** What has to be read from the cold store; undefined if the hot store has shown everything. */
 function absentPart(range: HourRange, freshFrom: number, held: ReadonlySet<string>): HourRange | undefined {
   const { streams } = range;
   let { from } = range;

@@ -1,5 +1,5 @@
 /**
- * What a range comes to, step by step and in all.
+ * The sums of a range, step by step and in all.
  * Invariants: unique users of a step, and of the whole, are those of the union of the hours' sketches, kind by kind.
  * A step that is settled keeps its numbers alone: the sketches of 10,000 would take 320 MB.
  */
@@ -60,7 +60,7 @@ export class SeriesTally implements Tally {
     this.#open.delete(step);
   }
 
-  /** Of each step. Once all is read. */
+  /** One a step, once everything is read. */
   rows(): readonly Readonly<Sums>[] {
     for (const step of this.#open.keys()) this.#settle(step);
     return this.#rows;
@@ -70,7 +70,7 @@ export class SeriesTally implements Tally {
     return { ...this.#total, ...this.#users.counts() };
   }
 
-  /** Those that something was read of. */
+  /** Hours that have events. */
   activeHours(): number[] {
     return [...this.#activeHours];
   }

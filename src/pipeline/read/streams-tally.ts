@@ -1,8 +1,8 @@
 /**
- * What each stream comes to over a range, or each branch of them: names are levels with dots between, and
- * `depth` says how many levels are told apart.
+ * The sums of a range for each stream, or each branch of streams: names are levels separated by dots, and `depth` is
+ * the number of levels that make a branch.
  * Invariants: unique users of a branch are those of the union of its streams' sketches, kind by kind. At most
- * GROUPS_MAX streams or branches are kept, since each may take 32 KB.
+ * GROUPS_MAX streams or branches are held, since each may take 32 KB.
  */
 import type { HourRecord } from "../../domain/hour-range.ts";
 import { type UserCounts, UserSketches } from "../../domain/user-sketches.ts";
@@ -29,13 +29,13 @@ export class StreamsTally implements Tally {
   readonly #groups = new Map<string, Group>();
   readonly #users = new UserSketches();
 
-  /** Infinity tells all streams apart. */
+  /** Infinity: every stream by itself. */
   constructor(depth: number) {
     this.#depth = depth;
   }
 
   add({ stream, hour, clicks, impressions, users }: HourRecord): void {
-    // All that was counted there was taken back.
+    // The hot store may hold an hour for which no event was counted.
     if (clicks + impressions === 0) return;
     const group = this.#groupOf(branchOf(stream, this.#depth));
     group.clicks += clicks;
