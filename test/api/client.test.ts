@@ -1,5 +1,5 @@
 /** The client that is handed out as an example does what it says, and its types are those of the description. */
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import type { Static } from "@sinclair/typebox";
 import {
   type Batch,
@@ -98,3 +98,76 @@ for (const { name, needs, open } of MODES) {
     });
   });
 }
+
+describe("the client, where the service is in trouble", () => {
+  const NO_WAIT = { "retry-after": "0" };
+  const TROUBLE: Readonly<Record<string, () => Response | Promise<Response>>> = {
+    "503": () =>
+      Response.json({ error: { code: "hot_store_away", message: "" } }, { status: 503, headers: NO_WAIT }),
+    "504": () =>
+      Response.json({ error: { code: "unknown_outcome", message: "" } }, { status: 504, headers: NO_WAIT }),
+    "429": () =>
+      Response.json({ error: { code: "rate_limited", message: "" } }, { status: 429, headers: NO_WAIT }),
+    "no answer": () => new Promise<Response>(() => {}),
+  };
+
+  /** Answers the first request with trouble, and all others well. */
+  function serverWith(trouble: () => Response | Promise<Response>, bodies: string[]) {
+    return Bun.serve({
+      port: 0,
+      hostname: "127.0.0.1",
+      fetch: async (request) => {
+        const { searchParams } = new URL(request.url);
+        bodies.push(searchParams.get("id") ?? (await request.text()));
+        if (bodies.length === 1) return await trouble();
+        if (request.url.includes("/analytics")) return new Response(null, { status: 204 });
+        return Response.json({ events: 2, accepted: 2, duplicates: 0, invalid: 0, refused: 0, errors: [] });
+      },
+    });
+  }
+
+  for (const [what, trouble] of Object.entries(TROUBLE)) {
+    test(`sends the same ids again after ${what}`, async () => {
+      const ids: string[] = [];
+      await using server = serverWith(trouble, ids);
+      const client = new Hourglass(`http://127.0.0.1:${server.port}`, { timeoutMs: 1_000 });
+      await client.count(event("ann", "click"));
+      expect(ids).toEqual([ids[0]!, ids[0]!]);
+      expect(ids[0]).toMatch(/^[0-9a-f-]{36}$/);
+      const bodies: string[] = [];
+      await using batches = serverWith(trouble, bodies);
+      const many = new Hourglass(`http://127.0.0.1:${batches.port}`, { timeoutMs: 1_000 });
+      expect(await many.countAll([event("ann", "click"), event("bob", "click")])).toMatchObject({
+        accepted: 2,
+      });
+      expect(bodies).toEqual([bodies[0]!, bodies[0]!]);
+      const sent = bodies[0]!
+        .trim()
+        .split("\n")
+        .map((line) => JSON.parse(line).id);
+      expect(new Set(sent).size).toBe(2);
+    });
+  }
+
+  test("sends the same id again when the connection breaks", async () => {
+    const ids: (string | null)[] = [];
+    let first = true;
+    await using server = Bun.listen({
+      port: 0,
+      hostname: "127.0.0.1",
+      socket: {
+        data(socket, bytes) {
+          ids.push(/[?&]id=([^& ]+)/.exec(bytes.toString())?.[1] ?? null);
+          if (first) socket.terminate();
+          else socket.end("HTTP/1.1 204 No Content\r\n\r\n");
+          first = false;
+        },
+      },
+    });
+    const client = new Hourglass(`http://127.0.0.1:${server.port}`);
+    await client.count(event("ann", "click"));
+    expect(ids.length).toBeGreaterThan(1);
+    expect(new Set(ids).size).toBe(1);
+    expect(ids[0]).not.toBeNull();
+  });
+});
