@@ -2,7 +2,7 @@
 import { Value } from "@sinclair/typebox/value";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { TimeZone } from "../domain/time-zone.ts";
-import { EventObjectSchema } from "../protocol/event-object-rules.ts";
+import { EventObjectSchema } from "../protocol/event/object-rules.ts";
 import { timeOf } from "../protocol/time-text.ts";
 import { readConfig } from "../settings/read-config.ts";
 import type { Config } from "../settings/settings.ts";

@@ -4,14 +4,14 @@
  */
 
 import type { Refusal } from "../pipeline/commit/open-batch.ts";
-import type { MalformedEventError } from "../protocol/event-object.ts";
+import type { ErrorBody } from "../protocol/body/refused-body.ts";
+import type { MalformedEventError } from "../protocol/event/from-object.ts";
 import {
   InvalidParameterError,
   StreamNotAllowedError,
   TooManyStreamsError,
-} from "../protocol/event-query.ts";
-import { MalformedQueryError } from "../protocol/query.ts";
-import type { ErrorBody } from "../protocol/refused-body.ts";
+} from "../protocol/invalid-parameter.ts";
+import { MalformedQueryError } from "../protocol/query-string.ts";
 import { errorText } from "../runtime/deadline.ts";
 import type { Log } from "../runtime/log.ts";
 import { ColdUnavailableError } from "../store/cold/errors.ts";

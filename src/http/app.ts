@@ -3,7 +3,7 @@
  * a socket, by `app.handle`; what no route takes is answered by `unrouted.ts` only where there is one.
  */
 import { Elysia } from "elysia";
-import { BODY_MAX_BYTES } from "../protocol/body-encoding.ts";
+import { BODY_MAX_BYTES } from "../protocol/body/encoding.ts";
 import { accessControl } from "./access/gate.ts";
 import { answerToError } from "./answers.ts";
 import { crossOrigin } from "./cross-origin.ts";

@@ -7,8 +7,8 @@
  */
 import { type Static, Type } from "@sinclair/typebox";
 import { Elysia } from "elysia";
-import { EventObjectSchema } from "../protocol/event-object-rules.ts";
-import { EventQuerySchema, HourQuerySchema } from "../protocol/event-rules.ts";
+import { EventObjectSchema } from "../protocol/event/object-rules.ts";
+import { EventQuerySchema, HourQuerySchema } from "../protocol/event/query-rules.ts";
 import { BatchQuerySchema } from "./ingest/events.ts";
 import type { eventsSchemas } from "./openapi/events.ts";
 import type { rangesSchemas } from "./openapi/ranges.ts";

@@ -7,13 +7,13 @@
 
 import { createHash } from "node:crypto";
 import type { Event } from "../domain/event.ts";
-import { BODY_MAX_BYTES, checkSize, encodingOf, unpack } from "../protocol/body-encoding.ts";
-import { formatOf, textOf } from "../protocol/body-format.ts";
-import { firstNonSpace } from "../protocol/body-pieces.ts";
-import { type BodyFormat, EVENTS_MAX, readEvents } from "../protocol/event-body.ts";
-import { isShort } from "../protocol/event-query.ts";
-import { REPLACEMENT } from "../protocol/query.ts";
-import { RefusedBodyError } from "../protocol/refused-body.ts";
+import { BODY_MAX_BYTES, checkSize, encodingOf, unpack } from "../protocol/body/encoding.ts";
+import { formatOf, textOf } from "../protocol/body/format.ts";
+import { firstNonSpace } from "../protocol/body/pieces.ts";
+import { type BodyFormat, EVENTS_MAX, readEvents } from "../protocol/body/read-events.ts";
+import { RefusedBodyError } from "../protocol/body/refused-body.ts";
+import { isShort } from "../protocol/event/from-query.ts";
+import { REPLACEMENT } from "../protocol/query-string.ts";
 import type { Poison } from "../store/cold/poison-store.ts";
 
 export interface Message {

@@ -1,6 +1,6 @@
 /**
- * A record of CSV, as RFC 4180 has it.
- * Invariant: csvFields(csvRecord(fields)) are those fields, whatever they hold.
+ * Records of CSV (RFC 4180).
+ * Invariant: csvFields(csvRecord(fields)) equals fields, whatever they contain.
  */
 const NEEDS_QUOTES = /[",\r\n]/;
 const FIELD = /(?:"([^"]*(?:""[^"]*)*)"|([^",]*))(,|$)/y;

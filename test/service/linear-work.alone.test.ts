@@ -18,13 +18,13 @@ import { SeriesQuerySchema, StreamsQuerySchema } from "../../src/http/query/rang
 import { ClientAddresses, networkOf } from "../../src/http/requests/client-address.ts";
 import { traceOf } from "../../src/http/requests/trace.ts";
 import { readMessage } from "../../src/intake/message-content.ts";
-import { BODY_MAX_BYTES, encodingOf, unpack } from "../../src/protocol/body-encoding.ts";
-import { formatOf, textOf } from "../../src/protocol/body-format.ts";
+import { BODY_MAX_BYTES, encodingOf, unpack } from "../../src/protocol/body/encoding.ts";
+import { formatOf, textOf } from "../../src/protocol/body/format.ts";
+import { type BodyFormat, readEvents } from "../../src/protocol/body/read-events.ts";
 import { csvFields } from "../../src/protocol/csv.ts";
-import { type BodyFormat, readEvents } from "../../src/protocol/event-body.ts";
-import { eventOf, whatIsWrongWith } from "../../src/protocol/event-object.ts";
-import { readEvent, readHourKey, readQuery } from "../../src/protocol/event-query.ts";
-import { queryOf } from "../../src/protocol/query.ts";
+import { eventOf, whatIsWrongWith } from "../../src/protocol/event/from-object.ts";
+import { readEvent, readHourKey, readQuery } from "../../src/protocol/event/from-query.ts";
+import { queryOf } from "../../src/protocol/query-string.ts";
 import { isLinear, type Work } from "../harness/growth.ts";
 
 setDefaultTimeout(120_000);

@@ -3,9 +3,10 @@ import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { Value } from "@sinclair/typebox/value";
 import fc from "fast-check";
 import { DAY_MS, hourOf } from "../../src/domain/event.ts";
-import { InvalidParameterError, readEvent, readHourKey } from "../../src/protocol/event-query.ts";
-import { EventQuerySchema, HourQuerySchema } from "../../src/protocol/event-rules.ts";
-import { MalformedQueryError } from "../../src/protocol/query.ts";
+import { readEvent, readHourKey } from "../../src/protocol/event/from-query.ts";
+import { EventQuerySchema, HourQuerySchema } from "../../src/protocol/event/query-rules.ts";
+import { InvalidParameterError } from "../../src/protocol/invalid-parameter.ts";
+import { MalformedQueryError } from "../../src/protocol/query-string.ts";
 
 setDefaultTimeout(60_000);
 

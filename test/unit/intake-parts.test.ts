@@ -112,7 +112,7 @@ describe("a message", () => {
     "an array without an end": ["[1, 2", {}, "the array does not end"],
     "a type that is not taken": ["{}", { contentType: "text/plain" }, 'content-type: got "text/plain"'],
     "an encoding that is not taken": ["{}", { contentEncoding: "br" }, 'content-encoding: got "br"'],
-    "no gzip": ["{}", { contentEncoding: "gzip" }, "could not be unpacked"],
+    "no gzip": ["{}", { contentEncoding: "gzip" }, "could not be decompressed"],
     "a member twice": ['{"timestamp":1,"user":"a","user":"b","event":"click"}', {}, "given once"],
     "a stream too many": [JSON.stringify({ ...event, stream: "new" }), {}, "MAX_STREAMS"],
     "too much": [" ".repeat(5_000_000), {}, "4194304 bytes"],

@@ -4,9 +4,9 @@
  * Invariant: what it answers is what POST /events takes: the same rules, by the same code.
  */
 import type { Event, Kind } from "../../domain/event.ts";
-import { quoteCountOf } from "../../protocol/body-pieces.ts";
+import { quoteCountOf } from "../../protocol/body/pieces.ts";
 import { csvFields } from "../../protocol/csv.ts";
-import { eventOf, whatIsWrongWith } from "../../protocol/event-object.ts";
+import { eventOf, whatIsWrongWith } from "../../protocol/event/from-object.ts";
 import { EXPECTS_INSTANT, timeOf } from "../../protocol/time-text.ts";
 import type { Layout } from "./layout.ts";
 import { LogLines } from "./log-line.ts";

@@ -2,7 +2,7 @@
 
 import type { Scope } from "../../domain/api-key.ts";
 import { rateLimitText } from "../../domain/rate-limit.ts";
-import type { ErrorBody } from "../../protocol/refused-body.ts";
+import type { ErrorBody } from "../../protocol/body/refused-body.ts";
 import { errorAnswer } from "../answers.ts";
 import type { Bucket, LimitState } from "./rate-limiter.ts";
 

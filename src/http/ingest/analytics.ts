@@ -2,9 +2,10 @@
 import { Elysia } from "elysia";
 import { type HourKey, hourOf } from "../../domain/event.ts";
 import type { Pipeline } from "../../pipeline/pipeline.ts";
-import { UNREADABLE_BODY } from "../../protocol/body-encoding.ts";
-import { checkStream, readEvent, readHourKey, TooManyStreamsError } from "../../protocol/event-query.ts";
-import { IDEMPOTENCY_KEY, withIdempotencyKey } from "../../protocol/idempotency-key.ts";
+import { UNREADABLE_BODY } from "../../protocol/body/encoding.ts";
+import { readEvent, readHourKey } from "../../protocol/event/from-query.ts";
+import { IDEMPOTENCY_KEY, withIdempotencyKey } from "../../protocol/event/idempotency-key.ts";
+import { checkStream, TooManyStreamsError } from "../../protocol/invalid-parameter.ts";
 import { answerToError, errorAnswer, NO_STORE, refusalAnswer, refusalReasonOf } from "../answers.ts";
 import type { HourAge, RequestCounts } from "../requests/counts.ts";
 import type { AppOptions } from "../route-options.ts";

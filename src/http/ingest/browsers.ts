@@ -7,7 +7,7 @@
 import { Elysia } from "elysia";
 import type { RefusalReason } from "../../domain/ledger.ts";
 import type { Refusal } from "../../pipeline/commit/open-batch.ts";
-import { type Query, queryOf } from "../../protocol/query.ts";
+import { type Query, queryOf } from "../../protocol/query-string.ts";
 import { answerToError, errorAnswer, NO_STORE, refusalAnswer, refusalReasonOf } from "../answers.ts";
 import type { Peers } from "../requests/client-address.ts";
 import type { RequestCounts } from "../requests/counts.ts";

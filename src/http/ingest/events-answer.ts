@@ -5,7 +5,7 @@
  */
 import type { BulkOutcome } from "../../pipeline/commit/bulk.ts";
 import type { Refusal } from "../../pipeline/commit/open-batch.ts";
-import type { EventBatch } from "../../protocol/event-body.ts";
+import type { EventBatch } from "../../protocol/body/read-events.ts";
 import { errorAnswer, errorBodyOf, NO_STORE, refusalAnswer, refusalText, retryHeaders } from "../answers.ts";
 
 /** From the first to the last index, both included. */

@@ -4,8 +4,8 @@
  */
 import { timingSafeEqual } from "node:crypto";
 import { DEFAULT_STREAM, EXPECTS_STREAM, isStreamName } from "../../domain/stream-name.ts";
-import { InvalidParameterError } from "../../protocol/event-query.ts";
-import type { Query } from "../../protocol/query.ts";
+import { InvalidParameterError } from "../../protocol/invalid-parameter.ts";
+import type { Query } from "../../protocol/query-string.ts";
 
 export const EXPECTS_TARGET = "an absolute URL, http or https, percent-encoded";
 

@@ -1,8 +1,8 @@
 /** /analytics, described: one event in, one hour out. */
 import { Type } from "@sinclair/typebox";
 import { REFUSAL_REASONS } from "../../domain/ledger.ts";
-import { EventQuerySchema, EXPECTS_KIND, HourQuerySchema } from "../../protocol/event-rules.ts";
-import { EXPECTS_IDEMPOTENCY_KEY, IDEMPOTENCY_KEY } from "../../protocol/idempotency-key.ts";
+import { EXPECTS_IDEMPOTENCY_KEY, IDEMPOTENCY_KEY } from "../../protocol/event/idempotency-key.ts";
+import { EventQuerySchema, EXPECTS_KIND, HourQuerySchema } from "../../protocol/event/query-rules.ts";
 import { refusalText } from "../answers.ts";
 import {
   answer,

@@ -1,6 +1,6 @@
 /** /pixel.gif, /beacon, /r and /hourglass.js, described: what web pages use. */
 import { Type } from "@sinclair/typebox";
-import { EventQuerySchema } from "../../protocol/event-rules.ts";
+import { EventQuerySchema } from "../../protocol/event/query-rules.ts";
 import { EXPECTS_TARGET } from "../ingest/redirect-targets.ts";
 import { invalid, refused, tooLargeBody } from "./analytics.ts";
 import {

@@ -1,8 +1,8 @@
 /** POST /events, described: many events in one request. */
 import { Type } from "@sinclair/typebox";
-import { BODY_MAX_BYTES } from "../../protocol/body-encoding.ts";
-import { EVENTS_MAX, INVALID_MAX_LISTED, LINES_MAX } from "../../protocol/event-body.ts";
-import { EventObjectSchema } from "../../protocol/event-object-rules.ts";
+import { BODY_MAX_BYTES } from "../../protocol/body/encoding.ts";
+import { EVENTS_MAX, INVALID_MAX_LISTED, LINES_MAX } from "../../protocol/body/read-events.ts";
+import { EventObjectSchema } from "../../protocol/event/object-rules.ts";
 import { BatchQuerySchema } from "../ingest/events.ts";
 import { refused } from "./analytics.ts";
 import {
@@ -135,7 +135,10 @@ export const eventsPaths: Paths = {
           `Nothing was counted. The query or the body can't be read: ${MALFORMED_QUERY.says}; the body broke off, ` +
             "is no JSON array, or is not packed as its header says.",
           [MALFORMED_QUERY.code, "malformed_body", "unreadable_body"],
-          { code: "malformed_body", message: "the body could not be unpacked as gzip: nothing was counted" },
+          {
+            code: "malformed_body",
+            message: "The body could not be decompressed as gzip. Nothing was counted.",
+          },
         ),
         413: failure(
           "Nothing was counted: send the events in parts.",
@@ -150,10 +153,10 @@ export const eventsPaths: Paths = {
           ["unsupported_type", "unsupported_encoding"],
           {
             code: "unsupported_encoding",
-            message: 'content-encoding: got "br", expected gzip or zstd, or no such header',
+            message: 'content-encoding: got "br", expected gzip, zstd, or no such header',
             field: "content-encoding",
             got: "br",
-            expected: "gzip or zstd, or no such header",
+            expected: "gzip, zstd, or no such header",
           },
           { headers: ["accept-post", "accept-encoding"] },
         ),

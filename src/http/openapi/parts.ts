@@ -5,10 +5,10 @@
 
 import { type TObject, type TProperties, type TSchema, Type } from "@sinclair/typebox";
 import { OMISSION_REASONS, REFUSAL_REASONS } from "../../domain/ledger.ts";
-import { InvalidParameterError } from "../../protocol/event-query.ts";
-import { EXPECTS_TIMESTAMP } from "../../protocol/event-rules.ts";
-import { MalformedQueryError } from "../../protocol/query.ts";
-import type { ErrorBody } from "../../protocol/refused-body.ts";
+import type { ErrorBody } from "../../protocol/body/refused-body.ts";
+import { EXPECTS_TIMESTAMP } from "../../protocol/event/query-rules.ts";
+import { InvalidParameterError } from "../../protocol/invalid-parameter.ts";
+import { MalformedQueryError } from "../../protocol/query-string.ts";
 import { errorBodyOf } from "../answers.ts";
 import { DEGRADED } from "../query/range-answer.ts";
 

@@ -5,12 +5,16 @@
  * loop is blocked for about SLICE_MS at a time.
  */
 
-import type { Event } from "../domain/event.ts";
-import type { StreamSet } from "../domain/stream-set.ts";
-import { WorkSlices } from "../runtime/yield.ts";
-import { ElementScan, LineScan, type Pieces, type Scan, WholeScan } from "./body-pieces.ts";
-import { eventOf, MalformedEventError, whatIsWrongWith } from "./event-object.ts";
-import { type InvalidParameterError, StreamNotAllowedError, TooManyStreamsError } from "./event-query.ts";
+import type { Event } from "../../domain/event.ts";
+import type { StreamSet } from "../../domain/stream-set.ts";
+import { WorkSlices } from "../../runtime/yield.ts";
+import { eventOf, MalformedEventError, whatIsWrongWith } from "../event/from-object.ts";
+import {
+  type InvalidParameterError,
+  StreamNotAllowedError,
+  TooManyStreamsError,
+} from "../invalid-parameter.ts";
+import { ElementScan, LineScan, type Pieces, type Scan, WholeScan } from "./pieces.ts";
 import { RefusedBodyError } from "./refused-body.ts";
 
 /** "object": the whole body is one event. */

@@ -1,12 +1,9 @@
 /**
- * What the parameters of /analytics have to be: the one place that says so, to the validator, to whoever is
- * refused, and to the description of the API.
- *
- * Requests that are plainly right are recognised without it (see analytics-query.ts); a test holds the two
- * together. It is what every refusal is based on.
+ * The rules for the parameters of /analytics: the one place that states them, for the validator, for error messages and
+ * for the description of the API. from-query.ts accepts good queries without the validator; a test holds them together.
  */
 import { type Static, type TProperties, Type } from "@sinclair/typebox";
-import { DEFAULT_STREAM, EXPECTS_STREAM, STREAM_PATTERN } from "../domain/stream-name.ts";
+import { DEFAULT_STREAM, EXPECTS_STREAM, STREAM_PATTERN } from "../../domain/stream-name.ts";
 
 export const EXPECTS_TIMESTAMP = expectsTimestamp(0);
 export const EXPECTS_USER = "1 to 255 bytes of UTF-8";
@@ -25,7 +22,7 @@ const stream = Type.String({
 });
 const bytes = { minLength: 1, maxLength: USER_MAX_BYTES, description: EXPECTS_USER };
 
-/** No parameter but these: a misspelt `id` would be an event that counts twice. */
+/** Other parameters are refused: an event with a misspelt `id` would count twice. */
 function parameters<P extends TProperties>(properties: P) {
   return Type.Object(properties, { additionalProperties: false });
 }
@@ -51,7 +48,7 @@ export const EventQuerySchema = parameters({
 
 export type EventQuery = Static<typeof EventQuerySchema>;
 
-/** Furthest that a timestamp may lie ahead of this clock. */
+/** How far a timestamp may be ahead of this clock. */
 export const FUTURE_MAX_MS = 86_400_000;
 
 /** `earliest`: older events are not kept. */

@@ -1,21 +1,22 @@
 /**
- * Reads one event out of a body, or says what is wrong with it.
+ * Reads one event of a body, or says what is wrong with it.
  *
- * Invariant: what is taken here is exactly what the schema and the rules beside it take. As with a query, an
- * event that is plainly right never meets the generic validator; for all others that tells what it found.
+ * Invariant: this accepts exactly what the schema and the rules beside it accept. The generic validator is only asked
+ * why an event was not accepted.
  *
- * The rules beside the schema: a timestamp lies at most a day ahead, and where rows are still kept; user and id are 1
- * to 255 bytes of text that UTF-8 can hold, without U+FFFD; no member is given twice.
+ * The rules beside the schema: a timestamp is at most a day ahead, and not older than the rows that are kept; user and
+ * id are 1 to 255 bytes of well-formed text without U+FFFD; no member is given twice.
  */
 import { Value } from "@sinclair/typebox/value";
-import type { Event } from "../domain/event.ts";
-import { DEFAULT_STREAM, isStreamName } from "../domain/stream-name.ts";
-import { EventObjectSchema, expectsInteger } from "./event-object-rules.ts";
-import { InvalidParameterError, isShort } from "./event-query.ts";
-import { EXPECTS_USER, FUTURE_MAX_MS } from "./event-rules.ts";
-import { REPLACEMENT } from "./query.ts";
+import type { Event } from "../../domain/event.ts";
+import { DEFAULT_STREAM, isStreamName } from "../../domain/stream-name.ts";
+import { InvalidParameterError } from "../invalid-parameter.ts";
+import { REPLACEMENT } from "../query-string.ts";
+import { isShort } from "./from-query.ts";
+import { EventObjectSchema, expectsInteger } from "./object-rules.ts";
+import { EXPECTS_USER, FUTURE_MAX_MS } from "./query-rules.ts";
 
-/** It is not even the text of an object whose members can be told apart. */
+/** It is not a JSON object whose members have different names. */
 export class MalformedEventError extends Error {
   override readonly name = "MalformedEventError";
   readonly field: string | undefined;
@@ -35,15 +36,14 @@ const GOT_MAX_CHARS = 300;
 const EXPECTS_TEXT = `${EXPECTS_USER}, without U+FFFD (which stands for bytes that were not UTF-8)`;
 const NAMES = Object.keys(EventObjectSchema.properties);
 
-/** The names of timestamp, user and event, and the texts of the last two. */
+/** Around the names of timestamp, user and event, and around the values of the last two. */
 const FEWEST_QUOTES = 10;
-/** A name and a text. */
+/** Around a name and its value. */
 const QUOTES_PER_MEMBER = 4;
 
 /**
- * Undefined if it is not an event. `quoteCount`: how many quotes its text has that are not escaped. Two for
- * each name and for each text: so if these are as many as the members taken here have, there is no other
- * member, and none was given twice, which JSON.parse would not tell.
+ * Undefined if it is not an event. `quoteCount`: of the quotes in its text that are not escaped. If there are as many
+ * as the members read here have, there is no other member, and none was given twice, which JSON.parse hides.
  */
 export function eventOf(value: unknown, quoteCount: number, now: number, earliest = 0): Event | undefined {
   if (typeof value !== "object" || value === null) return undefined;
@@ -71,7 +71,7 @@ function isText(value: unknown): value is string {
   return typeof value === "string" && isShort(value) && value.isWellFormed() && !value.includes(REPLACEMENT);
 }
 
-/** Why eventOf() did not take it. `text`: what `value` was parsed from. */
+/** Why eventOf() did not accept it. `text`: what `value` was parsed from. */
 export function whatIsWrongWith(
   value: unknown,
   text: string,
@@ -105,13 +105,13 @@ function brokenRule(members: Record<string, unknown>, text: string, now: number,
   return new MalformedEventError(name, text, "each member to be given once");
 }
 
-/** Of a JSON pointer. */
+/** `path`: a JSON pointer. */
 function firstName(path: string): string {
   const name = path.slice(1).split("/", 1)[0]!;
   return name.replaceAll("~1", "/").replaceAll("~0", "~");
 }
 
-/** A text as it is, all else as JSON; null if it is missing. */
+/** Strings as they are, other values as JSON; null if it is missing. */
 function shown(value: unknown): string | null {
   if (value === undefined) return null;
   return typeof value === "string" ? value.toWellFormed() : JSON.stringify(value);

@@ -1,6 +1,5 @@
-/** In which of the forms that are taken a body is, and its text. */
-
-import type { BodyFormat } from "./event-body.ts";
+/** The format of a body by its content type, and its text. */
+import type { BodyFormat } from "./read-events.ts";
 import { RefusedBodyError } from "./refused-body.ts";
 
 const FORMATS: Readonly<Record<string, BodyFormat>> = {
@@ -30,8 +29,8 @@ export function formatOf(got: string | null): BodyFormat {
 }
 
 /**
- * Bytes that are no UTF-8 become U+FFFD, which no event may hold: so they are refused where they are, and
- * none of the signs that tell events apart is ever taken for a part of them.
+ * Bytes that are not UTF-8 become U+FFFD, which no event may contain: so only the events with such bytes are refused,
+ * and separators are found.
  */
 export function textOf(bytes: Buffer): string {
   const text = bytes.toString();

@@ -1,25 +1,24 @@
 /**
- * The body of a request, received whole and unpacked.
- * Invariant: neither what comes in nor what it unpacks to is ever more than BODY_MAX_BYTES, and a body that is
- * cut off anywhere is refused, never read in part.
+ * Receives the body of a request and decompresses it.
+ * Invariant: neither form is larger than BODY_MAX_BYTES, and a body that is cut off is refused, never read in part.
  */
 import { constants, gunzip, zstdDecompress } from "node:zlib";
-import { errorText } from "../runtime/deadline.ts";
+import { errorText } from "../../runtime/deadline.ts";
 import { type ErrorBody, RefusedBodyError } from "./refused-body.ts";
 import { areWholeZstdFrames } from "./zstd-frames.ts";
 
 export const UNREADABLE_BODY: ErrorBody = {
   code: "unreadable_body",
-  message: "the body did not arrive whole: nothing was counted",
+  message: "The body did not arrive completely. Nothing was counted.",
 };
 
 export type BodyEncoding = "identity" | "gzip" | "zstd";
 
 export const BODY_MAX_BYTES = 4_194_304;
-/** What RFC 8878 asks every decoder for: 8 MiB. More would let a few bytes ask for that much memory. */
+/** 8 MiB, which RFC 8878 recommends: with more, a few bytes could demand much memory. */
 const ZSTD_WINDOW_MAX_LOG = 23;
 const ENCODINGS: readonly BodyEncoding[] = ["identity", "gzip", "zstd"];
-const EXPECTS_ENCODING = "gzip or zstd, or no such header";
+const EXPECTS_ENCODING = "gzip, zstd, or no such header";
 
 /** `got`: the value of content-encoding, null if there is none. Throws RefusedBodyError (415). */
 export function encodingOf(got: string | null): BodyEncoding {
@@ -36,10 +35,10 @@ export function encodingOf(got: string | null): BodyEncoding {
 
 /** Throws RefusedBodyError (413). */
 export function checkSize(bytes: number): void {
-  if (bytes > BODY_MAX_BYTES) throw tooLarge("the body");
+  if (bytes > BODY_MAX_BYTES) throw tooLarge("The body");
 }
 
-/** As it came over the wire. Throws RefusedBodyError. */
+/** Still compressed. Throws RefusedBodyError. */
 export async function receive(request: Request): Promise<Buffer> {
   checkSize(Number(request.headers.get("content-length")));
   let bytes: ArrayBuffer;
@@ -52,16 +51,16 @@ export async function receive(request: Request): Promise<Buffer> {
   return Buffer.from(bytes);
 }
 
-/** In another thread. Throws RefusedBodyError. */
+/** Runs in another thread. Throws RefusedBodyError. */
 export async function unpack(bytes: Buffer, encoding: BodyEncoding): Promise<Buffer> {
   if (encoding === "identity") return bytes;
   if (encoding === "zstd" && !areWholeZstdFrames(bytes))
-    throw notPacked(encoding, "it is cut off, or no frame");
+    throw notPacked(encoding, "it is cut off, or is not a frame");
   try {
     return await (encoding === "gzip" ? ungzip(bytes) : unzstd(bytes));
   } catch (error) {
     const isTooLarge = (error as { code?: unknown }).code === "ERR_BUFFER_TOO_LARGE";
-    throw isTooLarge ? tooLarge("what the body unpacks to") : notPacked(encoding, errorText(error));
+    throw isTooLarge ? tooLarge("The decompressed body") : notPacked(encoding, errorText(error));
   }
 }
 
@@ -85,11 +84,11 @@ function unzstd(bytes: Buffer): Promise<Buffer> {
 }
 
 function tooLarge(what: string): RefusedBodyError {
-  const message = `${what} has more than ${BODY_MAX_BYTES} bytes: nothing was counted, send it in parts`;
+  const message = `${what} has more than ${BODY_MAX_BYTES} bytes. Nothing was counted; send it in parts.`;
   return new RefusedBodyError(413, { code: "body_too_large", message });
 }
 
 function notPacked(encoding: BodyEncoding, found: string): RefusedBodyError {
-  const message = `the body could not be unpacked as ${encoding}: ${found}: nothing was counted`;
+  const message = `The body could not be decompressed as ${encoding}: ${found}. Nothing was counted.`;
   return new RefusedBodyError(400, { code: "malformed_body", message });
 }

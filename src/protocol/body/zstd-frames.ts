@@ -1,6 +1,6 @@
 /**
- * Tells whether bytes are whole Zstandard frames (RFC 8878). The decoder of the runtime answers what a frame
- * that is cut off holds as if that were all, and events would be missing without a word.
+ * Checks that bytes are complete Zstandard frames (RFC 8878). Bun's decoder returns the start of a frame that is cut
+ * off without an error, and events would be lost silently.
  */
 const MAGIC = 0xfd2fb528;
 const SKIPPABLE_MAGIC = 0x184d2a50;
@@ -11,7 +11,7 @@ const RLE_BLOCK = 1;
 const DICTIONARY_ID_SIZES = [0, 1, 2, 4] as const;
 const CONTENT_SIZE_SIZES = [0, 2, 4, 8] as const;
 
-/** At least one frame, and nothing behind the last one. */
+/** At least one frame, and nothing after the last one. */
 export function areWholeZstdFrames(bytes: Uint8Array): boolean {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   let at = 0;
@@ -23,7 +23,7 @@ export function areWholeZstdFrames(bytes: Uint8Array): boolean {
   return true;
 }
 
-/** Undefined if it is cut off before that can be told, or no frame. */
+/** Undefined if it is cut off early, or not a frame. */
 function endOfFrame(view: DataView, start: number): number | undefined {
   if (start + 2 * MAGIC_SIZE > view.byteLength) return undefined;
   const magic = view.getUint32(start, true);
@@ -37,7 +37,7 @@ function endOfFrame(view: DataView, start: number): number | undefined {
   return (descriptor & 4) === 0 ? end : end + CHECKSUM_SIZE;
 }
 
-/** From the descriptor on: that, the window's size, a dictionary's id and the content's size. */
+/** Includes the descriptor, the window size, the dictionary id and the content size. */
 function headerSize(descriptor: number): number {
   const isSingleSegment = (descriptor & 32) !== 0;
   const contentSize = CONTENT_SIZE_SIZES[(descriptor >>> 6) as 0 | 1 | 2 | 3];

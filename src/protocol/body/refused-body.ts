@@ -1,4 +1,4 @@
-/** What a refused input is told: the shape that HTTP answers with and that a rejected message is logged with. */
+/** Why an input was refused: the error of an HTTP answer, and of a rejected message in the log. */
 export interface ErrorBody {
   readonly code: string;
   readonly message: string;

@@ -1,15 +1,12 @@
-/**
- * What an event in a body has to be: the same as in a query (analytics-schema.ts), but for what JSON has types
- * for. As there, it is what every refusal is based on; what is plainly right is recognised without it.
- */
+/** The rules for an event in a body: those of query-rules.ts, with the types of JSON. */
 import { Type } from "@sinclair/typebox";
-import { EventQuerySchema, expectsTimestamp } from "./event-rules.ts";
+import { EventQuerySchema, expectsTimestamp } from "./query-rules.ts";
 
 const EXPECTS_INTEGER = expectsInteger(0);
 
 const { user, event, stream, id } = EventQuerySchema.properties;
 
-/** No member but these: a misspelt `id` would be an event that counts twice. */
+/** Other members are refused: an event with a misspelt `id` would count twice. */
 export const EventObjectSchema = Type.Object(
   {
     timestamp: Type.Integer({ minimum: 0, description: EXPECTS_INTEGER, examples: [1578651952635] }),

@@ -1,16 +1,16 @@
 /**
- * Reads the parameters of /analytics into an event or an hour, or says what is wrong with them.
+ * Reads the query of /analytics into an event or an hour, or says what is wrong with it.
  *
- * Invariant: what is taken here is exactly what the schema and the rules beside it take. The generic
- * validator costs more than all the rest of a request, so a request that is plainly right never meets it; all
- * others do, and are told what it found.
+ * Invariant: this accepts exactly what the schema and the rules beside it accept. The generic validator costs more than
+ * all the rest of a request, so that it is only asked why a query was not accepted.
  */
 import type { TObject } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
-import { type Event, type HourKey, hourOf, type Kind } from "../domain/event.ts";
-import type { StreamSelection } from "../domain/hour-range.ts";
-import { DEFAULT_STREAM, isStreamName } from "../domain/stream-name.ts";
-import type { StreamSet } from "../domain/stream-set.ts";
+import { type Event, type HourKey, hourOf, type Kind } from "../../domain/event.ts";
+import { DEFAULT_STREAM, isStreamName } from "../../domain/stream-name.ts";
+import { InvalidParameterError } from "../invalid-parameter.ts";
+import { type Query, queryOf } from "../query-string.ts";
+import { digits, plainEvent } from "./from-plain-query.ts";
 import {
   EventQuerySchema,
   EXPECTS_KIND,
@@ -19,66 +19,19 @@ import {
   FUTURE_MAX_MS,
   HourQuerySchema,
   USER_MAX_BYTES,
-} from "./event-rules.ts";
-import { digits, plainEvent } from "./plain-event-query.ts";
-import { type Query, queryOf } from "./query.ts";
+} from "./query-rules.ts";
 
-/** What was asked for is well-formed, but not what the parameter takes. */
-export class InvalidParameterError extends Error {
-  override readonly name = "InvalidParameterError";
-  readonly field: string;
-  readonly got: string | null;
-  readonly expected: string;
-  constructor(field: string, got: string | null, expected: string) {
-    super(`${field}: ${got === null ? "is missing" : `got ${JSON.stringify(got)}`}, expected ${expected}`);
-    this.field = field;
-    this.got = got;
-    this.expected = expected;
-  }
-}
-
-/** It would be a new stream, and there are as many as there may be. */
-export class TooManyStreamsError extends InvalidParameterError {
-  constructor(stream: string) {
-    super("stream", stream, "one that has events already, as there are MAX_STREAMS of them");
-  }
-}
-
-/** It is no stream of those that whoever asks has to do with. */
-export class StreamNotAllowedError extends InvalidParameterError {
-  constructor(field: string, stream: string, allowed: StreamSet) {
-    super(field, stream, allowed.patterns.join(" or ") || "none, as BROWSER_STREAMS is not set");
-  }
-}
-
-/** `allowed`: undefined for all. Throws StreamNotAllowedError. */
-export function checkStream(stream: string, allowed: StreamSet | undefined): void {
-  if (allowed !== undefined && !allowed.has(stream))
-    throw new StreamNotAllowedError("stream", stream, allowed);
-}
-
-/** The same for all streams that are selected. `got`: how they were asked for. */
-export function checkSelection(
-  field: string,
-  got: string,
-  selection: StreamSelection,
-  allowed: StreamSet | undefined,
-): void {
-  if (allowed === undefined || allowed.hasAllOf(selection)) return;
-  throw new StreamNotAllowedError(field, got, allowed);
-}
-
-/** No text of so many UTF-16 units has more than 255 bytes. */
+/** No text of this many UTF-16 units has more than 255 bytes. */
 const SURELY_SHORT_UNITS = Math.floor(USER_MAX_BYTES / 3);
 const EVENT_FIELDS = new Set(Object.keys(EventQuerySchema.properties));
 const HOUR_FIELDS = new Set(Object.keys(HourQuerySchema.properties));
 
-/** `earliest`: older events are not kept. Throws MalformedQueryError or InvalidParameterError. */
+/** `earliest`: older events are refused. Throws MalformedQueryError or InvalidParameterError. */
 export function readEvent(url: string, now: number, earliest = 0): Event {
   return plainEvent(url, earliest, now + FUTURE_MAX_MS) ?? eventOf(queryOf(url), now, earliest);
 }
 
-/** The general way. Throws InvalidParameterError. */
+/** For any query that is well-formed. Throws InvalidParameterError. */
 export function eventOf(query: Query, now: number, earliest: number): Event {
   const { user, id, stream = DEFAULT_STREAM } = query;
   const at = timestampOf(query["timestamp"], now, earliest);
@@ -132,7 +85,7 @@ function hasOnly(query: Query, fields: ReadonlySet<string>): boolean {
   return true;
 }
 
-/** What a schema alone describes. Throws MalformedQueryError or InvalidParameterError. */
+/** A query that a schema describes completely. Throws MalformedQueryError or InvalidParameterError. */
 export function readQuery(url: string, schema: TObject): Query {
   const query = queryOf(url);
   const fault = faultBySchema(query, schema);
@@ -149,7 +102,7 @@ function faultBySchema(query: Query, schema: TObject): InvalidParameterError | u
   return new InvalidParameterError(field, query[field] ?? null, expected);
 }
 
-/** By the schema first, then by the rules that a schema can't express. */
+/** Checks the schema first, then the rules that a schema can't express. */
 function whatIsWrong(query: Query, schema: TObject, now: number, earliest: number): InvalidParameterError {
   const fault = faultBySchema(query, schema);
   if (fault !== undefined) return fault;

@@ -1,7 +1,6 @@
 /**
- * The query of a request, taken apart: as strict as a URL's syntax, and without a copy per parameter.
- * Invariant: a parameter that is repeated or badly encoded is refused, never resolved by a guess: of two
- * users or two timestamps, who could say which one was meant?
+ * Parses the query of a URL.
+ * Invariant: a parameter that is repeated or badly encoded is refused, and never resolved by a guess.
  */
 export class MalformedQueryError extends Error {
   override readonly name = "MalformedQueryError";
@@ -16,16 +15,13 @@ export class MalformedQueryError extends Error {
   }
 }
 
-/**
- * Raw bytes that are no UTF-8 are this, percent-encoded, when a URL gets here: nobody can tell any more what
- * they were, and different users would count as one.
- */
+/** Stands for raw bytes that were not UTF-8 when a URL gets here: different users would count as one. */
 export const REPLACEMENT = "\uFFFD";
 const EXPECTS_UTF8 = "percent-encoded UTF-8, without U+FFFD (which stands for bytes that were not UTF-8)";
 
 export type Query = Record<string, string | undefined>;
 
-/** Of a URL as a server gets it: no fragment. Throws MalformedQueryError. */
+/** `url`: without a fragment, as a server gets it. Throws MalformedQueryError. */
 export function queryOf(url: string): Query {
   const query: Query = Object.create(null);
   const mark = url.indexOf("?");
