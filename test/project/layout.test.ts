@@ -2,19 +2,24 @@
 import { describe, expect, test } from "bun:test";
 import { projectFiles } from "../harness/project/project-files.ts";
 import {
+  docsNameFiles,
   type Files,
   headerComments,
   importDirection,
   localImports,
   lockNamesNoHost,
+  longTestsInTestFiles,
   noAmbientTime,
   noBarrels,
   noCycles,
   noFixedWaits,
   noForeignNames,
+  prefixIsFolder,
   pureDomain,
   type Rule,
   shortLines,
+  smallFolders,
+  uniqueNames,
 } from "../harness/project/source-rules.ts";
 
 const RULES: Readonly<Record<string, Rule>> = {
@@ -23,12 +28,21 @@ const RULES: Readonly<Record<string, Rule>> = {
   pureDomain,
   noCycles,
   noBarrels,
+  smallFolders,
+  prefixIsFolder,
+  uniqueNames,
+  docsNameFiles,
+  longTestsInTestFiles,
   headerComments,
   shortLines,
   noFixedWaits,
   noForeignNames,
   lockNamesNoHost,
 };
+
+/** Being moved: to be emptied. */
+const NOT_YET =
+  /^(src\/http\/query|src\/protocol|test\/harness\/servers|test\/simulation\/stores): \d files begin|^docs\/architecture.md|^src\/store\/(mysql\/connection|redis)\/(progress|ranges|session).ts: has the name/;
 
 describe("the project's files", async () => {
   const files = await projectFiles();
@@ -41,7 +55,9 @@ describe("the project's files", async () => {
   });
 
   for (const [name, rule] of Object.entries(RULES)) {
-    test(`keep to ${name}`, () => expect(rule(files)).toEqual([]));
+    test(`keep to ${name}`, () => {
+      expect(rule(files).filter((violation) => !NOT_YET.test(violation))).toEqual([]);
+    });
   }
 });
 
@@ -53,6 +69,10 @@ const spelled = (...parts: string[]) => parts.join("");
 
 function imports(...targets: string[]): string {
   return targets.map((target) => `import { a } from "${target}";\n`).join("");
+}
+
+function folderOf(count: number): Record<string, string> {
+  return Object.fromEntries(Array.from({ length: count }, (_, i) => [`src/a/f${i}.ts`, SHORT]));
 }
 
 const ALLOWED: Readonly<Record<string, readonly [Rule, Record<string, string>]>> = {
@@ -77,6 +97,27 @@ const ALLOWED: Readonly<Record<string, readonly [Rule, Record<string, string>]>>
       "src/c.ts": SHORT,
     },
   ],
+  "16 files in a folder": [smallFolders, folderOf(16)],
+  "two files with one prefix": [
+    prefixIsFolder,
+    { "src/a/event-body.ts": SHORT, "src/a/event-query.ts": SHORT },
+  ],
+  "counterparts of one name": [
+    uniqueNames,
+    {
+      "src/store/redis/hours.ts": SHORT,
+      "src/store/mysql/hours.ts": SHORT,
+      "src/http/ingest/events.ts": SHORT,
+      "src/http/openapi/events.ts": SHORT,
+      "src/cli/verify.ts": SHORT,
+      "src/pipeline/upkeep/verify.ts": SHORT,
+    },
+  ],
+  "a document that names files and folders": [
+    docsNameFiles,
+    { "docs/a.md": "`src/a/`, src/a/b.ts. See bench/results/latest.html", "src/a/b.ts": SHORT },
+  ],
+  "a test file with a long test": [longTestsInTestFiles, { "test/a.test.ts": "longTest(1)" }],
   "a name that is passed on": [noBarrels, { "src/a.ts": 'export { a } from "./b.ts";' }],
   "a short file without a header": [headerComments, { "src/a.ts": SHORT }],
   "a header": [headerComments, { "src/a.ts": `/** Why. */\n${LONG}`, "src/b.ts": `// Why.\n${LONG}` }],
@@ -168,6 +209,27 @@ const FORBIDDEN: Readonly<Record<string, readonly [Rule, Record<string, string>,
     noBarrels,
     { "test/harness/all.ts": `${SHORT}export type * as hot from "./hot.ts";` },
     'test/harness/all.ts:2: a barrel: export type * as hot from "./hot.ts";',
+  ],
+  "17 files in a folder": [smallFolders, folderOf(17), "src/a: 17 files, more than 16"],
+  "three files with one prefix": [
+    prefixIsFolder,
+    { "test/a/event-body.ts": SHORT, "test/a/event-query.ts": SHORT, "test/a/event-rules.test.ts": SHORT },
+    "test/a: 3 files begin with event-: make it a folder",
+  ],
+  "two files of one name": [
+    uniqueNames,
+    { "src/intake/session.ts": SHORT, "src/store/mysql/session.ts": SHORT },
+    "src/store/mysql/session.ts: has the name of src/intake/session.ts",
+  ],
+  "a document that names a file that is gone": [
+    docsNameFiles,
+    { "docs/a.md": "\nSee `src/a/c.ts`.", "src/a/b.ts": SHORT },
+    "docs/a.md:2: there is no src/a/c.ts",
+  ],
+  "a long test that the runner does not find": [
+    longTestsInTestFiles,
+    { "test/contract/commit.ts": "longTest(1)" },
+    "test/contract/commit.ts: has long tests, but is no test file",
   ],
   "a long file without a header": [
     headerComments,

@@ -8,7 +8,7 @@ export const PROJECT_ROOT = join(import.meta.dir, "..", "..", "..");
 const FOREIGN = new Set([".git", "node_modules", "dist", "data", ".npm"]);
 /** What is read by people: data for tests and pictures are not. */
 const TEXT =
-  /(\.(ts|sql|lua|md|json|ya?ml)|(^|\/)(Dockerfile|\.dockerignore|\.gitignore|\.editorconfig|run))$/;
+  /(\.(ts|sql|lua|md|json|toml|ya?ml)|(^|\/)(Dockerfile|\.dockerignore|\.gitignore|\.editorconfig|run))$/;
 
 /** All of the project's texts, by their path from its root. */
 export async function projectFiles(): Promise<Files> {

@@ -104,6 +104,94 @@ export const noBarrels: Rule = linesThat(
   "a barrel",
 );
 
+const FOLDER_FILES_MAX = 16;
+
+/** More than fits on a screen is not read, but searched. */
+export const smallFolders: Rule = (files) =>
+  Array.from(foldersOf(files), ([folder, names]) => [folder, names.length] as const)
+    .filter(([, count]) => count > FOLDER_FILES_MAX)
+    .map(([folder, count]) => `${folder}: ${count} files, more than ${FOLDER_FILES_MAX}`);
+
+const PREFIX_FILES_MAX = 2;
+
+/** `event-body.ts`, `event-query.ts`, `event-rules.ts` are a folder `event` with `body.ts`, `query.ts`, `rules.ts`. */
+export const prefixIsFolder: Rule = (files) =>
+  Array.from(foldersOf(files)).flatMap(([folder, names]) => {
+    const byPrefix = Map.groupBy(names, (name) => /^[^.-]+(?=-)/.exec(name)?.[0]);
+    return Array.from(byPrefix)
+      .filter(([prefix, sharing]) => prefix !== undefined && sharing.length > PREFIX_FILES_MAX)
+      .map(
+        ([prefix, sharing]) => `${folder}: ${sharing.length} files begin with ${prefix}-: make it a folder`,
+      );
+  });
+
+/** Folders of src/ and test/, and the names of the files that lie in them. */
+function foldersOf(files: Files): Map<string, string[]> {
+  const paths = select(files, /^(src|test)\/(?!data\/)/).map(([path]) => path);
+  const byFolder = Map.groupBy(paths, (path) => posix.dirname(path));
+  return new Map(
+    Array.from(byFolder, ([folder, inIt]) => [folder, inIt.map((path) => posix.basename(path))]),
+  );
+}
+
+/**
+ * Where two files of one name are two sides of one thing: the engines of a store, with the contract that they share;
+ * a room of routes and its description; a command and what it commands.
+ */
+const COUNTERPARTS: readonly { readonly one: RegExp; readonly other: RegExp }[] = [
+  { one: /^src\/store\//, other: /^src\/store\// },
+  { one: /^src\/http\/openapi\//, other: /^src\/http\/(?!openapi\/)/ },
+  { one: /^src\/cli\/[^/]+$/, other: /^src\/(?!cli\/)/ },
+];
+
+/** A name that is found once is found at once. */
+export const uniqueNames: Rule = (files) => {
+  const paths = select(files, SOURCE).map(([path]) => path);
+  const byName = Map.groupBy(paths, (path) => posix.basename(path));
+  return Array.from(byName.values()).flatMap((sharing) =>
+    sharing
+      .slice(1)
+      .filter((path) => !sharing.some((other) => other !== path && areCounterparts(path, other)))
+      .map((path) => `${path}: has the name of ${sharing[0]}`),
+  );
+};
+
+function areCounterparts(a: string, b: string): boolean {
+  return COUNTERPARTS.some(
+    ({ one, other }) => (one.test(a) && other.test(b)) || (one.test(b) && other.test(a)),
+  );
+}
+
+/** Paths of the project in prose, up to a hash, a placeholder or the end of a word. */
+const PATHS_IN_TEXT = /(?<![\w./-])(?:src|test|bench|scripts)\/[\w./-]*[\w/]/g;
+const DOCS = /^(README\.md|docs\/.*\.md)$/;
+/** Written by a command of the project, and not kept. */
+const GENERATED = /^bench\/results\//;
+
+/** Prose that names a file leads to one. */
+export const docsNameFiles: Rule = (files) => {
+  const known = new Set<string>();
+  for (const path of files.keys()) {
+    for (let at = path; at !== "."; at = posix.dirname(at)) known.add(at);
+  }
+  return select(files, DOCS).flatMap(([path, text]) =>
+    lines(text).flatMap((line, index) =>
+      (line.match(PATHS_IN_TEXT) ?? [])
+        .map((found) => found.replace(/\/$/, ""))
+        .filter((found) => !known.has(found) && !GENERATED.test(found))
+        .map((found) => `${path}:${index + 1}: there is no ${found}`),
+    ),
+  );
+};
+
+const LONG_TEST = /\b(longTest|budgetTest)\(/;
+
+/** The runner looks for long tests in the test files themselves. */
+export const longTestsInTestFiles: Rule = (files) =>
+  select(files, /^test\/.*(?<!\.test)\.ts$/)
+    .filter(([path, source]) => path !== "test/harness/tiers.ts" && LONG_TEST.test(source))
+    .map(([path]) => `${path}: has long tests, but is no test file`);
+
 export const headerComments: Rule = (files) =>
   select(files, SOURCE)
     .filter(
