@@ -41,8 +41,11 @@ const RULES: Readonly<Record<string, Rule>> = {
 };
 
 /** Being moved: to be emptied. */
-const NOT_YET =
-  /^(src\/http\/query|src\/protocol|test\/harness\/servers|test\/simulation\/stores): \d files begin|^docs\/architecture.md|^src\/store\/(mysql\/connection|redis)\/(progress|ranges|session).ts: has the name/;
+const NOT_YET = [
+  /^(src\/http\/query|src\/protocol|test\/harness\/servers|test\/simulation\/stores): \d files begin/,
+  /^docs\/architecture\.md:/,
+  /^src\/store\/(mysql\/connection|redis)\/(progress|ranges|session)\.ts: has the name/,
+];
 
 describe("the project's files", async () => {
   const files = await projectFiles();
@@ -56,7 +59,7 @@ describe("the project's files", async () => {
 
   for (const [name, rule] of Object.entries(RULES)) {
     test(`keep to ${name}`, () => {
-      expect(rule(files).filter((violation) => !NOT_YET.test(violation))).toEqual([]);
+      expect(rule(files).filter((violation) => !NOT_YET.some((one) => one.test(violation)))).toEqual([]);
     });
   }
 });
