@@ -106,7 +106,7 @@ export const SETTING_GROUPS = {
     ),
     isDurabilityStrict: flag(
       "STRICT_DURABILITY",
-      "1 refuses to start on a Redis that may lose acknowledged events",
+      "1 refuses to start on a Redis or MySQL that may lose acknowledged events",
     ),
     mysqlUrl: url("MYSQL_URL", MYSQL, problemInMysqlUrl, "cold store; needs REDIS_URL too"),
     mysqlReadUrl: url(

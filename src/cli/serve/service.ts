@@ -51,7 +51,7 @@ export async function startService(config: Config, surroundings: Surroundings): 
   const { stores, watches } = watchedStores(createStores(config, now, true), log);
   const { hotShards, cold } = stores;
   await openHotStores(config, stores, log);
-  await checkShards(config, cold);
+  await checkColdStore(config, cold, log);
   const addresses = new ClientAddresses(config.trustedProxies, log);
   const access = createAccess(config, cold, log, clock, addresses);
   const metrics = new Metrics();
@@ -124,13 +124,17 @@ async function openHotStores(config: Config, stores: Stores, log: Log): Promise<
   for (const warning of warnings) log.warn({}, warning);
 }
 
+/** Throws ConfigError. */
+function refuseIfStrict({ isDurabilityStrict }: Config, warnings: readonly string[]): void {
+  if (!isDurabilityStrict || warnings.length === 0) return;
+  throw new ConfigError(`STRICT_DURABILITY is 1, but: ${warnings.join(" ")}`);
+}
+
 /** Answers warnings. Throws ConfigError. */
 async function openHotStore(config: Config, mode: Stores["mode"], hot: HotStore): Promise<readonly string[]> {
   try {
     const warnings = await hot.open();
-    if (config.isDurabilityStrict && warnings.length > 0) {
-      throw new ConfigError(`STRICT_DURABILITY is 1, but: ${warnings.join(" ")}`);
-    }
+    refuseIfStrict(config, warnings);
     return warnings;
   } catch (error) {
     // Waiting does not help with a folder. A Redis may come back: until then events are answered with 503.
@@ -139,12 +143,21 @@ async function openHotStore(config: Config, mode: Stores["mode"], hot: HotStore)
   }
 }
 
-/** Each shard checks again before it stores anything, so an unavailable cold store does not matter here. */
-async function checkShards({ redisShards }: Config, cold: ColdStore): Promise<void> {
-  const checked = cold.open().then(() => fixShards(cold, redisShards));
+/**
+ * Throws ConfigError. Does not wait for a cold store that is unavailable: each shard checks again before it stores
+ * anything.
+ */
+async function checkColdStore(config: Config, cold: ColdStore, log: Log): Promise<void> {
+  const check = async () => {
+    await cold.open();
+    await fixShards(cold, config.redisShards);
+    const warnings = await cold.durabilityWarnings();
+    refuseIfStrict(config, warnings);
+    for (const warning of warnings) log.warn({}, warning);
+  };
   const silent = () => new ColdUnavailableError(`no answer in ${CHECK_TIMEOUT_MS} ms`);
   try {
-    await withDeadline(checked, CHECK_TIMEOUT_MS, silent);
+    await withDeadline(check(), CHECK_TIMEOUT_MS, silent);
   } catch (error) {
     if (!(error instanceof ColdUnavailableError)) throw error;
   }

@@ -27,6 +27,8 @@ export interface ColdConnection {
   readonly description: string;
   /** Connects and migrates, under a lock. May be called again after it failed. */
   open(): Promise<void>;
+  /** What in the database's set-up may lose committed transactions, and how to change it; empty if nothing. */
+  durabilityWarnings(): Promise<readonly string[]>;
   /** The number of shards that the data is divided into; undefined if no instance has set it yet. */
   shardCount(): Promise<number | undefined>;
   /** Sets it to `count` unless it is set; answers the number that holds. It never changes. */

@@ -20,6 +20,8 @@ export function embeddedColdStore({ dataDir }: EmbeddedColdStoreOptions): ColdSt
     name: "SQLite",
     description: database.description,
     open: () => database.open(),
+    // Each connection sets what it needs.
+    durabilityWarnings: async () => [],
     // The only process that uses it.
     shardCount: async () => 1,
     fixShardCount: async () => 1,

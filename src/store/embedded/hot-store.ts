@@ -43,6 +43,8 @@ interface WriterState {
 
 export interface EmbeddedHotStoreOptions extends EmbeddedJournalOptions {
   readonly now: () => number;
+  /** Default: the machine's. */
+  readonly monotonicMs?: (() => number) | undefined;
 }
 
 /** Between two pieces of a range the event loop can run: about 1 ms of merging the largest sketches. */
@@ -57,6 +59,9 @@ class EmbeddedHotStore implements HotStore {
   readonly description: string;
   readonly #journal: EmbeddedJournal;
   readonly #now: () => number;
+  readonly #monotonicMs: () => number;
+  /** See #idTime. */
+  #idTimeOffset = 0;
   readonly #hours = new Map<string, HeldHour>();
   #freshFrom: number | undefined;
   #retirements = 0;
@@ -66,6 +71,7 @@ class EmbeddedHotStore implements HotStore {
     const dataDir = resolve(options.dataDir);
     this.#journal = new EmbeddedJournal({ ...options, dataDir });
     this.#now = options.now;
+    this.#monotonicMs = options.monotonicMs ?? (() => performance.now());
     this.description = `memory, journal in ${dataDir}`;
   }
 
@@ -74,8 +80,19 @@ class EmbeddedHotStore implements HotStore {
   }
 
   async open(): Promise<readonly string[]> {
+    const isFirst = !this.#journal.isOpen;
     this.#journal.open();
+    if (isFirst)
+      this.#idTimeOffset = Math.max(this.#now(), this.#journal.lastClaimAt()) - this.#monotonicMs();
     return [];
+  }
+
+  /**
+   * The time by which ids expire. It only moves forward, and with real time: a wall clock that is set ahead and back
+   * must not make an id unknown that came a minute ago.
+   */
+  get #idTime(): number {
+    return Math.floor(this.#idTimeOffset + this.#monotonicMs());
   }
 
   async isBorn(): Promise<boolean> {
@@ -152,7 +169,7 @@ class EmbeddedHotStore implements HotStore {
   /** Remembers the batch's ids; answers the ordinals of the events whose id was known already. */
   #claimIds(batch: Batch): number[] {
     const duplicates: number[] = [];
-    const now = this.#now();
+    const now = this.#idTime;
     let ordinal = 0;
     let hasIds = false;
     for (const { stream, users, ids } of batch.groups) {
@@ -254,7 +271,7 @@ class EmbeddedHotStore implements HotStore {
 
   async retire(beforeHour: number): Promise<number> {
     // Commits do this too, but only those that bring ids: the last ones would stay for ever.
-    while (this.#journal.forgetExpiredIds(this.#now()) > 0) await letOthersRun();
+    while (this.#journal.forgetExpiredIds(this.#idTime) > 0) await letOthersRun();
     if (await this.#isOtherJournalLeft()) return 0;
     const flushed = this.#writer?.flushed ?? 0;
     let retired = 0;

@@ -7,7 +7,8 @@
  *
  * Invariants: what was written before sync() was called is on disk once that has answered; the log is one file,
  * written in order, so that an end that is missing is missing as a whole. The file is locked for as long as the
- * process lives: there is never a second one on the same folder.
+ * process lives: there is never a second one on the same folder. Nothing is answered as written once the files that
+ * were opened are no longer those that a restart would find.
  */
 import { Database, type Statement } from "bun:sqlite";
 import { closeSync, fdatasync, fsyncSync, mkdirSync, openSync } from "node:fs";
@@ -15,6 +16,7 @@ import { join } from "node:path";
 import { ID_TTL_MS } from "../../domain/event.ts";
 import { errorText } from "../../runtime/deadline.ts";
 import { HotUnavailableError } from "../hot.ts";
+import { identityOf } from "./file-identity.ts";
 
 export interface EmbeddedJournalOptions {
   readonly dataDir: string;
@@ -33,6 +35,8 @@ interface OpenFile {
   readonly database: Database;
   /** The write-ahead log, for fdatasync. SQLite keeps no lock on it that closing this would lose. */
   readonly logFd: number;
+  /** The files' identities by path, as they were opened. */
+  readonly identities: ReadonlyMap<string, string | undefined>;
 }
 
 /** Expired ids deleted with each batch: twice what a batch may add would do; small, so that it never shows. */
@@ -83,6 +87,8 @@ export class EmbeddedJournal {
   #file: OpenFile | undefined;
   readonly #statements = new Map<string, Statement>();
   #isLogDoubtful = false;
+  /** The files were deleted or replaced: what is written now is in no file that a restart would find. */
+  #areFilesLost = false;
 
   constructor({ dataDir, syncFile = syncToDisk }: EmbeddedJournalOptions) {
     this.#dataDir = dataDir;
@@ -90,12 +96,15 @@ export class EmbeddedJournal {
   }
 
   get isOpen(): boolean {
-    return this.#file !== undefined;
+    return this.#file !== undefined && !this.#areFilesLost;
   }
 
   /** Throws HotUnavailableError. */
   open(): void {
-    if (this.#file !== undefined) return;
+    if (this.#file !== undefined) {
+      this.#checkFiles("open", this.#file, false);
+      return;
+    }
     const path = join(this.#dataDir, "journal.sqlite");
     try {
       mkdirSync(this.#dataDir, { recursive: true });
@@ -113,7 +122,9 @@ export class EmbeddedJournal {
 
   /** All or nothing. Throws HotUnavailableError. */
   transaction<T>(what: string, body: () => T): T {
-    const { database } = this.#opened(what);
+    const file = this.#opened(what);
+    this.#checkFiles(what, file, false);
+    const { database } = file;
     try {
       this.#run("BEGIN IMMEDIATE", []);
       const result = body();
@@ -127,7 +138,8 @@ export class EmbeddedJournal {
 
   /** Throws HotUnavailableError: then nothing is known to be on disk that was not before. */
   async sync(what: string): Promise<void> {
-    const { database, logFd } = this.#opened(what);
+    const file = this.#opened(what);
+    const { database, logFd } = file;
     try {
       if (this.#isLogDoubtful) writeBack(database);
       else await this.#syncFile(logFd);
@@ -136,6 +148,18 @@ export class EmbeddedJournal {
       // The system may forget what it could not write, and say at the next try that all is well.
       this.#isLogDoubtful = true;
       throw this.#unavailable(what, error);
+    }
+    this.#checkFiles(what, file, true);
+  }
+
+  /** Some 3 µs. Throws HotUnavailableError. */
+  #checkFiles(what: string, { identities }: OpenFile, mayHaveApplied: boolean): void {
+    for (const [path, identity] of identities) {
+      if (this.#areFilesLost || identityOf(path) !== identity) {
+        this.#areFilesLost = true;
+        const message = `Cannot ${what}: ${path} was deleted or replaced while it was in use: restart the service`;
+        throw new HotUnavailableError(message, mayHaveApplied);
+      }
     }
   }
 
@@ -197,6 +221,12 @@ export class EmbeddedJournal {
       const row = this.#statement(accepted).get(writer) as { accepted: number };
       return { writer, accepted: row.accepted };
     });
+  }
+
+  /** When the last id that is known was claimed; 0 if none is. */
+  lastClaimAt(): number {
+    const row = this.#statement("SELECT MAX(expires_at) AS last FROM ids").get() as { last: number | null };
+    return row.last === null ? 0 : row.last - ID_TTL_MS;
   }
 
   /** Remembers the id. False if it is known already. */
@@ -268,7 +298,9 @@ function openFile(path: string): OpenFile {
     database.run("BEGIN IMMEDIATE");
     createTables(database);
     database.run("COMMIT");
-    return { database, logFd: openSync(`${path}-wal`, "r+") };
+    const logPath = `${path}-wal`;
+    const logFd = openSync(logPath, "r+");
+    return { database, logFd, identities: new Map([path, logPath].map((each) => [each, identityOf(each)])) };
   } catch (error) {
     database.close();
     throw error;

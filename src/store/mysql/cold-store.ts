@@ -4,6 +4,7 @@ import { keyRole } from "./api-keys.ts";
 import { auditRole } from "./audit.ts";
 import { MysqlDatabase, type MysqlDatabaseOptions } from "./connection/database.ts";
 import { deadLetterRole } from "./dead-letters.ts";
+import { durabilityWarnings } from "./durability.ts";
 import { erasureRole } from "./erasure.ts";
 import { flushRole } from "./flush.ts";
 import { PartitionKeeper } from "./partitions.ts";
@@ -31,6 +32,7 @@ export function mysqlColdStore(options: MysqlColdStoreOptions): ColdStore {
       isOpen = true;
       await partitions.maintain();
     },
+    durabilityWarnings: () => database.read("read its durability settings", durabilityWarnings),
     shardCount: () => database.read("read its number of shards", readShardCount),
     fixShardCount: (count) =>
       database.read("set its number of shards", (session) => fixShardCount(session, count)),

@@ -186,6 +186,14 @@ describe("cold store: embedded", () => {
     expect([...seen]).toEqual(["0,0,0"]);
   });
 
+  test("a flush into a file that was deleted is refused", async () => {
+    await openIn(dataDir);
+    await store.flush("writer-a", [batchOf(1, mixedEvents("a", 30))]);
+    rmSync(join(dataDir, "cold.sqlite"));
+    const error = await rejectionOf(store.flush("writer-a", [batchOf(2, mixedEvents("b", 30))]));
+    expect(error.message).toContain("was deleted or replaced while it was in use: restart the service");
+  });
+
   test("the log stays small however much is flushed and read", async () => {
     await openIn(dataDir);
     for (let seq = 1; seq <= 30; seq++) {

@@ -42,7 +42,7 @@ function embeddedHarness(now: () => number): EmbeddedHarness {
   const stores: HotStore[] = [];
   const closeAll = () => Promise.all(stores.map((store) => store.close()));
   const storeIn = (folder = dataDir) => {
-    const store = embeddedHotStore({ dataDir: folder, now });
+    const store = embeddedHotStore({ dataDir: folder, now, monotonicMs: now });
     stores.push(store);
     return store;
   };

@@ -13,6 +13,7 @@ import { errorText, withDeadline } from "../../../runtime/deadline.ts";
 import { ColdUnavailableError, WriterSealedError } from "../../cold/errors.ts";
 import { RowVisitorError, rowVisitor } from "../../cold/row-visitor.ts";
 import { migration, pendingMigrations } from "../../sql/migrations.ts";
+import { identityOf } from "../file-identity.ts";
 import tables from "./migrations/0001-tables.sql" with { type: "text" };
 
 /** Above any write of another process that is not stuck. */
@@ -42,6 +43,8 @@ const CREATE_BOOKKEEPING = `
 interface Connections {
   readonly writer: Database;
   readonly reader: Database;
+  /** Of the file, as it was opened. */
+  readonly identity: string | undefined;
 }
 
 export class SqliteDatabase {
@@ -73,12 +76,22 @@ export class SqliteDatabase {
     return this.#inTurn(async () => {
       try {
         const { writer } = this.#opened();
-        return await inTransaction(writer, async () => body(writer));
+        return await inTransaction(writer, async () => {
+          const result = await body(writer);
+          this.#checkFile();
+          return result;
+        });
       } catch (error) {
         if (error instanceof WriterSealedError) throw error;
         throw this.#unavailable(what, error);
       }
     });
+  }
+
+  /** A commit to a file that a restart will not find must not be answered as stored. */
+  #checkFile(): void {
+    if (identityOf(this.path) === this.#opened().identity) return;
+    throw new Error("the file was deleted or replaced while it was in use: restart the service");
   }
 
   async read<T>(what: string, query: (database: Database) => T): Promise<T> {
@@ -146,7 +159,7 @@ async function openConnections(path: string): Promise<Connections> {
     await inTransaction(writer, async () => migrate(writer));
     const reader = new Database(path, { readonly: true, strict: true });
     reader.run(`PRAGMA busy_timeout = ${READ_LOCK_TIMEOUT_MS}`);
-    return { writer, reader };
+    return { writer, reader, identity: identityOf(path) };
   } catch (error) {
     writer.close();
     throw error;

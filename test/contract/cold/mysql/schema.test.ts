@@ -36,6 +36,20 @@ describeColdMysql((mysql) => {
       expect(plan?.EXPLAIN).toMatch(/"(key|index_name)": "hourly_by_stream"/);
     });
 
+    test("warns of settings that lose committed rows at a power failure", async () => {
+      const store = harness.store();
+      await store.open();
+      expect(await store.durabilityWarnings()).toEqual([]);
+      await harness.run("SET GLOBAL innodb_flush_log_at_trx_commit = 2");
+      try {
+        const [warning, ...others] = await store.durabilityWarnings();
+        expect(others).toEqual([]);
+        expect(warning).toContain("innodb_flush_log_at_trx_commit is 2. Set it to 1.");
+      } finally {
+        await harness.run("SET GLOBAL innodb_flush_log_at_trx_commit = 1");
+      }
+    });
+
     test("a migration that was cut off half way is done again", async () => {
       await harness.store().open();
       await harness.run("DROP TABLE hourly");
