@@ -22,6 +22,8 @@ interface ExportOptions {
   readonly to: number | undefined;
   readonly stream: string | undefined;
   readonly format: "csv" | "ndjson";
+  /** For spreadsheets: nothing in it runs as a formula. */
+  readonly safe: boolean;
   /** Undefined: standard output. */
   readonly out: string | undefined;
 }
@@ -43,6 +45,11 @@ export function addExport(program: Command): void {
     .option("--to <time>", "the end, not included", timeArgument)
     .option("--stream <name>", "of this stream only", streamArgument)
     .addOption(oneOf("--format <format>", "of the output", ["csv", "ndjson"]))
+    .option(
+      "--safe",
+      "for spreadsheets: an apostrophe before what would run as a formula (import keeps it)",
+      false,
+    )
     .option("--out <file>", "where to (default: standard output)")
     .action(exitWith(exportEvents));
 }
@@ -100,6 +107,9 @@ async function* exportTexts(
   options: ExportOptions,
   exported: Exported,
 ): AsyncGenerator<string> {
+  const fieldOf = options.safe ? withoutFormula : (text: string) => text;
+  const csvText = ({ stream, at, kind, user, id = "" }: Event) =>
+    `${csvRecord([String(at), fieldOf(user), kind, fieldOf(stream), fieldOf(id)])}\n`;
   const textOf = options.format === "csv" ? csvText : ndjsonText;
   if (options.format === "csv") yield CSV_HEADER;
   const keys = (await cold.hourKeys()).filter((key) => isAsked(key, options));
@@ -166,8 +176,9 @@ async function* pagesOf(cold: AuditStore, key: HourKey): AsyncGenerator<readonly
   } while (after !== undefined);
 }
 
-function csvText({ stream, at, kind, user, id = "" }: Event): string {
-  return `${csvRecord([String(at), user, kind, stream, id])}\n`;
+/** Spreadsheets run what begins so, in quotes as well. */
+function withoutFormula(text: string): string {
+  return /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
 }
 
 function ndjsonText({ stream, at, kind, user, id }: Event): string {

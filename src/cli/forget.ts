@@ -20,6 +20,7 @@ import { exitWith, secondsArgument, streamArgument, URL_HELP, urlArgument } from
 import { grouped, Report } from "./import/report.ts";
 import { ServiceClient } from "./service/client.ts";
 import { journalOwners } from "./stores/journal-owners.ts";
+import { requireData } from "./stores/with-stores.ts";
 
 interface ForgetOptions {
   readonly user: string;
@@ -65,6 +66,7 @@ function userArgument(text: string): string {
 
 /** Answers the exit code: 0 if nothing is left of the user. Throws HotUnavailableError or ColdUnavailableError. */
 async function forget(config: Config, options: ForgetOptions): Promise<number> {
+  requireData(config);
   const clock = systemClock();
   const stores = createStores(config, clock.now);
   try {

@@ -6,7 +6,7 @@ import { EXPECTS_RATE, type RateLimit, rateLimitOf, rateLimitText } from "../dom
 import { EXPECTS_STREAM_SELECTION, isStreamSelection } from "../domain/stream-name.ts";
 import type { Config } from "../settings/settings.ts";
 import { EXPECTS_TIME_ARGUMENT, exitWith, timeArgument } from "./arguments.ts";
-import { withColdStore } from "./stores/with-stores.ts";
+import { requireData, withColdStore } from "./stores/with-stores.ts";
 
 interface KeyOptions {
   readonly name: string;
@@ -129,6 +129,7 @@ async function createKey(config: Config, options: KeyOptions): Promise<number> {
 }
 
 async function listKeys(config: Config, isJson: boolean): Promise<number> {
+  requireData(config);
   const keys = await withColdStore(config, (cold) => cold.apiKeys());
   const now = Date.now();
   for (const key of keys) console.log(isJson ? JSON.stringify(shown(key, now)) : keyText(key, now));
@@ -137,6 +138,7 @@ async function listKeys(config: Config, isJson: boolean): Promise<number> {
 }
 
 async function revokeKeys(config: Config, ids: readonly string[], isJson: boolean): Promise<number> {
+  requireData(config);
   let revokedCount = 0;
   await withColdStore(config, async (cold) => {
     for (const id of ids) {

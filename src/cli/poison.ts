@@ -11,7 +11,7 @@ import type { PoisonStore, StoredPoison } from "../store/cold/poison-store.ts";
 import { addChoice, type Choice, choiceOf, exitWith, URL_HELP, urlArgument } from "./arguments.ts";
 import { ServiceClient } from "./service/client.ts";
 import { chosen, every, isAll, type SetAside } from "./stores/set-aside.ts";
-import { withColdStore } from "./stores/with-stores.ts";
+import { requireData, withColdStore } from "./stores/with-stores.ts";
 
 /** Few have large bodies, but one may be megabytes. */
 const PIECES_PER_READ = 20;
@@ -49,6 +49,7 @@ export function addPoison(program: Command): void {
 
 /** Each command answers the exit code. */
 async function listPoison(config: Config, isJson: boolean): Promise<number> {
+  requireData(config);
   return await withColdStore(config, async (cold) => {
     let count = 0;
     for await (const piece of every(piecesOf(cold))) {
@@ -61,6 +62,7 @@ async function listPoison(config: Config, isJson: boolean): Promise<number> {
 }
 
 async function replayPoison(config: Config, choice: Choice, service: ServiceClient): Promise<number> {
+  requireData(config);
   return await withColdStore(config, async (cold) => {
     let [replayed, refused] = [0, 0];
     for await (const piece of chosen(piecesOf(cold), choice)) {
@@ -79,6 +81,7 @@ async function replayPoison(config: Config, choice: Choice, service: ServiceClie
 }
 
 async function dropPoison(config: Config, choice: Choice): Promise<number> {
+  requireData(config);
   return await withColdStore(config, async (cold) => {
     let dropped = 0;
     for await (const piece of chosen(piecesOf(cold), choice)) {

@@ -13,14 +13,21 @@ export function csvRecord(fields: readonly string[]): string {
 }
 
 /** Undefined if its quotes are not where they may be. */
-export function csvFields(record: string): string[] | undefined {
-  if (!record.includes('"')) return record.split(",");
+export function csvFields(record: string, separator = ","): string[] | undefined {
+  if (!record.includes('"')) return record.split(separator);
+  const field = fieldPattern(separator);
   const fields: string[] = [];
-  FIELD.lastIndex = 0;
+  field.lastIndex = 0;
   for (;;) {
-    const [found, quoted, plain, separator] = FIELD.exec(record) ?? [];
+    const [found, quoted, plain, end] = field.exec(record) ?? [];
     if (found === undefined) return undefined;
     fields.push(quoted?.replaceAll('""', '"') ?? plain!);
-    if (separator === "") return fields;
+    if (end === "") return fields;
   }
+}
+
+function fieldPattern(separator: string): RegExp {
+  if (separator === ",") return FIELD;
+  const escaped = separator.replace(/[\^\]\\-]/, "\\$&");
+  return new RegExp(`(?:"([^"]*(?:""[^"]*)*)"|([^"${escaped}]*))([${escaped}]|$)`, "y");
 }

@@ -566,6 +566,32 @@ describe("hourglass export", () => {
     );
   });
 
+  test("--safe puts an apostrophe before what a spreadsheet would run", async () => {
+    const path = join(folder, "formulas.ndjson");
+    const users = ["=1+1", "+1", "-1", "@a", "\tb", "c=1"];
+    const lines = users.map((user, i) => ({
+      timestamp: NOON,
+      user,
+      event: "click",
+      stream: "-s",
+      id: `=${i}`,
+    }));
+    writeFileSync(path, lines.map((line) => JSON.stringify(line)).join("\n"));
+    await runCommand({ PORT: String(service.port), DATA_DIR: folder }, "import", path);
+    const exported = async (...args: string[]) => {
+      const { output } = await run("--stream", "-s", ...args);
+      return output
+        .split("\n")
+        .slice(1, -1)
+        .map((line) => line.split(",").slice(1))
+        .sort();
+    };
+    await waitFor("the rows", async () => (await exported()).length === users.length, DRAIN);
+    const safe = users.map((user, i) => [user === "c=1" ? user : `'${user}`, "click", "'-s", `'=${i}`]);
+    expect(await exported("--safe")).toEqual(safe.sort());
+    expect(await exported()).toEqual(users.map((user, i) => [user, "click", "-s", `=${i}`]).sort());
+  });
+
   test("of a range has its begin and not its end", async () => {
     const ndjson = async (...args: string[]) => {
       const { output } = await run("--format", "ndjson", ...args);

@@ -6,7 +6,7 @@ import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { gzipSync, zstdCompressSync } from "node:zlib";
 import { isbot } from "isbot";
 import { eventReader } from "../../src/cli/import/event-reader.ts";
-import type { Layout } from "../../src/cli/import/layout.ts";
+import type { Layout } from "../../src/cli/import/formats/layout.ts";
 import { RECORD_MAX_BYTES, RecordSplitter } from "../../src/cli/import/record-splitter.ts";
 import { isStreamSelection } from "../../src/domain/stream-name.ts";
 import { StreamSet } from "../../src/domain/stream-set.ts";
@@ -293,6 +293,15 @@ const LAYOUTS: Readonly<Record<string, Layout>> = {
   log: { format: "log" } as Layout,
   csv: { format: "csv", columns: ["timestamp", "user", "event"] } as unknown as Layout,
   ndjson: { format: "ndjson" } as Layout,
+  "csv with semicolons": {
+    format: "csv",
+    columns: ["timestamp", "user", "event"],
+    separator: ";",
+  } as unknown as Layout,
+  json: { format: "json" } as Layout,
+  alb: { format: "alb" } as Layout,
+  w3c: { format: "w3c", columns: ["date", "time", "c-ip"] } as unknown as Layout,
+  custom: { format: "custom" } as Layout,
 };
 
 const LOG_START = '1.2.3.4 - - [31/Jan/2026:12:00:00 +0000] "GET / HTTP/1.1" 200 17';
@@ -307,15 +316,20 @@ const LINES: Readonly<Record<string, (size: number) => string>> = {
   "a log line with a long time": (size) => `1.2.3.4 - - [${repeated("1", size)}`,
   "a log line with a long address": (size) => `${repeated("1", size)} - - [`,
   "a log line with many addresses": (size) => `${repeated("1, ", size)} - - [`,
+  "a log line with many times": (size) => repeated("[31/Jan/2026:12:00:00 +0000] ", size),
+  "a load balancer's line with a long request": (size) =>
+    `h2 2026-05-17T10:05:03Z a 1.2.3.4:5 b 0 0 0 200 200 5 1 "${repeated(QUOTES, size)}`,
   "a record of quoted fields": (size) => repeated('"a",', size),
   "a record of doubled quotes": (size) => `"${repeated('""', size)}`,
   "a record of fields with quotes inside": (size) => repeated('a"b,', size),
 };
 
+const logFormat = '$remote_addr [$time_local] "$request" $status "$http_referer" "$http_user_agent"';
+
 function records(): Record<string, Work> {
   const works: Record<string, Work> = {};
   for (const [name, layout] of Object.entries(LAYOUTS)) {
-    const read = eventReader(layout, { stream: "default", logKind: "referrer", isIdNew: true });
+    const read = eventReader(layout, { stream: "default", logKind: "referrer", isIdNew: true, logFormat });
     for (const [what, fill] of Object.entries(LINES)) {
       works[`an imported line, ${name}: ${what}`] = {
         maxBytes: RECORD_MAX_BYTES,

@@ -4,65 +4,19 @@ import fc from "fast-check";
 import { timeArgument } from "../../src/cli/arguments.ts";
 import { EventIds } from "../../src/cli/import/event-ids.ts";
 import { eventLine, eventReader } from "../../src/cli/import/event-reader.ts";
+import { layoutOf } from "../../src/cli/import/formats/layout.ts";
 import { ImportError } from "../../src/cli/import/import-error.ts";
-import { layoutOf } from "../../src/cli/import/layout.ts";
-import { LogLines } from "../../src/cli/import/log-line.ts";
 import { RECORD_MAX_BYTES, RecordSplitter } from "../../src/cli/import/record-splitter.ts";
 import { progressText, Report } from "../../src/cli/import/report.ts";
 import { Sender } from "../../src/cli/import/sender.ts";
 import { HOUR_MS } from "../../src/domain/event.ts";
+import { TimeZone } from "../../src/domain/time-zone.ts";
 import { csvFields, csvRecord } from "../../src/protocol/csv.ts";
 import { timeOf } from "../../src/protocol/time-text.ts";
 
 const NOON = Date.UTC(2026, 0, 31, 12);
 const NOW = NOON + HOUR_MS;
-
-describe("a line of an access log", () => {
-  const COMMON = '1.2.3.4 - - [31/Jan/2026:12:00:00 +0000] "GET / HTTP/1.1" 200 17';
-  const lines: Readonly<Record<string, readonly [string, string | undefined]>> = {
-    common: [COMMON, undefined],
-    combined: [`${COMMON} "https://a.example/" "Mozilla/5.0 (X11)"`, "https://a.example/"],
-    "combined, without a referrer": [`${COMMON} "-" "curl"`, undefined],
-    "with fields more": [`${COMMON} "https://a.example/" "curl" 0.012 "x"`, "https://a.example/"],
-    "common, with a field more": [`${COMMON} 0.012`, undefined],
-    "with escaped quotes": [
-      `${COMMON.replace("GET /", 'GET /\\"x\\\\')} "https://a/\\"" "\\""`,
-      'https://a/\\"',
-    ],
-    "of another user and offset": [
-      COMMON.replace("- -", "- frank").replace("12:00:00 +0000", "13:30:00 +0130"),
-      undefined,
-    ],
-    "without bytes": [COMMON.replace("200 17", "304 -"), undefined],
-  };
-  for (const [what, [line, referrer]] of Object.entries(lines)) {
-    test(`${what} is read`, () => {
-      expect(new LogLines().read(line)).toEqual({ user: "1.2.3.4", at: NOON, referrer });
-    });
-  }
-
-  const broken: Readonly<Record<string, string>> = {
-    "of another kind": "hello, world",
-    "cut off in the request": COMMON.slice(0, 55),
-    "cut off in the referrer": `${COMMON} "https://a.exam`,
-    "with the virtual host in front": `a.example:80 ${COMMON}`,
-    "of 30 February": COMMON.replace("31/Jan", "30/Feb"),
-    "of an unknown month": COMMON.replace("Jan", "Jen"),
-    "of the 25th hour": COMMON.replace(":12:", ":25:"),
-    "without an offset": COMMON.replace(" +0000", ""),
-  };
-  for (const [what, line] of Object.entries(broken)) {
-    test(`${what} is none`, () => expect(new LogLines().read(line)).toBeUndefined());
-  }
-
-  test("has its own time, whatever line was before", () => {
-    const lines = new LogLines();
-    expect(lines.read(COMMON)?.at).toBe(NOON);
-    expect(lines.read(COMMON.replace("12:00:00", "12:00:01"))?.at).toBe(NOON + 1_000);
-    expect(lines.read(COMMON.replace("31/Jan", "30/Feb"))).toBeUndefined();
-    expect(lines.read(COMMON)?.at).toBe(NOON);
-  });
-});
+const LOG_LINE = '1.2.3.4 - - [31/Jan/2026:12:00:00 +0000] "GET / HTTP/1.1" 200 17';
 
 describe("a time", () => {
   const instants: Readonly<Record<string, number | undefined>> = {
@@ -284,11 +238,28 @@ describe("the format", () => {
       format: "csv",
       start: { offset: 26, line: 3 },
       columns: ["user", "event", "timestamp"],
+      separator: ",",
     });
+  });
+
+  test("of CSV: its fields are separated as its header is, or as its first line says", () => {
+    const separatorOf = (head: string) => layoutOf(Buffer.from(head), "auto")!.separator;
+    expect(separatorOf("timestamp;user;event\n1779012303000;ann;click\n")).toBe(";");
+    expect(separatorOf("timestamp\tuser\tevent\n")).toBe("\t");
+    expect(separatorOf("timestamp,user,event\n")).toBe(",");
+    expect(layoutOf(Buffer.from("sep=;\r\ntimestamp;user;event\r\n"), "auto")).toMatchObject({
+      ...{ format: "csv", separator: ";", start: { offset: 29, line: 3 } },
+    });
+  });
+
+  test("is that of most lines: an odd one does not matter", () => {
+    const lines = ["hello", LOG_LINE, "", '{"a":1}', LOG_LINE].join("\n");
+    expect(layoutOf(Buffer.from(lines), "auto")!.format).toBe("log");
   });
 
   const refused: Readonly<Record<string, string>> = {
     hello: "--format",
+    "t\0i\0m\0e\0": "UTF-16",
     "timestamp,user,event,ids": '"ids" unknown',
     "timestamp,user": '"event" missing',
     "timestamp,user,event,user": '"user" repeated',
@@ -334,6 +305,23 @@ describe("an event", () => {
   test("of the default stream stays there if it says so", () => {
     expect(ofJson({ timestamp: NOON, user: "ann", event: "click", stream: "default" })).toEqual({
       ...{ ...EVENT, stream: "default" },
+    });
+  });
+
+  test("has the time of the zone that is named, where it names no offset", () => {
+    const read = eventReader(csv, { ...options, zone: TimeZone.named("Europe/Berlin")! });
+    expect(read(",,click,ann,2026-01-31 13:00:00", "new-id", NOW)).toEqual(EVENT);
+    expect(read(",,click,ann,2026-01-31T12:00:00Z", "new-id", NOW)).toEqual(EVENT);
+  });
+
+  test("of CSV with semicolons may have quotes and commas", () => {
+    const layout = layoutOf(Buffer.from("timestamp;user;event\n"), "auto")!;
+    expect(eventReader(layout, options)(`${NOON};"a;""b""";click`, "new-id", NOW)).toEqual({
+      ...{ ...EVENT, user: 'a;"b"' },
+    });
+    expect(eventReader(layout, options)(`${NOON};a,b;click`, "new-id", NOW)).toEqual({
+      ...EVENT,
+      user: "a,b",
     });
   });
 

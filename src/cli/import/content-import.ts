@@ -1,16 +1,18 @@
 /**
- * Imports what is in one source: reads it piece by piece, sends some pieces at a time, and writes down how far it
- * is (see progress.ts for why nothing is counted twice or left out).
+ * Imports one source: reads it piece by piece, sends some pieces at a time, and records the progress (see progress.ts
+ * for why nothing is counted twice or left out).
  *
- * Invariant: at most PIECES_UNDER_WAY pieces are sent and not answered, and no more is read meanwhile; answers
- * are taken in the order of the pieces.
+ * Invariant: at most PIECES_IN_FLIGHT pieces are sent and not answered, and no more is read meanwhile; answers are
+ * taken in the order of the pieces.
  */
-import { Content, type Source } from "./content.ts";
+import { DAY_MS } from "../../domain/event.ts";
+import { Content, type Following, type Source } from "./content.ts";
 import { earlierImport } from "./earlier.ts";
 import { EventIds } from "./event-ids.ts";
 import { type EventReaderOptions, eventLine, eventReader, type ReadEvent } from "./event-reader.ts";
+import type { LeftOut } from "./filters.ts";
+import { type Format, type Layout, layoutOf } from "./formats/layout.ts";
 import { ImportError } from "./import-error.ts";
-import { type Format, type Layout, layoutOf } from "./layout.ts";
 import { isDoubtful, isTooOld, type Piece, Progress } from "./progress.ts";
 import { type ContentRecord, RECORD_MAX_BYTES, RecordSplitter } from "./record-splitter.ts";
 import type { Report } from "./report.ts";
@@ -26,25 +28,35 @@ export interface Job {
   readonly reading: EventReaderOptions;
   /** It stops at the first bad line. */
   readonly isStrict: boolean;
-  /** What becomes of events that were sent so long ago that it can't be known whether they count. */
+  /** A last line without an end is complete. */
+  readonly isLastLineWhole: boolean;
+  /** Undefined: it ends where the files end. */
+  readonly following: Following | undefined;
+  /** What to do with events that were sent too long ago for the service to know whether they count. */
   readonly doubtful: "send" | "skip" | undefined;
   readonly report: Report;
   readonly now: () => number;
 }
 
-/** What this run did with a source; complete at any time, as far as it is known. */
+/** What this run did with a source, so far. */
 export interface Tally {
   readonly file: string;
-  /** known: it was imported before, to its end. stopped: at a bad line. */
+  /** known: an earlier run imported it to its end. stopped: at a bad line. */
   status: "imported" | "known" | "empty" | "stopped" | "failed";
-  /** Where it went on; 1 if it began. */
+  /** Where this run began. */
   fromLine: number;
   lines: number;
   accepted: number;
   duplicates: number;
   bad: number;
-  /** Left out, as they were sent before and it is not known whether they count. */
+  /** Left out, since they were sent before and may count. */
   skipped: number;
+  /** Requests that a filter left out. */
+  readonly leftOut: Partial<Record<LeftOut, number>>;
+  /** The UTC days of events that were sent, as numbers. */
+  readonly days: Set<number>;
+  /** Its last line has no end yet: a later run takes it. */
+  isUnfinished: boolean;
 }
 
 interface SentPiece {
@@ -58,20 +70,21 @@ interface SentPiece {
 const EVENTS_PER_PIECE = 4_000;
 /** An event has up to 4 bytes a character: below the service's 4 MiB. */
 const CHARS_PER_PIECE = 1_000_000;
-const PIECES_UNDER_WAY = 4;
+const PIECES_IN_FLIGHT = 4;
 
 /** Throws ImportError. */
 export async function importSource(source: Source, job: Job, tally: Tally): Promise<void> {
-  const content = new Content(source);
+  const content = new Content(source, job.following);
   try {
     const head = await content.head(RECORD_MAX_BYTES);
-    const layout = layoutOrError(source, head, job.format);
+    const layout = layoutOrError(source, head, job);
     if (layout === undefined) {
       tally.status = "empty";
       return;
     }
     const earlier = await earlierOf(source, head, job);
-    if (earlier?.isWhole === true && !isDoubtful(earlier.record)) {
+    const isDone = earlier?.isWhole === true && !isDoubtful(earlier.record);
+    if (isDone && job.following === undefined) {
       tally.status = "known";
       return;
     }
@@ -82,9 +95,9 @@ export async function importSource(source: Source, job: Job, tally: Tally): Prom
   }
 }
 
-function layoutOrError(source: Source, head: Buffer, format: Format | "auto"): Layout | undefined {
+function layoutOrError(source: Source, head: Buffer, { format, reading }: Job): Layout | undefined {
   try {
-    const layout = layoutOf(head, format);
+    const layout = layoutOf(head, format, reading.fields);
     if (layout !== undefined || head.length < RECORD_MAX_BYTES) return layout;
     throw new ImportError(`its first ${RECORD_MAX_BYTES} bytes are blank`);
   } catch (error) {
@@ -93,7 +106,7 @@ function layoutOrError(source: Source, head: Buffer, format: Format | "auto"): L
   }
 }
 
-/** Throws ImportError if what it has begun can't be brought to an end without a decision. */
+/** Throws ImportError if an earlier run was cut off, and its user has to decide how to continue. */
 async function earlierOf(source: Source, head: Buffer, { state, target, doubtful, now }: Job) {
   if (state === undefined || !source.isRepeatable) return undefined;
   const earlier = await earlierImport(source, head, state.records(target));
@@ -103,8 +116,8 @@ async function earlierOf(source: Source, head: Buffer, { state, target, doubtful
   const { counted, sentBytes, sentAt } = record;
   throw new ImportError(
     `${source.name}: from line ${counted.line} on ${sentBytes - counted.offset} bytes were sent on ` +
-      `${new Date(sentAt).toISOString()}, and not answered. Whether they are counted the service does not ` +
-      "know any more. Say --doubtful send (they may count twice) or --doubtful skip (they may be missing)",
+      `${new Date(sentAt).toISOString()}, and not answered. The service no longer knows whether it counted them: ` +
+      "say --doubtful send (they may count twice) or --doubtful skip (they may be missing)",
   );
 }
 
@@ -148,7 +161,7 @@ class Run {
     this.#pieceStart = offset;
     const isLost = record !== undefined && isDoubtful(record) && isTooOld(record.sentAt, job.now());
     this.#skipBytes = isLost && job.doubtful === "skip" ? record.sentBytes : 0;
-    // To be sent all the same: as if for the first time.
+    // Sent again all the same, as if for the first time.
     const believed = isLost ? { ...record, sentAt: job.now() } : record;
     this.#progress = this.#newProgress(believed);
     parts.tally.fromLine = start?.line ?? 1;
@@ -166,15 +179,15 @@ class Run {
     return { offset, line, chain: this.#ids.chain };
   }
 
-  /** Throws ImportError. What was answered until then is counted, and written down. */
+  /** Throws ImportError. What was answered until then is counted, and recorded. */
   async toEnd(): Promise<void> {
     const { tally, job } = this.#parts;
     try {
       const failure = await this.#readAll();
-      await this.#sendPiece();
-      while (this.#sent.length > 0) await this.#settle();
+      await this.#settleAll();
       if (failure !== undefined) throw failure;
       tally.status = this.#isStopped ? "stopped" : "imported";
+      tally.isUnfinished = this.#splitter.hasRest;
     } catch (error) {
       tally.status = "failed";
       job.sender.stop();
@@ -194,19 +207,31 @@ class Run {
       }
       await this.#take(block);
       if (block === undefined) break;
+      if (block.length === 0) await this.#settleAll();
     }
     return undefined;
   }
 
   async #take(block: Buffer | undefined): Promise<void> {
     const { job, content } = this.#parts;
-    for (const record of this.#splitter.split(block)) {
+    for (const record of this.#splitter.split(block, this.#isGrowing)) {
       if (!this.#isBegun) job.report.begin(content.readBytes);
       this.#isBegun = true;
       this.#takeRecord(record);
       if (this.#isStopped) return;
       if (this.#events.length >= EVENTS_PER_PIECE || this.#chars >= CHARS_PER_PIECE) await this.#sendPiece();
     }
+  }
+
+  /**
+   * Servers end each line of a log; files of other formats often lack the last line's end. Of a pipe, and of a packed
+   * file, nothing more will come.
+   */
+  get #isGrowing(): boolean {
+    const { layout, content, job } = this.#parts;
+    if (job.following !== undefined) return true;
+    const isLog = layout.format !== "csv" && layout.format !== "ndjson";
+    return isLog && content.isGrowing && !job.isLastLineWhole;
   }
 
   #takeRecord({ bytes, start, line, problem }: ContentRecord): void {
@@ -220,13 +245,16 @@ class Run {
     const event = problem ?? this.#readEvent(trimmed, this.#ids.id(start), job.now());
     if (typeof event === "string") {
       this.#bad(line, event);
-      // What is before it is counted, so that it can be mended and imported from here on.
+      // What is before it is counted, so that the line can be corrected and imported from here on.
       if (chain !== undefined) this.#stop = { offset: start, line, chain };
+    } else if ("leftOut" in event) {
+      tally.leftOut[event.leftOut] = (tally.leftOut[event.leftOut] ?? 0) + 1;
     } else if (start < this.#skipBytes) {
       tally.skipped += 1;
     } else {
       const eventText = eventLine(event);
       this.#events.push(eventText);
+      tally.days.add(Math.floor(event.at / DAY_MS));
       this.#lines.push(line);
       this.#chars += eventText.length;
     }
@@ -239,17 +267,22 @@ class Run {
     if (job.isStrict) this.#isStopped = true;
   }
 
+  async #settleAll(): Promise<void> {
+    await this.#sendPiece();
+    while (this.#sent.length > 0) await this.#settle();
+  }
+
   /** All that was read since the piece before. */
   async #sendPiece(): Promise<void> {
     const end = this.#stop ?? this.#mark();
     if (end.offset === this.#pieceStart) return;
-    while (this.#sent.length >= PIECES_UNDER_WAY) await this.#settle();
+    while (this.#sent.length >= PIECES_IN_FLIGHT) await this.#settle();
     const { sender, now } = this.#parts.job;
     const sentAt = this.#progress?.sentAtOf(this.#pieceStart, now()) ?? now();
     const piece: Piece = { end, sha256: this.#splitter.sha256(end.offset), sentAt };
     this.#progress?.willSend(piece);
     const delivery = sender.send({ events: this.#events, sentAt });
-    // It is looked at in its turn.
+    // Awaited in its turn.
     delivery.catch(() => {});
     this.#sent.push({ piece, lines: this.#lines, delivery });
     this.#pieceStart = end.offset;
@@ -258,7 +291,7 @@ class Run {
     this.#chars = 0;
   }
 
-  /** Takes the answer to the piece that was sent first. */
+  /** Awaits the answer to the oldest piece in flight. */
   async #settle(): Promise<void> {
     const { piece, lines, delivery } = this.#sent.shift()!;
     const { accepted, duplicates, invalid, problems } = await delivery;

@@ -1,19 +1,21 @@
 /**
- * What a file, or standard input, holds: unpacked if it is gzip (by its first bytes, whatever its name), block by
- * block in constant memory.
+ * What a file, or standard input, holds: unpacked if it is gzip (by its first bytes, whatever its name), as UTF-8 if it
+ * is UTF-16 with a byte order mark, block by block in constant memory.
  */
 import { createReadStream, statSync } from "node:fs";
+import { open } from "node:fs/promises";
 import { pipeline, Readable } from "node:stream";
+import { setTimeout as sleep } from "node:timers/promises";
 import { createGunzip } from "node:zlib";
 import { errorText } from "../../runtime/deadline.ts";
 import { ImportError } from "./import-error.ts";
 
 export interface Source {
-  /** For who runs it. */
+  /** For messages. */
   readonly name: string;
   /** Undefined: standard input. */
   readonly path: string | undefined;
-  /** What is in it can be read again: it is no pipe. */
+  /** It can be read again: it is no pipe. */
   readonly isRepeatable: boolean;
   /** Packed, if it is packed; undefined if it is not known. */
   readonly sizeBytes: number | undefined;
@@ -22,6 +24,15 @@ export interface Source {
 const STDIN: Source = { name: "standard input", path: undefined, isRepeatable: false, sizeBytes: undefined };
 const BLOCK_BYTES = 262_144;
 const GZIP_MAGIC = Buffer.from([0x1f, 0x8b]);
+const UTF_16_MARKS = { "utf-16le": Buffer.from([0xff, 0xfe]), "utf-16be": Buffer.from([0xfe, 0xff]) };
+const NOTHING_NEW = Buffer.alloc(0);
+/** A file that was renamed is read until nothing came for so long: its writer may still have it open. */
+const ROTATED_GRACE_MS = 3_000;
+
+export interface Following {
+  readonly pollMs: number;
+  readonly stopped: AbortSignal;
+}
 
 /** `paths`: "-" is standard input, and so are none. Throws ImportError: before anything is sent. */
 export function sourcesOf(paths: readonly string[]): Source[] {
@@ -43,12 +54,19 @@ function fileSource(path: string): Source {
 
 export class Content {
   readonly #source: Source;
+  readonly #following: Following | undefined;
   readonly #blocks: AsyncGenerator<Buffer>;
   readonly #peeked: Buffer[] = [];
   #readBytes = 0;
+  #isPacked = false;
 
-  constructor(source: Source) {
+  /**
+   * `following`: what is appended to a file comes as well, until another one has taken its place, it was truncated, or
+   * that was stopped. While nothing comes, empty blocks do.
+   */
+  constructor(source: Source, following?: Following) {
     this.#source = source;
+    this.#following = following;
     this.#blocks = this.#unpacked();
   }
 
@@ -57,12 +75,18 @@ export class Content {
     return this.#readBytes;
   }
 
+  /** Something may be appended to it: known once the first block was read. */
+  get isGrowing(): boolean {
+    return this.#source.isRepeatable && !this.#isPacked;
+  }
+
   /** The first bytes: fewer only if there are no more. They come in blocks() all the same. Throws ImportError. */
   async head(maxBytes: number): Promise<Buffer> {
     let bytes = this.#peeked.reduce((sum, block) => sum + block.length, 0);
     while (bytes < maxBytes) {
       const { value, done } = await this.#blocks.next();
-      if (done) break;
+      // A file that is followed has no end: what it has by now has to do, if that is a line.
+      if (done || (value.length === 0 && this.#peeked.some((block) => block.includes("\n")))) break;
       this.#peeked.push(value);
       bytes += value.length;
     }
@@ -84,7 +108,8 @@ export class Content {
     try {
       const begin = await firstBytes(raw, GZIP_MAGIC.length);
       const whole = chained(begin, raw);
-      yield* begin.indexOf(GZIP_MAGIC) === 0 ? gunzipped(whole) : whole;
+      this.#isPacked = begin.indexOf(GZIP_MAGIC) === 0;
+      yield* utf8(this.#isPacked ? gunzipped(whole) : whole);
     } catch (error) {
       const where = `after ${this.#readBytes} bytes of it`;
       throw new ImportError(`cannot read ${this.#source.name}: ${errorText(error)} (${where})`);
@@ -94,7 +119,11 @@ export class Content {
   }
 
   async *#raw(): AsyncGenerator<Buffer> {
-    const { path } = this.#source;
+    const { path, isRepeatable } = this.#source;
+    if (this.#following !== undefined && path !== undefined && isRepeatable) {
+      yield* this.#followed(path, this.#following);
+      return;
+    }
     const stream =
       path === undefined ? process.stdin : createReadStream(path, { highWaterMark: BLOCK_BYTES });
     for await (const block of stream as AsyncIterable<Buffer>) {
@@ -102,13 +131,55 @@ export class Content {
       yield block;
     }
   }
+
+  /** Through one open file, so that a file that was renamed is read to its end. */
+  async *#followed(path: string, { pollMs, stopped }: Following): AsyncGenerator<Buffer> {
+    const file = await open(path);
+    try {
+      const { ino } = await file.stat();
+      let lastNewMs = performance.now();
+      for (;;) {
+        const { bytesRead, buffer } = await file.read(
+          Buffer.allocUnsafe(BLOCK_BYTES),
+          0,
+          BLOCK_BYTES,
+          this.#readBytes,
+        );
+        this.#readBytes += bytesRead;
+        if (bytesRead > 0) {
+          lastNewMs = performance.now();
+          yield buffer.subarray(0, bytesRead);
+          continue;
+        }
+        if (stopped.aborted || (await file.stat()).size < this.#readBytes) return;
+        const isReplaced = statSync(path, { throwIfNoEntry: false })?.ino !== ino;
+        if (isReplaced && performance.now() - lastNewMs > ROTATED_GRACE_MS) return;
+        yield NOTHING_NEW;
+        await sleep(pollMs, undefined, { signal: stopped }).catch(() => {});
+      }
+    } finally {
+      await file.close();
+    }
+  }
 }
 
+/** The content as UTF-8, if it says that it is UTF-16. */
+async function* utf8(blocks: AsyncGenerator<Buffer>): AsyncGenerator<Buffer> {
+  const begin = await firstBytes(blocks, 2);
+  const whole = chained(begin, blocks);
+  const [encoding] = Object.entries(UTF_16_MARKS).find(([, mark]) => begin.indexOf(mark) === 0) ?? [];
+  if (encoding === undefined) return yield* whole;
+  const decoder = new TextDecoder(encoding as "utf-16le");
+  for await (const block of whole) yield Buffer.from(decoder.decode(block, { stream: true }));
+  yield Buffer.from(decoder.decode());
+}
+
+/** Fewer, if there are no more by now. */
 async function firstBytes(blocks: AsyncGenerator<Buffer>, count: number): Promise<Buffer> {
   let begin: Buffer = Buffer.alloc(0);
   while (begin.length < count) {
     const { value, done } = await blocks.next();
-    if (done) break;
+    if (done || value.length === 0) break;
     begin = Buffer.concat([begin, value]);
   }
   return begin;
@@ -119,10 +190,10 @@ async function* chained(begin: Buffer, rest: AsyncGenerator<Buffer>): AsyncGener
   yield* rest;
 }
 
-/** Parts that are packed one by one are one content. One that is cut off is an error, behind all that is whole. */
+/** Several gzip parts are one content. A part that is cut off is an error, after all that could be unpacked. */
 async function* gunzipped(packed: AsyncGenerator<Buffer>): AsyncGenerator<Buffer> {
   const gunzip = createGunzip({ chunkSize: BLOCK_BYTES });
-  // Its end, or error, is that of `gunzip` too, which is where it is awaited.
+  // An end, or an error, is seen through `gunzip` as well.
   pipeline(Readable.from(packed), gunzip, () => {});
   yield* gunzip as AsyncIterable<Buffer>;
 }

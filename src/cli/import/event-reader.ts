@@ -4,12 +4,18 @@
  * Invariant: what it answers is what POST /events takes: the same rules, by the same code.
  */
 import type { Event, Kind } from "../../domain/event.ts";
+import { TimeZone } from "../../domain/time-zone.ts";
 import { quoteCountOf } from "../../protocol/body/pieces.ts";
 import { csvFields } from "../../protocol/csv.ts";
 import { eventOf, whatIsWrongWith } from "../../protocol/event/from-object.ts";
 import { EXPECTS_INSTANT, timeOf } from "../../protocol/time-text.ts";
-import type { Layout } from "./layout.ts";
-import { LogLines } from "./log-line.ts";
+import { type Filters, filterOf, type LeftOut } from "./filters.ts";
+import type { FieldMap } from "./formats/json-log.ts";
+import { type Layout, logReaderOf } from "./formats/layout.ts";
+import { logFormatReader } from "./formats/log-format.ts";
+import { LogTimes, type ReadLine } from "./formats/log-line.ts";
+
+const UTC = TimeZone.named("UTC");
 
 export const LOG_KINDS = ["referrer", "click", "impression"] as const;
 /** Of a log's lines. referrer: a click if it came from another page, else an impression. */
@@ -21,6 +27,13 @@ export interface EventReaderOptions {
   readonly logKind: LogKind;
   /** The ids that are in the content are left out. */
   readonly isIdNew: boolean;
+  /** Of times that name no offset; undefined if they are refused. */
+  readonly zone?: TimeZone | undefined;
+  readonly filters?: Filters | undefined;
+  /** Of a JSON log. */
+  readonly fields?: FieldMap | undefined;
+  /** Of a log in a format of its own. */
+  readonly logFormat?: string | undefined;
 }
 
 interface Members {
@@ -29,21 +42,25 @@ interface Members {
   readonly quoteCount: number;
 }
 
-/** What the record says, or why it can't be read. */
-type ReadMembers = (text: string) => Members | string;
+export interface Omission {
+  readonly leftOut: LeftOut;
+}
+
+/** What the record says, why it is left out, or why it can't be read. */
+type ReadMembers = (text: string) => Members | Omission | string;
 
 /** Of timestamp, user and event; and of each member more. */
 const FEWEST_QUOTES = 10;
 const QUOTES_PER_MEMBER = 4;
 
-/** Answers the event, or why the record is none. `id`: for one that has none. */
-export type ReadEvent = (text: string, id: string, now: number) => Event | string;
+/** Answers the event, or why the record is none. `id`: for one that has none. May throw ImportError. */
+export type ReadEvent = (text: string, id: string, now: number) => Event | Omission | string;
 
 export function eventReader(layout: Layout, options: EventReaderOptions): ReadEvent {
   const read = membersReader(layout, options);
   return (text, id, now) => {
     const members = read(text);
-    if (typeof members === "string") return members;
+    if (typeof members === "string" || "leftOut" in members) return members;
     const { value, quoteCount } = members;
     const event = eventOf(value, quoteCount, now);
     if (event === undefined) return whatIsWrongWith(value, text, now).message;
@@ -64,25 +81,38 @@ export function eventLine({ stream, at, kind, user, id }: Event): string {
   return JSON.stringify({ timestamp: at, user, event: kind, stream, id });
 }
 
-function membersReader({ format, columns }: Layout, { logKind }: EventReaderOptions): ReadMembers {
-  if (format === "log") return logReader(logKind);
-  return format === "csv" ? csvReader(columns) : readJson;
+function membersReader(layout: Layout, options: EventReaderOptions): ReadMembers {
+  const { zone } = options;
+  if (layout.format === "csv") return csvReader(layout, zone);
+  if (layout.format === "ndjson") return jsonReader(zone);
+  const { fields = {}, logFormat = "" } = options;
+  // W3C logs are in UTC by their definition.
+  const times = new LogTimes(zone ?? (layout.format === "w3c" ? UTC : undefined));
+  return logReader(logReaderOf(layout, times, fields) ?? logFormatReader(logFormat, times), layout, options);
 }
 
-function logReader(logKind: LogKind): ReadMembers {
-  const lines = new LogLines();
+function logReader(
+  read: ReadLine,
+  { format }: Layout,
+  { logKind, filters }: EventReaderOptions,
+): ReadMembers {
+  const leftOutOf = filters === undefined ? () => undefined : filterOf(filters);
+  const problem = `not a line of a log in the format ${format}`;
   return (text) => {
-    const line = lines.read(text);
-    if (line === undefined) return "not a line of a common or combined access log";
+    const line = read(text);
+    if (line === undefined) return problem;
+    if (line === "none") return { leftOut: "no requests" };
+    const leftOut = leftOutOf(line);
+    if (leftOut !== undefined) return { leftOut };
     const { at, user, referrer } = line;
     const event = logKind !== "referrer" ? logKind : referrer === undefined ? "impression" : "click";
     return { value: { timestamp: at, user, event }, quoteCount: FEWEST_QUOTES };
   };
 }
 
-function csvReader(columns: readonly string[]): ReadMembers {
+function csvReader({ columns, separator }: Layout, zone: TimeZone | undefined): ReadMembers {
   return (text) => {
-    const fields = csvFields(text);
+    const fields = csvFields(text, separator);
     if (fields === undefined) return "a quote stands where none may be";
     if (fields.length !== columns.length) {
       return `it has ${fields.length} fields, and the header ${columns.length}`;
@@ -90,7 +120,7 @@ function csvReader(columns: readonly string[]): ReadMembers {
     const value: Record<string, unknown> = {};
     for (const [i, name] of columns.entries()) if (fields[i] !== "") value[name] = fields[i];
     const { timestamp = "" } = value;
-    const at = timeOf(timestamp as string, undefined);
+    const at = timeOf(timestamp as string, zone);
     if (at === undefined) return wrongTime(timestamp);
     value["timestamp"] = at;
     const more = Number("stream" in value) + Number("id" in value);
@@ -98,7 +128,11 @@ function csvReader(columns: readonly string[]): ReadMembers {
   };
 }
 
-function readJson(text: string): Members | string {
+function jsonReader(zone: TimeZone | undefined): ReadMembers {
+  return (text) => readJson(text, zone);
+}
+
+function readJson(text: string, zone: TimeZone | undefined): Members | string {
   let value: unknown;
   try {
     value = JSON.parse(text);
@@ -109,11 +143,11 @@ function readJson(text: string): Members | string {
   if (typeof value !== "object" || value === null || !("timestamp" in value)) return { value, quoteCount };
   const { timestamp } = value;
   if (typeof timestamp !== "string") return { value, quoteCount };
-  const at = timeOf(timestamp, undefined);
+  const at = timeOf(timestamp, zone);
   if (at === undefined) return wrongTime(timestamp);
   return { value: { ...value, timestamp: at }, quoteCount: quoteCount - 2 };
 }
 
 function wrongTime(got: unknown): string {
-  return `timestamp: got ${JSON.stringify(got)}, expected ${EXPECTS_INSTANT}`;
+  return `timestamp: got ${JSON.stringify(got)}, expected ${EXPECTS_INSTANT}; --tz sets the zone of times without one`;
 }

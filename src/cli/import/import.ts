@@ -1,56 +1,98 @@
 /** `hourglass import`: sends the events of files to a running service. */
-import { join, resolve } from "node:path";
-import { type Command, Option } from "commander";
+import { readdirSync, statSync } from "node:fs";
+import { basename, dirname, join, resolve } from "node:path";
+import { type Command, InvalidArgumentError, Option } from "commander";
 import { DEFAULT_STREAM } from "../../domain/stream-name.ts";
+import { TimeZone } from "../../domain/time-zone.ts";
+import { onStopSignal } from "../../runtime/signals.ts";
 import type { Config } from "../../settings/settings.ts";
 import { exitWith, oneOf, secondsArgument, streamArgument, URL_HELP, urlArgument } from "../arguments.ts";
 import { ServiceClient } from "../service/client.ts";
-import { sourcesOf } from "./content.ts";
+import { Content, type Following, type Source, sourcesOf } from "./content.ts";
 import { importSource, type Job, type Tally } from "./content-import.ts";
+import { earlierImport } from "./earlier.ts";
 import { LOG_KINDS, type LogKind } from "./event-reader.ts";
+import type { Filters } from "./filters.ts";
+import { type FieldMap, JSON_FIELDS } from "./formats/json-log.ts";
+import { FORMATS, type Format } from "./formats/layout.ts";
+import { logFormatReader } from "./formats/log-format.ts";
+import { LogTimes } from "./formats/log-line.ts";
 import { ImportError } from "./import-error.ts";
-import { FORMATS, type Format } from "./layout.ts";
-import { grouped, Report } from "./report.ts";
+import { RECORD_MAX_BYTES } from "./record-splitter.ts";
+import { Report } from "./report.ts";
 import { Sender } from "./sender.ts";
 import { StateFile } from "./state-file.ts";
+import { newTally, summaryText, withTotals } from "./summary.ts";
 
 interface ImportOptions {
-  /** Of the service; undefined: the one of this machine's settings. */
   readonly url: string | undefined;
-  readonly format: Format | "auto";
+  readonly format: Exclude<Format, "custom"> | "auto";
+  readonly logFormat: string | undefined;
+  readonly fields: FieldMap;
   /** Of events that name none. */
   readonly stream: string;
   readonly kind: LogKind;
+  readonly tz: TimeZone | undefined;
+  readonly skipBots: boolean;
+  readonly skipAssets: boolean;
+  readonly status: Filters["statuses"];
+  readonly method: Filters["methods"];
+  readonly path: Filters["paths"];
+  readonly skipPath: Filters["skipPaths"];
+  readonly follow: boolean;
+  readonly lastLine: boolean;
   readonly newIds: boolean;
   readonly state: string | undefined;
   readonly doubtful: "send" | "skip" | undefined;
-  readonly retryFor: number;
+  readonly retryFor: number | undefined;
   readonly strict: boolean;
   readonly json: boolean;
 }
 
-interface Summary {
-  readonly files: readonly Tally[];
-  readonly seconds: number;
-  /** Why it came to no end. */
-  readonly error: string | undefined;
-}
-
 const STATE_FILE = "import.sqlite";
+const RETRY_FOR_S = 120;
+const POLL_MS = 500;
+const FORMATS_HELP = `
+Formats, found from the first lines unless --format names one:
+  log     access logs in the common or combined format (Apache, nginx, Caddy, HAProxy …), also behind a virtual host
+  json    JSON logs: Caddy, Traefik, nginx with its variables as names; others by --fields
+  alb     AWS Application Load Balancer
+  w3c     W3C extended: IIS, CloudFront
+  csv     a header that names timestamp, user, event, and perhaps stream, id; separated by comma, semicolon or tab
+  ndjson  a JSON object a line, with those members
+  --log-format describes any other, as nginx' log_format or Apache's LogFormat does:
+          '$remote_addr [$time_local] "$request" $status "$http_referer"'   '%h [%t] "%r" %>s "%{Referer}i"'
+
+The user is the client's address. Files may be gzipped, and CSV in UTF-16. docs/import.md tells more.`;
 
 export function addImport(program: Command): void {
   program
     .command("import")
     .description(
-      "send the events of files to a running service: access logs (common or combined), CSV (its header names " +
-        "timestamp, user, event, and perhaps stream and id), NDJSON (objects with those members), plain or gzipped. " +
-        "Run again, it continues. Exits with 1 if lines were bad, with 2 if it could not",
+      "send the events of files to a running service: access logs, CSV and NDJSON. Run again, it continues. " +
+        "Exits with 1 if lines were bad, with 2 if it could not",
     )
     .argument("[files...]", "'-', or none: standard input, of which no progress is recorded")
     .option("--url <url>", URL_HELP, urlArgument)
-    .addOption(oneOf("--format <format>", "of the files; auto: found from the content", ["auto", ...FORMATS]))
+    .addOption(oneOf("--format <format>", "of the files", ["auto", ...FORMATS]))
+    .option("--log-format <string>", "describes the lines of a log", logFormatArgument)
+    .option(
+      "--fields <map>",
+      `where a JSON log has ${JSON_FIELDS.join(", ")}: time=ts,user=client.ip`,
+      fieldsArgument,
+      {},
+    )
     .option("--stream <name>", "of events that name none", streamArgument, DEFAULT_STREAM)
     .addOption(oneOf("--kind <kind>", "of a log's lines; referrer: a click if there is one", LOG_KINDS))
+    .option("--tz <zone>", "of times without an offset, such as Europe/Berlin", zoneArgument)
+    .option("--skip-bots", "leave out requests of bots, by their User-Agent", false)
+    .option("--skip-assets", "leave out stylesheets, scripts, images, fonts and the like", false)
+    .option("--status <list>", "only requests that were answered so, such as 200,3xx", statusesArgument)
+    .option("--method <list>", "only requests of these methods, such as GET,POST", methodsArgument)
+    .option("--path <list>", "only requests of these paths, such as /,/shop/*", pathsArgument)
+    .option("--skip-path <list>", "leave out requests of these paths, such as /health", pathsArgument)
+    .option("--follow", "import what is appended, too, as tail -F does, until Ctrl-C", false)
+    .option("--last-line", "take the last line of a log even if it has no end", false)
     .option("--new-ids", "ignore the ids in the files: each line counts once by its place", false)
     .option("--state <file>", "records how far files are imported (default: DATA_DIR/import.sqlite)")
     .addOption(
@@ -61,13 +103,54 @@ export function addImport(program: Command): void {
     )
     .option(
       "--retry-for <seconds>",
-      "how long to retry while the service takes no events",
+      `how long to retry while the service takes no events (default: ${RETRY_FOR_S}; with --follow no limit)`,
       secondsArgument,
-      120,
     )
     .option("--strict", "stop at the first bad line; run again, it continues there", false)
     .option("--json", "the summary as a JSON object", false)
+    .addHelpText("after", FORMATS_HELP)
     .action(exitWith(importFiles));
+}
+
+function logFormatArgument(text: string): string {
+  try {
+    logFormatReader(text, new LogTimes(undefined));
+    return text;
+  } catch (error) {
+    throw new InvalidArgumentError((error as Error).message);
+  }
+}
+
+function fieldsArgument(text: string): FieldMap {
+  const entries = text.split(",").map((entry) => entry.split("=", 2).map((part) => part.trim()));
+  const isKnown = ([field, member]: string[]) => member && (JSON_FIELDS as string[]).includes(field!);
+  if (!entries.every(isKnown))
+    throw new InvalidArgumentError(
+      `It takes ${JSON_FIELDS.join(", ")}, each with = and the name of a member.`,
+    );
+  return Object.fromEntries(entries);
+}
+
+function zoneArgument(text: string): TimeZone {
+  const zone = TimeZone.named(text);
+  if (zone === undefined)
+    throw new InvalidArgumentError("It takes a time zone such as Europe/Berlin or UTC.");
+  return zone;
+}
+
+const statusesArgument = listArgument(/^[1-5](\d\d|xx)$/, "statuses such as 200 or 3xx");
+const methodsArgument = listArgument(/^[A-Z]+$/, "methods such as GET");
+const pathsArgument = listArgument(
+  /^\/[^*]*\*?$/,
+  "paths such as /, or what they begin with and a star: /shop/*",
+);
+
+function listArgument(entry: RegExp, expected: string): (text: string) => readonly string[] {
+  return (text) => {
+    const entries = text.split(",").map((each) => each.trim());
+    if (!entries.every((each) => entry.test(each))) throw new InvalidArgumentError(`It takes ${expected}.`);
+    return entries;
+  };
 }
 
 /** Answers the exit code: 0 if all is imported, 1 if lines were bad, 2 if it could not. */
@@ -83,35 +166,50 @@ async function importFiles(
     now: Date.now,
   });
   const files: Tally[] = [];
-  const error = await importAll(config, paths, options, report, files);
+  const service = new ServiceClient(config, options.url);
+  const error = await importAll(config, paths, { options, service, report }, files);
   report.end();
   if (error !== undefined) report.note(`hourglass import: ${error}`);
-  const summary = { files, seconds: (performance.now() - startedMs) / 1_000, error };
+  const { url } = service;
+  const summary = {
+    files,
+    seconds: (performance.now() - startedMs) / 1_000,
+    error,
+    url,
+    stream: options.stream,
+  };
   console.log(options.json ? JSON.stringify(withTotals(summary)) : summaryText(summary));
   if (error !== undefined) return 2;
   return files.some(({ bad }) => bad > 0) ? 1 : 0;
 }
 
-/** Answers why it came to no end. */
+interface Surroundings {
+  readonly options: ImportOptions;
+  readonly service: ServiceClient;
+  readonly report: Report;
+}
+
+/** Answers why it could not go on to the end. */
 async function importAll(
   config: Config,
   paths: readonly string[],
-  options: ImportOptions,
-  report: Report,
+  surroundings: Surroundings,
   tallies: Tally[],
 ): Promise<string | undefined> {
+  const { options } = surroundings;
   let state: StateFile | undefined;
   try {
+    refuseContradictions(options);
     const sources = sourcesOf(paths);
-    const isKept = sources.some(({ isRepeatable }) => isRepeatable);
-    if (isKept) state = new StateFile(resolve(options.state ?? join(config.dataDir, STATE_FILE)));
-    const job = jobOf(config, options, report, state);
-    for (const source of sources) {
-      const tally = newTally(source.name);
-      tallies.push(tally);
-      await importSource(source, job, tally);
-      if (tally.status === "stopped") break;
-    }
+    if (options.follow && !sources.every(({ isRepeatable }) => isRepeatable))
+      throw new ImportError(
+        "--follow takes files: standard input and pipes are read to their end without it",
+      );
+    const isRecorded = sources.some(({ isRepeatable }) => isRepeatable);
+    if (isRecorded) state = new StateFile(resolve(options.state ?? join(config.dataDir, STATE_FILE)));
+    const job = jobOf(surroundings, state);
+    if (job.following !== undefined) await followAll(sources, job, tallies);
+    else await importEach(sources, job, tallies);
     return undefined;
   } catch (error) {
     if (error instanceof ImportError) return error.message;
@@ -121,69 +219,92 @@ async function importAll(
   }
 }
 
-function jobOf(config: Config, options: ImportOptions, report: Report, state: StateFile | undefined): Job {
-  const { stream, format, kind, newIds, strict, doubtful, retryFor } = options;
-  const service = new ServiceClient(config, options.url);
-  const { url } = service;
+function refuseContradictions({ format, logFormat, ...options }: ImportOptions): void {
+  if (logFormat !== undefined && format !== "auto")
+    throw new ImportError("--log-format describes the format: leave out --format");
+  const { skipBots, skipAssets, status, method, path, skipPath } = options;
+  const isFiltered =
+    skipBots || skipAssets || [status, method, path, skipPath].some((list) => list !== undefined);
+  if (isFiltered && (format === "csv" || format === "ndjson"))
+    throw new ImportError(`filters are for logs: ${format} has neither statuses nor paths`);
+}
+
+async function importEach(sources: readonly Source[], job: Job, tallies: Tally[]): Promise<void> {
+  for (const source of sources) {
+    const tally = newTally(source.name);
+    tallies.push(tally);
+    await importSource(source, job, tally);
+    if (tally.status === "stopped") break;
+  }
+}
+
+/** Until they are stopped, or one fails. */
+async function followAll(sources: readonly Source[], job: Job, tallies: Tally[]): Promise<void> {
+  const { stopped, pollMs } = job.following!;
+  const follow = async ({ path = "" }: Source) => {
+    while (!stopped.aborted) {
+      await importEach(await rotatedFrom(path, job), { ...job, following: undefined }, tallies);
+      const isThere = statSync(path, { throwIfNoEntry: false }) !== undefined;
+      if (isThere) await importEach(sourcesOf([path]), job, tallies);
+      else await Bun.sleep(pollMs);
+      if (tallies.at(-1)?.status === "stopped") return;
+    }
+  };
+  await Promise.all(sources.map(follow));
+}
+
+/** Files beside it that an earlier run has begun: rotated before all of them was read. The oldest first. */
+async function rotatedFrom(path: string, { state, target }: Job): Promise<Source[]> {
+  const names = readdirSync(dirname(path)).filter((name) => /^[.-]/.test(name.slice(basename(path).length)));
+  const beside = names
+    .filter((name) => name.startsWith(basename(path)))
+    .map((name) => join(dirname(path), name));
+  const begun: Source[] = [];
+  for (const source of sourcesOf(beside)) {
+    const content = new Content(source);
+    const head = await content.head(RECORD_MAX_BYTES).finally(() => content.close());
+    const earlier = await earlierImport(source, head, state!.records(target)).catch(() => undefined);
+    if (earlier?.isWhole === false) begun.push(source);
+  }
+  return begun.sort((a, b) => statSync(a.path!).mtimeMs - statSync(b.path!).mtimeMs);
+}
+
+function jobOf({ options, service, report }: Surroundings, state: StateFile | undefined): Job {
+  const { stream, format, kind, newIds, strict, doubtful, fields, logFormat, tz } = options;
+  const { skipBots, skipAssets, status, method, path, skipPath } = options;
+  const retryForS = options.retryFor ?? (options.follow ? Number.POSITIVE_INFINITY : RETRY_FOR_S);
   const sender = new Sender({
     service,
-    retryForMs: retryFor * 1_000,
+    retryForMs: retryForS * 1_000,
     now: Date.now,
     sleep: Bun.sleep,
     onSetback: (reason) => report.setback(reason),
   });
+  const filters = {
+    skipBots,
+    skipAssets,
+    statuses: status,
+    methods: method,
+    paths: path,
+    skipPaths: skipPath,
+  };
   return {
-    target: { url, stream },
+    target: { url: service.url, stream },
     sender,
     state,
-    format,
-    reading: { stream, logKind: kind, isIdNew: newIds },
+    format: logFormat === undefined ? format : "custom",
+    reading: { stream, logKind: kind, isIdNew: newIds, zone: tz, filters, fields, logFormat },
     isStrict: strict,
+    isLastLineWhole: options.lastLine,
+    following: options.follow ? followingUntilSignal() : undefined,
     doubtful,
     report,
     now: Date.now,
   };
 }
 
-function newTally(file: string): Tally {
-  const counts = { lines: 0, accepted: 0, duplicates: 0, bad: 0, skipped: 0 };
-  return { file, status: "failed", fromLine: 1, ...counts };
-}
-
-function withTotals({ files, seconds, error }: Summary) {
-  const sum = (name: "lines" | "accepted" | "duplicates" | "bad" | "skipped") =>
-    files.reduce((total, file) => total + file[name], 0);
-  return {
-    lines: sum("lines"),
-    accepted: sum("accepted"),
-    duplicates: sum("duplicates"),
-    bad: sum("bad"),
-    skipped: sum("skipped"),
-    seconds: Number(seconds.toFixed(3)),
-    ...(error === undefined ? {} : { error }),
-    files,
-  };
-}
-
-function summaryText(summary: Summary): string {
-  const { accepted, duplicates, bad, lines, seconds } = withTotals(summary);
-  const rate = grouped(Math.round(lines / summary.seconds));
-  const total =
-    `${grouped(accepted)} events accepted, ${grouped(duplicates)} duplicates, ${grouped(bad)} bad lines; ` +
-    `${grouped(lines)} lines in ${seconds.toFixed(1)} s, ${rate}/s`;
-  return [...summary.files.map(fileText), total].join("\n");
-}
-
-function fileText({ file, status, fromLine, lines, accepted, duplicates, bad, skipped }: Tally): string {
-  if (status === "known") return `${file}: was imported before, to its end: skipped`;
-  if (status === "empty") return `${file}: is empty`;
-  const counts = `${grouped(accepted)} accepted, ${grouped(duplicates)} duplicates, ${grouped(bad)} bad`;
-  const notes = [
-    ...(fromLine > 1 ? [`went on at line ${fromLine}`] : []),
-    `${grouped(lines)} lines: ${counts}`,
-    ...(skipped > 0 ? [`${grouped(skipped)} left out`] : []),
-    ...(status === "stopped" ? ["stopped at a bad line"] : []),
-    ...(status === "failed" ? ["not to its end"] : []),
-  ];
-  return `${file}: ${notes.join("; ")}`;
+function followingUntilSignal(): Following {
+  const controller = new AbortController();
+  onStopSignal(() => controller.abort());
+  return { pollMs: POLL_MS, stopped: controller.signal };
 }

@@ -1,23 +1,22 @@
 /**
- * How far the import of one content is: what is written down of it, and when.
+ * The progress of one import: what is recorded of it, and when.
  *
- * Why it counts every event once, wherever it is killed (kill -9, a power cut):
- * - Each event has an id, its own or one that the content alone gives (event-ids.ts), and within 24 h of its
- *   counting the service counts an id once.
- * - Before a chunk is sent, its end and the time are on disk (`willSend`). After it, and all before it, were
- *   answered, that is on disk (`isCounted`).
- * - So at any instant the record divides the content in three. What is before `counted` is counted, and is not
- *   sent again. What is behind `sentBytes` was never sent. What is between them may be counted or not, and is
- *   sent again under the same ids: what was counted counts as a duplicate.
- * - That holds for 24 h from `sentAt`, before which nothing of it was sent. Later the service may have forgotten
- *   the ids: then nothing is sent, and who runs it decides (`isTooOld`, see content-import.ts).
- * A hot store that loses its data loses the ids with it: see "What it costs, and where it ends".
+ * Why every event counts once, wherever the import is killed (kill -9, a power cut):
+ * - Each event has an id: its own, or one that follows from the content (event-ids.ts). The service counts an id once
+ *   within 24 h.
+ * - Before a piece is sent, its end and the time are on disk (`willSend`). Once it and all before it were answered,
+ *   that is on disk (`isCounted`).
+ * - So at any instant the record divides the content in three. What is before `counted` is counted, and is not sent
+ *   again. What is behind `sentBytes` was never sent. What is between may be counted, and is sent again under the same
+ *   ids: what was counted is a duplicate.
+ * - That holds for 24 h from `sentAt`, before which nothing of it was sent. Later the service may have dropped the ids:
+ *   then nothing is sent, and the user decides (`isTooOld`, see content-import.ts).
  */
 import { ID_TTL_MS } from "../../domain/event.ts";
 import { sha256Of } from "./sha256.ts";
 import type { ImportRecord, Mark, StateFile, Target } from "./state-file.ts";
 
-/** Less than ids live by what clocks may differ, and a request may take. */
+/** An hour less than ids live, for clocks that differ and requests that take long. */
 const IDS_KNOWN_MS = ID_TTL_MS - 3_600_000;
 
 export const HEAD_BYTES = 4_096;
@@ -31,7 +30,7 @@ export interface Piece {
   readonly sentAt: number;
 }
 
-/** Is an event that was perhaps sent at `sentAt` surely known to the service, if it was counted? */
+/** True if the service may have dropped the ids of events that were sent then. */
 export function isTooOld(sentAt: number, now: number): boolean {
   return now - sentAt > IDS_KNOWN_MS;
 }
@@ -40,12 +39,11 @@ export function isDoubtful({ counted, sentBytes }: ImportRecord): boolean {
   return counted.offset < sentBytes;
 }
 
-/** Where the content is written down. */
 export interface ProgressPlace {
   readonly state: StateFile;
   readonly target: Target;
   readonly path: string;
-  /** The first bytes of the content: HEAD_BYTES at least, or all of it. */
+  /** The first bytes of the content: HEAD_BYTES at least, or what there was when it was begun. */
   readonly head: Buffer;
 }
 
@@ -53,7 +51,7 @@ export interface ProgressPlace {
 export class Progress {
   readonly #place: ProgressPlace;
   readonly #start: Mark;
-  /** Sent, and not answered; the first first. */
+  /** Sent and not answered, the oldest first. */
   readonly #open: Piece[] = [];
   #record: ImportRecord | undefined;
 
@@ -64,7 +62,7 @@ export class Progress {
     this.#record = record;
   }
 
-  /** When the event at `offset` may have been sent first. */
+  /** The earliest time at which the event at `offset` may have been sent. */
   sentAtOf(offset: number, now: number): number {
     const record = this.#record;
     return record !== undefined && offset < record.sentBytes ? Math.min(now, record.sentAt) : now;
@@ -76,7 +74,7 @@ export class Progress {
     this.#save(counted, piece);
   }
 
-  /** The one that was sent first of those that are not answered. */
+  /** The oldest piece in flight. */
   isCounted(piece: Piece): void {
     this.#open.shift();
     this.#save(piece.end, piece);
@@ -88,7 +86,7 @@ export class Progress {
     const isFurther = before === undefined || piece.end.offset > before.sentBytes;
     const sentBytes = isFurther ? piece.end.offset : before.sentBytes;
     const sentSha256 = isFurther ? piece.sha256 : before.sentSha256;
-    const headBytes = Math.min(HEAD_BYTES, sentBytes);
+    const headBytes = Math.min(HEAD_BYTES, sentBytes, head.length);
     const record: ImportRecord = {
       number: before?.number,
       path,

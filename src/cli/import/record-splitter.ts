@@ -1,5 +1,5 @@
 /**
- * Takes a content apart into records: lines, or in CSV what its quotes hold together.
+ * Splits a content into records: lines, or in CSV what its quotes hold together.
  *
  * Invariants: which records there are depends on the content alone, not on the blocks it comes in; memory is
  * bounded by RECORD_MAX_BYTES and a block; every byte is hashed once, so that at the end of any record the hash
@@ -57,6 +57,11 @@ export class RecordSplitter {
     return this.#dataOffset + this.#taken;
   }
 
+  /** Something was read behind the last record. */
+  get hasRest(): boolean {
+    return this.#taken < this.#data.length || this.#long !== undefined;
+  }
+
   /** Of the next record. */
   get line(): number {
     return this.#line;
@@ -68,8 +73,11 @@ export class RecordSplitter {
     return this.#hasher.copy().digest();
   }
 
-  /** The next block, or undefined at the content's end. All records have to be taken before the next call. */
-  *split(block: Buffer | undefined): Generator<ContentRecord> {
+  /**
+   * The next block, or undefined at the content's end. All records have to be taken before the next call. `isGrowing`:
+   * a last line without an end is not taken, since more of it may come.
+   */
+  *split(block: Buffer | undefined, isGrowing = false): Generator<ContentRecord> {
     this.#hashTo(this.#taken);
     const rest = this.#data.subarray(this.#taken);
     const fresh = this.#withoutSkipped(block ?? NONE);
@@ -78,7 +86,7 @@ export class RecordSplitter {
     this.#taken = 0;
     this.#hashed = 0;
     for (;;) {
-      const record = this.#next(block === undefined);
+      const record = this.#next(block === undefined && !isGrowing);
       if (record === undefined) return;
       yield record;
     }

@@ -1,7 +1,10 @@
 /** For commands that look into the stores beside a service that may be running. */
-import type { Config } from "../../settings/settings.ts";
+import { existsSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { type Config, ConfigError } from "../../settings/settings.ts";
 import { checkShards } from "../../store/cold/cold-shard.ts";
 import type { ColdStore } from "../../store/cold/cold-store.ts";
+import { COLD_FILE } from "../../store/embedded/cold/database.ts";
 import type { HotStore } from "../../store/hot.ts";
 import { createStores } from "../../store/open.ts";
 import type { ColdPlace } from "../../store/open-cold.ts";
@@ -13,8 +16,18 @@ export interface OpenStores {
   readonly hotShards: readonly HotStore[] | undefined;
 }
 
+/** A command that only reads must not create the stores of an empty folder. Throws ConfigError. */
+export function requireData({ redisUrl, dataDir }: Config): void {
+  if (redisUrl !== undefined || existsSync(join(dataDir, COLD_FILE))) return;
+  throw new ConfigError(
+    `DATA_DIR is '${dataDir}', and ${resolve(dataDir)} holds no data of Hourglass: set DATA_DIR to the folder of the ` +
+      "service, or REDIS_URL and MYSQL_URL",
+  );
+}
+
 /** Throws HotUnavailableError, ColdUnavailableError, or ConfigError if they are divided into other shards. */
 export async function withStores<T>(config: Config, work: (stores: OpenStores) => Promise<T>): Promise<T> {
+  requireData(config);
   const { mode, hotShards, cold } = createStores(config, Date.now);
   try {
     await cold.open();
@@ -27,13 +40,14 @@ export async function withStores<T>(config: Config, work: (stores: OpenStores) =
   }
 }
 
-/** For what needs no hot store: Redis may be away. Throws ColdUnavailableError. */
+/** For work without the hot store: Redis may be down. Throws ColdUnavailableError. */
 export async function withColdStore<T>(config: Config, work: (cold: ColdStore) => Promise<T>): Promise<T> {
   return await withColdStoreAt(coldPlaceOf(config), work);
 }
 
-/** The same for what reads the past, and may have it from a replica. */
+/** The same for reads of the past, from a replica if there is one. */
 export async function withPast<T>(config: Config, work: (cold: ColdStore) => Promise<T>): Promise<T> {
+  requireData(config);
   return await withColdStoreAt(coldPlaceWithReplicaOf(config), work);
 }
 

@@ -16,6 +16,8 @@ import { migration, pendingMigrations } from "../../sql/migrations.ts";
 import { identityOf } from "../file-identity.ts";
 import tables from "./migrations/0001-tables.sql" with { type: "text" };
 
+export const COLD_FILE = "cold.sqlite";
+
 /** Above any write of another process that is not stuck. */
 const LOCK_TIMEOUT_MS = 5_000;
 /** A reader is only ever locked out for an instant: while another process recovers the log, or ends it. */
@@ -56,7 +58,7 @@ export class SqliteDatabase {
 
   constructor(dataDir: string) {
     this.#dataDir = resolve(dataDir);
-    this.path = join(this.#dataDir, "cold.sqlite");
+    this.path = join(this.#dataDir, COLD_FILE);
     this.description = `SQLite in ${this.path}`;
   }
 

@@ -1,0 +1,67 @@
+/**
+ * A log of JSON objects: Caddy's and Traefik's as they write it, nginx' with its variables' names as members, and any
+ * other by a map of fields.
+ */
+import type { LogParts, LogTimes, ReadLine } from "./log-line.ts";
+import { lineOf } from "./log-line.ts";
+
+type Field = keyof LogParts;
+
+/** Where each field is looked for, in this order; dots lead into nested objects. */
+const MEMBERS: Readonly<Record<Field, readonly string[]>> = {
+  time: ["ts", "StartUTC", "time_iso8601", "msec", "time_local", "time"],
+  user: ["request.client_ip", "request.remote_ip", "ClientHost", "remote_addr"],
+  method: ["request.method", "RequestMethod", "request_method"],
+  path: ["request.uri", "RequestPath", "request_uri", "uri"],
+  request: [],
+  status: ["status", "DownstreamStatus"],
+  referrer: ["request.headers.Referer", "request_Referer", "http_referer"],
+  agent: ["request.headers.User-Agent", "request_User-Agent", "http_user_agent"],
+};
+
+export const JSON_FIELDS = Object.keys(MEMBERS) as Field[];
+
+/** By field, the member that it is in. */
+export type FieldMap = Readonly<Partial<Record<Field, string>>>;
+
+export function jsonLogReader(times: LogTimes, fields: FieldMap): ReadLine {
+  const paths = JSON_FIELDS.map((field) => {
+    const members = fields[field] === undefined ? MEMBERS[field] : [fields[field]];
+    return [field, members.map((member) => member.split("."))] as const;
+  });
+  return (text) => {
+    const value = parsed(text);
+    if (value === undefined) return undefined;
+    const parts: Partial<Record<Field, string>> = {};
+    for (const [field, candidates] of paths) {
+      for (const path of candidates) {
+        const found = textAt(value, path);
+        if (found !== undefined) parts[field] ??= found;
+      }
+    }
+    return lineOf(parts, times) ?? (isOtherMessage(value) ? "none" : undefined);
+  };
+}
+
+function parsed(text: string): object | undefined {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === "object" && value !== null ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Of several, such as Caddy's values of a header, the first. */
+function textAt(value: object, path: readonly string[]): string | undefined {
+  let at: unknown = value;
+  for (const name of path) at = (at as Record<string, unknown> | null | undefined)?.[name];
+  const first: unknown = Array.isArray(at) ? at[0] : at;
+  return typeof first === "string" || typeof first === "number" ? String(first) : undefined;
+}
+
+/** Caddy writes its other messages into the same log. */
+function isOtherMessage(value: object): boolean {
+  const { level, logger = "", request } = value as { level?: unknown; logger?: unknown; request?: unknown };
+  return level !== undefined && request === undefined && !String(logger).startsWith("http.log.access");
+}

@@ -1,0 +1,84 @@
+/** A request as any log tells of it, and what the readers of logs share. */
+import { existingTime, instantAt } from "../../../domain/iso-time.ts";
+import type { TimeZone } from "../../../domain/time-zone.ts";
+import { timeOf } from "../../../protocol/time-text.ts";
+
+export interface LogLine {
+  /** The client's address. */
+  readonly user: string;
+  readonly at: number;
+  /** Undefined if the client sent none, or the log has none. */
+  readonly referrer: string | undefined;
+  readonly method: string | undefined;
+  /** With its query. */
+  readonly path: string | undefined;
+  readonly status: string | undefined;
+  readonly agent: string | undefined;
+}
+
+/** Undefined if the text is no such line; "none" if it is one that stands for no request. */
+export type ReadLine = (text: string) => LogLine | "none" | undefined;
+
+/** The parts of a line as they were found. */
+export type LogParts = Readonly<Partial<Record<Exclude<keyof LogLine, "at"> | "time" | "request", string>>>;
+
+export const QUOTED = '"([^"\\\\]*(?:\\\\.[^"\\\\]*)*)"';
+const TIME = /^(\d\d)\/([A-Z][a-z]{2})\/(\d{4}):(\d\d:\d\d:\d\d) ([+-])(\d\d)([0-5]\d)$/;
+const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+const SECONDS = /^\d{9,10}(\.\d+)?$/;
+const IPV4_WITH_PORT = /^(\d{1,3}(?:\.\d{1,3}){3}):\d+$/;
+const IPV6_IN_BRACKETS = /^\[([^\]]+)\](?::\d+)?$/;
+
+/** Reads times of logs; most lines have the time of the one before. */
+export class LogTimes {
+  readonly #zone: TimeZone | undefined;
+  #text = "";
+  #time: number | undefined;
+
+  /** `zone`: of times that name no offset; undefined if such times are refused. */
+  constructor(zone: TimeZone | undefined) {
+    this.#zone = zone;
+  }
+
+  /** 17/May/2015:10:05:03 +0000, ISO 8601, or seconds or milliseconds since the epoch. */
+  of(text: string): number | undefined {
+    if (text !== this.#text) {
+      this.#text = text;
+      this.#time = SECONDS.test(text)
+        ? Math.round(Number(text) * 1_000)
+        : (logTime(text) ?? timeOf(text, this.#zone));
+    }
+    return this.#time;
+  }
+}
+
+function logTime(text: string): number | undefined {
+  const [, day, month, year, time, sign, hours, minutes] = TIME.exec(text) ?? [];
+  if (time === undefined) return undefined;
+  const monthNumber = String(MONTHS.indexOf(month!) + 1).padStart(2, "0");
+  const local = existingTime(`${year}-${monthNumber}-${day}T${time}.000Z`);
+  return local === undefined ? undefined : instantAt(local, sign!, hours!, minutes!);
+}
+
+/** Undefined if time or client are missing. */
+export function lineOf(parts: LogParts, times: LogTimes): LogLine | undefined {
+  const { user, time, request, referrer, agent, status } = parts;
+  const at = time === undefined ? undefined : times.of(time);
+  if (at === undefined || !given(user)) return undefined;
+  const [method, path] = request === undefined ? [parts.method, parts.path] : request.split(" ", 2);
+  return {
+    ...{ user: withoutPort(user!), at, method, path, status, agent: given(agent) },
+    referrer: given(referrer),
+  };
+}
+
+function given(text: string | undefined): string | undefined {
+  return text === "-" || text === "" ? undefined : text;
+}
+
+/** The client's address, of one that may have a port, or of a list that proxies have added to. */
+export function withoutPort(text: string): string {
+  const comma = text.indexOf(",");
+  const first = comma === -1 ? text : text.slice(0, comma);
+  return IPV4_WITH_PORT.exec(first)?.[1] ?? IPV6_IN_BRACKETS.exec(first)?.[1] ?? first;
+}

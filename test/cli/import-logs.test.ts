@@ -1,0 +1,266 @@
+/** `hourglass import` of logs as they are found: odd lines, other formats, filters, and logs that are still written. */
+import { afterAll, afterEach, beforeAll, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
+import { appendFileSync, mkdtempSync, renameSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type RunningCommand, runCommand, startCommand } from "../harness/service/command.ts";
+import { type Service, startService } from "../harness/service/service.ts";
+import { sqliteView } from "../harness/service/stored.ts";
+import { waitFor } from "../harness/service/wait-for.ts";
+
+setDefaultTimeout(120_000);
+
+const DRAIN = { timeoutMs: 60_000, intervalMs: 50 };
+const TAIL = '"GET / HTTP/1.1" 200 1 "-" "x"\n';
+const logLine = (n: number) => `203.0.113.${n % 250} - u${n} [17/May/2026:10:05:03 +0000] ${TAIL}`;
+const linesFrom = (first: number, count: number) =>
+  Array.from({ length: count }, (_, i) => logLine(first + i)).join("");
+
+let service: Service;
+let folder: string;
+let stream: string;
+let streams = 0;
+const running: RunningCommand[] = [];
+
+beforeAll(async () => {
+  service = await startService();
+});
+afterAll(() => service.stop());
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "hourglass-import-logs-"));
+  stream = `stream-${++streams}`;
+});
+afterEach(async () => {
+  for (const command of running.splice(0)) {
+    command.kill("SIGKILL");
+    await command.result;
+  }
+  rmSync(folder, { recursive: true, force: true });
+});
+
+const settings = () => ({ PORT: String(service.port), DATA_DIR: folder });
+const args = (...more: string[]) => ["import", "--stream", stream, "--json", ...more];
+
+async function importNow(...more: string[]) {
+  const { exitCode, output, errors } = await runCommand(settings(), ...args(...more));
+  return { exitCode, errors, ...JSON.parse(output) };
+}
+
+function file(name: string, content: string | Uint8Array): string {
+  const path = join(folder, name);
+  writeFileSync(path, content);
+  return path;
+}
+
+async function users(count: number): Promise<string[]> {
+  const cold = sqliteView(() => join(service.dataDir, "cold.sqlite"));
+  const own = async () => (await cold.events()).filter((row) => row.stream === stream);
+  await waitFor(`${count} rows`, async () => (await own()).length >= count, DRAIN);
+  return (await own()).map(({ user }) => user).sort();
+}
+
+test("all lines count, however odd the client and user in front of the time are", async () => {
+  const fronts = [
+    "203.0.113.8, 10.0.0.1 - -",
+    "203.0.113.9 -  - ",
+    "203.0.113.1 - John Doe",
+    '203.0.113.2 - "a b"',
+    "203.0.113.3 - ",
+    "shop.example:443 203.0.113.4 - -",
+  ];
+  const text = fronts.map((front) => `${front} [17/May/2026:10:05:03 +0000] ${TAIL}`).join("");
+  expect(await importNow(file("odd.log", text))).toMatchObject({ exitCode: 0, accepted: 6, bad: 0 });
+  expect(await users(6)).toEqual(["1", "2", "3", "4", "8", "9"].map((n) => `203.0.113.${n}`));
+});
+
+test("one odd line at the begin is bad, and does not refuse the file", async () => {
+  const path = file("a.log", `hello\n${linesFrom(1, 3)}`);
+  expect(await importNow(path)).toMatchObject({ exitCode: 1, accepted: 3, bad: 1 });
+});
+
+test("an unfinished last line waits for its rest, and counts once", async () => {
+  const cut =
+    `203.0.113.1 - - [17/May/2026:10:05:03 +0000] "GET /a HTTP/1.1" 200 512 "-" "x"\n` +
+    `203.0.113.2 - - [17/May/2026:10:05:03 +0000] "GET /b HTTP/1.1" 200 5`;
+  const path = file("a.log", cut);
+  const first = await importNow(path);
+  expect(first).toMatchObject({
+    exitCode: 0,
+    accepted: 1,
+    bad: 0,
+    files: [{ isUnfinished: true, lines: 1 }],
+  });
+  expect(await importNow(path)).toMatchObject({ exitCode: 0, accepted: 0, duplicates: 0 });
+  appendFileSync(path, `12 "https://r.example/" "x"\nbad\n`);
+  const second = await importNow(path);
+  expect(second).toMatchObject({
+    exitCode: 1,
+    accepted: 1,
+    bad: 1,
+    files: [{ fromLine: 2, isUnfinished: false }],
+  });
+  expect(second.errors).toContain(`${path}:3: not a line of a log`);
+  expect(await users(2)).toEqual(["203.0.113.1", "203.0.113.2"]);
+});
+
+test("--last-line takes it, and so does a packed file", async () => {
+  const path = file("a.log", linesFrom(1, 2).trimEnd());
+  expect(await importNow("--last-line", path)).toMatchObject({
+    accepted: 2,
+    files: [{ isUnfinished: false }],
+  });
+  const packed = file("b.log.gz", Bun.gzipSync(new TextEncoder().encode(linesFrom(11, 2).trimEnd())));
+  expect(await importNow(packed)).toMatchObject({ accepted: 2, files: [{ isUnfinished: false }] });
+});
+
+test("filters leave requests out, and the summary tells what, which days, and where they are", async () => {
+  const line = (day: number, request: string, status: number, agent: string) =>
+    `203.0.113.${day} - - [${day}/May/2026:10:05:03 +0000] "${request} HTTP/1.1" ${status} 1 "-" "${agent}"\n`;
+  const browser =
+    "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120 Safari/537.36";
+  const path = file(
+    "a.log",
+    [
+      line(17, "GET /", 200, browser),
+      line(19, "GET /shop/a", 304, browser),
+      line(20, "GET /", 200, "Googlebot/2.1 (+http://www.google.com/bot.html)"),
+      line(20, "GET /a.css", 200, browser),
+      line(20, "GET /", 404, browser),
+      line(20, "HEAD /", 200, browser),
+      line(20, "GET /health", 200, browser),
+    ].join(""),
+  );
+  const filters = [
+    ...["--skip-bots", "--skip-assets", "--status", "200,3xx", "--method", "GET,POST"],
+    ...["--skip-path", "/health"],
+  ];
+  const found = await importNow(...filters, path);
+  expect(found).toMatchObject({
+    ...{ exitCode: 0, accepted: 2, bad: 0, days: ["2026-05-17", "2026-05-19"] },
+    leftOut: { bots: 1, assets: 1, "other statuses": 1, "other methods": 1, "other paths": 1 },
+  });
+  await users(2);
+  const { rows } = (await (await fetch(found.seriesUrl)).json()) as { rows: { impressions: number }[] };
+  expect(rows.map(({ impressions }) => impressions)).toEqual([1, 0, 1]);
+  const { output } = await runCommand(settings(), "import", "--stream", `${stream}-2`, ...filters, path);
+  expect(output).toContain("left out: 1 bots, 1 assets, ");
+  expect(output).toContain("2 days (UTC): 2026-05-17 to 2026-05-19\nsee them: http://127.0.0.1:");
+});
+
+test("filters are refused for files that are no logs", async () => {
+  const { exitCode, error } = await importNow("--skip-bots", "--format", "csv", file("a.csv", ""));
+  expect({ exitCode, error }).toEqual({
+    exitCode: 2,
+    error: expect.stringContaining("filters are for logs"),
+  });
+});
+
+test("CSV with semicolons, in UTF-16, and with times of a zone, is read", async () => {
+  const utf16 = Buffer.from("\uFEFFtimestamp;user;event\r\n2026-05-17 12:05:03;ann;click\r\n", "utf16le");
+  const path = file("a.csv", utf16);
+  expect(await importNow(path)).toMatchObject({ exitCode: 1, accepted: 0, bad: 1 });
+  expect(await importNow("--tz", "Europe/Berlin", "--state", join(folder, "other"), path)).toMatchObject({
+    ...{ exitCode: 0, accepted: 1, bad: 0, days: ["2026-05-17"] },
+  });
+  const bigEndian = Buffer.from(
+    `\uFEFFsep=\t\ntimestamp\tuser\tevent\n1779012303000\tböb\tclick`,
+    "utf16le",
+  ).swap16();
+  expect(await importNow(file("b.csv", bigEndian))).toMatchObject({ exitCode: 0, accepted: 1 });
+  expect(await users(2)).toEqual(["ann", "böb"]);
+});
+
+test("a log in a format of its own is read by its format string, and JSON by a map of fields", async () => {
+  const own = file("own.log", "17/May/2026:10:05:03 +0000|ann|GET / HTTP/1.1\n");
+  expect(await importNow("--log-format", "$time_local|$remote_addr|$request", own)).toMatchObject({
+    ...{ exitCode: 0, accepted: 1 },
+  });
+  const json = file("own.json", `${JSON.stringify({ at: 1779012303, who: { ip: "bob" } })}\n`);
+  expect(await importNow("--format", "json", "--fields", "time=at,user=who.ip", json)).toMatchObject({
+    ...{ exitCode: 0, accepted: 1 },
+  });
+  expect(await users(2)).toEqual(["ann", "bob"]);
+  for (const wrong of [
+    ["--log-format", "$request"],
+    ["--fields", "when=at"],
+    ["--tz", "Mars"],
+    ["--status", "2x"],
+  ])
+    expect((await runCommand(settings(), ...args(...wrong, own))).exitCode).toBe(2);
+});
+
+function follow(path: string): RunningCommand {
+  const command = startCommand(settings(), args("--follow", path));
+  running.push(command);
+  return command;
+}
+
+/** What was imported of all lines that were ever written: each once. */
+async function expectOnce(count: number): Promise<void> {
+  const expected = Array.from({ length: count }, (_, n) => `203.0.113.${n % 250}`).sort();
+  await waitFor(
+    `${count} rows`,
+    async () => {
+      const { length } = await users(0);
+      if (length < count) throw new Error(`${length} rows`);
+      return true;
+    },
+    DRAIN,
+  );
+  expect(await users(count)).toEqual(expected);
+}
+
+test("--follow imports what is appended, across rotation by rename, and ends with its figures", async () => {
+  const path = file("access.log", linesFrom(0, 10));
+  const command = follow(path);
+  await expectOnce(10);
+  appendFileSync(path, linesFrom(10, 5).slice(0, -20));
+  await expectOnce(14);
+  appendFileSync(path, TAIL.slice(-20));
+  await expectOnce(15);
+  renameSync(path, `${path}.1`);
+  appendFileSync(`${path}.1`, linesFrom(15, 2));
+  file("access.log", linesFrom(17, 3));
+  await expectOnce(20);
+  appendFileSync(path, linesFrom(20, 1));
+  await expectOnce(21);
+  command.kill("SIGINT");
+  const { exitCode, output } = await command.result;
+  expect({ exitCode, ...JSON.parse(output) }).toMatchObject({ exitCode: 0, accepted: 21, bad: 0 });
+});
+
+test("--follow begins anew where a file was truncated", async () => {
+  const path = file("access.log", linesFrom(0, 10));
+  follow(path);
+  await expectOnce(10);
+  truncateSync(path);
+  appendFileSync(path, linesFrom(10, 3));
+  await expectOnce(13);
+});
+
+test("--follow that was killed goes on, also with what was rotated meanwhile", async () => {
+  const path = file("access.log", linesFrom(0, 10));
+  const first = follow(path);
+  await expectOnce(10);
+  appendFileSync(path, linesFrom(10, 400));
+  await waitFor("some of the lines", async () => (await users(0)).length > 10, DRAIN);
+  first.kill("SIGKILL");
+  await first.result;
+  appendFileSync(path, linesFrom(410, 50));
+  renameSync(path, `${path}.1`);
+  file("access.log", linesFrom(460, 40));
+  follow(path);
+  await expectOnce(500);
+});
+
+test("--follow waits for a file that is not there after a rotation, and refuses standard input", async () => {
+  const path = file("access.log", linesFrom(0, 2));
+  follow(path);
+  await expectOnce(2);
+  renameSync(path, `${path}.1`);
+  appendFileSync(`${path}.1`, linesFrom(2, 1));
+  await expectOnce(3);
+  file("access.log", linesFrom(3, 1));
+  await expectOnce(4);
+  expect((await importNow("--follow", "-")).error).toContain("--follow takes files");
+});
