@@ -98,8 +98,8 @@ describeWithServers("a replica of MySQL", ["mariadb"], () => {
     await Promise.all([store.close(), plain.close()]);
   });
 
-  const hold = () => replica.query("STOP SLAVE SQL_THREAD");
-  const goOn = () => replica.query("START SLAVE SQL_THREAD");
+  const hold = () => replica.query("STOP REPLICA SQL_THREAD");
+  const goOn = () => replica.query("START REPLICA SQL_THREAD");
 
   const answered = async () => {
     const before = store.pastReads!.replica;
@@ -368,12 +368,12 @@ describeWithServers("a service with a replica of MySQL", ["redis", "mariadb"], (
   });
 
   test("shows what the replica lacks, from the primary", async () => {
-    await replica.query("STOP SLAVE SQL_THREAD");
+    await replica.query("STOP REPLICA SQL_THREAD");
     const before = await readsBy("behind");
     await store(50);
     expect(await clicks()).toBe(150);
     expect(await readsBy("behind")).toBeGreaterThan(before);
-    await replica.query("START SLAVE SQL_THREAD");
+    await replica.query("START REPLICA SQL_THREAD");
     const byReplica = await readsBy("replica");
     await waitFor("the replica to answer", async () => {
       expect(await clicks()).toBe(150);

@@ -9,10 +9,13 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { folderOf, type PackageSet } from "./packages.ts";
 
+const SERVERS = ["mysql-server-core", "mysql-client-core", "redis-server", "valkey-server"];
+
+/** The rest is what containers need beside a server. */
 export const NEWER_SERVERS: PackageSet = {
   name: "newer-servers",
   suite: "sid",
-  packages: ["base-files", "mysql-server-core", "mysql-client-core", "redis-server", "valkey-server"],
+  packages: [...SERVERS, "haproxy", "base-files", "dash", "coreutils", "grep"],
 };
 
 /** What may stand in for which server that is installed. */

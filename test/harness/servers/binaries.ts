@@ -2,18 +2,34 @@
 import { newerServer, whyNewerServerCannotRun } from "../debian/newer-servers.ts";
 
 /** A browser is no server, nor is a balancer, but they are needed, brought and missed in the same way. */
-export type ServerKind = "redis" | "mariadb" | "rabbitmq" | "haproxy" | "chromium";
+export type ServerKind = "redis" | "mariadb" | "rabbitmq" | "haproxy" | "chromium" | "containers";
 
 /** What each needs to be started, and the Debian package that brings it. */
-const NEEDS: Record<ServerKind, { binaries: readonly string[]; debianPackage: string }> = {
-  redis: { binaries: ["redis-server"], debianPackage: "redis-server" },
-  mariadb: { binaries: ["mariadbd", "mariadb-install-db"], debianPackage: "mariadb-server" },
-  rabbitmq: { binaries: ["rabbitmq-server", "erl", "epmd"], debianPackage: "rabbitmq-server" },
-  haproxy: { binaries: ["haproxy"], debianPackage: "haproxy" },
-  chromium: { binaries: ["chromium"], debianPackage: "chromium" },
+const NEEDS: Record<ServerKind, { binaries: readonly string[]; debianPackages: readonly string[] }> = {
+  redis: { binaries: ["redis-server"], debianPackages: ["redis-server"] },
+  mariadb: { binaries: ["mariadbd", "mariadb-install-db"], debianPackages: ["mariadb-server"] },
+  rabbitmq: { binaries: ["rabbitmq-server", "erl", "epmd"], debianPackages: ["rabbitmq-server"] },
+  haproxy: { binaries: ["haproxy"], debianPackages: ["haproxy"] },
+  chromium: { binaries: ["chromium"], debianPackages: ["chromium"] },
+  containers: {
+    binaries: ["buildah", "podman", "runc", "podman-compose", "iptables", "catatonit"],
+    debianPackages: [
+      "buildah",
+      "podman",
+      "runc",
+      "podman-compose",
+      "iptables",
+      "catatonit",
+      "netavark",
+      "aardvark-dns",
+    ],
+  },
 };
 
-export const SERVER_KINDS = Object.keys(NEEDS) as readonly ServerKind[];
+/** Containers are only part of the long tests. */
+export const SERVER_KINDS = (Object.keys(NEEDS) as readonly ServerKind[]).filter(
+  (kind) => kind !== "containers",
+);
 
 /** Where servers are put by systems that leave them out of a plain user's PATH. */
 const MORE_FOLDERS = ["/usr/sbin", "/usr/local/sbin", "/usr/local/bin", "/usr/libexec", "/opt/homebrew/bin"];
@@ -45,7 +61,7 @@ export function missingBinaries(kinds: readonly ServerKind[]): string[] {
 }
 
 export function debianPackages(kinds: readonly ServerKind[]): string[] {
-  return kinds.map((kind) => NEEDS[kind].debianPackage);
+  return kinds.flatMap((kind) => NEEDS[kind].debianPackages);
 }
 
 export function isCi(): boolean {

@@ -7,7 +7,7 @@ import { createClient } from "redis";
 import { withDeadline } from "../../../src/runtime/deadline.ts";
 import { isCi, redisCommand, type ServerKind, standIns, whyServersCannotRun } from "./binaries.ts";
 import { type ServerPlace, ServerProcess, type ServerProgram, startProgram } from "./server-process.ts";
-import { copyFreshDataFolder, sqlServerCommand } from "./sql-program.ts";
+import { copyFreshDataFolder, replicationStatements, sqlServerCommand } from "./sql-program.ts";
 
 export interface ServerOptions {
   /** Arguments for the server, after ours: the last one of a name holds. */
@@ -110,9 +110,7 @@ export const FOLLOWED: ServerOptions = { args: ["--server-id=1", "--log-bin=log"
 export async function startReplica(followed: MariaDbServer): Promise<MariaDbServer> {
   const program = mariaDbProgram(["--server-id=2", "--read-only=1"]);
   const replica = await startProgram((port) => new MariaDbServer(program, port));
-  const source = `MASTER_HOST = '127.0.0.1', MASTER_PORT = ${followed.port}, MASTER_USER = 'root'`;
-  await replica.query(`CHANGE MASTER TO ${source}, MASTER_USE_GTID = slave_pos, MASTER_CONNECT_RETRY = 1`);
-  await replica.query("START SLAVE");
+  for (const statement of replicationStatements(followed.port)) await replica.query(statement);
   return replica;
 }
 

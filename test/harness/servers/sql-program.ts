@@ -25,6 +25,22 @@ export async function copyFreshDataFolder(dataDir: string): Promise<void> {
   await run(["cp", "-a", ...reflink(), `${template}/.`, dataDir]);
 }
 
+/** They make the server follow the one at `port`. */
+export function replicationStatements(port: number): string[] {
+  if (newerServer("mariadb") === undefined) {
+    const source = `MASTER_HOST = '127.0.0.1', MASTER_PORT = ${port}, MASTER_USER = 'root'`;
+    return [
+      `CHANGE MASTER TO ${source}, MASTER_USE_GTID = slave_pos, MASTER_CONNECT_RETRY = 1`,
+      "START SLAVE",
+    ];
+  }
+  const source = `SOURCE_HOST = '127.0.0.1', SOURCE_PORT = ${port}, SOURCE_USER = 'root'`;
+  return [
+    `CHANGE REPLICATION SOURCE TO ${source}, GET_SOURCE_PUBLIC_KEY = 1, SOURCE_CONNECT_RETRY = 1`,
+    "START REPLICA",
+  ];
+}
+
 /** Either server refuses to run as root unless it is told to. */
 function userArgument(): string[] {
   return userInfo().uid === 0 ? ["--user=root"] : [];
@@ -53,6 +69,8 @@ async function buildTemplate(template: string): Promise<void> {
   const data = join(aside, "data");
   try {
     await run(newerServer("mariadb") === undefined ? installCommand(data) : initializeCommand(data, aside));
+    // The server's own identity: two with the same one refuse to follow each other.
+    rmSync(join(data, "auto.cnf"), { force: true });
     renameSync(data, template);
   } catch (error) {
     if (!isOwnFolder(template, userInfo().uid)) throw error;

@@ -133,3 +133,11 @@ function writeWithBackPressure(from: Socket, to: Socket, chunk: Buffer): void {
   from.pause();
   to.once("drain", () => from.resume());
 }
+
+/** Of what a client sends to MySQL. A packet: 3 bytes of length, 1 of sequence, 1 of command (3: a query), its text. */
+export const isStatement = (chunk: Buffer) => chunk[4] === 3;
+/** MySQL, unlike MariaDB, takes attributes before the text: their count, 0, in 1 set. */
+const COMMITS = [Buffer.from("COMMIT"), Buffer.from([0, 1, ...Buffer.from("COMMIT")])];
+
+export const isCommit = (chunk: Buffer) =>
+  isStatement(chunk) && COMMITS.some((text) => text.equals(chunk.subarray(5)));

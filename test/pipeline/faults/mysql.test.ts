@@ -2,6 +2,7 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { type Event, HOUR_MS } from "../../../src/domain/event.ts";
 import { click, clicks, expectReads, type Instance } from "../../harness/pipeline/pipeline-harness.ts";
+import { isCommit } from "../../harness/servers/tcp-proxy.ts";
 import { waitFor } from "../../harness/service/wait-for.ts";
 import { describeFaults, named, SLOW_TEST_MS } from "./faults-setup.ts";
 
@@ -70,9 +71,6 @@ describeFaults((cluster) => {
       };
       await takenDuring(a, cutOff, () => proxy.accept());
     });
-
-    /** A packet: 3 bytes of length, 1 of sequence, 1 of command (3: a query), then the statement. */
-    const isCommit = (chunk: Buffer) => chunk[4] === 3 && chunk.toString("latin1", 5) === "COMMIT";
 
     for (const loss of ["cut", "drop"] as const) {
       test(`its answers to COMMIT lost (${loss}), several times running: stored once`, async () => {

@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, setDefaultTimeout, test } from
 import { HOUR_MS } from "../../../../src/domain/event.ts";
 import type { ColdStore } from "../../../../src/store/cold/cold-store.ts";
 import { type MysqlColdStoreOptions, mysqlColdStore } from "../../../../src/store/mysql/cold-store.ts";
-import { startProxy, type TcpProxy } from "../../../harness/servers/tcp-proxy.ts";
+import { isCommit, isStatement, startProxy, type TcpProxy } from "../../../harness/servers/tcp-proxy.ts";
 import { waitFor } from "../../../harness/service/wait-for.ts";
 import {
   atPort,
@@ -17,7 +17,7 @@ import {
   rejectionOf,
   STREAM,
 } from "../setup.ts";
-import { describeColdMysql, isCommit, isStatement, type MysqlHarness } from "./mysql-setup.ts";
+import { describeColdMysql, type MysqlHarness } from "./mysql-setup.ts";
 
 setDefaultTimeout(60_000);
 

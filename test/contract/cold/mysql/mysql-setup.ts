@@ -90,9 +90,3 @@ export function describeColdMysql(body: (mysql: ColdMysql) => void): void {
 }
 
 /** A packet: 3 bytes of length, 1 of sequence, 1 of command (3: a query), then the statement. */
-export const isStatement = (chunk: Buffer) => chunk[4] === 3;
-/** MySQL, unlike MariaDB, takes attributes before the text: their count, 0, in 1 set. */
-const COMMITS = [Buffer.from("COMMIT"), Buffer.from([0, 1, ...Buffer.from("COMMIT")])];
-
-export const isCommit = (chunk: Buffer) =>
-  isStatement(chunk) && COMMITS.some((text) => text.equals(chunk.subarray(5)));
