@@ -13,6 +13,7 @@ import { addForget } from "./forget.ts";
 import { addHealthcheck } from "./healthcheck.ts";
 import { addImport } from "./import/import.ts";
 import { addKeys } from "./keys.ts";
+import { addMigrate } from "./migrate.ts";
 import { addPoison } from "./poison.ts";
 import { addServe } from "./serve/serve.ts";
 import { addSignRedirect } from "./sign-redirect.ts";
@@ -48,7 +49,7 @@ function newProgram(): Command {
     .addHelpText("after", () => `\nSettings, from the environment (and their defaults)\n\n${settingsHelp()}`);
   for (const add of [
     ...[addServe, addHealthcheck, addImport, addExport, addVerify, addForget, addBench],
-    ...[addSignRedirect, addKeys, addDeadLetters, addPoison],
+    ...[addSignRedirect, addKeys, addDeadLetters, addPoison, addMigrate],
   ])
     add(program);
   return program;

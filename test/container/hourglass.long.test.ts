@@ -85,7 +85,8 @@ describeContainers("the container", [], (containers) => {
         const container = await containers.run(port, volume, { options: ["--init"] });
         await Bun.sleep(delayMs);
         // 143: the program had no handler yet, and nothing to finish.
-        expect([delayMs, [0, 143]]).toEqual([delayMs, expect.arrayContaining([await container.stop(10)])]);
+        const exitCode = await container.stop(10);
+        expect([0, 143]).toContain(exitCode);
         await container.remove();
       }
       const container = await containers.run(port, volume);
@@ -95,17 +96,15 @@ describeContainers("the container", [], (containers) => {
       expect(await container.stop()).toBe(0);
     });
 
-    test("as process 1 ends with 0 from its first moment on in which it can be told", async () => {
+    test("as process 1, which dies of no signal without a handler, ends with 0 all the same", async () => {
       const volume = newVolume();
       const port = await freePort();
-      const codes = new Map<number, number>();
       for (const delayMs of DELAYS_MS) {
         const container = await containers.run(port, volume);
         await Bun.sleep(delayMs);
-        codes.set(delayMs, await container.stop(10));
+        expect([delayMs, await container.stop(10)]).toEqual([delayMs, 0]);
         await container.remove();
       }
-      console.log(`exit codes by the moment of SIGTERM: ${JSON.stringify([...codes])}`);
     });
 
     test("under load answers what it took, and has counted exactly that", async () => {

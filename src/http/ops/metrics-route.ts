@@ -181,6 +181,12 @@ function registerStores(registry: Registry, { pipeline, stores = [] }: AppOption
     "Acknowledged events whose rows the cold store refused, when it was last asked: once a minute",
     () => pipeline.deadLetterCount,
   );
+  gauge(
+    registry,
+    "hourglass_partitions_missing",
+    "1 if MySQL would not add the partitions of the days to come, when this was last tried: once an hour",
+    () => (pipeline.retention.partitionProblem === undefined ? 0 : 1),
+  );
   new Gauge({
     name: "hourglass_store_up",
     help: "1 unless the last call to the store failed; of Redis, if it is divided into shards, for each of them",

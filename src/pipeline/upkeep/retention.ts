@@ -37,9 +37,15 @@ type Deleted = Record<(typeof DELETED)[number], number>;
 export class Retention {
   readonly #options: RetentionOptions;
   #noted: RetentionBounds = NO_BOUNDS;
+  #partitionProblem: string | undefined;
 
   constructor(options: RetentionOptions) {
     this.#options = options;
+  }
+
+  /** Why the days to come will have no partitions; undefined if they will. */
+  get partitionProblem(): string | undefined {
+    return this.#partitionProblem;
   }
 
   /** Earlier events have no rows. */
@@ -59,6 +65,7 @@ export class Retention {
   async sweep(): Promise<void> {
     const { cold, clock, days, signal } = this.#options;
     await cold.open();
+    await this.#checkPartitions();
     const isOn = days.retentionDays !== undefined;
     const deleted: Deleted = { partitions: 0, rows: 0, aggregates: 0, deadLetters: 0 };
     try {
@@ -74,6 +81,17 @@ export class Retention {
     } finally {
       this.#tell(deleted);
     }
+  }
+
+  async #checkPartitions(): Promise<void> {
+    const { cold, log } = this.#options;
+    const problem = await cold.partitionProblem();
+    if (problem !== undefined && this.#partitionProblem === undefined)
+      log.warn(
+        { problem },
+        "could not add partitions: rows go into the last one, which retention cannot drop",
+      );
+    this.#partitionProblem = problem;
   }
 
   #tell(deleted: Deleted): void {

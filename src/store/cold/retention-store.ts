@@ -14,6 +14,11 @@ export interface Swept {
 }
 
 export interface RetentionStore {
+  /**
+   * Why the days to come will have no partitions, as far as is known: retention would have to delete their rows one by
+   * one. Undefined if all is well, or the store has none anyway.
+   */
+  partitionProblem(): Promise<string | undefined>;
   /** As of now: a reader of rows that asks afterwards knows whether they were all there. */
   retained(): Promise<RetentionBounds>;
   /**

@@ -40,7 +40,7 @@ export function mysqlColdStore(options: MysqlColdStoreOptions): ColdStore {
     ...flushRole(database, partitions, options.rowsPerInsert),
     ...readRole(database),
     ...auditRole(database),
-    ...retentionRole(database),
+    ...retentionRole(database, partitions),
     ...erasureRole(database),
     ...deadLetterRole(database),
     ...poisonRole(database),

@@ -7,7 +7,7 @@
  */
 import { DAY_MS, HOUR_MS } from "../../domain/event.ts";
 import type { MysqlDatabase } from "./connection/database.ts";
-import type { MysqlSession } from "./connection/session.ts";
+import { isForbidden, type MysqlSession } from "./connection/session.ts";
 
 const DAYS_AHEAD = 3;
 /** Splitting `pmax` locks the table against writers for a moment: without that lock it soon gives up. */
@@ -32,10 +32,17 @@ export class PartitionKeeper {
   readonly #now: () => number;
   #checkedAt = Number.NEGATIVE_INFINITY;
   #checking: Promise<void> = Promise.resolve();
+  #failures = 0;
+  #problem: string | undefined;
 
   constructor(database: MysqlDatabase, now: () => number) {
     this.#database = database;
     this.#now = now;
+  }
+
+  /** Why days will come without a partition of their own, if nothing is done; undefined if none will. */
+  get problem(): string | undefined {
+    return this.#problem;
   }
 
   /** Never rejects: `pmax` takes what has no partition of its own, and there are days until that happens. */
@@ -44,7 +51,17 @@ export class PartitionKeeper {
     if (now - this.#checkedAt < HOUR_MS) return this.#checking;
     this.#checkedAt = now;
     const ensured = this.#database.briefly("add partitions", (session) => ensurePartitions(session, now));
-    this.#checking = ensured.catch(() => {});
+    this.#checking = ensured.then(
+      () => {
+        this.#failures = 0;
+        this.#problem = undefined;
+      },
+      (error: Error) => {
+        this.#failures += 1;
+        // One failure is no news: another instance did it just then, or the table was busy.
+        if (isForbidden(error.cause) || this.#failures > 1) this.#problem = error.message;
+      },
+    );
     return this.#checking;
   }
 }

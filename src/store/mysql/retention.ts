@@ -9,7 +9,7 @@ import type { RetentionBounds } from "../../domain/retention-bounds.ts";
 import type { RetentionStore, Swept } from "../cold/retention-store.ts";
 import type { MysqlDatabase } from "./connection/database.ts";
 import type { MysqlSession } from "./connection/session.ts";
-import { dropOldestPartition } from "./partitions.ts";
+import { dropOldestPartition, type PartitionKeeper } from "./partitions.ts";
 
 /** Some 30 ms: locks on rows that nobody writes to. */
 const ROWS_PER_PIECE = 2_000;
@@ -28,8 +28,9 @@ interface RetentionRow {
   readonly aggregates_from: number;
 }
 
-export function retentionRole(database: MysqlDatabase): RetentionStore {
+export function retentionRole(database: MysqlDatabase, partitions: PartitionKeeper): RetentionStore {
   return {
+    partitionProblem: async () => partitions.problem,
     retained: () => database.read("read the retention bounds", readBounds),
     sweep: (bounds, now) =>
       database.alone("delete what is not retained", (session) =>

@@ -1,16 +1,21 @@
 /**
  * The tables in MySQL, made by numbered migrations when an instance connects.
- * Invariant: one instance migrates at a time, under a lock that ends with its session.
+ * Invariant: one instance migrates at a time, under a lock that ends with its session. Where all tables are there, no
+ * statement is sent that a user without the right to create them could not send.
  */
+import { errorText } from "../../runtime/deadline.ts";
 import { type Migration, migration, pendingMigrations } from "../sql/migrations.ts";
 import type { MysqlDatabase } from "./connection/database.ts";
-import type { MysqlSession } from "./connection/session.ts";
+import { isForbidden, type MysqlSession } from "./connection/session.ts";
 import tables from "./migrations/0001-tables.sql" with { type: "text" };
 
 /** Below the statement's deadline, so that the server's answer tells the reason. */
 const LOCK_WAIT_S = 8;
 
 const MIGRATIONS = [migration(1, "tables", tables)];
+
+const FIND_BOOKKEEPING = `SELECT TABLE_NAME FROM information_schema.TABLES
+  WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'schema_migrations'`;
 
 const CREATE_BOOKKEEPING = `
   CREATE TABLE IF NOT EXISTS schema_migrations (
@@ -37,7 +42,7 @@ async function lock(session: MysqlSession, name: string): Promise<void> {
 }
 
 async function pendingIn(session: MysqlSession): Promise<readonly Migration[]> {
-  await session.run(CREATE_BOOKKEEPING);
+  if ((await session.rows(FIND_BOOKKEEPING)).length === 0) return MIGRATIONS;
   const applied = await session.rows<{ version: number }>("SELECT version FROM schema_migrations");
   return pendingMigrations(
     MIGRATIONS,
@@ -46,6 +51,17 @@ async function pendingIn(session: MysqlSession): Promise<readonly Migration[]> {
 }
 
 async function migrate(session: MysqlSession): Promise<void> {
+  try {
+    await session.run(CREATE_BOOKKEEPING);
+    await applyPending(session);
+  } catch (error) {
+    if (!isForbidden(error)) throw error;
+    const advice = "run 'hourglass migrate' once as a user that may create them (docs/operations.md)";
+    throw new Error(`${errorText(error)}: the tables are missing or too old, ${advice}`);
+  }
+}
+
+async function applyPending(session: MysqlSession): Promise<void> {
   for (const { version, name, statements } of await pendingIn(session)) {
     for (const statement of statements) await session.run(statement);
     await session.run("INSERT INTO schema_migrations (version, name) VALUES (?, ?)", [version, name]);

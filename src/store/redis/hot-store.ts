@@ -20,6 +20,7 @@
  * ends it at a key that it makes up and that has gone. Each script says why that does no harm. None is ever sent to
  * the server that the slot is moved to before that owns it: a key that has not come yet would be taken for none.
  */
+import { ErrorReply } from "redis";
 import type { Batch, Group, JournaledBatch } from "../../domain/batch.ts";
 import { decodeBatch, encodeBatch } from "../../domain/batch.ts";
 import { type HourKey, hourKeyName, ID_TTL_MS } from "../../domain/event.ts";
@@ -192,6 +193,15 @@ class RedisHotStore implements HotStore {
 
   async open(): Promise<readonly string[]> {
     if (!this.#link.isReady) await this.#link.connect();
+    try {
+      return await this.#durabilityWarnings();
+    } catch (error) {
+      if (!isForbidden(error)) throw error;
+      return [NO_INFO];
+    }
+  }
+
+  async #durabilityWarnings(): Promise<readonly string[]> {
     const sections = ["persistence", "memory"];
     const infos = await Promise.all(sections.map((section) => this.#link.info(section)));
     const warnings = durabilityWarnings("Redis", infos.join());
@@ -432,6 +442,15 @@ class RedisHotStore implements HotStore {
   async close(): Promise<void> {
     await this.#link.close();
   }
+}
+
+const NO_INFO =
+  "Redis does not let this user read INFO, so its 'appendonly' and 'maxmemory-policy' are unchecked. Allow +info, " +
+  "or make sure that they are 'yes' and 'noeviction'.";
+
+function isForbidden(error: unknown): boolean {
+  if (!(error instanceof HotUnavailableError && error.cause instanceof ErrorReply)) return false;
+  return error.cause.message.startsWith("NOPERM");
 }
 
 function durabilityWarnings(who: string, info: string): string[] {

@@ -234,6 +234,8 @@ export class ColdClient {
     return await this.#ask("rebuild", (data) => data.rebuild(key, shard), true);
   }
 
+  async partitionProblem(): Promise<undefined> {}
+
   async retained(): Promise<RetentionBounds> {
     return await this.#ask("retained", (data) => data.retained());
   }

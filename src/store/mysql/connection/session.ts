@@ -244,6 +244,14 @@ function isRefusedData(error: unknown): boolean {
   return REFUSED_DATA_STATES.test(String(error.sqlState)) || REFUSED_DATA_NUMBERS.has(Number(error.errno));
 }
 
+/** "Access denied" to a database, a command on a table or a column, what takes a global right, or a routine. */
+const FORBIDDEN_NUMBERS = new Set([1044, 1142, 1143, 1227, 1370]);
+
+/** True if the server said that this user may not do that. */
+export function isForbidden(error: unknown): boolean {
+  return error instanceof Error && "errno" in error && FORBIDDEN_NUMBERS.has(Number(error.errno));
+}
+
 /** "Table definition has changed": it was altered between the start of a snapshot and the first look at it. */
 const ALTERED_SINCE_SNAPSHOT = 1412;
 
