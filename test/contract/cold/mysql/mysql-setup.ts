@@ -88,5 +88,3 @@ export function describeColdMysql(body: (mysql: ColdMysql) => void): void {
     body(mysql);
   });
 }
-
-/** A packet: 3 bytes of length, 1 of sequence, 1 of command (3: a query), then the statement. */
