@@ -15,7 +15,7 @@ import { shardsOf } from "./writers.ts";
 
 const REASON_MAX_CHARS = 500;
 /** At most 1.5 KB a row. */
-const ROWS_PER_INSERT = 500;
+const ROWS_PER_INSERT = 250;
 
 interface DeadLetterRow {
   readonly number: number;

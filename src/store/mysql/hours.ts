@@ -15,7 +15,8 @@ import {
 } from "../sql/hour-rows.ts";
 import { type MysqlSession, quote } from "./connection/session.ts";
 
-/** Two sketches are 24 KB, 48 KB as text: a statement with 50 stays below 3 MB, and below every packet limit. */
+/** Two sketches are 24 KB, 48 KB as text: a statement with these is below STATEMENT_MAX_BYTES. */
+const SKETCHES_PER_STATEMENT = 20;
 const HOURS_PER_STATEMENT = 50;
 const COLUMNS = "hour, stream, shard, clicks, impressions, unique_users, viewers_sketch, clickers_sketch";
 
@@ -89,11 +90,13 @@ async function mergeSketches(
     const key = `${hour},${quote(stream)},${shard}`;
     rows.push(`(${key},0,0,${uniqueUsers},${bytesText(viewers)},${bytesText(clickers)})`);
   }
-  if (rows.length === 0) return;
-  await session.run(`INSERT INTO hourly (${COLUMNS}) VALUES ${rows.join()} ON DUPLICATE KEY UPDATE
-    unique_users = VALUES(unique_users),
-    viewers_sketch = IF(VALUES(viewers_sketch) = '', viewers_sketch, VALUES(viewers_sketch)),
-    clickers_sketch = IF(VALUES(clickers_sketch) = '', clickers_sketch, VALUES(clickers_sketch))`);
+  for (let i = 0; i < rows.length; i += SKETCHES_PER_STATEMENT) {
+    const piece = rows.slice(i, i + SKETCHES_PER_STATEMENT);
+    await session.run(`INSERT INTO hourly (${COLUMNS}) VALUES ${piece.join()} ON DUPLICATE KEY UPDATE
+      unique_users = VALUES(unique_users),
+      viewers_sketch = IF(VALUES(viewers_sketch) = '', viewers_sketch, VALUES(viewers_sketch)),
+      clickers_sketch = IF(VALUES(clickers_sketch) = '', clickers_sketch, VALUES(clickers_sketch))`);
+  }
 }
 
 /** No bytes stand for a sketch that does not change: one that was raised has bytes. */

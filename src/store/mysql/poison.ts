@@ -3,8 +3,11 @@ import type { Poison, PoisonStore, StoredPoison } from "../cold/poison-store.ts"
 import type { MysqlDatabase } from "./connection/database.ts";
 import type { MysqlSession } from "./connection/session.ts";
 
-/** Of bodies, in one statement: far below any server's max_allowed_packet, also where each byte is escaped. */
-const INSERT_MAX_CHARS = 1_000_000;
+/**
+ * Of bodies, in one statement: below any server's max_allowed_packet, also where each byte is escaped. A single body that
+ * is above that limit cannot be stored: no value may be. Its message waits in the queue, and the log says why.
+ */
+const INSERT_MAX_CHARS = 300_000;
 const COLUMNS = "digest, origin, message_id, position, event_id, body, reason";
 const INSERT = `INSERT INTO poison (${COLUMNS}) VALUES ? ON DUPLICATE KEY UPDATE digest = digest`;
 const SELECT = `SELECT poison AS number, origin, message_id AS messageId, position, event_id AS eventId, body,

@@ -3,7 +3,7 @@ import type { HourKey } from "../../domain/event.ts";
 import type { RowKey, RowPage } from "../cold/audit-store.ts";
 import { EVENT_COLUMNS, type EventRow, type RowPiece } from "../sql/event-rows.ts";
 import { BEFORE_ALL_ROWS, type ListedRow, pageOf } from "../sql/row-page.ts";
-import { type MysqlSession, quote } from "./connection/session.ts";
+import { type MysqlSession, quote, STATEMENT_MAX_BYTES } from "./connection/session.ts";
 
 /** A row that was refused, and what the server said. */
 export interface RefusedRow {
@@ -16,11 +16,14 @@ const COLUMNS_WITHOUT_ID = EVENT_COLUMNS.replace(", id", "");
 const CLICK = 1;
 const IMPRESSION = 2;
 
-/** Inserts rows of events. Answers those that the server refuses, which are found by halving. */
+/** Inserts rows of events. Answers those that the server refuses, found by halving; a text that is too long is halved, too. */
 export async function insertRows(session: MysqlSession, piece: RowPiece): Promise<RefusedRow[]> {
-  const reason = await session.tryRun(`INSERT INTO events ${insertText(piece)}`);
-  if (reason === undefined) return [];
-  if (piece.rowCount === 1) return [{ row: piece.rows()[0]!, reason }];
+  const text = `INSERT INTO events ${insertText(piece)}`;
+  if (piece.rowCount === 1 || Buffer.byteLength(text) <= STATEMENT_MAX_BYTES) {
+    const reason = await session.tryRun(text);
+    if (reason === undefined) return [];
+    if (piece.rowCount === 1) return [{ row: piece.rows()[0]!, reason }];
+  }
   const [left, right] = piece.halves();
   return [...(await insertRows(session, left)), ...(await insertRows(session, right))];
 }

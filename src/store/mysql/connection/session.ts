@@ -75,6 +75,9 @@ interface WithinOptions {
   readonly progress?: () => number;
 }
 
+/** The longest text of a statement that has many rows: a server may take packets of no more than 1 MB. */
+export const STATEMENT_MAX_BYTES = 1_000_000;
+
 /** Anything but printable characters that are no quote and no backslash. */
 const NEEDS_ESCAPES = /[^\x20\x21\x23-\x26\x28-\x5b\x5d-\uffff]/;
 

@@ -4,8 +4,17 @@ import { flushContract } from "./flush.ts";
 import { readsContract } from "./reads.ts";
 import { recordsContract } from "./records.ts";
 
-export function coldStoreContract(name: string, open: () => Promise<Harness>): void {
+export interface ContractLimits {
+  /** A database holds no text that is larger than its packets. */
+  readonly largestPoisonChars: number;
+}
+
+export function coldStoreContract(
+  name: string,
+  open: () => Promise<Harness>,
+  { largestPoisonChars }: ContractLimits = { largestPoisonChars: 2_000_000 },
+): void {
   flushContract(name, open);
   readsContract(name, open);
-  recordsContract(name, open);
+  recordsContract(name, open, largestPoisonChars);
 }

@@ -6,7 +6,11 @@ import type { ColdStore } from "../../../../src/store/cold/cold-store.ts";
 import type { Poison } from "../../../../src/store/cold/poison-store.ts";
 import { type Harness, NOON, rejectionOf } from "../setup.ts";
 
-export function recordsContract(name: string, open: () => Promise<Harness>): void {
+export function recordsContract(
+  name: string,
+  open: () => Promise<Harness>,
+  largestPoisonChars: number,
+): void {
   describe(`cold store contract: ${name}`, () => {
     let harness: Harness;
     let store: ColdStore;
@@ -71,7 +75,7 @@ export function recordsContract(name: string, open: () => Promise<Harness>): voi
         ...more,
       });
       const whole = { messageId: undefined, position: undefined, eventId: undefined };
-      const large = piece("large", { ...whole, body: `\u0000'"\\\n${"ü".repeat(2_000_000)}` });
+      const large = piece("large", { ...whole, body: `\u0000'"\\\n${"ü".repeat(largestPoisonChars)}` });
       await store.setAsidePoison([]);
       await store.setAsidePoison([piece("a"), large, piece("a"), piece("b")]);
       await store.setAsidePoison([piece("b"), piece("c")]);

@@ -3,6 +3,7 @@ import { afterAll, beforeAll } from "bun:test";
 import { type Connection, createConnection } from "mysql2/promise";
 import type { ColdStore } from "../../../../src/store/cold/cold-store.ts";
 import { type MysqlColdStoreOptions, mysqlColdStore } from "../../../../src/store/mysql/cold-store.ts";
+import type { MysqlTls } from "../../../../src/store/mysql/connection/session.ts";
 import { describeWithServers, type MariaDbServer, startMariaDb } from "../../../harness/servers/servers.ts";
 import {
   type Harness,
@@ -22,12 +23,21 @@ export interface MysqlHarness extends Harness {
   storeWith(settings: Partial<MysqlColdStoreOptions>): ColdStore;
 }
 
+export interface ColdMysqlOptions {
+  readonly args?: readonly string[];
+  readonly tls?: MysqlTls;
+  /** Answers the URL that the store has of a database, if that is not root's. */
+  readonly login?: (server: MariaDbServer, url: string) => Promise<string>;
+}
+
 /** The MariaDB of one file of tests. */
 export class ColdMysql {
   server!: MariaDbServer;
+  #options: ColdMysqlOptions = {};
 
-  async start(): Promise<void> {
-    this.server = await startMariaDb();
+  async start(options: ColdMysqlOptions = {}): Promise<void> {
+    this.#options = options;
+    this.server = await startMariaDb({ args: options.args ?? [] });
   }
 
   async stop(): Promise<void> {
@@ -36,7 +46,8 @@ export class ColdMysql {
 
   async open(): Promise<MysqlHarness> {
     const url = await this.server.createDatabase();
-    return mysqlHarness(url, await connectClient(url));
+    const { tls, login = async () => url } = this.#options;
+    return mysqlHarness(url, await connectClient(url), { url: await login(this.server, url), tls });
   }
 }
 
@@ -47,12 +58,16 @@ async function connectClient(url: string): Promise<Connection> {
   return client;
 }
 
-function mysqlHarness(url: string, firstClient: Connection): MysqlHarness {
+function mysqlHarness(
+  url: string,
+  firstClient: Connection,
+  ofStores: Pick<MysqlColdStoreOptions, "url" | "tls">,
+): MysqlHarness {
   let client = firstClient;
   const stores: ColdStore[] = [];
   const query = async <Row>(sql: string) => (await client.query(sql))[0] as Row[];
   const storeWith = (settings: Partial<MysqlColdStoreOptions>) => {
-    const store = mysqlColdStore({ url, now: () => NOON, ...settings });
+    const store = mysqlColdStore({ ...ofStores, now: () => NOON, ...settings });
     stores.push(store);
     return store;
   };
@@ -80,10 +95,13 @@ function mysqlHarness(url: string, firstClient: Connection): MysqlHarness {
   };
 }
 
-export function describeColdMysql(body: (mysql: ColdMysql) => void): void {
+export function describeColdMysql(
+  body: (mysql: ColdMysql) => void,
+  options: () => Promise<ColdMysqlOptions> = async () => ({}),
+): void {
   describeWithServers("cold store: MySQL", ["mariadb"], () => {
     const mysql = new ColdMysql();
-    beforeAll(() => mysql.start());
+    beforeAll(async () => mysql.start(await options()));
     afterAll(() => mysql.stop());
     body(mysql);
   });
