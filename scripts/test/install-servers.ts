@@ -6,7 +6,7 @@ import {
   debianPackages,
   isCi,
   missingBinaries,
-  SERVER_KINDS,
+  type ServerKind,
   whyServersCannotRun,
 } from "../../test/harness/servers/binaries.ts";
 import { runStep } from "../step.ts";
@@ -30,13 +30,14 @@ apt-get install --yes --no-install-recommends "$@"
 `;
 
 export interface Provision {
+  readonly kinds: readonly ServerKind[];
   /** Without asking on a terminal. */
   readonly mayInstall: boolean;
   readonly signal: AbortSignal;
 }
 
-export async function provideServers({ mayInstall, signal }: Provision): Promise<void> {
-  const missing = SERVER_KINDS.filter((kind) => missingBinaries([kind]).length > 0);
+export async function provideServers({ kinds, mayInstall, signal }: Provision): Promise<void> {
+  const missing = kinds.filter((kind) => missingBinaries([kind]).length > 0);
   if (missing.length === 0) return;
   const packages = debianPackages(missing);
   const asRoot = Bun.which("apt-get") === null ? undefined : howToBecomeRoot();
@@ -47,7 +48,7 @@ export async function provideServers({ mayInstall, signal }: Provision): Promise
     if (mayInstall || isAgreed())
       await runStep([...asRoot, "sh", "-c", INSTALL, "install-servers", ...packages], { signal });
   }
-  const reason = whyServersCannotRun(SERVER_KINDS);
+  const reason = whyServersCannotRun(kinds);
   if (reason !== undefined) console.warn(`\nNOT ALL TESTS CAN RUN HERE: ${reason}\n`);
 }
 

@@ -19,7 +19,9 @@ import {
 import { availableParallelism, tmpdir, userInfo } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { ALL_KINDS, SERVER_KINDS } from "../../test/harness/servers/binaries.ts";
 import { PROJECT_ROOT, runStep } from "../step.ts";
+import { engineRuns, provideEngines } from "./engines.ts";
 import { provideServers } from "./install-servers.ts";
 import { type Job, runInLanes } from "./lanes.ts";
 import { planTests, type TestFile, type Tier, type Timings } from "./plan.ts";
@@ -78,7 +80,8 @@ function readOptions(args: readonly string[]): Options {
 
 async function main(options: Options): Promise<Tally> {
   const signal = stopSignal(TIME_LIMITS[options.tier].wholeMs);
-  await provideServers({ mayInstall: options.mayInstall, signal });
+  const kinds = options.tier === "quick" ? SERVER_KINDS : ALL_KINDS;
+  await provideServers({ kinds, mayInstall: options.mayInstall, signal });
   const folder = mkdtempSync(join(tmpdir(), "hourglass-test-reports-"));
   try {
     return await runAll(options, folder, signal);
@@ -92,7 +95,10 @@ async function runAll(options: Options, folder: string, signal: AbortSignal): Pr
   const tallies = new Map<string, Tally>();
   const note = (name: string, tally: Tally) => void tallies.set(name, tally);
   const timings = readTimings();
-  const files = planTests(await readTestFiles(options.only), options.tier, timings);
+  const sources = await readTestFiles(options.only);
+  const again = options.tier === "quick" ? [] : engineRuns(sources.keys());
+  const files = planTests(sources, options.tier, timings);
+  if (again.length > 0 && (await provideEngines(signal))) files.unshift(...again);
   if (files.length === 0) throw new Error(`no test file for ${options.only.join(" ") || options.tier}`);
   const checks = options.only.length === 0 && options.tier !== "long" ? checkJobs(folder, signal, note) : [];
   const environment = testEnvironment();
@@ -154,22 +160,24 @@ interface TestContext {
   readonly note: Note;
 }
 
-function testJob({ path, runsAlone, namePattern }: TestFile, context: TestContext): Job {
-  const { tier, folder, environment, note } = context;
-  const name = path.replaceAll("/", "_");
+function testJob({ path, runsAlone, namePattern, engine }: TestFile, context: TestContext): Job {
+  const { tier, folder, note } = context;
+  const environment = { ...context.environment, ...engine?.environment };
+  const title = engine === undefined ? path : `${path} on ${engine.name}`;
+  const name = title.replaceAll(/[/ ]/g, "_");
   const [reportPath, outputPath] = [join(folder, `${name}.xml`), join(folder, `${name}.log`)];
   const reporter = ["--reporter=junit", `--reporter-outfile=${reportPath}`];
   const filter = namePattern === undefined ? [] : ["-t", namePattern];
   const command = [process.execPath, "--no-env-file", "test", ...reporter, ...filter, `./${path}`];
   return {
-    name: path,
+    name: title,
     runsAlone,
     async run() {
       const signal = AbortSignal.any([context.signal, AbortSignal.timeout(TIME_LIMITS[tier].fileMs)]);
       const exitCode = await runStep(command, { signal, env: environment, outputPath });
       const report = existsSync(reportPath) ? readText(reportPath) : undefined;
-      const { tally, problems } = judge({ file: path, exitCode, report, namePattern });
-      note(path, tally);
+      const { tally, problems } = judge({ file: title, exitCode, report, namePattern });
+      note(title, tally);
       if (tally.failed === 0) return;
       console.error(`\n${readText(outputPath)}`);
       for (const problem of problems) console.error(`(fail) ${problem}`);

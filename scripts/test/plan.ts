@@ -12,6 +12,8 @@ export interface TestFile {
   readonly runsAlone: boolean;
   /** What the names of its tests must match in this tier; undefined: all of them run. */
   readonly namePattern: string | undefined;
+  /** Other servers than those that are installed (engines.ts). */
+  readonly engine?: { readonly name: string; readonly environment: Readonly<Record<string, string>> };
 }
 
 /** Path to seconds, as recorded by an earlier run. */

@@ -1,4 +1,4 @@
-/** The container of the Dockerfile, for real: started, restarted, upgraded, stopped at any moment, with a full volume. */
+/** The container of the Dockerfile: started, restarted, upgraded, stopped at any moment, with a full volume. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { chownSync, readFileSync } from "node:fs";
 import { freePort } from "../harness/servers/ports.ts";
@@ -11,6 +11,11 @@ setDefaultTimeout(120_000);
 const NOW = Date.now();
 /** The nonroot user of the image. */
 const USER = 65_532;
+
+/** A moment of a container's start. */
+async function until(timeMs: number): Promise<void> {
+  await waitFor("the moment", () => performance.now() >= timeMs, { intervalMs: 1 });
+}
 
 async function post({ url }: Container, user: string): Promise<number> {
   const event = `${url}/analytics?timestamp=${NOW}&user=${user}&click`;
@@ -83,7 +88,7 @@ describeContainers("the container", [], (containers) => {
       const port = await freePort();
       for (const delayMs of DELAYS_MS) {
         const container = await containers.run(port, volume, { options: ["--init"] });
-        await Bun.sleep(delayMs);
+        await until(performance.now() + delayMs);
         // 143: the program had no handler yet, and nothing to finish.
         const exitCode = await container.stop(10);
         expect([0, 143]).toContain(exitCode);
@@ -101,7 +106,7 @@ describeContainers("the container", [], (containers) => {
       const port = await freePort();
       for (const delayMs of DELAYS_MS) {
         const container = await containers.run(port, volume);
-        await Bun.sleep(delayMs);
+        await until(performance.now() + delayMs);
         expect([delayMs, await container.stop(10)]).toEqual([delayMs, 0]);
         await container.remove();
       }

@@ -383,7 +383,7 @@ describeWithServers("a service with a replica of MySQL", ["redis", "mariadb"], (
 
   test("is left in peace by an export, which is the replica's work", async () => {
     const rowsRead = async () => {
-      const [row] = await replica.query<{ Value: string }>("SHOW GLOBAL STATUS LIKE 'Rows_sent'");
+      const [row] = await replica.query<{ Value: string }>("SHOW GLOBAL STATUS LIKE 'Innodb_rows_read'");
       return Number(row!.Value);
     };
     const before = await rowsRead();

@@ -4,8 +4,8 @@ import type { MysqlDatabase } from "./connection/database.ts";
 import type { MysqlSession } from "./connection/session.ts";
 
 /**
- * Of bodies, in one statement: below any server's max_allowed_packet, also where each byte is escaped. A single body that
- * is above that limit cannot be stored: no value may be. Its message waits in the queue, and the log says why.
+ * Of bodies, in one statement: below any server's max_allowed_packet, also where each byte is escaped. A single body
+ * above that limit cannot be stored, as no value may be. Its message waits in the queue, and the log says why.
  */
 const INSERT_MAX_CHARS = 300_000;
 const COLUMNS = "digest, origin, message_id, position, event_id, body, reason";

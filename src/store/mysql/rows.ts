@@ -16,7 +16,7 @@ const COLUMNS_WITHOUT_ID = EVENT_COLUMNS.replace(", id", "");
 const CLICK = 1;
 const IMPRESSION = 2;
 
-/** Inserts rows of events. Answers those that the server refuses, found by halving; a text that is too long is halved, too. */
+/** Inserts rows of events. Answers those that the server refuses, found by halving. A text too long is halved, too. */
 export async function insertRows(session: MysqlSession, piece: RowPiece): Promise<RefusedRow[]> {
   const text = `INSERT INTO events ${insertText(piece)}`;
   if (piece.rowCount === 1 || Buffer.byteLength(text) <= STATEMENT_MAX_BYTES) {

@@ -3,7 +3,7 @@
  * dynamic loader that came with them, so that they need neither root nor a chroot.
  *
  * TEST_SQL_ENGINE=mysql-9 puts MySQL in MariaDB's place in all tests, TEST_REDIS_ENGINE=redis-8 or valkey-9 another
- * server in that of the installed Redis. `npm run test:engines` sets them.
+ * server in that of the installed Redis. `npm run test:long` runs some tests again with them (scripts/test/engines.ts).
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
@@ -59,7 +59,7 @@ export function whyNewerServerCannotRun(kind: string): string | undefined {
   if (chosenEngine(kind) === undefined) return undefined;
   if (LOADERS[process.arch] === undefined) return `no newer servers for ${process.arch}`;
   if (existsSync(folderOf(NEWER_SERVERS))) return undefined;
-  return `${folderOf(NEWER_SERVERS)} does not exist: 'npm run test:engines' makes it`;
+  return `${folderOf(NEWER_SERVERS)} does not exist: 'npm run test:long' makes it`;
 }
 
 function chosenEngine(kind: string): { name: string; program: string } | undefined {
@@ -77,6 +77,12 @@ export function commandIn(root: string, program: string): readonly string[] {
   const { folder, loader } = LOADERS[process.arch]!;
   const libraries = join(root, "usr/lib", folder);
   return [join(libraries, loader), "--library-path", libraries, join(root, program)];
+}
+
+/** Of all that were unpacked, such as "MySQL 9.7.4". */
+export function versionsOfNewerServers(): string[] {
+  const programs = Object.values(ENGINES).flatMap((place) => Object.values(place.programs));
+  return programs.map((program) => versionOf(commandIn(folderOf(NEWER_SERVERS), program)));
 }
 
 const versions = new Map<string, string>();

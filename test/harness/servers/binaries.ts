@@ -26,10 +26,9 @@ const NEEDS: Record<ServerKind, { binaries: readonly string[]; debianPackages: r
   },
 };
 
+export const ALL_KINDS = Object.keys(NEEDS) as readonly ServerKind[];
 /** Containers are only part of the long tests. */
-export const SERVER_KINDS = (Object.keys(NEEDS) as readonly ServerKind[]).filter(
-  (kind) => kind !== "containers",
-);
+export const SERVER_KINDS = ALL_KINDS.filter((kind) => kind !== "containers");
 
 /** Where servers are put by systems that leave them out of a plain user's PATH. */
 const MORE_FOLDERS = ["/usr/sbin", "/usr/local/sbin", "/usr/local/bin", "/usr/libexec", "/opt/homebrew/bin"];
@@ -62,6 +61,11 @@ export function missingBinaries(kinds: readonly ServerKind[]): string[] {
 
 export function debianPackages(kinds: readonly ServerKind[]): string[] {
   return kinds.flatMap((kind) => NEEDS[kind].debianPackages);
+}
+
+/** Whether a machine like this one, as this user, could have them. */
+export function areInstallable(kinds: readonly ServerKind[]): boolean {
+  return !kinds.includes("containers") || (process.getuid?.() === 0 && Bun.which("apt-get") !== null);
 }
 
 export function isCi(): boolean {

@@ -1,0 +1,84 @@
+/**
+ * Which test files the long tier runs once more, on MySQL 9, Redis 8 and Valkey 9 instead of the installed servers.
+ *
+ * These servers are unpacked from Debian's unstable (test/harness/debian/), once, into the user's cache. Where that is
+ * not possible, as on a machine that is no Debian, the runs are skipped, and the reason is shown. Where it is possible
+ * and fails, it is a failure under CI.
+ */
+
+import { NEWER_SERVERS, versionsOfNewerServers } from "../../test/harness/debian/newer-servers.ts";
+import { unpack, whyNotUnpackable } from "../../test/harness/debian/packages.ts";
+import { isCi } from "../../test/harness/servers/binaries.ts";
+import type { TestFile } from "./plan.ts";
+
+interface Engine {
+  readonly name: string;
+  readonly environment: Readonly<Record<string, string>>;
+  /** What the paths of its test files begin with. */
+  readonly paths: readonly string[];
+}
+
+const MYSQL_PATHS = [
+  ...[
+    "test/contract/cold/mysql/",
+    "test/contract/replica",
+    "test/engines/mysql-rights",
+    "test/engines/careful",
+  ],
+  ...[
+    "test/pipeline/crash",
+    "test/pipeline/faults/mysql",
+    "test/pipeline/way/flush",
+    "test/service/dead-letters",
+  ],
+  ...[
+    "test/service/retention",
+    "test/service/tls",
+    "test/cli/import",
+    "test/cli/verify",
+    "test/release/packaging",
+  ],
+];
+const REDIS_PATHS = [
+  "test/contract/hot/redis/contract",
+  "test/contract/hot/redis/faults",
+  "test/engines/redis-rights",
+];
+
+const ENGINES: readonly Engine[] = [
+  { name: "mysql-9", environment: { TEST_SQL_ENGINE: "mysql-9" }, paths: MYSQL_PATHS },
+  { name: "redis-8", environment: { TEST_REDIS_ENGINE: "redis-8" }, paths: REDIS_PATHS },
+  { name: "valkey-9", environment: { TEST_REDIS_ENGINE: "valkey-9" }, paths: REDIS_PATHS },
+];
+/** Only of what stands in for an installed server do names of tests tell (describeWithServers). */
+const NAME_PATTERN = "^(?!.*\\[long\\]).*, on (MySQL|Redis|Valkey) \\d";
+
+/** Answers whether they are there. Throws if they should be, and cannot be brought. */
+export async function provideEngines(signal: AbortSignal): Promise<boolean> {
+  const reason = whyNotUnpackable();
+  if (reason !== undefined) return skip(reason);
+  try {
+    console.log(
+      "MySQL 9, Redis 8 and Valkey 9 are unpacked from Debian's unstable, if they are not yet: up to a minute.",
+    );
+    await unpack(NEWER_SERVERS, signal);
+    console.log(`Some tests run again on ${versionsOfNewerServers().join(", ")}.`);
+    return true;
+  } catch (error) {
+    if (isCi()) throw error;
+    return skip(String(error));
+  }
+}
+
+function skip(reason: string): false {
+  console.warn(`\nTESTS ON MYSQL 9, REDIS 8 AND VALKEY 9 SKIPPED: ${reason}\n`);
+  return false;
+}
+
+export function engineRuns(paths: Iterable<string>): TestFile[] {
+  const all = [...paths];
+  return ENGINES.flatMap((engine) => {
+    const meant = all.filter((path) => engine.paths.some((start) => path.startsWith(start)));
+    return meant.map((path) => ({ path, runsAlone: false, namePattern: NAME_PATTERN, engine }));
+  });
+}
