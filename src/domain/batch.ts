@@ -7,8 +7,9 @@
  * the `events` table alike.
  *
  * Journal entry, version 1 (JSON, because both ends parse it natively and `redis-cli` shows it readably):
- *   {"v":1,"g":[[stream, hour, kinds, offsets, users, ids], …]}
- * kinds: one character an event, "c" or "i"; offsets: `at - hour`; ids: null, or an array of id-or-null.
+ *   {"v":1,"g":[[stream, hour, kinds, offsets, users, ids, registers], …]}
+ * kinds: one character an event, "c" or "i"; offsets: `at - hour`; ids: null, or an array of id-or-null; registers:
+ * REGISTER_CHARS characters an event, so that a user is hashed once, by the process that took the event.
  */
 import { type Event, hourKeyName, hourOf } from "./event.ts";
 import { registerOf } from "./sketch.ts";
@@ -22,7 +23,7 @@ export interface Group {
   readonly ats: number[];
   readonly clickFlags: boolean[];
   readonly users: string[];
-  /** The sketch register that the user would raise: hashed once here, used by hot store and flusher. */
+  /** The sketch register that each user raises. */
   readonly registers: number[];
   /** Null while no event of the group has an id: the usual case. */
   ids: (string | null)[] | null;
@@ -128,7 +129,12 @@ export class BatchBuilder implements Batch {
   }
 }
 
-type EncodedGroup = [string, number, string, number[], string[], (string | null)[] | null];
+type EncodedGroup = [string, number, string, number[], string[], (string | null)[] | null, string];
+
+/** Of 5 bits each: a register has 20. */
+const REGISTER_CHARS = 4;
+/** "0" to "O": none of them is escaped in JSON. */
+const FIRST_CHAR = 48;
 
 /**
  * What was counted of a committed batch, while it waits for its flush: one text, as in the journal, where the events
@@ -163,9 +169,30 @@ function encodeGroups(all: readonly Group[]): string {
     let kinds = "";
     for (const isClick of group.clickFlags) kinds += isClick ? "c" : "i";
     const offsets = group.ats.map((at) => at - group.hour);
-    return [group.stream, group.hour, kinds, offsets, group.users, group.ids];
+    return [group.stream, group.hour, kinds, offsets, group.users, group.ids, registersText(group.registers)];
   });
   return JSON.stringify({ v: 1, g: groups });
+}
+
+function registersText(registers: readonly number[]): string {
+  let text = "";
+  for (const register of registers) {
+    text += String.fromCharCode(
+      FIRST_CHAR + (register >>> 15),
+      FIRST_CHAR + ((register >>> 10) & 31),
+      FIRST_CHAR + ((register >>> 5) & 31),
+      FIRST_CHAR + (register & 31),
+    );
+  }
+  return text;
+}
+
+function registerIn(text: string, i: number): number {
+  let register = 0;
+  const end = (i + 1) * REGISTER_CHARS;
+  for (let at = end - REGISTER_CHARS; at < end; at++)
+    register = register * 32 + text.charCodeAt(at) - FIRST_CHAR;
+  return register;
 }
 
 /**
@@ -179,11 +206,11 @@ export function decodeBatch(seq: number, body: string, duplicates: readonly numb
       `Cannot read journal entry ${seq}: its version is ${entry.v}, this build reads version 1`,
     );
   }
-  const groups = entry.g.map(([stream, hour, kinds, offsets, users, ids]) => {
+  const groups = entry.g.map(([stream, hour, kinds, offsets, users, ids, registers]) => {
     const group = emptyGroup(stream, hour);
     for (let i = 0; i < users.length; i++) {
-      const user = users[i]!;
-      pushEvent(group, hour + offsets[i]!, kinds[i] === "c", user, registerOf(user), ids?.[i] ?? null);
+      const register = registerIn(registers, i);
+      pushEvent(group, hour + offsets[i]!, kinds[i] === "c", users[i]!, register, ids?.[i] ?? null);
     }
     return group;
   });

@@ -5,7 +5,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
 import { createClient, RESP_TYPES } from "redis";
-import { registerOf, Sketch } from "../../src/domain/sketch.ts";
+import { elementOf, registerOf, Sketch } from "../../src/domain/sketch.ts";
 import { describeWithServers, startRedis } from "../harness/servers/servers.ts";
 
 const REGISTERS = 16384;
@@ -519,4 +519,11 @@ describe("malformed bytes", () => {
     const anyBytes = fc.uint8Array({ maxLength: 2_000 }).map((body) => sketchBytes(SPARSE, body));
     fc.assert(fc.property(anyBytes, expectValidOrError), { numRuns: 500 });
   });
+});
+
+test("an element for PFADD raises the register that it was made for", () => {
+  const register = fc
+    .tuple(fc.integer({ min: 0, max: REGISTERS - 1 }), fc.integer({ min: 1, max: 51 }))
+    .map(([index, rank]) => index * 64 + rank);
+  fc.assert(fc.property(register, (wanted) => expect(registerOf(elementOf(wanted))).toBe(wanted)));
 });

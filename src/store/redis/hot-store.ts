@@ -25,7 +25,7 @@ import type { Batch, Group, JournaledBatch } from "../../domain/batch.ts";
 import { decodeBatch, encodeBatch } from "../../domain/batch.ts";
 import { type HourKey, hourKeyName, ID_TTL_MS } from "../../domain/event.ts";
 import type { HourRange, HourRecord, HourTotals } from "../../domain/hour-range.ts";
-import { Sketch } from "../../domain/sketch.ts";
+import { elementOf, Sketch } from "../../domain/sketch.ts";
 import { UserSketches } from "../../domain/user-sketches.ts";
 import {
   type CommitResult,
@@ -136,6 +136,8 @@ class Keys {
     return `${this.prefix}id:${stream}:${id}`;
   }
 }
+
+type Argument = string | Buffer;
 
 interface Mirror {
   readonly viewers: Sketch;
@@ -261,7 +263,13 @@ class RedisHotStore implements HotStore {
     const { meta, hours } = this.#keys;
     const keys = [this.#keys.writer(writer), this.#keys.journal(writer), meta, hours];
     const idKeys: string[] = [];
-    const args = [writer, String(seq), encodeBatch(batch), String(ID_TTL_MS), String(batch.groups.length)];
+    const args: Argument[] = [
+      writer,
+      String(seq),
+      encodeBatch(batch),
+      String(ID_TTL_MS),
+      String(batch.groups.length),
+    ];
     let ordinal = 0;
     for (const group of batch.groups) {
       keys.push(...this.#keys.hour(group));
@@ -284,11 +292,11 @@ class RedisHotStore implements HotStore {
     }
   }
 
-  #pushPlainEvents(args: string[], group: Group): void {
+  #pushPlainEvents(args: Argument[], group: Group): void {
     const { viewers, clickers } = this.#mirrorOf(group);
     args.push(String(group.clicks), String(group.impressions));
-    pushUsers(args, group, false, viewers);
-    pushUsers(args, group, true, clickers);
+    pushElements(args, group, false, viewers);
+    pushElements(args, group, true, clickers);
     args.push("0");
   }
 
@@ -304,25 +312,30 @@ class RedisHotStore implements HotStore {
   }
 
   /** A group in which some event has an id: those are counted by the script, one by one, if the id is new. */
-  #pushEventsWithIds(args: string[], idKeys: string[], group: Group, firstOrdinal: number): void {
+  #pushEventsWithIds(args: Argument[], idKeys: string[], group: Group, firstOrdinal: number): void {
+    const { stream, registers, clickFlags } = group;
     const ids = group.ids!;
-    const viewers: string[] = [];
-    const clickers: string[] = [];
-    const withIds: string[] = [];
+    const mirror = this.#mirrorOf(group);
+    const counts = { viewers: 0, clickers: 0 };
+    const elements: Record<keyof typeof counts, Buffer[]> = { viewers: [], clickers: [] };
+    const withIds: Argument[] = [];
     for (let i = 0; i < ids.length; i++) {
       const id = ids[i]!;
-      const isClick = group.clickFlags[i]!;
-      if (id === null) {
-        (isClick ? clickers : viewers).push(group.users[i]!);
+      const [register, kind] = [registers[i]!, clickFlags[i]! ? "clickers" : "viewers"] as const;
+      if (id !== null) {
+        idKeys.push(this.#keys.id(stream, id));
+        const isHeld = mirror[kind].register(register >>> 6) >= (register & 63);
+        const element = isHeld ? "" : elementOf(register);
+        withIds.push(clickFlags[i]! ? "c" : "i", element, String(firstOrdinal + i));
       } else {
-        idKeys.push(this.#keys.id(group.stream, id));
-        withIds.push(isClick ? "c" : "i", group.users[i]!, String(firstOrdinal + i));
+        counts[kind] += 1;
+        if (mirror[kind].add(register)) elements[kind].push(elementOf(register));
       }
     }
-    args.push(String(clickers.length), String(viewers.length));
-    for (const users of [viewers, clickers]) {
-      args.push(String(users.length));
-      for (const user of users) args.push(user);
+    args.push(String(counts.clickers), String(counts.viewers));
+    for (const list of [elements.viewers, elements.clickers]) {
+      args.push(String(list.length));
+      for (const element of list) args.push(element);
     }
     args.push(String(withIds.length / 3));
     for (const part of withIds) args.push(part);
@@ -469,15 +482,15 @@ function durabilityWarnings(who: string, info: string): string[] {
   return warnings;
 }
 
-/** Those users of one kind whom the sketch in Redis is not known to hold: how many, and who. */
-function pushUsers(args: string[], group: Group, areClickers: boolean, mirror: Sketch): void {
+/** The registers of one kind that the sketch in Redis is not known to hold: how many, and an element for each. */
+function pushElements(args: Argument[], group: Group, areClickers: boolean, mirror: Sketch): void {
   const countAt = args.push("0") - 1;
   if ((areClickers ? group.clicks : group.impressions) === 0) return;
-  const { users, registers, clickFlags } = group;
+  const { registers, clickFlags } = group;
   let sent = 0;
-  for (let i = 0; i < users.length; i++) {
+  for (let i = 0; i < registers.length; i++) {
     if (clickFlags[i] !== areClickers || !mirror.add(registers[i]!)) continue;
-    args.push(users[i]!);
+    args.push(elementOf(registers[i]!));
     sent += 1;
   }
   args[countAt] = String(sent);

@@ -3,6 +3,7 @@
 -- ARGV: writer name, seq, journal entry, id lifetime ms, number of groups, then per group:
 --   name in `hours`, hour, clicks, impressions (both of events without id), n viewers, those, n clickers, those,
 --   n events with id, and per such event: field in counts ('c' or 'i'), user, ordinal in the batch.
+-- A user is an element for PFADD that raises the user's register, or empty if the sketch is known to hold that.
 -- Nothing is written before every refusal has been ruled out, since a script cannot roll back.
 -- Every key is named: while the slot is moved it begins only where all of them are (or else not at all), and no key
 -- that is there then can go before its end, but for `meta`, which it drops itself and then looks for no more than once
@@ -61,7 +62,7 @@ for g = 1, groupCount do
     if redis.call('SET', KEYS[idKey], '1', 'NX', 'PX', ARGV[4]) then
       claimed[KEYS[idKey]] = true
       added[field] = added[field] + 1
-      table.insert(withIds[field], user)
+      if user ~= '' then table.insert(withIds[field], user) end
     else
       duplicates[#duplicates + 1] = ordinal
       -- The first sender may not have been answered. From now on somebody is told that the event counts:
