@@ -21,10 +21,11 @@ export interface Budgets<B> {
 
 /** One test with two budgets (kills, pairs, runs): the quick one in `npm test`, the full one in the long tier. */
 export function budgetTest<B>(
-  name: string,
+  name: string | ((budget: B) => string),
   { quick, full, timeoutMs }: Budgets<B>,
   body: (budget: B) => void | Promise<void>,
 ): void {
-  test(name, () => body(quick));
-  longTest(name, () => body(full), timeoutMs);
+  const nameOf = (budget: B) => (typeof name === "string" ? name : name(budget));
+  test(nameOf(quick), () => body(quick));
+  longTest(nameOf(full), () => body(full), timeoutMs);
 }

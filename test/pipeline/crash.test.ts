@@ -2,7 +2,7 @@
  * kill -9 at any instant: what was acknowledged is there once, what was not is there once at most, and all
  * that is counted is counted from the same rows. Redis and MySQL go on running.
  */
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterEach, beforeEach, expect } from "bun:test";
 import { HOUR_MS, hourKeyName, hourOf } from "../../src/domain/event.ts";
 import { Random, seedFor } from "../harness/pipeline/random.ts";
 import { describeWithServers } from "../harness/servers/servers.ts";
@@ -11,11 +11,12 @@ import { fatesOf, hoursOf, Load, rowFaults } from "../harness/service/load.ts";
 import { MODES, type Service, type Site } from "../harness/service/service.ts";
 import { expectHoursToBeReplay, replay } from "../harness/service/stored.ts";
 import { waitFor } from "../harness/service/wait-for.ts";
+import { budgetTest } from "../harness/tiers.ts";
 
 const SETUP_TIMEOUT_MS = 120_000;
 const TEST_TIMEOUT_MS = 180_000;
 const DRAIN = { timeoutMs: 60_000, intervalMs: 100 };
-const KILLS = 20;
+const KILLS = { quick: 5, full: 20, timeoutMs: TEST_TIMEOUT_MS };
 const CLIENTS = 12;
 const MAX_STEPS = 1_500;
 /** Every so often it is killed once more while it starts, and recovers. */
@@ -33,11 +34,11 @@ for (const { name, needs, open } of MODES) {
     let site: Site;
     let service: Service;
 
-    beforeAll(async () => {
+    beforeEach(async () => {
       site = await open();
       service = await site.start(SETTINGS);
     }, SETUP_TIMEOUT_MS);
-    afterAll(() => site.close(), SETUP_TIMEOUT_MS);
+    afterEach(() => site.close(), SETUP_TIMEOUT_MS);
 
     function killAtStep(load: Load, steps: number): Promise<void> {
       return new Promise((resolve, reject) => {
@@ -60,9 +61,9 @@ for (const { name, needs, open } of MODES) {
       await Promise.all([starting, killed.promise]);
     }
 
-    async function killAgainAndAgain(load: Load, random: Random): Promise<void> {
+    async function killAgainAndAgain(load: Load, random: Random, kills: number): Promise<void> {
       let startMs = 0;
-      for (let kill = 1; kill <= KILLS; kill++) {
+      for (let kill = 1; kill <= kills; kill++) {
         await killAtStep(load, 1 + random.below(MAX_STEPS));
         if (kill % KILLS_PER_RECOVERY_KILL === 0) await killWhileStarting(random, startMs);
         startMs = await start();
@@ -88,34 +89,31 @@ for (const { name, needs, open } of MODES) {
       return waitFor("the journals to drain", probe, DRAIN);
     }
 
-    test(
-      `${KILLS} times under load loses nothing, and counts nothing twice`,
-      async () => {
-        const random = new Random(seedFor(`kill -9, ${name}`));
-        const ports = [service.port];
-        const load = new Load({
-          ports,
-          random,
-          clients: CLIENTS,
-          streams: STREAMS,
-          hours: HOURS,
-          withId: 0.5,
-        });
-        await killAgainAndAgain(load, random);
-        await load.finish();
+    const title = (kills: number) => `${kills} times under load loses nothing, and counts nothing twice`;
+    budgetTest(title, KILLS, async (kills) => {
+      const random = new Random(seedFor(`kill -9, ${name}`));
+      const ports = [service.port];
+      const load = new Load({
+        ports,
+        random,
+        clients: CLIENTS,
+        streams: STREAMS,
+        hours: HOURS,
+        withId: 0.5,
+      });
+      await killAgainAndAgain(load, random, kills);
+      await load.finish();
 
-        const counts = await countsOnceDrained();
-        const rows = await site.cold.events();
-        console.log(`kill -9, ${name}: ${fatesOf(load.events)}`);
-        expect(load.surprises).toEqual([]);
-        expect(rowFaults(load.events, rows)).toEqual([]);
-        expectHoursToBeReplay(await site.cold.hours(), rows);
-        const replayed = Array.from(replay(rows).values(), ({ stream, hour, clicks, impressions, users }) => {
-          return [hourKeyName(stream, hour), { uniqueUsers: users.count(), clicks, impressions }] as const;
-        });
-        expect(counts).toEqual(new Map(replayed));
-      },
-      TEST_TIMEOUT_MS,
-    );
+      const counts = await countsOnceDrained();
+      const rows = await site.cold.events();
+      console.log(`kill -9, ${name}: ${fatesOf(load.events)}`);
+      expect(load.surprises).toEqual([]);
+      expect(rowFaults(load.events, rows)).toEqual([]);
+      expectHoursToBeReplay(await site.cold.hours(), rows);
+      const replayed = Array.from(replay(rows).values(), ({ stream, hour, clicks, impressions, users }) => {
+        return [hourKeyName(stream, hour), { uniqueUsers: users.count(), clicks, impressions }] as const;
+      });
+      expect(counts).toEqual(new Map(replayed));
+    });
   });
 }

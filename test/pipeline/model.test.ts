@@ -2,7 +2,7 @@
  * Any sequence of events, flushes, hours that pass, restarts, kills, losses and reads answers as a plain model
  * does, which keeps all events in an array. A failure prints the seed and the shortest sequence that fails.
  */
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout } from "bun:test";
 import fc from "fast-check";
 import { type Event, HOUR_MS, hourOf, ID_TTL_MS } from "../../src/domain/event.ts";
 import {
@@ -19,13 +19,17 @@ import {
 } from "../harness/pipeline/pipeline-harness.ts";
 import { describeWithServers } from "../harness/servers/servers.ts";
 import { waitFor } from "../harness/service/wait-for.ts";
+import { type Budgets, budgetTest } from "../harness/tiers.ts";
 
 const TEST_TIMEOUT_MS = 180_000;
-const RUNS: Readonly<Record<PipelineMode["name"], number>> = { embedded: 200, "redis+mysql": 60 };
+const RUNS: Readonly<Record<PipelineMode["name"], Budgets<number>>> = {
+  embedded: { quick: 40, full: 200, timeoutMs: 200_000 },
+  "redis+mysql": { quick: 10, full: 60, timeoutMs: 400_000 },
+};
 /** A sequence that hangs fails by this, so that its seed and its steps are told. */
 const RUN_TIMEOUT_MS = 30_000;
 /** For the search for a shorter one. */
-const TIME_LIMIT_MS = 150_000;
+const TIME_LIMIT_MS = 350_000;
 
 const STREAMS = ["default", "site-1", "a.b-c_d"];
 /** Relative to the hour of the start: the clock goes on from there. */
@@ -271,7 +275,7 @@ for (const mode of [...pipelineModes(), clusterMode(3)]) {
     beforeAll(() => mode.prepare(), TEST_TIMEOUT_MS);
     afterAll(() => mode.end(), TEST_TIMEOUT_MS);
 
-    test("any sequence of steps answers as the model does", async () => {
+    budgetTest("any sequence of steps answers as the model does", RUNS[mode.name], async (numRuns) => {
       const property = fc.asyncProperty(sequences, async (sequence) => {
         const system = new System(await mode.open());
         const model = new Model(mode.name === "embedded" ? ID_TTL_MS : Number.POSITIVE_INFINITY);
@@ -285,7 +289,7 @@ for (const mode of [...pipelineModes(), clusterMode(3)]) {
         }
       });
       await fc.assert(property, {
-        numRuns: RUNS[mode.name],
+        numRuns,
         timeout: RUN_TIMEOUT_MS,
         interruptAfterTimeLimit: TIME_LIMIT_MS,
         markInterruptAsFailure: true,

@@ -15,6 +15,7 @@ import { startRabbitMq } from "../harness/servers/rabbitmq.ts";
 import { startRedisCluster } from "../harness/servers/redis-cluster.ts";
 import { describeWithServers, startMariaDb, startRedis } from "../harness/servers/servers.ts";
 import { waitFor } from "../harness/service/wait-for.ts";
+import { longTest } from "../harness/tiers.ts";
 
 const BUILD_TIMEOUT_MS = 180_000;
 const SLOW_TEST_MS = 60_000;
@@ -295,7 +296,7 @@ describe("the program, for browsers", () => {
 });
 
 describeWithServers("the program with RabbitMQ", ["rabbitmq"], () => {
-  test(
+  longTest(
     "takes events from a queue, from an empty folder, and sets aside what is none",
     async () => {
       const broker = await startRabbitMq();

@@ -151,7 +151,7 @@ function bodyLength(
   headers: ReadonlyMap<string, string>,
   isHead: boolean,
 ): number | undefined {
-  if (isHead || status === 204) return 0;
+  if (isHead || status === 204 || status === 304) return 0;
   const length = headers.get("content-length");
   return length === undefined ? undefined : Number(length);
 }

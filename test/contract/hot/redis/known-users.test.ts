@@ -8,6 +8,7 @@ import type { HotStore } from "../../../../src/store/hot.ts";
 import { batchOf } from "../../../harness/pipeline/batches.ts";
 import { startProxy, type TcpProxy } from "../../../harness/servers/tcp-proxy.ts";
 import { waitFor } from "../../../harness/service/wait-for.ts";
+import { budgetTest } from "../../../harness/tiers.ts";
 import {
   bearAndRegister,
   click,
@@ -148,27 +149,38 @@ describeHotRedis((redis) => {
     });
     type Step = typeof someStep extends fc.Arbitrary<infer T> ? T : never;
 
-    test("stay in it, and none is missing: it is that of all users, whatever happens", async () => {
-      await fc.assert(
-        fc.asyncProperty(fc.array(someStep, { minLength: 4, maxLength: 20 }), async (steps) => {
-          await redis.admin.flushAll();
-          const hours = HOURS.map((hour): MirrorHour => {
-            const key = { stream: STREAM, hour };
-            return { key, clicks: 0, impressions: 0, flushed: new UserSketches(), held: new UserSketches() };
-          });
-          for (const [i, writer] of writers.entries()) {
-            Object.assign(writer, { name: `w${i}`, seq: 0 });
-            await bearAndRegister(writer.store, writer.name);
-          }
-          for (const step of steps) {
-            await takeStep(step, hours);
-            for (const { key, held } of hours) await redis.expectUsersAt(key, held);
-          }
-          await expectHeldEvents(hours);
-        }),
-        { numRuns: 30 },
-      );
-    });
+    const runs = { quick: 6, full: 30, timeoutMs: 120_000 };
+    budgetTest(
+      "stay in it, and none is missing: it is that of all users, whatever happens",
+      runs,
+      async (numRuns) => {
+        await fc.assert(
+          fc.asyncProperty(fc.array(someStep, { minLength: 4, maxLength: 20 }), async (steps) => {
+            await redis.admin.flushAll();
+            const hours = HOURS.map((hour): MirrorHour => {
+              const key = { stream: STREAM, hour };
+              return {
+                key,
+                clicks: 0,
+                impressions: 0,
+                flushed: new UserSketches(),
+                held: new UserSketches(),
+              };
+            });
+            for (const [i, writer] of writers.entries()) {
+              Object.assign(writer, { name: `w${i}`, seq: 0 });
+              await bearAndRegister(writer.store, writer.name);
+            }
+            for (const step of steps) {
+              await takeStep(step, hours);
+              for (const { key, held } of hours) await redis.expectUsersAt(key, held);
+            }
+            await expectHeldEvents(hours);
+          }),
+          { numRuns },
+        );
+      },
+    );
 
     async function takeStep({ writer: index, what, fault, users }: Step, hours: MirrorHour[]): Promise<void> {
       const writer = writers[index]!;

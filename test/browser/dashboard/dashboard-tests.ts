@@ -1,76 +1,41 @@
 /** The dashboard in a real browser: it shows what the API answers, and can be used by hand, by keys and by ear. */
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, expect, test } from "bun:test";
 import { gzipSync } from "node:zlib";
 import axe from "axe-core";
-import { DAY_MS, HOUR_MS, hourOf } from "../../src/domain/event.ts";
-import { type Browser, openBrowser } from "../harness/browser/chromium.ts";
-import { Page } from "../harness/browser/page.ts";
-import { keeper } from "../harness/servers/keeper.ts";
-import { describeWithServers, startMariaDb, startRedis } from "../harness/servers/servers.ts";
-import { postEvent } from "../harness/service/analytics-client.ts";
-import { runCommand } from "../harness/service/command.ts";
-import { buildProgram, type Program } from "../harness/service/program.ts";
-import { MODES, type Service, type Site, startService } from "../harness/service/service.ts";
-import { waitFor } from "../harness/service/wait-for.ts";
+import { DAY_MS, HOUR_MS, hourOf } from "../../../src/domain/event.ts";
+import { type Browser, openBrowser } from "../../harness/browser/chromium.ts";
+import { Page } from "../../harness/browser/page.ts";
+import { keeper } from "../../harness/servers/keeper.ts";
+import { describeWithServers } from "../../harness/servers/servers.ts";
+import { postEvent } from "../../harness/service/analytics-client.ts";
+import type { MODES, Service, Site } from "../../harness/service/service.ts";
+import { waitFor } from "../../harness/service/wait-for.ts";
 
-setDefaultTimeout(90_000);
-
-const SETUP_TIMEOUT_MS = 180_000;
-const PAGE_MAX_BYTES = 100_000;
+export const SETUP_TIMEOUT_MS = 180_000;
+export const PAGE_MAX_BYTES = 100_000;
 /** Google's bound for a page that does not jump about is 0.1. */
-const SHIFT_MAX = 0.01;
+export const SHIFT_MAX = 0.01;
 
-interface Variant {
+export interface Variant {
   readonly name: string;
   readonly needs: (typeof MODES)[number]["needs"];
   open(): Promise<Pick<Site, "start" | "close" | "servers">>;
 }
 
-const VARIANTS: readonly Variant[] = [
-  ...MODES,
-  { name: "embedded, as one program", needs: [], open: () => openProgram(undefined) },
-  {
-    name: "redis+mysql, as one program",
-    needs: ["redis", "mariadb"],
-    open: async () => {
-      const [redis, mariaDb] = await Promise.all([startRedis(), startMariaDb()]);
-      return await openProgram({ redis, mariaDb });
-    },
-  },
-];
-
-async function openProgram(servers: Site["servers"]): ReturnType<Variant["open"]> {
-  const urls = servers && { REDIS_URL: servers.redis.url, MYSQL_URL: servers.mariaDb.url };
-  const program: Program = await buildProgram();
-  let service: Service | undefined;
-  return {
-    start: async (settings = {}) => {
-      service = await startService({ settings: { ...urls, ...settings }, binary: program.path });
-      return service;
-    },
-    servers,
-    close: async () => {
-      await service?.stop();
-      await Promise.all([servers?.redis.stop(), servers?.mariaDb.stop()]);
-      program.delete();
-    },
-  };
-}
-
-interface Series {
+export interface Series {
   readonly rows: readonly { clicks: number; impressions: number; ctr: number | null; unique_users: number }[];
 }
 
-const grouped = (count: number) => count.toLocaleString("en");
-const percent = (ctr: number | null) => (ctr === null ? "–" : `${(ctr * 100).toFixed(2)}%`);
+export const grouped = (count: number) => count.toLocaleString("en");
+export const percent = (ctr: number | null) => (ctr === null ? "–" : `${(ctr * 100).toFixed(2)}%`);
 
-async function openPage(browser: Browser): Promise<Page> {
+export async function openPage(browser: Browser): Promise<Page> {
   const page = await Page.open(browser);
   await page.setSize(1_280, 900);
   return page;
 }
 
-for (const { name, needs, open } of VARIANTS) {
+export function dashboardTests({ name, needs, open }: Variant): void {
   describeWithServers(`the dashboard, ${name}`, [...needs, "chromium"], () => {
     let site: Awaited<ReturnType<Variant["open"]>>;
     let service: Service;
@@ -407,59 +372,3 @@ for (const { name, needs, open } of VARIANTS) {
     });
   });
 }
-
-describeWithServers("the dashboard of a service that asks for keys", ["chromium"], () => {
-  let service: Service;
-  let browser: Browser;
-  let page: Page;
-
-  beforeAll(async () => {
-    service = await startService({ settings: { REQUIRE_KEYS: "read" } });
-    browser = openBrowser();
-    page = await openPage(browser);
-  }, SETUP_TIMEOUT_MS);
-  afterAll(async () => {
-    browser.close();
-    await service.stop();
-  }, SETUP_TIMEOUT_MS);
-
-  const keys = (...args: readonly string[]) => runCommand({ DATA_DIR: service.dataDir }, "keys", ...args);
-
-  /** Once the service knows of it. */
-  async function created(...args: readonly string[]): Promise<{ id: string; key: string }> {
-    const { output } = await keys("create", "--name", "test", "--scope", "read", "--json", ...args);
-    const created = JSON.parse(output) as { id: string; key: string };
-    const headers = { authorization: `Bearer ${created.key}` };
-    await waitFor("the key to be known", async () => {
-      return (await fetch(`${service.url}/analytics`, { headers })).status === 422;
-    });
-    return created;
-  }
-
-  async function give(key: string): Promise<void> {
-    await page.waitToSee("#key-dialog");
-    await page.type(key);
-    await page.press("Enter");
-    await page.waitForText("#connection", "Live");
-  }
-
-  test("a key of some streams shows those without the ledger, until it is revoked", async () => {
-    await postEvent(service.port, { at: Date.now(), user: "ann", kind: "click", stream: "shop.spring" });
-    await postEvent(service.port, { at: Date.now(), user: "ann", kind: "click", stream: "news" });
-    const [limited, whole] = [await created("--stream", "shop.*"), await created()];
-    await page.goTo(`${service.url}/?stream=shop.*`);
-    await give(limited.key);
-    await page.waitForText("#now-clicks", "1");
-    await page.waitForText("#store-cold", (text) => text.includes("answers"));
-    await page.waitForText("#top-body", (text) => text.includes("shop.spring") && !text.includes("news"));
-    expect(await page.sees("#ledger")).toBe(false);
-    expect(await page.text("#writers")).toBe("");
-    expect((await keys("revoke", limited.id)).exitCode).toBe(0);
-    await page.waitToSee("#key-dialog");
-    await page.waitForText("#key-fault", (text) => text.includes("revoked"));
-    await give(whole.key);
-    await page.waitToSee("#ledger");
-    await page.waitForText("#ledger-accepted", "2");
-    expect(page.faults).toEqual([]);
-  });
-});
