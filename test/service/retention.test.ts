@@ -201,7 +201,7 @@ for (const mode of pipelineModes()) {
       await waitFor("the sweep", async () => (await instance.stores.cold.deadLetterCount()) === 1);
       const [left] = await instance.stores.cold.deadLetters(0, 10);
       expect(left!.event.user).toBe("of-today");
-      await waitFor("the warning", () => instance.log.has("dropped dead letters that were older"));
+      await waitFor("the warning", () => instance.log.has("deleted dead letters that were older"));
     });
 
     test("verify's repair leaves an aggregate alone whose rows are dropped", async () => {
@@ -450,7 +450,7 @@ for (const { name, needs, open } of MODES) {
     test("an export says what is missing from it", async () => {
       const all = await command("export");
       expect(all.exitCode).toBe(0);
-      expect(all.errors).toContain(`rows are kept from ${isoOf(first)} on; 1 hours of before were counted`);
+      expect(all.errors).toContain(`rows are kept from ${isoOf(first)} on; 1 earlier hours have counts but no rows`);
       expect((await command("export", "--from", isoOf(first))).errors).not.toContain("Missing");
     });
 
