@@ -450,7 +450,9 @@ for (const { name, needs, open } of MODES) {
     test("an export says what is missing from it", async () => {
       const all = await command("export");
       expect(all.exitCode).toBe(0);
-      expect(all.errors).toContain(`rows are kept from ${isoOf(first)} on; 1 earlier hours have counts but no rows`);
+      expect(all.errors).toContain(
+        `rows are kept from ${isoOf(first)} on; 1 earlier hours have counts but no rows`,
+      );
       expect((await command("export", "--from", isoOf(first))).errors).not.toContain("Missing");
     });
 
