@@ -62,7 +62,11 @@ async function take(message: Message, options: ReadingOptions): Promise<MessageC
   checkSize(body.length);
   const text = textOf(await unpack(body, encodingOf(contentEncoding)));
   const format = asked === "array" ? jsonFormat(text) : asked;
-  const batch = await readEvents(text, { format, now, earliest, admits, invalidMaxListed: EVENTS_MAX });
+  const batch = await readEvents(text, {
+    ...{ format, now, earliest, admits, invalidMaxListed: EVENTS_MAX },
+    // A message may be delivered again, at another time.
+    defaultAt: undefined,
+  });
   const name = usableName(id);
   const eventIdAt = (index: number) => eventIdOf(name, format === "object" ? undefined : index);
   const events = batch.events.map((event, i) => withId(event, eventIdAt(batch.indexes[i]!)));

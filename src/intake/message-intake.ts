@@ -4,9 +4,11 @@
  * Invariant: the end is told only once it is reached, so that whoever then acknowledges the message, and only
  * then, loses nothing. Whatever kind of source a message came from, this is what becomes of it.
  */
+
 import type { Event } from "../domain/event.ts";
 import type { Refusal } from "../pipeline/commit/open-batch.ts";
 import type { Pipeline } from "../pipeline/pipeline.ts";
+import { earliestAccepted } from "../protocol/event/query-rules.ts";
 import type { Log } from "../runtime/log.ts";
 import { Hold } from "./hold.ts";
 import { type Message, readMessage } from "./message-content.ts";
@@ -59,7 +61,7 @@ export class MessageIntake {
     const { pipeline, origin, now } = this.#options;
     const admits = (stream: string) => pipeline.streams.admits(stream);
     const time = now();
-    const earliest = pipeline.retention.rowsFrom(time);
+    const earliest = earliestAccepted(pipeline.retention.rowsFrom(time));
     const { events, poison } = await readMessage(message, { origin, now: time, earliest, admits });
     if (poison.length === 0) return (await this.#store(events, hold)) ? "done" : "left";
     pipeline.ledger.refused.invalid += poison.length;

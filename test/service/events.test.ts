@@ -4,6 +4,7 @@
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { gzipSync, zstdCompressSync } from "node:zlib";
+import type { Static } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 import fc from "fast-check";
 import { DAY_MS, HOUR_MS, hourOf } from "../../src/domain/event.ts";
@@ -110,6 +111,28 @@ for (const { name, needs, open } of MODES) {
       return ((await answer.json()) as { instance: Record<string, number> & { holds: boolean } }).instance;
     }
 
+    test("times may be ISO 8601 or left out; seconds are refused unless `old=1`", async () => {
+      const seconds = Math.floor(HOUR / 1_000);
+      const events = [
+        { timestamp: new Date(HOUR).toISOString(), user: "a", event: "click", stream: "times" },
+        { user: "b", event: "click", stream: "times" },
+        { timestamp: seconds, user: "c", event: "click", stream: "times" },
+      ];
+      const { errors } = await expectOutcome(send(ndjson(events)), { accepted: 2, invalid: 1 });
+      expect(errors[0]!.expected).toContain("did you send seconds?");
+      expect((await countOf("times")) + (await countOf("times", HOUR + HOUR_MS))).toBe(2);
+      const old = send(ndjson(events.slice(2)), { "content-type": NDJSON }, "?old=1");
+      await expectOutcome(old, { accepted: 1 });
+      expect(await countOf("times", seconds)).toBe(1);
+    });
+
+    test("a body in which no event is valid is refused, with the counts", async () => {
+      const sent = send(ndjson(clicks("none", 3, { user: "" })));
+      const body = await expectOutcome(sent, { invalid: 3 }, 422);
+      expect([body.error?.code, body.errors.length]).toEqual(["invalid_events", 3]);
+      await expectOutcome(send("\n\n"), {});
+    });
+
     test("lines, an array, gzip and zstd are the same events", async () => {
       const events = clicks("forms", 50);
       const [lines, array] = [ndjson(events), JSON.stringify(events)];
@@ -150,7 +173,7 @@ for (const { name, needs, open } of MODES) {
       const bad: readonly (readonly [line: string, code: string, field: string | undefined])[] = [
         ["nothing", "malformed_event", undefined],
         ["[]", "malformed_event", undefined],
-        ["{}", "invalid_parameter", "timestamp"],
+        ["{}", "invalid_parameter", "user"],
         [JSON.stringify({ ...good, timestamp: String(HOUR) }), "invalid_parameter", "timestamp"],
         [JSON.stringify({ ...good, timestamp: HOUR + 0.5 }), "invalid_parameter", "timestamp"],
         [JSON.stringify({ ...good, timestamp: Date.now() + 2 * DAY_MS }), "invalid_parameter", "timestamp"],
@@ -438,12 +461,25 @@ test("events of streams that are one too many are named, the others count", asyn
 describe("an event in a body", () => {
   const now = Date.now();
   const reading = (format: BodyFormat) => ({
-    ...{ format, now, earliest: 0, invalidMaxListed: INVALID_MAX_LISTED },
+    ...{ format, now, earliest: 0, defaultAt: now, invalidMaxListed: INVALID_MAX_LISTED },
     admits: () => true,
   });
+  const ISO: Readonly<Record<string, number>> = {
+    "2026-01-31T12:30:00Z": Date.UTC(2026, 0, 31, 12, 30),
+    "2026-01-31T12:30:00.250+01:00": Date.UTC(2026, 0, 31, 11, 30, 0, 250),
+    "9998-01-31T12:30:00Z": Date.UTC(9998, 0, 31, 12, 30),
+    "2026-02-30T12:30:00Z": Number.NaN,
+  };
+  const timeIn = (timestamp: unknown) => {
+    if (timestamp === undefined) return now;
+    return typeof timestamp === "string" ? ISO[timestamp]! : (timestamp as number);
+  };
   const anyEvent = fc.record(
     {
-      timestamp: fc.oneof(fc.integer(), fc.double(), fc.constant(now), fc.string(), fc.nat(now)),
+      timestamp: fc.oneof(
+        ...[fc.integer(), fc.double(), fc.constant(now), fc.string(), fc.nat(now)],
+        fc.constantFrom(...Object.keys(ISO), "2026-01-31", "2026-01-31T12:30:00", "1578651952635"),
+      ),
       user: fc.oneof(fc.string({ unit: "binary", maxLength: 300 }), fc.constant(null), fc.integer()),
       event: fc.oneof(fc.constantFrom("click", "impression", "view"), fc.anything()),
       stream: fc.oneof(fc.constantFrom("a", "a.b", "", "ä"), fc.string()),
@@ -464,13 +500,13 @@ describe("an event in a body", () => {
       };
       const isRight =
         Value.Check(EventObjectSchema, parsed) &&
-        (parsed.timestamp as number) <= now + DAY_MS &&
+        timeIn(parsed.timestamp) <= now + DAY_MS &&
         isShort(parsed.user) &&
         isShort(parsed.id);
       expect([events.length, invalidCount]).toEqual(isRight ? [1, 0] : [0, 1]);
       if (!isRight) return;
-      const { timestamp, user, event, stream = "default", id } = parsed;
-      expect(events[0]).toEqual({ stream, at: timestamp, kind: event, user, id });
+      const { timestamp, user, event, stream = "default", id } = parsed as Static<typeof EventObjectSchema>;
+      expect(events[0]).toEqual({ stream, at: timeIn(timestamp), kind: event, user, id });
     });
     await fc.assert(property, { numRuns: 3_000 });
   });

@@ -92,11 +92,10 @@ const TOO_LARGE = "x".repeat(65_537);
 const CHUNKED = ["Transfer-Encoding: chunked"];
 
 const REFUSED: Readonly<Record<string, Refused>> = {
-  "no query": { request: post(""), ...INVALID, field: "timestamp" },
-  "an empty query": { request: post("?"), ...INVALID, field: "timestamp" },
-  "a query of separators": { request: post("?&&&"), ...INVALID, field: "timestamp" },
+  "no query": { request: post(""), ...INVALID, field: "user" },
+  "an empty query": { request: post("?"), ...INVALID, field: "user" },
+  "a query of separators": { request: post("?&&&"), ...INVALID, field: "user" },
 
-  "no timestamp": withTimestamp(""),
   "an empty timestamp": withTimestamp("timestamp="),
   "a timestamp without a value": withTimestamp("timestamp"),
   "the timestamp NaN": withTimestamp("timestamp=NaN"),
@@ -111,7 +110,11 @@ const REFUSED: Readonly<Record<string, Refused>> = {
   "a timestamp with a space behind it": withTimestamp(`timestamp=${AT}%20`),
   "a hexadecimal timestamp": withTimestamp("timestamp=0x16f8a4c1d2b"),
   "a timestamp in other digits": withTimestamp("timestamp=%D9%A1%D9%A2%D9%A3"),
-  "a date": withTimestamp("timestamp=2026-01-31T12:00:00Z"),
+  "a date": withTimestamp("timestamp=2026-01-31"),
+  "a time without its offset": withTimestamp("timestamp=2026-01-31T12:00:00"),
+  "a day that there is not": withTimestamp("timestamp=2026-02-30T12:00:00Z"),
+  "seconds for milliseconds": withTimestamp(`timestamp=${Math.floor(AT / 1_000)}`),
+  "the last millisecond of 2000": withTimestamp(`timestamp=${Date.UTC(2001, 0, 1) - 1}`),
   "a timestamp of 16 digits": withTimestamp(`timestamp=${"9".repeat(16)}`),
   "a timestamp far ahead": withTimestamp(`timestamp=${"9".repeat(15)}`),
   // By an hour: the clock goes on. To the millisecond it is tested below, with a clock that stands still.
@@ -188,7 +191,7 @@ const REFUSED: Readonly<Record<string, Refused>> = {
   "a parameter of every object": withMore("__proto__=1", "__proto__"),
   "another one of those": withMore("constructor", "constructor"),
   "a name that is badly encoded": withMore("%zz=1", "parameter name", MALFORMED),
-  "a question mark twice": { request: post(`??${GOOD}`), ...INVALID, field: "timestamp" },
+  "a question mark twice": { request: post(`??${GOOD}`), ...INVALID, field: "?timestamp" },
 
   "GET without a query": { request: get(""), ...INVALID, field: "timestamp" },
   "GET with an empty timestamp": { request: get("?timestamp="), ...INVALID, field: "timestamp" },
@@ -507,6 +510,31 @@ for (const { name, needs, open } of MODES) {
       expect({ status: bad.status, body: bad.body }).toEqual({ status: 422, body: "" });
     });
 
+    test("takes times as ISO 8601, and now if there is none", async () => {
+      const before = Date.now();
+      const time = OLD_HOUR - HOUR_MS;
+      const iso = new Date(time).toISOString();
+      for (const [user, parameter] of Object.entries({
+        "iso-z": `timestamp=${iso}&`,
+        "iso-offset": `timestamp=${encodeURIComponent(iso.replace("Z", "+00:00"))}&`,
+        none: "",
+      })) {
+        const answer = await ask(service.port, post(`?${parameter}user=${user}&click&stream=times`));
+        expect([user, answer.status]).toEqual([user, 204]);
+      }
+      const stored = (await eventsOnceFlushed()).filter(({ stream }) => stream === "times");
+      const at = Object.fromEntries(stored.map((event) => [event.user, event.at]));
+      expect([at["iso-z"], at["iso-offset"]]).toEqual([time, time]);
+      expect(at["none"]).toBeWithin(before, Date.now() + 1);
+      const hour = await ask(service.port, get(`?timestamp=${iso}&stream=times`));
+      expect(hour.body).toBe("unique_users,2\nclicks,2\nimpressions,0\n");
+    });
+
+    test("says that seconds may be the mistake", async () => {
+      const { request } = REFUSED["seconds for milliseconds"]!;
+      expect((await ask(service.port, request)).body).toContain("did you send seconds?");
+    });
+
     test("takes every spelling, and stores what was meant", async () => {
       const spellings = Object.values(TAKEN);
       const answers = await Promise.all(
@@ -551,9 +579,9 @@ for (const { name, needs, open } of MODES) {
       expect(await Promise.all(reads)).toEqual([1, 2, 2, 1]);
     });
 
-    test("takes the first millisecond of all, and nearly a day ahead", async () => {
+    test("takes the first millisecond of 2001, and nearly a day ahead", async () => {
       const ahead = AT + DAY_MS - HOUR_MS;
-      for (const at of [0, ahead]) {
+      for (const at of [Date.UTC(2001, 0, 1), ahead]) {
         await postEvent(service.port, { at, user: "a", kind: "impression", stream: "bounds" });
         expect(await readHour(service.port, at, "bounds")).toEqual({
           uniqueUsers: 1,

@@ -30,6 +30,7 @@ import { isLinear, type Work } from "../harness/growth.ts";
 setDefaultTimeout(120_000);
 
 const NOW = Date.UTC(2026, 0, 31, 12);
+const TIMES = { now: NOW, earliest: 0, defaultAt: NOW };
 /** Bun answers 431 to a request whose head is longer. */
 const HEAD_MAX_BYTES = 16_384;
 const EVENT_MAX_CHARS = 16_384;
@@ -92,7 +93,7 @@ function reading(format: BodyFormat, fill: (size: number) => string, invalidMaxL
     maxBytes: BODY_MAX_BYTES,
     prepare: (size) => {
       const text = textOf(Buffer.from(fill(size)));
-      const options = { format, now: NOW, earliest: 0, admits: () => true, invalidMaxListed };
+      const options = { format, ...TIMES, admits: () => true, invalidMaxListed };
       return () => readEvents(text, options);
     },
   };
@@ -155,7 +156,7 @@ function events(): Record<string, Work> {
       prepare: (size) => {
         const text = fill(size);
         const value = JSON.parse(text);
-        return () => eventOf(value, 0, NOW) ?? whatIsWrongWith(value, text, NOW);
+        return () => eventOf(value, 0, TIMES) ?? whatIsWrongWith(value, text, TIMES);
       },
     };
   }
@@ -329,7 +330,13 @@ const logFormat = '$remote_addr [$time_local] "$request" $status "$http_referer"
 function records(): Record<string, Work> {
   const works: Record<string, Work> = {};
   for (const [name, layout] of Object.entries(LAYOUTS)) {
-    const read = eventReader(layout, { stream: "default", logKind: "referrer", isIdNew: true, logFormat });
+    const read = eventReader(layout, {
+      stream: "default",
+      logKind: "referrer",
+      isIdNew: true,
+      earliest: 0,
+      logFormat,
+    });
     for (const [what, fill] of Object.entries(LINES)) {
       works[`an imported line, ${name}: ${what}`] = {
         maxBytes: RECORD_MAX_BYTES,

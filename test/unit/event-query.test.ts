@@ -42,8 +42,23 @@ function decodedByBytes(text: string): string | undefined {
   }
 }
 
-function isTimely(timestamp: string): boolean {
-  return BigInt(timestamp) <= BigInt(NOW) + 24n * 60n * 60n * 1_000n;
+const ISO: Readonly<Record<string, bigint | undefined>> = {
+  "2026-01-31T12:30:00Z": BigInt(Date.UTC(2026, 0, 31, 12, 30)),
+  "2026-01-31T12:30:00.25 01:00": BigInt(Date.UTC(2026, 0, 31, 11, 30, 0, 250)),
+  "2026-01-31T00-0030": BigInt(Date.UTC(2026, 0, 31, 0, 30)),
+  "9998-01-31T12:30:00Z": BigInt(Date.UTC(9998, 0, 31, 12, 30)),
+  "2026-02-30T12:30:00Z": undefined,
+  "2026-01-31T24:00:00Z": undefined,
+};
+
+function isTimely(timestamp: string | undefined): boolean {
+  if (timestamp === undefined) return true;
+  const at = Object.hasOwn(ISO, timestamp) ? ISO[timestamp] : BigInt(timestamp);
+  return at !== undefined && at <= BigInt(NOW) + 24n * 60n * 60n * 1_000n;
+}
+
+function timeIn(timestamp: string | undefined): number {
+  return timestamp === undefined ? NOW : Number(ISO[timestamp] ?? timestamp);
 }
 
 function bytesIn(text: string): number {
@@ -54,7 +69,7 @@ function bytesIn(text: string): number {
 function faultsOfEvent(parameters: Parameters): Set<string> {
   const faults = faultsBySchema(EventQuerySchema, parameters);
   const { timestamp, user = "", id = "" } = parameters;
-  if (!faults.has("timestamp") && !isTimely(timestamp!)) faults.add("timestamp");
+  if (!faults.has("timestamp") && !isTimely(timestamp)) faults.add("timestamp");
   if (bytesIn(user) > 255) faults.add("user");
   if (bytesIn(id) > 255) faults.add("id");
   const kinds = ["click", "impression", "event"].filter((kind) => Object.hasOwn(parameters, kind));
@@ -121,6 +136,9 @@ const timestampText = fc.oneof(
     "NaN",
     "9".repeat(15),
     "9".repeat(16),
+    "2026-01-31",
+    "2026-01-31T12:30:00",
+    ...Object.keys(ISO),
   ),
 );
 
@@ -205,7 +223,7 @@ describe("the fast reading of a query", () => {
       if (faults.size > 0) return expect(faults).toContain(outcome.invalid ?? "nothing");
       const { timestamp, user, stream = "default", id, event } = parameters as Record<string, string>;
       const kind = event ?? (parameters["click"] === "" ? "click" : "impression");
-      expect<object>(outcome).toEqual({ taken: { at: Number(timestamp), user, stream, id, kind } });
+      expect<object>(outcome).toEqual({ taken: { at: timeIn(timestamp), user, stream, id, kind } });
       taken += 1;
     });
     fc.assert(property, RUNS);
@@ -220,10 +238,10 @@ describe("the fast reading of a query", () => {
       const parameters = parametersOf(query);
       if (parameters === undefined) return expect(outcome.malformed).toBeString();
       const faults = faultsBySchema(HourQuerySchema, parameters);
-      if (!faults.has("timestamp") && !isTimely(parameters["timestamp"]!)) faults.add("timestamp");
+      if (!faults.has("timestamp") && !isTimely(parameters["timestamp"])) faults.add("timestamp");
       if (faults.size > 0) return expect(faults).toContain(outcome.invalid ?? "nothing");
       const { timestamp, stream = "default" } = parameters;
-      expect(outcome).toEqual({ taken: { stream, hour: hourOf(Number(timestamp)) } });
+      expect(outcome).toEqual({ taken: { stream, hour: hourOf(timeIn(timestamp)) } });
       taken += 1;
     });
     fc.assert(property, RUNS);

@@ -12,6 +12,7 @@ import { Sender } from "../../src/cli/import/sender.ts";
 import { HOUR_MS } from "../../src/domain/event.ts";
 import { TimeZone } from "../../src/domain/time-zone.ts";
 import { csvFields, csvRecord } from "../../src/protocol/csv.ts";
+import { OLDEST_MS } from "../../src/protocol/event/query-rules.ts";
 import { timeOf } from "../../src/protocol/time-text.ts";
 
 const NOON = Date.UTC(2026, 0, 31, 12);
@@ -277,7 +278,7 @@ describe("the format", () => {
 });
 
 describe("an event", () => {
-  const options = { stream: "site", logKind: "referrer", isIdNew: false } as const;
+  const options = { stream: "site", logKind: "referrer", isIdNew: false, earliest: OLDEST_MS } as const;
   const csv = layoutOf(Buffer.from("id,stream,event,user,timestamp\n"), "csv")!;
   const ndjson = layoutOf(Buffer.from("{}"), "ndjson")!;
   const ofCsv = (text: string) => eventReader(csv, options)(text, "new-id", NOW);
@@ -325,6 +326,13 @@ describe("an event", () => {
     });
   });
 
+  test("in seconds is refused, unless times are said to be old", () => {
+    const text = JSON.stringify({ timestamp: 1_795_961_013, user: "ann", event: "click" });
+    expect(eventReader(ndjson, options)(text, "new-id", NOW)).toContain("did you send seconds?");
+    const old = eventReader(ndjson, { ...options, earliest: 0 });
+    expect(old(text, "new-id", NOW)).toMatchObject({ at: 1_795_961_013 });
+  });
+
   test("has a new id if that is asked for", () => {
     const read = eventReader(ndjson, { ...options, isIdNew: true });
     const text = JSON.stringify({ timestamp: NOON, user: "ann", event: "click", id: "own" });
@@ -367,6 +375,7 @@ function senderTo(answers: readonly (Response | Error)[], retryForMs = 60_000) {
   let time = NOW;
   let next = 0;
   const sender = new Sender({
+    isOld: false,
     service: {
       url: "http://service",
       ask: async (_, request) => {

@@ -329,6 +329,7 @@ describe("a filter", () => {
       stream: "s",
       logKind: "referrer",
       isIdNew: false,
+      earliest: 0,
       filters: { ...NONE, methods: ["POST"] },
     } as const;
     const reader = eventReader(layout("log"), options);

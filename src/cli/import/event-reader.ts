@@ -25,6 +25,8 @@ export interface EventReaderOptions {
   /** Of events that name none. */
   readonly stream: string;
   readonly logKind: LogKind;
+  /** Older events are refused: see OLDEST_MS. */
+  readonly earliest: number;
   /** The ids that are in the content are left out. */
   readonly isIdNew: boolean;
   /** Of times that name no offset; undefined if they are refused. */
@@ -62,8 +64,9 @@ export function eventReader(layout: Layout, options: EventReaderOptions): ReadEv
     const members = read(text);
     if (typeof members === "string" || "leftOut" in members) return members;
     const { value, quoteCount } = members;
-    const event = eventOf(value, quoteCount, now);
-    if (event === undefined) return whatIsWrongWith(value, text, now).message;
+    const rules = { now, earliest: options.earliest, defaultAt: undefined };
+    const event = eventOf(value, quoteCount, rules);
+    if (event === undefined) return whatIsWrongWith(value, text, rules).message;
     const hasStream = (value as Partial<Event>).stream !== undefined;
     const { at, kind, user } = event;
     return {

@@ -4,6 +4,7 @@ import { basename, dirname, join, resolve } from "node:path";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { DEFAULT_STREAM } from "../../domain/stream-name.ts";
 import { TimeZone } from "../../domain/time-zone.ts";
+import { OLDEST_MS } from "../../protocol/event/query-rules.ts";
 import { onStopSignal } from "../../runtime/signals.ts";
 import type { Config } from "../../settings/settings.ts";
 import { exitWith, oneOf, secondsArgument, streamArgument, URL_HELP, urlArgument } from "../arguments.ts";
@@ -42,6 +43,7 @@ interface ImportOptions {
   readonly follow: boolean;
   readonly lastLine: boolean;
   readonly newIds: boolean;
+  readonly old: boolean;
   readonly state: string | undefined;
   readonly doubtful: "send" | "skip" | undefined;
   readonly retryFor: number | undefined;
@@ -94,6 +96,7 @@ export function addImport(program: Command): void {
     .option("--follow", "import what is appended, too, as tail -F does, until Ctrl-C", false)
     .option("--last-line", "take the last line of a log even if it has no end", false)
     .option("--new-ids", "ignore the ids in the files: each line counts once by its place", false)
+    .option("--old", "times before 2001 are right, and not seconds written for milliseconds", false)
     .option("--state <file>", "records how far files are imported (default: DATA_DIR/import.sqlite)")
     .addOption(
       new Option("--doubtful <what>", "what to do with events sent a day ago and not answered").choices([
@@ -270,11 +273,12 @@ async function rotatedFrom(path: string, { state, target }: Job): Promise<Source
 }
 
 function jobOf({ options, service, report }: Surroundings, state: StateFile | undefined): Job {
-  const { stream, format, kind, newIds, strict, doubtful, fields, logFormat, tz } = options;
+  const { stream, format, kind, newIds, old, strict, doubtful, fields, logFormat, tz } = options;
   const { skipBots, skipAssets, status, method, path, skipPath } = options;
   const retryForS = options.retryFor ?? (options.follow ? Number.POSITIVE_INFINITY : RETRY_FOR_S);
   const sender = new Sender({
     service,
+    isOld: old,
     retryForMs: retryForS * 1_000,
     now: Date.now,
     sleep: Bun.sleep,
@@ -293,7 +297,16 @@ function jobOf({ options, service, report }: Surroundings, state: StateFile | un
     sender,
     state,
     format: logFormat === undefined ? format : "custom",
-    reading: { stream, logKind: kind, isIdNew: newIds, zone: tz, filters, fields, logFormat },
+    reading: {
+      stream,
+      logKind: kind,
+      isIdNew: newIds,
+      zone: tz,
+      filters,
+      fields,
+      logFormat,
+      earliest: old ? 0 : OLDEST_MS,
+    },
     isStrict: strict,
     isLastLineWhole: options.lastLine,
     following: options.follow ? followingUntilSignal() : undefined,

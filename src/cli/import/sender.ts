@@ -14,6 +14,8 @@ import { isTooOld } from "./progress.ts";
 
 export interface SenderOptions {
   readonly service: Pick<ServiceClient, "url" | "ask">;
+  /** The service is told that times before 2001 are right. */
+  readonly isOld: boolean;
   /** For so long it sends again what is not answered. */
   readonly retryForMs: number;
   readonly now: () => number;
@@ -116,7 +118,7 @@ export class Sender {
   async #post(events: readonly string[]): Promise<Answered | Setback> {
     const signal = AbortSignal.any([this.#stopped.signal, AbortSignal.timeout(ANSWER_TIMEOUT_MS)]);
     try {
-      const response = await this.#options.service.ask("/events", {
+      const response = await this.#options.service.ask(this.#options.isOld ? "/events?old=1" : "/events", {
         method: "POST",
         headers: { "content-type": "application/x-ndjson", accept: "application/json" },
         body: events.join("\n"),
@@ -133,7 +135,8 @@ export class Sender {
   #outcomeOf(response: Response, body: string, eventCount: number): Answered | Setback {
     const { status, headers } = response;
     const value = parsed(body);
-    if (status === 200 || status === 207) {
+    // 422 with counts: no event is valid.
+    if (status === 200 || status === 207 || (status === 422 && Value.Check(AnswerSchema, value))) {
       if (Value.Check(AnswerSchema, value) && doesAddUp(value, eventCount)) {
         return { answer: value, retryAfterMs: retryAfterMs(headers, this.#options.now()) };
       }

@@ -5,6 +5,7 @@ import type { Pipeline } from "../../pipeline/pipeline.ts";
 import { UNREADABLE_BODY } from "../../protocol/body/encoding.ts";
 import { readEvent, readHourKey } from "../../protocol/event/from-query.ts";
 import { IDEMPOTENCY_KEY, withIdempotencyKey } from "../../protocol/event/idempotency-key.ts";
+import { earliestAccepted } from "../../protocol/event/query-rules.ts";
 import { checkStream, TooManyStreamsError } from "../../protocol/invalid-parameter.ts";
 import { answerToError, errorAnswer, NO_STORE, refusalAnswer, refusalReasonOf } from "../answers.ts";
 import type { HourAge, RequestCounts } from "../requests/counts.ts";
@@ -34,7 +35,7 @@ export function analytics({ pipeline, log, now, access }: AppOptions, { posts, g
       let age: HourAge = "any";
       try {
         const time = now();
-        const sent = readEvent(request.url, time, pipeline.retention.rowsFrom(time));
+        const sent = readEvent(request.url, time, earliestAccepted(pipeline.retention.rowsFrom(time)));
         const event = withIdempotencyKey(sent, request.headers.get(IDEMPOTENCY_KEY));
         age = ageOf(event.at, time);
         checkStream(event.stream, access?.streamsOf(request));

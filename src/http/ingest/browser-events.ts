@@ -8,6 +8,7 @@ import { DEFAULT_STREAM } from "../../domain/stream-name.ts";
 import { StreamSet } from "../../domain/stream-set.ts";
 import type { Refusal } from "../../pipeline/commit/open-batch.ts";
 import { eventOf } from "../../protocol/event/from-query.ts";
+import { earliestAccepted } from "../../protocol/event/query-rules.ts";
 import { checkStream, TooManyStreamsError } from "../../protocol/invalid-parameter.ts";
 import type { Query } from "../../protocol/query-string.ts";
 import type { Peers } from "../requests/client-address.ts";
@@ -60,8 +61,10 @@ export class BrowserEvents {
       return { reason };
     }
     const time = now();
-    const { timestamp = String(time), user = this.#pseudonymOf(visit, query["stream"], time) } = query;
-    const event = eventOf({ ...query, timestamp, user }, time, pipeline.retention.rowsFrom(time));
+    const { user = this.#pseudonymOf(visit, query["stream"], time) } = query;
+    const sent = eventOf({ ...query, user }, time, earliestAccepted(pipeline.retention.rowsFrom(time)));
+    // A browser's clock that is ahead must not fill hours that are yet to come.
+    const event = { ...sent, at: Math.min(sent.at, time) };
     checkStream(event.stream, this.#allowed);
     if (!pipeline.streams.admits(event.stream)) throw new TooManyStreamsError(event.stream);
     return await pipeline.submit(event);

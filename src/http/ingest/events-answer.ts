@@ -11,15 +11,16 @@ import { errorAnswer, errorBodyOf, NO_STORE, refusalAnswer, refusalText, retryHe
 /** From the first to the last index, both included. */
 type Range = [first: number, last: number];
 
-/** Nothing was counted, as one of them at least is invalid. */
-export function atomicAnswer(batch: EventBatch): Response {
+/** Nothing was counted: no event is valid, or with `atomic=1` at least one is not. */
+export function invalidAnswer(batch: EventBatch): Response {
   const { invalidCount, events } = batch;
   const count = invalidCount + events.length;
   const error = {
     code: "invalid_events",
-    message: `${invalidCount} of ${count} events are not valid: with atomic=1 nothing was counted`,
+    message: `${invalidCount} of ${count} events are invalid. Nothing was counted.`,
   };
-  return errorAnswer(422, error, {}, { events: count, invalid: invalidCount, errors: listed(batch) });
+  const uncounted = { accepted: 0, duplicates: 0, invalid: invalidCount, refused: events.length };
+  return errorAnswer(422, error, {}, { events: count, ...uncounted, errors: listed(batch) });
 }
 
 export function outcomeAnswer(batch: EventBatch, outcome: BulkOutcome): Response {

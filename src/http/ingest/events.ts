@@ -16,19 +16,27 @@ import { formatOf, textOf } from "../../protocol/body/format.ts";
 import { type EventBatch, INVALID_MAX_LISTED, readEvents } from "../../protocol/body/read-events.ts";
 import { RefusedBodyError } from "../../protocol/body/refused-body.ts";
 import { readQuery } from "../../protocol/event/from-query.ts";
+import { earliestAccepted } from "../../protocol/event/query-rules.ts";
 import { Slots } from "../../runtime/slots.ts";
 import { answerToError, errorAnswer, isRefusedInput, refusalAnswer } from "../answers.ts";
 import type { RequestCounts } from "../requests/counts.ts";
 import type { AppOptions } from "../route-options.ts";
-import { atomicAnswer, outcomeAnswer } from "./events-answer.ts";
+import { invalidAnswer, outcomeAnswer } from "./events-answer.ts";
 
 /** Of all bodies that are being worked on, unpacked. In memory each is some 5 times as much. */
 const BODIES_MAX_BYTES = 4 * BODY_MAX_BYTES;
 /** Bodies that have come and wait for their turn, over which more are refused. */
 const BODIES_MAX_WAITING = 256;
 
+function flag(description: string) {
+  return Type.Optional(Type.Union([Type.Literal("0"), Type.Literal("1")], { description }));
+}
+
 export const BatchQuerySchema = Type.Object(
-  { atomic: Type.Optional(Type.Union([Type.Literal("0"), Type.Literal("1")], { description: "0 or 1" })) },
+  {
+    atomic: flag("1: one invalid event refuses all; else 0"),
+    old: flag("1: timestamps before 2001 are right, and not seconds sent by mistake; else 0"),
+  },
   { additionalProperties: false },
 );
 
@@ -57,7 +65,9 @@ async function take(
   { pipeline, now, access }: AppOptions,
   memory: Slots,
 ): Promise<Response> {
-  const isAtomic = readQuery(request.url, BatchQuerySchema)["atomic"] === "1";
+  const query = readQuery(request.url, BatchQuerySchema);
+  const isAtomic = query["atomic"] === "1";
+  const isOld = query["old"] === "1";
   const format = formatOf(request.headers.get("content-type"));
   const encoding = encodingOf(request.headers.get("content-encoding"));
   const received = await receive(request);
@@ -74,9 +84,10 @@ async function take(
     reservedBytes = bytes.length;
     const admits = (stream: string) => pipeline.streams.admits(stream);
     const time = now();
-    const earliest = pipeline.retention.rowsFrom(time);
+    const rowsFrom = pipeline.retention.rowsFrom(time);
+    const times = { now: time, defaultAt: time, earliest: isOld ? rowsFrom : earliestAccepted(rowsFrom) };
     const allowed = access?.streamsOf(request);
-    const options = { format, now: time, earliest, admits, allowed, invalidMaxListed: INVALID_MAX_LISTED };
+    const options = { ...times, format, admits, allowed, invalidMaxListed: INVALID_MAX_LISTED };
     const batch = await readEvents(textOf(bytes), options);
     const refused = access?.refusalOfBatch(request, batch.events.length + batch.invalidCount);
     if (refused !== undefined) {
@@ -94,9 +105,10 @@ async function submit(pipeline: Pipeline, batch: EventBatch, isAtomic: boolean):
   const { refused } = pipeline.ledger;
   refused.unauthorized += notAllowedCount;
   refused.invalid += invalidCount - notAllowedCount;
-  if (isAtomic && invalidCount > 0) {
+  // Answered with 200, a sender whose events are all wrong would not notice.
+  if (invalidCount > 0 && (isAtomic || valid.length === 0)) {
     refused.invalid += valid.length;
-    return atomicAnswer(batch);
+    return invalidAnswer(batch);
   }
   const outcome: BulkOutcome = await pipeline.submitAll(valid, isAtomic);
   return outcomeAnswer(batch, outcome);

@@ -20,10 +20,7 @@ const { timestamp, user, stream, id, click, impression, event } = EventQuerySche
 const { examples: _time, ...anyTime } = timestamp;
 const { examples: _user, ...anyUser } = user;
 const visit = {
-  timestamp: Type.Optional({
-    ...anyTime,
-    description: `${timestamp.description}; this service's time if left out`,
-  }),
+  timestamp: Type.Optional(anyTime),
   user: Type.Optional({ ...anyUser, description: `${user.description}; a pseudonym of the day if left out` }),
   stream: Type.Optional(stream),
   id: Type.Optional(id),

@@ -56,7 +56,7 @@ export const eventsSchemas = {
 
 const NOT_ATOMIC = {
   code: "invalid_events",
-  message: "1 of 3 events are not valid: with atomic=1 nothing was counted",
+  message: "1 of 3 events are invalid. Nothing was counted.",
 };
 const INVALID_EVENT = { index: 1, ...INVALID_PARAMETER.example };
 const BATCH = { events: 3, accepted: 1, duplicates: 1, invalid: 1, refused: 0, errors: [INVALID_EVENT] };
@@ -76,15 +76,12 @@ const EVENTS = [
 const LINES = EVENTS.map((event) => `${JSON.stringify(event)}\n`).join("");
 
 const invalidOrNotAtomic = failure(
-  "Nothing was counted: a parameter is not what it has to be; or, with `atomic=1`, an event is invalid.",
+  "Nothing was counted: a parameter is not what it has to be; or no event is valid; or, with `atomic=1`, one is not.",
   [INVALID_PARAMETER.code, NOT_ATOMIC.code],
   NOT_ATOMIC,
   {
-    beside: {
-      events: Type.Optional(counts.events),
-      invalid: Type.Optional(counts.invalid),
-      errors: Type.Optional(errors),
-    },
+    // Beside a parameter that is wrong there are no counts.
+    beside: Type.Partial(Type.Object(counts)).properties,
   },
 );
 

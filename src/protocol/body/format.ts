@@ -4,9 +4,11 @@ import { RefusedBodyError } from "./refused-body.ts";
 
 const FORMATS: Readonly<Record<string, BodyFormat>> = {
   "application/x-ndjson": "ndjson",
+  "application/ndjson": "ndjson",
+  "application/jsonl": "ndjson",
   "application/json": "array",
 };
-const EXPECTS_TYPE = `${Object.keys(FORMATS).join(" or ")}, in UTF-8`;
+const EXPECTS_TYPE = "application/x-ndjson (one event per line) or application/json (an array), in UTF-8";
 const BYTE_ORDER_MARK = 0xfeff;
 
 /** `got`: the value of content-type, null if there is none. Throws RefusedBodyError (415). */

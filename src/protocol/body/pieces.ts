@@ -108,7 +108,8 @@ export class ElementScan implements Scan {
     this.#maxCount = maxCount;
     this.#at = firstNonSpace(text, 0) + 1;
     this.#start = this.#at;
-    if (text.charCodeAt(this.#at - 1) !== OPEN_ARRAY) this.fault = 'it does not start with "["';
+    if (text.charCodeAt(this.#at - 1) !== OPEN_ARRAY)
+      this.fault = 'it does not start with "["; one event per line is application/x-ndjson';
   }
 
   advance(charCount: number): boolean {

@@ -8,7 +8,7 @@
 import type { Event } from "../../domain/event.ts";
 import type { StreamSet } from "../../domain/stream-set.ts";
 import { WorkSlices } from "../../runtime/yield.ts";
-import { eventOf, MalformedEventError, whatIsWrongWith } from "../event/from-object.ts";
+import { eventOf, MalformedEventError, type TimeRules, whatIsWrongWith } from "../event/from-object.ts";
 import {
   type InvalidParameterError,
   StreamNotAllowedError,
@@ -50,11 +50,8 @@ const CHARS_PER_LOOK = 16_384;
 /** Read between two looks at the clock, as many events or characters: about 0.1 ms. */
 const EVENTS_PER_LOOK = 64;
 
-export interface ReadingOptions {
+export interface ReadingOptions extends TimeRules {
   readonly format: BodyFormat;
-  readonly now: number;
-  /** Older events are refused, since their rows would be deleted at once. */
-  readonly earliest: number;
   /** False for a stream that would exceed MAX_STREAMS. */
   readonly admits: (stream: string) => boolean;
   /** Undefined: all streams. */
@@ -113,14 +110,14 @@ class Reading implements EventBatch {
 
   take(i: number): void {
     const { starts, ends, quoteCounts, indexes } = this.#pieces;
-    const { now, earliest, allowed, admits } = this.#options;
+    const { allowed, admits } = this.#options;
     const start = starts[i]!;
     const end = ends[i]!;
     const index = indexes[i]!;
     const isLong = end - start > EVENT_MAX_CHARS;
     const text = this.#text.slice(start, end);
     const value = isLong ? undefined : this.#parse(text, index);
-    const event = eventOf(value, quoteCounts[i]!, now, earliest);
+    const event = eventOf(value, quoteCounts[i]!, this.#options);
     if (event === undefined) {
       this.#refuse(index, text, () => this.#faultOf(value, text, isLong));
       return;
@@ -155,11 +152,10 @@ class Reading implements EventBatch {
   }
 
   #faultOf(value: unknown, text: string, isLong: boolean): InvalidEvent["error"] {
-    const { now, earliest } = this.#options;
     const expected = isLong ? `a JSON object of at most ${EVENT_MAX_CHARS} characters` : "a JSON object";
     return value === undefined
       ? new MalformedEventError(undefined, text, expected)
-      : whatIsWrongWith(value, text, now, earliest);
+      : whatIsWrongWith(value, text, this.#options);
   }
 }
 

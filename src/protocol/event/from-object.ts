@@ -12,8 +12,9 @@ import type { Event } from "../../domain/event.ts";
 import { DEFAULT_STREAM, isStreamName } from "../../domain/stream-name.ts";
 import { InvalidParameterError } from "../invalid-parameter.ts";
 import { REPLACEMENT } from "../query-string.ts";
+import { timeOf } from "../time-text.ts";
 import { isShort } from "./from-query.ts";
-import { EventObjectSchema, expectsInteger } from "./object-rules.ts";
+import { EventObjectSchema, expectsTime } from "./object-rules.ts";
 import { EXPECTS_USER, FUTURE_MAX_MS } from "./query-rules.ts";
 
 /** It is not a JSON object whose members have different names. */
@@ -36,21 +37,32 @@ const GOT_MAX_CHARS = 300;
 const EXPECTS_TEXT = `${EXPECTS_USER}, without U+FFFD (which stands for bytes that were not UTF-8)`;
 const NAMES = Object.keys(EventObjectSchema.properties);
 
-/** Around the names of timestamp, user and event, and around the values of the last two. */
-const FEWEST_QUOTES = 10;
+/** Around the names of user and event, and around their values. */
+const FEWEST_QUOTES = 8;
 /** Around a name and its value. */
 const QUOTES_PER_MEMBER = 4;
+
+/** What events are read against. */
+export interface TimeRules {
+  readonly now: number;
+  /** Older events are refused. */
+  readonly earliest: number;
+  /** Of an event without a timestamp. Undefined: it has to have one. */
+  readonly defaultAt: number | undefined;
+}
 
 /**
  * Undefined if it is not an event. `quoteCount`: of the quotes in its text that are not escaped. If there are as many
  * as the members read here have, there is no other member, and none was given twice, which JSON.parse hides.
  */
-export function eventOf(value: unknown, quoteCount: number, now: number, earliest = 0): Event | undefined {
+export function eventOf(value: unknown, quoteCount: number, rules: TimeRules): Event | undefined {
   if (typeof value !== "object" || value === null) return undefined;
-  const { timestamp: at, user, event: kind, stream, id } = value as Record<string, unknown>;
-  if (!isTime(at, now, earliest) || !isText(user)) return undefined;
+  const { timestamp, user, event: kind, stream, id } = value as Record<string, unknown>;
+  const at = timeIn(timestamp, rules);
+  if (at === undefined || !isText(user)) return undefined;
   if (kind !== "click" && kind !== "impression") return undefined;
   let quotes = FEWEST_QUOTES;
+  if (timestamp !== undefined) quotes += typeof timestamp === "string" ? QUOTES_PER_MEMBER : 2;
   if (stream !== undefined) {
     if (typeof stream !== "string" || !(stream === DEFAULT_STREAM || isStreamName(stream))) return undefined;
     quotes += QUOTES_PER_MEMBER;
@@ -63,8 +75,18 @@ export function eventOf(value: unknown, quoteCount: number, now: number, earlies
   return { stream: stream ?? DEFAULT_STREAM, at, kind, user, id };
 }
 
-function isTime(value: unknown, now: number, earliest: number): value is number {
-  return Number.isInteger(value) && (value as number) >= earliest && (value as number) <= now + FUTURE_MAX_MS;
+/** Undefined if it is not a time, or too early or too late. */
+function timeIn(value: unknown, { now, earliest, defaultAt }: TimeRules): number | undefined {
+  if (value === undefined) return defaultAt;
+  const at = typeof value === "string" ? isoInstant(value) : value;
+  return Number.isInteger(at) && (at as number) >= earliest && (at as number) <= now + FUTURE_MAX_MS
+    ? (at as number)
+    : undefined;
+}
+
+/** Milliseconds in quotes are refused. */
+function isoInstant(text: string): number | undefined {
+  return text.includes("-") ? timeOf(text, undefined) : undefined;
 }
 
 function isText(value: unknown): value is string {
@@ -75,8 +97,7 @@ function isText(value: unknown): value is string {
 export function whatIsWrongWith(
   value: unknown,
   text: string,
-  now: number,
-  earliest = 0,
+  rules: TimeRules,
 ): InvalidParameterError | MalformedEventError {
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
     return new MalformedEventError(undefined, text, "a JSON object");
@@ -89,13 +110,13 @@ export function whatIsWrongWith(
     const expected = known?.["description"] ?? `no member but ${NAMES.join(", ")}`;
     return new InvalidParameterError(field, shown(members[field]), expected);
   }
-  return brokenRule(members, text, now, earliest);
+  return brokenRule(members, text, rules);
 }
 
-function brokenRule(members: Record<string, unknown>, text: string, now: number, earliest: number) {
+function brokenRule(members: Record<string, unknown>, text: string, rules: TimeRules) {
   const { timestamp, user, id } = members;
-  if (!isTime(timestamp, now, earliest)) {
-    return new InvalidParameterError("timestamp", shown(timestamp), expectsInteger(earliest));
+  if (timeIn(timestamp, rules) === undefined) {
+    return new InvalidParameterError("timestamp", shown(timestamp), expectsTime(rules.earliest));
   }
   for (const [field, value] of Object.entries({ user, id })) {
     if (value === undefined || isText(value)) continue;

@@ -6,7 +6,7 @@
  */
 import type { Event, Kind } from "../../domain/event.ts";
 import { DEFAULT_STREAM, isStreamName, STREAM_MAX_CHARS } from "../../domain/stream-name.ts";
-import { USER_MAX_BYTES } from "./query-rules.ts";
+import { FUTURE_MAX_MS, USER_MAX_BYTES } from "./query-rules.ts";
 
 const AMPERSAND = 38;
 const ZERO = 48;
@@ -43,8 +43,9 @@ export function digits(url: string, start: number, end: number): number {
   return value;
 }
 
-/** Undefined if the query is not plain, or its time is not from `earliest` to `latest`. */
-export function plainEvent(url: string, earliest: number, latest: number): Event | undefined {
+/** Undefined if the query is not plain, or its time is too early or too late. */
+export function plainEvent(url: string, earliest: number, now: number): Event | undefined {
+  const latest = now + FUTURE_MAX_MS;
   let at = -1;
   let kind: Kind | undefined;
   let user: string | undefined;
@@ -85,8 +86,8 @@ export function plainEvent(url: string, earliest: number, latest: number): Event
     }
     start = end + 1;
   }
-  if (at === -1 || user === undefined || kind === undefined) return undefined;
-  return { stream: stream ?? DEFAULT_STREAM, at, kind, user, id };
+  if (user === undefined || kind === undefined) return undefined;
+  return { stream: stream ?? DEFAULT_STREAM, at: at === -1 ? now : at, kind, user, id };
 }
 
 function isEnd(url: string, position: number): boolean {

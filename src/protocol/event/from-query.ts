@@ -10,6 +10,7 @@ import { type Event, type HourKey, hourOf, type Kind } from "../../domain/event.
 import { DEFAULT_STREAM, isStreamName } from "../../domain/stream-name.ts";
 import { InvalidParameterError } from "../invalid-parameter.ts";
 import { type Query, queryOf } from "../query-string.ts";
+import { timeOf } from "../time-text.ts";
 import { digits, plainEvent } from "./from-plain-query.ts";
 import {
   EventQuerySchema,
@@ -28,7 +29,7 @@ const HOUR_FIELDS = new Set(Object.keys(HourQuerySchema.properties));
 
 /** `earliest`: older events are refused. Throws MalformedQueryError or InvalidParameterError. */
 export function readEvent(url: string, now: number, earliest = 0): Event {
-  return plainEvent(url, earliest, now + FUTURE_MAX_MS) ?? eventOf(queryOf(url), now, earliest);
+  return plainEvent(url, earliest, now) ?? eventOf(queryOf(url), now, earliest);
 }
 
 /** For any query that is well-formed. Throws InvalidParameterError. */
@@ -55,16 +56,19 @@ export function eventOf(query: Query, now: number, earliest: number): Event {
 export function readHourKey(url: string, now: number): HourKey {
   const query = queryOf(url);
   const { stream = DEFAULT_STREAM } = query;
-  const at = timestampOf(query["timestamp"], now, 0);
+  const { timestamp } = query;
+  const at = timestamp === undefined ? undefined : timestampOf(timestamp, now, 0);
   if (at === undefined || !isStreamName(stream) || !hasOnly(query, HOUR_FIELDS)) {
     throw whatIsWrong(query, HourQuerySchema, now, 0);
   }
   return { stream, hour: hourOf(at) };
 }
 
+/** Undefined if it is not a time, or too early or too late. */
 function timestampOf(text: string | undefined, now: number, earliest: number): number | undefined {
-  const at = text === undefined ? -1 : digits(text, 0, text.length);
-  return at !== -1 && at >= earliest && at <= now + FUTURE_MAX_MS ? at : undefined;
+  if (text === undefined) return now;
+  const at = text.includes("-") ? timeOf(text, undefined) : digits(text, 0, text.length);
+  return at !== undefined && at !== -1 && at >= earliest && at <= now + FUTURE_MAX_MS ? at : undefined;
 }
 
 /** 1 to USER_MAX_BYTES. */
@@ -106,9 +110,9 @@ function faultBySchema(query: Query, schema: TObject): InvalidParameterError | u
 function whatIsWrong(query: Query, schema: TObject, now: number, earliest: number): InvalidParameterError {
   const fault = faultBySchema(query, schema);
   if (fault !== undefined) return fault;
-  const { timestamp = "", user, id, click, impression, event } = query;
-  if (Number(timestamp) > now + FUTURE_MAX_MS || Number(timestamp) < earliest) {
-    return new InvalidParameterError("timestamp", timestamp, expectsTimestamp(earliest));
+  const { timestamp, user, id, click, impression, event } = query;
+  if (timestampOf(timestamp, now, earliest) === undefined) {
+    return new InvalidParameterError("timestamp", timestamp ?? null, expectsTimestamp(earliest));
   }
   for (const [field, text] of Object.entries({ user, id })) {
     if (text !== undefined && !isShort(text)) return new InvalidParameterError(field, text, EXPECTS_USER);

@@ -1,15 +1,19 @@
 /** The rules for an event in a body: those of query-rules.ts, with the types of JSON. */
 import { Type } from "@sinclair/typebox";
-import { EventQuerySchema, expectsTimestamp } from "./query-rules.ts";
-
-const EXPECTS_INTEGER = expectsInteger(0);
+import { ISO_INSTANT_PATTERN } from "../time-text.ts";
+import { EventQuerySchema, expectsTimestamp, OLDEST_MS } from "./query-rules.ts";
 
 const { user, event, stream, id } = EventQuerySchema.properties;
 
 /** Other members are refused: an event with a misspelt `id` would count twice. */
 export const EventObjectSchema = Type.Object(
   {
-    timestamp: Type.Integer({ minimum: 0, description: EXPECTS_INTEGER, examples: [1578651952635] }),
+    timestamp: Type.Optional(
+      Type.Union([Type.Integer({ minimum: 0 }), Type.String({ pattern: `^${ISO_INSTANT_PATTERN}$` })], {
+        description: `${expectsTime(OLDEST_MS)}; now if it is left out`,
+        examples: [1578651952635],
+      }),
+    ),
     user,
     event: Type.Optional(event, false),
     stream,
@@ -18,6 +22,6 @@ export const EventObjectSchema = Type.Object(
   { additionalProperties: false },
 );
 
-export function expectsInteger(earliest: number): string {
-  return `${expectsTimestamp(earliest)}, without quotes`;
+export function expectsTime(earliest: number): string {
+  return `${expectsTimestamp(earliest)}; milliseconds without quotes`;
 }

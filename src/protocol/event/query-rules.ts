@@ -4,14 +4,20 @@
  */
 import { type Static, type TProperties, Type } from "@sinclair/typebox";
 import { DEFAULT_STREAM, EXPECTS_STREAM, STREAM_PATTERN } from "../../domain/stream-name.ts";
+import { ISO_INSTANT_PATTERN } from "../time-text.ts";
 
-export const EXPECTS_TIMESTAMP = expectsTimestamp(0);
+/**
+ * Older timestamps are refused, unless the sender says that they are right: nearly all of them are seconds, sent by
+ * mistake, and would be counted in January 1970.
+ */
+export const OLDEST_MS = Date.UTC(2001, 0, 1);
+export const EXPECTS_TIMESTAMP = expectsTimestamp(OLDEST_MS);
 export const EXPECTS_USER = "1 to 255 bytes of UTF-8";
 export const EXPECTS_KIND = "exactly one of click and impression";
 export const USER_MAX_BYTES = 255;
 
 const timestamp = Type.String({
-  pattern: "^(0|[1-9][0-9]{0,14})$",
+  pattern: `^(0|[1-9][0-9]{0,14}|${ISO_INSTANT_PATTERN})$`,
   description: EXPECTS_TIMESTAMP,
   examples: ["1578651952635"],
 });
@@ -32,7 +38,7 @@ export const HourQuerySchema = parameters({ timestamp, stream: Type.Optional(str
 const flag = Type.Literal("", { description: "no value: give the name alone" });
 
 export const EventQuerySchema = parameters({
-  timestamp,
+  timestamp: Type.Optional({ ...timestamp, description: `${EXPECTS_TIMESTAMP}; now if it is left out` }),
   user: Type.String({ ...bytes, examples: ["foo"] }),
   click: Type.Optional(flag),
   impression: Type.Optional(flag),
@@ -51,9 +57,14 @@ export type EventQuery = Static<typeof EventQuerySchema>;
 /** How far a timestamp may be ahead of this clock. */
 export const FUTURE_MAX_MS = 86_400_000;
 
-/** `earliest`: older events are not kept. */
+/** `rowsFrom`: older rows are not kept. Returns the earliest timestamp that is accepted. */
+export function earliestAccepted(rowsFrom: number): number {
+  return Math.max(rowsFrom, OLDEST_MS);
+}
+
+/** `earliest`: older events are refused. */
 export function expectsTimestamp(earliest: number): string {
-  const from =
-    earliest === 0 ? "0" : `${earliest} (${new Date(earliest).toISOString()}: older ones are not kept)`;
-  return `an integer, milliseconds since the epoch, from ${from} to 24 hours from now`;
+  const why = earliest > OLDEST_MS ? "older events are not kept" : "did you send seconds?";
+  const from = earliest === 0 ? "0" : `${earliest} (${new Date(earliest).toISOString()}: ${why})`;
+  return `milliseconds since the epoch, or ISO 8601 with its offset from UTC, from ${from} to 24 hours from now`;
 }
