@@ -1,6 +1,6 @@
 #!/usr/bin/env bun
 /**
- * `bun run bench`: measures Hourglass beside what it is compared with, and says what it found: as tables
+ * `npm run bench`: measures Hourglass beside what it is compared with, and says what it found: as tables
  * here, and as results/latest.json and results/latest.html. It ends with 1 if something could not be
  * measured, and with `--check` also if a target is missed. Beside it: several instances, measured and simulated.
  */

@@ -1,5 +1,5 @@
 /**
- * `bun run demo`: the service with lively traffic, in a folder that is deleted afterwards, and its page in the
+ * `npm run demo`: the service with lively traffic, in a folder that is deleted afterwards, and its page in the
  * browser. PORT is taken if it is set, else 7777 if that is free, else any.
  */
 import { mkdtempSync, rmSync } from "node:fs";

@@ -18,7 +18,7 @@ export interface Costs {
 /**
  * Fitted so that the simulation, on two cores that are shared, comes to what docs/performance.md and docs/scaling.md
  * say of one instance: 33,000 events/s with 256 connections at 28.6 µs of the instance and 2.4 of Redis (simulated:
- * 34,100, 28.6, 2.45), and 50 and 16 µs at 15,000 events/s (53, 17). `bun run bench instances` measures them anew.
+ * 34,100, 28.6, 2.45), and 50 and 16 µs at 15,000 events/s (53, 17). `npm run bench -- instances` measures them anew.
  */
 export const MEASURED: Costs = {
   instanceEventUs: 22.6,

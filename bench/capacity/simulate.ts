@@ -1,4 +1,4 @@
-/** `bun run bench simulate`: what becomes of a rate with so many instances, data sets and nodes, on paper. */
+/** `npm run bench -- simulate`: what becomes of a rate with so many instances, data sets and nodes, on paper. */
 import { Command, Option } from "commander";
 import { milliseconds, seconds, whole } from "../arguments.ts";
 import { figureText } from "../statistics.ts";
@@ -46,7 +46,10 @@ export function simulateCommand(): Command {
     .option("--flush-interval-ms <n>", "as the service's setting", whole, 1_000)
     .option("--flush-max-events <n>", "as the service's setting", whole, 10_000)
     .option("--seed <n>", "the same seed, the same figures", whole, 1)
-    .option("--costs <file>", "instances.json of `bun run bench instances`, or costs as JSON (those of docs)")
+    .option(
+      "--costs <file>",
+      "instances.json of `npm run bench -- instances`, or costs as JSON (those of docs)",
+    )
     .option("--table", "how many are needed for 10^4 to 10^7 events/s, a third in reserve", false)
     .option("--json", "for scripts", false)
     .action(async (options: Options) => {

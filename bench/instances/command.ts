@@ -1,4 +1,4 @@
-/** `bun run bench instances`: one, two and four instances on one Redis and one MariaDB, measured and simulated. */
+/** `npm run bench -- instances`: one, two and four instances on one Redis and one MariaDB, measured and simulated. */
 import { mkdirSync } from "node:fs";
 import { cpus } from "node:os";
 import { join, relative } from "node:path";

@@ -83,8 +83,13 @@ function unpaired(pair: Readonly<Record<string, string | undefined>>, neither: s
 }
 
 /** A setting that asks for encryption must not be ignored silently. */
-function encryptionContradictions({ redisUrl, redisCaFile, isMysqlTls, mysqlCaFile }: Config): string[] {
+function encryptionContradictions(config: Config): string[] {
+  const { redisUrl, redisCaFile, isMysqlTls, mysqlCaFile, isMysqlTlsForAnyHost } = config;
   const problems: string[] = [];
+  if (isMysqlTlsForAnyHost && mysqlCaFile === undefined)
+    problems.push(
+      "MYSQL_TLS_ANY_HOST is 1, but MYSQL_CA_FILE is not set: anyone's certificate would be accepted",
+    );
   if (redisCaFile !== undefined && !/^rediss[:+]/.test(redisUrl ?? ""))
     problems.push(
       "REDIS_CA_FILE is set, but REDIS_URL does not begin with rediss:// or rediss+sentinel://: it would not be used",

@@ -120,6 +120,10 @@ export const SETTING_GROUPS = {
       "MYSQL_CA_FILE",
       "certificates (PEM) of the authority that signed MySQL's, if it is not a public one",
     ),
+    isMysqlTlsForAnyHost: flag(
+      "MYSQL_TLS_ANY_HOST",
+      "1 accepts a certificate for another host name, if MYSQL_CA_FILE's authority signed it",
+    ),
   },
   "What is kept, and how much": {
     hotHours: integer("HOT_HOURS", 24, [1, 8_760], "hours kept in the hot store"),

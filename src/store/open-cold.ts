@@ -24,13 +24,15 @@ export interface ColdSettings {
   readonly mysqlReadUrl?: string | undefined;
   readonly isMysqlTls?: boolean | undefined;
   readonly mysqlCaFile?: string | undefined;
+  readonly isMysqlTlsForAnyHost?: boolean | undefined;
 }
 
 /** Throws ConfigError if the certificates can't be read. */
 export function coldPlaceOf(settings: ColdSettings): ColdPlace {
   const { dataDir, mysqlUrl, redisShards: shards, isMysqlTls, mysqlCaFile } = settings;
+  const { isMysqlTlsForAnyHost: isForAnyHost = false } = settings;
   if (mysqlUrl === undefined || isMysqlTls !== true) return { dataDir, mysqlUrl, shards };
-  const mysqlTls = { ca: mysqlCaFile && readPem("MYSQL_CA_FILE", mysqlCaFile) };
+  const mysqlTls = { ca: mysqlCaFile && readPem("MYSQL_CA_FILE", mysqlCaFile), isForAnyHost };
   return { dataDir, mysqlUrl, shards, mysqlTls };
 }
 

@@ -1,6 +1,6 @@
 /**
  * The bench suite runs, at sizes whose figures say nothing: every candidate, every driver, every report. What
- * it would say of a machine is for `bun run bench`; that its gate closes is shown with made-up results.
+ * it would say of a machine is for `npm run bench`; that its gate closes is shown with made-up results.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";

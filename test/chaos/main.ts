@@ -1,6 +1,6 @@
 #!/usr/bin/env bun
 /**
- * `bun run chaos <suite>`: shakes the service for as long as is asked for, and says what it saw. Ends with 0
+ * `npm run chaos -- <suite>`: shakes the service for as long as is asked for, and says what it saw. Ends with 0
  * only if everything held. Everything that it starts is in folders and on ports of its own, and ends with it.
  */
 import { Command, InvalidArgumentError } from "commander";

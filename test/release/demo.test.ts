@@ -1,4 +1,4 @@
-/** `bun run demo`: something is to be seen at once, it goes on, and nothing is left of it. */
+/** `npm run demo`: something is to be seen at once, it goes on, and nothing is left of it. */
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -169,7 +169,7 @@ describeWithServers("stores behind TLS", ["redis", "mariadb"], () => {
     }
   });
 
-  test("a certificate that is good, but for another name, is not", async () => {
+  test("a certificate that is good, but for another name, is accepted only with MYSQL_TLS_ANY_HOST", async () => {
     const { caFile, otherCertFile, keyFile } = certificates;
     const tlsPort = await freePort();
     const redisTls = [
@@ -190,6 +190,11 @@ describeWithServers("stores behind TLS", ["redis", "mariadb"], () => {
       const mysqlUrl = `mysql://root@localhost:${otherMariaDb.port}/hourglass`;
       const listed = await runCommand({ ...tlsSettings(), MYSQL_URL: mysqlUrl }, "keys", "list");
       expect([listed.exitCode, listed.output]).toEqual([2, ""]);
+      const anyHost = { ...tlsSettings(), MYSQL_URL: mysqlUrl, MYSQL_TLS_ANY_HOST: "1" };
+      const accepted = await runCommand(anyHost, "keys", "list");
+      expect([accepted.exitCode, accepted.errors]).toEqual([0, ""]);
+      const strange = { ...anyHost, MYSQL_CA_FILE: certificates.strangeCaFile };
+      expect((await runCommand(strange, "keys", "list")).exitCode).toBe(2);
       const settings = { ...tlsSettings(), REDIS_URL: `rediss://localhost:${tlsPort}` };
       const service = await startService({ settings, readyPath: "/livez" });
       try {

@@ -46,6 +46,7 @@ const CHOICES: Readonly<Record<string, readonly string[]>> = {
   RESPECT_DNT: ["0", "1"],
   BOT_FILTER: ["0", "1"],
   MYSQL_TLS: ["0", "1"],
+  MYSQL_TLS_ANY_HOST: ["0", "1"],
   LOG_REQUESTS: ["0", "1"],
   LOG_LEVEL: ["debug", "info", "warn", "error", "silent"],
 };
@@ -292,6 +293,7 @@ describe("a bad value is refused with its name, what it is and what it takes", (
         "REDIS_URL does not begin with rediss://",
       ],
       [{ REDIS_URL, MYSQL_URL, MYSQL_CA_FILE: "a" }, "MYSQL_TLS is not 1"],
+      [{ REDIS_URL, MYSQL_URL, MYSQL_TLS: "1", MYSQL_TLS_ANY_HOST: "1" }, "MYSQL_CA_FILE is not set"],
     ];
     for (const [environment, said] of faults) expect(refusal(environment)).toContain(said);
   });
@@ -392,8 +394,10 @@ describe("a good value", () => {
       for (const value of bounds)
         expect(Object.values(readConfig({ ...both, [name]: String(value) }))).toContain(value);
     }
+    const tls = { ...both, MYSQL_TLS: "1", MYSQL_CA_FILE: "a" };
     for (const [name, values] of Object.entries(CHOICES)) {
-      for (const value of values) expect(() => readConfig({ [name]: value })).not.toThrow();
+      const others = name === "MYSQL_TLS_ANY_HOST" ? tls : {};
+      for (const value of values) expect(() => readConfig({ ...others, [name]: value })).not.toThrow();
     }
   });
 

@@ -14,6 +14,8 @@ import { errorText, withDeadline, withStallDeadline } from "../../../runtime/dea
 export interface MysqlTls {
   /** Certificates (PEM) that the server's is signed by; undefined: those that the runtime knows. */
   readonly ca: string | undefined;
+  /** The certificate may name another host: MySQL's own certificates, and those of clouds, name none. */
+  readonly isForAnyHost: boolean;
 }
 
 export interface MysqlLinkOptions {
@@ -64,8 +66,8 @@ function openSocket({ config }: StreamRequest): Socket {
 }
 
 /** A server without TLS, or whose certificate is not good, is not talked to. */
-function sslOptions({ ca }: MysqlTls) {
-  return { rejectUnauthorized: true, verifyIdentity: true, ...(ca !== undefined && { ca }) };
+function sslOptions({ ca, isForAnyHost }: MysqlTls) {
+  return { rejectUnauthorized: true, verifyIdentity: !isForAnyHost, ...(ca !== undefined && { ca }) };
 }
 
 interface WithinOptions {
