@@ -52,14 +52,12 @@ export const HOURGLASS_EMBEDDED = "hourglass-embedded";
 export const HOURGLASS_TWO_WORKERS = "hourglass-2-workers";
 
 export const CANDIDATES: readonly Candidate[] = [
-  ceiling("ceiling-sync", "ceiling: Bun.serve, sync"),
   ceiling(CEILING, "ceiling: Bun.serve, async"),
   ceiling("bare-elysia", "ceiling: Elysia, async"),
   approach("approach-1", "approach-1-rows.ts", "1: a row per request", ["mariadb"]),
   approach("approach-2", "approach-2-aggregates.ts", "2: aggregates in MySQL", ["mariadb"]),
   approach("approach-3", "approach-3-redis-sets.ts", "3: 2 hours in Redis, sets", ["redis", "mariadb"]),
   approach("approach-4", "approach-4-redis-sketches.ts", "4: 24 hours in Redis, sketches", ["redis"]),
-  approach("approach-4-bun-client", "approach-4-bun-client.ts", "4, with Bun's Redis client", ["redis"]),
   {
     name: HOURGLASS_EMBEDDED,
     title: "Hourglass, embedded",

@@ -74,9 +74,10 @@ function checkThatThisIsLinux(): void {
 /** wrk takes less of a core, but counts in whole seconds. */
 function chosenDriver({ saturationDriver, phaseMs, warmUpMs }: Parameters): SaturationDriver {
   const isWhole = phaseMs % 1_000 === 0 && warmUpMs % 1_000 === 0;
-  if (saturationDriver === "auto") return hasWrk() && isWhole ? "wrk" : "autocannon";
-  if (saturationDriver === "autocannon") return saturationDriver;
-  if (!hasWrk()) throw new Error("wrk is asked for, but not in the PATH: install it, or take autocannon");
+  if (saturationDriver === "auto") return hasWrk() && isWhole ? "wrk" : "built-in";
+  if (saturationDriver === "built-in") return saturationDriver;
+  if (!hasWrk())
+    throw new Error("--driver wrk: there is no wrk in the PATH: install it, or say --driver built-in");
   if (!isWhole) throw new Error(`wrk takes whole seconds, but measurements are of ${phaseMs / 1_000} s`);
   return saturationDriver;
 }

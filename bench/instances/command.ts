@@ -54,7 +54,7 @@ async function run(options: Options, say: (line: string) => void): Promise<numbe
   const phaseMs = options.seconds === undefined ? base.phaseMs : options.seconds * 1_000;
   const isWhole = phaseMs % 1_000 === 0 && base.warmUpMs % 1_000 === 0;
   const connections = options.quick ? QUICK_CONNECTIONS : options.connections;
-  const saturationDriver = hasWrk() && isWhole && !options.quick ? "wrk" : "autocannon";
+  const saturationDriver = hasWrk() && isWhole && !options.quick ? "wrk" : "built-in";
   const results = await measureInstances({
     ...{ counts: options.counts, phaseMs, warmUpMs: base.warmUpMs, users: base.users, say },
     rounds: options.rounds ?? base.rounds,

@@ -5,14 +5,10 @@
  * - The schedule never waits for the server: a request that is due while every connection is busy goes out
  *   late, and the wait counts. (A driver that sends the next request only after an answer skips, in its
  *   figures, all the requests that should have gone out during a pause: "coordinated omission".)
- * - Each request that was due has a sample, but for those of the first moments, when all connections are new. One that
- *   is still open at the end has the time it has waited.
- * - One request is on its way per connection.
- *
- * Autocannon is not used for this: it lets each connection send its requests for a second at the start of
- * that second, as fast as it can, and rounds latencies to milliseconds.
+ * - Each request that was due has a sample, except in the first moments, when all connections are new. One that is
+ *   still open at the end has the time it has waited.
+ * - One request is in flight per connection.
  */
-
 import { Latencies } from "../../src/runtime/latencies.ts";
 import { type Distribution, distributionOf } from "./percentiles.ts";
 import { isPost, loadRequests, type Requests } from "./requests.ts";

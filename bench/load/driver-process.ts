@@ -1,19 +1,19 @@
 /**
- * Runs one job after the other for load-driver.ts, in a process of its own: a driver that shares the loop of
- * who starts servers and reads their figures would measure that too. Ends with who started it.
+ * Runs one job after the other for load-driver.ts, in a process of its own, so that starting servers and reading their
+ * figures does not delay requests. Ends with the process that started it.
  */
 import { errorText } from "../../src/runtime/deadline.ts";
-import { runAutocannon } from "./autocannon-load.ts";
 import { runBatches } from "./batch-load.ts";
 import { runConstantRate } from "./constant-rate.ts";
 import type { Job, Report } from "./load-driver.ts";
+import { runSaturation } from "./saturation.ts";
 
 function report(message: Report): void {
   process.send!(message);
 }
 
 function run(job: Job): Promise<unknown> {
-  if (job.kind === "saturation") return runAutocannon(job);
+  if (job.kind === "saturation") return runSaturation(job);
   if (job.kind === "batches") return runBatches(job);
   return runConstantRate(job, () => report({ isStarted: true }));
 }

@@ -59,7 +59,7 @@ export const QUICK: Parameters = {
   warmUpMs: 100,
   connections: 8,
   requests: 2_000,
-  saturationDriver: "autocannon",
+  saturationDriver: "built-in",
   mixes: ["100:0", "95:5", "GET current"],
   latencyShares: [TARGET_SHARE],
   manyStreams: 50,

@@ -1,12 +1,12 @@
 /**
- * A histogram of which an observation costs some nanoseconds: prom-client's takes 1 µs, since it looks its labels up
- * each time. So one may be made per request.
+ * A histogram that is cheap enough for each request: an observation takes some nanoseconds, where prom-client takes
+ * 1 µs, since it looks up the labels each time.
  */
 import type { Histogram, Registry } from "prom-client";
 
 export class Buckets {
   readonly bounds: readonly number[];
-  /** The last one is of all above the last bound. */
+  /** One for each bound, and the last one for all above. */
   readonly counts: Float64Array;
   sum = 0;
 
@@ -16,7 +16,7 @@ export class Buckets {
     this.counts = new Float64Array(bounds.length + 1);
   }
 
-  /** `weight`: for how many it stands. */
+  /** `weight`: how many observations it stands for. */
   observe(value: number, weight = 1): void {
     const { bounds } = this;
     let i = 0;
@@ -31,7 +31,7 @@ export interface LabelledBuckets {
   readonly buckets: Buckets;
 }
 
-/** Shows them as one histogram, each under its labels. */
+/** Exposes them as one histogram, each under its labels. */
 export function registerBuckets(
   registry: Registry,
   name: string,
@@ -42,7 +42,7 @@ export function registerBuckets(
     ...{ name, help, type: "histogram", aggregator: "sum" },
     values: Array.from(all(), (each) => samplesOf(name, each)).flat(),
   });
-  // All that a registry asks of a metric, as prom-client itself makes them of what it has aggregated.
+  // A registry needs no more of a metric; prom-client itself builds aggregated metrics in this way.
   registry.registerMetric({ name, get } as unknown as Histogram);
 }
 

@@ -1,6 +1,6 @@
 /**
- * The promise's value, or `onDeadline`'s error once `ms` have passed. The promise itself goes on. What has arrived by
- * then still counts: in a process that was kept busy the timer is due before anybody has looked at the sockets.
+ * The promise's value, or the error of `onDeadline` after `ms`. The promise itself goes on. What has arrived by then
+ * still counts: in a busy process the timer is due before the sockets were read.
  */
 export async function withDeadline<T>(promise: Promise<T>, ms: number, onDeadline: () => Error): Promise<T> {
   let timer: Timer | undefined;
@@ -9,7 +9,7 @@ export async function withDeadline<T>(promise: Promise<T>, ms: number, onDeadlin
     const giveUp = () => {
       if (!isSettled) reject(onDeadline());
     };
-    // Of two turns of the event loop one begins after this, and looks at the sockets before it ends.
+    // One of two turns of the event loop begins after the timer, and reads the sockets before it ends.
     timer = setTimeout(() => setImmediate(() => setImmediate(giveUp)), ms);
   });
   try {
@@ -20,7 +20,7 @@ export async function withDeadline<T>(promise: Promise<T>, ms: number, onDeadlin
   }
 }
 
-/** Like withDeadline(), but the time begins anew as long as `progress` answers another number each time. */
+/** Like withDeadline(), but the time starts again whenever `progress` has changed. */
 export async function withStallDeadline<T>(
   promise: Promise<T>,
   ms: number,

@@ -1,6 +1,6 @@
 /**
- * How late the event loop is: a timer that is due 20 times a second, and how long after that it runs. All that is
- * answered waits as long.
+ * Measures the delay of the event loop: how late a timer runs that is due 20 times a second. Every answer is delayed as
+ * much.
  */
 import type { Buckets } from "./buckets.ts";
 

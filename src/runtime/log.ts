@@ -1,11 +1,11 @@
-/** The part of a pino logger that the service uses: passed in, so that tests can listen. */
+/** The part of a pino logger that the service uses; passed in, so that tests can record it. */
 export interface Log {
   info(fields: object, message: string): void;
   warn(fields: object, message: string): void;
   error(fields: object, message: string): void;
 }
 
-/** The same log, with fields that each of its lines has. */
+/** The same log, with fields that are added to each line. */
 export function logWith(log: Log, always: object): Log {
   return {
     info: (fields, message) => log.info({ ...always, ...fields }, message),

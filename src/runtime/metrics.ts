@@ -1,9 +1,8 @@
 /**
- * What is measured on the way of an event, beside the ledger: distributions, and how often a store failed.
+ * What is measured beside the ledger: durations, sizes, and failures of the stores.
  *
- * Invariant: nothing is measured here per event. An observation costs about 1 µs, as much as a tenth of an event;
- * per batch, of which there are some hundred a second, that is less than 1 % of what the batch costs. What is
- * measured more often is counted in Buckets.
+ * Invariant: nothing is measured here per event. An observation takes about 1 µs, a tenth of what an event costs.
+ * Batches come some hundred times a second, so for each that is less than 1 %. Anything more frequent uses Buckets.
  */
 import { Counter, Histogram, Registry } from "prom-client";
 import { Buckets, registerBuckets } from "./buckets.ts";
@@ -17,7 +16,7 @@ export class Metrics {
   readonly registry = new Registry();
   readonly commitSeconds = this.#seconds(
     "hourglass_commit_seconds",
-    "From when the first event of a batch came to when its clients are answered",
+    "From the arrival of a batch's first event to the answer to its clients",
   );
   readonly batchEvents = this.#events("hourglass_batch_events", "Events in a batch");
   readonly flushSeconds = this.#seconds("hourglass_flush_seconds", "One transaction of the cold store");
@@ -27,7 +26,7 @@ export class Metrics {
   );
   readonly hotReadSeconds = this.#seconds(
     "hourglass_hot_read_seconds",
-    "One read of the hot store, for all requests that waited for it",
+    "One read of the hot store, shared by all requests that waited for it",
   );
   readonly coldReadSeconds = this.#seconds(
     "hourglass_cold_read_seconds",
@@ -35,19 +34,19 @@ export class Metrics {
   );
   readonly hydrationSeconds = this.#seconds(
     "hourglass_hydration_seconds",
-    "Bringing an hour from the cold store into the hot one, for a late event",
+    "Loading an hour from the cold store into the hot store, for a late event",
   );
   readonly loopLagSeconds = this.#buckets(
     "hourglass_event_loop_lag_seconds",
-    "How late a timer ran: all that is answered waits as long",
+    "How late a timer ran: every answer is delayed as much",
   );
   readonly commitFailures = this.#counter(
     "hourglass_commit_failures_total",
-    "Times that a store failed on the way to a commit",
+    "Failures of a store during a commit",
   );
   readonly flushFailures = this.#counter(
     "hourglass_flush_failures_total",
-    "Flushes that failed, and were tried again",
+    "Flushes that failed and were retried",
   );
 
   #seconds(name: string, help: string): Histogram {
@@ -69,7 +68,7 @@ export class Metrics {
   }
 }
 
-/** Observes how long `work` took, if it succeeded. */
+/** Observes the duration of `work`, if it succeeded. */
 export async function timed<T>(clock: Clock, histogram: Histogram, work: () => Promise<T>): Promise<T> {
   const startMs = clock.monotonicMs();
   const result = await work();

@@ -1,10 +1,10 @@
 /**
- * A bounded number of something (memory, work at a time) that is lent out: first come, first served.
+ * A limited resource (memory, concurrent work) with a queue: first come, first served.
  *
- * Invariant: what is lent is never more than `capacity`, and at most `maxWaiting` wait for it. Whoever asks
- * for much is not overtaken by those who ask for little, or it might wait for ever.
+ * Invariant: at most `capacity` is taken, and at most `maxWaiting` callers wait. A large request is not overtaken by
+ * small ones, or it might wait for ever.
  */
-/** So many wait for slots that no more may. */
+/** The queue is full. */
 export class SlotsFullError extends Error {
   override readonly name = "SlotsFullError";
 }
@@ -19,7 +19,7 @@ export class Slots {
     this.#maxWaiting = maxWaiting;
   }
 
-  /** Undefined, and nothing taken, if too many wait. `count` must not be more than the capacity. */
+  /** Undefined, with nothing taken, if the queue is full. `count` must not be more than the capacity. */
   take(count: number): Promise<void> | undefined {
     if (this.#waiting.length === 0 && count <= this.#free) {
       this.#free -= count;

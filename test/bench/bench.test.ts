@@ -52,7 +52,7 @@ describe("the drivers", () => {
   });
 
   async function withDriver<T>(
-    saturationDriver: "wrk" | "autocannon",
+    saturationDriver: "wrk" | "built-in",
     use: (driver: LoadDriver) => Promise<T>,
   ) {
     const driver = new LoadDriver({ ...QUICK, connections: 4, requests: 500, saturationDriver });
@@ -63,7 +63,7 @@ describe("the drivers", () => {
     }
   }
 
-  for (const name of ["wrk", "autocannon"] as const) {
+  for (const name of ["wrk", "built-in"] as const) {
     test.skipIf(name === "wrk" && !hasWrk())(
       `${name} sends what it is told to`,
       async () => {
@@ -100,7 +100,7 @@ describe("the drivers", () => {
         hostname: "127.0.0.1",
         fetch: () => new Response("no", { status: 503 }),
       });
-      const saturated = withDriver("autocannon", (driver) => driver.saturate(target(refusing.port!)));
+      const saturated = withDriver("built-in", (driver) => driver.saturate(target(refusing.port!)));
       await expect(saturated).rejects.toThrow("no request was answered with success");
       await refusing.stop(true);
     },
@@ -123,7 +123,7 @@ describe("the drivers", () => {
         },
       });
       const ratePerS = 500;
-      const result = await withDriver("autocannon", (driver) =>
+      const result = await withDriver("built-in", (driver) =>
         driver.sendAtRate({ ...target(pausing.port!), mix: MIXES["100:0"], ratePerS }),
       );
       await pausing.stop(true);
@@ -144,9 +144,7 @@ describe("the drivers", () => {
       const closing = server();
       const { port } = closing;
       await closing.stop(true);
-      const sent = withDriver("autocannon", (driver) =>
-        driver.sendAtRate({ ...target(port!), ratePerS: 100 }),
-      );
+      const sent = withDriver("built-in", (driver) => driver.sendAtRate({ ...target(port!), ratePerS: 100 }));
       await expect(sent).rejects.toThrow("the load driver failed");
     },
     PROCESS_TIMEOUT_MS,
@@ -374,7 +372,7 @@ describe("--check", () => {
     "takes no candidate that there is not",
     async () => {
       const { code, errors } = await bench("--only", "approach-5");
-      expect(errors).toContain("There is no 'approach-5' among ceiling-sync");
+      expect(errors).toContain("There is no 'approach-5' among ceiling-async");
       expect(code).toBe(1);
     },
     PROCESS_TIMEOUT_MS,

@@ -15,7 +15,7 @@ export interface MysqlTls {
   /** Certificates (PEM) that the server's is signed by; undefined: those that the runtime knows. */
   readonly ca: string | undefined;
   /** The certificate may name another host: MySQL's own certificates, and those of clouds, name none. */
-  readonly isForAnyHost: boolean;
+  readonly isForAnyHost?: boolean | undefined;
 }
 
 export interface MysqlLinkOptions {
@@ -66,7 +66,7 @@ function openSocket({ config }: StreamRequest): Socket {
 }
 
 /** A server without TLS, or whose certificate is not good, is not talked to. */
-function sslOptions({ ca, isForAnyHost }: MysqlTls) {
+function sslOptions({ ca, isForAnyHost = false }: MysqlTls) {
   return { rejectUnauthorized: true, verifyIdentity: !isForAnyHost, ...(ca !== undefined && { ca }) };
 }
 
