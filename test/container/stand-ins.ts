@@ -60,6 +60,11 @@ fi
 run --socket=/tmp/mysql.sock "$@"
 `;
 
+/** The real one is built without the mode in which Redis takes connections from its own host alone. */
+const REDIS_ENTRYPOINT = `#!/bin/sh
+exec "$@" --protected-mode no
+`;
+
 export const BUILD_IMAGE: StandIn = {
   name: "docker.io/library/node:24.11.1-bookworm-slim",
   packages: {
@@ -91,7 +96,8 @@ export const MYSQL_IMAGE: StandIn = {
 export const REDIS_IMAGE: StandIn = {
   name: "docker.io/library/redis:7.4",
   packages: NEWER_SERVERS,
-  changes: [PATH, "WORKDIR /data", "VOLUME /data"],
+  changes: [PATH, 'ENTRYPOINT ["/entrypoint"]', "WORKDIR /data", "VOLUME /data"],
+  files: { entrypoint: REDIS_ENTRYPOINT },
   without: OF_MYSQL,
 };
 
