@@ -75,6 +75,8 @@ export interface Batch {
   readonly duplicates: number;
   readonly invalid: number;
   readonly refused: number;
+  /** Counted once or never: nobody knew yet at the last attempt. */
+  readonly unknown: number;
   readonly errors: readonly { readonly index: number; readonly code: string; readonly message: string }[];
 }
 

@@ -1,7 +1,13 @@
 /**
- * What became of every event that reached this process.
- * Invariant: an event is in exactly one of accepted, duplicates, or one reason of refusal or omission; and of
- * those that were accepted each is in exactly one of persisted, handedOver, lost, or pending.
+ * What became of every event that reached this process. All numbers but `pending` and `inDoubt` only grow.
+ *
+ * Invariants, at every look:
+ * - accepted = persisted + pending + handedOver + lost
+ * - answered = accepted + duplicates + refused + omitted + unknown - unknownStored, each refusal and omission under its
+ *   reason. An event whose outcome was "unknown" stays in `unknown`; if it turns out to be stored, it is in `accepted`
+ *   or `duplicates` from then on, and in `unknownStored`, which keeps it from being counted twice here.
+ * - unknown = unknownStored + unknownUnstored + inDoubt. What is in doubt when this process ends is settled by the
+ *   adopter of its journal, and counted there (`adopted`) if it is stored.
  */
 export const REFUSAL_REASONS = [
   "invalid",
@@ -31,6 +37,12 @@ export class Ledger {
   /** Accepted by others, or by an earlier writer of this process, and persisted here from their journals. */
   adopted = 0;
   duplicates = 0;
+  /** Sent to the hot store, which did not answer in time. */
+  unknown = 0;
+  /** Of the unknown: known to be stored by now, as accepted events or as duplicates. */
+  unknownStored = 0;
+  /** Of the unknown: known by now to count never. */
+  unknownUnstored = 0;
   readonly refused: Record<RefusalReason, number> = {
     invalid: 0,
     /** Without a key, or with one that is not for this. */
@@ -43,6 +55,11 @@ export class Ledger {
     shutting_down: 0,
   };
   readonly omitted: Record<OmissionReason, number> = { do_not_track: 0, bot: 0 };
+
+  /** Of the unknown: still unknown. */
+  get inDoubt(): number {
+    return this.unknown - this.unknownStored - this.unknownUnstored;
+  }
 
   get pending(): number {
     return this.accepted - this.persisted - this.handedOver - this.lost;

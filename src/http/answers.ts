@@ -3,7 +3,7 @@
  *   {"error": {"code", "message", "field"?, "got"?, "expected"?}}
  */
 
-import type { Refusal } from "../pipeline/commit/open-batch.ts";
+import { type Outcome, type Refusal, UNKNOWN } from "../pipeline/commit/open-batch.ts";
 import type { ErrorBody } from "../protocol/body/refused-body.ts";
 import type { MalformedEventError } from "../protocol/event/from-object.ts";
 import {
@@ -41,6 +41,16 @@ const REFUSALS: Record<Refusal["reason"], string> = {
   overloaded: "too many events wait to be committed",
   shutting_down: "this instance is shutting down",
 };
+
+export const UNKNOWN_MESSAGE =
+  "The hot store did not answer in time. This counts once or never. Repeating it is safe only with an id.";
+
+/** Of events that are not stored, as far as is known. */
+export function outcomeAnswer(outcome: NonNullable<Outcome>): Response {
+  return outcome.reason === UNKNOWN.reason
+    ? errorAnswer(504, { code: UNKNOWN.reason, message: UNKNOWN_MESSAGE })
+    : refusalAnswer(outcome);
+}
 
 export function refusalAnswer({ reason, retryAfterS }: Refusal): Response {
   const message = `${REFUSALS[reason]}: nothing was counted, send it again`;

@@ -1,12 +1,14 @@
 /**
- * Takes a message to its end: each of its events stored, or set aside. What is refused for now is tried again.
+ * Takes a message to its end: each of its events stored, or set aside. What is refused for now is retried, and so is
+ * what has an unknown outcome: with an id it counts once. Without one it may count twice, and is never lost.
  *
  * Invariant: the end is told only once it is reached, so that whoever then acknowledges the message, and only
  * then, loses nothing. Whatever kind of source a message came from, this is what becomes of it.
  */
 
 import type { Event } from "../domain/event.ts";
-import type { Refusal } from "../pipeline/commit/open-batch.ts";
+import type { RefusalReason } from "../domain/ledger.ts";
+import { UNKNOWN } from "../pipeline/commit/open-batch.ts";
 import type { Pipeline } from "../pipeline/pipeline.ts";
 import { earliestAccepted } from "../protocol/event/query-rules.ts";
 import type { Log } from "../runtime/log.ts";
@@ -33,7 +35,7 @@ export interface MessageIntakeOptions {
 
 interface Rest {
   readonly events: readonly Event[];
-  readonly refusal: Refusal;
+  readonly reason: RefusalReason;
 }
 
 export class MessageIntake {
@@ -79,7 +81,7 @@ export class MessageIntake {
     let rest = await this.#submit(events);
     if (rest === undefined) return true;
     do {
-      if (!(await hold.wait(rest.refusal.reason))) return false;
+      if (!(await hold.wait(rest.reason))) return false;
       rest = await this.#submit(rest.events);
     } while (rest !== undefined);
     hold.eased();
@@ -90,14 +92,16 @@ export class MessageIntake {
   async #submit(events: readonly Event[]): Promise<Rest | undefined> {
     const { pipeline } = this.#options;
     if (events.length === 1) {
-      const refusal = await pipeline.submit(events[0]!);
-      return refusal && { events, refusal };
+      const outcome = await pipeline.submit(events[0]!);
+      return (
+        outcome && { events, reason: outcome.reason === UNKNOWN.reason ? "hot_store_away" : outcome.reason }
+      );
     }
-    const { refused } = await pipeline.submitAll(events);
-    const [first] = refused;
-    if (first === undefined) return undefined;
-    const positions = refused.flatMap((some) => some.positions);
-    return { events: positions.map((position) => events[position]!), refusal: first.refusal };
+    const { refused, unknown } = await pipeline.submitAll(events);
+    const positions = [...refused.flatMap((some) => some.positions), ...unknown];
+    if (positions.length === 0) return undefined;
+    const reason = refused[0]?.refusal.reason ?? "hot_store_away";
+    return { events: positions.map((position) => events[position]!), reason };
   }
 
   /** Pieces of poison that wait for the cold store are given up. */

@@ -17,7 +17,7 @@ import type { Poison } from "../store/cold/poison-store.ts";
 import type { PastReads } from "../store/cold/read-store.ts";
 import type { HotStore } from "../store/hot.ts";
 import type { BulkOutcome } from "./commit/bulk.ts";
-import type { JournalBound } from "./commit/committer.ts";
+import type { JournalBound } from "./commit/event-admission.ts";
 import { HomeShard } from "./commit/home-shard.ts";
 import type { Outcome } from "./commit/open-batch.ts";
 import { submitSplit } from "./commit/split-bulk.ts";

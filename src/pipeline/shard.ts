@@ -13,13 +13,14 @@ import type { Metrics } from "../runtime/metrics.ts";
 import type { ColdShard } from "../store/cold/cold-shard.ts";
 import type { HotStore } from "../store/hot.ts";
 import { AdmissionLog } from "./commit/admission-log.ts";
-import { Committer, type JournalBound } from "./commit/committer.ts";
+import { Committer } from "./commit/committer.ts";
+import type { JournalBound } from "./commit/event-admission.ts";
 import { Hydrator } from "./commit/hydrator.ts";
 import { WriterIdentity } from "./commit/writer-identity.ts";
 import { Flusher } from "./flush/flusher.ts";
 import { RingBuffer } from "./flush/ring-buffer.ts";
 import { Chore } from "./recurring-task.ts";
-import { adoptJournal, adoptJournals, type RecoveryOptions } from "./upkeep/journal-adoption.ts";
+import { type AdoptionOptions, adoptJournal, adoptJournals } from "./upkeep/journal-adoption.ts";
 
 export interface ShardSettings {
   readonly flushIntervalMs: number;
@@ -27,6 +28,8 @@ export interface ShardSettings {
   readonly ringCapacityEvents: number;
   readonly hotHours: number;
   readonly leaseMs: number;
+  /** How long the events of a batch wait for an outcome that the hot store does not tell. */
+  readonly outcomeTimeoutMs: number;
 }
 
 export interface ShardOptions {
@@ -59,23 +62,31 @@ export class Shard {
   readonly committer: Committer;
   readonly flusher: Flusher;
   readonly #options: ShardOptions;
-  readonly #recovery: RecoveryOptions;
+  readonly #adoption: AdoptionOptions;
   readonly #identity: WriterIdentity;
   readonly #chores: Chore[];
 
   constructor(options: ShardOptions) {
     const { number, hot, cold, ledger, metrics, log, clock, settings, journals, signal } = options;
-    const { flushIntervalMs, flushMaxEvents, ringCapacityEvents, leaseMs } = settings;
+    const { flushIntervalMs, flushMaxEvents, ringCapacityEvents, leaseMs, outcomeTimeoutMs } = settings;
     this.#options = options;
     this.number = number;
     this.hot = hot;
-    this.#recovery = { hot, cold, log, ledger, flushMaxEvents };
+    this.#adoption = { hot, cold, log, ledger, flushMaxEvents };
     const ring = new RingBuffer(ringCapacityEvents, options.usedRingEvents);
     const books = { ledger, metrics, log, clock };
     const flusher = new Flusher({ ...books, hot, cold, ring, flushIntervalMs, flushMaxEvents });
     const hydrator = new Hydrator(hot, cold, metrics, clock);
-    const identity = new WriterIdentity({ hot, flusher, recovery: this.#recovery, log, clock });
-    this.committer = new Committer({ ...books, hot, flusher, hydrator, identity, journals });
+    const identity = new WriterIdentity({ hot, flusher, adoption: this.#adoption, ledger, log, clock });
+    this.committer = new Committer({
+      ...books,
+      hot,
+      flusher,
+      hydrator,
+      identity,
+      journals,
+      outcomeTimeoutMs,
+    });
     this.flusher = flusher;
     this.#identity = identity;
     const admission = new AdmissionLog(this.committer, ledger, log, clock);
@@ -84,7 +95,7 @@ export class Shard {
         this.committer.probe(),
       ),
       new Chore("watch admission", PROBE_INTERVAL_MS, log, clock, async () => admission.look()),
-      new Chore("adopt journals", leaseMs, log, clock, () => adoptJournals({ ...this.#recovery, signal })),
+      new Chore("adopt journals", leaseMs, log, clock, () => adoptJournals({ ...this.#adoption, signal })),
       new Chore("retire hours", RETIRE_INTERVAL_MS, log, clock, () => this.retire()),
     ];
   }
@@ -140,6 +151,6 @@ export class Shard {
     const { writer } = this;
     if (writer === undefined) return;
     await this.hot.abandon(writer);
-    if (isDrained) await adoptJournal(this.#recovery, writer);
+    if (isDrained) await adoptJournal(this.#adoption, writer);
   }
 }

@@ -171,6 +171,12 @@ export const SETTING_GROUPS = {
       [100, 600_000],
       "an instance silent for so long is taken for dead, and others adopt its journal",
     ),
+    outcomeTimeoutMs: integer(
+      "OUTCOME_TIMEOUT_MS",
+      10_000,
+      [1_000, 120_000],
+      "how long an event that was sent to the hot store waits for its answer, before it is told 'unknown' (504)",
+    ),
   },
   "Who may do what": {
     requiredScopes: list(

@@ -1,6 +1,6 @@
 /**
- * The hot store: counts and sketches of recent hours, the journal of every writer, and the memory of event
- * ids. One commit is one atomic step over all of them.
+ * The hot store: counts and sketches of recent hours, the journal of every writer, and the known event ids. One commit
+ * is one atomic step over all of them.
  *
  * Invariants:
  * - An hour is held complete or not at all. An absent hour is either empty (not before `freshFrom`) or known
@@ -9,8 +9,8 @@
  *   in any journal.
  * - Batch (writer, seq) is applied at most once. Sending it again answers as the first time did.
  * - A fenced writer commits nothing more: its journal belongs to whoever fenced it.
- * - A data set that is found to have lost acknowledged batches stops being born: nothing is read from it or
- *   written to it until every journal has been flushed and it is born again, with no hour held.
+ * - A data set that is found to have lost acknowledged batches is no longer initialized: nothing is read from it or
+ *   written to it until every journal has been flushed and it is initialized again, with no hour held.
  */
 import type { Batch, JournaledBatch } from "../domain/batch.ts";
 import type { HourCounts, HourKey } from "../domain/event.ts";
@@ -21,27 +21,22 @@ export type CommitResult =
   | { readonly status: "committed"; readonly duplicates: readonly number[] }
   /** Nothing was applied: the groups at these positions are of hours to be hydrated first. */
   | { readonly status: "absent"; readonly groups: readonly number[] }
-  /** Nothing was applied now; what the writer had committed up to `lastSeq` is with its adopter. */
-  | { readonly status: "fenced"; readonly lastSeq: number }
+  /** Nothing was applied now: what the writer had committed is with its adopter. */
+  | { readonly status: "fenced" }
   /**
    * Nothing was applied: the data set is new, or has just been found to have lost batches that it had
-   * acknowledged. It has to be born, and the writer to be replaced.
+   * acknowledged. It has to be initialized, and the writer to be replaced.
    */
-  | { readonly status: "unborn" }
+  | { readonly status: "uninitialized" }
   /** Nothing was applied: the store does not know this writer, so it is not the data set it registered with. */
   | { readonly status: "unknown" };
 
-export type VoidResult =
-  /** The batch will never be applied. */
-  | { readonly status: "voided" }
-  /**
-   * It had been applied, and was taken back but for events that somebody has been told of since: those whose
-   * id came again and was answered as a duplicate. `duplicates`: ordinals of all events that do not count.
-   */
-  | { readonly status: "reverted"; readonly duplicates: readonly number[] }
-  /** What the writer had committed up to `lastSeq`, this batch or not, is with its adopter. */
-  | { readonly status: "fenced"; readonly lastSeq: number }
-  | { readonly status: "unknown" };
+/** What the store holds of a writer that commits nothing more. */
+export interface EndedWriter {
+  readonly lastSeq: number;
+  /** Of all batches up to there, flushed or not, less their duplicates. */
+  readonly acceptedEvents: number;
+}
 
 /** "lost": the writer must not commit any more, since it is fenced, unknown, or its store lost batches. */
 export type LeaseState = "held" | "lost";
@@ -71,7 +66,7 @@ export class HotUnavailableError extends Error {
   }
 }
 
-/** Every method throws HotUnavailableError when the store is away. */
+/** Every method throws HotUnavailableError when the store is unavailable. */
 export interface HotStore {
   /** What it is, in a word. */
   readonly name: string;
@@ -82,38 +77,36 @@ export interface HotStore {
   /** Connects. Answers warnings about how durable the store is set up to be: empty if all is well. */
   open(): Promise<readonly string[]>;
 
-  /** False if the data set is new (just created, or lost): it has to be born before it can be written to. */
-  isBorn(): Promise<boolean>;
+  /** How long ago the data set was initialized. Undefined if it is new (just created, or lost). */
+  initializedMsAgo(): Promise<number | undefined>;
   /**
    * Drops all hours and makes the data set writable. Hours from `freshFrom` on are then known to be empty.
-   * False, and nothing done, while any journal is left. True also if it was born already.
+   * False, and nothing done, while any journal is left. True also if it was initialized already.
    */
-  bear(freshFrom: number): Promise<boolean>;
+  initialize(freshFrom: number): Promise<boolean>;
 
-  /** Gives a new writer an empty journal and a lease. False if the data set is not born. */
+  /** Gives a new writer an empty journal and a lease. False if the data set is not initialized. */
   register(writer: string): Promise<boolean>;
   /** Prolongs the lease. `committedSeq`: the last batch that the store has acknowledged to this writer. */
   renewLease(writer: string, committedSeq: number): Promise<LeaseState>;
   /**
-   * Ends the writer by its own will, so that its journal can be adopted without delay. Answers the seq of the
-   * last batch that it holds of this writer, 0 if it knows none.
+   * Fences the writer by its own will, so that its journal can be adopted without delay. Undefined if the store does
+   * not know it.
    */
-  abandon(writer: string): Promise<number>;
+  abandon(writer: string): Promise<EndedWriter | undefined>;
 
   commit(writer: string, seq: number, batch: Batch): Promise<CommitResult>;
-  /** Settles a batch whose outcome is unknown and whose events were refused. Burns its seq. */
-  voidBatch(writer: string, seq: number): Promise<VoidResult>;
 
-  /** One answer per key, in order; a consistent picture of one instant. "unborn": the data set knows nothing. */
-  read(keys: readonly HourKey[]): Promise<readonly HourRead[] | "unborn">;
+  /** One answer per key, in order; a consistent picture of one instant. "uninitialized": the data set knows nothing. */
+  read(keys: readonly HourKey[]): Promise<readonly HourRead[] | "uninitialized">;
   /**
    * Shows `visit` each hour that is held within the range, once. Each is complete as of some moment after the
    * call; all are of one instant unless they are more than one round trip carries, which a stream's hours are
    * not at a few hundred. Answers the hour before which those not shown are absent, and from which on they
-   * are empty; or "unborn", and then what was shown is not to be believed.
+   * are empty; or "uninitialized", and then what was shown is not to be believed.
    */
-  readRange(range: HourRange, visit: (hour: HourRecord) => void): Promise<number | "unborn">;
-  /** Changes whenever hours are retired or the data set is born. Taken before the cold store is read. */
+  readRange(range: HourRange, visit: (hour: HourRecord) => void): Promise<number | "uninitialized">;
+  /** Changes whenever hours are retired or the data set is initialized. Taken before the cold store is read. */
   retirementMark(): Promise<number>;
   /**
    * Puts an absent hour in place. False if `retirementMark` is not the present one, since what was read may
@@ -131,7 +124,7 @@ export interface HotStore {
   trimJournal(writer: string, throughSeq: number): Promise<void>;
 
   journalOwners(): Promise<readonly JournalOwner[]>;
-  /** Stops an adoptable writer for good. False if it is alive after all. While not born, any is adoptable. */
+  /** Stops an adoptable writer for good. False if it is alive after all. While not initialized, any is adoptable. */
   fence(writer: string): Promise<boolean>;
   /**
    * Removes the journal of a fenced writer, all of which is flushed. `watermark`: the cold store's, by which

@@ -16,6 +16,7 @@ import { accessOf } from "../../src/http/access/route-scopes.ts";
 import { createApp } from "../../src/http/app.ts";
 import { API_DOCUMENT, type ApiDocument } from "../../src/http/openapi/document.ts";
 import { ClientAddresses } from "../../src/http/requests/client-address.ts";
+import { UNKNOWN } from "../../src/pipeline/commit/open-batch.ts";
 import type { Pipeline } from "../../src/pipeline/pipeline.ts";
 import { systemClock } from "../../src/runtime/clock.ts";
 import type { Log } from "../../src/runtime/log.ts";
@@ -383,6 +384,14 @@ const FAULTY: Requests = {
   "get /ledger": [{ target: "/ledger" }],
 };
 
+const UNANSWERED: Requests = {
+  "get /pixel.gif": FAULTY["get /pixel.gif"]!,
+  "post /beacon": FAULTY["post /beacon"]!,
+  "get /r": FAULTY["get /r"]!,
+  "post /analytics": FAULTY["post /analytics"]!,
+  "post /events": FAULTY["post /events"]!,
+};
+
 const STOPPING: Requests = { "get /live": [{ target: "/live" }] };
 
 const BOTH_AWAY: Requests = { ...FAULTY, "get /readyz": [{ target: "/readyz" }] };
@@ -393,6 +402,19 @@ function faulty(pipeline: Pipeline): Pipeline {
     get(target, name) {
       if (name === "ledger") return Reflect.get(target, name, target);
       throw new Error(`a fault in ${String(name)}`);
+    },
+  });
+}
+
+/** As if the hot store had not answered in time. */
+function unanswered(pipeline: Pipeline): Pipeline {
+  return new Proxy(pipeline, {
+    get(target, name) {
+      if (name === "submit") return async () => UNKNOWN;
+      if (name !== "submitAll") return Reflect.get(target, name, target);
+      return async (all: readonly unknown[]) => {
+        return { accepted: 0, duplicates: 0, refused: [], unknown: [...all.keys()] };
+      };
     },
   });
 }
@@ -484,6 +506,7 @@ describe("every answer that is described", () => {
     const app = appOf(pipeline);
     await expectDescribed(app, WELL);
     await expectDescribed(appOf(faulty(pipeline)), FAULTY);
+    await expectDescribed(appOf(unanswered(pipeline)), UNANSWERED);
     await expectAccessDescribed(pipeline, instance.log);
     await expectDescribed(appOf(stopping(pipeline)), STOPPING);
     await instance.take(click("ann", OLD));

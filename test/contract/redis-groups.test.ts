@@ -98,7 +98,7 @@ function storesOn(group: () => RedisGroup) {
   };
   const begin = async (settings: Partial<RedisHotStoreOptions> = {}) => {
     const store = await open(settings);
-    expect(await store.bear(NOON)).toBe(true);
+    expect(await store.initialize(NOON)).toBe(true);
     expect(await store.register("w1")).toBe(true);
     return store;
   };
@@ -145,7 +145,7 @@ for (const [name, start] of Object.entries(GROUPS)) {
       const url = group.url.replace("//", `//hourglass:open-sesame@127.0.0.1:${gone},`);
       const store = await open({ url });
       expect(store.description).toBe(group.url.replace("//", `//127.0.0.1:${gone},`));
-      expect(await store.isBorn()).toBe(false);
+      expect(await store.initializedMsAgo()).toBeUndefined();
       const wrong = create({ url: url.replace("sesame", "barley") });
       const refused = await wrong.open().catch(String);
       expect(refused).toContain("WRONGPASS");
@@ -187,8 +187,8 @@ for (const [name, start] of Object.entries(GROUPS)) {
       expect(await store.commit("w1", 2, batchOf(click("b")))).toEqual(COMMITTED);
       await master.kill();
       const read = await waitFor("an answer", () => answered(store.read([keyOf(NOON)])), WAIT);
-      expect(read).toBe("unborn");
-      expect(await store.abandon("w1")).toBe(1);
+      expect(read).toBe("uninitialized");
+      expect(await store.abandon("w1")).toMatchObject({ lastSeq: 1 });
       await mend();
       await group.restart(master);
     });
@@ -204,8 +204,7 @@ for (const [name, start] of Object.entries(GROUPS)) {
       await mend();
       await group.settle();
       expect(await store.commit("w1", 2, batch)).toEqual(COMMITTED);
-      expect(await store.voidBatch("w1", 2)).toEqual({ status: "reverted", duplicates: [0] });
-      expect(await store.read([keyOf(NOON)])).toEqual([clicks(1, 2)]);
+      expect(await store.read([keyOf(NOON)])).toEqual([clicks(2, 2)]);
     });
 
     test("holds limits of access, too", async () => {
@@ -314,15 +313,14 @@ describeWithServers("hot store: nodes of a cluster", ["redis"], () => {
 });
 
 /**
- * Two writers, and what they know. Noon and the hour after it are flushed, so that they may be retired; of the hours
- * after these, a batch of the first writer is to be voided, but for an id that came again by the second.
+ * Two writers, and what they know. Noon and the hour after it are flushed, so that they may be retired; the hours after
+ * these are not.
  */
 class MovedSlot {
   refused = 0;
   done = 0;
   readonly #a: HotStore;
   readonly #b: HotStore;
-  #isVoided = false;
   /** The next batch of the second writer. */
   #seq = 3;
 
@@ -343,8 +341,8 @@ class MovedSlot {
     await this.#b.commit("w2", 1, batchOf(click("b1", second), ...views));
     await this.#a.trimJournal("w1", 1);
     await this.#b.trimJournal("w2", 1);
-    const voided = [click("a4", third), click("a5", third), click(undefined, third), click("a6", fourth)];
-    await this.#a.commit("w1", 2, batchOf(...voided));
+    const unflushed = [click("a4", third), click("a5", third), click(undefined, third), click("a6", fourth)];
+    await this.#a.commit("w1", 2, batchOf(...unflushed));
     expect(await this.#b.commit("w2", 2, batchOf(click("a5", third)))).toMatchObject({ duplicates: [0] });
   }
 
@@ -356,14 +354,14 @@ class MovedSlot {
   }
 
   async isReached(): Promise<boolean> {
-    return (await answered(this.#a.isBorn())) === true && (await answered(this.#b.isBorn())) === true;
+    const ages = [this.#a, this.#b].map((store) => answered(store.initializedMsAgo()));
+    return (await Promise.all(ages)).every((age) => age !== undefined);
   }
 
   async finish(): Promise<void> {
     await this.#look();
     for (let count = 1; count > 0; ) count = await this.#a.retire(HOURS[2]);
     await this.#change();
-    expect(this.#isVoided).toBe(true);
     expect(this.#seq).toBeGreaterThan(3);
     expect(await this.#a.read(HOURS.map(keyOf))).toEqual([
       { status: "absent" },
@@ -375,33 +373,26 @@ class MovedSlot {
       const batches = await store.readJournal(writer, 0, ALL);
       return batches.flatMap(({ groups }) => groups.flatMap(({ ids }) => ids ?? []));
     };
-    expect(await idsOf(this.#a, "w1")).toEqual(["a5"]);
+    expect(await idsOf(this.#a, "w1")).toEqual(["a4", "a5", null, "a6"]);
     expect(await idsOf(this.#b, "w2")).toEqual(
       Array.from({ length: this.#seq - 3 }, (_, i) => `new-${i + 3}`),
     );
-    // What was taken back may be sent again; what was kept is known.
-    const again = batchOf(click("a4", HOURS[2]), click("a5", HOURS[2]));
-    expect(await this.#b.commit("w2", this.#seq, again)).toMatchObject({ duplicates: [1] });
+    const again = batchOf(click("a4", HOURS[2]), click("a7", HOURS[2]));
+    expect(await this.#b.commit("w2", this.#seq, again)).toMatchObject({ duplicates: [0] });
   }
 
-  /** Three clicks, or the one that is kept, and those that came after it. */
+  /** Three clicks, and those that came after them. */
   get #third(): HourRead {
-    const count = (this.#isVoided ? 1 : 3) + (this.#seq - 3);
-    // A sketch does not forget: it has those of the void.
-    return clicksAndView(count, 3 + (this.#seq - 3));
+    const count = 3 + (this.#seq - 3);
+    return clicksAndView(count, count);
   }
 
   get #fourth(): HourRead {
-    return clicksAndView(this.#isVoided ? 0 : 1, 1);
+    return clicksAndView(1, 1);
   }
 
   async #change(): Promise<void> {
     await this.#retire();
-    const voided = this.#isVoided || (await this.#tell(this.#a.voidBatch("w1", 2)));
-    if (voided !== undefined && voided !== true) {
-      expect(voided).toEqual({ status: "reverted", duplicates: [0, 2, 3] });
-      this.#isVoided = true;
-    }
     const committed = await this.#tell(
       this.#b.commit("w2", this.#seq, batchOf(click(`new-${this.#seq}`, HOURS[2]))),
     );
@@ -429,8 +420,8 @@ class MovedSlot {
     if (owners !== undefined) expect(owners.map(({ writer }) => writer).sort()).toEqual(["w1", "w2"]);
   }
 
-  #expectRead(reads: readonly HourRead[] | "unborn"): void {
-    if (reads === "unborn") throw new Error("the data set is not known any more");
+  #expectRead(reads: readonly HourRead[] | "uninitialized"): void {
+    if (reads === "uninitialized") throw new Error("the data set is not known any more");
     const [first, second, third, fourth] = reads;
     expect([clicksAndView(2, 2), { status: "absent" }]).toContainEqual(first!);
     expect([clicksAndView(2, 2), { status: "absent" }]).toContainEqual(second!);

@@ -222,10 +222,25 @@ describeWithServers("shards", mode.needs, () => {
     test("are divided, and told together", async () => {
       const a = await site.start();
       const first = named(30);
-      expect(await a.pipeline.submitAll(first)).toEqual({ accepted: 30, duplicates: 0, refused: [] });
+      expect(await a.pipeline.submitAll(first)).toEqual({
+        accepted: 30,
+        duplicates: 0,
+        refused: [],
+        unknown: [],
+      });
       const second = [...named(60), ...clicks("u", 10), ...named(5)];
-      expect(await a.pipeline.submitAll(second)).toEqual({ accepted: 40, duplicates: 35, refused: [] });
-      expect(await a.pipeline.submitAll([])).toEqual({ accepted: 0, duplicates: 0, refused: [] });
+      expect(await a.pipeline.submitAll(second)).toEqual({
+        accepted: 40,
+        duplicates: 35,
+        refused: [],
+        unknown: [],
+      });
+      expect(await a.pipeline.submitAll([])).toEqual({
+        accepted: 0,
+        duplicates: 0,
+        refused: [],
+        unknown: [],
+      });
       await site.expectStored([...named(60), ...clicks("u", 10)]);
     });
 
@@ -247,6 +262,7 @@ describeWithServers("shards", mode.needs, () => {
         accepted: 50 - lost.length,
         duplicates: 0,
         refused: [{ refusal: { reason: "hot_store_away", retryAfterS: 1 }, positions }],
+        unknown: [],
       });
       a.guard.intercept = undefined;
       await a.takeInTheEnd(...lost);

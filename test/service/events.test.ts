@@ -45,6 +45,7 @@ interface Outcome {
   readonly duplicates: number;
   readonly invalid: number;
   readonly refused: number;
+  readonly unknown: number;
   readonly errors: readonly ListedError[];
   readonly error?: { readonly code: string; readonly field?: string; readonly message: string };
 }
@@ -70,7 +71,7 @@ function withIds(events: readonly SentEvent[], name: string): SentEvent[] {
 }
 
 function all(outcome: Partial<Outcome>) {
-  return { accepted: 0, duplicates: 0, invalid: 0, refused: 0, ...outcome };
+  return { accepted: 0, duplicates: 0, invalid: 0, refused: 0, unknown: 0, ...outcome };
 }
 
 for (const { name, needs, open } of MODES) {
@@ -80,7 +81,7 @@ for (const { name, needs, open } of MODES) {
 
     beforeAll(async () => {
       site = await open();
-      service = await site.start({ FLUSH_INTERVAL_MS: "100", LEASE_MS: "1000" });
+      service = await site.start({ FLUSH_INTERVAL_MS: "100", LEASE_MS: "1000", OUTCOME_TIMEOUT_MS: "1500" });
     }, SETUP_TIMEOUT_MS);
     afterAll(() => site.close(), SETUP_TIMEOUT_MS);
 
@@ -97,7 +98,7 @@ for (const { name, needs, open } of MODES) {
     async function expectOutcome(sent: Promise<Sent>, outcome: Partial<Outcome>, status = 200) {
       const { status: found, body } = await sent;
       expect({ status: found, ...body }).toMatchObject({ status, ...all(outcome) });
-      expect(body.accepted + body.duplicates + body.invalid + body.refused).toBe(body.events);
+      expect(body.accepted + body.duplicates + body.invalid + body.refused + body.unknown).toBe(body.events);
       return body;
     }
 
@@ -386,20 +387,52 @@ for (const { name, needs, open } of MODES) {
     });
 
     if (name === "redis+mysql") {
-      test("with Redis away: 503 within a second or so, and nothing of it ever counts", async () => {
+      test("with Redis frozen: what was sent is of unknown outcome, the rest is refused and never counts", async () => {
         const { redis } = site.servers!;
         process.kill(redis.pid, "SIGSTOP");
         try {
-          const startMs = performance.now();
-          const { status, headers, body } = await send(ndjson(clicks("away", 5_000)));
-          expect([status, body.error?.code]).toEqual([503, "hot_store_away"]);
+          const events = withIds(clicks("away", 5_000), "away");
+          const { status, headers, body } = await send(ndjson(events));
+          expect({ status, ...body }).toMatchObject({
+            status: 207,
+            ...all({ unknown: 2_000, refused: 3_000 }),
+            refusals: [{ code: "hot_store_away", count: 3_000, indexes: [[2_000, 4_999]] }],
+            unknowns: [{ code: "outcome_unknown", count: 2_000, indexes: [[0, 1_999]] }],
+          });
           expect(headers.get("retry-after")).toBe("1");
-          expect(performance.now() - startMs).toBeLessThan(5_000);
+          // Refused at once by now, as is what comes next.
+          const startMs = performance.now();
+          const next = await send(ndjson(clicks("away", 10)));
+          expect([next.status, next.body.error?.code]).toEqual([503, "hot_store_away"]);
+          expect(performance.now() - startMs).toBeLessThan(1_000);
         } finally {
           process.kill(redis.pid, "SIGCONT");
         }
         await waitFor("Redis to be back", async () => (await send(ndjson(clicks("back", 1)))).status === 200);
-        expect(await countOf("away")).toBe(0);
+        expect(await countOf("away")).toBe(2_000);
+        expect((await ledger())["unknown"] as unknown).toEqual({
+          total: 2_000,
+          stored: 2_000,
+          unstored: 0,
+          inDoubt: 0,
+        });
+        // With their ids all may be sent again.
+        const again = withIds(clicks("away", 5_000), "away");
+        await expectOutcome(send(ndjson(again)), { accepted: 3_000, duplicates: 2_000 });
+      });
+
+      test("a small body sent to a frozen Redis: 504, and nothing but unknown outcomes", async () => {
+        const { redis } = site.servers!;
+        process.kill(redis.pid, "SIGSTOP");
+        try {
+          const { status, headers, body } = await send(ndjson(clicks("frozen", 5)));
+          expect([status, body.error?.code]).toEqual([504, "outcome_unknown"]);
+          expect(headers.get("retry-after")).toBeNull();
+        } finally {
+          process.kill(redis.pid, "SIGCONT");
+        }
+        await waitFor("Redis to answer", async () => (await send(ndjson(clicks("back", 1)))).status === 200);
+        expect(await countOf("frozen")).toBe(5);
       });
 
       test("with MySQL away: hours that have to be fetched are refused by name, the others count", async () => {

@@ -396,7 +396,7 @@ function senderTo(answers: readonly (Response | Error)[], retryForMs = 60_000) {
 }
 
 function answered(counts: object, status = 200, headers: Record<string, string> = {}): Response {
-  const none = { events: 3, accepted: 0, duplicates: 0, invalid: 0, refused: 0, errors: [] };
+  const none = { events: 3, accepted: 0, duplicates: 0, invalid: 0, refused: 0, unknown: 0, errors: [] };
   return Response.json({ ...none, ...counts }, { status, headers });
 }
 

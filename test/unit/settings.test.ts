@@ -35,6 +35,7 @@ const INTEGERS: Readonly<Record<string, readonly [number, number]>> = {
   AGGREGATE_RETENTION_DAYS: [1, 36_500],
   MAX_STREAMS: [1, 1_000_000],
   LEASE_MS: [100, 600_000],
+  OUTCOME_TIMEOUT_MS: [1_000, 120_000],
   REDIS_SHARDS: [1, 64],
   WORKERS: [1, 64],
   TRUST_PROXY: [0, 10],

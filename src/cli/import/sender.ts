@@ -1,8 +1,8 @@
 /**
  * Sends events to the service, as often as it takes until each was answered.
  *
- * Invariant: an event that was refused, or whose answer was lost, is sent again with its id and nothing else
- * changed: so it counts once, however often it arrives.
+ * Invariant: an event that was refused, whose outcome is unknown, or whose answer was lost, is sent again with its id
+ * and nothing else changed: so it counts once, however often it arrives.
  */
 import { Type } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
@@ -41,16 +41,19 @@ export interface Delivery {
 }
 
 const count = Type.Integer({ minimum: 0 });
+const UnstoredSchema = Type.Array(
+  Type.Object({ message: Type.String(), indexes: Type.Array(Type.Tuple([count, count])) }),
+);
 const AnswerSchema = Type.Object({
   events: count,
   accepted: count,
   duplicates: count,
   invalid: count,
   refused: count,
+  unknown: count,
   errors: Type.Array(Type.Object({ index: count, message: Type.String() })),
-  refusals: Type.Optional(
-    Type.Array(Type.Object({ message: Type.String(), indexes: Type.Array(Type.Tuple([count, count])) })),
-  ),
+  refusals: Type.Optional(UnstoredSchema),
+  unknowns: Type.Optional(UnstoredSchema),
 });
 const ErrorSchema = Type.Object({ error: Type.Object({ message: Type.String() }) });
 
@@ -174,16 +177,20 @@ function lossText(error: unknown): string {
   return code === "ECONNRESET" ? "the connection was lost (ECONNRESET)" : errorText(error);
 }
 
+/** Events that were refused, or whose outcome is unknown. */
+interface Unstored {
+  readonly message: string;
+  readonly indexes: readonly [number, number][];
+}
+
 interface Answered {
   readonly answer: {
     readonly accepted: number;
     readonly duplicates: number;
     readonly invalid: number;
     readonly errors: readonly { readonly index: number; readonly message: string }[];
-    readonly refusals?: readonly {
-      readonly message: string;
-      readonly indexes: readonly [number, number][];
-    }[];
+    readonly refusals?: readonly Unstored[];
+    readonly unknowns?: readonly Unstored[];
   };
   readonly retryAfterMs: number;
 }
@@ -196,26 +203,32 @@ function take({ answer, retryAfterMs }: Answered, positions: readonly number[], 
   for (const { index, message } of answer.errors) {
     delivery.problems.push({ position: positions[index]!, problem: message });
   }
-  const { refusals = [] } = answer;
-  const ranges = refusals.flatMap(({ indexes }) => indexes);
-  const refused = ranges.flatMap(([first, last]) => positions.slice(first, last + 1));
-  const reason = refusals.map(({ message }) => message).join("; ");
-  return { positions: refused.sort((a, b) => a - b), reason, retryAfterMs };
+  const unstored = unstoredIn(answer);
+  const ranges = unstored.flatMap(({ indexes }) => indexes);
+  const again = ranges.flatMap(([first, last]) => positions.slice(first, last + 1));
+  const reason = unstored.map(({ message }) => message).join("; ");
+  return { positions: again.sort((a, b) => a - b), reason, retryAfterMs };
 }
 
-/** Every event has one fate, and those that were refused are named. */
+function unstoredIn({ refusals = [], unknowns = [] }: Answered["answer"]): Unstored[] {
+  return [...refusals, ...unknowns];
+}
+
+/** Every event has one outcome, and those that are to be sent again are named. */
 function doesAddUp(
-  answer: Answered["answer"] & { events: number; refused: number },
+  answer: Answered["answer"] & { events: number; refused: number; unknown: number },
   eventCount: number,
 ): boolean {
-  const { events, accepted, duplicates, invalid, refused, refusals = [], errors } = answer;
-  const named = refusals.flatMap(({ indexes }) => indexes);
+  const { events, accepted, duplicates, invalid, refused, unknown, errors } = answer;
+  const named = unstoredIn(answer).flatMap(({ indexes }) => indexes);
   const namedCount = named.reduce((sum, [first, last]) => sum + last - first + 1, 0);
   const isWithin = [...named.flat(), ...errors.map(({ index }) => index)].every(
     (index) => index < eventCount,
   );
-  const isWhole = events === eventCount && accepted + duplicates + invalid + refused === events;
-  return isWhole && isWithin && namedCount === refused && named.every(([first, last]) => first <= last);
+  const isWhole = events === eventCount && accepted + duplicates + invalid + refused + unknown === events;
+  return (
+    isWhole && isWithin && namedCount === refused + unknown && named.every(([first, last]) => first <= last)
+  );
 }
 
 function waitFor({ retryAfterMs }: Setback, attempt: number): number {

@@ -7,7 +7,7 @@ import { readEvent, readHourKey } from "../../protocol/event/from-query.ts";
 import { IDEMPOTENCY_KEY, withIdempotencyKey } from "../../protocol/event/idempotency-key.ts";
 import { earliestAccepted } from "../../protocol/event/query-rules.ts";
 import { checkStream, TooManyStreamsError } from "../../protocol/invalid-parameter.ts";
-import { answerToError, errorAnswer, NO_STORE, refusalAnswer, refusalReasonOf } from "../answers.ts";
+import { answerToError, errorAnswer, NO_STORE, outcomeAnswer, refusalReasonOf } from "../answers.ts";
 import type { HourAge, RequestCounts } from "../requests/counts.ts";
 import type { AppOptions } from "../route-options.ts";
 
@@ -48,7 +48,7 @@ export function analytics({ pipeline, log, now, access }: AppOptions, { posts, g
           }
         }
         const outcome = await pipeline.submit(event);
-        if (outcome !== undefined) return posts.counted(refusalAnswer(outcome), startMs, age);
+        if (outcome !== undefined) return posts.counted(outcomeAnswer(outcome), startMs, age);
         posts.add(204, startMs, age);
         return new Response(null, { status: 204 });
       } catch (error) {

@@ -6,7 +6,7 @@ import { isbot } from "isbot";
 import type { OmissionReason } from "../../domain/ledger.ts";
 import { DEFAULT_STREAM } from "../../domain/stream-name.ts";
 import { StreamSet } from "../../domain/stream-set.ts";
-import type { Refusal } from "../../pipeline/commit/open-batch.ts";
+import type { Outcome } from "../../pipeline/commit/open-batch.ts";
 import { eventOf } from "../../protocol/event/from-query.ts";
 import { earliestAccepted } from "../../protocol/event/query-rules.ts";
 import { checkStream, TooManyStreamsError } from "../../protocol/invalid-parameter.ts";
@@ -53,7 +53,7 @@ export class BrowserEvents {
   }
 
   /** Why the event is not counted; undefined if it is stored. Throws InvalidParameterError. */
-  async take(query: Query, visit: Visit): Promise<Refusal | Omission | undefined> {
+  async take(query: Query, visit: Visit): Promise<Outcome | Omission> {
     const { pipeline, now } = this.#options;
     const reason = this.#omissionOf(visit);
     if (reason !== undefined) {

@@ -2,13 +2,14 @@
  * What is made for browsers: /pixel.gif, /beacon, /r and /hourglass.js.
  *
  * Invariant: an answer that looks like success and has counted nothing says so, and why, in the header
- * hourglass-not-counted. HEAD counts nothing and says nothing: it is asked by those who look and do not visit.
+ * hourglass-not-counted; a redirect whose click may or may not count says that in hourglass-outcome. HEAD counts
+ * nothing: it is sent by programs that look, and do not visit.
  */
 import { Elysia } from "elysia";
 import type { RefusalReason } from "../../domain/ledger.ts";
-import type { Refusal } from "../../pipeline/commit/open-batch.ts";
+import { type Outcome, type Refusal, UNKNOWN } from "../../pipeline/commit/open-batch.ts";
 import { type Query, queryOf } from "../../protocol/query-string.ts";
-import { answerToError, errorAnswer, NO_STORE, refusalAnswer, refusalReasonOf } from "../answers.ts";
+import { answerToError, errorAnswer, NO_STORE, outcomeAnswer, refusalReasonOf } from "../answers.ts";
 import type { Peers } from "../requests/client-address.ts";
 import type { RequestCounts } from "../requests/counts.ts";
 import type { AppOptions } from "../route-options.ts";
@@ -73,7 +74,7 @@ class BrowserAnswers {
     if (isInChunks(request)) return this.#refused(errorAnswer(400, CHUNKS_IN_GET));
     const { impression = "", ...query } = queryOf(request.url);
     const why = await this.#events.take({ ...query, impression }, this.#events.visitOf(request, peers));
-    return isRefusal(why) ? refusalAnswer(why) : gifAnswer(why);
+    return isUnstored(why) ? outcomeAnswer(why) : gifAnswer(why);
   }
 
   async beacon(request: Request, peers: Peers | null): Promise<Response> {
@@ -81,7 +82,7 @@ class BrowserAnswers {
     const fault = request.body === null ? undefined : await faultOfBody(request);
     if (fault !== undefined) return this.#refused(fault);
     const why = await this.#events.take(queryOf(request.url), visit);
-    if (isRefusal(why)) return refusalAnswer(why);
+    if (isUnstored(why)) return outcomeAnswer(why);
     return new Response(null, { status: 204, headers: notCounted(why) });
   }
 
@@ -134,8 +135,8 @@ function isInChunks({ headers }: Request): boolean {
 
 type NotCounted = Omission | Pick<Refusal, "reason">;
 
-function isRefusal(why: Refusal | Omission | undefined): why is Refusal {
-  return why !== undefined && "retryAfterS" in why;
+function isUnstored(why: Outcome | Omission): why is NonNullable<Outcome> {
+  return why === UNKNOWN || (why !== undefined && "retryAfterS" in why);
 }
 
 function notCounted(why: NotCounted | undefined): Record<string, string> {
@@ -146,8 +147,9 @@ function gifAnswer(why?: Omission): Response {
   return new Response(GIF, { headers: { ...GIF_HEADERS, ...notCounted(why) } });
 }
 
-function redirectAnswer(location: string, why?: NotCounted): Response {
-  return new Response(null, { status: 302, headers: { location, ...NO_STORE, ...notCounted(why) } });
+function redirectAnswer(location: string, why?: NotCounted | typeof UNKNOWN): Response {
+  const outcome = why?.reason === UNKNOWN.reason ? { "hourglass-outcome": UNKNOWN.reason } : notCounted(why);
+  return new Response(null, { status: 302, headers: { location, ...NO_STORE, ...outcome } });
 }
 
 /** Whoever passes a link on may append to it (fbclid, utm_source): what is not known here is left out. */

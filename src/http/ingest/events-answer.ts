@@ -1,12 +1,20 @@
 /**
- * What whoever sent many events is told. Every answer that is not an error has the numbers
- *   events = accepted + duplicates + invalid + refused
+ * The answer to a request with many events. Every answer that is not an error has the numbers
+ *   events = accepted + duplicates + invalid + refused + unknown
  * and names each event by its index: of the element, or of the line (blank ones counted), from 0.
  */
 import type { BulkOutcome } from "../../pipeline/commit/bulk.ts";
-import type { Refusal } from "../../pipeline/commit/open-batch.ts";
+import { type Refusal, UNKNOWN } from "../../pipeline/commit/open-batch.ts";
 import type { EventBatch } from "../../protocol/body/read-events.ts";
-import { errorAnswer, errorBodyOf, NO_STORE, refusalAnswer, refusalText, retryHeaders } from "../answers.ts";
+import {
+  errorAnswer,
+  errorBodyOf,
+  NO_STORE,
+  outcomeAnswer,
+  refusalText,
+  retryHeaders,
+  UNKNOWN_MESSAGE,
+} from "../answers.ts";
 
 /** From the first to the last index, both included. */
 type Range = [first: number, last: number];
@@ -23,11 +31,14 @@ export function invalidAnswer(batch: EventBatch): Response {
   return errorAnswer(422, error, {}, { events: count, ...uncounted, errors: listed(batch) });
 }
 
-export function outcomeAnswer(batch: EventBatch, outcome: BulkOutcome): Response {
-  const { accepted, duplicates, refused } = outcome;
+export function bulkAnswer(batch: EventBatch, outcome: BulkOutcome): Response {
+  const { accepted, duplicates, refused, unknown } = outcome;
   const [first] = refused;
   const refusedCount = refused.reduce((sum, { positions }) => sum + positions.length, 0);
-  if (first !== undefined && accepted + duplicates === 0) return refusalAnswer(first.refusal);
+  if (accepted + duplicates === 0) {
+    if (first !== undefined && unknown.length === 0) return outcomeAnswer(first.refusal);
+    if (first === undefined && unknown.length > 0) return outcomeAnswer(UNKNOWN);
+  }
   const { invalidCount, events } = batch;
   const body = {
     events: events.length + invalidCount,
@@ -35,11 +46,13 @@ export function outcomeAnswer(batch: EventBatch, outcome: BulkOutcome): Response
     duplicates,
     invalid: invalidCount,
     refused: refusedCount,
+    unknown: unknown.length,
     errors: listed(batch),
   };
-  if (first === undefined) return Response.json(body, { status: 200, headers: NO_STORE });
-  const retry = retryHeaders(latest(outcome));
-  const answer = { ...body, refusals: refusalsOf(batch, outcome) };
+  if (first === undefined && unknown.length === 0)
+    return Response.json(body, { status: 200, headers: NO_STORE });
+  const answer = { ...body, refusals: refusalsOf(batch, outcome), unknowns: unknownsOf(batch, outcome) };
+  const retry = first === undefined ? {} : retryHeaders(latest(outcome));
   return Response.json(answer, { status: 207, headers: { ...NO_STORE, ...retry } });
 }
 
@@ -55,6 +68,13 @@ function refusalsOf({ indexes }: EventBatch, { refused }: BulkOutcome) {
     const message = `${refusalText(reason)}: these were not counted, send them again`;
     return { code: reason, message, count: positions.length, indexes: rangesOf(positions, indexes) };
   });
+}
+
+/** One, with all events whose outcome is unknown; none if there are none. */
+function unknownsOf({ indexes }: EventBatch, { unknown }: BulkOutcome) {
+  if (unknown.length === 0) return [];
+  const ranges = rangesOf(unknown, indexes);
+  return [{ code: UNKNOWN.reason, message: UNKNOWN_MESSAGE, count: unknown.length, indexes: ranges }];
 }
 
 function latest({ refused }: BulkOutcome): Refusal {

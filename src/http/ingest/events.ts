@@ -1,10 +1,10 @@
 /**
  * POST /events: many events in one request.
  *
- * Invariant: of the events of a body each is accepted, a duplicate, invalid or refused, and the answer and the
- * ledger say so with the same numbers (one of a stream that its key is not for is invalid to who sent it, and
- * unauthorized in the ledger). 200: none was refused. 503: nothing was counted. 207: a part was refused, and the
- * answer names it, so that just that can be sent again.
+ * Invariant: each event of a body is accepted, a duplicate, invalid, refused, or of unknown outcome, and the answer and
+ * the ledger say so with the same numbers (one of a stream that its key is not for is invalid in the answer, and
+ * unauthorized in the ledger). 200: none was refused, and no outcome is unknown. 503: nothing was counted. 504: every
+ * outcome is unknown. 207: the answer names the events that were refused, and those of unknown outcome.
  */
 
 import { Type } from "@sinclair/typebox";
@@ -21,7 +21,7 @@ import { Slots } from "../../runtime/slots.ts";
 import { answerToError, errorAnswer, isRefusedInput, refusalAnswer } from "../answers.ts";
 import type { RequestCounts } from "../requests/counts.ts";
 import type { AppOptions } from "../route-options.ts";
-import { invalidAnswer, outcomeAnswer } from "./events-answer.ts";
+import { bulkAnswer, invalidAnswer } from "./events-answer.ts";
 
 /** Of all bodies that are being worked on, unpacked. In memory each is some 5 times as much. */
 const BODIES_MAX_BYTES = 4 * BODY_MAX_BYTES;
@@ -111,5 +111,5 @@ async function submit(pipeline: Pipeline, batch: EventBatch, isAtomic: boolean):
     return invalidAnswer(batch);
   }
   const outcome: BulkOutcome = await pipeline.submitAll(valid, isAtomic);
-  return outcomeAnswer(batch, outcome);
+  return bulkAnswer(batch, outcome);
 }

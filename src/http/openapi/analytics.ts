@@ -1,9 +1,10 @@
 /** /analytics, described: one event in, one hour out. */
 import { Type } from "@sinclair/typebox";
 import { REFUSAL_REASONS } from "../../domain/ledger.ts";
+import { UNKNOWN } from "../../pipeline/commit/open-batch.ts";
 import { EXPECTS_IDEMPOTENCY_KEY, IDEMPOTENCY_KEY } from "../../protocol/event/idempotency-key.ts";
 import { EventQuerySchema, EXPECTS_KIND, HourQuerySchema } from "../../protocol/event/query-rules.ts";
-import { refusalText } from "../answers.ts";
+import { refusalText, UNKNOWN_MESSAGE } from "../answers.ts";
 import {
   answer,
   failure,
@@ -27,6 +28,12 @@ export const refused = failure(
   RETRYABLE,
   { code: "journal_full", message: `${refusalText("journal_full")}: nothing was counted, send it again` },
   { headers: ["retry-after"] },
+);
+
+export const outcomeUnknown = failure(
+  "The hot store was sent this and did not answer in time: it counts once or never. Repeat it only with an `id`.",
+  [UNKNOWN.reason],
+  { code: UNKNOWN.reason, message: UNKNOWN_MESSAGE },
 );
 
 const HOUR_TEXT = "unique_users,2\nclicks,1\nimpressions,1\n";
@@ -81,6 +88,7 @@ export const analyticsPaths: Paths = {
         422: invalid("too_many_streams"),
         500: internal,
         503: refused,
+        504: outcomeUnknown,
       },
     },
     get: {

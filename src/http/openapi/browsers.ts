@@ -2,7 +2,7 @@
 import { Type } from "@sinclair/typebox";
 import { EventQuerySchema } from "../../protocol/event/query-rules.ts";
 import { EXPECTS_TARGET } from "../ingest/redirect-targets.ts";
-import { invalid, refused, tooLargeBody } from "./analytics.ts";
+import { invalid, outcomeUnknown, refused, tooLargeBody } from "./analytics.ts";
 import {
   answer,
   failure,
@@ -53,6 +53,7 @@ const pixel: Operation = {
     422: invalid("too_many_streams"),
     500: internal,
     503: refused,
+    504: outcomeUnknown,
   },
 };
 
@@ -71,6 +72,7 @@ const beacon: Operation = {
     422: invalid("too_many_streams"),
     500: internal,
     503: refused,
+    504: outcomeUnknown,
   },
 };
 
@@ -89,7 +91,11 @@ const redirect: Operation = {
     }),
   ),
   responses: {
-    302: answer("The click is stored, unless a header says why not.", {}, ["location", NOT_COUNTED]),
+    302: answer("The click is stored, unless a header says why not.", {}, [
+      "location",
+      NOT_COUNTED,
+      "hourglass-outcome",
+    ]),
     400: unreadable,
     403: targetNotAllowed,
     422: invalid(),

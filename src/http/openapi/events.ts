@@ -1,10 +1,12 @@
 /** POST /events, described: many events in one request. */
 import { Type } from "@sinclair/typebox";
+import { UNKNOWN } from "../../pipeline/commit/open-batch.ts";
 import { BODY_MAX_BYTES } from "../../protocol/body/encoding.ts";
 import { EVENTS_MAX, INVALID_MAX_LISTED, LINES_MAX } from "../../protocol/body/read-events.ts";
 import { EventObjectSchema } from "../../protocol/event/object-rules.ts";
+import { UNKNOWN_MESSAGE } from "../answers.ts";
 import { BatchQuerySchema } from "../ingest/events.ts";
-import { refused } from "./analytics.ts";
+import { outcomeUnknown, refused } from "./analytics.ts";
 import {
   answer,
   count,
@@ -29,29 +31,36 @@ const errors = Type.Array(members({ index, code, message, field, got, expected }
 });
 
 const counts = {
-  events: count("how many the body holds: accepted + duplicates + invalid + refused"),
+  events: count("how many the body holds: accepted + duplicates + invalid + refused + unknown"),
   accepted: count("stored, and in every answer from now on"),
   duplicates: count("counted before, by their id"),
   invalid: count("not counted: to be corrected"),
   refused: count("not counted: to be sent again"),
+  unknown: count("counted once or never, nobody knows yet: to be sent again only with an id"),
   errors,
 };
 
-const Refusals = Type.Array(
-  members({
-    code,
-    message,
-    count: count("how many events were refused for this reason"),
-    indexes: Type.Array(Type.Array(index, { minItems: 2, maxItems: 2 }), {
-      description: "ranges of them: the first and the last index, both included",
+const unstored = (description: string) =>
+  Type.Array(
+    members({
+      code,
+      message,
+      count: count("how many events"),
+      indexes: Type.Array(Type.Array(index, { minItems: 2, maxItems: 2 }), {
+        description: "ranges of them: the first and the last index, both included",
+      }),
     }),
-  }),
-);
+    { description },
+  );
+const partial = {
+  refusals: unstored("events that were refused, by reason"),
+  unknowns: unstored("events whose outcome is unknown"),
+};
 
 export const eventsSchemas = {
   Event: EventObjectSchema,
   Batch: members(counts, "What became of the events of a request."),
-  PartialBatch: members({ ...counts, refusals: Refusals }, "What became of the events of a request."),
+  PartialBatch: members({ ...counts, ...partial }, "What became of the events of a request."),
 };
 
 const NOT_ATOMIC = {
@@ -59,14 +68,23 @@ const NOT_ATOMIC = {
   message: "1 of 3 events are invalid. Nothing was counted.",
 };
 const INVALID_EVENT = { index: 1, ...INVALID_PARAMETER.example };
-const BATCH = { events: 3, accepted: 1, duplicates: 1, invalid: 1, refused: 0, errors: [INVALID_EVENT] };
+const BATCH = {
+  events: 3,
+  accepted: 1,
+  duplicates: 1,
+  invalid: 1,
+  refused: 0,
+  unknown: 0,
+  errors: [INVALID_EVENT],
+};
 const AWAY = {
   code: "hot_store_away",
   message: "the hot store does not answer: these were not counted, send them again",
 };
 const PARTIAL_BATCH = {
-  ...{ ...BATCH, events: 4, refused: 1 },
+  ...{ ...BATCH, events: 6, refused: 1, unknown: 2 },
   refusals: [{ ...AWAY, count: 1, indexes: [[3, 3]] }],
+  unknowns: [{ code: UNKNOWN.reason, message: UNKNOWN_MESSAGE, count: 2, indexes: [[4, 5]] }],
 };
 
 const EVENTS = [
@@ -120,11 +138,11 @@ export const eventsPaths: Paths = {
         },
       },
       responses: {
-        200: answer("None was refused; some may be invalid.", {
+        200: answer("None was refused, and no outcome is unknown; some may be invalid.", {
           [JSON_TYPE]: { schema: refTo("Batch"), example: BATCH },
         }),
         207: answer(
-          "Some were refused: send these again after `retry-after`.",
+          "Some were refused: send these again after `retry-after`. Or the outcome of some is unknown.",
           { [JSON_TYPE]: { schema: refTo("PartialBatch"), example: PARTIAL_BATCH } },
           ["retry-after"],
         ),
@@ -160,6 +178,7 @@ export const eventsPaths: Paths = {
         422: invalidOrNotAtomic,
         500: internal,
         503: refused,
+        504: outcomeUnknown,
       },
     },
   },

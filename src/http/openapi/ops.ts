@@ -38,6 +38,15 @@ export const opsSchemas = {
       }),
       adopted: count("accepted under another writer's name, persisted by this instance"),
       duplicates: count("acknowledged, and counted before under their id"),
+      unknown: members(
+        {
+          total: count("stored + unstored + inDoubt"),
+          stored: count("turned out to be stored: among the accepted or the duplicates since then"),
+          unstored: count("turned out not to be stored"),
+          inDoubt: count("still unknown"),
+        },
+        "answered as unknown, since the hot store did not answer in time",
+      ),
       refused: members(refusals, "not counted, by reason"),
       omitted: members(omissions, "left out as the browser or the settings ask, by reason"),
       oldestPendingMs,
@@ -116,6 +125,7 @@ const LEDGER = {
     writer: READY.writer,
     ...{ accepted: 1000, persisted: 990, pending: 10, pendingInRing: 10, pendingInJournalOnly: 0 },
     ...{ journalMaxEvents: 1000000, handedOver: 0, lost: 0, holds: true, adopted: 0, duplicates: 3 },
+    unknown: { total: 0, stored: 0, unstored: 0, inDoubt: 0 },
     refused: Object.fromEntries(REFUSAL_REASONS.map((name) => [name, 0])),
     omitted: Object.fromEntries(OMISSION_REASONS.map((name) => [name, 0])),
     oldestPendingMs: 12,

@@ -5,6 +5,7 @@
 
 import { type TObject, type TProperties, type TSchema, Type } from "@sinclair/typebox";
 import { OMISSION_REASONS, REFUSAL_REASONS } from "../../domain/ledger.ts";
+import { UNKNOWN } from "../../pipeline/commit/open-batch.ts";
 import type { ErrorBody } from "../../protocol/body/refused-body.ts";
 import { EXPECTS_TIMESTAMP } from "../../protocol/event/query-rules.ts";
 import { InvalidParameterError } from "../../protocol/invalid-parameter.ts";
@@ -104,6 +105,10 @@ export const HEADERS = {
       "Only if nothing was counted, and why: `do_not_track` or `bot`, as the settings say; of a redirect, what an " +
       "error would have in `code`, or `invalid`.",
     schema: oneOf([...OMISSION_REASONS, ...REFUSAL_REASONS]),
+  },
+  "hourglass-outcome": {
+    description: "Only if it is not known in time whether the click is stored: it counts once or never.",
+    schema: oneOf([UNKNOWN.reason]),
   },
   location: { description: "The page.", schema: Type.String() },
   etag: { description: "To be sent as `if-none-match`.", schema: Type.String() },

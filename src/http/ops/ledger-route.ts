@@ -21,6 +21,7 @@ export function ledger({ pipeline, log }: AppOptions) {
 export function instanceLedger(pipeline: Pipeline) {
   const { ledger, pending, writer, oldestPendingMs, journalMaxEvents } = pipeline;
   const { accepted, persisted, handedOver, lost, adopted, duplicates, refused, omitted } = ledger;
+  const { unknown, unknownStored, unknownUnstored, inDoubt } = ledger;
   return {
     writer,
     accepted,
@@ -35,6 +36,7 @@ export function instanceLedger(pipeline: Pipeline) {
     holds: ledger.pending === pending.events,
     adopted,
     duplicates,
+    unknown: { total: unknown, stored: unknownStored, unstored: unknownUnstored, inDoubt },
     refused,
     omitted,
     oldestPendingMs,

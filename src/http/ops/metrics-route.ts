@@ -109,6 +109,18 @@ function registerLedger(registry: Registry, pipeline: Pipeline): void {
       "Acknowledged, and counted under their id before",
       () => ledger.duplicates,
     ],
+    hourglass_events_unknown_total: [
+      "Sent to the hot store, which did not answer in time: answered as unknown",
+      () => ledger.unknown,
+    ],
+    hourglass_events_unknown_stored_total: [
+      "Of the unknown: turned out to be stored, and accepted or a duplicate since then",
+      () => ledger.unknownStored,
+    ],
+    hourglass_events_unknown_unstored_total: [
+      "Of the unknown: turned out not to be stored, and will never count",
+      () => ledger.unknownUnstored,
+    ],
   } satisfies Record<string, [string, () => number]>;
   for (const [name, [help, value]] of Object.entries(counters)) mirrored(registry, name, help, value);
   byReason(registry, "hourglass_events_refused_total", "Not counted, and said so", ledger.refused);

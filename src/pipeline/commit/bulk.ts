@@ -1,15 +1,15 @@
 /**
- * Many events that came in one request, and what became of each of them.
+ * Many events that came in one request, and the outcome of each of them.
  *
- * They go into batches piece by piece, as many as one commit may take at a time, and each piece has an
- * outcome of its own. Invariant: every event is accepted, a duplicate, or refused, in exactly one of these;
- * the outcome is told once all are.
+ * They go into batches piece by piece, as many as one commit may take at a time, and each piece has an outcome of its
+ * own. Invariant: every event is in exactly one of accepted, duplicates, refused and unknown; the outcome is told once
+ * all are.
  */
 import type { Group } from "../../domain/batch.ts";
 import { type Event, hourOf } from "../../domain/event.ts";
-import type { Intake, Outcome, Part, Refusal } from "./open-batch.ts";
+import { type OpenBatch, type Outcome, type Part, type Refusal, UNKNOWN } from "./open-batch.ts";
 
-/** Events that were not counted: `positions` in the list that was submitted, ascending. */
+/** `positions`: in the list that was submitted, ascending. */
 export interface RefusedEvents {
   readonly refusal: Refusal;
   readonly positions: readonly number[];
@@ -20,8 +20,9 @@ export interface BulkOutcome {
   readonly accepted: number;
   /** Stored since earlier under the same id, or by an event of the same bulk. */
   readonly duplicates: number;
-  /** Empty if all are stored. */
   readonly refused: readonly RefusedEvents[];
+  /** Positions of the events whose outcome is not known, ascending. */
+  readonly unknown: readonly number[];
 }
 
 /** Where a piece lies in the list: from `from` to below `to`, but only what is of this group. */
@@ -40,6 +41,7 @@ export class Bulk {
   #accepted = 0;
   #duplicates = 0;
   readonly #refused: RefusedEvents[] = [];
+  readonly #unknown: number[] = [];
 
   constructor(events: readonly Event[]) {
     this.#events = events;
@@ -56,9 +58,9 @@ export class Bulk {
     return this.#events.length - this.#next;
   }
 
-  /** Moves events into the intake: the rest of them, or until it is full. */
-  moveInto(intake: Intake, maxEvents: number, maxGroups: number): void {
-    const { builder } = intake;
+  /** Moves events into the batch: the rest of them, or until it is full. */
+  moveInto(batch: OpenBatch, maxEvents: number, maxGroups: number): void {
+    const { builder } = batch;
     const from = this.#next;
     const to = Math.min(this.#events.length, from + maxEvents - builder.eventCount);
     const parts = new Map<Group, Part>();
@@ -69,18 +71,18 @@ export class Bulk {
       this.#next += 1;
       if (group !== lastGroup) part = parts.get(group);
       if (part === undefined) {
-        part = intake.openPart(group);
+        part = batch.openPart(group);
         parts.set(group, part);
       }
       part.count += 1;
       lastGroup = group;
     }
-    for (const [group, opened] of parts) this.#await(opened, { group, from, to: this.#next }, intake);
+    for (const [group, opened] of parts) this.#await(opened, { group, from, to: this.#next }, batch);
   }
 
-  #await(part: Part, place: Place, intake: Intake): void {
+  #await(part: Part, place: Place, batch: OpenBatch): void {
     this.#openParts += 1;
-    void intake.outcomeOf(place.group).then((outcome) => {
+    void batch.outcomeOf(place.group).then((outcome) => {
       this.#openParts -= 1;
       this.#settle(part, place, outcome);
     });
@@ -90,13 +92,15 @@ export class Bulk {
     if (outcome === undefined) {
       this.#accepted += part.count - part.duplicates;
       this.#duplicates += part.duplicates;
+    } else if (outcome.reason === UNKNOWN.reason) {
+      this.#unknown.push(...this.#positionsOf(place));
     } else {
       this.#refused.push({ refusal: outcome, positions: this.#positionsOf(place) });
     }
     this.#tellIfSettled();
   }
 
-  /** Looked up when they are asked for, which is rare, rather than kept for all. */
+  /** Looked up when they are asked for, which is rare, rather than stored for all. */
   #positionsOf({ group, from, to }: Place): number[] {
     const positions: number[] = [];
     for (let i = from; i < to; i++) {
@@ -119,12 +123,15 @@ export class Bulk {
     if (this.#openParts > 0 || this.restCount > 0) return;
     const { length } = this.#events;
     const refused = this.#refused.reduce((sum, { positions }) => sum + positions.length, 0);
-    if (this.#accepted + this.#duplicates + refused !== length) {
+    const unknown = this.#unknown.sort((a, b) => a - b);
+    if (this.#accepted + this.#duplicates + refused + unknown.length !== length) {
       // Never seen: better no answer at all than a wrong one.
-      const found = `${this.#accepted} accepted, ${this.#duplicates} duplicates, ${refused} refused`;
+      const stored = `${this.#accepted} accepted, ${this.#duplicates} duplicates`;
+      const found = `${stored}, ${refused} refused, ${unknown.length} unknown`;
       this.#told.reject(new Error(`the outcomes of ${length} events do not add up: ${found}`));
       return;
     }
-    this.#told.resolve({ accepted: this.#accepted, duplicates: this.#duplicates, refused: this.#refused });
+    const [accepted, duplicates] = [this.#accepted, this.#duplicates];
+    this.#told.resolve({ accepted, duplicates, refused: this.#refused, unknown });
   }
 }

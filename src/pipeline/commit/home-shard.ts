@@ -1,9 +1,9 @@
 /**
- * Where the events go that have no id: to one shard of this process, so that its batches are large, and each process
- * to another one, as far as there are enough.
+ * The shard that events without an id go to: one of this process, so that its batches are large, and another one for
+ * each process, as far as there are enough.
  *
  * Invariant: an event is refused for a shard that takes none only if no shard takes any. One that may be in a shard
- * already is never sent to another: whoever sends it again does that, and was told that it does not count.
+ * already is never sent to another.
  */
 import type { Shard } from "../shard.ts";
 

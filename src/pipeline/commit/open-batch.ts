@@ -1,20 +1,23 @@
 /**
- * The events of a batch that is not committed yet, and those who wait for its outcome.
- * Invariant: each group of the batch has exactly one waiter, which all requests with an event in it share. An
- * intake is of single events, or of bulks; only those are told how many of their events were duplicates.
+ * A batch that still takes events, and the callers that wait for its outcome.
+ * Invariant: each group of the batch has exactly one waiter, which all requests with an event in it share. A batch is
+ * of single events, or of bulks; only bulks are told how many of their events were duplicates.
  */
-import { type Batch, BatchBuilder, type Group } from "../../domain/batch.ts";
+import { BatchBuilder, type Group } from "../../domain/batch.ts";
 import type { Event } from "../../domain/event.ts";
 import type { RefusalReason } from "../../domain/ledger.ts";
 
-/** Why events were not taken, and when to come again. */
+/** Why events were not taken, and when to retry. They were not applied, and never will be. */
 export interface Refusal {
   readonly reason: RefusalReason;
   readonly retryAfterS: number;
 }
 
+/** It was sent to the hot store, which did not answer in time: it counts once, or never. */
+export const UNKNOWN = { reason: "outcome_unknown" } as const;
+
 /** Undefined: the event is stored, now or (by its id) since earlier. */
-export type Outcome = Refusal | undefined;
+export type Outcome = Refusal | typeof UNKNOWN | undefined;
 
 /** The events of one bulk in one group: `count` of them, one behind the other from `start`. */
 export interface Part {
@@ -27,11 +30,11 @@ export interface Part {
 export interface Waiter {
   readonly promise: Promise<Outcome>;
   readonly resolve: (outcome: Outcome) => void;
-  /** In the order of their starts. None but in an intake of bulks. */
+  /** In the order of their starts. None but in a batch of bulks. */
   readonly parts: Part[];
 }
 
-export class Intake {
+export class OpenBatch {
   readonly builder = new BatchBuilder();
   /** Monotonic time of its first event. */
   readonly openedMs: number;
@@ -49,7 +52,7 @@ export class Intake {
     return this.#waiterOf(this.builder.add(event)).promise;
   }
 
-  /** Takes in a group of another intake, with those who wait for it. */
+  /** Takes in a group of another batch, with its waiter. */
   addGroup(group: Group, waiter: Waiter): void {
     const target = this.builder.addGroup(group);
     const own = this.#waiterOf(target);
@@ -101,24 +104,16 @@ export class Intake {
     return waiter;
   }
 
-  /** For groups that go another way: their waiters are taken out with them. */
+  /** For a group that is committed in another batch: its waiter is taken out with it. */
   take(group: Group): Waiter {
     const waiter = this.#waiters.get(group)!;
     this.#waiters.delete(group);
     return waiter;
   }
 
-  /** Tells all that still wait here. */
+  /** Answers all that still wait here. */
   resolve(outcome: Outcome): void {
     for (const waiter of this.#waiters.values()) waiter.resolve(outcome);
     this.#waiters.clear();
   }
-}
-
-/** A batch on its way to the hot store: an intake's, or part of one, or orphans (nobody waits for those). */
-export interface Sending {
-  batch: Batch;
-  readonly intake: Intake | undefined;
-  /** True once it may have been applied under the present seq: it must not be changed or sent under another. */
-  isInDoubt: boolean;
 }

@@ -14,8 +14,8 @@ interface Part {
 }
 
 /**
- * Never rejects. A shard that takes no events refuses its part alone, or all if it is to be all or none: but that a
- * store can go away after that, and refuse a part.
+ * Never rejects. A shard that takes no events refuses its part alone, or all of it with `isAllOrNone`; a store that
+ * becomes unavailable after that can still refuse a part.
  */
 export async function submitSplit(
   events: readonly Event[],
@@ -32,14 +32,16 @@ export async function submitSplit(
   );
   let [accepted, duplicates] = [0, 0];
   const refused: RefusedEvents[] = [];
+  const unknown: number[] = [];
   for (const { part, outcome } of outcomes) {
     accepted += outcome.accepted;
     duplicates += outcome.duplicates;
+    unknown.push(...outcome.unknown.map((position) => part.positions[position]!));
     for (const { refusal, positions } of outcome.refused) {
       refused.push({ refusal, positions: positions.map((position) => part.positions[position]!) });
     }
   }
-  return { accepted, duplicates, refused };
+  return { accepted, duplicates, refused, unknown: unknown.sort((a, b) => a - b) };
 }
 
 function divide(events: readonly Event[], shardFor: (event: Event) => Shard): Map<Shard, Part> {

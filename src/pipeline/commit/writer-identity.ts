@@ -1,23 +1,40 @@
 /**
- * Under which name this process writes. A name is used by one process, once: a writer that was fenced, or
- * that the hot store does not know any more, is never taken up again but replaced by a new one.
+ * Under which name this process writes, and what becomes of the batches of a name that it lost.
+ *
+ * Invariants:
+ * - A name is used by one process, once: a writer that was fenced, or that the hot store does not know any more, is
+ *   never taken up again but replaced by a new one.
+ * - A batch of a lost writer is committed under the new one (an orphan) only after the old one was sealed in the cold
+ *   store, and only if it is above the watermark then: so that no adopter, however late, stores it a second time.
  */
-import type { JournaledBatch } from "../../domain/batch.ts";
+import { countEvents, type JournaledBatch } from "../../domain/batch.ts";
+import type { Ledger } from "../../domain/ledger.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import type { Log } from "../../runtime/log.ts";
+import { ColdUnavailableError } from "../../store/cold/errors.ts";
 import { type HotStore, HotUnavailableError } from "../../store/hot.ts";
-import type { Flusher } from "../flush/flusher.ts";
-import { bearDataSet, type RecoveryOptions } from "../upkeep/journal-adoption.ts";
+import type { Flusher, WriterBooks } from "../flush/flusher.ts";
+import { type AdoptionOptions, initializeDataSet, sealWriter } from "../upkeep/journal-adoption.ts";
 
-const UINT32 = 2 ** 32;
+/** The batch above the last one whose outcome is known: the only one that may be in doubt. */
+export interface Doubt {
+  readonly seq: number;
+  readonly isOrphan: boolean;
+}
+
+/** What became of a batch in doubt. "open": nobody can tell; it may be in the journal, and is not to be sent again. */
+export type Fate = { readonly acceptedEvents: number } | "unstored" | "open";
 
 export interface WriterIdentityOptions {
   readonly hot: HotStore;
   readonly flusher: Flusher;
-  readonly recovery: RecoveryOptions;
+  readonly adoption: AdoptionOptions;
+  readonly ledger: Ledger;
   readonly log: Log;
   readonly clock: Clock;
 }
+
+const UINT32 = 2 ** 32;
 
 export class WriterIdentity {
   readonly #options: WriterIdentityOptions;
@@ -25,6 +42,8 @@ export class WriterIdentity {
   readonly orphans: JournaledBatch[] = [];
   #name: string | undefined;
   isLost = false;
+  /** Of the writer that was given up, and not replaced yet. */
+  #given: { readonly name: string; readonly fate: Fate | undefined } | undefined;
 
   constructor(options: WriterIdentityOptions) {
     this.#options = options;
@@ -35,35 +54,86 @@ export class WriterIdentity {
   }
 
   /**
-   * Gives up the present writer, if there is one, and registers a new one. Answers the last seq that the hot
-   * store has of the old one. Throws HotUnavailableError or ColdUnavailableError: may then be called again.
+   * Gives up the present writer, if there is one, and registers a new one. Answers what became of the batch in doubt.
+   * Throws HotUnavailableError or ColdUnavailableError: may then be called again.
    */
-  async replace(): Promise<number> {
-    const { hot, flusher, log, recovery } = this.#options;
+  async replace(doubt: Doubt | undefined): Promise<Fate | undefined> {
+    const { hot, flusher, log, adoption } = this.#options;
     await hot.open();
-    const old = this.#name;
-    const lastSeq = old === undefined ? 0 : await hot.abandon(old);
-    // Before the birth: a flush after it could bring events into an hour that was just taken for empty.
-    if (old !== undefined) await flusher.moveOrphans(lastSeq, this.orphans);
-    if (!(await hot.isBorn())) await bearDataSet(recovery);
+    // Before the data set is initialized: a flush after that could bring events into an hour just taken for empty.
+    if (this.#name !== undefined) {
+      this.#given = { name: this.#name, fate: await this.#giveUp(this.#name, doubt) };
+      this.#name = undefined;
+    }
+    if ((await hot.initializedMsAgo()) === undefined) await initializeDataSet(adoption);
     const name = this.#newName();
     if (!(await hot.register(name))) {
       throw new HotUnavailableError("The hot store lost its data while a writer was registered", false);
     }
     flusher.beginWriter(name);
-    if (old !== undefined) {
-      const fields = { old, writer: name, orphans: this.orphans.length };
+    const given = this.#given;
+    if (given !== undefined) {
+      const fields = { old: given.name, writer: name, orphans: this.orphans.length };
       log.warn(fields, "this process lost its writer, and took a new one");
     }
+    this.#given = undefined;
     this.#name = name;
     this.isLost = false;
-    return lastSeq;
+    return given?.fate;
+  }
+
+  async #giveUp(writer: string, doubt: Doubt | undefined): Promise<Fate | undefined> {
+    const { hot, flusher, ledger } = this.#options;
+    const ended = await hot.abandon(writer);
+    const books = await flusher.suspend();
+    try {
+      const lastSeq = ended?.lastSeq ?? 0;
+      const isAllInJournal = Math.max(books.unflushedSeq, doubt?.seq ?? 0) <= lastSeq;
+      const fate = isAllInJournal
+        ? doubt && { acceptedEvents: ended!.acceptedEvents - books.accepted }
+        : await this.#settle(writer, ended !== undefined, books, doubt, lastSeq);
+      if (isAllInJournal || fate === "open") ledger.handedOver += books.accepted - books.persisted;
+      flusher.endWriter();
+      return fate;
+    } finally {
+      flusher.resume();
+    }
+  }
+
+  /** Batches may be in neither store, or may have been flushed by an adopter from a journal that is gone by now. */
+  async #settle(
+    writer: string,
+    hasJournal: boolean,
+    books: WriterBooks,
+    doubt: Doubt | undefined,
+    lastSeq: number,
+  ): Promise<Fate | undefined> {
+    const { adoption, ledger, log } = this.#options;
+    let sealed: Awaited<ReturnType<typeof sealWriter>>;
+    try {
+      sealed = await sealWriter(adoption, writer, hasJournal);
+    } catch (error) {
+      // Only a batch that nobody was told is stored: better left open than all others refused meanwhile.
+      const isOnlyDoubt = books.unflushedSeq <= lastSeq && doubt?.isOrphan === false;
+      if (error instanceof ColdUnavailableError && isOnlyDoubt) return "open";
+      throw error;
+    }
+    const orphans = books.unflushed.filter(({ seq }) => seq > sealed.watermark);
+    const isDoubtStored = doubt !== undefined && doubt.seq <= sealed.watermark;
+    const stored = isDoubtStored ? books.accepted : sealed.events;
+    const lost = books.accepted - stored - countEvents(orphans);
+    if (lost > 0) log.error({ lost }, "the hot store lost batches that only its journal held");
+    ledger.lost += lost;
+    ledger.handedOver += stored - books.persisted;
+    this.orphans.unshift(...orphans);
+    if (doubt === undefined) return undefined;
+    return isDoubtStored ? { acceptedEvents: sealed.events - books.accepted } : "unstored";
   }
 
   /** Prolongs the lease; notes if it is lost. Throws HotUnavailableError. */
   async renew(committedSeq: number): Promise<void> {
     const name = this.#name;
-    // A lost one is left alone: to a data set that has just been born it would be a sign of loss.
+    // A lost one is left alone: to a data set that was just initialized it would be a sign of loss.
     if (name === undefined || this.isLost) return;
     const state = await this.#options.hot.renewLease(name, committedSeq);
     if (state === "lost" && name === this.#name) this.isLost = true;

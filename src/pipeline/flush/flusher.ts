@@ -47,12 +47,24 @@ interface Spill {
   eventCount: number;
 }
 
+/** Of a writer, in events; `unflushed`: what of it is in memory. */
+export interface WriterBooks {
+  readonly accepted: number;
+  readonly persisted: number;
+  readonly unflushed: readonly JournaledBatch[];
+  /** Of the last batch that is not flushed, whether it is in memory or not; 0 if all are. */
+  readonly unflushedSeq: number;
+}
+
+const NO_BOOKS: WriterBooks = { accepted: 0, persisted: 0, unflushed: [], unflushedSeq: 0 };
+
 interface WriterProgress {
   readonly writer: string;
   /** The last batch that was committed, and its outcome known here. */
   offeredSeq: number;
   flushedSeq: number;
   trimmedSeq: number;
+  acceptedEvents: number;
   /** Events committed by this writer and not known to be persisted. */
   pendingEvents: number;
   spill: Spill | undefined;
@@ -116,13 +128,13 @@ export class Flusher {
 
   /** From now on batches of this writer come. */
   beginWriter(writer: string): void {
-    this.#options.ring.drain();
-    this.#commitTimes.clear();
+    this.endWriter();
     this.#progress = {
       writer,
       offeredSeq: 0,
       flushedSeq: 0,
       trimmedSeq: 0,
+      acceptedEvents: 0,
       pendingEvents: 0,
       spill: undefined,
     };
@@ -138,6 +150,7 @@ export class Flusher {
       if (progress.pendingEvents === 0) progress.flushedSeq = batch.seq;
       return;
     }
+    progress.acceptedEvents += batch.eventCount;
     progress.pendingEvents += batch.eventCount;
     this.#commitTimes.committed(batch.seq, this.#options.clock.now());
     if (!this.#options.ring.push(batch)) this.#spill(progress, batch);
@@ -259,42 +272,33 @@ export class Flusher {
     });
   }
 
-  /**
-   * Gives up the writer, whose journal in the hot store ends at `lastSeq` and is left to an adopter. Puts
-   * before `orphans` the batches that neither that journal nor the cold store has: they are to be committed
-   * again, under a new writer. Throws ColdUnavailableError, and nothing is given up then.
-   */
-  async moveOrphans(lastSeq: number, orphans: JournaledBatch[]): Promise<void> {
-    const { cold, ring, ledger, log } = this.#options;
-    const progress = this.#progress;
-    if (progress === undefined) return;
-    await this.#suspend();
-    try {
-      let found = ring.peek(Number.POSITIVE_INFINITY).filter((batch) => batch.seq > lastSeq);
-      if (found.length > 0) {
-        const watermark = await cold.watermark(progress.writer);
-        found = found.filter((batch) => batch.seq > watermark);
-      }
-      const lost =
-        progress.spill !== undefined && progress.spill.toSeq > lastSeq ? progress.spill.eventCount : 0;
-      if (lost > 0) log.error({ lost }, "the hot store lost batches that only its journal held");
-      ledger.lost += lost;
-      ledger.handedOver += progress.pendingEvents - lost - countEvents(found);
-      orphans.unshift(...found);
-      ring.drain();
-      this.#commitTimes.clear();
-      this.#progress = undefined;
-    } finally {
-      this.#isSuspended = false;
-      this.#failures = 0;
-    }
-  }
-
-  /** Ends the flush that is under way, whatever its outcome. */
-  async #suspend(): Promise<void> {
+  /** Ends the flush that is under way, whatever its outcome, and begins no other. Answers how the writer stands. */
+  async suspend(): Promise<WriterBooks> {
     this.#isSuspended = true;
     this.#wakeUp?.();
     await this.#flushing;
+    const progress = this.#progress;
+    if (progress === undefined) return NO_BOOKS;
+    const { acceptedEvents, pendingEvents, spill } = progress;
+    const unflushed = this.#options.ring.peek(Number.POSITIVE_INFINITY);
+    return {
+      accepted: acceptedEvents,
+      persisted: acceptedEvents - pendingEvents,
+      unflushed,
+      unflushedSeq: Math.max(unflushed.at(-1)?.seq ?? 0, spill?.toSeq ?? 0),
+    };
+  }
+
+  /** The writer is given up: nothing more of it is flushed here. */
+  endWriter(): void {
+    this.#options.ring.drain();
+    this.#commitTimes.clear();
+    this.#progress = undefined;
+  }
+
+  resume(): void {
+    this.#isSuspended = false;
+    this.#failures = 0;
   }
 
   /** Flushes what is left, with one try; answers whether nothing is pending any more. */

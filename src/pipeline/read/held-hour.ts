@@ -7,10 +7,10 @@ import type { HotStore } from "../../store/hot.ts";
 export async function readHeldHour(
   hot: HotStore,
   { hour, stream }: HourKey,
-): Promise<HourRecord | "empty" | "absent" | "unborn"> {
+): Promise<HourRecord | "empty" | "absent" | "uninitialized"> {
   const range = { from: hour, to: hour + HOUR_MS, streams: { text: stream, isPrefix: false } };
   const shown: HourRecord[] = [];
   const freshFrom = await hot.readRange(range, (record) => shown.push(record));
-  if (freshFrom === "unborn") return freshFrom;
+  if (freshFrom === "uninitialized") return freshFrom;
   return shown[0] ?? (hour >= freshFrom ? "empty" : "absent");
 }

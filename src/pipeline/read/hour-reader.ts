@@ -32,7 +32,7 @@ export const NO_COUNTS: HourCounts = { clicks: 0, impressions: 0, uniqueUsers: 0
 const GROUP_LIMIT = 100;
 
 interface HotAnswer {
-  readonly read: HourRead | "unborn";
+  readonly read: HourRead | "uninitialized";
   readonly isDegraded: boolean;
 }
 
@@ -64,7 +64,7 @@ export class Reader implements HourReader {
       return { ...(await this.#readCold(key)), isDegraded: true };
     }
     const { read, isDegraded } = answer;
-    if (read === "unborn") return { ...(await this.#readCold(key)), isDegraded: true };
+    if (read === "uninitialized") return { ...(await this.#readCold(key)), isDegraded: true };
     if (read.status === "present") return { ...read.counts, isDegraded };
     if (read.status === "empty") return { ...NO_COUNTS, isDegraded };
     return { ...(await this.#readCold(key)), isDegraded };
@@ -94,13 +94,13 @@ export class Reader implements HourReader {
     while (this.#waiting.size > 0) {
       const group = [...this.#waiting.values()].slice(0, GROUP_LIMIT);
       for (const { key } of group) this.#waiting.delete(hourKeyName(key.stream, key.hour));
-      // As it is now, when the read is sent: what the store loses after that it answers as unborn.
+      // As it is now, when the read is sent: what the store loses after that it answers as uninitialized.
       const { hot, isRecovering: isDegraded } = this.#shard;
       try {
         const keys = group.map(({ key }) => key);
         const reads = await timed(this.#clock, this.#metrics.hotReadSeconds, () => hot.read(keys));
         for (const [i, waiting] of group.entries()) {
-          waiting.resolve({ read: reads === "unborn" ? reads : reads[i]!, isDegraded });
+          waiting.resolve({ read: reads === "uninitialized" ? reads : reads[i]!, isDegraded });
         }
       } catch (error) {
         for (const waiting of group) waiting.reject(error);

@@ -88,7 +88,7 @@ export class MergingReader implements HourReader {
   }
 
   async #readHot(key: HourKey): Promise<HotParts> {
-    // As it is now, when the reading is sent: what a store loses after that it answers as unborn.
+    // As it is now, when the reading is sent: what a store loses after that it answers as uninitialized.
     const isRecovering = this.#shards.some((shard) => shard.isRecovering);
     const parts = await timed(this.#clock, this.#metrics.hotReadSeconds, () =>
       Promise.all(this.#shards.map((shard) => readPart(shard, key))),
@@ -121,7 +121,7 @@ export class MergingReader implements HourReader {
 async function readPart({ hot }: ReadShard, key: HourKey): Promise<Part> {
   try {
     const held = await readHeldHour(hot, key);
-    return held === "unborn" ? "silent" : held;
+    return held === "uninitialized" ? "silent" : held;
   } catch (error) {
     if (error instanceof HotUnavailableError) return "silent";
     throw error;

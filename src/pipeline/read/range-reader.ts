@@ -160,7 +160,7 @@ async function readHeld(
       names.add(hourKeyName(hour.stream, hour.hour));
       add(hour);
     });
-    return freshFrom === "unborn" ? undefined : { names, absent: absentPart(range, freshFrom, names) };
+    return freshFrom === "uninitialized" ? undefined : { names, absent: absentPart(range, freshFrom, names) };
   } catch (error) {
     if (error instanceof HotUnavailableError) return undefined;
     throw error;

@@ -32,7 +32,7 @@ export interface HourVerdict extends HourKey {
   /** Rows and dead letters of forgotten users: the aggregate counts those rows. */
   readonly erased: ErasedCounts;
   readonly aggregate: CountsByKind | undefined;
-  readonly hot: CountsByKind | "empty" | "absent" | "unborn" | "not looked at";
+  readonly hot: CountsByKind | "empty" | "absent" | "uninitialized" | "not looked at";
   readonly deadLetters: number;
   /** In the hot store, and not a row yet. */
   readonly unflushed: number;
@@ -43,7 +43,7 @@ export interface HourVerdict extends HourKey {
 }
 
 interface HotSide {
-  readonly read: CountsByKind | "empty" | "absent" | "unborn";
+  readonly read: CountsByKind | "empty" | "absent" | "uninitialized";
   readonly pendingMax: number;
 }
 
@@ -167,7 +167,7 @@ function hotStoreDifference(
   { read, pendingMax }: HotSide,
   key: HourKey,
 ): string | undefined {
-  if (read === "unborn" || read === "absent") return undefined;
+  if (read === "uninitialized" || read === "absent") return undefined;
   const counts = read === "empty" ? NO_COUNTS : read;
   const { deadLetters, erased } = audit;
   const shown = `the hot store counts ${text(counts)}, the rows are ${text(expected)}`;
@@ -199,7 +199,7 @@ function surplus(
   { deadLetters }: HourAudit,
   read: HotSide["read"],
 ): number {
-  if (expected === undefined || read === "unborn" || read === "absent") return 0;
+  if (expected === undefined || read === "uninitialized" || read === "absent") return 0;
   const { clicks, impressions } = read === "empty" ? NO_COUNTS : read;
   return clicks + impressions - expected.clicks - expected.impressions - deadLetters;
 }

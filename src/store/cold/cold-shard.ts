@@ -16,6 +16,8 @@ export interface ColdShard {
   flush(writer: string, batches: readonly JournaledBatch[]): Promise<number>;
   watermark(writer: string): Promise<number>;
   seal(writer: string): Promise<void>;
+  /** Of this writer, dead letters among them. */
+  storedEvents(writer: string): Promise<number>;
   read(key: HourKey): Promise<HourTotals | undefined>;
   newestHour(): Promise<number | undefined>;
 }
@@ -51,6 +53,7 @@ export function coldShard(cold: ColdStore, shard: number, shards: number): ColdS
     flush: (writer, batches) => cold.flush(writer, batches, shard),
     watermark: (writer) => cold.watermark(writer),
     seal: (writer) => cold.seal(writer, shard),
+    storedEvents: async (writer) => (await cold.storedEvents([writer])).byWriter.get(writer) ?? 0,
     read: (key) => cold.read(key, [shard]),
     // Of all shards, which is one look at the end of the primary key: an hour that is taken as absent and was empty
     // costs one hydration.

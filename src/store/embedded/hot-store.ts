@@ -2,8 +2,8 @@
  * The hot store in this process: counts and sketches in memory, journal and event ids in SQLite under `dataDir`,
  * one transaction per batch, on disk before it is counted.
  *
- * Invariants: memory holds only what is in the journal, on disk. At start memory is empty, so the data set is
- * not born until every journal found on disk has been flushed and removed.
+ * Invariants: memory holds only what is in the journal, on disk. At start memory is empty, so the data set is not
+ * initialized until every journal found on disk has been flushed and removed.
  */
 import { resolve } from "node:path";
 import {
@@ -17,7 +17,7 @@ import { HOUR_MS, type HourKey, hourKeyName } from "../../domain/event.ts";
 import { type HourRange, type HourRecord, type HourTotals, includes } from "../../domain/hour-range.ts";
 import { UserSketches } from "../../domain/user-sketches.ts";
 import { letOthersRun } from "../../runtime/yield.ts";
-import type { CommitResult, HotStore, HourRead, JournalOwner, LeaseState, VoidResult } from "../hot.ts";
+import type { CommitResult, EndedWriter, HotStore, HourRead, JournalOwner, LeaseState } from "../hot.ts";
 import { EmbeddedJournal, type EmbeddedJournalOptions, type JournalRow } from "./journal.ts";
 
 interface HeldHour {
@@ -34,7 +34,7 @@ interface WriterState {
   readonly name: string;
   /** The last batch in the journal, on disk or not yet. */
   written: number;
-  /** The last batch that is counted, or void. */
+  /** The last batch that is counted. */
   last: number;
   flushed: number;
   accepted: number;
@@ -64,6 +64,7 @@ class EmbeddedHotStore implements HotStore {
   #idTimeOffset = 0;
   readonly #hours = new Map<string, HeldHour>();
   #freshFrom: number | undefined;
+  #initializedAt = 0;
   #retirements = 0;
   #writer: WriterState | undefined;
 
@@ -95,14 +96,15 @@ class EmbeddedHotStore implements HotStore {
     return Math.floor(this.#idTimeOffset + this.#monotonicMs());
   }
 
-  async isBorn(): Promise<boolean> {
-    return this.#freshFrom !== undefined;
+  async initializedMsAgo(): Promise<number | undefined> {
+    return this.#freshFrom === undefined ? undefined : this.#now() - this.#initializedAt;
   }
 
-  async bear(freshFrom: number): Promise<boolean> {
+  async initialize(freshFrom: number): Promise<boolean> {
     if (this.#freshFrom !== undefined) return true;
     if ((await this.journalOwners()).length > 0) return false;
     this.#freshFrom = freshFrom;
+    this.#initializedAt = this.#now();
     return true;
   }
 
@@ -119,19 +121,20 @@ class EmbeddedHotStore implements HotStore {
     return this.#writer?.name === writer && !this.#writer.fenced ? "held" : "lost";
   }
 
-  async abandon(writer: string): Promise<number> {
-    if (this.#writer?.name !== writer) return 0;
-    // Who asks is told that these are safe: a batch may be among them whose way to the disk failed.
-    if (this.#writer.written > this.#writer.last) await this.#journal.sync("abandon");
-    this.#writer.fenced = true;
-    return this.#writer.written;
+  async abandon(writer: string): Promise<EndedWriter | undefined> {
+    const state = this.#writer;
+    if (state?.name !== writer) return undefined;
+    // What is told here has to be on disk: the sync of the last batch may have failed.
+    if (state.written > state.last) await this.#journal.sync("abandon");
+    state.fenced = true;
+    return { lastSeq: state.written, acceptedEvents: state.accepted };
   }
 
   async commit(writer: string, seq: number, batch: Batch): Promise<CommitResult> {
     const state = this.#writer;
     const freshFrom = this.#freshFrom;
     if (state === undefined || state.name !== writer || freshFrom === undefined) return { status: "unknown" };
-    if (state.fenced) return { status: "fenced", lastSeq: state.written };
+    if (state.fenced) return { status: "fenced" };
     if (seq <= state.last) return { status: "committed", duplicates: this.#journaledDuplicates(writer, seq) };
     if (seq > state.last + 1) throw new Error(`batch ${seq} of ${writer} comes after ${state.last}`);
     const absent = absentGroups(batch, freshFrom, this.#hours);
@@ -206,33 +209,9 @@ class EmbeddedHotStore implements HotStore {
     return held;
   }
 
-  async voidBatch(writer: string, seq: number): Promise<VoidResult> {
-    const state = this.#writer;
-    if (state === undefined || state.name !== writer) return { status: "unknown" };
-    if (state.fenced) return { status: "fenced", lastSeq: state.written };
-    // It was not counted, as its commit failed; but it may be in the journal all the same.
-    const row = this.#journal.entry(writer, seq);
-    if (row !== undefined) {
-      const applied = batchIn(row);
-      this.#journal.transaction("void", () => {
-        for (const { stream, ids } of applied.groups) this.#forgetIds(stream, ids ?? []);
-        this.#journal.remove(writer, seq);
-      });
-      state.accepted -= applied.eventCount;
-    }
-    state.written = Math.max(state.written, seq);
-    await this.#journal.sync("void");
-    state.last = Math.max(state.last, seq);
-    return { status: "voided" };
-  }
-
-  #forgetIds(stream: string, ids: readonly (string | null)[]): void {
-    for (const id of ids) if (id !== null) this.#journal.forgetId(stream, id);
-  }
-
-  async read(keys: readonly HourKey[]): Promise<readonly HourRead[] | "unborn"> {
+  async read(keys: readonly HourKey[]): Promise<readonly HourRead[] | "uninitialized"> {
     const freshFrom = this.#freshFrom;
-    if (freshFrom === undefined) return "unborn";
+    if (freshFrom === undefined) return "uninitialized";
     return keys.map((key): HourRead => {
       const held = this.#hours.get(hourKeyName(key.stream, key.hour));
       if (held === undefined) return { status: key.hour >= freshFrom ? "empty" : "absent" };
@@ -241,9 +220,9 @@ class EmbeddedHotStore implements HotStore {
     });
   }
 
-  async readRange(range: HourRange, visit: (hour: HourRecord) => void): Promise<number | "unborn"> {
+  async readRange(range: HourRange, visit: (hour: HourRecord) => void): Promise<number | "uninitialized"> {
     const freshFrom = this.#freshFrom;
-    if (freshFrom === undefined) return "unborn";
+    if (freshFrom === undefined) return "uninitialized";
     // All of this instant. One that is retired while the others are shown was complete when it was.
     const held = [...this.#hours.values()].filter((hour) => includes(range, hour));
     for (const [i, hour] of held.entries()) {

@@ -125,14 +125,17 @@ export class EmbeddedJournal {
     const file = this.#opened(what);
     this.#checkFiles(what, file, false);
     const { database } = file;
+    let isCommitting = false;
     try {
       this.#run("BEGIN IMMEDIATE", []);
       const result = body();
+      isCommitting = true;
       this.#run("COMMIT", []);
       return result;
     } catch (error) {
       if (database.inTransaction) database.run("ROLLBACK");
-      throw this.#unavailable(what, error);
+      // A full disk has no room for the frame that makes it a commit, which is written last.
+      throw this.#unavailable(what, error, isCommitting && !isDiskFull(error));
     }
   }
 
@@ -147,7 +150,7 @@ export class EmbeddedJournal {
     } catch (error) {
       // The system may forget what it could not write, and say at the next try that all is well.
       this.#isLogDoubtful = true;
-      throw this.#unavailable(what, error);
+      throw this.#unavailable(what, error, true);
     }
     this.#checkFiles(what, file, true);
   }
@@ -189,10 +192,6 @@ export class EmbeddedJournal {
       WHERE ${ENTRIES_OF_WRITER} AND entry > ${BASE} + ?2 ORDER BY entry`;
     const { database } = this.#opened("read the journal");
     yield* database.query<JournalRow, [string, number]>(query).iterate(writer, seq);
-  }
-
-  remove(writer: string, seq: number): void {
-    this.#run(`DELETE FROM journal WHERE entry = ${BASE} + ?2`, [writer, seq]);
   }
 
   trim(writer: string, throughSeq: number): void {
@@ -239,10 +238,6 @@ export class EmbeddedJournal {
     return changes > 0;
   }
 
-  forgetId(stream: string, id: string): void {
-    this.#run("DELETE FROM ids WHERE stream = ? AND id = ?", [stream, id]);
-  }
-
   /** Some of them: answers how many. */
   forgetExpiredIds(now: number): number {
     return this.#run(
@@ -280,11 +275,14 @@ export class EmbeddedJournal {
     return this.#statement(sql).run(...parameters).changes;
   }
 
-  /** Whether something that failed on its way to the disk is there is not known. */
-  #unavailable(what: string, cause: unknown): HotUnavailableError {
+  #unavailable(what: string, cause: unknown, mayHaveApplied: boolean): HotUnavailableError {
     const message = `The journal in ${this.#dataDir} could not do '${what}': ${errorText(cause)}`;
-    return new HotUnavailableError(message, true, { cause });
+    return new HotUnavailableError(message, mayHaveApplied, { cause });
   }
+}
+
+function isDiskFull(error: unknown): boolean {
+  return error instanceof Error && "code" in error && error.code === "SQLITE_FULL";
 }
 
 function openFile(path: string): OpenFile {

@@ -2,17 +2,16 @@
  * The hot store of one shard on Redis: every change is one Lua script, so that it is atomic and needs one round trip.
  *
  * Keys of shard 0 (its number is the hash tag, so that a script's keys share a slot):
- *   hg:{0}:meta                  freshFrom, mark (changes with every birth and retirement), and of how many shards
- *                                this is one (1 if that is not there)
+ *   hg:{0}:meta                  freshFrom, mark (changes with every initialization and retirement), since (ms), and
+ *                                of how many shards this is one
  *   hg:{0}:writers               names of all writers that have a journal
  *   hg:{0}:w:<writer>            last, flushed (seqs), events (accepted), lease (ms), fenced
- *   hg:{0}:j:<writer>            the journal: a stream, entry <seq>-0 holds b(ody) and d(uplicate ordinals);
- *                                <seq>-1 one of which a part was taken back
+ *   hg:{0}:j:<writer>            the journal: a stream, entry <seq>-0 holds b(ody) and d(uplicate ordinals)
  *   hg:{0}:hours                 sorted set of the hours held, "<hour> <stream>" by hour
  *   hg:{0}:c:<hour>:<stream>     c(licks), i(mpressions), w:<writer> = the last seq that touched it
  *   hg:{0}:u:<hour>:<stream>     the sketch of the viewers: a Redis HyperLogLog
  *   hg:{0}:k:<hour>:<stream>     that of the clickers
- *   hg:{0}:id:<stream>:<id>      an event id, for 24 hours: 1, or 2 once it came again
+ *   hg:{0}:id:<stream>:<id>      an event id, for 24 hours
  * `stream` holds no colon, writers are named here, and an id comes last in its key: no key can be forged.
  *
  * Invariant: a script leaves a state that is right wherever it ends. It cannot be rolled back, and in a cluster it
@@ -29,12 +28,12 @@ import { elementOf, Sketch } from "../../domain/sketch.ts";
 import { UserSketches } from "../../domain/user-sketches.ts";
 import {
   type CommitResult,
+  type EndedWriter,
   type HotStore,
   HotUnavailableError,
   type HourRead,
   type JournalOwner,
   type LeaseState,
-  type VoidResult,
 } from "../hot.ts";
 import { RedisLink, type RunScript, script } from "./link.ts";
 import { readHeldRange } from "./ranges.ts";
@@ -44,11 +43,10 @@ import hydrateSource from "./scripts/hours/hydrate.lua" with { type: "text" };
 import rangeSource from "./scripts/hours/range.lua" with { type: "text" };
 import readSource from "./scripts/hours/read.lua" with { type: "text" };
 import retireSource from "./scripts/hours/retire.lua" with { type: "text" };
-import bearSource from "./scripts/initialize.lua" with { type: "text" };
-import bornSource from "./scripts/is-initialized.lua" with { type: "text" };
+import initializeSource from "./scripts/initialize.lua" with { type: "text" };
+import isInitializedSource from "./scripts/is-initialized.lua" with { type: "text" };
 import journalSource from "./scripts/journal/read-journal.lua" with { type: "text" };
 import trimSource from "./scripts/journal/trim-journal.lua" with { type: "text" };
-import voidSource from "./scripts/void.lua" with { type: "text" };
 import abandonSource from "./scripts/writers/abandon.lua" with { type: "text" };
 import fenceSource from "./scripts/writers/fence.lua" with { type: "text" };
 import leaseSource from "./scripts/writers/lease.lua" with { type: "text" };
@@ -58,13 +56,12 @@ import removeSource from "./scripts/writers/remove.lua" with { type: "text" };
 
 const SCRIPTS = {
   commit: script("commit", commitSource),
-  void: script("void", voidSource),
   read: script("read", readSource),
   range: script("range", rangeSource),
   hydrate: script("hydrate", hydrateSource),
   retire: script("retire", retireSource),
-  born: script("born", bornSource),
-  bear: script("bear", bearSource),
+  isInitialized: script("isInitialized", isInitializedSource),
+  initialize: script("initialize", initializeSource),
   abandon: script("abandon", abandonSource),
   register: script("register", registerSource),
   lease: script("lease", leaseSource),
@@ -127,11 +124,6 @@ class Keys {
     return [`${this.prefix}c:${place}`, `${this.prefix}u:${place}`, `${this.prefix}k:${place}`];
   }
 
-  /** Counts and ids of a batch: its sketches stay as they are, and of some hours there is only one. */
-  isVoidable(key: string): boolean {
-    return key.startsWith(`${this.prefix}c:`) || key.startsWith(`${this.prefix}id:`);
-  }
-
   id(stream: string, id: string): string {
     return `${this.prefix}id:${stream}:${id}`;
   }
@@ -163,8 +155,6 @@ class RedisHotStore implements HotStore {
   readonly #mirrors = new Map<string, Mirror>();
   /** What Redis must still know when it comes back: the present writer, and its last batch. */
   #acknowledged = { writer: "", seq: 0 };
-  /** The batch that was sent last, with its keys: should it be voided. */
-  #sent: { readonly writer: string; readonly seq: number; readonly keys: readonly string[] } | undefined;
 
   constructor(options: RedisHotStoreOptions) {
     this.#leaseMs = options.leaseMs;
@@ -213,24 +203,28 @@ class RedisHotStore implements HotStore {
     return warnings;
   }
 
-  async isBorn(): Promise<boolean> {
-    return (await this.#link.run(SCRIPTS.born, [this.#keys.meta], [], integerText)) !== null;
+  async initializedMsAgo(): Promise<number | undefined> {
+    return (await this.#initialization())?.msAgo;
   }
 
-  async bear(freshFrom: number): Promise<boolean> {
+  #initialization(): Promise<Initialization | undefined> {
+    return this.#link.run(SCRIPTS.isInitialized, [this.#keys.meta], [], initialization);
+  }
+
+  async initialize(freshFrom: number): Promise<boolean> {
     this.#mirrors.clear();
     const { prefix, meta, hours, writers } = this.#keys;
     for (;;) {
       const args = [prefix, String(freshFrom), String(RETIRE_LIMIT), String(this.#shards)];
-      const answer = await this.#link.run(SCRIPTS.bear, [meta, hours, writers], args, integer);
+      const answer = await this.#link.run(SCRIPTS.initialize, [meta, hours, writers], args, integer);
       if (answer !== 0) return answer === 1;
     }
   }
 
   async retirementMark(): Promise<number> {
-    const mark = await this.#link.run(SCRIPTS.born, [this.#keys.meta], [], integerText);
-    if (mark === null) throw unborn("hydrate");
-    return mark;
+    const initialized = await this.#initialization();
+    if (initialized === undefined) throw uninitialized("hydrate");
+    return initialized.mark;
   }
 
   async register(writer: string): Promise<boolean> {
@@ -255,8 +249,8 @@ class RedisHotStore implements HotStore {
     return await run(SCRIPTS.lease, keys, [String(this.#leaseMs), String(seq)], flag);
   }
 
-  async abandon(writer: string): Promise<number> {
-    return await this.#link.run(SCRIPTS.abandon, [this.#keys.writer(writer)], [], integer);
+  async abandon(writer: string): Promise<EndedWriter | undefined> {
+    return await this.#link.run(SCRIPTS.abandon, [this.#keys.writer(writer)], [], endedWriter);
   }
 
   async commit(writer: string, seq: number, batch: Batch): Promise<CommitResult> {
@@ -279,7 +273,6 @@ class RedisHotStore implements HotStore {
       ordinal += group.users.length;
     }
     for (const key of idKeys) keys.push(key);
-    this.#sent = { writer, seq, keys };
     const replicas = this.#waitReplicas;
     try {
       const result = await this.#link.runOnReplicas(replicas, SCRIPTS.commit, keys, args, commitResult);
@@ -341,20 +334,7 @@ class RedisHotStore implements HotStore {
     for (const part of withIds) args.push(part);
   }
 
-  async voidBatch(writer: string, seq: number): Promise<VoidResult> {
-    this.#mirrors.clear();
-    const { prefix, meta } = this.#keys;
-    const keys = [this.#keys.writer(writer), this.#keys.journal(writer), meta];
-    const sent = this.#sent;
-    // A batch of this process: nobody else has its seq to void.
-    if (sent?.writer === writer && sent.seq === seq) {
-      keys.push(...sent.keys.filter((key) => this.#keys.isVoidable(key)));
-    }
-    const args = [String(seq), prefix];
-    return await this.#link.runOnReplicas(this.#waitReplicas, SCRIPTS.void, keys, args, voidResult);
-  }
-
-  async read(keys: readonly HourKey[]): Promise<readonly HourRead[] | "unborn"> {
+  async read(keys: readonly HourKey[]): Promise<readonly HourRead[] | "uninitialized"> {
     const redisKeys = [this.#keys.meta];
     const args = [String(this.#shards)];
     for (const key of keys) {
@@ -362,14 +342,14 @@ class RedisHotStore implements HotStore {
       args.push(String(key.hour));
     }
     return await this.#link.run(SCRIPTS.read, redisKeys, args, (answer) => {
-      if (answer === null) return "unborn";
+      if (answer === null) return "uninitialized";
       const reads = list(answer).map(hourRead);
       if (reads.length !== keys.length) throw unexpected(answer, `${keys.length} hours`);
       return reads;
     });
   }
 
-  readRange(range: HourRange, visit: (hour: HourRecord) => void): Promise<number | "unborn"> {
+  readRange(range: HourRange, visit: (hour: HourRecord) => void): Promise<number | "uninitialized"> {
     const { prefix, meta, hours } = this.#keys;
     return readHeldRange(
       (args, read) => {
@@ -394,7 +374,7 @@ class RedisHotStore implements HotStore {
       clickers,
     ];
     const answer = await this.#link.run(SCRIPTS.hydrate, keys, args, integer);
-    if (answer === -1) throw unborn("hydrate");
+    if (answer === -1) throw uninitialized("hydrate");
     return answer === 1;
   }
 
@@ -503,6 +483,23 @@ function journalEntries(answer: unknown) {
   });
 }
 
+interface Initialization {
+  readonly mark: number;
+  readonly msAgo: number;
+}
+
+function initialization(answer: unknown): Initialization | undefined {
+  if (answer === null) return undefined;
+  const [mark, msAgo] = list(answer);
+  return { mark: integerText(mark), msAgo: integer(msAgo) };
+}
+
+function endedWriter(answer: unknown): EndedWriter | undefined {
+  if (answer === null) return undefined;
+  const [lastSeq, acceptedEvents] = list(answer);
+  return { lastSeq: integer(lastSeq), acceptedEvents: integer(acceptedEvents) };
+}
+
 const OWNER_PARTS = 3;
 
 function journalOwners(answer: unknown): JournalOwner[] {
@@ -526,27 +523,11 @@ function commitResult(answer: unknown): CommitResult {
     case "absent":
       return { status, groups: list(detail).map(integer) };
     case "fenced":
-      return { status, lastSeq: integer(detail) };
-    case "unborn":
+    case "uninitialized":
     case "unknown":
       return { status };
     default:
       throw unexpected(answer, "the outcome of a commit");
-  }
-}
-
-function voidResult(answer: unknown): VoidResult {
-  const [status, detail] = list(answer);
-  switch (status) {
-    case "voided":
-    case "unknown":
-      return { status };
-    case "reverted":
-      return { status, duplicates: ordinals(text(detail)) };
-    case "fenced":
-      return { status, lastSeq: integer(detail) };
-    default:
-      throw unexpected(answer, "the outcome of a void");
   }
 }
 
@@ -565,7 +546,7 @@ function otherShards(found: number, expected: number): HotUnavailableError {
   return new HotUnavailableError(message, false);
 }
 
-function unborn(what: string): HotUnavailableError {
+function uninitialized(what: string): HotUnavailableError {
   return new HotUnavailableError(
     `Redis could not do '${what}': its data set is new, and is being set up`,
     false,

@@ -29,13 +29,13 @@ export async function readHeldRange(
   runSlice: RunSlice,
   { from, to, streams }: HourRange,
   visit: (hour: HourRecord) => void,
-): Promise<number | "unborn"> {
+): Promise<number | "uninitialized"> {
   let resumeAt = { hour: String(from), stream: "" };
   for (;;) {
     const selection = [String(to), streams.text, streams.isPrefix ? "1" : "0"];
     const limits = [String(SLICE_WORK), String(SLICE_BYTES)];
     const parts = await runSlice([resumeAt.hour, ...selection, resumeAt.stream, ...limits], partsOf);
-    if (parts === "unborn") return parts;
+    if (parts === "uninitialized") return parts;
     await showHours(parts, visit);
     const [freshFrom, hour, stream] = parts.slice(0, HEAD_PARTS).map(String);
     if (hour === "") return Number(freshFrom);
@@ -43,8 +43,8 @@ export async function readHeldRange(
   }
 }
 
-function partsOf(answer: unknown): readonly Buffer[] | "unborn" {
-  if (answer === null) return "unborn";
+function partsOf(answer: unknown): readonly Buffer[] | "uninitialized" {
+  if (answer === null) return "uninitialized";
   const parts = list(answer);
   const areAllBytes = parts.every((part): part is Buffer => part instanceof Buffer);
   if (parts.length % HOUR_PARTS !== HEAD_PARTS || !areAllBytes)

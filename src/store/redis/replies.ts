@@ -31,10 +31,9 @@ export function list(answer: unknown): readonly unknown[] {
   return answer;
 }
 
-/** Digits, or null where there is no such thing. */
-export function integerText(answer: unknown): number | null {
-  if (answer === null) return null;
-  if (typeof answer !== "string" || !/^\d+$/.test(answer)) throw unexpected(answer, "digits or nothing");
+/** A number that is written in digits. */
+export function integerText(answer: unknown): number {
+  if (typeof answer !== "string" || !/^\d+$/.test(answer)) throw unexpected(answer, "digits");
   return Number(answer);
 }
 

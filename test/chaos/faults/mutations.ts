@@ -74,9 +74,9 @@ export const MUTATIONS: readonly Mutation[] = [
     promise: "204 only once the hot store has committed",
     edits: [
       {
-        file: "src/pipeline/commit/committer.ts",
-        find: "const result = await this.#commit(sending);",
-        replace: "sending.intake?.resolve(undefined); const result = await this.#commit(sending);",
+        file: "src/pipeline/commit/batch-sender.ts",
+        find: "const result = await this.#answer(sending);",
+        replace: "sending.opened?.resolve(undefined); const result = await this.#answer(sending);",
       },
     ],
     check: FAULTS_REDIS,
@@ -102,7 +102,7 @@ export const MUTATIONS: readonly Mutation[] = [
     edits: [
       {
         file: COMMIT_SCRIPT,
-        find: "if state[2] then return {'fenced', last} end",
+        find: "if state[2] then return {'fenced'} end",
         replace: "",
       },
     ],
@@ -126,8 +126,8 @@ export const MUTATIONS: readonly Mutation[] = [
     edits: [
       {
         file: "src/pipeline/commit/writer-identity.ts",
-        find: "await flusher.moveOrphans(lastSeq, this.orphans);",
-        replace: "await flusher.moveOrphans(lastSeq, []);",
+        find: "this.orphans.unshift(...orphans);",
+        replace: "",
       },
     ],
     check: testNamed("test/pipeline/faults/redis-data-loss.test.ts", "emptied with a full ring"),

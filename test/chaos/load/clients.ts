@@ -196,6 +196,8 @@ export class Clients {
       this.refusalLatencies.add(ms);
       return `503 ${errorCode(body)}`;
     }
+    // It may be stored: under its id it is safe to send again.
+    if (status === 504) return "504";
     event.fate = "refused";
     this.surprises.push(`${eventTarget(event)} was answered with ${status} ${body}`);
     return String(status);

@@ -7,7 +7,7 @@ import { DAY_MS, type Event } from "../../../src/domain/event.ts";
 import { embeddedHotStore } from "../../../src/store/embedded/hot-store.ts";
 import type { HotStore } from "../../../src/store/hot.ts";
 import { batchOf } from "../../harness/pipeline/batches.ts";
-import { bearAndRegister, click, clicksOf, committed, NOON, rejectionOf } from "./setup.ts";
+import { click, clicksOf, committed, initializeAndRegister, NOON, rejectionOf } from "./setup.ts";
 
 const CHANGES: Readonly<Record<string, (dataDir: string) => void>> = {
   "the folder is deleted": (dataDir) => rmSync(dataDir, { recursive: true }),
@@ -33,7 +33,7 @@ beforeEach(async () => {
   [wallMs, elapsedMs] = [NOON, 0];
   store = openStore();
   await store.open();
-  await bearAndRegister(store, "w1");
+  await initializeAndRegister(store, "w1");
 });
 
 afterEach(async () => {
@@ -83,7 +83,7 @@ test("a clock that is set back over a restart makes no id last for longer, or fo
   [wallMs, elapsedMs] = [NOON - 2 * DAY_MS, 5];
   store = openStore();
   await store.open();
-  await bearAndRegister(store, "w2");
+  await initializeAndRegister(store, "w2");
   seq = 0;
   expect(await count(click("u", "id-1"), "w2")).toBe(false);
   elapsedMs += DAY_MS + 5;

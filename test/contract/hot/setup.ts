@@ -169,8 +169,8 @@ export function branch(text: string, from = 0, to = NOON + DAY_MS): HourRange {
   return { from, to, streams: { text, isPrefix: true } };
 }
 
-export async function bearAndRegister(store: HotStore, writer: string, freshFrom = 0): Promise<void> {
-  expect(await store.bear(freshFrom)).toBe(true);
+export async function initializeAndRegister(store: HotStore, writer: string, freshFrom = 0): Promise<void> {
+  expect(await store.initialize(freshFrom)).toBe(true);
   expect(await store.register(writer)).toBe(true);
 }
 
@@ -203,7 +203,7 @@ export interface Harness {
   /** Opened; closed by end(). Only one at a time in the embedded case. */
   open(): Promise<HotStore>;
   /** The present store, or another in its place, after the data set has ceased to be born. Journals are left. */
-  unbear(): Promise<HotStore>;
+  uninitialize(): Promise<HotStore>;
   end(): Promise<void>;
 }
 

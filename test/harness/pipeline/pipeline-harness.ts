@@ -209,6 +209,7 @@ const SETTINGS: PipelineSettings = {
   aggregateRetentionDays: undefined,
   maxStreams: 1_000,
   leaseMs: 600_000,
+  outcomeTimeoutMs: 10_000,
 };
 
 export interface StoreOptions {

@@ -3,6 +3,7 @@ import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { type Event, HOUR_MS } from "../../../src/domain/event.ts";
 import { Ledger } from "../../../src/domain/ledger.ts";
 import { adoptJournals } from "../../../src/pipeline/upkeep/journal-adoption.ts";
+import { coldShard } from "../../../src/store/cold/cold-shard.ts";
 import {
   click,
   clicks,
@@ -40,7 +41,10 @@ describeFaults((cluster) => {
       for (let round = 0; round < 4; round++) {
         taken.push(...(await deadWithBacklog(`round-${round}`, 20)));
         const adopt = ({ stores }: Instance) =>
-          adoptJournals({ ...stores, log: new RecordedLog(), ledger, flushMaxEvents: 4 });
+          adoptJournals({
+            ...{ hot: stores.hot, cold: coldShard(stores.cold, 0, 1) },
+            ...{ log: new RecordedLog(), ledger, flushMaxEvents: 4 },
+          });
         await waitFor("the lease to run out", async () => {
           await Promise.all(adopters.map(adopt));
           return (await cluster.site.journals()).length === 0;

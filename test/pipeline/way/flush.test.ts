@@ -193,7 +193,7 @@ describePipelines((its, mode) => {
         };
         const outcomes = a.submit(...clicks("u", 3));
         await a.stop();
-        expect((await outcomes).map((outcome) => outcome?.reason)).toEqual(Array(3).fill("hot_store_away"));
+        expect((await outcomes).map((outcome) => outcome?.reason)).toEqual(Array(3).fill("outcome_unknown"));
         const callsAtStop = calls;
         // Longer than any pause between two attempts.
         const until = performance.now() + 1_000;
@@ -214,7 +214,7 @@ describePipelines((its, mode) => {
         const { Metrics } = await import(root + "/src/runtime/metrics.ts");
         const { systemClock } = await import(root + "/src/runtime/clock.ts");
         const settings = { flushIntervalMs: 10, flushMaxEvents: 100, ringCapacityEvents: 100, hotHours: 24,
-          journalMaxEvents: 1000, leaseMs: 5000, maxStreams: 100,
+          journalMaxEvents: 1000, leaseMs: 5000, maxStreams: 100, outcomeTimeoutMs: 10000,
           retentionDays: undefined, aggregateRetentionDays: undefined };
         const { hotShards, cold } = createStores({ ...settings, ...JSON.parse(places) }, Date.now);
         const log = { info() {}, warn() {}, error() {} };

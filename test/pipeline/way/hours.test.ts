@@ -23,7 +23,7 @@ describePipelines((its) => {
   describe("hours", () => {
     async function statusInHot(a: Instance, at: number): Promise<string> {
       const reads = await a.stores.hot.read([hourAt(at)]);
-      return reads === "unborn" ? reads : reads[0]!.status;
+      return reads === "uninitialized" ? reads : reads[0]!.status;
     }
 
     test("an hour leaves the hot store when it is too old, and reads the same as before", async () => {

@@ -60,8 +60,9 @@ export class Books {
   /** Once nobody waits: every event is in one column. */
   checkColumns(process: Process): void {
     const { submitted } = this.#of(process);
-    const { accepted, duplicates, refused } = process.pipeline.ledger;
-    const counted = accepted + duplicates + Object.values(refused).reduce((sum, count) => sum + count, 0);
+    const { accepted, duplicates, refused, unknown, unknownStored } = process.pipeline.ledger;
+    const refusedCount = Object.values(refused).reduce((sum, count) => sum + count, 0);
+    const counted = accepted + duplicates + refusedCount + unknown - unknownStored;
     if (counted !== submitted)
       this.#report("ledger", `${process.name} was sent ${submitted} events, and its ledger has ${counted}`);
   }

@@ -4,7 +4,8 @@ import type { Outcome } from "../../../src/pipeline/commit/open-batch.ts";
 import type { Told } from "../check/events.ts";
 
 export function toldOfOne(outcome: Outcome): Told {
-  return outcome === undefined ? "stored" : "refused";
+  if (outcome === undefined) return "stored";
+  return outcome.reason === "outcome_unknown" ? "unknown" : "refused";
 }
 
 /** By position. */
@@ -13,5 +14,6 @@ export function toldOfEach(outcome: BulkOutcome, count: number): Told[] {
   for (const { refusal, positions } of outcome.refused) {
     for (const position of positions) told[position] = toldOfOne(refusal);
   }
+  for (const position of outcome.unknown) told[position] = "unknown";
   return told;
 }

@@ -11,12 +11,12 @@ import { backoffMs } from "../../../src/runtime/backoff.ts";
 import type { Clock } from "../../../src/runtime/clock.ts";
 import {
   type CommitResult,
+  type EndedWriter,
   type HotStore,
   HotUnavailableError,
   type HourRead,
   type JournalOwner,
   type LeaseState,
-  type VoidResult,
 } from "../../../src/store/hot.ts";
 import { Connection, type Link } from "../world/network.ts";
 import type { Owner, Scheduler } from "../world/scheduler.ts";
@@ -171,12 +171,12 @@ export class HotClient implements HotStore {
     return () => answer(outcome);
   }
 
-  isBorn(): Promise<boolean> {
-    return this.#run("isBorn", "reads", (data) => data.isBorn);
+  initializedMsAgo(): Promise<number | undefined> {
+    return this.#run("initializedMsAgo", "reads", (data) => data.initializedMsAgo);
   }
 
-  bear(freshFrom: number): Promise<boolean> {
-    return this.#run("bear", "writes", (data) => data.bear(freshFrom));
+  initialize(freshFrom: number): Promise<boolean> {
+    return this.#run("initialize", "writes", (data) => data.initialize(freshFrom));
   }
 
   async register(writer: string): Promise<boolean> {
@@ -192,7 +192,7 @@ export class HotClient implements HotStore {
     return this.#run("lease", "writes", (data) => data.renewLease(writer, committedSeq));
   }
 
-  abandon(writer: string): Promise<number> {
+  abandon(writer: string): Promise<EndedWriter | undefined> {
     return this.#run(`abandon ${writer}`, "writes", (data) => data.abandon(writer));
   }
 
@@ -203,17 +203,13 @@ export class HotClient implements HotStore {
     return result;
   }
 
-  voidBatch(writer: string, seq: number): Promise<VoidResult> {
-    return this.#run(`void ${writer} #${seq}`, "writes", (data) => data.voidBatch(writer, seq));
-  }
-
-  read(keys: readonly HourKey[]): Promise<readonly HourRead[] | "unborn"> {
+  read(keys: readonly HourKey[]): Promise<readonly HourRead[] | "uninitialized"> {
     return this.#run("read", "reads", (data) => data.read(keys));
   }
 
-  async readRange(range: HourRange, visit: (hour: HourRecord) => void): Promise<number | "unborn"> {
+  async readRange(range: HourRange, visit: (hour: HourRecord) => void): Promise<number | "uninitialized"> {
     const answer = await this.#run("readRange", "reads", (data) => data.readRange(range));
-    if (answer === "unborn") return answer;
+    if (answer === "uninitialized") return answer;
     for (const hour of answer.hours) visit(hour);
     return answer.freshFrom;
   }
@@ -273,7 +269,7 @@ export class HotClient implements HotStore {
 }
 
 /** Not in a trace, unless they fail: they come again and again. */
-const QUIET = new Set(["hello", "info", "owners", "retire", "isBorn", "retirementMark", "lease"]);
+const QUIET = new Set(["hello", "info", "owners", "retire", "initializedMsAgo", "retirementMark", "lease"]);
 
 function shown(outcome: unknown): string {
   if (outcome instanceof Error) return outcome.message;

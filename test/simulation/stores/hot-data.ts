@@ -13,7 +13,13 @@ import {
   includes,
 } from "../../../src/domain/hour-range.ts";
 import { UserSketches } from "../../../src/domain/user-sketches.ts";
-import type { CommitResult, HourRead, JournalOwner, LeaseState, VoidResult } from "../../../src/store/hot.ts";
+import type {
+  CommitResult,
+  EndedWriter,
+  HourRead,
+  JournalOwner,
+  LeaseState,
+} from "../../../src/store/hot.ts";
 
 /** How long a fence outlives its journal. */
 const FENCE_MEMORY_MS = 7 * 86_400_000;
@@ -31,7 +37,6 @@ export interface JournalEntry {
   readonly duplicates: readonly number[];
   /** What of it counts: made from the two above, once. */
   readonly batch: JournaledBatch;
-  readonly isReverted: boolean;
 }
 
 interface WriterRecord {
@@ -44,13 +49,8 @@ interface WriterRecord {
   forgottenAtMs: number;
 }
 
-interface IdRecord {
-  readonly expiresAtMs: number;
-  /** A second event of this id was answered as a duplicate. */
-  isRepeated: boolean;
-}
-
 interface Meta {
+  readonly sinceMs: number;
   readonly freshFrom: number;
   readonly mark: number;
 }
@@ -58,11 +58,9 @@ interface Meta {
 export interface HotDataListener {
   /** A batch was applied for the first time. */
   committed(writer: string, batch: JournaledBatch): void;
-  /** Duplicates of a batch were found. */
-  reverted(writer: string, batch: JournaledBatch): void;
 }
 
-const NO_LISTENER: HotDataListener = { committed: () => {}, reverted: () => {} };
+const NO_LISTENER: HotDataListener = { committed: () => {} };
 
 export class HotData {
   meta: Meta | undefined;
@@ -72,7 +70,8 @@ export class HotData {
   /** By writer, then by seq. Writers that are in here have a journal. */
   readonly journals = new Map<string, Map<number, JournalEntry>>();
   readonly #writers = new Map<string, WriterRecord>();
-  readonly #ids = new Map<string, IdRecord>();
+  /** When each expires. */
+  readonly #ids = new Map<string, number>();
   readonly #nowMs: () => number;
   readonly #leaseMs: number;
   #listener: HotDataListener;
@@ -83,8 +82,8 @@ export class HotData {
     this.#listener = listener;
   }
 
-  get isBorn(): boolean {
-    return this.meta !== undefined;
+  get initializedMsAgo(): number | undefined {
+    return this.meta && this.#nowMs() - this.meta.sinceMs;
   }
 
   /** Of all that is in here now; what happens to one is not seen in the other. */
@@ -98,7 +97,7 @@ export class HotData {
     }
     for (const [writer, journal] of this.journals) copy.journals.set(writer, new Map(journal));
     for (const [writer, record] of this.#writers) copy.#writers.set(writer, { ...record });
-    for (const [id, record] of this.#ids) copy.#ids.set(id, { ...record });
+    for (const [id, expiresAtMs] of this.#ids) copy.#ids.set(id, expiresAtMs);
     return copy;
   }
 
@@ -107,12 +106,12 @@ export class HotData {
     return this.#writer(writer)?.last;
   }
 
-  bear(freshFrom: number): boolean {
+  initialize(freshFrom: number): boolean {
     if (this.meta !== undefined) return true;
     if (this.journals.size > 0) return false;
     this.version += 1;
     this.hours.clear();
-    this.meta = { freshFrom, mark: this.#nowMs() * 1_000 };
+    this.meta = { sinceMs: this.#nowMs(), freshFrom, mark: this.#nowMs() * 1_000 };
     return true;
   }
 
@@ -145,22 +144,22 @@ export class HotData {
     return "held";
   }
 
-  abandon(writer: string): number {
+  abandon(writer: string): EndedWriter | undefined {
     const record = this.#writer(writer);
-    if (record === undefined) return 0;
+    if (record === undefined) return undefined;
     record.isFenced = true;
-    return record.last;
+    return { lastSeq: record.last, acceptedEvents: record.events };
   }
 
   commit(writer: string, seq: number, batch: Batch): CommitResult {
     const record = this.#writer(writer);
     if (seq > (record?.last ?? -1) + 1) this.meta = undefined;
     if (record === undefined) return { status: "unknown" };
-    if (record.isFenced) return { status: "fenced", lastSeq: record.last };
+    if (record.isFenced) return { status: "fenced" };
     if (seq <= record.last) {
       return { status: "committed", duplicates: this.journals.get(writer)?.get(seq)?.duplicates ?? [] };
     }
-    if (this.meta === undefined) return { status: "unborn" };
+    if (this.meta === undefined) return { status: "uninitialized" };
     const absent = this.#absentGroups(batch, this.meta.freshFrom);
     if (absent.length > 0) return { status: "absent", groups: absent };
     const duplicates = this.#claimIds(batch);
@@ -178,21 +177,15 @@ export class HotData {
 
   #claimIds(batch: Batch): number[] {
     const duplicates: number[] = [];
-    const claimed = new Set<string>();
     let ordinal = 0;
     for (const { stream, users, ids } of batch.groups) {
       for (let i = 0; i < users.length; i++, ordinal++) {
         const id = ids?.[i] ?? null;
         if (id === null) continue;
         const name = idName(stream, id);
-        const known = this.#ids.get(name);
-        if (known === undefined || known.expiresAtMs <= this.#nowMs()) {
-          this.#ids.set(name, { expiresAtMs: this.#nowMs() + ID_TTL_MS, isRepeated: false });
-          claimed.add(name);
-        } else {
-          duplicates.push(ordinal);
-          if (!claimed.has(name)) known.isRepeated = true;
-        }
+        const isKnown = (this.#ids.get(name) ?? Number.NEGATIVE_INFINITY) > this.#nowMs();
+        if (isKnown) duplicates.push(ordinal);
+        else this.#ids.set(name, this.#nowMs() + ID_TTL_MS);
       }
     }
     return duplicates;
@@ -208,7 +201,7 @@ export class HotData {
     const body = encodeBatch(batch);
     const counted = decodeBatch(seq, body, duplicates);
     for (const group of counted.groups) this.#count(group, writer, seq);
-    this.journals.get(writer)?.set(seq, { body, duplicates, batch: counted, isReverted: false });
+    this.journals.get(writer)?.set(seq, { body, duplicates, batch: counted });
     this.version += 1;
     record.last = seq;
     record.events += counted.eventCount;
@@ -234,56 +227,9 @@ export class HotData {
     return held;
   }
 
-  voidBatch(writer: string, seq: number): VoidResult {
-    const record = this.#writer(writer);
-    const last = record?.last ?? -1;
-    if (last < seq - 1) this.meta = undefined;
-    if (record?.isFenced) return { status: "fenced", lastSeq: last };
-    if (record === undefined || last < seq - 1) return { status: "unknown" };
-    if (last < seq) {
-      record.last = seq;
-      return { status: "voided" };
-    }
-    const entry = this.journals.get(writer)?.get(seq);
-    if (entry === undefined) return { status: "voided" };
-    if (entry.isReverted) return { status: "reverted", duplicates: entry.duplicates };
-    return { status: "reverted", duplicates: this.#revert(writer, record, seq, entry) };
-  }
-
-  #revert(writer: string, record: WriterRecord, seq: number, entry: JournalEntry): number[] {
-    const notCounted: number[] = [];
-    const isDuplicate = new Set(entry.duplicates);
-    let [ordinal, kept, taken] = [0, 0, 0];
-    for (const { stream, hour, clickFlags, ids } of decodeBatch(seq, entry.body, []).groups) {
-      for (let i = 0; i < clickFlags.length; i++, ordinal++) {
-        const id = ids?.[i] ?? null;
-        const name = id === null ? undefined : idName(stream, id);
-        if (isDuplicate.has(ordinal)) {
-          notCounted.push(ordinal);
-        } else if (name !== undefined && this.#ids.get(name)?.isRepeated === true) {
-          kept += 1;
-        } else {
-          notCounted.push(ordinal);
-          taken += 1;
-          const held = this.hours.get(hourKeyName(stream, hour));
-          if (held !== undefined) held[clickFlags[i] ? "clicks" : "impressions"] -= 1;
-          if (name !== undefined) this.#ids.delete(name);
-        }
-      }
-    }
-    this.version += 1;
-    record.events -= taken;
-    const batch = decodeBatch(seq, entry.body, notCounted);
-    const journal = this.journals.get(writer)!;
-    if (kept > 0) journal.set(seq, { body: entry.body, duplicates: notCounted, batch, isReverted: true });
-    else journal.delete(seq);
-    this.#listener.reverted(writer, batch);
-    return notCounted;
-  }
-
-  read(keys: readonly HourKey[]): readonly HourRead[] | "unborn" {
+  read(keys: readonly HourKey[]): readonly HourRead[] | "uninitialized" {
     const { meta } = this;
-    if (meta === undefined) return "unborn";
+    if (meta === undefined) return "uninitialized";
     return keys.map((key): HourRead => {
       const held = this.hours.get(hourKeyName(key.stream, key.hour));
       if (held === undefined) return { status: key.hour >= meta.freshFrom ? "empty" : "absent" };
@@ -295,8 +241,8 @@ export class HotData {
   /** Copies, as an answer on its way does not change any more. */
   readRange(
     range: HourRange,
-  ): { readonly hours: readonly HourRecord[]; readonly freshFrom: number } | "unborn" {
-    if (this.meta === undefined) return "unborn";
+  ): { readonly hours: readonly HourRecord[]; readonly freshFrom: number } | "uninitialized" {
+    if (this.meta === undefined) return "uninitialized";
     const hours = [...this.hours.values()].filter((hour) => includes(range, hour));
     const copies = hours.map(({ stream, hour, clicks, impressions, users }) => {
       const copied = new UserSketches();
@@ -346,7 +292,7 @@ export class HotData {
       this.hours.delete(hourKeyName(stream, hour));
     }
     mark += 1;
-    this.meta = { freshFrom, mark };
+    this.meta = { ...this.meta, freshFrom, mark };
     return flushed.length;
   }
 

@@ -67,6 +67,7 @@ export interface PlanSettings {
   readonly ringCapacityEvents: number;
   readonly journalMaxEvents: number;
   readonly hotHours: number;
+  readonly outcomeTimeoutMs: number;
 }
 
 export interface Plan {
@@ -125,6 +126,7 @@ class Planner {
       ringCapacityEvents: random.pick([10, 1_000, 1_000, 1_000]),
       journalMaxEvents: random.pick([40, 100_000, 100_000]),
       hotHours: random.pick([1, 2, 24]),
+      outcomeTimeoutMs: random.pick([1_000, 3_000, 10_000]),
     };
   }
 

@@ -118,7 +118,6 @@ export class World implements ReadingSite {
     const nowMs = () => Math.floor(this.wallMs + server.skewMs);
     return new HotData(nowMs, this.plan.settings.leaseMs, {
       committed: (_, batch) => this.events.committed(batch),
-      reverted: () => {},
     });
   }
 

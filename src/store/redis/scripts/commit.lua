@@ -16,13 +16,13 @@ local last = tonumber(state[1] or -1)
 -- Acknowledged batches, or the writer itself, are gone: what is held here is no longer complete.
 if seq > last + 1 then redis.call('DEL', metaKey) end
 if not state[1] then return {'unknown'} end
-if state[2] then return {'fenced', last} end
+if state[2] then return {'fenced'} end
 if seq <= last then
   local entry = redis.call('XRANGE', journalKey, seq .. '-0', seq .. '-0')[1]
   return {'committed', entry and entry[2][4] or ''}
 end
 local freshFrom = tonumber(redis.call('HGET', metaKey, 'freshFrom') or nil)
-if not freshFrom then return {'unborn'} end
+if not freshFrom then return {'uninitialized'} end
 
 -- First pass: which hours are not here, and may not be assumed to be empty?
 local created, absent, at = {}, {}, 6
@@ -46,7 +46,7 @@ local function addUsers(key, list, first, last)
 end
 
 -- Second pass: apply.
-local duplicates, claimed, idKey, eventCount = {}, {}, 4 + 3 * groupCount, 0
+local duplicates, idKey, eventCount = {}, 4 + 3 * groupCount, 0
 at = 6
 for g = 1, groupCount do
   local countsKey, viewersKey, clickersKey = KEYS[2 + 3 * g], KEYS[3 + 3 * g], KEYS[4 + 3 * g]
@@ -60,14 +60,10 @@ for g = 1, groupCount do
     local field, user, ordinal = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
     idKey = idKey + 1
     if redis.call('SET', KEYS[idKey], '1', 'NX', 'PX', ARGV[4]) then
-      claimed[KEYS[idKey]] = true
       added[field] = added[field] + 1
       if user ~= '' then table.insert(withIds[field], user) end
     else
       duplicates[#duplicates + 1] = ordinal
-      -- The first sender may not have been answered. From now on somebody is told that the event counts:
-      -- not yet if both are in this batch, which is answered or refused as a whole.
-      if not claimed[KEYS[idKey]] then redis.call('SET', KEYS[idKey], '2', 'XX', 'KEEPTTL') end
     end
     at = at + 3
   end

@@ -1,9 +1,9 @@
 -- Makes a data set that is new, or has lost batches, writable: with no hour held.
 -- KEYS: meta, hours, writers. ARGV: key prefix, freshFrom, number of hours dropped in one go, and of how many shards
 -- this is one.
--- Answers 1 if it is born now, 0 if there are more hours to drop (call again), -1 if a journal is left.
--- While the slot is moved it may end at any hour that it drops: the data set is not born by then, and the next call
--- goes on with that hour.
+-- Answers 1 if it is initialized now, 0 if there are more hours to drop (call again), -1 if a journal is left.
+-- While the slot is moved it may end at any hour that it drops: the data set is not initialized by then, and the next
+-- call -- goes on with that hour.
 if redis.call('EXISTS', KEYS[1]) == 1 then return 1 end
 if redis.call('SCARD', KEYS[3]) > 0 then return -1 end
 local names = redis.call('ZRANGE', KEYS[2], 0, ARGV[3] - 1)
@@ -16,6 +16,7 @@ end
 if #names == tonumber(ARGV[3]) then return 0 end
 -- The mark begins where no earlier data set's can have ended: whoever took that one is noticed.
 local time = redis.call('TIME')
-local mark = time[1] * 1000000 + time[2]
-redis.call('HSET', KEYS[1], 'freshFrom', ARGV[2], 'mark', string.format('%.0f', mark), 'shards', ARGV[4])
+local mark = string.format('%.0f', time[1] * 1000000 + time[2])
+local since = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+redis.call('HSET', KEYS[1], 'freshFrom', ARGV[2], 'mark', mark, 'since', since, 'shards', ARGV[4])
 return 1

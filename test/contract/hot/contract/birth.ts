@@ -6,7 +6,6 @@ import { batchOf } from "../../../harness/pipeline/batches.ts";
 import {
   ABSENT,
   ALL,
-  bearAndRegister,
   click,
   committed,
   EMPTY,
@@ -14,6 +13,7 @@ import {
   expectCounted,
   expectJournal,
   type Harness,
+  initializeAndRegister,
   mixedEvents,
   NOON,
   NOON_KEY,
@@ -37,27 +37,29 @@ export function birthContract(openHarness: () => Promise<Harness>): void {
     });
 
     test("before it nothing is read and nothing written", async () => {
-      expect(await store.isBorn()).toBe(false);
-      expect(await store.read([NOON_KEY])).toBe("unborn");
-      expect(await store.read([])).toBe("unborn");
+      expect(await store.initializedMsAgo()).toBeUndefined();
+      expect(await store.read([NOON_KEY])).toBe("uninitialized");
+      expect(await store.read([])).toBe("uninitialized");
       expect(await store.register("w1")).toBe(false);
-      expect((await store.commit("w1", 1, batchOf([click("u")]))).status).toMatch(/^(unborn|unknown)$/);
+      expect((await store.commit("w1", 1, batchOf([click("u")]))).status).toMatch(
+        /^(uninitialized|unknown)$/,
+      );
       expect(await store.journalOwners()).toEqual([]);
       expect(await store.retire(NOON)).toBe(0);
-      await bearAndRegister(store, "w1");
-      expect(await store.isBorn()).toBe(true);
+      await initializeAndRegister(store, "w1");
+      expect(await store.initializedMsAgo()).toBeNumber();
       expect(await store.read([NOON_KEY])).toEqual([EMPTY]);
       expect(await store.read([])).toEqual([]);
     });
 
     test("hours before freshFrom are absent, the others empty", async () => {
-      await bearAndRegister(store, "w1", NOON);
+      await initializeAndRegister(store, "w1", NOON);
       const keys = [NOON - HOUR_MS, NOON, NOON + HOUR_MS].map((hour) => ({ stream: STREAM, hour }));
       expect(await store.read(keys)).toEqual([ABSENT, EMPTY, EMPTY]);
     });
 
     test("a batch that touches an absent hour applies nothing, and says which groups", async () => {
-      await bearAndRegister(store, "w1", NOON);
+      await initializeAndRegister(store, "w1", NOON);
       const before = NOON - HOUR_MS;
       const events = [
         click("a", "id-1"),
@@ -82,10 +84,10 @@ export function birthContract(openHarness: () => Promise<Harness>): void {
     });
 
     test("happens once: a second one changes nothing", async () => {
-      await bearAndRegister(store, "w1", NOON);
+      await initializeAndRegister(store, "w1", NOON);
       await store.commit("w1", 1, batchOf([click("u")]));
       const mark = await store.retirementMark();
-      expect(await store.bear(NOON + 5 * HOUR_MS)).toBe(true);
+      expect(await store.initialize(NOON + 5 * HOUR_MS)).toBe(true);
       expect(await store.retirementMark()).toBe(mark);
       const later = { stream: STREAM, hour: NOON + HOUR_MS };
       expect(await store.read([NOON_KEY, later])).toEqual([present(1, 0, 1), EMPTY]);
@@ -93,17 +95,19 @@ export function birthContract(openHarness: () => Promise<Harness>): void {
     });
 
     test("is refused while a journal is left, which anybody may adopt; then no hour is held", async () => {
-      await bearAndRegister(store, "w1");
+      await initializeAndRegister(store, "w1");
       const events = mixedEvents("a", 700);
       await store.commit("w1", 1, batchOf(events.slice(0, 300)));
       await store.commit("w1", 2, batchOf(events.slice(300)));
-      store = await harness.unbear();
-      expect(await store.isBorn()).toBe(false);
-      expect(await store.read([NOON_KEY])).toBe("unborn");
+      store = await harness.uninitialize();
+      expect(await store.initializedMsAgo()).toBeUndefined();
+      expect(await store.read([NOON_KEY])).toBe("uninitialized");
       expect(await store.register("w2")).toBe(false);
-      expect(await store.bear(0)).toBe(false);
-      expect(await store.isBorn()).toBe(false);
-      expect((await store.commit("w1", 3, batchOf([click("u")]))).status).toMatch(/^(unborn|unknown)$/);
+      expect(await store.initialize(0)).toBe(false);
+      expect(await store.initializedMsAgo()).toBeUndefined();
+      expect((await store.commit("w1", 3, batchOf([click("u")]))).status).toMatch(
+        /^(uninitialized|unknown)$/,
+      );
       expect(await store.journalOwners()).toEqual([
         { writer: "w1", adoptable: true, acceptedEvents: events.length },
       ]);
@@ -115,29 +119,29 @@ export function birthContract(openHarness: () => Promise<Harness>): void {
         2: inOrdinalOrder(events.slice(300)),
       });
       await store.trimJournal("w1", 2);
-      expect(await store.bear(0)).toBe(false);
+      expect(await store.initialize(0)).toBe(false);
       await store.removeJournal("w1", 2);
-      await bearAndRegister(store, "w2", NOON + HOUR_MS);
+      await initializeAndRegister(store, "w2", NOON + HOUR_MS);
       const keys = [0, 1, 2].map((hours) => ({ stream: STREAM, hour: NOON + hours * HOUR_MS }));
       expect(await store.read(keys)).toEqual([ABSENT, EMPTY, EMPTY]);
     });
 
     test("ids are remembered over it", async () => {
-      await bearAndRegister(store, "w1");
+      await initializeAndRegister(store, "w1");
       await store.commit("w1", 1, batchOf([click("u", "id-1")]));
-      store = await harness.unbear();
+      store = await harness.uninitialize();
       await removeAdopted(store, "w1", 1);
-      await bearAndRegister(store, "w2");
+      await initializeAndRegister(store, "w2");
       expect(await store.commit("w2", 1, batchOf([click("u", "id-1")]))).toEqual(committed(0));
     });
 
     test("drops however many hours there are", async () => {
-      await bearAndRegister(store, "w1");
+      await initializeAndRegister(store, "w1");
       const events = Array.from({ length: 450 }, (_, i) => click("u", undefined, NOON, `stream-${i}`));
       await store.commit("w1", 1, batchOf(events));
-      store = await harness.unbear();
+      store = await harness.uninitialize();
       await removeAdopted(store, "w1", 1);
-      await bearAndRegister(store, "w2");
+      await initializeAndRegister(store, "w2");
       const keys = events.map(({ stream }) => ({ stream, hour: NOON }));
       expect(await store.read(keys)).toEqual(Array(450).fill(EMPTY));
     });

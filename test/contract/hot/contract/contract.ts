@@ -1,13 +1,12 @@
 /** The contract that every hot store keeps, whole. */
 import { describe, expect, test } from "bun:test";
 import { batchOf } from "../../../harness/pipeline/batches.ts";
-import { bearAndRegister, click, committed, type Harness, rejectionOf } from "../setup.ts";
+import { click, committed, type Harness, initializeAndRegister, rejectionOf } from "../setup.ts";
 import { birthContract } from "./birth.ts";
 import { commitContract } from "./commit.ts";
 import { journalContract } from "./journal.ts";
 import { rangesContract } from "./ranges.ts";
 import { retirementContract } from "./retirement.ts";
-import { voidContract } from "./void.ts";
 
 export function hotStoreContract(name: string, openHarness: () => Promise<Harness>): void {
   describe(`hot store contract: ${name}`, () => {
@@ -16,12 +15,11 @@ export function hotStoreContract(name: string, openHarness: () => Promise<Harnes
     birthContract(openHarness);
     retirementContract(openHarness);
     rangesContract(openHarness);
-    voidContract(openHarness);
 
     test("opening again does nothing; a closed store is not ready and refuses", async () => {
       const harness = await openHarness();
       const store = await harness.open();
-      await bearAndRegister(store, "w1");
+      await initializeAndRegister(store, "w1");
       expect(await store.open()).toEqual([]);
       expect(store.isReady).toBe(true);
       expect(await store.commit("w1", 1, batchOf([click("u")]))).toEqual(committed());

@@ -4,15 +4,16 @@ import type { HotStore } from "../../../../src/store/hot.ts";
 import { batchOf } from "../../../harness/pipeline/batches.ts";
 import {
   ALL,
-  bearAndRegister,
   click,
   clicksOf,
   committed,
   expectCounted,
   expectJournal,
   type Harness,
+  initializeAndRegister,
   NOON_KEY,
   present,
+  removeAdopted,
 } from "../setup.ts";
 
 export function journalContract(openHarness: () => Promise<Harness>): void {
@@ -30,7 +31,7 @@ export function journalContract(openHarness: () => Promise<Harness>): void {
     });
 
     test("gives batches back from any seq on, and about as many events as asked for", async () => {
-      await bearAndRegister(store, "w1");
+      await initializeAndRegister(store, "w1");
       for (let seq = 1; seq <= 6; seq++) await store.commit("w1", seq, batchOf(clicksOf(`b${seq}`, 10)));
       const seqs = async (afterSeq: number, maxEvents: number) =>
         (await store.readJournal("w1", afterSeq, maxEvents)).map(({ seq }) => seq);
@@ -45,7 +46,7 @@ export function journalContract(openHarness: () => Promise<Harness>): void {
     });
 
     test("is read whole when it has many entries, some with nothing in them", async () => {
-      await bearAndRegister(store, "w1");
+      await initializeAndRegister(store, "w1");
       for (let seq = 1; seq <= 250; seq++)
         await store.commit("w1", seq, batchOf([click(`u-${seq}`, "same")]));
       const batches = await store.readJournal("w1", 0, ALL);
@@ -54,7 +55,7 @@ export function journalContract(openHarness: () => Promise<Harness>): void {
     });
 
     test("is trimmed through a seq; what is above stays", async () => {
-      await bearAndRegister(store, "w1");
+      await initializeAndRegister(store, "w1");
       for (let seq = 1; seq <= 12; seq++) await store.commit("w1", seq, batchOf([click(`u-${seq}`)]));
       const seqs = async () => (await store.readJournal("w1", 0, ALL)).map(({ seq }) => seq);
       await store.trimJournal("w1", 9);
@@ -71,7 +72,7 @@ export function journalContract(openHarness: () => Promise<Harness>): void {
     });
 
     test("of a live writer is not for adoption", async () => {
-      await bearAndRegister(store, "w1");
+      await initializeAndRegister(store, "w1");
       expect(await store.journalOwners()).toEqual([{ writer: "w1", adoptable: false, acceptedEvents: 0 }]);
       expect(await store.fence("w1")).toBe(false);
       expect(await store.renewLease("w1", 0)).toBe("held");
@@ -80,24 +81,33 @@ export function journalContract(openHarness: () => Promise<Harness>): void {
     });
 
     test("of a writer that gave up is, and the writer is fenced", async () => {
-      await bearAndRegister(store, "w1");
+      await initializeAndRegister(store, "w1");
       const batch = batchOf([click("u")]);
       for (let seq = 1; seq <= 3; seq++) await store.commit("w1", seq, batch);
-      expect(await store.abandon("w1")).toBe(3);
-      expect(await store.abandon("w1")).toBe(3);
+      expect(await store.abandon("w1")).toEqual({ lastSeq: 3, acceptedEvents: 3 });
+      expect(await store.abandon("w1")).toEqual({ lastSeq: 3, acceptedEvents: 3 });
       expect(await store.journalOwners()).toEqual([{ writer: "w1", adoptable: true, acceptedEvents: 3 }]);
       expect(await store.fence("w1")).toBe(true);
       expect(await store.fence("w1")).toBe(true);
       for (const seq of [3, 4]) {
-        expect(await store.commit("w1", seq, batch)).toEqual({ status: "fenced", lastSeq: 3 });
-        expect(await store.voidBatch("w1", seq)).toEqual({ status: "fenced", lastSeq: 3 });
+        expect(await store.commit("w1", seq, batch)).toEqual({ status: "fenced" });
       }
       expect(await store.renewLease("w1", 3)).toBe("lost");
       expect(await store.read([NOON_KEY])).toEqual([present(3, 0, 1)]);
     });
 
+    test("of a writer that gave up says how many of its events were accepted: duplicates are not", async () => {
+      await initializeAndRegister(store, "w1");
+      await store.commit("w1", 1, batchOf([click("a", "id-1"), click("b"), click("c", "id-1")]));
+      await store.commit("w1", 2, batchOf([click("a", "id-1"), click("d", "id-2")]));
+      expect(await store.abandon("w1")).toEqual({ lastSeq: 2, acceptedEvents: 3 });
+      await removeAdopted(store, "w1", 2);
+      await store.register("w2");
+      expect(await store.abandon("w2")).toEqual({ lastSeq: 0, acceptedEvents: 0 });
+    });
+
     test("is drained by its adopter and removed; its writer stays fenced when it wakes after that", async () => {
-      await bearAndRegister(store, "w1");
+      await initializeAndRegister(store, "w1");
       const batch = batchOf([click("u")]);
       for (let seq = 1; seq <= 3; seq++) await store.commit("w1", seq, batch);
       await store.abandon("w1");
@@ -108,16 +118,15 @@ export function journalContract(openHarness: () => Promise<Harness>): void {
       await store.removeJournal("w1", 3);
       expect(await store.journalOwners()).toEqual([]);
       expect(await store.readJournal("w1", 0, ALL)).toEqual([]);
-      expect(await store.commit("w1", 4, batch)).toEqual({ status: "fenced", lastSeq: 3 });
-      expect(await store.voidBatch("w1", 4)).toEqual({ status: "fenced", lastSeq: 3 });
+      expect(await store.commit("w1", 4, batch)).toEqual({ status: "fenced" });
       expect(await store.renewLease("w1", 3)).toBe("lost");
-      expect(await store.abandon("w1")).toBe(3);
-      expect(await store.isBorn()).toBe(true);
+      expect(await store.abandon("w1")).toMatchObject({ lastSeq: 3 });
+      expect(await store.initializedMsAgo()).toBeNumber();
       expect(await store.read([NOON_KEY])).toEqual([present(3, 0, 1)]);
     });
 
     test("of a new writer begins at 1 again, beside the old one's", async () => {
-      await bearAndRegister(store, "w1");
+      await initializeAndRegister(store, "w1");
       const [first, second] = [click("a", "id-1"), click("b")];
       await store.commit("w1", 1, batchOf([first]));
       await store.abandon("w1");

@@ -8,7 +8,6 @@ import type { HotStore } from "../../../../src/store/hot.ts";
 import { batchOf } from "../../../harness/pipeline/batches.ts";
 import { expectSameUsers } from "../../../harness/service/stored.ts";
 import {
-  bearAndRegister,
   branch,
   click,
   clickers,
@@ -17,6 +16,7 @@ import {
   expectSameRegisters,
   type Harness,
   impression,
+  initializeAndRegister,
   mixedEvents,
   NOON,
   NOON_KEY,
@@ -45,7 +45,7 @@ export function rangesContract(openHarness: () => Promise<Harness>): void {
     });
 
     test("show each hour of a stream that is held within them, and no other", async () => {
-      await bearAndRegister(store, "w1", NOON - DAY_MS);
+      await initializeAndRegister(store, "w1", NOON - DAY_MS);
       const events = [
         ...mixedEvents("a", 60),
         click("b", undefined, NOON - HOUR_MS),
@@ -69,7 +69,7 @@ export function rangesContract(openHarness: () => Promise<Harness>): void {
     });
 
     test("show all streams whose names begin alike, and no neighbours of them", async () => {
-      await bearAndRegister(store, "w1");
+      await initializeAndRegister(store, "w1");
       const names = ["a", "a.", "a.b", "a.b.c", "a-b", "a_b", "aa", "A.b", "b", ".", "a.z", "a..", "0", "z"];
       const events = names.flatMap((stream, i) => [
         click(`u${i}`, undefined, NOON, stream),
@@ -83,7 +83,7 @@ export function rangesContract(openHarness: () => Promise<Harness>): void {
     });
 
     test("of more hours and streams than one answer of Redis carries show each once", async () => {
-      await bearAndRegister(store, "w1");
+      await initializeAndRegister(store, "w1");
       const events = Array.from({ length: 4_500 }, (_, i) =>
         click(`u${i}`, undefined, NOON + (i % 4) * HOUR_MS, `${i % 2 === 0 ? "even" : "odd"}.${i}`),
       );
@@ -95,7 +95,7 @@ export function rangesContract(openHarness: () => Promise<Harness>): void {
     });
 
     test("carry sketches of any size whole", async () => {
-      await bearAndRegister(store, "w1");
+      await initializeAndRegister(store, "w1");
       const events = [
         ...clicksOf("dense", 40_000),
         ...clicksOf("sparse", 300, NOON + HOUR_MS),
@@ -112,7 +112,7 @@ export function rangesContract(openHarness: () => Promise<Harness>): void {
     });
 
     test("do not show what was retired, whose hours lie before the answer; they do show the hydrated", async () => {
-      await bearAndRegister(store, "w1");
+      await initializeAndRegister(store, "w1");
       const events = [click("a"), click("b", undefined, NOON + HOUR_MS)];
       await store.commit("w1", 1, batchOf(events));
       await store.trimJournal("w1", 1);
@@ -133,7 +133,7 @@ export function rangesContract(openHarness: () => Promise<Harness>): void {
     });
 
     test("tell clickers from viewers, with ids and without, of any number", async () => {
-      await bearAndRegister(store, "w1");
+      await initializeAndRegister(store, "w1");
       const numbers = [...Array(9_000).keys()];
       const events = [
         ...numbers.map((i) => impression(`u-${i}`, i % 5 === 0 ? `i-${i}` : undefined)),
@@ -162,7 +162,7 @@ export function rangesContract(openHarness: () => Promise<Harness>): void {
     }
 
     test("go on by kind once an hour was hydrated", async () => {
-      await bearAndRegister(store, "w1", NOON + HOUR_MS);
+      await initializeAndRegister(store, "w1", NOON + HOUR_MS);
       const old = [...clicksOf("old", 700), ...clicksOf("old", 2_000).map(({ user }) => impression(user))];
       const cold = { clicks: 700, impressions: 2_000, users: usersOf(old) };
       await store.hydrate(NOON_KEY, cold, await store.retirementMark());
@@ -173,7 +173,7 @@ export function rangesContract(openHarness: () => Promise<Harness>): void {
     });
 
     test("show each hour once although hours are retired and put in place meanwhile", async () => {
-      await bearAndRegister(store, "w1");
+      await initializeAndRegister(store, "w1");
       const events = Array.from({ length: 4_500 }, (_, i) =>
         click("u", undefined, NOON + (i % 2) * HOUR_MS, `s${i}`),
       );
@@ -196,15 +196,15 @@ export function rangesContract(openHarness: () => Promise<Harness>): void {
     });
 
     test("are not told before the birth, nor once the data set has ceased to be born", async () => {
-      expect(await store.readRange(branch(""), () => {})).toBe("unborn");
-      await bearAndRegister(store, "w1");
+      expect(await store.readRange(branch(""), () => {})).toBe("uninitialized");
+      await initializeAndRegister(store, "w1");
       await store.commit("w1", 1, batchOf([click("a")]));
-      store = await harness.unbear();
-      expect(await store.readRange(branch(""), () => {})).toBe("unborn");
+      store = await harness.uninitialize();
+      expect(await store.readRange(branch(""), () => {})).toBe("uninitialized");
     });
 
     test("any range over any streams shows what a model does", async () => {
-      await bearAndRegister(store, "w1");
+      await initializeAndRegister(store, "w1");
       const events: Event[] = [];
       const name = fc.stringMatching(/^[a.A_0-]{1,4}$/);
       const some = fc.array(fc.tuple(name, fc.integer({ min: -5, max: 5 }), fc.nat(9)), { maxLength: 20 });

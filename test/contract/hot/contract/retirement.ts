@@ -8,7 +8,6 @@ import { batchOf } from "../../../harness/pipeline/batches.ts";
 import {
   ABSENT,
   ALL,
-  bearAndRegister,
   click,
   clickers,
   clicksOf,
@@ -17,6 +16,7 @@ import {
   expectEvents,
   type Harness,
   impression,
+  initializeAndRegister,
   NOON,
   NOON_KEY,
   present,
@@ -41,7 +41,7 @@ export function retirementContract(openHarness: () => Promise<Harness>): void {
     });
 
     test("only hours that are flushed are retired, and they are absent then", async () => {
-      await bearAndRegister(store, "w1");
+      await initializeAndRegister(store, "w1");
       const later = NOON + HOUR_MS;
       await store.commit("w1", 1, batchOf([click("a")]));
       await store.commit("w1", 2, batchOf([click("b", undefined, NOON, "site-2")]));
@@ -68,7 +68,7 @@ export function retirementContract(openHarness: () => Promise<Harness>): void {
     });
 
     test("an hour that was touched again is retired only once that is flushed too", async () => {
-      await bearAndRegister(store, "w1");
+      await initializeAndRegister(store, "w1");
       await store.commit("w1", 1, batchOf([click("a")]));
       await store.trimJournal("w1", 1);
       await store.commit("w1", 2, batchOf([click("b")]));
@@ -78,7 +78,7 @@ export function retirementContract(openHarness: () => Promise<Harness>): void {
     });
 
     test("an hour that an earlier writer touched is retired only once its journal is flushed", async () => {
-      await bearAndRegister(store, "w1");
+      await initializeAndRegister(store, "w1");
       for (let seq = 1; seq <= 3; seq++) await store.commit("w1", seq, batchOf([click(`a-${seq}`)]));
       await store.commit("w1", 4, batchOf([click("a", undefined, NOON, "site-2")]));
       await store.abandon("w1");
@@ -93,7 +93,7 @@ export function retirementContract(openHarness: () => Promise<Harness>): void {
     });
 
     test("one hour by name: absent from then on, but not before it is flushed", async () => {
-      await bearAndRegister(store, "w1");
+      await initializeAndRegister(store, "w1");
       await store.commit("w1", 1, batchOf([click("a"), click("b", undefined, NOON + HOUR_MS)]));
       expect(await store.retireHour(NOON_KEY)).toBe(false);
       expect(await store.read([NOON_KEY])).toEqual([present(1, 0, 1)]);
@@ -107,14 +107,14 @@ export function retirementContract(openHarness: () => Promise<Harness>): void {
     });
 
     test("an hour that is not held, by name: it is not taken for empty any more", async () => {
-      await bearAndRegister(store, "w1");
+      await initializeAndRegister(store, "w1");
       expect(await store.read([NOON_KEY])).toEqual([{ status: "empty" }]);
       expect(await store.retireHour(NOON_KEY)).toBe(true);
       expect(await store.read([NOON_KEY])).toEqual([{ status: "absent" }]);
     });
 
     test("many hours at once", async () => {
-      await bearAndRegister(store, "w1");
+      await initializeAndRegister(store, "w1");
       const events = Array.from({ length: 450 }, (_, i) => click("u", undefined, NOON, `stream-${i}`));
       await store.commit("w1", 1, batchOf(events));
       await store.trimJournal("w1", 1);
@@ -124,7 +124,7 @@ export function retirementContract(openHarness: () => Promise<Harness>): void {
     });
 
     test("an hour that is hydrated is what the cold store had, and what comes after it", async () => {
-      await bearAndRegister(store, "w1", NOON + HOUR_MS);
+      await initializeAndRegister(store, "w1", NOON + HOUR_MS);
       const old = Array.from({ length: 200 }, (_, i) => `old-${i}`);
       const cold = { clicks: 1_000, impressions: 50, users: clickers(old) };
       expect(await store.hydrate(NOON_KEY, cold, await store.retirementMark())).toBe(true);
@@ -137,7 +137,7 @@ export function retirementContract(openHarness: () => Promise<Harness>): void {
     });
 
     test("an hour of 100,000 users, dense, goes on after it was hydrated", async () => {
-      await bearAndRegister(store, "w1", NOON + HOUR_MS);
+      await initializeAndRegister(store, "w1", NOON + HOUR_MS);
       const sketch = sketchOf(Array.from({ length: 100_000 }, (_, i) => `old-${i}`));
       const cold = { clicks: 100_000, impressions: 0, users: new UserSketches(new Sketch(), sketch) };
       expect(await store.hydrate(NOON_KEY, cold, await store.retirementMark())).toBe(true);
@@ -148,7 +148,7 @@ export function retirementContract(openHarness: () => Promise<Harness>): void {
     });
 
     test("an hour that the cold store does not know is hydrated as one without events", async () => {
-      await bearAndRegister(store, "w1", NOON + HOUR_MS);
+      await initializeAndRegister(store, "w1", NOON + HOUR_MS);
       expect(await store.hydrate(NOON_KEY, undefined, await store.retirementMark())).toBe(true);
       expect(await store.read([NOON_KEY])).toEqual([present(0, 0, 0)]);
       await store.commit("w1", 1, batchOf([impression("u")]));
@@ -156,7 +156,7 @@ export function retirementContract(openHarness: () => Promise<Harness>): void {
     });
 
     test("an hour that is present is left as it is, also when the mark is stale", async () => {
-      await bearAndRegister(store, "w1");
+      await initializeAndRegister(store, "w1");
       await store.commit("w1", 1, batchOf([click("u"), click("v", undefined, NOON - HOUR_MS)]));
       const mark = await store.retirementMark();
       const cold = { clicks: 9, impressions: 9, users: clickers(["x", "y", "z"]) };
@@ -168,7 +168,7 @@ export function retirementContract(openHarness: () => Promise<Harness>): void {
     });
 
     test("a mark from before a retirement is refused: what was read then may be stale", async () => {
-      await bearAndRegister(store, "w1");
+      await initializeAndRegister(store, "w1");
       await store.commit("w1", 1, batchOf([click("u")]));
       const staleMark = await store.retirementMark();
       await store.trimJournal("w1", 1);
@@ -181,7 +181,7 @@ export function retirementContract(openHarness: () => Promise<Harness>): void {
     });
 
     test("an hour can be retired and hydrated again and again", async () => {
-      await bearAndRegister(store, "w1");
+      await initializeAndRegister(store, "w1");
       const users: string[] = [];
       for (let seq = 1; seq <= 5; seq++) {
         const events = clicksOf(`round-${seq}`, 30);

@@ -7,12 +7,10 @@ import { batchOf } from "../../../harness/pipeline/batches.ts";
 import { startProxy, type TcpProxy } from "../../../harness/servers/tcp-proxy.ts";
 import { waitFor } from "../../../harness/service/wait-for.ts";
 import {
-  ALL,
-  bearAndRegister,
   click,
   committed,
-  EMPTY,
   expectJournal,
+  initializeAndRegister,
   NOON_KEY,
   present,
   rejectionOf,
@@ -22,11 +20,9 @@ import {
   COMMIT_SHA1,
   CUTS,
   countsKey,
-  cutBeforeAnswer,
   describeHotRedis,
   everyCall,
   type RedisHarness,
-  VOID_SHA1,
   writerKey,
 } from "./redis-setup.ts";
 
@@ -43,7 +39,7 @@ describeHotRedis((redis) => {
       harness = await redis.open();
       proxy = await startProxy(redis.server.port);
       store = await openThroughProxy();
-      await bearAndRegister(store, "w1");
+      await initializeAndRegister(store, "w1");
     });
 
     afterEach(async () => {
@@ -71,30 +67,6 @@ describeHotRedis((redis) => {
         expect(await store.commit("w1", 2, batch)).toEqual(committed(0));
         expect(await store.read([NOON_KEY])).toEqual([present(3, 0, 2)]);
       });
-
-      test(`a connection that is cut with a commit on it, ${when}: in doubt, then never applied`, async () => {
-        cut(COMMIT_SHA1);
-        await rejectionOf(store.commit("w1", 1, batch));
-        await untilReady();
-        const status = cutAt === cutBeforeAnswer ? "reverted" : "voided";
-        expect((await store.voidBatch("w1", 1)).status).toBe(status);
-        expect(await store.readJournal("w1", 0, ALL)).toEqual([]);
-        expect(await store.commit("w1", 2, batch)).toEqual(committed());
-        expect((await redis.admin.hmGet(countsKey(NOON_KEY), ["c", "i"])).map(String)).toEqual(["2", "null"]);
-      });
-
-      test(`a connection that is cut with a void on it, ${when}: the same answer later`, async () => {
-        await store.commit("w1", 1, batch);
-        const other = await harness.open();
-        await other.register("w2");
-        expect(await other.commit("w2", 1, batch)).toEqual(committed(0));
-        cut(VOID_SHA1);
-        expect((await rejectionOf(store.voidBatch("w1", 1))).mayHaveApplied).toBe(true);
-        await untilReady();
-        expect(await store.voidBatch("w1", 1)).toEqual({ status: "reverted", duplicates: [1] });
-        await expectJournal(store, "w1", { 1: [click("u", "id-1")] });
-        expect(await store.read([NOON_KEY])).toEqual([present(2, 0, 2)]);
-      });
     }
 
     test("an answer to something else is no acknowledgement, and ends the connection", async () => {
@@ -113,7 +85,7 @@ describeHotRedis((redis) => {
       expect(await store.read([NOON_KEY])).toEqual([present(2, 0, 2)]);
     });
 
-    test("a copy of a commit that arrives after its batch was voided applies nothing", async () => {
+    test("a copy of a commit that arrives after it was sent again, or its writer fenced, applies nothing", async () => {
       let copy: Buffer | undefined;
       proxy.onUpstream = (chunk, connection) => {
         if (!chunk.includes(COMMIT_SHA1)) return true;
@@ -124,12 +96,12 @@ describeHotRedis((redis) => {
       await rejectionOf(store.commit("w1", 1, batch));
       proxy.onUpstream = undefined;
       await untilReady();
-      expect(await store.voidBatch("w1", 1)).toEqual({ status: "voided" });
+      expect(await store.commit("w1", 1, batch)).toEqual(committed());
       expect(await sendRaw(copy!)).toContain("committed");
-      expect(await store.read([NOON_KEY])).toEqual([EMPTY]);
-      expect(await store.commit("w1", 2, batch)).toEqual(committed());
-      await expectJournal(store, "w1", { 2: [click("u", "id-1"), click("v")] });
-      expect(await sendRaw(copy!)).toContain("committed");
+      expect(await store.read([NOON_KEY])).toEqual([present(2, 0, 2)]);
+      await expectJournal(store, "w1", { 1: [click("u", "id-1"), click("v")] });
+      await store.abandon("w1");
+      expect(await sendRaw(copy!)).toContain("fenced");
       expect(await store.read([NOON_KEY])).toEqual([present(2, 0, 2)]);
     });
 
@@ -169,7 +141,7 @@ describeHotRedis((redis) => {
       expect(await impatient.renewLease("w1", 1)).toBe("held");
     });
 
-    test("a commit that a frozen server carries out when it wakes is applied once, and can be voided", async () => {
+    test("a commit that a frozen server carries out when it wakes is applied once", async () => {
       const impatient = await harness.openWith({ commandTimeoutMs: 300 });
       for (const seq of [1, 2]) {
         const mine = batchOf([click(`u-${seq}`, `id-${seq}`)]);
@@ -184,11 +156,10 @@ describeHotRedis((redis) => {
         await waitFor("the frozen copy to be carried out", async () => {
           return Number(await redis.admin.hGet(writerKey("w1"), "last")) === seq;
         });
-        if (seq === 1) expect(await impatient.commit("w1", 1, mine)).toEqual(committed());
-        else expect(await impatient.voidBatch("w1", 2)).toEqual({ status: "reverted", duplicates: [0] });
+        expect(await impatient.commit("w1", seq, mine)).toEqual(committed());
       }
-      await expectJournal(impatient, "w1", { 1: [click("u-1", "id-1")] });
-      expect((await redis.admin.hmGet(countsKey(NOON_KEY), ["c"])).map(String)).toEqual(["1"]);
+      await expectJournal(impatient, "w1", { 1: [click("u-1", "id-1")], 2: [click("u-2", "id-2")] });
+      expect((await redis.admin.hmGet(countsKey(NOON_KEY), ["c"])).map(String)).toEqual(["2"]);
     });
 
     test("a server that takes connections and says nothing: open() fails in time", async () => {
@@ -215,7 +186,7 @@ describeHotRedis((redis) => {
       await waitFor("some attempts", () => attempts >= 4 && !impatient.isReady);
       proxy.onUpstream = undefined;
       await untilReady(impatient);
-      expect(await impatient.isBorn()).toBe(true);
+      expect(await impatient.initializedMsAgo()).toBeNumber();
     });
 
     test("opening while it reconnects by itself leaves one connection, not two", async () => {
@@ -225,7 +196,7 @@ describeHotRedis((redis) => {
       await Promise.all([store.open(), store.open()]);
       proxy.delayMs = 0;
       await untilReady();
-      expect(await store.isBorn()).toBe(true);
+      expect(await store.initializedMsAgo()).toBeNumber();
       await store.close();
       await waitFor("all connections to end", () => proxy.connectionCount === 0);
     });

@@ -10,14 +10,13 @@ import { startProxy, type TcpProxy } from "../../../harness/servers/tcp-proxy.ts
 import { waitFor } from "../../../harness/service/wait-for.ts";
 import { budgetTest } from "../../../harness/tiers.ts";
 import {
-  bearAndRegister,
   click,
   clicksOf,
   committed,
   expectCounted,
   impression,
+  initializeAndRegister,
   NOON,
-  NOON_KEY,
   rejectionOf,
   removeAdopted,
   retireAll,
@@ -65,7 +64,7 @@ describeHotRedis((redis) => {
 
     test("are not sent again over the same connection", async () => {
       const { store, proxy } = writers[0]!;
-      await bearAndRegister(store, "w1");
+      await initializeAndRegister(store, "w1");
       const argumentCounts: number[] = [];
       proxy.onUpstream = (chunk) => {
         if (chunk.includes(COMMIT_SHA1))
@@ -84,27 +83,14 @@ describeHotRedis((redis) => {
       await expectCounted(store, [...events, ...events, ...events]);
     });
 
-    test("are sent again once they were taken back", async () => {
-      const { store } = writers[0]!;
-      await bearAndRegister(store, "w1");
-      const events = clicksOf("u", 300);
-      await store.commit("w1", 1, batchOf(events));
-      expect((await store.voidBatch("w1", 1)).status).toBe("reverted");
-      await store.trimJournal("w1", 1);
-      expect(await store.retire(NOON + HOUR_MS)).toBe(1);
-      await store.hydrate(NOON_KEY, undefined, await store.retirementMark());
-      await store.commit("w1", 2, batchOf(events));
-      await expectCounted(store, events);
-    });
-
     test("are sent again by a writer that took no part in a loss, and is replaced", async () => {
       const [{ store }, { store: other }] = writers as [MirrorWriter, MirrorWriter];
-      await bearAndRegister(store, "w1");
+      await initializeAndRegister(store, "w1");
       const events = clicksOf("u", 300);
       await store.commit("w1", 1, batchOf(events));
       await redis.admin.del(META_KEY);
       await removeAdopted(other, "w1", 1);
-      await bearAndRegister(other, "w2");
+      await initializeAndRegister(other, "w2");
       expect(await store.register("w3")).toBe(true);
       await store.commit("w3", 1, batchOf(events));
       await expectCounted(store, events);
@@ -119,7 +105,7 @@ describeHotRedis((redis) => {
       impressions: number;
       /** Of all events that count, as the cold store would have it. */
       readonly flushed: UserSketches;
-      /** What is in Redis: with the users of events that were taken back. */
+      /** What is in Redis. */
       held: UserSketches;
     }
 
@@ -134,16 +120,7 @@ describeHotRedis((redis) => {
     });
     const someStep = fc.record({
       writer: fc.nat(1),
-      what: fc.constantFrom(
-        "commit",
-        "commit",
-        "commit",
-        "void",
-        "burn",
-        "reconnect",
-        "rehydrate",
-        "replace",
-      ),
+      what: fc.constantFrom("commit", "commit", "commit", "reconnect", "rehydrate", "replace"),
       fault: fc.constantFrom(undefined, undefined, undefined, cutBeforeArrival, cutBeforeAnswer),
       users: someUsers,
     });
@@ -169,7 +146,7 @@ describeHotRedis((redis) => {
             });
             for (const [i, writer] of writers.entries()) {
               Object.assign(writer, { name: `w${i}`, seq: 0 });
-              await bearAndRegister(writer.store, writer.name);
+              await initializeAndRegister(writer.store, writer.name);
             }
             for (const step of steps) {
               await takeStep(step, hours);
@@ -189,11 +166,9 @@ describeHotRedis((redis) => {
       if (what === "reconnect") return reconnectAndWait(writer);
       if (what === "replace") return replace(writer);
       writer.seq += 1;
-      if (what === "burn") return void (await writer.store.voidBatch(writer.name, writer.seq));
       const events = eventsOfUsers(writer, users, hour.key.hour);
       await commitUntilAnswered(writer, events, fault);
       for (const { user, kind } of events) hour.held.add(registerOf(user), kind === "click");
-      if (what === "void") return void (await writer.store.voidBatch(writer.name, writer.seq));
       for (const { user, kind } of events) hour.flushed.add(registerOf(user), kind === "click");
       const clickCount = events.filter(({ kind }) => kind === "click").length;
       hour.clicks += clickCount;
@@ -251,7 +226,7 @@ describeHotRedis((redis) => {
 
     async function expectHeldEvents(hours: readonly MirrorHour[]): Promise<void> {
       const reads = await writers[0]!.store.read(hours.map(({ key }) => key));
-      if (reads === "unborn") throw new Error("the data set is not born");
+      if (reads === "uninitialized") throw new Error("the data set is not initialized");
       const none = { clicks: 0, impressions: 0, uniqueUsers: 0 };
       const found = reads.map((read) => (read.status === "present" ? read.counts : none));
       const expected = hours.map(({ clicks, impressions, held }) => {

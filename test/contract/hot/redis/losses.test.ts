@@ -11,12 +11,12 @@ import { startProxy, type TcpProxy } from "../../../harness/servers/tcp-proxy.ts
 import { waitFor } from "../../../harness/service/wait-for.ts";
 import {
   ABSENT,
-  bearAndRegister,
   click,
   committed,
   eventsOf,
   expectCounted,
   expectJournal,
+  initializeAndRegister,
   mixedEvents,
   NOON,
   NOON_KEY,
@@ -47,7 +47,7 @@ describeHotRedis((redis) => {
       harness = await redis.open();
       proxy = await startProxy(redis.server.port);
       store = await harness.openWith({ url: atPort(redis.server.url, proxy.port) });
-      await bearAndRegister(store, "w1");
+      await initializeAndRegister(store, "w1");
       for (let seq = 1; seq <= 3; seq++) await store.commit("w1", seq, batchOf([click(`u-${seq}`)]));
     });
 
@@ -56,13 +56,13 @@ describeHotRedis((redis) => {
       await proxy.close();
     });
 
-    /** Nothing is answered from it or written to it until its journals are flushed and it is born again. */
-    async function expectUnborn(): Promise<void> {
-      expect(await store.isBorn()).toBe(false);
-      expect(await store.read([NOON_KEY])).toBe("unborn");
+    /** Nothing is answered from it or written to it until its journals are flushed and it is initialized again. */
+    async function expectUninitialized(): Promise<void> {
+      expect(await store.initializedMsAgo()).toBeUndefined();
+      expect(await store.read([NOON_KEY])).toBe("uninitialized");
       expect(await store.register("w9")).toBe(false);
       for (const { writer } of await store.journalOwners()) await removeAdopted(store, writer);
-      await bearAndRegister(store, "w9", NOON + HOUR_MS);
+      await initializeAndRegister(store, "w9", NOON + HOUR_MS);
       expect(await store.read([NOON_KEY])).toEqual([ABSENT]);
     }
 
@@ -70,10 +70,10 @@ describeHotRedis((redis) => {
 
     test("are noticed by the next commit", async () => {
       await lose(1);
-      expect(await store.commit("w1", 4, batchOf([click("v")]))).toEqual({ status: "unborn" });
-      expect(await store.commit("w1", 4, batchOf([click("v")]))).toEqual({ status: "unborn" });
+      expect(await store.commit("w1", 4, batchOf([click("v")]))).toEqual({ status: "uninitialized" });
+      expect(await store.commit("w1", 4, batchOf([click("v")]))).toEqual({ status: "uninitialized" });
       expect(await store.renewLease("w1", 3)).toBe("lost");
-      await expectUnborn();
+      await expectUninitialized();
     });
 
     test("are noticed when the lease is renewed", async () => {
@@ -81,22 +81,16 @@ describeHotRedis((redis) => {
       await lose(1);
       expect(await store.renewLease("w1", 2)).toBe("held");
       expect(await store.renewLease("w1", 3)).toBe("lost");
-      expect(await store.commit("w1", 3, batchOf([click("v")]))).toEqual({ status: "unborn" });
-      await expectUnborn();
-    });
-
-    test("are noticed by a void", async () => {
-      await lose(1);
-      expect(await store.voidBatch("w1", 4)).toEqual({ status: "unknown" });
-      await expectUnborn();
+      expect(await store.commit("w1", 3, batchOf([click("v")]))).toEqual({ status: "uninitialized" });
+      await expectUninitialized();
     });
 
     test("are noticed on a new connection, before anything is read over it", async () => {
       await lose(1);
       expect(await store.read([NOON_KEY])).toEqual([present(3, 0, 3)]);
       await reconnect(store, proxy);
-      expect(await firstAnswer(store)).toBe("unborn");
-      await expectUnborn();
+      expect(await firstAnswer(store)).toBe("uninitialized");
+      await expectUninitialized();
     });
 
     test("a connection that is merely cut makes nothing of it", async () => {
@@ -110,59 +104,50 @@ describeHotRedis((redis) => {
       await lose(1);
       await store.abandon("w1");
       expect(await store.renewLease("w1", 3)).toBe("lost");
-      await expectUnborn();
+      await expectUninitialized();
     });
 
     test("are noticed by a commit of a writer that was fenced meanwhile", async () => {
       await lose(1);
       await store.abandon("w1");
-      expect(await store.commit("w1", 4, batchOf([click("v")]))).toEqual({ status: "fenced", lastSeq: 2 });
-      await expectUnborn();
-    });
-
-    test("are noticed by a void of a writer that was fenced meanwhile", async () => {
-      await lose(1);
-      await store.abandon("w1");
-      expect(await store.voidBatch("w1", 4)).toEqual({ status: "fenced", lastSeq: 2 });
-      await expectUnborn();
+      expect(await store.commit("w1", 4, batchOf([click("v")]))).toEqual({ status: "fenced" });
+      await expectUninitialized();
     });
 
     test("a writer that is fenced and lost nothing makes nothing of it", async () => {
       await store.abandon("w1");
       expect(await store.renewLease("w1", 3)).toBe("lost");
-      expect(await store.commit("w1", 4, batchOf([click("v")]))).toEqual({ status: "fenced", lastSeq: 3 });
-      expect(await store.voidBatch("w1", 4)).toEqual({ status: "fenced", lastSeq: 3 });
+      expect(await store.commit("w1", 4, batchOf([click("v")]))).toEqual({ status: "fenced" });
       await removeAdopted(store, "w1", 3);
       expect(await store.renewLease("w1", 3)).toBe("lost");
-      expect(await store.commit("w1", 4, batchOf([click("v")]))).toEqual({ status: "fenced", lastSeq: 3 });
-      expect(await store.isBorn()).toBe(true);
+      expect(await store.commit("w1", 4, batchOf([click("v")]))).toEqual({ status: "fenced" });
+      expect(await store.initializedMsAgo()).toBeNumber();
     });
 
-    /** What is left if the server comes back as it was before the writer came: born, and with hours. */
+    /** What is left if the server comes back as it was before the writer came: initialized, and with hours. */
     const forgetWriter = () =>
       Promise.all([redis.admin.del(writerKey("w1")), redis.admin.sRem("hg:{0}:writers", "w1")]);
 
-    test("with the writer itself: noticed by a commit, a void, a renewal", async () => {
+    test("with the writer itself: noticed by a commit, a renewal", async () => {
       const calls: (() => Promise<unknown>)[] = [
         () => store.commit("w1", 4, batchOf([click("v")])),
-        () => store.voidBatch("w1", 4),
         () => store.renewLease("w1", 3),
       ];
       for (const call of calls) {
         await redis.admin.flushAll();
-        await bearAndRegister(store, "w1");
+        await initializeAndRegister(store, "w1");
         await store.commit("w1", 1, batchOf([click("u")]));
         await forgetWriter();
         await call();
-        await expectUnborn();
+        await expectUninitialized();
       }
     });
 
     test("with the writer itself: noticed on a new connection, before anything is read", async () => {
       await forgetWriter();
       await reconnect(store, proxy);
-      expect(await firstAnswer(store)).toBe("unborn");
-      await expectUnborn();
+      expect(await firstAnswer(store)).toBe("uninitialized");
+      await expectUninitialized();
     });
 
     test("with a writer that had committed nothing: noticed on a new connection", async () => {
@@ -171,8 +156,8 @@ describeHotRedis((redis) => {
       await store.register("w2");
       await Promise.all([redis.admin.del(writerKey("w2")), redis.admin.sRem("hg:{0}:writers", "w2")]);
       await reconnect(store, proxy);
-      expect(await firstAnswer(store)).toBe("unborn");
-      await expectUnborn();
+      expect(await firstAnswer(store)).toBe("uninitialized");
+      await expectUninitialized();
     });
 
     test("that the cold store has are noticed when the journal is removed", async () => {
@@ -181,24 +166,25 @@ describeHotRedis((redis) => {
       expect(await store.fence("w1")).toBe(true);
       await store.removeJournal("w1", 3);
       expect(await store.journalOwners()).toEqual([]);
-      await expectUnborn();
+      await expectUninitialized();
     });
 
     test("everything lost: nothing is known, nothing is empty", async () => {
       await redis.admin.flushAll();
-      expect(await store.read([NOON_KEY])).toBe("unborn");
+      expect(await store.read([NOON_KEY])).toBe("uninitialized");
       expect(await store.renewLease("w1", 3)).toBe("lost");
-      expect((await store.commit("w1", 4, batchOf([click("v")]))).status).toMatch(/^(unborn|unknown)$/);
-      expect(await store.voidBatch("w1", 4)).toEqual({ status: "unknown" });
-      expect(await store.abandon("w1")).toBe(0);
-      await expectUnborn();
+      expect((await store.commit("w1", 4, batchOf([click("v")]))).status).toMatch(
+        /^(uninitialized|unknown)$/,
+      );
+      expect(await store.abandon("w1")).toBeUndefined();
+      await expectUninitialized();
     });
 
-    test("once the data set is born again its hours hold what comes then, whole", async () => {
+    test("once the data set is initialized again its hours hold what comes then, whole", async () => {
       await lose(1);
-      expect(await store.commit("w1", 4, batchOf([click("u-1")]))).toEqual({ status: "unborn" });
+      expect(await store.commit("w1", 4, batchOf([click("u-1")]))).toEqual({ status: "uninitialized" });
       await removeAdopted(store, "w1", 3);
-      await bearAndRegister(store, "w2");
+      await initializeAndRegister(store, "w2");
       // Users of the lost hour: were they taken for known, they would be missing now.
       const again = [1, 2, 3].map((i) => click(`u-${i}`));
       expect(await store.commit("w2", 1, batchOf(again))).toEqual(committed());
@@ -237,14 +223,13 @@ describeHotRedis((redis) => {
     }
 
     test("a Redis that is killed and started again has everything; the store finds it by itself", async () => {
-      await bearAndRegister(store, "w1", NOON);
+      await initializeAndRegister(store, "w1", NOON);
       const events = [...mixedEvents("a", 100), click("x", "id-1")];
       const ordered = eventsOf(batchOf(events)).map(({ register: _, ...event }) => event);
       await store.commit("w1", 1, batchOf(events));
-      expect(await store.voidBatch("w1", 2)).toEqual({ status: "voided" });
       await durable.kill();
       await waitFor("the end of the connection", () => !store.isReady);
-      const error = await rejectionOf(store.commit("w1", 3, batchOf([click("y")])));
+      const error = await rejectionOf(store.commit("w1", 2, batchOf([click("y")])));
       expect(error.mayHaveApplied).toBe(false);
       expect(error.message).toContain("not connected, last error:");
       await durable.start();
@@ -255,12 +240,12 @@ describeHotRedis((redis) => {
       expect(await store.read(keys)).toEqual([ABSENT]);
       expect(await store.renewLease("w1", 1)).toBe("held");
       expect(await store.commit("w1", 1, batchOf(events))).toEqual(committed());
-      expect(await store.commit("w1", 3, batchOf([click("x", "id-1"), click("y")]))).toEqual(committed(0));
+      expect(await store.commit("w1", 2, batchOf([click("x", "id-1"), click("y")]))).toEqual(committed(0));
       await expectCounted(store, [...events, click("y")]);
     });
 
     test("a Redis that comes back without acknowledged batches answers nothing that is stale", async () => {
-      await bearAndRegister(store, "w1");
+      await initializeAndRegister(store, "w1");
       const other = await harness.open();
       await other.register("w2");
       await store.commit("w1", 1, batchOf([click("a")]));
@@ -268,20 +253,20 @@ describeHotRedis((redis) => {
       takeSnapshot();
       await store.commit("w1", 2, batchOf([click("c")]));
       await comeBackAsAtSnapshot();
-      expect(await firstAnswer(store)).toBe("unborn");
+      expect(await firstAnswer(store)).toBe("uninitialized");
       expect(await store.renewLease("w1", 2)).toBe("lost");
-      expect(await store.commit("w1", 3, batchOf([click("d")]))).toEqual({ status: "unborn" });
+      expect(await store.commit("w1", 3, batchOf([click("d")]))).toEqual({ status: "uninitialized" });
       expect(await waitFor("the other's", () => other.renewLease("w2", 1))).toBe("lost");
       await expectJournal(store, "w1", { 1: [click("a")] });
       await removeAdopted(store, "w1", 1);
-      expect(await store.bear(NOON + HOUR_MS)).toBe(false);
+      expect(await store.initialize(NOON + HOUR_MS)).toBe(false);
       await removeAdopted(store, "w2", 1);
-      await bearAndRegister(store, "w3", NOON + HOUR_MS);
+      await initializeAndRegister(store, "w3", NOON + HOUR_MS);
       expect(await other.read([NOON_KEY])).toEqual([ABSENT]);
     });
 
     test("so does one that comes back as it was before the writer came", async () => {
-      await bearAndRegister(store, "w1");
+      await initializeAndRegister(store, "w1");
       await store.commit("w1", 1, batchOf([click("a")]));
       takeSnapshot();
       const young = await harness.open();
@@ -289,11 +274,11 @@ describeHotRedis((redis) => {
       await young.commit("w2", 1, batchOf([click("b")]));
       await store.close();
       await comeBackAsAtSnapshot();
-      expect(await firstAnswer(young)).toBe("unborn");
+      expect(await firstAnswer(young)).toBe("uninitialized");
     });
 
     test("a Redis that is away: each call fails at once, as long as it lasts", async () => {
-      await bearAndRegister(store, "w1");
+      await initializeAndRegister(store, "w1");
       await durable.kill();
       await waitFor("the end of the connection", () => !store.isReady);
       const startMs = performance.now();

@@ -8,7 +8,6 @@ import type { HotStore, HourRead } from "../../../../src/store/hot.ts";
 import { type RedisHotStoreOptions, redisHotStore } from "../../../../src/store/redis/hot-store.ts";
 import { script } from "../../../../src/store/redis/link.ts";
 import commitSource from "../../../../src/store/redis/scripts/commit.lua" with { type: "text" };
-import voidSource from "../../../../src/store/redis/scripts/void.lua" with { type: "text" };
 import { batchOf } from "../../../harness/pipeline/batches.ts";
 import { describeWithServers, type RedisServer, startRedis } from "../../../harness/servers/servers.ts";
 import type { TcpProxy } from "../../../harness/servers/tcp-proxy.ts";
@@ -25,7 +24,6 @@ export const META_KEY = "hg:{0}:meta";
 
 /** How a client names them to the server: by these a proxy tells commands apart. */
 export const COMMIT_SHA1 = script("commit", commitSource).sha1;
-export const VOID_SHA1 = script("void", voidSource).sha1;
 
 export type Admin = Awaited<ReturnType<typeof connectAdmin>>;
 
@@ -109,7 +107,7 @@ export class HotRedis {
       store: storeWith,
       openWith,
       open: () => openWith({}),
-      async unbear() {
+      async uninitialize() {
         await admin.del(META_KEY);
         return last!;
       },
@@ -122,7 +120,7 @@ export class HotRedis {
   async open(): Promise<RedisHarness> {
     await this.admin.flushAll();
     // Else the first of them would be refused, and sent again in full: not what a fault is meant to hit.
-    for (const source of [commitSource, voidSource]) await this.admin.scriptLoad(source);
+    await this.admin.scriptLoad(commitSource);
     return this.harnessOn(this.server.url);
   }
 
@@ -159,7 +157,7 @@ export async function reconnect(which: HotStore, proxy: TcpProxy): Promise<void>
   await proxy.accept();
 }
 
-export async function firstAnswer(from: HotStore): Promise<readonly HourRead[] | "unborn"> {
+export async function firstAnswer(from: HotStore): Promise<readonly HourRead[] | "uninitialized"> {
   const { read } = await waitFor("an answer", async () => ({ read: await from.read([NOON_KEY]) }));
   return read;
 }
@@ -167,10 +165,9 @@ export async function firstAnswer(from: HotStore): Promise<readonly HourRead[] |
 export function everyCall(of: HotStore, seq: number): (() => Promise<unknown>)[] {
   return [
     () => of.commit("w1", seq, batchOf([click("u")])),
-    () => of.voidBatch("w1", seq),
     () => of.read([NOON_KEY]),
-    () => of.isBorn(),
-    () => of.bear(NOON),
+    () => of.initializedMsAgo(),
+    () => of.initialize(NOON),
     () => of.register("w9"),
     () => of.renewLease("w1", seq - 1),
     () => of.abandon("w8"),

@@ -10,7 +10,6 @@ import { waitFor } from "../../../harness/service/wait-for.ts";
 import {
   ABSENT,
   ALL,
-  bearAndRegister,
   click,
   clickers,
   clicksOf,
@@ -20,6 +19,7 @@ import {
   expectCounted,
   expectJournal,
   impression,
+  initializeAndRegister,
   LONG_LEASE_MS,
   NOON,
   NOON_KEY,
@@ -50,8 +50,8 @@ describeHotRedis((redis) => {
     beforeEach(async () => {
       harness = await redis.open();
       [a, b] = [await harness.open(), await harness.open()];
-      await bearAndRegister(a, "a");
-      await bearAndRegister(b, "b");
+      await initializeAndRegister(a, "a");
+      await initializeAndRegister(b, "b");
     });
 
     afterEach(async () => {
@@ -94,14 +94,14 @@ describeHotRedis((redis) => {
       });
       expect(owners).toEqual([{ writer: "frozen", adoptable: true, acceptedEvents: 2 }]);
       expect(await a.fence("frozen")).toBe(true);
-      expect(await frozen.commit("frozen", 3, batch)).toEqual({ status: "fenced", lastSeq: 2 });
-      expect(await frozen.commit("frozen", 2, batch)).toEqual({ status: "fenced", lastSeq: 2 });
+      expect(await frozen.commit("frozen", 3, batch)).toEqual({ status: "fenced" });
+      expect(await frozen.commit("frozen", 2, batch)).toEqual({ status: "fenced" });
       expect(await frozen.renewLease("frozen", 2)).toBe("lost");
       await expectJournal(a, "frozen", { 1: [click("u")], 2: [click("u")] });
       await a.trimJournal("frozen", 2);
       await a.removeJournal("frozen", 2);
       expect(await frozen.renewLease("frozen", 2)).toBe("lost");
-      expect(await frozen.commit("frozen", 3, batch)).toEqual({ status: "fenced", lastSeq: 2 });
+      expect(await frozen.commit("frozen", 3, batch)).toEqual({ status: "fenced" });
       expect(await redis.admin.pTTL(writerKey("frozen"))).toBeGreaterThan(6 * DAY_MS);
       expect(await a.read([NOON_KEY])).toEqual([present(2, 0, 1)]);
     });
@@ -154,7 +154,7 @@ describeHotRedis((redis) => {
     });
 
     test("ids are kept for 24 hours from the commit that brought them, however often they come", async () => {
-      await bearAndRegister(store, "w1");
+      await initializeAndRegister(store, "w1");
       await store.commit("w1", 1, batchOf([click("u", "id-1")]));
       await redis.admin.pExpire(idKey("id-1"), 1_000_000);
       await store.commit("w1", 2, batchOf([click("u", "id-1"), click("v", "id-2")]));
@@ -168,16 +168,16 @@ describeHotRedis((redis) => {
       const refused = await rejectionOf(store.retirementMark());
       expect(refused.mayHaveApplied).toBe(false);
       await rejectionOf(store.hydrate(NOON_KEY, undefined, 0));
-      await store.bear(NOON + HOUR_MS);
+      await store.initialize(NOON + HOUR_MS);
       const staleMark = await store.retirementMark();
       await redis.admin.del(META_KEY);
       await rejectionOf(store.hydrate(NOON_KEY, undefined, staleMark));
-      await store.bear(NOON + HOUR_MS);
+      await store.initialize(NOON + HOUR_MS);
       expect(await store.hydrate(NOON_KEY, undefined, staleMark)).toBe(false);
     });
 
     test("a sketch that was hydrated and added to is the union, register by register", async () => {
-      await bearAndRegister(store, "w1", NOON + HOUR_MS);
+      await initializeAndRegister(store, "w1", NOON + HOUR_MS);
       const old = Array.from({ length: 700 }, (_, i) => `old-${i}`);
       const cold = { clicks: 700, impressions: 0, users: clickers(old) };
       await store.hydrate(NOON_KEY, cold, await store.retirementMark());
@@ -207,7 +207,7 @@ describeHotRedis((redis) => {
       expect(await right.open()).toEqual([]);
       expect(right.description).toBe(`redis://127.0.0.1:${redis.server.port}`);
       const wrong = harness.store({ url: url("open-barley") });
-      for (const ask of [() => wrong.open(), () => wrong.isBorn()]) {
+      for (const ask of [() => wrong.open(), () => wrong.initializedMsAgo()]) {
         const error = await rejectionOf(ask());
         expect(error.mayHaveApplied).toBe(false);
         expect(error.message).toContain("WRONGPASS");
@@ -221,7 +221,7 @@ describeHotRedis((redis) => {
       const near = harness.store({ url: redis.server.socketUrl });
       expect(await near.open()).toEqual([]);
       expect(near.description).toBe(redis.server.socketUrl);
-      await bearAndRegister(near, "w1");
+      await initializeAndRegister(near, "w1");
       expect(await near.commit("w1", 1, batchOf([click("u")]))).toEqual(committed());
       expect(await store.read([NOON_KEY])).toEqual(await near.read([NOON_KEY]));
     });
@@ -241,7 +241,7 @@ describeHotRedis((redis) => {
     });
 
     test("scripts that the server has forgotten are sent again", async () => {
-      await bearAndRegister(store, "w1");
+      await initializeAndRegister(store, "w1");
       await redis.admin.scriptFlush();
       expect(await store.commit("w1", 1, batchOf([click("u")]))).toEqual(committed());
       await redis.admin.scriptFlush();
@@ -254,7 +254,7 @@ describeHotRedis((redis) => {
     });
 
     test("a Redis that is full refuses, having changed nothing, and goes on when there is room", async () => {
-      await bearAndRegister(store, "w1");
+      await initializeAndRegister(store, "w1");
       await store.commit("w1", 1, batchOf([click("a", "id-1"), click("b")]));
       await redis.admin.configSet("maxmemory", "1");
       try {
@@ -282,7 +282,7 @@ describeHotRedis((redis) => {
     });
 
     test("a day of the default stream, both sketches dense, takes at most a megabyte", async () => {
-      await bearAndRegister(store, "w1", NOON + DAY_MS);
+      await initializeAndRegister(store, "w1", NOON + DAY_MS);
       const stream = "default";
       const million = sketchOfUsers(1_000_000);
       const hours = Array.from({ length: 24 }, (_, i) => NOON + i * HOUR_MS);
@@ -298,7 +298,7 @@ describeHotRedis((redis) => {
         expect(await store.commit("w1", i + 1, batchOf(events))).toEqual(committed());
       }
       const reads = await store.read(hours.map((hour) => ({ stream, hour })));
-      expect(reads).toEqual(Array(24).fill(reads === "unborn" ? reads : reads[0]));
+      expect(reads).toEqual(Array(24).fill(reads === "uninitialized" ? reads : reads[0]));
       for (const keyOf of [viewersKey, clickersKey]) {
         const lengths = await Promise.all(hours.map((hour) => redis.admin.strLen(keyOf({ stream, hour }))));
         expect(lengths).toEqual(Array(24).fill(DENSE_SIZE_BYTES));

@@ -2,7 +2,8 @@
 -- KEYS: meta, hours. ARGV: key prefix, first hour, end, stream or prefix of streams, 1 if it is a prefix,
 -- the stream that the first hour is resumed at, and where to stop: units of work, bytes of sketches;
 -- and of how many shards it takes this for one.
--- Answers false for a data set that is not born, or one of another number; else freshFrom, hour and stream to resume
+-- Answers false for a data set that is not initialized, or one of another number; else freshFrom, hour and stream to
+-- resume
 -- at (empty if this was all), then per hour: hour, stream, clicks, impressions, the sketches of viewers and of clickers
 -- (empty if there are none).
 -- It only reads: while the slot is moved, an hour that is not here any more ends it, and none is taken for empty.

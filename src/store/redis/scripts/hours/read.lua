@@ -1,6 +1,6 @@
 -- One consistent picture of several hours. KEYS: meta, then (counts, viewers, clickers) per hour. ARGV: of how
 -- many shards it takes this for one, then the hours.
--- Answers false for a data set that is not born, or one of another number; else per hour
+-- Answers false for a data set that is not initialized, or one of another number; else per hour
 -- {clicks, impressions, unique users},
 -- 0 for an hour that is known to be empty, -1 for one that only the cold store knows.
 local meta = redis.call('HMGET', KEYS[1], 'freshFrom', 'shards')

@@ -1,6 +1,6 @@
--- Ends a writer by its own will, so that its journal can be adopted at once. KEYS: writer.
--- Answers its last seq, or 0 if this store does not know it.
-local last = redis.call('HGET', KEYS[1], 'last')
-if not last then return 0 end
+-- Fences a writer by its own will, so that its journal can be adopted at once. KEYS: writer.
+-- Answers its last seq and its number of accepted events, or false if this store does not know it.
+local state = redis.call('HMGET', KEYS[1], 'last', 'events')
+if not state[1] then return false end
 redis.call('HSET', KEYS[1], 'fenced', 1)
-return tonumber(last)
+return {tonumber(state[1]), tonumber(state[2])}

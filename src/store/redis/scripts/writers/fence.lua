@@ -1,4 +1,4 @@
--- Stops a writer whose lease has run out, or any while the data set is not born. KEYS: writer, meta.
+-- Stops a writer whose lease has run out, or any while the data set is not initialized. KEYS: writer, meta.
 -- Answers 0 if it is alive after all.
 local state = redis.call('HMGET', KEYS[1], 'lease', 'fenced')
 if state[2] then return 1 end

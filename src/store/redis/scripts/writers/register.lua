@@ -1,5 +1,6 @@
 -- Gives a new writer an empty journal and a lease. KEYS: meta, writers, writer. ARGV: writer name, lease ms, and of
--- how many shards it takes this for one. Answers 0 if the data set is not born; below 0 if it is one of that many.
+-- how many shards it takes this for one. Answers 0 if the data set is not initialized; below 0 if it is one of that
+-- many.
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 local shards = tonumber(redis.call('HGET', KEYS[1], 'shards') or 1)
 if shards ~= tonumber(ARGV[3]) then return -shards end

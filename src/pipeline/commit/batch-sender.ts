@@ -1,0 +1,336 @@
+/**
+ * Sends one batch at a time, under (writer, seq), until its outcome is known.
+ *
+ * The states of a batch, and what each event in it may still become:
+ *
+ * | state      | what happened                                 | next                                            |
+ * |------------|-----------------------------------------------|-------------------------------------------------|
+ * | unsent     | no attempt, or each was answered "not done"   | sent; refused (503) after COMMIT_DEADLINE_MS    |
+ * | in flight  | an attempt has no answer yet                  | stored, unsent, in doubt                        |
+ * | in doubt   | an attempt got no answer: the connection was  | sent again unchanged under the same seq, until  |
+ * |            | lost, or it took too long                     | it is stored, or known not to be                |
+ * | stored     | "committed"                                   | 204; offered to the flusher                     |
+ *
+ * and what each answer means:
+ *
+ * | answer              | the batch was unsent              | the batch was in doubt                             |
+ * |---------------------|-----------------------------------|----------------------------------------------------|
+ * | committed           | stored                            | stored, by this attempt or an earlier one          |
+ * | absent hours        | its late groups step aside        | unchanged: the hours are fetched, it is sent again |
+ * | fenced, unknown,    | stays unsent, goes under the next | the end of its writer tells whether it is stored   |
+ * | uninitialized       | writer                            | (WriterIdentity), or nobody can tell: dropped      |
+ * | an error: not done  | stays unsent                      | stays in doubt: an earlier copy may still arrive   |
+ * | no answer           | is in doubt                       | stays in doubt                                     |
+ *
+ * The waiters of a batch that is in flight or in doubt OUTCOME_TIMEOUT_MS after it was sent are told "unknown" (504).
+ * The batch is sent on all the same. A stop tells them so at the end of its grace, and leaves the batch to the adopter
+ * of the journal. Orphans (acknowledged batches that the hot store lost) have no waiters and are never given up.
+ *
+ * Invariants: the seqs of a writer have no gaps; a batch in doubt never changes, and nothing else is sent meanwhile; an
+ * event is answered as stored only after the hot store has said so, and refused only if no attempt can ever apply it.
+ */
+import { type Batch, PackedBatch, withoutGroups } from "../../domain/batch.ts";
+import type { Ledger } from "../../domain/ledger.ts";
+import { backoffMs } from "../../runtime/backoff.ts";
+import type { Clock } from "../../runtime/clock.ts";
+import type { Metrics } from "../../runtime/metrics.ts";
+import { type CommitResult, type HotStore, HotUnavailableError } from "../../store/hot.ts";
+import type { Flusher } from "../flush/flusher.ts";
+import type { Hydrator } from "./hydrator.ts";
+import type { LateGroups } from "./late-groups.ts";
+import { type OpenBatch, type Refusal, UNKNOWN } from "./open-batch.ts";
+import type { Fate, WriterIdentity } from "./writer-identity.ts";
+
+export interface BatchSenderOptions {
+  readonly hot: HotStore;
+  readonly flusher: Flusher;
+  readonly hydrator: Hydrator;
+  readonly identity: WriterIdentity;
+  readonly lateGroups: LateGroups;
+  readonly ledger: Ledger;
+  readonly metrics: Metrics;
+  readonly clock: Clock;
+  readonly outcomeTimeoutMs: number;
+  /** An attempt failed. */
+  readonly onFailure: (error: unknown) => void;
+  /** Something takes so long that events which are not sent yet have to be refused. */
+  readonly onOverdue: () => void;
+}
+
+interface Sending {
+  batch: Batch;
+  /** Undefined: orphans. */
+  readonly opened: OpenBatch | undefined;
+  sentMs: number | undefined;
+  isInFlight: boolean;
+  isInDoubt: boolean;
+  /** Its waiters were told "unknown". */
+  isTold: boolean;
+  cancelTimeout: (() => void) | undefined;
+}
+
+/** The 503 of a store that is unavailable is to be out within a second. */
+const COMMIT_DEADLINE_MS = 900;
+const RETRY_FIRST_MS = 10;
+const RETRY_MAX_MS = 500;
+
+export class BatchSender {
+  readonly #options: BatchSenderOptions;
+  #current: Sending | undefined;
+  /** Of the current batch, or else the next. */
+  #seq = 1;
+  #isStopped = false;
+
+  constructor(options: BatchSenderOptions) {
+    this.#options = options;
+  }
+
+  get isIdle(): boolean {
+    return this.#current === undefined;
+  }
+
+  get lastKnownSeq(): number {
+    return this.#seq - 1;
+  }
+
+  /** Events of the current batch that somebody waits for. */
+  get waitingEvents(): number {
+    const current = this.#current;
+    return current?.opened === undefined || current.isTold ? 0 : current.batch.eventCount;
+  }
+
+  /** Acknowledged earlier, and in no store. */
+  get orphanEvents(): number {
+    return this.#current !== undefined && this.#current.opened === undefined
+      ? this.#current.batch.eventCount
+      : 0;
+  }
+
+  /** What the end of the writer has to settle. */
+  get doubt(): { readonly seq: number; readonly isOrphan: boolean } | undefined {
+    const current = this.#current;
+    return current?.isInDoubt ? { seq: this.#seq, isOrphan: current.opened === undefined } : undefined;
+  }
+
+  /** Only while it is idle. `opened`: undefined for orphans. */
+  take(batch: Batch, opened: OpenBatch | undefined): void {
+    this.#current = {
+      ...{ batch, opened, sentMs: undefined },
+      ...{ isInFlight: false, isInDoubt: false, isTold: false, cancelTimeout: undefined },
+    };
+  }
+
+  /** Throws what a store failed by. The batch is then refused by refuseUnsent(), or sent again by the next call. */
+  async send(): Promise<void> {
+    const sending = this.#current!;
+    const result = await this.#answer(sending);
+    if (result === undefined || this.#isStopped) return;
+    switch (result.status) {
+      case "committed":
+        this.#committed(sending, result.duplicates);
+        break;
+      case "absent":
+        await this.#fetchHours(sending, result.groups);
+        break;
+      case "fenced":
+      case "uninitialized":
+      case "unknown":
+        this.#options.identity.isLost = true;
+        if (sending.isTold && !sending.isInDoubt) this.#endUnstored(sending);
+    }
+  }
+
+  /** Undefined if there is none, and none is waited for any more. */
+  async #answer(sending: Sending): Promise<CommitResult | undefined> {
+    const { hot, identity, clock, onFailure } = this.#options;
+    const openedMs = sending.opened?.openedMs ?? clock.monotonicMs();
+    sending.sentMs ??= clock.monotonicMs();
+    const leftMs = openedMs + COMMIT_DEADLINE_MS - clock.monotonicMs();
+    const cancel = clock.after(Math.max(0, leftMs), () => this.overdue());
+    try {
+      for (let attempt = 0; !this.#isStopped; attempt++) {
+        try {
+          sending.isInFlight = true;
+          return await hot.commit(identity.name!, this.#seq, sending.batch);
+        } catch (error) {
+          sending.isInFlight = false;
+          onFailure(error);
+          if (mayHaveApplied(error)) this.#doubt(sending);
+          const pauseMs = backoffMs(attempt, RETRY_FIRST_MS, RETRY_MAX_MS, clock.random);
+          if (!sending.isInDoubt) {
+            if (sending.isTold) return void this.#endUnstored(sending);
+            if (clock.monotonicMs() - openedMs + pauseMs > COMMIT_DEADLINE_MS) throw error;
+          }
+          await clock.sleep(pauseMs);
+          if (this.#current !== sending) return undefined;
+        }
+      }
+      return undefined;
+    } finally {
+      sending.isInFlight = false;
+      cancel();
+    }
+  }
+
+  #doubt(sending: Sending): void {
+    sending.isInDoubt = true;
+    this.#startTimeout(sending);
+  }
+
+  /** Events that wait behind the batch are refused, and its own waiters not for ever. */
+  overdue(): void {
+    this.#options.onOverdue();
+    const current = this.#current;
+    if (current?.isInFlight || current?.isInDoubt) this.#startTimeout(current);
+  }
+
+  #startTimeout(sending: Sending): void {
+    if (sending.opened === undefined || sending.cancelTimeout !== undefined) return;
+    const { clock, outcomeTimeoutMs } = this.#options;
+    const leftMs = sending.sentMs! + outcomeTimeoutMs - clock.monotonicMs();
+    sending.cancelTimeout = clock.after(Math.max(0, leftMs), () => {
+      if (sending.isInFlight || sending.isInDoubt) this.#tellUnknown(sending);
+    });
+  }
+
+  #tellUnknown(sending: Sending): void {
+    if (sending.opened === undefined || sending.isTold) return;
+    sending.isTold = true;
+    this.#options.ledger.unknown += sending.batch.eventCount;
+    sending.opened.resolve(UNKNOWN);
+  }
+
+  #committed(sending: Sending, duplicates: readonly number[]): void {
+    const { ledger, metrics, flusher, clock } = this.#options;
+    const { opened } = sending;
+    const batch = new PackedBatch(this.#seq, sending.batch, duplicates);
+    if (opened === undefined) {
+      // They were accepted before; another writer has had them accepted since.
+      ledger.handedOver += duplicates.length;
+    } else {
+      ledger.accepted += batch.eventCount;
+      ledger.duplicates += duplicates.length;
+      metrics.commitSeconds.observe((clock.monotonicMs() - opened.openedMs) / 1_000);
+      metrics.batchEvents.observe(sending.batch.eventCount);
+    }
+    flusher.offer(batch);
+    this.#seq += 1;
+    this.#endStored(sending, duplicates);
+  }
+
+  #endStored(sending: Sending, duplicates: readonly number[]): void {
+    const { opened, batch, isTold } = sending;
+    this.#end(sending);
+    if (isTold) {
+      this.#options.ledger.unknownStored += batch.eventCount;
+      return;
+    }
+    if (opened?.isOfBulks && duplicates.length > 0) opened.noteDuplicates(batch.groups, duplicates);
+    opened?.resolve(undefined);
+  }
+
+  /** Of a batch whose waiters were told "unknown": it was not applied, and never will be. */
+  #endUnstored(sending: Sending): void {
+    this.#options.ledger.unknownUnstored += sending.batch.eventCount;
+    this.#end(sending);
+  }
+
+  #end(sending: Sending): void {
+    sending.cancelTimeout?.();
+    if (this.#current === sending) this.#current = undefined;
+  }
+
+  async #fetchHours(sending: Sending, positions: readonly number[]): Promise<void> {
+    const { hydrator, lateGroups } = this.#options;
+    const { opened } = sending;
+    const groups = positions.map((position) => sending.batch.groups[position]!);
+    if (opened === undefined || sending.isInDoubt) {
+      await this.overdueAfterDeadline(Promise.all(groups.map((group) => hydrator.hydrate(group))));
+      return;
+    }
+    if (sending.isTold) return this.#endUnstored(sending);
+    for (const group of groups) void lateGroups.stepAside(group, opened);
+    sending.batch = withoutGroups(sending.batch, new Set(positions));
+    if (sending.batch.eventCount === 0) this.#end(sending);
+  }
+
+  /** For work whose length nothing bounds: callers get their answer at the deadline while it continues. */
+  async overdueAfterDeadline<T>(work: Promise<T>): Promise<T> {
+    const cancel = this.#options.clock.after(COMMIT_DEADLINE_MS, () => this.overdue());
+    try {
+      return await work;
+    } finally {
+      cancel();
+    }
+  }
+
+  /** The writer was replaced. `fate`: of the batch in doubt, if there was one. */
+  writerReplaced(fate: Fate | undefined): void {
+    this.#seq = 1;
+    const sending = this.#current;
+    if (sending?.isInDoubt && fate !== undefined) this.#settle(sending, fate);
+  }
+
+  #settle(sending: Sending, fate: Fate): void {
+    const { ledger } = this.#options;
+    const { eventCount } = sending.batch;
+    if (fate === "open") {
+      this.#tellUnknown(sending);
+      this.#end(sending);
+      return;
+    }
+    sending.isInDoubt = false;
+    if (fate === "unstored") {
+      if (sending.isTold) this.#endUnstored(sending);
+      return;
+    }
+    const duplicateCount = eventCount - fate.acceptedEvents;
+    if (sending.opened === undefined) {
+      ledger.handedOver += eventCount;
+    } else {
+      ledger.accepted += fate.acceptedEvents;
+      ledger.handedOver += fate.acceptedEvents;
+      ledger.duplicates += duplicateCount;
+    }
+    // Which ones they were nobody knows any more; how many is what bulks are told.
+    this.#endStored(sending, ordinalsWithId(sending.batch, duplicateCount));
+  }
+
+  /** For the waiters of a batch that no attempt can have applied. `refuse`: for this many events. */
+  refuseUnsent(refuse: (eventCount: number) => Refusal): void {
+    const sending = this.#current;
+    if (sending?.opened === undefined || sending.isInDoubt || sending.isInFlight) return;
+    if (sending.isTold) {
+      this.#endUnstored(sending);
+      return;
+    }
+    sending.opened.resolve(refuse(sending.batch.eventCount));
+    this.#end(sending);
+  }
+
+  /** Whoever still waits for an outcome is told "unknown". */
+  stop(): void {
+    this.#isStopped = true;
+    const sending = this.#current;
+    if (sending === undefined || !(sending.isInFlight || sending.isInDoubt)) return;
+    sending.cancelTimeout?.();
+    this.#tellUnknown(sending);
+  }
+}
+
+function mayHaveApplied(error: unknown): boolean {
+  return !(error instanceof HotUnavailableError) || error.mayHaveApplied;
+}
+
+/** The first so many events that have an id, and with it may be duplicates. */
+function ordinalsWithId({ groups }: Batch, count: number): number[] {
+  const ordinals: number[] = [];
+  let first = 0;
+  for (const { ids, users } of groups) {
+    for (let i = 0; ids !== null && i < users.length && ordinals.length < count; i++) {
+      if (ids[i] !== null) ordinals.push(first + i);
+    }
+    first += users.length;
+  }
+  return ordinals;
+}

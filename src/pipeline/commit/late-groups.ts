@@ -1,0 +1,75 @@
+/**
+ * Groups of batches whose hour only the cold store knows: they are taken out of their batch, and queued again once the
+ * hour is held.
+ * Invariant: a batch never waits for the cold store. What is in here was never applied, and may be refused.
+ */
+import type { Group } from "../../domain/batch.ts";
+import type { RefusalReason } from "../../domain/ledger.ts";
+import type { Clock } from "../../runtime/clock.ts";
+import { Slots } from "../../runtime/slots.ts";
+import { ColdUnavailableError } from "../../store/cold/errors.ts";
+import type { CommitQueue } from "./commit-queue.ts";
+import type { EventAdmission } from "./event-admission.ts";
+import type { Hydrator } from "./hydrator.ts";
+import type { OpenBatch } from "./open-batch.ts";
+
+const HYDRATION_DEADLINE_MS = 3_000;
+/** For bulks, which may hold any number of hours; single events and reads need the cold store meanwhile. */
+const BULK_HYDRATIONS_MAX = 8;
+
+export interface LateGroupsOptions {
+  readonly hydrator: Hydrator;
+  readonly queue: CommitQueue;
+  readonly admission: EventAdmission;
+  readonly clock: Clock;
+}
+
+export class LateGroups {
+  readonly #options: LateGroupsOptions;
+  readonly #bulkSlots = new Slots(BULK_HYDRATIONS_MAX, Number.POSITIVE_INFINITY);
+  singleEvents = 0;
+  bulkEvents = 0;
+  #isStopped = false;
+
+  constructor(options: LateGroupsOptions) {
+    this.#options = options;
+  }
+
+  get isEmpty(): boolean {
+    return this.singleEvents === 0 && this.bulkEvents === 0;
+  }
+
+  /** Takes the group out of its batch. Never rejects. */
+  async stepAside(group: Group, batch: OpenBatch): Promise<void> {
+    const { hydrator, queue, admission, clock } = this.#options;
+    const { isOfBulks } = batch;
+    const waiter = batch.take(group);
+    const eventCount = group.users.length;
+    const refuse = (reason: RefusalReason) => waiter.resolve(admission.refuse(reason, eventCount));
+    this.#add(eventCount, isOfBulks);
+    try {
+      if (isOfBulks) await this.#bulkSlots.take(1);
+      if (clock.monotonicMs() - batch.openedMs > HYDRATION_DEADLINE_MS) return refuse("overloaded");
+      if (this.#isStopped) return refuse("shutting_down");
+      await hydrator.hydrate(group);
+      const reason = this.#isStopped ? "shutting_down" : admission.unavailable;
+      if (reason !== undefined) return refuse(reason);
+      queue.readmit(group, waiter, isOfBulks);
+    } catch (error) {
+      refuse(error instanceof ColdUnavailableError ? "cold_store_away" : "hot_store_away");
+    } finally {
+      if (isOfBulks) this.#bulkSlots.give(1);
+      this.#add(-eventCount, isOfBulks);
+    }
+  }
+
+  #add(eventCount: number, isOfBulks: boolean): void {
+    if (isOfBulks) this.bulkEvents += eventCount;
+    else this.singleEvents += eventCount;
+  }
+
+  /** What is still being fetched is refused when that ends. */
+  stop(): void {
+    this.#isStopped = true;
+  }
+}
