@@ -70,8 +70,12 @@ const hashHalves = new Uint32Array(hash.buffer);
 /** index * 64 + rank (rank 1..51) */
 export function registerOf(user: string | Uint8Array): number {
   hash[0] = Bun.hash.murmur64v2(user, HASH_SEED);
-  const low = hashHalves[0]!;
-  return (low & (REGISTERS - 1)) * 64 + rankOf(low >>> INDEX_BITS, hashHalves[1]!);
+  return registerOfHash(hashHalves[0]!, hashHalves[1]!);
+}
+
+/** The register of a 64-bit hash, given as two halves. */
+export function registerOfHash(low: number, high: number): number {
+  return (low & (REGISTERS - 1)) * 64 + rankOf(low >>> INDEX_BITS, high);
 }
 
 /** MurmurHash64A's multiplier, and its inverse modulo 2^64. */
