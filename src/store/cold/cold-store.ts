@@ -12,6 +12,7 @@
  * ColdUnavailableError.
  */
 import type { AuditStore } from "./audit-store.ts";
+import type { DataSet } from "./data-set.ts";
 import type { DeadLetterStore } from "./dead-letter-store.ts";
 import type { ErasureStore } from "./erasure-store.ts";
 import type { FlushStore } from "./flush-store.ts";
@@ -29,6 +30,8 @@ export interface ColdConnection {
   open(): Promise<void>;
   /** What in the database's set-up may lose committed transactions, and how to change it; empty if nothing. */
   durabilityWarnings(): Promise<readonly string[]>;
+  /** Made by the first call: of several first callers at once, all get the same. It never changes. */
+  dataSet(): Promise<DataSet>;
   /** The number of shards that the data is divided into; undefined if no instance has set it yet. */
   shardCount(): Promise<number | undefined>;
   /** Sets it to `count` unless it is set; answers the number that holds. It never changes. */

@@ -2,6 +2,7 @@
 import type { ColdStore } from "../cold/cold-store.ts";
 import { keyRole } from "./cold/api-keys.ts";
 import { auditRole } from "./cold/audit.ts";
+import { ensureDataSet } from "./cold/data-set.ts";
 import { SqliteDatabase } from "./cold/database.ts";
 import { deadLetterRole } from "./cold/dead-letters.ts";
 import { erasureRole } from "./cold/erasure.ts";
@@ -20,6 +21,7 @@ export function embeddedColdStore({ dataDir }: EmbeddedColdStoreOptions): ColdSt
     name: "SQLite",
     description: database.description,
     open: () => database.open(),
+    dataSet: () => database.transaction("read its identity", ensureDataSet),
     // Each connection sets what it needs.
     durabilityWarnings: async () => [],
     // The only process that uses it.

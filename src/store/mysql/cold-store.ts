@@ -3,6 +3,7 @@ import type { ColdStore } from "../cold/cold-store.ts";
 import { keyRole } from "./api-keys.ts";
 import { auditRole } from "./audit.ts";
 import { MysqlDatabase, type MysqlDatabaseOptions } from "./connection/database.ts";
+import { ensureDataSet } from "./data-set.ts";
 import { deadLetterRole } from "./dead-letters.ts";
 import { durabilityWarnings } from "./durability.ts";
 import { erasureRole } from "./erasure.ts";
@@ -33,6 +34,7 @@ export function mysqlColdStore(options: MysqlColdStoreOptions): ColdStore {
       await partitions.maintain();
     },
     durabilityWarnings: () => database.read("read its durability settings", durabilityWarnings),
+    dataSet: () => database.read("read its identity", ensureDataSet),
     shardCount: () => database.read("read its number of shards", readShardCount),
     fixShardCount: (count) =>
       database.read("set its number of shards", (session) => fixShardCount(session, count)),

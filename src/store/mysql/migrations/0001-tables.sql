@@ -23,6 +23,15 @@ CREATE TABLE IF NOT EXISTS shards (
   PRIMARY KEY (id)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
 
+-- What identifies this data, and the key under which users enter its sketches: one row, written by the first instance,
+-- which never changes. With another key every sketch would count each user of before and after twice.
+CREATE TABLE IF NOT EXISTS data_set (
+  id TINYINT UNSIGNED NOT NULL,
+  identity CHAR(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  user_key BINARY(16) NOT NULL,
+  PRIMARY KEY (id)
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
+
 -- user and id are bytes: no collation that both MySQL and MariaDB have tells 'a' from 'a ', so that
 -- COUNT(DISTINCT user) would not be the number of users. To read them: CONVERT(user USING utf8mb4).
 -- The primary key is the second line against storing a batch twice; the first is writers.seq.

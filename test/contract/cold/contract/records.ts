@@ -68,6 +68,22 @@ export function recordsContract(
       expect((await store.apiKeys()).map(({ id }) => id)).toEqual(["5"]);
     });
 
+    test("the data set has an identity and a key, the same for all who ask, and no other has them", async () => {
+      const others = [harness.store(), harness.store()];
+      await Promise.all(others.map((other) => other.open()));
+      const found = await Promise.all([store, ...others].map((each) => each.dataSet()));
+      expect(found[0]!.identity).toMatch(/^[0-9a-f-]{36}$/);
+      expect([...found[0]!.userKey]).toHaveLength(16);
+      for (const each of found) expect(each).toEqual(found[0]!);
+      const again = harness.store();
+      await again.open();
+      expect(await again.dataSet()).toEqual(found[0]!);
+      await harness.run("DELETE FROM data_set");
+      const another = await again.dataSet();
+      expect(another.identity).not.toBe(found[0]!.identity);
+      expect(another.userKey).not.toEqual(found[0]!.userKey);
+    });
+
     test("poison is set aside once by its digest, listed as it came, and dropped", async () => {
       const piece = (name: string, more: Partial<Poison> = {}): Poison => ({
         ...{ digest: Bun.SHA256.hash(name, "hex"), origin: "amqp:events", messageId: "m", position: 3 },

@@ -9,6 +9,14 @@ CREATE TABLE writers (
   updated_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ'))
 ) STRICT;
 
+-- What identifies this data, and the key under which users enter its sketches: one row, which never changes. With
+-- another key every sketch would count each user of before and after twice.
+CREATE TABLE data_set (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  identity TEXT NOT NULL,
+  user_key BLOB NOT NULL
+) STRICT;
+
 -- Small rows under a wide key: without a rowid there is one tree to write instead of two.
 CREATE TABLE events (
   hour INTEGER NOT NULL,

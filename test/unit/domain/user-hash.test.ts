@@ -1,7 +1,7 @@
 /** SipHash-2-4 by its authors' vectors, and what the key is for. */
 import { expect, test } from "bun:test";
-import { registerOf, Sketch } from "../../src/domain/sketch.ts";
-import { USER_KEY_BYTES, UserHash } from "../../src/domain/user-hash.ts";
+import { registerOf, Sketch } from "../../../src/domain/sketch.ts";
+import { USER_KEY_BYTES, UserHash } from "../../../src/domain/user-hash.ts";
 
 /** The hashes of "", 00, 00 01, … under the key 00 01 … 0f: `vectors.h` of the reference implementation. */
 const VECTORS = [
@@ -51,7 +51,7 @@ test("takes users of any length and alphabet as UTF-8", () => {
 
 test("16,384 users that were chosen by the public hash of Redis count as 16,384", () => {
   const chosen = new Map<number, { readonly user: string; readonly rank: number }>();
-  for (let i = 0; i < 2_000_000; i++) {
+  for (let i = 0; i < 200_000 || chosen.size < 16_384; i++) {
     const user = `u${i.toString(36)}`;
     const register = registerOf(user);
     const [index, rank] = [register >>> 6, register & 63];
@@ -63,6 +63,6 @@ test("16,384 users that were chosen by the public hash of Redis count as 16,384"
     byRedis.add(registerOf(user));
     byKey.add(hash.registerOf(user));
   }
-  expect(byRedis.count()).toBeGreaterThan(1_500_000);
+  expect(byRedis.count()).toBeGreaterThan(150_000);
   expect(Math.abs(byKey.count() - 16_384)).toBeLessThan(3 * 0.0081 * 16_384);
 });

@@ -1,0 +1,13 @@
+/** The table `data_set` in SQLite. */
+import type { Database } from "bun:sqlite";
+import { type DataSet, newDataSet } from "../../cold/data-set.ts";
+
+const READ = "SELECT identity, user_key AS userKey FROM data_set";
+
+/** Within a transaction. */
+export function ensureDataSet(database: Database): DataSet {
+  const { identity, userKey } = newDataSet();
+  const insert = "INSERT INTO data_set (id, identity, user_key) VALUES (1, ?, ?) ON CONFLICT DO NOTHING";
+  database.query(insert).run(identity, userKey);
+  return database.query<DataSet, []>(READ).get()!;
+}
