@@ -1,4 +1,4 @@
-/** Tells one answer from another (RFC 9110, 8.8.3), so that whoever has it need not be sent it again. */
+/** Entity tags (RFC 9110, 8.8.3): a client that has an answer already gets 304. */
 const ETAG_CHARS = 22;
 
 export function etagOf(...parts: readonly (string | ArrayBuffer)[]): string {
@@ -7,7 +7,7 @@ export function etagOf(...parts: readonly (string | ArrayBuffer)[]): string {
   return `"${hasher.digest("base64url").slice(0, ETAG_CHARS)}"`;
 }
 
-/** Weakly: a proxy that compressed the answer has made the tag weak. */
+/** The weak comparison, as proxies that compress an answer make its tag weak. */
 export function matches(ifNoneMatch: string | null, etag: string): boolean {
   if (ifNoneMatch === null) return false;
   const opaque = (tag: string) => tag.trim().replace(/^W\//, "");

@@ -1,4 +1,4 @@
-/** The headers of this service's pages: they load and ask nothing but what it serves, and run only files of it. */
+/** Headers of the service's pages: they load and run only files of this service. */
 const POLICY = [
   "default-src 'none'",
   "script-src 'self'",

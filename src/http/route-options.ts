@@ -1,4 +1,4 @@
-/** What every route is given. */
+/** The dependencies of the routes. */
 import type { Registry } from "prom-client";
 import type { Scope } from "../domain/api-key.ts";
 import type { Source } from "../intake/source.ts";
@@ -9,16 +9,16 @@ import type { StoreWatch } from "../store/watch.ts";
 import type { Access } from "./access/admission.ts";
 import type { ClientAddresses } from "./requests/client-address.ts";
 
-/** What is done for browsers, and for whom of them. */
+/** Settings of the routes for browsers. */
 export interface BrowserSettings {
-  /** Whose pages may read answers: "*" for all, undefined for none. */
+  /** Origins whose pages may read answers: "*" for all, undefined for none. */
   readonly corsOrigins: readonly string[] | undefined;
   readonly isDntRespected: boolean;
   readonly isBotFiltered: boolean;
   readonly redirectOrigins: readonly string[] | undefined;
   readonly redirectSecret: string | undefined;
   readonly userSalt: string | undefined;
-  /** What they count in. Undefined: all streams, or none if keys are asked for, which pages can't have. */
+  /** Streams that pages may count in. Undefined: all, or none if writing requires a key. */
   readonly browserStreams: readonly string[] | undefined;
   readonly requiredScopes: readonly Scope[] | undefined;
 }
@@ -29,23 +29,23 @@ export interface Certificate {
   readonly key: string;
 }
 
-/** What prom-client shows of all metrics of a process. */
+/** All metrics of a process, as prom-client returns them. */
 export type MetricFamilies = Awaited<ReturnType<Registry["getMetricsAsJSON"]>>;
 
 export interface Siblings {
-  /** This process' own number. */
+  /** The number of this process. */
   readonly worker: number;
-  /** Itself among them. */
+  /** Including this process. */
   readonly count: number;
-  /** What to tell the others when they ask. */
+  /** Answers the others when they ask. */
   tell(own: () => Promise<MetricFamilies>): void;
-  /** Of the others, as far as they answer in time. Never rejects. */
+  /** From the others that answer in time. Never rejects. */
   ask(): Promise<readonly MetricFamilies[]>;
 }
 
 export interface AppOptions {
   readonly pipeline: Pipeline;
-  /** From which it is given events beside those that come here. */
+  /** Brokers that events come from, too. */
   readonly sources: readonly Source[];
   readonly metrics: Metrics;
   readonly log: Log;
@@ -54,14 +54,14 @@ export interface AppOptions {
   readonly sharesPort: boolean;
   readonly browserSettings: BrowserSettings;
   readonly addresses: ClientAddresses;
-  /** Undefined: everybody may do everything, as often as they like. */
+  /** Undefined: no keys and no limits. */
   readonly access?: Access | undefined;
   /** Undefined: without TLS. */
   readonly certificate?: Certificate | undefined;
-  /** Gets a line for each request; undefined if nobody wants that. */
+  /** Gets a line for each request. */
   readonly requestLog?: Log | undefined;
-  /** Whether the stores answer; none if nobody looks. */
+  /** The availability of each store. */
   readonly stores?: readonly StoreWatch[] | undefined;
-  /** The other processes behind the same port; undefined if there are none. */
+  /** The other processes on the same port. */
   readonly siblings?: Siblings | undefined;
 }

@@ -1,7 +1,4 @@
-/**
- * An answer that is the same for as long as the process lives. It is packed once, in another thread, when it is
- * first asked for: whoever never asks pays nothing.
- */
+/** An answer that never changes while the process runs. It is compressed once, in another thread, on first use. */
 import { promisify } from "node:util";
 import { gzip } from "node:zlib";
 import { etagOf, matches } from "./etag.ts";
@@ -21,7 +18,7 @@ export class StaticAsset {
 
   constructor(content: Blob, contentType: string, headers: Readonly<Record<string, string>> = {}) {
     this.#content = content;
-    // To be asked for again each time: another version of this service may have come since.
+    // Revalidated each time, as the service may have been upgraded.
     const kept = {
       "cache-control": "no-cache",
       vary: "accept-encoding",

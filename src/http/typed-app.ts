@@ -1,9 +1,9 @@
 /**
- * The routes with the types of what they take and answer, for a typed client: `import type { App }`, and Eden's
+ * The routes with the types of their parameters and answers, for typed clients: `import type { App }`, and Eden's
  * `treaty<App>(url)` (examples/eden.ts).
  *
- * The routes that serve have no schemas of Elysia's, whose validator costs more than all the rest of a request, so that
- * their own type knows no more than their paths. Nothing of this runs but in a test, which holds it against those.
+ * The routes that serve have no Elysia schemas, as its validator costs more than the rest of a request, so that their
+ * type has only paths. This app never runs; a test compares it with the real one.
  */
 import { type Static, Type } from "@sinclair/typebox";
 import { Elysia } from "elysia";

@@ -1,8 +1,8 @@
 /**
- * Lets a request in, or says why not: by its API key, and by the limits of that and of the address it comes from.
+ * Admits a request by its API key, and by the limits of the key and of the address, or says why not.
  *
- * Invariants: all is decided from memory, before the route is asked, and what is refused has done nothing. It is in
- * the way of no request unless keys or limits are set: then this is not made at all.
+ * Invariants: decisions are made from memory, before the route runs, and a refused request has no effect. Without keys
+ * and limits this is not created, and costs nothing.
  */
 import { isToken, type Scope } from "../../domain/api-key.ts";
 import type { RefusalReason } from "../../domain/ledger.ts";
@@ -23,7 +23,7 @@ import type { Bucket, RateLimiter } from "./rate-limiter.ts";
 import { accessOf } from "./route-scopes.ts";
 
 export interface AccessOptions {
-  /** Where a key is asked for. Elsewhere none is looked at. */
+  /** Scopes that require a key. For other scopes no key is checked. */
   readonly requiredScopes: ReadonlySet<Scope>;
   readonly keys: KeyRing;
   readonly keyLimits: RateLimiter;
@@ -44,9 +44,9 @@ interface Limited {
   readonly bucket: Bucket;
 }
 
-/** Of a request that was let in, if there is anything to remember of it. */
+/** Remembered of a request that was admitted with a key or a limit. */
 interface Admission {
-  /** Undefined where none is asked for. */
+  /** Undefined if none is required. */
   readonly key: KnownKey | undefined;
   readonly limits: readonly Limited[];
 }
@@ -61,12 +61,12 @@ export class Access {
     this.#options = options;
   }
 
-  /** Undefined if it is let in: that costs one of each limit. */
+  /** Undefined if the request is admitted, which costs one of each limit. */
   refusalOf(request: Request, route: string, peers: Peers | null): Refused | undefined {
     const access = accessOf(request.method, route);
     if (access === "open" || access === "redirect") return undefined;
     const limits: Limited[] = [];
-    // First, so that who guesses at keys has to pay for that, too.
+    // First, so that guessing at keys is limited, too.
     const byAddress = this.#refusalByAddress(request, peers, limits);
     if (byAddress !== undefined) return byAddress;
     const scope = access === "browser" ? undefined : this.#scopeAskedFor(access);
@@ -100,7 +100,7 @@ export class Access {
     const { addressLimit, addresses } = this.#options;
     if (addressLimit === undefined) return undefined;
     const address = addresses.of(request, peers);
-    // Nobody is there any more to be answered.
+    // The connection is closed: there is nobody to answer.
     if (address === undefined) return undefined;
     return refusalByOne(this.#limitedAddress(address, addressLimit), limits);
   }
@@ -126,25 +126,25 @@ export class Access {
     return this.#admissions.get(request)?.key?.streams;
   }
 
-  /** For an answer that has no end: false once the key that it was asked with is revoked or expired. */
+  /** For streamed answers: false once the key is revoked or expired. */
   isStillLetIn(request: Request): boolean {
     const key = this.#admissions.get(request)?.key;
     return key === undefined || this.#options.keys.isGood(key);
   }
 
-  /** Says on an answer what is left of the limits that it has cost, as they are now. */
+  /** Adds headers with what is left of the limits that the request has used. */
   tellLimits(request: Request, headers: Headers): void {
     const { limits = [] } = this.#admissions.get(request) ?? {};
-    // A refusal has told which of them it is for.
+    // A refusal has these headers already, of the limit that it is for.
     if (limits.length === 0 || headers.has("ratelimit")) return;
     const states = limits.map(({ by, limiter, bucket }) => ({ by, bucket, state: limiter.stateOf(bucket) }));
     for (const [name, value] of Object.entries(limitHeaders(states))) headers.set(name, value);
   }
 
-  /** For a request that turned out to hold so many events. Undefined if they are let in. */
+  /** For a request with this many events. Undefined if they are admitted. */
   refusalOfBatch(request: Request, eventCount: number): Refused | undefined {
     const { limits } = this.#admissions.get(request) ?? { limits: [] };
-    // One is paid for.
+    // One was taken when the request was admitted.
     const more = eventCount - 1;
     if (more < 1) return undefined;
     const overdrawn = limits.find(({ limiter, bucket }) => limiter.isOverdrawn(bucket));
@@ -153,7 +153,7 @@ export class Access {
     return undefined;
   }
 
-  /** For who is led on, limited or not: whether it is to be counted. */
+  /** For redirects, which are followed even over the limit: whether the click counts. */
   takesFrom(address: string | undefined): boolean {
     const { addressLimit } = this.#options;
     if (addressLimit === undefined || address === undefined) return true;

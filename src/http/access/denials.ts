@@ -1,4 +1,4 @@
-/** What whoever is not let in is told, and when to come again. */
+/** Answers to requests that are not admitted, and when to retry. */
 
 import type { Scope } from "../../domain/api-key.ts";
 import { rateLimitText } from "../../domain/rate-limit.ts";
@@ -13,7 +13,7 @@ export const KEY_MISSING: ErrorBody = {
   code: "key_missing",
   message: "this takes an API key, as the header 'Authorization: Bearer hg_…': nothing was done",
 };
-/** The same for all of them: whoever guesses learns nothing. */
+/** The same for all of them, so that a guess reveals nothing. */
 export const KEY_INVALID: ErrorBody = {
   code: "key_invalid",
   message: "the API key is unknown, revoked or expired: nothing was done",
@@ -80,7 +80,7 @@ export function limitHeaders(told: readonly ToldLimit[]): Readonly<Record<string
   };
 }
 
-/** Never 0: then it would be at once. */
+/** At least 1: 0 would mean at once. */
 function secondsOf(ms: number): number {
   return Math.max(1, Math.ceil(ms / 1_000));
 }

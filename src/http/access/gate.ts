@@ -1,4 +1,4 @@
-/** Stands before all routes, and answers what is not let in: in the books as an event, if it would have been one. */
+/** Runs before all routes and answers requests that are not admitted. In the ledger each is a refused event. */
 import { Elysia } from "elysia";
 import type { Ledger } from "../../domain/ledger.ts";
 import type { RequestCounts } from "../requests/counts.ts";
@@ -8,7 +8,7 @@ import { accessOf } from "./route-scopes.ts";
 /** To be used before the routes. */
 export function accessControl(access: Access, ledger: Ledger, requestCounts: readonly RequestCounts[]) {
   const countsByRoute = new Map(requestCounts.map((counts) => [`${counts.method} ${counts.route}`, counts]));
-  // No expression that Elysia could take for a promise: it would be awaited.
+  // Without expressions that Elysia could take for a promise: it would await them.
   return new Elysia({ name: "access-control" })
     .onBeforeHandle({ as: "global" }, ({ request, route, server }) => {
       const refused = access.refusalOf(request, route, server);
@@ -23,7 +23,7 @@ export function accessControl(access: Access, ledger: Ledger, requestCounts: rea
     });
 }
 
-/** Of a body it is not known how many there are in it. */
+/** A body is not read: it counts as one event. */
 function isEvent(method: string, route: string): boolean {
   const access = accessOf(method, route);
   return method !== "HEAD" && (access === "write" || access === "browser");

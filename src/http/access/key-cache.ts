@@ -1,8 +1,9 @@
 /**
- * The API keys in memory, a copy of those in the cold store that is made anew every KEYS_INTERVAL_MS.
+ * The API keys in memory, refreshed from the cold store every KEYS_INTERVAL_MS.
  *
- * Invariants: no request waits for a store. While the cold store is away, the copy stays as it was; who starts then
- * takes the one that instances leave in the hot store. Until there is any, no key is taken for wrong.
+ * Invariants: no request waits for a store. While the cold store is unavailable, the keys stay as they were; an
+ * instance that starts then uses the copy that others left in the hot store. Before any keys are known, none is called
+ * invalid.
  */
 import { timingSafeEqual } from "node:crypto";
 import { type ApiKey, idIn, type Scope } from "../../domain/api-key.ts";
@@ -35,18 +36,18 @@ export interface KeyRingOptions {
   readonly clock: Clock;
 }
 
-/** So a key that is revoked is good for two seconds, and for as long as reading them takes. */
+/** A revoked key is accepted for up to this long, and for as long as the refresh takes. */
 const KEYS_INTERVAL_MS = 2_000;
-/** A cold store that says nothing must not keep the service from starting. */
+/** A cold store that does not answer must not delay the start. */
 const START_TIMEOUT_MS = 2_000;
-/** The copy is left again now and then, since the hot store may have lost it. */
+/** The copy is written again after this time, since the hot store may have lost it. */
 const COPY_INTERVAL_MS = 60_000;
 const SHA256_BYTES = 32;
 
 export class KeyRing {
   readonly #options: KeyRingOptions;
   readonly #chore: Chore;
-  /** Compared with where there is no key: an id that is unknown takes as long as a wrong secret. */
+  /** Compared with if there is no such key, so that an unknown id takes as long as a wrong secret. */
   readonly #nobody = new Uint8Array(SHA256_BYTES);
   readonly #digest = new Uint8Array(SHA256_BYTES);
   #keys: ReadonlyMap<string, KnownKey> | undefined;
@@ -68,12 +69,12 @@ export class KeyRing {
     this.#chore.start();
   }
 
-  /** False before it was known which keys there are. */
+  /** False until the keys were read once. */
   get isKnown(): boolean {
     return this.#keys !== undefined;
   }
 
-  /** Of a text that is a token. Undefined if it is of no key, or of one that is revoked or expired. */
+  /** Undefined if the key is unknown, revoked or expired. */
   find(token: string): KnownKey | undefined {
     const key = this.#keys?.get(idIn(token));
     Bun.SHA256.hash(token, this.#digest);
@@ -81,7 +82,7 @@ export class KeyRing {
     return isSame && key !== undefined && this.#options.clock.now() < key.expiresAt ? key : undefined;
   }
 
-  /** Whether a key that was found is not revoked since, nor expired. */
+  /** False once a key that was found is revoked or expired. */
   isGood({ id }: KnownKey): boolean {
     const key = this.#keys?.get(id);
     return key !== undefined && this.#options.clock.now() < key.expiresAt;

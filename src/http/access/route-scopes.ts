@@ -1,12 +1,12 @@
 /**
- * Who may ask what. Invariant: a route that is not listed here is for the holders of admin keys, once keys of any kind
- * are asked for: one that was forgotten is closed.
+ * Which scope each route requires. Invariant: a route that is missing here requires an admin key as soon as any keys
+ * are required: a forgotten route is closed.
  */
 import type { Scope } from "../../domain/api-key.ts";
 
 /**
- * `open`: it tells nothing of what is counted. `browser`: of pages, which can keep no secret: no key, but a limit for
- * each address. `redirect`: the same, but who follows a link is led on, whatever becomes of the click.
+ * `open`: it reveals no counts. `browser`: for pages, which can't keep a secret: no key, but a limit for each address.
+ * `redirect`: the same, but the link is followed even if the click is not counted.
  */
 export type RouteAccess = Scope | "open" | "browser" | "redirect" | "unlisted";
 
@@ -34,14 +34,14 @@ export const ROUTE_ACCESS: ReadonlyMap<string, Methods> = new Map<string, Method
   ["/docs/swagger-ui.css", { GET: "open" }],
 ]);
 
-/** All that the page at / loads, and nothing else. */
+/** The files that the page at / loads. */
 const DASHBOARD = /^\/(?:dashboard\/[\w.-]+)?$/;
 
-/** `route`: as it is defined, however the request spells its path. */
+/** `route`: as it is defined. */
 export function accessOf(method: string, route: string): RouteAccess {
   if (DASHBOARD.test(route)) return "open";
   const methods = ROUTE_ACCESS.get(route);
   if (methods === undefined) return "unlisted";
-  // Any other method is answered with 405, or asks whether it may be sent from another origin.
+  // Other methods get 405, or are CORS preflights.
   return methods[method === "HEAD" ? "GET" : method] ?? "open";
 }
