@@ -75,7 +75,10 @@ export class Shard {
     this.#adoption = { hot, cold, log, ledger, flushMaxEvents };
     const ring = new RingBuffer(ringCapacityEvents, options.usedRingEvents);
     const books = { ledger, metrics, log, clock };
-    const flusher = new Flusher({ ...books, hot, cold, ring, flushIntervalMs, flushMaxEvents });
+    const onSealed = () => {
+      this.#identity.isLost = true;
+    };
+    const flusher = new Flusher({ ...books, hot, cold, ring, flushIntervalMs, flushMaxEvents, onSealed });
     const hydrator = new Hydrator(hot, cold, metrics, clock);
     const identity = new WriterIdentity({ hot, flusher, adoption: this.#adoption, ledger, log, clock });
     this.committer = new Committer({

@@ -92,6 +92,7 @@ export class WriterIdentity {
       const fate = isAllInJournal
         ? doubt && { acceptedEvents: ended!.acceptedEvents - books.accepted }
         : await this.#settle(writer, ended !== undefined, books, doubt, lastSeq);
+      if (ended === undefined && isAllInJournal) await this.#signalLoss(writer, books.flushedSeq);
       if (isAllInJournal || fate === "open") ledger.handedOver += books.accepted - books.persisted;
       flusher.endWriter();
       return fate;
@@ -118,6 +119,7 @@ export class WriterIdentity {
       if (error instanceof ColdUnavailableError && isOnlyDoubt) return "open";
       throw error;
     }
+    if (!hasJournal) await this.#signalLoss(writer, sealed.watermark);
     const orphans = books.unflushed.filter(({ seq }) => seq > sealed.watermark);
     const isDoubtStored = doubt !== undefined && doubt.seq <= sealed.watermark;
     const stored = isDoubtStored ? books.accepted : sealed.events;
@@ -128,6 +130,14 @@ export class WriterIdentity {
     this.orphans.unshift(...orphans);
     if (doubt === undefined) return undefined;
     return isDoubtStored ? { acceptedEvents: sealed.events - books.accepted } : "unstored";
+  }
+
+  /**
+   * The hot store does not know the writer. Another instance may have initialized it before the writer's last flush,
+   * and then it lacks what that brought: so it is told the watermark, notices that, and is initialized again.
+   */
+  async #signalLoss(writer: string, watermark: number): Promise<void> {
+    await this.#options.hot.removeJournal(writer, watermark);
   }
 
   /** Prolongs the lease; notes if it is lost. Throws HotUnavailableError. */

@@ -17,6 +17,7 @@ import { errorText } from "../../runtime/deadline.ts";
 import type { Log } from "../../runtime/log.ts";
 import type { Metrics } from "../../runtime/metrics.ts";
 import type { ColdShard } from "../../store/cold/cold-shard.ts";
+import { WriterSealedError } from "../../store/cold/errors.ts";
 import type { HotStore } from "../../store/hot.ts";
 import { CommitTimes } from "./commit-times.ts";
 import type { RingBuffer } from "./ring-buffer.ts";
@@ -31,6 +32,8 @@ export interface FlusherOptions {
   readonly clock: Clock;
   readonly flushIntervalMs: number;
   readonly flushMaxEvents: number;
+  /** The writer is sealed, though the hot store takes it for alive: it has to be given up. */
+  readonly onSealed: () => void;
 }
 
 const RETRY_FIRST_MS = 50;
@@ -54,9 +57,11 @@ export interface WriterBooks {
   readonly unflushed: readonly JournaledBatch[];
   /** Of the last batch that is not flushed, whether it is in memory or not; 0 if all are. */
   readonly unflushedSeq: number;
+  /** Of the last batch that is flushed. */
+  readonly flushedSeq: number;
 }
 
-const NO_BOOKS: WriterBooks = { accepted: 0, persisted: 0, unflushed: [], unflushedSeq: 0 };
+const NO_BOOKS: WriterBooks = { accepted: 0, persisted: 0, unflushed: [], unflushedSeq: 0, flushedSeq: 0 };
 
 interface WriterProgress {
   readonly writer: string;
@@ -196,6 +201,7 @@ export class Flusher {
   }
 
   #noteFailure(error: unknown): void {
+    if (error instanceof WriterSealedError) this.#options.onSealed();
     this.#lastError = errorText(error);
     this.#options.metrics.flushFailures.inc();
     if (this.#failures === 0) {
@@ -279,13 +285,14 @@ export class Flusher {
     await this.#flushing;
     const progress = this.#progress;
     if (progress === undefined) return NO_BOOKS;
-    const { acceptedEvents, pendingEvents, spill } = progress;
+    const { acceptedEvents, pendingEvents, flushedSeq, spill } = progress;
     const unflushed = this.#options.ring.peek(Number.POSITIVE_INFINITY);
     return {
       accepted: acceptedEvents,
       persisted: acceptedEvents - pendingEvents,
       unflushed,
       unflushedSeq: Math.max(unflushed.at(-1)?.seq ?? 0, spill?.toSeq ?? 0),
+      flushedSeq,
     };
   }
 

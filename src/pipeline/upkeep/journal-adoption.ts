@@ -6,10 +6,12 @@
  * since each flush moves the dead writer's watermark. A writer is sealed before its journal is removed, so that one
  * which was only frozen can't flush, when it wakes, what nobody has counted.
  */
+import type { JournaledBatch } from "../../domain/batch.ts";
 import { HOUR_MS } from "../../domain/event.ts";
 import type { Ledger } from "../../domain/ledger.ts";
 import type { Log } from "../../runtime/log.ts";
 import type { ColdShard } from "../../store/cold/cold-shard.ts";
+import { WriterSealedError } from "../../store/cold/errors.ts";
 import { type HotStore, HotUnavailableError } from "../../store/hot.ts";
 
 export interface AdoptionOptions {
@@ -36,9 +38,10 @@ export async function adoptJournal(options: AdoptionOptions, writer: string): Pr
   const { hot, cold, log } = options;
   if (!(await hot.fence(writer))) return;
   await cold.open();
-  const eventCount = await drainJournal(options, writer);
-  await cold.seal(writer);
-  await hot.removeJournal(writer, await cold.watermark(writer));
+  const { names, eventCount, throughSeq } = await drainJournal(options, writer);
+  for (const name of names) await cold.seal(name);
+  // The writer itself may have flushed more before it was sealed.
+  await hot.removeJournal(writer, Math.max(throughSeq, await cold.watermark(writer)));
   if (eventCount > 0) log.info({ writer, eventCount }, "adopted the journal of a writer that ended");
 }
 
@@ -59,26 +62,63 @@ export async function sealWriter(
 ): Promise<SealedWriter> {
   const { cold } = options;
   await cold.open();
-  if (hasJournal) await drainJournal(options, writer);
-  await cold.seal(writer);
-  return { watermark: await cold.watermark(writer), events: await cold.storedEvents(writer) };
+  const drained = hasJournal ? await drainJournal(options, writer) : { names: [writer], throughSeq: 0 };
+  let events = 0;
+  for (const name of drained.names) {
+    await cold.seal(name);
+    events += await cold.storedEvents(name);
+  }
+  return { watermark: Math.max(drained.throughSeq, await cold.watermark(writer)), events };
 }
 
-/** Answers the number of events persisted. */
-async function drainJournal(options: AdoptionOptions, writer: string): Promise<number> {
+interface DrainedJournal {
+  /** What it was stored under: the writer, and names derived from it if that had been sealed. */
+  readonly names: readonly string[];
+  /** Stored now. */
+  readonly eventCount: number;
+  readonly throughSeq: number;
+}
+
+/**
+ * A hot store that fails over to a replica that lags may lose a fence, and have a journal again that was removed. Its
+ * writer is sealed by then, so that what it commits after that, or had committed of duplicates alone, can be stored
+ * under its name no more. It is stored under a name derived from that, with a watermark of its own, after the journal
+ * was read again: what an adopter had read before the seal may have been committed under another writer since.
+ */
+async function drainJournal(options: AdoptionOptions, writer: string): Promise<DrainedJournal> {
   const { hot, cold, ledger, flushMaxEvents, signal } = options;
-  let persisted = 0;
-  let afterSeq = await cold.watermark(writer);
+  const names = [writer];
+  let eventCount = 0;
+  let throughSeq = await cold.watermark(writer);
   for (;;) {
     signal?.throwIfAborted();
-    const batches = await hot.readJournal(writer, afterSeq, flushMaxEvents);
+    const batches = await hot.readJournal(writer, throughSeq, flushMaxEvents);
     const last = batches.at(-1);
-    if (last === undefined) return persisted;
-    const eventCount = await cold.flush(writer, batches);
-    persisted += eventCount;
-    ledger.adopted += eventCount;
+    if (last === undefined) return { names, eventCount, throughSeq };
+    const stored = await flushUnlessSealed(cold, names.at(-1)!, batches);
+    if (stored === "sealed") {
+      const name = `${names.at(-1)}~`;
+      names.push(name);
+      throughSeq = Math.max(throughSeq, await cold.watermark(name));
+      continue;
+    }
+    eventCount += stored;
+    ledger.adopted += stored;
     await hot.trimJournal(writer, last.seq);
-    afterSeq = last.seq;
+    throughSeq = last.seq;
+  }
+}
+
+async function flushUnlessSealed(
+  cold: ColdShard,
+  name: string,
+  batches: readonly JournaledBatch[],
+): Promise<number | "sealed"> {
+  try {
+    return await cold.flush(name, batches);
+  } catch (error) {
+    if (error instanceof WriterSealedError) return "sealed";
+    throw error;
   }
 }
 
