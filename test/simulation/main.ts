@@ -4,6 +4,7 @@ import { CHECKS, type Check } from "./check/failure.ts";
 import { FAULT_NAMES, type FaultName } from "./faults/kinds.ts";
 import { type Outcome, type RunOptions, run } from "./run.ts";
 import { shorten } from "./shorten.ts";
+import { bite } from "./teeth/bite.ts";
 import { type Plan, planOf } from "./world/plan.ts";
 
 interface Options {
@@ -13,6 +14,8 @@ interface Options {
   readonly trace: boolean;
   readonly keepGoing: boolean;
   readonly shorten: boolean;
+  /** Names of mutations, by commas; true: all. */
+  readonly teeth: string | boolean;
 }
 
 function seedRange(text: string): [number, number] {
@@ -40,7 +43,24 @@ const program = new Command("simulate")
   .option("--checks <names>", "only these checks, by commas", oneOf(CHECKS), CHECKS)
   .option("--trace", "print the trace of each run", false)
   .option("--no-shorten", "print a failing run as it was")
-  .option("--keep-going", "list every seed that fails, without traces", false);
+  .option("--keep-going", "list every seed that fails, without traces", false)
+  .option(
+    "--teeth [names]",
+    "break each promise in a copy of the project, and tell how many seeds find it",
+    false,
+  );
+
+async function showTeeth({ seeds: [, seeds], faults, checks, teeth }: Options): Promise<boolean> {
+  const names = typeof teeth === "string" ? teeth.split(",") : [];
+  let areAllFound = true;
+  const only = ["--faults", faults.join(), "--checks", checks.join()];
+  for await (const { mutation, failed, firstSeed, checks } of bite(names, seeds, only)) {
+    areAllFound &&= failed > 0;
+    const found = failed === 0 ? "NOT FOUND" : `first by seed ${firstSeed}; ${checks.slice(0, 3).join(", ")}`;
+    console.log(`${mutation.name.padEnd(30)} ${String(failed).padStart(5)} of ${seeds}  ${found}`);
+  }
+  return areAllFound;
+}
 
 function main(options: Options): boolean {
   const cpuBefore = process.cpuUsage();
@@ -80,4 +100,6 @@ function showTrace(plan: Plan, options: RunOptions): void {
 }
 
 program.parse();
-process.exitCode = main(program.opts<Options>()) ? 0 : 1;
+const options = program.opts<Options>();
+const isGood = options.teeth ? await showTeeth(options) : main(options);
+process.exitCode = isGood ? 0 : 1;

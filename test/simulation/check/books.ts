@@ -61,8 +61,8 @@ export class Books {
   checkColumns(process: Process): void {
     const { submitted } = this.#of(process);
     const { accepted, duplicates, refused, unknown, unknownStored } = process.pipeline.ledger;
-    const refusedCount = Object.values(refused).reduce((sum, count) => sum + count, 0);
-    const counted = accepted + duplicates + refusedCount + unknown - unknownStored;
+    const settled = accepted + duplicates + unknown - unknownStored;
+    const counted = settled + Object.values(refused).reduce((sum, count) => sum + count, 0);
     if (counted !== submitted)
       this.#report("ledger", `${process.name} was sent ${submitted} events, and its ledger has ${counted}`);
   }

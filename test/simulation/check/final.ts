@@ -17,6 +17,8 @@ import { Failure } from "./failure.ts";
 const DRAIN_MS = 60_000;
 const LEASES = 4;
 const HURRY_MS = 5_000;
+/** Above the interval of probes, however late they are. */
+const LOOK_MS = 1_000;
 const ANSWER_MS = 5_000;
 
 /** Throws Failure. */
@@ -24,10 +26,11 @@ export function finish(world: World): void {
   heal(world);
   const limitMs = world.scheduler.nowMs + DRAIN_MS + LEASES * world.plan.settings.leaseMs;
   const hurryMs = world.scheduler.nowMs + HURRY_MS;
-  while (!isDrained(world) && world.step(hurryMs));
-  // What takes longer waits for leases to run out.
-  world.pace.leastIntervalMs = world.plan.settings.leaseMs * SLOW;
-  while (!isDrained(world) && world.step(limitMs));
+  while (!isSettled(world) && world.scheduler.nowMs < limitMs) {
+    // What takes longer waits for leases to run out.
+    if (world.scheduler.nowMs >= hurryMs) world.pace.leastIntervalMs = world.plan.settings.leaseMs * SLOW;
+    while (!isDrained(world) && world.step(Math.min(limitMs, world.scheduler.nowMs + HURRY_MS)));
+  }
   if (!isDrained(world))
     throw new Failure("not-drained", `after ${DRAIN_MS} ms and ${LEASES} leases: ${whatIsLeft(world)}`);
   checkEvents(world);
@@ -42,9 +45,20 @@ export function finish(world: World): void {
   world.throwFailure();
 }
 
+/** Drained, and so a moment later: by then every process has looked at its stores. */
+function isSettled(world: World): boolean {
+  if (!isDrained(world)) return false;
+  world.pace.leastIntervalMs = 0;
+  for (const process of running(world)) process.hurry();
+  const untilMs = world.scheduler.nowMs + LOOK_MS;
+  while (world.step(untilMs));
+  return isDrained(world);
+}
+
 function heal(world: World): void {
   const { scheduler, cold, hots, processes } = world;
   world.pace.leastIntervalMs = 0;
+  world.isClosing = true;
   world.healLinks();
   for (const server of [cold, ...hots])
     server.frozenUntilMs = Math.min(server.frozenUntilMs, scheduler.nowMs);
@@ -66,11 +80,15 @@ function isDrained(world: World): boolean {
   if (world.events.all.some(({ open }) => open > 0)) return false;
   for (const process of running(world)) {
     const { ledger, refusal } = process.pipeline;
+    if (!world.storesOf(process).hotShards.every(({ isReady }) => isReady)) return false;
     if (ledger.pending > 0 || refusal !== undefined || !world.books.isIdle(process)) return false;
   }
+  if (world.hasLosses) return false;
   return world.hots.every(({ data }) => {
+    // A journal of a process that has ended waits for its lease to run out, and for an adopter.
     const isFlushed = (writer: string) => {
-      const watermark = world.cold.data.watermark(writer);
+      if (world.processOf(writer)?.isRunning !== true) return false;
+      const watermark = world.cold.data.storedThrough(writer);
       for (const [seq, { batch }] of data.journals.get(writer)!) {
         if (seq > watermark && batch.eventCount > 0) return false;
       }

@@ -27,7 +27,7 @@ function expectedHours(hot: HotData, cold: ColdData, shard: number): Map<string,
     hours.set(hourKeyName(stream, hour), { stream, hour, clicks, impressions, users: copy, unflushed: 0 });
   }
   for (const [writer, journal] of hot.journals) {
-    const watermark = cold.watermark(writer);
+    const watermark = cold.storedThrough(writer);
     for (const [seq, { batch }] of journal) if (seq > watermark) addBatch(hours, batch);
   }
   return hours;

@@ -1,11 +1,11 @@
 /** What the pipeline's answers say to a sender. */
 import type { BulkOutcome } from "../../../src/pipeline/commit/bulk.ts";
-import type { Outcome } from "../../../src/pipeline/commit/open-batch.ts";
+import { type Outcome, UNKNOWN } from "../../../src/pipeline/commit/open-batch.ts";
 import type { Told } from "../check/events.ts";
 
 export function toldOfOne(outcome: Outcome): Told {
   if (outcome === undefined) return "stored";
-  return outcome.reason === "outcome_unknown" ? "unknown" : "refused";
+  return outcome === UNKNOWN ? "unknown" : "refused";
 }
 
 /** By position. */

@@ -44,6 +44,7 @@ function attempt(
   slot: number,
   retries: readonly RetrySpec[],
 ): void {
+  if (site.isClosing) return;
   const due = errands.filter((errand) => !isForgotten(site, errand));
   if (due.length === 0) return;
   const events = due.map((errand) => nextEvent(site, errand));

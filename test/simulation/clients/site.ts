@@ -8,6 +8,8 @@ export interface Site {
   readonly scheduler: Scheduler;
   readonly random: Random;
   readonly events: SentEvents;
+  /** The run is about to end: nothing more is sent. */
+  readonly isClosing: boolean;
   /** By clocks that are right. */
   readonly wallMs: number;
   /** The one of this place, or another one that runs; undefined if none does. */

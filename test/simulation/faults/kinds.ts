@@ -51,6 +51,9 @@ export const FAULT_NAMES = [
   "turn-hour",
 ] as const satisfies readonly FaultName[];
 
+/** After these a hot store lacks what it has acknowledged. */
+export const LOSSES: readonly FaultName[] = ["lose-writes", "failover", "empty"];
+
 const HOUR_MS = 3_600_000;
 
 export function planFault(name: FaultName, random: Random, settings: PlanSettings): Fault {
@@ -96,7 +99,7 @@ export function planFault(name: FaultName, random: Random, settings: PlanSetting
         lastsMs: 0,
       };
     case "turn-hour":
-      return { name, byMs: random.pick([1, 1, 2, 6, 25]) * HOUR_MS, lastsMs: 0 };
+      return { name, byMs: random.pick([1, 1, 2, 6, 12]) * HOUR_MS, lastsMs: 0 };
   }
 }
 

@@ -7,11 +7,18 @@
 import type { JournaledBatch } from "../../../src/domain/batch.ts";
 import type { HourKey } from "../../../src/domain/event.ts";
 import type { HourRange, HourTotals } from "../../../src/domain/hour-range.ts";
-import type { RetentionBounds } from "../../../src/domain/retention-bounds.ts";
+import type { ErasedCounts, RetentionBounds } from "../../../src/domain/retention-bounds.ts";
 import type { Clock } from "../../../src/runtime/clock.ts";
-import type { HourAudit } from "../../../src/store/cold/audit-store.ts";
+import type { HourAudit, RowKey, RowPage } from "../../../src/store/cold/audit-store.ts";
+import type { UserSelection } from "../../../src/store/cold/erasure-store.ts";
 import { ColdUnavailableError, WriterSealedError } from "../../../src/store/cold/errors.ts";
-import type { HourPartVisitor, StoredEvents } from "../../../src/store/cold/read-store.ts";
+import { flushName } from "../../../src/store/cold/flush-store.ts";
+import type {
+  HourPartVisitor,
+  StoredEvents,
+  UserRow,
+  UsersRange,
+} from "../../../src/store/cold/read-store.ts";
 import type { Swept } from "../../../src/store/cold/retention-store.ts";
 import { Connection, type Link } from "../world/network.ts";
 import type { Owner, Scheduler } from "../world/scheduler.ts";
@@ -51,6 +58,7 @@ export class ColdClient {
   readonly pastReads = undefined;
   readonly #options: ColdClientOptions;
   #isOpen = false;
+  #isClosed = false;
 
   constructor(options: ColdClientOptions) {
     this.#options = options;
@@ -62,7 +70,9 @@ export class ColdClient {
     this.#isOpen = true;
   }
 
-  async close(): Promise<void> {}
+  async close(): Promise<void> {
+    this.#isClosed = true;
+  }
 
   /** At one instant, with no lock. */
   #ask<T>(what: string, query: (data: ColdData) => T, isWrite = false): Promise<T> {
@@ -80,6 +90,7 @@ export class ColdClient {
   #call<T>(what: string, timeoutMs: number, begin: (call: Call<T>) => void): Promise<T> {
     const { scheduler, link, process, server, clock } = this.#options;
     const { promise, resolve, reject } = Promise.withResolvers<T>();
+    if (this.#isClosed) return Promise.reject(new ColdUnavailableError(`could not ${what}: it is closed`));
     const connection = new Connection(scheduler, link, process, server, () => this.#fail(call, "reset"));
     const cancel = clock.after(timeoutMs, () => this.#fail(call, "no answer in time"));
     const call: Call<T> = { what, connection, run: server.run, cancel, isSettled: false, resolve, reject };
@@ -129,7 +140,7 @@ export class ColdClient {
 
   async flush(writer: string, batches: readonly JournaledBatch[], shard = 0): Promise<number> {
     if (batches.length === 0) return 0;
-    const what = `flush ${writer} #${batches[0]!.seq}-${batches.at(-1)!.seq}`;
+    const what = flushName(writer, batches);
     return await this.#locked<number>(what, writer, (call, lock) => {
       this.#whenGone(call, lock);
       // The statements take some round trips; then the process sends COMMIT.
@@ -228,6 +239,18 @@ export class ColdClient {
 
   async audit(key: HourKey, shard = 0): Promise<HourAudit> {
     return await this.#ask("audit", (data) => data.audit(key, shard));
+  }
+
+  async rows(key: HourKey, after: RowKey | undefined, limit: number): Promise<RowPage> {
+    return await this.#ask("read rows", (data) => data.rowsOf(key, after, limit));
+  }
+
+  async readUsers(range: UsersRange, visit: (row: UserRow) => void): Promise<void> {
+    for (const row of await this.#ask("readUsers", (data) => data.userRows(range))) visit(row);
+  }
+
+  async eraseUserRows(selection: UserSelection, hour: number): Promise<ErasedCounts> {
+    return await this.#ask("erase rows", (data) => data.eraseUserRows(selection, hour), true);
   }
 
   async rebuild(key: HourKey, shard = 0): Promise<boolean> {

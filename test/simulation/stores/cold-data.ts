@@ -4,14 +4,17 @@
  * Invariant: it knows no connections, locks or faults: ColdServer has those.
  */
 import type { JournaledBatch } from "../../../src/domain/batch.ts";
-import { type HourKey, hourKeyName, type Kind } from "../../../src/domain/event.ts";
+import { type Event, type HourKey, hourKeyName, type Kind } from "../../../src/domain/event.ts";
 import {
   type HourRange,
   type HourRecord,
   type HourTotals,
   includes,
+  selects,
 } from "../../../src/domain/hour-range.ts";
 import {
+  addErased,
+  type ErasedCounts,
   laterBounds,
   NO_BOUNDS,
   NOTHING_ERASED,
@@ -19,11 +22,13 @@ import {
 } from "../../../src/domain/retention-bounds.ts";
 import { registerOf } from "../../../src/domain/sketch.ts";
 import { UserSketches } from "../../../src/domain/user-sketches.ts";
-import type { HourAudit } from "../../../src/store/cold/audit-store.ts";
+import type { HourAudit, RowKey, RowPage } from "../../../src/store/cold/audit-store.ts";
+import type { UserSelection } from "../../../src/store/cold/erasure-store.ts";
 import { WriterSealedError } from "../../../src/store/cold/errors.ts";
-import type { StoredEvents } from "../../../src/store/cold/read-store.ts";
+import type { StoredEvents, UserRow, UsersRange } from "../../../src/store/cold/read-store.ts";
 import type { Swept } from "../../../src/store/cold/retention-store.ts";
 import { compareHours } from "../../../src/store/sql/event-rows.ts";
+import { rebuiltHour } from "../../../src/store/sql/hour-rows.ts";
 
 export interface EventRow extends HourKey {
   readonly writer: string;
@@ -44,6 +49,8 @@ interface Part extends HourKey {
 }
 
 interface WriterRow {
+  /** In the order in which writers came. */
+  readonly id: number;
   seq: number;
   events: number;
   isSealed: boolean;
@@ -65,6 +72,7 @@ export class ColdData {
   readonly deadLetters: EventRow[] = [];
   version = 0;
   readonly #parts = new Map<string, Part>();
+  readonly #erased = new Map<string, ErasedCounts>();
   readonly #writers = new Map<string, WriterRow>();
   readonly #options: ColdDataOptions;
   #shards: number | undefined;
@@ -105,7 +113,7 @@ export class ColdData {
   #writerRow(writer: string): WriterRow {
     let record = this.#writers.get(writer);
     if (record === undefined) {
-      record = { seq: 0, events: 0, isSealed: false };
+      record = { id: this.#writers.size + 1, seq: 0, events: 0, isSealed: false };
       this.#writers.set(writer, record);
     }
     return record;
@@ -139,6 +147,12 @@ export class ColdData {
     return this.#writers.get(writer)?.seq ?? 0;
   }
 
+  /** Also under the names that an adopter derives from that of a sealed writer. */
+  storedThrough(writer: string): number {
+    const own = this.watermark(writer);
+    return this.#writers.has(`${writer}~`) ? Math.max(own, this.storedThrough(`${writer}~`)) : own;
+  }
+
   seal(writer: string): void {
     this.#writerRow(writer).isSealed = true;
   }
@@ -166,6 +180,11 @@ export class ColdData {
   readRange(range: HourRange): readonly { readonly record: HourRecord; readonly shard: number }[] {
     const parts = [...this.#parts.values()].filter((part) => includes(range, part)).sort(compareHours);
     return parts.map(({ shard, ...part }) => ({ record: { ...part, users: copyOf(part.users) }, shard }));
+  }
+
+  /** As a table would show them. */
+  get writers(): readonly { readonly writer: string; readonly events: number }[] {
+    return Array.from(this.#writers, ([writer, { events }]) => ({ writer, events }));
   }
 
   streams(limit: number): readonly string[] {
@@ -203,18 +222,62 @@ export class ColdData {
       aggregate: this.read(key, [shard]),
       rows: rows.length === 0 ? undefined : countOf(rows),
       deadLetters: letters.filter((row) => row.shard === shard).length,
-      erased: NOTHING_ERASED,
+      erased: this.#erased.get(partName(key, shard)) ?? NOTHING_ERASED,
       retained: this.#bounds,
     };
   }
 
   rebuild(key: HourKey, shard: number): boolean {
     if (key.hour < this.#bounds.rowsFrom) return false;
-    const { rows } = this.audit(key, shard);
+    const { rows, erased, aggregate } = this.audit(key, shard);
     const name = partName(key, shard);
-    if (rows === undefined) this.#parts.delete(name);
-    else this.#parts.set(name, { ...key, shard, ...rows });
+    const rebuilt = rebuiltHour(rows, erased, aggregate);
+    if (rebuilt === undefined) this.#parts.delete(name);
+    else this.#parts.set(name, { ...key, shard, ...rebuilt });
     return true;
+  }
+
+  /** Of shard 0. */
+  eraseUserRows({ user, stream }: UserSelection, hour: number): ErasedCounts {
+    let erased = NOTHING_ERASED;
+    for (const [name, rows] of this.rows) {
+      const isMeant = (row: EventRow) => row.user === user && (stream === undefined || row.stream === stream);
+      if (rows[0]?.hour !== hour || !rows.some(isMeant)) continue;
+      const { clicks, impressions } = countOf(rows.filter(isMeant));
+      const part = partName(rows[0], 0);
+      const counts = { clicks, impressions, deadLetters: 0 };
+      this.#erased.set(part, addErased(this.#erased.get(part) ?? NOTHING_ERASED, counts));
+      this.rows.set(
+        name,
+        rows.filter((row) => !isMeant(row)),
+      );
+      erased = addErased(erased, counts);
+    }
+    return erased;
+  }
+
+  /** By the primary key. */
+  rowsOf(key: HourKey, after: RowKey | undefined, limit: number): RowPage {
+    const { writer, seq, ordinal } = after ?? { writer: 0, seq: 0, ordinal: 0 };
+    const place = (row: EventRow) => [this.#writers.get(row.writer)!.id, row.seq, row.ordinal] as const;
+    const sorted = (this.rows.get(hourKeyName(key.stream, key.hour)) ?? [])
+      .map((row) => ({ row, place: place(row) }))
+      .sort((a, b) => compare(a.place, b.place))
+      .filter((each) => after === undefined || compare(each.place, [writer, seq, ordinal]) > 0)
+      .slice(0, limit);
+    const last = sorted.at(-1)?.place;
+    return {
+      events: sorted.map(({ row }) => eventOf(row)),
+      last: sorted.length < limit || last === undefined ? undefined : rowKey(last),
+    };
+  }
+
+  /** By hour. */
+  userRows({ hours, streams }: UsersRange): readonly UserRow[] {
+    const rows = [...this.rows.values()].flat().filter(({ hour, stream }) => {
+      return hours.includes(hour) && selects(streams, stream);
+    });
+    return rows.sort((a, b) => a.hour - b.hour);
   }
 
   retained(): RetentionBounds {
@@ -265,6 +328,20 @@ function copyOf(users: UserSketches): UserSketches {
   const copy = new UserSketches();
   copy.merge(users);
   return copy;
+}
+
+type Place = readonly [writer: number, seq: number, ordinal: number];
+
+function compare(a: Place, b: Place): number {
+  return a[0] - b[0] || a[1] - b[1] || a[2] - b[2];
+}
+
+function rowKey([writer, seq, ordinal]: Place): RowKey {
+  return { writer, seq, ordinal };
+}
+
+function eventOf({ stream, at, kind, user, id }: EventRow): Event {
+  return id === null ? { stream, at, kind, user } : { stream, at, kind, user, id };
 }
 
 function partName({ stream, hour }: HourKey, shard: number): string {

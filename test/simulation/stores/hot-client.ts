@@ -172,7 +172,7 @@ export class HotClient implements HotStore {
   }
 
   initializedMsAgo(): Promise<number | undefined> {
-    return this.#run("initializedMsAgo", "reads", (data) => data.initializedMsAgo);
+    return this.#run("initializedMsAgo", "reads", (data) => data.initializedMsAgo());
   }
 
   initialize(freshFrom: number): Promise<boolean> {

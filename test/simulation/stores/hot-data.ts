@@ -50,9 +50,9 @@ interface WriterRecord {
 }
 
 interface Meta {
-  readonly sinceMs: number;
   readonly freshFrom: number;
   readonly mark: number;
+  readonly sinceMs: number;
 }
 
 export interface HotDataListener {
@@ -70,7 +70,7 @@ export class HotData {
   /** By writer, then by seq. Writers that are in here have a journal. */
   readonly journals = new Map<string, Map<number, JournalEntry>>();
   readonly #writers = new Map<string, WriterRecord>();
-  /** When each expires. */
+  /** When each is forgotten. */
   readonly #ids = new Map<string, number>();
   readonly #nowMs: () => number;
   readonly #leaseMs: number;
@@ -82,7 +82,7 @@ export class HotData {
     this.#listener = listener;
   }
 
-  get initializedMsAgo(): number | undefined {
+  initializedMsAgo(): number | undefined {
     return this.meta && this.#nowMs() - this.meta.sinceMs;
   }
 
@@ -111,7 +111,7 @@ export class HotData {
     if (this.journals.size > 0) return false;
     this.version += 1;
     this.hours.clear();
-    this.meta = { sinceMs: this.#nowMs(), freshFrom, mark: this.#nowMs() * 1_000 };
+    this.meta = { freshFrom, mark: this.#nowMs() * 1_000, sinceMs: this.#nowMs() };
     return true;
   }
 
@@ -183,8 +183,7 @@ export class HotData {
         const id = ids?.[i] ?? null;
         if (id === null) continue;
         const name = idName(stream, id);
-        const isKnown = (this.#ids.get(name) ?? Number.NEGATIVE_INFINITY) > this.#nowMs();
-        if (isKnown) duplicates.push(ordinal);
+        if ((this.#ids.get(name) ?? 0) > this.#nowMs()) duplicates.push(ordinal);
         else this.#ids.set(name, this.#nowMs() + ID_TTL_MS);
       }
     }

@@ -62,12 +62,12 @@ export interface PlanSettings {
   readonly processes: number;
   readonly shards: number;
   readonly leaseMs: number;
+  readonly outcomeTimeoutMs: number;
   readonly flushIntervalMs: number;
   readonly flushMaxEvents: number;
   readonly ringCapacityEvents: number;
   readonly journalMaxEvents: number;
   readonly hotHours: number;
-  readonly outcomeTimeoutMs: number;
 }
 
 export interface Plan {
@@ -121,12 +121,12 @@ class Planner {
       processes: random.pick([1, 2, 2, 2, 3]),
       shards: random.pick([1, 1, 1, 2]),
       leaseMs: random.pick(LEASES_MS),
+      outcomeTimeoutMs: random.pick([1_000, 3_000, 10_000]),
       flushIntervalMs: random.pick([200, 1_000, 3_000]),
       flushMaxEvents: random.pick([5, 50, 1_000]),
       ringCapacityEvents: random.pick([10, 1_000, 1_000, 1_000]),
       journalMaxEvents: random.pick([40, 100_000, 100_000]),
       hotHours: random.pick([1, 2, 24]),
-      outcomeTimeoutMs: random.pick([1_000, 3_000, 10_000]),
     };
   }
 

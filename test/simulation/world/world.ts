@@ -48,10 +48,11 @@ export class World implements ReadingSite {
   readonly pace = { leastIntervalMs: 0 };
   readonly cold: ColdServer;
   readonly hots: readonly HotServer[];
+  isClosing = false;
   readonly processes: (Process | undefined)[] = [];
   readonly report: Report;
-  /** Of hot stores that have lost writes: the processes that had made some, and have not found out yet. */
-  readonly #losses = new Map<HotServer, Set<Process>>();
+  /** Of hot stores that have lost writes: the writers that had made some, and their last seq, until that is noticed. */
+  readonly #losses = new Map<HotServer, Map<string, number>>();
   readonly #links = new Map<string, Link>();
   readonly #writers = new Map<string, Process>();
   readonly #copies = new Map<Fault, { readonly of: HotData; readonly copy: HotData }>();
@@ -184,6 +185,10 @@ export class World implements ReadingSite {
     return stores;
   }
 
+  processOf(writer: string): Process | undefined {
+    return this.#writers.get(writer);
+  }
+
   storesOf(process: Process) {
     return this.#stores.get(process)!;
   }
@@ -227,7 +232,6 @@ export class World implements ReadingSite {
   #ended(process: Process, slot: number): void {
     for (const server of [...this.hots, this.cold]) this.link(slot, server.name as ServerName).reset();
     this.events.ended(process);
-    for (const server of this.hots) this.#foundOut(process, server);
     for (const act of this.#ends.get(process) ?? []) act();
     this.#ends.delete(process);
   }
@@ -257,23 +261,38 @@ export class World implements ReadingSite {
     const before = server.data;
     if (before === after) return;
     const lost = this.events.lost(before, after, (writer) => this.#writers.get(writer));
-    const unaware = this.#losses.get(server) ?? new Set();
-    for (const [writer, process] of this.#writers) {
-      const last = before.lastSeq(writer) ?? 0;
-      if (!process.isDead && last > (after.lastSeq(writer) ?? 0)) unaware.add(process);
+    const writers = this.#losses.get(server) ?? new Map<string, number>();
+    for (const writer of this.#writers.keys()) {
+      const last = before.lastSeq(writer) ?? -1;
+      if (last > (after.lastSeq(writer) ?? -1)) writers.set(writer, last);
     }
-    if (unaware.size > 0) this.#losses.set(server, unaware);
+    this.#losses.set(server, writers);
     if (this.trace.isOn) this.trace.add(server.name, `has lost writes, ${lost} unflushed events among them`);
   }
 
-  /** It takes part in the data set as that is now, or has ended. */
+  /** It takes part in the data set as that is now. */
   #foundOut(process: Process, server: HotServer): void {
-    const unaware = this.#losses.get(server);
-    if (unaware?.delete(process) && unaware.size === 0) this.#losses.delete(server);
+    for (const writer of this.#losses.get(server)?.keys() ?? []) {
+      if (this.#writers.get(writer) === process) this.#losses.get(server)!.delete(writer);
+    }
+  }
+
+  /**
+   * Of a process that has ended nobody notices anything before its journal is adopted; if there is one. What was not
+   * acknowledged is sent again, and then nothing is missing.
+   */
+  #isUnnoticed(server: HotServer): boolean {
+    const writers = this.#losses.get(server);
+    for (const [writer, last] of writers ?? []) {
+      if ((server.data.lastSeq(writer) ?? -1) >= last) continue;
+      if (!this.#writers.get(writer)!.isDead || server.data.journals.has(writer)) return true;
+    }
+    this.#losses.delete(server);
+    return false;
   }
 
   get hasLosses(): boolean {
-    return this.#losses.size > 0;
+    return this.hots.some((server) => this.#isUnnoticed(server));
   }
 
   submitted(process: Process, events: number): void {
@@ -313,7 +332,7 @@ export class World implements ReadingSite {
     this.#checkedVersion = version;
     checkCold(cold.data, this.report);
     for (const [shard, server] of hots.entries()) {
-      if (!this.#losses.has(server)) checkHot(server.data, cold.data, shard, this.report);
+      if (!this.#isUnnoticed(server)) checkHot(server.data, cold.data, shard, this.report);
     }
   }
 

@@ -1,0 +1,282 @@
+/**
+ * One way to break each promise: an edit so small that it could be a slip. Those of a store are made in the store in
+ * memory, where its script or transaction stands.
+ *
+ * Invariant: what an edit looks for is in its file exactly once, so that none quietly changes nothing.
+ */
+import type { Edit } from "../../chaos/faults/mutations.ts";
+
+export interface SimulatedMutation {
+  readonly name: string;
+  readonly promise: string;
+  readonly edits: readonly Edit[];
+}
+
+const SENDER = "src/pipeline/commit/batch-sender.ts";
+const IDENTITY = "src/pipeline/commit/writer-identity.ts";
+const FLUSHER = "src/pipeline/flush/flusher.ts";
+const ADOPTION = "src/pipeline/upkeep/journal-adoption.ts";
+const HOUR_READER = "src/pipeline/read/hour-reader.ts";
+const HYDRATOR = "src/pipeline/commit/hydrator.ts";
+const HOT = "test/simulation/stores/hot-data.ts";
+const COLD = "test/simulation/stores/cold-data.ts";
+
+function inOne(
+  name: string,
+  promise: string,
+  file: string,
+  find: string,
+  replace: string,
+): SimulatedMutation {
+  return { name, promise, edits: [{ file, find, replace }] };
+}
+
+const OF_COMMITS: readonly SimulatedMutation[] = [
+  inOne(
+    "ack-before-commit",
+    "204 only once the hot store has committed",
+    SENDER,
+    "const result = await this.#answer(sending);",
+    "sending.opened?.resolve(undefined); const result = await this.#answer(sending);",
+  ),
+  inOne(
+    "503-for-what-was-sent",
+    "503 only for what no attempt can have applied",
+    SENDER,
+    "if (sending?.opened === undefined || sending.isInDoubt || sending.isInFlight) return;",
+    "if (sending?.opened === undefined) return;",
+  ),
+  inOne(
+    "doubt-under-another-seq",
+    "a batch in doubt is sent again under its number",
+    SENDER,
+    "    sending.isInDoubt = true;\n",
+    "    sending.isInDoubt = true;\n    this.#seq += 1;\n",
+  ),
+  inOne(
+    "doubt-taken-for-unsent",
+    "no answer is not 'not applied'",
+    SENDER,
+    "return !(error instanceof HotUnavailableError) || error.mayHaveApplied;",
+    "return !(error instanceof HotUnavailableError);",
+  ),
+  inOne(
+    "unknown-not-counted",
+    "an unknown outcome is in the ledger",
+    SENDER,
+    "    this.#options.ledger.unknown += sending.batch.eventCount;\n",
+    "",
+  ),
+  inOne(
+    "fate-off-by-one",
+    "what the cold store has of a batch in doubt is stored",
+    IDENTITY,
+    "doubt.seq <= sealed.watermark",
+    "doubt.seq < sealed.watermark",
+  ),
+  inOne(
+    "orphans-forgotten",
+    "what a hot store lost is committed again from the ring",
+    IDENTITY,
+    "    this.orphans.unshift(...orphans);\n",
+    "",
+  ),
+  inOne(
+    "orphans-of-stored",
+    "only what no store has is committed again",
+    IDENTITY,
+    "books.unflushed.filter(({ seq }) => seq > sealed.watermark)",
+    "books.unflushed.filter(() => true)",
+  ),
+];
+
+const OF_FLUSHES: readonly SimulatedMutation[] = [
+  inOne(
+    "trim-before-commit",
+    "the journal is trimmed only after the cold store's COMMIT",
+    FLUSHER,
+    "await cold.flush(progress.writer, batches);",
+    "await hot.trimJournal(progress.writer, last.seq); await cold.flush(progress.writer, batches);",
+  ),
+  inOne(
+    "released-before-commit",
+    "the ring is released only after the cold store's COMMIT",
+    FLUSHER,
+    "      await cold.flush(progress.writer, batches);\n",
+    "      this.#options.ring.releaseThrough(last.seq);\n      await cold.flush(progress.writer, batches);\n",
+  ),
+  inOne(
+    "full-ring-drops",
+    "what does not fit into the ring is read back from the journal",
+    FLUSHER,
+    "if (!this.#options.ring.push(batch)) this.#spill(progress, batch);",
+    "this.#options.ring.push(batch);",
+  ),
+  inOne(
+    "watermark-outside-transaction",
+    "the watermark moves in the transaction of the rows",
+    COLD,
+    "    record.seq = last.seq;\n",
+    "    if (this.version % 4 !== 0) record.seq = last.seq;\n",
+  ),
+  inOne(
+    "watermark-ignored",
+    "a flush that is sent again stores nothing twice",
+    COLD,
+    "batches.filter((batch) => batch.seq > seq)",
+    "batches.filter((batch) => batch.seq >= seq)",
+  ),
+  inOne(
+    "seal-ignored",
+    "a sealed writer stores nothing new",
+    COLD,
+    "    if (isSealed) throw",
+    "    if (isSealed && seq < 0) throw",
+  ),
+];
+
+const OF_ADOPTIONS: readonly SimulatedMutation[] = [
+  inOne(
+    "adoption-without-sealing",
+    "a writer is sealed before its journal is removed",
+    ADOPTION,
+    "  for (const name of names) await cold.seal(name);\n",
+    "",
+  ),
+  inOne(
+    "adoption-without-fence",
+    "only a fenced writer's journal is adopted",
+    ADOPTION,
+    "if (!(await hot.fence(writer))) return;",
+    "if (writer === '') return;",
+  ),
+  inOne(
+    "journal-removed-unflushed",
+    "a journal is removed only when all of it is in the cold store",
+    ADOPTION,
+    "const eventCount = await drainJournal(options, writer);",
+    "const eventCount = 0;",
+  ),
+  inOne(
+    "hours-taken-for-empty",
+    "hours that the cold store knows are not taken for empty",
+    ADOPTION,
+    "newestHour === undefined ? 0 : newestHour + HOUR_MS",
+    "newestHour === undefined ? 0 : newestHour",
+  ),
+];
+
+const OF_THE_HOT_STORE: readonly SimulatedMutation[] = [
+  inOne(
+    "no-fencing",
+    "a fenced writer commits nothing more",
+    HOT,
+    '    if (record.isFenced) return { status: "fenced" };\n',
+    "",
+  ),
+  inOne(
+    "seq-not-checked",
+    "a batch that is sent again is applied once",
+    HOT,
+    "    if (seq <= record.last) {",
+    "    if (seq < 0) {",
+  ),
+  inOne(
+    "lease-without-looking",
+    "a lease is renewed only for a writer that may go on",
+    HOT,
+    'if (record === undefined || record.isFenced || this.meta === undefined) return "lost";',
+    'if (record === undefined) return "held";',
+  ),
+  inOne(
+    "loss-not-noticed",
+    "a data set that has lost acknowledged batches is set up anew",
+    HOT,
+    "    if ((record?.last ?? -1) < committedSeq) this.meta = undefined;\n",
+    "",
+  ),
+  inOne(
+    "id-not-remembered",
+    "an id counts once",
+    HOT,
+    "else this.#ids.set(name, this.#nowMs() + ID_TTL_MS);",
+    "else this.#ids.delete(name);",
+  ),
+  inOne(
+    "ids-set-after-counting",
+    "ids are claimed in the step that counts",
+    HOT,
+    "if ((this.#ids.get(name) ?? 0) > this.#nowMs())",
+    "if ((this.#ids.get(name) ?? 0) > this.#nowMs() && this.#ids.get(name)! < this.#nowMs() + ID_TTL_MS - 500)",
+  ),
+  inOne(
+    "sketch-before-journal",
+    "users enter a sketch with their events",
+    HOT,
+    "    const absent = this.#absentGroups(batch, this.meta.freshFrom);\n",
+    "    const absent = this.#absentGroups(batch, this.meta.freshFrom);\n" +
+      "    for (const { stream, hour, registers } of batch.groups) {\n" +
+      "      for (const each of registers) this.hours.get(hourKeyName(stream, hour))?.users.add(each, true);\n" +
+      "    }\n",
+  ),
+  inOne(
+    "hour-not-hydrated",
+    "an hour is held whole or not at all",
+    HOT,
+    "if (hour < freshFrom && !this.hours.has(",
+    "if (hour < 0 && !this.hours.has(",
+  ),
+  inOne(
+    "hydration-without-mark",
+    "no stale picture of an hour is put in place",
+    HOT,
+    "    if (this.meta.mark !== mark) return false;\n",
+    "",
+  ),
+  inOne(
+    "retired-unflushed",
+    "an hour is retired only once all of it is flushed",
+    HOT,
+    "if (through !== undefined && through < seq) return false;",
+    "if (through !== undefined && through < 0) return false;",
+  ),
+  inOne(
+    "retired-for-empty",
+    "an hour that was retired is absent, not empty",
+    HOT,
+    "      freshFrom = Math.max(freshFrom, hour + HOUR_MS);\n",
+    "",
+  ),
+];
+
+const OF_READS: readonly SimulatedMutation[] = [
+  inOne(
+    "stale-cold-read",
+    "what the hot store can't tell is said to be incomplete",
+    HOUR_READER,
+    "      return { ...(await this.#readCold(key)), isDegraded: true };\n    }",
+    "      return { ...(await this.#readCold(key)), isDegraded: false };\n    }",
+  ),
+  inOne(
+    "absent-read-as-empty",
+    "an hour that the hot store does not hold is read from the cold one",
+    HOUR_READER,
+    "return { ...(await this.#readCold(key)), isDegraded };",
+    "return { ...NO_COUNTS, isDegraded };",
+  ),
+  inOne(
+    "mark-after-reading",
+    "the mark is taken before the cold store is read",
+    HYDRATOR,
+    "      const mark = await this.#hot.retirementMark();\n      const cold = await this.#cold.read(key);\n",
+    "      const cold = await this.#cold.read(key);\n      const mark = await this.#hot.retirementMark();\n",
+  ),
+];
+
+export const SIMULATED_MUTATIONS: readonly SimulatedMutation[] = [
+  ...OF_COMMITS,
+  ...OF_FLUSHES,
+  ...OF_ADOPTIONS,
+  ...OF_THE_HOT_STORE,
+  ...OF_READS,
+];
