@@ -11,8 +11,8 @@ import { EventObjectSchema } from "../protocol/event/object-rules.ts";
 import { EventQuerySchema, HourQuerySchema } from "../protocol/event/query-rules.ts";
 import { BatchQuerySchema } from "./ingest/events.ts";
 import type { eventsSchemas } from "./openapi/events.ts";
-import type { rangesSchemas } from "./openapi/ranges.ts";
-import { SeriesQuerySchema, StreamsQuerySchema } from "./query/range-rules.ts";
+import type { rangesSchemas } from "./openapi/series.ts";
+import { SeriesQuerySchema, StreamsQuerySchema } from "./query/range/schemas.ts";
 
 const EventArraySchema = Type.Array(EventObjectSchema);
 

@@ -3,7 +3,7 @@ import { readPem } from "../settings/pem-file.ts";
 import type { ColdStore } from "./cold/cold-store.ts";
 import { embeddedColdStore } from "./embedded/cold-store.ts";
 import { mysqlColdStore } from "./mysql/cold-store.ts";
-import type { MysqlTls } from "./mysql/connection/session.ts";
+import type { MysqlTls } from "./mysql/connection/sql-session.ts";
 
 /** Plain data, so that it can be sent to a thread. MySQL, or SQLite in `dataDir` if there is no URL. */
 export interface ColdPlace {

@@ -10,7 +10,7 @@ import {
   type Streams,
 } from "../../examples/client.ts";
 import type { eventsSchemas } from "../../src/http/openapi/events.ts";
-import type { rangesSchemas } from "../../src/http/openapi/ranges.ts";
+import type { rangesSchemas } from "../../src/http/openapi/series.ts";
 import type { EventObjectSchema } from "../../src/protocol/event/object-rules.ts";
 import { freePort } from "../harness/servers/ports.ts";
 import { describeWithServers } from "../harness/servers/servers.ts";

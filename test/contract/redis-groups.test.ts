@@ -20,9 +20,9 @@ import { type RedisHotStoreOptions, redisHotStore } from "../../src/store/redis/
 import { redisAccessStore } from "../../src/store/redis/shared-access.ts";
 import { Random, seedFor } from "../harness/pipeline/random.ts";
 import { freePort } from "../harness/servers/ports.ts";
-import { type RedisCluster, startRedisCluster } from "../harness/servers/redis-cluster.ts";
-import { askRedis, infoOf, isMaster, type RedisGroup } from "../harness/servers/redis-group.ts";
-import { startRedisSentinels } from "../harness/servers/redis-sentinels.ts";
+import { type RedisCluster, startRedisCluster } from "../harness/servers/redis/cluster.ts";
+import { askRedis, infoOf, isMaster, type RedisGroup } from "../harness/servers/redis/group.ts";
+import { startRedisSentinels } from "../harness/servers/redis/sentinels.ts";
 import { describeWithServers, type RedisServer } from "../harness/servers/servers.ts";
 import { waitFor } from "../harness/service/wait-for.ts";
 

@@ -4,7 +4,7 @@
  * that the server does not remember from the connection before.
  */
 import { expect, setDefaultTimeout, test } from "bun:test";
-import type { MysqlTls } from "../../src/store/mysql/connection/session.ts";
+import type { MysqlTls } from "../../src/store/mysql/connection/sql-session.ts";
 import { coldStoreContract } from "../contract/cold/contract/contract.ts";
 import { describeColdMysql } from "../contract/cold/mysql/mysql-setup.ts";
 import { batchOf, click, impression, NOON, rejectionOf } from "../contract/cold/setup.ts";

@@ -12,7 +12,7 @@ import { PROJECT_ROOT } from "../harness/project/project-files.ts";
 import { makeCertificates } from "../harness/servers/certificates.ts";
 import { freePort } from "../harness/servers/ports.ts";
 import { startRabbitMq } from "../harness/servers/rabbitmq.ts";
-import { startRedisCluster } from "../harness/servers/redis-cluster.ts";
+import { startRedisCluster } from "../harness/servers/redis/cluster.ts";
 import { describeWithServers, startMariaDb, startRedis } from "../harness/servers/servers.ts";
 import { waitFor } from "../harness/service/wait-for.ts";
 import { longTest } from "../harness/tiers.ts";

@@ -10,7 +10,7 @@ import { selectionOf } from "../../domain/stream-set.ts";
 import { readQuery } from "../../protocol/event/from-query.ts";
 import { checkSelection } from "../../protocol/invalid-parameter.ts";
 import { answerToError, errorAnswer, refusalText } from "../answers.ts";
-import { SeriesQuerySchema } from "../query/range-rules.ts";
+import { SeriesQuerySchema } from "../query/range/schemas.ts";
 import { networkOf, type Peers } from "../requests/client-address.ts";
 import type { RequestCounts } from "../requests/counts.ts";
 import type { AppOptions } from "../route-options.ts";

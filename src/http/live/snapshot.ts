@@ -12,7 +12,7 @@ import { SlotsFullError } from "../../runtime/slots.ts";
 import { ColdUnavailableError } from "../../store/cold/errors.ts";
 import { HotUnavailableError } from "../../store/hot.ts";
 import { instanceLedger, storeLedger } from "../ops/ledger-route.ts";
-import { ctrOf } from "../query/range-answer.ts";
+import { ctrOf } from "../query/range/answer.ts";
 import type { AppOptions } from "../route-options.ts";
 import type { Reading } from "./viewer.ts";
 

@@ -7,7 +7,7 @@ import { eventsPaths, eventsSchemas } from "./events.ts";
 import { livePaths, liveSchemas } from "./live.ts";
 import { opsPaths, opsSchemas } from "./ops.ts";
 import { ErrorSchema, failure, HEADERS, type Paths } from "./parts.ts";
-import { rangesPaths, rangesSchemas } from "./ranges.ts";
+import { rangesPaths, rangesSchemas } from "./series.ts";
 
 const ABOUT = `Counts clicks, impressions and unique users per UTC hour and stream.
 

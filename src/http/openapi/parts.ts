@@ -11,7 +11,7 @@ import { EXPECTS_TIMESTAMP } from "../../protocol/event/query-rules.ts";
 import { InvalidParameterError } from "../../protocol/invalid-parameter.ts";
 import { MalformedQueryError } from "../../protocol/query-string.ts";
 import { errorBodyOf } from "../answers.ts";
-import { DEGRADED } from "../query/range-answer.ts";
+import { DEGRADED } from "../query/range/answer.ts";
 
 /** Of OpenAPI 3.1, what is used here. */
 export interface Parameter {

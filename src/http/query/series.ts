@@ -20,9 +20,9 @@ import {
   rangeAnswer,
   rangeErrorAnswer,
   usersOf,
-} from "./range-answer.ts";
-import { type Period, periodOf } from "./range-query.ts";
-import { SeriesQuerySchema } from "./range-rules.ts";
+} from "./range/answer.ts";
+import { type Period, periodOf } from "./range/parameters.ts";
+import { SeriesQuerySchema } from "./range/schemas.ts";
 
 const CSV_HEADER = "from,to,clicks,impressions,ctr,unique_users,unique_clickers,unique_viewers";
 

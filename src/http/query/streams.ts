@@ -8,9 +8,9 @@ import { checkSelection } from "../../protocol/invalid-parameter.ts";
 import { type Format, preferredFormat } from "../media-type.ts";
 import type { RequestCounts } from "../requests/counts.ts";
 import type { AppOptions } from "../route-options.ts";
-import { csvOf, ctrOf, degradedOf, rangeAnswer, rangeErrorAnswer, usersOf } from "./range-answer.ts";
-import { type Period, periodOf } from "./range-query.ts";
-import { DEFAULT_LIMIT, StreamsQuerySchema } from "./range-rules.ts";
+import { csvOf, ctrOf, degradedOf, rangeAnswer, rangeErrorAnswer, usersOf } from "./range/answer.ts";
+import { type Period, periodOf } from "./range/parameters.ts";
+import { DEFAULT_LIMIT, StreamsQuerySchema } from "./range/schemas.ts";
 
 const DEFAULT_HOURS = 24;
 const CSV_HEADER = "stream,clicks,impressions,ctr,unique_users,unique_clickers,unique_viewers,last_hour";

@@ -11,7 +11,7 @@ import { DEFAULT_STREAM, isStreamName } from "../../domain/stream-name.ts";
 import { InvalidParameterError } from "../invalid-parameter.ts";
 import { type Query, queryOf } from "../query-string.ts";
 import { timeOf } from "../time-text.ts";
-import { digits, plainEvent } from "./from-plain-query.ts";
+import { digits, plainEvent } from "./plain-query.ts";
 import {
   EventQuerySchema,
   EXPECTS_KIND,

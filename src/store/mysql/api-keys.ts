@@ -3,7 +3,7 @@ import type { ApiKey } from "../../domain/api-key.ts";
 import type { KeyStore } from "../cold/key-store.ts";
 import { API_KEY_COLUMNS, type ApiKeyRow, apiKeysOf, apiKeyValues } from "../sql/api-key-row.ts";
 import type { MysqlDatabase } from "./connection/database.ts";
-import type { MysqlSession } from "./connection/session.ts";
+import type { MysqlSession } from "./connection/sql-session.ts";
 
 export function keyRole(database: MysqlDatabase): KeyStore {
   return {

@@ -7,8 +7,8 @@ import type { DeadLetter, DeadLetterStore, ReplayResult } from "../cold/dead-let
 import { EVENT_COLUMNS } from "../sql/event-rows.ts";
 import { additionOf } from "../sql/hour-rows.ts";
 import type { MysqlDatabase } from "./connection/database.ts";
-import { noteChange } from "./connection/progress.ts";
-import { type MysqlSession, quote } from "./connection/session.ts";
+import { noteChange } from "./connection/flushed-position.ts";
+import { type MysqlSession, quote } from "./connection/sql-session.ts";
 import { addToHours } from "./hours.ts";
 import type { RefusedRow } from "./rows.ts";
 import { shardsOf } from "./writers.ts";

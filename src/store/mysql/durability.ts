@@ -2,7 +2,7 @@
  * Whether MySQL keeps what it has committed when its machine loses power. The journal in Redis is trimmed after the
  * commit: rows that are lost then are in no other place.
  */
-import type { MysqlSession } from "./connection/session.ts";
+import type { MysqlSession } from "./connection/sql-session.ts";
 
 interface Settings {
   readonly flushLog: number;

@@ -13,8 +13,8 @@ import type { UsersRange } from "../cold/read-store.ts";
 import { ofStreams } from "../sql/range-sql.ts";
 import { BEFORE_ALL_ROWS } from "../sql/row-page.ts";
 import type { MysqlDatabase } from "./connection/database.ts";
-import { noteChange } from "./connection/progress.ts";
-import type { MysqlSession } from "./connection/session.ts";
+import { noteChange } from "./connection/flushed-position.ts";
+import type { MysqlSession } from "./connection/sql-session.ts";
 import { IS_AFTER, placeOf } from "./rows.ts";
 import { shardsOf } from "./writers.ts";
 

@@ -11,7 +11,7 @@ import { type FlushStore, flushName } from "../cold/flush-store.ts";
 import { rowPieces } from "../sql/event-rows.ts";
 import { hourAdditions } from "../sql/hour-rows.ts";
 import type { MysqlDatabase } from "./connection/database.ts";
-import type { MysqlSession } from "./connection/session.ts";
+import type { MysqlSession } from "./connection/sql-session.ts";
 import { setAside } from "./dead-letters.ts";
 import { addToHours } from "./hours.ts";
 import type { PartitionKeeper } from "./partitions.ts";

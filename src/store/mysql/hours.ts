@@ -13,7 +13,7 @@ import {
   SKETCH_COLUMNS,
   type StoredSketches,
 } from "../sql/hour-rows.ts";
-import { type MysqlSession, quote } from "./connection/session.ts";
+import { type MysqlSession, quote } from "./connection/sql-session.ts";
 
 /** Two sketches are 24 KB, 48 KB as text: a statement with these is below STATEMENT_MAX_BYTES. */
 const SKETCHES_PER_STATEMENT = 20;

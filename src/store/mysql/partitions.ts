@@ -7,7 +7,7 @@
  */
 import { DAY_MS, HOUR_MS } from "../../domain/event.ts";
 import type { MysqlDatabase } from "./connection/database.ts";
-import { isForbidden, type MysqlSession } from "./connection/session.ts";
+import { isForbidden, type MysqlSession } from "./connection/sql-session.ts";
 
 const DAYS_AHEAD = 3;
 /** Splitting `pmax` locks the table against writers for a moment: without that lock it soon gives up. */

@@ -1,7 +1,7 @@
 /** Messages from a queue that could not become an event, set aside in MySQL. */
 import type { Poison, PoisonStore, StoredPoison } from "../cold/poison-store.ts";
 import type { MysqlDatabase } from "./connection/database.ts";
-import type { MysqlSession } from "./connection/session.ts";
+import type { MysqlSession } from "./connection/sql-session.ts";
 
 /**
  * Of bodies, in one statement: below any server's max_allowed_packet, also where each byte is escaped. A single body

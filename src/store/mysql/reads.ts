@@ -4,7 +4,7 @@ import type { HourPartVisitor, ReadStore, StoredEvents, UserRow, UsersRange } fr
 import { rowVisitors } from "../cold/row-visitor.ts";
 import { hoursQuery, ofStreams, type RangeRow, recordOf } from "../sql/range-sql.ts";
 import type { MysqlDatabase } from "./connection/database.ts";
-import type { MysqlSession } from "./connection/session.ts";
+import type { MysqlSession } from "./connection/sql-session.ts";
 import { listStreams, readHour, readNewestHour } from "./hours.ts";
 
 export function readRole(database: MysqlDatabase): ReadStore {

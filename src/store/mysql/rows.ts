@@ -3,7 +3,7 @@ import type { HourKey } from "../../domain/event.ts";
 import type { RowKey, RowPage } from "../cold/audit-store.ts";
 import { EVENT_COLUMNS, type EventRow, type RowPiece } from "../sql/event-rows.ts";
 import { BEFORE_ALL_ROWS, type ListedRow, pageOf } from "../sql/row-page.ts";
-import { type MysqlSession, quote, STATEMENT_MAX_BYTES } from "./connection/session.ts";
+import { type MysqlSession, quote, STATEMENT_MAX_BYTES } from "./connection/sql-session.ts";
 
 /** A row that was refused, and what the server said. */
 export interface RefusedRow {

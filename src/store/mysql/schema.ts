@@ -6,7 +6,7 @@
 import { errorText } from "../../runtime/deadline.ts";
 import { type Migration, migration, pendingMigrations } from "../sql/migrations.ts";
 import type { MysqlDatabase } from "./connection/database.ts";
-import { isForbidden, type MysqlSession } from "./connection/session.ts";
+import { isForbidden, type MysqlSession } from "./connection/sql-session.ts";
 import tables from "./migrations/0001-tables.sql" with { type: "text" };
 
 /** Below the statement's deadline, so that the server's answer tells the reason. */

@@ -2,9 +2,9 @@
  * Instances that come and go, on a MariaDB and a group of Redis servers that take each other's place: a cluster, or
  * a master with replicas under Sentinels. All of it ends with close(), or with the process.
  */
-import { startRedisCluster } from "../../harness/servers/redis-cluster.ts";
-import type { RedisGroup } from "../../harness/servers/redis-group.ts";
-import { startRedisSentinels } from "../../harness/servers/redis-sentinels.ts";
+import { startRedisCluster } from "../../harness/servers/redis/cluster.ts";
+import type { RedisGroup } from "../../harness/servers/redis/group.ts";
+import { startRedisSentinels } from "../../harness/servers/redis/sentinels.ts";
 import { startMariaDb } from "../../harness/servers/servers.ts";
 import { startService } from "../../harness/service/service.ts";
 import { mariaDbView } from "../../harness/service/stored.ts";

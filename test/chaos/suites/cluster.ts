@@ -8,8 +8,8 @@
  */
 import { hourOf } from "../../../src/domain/event.ts";
 import { Random } from "../../harness/pipeline/random.ts";
-import { RedisCluster } from "../../harness/servers/redis-cluster.ts";
-import type { RedisGroup } from "../../harness/servers/redis-group.ts";
+import { RedisCluster } from "../../harness/servers/redis/cluster.ts";
+import type { RedisGroup } from "../../harness/servers/redis/group.ts";
 import { waitFor } from "../../harness/service/wait-for.ts";
 import { Clients } from "../load/clients.ts";
 import type { Settings } from "../site/chaos-site.ts";

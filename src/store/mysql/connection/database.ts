@@ -9,7 +9,7 @@ import type { PastReads } from "../../cold/read-store.ts";
 import { RowVisitorError } from "../../cold/row-visitor.ts";
 import { MysqlPool, withOwnSession } from "./pool.ts";
 import { MysqlReplica, type PastRead } from "./replica.ts";
-import type { MysqlLinkOptions, MysqlSession, MysqlTls } from "./session.ts";
+import type { MysqlLinkOptions, MysqlSession, MysqlTls } from "./sql-session.ts";
 
 export interface MysqlDatabaseOptions {
   /** mysql://user:password@host:port/database */

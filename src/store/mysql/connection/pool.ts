@@ -3,7 +3,7 @@
  * Invariant: at most `maxSessions` sessions, and `MAX_WAITING` callers waiting for one.
  */
 import { withDeadline } from "../../../runtime/deadline.ts";
-import { type MysqlLinkOptions, MysqlSession } from "./session.ts";
+import { type MysqlLinkOptions, MysqlSession } from "./sql-session.ts";
 
 /** An idle session is replaced well before the server ends it, so that none is taken just as it ends. */
 const MAX_IDLE_MS = 30_000;

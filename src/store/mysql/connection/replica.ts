@@ -17,9 +17,9 @@
 import { withDeadline } from "../../../runtime/deadline.ts";
 import type { PastReads } from "../../cold/read-store.ts";
 import { RowVisitorError } from "../../cold/row-visitor.ts";
+import { hasReached, type Progress, readProgress } from "./flushed-position.ts";
 import { MysqlPool } from "./pool.ts";
-import { hasReached, type Progress, readProgress } from "./progress.ts";
-import type { MysqlLinkOptions, MysqlSession } from "./session.ts";
+import type { MysqlLinkOptions, MysqlSession } from "./sql-session.ts";
 
 export interface MysqlReplicaOptions {
   /** Of the replica, for ranges, and for scans of whole tables. */

@@ -3,7 +3,7 @@ import { afterAll, beforeAll } from "bun:test";
 import { type Connection, createConnection } from "mysql2/promise";
 import type { ColdStore } from "../../../../src/store/cold/cold-store.ts";
 import { type MysqlColdStoreOptions, mysqlColdStore } from "../../../../src/store/mysql/cold-store.ts";
-import type { MysqlTls } from "../../../../src/store/mysql/connection/session.ts";
+import type { MysqlTls } from "../../../../src/store/mysql/connection/sql-session.ts";
 import { describeWithServers, type MariaDbServer, startMariaDb } from "../../../harness/servers/servers.ts";
 import {
   type Harness,

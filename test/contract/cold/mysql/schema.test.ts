@@ -2,7 +2,7 @@
 import { afterEach, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { DAY_MS, HOUR_MS } from "../../../../src/domain/event.ts";
 import { withOwnSession } from "../../../../src/store/mysql/connection/pool.ts";
-import type { MysqlLinkOptions, MysqlSession } from "../../../../src/store/mysql/connection/session.ts";
+import type { MysqlLinkOptions, MysqlSession } from "../../../../src/store/mysql/connection/sql-session.ts";
 import { ensurePartitions, partitionName } from "../../../../src/store/mysql/partitions.ts";
 import { waitFor } from "../../../harness/service/wait-for.ts";
 import { batchOf, click, expectConsistent, NOON } from "../setup.ts";

@@ -6,13 +6,13 @@
  * once this service has said, by the ETag, that it still holds; all others are not kept at all.
  */
 
-import type { UserCounts } from "../../domain/user-sketches.ts";
-import { RangeTooLargeError } from "../../pipeline/read/range-reader.ts";
-import type { Log } from "../../runtime/log.ts";
-import { SlotsFullError } from "../../runtime/slots.ts";
-import { answerToError, errorAnswer, NO_STORE } from "../answers.ts";
-import { etagOf, matches } from "../etag.ts";
-import { CONTENT_TYPES, type Format } from "../media-type.ts";
+import type { UserCounts } from "../../../domain/user-sketches.ts";
+import { RangeTooLargeError } from "../../../pipeline/read/range-reader.ts";
+import type { Log } from "../../../runtime/log.ts";
+import { SlotsFullError } from "../../../runtime/slots.ts";
+import { answerToError, errorAnswer, NO_STORE } from "../../answers.ts";
+import { etagOf, matches } from "../../etag.ts";
+import { CONTENT_TYPES, type Format } from "../../media-type.ts";
 
 /** Why events that were acknowledged may be missing. */
 export const DEGRADED = ["hot-store-away", "not-flushed-yet", "not-kept", "erased"] as const;

@@ -6,7 +6,7 @@
  * So a server none of whose watermarks is below those of another has everything that the other had, in whatever order
  * it received it.
  */
-import type { MysqlSession } from "./session.ts";
+import type { MysqlSession } from "./sql-session.ts";
 
 /** No writer has such a name, and this one has no events. */
 const OTHER_CHANGES = "(other changes)";

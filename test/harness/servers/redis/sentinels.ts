@@ -1,8 +1,10 @@
 /** A master with replicas, watched by Sentinels, all of which end with the test run. */
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { waitFor } from "../service/wait-for.ts";
-import { redisCommand } from "./binaries.ts";
+import { waitFor } from "../../service/wait-for.ts";
+import { redisCommand } from "../binaries.ts";
+import { ServerProcess, type ServerProgram, startProgram } from "../server-process.ts";
+import { type RedisServer, startRedis } from "../servers.ts";
 import {
   askRedis,
   isMaster,
@@ -10,9 +12,7 @@ import {
   replicasAmong,
   SETTLE_TIMEOUT_MS,
   untilInSync,
-} from "./redis-group.ts";
-import { ServerProcess, type ServerProgram, startProgram } from "./server-process.ts";
-import { type RedisServer, startRedis } from "./servers.ts";
+} from "./group.ts";
 
 const NAME = "hourglass";
 const REPLICAS = 2;

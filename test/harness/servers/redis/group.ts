@@ -1,8 +1,8 @@
 /** Redis servers that take each other's place: what a test does to them, whoever decides which is the master. */
 import { createClient } from "redis";
-import { withDeadline } from "../../../src/runtime/deadline.ts";
-import { waitFor } from "../service/wait-for.ts";
-import type { RedisServer } from "./servers.ts";
+import { withDeadline } from "../../../../src/runtime/deadline.ts";
+import { waitFor } from "../../service/wait-for.ts";
+import type { RedisServer } from "../servers.ts";
 
 export interface RedisGroup {
   /** For REDIS_URL. */

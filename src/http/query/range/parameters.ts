@@ -2,13 +2,13 @@
  * Reads the parameters that /series and /streams share into a range of hours, or says what is wrong with them.
  * Invariant: a range has at least one hour and at most RANGE_MAX_HOURS, and its zone's days begin at hours.
  */
-import { HOUR_MS, hourOf } from "../../domain/event.ts";
-import { hoursIn, RANGE_MAX_HOURS } from "../../domain/hour-range.ts";
-import { TimeZone } from "../../domain/time-zone.ts";
-import { InvalidParameterError } from "../../protocol/invalid-parameter.ts";
-import type { Query } from "../../protocol/query-string.ts";
-import { EXPECTS_TIME, timeOf } from "../../protocol/time-text.ts";
-import { DEFAULT_ZONE, EXPECTS_WHOLE_HOURS, EXPECTS_ZONE } from "./range-rules.ts";
+import { HOUR_MS, hourOf } from "../../../domain/event.ts";
+import { hoursIn, RANGE_MAX_HOURS } from "../../../domain/hour-range.ts";
+import { TimeZone } from "../../../domain/time-zone.ts";
+import { InvalidParameterError } from "../../../protocol/invalid-parameter.ts";
+import type { Query } from "../../../protocol/query-string.ts";
+import { EXPECTS_TIME, timeOf } from "../../../protocol/time-text.ts";
+import { DEFAULT_ZONE, EXPECTS_WHOLE_HOURS, EXPECTS_ZONE } from "./schemas.ts";
 
 export interface Period {
   readonly from: number;

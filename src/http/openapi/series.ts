@@ -2,7 +2,7 @@
 import { Type } from "@sinclair/typebox";
 import { STEPS } from "../../domain/steps.ts";
 import { CONTENT_TYPES, type Format } from "../media-type.ts";
-import { SeriesQuerySchema, StreamsQuerySchema } from "../query/range-rules.ts";
+import { SeriesQuerySchema, StreamsQuerySchema } from "../query/range/schemas.ts";
 import { hourContent } from "./analytics.ts";
 import {
   answer,

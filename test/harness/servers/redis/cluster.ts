@@ -1,7 +1,8 @@
 /** A Redis Cluster of masters with a replica each, which ends with the test run. */
 
-import { waitFor } from "../service/wait-for.ts";
-import { freePort } from "./ports.ts";
+import { waitFor } from "../../service/wait-for.ts";
+import { freePort } from "../ports.ts";
+import { type RedisServer, startRedis } from "../servers.ts";
 import {
   askRedis,
   fieldOf,
@@ -12,8 +13,7 @@ import {
   SETTLE_TIMEOUT_MS,
   untilInSync,
   withRedis,
-} from "./redis-group.ts";
-import { type RedisServer, startRedis } from "./servers.ts";
+} from "./group.ts";
 
 export interface RedisClusterOptions {
   readonly masters?: number;

@@ -1,15 +1,15 @@
 /** What the parameters of /series and /streams have to be: the one place that says so. */
 import { type TProperties, Type } from "@sinclair/typebox";
-import { STEPS } from "../../domain/steps.ts";
+import { STEPS } from "../../../domain/steps.ts";
 import {
   DEFAULT_STREAM,
   EXPECTS_STREAM_PREFIX,
   EXPECTS_STREAM_SELECTION,
   STREAM_PREFIX_PATTERN,
   STREAM_SELECTION_PATTERN,
-} from "../../domain/stream-name.ts";
-import { GROUPS_MAX } from "../../pipeline/read/streams-tally.ts";
-import { EXPECTS_TIME, TIME_PATTERN } from "../../protocol/time-text.ts";
+} from "../../../domain/stream-name.ts";
+import { GROUPS_MAX } from "../../../pipeline/read/streams-tally.ts";
+import { EXPECTS_TIME, TIME_PATTERN } from "../../../protocol/time-text.ts";
 
 export const DEFAULT_ZONE = "UTC";
 export const DEFAULT_LIMIT = 100;
