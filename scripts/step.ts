@@ -2,6 +2,7 @@
  * Runs a command, and ends it with all its children when the signal says so. Each command is a process group of
  * its own: a child that outlives its parent would hold ports and folders.
  */
+import { closeSync, openSync } from "node:fs";
 import { join } from "node:path";
 
 export const PROJECT_ROOT = join(import.meta.dir, "..");
@@ -22,7 +23,8 @@ export async function runStep(
   { signal, env, outputPath }: StepOptions,
 ): Promise<number | undefined> {
   if (signal.aborted) return undefined;
-  const output = outputPath === undefined ? "inherit" : Bun.file(outputPath);
+  // One descriptor for both outputs, which then follow each other in the file.
+  const output = outputPath === undefined ? "inherit" : openSync(outputPath, "a");
   const child = Bun.spawn([...command], {
     cwd: PROJECT_ROOT,
     env: env ?? process.env,
@@ -38,6 +40,7 @@ export async function runStep(
   };
   signal.addEventListener("abort", end, { once: true });
   const code = await child.exited;
+  if (typeof output === "number") closeSync(output);
   signal.removeEventListener("abort", end);
   clearTimeout(killing);
   // What the command left running would go on beside the next one.

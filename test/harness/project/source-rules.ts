@@ -172,6 +172,8 @@ const GENERATED = /^bench\/results\//;
 export const docsNameFiles: Rule = (files) => {
   const known = new Set<string>();
   for (const path of files.keys()) {
+    // As it is given to `npm test`.
+    known.add(path.replace(/\.test\.ts$/, ""));
     for (let at = path; at !== "."; at = posix.dirname(at)) known.add(at);
   }
   return select(files, DOCS).flatMap(([path, text]) =>
