@@ -1,6 +1,6 @@
 /** The table `data_set` in MySQL. */
 import { type DataSet, newDataSet } from "../cold/data-set.ts";
-import type { MysqlSession } from "./connection/session.ts";
+import type { MysqlSession } from "./connection/sql-session.ts";
 
 const READ = "SELECT identity, user_key AS userKey FROM data_set WHERE id = 1";
 
