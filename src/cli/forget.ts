@@ -7,9 +7,8 @@
 import type { Command } from "commander";
 import { InvalidArgumentError } from "commander";
 import { addErased, type ErasedCounts, NOTHING_ERASED } from "../domain/retention-bounds.ts";
+import { EXPECTS_USER, isUserText } from "../domain/user-text.ts";
 import { drain } from "../pipeline/flush/drain.ts";
-import { isShort } from "../protocol/event/from-query.ts";
-import { EXPECTS_USER } from "../protocol/event/query-rules.ts";
 import { type Clock, systemClock } from "../runtime/clock.ts";
 import type { Config } from "../settings/settings.ts";
 import { checkShards } from "../store/cold/cold-shard.ts";
@@ -60,7 +59,7 @@ export function addForget(program: Command): void {
 }
 
 function userArgument(text: string): string {
-  if (!isShort(text)) throw new InvalidArgumentError(`It takes ${EXPECTS_USER}.`);
+  if (!isUserText(text)) throw new InvalidArgumentError(`It takes ${EXPECTS_USER}.`);
   return text;
 }
 

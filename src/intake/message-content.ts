@@ -7,13 +7,12 @@
 
 import { createHash } from "node:crypto";
 import type { Event } from "../domain/event.ts";
+import { hasReplacement, isUserLength } from "../domain/user-text.ts";
 import { BODY_MAX_BYTES, checkSize, encodingOf, unpack } from "../protocol/body/encoding.ts";
 import { formatOf, textOf } from "../protocol/body/format.ts";
 import { firstNonSpace } from "../protocol/body/pieces.ts";
 import { type BodyFormat, EVENTS_MAX, readEvents } from "../protocol/body/read-events.ts";
 import { RefusedBodyError } from "../protocol/body/refused-body.ts";
-import { isShort } from "../protocol/event/from-query.ts";
-import { REPLACEMENT } from "../protocol/query-string.ts";
 import type { Poison } from "../store/cold/poison-store.ts";
 
 export interface Message {
@@ -87,14 +86,14 @@ function withId(event: Event, id: string | undefined): Event {
 
 /** A name with bytes that were no UTF-8 is none: two such names may look the same. */
 function usableName(id: string | undefined): string | undefined {
-  return id === undefined || id === "" || id.includes(REPLACEMENT) ? undefined : id;
+  return id === undefined || id === "" || hasReplacement(id) ? undefined : id;
 }
 
 /** `index`: of the event, if the message may have several. */
 function eventIdOf(name: string | undefined, index: number | undefined): string | undefined {
   if (name === undefined) return undefined;
   const suffix = index === undefined ? "" : `#${index}`;
-  return isShort(name + suffix) ? name + suffix : `sha256-${hashOf(name)}${suffix}`;
+  return isUserLength(name + suffix) ? name + suffix : `sha256-${hashOf(name)}${suffix}`;
 }
 
 function poisonOf(message: Message, origin: string, piece: Omit<Poison, "digest" | "origin" | "messageId">) {

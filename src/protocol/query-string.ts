@@ -2,6 +2,8 @@
  * Parses the query of a URL.
  * Invariant: a parameter that is repeated or badly encoded is refused, and never resolved by a guess.
  */
+import { EXPECTS_NO_REPLACEMENT, hasReplacement } from "../domain/user-text.ts";
+
 export class MalformedQueryError extends Error {
   override readonly name = "MalformedQueryError";
   readonly field: string;
@@ -15,9 +17,7 @@ export class MalformedQueryError extends Error {
   }
 }
 
-/** Stands for raw bytes that were not UTF-8 when a URL gets here: different users would count as one. */
-export const REPLACEMENT = "\uFFFD";
-const EXPECTS_UTF8 = "percent-encoded UTF-8, without U+FFFD (which stands for bytes that were not UTF-8)";
+const EXPECTS_UTF8 = `percent-encoded UTF-8, ${EXPECTS_NO_REPLACEMENT}`;
 
 export type Query = Record<string, string | undefined>;
 
@@ -50,7 +50,7 @@ function decode(field: string, text: string): string {
   const plain = text.includes("+") ? text.replaceAll("+", " ") : text;
   if (!plain.includes("%")) return plain;
   const decoded = percentDecoded(plain);
-  if (decoded === undefined || decoded.includes(REPLACEMENT)) {
+  if (decoded === undefined || hasReplacement(decoded)) {
     throw new MalformedQueryError(field, text, EXPECTS_UTF8);
   }
   return decoded;

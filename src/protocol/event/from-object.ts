@@ -5,17 +5,16 @@
  * why an event was not accepted.
  *
  * The rules beside the schema: a timestamp is at most a day ahead, and not older than the rows that are kept; user and
- * id are 1 to 255 bytes of well-formed text without U+FFFD; no member is given twice.
+ * id are as domain/user-text.ts says; no member is given twice.
  */
 import { Value } from "@sinclair/typebox/value";
 import type { Event } from "../../domain/event.ts";
 import { DEFAULT_STREAM, isStreamName } from "../../domain/stream-name.ts";
+import { EXPECTS_NO_REPLACEMENT, EXPECTS_USER, isUserText } from "../../domain/user-text.ts";
 import { InvalidParameterError } from "../invalid-parameter.ts";
-import { REPLACEMENT } from "../query-string.ts";
 import { timeOf } from "../time-text.ts";
-import { isShort } from "./from-query.ts";
 import { EventObjectSchema, expectsTime } from "./object-rules.ts";
-import { EXPECTS_USER, FUTURE_MAX_MS } from "./query-rules.ts";
+import { FUTURE_MAX_MS } from "./query-rules.ts";
 
 /** It is not a JSON object whose members have different names. */
 export class MalformedEventError extends Error {
@@ -34,7 +33,7 @@ export class MalformedEventError extends Error {
 }
 
 const GOT_MAX_CHARS = 300;
-const EXPECTS_TEXT = `${EXPECTS_USER}, without U+FFFD (which stands for bytes that were not UTF-8)`;
+const EXPECTS_TEXT = `${EXPECTS_USER}, ${EXPECTS_NO_REPLACEMENT}`;
 const NAMES = Object.keys(EventObjectSchema.properties);
 
 /** Around the names of user and event, and around their values. */
@@ -90,7 +89,7 @@ function isoInstant(text: string): number | undefined {
 }
 
 function isText(value: unknown): value is string {
-  return typeof value === "string" && isShort(value) && value.isWellFormed() && !value.includes(REPLACEMENT);
+  return typeof value === "string" && isUserText(value);
 }
 
 /** Why eventOf() did not accept it. `text`: what `value` was parsed from. */

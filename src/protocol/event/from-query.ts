@@ -8,6 +8,7 @@ import type { TObject } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 import { type Event, type HourKey, hourOf, type Kind } from "../../domain/event.ts";
 import { DEFAULT_STREAM, isStreamName } from "../../domain/stream-name.ts";
+import { EXPECTS_USER, isUserText } from "../../domain/user-text.ts";
 import { InvalidParameterError } from "../invalid-parameter.ts";
 import { type Query, queryOf } from "../query-string.ts";
 import { timeOf } from "../time-text.ts";
@@ -15,15 +16,11 @@ import { digits, plainEvent } from "./plain-query.ts";
 import {
   EventQuerySchema,
   EXPECTS_KIND,
-  EXPECTS_USER,
   expectsTimestamp,
   FUTURE_MAX_MS,
   HourQuerySchema,
-  USER_MAX_BYTES,
 } from "./query-rules.ts";
 
-/** No text of this many UTF-16 units has more than 255 bytes. */
-const SURELY_SHORT_UNITS = Math.floor(USER_MAX_BYTES / 3);
 const EVENT_FIELDS = new Set(Object.keys(EventQuerySchema.properties));
 const HOUR_FIELDS = new Set(Object.keys(HourQuerySchema.properties));
 
@@ -40,13 +37,13 @@ export function eventOf(query: Query, now: number, earliest: number): Event {
   if (
     at === undefined ||
     user === undefined ||
-    !isShort(user) ||
+    !isUserText(user) ||
     kind === undefined ||
     !isStreamName(stream)
   ) {
     throw whatIsWrong(query, EventQuerySchema, now, earliest);
   }
-  if (!hasOnly(query, EVENT_FIELDS) || (id !== undefined && !isShort(id))) {
+  if (!hasOnly(query, EVENT_FIELDS) || (id !== undefined && !isUserText(id))) {
     throw whatIsWrong(query, EventQuerySchema, now, earliest);
   }
   return { stream, at, kind, user, id };
@@ -69,12 +66,6 @@ function timestampOf(text: string | undefined, now: number, earliest: number): n
   if (text === undefined) return now;
   const at = text.includes("-") ? timeOf(text, undefined) : digits(text, 0, text.length);
   return at !== undefined && at !== -1 && at >= earliest && at <= now + FUTURE_MAX_MS ? at : undefined;
-}
-
-/** 1 to USER_MAX_BYTES. */
-export function isShort(text: string): boolean {
-  if (text.length === 0) return false;
-  return text.length <= SURELY_SHORT_UNITS || Buffer.byteLength(text) <= USER_MAX_BYTES;
 }
 
 function kindOf({ click, impression, event }: Query): Kind | undefined {
@@ -115,7 +106,7 @@ function whatIsWrong(query: Query, schema: TObject, now: number, earliest: numbe
     return new InvalidParameterError("timestamp", timestamp ?? null, expectsTimestamp(earliest));
   }
   for (const [field, text] of Object.entries({ user, id })) {
-    if (text !== undefined && !isShort(text)) return new InvalidParameterError(field, text, EXPECTS_USER);
+    if (text !== undefined && !isUserText(text)) return new InvalidParameterError(field, text, EXPECTS_USER);
   }
   const kinds = Object.entries({ click, impression, event }).filter(([, value]) => value !== undefined);
   const got = kinds.map(([name]) => name).join(" and ");

@@ -3,8 +3,8 @@
  * send one with every request. It is a string in quotes; most clients leave these out, which is accepted too.
  */
 import type { Event } from "../../domain/event.ts";
+import { USER_MAX_BYTES } from "../../domain/user-text.ts";
 import { InvalidParameterError } from "../invalid-parameter.ts";
-import { USER_MAX_BYTES } from "./query-rules.ts";
 
 export const IDEMPOTENCY_KEY = "idempotency-key";
 export const EXPECTS_IDEMPOTENCY_KEY = `1 to ${USER_MAX_BYTES} characters of ASCII, quoted or without blanks`;

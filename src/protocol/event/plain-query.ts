@@ -6,7 +6,8 @@
  */
 import type { Event, Kind } from "../../domain/event.ts";
 import { DEFAULT_STREAM, isStreamName, STREAM_MAX_CHARS } from "../../domain/stream-name.ts";
-import { FUTURE_MAX_MS, USER_MAX_BYTES } from "./query-rules.ts";
+import { USER_MAX_BYTES } from "../../domain/user-text.ts";
+import { FUTURE_MAX_MS } from "./query-rules.ts";
 
 const AMPERSAND = 38;
 const ZERO = 48;

@@ -1,9 +1,11 @@
 /**
- * The rules for the parameters of /analytics: the one place that states them, for the validator, for error messages and
- * for the description of the API. from-query.ts accepts good queries without the validator; a test holds them together.
+ * The schemas of /analytics' parameters, for the validator, for error messages and for the description of the API. They
+ * build on the rules for streams (domain/stream-name.ts) and for users and ids (domain/user-text.ts). from-query.ts
+ * accepts good queries without the validator; a test holds them together.
  */
 import { type Static, type TProperties, Type } from "@sinclair/typebox";
 import { DEFAULT_STREAM, EXPECTS_STREAM, STREAM_PATTERN } from "../../domain/stream-name.ts";
+import { EXPECTS_USER, USER_MAX_BYTES } from "../../domain/user-text.ts";
 import { ISO_INSTANT_PATTERN } from "../time-text.ts";
 
 /**
@@ -12,9 +14,7 @@ import { ISO_INSTANT_PATTERN } from "../time-text.ts";
  */
 export const OLDEST_MS = Date.UTC(2001, 0, 1);
 export const EXPECTS_TIMESTAMP = expectsTimestamp(OLDEST_MS);
-export const EXPECTS_USER = "1 to 255 bytes of UTF-8";
 export const EXPECTS_KIND = "exactly one of click and impression";
-export const USER_MAX_BYTES = 255;
 
 const timestamp = Type.String({
   pattern: `^(0|[1-9][0-9]{0,14}|${ISO_INSTANT_PATTERN})$`,
