@@ -4,7 +4,7 @@
  */
 import type { Connection, RowDataPacket } from "mysql2/promise";
 import { HOUR_MS, hourOf } from "../../src/domain/event.ts";
-import { registerOf, Sketch } from "../../src/domain/sketch.ts";
+import { registerOf, Sketch } from "../../src/domain/unique-users/sketch.ts";
 import { candidate, HOURGLASS } from "../candidates.ts";
 import { type TrialContext, withCandidate } from "../trial.ts";
 import { openMysql, openStores, type Stores } from "./stores.ts";

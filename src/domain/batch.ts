@@ -12,7 +12,7 @@
  * REGISTER_CHARS characters an event, so that a user is hashed once, by the process that took the event.
  */
 import { type Event, hourKeyName, hourOf } from "./event.ts";
-import { registerOf } from "./sketch.ts";
+import { registerOf } from "./unique-users/sketch.ts";
 
 /** The events of one stream and hour within a batch. All arrays have one element an event. */
 export interface Group {

@@ -3,7 +3,7 @@
  * Invariant: a range is half open, and begins and ends at a UTC hour.
  */
 import { HOUR_MS, type HourKey } from "./event.ts";
-import { UserSketches } from "./user-sketches.ts";
+import { UserSketches } from "./unique-users/user-sketches.ts";
 
 /** Over a year. It bounds the rows of an answer, and the cost of one query. */
 export const RANGE_MAX_HOURS = 10_000;

@@ -4,7 +4,7 @@
  */
 import { afterEach, beforeEach, expect } from "bun:test";
 import { HOUR_MS, hourKeyName, hourOf } from "../../src/domain/event.ts";
-import { registerOf, Sketch } from "../../src/domain/sketch.ts";
+import { registerOf, Sketch } from "../../src/domain/unique-users/sketch.ts";
 import { Random, seedFor } from "../harness/pipeline/random.ts";
 import { describeWithServers } from "../harness/servers/servers.ts";
 import { type Counts, type PostedEvent, postEvent, readHour } from "../harness/service/analytics-client.ts";

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { createConnection } from "mysql2/promise";
 import { HOUR_MS, hourOf } from "../../src/domain/event.ts";
-import { registerOf, Sketch } from "../../src/domain/sketch.ts";
+import { registerOf, Sketch } from "../../src/domain/unique-users/sketch.ts";
 import { freePort } from "../harness/servers/ports.ts";
 import { describeWithServers } from "../harness/servers/servers.ts";
 import { postEvent, readHour } from "../harness/service/analytics-client.ts";

@@ -5,7 +5,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
 import { createClient, RESP_TYPES } from "redis";
-import { elementOf, registerOf, Sketch } from "../../src/domain/sketch.ts";
+import { elementOf, registerOf, Sketch } from "../../src/domain/unique-users/sketch.ts";
 import { describeWithServers, startRedis } from "../harness/servers/servers.ts";
 
 const REGISTERS = 16384;

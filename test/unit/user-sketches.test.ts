@@ -1,8 +1,8 @@
 /** Users by kind against a model that keeps everything it was given: added, merged and counted in any order. */
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { registerOf, Sketch } from "../../src/domain/sketch.ts";
-import { UserSketches } from "../../src/domain/user-sketches.ts";
+import { registerOf, Sketch } from "../../src/domain/unique-users/sketch.ts";
+import { UserSketches } from "../../src/domain/unique-users/user-sketches.ts";
 
 interface Added {
   readonly register: number;

@@ -1,6 +1,6 @@
 /** GET /streams: the streams that have events in a range of hours, or their branches, best first. */
 import { Elysia } from "elysia";
-import type { UserCounts } from "../../domain/user-sketches.ts";
+import type { UserCounts } from "../../domain/unique-users/user-sketches.ts";
 import type { Pipeline } from "../../pipeline/pipeline.ts";
 import { type StreamSums, StreamsTally } from "../../pipeline/read/streams-tally.ts";
 import { readQuery } from "../../protocol/event/from-query.ts";

@@ -4,7 +4,7 @@
  */
 import type { Kind } from "../../domain/event.ts";
 import type { Steps } from "../../domain/steps.ts";
-import type { UserCounts } from "../../domain/user-sketches.ts";
+import type { UserCounts } from "../../domain/unique-users/user-sketches.ts";
 import type { ErasedHour } from "../../store/cold/erasure-store.ts";
 import type { UserRow } from "../../store/cold/read-store.ts";
 import { noSums, type Sums } from "./series-tally.ts";

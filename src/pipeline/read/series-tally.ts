@@ -5,7 +5,7 @@
  */
 import type { HourRecord } from "../../domain/hour-range.ts";
 import type { Steps } from "../../domain/steps.ts";
-import { UserSketches } from "../../domain/user-sketches.ts";
+import { UserSketches } from "../../domain/unique-users/user-sketches.ts";
 import type { Tally } from "./range-reader.ts";
 
 export interface Sums {

@@ -8,8 +8,8 @@
 import type { HourCounts, HourKey } from "../../domain/event.ts";
 import type { HourTotals } from "../../domain/hour-range.ts";
 import type { ErasedCounts } from "../../domain/retention-bounds.ts";
-import { Sketch } from "../../domain/sketch.ts";
-import type { UserCounts, UserSketches } from "../../domain/user-sketches.ts";
+import { Sketch } from "../../domain/unique-users/sketch.ts";
+import type { UserCounts, UserSketches } from "../../domain/unique-users/user-sketches.ts";
 import type { AuditStore, HourAudit } from "../../store/cold/audit-store.ts";
 import type { ReadStore } from "../../store/cold/read-store.ts";
 import type { HotStore } from "../../store/hot.ts";

@@ -1,5 +1,5 @@
 /** What distinguishes one set of data from every other. */
-import { USER_KEY_BYTES } from "../../domain/user-hash.ts";
+import { USER_KEY_BYTES } from "../../domain/unique-users/user-hash.ts";
 
 export interface DataSet {
   /** A UUID: what belongs to the same data names the same. */

@@ -15,7 +15,7 @@ import {
 } from "../../domain/batch.ts";
 import { HOUR_MS, type HourKey, hourKeyName } from "../../domain/event.ts";
 import { type HourRange, type HourRecord, type HourTotals, includes } from "../../domain/hour-range.ts";
-import { UserSketches } from "../../domain/user-sketches.ts";
+import { UserSketches } from "../../domain/unique-users/user-sketches.ts";
 import { letOthersRun } from "../../runtime/yield.ts";
 import type { CommitResult, EndedWriter, HotStore, HourRead, JournalOwner, LeaseState } from "../hot.ts";
 import { EmbeddedJournal, type EmbeddedJournalOptions, type JournalRow } from "./journal.ts";

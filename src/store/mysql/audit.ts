@@ -1,8 +1,8 @@
 /** What `verify` and `export` read of MySQL: hours recounted from their rows, and the rows. */
 import type { HourKey } from "../../domain/event.ts";
 import type { HourTotals } from "../../domain/hour-range.ts";
-import { registerOf } from "../../domain/sketch.ts";
-import { UserSketches } from "../../domain/user-sketches.ts";
+import { registerOf } from "../../domain/unique-users/sketch.ts";
+import { UserSketches } from "../../domain/unique-users/user-sketches.ts";
 import type { AuditStore, HourAudit, RowKey } from "../cold/audit-store.ts";
 import { rebuiltHour } from "../sql/hour-rows.ts";
 import type { MysqlDatabase } from "./connection/database.ts";

@@ -24,8 +24,8 @@ import type { Batch, Group, JournaledBatch } from "../../domain/batch.ts";
 import { decodeBatch, encodeBatch } from "../../domain/batch.ts";
 import { type HourKey, hourKeyName, ID_TTL_MS } from "../../domain/event.ts";
 import type { HourRange, HourRecord, HourTotals } from "../../domain/hour-range.ts";
-import { elementOf, Sketch } from "../../domain/sketch.ts";
-import { UserSketches } from "../../domain/user-sketches.ts";
+import { elementOf, Sketch } from "../../domain/unique-users/sketch.ts";
+import { UserSketches } from "../../domain/unique-users/user-sketches.ts";
 import {
   type CommitResult,
   type EndedWriter,

@@ -7,7 +7,7 @@
  * hour that was absent then lies before it, one that was empty had nothing in it when the reading began.
  */
 import type { HourRange, HourRecord } from "../../domain/hour-range.ts";
-import { UserSketches } from "../../domain/user-sketches.ts";
+import { UserSketches } from "../../domain/unique-users/user-sketches.ts";
 import { letOthersRun } from "../../runtime/yield.ts";
 import { list, type ReadReply, unexpected } from "./replies.ts";
 

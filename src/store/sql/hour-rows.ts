@@ -6,7 +6,7 @@ import { BatchBuilder, type Group, type JournaledBatch, withoutDuplicates } from
 import { type Event, type HourKey, hourKeyName } from "../../domain/event.ts";
 import type { HourTotals } from "../../domain/hour-range.ts";
 import type { ErasedCounts } from "../../domain/retention-bounds.ts";
-import { UserSketches } from "../../domain/user-sketches.ts";
+import { UserSketches } from "../../domain/unique-users/user-sketches.ts";
 import { compareHours, type EventRow } from "./event-rows.ts";
 
 /** What a flush adds to one hour of one stream. */

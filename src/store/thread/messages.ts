@@ -1,7 +1,7 @@
 /** The messages between proxy.ts and its thread: plain data, since structured cloning loses an object's class. */
 import { decodeBatch, encodeBatch, type JournaledBatch } from "../../domain/batch.ts";
 import type { HourTotals } from "../../domain/hour-range.ts";
-import { UserSketches } from "../../domain/user-sketches.ts";
+import { UserSketches } from "../../domain/unique-users/user-sketches.ts";
 import type { HourAudit } from "../cold/audit-store.ts";
 import type { ColdStore } from "../cold/cold-store.ts";
 import { flushName } from "../cold/flush-store.ts";

@@ -3,8 +3,8 @@ import { expect } from "bun:test";
 import type { Batch, JournaledBatch } from "../../../src/domain/batch.ts";
 import { DAY_MS, type Event, HOUR_MS, type HourKey, hourKeyName, hourOf } from "../../../src/domain/event.ts";
 import { type HourRange, includes } from "../../../src/domain/hour-range.ts";
-import { registerOf, Sketch } from "../../../src/domain/sketch.ts";
-import { type UserCounts, UserSketches } from "../../../src/domain/user-sketches.ts";
+import { registerOf, Sketch } from "../../../src/domain/unique-users/sketch.ts";
+import { type UserCounts, UserSketches } from "../../../src/domain/unique-users/user-sketches.ts";
 import {
   type CommitResult,
   type HotStore,

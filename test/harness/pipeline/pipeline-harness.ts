@@ -12,7 +12,7 @@ import { join } from "node:path";
 import { createConnection } from "mysql2/promise";
 import { createClient } from "redis";
 import { type Event, type HourKey, hourKeyName, hourOf } from "../../../src/domain/event.ts";
-import { registerOf, Sketch } from "../../../src/domain/sketch.ts";
+import { registerOf, Sketch } from "../../../src/domain/unique-users/sketch.ts";
 import type { Outcome } from "../../../src/pipeline/commit/open-batch.ts";
 import { Pipeline, type PipelineSettings } from "../../../src/pipeline/pipeline.ts";
 import type { HourAnswer } from "../../../src/pipeline/read/hour-reader.ts";

@@ -6,8 +6,8 @@ import { Database } from "bun:sqlite";
 import { expect } from "bun:test";
 import { createConnection } from "mysql2/promise";
 import { hourKeyName } from "../../../src/domain/event.ts";
-import { registerOf } from "../../../src/domain/sketch.ts";
-import { UserSketches } from "../../../src/domain/user-sketches.ts";
+import { registerOf } from "../../../src/domain/unique-users/sketch.ts";
+import { UserSketches } from "../../../src/domain/unique-users/user-sketches.ts";
 
 export interface StoredEvent {
   readonly stream: string;

@@ -6,7 +6,7 @@
  */
 import { HOUR_MS, type HourCounts, type HourKey, hourOf } from "../../../src/domain/event.ts";
 import type { HourRecord } from "../../../src/domain/hour-range.ts";
-import { UserSketches } from "../../../src/domain/user-sketches.ts";
+import { UserSketches } from "../../../src/domain/unique-users/user-sketches.ts";
 import { isRefused, type Report, type SentEvent } from "../check/events.ts";
 import type { Read } from "../world/plan.ts";
 import type { Process } from "../world/process.ts";

@@ -20,8 +20,8 @@ import {
   NOTHING_ERASED,
   type RetentionBounds,
 } from "../../../src/domain/retention-bounds.ts";
-import { registerOf } from "../../../src/domain/sketch.ts";
-import { UserSketches } from "../../../src/domain/user-sketches.ts";
+import { registerOf } from "../../../src/domain/unique-users/sketch.ts";
+import { UserSketches } from "../../../src/domain/unique-users/user-sketches.ts";
 import type { HourAudit, RowKey, RowPage } from "../../../src/store/cold/audit-store.ts";
 import type { UserSelection } from "../../../src/store/cold/erasure-store.ts";
 import { WriterSealedError } from "../../../src/store/cold/errors.ts";

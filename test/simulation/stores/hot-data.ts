@@ -12,7 +12,7 @@ import {
   type HourTotals,
   includes,
 } from "../../../src/domain/hour-range.ts";
-import { UserSketches } from "../../../src/domain/user-sketches.ts";
+import { UserSketches } from "../../../src/domain/unique-users/user-sketches.ts";
 import type {
   CommitResult,
   EndedWriter,

@@ -1,7 +1,7 @@
 /** SipHash-2-4 by its authors' vectors, and what the key is for. */
 import { expect, test } from "bun:test";
-import { registerOf, Sketch } from "../../../src/domain/sketch.ts";
-import { USER_KEY_BYTES, UserHash } from "../../../src/domain/user-hash.ts";
+import { registerOf, Sketch } from "../../../src/domain/unique-users/sketch.ts";
+import { USER_KEY_BYTES, UserHash } from "../../../src/domain/unique-users/user-hash.ts";
 
 /** The hashes of "", 00, 00 01, … under the key 00 01 … 0f: `vectors.h` of the reference implementation. */
 const VECTORS = [

@@ -6,7 +6,7 @@
  * once this service has said, by the ETag, that it still holds; all others are not kept at all.
  */
 
-import type { UserCounts } from "../../../domain/user-sketches.ts";
+import type { UserCounts } from "../../../domain/unique-users/user-sketches.ts";
 import { RangeTooLargeError } from "../../../pipeline/read/range-reader.ts";
 import type { Log } from "../../../runtime/log.ts";
 import { SlotsFullError } from "../../../runtime/slots.ts";

@@ -2,8 +2,8 @@
 import type { Database } from "bun:sqlite";
 import type { HourKey } from "../../../domain/event.ts";
 import type { HourTotals } from "../../../domain/hour-range.ts";
-import { registerOf } from "../../../domain/sketch.ts";
-import { UserSketches } from "../../../domain/user-sketches.ts";
+import { registerOf } from "../../../domain/unique-users/sketch.ts";
+import { UserSketches } from "../../../domain/unique-users/user-sketches.ts";
 import type { AuditStore } from "../../cold/audit-store.ts";
 import { rebuiltHour } from "../../sql/hour-rows.ts";
 import type { SqliteDatabase } from "./database.ts";

@@ -1,8 +1,8 @@
 /** How hours leave the store, and come back from the cold one. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { HOUR_MS } from "../../../../src/domain/event.ts";
-import { Sketch } from "../../../../src/domain/sketch.ts";
-import { UserSketches } from "../../../../src/domain/user-sketches.ts";
+import { Sketch } from "../../../../src/domain/unique-users/sketch.ts";
+import { UserSketches } from "../../../../src/domain/unique-users/user-sketches.ts";
 import type { CommitResult, HotStore } from "../../../../src/store/hot.ts";
 import { batchOf } from "../../../harness/pipeline/batches.ts";
 import {

@@ -1,8 +1,8 @@
 /** Several writers on one Redis, and what lies in it. */
 import { afterEach, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { DAY_MS, HOUR_MS } from "../../../../src/domain/event.ts";
-import { registerOf, Sketch } from "../../../../src/domain/sketch.ts";
-import { UserSketches } from "../../../../src/domain/user-sketches.ts";
+import { registerOf, Sketch } from "../../../../src/domain/unique-users/sketch.ts";
+import { UserSketches } from "../../../../src/domain/unique-users/user-sketches.ts";
 import type { HotStore } from "../../../../src/store/hot.ts";
 import { batchOf } from "../../../harness/pipeline/batches.ts";
 import { startRedis } from "../../../harness/servers/servers.ts";
