@@ -50,8 +50,18 @@ export class Steps {
 
 /** Two hours are of the same step if they have the same number. */
 function stepNumber(hour: number, step: Step, zone: TimeZone): number {
-  if (step === "total") return 0;
-  if (step === "hour") return hour;
-  const day = Math.floor((hour + zone.offsetMsAt(hour)) / DAY_MS);
-  return step === "day" ? day : Math.floor((day + DAYS_FROM_MONDAY) / 7);
+  switch (step) {
+    case "total":
+      return 0;
+    case "hour":
+      return hour;
+    case "day":
+      return dayOf(hour, zone);
+    case "week":
+      return Math.floor((dayOf(hour, zone) + DAYS_FROM_MONDAY) / 7);
+  }
+}
+
+function dayOf(hour: number, zone: TimeZone): number {
+  return Math.floor((hour + zone.offsetMsAt(hour)) / DAY_MS);
 }
