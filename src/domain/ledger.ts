@@ -9,23 +9,7 @@
  * - unknown = unknownStored + unknownUnstored + inDoubt. What is in doubt when this process ends is settled by the
  *   adopter of its journal, and counted there (`adopted`) if it is stored.
  */
-export const REFUSAL_REASONS = [
-  "invalid",
-  "unauthorized",
-  "rate_limited",
-  "hot_store_away",
-  "cold_store_away",
-  "journal_full",
-  "overloaded",
-  "shutting_down",
-] as const;
-
-export type RefusalReason = (typeof REFUSAL_REASONS)[number];
-
-/** Why a browser's event is left out: nothing is wrong with it, but it is not to be counted. */
-export const OMISSION_REASONS = ["do_not_track", "bot"] as const;
-
-export type OmissionReason = (typeof OMISSION_REASONS)[number];
+import { OMISSION_REASONS, REFUSAL_REASONS } from "./refusal-reasons.ts";
 
 export class Ledger {
   accepted = 0;
@@ -43,18 +27,8 @@ export class Ledger {
   unknownStored = 0;
   /** Of the unknown: known by now to count never. */
   unknownUnstored = 0;
-  readonly refused: Record<RefusalReason, number> = {
-    invalid: 0,
-    /** Without a key, or with one that is not for this. */
-    unauthorized: 0,
-    rate_limited: 0,
-    hot_store_away: 0,
-    cold_store_away: 0,
-    journal_full: 0,
-    overloaded: 0,
-    shutting_down: 0,
-  };
-  readonly omitted: Record<OmissionReason, number> = { do_not_track: 0, bot: 0 };
+  readonly refused = zeros(REFUSAL_REASONS);
+  readonly omitted = zeros(OMISSION_REASONS);
 
   /** Of the unknown: still unknown. */
   get inDoubt(): number {
@@ -64,4 +38,8 @@ export class Ledger {
   get pending(): number {
     return this.accepted - this.persisted - this.handedOver - this.lost;
   }
+}
+
+function zeros<R extends string>(reasons: readonly R[]): Record<R, number> {
+  return Object.fromEntries(reasons.map((reason) => [reason, 0])) as Record<R, number>;
 }

@@ -6,7 +6,7 @@
  * again. Once released, by the timer or by release(), nobody is forgotten.
  */
 
-import type { RefusalReason } from "../domain/ledger.ts";
+import type { RefusalReason } from "../domain/refusal-reasons.ts";
 import { backoffMs } from "../runtime/backoff.ts";
 import type { Log } from "../runtime/log.ts";
 

@@ -7,7 +7,7 @@
  */
 
 import type { Event } from "../domain/event.ts";
-import type { RefusalReason } from "../domain/ledger.ts";
+import type { RefusalReason } from "../domain/refusal-reasons.ts";
 import { UNKNOWN } from "../pipeline/commit/open-batch.ts";
 import type { Pipeline } from "../pipeline/pipeline.ts";
 import { earliestAccepted } from "../protocol/event/query-rules.ts";

@@ -4,7 +4,8 @@
  */
 
 import type { Event, HourKey } from "../domain/event.ts";
-import { Ledger, type RefusalReason } from "../domain/ledger.ts";
+import { Ledger } from "../domain/ledger.ts";
+import type { RefusalReason } from "../domain/refusal-reasons.ts";
 import type { RetentionDays } from "../domain/retention-bounds.ts";
 import { shardOf } from "../domain/shard-of.ts";
 import type { Clock } from "../runtime/clock.ts";

@@ -6,7 +6,8 @@
  * runs here by a timer has ended when stop() answers.
  */
 import { HOUR_MS, hourOf } from "../domain/event.ts";
-import type { Ledger, RefusalReason } from "../domain/ledger.ts";
+import type { Ledger } from "../domain/ledger.ts";
+import type { RefusalReason } from "../domain/refusal-reasons.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { Log } from "../runtime/log.ts";
 import type { Metrics } from "../runtime/metrics.ts";

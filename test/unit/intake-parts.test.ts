@@ -1,7 +1,7 @@
 /** The parts of a source, without a broker: what a message holds, who waits, and what is acknowledged how. */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import type { RefusalReason } from "../../src/domain/ledger.ts";
+import type { RefusalReason } from "../../src/domain/refusal-reasons.ts";
 import { AckWindow } from "../../src/intake/amqp/ack-window.ts";
 import { Hold } from "../../src/intake/hold.ts";
 import { type Message, readMessage } from "../../src/intake/message-content.ts";

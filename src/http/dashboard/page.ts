@@ -1,4 +1,5 @@
 /** The dashboard's page. What is in it comes from dashboard/*.js; texts that stay are here. */
+import type { RefusalReason } from "../../domain/refusal-reasons.ts";
 import { STREAM_CHARACTERS, STREAM_MAX_CHARS, STREAM_SELECTION_PATTERN } from "../../domain/stream-name.ts";
 
 const ICON =
@@ -48,7 +49,22 @@ function store(which: string, label: string): string {
 }
 
 const METRICS = { clicks: "Clicks", impressions: "Impressions", ctr: "CTR", unique_users: "Unique users" };
+const REFUSAL_LABELS: Readonly<Record<RefusalReason, string>> = {
+  invalid: "not valid",
+  unauthorized: "no valid key",
+  rate_limited: "over the rate limit",
+  hot_store_away: "hot store unavailable",
+  cold_store_away: "cold store unavailable",
+  journal_full: "journal full",
+  overloaded: "overloaded",
+  shutting_down: "shutting down",
+};
 const LEDGER_PARTS = ["persisted", "pending", "handed-over", "lost", "refused"];
+
+/** For an attribute in double quotes. */
+function jsonAttribute(value: unknown): string {
+  return JSON.stringify(value).replaceAll("&", "&amp;").replaceAll('"', "&quot;");
+}
 
 /** `modules`: loaded with the page, and not one after the other as they ask for each other. */
 export function dashboardPage(modules: readonly string[]): string {
@@ -69,7 +85,7 @@ ${preloads}
     <script src="dashboard/main.js" type="module"></script>
   </head>
   <body data-stream-pattern="${STREAM_SELECTION_PATTERN}" data-stream-characters="${STREAM_CHARACTERS}"
-    data-stream-max-chars="${STREAM_MAX_CHARS}">
+    data-stream-max-chars="${STREAM_MAX_CHARS}" data-refusal-labels="${jsonAttribute(REFUSAL_LABELS)}">
     <a class="skip" href="#main">Skip to the numbers</a>
     <header class="top">
       <h1>

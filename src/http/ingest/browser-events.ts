@@ -3,7 +3,7 @@
  * if nothing else is said. Who asks not to be counted is not, if the settings say so.
  */
 import { isbot } from "isbot";
-import type { OmissionReason } from "../../domain/ledger.ts";
+import type { OmissionReason } from "../../domain/refusal-reasons.ts";
 import { DEFAULT_STREAM } from "../../domain/stream-name.ts";
 import { StreamSet } from "../../domain/stream-set.ts";
 import type { Outcome } from "../../pipeline/commit/open-batch.ts";

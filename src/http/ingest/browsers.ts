@@ -6,7 +6,7 @@
  * nothing: it is sent by programs that look, and do not visit.
  */
 import { Elysia } from "elysia";
-import type { RefusalReason } from "../../domain/ledger.ts";
+import type { RefusalReason } from "../../domain/refusal-reasons.ts";
 import { type Outcome, type Refusal, UNKNOWN } from "../../pipeline/commit/open-batch.ts";
 import { type Query, queryOf } from "../../protocol/query-string.ts";
 import { answerToError, errorAnswer, NO_STORE, outcomeAnswer, refusalReasonOf } from "../answers.ts";

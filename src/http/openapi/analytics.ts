@@ -1,6 +1,6 @@
 /** /analytics, described: one event in, one hour out. */
 import { Type } from "@sinclair/typebox";
-import { REFUSAL_REASONS } from "../../domain/ledger.ts";
+import type { RefusalReason } from "../../domain/refusal-reasons.ts";
 import { UNKNOWN } from "../../pipeline/commit/open-batch.ts";
 import { EXPECTS_IDEMPOTENCY_KEY, IDEMPOTENCY_KEY } from "../../protocol/event/idempotency-key.ts";
 import { EventQuerySchema, EXPECTS_KIND, HourQuerySchema } from "../../protocol/event/query-rules.ts";
@@ -17,10 +17,14 @@ import {
   storeAway,
 } from "./parts.ts";
 
-/** The others are no reason to come again, or have a status of their own. */
-const RETRYABLE = REFUSAL_REASONS.filter(
-  (reason) => !["invalid", "unauthorized", "rate_limited"].includes(reason),
-);
+/** The reasons of a 503. The others have a status of their own. */
+const RETRYABLE = [
+  "hot_store_away",
+  "cold_store_away",
+  "journal_full",
+  "overloaded",
+  "shutting_down",
+] as const satisfies readonly RefusalReason[];
 
 /** Of a write. */
 export const refused = failure(

@@ -1,6 +1,6 @@
 /** GET /live and GET /, described: what is looked at while it happens. */
 import { Type } from "@sinclair/typebox";
-import { REFUSAL_REASONS } from "../../domain/ledger.ts";
+import { REFUSAL_REASONS } from "../../domain/refusal-reasons.ts";
 import { refusalText } from "../answers.ts";
 import { LiveQuerySchema, SHARE_USED } from "../live/live.ts";
 import { UNAVAILABLE_REASONS } from "../live/snapshot.ts";

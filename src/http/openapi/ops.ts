@@ -1,6 +1,6 @@
 /** What an operator, an orchestrator or a reader of this description asks for, described. */
 import { Type } from "@sinclair/typebox";
-import { OMISSION_REASONS, REFUSAL_REASONS } from "../../domain/ledger.ts";
+import { OMISSION_REASONS, REFUSAL_REASONS } from "../../domain/refusal-reasons.ts";
 import {
   answer,
   count,

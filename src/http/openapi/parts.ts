@@ -4,7 +4,7 @@
  */
 
 import { type TObject, type TProperties, type TSchema, Type } from "@sinclair/typebox";
-import { OMISSION_REASONS, REFUSAL_REASONS } from "../../domain/ledger.ts";
+import { OMISSION_REASONS, REFUSAL_REASONS } from "../../domain/refusal-reasons.ts";
 import { UNKNOWN } from "../../pipeline/commit/open-batch.ts";
 import type { ErrorBody } from "../../protocol/body/refused-body.ts";
 import { EXPECTS_TIMESTAMP } from "../../protocol/event/query-rules.ts";

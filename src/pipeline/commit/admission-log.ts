@@ -1,5 +1,6 @@
 /** Says when events begin to be refused, why, and when they are taken again: one line for each change. */
-import type { Ledger, RefusalReason } from "../../domain/ledger.ts";
+import type { Ledger } from "../../domain/ledger.ts";
+import type { RefusalReason } from "../../domain/refusal-reasons.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import type { Log } from "../../runtime/log.ts";
 import type { Committer } from "./committer.ts";

@@ -6,7 +6,8 @@
  */
 import { countEvents } from "../../domain/batch.ts";
 import type { Event } from "../../domain/event.ts";
-import type { Ledger, RefusalReason } from "../../domain/ledger.ts";
+import type { Ledger } from "../../domain/ledger.ts";
+import type { RefusalReason } from "../../domain/refusal-reasons.ts";
 import { backoffMs } from "../../runtime/backoff.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import { errorText } from "../../runtime/deadline.ts";

@@ -2,7 +2,8 @@
  * Whether events are taken now, and if not, why.
  * Invariant: an event that is refused here was never sent to a store, and is in the ledger under its reason.
  */
-import type { Ledger, RefusalReason } from "../../domain/ledger.ts";
+import type { Ledger } from "../../domain/ledger.ts";
+import type { RefusalReason } from "../../domain/refusal-reasons.ts";
 import type { Refusal } from "./open-batch.ts";
 
 /** Of what this process has committed and not flushed, in whatever shard. */

@@ -4,7 +4,7 @@
  * Invariant: a batch never waits for the cold store. What is in here was never applied, and may be refused.
  */
 import type { Group } from "../../domain/batch.ts";
-import type { RefusalReason } from "../../domain/ledger.ts";
+import type { RefusalReason } from "../../domain/refusal-reasons.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import { Slots } from "../../runtime/slots.ts";
 import { ColdUnavailableError } from "../../store/cold/errors.ts";

@@ -5,7 +5,7 @@
  */
 import { BatchBuilder, type Group } from "../../domain/batch.ts";
 import type { Event } from "../../domain/event.ts";
-import type { RefusalReason } from "../../domain/ledger.ts";
+import type { RefusalReason } from "../../domain/refusal-reasons.ts";
 
 /** Why events were not taken, and when to retry. They were not applied, and never will be. */
 export interface Refusal {

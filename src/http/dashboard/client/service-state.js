@@ -3,14 +3,7 @@ import { byId, element, setText } from "./dom.js";
 import { count, duration } from "./format.js";
 
 const WRITERS_SHOWN = 8;
-const REASONS = {
-  invalid: "not valid",
-  hot_store_away: "hot store away",
-  cold_store_away: "cold store away",
-  journal_full: "journal full",
-  overloaded: "overloaded",
-  shutting_down: "shutting down",
-};
+const REFUSAL_LABELS = JSON.parse(document.body.dataset.refusalLabels);
 /** While this instance takes no events, and why. */
 const REFUSALS = {
   cold_store_away: "Events are refused until the cold store has told which hours there are.",
@@ -57,7 +50,7 @@ function showLedger({
   byId("ledger-holds").dataset.status = rest.holds ? "ok" : "away";
   const reasons = Object.entries(refused).filter(([, value]) => value > 0);
   const more = [
-    ...reasons.map(([name, value]) => `${count(value)} refused: ${REASONS[name] ?? name}`),
+    ...reasons.map(([name, value]) => `${count(value)} refused: ${REFUSAL_LABELS[name]}`),
     ...(handedOver > 0 ? [`${count(handedOver)} handed over to another instance`] : []),
     ...(lost > 0 ? [`${count(lost)} lost with the hot store's journal`] : []),
     ...(sumOf(omitted) > 0 ? [`${count(sumOf(omitted))} left out, as browsers asked`] : []),

@@ -1,0 +1,20 @@
+/** Why an event is not counted, by the names that answers, metrics and the ledger use. */
+
+export const REFUSAL_REASONS = [
+  "invalid",
+  /** The key is missing, or lacks the scope or the stream. */
+  "unauthorized",
+  "rate_limited",
+  "hot_store_away",
+  "cold_store_away",
+  "journal_full",
+  "overloaded",
+  "shutting_down",
+] as const;
+
+export type RefusalReason = (typeof REFUSAL_REASONS)[number];
+
+/** The event is valid, but its browser asked not to be counted, or is a bot. */
+export const OMISSION_REASONS = ["do_not_track", "bot"] as const;
+
+export type OmissionReason = (typeof OMISSION_REASONS)[number];
