@@ -11,7 +11,7 @@ import { Latencies } from "../runtime/latencies.ts";
 import type { Config } from "../settings/settings.ts";
 import { exitWith, streamArgument, URL_HELP, urlArgument } from "./arguments.ts";
 import { grouped } from "./import/report.ts";
-import { ServiceClient } from "./service/client.ts";
+import { ServiceClient } from "./shared/service-client.ts";
 
 interface BenchOptions {
   readonly url: string | undefined;

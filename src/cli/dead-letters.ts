@@ -4,8 +4,8 @@ import { hourOf } from "../domain/event.ts";
 import type { Config } from "../settings/settings.ts";
 import type { DeadLetter } from "../store/cold/dead-letter-store.ts";
 import { addChoice, type Choice, choiceOf, exitWith } from "./arguments.ts";
-import { chosen, every, isAll, type SetAside } from "./stores/set-aside.ts";
-import { type OpenStores, withStores } from "./stores/with-stores.ts";
+import { chosen, every, isAll, type SetAside } from "./shared/set-aside.ts";
+import { type OpenStores, withStores } from "./shared/with-stores.ts";
 
 const LETTERS_PER_READ = 500;
 

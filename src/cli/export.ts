@@ -13,7 +13,7 @@ import type { AuditStore, RowKey } from "../store/cold/audit-store.ts";
 import type { ErasureStore } from "../store/cold/erasure-store.ts";
 import type { RetentionStore } from "../store/cold/retention-store.ts";
 import { EXPECTS_TIME_ARGUMENT, exitWith, oneOf, streamArgument, timeArgument } from "./arguments.ts";
-import { withPast } from "./stores/with-stores.ts";
+import { withPast } from "./shared/with-stores.ts";
 
 interface ExportOptions {
   /** In ms since the epoch, the first included; all if undefined. */

@@ -17,9 +17,9 @@ import { HotUnavailableError } from "../store/hot.ts";
 import { createStores, type Stores } from "../store/open.ts";
 import { exitWith, secondsArgument, streamArgument, URL_HELP, urlArgument } from "./arguments.ts";
 import { grouped, Report } from "./import/report.ts";
-import { ServiceClient } from "./service/client.ts";
-import { journalOwners } from "./stores/journal-owners.ts";
-import { requireData } from "./stores/with-stores.ts";
+import { ServiceClient } from "./shared/service-client.ts";
+import { journalOwners } from "./shared/journal-owners.ts";
+import { requireData } from "./shared/with-stores.ts";
 
 interface ForgetOptions {
   readonly user: string;

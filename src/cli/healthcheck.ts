@@ -3,7 +3,7 @@ import type { Command } from "commander";
 import { errorText } from "../runtime/deadline.ts";
 import type { Config } from "../settings/settings.ts";
 import { exitWith } from "./arguments.ts";
-import { ServiceClient } from "./service/client.ts";
+import { ServiceClient } from "./shared/service-client.ts";
 
 const TIMEOUT_MS = 2_000;
 

@@ -6,7 +6,7 @@ import { EXPECTS_RATE, type RateLimit, rateLimitOf, rateLimitText } from "../dom
 import { EXPECTS_STREAM_SELECTION, isStreamSelection } from "../domain/stream-name.ts";
 import type { Config } from "../settings/settings.ts";
 import { EXPECTS_TIME_ARGUMENT, exitWith, timeArgument } from "./arguments.ts";
-import { requireData, withColdStore } from "./stores/with-stores.ts";
+import { requireData, withColdStore } from "./shared/with-stores.ts";
 
 interface KeyOptions {
   readonly name: string;

@@ -1,7 +1,7 @@
 /** `hourglass migrate`: creates the tables, for a service whose own user of MySQL may not. */
 import type { Command } from "commander";
 import { exitWith } from "./arguments.ts";
-import { withColdStore } from "./stores/with-stores.ts";
+import { withColdStore } from "./shared/with-stores.ts";
 
 export function addMigrate(program: Command): void {
   program

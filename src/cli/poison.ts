@@ -9,9 +9,9 @@ import { errorText } from "../runtime/deadline.ts";
 import type { Config } from "../settings/settings.ts";
 import type { PoisonStore, StoredPoison } from "../store/cold/poison-store.ts";
 import { addChoice, type Choice, choiceOf, exitWith, URL_HELP, urlArgument } from "./arguments.ts";
-import { ServiceClient } from "./service/client.ts";
-import { chosen, every, isAll, type SetAside } from "./stores/set-aside.ts";
-import { requireData, withColdStore } from "./stores/with-stores.ts";
+import { ServiceClient } from "./shared/service-client.ts";
+import { chosen, every, isAll, type SetAside } from "./shared/set-aside.ts";
+import { requireData, withColdStore } from "./shared/with-stores.ts";
 
 /** Few have large bodies, but one may be megabytes. */
 const PIECES_PER_READ = 20;

@@ -4,7 +4,7 @@ import { signatureOf, webUrl } from "../http/ingest/redirect-targets.ts";
 import { readConfig } from "../settings/read-config.ts";
 import { type Config, ConfigError } from "../settings/settings.ts";
 import { streamArgument } from "./arguments.ts";
-import { listeningUrl } from "./service/client.ts";
+import { listeningUrl } from "./shared/service-client.ts";
 
 interface SignRedirectOptions {
   readonly stream: string | undefined;

@@ -4,7 +4,7 @@ import { type HourKey, hourOf } from "../domain/event.ts";
 import { type HourVerdict, knowsHour, verifyHour } from "../pipeline/upkeep/verify.ts";
 import type { Config } from "../settings/settings.ts";
 import { exitWith, timeArgument } from "./arguments.ts";
-import { withStores } from "./stores/with-stores.ts";
+import { withStores } from "./shared/with-stores.ts";
 
 interface VerifyCommandOptions {
   /** Any time within it, in ms since the epoch; all hours if undefined. */

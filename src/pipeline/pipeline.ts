@@ -23,12 +23,12 @@ import { HomeShard } from "./commit/home-shard.ts";
 import type { Outcome } from "./commit/open-batch.ts";
 import { submitSplit } from "./commit/split-bulk.ts";
 import { StreamRegistry } from "./commit/stream-registry.ts";
-import { type HourAnswer, type HourReader, Reader } from "./read/hour-reader.ts";
+import { type HourAnswer, type HourReader, SingleShardReader } from "./read/hour-reader.ts";
 import { MergingReader } from "./read/merging-reader.ts";
 import { RangeReader } from "./read/range-reader.ts";
-import { Chore } from "./recurring-task.ts";
+import { RecurringTask } from "./recurring-task.ts";
 import { Shard, type ShardSettings } from "./shard.ts";
-import { readStoreLedger, type StoreLedger } from "./store-ledger.ts";
+import { readStoresLedger, type StoresLedger } from "./stores-ledger.ts";
 import { Retention } from "./upkeep/retention.ts";
 
 export interface PipelineSettings extends ShardSettings, RetentionDays {
@@ -81,8 +81,8 @@ export class Pipeline {
   readonly #onlyShard: Shard | undefined;
   readonly #home: HomeShard;
   readonly #reader: HourReader;
-  readonly #chores: Chore[];
-  readonly #sweeping: Chore;
+  readonly #tasks: RecurringTask[];
+  readonly #sweeping: RecurringTask;
   #deadLetterCount = 0;
   #isLeaving = false;
 
@@ -97,19 +97,23 @@ export class Pipeline {
     this.#reader =
       this.#onlyShard === undefined
         ? new MergingReader(this.#shards, cold, metrics, clock)
-        : new Reader(this.#onlyShard, cold, metrics, clock);
+        : new SingleShardReader(this.#onlyShard, cold, metrics, clock);
     this.ranges = new RangeReader(this.#shards, cold);
     this.shortRanges = new RangeReader(this.#shards, cold, SHORT_RANGES_WAITING_MAX);
     this.streams = new StreamRegistry(cold, settings.maxStreams);
-    this.#sweeping = new Chore("delete what is not retained", RETENTION_INTERVAL_MS, log, clock, () =>
+    this.#sweeping = new RecurringTask("delete what is not retained", RETENTION_INTERVAL_MS, log, clock, () =>
       this.retention.sweep(),
     );
-    this.#chores = [
-      new Chore("count dead letters", DEAD_LETTERS_INTERVAL_MS, log, clock, () => this.#countDeadLetters()),
-      new Chore("list streams", STREAMS_INTERVAL_MS, log, clock, () => this.streams.refresh()),
+    this.#tasks = [
+      new RecurringTask("count dead letters", DEAD_LETTERS_INTERVAL_MS, log, clock, () =>
+        this.#countDeadLetters(),
+      ),
+      new RecurringTask("list streams", STREAMS_INTERVAL_MS, log, clock, () => this.streams.refresh()),
     ];
     if (this.#onlyShard === undefined)
-      this.#chores.push(new Chore("choose a shard", settings.leaseMs, log, clock, () => this.#home.choose()));
+      this.#tasks.push(
+        new RecurringTask("choose a shard", settings.leaseMs, log, clock, () => this.#home.choose()),
+      );
   }
 
   #newShard(hot: HotStore, number: number): Shard {
@@ -150,7 +154,7 @@ export class Pipeline {
     // Without it names are taken until there are as many again: no reason not to start.
     await Promise.allSettled([this.streams.refresh(), this.#countDeadLetters(), this.#home.choose()]);
     for (const shard of this.#shards) shard.startChores();
-    for (const chore of this.#chores) chore.start();
+    for (const task of this.#tasks) task.start();
     this.#sweeping.start(true);
   }
 
@@ -268,8 +272,8 @@ export class Pipeline {
   }
 
   /** Throws HotUnavailableError or ColdUnavailableError. */
-  storeLedger(): Promise<StoreLedger> {
-    return readStoreLedger(this.#options.hotShards, this.#options.cold);
+  storesLedger(): Promise<StoresLedger> {
+    return readStoresLedger(this.#options.hotShards, this.#options.cold);
   }
 
   /** Drops the hours that are too old for the hot store. Answers how many. */
@@ -282,7 +286,7 @@ export class Pipeline {
   async stop(): Promise<void> {
     const { log } = this.#options;
     this.#stopping.abort(new Error("this process stops: the rest of the journal is left to others"));
-    await Promise.all([...this.#chores, this.#sweeping].map((chore) => chore.stop()));
+    await Promise.all([...this.#tasks, this.#sweeping].map((task) => task.stop()));
     const areDrained = await Promise.all(this.#shards.map((shard) => shard.stop()));
     const { pending } = this.ledger;
     if (pending > 0 && this.#shards.some(({ isRecovering }) => isRecovering))

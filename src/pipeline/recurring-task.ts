@@ -8,7 +8,7 @@ import type { Log } from "../runtime/log.ts";
 import { ColdUnavailableError } from "../store/cold/errors.ts";
 import { HotUnavailableError } from "../store/hot.ts";
 
-export class Chore {
+export class RecurringTask {
   readonly #what: string;
   readonly #intervalMs: number;
   readonly #log: Log;

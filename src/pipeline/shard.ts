@@ -20,7 +20,7 @@ import { Hydrator } from "./commit/hydrator.ts";
 import { WriterIdentity } from "./commit/writer-identity.ts";
 import { Flusher } from "./flush/flusher.ts";
 import { RingBuffer } from "./flush/ring-buffer.ts";
-import { Chore } from "./recurring-task.ts";
+import { RecurringTask } from "./recurring-task.ts";
 import { type AdoptionOptions, adoptJournal, adoptJournals } from "./upkeep/journal-adoption.ts";
 
 export interface ShardSettings {
@@ -65,7 +65,7 @@ export class Shard {
   readonly #options: ShardOptions;
   readonly #adoption: AdoptionOptions;
   readonly #identity: WriterIdentity;
-  readonly #chores: Chore[];
+  readonly #tasks: RecurringTask[];
 
   constructor(options: ShardOptions) {
     const { number, hot, cold, ledger, metrics, log, clock, settings, journals, signal } = options;
@@ -94,13 +94,15 @@ export class Shard {
     this.flusher = flusher;
     this.#identity = identity;
     const admission = new AdmissionLog(this.committer, ledger, log, clock);
-    this.#chores = [
-      new Chore("renew the lease", Math.min(leaseMs / 3, PROBE_INTERVAL_MS), log, clock, () =>
+    this.#tasks = [
+      new RecurringTask("renew the lease", Math.min(leaseMs / 3, PROBE_INTERVAL_MS), log, clock, () =>
         this.committer.probe(),
       ),
-      new Chore("watch admission", PROBE_INTERVAL_MS, log, clock, async () => admission.look()),
-      new Chore("adopt journals", leaseMs, log, clock, () => adoptJournals({ ...this.#adoption, signal })),
-      new Chore("retire hours", RETIRE_INTERVAL_MS, log, clock, () => this.retire()),
+      new RecurringTask("watch admission", PROBE_INTERVAL_MS, log, clock, async () => admission.look()),
+      new RecurringTask("adopt journals", leaseMs, log, clock, () =>
+        adoptJournals({ ...this.#adoption, signal }),
+      ),
+      new RecurringTask("retire hours", RETIRE_INTERVAL_MS, log, clock, () => this.retire()),
     ];
   }
 
@@ -111,7 +113,7 @@ export class Shard {
   }
 
   startChores(): void {
-    for (const chore of this.#chores) chore.start();
+    for (const task of this.#tasks) task.start();
   }
 
   get writer(): string | undefined {
@@ -145,7 +147,7 @@ export class Shard {
 
   /** Takes no more events, settles and flushes those it has. Answers whether all are flushed. Never throws. */
   async stop(): Promise<boolean> {
-    await Promise.all(this.#chores.map((chore) => chore.stop()));
+    await Promise.all(this.#tasks.map((task) => task.stop()));
     await this.committer.stop(STOP_GRACE_MS);
     return await this.flusher.stop();
   }

@@ -5,9 +5,9 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { createClient } from "redis";
 import type { Scope } from "../../src/domain/api-key.ts";
-import { Access } from "../../src/http/access/admission.ts";
+import { Access } from "../../src/http/access/access.ts";
 import { limitHeaders } from "../../src/http/access/denials.ts";
-import { KeyRing } from "../../src/http/access/key-cache.ts";
+import { KeyRing } from "../../src/http/access/key-ring.ts";
 import { RateLimiter } from "../../src/http/access/rate-limiter.ts";
 import { ClientAddresses } from "../../src/http/requests/client-address.ts";
 import type { ColdStore } from "../../src/store/cold/cold-store.ts";

@@ -360,7 +360,7 @@ describeWithServers("shards", mode.needs, () => {
     expect(ledger.accepted).toBe(
       ledger.persisted + a.pipeline.pending.events + ledger.handedOver + ledger.lost,
     );
-    const stores = await a.pipeline.storeLedger();
+    const stores = await a.pipeline.storesLedger();
     expect({ ...stores, writers: stores.writers.length }).toEqual({
       ...{ writers: SHARDS, accepted: 30, persisted: 0, pending: 30, deadLetters: 0 },
     });

@@ -39,14 +39,14 @@ interface WriterLedger {
   readonly pending: number;
 }
 
-interface StoreLedger extends Omit<WriterLedger, "writer" | "isAlive"> {
+interface StoresLedger extends Omit<WriterLedger, "writer" | "isAlive"> {
   readonly writers: readonly WriterLedger[];
   readonly deadLetters: number;
 }
 
 interface Ledger {
   readonly instance: InstanceLedger;
-  readonly stores: StoreLedger;
+  readonly stores: StoresLedger;
 }
 
 async function ledgerOf({ port }: Service): Promise<Ledger> {

@@ -63,7 +63,7 @@ for (const mode of pipelineModes()) {
     async function expectLedger(instance: Instance, accepted: number): Promise<void> {
       const { ledger } = instance.pipeline;
       expect(ledger.accepted).toBe(ledger.persisted + ledger.pending + ledger.handedOver + ledger.lost);
-      expect(await instance.pipeline.storeLedger()).toMatchObject({
+      expect(await instance.pipeline.storesLedger()).toMatchObject({
         accepted,
         persisted: accepted,
         pending: 0,

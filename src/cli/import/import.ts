@@ -8,7 +8,7 @@ import { OLDEST_MS } from "../../protocol/event/query-rules.ts";
 import { onStopSignal } from "../../runtime/signals.ts";
 import type { Config } from "../../settings/settings.ts";
 import { exitWith, oneOf, secondsArgument, streamArgument, URL_HELP, urlArgument } from "../arguments.ts";
-import { ServiceClient } from "../service/client.ts";
+import { ServiceClient } from "../shared/service-client.ts";
 import { Content, type Following, type Source, sourcesOf } from "./content.ts";
 import { importSource, type Job, type Tally } from "./content-import.ts";
 import { earlierImport } from "./earlier.ts";

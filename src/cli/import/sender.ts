@@ -8,7 +8,7 @@ import { Type } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 import { backoffMs } from "../../runtime/backoff.ts";
 import { errorText } from "../../runtime/deadline.ts";
-import type { ServiceClient } from "../service/client.ts";
+import type { ServiceClient } from "../shared/service-client.ts";
 import { ImportError } from "./import-error.ts";
 import { isTooOld } from "./progress.ts";
 

@@ -1,7 +1,7 @@
 /** API keys and rate limits of a running service, if its settings ask for any. */
 
-import { Access } from "../../http/access/admission.ts";
-import { KeyRing } from "../../http/access/key-cache.ts";
+import { Access } from "../../http/access/access.ts";
+import { KeyRing } from "../../http/access/key-ring.ts";
 import { RateLimiter } from "../../http/access/rate-limiter.ts";
 import type { ClientAddresses } from "../../http/requests/client-address.ts";
 import type { Clock } from "../../runtime/clock.ts";

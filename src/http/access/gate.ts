@@ -2,7 +2,7 @@
 import { Elysia } from "elysia";
 import type { Ledger } from "../../domain/ledger.ts";
 import type { RequestCounts } from "../requests/counts.ts";
-import type { Access } from "./admission.ts";
+import type { Access } from "./access.ts";
 import { accessOf } from "./route-scopes.ts";
 
 /** To be used before the routes. */

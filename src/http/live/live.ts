@@ -15,7 +15,7 @@ import { networkOf, type Peers } from "../requests/client-address.ts";
 import type { RequestCounts } from "../requests/counts.ts";
 import type { AppOptions } from "../route-options.ts";
 import { CLIENT_FEEDS_MAX, CLIENT_VIEWERS_MAX, LiveFeeds, type NotWatched } from "./feeds.ts";
-import { LiveReader } from "./snapshot.ts";
+import { LiveReader } from "./live-reader.ts";
 import type { Spectator } from "./viewer.ts";
 
 const RETRY = { "retry-after": "5" };

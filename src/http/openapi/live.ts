@@ -3,7 +3,7 @@ import { Type } from "@sinclair/typebox";
 import { REFUSAL_REASONS } from "../../domain/refusal-reasons.ts";
 import { refusalText } from "../answers.ts";
 import { LiveQuerySchema, SHARE_USED } from "../live/live.ts";
-import { UNAVAILABLE_REASONS } from "../live/snapshot.ts";
+import { UNAVAILABLE_REASONS } from "../live/live-reader.ts";
 import {
   answer,
   count,

@@ -9,7 +9,7 @@ import type { AppOptions } from "../route-options.ts";
 export function ledger({ pipeline, log }: AppOptions) {
   return new Elysia({ name: "ledger" }).get("/ledger", async ({ request }) => {
     try {
-      const stores = await storeLedger(pipeline);
+      const stores = await storesLedger(pipeline);
       return Response.json({ instance: instanceLedger(pipeline), stores }, { headers: NO_STORE });
     } catch (error) {
       return answerToError(error, log, request);
@@ -44,9 +44,9 @@ export function instanceLedger(pipeline: Pipeline) {
 }
 
 /** A store that is away does not keep the instance's own books from being read. */
-export async function storeLedger(pipeline: Pipeline) {
+export async function storesLedger(pipeline: Pipeline) {
   try {
-    return await pipeline.storeLedger();
+    return await pipeline.storesLedger();
   } catch (error) {
     if (!(error instanceof HotUnavailableError || error instanceof ColdUnavailableError)) throw error;
     return { unavailable: error instanceof HotUnavailableError ? "hot_store_away" : "cold_store_away" };

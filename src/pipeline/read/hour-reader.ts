@@ -40,7 +40,7 @@ interface Waiting extends PromiseWithResolvers<HotAnswer> {
   readonly key: HourKey;
 }
 
-export class Reader implements HourReader {
+export class SingleShardReader implements HourReader {
   readonly #shard: ReadShard;
   readonly #cold: Pick<ReadStore, "read">;
   readonly #metrics: Metrics;

@@ -12,7 +12,7 @@ import { PartitionKeeper } from "./partitions.ts";
 import { poisonRole } from "./poison.ts";
 import { readRole } from "./reads.ts";
 import { retentionRole } from "./retention.ts";
-import { ensureSchema } from "./schema.ts";
+import { ensureSchema } from "./migrate-schema.ts";
 import { fixShardCount, readShardCount } from "./writers.ts";
 
 export interface MysqlColdStoreOptions extends MysqlDatabaseOptions {

@@ -175,7 +175,7 @@ function checkReads(world: World, process: Process): void {
 function checkLedger(world: World, process: Process): void {
   const { accepted, persisted, pending } = awaited(
     world,
-    process.pipeline.storeLedger(),
+    process.pipeline.storesLedger(),
     "the ledger of the stores",
   );
   let rows = 0;

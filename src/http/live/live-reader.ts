@@ -11,7 +11,7 @@ import { errorText } from "../../runtime/deadline.ts";
 import { SlotsFullError } from "../../runtime/slots.ts";
 import { ColdUnavailableError } from "../../store/cold/errors.ts";
 import { HotUnavailableError } from "../../store/hot.ts";
-import { instanceLedger, storeLedger } from "../ops/ledger-route.ts";
+import { instanceLedger, storesLedger } from "../ops/ledger-route.ts";
 import { ctrOf } from "../query/range/answer.ts";
 import type { AppOptions } from "../route-options.ts";
 import type { Reading } from "./viewer.ts";
@@ -30,7 +30,7 @@ type UnavailableReason = (typeof UNAVAILABLE_REASONS)[number];
 export class LiveReader {
   readonly #options: AppOptions;
   readonly #zone = TimeZone.named("UTC")!;
-  #stores: Awaited<ReturnType<typeof storeLedger>> | undefined;
+  #stores: Awaited<ReturnType<typeof storesLedger>> | undefined;
   #storesAskedMs = Number.NEGATIVE_INFINITY;
   #isAskingStores = false;
   #isFailing = false;
@@ -127,7 +127,7 @@ export class LiveReader {
     this.#isAskingStores = true;
     this.#storesAskedMs = nowMs;
     try {
-      this.#stores = await storeLedger(this.#options.pipeline);
+      this.#stores = await storesLedger(this.#options.pipeline);
     } catch (error) {
       this.#reasonOf(error);
       this.#stores = undefined;

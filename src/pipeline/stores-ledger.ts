@@ -15,7 +15,7 @@ export interface WriterLedger {
   readonly pending: number;
 }
 
-export interface StoreLedger {
+export interface StoresLedger {
   /** Those that have a journal. All others have nothing pending. */
   readonly writers: readonly WriterLedger[];
   /** Of all writers that there ever were. */
@@ -27,10 +27,10 @@ export interface StoreLedger {
 }
 
 /** Throws HotUnavailableError, if that of any shard is unavailable, or ColdUnavailableError. */
-export async function readStoreLedger(
+export async function readStoresLedger(
   hotShards: readonly HotStore[],
   cold: Pick<ReadStore, "storedEvents"> & Pick<DeadLetterStore, "deadLetterCount">,
-): Promise<StoreLedger> {
+): Promise<StoresLedger> {
   const names = (await allOwners(hotShards)).map(({ writer }) => writer);
   const [stored, deadLetters] = await Promise.all([cold.storedEvents(names), cold.deadLetterCount()]);
   // After the cold store: so nothing can be persisted here that is not accepted.

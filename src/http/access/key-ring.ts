@@ -9,7 +9,7 @@ import { timingSafeEqual } from "node:crypto";
 import { type ApiKey, idIn, type Scope } from "../../domain/api-key.ts";
 import type { RateLimit } from "../../domain/rate-limit.ts";
 import { StreamSet } from "../../domain/stream-set.ts";
-import { Chore } from "../../pipeline/recurring-task.ts";
+import { RecurringTask } from "../../pipeline/recurring-task.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import { errorText, withDeadline } from "../../runtime/deadline.ts";
 import type { Log } from "../../runtime/log.ts";
@@ -46,7 +46,7 @@ const SHA256_BYTES = 32;
 
 export class KeyRing {
   readonly #options: KeyRingOptions;
-  readonly #chore: Chore;
+  readonly #task: RecurringTask;
   /** Compared with if there is no such key, so that an unknown id takes as long as a wrong secret. */
   readonly #nobody = new Uint8Array(SHA256_BYTES);
   readonly #digest = new Uint8Array(SHA256_BYTES);
@@ -56,7 +56,7 @@ export class KeyRing {
   constructor(options: KeyRingOptions) {
     this.#options = options;
     const { log, clock } = options;
-    this.#chore = new Chore("read the API keys", KEYS_INTERVAL_MS, log, clock, () => this.refresh());
+    this.#task = new RecurringTask("read the API keys", KEYS_INTERVAL_MS, log, clock, () => this.refresh());
   }
 
   async start(): Promise<void> {
@@ -66,7 +66,7 @@ export class KeyRing {
       log.warn({ error: errorText(error), hasCopy: this.isKnown }, "could not read the API keys"),
     );
     if (!this.isKnown) await this.#takeCopy();
-    this.#chore.start();
+    this.#task.start();
   }
 
   /** False until the keys were read once. */
@@ -127,7 +127,7 @@ export class KeyRing {
   }
 
   stop(): Promise<void> {
-    return this.#chore.stop();
+    return this.#task.stop();
   }
 }
 

@@ -6,13 +6,13 @@ import { type Static, Type } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 import { Ledger } from "../../domain/ledger.ts";
 import type { Accepted } from "../../pipeline/flush/drain.ts";
-import { allOwners } from "../../pipeline/store-ledger.ts";
+import { allOwners } from "../../pipeline/stores-ledger.ts";
 import { adoptJournals } from "../../pipeline/upkeep/journal-adoption.ts";
 import { errorText } from "../../runtime/deadline.ts";
 import { coldShard } from "../../store/cold/cold-shard.ts";
 import { HotUnavailableError } from "../../store/hot.ts";
 import type { Stores } from "../../store/open.ts";
-import type { ServiceClient } from "../service/client.ts";
+import type { ServiceClient } from "./service-client.ts";
 
 const ANSWER_TIMEOUT_MS = 5_000;
 const FLUSH_MAX_EVENTS = 10_000;

@@ -18,7 +18,7 @@ import {
   rateLimitedAnswer,
   scopeMissingAnswer,
 } from "./denials.ts";
-import type { KeyRing, KnownKey } from "./key-cache.ts";
+import type { KeyRing, KnownKey } from "./key-ring.ts";
 import type { Bucket, RateLimiter } from "./rate-limiter.ts";
 import { accessOf } from "./route-scopes.ts";
 
@@ -45,7 +45,7 @@ interface Limited {
 }
 
 /** Remembered of a request that was admitted with a key or a limit. */
-interface Admission {
+interface Admitted {
   /** Undefined if none is required. */
   readonly key: KnownKey | undefined;
   readonly limits: readonly Limited[];
@@ -55,7 +55,7 @@ const SCHEME = /^Bearer +/i;
 
 export class Access {
   readonly #options: AccessOptions;
-  readonly #admissions = new WeakMap<Request, Admission>();
+  readonly #admitted = new WeakMap<Request, Admitted>();
 
   constructor(options: AccessOptions) {
     this.#options = options;
@@ -74,7 +74,7 @@ export class Access {
     if (key !== undefined && "answer" in key) return key;
     const byKey = this.#refusalByLimitOf(key, limits);
     if (byKey !== undefined) return byKey;
-    if (limits.length > 0 || key !== undefined) this.#admissions.set(request, { key, limits });
+    if (limits.length > 0 || key !== undefined) this.#admitted.set(request, { key, limits });
     return undefined;
   }
 
@@ -118,23 +118,23 @@ export class Access {
 
   /** Undefined if it was let in without a key. */
   keyIdOf(request: Request): string | undefined {
-    return this.#admissions.get(request)?.key?.id;
+    return this.#admitted.get(request)?.key?.id;
   }
 
   /** The streams that its key is limited to; undefined: all. */
   streamsOf(request: Request): StreamSet | undefined {
-    return this.#admissions.get(request)?.key?.streams;
+    return this.#admitted.get(request)?.key?.streams;
   }
 
   /** For streamed answers: false once the key is revoked or expired. */
   isStillLetIn(request: Request): boolean {
-    const key = this.#admissions.get(request)?.key;
+    const key = this.#admitted.get(request)?.key;
     return key === undefined || this.#options.keys.isGood(key);
   }
 
   /** Adds headers with what is left of the limits that the request has used. */
   tellLimits(request: Request, headers: Headers): void {
-    const { limits = [] } = this.#admissions.get(request) ?? {};
+    const { limits = [] } = this.#admitted.get(request) ?? {};
     // A refusal has these headers already, of the limit that it is for.
     if (limits.length === 0 || headers.has("ratelimit")) return;
     const states = limits.map(({ by, limiter, bucket }) => ({ by, bucket, state: limiter.stateOf(bucket) }));
@@ -143,7 +143,7 @@ export class Access {
 
   /** For a request with this many events. Undefined if they are admitted. */
   refusalOfBatch(request: Request, eventCount: number): Refused | undefined {
-    const { limits } = this.#admissions.get(request) ?? { limits: [] };
+    const { limits } = this.#admitted.get(request) ?? { limits: [] };
     // One was taken when the request was admitted.
     const more = eventCount - 1;
     if (more < 1) return undefined;
