@@ -2,6 +2,10 @@
  * Journals whose writer has ended: adopted, flushed above their watermark, removed. And the initialization of a data
  * set, which begins with that.
  *
+ * Whether a journal may be adopted is decided in the hot store, by its own clock: when the writer's lease has run out,
+ * when it is fenced, or while the data set is not initialized (HotStore.journalOwners and fence; for Redis in
+ * writers/lease-rule.lua).
+ *
  * Invariants: a journal is removed only when all of it is in the cold store. Several adopters at once are harmless,
  * since each flush moves the dead writer's watermark. A writer is sealed before its journal is removed, so that one
  * which was only frozen can't flush, when it wakes, what nobody has counted.

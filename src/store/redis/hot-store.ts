@@ -50,6 +50,7 @@ import trimSource from "./scripts/journal/trim-journal.lua" with { type: "text" 
 import abandonSource from "./scripts/writers/abandon.lua" with { type: "text" };
 import fenceSource from "./scripts/writers/fence.lua" with { type: "text" };
 import leaseSource from "./scripts/writers/lease.lua" with { type: "text" };
+import leaseRule from "./scripts/writers/lease-rule.lua" with { type: "text" };
 import ownersSource from "./scripts/writers/owners.lua" with { type: "text" };
 import registerSource from "./scripts/writers/register.lua" with { type: "text" };
 import removeSource from "./scripts/writers/remove.lua" with { type: "text" };
@@ -63,12 +64,12 @@ const SCRIPTS = {
   isInitialized: script("isInitialized", isInitializedSource),
   initialize: script("initialize", initializeSource),
   abandon: script("abandon", abandonSource),
-  register: script("register", registerSource),
-  lease: script("lease", leaseSource),
+  register: script("register", leaseRule + registerSource),
+  lease: script("lease", leaseRule + leaseSource),
   journal: script("journal", journalSource),
   trim: script("trim", trimSource),
-  owners: script("owners", ownersSource),
-  fence: script("fence", fenceSource),
+  owners: script("owners", leaseRule + ownersSource),
+  fence: script("fence", leaseRule + fenceSource),
   remove: script("remove", removeSource),
 };
 

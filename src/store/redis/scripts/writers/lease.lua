@@ -5,7 +5,5 @@
 local state = redis.call('HMGET', KEYS[1], 'last', 'fenced')
 if tonumber(state[1] or -1) < tonumber(ARGV[2]) then redis.call('DEL', KEYS[2]) end
 if not state[1] or state[2] or redis.call('EXISTS', KEYS[2]) == 0 then return 0 end
-local now = redis.call('TIME')
-local leaseUntil = now[1] * 1000 + math.floor(now[2] / 1000) + ARGV[1]
-redis.call('HSET', KEYS[1], 'lease', string.format('%.0f', leaseUntil))
+redis.call('HSET', KEYS[1], 'lease', leaseUntil(ARGV[1]))
 return 1

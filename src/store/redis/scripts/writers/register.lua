@@ -4,8 +4,6 @@
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 local shards = tonumber(redis.call('HGET', KEYS[1], 'shards') or 1)
 if shards ~= tonumber(ARGV[3]) then return -shards end
-local now = redis.call('TIME')
-local leaseUntil = now[1] * 1000 + math.floor(now[2] / 1000) + ARGV[2]
-redis.call('HSET', KEYS[3], 'last', 0, 'flushed', 0, 'events', 0, 'lease', string.format('%.0f', leaseUntil))
+redis.call('HSET', KEYS[3], 'last', 0, 'flushed', 0, 'events', 0, 'lease', leaseUntil(ARGV[2]))
 redis.call('SADD', KEYS[2], ARGV[1])
 return 1
