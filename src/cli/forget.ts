@@ -17,8 +17,8 @@ import { HotUnavailableError } from "../store/hot.ts";
 import { createStores, type Stores } from "../store/open.ts";
 import { exitWith, secondsArgument, streamArgument, URL_HELP, urlArgument } from "./arguments.ts";
 import { grouped, Report } from "./import/report.ts";
-import { ServiceClient } from "./shared/service-client.ts";
 import { journalOwners } from "./shared/journal-owners.ts";
+import { ServiceClient } from "./shared/service-client.ts";
 import { requireData } from "./shared/with-stores.ts";
 
 interface ForgetOptions {

@@ -5,8 +5,8 @@
  * and limits this is not created, and costs nothing.
  */
 import { isToken, type Scope } from "../../domain/api-key.ts";
-import type { RefusalReason } from "../../domain/refusal-reasons.ts";
 import type { RateLimit } from "../../domain/rate-limit.ts";
+import type { RefusalReason } from "../../domain/refusal-reasons.ts";
 import type { StreamSet } from "../../domain/stream-set.ts";
 import { type ClientAddresses, networkOf, type Peers } from "../requests/client-address.ts";
 import {

@@ -8,11 +8,11 @@ import { deadLetterRole } from "./dead-letters.ts";
 import { durabilityWarnings } from "./durability.ts";
 import { erasureRole } from "./erasure.ts";
 import { flushRole } from "./flush.ts";
+import { ensureSchema } from "./migrate-schema.ts";
 import { PartitionKeeper } from "./partitions.ts";
 import { poisonRole } from "./poison.ts";
 import { readRole } from "./reads.ts";
 import { retentionRole } from "./retention.ts";
-import { ensureSchema } from "./migrate-schema.ts";
 import { fixShardCount, readShardCount } from "./writers.ts";
 
 export interface MysqlColdStoreOptions extends MysqlDatabaseOptions {

@@ -1,4 +1,4 @@
-/** The columns of MySQL are as wide as the longest stream and the longest user that are accepted, not wider. Those of dead letters take more. */
+/** Columns of MySQL are as wide as the longest stream and user that are accepted; those of dead letters are wider. */
 import { expect, test } from "bun:test";
 import { STREAM_MAX_CHARS } from "../../../src/domain/stream-name.ts";
 import { USER_MAX_BYTES } from "../../../src/domain/user-text.ts";
