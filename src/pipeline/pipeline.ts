@@ -8,6 +8,7 @@ import { Ledger } from "../domain/ledger.ts";
 import type { RefusalReason } from "../domain/refusal-reasons.ts";
 import type { RetentionDays } from "../domain/retention-bounds.ts";
 import { shardOf } from "../domain/shard-of.ts";
+import type { InvariantHandler } from "../runtime/assert.ts";
 import type { Clock } from "../runtime/clock.ts";
 import { errorText } from "../runtime/deadline.ts";
 import { type Log, logWith } from "../runtime/log.ts";
@@ -59,6 +60,7 @@ export interface PipelineOptions {
   readonly log: Log;
   readonly clock: Clock;
   readonly settings: PipelineSettings;
+  readonly onBrokenInvariant: InvariantHandler;
 }
 
 const DEAD_LETTERS_INTERVAL_MS = 60_000;
@@ -117,10 +119,10 @@ export class Pipeline {
   }
 
   #newShard(hot: HotStore, number: number): Shard {
-    const { hotShards, cold, metrics, clock, settings } = this.#options;
+    const { hotShards, cold, metrics, clock, settings, onBrokenInvariant } = this.#options;
     const log = hotShards.length === 1 ? this.#options.log : logWith(this.#options.log, { shard: number });
     return new Shard({
-      ...{ number, hot, ledger: this.ledger, metrics, log, clock, settings },
+      ...{ number, hot, ledger: this.ledger, metrics, log, clock, settings, onBrokenInvariant },
       cold: coldShard(cold, number, hotShards.length),
       journals: this.#journals(),
       usedRingEvents: () => this.#sum((shard) => shard.flusher.ringEvents),

@@ -8,6 +8,7 @@
 import { HOUR_MS, hourOf } from "../domain/event.ts";
 import type { Ledger } from "../domain/ledger.ts";
 import type { RefusalReason } from "../domain/refusal-reasons.ts";
+import type { InvariantHandler } from "../runtime/assert.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { Log } from "../runtime/log.ts";
 import type { Metrics } from "../runtime/metrics.ts";
@@ -50,6 +51,7 @@ export interface ShardOptions {
   readonly aggregatesFrom: (now: number) => number;
   /** Aborted when the process begins to end. */
   readonly signal: AbortSignal;
+  readonly onBrokenInvariant: InvariantHandler;
 }
 
 const RETIRE_INTERVAL_MS = 60_000;
@@ -75,7 +77,7 @@ export class Shard {
     this.hot = hot;
     this.#adoption = { hot, cold, log, ledger, flushMaxEvents };
     const ring = new RingBuffer(ringCapacityEvents, options.usedRingEvents);
-    const books = { ledger, metrics, log, clock };
+    const books = { ledger, metrics, log, clock, onBrokenInvariant: options.onBrokenInvariant };
     const onSealed = () => {
       this.#identity.isLost = true;
     };

@@ -8,6 +8,7 @@ import type { Command } from "commander";
 import { pino } from "pino";
 import { version } from "../../../package.json";
 import { sourceDescriptions } from "../../intake/sources.ts";
+import type { InvariantError } from "../../runtime/assert.ts";
 import { type Clock, systemClock } from "../../runtime/clock.ts";
 import { errorText, withDeadline } from "../../runtime/deadline.ts";
 import { CalmLog } from "../../runtime/repeat-log.ts";
@@ -49,8 +50,19 @@ async function serve(config: Config): Promise<void> {
   if (worker !== undefined) whenParentEnds(() => void stop("the supervisor ended"));
   const requestLog = config.isEachRequestLogged ? lines : undefined;
   const siblings = worker === undefined ? undefined : siblingsOf(Number(worker), config.workers);
-  service = await startService(config, { log, clock, requestLog, siblings });
+  const onBrokenInvariant = (error: InvariantError) => endAtOnce(error, log);
+  service = await startService(config, { log, clock, onBrokenInvariant, requestLog, siblings });
   if (worker === undefined) console.log(banner(service.url, service.stores, config));
+}
+
+/** Without a stop in order, which would work with the state that is wrong. */
+function endAtOnce({ message, stack }: InvariantError, log: CalmLog): never {
+  log.error(
+    { error: message, stack },
+    "ended: going on could lose or double events; the journal is left to others",
+  );
+  log.close();
+  process.exit(1);
 }
 
 /** A supervisor that was killed cannot end its workers, and they would hold the port. */

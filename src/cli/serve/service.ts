@@ -10,6 +10,7 @@ import { ClientAddresses } from "../../http/requests/client-address.ts";
 import type { Certificate, Siblings } from "../../http/route-options.ts";
 import { createSources } from "../../intake/sources.ts";
 import { Pipeline } from "../../pipeline/pipeline.ts";
+import type { InvariantHandler } from "../../runtime/assert.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import { errorText, withDeadline } from "../../runtime/deadline.ts";
 import { LoopLag } from "../../runtime/event-loop-lag.ts";
@@ -38,13 +39,14 @@ export interface Service {
 export interface Surroundings {
   readonly log: Log;
   readonly clock: Clock;
+  readonly onBrokenInvariant: InvariantHandler;
   readonly requestLog?: Log | undefined;
   readonly siblings?: Siblings | undefined;
 }
 
 /** Throws ConfigError if the port, the certificate or a store cannot be used as configured. */
 export async function startService(config: Config, surroundings: Surroundings): Promise<Service> {
-  const { log, clock, requestLog, siblings } = surroundings;
+  const { log, clock, onBrokenInvariant, requestLog, siblings } = surroundings;
   const { now } = clock;
   const certificate = certificateOf(config);
   tryPort(config, certificate);
@@ -55,7 +57,10 @@ export async function startService(config: Config, surroundings: Surroundings): 
   const addresses = new ClientAddresses(config.trustedProxies, log);
   const access = createAccess(config, cold, log, clock, addresses);
   const metrics = new Metrics();
-  const pipeline = new Pipeline({ hotShards, cold, metrics, log, clock, settings: config });
+  const pipeline = new Pipeline({
+    ...{ hotShards, cold, metrics, log, clock, onBrokenInvariant },
+    settings: config,
+  });
   await Promise.all([pipeline.start(), access?.start()]);
   const sources = createSources(config, { pipeline, log, now });
   const sharesPort = config.workers > 1;

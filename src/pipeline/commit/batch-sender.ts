@@ -31,6 +31,7 @@
  */
 import { type Batch, PackedBatch, withoutGroups } from "../../domain/batch.ts";
 import type { Ledger } from "../../domain/ledger.ts";
+import { invariant } from "../../runtime/assert.ts";
 import { backoffMs } from "../../runtime/backoff.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import type { Metrics } from "../../runtime/metrics.ts";
@@ -114,6 +115,7 @@ export class BatchSender {
 
   /** Only while it is idle. `opened`: undefined for orphans. */
   take(batch: Batch, opened: OpenBatch | undefined): void {
+    invariant(this.#current === undefined, `a batch was taken while batch ${this.#seq} is being sent`);
     this.#current = {
       ...{ batch, opened, sentMs: undefined },
       ...{ isInFlight: false, isInDoubt: false, isTold: false, cancelTimeout: undefined },
@@ -203,7 +205,9 @@ export class BatchSender {
   #committed(sending: Sending, duplicates: readonly number[]): void {
     const { ledger, metrics, flusher, clock } = this.#options;
     const { opened } = sending;
+    invariant(this.#current === sending, `another batch than ${this.#seq} was answered as committed`);
     const batch = new PackedBatch(this.#seq, sending.batch, duplicates);
+    this.#checkAccepted(sending, batch.eventCount);
     if (opened === undefined) {
       // They were accepted before; another writer has had them accepted since.
       ledger.handedOver += duplicates.length;
@@ -216,6 +220,14 @@ export class BatchSender {
     flusher.offer(batch);
     this.#seq += 1;
     this.#endStored(sending, duplicates);
+  }
+
+  #checkAccepted({ batch }: Sending, acceptedEvents: number): void {
+    const isWithin = acceptedEvents >= 0 && acceptedEvents <= batch.eventCount;
+    invariant(
+      isWithin,
+      `${acceptedEvents} events of batch ${this.#seq} were accepted, of ${batch.eventCount}`,
+    );
   }
 
   #endStored(sending: Sending, duplicates: readonly number[]): void {
@@ -284,6 +296,7 @@ export class BatchSender {
       if (sending.isTold) this.#endUnstored(sending);
       return;
     }
+    this.#checkAccepted(sending, fate.acceptedEvents);
     const duplicateCount = eventCount - fate.acceptedEvents;
     if (sending.opened === undefined) {
       ledger.handedOver += eventCount;

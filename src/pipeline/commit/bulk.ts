@@ -7,6 +7,7 @@
  */
 import type { Group } from "../../domain/batch.ts";
 import { type Event, hourOf } from "../../domain/event.ts";
+import { InvariantError } from "../../runtime/assert.ts";
 import { type OpenBatch, type Outcome, type Part, type Refusal, UNKNOWN } from "./open-batch.ts";
 
 /** `positions`: in the list that was submitted, ascending. */
@@ -49,6 +50,7 @@ export class Bulk {
     this.#tellIfSettled();
   }
 
+  /** Rejects with an InvariantError if the outcomes do not add up. */
   get outcome(): Promise<BulkOutcome> {
     return this.#told.promise;
   }
@@ -125,10 +127,9 @@ export class Bulk {
     const refused = this.#refused.reduce((sum, { positions }) => sum + positions.length, 0);
     const unknown = this.#unknown.sort((a, b) => a - b);
     if (this.#accepted + this.#duplicates + refused + unknown.length !== length) {
-      // Never seen: better no answer at all than a wrong one.
       const stored = `${this.#accepted} accepted, ${this.#duplicates} duplicates`;
       const found = `${stored}, ${refused} refused, ${unknown.length} unknown`;
-      this.#told.reject(new Error(`the outcomes of ${length} events do not add up: ${found}`));
+      this.#told.reject(new InvariantError(`the outcomes of ${length} events do not add up: ${found}`));
       return;
     }
     const [accepted, duplicates] = [this.#accepted, this.#duplicates];

@@ -8,6 +8,7 @@ import { countEvents } from "../../domain/batch.ts";
 import type { Event } from "../../domain/event.ts";
 import type { Ledger } from "../../domain/ledger.ts";
 import type { RefusalReason } from "../../domain/refusal-reasons.ts";
+import { InvariantError, type InvariantHandler } from "../../runtime/assert.ts";
 import { backoffMs } from "../../runtime/backoff.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import { errorText } from "../../runtime/deadline.ts";
@@ -36,6 +37,7 @@ export interface CommitterOptions {
   readonly clock: Clock;
   readonly journals: JournalBound;
   readonly outcomeTimeoutMs: number;
+  readonly onBrokenInvariant: InvariantHandler;
 }
 
 const RETRY_FIRST_MS = 10;
@@ -117,7 +119,7 @@ export class Committer {
   }
 
   /**
-   * Never rejects. The events go into batches of their own, in turns with those of single events. Either all are taken
+   * The events go into batches of their own, in turns with those of single events. Either all are taken
    * or none; after that a store that becomes unavailable can still refuse a part.
    */
   submitAll(events: readonly Event[]): Promise<BulkOutcome> {
@@ -125,7 +127,10 @@ export class Committer {
     const reason = this.#admission.bulkReason;
     if (reason !== undefined) bulk.refuseRest(this.#admission.refuse(reason, events.length));
     else if (events.length > 0) this.#queue.push(bulk);
-    return bulk.outcome;
+    return bulk.outcome.catch((error) => {
+      this.#halt(error);
+      throw error;
+    });
   }
 
   /** The batch closes at the end of the tick, so that all requests that came with this one are in it. */
@@ -157,6 +162,7 @@ export class Committer {
       }
       this.#admission.unavailable = undefined;
     } catch (error) {
+      if (error instanceof InvariantError) return this.#halt(error);
       this.#noteFailure(error);
       this.#refuseUnsent(error instanceof ColdUnavailableError ? "cold_store_away" : "hot_store_away");
       const { clock } = this.#options;
@@ -164,6 +170,11 @@ export class Committer {
       if (!this.#isStopped) this.#cancelRetry = clock.after(pauseMs, () => this.kick());
     }
     if (this.#isStopped) this.#refuseUnsent("shutting_down");
+  }
+
+  #halt(error: InvariantError): void {
+    this.#isStopped = true;
+    this.#options.onBrokenInvariant(error);
   }
 
   /** False while a step has only found out that something is wrong. */

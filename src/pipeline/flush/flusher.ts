@@ -11,6 +11,7 @@
 
 import { countEvents, type JournaledBatch } from "../../domain/batch.ts";
 import type { Ledger } from "../../domain/ledger.ts";
+import { InvariantError, type InvariantHandler, invariant } from "../../runtime/assert.ts";
 import { backoffMs } from "../../runtime/backoff.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import { errorText } from "../../runtime/deadline.ts";
@@ -34,6 +35,7 @@ export interface FlusherOptions {
   readonly flushMaxEvents: number;
   /** The writer is sealed, though the hot store takes it for alive: it has to be given up. */
   readonly onSealed: () => void;
+  readonly onBrokenInvariant: InvariantHandler;
 }
 
 const RETRY_FIRST_MS = 50;
@@ -149,6 +151,10 @@ export class Flusher {
   offer(batch: JournaledBatch): void {
     const progress = this.#progress;
     if (progress === undefined) throw new Error(`batch ${batch.seq} was offered, but no writer has begun`);
+    invariant(
+      batch.seq === progress.offeredSeq + 1,
+      `batch ${batch.seq} was offered after batch ${progress.offeredSeq}`,
+    );
     progress.offeredSeq = batch.seq;
     if (batch.eventCount === 0) {
       // Duplicates alone. The bound of the ring is one of events: it would take such batches without end.
@@ -192,6 +198,10 @@ export class Flusher {
         this.#lastError = undefined;
         if (isDone || (this.pendingEvents < this.#options.flushMaxEvents && !this.#isStopping)) return;
       } catch (error) {
+        if (error instanceof InvariantError) {
+          this.#isSuspended = true;
+          return this.#options.onBrokenInvariant(error);
+        }
         this.#noteFailure(error);
         if (this.#isStopping) return;
         const { random } = this.#options.clock;
@@ -225,6 +235,7 @@ export class Flusher {
     const batches = await this.#nextBatches(progress);
     const last = batches.at(-1);
     if (last !== undefined) {
+      checkRange(progress, batches[0]!.seq, last.seq);
       const startMs = clock.monotonicMs();
       await cold.flush(progress.writer, batches);
       const eventCount = countEvents(batches);
@@ -235,6 +246,7 @@ export class Flusher {
       this.#eventsPerS += RATE_WEIGHT * (rate - this.#eventsPerS);
       this.#release(progress, last.seq, eventCount);
       ledger.persisted += eventCount;
+      invariant(ledger.pending >= 0, `${ledger.pending} events are pending in the ledger`);
     }
     const { flushedSeq } = progress;
     if (progress.trimmedSeq < flushedSeq) {
@@ -246,11 +258,16 @@ export class Flusher {
 
   #release(progress: WriterProgress, throughSeq: number, eventCount: number): void {
     progress.pendingEvents -= eventCount;
+    const { writer, pendingEvents } = progress;
+    invariant(pendingEvents >= 0, `${pendingEvents} events of writer ${writer} are pending`);
     // With nothing pending, batches of duplicates alone that came during the flush are done with too.
     progress.flushedSeq = progress.pendingEvents === 0 ? progress.offeredSeq : throughSeq;
     const { spill } = progress;
     if (spill !== undefined && throughSeq >= spill.fromSeq) spill.eventCount -= eventCount;
-    if (spill !== undefined && throughSeq >= spill.toSeq) progress.spill = undefined;
+    if (spill !== undefined && throughSeq >= spill.toSeq) {
+      invariant(spill.eventCount === 0, `${spill.eventCount} events are left of a spill that was flushed`);
+      progress.spill = undefined;
+    }
     this.#options.ring.releaseThrough(throughSeq);
     this.#commitTimes.flushedThrough(throughSeq, progress.pendingEvents === 0);
   }
@@ -317,4 +334,15 @@ export class Flusher {
     await this.#flushDue();
     return this.pendingEvents === 0;
   }
+}
+
+/** The watermark only moves forward, and never past what was offered. */
+function checkRange(
+  { writer, flushedSeq, offeredSeq }: WriterProgress,
+  fromSeq: number,
+  toSeq: number,
+): void {
+  const isRight = flushedSeq < fromSeq && fromSeq <= toSeq && toSeq <= offeredSeq;
+  const found = `batches ${fromSeq} to ${toSeq} of writer ${writer} were to be flushed`;
+  invariant(isRight, `${found}, with ${flushedSeq} flushed and ${offeredSeq} offered`);
 }

@@ -4,6 +4,7 @@
  * Invariant: what is in here is in the journal too. It saves reading the journal back, nothing else.
  */
 import type { JournaledBatch } from "../../domain/batch.ts";
+import { invariant } from "../../runtime/assert.ts";
 
 export class RingBuffer {
   readonly capacityEvents: number;
@@ -32,6 +33,8 @@ export class RingBuffer {
   /** False, and nothing done, if the batch does not fit. */
   push(batch: JournaledBatch): boolean {
     if (this.#usedEvents() + batch.eventCount > this.capacityEvents) return false;
+    const lastSeq = this.isEmpty ? 0 : this.#batches.at(-1)!.seq;
+    invariant(batch.seq > lastSeq, `batch ${batch.seq} was put into the ring after batch ${lastSeq}`);
     this.#batches.push(batch);
     this.#eventCount += batch.eventCount;
     return true;
@@ -67,6 +70,8 @@ export class RingBuffer {
       this.#eventCount -= this.#batches[this.#head]!.eventCount;
       this.#head += 1;
     }
+    const isRight = this.#eventCount >= 0 && (this.#eventCount === 0 || !this.isEmpty);
+    invariant(isRight, `the ring counts ${this.#eventCount} events after batch ${seq} was released`);
     // Moved down when half of the array is spent: constant work per batch.
     if (this.#head > 64 && this.#head * 2 > this.#batches.length) {
       this.#batches = this.#batches.slice(this.#head);

@@ -336,6 +336,9 @@ export class Instance {
       log: this.log,
       clock,
       settings,
+      onBrokenInvariant: (error) => {
+        throw error;
+      },
     });
   }
 

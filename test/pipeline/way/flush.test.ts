@@ -218,7 +218,8 @@ describePipelines((its, mode) => {
           retentionDays: undefined, aggregateRetentionDays: undefined };
         const { hotShards, cold } = createStores({ ...settings, ...JSON.parse(places) }, Date.now);
         const log = { info() {}, warn() {}, error() {} };
-        const parts = { hotShards, cold, metrics: new Metrics(), log, clock: systemClock(), settings };
+        const parts = { hotShards, cold, metrics: new Metrics(), log, clock: systemClock(), settings,
+          onBrokenInvariant(error) { throw error; } };
         const pipeline = new Pipeline(parts);
         await Promise.all(hotShards.map((hot) => hot.open()));
         await pipeline.start();

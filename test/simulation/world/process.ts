@@ -4,6 +4,7 @@
  * Invariant: once it is killed nothing of it runs any more, wherever it was; what it had sent by then may arrive.
  */
 import { Pipeline, type PipelineSettings } from "../../../src/pipeline/pipeline.ts";
+import type { InvariantHandler } from "../../../src/runtime/assert.ts";
 import type { Clock } from "../../../src/runtime/clock.ts";
 import type { Log } from "../../../src/runtime/log.ts";
 import type { Metrics } from "../../../src/runtime/metrics.ts";
@@ -39,6 +40,7 @@ export interface ProcessOptions {
   readonly wall: { readonly skewMs: number };
   readonly metrics: Metrics;
   readonly settings: PipelineSettings;
+  readonly onBrokenInvariant: InvariantHandler;
   readonly openStores: (process: Process) => { hotShards: readonly HotStore[]; cold: ColdStore };
 }
 
@@ -61,9 +63,11 @@ export class Process implements Owner {
     this.#options = options;
     this.#startedMs = options.scheduler.nowMs;
     this.clock = this.#newClock();
-    const { metrics, settings } = options;
+    const { metrics, settings, onBrokenInvariant } = options;
     const log = this.#newLog();
-    this.pipeline = new Pipeline({ ...options.openStores(this), metrics, log, clock: this.clock, settings });
+    const stores = options.openStores(this);
+    const { clock } = this;
+    this.pipeline = new Pipeline({ ...stores, metrics, log, clock, settings, onBrokenInvariant });
   }
 
   #newClock(): Clock {

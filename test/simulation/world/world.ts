@@ -161,6 +161,7 @@ export class World implements ReadingSite {
     };
     const process = new Process({
       ...{ name, scheduler, random, trace, pace, wall, metrics: METRICS, settings },
+      onBrokenInvariant: ({ message }) => this.report("crash", message),
       openStores: (opened) => this.#openStores(opened, slot),
     });
     this.processes[slot] = process;
