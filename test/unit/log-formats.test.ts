@@ -2,9 +2,10 @@
 import { describe, expect, test } from "bun:test";
 import { eventReader } from "../../src/cli/import/event-reader.ts";
 import { type Filters, filterOf } from "../../src/cli/import/filters.ts";
+import { customLogReader } from "../../src/cli/import/formats/custom-log.ts";
 import { type FieldMap, jsonLogReader } from "../../src/cli/import/formats/json-log.ts";
-import { type Format, type Layout, layoutOf, logReaderOf } from "../../src/cli/import/formats/layout.ts";
-import { logFormatReader } from "../../src/cli/import/formats/log-format.ts";
+import { type Format, logReaderOf } from "../../src/cli/import/formats/known-formats.ts";
+import { type Layout, layoutOf } from "../../src/cli/import/formats/layout.ts";
 import { type LogLine, LogTimes } from "../../src/cli/import/formats/log-line.ts";
 import { ImportError } from "../../src/cli/import/import-error.ts";
 import { TimeZone } from "../../src/domain/time-zone.ts";
@@ -19,7 +20,7 @@ function layout(format: Format, columns: readonly string[] = []): Layout {
 }
 
 function read(format: Format, text: string): LogLine | "none" | undefined {
-  return logReaderOf(layout(format), new LogTimes(undefined), {})!(text);
+  return logReaderOf(layout(format), {})!(text);
 }
 
 describe("a line of an access log", () => {
@@ -94,7 +95,7 @@ describe("a line of an access log", () => {
   }
 
   test("has its own time, whatever line was before", () => {
-    const lines = logReaderOf(layout("log"), new LogTimes(undefined), {})!;
+    const lines = logReaderOf(layout("log"), {})!;
     expect(lines(COMMON)).toMatchObject({ at: NOON });
     expect(lines(COMMON.replace("12:00:00", "12:00:01"))).toMatchObject({ at: NOON + 1_000 });
     expect(lines(COMMON.replace("31/Jan", "30/Feb"))).toBeUndefined();
@@ -220,7 +221,7 @@ describe("a W3C log", () => {
       const text = `#Version: 1.0\n${fields}\n${line}\n`;
       const found = layoutOf(Buffer.from(text), "auto")!;
       expect(found.format).toBe("w3c");
-      const lines = logReaderOf(found, new LogTimes(UTC), {})!;
+      const lines = logReaderOf(found, { zone: UTC })!;
       expect(text.trim().split("\n").map(lines)).toEqual(["none", "none", EXPECTED]);
       expect(lines(line.slice(0, 40))).toBeUndefined();
     });
@@ -228,7 +229,7 @@ describe("a W3C log", () => {
 
   test("whose fields change is read up to there", () => {
     const found = layoutOf(Buffer.from(IIS_FIELDS), "w3c")!;
-    const lines = logReaderOf(found, new LogTimes(UTC), {})!;
+    const lines = logReaderOf(found, { zone: UTC })!;
     expect(lines(IIS_FIELDS)).toBe("none");
     expect(() => lines("#Fields: date time c-ip")).toThrow(ImportError);
   });
@@ -250,28 +251,28 @@ describe("a format string", () => {
     const escaped = { ...EXPECTED, agent: 'x \\"y\\" z' };
     const nginx = '$host $remote_addr [$time_local] "$request" $status "$http_referer" "$http_user_agent"';
     const line = `a.example 203.0.113.9 [17/May/2026:10:05:03 +0000] ${tail}`;
-    expect(logFormatReader(nginx, times())(line)).toEqual(escaped);
+    expect(customLogReader(nginx, times())(line)).toEqual(escaped);
     const apache = '%v:%p %h %t "%r" %>s "%{Referer}i" "%{User-Agent}i"';
     const apacheLine = `a.example:443 203.0.113.9 [17/May/2026:10:05:03 +0000] ${tail}`;
-    expect(logFormatReader(apache, times())(apacheLine)).toEqual(escaped);
+    expect(customLogReader(apache, times())(apacheLine)).toEqual(escaped);
     expect(
-      logFormatReader("$msec|$remote_addr|$http_referer", times())("1779012303.000|203.0.113.9|-"),
+      customLogReader("$msec|$remote_addr|$http_referer", times())("1779012303.000|203.0.113.9|-"),
     ).toMatchObject({
       ...{ user: "203.0.113.9", at: AT, referrer: undefined },
     });
   });
 
   test("does not fit other lines", () => {
-    const lines = logFormatReader('$remote_addr [$time_local] "$request"', times());
+    const lines = customLogReader('$remote_addr [$time_local] "$request"', times());
     for (const line of ["", "hello", COMMON, '1.2.3.4 [31/Jan/2026:12:00:00 +0000] "GET /'])
       expect(lines(line)).toBeUndefined();
   });
 
   test("has to have time and client", () => {
-    expect(() => logFormatReader("$remote_addr $request", times())).toThrow(
+    expect(() => customLogReader("$remote_addr $request", times())).toThrow(
       "no time: expected one of time_local",
     );
-    expect(() => logFormatReader("%t %r", times())).toThrow("no user");
+    expect(() => customLogReader("%t %r", times())).toThrow("no user");
   });
 });
 

@@ -11,7 +11,8 @@ import { earlierImport } from "./earlier.ts";
 import { EventIds } from "./event-ids.ts";
 import { type EventReaderOptions, eventLine, eventReader, type ReadEvent } from "./event-reader.ts";
 import type { LeftOut } from "./filters.ts";
-import { type Format, type Layout, layoutOf } from "./formats/layout.ts";
+import { type Format, isLog } from "./formats/known-formats.ts";
+import { type Layout, layoutOf } from "./formats/layout.ts";
 import { ImportError } from "./import-error.ts";
 import { isDoubtful, isTooOld, type Piece, Progress } from "./progress.ts";
 import { type ContentRecord, RECORD_MAX_BYTES, RecordSplitter } from "./record-splitter.ts";
@@ -230,8 +231,7 @@ class Run {
   get #isGrowing(): boolean {
     const { layout, content, job } = this.#parts;
     if (job.following !== undefined) return true;
-    const isLog = layout.format !== "csv" && layout.format !== "ndjson";
-    return isLog && content.isGrowing && !job.isLastLineWhole;
+    return isLog(layout.format) && content.isGrowing && !job.isLastLineWhole;
   }
 
   #takeRecord({ bytes, start, line, problem }: ContentRecord): void {

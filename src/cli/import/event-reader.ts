@@ -4,24 +4,21 @@
  * Invariant: what it answers is what POST /events takes: the same rules, by the same code.
  */
 import type { Event, Kind } from "../../domain/event.ts";
-import { TimeZone } from "../../domain/time-zone.ts";
+import type { TimeZone } from "../../domain/time-zone.ts";
 import { quoteCountOf } from "../../protocol/body/pieces.ts";
 import { csvFields } from "../../protocol/csv.ts";
 import { eventOf, whatIsWrongWith } from "../../protocol/event/from-object.ts";
 import { EXPECTS_INSTANT, timeOf } from "../../protocol/time-text.ts";
 import { type Filters, filterOf, type LeftOut } from "./filters.ts";
-import type { FieldMap } from "./formats/json-log.ts";
-import { type Layout, logReaderOf } from "./formats/layout.ts";
-import { logFormatReader } from "./formats/log-format.ts";
-import { LogTimes, type ReadLine } from "./formats/log-line.ts";
-
-const UTC = TimeZone.named("UTC");
+import { type LogOptions, logReaderOf } from "./formats/known-formats.ts";
+import type { Layout } from "./formats/layout.ts";
+import type { ReadLine } from "./formats/log-line.ts";
 
 export const LOG_KINDS = ["referrer", "click", "impression"] as const;
 /** Of a log's lines. referrer: a click if it came from another page, else an impression. */
 export type LogKind = Kind | "referrer";
 
-export interface EventReaderOptions {
+export interface EventReaderOptions extends LogOptions {
   /** Of events that name none. */
   readonly stream: string;
   readonly logKind: LogKind;
@@ -29,13 +26,7 @@ export interface EventReaderOptions {
   readonly earliest: number;
   /** The ids that are in the content are left out. */
   readonly isIdNew: boolean;
-  /** Of times that name no offset; undefined if they are refused. */
-  readonly zone?: TimeZone | undefined;
   readonly filters?: Filters | undefined;
-  /** Of a JSON log. */
-  readonly fields?: FieldMap | undefined;
-  /** Of a log in a format of its own. */
-  readonly logFormat?: string | undefined;
 }
 
 interface Members {
@@ -86,12 +77,9 @@ export function eventLine({ stream, at, kind, user, id }: Event): string {
 
 function membersReader(layout: Layout, options: EventReaderOptions): ReadMembers {
   const { zone } = options;
-  if (layout.format === "csv") return csvReader(layout, zone);
-  if (layout.format === "ndjson") return jsonReader(zone);
-  const { fields = {}, logFormat = "" } = options;
-  // W3C logs are in UTC by their definition.
-  const times = new LogTimes(zone ?? (layout.format === "w3c" ? UTC : undefined));
-  return logReader(logReaderOf(layout, times, fields) ?? logFormatReader(logFormat, times), layout, options);
+  const readLine = logReaderOf(layout, options);
+  if (readLine !== undefined) return logReader(readLine, layout, options);
+  return layout.format === "csv" ? csvReader(layout, zone) : jsonReader(zone);
 }
 
 function logReader(

@@ -14,9 +14,9 @@ import { importSource, type Job, type Tally } from "./content-import.ts";
 import { earlierImport } from "./earlier.ts";
 import { LOG_KINDS, type LogKind } from "./event-reader.ts";
 import type { Filters } from "./filters.ts";
+import { customLogReader } from "./formats/custom-log.ts";
 import { type FieldMap, JSON_FIELDS } from "./formats/json-log.ts";
-import { FORMATS, type Format } from "./formats/layout.ts";
-import { logFormatReader } from "./formats/log-format.ts";
+import { FORMAT_NAMES, FORMATS_HELP, type KnownName } from "./formats/known-formats.ts";
 import { LogTimes } from "./formats/log-line.ts";
 import { ImportError } from "./import-error.ts";
 import { RECORD_MAX_BYTES } from "./record-splitter.ts";
@@ -27,7 +27,7 @@ import { newTally, summaryText, withTotals } from "./summary.ts";
 
 interface ImportOptions {
   readonly url: string | undefined;
-  readonly format: Exclude<Format, "custom"> | "auto";
+  readonly format: KnownName | "auto";
   readonly logFormat: string | undefined;
   readonly fields: FieldMap;
   /** Of events that name none. */
@@ -54,14 +54,9 @@ interface ImportOptions {
 const STATE_FILE = "import.sqlite";
 const RETRY_FOR_S = 120;
 const POLL_MS = 500;
-const FORMATS_HELP = `
+const HELP = `
 Formats, found from the first lines unless --format names one:
-  log     access logs in the common or combined format (Apache, nginx, Caddy, HAProxy …), also behind a virtual host
-  json    JSON logs: Caddy, Traefik, nginx with its variables as names; others by --fields
-  alb     AWS Application Load Balancer
-  w3c     W3C extended: IIS, CloudFront
-  csv     a header that names timestamp, user, event, and perhaps stream, id; separated by comma, semicolon or tab
-  ndjson  a JSON object a line, with those members
+${FORMATS_HELP}
   --log-format describes any other, as nginx' log_format or Apache's LogFormat does:
           '$remote_addr [$time_local] "$request" $status "$http_referer"'   '%h [%t] "%r" %>s "%{Referer}i"'
 
@@ -76,7 +71,7 @@ export function addImport(program: Command): void {
     )
     .argument("[files...]", "'-', or none: standard input, of which no progress is recorded")
     .option("--url <url>", URL_HELP, urlArgument)
-    .addOption(oneOf("--format <format>", "of the files", ["auto", ...FORMATS]))
+    .addOption(oneOf("--format <format>", "of the files", ["auto", ...FORMAT_NAMES]))
     .option("--log-format <string>", "describes the lines of a log", logFormatArgument)
     .option(
       "--fields <map>",
@@ -111,13 +106,13 @@ export function addImport(program: Command): void {
     )
     .option("--strict", "stop at the first bad line; run again, it continues there", false)
     .option("--json", "the summary as a JSON object", false)
-    .addHelpText("after", FORMATS_HELP)
+    .addHelpText("after", HELP)
     .action(exitWith(importFiles));
 }
 
 function logFormatArgument(text: string): string {
   try {
-    logFormatReader(text, new LogTimes(undefined));
+    customLogReader(text, new LogTimes(undefined));
     return text;
   } catch (error) {
     throw new InvalidArgumentError((error as Error).message);

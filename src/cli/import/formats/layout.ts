@@ -1,15 +1,9 @@
 /** How a content is laid out: found from its first lines, so that one odd line among them does not matter. */
 import { csvFields } from "../../../protocol/csv.ts";
 import { ImportError } from "../import-error.ts";
-import { accessLogReader } from "./access-log.ts";
-import { albReader } from "./alb-log.ts";
-import { type FieldMap, jsonLogReader } from "./json-log.ts";
-import { LogTimes, type ReadLine } from "./log-line.ts";
-import { w3cFields, w3cReader } from "./w3c-log.ts";
-
-/** custom: as --log-format describes it. */
-export type Format = (typeof FORMATS)[number] | "custom";
-export const FORMATS = ["log", "json", "alb", "w3c", "csv", "ndjson"] as const;
+import type { FieldMap } from "./json-log.ts";
+import { FORMAT_NAMES, type Format, headerlessLogs } from "./known-formats.ts";
+import { w3cFields } from "./w3c-log.ts";
 
 export interface Layout {
   readonly format: Format;
@@ -79,12 +73,7 @@ function formatOf(lines: readonly Line[], fields: FieldMap): Format {
   const { text: first } = lines[0]!;
   if (SEPARATOR_LINE.test(first) || isHeader(first)) return "csv";
   if (lines.some(({ text }) => w3cFields(text) !== undefined)) return "w3c";
-  const times = new LogTimes(undefined);
-  const readers: [Format, ReadLine][] = [
-    ["log", accessLogReader(times)],
-    ["alb", albReader(times)],
-    ["json", jsonLogReader(times, fields)],
-  ];
+  const readers = headerlessLogs({ fields });
   const votes = new Map<Format, number>();
   for (const { text } of lines) {
     const format = isEventObject(text) ? "ndjson" : readers.find(([, read]) => read(text) !== undefined)?.[0];
@@ -94,7 +83,7 @@ function formatOf(lines: readonly Line[], fields: FieldMap): Format {
   const [winner] = Array.from(votes).sort(([, a], [, b]) => b - a);
   if (winner !== undefined) return winner[0];
   throw new ImportError(
-    `cannot tell its format: its first line is ${shown(first)}. Say --format (${FORMATS.join(", ")}), or ` +
+    `cannot tell its format: its first line is ${shown(first)}. Say --format (${FORMAT_NAMES.join(", ")}), or ` +
       "--log-format with the format string of the server that wrote it",
   );
 }
@@ -139,13 +128,4 @@ function fieldNames(header: string, separator: string): string[] {
 
 function shown(text: string): string {
   return JSON.stringify(text.length > SHOWN_CHARS ? `${text.slice(0, SHOWN_CHARS)}…` : text);
-}
-
-/** Of a format whose lines are requests; undefined for csv and ndjson, and for custom, which needs its string. */
-export function logReaderOf(layout: Layout, times: LogTimes, fields: FieldMap): ReadLine | undefined {
-  const { format, columns } = layout;
-  if (format === "log") return accessLogReader(times);
-  if (format === "json") return jsonLogReader(times, fields);
-  if (format === "alb") return albReader(times);
-  return format === "w3c" ? w3cReader(columns, times) : undefined;
 }

@@ -27,7 +27,7 @@ interface Value {
 }
 
 /** Throws ImportError if the format has no time or no client. */
-export function logFormatReader(format: string, times: LogTimes): ReadLine {
+export function customLogReader(format: string, times: LogTimes): ReadLine {
   const found = [...format.matchAll(VARIABLE)];
   const start = format.slice(0, found[0]?.index ?? format.length);
   const values = found.map((variable, i): Value => {

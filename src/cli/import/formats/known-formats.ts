@@ -1,0 +1,87 @@
+/** The formats that an import knows: what --format takes, its help, what the first lines are tried as, and readers. */
+import { TimeZone } from "../../../domain/time-zone.ts";
+import { accessLogReader } from "./access-log.ts";
+import { albReader } from "./alb-log.ts";
+import { customLogReader } from "./custom-log.ts";
+import { type FieldMap, jsonLogReader } from "./json-log.ts";
+import { LogTimes, type ReadLine } from "./log-line.ts";
+import { w3cReader } from "./w3c-log.ts";
+
+export interface LogOptions {
+  /** Of times that name no offset; undefined if they are refused. */
+  readonly zone?: TimeZone | undefined;
+  /** Of a JSON log. */
+  readonly fields?: FieldMap | undefined;
+  /** The string that describes a custom log. */
+  readonly logFormat?: string | undefined;
+}
+
+interface KnownFormat {
+  readonly name: string;
+  readonly help: string;
+  /** Of its lines, which are requests. Undefined if its records are events. */
+  readonly reader?: (options: LogOptions, columns: readonly string[]) => ReadLine;
+  /** Its first lines name the columns: it is recognized by them, not by its other lines. */
+  readonly hasHeader?: true;
+}
+
+const UTC = TimeZone.named("UTC");
+
+const KNOWN_FORMATS = [
+  {
+    name: "log",
+    help: "access logs in the common or combined format (Apache, nginx, Caddy, HAProxy …), also behind a virtual host",
+    reader: ({ zone }) => accessLogReader(new LogTimes(zone)),
+  },
+  {
+    name: "json",
+    help: "JSON logs: Caddy, Traefik, nginx with its variables as names; others by --fields",
+    reader: ({ zone, fields = {} }) => jsonLogReader(new LogTimes(zone), fields),
+  },
+  {
+    name: "alb",
+    help: "AWS Application Load Balancer",
+    reader: ({ zone }) => albReader(new LogTimes(zone)),
+  },
+  {
+    name: "w3c",
+    help: "W3C extended: IIS, CloudFront",
+    // Its definition says UTC.
+    reader: ({ zone = UTC }, columns) => w3cReader(columns, new LogTimes(zone)),
+    hasHeader: true,
+  },
+  {
+    name: "csv",
+    help: "a header that names timestamp, user, event, and perhaps stream, id; separated by comma, semicolon or tab",
+    hasHeader: true,
+  },
+  { name: "ndjson", help: "a JSON object a line, with those members" },
+] as const satisfies readonly KnownFormat[];
+
+export type KnownName = (typeof KNOWN_FORMATS)[number]["name"];
+/** custom: as --log-format describes it. */
+export type Format = KnownName | "custom";
+
+const FORMATS: readonly (KnownFormat & { readonly name: KnownName })[] = KNOWN_FORMATS;
+export const FORMAT_NAMES = FORMATS.map(({ name }) => name);
+export const FORMATS_HELP = FORMATS.map(({ name, help }) => `  ${name.padEnd(8)}${help}`).join("\n");
+
+/** Undefined if the records of the format are events, and not requests. Throws ImportError. */
+export function logReaderOf(
+  { format, columns }: { readonly format: Format; readonly columns: readonly string[] },
+  options: LogOptions,
+): ReadLine | undefined {
+  if (format === "custom") return customLogReader(options.logFormat ?? "", new LogTimes(options.zone));
+  return FORMATS.find(({ name }) => name === format)?.reader?.(options, columns);
+}
+
+export function isLog(format: Format): boolean {
+  return format === "custom" || FORMATS.some(({ name, reader }) => name === format && reader !== undefined);
+}
+
+/** The readers of the logs that have no header, to recognize them by their lines. */
+export function headerlessLogs(options: LogOptions): readonly (readonly [KnownName, ReadLine])[] {
+  return FORMATS.flatMap(({ name, reader, hasHeader }) =>
+    reader === undefined || hasHeader ? [] : [[name, reader(options, [])] as const],
+  );
+}
