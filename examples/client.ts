@@ -108,8 +108,8 @@ export interface HourglassOptions {
   readonly timeoutMs?: number;
 }
 
-/** Not now (503, 429), not all of it (207), or nobody knows whether it was counted (504). */
-const RETRIED: ReadonlySet<number> = new Set([207, 429, 503, 504]);
+/** Not now (503, 429), or nobody knows whether it was counted (504). */
+const RETRIED: ReadonlySet<number> = new Set([429, 503, 504]);
 
 type Parameters = Readonly<Record<string, string | number | undefined>>;
 
@@ -168,7 +168,7 @@ export class Hourglass {
     for (let attempt = 1; ; attempt++) {
       const isLast = attempt === this.#attempts;
       const answer = await this.#try(`${this.#url}${path}?${query}`, init, isLast);
-      if (answer !== undefined && (isLast || !RETRIED.has(answer.status))) {
+      if (answer !== undefined && (isLast || !isRetried(answer))) {
         if (answer.ok) return answer;
         throw new HourglassError(answer.status, await errorOf(answer));
       }
@@ -188,6 +188,11 @@ export class Hourglass {
       return undefined;
     }
   }
+}
+
+/** A 207 without `retry-after` names invalid events alone: sending those again changes nothing. */
+function isRetried({ status, headers }: Response): boolean {
+  return RETRIED.has(status) || (status === 207 && headers.has("retry-after"));
 }
 
 function withId(event: HourglassEvent): HourglassEvent {

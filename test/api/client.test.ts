@@ -121,7 +121,15 @@ describe("the client, where the service is in trouble", () => {
         bodies.push(searchParams.get("id") ?? (await request.text()));
         if (bodies.length === 1) return await trouble();
         if (request.url.includes("/analytics")) return new Response(null, { status: 204 });
-        return Response.json({ events: 2, accepted: 2, duplicates: 0, invalid: 0, refused: 0, unknown: 0, errors: [] });
+        return Response.json({
+          events: 2,
+          accepted: 2,
+          duplicates: 0,
+          invalid: 0,
+          refused: 0,
+          unknown: 0,
+          errors: [],
+        });
       },
     });
   }

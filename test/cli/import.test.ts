@@ -485,7 +485,15 @@ describe("hourglass import", () => {
       hostname: "127.0.0.1",
       fetch: async (request) => {
         const events = (await request.text()).split("\n").length;
-        return Response.json({ events, accepted: events, duplicates: 0, invalid: 0, refused: 0, unknown: 0, errors: [] });
+        return Response.json({
+          events,
+          accepted: events,
+          duplicates: 0,
+          invalid: 0,
+          refused: 0,
+          unknown: 0,
+          errors: [],
+        });
       },
     });
     const peakMb = async (times: number) => {

@@ -27,7 +27,7 @@ export function invalidAnswer(batch: EventBatch): Response {
     code: "invalid_events",
     message: `${invalidCount} of ${count} events are invalid. Nothing was counted.`,
   };
-  const uncounted = { accepted: 0, duplicates: 0, invalid: invalidCount, refused: events.length };
+  const uncounted = { accepted: 0, duplicates: 0, invalid: invalidCount, refused: events.length, unknown: 0 };
   return errorAnswer(422, error, {}, { events: count, ...uncounted, errors: listed(batch) });
 }
 
@@ -49,11 +49,17 @@ export function bulkAnswer(batch: EventBatch, outcome: BulkOutcome): Response {
     unknown: unknown.length,
     errors: listed(batch),
   };
-  if (first === undefined && unknown.length === 0)
+  // With 200 for a part, a sender whose events are mostly invalid would not notice.
+  if (first === undefined && unknown.length === 0 && invalidCount === 0)
     return Response.json(body, { status: 200, headers: NO_STORE });
   const answer = { ...body, refusals: refusalsOf(batch, outcome), unknowns: unknownsOf(batch, outcome) };
-  const retry = first === undefined ? {} : retryHeaders(latest(outcome));
-  return Response.json(answer, { status: 207, headers: { ...NO_STORE, ...retry } });
+  return Response.json(answer, { status: 207, headers: { ...NO_STORE, ...partialHeaders(outcome) } });
+}
+
+/** `retry-after` tells events to send again from those that are only invalid. */
+function partialHeaders(outcome: BulkOutcome): Record<string, string> {
+  if (outcome.refused.length > 0) return retryHeaders(latest(outcome));
+  return outcome.unknown.length > 0 ? { "retry-after": "1" } : {};
 }
 
 function listed({ invalid }: EventBatch) {

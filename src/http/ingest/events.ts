@@ -3,8 +3,8 @@
  *
  * Invariant: each event of a body is accepted, a duplicate, invalid, refused, or of unknown outcome, and the answer and
  * the ledger say so with the same numbers (one of a stream that its key is not for is invalid in the answer, and
- * unauthorized in the ledger). 200: none was refused, and no outcome is unknown. 503: nothing was counted. 504: every
- * outcome is unknown. 207: the answer names the events that were refused, and those of unknown outcome.
+ * unauthorized in the ledger). 200: all are stored. 422: none is valid. 503: nothing was counted. 504: every outcome is
+ * unknown. 207: some are stored; the answer names the events that are not, or may not be.
  */
 
 import { Type } from "@sinclair/typebox";
@@ -105,7 +105,6 @@ async function submit(pipeline: Pipeline, batch: EventBatch, isAtomic: boolean):
   const { refused } = pipeline.ledger;
   refused.unauthorized += notAllowedCount;
   refused.invalid += invalidCount - notAllowedCount;
-  // Answered with 200, a sender whose events are all wrong would not notice.
   if (invalidCount > 0 && (isAtomic || valid.length === 0)) {
     refused.invalid += valid.length;
     return invalidAnswer(batch);

@@ -68,21 +68,13 @@ const NOT_ATOMIC = {
   message: "1 of 3 events are invalid. Nothing was counted.",
 };
 const INVALID_EVENT = { index: 1, ...INVALID_PARAMETER.example };
-const BATCH = {
-  events: 3,
-  accepted: 1,
-  duplicates: 1,
-  invalid: 1,
-  refused: 0,
-  unknown: 0,
-  errors: [INVALID_EVENT],
-};
+const BATCH = { events: 2, accepted: 1, duplicates: 1, invalid: 0, refused: 0, unknown: 0, errors: [] };
 const AWAY = {
   code: "hot_store_away",
   message: "the hot store does not answer: these were not counted, send them again",
 };
 const PARTIAL_BATCH = {
-  ...{ ...BATCH, events: 6, refused: 1, unknown: 2 },
+  ...{ ...BATCH, events: 6, invalid: 1, refused: 1, unknown: 2, errors: [INVALID_EVENT] },
   refusals: [{ ...AWAY, count: 1, indexes: [[3, 3]] }],
   unknowns: [{ code: UNKNOWN.reason, message: UNKNOWN_MESSAGE, count: 2, indexes: [[4, 5]] }],
 };
@@ -138,11 +130,11 @@ export const eventsPaths: Paths = {
         },
       },
       responses: {
-        200: answer("None was refused, and no outcome is unknown; some may be invalid.", {
+        200: answer("All are stored.", {
           [JSON_TYPE]: { schema: refTo("Batch"), example: BATCH },
         }),
         207: answer(
-          "Some were refused: send these again after `retry-after`. Or the outcome of some is unknown.",
+          "Some are stored, and the answer names the others. With `retry-after`, some were refused or are of unknown outcome: send these again. Without it, the others are invalid.",
           { [JSON_TYPE]: { schema: refTo("PartialBatch"), example: PARTIAL_BATCH } },
           ["retry-after"],
         ),
