@@ -48,7 +48,7 @@ const REQUESTS: Readonly<Record<string, Expensive>> = {
   "4 MiB of line ends, gzip": posted(gzipSync(LINE_ENDS), 413, "gzip"),
   "4 MiB of line ends, zstd": posted(zstdCompressSync(LINE_ENDS), 413, "zstd"),
   "4 MiB of blanks": posted(Buffer.alloc(BODY_BYTES, " "), 200),
-  "4 MiB in one text": posted(`"${"x".repeat(BODY_BYTES - 2)}"`, 200),
+  "4 MiB in one text": posted(`"${"x".repeat(BODY_BYTES - 2)}"`, 422),
   "4 MiB of brackets": posted("[".repeat(BODY_BYTES), 400, undefined, "application/json"),
   "as many lines as are allowed, nearly all blank": posted("\n".repeat(39_999), 200),
   "10,000 events of one stream": posted(lines(10_000, click), 200),
@@ -66,9 +66,9 @@ const REQUESTS: Readonly<Record<string, Expensive>> = {
   ),
   "10,000 events that are invalid": posted(
     lines(10_000, (i) => ({ ...click(i), user: "" })),
-    200,
+    422,
   ),
-  "250 long events with a member given twice": posted(Array(250).fill(GIVEN_TWICE).join("\n"), 200),
+  "250 long events with a member given twice": posted(Array(250).fill(GIVEN_TWICE).join("\n"), 422),
   "a series of all hours": { path: `/series?from=${FROM}&stream=*`, status: 200 },
   "a series of all hours in a time zone": {
     path: `/series?from=${FROM}&stream=*&step=day&tz=America/New_York`,
