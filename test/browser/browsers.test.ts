@@ -331,7 +331,7 @@ for (const { name, needs, open } of MODES) {
 
     if (name === "embedded") return;
 
-    test("with Redis frozen: what was sent is of unknown outcome, all else is refused, and a redirect leads there", async () => {
+    test("with Redis frozen: the sent event's outcome is unknown, others are refused, redirects lead on", async () => {
       const { redis } = site.servers!;
       const { refused, unknown } = await ledgerOf(service);
       redis.pause();

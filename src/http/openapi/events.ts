@@ -134,7 +134,8 @@ export const eventsPaths: Paths = {
           [JSON_TYPE]: { schema: refTo("Batch"), example: BATCH },
         }),
         207: answer(
-          "Some are stored, and the answer names the others. With `retry-after`, some were refused or are of unknown outcome: send these again. Without it, the others are invalid.",
+          "Some are stored, and the answer names the others. With `retry-after`, some were refused or are of unknown " +
+            "outcome: send these again. Without it, the others are invalid.",
           { [JSON_TYPE]: { schema: refTo("PartialBatch"), example: PARTIAL_BATCH } },
           ["retry-after"],
         ),
