@@ -11,7 +11,7 @@ const UTC = TimeZone.named("UTC")!;
 
 export const EXPECTS_TIME_ARGUMENT =
   "2026-01-31, 2026-01-31T12:30 (UTC, if no offset is given), or ms since the epoch";
-export const URL_HELP = "of the service (default: the one on this machine, as HOST and PORT say)";
+export const URL_HELP = "URL of the service (default: the one on this machine, at HOST and PORT)";
 
 /** Ends the process with the exit code that `work` answers. */
 export function exitWith<Args extends unknown[]>(

@@ -71,33 +71,47 @@ export function addImport(program: Command): void {
     )
     .argument("[files...]", "'-', or none: standard input, of which no progress is recorded")
     .option("--url <url>", URL_HELP, urlArgument)
-    .addOption(oneOf("--format <format>", "of the files", ["auto", ...FORMAT_NAMES]))
-    .option("--log-format <string>", "describes the lines of a log", logFormatArgument)
+    .addOption(oneOf("--format <format>", "input format", ["auto", ...FORMAT_NAMES]))
+    .option(
+      "--log-format <string>",
+      "input format of other logs, as the server's own format string",
+      logFormatArgument,
+    )
     .option(
       "--fields <map>",
       `where a JSON log has ${JSON_FIELDS.join(", ")}: time=ts,user=client.ip`,
       fieldsArgument,
       {},
     )
-    .option("--stream <name>", "of events that name none", streamArgument, DEFAULT_STREAM)
-    .addOption(oneOf("--kind <kind>", "of a log's lines; referrer: a click if there is one", LOG_KINDS))
-    .option("--tz <zone>", "of times without an offset, such as Europe/Berlin", zoneArgument)
-    .option("--skip-bots", "leave out requests of bots, by their User-Agent", false)
+    .option("--stream <name>", "stream of events that name none", streamArgument, DEFAULT_STREAM)
+    .addOption(
+      oneOf(
+        "--kind <kind>",
+        "what a log line counts as; referrer: a click if the line has a referrer, else an impression",
+        LOG_KINDS,
+      ),
+    )
+    .option("--tz <zone>", "time zone of times without an offset, such as Europe/Berlin", zoneArgument)
+    .option("--skip-bots", "leave out requests from bots, by their User-Agent", false)
     .option("--skip-assets", "leave out stylesheets, scripts, images, fonts and the like", false)
-    .option("--status <list>", "only requests that were answered so, such as 200,3xx", statusesArgument)
-    .option("--method <list>", "only requests of these methods, such as GET,POST", methodsArgument)
-    .option("--path <list>", "only requests of these paths, such as /,/shop/*", pathsArgument)
-    .option("--skip-path <list>", "leave out requests of these paths, such as /health", pathsArgument)
-    .option("--follow", "import what is appended, too, as tail -F does, until Ctrl-C", false)
+    .option("--status <list>", "only requests with these statuses, such as 200,3xx", statusesArgument)
+    .option("--method <list>", "only requests with these methods, such as GET,POST", methodsArgument)
+    .option("--path <list>", "only requests for these paths, such as /,/shop/*", pathsArgument)
+    .option("--skip-path <list>", "leave out requests for these paths, such as /health", pathsArgument)
+    .option("--follow", "keep importing what is appended, as tail -F does, until Ctrl-C", false)
     .option("--last-line", "take the last line of a log even if it has no end", false)
     .option("--new-ids", "ignore the ids in the files: each line counts once by its place", false)
-    .option("--old", "times before 2001 are right, and not seconds written for milliseconds", false)
+    .option(
+      "--old",
+      "accept times before 2001 (which otherwise look like seconds written as milliseconds)",
+      false,
+    )
     .option("--state <file>", "records how far files are imported (default: DATA_DIR/import.sqlite)")
     .addOption(
-      new Option("--doubtful <what>", "what to do with events sent a day ago and not answered").choices([
-        "send",
-        "skip",
-      ]),
+      new Option(
+        "--doubtful <what>",
+        "events sent a day ago and not answered: send again or skip (default: stop and say so)",
+      ).choices(["send", "skip"]),
     )
     .option(
       "--retry-for <seconds>",
@@ -105,7 +119,7 @@ export function addImport(program: Command): void {
       secondsArgument,
     )
     .option("--strict", "stop at the first bad line; run again, it continues there", false)
-    .option("--json", "the summary as a JSON object", false)
+    .option("--json", "print the summary as a JSON object", false)
     .addHelpText("after", HELP)
     .action(exitWith(importFiles));
 }
