@@ -1,4 +1,4 @@
-/** The sources that the settings name: none, unless they do. */
+/** Creates the sources of events that the settings name, if they name any. */
 
 import type { Pipeline } from "../pipeline/pipeline.ts";
 import type { Log } from "../runtime/log.ts";

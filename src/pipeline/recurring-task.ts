@@ -1,6 +1,6 @@
 /**
- * Something done again and again, never twice at a time. A failure is logged once, until it is over; that a store is
- * away is not, as that is said once for all who need it (StoreWatch).
+ * Work repeated at an interval, never twice at a time. A failure is logged once, until the work succeeds again. An
+ * unavailable store is not logged here: StoreWatch logs it once for everyone.
  */
 import type { Clock } from "../runtime/clock.ts";
 import { errorText } from "../runtime/deadline.ts";

@@ -1,6 +1,6 @@
 /**
- * What one look at a stream and at the service tells, for GET /live.
- * Invariant: a store that is away is told of and never thrown; what the other one knows is told all the same.
+ * Reads one message of GET /live: a stream's counts and the state of the service.
+ * Invariant: an unavailable store is reported in the message, never thrown; what the other store knows is still read.
  */
 
 import { HOUR_MS, type HourCounts, hourOf } from "../../domain/event.ts";

@@ -8,7 +8,7 @@ import { deadLetterRole } from "./dead-letters.ts";
 import { durabilityWarnings } from "./durability.ts";
 import { erasureRole } from "./erasure.ts";
 import { flushRole } from "./flush.ts";
-import { ensureSchema } from "./migrate-schema.ts";
+import { migrateSchema } from "./migrate-schema.ts";
 import { PartitionKeeper } from "./partitions.ts";
 import { poisonRole } from "./poison.ts";
 import { readRole } from "./reads.ts";
@@ -29,7 +29,7 @@ export function mysqlColdStore(options: MysqlColdStoreOptions): ColdStore {
     description: database.description,
     async open() {
       if (isOpen) return;
-      await ensureSchema(database);
+      await migrateSchema(database);
       isOpen = true;
       await partitions.maintain();
     },

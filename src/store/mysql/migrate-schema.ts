@@ -25,7 +25,7 @@ const CREATE_BOOKKEEPING = `
     PRIMARY KEY (version)
   ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin`;
 
-export async function ensureSchema(database: MysqlDatabase): Promise<void> {
+export async function migrateSchema(database: MysqlDatabase): Promise<void> {
   const what = "connect and migrate";
   if ((await database.briefly(what, pendingIn)).length === 0) return;
   await database.alone(what, async (session) => {

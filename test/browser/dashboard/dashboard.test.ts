@@ -63,6 +63,8 @@ describeWithServers("the dashboard of a service that asks for keys", ["chromium"
     await give(whole.key);
     await page.waitToSee("#ledger");
     await page.waitForText("#ledger-accepted", "2");
+    await fetch(`${service.url}/analytics?user=ann`, { method: "POST" });
+    await page.waitForText("#ledger-more", "1 refused: not valid");
     expect(page.faults).toEqual([]);
   });
 });
