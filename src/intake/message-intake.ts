@@ -9,6 +9,7 @@
 import type { Event } from "../domain/event.ts";
 import type { RefusalReason } from "../domain/refusal-reasons.ts";
 import { UNKNOWN } from "../pipeline/commit/open-batch.ts";
+import { StreamReservation } from "../pipeline/commit/stream-registry.ts";
 import type { Pipeline } from "../pipeline/pipeline.ts";
 import { earliestAccepted } from "../protocol/event/query-rules.ts";
 import type { Log } from "../runtime/log.ts";
@@ -60,8 +61,16 @@ export class MessageIntake {
   }
 
   async take(message: Message, hold: Hold): Promise<MessageEnd> {
+    const streams = new StreamReservation(this.#options.pipeline.streams);
+    try {
+      return await this.#take(message, hold, streams);
+    } finally {
+      streams.release();
+    }
+  }
+
+  async #take(message: Message, hold: Hold, { admits }: StreamReservation): Promise<MessageEnd> {
     const { pipeline, origin, now } = this.#options;
-    const admits = (stream: string) => pipeline.streams.admits(stream);
     const time = now();
     const earliest = earliestAccepted(pipeline.retention.rowsFrom(time));
     const { events, poison } = await readMessage(message, { origin, now: time, earliest, admits });

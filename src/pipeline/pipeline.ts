@@ -93,6 +93,7 @@ export class Pipeline {
     this.#options = options;
     const { signal } = this.#stopping;
     this.retention = new Retention({ cold, log, clock, days: settings, signal });
+    this.streams = new StreamRegistry(cold, settings.maxStreams);
     this.#shards = hotShards.map((hot, number) => this.#newShard(hot, number));
     this.#onlyShard = hotShards.length === 1 ? this.#shards[0] : undefined;
     this.#home = new HomeShard(this.#shards, Math.floor(clock.random() * hotShards.length));
@@ -102,7 +103,6 @@ export class Pipeline {
         : new SingleShardReader(this.#onlyShard, cold, metrics, clock);
     this.ranges = new RangeReader(this.#shards, cold);
     this.shortRanges = new RangeReader(this.#shards, cold, SHORT_RANGES_WAITING_MAX);
-    this.streams = new StreamRegistry(cold, settings.maxStreams);
     this.#sweeping = new RecurringTask("delete what is not retained", RETENTION_INTERVAL_MS, log, clock, () =>
       this.retention.sweep(),
     );
@@ -125,6 +125,7 @@ export class Pipeline {
       ...{ number, hot, ledger: this.ledger, metrics, log, clock, settings, onBrokenInvariant },
       cold: coldShard(cold, number, hotShards.length),
       journals: this.#journals(),
+      streams: this.streams,
       usedRingEvents: () => this.#sum((shard) => shard.flusher.ringEvents),
       aggregatesFrom: (at) => this.retention.aggregatesFrom(at),
       signal: this.#stopping.signal,

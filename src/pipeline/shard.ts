@@ -18,6 +18,7 @@ import { AdmissionLog } from "./commit/admission-log.ts";
 import { Committer } from "./commit/committer.ts";
 import type { JournalBound } from "./commit/event-admission.ts";
 import { Hydrator } from "./commit/hydrator.ts";
+import type { StreamRegistry } from "./commit/stream-registry.ts";
 import { WriterIdentity } from "./commit/writer-identity.ts";
 import { Flusher } from "./flush/flusher.ts";
 import { RingBuffer } from "./flush/ring-buffer.ts";
@@ -45,6 +46,7 @@ export interface ShardOptions {
   readonly clock: Clock;
   readonly settings: ShardSettings;
   readonly journals: JournalBound;
+  readonly streams: StreamRegistry;
   /** Of the rings of all shards, which share one capacity. */
   readonly usedRingEvents: () => number;
   /** Hours of before are not known to the cold store. */
@@ -91,6 +93,7 @@ export class Shard {
       hydrator,
       identity,
       journals,
+      streams: options.streams,
       outcomeTimeoutMs,
     });
     this.flusher = flusher;

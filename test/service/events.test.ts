@@ -495,6 +495,23 @@ test("events of streams that are one too many are named, the others count", asyn
   }
 });
 
+test("streams of a body that was refused leave room for others", async () => {
+  const service = await startService({ settings: { MAX_STREAMS: "2" } });
+  try {
+    const headers = { "content-type": NDJSON };
+    const post = async (body: string) => {
+      const answer = await fetch(`${service.url}/events?atomic=1`, { method: "POST", body, headers });
+      return answer.status;
+    };
+    const named = (...streams: string[]) => ndjson(streams.flatMap((stream) => clicks(stream, 1)));
+    expect(await post(`${named("never", "stored")}\n{}`)).toBe(422);
+    expect(await post(named("a", "b"))).toBe(200);
+    expect(await post(named("c"))).toBe(422);
+  } finally {
+    await service.stop();
+  }
+});
+
 describe("an event in a body", () => {
   const now = Date.now();
   const reading = (format: BodyFormat) => ({

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { BatchBuilder, withoutDuplicates } from "../../src/domain/batch.ts";
-import { StreamRegistry } from "../../src/pipeline/commit/stream-registry.ts";
+import { StreamRegistry, StreamReservation } from "../../src/pipeline/commit/stream-registry.ts";
 import type { ColdStore } from "../../src/store/cold/cold-store.ts";
 import { embeddedColdStore } from "../../src/store/embedded/cold-store.ts";
 
@@ -32,7 +32,7 @@ async function store(...streams: string[]): Promise<void> {
 }
 
 function admitted(registry: StreamRegistry, ...streams: string[]): string[] {
-  return streams.filter((stream) => registry.admits(stream));
+  return streams.filter((stream) => registry.reserve(stream));
 }
 
 test("new streams up to the bound, and those again", () => {
@@ -58,12 +58,40 @@ test("what was let in and is not stored yet goes on, also after a refresh", asyn
   expect(admitted(registry, "c", "b", "a")).toEqual(["b", "a"]);
 });
 
-test("what was let in and came to nothing makes room in the end", async () => {
+test("what was let in and came to nothing makes room at once", () => {
   const registry = new StreamRegistry(cold, 1);
   expect(admitted(registry, "refused in the end", "b")).toEqual(["refused in the end"]);
+  registry.release("refused in the end");
+  expect(admitted(registry, "b")).toEqual(["b"]);
+});
+
+test("a name holds its place until the last request with it is over", () => {
+  const registry = new StreamRegistry(cold, 1);
+  expect(admitted(registry, "a", "a")).toEqual(["a", "a"]);
+  registry.release("a");
+  expect(admitted(registry, "b")).toEqual([]);
+  registry.release("a");
+  expect(admitted(registry, "b")).toEqual(["b"]);
+});
+
+test("a name that was committed holds its place after its request, until two refreshes found it unstored", async () => {
+  const registry = new StreamRegistry(cold, 1);
+  expect(admitted(registry, "a")).toEqual(["a"]);
+  registry.noteCommitted("a");
+  registry.release("a");
+  expect(admitted(registry, "b", "a")).toEqual(["a"]);
   await registry.refresh();
+  expect(admitted(registry, "b", "a")).toEqual(["a"]);
   await registry.refresh();
   expect(admitted(registry, "b")).toEqual(["b"]);
+});
+
+test("a request counts each of its names once, and releases them all", () => {
+  const registry = new StreamRegistry(cold, 2);
+  const request = new StreamReservation(registry);
+  expect(["a", "b", "c", "a", "b"].map(request.admits)).toEqual([true, true, false, true, true]);
+  request.release();
+  expect(admitted(registry, "c", "d")).toEqual(["c", "d"]);
 });
 
 test("a cold store that is away changes nothing", async () => {

@@ -33,13 +33,15 @@ export function analytics({ pipeline, log, now, access }: AppOptions, { posts, g
     .post("/analytics", async ({ request }) => {
       const startMs = posts.start();
       let age: HourAge = "any";
+      let reserved: string | undefined;
       try {
         const time = now();
         const sent = readEvent(request.url, time, earliestAccepted(pipeline.retention.rowsFrom(time)));
         const event = withIdempotencyKey(sent, request.headers.get(IDEMPOTENCY_KEY));
         age = ageOf(event.at, time);
         checkStream(event.stream, access?.streamsOf(request));
-        if (!pipeline.streams.admits(event.stream)) throw new TooManyStreamsError(event.stream);
+        if (!pipeline.streams.reserve(event.stream)) throw new TooManyStreamsError(event.stream);
+        reserved = event.stream;
         if (request.body !== null) {
           const fault = await faultOfBody(request);
           if (fault !== undefined) {
@@ -55,6 +57,8 @@ export function analytics({ pipeline, log, now, access }: AppOptions, { posts, g
         const reason = refusalReasonOf(error);
         if (reason !== undefined) pipeline.ledger.refused[reason] += 1;
         return posts.counted(answerToError(error, log, request), startMs, age);
+      } finally {
+        if (reserved !== undefined) pipeline.streams.release(reserved);
       }
     })
     .get("/analytics", async ({ request }) => {

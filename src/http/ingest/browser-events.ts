@@ -66,8 +66,12 @@ export class BrowserEvents {
     // A browser's clock that is ahead must not fill hours that are yet to come.
     const event = { ...sent, at: Math.min(sent.at, time) };
     checkStream(event.stream, this.#allowed);
-    if (!pipeline.streams.admits(event.stream)) throw new TooManyStreamsError(event.stream);
-    return await pipeline.submit(event);
+    if (!pipeline.streams.reserve(event.stream)) throw new TooManyStreamsError(event.stream);
+    try {
+      return await pipeline.submit(event);
+    } finally {
+      pipeline.streams.release(event.stream);
+    }
   }
 
   #omissionOf({ headers }: Visit): OmissionReason | undefined {

@@ -10,6 +10,7 @@
 import { Type } from "@sinclair/typebox";
 import { Elysia } from "elysia";
 import type { BulkOutcome } from "../../pipeline/commit/bulk.ts";
+import { StreamReservation } from "../../pipeline/commit/stream-registry.ts";
 import type { Pipeline } from "../../pipeline/pipeline.ts";
 import { BODY_MAX_BYTES, encodingOf, receive, unpack } from "../../protocol/body/encoding.ts";
 import { formatOf, textOf } from "../../protocol/body/format.ts";
@@ -78,16 +79,22 @@ async function take(
     return refusalAnswer({ reason: "overloaded", retryAfterS: 1 });
   }
   await turn;
+  const streams = new StreamReservation(pipeline.streams);
   try {
     const bytes = await unpack(received, encoding);
     memory.give(reservedBytes - bytes.length);
     reservedBytes = bytes.length;
-    const admits = (stream: string) => pipeline.streams.admits(stream);
     const time = now();
     const rowsFrom = pipeline.retention.rowsFrom(time);
     const times = { now: time, defaultAt: time, earliest: isOld ? rowsFrom : earliestAccepted(rowsFrom) };
     const allowed = access?.streamsOf(request);
-    const options = { ...times, format, admits, allowed, invalidMaxListed: INVALID_MAX_LISTED };
+    const options = {
+      ...times,
+      format,
+      admits: streams.admits,
+      allowed,
+      invalidMaxListed: INVALID_MAX_LISTED,
+    };
     const batch = await readEvents(textOf(bytes), options);
     const refused = access?.refusalOfBatch(request, batch.events.length + batch.invalidCount);
     if (refused !== undefined) {
@@ -96,6 +103,7 @@ async function take(
     }
     return await submit(pipeline, batch, isAtomic);
   } finally {
+    streams.release();
     memory.give(reservedBytes);
   }
 }

@@ -40,6 +40,7 @@ import type { Flusher } from "../flush/flusher.ts";
 import type { Hydrator } from "./hydrator.ts";
 import type { LateGroups } from "./late-groups.ts";
 import { type OpenBatch, type Refusal, UNKNOWN } from "./open-batch.ts";
+import type { StreamRegistry } from "./stream-registry.ts";
 import type { Fate, WriterIdentity } from "./writer-identity.ts";
 
 export interface BatchSenderOptions {
@@ -48,6 +49,7 @@ export interface BatchSenderOptions {
   readonly hydrator: Hydrator;
   readonly identity: WriterIdentity;
   readonly lateGroups: LateGroups;
+  readonly streams: StreamRegistry;
   readonly ledger: Ledger;
   readonly metrics: Metrics;
   readonly clock: Clock;
@@ -232,6 +234,7 @@ export class BatchSender {
 
   #endStored(sending: Sending, duplicates: readonly number[]): void {
     const { opened, batch, isTold } = sending;
+    for (const { stream } of batch.groups) this.#options.streams.noteCommitted(stream);
     this.#end(sending);
     if (isTold) {
       this.#options.ledger.unknownStored += batch.eventCount;

@@ -24,6 +24,7 @@ import { EventAdmission, type JournalBound, type WaitingEvents } from "./event-a
 import type { Hydrator } from "./hydrator.ts";
 import { LateGroups } from "./late-groups.ts";
 import type { Outcome } from "./open-batch.ts";
+import type { StreamRegistry } from "./stream-registry.ts";
 import type { WriterIdentity } from "./writer-identity.ts";
 
 export interface CommitterOptions {
@@ -36,6 +37,7 @@ export interface CommitterOptions {
   readonly log: Log;
   readonly clock: Clock;
   readonly journals: JournalBound;
+  readonly streams: StreamRegistry;
   readonly outcomeTimeoutMs: number;
   readonly onBrokenInvariant: InvariantHandler;
 }

@@ -2,8 +2,9 @@
  * Which streams there are, so that their number stays bounded: each has an hour in the hot store every hour, and a
  * client that puts a session's number into the name would fill it.
  *
- * Invariant: a stream that has a stored event is never refused. The bound is that of one instance: others learn of
- * its new streams from the cold store, at the next refresh, so that together they may take some more.
+ * Invariants: a stream that has a stored event is never refused. A name that is new counts while a request with it
+ * lasts, and after that only if an event of it was stored. The bound is that of one instance: others learn of its new
+ * streams from the cold store, at the next refresh, so that together they may take some more.
  */
 import type { ReadStore } from "../../store/cold/read-store.ts";
 
@@ -14,26 +15,45 @@ export class StreamRegistry {
   readonly #cold: Pick<ReadStore, "streams">;
   readonly #maxStreams: number;
   #stored: ReadonlySet<string> = new Set();
-  /** Since the refresh before the last: what they brought is stored by the next one. */
+  /** Committed since the refresh before the last: in the cold store by the next one. */
   #earlier = new Set<string>();
   #recent = new Set<string>();
+  /** New names, each with the number of requests that reserve it. */
+  readonly #reserved = new Map<string, number>();
 
   constructor(cold: Pick<ReadStore, "streams">, maxStreams: number) {
     this.#cold = cold;
     this.#maxStreams = maxStreams;
   }
 
-  /** False if it would be one too many. */
-  admits(stream: string): boolean {
-    if (this.#stored.has(stream) || this.#recent.has(stream)) return true;
-    // It moves from one to the other, and is counted once.
-    if (!this.#earlier.delete(stream) && this.#count >= this.#maxStreams) return false;
-    this.#recent.add(stream);
+  /** False if it would be one too many. If true, release() has to follow. */
+  reserve(stream: string): boolean {
+    if (this.#stored.has(stream) || this.#recent.has(stream) || this.#earlier.has(stream)) return true;
+    const requests = this.#reserved.get(stream);
+    if (requests === undefined && this.#count >= this.#maxStreams) return false;
+    this.#reserved.set(stream, (requests ?? 0) + 1);
     return true;
   }
 
+  /** The outcome of the event is known, or it was not submitted. */
+  release(stream: string): void {
+    if (this.#reserved.size === 0) return;
+    const requests = this.#reserved.get(stream);
+    if (requests === undefined) return;
+    if (requests === 1) this.#reserved.delete(stream);
+    else this.#reserved.set(stream, requests - 1);
+  }
+
+  /** An event of the stream was committed. */
+  noteCommitted(stream: string): void {
+    if (this.#stored.has(stream) || this.#recent.has(stream)) return;
+    this.#earlier.delete(stream);
+    this.#reserved.delete(stream);
+    this.#recent.add(stream);
+  }
+
   get #count(): number {
-    return this.#stored.size + this.#earlier.size + this.#recent.size;
+    return this.#stored.size + this.#earlier.size + this.#recent.size + this.#reserved.size;
   }
 
   /** Throws ColdUnavailableError, and forgets nothing then. */
@@ -43,5 +63,26 @@ export class StreamRegistry {
     this.#stored = stored;
     this.#earlier = new Set([...this.#recent].filter(isNew));
     this.#recent = new Set();
+  }
+}
+
+/** The streams of the events of one request. */
+export class StreamReservation {
+  readonly #registry: StreamRegistry;
+  readonly #streams = new Set<string>();
+
+  constructor(registry: StreamRegistry) {
+    this.#registry = registry;
+  }
+
+  readonly admits = (stream: string): boolean => {
+    if (this.#streams.has(stream)) return true;
+    if (!this.#registry.reserve(stream)) return false;
+    this.#streams.add(stream);
+    return true;
+  };
+
+  release(): void {
+    for (const stream of this.#streams) this.#registry.release(stream);
   }
 }
