@@ -307,7 +307,7 @@ for (const { name, needs, open } of MODES) {
         { bad: 1 },
       ];
       const answer = await sendEvents(key, events);
-      expect(answer.status).toBe(200);
+      expect(answer.status).toBe(207);
       const { accepted, invalid, errors } = JSON.parse(answer.body);
       expect([accepted, invalid]).toEqual([2, 3]);
       expect(errors.map(({ index, code }: { index: number; code: string }) => [index, code])).toEqual([
