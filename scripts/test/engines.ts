@@ -34,7 +34,7 @@ const MYSQL_PATHS = [
   ...[
     "test/service/retention",
     "test/service/tls",
-    "test/cli/import",
+    "test/cli/import.test",
     "test/cli/verify",
     "test/release/packaging",
   ],

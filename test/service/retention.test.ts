@@ -282,7 +282,13 @@ for (const mode of pipelineModes()) {
       const { cold } = instance.stores;
       const wrong = Date.now() + 40 * DAY_MS;
       const kept = { rowsFrom: wrong, aggregatesFrom: wrong };
-      await expect(cold.sweep(kept, wrong)).rejects.toThrow("ahead of the database's");
+      // The sweep of the start may still have the lock: then another one ends at once, and has done nothing.
+      await waitFor("a sweep that looks at the clocks", () =>
+        cold.sweep(kept, wrong).then(
+          () => false,
+          (error) => String(error).includes("ahead of the database's"),
+        ),
+      );
       expect(await storedDays()).toEqual([0, 1]);
       expect(await cold.retained()).toMatchObject({ aggregatesFrom: 0 });
     });
