@@ -89,7 +89,8 @@ async function waitForJournals(
 ): Promise<void> {
   const { mode, hotShards, cold } = stores;
   const listOwners = () => journalOwners(stores, service);
-  const left = await drain({ cold, listOwners, timeoutMs: waitS * 1_000, clock });
+  const initializedMsAgo = () => youngestMs(stores);
+  const left = await drain({ cold, listOwners, initializedMsAgo, timeoutMs: waitS * 1_000, clock });
   // From here on an embedded service may be started: it needs its journal.
   if (mode === "embedded") await Promise.all(hotShards.map((hot) => hot.close()));
   if (left === 0) return;
@@ -98,6 +99,16 @@ async function waitForJournals(
     `${left} events were not in the cold store after ${waitS} s; some may be the user's. ${advice}`,
     false,
   );
+}
+
+/** How long ago the last shard was initialized; undefined if one is not. Embedded, orphans need no wait. */
+async function youngestMs({ mode, hotShards }: Stores): Promise<number | undefined> {
+  if (mode === "embedded") return Number.POSITIVE_INFINITY;
+  await Promise.all(hotShards.map((hot) => hot.open()));
+  const ages = await Promise.all(hotShards.map((hot) => hot.initializedMsAgo()));
+  return ages.reduce((least, age) => {
+    return least === undefined || age === undefined ? undefined : Math.min(least, age);
+  });
 }
 
 async function forgetUser(stores: Stores, options: ForgetOptions): Promise<Forgotten> {

@@ -1,7 +1,8 @@
 /**
  * Waits until all that was accepted up to now is in the cold store.
- * Invariant: what is counted as stored is what this cold store says, of the very writers that accepted it; a writer
- * whose journal is gone has all of it there.
+ * Invariants: what is counted as stored is what this cold store says, of the very writers that accepted it; a writer
+ * whose journal is gone has all of it there, unless the hot store lost its data. What it lost is committed again by
+ * the instances that still hold it, under new writers: so these are listed only some time after such a loss.
  */
 import { backoffMs } from "../../runtime/backoff.ts";
 import type { Clock } from "../../runtime/clock.ts";
@@ -14,19 +15,47 @@ export interface DrainOptions {
   readonly cold: Pick<ReadStore, "storedEvents">;
   /** Those that have a journal. */
   readonly listOwners: () => Promise<readonly Accepted[]>;
+  /** How long ago the hot store was initialized; undefined if it is not. */
+  readonly initializedMsAgo: () => Promise<number | undefined>;
   readonly timeoutMs: number;
   readonly clock: Clock;
 }
 
 const FIRST_PAUSE_MS = 20;
 const MAX_PAUSE_MS = 500;
+/** Instances probe the hot store every 400 ms, and retry at least twice a second. */
+export const RECOVERY_MS = 5_000;
 
 /** Answers how many of those events are not stored yet when the time is over: 0 if all are. */
-export async function drain({ cold, listOwners, timeoutMs, clock }: DrainOptions): Promise<number> {
-  const giveUpAt = clock.monotonicMs() + timeoutMs;
+export async function drain(options: DrainOptions): Promise<number> {
+  const giveUpAt = options.clock.monotonicMs() + options.timeoutMs;
+  for (;;) {
+    await recovered(options);
+    const left = await drainListed(options, giveUpAt);
+    if (left !== "lost data") return left;
+  }
+}
+
+/** A hot store that stays uninitialized has no instance. */
+async function recovered({ initializedMsAgo, clock }: DrainOptions): Promise<void> {
+  const startMs = clock.monotonicMs();
+  for (;;) {
+    const msAgo = (await initializedMsAgo()) ?? clock.monotonicMs() - startMs;
+    if (msAgo >= RECOVERY_MS) return;
+    await clock.sleep(MAX_PAUSE_MS);
+  }
+}
+
+async function drainListed(options: DrainOptions, giveUpAt: number): Promise<number | "lost data"> {
+  const { cold, listOwners, initializedMsAgo, clock } = options;
+  const listedMs = clock.monotonicMs();
+  const wasInitialized = (await initializedMsAgo()) !== undefined;
   const before = await listOwners();
   for (let attempt = 0; ; attempt++) {
     const left = await leftOf(before, cold, listOwners);
+    const msAgo = await initializedMsAgo();
+    const isSame = msAgo === undefined ? !wasInitialized : msAgo >= clock.monotonicMs() - listedMs;
+    if (!isSame) return "lost data";
     if (left === 0 || clock.monotonicMs() >= giveUpAt) return left;
     await clock.sleep(backoffMs(attempt, FIRST_PAUSE_MS, MAX_PAUSE_MS, clock.random));
   }
