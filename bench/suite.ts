@@ -66,9 +66,7 @@ export async function runSuite({ parameters, only = CHOICES, say }: SuiteOptions
 
 function checkThatThisIsLinux(): void {
   if (process.platform === "linux") return;
-  throw new Error(
-    `the bench suite reads CPU times from /proc, which ${process.platform} has not: run it on Linux`,
-  );
+  throw new Error(`the bench suite reads CPU times from /proc, which ${process.platform} has not: run it on Linux`);
 }
 
 /** wrk takes less of a core, but counts in whole seconds. */
@@ -76,8 +74,7 @@ function chosenDriver({ saturationDriver, phaseMs, warmUpMs }: Parameters): Satu
   const isWhole = phaseMs % 1_000 === 0 && warmUpMs % 1_000 === 0;
   if (saturationDriver === "auto") return hasWrk() && isWhole ? "wrk" : "built-in";
   if (saturationDriver === "built-in") return saturationDriver;
-  if (!hasWrk())
-    throw new Error("--driver wrk: there is no wrk in the PATH: install it, or say --driver built-in");
+  if (!hasWrk()) throw new Error("--driver wrk: there is no wrk in the PATH: install it, or say --driver built-in");
   if (!isWhole) throw new Error(`wrk takes whole seconds, but measurements are of ${phaseMs / 1_000} s`);
   return saturationDriver;
 }

@@ -44,11 +44,7 @@ export const TARGETS: readonly Target[] = [
   atLeast(2.5, "POST events/s, Redis + MySQL, against approach 3", speedAgainst(HOURGLASS, "approach-3")),
   atLeast(7, "POST events/s, Redis + MySQL, against approach 1", speedAgainst(HOURGLASS, "approach-1")),
   atLeast(11, "POST events/s, Redis + MySQL, against approach 2", speedAgainst(HOURGLASS, "approach-2")),
-  atLeast(
-    0.85,
-    "POST events/s, embedded, against the async ceiling",
-    speedAgainst(HOURGLASS_EMBEDDED, CEILING),
-  ),
+  atLeast(0.85, "POST events/s, embedded, against the async ceiling", speedAgainst(HOURGLASS_EMBEDDED, CEILING)),
   atLeast(0.9, "rows/s flushed meanwhile, Redis + MySQL, against the events/s", (results) =>
     byRound(results, HOURGLASS, ({ maximum }) => maximum["100:0"]?.flush?.shareOfRate),
   ),
@@ -94,11 +90,7 @@ export const TARGETS: readonly Target[] = [
     ),
   ),
   atLeast(0.4, "rows/s of batches, until all are stored, against bulk insert alone", (results) =>
-    batchRatios(
-      results,
-      HOURGLASS,
-      ({ storedPerS, bulkRowsPerS }) => bulkRowsPerS && storedPerS / bulkRowsPerS,
-    ),
+    batchRatios(results, HOURGLASS, ({ storedPerS, bulkRowsPerS }) => bulkRowsPerS && storedPerS / bulkRowsPerS),
   ),
   atMost(
     1.15,
@@ -166,8 +158,7 @@ export function judge(results: Results): Verdict[] {
   return TARGETS.map((target) => {
     const found = spreadOf(target.figures(results));
     const isMet =
-      found !== undefined &&
-      (target.isUpperBound ? found.median <= target.bound : found.median >= target.bound);
+      found !== undefined && (target.isUpperBound ? found.median <= target.bound : found.median >= target.bound);
     return { target, found, isMet };
   });
 }

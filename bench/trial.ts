@@ -186,10 +186,7 @@ async function referenceLatencies(reference: Candidate, target: RateTarget, cont
   }
 }
 
-function mapParts<T>(
-  parts: Readonly<Record<keyof Parts, T>>,
-  map: (part: keyof Parts, value: T) => number,
-): Parts {
+function mapParts<T>(parts: Readonly<Record<keyof Parts, T>>, map: (part: keyof Parts, value: T) => number): Parts {
   return {
     server: map("server", parts.server),
     redis: map("redis", parts.redis),

@@ -163,8 +163,7 @@ export class Hourglass {
 
   async #ask(path: string, parameters: Parameters, init: RequestInit = {}): Promise<Response> {
     const query = new URLSearchParams();
-    for (const [name, value] of Object.entries(parameters))
-      if (value !== undefined) query.set(name, `${value}`);
+    for (const [name, value] of Object.entries(parameters)) if (value !== undefined) query.set(name, `${value}`);
     for (let attempt = 1; ; attempt++) {
       const isLast = attempt === this.#attempts;
       const answer = await this.#try(`${this.#url}${path}?${query}`, init, isLast);

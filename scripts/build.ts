@@ -32,13 +32,10 @@ function readOptions(args: string[]): BuildOptions {
   });
   const { bytecode } = values;
   const platform = values.target?.replace(/^bun-/, "");
-  if (platform === undefined)
-    return { target: undefined, outfile: resolve(values.outfile ?? defaultPath()), bytecode };
+  if (platform === undefined) return { target: undefined, outfile: resolve(values.outfile ?? defaultPath()), bytecode };
   const target = `bun-${platform}`;
   if (!isTarget(target))
-    throw new Error(
-      `--target '${platform}': expected such as linux-x64, linux-arm64, linux-x64-musl, darwin-arm64`,
-    );
+    throw new Error(`--target '${platform}': expected such as linux-x64, linux-arm64, linux-x64-musl, darwin-arm64`);
   return { target, outfile: resolve(values.outfile ?? `${defaultPath()}-${platform}`), bytecode };
 }
 

@@ -132,8 +132,7 @@ class Simulation {
   }
 
   #totals(): Totals {
-    const sum = (of: (instance: Instance) => number) =>
-      this.#instances.reduce((all, one) => all + of(one), 0);
+    const sum = (of: (instance: Instance) => number) => this.#instances.reduce((all, one) => all + of(one), 0);
     return {
       offered: sum(({ offered }) => offered),
       answered: sum(({ answered }) => answered),
@@ -314,9 +313,7 @@ class Instance {
       onItsWay(() =>
         this.#simulation
           .shardOf(this.#number)
-          .run(costs.redisBatchUs + count * costs.redisEventUs, () =>
-            onItsWay(() => this.#answer(batch, count)),
-          ),
+          .run(costs.redisBatchUs + count * costs.redisEventUs, () => onItsWay(() => this.#answer(batch, count))),
       ),
     );
   }

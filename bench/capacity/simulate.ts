@@ -46,10 +46,7 @@ export function simulateCommand(): Command {
     .option("--flush-interval-ms <n>", "as the service's setting", whole, 1_000)
     .option("--flush-max-events <n>", "as the service's setting", whole, 10_000)
     .option("--seed <n>", "the same seed, the same figures", whole, 1)
-    .option(
-      "--costs <file>",
-      "instances.json of `npm run bench -- instances`, or costs as JSON (those of docs)",
-    )
+    .option("--costs <file>", "instances.json of `npm run bench -- instances`, or costs as JSON (those of docs)")
     .option("--table", "how many are needed for 10^4 to 10^7 events/s, a third in reserve", false)
     .option("--json", "for scripts", false)
     .action(async (options: Options) => {

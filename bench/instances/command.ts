@@ -35,9 +35,7 @@ function counts(text: string): number[] {
 
 export function instancesCommand(say: (line: string) => void): Command {
   return new Command("instances")
-    .description(
-      "several instances on one Redis and one MariaDB: events a second, and CPU per event against one",
-    )
+    .description("several instances on one Redis and one MariaDB: events a second, and CPU per event against one")
     .option("--counts <list>", "of instances, by commas; 1 is always among them", counts, [1, 2, 4])
     .option("--rounds <n>", "each starts everything anew", whole)
     .option("--seconds <n>", "of each measurement", seconds)
@@ -72,9 +70,7 @@ async function run(options: Options, say: (line: string) => void): Promise<numbe
   console.log(`\nwrote ${relative(process.cwd(), file)}; simulate --costs takes it`);
   const worst = Math.max(...compared.map(({ pacedCpuRatio }) => pacedCpuRatio));
   if (!options.check || worst <= CPU_RATIO_MAX) return 0;
-  console.error(
-    `CPU per event is up to ${figureText(worst)} times that of one instance, each at the same rate`,
-  );
+  console.error(`CPU per event is up to ${figureText(worst)} times that of one instance, each at the same rate`);
   return 1;
 }
 

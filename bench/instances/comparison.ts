@@ -76,11 +76,7 @@ function phaseOf(phases: readonly Phase[]): Phase {
   };
 }
 
-export function compare(
-  results: readonly InstancesResult[],
-  costs: Costs,
-  options: ComparisonOptions,
-): Comparison[] {
+export function compare(results: readonly InstancesResult[], costs: Costs, options: ComparisonOptions): Comparison[] {
   const byCount = Map.groupBy(results, ({ instances }) => instances);
   const summaries = new Map(Array.from(byCount, ([instances, some]) => [instances, summaryOf(some)]));
   const one = summaries.get(1)!;

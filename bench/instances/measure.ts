@@ -200,8 +200,7 @@ class Group {
     const machine = machineBusyMs();
     await waitForDrain(this.#first);
     const after = await this.#used();
-    const usPerEvent = (part: "instance" | "redis" | "mysql") =>
-      ((after[part] - before[part]) * 1_000) / answered;
+    const usPerEvent = (part: "instance" | "redis" | "mysql") => ((after[part] - before[part]) * 1_000) / answered;
     const cpuUsPerEvent = {
       instance: usPerEvent("instance"),
       redis: usPerEvent("redis"),
@@ -243,9 +242,7 @@ class Group {
 
 /** Of all cores, since it was started. */
 function machineBusyMs(): number {
-  const [, user, nice, system, , , irq, softirq] = readFileSync("/proc/stat", "utf8")
-    .split("\n")[0]!
-    .split(/ +/);
+  const [, user, nice, system, , , irq, softirq] = readFileSync("/proc/stat", "utf8").split("\n")[0]!.split(/ +/);
   const ticks = [user, nice, system, irq, softirq].reduce((sum, text) => sum + Number(text), 0);
   return (ticks * 1_000) / TICKS_PER_S;
 }

@@ -58,10 +58,7 @@ interface Connection {
 type Socket = Bun.Socket<Connection>;
 
 /** `onStart`: called once all connections are there and the first request is due. */
-export async function runConstantRate(
-  job: ConstantRateJob,
-  onStart: () => void,
-): Promise<ConstantRateResult> {
+export async function runConstantRate(job: ConstantRateJob, onStart: () => void): Promise<ConstantRateResult> {
   const run = new ConstantRateRun(job, loadRequests(job.requestsPath, job.port));
   return await run.result(onStart);
 }

@@ -1,9 +1,7 @@
 /** Latencies at fixed points of their distribution. */
 import type { Latencies } from "../../src/runtime/latencies.ts";
 
-export const PERCENTILES = [
-  0, 10, 25, 50, 75, 90, 95, 97.5, 99, 99.5, 99.75, 99.9, 99.95, 99.99, 100,
-] as const;
+export const PERCENTILES = [0, 10, 25, 50, 75, 90, 95, 97.5, 99, 99.5, 99.75, 99.9, 99.95, 99.99, 100] as const;
 
 export interface Distribution {
   readonly count: number;

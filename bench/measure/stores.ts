@@ -7,12 +7,7 @@ import { join } from "node:path";
 import { type Connection, createConnection } from "mysql2/promise";
 import { createClient } from "redis";
 import type { ServerKind } from "../../test/harness/servers/binaries.ts";
-import {
-  type MariaDbServer,
-  type RedisServer,
-  startMariaDb,
-  startRedis,
-} from "../../test/harness/servers/servers.ts";
+import { type MariaDbServer, type RedisServer, startMariaDb, startRedis } from "../../test/harness/servers/servers.ts";
 
 export interface Stores {
   readonly redis: RedisServer | undefined;

@@ -10,10 +10,7 @@ import { judge, verdictText } from "../targets.ts";
 import { resultsText } from "./text.ts";
 
 export async function resultsHtml(results: Results): Promise<string> {
-  const styles = [
-    textOf(Bun.resolveSync("uplot/dist/uPlot.min.css", import.meta.dir)),
-    textOf(local("page.css")),
-  ];
+  const styles = [textOf(Bun.resolveSync("uplot/dist/uPlot.min.css", import.meta.dir)), textOf(local("page.css"))];
   const data = { results, percentiles: PERCENTILES };
   return `<!doctype html>
 <html lang="en">

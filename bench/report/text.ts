@@ -85,11 +85,7 @@ function median(results: Results, name: string, figure: Figure): string {
 }
 
 /** Of those that ran at all. */
-function tableOf(
-  results: Results,
-  head: readonly string[],
-  row: (one: CandidateResults) => readonly string[],
-) {
+function tableOf(results: Results, head: readonly string[], row: (one: CandidateResults) => readonly string[]) {
   const ran = results.candidates.filter(({ rounds }) => rounds.some(Boolean));
   return ran.length === 0 ? [] : [["", ...head], ...ran.map((one) => [one.title, ...row(one)])];
 }
@@ -114,9 +110,7 @@ function latencyTable(results: Results, share: number) {
     median(results, name, (trial) => latencyAt(trial, share)?.ratePerS),
     ...REQUEST_CLASSES.map((requestClass) => {
       const at = (percent: 50 | 90 | 99 | 99.9) =>
-        median(results, name, (trial) =>
-          percentileMs(latencyAt(trial, share)?.classes[requestClass], percent),
-        );
+        median(results, name, (trial) => percentileMs(latencyAt(trial, share)?.classes[requestClass], percent));
       return [at(50), at(90), at(99), at(99.9)].join(" / ");
     }),
   ]);
@@ -140,15 +134,10 @@ function hasFlush({ rounds }: CandidateResults): boolean {
 function storageTable(results: Results) {
   const parts = ["server", "redis", "mysql"] as const;
   const stores = ["redis", "mysql", "files"] as const;
-  const head = [
-    ...parts.map((part) => `${part} RSS MB`),
-    ...stores.map((store) => `${store} MB per M events`),
-  ];
+  const head = [...parts.map((part) => `${part} RSS MB`), ...stores.map((store) => `${store} MB per M events`)];
   return tableOf(results, head, ({ name }) => [
     ...parts.map((part) => median(results, name, ({ residentMb }) => residentMb[part])),
-    ...stores.map((store) =>
-      median(results, name, ({ bytesPerMEvents }) => bytesPerMEvents[store] / 1_000_000),
-    ),
+    ...stores.map((store) => median(results, name, ({ bytesPerMEvents }) => bytesPerMEvents[store] / 1_000_000)),
   ]);
 }
 
@@ -163,11 +152,7 @@ function killTable(results: Results) {
       return kills.reduce((total, kill) => total + figure(kill), 0).toLocaleString("en-US");
     };
     const rows = kills.some((kill) => kill.rows !== undefined) ? sum((kill) => kill.rows ?? 0) : "–";
-    const columns = [
-      sum((kill) => kill.acknowledged),
-      sum((kill) => kill.inDoubt),
-      sum((kill) => kill.counted),
-    ];
+    const columns = [sum((kill) => kill.acknowledged), sum((kill) => kill.inDoubt), sum((kill) => kill.counted)];
     return [...columns, rows, sum((kill) => kill.lost)];
   });
 }

@@ -19,18 +19,8 @@ interface Engine {
 }
 
 const MYSQL_PATHS = [
-  ...[
-    "test/contract/cold/mysql/",
-    "test/contract/replica",
-    "test/engines/mysql-rights",
-    "test/engines/careful",
-  ],
-  ...[
-    "test/pipeline/crash",
-    "test/pipeline/faults/mysql",
-    "test/pipeline/way/flush",
-    "test/service/dead-letters",
-  ],
+  ...["test/contract/cold/mysql/", "test/contract/replica", "test/engines/mysql-rights", "test/engines/careful"],
+  ...["test/pipeline/crash", "test/pipeline/faults/mysql", "test/pipeline/way/flush", "test/service/dead-letters"],
   ...[
     "test/service/retention",
     "test/service/tls",
@@ -39,11 +29,7 @@ const MYSQL_PATHS = [
     "test/release/packaging",
   ],
 ];
-const REDIS_PATHS = [
-  "test/contract/hot/redis/contract",
-  "test/contract/hot/redis/faults",
-  "test/engines/redis-rights",
-];
+const REDIS_PATHS = ["test/contract/hot/redis/contract", "test/contract/hot/redis/faults", "test/engines/redis-rights"];
 
 const ENGINES: readonly Engine[] = [
   { name: "mysql-9", environment: { TEST_SQL_ENGINE: "mysql-9" }, paths: MYSQL_PATHS },

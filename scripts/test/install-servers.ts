@@ -42,9 +42,7 @@ export async function provideServers({ kinds, mayInstall, signal }: Provision): 
   const packages = debianPackages(missing);
   const asRoot = Bun.which("apt-get") === null ? undefined : howToBecomeRoot();
   if (asRoot !== undefined && process.env["INSTALL_SERVERS"] !== "0") {
-    console.log(
-      `The tests need ${packages.join(", ")}: apt-get installs them, in 1 to 3 minutes (up to 1 GB).`,
-    );
+    console.log(`The tests need ${packages.join(", ")}: apt-get installs them, in 1 to 3 minutes (up to 1 GB).`);
     if (mayInstall || isAgreed())
       await runStep([...asRoot, "sh", "-c", INSTALL, "install-servers", ...packages], { signal });
   }

@@ -102,10 +102,7 @@ async function runAll(options: Options, folder: string, signal: AbortSignal): Pr
   if (files.length === 0) throw new Error(`no test file for ${options.only.join(" ") || options.tier}`);
   const checks = options.only.length === 0 && options.tier !== "long" ? checkJobs(folder, signal, note) : [];
   const environment = testEnvironment();
-  const jobs = [
-    ...checks,
-    ...files.map((file) => testJob(file, { ...options, folder, signal, environment, note })),
-  ];
+  const jobs = [...checks, ...files.map((file) => testJob(file, { ...options, folder, signal, environment, note }))];
   console.log(`${files.length} test files, ${options.lanes} at a time, data in ${environment["TMPDIR"]}\n`);
   const progress = new ConsoleProgress(jobs.length, ({ name }) => tallies.get(name));
   await runInLanes(jobs, options.lanes, progress);
@@ -144,8 +141,7 @@ function checkJobs(folder: string, signal: AbortSignal, note: Note): Job[] {
     async run() {
       const outputPath = join(folder, name);
       const passed = (await runStep([join(BIN, program), ...args], { signal, outputPath })) === 0;
-      if (!passed)
-        console.error(`\n(fail) ${name}: ${[program, ...args].join(" ")}\n${readText(outputPath)}`);
+      if (!passed) console.error(`\n(fail) ${name}: ${[program, ...args].join(" ")}\n${readText(outputPath)}`);
       note(name, { ...NOTHING, [passed ? "passed" : "failed"]: 1 });
     },
   });
@@ -191,8 +187,7 @@ function readText(path: string): string {
 
 function testEnvironment(): Record<string, string | undefined> {
   const folder = join(MEMORY_DISK, `hourglass-tests-${userInfo().uid}`);
-  if (process.env["TMPDIR"] !== undefined || !existsSync(MEMORY_DISK))
-    return { ...process.env, TMPDIR: tmpdir() };
+  if (process.env["TMPDIR"] !== undefined || !existsSync(MEMORY_DISK)) return { ...process.env, TMPDIR: tmpdir() };
   const { bavail, bsize } = statfsSync(MEMORY_DISK);
   if (bavail * bsize < MEMORY_NEEDED_BYTES) return { ...process.env, TMPDIR: tmpdir() };
   mkdirSync(folder, { recursive: true, mode: 0o700 });

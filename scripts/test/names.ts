@@ -34,15 +34,7 @@ async function testNames(): Promise<string[]> {
 
 async function namesIn(path: string, reportPath: string): Promise<string[]> {
   const reporter = ["--reporter=junit", `--reporter-outfile=${reportPath}`];
-  const command = [
-    process.execPath,
-    "--no-env-file",
-    "test",
-    "-t",
-    MATCHES_NOTHING,
-    ...reporter,
-    `./${path}`,
-  ];
+  const command = [process.execPath, "--no-env-file", "test", "-t", MATCHES_NOTHING, ...reporter, `./${path}`];
   const outputPath = `${reportPath}.log`;
   await runStep(command, { signal: new AbortController().signal, outputPath });
   const cases = existsSync(reportPath) ? readCases(readFileSync(reportPath, "utf8")) : undefined;
@@ -70,7 +62,5 @@ if (values.compare === undefined) {
   const [removed, added] = [without(before, names), without(names, before)];
   for (const name of removed) console.log(`- ${name}`);
   for (const name of added) console.log(`+ ${name}`);
-  console.log(
-    `${before.length} before, ${names.length} now: ${removed.length} removed, ${added.length} added`,
-  );
+  console.log(`${before.length} before, ${names.length} now: ${removed.length} removed, ${added.length} added`);
 }

@@ -95,8 +95,7 @@ export function readCases(xml: string): TestCase[] | undefined {
 }
 
 /** A suite or a test that is opened, what came of a test, or the end of a suite. */
-const TAG =
-  /<testsuite( (?:[^>"]|"[^"]*")*)>|<testcase( (?:[^>"]|"[^"]*")*)>|<(failure|skipped)\b|<\/testsuite>/g;
+const TAG = /<testsuite( (?:[^>"]|"[^"]*")*)>|<testcase( (?:[^>"]|"[^"]*")*)>|<(failure|skipped)\b|<\/testsuite>/g;
 
 /** A file is a suite without a line, and no group. */
 function groupName(attributes: string): string | undefined {

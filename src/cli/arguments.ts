@@ -9,8 +9,7 @@ import type { Config } from "../settings/settings.ts";
 
 const UTC = TimeZone.named("UTC")!;
 
-export const EXPECTS_TIME_ARGUMENT =
-  "2026-01-31, 2026-01-31T12:30 (UTC, if no offset is given), or ms since the epoch";
+export const EXPECTS_TIME_ARGUMENT = "2026-01-31, 2026-01-31T12:30 (UTC, if no offset is given), or ms since the epoch";
 export const URL_HELP = "URL of the service (default: the one on this machine, at HOST and PORT)";
 
 /** Ends the process with the exit code that `work` answers. */
@@ -71,7 +70,6 @@ export function choiceOf(numbers: number[] | undefined, all: boolean, command: C
 }
 
 function numberArgument(text: string, earlier: number[] = []): number[] {
-  if (!/^[1-9]\d{0,14}$/.test(text))
-    throw new InvalidArgumentError("It takes the numbers that `list` shows.");
+  if (!/^[1-9]\d{0,14}$/.test(text)) throw new InvalidArgumentError("It takes the numbers that `list` shows.");
   return [...earlier, Number(text)];
 }

@@ -26,17 +26,11 @@ export function addDeadLetters(program: Command): void {
   addChoice(deadLetters.command("replay"))
     .description("store and count them now, once the reason is gone; exits with 1 if one is refused again")
     .action(
-      exitWith((config, numbers, { all }, command) =>
-        replayDeadLetters(config, choiceOf(numbers, all, command)),
-      ),
+      exitWith((config, numbers, { all }, command) => replayDeadLetters(config, choiceOf(numbers, all, command))),
     );
   addChoice(deadLetters.command("drop"))
     .description("delete them: they will never be counted")
-    .action(
-      exitWith((config, numbers, { all }, command) =>
-        dropDeadLetters(config, choiceOf(numbers, all, command)),
-      ),
-    );
+    .action(exitWith((config, numbers, { all }, command) => dropDeadLetters(config, choiceOf(numbers, all, command))));
 }
 
 /** Each command answers the exit code. */

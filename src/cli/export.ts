@@ -38,18 +38,12 @@ const CSV_HEADER = "timestamp,user,event,stream,id\n";
 export function addExport(program: Command): void {
   program
     .command("export")
-    .description(
-      "write the events that the cold store has, as import takes them; exits with 2 if it could not",
-    )
+    .description("write the events that the cold store has, as import takes them; exits with 2 if it could not")
     .option("--from <time>", `the first: ${EXPECTS_TIME_ARGUMENT}`, timeArgument)
     .option("--to <time>", "the end, not included", timeArgument)
     .option("--stream <name>", "of this stream only", streamArgument)
     .addOption(oneOf("--format <format>", "of the output", ["csv", "ndjson"]))
-    .option(
-      "--safe",
-      "for spreadsheets: an apostrophe before what would run as a formula (import keeps it)",
-      false,
-    )
+    .option("--safe", "for spreadsheets: an apostrophe before what would run as a formula (import keeps it)", false)
     .option("--out <file>", "where to (default: standard output)")
     .action(exitWith(exportEvents));
 }
@@ -79,9 +73,7 @@ async function exportEvents(config: Config, options: ExportOptions): Promise<num
     // The reader has had enough, as `head` does.
     if (isBrokenPipe(error)) return 0;
     if (!isFileError(error)) throw error;
-    console.error(
-      `hourglass export: cannot write ${options.out ?? "to standard output"}: ${errorText(error)}`,
-    );
+    console.error(`hourglass export: cannot write ${options.out ?? "to standard output"}: ${errorText(error)}`);
     return 2;
   }
   console.error(`${exported.events} events of ${exported.hours} hours (of a stream)`);
@@ -102,11 +94,7 @@ async function writeFile(texts: Readable, path: string): Promise<void> {
   }
 }
 
-async function* exportTexts(
-  cold: ExportStore,
-  options: ExportOptions,
-  exported: Exported,
-): AsyncGenerator<string> {
+async function* exportTexts(cold: ExportStore, options: ExportOptions, exported: Exported): AsyncGenerator<string> {
   const fieldOf = options.safe ? withoutFormula : (text: string) => text;
   const csvText = ({ stream, at, kind, user, id = "" }: Event) =>
     `${csvRecord([String(at), fieldOf(user), kind, fieldOf(stream), fieldOf(id)])}\n`;
@@ -145,11 +133,7 @@ async function missingFrom(
   return missing;
 }
 
-async function erasedIn(
-  cold: ErasureStore,
-  hours: readonly number[],
-  streams: StreamSelection,
-): Promise<number> {
+async function erasedIn(cold: ErasureStore, hours: readonly number[], streams: StreamSelection): Promise<number> {
   let erased = 0;
   for (let i = 0; i < hours.length; i += HOURS_PER_READ) {
     const found = await cold.erasedRows({ hours: hours.slice(i, i + HOURS_PER_READ), streams });

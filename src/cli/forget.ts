@@ -81,12 +81,7 @@ async function forget(config: Config, options: ForgetOptions): Promise<number> {
   }
 }
 
-async function waitForJournals(
-  stores: Stores,
-  service: ServiceClient,
-  waitS: number,
-  clock: Clock,
-): Promise<void> {
+async function waitForJournals(stores: Stores, service: ServiceClient, waitS: number, clock: Clock): Promise<void> {
   const { mode, hotShards, cold } = stores;
   const listOwners = () => journalOwners(stores, service);
   const initializedMsAgo = () => youngestMs(stores);
@@ -117,18 +112,14 @@ async function forgetUser(stores: Stores, options: ForgetOptions): Promise<Forgo
   const selection: UserSelection = { user, stream };
   const startMs = performance.now();
   // Dead letters first: one that is replayed meanwhile becomes a row, and is found below.
-  const deadLetters = dryRun
-    ? await cold.countUserDeadLetters(selection)
-    : await eraseDeadLetters(stores, selection);
+  const deadLetters = dryRun ? await cold.countUserDeadLetters(selection) : await eraseDeadLetters(stores, selection);
   const sizes = await cold.hourSizes();
   const sizeOf = new Map(sizes.map(({ hour, events }) => [hour, events]));
   const total = sizes.reduce((sum, { events }) => sum + events, 0);
   const report = progressReport();
   let [erased, hours, scanned] = [NOTHING_ERASED, 0, 0];
   for (let hour = await cold.nextHourWithRows(BEFORE_ALL_HOURS); hour !== undefined; ) {
-    const counts = dryRun
-      ? await cold.countUserRows(selection, hour)
-      : await cold.eraseUserRows(selection, hour);
+    const counts = dryRun ? await cold.countUserRows(selection, hour) : await cold.eraseUserRows(selection, hour);
     erased = addErased(erased, counts);
     hours += Number(counts.clicks + counts.impressions > 0);
     scanned += sizeOf.get(hour) ?? 0;
@@ -147,10 +138,7 @@ async function forgetUser(stores: Stores, options: ForgetOptions): Promise<Forgo
 }
 
 /** Only the hot store counted them: it has to load their hours again, without them. */
-async function eraseDeadLetters(
-  { mode, hotShards, cold }: Stores,
-  selection: UserSelection,
-): Promise<number> {
+async function eraseDeadLetters({ mode, hotShards, cold }: Stores, selection: UserSelection): Promise<number> {
   const keys = await cold.eraseUserDeadLetters(selection);
   if (mode === "embedded") return keys.length;
   for (const key of keys) await Promise.all(hotShards.map((hot) => hot.retireHour(key)));

@@ -26,9 +26,7 @@ const KEY_STREAMS_MAX = 50;
 export function addKeys(program: Command): void {
   const keys = program
     .command("keys")
-    .description(
-      "API keys, for what REQUIRE_KEYS names; a running service notices a change within 5 seconds",
-    );
+    .description("API keys, for what REQUIRE_KEYS names; a running service notices a change within 5 seconds");
   keys
     .command("create")
     .description("create a key and show it, this once")
@@ -36,11 +34,7 @@ export function addKeys(program: Command): void {
     .requiredOption("--scope <scopes>", `what it permits: some of ${SCOPES.join(", ")}`, scopesArgument)
     .option("--stream <streams>", "of these only: names, or prefixes with a star (shop.*)", streamsArgument)
     .option("--expires <time>", `when it ends: ${EXPECTS_TIME_ARGUMENT}`, futureArgument)
-    .option(
-      "--limit <rate>",
-      "how many events and reads it may send, such as 100/s, 1000/m, 5000/h",
-      rateArgument,
-    )
+    .option("--limit <rate>", "how many events and reads it may send, such as 100/s, 1000/m, 5000/h", rateArgument)
     .option("--json", "as a JSON object", false)
     .action(
       exitWith((config, options: KeyOptions, command: Command) => {
@@ -78,12 +72,9 @@ function scopesArgument(text: string, earlier: Scope[] = []): Scope[] {
 function streamsArgument(text: string, earlier: string[] = []): string[] {
   const found = text.split(",").map((pattern) => pattern.trim());
   const all = [...new Set([...earlier, ...found])];
-  if (!found.every(isStreamSelection))
-    throw new InvalidArgumentError(`It takes ${EXPECTS_STREAM_SELECTION}.`);
+  if (!found.every(isStreamSelection)) throw new InvalidArgumentError(`It takes ${EXPECTS_STREAM_SELECTION}.`);
   if (all.length > KEY_STREAMS_MAX)
-    throw new InvalidArgumentError(
-      `It takes ${KEY_STREAMS_MAX} of them at most: use a prefix, such as shop.*`,
-    );
+    throw new InvalidArgumentError(`It takes ${KEY_STREAMS_MAX} of them at most: use a prefix, such as shop.*`);
   return all;
 }
 

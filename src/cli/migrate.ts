@@ -6,9 +6,7 @@ import { withColdStore } from "./shared/with-stores.ts";
 export function addMigrate(program: Command): void {
   program
     .command("migrate")
-    .description(
-      "create the tables in the cold store, or bring them up to date, as the service does at its start",
-    )
+    .description("create the tables in the cold store, or bring them up to date, as the service does at its start")
     .action(
       exitWith((config) =>
         withColdStore(config, async ({ description }) => {

@@ -42,9 +42,7 @@ export function addPoison(program: Command): void {
     );
   addChoice(poison.command("drop"))
     .description("delete them: they will never be counted")
-    .action(
-      exitWith((config, numbers, { all }, command) => dropPoison(config, choiceOf(numbers, all, command))),
-    );
+    .action(exitWith((config, numbers, { all }, command) => dropPoison(config, choiceOf(numbers, all, command))));
 }
 
 /** Each command answers the exit code. */

@@ -32,9 +32,7 @@ function webUrlArgument(text: string): URL {
 function signRedirect(config: Config, target: URL, { stream, base }: SignRedirectOptions): string {
   const { redirectSecret } = config;
   if (redirectSecret === undefined)
-    throw new ConfigError(
-      "REDIRECT_SECRET is not set: set the one that the service has, to sign links with it",
-    );
+    throw new ConfigError("REDIRECT_SECRET is not set: set the one that the service has, to sign links with it");
   const origin = base?.href.replace(/\/$/, "") ?? listeningUrl(config);
   const parameters = new URLSearchParams({ to: target.href });
   if (stream !== undefined) parameters.set("stream", stream);

@@ -41,8 +41,7 @@ async function verify(config: Config, options: VerifyCommandOptions): Promise<nu
       }
     }
     const what = shards === 1 ? "hours" : `parts of hours in ${shards} shards`;
-    if (!options.json)
-      console.log(`${checked} ${what}, ${wrong} of them ${options.repair ? "still " : ""}wrong`);
+    if (!options.json) console.log(`${checked} ${what}, ${wrong} of them ${options.repair ? "still " : ""}wrong`);
     return wrong === 0 ? 0 : 1;
   });
 }
@@ -60,8 +59,7 @@ async function chosenHours(
 }
 
 function countsText({ rows, aggregate }: HourVerdict): string {
-  if (rows !== "not kept")
-    return `${rows.clicks} clicks, ${rows.impressions} impressions, ${rows.uniqueUsers} users`;
+  if (rows !== "not kept") return `${rows.clicks} clicks, ${rows.impressions} impressions, ${rows.uniqueUsers} users`;
   const { clicks = 0, impressions = 0, uniqueUsers = 0 } = aggregate ?? {};
   return `${clicks} clicks, ${impressions} impressions, ${uniqueUsers} users: its rows are not kept`;
 }

@@ -35,8 +35,7 @@ const ID_END = ID_START + 2 * ID_BYTES;
 /** What is asked for: hg_, the id, and the secret. It says nothing of a key, so that it may be checked in any way. */
 const TOKEN = /^hg_[0-9a-f]{16}_[A-Za-z0-9_-]{43}$/;
 
-export const EXPECTS_TOKEN =
-  "a key that `hourglass keys create` has shown: hg_, 16 characters, _ and 43 more";
+export const EXPECTS_TOKEN = "a key that `hourglass keys create` has shown: hg_, 16 characters, _ and 43 more";
 
 export function isToken(text: string): boolean {
   return TOKEN.test(text);

@@ -113,8 +113,7 @@ export class BatchBuilder implements Batch {
 
   /** 95 % of events are for the same hour as the one before: looked at first, before any key is built. */
   #groupOf(stream: string, hour: number): Group {
-    if (this.#body !== undefined)
-      throw new Error("Cannot add to a batch that is encoded: it may be on its way");
+    if (this.#body !== undefined) throw new Error("Cannot add to a batch that is encoded: it may be on its way");
     const last = this.#last;
     if (last !== undefined && last.hour === hour && last.stream === stream) return last;
     const name = hourKeyName(stream, hour);
@@ -190,8 +189,7 @@ function registersText(registers: readonly number[]): string {
 function registerIn(text: string, i: number): number {
   let register = 0;
   const end = (i + 1) * REGISTER_CHARS;
-  for (let at = end - REGISTER_CHARS; at < end; at++)
-    register = register * 32 + text.charCodeAt(at) - FIRST_CHAR;
+  for (let at = end - REGISTER_CHARS; at < end; at++) register = register * 32 + text.charCodeAt(at) - FIRST_CHAR;
   return register;
 }
 
@@ -202,9 +200,7 @@ function registerIn(text: string, i: number): number {
 export function decodeBatch(seq: number, body: string, duplicates: readonly number[]): JournaledBatch {
   const entry = JSON.parse(body) as { v: number; g: EncodedGroup[] };
   if (entry.v !== 1) {
-    throw new Error(
-      `Cannot read journal entry ${seq}: its version is ${entry.v}, this build reads version 1`,
-    );
+    throw new Error(`Cannot read journal entry ${seq}: its version is ${entry.v}, this build reads version 1`);
   }
   const groups = entry.g.map(([stream, hour, kinds, offsets, users, ids, registers]) => {
     const group = emptyGroup(stream, hour);

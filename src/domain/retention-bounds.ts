@@ -28,10 +28,7 @@ export interface ErasedCounts {
 export const NO_BOUNDS: RetentionBounds = { rowsFrom: 0, aggregatesFrom: 0 };
 export const NOTHING_ERASED: ErasedCounts = { clicks: 0, impressions: 0, deadLetters: 0 };
 
-export function boundsAt(
-  now: number,
-  { retentionDays, aggregateRetentionDays }: RetentionDays,
-): RetentionBounds {
+export function boundsAt(now: number, { retentionDays, aggregateRetentionDays }: RetentionDays): RetentionBounds {
   return {
     rowsFrom: firstRetainedDay(now, retentionDays),
     aggregatesFrom: firstRetainedDay(now, aggregateRetentionDays),

@@ -6,11 +6,7 @@
 import { type Outcome, type Refusal, UNKNOWN } from "../pipeline/commit/open-batch.ts";
 import type { ErrorBody } from "../protocol/body/refused-body.ts";
 import type { MalformedEventError } from "../protocol/event/from-object.ts";
-import {
-  InvalidParameterError,
-  StreamNotAllowedError,
-  TooManyStreamsError,
-} from "../protocol/invalid-parameter.ts";
+import { InvalidParameterError, StreamNotAllowedError, TooManyStreamsError } from "../protocol/invalid-parameter.ts";
 import { MalformedQueryError } from "../protocol/query-string.ts";
 import { errorText } from "../runtime/deadline.ts";
 import type { Log } from "../runtime/log.ts";
@@ -78,9 +74,7 @@ export function isRefusedInput(error: unknown): error is MalformedQueryError | I
 }
 
 /** What is wrong with an input. */
-export function errorBodyOf(
-  error: MalformedQueryError | MalformedEventError | InvalidParameterError,
-): ErrorBody {
+export function errorBodyOf(error: MalformedQueryError | MalformedEventError | InvalidParameterError): ErrorBody {
   const got = error.got === null ? null : error.got.slice(0, GOT_MAX_CHARS);
   const message = error.message.slice(0, 2 * GOT_MAX_CHARS);
   const { field, expected } = error;

@@ -47,10 +47,7 @@ export class Hold {
   }
 
   #schedule(): Timer {
-    return setTimeout(
-      () => this.#look(),
-      backoffMs(this.#attempts++, RETRY_FIRST_MS, RETRY_MAX_MS, Math.random),
-    );
+    return setTimeout(() => this.#look(), backoffMs(this.#attempts++, RETRY_FIRST_MS, RETRY_MAX_MS, Math.random));
   }
 
   #look(): void {
@@ -69,10 +66,7 @@ export class Hold {
     if (this.#isLogged) return;
     this.#isLogged = true;
     const { log, name } = this.#options;
-    log.warn(
-      { source: name, reason, held: this.#waiting.length },
-      "messages are held until events are taken",
-    );
+    log.warn({ source: name, reason, held: this.#waiting.length }, "messages are held until events are taken");
   }
 
   /** What waited has been stored. */

@@ -102,9 +102,7 @@ export class MessageIntake {
     const { pipeline } = this.#options;
     if (events.length === 1) {
       const outcome = await pipeline.submit(events[0]!);
-      return (
-        outcome && { events, reason: outcome.reason === UNKNOWN.reason ? "hot_store_away" : outcome.reason }
-      );
+      return outcome && { events, reason: outcome.reason === UNKNOWN.reason ? "hot_store_away" : outcome.reason };
     }
     const { refused, unknown } = await pipeline.submitAll(events);
     const positions = [...refused.flatMap((some) => some.positions), ...unknown];

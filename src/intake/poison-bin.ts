@@ -87,8 +87,7 @@ export class PoisonBin {
 
   #noteFailure(error: unknown): void {
     const fields = { error: errorText(error), pieces: this.#pieces.size };
-    if (this.#failures === 0)
-      this.#options.log.warn(fields, "poison could not be set aside, its messages wait");
+    if (this.#failures === 0) this.#options.log.warn(fields, "poison could not be set aside, its messages wait");
     if (this.#isStopped) return;
     this.#timer = setTimeout(
       () => {

@@ -107,15 +107,11 @@ export class Pipeline {
       this.retention.sweep(),
     );
     this.#tasks = [
-      new RecurringTask("count dead letters", DEAD_LETTERS_INTERVAL_MS, log, clock, () =>
-        this.#countDeadLetters(),
-      ),
+      new RecurringTask("count dead letters", DEAD_LETTERS_INTERVAL_MS, log, clock, () => this.#countDeadLetters()),
       new RecurringTask("list streams", STREAMS_INTERVAL_MS, log, clock, () => this.streams.refresh()),
     ];
     if (this.#onlyShard === undefined)
-      this.#tasks.push(
-        new RecurringTask("choose a shard", settings.leaseMs, log, clock, () => this.#home.choose()),
-      );
+      this.#tasks.push(new RecurringTask("choose a shard", settings.leaseMs, log, clock, () => this.#home.choose()));
   }
 
   #newShard(hot: HotStore, number: number): Shard {
@@ -294,8 +290,7 @@ export class Pipeline {
     const { pending } = this.ledger;
     if (pending > 0 && this.#shards.some(({ isRecovering }) => isRecovering))
       log.error({ pending }, "stopped before events that the hot store lost were stored anew: they are lost");
-    else if (areDrained.includes(false))
-      log.warn({ pending }, "stopped with a backlog: it is in the journal");
+    else if (areDrained.includes(false)) log.warn({ pending }, "stopped with a backlog: it is in the journal");
     await Promise.all(this.#shards.map((shard, i) => this.#endWriter(shard, areDrained[i]!)));
   }
 

@@ -104,9 +104,7 @@ export class Shard {
         this.committer.probe(),
       ),
       new RecurringTask("watch admission", PROBE_INTERVAL_MS, log, clock, async () => admission.look()),
-      new RecurringTask("adopt journals", leaseMs, log, clock, () =>
-        adoptJournals({ ...this.#adoption, signal }),
-      ),
+      new RecurringTask("adopt journals", leaseMs, log, clock, () => adoptJournals({ ...this.#adoption, signal })),
       new RecurringTask("retire hours", RETIRE_INTERVAL_MS, log, clock, () => this.retire()),
     ];
   }

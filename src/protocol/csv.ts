@@ -10,9 +10,7 @@ const FIELD = /(?:"([^"]*(?:""[^"]*)*)"|([^",]*))(,|$)/y;
 
 /** Without its line's end. */
 export function csvRecord(fields: readonly string[]): string {
-  return fields
-    .map((field) => (NEEDS_QUOTES.test(field) ? `"${field.replaceAll('"', '""')}"` : field))
-    .join(",");
+  return fields.map((field) => (NEEDS_QUOTES.test(field) ? `"${field.replaceAll('"', '""')}"` : field)).join(",");
 }
 
 /** Undefined if its quotes are not where they may be. */

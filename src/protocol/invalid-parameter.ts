@@ -32,8 +32,7 @@ export class StreamNotAllowedError extends InvalidParameterError {
 
 /** `allowed`: undefined for all. Throws StreamNotAllowedError. */
 export function checkStream(stream: string, allowed: StreamSet | undefined): void {
-  if (allowed !== undefined && !allowed.has(stream))
-    throw new StreamNotAllowedError("stream", stream, allowed);
+  if (allowed !== undefined && !allowed.has(stream)) throw new StreamNotAllowedError("stream", stream, allowed);
 }
 
 /** The same for every stream of a selection. `got`: the parameter's text. */

@@ -36,8 +36,7 @@ export function timeOf(text: string, zone: TimeZone | undefined): number | undef
 }
 
 function isoTime(text: string, zone: TimeZone | undefined): number | undefined {
-  const [, date, hour = "00", minute = "00", second = "00", fraction = "", utc, sign, ...offset] =
-    ISO.exec(text) ?? [];
+  const [, date, hour = "00", minute = "00", second = "00", fraction = "", utc, sign, ...offset] = ISO.exec(text) ?? [];
   const local = existingTime(`${date}T${hour}:${minute}:${second}.${fraction.slice(0, 3).padEnd(3, "0")}Z`);
   if (local === undefined || utc !== undefined) return local;
   if (sign === undefined) return zone?.instantOf(local);

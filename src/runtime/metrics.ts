@@ -20,10 +20,7 @@ export class Metrics {
   );
   readonly batchEvents = this.#events("hourglass_batch_events", "Events in a batch");
   readonly flushSeconds = this.#seconds("hourglass_flush_seconds", "One transaction of the cold store");
-  readonly flushEvents = this.#events(
-    "hourglass_flush_events",
-    "Events in one transaction of the cold store",
-  );
+  readonly flushEvents = this.#events("hourglass_flush_events", "Events in one transaction of the cold store");
   readonly hotReadSeconds = this.#seconds(
     "hourglass_hot_read_seconds",
     "One read of the hot store, shared by all requests that waited for it",
@@ -40,14 +37,8 @@ export class Metrics {
     "hourglass_event_loop_lag_seconds",
     "How late a timer ran: every answer is delayed as much",
   );
-  readonly commitFailures = this.#counter(
-    "hourglass_commit_failures_total",
-    "Failures of a store during a commit",
-  );
-  readonly flushFailures = this.#counter(
-    "hourglass_flush_failures_total",
-    "Flushes that failed and were retried",
-  );
+  readonly commitFailures = this.#counter("hourglass_commit_failures_total", "Failures of a store during a commit");
+  readonly flushFailures = this.#counter("hourglass_flush_failures_total", "Flushes that failed and were retried");
 
   #seconds(name: string, help: string): Histogram {
     return new Histogram({ name, help, buckets: SECONDS, registers: [this.registry] });

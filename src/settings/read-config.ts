@@ -67,9 +67,7 @@ function contradictions(config: Config): string[] {
   if (redisWaitReplicas > 0)
     problems.push(`REDIS_WAIT_REPLICAS is ${redisWaitReplicas}, but REDIS_URL is not set: there are none`);
   if (workers > 1)
-    problems.push(
-      `WORKERS is ${workers}, but the embedded stores are for one process: set REDIS_URL and MYSQL_URL`,
-    );
+    problems.push(`WORKERS is ${workers}, but the embedded stores are for one process: set REDIS_URL and MYSQL_URL`);
   return problems;
 }
 
@@ -87,9 +85,7 @@ function encryptionContradictions(config: Config): string[] {
   const { redisUrl, redisCaFile, isMysqlTls, mysqlCaFile, isMysqlTlsForAnyHost } = config;
   const problems: string[] = [];
   if (isMysqlTlsForAnyHost && mysqlCaFile === undefined)
-    problems.push(
-      "MYSQL_TLS_ANY_HOST is 1, but MYSQL_CA_FILE is not set: anyone's certificate would be accepted",
-    );
+    problems.push("MYSQL_TLS_ANY_HOST is 1, but MYSQL_CA_FILE is not set: anyone's certificate would be accepted");
   if (redisCaFile !== undefined && !/^rediss[:+]/.test(redisUrl ?? ""))
     problems.push(
       "REDIS_CA_FILE is set, but REDIS_URL does not begin with rediss:// or rediss+sentinel://: it would not be used",

@@ -81,9 +81,7 @@ export function problemInRedisUrl(text: string): string | undefined {
     return "it holds a % that starts no escape: write %25 for a percent sign in a user or password";
   const [, , sentinel, , , path, query] = PARTS.exec(text) ?? [];
   if (query) return `it takes ${sentinel ? `the options ${SENTINEL_PARAMETERS.join(", ")}` : "no options"}`;
-  return path
-    ? "behind the host stands the number of a database, or with Sentinels the master's name"
-    : undefined;
+  return path ? "behind the host stands the number of a database, or with Sentinels the master's name" : undefined;
 }
 
 /** Without user and password. */

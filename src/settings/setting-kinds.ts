@@ -52,12 +52,7 @@ export function offUnlessSet<T>(setting: Setting<T>): OffUnlessSet<T> {
   return { ...setting, fallback: undefined };
 }
 
-export function oneOf(
-  name: string,
-  fallback: string,
-  values: readonly string[],
-  help: string,
-): WithDefault<string> {
+export function oneOf(name: string, fallback: string, values: readonly string[], help: string): WithDefault<string> {
   const parse = (text: string) => (values.includes(text) ? text : undefined);
   return { name, fallback, help, takes: `one of ${values.join(", ")}`, parse };
 }
@@ -90,8 +85,7 @@ export function url(
     const parsed = partsOf(value);
     return parsed && (badEscape(parsed) ?? problemIn(parsed));
   };
-  const parse = (value: string) =>
-    partsOf(value) !== undefined && problem(value) === undefined ? value : undefined;
+  const parse = (value: string) => (partsOf(value) !== undefined && problem(value) === undefined ? value : undefined);
   return {
     name,
     fallback: undefined,

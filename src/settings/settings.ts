@@ -77,21 +77,13 @@ export const SETTING_GROUPS = {
       [0, 60_000],
       "how long events are still taken after SIGTERM, while /readyz turns balancers away",
     ),
-    logLevel: oneOf(
-      "LOG_LEVEL",
-      "info",
-      ["debug", "info", "warn", "error", "silent"],
-      "lowest level that is logged",
-    ),
+    logLevel: oneOf("LOG_LEVEL", "info", ["debug", "info", "warn", "error", "silent"], "lowest level that is logged"),
     isEachRequestLogged: flag("LOG_REQUESTS", "1 logs a line for each request"),
   },
   "Where data is kept": {
     dataDir: text("DATA_DIR", "./data", "folder of the embedded stores"),
     redisUrl: REDIS_URL,
-    redisCaFile: file(
-      "REDIS_CA_FILE",
-      "certificates (PEM) of the authority that signed Redis's, with rediss://",
-    ),
+    redisCaFile: file("REDIS_CA_FILE", "certificates (PEM) of the authority that signed Redis's, with rediss://"),
     redisShards: integer(
       "REDIS_SHARDS",
       DEFAULT_SHARDS,
@@ -147,12 +139,7 @@ export const SETTING_GROUPS = {
       [10, 60_000],
       "longest wait before events go to the cold store",
     ),
-    flushMaxEvents: integer(
-      "FLUSH_MAX_EVENTS",
-      10_000,
-      [1, 100_000],
-      "events in one transaction of the cold store",
-    ),
+    flushMaxEvents: integer("FLUSH_MAX_EVENTS", 10_000, [1, 100_000], "events in one transaction of the cold store"),
     ringCapacityEvents: integer(
       "RING_CAPACITY",
       100_000,
@@ -208,10 +195,7 @@ export const SETTING_GROUPS = {
       (entry) => (isStreamSelection(entry) ? entry : undefined),
       "streams that /pixel.gif, /beacon and /r count in without a key (all; none if REQUIRE_KEYS has write)",
     ),
-    corsOrigins: originsOrAll(
-      "CORS_ORIGINS",
-      "origins whose pages may read answers and send more than beacons",
-    ),
+    corsOrigins: originsOrAll("CORS_ORIGINS", "origins whose pages may read answers and send more than beacons"),
     isDntRespected: flag("RESPECT_DNT", "1 does not count browsers that send DNT: 1 or Sec-GPC: 1"),
     isBotFiltered: flag("BOT_FILTER", "1 does not count clients whose User-Agent is a known bot's"),
     redirectOrigins: origins("REDIRECT_ORIGINS", "where /r may lead without a signature"),
@@ -243,9 +227,7 @@ export const SETTING_GROUPS = {
 };
 
 type Groups = typeof SETTING_GROUPS;
-type Merged<T> = (T extends unknown ? (group: T) => void : never) extends (group: infer All) => void
-  ? All
-  : never;
+type Merged<T> = (T extends unknown ? (group: T) => void : never) extends (group: infer All) => void ? All : never;
 type Settings = Merged<Groups[keyof Groups]>;
 type ValueOf<S> = S extends WithDefault<infer T> ? T : S extends Setting<infer T> ? T | undefined : never;
 

@@ -79,11 +79,7 @@ for (const { name, needs, open } of MODES) {
       const { output, errors, exitCode } = await keys("create", "--name", "test", "--json", ...args);
       expect([errors, exitCode]).toEqual(["", 0]);
       const key = JSON.parse(output) as Key;
-      await waitFor(
-        "the service to know the key",
-        async () => (await asKnown(key)) !== "key_invalid",
-        SLOWLY,
-      );
+      await waitFor("the service to know the key", async () => (await asKnown(key)) !== "key_invalid", SLOWLY);
       return key;
     }
 
@@ -93,12 +89,7 @@ for (const { name, needs, open } of MODES) {
       return errorOf(answer).code;
     }
 
-    function send(
-      method: string,
-      target: string,
-      key?: string,
-      headers: readonly string[] = [],
-    ): Promise<Answer> {
+    function send(method: string, target: string, key?: string, headers: readonly string[] = []): Promise<Answer> {
       const authorization = key === undefined ? [] : [`Authorization: Bearer ${key}`];
       return ask(service.port, { method, target, headers: [...authorization, ...headers] });
     }
@@ -134,17 +125,14 @@ for (const { name, needs, open } of MODES) {
       for (const [i, sending] of sendings.entries()) {
         const answer = await sending();
         expect([i, answer.status, errorOf(answer).code]).toEqual([i, status, code]);
-        if (code !== "stream_not_allowed")
-          expect(answer.headers.get("www-authenticate")).toStartWith("Bearer ");
+        if (code !== "stream_not_allowed") expect(answer.headers.get("www-authenticate")).toStartWith("Bearer ");
       }
       expect(await accepted()).toBe(before);
     }
 
     test("no route that has to do with counts can be asked without one", async () => {
       const guarded = Object.entries(API_DOCUMENT.paths).flatMap(([path, item]) =>
-        (["get", "post"] as const)
-          .filter((m) => item[m]?.security)
-          .map((m) => [m.toUpperCase(), path] as const),
+        (["get", "post"] as const).filter((m) => item[m]?.security).map((m) => [m.toUpperCase(), path] as const),
       );
       expect(guarded.length).toBeGreaterThanOrEqual(7);
       await expectRefused(
@@ -173,11 +161,7 @@ for (const { name, needs, open } of MODES) {
         ...[`Bearer ${key.toUpperCase()}`, `Bearer "${key}"`, `Bearer ${encodeURIComponent(`${key}\0`)}`],
         ...[`Bearer hg_${id}_${other.key.slice(20)}`, `Bearer hg_${other.id}_${key.slice(20)}`],
         ...[`Bearer ${id}`, `Bearer hg_${id}_`, `Bearer hg_${id}_${sha256.slice(0, 43)}`, `Bearer ${sha256}`],
-        ...[
-          `Bearer ${newToken(randomBytes).token}`,
-          `Bearer hg_${"0".repeat(16)}_${"A".repeat(43)}`,
-          "Bearer *",
-        ],
+        ...[`Bearer ${newToken(randomBytes).token}`, `Bearer hg_${"0".repeat(16)}_${"A".repeat(43)}`, "Bearer *"],
         ...[`Bearer hg_' OR 1=1 --_${"A".repeat(43)}`, `Bearer ${"A".repeat(8_000)}`, "Bearer __proto__"],
       ];
       const refusedBefore = (await refusedEvents())["unauthorized"]!;
@@ -197,20 +181,13 @@ for (const { name, needs, open } of MODES) {
 
     test("a key that is given elsewhere, or twice, is none", async () => {
       const target = `/analytics?timestamp=${AT}&user=ann&click&stream=attack`;
-      for (const where of [
-        `&key=${all.key}`,
-        `&authorization=Bearer%20${all.key}`,
-        `&access_token=${all.key}`,
-      ]) {
+      for (const where of [`&key=${all.key}`, `&authorization=Bearer%20${all.key}`, `&access_token=${all.key}`]) {
         expect((await send("POST", `${target}${where}`)).status).toBe(401);
       }
       for (const header of ["X-API-Key", "Cookie", "Proxy-Authorization"]) {
         expect((await send("POST", target, undefined, [`${header}: Bearer ${all.key}`])).status).toBe(401);
       }
-      const twice = [
-        `Authorization: Bearer ${all.key}`,
-        `Authorization: Bearer ${newToken(randomBytes).token}`,
-      ];
+      const twice = [`Authorization: Bearer ${all.key}`, `Authorization: Bearer ${newToken(randomBytes).token}`];
       expect((await send("POST", target, undefined, twice)).status).toBe(401);
       expect(await clicksOf("attack")).toBe(0);
     });
@@ -226,25 +203,12 @@ for (const { name, needs, open } of MODES) {
       const query = `?timestamp=${AT}&user=ann&click&stream=attack`;
       const paths = [
         ...["/analytics/", "//analytics", "/./analytics", "/x/../analytics", "/%61nalytics", "/analytics%2F"],
-        ...[
-          "/Analytics",
-          "/analytics;a",
-          "/analytics//",
-          "/analytics/.",
-          "/events/",
-          "/EVENTS",
-          "http://x/analytics",
-        ],
+        ...["/Analytics", "/analytics;a", "/analytics//", "/analytics/.", "/events/", "/EVENTS", "http://x/analytics"],
       ];
       for (const path of paths) {
         for (const method of ["POST", "GET", "HEAD"]) {
           const { status } = await send(method, path + query);
-          expect([path, method, [400, 401, 404, 405].includes(status), status]).toEqual([
-            path,
-            method,
-            true,
-            status,
-          ]);
+          expect([path, method, [400, 401, 404, 405].includes(status), status]).toEqual([path, method, true, status]);
         }
       }
       for (const path of ["/ledger/", "/metrics/", "//ledger", "/series/", "/streams/"]) {
@@ -299,13 +263,7 @@ for (const { name, needs, open } of MODES) {
         "stream_not_allowed",
         others.map((stream) => () => send("POST", target(stream), key)),
       );
-      const events = [
-        event("shop.spring", "bob"),
-        event("news"),
-        event("blog", "bob"),
-        event("shop"),
-        { bad: 1 },
-      ];
+      const events = [event("shop.spring", "bob"), event("news"), event("blog", "bob"), event("shop"), { bad: 1 }];
       const answer = await sendEvents(key, events);
       expect(answer.status).toBe(207);
       const { accepted, invalid, errors } = JSON.parse(answer.body);
@@ -337,9 +295,7 @@ for (const { name, needs, open } of MODES) {
         ...["shop", "*", "shop*", "s*", "blog*", "news", "default"].map((stream) => () => read(stream)),
         () => send("GET", `/series?${RANGE}`, key),
         () => send("GET", `/streams?${RANGE}`, key),
-        ...["shop", "blog", "s", "news."].map(
-          (prefix) => () => send("GET", `/streams?${RANGE}&prefix=${prefix}`, key),
-        ),
+        ...["shop", "blog", "s", "news."].map((prefix) => () => send("GET", `/streams?${RANGE}&prefix=${prefix}`, key)),
         () => send("GET", `/analytics?timestamp=${AT}`, key),
         () => send("GET", `/analytics?timestamp=${AT}&stream=news`, key),
       ]);
@@ -594,8 +550,7 @@ describe("the time that a refusal takes", () => {
     const ring = ringOf(tokens);
     await ring.refresh();
     const { token } = tokens[50]!;
-    const flipped = (at: number) =>
-      token.slice(0, at) + (token[at] === "A" ? "B" : "A") + token.slice(at + 1);
+    const flipped = (at: number) => token.slice(0, at) + (token[at] === "A" ? "B" : "A") + token.slice(at + 1);
     const guesses = [newToken(randomBytes).token, flipped(20), flipped(40), flipped(62)];
     expect(guesses.map((guess) => ring.find(guess))).toEqual([undefined, undefined, undefined, undefined]);
     // In turns, so that all have the same share of whatever else the machine does; the median of many.

@@ -65,10 +65,7 @@ async function clicksOf(service: Service, stream: string, key: string): Promise<
 }
 
 /** By their status, of so many at once. */
-async function statusesOf(
-  count: number,
-  sending: (i: number) => Promise<Answer>,
-): Promise<Map<number, number>> {
+async function statusesOf(count: number, sending: (i: number) => Promise<Answer>): Promise<Map<number, number>> {
   const answers = await Promise.all(Array.from({ length: count }, (_, i) => sending(i)));
   return new Map(
     Array.from(
@@ -138,9 +135,7 @@ for (const { name, needs, open } of MODES) {
       const left = (count: number) => ['"key";q=100;w=3600', `"key";r=${count};t=…`, "100", String(count)];
       expect(told(await send(service, "POST", postTarget("told"), key))).toEqual(left(99));
       expect(told(await sendEvents(service, key, 60, "told"))).toEqual(left(39));
-      expect(told(await send(service, "GET", `/analytics?timestamp=${AT}&stream=told`, key))).toEqual(
-        left(38),
-      );
+      expect(told(await send(service, "GET", `/analytics?timestamp=${AT}&stream=told`, key))).toEqual(left(38));
       // It was let in, and was wrong.
       expect(told(await send(service, "GET", "/analytics", key))).toEqual(left(37));
       // Nothing was taken for it, or nothing is limited.
@@ -215,9 +210,7 @@ for (const { name, needs, open } of MODES) {
       });
       expect(letIn).toBeGreaterThan(0);
       expect(letIn).toBeLessThan(40);
-      const statuses = await statusesOf(100, (i) =>
-        send(i % 2 ? service : second, "POST", postTarget("both"), key),
-      );
+      const statuses = await statusesOf(100, (i) => send(i % 2 ? service : second, "POST", postTarget("both"), key));
       expect(statuses).toEqual(new Map([[429, 100]]));
       expect(await clicksOf(service, "both", reader)).toBe(40 + letIn);
     });
@@ -267,11 +260,7 @@ for (const { name, needs, open } of MODES) {
         ["POST", "/beacon?user=ann&click"],
       ] as const) {
         const { status, headers } = await from("203.0.113.9", target, method);
-        expect([target, status, headers.get("ratelimit-policy")]).toEqual([
-          target,
-          429,
-          '"address";q=5;w=3600',
-        ]);
+        expect([target, status, headers.get("ratelimit-policy")]).toEqual([target, 429, '"address";q=5;w=3600']);
       }
       expect((await from("203.0.113.10", postTarget("a"), "POST")).status).toBe(204);
       // What a client says of itself means nothing: the proxy's word comes last.
@@ -338,10 +327,7 @@ describe("batches that are read at the same time", () => {
       addressLimit: { count: 100, windowMs: 1_000 },
     });
     const peers = { requestIP: () => ({ address: "203.0.113.9" }) };
-    const requests = Array.from(
-      { length: 4 },
-      () => new Request("http://localhost/events", { method: "POST" }),
-    );
+    const requests = Array.from({ length: 4 }, () => new Request("http://localhost/events", { method: "POST" }));
     for (const request of requests) expect(access.refusalOf(request, "/events", peers)).toBeUndefined();
     // 4 for the requests, 79 more for each batch: with the second it is over.
     const refusals = requests.map((request) => access.refusalOfBatch(request, 80)?.reason);

@@ -20,11 +20,7 @@ setDefaultTimeout(60_000);
 
 const AT = Date.UTC(2026, 0, 31, 12, 30);
 
-function event(
-  user: string,
-  kind: HourglassEvent["event"],
-  more: Partial<HourglassEvent> = {},
-): HourglassEvent {
+function event(user: string, kind: HourglassEvent["event"], more: Partial<HourglassEvent> = {}): HourglassEvent {
   return { timestamp: AT, user, event: kind, ...more };
 }
 
@@ -102,12 +98,9 @@ for (const { name, needs, open } of MODES) {
 describe("the client, where the service is in trouble", () => {
   const NO_WAIT = { "retry-after": "0" };
   const TROUBLE: Readonly<Record<string, () => Response | Promise<Response>>> = {
-    "503": () =>
-      Response.json({ error: { code: "hot_store_away", message: "" } }, { status: 503, headers: NO_WAIT }),
-    "504": () =>
-      Response.json({ error: { code: "unknown_outcome", message: "" } }, { status: 504, headers: NO_WAIT }),
-    "429": () =>
-      Response.json({ error: { code: "rate_limited", message: "" } }, { status: 429, headers: NO_WAIT }),
+    "503": () => Response.json({ error: { code: "hot_store_away", message: "" } }, { status: 503, headers: NO_WAIT }),
+    "504": () => Response.json({ error: { code: "unknown_outcome", message: "" } }, { status: 504, headers: NO_WAIT }),
+    "429": () => Response.json({ error: { code: "rate_limited", message: "" } }, { status: 429, headers: NO_WAIT }),
     "no answer": () => new Promise<Response>(() => {}),
   };
 

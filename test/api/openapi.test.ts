@@ -137,27 +137,20 @@ describe("a service", () => {
     const policy = page.headers.get("content-security-policy")!.split("; ");
     expect(policy).toContain("default-src 'none'");
     expect(policy.filter((part) => /:\/\/|\*|unsafe/.test(part))).toEqual([]);
-    const links = Array.from(
-      (await page.text()).matchAll(/(?:src|href)="(?!data:)([^"]+)"/g),
-      ([, link]) => link!,
-    );
+    const links = Array.from((await page.text()).matchAll(/(?:src|href)="(?!data:)([^"]+)"/g), ([, link]) => link!);
     expect(links.length).toBeGreaterThan(4);
     const types = { js: "text/javascript", css: "text/css", json: "application/json" };
     for (const link of links) {
       const part = await fetch(new URL(link, page.url));
       expect([link, part.status, new URL(part.url).origin]).toEqual([link, 200, service.url]);
-      expect(part.headers.get("content-type")).toStartWith(
-        types[link.split(".").at(-1) as keyof typeof types],
-      );
+      expect(part.headers.get("content-type")).toStartWith(types[link.split(".").at(-1) as keyof typeof types]);
     }
   });
 
   test("packs what it serves for those who take it packed", async () => {
     const head = ["accept-encoding: gzip;q=0, br", "accept-encoding: br, gzip;q=0.5", "accept: */*"];
     const [plain, packed, unasked] = await Promise.all(
-      head.map((line) =>
-        ask(service.port, { method: "GET", target: "/docs/swagger-ui.css", headers: [line] }),
-      ),
+      head.map((line) => ask(service.port, { method: "GET", target: "/docs/swagger-ui.css", headers: [line] })),
     );
     expect(packed!.headers.get("content-encoding")).toBe("gzip");
     expect(plain!.headers.get("content-encoding")).toBeUndefined();
@@ -230,10 +223,7 @@ const ASKED: Readonly<Record<string, Provoked>> = {
 
 function askedWith(headers: Readonly<Record<string, string>>): Requests {
   return Object.fromEntries(
-    Object.entries(ASKED).map(([name, asked]) => [
-      name,
-      [{ ...asked, headers: { ...asked.headers, ...headers } }],
-    ]),
+    Object.entries(ASKED).map(([name, asked]) => [name, [{ ...asked, headers: { ...asked.headers, ...headers } }]]),
   );
 }
 
@@ -253,8 +243,7 @@ async function accessWith(log: Log, areKnown = true, addressLimit?: RateLimit): 
   const cold = { open: async () => {}, apiKeys: async () => keys } as unknown as ColdStore;
   const ring = new KeyRing({ cold, store: undefined, log, clock: systemClock() });
   if (areKnown) await ring.refresh();
-  const limiter = (kind: string) =>
-    new RateLimiter({ kind, store: undefined, log, nowMs: () => performance.now() });
+  const limiter = (kind: string) => new RateLimiter({ kind, store: undefined, log, nowMs: () => performance.now() });
   return new Access({
     ...{ keys: ring, keyLimits: limiter("key"), addressLimits: limiter("address"), addressLimit },
     ...{ requiredScopes: new Set(SCOPES), addresses: new ClientAddresses(0, log) },
@@ -341,11 +330,7 @@ const WELL: Requests = {
     { target: "/live?streams=a" },
     { target: "/live", method: "POST" },
   ],
-  "get /": [
-    { target: "/" },
-    { target: "/", headers: { "if-none-match": "*" } },
-    { target: "/", method: "PUT" },
-  ],
+  "get /": [{ target: "/" }, { target: "/", headers: { "if-none-match": "*" } }, { target: "/", method: "PUT" }],
   "get /livez": [{ target: "/livez" }, { target: "/livez", method: "PUT" }],
   "get /readyz": [{ target: "/readyz" }, { target: "/readyz", method: "PUT" }],
   "get /ledger": [{ target: "/ledger" }, { target: "/ledger", method: "PUT" }],
@@ -481,8 +466,7 @@ describe("every answer that is described", () => {
     const app = appOf(pipeline, await accessWith(log));
     await expectDescribed(app, askedWith({}));
     await expectDescribed(app, askedWith(bearing(newToken(randomBytes))));
-    for (const key of [KEYS.write, KEYS.read, KEYS.admin])
-      await expectDescribed(app, askedWith(bearing(key)));
+    for (const key of [KEYS.write, KEYS.read, KEYS.admin]) await expectDescribed(app, askedWith(bearing(key)));
     await expectDescribed(app, OF_BROWSERS);
     for (let i = 0; i < 2; i++) await expectDescribed(app, askedWith(bearing(KEYS.limited)));
     const limited = appOf(pipeline, await accessWith(log, true, HOUR_KEY));

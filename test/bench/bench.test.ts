@@ -41,8 +41,7 @@ async function bench(...args: string[]): Promise<{ code: number; output: string;
 }
 
 describe("the drivers", () => {
-  const server = () =>
-    Bun.serve({ port: 0, hostname: "127.0.0.1", fetch: () => new Response(null, { status: 204 }) });
+  const server = () => Bun.serve({ port: 0, hostname: "127.0.0.1", fetch: () => new Response(null, { status: 204 }) });
   const target = (port: number) => ({
     port,
     mix: MIXES["95:5"],
@@ -51,10 +50,7 @@ describe("the drivers", () => {
     durationMs: 1_000,
   });
 
-  async function withDriver<T>(
-    saturationDriver: "wrk" | "built-in",
-    use: (driver: LoadDriver) => Promise<T>,
-  ) {
+  async function withDriver<T>(saturationDriver: "wrk" | "built-in", use: (driver: LoadDriver) => Promise<T>) {
     const driver = new LoadDriver({ ...QUICK, connections: 4, requests: 500, saturationDriver });
     try {
       return await use(driver);
@@ -333,9 +329,7 @@ describe("the targets", () => {
   });
 
   test("are missed by all if nothing was measured", () => {
-    expect(missedNames({ ...madeUp(), candidates: [], growth: [], batches: [] })).toHaveLength(
-      TARGETS.length,
-    );
+    expect(missedNames({ ...madeUp(), candidates: [], growth: [], batches: [] })).toHaveLength(TARGETS.length);
   });
 });
 
@@ -359,9 +353,7 @@ describe("--check", () => {
   test(
     "ends with 1, and names the row that is missed",
     async () => {
-      const { code, errors } = await check(
-        madeUp({ hourglass: madeUpTrial({ ...FAST, eventsPerS: 80_000 }) }),
-      );
+      const { code, errors } = await check(madeUp({ hourglass: madeUpTrial({ ...FAST, eventsPerS: 80_000 }) }));
       expect(errors).toContain("MISSED  POST events/s, Redis + MySQL, against the async ceiling: 0.8 times");
       expect(code).toBe(1);
     },

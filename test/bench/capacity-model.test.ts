@@ -181,22 +181,8 @@ describe("the simulation", () => {
   test(
     "is a command",
     async () => {
-      const args = [
-        "simulate",
-        "--instances",
-        "2",
-        "--rate",
-        "20000",
-        "--seconds",
-        "0.3",
-        "--warm-up",
-        "0.2",
-      ];
-      const [first, again, json] = [
-        await bench(...args),
-        await bench(...args),
-        await bench(...args, "--json"),
-      ];
+      const args = ["simulate", "--instances", "2", "--rate", "20000", "--seconds", "0.3", "--warm-up", "0.2"];
+      const [first, again, json] = [await bench(...args), await bench(...args), await bench(...args, "--json")];
       expect([first.errors, first.code]).toEqual(["", 0]);
       expect(first.output).toBe(again.output);
       expect(first.output).toContain("breaks first");

@@ -38,13 +38,7 @@ describeWithServers("several instances, measured", ["redis", "mariadb"], () => {
       }
       for (const { simulated } of compared) expect(simulated.answeredPerS).toBeGreaterThan(0);
       expect(output).toContain("| instances |");
-      const simulated = await bench(
-        "simulate",
-        "--costs",
-        join(folder, "instances.json"),
-        "--seconds",
-        "0.2",
-      );
+      const simulated = await bench("simulate", "--costs", join(folder, "instances.json"), "--seconds", "0.2");
       expect([simulated.errors, simulated.code]).toEqual(["", 0]);
       expect(simulated.output).toContain(`Redis ${costs.redisEventUs.toFixed(1)} an event`);
     },

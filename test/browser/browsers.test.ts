@@ -186,8 +186,7 @@ for (const { name, needs, open } of MODES) {
       }
       expect((await post(service, `/beacon?${query}&event=impression`)).status).toBe(204);
       expect(
-        (await get(service, redirectTarget(`${ORIGIN}/`, Object.fromEntries(new URLSearchParams(query)))))
-          .status,
+        (await get(service, redirectTarget(`${ORIGIN}/`, Object.fromEntries(new URLSearchParams(query))))).status,
       ).toBe(302);
       expect(await readHour(service.port, OLD, "old")).toEqual({ uniqueUsers: 1, clicks: 0, impressions: 1 });
       expect(await eventsOf("old", 1)).toEqual([
@@ -287,8 +286,7 @@ for (const { name, needs, open } of MODES) {
     test("other methods are refused; HEAD and OPTIONS count nothing", async () => {
       const { accepted } = await ledgerOf(service);
       const redirect = signedTarget(PAGE, "head");
-      const asked = async (method: string, target: string) =>
-        (await ask(service.port, { method, target })).status;
+      const asked = async (method: string, target: string) => (await ask(service.port, { method, target })).status;
       expect(await asked("HEAD", "/pixel.gif?stream=head")).toBe(200);
       expect(await asked("HEAD", redirect)).toBe(302);
       expect(await asked("HEAD", "/beacon?stream=head&click")).toBe(405);
@@ -361,11 +359,7 @@ for (const { name, needs, open } of MODES) {
 
     test("instances with the same USER_SALT, and workers, know a visitor by one name", async () => {
       const alike = { USER_SALT: "the same for all of them" };
-      const services = await Promise.all([
-        site.start(alike),
-        site.start(alike),
-        site.start({ WORKERS: "2" }),
-      ]);
+      const services = await Promise.all([site.start(alike), site.start(alike), site.start({ WORKERS: "2" })]);
       const [first, second, workers] = services as [Service, Service, Service];
       for (const instance of [first, second]) await get(instance, "/pixel.gif?stream=salt");
       expect(await countsOf("salt")).toEqual({ uniqueUsers: 1, clicks: 0, impressions: 2 });
@@ -419,9 +413,7 @@ describe("settings for browsers", () => {
         await get(service, signedTarget(PAGE, "omitted"), header),
       ];
       expect(answers.map(({ status }) => status)).toEqual([200, 204, 302]);
-      expect(answers.map(({ headers }) => headers.get("hourglass-not-counted"))).toEqual(
-        Array(3).fill(reason),
-      );
+      expect(answers.map(({ headers }) => headers.get("hourglass-not-counted"))).toEqual(Array(3).fill(reason));
       const after = await ledgerOf(service);
       expect(after.omitted).toEqual({ ...omitted, [reason]: omitted[reason] + 3 });
       expect(after.accepted).toBe(accepted);
@@ -433,11 +425,7 @@ describe("settings for browsers", () => {
   });
 
   test("others are counted, and so is what POST /analytics brings", async () => {
-    for (const header of [
-      "DNT: 0",
-      "Sec-GPC: 0",
-      "User-Agent: Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0",
-    ]) {
+    for (const header of ["DNT: 0", "Sec-GPC: 0", "User-Agent: Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0"]) {
       const { headers } = await get(service, "/pixel.gif?stream=others&user=ann", header);
       expect(headers.get("hourglass-not-counted")).toBeUndefined();
     }
@@ -505,9 +493,7 @@ describe("settings for browsers", () => {
       });
       const target = `/analytics?timestamp=${Date.now()}&user=ann&click&stream=cors`;
       const targets = [target, "/beacon?click&stream=cors", "/beacon?bad"];
-      for (const answer of await Promise.all(
-        targets.map((path) => post(service, path, `Origin: ${origin}`)),
-      )) {
+      for (const answer of await Promise.all(targets.map((path) => post(service, path, `Origin: ${origin}`)))) {
         expect(answer.headers.get("access-control-allow-origin")).toBe(origin);
         expect(answer.headers.get("vary")).toBe("Origin");
       }

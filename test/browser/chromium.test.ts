@@ -44,13 +44,8 @@ for (const { name, needs, open } of MODES) {
 
     /** Clicks, impressions and users of a stream, in the hours since this began. */
     async function countsOf(stream: string): Promise<[number, number, number]> {
-      const hours = Array.from(
-        { length: (hourOf(Date.now()) - hourOf(startedAt)) / HOUR_MS + 1 },
-        (_, i) => i,
-      );
-      const counts = await Promise.all(
-        hours.map((i) => readHour(service.port, startedAt + i * HOUR_MS, stream)),
-      );
+      const hours = Array.from({ length: (hourOf(Date.now()) - hourOf(startedAt)) / HOUR_MS + 1 }, (_, i) => i);
+      const counts = await Promise.all(hours.map((i) => readHour(service.port, startedAt + i * HOUR_MS, stream)));
       const sum = (of: (count: (typeof counts)[number]) => number) => counts.map(of).reduce((a, b) => a + b);
       return [sum((c) => c.clicks), sum((c) => c.impressions), Math.max(...counts.map((c) => c.uniqueUsers))];
     }
@@ -87,9 +82,7 @@ for (const { name, needs, open } of MODES) {
       await openAsStranger("");
       const send = (path: string, data: string) =>
         view.evaluate<boolean>(`navigator.sendBeacon("${service.url}${path}"${data})`);
-      expect(await send(`/analytics?timestamp=${Date.now()}&user=ann&click&stream=beacon`, ', ""')).toBe(
-        true,
-      );
+      expect(await send(`/analytics?timestamp=${Date.now()}&user=ann&click&stream=beacon`, ', ""')).toBe(true);
       expect(await send("/beacon?stream=beacon&impression", "")).toBe(true);
       expect(await send("/beacon?stream=beacon&click&user=ann", ', "a text"')).toBe(true);
       await expectCounts("beacon", 2, 1, 2);
@@ -97,9 +90,7 @@ for (const { name, needs, open } of MODES) {
 
     test("a link by way of /r leads to its page, and counts a click", async () => {
       const page = pages.add("there");
-      await openPage(
-        `<a id="link" href="SERVICE/r?stream=link&to=${encodeURIComponent(`${page}?a=1&b=2#c`)}">go</a>`,
-      );
+      await openPage(`<a id="link" href="SERVICE/r?stream=link&to=${encodeURIComponent(`${page}?a=1&b=2#c`)}">go</a>`);
       await view.click("#link");
       await waitFor("the page", async () => (await view.evaluate("document.body.innerText")) === "there");
       expect(await view.evaluate("location.href")).toBe(`${page}?a=1&b=2#c`);
@@ -129,9 +120,7 @@ for (const { name, needs, open } of MODES) {
       for (const place of ["#top", "#middle", "#top"]) {
         await view.scrollTo(place);
         // What is seen is told once per frame.
-        await view.evaluate(
-          "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))",
-        );
+        await view.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))");
       }
       await view.evaluate("document.body.prepend(middle)");
       const late = `<section>${box("late", "snippet.late")}</section>`;

@@ -29,8 +29,7 @@ function mode(text: string): SiteMode {
 }
 
 function groupKind(text: string): GroupKind {
-  if (text !== "cluster" && text !== "sentinel")
-    throw new InvalidArgumentError("It takes cluster or sentinel.");
+  if (text !== "cluster" && text !== "sentinel") throw new InvalidArgumentError("It takes cluster or sentinel.");
   return text;
 }
 

@@ -37,11 +37,7 @@ else await disk.close();
 
 describe.skipIf(typeof disk === "string")("chaos, full disk", () => {
   const budgets = { quick: 1, full: 4, timeoutMs: TIMEOUT_MS };
-  budgetTest(
-    "filled and freed: refused meanwhile, nothing is lost, it recovers by itself",
-    budgets,
-    async (fills) => {
-      expectAllHeld(await runDiskFull({ fills, seed: seedFor("disk-full"), say }));
-    },
-  );
+  budgetTest("filled and freed: refused meanwhile, nothing is lost, it recovers by itself", budgets, async (fills) => {
+    expectAllHeld(await runDiskFull({ fills, seed: seedFor("disk-full"), say }));
+  });
 });

@@ -33,14 +33,7 @@ for (const { name, needs, open } of MODES) {
     for (const batch of [1, 50]) {
       test(`counts what it says, ${batch} in a request`, async () => {
         const args = ["--url", service.url, "--seconds", "1", "--connections", "4", "--stream", `b${batch}`];
-        const { exitCode, output, errors } = await runCommand(
-          {},
-          "bench",
-          ...args,
-          "--batch",
-          `${batch}`,
-          "--json",
-        );
+        const { exitCode, output, errors } = await runCommand({}, "bench", ...args, "--batch", `${batch}`, "--json");
         expect({ exitCode, errors }).toEqual({ exitCode: 0, errors: "" });
         const { accepted, perS, latencyMs, failures } = JSON.parse(output);
         expect(accepted).toBeGreaterThan(0);

@@ -277,12 +277,7 @@ for (const { name, needs, open } of MODES) {
       const result = await command("forget", "--user", USER, "--wait-for", "1");
       expect(result.exitCode).toBe(2);
       expect(result.errors).toContain("1 events were not in the cold store after 1 s");
-      for (const args of [
-        [],
-        ["--user", ""],
-        ["--user", "x".repeat(256)],
-        ["--user", "a", "--stream", "?"],
-      ]) {
+      for (const args of [[], ["--user", ""], ["--user", "x".repeat(256)], ["--user", "a", "--stream", "?"]]) {
         expect((await command("forget", ...args)).exitCode).toBe(2);
       }
     });
@@ -350,17 +345,13 @@ for (const { name, needs, open } of MODES) {
       const { accepted, persisted } = await ledger();
       expect(persisted).toBe(accepted);
       const hours = await site.cold.hours();
-      const counted = hours.reduce(
-        (sum, { clicks, impressions }) => sum + Number(clicks) + Number(impressions),
-        0,
-      );
+      const counted = hours.reduce((sum, { clicks, impressions }) => sum + Number(clicks) + Number(impressions), 0);
       expect(counted).toBe(accepted);
       for (const { stream, hour, viewers_sketch, clickers_sketch } of hours) {
         const users = new UserSketches();
         for (const event of load.events) {
           const isOfHour = event.stream === stream && hourOf(event.at) === hour;
-          if (isOfHour && event.fate === "acknowledged")
-            users.add(registerOf(event.user), event.kind === "click");
+          if (isOfHour && event.fate === "acknowledged") users.add(registerOf(event.user), event.kind === "click");
         }
         const stored = UserSketches.decode(viewers_sketch, clickers_sketch);
         const united = UserSketches.decode(viewers_sketch, clickers_sketch);

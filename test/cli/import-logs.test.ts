@@ -116,8 +116,7 @@ test("--last-line takes it, and so does a packed file", async () => {
 test("filters leave requests out, and the summary tells what, which days, and where they are", async () => {
   const line = (day: number, request: string, status: number, agent: string) =>
     `203.0.113.${day} - - [${day}/May/2026:10:05:03 +0000] "${request} HTTP/1.1" ${status} 1 "-" "${agent}"\n`;
-  const browser =
-    "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120 Safari/537.36";
+  const browser = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120 Safari/537.36";
   const path = file(
     "a.log",
     [
@@ -162,10 +161,7 @@ test("CSV with semicolons, in UTF-16, and with times of a zone, is read", async 
   expect(await importNow("--tz", "Europe/Berlin", "--state", join(folder, "other"), path)).toMatchObject({
     ...{ exitCode: 0, accepted: 1, bad: 0, days: ["2026-05-17"] },
   });
-  const bigEndian = Buffer.from(
-    `\uFEFFsep=\t\ntimestamp\tuser\tevent\n1779012303000\tböb\tclick`,
-    "utf16le",
-  ).swap16();
+  const bigEndian = Buffer.from(`\uFEFFsep=\t\ntimestamp\tuser\tevent\n1779012303000\tböb\tclick`, "utf16le").swap16();
   expect(await importNow(file("b.csv", bigEndian))).toMatchObject({ exitCode: 0, accepted: 1 });
   expect(await users(2)).toEqual(["ann", "böb"]);
 });

@@ -3,16 +3,7 @@
  * again it counts every event once; and what is exported can be imported again.
  */
 import { Database } from "bun:sqlite";
-import {
-  afterAll,
-  afterEach,
-  beforeAll,
-  beforeEach,
-  describe,
-  expect,
-  setDefaultTimeout,
-  test,
-} from "bun:test";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { appendFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -52,9 +43,7 @@ function truth(times = 1): Map<number, readonly [number, number]> {
   const text = readFileSync(join(import.meta.dir, "..", "data", "access.truth.csv"), "utf8");
   const rows = text.trim().split(/\r?\n/).slice(1);
   const numbers = rows.map((line) => line.split(",").map(Number) as [number, number, number, number]);
-  return new Map(
-    numbers.map(([hour, , clicks, impressions]) => [hour, [clicks * times, impressions * times]]),
-  );
+  return new Map(numbers.map(([hour, , clicks, impressions]) => [hour, [clicks * times, impressions * times]]));
 }
 
 for (const { name, needs, open } of MODES) {
@@ -146,9 +135,7 @@ for (const { name, needs, open } of MODES) {
         }
         kills += 1;
       }
-      console.log(
-        `hourglass import, ${name}: killed ${kills} times, ${accepted} events left for the last run`,
-      );
+      console.log(`hourglass import, ${name}: killed ${kills} times, ${accepted} events left for the last run`);
       await expectLogOnce(times);
       expect((await importNow(file)).files[0]!.status).toBe("known");
     });
@@ -195,11 +182,7 @@ for (const { name, needs, open } of MODES) {
         return false;
       };
       try {
-        const { exitCode, accepted, duplicates } = await importNow(
-          "--url",
-          `http://127.0.0.1:${proxy.port}/`,
-          file,
-        );
+        const { exitCode, accepted, duplicates } = await importNow("--url", `http://127.0.0.1:${proxy.port}/`, file);
         expect({ exitCode, events: accepted + duplicates }).toEqual({ exitCode: 0, events: LOG_EVENTS });
         expect(duplicates).toBeGreaterThan(0);
       } finally {
@@ -244,9 +227,7 @@ function countedIn(state: string): number {
     for (const end of ["", "-wal"]) writeFileSync(`${copy}${end}`, readFileSync(`${state}${end}`));
     const database = new Database(copy, { strict: true });
     try {
-      const query = database.query<{ counted: number | null }, []>(
-        "SELECT MAX(counted_bytes) AS counted FROM imports",
-      );
+      const query = database.query<{ counted: number | null }, []>("SELECT MAX(counted_bytes) AS counted FROM imports");
       return query.get()?.counted ?? 0;
     } finally {
       database.close();
@@ -325,11 +306,7 @@ describe("hourglass import", () => {
       { timestamp: "2026-01-31T12:00:00.001Z", user: "bob", event: "impression" },
     ];
     await run(file("a.ndjson", lines.map((line) => JSON.stringify(line)).join("\r\n\n")));
-    await run(
-      "--kind",
-      "click",
-      file("a.log", '::1 - - [31/Jan/2026:12:00:00 +0000] "GET / HTTP/1.1" 200 -\n'),
-    );
+    await run("--kind", "click", file("a.log", '::1 - - [31/Jan/2026:12:00:00 +0000] "GET / HTTP/1.1" 200 -\n'));
     const users = (await stored(3)).map(({ user, kind }) => [user, kind]);
     expect(users).toEqual([
       ["::1", "click"],
@@ -377,10 +354,7 @@ describe("hourglass import", () => {
   });
 
   test("two files that differ count each, line by line, though lines are equal", async () => {
-    const [one, other] = [
-      file("a.csv", `${CSV_HEADER}${csvOf(3)}`),
-      file("b.csv", `${CSV_HEADER}${csvOf(3, 1)}`),
-    ];
+    const [one, other] = [file("a.csv", `${CSV_HEADER}${csvOf(3)}`), file("b.csv", `${CSV_HEADER}${csvOf(3, 1)}`)];
     const equal = file("c.csv", `${CSV_HEADER}${csvOf(1, 7)}${csvOf(1, 7)}`);
     expect((await run(one, other, equal)).summary).toMatchObject({ accepted: 8, duplicates: 0 });
     expect(await stored(8)).toHaveLength(8);
@@ -396,11 +370,7 @@ describe("hourglass import", () => {
       ...["import", "--stream", stream, "--url", `http://127.0.0.1:${proxy.port}`, path],
     ]);
     await stored(events);
-    await waitFor(
-      "the first piece to be counted",
-      () => countedIn(join(folder, "import.sqlite")) > 100,
-      DRAIN,
-    );
+    await waitFor("the first piece to be counted", () => countedIn(join(folder, "import.sqlite")) > 100, DRAIN);
     interrupted.kill("SIGKILL");
     await interrupted.result;
     await proxy.close();

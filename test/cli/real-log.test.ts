@@ -20,9 +20,7 @@ const HOURS = 84;
 async function truthByHour(): Promise<Map<number, Counts>> {
   const [, ...lines] = (await dataFile("access.truth.csv").text()).trim().split(/\r?\n/);
   const rows = lines.map((line) => line.split(",").map(Number) as [number, number, number, number]);
-  return new Map(
-    rows.map(([hour, uniqueUsers, clicks, impressions]) => [hour, { uniqueUsers, clicks, impressions }]),
-  );
+  return new Map(rows.map(([hour, uniqueUsers, clicks, impressions]) => [hour, { uniqueUsers, clicks, impressions }]));
 }
 
 async function readHours(port: number, hours: Iterable<number>): Promise<Map<number, Counts>> {
@@ -75,14 +73,8 @@ for (const { name, needs, open } of MODES) {
     }
 
     /** One click more in each hour, of a user that it knows. Answers what the hours are then. */
-    async function postLate(
-      events: readonly PostedEvent[],
-      before: ReadonlyMap<number, Counts>,
-      random: Random,
-    ) {
-      const late = [...Map.groupBy(events, ({ at }) => hourOf(at)).values()].map((ofHour) =>
-        random.pick(ofHour),
-      );
+    async function postLate(events: readonly PostedEvent[], before: ReadonlyMap<number, Counts>, random: Random) {
+      const late = [...Map.groupBy(events, ({ at }) => hourOf(at)).values()].map((ofHour) => random.pick(ofHour));
       await overConnections(service.port, late, (connection, event) =>
         postEvent(connection, { ...event, kind: "click" }),
       );

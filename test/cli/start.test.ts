@@ -38,9 +38,7 @@ test("nothing large is loaded before signals have a handler", async () => {
   const loaded = new Set(["src/main.ts"]);
   for (const path of loaded) {
     const source = (await files.get(path)) ?? "";
-    const imports = localImports(path, source).filter(
-      (target) => !source.includes(`import("./${target.slice(4)}")`),
-    );
+    const imports = localImports(path, source).filter((target) => !source.includes(`import("./${target.slice(4)}")`));
     for (const target of imports) loaded.add(target);
     expect(source.match(/^import .* from "[^.n]/m)).toBeNull();
   }
@@ -81,8 +79,7 @@ async function pidOf(pid: number, isBelow: boolean): Promise<number> {
 /** The last of its two lives: the process replaces itself first. */
 async function handlesSigterm(pid: number): Promise<void> {
   const isHandled = () => {
-    const [, caught = "0"] =
-      /^SigCgt:\s*([0-9a-f]+)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8")) ?? [];
+    const [, caught = "0"] = /^SigCgt:\s*([0-9a-f]+)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8")) ?? [];
     return (BigInt(`0x${caught}`) & SIGTERM_BIT) !== 0n;
   };
   await waitFor("a handler", isHandled, { timeoutMs: 30_000, intervalMs: 1 });

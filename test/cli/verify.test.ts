@@ -139,8 +139,7 @@ for (const { name, needs, open } of MODES) {
       await load.finish();
       await waitFor("the rows", async () => {
         return (
-          (await site.cold.countEvents()) ===
-          30 + load.events.filter(({ fate }) => fate === "acknowledged").length
+          (await site.cold.countEvents()) === 30 + load.events.filter(({ fate }) => fate === "acknowledged").length
         );
       });
       expectHoursToBeReplay(await site.cold.hours(), await site.cold.events());

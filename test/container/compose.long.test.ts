@@ -124,11 +124,7 @@ class Counted {
 
 const FILES = {
   "docker-compose.yml": [["mysql", "redis"], ["hourglass"]],
-  "deploy/compose.cluster.yml": [
-    ["mysql", "redis"],
-    ["hourglass-1", "hourglass-2", "hourglass-3"],
-    ["balancer"],
-  ],
+  "deploy/compose.cluster.yml": [["mysql", "redis"], ["hourglass-1", "hourglass-2", "hourglass-3"], ["balancer"]],
 };
 
 describeContainers("compose files", [MYSQL_IMAGE, REDIS_IMAGE, HAPROXY_IMAGE], (containers) => {

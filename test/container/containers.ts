@@ -39,18 +39,9 @@ export class Containers {
     return `${this.engine.prefix}-${this.#count}`;
   }
 
-  async run(
-    port: number,
-    volume: string,
-    { options = [], image = this.image }: RunOptions = {},
-  ): Promise<Container> {
+  async run(port: number, volume: string, { options = [], image = this.image }: RunOptions = {}): Promise<Container> {
     const name = this.newName();
-    const settings = [
-      `--env=PORT=${port}`,
-      "--env=HOST=127.0.0.1",
-      `--volume=${volume}:/data`,
-      "--network=host",
-    ];
+    const settings = [`--env=PORT=${port}`, "--env=HOST=127.0.0.1", `--volume=${volume}:/data`, "--network=host"];
     await this.engine.podman("run", "--detach", `--name=${name}`, ...STRICT, ...settings, ...options, image);
     return new Container(this.engine, name, port);
   }
@@ -82,11 +73,9 @@ export class Container {
 
   async waitUntilReady(): Promise<void> {
     const isReady = async () => (await fetch(`${this.url}/readyz`)).status === 200;
-    await waitFor(`${this.name} to be ready`, isReady, { timeoutMs: READY_TIMEOUT_MS }).catch(
-      async (error) => {
-        throw new Error(`${error.message}\n${await this.#engine.logs(this.name)}`);
-      },
-    );
+    await waitFor(`${this.name} to be ready`, isReady, { timeoutMs: READY_TIMEOUT_MS }).catch(async (error) => {
+      throw new Error(`${error.message}\n${await this.#engine.logs(this.name)}`);
+    });
   }
 
   isHealthy(): Promise<boolean> {

@@ -79,10 +79,7 @@ export class ContainerEngine {
     this.#env = {
       CONTAINERS_CONF: this.#file("containers.conf", containersConf(networks)),
       CONTAINERS_STORAGE_CONF: this.#file("storage.conf", storageConf(driver, storage)),
-      CONTAINERS_REGISTRIES_CONF: this.#file(
-        "registries.conf",
-        'unqualified-search-registries = ["docker.io"]\n',
-      ),
+      CONTAINERS_REGISTRIES_CONF: this.#file("registries.conf", 'unqualified-search-registries = ["docker.io"]\n'),
       STORAGE_DRIVER: driver,
     };
     const settings = Object.entries({ ...this.#env, prefix: this.prefix });
@@ -113,11 +110,7 @@ export class ContainerEngine {
       stdout: "pipe",
       stderr: "pipe",
     });
-    const [stdout, stderr, exitCode] = await Promise.all([
-      child.stdout.text(),
-      child.stderr.text(),
-      child.exited,
-    ]);
+    const [stdout, stderr, exitCode] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
     return { exitCode, output: (stdout + stderr).replaceAll(NO_SYSTEMD, "") };
   }
 

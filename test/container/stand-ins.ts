@@ -28,23 +28,10 @@ const PATH = "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/
 const CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt";
 /** Patterns of the packages' files that no image needs. */
 const UNUSED = [
-  ...[
-    "usr/share/doc",
-    "usr/share/man",
-    "usr/share/locale",
-    "usr/share/perl*",
-    "usr/lib/*/perl*",
-    "usr/bin/perl*",
-  ],
+  ...["usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/perl*", "usr/lib/*/perl*", "usr/bin/perl*"],
   ...["usr/lib/systemd", "usr/lib/*/systemd", "usr/bin/valkey*", "usr/bin/mysql?*", "usr/bin/myisam*"],
 ];
-const OF_MYSQL = [
-  "usr/sbin/mysqld",
-  "usr/bin/mysql",
-  "usr/lib/mysql",
-  "usr/lib/*/libicu*",
-  "usr/share/mysql",
-];
+const OF_MYSQL = ["usr/sbin/mysqld", "usr/bin/mysql", "usr/lib/mysql", "usr/lib/*/libicu*", "usr/share/mysql"];
 
 const PASSWD = "root:x:0:0:root:/root:/bin/sh\n";
 
@@ -104,11 +91,7 @@ export const REDIS_IMAGE: StandIn = {
 export const HAPROXY_IMAGE: StandIn = {
   name: "docker.io/library/haproxy:3.2",
   packages: NEWER_SERVERS,
-  changes: [
-    PATH,
-    'CMD ["haproxy", "-W", "-db", "-f", "/usr/local/etc/haproxy/haproxy.cfg"]',
-    "STOPSIGNAL SIGUSR1",
-  ],
+  changes: [PATH, 'CMD ["haproxy", "-W", "-db", "-f", "/usr/local/etc/haproxy/haproxy.cfg"]', "STOPSIGNAL SIGUSR1"],
   without: OF_MYSQL,
 };
 

@@ -3,16 +3,7 @@
  * moves, each call is answered right, or refused with nothing done; and what a promoted replica lacks is noticed
  * before anything is read from it.
  */
-import {
-  afterAll,
-  afterEach,
-  beforeAll,
-  beforeEach,
-  describe,
-  expect,
-  setDefaultTimeout,
-  test,
-} from "bun:test";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { type Batch, BatchBuilder } from "../../src/domain/batch.ts";
 import { type Event, HOUR_MS, type HourKey } from "../../src/domain/event.ts";
 import { type HotStore, HotUnavailableError, type HourRead } from "../../src/store/hot.ts";
@@ -384,9 +375,7 @@ class MovedSlot {
       return batches.flatMap(({ groups }) => groups.flatMap(({ ids }) => ids ?? []));
     };
     expect(await idsOf(this.#a, "w1")).toEqual(["a4", "a5", null, "a6"]);
-    expect(await idsOf(this.#b, "w2")).toEqual(
-      Array.from({ length: this.#seq - 3 }, (_, i) => `new-${i + 3}`),
-    );
+    expect(await idsOf(this.#b, "w2")).toEqual(Array.from({ length: this.#seq - 3 }, (_, i) => `new-${i + 3}`));
     const again = batchOf(click("a4", HOURS[2]), click("a7", HOURS[2]));
     expect(await this.#b.commit("w2", this.#seq, again)).toMatchObject({ duplicates: [0] });
   }
@@ -403,9 +392,7 @@ class MovedSlot {
 
   async #change(): Promise<void> {
     await this.#retire();
-    const committed = await this.#tell(
-      this.#b.commit("w2", this.#seq, batchOf(click(`new-${this.#seq}`, HOURS[2]))),
-    );
+    const committed = await this.#tell(this.#b.commit("w2", this.#seq, batchOf(click(`new-${this.#seq}`, HOURS[2]))));
     if (committed === undefined) return;
     expect(committed).toEqual(COMMITTED);
     this.#seq += 1;

@@ -159,13 +159,9 @@ describeWithServers("a replica of MySQL", ["mariadb"], () => {
   }
 
   test("is not believed while it lacks a dead letter that is a row by now", async () => {
-    await primary.query(
-      `ALTER TABLE ${new URL(url).pathname.slice(1)}.events MODIFY user VARBINARY(10) NOT NULL`,
-    );
+    await primary.query(`ALTER TABLE ${new URL(url).pathname.slice(1)}.events MODIFY user VARBINARY(10) NOT NULL`);
     await store.flush("writer-a", [batchOf(2, click("a-long-name-of-a-user"))]);
-    await primary.query(
-      `ALTER TABLE ${new URL(url).pathname.slice(1)}.events MODIFY user VARBINARY(255) NOT NULL`,
-    );
+    await primary.query(`ALTER TABLE ${new URL(url).pathname.slice(1)}.events MODIFY user VARBINARY(255) NOT NULL`);
     await replicaAnswers();
     await hold();
     const [letter] = await store.deadLetters(0, 1);
@@ -182,8 +178,7 @@ describeWithServers("a replica of MySQL", ["mariadb"], () => {
         const writer = `writer-${random.below(3)}-${Math.floor(seq / 20)}`;
         const events = Array.from({ length: 1 + random.below(20) }, (_, i) => click(`user-${seq}-${i}`));
         stored += await store.flush(writer, [batchOf(seq, ...events)]);
-        if (seq % 20 === 19)
-          for (let i = 0; i < 3; i++) await store.seal(`writer-${i}-${Math.floor(seq / 20)}`);
+        if (seq % 20 === 19) for (let i = 0; i < 3; i++) await store.seal(`writer-${i}-${Math.floor(seq / 20)}`);
       }
     })();
     const holding = (async () => {
@@ -203,8 +198,7 @@ describeWithServers("a replica of MySQL", ["mariadb"], () => {
         async () => {
           const before = stored;
           const clicks = await clicksIn(store);
-          if (clicks < before)
-            wrong.push(`${clicks} of ${before} clicks: ${JSON.stringify(store.pastReads)}`);
+          if (clicks < before) wrong.push(`${clicks} of ${before} clicks: ${JSON.stringify(store.pastReads)}`);
           const { replica: byReplica, behind } = store.pastReads!;
           return byReplica >= 50 && behind >= 5;
         },
@@ -260,10 +254,7 @@ describeWithServers("a replica of MySQL", ["mariadb"], () => {
     await proxy.accept();
     const again = mysqlColdStore({ url, readUrl, now: () => NOON });
     const hot = { readRange: () => Promise.reject(new HotUnavailableError("it is not there", false)) };
-    const reader = new RangeReader(
-      [{ number: 0, hot: hot as unknown as HotStore, isRecovering: false }],
-      again,
-    );
+    const reader = new RangeReader([{ number: 0, hot: hot as unknown as HotStore, isRecovering: false }], again);
     try {
       let tallies = 0;
       const steps = new Steps(EVERYTHING.from, EVERYTHING.to, "total", TimeZone.named("UTC")!);
@@ -391,10 +382,7 @@ describeWithServers("a service with a replica of MySQL", ["redis", "mariadb"], (
     };
     const before = await rowsRead();
     const { output, errors } = await runCommand(settings, "export", "--format", "ndjson");
-    expect([output.trimEnd().split("\n").length, errors]).toEqual([
-      150,
-      expect.stringContaining("150 events"),
-    ]);
+    expect([output.trimEnd().split("\n").length, errors]).toEqual([150, expect.stringContaining("150 events")]);
     expect((await rowsRead()) - before).toBeGreaterThanOrEqual(150);
   });
 });

@@ -64,10 +64,7 @@ describeColdMysql((mysql) => {
       // So many users of each kind make both sketches of an hour dense.
       const streams = Array.from({ length: 30 }, (_, i) => `stream-${i}`);
       const dense = streams.flatMap((stream) =>
-        Array.from({ length: 4_000 }, (_, i) => [
-          click(`c${i}`, NOON, stream),
-          impression(`v${i}`, NOON, stream),
-        ]),
+        Array.from({ length: 4_000 }, (_, i) => [click(`c${i}`, NOON, stream), impression(`v${i}`, NOON, stream)]),
       );
       expect(await store.flush("writer-a", [batchOf(2, dense.flat())])).toBe(240_000);
       for (const stream of streams) expect((await store.read({ stream, hour: NOON }))?.clicks).toBe(4_000);

@@ -69,11 +69,7 @@ describeWithServers("users of MySQL with few rights", ["mariadb"], () => {
     return rights.length === 0 ? [] : [{ ...from, rights }];
   }
 
-  async function withStore<T>(
-    url: string,
-    work: (store: ColdStore) => Promise<T>,
-    now = () => NOON,
-  ): Promise<T> {
+  async function withStore<T>(url: string, work: (store: ColdStore) => Promise<T>, now = () => NOON): Promise<T> {
     const store = mysqlColdStore({ url, now });
     try {
       await store.open();
@@ -192,8 +188,7 @@ describeWithServers("users of MySQL with few rights", ["mariadb"], () => {
         await mysql.query(`GRANT ALTER, DROP ON ${database}.events TO ${user}@'%'`);
         now += HOUR_MS;
         await store.flush("writer-a", [batchOf(1, [click("ada")])]);
-        for (let i = 0; i < 100 && (await store.partitionProblem()) !== undefined; i++)
-          await store.watermark("w");
+        for (let i = 0; i < 100 && (await store.partitionProblem()) !== undefined; i++) await store.watermark("w");
         expect(await store.partitionProblem()).toBeUndefined();
       },
       () => now,
@@ -217,9 +212,7 @@ describeWithServers("users of MySQL with few rights", ["mariadb"], () => {
         const event = `${service.url}/analytics?timestamp=${Date.now()}&user=ada&click`;
         expect((await fetch(event, { method: "POST" })).status).toBe(204);
         expect(service.log()).toContain("could not add partitions");
-        expect(await (await fetch(`${service.url}/metrics`)).text()).toContain(
-          "hourglass_partitions_missing 1",
-        );
+        expect(await (await fetch(`${service.url}/metrics`)).text()).toContain("hourglass_partitions_missing 1");
       } finally {
         await service.stop();
       }

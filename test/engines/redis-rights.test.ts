@@ -49,9 +49,7 @@ describeWithServers("a user of Redis with few rights", ["redis", "mariadb"], () 
 
   test("has each command that the service sends or its scripts call, and no other", async () => {
     const scripts = new Bun.Glob("src/store/redis/scripts/**/*.lua").scanSync(PROJECT_ROOT);
-    const sources = await Promise.all(
-      Array.from(scripts, (path) => Bun.file(join(PROJECT_ROOT, path)).text()),
-    );
+    const sources = await Promise.all(Array.from(scripts, (path) => Bun.file(join(PROJECT_ROOT, path)).text()));
     const calls = sources.join("\n").matchAll(/redis\.p?call\(\s*["'](\w+)/g);
     const used = [...Array.from(calls, ([, name]) => name!.toLowerCase()), "eval", "evalsha", "info"];
     const documented = rule.filter((part) => part.startsWith("+")).map((part) => part.slice(1));

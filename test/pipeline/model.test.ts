@@ -207,13 +207,11 @@ const takes = batches.map((events) =>
   }),
 );
 
-const reads = fc
-  .tuple(streams, fc.integer({ min: HOURS.min - 1, max: HOURS.max + 1 }))
-  .map(([stream, hours]) =>
-    step(`read ${stream} ${hours}`, async (system, model) => {
-      await expectHour(system, model, stream, NOON + hours * HOUR_MS);
-    }),
-  );
+const reads = fc.tuple(streams, fc.integer({ min: HOURS.min - 1, max: HOURS.max + 1 })).map(([stream, hours]) =>
+  step(`read ${stream} ${hours}`, async (system, model) => {
+    await expectHour(system, model, stream, NOON + hours * HOUR_MS);
+  }),
+);
 
 const flushes = fc.constant(step("flush", (system) => system.flush()));
 

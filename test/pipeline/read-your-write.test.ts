@@ -58,12 +58,7 @@ function readYourWrite(open: Mode["open"], shards: number): void {
   afterEach(() => site.close(), SETUP_TIMEOUT_MS);
 
   /** Writes to a stream that nobody else writes to, so that every answer is known beforehand. */
-  async function lane(
-    number: number,
-    random: Random,
-    hours: readonly number[],
-    pairs: number,
-  ): Promise<number> {
+  async function lane(number: number, random: Random, hours: readonly number[], pairs: number): Promise<number> {
     const connections = await Promise.all(ports.map(openConnection));
     const stream = `lane-${number}`;
     const model = new Model();

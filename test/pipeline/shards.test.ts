@@ -2,16 +2,7 @@
  * The data of one Redis and one MySQL divided into three shards: nobody who counts, reads or repairs can tell it from
  * one, and each shard goes on without the others.
  */
-import {
-  afterAll,
-  afterEach,
-  beforeAll,
-  beforeEach,
-  describe,
-  expect,
-  setDefaultTimeout,
-  test,
-} from "bun:test";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { type Event, HOUR_MS, hourOf } from "../../src/domain/event.ts";
 import { shardOf } from "../../src/domain/shard-of.ts";
 import { Steps } from "../../src/domain/steps.ts";
@@ -107,8 +98,7 @@ describeWithServers("shards", mode.needs, () => {
 
   /** How many events each shard has stored. */
   async function storedByShard(): Promise<number[]> {
-    const query =
-      "SELECT shard, CAST(SUM(clicks + impressions) AS UNSIGNED) AS events FROM hourly GROUP BY shard";
+    const query = "SELECT shard, CAST(SUM(clicks + impressions) AS UNSIGNED) AS events FROM hourly GROUP BY shard";
     const rows = await site.runSql<{ shard: number; events: number }>(query);
     const found = new Map(rows.map(({ shard, events }) => [shard, Number(events)]));
     return Array.from({ length: SHARDS }, (_, shard) => found.get(shard) ?? 0);
@@ -191,9 +181,7 @@ describeWithServers("shards", mode.needs, () => {
     const [late] = ofShard(named(40, NOON, "late"), 1);
     await a.take(late!);
     const states = await Promise.all(
-      a.stores.hotShards.map(
-        async (hot) => ((await hot.read([hourAt(NOON)])) as { status: string }[])[0]!.status,
-      ),
+      a.stores.hotShards.map(async (hot) => ((await hot.read([hourAt(NOON)])) as { status: string }[])[0]!.status),
     );
     expect(states).toEqual(["absent", "present", "absent"]);
     const all = [...events, late!];
@@ -251,10 +239,7 @@ describeWithServers("shards", mode.needs, () => {
       await waitFor("the shard to be refused", () => a.pipeline.shardStates[2]!.refusal !== undefined);
       const events = named(50);
       const none = await a.pipeline.submitAll(events, true);
-      expect([none.accepted, none.refused.flatMap(({ positions }) => positions)]).toEqual([
-        0,
-        [...events.keys()],
-      ]);
+      expect([none.accepted, none.refused.flatMap(({ positions }) => positions)]).toEqual([0, [...events.keys()]]);
       const outcome = await a.pipeline.submitAll(events);
       const lost = ofShard(events, 2);
       const positions = lost.map((event) => events.indexOf(event));
@@ -357,9 +342,7 @@ describeWithServers("shards", mode.needs, () => {
     for (const event of [...named(6, NOON, "more"), click("u")])
       expect((await a.submit(event))[0]?.reason).toBe("journal_full");
     const { ledger } = a.pipeline;
-    expect(ledger.accepted).toBe(
-      ledger.persisted + a.pipeline.pending.events + ledger.handedOver + ledger.lost,
-    );
+    expect(ledger.accepted).toBe(ledger.persisted + a.pipeline.pending.events + ledger.handedOver + ledger.lost);
     const stores = await a.pipeline.storesLedger();
     expect({ ...stores, writers: stores.writers.length }).toEqual({
       ...{ writers: SHARDS, accepted: 30, persisted: 0, pending: 30, deadLetters: 0 },

@@ -97,10 +97,7 @@ const ALLOWED: Readonly<Record<string, readonly [Rule, Record<string, string>]>>
     },
   ],
   "16 files in a folder": [smallFolders, folderOf(16)],
-  "two files with one prefix": [
-    prefixIsFolder,
-    { "src/a/event-body.ts": SHORT, "src/a/event-query.ts": SHORT },
-  ],
+  "two files with one prefix": [prefixIsFolder, { "src/a/event-body.ts": SHORT, "src/a/event-query.ts": SHORT }],
   "counterparts of one name": [
     uniqueNames,
     {
@@ -124,10 +121,7 @@ const ALLOWED: Readonly<Record<string, readonly [Rule, Record<string, string>]>>
   "a test without a header": [headerComments, { "test/a.test.ts": LONG }],
   "a line of 120 characters": [shortLines, { "src/a.ts": `${"x".repeat(120)}\n` }],
   "a long line in a text": [shortLines, { "README.md": "x".repeat(121) }],
-  "a fixed wait in what tests are built on": [
-    noFixedWaits,
-    { "test/harness/a.ts": spelled("await Bun", ".sleep(5)") },
-  ],
+  "a fixed wait in what tests are built on": [noFixedWaits, { "test/harness/a.ts": spelled("await Bun", ".sleep(5)") }],
   "a deadline": [noFixedWaits, { "test/a.test.ts": "setTimeout(() => controller.abort(), 5)" }],
   "a path in a container": [noForeignNames, { Dockerfile: "WORKDIR /build" }],
   "a lock of hashes": [lockNamesNoHost, { "package-lock.json": '"integrity": "sha512-x=="' }],
@@ -235,11 +229,7 @@ const FORBIDDEN: Readonly<Record<string, readonly [Rule, Record<string, string>,
     { "src/a.ts": LONG },
     "src/a.ts: has no comment at its top that says what it is for",
   ],
-  "a line of 121 characters": [
-    shortLines,
-    { "src/a.lua": `--\n${"x".repeat(121)}` },
-    "src/a.lua:2: 121 characters",
-  ],
+  "a line of 121 characters": [shortLines, { "src/a.lua": `--\n${"x".repeat(121)}` }, "src/a.lua:2: 121 characters"],
   "a sleep in a test": [
     noFixedWaits,
     { "test/a.test.ts": spelled("await Bun", ".sleep(5);") },

@@ -34,11 +34,7 @@ const CASES: Readonly<Record<string, readonly [Partial<FileRun>, Verdict["tally"
     { passed: 2, failed: 1, skipped: 0 },
     undefined,
   ],
-  "an error between the tests": [
-    { exitCode: 1 },
-    { passed: 2, failed: 1, skipped: 1 },
-    /outside of the tests/,
-  ],
+  "an error between the tests": [{ exitCode: 1 }, { passed: 2, failed: 1, skipped: 1 }, /outside of the tests/],
   "a crash before the report": [
     { exitCode: 139, report: undefined },
     { passed: 0, failed: 1, skipped: 0 },
@@ -64,16 +60,8 @@ const CASES: Readonly<Record<string, readonly [Partial<FileRun>, Verdict["tally"
     { passed: 0, failed: 1, skipped: 0 },
     /no whole report/,
   ],
-  "the time was up": [
-    { exitCode: undefined, report: undefined },
-    { passed: 0, failed: 1, skipped: 0 },
-    /was ended/,
-  ],
-  "the time was up after the report": [
-    { exitCode: undefined },
-    { passed: 2, failed: 1, skipped: 1 },
-    /was ended/,
-  ],
+  "the time was up": [{ exitCode: undefined, report: undefined }, { passed: 0, failed: 1, skipped: 0 }, /was ended/],
+  "the time was up after the report": [{ exitCode: undefined }, { passed: 2, failed: 1, skipped: 1 }, /was ended/],
   "a file that did not load": [
     { exitCode: 1, report: reportOf('tests="0" failures="0" skipped="0"') },
     { passed: 0, failed: 1, skipped: 0 },
@@ -118,8 +106,7 @@ describe("a tier", () => {
     ["test/c.long.test.ts", "test("],
     ["test/d.alone.test.ts", "budgetTest("],
   ]);
-  const paths = (tier: Tier, timings = {}) =>
-    planTests(sources, tier, timings).map(({ path }) => path.slice(5, 6));
+  const paths = (tier: Tier, timings = {}) => planTests(sources, tier, timings).map(({ path }) => path.slice(5, 6));
 
   test("holds each file that has a test of it", () => {
     expect([paths("quick"), paths("long"), paths("all")]).toEqual([
@@ -133,9 +120,7 @@ describe("a tier", () => {
     const patternOf = (tier: Tier, path: string) =>
       planTests(sources, tier, {}).find((file) => file.path.includes(path))?.namePattern;
     for (const name of ["group a test", "group a test [long]"]) {
-      const runs = (["quick", "long"] as const).filter((tier) =>
-        RegExp(patternOf(tier, "b.test")!).test(name),
-      );
+      const runs = (["quick", "long"] as const).filter((tier) => RegExp(patternOf(tier, "b.test")!).test(name));
       expect(runs).toEqual([name.endsWith("[long]") ? "long" : "quick"]);
     }
     expect(patternOf("all", "b.test")).toBeUndefined();

@@ -123,9 +123,7 @@ for (const { name, needs, open } of MODES) {
       const beacon = `${service.url}/beacon?${at}&click`;
       expect((await fetch(beacon, { method: "POST", headers: agent })).status).toBe(204);
       const page = "https://shop.example/spring";
-      const signed = (
-        await run("sign-redirect", page, "--stream", "page", "--base", service.url)
-      ).output.trim();
+      const signed = (await run("sign-redirect", page, "--stream", "page", "--base", service.url)).output.trim();
       const redirect = await fetch(`${signed}&timestamp=${HOUR}`, { headers: agent, redirect: "manual" });
       expect([redirect.status, redirect.headers.get("location")]).toEqual([302, page]);
       expect(await (await get("/hourglass.js")).text()).toContain("beacon");
@@ -142,16 +140,7 @@ for (const { name, needs, open } of MODES) {
     });
 
     test("forgets a user, finds no difference, and has nothing set aside", async () => {
-      const forget = [
-        "forget",
-        "--user",
-        "user-7",
-        "--stream",
-        "shop.spring",
-        "--json",
-        "--url",
-        service.url,
-      ];
+      const forget = ["forget", "--user", "user-7", "--stream", "shop.spring", "--json", "--url", service.url];
       expect(JSON.parse((await run(...forget)).output)).toMatchObject({
         clicks: 0,
         impressions: BATCH / 500,
@@ -163,14 +152,7 @@ for (const { name, needs, open } of MODES) {
     });
 
     test("has its description, its pages and its client", async () => {
-      for (const path of [
-        "/openapi.json",
-        "/docs",
-        "/docs/swagger-ui.js",
-        "/",
-        "/dashboard/main.js",
-        "/metrics",
-      ]) {
+      for (const path of ["/openapi.json", "/docs", "/docs/swagger-ui.js", "/", "/dashboard/main.js", "/metrics"]) {
         expect([path, (await get(path)).status]).toEqual([path, 200]);
       }
       const client = new Hourglass(service.url);

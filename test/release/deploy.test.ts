@@ -28,11 +28,7 @@ async function textOf(path: string): Promise<string> {
 /** Of a program that not every machine has. */
 async function outputOf(command: readonly string[]): Promise<{ exitCode: number; output: string }> {
   const child = Bun.spawn([...command], { stdout: "pipe", stderr: "pipe" });
-  const [stdout, stderr, exitCode] = await Promise.all([
-    child.stdout.text(),
-    child.stderr.text(),
-    child.exited,
-  ]);
+  const [stdout, stderr, exitCode] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
   return { exitCode, output: stdout + stderr };
 }
 
@@ -70,10 +66,7 @@ describe("deploy/compose.cluster.yml", async () => {
 
   test("has a balancer that knows them all", async () => {
     const config = await textOf("deploy/haproxy/haproxy.cfg");
-    const known = Array.from(config.matchAll(/^ {4}server (\S+) (\S+):7777$/gm), ([, name, host]) => [
-      name,
-      host,
-    ]);
+    const known = Array.from(config.matchAll(/^ {4}server (\S+) (\S+):7777$/gm), ([, name, host]) => [name, host]);
     expect(known).toEqual(instances.map((name) => [name, name]));
   });
 
@@ -94,31 +87,26 @@ describe("deploy/systemd/hourglass.service", async () => {
     expect(value("RestartPreventExitStatus")).toBe("2");
   });
 
-  test.skipIf(Bun.which("systemd-analyze") === null)(
-    "is what systemd takes, and shuts the rest out",
-    async () => {
-      const path = join(folder, "hourglass.service");
-      const verified = async (text: string) => {
-        writeFileSync(path, text.replace(/^ExecStart=\S+/m, `ExecStart=${process.execPath}`));
-        const { exitCode, output } = await outputOf(["systemd-analyze", "verify", "--man=no", path]);
-        return {
-          exitCode,
-          complaints: output.split("\n").filter((line) => line.includes("hourglass.service")),
-        };
+  test.skipIf(Bun.which("systemd-analyze") === null)("is what systemd takes, and shuts the rest out", async () => {
+    const path = join(folder, "hourglass.service");
+    const verified = async (text: string) => {
+      writeFileSync(path, text.replace(/^ExecStart=\S+/m, `ExecStart=${process.execPath}`));
+      const { exitCode, output } = await outputOf(["systemd-analyze", "verify", "--man=no", path]);
+      return {
+        exitCode,
+        complaints: output.split("\n").filter((line) => line.includes("hourglass.service")),
       };
-      expect((await verified(unit.replace("ProtectHome=yes", "ProtectHouse=yes"))).complaints).toHaveLength(
-        1,
-      );
-      expect(await verified(unit)).toEqual({ exitCode: 0, complaints: [] });
-      // In tenths, of ten: how much it could do if it were taken over.
-      const offline = ["--offline=true", "--threshold=20", "--no-pager"];
-      const { exitCode, output } = await outputOf(["systemd-analyze", "security", ...offline, path]);
-      expect([exitCode, output.split("\n").findLast((line) => line.includes("exposure"))]).toEqual([
-        0,
-        expect.stringContaining("OK"),
-      ]);
-    },
-  );
+    };
+    expect((await verified(unit.replace("ProtectHome=yes", "ProtectHouse=yes"))).complaints).toHaveLength(1);
+    expect(await verified(unit)).toEqual({ exitCode: 0, complaints: [] });
+    // In tenths, of ten: how much it could do if it were taken over.
+    const offline = ["--offline=true", "--threshold=20", "--no-pager"];
+    const { exitCode, output } = await outputOf(["systemd-analyze", "security", ...offline, path]);
+    expect([exitCode, output.split("\n").findLast((line) => line.includes("exposure"))]).toEqual([
+      0,
+      expect.stringContaining("OK"),
+    ]);
+  });
 });
 
 interface Container {
@@ -239,8 +227,7 @@ describe(".github/workflows", async () => {
   test("name each action by its commit, and build each kind of program that can be built", () => {
     const workflows = texts.map((text) => Bun.YAML.parse(text) as Workflow);
     const steps = workflows.flatMap(({ jobs }) => Object.values(jobs).flatMap((job) => job.steps));
-    for (const { uses } of steps)
-      if (uses !== undefined) expect(uses).toMatch(/^[\w-]+\/[\w-]+@[0-9a-f]{40}$/);
+    for (const { uses } of steps) if (uses !== undefined) expect(uses).toMatch(/^[\w-]+\/[\w-]+@[0-9a-f]{40}$/);
     const built = steps.find(({ uses }) => uses?.startsWith("docker/build-push-action@"))!;
     expect(built.with).toMatchObject({ provenance: "mode=max", sbom: true });
     const targets = workflows[names.indexOf("release.yml")]!.jobs["binaries"]!.strategy!.matrix.target!;

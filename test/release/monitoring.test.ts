@@ -118,17 +118,13 @@ describe("alerts and dashboard", () => {
   }
 
   test("ask for what is exported", () => {
-    const faults = Array.from(questions(), ([what, expr]) =>
-      faultsOf(expr).map((fault) => `${what}: ${fault}`),
-    );
+    const faults = Array.from(questions(), ([what, expr]) => faultsOf(expr).map((fault) => `${what}: ${fault}`));
     expect(faults.flat()).toEqual([]);
     expect(questions().size).toBeGreaterThan(40);
   });
 
   test("would be found out if they did not", () => {
-    expect(faultsOf("rate(hourglass_events_acceptd_total[5m])")).toEqual([
-      "no metric hourglass_events_acceptd_total",
-    ]);
+    expect(faultsOf("rate(hourglass_events_acceptd_total[5m])")).toEqual(["no metric hourglass_events_acceptd_total"]);
     expect(faultsOf('hourglass_store_up{shop="hot"}')).toEqual(["hourglass_store_up has no label shop"]);
     expect(faultsOf("sum by (route, colour) (hourglass_http_requests_total)")).toEqual([
       "hourglass_http_requests_total has no label colour",
@@ -139,8 +135,7 @@ describe("alerts and dashboard", () => {
   test("tell who gets them what is wrong and what to do", () => {
     for (const { alert, labels, annotations } of rules) {
       expect([alert, labels.severity]).toEqual([alert, expect.stringMatching(/^(page|ticket)$/)]);
-      for (const text of [annotations.summary, annotations.description])
-        expect(text.length).toBeGreaterThan(20);
+      for (const text of [annotations.summary, annotations.description]) expect(text.length).toBeGreaterThan(20);
     }
     expect(new Set(rules.map(({ alert }) => alert)).size).toBe(rules.length);
   });
@@ -172,9 +167,7 @@ describe("alerts and dashboard", () => {
 });
 
 interface Mounts {
-  readonly services: Readonly<
-    Record<string, { readonly volumes: readonly string[]; readonly profiles?: string[] }>
-  >;
+  readonly services: Readonly<Record<string, { readonly volumes: readonly string[]; readonly profiles?: string[] }>>;
 }
 
 describe("the profile for monitoring", async () => {
@@ -188,13 +181,10 @@ describe("the profile for monitoring", async () => {
   });
 
   test("puts files where they are looked for", async () => {
-    const mounted = [prometheus!, grafana!].flatMap(({ volumes }) =>
-      volumes.filter((v) => v.startsWith("./")),
-    );
+    const mounted = [prometheus!, grafana!].flatMap(({ volumes }) => volumes.filter((v) => v.startsWith("./")));
     for (const volume of mounted) expect(existsSync(join(PROJECT_ROOT, volume.split(":")[0]!))).toBe(true);
     const provider = await Bun.file(join(DEPLOY, "grafana/provisioning/dashboards/hourglass.yml")).text();
-    const [{ options }] = (Bun.YAML.parse(provider) as { providers: [{ options: { path: string } }] })
-      .providers;
+    const [{ options }] = (Bun.YAML.parse(provider) as { providers: [{ options: { path: string } }] }).providers;
     expect(grafana!.volumes).toContain(`./deploy/grafana/dashboards:${options.path}:ro`);
     const scrapes = Bun.YAML.parse(await Bun.file(join(DEPLOY, "prometheus/prometheus.yml")).text());
     expect(scrapes).toMatchObject({

@@ -48,11 +48,7 @@ interface Outcome {
   readonly stderr: string;
 }
 
-async function run(
-  command: readonly string[],
-  cwd: string,
-  env: Record<string, string> = {},
-): Promise<Outcome> {
+async function run(command: readonly string[], cwd: string, env: Record<string, string> = {}): Promise<Outcome> {
   const child = Bun.spawn([...command], {
     cwd,
     env: { ...BARE_ENV, ...env },
@@ -90,10 +86,7 @@ async function serve(cwd: string, settings: Record<string, string> = {}, tls?: {
     },
   };
   try {
-    await waitFor(
-      "the service to be ready",
-      async () => (await fetch(`${url}/readyz`, { ...(tls && { tls }) })).ok,
-    );
+    await waitFor("the service to be ready", async () => (await fetch(`${url}/readyz`, { ...(tls && { tls }) })).ok);
   } catch (error) {
     await service[Symbol.asyncDispose]();
     throw new Error(`the service did not start:\n${await log.text()}`, { cause: error });
@@ -158,8 +151,7 @@ describe("the program", () => {
     });
     const help = await run([program, "--help"], cwd);
     expect(help.exitCode).toBe(0);
-    for (const setting of ["PORT", "DATA_DIR", "REDIS_URL", "MYSQL_URL"])
-      expect(help.stdout).toContain(setting);
+    for (const setting of ["PORT", "DATA_DIR", "REDIS_URL", "MYSQL_URL"]) expect(help.stdout).toContain(setting);
     expect(readdirSync(cwd)).toEqual([]);
   });
 
@@ -238,10 +230,7 @@ describe("the program, with keys", () => {
       try {
         const tls = { ca: await Bun.file(certificates.caFile).text() };
         await using service = await serve(cwd, settings, tls);
-        const made = await run(
-          [program, "keys", "create", "--name", "a", "--scope", "write,read", "--json"],
-          cwd,
-        );
+        const made = await run([program, "keys", "create", "--name", "a", "--scope", "write,read", "--json"], cwd);
         expect(made.stderr).toBe("");
         const { key } = JSON.parse(made.stdout) as { key: string };
         const headers = { authorization: `Bearer ${key}` };
@@ -285,9 +274,7 @@ describe("the program, for browsers", () => {
         const { headers } = await fetch(pixel, { headers: { "user-agent": agent } });
         return headers.get("hourglass-not-counted");
       };
-      expect(
-        await seenBy("Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"),
-      ).toBeNull();
+      expect(await seenBy("Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0")).toBeNull();
       expect(await seenBy("Mozilla/5.0 (compatible; Googlebot/2.1)")).toBe("bot");
       expect(await counts(service.url)).toBe("unique_users,1\nclicks,0\nimpressions,1\n");
     },
@@ -346,10 +333,7 @@ describeWithServers("the program with Redis and MySQL", ["redis", "mariadb"], ()
   test(
     "serves from a Redis Cluster",
     async () => {
-      const [cluster, mariaDb] = await Promise.all([
-        startRedisCluster({ replicasPerMaster: 0 }),
-        startMariaDb(),
-      ]);
+      const [cluster, mariaDb] = await Promise.all([startRedisCluster({ replicasPerMaster: 0 }), startMariaDb()]);
       try {
         await using service = await serve(newFolder(), { REDIS_URL: cluster.url, MYSQL_URL: mariaDb.url });
         expect(await post(service.url, "ada")).toBe(204);
@@ -392,9 +376,7 @@ describe("the Dockerfile", async () => {
   const finalStage = instructions.slice(instructions.findLastIndex(({ name }) => name === "FROM"));
   const argumentsOf = (name: string, among = finalStage) =>
     among.filter((instruction) => instruction.name === name).map((instruction) => instruction.value);
-  const build = new Map(
-    argumentsOf("ARG", instructions).map((value) => value.split("=") as [string, string]),
-  );
+  const build = new Map(argumentsOf("ARG", instructions).map((value) => value.split("=") as [string, string]));
 
   test("has nothing that the linter objects to", () => {
     expect(validate(text)).toEqual([]);
@@ -457,9 +439,7 @@ interface ComposeService {
 describe("docker-compose.yml", async () => {
   const path = join(PROJECT_ROOT, "docker-compose.yml");
   const file = Bun.YAML.parse(await projectFile("docker-compose.yml")) as {
-    readonly services: Readonly<
-      Record<"hourglass" | "mysql" | "redis" | "prometheus" | "grafana", ComposeService>
-    >;
+    readonly services: Readonly<Record<"hourglass" | "mysql" | "redis" | "prometheus" | "grafana", ComposeService>>;
     readonly volumes: Readonly<Record<string, unknown>>;
   };
   const { hourglass, mysql, redis, prometheus, grafana } = file.services;

@@ -3,16 +3,7 @@
  * letter and none; whatever else happens, it is never both and never neither.
  */
 import { Database } from "bun:sqlite";
-import {
-  afterAll,
-  afterEach,
-  beforeAll,
-  beforeEach,
-  describe,
-  expect,
-  setDefaultTimeout,
-  test,
-} from "bun:test";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -146,9 +137,7 @@ function contract(refuse: string, open: () => Promise<Place>): void {
 
   test("of many bad rows, in any places, each is found", async () => {
     for (const [seq, places] of [[0, 16, 32], [7, 8, 9], [31], [0, 1, 2, 3, 4, 5, 6, 7]].entries()) {
-      const events = Array.from({ length: 33 }, (_, i) =>
-        event(`${places.includes(i) ? "bad" : "good"}-${seq}-${i}`),
-      );
+      const events = Array.from({ length: 33 }, (_, i) => event(`${places.includes(i) ? "bad" : "good"}-${seq}-${i}`));
       expect(await store.flush(WRITER, [batchOf(seq + 1, events)])).toBe(33);
     }
     expect(await store.deadLetterCount()).toBe(3 + 3 + 1 + 8);

@@ -201,12 +201,7 @@ for (const { name, needs, open } of MODES) {
       const events = clicks("atomic", 100);
       const broken = [...events, { ...events[0], event: "view" }];
       const { status, body } = await send(ndjson(broken), { "content-type": NDJSON }, "?atomic=1");
-      expect([status, body.error?.code, body.invalid, body.errors[0]?.index]).toEqual([
-        422,
-        "invalid_events",
-        1,
-        100,
-      ]);
+      expect([status, body.error?.code, body.invalid, body.errors[0]?.index]).toEqual([422, "invalid_events", 1, 100]);
       expect(await countOf("atomic")).toBe(0);
       await expectOutcome(send(ndjson(events), { "content-type": NDJSON }, "?atomic=1"), { accepted: 100 });
       await expectOutcome(send(ndjson(broken), { "content-type": NDJSON }, "?atomic=0"), {
@@ -262,35 +257,15 @@ for (const { name, needs, open } of MODES) {
     describe("refuses a body as a whole, and counts nothing of it:", () => {
       const good = () => ndjson(clicks("refused", 10));
       const packed = (encoding: string) => ({ "content-type": NDJSON, "content-encoding": encoding });
-      type Case = readonly [
-        body: () => string | Buffer,
-        headers: Record<string, string>,
-        status: number,
-        code: string,
-      ];
+      type Case = readonly [body: () => string | Buffer, headers: Record<string, string>, status: number, code: string];
       const CASES: Readonly<Record<string, Case>> = {
         "no type": [() => Buffer.from(good()), {}, 415, "unsupported_type"],
         "another type": [good, { "content-type": "text/csv" }, 415, "unsupported_type"],
-        "another character set": [
-          good,
-          { "content-type": `${NDJSON}; charset=latin1` },
-          415,
-          "unsupported_type",
-        ],
+        "another character set": [good, { "content-type": `${NDJSON}; charset=latin1` }, 415, "unsupported_type"],
         "another encoding": [good, packed("br"), 415, "unsupported_encoding"],
         "no gzip": [good, packed("gzip"), 400, "malformed_body"],
-        "gzip that is cut off": [
-          () => gzipSync(good()).subarray(0, -9),
-          packed("gzip"),
-          400,
-          "malformed_body",
-        ],
-        "zstd that is cut off": [
-          () => zstdCompressSync(good()).subarray(0, -2),
-          packed("zstd"),
-          400,
-          "malformed_body",
-        ],
+        "gzip that is cut off": [() => gzipSync(good()).subarray(0, -9), packed("gzip"), 400, "malformed_body"],
+        "zstd that is cut off": [() => zstdCompressSync(good()).subarray(0, -2), packed("zstd"), 400, "malformed_body"],
         "no array": [() => JSON.stringify({ events: [] }), { "content-type": ARRAY }, 400, "malformed_body"],
         "an array without an end": [
           () => `[${good().split("\n").join()}`,
@@ -299,30 +274,15 @@ for (const { name, needs, open } of MODES) {
           "malformed_body",
         ],
         "an array with a hole": [() => "[1,,2]", { "content-type": ARRAY }, 400, "malformed_body"],
-        "10,001 events": [
-          () => ndjson(clicks("refused", 10_001)),
-          { "content-type": NDJSON },
-          413,
-          "too_many_events",
-        ],
+        "10,001 events": [() => ndjson(clicks("refused", 10_001)), { "content-type": NDJSON }, 413, "too_many_events"],
         "40,001 lines, all but one of them blank": [
           () => good().split("\n", 1)[0] + "\n".repeat(40_001),
           { "content-type": NDJSON },
           413,
           "too_many_lines",
         ],
-        "more than 4 MiB": [
-          () => Buffer.alloc(4_194_305, " "),
-          { "content-type": NDJSON },
-          413,
-          "body_too_large",
-        ],
-        "what unpacks to more": [
-          () => gzipSync(Buffer.alloc(4_194_305, " ")),
-          packed("gzip"),
-          413,
-          "body_too_large",
-        ],
+        "more than 4 MiB": [() => Buffer.alloc(4_194_305, " "), { "content-type": NDJSON }, 413, "body_too_large"],
+        "what unpacks to more": [() => gzipSync(Buffer.alloc(4_194_305, " ")), packed("gzip"), 413, "body_too_large"],
         "what unpacks to very much": [
           () => zstdCompressSync(Buffer.alloc(1 << 28)),
           packed("zstd"),
@@ -363,9 +323,7 @@ for (const { name, needs, open } of MODES) {
       const random = new Random(seedFor(`bodies and kills, ${name}`));
       const acknowledged = new Set<string>();
       for (let round = 0; round < 5; round++) {
-        const bodies = Array.from({ length: 6 }, (_, i) =>
-          withIds(clicks("killed", 700), `kill-${round}-${i}`),
-        );
+        const bodies = Array.from({ length: 6 }, (_, i) => withIds(clicks("killed", 700), `kill-${round}-${i}`));
         const sending = bodies.map((events) =>
           send(ndjson(events)).then(
             () => true,
@@ -457,9 +415,8 @@ for (const { name, needs, open } of MODES) {
             ...clicks("partly", 4, { timestamp: long - HOUR_MS }),
           ];
           const { status, headers, body } = await send(ndjson(events));
-          const refusals = (
-            body as unknown as { refusals?: { code: string; count: number; indexes: unknown }[] }
-          ).refusals;
+          const refusals = (body as unknown as { refusals?: { code: string; count: number; indexes: unknown }[] })
+            .refusals;
           expect({ status, ...body }).toMatchObject({ status: 207, ...all({ accepted: 2, refused: 4 }) });
           expect(refusals).toMatchObject([{ code: "cold_store_away", count: 4, indexes: [[2, 5]] }]);
           expect(headers.get("retry-after")).not.toBeNull();
@@ -476,9 +433,7 @@ for (const { name, needs, open } of MODES) {
 test("events of streams that are one too many are named, the others count", async () => {
   const service = await startService({ settings: { MAX_STREAMS: "2" } });
   try {
-    const events = ["a", "b", "c", "a", "d"].map(
-      (stream, i) => clicks(stream, 1, { timestamp: HOUR + i })[0]!,
-    );
+    const events = ["a", "b", "c", "a", "d"].map((stream, i) => clicks(stream, 1, { timestamp: HOUR + i })[0]!);
     const headers = { "content-type": NDJSON };
     const answer = await fetch(`${service.url}/events`, { method: "POST", body: ndjson(events), headers });
     const body = (await answer.json()) as Outcome;

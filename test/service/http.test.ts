@@ -6,13 +6,7 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "
 import { DAY_MS, HOUR_MS } from "../../src/domain/event.ts";
 import { describeWithServers } from "../harness/servers/servers.ts";
 import { eventTarget, hourTarget, postEvent, readHour } from "../harness/service/analytics-client.ts";
-import {
-  type Answer,
-  ask,
-  bytesOf,
-  openConnection,
-  type Request,
-} from "../harness/service/http-connection.ts";
+import { type Answer, ask, bytesOf, openConnection, type Request } from "../harness/service/http-connection.ts";
 import { MODES, type Service, type Site } from "../harness/service/service.ts";
 import type { StoredEvent } from "../harness/service/stored.ts";
 import { waitFor } from "../harness/service/wait-for.ts";
@@ -484,16 +478,7 @@ for (const { name, needs, open } of MODES) {
     });
 
     test("takes any Host that can be one, and none at all", async () => {
-      for (const host of [
-        "x",
-        "web",
-        "a.b_c-d",
-        "localhost:7777",
-        "[::1]",
-        "[::1]:7777",
-        "192.0.2.1",
-        null,
-      ]) {
+      for (const host of ["x", "web", "a.b_c-d", "localhost:7777", "[::1]", "[::1]:7777", "192.0.2.1", null]) {
         const { status } = await ask(service.port, { ...get(`?timestamp=${AT}`), host });
         expect({ host, status }).toEqual({ host, status: 200 });
       }

@@ -167,8 +167,7 @@ for (const { name, needs, open } of MODES) {
 
     test("/readyz tells that Redis is away and back, though nobody posts; /livez stays as it is", async () => {
       const { redis } = site.servers!;
-      const isReady = async () =>
-        (await ask(service.port, { method: "GET", target: "/readyz" })).status === 200;
+      const isReady = async () => (await ask(service.port, { method: "GET", target: "/readyz" })).status === 200;
       await waitFor("it to be ready", isReady);
       redis.pause();
       await waitFor("it to be not ready", async () => !(await isReady()));

@@ -76,12 +76,10 @@ const EVENT_FILLINGS: Readonly<Record<string, (size: number) => string>> = {
     `{"user":"${repeated(QUOTES, size)}","timestamp":${NOW},"user":"u","event":"click"}`,
   "a long user of texts and colons, given twice": (size) =>
     `{"user":"${repeated('\\"a\\":', size)}","timestamp":${NOW},"user":"u","event":"click"}`,
-  "a member many times": (size) =>
-    `{${repeated('"user":"u",', size)}"timestamp":${NOW},"user":"u","event":"click"}`,
+  "a member many times": (size) => `{${repeated('"user":"u",', size)}"timestamp":${NOW},"user":"u","event":"click"}`,
   "blanks before each comma, a member many times": (size) =>
     `{${repeated('"user":"u"        ,', size)}"timestamp":${NOW},"user":"u","event":"click"}`,
-  "blanks after a text": (size) =>
-    `{"user":"a"${" ".repeat(size)},"timestamp":${NOW},"user":"u","event":"click"}`,
+  "blanks after a text": (size) => `{"user":"a"${" ".repeat(size)},"timestamp":${NOW},"user":"u","event":"click"}`,
   "many unknown members": (size) =>
     `{${Array.from({ length: Math.ceil(size / 9) }, (_, i) => `"m${i}":1,`).join("")}"a":1}`,
   "a long name": (size) => `{"${repeated("~1~0", size)}":1}`,
@@ -309,8 +307,7 @@ const LOG_START = '1.2.3.4 - - [31/Jan/2026:12:00:00 +0000] "GET / HTTP/1.1" 200
 const LINES: Readonly<Record<string, (size: number) => string>> = {
   ...FILLINGS,
   ...EVENT_FILLINGS,
-  "a log line with a long request": (size) =>
-    LOG_START.replace("GET /", () => `GET /${repeated(QUOTES, size)}`),
+  "a log line with a long request": (size) => LOG_START.replace("GET /", () => `GET /${repeated(QUOTES, size)}`),
   "a log line with a referrer that does not end": (size) => `${LOG_START} "${repeated(QUOTES, size)}`,
   "a log line with many texts": (size) => `${LOG_START} ${repeated('"a" ', size)}`,
   "a log line with blanks": (size) => `${LOG_START}${repeated(" ", size)}`,

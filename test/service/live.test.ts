@@ -55,10 +55,7 @@ for (const { name, needs, open } of MODES) {
 
     const metric = async (metricName: string) => (await scrape(service.port)).get(metricName)!;
 
-    async function messageWith(
-      viewer: EventStream,
-      isAwaited: (message: Message) => boolean,
-    ): Promise<Message> {
+    async function messageWith(viewer: EventStream, isAwaited: (message: Message) => boolean): Promise<Message> {
       for (;;) {
         const message = await viewer.next<Message>();
         if (message === undefined) throw new Error("it has ended");
@@ -69,9 +66,7 @@ for (const { name, needs, open } of MODES) {
     }
 
     test("tells an event within two seconds of its 204, of its stream and of its branch", async () => {
-      const viewers = await Promise.all(
-        ["shop.spring", "shop.*", "*", "other"].map((stream) => watch(stream)),
-      );
+      const viewers = await Promise.all(["shop.spring", "shop.*", "*", "other"].map((stream) => watch(stream)));
       const [stream, branch, all, other] = viewers as [EventStream, EventStream, EventStream, EventStream];
       for (const viewer of viewers) expect((await messageWith(viewer, () => true)).hour?.clicks).toBe(0);
       for (const user of ["ann", "bob"])
@@ -100,24 +95,17 @@ for (const { name, needs, open } of MODES) {
       const viewers = await Promise.all(Array.from({ length: VIEWERS }, () => watch("shop.spring")));
       const drained = viewers.map((viewer) => viewer.drain());
       expect(await metric("hourglass_live_viewers")).toBe(VIEWERS + 1);
-      const before = await Promise.all([
-        metric("hourglass_live_reads_total"),
-        metric("process_cpu_seconds_total"),
-      ]);
+      const before = await Promise.all([metric("hourglass_live_reads_total"), metric("process_cpu_seconds_total")]);
       const startedMs = performance.now();
       for (let i = 0; i < MEASURED_EVENTS; i++) await first.next();
       const seconds = (performance.now() - startedMs) / 1_000;
-      const after = await Promise.all([
-        metric("hourglass_live_reads_total"),
-        metric("process_cpu_seconds_total"),
-      ]);
+      const after = await Promise.all([metric("hourglass_live_reads_total"), metric("process_cpu_seconds_total")]);
       expect(after[0] - before[0]).toBeLessThanOrEqual(MEASURED_EVENTS + 1);
       const cpu = ((after[1] - before[1]) / seconds) * 100;
       console.log(`GET /live, ${name}: ${VIEWERS} viewers, ${cpu.toFixed(1)} % of a core in all`);
       await Promise.all([first, ...viewers].map((viewer) => viewer.close()));
       await waitFor("all to be gone", async () => (await metric("hourglass_live_viewers")) === 0);
-      for (const count of await Promise.all(drained))
-        expect(count).toBeGreaterThanOrEqual(MEASURED_EVENTS - 1);
+      for (const count of await Promise.all(drained)) expect(count).toBeGreaterThanOrEqual(MEASURED_EVENTS - 1);
       const readings = await metric("hourglass_live_reads_total");
       const another = await watch("another");
       await another.next();
@@ -164,10 +152,7 @@ for (const { name, needs, open } of MODES) {
         const viewer = await watch("shop.spring");
         await mariaDb.kill();
         await messageWith(viewer, ({ cold_store }) => cold_store.status === "away");
-        const { hour } = await messageWith(
-          viewer,
-          ({ ledger }) => ledger.stores?.unavailable === "cold_store_away",
-        );
+        const { hour } = await messageWith(viewer, ({ ledger }) => ledger.stores?.unavailable === "cold_store_away");
         expect(hour?.clicks).toBe(2);
         await mariaDb.start();
         await messageWith(viewer, ({ cold_store }) => cold_store.status === "ok");

@@ -108,9 +108,7 @@ for (const { name, needs, open } of MODES) {
         mariaDb.resume();
       }
       await waitFor("it to have room again", () =>
-        linesOf(full).some(
-          ({ msg, reason }) => msg === "events are taken again" && reason === "journal_full",
-        ),
+        linesOf(full).some(({ msg, reason }) => msg === "events are taken again" && reason === "journal_full"),
       );
     });
 
@@ -121,8 +119,7 @@ for (const { name, needs, open } of MODES) {
       await service.kill("SIGKILL");
       const heir = await site.start({ LEASE_MS: "200" });
       mariaDb.resume();
-      const adoption = () =>
-        linesOf(heir).find(({ msg }) => msg === "adopted the journal of a writer that ended");
+      const adoption = () => linesOf(heir).find(({ msg }) => msg === "adopted the journal of a writer that ended");
       // Its lease was 10 s, and MySQL may take as long to be noticed again.
       const adopted = await waitFor("the adoption", adoption, { timeoutMs: 60_000 });
       expect(adopted["eventCount"]).toBeGreaterThan(0);

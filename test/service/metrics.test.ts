@@ -14,9 +14,7 @@ import { waitFor } from "../harness/service/wait-for.ts";
 setDefaultTimeout(120_000);
 
 function pendingIn(samples: Samples): number {
-  const [ring, journal] = ["ring", "journal"].map((place) =>
-    samples.get(`hourglass_events_pending{in="${place}"}`),
-  );
+  const [ring, journal] = ["ring", "journal"].map((place) => samples.get(`hourglass_events_pending{in="${place}"}`));
   return ring! + journal!;
 }
 
@@ -62,9 +60,7 @@ for (const { name, needs, open } of MODES) {
       expect(samples.get("hourglass_flush_events_sum")).toBe(count);
       expect(samples.get("hourglass_commit_seconds_count")).toBe(samples.get("hourglass_batch_events_count"));
       expect(samples.get("hourglass_flush_seconds_count")).toBeGreaterThan(0);
-      expect(
-        samples.get('hourglass_http_requests_total{method="POST",route="/analytics",status="204"}'),
-      ).toBe(count);
+      expect(samples.get('hourglass_http_requests_total{method="POST",route="/analytics",status="204"}')).toBe(count);
       const timed = 'hourglass_request_seconds_count{method="POST",route="/analytics",hour="current"}';
       // One in 8 is timed, and stands for 8.
       expect(samples.get(timed)).toBe(8 * Math.ceil(count / 8));
@@ -136,10 +132,7 @@ for (const { name, needs, open } of MODES) {
       mariaDb.resume();
       expect((await drained()).get('hourglass_store_up{store="cold"}')).toBe(1);
       redis.pause();
-      await waitFor(
-        "it to be not ready",
-        async () => (await scrape(service.port)).get("hourglass_ready") === 0,
-      );
+      await waitFor("it to be not ready", async () => (await scrape(service.port)).get("hourglass_ready") === 0);
       expect((await scrape(service.port)).get('hourglass_store_up{store="hot"}')).toBe(0);
       redis.resume();
       await waitFor("it to be ready", async () => (await scrape(service.port)).get("hourglass_ready") === 1);

@@ -44,11 +44,7 @@ async function sourceOf(service: Service): Promise<SourceReport> {
 }
 
 function isConsuming(service: Service): Promise<true> {
-  return waitFor(
-    "the queue to be consumed",
-    async () => (await sourceOf(service)).status === "consuming",
-    SLOWLY,
-  );
+  return waitFor("the queue to be consumed", async () => (await sourceOf(service)).status === "consuming", SLOWLY);
 }
 
 interface InstanceLedger {
@@ -231,11 +227,7 @@ function consume(mode: string, open: () => Promise<Site>): void {
     expect(pieces.find(({ messageId }) => messageId === "mixed")!.reason).toContain("user: got");
     // Those of which nothing counts are passed on by the broker as well.
     await waitFor("dead letters", async () => (await broker.depth(dead)) >= 3);
-    expect((await broker.drain(dead)).sort()).toEqual([
-      "nonsense",
-      "nonsense",
-      JSON.stringify(event("mixed", "x")),
-    ]);
+    expect((await broker.drain(dead)).sort()).toEqual(["nonsense", "nonsense", JSON.stringify(event("mixed", "x"))]);
 
     expect((await poison("list")).output).toContain('event 1 of message "mixed"');
     expect(await poison("replay", "--all")).toMatchObject({ exitCode: 1 });
@@ -252,10 +244,7 @@ function consume(mode: string, open: () => Promise<Site>): void {
       return pieces.length > 0 && pieces;
     });
     expect(piece!.reason).toContain("timestamp");
-    await waitFor(
-      "it to be taken",
-      async () => (await poison("replay", String(piece!.number))).exitCode === 0,
-    );
+    await waitFor("it to be taken", async () => (await poison("replay", String(piece!.number))).exitCode === 0);
     expect(await poisonPieces()).toEqual([]);
     expect(await rowsOf("early", 1)).toEqual(["early#0"]);
     await broker.publish(queue, [message([event("early", "a", { timestamp })], "early")]);
@@ -428,11 +417,7 @@ function whileStarting(): void {
     await using started = await startOn(url, "later");
     const { service } = started;
     await reasonOf(service, "ACCESS_REFUSED");
-    const seen = [
-      service.log(),
-      JSON.stringify(await readyz(service)),
-      String([...(await scrape(service.port))]),
-    ];
+    const seen = [service.log(), JSON.stringify(await readyz(service)), String([...(await scrape(service.port))])];
     for (const text of seen) expect(text).not.toContain("hunter2");
     expect(service.log()).toContain(`queue later of amqp://127.0.0.1:${broker.port}`);
   });

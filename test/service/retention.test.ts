@@ -71,11 +71,7 @@ for (const mode of pipelineModes()) {
     }
 
     /** An instance without retention takes them, and one with it begins. */
-    async function startWith(
-      events: readonly Event[],
-      retentionDays: number,
-      aggregateRetentionDays?: number,
-    ) {
+    async function startWith(events: readonly Event[], retentionDays: number, aggregateRetentionDays?: number) {
       const before = await site.start();
       await before.take(...events);
       await before.drained();
@@ -341,10 +337,7 @@ for (const { name, needs, open } of MODES) {
 
     /** As a sweep to then would leave it. */
     async function sweepTo(hour: number): Promise<void> {
-      const statements = [
-        `UPDATE retention SET rows_from = ${hour}`,
-        `DELETE FROM events WHERE hour < ${hour}`,
-      ];
+      const statements = [`UPDATE retention SET rows_from = ${hour}`, `DELETE FROM events WHERE hour < ${hour}`];
       for (const sql of statements) await run(sql);
     }
 
@@ -456,18 +449,14 @@ for (const { name, needs, open } of MODES) {
     test("an export says what is missing from it", async () => {
       const all = await command("export");
       expect(all.exitCode).toBe(0);
-      expect(all.errors).toContain(
-        `rows are kept from ${isoOf(first)} on; 1 earlier hours have counts but no rows`,
-      );
+      expect(all.errors).toContain(`rows are kept from ${isoOf(first)} on; 1 earlier hours have counts but no rows`);
       expect((await command("export", "--from", isoOf(first))).errors).not.toContain("Missing");
     });
 
     test("the metrics tell from when on what is kept", async () => {
       const { body } = await get("/metrics");
       expect(body).toContain(`hourglass_kept_from_seconds{what="rows"} ${first / 1_000}`);
-      expect(body).toContain(
-        `hourglass_kept_from_seconds{what="aggregates"} ${(today - 9 * DAY_MS) / 1_000}`,
-      );
+      expect(body).toContain(`hourglass_kept_from_seconds{what="aggregates"} ${(today - 9 * DAY_MS) / 1_000}`);
     });
   });
 }

@@ -160,10 +160,7 @@ for (const { name, needs, open } of MODES) {
         "from=2015-05-18&to=2015-05-20&step=day&tz=America/New_York&stream=*",
         within(events, "2015-05-18T04:00:00Z", "2015-05-20T04:00:00Z"),
       );
-      expect(body.rows.map(({ from }) => from)).toEqual([
-        "2015-05-18T00:00:00-04:00",
-        "2015-05-19T00:00:00-04:00",
-      ]);
+      expect(body.rows.map(({ from }) => from)).toEqual(["2015-05-18T00:00:00-04:00", "2015-05-19T00:00:00-04:00"]);
     });
 
     test("exact=1 tells every user from every other, and by kind, once all is flushed", async () => {
@@ -258,14 +255,10 @@ for (const { name, needs, open } of MODES) {
       expect(best.total.streams).toBe(3);
       const csv = await get(`/streams?${RANGE}&prefix=shop.&format=csv&order=name`);
       const [header, ...lines] = csv.body.trim().split("\n");
-      expect(header).toBe(
-        "stream,clicks,impressions,ctr,unique_users,unique_clickers,unique_viewers,last_hour",
-      );
+      expect(header).toBe("stream,clicks,impressions,ctr,unique_users,unique_clickers,unique_viewers,last_hour");
       const { streams: rows } = await streams(`${RANGE}&prefix=shop.&order=name`);
       expect(lines).toEqual(rows.map((row) => Object.values(row).join(",")));
-      expect(lines.map((line) => line.split(",")[0])).toEqual(
-        STREAMS.filter((one) => one.startsWith("shop.")).sort(),
-      );
+      expect(lines.map((line) => line.split(",")[0])).toEqual(STREAMS.filter((one) => one.startsWith("shop.")).sort());
     });
 
     describe("refuses, and says what it takes,", () => {

@@ -79,17 +79,14 @@ describeWithServers("a service with shards", needs, () => {
     const [a] = services as [Service];
     const { status, shards, writer } = await json(a, "/readyz");
     expect(status).toBe("ready");
-    expect(
-      shards.map(({ shard, status: state }: { shard: number; status: string }) => [shard, state]),
-    ).toEqual([
+    expect(shards.map(({ shard, status: state }: { shard: number; status: string }) => [shard, state])).toEqual([
       [0, "ready"],
       [1, "ready"],
       [2, "ready"],
     ]);
     expect(shards.map((one: { writer: string }) => one.writer)).toContain(writer);
     const { body } = await ask(a.port, { method: "GET", target: "/metrics" });
-    for (const shard of [0, 1, 2])
-      expect(body).toContain(`hourglass_store_up{store="hot",shard="${shard}"} 1\n`);
+    for (const shard of [0, 1, 2]) expect(body).toContain(`hourglass_store_up{store="hot",shard="${shard}"} 1\n`);
     expect(body).toContain('hourglass_store_up{store="cold"} 1\n');
     const { instance, stores } = await json(a, "/ledger");
     expect(instance.holds).toBe(true);
@@ -120,15 +117,7 @@ describeWithServers("a service with shards", needs, () => {
     posted += 100;
     const before = await readHour(b.port, hour, "f");
     const settings = site.commandSettings(a);
-    const { output, exitCode } = await runCommand(
-      settings,
-      "forget",
-      "--user",
-      "user-3",
-      "--stream",
-      "f",
-      "--json",
-    );
+    const { output, exitCode } = await runCommand(settings, "forget", "--user", "user-3", "--stream", "f", "--json");
     expect(exitCode).toBe(0);
     expect(JSON.parse(output)).toMatchObject({ clicks: 20, impressions: 0 });
     posted -= 20;

@@ -172,20 +172,10 @@ describeWithServers("stores behind TLS", ["redis", "mariadb"], () => {
   test("a certificate that is good, but for another name, is accepted only with MYSQL_TLS_ANY_HOST", async () => {
     const { caFile, otherCertFile, keyFile } = certificates;
     const tlsPort = await freePort();
-    const redisTls = [
-      "--tls-cert-file",
-      otherCertFile,
-      "--tls-key-file",
-      keyFile,
-      "--tls-ca-cert-file",
-      caFile,
-    ];
+    const redisTls = ["--tls-cert-file", otherCertFile, "--tls-key-file", keyFile, "--tls-ca-cert-file", caFile];
     const args = ["--tls-port", String(tlsPort), ...redisTls, "--tls-auth-clients", "no"];
     const mariaTls = [`--ssl-ca=${caFile}`, `--ssl-cert=${otherCertFile}`, `--ssl-key=${keyFile}`];
-    const [otherRedis, otherMariaDb] = await Promise.all([
-      startRedis({ args }),
-      startMariaDb({ args: mariaTls }),
-    ]);
+    const [otherRedis, otherMariaDb] = await Promise.all([startRedis({ args }), startMariaDb({ args: mariaTls })]);
     try {
       const mysqlUrl = `mysql://root@localhost:${otherMariaDb.port}/hourglass`;
       const listed = await runCommand({ ...tlsSettings(), MYSQL_URL: mysqlUrl }, "keys", "list");

@@ -16,11 +16,7 @@ import { waitFor } from "../harness/service/wait-for.ts";
 setDefaultTimeout(120_000);
 
 function childrenOf(pid: number): number[] {
-  return readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8")
-    .trim()
-    .split(" ")
-    .filter(Boolean)
-    .map(Number);
+  return readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ").filter(Boolean).map(Number);
 }
 
 function isAlive(pid: number): boolean {

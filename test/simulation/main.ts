@@ -35,20 +35,14 @@ function oneOf<T extends string>(known: readonly T[]) {
 }
 
 const program = new Command("simulate")
-  .description(
-    "Runs instances over stores in memory under a seeded clock, with faults, and checks every step.",
-  )
+  .description("Runs instances over stores in memory under a seeded clock, with faults, and checks every step.")
   .option("--seeds <from..to>", "seeds to run, one run each", seedRange, [1, 1_000])
   .option("--faults <names>", "only these kinds of faults, by commas", oneOf(FAULT_NAMES), FAULT_NAMES)
   .option("--checks <names>", "only these checks, by commas", oneOf(CHECKS), CHECKS)
   .option("--trace", "print the trace of each run", false)
   .option("--no-shorten", "print a failing run as it was")
   .option("--keep-going", "list every seed that fails, without traces", false)
-  .option(
-    "--teeth [names]",
-    "break each promise in a copy of the project, and tell how many seeds find it",
-    false,
-  );
+  .option("--teeth [names]", "break each promise in a copy of the project, and tell how many seeds find it", false);
 
 async function showTeeth({ seeds: [, seeds], faults, checks, teeth }: Options): Promise<boolean> {
   const names = typeof teeth === "string" ? teeth.split(",") : [];

@@ -81,15 +81,7 @@ describe("spellings", () => {
   }
 
   const none = ["", "unknown", "_hidden", "1", "127.1", "010.0.0.1", "0x7f.0.0.1", "1.2.3.4.5", "1.2.3"];
-  for (const text of [
-    ...none,
-    "::ffff:1.2.3.4:80",
-    "2001:db8::1::2",
-    "[2001:db8::1",
-    ":80",
-    "a:80",
-    "[]:80",
-  ]) {
+  for (const text of [...none, "::ffff:1.2.3.4:80", "2001:db8::1::2", "[2001:db8::1", ":80", "a:80", "[]:80"]) {
     test(`${JSON.stringify(text)} is none`, () => expect(canonical(text)).toBeUndefined());
   }
 });

@@ -57,9 +57,7 @@ test("as long as something moves there is time; a standstill is an error", async
   try {
     const slow = waitFor("ten steps", () => moved >= 10).then(() => "done");
     expect(await withStallDeadline(slow, 20, () => moved, late)).toBe("done");
-    await expect(withStallDeadline(Promise.reject(late()), 20, () => moved, late)).rejects.toThrow(
-      "too late",
-    );
+    await expect(withStallDeadline(Promise.reject(late()), 20, () => moved, late)).rejects.toThrow("too late");
   } finally {
     clearInterval(moving);
   }

@@ -80,12 +80,7 @@ interface Split {
 }
 
 /** `cuts`: where the content is cut into blocks. */
-function split(
-  content: Buffer,
-  isCsv: boolean,
-  cuts: readonly number[] = [],
-  start = { offset: 0, line: 1 },
-) {
+function split(content: Buffer, isCsv: boolean, cuts: readonly number[] = [], start = { offset: 0, line: 1 }) {
   const splitter = new RecordSplitter(start, isCsv);
   const places = [...new Set([0, ...cuts.filter((cut) => cut < content.length), content.length])];
   const sorted = places.sort((a, b) => a - b);
@@ -427,10 +422,7 @@ describe("a shipment", () => {
   });
 
   test("waits as long as it is told to, and longer from one time to the next", async () => {
-    const told = Response.json(
-      { error: { message: "full" } },
-      { status: 503, headers: { "retry-after": "7" } },
-    );
+    const told = Response.json({ error: { message: "full" } }, { status: 503, headers: { "retry-after": "7" } });
     const first = senderTo([told, ALL_TAKEN]);
     await first.sender.send(shipment);
     const waited = first.sent[1]!.at - first.sent[0]!.at;
@@ -460,16 +452,8 @@ describe("a shipment", () => {
     ["a page of something else", new Response("<html>"), "no Hourglass"],
     ["a redirect", new Response("", { status: 302 }), "302"],
     ["an answer that does not add up", answered({ accepted: 2 }), "no Hourglass"],
-    [
-      "an answer that refuses and does not say what",
-      answered({ accepted: 2, refused: 1 }, 207),
-      "no Hourglass",
-    ],
-    [
-      "an answer about another event",
-      answered({ invalid: 3, errors: [{ index: 3, message: "" }] }),
-      "no Hourglass",
-    ],
+    ["an answer that refuses and does not say what", answered({ accepted: 2, refused: 1 }, 207), "no Hourglass"],
+    ["an answer about another event", answered({ invalid: 3, errors: [{ index: 3, message: "" }] }), "no Hourglass"],
   ];
   for (const [what, answer, says] of hopeless) {
     test(`is given up: ${what}`, async () => {

@@ -35,10 +35,10 @@ describe("acknowledgements", () => {
   }
 
   test("stand for what is settled, and for nothing else, whatever the order", () => {
-    const deliveries = fc.array(
-      fc.record({ order: fc.nat(), isTold: fc.boolean(), isTurnOver: fc.boolean() }),
-      { minLength: 1, maxLength: 60 },
-    );
+    const deliveries = fc.array(fc.record({ order: fc.nat(), isTold: fc.boolean(), isTurnOver: fc.boolean() }), {
+      minLength: 1,
+      maxLength: 60,
+    });
     const property = (settlings: { order: number; isTold: boolean; isTurnOver: boolean }[]) => {
       const ledger = new Ledger();
       const window = new AckWindow();
@@ -131,9 +131,7 @@ describe("a message", () => {
   }
 
   test("of many bad events gives each a piece of its own", async () => {
-    const { events, poison } = await read(
-      JSON.stringify([event, ...Array.from({ length: 500 }, () => ({}))]),
-    );
+    const { events, poison } = await read(JSON.stringify([event, ...Array.from({ length: 500 }, () => ({}))]));
     expect(events).toHaveLength(1);
     expect(new Set(poison.map(({ digest }) => digest)).size).toBe(500);
     expect(poison[499]).toMatchObject({ position: 500, eventId: "m#500", body: "{}" });

@@ -30,10 +30,7 @@ describe("a line of an access log", () => {
     "combined, without a referrer": [`${COMMON} "-" "curl"`, undefined],
     "with fields more": [`${COMMON} "https://a.example/" "curl" 0.012 "x"`, "https://a.example/"],
     "common, with a field more": [`${COMMON} 0.012`, undefined],
-    "with escaped quotes": [
-      `${COMMON.replace("GET /", 'GET /\\"x\\\\')} "https://a/\\"" "\\""`,
-      'https://a/\\"',
-    ],
+    "with escaped quotes": [`${COMMON.replace("GET /", 'GET /\\"x\\\\')} "https://a/\\"" "\\""`, 'https://a/\\"'],
     "of another user and offset": [
       COMMON.replace("- -", "- frank").replace("12:00:00 +0000", "13:30:00 +0130"),
       undefined,
@@ -43,10 +40,7 @@ describe("a line of an access log", () => {
     "with the virtual host in front, without a port": [`a.example ${COMMON}`, undefined],
     "with the client's port": [COMMON.replace("1.2.3.4", "1.2.3.4:50001"), undefined],
     "with the addresses of proxies": [COMMON.replace("1.2.3.4", "1.2.3.4, 10.0.0.1,10.0.0.2"), undefined],
-    "with proxies and a virtual host": [
-      COMMON.replace("1.2.3.4", "a.example:80 1.2.3.4, 10.0.0.1"),
-      undefined,
-    ],
+    "with proxies and a virtual host": [COMMON.replace("1.2.3.4", "a.example:80 1.2.3.4, 10.0.0.1"), undefined],
     "with two blanks": [COMMON.replace("- - ", "-  -  "), undefined],
     "with an empty user": [COMMON.replace("- - ", "-  "), undefined],
     "with a user that has blanks": [COMMON.replace("- -", "- John Doe"), undefined],
@@ -200,8 +194,7 @@ test("a line of an AWS load balancer is read", () => {
 const IIS_FIELDS =
   "#Fields: date time s-ip cs-method cs-uri-stem cs-uri-query s-port cs-username c-ip cs(User-Agent) cs(Referer) " +
   "sc-status sc-substatus sc-win32-status time-taken";
-const IIS =
-  "2026-05-17 10:05:03 10.0.0.1 GET / - 443 - 203.0.113.9 Mozilla/5.0+(X11) https://r.example/ 200 0 0 15";
+const IIS = "2026-05-17 10:05:03 10.0.0.1 GET / - 443 - 203.0.113.9 Mozilla/5.0+(X11) https://r.example/ 200 0 0 15";
 const CLOUDFRONT_FIELDS =
   "#Fields: date time x-edge-location sc-bytes c-ip cs-method cs(Host) cs-uri-stem sc-status cs(Referer) " +
   "cs(User-Agent) cs-uri-query";
@@ -255,9 +248,7 @@ describe("a format string", () => {
     const apache = '%v:%p %h %t "%r" %>s "%{Referer}i" "%{User-Agent}i"';
     const apacheLine = `a.example:443 203.0.113.9 [17/May/2026:10:05:03 +0000] ${tail}`;
     expect(customLogReader(apache, times())(apacheLine)).toEqual(escaped);
-    expect(
-      customLogReader("$msec|$remote_addr|$http_referer", times())("1779012303.000|203.0.113.9|-"),
-    ).toMatchObject({
+    expect(customLogReader("$msec|$remote_addr|$http_referer", times())("1779012303.000|203.0.113.9|-")).toMatchObject({
       ...{ user: "203.0.113.9", at: AT, referrer: undefined },
     });
   });
@@ -269,9 +260,7 @@ describe("a format string", () => {
   });
 
   test("has to have time and client", () => {
-    expect(() => customLogReader("$remote_addr $request", times())).toThrow(
-      "no time: expected one of time_local",
-    );
+    expect(() => customLogReader("$remote_addr $request", times())).toThrow("no time: expected one of time_local");
     expect(() => customLogReader("%t %r", times())).toThrow("no user");
   });
 });
@@ -299,8 +288,7 @@ describe("a filter", () => {
   };
   const LINE = {
     ...{ user: "a", at: AT, referrer: undefined, method: "GET", path: "/shop/a.css?v=1", status: "304" },
-    agent:
-      "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0 Safari/537.36",
+    agent: "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0 Safari/537.36",
   };
   const bot = { ...LINE, agent: "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)" };
   const cases: readonly (readonly [Partial<Filters>, LogLine, string | undefined])[] = [

@@ -137,9 +137,7 @@ describe("a limit", () => {
 
   test("does not keep more of them than there is room for: those in use stay, others begin anew", () => {
     const limiter = limiterOn(new Clock());
-    expect([takenOf(limiter, 30, TEN_A_SECOND, "busy"), takenOf(limiter, 30, TEN_A_SECOND, "idle")]).toEqual([
-      10, 10,
-    ]);
+    expect([takenOf(limiter, 30, TEN_A_SECOND, "busy"), takenOf(limiter, 30, TEN_A_SECOND, "idle")]).toEqual([10, 10]);
     for (let i = 0; i < 200_000; i++) {
       limiter.bucket(`flood-${i}`, TEN_A_SECOND);
       if (i % 1_000 === 0) expect(takenOf(limiter, 1, TEN_A_SECOND, "busy")).toBe(0);
@@ -229,19 +227,7 @@ describe("a rate", () => {
     for (const text of ["1/s", "100/s", "1000/m", "1000000/h"]) {
       expect(rateLimitText(rateLimitOf(text)!)).toBe(text);
     }
-    for (const text of [
-      "",
-      "0/s",
-      "100",
-      "100/d",
-      "1e3/s",
-      "-1/s",
-      "1.5/s",
-      "01/s",
-      "1000001/h",
-      " 1/s",
-      "1/s ",
-    ]) {
+    for (const text of ["", "0/s", "100", "100/d", "1e3/s", "-1/s", "1.5/s", "01/s", "1000001/h", " 1/s", "1/s "]) {
       expect([text, rateLimitOf(text)]).toEqual([text, undefined]);
     }
   });

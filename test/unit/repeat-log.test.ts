@@ -19,8 +19,7 @@ describe("a calm log", () => {
     jest.useRealTimers();
   });
 
-  const lines = (): object[] =>
-    seen.entries.map(({ level, message, fields }) => ({ level, message, ...fields }));
+  const lines = (): object[] => seen.entries.map(({ level, message, fields }) => ({ level, message, ...fields }));
 
   test("hands on what is new at once, and different things apart", () => {
     log.info({ writer: "a" }, "adopted");

@@ -105,26 +105,11 @@ const URLS: Readonly<Record<string, { takes: string; bad: readonly string[] }>> 
   },
   MYSQL_READ_URL: {
     takes: "a URL such as mysql://user:password@host:3306/hourglass",
-    bad: [
-      "localhost:3306",
-      "mysql://h",
-      "mysql://h:3306/",
-      "mysql:///d",
-      "mariadb://h/d",
-      "mysql://h/d?dateStrings=1",
-    ],
+    bad: ["localhost:3306", "mysql://h", "mysql://h:3306/", "mysql:///d", "mariadb://h/d", "mysql://h/d?dateStrings=1"],
   },
   AMQP_URL: {
     takes: "a URL such as amqp://user:password@host:5672/vhost",
-    bad: [
-      "localhost:5672",
-      "amqp://",
-      "http://h:15672",
-      "mqtt://h",
-      "//h",
-      "amqp://u:%@h",
-      "amqp://h?cert=a",
-    ],
+    bad: ["localhost:5672", "amqp://", "http://h:15672", "mqtt://h", "//h", "amqp://u:%@h", "amqp://h?cert=a"],
   },
 };
 const ORIGINS: Readonly<Record<string, { takes: string; bad: readonly string[] }>> = {
@@ -134,27 +119,11 @@ const ORIGINS: Readonly<Record<string, { takes: string; bad: readonly string[] }
   },
   REDIRECT_ORIGINS: {
     takes: "origins with commas between, such as https://example.com",
-    bad: [
-      "*",
-      ",",
-      "https://a.example,",
-      "ftp://a.example",
-      "null",
-      "https://user@a.example",
-      "https://a.example?b",
-    ],
+    bad: ["*", ",", "https://a.example,", "ftp://a.example", "null", "https://user@a.example", "https://a.example?b"],
   },
 };
 const SECRETS = ["REDIRECT_SECRET", "USER_SALT"];
-const TEXTS = [
-  "HOST",
-  "DATA_DIR",
-  "AMQP_QUEUE",
-  "TLS_CERT_FILE",
-  "TLS_KEY_FILE",
-  "REDIS_CA_FILE",
-  "MYSQL_CA_FILE",
-];
+const TEXTS = ["HOST", "DATA_DIR", "AMQP_QUEUE", "TLS_CERT_FILE", "TLS_KEY_FILE", "REDIS_CA_FILE", "MYSQL_CA_FILE"];
 const FORMS: Readonly<Record<string, { takes: string; good: readonly string[]; bad: readonly string[] }>> = {
   REQUIRE_KEYS: {
     takes: "some of write, read, admin, with commas between",
@@ -180,20 +149,7 @@ const NAMES = [
   ...TEXTS,
 ].sort();
 
-const NO_INTEGERS = [
-  "abc",
-  "1.5",
-  "1e3",
-  "0x10",
-  "-1",
-  "+1",
-  " 1",
-  "1 ",
-  "1_000",
-  "NaN",
-  "Infinity",
-  "9".repeat(16),
-];
+const NO_INTEGERS = ["abc", "1.5", "1e3", "0x10", "-1", "+1", " 1", "1 ", "1_000", "NaN", "Infinity", "9".repeat(16)];
 
 function refusal(environment: Record<string, string>): string {
   try {
@@ -218,9 +174,7 @@ describe("a bad value is refused with its name, what it is and what it takes", (
   for (const [name, values] of Object.entries(CHOICES)) {
     for (const value of ["2", "yes", "INFO", "trace", " 1"]) {
       test(`${name}='${value}'`, () => {
-        expect(refusal({ [name]: value })).toBe(
-          `${name} takes one of ${values.join(", ")}, but is '${value}'`,
-        );
+        expect(refusal({ [name]: value })).toBe(`${name} takes one of ${values.join(", ")}, but is '${value}'`);
       });
     }
   }
@@ -242,10 +196,7 @@ describe("a bad value is refused with its name, what it is and what it takes", (
         "ssl-mode is not supported: it takes socketPath; ",
       ],
       [{ MYSQL_URL: `mysql://u:${PASSWORD}@h/d?ssl-mode=REQUIRED` }, "set MYSQL_TLS=1 for TLS"],
-      [
-        { MYSQL_URL: `mysql://u:${PASSWORD}@h/d?rowsAsArray=true&x=1` },
-        "option rowsAsArray, x is not supported",
-      ],
+      [{ MYSQL_URL: `mysql://u:${PASSWORD}@h/d?rowsAsArray=true&x=1` }, "option rowsAsArray, x is not supported"],
       [{ MYSQL_URL: `mysql://u:${PASSWORD}%@h/d` }, "its password holds a % that starts no escape"],
       [{ REDIS_URL: `redis://:${PASSWORD}%@h` }, "a % that starts no escape: write %25"],
       [{ REDIS_URL: `redis://:${PASSWORD}@h?db=1` }, "it takes no options"],
@@ -300,9 +251,7 @@ describe("a bad value is refused with its name, what it is and what it takes", (
   });
 
   test("REDIS_SHARDS without a Redis", () => {
-    expect(refusal({ REDIS_SHARDS: "2" })).toStartWith(
-      "REDIS_SHARDS is 2, but the embedded stores have no shards",
-    );
+    expect(refusal({ REDIS_SHARDS: "2" })).toStartWith("REDIS_SHARDS is 2, but the embedded stores have no shards");
     expect(readConfig({ REDIS_SHARDS: "1" }).redisShards).toBe(1);
   });
 
@@ -320,12 +269,7 @@ describe("a bad value is refused with its name, what it is and what it takes", (
 
   test("several are refused at once, a line each", () => {
     const lines = refusal({ PORT: "x", LOG_LEVEL: "loud", HOT_HOURS: "0", MYSQL_URL: "?" }).split("\n");
-    expect(lines.map((line) => line.split(" ")[0]!).sort()).toEqual([
-      "HOT_HOURS",
-      "LOG_LEVEL",
-      "MYSQL_URL",
-      "PORT",
-    ]);
+    expect(lines.map((line) => line.split(" ")[0]!).sort()).toEqual(["HOT_HOURS", "LOG_LEVEL", "MYSQL_URL", "PORT"]);
   });
 
   test("one store of another kind than the other is refused", () => {
@@ -339,9 +283,7 @@ describe("a bad value is refused with its name, what it is and what it takes", (
     expect(message).toContain("AMQP_URL is set, but AMQP_QUEUE is not");
     expect(message).not.toContain(PASSWORD);
     expect(refusal({ AMQP_QUEUE: "events" })).toContain("AMQP_QUEUE is set, but AMQP_URL is not");
-    expect(refusal({ AMQP_URL, AMQP_QUEUE: "ä".repeat(128) })).toContain(
-      "AMQP_QUEUE takes a name of 1 to 255",
-    );
+    expect(refusal({ AMQP_URL, AMQP_QUEUE: "ä".repeat(128) })).toContain("AMQP_QUEUE takes a name of 1 to 255");
     const { amqpUrl, amqpQueue, amqpPrefetch } = readConfig({ AMQP_URL, AMQP_QUEUE: "events" });
     expect({ amqpUrl, amqpQueue, amqpPrefetch }).toEqual({
       amqpUrl: AMQP_URL,
@@ -351,9 +293,7 @@ describe("a bad value is refused with its name, what it is and what it takes", (
   });
 
   test("replicas to wait for are refused where there are none", () => {
-    expect(refusal({ REDIS_WAIT_REPLICAS: "1" })).toContain(
-      "REDIS_WAIT_REPLICAS is 1, but REDIS_URL is not set",
-    );
+    expect(refusal({ REDIS_WAIT_REPLICAS: "1" })).toContain("REDIS_WAIT_REPLICAS is 1, but REDIS_URL is not set");
     expect(readConfig({ REDIS_URL, MYSQL_URL, REDIS_WAIT_REPLICAS: "1" }).redisWaitReplicas).toBe(1);
   });
 
@@ -374,12 +314,7 @@ describe("a bad value is refused with its name, what it is and what it takes", (
   });
 
   test("a password is not shown", () => {
-    for (const url of [
-      `rediss//u:${PASSWORD}@h`,
-      `redis://u:${PASSWORD}@`,
-      PASSWORD,
-      `mysql://u:${PASSWORD}@h`,
-    ]) {
+    for (const url of [`rediss//u:${PASSWORD}@h`, `redis://u:${PASSWORD}@`, PASSWORD, `mysql://u:${PASSWORD}@h`]) {
       expect(refusal({ REDIS_URL: url, MYSQL_URL: url })).not.toContain(PASSWORD);
     }
     for (const alone of [`redis://:${PASSWORD}@h:6379`]) {
@@ -442,15 +377,14 @@ describe("a good value", () => {
         sentinelLogin: {},
         isTls: false,
       },
-      "rediss+sentinel://:p%40:ss@[::1]:6379,a.example/a%20name?sentinel_username=user&sentinel_password=p%40%3Ass":
-        {
-          kind: "sentinel",
-          nodes: [b, { ...a, port: 26_379 }],
-          name: "a name",
-          login: { password: "p@:ss" },
-          sentinelLogin: login,
-          isTls: true,
-        },
+      "rediss+sentinel://:p%40:ss@[::1]:6379,a.example/a%20name?sentinel_username=user&sentinel_password=p%40%3Ass": {
+        kind: "sentinel",
+        nodes: [b, { ...a, port: 26_379 }],
+        name: "a name",
+        login: { password: "p@:ss" },
+        sentinelLogin: login,
+        isTls: true,
+      },
     };
     for (const [url, place] of Object.entries(places)) {
       expect(readConfig({ REDIS_URL: url, MYSQL_URL }).redisUrl).toBe(url);
@@ -471,8 +405,7 @@ describe("a good value", () => {
   });
 
   test("of shards are several in a cluster, and one elsewhere, unless that is set", () => {
-    const shardsAt = (REDIS_URL: string, more = {}) =>
-      readConfig({ REDIS_URL, MYSQL_URL, ...more }).redisShards;
+    const shardsAt = (REDIS_URL: string, more = {}) => readConfig({ REDIS_URL, MYSQL_URL, ...more }).redisShards;
     expect(shardsAt("redis://a.example:7000,b.example:7000")).toBe(6);
     expect(shardsAt("redis://a.example:7000,b.example:7000", { REDIS_SHARDS: "1" })).toBe(1);
     expect(shardsAt("redis://a.example:7000")).toBe(1);
@@ -585,12 +518,7 @@ describe("the program", () => {
     "ends with 2 on a port that is in use, and says what to do",
     async () => {
       const ended = await run({ PORT: String(otherPort), DATA_DIR: join(folder, "port") });
-      expectRefusal(
-        ended,
-        `Cannot listen on 127.0.0.1:${otherPort}: `,
-        "EADDRINUSE",
-        "set PORT to a free one",
-      );
+      expectRefusal(ended, `Cannot listen on 127.0.0.1:${otherPort}: `, "EADDRINUSE", "set PORT to a free one");
       expect(existsSync(join(folder, "port"))).toBe(false);
     },
     PROCESS_TIMEOUT_MS,

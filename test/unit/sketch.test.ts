@@ -108,9 +108,7 @@ const someRank: fc.Arbitrary<number> = fc.oneof(
 const someRegisters: fc.Arbitrary<number[]> = fc
   .tuple(
     fc.array(fc.tuple(fc.nat(REGISTERS - 1), someRank), { maxLength: 20 }),
-    fc.array(
-      fc.tuple(fc.nat(REGISTERS - 30), fc.integer({ min: 1, max: 6 }), fc.integer({ min: 1, max: 30 })),
-    ),
+    fc.array(fc.tuple(fc.nat(REGISTERS - 30), fc.integer({ min: 1, max: 6 }), fc.integer({ min: 1, max: 30 }))),
     fc.tuple(fc.nat(), fc.constantFrom(0, 0, 10, 500, 520, 1_500, 20_000)),
   )
   .map(([singles, runs, [name, users]]) => [
@@ -128,11 +126,7 @@ const someDamage = fc
   })
   .map(({ at, by, growth }) => (bytes: Buffer) => {
     const start = at % (bytes.length + 1);
-    return Buffer.concat([
-      bytes.subarray(0, start),
-      by,
-      bytes.subarray(start + Math.max(0, by.length - growth)),
-    ]);
+    return Buffer.concat([bytes.subarray(0, start), by, bytes.subarray(start + Math.max(0, by.length - growth))]);
   });
 
 /** Bytes of a sketch after something happened to them: changed in up to three places, and at times cut. */
@@ -452,11 +446,7 @@ describe("malformed bytes", () => {
   test.each([
     ["no bytes", Buffer.alloc(0), "found 0 bytes in all, expected a header of 16 bytes"],
     ["half a header", empty.subarray(0, 9), "found 9 bytes in all, expected a header of 16 bytes"],
-    [
-      "another magic",
-      withByte(empty, 3, 0x58),
-      'found 0x48594c58 at its start, expected 0x48594c4c ("HYLL")',
-    ],
+    ["another magic", withByte(empty, 3, 0x58), 'found 0x48594c58 at its start, expected 0x48594c4c ("HYLL")'],
     ["another encoding", withByte(empty, 4, 2), "found encoding 2, expected 0 (dense) or 1 (sparse)"],
     ["reserved bytes set", withByte(empty, 6, 9), "found 0x000900 at bytes 5 to 7, expected zeros"],
     ["a header alone, dense", sketchBytes(DENSE, []), "found 16 bytes in dense encoding, expected 12304"],
@@ -464,23 +454,11 @@ describe("malformed bytes", () => {
     ["dense, long", Buffer.concat([dense, empty]), "found 12322 bytes in dense encoding, expected 12304"],
     ["dense, high rank", withByte(dense, 16, 52), "found 52 in register 0, expected 0 to 51"],
     ["dense, high last", withByte(dense, 12303, 0xfc), "found 63 in register 16383, expected 0 to 51"],
-    [
-      "a header alone, sparse",
-      sketchBytes(SPARSE, []),
-      "found runs for 0 registers in all, expected runs for 16384",
-    ],
+    ["a header alone, sparse", sketchBytes(SPARSE, []), "found runs for 0 registers in all, expected runs for 16384"],
     ["runs missing", sketchBytes(SPARSE, [0x7f, 0xfe]), "found runs for 16383 registers in all"],
     ["a run cut off", sketchBytes(SPARSE, [0x00, 0x7f]), "found a run of zeros that is cut off at byte 17"],
-    [
-      "a run too long",
-      sketchBytes(SPARSE, [0x00, ...ALL_ZERO]),
-      "found a run up to register 16384 at byte 17",
-    ],
-    [
-      "a ZERO too many",
-      sketchBytes(SPARSE, [...ALL_ZERO, 0x00]),
-      "found a run up to register 16384 at byte 18",
-    ],
+    ["a run too long", sketchBytes(SPARSE, [0x00, ...ALL_ZERO]), "found a run up to register 16384 at byte 17"],
+    ["a ZERO too many", sketchBytes(SPARSE, [...ALL_ZERO, 0x00]), "found a run up to register 16384 at byte 18"],
     [
       "a VAL too many",
       sketchBytes(SPARSE, [0x7f, 0xfd, 0x83]),
@@ -496,10 +474,7 @@ describe("malformed bytes", () => {
     const registers = usersOf("cached", 700).map(registerOf);
     const cached = withByte(withByte(sketchOf(registers).encode(), 15, 0), 8, 7);
     const shifted = Buffer.concat([Buffer.from("x"), cached]).subarray(1);
-    expectSame(
-      Sketch.decode(new Uint8Array(shifted.buffer, shifted.byteOffset, shifted.length)),
-      sketchOf(registers),
-    );
+    expectSame(Sketch.decode(new Uint8Array(shifted.buffer, shifted.byteOffset, shifted.length)), sketchOf(registers));
   });
 
   /** A hang would show as a test that does not end. */

@@ -124,8 +124,7 @@ export class Content {
       yield* this.#followed(path, this.#following);
       return;
     }
-    const stream =
-      path === undefined ? process.stdin : createReadStream(path, { highWaterMark: BLOCK_BYTES });
+    const stream = path === undefined ? process.stdin : createReadStream(path, { highWaterMark: BLOCK_BYTES });
     for await (const block of stream as AsyncIterable<Buffer>) {
       this.#readBytes += block.length;
       yield block;
@@ -139,12 +138,7 @@ export class Content {
       const { ino } = await file.stat();
       let lastNewMs = performance.now();
       for (;;) {
-        const { bytesRead, buffer } = await file.read(
-          Buffer.allocUnsafe(BLOCK_BYTES),
-          0,
-          BLOCK_BYTES,
-          this.#readBytes,
-        );
+        const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(BLOCK_BYTES), 0, BLOCK_BYTES, this.#readBytes);
         this.#readBytes += bytesRead;
         if (bytesRead > 0) {
           lastNewMs = performance.now();

@@ -34,10 +34,7 @@ export async function earlierImport(
 }
 
 /** The one that goes furthest of those whose content this begins with. */
-async function longestPrefix(
-  source: Source,
-  records: readonly ImportRecord[],
-): Promise<EarlierImport | undefined> {
+async function longestPrefix(source: Source, records: readonly ImportRecord[]): Promise<EarlierImport | undefined> {
   const open = records.toSorted((a, b) => a.sentBytes - b.sentBytes);
   const hasher = new Bun.CryptoHasher("sha256");
   const content = new Content(source);

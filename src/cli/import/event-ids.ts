@@ -35,10 +35,7 @@ export class EventIds {
 
   advance(record: Uint8Array): void {
     this.#scratch.set(record, HASH_BYTES);
-    Bun.SHA256.hash(
-      this.#scratch.subarray(0, HASH_BYTES + record.length),
-      this.#scratch.subarray(0, HASH_BYTES),
-    );
+    Bun.SHA256.hash(this.#scratch.subarray(0, HASH_BYTES + record.length), this.#scratch.subarray(0, HASH_BYTES));
   }
 
   /** Of the record that was advanced over last, and begins at `start`. */

@@ -82,11 +82,7 @@ function membersReader(layout: Layout, options: EventReaderOptions): ReadMembers
   return layout.format === "csv" ? csvReader(layout, zone) : jsonReader(zone);
 }
 
-function logReader(
-  read: ReadLine,
-  { format }: Layout,
-  { logKind, filters }: EventReaderOptions,
-): ReadMembers {
+function logReader(read: ReadLine, { format }: Layout, { logKind, filters }: EventReaderOptions): ReadMembers {
   const leftOutOf = filters === undefined ? () => undefined : filterOf(filters);
   const problem = `not a line of a log in the format ${format}`;
   return (text) => {

@@ -16,8 +16,7 @@ export interface Filters {
 /** For the summary. */
 export type LeftOut = "bots" | "assets" | "other statuses" | "other methods" | "other paths" | "no requests";
 
-const ASSET =
-  /\.(?:css|js|mjs|map|png|jpe?g|gif|svg|webp|avif|ico|bmp|woff2?|ttf|otf|eot|mp4|webm|mp3|wasm)$/i;
+const ASSET = /\.(?:css|js|mjs|map|png|jpe?g|gif|svg|webp|avif|ico|bmp|woff2?|ttf|otf|eot|mp4|webm|mp3|wasm)$/i;
 const AGENTS_MAX = 10_000;
 
 /** Answers why a line is left out, or undefined. */
@@ -25,8 +24,7 @@ export function filterOf(filters: Filters): (line: LogLine) => LeftOut | undefin
   const { skipAssets, skipBots, statuses, methods, paths, skipPaths } = filters;
   const isBot = agentCheck();
   return ({ status = "", method = "", path = "", agent }) => {
-    if (statuses !== undefined && !statuses.some((wanted) => isStatus(status, wanted)))
-      return "other statuses";
+    if (statuses !== undefined && !statuses.some((wanted) => isStatus(status, wanted))) return "other statuses";
     if (methods !== undefined && !methods.includes(method.toUpperCase())) return "other methods";
     const bare = withoutQuery(path);
     if (paths !== undefined && !paths.some((pattern) => isPath(bare, pattern))) return "other paths";

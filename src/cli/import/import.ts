@@ -72,11 +72,7 @@ export function addImport(program: Command): void {
     .argument("[files...]", "'-', or none: standard input, of which no progress is recorded")
     .option("--url <url>", URL_HELP, urlArgument)
     .addOption(oneOf("--format <format>", "input format", ["auto", ...FORMAT_NAMES]))
-    .option(
-      "--log-format <string>",
-      "input format of other logs, as the server's own format string",
-      logFormatArgument,
-    )
+    .option("--log-format <string>", "input format of other logs, as the server's own format string", logFormatArgument)
     .option(
       "--fields <map>",
       `where a JSON log has ${JSON_FIELDS.join(", ")}: time=ts,user=client.ip`,
@@ -101,11 +97,7 @@ export function addImport(program: Command): void {
     .option("--follow", "keep importing what is appended, as tail -F does, until Ctrl-C", false)
     .option("--last-line", "take the last line of a log even if it has no end", false)
     .option("--new-ids", "ignore the ids in the files: each line counts once by its place", false)
-    .option(
-      "--old",
-      "accept times before 2001 (which otherwise look like seconds written as milliseconds)",
-      false,
-    )
+    .option("--old", "accept times before 2001 (which otherwise look like seconds written as milliseconds)", false)
     .option("--state <file>", "records how far files are imported (default: DATA_DIR/import.sqlite)")
     .addOption(
       new Option(
@@ -137,25 +129,19 @@ function fieldsArgument(text: string): FieldMap {
   const entries = text.split(",").map((entry) => entry.split("=", 2).map((part) => part.trim()));
   const isKnown = ([field, member]: string[]) => member && (JSON_FIELDS as string[]).includes(field!);
   if (!entries.every(isKnown))
-    throw new InvalidArgumentError(
-      `It takes ${JSON_FIELDS.join(", ")}, each with = and the name of a member.`,
-    );
+    throw new InvalidArgumentError(`It takes ${JSON_FIELDS.join(", ")}, each with = and the name of a member.`);
   return Object.fromEntries(entries);
 }
 
 function zoneArgument(text: string): TimeZone {
   const zone = TimeZone.named(text);
-  if (zone === undefined)
-    throw new InvalidArgumentError("It takes a time zone such as Europe/Berlin or UTC.");
+  if (zone === undefined) throw new InvalidArgumentError("It takes a time zone such as Europe/Berlin or UTC.");
   return zone;
 }
 
 const statusesArgument = listArgument(/^[1-5](\d\d|xx)$/, "statuses such as 200 or 3xx");
 const methodsArgument = listArgument(/^[A-Z]+$/, "methods such as GET");
-const pathsArgument = listArgument(
-  /^\/[^*]*\*?$/,
-  "paths such as /, or what they begin with and a star: /shop/*",
-);
+const pathsArgument = listArgument(/^\/[^*]*\*?$/, "paths such as /, or what they begin with and a star: /shop/*");
 
 function listArgument(entry: RegExp, expected: string): (text: string) => readonly string[] {
   return (text) => {
@@ -166,11 +152,7 @@ function listArgument(entry: RegExp, expected: string): (text: string) => readon
 }
 
 /** Answers the exit code: 0 if all is imported, 1 if lines were bad, 2 if it could not. */
-async function importFiles(
-  config: Config,
-  paths: readonly string[],
-  options: ImportOptions,
-): Promise<number> {
+async function importFiles(config: Config, paths: readonly string[], options: ImportOptions): Promise<number> {
   const startedMs = performance.now();
   const report = new Report({
     write: (text) => process.stderr.write(text),
@@ -214,9 +196,7 @@ async function importAll(
     refuseContradictions(options);
     const sources = sourcesOf(paths);
     if (options.follow && !sources.every(({ isRepeatable }) => isRepeatable))
-      throw new ImportError(
-        "--follow takes files: standard input and pipes are read to their end without it",
-      );
+      throw new ImportError("--follow takes files: standard input and pipes are read to their end without it");
     const isRecorded = sources.some(({ isRepeatable }) => isRepeatable);
     if (isRecorded) state = new StateFile(resolve(options.state ?? join(config.dataDir, STATE_FILE)));
     const job = jobOf(surroundings, state);
@@ -235,8 +215,7 @@ function refuseContradictions({ format, logFormat, ...options }: ImportOptions):
   if (logFormat !== undefined && format !== "auto")
     throw new ImportError("--log-format describes the format: leave out --format");
   const { skipBots, skipAssets, status, method, path, skipPath } = options;
-  const isFiltered =
-    skipBots || skipAssets || [status, method, path, skipPath].some((list) => list !== undefined);
+  const isFiltered = skipBots || skipAssets || [status, method, path, skipPath].some((list) => list !== undefined);
   if (isFiltered && (format === "csv" || format === "ndjson"))
     throw new ImportError(`filters are for logs: ${format} has neither statuses nor paths`);
 }
@@ -268,9 +247,7 @@ async function followAll(sources: readonly Source[], job: Job, tallies: Tally[])
 /** Files beside it that an earlier run has begun: rotated before all of them was read. The oldest first. */
 async function rotatedFrom(path: string, { state, target }: Job): Promise<Source[]> {
   const names = readdirSync(dirname(path)).filter((name) => /^[.-]/.test(name.slice(basename(path).length)));
-  const beside = names
-    .filter((name) => name.startsWith(basename(path)))
-    .map((name) => join(dirname(path), name));
+  const beside = names.filter((name) => name.startsWith(basename(path))).map((name) => join(dirname(path), name));
   const begun: Source[] = [];
   for (const source of sourcesOf(beside)) {
     const content = new Content(source);

@@ -105,8 +105,7 @@ export class Sender {
         setback = refused;
       }
       const waitMs = waitFor(setback, attempt);
-      if (now() + waitMs - lastProgressAt > retryForMs)
-        throw new ImportError(this.#givenUp(setback, attempt));
+      if (now() + waitMs - lastProgressAt > retryForMs) throw new ImportError(this.#givenUp(setback, attempt));
       onSetback(setback.reason);
       await sleep(waitMs);
     }
@@ -222,13 +221,9 @@ function doesAddUp(
   const { events, accepted, duplicates, invalid, refused, unknown, errors } = answer;
   const named = unstoredIn(answer).flatMap(({ indexes }) => indexes);
   const namedCount = named.reduce((sum, [first, last]) => sum + last - first + 1, 0);
-  const isWithin = [...named.flat(), ...errors.map(({ index }) => index)].every(
-    (index) => index < eventCount,
-  );
+  const isWithin = [...named.flat(), ...errors.map(({ index }) => index)].every((index) => index < eventCount);
   const isWhole = events === eventCount && accepted + duplicates + invalid + refused + unknown === events;
-  return (
-    isWhole && isWithin && namedCount === refused + unknown && named.every(([first, last]) => first <= last)
-  );
+  return isWhole && isWithin && namedCount === refused + unknown && named.every(([first, last]) => first <= last);
 }
 
 function waitFor({ retryAfterMs }: Setback, attempt: number): number {

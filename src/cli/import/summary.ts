@@ -32,8 +32,7 @@ export function withTotals({ files, seconds, error, url, stream }: Summary) {
     files.reduce((total, file) => total + file[name], 0);
   const leftOut: Record<string, number> = {};
   for (const file of files) {
-    for (const [reason, count] of Object.entries(file.leftOut))
-      leftOut[reason] = (leftOut[reason] ?? 0) + count;
+    for (const [reason, count] of Object.entries(file.leftOut)) leftOut[reason] = (leftOut[reason] ?? 0) + count;
   }
   const days = [...new Set(files.flatMap((file) => [...file.days]))].sort((a, b) => a - b).map(dayText);
   return {
@@ -76,9 +75,7 @@ export function summaryText(summary: Summary): string {
 }
 
 function daysText(days: readonly string[]): string {
-  return days.length === 1
-    ? `day (UTC): ${days[0]}`
-    : `${days.length} days (UTC): ${days[0]} to ${days.at(-1)}`;
+  return days.length === 1 ? `day (UTC): ${days[0]}` : `${days.length} days (UTC): ${days[0]} to ${days.at(-1)}`;
 }
 
 function fileText(tally: Tally): string {

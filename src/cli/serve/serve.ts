@@ -57,10 +57,7 @@ async function serve(config: Config): Promise<void> {
 
 /** Without a stop in order, which would work with the state that is wrong. */
 function endAtOnce({ message, stack }: InvariantError, log: CalmLog): never {
-  log.error(
-    { error: message, stack },
-    "ended: going on could lose or double events; the journal is left to others",
-  );
+  log.error({ error: message, stack }, "ended: going on could lose or double events; the journal is left to others");
   log.close();
   process.exit(1);
 }

@@ -84,9 +84,7 @@ export async function startService(config: Config, surroundings: Surroundings): 
     // The server last: stopping it closes every connection between two requests, and loses any request that is about
     // to arrive there. Meanwhile events are refused, and clients told to close the connection.
     await pipeline.stop();
-    await withDeadline(server.stop(), REQUESTS_GRACE_MS, () => new Error("requests still open")).catch(
-      () => {},
-    );
+    await withDeadline(server.stop(), REQUESTS_GRACE_MS, () => new Error("requests still open")).catch(() => {});
     await server.stop(true);
     await access?.stop();
     await Promise.all([...hotShards, cold].map((store) => store.close()));
@@ -103,9 +101,7 @@ function certificateOf({ tlsCertFile, tlsKeyFile }: Config): Certificate | undef
 /** Each shard has a watch of its own: one may be unavailable while the others work. */
 function watchedStores({ mode, hotShards, cold }: Stores, log: Log) {
   const watchOfShard = (shard: number) =>
-    hotShards.length === 1
-      ? new StoreWatch("hot", log)
-      : new StoreWatch("hot", logWith(log, { shard }), shard);
+    hotShards.length === 1 ? new StoreWatch("hot", log) : new StoreWatch("hot", logWith(log, { shard }), shard);
   const ofShards = hotShards.map((_, shard) => watchOfShard(shard));
   const ofCold = new StoreWatch("cold", log);
   const stores: Stores = {

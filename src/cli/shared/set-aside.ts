@@ -9,10 +9,7 @@ export interface SetAside<T extends { readonly number: number }> {
   read(after: number, limit: number): Promise<readonly T[]>;
 }
 
-export async function* every<T extends { readonly number: number }>({
-  perRead,
-  read,
-}: SetAside<T>): AsyncGenerator<T> {
+export async function* every<T extends { readonly number: number }>({ perRead, read }: SetAside<T>): AsyncGenerator<T> {
   let after = 0;
   for (;;) {
     const some = await read(after, perRead);

@@ -340,8 +340,7 @@ function encodeDense(ranks: Uint8Array): Buffer {
   const bytes = Buffer.alloc(DENSE_SIZE);
   writeHeader(bytes, DENSE);
   for (let index = 0, at = HEADER_SIZE; index < REGISTERS; index += 4, at += 3) {
-    const four =
-      ranks[index]! | (ranks[index + 1]! << 6) | (ranks[index + 2]! << 12) | (ranks[index + 3]! << 18);
+    const four = ranks[index]! | (ranks[index + 1]! << 6) | (ranks[index + 2]! << 12) | (ranks[index + 3]! << 18);
     bytes[at] = four;
     bytes[at + 1] = four >>> 8;
     bytes[at + 2] = four >>> 16;

@@ -21,8 +21,7 @@ export class UserHash {
 
   /** `key`: USER_KEY_BYTES of randomness. */
   constructor(key: Uint8Array) {
-    if (key.length !== USER_KEY_BYTES)
-      throw new Error(`a key of users has ${USER_KEY_BYTES} bytes, not ${key.length}`);
+    if (key.length !== USER_KEY_BYTES) throw new Error(`a key of users has ${USER_KEY_BYTES} bytes, not ${key.length}`);
     const view = new DataView(key.buffer, key.byteOffset, key.length);
     this.#key = Int32Array.from([0, 4, 8, 12], (at) => view.getInt32(at, true));
   }
@@ -30,10 +29,7 @@ export class UserHash {
   /** index * 64 + rank, as Sketch.add takes it. */
   registerOf(user: string): number {
     this.#hash(encode(user));
-    return registerOfHash(
-      state[0]! ^ state[2]! ^ state[4]! ^ state[6]!,
-      state[1]! ^ state[3]! ^ state[5]! ^ state[7]!,
-    );
+    return registerOfHash(state[0]! ^ state[2]! ^ state[4]! ^ state[6]!, state[1]! ^ state[3]! ^ state[5]! ^ state[7]!);
   }
 
   #hash(length: number): void {

@@ -67,8 +67,7 @@ export interface ToldLimit {
  * before 07, which more clients know, with the one that is nearest. `told`: at least one.
  */
 export function limitHeaders(told: readonly ToldLimit[]): Readonly<Record<string, string>> {
-  const policy = ({ by, bucket: { limit } }: ToldLimit) =>
-    `"${by}";q=${limit.count};w=${limit.windowMs / 1_000}`;
+  const policy = ({ by, bucket: { limit } }: ToldLimit) => `"${by}";q=${limit.count};w=${limit.windowMs / 1_000}`;
   const left = ({ by, state }: ToldLimit) => `"${by}";r=${state.remaining};t=${secondsOf(state.fullMs)}`;
   const nearest = told.reduce((least, one) => (one.state.remaining < least.state.remaining ? one : least));
   return {

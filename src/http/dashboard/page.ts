@@ -8,8 +8,7 @@ const ICON =
   "%3C/svg%3E";
 
 const GLASS = "M6 3h12M6 21h12M7 3v3c0 3 5 4 5 6s-5 3-5 6v3M17 3v3c0 3-5 4-5 6s5 3 5 6v3";
-const SAND =
-  "M8.5 20.5c0-2.5 2-3.5 3.5-5 1.5 1.5 3.5 2.5 3.5 5zM9.5 7h5c-.7 1.2-1.9 1.9-2.5 3-.6-1.1-1.8-1.8-2.5-3z";
+const SAND = "M8.5 20.5c0-2.5 2-3.5 3.5-5 1.5 1.5 3.5 2.5 3.5 5zM9.5 7h5c-.7 1.2-1.9 1.9-2.5 3-.6-1.1-1.8-1.8-2.5-3z";
 
 /** The label that is read, and the radio button's value. */
 function radios(name: string, choices: Readonly<Record<string, string>>): string {

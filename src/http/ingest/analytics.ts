@@ -83,8 +83,7 @@ export function analytics({ pipeline, log, now, access }: AppOptions, { posts, g
 export async function faultOfBody(request: Request): Promise<Response | undefined> {
   const announced = Number(request.headers.get("content-length"));
   try {
-    if (announced > BODY_MAX_BYTES || !(await isShort(request.body!)))
-      return errorAnswer(413, TOO_LARGE_BODY);
+    if (announced > BODY_MAX_BYTES || !(await isShort(request.body!))) return errorAnswer(413, TOO_LARGE_BODY);
     return undefined;
   } catch {
     return errorAnswer(400, UNREADABLE_BODY);

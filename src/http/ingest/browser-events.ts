@@ -76,8 +76,7 @@ export class BrowserEvents {
 
   #omissionOf({ headers }: Visit): OmissionReason | undefined {
     const { isDntRespected, isBotFiltered } = this.#options.browserSettings;
-    if (isDntRespected && (headers.get("dnt") === "1" || headers.get("sec-gpc") === "1"))
-      return "do_not_track";
+    if (isDntRespected && (headers.get("dnt") === "1" || headers.get("sec-gpc") === "1")) return "do_not_track";
     return isBotFiltered && isbot(headers.get("user-agent")) ? "bot" : undefined;
   }
 

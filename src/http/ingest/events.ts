@@ -52,20 +52,14 @@ export function events(options: AppOptions, counts: RequestCounts) {
       const isBody = error instanceof RefusedBodyError;
       // How many events it held is not known.
       if (isBody || isRefusedInput(error)) pipeline.ledger.refused.invalid += 1;
-      const answer = isBody
-        ? errorAnswer(error.status, error.body, error.headers)
-        : answerToError(error, log, request);
+      const answer = isBody ? errorAnswer(error.status, error.body, error.headers) : answerToError(error, log, request);
       return counts.counted(answer, startMs);
     }
   });
 }
 
 /** Throws RefusedBodyError, MalformedQueryError or InvalidParameterError. */
-async function take(
-  request: Request,
-  { pipeline, now, access }: AppOptions,
-  memory: Slots,
-): Promise<Response> {
+async function take(request: Request, { pipeline, now, access }: AppOptions, memory: Slots): Promise<Response> {
   const query = readQuery(request.url, BatchQuerySchema);
   const isAtomic = query["atomic"] === "1";
   const isOld = query["old"] === "1";

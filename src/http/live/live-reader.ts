@@ -103,10 +103,7 @@ export class LiveReader {
     const to = from + HOUR_MS;
     const range = { from, to, streams: { text: prefix, isPrefix: true } };
     const steps = new Steps(from, to, "total", this.#zone);
-    const { tally, isDegraded } = await this.#options.pipeline.shortRanges.read(
-      range,
-      () => new SeriesTally(steps),
-    );
+    const { tally, isDegraded } = await this.#options.pipeline.shortRanges.read(range, () => new SeriesTally(steps));
     return { ...tally.total(), isDegraded };
   }
 

@@ -97,9 +97,7 @@ function guarded(operation: Operation, access: RouteAccess): Operation {
 
 /** What a limit is left with is told with every answer that it was asked for. */
 function withLimits(responses: Operation["responses"]): Operation["responses"] {
-  const refs = Object.fromEntries(
-    LIMIT_HEADERS.map((name) => [name, { $ref: `#/components/headers/${name}` }]),
-  );
+  const refs = Object.fromEntries(LIMIT_HEADERS.map((name) => [name, { $ref: `#/components/headers/${name}` }]));
   return Object.fromEntries(
     Object.entries(responses).map(([status, response]) => [
       status,

@@ -99,8 +99,7 @@ export const analyticsPaths: Paths = {
       operationId: "getHour",
       tags: ["Counts"],
       summary: "Read one hour",
-      description:
-        "Of the UTC hour that holds the timestamp. It includes every event that was answered with 204.",
+      description: "Of the UTC hour that holds the timestamp. It includes every event that was answered with 204.",
       parameters: queryParameters(HourQuerySchema),
       responses: {
         200: answer("The counts of the hour.", hourContent, ["hourglass-degraded"]),

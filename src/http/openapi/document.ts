@@ -28,12 +28,7 @@ function withMethods(paths: Paths): Paths {
       const allowed = Object.keys(operations).sort().join(", ").toUpperCase();
       const code = "method_not_allowed";
       const message = `PUT is not supported here. This path takes ${allowed}.`;
-      const refused = failure(
-        `Any method but ${allowed}.`,
-        [code],
-        { code, message },
-        { headers: ["allow"] },
-      );
+      const refused = failure(`Any method but ${allowed}.`, [code], { code, message }, { headers: ["allow"] });
       const described = Object.entries(operations).map(([method, operation]) => {
         return [method, { ...operation, responses: { ...operation.responses, 405: refused } }];
       });

@@ -187,8 +187,7 @@ export const opsPaths: Paths = {
       operationId: "getMetrics",
       tags: ["Operation"],
       summary: "What is measured",
-      description:
-        "Of this process; of all that share its port, each under its own `worker`, if there are several.",
+      description: "Of this process; of all that share its port, each under its own `worker`, if there are several.",
       responses: {
         200: answer("In the text format of Prometheus.", {
           "text/plain": {
@@ -224,11 +223,9 @@ export const opsPaths: Paths = {
       summary: "This description as a page to read and to try",
       parameters: [IF_NONE_MATCH],
       responses: {
-        200: answer(
-          "The page. It needs nothing from elsewhere.",
-          { "text/html": { schema: text("the page") } },
-          ["etag"],
-        ),
+        200: answer("The page. It needs nothing from elsewhere.", { "text/html": { schema: text("the page") } }, [
+          "etag",
+        ]),
         304: notModified,
       },
     },

@@ -60,10 +60,7 @@ export function count(description: string, example?: number) {
   return Type.Integer({ minimum: 0, description, ...(example === undefined ? {} : { examples: [example] }) });
 }
 
-export function orNull<T extends string | number>(
-  type: "string" | "number" | "integer",
-  description: string,
-) {
+export function orNull<T extends string | number>(type: "string" | "number" | "integer", description: string) {
   return Type.Unsafe<T | null>({ type: [type, "null"], description });
 }
 
@@ -83,9 +80,7 @@ export const ErrorSchema = members({
     code: Type.String({ description: "what went wrong, for programs" }),
     message: Type.String({ description: "what went wrong, for people" }),
     field: Type.Optional(Type.String({ description: "the parameter, member or header that is wrong" })),
-    got: Type.Optional(
-      orNull<string>("string", "what it was (its first 300 characters); null if it is missing"),
-    ),
+    got: Type.Optional(orNull<string>("string", "what it was (its first 300 characters); null if it is missing")),
     expected: Type.Optional(Type.String({ description: "what it has to be" })),
   }),
 });
@@ -135,11 +130,7 @@ export const HEADERS = {
 
 type HeaderName = keyof typeof HEADERS;
 
-export function answer(
-  description: string,
-  content: Content = {},
-  headerNames: readonly HeaderName[] = [],
-): Answer {
+export function answer(description: string, content: Content = {}, headerNames: readonly HeaderName[] = []): Answer {
   const headers = headerNames.map((name) => [name, { $ref: `#/components/headers/${name}` }]);
   return {
     description,

@@ -102,8 +102,7 @@ const otherAnswers = {
     [INVALID_PARAMETER.code, "range_too_large"],
     {
       code: "range_too_large",
-      message:
-        "the range has more than 10000 streams with events: ask for fewer hours, or for a longer prefix",
+      message: "the range has more than 10000 streams with events: ask for fewer hours, or for a longer prefix",
     },
   ),
   500: internal,

@@ -59,12 +59,7 @@ function mirrored(registry: Registry, name: string, help: string, value: () => n
   });
 }
 
-function byReason(
-  registry: Registry,
-  name: string,
-  help: string,
-  counts: Readonly<Record<string, number>>,
-): void {
+function byReason(registry: Registry, name: string, help: string, counts: Readonly<Record<string, number>>): void {
   new Counter({
     name,
     help,
@@ -105,10 +100,7 @@ function registerLedger(registry: Registry, pipeline: Pipeline): void {
       "Accepted under another writer's name, and persisted from its journal",
       () => ledger.adopted,
     ],
-    hourglass_events_duplicate_total: [
-      "Acknowledged, and counted under their id before",
-      () => ledger.duplicates,
-    ],
+    hourglass_events_duplicate_total: ["Acknowledged, and counted under their id before", () => ledger.duplicates],
     hourglass_events_unknown_total: [
       "Sent to the hot store, which did not answer in time: answered as unknown",
       () => ledger.unknown,
@@ -164,9 +156,7 @@ function registerState(registry: Registry, { pipeline, siblings }: AppOptions): 
   gauge(registry, "hourglass_oldest_pending_seconds", "Age of the oldest event that is not persisted", () => {
     return pipeline.oldestPendingMs / 1_000;
   });
-  gauge(registry, "hourglass_ready", "1 if events are taken", () =>
-    pipeline.unreadiness === undefined ? 1 : 0,
-  );
+  gauge(registry, "hourglass_ready", "1 if events are taken", () => (pipeline.unreadiness === undefined ? 1 : 0));
   gauge(registry, "hourglass_flush_ok", "1 unless the last flush failed", () => {
     return pipeline.flushError === undefined ? 1 : 0;
   });

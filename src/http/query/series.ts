@@ -12,15 +12,7 @@ import type { Query } from "../../protocol/query-string.ts";
 import { type Format, preferredFormat } from "../media-type.ts";
 import type { RequestCounts } from "../requests/counts.ts";
 import type { AppOptions } from "../route-options.ts";
-import {
-  csvOf,
-  ctrOf,
-  type Degraded,
-  degradedOf,
-  rangeAnswer,
-  rangeErrorAnswer,
-  usersOf,
-} from "./range/answer.ts";
+import { csvOf, ctrOf, type Degraded, degradedOf, rangeAnswer, rangeErrorAnswer, usersOf } from "./range/answer.ts";
 import { type Period, periodOf } from "./range/parameters.ts";
 import { SeriesQuerySchema } from "./range/schemas.ts";
 
@@ -76,12 +68,7 @@ function formatOf({ format }: Query, step: Step, accept: string | null): Format 
   return preferredFormat(accept, step === "total" ? ["json", "csv", "text"] : ["json", "csv"]);
 }
 
-async function readSeries(
-  pipeline: Pipeline,
-  question: Question,
-  steps: Steps,
-  now: number,
-): Promise<Series> {
+async function readSeries(pipeline: Pipeline, question: Question, steps: Steps, now: number): Promise<Series> {
   const { from, to, stream, isExact } = question;
   const range = { from, to, streams: selectionOf(stream) };
   const { tally, isDegraded } = await pipeline.ranges.read(range, () => new SeriesTally(steps));

@@ -105,10 +105,8 @@ export class AmqpSession {
   }
 
   #take(delivery: ConsumeMessage | null): void {
-    if (delivery === null)
-      return void this.#end(new Error("the broker ended the consumer: is the queue gone?"));
-    if (delivery.properties.headers?.["x-stream-offset"] !== undefined)
-      return void this.#end(new Error(STREAM_FOUND));
+    if (delivery === null) return void this.#end(new Error("the broker ended the consumer: is the queue gone?"));
+    if (delivery.properties.headers?.["x-stream-offset"] !== undefined) return void this.#end(new Error(STREAM_FOUND));
     const { counts } = this.#options;
     counts.received += 1;
     if (delivery.fields.redelivered) counts.redelivered += 1;

@@ -104,9 +104,7 @@ export class BatchSender {
 
   /** Acknowledged earlier, and in no store. */
   get orphanEvents(): number {
-    return this.#current !== undefined && this.#current.opened === undefined
-      ? this.#current.batch.eventCount
-      : 0;
+    return this.#current !== undefined && this.#current.opened === undefined ? this.#current.batch.eventCount : 0;
   }
 
   /** What the end of the writer has to settle. */
@@ -226,10 +224,7 @@ export class BatchSender {
 
   #checkAccepted({ batch }: Sending, acceptedEvents: number): void {
     const isWithin = acceptedEvents >= 0 && acceptedEvents <= batch.eventCount;
-    invariant(
-      isWithin,
-      `${acceptedEvents} events of batch ${this.#seq} were accepted, of ${batch.eventCount}`,
-    );
+    invariant(isWithin, `${acceptedEvents} events of batch ${this.#seq} were accepted, of ${batch.eventCount}`);
   }
 
   #endStored(sending: Sending, duplicates: readonly number[]): void {

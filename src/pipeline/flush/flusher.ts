@@ -337,11 +337,7 @@ export class Flusher {
 }
 
 /** The watermark only moves forward, and never past what was offered. */
-function checkRange(
-  { writer, flushedSeq, offeredSeq }: WriterProgress,
-  fromSeq: number,
-  toSeq: number,
-): void {
+function checkRange({ writer, flushedSeq, offeredSeq }: WriterProgress, fromSeq: number, toSeq: number): void {
   const isRight = flushedSeq < fromSeq && fromSeq <= toSeq && toSeq <= offeredSeq;
   const found = `batches ${fromSeq} to ${toSeq} of writer ${writer} were to be flushed`;
   invariant(isRight, `${found}, with ${flushedSeq} flushed and ${offeredSeq} offered`);

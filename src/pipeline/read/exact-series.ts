@@ -39,9 +39,7 @@ export async function readExactSeries(
   const { erased, rowsFrom } = await ranges.readUsers({ hours, streams }, (row) => exact.add(row));
   if (hours.some((hour) => hour < rowsFrom)) {
     const day = new Date(rowsFrom).toISOString();
-    throw new NotCountableError(
-      `hours with their rows, which are kept from ${day} on (without exact all are counted)`,
-    );
+    throw new NotCountableError(`hours with their rows, which are kept from ${day} on (without exact all are counted)`);
   }
   for (const hour of erased) exact.addErased(hour);
   const total = exact.total();

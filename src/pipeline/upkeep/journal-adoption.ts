@@ -59,11 +59,7 @@ export interface SealedWriter {
  * Ends a fenced writer in the cold store: flushes what the hot store has of it, if that has a journal of it, and seals
  * it. The journal is left to an adopter.
  */
-export async function sealWriter(
-  options: AdoptionOptions,
-  writer: string,
-  hasJournal: boolean,
-): Promise<SealedWriter> {
+export async function sealWriter(options: AdoptionOptions, writer: string, hasJournal: boolean): Promise<SealedWriter> {
   const { cold } = options;
   await cold.open();
   const drained = hasJournal ? await drainJournal(options, writer) : { names: [writer], throughSeq: 0 };
@@ -141,8 +137,5 @@ export async function initializeDataSet(options: AdoptionOptions): Promise<void>
     log.info({ newestHour }, "set up the hot store");
     return;
   }
-  throw new HotUnavailableError(
-    `Cannot set up the hot store: journals were left ${INITIALIZE_ATTEMPTS} times`,
-    false,
-  );
+  throw new HotUnavailableError(`Cannot set up the hot store: journals were left ${INITIALIZE_ATTEMPTS} times`, false);
 }

@@ -55,10 +55,7 @@ export class Retention {
 
   /** Earlier hours are unknown. */
   aggregatesFrom(now: number): number {
-    return Math.max(
-      this.#noted.aggregatesFrom,
-      firstRetainedDay(now, this.#options.days.aggregateRetentionDays),
-    );
+    return Math.max(this.#noted.aggregatesFrom, firstRetainedDay(now, this.#options.days.aggregateRetentionDays));
   }
 
   /** Without a setting it only learns the bounds of other instances. Throws ColdUnavailableError. */
@@ -87,23 +84,16 @@ export class Retention {
     const { cold, log } = this.#options;
     const problem = await cold.partitionProblem();
     if (problem !== undefined && this.#partitionProblem === undefined)
-      log.warn(
-        { problem },
-        "could not add partitions: rows go into the last one, which retention cannot drop",
-      );
+      log.warn({ problem }, "could not add partitions: rows go into the last one, which retention cannot drop");
     this.#partitionProblem = problem;
   }
 
   #tell(deleted: Deleted): void {
     const { log } = this.#options;
     const { deadLetters, ...others } = deleted;
-    if (Object.values(others).some((count) => count > 0))
-      log.info(deleted, "deleted what is no longer retained");
+    if (Object.values(others).some((count) => count > 0)) log.info(deleted, "deleted what is no longer retained");
     if (deadLetters > 0) {
-      log.warn(
-        { deadLetters },
-        "deleted dead letters that were older than the retained rows: no count includes them",
-      );
+      log.warn({ deadLetters }, "deleted dead letters that were older than the retained rows: no count includes them");
     }
   }
 }

@@ -146,12 +146,7 @@ function usersDifference(users: UserSketches, ofRows: UserSketches, knowsMore: b
   );
 }
 
-function sketchDifference(
-  whose: string,
-  sketch: Sketch,
-  ofRows: Sketch,
-  knowsMore: boolean,
-): string | undefined {
+function sketchDifference(whose: string, sketch: Sketch, ofRows: Sketch, knowsMore: boolean): string | undefined {
   const expected = new Sketch();
   if (knowsMore) expected.merge(sketch);
   expected.merge(ofRows);
@@ -194,11 +189,7 @@ function hotUsersDifference(counts: CountsByKind, expected: CountsByKind): strin
 }
 
 /** By how many events the hot store is ahead of the cold one. */
-function surplus(
-  expected: HourCounts | undefined,
-  { deadLetters }: HourAudit,
-  read: HotSide["read"],
-): number {
+function surplus(expected: HourCounts | undefined, { deadLetters }: HourAudit, read: HotSide["read"]): number {
   if (expected === undefined || read === "uninitialized" || read === "absent") return 0;
   const { clicks, impressions } = read === "empty" ? NO_COUNTS : read;
   return clicks + impressions - expected.clicks - expected.impressions - deadLetters;
@@ -221,10 +212,5 @@ export function knowsHour({ rows, aggregate, erased, hot, deadLetters, differenc
   const isHeld = typeof hot === "object" && hot.clicks + hot.impressions > 0;
   const hasRows = rows !== "not kept" && rows.clicks + rows.impressions > 0;
   const { clicks, impressions } = erased;
-  return (
-    isHeld ||
-    hasRows ||
-    aggregate !== undefined ||
-    clicks + impressions + deadLetters + differences.length > 0
-  );
+  return isHeld || hasRows || aggregate !== undefined || clicks + impressions + deadLetters + differences.length > 0;
 }

@@ -26,11 +26,7 @@ export function encodingOf(got: string | null): BodyEncoding {
   if (encoding !== undefined) return encoding;
   const message = `content-encoding: got ${JSON.stringify(got)}, expected ${EXPECTS_ENCODING}`;
   const error = { code: "unsupported_encoding", message, field: "content-encoding", got };
-  throw new RefusedBodyError(
-    415,
-    { ...error, expected: EXPECTS_ENCODING },
-    { "accept-encoding": "gzip, zstd" },
-  );
+  throw new RefusedBodyError(415, { ...error, expected: EXPECTS_ENCODING }, { "accept-encoding": "gzip, zstd" });
 }
 
 /** Throws RefusedBodyError (413). */
@@ -54,8 +50,7 @@ export async function receive(request: Request): Promise<Buffer> {
 /** Runs in another thread. Throws RefusedBodyError. */
 export async function unpack(bytes: Buffer, encoding: BodyEncoding): Promise<Buffer> {
   if (encoding === "identity") return bytes;
-  if (encoding === "zstd" && !areWholeZstdFrames(bytes))
-    throw notPacked(encoding, "it is cut off, or is not a frame");
+  if (encoding === "zstd" && !areWholeZstdFrames(bytes)) throw notPacked(encoding, "it is cut off, or is not a frame");
   try {
     return await (encoding === "gzip" ? ungzip(bytes) : unzstd(bytes));
   } catch (error) {

@@ -23,9 +23,7 @@ export class MalformedEventError extends Error {
   readonly got: string;
   readonly expected: string;
   constructor(field: string | undefined, got: string, expected: string) {
-    super(
-      `${field ?? "the event"}: got ${JSON.stringify(got.slice(0, GOT_MAX_CHARS))}, expected ${expected}`,
-    );
+    super(`${field ?? "the event"}: got ${JSON.stringify(got.slice(0, GOT_MAX_CHARS))}, expected ${expected}`);
     this.field = field;
     this.got = got;
     this.expected = expected;

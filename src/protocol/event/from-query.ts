@@ -13,13 +13,7 @@ import { InvalidParameterError } from "../invalid-parameter.ts";
 import { type Query, queryOf } from "../query-string.ts";
 import { timeOf } from "../time-text.ts";
 import { digits, plainEvent } from "./plain-query.ts";
-import {
-  EventQuerySchema,
-  EXPECTS_KIND,
-  expectsTimestamp,
-  FUTURE_MAX_MS,
-  HourQuerySchema,
-} from "./query-rules.ts";
+import { EventQuerySchema, EXPECTS_KIND, expectsTimestamp, FUTURE_MAX_MS, HourQuerySchema } from "./query-rules.ts";
 
 const EVENT_FIELDS = new Set(Object.keys(EventQuerySchema.properties));
 const HOUR_FIELDS = new Set(Object.keys(HourQuerySchema.properties));
@@ -34,13 +28,7 @@ export function eventOf(query: Query, now: number, earliest: number): Event {
   const { user, id, stream = DEFAULT_STREAM } = query;
   const at = timestampOf(query["timestamp"], now, earliest);
   const kind = kindOf(query);
-  if (
-    at === undefined ||
-    user === undefined ||
-    !isUserText(user) ||
-    kind === undefined ||
-    !isStreamName(stream)
-  ) {
+  if (at === undefined || user === undefined || !isUserText(user) || kind === undefined || !isStreamName(stream)) {
     throw whatIsWrong(query, EventQuerySchema, now, earliest);
   }
   if (!hasOnly(query, EVENT_FIELDS) || (id !== undefined && !isUserText(id))) {
@@ -69,8 +57,7 @@ function timestampOf(text: string | undefined, now: number, earliest: number): n
 }
 
 function kindOf({ click, impression, event }: Query): Kind | undefined {
-  if (click !== undefined)
-    return click === "" && impression === undefined && event === undefined ? "click" : undefined;
+  if (click !== undefined) return click === "" && impression === undefined && event === undefined ? "click" : undefined;
   if (impression !== undefined) return impression === "" && event === undefined ? "impression" : undefined;
   return event === "click" || event === "impression" ? event : undefined;
 }

@@ -21,9 +21,5 @@ export function withIdempotencyKey(event: Event, header: string | null): Event {
     throw new InvalidParameterError(IDEMPOTENCY_KEY, header, EXPECTS_IDEMPOTENCY_KEY);
   if (event.id === undefined) return { ...event, id: key };
   if (event.id === key) return event;
-  throw new InvalidParameterError(
-    IDEMPOTENCY_KEY,
-    key,
-    `the same as id (${JSON.stringify(event.id)}), or only one`,
-  );
+  throw new InvalidParameterError(IDEMPOTENCY_KEY, key, `the same as id (${JSON.stringify(event.id)}), or only one`);
 }

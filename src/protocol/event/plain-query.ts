@@ -75,8 +75,7 @@ export function plainEvent(url: string, earliest: number, now: number): Event | 
       kind = "impression";
     } else if (url.startsWith("stream=", start)) {
       end = valueEnd(url, start + 7, 2);
-      if (end === -1 || stream !== undefined || !isLengthOf(STREAM_MAX_CHARS, start + 7, end))
-        return undefined;
+      if (end === -1 || stream !== undefined || !isLengthOf(STREAM_MAX_CHARS, start + 7, end)) return undefined;
       stream = url.slice(start + 7, end);
     } else if (url.startsWith("id=", start)) {
       end = valueEnd(url, start + 3, 1);

@@ -6,13 +6,7 @@
  * initialized until every journal found on disk has been flushed and removed.
  */
 import { resolve } from "node:path";
-import {
-  type Batch,
-  decodeBatch,
-  encodeBatch,
-  type JournaledBatch,
-  withoutDuplicates,
-} from "../../domain/batch.ts";
+import { type Batch, decodeBatch, encodeBatch, type JournaledBatch, withoutDuplicates } from "../../domain/batch.ts";
 import { HOUR_MS, type HourKey, hourKeyName } from "../../domain/event.ts";
 import { type HourRange, type HourRecord, type HourTotals, includes } from "../../domain/hour-range.ts";
 import { UserSketches } from "../../domain/unique-users/user-sketches.ts";
@@ -83,8 +77,7 @@ class EmbeddedHotStore implements HotStore {
   async open(): Promise<readonly string[]> {
     const isFirst = !this.#journal.isOpen;
     this.#journal.open();
-    if (isFirst)
-      this.#idTimeOffset = Math.max(this.#now(), this.#journal.lastClaimAt()) - this.#monotonicMs();
+    if (isFirst) this.#idTimeOffset = Math.max(this.#now(), this.#journal.lastClaimAt()) - this.#monotonicMs();
     return [];
   }
 

@@ -257,8 +257,7 @@ export class EmbeddedJournal {
   }
 
   #opened(what: string): OpenFile {
-    if (this.#file === undefined)
-      throw new HotUnavailableError(`Cannot ${what}: the journal is not open`, false);
+    if (this.#file === undefined) throw new HotUnavailableError(`Cannot ${what}: the journal is not open`, false);
     return this.#file;
   }
 

@@ -34,9 +34,7 @@ export function auditRole(database: MysqlDatabase): AuditStore {
       }
     },
     rebuild: (key, shard = 0) =>
-      database.alone(`rebuild hour ${key.hour} of stream ${key.stream}`, (session) =>
-        rebuildHour(session, key, shard),
-      ),
+      database.alone(`rebuild hour ${key.hour} of stream ${key.stream}`, (session) => rebuildHour(session, key, shard)),
   };
 }
 
@@ -62,11 +60,7 @@ async function auditHour(session: MysqlSession, key: HourKey, shard: number): Pr
   return { aggregate, rows, deadLetters, erased, retained };
 }
 
-async function recountHour(
-  session: MysqlSession,
-  key: HourKey,
-  shard: number,
-): Promise<HourTotals | undefined> {
+async function recountHour(session: MysqlSession, key: HourKey, shard: number): Promise<HourTotals | undefined> {
   const [users, counts] = [new UserSketches(), { click: 0, impression: 0 }];
   for (const writer of await writersOf(session, key, shard)) {
     await eachRow(session, key, writer, ({ kind, user }) => {

@@ -71,11 +71,7 @@ export async function countHourDeadLetters(
   return (await session.rows<{ count: number }>(query, [hour, stream, shard]))[0]?.count ?? 0;
 }
 
-async function listDeadLetters(
-  session: MysqlSession,
-  afterNumber: number,
-  limit: number,
-): Promise<DeadLetter[]> {
+async function listDeadLetters(session: MysqlSession, afterNumber: number, limit: number): Promise<DeadLetter[]> {
   const query = `${SELECT} WHERE dead_letter > ? ORDER BY dead_letter LIMIT ?`;
   const rows = await session.rows<DeadLetterRow>(query, [afterNumber, limit]);
   return rows.map((row) => {

@@ -39,17 +39,12 @@ const BEFORE_ALL_STREAMS = { ...BEFORE_ALL_ROWS, stream: "" };
 
 export function erasureRole(database: MysqlDatabase): ErasureStore {
   return {
-    nextHourWithRows: (hour) =>
-      database.scan("find the next hour", (session) => nextHourWithRows(session, hour)),
+    nextHourWithRows: (hour) => database.scan("find the next hour", (session) => nextHourWithRows(session, hour)),
     hourSizes: () => database.scan("list the sizes of hours", hourSizes),
     countUserRows: (selection, hour) =>
-      database.scan(`count a user's rows of hour ${hour}`, (session) =>
-        countUserRows(session, selection, hour),
-      ),
+      database.scan(`count a user's rows of hour ${hour}`, (session) => countUserRows(session, selection, hour)),
     eraseUserRows: (selection, hour) =>
-      database.scan(`erase a user's rows of hour ${hour}`, (session) =>
-        eraseUserRows(session, selection, hour),
-      ),
+      database.scan(`erase a user's rows of hour ${hour}`, (session) => eraseUserRows(session, selection, hour)),
     countUserDeadLetters: (selection) =>
       database.scan("count a user's dead letters", (session) => countUserDeadLetters(session, selection)),
     eraseUserDeadLetters: (selection) =>
@@ -79,11 +74,7 @@ async function hourSizes(session: MysqlSession): Promise<HourSize[]> {
   return rows.map(({ hour, events }) => ({ hour, events: Number(events) }));
 }
 
-async function countUserRows(
-  session: MysqlSession,
-  selection: UserSelection,
-  hour: number,
-): Promise<ErasedCounts> {
+async function countUserRows(session: MysqlSession, selection: UserSelection, hour: number): Promise<ErasedCounts> {
   const { sql, values } = ofUser(selection);
   const query = `SELECT kind, COUNT(*) AS count FROM events WHERE hour = ? AND ${sql} GROUP BY kind`;
   const rows = await session.rows<{ kind: Kind; count: number }>(query, [hour, ...values]);
@@ -91,11 +82,7 @@ async function countUserRows(
   return { ...NOTHING_ERASED, clicks: countOf("click"), impressions: countOf("impression") };
 }
 
-async function eraseUserRows(
-  session: MysqlSession,
-  selection: UserSelection,
-  hour: number,
-): Promise<ErasedCounts> {
+async function eraseUserRows(session: MysqlSession, selection: UserSelection, hour: number): Promise<ErasedCounts> {
   const { sql, values } = ofUser(selection);
   // No lock is taken to find them: the hour may be in use by flushes. Rows never change.
   const query = `SELECT stream, writer, seq, ordinal, kind FROM events
@@ -115,11 +102,7 @@ async function eraseUserRows(
 }
 
 /** Locks hours in the order of the primary key, as every transaction does. */
-async function erasePiece(
-  session: MysqlSession,
-  hour: number,
-  rows: readonly FoundRow[],
-): Promise<ErasedCounts> {
+async function erasePiece(session: MysqlSession, hour: number, rows: readonly FoundRow[]): Promise<ErasedCounts> {
   let erased = NOTHING_ERASED;
   const shardOf = await shardsOf(session, rows);
   await session.run("START TRANSACTION");
@@ -138,11 +121,7 @@ interface PartKey extends HourKey {
   readonly shard: number;
 }
 
-async function erasePart(
-  session: MysqlSession,
-  key: PartKey,
-  rows: readonly FoundRow[],
-): Promise<ErasedCounts> {
+async function erasePart(session: MysqlSession, key: PartKey, rows: readonly FoundRow[]): Promise<ErasedCounts> {
   const { hour, stream, shard } = key;
   const lock = "SELECT hour FROM hourly WHERE hour = ? AND stream = ? AND shard = ? FOR UPDATE";
   await session.run(lock, [hour, stream, shard]);
@@ -172,11 +151,7 @@ async function deleteRows(
   return deleted;
 }
 
-async function note(
-  session: MysqlSession,
-  { hour, stream, shard }: PartKey,
-  counts: ErasedCounts,
-): Promise<void> {
+async function note(session: MysqlSession, { hour, stream, shard }: PartKey, counts: ErasedCounts): Promise<void> {
   const { clicks, impressions, deadLetters } = counts;
   if (clicks + impressions + deadLetters === 0) return;
   await session.run(

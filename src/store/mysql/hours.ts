@@ -58,11 +58,7 @@ export async function addToHours(
 }
 
 /** Creates the rows that are missing, and leaves all of them locked. */
-async function addCounts(
-  session: MysqlSession,
-  shard: number,
-  additions: readonly HourAddition[],
-): Promise<void> {
+async function addCounts(session: MysqlSession, shard: number, additions: readonly HourAddition[]): Promise<void> {
   const rows = additions.map(({ hour, stream, clicks, impressions }) => {
     return `(${hour},${quote(stream)},${shard},${clicks},${impressions},0,'','')`;
   });
@@ -71,11 +67,7 @@ async function addCounts(
 }
 
 /** In an hour that began long ago a flush often raises no register: nothing is written then. */
-async function mergeSketches(
-  session: MysqlSession,
-  shard: number,
-  additions: readonly HourAddition[],
-): Promise<void> {
+async function mergeSketches(session: MysqlSession, shard: number, additions: readonly HourAddition[]): Promise<void> {
   const stored = await readSketches(session, shard, additions);
   const rows: string[] = [];
   for (const addition of additions) {
@@ -120,11 +112,7 @@ async function readSketches(
 }
 
 /** Within a transaction: until its end every flush of the shard into this hour waits. */
-export async function lockHour(
-  session: MysqlSession,
-  { hour, stream }: HourKey,
-  shard: number,
-): Promise<void> {
+export async function lockHour(session: MysqlSession, { hour, stream }: HourKey, shard: number): Promise<void> {
   const create = `INSERT INTO hourly (${COLUMNS}) VALUES (?, ?, ?, 0, 0, 0, '', '') ON DUPLICATE KEY UPDATE
     clicks = clicks`;
   await session.run(create, [hour, stream, shard]);

@@ -30,8 +30,7 @@ export function poisonRole(database: MysqlDatabase): PoisonStore {
       if (poison.length === 0) return;
       await database.briefly("set poison aside", (session) => insertPoison(session, poison));
     },
-    poison: (afterNumber, limit) =>
-      database.alone("list poison", (session) => listPoison(session, afterNumber, limit)),
+    poison: (afterNumber, limit) => database.alone("list poison", (session) => listPoison(session, afterNumber, limit)),
     dropPoison: (number) => database.alone(`drop poison ${number}`, (session) => dropPoison(session, number)),
   };
 }
@@ -54,11 +53,7 @@ function valuesOf({ digest, origin, messageId, position, eventId, body, reason }
   return [Buffer.from(digest, "hex"), origin, ...ids, body, reason];
 }
 
-async function listPoison(
-  session: MysqlSession,
-  afterNumber: number,
-  limit: number,
-): Promise<StoredPoison[]> {
+async function listPoison(session: MysqlSession, afterNumber: number, limit: number): Promise<StoredPoison[]> {
   const query = `${SELECT} WHERE poison > ? ORDER BY poison LIMIT ?`;
   const rows = await session.rows<PoisonRow>(query, [afterNumber, limit]);
   return rows.map(({ number, origin, messageId, position, eventId, body, reason, setAsideAt }) => ({

@@ -11,14 +11,10 @@ export function readRole(database: MysqlDatabase): ReadStore {
   return {
     pastReads: database.pastReads,
     read: (key, shards) =>
-      database.read(`read hour ${key.hour} of stream ${key.stream}`, (session) =>
-        readHour(session, key, shards),
-      ),
+      database.read(`read hour ${key.hour} of stream ${key.stream}`, (session) => readHour(session, key, shards)),
     async readRange(range, visit) {
       const visitors = rowVisitors(visit);
-      await database.readPast("range", "read a range of hours", (session) =>
-        readRange(session, range, visitors()),
-      );
+      await database.readPast("range", "read a range of hours", (session) => readRange(session, range, visitors()));
     },
     async readUsers(range, visit) {
       const visitors = rowVisitors(visit);
@@ -26,8 +22,7 @@ export function readRole(database: MysqlDatabase): ReadStore {
     },
     streams: (limit) => database.read("list streams", (session) => listStreams(session, limit)),
     newestHour: () => database.read("read the newest hour", readNewestHour),
-    storedEvents: (writers) =>
-      database.read("count stored events", (session) => countStoredEvents(session, writers)),
+    storedEvents: (writers) => database.read("count stored events", (session) => countStoredEvents(session, writers)),
   };
 }
 

@@ -53,12 +53,7 @@ function boundsOf([row]: readonly RetentionRow[]): RetentionBounds {
 }
 
 /** On a session of its own: if it fails, the lock `lockName` ends with that. */
-async function sweep(
-  session: MysqlSession,
-  lockName: string,
-  wanted: RetentionBounds,
-  now: number,
-): Promise<Swept> {
+async function sweep(session: MysqlSession, lockName: string, wanted: RetentionBounds, now: number): Promise<Swept> {
   const [lock] = await session.rows<{ got: number | null }>("SELECT GET_LOCK(?, 0) AS got", [lockName]);
   // Another instance is sweeping.
   if (lock?.got !== 1) return { ...NOTHING_SWEPT, isDone: true };
@@ -69,10 +64,7 @@ async function sweep(
   return swept;
 }
 
-async function sweepPiece(
-  session: MysqlSession,
-  { rowsFrom, aggregatesFrom }: RetentionBounds,
-): Promise<Swept> {
+async function sweepPiece(session: MysqlSession, { rowsFrom, aggregatesFrom }: RetentionBounds): Promise<Swept> {
   const move = `UPDATE retention SET rows_from = GREATEST(rows_from, ?),
     aggregates_from = GREATEST(aggregates_from, ?) WHERE id = 1`;
   await session.run(move, [rowsFrom, aggregatesFrom]);
@@ -90,19 +82,14 @@ async function refuseClockAhead(session: MysqlSession, now: number): Promise<voi
   const aheadMs = now - (row?.seconds ?? 0) * 1_000;
   if (aheadMs <= CLOCK_AHEAD_MAX_MS) return;
   const aheadS = Math.round(aheadMs / 1_000);
-  throw new Error(
-    `this machine's clock is ${aheadS} s ahead of the database's: set both, nothing was deleted`,
-  );
+  throw new Error(`this machine's clock is ${aheadS} s ahead of the database's: set both, nothing was deleted`);
 }
 
 /**
  * What no dropped partition held: hours older than the first partition's day, and events that were acknowledged before
  * their day was dropped and flushed after it.
  */
-async function deletePiece(
-  session: MysqlSession,
-  { rowsFrom, aggregatesFrom }: RetentionBounds,
-): Promise<Swept> {
+async function deletePiece(session: MysqlSession, { rowsFrom, aggregatesFrom }: RetentionBounds): Promise<Swept> {
   const rows = await session.deleted(
     "DELETE FROM events WHERE hour < ? ORDER BY hour, stream, writer, seq, ordinal LIMIT ?",
     [rowsFrom, ROWS_PER_PIECE],
@@ -115,10 +102,10 @@ async function deletePiece(
     "DELETE FROM erased_events WHERE hour < ? ORDER BY hour, stream, shard LIMIT ?",
     [rowsFrom, ROWS_PER_PIECE],
   );
-  const aggregates = await session.deleted(
-    "DELETE FROM hourly WHERE hour < ? ORDER BY hour, stream, shard LIMIT ?",
-    [aggregatesFrom, AGGREGATES_PER_PIECE],
-  );
+  const aggregates = await session.deleted("DELETE FROM hourly WHERE hour < ? ORDER BY hour, stream, shard LIMIT ?", [
+    aggregatesFrom,
+    AGGREGATES_PER_PIECE,
+  ]);
   const isDone =
     rows < ROWS_PER_PIECE &&
     deadLetters < LETTERS_PER_PIECE &&

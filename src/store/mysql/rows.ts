@@ -61,8 +61,7 @@ function idLiteral(id: string | null): string {
  * `(writer, seq, ordinal) > (?, ?, ?)` for a range of the key: they read the hour from its first row on for every
  * piece. Spelled out it is three ranges.
  */
-export const IS_AFTER =
-  "(writer > ? OR (writer = ? AND seq > ?) OR (writer = ? AND seq = ? AND ordinal > ?))";
+export const IS_AFTER = "(writer > ? OR (writer = ? AND seq > ?) OR (writer = ? AND seq = ? AND ordinal > ?))";
 
 /** The values of IS_AFTER. */
 export function placeOf({ writer, seq, ordinal }: RowKey): number[] {

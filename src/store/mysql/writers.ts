@@ -62,10 +62,7 @@ export async function fixShardCount(session: MysqlSession, count: number): Promi
  * Answers a function from one of these rows to its shard: its writer's, which never changes, so that no lock is needed.
  * Rows of unknown writers belong to shard 0.
  */
-export async function shardsOf(
-  session: MysqlSession,
-  rows: readonly OfWriter[],
-): Promise<(row: OfWriter) => number> {
+export async function shardsOf(session: MysqlSession, rows: readonly OfWriter[]): Promise<(row: OfWriter) => number> {
   if (rows.length === 0) return () => 0;
   const ids = [...new Set(rows.map(({ writer }) => writer))];
   const query = "SELECT id, shard FROM writers WHERE id IN (?)";

@@ -200,9 +200,7 @@ export class RedisConnection {
   }
 
   /** It ends with this, however far it is by then. */
-  #keep<P extends { destroy(): unknown; on(event: "error", listener: (error: unknown) => void): unknown }>(
-    part: P,
-  ): P {
+  #keep<P extends { destroy(): unknown; on(event: "error", listener: (error: unknown) => void): unknown }>(part: P): P {
     // An error of a step fails that; and an event without a listener would be thrown.
     part.on("error", () => {});
     if (this.#isDestroyed) throw new Error("closed while it connected");

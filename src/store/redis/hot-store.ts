@@ -258,13 +258,7 @@ class RedisHotStore implements HotStore {
     const { meta, hours } = this.#keys;
     const keys = [this.#keys.writer(writer), this.#keys.journal(writer), meta, hours];
     const idKeys: string[] = [];
-    const args: Argument[] = [
-      writer,
-      String(seq),
-      encodeBatch(batch),
-      String(ID_TTL_MS),
-      String(batch.groups.length),
-    ];
+    const args: Argument[] = [writer, String(seq), encodeBatch(batch), String(ID_TTL_MS), String(batch.groups.length)];
     let ordinal = 0;
     for (const group of batch.groups) {
       keys.push(...this.#keys.hour(group));
@@ -548,8 +542,5 @@ function otherShards(found: number, expected: number): HotUnavailableError {
 }
 
 function uninitialized(what: string): HotUnavailableError {
-  return new HotUnavailableError(
-    `Redis could not do '${what}': its data set is new, and is being set up`,
-    false,
-  );
+  return new HotUnavailableError(`Redis could not do '${what}': its data set is new, and is being set up`, false);
 }

@@ -10,12 +10,7 @@
 import { ErrorReply, RESP_TYPES } from "redis";
 import { backoffMs } from "../../runtime/backoff.ts";
 import { errorText, withDeadline } from "../../runtime/deadline.ts";
-import {
-  describeRedisPlace,
-  type RedisNode,
-  type RedisPlace,
-  redisPlaceOf,
-} from "../../settings/redis-url.ts";
+import { describeRedisPlace, type RedisNode, type RedisPlace, redisPlaceOf } from "../../settings/redis-url.ts";
 import { HotUnavailableError } from "../hot.ts";
 import { type RedisClient, RedisConnection, type RedisInfo } from "./connection.ts";
 import { integer, type ReadReply, text, UnexpectedReplyError } from "./replies.ts";
@@ -30,12 +25,7 @@ export function script(name: string, source: string): Script {
   return { name, source, sha1: new Bun.CryptoHasher("sha1").update(source).digest("hex") };
 }
 
-export type RunScript = <T>(
-  what: Script,
-  keys: string[],
-  args: (string | Buffer)[],
-  read: ReadReply<T>,
-) => Promise<T>;
+export type RunScript = <T>(what: Script, keys: string[], args: (string | Buffer)[], read: ReadReply<T>) => Promise<T>;
 
 export interface RedisLinkOptions {
   /** As REDIS_URL is written. */
@@ -166,11 +156,7 @@ export class RedisLink {
     return answer;
   }
 
-  async #awaitReplicas(
-    connection: RedisConnection | undefined,
-    replicas: number,
-    what: string,
-  ): Promise<void> {
+  async #awaitReplicas(connection: RedisConnection | undefined, replicas: number, what: string): Promise<void> {
     // Whatever is asked over this connection meanwhile waits, too, and has its own deadline.
     const waitMs = Math.ceil(this.#options.commandTimeoutMs / 2);
     let reached: number;
@@ -180,11 +166,7 @@ export class RedisLink {
       throw this.#unavailable(what, error, true);
     }
     if (reached >= replicas) return;
-    throw this.#unavailable(
-      what,
-      new Error(`${reached} of ${replicas} replicas had it within ${waitMs} ms`),
-      true,
-    );
+    throw this.#unavailable(what, new Error(`${reached} of ${replicas} replicas had it within ${waitMs} ms`), true);
   }
 
   /** Like run(), but every text in the answer is a Buffer: a sketch is no UTF-8. */
@@ -203,14 +185,10 @@ export class RedisLink {
   ): Promise<T> {
     const options = { keys, arguments: args };
     try {
-      return await this.#send(connection, what.name, read, (client) =>
-        view(client).evalSha(what.sha1, options),
-      );
+      return await this.#send(connection, what.name, read, (client) => view(client).evalSha(what.sha1, options));
     } catch (error) {
       if (!(error instanceof HotUnavailableError && isNoScript(error.cause))) throw error;
-      return await this.#send(connection, what.name, read, (client) =>
-        view(client).eval(what.source, options),
-      );
+      return await this.#send(connection, what.name, read, (client) => view(client).eval(what.source, options));
     }
   }
 

@@ -47,8 +47,7 @@ function partsOf(answer: unknown): readonly Buffer[] | "uninitialized" {
   if (answer === null) return "uninitialized";
   const parts = list(answer);
   const areAllBytes = parts.every((part): part is Buffer => part instanceof Buffer);
-  if (parts.length % HOUR_PARTS !== HEAD_PARTS || !areAllBytes)
-    throw unexpected(answer, "hours with sketches");
+  if (parts.length % HOUR_PARTS !== HEAD_PARTS || !areAllBytes) throw unexpected(answer, "hours with sketches");
   return parts;
 }
 

@@ -5,8 +5,7 @@ import { type ApiKey, SCOPES, type Scope } from "../../domain/api-key.ts";
 import { rateLimitOf, rateLimitText } from "../../domain/rate-limit.ts";
 import { isStreamSelection } from "../../domain/stream-name.ts";
 
-export const API_KEY_COLUMNS =
-  "id, sha256, name, scopes, streams, rate_limit, created_at, expires_at, revoked_at";
+export const API_KEY_COLUMNS = "id, sha256, name, scopes, streams, rate_limit, created_at, expires_at, revoked_at";
 
 const text = Type.String();
 const textOrNull = Type.Union([text, Type.Null()]);

@@ -17,10 +17,7 @@ export interface HourAddition extends HourKey {
 }
 
 /** `refused`: rows that were set aside, which no hour counts. */
-export function hourAdditions(
-  batches: readonly JournaledBatch[],
-  refused: readonly EventRow[] = [],
-): HourAddition[] {
+export function hourAdditions(batches: readonly JournaledBatch[], refused: readonly EventRow[] = []): HourAddition[] {
   const additions = new Map<string, HourAddition>();
   for (const { groups } of refused.length === 0 ? batches : withoutRows(batches, refused)) {
     for (const group of groups) {

@@ -3,12 +3,7 @@
  * Invariant: rows come in the order of their hours, so that a reader can be done with one after the other.
  */
 import type { HourKey } from "../../domain/event.ts";
-import {
-  endOfPrefix,
-  type HourRange,
-  type HourRecord,
-  type StreamSelection,
-} from "../../domain/hour-range.ts";
+import { endOfPrefix, type HourRange, type HourRecord, type StreamSelection } from "../../domain/hour-range.ts";
 import { HOUR_COLUMNS, type HourRow, hourOfRow } from "./hour-rows.ts";
 
 export type RangeRow = HourKey & HourRow;

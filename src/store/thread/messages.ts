@@ -46,9 +46,7 @@ interface BatchText {
   readonly body: string;
 }
 
-type PackedHour = { readonly clicks: number; readonly impressions: number } & ReturnType<
-  UserSketches["encode"]
->;
+type PackedHour = { readonly clicks: number; readonly impressions: number } & ReturnType<UserSketches["encode"]>;
 
 /** The methods whose arguments or result a message cannot carry as they are. */
 const PACKING: { readonly [Method in ColdMethod]?: PackingOf<Method> } = {

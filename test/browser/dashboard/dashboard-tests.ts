@@ -88,9 +88,7 @@ export function dashboardTests({ name, needs, open }: Variant): void {
 
     async function axeViolations(): Promise<string[]> {
       await page.ask(`(() => { if (!window.axe) { ${axe.source} } return true })()`);
-      const { violations } = await page.ask<axe.AxeResults>(
-        "axe.run(document, { resultTypes: ['violations'] })",
-      );
+      const { violations } = await page.ask<axe.AxeResults>("axe.run(document, { resultTypes: ['violations'] })");
       return violations.flatMap(({ id, nodes }) =>
         nodes.map(({ html, failureSummary }) => `${id}: ${html} ${failureSummary}`),
       );
@@ -144,9 +142,7 @@ export function dashboardTests({ name, needs, open }: Variant): void {
       expect(await page.text("#now-ctr")).toBe(percent(now.ctr));
       expect(await page.text("#now-unique_users")).toBe(grouped(now.unique_users));
       expect(await axeViolations()).toEqual([]);
-      const csv = await page.ask<string>(
-        "fetch(document.getElementById('csv').href).then((answer) => answer.text())",
-      );
+      const csv = await page.ask<string>("fetch(document.getElementById('csv').href).then((answer) => answer.text())");
       expect(csv.split("\n").length).toBe(rows.length + 2);
     });
 
@@ -191,10 +187,7 @@ export function dashboardTests({ name, needs, open }: Variant): void {
       await page.waitForText("#picker-list", (text) => text.includes("shop.spring"));
       expect(await axeViolations()).toEqual([]);
       await page.type("spri");
-      await page.waitForText(
-        "#picker-list",
-        (text) => text.startsWith("shop.spring") && !text.includes("news"),
-      );
+      await page.waitForText("#picker-list", (text) => text.startsWith("shop.spring") && !text.includes("news"));
       await page.press("Enter");
       await page.waitForText("#picker-name", "shop.spring");
       expect((await addressQuery()).get("stream")).toBe("shop.spring");
@@ -247,16 +240,7 @@ export function dashboardTests({ name, needs, open }: Variant): void {
         await page.press("Tab");
         reached.add(await page.ask<string>("document.activeElement.id || document.activeElement.className"));
       }
-      for (const id of [
-        "theme",
-        "picker-button",
-        "range-24h",
-        "step-hour",
-        "metric-clicks",
-        "csv",
-        "plot",
-        "stream",
-      ])
+      for (const id of ["theme", "picker-button", "range-24h", "step-hour", "metric-clicks", "csv", "plot", "stream"])
         expect(reached).toContain(id);
     });
 

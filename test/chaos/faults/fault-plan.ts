@@ -46,9 +46,7 @@ export function planFaults(targets: readonly Target[], count: number, random: Ra
 }
 
 function pickWeighted(targets: readonly Target[], random: Random): [Target, FaultKind] {
-  const choices = targets.flatMap((target) =>
-    target.kinds.map((kind): [Target, FaultKind] => [target, kind]),
-  );
+  const choices = targets.flatMap((target) => target.kinds.map((kind): [Target, FaultKind] => [target, kind]));
   let left = random.fraction() * choices.reduce((sum, [, { weight }]) => sum + weight, 0);
   for (const choice of choices) {
     left -= choice[1].weight;

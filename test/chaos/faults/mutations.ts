@@ -63,8 +63,7 @@ export const MUTATIONS: readonly Mutation[] = [
       {
         file: "src/pipeline/flush/flusher.ts",
         find: "await cold.flush(progress.writer, batches);",
-        replace:
-          "await hot.trimJournal(progress.writer, last.seq); await cold.flush(progress.writer, batches);",
+        replace: "await hot.trimJournal(progress.writer, last.seq); await cold.flush(progress.writer, batches);",
       },
     ],
     check: FAULTS_REDIS,
@@ -106,19 +105,13 @@ export const MUTATIONS: readonly Mutation[] = [
         replace: "",
       },
     ],
-    check: testNamed(
-      "test/contract/hot/redis/writers.test.ts",
-      "is adopted, and commits nothing when it wakes",
-    ),
+    check: testNamed("test/contract/hot/redis/writers.test.ts", "is adopted, and commits nothing when it wakes"),
   },
   {
     name: "seq-not-checked",
     promise: "a batch that is sent again is applied once",
     edits: [{ file: COMMIT_SCRIPT, find: "if seq <= last then", replace: "if false then" }],
-    check: testNamed(
-      "test/contract/hot/redis/contract.test.ts",
-      "a batch that is sent again is applied once",
-    ),
+    check: testNamed("test/contract/hot/redis/contract.test.ts", "a batch that is sent again is applied once"),
   },
   {
     name: "orphans-forgotten",

@@ -33,9 +33,7 @@ export function startChild<Options, Result>(file: string, options: Options): Chi
 }
 
 /** What such a program does: ends with 0 once its answer is out, and at once when its parent is gone. */
-export async function runAsChild<Options, Result>(
-  work: (options: Options) => Promise<Result>,
-): Promise<never> {
+export async function runAsChild<Options, Result>(work: (options: Options) => Promise<Result>): Promise<never> {
   void endWithParent();
   const result = await work(JSON.parse(process.argv[2]!) as Options);
   await Bun.write(Bun.stdout, JSON.stringify(result));

@@ -207,11 +207,7 @@ export class Clients {
 async function wayTo(port: number): Promise<Way | undefined> {
   const opening = openConnection(port);
   try {
-    const connection = await withDeadline(
-      opening,
-      CONNECT_TIMEOUT_MS,
-      () => new Error("no connection in time"),
-    );
+    const connection = await withDeadline(opening, CONNECT_TIMEOUT_MS, () => new Error("no connection in time"));
     return { port, connection };
   } catch {
     opening.then((late) => late.close()).catch(() => {});

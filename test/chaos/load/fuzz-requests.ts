@@ -36,22 +36,7 @@ const PATHS = [
 const NAMES = ["user", "timestamp", "stream", "click", "impression", "event", "USER", "__proto__", "a", ""];
 const VALUES = [
   ...["", "0", "-1", "+1", "1e3", "1.5", "NaN", "0x10", "007", "999999999999999", "99999999999999999999"],
-  ...[
-    "null",
-    "true",
-    "[]",
-    "{}",
-    "%",
-    "%zz",
-    "%0",
-    "%00",
-    "%0d%0a",
-    "%ff",
-    "%c3%28",
-    "%ef%bf%bd",
-    "%20",
-    "+",
-  ],
+  ...["null", "true", "[]", "{}", "%", "%zz", "%0", "%00", "%0d%0a", "%ff", "%c3%28", "%ef%bf%bd", "%20", "+"],
   ...[
     "click",
     "impression",

@@ -111,9 +111,7 @@ class Publisher {
     const options = { persistent: true, messageId: name, contentType: "application/json" };
     this.sendings += 1;
     try {
-      channel.sendToQueue(queue, Buffer.from(JSON.stringify(event)), options, (error) =>
-        told(error === null),
-      );
+      channel.sendToQueue(queue, Buffer.from(JSON.stringify(event)), options, (error) => told(error === null));
     } catch {
       queueMicrotask(() => told(false));
     }

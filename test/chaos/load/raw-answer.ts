@@ -35,8 +35,7 @@ function statusOf(received: Buffer): number {
   let status = 0;
   for (let i = STATUS_AT; i < STATUS_AT + 3; i++) {
     const digit = received[i]! - ZERO;
-    if (digit < 0 || digit > 9)
-      throw new Error(`not an answer: ${received.subarray(0, 80).toString("latin1")}`);
+    if (digit < 0 || digit > 9) throw new Error(`not an answer: ${received.subarray(0, 80).toString("latin1")}`);
     status = 10 * status + digit;
   }
   return status;

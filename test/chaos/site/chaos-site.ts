@@ -3,12 +3,7 @@
  * every way there is, or without. Everything is of this process' own, and ends with close(), or with the process.
  */
 import { join } from "node:path";
-import {
-  type MariaDbServer,
-  type RedisServer,
-  startMariaDb,
-  startRedis,
-} from "../../harness/servers/servers.ts";
+import { type MariaDbServer, type RedisServer, startMariaDb, startRedis } from "../../harness/servers/servers.ts";
 import { startProxy, type TcpProxy } from "../../harness/servers/tcp-proxy.ts";
 import { type Service, startService } from "../../harness/service/service.ts";
 import { type ColdView, mariaDbView, sqliteView } from "../../harness/service/stored.ts";

@@ -32,9 +32,7 @@ export class ScratchCopy {
     const text = readFileSync(path, "utf8");
     const count = text.split(find).length - 1;
     if (count !== 1) {
-      throw new Error(
-        `${file} has ${count} times, not once: ${find} (the mutation has to follow the source)`,
-      );
+      throw new Error(`${file} has ${count} times, not once: ${find} (the mutation has to follow the source)`);
     }
     if (!this.#originals.has(path)) this.#originals.set(path, text);
     writeFileSync(

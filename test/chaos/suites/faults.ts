@@ -83,9 +83,7 @@ async function shake(site: ChaosSite, options: FaultsOptions): Promise<Report> {
   const watcher = new Watcher({ ...shared, clients, hours, pauseMs: WATCH_PAUSE_MS, mustAnswer: false });
   const run = new FaultRun(startMs, say);
   const progress = setInterval(() => {
-    say(
-      `${run.inflicted.length} of ${faults} faults, ${clients.acknowledged} events, ${secondsSince(startMs)} s`,
-    );
+    say(`${run.inflicted.length} of ${faults} faults, ${clients.acknowledged} events, ${secondsSince(startMs)} s`);
   }, 15_000);
   const problems: string[] = [];
   try {

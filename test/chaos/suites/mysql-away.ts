@@ -105,9 +105,7 @@ async function takeMysqlAway(site: ChaosSite, options: MysqlAwayOptions): Promis
       "latency of the acknowledged": clients.latencies.text,
       reads: tallyText(watcher.outcomes),
       RSS: `${samplers.map(({ rssText }) => rssText).join("; ")} (bound +${RSS_GROWTH_MAX_MB} MB)`,
-      [`RSS, last ${100 * SLOPE_SHARE} % of the time away`]: slopes
-        .map((slope) => slopeText(slope, "MB"))
-        .join("; "),
+      [`RSS, last ${100 * SLOPE_SHARE} % of the time away`]: slopes.map((slope) => slopeText(slope, "MB")).join("; "),
       "seconds from its start to the last row": drainS,
     },
     problems,
@@ -122,9 +120,7 @@ function failedPosts({ outcomes }: Clients): string[] {
 
 function growthProblems(sampler: Sampler): string[] {
   const growthMb = sampler.peak("rssMb") - sampler.first("rssMb");
-  return growthMb <= RSS_GROWTH_MAX_MB
-    ? []
-    : [`the memory of an instance grew by ${Math.round(growthMb)} MB`];
+  return growthMb <= RSS_GROWTH_MAX_MB ? [] : [`the memory of an instance grew by ${Math.round(growthMb)} MB`];
 }
 
 function slopeProblems(slope: Slope): string[] {

@@ -60,13 +60,10 @@ async function shake(site: ChaosSite, broker: RabbitMqServer, options: QueueOpti
   const { mode, messages, kills, brokerRestarts, seed, stallMs = DEFAULT_STALL_MS, say } = options;
   const startMs = performance.now();
   const hour = hourOf(Date.now());
-  const publishing: Publishing = startChild<QueuePublisherOptions, QueuePublisherResult>(
-    "queue-publisher.ts",
-    {
-      ...{ url: broker.url, queue: QUEUE, prefix: PREFIX },
-      ...{ messages, hour, ratePerS: options.ratePerS },
-    },
-  );
+  const publishing: Publishing = startChild<QueuePublisherOptions, QueuePublisherResult>("queue-publisher.ts", {
+    ...{ url: broker.url, queue: QUEUE, prefix: PREFIX },
+    ...{ messages, hour, ratePerS: options.ratePerS },
+  });
   const problems: string[] = [];
   try {
     const duplicates = await inflict(site, broker, options);

@@ -117,9 +117,7 @@ async function sustainableRate(site: ChaosSite, runs: LoadRuns, seconds: number)
 }
 
 function answerProblems({ refusals, unknown }: LoadRun): string[] {
-  const problems = Object.entries(refusals).map(
-    ([what, count]) => `${count} events were answered with ${what}`,
-  );
+  const problems = Object.entries(refusals).map(([what, count]) => `${count} events were answered with ${what}`);
   if (unknown > 0) problems.push(`${unknown} events were never answered`);
   return problems;
 }

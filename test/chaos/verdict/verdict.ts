@@ -119,9 +119,7 @@ function wholeRead(port: number, hour: number, stream: string): Promise<Counts> 
 async function evidenceOf(site: ChaosSite, event: ChaosEvent, rows: readonly StoredEvent[]): Promise<string> {
   const traces = (await redisUrls(site)).map((url) => redisTraces(url, event));
   const journal =
-    site.redisUrlOf === undefined
-      ? await embeddedJournal(site, event)
-      : (await Promise.all(traces)).join("; ");
+    site.redisUrlOf === undefined ? await embeddedJournal(site, event) : (await Promise.all(traces)).join("; ");
   const lines = [
     `event ${event.id} (${event.fate}) has ${rows.length} rows: ${JSON.stringify(rows)}`,
     `sendings: ${event.history.join("; ")}`,
@@ -132,19 +130,13 @@ async function evidenceOf(site: ChaosSite, event: ChaosEvent, rows: readonly Sto
 
 function statesOf({ instances }: ChaosSite): Promise<string[]> {
   const stateOf = async ({ name, service }: Instance) => {
-    const ready = await ask(service.port, { method: "GET", target: "/readyz" }).then(
-      ({ body }) => body,
-      errorText,
-    );
+    const ready = await ask(service.port, { method: "GET", target: "/readyz" }).then(({ body }) => body, errorText);
     return `the log of ${name} (:${service.port}, ${ready}):\n${service.log().trim()}`;
   };
   return Promise.all(instances.map(stateOf));
 }
 
-async function withRedis<T>(
-  url: string,
-  use: (client: ReturnType<typeof clientOf>) => Promise<T>,
-): Promise<T> {
+async function withRedis<T>(url: string, use: (client: ReturnType<typeof clientOf>) => Promise<T>): Promise<T> {
   const client = clientOf(url);
   await client.connect();
   try {
@@ -200,9 +192,7 @@ async function redisWriters(client: ReturnType<typeof clientOf>): Promise<Omit<J
 
 async function redisTraces(url: string, { stream, id }: ChaosEvent): Promise<string> {
   return await withRedis(url, async (client) => {
-    const found = [
-      `its id is known as ${(await client.keys(`hg:{*}:id:${stream}:${id}`)).join() || "nothing"}`,
-    ];
+    const found = [`its id is known as ${(await client.keys(`hg:{*}:id:${stream}:${id}`)).join() || "nothing"}`];
     for (const { shard, writer } of await redisWriters(client)) {
       found.push(`${shard} ${writer} is ${JSON.stringify(await client.hGetAll(`${shard}w:${writer}`))}`);
       for (const { id: entry, message } of (await client.xRange(`${shard}j:${writer}`, "-", "+")) ?? []) {

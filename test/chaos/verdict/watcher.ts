@@ -58,11 +58,7 @@ export class Watcher {
   /** Throws if nobody answers. */
   async #look(): Promise<string> {
     const { clients, ports, streams, hours } = this.#options;
-    const [port, stream, hour] = [
-      this.#random.pick(ports),
-      this.#random.pick(streams),
-      this.#random.pick(hours),
-    ];
+    const [port, stream, hour] = [this.#random.pick(ports), this.#random.pick(streams), this.#random.pick(hours)];
     const tally = clients.tallyOf(hourKeyName(stream, hour));
     const acknowledged = tally.acknowledged;
     const asked = ask(port, { method: "GET", target: hourTarget(hour, stream) });

@@ -156,10 +156,7 @@ describe("hot store: embedded", () => {
 
   test("whatever was acknowledged is in the files at that moment", async () => {
     await initializeAndRegister(store, "w1");
-    const [first, second] = [
-      mixedEvents("a", 50),
-      [click("b", "id-1"), click("c", "id-1"), click("d", "id-2")],
-    ];
+    const [first, second] = [mixedEvents("a", 50), [click("b", "id-1"), click("c", "id-1"), click("d", "id-2")]];
     const ordered = eventsOf(batchOf(first)).map(({ register: _, ...event }) => event);
     await store.commit("w1", 1, batchOf(first));
     await store.commit("w1", 2, batchOf([click("trimmed")]));

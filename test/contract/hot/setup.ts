@@ -5,12 +5,7 @@ import { DAY_MS, type Event, HOUR_MS, type HourKey, hourKeyName, hourOf } from "
 import { type HourRange, includes } from "../../../src/domain/hour-range.ts";
 import { registerOf, Sketch } from "../../../src/domain/unique-users/sketch.ts";
 import { type UserCounts, UserSketches } from "../../../src/domain/unique-users/user-sketches.ts";
-import {
-  type CommitResult,
-  type HotStore,
-  HotUnavailableError,
-  type HourRead,
-} from "../../../src/store/hot.ts";
+import { type CommitResult, type HotStore, HotUnavailableError, type HourRead } from "../../../src/store/hot.ts";
 import { compareHours } from "../../../src/store/sql/event-rows.ts";
 
 export const NOON = Date.UTC(2026, 0, 31, 12);
@@ -86,8 +81,7 @@ export function clickers(users: Iterable<string>): UserSketches {
 export function expectSameRegisters(actual: Sketch, expected: Sketch): void {
   for (let index = 0; index < REGISTERS; index++) {
     const ranks = { index, rank: actual.register(index) };
-    if (ranks.rank !== expected.register(index))
-      expect(ranks).toEqual({ index, rank: expected.register(index) });
+    if (ranks.rank !== expected.register(index)) expect(ranks).toEqual({ index, rank: expected.register(index) });
   }
 }
 

@@ -55,9 +55,7 @@ export class Page {
   }
 
   async sees(selector: string): Promise<boolean> {
-    return await this.ask<boolean>(
-      `document.querySelector(${JSON.stringify(selector)})?.checkVisibility() === true`,
-    );
+    return await this.ask<boolean>(`document.querySelector(${JSON.stringify(selector)})?.checkVisibility() === true`);
   }
 
   async waitForText(selector: string, isRight: string | ((text: string) => boolean)): Promise<string> {

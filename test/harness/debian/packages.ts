@@ -34,8 +34,7 @@ export function folderOf({ name, suite, packages }: PackageSet): string {
 export function whyNotUnpackable(): string | undefined {
   const missing = TOOLS.filter((tool) => Bun.which(tool) === null);
   if (missing.length > 0) return `${missing.join(" and ")} not found: this is not a Debian`;
-  const isDebian =
-    existsSync("/etc/os-release") && /^ID=debian$/m.test(readFileSync("/etc/os-release", "utf8"));
+  const isDebian = existsSync("/etc/os-release") && /^ID=debian$/m.test(readFileSync("/etc/os-release", "utf8"));
   if (!isDebian || !existsSync(KEYRING)) return "this is not a Debian with its archive's keys";
   return undefined;
 }
@@ -57,11 +56,7 @@ export async function unpack(set: PackageSet, signal?: AbortSignal): Promise<str
   return folder;
 }
 
-async function unpackInto(
-  aside: string,
-  { suite, packages }: PackageSet,
-  signal?: AbortSignal,
-): Promise<void> {
+async function unpackInto(aside: string, { suite, packages }: PackageSet, signal?: AbortSignal): Promise<void> {
   const apt = await privateApt(aside, suite);
   await run([...apt, "update"], { signal });
   await run([...apt, "--yes", "--no-install-recommends", "--download-only", "install", ...packages], {
@@ -97,11 +92,7 @@ async function privateApt(aside: string, suite: string): Promise<string[]> {
     "APT::Update::Post-Invoke-Success::": "",
     "APT::Install-Recommends": "false",
   };
-  return [
-    "apt-get",
-    "-qq",
-    ...Object.entries(settings).flatMap(([name, value]) => ["-o", `${name}=${value}`]),
-  ];
+  return ["apt-get", "-qq", ...Object.entries(settings).flatMap(([name, value]) => ["-o", `${name}=${value}`])];
 }
 
 /** Where this machine's apt takes Debian from. */

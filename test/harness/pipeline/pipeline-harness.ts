@@ -31,13 +31,7 @@ import { redisHotStore } from "../../../src/store/redis/hot-store.ts";
 import type { ServerKind } from "../servers/binaries.ts";
 import type { ServerProcess } from "../servers/server-process.ts";
 import { type MariaDbServer, type RedisServer, startMariaDb, startRedis } from "../servers/servers.ts";
-import {
-  type ColdView,
-  expectHoursToBeReplay,
-  mariaDbView,
-  type StoredEvent,
-  sqliteView,
-} from "../service/stored.ts";
+import { type ColdView, expectHoursToBeReplay, mariaDbView, type StoredEvent, sqliteView } from "../service/stored.ts";
 import { waitFor } from "../service/wait-for.ts";
 
 export const NOON = Date.UTC(2026, 0, 31, 12);
@@ -179,12 +173,7 @@ export const coldStoreAway: Interceptor = async (call) => {
   return await call.proceed();
 };
 
-function guarded<S extends HotStore | ColdStore>(
-  kind: StoreCall["store"],
-  store: S,
-  guard: Guard,
-  shard = 0,
-): S {
+function guarded<S extends HotStore | ColdStore>(kind: StoreCall["store"], store: S, guard: Guard, shard = 0): S {
   return new Proxy(store, {
     get(target, name) {
       const member: unknown = Reflect.get(target, name, target);
@@ -597,9 +586,7 @@ export class ClusterSite extends Site {
       flushTimeoutMs: FLUSH_TIMEOUT_MS,
       readTimeoutMs: READ_TIMEOUT_MS,
     });
-    const hotShards = Array.from({ length: shards }, (_, shard) =>
-      redisHotStore({ ...options, shard, shards }),
-    );
+    const hotShards = Array.from({ length: shards }, (_, shard) => redisHotStore({ ...options, shard, shards }));
     return storesOf(hotShards, cold);
   }
 

@@ -77,8 +77,7 @@ export class ApiDescription {
     if (response === undefined) return [`${status} is not listed: ${body}`];
     this.seen.add(nameOf(described, String(status)));
     const violations = this.#headerViolations(response, headers).map((what) => `${status}: ${what}`);
-    if (response.content === undefined)
-      return body === "" ? violations : [...violations, `${status}: a body`];
+    if (response.content === undefined) return body === "" ? violations : [...violations, `${status}: a body`];
     const type = (headers.get("content-type") ?? "none").split(";", 1)[0]!;
     if (response.content[type] === undefined) return [...violations, `${status}: type ${type} is not listed`];
     const place = ["paths", path, method, "responses", String(status), "content", type, "schema"];
@@ -112,8 +111,7 @@ function closed(node: unknown, isPart = false): unknown {
     ]),
   );
   const hasMembers = copy["type"] === "object" && typeof copy["properties"] === "object";
-  if (!isPart && hasMembers && !Object.hasOwn(copy, "additionalProperties"))
-    copy["unevaluatedProperties"] = false;
+  if (!isPart && hasMembers && !Object.hasOwn(copy, "additionalProperties")) copy["unevaluatedProperties"] = false;
   if (!isPart && Array.isArray(copy["allOf"])) copy["unevaluatedProperties"] = false;
   return copy;
 }

@@ -7,8 +7,7 @@ export const PROJECT_ROOT = join(import.meta.dir, "..", "..", "..");
 /** What lies in the project's folder and is not of the project. */
 const FOREIGN = new Set([".git", "node_modules", "dist", "data", ".npm"]);
 /** What is read by people: data for tests and pictures are not. */
-const TEXT =
-  /(\.(ts|sql|lua|md|json|toml|ya?ml)|(^|\/)(Dockerfile|\.dockerignore|\.gitignore|\.editorconfig|run))$/;
+const TEXT = /(\.(ts|sql|lua|md|json|toml|ya?ml)|(^|\/)(Dockerfile|\.dockerignore|\.gitignore|\.editorconfig|run))$/;
 
 /** All of the project's texts, by their path from its root. */
 export async function projectFiles(): Promise<Files> {
@@ -16,9 +15,7 @@ export async function projectFiles(): Promise<Files> {
   const paths = top.flatMap((entry) => (entry.isDirectory() ? filesBelow(entry.name) : [entry.name]));
   const texts = paths.filter((path) => TEXT.test(path)).sort();
   return new Map(
-    await Promise.all(
-      texts.map(async (path) => [path, await Bun.file(join(PROJECT_ROOT, path)).text()] as const),
-    ),
+    await Promise.all(texts.map(async (path) => [path, await Bun.file(join(PROJECT_ROOT, path)).text()] as const)),
   );
 }
 

@@ -29,8 +29,7 @@ export function selectorsOf(parser: LRParser, expr: string): Selector[] {
     },
   });
   for (const { labels, from, to } of groups) {
-    for (const selector of found)
-      if (selector.from >= from && selector.to <= to) selector.labels.push(...labels);
+    for (const selector of found) if (selector.from >= from && selector.to <= to) selector.labels.push(...labels);
   }
   return found.map(({ metric, labels }) => ({ metric, labels: labels.filter((label) => !MADE.has(label)) }));
 }
@@ -52,7 +51,6 @@ function labelsBelow(node: Node, name: string, text: string): string[] {
 function labelsIn(node: Node, text: string): string[] {
   if (node.name === "LabelName") return [text.slice(node.from, node.to)];
   const labels: string[] = [];
-  for (let child = node.firstChild; child !== null; child = child.nextSibling)
-    labels.push(...labelsIn(child, text));
+  for (let child = node.firstChild; child !== null; child = child.nextSibling) labels.push(...labelsIn(child, text));
   return labels;
 }

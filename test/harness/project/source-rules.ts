@@ -33,8 +33,7 @@ const MAX_LINES_WITHOUT_HEADER = 14;
 export const importDirection: Rule = (files) =>
   select(files, SOURCE).flatMap(([path, source]) => {
     const stage = stageOf(path);
-    if (stage === undefined)
-      return [`${path}: belongs to no stage (${STAGES.map((s) => s.name).join(", ")})`];
+    if (stage === undefined) return [`${path}: belongs to no stage (${STAGES.map((s) => s.name).join(", ")})`];
     return localImports(path, source).flatMap((target) => {
       const targetStage = stageOf(target);
       if (target === "package.json" || (targetStage !== undefined && targetStage <= stage)) return [];
@@ -54,8 +53,7 @@ export const noCycles: Rule = (files) => {
   const violations: string[] = [];
   const visit = (path: string, trail: readonly string[]): void => {
     const start = trail.indexOf(path);
-    if (start !== -1)
-      return void violations.push(`${path}: cycle ${[...trail.slice(start), path].join(" -> ")}`);
+    if (start !== -1) return void violations.push(`${path}: cycle ${[...trail.slice(start), path].join(" -> ")}`);
     if (done.has(path)) return;
     for (const target of localImports(path, files.get(path) ?? "")) {
       if (files.has(target) && SOURCE.test(target)) visit(target, [...trail, path]);
@@ -98,11 +96,7 @@ export const pureDomain: Rule = (files) => [
 ];
 
 /** A barrel pulls in all that it names, and hides who needs what. */
-export const noBarrels: Rule = linesThat(
-  /\.ts$/,
-  /^\s*export\s+(type\s+)?\*\s+(as\s+\w+\s+)?from\b/,
-  "a barrel",
-);
+export const noBarrels: Rule = linesThat(/\.ts$/, /^\s*export\s+(type\s+)?\*\s+(as\s+\w+\s+)?from\b/, "a barrel");
 
 const FOLDER_FILES_MAX = 16;
 
@@ -120,18 +114,14 @@ export const prefixIsFolder: Rule = (files) =>
     const byPrefix = Map.groupBy(names, (name) => /^[^.-]+(?=-)/.exec(name)?.[0]);
     return Array.from(byPrefix)
       .filter(([prefix, sharing]) => prefix !== undefined && sharing.length > PREFIX_FILES_MAX)
-      .map(
-        ([prefix, sharing]) => `${folder}: ${sharing.length} files begin with ${prefix}-: make it a folder`,
-      );
+      .map(([prefix, sharing]) => `${folder}: ${sharing.length} files begin with ${prefix}-: make it a folder`);
   });
 
 /** Folders of src/ and test/, and the names of the files that lie in them. */
 function foldersOf(files: Files): Map<string, string[]> {
   const paths = select(files, /^(src|test)\/(?!data\/)/).map(([path]) => path);
   const byFolder = Map.groupBy(paths, (path) => posix.dirname(path));
-  return new Map(
-    Array.from(byFolder, ([folder, inIt]) => [folder, inIt.map((path) => posix.basename(path))]),
-  );
+  return new Map(Array.from(byFolder, ([folder, inIt]) => [folder, inIt.map((path) => posix.basename(path))]));
 }
 
 /**
@@ -157,9 +147,7 @@ export const uniqueNames: Rule = (files) => {
 };
 
 function areCounterparts(a: string, b: string): boolean {
-  return COUNTERPARTS.some(
-    ({ one, other }) => (one.test(a) && other.test(b)) || (one.test(b) && other.test(a)),
-  );
+  return COUNTERPARTS.some(({ one, other }) => (one.test(a) && other.test(b)) || (one.test(b) && other.test(a)));
 }
 
 /** Paths of the project in prose, up to a hash, a placeholder or the end of a word. */
@@ -196,9 +184,7 @@ export const longTestsInTestFiles: Rule = (files) =>
 
 export const headerComments: Rule = (files) =>
   select(files, SOURCE)
-    .filter(
-      ([, source]) => lines(source).length > MAX_LINES_WITHOUT_HEADER && !/^(#!.*\n)?\/[*/]/.test(source),
-    )
+    .filter(([, source]) => lines(source).length > MAX_LINES_WITHOUT_HEADER && !/^(#!.*\n)?\/[*/]/.test(source))
     .map(([path]) => `${path}: has no comment at its top that says what it is for`);
 
 export const shortLines: Rule = (files) =>
@@ -226,11 +212,7 @@ export const noForeignNames: Rule = linesThat(
 );
 
 /** The lock's integrity hashes say what a package is; from where it comes is each machine's own setting. */
-export const lockNamesNoHost: Rule = linesThat(
-  /^package-lock\.json$/,
-  /"resolved"|registry\./,
-  "names a registry",
-);
+export const lockNamesNoHost: Rule = linesThat(/^package-lock\.json$/, /"resolved"|registry\./, "names a registry");
 
 function linesThat(paths: RegExp, forbidden: RegExp, what: string): Rule {
   return (files) =>

@@ -136,8 +136,7 @@ export class ServerProcess {
 
   #startFailure(child: Subprocess): Error {
     const tail = this.#logTail();
-    if (/address already in use/i.test(tail))
-      return new PortTakenError(`port ${this.port} is taken\n${tail}`);
+    if (/address already in use/i.test(tail)) return new PortTakenError(`port ${this.port} is taken\n${tail}`);
     const how = child.signalCode ?? `exit code ${child.exitCode}`;
     return new Error(`${this.#program.name} ended at its start (${how})\n${tail}`);
   }
@@ -160,10 +159,7 @@ export class ServerProcess {
     await withDeadline(
       child.exited,
       EXIT_TIMEOUT_MS,
-      () =>
-        new Error(
-          `${this.#program.name} (pid ${child.pid}) did not end within ${EXIT_TIMEOUT_MS} ms of ${signal}`,
-        ),
+      () => new Error(`${this.#program.name} (pid ${child.pid}) did not end within ${EXIT_TIMEOUT_MS} ms of ${signal}`),
     );
     await waitFor("the exit to be noted", () => this.#process !== child);
   }

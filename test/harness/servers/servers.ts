@@ -5,14 +5,7 @@ import { dirname, join } from "node:path";
 import { type Connection, createConnection } from "mysql2/promise";
 import { createClient } from "redis";
 import { withDeadline } from "../../../src/runtime/deadline.ts";
-import {
-  areInstallable,
-  isCi,
-  redisCommand,
-  type ServerKind,
-  standIns,
-  whyServersCannotRun,
-} from "./binaries.ts";
+import { areInstallable, isCi, redisCommand, type ServerKind, standIns, whyServersCannotRun } from "./binaries.ts";
 import { type ServerPlace, ServerProcess, type ServerProgram, startProgram } from "./server-process.ts";
 import { copyFreshDataFolder, replicationStatements, sqlServerCommand } from "./sql-program.ts";
 

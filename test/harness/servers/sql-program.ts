@@ -29,10 +29,7 @@ export async function copyFreshDataFolder(dataDir: string): Promise<void> {
 export function replicationStatements(port: number): string[] {
   if (newerServer("mariadb") === undefined) {
     const source = `MASTER_HOST = '127.0.0.1', MASTER_PORT = ${port}, MASTER_USER = 'root'`;
-    return [
-      `CHANGE MASTER TO ${source}, MASTER_USE_GTID = slave_pos, MASTER_CONNECT_RETRY = 1`,
-      "START SLAVE",
-    ];
+    return [`CHANGE MASTER TO ${source}, MASTER_USE_GTID = slave_pos, MASTER_CONNECT_RETRY = 1`, "START SLAVE"];
   }
   const source = `SOURCE_HOST = '127.0.0.1', SOURCE_PORT = ${port}, SOURCE_USER = 'root'`;
   return [

@@ -139,5 +139,4 @@ export const isStatement = (chunk: Buffer) => chunk[4] === 3;
 /** MySQL, unlike MariaDB, takes attributes before the text: their count, 0, in 1 set. */
 const COMMITS = [Buffer.from("COMMIT"), Buffer.from([0, 1, ...Buffer.from("COMMIT")])];
 
-export const isCommit = (chunk: Buffer) =>
-  isStatement(chunk) && COMMITS.some((text) => text.equals(chunk.subarray(5)));
+export const isCommit = (chunk: Buffer) => isStatement(chunk) && COMMITS.some((text) => text.equals(chunk.subarray(5)));

@@ -23,12 +23,7 @@ function contentOf({ operation }: DescribedOperation): Content {
   return operation.requestBody?.content ?? {};
 }
 
-function requestOf(
-  { method, path }: DescribedOperation,
-  query: string,
-  headers: Values,
-  body?: string,
-): ApiRequest {
+function requestOf({ method, path }: DescribedOperation, query: string, headers: Values, body?: string): ApiRequest {
   return { method: method.toUpperCase(), target: `${path}${query && `?${query}`}`, headers, body };
 }
 
@@ -110,8 +105,7 @@ function jsonOf(schema: Schema, document: ApiDocument): fc.Arbitrary<unknown> {
     return jsonOf(schemaNamed($ref.split("/").at(-1)!, document), document);
   }
   if (Array.isArray(anyOf)) return fc.oneof(...anyOf.map((choice) => jsonOf(choice as Schema, document)));
-  if (type === "array")
-    return fc.array(mostly(jsonOf(items as Schema, document), fc.jsonValue()), { maxLength: 5 });
+  if (type === "array") return fc.array(mostly(jsonOf(items as Schema, document), fc.jsonValue()), { maxLength: 5 });
   if (type === "integer") return fc.integer({ min: minimum as number, max: 2 ** 31 - 1 });
   if (type !== "object") return textOf(schema, anyText);
   const members = Object.entries(properties as Record<string, Schema>);

@@ -123,8 +123,7 @@ export class HttpConnection {
     if (resolve === undefined || headEnd === -1) return;
     const { status, headers } = parseHead(this.#received.subarray(0, headEnd).toString("latin1"));
     const rest = this.#received.subarray(headEnd + HEAD_END.length);
-    const bodyBytes =
-      bodyLength(status, headers, isHead) ?? (isLast ? rest.length : Number.POSITIVE_INFINITY);
+    const bodyBytes = bodyLength(status, headers, isHead) ?? (isLast ? rest.length : Number.POSITIVE_INFINITY);
     if (rest.length < bodyBytes) return;
     this.#received = rest.subarray(bodyBytes);
     this.#expected = undefined;
@@ -146,11 +145,7 @@ function parseHead(text: string): Pick<Answer, "status" | "headers"> {
 }
 
 /** Undefined: it goes on until the connection is closed. */
-function bodyLength(
-  status: number,
-  headers: ReadonlyMap<string, string>,
-  isHead: boolean,
-): number | undefined {
+function bodyLength(status: number, headers: ReadonlyMap<string, string>, isHead: boolean): number | undefined {
   if (isHead || status === 204 || status === 304) return 0;
   const length = headers.get("content-length");
   return length === undefined ? undefined : Number(length);

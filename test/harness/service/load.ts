@@ -173,12 +173,9 @@ export function rowFaults(sent: readonly SentEvent[], rows: readonly StoredEvent
     const own = rowsByTime.get(number) ?? [];
     rowsByTime.delete(number);
     const what = `${event.fate} event ${number} (${eventTarget(event)})`;
-    const isFine =
-      event.fate === "unknown" ? own.length <= 1 : own.length === (event.fate === "acknowledged" ? 1 : 0);
+    const isFine = event.fate === "unknown" ? own.length <= 1 : own.length === (event.fate === "acknowledged" ? 1 : 0);
     if (!isFine) return [`${what} has ${own.length} rows`];
-    return own
-      .filter((row) => !isRowOf(row, event))
-      .map((row) => `${what} is stored as ${JSON.stringify(row)}`);
+    return own.filter((row) => !isRowOf(row, event)).map((row) => `${what} is stored as ${JSON.stringify(row)}`);
   });
   return [...faults, ...[...rowsByTime.values()].flat().map((row) => `nobody sent ${JSON.stringify(row)}`)];
 }
@@ -197,7 +194,5 @@ function isRowOf(row: StoredEvent, { stream, at, kind, user, id }: SentEvent): b
 
 /** The hours of all streams that events fall in. */
 export function hoursOf({ streams, hours }: Pick<LoadOptions, "streams" | "hours">) {
-  return streams.flatMap((stream) =>
-    hours.map((hour) => ({ stream, hour, name: hourKeyName(stream, hour) })),
-  );
+  return streams.flatMap((stream) => hours.map((hour) => ({ stream, hour, name: hourKeyName(stream, hour) })));
 }

@@ -65,12 +65,7 @@ export class Service extends ServerProcess {
   }
 }
 
-function serviceProgram({
-  settings = {},
-  binary,
-  readyPath = "/readyz",
-  caFile,
-}: ServiceOptions): ServerProgram {
+function serviceProgram({ settings = {}, binary, readyPath = "/readyz", caFile }: ServiceOptions): ServerProgram {
   const program = binary ?? testedProgram();
   let logStart = 0;
   return {

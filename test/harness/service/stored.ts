@@ -123,9 +123,7 @@ export function replay(events: Iterable<StoredEvent>): Map<string, ReplayedHour>
 /** The hourly table is what its rows give, register by register. */
 export function expectHoursToBeReplay(hours: readonly StoredHour[], events: readonly StoredEvent[]): void {
   const replayed = replay(events);
-  expect(hours.map(({ stream, hour }) => hourKeyName(stream, hour)).sort()).toEqual(
-    [...replayed.keys()].sort(),
-  );
+  expect(hours.map(({ stream, hour }) => hourKeyName(stream, hour)).sort()).toEqual([...replayed.keys()].sort());
   for (const { stream, hour, clicks, impressions, unique_users, ...sketches } of hours) {
     const expected = replayed.get(hourKeyName(stream, hour))!;
     expect({ stream, hour, clicks, impressions, unique_users }).toEqual({

@@ -94,8 +94,7 @@ export class Watch {
       const answer = await instance.read(hourAt(NOON)).catch(() => undefined);
       if (answer === undefined || answer.isDegraded) this.degraded += 1;
       else this.complete += 1;
-      if (answer?.isDegraded === false && answer.clicks < least)
-        this.wrong.push(`${answer.clicks} of ${least}`);
+      if (answer?.isDegraded === false && answer.clicks < least) this.wrong.push(`${answer.clicks} of ${least}`);
     }
   }
 

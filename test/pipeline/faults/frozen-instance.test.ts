@@ -52,10 +52,7 @@ describeFaults((cluster) => {
       const { writer } = a.pipeline;
       a.guard.freeze();
       b.guard.thaw();
-      await waitFor(
-        "its journal to be adopted",
-        async () => !(await cluster.site.journals()).includes(writer!),
-      );
+      await waitFor("its journal to be adopted", async () => !(await cluster.site.journals()).includes(writer!));
       a.guard.intercept = undefined;
       a.guard.thaw();
       return await outcomes;
@@ -79,10 +76,7 @@ describeFaults((cluster) => {
         return await call.proceed();
       });
       const { writer } = a.pipeline;
-      await waitFor(
-        "its journal to be adopted",
-        async () => !(await cluster.site.journals()).includes(writer!),
-      );
+      await waitFor("its journal to be adopted", async () => !(await cluster.site.journals()).includes(writer!));
       isAdopted.resolve();
       expect(await outcomes).toEqual([undefined, undefined]);
       expect(a.pipeline.writer).not.toBe(writer!);
@@ -152,13 +146,9 @@ describeFaults((cluster) => {
         await load.more(50);
         const writer = frozen.pipeline.writer!;
         frozen.guard.freeze();
-        await waitFor(
-          "its journal to be adopted",
-          async () => !(await cluster.site.journals()).includes(writer),
-          {
-            timeoutMs: 20_000,
-          },
-        );
+        await waitFor("its journal to be adopted", async () => !(await cluster.site.journals()).includes(writer), {
+          timeoutMs: 20_000,
+        });
         frozen.guard.thaw();
         await waitFor("it to go on under another name", () => frozen.pipeline.writer !== writer);
         expect(other.log.entries.filter(({ level }) => level === "error")).toEqual([]);

@@ -141,11 +141,7 @@ describeFaults((cluster) => {
       await a.takeInTheEnd(named("late"));
       await a.drained();
       await expectReads(a, [click("old"), named("late")]);
-      await cluster.site.expectStored([
-        click("old"),
-        named("late"),
-        ...clicks("now", 20, cluster.site.clock.ms),
-      ]);
+      await cluster.site.expectStored([click("old"), named("late"), ...clicks("now", 20, cluster.site.clock.ms)]);
     });
 
     test("away at the start: events are taken as soon as it is there", async () => {

@@ -5,23 +5,9 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import type { Event } from "../../../src/domain/event.ts";
 import type { Outcome } from "../../../src/pipeline/commit/open-batch.ts";
-import {
-  click,
-  clicks,
-  expectReads,
-  type Instance,
-  NOON,
-  onMethod,
-} from "../../harness/pipeline/pipeline-harness.ts";
+import { click, clicks, expectReads, type Instance, NOON, onMethod } from "../../harness/pipeline/pipeline-harness.ts";
 import { waitFor } from "../../harness/service/wait-for.ts";
-import {
-  describeFaults,
-  flushesFail,
-  named,
-  namedClicks,
-  SHORT_LEASE_MS,
-  SLOW_TEST_MS,
-} from "./faults-setup.ts";
+import { describeFaults, flushesFail, named, namedClicks, SHORT_LEASE_MS, SLOW_TEST_MS } from "./faults-setup.ts";
 
 setDefaultTimeout(SLOW_TEST_MS);
 
@@ -62,13 +48,9 @@ describeFaults((cluster) => {
   const refuses = (a: Instance) => waitFor("events to be refused", () => a.pipeline.refusal !== undefined);
 
   const adoptedBy = async (b: Instance, writer: string) => {
-    await waitFor(
-      "the journal to be adopted",
-      async () => !(await cluster.site.journals()).includes(writer),
-      {
-        timeoutMs: 30_000,
-      },
-    );
+    await waitFor("the journal to be adopted", async () => !(await cluster.site.journals()).includes(writer), {
+      timeoutMs: 30_000,
+    });
     await b.drained();
   };
 
@@ -194,15 +176,11 @@ describeFaults((cluster) => {
         a.guard.intercept = undefined;
         isCutOff.resolve();
         a.guard.thaw();
-        await waitFor(
-          "another writer",
-          () => a.pipeline.writer !== undefined && a.pipeline.writer !== writer,
-        );
+        await waitFor("another writer", () => a.pipeline.writer !== undefined && a.pipeline.writer !== writer);
         await waitFor("the answers", () => answers.open === 0);
         expect(isLate ? answers.unknown.length : answers.stored.length).toBe(151);
         expect(answers.refused).toEqual([]);
-        const { accepted, duplicates, persisted, handedOver, unknown, unknownStored, refused } =
-          a.pipeline.ledger;
+        const { accepted, duplicates, persisted, handedOver, unknown, unknownStored, refused } = a.pipeline.ledger;
         expect({ accepted, duplicates, persisted: persisted + handedOver }).toEqual({
           ...{ accepted: 151, duplicates: 50, persisted: 151 },
         });

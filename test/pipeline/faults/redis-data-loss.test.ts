@@ -297,10 +297,7 @@ describeFaults((cluster) => {
         b.guard.intercept = undefined;
         await cluster.site.expectStored(taken);
         for (const instance of [a, b]) {
-          await waitFor(
-            "the hour to be whole",
-            async () => (await instance.read(hourAt(NOON))).clicks === 40,
-          );
+          await waitFor("the hour to be whole", async () => (await instance.read(hourAt(NOON))).clicks === 40);
           await instance.serves(hourAt(NOON));
           await expectReads(instance, taken);
         }

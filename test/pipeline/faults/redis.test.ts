@@ -1,13 +1,6 @@
 /** A Redis that is killed, frozen or away. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
-import {
-  answerOf,
-  click,
-  clicks,
-  expectReads,
-  hourAt,
-  NOON,
-} from "../../harness/pipeline/pipeline-harness.ts";
+import { answerOf, click, clicks, expectReads, hourAt, NOON } from "../../harness/pipeline/pipeline-harness.ts";
 import { waitFor } from "../../harness/service/wait-for.ts";
 import {
   describeFaults,

@@ -16,16 +16,7 @@ import {
   STREAM,
 } from "../../harness/pipeline/pipeline-harness.ts";
 import { waitFor } from "../../harness/service/wait-for.ts";
-import {
-  ALL,
-  describePipelines,
-  flushesFail,
-  holdUp,
-  NEVER_MS,
-  named,
-  nextTurn,
-  SLOW_TEST_MS,
-} from "./way-setup.ts";
+import { ALL, describePipelines, flushesFail, holdUp, NEVER_MS, named, nextTurn, SLOW_TEST_MS } from "./way-setup.ts";
 
 setDefaultTimeout(SLOW_TEST_MS);
 

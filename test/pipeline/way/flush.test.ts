@@ -15,16 +15,7 @@ import {
 } from "../../harness/pipeline/pipeline-harness.ts";
 import { PROJECT_ROOT } from "../../harness/project/project-files.ts";
 import { waitFor } from "../../harness/service/wait-for.ts";
-import {
-  ALL,
-  describePipelines,
-  flushesFail,
-  holdUp,
-  NEVER_MS,
-  named,
-  nextTurn,
-  SLOW_TEST_MS,
-} from "./way-setup.ts";
+import { ALL, describePipelines, flushesFail, holdUp, NEVER_MS, named, nextTurn, SLOW_TEST_MS } from "./way-setup.ts";
 
 setDefaultTimeout(SLOW_TEST_MS);
 
@@ -245,11 +236,7 @@ describePipelines((its, mode) => {
 
   describe("restart", () => {
     test("finds everything again after an orderly stop", async () => {
-      const events = [
-        ...clicks("u", 40),
-        impression("v", NOON - 2 * HOUR_MS),
-        impression("w", NOON, "site-2"),
-      ];
+      const events = [...clicks("u", 40), impression("v", NOON - 2 * HOUR_MS), impression("w", NOON, "site-2")];
       const a = await its.site.start();
       await a.take(...events);
       await a.stop();

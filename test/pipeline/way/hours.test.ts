@@ -126,9 +126,7 @@ describePipelines((its) => {
       its.site.clock.advance(DAY_MS);
       await waitFor("both hours to be retired", async () => {
         await a.pipeline.retire();
-        return (
-          (await statusInHot(a, NOON)) === "absent" && (await statusInHot(a, NOON - HOUR_MS)) === "absent"
-        );
+        return (await statusInHot(a, NOON)) === "absent" && (await statusInHot(a, NOON - HOUR_MS)) === "absent";
       });
       let reads = 0;
       a.guard.intercept = onMethod("cold.read", async (call) => {
@@ -154,11 +152,7 @@ describePipelines((its) => {
       await waitFor("the hour to be retired", async () => (await a.pipeline.retire()) === 1);
       a.guard.intercept = coldStoreAway;
       const outcomes = await a.submit(click("late"), click("now", its.site.clock.ms), click("late too"));
-      expect(outcomes.map((outcome) => outcome?.reason)).toEqual([
-        "cold_store_away",
-        undefined,
-        "cold_store_away",
-      ]);
+      expect(outcomes.map((outcome) => outcome?.reason)).toEqual(["cold_store_away", undefined, "cold_store_away"]);
       expect(a.pipeline.ledger.refused.cold_store_away).toBe(2);
       expect(a.pipeline.refusal).toBeUndefined();
       a.guard.intercept = undefined;

@@ -99,13 +99,7 @@ export class SentEvents {
   /** The process says so; whether its sender hears of it is another matter. */
   acknowledged(sent: SentEvent, nowMs: number, hots: readonly HotData[]): void {
     sent.acknowledgedMs = Math.min(sent.acknowledgedMs, nowMs);
-    if (
-      sent.rows > 0 ||
-      sent.missingFrom !== undefined ||
-      sent.isExcused ||
-      isJournaled(hots, sent.event.user)
-    )
-      return;
+    if (sent.rows > 0 || sent.missingFrom !== undefined || sent.isExcused || isJournaled(hots, sent.event.user)) return;
     this.#report("acknowledged-not-safe", `${sent.event.user} is acknowledged, and in no store`);
   }
 
@@ -115,8 +109,7 @@ export class SentEvents {
     for (const [writer, journal] of before.journals) {
       for (const [seq, { batch }] of journal) {
         if (now.journals.get(writer)?.has(seq)) continue;
-        for (const { users } of batch.groups)
-          for (const user of users) count += this.#lose(user, ownerOf(writer));
+        for (const { users } of batch.groups) for (const user of users) count += this.#lose(user, ownerOf(writer));
       }
     }
     return count;
@@ -138,12 +131,7 @@ export class SentEvents {
 
 /** Told so of every sending, and no other is under way. */
 export function isRefused(sent: SentEvent): boolean {
-  return (
-    sent.open === 0 &&
-    sent.unknown === 0 &&
-    sent.refused > 0 &&
-    sent.acknowledgedMs === Number.POSITIVE_INFINITY
-  );
+  return sent.open === 0 && sent.unknown === 0 && sent.refused > 0 && sent.acknowledgedMs === Number.POSITIVE_INFINITY;
 }
 
 function isJournaled(hots: readonly HotData[], user: string): boolean {

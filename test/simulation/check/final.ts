@@ -60,8 +60,7 @@ function heal(world: World): void {
   world.pace.leastIntervalMs = 0;
   world.isClosing = true;
   world.healLinks();
-  for (const server of [cold, ...hots])
-    server.frozenUntilMs = Math.min(server.frozenUntilMs, scheduler.nowMs);
+  for (const server of [cold, ...hots]) server.frozenUntilMs = Math.min(server.frozenUntilMs, scheduler.nowMs);
   if (cold.isDown) cold.start();
   cold.isReadOnly = false;
   for (const server of hots) server.start(server.data);
@@ -121,8 +120,7 @@ function checkEvents(world: World): void {
     const isAcknowledged = sent.acknowledgedMs < Number.POSITIVE_INFINITY;
     if (isAcknowledged && rows === 0 && !isExcused)
       world.report("acknowledged-lost", `${event.user} was acknowledged, and is no row`);
-    if (isRefused(sent) && rows > 0)
-      world.report("refused-stored", `${event.user} was refused, and is a row`);
+    if (isRefused(sent) && rows > 0) world.report("refused-stored", `${event.user} was refused, and is a row`);
   }
 }
 
@@ -157,34 +155,23 @@ function checkReads(world: World, process: Process): void {
     const rows = world.cold.data.rows.get(hourKeyName(key.stream, key.hour)) ?? [];
     const right = countOf(rows);
     const name = `${key.stream} ${new Date(key.hour).toISOString()}`;
-    if (found.isDegraded)
-      world.report("not-drained", `${name} is read, and said to be incomplete, at the end`);
+    if (found.isDegraded) world.report("not-drained", `${name} is read, and said to be incomplete, at the end`);
     if (found.clicks !== right.clicks || found.impressions !== right.impressions)
       world.report(
         "hour-counts",
         `${name}: at the end ${found.clicks + found.impressions} are read, of ${rows.length} rows`,
       );
     if (found.uniqueUsers !== right.users.count())
-      world.report(
-        "hour-users",
-        `${name}: at the end ${found.uniqueUsers} users are read, of ${right.users.count()}`,
-      );
+      world.report("hour-users", `${name}: at the end ${found.uniqueUsers} users are read, of ${right.users.count()}`);
   }
 }
 
 function checkLedger(world: World, process: Process): void {
-  const { accepted, persisted, pending } = awaited(
-    world,
-    process.pipeline.storesLedger(),
-    "the ledger of the stores",
-  );
+  const { accepted, persisted, pending } = awaited(world, process.pipeline.storesLedger(), "the ledger of the stores");
   let rows = 0;
   for (const ofHour of world.cold.data.rows.values()) rows += ofHour.length;
   if (accepted !== rows || persisted !== rows || pending !== 0)
-    world.report(
-      "ledger",
-      `the stores have accepted ${accepted} and persisted ${persisted}, of ${rows} rows`,
-    );
+    world.report("ledger", `the stores have accepted ${accepted} and persisted ${persisted}, of ${rows} rows`);
 }
 
 function checkVerify(world: World, process: Process): void {

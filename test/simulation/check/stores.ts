@@ -65,10 +65,7 @@ export function checkHot(hot: HotData, cold: ColdData, shard: number, report: Re
     else if (hour.hour >= meta.freshFrom)
       report("hour-incomplete", `hour ${name} is taken for empty, and has ${text(hour)}`);
     else if (hour.unflushed > 0)
-      report(
-        "hour-incomplete",
-        `hour ${name} is not held, and ${hour.unflushed} of its events are no rows yet`,
-      );
+      report("hour-incomplete", `hour ${name} is not held, and ${hour.unflushed} of its events are no rows yet`);
   }
   for (const [name, held] of hot.hours) {
     if (!expected.has(name) && held.clicks + held.impressions > 0)

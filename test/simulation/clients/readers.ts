@@ -58,9 +58,7 @@ async function readRange({ pipeline }: Process, key: HourKey): Promise<Found> {
 function check(site: ReadingSite, key: HourKey, found: Found, askedMs: number, mayLack: boolean): void {
   const sent = site.events.ofHour(key);
   const isLacking = found.isDegraded || mayLack;
-  const least = countOf(
-    sent.filter(({ storedMs, isExcused }) => !isLacking && storedMs < askedMs && !isExcused),
-  );
+  const least = countOf(sent.filter(({ storedMs, isExcused }) => !isLacking && storedMs < askedMs && !isExcused));
   const most = countOf(sent.filter((event) => !isRefused(event)));
   for (const field of ["clicks", "impressions", "uniqueUsers"] as const) {
     const shown = `${key.stream} ${new Date(key.hour).toISOString()}: read ${found[field]} ${field}`;

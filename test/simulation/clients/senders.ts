@@ -68,9 +68,7 @@ function attempt(
   }
   const requestMs = site.random.between(REQUEST_MIN_MS, REQUEST_MAX_MS);
   // A process that has ended by the time it arrives refuses the connection; one that ends later breaks it.
-  const arrival = site.scheduler.after(requestMs, process, () =>
-    arrive(site, process, events, action.isBulk, settle),
-  );
+  const arrival = site.scheduler.after(requestMs, process, () => arrive(site, process, events, action.isBulk, settle));
   site.onEnd(process, () => {
     const isUnsent = arrival.run !== undefined;
     site.scheduler.after(1, undefined, () => settle(all(isUnsent ? "refused" : "unknown")));

@@ -13,12 +13,7 @@ import type { HourAudit, RowKey, RowPage } from "../../../src/store/cold/audit-s
 import type { UserSelection } from "../../../src/store/cold/erasure-store.ts";
 import { ColdUnavailableError, WriterSealedError } from "../../../src/store/cold/errors.ts";
 import { flushName } from "../../../src/store/cold/flush-store.ts";
-import type {
-  HourPartVisitor,
-  StoredEvents,
-  UserRow,
-  UsersRange,
-} from "../../../src/store/cold/read-store.ts";
+import type { HourPartVisitor, StoredEvents, UserRow, UsersRange } from "../../../src/store/cold/read-store.ts";
 import type { Swept } from "../../../src/store/cold/retention-store.ts";
 import { Connection, type Link } from "../world/network.ts";
 import type { Owner, Scheduler } from "../world/scheduler.ts";
@@ -178,8 +173,7 @@ export class ColdClient {
     const { scheduler, server, link } = this.#options;
     const look = () => {
       if (this.#isGone(call)) return;
-      if (call.connection.isOpen && !this.#options.process.isDead)
-        scheduler.after(ORPHANED_MAX_MS / 3, server, look);
+      if (call.connection.isOpen && !this.#options.process.isDead) scheduler.after(ORPHANED_MAX_MS / 3, server, look);
       else scheduler.after(link.between(0, ORPHANED_MAX_MS), server, () => lock.release());
     };
     scheduler.after(ORPHANED_MAX_MS / 3, server, look);

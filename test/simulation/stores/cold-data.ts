@@ -5,13 +5,7 @@
  */
 import type { JournaledBatch } from "../../../src/domain/batch.ts";
 import { type Event, type HourKey, hourKeyName, type Kind } from "../../../src/domain/event.ts";
-import {
-  type HourRange,
-  type HourRecord,
-  type HourTotals,
-  includes,
-  selects,
-} from "../../../src/domain/hour-range.ts";
+import { type HourRange, type HourRecord, type HourTotals, includes, selects } from "../../../src/domain/hour-range.ts";
 import {
   addErased,
   type ErasedCounts,
@@ -214,9 +208,7 @@ export class ColdData {
   }
 
   audit(key: HourKey, shard: number): HourAudit {
-    const rows = (this.rows.get(hourKeyName(key.stream, key.hour)) ?? []).filter(
-      (row) => row.shard === shard,
-    );
+    const rows = (this.rows.get(hourKeyName(key.stream, key.hour)) ?? []).filter((row) => row.shard === shard);
     const letters = this.deadLetters.filter((row) => row.hour === key.hour && row.stream === key.stream);
     return {
       aggregate: this.read(key, [shard]),

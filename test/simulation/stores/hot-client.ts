@@ -166,8 +166,7 @@ export class HotClient implements HotStore {
       if (!(error instanceof ErrorReply)) throw error;
       outcome = error;
     }
-    if (trace.isOn && !QUIET.has(what))
-      trace.add(server.name, `${what} of ${process.name}: ${shown(outcome)}`);
+    if (trace.isOn && !QUIET.has(what)) trace.add(server.name, `${what} of ${process.name}: ${shown(outcome)}`);
     return () => answer(outcome);
   }
 
@@ -243,9 +242,7 @@ export class HotClient implements HotStore {
   }
 
   trimJournal(writer: string, throughSeq: number): Promise<void> {
-    return this.#run(`trim ${writer} #${throughSeq}`, "frees", (data) =>
-      data.trimJournal(writer, throughSeq),
-    );
+    return this.#run(`trim ${writer} #${throughSeq}`, "frees", (data) => data.trimJournal(writer, throughSeq));
   }
 
   journalOwners(): Promise<readonly JournalOwner[]> {

@@ -6,20 +6,9 @@
  */
 import { type Batch, decodeBatch, encodeBatch, type JournaledBatch } from "../../../src/domain/batch.ts";
 import { HOUR_MS, type HourKey, hourKeyName, ID_TTL_MS } from "../../../src/domain/event.ts";
-import {
-  type HourRange,
-  type HourRecord,
-  type HourTotals,
-  includes,
-} from "../../../src/domain/hour-range.ts";
+import { type HourRange, type HourRecord, type HourTotals, includes } from "../../../src/domain/hour-range.ts";
 import { UserSketches } from "../../../src/domain/unique-users/user-sketches.ts";
-import type {
-  CommitResult,
-  EndedWriter,
-  HourRead,
-  JournalOwner,
-  LeaseState,
-} from "../../../src/store/hot.ts";
+import type { CommitResult, EndedWriter, HourRead, JournalOwner, LeaseState } from "../../../src/store/hot.ts";
 
 /** How long a fence outlives its journal. */
 const FENCE_MEMORY_MS = 7 * 86_400_000;
@@ -190,13 +179,7 @@ export class HotData {
     return duplicates;
   }
 
-  #append(
-    writer: string,
-    record: WriterRecord,
-    seq: number,
-    batch: Batch,
-    duplicates: readonly number[],
-  ): void {
+  #append(writer: string, record: WriterRecord, seq: number, batch: Batch, duplicates: readonly number[]): void {
     const body = encodeBatch(batch);
     const counted = decodeBatch(seq, body, duplicates);
     for (const group of counted.groups) this.#count(group, writer, seq);
@@ -212,8 +195,7 @@ export class HotData {
     hour.clicks += group.clicks;
     hour.impressions += group.impressions;
     hour.touched.set(writer, seq);
-    for (let i = 0; i < group.registers.length; i++)
-      hour.users.add(group.registers[i]!, group.clickFlags[i]!);
+    for (let i = 0; i < group.registers.length; i++) hour.users.add(group.registers[i]!, group.clickFlags[i]!);
   }
 
   #hold({ stream, hour }: HourKey): HeldHour {
@@ -238,9 +220,7 @@ export class HotData {
   }
 
   /** Copies, as an answer on its way does not change any more. */
-  readRange(
-    range: HourRange,
-  ): { readonly hours: readonly HourRecord[]; readonly freshFrom: number } | "uninitialized" {
+  readRange(range: HourRange): { readonly hours: readonly HourRecord[]; readonly freshFrom: number } | "uninitialized" {
     if (this.meta === undefined) return "uninitialized";
     const hours = [...this.hours.values()].filter((hour) => includes(range, hour));
     const copies = hours.map(({ stream, hour, clicks, impressions, users }) => {

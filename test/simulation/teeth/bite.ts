@@ -15,11 +15,7 @@ const FAILED = /^seed (\d+) fails: ([a-z-]+):/gm;
 const SUMMARY = /^\d+ seeds, .*: (\d+) failed$/m;
 
 /** `names`: of mutations, all if there are none. `only`: arguments that limit what strikes, and what is checked. */
-export async function* bite(
-  names: readonly string[],
-  seeds: number,
-  only: readonly string[],
-): AsyncGenerator<Bite> {
+export async function* bite(names: readonly string[], seeds: number, only: readonly string[]): AsyncGenerator<Bite> {
   const copy = new ScratchCopy();
   try {
     for (const mutation of SIMULATED_MUTATIONS) {

@@ -21,13 +21,7 @@ const HYDRATOR = "src/pipeline/commit/hydrator.ts";
 const HOT = "test/simulation/stores/hot-data.ts";
 const COLD = "test/simulation/stores/cold-data.ts";
 
-function inOne(
-  name: string,
-  promise: string,
-  file: string,
-  find: string,
-  replace: string,
-): SimulatedMutation {
+function inOne(name: string, promise: string, file: string, find: string, replace: string): SimulatedMutation {
   return { name, promise, edits: [{ file, find, replace }] };
 }
 

@@ -183,9 +183,7 @@ class Planner {
     return this.#random.pick([0, 0.3, 1.2, 3, 12]) * leaseMs;
   }
 
-  #push(
-    action: Omit<Send, "number"> | Omit<Read, "number"> | Omit<Strike, "number"> | Omit<PaceChange, "number">,
-  ) {
+  #push(action: Omit<Send, "number"> | Omit<Read, "number"> | Omit<Strike, "number"> | Omit<PaceChange, "number">) {
     this.#actions.push({ ...action, number: this.#actions.length });
   }
 

@@ -28,8 +28,7 @@ export class Trace {
       return;
     }
     this.#recent = [text, ...this.#recent.slice(0, RECENT - 1)];
-    if (this.#repeats > 0)
-      this.lines.push(`              (lines of the last few came ${this.#repeats} times more)`);
+    if (this.#repeats > 0) this.lines.push(`              (lines of the last few came ${this.#repeats} times more)`);
     this.#repeats = 0;
     this.lines.push(`${this.#time()}  ${text}`);
   }

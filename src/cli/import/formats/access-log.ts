@@ -23,10 +23,7 @@ export function accessLogReader(times: LogTimes): ReadLine {
     const before = text.slice(0, found.index);
     const user = PLAIN_CLIENT.exec(before)?.[1] ?? clientOf(before);
     const [, request, status, referrer, agent] = rest as unknown as string[];
-    return lineOf(
-      { user, time: found[1], request, status, referrer, agent } as Record<string, string>,
-      times,
-    );
+    return lineOf({ user, time: found[1], request, status, referrer, agent } as Record<string, string>, times);
   };
 }
 

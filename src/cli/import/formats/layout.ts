@@ -45,8 +45,7 @@ export function layoutOf(head: Buffer, asked: Format | "auto", fields: FieldMap 
   const start = { offset: begin, line: 1 };
   if (format !== "w3c") return { format, start, columns: [], separator: "" };
   const columns = lines.map(({ text }) => w3cFields(text)).find((names) => names !== undefined);
-  if (columns === undefined)
-    throw new ImportError("it has no line #Fields: that names the fields of a W3C log");
+  if (columns === undefined) throw new ImportError("it has no line #Fields: that names the fields of a W3C log");
   return { format, start, columns, separator: "" };
 }
 
@@ -101,8 +100,7 @@ function csvLayout(lines: readonly Line[]): Layout {
   const [, said] = SEPARATOR_LINE.exec(first.text) ?? [];
   const header = said === undefined ? first : second;
   if (header === undefined) throw new ImportError("it has no header");
-  const widest = (a: string, b: string) =>
-    fieldNames(header.text, b).length - fieldNames(header.text, a).length;
+  const widest = (a: string, b: string) => fieldNames(header.text, b).length - fieldNames(header.text, a).length;
   const separator = said ?? SEPARATORS.toSorted(widest)[0]!;
   const start = { offset: header.end, line: header.number + 1 };
   return { format: "csv", start, columns: columnsOf(header.text, separator), separator };

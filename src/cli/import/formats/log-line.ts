@@ -44,9 +44,7 @@ export class LogTimes {
   of(text: string): number | undefined {
     if (text !== this.#text) {
       this.#text = text;
-      this.#time = SECONDS.test(text)
-        ? Math.round(Number(text) * 1_000)
-        : (logTime(text) ?? timeOf(text, this.#zone));
+      this.#time = SECONDS.test(text) ? Math.round(Number(text) * 1_000) : (logTime(text) ?? timeOf(text, this.#zone));
     }
     return this.#time;
   }

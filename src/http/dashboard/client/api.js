@@ -41,8 +41,7 @@ export class Api {
       // A list of all streams is not for a key of some, with which the rest of the page is well.
       if (error.code === "stream_not_allowed" && path === "streams") throw error;
       // Another request may have brought a new one meanwhile.
-      if (key === this.#key && !(await this.#newKey(key === undefined ? undefined : error.message)))
-        throw error;
+      if (key === this.#key && !(await this.#newKey(key === undefined ? undefined : error.message))) throw error;
       signal?.throwIfAborted();
     }
   }

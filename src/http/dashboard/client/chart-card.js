@@ -50,10 +50,7 @@ export class ChartCard {
   found({ now, before, isDegraded, atMs }) {
     this.#found = { rows: rowsOf(now), before: rowsOf(before), now, earlier: before, atMs };
     byId("chart-card").setAttribute("aria-busy", "false");
-    setText(
-      byId("chart-fault"),
-      isDegraded ? "Events that are not in the cold store yet may be missing." : "",
-    );
+    setText(byId("chart-fault"), isDegraded ? "Events that are not in the cold store yet may be missing." : "");
     this.#render();
   }
 
@@ -99,12 +96,7 @@ export class ChartCard {
     const [now, then] = [of(this.#found.now.total), of(this.#found.earlier.total)];
     const change = changeText(now, then);
     const legend = (name, value) =>
-      element(
-        "span",
-        { className: `legend legend-${name}` },
-        element("b", {}, value),
-        name === "now" ? "" : " before",
-      );
+      element("span", { className: `legend legend-${name}` }, element("b", {}, value), name === "now" ? "" : " before");
     place.replaceChildren(
       legend("now", text(now)),
       legend("before", text(then)),
@@ -158,14 +150,9 @@ export class ChartCard {
     const cell = (value) => element("td", {}, value);
     const header = (value) => element("th", { scope: "col" }, value);
     byId("chart-table-head").replaceChildren(
-      ...[
-        step === "day" ? "Day" : "Hour",
-        "Clicks",
-        "Impressions",
-        "CTR",
-        "Unique users",
-        `${label} before`,
-      ].map(header),
+      ...[step === "day" ? "Day" : "Hour", "Clicks", "Impressions", "CTR", "Unique users", `${label} before`].map(
+        header,
+      ),
     );
     const lines = rows.map((row, i) =>
       element(

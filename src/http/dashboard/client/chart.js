@@ -204,9 +204,7 @@ function timeAxis({ muted, line }) {
 }
 
 /** A count has no half steps. */
-const COUNT_STEPS = Array.from({ length: 13 }, (_, power) =>
-  [1, 2, 5].map((step) => step * 10 ** power),
-).flat();
+const COUNT_STEPS = Array.from({ length: 13 }, (_, power) => [1, 2, 5].map((step) => step * 10 ** power)).flat();
 
 function valueAxis({ muted, line }, { axis, text }) {
   return {

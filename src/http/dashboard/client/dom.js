@@ -6,8 +6,7 @@ export function element(tag, properties = {}, ...children) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
     if (value === undefined) continue;
-    if (name.includes("-") || name === "role" || name === "scope" || name === "for")
-      made.setAttribute(name, value);
+    if (name.includes("-") || name === "role" || name === "scope" || name === "for") made.setAttribute(name, value);
     else made[name] = value;
   }
   made.append(...children.filter((child) => child !== undefined));

@@ -8,15 +8,7 @@ import { NowCards } from "./now-cards.js";
 import { setNotices, showService } from "./service-state.js";
 import { StreamPicker, streamTitle } from "./stream-picker.js";
 import { TopStreams } from "./top-streams.js";
-import {
-  defaultStep,
-  isDayStepFitting,
-  isoHour,
-  periodOf,
-  queryOf,
-  readState,
-  withFittingStep,
-} from "./view-state.js";
+import { defaultStep, isDayStepFitting, isoHour, periodOf, queryOf, readState, withFittingStep } from "./view-state.js";
 
 const REFRESH_MS = 60_000;
 const RETRY_MS = 5_000;
@@ -140,9 +132,7 @@ class Dashboard {
     clearTimeout(this.#timer);
     this.#again(REFRESH_MS);
     // They are independent of each other: one may fail.
-    this.#loadSeries(loading.signal).catch((error) =>
-      this.#failed(error, loading, (e) => this.#chartCard.failed(e)),
-    );
+    this.#loadSeries(loading.signal).catch((error) => this.#failed(error, loading, (e) => this.#chartCard.failed(e)));
     this.#loadStreams(loading.signal).catch((error) =>
       this.#failed(error, loading, (e) => this.#top.failed(e.message)),
     );
@@ -217,13 +207,10 @@ class Dashboard {
     byId("now").dataset.state = "away";
     const needsKey = error?.status === 401 || error?.status === 403;
     if (needsKey)
-      setNotices([
-        ["A key is needed", "The numbers of this service are for those with a key that may read."],
-      ]);
+      setNotices([["A key is needed", "The numbers of this service are for those with a key that may read."]]);
     else if (error?.code === "overloaded")
       setNotices([["Too many watch", "The live numbers come once others have left."]]);
-    else if (error !== undefined)
-      setNotices([["The service does not answer", "It is asked again, until it does."]]);
+    else if (error !== undefined) setNotices([["The service does not answer", "It is asked again, until it does."]]);
   }
 
   /** With a key in the header, which a link can't have. */

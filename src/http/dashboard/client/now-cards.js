@@ -68,8 +68,6 @@ export class NowCards {
     const [low, high] = text === ratio ? [Math.min(...shown), Math.max(...shown)] : [0, Math.max(...shown)];
     const yOf = (value) => (high === low ? 0 : (value - low) / (high - low)) * (SPARK_HEIGHT - 4);
     const xOf = (i) => SPARK_WIDTH - ((shown.length - 1 - i) * SPARK_WIDTH) / (SPARK_POINTS - 1);
-    return shown
-      .map((value, i) => `${xOf(i).toFixed(1)},${(SPARK_HEIGHT - 2 - yOf(value)).toFixed(1)}`)
-      .join(" ");
+    return shown.map((value, i) => `${xOf(i).toFixed(1)},${(SPARK_HEIGHT - 2 - yOf(value)).toFixed(1)}`).join(" ");
   }
 }

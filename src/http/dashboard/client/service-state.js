@@ -21,17 +21,7 @@ export function showService(message) {
   showNotices(message);
 }
 
-function showLedger({
-  accepted,
-  persisted,
-  pending,
-  handedOver,
-  lost,
-  duplicates,
-  refused,
-  omitted,
-  ...rest
-}) {
+function showLedger({ accepted, persisted, pending, handedOver, lost, duplicates, refused, omitted, ...rest }) {
   const refusedCount = sumOf(refused);
   const shares = { persisted, pending, "handed-over": handedOver, lost, refused: refusedCount };
   const all = accepted + refusedCount;
@@ -79,12 +69,9 @@ function showWriters({ instance, stores }) {
   // This instance's first, then those with the most to do.
   const isOwn = ({ writer }) => writer === instance.writer;
   const sorted = writers.toSorted((a, b) => isOwn(b) - isOwn(a) || b.pending - a.pending);
-  byId("writers").replaceChildren(
-    ...sorted.slice(0, WRITERS_SHOWN).map((each) => writerLine(each, isOwn(each))),
-  );
+  byId("writers").replaceChildren(...sorted.slice(0, WRITERS_SHOWN).map((each) => writerLine(each, isOwn(each))));
   const rest = sorted.length - WRITERS_SHOWN;
-  const letters =
-    stores.deadLetters > 0 ? `${count(stores.deadLetters)} events set aside as dead letters` : "";
+  const letters = stores.deadLetters > 0 ? `${count(stores.deadLetters)} events set aside as dead letters` : "";
   const more = rest > 0 ? `and ${count(rest)} more writers` : "";
   setText(byId("writers-note"), [more, letters].filter(Boolean).join(" · "));
 }
@@ -99,11 +86,7 @@ function showStore(which, { name, status, error }, text) {
 
 function writerLine({ writer, isAlive, pending }, isOwn) {
   const status = isAlive ? "ok" : "away";
-  const state = isAlive
-    ? pending > 0
-      ? `${count(pending)} pending`
-      : "idle"
-    : `ended, ${count(pending)} left`;
+  const state = isAlive ? (pending > 0 ? `${count(pending)} pending` : "idle") : `ended, ${count(pending)} left`;
   return element(
     "li",
     { className: "health", "data-status": status },
@@ -128,9 +111,7 @@ function showNotices({ hot_store: hot, cold_store: cold, refusal, ledger }) {
     notices.push([`${hot.name} is away`, `Events are refused (503), to be sent again. ${numbers}.`]);
   }
   if (isColdAway) {
-    const rest = isHotAway
-      ? wait
-      : `Events are taken: ${wait} Hours that ${hot.name} does not hold can't be read.`;
+    const rest = isHotAway ? wait : `Events are taken: ${wait} Hours that ${hot.name} does not hold can't be read.`;
     notices.push([`${cold.name} is away`, rest]);
   }
   if (refusal in REFUSALS) notices.push(["Not ready", REFUSALS[refusal]]);

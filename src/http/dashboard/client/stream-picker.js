@@ -92,8 +92,7 @@ export class StreamPicker {
       const found = matching([...names.values()], text);
       this.#list(found, text);
       const note = found.length === 0 ? "No stream with events in this time has such a name." : "";
-      const rest =
-        found.length > LISTED_MAX ? `${found.length - LISTED_MAX} more: type a part of the name.` : "";
+      const rest = found.length > LISTED_MAX ? `${found.length - LISTED_MAX} more: type a part of the name.` : "";
       setText(byId("picker-note"), note || rest);
     } catch (error) {
       if (load === this.#loads) setText(byId("picker-note"), error.message);
@@ -112,11 +111,7 @@ export class StreamPicker {
           "li",
           { role: "option", id: `picker-option-${i}`, "data-stream": stream },
           element("span", { className: "option-name" }, stream.endsWith("*") ? branchTitle(stream) : stream),
-          element(
-            "span",
-            { className: "option-count" },
-            clicks === undefined ? "" : shortCount(clicks + impressions),
-          ),
+          element("span", { className: "option-count" }, clicks === undefined ? "" : shortCount(clicks + impressions)),
         ),
       ),
     );

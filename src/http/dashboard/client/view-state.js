@@ -33,8 +33,7 @@ const floorHour = (at) => at - (at % HOUR_MS);
 
 export function queryOf(state) {
   const query = new URLSearchParams();
-  for (const name of ["stream", "metric", "order"])
-    if (state[name] !== DEFAULTS[name]) query.set(name, state[name]);
+  for (const name of ["stream", "metric", "order"]) if (state[name] !== DEFAULTS[name]) query.set(name, state[name]);
   if (state.zoom !== undefined) {
     query.set("from", isoHour(state.zoom.from));
     query.set("to", isoHour(state.zoom.to));

@@ -76,8 +76,6 @@ export const StreamsQuerySchema = parameters({
       default: "",
     }),
   ),
-  depth: Type.Optional(
-    Type.String({ pattern: "^([1-9]|[12][0-9]|3[0-2])$", description: "an integer from 1 to 32" }),
-  ),
+  depth: Type.Optional(Type.String({ pattern: "^([1-9]|[12][0-9]|3[0-2])$", description: "an integer from 1 to 32" })),
   format: oneOf("json", "csv"),
 });

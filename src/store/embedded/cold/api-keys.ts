@@ -11,8 +11,7 @@ export function keyRole(database: SqliteDatabase): KeyStore {
   return {
     apiKeys: () => database.read("list API keys", listApiKeys),
     addApiKey: (key) => database.transaction("add an API key", (writing) => addApiKey(writing, key)),
-    revokeApiKey: (id, at) =>
-      database.transaction("revoke an API key", (writing) => revokeApiKey(writing, id, at)),
+    revokeApiKey: (id, at) => database.transaction("revoke an API key", (writing) => revokeApiKey(writing, id, at)),
   };
 }
 

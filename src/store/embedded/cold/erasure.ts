@@ -26,13 +26,10 @@ type Values = (string | number)[];
 
 export function erasureRole(database: SqliteDatabase): ErasureStore {
   return {
-    nextHourWithRows: (hour) =>
-      database.read("find the next hour", (reading) => nextHourWithRows(reading, hour)),
+    nextHourWithRows: (hour) => database.read("find the next hour", (reading) => nextHourWithRows(reading, hour)),
     hourSizes: () => database.read("list the sizes of hours", hourSizes),
     countUserRows: (selection, hour) =>
-      database.read(`count a user's rows of hour ${hour}`, (reading) =>
-        countUserRows(reading, selection, hour),
-      ),
+      database.read(`count a user's rows of hour ${hour}`, (reading) => countUserRows(reading, selection, hour)),
     eraseUserRows: (selection, hour) => eraseUserRows(database, selection, hour),
     countUserDeadLetters: (selection) =>
       database.read("count a user's dead letters", (reading) => countUserDeadLetters(reading, selection)),
@@ -45,11 +42,7 @@ export function erasureRole(database: SqliteDatabase): ErasureStore {
   };
 }
 
-async function eraseUserRows(
-  database: SqliteDatabase,
-  selection: UserSelection,
-  hour: number,
-): Promise<ErasedCounts> {
+async function eraseUserRows(database: SqliteDatabase, selection: UserSelection, hour: number): Promise<ErasedCounts> {
   const what = `erase a user's rows of hour ${hour}`;
   await database.overwriteDeleted(what);
   let erased = NOTHING_ERASED;
@@ -110,8 +103,7 @@ function findUserRows(
   return query.all(hour, ...values, stream, writer, seq, ordinal);
 }
 
-const DELETE_ROW =
-  "DELETE FROM events WHERE hour = ? AND stream = ? AND writer = ? AND seq = ? AND ordinal = ?";
+const DELETE_ROW = "DELETE FROM events WHERE hour = ? AND stream = ? AND writer = ? AND seq = ? AND ordinal = ?";
 
 /** Within a transaction. Answers what it deleted: another erasure may have been faster. */
 function eraseRows(database: Database, hour: number, rows: readonly FoundRow[]): ErasedCounts {

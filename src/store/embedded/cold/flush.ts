@@ -44,11 +44,7 @@ export function flushRole(database: SqliteDatabase): FlushStore {
   };
 }
 
-async function store(
-  database: Database,
-  writer: string,
-  batches: readonly JournaledBatch[],
-): Promise<number> {
+async function store(database: Database, writer: string, batches: readonly JournaledBatch[]): Promise<number> {
   database.query(CREATE_WRITER).run(writer);
   const { id, seq, sealed } = readWriter(database, writer)!;
   const fresh = batches.filter((batch) => batch.seq > seq);
@@ -75,7 +71,5 @@ async function store(
 }
 
 function readWriter(database: Database, writer: string): WriterRow | null {
-  return database
-    .query<WriterRow, [string]>("SELECT id, seq, sealed FROM writers WHERE writer = ?")
-    .get(writer);
+  return database.query<WriterRow, [string]>("SELECT id, seq, sealed FROM writers WHERE writer = ?").get(writer);
 }

@@ -19,8 +19,7 @@ const ADD = `
     clicks = clicks + excluded.clicks, impressions = impressions + excluded.impressions,
     unique_users = excluded.unique_users, viewers_sketch = excluded.viewers_sketch,
     clickers_sketch = excluded.clickers_sketch`;
-const ADD_COUNTS =
-  "UPDATE hourly SET clicks = clicks + ?, impressions = impressions + ? WHERE hour = ? AND stream = ?";
+const ADD_COUNTS = "UPDATE hourly SET clicks = clicks + ?, impressions = impressions + ? WHERE hour = ? AND stream = ?";
 
 function readRow(database: Database, { stream, hour }: HourKey): HourRow | null {
   return database.query<HourRow, [number, string]>(READ).get(hour, stream);

@@ -32,10 +32,8 @@ export function poisonRole(database: SqliteDatabase): PoisonStore {
           if (i % PER_PIECE === PER_PIECE - 1) await letOthersRun();
         }
       }),
-    poison: (afterNumber, limit) =>
-      database.read("list poison", (reading) => listPoison(reading, afterNumber, limit)),
-    dropPoison: (number) =>
-      database.transaction(`drop poison ${number}`, (writing) => dropPoison(writing, number)),
+    poison: (afterNumber, limit) => database.read("list poison", (reading) => listPoison(reading, afterNumber, limit)),
+    dropPoison: (number) => database.transaction(`drop poison ${number}`, (writing) => dropPoison(writing, number)),
   };
 }
 

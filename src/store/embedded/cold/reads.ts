@@ -20,12 +20,9 @@ const USERS_PER_PIECE = 1_000;
 export function readRole(database: SqliteDatabase): ReadStore {
   return {
     pastReads: undefined,
-    read: (key) =>
-      database.read(`read hour ${key.hour} of stream ${key.stream}`, (reading) => readHour(reading, key)),
+    read: (key) => database.read(`read hour ${key.hour} of stream ${key.stream}`, (reading) => readHour(reading, key)),
     readRange: (range, visit) =>
-      database.readInPieces("read a range of hours", visit, (path, visitor) =>
-        readRange(path, range, visitor),
-      ),
+      database.readInPieces("read a range of hours", visit, (path, visitor) => readRange(path, range, visitor)),
     readUsers: (range, visit) =>
       database.readInPieces("read users", visit, (path, visitor) => readUsers(path, range, visitor)),
     streams: (limit) => database.read("list streams", (reading) => listStreams(reading, limit)),
@@ -34,8 +31,7 @@ export function readRole(database: SqliteDatabase): ReadStore {
         const query = reading.query<{ newest: number | null }, []>("SELECT MAX(hour) AS newest FROM hourly");
         return query.get()?.newest ?? undefined;
       }),
-    storedEvents: (writers) =>
-      database.read("count stored events", (reading) => countStoredEvents(reading, writers)),
+    storedEvents: (writers) => database.read("count stored events", (reading) => countStoredEvents(reading, writers)),
   };
 }
 
@@ -43,11 +39,7 @@ async function readRange(path: string, range: HourRange, visit: HourPartVisitor)
   await eachRow<RangeRow>(path, hoursQuery(range), HOURS_PER_PIECE, (row) => visit(recordOf(row), 0));
 }
 
-async function readUsers(
-  path: string,
-  { hours, streams }: UsersRange,
-  visit: (row: UserRow) => void,
-): Promise<void> {
+async function readUsers(path: string, { hours, streams }: UsersRange, visit: (row: UserRow) => void): Promise<void> {
   const { sql, values } = ofStreams(streams);
   const query = {
     sql: `SELECT hour, kind, user FROM events

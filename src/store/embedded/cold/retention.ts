@@ -21,8 +21,7 @@ const LETTERS_PER_PIECE = 500;
 const END_OF_PIECE = `
   SELECT hour, stream, writer, seq, ordinal FROM events WHERE hour < ?
   ORDER BY hour, stream, writer, seq, ordinal LIMIT 1 OFFSET ${ROWS_PER_PIECE - 1}`;
-const DELETE_PIECE =
-  "DELETE FROM events WHERE (hour, stream, writer, seq, ordinal) <= (?, ?, ?, ?, ?) AND hour < ?";
+const DELETE_PIECE = "DELETE FROM events WHERE (hour, stream, writer, seq, ordinal) <= (?, ?, ?, ?, ?) AND hour < ?";
 
 interface Place {
   readonly hour: number;
@@ -37,9 +36,7 @@ export function retentionRole(database: SqliteDatabase): RetentionStore {
     partitionProblem: async () => undefined,
     retained: () => database.read("read the retention bounds", readBounds),
     async sweep(bounds) {
-      const areNew = await database.transaction("note the retention bounds", (writing) =>
-        noteBounds(writing, bounds),
-      );
+      const areNew = await database.transaction("note the retention bounds", (writing) => noteBounds(writing, bounds));
       const swept = await database.transaction("delete what is not retained", deletePiece);
       return areNew ? { ...swept, isDone: false } : swept;
     },
@@ -77,8 +74,7 @@ function deletePiece(database: Database): Swept {
     )
     .run(aggregatesFrom).changes;
   const rows = deleteRows(database, rowsFrom);
-  const isDone =
-    rows < ROWS_PER_PIECE && deadLetters < LETTERS_PER_PIECE && aggregates < AGGREGATES_PER_PIECE;
+  const isDone = rows < ROWS_PER_PIECE && deadLetters < LETTERS_PER_PIECE && aggregates < AGGREGATES_PER_PIECE;
   // Small, as it has a row for each hour of a stream in which somebody was forgotten.
   if (isDone) database.query("DELETE FROM erased_events WHERE hour < ?").run(rowsFrom);
   return { partitions: 0, rows, aggregates, deadLetters, isDone };

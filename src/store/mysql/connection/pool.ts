@@ -91,9 +91,7 @@ export class MysqlPool {
       return;
     }
     if (this.#waiters.length >= MAX_WAITING) {
-      throw new Error(
-        `all ${this.#maxSessions} connections are busy, and ${MAX_WAITING} callers wait for one`,
-      );
+      throw new Error(`all ${this.#maxSessions} connections are busy, and ${MAX_WAITING} callers wait for one`);
     }
     await this.#waitForPlace();
   }

@@ -58,11 +58,7 @@ export class MysqlReplica {
   }
 
   /** The result of `work` on the replica, or else of `onPrimary`. */
-  async read<T>(
-    kind: PastRead,
-    work: (session: MysqlSession) => Promise<T>,
-    onPrimary: () => Promise<T>,
-  ): Promise<T> {
+  async read<T>(kind: PastRead, work: (session: MysqlSession) => Promise<T>, onPrimary: () => Promise<T>): Promise<T> {
     const found = await this.#tryToRead(kind, work);
     if (typeof found === "object") {
       this.reads.replica += 1;

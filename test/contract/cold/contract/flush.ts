@@ -43,9 +43,7 @@ export function flushContract(name: string, open: () => Promise<Harness>): void 
 
     test("a row says which event of which batch it is", async () => {
       const later = NOON + HOUR_MS;
-      await store.flush("writer-a", [
-        batchOf(7, [click("u0", later), click("u1"), click("u2", later), click("u3")]),
-      ]);
+      await store.flush("writer-a", [batchOf(7, [click("u0", later), click("u1"), click("u2", later), click("u3")])]);
       const placed = (await harness.events()).map(({ hour, writer, seq, ordinal, user }) => {
         return [hour, writer, seq, ordinal, user];
       });
@@ -288,9 +286,7 @@ export function flushContract(name: string, open: () => Promise<Harness>): void 
     try {
       const stores = Array.from({ length: 8 }, () => harness.store());
       await Promise.all(stores.map((store) => store.open()));
-      await Promise.all(
-        stores.map((store, i) => store.flush(`writer-${i}`, [batchOf(1, mixedEvents(`s${i}`, 30))])),
-      );
+      await Promise.all(stores.map((store, i) => store.flush(`writer-${i}`, [batchOf(1, mixedEvents(`s${i}`, 30))])));
       expect(await expectConsistent(harness)).toHaveLength(240);
     } finally {
       await harness.end();

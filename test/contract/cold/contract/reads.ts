@@ -178,8 +178,7 @@ export function readsContract(name: string, open: () => Promise<Harness>): void 
       const events = Array.from({ length: 500 }, (_, i) => click("u", NOON + i * HOUR_MS));
       await store.flush("writer-a", [batchOf(1, events)]);
       const later = events.map(({ at }) => impression("v", at));
-      const clicksOfLast = async () =>
-        (await store.read({ stream: STREAM, hour: events.at(-1)!.at }))?.impressions;
+      const clicksOfLast = async () => (await store.read({ stream: STREAM, hour: events.at(-1)!.at }))?.impressions;
       let flushing: Promise<number> | undefined;
       let seenBeside: Promise<number | undefined> | undefined;
       const seen: number[] = [];
@@ -213,12 +212,8 @@ export function readsContract(name: string, open: () => Promise<Harness>): void 
           rows.push(`${hour} ${kind} ${user}`);
           order.push(hour);
         });
-        const meant = events.filter(
-          ({ stream, at }) => selects(streams, stream) && hours.includes(hourOf(at)),
-        );
-        expect(rows.sort()).toEqual(
-          meant.map(({ at, kind, user }) => `${hourOf(at)} ${kind} ${user}`).sort(),
-        );
+        const meant = events.filter(({ stream, at }) => selects(streams, stream) && hours.includes(hourOf(at)));
+        expect(rows.sort()).toEqual(meant.map(({ at, kind, user }) => `${hourOf(at)} ${kind} ${user}`).sort());
         expect(order).toEqual(order.toSorted((a, b) => a - b));
       }
     });
@@ -240,9 +235,7 @@ export function readsContract(name: string, open: () => Promise<Harness>): void 
 
     test("streams are listed once, in order, up to a limit", async () => {
       expect(await store.streams(10)).toEqual([]);
-      const events = ["b", "a.b", "a", "B", "a"].map((stream, i) =>
-        click(`u${i}`, NOON + i * HOUR_MS, stream),
-      );
+      const events = ["b", "a.b", "a", "B", "a"].map((stream, i) => click(`u${i}`, NOON + i * HOUR_MS, stream));
       await store.flush("writer-a", [batchOf(1, events)]);
       expect(await store.streams(10)).toEqual(["B", "a", "a.b", "b"]);
       expect(await store.streams(2)).toEqual(["B", "a"]);

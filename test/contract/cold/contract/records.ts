@@ -6,11 +6,7 @@ import type { ColdStore } from "../../../../src/store/cold/cold-store.ts";
 import type { Poison } from "../../../../src/store/cold/poison-store.ts";
 import { type Harness, NOON, rejectionOf } from "../setup.ts";
 
-export function recordsContract(
-  name: string,
-  open: () => Promise<Harness>,
-  largestPoisonChars: number,
-): void {
+export function recordsContract(name: string, open: () => Promise<Harness>, largestPoisonChars: number): void {
   describe(`cold store contract: ${name}`, () => {
     let harness: Harness;
     let store: ColdStore;
@@ -34,11 +30,7 @@ export function recordsContract(
       });
       const limit = { count: 1_000_000, windowMs: HOUR_MS };
       const streams = Array.from({ length: 50 }, (_, i) => `${"s".repeat(61)}${10 + i}*`);
-      const all = [
-        key(3),
-        key(1, { streams, limit, scopes: ["admin"] }),
-        key(2, { expiresAt: NOON + DAY_MS }),
-      ];
+      const all = [key(3), key(1, { streams, limit, scopes: ["admin"] }), key(2, { expiresAt: NOON + DAY_MS })];
       for (const one of all) await store.addApiKey(one);
       const other = harness.store();
       await other.open();
@@ -100,8 +92,7 @@ export function recordsContract(
       expect(listed.map(({ number: _, setAsideAt: __, ...rest }) => rest)).toEqual(
         came.map(({ digest: _, ...rest }) => rest),
       );
-      for (const { setAsideAt } of listed)
-        expect(Date.parse(setAsideAt)).toBeGreaterThan(Date.now() - 60_000);
+      for (const { setAsideAt } of listed) expect(Date.parse(setAsideAt)).toBeGreaterThan(Date.now() - 60_000);
       expect(await store.poison(listed[1]!.number, 1)).toEqual([listed[2]!]);
       expect(await store.dropPoison(listed[0]!.number)).toBe(true);
       expect(await store.dropPoison(listed[0]!.number)).toBe(false);

@@ -237,9 +237,7 @@ describeColdMysql((mysql) => {
       const store = harness.storeWith({ url: url.href });
       const error = await rejectionOf(store.open());
       expect(error.message).toContain("Access denied for user 'hourglass'");
-      expect(`${Bun.inspect(error)} ${JSON.stringify(error.cause)} ${store.description}`).not.toContain(
-        "sesame",
-      );
+      expect(`${Bun.inspect(error)} ${JSON.stringify(error.cause)} ${store.description}`).not.toContain("sesame");
       expect(() => mysqlColdStore({ url: "mysql://u:open-sesame@:1/", now: () => NOON })).toThrow(
         /^((?!sesame).)*mysql:\/\/user/,
       );

@@ -5,14 +5,7 @@ import type { ColdStore } from "../../../../src/store/cold/cold-store.ts";
 import { type MysqlColdStoreOptions, mysqlColdStore } from "../../../../src/store/mysql/cold-store.ts";
 import type { MysqlTls } from "../../../../src/store/mysql/connection/sql-session.ts";
 import { describeWithServers, type MariaDbServer, startMariaDb } from "../../../harness/servers/servers.ts";
-import {
-  type Harness,
-  NOON,
-  SELECT_EVENTS,
-  SELECT_HOURS,
-  SELECT_WRITERS,
-  type StoredEvent,
-} from "../setup.ts";
+import { type Harness, NOON, SELECT_EVENTS, SELECT_HOURS, SELECT_WRITERS, type StoredEvent } from "../setup.ts";
 
 export interface MysqlHarness extends Harness {
   readonly url: string;

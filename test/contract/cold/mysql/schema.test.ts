@@ -25,9 +25,7 @@ describeColdMysql((mysql) => {
     test("a range of one stream is read by stream and hour, not past all others", async () => {
       const store = harness.store();
       await store.open();
-      const events = Array.from({ length: 3_000 }, (_, i) =>
-        click("u", NOON + (i % 30) * HOUR_MS, `s${i % 100}`),
-      );
+      const events = Array.from({ length: 3_000 }, (_, i) => click("u", NOON + (i % 30) * HOUR_MS, `s${i % 100}`));
       await store.flush("writer-a", [batchOf(1, events)]);
       await harness.run("ANALYZE TABLE hourly");
       const [plan] = await harness.query<{ EXPLAIN: string }>(`EXPLAIN FORMAT=JSON

@@ -41,9 +41,7 @@ export function birthContract(openHarness: () => Promise<Harness>): void {
       expect(await store.read([NOON_KEY])).toBe("uninitialized");
       expect(await store.read([])).toBe("uninitialized");
       expect(await store.register("w1")).toBe(false);
-      expect((await store.commit("w1", 1, batchOf([click("u")]))).status).toMatch(
-        /^(uninitialized|unknown)$/,
-      );
+      expect((await store.commit("w1", 1, batchOf([click("u")]))).status).toMatch(/^(uninitialized|unknown)$/);
       expect(await store.journalOwners()).toEqual([]);
       expect(await store.retire(NOON)).toBe(0);
       await initializeAndRegister(store, "w1");
@@ -105,15 +103,10 @@ export function birthContract(openHarness: () => Promise<Harness>): void {
       expect(await store.register("w2")).toBe(false);
       expect(await store.initialize(0)).toBe(false);
       expect(await store.initializedMsAgo()).toBeUndefined();
-      expect((await store.commit("w1", 3, batchOf([click("u")]))).status).toMatch(
-        /^(uninitialized|unknown)$/,
-      );
-      expect(await store.journalOwners()).toEqual([
-        { writer: "w1", adoptable: true, acceptedEvents: events.length },
-      ]);
+      expect((await store.commit("w1", 3, batchOf([click("u")]))).status).toMatch(/^(uninitialized|unknown)$/);
+      expect(await store.journalOwners()).toEqual([{ writer: "w1", adoptable: true, acceptedEvents: events.length }]);
       expect(await store.fence("w1")).toBe(true);
-      const inOrdinalOrder = (part: Event[]) =>
-        eventsOf(batchOf(part)).map(({ register: _, ...event }) => event);
+      const inOrdinalOrder = (part: Event[]) => eventsOf(batchOf(part)).map(({ register: _, ...event }) => event);
       await expectJournal(store, "w1", {
         1: inOrdinalOrder(events.slice(0, 300)),
         2: inOrdinalOrder(events.slice(300)),

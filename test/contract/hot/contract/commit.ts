@@ -52,13 +52,7 @@ export function commitContract(openHarness: () => Promise<Harness>): void {
 
     test("counts a user once an hour and stream, and each of his events", async () => {
       await initializeAndRegister(store, "w1");
-      const events = [
-        click("u"),
-        click("u"),
-        impression("u"),
-        click("v"),
-        click("u", undefined, NOON + HOUR_MS),
-      ];
+      const events = [click("u"), click("u"), impression("u"), click("v"), click("u", undefined, NOON + HOUR_MS)];
       await store.commit("w1", 1, batchOf(events));
       await store.commit("w1", 2, batchOf([click("u")]));
       const keys = [NOON_KEY, { stream: STREAM, hour: NOON + HOUR_MS }, { stream: "site-2", hour: NOON }];

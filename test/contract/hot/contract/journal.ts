@@ -47,8 +47,7 @@ export function journalContract(openHarness: () => Promise<Harness>): void {
 
     test("is read whole when it has many entries, some with nothing in them", async () => {
       await initializeAndRegister(store, "w1");
-      for (let seq = 1; seq <= 250; seq++)
-        await store.commit("w1", seq, batchOf([click(`u-${seq}`, "same")]));
+      for (let seq = 1; seq <= 250; seq++) await store.commit("w1", seq, batchOf([click(`u-${seq}`, "same")]));
       const batches = await store.readJournal("w1", 0, ALL);
       expect(batches.map(({ seq }) => seq)).toEqual(Array.from({ length: 250 }, (_, i) => i + 1));
       expect(batches.map(({ eventCount }) => eventCount)).toEqual([1, ...Array(249).fill(0)]);

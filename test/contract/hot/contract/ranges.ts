@@ -174,9 +174,7 @@ export function rangesContract(openHarness: () => Promise<Harness>): void {
 
     test("show each hour once although hours are retired and put in place meanwhile", async () => {
       await initializeAndRegister(store, "w1");
-      const events = Array.from({ length: 4_500 }, (_, i) =>
-        click("u", undefined, NOON + (i % 2) * HOUR_MS, `s${i}`),
-      );
+      const events = Array.from({ length: 4_500 }, (_, i) => click("u", undefined, NOON + (i % 2) * HOUR_MS, `s${i}`));
       await store.commit("w1", 1, batchOf(events));
       await store.trimJournal("w1", 1);
       const keys = new Set<string>();

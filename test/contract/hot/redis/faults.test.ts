@@ -6,15 +6,7 @@ import type { RedisHotStoreOptions } from "../../../../src/store/redis/hot-store
 import { batchOf } from "../../../harness/pipeline/batches.ts";
 import { startProxy, type TcpProxy } from "../../../harness/servers/tcp-proxy.ts";
 import { waitFor } from "../../../harness/service/wait-for.ts";
-import {
-  click,
-  committed,
-  expectJournal,
-  initializeAndRegister,
-  NOON_KEY,
-  present,
-  rejectionOf,
-} from "../setup.ts";
+import { click, committed, expectJournal, initializeAndRegister, NOON_KEY, present, rejectionOf } from "../setup.ts";
 import {
   atPort,
   COMMIT_SHA1,
@@ -166,9 +158,7 @@ describeHotRedis((redis) => {
       proxy.onUpstream = () => false;
       const mute = harness.store({ url: atPort(redis.server.url, proxy.port), commandTimeoutMs: 200 });
       const error = await rejectionOf(mute.open());
-      expect(error.message).toContain(
-        "Redis could not do 'connect': no answer to the handshake within 200 ms",
-      );
+      expect(error.message).toContain("Redis could not do 'connect': no answer to the handshake within 200 ms");
       expect(error.mayHaveApplied).toBe(false);
       expect(mute.isReady).toBe(false);
       await mute.close();

@@ -67,8 +67,7 @@ describeHotRedis((redis) => {
       await initializeAndRegister(store, "w1");
       const argumentCounts: number[] = [];
       proxy.onUpstream = (chunk) => {
-        if (chunk.includes(COMMIT_SHA1))
-          argumentCounts.push(Number(/^\*(\d+)\r/.exec(chunk.toString())?.[1]));
+        if (chunk.includes(COMMIT_SHA1)) argumentCounts.push(Number(/^\*(\d+)\r/.exec(chunk.toString())?.[1]));
         return true;
       };
       const events = clicksOf("u", 500);
@@ -127,37 +126,33 @@ describeHotRedis((redis) => {
     type Step = typeof someStep extends fc.Arbitrary<infer T> ? T : never;
 
     const runs = { quick: 6, full: 30, timeoutMs: 120_000 };
-    budgetTest(
-      "stay in it, and none is missing: it is that of all users, whatever happens",
-      runs,
-      async (numRuns) => {
-        await fc.assert(
-          fc.asyncProperty(fc.array(someStep, { minLength: 4, maxLength: 20 }), async (steps) => {
-            await redis.admin.flushAll();
-            const hours = HOURS.map((hour): MirrorHour => {
-              const key = { stream: STREAM, hour };
-              return {
-                key,
-                clicks: 0,
-                impressions: 0,
-                flushed: new UserSketches(),
-                held: new UserSketches(),
-              };
-            });
-            for (const [i, writer] of writers.entries()) {
-              Object.assign(writer, { name: `w${i}`, seq: 0 });
-              await initializeAndRegister(writer.store, writer.name);
-            }
-            for (const step of steps) {
-              await takeStep(step, hours);
-              for (const { key, held } of hours) await redis.expectUsersAt(key, held);
-            }
-            await expectHeldEvents(hours);
-          }),
-          { numRuns },
-        );
-      },
-    );
+    budgetTest("stay in it, and none is missing: it is that of all users, whatever happens", runs, async (numRuns) => {
+      await fc.assert(
+        fc.asyncProperty(fc.array(someStep, { minLength: 4, maxLength: 20 }), async (steps) => {
+          await redis.admin.flushAll();
+          const hours = HOURS.map((hour): MirrorHour => {
+            const key = { stream: STREAM, hour };
+            return {
+              key,
+              clicks: 0,
+              impressions: 0,
+              flushed: new UserSketches(),
+              held: new UserSketches(),
+            };
+          });
+          for (const [i, writer] of writers.entries()) {
+            Object.assign(writer, { name: `w${i}`, seq: 0 });
+            await initializeAndRegister(writer.store, writer.name);
+          }
+          for (const step of steps) {
+            await takeStep(step, hours);
+            for (const { key, held } of hours) await redis.expectUsersAt(key, held);
+          }
+          await expectHeldEvents(hours);
+        }),
+        { numRuns },
+      );
+    });
 
     async function takeStep({ writer: index, what, fault, users }: Step, hours: MirrorHour[]): Promise<void> {
       const writer = writers[index]!;

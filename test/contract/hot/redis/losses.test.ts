@@ -173,9 +173,7 @@ describeHotRedis((redis) => {
       await redis.admin.flushAll();
       expect(await store.read([NOON_KEY])).toBe("uninitialized");
       expect(await store.renewLease("w1", 3)).toBe("lost");
-      expect((await store.commit("w1", 4, batchOf([click("v")]))).status).toMatch(
-        /^(uninitialized|unknown)$/,
-      );
+      expect((await store.commit("w1", 4, batchOf([click("v")]))).status).toMatch(/^(uninitialized|unknown)$/);
       expect(await store.abandon("w1")).toBeUndefined();
       await expectUninitialized();
     });
@@ -283,8 +281,7 @@ describeHotRedis((redis) => {
       await waitFor("the end of the connection", () => !store.isReady);
       const startMs = performance.now();
       for (let round = 0; round < 50; round++) {
-        for (const call of everyCall(store, 1))
-          expect((await rejectionOf(call())).mayHaveApplied).toBe(false);
+        for (const call of everyCall(store, 1)) expect((await rejectionOf(call())).mayHaveApplied).toBe(false);
       }
       expect(performance.now() - startMs).toBeLessThan(5_000);
       const error = await rejectionOf(harness.store().open());

@@ -192,16 +192,7 @@ describeHotRedis((redis) => {
     });
 
     test("says where it is, without the password", async () => {
-      await redis.admin.sendCommand([
-        "ACL",
-        "SETUSER",
-        "hourglass",
-        "on",
-        ">open-sesame",
-        "~*",
-        "&*",
-        "+@all",
-      ]);
+      await redis.admin.sendCommand(["ACL", "SETUSER", "hourglass", "on", ">open-sesame", "~*", "&*", "+@all"]);
       const url = (password: string) => redis.server.url.replace("//", `//hourglass:${password}@`);
       const right = harness.store({ url: url("open-sesame") });
       expect(await right.open()).toEqual([]);

@@ -171,8 +171,7 @@ export class RedisCluster implements RedisGroup {
       }
     });
     await onStep?.(moved);
-    for (const server of [to, from, ...masters])
-      await askRedis(server, "CLUSTER", "SETSLOT", slot, "NODE", toId);
+    for (const server of [to, from, ...masters]) await askRedis(server, "CLUSTER", "SETSLOT", slot, "NODE", toId);
     return moved;
   }
 

@@ -52,11 +52,7 @@ export function fieldOf(info: unknown, field: string): string {
   return new RegExp(`^${field}:(.*?)\r?$`, "m").exec(String(info))?.[1] ?? "";
 }
 
-export async function infoOf(
-  server: { readonly port: number },
-  section: string,
-  field: string,
-): Promise<string> {
+export async function infoOf(server: { readonly port: number }, section: string, field: string): Promise<string> {
   return fieldOf(await askRedis(server, "INFO", section), field);
 }
 

@@ -5,14 +5,7 @@ import { waitFor } from "../../service/wait-for.ts";
 import { redisCommand } from "../binaries.ts";
 import { ServerProcess, type ServerProgram, startProgram } from "../server-process.ts";
 import { type RedisServer, startRedis } from "../servers.ts";
-import {
-  askRedis,
-  isMaster,
-  type RedisGroup,
-  replicasAmong,
-  SETTLE_TIMEOUT_MS,
-  untilInSync,
-} from "./group.ts";
+import { askRedis, isMaster, type RedisGroup, replicasAmong, SETTLE_TIMEOUT_MS, untilInSync } from "./group.ts";
 
 const NAME = "hourglass";
 const REPLICAS = 2;
@@ -69,8 +62,7 @@ function sentinelProgram(masterPort: number): ServerProgram {
       writeFileSync(path, `${lines.join("\n")}\n`);
       return [...redisCommand(), path, "--sentinel"];
     },
-    isReady: async (place, pid) =>
-      String(await askRedis(place, "INFO", "server")).includes(`process_id:${pid}\r\n`),
+    isReady: async (place, pid) => String(await askRedis(place, "INFO", "server")).includes(`process_id:${pid}\r\n`),
   };
 }
 
