@@ -12,6 +12,10 @@ ARG RUNTIME_IMAGE=gcr.io/distroless/base-debian12:nonroot
 FROM ${BUILD_IMAGE} AS build
 WORKDIR /build
 
+# Process 1 loses each signal that it has no handler for yet, as the program has none in its first milliseconds.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends tini
+
 # Packages first: this layer is made again only when the lock changes. The lock brings Bun itself, by hash.
 COPY package.json package-lock.json ./
 RUN --mount=type=cache,target=/root/.npm \
@@ -33,6 +37,7 @@ LABEL org.opencontainers.image.title="Hourglass" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 
+COPY --from=build /usr/bin/tini-static /usr/local/bin/tini
 COPY --from=build /build/dist/hourglass /usr/local/bin/hourglass
 # A new volume takes over the owner of the folder that it is mounted on.
 COPY --from=build --chown=65532:65532 /build/dist/data /data
@@ -41,7 +46,7 @@ COPY --from=build --chown=65532:65532 /build/dist/data /data
 USER 65532:65532
 WORKDIR /data
 VOLUME /data
-# The last four keep the process from replacing itself at its start: until it handles signals, SIGTERM is lost to it.
+# The last four keep the process from replacing itself at its start by one that has them.
 ENV NODE_ENV=production \
     HOST=0.0.0.0 \
     PORT=7777 \
@@ -58,4 +63,5 @@ HEALTHCHECK --interval=5s --timeout=5s --start-period=60s --retries=3 \
 
 # On SIGTERM it takes nothing new, finishes what it has, and ends.
 STOPSIGNAL SIGTERM
-ENTRYPOINT ["/usr/local/bin/hourglass"]
+# -s: also below another init, as with --init.
+ENTRYPOINT ["/usr/local/bin/tini", "-s", "--", "/usr/local/bin/hourglass"]

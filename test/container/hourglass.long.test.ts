@@ -83,34 +83,27 @@ describeContainers("the container", [], (containers) => {
   describe("on SIGTERM", () => {
     const DELAYS_MS = [0, 5, 10, 20, 40, 80, 120, 160, 240, 320, 480, 640];
 
-    test("under an init ends within seconds, at any moment of its start, and starts again", async () => {
-      const volume = newVolume();
-      const port = await freePort();
-      for (const delayMs of DELAYS_MS) {
-        const container = await containers.run(port, volume, { options: ["--init"] });
-        await until(performance.now() + delayMs);
-        // 143: the program had no handler yet, and nothing to finish.
-        const exitCode = await container.stop(10);
-        expect([0, 143]).toContain(exitCode);
-        await container.remove();
-      }
-      const container = await containers.run(port, volume);
-      await container.waitUntilReady();
-      await postAll(container, "after", 1);
-      expect(await clicksIn(container)).toBe(1);
-      expect(await container.stop()).toBe(0);
-    });
-
-    test("as process 1, which dies of no signal without a handler, ends with 0 all the same", async () => {
-      const volume = newVolume();
-      const port = await freePort();
-      for (const delayMs of DELAYS_MS) {
-        const container = await containers.run(port, volume);
-        await until(performance.now() + delayMs);
-        expect([delayMs, await container.stop(10)]).toEqual([delayMs, 0]);
-        await container.remove();
-      }
-    });
+    for (const [place, options] of [
+      ["as process 1", []],
+      ["under another init", ["--init"]],
+    ] as const) {
+      test(`${place} it ends within seconds, at any moment of its start, and starts again`, async () => {
+        const volume = newVolume();
+        const port = await freePort();
+        for (const delayMs of DELAYS_MS) {
+          const container = await containers.run(port, volume, { options });
+          await until(performance.now() + delayMs);
+          // 143: the program had no handler yet, and nothing to finish.
+          expect([0, 143], `${delayMs} ms after it was run`).toContain(await container.stop(10));
+          await container.remove();
+        }
+        const container = await containers.run(port, volume, { options });
+        await container.waitUntilReady();
+        await postAll(container, "after", 1);
+        expect(await clicksIn(container)).toBe(1);
+        expect(await container.stop()).toBe(0);
+      });
+    }
 
     test("under load answers what it took, and has counted exactly that", async () => {
       const volume = newVolume();

@@ -52,13 +52,20 @@ const REDIS_ENTRYPOINT = `#!/bin/sh
 exec "$@" --protected-mode no
 `;
 
+/** What the Dockerfile installs is in this image already. */
+const APT_GET = `#!/bin/sh
+set -eu
+[ "$1" = update ] || [ "$*" = "install --yes --no-install-recommends tini" ]
+`;
+
 export const BUILD_IMAGE: StandIn = {
   name: "docker.io/library/node:24.11.1-bookworm-slim",
   packages: {
     name: "image-build",
     suite: "bookworm",
-    packages: ["base-files", "dash", "coreutils", "libc6", "libstdc++6", "libgcc-s1"],
+    packages: ["base-files", "dash", "coreutils", "libc6", "libstdc++6", "libgcc-s1", "tini"],
   },
+  files: { "usr/bin/apt-get": APT_GET },
   changes: [PATH, `ENV NODE_EXTRA_CA_CERTS=${CERTIFICATES}`],
   hasNode: true,
 };

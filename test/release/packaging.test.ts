@@ -407,9 +407,9 @@ describe("the Dockerfile", async () => {
     expect(settings).toContain("DATA_DIR=/data");
     expect(settings).toContain("HOST=0.0.0.0");
     expect(settings).toContain(`PORT=${argumentsOf("EXPOSE")[0]}`);
-    const entrypoint: unknown = JSON.parse(argumentsOf("ENTRYPOINT")[0]!);
+    const entrypoint = JSON.parse(argumentsOf("ENTRYPOINT")[0]!) as string[];
     const healthcheck: unknown = JSON.parse(argumentsOf("HEALTHCHECK")[0]!.replace(/^.*CMD /, ""));
-    expect(healthcheck).toEqual([...(entrypoint as string[]), "healthcheck"]);
+    expect(healthcheck).toEqual([...entrypoint.slice(entrypoint.indexOf("--") + 1), "healthcheck"]);
     expect(argumentsOf("STOPSIGNAL")).toEqual(["SIGTERM"]);
   });
 
