@@ -1,5 +1,5 @@
 /** Events, expectations and the shape of a harness, for all tests of cold stores. */
-import { expect } from "bun:test";
+import { expect, test } from "bun:test";
 import { BatchBuilder, type JournaledBatch } from "../../../src/domain/batch.ts";
 import { DAY_MS, type Event, HOUR_MS, type HourKey, hourKeyName, hourOf } from "../../../src/domain/event.ts";
 import { type HourRange, includes } from "../../../src/domain/hour-range.ts";
@@ -50,6 +50,26 @@ export interface Harness {
   writers(): Promise<StoredWriter[]>;
   run(sql: string): Promise<void>;
   end(): Promise<void>;
+}
+
+interface OpenHarness {
+  readonly harness: Harness;
+  readonly store: ColdStore;
+}
+
+/** Like test(), with a database of its own for each test. */
+export function testWithStore(openHarness: () => Promise<Harness>) {
+  return (name: string, work: (opened: OpenHarness) => Promise<void>) =>
+    test(name, async () => {
+      const harness = await openHarness();
+      try {
+        const store = harness.store();
+        await store.open();
+        await work({ harness, store });
+      } finally {
+        await harness.end();
+      }
+    });
 }
 
 export const SELECT_EVENTS = `

@@ -1,5 +1,5 @@
 /** Events, expectations and the shape of a harness, for all tests of hot stores. */
-import { expect } from "bun:test";
+import { expect, test } from "bun:test";
 import type { Batch, JournaledBatch } from "../../../src/domain/batch.ts";
 import { DAY_MS, type Event, HOUR_MS, type HourKey, hourKeyName, hourOf } from "../../../src/domain/event.ts";
 import { type HourRange, includes } from "../../../src/domain/hour-range.ts";
@@ -196,9 +196,27 @@ export async function rejectionOf(promise: Promise<unknown>): Promise<HotUnavail
 export interface Harness {
   /** Opened; closed by end(). Only one at a time in the embedded case. */
   open(): Promise<HotStore>;
-  /** The present store, or another in its place, after the data set has ceased to be born. Journals are left. */
+  /** The store, or another in its place, on a data set that is no longer initialized. Journals are left. */
   uninitialize(): Promise<HotStore>;
   end(): Promise<void>;
+}
+
+interface OpenHarness {
+  readonly harness: Harness;
+  readonly store: HotStore;
+}
+
+/** Like test(), with a store of its own for each test. */
+export function testWithStore(openHarness: () => Promise<Harness>) {
+  return (name: string, work: (opened: OpenHarness) => Promise<void>) =>
+    test(name, async () => {
+      const harness = await openHarness();
+      try {
+        await work({ harness, store: await harness.open() });
+      } finally {
+        await harness.end();
+      }
+    });
 }
 
 export const USERS_OF_ANY_BYTES = [

@@ -2,9 +2,9 @@
 import { setDefaultTimeout } from "bun:test";
 import type { ColdStore } from "../../../src/store/cold/cold-store.ts";
 import { compareHours } from "../../../src/store/sql/event-rows.ts";
-import { ColdClient } from "../../simulation/stores/cold-client.ts";
-import { ColdData, type EventRow } from "../../simulation/stores/cold-data.ts";
-import { ColdServer } from "../../simulation/stores/cold-server.ts";
+import { ColdClient } from "../../simulation/stores/cold/client.ts";
+import { ColdData, type EventRow } from "../../simulation/stores/cold/data.ts";
+import { ColdServer } from "../../simulation/stores/cold/server.ts";
 import { flushContract } from "../cold/contract/flush.ts";
 import { readsContract } from "../cold/contract/reads.ts";
 import { type Harness, NOON } from "../cold/setup.ts";

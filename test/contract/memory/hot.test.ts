@@ -1,8 +1,8 @@
 /** The simulation's hot store keeps the contract of the real ones. */
 import { setDefaultTimeout } from "bun:test";
-import { HotClient } from "../../simulation/stores/hot-client.ts";
-import { HotData } from "../../simulation/stores/hot-data.ts";
-import { HotServer } from "../../simulation/stores/hot-server.ts";
+import { HotClient } from "../../simulation/stores/hot/client.ts";
+import { HotData } from "../../simulation/stores/hot/data.ts";
+import { HotServer } from "../../simulation/stores/hot/server.ts";
 import { hotStoreContract } from "../hot/contract/contract.ts";
 import { LONG_LEASE_MS, NOON } from "../hot/setup.ts";
 import { LiveWorld } from "./live-world.ts";

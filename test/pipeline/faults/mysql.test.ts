@@ -154,7 +154,7 @@ describeFaults((cluster) => {
       await cluster.site.expectStored([click("u")]);
     });
 
-    test("away at the start, with a data set that was born before: events are taken at once", async () => {
+    test("unavailable at the start, with an initialized data set: events are taken at once", async () => {
       const first = await cluster.site.start();
       await first.take(click("before"));
       await first.stop();

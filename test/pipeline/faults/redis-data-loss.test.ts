@@ -95,17 +95,17 @@ describeFaults((cluster) => {
       const a = await cluster.site.start();
       const hasBegun = Promise.withResolvers<void>();
       const hasEnded = Promise.withResolvers<void>();
-      let isBirthUnderWay = false;
+      let isInitializing = false;
       a.guard.intercept = async (call) => {
         if (call.method === "flush") {
           hasBegun.resolve();
           // It ends between the question for the newest hour and its answer, or before, if that waits for it.
-          await waitFor("the birth", () => isBirthUnderWay, { timeoutMs: 500 }).catch(() => {});
+          await waitFor("the initialization", () => isInitializing, { timeoutMs: 500 }).catch(() => {});
           return await call.proceed().finally(() => hasEnded.resolve());
         }
         const answer = await call.proceed();
         if (call.method !== "newestHour") return answer;
-        isBirthUnderWay = true;
+        isInitializing = true;
         await hasEnded.promise;
         return answer;
       };

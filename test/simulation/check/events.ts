@@ -7,8 +7,8 @@
 import type { JournaledBatch } from "../../../src/domain/batch.ts";
 import { type Event, type HourKey, hourKeyName, hourOf } from "../../../src/domain/event.ts";
 import { registerOf } from "../../../src/domain/unique-users/sketch.ts";
-import type { EventRow } from "../stores/cold-data.ts";
-import type { HotData } from "../stores/hot-data.ts";
+import type { EventRow } from "../stores/cold/data.ts";
+import type { HotData } from "../stores/hot/data.ts";
 import type { Owner } from "../world/scheduler.ts";
 import { type Check, Failure } from "./failure.ts";
 

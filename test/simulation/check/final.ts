@@ -6,7 +6,7 @@ import { type HourKey, hourKeyName } from "../../../src/domain/event.ts";
 import { type HourVerdict, verifyHour } from "../../../src/pipeline/upkeep/verify.ts";
 import type { ColdStore } from "../../../src/store/cold/cold-store.ts";
 import type { HotStore } from "../../../src/store/hot.ts";
-import { countOf } from "../stores/cold-data.ts";
+import { countOf } from "../stores/cold/data.ts";
 import { SLOW } from "../world/plan.ts";
 import type { Process } from "../world/process.ts";
 import type { World } from "../world/world.ts";

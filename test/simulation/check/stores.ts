@@ -5,8 +5,8 @@
 import type { JournaledBatch } from "../../../src/domain/batch.ts";
 import { type HourKey, hourKeyName } from "../../../src/domain/event.ts";
 import { UserSketches } from "../../../src/domain/unique-users/user-sketches.ts";
-import { type ColdData, countOf } from "../stores/cold-data.ts";
-import type { HeldHour, HotData } from "../stores/hot-data.ts";
+import { type ColdData, countOf } from "../stores/cold/data.ts";
+import type { HeldHour, HotData } from "../stores/hot/data.ts";
 import type { Report } from "./events.ts";
 
 interface Expected extends HourKey {

@@ -1,6 +1,6 @@
 /** What each fault does to the world, and how it is over. */
-import type { HotData } from "../stores/hot-data.ts";
-import type { HotServer } from "../stores/hot-server.ts";
+import type { HotData } from "../stores/hot/data.ts";
+import type { HotServer } from "../stores/hot/server.ts";
 import type { World } from "../world/world.ts";
 import type { Fault, HotServerName, ServerName } from "./kinds.ts";
 

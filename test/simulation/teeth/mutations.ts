@@ -18,8 +18,8 @@ const FLUSHER = "src/pipeline/flush/flusher.ts";
 const ADOPTION = "src/pipeline/upkeep/journal-adoption.ts";
 const HOUR_READER = "src/pipeline/read/hour-reader.ts";
 const HYDRATOR = "src/pipeline/commit/hydrator.ts";
-const HOT = "test/simulation/stores/hot-data.ts";
-const COLD = "test/simulation/stores/cold-data.ts";
+const HOT = "test/simulation/stores/hot/data.ts";
+const COLD = "test/simulation/stores/cold/data.ts";
 
 function inOne(name: string, promise: string, file: string, find: string, replace: string): SimulatedMutation {
   return { name, promise, edits: [{ file, find, replace }] };

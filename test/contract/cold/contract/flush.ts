@@ -1,7 +1,6 @@
 /** A flush stores each event as one row and one count, once, whoever else flushes. */
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { type Event, HOUR_MS } from "../../../../src/domain/event.ts";
-import type { ColdStore } from "../../../../src/store/cold/cold-store.ts";
 import { WriterSealedError } from "../../../../src/store/cold/errors.ts";
 import {
   batchOf,
@@ -14,24 +13,14 @@ import {
   mixedEvents,
   NOON,
   rejectionOf,
+  testWithStore,
 } from "../setup.ts";
 
 export function flushContract(name: string, open: () => Promise<Harness>): void {
   describe(`cold store contract: ${name}`, () => {
-    let harness: Harness;
-    let store: ColdStore;
+    const test = testWithStore(open);
 
-    beforeEach(async () => {
-      harness = await open();
-      store = harness.store();
-      await store.open();
-    });
-
-    afterEach(async () => {
-      await harness.end();
-    });
-
-    test("a flush stores each event as one row and one count", async () => {
+    test("a flush stores each event as one row and one count", async ({ harness, store }) => {
       const batch = batchOf(1, mixedEvents("user", 30));
       expect(await store.flush("writer-a", [batch])).toBe(30);
       const events = await expectConsistent(harness);
@@ -41,7 +30,7 @@ export function flushContract(name: string, open: () => Promise<Harness>): void 
       expect(stored.sort(byUser)).toEqual(sent.sort(byUser));
     });
 
-    test("a row says which event of which batch it is", async () => {
+    test("a row says which event of which batch it is", async ({ harness, store }) => {
       const later = NOON + HOUR_MS;
       await store.flush("writer-a", [batchOf(7, [click("u0", later), click("u1"), click("u2", later), click("u3")])]);
       const placed = (await harness.events()).map(({ hour, writer, seq, ordinal, user }) => {
@@ -55,14 +44,14 @@ export function flushContract(name: string, open: () => Promise<Harness>): void 
       ]);
     });
 
-    test("the same flush again stores nothing", async () => {
+    test("the same flush again stores nothing", async ({ harness, store }) => {
       const batches = [batchOf(1, mixedEvents("a", 20)), batchOf(2, mixedEvents("b", 20))];
       expect(await store.flush("writer-a", batches)).toBe(40);
       expect(await store.flush("writer-a", batches)).toBe(0);
       expect(await expectConsistent(harness)).toHaveLength(40);
     });
 
-    test("an instance that is done with a writer keeps no other one waiting", async () => {
+    test("an instance that is done with a writer keeps no other one waiting", async ({ harness, store }) => {
       const other = harness.store();
       await other.open();
       const batches = [batchOf(1, mixedEvents("a", 10))];
@@ -76,7 +65,7 @@ export function flushContract(name: string, open: () => Promise<Harness>): void 
       expect(await other.watermark("writer-a")).toBe(3);
     });
 
-    test("a flush that overlaps the one before stores only what is new", async () => {
+    test("a flush that overlaps the one before stores only what is new", async ({ harness, store }) => {
       const batches = [1, 2, 3].map((seq) => batchOf(seq, mixedEvents(`batch-${seq}`, 10 * seq)));
       expect(await store.flush("writer-a", batches.slice(0, 2))).toBe(30);
       expect(await store.flush("writer-a", batches)).toBe(30);
@@ -84,7 +73,7 @@ export function flushContract(name: string, open: () => Promise<Harness>): void 
       expect(await expectConsistent(harness)).toHaveLength(60);
     });
 
-    test("two instances flushing the same batches at once store them once", async () => {
+    test("two instances flushing the same batches at once store them once", async ({ harness, store }) => {
       const other = harness.store();
       await other.open();
       // Half of the rounds meet a writer that has no row yet.
@@ -97,7 +86,10 @@ export function flushContract(name: string, open: () => Promise<Harness>): void 
       expect(await expectConsistent(harness)).toHaveLength(500);
     });
 
-    test("two instances flushing into the same new hour at once lose no count and no user", async () => {
+    test("two instances flushing into the same new hour at once lose no count and no user", async ({
+      harness,
+      store,
+    }) => {
       const other = harness.store();
       await other.open();
       for (let round = 0; round < 50; round++) {
@@ -113,7 +105,7 @@ export function flushContract(name: string, open: () => Promise<Harness>): void 
       expect(await expectConsistent(harness)).toHaveLength(50 * 80);
     });
 
-    test("many streams in one flush, by two instances at once, in opposite orders", async () => {
+    test("many streams in one flush, by two instances at once, in opposite orders", async ({ harness, store }) => {
       const other = harness.store();
       await other.open();
       const streams = Array.from({ length: 130 }, (_, i) => `stream-${i}`);
@@ -128,7 +120,10 @@ export function flushContract(name: string, open: () => Promise<Harness>): void 
       expect(await harness.hours()).toHaveLength(130);
     });
 
-    test("a flush that fails half way leaves nothing behind, and is stored when sent again", async () => {
+    test("a flush that fails half way leaves nothing behind, and is stored when sent again", async ({
+      harness,
+      store,
+    }) => {
       const batches = [batchOf(1, mixedEvents("a", 10))];
       await harness.run("ALTER TABLE hourly RENAME TO hourly_away");
       await rejectionOf(store.flush("writer-a", batches));
@@ -140,7 +135,7 @@ export function flushContract(name: string, open: () => Promise<Harness>): void 
       expect(await expectConsistent(harness)).toHaveLength(10);
     });
 
-    test("users and ids come back byte for byte", async () => {
+    test("users and ids come back byte for byte", async ({ harness, store }) => {
       const values = [
         "a",
         "A",
@@ -173,13 +168,13 @@ export function flushContract(name: string, open: () => Promise<Harness>): void 
       expect(stored.map(({ id }) => id)).toEqual(values);
     });
 
-    test("an event without an id has none, beside events that have one", async () => {
+    test("an event without an id has none, beside events that have one", async ({ harness, store }) => {
       const withId: Event = { ...click("u1"), id: "id-1" };
       await store.flush("writer-a", [batchOf(1, [click("u0"), withId, click("u2")])]);
       expect((await harness.events()).map(({ id }) => id)).toEqual([null, "id-1", null]);
     });
 
-    test("a batch without events moves the watermark", async () => {
+    test("a batch without events moves the watermark", async ({ harness, store }) => {
       expect(await store.flush("writer-a", [emptyBatch(4)])).toBe(0);
       expect(await store.watermark("writer-a")).toBe(4);
       expect(await store.flush("writer-a", [emptyBatch(5), batchOf(6, [click("u")])])).toBe(1);
@@ -187,12 +182,12 @@ export function flushContract(name: string, open: () => Promise<Harness>): void 
       expect(await expectConsistent(harness)).toHaveLength(1);
     });
 
-    test("a flush of nothing stores nothing", async () => {
+    test("a flush of nothing stores nothing", async ({ store }) => {
       expect(await store.flush("writer-a", [])).toBe(0);
       expect(await store.watermark("writer-a")).toBe(0);
     });
 
-    test("watermarks belong to their writer", async () => {
+    test("watermarks belong to their writer", async ({ store }) => {
       expect(await store.watermark("writer-a")).toBe(0);
       await store.flush("writer-a", [batchOf(3, [click("u")])]);
       await store.flush("writer-b", [batchOf(9, [click("u")])]);
@@ -200,7 +195,10 @@ export function flushContract(name: string, open: () => Promise<Harness>): void 
       expect(await store.watermark("writer-b")).toBe(9);
     });
 
-    test("a sealed writer stores nothing new; what it had stored still answers 0; others go on", async () => {
+    test("a sealed writer stores nothing new; what it had stored still answers 0; others go on", async ({
+      harness,
+      store,
+    }) => {
       const stored = [batchOf(1, mixedEvents("a", 10))];
       await store.flush("writer-a", stored);
       await store.seal("writer-a");
@@ -213,7 +211,7 @@ export function flushContract(name: string, open: () => Promise<Harness>): void 
       expect(await expectConsistent(harness)).toHaveLength(11);
     });
 
-    test("a writer can be sealed before its first flush", async () => {
+    test("a writer can be sealed before its first flush", async ({ harness, store }) => {
       await store.seal("writer-a");
       const flushing = store.flush("writer-a", [batchOf(1, [click("u")])]);
       await expectSealed(flushing);
@@ -221,7 +219,10 @@ export function flushContract(name: string, open: () => Promise<Harness>): void 
       expect(await harness.events()).toEqual([]);
     });
 
-    test("a seal during a flush of another instance: the flush is stored whole or refused", async () => {
+    test("a seal during a flush of another instance: the flush is stored whole or refused", async ({
+      harness,
+      store,
+    }) => {
       const other = harness.store();
       await other.open();
       for (let round = 0; round < 10; round++) {
@@ -240,13 +241,13 @@ export function flushContract(name: string, open: () => Promise<Harness>): void 
       await expectConsistent(harness);
     });
 
-    test("20,000 events in one flush", async () => {
+    test("20,000 events in one flush", async ({ harness, store }) => {
       const batches = [batchOf(1, mixedEvents("a", 10_000)), batchOf(2, mixedEvents("b", 10_000))];
       expect(await store.flush("writer-a", batches)).toBe(20_000);
       expect(await expectConsistent(harness)).toHaveLength(20_000);
     });
 
-    test("the event loop goes on while 20,000 events are flushed", async () => {
+    test("the event loop goes on while 20,000 events are flushed", async ({ store }) => {
       let isFlushing = true;
       let turns = 0;
       const countTurn = () => {
@@ -261,7 +262,7 @@ export function flushContract(name: string, open: () => Promise<Harness>): void 
       expect(turns).toBeGreaterThanOrEqual(20);
     });
 
-    test("a store that is opened again has everything", async () => {
+    test("a store that is opened again has everything", async ({ harness, store }) => {
       await store.flush("writer-a", [batchOf(1, mixedEvents("a", 10))]);
       await store.close();
       const again = harness.store();
@@ -272,7 +273,7 @@ export function flushContract(name: string, open: () => Promise<Harness>): void 
       expect(await expectConsistent(harness)).toHaveLength(20);
     });
 
-    test("open() again does nothing, and a closed store refuses", async () => {
+    test("open() again does nothing, and a closed store refuses", async ({ store }) => {
       await store.open();
       await store.close();
       await store.close();

@@ -1,9 +1,8 @@
 /** What is read back: hours, ranges of them, rows, users and streams. */
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { describe, expect } from "bun:test";
 import { DAY_MS, type Event, HOUR_MS, hourOf } from "../../../../src/domain/event.ts";
 import { selects } from "../../../../src/domain/hour-range.ts";
 import type { RowKey } from "../../../../src/store/cold/audit-store.ts";
-import type { ColdStore } from "../../../../src/store/cold/cold-store.ts";
 import { expectSameUsers } from "../../../harness/service/stored.ts";
 import {
   batchOf,
@@ -19,25 +18,15 @@ import {
   rangeOf,
   STREAM,
   shownOf,
+  testWithStore,
   usersOf,
 } from "../setup.ts";
 
 export function readsContract(name: string, open: () => Promise<Harness>): void {
   describe(`cold store contract: ${name}`, () => {
-    let harness: Harness;
-    let store: ColdStore;
+    const test = testWithStore(open);
 
-    beforeEach(async () => {
-      harness = await open();
-      store = harness.store();
-      await store.open();
-    });
-
-    afterEach(async () => {
-      await harness.end();
-    });
-
-    test("reads an hour as it was stored, and knows nothing of others", async () => {
+    test("reads an hour as it was stored, and knows nothing of others", async ({ store }) => {
       await store.flush("writer-a", [batchOf(1, [click("u1"), impression("u2"), impression("u1")])]);
       await store.flush("writer-b", [batchOf(1, [click("u3")])]);
       const hour = await store.read({ stream: STREAM, hour: NOON });
@@ -55,7 +44,7 @@ export function readsContract(name: string, open: () => Promise<Harness>): void 
       const many = (name: string, count: number, kindOf: typeof click) =>
         Array.from({ length: count }, (_, i) => kindOf(`${name}-${i}`));
 
-      test("grow flush by flush, each in its sketch, of any size", async () => {
+      test("grow flush by flush, each in its sketch, of any size", async ({ harness, store }) => {
         const events = [impression("a")];
         let seq = 0;
         for (const added of [
@@ -74,7 +63,7 @@ export function readsContract(name: string, open: () => Promise<Harness>): void 
         await expectConsistent(harness);
       });
 
-      test("of a kind without events take no bytes", async () => {
+      test("of a kind without events take no bytes", async ({ harness, store }) => {
         await store.flush("writer-a", [batchOf(1, [impression("a")])]);
         await store.flush("writer-a", [batchOf(2, [impression("b")])]);
         await store.flush("writer-a", [batchOf(3, [click("a", NOON + HOUR_MS)])]);
@@ -87,7 +76,7 @@ export function readsContract(name: string, open: () => Promise<Harness>): void 
         });
       });
 
-      test("are kept by kind in the rebuild of an hour in which somebody was erased", async () => {
+      test("are kept by kind in the rebuild of an hour in which somebody was erased", async ({ store }) => {
         const events = [...many("u", 50, impression), ...many("u", 30, click)];
         await store.flush("writer-a", [batchOf(1, events)]);
         await store.eraseUserRows({ user: "u-7", stream: undefined }, NOON);
@@ -96,7 +85,10 @@ export function readsContract(name: string, open: () => Promise<Harness>): void 
       });
     });
 
-    test("the rows of an hour come page by page: each once, by the primary key, and none of others", async () => {
+    test("the rows of an hour come page by page: each once, by the primary key, and none of others", async ({
+      harness,
+      store,
+    }) => {
       const batches = [3, 1, 2].map((i) => batchOf(i, mixedEvents(`batch-${i}`, 40)));
       batches.sort((a, b) => a.seq - b.seq);
       await store.flush("writer-b", batches);
@@ -127,7 +119,7 @@ export function readsContract(name: string, open: () => Promise<Harness>): void 
       expect(none).toEqual({ events: [], last: undefined });
     });
 
-    test("a range shows each hour of a stream within it, and no other, by hour", async () => {
+    test("a range shows each hour of a stream within it, and no other, by hour", async ({ store }) => {
       const events = [
         ...mixedEvents("a", 60),
         click("b", NOON - HOUR_MS),
@@ -148,7 +140,7 @@ export function readsContract(name: string, open: () => Promise<Harness>): void 
       expect(await rangeOf(store, oneStream("site"))).toEqual([]);
     });
 
-    test("a range shows all streams whose names begin alike, and no neighbours of them", async () => {
+    test("a range shows all streams whose names begin alike, and no neighbours of them", async ({ store }) => {
       const names = ["a", "a.", "a.b", "a.b.c", "a-b", "a_b", "aa", "A.b", "b", ".", "a.z", "a..", "0", "z"];
       const events = names.flatMap((stream, i) => [
         click(`u${i}`, NOON, stream),
@@ -160,7 +152,7 @@ export function readsContract(name: string, open: () => Promise<Harness>): void 
       }
     });
 
-    test("a range of many hours is read while the event loop goes on", async () => {
+    test("a range of many hours is read while the event loop goes on", async ({ store }) => {
       const events = Array.from({ length: 3_000 }, (_, i) => click(`u${i}`, NOON - i * HOUR_MS));
       await store.flush("writer-a", [batchOf(1, events)]);
       let [turns, isOver] = [0, false];
@@ -174,7 +166,7 @@ export function readsContract(name: string, open: () => Promise<Harness>): void 
       expect(turns).toBeGreaterThan(3);
     });
 
-    test("a range is of one instant, and other reads go on beside it", async () => {
+    test("a range is of one instant, and other reads go on beside it", async ({ store }) => {
       const events = Array.from({ length: 500 }, (_, i) => click("u", NOON + i * HOUR_MS));
       await store.flush("writer-a", [batchOf(1, events)]);
       const later = events.map(({ at }) => impression("v", at));
@@ -191,7 +183,7 @@ export function readsContract(name: string, open: () => Promise<Harness>): void 
       expect(await seenBeside).toBe(1);
     });
 
-    test("the users of the named hours are shown, row by row and by hour", async () => {
+    test("the users of the named hours are shown, row by row and by hour", async ({ store }) => {
       const events = [
         ...mixedEvents("a", 60),
         click("twice", NOON, "site-2"),
@@ -218,7 +210,7 @@ export function readsContract(name: string, open: () => Promise<Harness>): void 
       }
     });
 
-    test("what a reader of rows throws ends the reading, and the store goes on", async () => {
+    test("what a reader of rows throws ends the reading, and the store goes on", async ({ store }) => {
       await store.flush("writer-a", [batchOf(1, mixedEvents("a", 60))]);
       const stop = () => {
         throw new RangeError("enough");
@@ -233,7 +225,7 @@ export function readsContract(name: string, open: () => Promise<Harness>): void 
       expect(await rangeOf(store, branch(""))).toHaveLength(6);
     });
 
-    test("streams are listed once, in order, up to a limit", async () => {
+    test("streams are listed once, in order, up to a limit", async ({ store }) => {
       expect(await store.streams(10)).toEqual([]);
       const events = ["b", "a.b", "a", "B", "a"].map((stream, i) => click(`u${i}`, NOON + i * HOUR_MS, stream));
       await store.flush("writer-a", [batchOf(1, events)]);
@@ -241,7 +233,7 @@ export function readsContract(name: string, open: () => Promise<Harness>): void 
       expect(await store.streams(2)).toEqual(["B", "a"]);
     });
 
-    test("the newest hour is the latest of any stream", async () => {
+    test("the newest hour is the latest of any stream", async ({ store }) => {
       expect(await store.newestHour()).toBeUndefined();
       await store.flush("writer-a", [emptyBatch(1)]);
       expect(await store.newestHour()).toBeUndefined();
@@ -249,7 +241,7 @@ export function readsContract(name: string, open: () => Promise<Harness>): void 
       expect(await store.newestHour()).toBe(NOON + 2 * HOUR_MS);
     });
 
-    test("the latest and the earliest time there can be", async () => {
+    test("the latest and the earliest time there can be", async ({ harness, store }) => {
       const at = [0, 253_402_300_799_999];
       await store.flush(
         "writer-a",
@@ -258,13 +250,13 @@ export function readsContract(name: string, open: () => Promise<Harness>): void 
       expect((await expectConsistent(harness)).map((event) => event.at)).toEqual(at);
     });
 
-    test("ranges at once are all answered", async () => {
+    test("ranges at once are all answered", async ({ store }) => {
       await store.flush("writer-a", [batchOf(1, mixedEvents("a", 60))]);
       const ranges = await Promise.all(Array.from({ length: 30 }, () => rangeOf(store, branch(""))));
       expect(new Set(ranges.map((hours) => JSON.stringify(hours))).size).toBe(1);
     });
 
-    test("a hundred reads at once are all answered", async () => {
+    test("a hundred reads at once are all answered", async ({ store }) => {
       await store.flush("writer-a", [batchOf(1, [click("u")])]);
       const reads = Array.from({ length: 100 }, () => store.read({ stream: STREAM, hour: NOON }));
       expect((await Promise.all(reads)).map((hour) => hour?.clicks)).toEqual(Array(100).fill(1));

@@ -1,27 +1,18 @@
 /** What is kept beside the events: API keys, dead letters, the version of the schema. */
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { describe, expect } from "bun:test";
 import type { ApiKey } from "../../../../src/domain/api-key.ts";
 import { DAY_MS, HOUR_MS } from "../../../../src/domain/event.ts";
-import type { ColdStore } from "../../../../src/store/cold/cold-store.ts";
 import type { Poison } from "../../../../src/store/cold/poison-store.ts";
-import { type Harness, NOON, rejectionOf } from "../setup.ts";
+import { type Harness, NOON, rejectionOf, testWithStore } from "../setup.ts";
 
 export function recordsContract(name: string, open: () => Promise<Harness>, largestPoisonChars: number): void {
   describe(`cold store contract: ${name}`, () => {
-    let harness: Harness;
-    let store: ColdStore;
+    const test = testWithStore(open);
 
-    beforeEach(async () => {
-      harness = await open();
-      store = harness.store();
-      await store.open();
-    });
-
-    afterEach(async () => {
-      await harness.end();
-    });
-
-    test("API keys are what they were made, in their order, until they are revoked once", async () => {
+    test("API keys are what they were made, in their order, until they are revoked once", async ({
+      harness,
+      store,
+    }) => {
       expect(await store.apiKeys()).toEqual([]);
       const key = (n: number, more: Partial<ApiKey> = {}): ApiKey => ({
         ...{ id: `${n}`.repeat(16), sha256: "0123456789abcdef".repeat(4), name: "Ada's shop ☕ ' \" \\" },
@@ -43,7 +34,7 @@ export function recordsContract(name: string, open: () => Promise<Harness>, larg
       expect((await store.apiKeys())[1]).toEqual({ ...all[2]!, revokedAt: NOON + 7 });
     });
 
-    test("a row of another hand is no API key, and keeps none from being one", async () => {
+    test("a row of another hand is no API key, and keeps none from being one", async ({ harness, store }) => {
       const columns = "id, sha256, scopes, streams, rate_limit, name, created_at";
       const hash = "0123456789abcdef".repeat(4);
       const rows = [
@@ -60,7 +51,10 @@ export function recordsContract(name: string, open: () => Promise<Harness>, larg
       expect((await store.apiKeys()).map(({ id }) => id)).toEqual(["5"]);
     });
 
-    test("the data set has an identity and a key, the same for all who ask, and no other has them", async () => {
+    test("the data set has an identity and a key, the same for all who ask, and no other has them", async ({
+      harness,
+      store,
+    }) => {
       const others = [harness.store(), harness.store()];
       await Promise.all(others.map((other) => other.open()));
       const found = await Promise.all([store, ...others].map((each) => each.dataSet()));
@@ -76,7 +70,7 @@ export function recordsContract(name: string, open: () => Promise<Harness>, larg
       expect(another.userKey).not.toEqual(found[0]!.userKey);
     });
 
-    test("poison is set aside once by its digest, listed as it came, and dropped", async () => {
+    test("poison is set aside once by its digest, listed as it came, and dropped", async ({ store }) => {
       const piece = (name: string, more: Partial<Poison> = {}): Poison => ({
         ...{ digest: Bun.SHA256.hash(name, "hex"), origin: "amqp:events", messageId: "m", position: 3 },
         ...{ eventId: "m#3", body: `{"user": "${name}"}`, reason: "user: got 'ä', expected another" },
@@ -101,7 +95,7 @@ export function recordsContract(name: string, open: () => Promise<Harness>, larg
       expect(await store.poison(0, 10)).toHaveLength(4);
     });
 
-    test("a database of a newer build is refused", async () => {
+    test("a database of a newer build is refused", async ({ harness }) => {
       await harness.run("INSERT INTO schema_migrations (version, name) VALUES (99, 'of-tomorrow')");
       const error = await rejectionOf(harness.store().open());
       expect(error.message).toContain("schema version 99");

@@ -1,5 +1,5 @@
 /** What a commit counts, answers and refuses. */
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { describe, expect } from "bun:test";
 import fc from "fast-check";
 import type { Batch } from "../../../../src/domain/batch.ts";
 import { type Event, HOUR_MS } from "../../../../src/domain/event.ts";
@@ -23,25 +23,16 @@ import {
   present,
   STREAM,
   STREAMS,
+  testWithStore,
   USERS_OF_ANY_BYTES,
   withoutOrdinals,
 } from "../setup.ts";
 
 export function commitContract(openHarness: () => Promise<Harness>): void {
   describe("commit", () => {
-    let harness: Harness;
-    let store: HotStore;
+    const test = testWithStore(openHarness);
 
-    beforeEach(async () => {
-      harness = await openHarness();
-      store = await harness.open();
-    });
-
-    afterEach(async () => {
-      await harness.end();
-    });
-
-    test("counts each event in its stream and hour, in one batch and over several", async () => {
+    test("counts each event in its stream and hour, in one batch and over several", async ({ store }) => {
       await initializeAndRegister(store, "w1");
       const [first, second] = [mixedEvents("a", 60), mixedEvents("b", 31)];
       expect(await store.commit("w1", 1, batchOf(first))).toEqual(committed());
@@ -50,7 +41,7 @@ export function commitContract(openHarness: () => Promise<Harness>): void {
       await expectCounted(store, [...first, ...second]);
     });
 
-    test("counts a user once an hour and stream, and each of his events", async () => {
+    test("counts a user once an hour and stream, and each of his events", async ({ store }) => {
       await initializeAndRegister(store, "w1");
       const events = [click("u"), click("u"), impression("u"), click("v"), click("u", undefined, NOON + HOUR_MS)];
       await store.commit("w1", 1, batchOf(events));
@@ -59,7 +50,7 @@ export function commitContract(openHarness: () => Promise<Harness>): void {
       expect(await store.read(keys)).toEqual([present(4, 1, 2), present(1, 0, 1), EMPTY]);
     });
 
-    test("the first and the last millisecond of an hour are of that hour", async () => {
+    test("the first and the last millisecond of an hour are of that hour", async ({ store }) => {
       await initializeAndRegister(store, "w1");
       const ats = [NOON - 1, NOON, NOON + HOUR_MS - 1, NOON + HOUR_MS];
       await store.commit("w1", 1, batchOf(ats.map((at) => click(`at ${at}`, undefined, at))));
@@ -67,7 +58,7 @@ export function commitContract(openHarness: () => Promise<Harness>): void {
       expect(await store.read(keys)).toEqual([present(1, 0, 1), present(2, 0, 2), present(1, 0, 1)]);
     });
 
-    test("2,000 events, each of another stream", async () => {
+    test("2,000 events, each of another stream", async ({ store }) => {
       await initializeAndRegister(store, "w1");
       const events = Array.from({ length: 2_000 }, (_, i) => click("u", undefined, NOON, `stream-${i}`));
       expect(await store.commit("w1", 1, batchOf(events))).toEqual(committed());
@@ -76,7 +67,7 @@ export function commitContract(openHarness: () => Promise<Harness>): void {
       await expectJournal(store, "w1", { 1: events, 2: events });
     });
 
-    test("20,000 users of one hour in one batch, more than Lua can unpack, with ids and without", async () => {
+    test("20,000 users of one hour in one batch, more than Lua can unpack, with ids and without", async ({ store }) => {
       await initializeAndRegister(store, "w1");
       const plain = clicksOf("plain", 20_000);
       const withIds = clicksOf("with-id", 20_000).map((event) => ({ ...event, id: event.user }));
@@ -88,7 +79,7 @@ export function commitContract(openHarness: () => Promise<Harness>): void {
       await expectCounted(store, [...plain, ...withIds]);
     });
 
-    test("users and ids of any bytes, streams of any characters they may have", async () => {
+    test("users and ids of any bytes, streams of any characters they may have", async ({ store }) => {
       await initializeAndRegister(store, "w1");
       const events = STREAMS.flatMap((stream) =>
         USERS_OF_ANY_BYTES.flatMap((user) => [
@@ -104,7 +95,7 @@ export function commitContract(openHarness: () => Promise<Harness>): void {
       await expectCounted(store, events);
     });
 
-    test("the earliest hour, and one that is far ahead", async () => {
+    test("the earliest hour, and one that is far ahead", async ({ store }) => {
       await initializeAndRegister(store, "w1");
       const events = [click("u", undefined, 0), click("u", undefined, 253_402_300_799_999)];
       await store.commit("w1", 1, batchOf(events));
@@ -112,7 +103,7 @@ export function commitContract(openHarness: () => Promise<Harness>): void {
       await expectJournal(store, "w1", { 1: events });
     });
 
-    test("a batch that is sent again is applied once, and answered as before", async () => {
+    test("a batch that is sent again is applied once, and answered as before", async ({ store }) => {
       await initializeAndRegister(store, "w1");
       const events = [click("a", "id-1"), click("b", "id-1"), impression("c"), click("d", "id-2")];
       const more = [impression("e", "id-2"), click("f")];
@@ -126,7 +117,7 @@ export function commitContract(openHarness: () => Promise<Harness>): void {
       await expectJournal(store, "w1", { 1: counted.slice(0, 3), 2: counted.slice(3) });
     });
 
-    test("an id counts once in its stream, whatever else the event says", async () => {
+    test("an id counts once in its stream, whatever else the event says", async ({ store }) => {
       await initializeAndRegister(store, "w1");
       const first = click("u", "id-1");
       const others = [
@@ -145,14 +136,14 @@ export function commitContract(openHarness: () => Promise<Harness>): void {
       await expectJournal(store, "w1", { 1: [first], 2: withoutOrdinals(batch, [0, 3]) });
     });
 
-    test("the user of a duplicate is not counted", async () => {
+    test("the user of a duplicate is not counted", async ({ store }) => {
       await initializeAndRegister(store, "w1");
       await store.commit("w1", 1, batchOf([click("u", "id-1"), click("v", "id-1"), click("w", "id-1")]));
       await store.commit("w1", 2, batchOf([impression("x", "id-1")]));
       expect(await store.read([NOON_KEY])).toEqual([present(1, 0, 1)]);
     });
 
-    test("a batch of nothing but duplicates counts nothing, and makes no hour", async () => {
+    test("a batch of nothing but duplicates counts nothing, and makes no hour", async ({ store }) => {
       await initializeAndRegister(store, "w1");
       await store.commit("w1", 1, batchOf([click("u", "id-1")]));
       const late = batchOf([click("u", "id-1", NOON + HOUR_MS)]);
@@ -163,14 +154,14 @@ export function commitContract(openHarness: () => Promise<Harness>): void {
       expect((await store.readJournal("w1", 2, ALL)).map(({ seq }) => seq)).toEqual([3]);
     });
 
-    test("a writer that the store does not know commits nothing", async () => {
+    test("a writer that the store does not know commits nothing", async ({ store }) => {
       await initializeAndRegister(store, "w1");
       expect(await store.commit("w2", 1, batchOf([click("u")]))).toEqual({ status: "unknown" });
       expect(await store.renewLease("w2", 0)).toBe("lost");
       expect(await store.abandon("w2")).toBeUndefined();
     });
 
-    test("any batches, sent once or more: counts, duplicates and journal are those of a model", async () => {
+    test("any batches, sent once or more: counts, duplicates and journal are those of a model", async ({ store }) => {
       await initializeAndRegister(store, "w0");
       let run = 0;
       await fc.assert(

@@ -1,9 +1,9 @@
 /** The contract that every hot store keeps, whole. */
-import { describe, expect, test } from "bun:test";
+import { describe, expect } from "bun:test";
 import { batchOf } from "../../../harness/pipeline/batches.ts";
-import { click, committed, type Harness, initializeAndRegister, rejectionOf } from "../setup.ts";
-import { birthContract } from "./birth.ts";
+import { click, committed, type Harness, initializeAndRegister, rejectionOf, testWithStore } from "../setup.ts";
 import { commitContract } from "./commit.ts";
+import { initializationContract } from "./initialization.ts";
 import { journalContract } from "./journal.ts";
 import { rangesContract } from "./ranges.ts";
 import { retirementContract } from "./retirement.ts";
@@ -12,13 +12,13 @@ export function hotStoreContract(name: string, openHarness: () => Promise<Harnes
   describe(`hot store contract: ${name}`, () => {
     commitContract(openHarness);
     journalContract(openHarness);
-    birthContract(openHarness);
+    initializationContract(openHarness);
     retirementContract(openHarness);
     rangesContract(openHarness);
 
-    test("opening again does nothing; a closed store is not ready and refuses", async () => {
-      const harness = await openHarness();
-      const store = await harness.open();
+    const test = testWithStore(openHarness);
+
+    test("opening again does nothing; a closed store is not ready and refuses", async ({ store }) => {
       await initializeAndRegister(store, "w1");
       expect(await store.open()).toEqual([]);
       expect(store.isReady).toBe(true);
@@ -28,7 +28,6 @@ export function hotStoreContract(name: string, openHarness: () => Promise<Harnes
       expect(store.isReady).toBe(false);
       const error = await rejectionOf(store.commit("w1", 2, batchOf([click("u")])));
       expect(error.message).toContain("commit");
-      await harness.end();
     });
   });
 }

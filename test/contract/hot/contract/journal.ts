@@ -1,6 +1,5 @@
 /** What is in a journal, who may adopt it, and when it is gone. */
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import type { HotStore } from "../../../../src/store/hot.ts";
+import { describe, expect } from "bun:test";
 import { batchOf } from "../../../harness/pipeline/batches.ts";
 import {
   ALL,
@@ -14,23 +13,14 @@ import {
   NOON_KEY,
   present,
   removeAdopted,
+  testWithStore,
 } from "../setup.ts";
 
 export function journalContract(openHarness: () => Promise<Harness>): void {
   describe("journal", () => {
-    let harness: Harness;
-    let store: HotStore;
+    const test = testWithStore(openHarness);
 
-    beforeEach(async () => {
-      harness = await openHarness();
-      store = await harness.open();
-    });
-
-    afterEach(async () => {
-      await harness.end();
-    });
-
-    test("gives batches back from any seq on, and about as many events as asked for", async () => {
+    test("gives batches back from any seq on, and about as many events as asked for", async ({ store }) => {
       await initializeAndRegister(store, "w1");
       for (let seq = 1; seq <= 6; seq++) await store.commit("w1", seq, batchOf(clicksOf(`b${seq}`, 10)));
       const seqs = async (afterSeq: number, maxEvents: number) =>
@@ -45,7 +35,7 @@ export function journalContract(openHarness: () => Promise<Harness>): void {
       expect(await store.readJournal("nobody", 0, 10)).toEqual([]);
     });
 
-    test("is read whole when it has many entries, some with nothing in them", async () => {
+    test("is read whole when it has many entries, some with nothing in them", async ({ store }) => {
       await initializeAndRegister(store, "w1");
       for (let seq = 1; seq <= 250; seq++) await store.commit("w1", seq, batchOf([click(`u-${seq}`, "same")]));
       const batches = await store.readJournal("w1", 0, ALL);
@@ -53,7 +43,7 @@ export function journalContract(openHarness: () => Promise<Harness>): void {
       expect(batches.map(({ eventCount }) => eventCount)).toEqual([1, ...Array(249).fill(0)]);
     });
 
-    test("is trimmed through a seq; what is above stays", async () => {
+    test("is trimmed through a seq; what is above stays", async ({ store }) => {
       await initializeAndRegister(store, "w1");
       for (let seq = 1; seq <= 12; seq++) await store.commit("w1", seq, batchOf([click(`u-${seq}`)]));
       const seqs = async () => (await store.readJournal("w1", 0, ALL)).map(({ seq }) => seq);
@@ -70,7 +60,7 @@ export function journalContract(openHarness: () => Promise<Harness>): void {
       expect(await store.read([NOON_KEY])).toEqual([present(13, 0, 13)]);
     });
 
-    test("of a live writer is not for adoption", async () => {
+    test("of a live writer is not for adoption", async ({ store }) => {
       await initializeAndRegister(store, "w1");
       expect(await store.journalOwners()).toEqual([{ writer: "w1", adoptable: false, acceptedEvents: 0 }]);
       expect(await store.fence("w1")).toBe(false);
@@ -79,7 +69,7 @@ export function journalContract(openHarness: () => Promise<Harness>): void {
       expect(await store.renewLease("w1", 1)).toBe("held");
     });
 
-    test("of a writer that gave up is, and the writer is fenced", async () => {
+    test("of a writer that gave up is, and the writer is fenced", async ({ store }) => {
       await initializeAndRegister(store, "w1");
       const batch = batchOf([click("u")]);
       for (let seq = 1; seq <= 3; seq++) await store.commit("w1", seq, batch);
@@ -95,7 +85,9 @@ export function journalContract(openHarness: () => Promise<Harness>): void {
       expect(await store.read([NOON_KEY])).toEqual([present(3, 0, 1)]);
     });
 
-    test("of a writer that gave up says how many of its events were accepted: duplicates are not", async () => {
+    test("of a writer that gave up says how many of its events were accepted: duplicates are not", async ({
+      store,
+    }) => {
       await initializeAndRegister(store, "w1");
       await store.commit("w1", 1, batchOf([click("a", "id-1"), click("b"), click("c", "id-1")]));
       await store.commit("w1", 2, batchOf([click("a", "id-1"), click("d", "id-2")]));
@@ -105,7 +97,9 @@ export function journalContract(openHarness: () => Promise<Harness>): void {
       expect(await store.abandon("w2")).toEqual({ lastSeq: 0, acceptedEvents: 0 });
     });
 
-    test("is drained by its adopter and removed; its writer stays fenced when it wakes after that", async () => {
+    test("is drained by its adopter and removed; its writer stays fenced when it wakes after that", async ({
+      store,
+    }) => {
       await initializeAndRegister(store, "w1");
       const batch = batchOf([click("u")]);
       for (let seq = 1; seq <= 3; seq++) await store.commit("w1", seq, batch);
@@ -124,7 +118,7 @@ export function journalContract(openHarness: () => Promise<Harness>): void {
       expect(await store.read([NOON_KEY])).toEqual([present(3, 0, 1)]);
     });
 
-    test("of a new writer begins at 1 again, beside the old one's", async () => {
+    test("of a new writer begins at 1 again, beside the old one's", async ({ store }) => {
       await initializeAndRegister(store, "w1");
       const [first, second] = [click("a", "id-1"), click("b")];
       await store.commit("w1", 1, batchOf([first]));

@@ -1,5 +1,5 @@
 /** What a range of hours over one stream or many shows. */
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { describe, expect } from "bun:test";
 import fc from "fast-check";
 import { DAY_MS, type Event, HOUR_MS, hourKeyName, hourOf } from "../../../../src/domain/event.ts";
 import type { Sketch } from "../../../../src/domain/unique-users/sketch.ts";
@@ -27,24 +27,15 @@ import {
   STREAM,
   shownOf,
   sketchOf,
+  testWithStore,
   usersOf,
 } from "../setup.ts";
 
 export function rangesContract(openHarness: () => Promise<Harness>): void {
   describe("ranges", () => {
-    let harness: Harness;
-    let store: HotStore;
+    const test = testWithStore(openHarness);
 
-    beforeEach(async () => {
-      harness = await openHarness();
-      store = await harness.open();
-    });
-
-    afterEach(async () => {
-      await harness.end();
-    });
-
-    test("show each hour of a stream that is held within them, and no other", async () => {
+    test("show each hour of a stream that is held within them, and no other", async ({ store }) => {
       await initializeAndRegister(store, "w1", NOON - DAY_MS);
       const events = [
         ...mixedEvents("a", 60),
@@ -68,7 +59,7 @@ export function rangesContract(openHarness: () => Promise<Harness>): void {
       expect((await rangeOf(store, oneStream("site"))).hours).toEqual([]);
     });
 
-    test("show all streams whose names begin alike, and no neighbours of them", async () => {
+    test("show all streams whose names begin alike, and no neighbours of them", async ({ store }) => {
       await initializeAndRegister(store, "w1");
       const names = ["a", "a.", "a.b", "a.b.c", "a-b", "a_b", "aa", "A.b", "b", ".", "a.z", "a..", "0", "z"];
       const events = names.flatMap((stream, i) => [
@@ -82,7 +73,7 @@ export function rangesContract(openHarness: () => Promise<Harness>): void {
       }
     });
 
-    test("of more hours and streams than one answer of Redis carries show each once", async () => {
+    test("of more hours and streams than one answer of Redis carries show each once", async ({ store }) => {
       await initializeAndRegister(store, "w1");
       const events = Array.from({ length: 4_500 }, (_, i) =>
         click(`u${i}`, undefined, NOON + (i % 4) * HOUR_MS, `${i % 2 === 0 ? "even" : "odd"}.${i}`),
@@ -94,7 +85,7 @@ export function rangesContract(openHarness: () => Promise<Harness>): void {
       }
     });
 
-    test("carry sketches of any size whole", async () => {
+    test("carry sketches of any size whole", async ({ store }) => {
       await initializeAndRegister(store, "w1");
       const events = [
         ...clicksOf("dense", 40_000),
@@ -111,7 +102,9 @@ export function rangesContract(openHarness: () => Promise<Harness>): void {
       }
     });
 
-    test("do not show what was retired, whose hours lie before the answer; they do show the hydrated", async () => {
+    test("do not show what was retired, whose hours lie before the answer; they do show the hydrated", async ({
+      store,
+    }) => {
       await initializeAndRegister(store, "w1");
       const events = [click("a"), click("b", undefined, NOON + HOUR_MS)];
       await store.commit("w1", 1, batchOf(events));
@@ -132,7 +125,7 @@ export function rangesContract(openHarness: () => Promise<Harness>): void {
       ]);
     });
 
-    test("tell clickers from viewers, with ids and without, of any number", async () => {
+    test("tell clickers from viewers, with ids and without, of any number", async ({ store }) => {
       await initializeAndRegister(store, "w1");
       const numbers = [...Array(9_000).keys()];
       const events = [
@@ -141,16 +134,16 @@ export function rangesContract(openHarness: () => Promise<Harness>): void {
         ...numbers.filter((i) => i % 9 === 0).map((i) => click(`other-${i}`)),
       ];
       await store.commit("w1", 1, batchOf(events));
-      await expectUsers(usersOf(events));
+      await expectUsers(store, usersOf(events));
       // What counts once by its id is of no kind the second time.
       await store.commit("w1", 2, batchOf([impression("nobody", "c-0"), click("nobody", "i-5")]));
-      await expectUsers(usersOf(events));
+      await expectUsers(store, usersOf(events));
       await store.commit("w1", 3, batchOf([click("u-1"), impression("other-9")]));
-      await expectUsers(usersOf([...events, click("u-1"), impression("other-9")]));
+      await expectUsers(store, usersOf([...events, click("u-1"), impression("other-9")]));
       await expectCounted(store, [...events, click("u-1"), impression("other-9")]);
     });
 
-    async function expectUsers(expected: UserSketches): Promise<void> {
+    async function expectUsers(store: HotStore, expected: UserSketches): Promise<void> {
       const shown: UserSketches[] = [];
       await store.readRange(oneStream(STREAM), ({ users }) => {
         const copy = new UserSketches();
@@ -161,18 +154,18 @@ export function rangesContract(openHarness: () => Promise<Harness>): void {
       expectSameUsers(shown[0]!, expected);
     }
 
-    test("go on by kind once an hour was hydrated", async () => {
+    test("go on by kind once an hour was hydrated", async ({ store }) => {
       await initializeAndRegister(store, "w1", NOON + HOUR_MS);
       const old = [...clicksOf("old", 700), ...clicksOf("old", 2_000).map(({ user }) => impression(user))];
       const cold = { clicks: 700, impressions: 2_000, users: usersOf(old) };
       await store.hydrate(NOON_KEY, cold, await store.retirementMark());
-      await expectUsers(usersOf(old));
+      await expectUsers(store, usersOf(old));
       const events = [click("old-1999"), impression("new"), click("newer", "id-1")];
       await store.commit("w1", 1, batchOf(events));
-      await expectUsers(usersOf([...old, ...events]));
+      await expectUsers(store, usersOf([...old, ...events]));
     });
 
-    test("show each hour once although hours are retired and put in place meanwhile", async () => {
+    test("show each hour once although hours are retired and put in place meanwhile", async ({ store }) => {
       await initializeAndRegister(store, "w1");
       const events = Array.from({ length: 4_500 }, (_, i) => click("u", undefined, NOON + (i % 2) * HOUR_MS, `s${i}`));
       await store.commit("w1", 1, batchOf(events));
@@ -193,15 +186,18 @@ export function rangesContract(openHarness: () => Promise<Harness>): void {
       expect(absent.filter(({ at }) => hourOf(at) >= Number(freshFrom))).toEqual([]);
     });
 
-    test("are not told before the birth, nor once the data set has ceased to be born", async () => {
-      expect(await store.readRange(branch(""), () => {})).toBe("uninitialized");
-      await initializeAndRegister(store, "w1");
-      await store.commit("w1", 1, batchOf([click("a")]));
-      store = await harness.uninitialize();
+    test("are not read before the data set is initialized, nor once it no longer is", async ({
+      harness,
+      store: before,
+    }) => {
+      expect(await before.readRange(branch(""), () => {})).toBe("uninitialized");
+      await initializeAndRegister(before, "w1");
+      await before.commit("w1", 1, batchOf([click("a")]));
+      const store = await harness.uninitialize();
       expect(await store.readRange(branch(""), () => {})).toBe("uninitialized");
     });
 
-    test("any range over any streams shows what a model does", async () => {
+    test("any range over any streams shows what a model does", async ({ store }) => {
       await initializeAndRegister(store, "w1");
       const events: Event[] = [];
       const name = fc.stringMatching(/^[a.A_0-]{1,4}$/);

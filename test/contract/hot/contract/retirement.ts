@@ -1,9 +1,9 @@
 /** How hours leave the store, and come back from the cold one. */
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { describe, expect } from "bun:test";
 import { HOUR_MS } from "../../../../src/domain/event.ts";
 import { Sketch } from "../../../../src/domain/unique-users/sketch.ts";
 import { UserSketches } from "../../../../src/domain/unique-users/user-sketches.ts";
-import type { CommitResult, HotStore } from "../../../../src/store/hot.ts";
+import type { CommitResult } from "../../../../src/store/hot.ts";
 import { batchOf } from "../../../harness/pipeline/batches.ts";
 import {
   ABSENT,
@@ -24,23 +24,14 @@ import {
   retireAll,
   STREAM,
   sketchOf,
+  testWithStore,
 } from "../setup.ts";
 
 export function retirementContract(openHarness: () => Promise<Harness>): void {
   describe("retire and hydrate", () => {
-    let harness: Harness;
-    let store: HotStore;
+    const test = testWithStore(openHarness);
 
-    beforeEach(async () => {
-      harness = await openHarness();
-      store = await harness.open();
-    });
-
-    afterEach(async () => {
-      await harness.end();
-    });
-
-    test("only hours that are flushed are retired, and they are absent then", async () => {
+    test("only hours that are flushed are retired, and they are absent then", async ({ store }) => {
       await initializeAndRegister(store, "w1");
       const later = NOON + HOUR_MS;
       await store.commit("w1", 1, batchOf([click("a")]));
@@ -67,7 +58,7 @@ export function retirementContract(openHarness: () => Promise<Harness>): void {
       expect(await store.commit("w1", 4, batchOf([click("d")]))).toEqual(absent);
     });
 
-    test("an hour that was touched again is retired only once that is flushed too", async () => {
+    test("an hour that was touched again is retired only once that is flushed too", async ({ store }) => {
       await initializeAndRegister(store, "w1");
       await store.commit("w1", 1, batchOf([click("a")]));
       await store.trimJournal("w1", 1);
@@ -77,7 +68,7 @@ export function retirementContract(openHarness: () => Promise<Harness>): void {
       expect(await store.retire(NOON + HOUR_MS)).toBe(1);
     });
 
-    test("an hour that an earlier writer touched is retired only once its journal is flushed", async () => {
+    test("an hour that an earlier writer touched is retired only once its journal is flushed", async ({ store }) => {
       await initializeAndRegister(store, "w1");
       for (let seq = 1; seq <= 3; seq++) await store.commit("w1", seq, batchOf([click(`a-${seq}`)]));
       await store.commit("w1", 4, batchOf([click("a", undefined, NOON, "site-2")]));
@@ -92,7 +83,7 @@ export function retirementContract(openHarness: () => Promise<Harness>): void {
       expect(await store.read([NOON_KEY])).toEqual([ABSENT]);
     });
 
-    test("one hour by name: absent from then on, but not before it is flushed", async () => {
+    test("one hour by name: absent from then on, but not before it is flushed", async ({ store }) => {
       await initializeAndRegister(store, "w1");
       await store.commit("w1", 1, batchOf([click("a"), click("b", undefined, NOON + HOUR_MS)]));
       expect(await store.retireHour(NOON_KEY)).toBe(false);
@@ -106,14 +97,14 @@ export function retirementContract(openHarness: () => Promise<Harness>): void {
       expect((await store.commit("w1", 2, batchOf([click("c")]))).status).toBe("absent");
     });
 
-    test("an hour that is not held, by name: it is not taken for empty any more", async () => {
+    test("an hour that is not held, by name: it is not taken for empty any more", async ({ store }) => {
       await initializeAndRegister(store, "w1");
       expect(await store.read([NOON_KEY])).toEqual([{ status: "empty" }]);
       expect(await store.retireHour(NOON_KEY)).toBe(true);
       expect(await store.read([NOON_KEY])).toEqual([{ status: "absent" }]);
     });
 
-    test("many hours at once", async () => {
+    test("many hours at once", async ({ store }) => {
       await initializeAndRegister(store, "w1");
       const events = Array.from({ length: 450 }, (_, i) => click("u", undefined, NOON, `stream-${i}`));
       await store.commit("w1", 1, batchOf(events));
@@ -123,7 +114,7 @@ export function retirementContract(openHarness: () => Promise<Harness>): void {
       expect(await store.read(keys)).toEqual(Array(450).fill(ABSENT));
     });
 
-    test("an hour that is hydrated is what the cold store had, and what comes after it", async () => {
+    test("an hour that is hydrated is what the cold store had, and what comes after it", async ({ store }) => {
       await initializeAndRegister(store, "w1", NOON + HOUR_MS);
       const old = Array.from({ length: 200 }, (_, i) => `old-${i}`);
       const cold = { clicks: 1_000, impressions: 50, users: clickers(old) };
@@ -136,7 +127,7 @@ export function retirementContract(openHarness: () => Promise<Harness>): void {
       expectEvents((await store.readJournal("w1", 0, ALL))[0]!, events);
     });
 
-    test("an hour of 100,000 users, dense, goes on after it was hydrated", async () => {
+    test("an hour of 100,000 users, dense, goes on after it was hydrated", async ({ store }) => {
       await initializeAndRegister(store, "w1", NOON + HOUR_MS);
       const sketch = sketchOf(Array.from({ length: 100_000 }, (_, i) => `old-${i}`));
       const cold = { clicks: 100_000, impressions: 0, users: new UserSketches(new Sketch(), sketch) };
@@ -147,7 +138,7 @@ export function retirementContract(openHarness: () => Promise<Harness>): void {
       expect(await store.read([NOON_KEY])).toEqual([present(105_000, 0, union.count())]);
     });
 
-    test("an hour that the cold store does not know is hydrated as one without events", async () => {
+    test("an hour that the cold store does not know is hydrated as one without events", async ({ store }) => {
       await initializeAndRegister(store, "w1", NOON + HOUR_MS);
       expect(await store.hydrate(NOON_KEY, undefined, await store.retirementMark())).toBe(true);
       expect(await store.read([NOON_KEY])).toEqual([present(0, 0, 0)]);
@@ -155,7 +146,7 @@ export function retirementContract(openHarness: () => Promise<Harness>): void {
       expect(await store.read([NOON_KEY])).toEqual([present(0, 1, 1)]);
     });
 
-    test("an hour that is present is left as it is, also when the mark is stale", async () => {
+    test("an hour that is present is left as it is, also when the mark is stale", async ({ store }) => {
       await initializeAndRegister(store, "w1");
       await store.commit("w1", 1, batchOf([click("u"), click("v", undefined, NOON - HOUR_MS)]));
       const mark = await store.retirementMark();
@@ -167,7 +158,7 @@ export function retirementContract(openHarness: () => Promise<Harness>): void {
       expect(await store.read([NOON_KEY])).toEqual([present(1, 0, 1)]);
     });
 
-    test("a mark from before a retirement is refused: what was read then may be stale", async () => {
+    test("a mark from before a retirement is refused: what was read then may be stale", async ({ store }) => {
       await initializeAndRegister(store, "w1");
       await store.commit("w1", 1, batchOf([click("u")]));
       const staleMark = await store.retirementMark();
@@ -180,7 +171,7 @@ export function retirementContract(openHarness: () => Promise<Harness>): void {
       expect(await store.read([NOON_KEY])).toEqual([present(1, 0, 1)]);
     });
 
-    test("an hour can be retired and hydrated again and again", async () => {
+    test("an hour can be retired and hydrated again and again", async ({ store }) => {
       await initializeAndRegister(store, "w1");
       const users: string[] = [];
       for (let seq = 1; seq <= 5; seq++) {

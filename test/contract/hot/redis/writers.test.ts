@@ -164,7 +164,7 @@ describeHotRedis((redis) => {
       expect(await store.commit("w1", 3, batchOf([click("v", "id-2")]))).toEqual(committed());
     });
 
-    test("nothing is hydrated before the birth, nor over it", async () => {
+    test("nothing is hydrated before the initialization, nor across it", async () => {
       const refused = await rejectionOf(store.retirementMark());
       expect(refused.mayHaveApplied).toBe(false);
       await rejectionOf(store.hydrate(NOON_KEY, undefined, 0));

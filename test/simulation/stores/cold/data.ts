@@ -3,9 +3,15 @@
  *
  * Invariant: it knows no connections, locks or faults: ColdServer has those.
  */
-import type { JournaledBatch } from "../../../src/domain/batch.ts";
-import { type Event, type HourKey, hourKeyName, type Kind } from "../../../src/domain/event.ts";
-import { type HourRange, type HourRecord, type HourTotals, includes, selects } from "../../../src/domain/hour-range.ts";
+import type { JournaledBatch } from "../../../../src/domain/batch.ts";
+import { type Event, type HourKey, hourKeyName, type Kind } from "../../../../src/domain/event.ts";
+import {
+  type HourRange,
+  type HourRecord,
+  type HourTotals,
+  includes,
+  selects,
+} from "../../../../src/domain/hour-range.ts";
 import {
   addErased,
   type ErasedCounts,
@@ -13,16 +19,16 @@ import {
   NO_BOUNDS,
   NOTHING_ERASED,
   type RetentionBounds,
-} from "../../../src/domain/retention-bounds.ts";
-import { registerOf } from "../../../src/domain/unique-users/sketch.ts";
-import { UserSketches } from "../../../src/domain/unique-users/user-sketches.ts";
-import type { HourAudit, RowKey, RowPage } from "../../../src/store/cold/audit-store.ts";
-import type { UserSelection } from "../../../src/store/cold/erasure-store.ts";
-import { WriterSealedError } from "../../../src/store/cold/errors.ts";
-import type { StoredEvents, UserRow, UsersRange } from "../../../src/store/cold/read-store.ts";
-import type { Swept } from "../../../src/store/cold/retention-store.ts";
-import { compareHours } from "../../../src/store/sql/event-rows.ts";
-import { rebuiltHour } from "../../../src/store/sql/hour-rows.ts";
+} from "../../../../src/domain/retention-bounds.ts";
+import { registerOf } from "../../../../src/domain/unique-users/sketch.ts";
+import { UserSketches } from "../../../../src/domain/unique-users/user-sketches.ts";
+import type { HourAudit, RowKey, RowPage } from "../../../../src/store/cold/audit-store.ts";
+import type { UserSelection } from "../../../../src/store/cold/erasure-store.ts";
+import { WriterSealedError } from "../../../../src/store/cold/errors.ts";
+import type { StoredEvents, UserRow, UsersRange } from "../../../../src/store/cold/read-store.ts";
+import type { Swept } from "../../../../src/store/cold/retention-store.ts";
+import { compareHours } from "../../../../src/store/sql/event-rows.ts";
+import { rebuiltHour } from "../../../../src/store/sql/hour-rows.ts";
 
 export interface EventRow extends HourKey {
   readonly writer: string;

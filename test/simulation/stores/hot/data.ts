@@ -4,11 +4,11 @@
  * Invariants: what a script refuses, this refuses; what a script forgets, this forgets. It knows no connections and no
  * faults: HotServer has those.
  */
-import { type Batch, decodeBatch, encodeBatch, type JournaledBatch } from "../../../src/domain/batch.ts";
-import { HOUR_MS, type HourKey, hourKeyName, ID_TTL_MS } from "../../../src/domain/event.ts";
-import { type HourRange, type HourRecord, type HourTotals, includes } from "../../../src/domain/hour-range.ts";
-import { UserSketches } from "../../../src/domain/unique-users/user-sketches.ts";
-import type { CommitResult, EndedWriter, HourRead, JournalOwner, LeaseState } from "../../../src/store/hot.ts";
+import { type Batch, decodeBatch, encodeBatch, type JournaledBatch } from "../../../../src/domain/batch.ts";
+import { HOUR_MS, type HourKey, hourKeyName, ID_TTL_MS } from "../../../../src/domain/event.ts";
+import { type HourRange, type HourRecord, type HourTotals, includes } from "../../../../src/domain/hour-range.ts";
+import { UserSketches } from "../../../../src/domain/unique-users/user-sketches.ts";
+import type { CommitResult, EndedWriter, HourRead, JournalOwner, LeaseState } from "../../../../src/store/hot.ts";
 
 /** How long a fence outlives its journal. */
 const FENCE_MEMORY_MS = 7 * 86_400_000;

@@ -1,7 +1,7 @@
-/** When a data set is born, and what is known and held then. */
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+/** How a data set is initialized, and what is known and held then. */
+import { describe, expect } from "bun:test";
 import { type Event, HOUR_MS } from "../../../../src/domain/event.ts";
-import type { CommitResult, HotStore } from "../../../../src/store/hot.ts";
+import type { CommitResult } from "../../../../src/store/hot.ts";
 import { batchOf } from "../../../harness/pipeline/batches.ts";
 import {
   ABSENT,
@@ -20,23 +20,14 @@ import {
   present,
   removeAdopted,
   STREAM,
+  testWithStore,
 } from "../setup.ts";
 
-export function birthContract(openHarness: () => Promise<Harness>): void {
-  describe("birth", () => {
-    let harness: Harness;
-    let store: HotStore;
+export function initializationContract(openHarness: () => Promise<Harness>): void {
+  describe("initialization", () => {
+    const test = testWithStore(openHarness);
 
-    beforeEach(async () => {
-      harness = await openHarness();
-      store = await harness.open();
-    });
-
-    afterEach(async () => {
-      await harness.end();
-    });
-
-    test("before it nothing is read and nothing written", async () => {
+    test("before it nothing is read and nothing written", async ({ store }) => {
       expect(await store.initializedMsAgo()).toBeUndefined();
       expect(await store.read([NOON_KEY])).toBe("uninitialized");
       expect(await store.read([])).toBe("uninitialized");
@@ -50,13 +41,13 @@ export function birthContract(openHarness: () => Promise<Harness>): void {
       expect(await store.read([])).toEqual([]);
     });
 
-    test("hours before freshFrom are absent, the others empty", async () => {
+    test("hours before freshFrom are absent, the others empty", async ({ store }) => {
       await initializeAndRegister(store, "w1", NOON);
       const keys = [NOON - HOUR_MS, NOON, NOON + HOUR_MS].map((hour) => ({ stream: STREAM, hour }));
       expect(await store.read(keys)).toEqual([ABSENT, EMPTY, EMPTY]);
     });
 
-    test("a batch that touches an absent hour applies nothing, and says which groups", async () => {
+    test("a batch that touches an absent hour applies nothing, and says which groups", async ({ store }) => {
       await initializeAndRegister(store, "w1", NOON);
       const before = NOON - HOUR_MS;
       const events = [
@@ -81,7 +72,7 @@ export function birthContract(openHarness: () => Promise<Harness>): void {
       });
     });
 
-    test("happens once: a second one changes nothing", async () => {
+    test("happens once: a second one changes nothing", async ({ store }) => {
       await initializeAndRegister(store, "w1", NOON);
       await store.commit("w1", 1, batchOf([click("u")]));
       const mark = await store.retirementMark();
@@ -92,12 +83,15 @@ export function birthContract(openHarness: () => Promise<Harness>): void {
       expect(await store.commit("w1", 2, batchOf([click("v")]))).toEqual(committed());
     });
 
-    test("is refused while a journal is left, which anybody may adopt; then no hour is held", async () => {
-      await initializeAndRegister(store, "w1");
+    test("is refused while a journal is left, which anybody may adopt; then no hour is held", async ({
+      harness,
+      store: before,
+    }) => {
+      await initializeAndRegister(before, "w1");
       const events = mixedEvents("a", 700);
-      await store.commit("w1", 1, batchOf(events.slice(0, 300)));
-      await store.commit("w1", 2, batchOf(events.slice(300)));
-      store = await harness.uninitialize();
+      await before.commit("w1", 1, batchOf(events.slice(0, 300)));
+      await before.commit("w1", 2, batchOf(events.slice(300)));
+      const store = await harness.uninitialize();
       expect(await store.initializedMsAgo()).toBeUndefined();
       expect(await store.read([NOON_KEY])).toBe("uninitialized");
       expect(await store.register("w2")).toBe(false);
@@ -119,20 +113,20 @@ export function birthContract(openHarness: () => Promise<Harness>): void {
       expect(await store.read(keys)).toEqual([ABSENT, EMPTY, EMPTY]);
     });
 
-    test("ids are remembered over it", async () => {
-      await initializeAndRegister(store, "w1");
-      await store.commit("w1", 1, batchOf([click("u", "id-1")]));
-      store = await harness.uninitialize();
+    test("ids are remembered over it", async ({ harness, store: before }) => {
+      await initializeAndRegister(before, "w1");
+      await before.commit("w1", 1, batchOf([click("u", "id-1")]));
+      const store = await harness.uninitialize();
       await removeAdopted(store, "w1", 1);
       await initializeAndRegister(store, "w2");
       expect(await store.commit("w2", 1, batchOf([click("u", "id-1")]))).toEqual(committed(0));
     });
 
-    test("drops however many hours there are", async () => {
-      await initializeAndRegister(store, "w1");
+    test("drops however many hours there are", async ({ harness, store: before }) => {
+      await initializeAndRegister(before, "w1");
       const events = Array.from({ length: 450 }, (_, i) => click("u", undefined, NOON, `stream-${i}`));
-      await store.commit("w1", 1, batchOf(events));
-      store = await harness.uninitialize();
+      await before.commit("w1", 1, batchOf(events));
+      const store = await harness.uninitialize();
       await removeAdopted(store, "w1", 1);
       await initializeAndRegister(store, "w2");
       const keys = events.map(({ stream }) => ({ stream, hour: NOON }));

@@ -4,11 +4,11 @@
  * Invariant: a command is answered, refused before it was sent or by the server, or sent with its outcome unknown; and
  * the error says which.
  */
-import type { Batch, JournaledBatch } from "../../../src/domain/batch.ts";
-import type { HourKey } from "../../../src/domain/event.ts";
-import type { HourRange, HourRecord, HourTotals } from "../../../src/domain/hour-range.ts";
-import { backoffMs } from "../../../src/runtime/backoff.ts";
-import type { Clock } from "../../../src/runtime/clock.ts";
+import type { Batch, JournaledBatch } from "../../../../src/domain/batch.ts";
+import type { HourKey } from "../../../../src/domain/event.ts";
+import type { HourRange, HourRecord, HourTotals } from "../../../../src/domain/hour-range.ts";
+import { backoffMs } from "../../../../src/runtime/backoff.ts";
+import type { Clock } from "../../../../src/runtime/clock.ts";
 import {
   type CommitResult,
   type EndedWriter,
@@ -17,12 +17,12 @@ import {
   type HourRead,
   type JournalOwner,
   type LeaseState,
-} from "../../../src/store/hot.ts";
-import { Connection, type Link } from "../world/network.ts";
-import type { Owner, Scheduler } from "../world/scheduler.ts";
-import type { Trace } from "../world/trace.ts";
-import type { HotData } from "./hot-data.ts";
-import { type Access, ErrorReply, type HotServer } from "./hot-server.ts";
+} from "../../../../src/store/hot.ts";
+import { Connection, type Link } from "../../world/network.ts";
+import type { Owner, Scheduler } from "../../world/scheduler.ts";
+import type { Trace } from "../../world/trace.ts";
+import type { HotData } from "./data.ts";
+import { type Access, ErrorReply, type HotServer } from "./server.ts";
 
 const COMMAND_TIMEOUT_MS = 400;
 const RECONNECT_FIRST_MS = 20;

@@ -4,22 +4,22 @@
  * Invariants: a flush is one transaction, which begins by locking its writer. Given up before COMMIT is sent, it is
  * rolled back, sooner or later; after that it may be committed, and nobody is told.
  */
-import type { JournaledBatch } from "../../../src/domain/batch.ts";
-import type { HourKey } from "../../../src/domain/event.ts";
-import type { HourRange, HourTotals } from "../../../src/domain/hour-range.ts";
-import type { ErasedCounts, RetentionBounds } from "../../../src/domain/retention-bounds.ts";
-import type { Clock } from "../../../src/runtime/clock.ts";
-import type { HourAudit, RowKey, RowPage } from "../../../src/store/cold/audit-store.ts";
-import type { UserSelection } from "../../../src/store/cold/erasure-store.ts";
-import { ColdUnavailableError, WriterSealedError } from "../../../src/store/cold/errors.ts";
-import { flushName } from "../../../src/store/cold/flush-store.ts";
-import type { HourPartVisitor, StoredEvents, UserRow, UsersRange } from "../../../src/store/cold/read-store.ts";
-import type { Swept } from "../../../src/store/cold/retention-store.ts";
-import { Connection, type Link } from "../world/network.ts";
-import type { Owner, Scheduler } from "../world/scheduler.ts";
-import type { Trace } from "../world/trace.ts";
-import type { ColdData } from "./cold-data.ts";
-import type { ColdServer, WriterLock } from "./cold-server.ts";
+import type { JournaledBatch } from "../../../../src/domain/batch.ts";
+import type { HourKey } from "../../../../src/domain/event.ts";
+import type { HourRange, HourTotals } from "../../../../src/domain/hour-range.ts";
+import type { ErasedCounts, RetentionBounds } from "../../../../src/domain/retention-bounds.ts";
+import type { Clock } from "../../../../src/runtime/clock.ts";
+import type { HourAudit, RowKey, RowPage } from "../../../../src/store/cold/audit-store.ts";
+import type { UserSelection } from "../../../../src/store/cold/erasure-store.ts";
+import { ColdUnavailableError, WriterSealedError } from "../../../../src/store/cold/errors.ts";
+import { flushName } from "../../../../src/store/cold/flush-store.ts";
+import type { HourPartVisitor, StoredEvents, UserRow, UsersRange } from "../../../../src/store/cold/read-store.ts";
+import type { Swept } from "../../../../src/store/cold/retention-store.ts";
+import { Connection, type Link } from "../../world/network.ts";
+import type { Owner, Scheduler } from "../../world/scheduler.ts";
+import type { Trace } from "../../world/trace.ts";
+import type { ColdData } from "./data.ts";
+import type { ColdServer, WriterLock } from "./server.ts";
 
 const FLUSH_TIMEOUT_MS = 10_000;
 const READ_TIMEOUT_MS = 1_000;

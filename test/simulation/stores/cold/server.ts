@@ -4,8 +4,8 @@
  * Invariant: whoever flushes, seals or asks for the watermark of a writer waits until the transaction before it has
  * ended, one way or the other.
  */
-import type { Owner } from "../world/scheduler.ts";
-import type { ColdData } from "./cold-data.ts";
+import type { Owner } from "../../world/scheduler.ts";
+import type { ColdData } from "./data.ts";
 
 /** Held by one transaction at a time. */
 export interface WriterLock {

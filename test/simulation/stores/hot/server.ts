@@ -1,6 +1,6 @@
 /** A Redis in memory: its data, and the state that a fault brings it into. */
-import type { Owner } from "../world/scheduler.ts";
-import type { HotData } from "./hot-data.ts";
+import type { Owner } from "../../world/scheduler.ts";
+import type { HotData } from "./data.ts";
 
 /** An error reply: the script has written nothing. */
 export class ErrorReply extends Error {
