@@ -4,12 +4,12 @@
  * has its own samples, by its number: a sum would fall when one of them does not answer, and counters must not.
  */
 import { Elysia } from "elysia";
-import { AggregatorRegistry, Counter, collectDefaultMetrics, Gauge, type Registry } from "prom-client";
+import { AggregatorRegistry, collectDefaultMetrics, type Registry } from "prom-client";
 import { version } from "../../../package.json";
 import type { Source, SourceState } from "../../intake/source.ts";
 import type { Pipeline } from "../../pipeline/pipeline.ts";
 import { registerBuckets } from "../../runtime/buckets.ts";
-import type { StoreWatch } from "../../store/watch.ts";
+import { expose } from "../../runtime/exposed-metric.ts";
 import { NO_STORE } from "../answers.ts";
 import type { RequestCounts } from "../requests/counts.ts";
 import type { AppOptions, Siblings } from "../route-options.ts";
@@ -19,9 +19,7 @@ export function metrics(options: AppOptions, requestCounts: readonly RequestCoun
   collectDefaultMetrics({ register: registry });
   registerLedger(registry, options.pipeline);
   registerState(registry, options);
-  registerRetention(registry, options);
   registerStores(registry, options);
-  registerPastReads(registry, options);
   registerRequests(registry, requestCounts);
   if (options.sources.length > 0) registerSources(registry, options.sources);
   const text = textOf(registry, options.siblings);
@@ -46,106 +44,60 @@ function textOf(registry: Registry, siblings: Siblings | undefined): () => Promi
   };
 }
 
-/** A counter of something that is counted elsewhere. */
-function mirrored(registry: Registry, name: string, help: string, value: () => number): void {
-  new Counter({
-    name,
-    help,
-    registers: [registry],
-    collect() {
-      this.reset();
-      this.inc(value());
-    },
-  });
-}
-
-function byReason(registry: Registry, name: string, help: string, counts: Readonly<Record<string, number>>): void {
-  new Counter({
-    name,
-    help,
-    labelNames: ["reason"],
-    registers: [registry],
-    collect() {
-      this.reset();
-      for (const [reason, count] of Object.entries(counts)) this.inc({ reason }, count);
-    },
-  });
+function counter(registry: Registry, name: string, help: string, value: () => number): void {
+  expose(registry, "counter", name, help, () => [{ value: value() }]);
 }
 
 function gauge(registry: Registry, name: string, help: string, value: () => number): void {
-  new Gauge({
-    name,
-    help,
-    registers: [registry],
-    collect() {
-      this.set(value());
-    },
-  });
+  expose(registry, "gauge", name, help, () => [{ value: value() }]);
+}
+
+/** Counters that differ in one label. */
+function counters(registry: Registry, name: string, help: string, label: string, counts: () => object): void {
+  expose(registry, "counter", name, help, () =>
+    Object.entries(counts()).map(([value, count]) => ({ labels: { [label]: value }, value: count })),
+  );
 }
 
 function registerLedger(registry: Registry, pipeline: Pipeline): void {
   const { ledger } = pipeline;
-  const counters = {
-    hourglass_events_accepted_total: ["Events that were acknowledged and count", () => ledger.accepted],
-    hourglass_events_persisted_total: ["Of the accepted: in the cold store", () => ledger.persisted],
-    hourglass_events_handed_over_total: [
-      "Of the accepted: left to the adopter of the journal of a writer that was given up",
-      () => ledger.handedOver,
-    ],
+  const totals = {
+    hourglass_events_accepted_total: ["accepted", "Events that were acknowledged and count"],
+    hourglass_events_persisted_total: ["persisted", "Of the accepted: in the cold store"],
+    hourglass_events_handed_over_total: ["handedOver", "Of the accepted: left to the adopter of a writer's journal"],
     hourglass_events_lost_total: [
+      "lost",
       "Of the accepted: in no store any more, since the hot store lost its journal",
-      () => ledger.lost,
     ],
-    hourglass_events_adopted_total: [
-      "Accepted under another writer's name, and persisted from its journal",
-      () => ledger.adopted,
-    ],
-    hourglass_events_duplicate_total: ["Acknowledged, and counted under their id before", () => ledger.duplicates],
-    hourglass_events_unknown_total: [
-      "Sent to the hot store, which did not answer in time: answered as unknown",
-      () => ledger.unknown,
-    ],
-    hourglass_events_unknown_stored_total: [
-      "Of the unknown: turned out to be stored, and accepted or a duplicate since then",
-      () => ledger.unknownStored,
-    ],
-    hourglass_events_unknown_unstored_total: [
-      "Of the unknown: turned out not to be stored, and will never count",
-      () => ledger.unknownUnstored,
-    ],
-  } satisfies Record<string, [string, () => number]>;
-  for (const [name, [help, value]] of Object.entries(counters)) mirrored(registry, name, help, value);
-  byReason(registry, "hourglass_events_refused_total", "Not counted, and said so", ledger.refused);
-  byReason(
+    hourglass_events_adopted_total: ["adopted", "Accepted by another writer, and persisted from its journal"],
+    hourglass_events_duplicate_total: ["duplicates", "Acknowledged, and counted under their id before"],
+    hourglass_events_unknown_total: ["unknown", "Sent to the hot store, which did not answer in time"],
+    hourglass_events_unknown_stored_total: ["unknownStored", "Of the unknown: turned out to be stored"],
+    hourglass_events_unknown_unstored_total: ["unknownUnstored", "Of the unknown: turned out not to be stored"],
+  } as const;
+  for (const [name, [field, help]] of Object.entries(totals)) counter(registry, name, help, () => ledger[field]);
+  counters(registry, "hourglass_events_refused_total", "Refused events, by reason", "reason", () => ledger.refused);
+  counters(
     registry,
     "hourglass_events_omitted_total",
-    "Of browsers: not counted since they wish so, or are bots",
-    ledger.omitted,
+    "From browsers that asked not to be counted, or from bots",
+    "reason",
+    () => ledger.omitted,
   );
-  new Gauge({
-    name: "hourglass_events_pending",
-    help: "Accepted and not persisted: in memory too, or in the journal alone",
-    labelNames: ["in"],
-    registers: [registry],
-    collect() {
-      const { events, ring } = pipeline.pending;
-      this.set({ in: "ring" }, ring);
-      this.set({ in: "journal" }, events - ring);
-    },
+  const pendingHelp = "Accepted and not persisted: in memory too, or in the journal alone";
+  expose(registry, "gauge", "hourglass_events_pending", pendingHelp, () => {
+    const { events, ring } = pipeline.pending;
+    return [
+      { labels: { in: "ring" }, value: ring },
+      { labels: { in: "journal" }, value: events - ring },
+    ];
   });
 }
 
-function registerState(registry: Registry, { pipeline, siblings }: AppOptions): void {
-  const labels = { version };
-  new Gauge({
-    name: "hourglass_build_info",
-    help: "1; the version that runs",
-    labelNames: ["version"],
-    registers: [registry],
-    collect() {
-      this.set(labels, 1);
-    },
-  });
+function registerState(registry: Registry, { pipeline, siblings, now }: AppOptions): void {
+  expose(registry, "gauge", "hourglass_build_info", "1; the version that runs", () => [
+    { labels: { version }, value: 1 },
+  ]);
   gauge(registry, "hourglass_workers", "Processes that share the port", () => siblings?.count ?? 1);
   gauge(registry, "hourglass_ring_capacity_events", "Pending events that are kept in memory", () => {
     return pipeline.ringCapacityEvents;
@@ -156,23 +108,17 @@ function registerState(registry: Registry, { pipeline, siblings }: AppOptions): 
   gauge(registry, "hourglass_oldest_pending_seconds", "Age of the oldest event that is not persisted", () => {
     return pipeline.oldestPendingMs / 1_000;
   });
-  gauge(registry, "hourglass_ready", "1 if events are taken", () => (pipeline.unreadiness === undefined ? 1 : 0));
-  gauge(registry, "hourglass_flush_ok", "1 unless the last flush failed", () => {
-    return pipeline.flushError === undefined ? 1 : 0;
-  });
-}
-
-function registerRetention(registry: Registry, { pipeline, now }: AppOptions): void {
-  new Gauge({
-    name: "hourglass_kept_from_seconds",
-    help: "Since when (Unix time) rows and hourly aggregates are kept: 0 if all are",
-    labelNames: ["what"],
-    registers: [registry],
-    collect() {
-      const at = now();
-      this.set({ what: "rows" }, pipeline.retention.rowsFrom(at) / 1_000);
-      this.set({ what: "aggregates" }, pipeline.retention.aggregatesFrom(at) / 1_000);
-    },
+  gauge(registry, "hourglass_ready", "1 if events are taken", () => Number(pipeline.unreadiness === undefined));
+  gauge(registry, "hourglass_flush_ok", "1 unless the last flush failed", () =>
+    Number(pipeline.flushError === undefined),
+  );
+  const keptHelp = "Since when (Unix time) rows and hourly aggregates are kept: 0 if all are";
+  expose(registry, "gauge", "hourglass_kept_from_seconds", keptHelp, () => {
+    const at = now();
+    return [
+      { labels: { what: "rows" }, value: pipeline.retention.rowsFrom(at) / 1_000 },
+      { labels: { what: "aggregates" }, value: pipeline.retention.aggregatesFrom(at) / 1_000 },
+    ];
   });
 }
 
@@ -187,110 +133,55 @@ function registerStores(registry: Registry, { pipeline, stores = [] }: AppOption
     registry,
     "hourglass_partitions_missing",
     "1 if MySQL would not add the partitions of the days to come, when this was last tried: once an hour",
-    () => (pipeline.retention.partitionProblem === undefined ? 0 : 1),
+    () => Number(pipeline.retention.partitionProblem !== undefined),
   );
-  new Gauge({
-    name: "hourglass_store_up",
-    help: "1 unless the last call to the store failed; of Redis, if it is divided into shards, for each of them",
-    labelNames: ["store", "shard"],
-    registers: [registry],
-    collect() {
-      for (const watch of stores) this.set(labelsOf(watch), watch.isAway ? 0 : 1);
-    },
-  });
-  new Counter({
-    name: "hourglass_store_errors_total",
-    help: "Calls to a store that it did not answer, or refused",
-    labelNames: ["store", "operation"],
-    registers: [registry],
-    collect() {
-      this.reset();
-      for (const { name: store, errors } of stores) {
-        for (const [operation, count] of errors) this.inc({ store, operation }, count);
-      }
-    },
-  });
-}
-
-function labelsOf({ name, shard }: StoreWatch) {
-  return { store: name, ...(shard !== undefined && { shard: String(shard) }) };
-}
-
-function registerPastReads(registry: Registry, { pipeline }: AppOptions): void {
-  new Counter({
-    name: "hourglass_past_reads_total",
-    help: "Ranges read from the replica, or from the primary, as the replica was behind or away",
-    labelNames: ["outcome"],
-    registers: [registry],
-    collect() {
-      this.reset();
-      for (const [outcome, count] of Object.entries(pipeline.pastReads ?? {})) this.inc({ outcome }, count);
-    },
-  });
+  const upHelp = "1 unless the last call to the store failed; of Redis, if it is divided into shards, for each of them";
+  expose(registry, "gauge", "hourglass_store_up", upHelp, () =>
+    stores.map(({ name: store, shard, isAway }) => {
+      return { labels: { store, ...(shard !== undefined && { shard }) }, value: Number(!isAway) };
+    }),
+  );
+  const errorsHelp = "Calls to a store that failed";
+  expose(registry, "counter", "hourglass_store_errors_total", errorsHelp, () =>
+    stores.flatMap(({ name: store, errors }) =>
+      Array.from(errors, ([operation, value]) => ({ labels: { store, operation }, value })),
+    ),
+  );
+  counters(
+    registry,
+    "hourglass_past_reads_total",
+    "Ranges read from the replica, or from the primary because the replica lagged or was unavailable",
+    "outcome",
+    () => pipeline.pastReads ?? {},
+  );
 }
 
 function registerSources(registry: Registry, sources: readonly Source[]): void {
-  new Counter({
-    name: "hourglass_source_messages_total",
-    help: "Messages of a source, by what became of them; redelivered: those of the received that came again",
-    labelNames: ["source", "outcome"],
-    registers: [registry],
-    collect() {
-      this.reset();
-      for (const { name, state } of sources) {
-        const { failures: _, ...outcomes } = state.counts;
-        for (const [outcome, count] of Object.entries(outcomes)) this.inc({ source: name, outcome }, count);
-      }
-    },
-  });
-  new Counter({
-    name: "hourglass_source_failures_total",
-    help: "Connections to a source that were lost, or could not be had",
-    labelNames: ["source"],
-    registers: [registry],
-    collect() {
-      this.reset();
-      for (const { name, state } of sources) this.inc({ source: name }, state.counts.failures);
-    },
-  });
-  ofSources(registry, sources, "under_way", "Messages that are not settled", ({ underWay }) => underWay);
-  ofSources(registry, sources, "consuming", "1 if messages are taken as they come", ({ status }) => {
-    return status === "consuming" ? 1 : 0;
-  });
-}
-
-function ofSources(
-  registry: Registry,
-  sources: readonly Source[],
-  name: string,
-  help: string,
-  value: (state: SourceState) => number,
-): void {
-  new Gauge({
-    name: `hourglass_source_${name}`,
-    help,
-    labelNames: ["source"],
-    registers: [registry],
-    collect() {
-      for (const source of sources) this.set({ source: source.name }, value(source.state));
-    },
-  });
+  const outcomesHelp =
+    "Messages of a source by outcome; redelivered: of the received, those that were delivered before";
+  expose(registry, "counter", "hourglass_source_messages_total", outcomesHelp, () =>
+    sources.flatMap(({ name: source, state }) => {
+      const { failures: _, ...outcomes } = state.counts;
+      return Object.entries(outcomes).map(([outcome, value]) => ({ labels: { source, outcome }, value }));
+    }),
+  );
+  const ofSources = (type: "counter" | "gauge", name: string, help: string, value: (state: SourceState) => number) =>
+    expose(registry, type, `hourglass_source_${name}`, help, () =>
+      sources.map(({ name: source, state }) => ({ labels: { source }, value: value(state) })),
+    );
+  const failuresHelp = "Connections to a source that were lost or refused";
+  ofSources("counter", "failures_total", failuresHelp, ({ counts }) => counts.failures);
+  ofSources("gauge", "under_way", "Messages that are not settled", ({ underWay }) => underWay);
+  ofSources("gauge", "consuming", "1 if messages are consumed", ({ status }) => Number(status === "consuming"));
 }
 
 function registerRequests(registry: Registry, requestCounts: readonly RequestCounts[]): void {
-  new Counter({
-    name: "hourglass_http_requests_total",
-    help: "Requests that were answered",
-    labelNames: ["method", "route", "status"],
-    registers: [registry],
-    collect() {
-      this.reset();
-      for (const counts of requestCounts) {
-        const { method, route } = counts;
-        for (const { status, count } of counts) this.inc({ method, route, status: String(status) }, count);
-      }
-    },
-  });
+  expose(registry, "counter", "hourglass_http_requests_total", "Requests that were answered", () =>
+    requestCounts.flatMap((counts) => {
+      const { method, route } = counts;
+      return Array.from(counts, ({ status, count }) => ({ labels: { method, route, status }, value: count }));
+    }),
+  );
   registerBuckets(
     registry,
     "hourglass_request_seconds",
