@@ -17,8 +17,6 @@ interface BuildOptions {
   /** Undefined: this machine. */
   readonly target: Bun.Build.CompileTarget | undefined;
   readonly outfile: string;
-  /** Starts faster, and is 10 MB larger; only for this machine's Bun. */
-  readonly bytecode: boolean;
 }
 
 function readOptions(args: string[]): BuildOptions {
@@ -27,16 +25,14 @@ function readOptions(args: string[]): BuildOptions {
     options: {
       target: { type: "string" },
       outfile: { type: "string" },
-      bytecode: { type: "boolean", default: false },
     },
   });
-  const { bytecode } = values;
   const platform = values.target?.replace(/^bun-/, "");
-  if (platform === undefined) return { target: undefined, outfile: resolve(values.outfile ?? defaultPath()), bytecode };
+  if (platform === undefined) return { target: undefined, outfile: resolve(values.outfile ?? defaultPath()) };
   const target = `bun-${platform}`;
   if (!isTarget(target))
     throw new Error(`--target '${platform}': expected such as linux-x64, linux-arm64, linux-x64-musl, darwin-arm64`);
-  return { target, outfile: resolve(values.outfile ?? `${defaultPath()}-${platform}`), bytecode };
+  return { target, outfile: resolve(values.outfile ?? `${defaultPath()}-${platform}`) };
 }
 
 function defaultPath(): string {
@@ -47,14 +43,15 @@ function isTarget(text: string): text is Bun.Build.CompileTarget {
   return /^bun-(linux|darwin|windows)-(x64|arm64)(-(baseline|modern))?(-(musl|glibc))?$/.test(text);
 }
 
-async function build({ target, outfile, bytecode }: BuildOptions): Promise<void> {
+async function build({ target, outfile }: BuildOptions): Promise<void> {
   for (const path of ENTRYPOINTS) if (!existsSync(path)) throw new Error(`${path} is missing`);
   const result = await Bun.build({
     entrypoints: ENTRYPOINTS,
     root: SOURCE,
     target: "bun",
-    // Bytecode of modules with an await at their top takes this format.
-    ...(bytecode ? { bytecode, format: "esm" } : {}),
+    // Ready after 160 ms instead of 300, and 10 MB larger. Bytecode is only made for this machine's Bun, and of modules
+    // with an await at their top only in this format.
+    ...(target === undefined ? { bytecode: true, format: "esm" } : {}),
     compile: {
       outfile,
       ...(target === undefined ? {} : { target }),

@@ -1,5 +1,5 @@
 /**
- * The program that tests start. It is compiled once per source: a compiled program with bytecode is up after 60 ms of
+ * The program that tests start. It is compiled once per source: a compiled program is up after 60 ms of
  * CPU, the source after 500 ms, and the suite starts it hundreds of times.
  */
 import { existsSync, linkSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
@@ -22,8 +22,8 @@ export async function buildProgram(): Promise<Program> {
 
 const BUILD_SCRIPT = join(PROJECT_ROOT, "scripts", "build.ts");
 
-function build(path: string, ...options: string[]): void {
-  const command = [process.execPath, BUILD_SCRIPT, `--outfile=${path}`, ...options];
+function build(path: string): void {
+  const command = [process.execPath, BUILD_SCRIPT, `--outfile=${path}`];
   const { exitCode, stderr } = Bun.spawnSync(command, {
     cwd: PROJECT_ROOT,
     stdout: "ignore",
@@ -46,7 +46,7 @@ function compiledProgram(): string {
   if (existsSync(path)) return path;
   const aside = mkdtempSync(`${path}-building-`);
   try {
-    build(join(aside, "hourglass"), "--bytecode");
+    build(join(aside, "hourglass"));
     linkSync(join(aside, "hourglass"), path);
   } catch (error) {
     if (!existsSync(path)) throw error;
