@@ -12,7 +12,7 @@
  * REGISTER_CHARS characters an event, so that a user is hashed once, by the process that took the event.
  */
 import { type Event, hourKeyName, hourOf } from "./event.ts";
-import { registerOf } from "./unique-users/sketch.ts";
+import type { UserHash } from "./unique-users/user-hash.ts";
 
 /** The events of one stream and hour within a batch. All arrays have one element an event. */
 export interface Group {
@@ -23,7 +23,7 @@ export interface Group {
   readonly ats: number[];
   readonly clickFlags: boolean[];
   readonly users: string[];
-  /** The sketch register that each user raises. */
+  /** The sketch register that each user raises. Those of the last events may be missing until hashUsers(). */
   readonly registers: number[];
   /** Null while no event of the group has an id: the usual case. */
   ids: (string | null)[] | null;
@@ -57,27 +57,26 @@ function emptyGroup(stream: string, hour: number): Group {
   };
 }
 
-function pushEvent(
-  group: Group,
-  at: number,
-  isClick: boolean,
-  user: string,
-  register: number,
-  id: string | null,
-): void {
+function pushEvent(group: Group, at: number, isClick: boolean, user: string, id: string | null): void {
   if (isClick) group.clicks += 1;
   else group.impressions += 1;
   if (id !== null && group.ids === null) group.ids = new Array(group.users.length).fill(null);
   group.ats.push(at);
   group.clickFlags.push(isClick);
   group.users.push(user);
-  group.registers.push(register);
   group.ids?.push(id);
 }
 
 function copyEvent(target: Group, from: Group, i: number): void {
   const id = from.ids?.[i] ?? null;
-  pushEvent(target, from.ats[i]!, from.clickFlags[i]!, from.users[i]!, from.registers[i]!, id);
+  pushEvent(target, from.ats[i]!, from.clickFlags[i]!, from.users[i]!, id);
+}
+
+/** Completes the registers. Before a batch is encoded, and so before a store has it. */
+export function hashUsers(batch: Batch, hash: UserHash): void {
+  for (const { users, registers } of batch.groups) {
+    for (let i = registers.length; i < users.length; i++) registers.push(hash.registerOf(users[i]!));
+  }
 }
 
 /** Collects events until it is sealed into a batch: encoded, it takes no more. */
@@ -91,8 +90,7 @@ export class BatchBuilder implements Batch {
   /** Answers the group that the event is in now. */
   add(event: Event): Group {
     const group = this.#groupOf(event.stream, hourOf(event.at));
-    const register = registerOf(event.user);
-    pushEvent(group, event.at, event.kind === "click", event.user, register, event.id ?? null);
+    pushEvent(group, event.at, event.kind === "click", event.user, event.id ?? null);
     this.eventCount += 1;
     return group;
   }
@@ -165,6 +163,8 @@ export function encodeBatch(batch: Batch): string {
 
 function encodeGroups(all: readonly Group[]): string {
   const groups = all.map((group): EncodedGroup => {
+    if (group.registers.length !== group.users.length)
+      throw new Error(`Cannot encode a batch whose users are not hashed: ${group.users.length} in one group`);
     let kinds = "";
     for (const isClick of group.clickFlags) kinds += isClick ? "c" : "i";
     const offsets = group.ats.map((at) => at - group.hour);
@@ -205,8 +205,8 @@ export function decodeBatch(seq: number, body: string, duplicates: readonly numb
   const groups = entry.g.map(([stream, hour, kinds, offsets, users, ids, registers]) => {
     const group = emptyGroup(stream, hour);
     for (let i = 0; i < users.length; i++) {
-      const register = registerIn(registers, i);
-      pushEvent(group, hour + offsets[i]!, kinds[i] === "c", users[i]!, register, ids?.[i] ?? null);
+      pushEvent(group, hour + offsets[i]!, kinds[i] === "c", users[i]!, ids?.[i] ?? null);
+      group.registers.push(registerIn(registers, i));
     }
     return group;
   });
@@ -225,6 +225,7 @@ export function withoutDuplicates(seq: number, batch: Batch, duplicates: readonl
     for (let i = 0; i < group.users.length; i++, ordinal++) {
       if (dropped.has(ordinal)) continue;
       copyEvent(kept, group, i);
+      kept.registers.push(group.registers[i]!);
     }
     if (kept.users.length > 0) groups.push(kept);
   }

@@ -85,6 +85,11 @@ export interface HotStore {
    */
   initialize(freshFrom: number): Promise<boolean>;
 
+  /**
+   * The key under which users enter the sketches here: UserHash. Undefined if there is none; `offered` is then made it.
+   */
+  userKey(offered?: Uint8Array): Promise<Uint8Array | undefined>;
+
   /** Gives a new writer an empty journal and a lease. False if the data set is not initialized. */
   register(writer: string): Promise<boolean>;
   /** Prolongs the lease. `committedSeq`: the last batch that the store has acknowledged to this writer. */

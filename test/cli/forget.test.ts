@@ -9,9 +9,9 @@ import { join } from "node:path";
 import { createConnection } from "mysql2/promise";
 import { createClient } from "redis";
 import { HOUR_MS, hourKeyName, hourOf } from "../../src/domain/event.ts";
-import { registerOf } from "../../src/domain/unique-users/sketch.ts";
 import { UserSketches } from "../../src/domain/unique-users/user-sketches.ts";
 import { Random, seedFor } from "../harness/pipeline/random.ts";
+import { TEST_USERS } from "../harness/pipeline/test-users.ts";
 import { describeWithServers } from "../harness/servers/servers.ts";
 import { type Counts, postEvent, readHour } from "../harness/service/analytics-client.ts";
 import { runCommand, startCommand } from "../harness/service/command.ts";
@@ -351,7 +351,8 @@ for (const { name, needs, open } of MODES) {
         const users = new UserSketches();
         for (const event of load.events) {
           const isOfHour = event.stream === stream && hourOf(event.at) === hour;
-          if (isOfHour && event.fate === "acknowledged") users.add(registerOf(event.user), event.kind === "click");
+          if (isOfHour && event.fate === "acknowledged")
+            users.add(TEST_USERS.registerOf(event.user), event.kind === "click");
         }
         const stored = UserSketches.decode(viewers_sketch, clickers_sketch);
         const united = UserSketches.decode(viewers_sketch, clickers_sketch);

@@ -8,7 +8,9 @@ import { join } from "node:path";
 import { createConnection } from "mysql2/promise";
 import { createClient } from "redis";
 import { HOUR_MS, hourOf } from "../../src/domain/event.ts";
+import { elementOf } from "../../src/domain/unique-users/sketch.ts";
 import { Random, seedFor } from "../harness/pipeline/random.ts";
+import { TEST_USERS } from "../harness/pipeline/test-users.ts";
 import { describeWithServers } from "../harness/servers/servers.ts";
 import { postEvent, readHour } from "../harness/service/analytics-client.ts";
 import { runCommand } from "../harness/service/command.ts";
@@ -152,7 +154,7 @@ for (const { name, needs, open } of MODES) {
       const at = hourOf(Date.now());
       await postEvent(service.port, { at, user: "ann", kind: "click", stream: "k" });
       await waitFor("the row", async () => (await site.cold.events()).some(({ stream }) => stream === "k"));
-      await tamperRedis((client) => client.pfAdd(`hg:{0}:u:${at}:k`, "ann"));
+      await tamperRedis((client) => client.pfAdd(`hg:{0}:u:${at}:k`, elementOf(TEST_USERS.registerOf("ann"))));
       const differences = async () => (await verdicts("--stream", "k")).verdicts[0]!.differences;
       expect(await differences()).toEqual(["the hot store counts 1 viewers, the rows give 0"]);
       await waitFor("the repair", async () => (await verdicts("--stream", "k", "--repair")).exitCode === 0);

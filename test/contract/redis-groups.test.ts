@@ -4,11 +4,12 @@
  * before anything is read from it.
  */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { type Batch, BatchBuilder } from "../../src/domain/batch.ts";
+import type { Batch } from "../../src/domain/batch.ts";
 import { type Event, HOUR_MS, type HourKey } from "../../src/domain/event.ts";
 import { type HotStore, HotUnavailableError, type HourRead } from "../../src/store/hot.ts";
 import { type RedisHotStoreOptions, redisHotStore } from "../../src/store/redis/hot-store.ts";
 import { redisAccessStore } from "../../src/store/redis/shared-access.ts";
+import { batchOf as hashedBatchOf } from "../harness/pipeline/batches.ts";
 import { Random, seedFor } from "../harness/pipeline/random.ts";
 import { freePort } from "../harness/servers/ports.ts";
 import { type RedisCluster, startRedisCluster } from "../harness/servers/redis/cluster.ts";
@@ -38,9 +39,7 @@ function click(id: string | undefined, hour = NOON): Event {
 }
 
 function batchOf(...events: readonly Event[]): Batch {
-  const builder = new BatchBuilder();
-  for (const event of events) builder.add(event);
-  return builder;
+  return hashedBatchOf(events);
 }
 
 /** As clicks(), with one more user who has seen something. */

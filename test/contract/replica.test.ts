@@ -3,7 +3,7 @@
  * was stored when it was asked for, whoever answers it, and the replica is what answers while it is not behind.
  */
 import { afterAll, afterEach, beforeAll, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
-import { BatchBuilder, type JournaledBatch } from "../../src/domain/batch.ts";
+import type { JournaledBatch } from "../../src/domain/batch.ts";
 import { type Event, HOUR_MS, type HourKey, hourOf } from "../../src/domain/event.ts";
 import type { HourRange } from "../../src/domain/hour-range.ts";
 import { Steps } from "../../src/domain/steps.ts";
@@ -14,6 +14,7 @@ import type { ColdStore } from "../../src/store/cold/cold-store.ts";
 import { ColdUnavailableError, ReadInterruptedError } from "../../src/store/cold/errors.ts";
 import { type HotStore, HotUnavailableError } from "../../src/store/hot.ts";
 import { mysqlColdStore } from "../../src/store/mysql/cold-store.ts";
+import { journaledBatchOf } from "../harness/pipeline/batches.ts";
 import { Random, seedFor } from "../harness/pipeline/random.ts";
 import { scrape } from "../harness/servers/prometheus.ts";
 import {
@@ -46,9 +47,7 @@ function click(user: string, at = NOON): Event {
 }
 
 function batchOf(seq: number, ...events: readonly Event[]): JournaledBatch {
-  const builder = new BatchBuilder();
-  for (const event of events) builder.add(event);
-  return { seq, groups: builder.groups, eventCount: builder.eventCount };
+  return journaledBatchOf(seq, events);
 }
 
 async function clicksIn(store: ColdStore): Promise<number> {

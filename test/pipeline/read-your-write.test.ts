@@ -4,8 +4,9 @@
  */
 import { afterEach, beforeEach, expect } from "bun:test";
 import { HOUR_MS, hourKeyName, hourOf } from "../../src/domain/event.ts";
-import { registerOf, Sketch } from "../../src/domain/unique-users/sketch.ts";
+import { Sketch } from "../../src/domain/unique-users/sketch.ts";
 import { Random, seedFor } from "../harness/pipeline/random.ts";
+import { TEST_USERS } from "../harness/pipeline/test-users.ts";
 import { describeWithServers } from "../harness/servers/servers.ts";
 import { type Counts, type PostedEvent, postEvent, readHour } from "../harness/service/analytics-client.ts";
 import { type HttpConnection, openConnection } from "../harness/service/http-connection.ts";
@@ -30,7 +31,7 @@ class Model {
     const hour = this.#hours.get(hourOf(at)) ?? { clicks: 0, impressions: 0, users: new Sketch() };
     if (kind === "click") hour.clicks += 1;
     else hour.impressions += 1;
-    hour.users.add(registerOf(user));
+    hour.users.add(TEST_USERS.registerOf(user));
     this.#hours.set(hourOf(at), hour);
   }
 

@@ -8,12 +8,13 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createConnection } from "mysql2/promise";
-import { BatchBuilder, type JournaledBatch } from "../../src/domain/batch.ts";
 import { type Event, HOUR_MS } from "../../src/domain/event.ts";
 import type { ColdStore } from "../../src/store/cold/cold-store.ts";
 import { ColdUnavailableError } from "../../src/store/cold/errors.ts";
 import { embeddedColdStore } from "../../src/store/embedded/cold-store.ts";
 import { mysqlColdStore } from "../../src/store/mysql/cold-store.ts";
+import { journaledBatchOf as batchOf } from "../harness/pipeline/batches.ts";
+import { presetInFolder } from "../harness/pipeline/test-users.ts";
 import { scrape } from "../harness/servers/prometheus.ts";
 import { describeWithServers, type MariaDbServer, startMariaDb } from "../harness/servers/servers.ts";
 import { postEvent, readHour } from "../harness/service/analytics-client.ts";
@@ -45,6 +46,7 @@ const ACCEPT = "DROP TRIGGER refuse";
 
 function openEmbedded(): Place {
   const dataDir = mkdtempSync(join(tmpdir(), "hourglass-dead-letters-"));
+  presetInFolder(dataDir);
   const path = join(dataDir, "cold.sqlite");
   const store = embeddedColdStore({ dataDir });
   return {
@@ -80,12 +82,6 @@ async function openMariaDb(server: MariaDbServer): Promise<Place> {
 
 function event(user: string, at = NOON, id?: string): Event {
   return { stream: STREAM, at, kind: user.length % 2 === 0 ? "click" : "impression", user, id };
-}
-
-function batchOf(seq: number, events: readonly Event[]): JournaledBatch {
-  const builder = new BatchBuilder();
-  for (const one of events) builder.add(one);
-  return { seq, groups: builder.groups, eventCount: builder.eventCount };
 }
 
 function good(count: number): Event[] {

@@ -11,6 +11,7 @@ import { DAY_MS, HOUR_MS, hourOf } from "../../src/domain/event.ts";
 import { type BodyFormat, INVALID_MAX_LISTED, readEvents } from "../../src/protocol/body/read-events.ts";
 import { EventObjectSchema } from "../../src/protocol/event/object-rules.ts";
 import { Random, seedFor } from "../harness/pipeline/random.ts";
+import { usersChosenByPublicHash } from "../harness/pipeline/test-users.ts";
 import { describeWithServers } from "../harness/servers/servers.ts";
 import { postEvent, readHour } from "../harness/service/analytics-client.ts";
 import { MODES, type Service, type Site, startService } from "../harness/service/service.ts";
@@ -22,6 +23,7 @@ const SETUP_TIMEOUT_MS = 120_000;
 const NDJSON = "application/x-ndjson";
 const ARRAY = "application/json";
 const HOUR = hourOf(Date.now());
+const CHOSEN_USERS_PER_REQUEST = 1_000;
 
 interface SentEvent {
   readonly timestamp: number;
@@ -129,6 +131,18 @@ for (const { name, needs, open } of MODES) {
       const old = send(ndjson(events.slice(2)), { "content-type": NDJSON }, "?old=1");
       await expectOutcome(old, { accepted: 1 });
       expect(await countOf("times", seconds)).toBe(1);
+    });
+
+    test("16,384 users that were chosen by the public hash of Redis count as 16,384", async () => {
+      const users = usersChosenByPublicHash();
+      for (let from = 0; from < users.length; from += CHOSEN_USERS_PER_REQUEST) {
+        const some = users.slice(from, from + CHOSEN_USERS_PER_REQUEST);
+        const events = some.map((user) => ({ timestamp: HOUR, user, event: "click", stream: "chosen" }));
+        await expectOutcome(send(ndjson(events)), { accepted: some.length });
+      }
+      const { uniqueUsers } = await readHour(service.port, HOUR, "chosen");
+      // Three standard errors; under the public hash it would be more than 150,000.
+      expect(Math.abs(uniqueUsers - users.length)).toBeLessThan(3 * 0.0081 * users.length);
     });
 
     test("a body in which no event is valid is refused, with the counts", async () => {

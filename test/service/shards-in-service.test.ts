@@ -2,7 +2,8 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { createConnection } from "mysql2/promise";
 import { HOUR_MS, hourOf } from "../../src/domain/event.ts";
-import { registerOf, Sketch } from "../../src/domain/unique-users/sketch.ts";
+import { Sketch } from "../../src/domain/unique-users/sketch.ts";
+import { TEST_USERS } from "../harness/pipeline/test-users.ts";
 import { freePort } from "../harness/servers/ports.ts";
 import { describeWithServers } from "../harness/servers/servers.ts";
 import { postEvent, readHour } from "../harness/service/analytics-client.ts";
@@ -55,7 +56,7 @@ describeWithServers("a service with shards", needs, () => {
 
   function usersOf(count: number): number {
     const sketch = new Sketch();
-    for (let i = 0; i < count; i++) sketch.add(registerOf(`user-${i}`));
+    for (let i = 0; i < count; i++) sketch.add(TEST_USERS.registerOf(`user-${i}`));
     return sketch.count();
   }
 

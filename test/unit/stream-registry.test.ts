@@ -3,10 +3,11 @@ import { afterEach, beforeEach, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { BatchBuilder, withoutDuplicates } from "../../src/domain/batch.ts";
+import { withoutDuplicates } from "../../src/domain/batch.ts";
 import { StreamRegistry, StreamReservation } from "../../src/pipeline/commit/stream-registry.ts";
 import type { ColdStore } from "../../src/store/cold/cold-store.ts";
 import { embeddedColdStore } from "../../src/store/embedded/cold-store.ts";
+import { batchOf } from "../harness/pipeline/batches.ts";
 
 let folder: string;
 let cold: ColdStore;
@@ -25,10 +26,9 @@ afterEach(async () => {
 });
 
 async function store(...streams: string[]): Promise<void> {
-  const builder = new BatchBuilder();
-  for (const stream of streams) builder.add({ stream, at: 1, kind: "click", user: "u", id: undefined });
+  const batch = batchOf(streams.map((stream) => ({ stream, at: 1, kind: "click", user: "u", id: undefined })));
   seq += 1;
-  await cold.flush("w", [withoutDuplicates(seq, builder, [])]);
+  await cold.flush("w", [withoutDuplicates(seq, batch, [])]);
 }
 
 function admitted(registry: StreamRegistry, ...streams: string[]): string[] {

@@ -29,7 +29,7 @@
  * Invariants: the seqs of a writer have no gaps; a batch in doubt never changes, and nothing else is sent meanwhile; an
  * event is answered as stored only after the hot store has said so, and refused only if no attempt can ever apply it.
  */
-import { type Batch, PackedBatch, withoutGroups } from "../../domain/batch.ts";
+import { type Batch, hashUsers, PackedBatch, withoutGroups } from "../../domain/batch.ts";
 import type { Ledger } from "../../domain/ledger.ts";
 import { invariant } from "../../runtime/assert.ts";
 import { backoffMs } from "../../runtime/backoff.ts";
@@ -153,6 +153,7 @@ export class BatchSender {
       for (let attempt = 0; !this.#isStopped; attempt++) {
         try {
           sending.isInFlight = true;
+          hashUsers(sending.batch, identity.users);
           return await hot.commit(identity.name!, this.#seq, sending.batch);
         } catch (error) {
           sending.isInFlight = false;

@@ -9,6 +9,7 @@
  */
 import { countEvents, type JournaledBatch } from "../../domain/batch.ts";
 import type { Ledger } from "../../domain/ledger.ts";
+import { UserHash } from "../../domain/unique-users/user-hash.ts";
 import { invariant } from "../../runtime/assert.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import type { Log } from "../../runtime/log.ts";
@@ -42,12 +43,28 @@ export class WriterIdentity {
   /** Acknowledged batches of earlier writers that no store has: to be committed before anything else. */
   readonly orphans: JournaledBatch[] = [];
   #name: string | undefined;
+  #users: UserHash | undefined;
   isLost = false;
   /** Of the writer that was given up, and not replaced yet. */
   #given: { readonly name: string; readonly fate: Fate | undefined } | undefined;
 
   constructor(options: WriterIdentityOptions) {
     this.#options = options;
+  }
+
+  /** How users enter the sketches of the data set that the writer was registered with. */
+  get users(): UserHash {
+    if (this.#users === undefined) throw new Error("no writer was registered yet");
+    return this.#users;
+  }
+
+  /** The hot store has a copy, so that events are taken also while the cold store is unavailable. */
+  async #userKey(): Promise<Uint8Array> {
+    const { hot, adoption } = this.#options;
+    const held = await hot.userKey();
+    if (held !== undefined) return held;
+    await adoption.cold.open();
+    return (await hot.userKey((await adoption.cold.dataSet()).userKey))!;
   }
 
   get name(): string | undefined {
@@ -67,6 +84,7 @@ export class WriterIdentity {
       this.#name = undefined;
     }
     if ((await hot.initializedMsAgo()) === undefined) await initializeDataSet(adoption);
+    this.#users = new UserHash(await this.#userKey());
     const name = this.#newName();
     if (!(await hot.register(name))) {
       throw new HotUnavailableError("The hot store lost its data while a writer was registered", false);

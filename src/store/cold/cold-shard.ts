@@ -9,6 +9,7 @@ import type { HourKey } from "../../domain/event.ts";
 import type { HourTotals } from "../../domain/hour-range.ts";
 import { ConfigError } from "../../settings/settings.ts";
 import type { ColdConnection, ColdStore } from "./cold-store.ts";
+import type { DataSet } from "./data-set.ts";
 
 /** Methods as in ColdStore. */
 export interface ColdShard {
@@ -20,6 +21,7 @@ export interface ColdShard {
   storedEvents(writer: string): Promise<number>;
   read(key: HourKey): Promise<HourTotals | undefined>;
   newestHour(): Promise<number | undefined>;
+  dataSet(): Promise<DataSet>;
 }
 
 /** Throws ConfigError if the settings are for another database. The first caller decides. */
@@ -58,5 +60,6 @@ export function coldShard(cold: ColdStore, shard: number, shards: number): ColdS
     // Of all shards, which is one look at the end of the primary key: an hour that is taken as absent and was empty
     // costs one hydration.
     newestHour: () => cold.newestHour(),
+    dataSet: () => cold.dataSet(),
   };
 }

@@ -59,6 +59,8 @@ class EmbeddedHotStore implements HotStore {
   readonly #hours = new Map<string, HeldHour>();
   #freshFrom: number | undefined;
   #initializedAt = 0;
+  /** Offered anew after each start, as memory is empty then. */
+  #userKey: Uint8Array | undefined;
   #retirements = 0;
   #writer: WriterState | undefined;
 
@@ -99,6 +101,11 @@ class EmbeddedHotStore implements HotStore {
     this.#freshFrom = freshFrom;
     this.#initializedAt = this.#now();
     return true;
+  }
+
+  async userKey(offered?: Uint8Array): Promise<Uint8Array | undefined> {
+    this.#userKey ??= offered;
+    return this.#userKey;
   }
 
   async register(writer: string): Promise<boolean> {

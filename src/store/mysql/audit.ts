@@ -1,13 +1,14 @@
 /** What `verify` and `export` read of MySQL: hours recounted from their rows, and the rows. */
 import type { HourKey } from "../../domain/event.ts";
 import type { HourTotals } from "../../domain/hour-range.ts";
-import { registerOf } from "../../domain/unique-users/sketch.ts";
+import { UserHash } from "../../domain/unique-users/user-hash.ts";
 import { UserSketches } from "../../domain/unique-users/user-sketches.ts";
 import type { AuditStore, HourAudit, RowKey } from "../cold/audit-store.ts";
 import { rebuiltHour } from "../sql/hour-rows.ts";
 import type { MysqlDatabase } from "./connection/database.ts";
 import { noteChange } from "./connection/flushed-position.ts";
 import { isAlteredSinceSnapshot, type MysqlSession } from "./connection/sql-session.ts";
+import { ensureDataSet } from "./data-set.ts";
 import { countHourDeadLetters } from "./dead-letters.ts";
 import { readErased } from "./erasure.ts";
 import { lockHour, readHour, replaceHour } from "./hours.ts";
@@ -61,11 +62,12 @@ async function auditHour(session: MysqlSession, key: HourKey, shard: number): Pr
 }
 
 async function recountHour(session: MysqlSession, key: HourKey, shard: number): Promise<HourTotals | undefined> {
+  const hash = new UserHash((await ensureDataSet(session)).userKey);
   const [users, counts] = [new UserSketches(), { click: 0, impression: 0 }];
   for (const writer of await writersOf(session, key, shard)) {
     await eachRow(session, key, writer, ({ kind, user }) => {
       counts[kind] += 1;
-      users.add(registerOf(user.toString()), kind === "click");
+      users.add(hash.registerOf(user.toString()), kind === "click");
     });
   }
   const { click: clicks, impression: impressions } = counts;

@@ -3,12 +3,14 @@
  * batch, and deleted in the one that makes it a row, so that at any time it is one or the other.
  */
 import type { Event, HourKey, Kind } from "../../domain/event.ts";
+import { UserHash } from "../../domain/unique-users/user-hash.ts";
 import type { DeadLetter, DeadLetterStore, ReplayResult } from "../cold/dead-letter-store.ts";
 import { EVENT_COLUMNS } from "../sql/event-rows.ts";
 import { additionOf } from "../sql/hour-rows.ts";
 import type { MysqlDatabase } from "./connection/database.ts";
 import { noteChange } from "./connection/flushed-position.ts";
 import { type MysqlSession, quote } from "./connection/sql-session.ts";
+import { ensureDataSet } from "./data-set.ts";
 import { addToHours } from "./hours.ts";
 import type { RefusedRow } from "./rows.ts";
 import { shardsOf } from "./writers.ts";
@@ -94,7 +96,8 @@ async function replayDeadLetter(session: MysqlSession, number: number): Promise<
     return { status: "refused", reason };
   }
   const shardOf = await shardsOf(session, [row]);
-  await addToHours(session, shardOf(row), [additionOf(eventOf(row))]);
+  const hash = new UserHash((await ensureDataSet(session)).userKey);
+  await addToHours(session, shardOf(row), [additionOf(eventOf(row), hash)]);
   await session.run("DELETE FROM dead_letters WHERE dead_letter = ?", [number]);
   await noteChange(session);
   await session.run("COMMIT");

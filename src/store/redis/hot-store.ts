@@ -4,6 +4,7 @@
  * Keys of shard 0 (its number is the hash tag, so that a script's keys share a slot):
  *   hg:{0}:meta                  freshFrom, mark (changes with every initialization and retirement), since (ms), and
  *                                of how many shards this is one
+ *   hg:{0}:user-key              the key under which users enter sketches (hex); the cold store has it, too
  *   hg:{0}:writers               names of all writers that have a journal
  *   hg:{0}:w:<writer>            last, flushed (seqs), events (accepted), lease (ms), fenced
  *   hg:{0}:j:<writer>            the journal: a stream, entry <seq>-0 holds b(ody) and d(uplicate ordinals)
@@ -47,6 +48,7 @@ import initializeSource from "./scripts/initialize.lua" with { type: "text" };
 import isInitializedSource from "./scripts/is-initialized.lua" with { type: "text" };
 import journalSource from "./scripts/journal/read-journal.lua" with { type: "text" };
 import trimSource from "./scripts/journal/trim-journal.lua" with { type: "text" };
+import userKeySource from "./scripts/user-key.lua" with { type: "text" };
 import abandonSource from "./scripts/writers/abandon.lua" with { type: "text" };
 import fenceSource from "./scripts/writers/fence.lua" with { type: "text" };
 import leaseSource from "./scripts/writers/lease.lua" with { type: "text" };
@@ -62,6 +64,7 @@ const SCRIPTS = {
   hydrate: script("hydrate", hydrateSource),
   retire: script("retire", retireSource),
   isInitialized: script("isInitialized", isInitializedSource),
+  userKey: script("userKey", userKeySource),
   initialize: script("initialize", initializeSource),
   abandon: script("abandon", abandonSource),
   register: script("register", leaseRule + registerSource),
@@ -103,12 +106,14 @@ class Keys {
   readonly meta: string;
   readonly writers: string;
   readonly hours: string;
+  readonly userKey: string;
 
   constructor(shard: number) {
     this.prefix = `hg:{${shard}}:`;
     this.meta = `${this.prefix}meta`;
     this.writers = `${this.prefix}writers`;
     this.hours = `${this.prefix}hours`;
+    this.userKey = `${this.prefix}user-key`;
   }
 
   writer(writer: string): string {
@@ -220,6 +225,14 @@ class RedisHotStore implements HotStore {
       const answer = await this.#link.run(SCRIPTS.initialize, [meta, hours, writers], args, integer);
       if (answer !== 0) return answer === 1;
     }
+  }
+
+  async userKey(offered?: Uint8Array): Promise<Uint8Array | undefined> {
+    const args = offered === undefined ? [] : [Buffer.from(offered).toString("hex")];
+    const key = await this.#link.run(SCRIPTS.userKey, [this.#keys.userKey], args, (answer) =>
+      answer === null ? null : text(answer),
+    );
+    return key === null ? undefined : Uint8Array.from(Buffer.from(key, "hex"));
   }
 
   async retirementMark(): Promise<number> {

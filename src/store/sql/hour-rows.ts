@@ -2,10 +2,11 @@
  * The rows of `hourly`: what a flush adds to each, and what a row holds.
  * Invariant: additions come in the order of the table's primary key.
  */
-import { BatchBuilder, type Group, type JournaledBatch, withoutDuplicates } from "../../domain/batch.ts";
+import { BatchBuilder, type Group, hashUsers, type JournaledBatch, withoutDuplicates } from "../../domain/batch.ts";
 import { type Event, type HourKey, hourKeyName } from "../../domain/event.ts";
 import type { HourTotals } from "../../domain/hour-range.ts";
 import type { ErasedCounts } from "../../domain/retention-bounds.ts";
+import type { UserHash } from "../../domain/unique-users/user-hash.ts";
 import { UserSketches } from "../../domain/unique-users/user-sketches.ts";
 import { compareHours, type EventRow } from "./event-rows.ts";
 
@@ -50,8 +51,10 @@ function withoutRows(batches: readonly JournaledBatch[], rows: readonly EventRow
 }
 
 /** For a single row. */
-export function additionOf(event: Event): HourAddition {
-  const group = new BatchBuilder().add(event);
+export function additionOf(event: Event, hash: UserHash): HourAddition {
+  const batch = new BatchBuilder();
+  const group = batch.add(event);
+  hashUsers(batch, hash);
   const { stream, hour, clicks, impressions } = group;
   return { stream, hour, clicks, impressions, groups: [group] };
 }

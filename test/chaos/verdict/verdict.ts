@@ -90,7 +90,7 @@ async function leftToDrain(site: ChaosSite, acknowledged: number): Promise<strin
 
 export async function aggregateProblems(site: ChaosSite, rows: readonly StoredEvent[]): Promise<string[]> {
   try {
-    expectHoursToBeReplay(await site.cold.hours(), rows);
+    expectHoursToBeReplay(await site.cold.hours(), rows, await site.cold.userHash());
     return [];
   } catch (error) {
     return [`the hourly table is not what its rows give: ${Bun.stripANSI(errorText(error))}`];
@@ -99,7 +99,7 @@ export async function aggregateProblems(site: ChaosSite, rows: readonly StoredEv
 
 async function readProblems(site: ChaosSite, rows: readonly StoredEvent[]): Promise<string[]> {
   const problems: string[] = [];
-  for (const { stream, hour, clicks, impressions, users } of replay(rows).values()) {
+  for (const { stream, hour, clicks, impressions, users } of replay(rows, await site.cold.userHash()).values()) {
     const expected = JSON.stringify({ uniqueUsers: users.count(), clicks, impressions });
     for (const { name, service } of site.instances) {
       const counts = await wholeRead(service.port, hour, stream).then(JSON.stringify, errorText);

@@ -1,7 +1,7 @@
 /** The embedded cold store: the contract, and what only files and a disk can suffer. */
 import { Database } from "bun:sqlite";
 import { afterEach, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { mkdtempSync, rmdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, rmdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { HOUR_MS } from "../../../src/domain/event.ts";
@@ -9,6 +9,7 @@ import type { ColdStore } from "../../../src/store/cold/cold-store.ts";
 import { embeddedColdStore } from "../../../src/store/embedded/cold-store.ts";
 import { rowPieces } from "../../../src/store/sql/event-rows.ts";
 import { coldStoreInThread } from "../../../src/store/thread/proxy.ts";
+import { presetInFolder } from "../../harness/pipeline/test-users.ts";
 import { coldStoreContract } from "./contract/contract.ts";
 import {
   batchOf,
@@ -27,6 +28,7 @@ import {
 setDefaultTimeout(60_000);
 
 function sqliteHarness(dataDir: string, onEnd: () => void, isInThread = false): Harness {
+  if (existsSync(dataDir) && statSync(dataDir).isDirectory()) presetInFolder(dataDir);
   const stores: ColdStore[] = [];
   const make = () => {
     return isInThread ? coldStoreInThread({ dataDir, mysqlUrl: undefined }) : embeddedColdStore({ dataDir });

@@ -1,13 +1,14 @@
 /** Events, expectations and the shape of a harness, for all tests of cold stores. */
 import { expect, test } from "bun:test";
-import { BatchBuilder, type JournaledBatch } from "../../../src/domain/batch.ts";
+import type { JournaledBatch } from "../../../src/domain/batch.ts";
 import { DAY_MS, type Event, HOUR_MS, type HourKey, hourKeyName, hourOf } from "../../../src/domain/event.ts";
 import { type HourRange, includes } from "../../../src/domain/hour-range.ts";
-import { registerOf } from "../../../src/domain/unique-users/sketch.ts";
 import { type UserCounts, UserSketches } from "../../../src/domain/unique-users/user-sketches.ts";
 import type { ColdStore } from "../../../src/store/cold/cold-store.ts";
 import { ColdUnavailableError, WriterSealedError } from "../../../src/store/cold/errors.ts";
 import { compareHours } from "../../../src/store/sql/event-rows.ts";
+import { journaledBatchOf } from "../../harness/pipeline/batches.ts";
+import { TEST_USERS } from "../../harness/pipeline/test-users.ts";
 import { expectSameUsers } from "../../harness/service/stored.ts";
 
 export const NOON = Date.UTC(2026, 0, 31, 12);
@@ -78,11 +79,7 @@ export const SELECT_EVENTS = `
 export const SELECT_HOURS = "SELECT * FROM hourly ORDER BY hour, stream";
 export const SELECT_WRITERS = "SELECT writer, events FROM writers ORDER BY writer";
 
-export function batchOf(seq: number, events: readonly Event[]): JournaledBatch {
-  const builder = new BatchBuilder();
-  for (const event of events) builder.add(event);
-  return { seq, groups: builder.groups, eventCount: builder.eventCount };
-}
+export const batchOf = journaledBatchOf;
 
 export function emptyBatch(seq: number): JournaledBatch {
   return { seq, groups: [], eventCount: 0 };
@@ -108,7 +105,7 @@ export function mixedEvents(name: string, count: number): Event[] {
 
 export function usersOf(events: Iterable<{ readonly user: string; readonly kind: string }>): UserSketches {
   const users = new UserSketches();
-  for (const { user, kind } of events) users.add(registerOf(user), kind === "click");
+  for (const { user, kind } of events) users.add(TEST_USERS.registerOf(user), kind === "click");
   return users;
 }
 

@@ -3,10 +3,11 @@ import { expect, test } from "bun:test";
 import type { Batch, JournaledBatch } from "../../../src/domain/batch.ts";
 import { DAY_MS, type Event, HOUR_MS, type HourKey, hourKeyName, hourOf } from "../../../src/domain/event.ts";
 import { type HourRange, includes } from "../../../src/domain/hour-range.ts";
-import { registerOf, Sketch } from "../../../src/domain/unique-users/sketch.ts";
+import { Sketch } from "../../../src/domain/unique-users/sketch.ts";
 import { type UserCounts, UserSketches } from "../../../src/domain/unique-users/user-sketches.ts";
 import { type CommitResult, type HotStore, HotUnavailableError, type HourRead } from "../../../src/store/hot.ts";
 import { compareHours } from "../../../src/store/sql/event-rows.ts";
+import { TEST_USERS } from "../../harness/pipeline/test-users.ts";
 
 export const NOON = Date.UTC(2026, 0, 31, 12);
 export const STREAM = "site-1";
@@ -62,13 +63,13 @@ export function withoutOrdinals(batch: Batch, ordinals: readonly number[]): Even
 
 export function sketchOf(users: Iterable<string>): Sketch {
   const sketch = new Sketch();
-  for (const user of users) sketch.add(registerOf(user));
+  for (const user of users) sketch.add(TEST_USERS.registerOf(user));
   return sketch;
 }
 
 export function usersOf(events: Iterable<Event>): UserSketches {
   const users = new UserSketches();
-  for (const { user, kind } of events) users.add(registerOf(user), kind === "click");
+  for (const { user, kind } of events) users.add(TEST_USERS.registerOf(user), kind === "click");
   return users;
 }
 
@@ -121,7 +122,7 @@ export async function expectJournal(
 }
 
 export function expectEvents(batch: JournaledBatch, expected: readonly Event[]): void {
-  const registered = expected.map((event) => ({ ...event, register: registerOf(event.user) }));
+  const registered = expected.map((event) => ({ ...event, register: TEST_USERS.registerOf(event.user) }));
   expect(eventsOf(batch)).toEqual(registered);
   expect(batch.eventCount).toBe(expected.length);
   for (const { clicks, impressions, clickFlags } of batch.groups) {

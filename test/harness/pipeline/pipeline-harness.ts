@@ -12,7 +12,7 @@ import { join } from "node:path";
 import { createConnection } from "mysql2/promise";
 import { createClient } from "redis";
 import { type Event, type HourKey, hourKeyName, hourOf } from "../../../src/domain/event.ts";
-import { registerOf, Sketch } from "../../../src/domain/unique-users/sketch.ts";
+import { Sketch } from "../../../src/domain/unique-users/sketch.ts";
 import type { Outcome } from "../../../src/pipeline/commit/open-batch.ts";
 import { Pipeline, type PipelineSettings } from "../../../src/pipeline/pipeline.ts";
 import type { HourAnswer } from "../../../src/pipeline/read/hour-reader.ts";
@@ -33,6 +33,7 @@ import type { ServerProcess } from "../servers/server-process.ts";
 import { type MariaDbServer, type RedisServer, startMariaDb, startRedis } from "../servers/servers.ts";
 import { type ColdView, expectHoursToBeReplay, mariaDbView, type StoredEvent, sqliteView } from "../service/stored.ts";
 import { waitFor } from "../service/wait-for.ts";
+import { presetInFolder, TEST_USERS } from "./test-users.ts";
 
 export const NOON = Date.UTC(2026, 0, 31, 12);
 export const STREAM = "site-1";
@@ -384,7 +385,7 @@ export class Instance {
 /** What an hour that holds these events has to read as. */
 export function answerOf(events: readonly Event[], isDegraded = false): HourAnswer {
   const users = new Sketch();
-  for (const { user } of events) users.add(registerOf(user));
+  for (const { user } of events) users.add(TEST_USERS.registerOf(user));
   const clickCount = events.filter(({ kind }) => kind === "click").length;
   return {
     clicks: clickCount,
@@ -459,12 +460,17 @@ class EmbeddedSite extends Site {
   }
 
   protected createStores({ clock }: StoreOptions): InstanceStores {
-    const dataDir = this.#folder;
+    const dataDir = this.#folderWithKey();
     return storesOf([embeddedHotStore({ dataDir, now: clock.now })], embeddedColdStore({ dataDir }));
   }
 
   get places(): StorePlaces {
-    return { dataDir: this.#folder, redisUrl: undefined, mysqlUrl: undefined };
+    return { dataDir: this.#folderWithKey(), redisUrl: undefined, mysqlUrl: undefined };
+  }
+
+  #folderWithKey(): string {
+    presetInFolder(this.#folder);
+    return this.#folder;
   }
 
   async watermarks(): Promise<Watermark[]> {

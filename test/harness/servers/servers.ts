@@ -5,6 +5,7 @@ import { dirname, join } from "node:path";
 import { type Connection, createConnection } from "mysql2/promise";
 import { createClient } from "redis";
 import { withDeadline } from "../../../src/runtime/deadline.ts";
+import { presetInMysql } from "../pipeline/test-users.ts";
 import { areInstallable, isCi, redisCommand, type ServerKind, standIns, whyServersCannotRun } from "./binaries.ts";
 import { type ServerPlace, ServerProcess, type ServerProgram, startProgram } from "./server-process.ts";
 import { copyFreshDataFolder, replicationStatements, sqlServerCommand } from "./sql-program.ts";
@@ -99,6 +100,7 @@ export class MariaDbServer extends ServerProcess {
   /** Creates an empty database, and answers its URL. */
   async createDatabase(name = `test_${++this.#databases}`): Promise<string> {
     await this.query(`CREATE DATABASE \`${name}\``);
+    for (const statement of presetInMysql(name)) await this.query(statement);
     return this.#urlOf(name);
   }
 }

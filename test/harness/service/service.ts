@@ -4,6 +4,7 @@
  */
 import { readFileSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { presetInFolder } from "../pipeline/test-users.ts";
 import type { ServerKind } from "../servers/binaries.ts";
 import { freePort } from "../servers/ports.ts";
 import { type ServerPlace, ServerProcess, type ServerProgram } from "../servers/server-process.ts";
@@ -71,7 +72,7 @@ function serviceProgram({ settings = {}, binary, readyPath = "/readyz", caFile }
   return {
     name: "service",
     startTimeoutMs: START_TIMEOUT_MS,
-    prepare: async () => {},
+    prepare: async ({ dataDir }) => presetInFolder(dataDir),
     command: (place) => {
       logStart = logSize(place.folder);
       const log = logPath(place.folder);

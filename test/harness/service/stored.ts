@@ -6,8 +6,9 @@ import { Database } from "bun:sqlite";
 import { expect } from "bun:test";
 import { createConnection } from "mysql2/promise";
 import { hourKeyName } from "../../../src/domain/event.ts";
-import { registerOf } from "../../../src/domain/unique-users/sketch.ts";
+import { UserHash } from "../../../src/domain/unique-users/user-hash.ts";
 import { UserSketches } from "../../../src/domain/unique-users/user-sketches.ts";
+import { TEST_USERS } from "../pipeline/test-users.ts";
 
 export interface StoredEvent {
   readonly stream: string;
@@ -32,12 +33,15 @@ export interface ColdView {
   countEvents(): Promise<number>;
   events(): Promise<StoredEvent[]>;
   hours(): Promise<StoredHour[]>;
+  /** Under the key of the data set: not always that of tests. */
+  userHash(): Promise<UserHash>;
 }
 
 const COUNT = "SELECT COUNT(*) AS count FROM events";
 const EVENTS = "SELECT stream, hour, at, kind, user, id FROM events ORDER BY stream, at, user, kind";
 const HOURS = `SELECT stream, hour, clicks, impressions, unique_users, viewers_sketch, clickers_sketch
   FROM hourly ORDER BY stream, hour`;
+const USER_KEY = "SELECT user_key FROM data_set";
 
 type Row = Record<string, unknown>;
 
@@ -69,6 +73,7 @@ function viewOf(query: (sql: string) => Promise<Row[]>): ColdView {
     countEvents: async () => Number((await query(COUNT))[0]?.["count"]),
     events: async () => (await query(EVENTS)).map(storedEvent),
     hours: async () => wholeHours((await query(HOURS)) as unknown as StoredHour[]),
+    userHash: async () => new UserHash((await query(USER_KEY))[0]?.["user_key"] as Uint8Array),
   };
 }
 
@@ -107,22 +112,26 @@ export interface ReplayedHour {
 }
 
 /** What the hours come to, counted anew from the rows; by hourKeyName. */
-export function replay(events: Iterable<StoredEvent>): Map<string, ReplayedHour> {
+export function replay(events: Iterable<StoredEvent>, hash = TEST_USERS): Map<string, ReplayedHour> {
   const hours = new Map<string, ReplayedHour>();
   for (const { stream, hour, kind, user } of events) {
     const name = hourKeyName(stream, hour);
     const held = hours.get(name) ?? { stream, hour, clicks: 0, impressions: 0, users: new UserSketches() };
     if (kind === "click") held.clicks += 1;
     else held.impressions += 1;
-    held.users.add(registerOf(user), kind === "click");
+    held.users.add(hash.registerOf(user), kind === "click");
     hours.set(name, held);
   }
   return hours;
 }
 
 /** The hourly table is what its rows give, register by register. */
-export function expectHoursToBeReplay(hours: readonly StoredHour[], events: readonly StoredEvent[]): void {
-  const replayed = replay(events);
+export function expectHoursToBeReplay(
+  hours: readonly StoredHour[],
+  events: readonly StoredEvent[],
+  hash = TEST_USERS,
+): void {
+  const replayed = replay(events, hash);
   expect(hours.map(({ stream, hour }) => hourKeyName(stream, hour)).sort()).toEqual([...replayed.keys()].sort());
   for (const { stream, hour, clicks, impressions, unique_users, ...sketches } of hours) {
     const expected = replayed.get(hourKeyName(stream, hour))!;

@@ -6,7 +6,7 @@
  */
 import type { JournaledBatch } from "../../../src/domain/batch.ts";
 import { type Event, type HourKey, hourKeyName, hourOf } from "../../../src/domain/event.ts";
-import { registerOf } from "../../../src/domain/unique-users/sketch.ts";
+import { TEST_USERS } from "../../harness/pipeline/test-users.ts";
 import type { EventRow } from "../stores/cold/data.ts";
 import type { HotData } from "../stores/hot/data.ts";
 import type { Owner } from "../world/scheduler.ts";
@@ -50,7 +50,7 @@ export class SentEvents {
     const { stream, at, user } = event;
     const told = { open: 0, refused: 0, unknown: 0, storedMs: Number.POSITIVE_INFINITY };
     const sent: SentEvent = {
-      ...{ event, stream, hour: hourOf(at), register: registerOf(user), ...told, rows: 0 },
+      ...{ event, stream, hour: hourOf(at), register: TEST_USERS.registerOf(user), ...told, rows: 0 },
       ...{ acknowledgedMs: Number.POSITIVE_INFINITY, missingFrom: undefined, isExcused: false },
     };
     this.all.push(sent);

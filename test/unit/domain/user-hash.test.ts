@@ -2,6 +2,7 @@
 import { expect, test } from "bun:test";
 import { registerOf, Sketch } from "../../../src/domain/unique-users/sketch.ts";
 import { USER_KEY_BYTES, UserHash } from "../../../src/domain/unique-users/user-hash.ts";
+import { usersChosenByPublicHash } from "../../harness/pipeline/test-users.ts";
 
 /** The hashes of "", 00, 00 01, … under the key 00 01 … 0f: `vectors.h` of the reference implementation. */
 const VECTORS = [
@@ -50,16 +51,10 @@ test("takes users of any length and alphabet as UTF-8", () => {
 });
 
 test("16,384 users that were chosen by the public hash of Redis count as 16,384", () => {
-  const chosen = new Map<number, { readonly user: string; readonly rank: number }>();
-  for (let i = 0; i < 200_000 || chosen.size < 16_384; i++) {
-    const user = `u${i.toString(36)}`;
-    const register = registerOf(user);
-    const [index, rank] = [register >>> 6, register & 63];
-    if ((chosen.get(index)?.rank ?? 0) < rank) chosen.set(index, { user, rank });
-  }
-  expect(chosen.size).toBe(16_384);
+  const chosen = usersChosenByPublicHash();
+  expect(chosen).toHaveLength(16_384);
   const [byRedis, byKey, hash] = [new Sketch(), new Sketch(), keyOf((i) => 200 - i)];
-  for (const { user } of chosen.values()) {
+  for (const user of chosen) {
     byRedis.add(registerOf(user));
     byKey.add(hash.registerOf(user));
   }

@@ -2,10 +2,11 @@
 import type { Database } from "bun:sqlite";
 import type { HourKey } from "../../../domain/event.ts";
 import type { HourTotals } from "../../../domain/hour-range.ts";
-import { registerOf } from "../../../domain/unique-users/sketch.ts";
+import { UserHash } from "../../../domain/unique-users/user-hash.ts";
 import { UserSketches } from "../../../domain/unique-users/user-sketches.ts";
 import type { AuditStore } from "../../cold/audit-store.ts";
 import { rebuiltHour } from "../../sql/hour-rows.ts";
+import { readDataSet } from "./data-set.ts";
 import type { SqliteDatabase } from "./database.ts";
 import { countDeadLetters } from "./dead-letters.ts";
 import { readErased } from "./erasure.ts";
@@ -51,10 +52,11 @@ function recountHour(database: Database, { stream, hour }: HourKey): HourTotals 
   const query = database.query<{ kind: "click" | "impression"; user: string }, [number, string]>(
     "SELECT kind, user FROM events WHERE hour = ? AND stream = ?",
   );
+  const hash = new UserHash(readDataSet(database).userKey);
   const [users, counts] = [new UserSketches(), { click: 0, impression: 0 }];
   for (const { kind, user } of query.iterate(hour, stream)) {
     counts[kind] += 1;
-    users.add(registerOf(user), kind === "click");
+    users.add(hash.registerOf(user), kind === "click");
   }
   const { click: clicks, impression: impressions } = counts;
   return clicks + impressions === 0 ? undefined : { clicks, impressions, users };

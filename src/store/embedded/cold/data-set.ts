@@ -9,5 +9,12 @@ export function ensureDataSet(database: Database): DataSet {
   const { identity, userKey } = newDataSet();
   const insert = "INSERT INTO data_set (id, identity, user_key) VALUES (1, ?, ?) ON CONFLICT DO NOTHING";
   database.query(insert).run(identity, userKey);
-  return database.query<DataSet, []>(READ).get()!;
+  return readDataSet(database);
+}
+
+/** Throws if none was made yet: nothing can be stored then. */
+export function readDataSet(database: Database): DataSet {
+  const found = database.query<DataSet, []>(READ).get();
+  if (found === null) throw new Error("the data set has no key yet");
+  return found;
 }

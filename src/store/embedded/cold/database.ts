@@ -14,6 +14,7 @@ import { ColdUnavailableError, WriterSealedError } from "../../cold/errors.ts";
 import { RowVisitorError, rowVisitor } from "../../cold/row-visitor.ts";
 import { migration, pendingMigrations } from "../../sql/migrations.ts";
 import { identityOf } from "../file-identity.ts";
+import { ensureDataSet } from "./data-set.ts";
 import tables from "./migrations/0001-tables.sql" with { type: "text" };
 
 export const COLD_FILE = "cold.sqlite";
@@ -158,7 +159,10 @@ async function openConnections(path: string): Promise<Connections> {
     writer.run("PRAGMA synchronous = FULL");
     writer.run(`PRAGMA wal_autocheckpoint = ${LOG_PAGES_PER_CHECKPOINT}`);
     writer.run(`PRAGMA journal_size_limit = ${LOG_SIZE_LIMIT_BYTES}`);
-    await inTransaction(writer, async () => migrate(writer));
+    await inTransaction(writer, async () => {
+      migrate(writer);
+      ensureDataSet(writer);
+    });
     const reader = new Database(path, { readonly: true, strict: true });
     reader.run(`PRAGMA busy_timeout = ${READ_LOCK_TIMEOUT_MS}`);
     return { writer, reader, identity: identityOf(path) };

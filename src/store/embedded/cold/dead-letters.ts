@@ -4,9 +4,11 @@
  */
 import type { Database } from "bun:sqlite";
 import type { Event, HourKey, Kind } from "../../../domain/event.ts";
+import { UserHash } from "../../../domain/unique-users/user-hash.ts";
 import type { DeadLetter, DeadLetterStore, ReplayResult } from "../../cold/dead-letter-store.ts";
 import { EVENT_COLUMNS, type EventRow } from "../../sql/event-rows.ts";
 import { additionOf } from "../../sql/hour-rows.ts";
+import { readDataSet } from "./data-set.ts";
 import type { SqliteDatabase } from "./database.ts";
 import { addToHour } from "./hours.ts";
 import { insertRow } from "./rows.ts";
@@ -70,7 +72,8 @@ function replayDeadLetter(database: Database, number: number): ReplayResult {
   const { hour, stream, writer, seq, ordinal, at, kind, user, id } = row;
   const reason = insertRow(database, [hour, stream, writer, seq, ordinal, at, kind, user, id]);
   if (reason !== undefined) return { status: "refused", reason };
-  addToHour(database, additionOf(eventOf(row)));
+  const hash = new UserHash(readDataSet(database).userKey);
+  addToHour(database, additionOf(eventOf(row), hash));
   dropDeadLetter(database, number);
   return { status: "replayed" };
 }

@@ -1,8 +1,10 @@
 /** How a data set is initialized, and what is known and held then. */
 import { describe, expect } from "bun:test";
 import { type Event, HOUR_MS } from "../../../../src/domain/event.ts";
+import { USER_KEY_BYTES } from "../../../../src/domain/unique-users/user-hash.ts";
 import type { CommitResult } from "../../../../src/store/hot.ts";
 import { batchOf } from "../../../harness/pipeline/batches.ts";
+import { TEST_USER_KEY } from "../../../harness/pipeline/test-users.ts";
 import {
   ABSENT,
   ALL,
@@ -39,6 +41,13 @@ export function initializationContract(openHarness: () => Promise<Harness>): voi
       expect(await store.initializedMsAgo()).toBeNumber();
       expect(await store.read([NOON_KEY])).toEqual([EMPTY]);
       expect(await store.read([])).toEqual([]);
+    });
+
+    test("the key of users is the first that was offered", async ({ store }) => {
+      expect(await store.userKey()).toBeUndefined();
+      expect(await store.userKey(TEST_USER_KEY)).toEqual(TEST_USER_KEY);
+      expect(await store.userKey(new Uint8Array(USER_KEY_BYTES).fill(255))).toEqual(TEST_USER_KEY);
+      expect(await store.userKey()).toEqual(TEST_USER_KEY);
     });
 
     test("hours before freshFrom are absent, the others empty", async ({ store }) => {

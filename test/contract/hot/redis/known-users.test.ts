@@ -2,10 +2,10 @@
 import { afterEach, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
 import { DAY_MS, type Event, HOUR_MS, type HourKey } from "../../../../src/domain/event.ts";
-import { registerOf } from "../../../../src/domain/unique-users/sketch.ts";
 import { UserSketches } from "../../../../src/domain/unique-users/user-sketches.ts";
 import type { HotStore } from "../../../../src/store/hot.ts";
 import { batchOf } from "../../../harness/pipeline/batches.ts";
+import { TEST_USERS } from "../../../harness/pipeline/test-users.ts";
 import { startProxy, type TcpProxy } from "../../../harness/servers/tcp-proxy.ts";
 import { waitFor } from "../../../harness/service/wait-for.ts";
 import { budgetTest } from "../../../harness/tiers.ts";
@@ -163,8 +163,8 @@ describeHotRedis((redis) => {
       writer.seq += 1;
       const events = eventsOfUsers(writer, users, hour.key.hour);
       await commitUntilAnswered(writer, events, fault);
-      for (const { user, kind } of events) hour.held.add(registerOf(user), kind === "click");
-      for (const { user, kind } of events) hour.flushed.add(registerOf(user), kind === "click");
+      for (const { user, kind } of events) hour.held.add(TEST_USERS.registerOf(user), kind === "click");
+      for (const { user, kind } of events) hour.flushed.add(TEST_USERS.registerOf(user), kind === "click");
       const clickCount = events.filter(({ kind }) => kind === "click").length;
       hour.clicks += clickCount;
       hour.impressions += events.length - clickCount;

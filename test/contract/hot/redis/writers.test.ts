@@ -1,10 +1,11 @@
 /** Several writers on one Redis, and what lies in it. */
 import { afterEach, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { DAY_MS, HOUR_MS } from "../../../../src/domain/event.ts";
-import { registerOf, Sketch } from "../../../../src/domain/unique-users/sketch.ts";
+import { Sketch } from "../../../../src/domain/unique-users/sketch.ts";
 import { UserSketches } from "../../../../src/domain/unique-users/user-sketches.ts";
 import type { HotStore } from "../../../../src/store/hot.ts";
 import { batchOf } from "../../../harness/pipeline/batches.ts";
+import { TEST_USERS } from "../../../harness/pipeline/test-users.ts";
 import { startRedis } from "../../../harness/servers/servers.ts";
 import { waitFor } from "../../../harness/service/wait-for.ts";
 import {
@@ -185,7 +186,7 @@ describeHotRedis((redis) => {
       for (const [i, count] of [1, 10, 400, 9_000].entries()) {
         const events = clicksOf(`new-${i}`, count);
         await store.commit("w1", i + 1, batchOf(events));
-        for (const { user } of events) cold.users.add(registerOf(user), true);
+        for (const { user } of events) cold.users.add(TEST_USERS.registerOf(user), true);
         await redis.expectUsersAt(NOON_KEY, cold.users);
       }
       expect(await redis.admin.strLen(clickersKey(NOON_KEY))).toBe(DENSE_SIZE_BYTES);
@@ -301,7 +302,7 @@ describeHotRedis((redis) => {
 
     function sketchOfUsers(count: number): Sketch {
       const sketch = new Sketch();
-      for (let i = 0; i < count; i++) sketch.add(registerOf(`user-${i}`));
+      for (let i = 0; i < count; i++) sketch.add(TEST_USERS.registerOf(`user-${i}`));
       return sketch;
     }
 

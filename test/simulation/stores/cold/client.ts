@@ -10,6 +10,7 @@ import type { HourRange, HourTotals } from "../../../../src/domain/hour-range.ts
 import type { ErasedCounts, RetentionBounds } from "../../../../src/domain/retention-bounds.ts";
 import type { Clock } from "../../../../src/runtime/clock.ts";
 import type { HourAudit, RowKey, RowPage } from "../../../../src/store/cold/audit-store.ts";
+import type { DataSet } from "../../../../src/store/cold/data-set.ts";
 import type { UserSelection } from "../../../../src/store/cold/erasure-store.ts";
 import { ColdUnavailableError, WriterSealedError } from "../../../../src/store/cold/errors.ts";
 import { flushName } from "../../../../src/store/cold/flush-store.ts";
@@ -217,6 +218,10 @@ export class ColdClient {
 
   async streams(limit: number): Promise<readonly string[]> {
     return await this.#ask("streams", (data) => data.streams(limit));
+  }
+
+  async dataSet(): Promise<DataSet> {
+    return await this.#ask("dataSet", (data) => data.dataSet());
   }
 
   async newestHour(): Promise<number | undefined> {

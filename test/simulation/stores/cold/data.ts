@@ -20,15 +20,16 @@ import {
   NOTHING_ERASED,
   type RetentionBounds,
 } from "../../../../src/domain/retention-bounds.ts";
-import { registerOf } from "../../../../src/domain/unique-users/sketch.ts";
 import { UserSketches } from "../../../../src/domain/unique-users/user-sketches.ts";
 import type { HourAudit, RowKey, RowPage } from "../../../../src/store/cold/audit-store.ts";
+import type { DataSet } from "../../../../src/store/cold/data-set.ts";
 import type { UserSelection } from "../../../../src/store/cold/erasure-store.ts";
 import { WriterSealedError } from "../../../../src/store/cold/errors.ts";
 import type { StoredEvents, UserRow, UsersRange } from "../../../../src/store/cold/read-store.ts";
 import type { Swept } from "../../../../src/store/cold/retention-store.ts";
 import { compareHours } from "../../../../src/store/sql/event-rows.ts";
 import { rebuiltHour } from "../../../../src/store/sql/hour-rows.ts";
+import { TEST_DATA_SET, TEST_USERS } from "../../../harness/pipeline/test-users.ts";
 
 export interface EventRow extends HourKey {
   readonly writer: string;
@@ -192,6 +193,10 @@ export class ColdData {
     return [...names].sort().slice(0, limit);
   }
 
+  dataSet(): DataSet {
+    return TEST_DATA_SET;
+  }
+
   newestHour(): number | undefined {
     let newest: number | undefined;
     for (const { hour } of this.#parts.values()) if (newest === undefined || hour > newest) newest = hour;
@@ -313,7 +318,7 @@ type Counts = Pick<Part, "clicks" | "impressions" | "users">;
 function addTo(counts: Counts, { kind, user }: EventRow): void {
   if (kind === "click") counts.clicks += 1;
   else counts.impressions += 1;
-  counts.users.add(registerOf(user), kind === "click");
+  counts.users.add(TEST_USERS.registerOf(user), kind === "click");
 }
 
 export function countOf(rows: readonly EventRow[]): HourTotals {

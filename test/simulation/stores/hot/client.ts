@@ -174,6 +174,11 @@ export class HotClient implements HotStore {
     return this.#run("initializedMsAgo", "reads", (data) => data.initializedMsAgo());
   }
 
+  userKey(offered?: Uint8Array): Promise<Uint8Array | undefined> {
+    const access = offered === undefined ? "reads" : "writes";
+    return this.#run("userKey", access, (data) => data.userKey(offered));
+  }
+
   initialize(freshFrom: number): Promise<boolean> {
     return this.#run("initialize", "writes", (data) => data.initialize(freshFrom));
   }
@@ -266,7 +271,7 @@ export class HotClient implements HotStore {
 }
 
 /** Not in a trace, unless they fail: they come again and again. */
-const QUIET = new Set(["hello", "info", "owners", "retire", "initializedMsAgo", "retirementMark", "lease"]);
+const QUIET = new Set(["hello", "info", "owners", "retire", "initializedMsAgo", "userKey", "retirementMark", "lease"]);
 
 function shown(outcome: unknown): string {
   if (outcome instanceof Error) return outcome.message;

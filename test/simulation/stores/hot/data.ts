@@ -61,6 +61,7 @@ export class HotData {
   readonly #writers = new Map<string, WriterRecord>();
   /** When each is forgotten. */
   readonly #ids = new Map<string, number>();
+  #userKey: Uint8Array | undefined;
   readonly #nowMs: () => number;
   readonly #leaseMs: number;
   #listener: HotDataListener;
@@ -79,6 +80,7 @@ export class HotData {
   copy(): HotData {
     const copy = new HotData(this.#nowMs, this.#leaseMs, this.#listener);
     copy.meta = this.meta;
+    copy.#userKey = this.#userKey;
     for (const [name, hour] of this.hours) {
       const users = new UserSketches();
       users.merge(hour.users);
@@ -102,6 +104,11 @@ export class HotData {
     this.hours.clear();
     this.meta = { freshFrom, mark: this.#nowMs() * 1_000, sinceMs: this.#nowMs() };
     return true;
+  }
+
+  userKey(offered?: Uint8Array): Uint8Array | undefined {
+    this.#userKey ??= offered;
+    return this.#userKey;
   }
 
   retirementMark(): number | undefined {

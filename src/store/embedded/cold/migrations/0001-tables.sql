@@ -11,7 +11,7 @@ CREATE TABLE writers (
 
 -- What identifies this data, and the key under which users enter its sketches: one row, which never changes. With
 -- another key every sketch would count each user of before and after twice.
-CREATE TABLE data_set (
+CREATE TABLE IF NOT EXISTS data_set (
   id INTEGER PRIMARY KEY CHECK (id = 1),
   identity TEXT NOT NULL,
   user_key BLOB NOT NULL
