@@ -67,7 +67,7 @@ function userArgument(text: string): string {
 async function forget(config: Config, options: ForgetOptions): Promise<number> {
   requireData(config);
   const clock = systemClock();
-  const stores = createStores(config, clock.now);
+  const stores = await createStores(config, clock.now);
   try {
     await stores.cold.open();
     await checkShards(stores.cold, config.redisShards);

@@ -1,8 +1,6 @@
-/** The cold store that the settings name: MySQL, or SQLite. */
+/** The cold store that the settings name: MySQL, or SQLite. The code of the other one is not loaded. */
 import { readPem } from "../settings/pem-file.ts";
 import type { ColdStore } from "./cold/cold-store.ts";
-import { embeddedColdStore } from "./embedded/cold-store.ts";
-import { mysqlColdStore } from "./mysql/cold-store.ts";
 import type { MysqlTls } from "./mysql/connection/sql-session.ts";
 
 /** Plain data, so that it can be sent to a thread. MySQL, or SQLite in `dataDir` if there is no URL. */
@@ -42,8 +40,9 @@ export function coldPlaceWithReplicaOf(settings: ColdSettings): ColdPlace {
 }
 
 /** Nothing is connected yet. */
-export function coldStoreAt(place: ColdPlace, now: () => number): ColdStore {
+export async function coldStoreAt(place: ColdPlace, now: () => number): Promise<ColdStore> {
   const { dataDir, mysqlUrl: url, mysqlReadUrl: readUrl, mysqlTls: tls, shards } = place;
-  if (url === undefined) return embeddedColdStore({ dataDir });
+  if (url === undefined) return (await import("./embedded/cold-store.ts")).embeddedColdStore({ dataDir });
+  const { mysqlColdStore } = await import("./mysql/cold-store.ts");
   return mysqlColdStore({ url, readUrl, tls, shards, now });
 }

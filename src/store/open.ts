@@ -1,12 +1,11 @@
-/** The two stores for a pair of settings: both embedded, or Redis and MySQL. */
-
+/**
+ * The two stores for a pair of settings: both embedded, or Redis and MySQL. The code of the others is not loaded: those
+ * two clients are half of the time to ready.
+ */
 import { readPem } from "../settings/pem-file.ts";
 import type { ColdStore } from "./cold/cold-store.ts";
-import { embeddedHotStore } from "./embedded/hot-store.ts";
 import type { HotStore } from "./hot.ts";
 import { type ColdSettings, coldPlaceOf, coldPlaceWithReplicaOf, coldStoreAt } from "./open-cold.ts";
-import { redisHotStore } from "./redis/hot-store.ts";
-import { redisAccessStore } from "./redis/shared-access.ts";
 import type { AccessStore } from "./shared-access.ts";
 import { coldStoreInThread } from "./thread/proxy.ts";
 
@@ -34,14 +33,19 @@ const REDIS_COMMAND_TIMEOUT_MS = 400;
  * Nothing is connected yet. `redisUrl` and `mysqlUrl` are both set or both undefined. `isService`: it takes requests
  * meanwhile, so that the cold store is in a thread, and ranges may be read from a replica.
  */
-export function createStores(settings: StoreSettings, now: () => number, isService = false): Stores {
+export async function createStores(settings: StoreSettings, now: () => number, isService = false): Promise<Stores> {
   const { dataDir, mysqlUrl, leaseMs, redisShards = 1 } = settings;
   const redis = redisOptionsOf(settings);
   const isEmbedded = redis === undefined || mysqlUrl === undefined;
   const placeOf = isService ? coldPlaceWithReplicaOf : coldPlaceOf;
   const place = isEmbedded ? { dataDir, mysqlUrl: undefined } : placeOf(settings);
-  const cold = isService ? coldStoreInThread(place) : coldStoreAt(place, now);
-  if (isEmbedded) return { mode: "embedded", hotShards: [embeddedHotStore({ dataDir, now })], cold };
+  const here = await coldStoreAt(place, now);
+  const cold = isService ? coldStoreInThread(place, here) : here;
+  if (isEmbedded) {
+    const { embeddedHotStore } = await import("./embedded/hot-store.ts");
+    return { mode: "embedded", hotShards: [embeddedHotStore({ dataDir, now })], cold };
+  }
+  const { redisHotStore } = await import("./redis/hot-store.ts");
   const hotShards = Array.from({ length: redisShards }, (_, shard) => {
     return redisHotStore({ ...redis, leaseMs, shard, shards: redisShards });
   });
@@ -49,9 +53,9 @@ export function createStores(settings: StoreSettings, now: () => number, isServi
 }
 
 /** What instances share about access; undefined if there is one only. */
-export function createAccessStore(settings: RedisSettings): AccessStore | undefined {
+export async function createAccessStore(settings: RedisSettings): Promise<AccessStore | undefined> {
   const redis = redisOptionsOf(settings);
-  return redis && redisAccessStore(redis);
+  return redis && (await import("./redis/shared-access.ts")).redisAccessStore(redis);
 }
 
 /** Throws ConfigError if the certificates can't be read. */

@@ -19,17 +19,17 @@ export interface RunningAccess {
 }
 
 /** Undefined if no setting restricts access: requests then pass no check at all. */
-export function createAccess(
+export async function createAccess(
   config: Config,
   cold: KeyStore & Pick<ColdConnection, "open">,
   log: Log,
   clock: Clock,
   addresses: ClientAddresses,
-): RunningAccess | undefined {
+): Promise<RunningAccess | undefined> {
   const { requiredScopes = [], addressLimit } = config;
   const asksForKeys = requiredScopes.length > 0;
   if (!asksForKeys && addressLimit === undefined) return undefined;
-  const store = createAccessStore(config);
+  const store = await createAccessStore(config);
   const nowMs = clock.monotonicMs;
   const keys = new KeyRing({ cold, store, log, clock });
   const keyLimits = new RateLimiter({ kind: "key", store, log, nowMs });

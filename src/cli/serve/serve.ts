@@ -83,7 +83,7 @@ async function superviseWorkers(config: Config, log: CalmLog, clock: Clock): Pro
   });
   const url = listeningUrl(config);
   log.info({ version, pid: process.pid, url, workers }, "started");
-  console.log(banner(url, createStores(config, clock.now), config));
+  console.log(banner(url, await createStores(config, clock.now), config));
   const code = await supervisor.run();
   log.close();
   log.info({ code }, "stopped");

@@ -50,12 +50,12 @@ export async function startService(config: Config, surroundings: Surroundings): 
   const { now } = clock;
   const certificate = certificateOf(config);
   tryPort(config, certificate);
-  const { stores, watches } = watchedStores(createStores(config, now, true), log);
+  const { stores, watches } = watchedStores(await createStores(config, now, true), log);
   const { hotShards, cold } = stores;
   await openHotStores(config, stores, log);
   await checkColdStore(config, cold, log);
   const addresses = new ClientAddresses(config.trustedProxies, log);
-  const access = createAccess(config, cold, log, clock, addresses);
+  const access = await createAccess(config, cold, log, clock, addresses);
   const metrics = new Metrics();
   const pipeline = new Pipeline({
     ...{ hotShards, cold, metrics, log, clock, onBrokenInvariant },

@@ -28,7 +28,7 @@ export function requireData({ redisUrl, dataDir }: Config): void {
 /** Throws HotUnavailableError, ColdUnavailableError, or ConfigError if they are divided into other shards. */
 export async function withStores<T>(config: Config, work: (stores: OpenStores) => Promise<T>): Promise<T> {
   requireData(config);
-  const { mode, hotShards, cold } = createStores(config, Date.now);
+  const { mode, hotShards, cold } = await createStores(config, Date.now);
   try {
     await cold.open();
     await checkShards(cold, config.redisShards);
@@ -52,7 +52,7 @@ export async function withPast<T>(config: Config, work: (cold: ColdStore) => Pro
 }
 
 async function withColdStoreAt<T>(place: ColdPlace, work: (cold: ColdStore) => Promise<T>): Promise<T> {
-  const cold = coldStoreAt(place, Date.now);
+  const cold = await coldStoreAt(place, Date.now);
   try {
     await cold.open();
     return await work(cold);

@@ -7,9 +7,10 @@ import { type Answer, type Call, packingOf } from "./messages.ts";
 
 declare const self: Worker;
 
-const store = coldStoreAt(workerData as ColdPlace, Date.now);
+const loading = coldStoreAt(workerData as ColdPlace, Date.now);
 
 async function resultOf({ method, args }: Call): Promise<unknown> {
+  const store = await loading;
   const packing = packingOf(method);
   const call = store[method] as (...args: unknown[]) => Promise<unknown>;
   const result = await call(...(packing.args?.unpack(args) ?? args));

@@ -7,7 +7,7 @@
 import { withDeadline } from "../../runtime/deadline.ts";
 import type { ColdStore } from "../cold/cold-store.ts";
 import { ColdUnavailableError, WriterSealedError } from "../cold/errors.ts";
-import { type ColdPlace, coldStoreAt } from "../open-cold.ts";
+import type { ColdPlace } from "../open-cold.ts";
 import { type Answer, type Call, type ColdMethod, packingOf } from "./messages.ts";
 
 /** In the built program the only folders are those that the build gave to its entry points (scripts/build.ts). */
@@ -22,9 +22,8 @@ const METHODS_HERE: ReadonlySet<PropertyKey> = new Set<ColdMethod>(["readRange",
 
 type AnyMethod = (...args: unknown[]) => Promise<unknown>;
 
-/** `entry`: the thread's code. */
-export function coldStoreInThread(place: ColdPlace, entry = ENTRY): ColdStore {
-  const here = coldStoreAt(place, Date.now);
+/** `here`: the store of `place` in this thread. `entry`: the other thread's code. */
+export function coldStoreInThread(place: ColdPlace, here: ColdStore, entry = ENTRY): ColdStore {
   const thread = new StoreThread(place, entry, here.description);
   const readHere = (method: AnyMethod) => {
     return async (...args: unknown[]) => {

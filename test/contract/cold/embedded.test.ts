@@ -31,7 +31,8 @@ function sqliteHarness(dataDir: string, onEnd: () => void, isInThread = false): 
   if (existsSync(dataDir) && statSync(dataDir).isDirectory()) presetInFolder(dataDir);
   const stores: ColdStore[] = [];
   const make = () => {
-    return isInThread ? coldStoreInThread({ dataDir, mysqlUrl: undefined }) : embeddedColdStore({ dataDir });
+    const store = embeddedColdStore({ dataDir });
+    return isInThread ? coldStoreInThread({ dataDir, mysqlUrl: undefined }, store) : store;
   };
   const query = <Row>(sql: string): Row[] => {
     const database = new Database(join(dataDir, "cold.sqlite"), { strict: true });
@@ -78,7 +79,8 @@ describe("cold store: in a thread", () => {
          if (method === "newestHour") self.postMessage({ number, result: 7 });
        };`,
     );
-    const store = coldStoreInThread({ dataDir: folder, mysqlUrl: undefined }, entry);
+    const place = { dataDir: folder, mysqlUrl: undefined };
+    const store = coldStoreInThread(place, embeddedColdStore({ dataDir: folder }), entry);
     try {
       for (let round = 0; round < 3; round++) {
         const waiting = rejectionOf(store.read({ stream: STREAM, hour: NOON }));

@@ -207,7 +207,7 @@ describePipelines((its, mode) => {
         const settings = { flushIntervalMs: 10, flushMaxEvents: 100, ringCapacityEvents: 100, hotHours: 24,
           journalMaxEvents: 1000, leaseMs: 5000, maxStreams: 100, outcomeTimeoutMs: 10000,
           retentionDays: undefined, aggregateRetentionDays: undefined };
-        const { hotShards, cold } = createStores({ ...settings, ...JSON.parse(places) }, Date.now);
+        const { hotShards, cold } = await createStores({ ...settings, ...JSON.parse(places) }, Date.now);
         const log = { info() {}, warn() {}, error() {} };
         const parts = { hotShards, cold, metrics: new Metrics(), log, clock: systemClock(), settings,
           onBrokenInvariant(error) { throw error; } };

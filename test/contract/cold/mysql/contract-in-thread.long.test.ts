@@ -1,6 +1,7 @@
 /** MariaDB behind a thread keeps the contract of cold stores. */
 import { setDefaultTimeout } from "bun:test";
 import type { ColdStore } from "../../../../src/store/cold/cold-store.ts";
+import { mysqlColdStore } from "../../../../src/store/mysql/cold-store.ts";
 import { coldStoreInThread } from "../../../../src/store/thread/proxy.ts";
 import { coldStoreContract } from "../contract/contract.ts";
 import { describeColdMysql } from "./mysql-setup.ts";
@@ -14,7 +15,10 @@ describeColdMysql((mysql) => {
     return {
       ...harness,
       store() {
-        const store = coldStoreInThread({ dataDir: "", mysqlUrl: harness.url });
+        const store = coldStoreInThread(
+          { dataDir: "", mysqlUrl: harness.url },
+          mysqlColdStore({ url: harness.url, now: Date.now }),
+        );
         stores.push(store);
         return store;
       },
