@@ -16,7 +16,7 @@ import { REQUEST_ID, traceOf } from "./requests/trace.ts";
 
 export const NO_STORE = { "cache-control": "no-store" };
 /** Of a value that is echoed: enough to recognise it. */
-const GOT_MAX_CHARS = 300;
+export const GOT_MAX_CHARS = 300;
 
 export function errorAnswer(
   status: number,
@@ -38,19 +38,27 @@ const REFUSALS: Record<Refusal["reason"], string> = {
   shutting_down: "this instance is shutting down",
 };
 
-export const UNKNOWN_MESSAGE =
-  "The hot store did not answer in time. This counts once or never. Repeating it is safe only with an id.";
+export const OUTCOME_UNKNOWN: ErrorBody = {
+  code: UNKNOWN.reason,
+  message: "The hot store did not answer in time. This counts once or never. Repeating it is safe only with an id.",
+};
+export const COLD_STORE_AWAY: ErrorBody = {
+  code: "cold_store_away",
+  message: "the store that holds this does not answer, try again",
+};
+export const INTERNAL: ErrorBody = { code: "internal", message: "a fault in this service: see its log" };
 
 /** Of events that are not stored, as far as is known. */
 export function outcomeAnswer(outcome: NonNullable<Outcome>): Response {
-  return outcome.reason === UNKNOWN.reason
-    ? errorAnswer(504, { code: UNKNOWN.reason, message: UNKNOWN_MESSAGE })
-    : refusalAnswer(outcome);
+  return outcome.reason === UNKNOWN.reason ? errorAnswer(504, OUTCOME_UNKNOWN) : refusalAnswer(outcome);
 }
 
 export function refusalAnswer({ reason, retryAfterS }: Refusal): Response {
-  const message = `${REFUSALS[reason]}: nothing was counted, send it again`;
-  return errorAnswer(503, { code: reason, message }, retryHeaders({ reason, retryAfterS }));
+  return errorAnswer(503, refusalBody(reason), retryHeaders({ reason, retryAfterS }));
+}
+
+export function refusalBody(reason: Refusal["reason"]): ErrorBody {
+  return { code: reason, message: `${REFUSALS[reason]}: nothing was counted, send it again` };
 }
 
 export function refusalText(reason: Refusal["reason"]): string {
@@ -98,13 +106,12 @@ function statusOf(error: MalformedQueryError | InvalidParameterError): number {
 export function answerToError(error: unknown, log: Log, request: Request): Response {
   if (isRefusedInput(error)) return errorAnswer(statusOf(error), errorBodyOf(error));
   if (error instanceof HotUnavailableError || error instanceof ColdUnavailableError) {
-    const code = error instanceof HotUnavailableError ? "hot_store_away" : "cold_store_away";
-    const message = "the store that holds this does not answer, try again";
-    return errorAnswer(503, { code, message }, { "retry-after": "1" });
+    const body =
+      error instanceof HotUnavailableError ? { ...COLD_STORE_AWAY, code: "hot_store_away" } : COLD_STORE_AWAY;
+    return errorAnswer(503, body, { "retry-after": "1" });
   }
   const trace = traceOf(request.headers);
   const stack = error instanceof Error ? error.stack : undefined;
   log.error({ ...trace, error: errorText(error), stack }, "request failed");
-  const message = "a fault in this service: see its log";
-  return errorAnswer(500, { code: "internal", message }, { [REQUEST_ID]: trace.requestId });
+  return errorAnswer(500, INTERNAL, { [REQUEST_ID]: trace.requestId });
 }

@@ -19,6 +19,11 @@ export const KEY_INVALID: ErrorBody = {
   message: "the API key is unknown, revoked or expired: nothing was done",
 };
 
+export const KEYS_UNKNOWN: ErrorBody = {
+  code: "cold_store_away",
+  message: "the store that holds the API keys does not answer: nothing was done, try again",
+};
+
 export function scopeMissing(scope: Scope, has: Iterable<Scope>): ErrorBody {
   const message = `this takes an API key of scope ${scope}, and this one has ${[...has].join(", ")}: nothing was done`;
   return { code: "scope_missing", message };
@@ -38,8 +43,7 @@ export function scopeMissingAnswer(scope: Scope, has: Iterable<Scope>): Response
 }
 
 export function keysUnknownAnswer(): Response {
-  const message = "the store that holds the API keys does not answer: nothing was done, try again";
-  return errorAnswer(503, { code: "cold_store_away", message }, { "retry-after": "1" });
+  return errorAnswer(503, KEYS_UNKNOWN, { "retry-after": "1" });
 }
 
 export type LimitedBy = "key" | "address";

@@ -18,7 +18,7 @@ const DEGRADED = new Headers([...TEXT, ["hourglass-degraded", "hot-store-away"]]
 /** Says that the hour is one of those that are not kept any more. */
 const NOT_KEPT = new Headers([...TEXT, ["hourglass-degraded", "not-kept"]]);
 const BODY_MAX_BYTES = 65_536;
-const TOO_LARGE_BODY = {
+export const TOO_LARGE_BODY = {
   code: "body_too_large",
   message: `the body has more than ${BODY_MAX_BYTES} bytes, and none is needed here: nothing was counted`,
 };

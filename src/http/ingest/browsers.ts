@@ -30,7 +30,7 @@ const CHUNKS_IN_GET = {
   code: "unreadable_body",
   message: "a GET takes no body in chunks: nothing was counted",
 };
-const TARGET_NOT_ALLOWED = {
+export const TARGET_NOT_ALLOWED = {
   code: "target_not_allowed",
   message: "'to' is neither signed (by `hourglass sign-redirect`) nor of an origin in REDIRECT_ORIGINS",
 };

@@ -6,14 +6,15 @@
 import type { BulkOutcome } from "../../pipeline/commit/bulk.ts";
 import { type Refusal, UNKNOWN } from "../../pipeline/commit/open-batch.ts";
 import type { EventBatch } from "../../protocol/body/read-events.ts";
+import type { ErrorBody } from "../../protocol/body/refused-body.ts";
 import {
   errorAnswer,
   errorBodyOf,
   NO_STORE,
+  OUTCOME_UNKNOWN,
   outcomeAnswer,
   refusalText,
   retryHeaders,
-  UNKNOWN_MESSAGE,
 } from "../answers.ts";
 
 /** From the first to the last index, both included. */
@@ -23,12 +24,17 @@ type Range = [first: number, last: number];
 export function invalidAnswer(batch: EventBatch): Response {
   const { invalidCount, events } = batch;
   const count = invalidCount + events.length;
-  const error = {
-    code: "invalid_events",
-    message: `${invalidCount} of ${count} events are invalid. Nothing was counted.`,
-  };
   const uncounted = { accepted: 0, duplicates: 0, invalid: invalidCount, refused: events.length, unknown: 0 };
-  return errorAnswer(422, error, {}, { events: count, ...uncounted, errors: listed(batch) });
+  return errorAnswer(
+    422,
+    invalidEvents(invalidCount, count),
+    {},
+    { events: count, ...uncounted, errors: listed(batch) },
+  );
+}
+
+export function invalidEvents(invalidCount: number, count: number): ErrorBody {
+  return { code: "invalid_events", message: `${invalidCount} of ${count} events are invalid. Nothing was counted.` };
 }
 
 export function bulkAnswer(batch: EventBatch, outcome: BulkOutcome): Response {
@@ -80,7 +86,7 @@ function refusalsOf({ indexes }: EventBatch, { refused }: BulkOutcome) {
 function unknownsOf({ indexes }: EventBatch, { unknown }: BulkOutcome) {
   if (unknown.length === 0) return [];
   const ranges = rangesOf(unknown, indexes);
-  return [{ code: UNKNOWN.reason, message: UNKNOWN_MESSAGE, count: unknown.length, indexes: ranges }];
+  return [{ ...OUTCOME_UNKNOWN, count: unknown.length, indexes: ranges }];
 }
 
 function latest({ refused }: BulkOutcome): Refusal {

@@ -2,10 +2,10 @@
 import type { Scope } from "../../domain/api-key.ts";
 import { StreamSet } from "../../domain/stream-set.ts";
 import { StreamNotAllowedError } from "../../protocol/invalid-parameter.ts";
-import { KEY_INVALID, KEY_MISSING, rateLimited, scopeMissing } from "../access/denials.ts";
+import { KEY_INVALID, KEY_MISSING, KEYS_UNKNOWN, rateLimited, scopeMissing } from "../access/denials.ts";
 import { accessOf, type RouteAccess } from "../access/route-scopes.ts";
 import { errorBodyOf } from "../answers.ts";
-import { type Answer, failure, type Operation, type Paths } from "./parts.ts";
+import { type Answer, failure, mapOperations, type Operation, type Paths } from "./parts.ts";
 
 const SCHEME = "apiKey";
 
@@ -14,12 +14,12 @@ export const SECURITY_SCHEMES = {
     type: "http",
     scheme: "bearer",
     bearerFormat: "hg_…",
-    description: "Only where the settings ask for it. Made by `hourglass keys create`.",
+    description: "Required only if the settings say so. `hourglass keys create` creates one.",
   },
 };
 
 const unauthorized = failure(
-  "Nothing was done: an API key is asked for, and is missing, unknown, revoked or expired.",
+  "Nothing was done: an API key is required, and is missing, unknown, revoked or expired.",
   [KEY_MISSING.code, KEY_INVALID.code],
   KEY_MISSING,
   { headers: ["www-authenticate"] },
@@ -28,17 +28,17 @@ const unauthorized = failure(
 const NOT_ALLOWED = errorBodyOf(new StreamNotAllowedError("stream", "blog", new StreamSet(["shop.*"])));
 
 function forbidden(scope: Scope): Answer {
-  const codes = ["scope_missing", ...(scope === "admin" ? [] : [NOT_ALLOWED.code])];
+  const isForStreams = scope !== "admin";
   return failure(
-    `Nothing was done: the API key is not of scope \`${scope}\`${scope === "admin" ? "" : ", or not for this stream"}.`,
-    codes,
+    `Nothing was done: the API key is not of scope \`${scope}\`${isForStreams ? ", or not for this stream" : ""}.`,
+    ["scope_missing", ...(isForStreams ? [NOT_ALLOWED.code] : [])],
     scopeMissing(scope, [scope === "read" ? "write" : "read"]),
     { headers: ["www-authenticate"] },
   );
 }
 
 const notForBrowsers = failure(
-  "Nothing was counted: the stream is not one that browsers may count in.",
+  "Nothing was counted: browsers may not count in this stream.",
   [NOT_ALLOWED.code],
   NOT_ALLOWED,
 );
@@ -49,33 +49,22 @@ const LIMIT_HEADERS = [
 ];
 
 const limited = failure(
-  "Nothing was done: too much came from this key or address. Send it again after `retry-after`.",
+  "Nothing was done: this key or address has used up its limit. Send it again after `retry-after`.",
   ["rate_limited"],
   rateLimited("key", { limit: { count: 100, windowMs: 1_000 } }),
   { headers: ["retry-after", ...LIMIT_HEADERS] },
 );
 
-/** Of all that may hold a key, 503 may also be that the keys are not known yet: `cold_store_away`. */
+/** For each route that may require a key. */
 const keysUnknown = failure(
   "Not now: the store that holds the API keys does not answer.",
-  ["cold_store_away"],
-  {
-    code: "cold_store_away",
-    message: "the store that holds the API keys does not answer: nothing was done, try again",
-  },
+  [KEYS_UNKNOWN.code],
+  KEYS_UNKNOWN,
   { headers: ["retry-after"] },
 );
 
 export function withAccess(paths: Paths): Paths {
-  return Object.fromEntries(
-    Object.entries(paths).map(([path, { get, post }]) => [
-      path,
-      {
-        ...(get !== undefined && { get: guarded(get, accessOf("GET", path)) }),
-        ...(post !== undefined && { post: guarded(post, accessOf("POST", path)) }),
-      },
-    ]),
-  );
+  return mapOperations(paths, (operation, method, path) => guarded(operation, accessOf(method, path)));
 }
 
 function guarded(operation: Operation, access: RouteAccess): Operation {
@@ -87,7 +76,7 @@ function guarded(operation: Operation, access: RouteAccess): Operation {
   const scope = access === "unlisted" ? "admin" : access;
   // A route may have a reason of its own for 429.
   const refusals = { 401: unauthorized, 403: forbidden(scope), 429: responses[429] ?? limited };
-  // With a key, or without one where none is asked for.
+  // With a key, or without one where none is required.
   return {
     ...operation,
     security: [{ [SCHEME]: [] }, {}],
@@ -95,13 +84,9 @@ function guarded(operation: Operation, access: RouteAccess): Operation {
   };
 }
 
-/** What a limit is left with is told with every answer that it was asked for. */
+/** Every answer says what is left of a limit that applied. */
 function withLimits(responses: Operation["responses"]): Operation["responses"] {
   const refs = Object.fromEntries(LIMIT_HEADERS.map((name) => [name, { $ref: `#/components/headers/${name}` }]));
-  return Object.fromEntries(
-    Object.entries(responses).map(([status, response]) => [
-      status,
-      { ...response, headers: { ...response.headers, ...refs } },
-    ]),
-  );
+  const withRefs = (answer: Answer) => ({ ...answer, headers: { ...answer.headers, ...refs } });
+  return Object.fromEntries(Object.entries(responses).map(([status, answer]) => [status, withRefs(answer)]));
 }

@@ -1,10 +1,10 @@
 /** /analytics, described: one event in, one hour out. */
 import { Type } from "@sinclair/typebox";
 import type { RefusalReason } from "../../domain/refusal-reasons.ts";
-import { UNKNOWN } from "../../pipeline/commit/open-batch.ts";
 import { EXPECTS_IDEMPOTENCY_KEY, IDEMPOTENCY_KEY } from "../../protocol/event/idempotency-key.ts";
 import { EventQuerySchema, EXPECTS_KIND, HourQuerySchema } from "../../protocol/event/query-rules.ts";
-import { refusalText, UNKNOWN_MESSAGE } from "../answers.ts";
+import { OUTCOME_UNKNOWN, refusalBody } from "../answers.ts";
+import { TOO_LARGE_BODY } from "../ingest/analytics.ts";
 import {
   answer,
   failure,
@@ -12,6 +12,7 @@ import {
   internal,
   MALFORMED_QUERY,
   malformedQuery,
+  operation,
   type Paths,
   queryParameters,
   storeAway,
@@ -26,48 +27,42 @@ const RETRYABLE = [
   "shutting_down",
 ] as const satisfies readonly RefusalReason[];
 
-/** Of a write. */
+/** For writes. */
 export const refused = failure(
   "Nothing was counted: send it again after `retry-after`.",
   RETRYABLE,
-  { code: "journal_full", message: `${refusalText("journal_full")}: nothing was counted, send it again` },
+  refusalBody("journal_full"),
   { headers: ["retry-after"] },
 );
 
 export const outcomeUnknown = failure(
   "The hot store was sent this and did not answer in time: it counts once or never. Repeat it only with an `id`.",
-  [UNKNOWN.reason],
-  { code: UNKNOWN.reason, message: UNKNOWN_MESSAGE },
+  [OUTCOME_UNKNOWN.code],
+  OUTCOME_UNKNOWN,
 );
 
-const HOUR_TEXT = "unique_users,2\nclicks,1\nimpressions,1\n";
-
-/** One line for each number. */
-export const HourText = Type.String({
-  pattern: "^unique_users,[0-9]+\\nclicks,[0-9]+\\nimpressions,[0-9]+\\n$",
-  description: "three lines of a name, a comma and a number",
-});
-
-export const hourContent = { "text/plain": { schema: HourText, example: HOUR_TEXT } };
+export const hourContent = {
+  "text/plain": {
+    schema: Type.String({
+      pattern: "^unique_users,[0-9]+\\nclicks,[0-9]+\\nimpressions,[0-9]+\\n$",
+      description: "three lines of a name, a comma and a number",
+    }),
+    example: "unique_users,2\nclicks,1\nimpressions,1\n",
+  },
+};
 
 export const invalid = (...moreCodes: readonly string[]) =>
   failure(
-    "A parameter is missing, unknown, or not what it has to be.",
+    "A parameter is missing, unknown, or invalid.",
     [INVALID_PARAMETER.code, ...moreCodes],
     INVALID_PARAMETER.example,
   );
 
-export const tooLargeBody = failure("The body is too large (none is needed).", ["body_too_large"], {
-  code: "body_too_large",
-  message: "the body has more than 65536 bytes, and none is needed here: nothing was counted",
-});
+export const tooLargeBody = failure("The body is too large (none is needed).", [TOO_LARGE_BODY.code], TOO_LARGE_BODY);
 
 export const analyticsPaths: Paths = {
   "/analytics": {
-    post: {
-      operationId: "postEvent",
-      tags: ["Events"],
-      summary: "Count one event",
+    post: operation("postEvent", "Events", "Count one event", {
       description:
         `Takes ${EXPECTS_KIND}, as \`click\`, \`impression\` (names without a value) or \`event=…\`. With an ` +
         "`id`, or a header `Idempotency-Key`, the request may be repeated: the same id in the same stream counts " +
@@ -82,7 +77,7 @@ export const analyticsPaths: Paths = {
         },
       ],
       responses: {
-        204: answer("The event is stored, and in every answer from now on; or it was before, by its id."),
+        204: answer("The event is stored, now or earlier under the same id, and in every later answer."),
         400: failure(
           `The request can't be read: ${MALFORMED_QUERY.says}; or its body broke off.`,
           [MALFORMED_QUERY.code, "unreadable_body"],
@@ -94,12 +89,9 @@ export const analyticsPaths: Paths = {
         503: refused,
         504: outcomeUnknown,
       },
-    },
-    get: {
-      operationId: "getHour",
-      tags: ["Counts"],
-      summary: "Read one hour",
-      description: "Of the UTC hour that holds the timestamp. It includes every event that was answered with 204.",
+    }),
+    get: operation("getHour", "Counts", "Read one hour", {
+      description: "The UTC hour that holds the timestamp. It includes every event that was answered with 204.",
       parameters: queryParameters(HourQuerySchema),
       responses: {
         200: answer("The counts of the hour.", hourContent, ["hourglass-degraded"]),
@@ -108,6 +100,6 @@ export const analyticsPaths: Paths = {
         500: internal,
         503: storeAway(),
       },
-    },
+    }),
   },
 };

@@ -6,57 +6,44 @@ import { browsersPaths } from "./browsers.ts";
 import { eventsPaths, eventsSchemas } from "./events.ts";
 import { livePaths, liveSchemas } from "./live.ts";
 import { opsPaths, opsSchemas } from "./ops.ts";
-import { ErrorSchema, failure, HEADERS, type Paths } from "./parts.ts";
+import { ErrorSchema, failure, HEADERS, mapOperations, type Paths } from "./parts.ts";
 import { rangesPaths, rangesSchemas } from "./series.ts";
 
 const ABOUT = `Counts clicks, impressions and unique users per UTC hour and stream.
 
-What was answered with 204, or is \`accepted\` in an answer, is stored and in every answer from then on, and is
-counted once. What was answered with an error, 500 apart, was not counted. 503 says in \`retry-after\` when to come
-again. When no answer comes at all, an event may have been counted: with an \`id\` it can be sent again without
-counting twice.
+After a 204, or as \`accepted\` in an answer, an event is stored, in every later answer, and counted once. An error other
+than 500 and 504 means that it was not counted. After 500, 504, or without any answer it may have been: with an \`id\` it
+can be sent again safely. A 503 says in \`retry-after\` when to retry.
 
-Every error has the same shape: \`{"error": {"code", "message", "field"?, "got"?, "expected"?}}\`. Parameters that
-are not listed are refused, but for \`/r\`. Where the settings ask for keys, they are sent as
-\`Authorization: Bearer hg_…\`. There are two answers without such a body, from the HTTP server itself:
-413 to a body far over the limits, and 400 to what is not HTTP. On any path, a malformed Host header is answered with
-400, \`code\`: \`invalid_host\`. Any other path is answered with 404, \`code\`: \`not_found\`.`;
+Every error has the same shape: \`{"error": {"code", "message", "field"?, "got"?, "expected"?}}\`. Unlisted parameters
+are refused, except by \`/r\`. API keys, if the settings require them, are sent as \`Authorization: Bearer hg_…\`. Two
+answers come from the HTTP server itself, without such a body: 413 for a body far over the limits, and 400 for what is
+not HTTP. On any path, a malformed Host header is answered with 400, \`code\`: \`invalid_host\`. Any other path is
+answered with 404, \`code\`: \`not_found\`.`;
 
 function withMethods(paths: Paths): Paths {
-  return Object.fromEntries(
-    Object.entries(paths).map(([path, operations]) => {
-      const allowed = Object.keys(operations).sort().join(", ").toUpperCase();
-      const code = "method_not_allowed";
-      const message = `PUT is not supported here. This path takes ${allowed}.`;
-      const refused = failure(`Any method but ${allowed}.`, [code], { code, message }, { headers: ["allow"] });
-      const described = Object.entries(operations).map(([method, operation]) => {
-        return [method, { ...operation, responses: { ...operation.responses, 405: refused } }];
-      });
-      return [path, Object.fromEntries(described)];
-    }),
-  );
+  return mapOperations(paths, (operation, _method, path) => {
+    const allowed = Object.keys(paths[path]!).sort().join(", ").toUpperCase();
+    const code = "method_not_allowed";
+    const message = `PUT is not supported here. This path takes ${allowed}.`;
+    const refused = failure(`Any method but ${allowed}.`, [code], { code, message }, { headers: ["allow"] });
+    return { ...operation, responses: { ...operation.responses, 405: refused } };
+  });
 }
 
 export const API_DOCUMENT = {
   openapi: "3.1.0",
   info: { title: "Hourglass", version, description: ABOUT },
-  servers: [{ url: "./", description: "where this comes from" }],
+  servers: [{ url: "./", description: "this service" }],
   tags: [
-    { name: "Events", description: "what is counted" },
-    { name: "Browsers", description: "what is counted on web pages" },
-    { name: "Counts", description: "what it comes to" },
-    { name: "Operation", description: "whether all is well" },
-    { name: "Description", description: "what is taken and answered" },
+    { name: "Events", description: "send events" },
+    { name: "Browsers", description: "count on web pages" },
+    { name: "Counts", description: "read counts" },
+    { name: "Operation", description: "health, ledger and metrics" },
+    { name: "Description", description: "this description" },
   ],
   paths: withAccess(
-    withMethods({
-      ...analyticsPaths,
-      ...eventsPaths,
-      ...browsersPaths,
-      ...rangesPaths,
-      ...livePaths,
-      ...opsPaths,
-    }),
+    withMethods({ ...analyticsPaths, ...eventsPaths, ...browsersPaths, ...rangesPaths, ...livePaths, ...opsPaths }),
   ),
   components: {
     schemas: { Error: ErrorSchema, ...eventsSchemas, ...rangesSchemas, ...liveSchemas, ...opsSchemas },

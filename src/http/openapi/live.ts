@@ -1,4 +1,4 @@
-/** GET /live and GET /, described: what is looked at while it happens. */
+/** GET /live and GET /, described: the current hour as it grows. */
 import { Type } from "@sinclair/typebox";
 import { REFUSAL_REASONS } from "../../domain/refusal-reasons.ts";
 import { refusalText } from "../answers.ts";
@@ -6,7 +6,6 @@ import { LiveQuerySchema, SHARE_USED } from "../live/live.ts";
 import { UNAVAILABLE_REASONS } from "../live/live-reader.ts";
 import {
   answer,
-  count,
   failure,
   IF_NONE_MATCH,
   INSTANT,
@@ -16,24 +15,19 @@ import {
   members,
   notModified,
   oneOf,
-  orNull,
+  operation,
   type Paths,
+  page,
   queryParameters,
   refTo,
 } from "./parts.ts";
+import { hourSums } from "./series.ts";
 
 const store = {
-  name: Type.String({ description: "what it is" }),
+  name: Type.String({ description: "which engine" }),
   status: oneOf(["ok", "away"]),
 };
-const Hour = members({
-  from: INSTANT,
-  to: INSTANT,
-  clicks: count("so far"),
-  impressions: count("so far"),
-  ctr: orNull<number>("number", "clicks per impression; null if there was none"),
-  unique_users: count("an estimate with a standard error of 0.81 %"),
-});
+const Hour = members({ from: INSTANT, to: INSTANT, ...hourSums });
 
 export const liveSchemas = {
   Live: members(
@@ -50,9 +44,9 @@ export const liveSchemas = {
         members(
           {
             instance: refTo("InstanceLedger"),
-            stores: Type.Union([refTo("StoresLedger"), Type.Null()], { description: "null: not asked yet" }),
+            stores: Type.Union([refTo("StoresLedger"), Type.Null()], { description: "null: not read yet" }),
           },
-          "of all streams: not for a key that is limited to some",
+          "of all streams; missing for a key that is limited to some",
         ),
       ),
     },
@@ -71,27 +65,22 @@ const EVENT = {
 
 export const livePaths: Paths = {
   "/live": {
-    get: {
-      operationId: "watchHour",
-      tags: ["Counts"],
-      summary: "Watch the present hour",
+    get: operation("watchHour", "Counts", "Watch the current hour", {
       description:
-        "Server-sent events, one a second, without an end. The data of each is JSON: schema Live. Of a stream, or " +
-        "with `*` at the end of all whose names begin so. However many watch a stream, it is read once a second. Who " +
-        "reads slowly misses events, each of which replaces the one before. Lines with a colon first mean nothing. " +
+        "Server-sent events, one a second, without an end. The data of each is JSON: schema Live. For one stream, or " +
+        "with `*` at the end for all with that prefix. A stream is read once a second for all its viewers. A slow " +
+        "reader misses events, each of which replaces the one before. Lines that start with a colon are comments. " +
         "It ends when its key is revoked or expires.",
       parameters: queryParameters(LiveQuerySchema),
       responses: {
-        200: answer("It begins.", {
+        200: answer("The stream of events begins.", {
           "text/event-stream": {
             schema: Type.String({ description: "`data:`, a Live object, and an empty line" }),
             example: `data: ${JSON.stringify(EVENT)}\n\n`,
           },
         }),
         400: malformedQuery,
-        422: failure("A parameter is unknown or not what it has to be.", [INVALID_PARAMETER.code], {
-          ...INVALID_PARAMETER.example,
-        }),
+        422: failure("A parameter is unknown or invalid.", [INVALID_PARAMETER.code], INVALID_PARAMETER.example),
         429: failure(
           "This key or address watches too many streams, or has sent too many requests: retry after `retry-after`.",
           ["rate_limited", SHARE_USED.code],
@@ -106,23 +95,16 @@ export const livePaths: Paths = {
           { headers: ["retry-after"] },
         ),
       },
-    },
+    }),
   },
   "/": {
-    get: {
-      operationId: "getDashboard",
-      tags: ["Counts"],
-      summary: "The numbers as a page to look at",
+    get: operation("getDashboard", "Counts", "The dashboard", {
       description: "Its address says what it shows (`stream`, `range`, `step`, `metric`, `from` and `to`).",
       parameters: [IF_NONE_MATCH],
       responses: {
-        200: answer(
-          "The page. It needs nothing from elsewhere.",
-          { "text/html": { schema: Type.String({ description: "the page" }) } },
-          ["etag"],
-        ),
+        200: page,
         304: notModified,
       },
-    },
+    }),
   },
 };

@@ -1,4 +1,4 @@
-/** What an operator, an orchestrator or a reader of this description asks for, described. */
+/** Routes for operators, orchestrators and readers of this description, described. */
 import { Type } from "@sinclair/typebox";
 import { OMISSION_REASONS, REFUSAL_REASONS } from "../../domain/refusal-reasons.ts";
 import {
@@ -7,15 +7,18 @@ import {
   IF_NONE_MATCH,
   internal,
   JSON_TYPE,
+  json,
   members,
   notModified,
   oneOf,
+  operation,
   type Paths,
+  page,
   refTo,
 } from "./parts.ts";
 
-const writer = Type.Optional(Type.String({ description: "the name that this instance writes under" }));
-const oldestPendingMs = Type.Number({ minimum: 0, description: "age of the oldest event that is pending" });
+const writer = Type.Optional(Type.String({ description: "the name of this instance as a writer" }));
+const oldestPendingMs = Type.Number({ minimum: 0, description: "age of the oldest pending event" });
 const EVENTS = count("events");
 const omissions = Object.fromEntries(OMISSION_REASONS.map((name) => [name, EVENTS]));
 const refusals = Object.fromEntries(REFUSAL_REASONS.map((name) => [name, EVENTS]));
@@ -28,27 +31,25 @@ export const opsSchemas = {
       accepted: count("acknowledged: persisted + pending + handedOver + lost"),
       persisted: count("in the cold store"),
       pending: count("not in the cold store yet"),
-      pendingInRing: count("of the pending: in memory too"),
-      pendingInJournalOnly: count("of the pending: in the journal alone"),
-      journalMaxEvents: count("more pending ones than that are refused"),
+      pendingInRing: count("of the pending: also in memory"),
+      pendingInJournalOnly: count("of the pending: only in the journal"),
+      journalMaxEvents: count("the maximum of pending events; further ones are refused"),
       handedOver: count("left to the adopter of a writer that was given up"),
-      lost: count("in no store any more, as the hot store lost its data"),
-      holds: Type.Boolean({
-        description: "accepted is the sum of the others, counted where the events are",
-      }),
+      lost: count("in no store any more, because the hot store lost its data"),
+      holds: Type.Boolean({ description: "accepted is the sum of the others, counted where the events are" }),
       adopted: count("accepted under another writer's name, persisted by this instance"),
-      duplicates: count("acknowledged, and counted before under their id"),
+      duplicates: count("acknowledged, and counted before under the same id"),
       unknown: members(
         {
           total: count("stored + unstored + inDoubt"),
-          stored: count("turned out to be stored: among the accepted or the duplicates since then"),
+          stored: count("turned out to be stored: accepted or duplicates since then"),
           unstored: count("turned out not to be stored"),
           inDoubt: count("still unknown"),
         },
-        "answered as unknown, since the hot store did not answer in time",
+        "events whose outcome was unknown, because the hot store did not answer in time",
       ),
       refused: members(refusals, "not counted, by reason"),
-      omitted: members(omissions, "left out as the browser or the settings ask, by reason"),
+      omitted: members(omissions, "left out as the browser or the settings demand, by reason"),
       oldestPendingMs,
     },
     "Since this instance started.",
@@ -68,9 +69,9 @@ export const opsSchemas = {
         accepted: EVENTS,
         persisted: EVENTS,
         pending: Type.Integer(),
-        deadLetters: count("of the persisted: set aside, as the database refused their rows"),
+        deadLetters: count("of the persisted: set aside because the database refused their rows"),
       },
-      "Of all instances that there ever were.",
+      "Of all instances, past and present.",
     ),
     members({ unavailable: oneOf(["hot_store_away", "cold_store_away"]) }, "A store does not answer."),
   ]),
@@ -85,7 +86,7 @@ export const opsSchemas = {
         error: Type.Optional(Type.String()),
         oldestPendingMs,
       },
-      "How the cold store does: if it is away, events are taken all the same.",
+      "State of the cold store. While it is unavailable, events are still accepted.",
     ),
     shards: Type.Optional(
       Type.Array(
@@ -96,8 +97,7 @@ export const opsSchemas = {
           writer,
         }),
         {
-          description:
-            "Parts of the data in Redis, if there are several. One that is not ready refuses its events alone.",
+          description: "Parts of the data in Redis, if there are several. A part that is not ready refuses its events.",
         },
       ),
     ),
@@ -107,9 +107,9 @@ export const opsSchemas = {
           name: Type.String({ description: "such as amqp" }),
           status: oneOf(["connecting", "consuming", "paused", "stopped"]),
           reason: Type.Optional(Type.String({ description: "why it does not consume" })),
-          underWay: count("messages that came and are not settled"),
+          underWay: count("messages received and not settled"),
         }),
-        { description: "Queues that events are taken from as well: not there if there are none." },
+        { description: "Queues that events are consumed from; missing if there are none." },
       ),
     ),
   }),
@@ -136,98 +136,65 @@ const LEDGER = {
   },
 };
 
-const text = (description: string) => Type.String({ description });
-
 export const opsPaths: Paths = {
   "/livez": {
-    get: {
-      operationId: "getLiveness",
-      tags: ["Operation"],
-      summary: "Whether the process lives",
+    get: operation("getLiveness", "Operation", "Whether the process is alive", {
       responses: {
-        200: answer("It does.", {
+        200: answer("It is.", {
           [JSON_TYPE]: { schema: members({ status: oneOf(["alive"]) }), example: { status: "alive" } },
         }),
       },
-    },
+    }),
   },
   "/readyz": {
-    get: {
-      operationId: "getReadiness",
-      tags: ["Operation"],
-      summary: "Whether events are taken",
-      description: "True within a second of a change.",
+    get: operation("getReadiness", "Operation", "Whether events are accepted", {
+      description: "Changes within a second.",
       responses: {
-        200: answer("They are.", { [JSON_TYPE]: { schema: refTo("Readiness"), example: READY } }),
-        503: answer("They are not, for a reason.", {
-          [JSON_TYPE]: {
-            schema: refTo("Readiness"),
-            example: { ...READY, status: "not ready", reason: "hot_store_away" },
-          },
+        200: json("They are.", "Readiness", READY),
+        503: json("They are not, for a reason.", "Readiness", {
+          ...READY,
+          status: "not ready",
+          reason: "hot_store_away",
         }),
       },
-    },
+    }),
   },
   "/ledger": {
-    get: {
-      operationId: "getLedger",
-      tags: ["Operation"],
-      summary: "What became of every event",
+    get: operation("getLedger", "Operation", "What became of every event", {
       description: "accepted = persisted + pending + handedOver + lost, at every look.",
-      responses: {
-        200: answer("The books of this instance, and of all of them.", {
-          [JSON_TYPE]: { schema: refTo("Ledger"), example: LEDGER },
-        }),
-        500: internal,
-      },
-    },
+      responses: { 200: json("The ledger of this instance, and of all of them.", "Ledger", LEDGER), 500: internal },
+    }),
   },
   "/metrics": {
-    get: {
-      operationId: "getMetrics",
-      tags: ["Operation"],
-      summary: "What is measured",
-      description: "Of this process; of all that share its port, each under its own `worker`, if there are several.",
+    get: operation("getMetrics", "Operation", "Metrics", {
+      description: "Of this process; if several share its port, of all of them, each with a label `worker`.",
       responses: {
         200: answer("In the text format of Prometheus.", {
           "text/plain": {
-            schema: text("metrics"),
+            schema: Type.String({ description: "metrics" }),
             example: "# TYPE hourglass_ready gauge\nhourglass_ready 1\n",
           },
         }),
       },
-    },
+    }),
   },
   "/openapi.json": {
-    get: {
-      operationId: "getDescription",
-      tags: ["Description"],
-      summary: "This description",
+    get: operation("getDescription", "Description", "This description", {
       parameters: [IF_NONE_MATCH],
       responses: {
         200: answer(
           "OpenAPI 3.1.",
-          {
-            [JSON_TYPE]: { schema: Type.Object({ openapi: Type.String() }, { additionalProperties: true }) },
-          },
+          { [JSON_TYPE]: { schema: Type.Object({ openapi: Type.String() }, { additionalProperties: true }) } },
           ["etag"],
         ),
         304: notModified,
       },
-    },
+    }),
   },
   "/docs": {
-    get: {
-      operationId: "getDocs",
-      tags: ["Description"],
-      summary: "This description as a page to read and to try",
+    get: operation("getDocs", "Description", "This description as a page, to read and to try", {
       parameters: [IF_NONE_MATCH],
-      responses: {
-        200: answer("The page. It needs nothing from elsewhere.", { "text/html": { schema: text("the page") } }, [
-          "etag",
-        ]),
-        304: notModified,
-      },
-    },
+      responses: { 200: page, 304: notModified },
+    }),
   },
 };

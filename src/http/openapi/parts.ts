@@ -1,8 +1,7 @@
 /**
- * What the descriptions of routes are put together from. Parameters are made of the schemas that requests are
- * checked by, and examples of errors of the errors themselves: what can be taken from the code is not said twice.
+ * The parts that descriptions of routes consist of. Parameters are made from the schemas that requests are checked by,
+ * and examples of errors from the errors themselves: what can be taken from the code is not written twice.
  */
-
 import { type TObject, type TProperties, type TSchema, Type } from "@sinclair/typebox";
 import { OMISSION_REASONS, REFUSAL_REASONS } from "../../domain/refusal-reasons.ts";
 import { UNKNOWN } from "../../pipeline/commit/open-batch.ts";
@@ -10,7 +9,7 @@ import type { ErrorBody } from "../../protocol/body/refused-body.ts";
 import { EXPECTS_TIMESTAMP } from "../../protocol/event/query-rules.ts";
 import { InvalidParameterError } from "../../protocol/invalid-parameter.ts";
 import { MalformedQueryError } from "../../protocol/query-string.ts";
-import { errorBodyOf } from "../answers.ts";
+import { COLD_STORE_AWAY, errorBodyOf, GOT_MAX_CHARS, INTERNAL } from "../answers.ts";
 import { DEGRADED } from "../query/range/answer.ts";
 
 /** Of OpenAPI 3.1, what is used here. */
@@ -49,9 +48,34 @@ export interface Operation {
   readonly security?: readonly Readonly<Record<string, readonly string[]>>[];
 }
 
-export type Paths = Readonly<Record<string, { readonly get?: Operation; readonly post?: Operation }>>;
+type Method = "get" | "post";
 
-/** An answer: members that come later may be new, so that clients must not stumble over them. */
+export type Paths = Readonly<Record<string, { readonly [M in Method]?: Operation }>>;
+
+export function operation(
+  operationId: string,
+  tag: string,
+  summary: string,
+  rest: Omit<Operation, "operationId" | "tags" | "summary">,
+): Operation {
+  return { operationId, tags: [tag], summary, ...rest };
+}
+
+export function mapOperations(
+  paths: Paths,
+  change: (operation: Operation, method: string, path: string) => Operation,
+): Paths {
+  const changed = Object.entries(paths).map(([path, operations]) => {
+    const entries = Object.entries(operations).map(([method, one]) => [
+      method,
+      change(one, method.toUpperCase(), path),
+    ]);
+    return [path, Object.fromEntries(entries)];
+  });
+  return Object.fromEntries(changed);
+}
+
+/** An answer. Later versions may add members, so clients have to accept unknown ones. */
 export function members<P extends TProperties>(properties: P, description?: string) {
   return Type.Object(properties, description === undefined ? {} : { description });
 }
@@ -69,36 +93,33 @@ export function oneOf<const V extends readonly string[]>(values: V, description?
   return Type.Unsafe<V[number]>(description === undefined ? schema : { ...schema, description });
 }
 
-export const EVENT_COUNT = count("clicks and impressions");
-export const INSTANT = Type.String({
-  format: "date-time",
-  description: "with the offset from UTC of that time",
-});
+export const INSTANT = Type.String({ format: "date-time", description: "with the offset from UTC at that time" });
 
 export const ErrorSchema = members({
   error: members({
     code: Type.String({ description: "what went wrong, for programs" }),
     message: Type.String({ description: "what went wrong, for people" }),
     field: Type.Optional(Type.String({ description: "the parameter, member or header that is wrong" })),
-    got: Type.Optional(orNull<string>("string", "what it was (its first 300 characters); null if it is missing")),
+    got: Type.Optional(
+      orNull<string>("string", `what it was (its first ${GOT_MAX_CHARS} characters); null if it is missing`),
+    ),
     expected: Type.Optional(Type.String({ description: "what it has to be" })),
   }),
 });
 
 export const HEADERS = {
-  "retry-after": { description: "In how many seconds to come again.", schema: Type.Integer({ minimum: 1 }) },
+  "retry-after": { description: "In how many seconds to retry.", schema: Type.Integer({ minimum: 1 }) },
   "hourglass-degraded": {
     description:
-      "Only if acknowledged events may be missing. `hot-store-away`: those that are not in the cold store yet, " +
-      "as the hot store does not answer. `not-flushed-yet`: the same, of an exact count. `not-kept`: those of the " +
-      "days whose aggregates are not kept any more. `erased`: of an exact count, users who were forgotten; their " +
-      "events are counted.",
+      "Only if acknowledged events may be missing. `hot-store-away`: the hot store does not answer, so events that " +
+      "are not in the cold store yet are missing. `not-flushed-yet`: the same in an exact count. `not-kept`: days " +
+      "whose aggregates retention deleted. `erased`: in an exact count, users who were forgotten; their events count.",
     schema: oneOf(DEGRADED),
   },
   "hourglass-not-counted": {
     description:
-      "Only if nothing was counted, and why: `do_not_track` or `bot`, as the settings say; of a redirect, what an " +
-      "error would have in `code`, or `invalid`.",
+      "Only if nothing was counted, and why: `do_not_track` or `bot`, as the settings say; for a redirect, the " +
+      "`code` of the error, or `invalid`.",
     schema: oneOf([...OMISSION_REASONS, ...REFUSAL_REASONS]),
   },
   "hourglass-outcome": {
@@ -110,19 +131,16 @@ export const HEADERS = {
   allow: { description: "The methods that the path takes.", schema: Type.String() },
   "accept-post": { description: "The content types that are taken.", schema: Type.String() },
   "x-request-id": {
-    description: "By which the request is found in the log: the one that it came with, else a new one.",
+    description: "Finds the request in the log: the id that the request had, else a new one.",
     schema: Type.String(),
   },
   "accept-encoding": { description: "The content encodings that are taken.", schema: Type.String() },
-  "www-authenticate": { description: "What kind of key is asked for (RFC 6750).", schema: Type.String() },
+  "www-authenticate": { description: "The kind of key that is required (RFC 6750).", schema: Type.String() },
   "ratelimit-policy": {
     description: "Only if there is a limit: `q` events and reads in `w` seconds, of this key or address.",
     schema: Type.String(),
   },
-  ratelimit: {
-    description: "What is left of it (`r`), and until all is (`t`, seconds).",
-    schema: Type.String(),
-  },
+  ratelimit: { description: "What is left (`r`), and seconds until all is (`t`).", schema: Type.String() },
   "ratelimit-limit": { description: "`q`, for older clients.", schema: Type.Integer() },
   "ratelimit-remaining": { description: "`r`, for older clients.", schema: Type.Integer() },
   "ratelimit-reset": { description: "`t`, for older clients.", schema: Type.Integer() },
@@ -141,12 +159,21 @@ export function answer(description: string, content: Content = {}, headerNames: 
 
 export const JSON_TYPE = "application/json";
 
-/** By the name of its component. */
+/** An answer in JSON: the schema's component, and an example of it. */
+export function json(
+  description: string,
+  component: string,
+  example: unknown,
+  headers?: readonly HeaderName[],
+): Answer {
+  return answer(description, { [JSON_TYPE]: { schema: refTo(component), example } }, headers);
+}
+
 export function refTo(name: string): TSchema {
   return Type.Unsafe({ $ref: `#/components/schemas/${name}` });
 }
 
-/** `codes`: all that its error may have; `example`: one of them. `beside`: what may stand beside the error. */
+/** `codes`: all that its error may have; `example`: one of them. `beside`: other members of the body. */
 export function failure(
   description: string,
   codes: readonly string[],
@@ -176,30 +203,29 @@ export const INVALID_PARAMETER = {
   example: errorBodyOf(new InvalidParameterError("timestamp", "yesterday", EXPECTS_TIMESTAMP)),
 };
 
-export const internal = failure(
-  "A fault in this service.",
-  ["internal"],
-  { code: "internal", message: "a fault in this service: see its log" },
-  { headers: ["x-request-id"] },
-);
+export const internal = failure("A fault in this service.", [INTERNAL.code], INTERNAL, { headers: ["x-request-id"] });
 
-/** Of a read. */
+/** For reads. */
 export function storeAway(...moreCodes: readonly string[]): Answer {
-  const message = "the store that holds this does not answer, try again";
   const codes = ["hot_store_away", "cold_store_away", ...moreCodes];
-  return failure("Not now.", codes, { code: "cold_store_away", message }, { headers: ["retry-after"] });
+  return failure("Not now.", codes, COLD_STORE_AWAY, { headers: ["retry-after"] });
 }
 
-export const notModified = answer("What was asked for is what `if-none-match` names.", {}, ["etag"]);
+export const page = answer(
+  "The page. It loads nothing from elsewhere.",
+  { "text/html": { schema: Type.String({ description: "the page" }) } },
+  ["etag"],
+);
+
+export const notModified = answer("The version that `if-none-match` names is current.", {}, ["etag"]);
 
 export const IF_NONE_MATCH: Parameter = {
   name: "if-none-match",
   in: "header",
-  description: "The `etag` of an earlier answer: if it still holds, the answer is 304 and has no body.",
+  description: "The `etag` of an earlier answer. If that is still current, the answer is 304 without a body.",
   schema: Type.String(),
 };
 
-/** All of them, as the code checks them. */
 export function queryParameters({ properties, required = [] }: TObject): Parameter[] {
   return Object.entries(properties).map(([name, property]) => {
     const { description = "", examples, ...schema } = property as TSchema;
@@ -215,7 +241,7 @@ export function queryParameters({ properties, required = [] }: TObject): Paramet
   });
 }
 
-/** Says the same of a choice between texts, in the words that forms and generators of clients know. */
+/** Expresses a choice between texts as forms and client generators know it. */
 function withEnum({ anyOf, ...schema }: Record<string, unknown>): TSchema {
   const choices = anyOf as readonly TSchema[] | undefined;
   if (choices === undefined) return Type.Unsafe(schema);

@@ -1,7 +1,7 @@
 /** GET /series and GET /streams, described: ranges of hours. */
 import { Type } from "@sinclair/typebox";
 import { STEPS } from "../../domain/steps.ts";
-import { CONTENT_TYPES, type Format } from "../media-type.ts";
+import { CONTENT_TYPES } from "../media-type.ts";
 import { SeriesQuerySchema, StreamsQuerySchema } from "../query/range/schemas.ts";
 import { hourContent } from "./analytics.ts";
 import {
@@ -18,6 +18,7 @@ import {
   members,
   notModified,
   oneOf,
+  operation,
   orNull,
   type Paths,
   queryParameters,
@@ -25,11 +26,14 @@ import {
   storeAway,
 } from "./parts.ts";
 
-const sums = {
+export const hourSums = {
   clicks: count("events of the kind click"),
   impressions: count("events of the kind impression"),
   ctr: orNull<number>("number", "clicks per impression; null if there was none"),
-  unique_users: count("of either kind: an estimate with a standard error of 0.81 % (exact with exact=1)"),
+  unique_users: count("users of either kind: an estimate with a standard error of 0.81 % (exact with exact=1)"),
+};
+const sums = {
+  ...hourSums,
   unique_clickers: count("users with a click, estimated or exact as unique_users is"),
   unique_viewers: count("users with an impression, estimated or exact as unique_users is"),
 };
@@ -44,9 +48,9 @@ export const rangesSchemas = {
     stream: Type.String(),
     exact: Type.Boolean(),
     rows: Type.Array(members({ from: INSTANT, to: INSTANT, ...sums }), {
-      description: "each step that the range touches, the first and last may be cut short",
+      description: "each step that the range touches; the first and the last may be cut short",
     }),
-    total: members(sums, "of the whole range: its unique users are no sum, but a union"),
+    total: members(sums, "of the whole range; its unique users are a union, not a sum"),
   }),
   Streams: members({
     from: INSTANT,
@@ -59,10 +63,14 @@ export const rangesSchemas = {
     streams: Type.Array(members({ stream: Type.String(), ...sums, last_hour: INSTANT }), {
       description: "at most limit of them, the highest first",
     }),
-    total: members({ streams: count("all of them, over the limit too"), ...sums }, "of all of them"),
+    total: members({ streams: count("all of them, also beyond the limit"), ...sums }, "of all of them"),
   }),
 };
 
+const RANGE_TOO_LARGE = {
+  code: "range_too_large",
+  message: "the range has more than 10000 streams with events: ask for fewer hours, or for a longer prefix",
+};
 const USERS = { unique_users: 3, unique_clickers: 1, unique_viewers: 3 };
 const HOUR = { clicks: 1, impressions: 4, ctr: 0.25, ...USERS };
 const SERIES = {
@@ -71,86 +79,65 @@ const SERIES = {
   rows: [{ from: "2026-01-31T12:00:00Z", to: "2026-01-31T13:00:00Z", ...HOUR }],
   total: HOUR,
 };
-const SERIES_CSV = `from,to,clicks,impressions,ctr,unique_users,unique_clickers,unique_viewers
-2026-01-31T12:00:00Z,2026-01-31T13:00:00Z,1,4,0.25,3,1,3
-`;
 const STREAMS = {
   ...{ from: "2026-01-31T00:00:00Z", to: "2026-02-01T00:00:00Z", tz: "UTC" },
   ...{ prefix: "shop", depth: null, order: "clicks", limit: 1 },
   streams: [{ stream: "shop.spring", ...HOUR, last_hour: "2026-01-31T12:00:00Z" }],
   total: { streams: 2, ...HOUR },
 };
-const STREAMS_CSV = `stream,clicks,impressions,ctr,unique_users,unique_clickers,unique_viewers,last_hour
-shop.spring,1,4,0.25,3,1,3,2026-01-31T12:00:00Z
-`;
 
-function csv(example: string): Content {
+function csv(row: object): Content {
   const schema = Type.String({ description: "a line of names, then a line for each row" });
-  return { [typeOf("csv")]: { schema, example } };
+  const example = `${Object.keys(row).join()}\n${Object.values(row).join()}\n`;
+  return { [CONTENT_TYPES.csv.split(";", 1)[0]!]: { schema, example } };
 }
 
-function typeOf(format: Format): string {
-  return CONTENT_TYPES[format].split(";", 1)[0]!;
-}
-
-/** What both can answer beside 200. */
+/** Of both routes, besides 200. */
 const otherAnswers = {
   304: notModified,
   400: malformedQuery,
   422: failure(
-    "A parameter is unknown or not what it has to be; or the range is too large to be answered.",
-    [INVALID_PARAMETER.code, "range_too_large"],
-    {
-      code: "range_too_large",
-      message: "the range has more than 10000 streams with events: ask for fewer hours, or for a longer prefix",
-    },
+    "A parameter is unknown or invalid; or the range is too large to be answered.",
+    [INVALID_PARAMETER.code, RANGE_TOO_LARGE.code],
+    RANGE_TOO_LARGE,
   ),
   500: internal,
   503: storeAway("overloaded"),
 };
-const KEPT =
-  "An answer about hours that are all over has an `etag`; it may be kept, but has to be asked for again, as an " +
-  "event may still come for any hour.";
-const WHOLE_HOURS = "`from` is moved back and `to` on to a whole UTC hour.";
+const CACHING =
+  "If all hours are over, the answer has an `etag`: it may be cached, but must be revalidated, since late events count.";
+const WHOLE_HOURS = "`from` is moved back and `to` forward to a whole UTC hour.";
+const FORMAT = "Without `format`, the `accept` header decides.";
 
 export const rangesPaths: Paths = {
   "/series": {
-    get: {
-      operationId: "getSeries",
-      tags: ["Counts"],
-      summary: "Read a range of hours, step by step",
-      description:
-        `Of a stream, or with \`*\` at the end of all whose names begin so. ${WHOLE_HOURS} Without \`format\` the ` +
-        `\`accept\` header chooses. ${KEPT}`,
+    get: operation("getSeries", "Counts", "Read a range of hours, step by step", {
+      description: `For one stream, or with \`*\` at the end for all with that prefix. ${WHOLE_HOURS} ${FORMAT} ${CACHING}`,
       parameters: [...queryParameters(SeriesQuerySchema), IF_NONE_MATCH],
       responses: {
         200: answer(
-          "The counts of each step and of the whole. `text/plain`: of the whole alone.",
-          { [JSON_TYPE]: { schema: refTo("Series"), example: SERIES }, ...csv(SERIES_CSV), ...hourContent },
+          "The counts of each step and in total. `text/plain`: the total alone.",
+          { [JSON_TYPE]: { schema: refTo("Series"), example: SERIES }, ...csv(SERIES.rows[0]!), ...hourContent },
           ["hourglass-degraded", "etag"],
         ),
         ...otherAnswers,
       },
-    },
+    }),
   },
   "/streams": {
-    get: {
-      operationId: "getStreams",
-      tags: ["Counts"],
-      summary: "List streams, the best first",
+    get: operation("getStreams", "Counts", "List streams, highest first", {
       description:
-        `All that have events in the range: the last 24 hours unless \`from\` says more. ${WHOLE_HOURS} With ` +
-        "`depth` streams whose names begin with the same so many parts (between dots) are one. Without `format` " +
-        `the \`accept\` header chooses. ${KEPT}`,
+        `All streams with events in the range; by default the last 24 hours. ${WHOLE_HOURS} With \`depth\`, streams ` +
+        `whose names begin with the same number of parts (between dots) are combined. ${FORMAT} ${CACHING}`,
       parameters: [...queryParameters(StreamsQuerySchema), IF_NONE_MATCH],
       responses: {
         200: answer(
           "The streams with their counts.",
-          { [JSON_TYPE]: { schema: refTo("Streams"), example: STREAMS }, ...csv(STREAMS_CSV) },
+          { [JSON_TYPE]: { schema: refTo("Streams"), example: STREAMS }, ...csv(STREAMS.streams[0]!) },
           ["hourglass-degraded", "etag"],
         ),
         ...otherAnswers,
       },
-    },
+    }),
   },
 };

@@ -2,6 +2,7 @@
  * Receives the body of a request and decompresses it.
  * Invariant: neither form is larger than BODY_MAX_BYTES, and a body that is cut off is refused, never read in part.
  */
+import { promisify } from "node:util";
 import { constants, gunzip, zstdDecompress } from "node:zlib";
 import { errorText } from "../../runtime/deadline.ts";
 import { type ErrorBody, RefusedBodyError } from "./refused-body.ts";
@@ -17,16 +18,24 @@ export type BodyEncoding = "identity" | "gzip" | "zstd";
 export const BODY_MAX_BYTES = 4_194_304;
 /** 8 MiB, which RFC 8878 recommends: with more, a few bytes could demand much memory. */
 const ZSTD_WINDOW_MAX_LOG = 23;
+const LIMITS = { maxOutputLength: BODY_MAX_BYTES };
+const ZSTD_LIMITS = { ...LIMITS, params: { [constants.ZSTD_d_windowLogMax]: ZSTD_WINDOW_MAX_LOG } };
+const ungzip = promisify<Buffer, object, Buffer>(gunzip);
+const unzstd = promisify<Buffer, object, Buffer>(zstdDecompress);
 const ENCODINGS: readonly BodyEncoding[] = ["identity", "gzip", "zstd"];
 const EXPECTS_ENCODING = "gzip, zstd, or no such header";
 
 /** `got`: the value of content-encoding, null if there is none. Throws RefusedBodyError (415). */
 export function encodingOf(got: string | null): BodyEncoding {
   const encoding = ENCODINGS.find((known) => known === (got ?? "identity").trim().toLowerCase());
-  if (encoding !== undefined) return encoding;
+  if (encoding === undefined) throw unsupportedEncoding(got);
+  return encoding;
+}
+
+export function unsupportedEncoding(got: string | null): RefusedBodyError {
   const message = `content-encoding: got ${JSON.stringify(got)}, expected ${EXPECTS_ENCODING}`;
   const error = { code: "unsupported_encoding", message, field: "content-encoding", got };
-  throw new RefusedBodyError(415, { ...error, expected: EXPECTS_ENCODING }, { "accept-encoding": "gzip, zstd" });
+  return new RefusedBodyError(415, { ...error, expected: EXPECTS_ENCODING }, { "accept-encoding": "gzip, zstd" });
 }
 
 /** Throws RefusedBodyError (413). */
@@ -52,30 +61,11 @@ export async function unpack(bytes: Buffer, encoding: BodyEncoding): Promise<Buf
   if (encoding === "identity") return bytes;
   if (encoding === "zstd" && !areWholeZstdFrames(bytes)) throw notPacked(encoding, "it is cut off, or is not a frame");
   try {
-    return await (encoding === "gzip" ? ungzip(bytes) : unzstd(bytes));
+    return await (encoding === "gzip" ? ungzip(bytes, LIMITS) : unzstd(bytes, ZSTD_LIMITS));
   } catch (error) {
     const isTooLarge = (error as { code?: unknown }).code === "ERR_BUFFER_TOO_LARGE";
     throw isTooLarge ? tooLarge("The decompressed body") : notPacked(encoding, errorText(error));
   }
-}
-
-function ungzip(bytes: Buffer): Promise<Buffer> {
-  return new Promise((resolve, reject) => {
-    gunzip(bytes, { maxOutputLength: BODY_MAX_BYTES }, (error, unpacked) => {
-      if (error === null || error === undefined) resolve(unpacked);
-      else reject(error);
-    });
-  });
-}
-
-function unzstd(bytes: Buffer): Promise<Buffer> {
-  const params = { [constants.ZSTD_d_windowLogMax]: ZSTD_WINDOW_MAX_LOG };
-  return new Promise((resolve, reject) => {
-    zstdDecompress(bytes, { maxOutputLength: BODY_MAX_BYTES, params }, (error, unpacked) => {
-      if (error === null || error === undefined) resolve(unpacked);
-      else reject(error);
-    });
-  });
 }
 
 function tooLarge(what: string): RefusedBodyError {
@@ -83,7 +73,7 @@ function tooLarge(what: string): RefusedBodyError {
   return new RefusedBodyError(413, { code: "body_too_large", message });
 }
 
-function notPacked(encoding: BodyEncoding, found: string): RefusedBodyError {
+export function notPacked(encoding: BodyEncoding, found: string): RefusedBodyError {
   const message = `The body could not be decompressed as ${encoding}: ${found}. Nothing was counted.`;
   return new RefusedBodyError(400, { code: "malformed_body", message });
 }

@@ -82,7 +82,7 @@ function scanOf(text: string, format: BodyFormat): Scan {
 
 function checkScan(scan: Scan): void {
   if (scan.fault !== undefined) throw malformedBody(scan.fault);
-  if (scan.pieces.count > EVENTS_MAX) throw tooMany("too_many_events", `${EVENTS_MAX} events`);
+  if (scan.pieces.count > EVENTS_MAX) throw tooManyEvents();
   if (scan instanceof LineScan && scan.lineCount > LINES_MAX) {
     throw tooMany("too_many_lines", `${LINES_MAX} lines, blank ones included`);
   }
@@ -153,6 +153,10 @@ class Reading implements EventBatch {
       ? new MalformedEventError(undefined, text, expected)
       : whatIsWrongWith(value, text, this.#options);
   }
+}
+
+export function tooManyEvents(): RefusedBodyError {
+  return tooMany("too_many_events", `${EVENTS_MAX} events`);
 }
 
 function tooMany(code: string, what: string): RefusedBodyError {
