@@ -4,14 +4,14 @@ import { hourOf } from "../domain/event.ts";
 import type { Config } from "../settings/settings.ts";
 import type { DeadLetter } from "../store/cold/dead-letter-store.ts";
 import { addChoice, type Choice, choiceOf, exitWith } from "./arguments.ts";
-import { chosen, every, isAll, type SetAside } from "./shared/set-aside.ts";
+import { dropChosen, listAll, replayChosen, type SetAside } from "./shared/set-aside.ts";
 import { type OpenStores, withStores } from "./shared/with-stores.ts";
 
 const LETTERS_PER_READ = 500;
 
 function lettersOf({ cold }: OpenStores): SetAside<DeadLetter> {
   const read = (after: number, limit: number) => cold.deadLetters(after, limit);
-  return { what: "dead letter", perRead: LETTERS_PER_READ, read };
+  return { what: "dead letter", perRead: LETTERS_PER_READ, read, text: letterText };
 }
 
 export function addDeadLetters(program: Command): void {
@@ -22,57 +22,39 @@ export function addDeadLetters(program: Command): void {
     .command("list")
     .description("show them, and why they were refused")
     .option("--json", "a JSON object a line", false)
-    .action(exitWith((config, { json }: { json: boolean }) => listDeadLetters(config, json)));
+    .action(
+      exitWith((config, { json }: { json: boolean }) =>
+        withStores(config, (stores) => listAll(lettersOf(stores), json, "dead letters")),
+      ),
+    );
   addChoice(deadLetters.command("replay"))
     .description("store and count them now, once the reason is gone; exits with 1 if one is refused again")
-    .action(
-      exitWith((config, numbers, { all }, command) => replayDeadLetters(config, choiceOf(numbers, all, command))),
-    );
+    .action(exitWith((config, numbers, { all }, command) => replay(config, choiceOf(numbers, all, command))));
   addChoice(deadLetters.command("drop"))
     .description("delete them: they will never be counted")
-    .action(exitWith((config, numbers, { all }, command) => dropDeadLetters(config, choiceOf(numbers, all, command))));
+    .action(exitWith((config, numbers, { all }, command) => drop(config, choiceOf(numbers, all, command))));
 }
 
-/** Each command answers the exit code. */
-async function listDeadLetters(config: Config, isJson: boolean): Promise<number> {
-  return await withStores(config, async (stores) => {
-    let count = 0;
-    for await (const letter of every(lettersOf(stores))) {
-      count += 1;
-      console.log(isJson ? JSON.stringify(letter) : letterText(letter));
-    }
-    if (!isJson) console.log(`${count} dead letters`);
-    return 0;
-  });
-}
-
-async function replayDeadLetters(config: Config, choice: Choice): Promise<number> {
-  return await withStores(config, async (stores) => {
-    let [replayed, refused] = [0, 0];
-    for await (const letter of chosen(lettersOf(stores), choice)) {
+async function replay(config: Config, choice: Choice): Promise<number> {
+  return await withStores(config, (stores) =>
+    replayChosen(lettersOf(stores), choice, async (letter) => {
       const result = await stores.cold.replayDeadLetter(letter.number);
-      if (result.status === "refused") console.log(`${letter.number}: refused again: ${result.reason}`);
-      if (result.status === "refused") refused += 1;
-      if (result.status !== "replayed") continue;
-      replayed += 1;
+      if (result.status === "refused") return { refused: result.reason };
+      if (result.status === "unknown") return "gone";
       await retireHour(stores, letter);
-    }
-    console.log(`${replayed} replayed, ${refused} refused`);
-    return refused === 0 && isAll(choice, replayed) ? 0 : 1;
-  });
+      return undefined;
+    }),
+  );
 }
 
-async function dropDeadLetters(config: Config, choice: Choice): Promise<number> {
-  return await withStores(config, async (stores) => {
-    let dropped = 0;
-    for await (const letter of chosen(lettersOf(stores), choice)) {
-      if (!(await stores.cold.dropDeadLetter(letter.number))) continue;
-      dropped += 1;
-      await retireHour(stores, letter);
-    }
-    console.log(`${dropped} dropped`);
-    return isAll(choice, dropped) ? 0 : 1;
-  });
+async function drop(config: Config, choice: Choice): Promise<number> {
+  return await withStores(config, (stores) =>
+    dropChosen(lettersOf(stores), choice, async (letter) => {
+      const isDropped = await stores.cold.dropDeadLetter(letter.number);
+      if (isDropped) await retireHour(stores, letter);
+      return isDropped;
+    }),
+  );
 }
 
 /**

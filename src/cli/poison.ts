@@ -10,7 +10,7 @@ import type { Config } from "../settings/settings.ts";
 import type { PoisonStore, StoredPoison } from "../store/cold/poison-store.ts";
 import { addChoice, type Choice, choiceOf, exitWith, URL_HELP, urlArgument } from "./arguments.ts";
 import { ServiceClient } from "./shared/service-client.ts";
-import { chosen, every, isAll, type SetAside } from "./shared/set-aside.ts";
+import { dropChosen, listAll, replayChosen, type SetAside } from "./shared/set-aside.ts";
 import { requireData, withColdStore } from "./shared/with-stores.ts";
 
 /** Few have large bodies, but one may be megabytes. */
@@ -20,7 +20,7 @@ const ANSWER_TIMEOUT_MS = 30_000;
 
 function piecesOf(cold: PoisonStore): SetAside<StoredPoison> {
   const read = (after: number, limit: number) => cold.poison(after, limit);
-  return { what: "poison", perRead: PIECES_PER_READ, read };
+  return { what: "poison", perRead: PIECES_PER_READ, read, text: pieceText };
 }
 
 export function addPoison(program: Command): void {
@@ -31,63 +31,44 @@ export function addPoison(program: Command): void {
     .command("list")
     .description("show them, and why")
     .option("--json", "a JSON object a line, with the whole text", false)
-    .action(exitWith((config, { json }: { json: boolean }) => listPoison(config, json)));
+    .action(
+      exitWith((config, { json }: { json: boolean }) =>
+        withPoison(config, (cold) => listAll(piecesOf(cold), json, "pieces of poison")),
+      ),
+    );
   addChoice(poison.command("replay"))
     .description("send them to the service, once the reason is gone; exits with 1 if one is refused again")
     .option("--url <url>", URL_HELP, urlArgument)
     .action(
       exitWith((config, numbers, { all, url }, command) =>
-        replayPoison(config, choiceOf(numbers, all, command), new ServiceClient(config, url)),
+        replay(config, choiceOf(numbers, all, command), new ServiceClient(config, url)),
       ),
     );
   addChoice(poison.command("drop"))
     .description("delete them: they will never be counted")
-    .action(exitWith((config, numbers, { all }, command) => dropPoison(config, choiceOf(numbers, all, command))));
+    .action(exitWith((config, numbers, { all }, command) => drop(config, choiceOf(numbers, all, command))));
 }
 
-/** Each command answers the exit code. */
-async function listPoison(config: Config, isJson: boolean): Promise<number> {
+async function withPoison(config: Config, work: (cold: PoisonStore) => Promise<number>): Promise<number> {
   requireData(config);
-  return await withColdStore(config, async (cold) => {
-    let count = 0;
-    for await (const piece of every(piecesOf(cold))) {
-      count += 1;
-      console.log(isJson ? JSON.stringify(piece) : pieceText(piece));
-    }
-    if (!isJson) console.log(`${count} pieces of poison`);
-    return 0;
-  });
+  return await withColdStore(config, work);
 }
 
-async function replayPoison(config: Config, choice: Choice, service: ServiceClient): Promise<number> {
-  requireData(config);
-  return await withColdStore(config, async (cold) => {
-    let [replayed, refused] = [0, 0];
-    for await (const piece of chosen(piecesOf(cold), choice)) {
-      const problem = await replay(piece, service);
-      if (problem === undefined) {
-        replayed += 1;
-        await cold.dropPoison(piece.number);
-      } else {
-        refused += 1;
-        console.log(`${piece.number}: not taken: ${problem}`);
-      }
-    }
-    console.log(`${replayed} replayed, ${refused} not`);
-    return refused === 0 && isAll(choice, replayed) ? 0 : 1;
-  });
+async function replay(config: Config, choice: Choice, service: ServiceClient): Promise<number> {
+  return await withPoison(config, (cold) =>
+    replayChosen(piecesOf(cold), choice, async (piece) => {
+      const refused = await refusalOf(piece, service);
+      if (refused !== undefined) return { refused };
+      await cold.dropPoison(piece.number);
+      return undefined;
+    }),
+  );
 }
 
-async function dropPoison(config: Config, choice: Choice): Promise<number> {
-  requireData(config);
-  return await withColdStore(config, async (cold) => {
-    let dropped = 0;
-    for await (const piece of chosen(piecesOf(cold), choice)) {
-      if (await cold.dropPoison(piece.number)) dropped += 1;
-    }
-    console.log(`${dropped} dropped`);
-    return isAll(choice, dropped) ? 0 : 1;
-  });
+async function drop(config: Config, choice: Choice): Promise<number> {
+  return await withPoison(config, (cold) =>
+    dropChosen(piecesOf(cold), choice, ({ number }) => cold.dropPoison(number)),
+  );
 }
 
 interface Answer {
@@ -97,8 +78,8 @@ interface Answer {
   readonly error?: { readonly message: string };
 }
 
-/** Answers what is wrong; undefined once it counts. */
-async function replay(piece: StoredPoison, service: ServiceClient): Promise<string | undefined> {
+/** Sends it. Answers why it was refused; undefined once it counts. */
+async function refusalOf(piece: StoredPoison, service: ServiceClient): Promise<string | undefined> {
   if (piece.position === undefined)
     return "the message could not be split into events: correct it and publish it again";
   try {

@@ -5,8 +5,13 @@
 
 import { type Outcome, type Refusal, UNKNOWN } from "../pipeline/commit/open-batch.ts";
 import type { ErrorBody } from "../protocol/body/refused-body.ts";
-import type { MalformedEventError } from "../protocol/event/from-object.ts";
-import { InvalidParameterError, StreamNotAllowedError, TooManyStreamsError } from "../protocol/invalid-parameter.ts";
+import {
+  GOT_MAX_CHARS,
+  type InputError,
+  InvalidParameterError,
+  StreamNotAllowedError,
+  TooManyStreamsError,
+} from "../protocol/invalid-parameter.ts";
 import { MalformedQueryError } from "../protocol/query-string.ts";
 import { errorText } from "../runtime/deadline.ts";
 import type { Log } from "../runtime/log.ts";
@@ -15,8 +20,6 @@ import { HotUnavailableError } from "../store/hot.ts";
 import { REQUEST_ID, traceOf } from "./requests/trace.ts";
 
 export const NO_STORE = { "cache-control": "no-store" };
-/** Of a value that is echoed: enough to recognise it. */
-export const GOT_MAX_CHARS = 300;
 
 export function errorAnswer(
   status: number,
@@ -82,7 +85,7 @@ export function isRefusedInput(error: unknown): error is MalformedQueryError | I
 }
 
 /** What is wrong with an input. */
-export function errorBodyOf(error: MalformedQueryError | MalformedEventError | InvalidParameterError): ErrorBody {
+export function errorBodyOf(error: InputError): ErrorBody {
   const got = error.got === null ? null : error.got.slice(0, GOT_MAX_CHARS);
   const message = error.message.slice(0, 2 * GOT_MAX_CHARS);
   const { field, expected } = error;

@@ -1,19 +1,28 @@
-/** A parameter, member or header that is well-formed, but not what it has to be. */
+/** Why an input is refused: which part of it, what was found there, and what is expected. */
 import type { StreamSelection } from "../domain/hour-range.ts";
 import type { StreamSet } from "../domain/stream-set.ts";
 
-export class InvalidParameterError extends Error {
-  override readonly name = "InvalidParameterError";
-  readonly field: string;
+/** Of a value that is echoed: enough to recognize it. */
+export const GOT_MAX_CHARS = 300;
+
+export abstract class InputError extends Error {
+  /** Undefined: the input as a whole. */
+  readonly field: string | undefined;
   /** Null if it is missing. */
   readonly got: string | null;
   readonly expected: string;
-  constructor(field: string, got: string | null, expected: string) {
-    super(`${field}: ${got === null ? "is missing" : `got ${JSON.stringify(got)}`}, expected ${expected}`);
+  constructor(field: string | undefined, got: string | null, expected: string) {
+    const found = got === null ? "is missing" : `got ${JSON.stringify(got.slice(0, GOT_MAX_CHARS))}`;
+    super(`${field ?? "the event"}: ${found}, expected ${expected}`);
     this.field = field;
     this.got = got;
     this.expected = expected;
   }
+}
+
+/** A parameter, member or header is well-formed, but has no valid value. */
+export class InvalidParameterError extends InputError {
+  override readonly name: string = "InvalidParameterError";
 }
 
 /** A new stream would exceed MAX_STREAMS. */

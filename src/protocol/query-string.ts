@@ -3,18 +3,10 @@
  * Invariant: a parameter that is repeated or badly encoded is refused, and never resolved by a guess.
  */
 import { EXPECTS_NO_REPLACEMENT, hasReplacement } from "../domain/user-text.ts";
+import { InputError } from "./invalid-parameter.ts";
 
-export class MalformedQueryError extends Error {
+export class MalformedQueryError extends InputError {
   override readonly name = "MalformedQueryError";
-  readonly field: string;
-  readonly got: string;
-  readonly expected: string;
-  constructor(field: string, got: string, expected: string) {
-    super(`${field}: got ${JSON.stringify(got)}, expected ${expected}`);
-    this.field = field;
-    this.got = got;
-    this.expected = expected;
-  }
 }
 
 const EXPECTS_UTF8 = `percent-encoded UTF-8, ${EXPECTS_NO_REPLACEMENT}`;

@@ -94,8 +94,8 @@ function outcomeOf<T>(read: () => T): Outcome<T> {
   try {
     return { taken: read() };
   } catch (error) {
-    if (error instanceof MalformedQueryError) return { malformed: error.field };
-    if (error instanceof InvalidParameterError) return { invalid: error.field };
+    if (error instanceof MalformedQueryError) return { malformed: error.field! };
+    if (error instanceof InvalidParameterError) return { invalid: error.field! };
     throw error;
   }
 }

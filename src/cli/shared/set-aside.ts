@@ -1,17 +1,65 @@
-/** Dead letters and poison, each set aside in the cold store under a number: how commands walk through them. */
+/** Commands for what the cold store set aside under numbers: dead letters and poison. Each answers the exit code. */
 import type { Choice } from "../arguments.ts";
 
-export interface SetAside<T extends { readonly number: number }> {
+interface Numbered {
+  readonly number: number;
+}
+
+export interface SetAside<T extends Numbered> {
   /** The name of one, in messages. */
   readonly what: string;
   readonly perRead: number;
   /** In the order of their numbers, those above `after`. */
   read(after: number, limit: number): Promise<readonly T[]>;
+  text(one: T): string;
 }
 
-export async function* every<T extends { readonly number: number }>({ perRead, read }: SetAside<T>): AsyncGenerator<T> {
-  let after = 0;
-  for (;;) {
+export async function listAll<T extends Numbered>(
+  setAside: SetAside<T>,
+  isJson: boolean,
+  total: string,
+): Promise<number> {
+  let count = 0;
+  for await (const one of every(setAside)) {
+    count += 1;
+    console.log(isJson ? JSON.stringify(one) : setAside.text(one));
+  }
+  if (!isJson) console.log(`${count} ${total}`);
+  return 0;
+}
+
+/** `replay` answers why one is refused; undefined if it counts now, "gone" if another replay was faster. */
+export async function replayChosen<T extends Numbered>(
+  setAside: SetAside<T>,
+  choice: Choice,
+  replay: (one: T) => Promise<{ readonly refused: string } | "gone" | undefined>,
+): Promise<number> {
+  let [replayed, refused] = [0, 0];
+  for await (const one of chosen(setAside, choice)) {
+    const outcome = await replay(one);
+    if (outcome === undefined) replayed += 1;
+    if (typeof outcome !== "object") continue;
+    refused += 1;
+    console.log(`${one.number}: refused again: ${outcome.refused}`);
+  }
+  console.log(`${replayed} replayed, ${refused} refused`);
+  return refused === 0 && isAll(choice, replayed) ? 0 : 1;
+}
+
+/** `drop` answers false if there was nothing to drop. */
+export async function dropChosen<T extends Numbered>(
+  setAside: SetAside<T>,
+  choice: Choice,
+  drop: (one: T) => Promise<boolean>,
+): Promise<number> {
+  let dropped = 0;
+  for await (const one of chosen(setAside, choice)) dropped += Number(await drop(one));
+  console.log(`${dropped} dropped`);
+  return isAll(choice, dropped) ? 0 : 1;
+}
+
+async function* every<T extends Numbered>({ perRead, read }: SetAside<T>): AsyncGenerator<T> {
+  for (let after = 0; ; ) {
     const some = await read(after, perRead);
     yield* some;
     const last = some.at(-1);
@@ -20,11 +68,8 @@ export async function* every<T extends { readonly number: number }>({ perRead, r
   }
 }
 
-/** Reports the numbers that are not there. */
-export async function* chosen<T extends { readonly number: number }>(
-  setAside: SetAside<T>,
-  { numbers, all }: Choice,
-): AsyncGenerator<T> {
+/** Reports numbers that do not exist. */
+async function* chosen<T extends Numbered>(setAside: SetAside<T>, { numbers, all }: Choice): AsyncGenerator<T> {
   if (all) return yield* every(setAside);
   for (const number of numbers) {
     const [one] = await setAside.read(number - 1, 1);
@@ -33,7 +78,6 @@ export async function* chosen<T extends { readonly number: number }>(
   }
 }
 
-/** Whether all that were chosen were dealt with. */
-export function isAll({ numbers, all }: Choice, count: number): boolean {
+function isAll({ numbers, all }: Choice, count: number): boolean {
   return all || count === numbers.length;
 }

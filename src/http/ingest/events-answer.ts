@@ -77,9 +77,12 @@ function refusalsOf({ indexes }: EventBatch, { refused }: BulkOutcome) {
   const byReason = Map.groupBy(refused, ({ refusal }) => refusal.reason);
   return Array.from(byReason, ([reason, some]) => {
     const positions = some.flatMap((one) => one.positions).sort((a, b) => a - b);
-    const message = `${refusalText(reason)}: these were not counted, send them again`;
-    return { code: reason, message, count: positions.length, indexes: rangesOf(positions, indexes) };
+    return { ...notCountedBody(reason), count: positions.length, indexes: rangesOf(positions, indexes) };
   });
+}
+
+export function notCountedBody(reason: Refusal["reason"]): ErrorBody {
+  return { code: reason, message: `${refusalText(reason)}: these were not counted, send them again` };
 }
 
 /** One, with all events whose outcome is unknown; none if there are none. */

@@ -3,9 +3,9 @@ import { Type } from "@sinclair/typebox";
 import { BODY_MAX_BYTES, notPacked, unsupportedEncoding } from "../../protocol/body/encoding.ts";
 import { EVENTS_MAX, INVALID_MAX_LISTED, LINES_MAX, tooManyEvents } from "../../protocol/body/read-events.ts";
 import { EventObjectSchema } from "../../protocol/event/object-rules.ts";
-import { OUTCOME_UNKNOWN, refusalBody } from "../answers.ts";
+import { OUTCOME_UNKNOWN } from "../answers.ts";
 import { BatchQuerySchema } from "../ingest/events.ts";
-import { invalidEvents } from "../ingest/events-answer.ts";
+import { invalidEvents, notCountedBody } from "../ingest/events-answer.ts";
 import { outcomeUnknown, refused } from "./analytics.ts";
 import {
   count,
@@ -69,7 +69,7 @@ const INVALID_EVENT = { index: 1, ...INVALID_PARAMETER.example };
 const BATCH = { events: 2, accepted: 1, duplicates: 1, invalid: 0, refused: 0, unknown: 0, errors: [] };
 const PARTIAL_BATCH = {
   ...{ ...BATCH, events: 6, invalid: 1, refused: 1, unknown: 2, errors: [INVALID_EVENT] },
-  refusals: [{ ...refusalBody("hot_store_away"), count: 1, indexes: [[3, 3]] }],
+  refusals: [{ ...notCountedBody("hot_store_away"), count: 1, indexes: [[3, 3]] }],
   unknowns: [{ ...OUTCOME_UNKNOWN, count: 2, indexes: [[4, 5]] }],
 };
 

@@ -7,9 +7,9 @@ import { OMISSION_REASONS, REFUSAL_REASONS } from "../../domain/refusal-reasons.
 import { UNKNOWN } from "../../pipeline/commit/open-batch.ts";
 import type { ErrorBody } from "../../protocol/body/refused-body.ts";
 import { EXPECTS_TIMESTAMP } from "../../protocol/event/query-rules.ts";
-import { InvalidParameterError } from "../../protocol/invalid-parameter.ts";
+import { GOT_MAX_CHARS, InvalidParameterError } from "../../protocol/invalid-parameter.ts";
 import { MalformedQueryError } from "../../protocol/query-string.ts";
-import { COLD_STORE_AWAY, errorBodyOf, GOT_MAX_CHARS, INTERNAL } from "../answers.ts";
+import { COLD_STORE_AWAY, errorBodyOf, INTERNAL } from "../answers.ts";
 import { DEGRADED } from "../query/range/answer.ts";
 
 /** Of OpenAPI 3.1, what is used here. */

@@ -4,6 +4,7 @@
  *
  * A request without a Host is accepted: health checks of balancers use HTTP/1.0.
  */
+import { GOT_MAX_CHARS } from "../../protocol/invalid-parameter.ts";
 import { errorAnswer } from "../answers.ts";
 
 /** The first slash after "http://" or "https://" and at least one character. */
@@ -26,7 +27,7 @@ export class HostCheck {
 
 function hostRefused(got: string | null): Response {
   const expected = "a host name or address, and a port if it is not the default";
-  const shown = (got ?? "").slice(0, 300);
+  const shown = (got ?? "").slice(0, GOT_MAX_CHARS);
   const message = `host: got ${JSON.stringify(shown)}, expected ${expected}`;
   return errorAnswer(400, { code: "invalid_host", message, field: "host", got: shown, expected });
 }

@@ -9,7 +9,7 @@ import type { Event } from "../../domain/event.ts";
 import type { StreamSet } from "../../domain/stream-set.ts";
 import { WorkSlices } from "../../runtime/yield.ts";
 import { eventOf, MalformedEventError, type TimeRules, whatIsWrongWith } from "../event/from-object.ts";
-import { type InvalidParameterError, StreamNotAllowedError, TooManyStreamsError } from "../invalid-parameter.ts";
+import { type InputError, StreamNotAllowedError, TooManyStreamsError } from "../invalid-parameter.ts";
 import { ElementScan, LineScan, type Pieces, type Scan, WholeScan } from "./pieces.ts";
 import { RefusedBodyError } from "./refused-body.ts";
 
@@ -20,7 +20,7 @@ export interface InvalidEvent {
   /** Of the line (blank ones counted) or the element, from 0. */
   readonly index: number;
   readonly text: string;
-  readonly error: InvalidParameterError | MalformedEventError;
+  readonly error: InputError;
 }
 
 export interface EventBatch {

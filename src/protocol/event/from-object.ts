@@ -11,26 +11,16 @@ import { Value } from "@sinclair/typebox/value";
 import type { Event } from "../../domain/event.ts";
 import { DEFAULT_STREAM, isStreamName } from "../../domain/stream-name.ts";
 import { EXPECTS_NO_REPLACEMENT, EXPECTS_USER, isUserText } from "../../domain/user-text.ts";
-import { InvalidParameterError } from "../invalid-parameter.ts";
+import { InputError, InvalidParameterError } from "../invalid-parameter.ts";
 import { timeOf } from "../time-text.ts";
 import { EventObjectSchema, expectsTime } from "./object-rules.ts";
 import { FUTURE_MAX_MS } from "./query-rules.ts";
 
 /** It is not a JSON object whose members have different names. */
-export class MalformedEventError extends Error {
+export class MalformedEventError extends InputError {
   override readonly name = "MalformedEventError";
-  readonly field: string | undefined;
-  readonly got: string;
-  readonly expected: string;
-  constructor(field: string | undefined, got: string, expected: string) {
-    super(`${field ?? "the event"}: got ${JSON.stringify(got.slice(0, GOT_MAX_CHARS))}, expected ${expected}`);
-    this.field = field;
-    this.got = got;
-    this.expected = expected;
-  }
 }
 
-const GOT_MAX_CHARS = 300;
 const EXPECTS_TEXT = `${EXPECTS_USER}, ${EXPECTS_NO_REPLACEMENT}`;
 const NAMES = Object.keys(EventObjectSchema.properties);
 
@@ -91,11 +81,7 @@ function isText(value: unknown): value is string {
 }
 
 /** Why eventOf() did not accept it. `text`: what `value` was parsed from. */
-export function whatIsWrongWith(
-  value: unknown,
-  text: string,
-  rules: TimeRules,
-): InvalidParameterError | MalformedEventError {
+export function whatIsWrongWith(value: unknown, text: string, rules: TimeRules): InputError {
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
     return new MalformedEventError(undefined, text, "a JSON object");
   }

@@ -25,7 +25,7 @@ export function auditRole(database: MysqlDatabase): AuditStore {
       ),
     async audit(key, shard = 0) {
       const what = `audit hour ${key.hour} of stream ${key.stream}`;
-      const audit = () => database.alone(what, (session) => auditHour(session, key, shard));
+      const audit = () => database.alone(what, auditHour, key, shard);
       try {
         return await audit();
       } catch (error) {
@@ -35,7 +35,7 @@ export function auditRole(database: MysqlDatabase): AuditStore {
       }
     },
     rebuild: (key, shard = 0) =>
-      database.alone(`rebuild hour ${key.hour} of stream ${key.stream}`, (session) => rebuildHour(session, key, shard)),
+      database.alone(`rebuild hour ${key.hour} of stream ${key.stream}`, rebuildHour, key, shard),
   };
 }
 

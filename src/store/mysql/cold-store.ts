@@ -36,7 +36,7 @@ export function mysqlColdStore(options: MysqlColdStoreOptions): ColdStore {
     durabilityWarnings: () => database.read("read its durability settings", durabilityWarnings),
     dataSet: () => database.read("read its identity", ensureDataSet),
     shardCount: () => database.read("read its number of shards", readShardCount),
-    fixShardCount: (count) => database.read("set its number of shards", (session) => fixShardCount(session, count)),
+    fixShardCount: (count) => database.read("set its number of shards", fixShardCount, count),
     close: () => database.close(),
     ...flushRole(database, partitions, options.rowsPerInsert),
     ...readRole(database),

@@ -9,7 +9,7 @@ import { EVENT_COLUMNS } from "../sql/event-rows.ts";
 import { additionOf } from "../sql/hour-rows.ts";
 import type { MysqlDatabase } from "./connection/database.ts";
 import { noteChange } from "./connection/flushed-position.ts";
-import { type MysqlSession, quote } from "./connection/sql-session.ts";
+import { isoTime, type MysqlSession, quote } from "./connection/sql-session.ts";
 import { ensureDataSet } from "./data-set.ts";
 import { addToHours } from "./hours.ts";
 import type { RefusedRow } from "./rows.ts";
@@ -35,17 +35,14 @@ interface DeadLetterRow {
 }
 
 const SELECT = `SELECT dead_letter AS number, hour, stream, writer, seq, ordinal, at, kind, user, id, reason,
-  DATE_FORMAT(set_aside_at, '%Y-%m-%dT%H:%i:%s.%fZ') AS setAsideAt FROM dead_letters`;
+  ${isoTime("set_aside_at")} AS setAsideAt FROM dead_letters`;
 
 export function deadLetterRole(database: MysqlDatabase): DeadLetterStore {
   return {
     deadLetterCount: () => database.read("count dead letters", countDeadLetters),
-    deadLetters: (afterNumber, limit) =>
-      database.alone("list dead letters", (session) => listDeadLetters(session, afterNumber, limit)),
-    replayDeadLetter: (number) =>
-      database.alone(`replay dead letter ${number}`, (session) => replayDeadLetter(session, number)),
-    dropDeadLetter: (number) =>
-      database.alone(`drop dead letter ${number}`, (session) => dropDeadLetter(session, number)),
+    deadLetters: (afterNumber, limit) => database.alone("list dead letters", listDeadLetters, afterNumber, limit),
+    replayDeadLetter: (number) => database.alone(`replay dead letter ${number}`, replayDeadLetter, number),
+    dropDeadLetter: (number) => database.alone(`drop dead letter ${number}`, dropDeadLetter, number),
   };
 }
 
@@ -77,9 +74,8 @@ async function listDeadLetters(session: MysqlSession, afterNumber: number, limit
   const query = `${SELECT} WHERE dead_letter > ? ORDER BY dead_letter LIMIT ?`;
   const rows = await session.rows<DeadLetterRow>(query, [afterNumber, limit]);
   return rows.map((row) => {
-    const { number, reason } = row;
-    // MySQL gives microseconds.
-    return { number, reason, event: eventOf(row), setAsideAt: row.setAsideAt.replace(/\d{3}Z$/, "Z") };
+    const { number, reason, setAsideAt } = row;
+    return { number, reason, event: eventOf(row), setAsideAt };
   });
 }
 
@@ -105,12 +101,7 @@ async function replayDeadLetter(session: MysqlSession, number: number): Promise<
 }
 
 async function dropDeadLetter(session: MysqlSession, number: number): Promise<boolean> {
-  const answer = await session.rows<{ number: number }>(
-    "SELECT dead_letter AS number FROM dead_letters WHERE dead_letter = ?",
-    [number],
-  );
-  await session.run("DELETE FROM dead_letters WHERE dead_letter = ?", [number]);
-  return answer.length > 0;
+  return (await session.matched("DELETE FROM dead_letters WHERE dead_letter = ?", [number])) > 0;
 }
 
 function rowText({ hour, stream, writer, seq, ordinal, at, kind, user, id }: DeadLetterRow): string {

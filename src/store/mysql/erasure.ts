@@ -39,17 +39,15 @@ const BEFORE_ALL_STREAMS = { ...BEFORE_ALL_ROWS, stream: "" };
 
 export function erasureRole(database: MysqlDatabase): ErasureStore {
   return {
-    nextHourWithRows: (hour) => database.scan("find the next hour", (session) => nextHourWithRows(session, hour)),
+    nextHourWithRows: (hour) => database.scan("find the next hour", nextHourWithRows, hour),
     hourSizes: () => database.scan("list the sizes of hours", hourSizes),
     countUserRows: (selection, hour) =>
-      database.scan(`count a user's rows of hour ${hour}`, (session) => countUserRows(session, selection, hour)),
+      database.scan(`count a user's rows of hour ${hour}`, countUserRows, selection, hour),
     eraseUserRows: (selection, hour) =>
-      database.scan(`erase a user's rows of hour ${hour}`, (session) => eraseUserRows(session, selection, hour)),
-    countUserDeadLetters: (selection) =>
-      database.scan("count a user's dead letters", (session) => countUserDeadLetters(session, selection)),
-    eraseUserDeadLetters: (selection) =>
-      database.scan("erase a user's dead letters", (session) => eraseUserDeadLetters(session, selection)),
-    erasedRows: (range) => database.read("list erased rows", (session) => listErased(session, range)),
+      database.scan(`erase a user's rows of hour ${hour}`, eraseUserRows, selection, hour),
+    countUserDeadLetters: (selection) => database.scan("count a user's dead letters", countUserDeadLetters, selection),
+    eraseUserDeadLetters: (selection) => database.scan("erase a user's dead letters", eraseUserDeadLetters, selection),
+    erasedRows: (range) => database.read("list erased rows", listErased, range),
   };
 }
 
@@ -146,7 +144,7 @@ async function deleteRows(
       return `(writer = ${writer} AND seq = ${seq} AND ordinal = ${ordinal})`;
     });
     const sql = `DELETE FROM events WHERE hour = ? AND stream = ? AND (${keys.join(" OR ")})`;
-    deleted += await session.deleted(sql, [hour, stream]);
+    deleted += await session.matched(sql, [hour, stream]);
   }
   return deleted;
 }
@@ -181,7 +179,7 @@ async function eraseUserDeadLetters(session: MysqlSession, selection: UserSelect
     for (const letter of letters) {
       const { number, hour } = letter;
       // Missing if it was replayed or dropped meanwhile: a replayed one is found among the rows.
-      const count = await session.deleted("DELETE FROM dead_letters WHERE dead_letter = ?", [number]);
+      const count = await session.matched("DELETE FROM dead_letters WHERE dead_letter = ?", [number]);
       if (count === 0) continue;
       const key = { hour, stream: letter.stream.toString() };
       await note(session, { ...key, shard: shardOf(letter) }, { ...NOTHING_ERASED, deadLetters: 1 });
@@ -189,13 +187,6 @@ async function eraseUserDeadLetters(session: MysqlSession, selection: UserSelect
     }
     await session.run("COMMIT");
   }
-}
-
-interface ErasedRow {
-  readonly hour: number;
-  readonly clicks: number;
-  readonly impressions: number;
-  readonly deadLetters: number;
 }
 
 const COLUMNS = "clicks, impressions, dead_letters AS deadLetters";
@@ -206,11 +197,11 @@ export async function readErased(
   shard: number,
 ): Promise<ErasedCounts> {
   const query = `SELECT ${COLUMNS} FROM erased_events WHERE hour = ? AND stream = ? AND shard = ?`;
-  return (await session.rows<ErasedRow>(query, [hour, stream, shard]))[0] ?? NOTHING_ERASED;
+  return (await session.rows<ErasedHour>(query, [hour, stream, shard]))[0] ?? NOTHING_ERASED;
 }
 
 async function listErased(session: MysqlSession, { hours, streams }: UsersRange): Promise<ErasedHour[]> {
   const { sql, values } = ofStreams(streams);
   const query = `SELECT hour, ${COLUMNS} FROM erased_events WHERE hour IN (?) ${sql} ORDER BY hour`;
-  return await session.rows<ErasedRow>(query, [[...hours], ...values]);
+  return await session.rows<ErasedHour>(query, [[...hours], ...values]);
 }

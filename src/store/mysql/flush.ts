@@ -29,9 +29,8 @@ export function flushRole(
   return {
     async flush(writer, batches, shard = 0) {
       if (batches.length === 0) return 0;
-      const stored = await database.flush(flushName(writer, batches), (session) =>
-        store(session, { name: writer, shard }, batches, rowsPerInsert),
-      );
+      const named = { name: writer, shard };
+      const stored = await database.flush(flushName(writer, batches), store, named, batches, rowsPerInsert);
       void partitions.maintain();
       return stored;
     },

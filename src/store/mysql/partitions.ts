@@ -50,7 +50,7 @@ export class PartitionKeeper {
     const now = this.#now();
     if (now - this.#checkedAt < HOUR_MS) return this.#checking;
     this.#checkedAt = now;
-    const ensured = this.#database.briefly("add partitions", (session) => ensurePartitions(session, now));
+    const ensured = this.#database.briefly("add partitions", ensurePartitions, now);
     this.#checking = ensured.then(
       () => {
         this.#failures = 0;

@@ -1,7 +1,7 @@
 /** Messages from a queue that could not become an event, set aside in MySQL. */
 import type { Poison, PoisonStore, StoredPoison } from "../cold/poison-store.ts";
 import type { MysqlDatabase } from "./connection/database.ts";
-import type { MysqlSession } from "./connection/sql-session.ts";
+import { isoTime, type MysqlSession } from "./connection/sql-session.ts";
 
 /**
  * Of bodies, in one statement: below any server's max_allowed_packet, also where each byte is escaped. A single body
@@ -11,7 +11,7 @@ const INSERT_MAX_CHARS = 300_000;
 const COLUMNS = "digest, origin, message_id, position, event_id, body, reason";
 const INSERT = `INSERT INTO poison (${COLUMNS}) VALUES ? ON DUPLICATE KEY UPDATE digest = digest`;
 const SELECT = `SELECT poison AS number, origin, message_id AS messageId, position, event_id AS eventId, body,
-  reason, DATE_FORMAT(set_aside_at, '%Y-%m-%dT%H:%i:%s.%fZ') AS setAsideAt FROM poison`;
+  reason, ${isoTime("set_aside_at")} AS setAsideAt FROM poison`;
 
 interface PoisonRow {
   readonly number: number;
@@ -28,10 +28,10 @@ export function poisonRole(database: MysqlDatabase): PoisonStore {
   return {
     async setAsidePoison(poison) {
       if (poison.length === 0) return;
-      await database.briefly("set poison aside", (session) => insertPoison(session, poison));
+      await database.briefly("set poison aside", insertPoison, poison);
     },
-    poison: (afterNumber, limit) => database.alone("list poison", (session) => listPoison(session, afterNumber, limit)),
-    dropPoison: (number) => database.alone(`drop poison ${number}`, (session) => dropPoison(session, number)),
+    poison: (afterNumber, limit) => database.alone("list poison", listPoison, afterNumber, limit),
+    dropPoison: (number) => database.alone(`drop poison ${number}`, dropPoison, number),
   };
 }
 
@@ -64,13 +64,10 @@ async function listPoison(session: MysqlSession, afterNumber: number, limit: num
     eventId: eventId?.toString(),
     body: body.toString(),
     reason,
-    // MySQL gives microseconds.
-    setAsideAt: setAsideAt.replace(/\d{3}Z$/, "Z"),
+    setAsideAt,
   }));
 }
 
 async function dropPoison(session: MysqlSession, number: number): Promise<boolean> {
-  const found = await session.rows("SELECT poison FROM poison WHERE poison = ?", [number]);
-  await session.run("DELETE FROM poison WHERE poison = ?", [number]);
-  return found.length > 0;
+  return (await session.matched("DELETE FROM poison WHERE poison = ?", [number])) > 0;
 }

@@ -10,8 +10,7 @@ import { listStreams, readHour, readNewestHour } from "./hours.ts";
 export function readRole(database: MysqlDatabase): ReadStore {
   return {
     pastReads: database.pastReads,
-    read: (key, shards) =>
-      database.read(`read hour ${key.hour} of stream ${key.stream}`, (session) => readHour(session, key, shards)),
+    read: (key, shards) => database.read(`read hour ${key.hour} of stream ${key.stream}`, readHour, key, shards),
     async readRange(range, visit) {
       const visitors = rowVisitors(visit);
       await database.readPast("range", "read a range of hours", (session) => readRange(session, range, visitors()));
@@ -20,9 +19,9 @@ export function readRole(database: MysqlDatabase): ReadStore {
       const visitors = rowVisitors(visit);
       await database.readPast("range", "read users", (session) => readUsers(session, range, visitors()));
     },
-    streams: (limit) => database.read("list streams", (session) => listStreams(session, limit)),
+    streams: (limit) => database.read("list streams", listStreams, limit),
     newestHour: () => database.read("read the newest hour", readNewestHour),
-    storedEvents: (writers) => database.read("count stored events", (session) => countStoredEvents(session, writers)),
+    storedEvents: (writers) => database.read("count stored events", countStoredEvents, writers),
   };
 }
 

@@ -33,9 +33,7 @@ export function retentionRole(database: MysqlDatabase, partitions: PartitionKeep
     partitionProblem: async () => partitions.problem,
     retained: () => database.read("read the retention bounds", readBounds),
     sweep: (bounds, now) =>
-      database.alone("delete what is not retained", (session) =>
-        sweep(session, database.lockName("hourglass-retention"), bounds, now),
-      ),
+      database.alone("delete what is not retained", sweep, database.lockName("hourglass-retention"), bounds, now),
   };
 }
 
@@ -90,19 +88,19 @@ async function refuseClockAhead(session: MysqlSession, now: number): Promise<voi
  * their day was dropped and flushed after it.
  */
 async function deletePiece(session: MysqlSession, { rowsFrom, aggregatesFrom }: RetentionBounds): Promise<Swept> {
-  const rows = await session.deleted(
+  const rows = await session.matched(
     "DELETE FROM events WHERE hour < ? ORDER BY hour, stream, writer, seq, ordinal LIMIT ?",
     [rowsFrom, ROWS_PER_PIECE],
   );
-  const deadLetters = await session.deleted(
+  const deadLetters = await session.matched(
     "DELETE FROM dead_letters WHERE hour < ? ORDER BY hour, dead_letter LIMIT ?",
     [rowsFrom, LETTERS_PER_PIECE],
   );
-  const erased = await session.deleted(
+  const erased = await session.matched(
     "DELETE FROM erased_events WHERE hour < ? ORDER BY hour, stream, shard LIMIT ?",
     [rowsFrom, ROWS_PER_PIECE],
   );
-  const aggregates = await session.deleted("DELETE FROM hourly WHERE hour < ? ORDER BY hour, stream, shard LIMIT ?", [
+  const aggregates = await session.matched("DELETE FROM hourly WHERE hour < ? ORDER BY hour, stream, shard LIMIT ?", [
     aggregatesFrom,
     AGGREGATES_PER_PIECE,
   ]);

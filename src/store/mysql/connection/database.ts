@@ -25,7 +25,7 @@ export interface MysqlDatabaseOptions {
   readonly readTimeoutMs?: number | undefined;
 }
 
-type Work<T> = (session: MysqlSession) => Promise<T>;
+type Work<T, Args extends unknown[] = []> = (session: MysqlSession, ...args: Args) => Promise<T>;
 
 const DEFAULT_FLUSH_TIMEOUT_MS = 10_000;
 const DEFAULT_READ_TIMEOUT_MS = 1_000;
@@ -80,27 +80,27 @@ export class MysqlDatabase {
     this.pastReads = this.#replica.reads;
   }
 
-  flush<T>(what: string, work: Work<T>): Promise<T> {
-    return this.attempt(what, () => this.#flushes.use(work));
+  flush<T, Args extends unknown[]>(what: string, work: Work<T, Args>, ...args: Args): Promise<T> {
+    return this.#attempt(what, () => this.#flushes.use((session) => work(session, ...args)));
   }
 
   /** Quick work that leaves no transaction open. */
-  read<T>(what: string, work: Work<T>): Promise<T> {
-    return this.attempt(what, () => this.#reads.use(work));
+  read<T, Args extends unknown[]>(what: string, work: Work<T, Args>, ...args: Args): Promise<T> {
+    return this.#attempt(what, () => this.#reads.use((session) => work(session, ...args)));
   }
 
-  scan<T>(what: string, work: Work<T>): Promise<T> {
-    return this.attempt(what, () => this.#scans.use(work));
+  scan<T, Args extends unknown[]>(what: string, work: Work<T, Args>, ...args: Args): Promise<T> {
+    return this.#attempt(what, () => this.#scans.use((session) => work(session, ...args)));
   }
 
   /** On a session of its own, for work that may take long. */
-  alone<T>(what: string, work: Work<T>): Promise<T> {
-    return this.attempt(what, () => withOwnSession(this.#scanLink, work));
+  alone<T, Args extends unknown[]>(what: string, work: Work<T, Args>, ...args: Args): Promise<T> {
+    return this.#attempt(what, () => withOwnSession(this.#scanLink, (session) => work(session, ...args)));
   }
 
   /** On a session of its own, with the deadlines of a flush. */
-  briefly<T>(what: string, work: Work<T>): Promise<T> {
-    return this.attempt(what, () => withOwnSession(this.#flushLink, work));
+  briefly<T, Args extends unknown[]>(what: string, work: Work<T, Args>, ...args: Args): Promise<T> {
+    return this.#attempt(what, () => withOwnSession(this.#flushLink, (session) => work(session, ...args)));
   }
 
   /** From the replica, if there is one that does not lag. */
@@ -108,7 +108,7 @@ export class MysqlDatabase {
     const onPrimary = () => {
       return kind === "range" ? this.#ranges.use(work) : withOwnSession(this.#scanLink, work);
     };
-    return this.attempt(what, () => this.#replica?.read(kind, work, onPrimary) ?? onPrimary());
+    return this.#attempt(what, () => this.#replica?.read(kind, work, onPrimary) ?? onPrimary());
   }
 
   /** The same for all instances on this database, and for no other. */
@@ -121,7 +121,7 @@ export class MysqlDatabase {
     await Promise.all([...pools, this.#replica].map((each) => each?.close(CLOSE_GRACE_MS)));
   }
 
-  async attempt<T>(what: string, work: () => Promise<T>): Promise<T> {
+  async #attempt<T>(what: string, work: () => Promise<T>): Promise<T> {
     try {
       return await work();
     } catch (error) {

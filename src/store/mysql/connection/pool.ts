@@ -3,6 +3,7 @@
  * Invariant: at most `maxSessions` sessions, and `MAX_WAITING` callers waiting for one.
  */
 import { withDeadline } from "../../../runtime/deadline.ts";
+import { Slots } from "../../../runtime/slots.ts";
 import { type MysqlLinkOptions, MysqlSession } from "./sql-session.ts";
 
 /** An idle session is replaced well before the server ends it, so that none is taken just as it ends. */
@@ -22,11 +23,6 @@ export async function withOwnSession<T>(
   }
 }
 
-interface Waiter {
-  readonly proceed: () => void;
-  readonly refuse: (error: Error) => void;
-}
-
 interface IdleSession {
   readonly session: MysqlSession;
   readonly sinceMs: number;
@@ -34,27 +30,25 @@ interface IdleSession {
 
 export class MysqlPool {
   readonly #options: MysqlLinkOptions;
-  readonly #maxSessions: number;
+  readonly #places: Slots;
   readonly #idle: IdleSession[] = [];
   readonly #working = new Map<MysqlSession, Promise<unknown>>();
-  readonly #waiters: Waiter[] = [];
-  #taken = 0;
-  #closed = false;
+  readonly #closing = new AbortController();
 
   constructor(options: MysqlLinkOptions, maxSessions: number) {
     this.#options = options;
-    this.#maxSessions = maxSessions;
+    this.#places = new Slots(maxSessions, MAX_WAITING);
   }
 
   /** The session goes back only if `work` succeeded, so it has to leave no transaction open then. */
   async use<T>(work: (session: MysqlSession) => Promise<T>): Promise<T> {
-    await this.#takePlace();
-    try {
-      this.#refuseIfClosed();
+    const { signal } = this.#closing;
+    signal.throwIfAborted();
+    const workOnAny = async () => {
+      signal.throwIfAborted();
       return await this.#workOn(this.#takeIdle() ?? new MysqlSession(this.#options), work);
-    } finally {
-      this.#leavePlace();
-    }
+    };
+    return await this.#places.use(workOnAny, () => this.#untilTooLate());
   }
 
   async #workOn<T>(session: MysqlSession, work: (session: MysqlSession) => Promise<T>): Promise<T> {
@@ -72,10 +66,6 @@ export class MysqlPool {
     }
   }
 
-  #refuseIfClosed(): void {
-    if (this.#closed) throw new Error("this store is closed");
-  }
-
   #takeIdle(): MysqlSession | undefined {
     for (let idle = this.#idle.pop(); idle !== undefined; idle = this.#idle.pop()) {
       if (idle.session.isUsable && performance.now() - idle.sinceMs < MAX_IDLE_MS) return idle.session;
@@ -84,50 +74,21 @@ export class MysqlPool {
     return undefined;
   }
 
-  async #takePlace(): Promise<void> {
-    this.#refuseIfClosed();
-    if (this.#taken < this.#maxSessions) {
-      this.#taken += 1;
-      return;
-    }
-    if (this.#waiters.length >= MAX_WAITING) {
-      throw new Error(`all ${this.#maxSessions} connections are busy, and ${MAX_WAITING} callers wait for one`);
-    }
-    await this.#waitForPlace();
-  }
-
-  #waitForPlace(): Promise<void> {
+  /** Aborted if no place became free in time, or the pool is closed. */
+  #untilTooLate(): AbortSignal {
     const { connectTimeoutMs } = this.#options;
-    return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => {
-        this.#waiters.splice(this.#waiters.indexOf(waiter), 1);
-        reject(new Error(`no connection became free within ${connectTimeoutMs} ms`));
-      }, connectTimeoutMs);
-      const waiter: Waiter = {
-        proceed: () => {
-          clearTimeout(timer);
-          resolve();
-        },
-        refuse: (error) => {
-          clearTimeout(timer);
-          reject(error);
-        },
-      };
-      this.#waiters.push(waiter);
-    });
-  }
-
-  /** Hands the place to the longest waiting caller, else gives it up. */
-  #leavePlace(): void {
-    const next = this.#waiters.shift();
-    if (next === undefined) this.#taken -= 1;
-    else next.proceed();
+    const late = new AbortController();
+    const timer = setTimeout(
+      () => late.abort(new Error(`no connection became free within ${connectTimeoutMs} ms`)),
+      connectTimeoutMs,
+    );
+    timer.unref();
+    return AbortSignal.any([this.#closing.signal, late.signal]);
   }
 
   /** Work in progress gets `graceMs` to end by itself. Never throws. */
   async close(graceMs: number): Promise<void> {
-    this.#closed = true;
-    for (const waiter of this.#waiters.splice(0)) waiter.refuse(new Error("this store was closed"));
+    this.#closing.abort(new Error("this store is closed"));
     const ended = Promise.allSettled(this.#working.values());
     await withDeadline(ended, graceMs, () => new Error("still at work")).catch(() => {});
     for (const session of this.#working.keys()) session.destroy();

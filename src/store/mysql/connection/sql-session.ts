@@ -88,6 +88,11 @@ export function quote(text: string): string {
   return NEEDS_ESCAPES.test(text) ? escapeText(text) : `'${text}'`;
 }
 
+/** An expression: ISO 8601 with milliseconds (%f gives microseconds). */
+export function isoTime(column: string): string {
+  return `CONCAT(LEFT(DATE_FORMAT(${column}, '%Y-%m-%dT%H:%i:%s.%f'), 23), 'Z')`;
+}
+
 export class MysqlSession {
   readonly #connectTimeoutMs: number;
   readonly #statementTimeoutMs: number;
@@ -166,8 +171,8 @@ export class MysqlSession {
     await this.#send(sql, values, this.#statementTimeoutMs);
   }
 
-  /** Like run(), for a DELETE: answers how many rows it deleted. */
-  async deleted(sql: string, values: QueryValues[] = []): Promise<number> {
+  /** Like run(), for a DELETE or UPDATE: answers how many rows its condition matched. */
+  async matched(sql: string, values: QueryValues[] = []): Promise<number> {
     const answer = (await this.#send(sql, values, this.#statementTimeoutMs)) as { affectedRows: number };
     return answer.affectedRows;
   }
