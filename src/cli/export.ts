@@ -16,10 +16,10 @@ import { EXPECTS_TIME_ARGUMENT, exitWith, oneOf, streamArgument, timeArgument } 
 import { withPast } from "./shared/with-stores.ts";
 
 interface ExportOptions {
-  /** In ms since the epoch, the first included; all if undefined. */
-  readonly from: number | undefined;
+  /** In ms since the epoch, the first included. */
+  readonly from: number;
   /** Not included. */
-  readonly to: number | undefined;
+  readonly to: number;
   readonly stream: string | undefined;
   readonly format: "csv" | "ndjson";
   /** For spreadsheets: nothing in it runs as a formula. */
@@ -56,10 +56,10 @@ interface Exported {
 }
 
 /** Answers the exit code: 0 if all is written, 2 if it could not. */
-async function exportEvents(config: Config, options: ExportOptions): Promise<number> {
+async function exportEvents(config: Config, given: Partial<ExportOptions>): Promise<number> {
   const exported: Exported = { events: 0, hours: 0, missing: [] };
-  const { from = 0, to = Number.POSITIVE_INFINITY } = options;
-  if (from >= to) {
+  const options = { from: 0, to: Number.POSITIVE_INFINITY, ...given } as ExportOptions;
+  if (options.from >= options.to) {
     console.error("hourglass export: --from is not before --to");
     return 2;
   }
@@ -104,7 +104,7 @@ async function* exportTexts(cold: ExportStore, options: ExportOptions, exported:
   for (const key of keys) {
     let count = 0;
     for await (const page of pagesOf(cold, key)) {
-      const events = page.filter(({ at }) => isWithin(at, options));
+      const events = page.filter(({ at }) => at >= options.from && at < options.to);
       count += events.length;
       if (events.length > 0) yield events.map(textOf).join("");
     }
@@ -117,7 +117,7 @@ async function* exportTexts(cold: ExportStore, options: ExportOptions, exported:
 /** Asked after the rows were read, so that it also covers what was dropped or erased meanwhile. */
 async function missingFrom(
   cold: ExportStore,
-  { from = 0, stream = "" }: ExportOptions,
+  { from, stream = "" }: ExportOptions,
   keys: readonly HourKey[],
 ): Promise<string[]> {
   const missing: string[] = [];
@@ -143,12 +143,8 @@ async function erasedIn(cold: ErasureStore, hours: readonly number[], streams: S
 }
 
 function isAsked({ stream, hour }: HourKey, options: ExportOptions): boolean {
-  const { from = 0, to = Number.POSITIVE_INFINITY } = options;
+  const { from, to } = options;
   return hour >= hourOf(from) && hour < to && (options.stream === undefined || stream === options.stream);
-}
-
-function isWithin(at: number, { from = 0, to = Number.POSITIVE_INFINITY }: ExportOptions): boolean {
-  return at >= from && at < to;
 }
 
 async function* pagesOf(cold: AuditStore, key: HourKey): AsyncGenerator<readonly Event[]> {

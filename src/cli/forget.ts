@@ -4,8 +4,7 @@
  * Invariants: every event that was acknowledged before it began is erased, flushed or not. Killed anywhere, it
  * continues when run again. Counts do not change, and the numbers of erased events are recorded.
  */
-import type { Command } from "commander";
-import { InvalidArgumentError } from "commander";
+import { type Command, InvalidArgumentError } from "commander";
 import { addErased, type ErasedCounts, NOTHING_ERASED } from "../domain/retention-bounds.ts";
 import { EXPECTS_USER, isUserText } from "../domain/user-text.ts";
 import { drain } from "../pipeline/flush/drain.ts";
@@ -123,13 +122,7 @@ async function forgetUser(stores: Stores, options: ForgetOptions): Promise<Forgo
     erased = addErased(erased, counts);
     hours += Number(counts.clicks + counts.impressions > 0);
     scanned += sizeOf.get(hour) ?? 0;
-    report.progress({
-      name: "events",
-      unit: "looked at",
-      lines: scanned,
-      readBytes: scanned,
-      sizeBytes: total,
-    });
+    report.progress({ name: "events", unit: "looked at", lines: scanned, readBytes: scanned, sizeBytes: total });
     hour = await cold.nextHourWithRows(hour);
   }
   report.end();

@@ -7,7 +7,7 @@ import { exitWith, timeArgument } from "./arguments.ts";
 import { withStores } from "./shared/with-stores.ts";
 
 interface VerifyCommandOptions {
-  /** Any time within it, in ms since the epoch; all hours if undefined. */
+  /** Any time within the hour, in ms since the epoch; all hours if undefined. */
   readonly hour: number | undefined;
   readonly stream: string | undefined;
   readonly repair: boolean;

@@ -283,8 +283,8 @@ describe("the format is told by itself", () => {
 
 describe("a filter", () => {
   const NONE: Filters = {
-    ...{ skipBots: false, skipAssets: false, statuses: undefined, methods: undefined },
-    ...{ paths: undefined, skipPaths: undefined },
+    ...{ skipBots: false, skipAssets: false, status: undefined, method: undefined },
+    ...{ path: undefined, skipPath: undefined },
   };
   const LINE = {
     ...{ user: "a", at: AT, referrer: undefined, method: "GET", path: "/shop/a.css?v=1", status: "304" },
@@ -298,14 +298,14 @@ describe("a filter", () => {
     [{ skipBots: true }, LINE, undefined],
     [{ skipAssets: true }, LINE, "assets"],
     [{ skipAssets: true }, { ...LINE, path: "/a?b.css" }, undefined],
-    [{ statuses: ["200", "3xx"] }, LINE, undefined],
-    [{ statuses: ["200", "4xx"] }, LINE, "other statuses"],
-    [{ methods: ["GET"] }, LINE, undefined],
-    [{ methods: ["POST"] }, LINE, "other methods"],
-    [{ paths: ["/", "/shop/*"] }, LINE, undefined],
-    [{ paths: ["/", "/shop"] }, LINE, "other paths"],
-    [{ skipPaths: ["/shop/*"] }, LINE, "other paths"],
-    [{ skipPaths: ["/health"] }, LINE, undefined],
+    [{ status: ["200", "3xx"] }, LINE, undefined],
+    [{ status: ["200", "4xx"] }, LINE, "other statuses"],
+    [{ method: ["GET"] }, LINE, undefined],
+    [{ method: ["POST"] }, LINE, "other methods"],
+    [{ path: ["/", "/shop/*"] }, LINE, undefined],
+    [{ path: ["/", "/shop"] }, LINE, "other paths"],
+    [{ skipPath: ["/shop/*"] }, LINE, "other paths"],
+    [{ skipPath: ["/health"] }, LINE, undefined],
   ];
   for (const [filters, line, reason] of cases) {
     test(`${JSON.stringify(filters)} answers ${reason}`, () => {
@@ -319,7 +319,7 @@ describe("a filter", () => {
       logKind: "referrer",
       isIdNew: false,
       earliest: 0,
-      filters: { ...NONE, methods: ["POST"] },
+      filters: { ...NONE, method: ["POST"] },
     } as const;
     const reader = eventReader(layout("log"), options);
     expect(reader(COMMON, "id", NOON)).toEqual({ leftOut: "other methods" });

@@ -5,12 +5,13 @@ import type { LogLine } from "./formats/log-line.ts";
 export interface Filters {
   readonly skipBots: boolean;
   readonly skipAssets: boolean;
-  /** Such as 200 or 3xx; undefined: all. */
-  readonly statuses: readonly string[] | undefined;
-  readonly methods: readonly string[] | undefined;
+  /** Statuses such as 200 or 3xx; undefined: all. */
+  readonly status: readonly string[] | undefined;
+  /** Methods. */
+  readonly method: readonly string[] | undefined;
   /** Paths, or prefixes with a star. */
-  readonly paths: readonly string[] | undefined;
-  readonly skipPaths: readonly string[] | undefined;
+  readonly path: readonly string[] | undefined;
+  readonly skipPath: readonly string[] | undefined;
 }
 
 /** For the summary. */
@@ -21,7 +22,7 @@ const AGENTS_MAX = 10_000;
 
 /** Answers why a line is left out, or undefined. */
 export function filterOf(filters: Filters): (line: LogLine) => LeftOut | undefined {
-  const { skipAssets, skipBots, statuses, methods, paths, skipPaths } = filters;
+  const { skipAssets, skipBots, status: statuses, method: methods, path: paths, skipPath: skipPaths } = filters;
   const isBot = agentCheck();
   return ({ status = "", method = "", path = "", agent }) => {
     if (statuses !== undefined && !statuses.some((wanted) => isStatus(status, wanted))) return "other statuses";

@@ -25,7 +25,7 @@ import { Sender } from "./sender.ts";
 import { StateFile } from "./state-file.ts";
 import { newTally, summaryText, withTotals } from "./summary.ts";
 
-interface ImportOptions {
+interface ImportOptions extends Filters {
   readonly url: string | undefined;
   readonly format: KnownName | "auto";
   readonly logFormat: string | undefined;
@@ -34,12 +34,6 @@ interface ImportOptions {
   readonly stream: string;
   readonly kind: LogKind;
   readonly tz: TimeZone | undefined;
-  readonly skipBots: boolean;
-  readonly skipAssets: boolean;
-  readonly status: Filters["statuses"];
-  readonly method: Filters["methods"];
-  readonly path: Filters["paths"];
-  readonly skipPath: Filters["skipPaths"];
   readonly follow: boolean;
   readonly lastLine: boolean;
   readonly newIds: boolean;
@@ -164,14 +158,8 @@ async function importFiles(config: Config, paths: readonly string[], options: Im
   const error = await importAll(config, paths, { options, service, report }, files);
   report.end();
   if (error !== undefined) report.note(`hourglass import: ${error}`);
-  const { url } = service;
-  const summary = {
-    files,
-    seconds: (performance.now() - startedMs) / 1_000,
-    error,
-    url,
-    stream: options.stream,
-  };
+  const seconds = (performance.now() - startedMs) / 1_000;
+  const summary = { files, seconds, error, url: service.url, stream: options.stream };
   console.log(options.json ? JSON.stringify(withTotals(summary)) : summaryText(summary));
   if (error !== undefined) return 2;
   return files.some(({ bad }) => bad > 0) ? 1 : 0;
@@ -260,7 +248,6 @@ async function rotatedFrom(path: string, { state, target }: Job): Promise<Source
 
 function jobOf({ options, service, report }: Surroundings, state: StateFile | undefined): Job {
   const { stream, format, kind, newIds, old, strict, doubtful, fields, logFormat, tz } = options;
-  const { skipBots, skipAssets, status, method, path, skipPath } = options;
   const retryForS = options.retryFor ?? (options.follow ? Number.POSITIVE_INFINITY : RETRY_FOR_S);
   const sender = new Sender({
     service,
@@ -270,28 +257,14 @@ function jobOf({ options, service, report }: Surroundings, state: StateFile | un
     sleep: Bun.sleep,
     onSetback: (reason) => report.setback(reason),
   });
-  const filters = {
-    skipBots,
-    skipAssets,
-    statuses: status,
-    methods: method,
-    paths: path,
-    skipPaths: skipPath,
-  };
   return {
     target: { url: service.url, stream },
     sender,
     state,
     format: logFormat === undefined ? format : "custom",
     reading: {
-      stream,
-      logKind: kind,
-      isIdNew: newIds,
-      zone: tz,
-      filters,
-      fields,
-      logFormat,
-      earliest: old ? 0 : OLDEST_MS,
+      ...{ stream, fields, logFormat, filters: options },
+      ...{ logKind: kind, isIdNew: newIds, zone: tz, earliest: old ? 0 : OLDEST_MS },
     },
     isStrict: strict,
     isLastLineWhole: options.lastLine,

@@ -87,16 +87,9 @@ export class Progress {
     const sentBytes = isFurther ? piece.end.offset : before.sentBytes;
     const sentSha256 = isFurther ? piece.sha256 : before.sentSha256;
     const headBytes = Math.min(HEAD_BYTES, sentBytes, head.length);
-    const record: ImportRecord = {
-      number: before?.number,
-      path,
-      headBytes,
-      headSha256: sha256Of(head.subarray(0, headBytes)),
-      counted,
-      sentBytes,
-      sentSha256,
-      sentAt: this.#open[0]?.sentAt ?? before?.sentAt ?? piece.sentAt,
-    };
-    this.#record = { ...record, number: state.save(target, record) };
+    const headSha256 = sha256Of(head.subarray(0, headBytes));
+    const sentAt = this.#open[0]?.sentAt ?? before?.sentAt ?? piece.sentAt;
+    const record = { path, headBytes, headSha256, counted, sentBytes, sentSha256, sentAt };
+    this.#record = { ...record, number: state.save(target, { ...record, number: before?.number }) };
   }
 }

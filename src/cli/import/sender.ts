@@ -4,7 +4,7 @@
  * Invariant: an event that was refused, whose outcome is unknown, or whose answer was lost, is sent again with its id
  * and nothing else changed: so it counts once, however often it arrives.
  */
-import { Type } from "@sinclair/typebox";
+import { type Static, Type } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 import { backoffMs } from "../../runtime/backoff.ts";
 import { errorText } from "../../runtime/deadline.ts";
@@ -176,21 +176,8 @@ function lossText(error: unknown): string {
   return code === "ECONNRESET" ? "the connection was lost (ECONNRESET)" : errorText(error);
 }
 
-/** Events that were refused, or whose outcome is unknown. */
-interface Unstored {
-  readonly message: string;
-  readonly indexes: readonly [number, number][];
-}
-
 interface Answered {
-  readonly answer: {
-    readonly accepted: number;
-    readonly duplicates: number;
-    readonly invalid: number;
-    readonly errors: readonly { readonly index: number; readonly message: string }[];
-    readonly refusals?: readonly Unstored[];
-    readonly unknowns?: readonly Unstored[];
-  };
+  readonly answer: Static<typeof AnswerSchema>;
   readonly retryAfterMs: number;
 }
 
@@ -209,15 +196,12 @@ function take({ answer, retryAfterMs }: Answered, positions: readonly number[], 
   return { positions: again.sort((a, b) => a - b), reason, retryAfterMs };
 }
 
-function unstoredIn({ refusals = [], unknowns = [] }: Answered["answer"]): Unstored[] {
+function unstoredIn({ refusals = [], unknowns = [] }: Answered["answer"]) {
   return [...refusals, ...unknowns];
 }
 
 /** Every event has one outcome, and those that are to be sent again are named. */
-function doesAddUp(
-  answer: Answered["answer"] & { events: number; refused: number; unknown: number },
-  eventCount: number,
-): boolean {
+function doesAddUp(answer: Answered["answer"], eventCount: number): boolean {
   const { events, accepted, duplicates, invalid, refused, unknown, errors } = answer;
   const named = unstoredIn(answer).flatMap(({ indexes }) => indexes);
   const namedCount = named.reduce((sum, [first, last]) => sum + last - first + 1, 0);

@@ -47,18 +47,10 @@ export interface ImportRecord {
   readonly sentAt: number;
 }
 
-interface Row {
-  readonly import: number;
-  readonly path: string;
-  readonly head_bytes: number;
-  readonly head_sha256: Uint8Array;
-  readonly counted_bytes: number;
-  readonly counted_line: number;
-  readonly chain: Uint8Array;
-  readonly sent_bytes: number;
-  readonly sent_sha256: Uint8Array;
-  readonly sent_at: number;
-}
+const SELECT = `
+  SELECT import AS number, path, head_bytes AS headBytes, head_sha256 AS headSha256, counted_bytes AS offset,
+    counted_line AS line, chain, sent_bytes AS sentBytes, sent_sha256 AS sentSha256, sent_at AS sentAt
+  FROM imports WHERE url = ? AND stream = ? ORDER BY sent_bytes`;
 
 const VERSION = 1;
 const SCHEMA = `
@@ -106,19 +98,8 @@ export class StateFile {
   }
 
   records({ url, stream }: Target): ImportRecord[] {
-    const query = this.#database.query<Row, [string, string]>(
-      "SELECT * FROM imports WHERE url = ? AND stream = ? ORDER BY sent_bytes",
-    );
-    return query.all(url, stream).map((row) => ({
-      number: row.import,
-      path: row.path,
-      headBytes: row.head_bytes,
-      headSha256: row.head_sha256,
-      counted: { offset: row.counted_bytes, line: row.counted_line, chain: row.chain },
-      sentBytes: row.sent_bytes,
-      sentSha256: row.sent_sha256,
-      sentAt: row.sent_at,
-    }));
+    const rows = this.#database.query<Omit<ImportRecord, "counted"> & Mark, [string, string]>(SELECT).all(url, stream);
+    return rows.map(({ offset, line, chain, ...record }) => ({ ...record, counted: { offset, line, chain } }));
   }
 
   /** Answers its number. Throws ImportError. */

@@ -15,15 +15,7 @@ export interface Summary {
 
 export function newTally(file: string): Tally {
   const counts = { lines: 0, accepted: 0, duplicates: 0, bad: 0, skipped: 0 };
-  return {
-    file,
-    status: "failed",
-    fromLine: 1,
-    ...counts,
-    leftOut: {},
-    days: new Set(),
-    isUnfinished: false,
-  };
+  return { file, status: "failed", fromLine: 1, ...counts, leftOut: {}, days: new Set(), isUnfinished: false };
 }
 
 /** As `--json` shows it. */

@@ -168,14 +168,8 @@ async function checkColdStore(config: Config, cold: ColdStore, log: Log): Promis
 function tryPort(config: Config, certificate: Certificate | undefined): void {
   const { port, host: hostname, workers } = config;
   const tls = certificate === undefined ? {} : { tls: { ...certificate } };
-  const options = {
-    port,
-    hostname,
-    reusePort: workers > 1,
-    ...tls,
-    fetch: () => new Response(null, { status: 503 }),
-  };
-  listening(config, () => Bun.serve(options)).stop(true);
+  const fetch = () => new Response(null, { status: 503 });
+  listening(config, () => Bun.serve({ port, hostname, reusePort: workers > 1, ...tls, fetch })).stop(true);
 }
 
 function listen(app: ReturnType<typeof createApp>, config: Config) {

@@ -7,8 +7,7 @@ import type { ColdStore } from "../../store/cold/cold-store.ts";
 import { COLD_FILE } from "../../store/embedded/cold/database.ts";
 import type { HotStore } from "../../store/hot.ts";
 import { createStores } from "../../store/open.ts";
-import type { ColdPlace } from "../../store/open-cold.ts";
-import { coldPlaceOf, coldPlaceWithReplicaOf, coldStoreAt } from "../../store/open-cold.ts";
+import { type ColdPlace, coldPlaceOf, coldPlaceWithReplicaOf, coldStoreAt } from "../../store/open-cold.ts";
 
 export interface OpenStores {
   readonly cold: ColdStore;

@@ -2,8 +2,7 @@
  * A log of JSON objects: Caddy's and Traefik's as they write it, nginx' with its variables' names as members, and any
  * other by a map of fields.
  */
-import type { LogParts, LogTimes, ReadLine } from "./log-line.ts";
-import { lineOf } from "./log-line.ts";
+import { type LogParts, type LogTimes, lineOf, type ReadLine } from "./log-line.ts";
 
 type Field = keyof LogParts;
 
