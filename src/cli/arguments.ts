@@ -4,7 +4,7 @@ import { type Command, InvalidArgumentError, Option } from "commander";
 import { TimeZone } from "../domain/time-zone.ts";
 import { EventObjectSchema } from "../protocol/event/object-rules.ts";
 import { timeOf } from "../protocol/time-text.ts";
-import { readConfig } from "../settings/read-config.ts";
+import { readConfig, settingsHelp } from "../settings/read-config.ts";
 import type { Config } from "../settings/settings.ts";
 
 const UTC = TimeZone.named("UTC")!;
@@ -17,6 +17,16 @@ export function exitWith<Args extends unknown[]>(
   work: (config: Config, ...args: Args) => number | Promise<number>,
 ): (...args: Args) => Promise<void> {
   return async (...args) => process.exit(await work(readConfig(process.env), ...args));
+}
+
+/** Lists the settings below the command's options, as wide as the terminal. */
+export function addSettingsHelp(command: Command): Command {
+  return command.addHelpText("after", () => {
+    const help = command.createHelp();
+    help.helpWidth = command.configureOutput().getOutHelpWidth?.() ?? 80;
+    const settings = settingsHelp((name, width, description) => help.formatItem(name, width, description, help));
+    return `\nSettings, from the environment (and their defaults)\n\n${settings}`;
+  });
 }
 
 export function timeArgument(text: string): number {

@@ -2,10 +2,11 @@
 import { Command, type CommanderError } from "commander";
 import { description, version } from "../../package.json";
 import { errorText } from "../runtime/deadline.ts";
-import { settingNamed, settingsHelp } from "../settings/read-config.ts";
+import { settingNamed } from "../settings/read-config.ts";
 import { ConfigError } from "../settings/settings.ts";
 import { ColdUnavailableError } from "../store/cold/errors.ts";
 import { HotUnavailableError } from "../store/hot.ts";
+import { addSettingsHelp } from "./arguments.ts";
 import { addBench } from "./bench.ts";
 import { addDeadLetters } from "./dead-letters.ts";
 import { addExport } from "./export.ts";
@@ -45,8 +46,8 @@ function newProgram(): Command {
     .version(version)
     .showHelpAfterError("(hourglass --help lists the commands and the settings)")
     .configureOutput({ outputError: (text, write) => write(withSetting(text)) })
-    .exitOverride(({ exitCode }: CommanderError) => process.exit(exitCode === 0 ? 0 : USAGE_ERROR))
-    .addHelpText("after", () => `\nSettings, from the environment (and their defaults)\n\n${settingsHelp()}`);
+    .exitOverride(({ exitCode }: CommanderError) => process.exit(exitCode === 0 ? 0 : USAGE_ERROR));
+  addSettingsHelp(program);
   for (const add of [
     ...[addServe, addHealthcheck, addImport, addExport, addVerify, addForget, addBench],
     ...[addSignRedirect, addKeys, addDeadLetters, addPoison, addMigrate],

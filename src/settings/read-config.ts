@@ -105,15 +105,15 @@ function retentionContradictions({ retentionDays, aggregateRetentionDays }: Conf
   return [`${name}, but RETENTION_DAYS is ${retentionDays}: rows must not be kept longer than counts`];
 }
 
-/** A line for each setting, under the name of its group. */
-export function settingsHelp(): string {
+/** All settings, by group. `item`: lays out a name, in a column of `width` characters, and its description. */
+export function settingsHelp(item: (name: string, width: number, description: string) => string): string {
   const width = Math.max(...allSettings().map(([, { name }]) => name.length));
   const groups = Object.entries(SETTING_GROUPS).map(([title, group]) => {
-    const lines = Object.values<Setting<unknown>>(group).map(({ name, help, fallback }) => {
-      const shown = typeof fallback === "object" ? fallback.text : (fallback ?? "not set");
-      return `  ${name.padEnd(width)}  ${help} (${shown})`;
+    const items = Object.values<Setting<unknown>>(group).map(({ name, help, fallback, unset = "not set" }) => {
+      const shown = typeof fallback === "object" ? fallback.text : (fallback ?? unset);
+      return item(name, width, `${help} (${shown})`);
     });
-    return [`${title}:`, ...lines].join("\n");
+    return [`${title}:`, ...items].join("\n");
   });
   return groups.join("\n\n");
 }

@@ -3,7 +3,7 @@ export type Environment = Readonly<Record<string, string | undefined>>;
 
 /** A default that depends on other settings. */
 export interface DerivedFallback {
-  /** For the help. */
+  /** In the help. */
   readonly text: string;
   valueIn(environment: Environment): string;
 }
@@ -13,7 +13,9 @@ export interface Setting<T> {
   /** As it would be written in the environment; undefined if the setting is off unless set. */
   readonly fallback: string | DerivedFallback | undefined;
   readonly help: string;
-  /** What a value has to be, for the error message. */
+  /** What holds while it is not set, in the help. */
+  readonly unset?: string;
+  /** What a value has to be, in the error message. */
   readonly takes: string;
   /** Undefined if the text is no such value. */
   parse(text: string): T | undefined;
@@ -53,8 +55,9 @@ export function offUnlessSet<T>(setting: Setting<T>): OffUnlessSet<T> {
 }
 
 export function oneOf(name: string, fallback: string, values: readonly string[], help: string): WithDefault<string> {
+  const takes = `one of ${values.join(", ")}`;
   const parse = (text: string) => (values.includes(text) ? text : undefined);
-  return { name, fallback, help, takes: `one of ${values.join(", ")}`, parse };
+  return { name, fallback, help: `${help}: ${takes}`, takes, parse };
 }
 
 export function flag(name: string, help: string): WithDefault<boolean> {
@@ -86,15 +89,7 @@ export function url(
     return parsed && (badEscape(parsed) ?? problemIn(parsed));
   };
   const parse = (value: string) => (partsOf(value) !== undefined && problem(value) === undefined ? value : undefined);
-  return {
-    name,
-    fallback: undefined,
-    help,
-    takes: `a URL such as ${example}`,
-    isSecret: true,
-    parse,
-    problem,
-  };
+  return { name, fallback: undefined, help, takes: `a URL such as ${example}`, isSecret: true, parse, problem };
 }
 
 /** What follows a % has to be two hexadecimal digits, and they have to be UTF-8. */

@@ -69,18 +69,18 @@ export const SETTING_GROUPS = {
       "TRUST_PROXY",
       0,
       [0, 10],
-      "proxies in front, each of which adds to X-Forwarded-For: how many of its entries to believe",
+      "number of proxies in front, each of which appends an entry to X-Forwarded-For",
     ),
     drainMs: integer(
       "DRAIN_MS",
       0,
       [0, 60_000],
-      "how long events are still taken after SIGTERM, while /readyz turns balancers away",
+      "how long events are still accepted after SIGTERM, while /readyz already says not ready",
     ),
     logLevel: oneOf("LOG_LEVEL", "info", ["debug", "info", "warn", "error", "silent"], "lowest level that is logged"),
     isEachRequestLogged: flag("LOG_REQUESTS", "1 logs a line for each request"),
   },
-  "Where data is kept": {
+  Stores: {
     dataDir: text("DATA_DIR", "./data", "folder of the embedded stores"),
     redisUrl: REDIS_URL,
     redisCaFile: file("REDIS_CA_FILE", "certificates (PEM) of the authority that signed Redis's, with rediss://"),
@@ -105,7 +105,7 @@ export const SETTING_GROUPS = {
       "MYSQL_READ_URL",
       MYSQL,
       problemInMysqlUrl,
-      "a replica of it, or a balancer of several: ranges and exports are read there unless it lags",
+      "a replica of MYSQL_URL, or a balancer of several: ranges and exports are read there unless it lags",
     ),
     isMysqlTls: flag("MYSQL_TLS", "1 connects to MySQL by TLS only"),
     mysqlCaFile: file(
@@ -117,11 +117,11 @@ export const SETTING_GROUPS = {
       "1 accepts a certificate for another host name, if MYSQL_CA_FILE's authority signed it",
     ),
   },
-  "What is kept, and how much": {
-    hotHours: integer("HOT_HOURS", 24, [1, 8_760], "hours kept in the hot store"),
+  "Retention and limits": {
+    hotHours: integer("HOT_HOURS", 24, [1, 8_760], "hours in the hot store"),
     retentionDays: days(
       "RETENTION_DAYS",
-      "whole days (UTC) before today whose rows are kept; older rows are dropped and older events refused; else all",
+      "whole days (UTC) before today whose rows are retained; older rows are deleted, and older events refused",
     ),
     aggregateRetentionDays: days(
       "AGGREGATE_RETENTION_DAYS",
@@ -131,70 +131,73 @@ export const SETTING_GROUPS = {
       "MAX_STREAMS",
       100_000,
       [1, 1_000_000],
-      "streams there may be; events of a further one are answered with 422",
+      "maximum number of streams; an event of a further one is refused with 422",
     ),
     flushIntervalMs: integer(
       "FLUSH_INTERVAL_MS",
       1_000,
       [10, 60_000],
-      "longest wait before events go to the cold store",
+      "longest wait before events are flushed to the cold store",
     ),
     flushMaxEvents: integer("FLUSH_MAX_EVENTS", 10_000, [1, 100_000], "events in one transaction of the cold store"),
     ringCapacityEvents: integer(
       "RING_CAPACITY",
       100_000,
       [1, 10_000_000],
-      "unflushed events kept in memory (20 bytes each, plus user and id); further ones stay in the journal alone",
+      "unflushed events in memory (20 bytes each, plus user and id); further ones stay in the journal alone",
     ),
     journalMaxEvents: integer(
       "JOURNAL_MAX_EVENTS",
       50_000_000,
       [1, 10_000_000_000],
-      "unflushed events in a journal (about 50 bytes each); above it new ones are answered with 503",
+      "unflushed events in a journal (about 50 bytes each); beyond that, new ones are refused with 503",
     ),
     leaseMs: integer(
       "LEASE_MS",
       10_000,
       [100, 600_000],
-      "an instance silent for so long is taken for dead, and others adopt its journal",
+      "after this time without a sign of life, other instances adopt the journal of an instance",
     ),
     outcomeTimeoutMs: integer(
       "OUTCOME_TIMEOUT_MS",
       10_000,
       [1_000, 120_000],
-      "how long an event that was sent to the hot store waits for its answer, before it is told 'unknown' (504)",
+      "how long an event waits for an answer of the hot store, before its outcome is called unknown (504)",
     ),
   },
-  "Who may do what": {
+  Access: {
     requiredScopes: list(
       "REQUIRE_KEYS",
       `some of ${SCOPES.join(", ")}`,
       (entry) => SCOPES.find((scope) => scope === entry),
-      "what needs an API key (hourglass keys): sending events, reading counts, reading ledger and metrics",
+      "requires API keys (hourglass keys) for some of: write (send events), read (counts), admin (ledger, metrics)",
     ),
     addressLimit: {
       name: "ADDRESS_LIMIT",
       fallback: undefined,
-      help: "how many events and reads to take from one address, such as 100/s",
+      help: "maximum of events and reads from one address, such as 100/s",
       takes: EXPECTS_RATE,
       parse: rateLimitOf,
     } satisfies OffUnlessSet<RateLimit>,
     apiKey: {
       ...secret(
         "API_KEY",
-        "key that the commands 'import', 'bench', 'poison replay' (scope write) and 'forget' (admin) send",
+        "key for the commands 'import', 'bench', 'poison replay' (scope write) and 'forget' (admin)",
       ),
       takes: EXPECTS_TOKEN,
       parse: (value: string) => (isToken(value) ? value : undefined),
     },
   },
   Browsers: {
-    browserStreams: list(
-      "BROWSER_STREAMS",
-      EXPECTS_STREAM_SELECTION,
-      (entry) => (isStreamSelection(entry) ? entry : undefined),
-      "streams that /pixel.gif, /beacon and /r count in without a key (all; none if REQUIRE_KEYS has write)",
-    ),
+    browserStreams: {
+      ...list(
+        "BROWSER_STREAMS",
+        EXPECTS_STREAM_SELECTION,
+        (entry) => (isStreamSelection(entry) ? entry : undefined),
+        "streams that /pixel.gif, /beacon and /r count in without a key",
+      ),
+      unset: "all; none if REQUIRE_KEYS has write",
+    },
     corsOrigins: originsOrAll("CORS_ORIGINS", "origins whose pages may read answers and send more than beacons"),
     isDntRespected: flag("RESPECT_DNT", "1 does not count browsers that send DNT: 1 or Sec-GPC: 1"),
     isBotFiltered: flag("BOT_FILTER", "1 does not count clients whose User-Agent is a known bot's"),
@@ -202,7 +205,7 @@ export const SETTING_GROUPS = {
     redirectSecret: secret("REDIRECT_SECRET", "signs the targets of /r (hourglass sign-redirect)"),
     userSalt: secret(
       "USER_SALT",
-      "set the same on all instances, so that a visitor without an id is one user to all of them",
+      "secret shared by all instances, so that a visitor without an id is one user on all of them",
     ),
   },
   "Events from RabbitMQ": {
@@ -210,10 +213,10 @@ export const SETTING_GROUPS = {
       "AMQP_URL",
       AMQP,
       (parsed) => unknownOption(parsed, ["heartbeat", "channelMax", "frameMax", "locale"]),
-      "broker to take events from as well; needs AMQP_QUEUE too",
+      "broker to consume events from; needs AMQP_QUEUE too",
     ),
     amqpQueue: {
-      ...offUnlessSet(text("AMQP_QUEUE", "", "its queue, which has to exist; needs AMQP_URL too")),
+      ...offUnlessSet(text("AMQP_QUEUE", "", "queue to consume, which has to exist; needs AMQP_URL too")),
       takes: "a name of 1 to 255 bytes",
       parse: (value: string) => (Buffer.byteLength(value) <= QUEUE_NAME_MAX_BYTES ? value : undefined),
     },
@@ -221,7 +224,7 @@ export const SETTING_GROUPS = {
       "AMQP_PREFETCH",
       1_000,
       [1, 10_000],
-      "messages in flight at most; they are in memory, whatever their size",
+      "maximum of messages in flight; they are in memory, whatever their size",
     ),
   },
 };

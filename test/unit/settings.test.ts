@@ -565,7 +565,7 @@ describe("the program", () => {
     async () => {
       const { code, stdout } = await run({}, ["--help"]);
       expect(code).toBe(0);
-      const settings = stdout.slice(stdout.indexOf("Settings"));
+      const settings = stdout.slice(stdout.indexOf("Settings")).replace(/\n {3,}/g, " ");
       const listed = Array.from(settings.matchAll(/^ {2}([A-Z][A-Z_]+) +(.+)$/gm), ([, name, text]) => ({
         name,
         text,
@@ -573,6 +573,7 @@ describe("the program", () => {
       expect(listed.map(({ name }) => name!).sort()).toEqual(NAMES);
       for (const { text } of listed) expect(text).toMatch(/^[a-z0-9].+ \(.+\)$/);
       expect(settings).toContain("(7777)");
+      for (const line of stdout.split("\n")) expect(line.length).toBeLessThanOrEqual(80);
     },
     PROCESS_TIMEOUT_MS,
   );
@@ -594,7 +595,7 @@ describe("the program", () => {
     async () => {
       const { stdout } = await run({}, ["serve", "--help"]);
       expect(stdout).toMatch(/\nThe server:\n {2}PORT +port to listen on/);
-      expect(stdout).toMatch(/\nWhere data is kept:\n {2}DATA_DIR /);
+      expect(stdout).toMatch(/\nStores:\n {2}DATA_DIR /);
     },
     PROCESS_TIMEOUT_MS,
   );

@@ -13,9 +13,10 @@ import { type Clock, systemClock } from "../../runtime/clock.ts";
 import { errorText, withDeadline } from "../../runtime/deadline.ts";
 import { CalmLog } from "../../runtime/repeat-log.ts";
 import { onStopSignal } from "../../runtime/signals.ts";
-import { readConfig, settingsHelp } from "../../settings/read-config.ts";
+import { readConfig } from "../../settings/read-config.ts";
 import type { Config } from "../../settings/settings.ts";
 import { createStores, type Stores } from "../../store/open.ts";
+import { addSettingsHelp } from "../arguments.ts";
 import { listeningUrl } from "../shared/service-client.ts";
 import { ownCommand } from "./own-command.ts";
 import { type Service, startService } from "./service.ts";
@@ -27,10 +28,8 @@ const STOP_DEADLINE_MS = 25_000;
 const PARENT_CHECK_MS = 500;
 
 export function addServe(program: Command): void {
-  program
-    .command("serve", { isDefault: true })
+  addSettingsHelp(program.command("serve", { isDefault: true }))
     .description("run the service (the default)")
-    .addHelpText("after", () => `\nSettings, from the environment (and their defaults)\n\n${settingsHelp()}`)
     .action(() => serve(readConfig(process.env)));
 }
 
