@@ -11,7 +11,6 @@ import type { RefusalReason } from "../domain/refusal-reasons.ts";
 import { UNKNOWN } from "../pipeline/commit/open-batch.ts";
 import { StreamReservation } from "../pipeline/commit/stream-registry.ts";
 import type { Pipeline } from "../pipeline/pipeline.ts";
-import { earliestAccepted } from "../protocol/event/query-rules.ts";
 import type { Log } from "../runtime/log.ts";
 import { Hold } from "./hold.ts";
 import { type Message, readMessage } from "./message-content.ts";
@@ -72,7 +71,7 @@ export class MessageIntake {
   async #take(message: Message, hold: Hold, { admits }: StreamReservation): Promise<MessageEnd> {
     const { pipeline, origin, now } = this.#options;
     const time = now();
-    const earliest = earliestAccepted(pipeline.retention.rowsFrom(time));
+    const earliest = pipeline.retention.earliestAccepted(time);
     const { events, poison } = await readMessage(message, { origin, now: time, earliest, admits });
     if (poison.length === 0) return (await this.#store(events, hold)) ? "done" : "left";
     pipeline.ledger.refused.invalid += poison.length;

@@ -5,7 +5,6 @@ import type { Pipeline } from "../../pipeline/pipeline.ts";
 import { UNREADABLE_BODY } from "../../protocol/body/encoding.ts";
 import { readEvent, readHourKey } from "../../protocol/event/from-query.ts";
 import { IDEMPOTENCY_KEY, withIdempotencyKey } from "../../protocol/event/idempotency-key.ts";
-import { earliestAccepted } from "../../protocol/event/query-rules.ts";
 import { checkStream, TooManyStreamsError } from "../../protocol/invalid-parameter.ts";
 import { answerToError, errorAnswer, NO_STORE, outcomeAnswer, refusalReasonOf } from "../answers.ts";
 import type { HourAge, RequestCounts } from "../requests/counts.ts";
@@ -36,10 +35,11 @@ export function analytics({ pipeline, log, now, access }: AppOptions, { posts, g
       let reserved: string | undefined;
       try {
         const time = now();
-        const sent = readEvent(request.url, time, earliestAccepted(pipeline.retention.rowsFrom(time)));
-        const event = withIdempotencyKey(sent, request.headers.get(IDEMPOTENCY_KEY));
+        const sent = readEvent(request.url, time, pipeline.retention.earliestAccepted(time));
+        const key = request.headers.get(IDEMPOTENCY_KEY);
+        const event = key === null ? sent : withIdempotencyKey(sent, key);
         age = ageOf(event.at, time);
-        checkStream(event.stream, access?.streamsOf(request));
+        if (access !== undefined) checkStream(event.stream, access.streamsOf(request));
         if (!pipeline.streams.reserve(event.stream)) throw new TooManyStreamsError(event.stream);
         reserved = event.stream;
         if (request.body !== null) {

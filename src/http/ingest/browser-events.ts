@@ -8,7 +8,6 @@ import { DEFAULT_STREAM } from "../../domain/stream-name.ts";
 import { StreamSet } from "../../domain/stream-set.ts";
 import type { Outcome } from "../../pipeline/commit/open-batch.ts";
 import { eventOf } from "../../protocol/event/from-query.ts";
-import { earliestAccepted } from "../../protocol/event/query-rules.ts";
 import { checkStream, TooManyStreamsError } from "../../protocol/invalid-parameter.ts";
 import type { Query } from "../../protocol/query-string.ts";
 import type { Peers } from "../requests/client-address.ts";
@@ -62,7 +61,7 @@ export class BrowserEvents {
     }
     const time = now();
     const { user = this.#pseudonymOf(visit, query["stream"], time) } = query;
-    const sent = eventOf({ ...query, user }, time, earliestAccepted(pipeline.retention.rowsFrom(time)));
+    const sent = eventOf({ ...query, user }, time, pipeline.retention.earliestAccepted(time));
     // A browser's clock that is ahead must not fill hours that are yet to come.
     const event = { ...sent, at: Math.min(sent.at, time) };
     checkStream(event.stream, this.#allowed);

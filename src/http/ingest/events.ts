@@ -17,7 +17,6 @@ import { formatOf, textOf } from "../../protocol/body/format.ts";
 import { type EventBatch, INVALID_MAX_LISTED, readEvents } from "../../protocol/body/read-events.ts";
 import { RefusedBodyError } from "../../protocol/body/refused-body.ts";
 import { readQuery } from "../../protocol/event/from-query.ts";
-import { earliestAccepted } from "../../protocol/event/query-rules.ts";
 import { Slots } from "../../runtime/slots.ts";
 import { answerToError, errorAnswer, isRefusedInput, refusalAnswer } from "../answers.ts";
 import type { RequestCounts } from "../requests/counts.ts";
@@ -79,15 +78,12 @@ async function take(request: Request, { pipeline, now, access }: AppOptions, mem
     memory.give(reservedBytes - bytes.length);
     reservedBytes = bytes.length;
     const time = now();
-    const rowsFrom = pipeline.retention.rowsFrom(time);
-    const times = { now: time, defaultAt: time, earliest: isOld ? rowsFrom : earliestAccepted(rowsFrom) };
+    const { retention } = pipeline;
+    const earliest = isOld ? retention.rowsFrom(time) : retention.earliestAccepted(time);
     const allowed = access?.streamsOf(request);
     const options = {
-      ...times,
-      format,
-      admits: streams.admits,
-      allowed,
-      invalidMaxListed: INVALID_MAX_LISTED,
+      ...{ now: time, defaultAt: time, earliest },
+      ...{ format, admits: streams.admits, allowed, invalidMaxListed: INVALID_MAX_LISTED },
     };
     const batch = await readEvents(textOf(bytes), options);
     const refused = access?.refusalOfBatch(request, batch.events.length + batch.invalidCount);

@@ -13,6 +13,7 @@ import {
   type RetentionBounds,
   type RetentionDays,
 } from "../../domain/retention-bounds.ts";
+import { OLDEST_MS } from "../../protocol/event/query-rules.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import type { Log } from "../../runtime/log.ts";
 import type { ColdConnection } from "../../store/cold/cold-store.ts";
@@ -51,6 +52,11 @@ export class Retention {
   /** Earlier events have no rows. */
   rowsFrom(now: number): number {
     return Math.max(this.#noted.rowsFrom, firstRetainedDay(now, this.#options.days.retentionDays));
+  }
+
+  /** Earlier timestamps are refused: their rows are not retained, or they are seconds sent by mistake. */
+  earliestAccepted(now: number): number {
+    return Math.max(OLDEST_MS, this.rowsFrom(now));
   }
 
   /** Earlier hours are unknown. */

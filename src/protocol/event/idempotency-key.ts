@@ -13,9 +13,8 @@ const QUOTED = /^"((?:[ !#-[\]-~]|\\["\\])*)"$/;
 /** A header that is given twice holds a comma and a blank. */
 const BARE = /^[!#-~]+$/;
 
-/** `header`: null if there is none. Throws InvalidParameterError. */
-export function withIdempotencyKey(event: Event, header: string | null): Event {
-  if (header === null) return event;
+/** Throws InvalidParameterError. */
+export function withIdempotencyKey(event: Event, header: string): Event {
   const key = QUOTED.exec(header)?.[1]?.replace(/\\(.)/g, "$1") ?? (BARE.test(header) ? header : "");
   if (key === "" || key.length > USER_MAX_BYTES)
     throw new InvalidParameterError(IDEMPOTENCY_KEY, header, EXPECTS_IDEMPOTENCY_KEY);

@@ -57,11 +57,6 @@ export type EventQuery = Static<typeof EventQuerySchema>;
 /** How far a timestamp may be ahead of this clock. */
 export const FUTURE_MAX_MS = 86_400_000;
 
-/** `rowsFrom`: older rows are not kept. Returns the earliest timestamp that is accepted. */
-export function earliestAccepted(rowsFrom: number): number {
-  return Math.max(rowsFrom, OLDEST_MS);
-}
-
 /** `earliest`: older events are refused. */
 export function expectsTimestamp(earliest: number): string {
   const why = earliest > OLDEST_MS ? "older events are not kept" : "did you send seconds?";

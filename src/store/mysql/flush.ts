@@ -70,7 +70,7 @@ async function store(
   for (const piece of rowPieces(id, fresh, rowsPerInsert)) {
     refused.push(...(await insertRows(session, piece)));
   }
-  await setAside(session, refused);
+  if (refused.length > 0) await setAside(session, refused);
   const refusedRows = refused.map(({ row }) => row);
   await addToHours(session, shard, hourAdditions(fresh, refusedRows));
   const eventCount = countEvents(fresh);
