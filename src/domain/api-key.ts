@@ -1,8 +1,8 @@
 /**
- * What an API key is: who may do what, and a secret that its holder alone has.
+ * An API key: what it permits, and a secret that only its holder has.
  *
- * Invariant: of a secret only its SHA-256 is kept. A slow hash is for secrets that can be guessed. These have 256
- * random bits: nothing would be won by it, and whoever sends wrong ones could keep the service busy.
+ * Invariant: only the SHA-256 of a secret is stored. Slow hashes are for secrets that can be guessed: these have 256
+ * random bits, and a client that sends wrong ones could keep a slow hash busy.
  */
 import type { RateLimit } from "./rate-limit.ts";
 
@@ -12,11 +12,10 @@ export type Scope = (typeof SCOPES)[number];
 
 export interface ApiKey {
   readonly id: string;
-  /** Of the whole token, in hexadecimal. */
+  /** The hash of the whole token, in hex. */
   readonly sha256: string;
-  /** For people. */
   readonly name: string;
-  /** None of them has another one in it. */
+  /** No scope implies another. */
   readonly scopes: readonly Scope[];
   /** Patterns as a StreamSet takes them; none: all streams. */
   readonly streams: readonly string[];
@@ -32,7 +31,7 @@ const ID_BYTES = 8;
 const SECRET_BYTES = 32;
 const ID_START = PREFIX.length;
 const ID_END = ID_START + 2 * ID_BYTES;
-/** What is asked for: hg_, the id, and the secret. It says nothing of a key, so that it may be checked in any way. */
+/** hg_, the id, and the secret. */
 const TOKEN = /^hg_[0-9a-f]{16}_[A-Za-z0-9_-]{43}$/;
 
 export const EXPECTS_TOKEN = "a key that `hourglass keys create` has shown: hg_, 16 characters, _ and 43 more";
@@ -41,7 +40,7 @@ export function isToken(text: string): boolean {
   return TOKEN.test(text);
 }
 
-/** Of a text that is a token. */
+/** `token`: one for which isToken() is true. */
 export function idIn(token: string): string {
   return token.slice(ID_START, ID_END);
 }
@@ -52,7 +51,7 @@ export interface NewToken {
   readonly sha256: string;
 }
 
-/** `randomBytes`: from a source that nobody can guess. */
+/** `randomBytes`: cryptographically secure. */
 export function newToken(randomBytes: (count: number) => Buffer): NewToken {
   const id = randomBytes(ID_BYTES).toString("hex");
   const token = `${PREFIX}${id}_${randomBytes(SECRET_BYTES).toString("base64url")}`;

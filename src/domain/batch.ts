@@ -1,5 +1,5 @@
 /**
- * A batch: the events of one commit, kept column-wise and grouped by stream and hour, since that is how they
+ * A batch: the events of one commit, stored column-wise and grouped by stream and hour, since that is how they
  * are counted, journaled and flushed. An event costs no object of its own.
  *
  * Invariant: the order of groups, and of events in a group, never changes once a batch is sealed. An event's
@@ -34,7 +34,7 @@ export interface Batch {
   readonly eventCount: number;
 }
 
-/** A batch under the number that its writer gave it. (writer, seq) names it for ever. */
+/** A batch under the number that its writer gave it. (writer, seq) identifies it permanently. */
 export interface JournaledBatch extends Batch {
   readonly seq: number;
 }
@@ -103,15 +103,15 @@ export class BatchBuilder implements Batch {
     return target;
   }
 
-  /** Made once: the journal and the flusher take the same. */
+  /** Encoded once, for the journal and the flusher. */
   get body(): string {
     this.#body ??= encodeGroups(this.groups);
     return this.#body;
   }
 
-  /** 95 % of events are for the same hour as the one before: looked at first, before any key is built. */
+  /** 95 % of events are for the same hour as the one before, so that is compared first, before any key is built. */
   #groupOf(stream: string, hour: number): Group {
-    if (this.#body !== undefined) throw new Error("Cannot add to a batch that is encoded: it may be on its way");
+    if (this.#body !== undefined) throw new Error("Cannot add to a batch that is encoded: it may be in flight");
     const last = this.#last;
     if (last !== undefined && last.hour === hour && last.stream === stream) return last;
     const name = hourKeyName(stream, hour);
@@ -128,14 +128,14 @@ export class BatchBuilder implements Batch {
 
 type EncodedGroup = [string, number, string, number[], string[], (string | null)[] | null, string];
 
-/** Of 5 bits each: a register has 20. */
+/** 5 bits each: a register has 20. */
 const REGISTER_CHARS = 4;
-/** "0" to "O": none of them is escaped in JSON. */
+/** "0" to "O": JSON escapes none of these. */
 const FIRST_CHAR = 48;
 
 /**
- * What was counted of a committed batch, while it waits for its flush: one text, as in the journal, where the events
- * would be some objects each that the collector follows again and again until they are flushed.
+ * The counted events of a committed batch that waits for its flush, as one text: as objects, the garbage collector
+ * would walk several for each event until it is flushed.
  */
 export class PackedBatch implements JournaledBatch {
   readonly seq: number;
@@ -150,7 +150,6 @@ export class PackedBatch implements JournaledBatch {
     this.body = encodeBatch(counted);
   }
 
-  /** Read from the text each time. */
   get groups(): readonly Group[] {
     return decodeBatch(this.seq, this.body, []).groups;
   }

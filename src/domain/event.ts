@@ -16,7 +16,7 @@ export interface Event {
   readonly id?: string | undefined;
 }
 
-/** How long an event id is remembered, from the commit that brought it. */
+/** How long an event id is remembered after its commit. */
 export const ID_TTL_MS = DAY_MS;
 
 export interface HourKey {

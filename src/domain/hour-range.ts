@@ -5,7 +5,7 @@
 import { HOUR_MS, type HourKey } from "./event.ts";
 import { UserSketches } from "./unique-users/user-sketches.ts";
 
-/** Over a year. It bounds the rows of an answer, and the cost of one query. */
+/** More than a year. It bounds the rows of an answer, and the cost of one query. */
 export const RANGE_MAX_HOURS = 10_000;
 
 /** One stream, or all whose names have the prefix `text` (which may be empty). */
@@ -27,10 +27,10 @@ export interface HourTotals {
   readonly users: UserSketches;
 }
 
-/** As a store shows it to a visitor. `users` may be the store's own, and grow: only to be read during the visit. */
+/** Passed to a visitor. `users` may be the store's own, and grow: read it only during the visit. */
 export interface HourRecord extends HourKey, HourTotals {}
 
-/** Of several parts; undefined if there is none. */
+/** Undefined if there are no parts. */
 export function sumOfHours(parts: readonly HourTotals[]): HourTotals | undefined {
   const [first, ...others] = parts;
   if (first === undefined || others.length === 0) return first;

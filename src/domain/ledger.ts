@@ -16,7 +16,7 @@ export class Ledger {
   persisted = 0;
   /** Accepted here, but left to the adopter of the journal of a writer that this process gave up. */
   handedOver = 0;
-  /** In no store any more: what only the journal held when the hot store lost its data. */
+  /** In no store any more: only the journal held them when the hot store lost its data. */
   lost = 0;
   /** Accepted by others, or by an earlier writer of this process, and persisted here from their journals. */
   adopted = 0;

@@ -1,4 +1,4 @@
-/** How much may come in a time: all at once, or spread over it. */
+/** A number of events or requests per time window, all at once or spread over it. */
 export interface RateLimit {
   readonly count: number;
   readonly windowMs: number;

@@ -11,13 +11,13 @@ export interface RetentionBounds {
   readonly aggregatesFrom: number;
 }
 
-/** How long, in whole days before today; for ever if undefined. */
+/** In whole days before today; undefined: permanently. */
 export interface RetentionDays {
   readonly retentionDays: number | undefined;
   readonly aggregateRetentionDays: number | undefined;
 }
 
-/** Numbers, without the user: what is left of erased rows and dead letters. */
+/** The numbers of erased rows and dead letters, without the user. */
 export interface ErasedCounts {
   readonly clicks: number;
   readonly impressions: number;

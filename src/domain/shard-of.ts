@@ -1,11 +1,12 @@
 /**
- * Which shard an event with an id goes to: the same on every instance, so that whoever brings the id again meets the
- * first one. It must never change: ids are remembered in their shard.
+ * Which shard an event with an id goes to: the same on every instance, so that a retry anywhere meets the first try. It
+ * must never change: ids are remembered in their shard.
  */
-/** What REDIS_SHARDS may be at most: a read asks all of them. */
+
+/** The maximum of REDIS_SHARDS: a read asks all of them. */
 export const SHARDS_MAX = 64;
 
-/** Another one than that of sketches, so that a user's name that is also an id is no coincidence. */
+/** Not the seed of sketches, so that shards and registers are independent. */
 const SEED = 0x5eed_1d5an;
 
 export function shardOf(stream: string, id: string, shards: number): number {

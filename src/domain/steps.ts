@@ -15,7 +15,6 @@ export type Step = (typeof STEPS)[number];
 const DAYS_FROM_MONDAY = 3;
 
 export class Steps {
-  /** Of each step. */
   readonly starts: readonly number[];
   readonly from: number;
   readonly to: number;

@@ -1,4 +1,4 @@
-/** Some streams, by their names or by prefixes of names: those that an API key is limited to. */
+/** The streams that an API key is limited to, by names and prefixes. */
 import { type StreamSelection, selects } from "./hour-range.ts";
 
 /** `shop.*` selects all streams whose names begin with `shop.`: not `shop` itself. */
@@ -8,7 +8,6 @@ export function selectionOf(text: string): StreamSelection {
 }
 
 export class StreamSet {
-  /** As they were given. */
   readonly patterns: readonly string[];
   readonly #selections: readonly StreamSelection[];
 

@@ -9,7 +9,7 @@ import { DAY_MS, HOUR_MS } from "./event.ts";
 
 export class TimeZone {
   readonly name: string;
-  /** Of each UTC day that was asked for: its offset, or undefined if that changes within it. */
+  /** The offset of each UTC day that was looked up; undefined if it changes within the day. */
   readonly #days = new Map<number, number | undefined>();
 
   private constructor(name: string) {
@@ -32,7 +32,7 @@ export class TimeZone {
   offsetMsAt(at: number): number {
     const day = Math.floor(at / DAY_MS) * DAY_MS;
     if (!this.#days.has(day)) {
-      // Two changes within one day that cancel each other out: there has been no such day.
+      // No day has ever had two changes that cancel each other out.
       const [first, last] = [this.#lookUp(day), this.#lookUp(day + DAY_MS)];
       this.#days.set(day, first === last ? first : undefined);
     }

@@ -44,7 +44,7 @@ export function checkStream(stream: string, allowed: StreamSet | undefined): voi
   if (allowed !== undefined && !allowed.has(stream)) throw new StreamNotAllowedError("stream", stream, allowed);
 }
 
-/** The same for every stream of a selection. `got`: the parameter's text. */
+/** Like checkStream(), for every stream of a selection. `got`: the parameter's text. */
 export function checkSelection(
   field: string,
   got: string,

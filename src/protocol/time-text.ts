@@ -1,4 +1,4 @@
-/** Times as parameters, files and options give them: ISO 8601, or milliseconds since the epoch. */
+/** Times in parameters, files and options: ISO 8601, or milliseconds since the epoch. */
 import { existingTime, instantAt } from "../domain/iso-time.ts";
 import type { TimeZone } from "../domain/time-zone.ts";
 
@@ -19,15 +19,15 @@ const ISO = new RegExp(
   "^(\\d{4}-\\d\\d-\\d\\d)(?:[T ](\\d\\d)(?::(\\d\\d)(?::(\\d\\d)(?:[.,](\\d{1,9}))?)?)?" +
     "(?:(Z)|([+ -])([01]\\d|2[0-3]):?([0-5]\\d))?)?$",
 );
-/** A day before its end: no zone's clocks show the year 10000 then. */
+/** A day before the end of the year 9999, so that no zone's clocks show 10000. */
 const TIME_MAX = Date.UTC(9999, 11, 31);
 
-/** 2026 and 20260131 would be seconds, or hours, after the epoch: nobody means those. */
+/** As milliseconds, 2026 and 20260131 would be shortly after the epoch, which nobody means. */
 const YEAR_OR_DATE = /^(\d{4}|\d{8})$/;
 
 /**
- * Undefined if there is no such time. A time without an offset is the zone's. Without a zone it is refused: in the
- * wrong zone all events would be counted in the wrong hours.
+ * Undefined if there is no such time. A time without an offset is local to the zone. Without a zone it is refused, since
+ * a wrong guess would count all events in the wrong hours.
  */
 export function timeOf(text: string, zone: TimeZone | undefined): number | undefined {
   const isNumber = /^\d+$/.test(text) && !YEAR_OR_DATE.test(text);

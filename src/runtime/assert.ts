@@ -1,6 +1,6 @@
 /**
- * States that would lose or double an event if the process went on. One that is found ends the process; the journal
- * holds what was acknowledged, and its adopter goes on from the stores alone.
+ * A state in which going on would lose or double an event. It ends the process; the journal holds what was acknowledged,
+ * and its adopter continues from the stores.
  */
 export class InvariantError extends Error {
   override readonly name = "InvariantError";

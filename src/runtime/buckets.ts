@@ -7,7 +7,7 @@ import { expose, type Sample } from "./exposed-metric.ts";
 
 export class Buckets {
   readonly bounds: readonly number[];
-  /** One for each bound, and the last one for all above. */
+  /** One for each bound, and one for all values above. */
   readonly counts: Float64Array;
   sum = 0;
 
@@ -17,7 +17,7 @@ export class Buckets {
     this.counts = new Float64Array(bounds.length + 1);
   }
 
-  /** `weight`: how many observations it stands for. */
+  /** `weight`: the number of observations that this one stands for. */
   observe(value: number, weight = 1): void {
     const { bounds } = this;
     let i = 0;

@@ -1,6 +1,6 @@
 /**
- * Time, timers and randomness, as one thing that is passed in: so that a test can own them.
- * Invariant: whoever takes a Clock takes all of these from it, and none from the runtime.
+ * Time, timers and randomness, passed in so that a test can control them.
+ * Invariant: code that is given a Clock takes all of these from it, and none from the runtime.
  */
 export interface Clock {
   /** Milliseconds since the epoch (UTC), whole. It may jump, in either direction. */

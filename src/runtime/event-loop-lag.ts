@@ -1,7 +1,4 @@
-/**
- * Measures the delay of the event loop: how late a timer runs that is due 20 times a second. Every answer is delayed as
- * much.
- */
+/** Measures how late a timer runs that is due 20 times a second: every answer is delayed as much. */
 import type { Buckets } from "./buckets.ts";
 
 const INTERVAL_MS = 50;

@@ -1,6 +1,5 @@
 /**
- * A log that does not repeat itself: repetitions of a line within a window are counted, and summed up in one line at
- * its end.
+ * A log without repetitions: repeated lines within a time window are counted, and summed up in one line at its end.
  *
  * Invariant: a line that is dropped is counted in another, which shows the latest fields.
  */
@@ -15,15 +14,13 @@ interface Repeated {
   readonly fields: object;
   readonly repeats: number;
   readonly lastMs: number;
-  /** Counts all lines, so that a later one has a higher number. */
   readonly order: number;
 }
 
 const WINDOW_MS = 10_000;
-/** Different lines in a window; further ones are told apart by their message alone. */
+/** Distinct lines in a window; further ones are distinguished by their message alone. */
 const KINDS_MAX = 200;
 const KEY_MAX_CHARS = 500;
-/** Fields that differ in each line. */
 const DIFFERENT_EACH_TIME = new Set(["requestId", "traceId", "parentId", "stack"]);
 
 export class CalmLog implements Log {

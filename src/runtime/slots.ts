@@ -48,7 +48,7 @@ export class Slots {
   /** Runs `work` with one slot. Throws SlotsFullError if too many wait. `untilGivenUp`: as for take(). */
   async use<T>(work: () => Promise<T>, untilGivenUp?: () => AbortSignal): Promise<T> {
     const turn = this.take(1, untilGivenUp);
-    if (turn === undefined) throw new SlotsFullError(`all are in use, and ${this.#maxWaiting} wait already, try again`);
+    if (turn === undefined) throw new SlotsFullError(`all are in use, and ${this.#maxWaiting} callers wait already`);
     await turn;
     try {
       return await work();

@@ -1,4 +1,4 @@
-/** For long work on the event loop: lets requests and answers that wait be handled in between. */
+/** Lets the event loop handle waiting requests and answers during long work. */
 export function letOthersRun(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }

@@ -1,9 +1,9 @@
-/** Certificates and keys, from where a setting says that they are. */
+/** Reads the certificates and keys that settings name. */
 import { readFileSync } from "node:fs";
 import { errorText } from "../runtime/deadline.ts";
 import { ConfigError } from "./settings.ts";
 
-/** Throws ConfigError. Nothing of the file is quoted: it may be a private key. */
+/** Throws ConfigError, which quotes nothing of the file: it may be a private key. */
 export function readPem(setting: string, path: string): string {
   let text: string;
   try {

@@ -71,7 +71,7 @@ function contradictions(config: Config): string[] {
   return problems;
 }
 
-/** Two settings of which one is set. */
+/** The problem if one of two settings is set without the other. */
 function unpaired(pair: Readonly<Record<string, string | undefined>>, neither: string): string | undefined {
   const names = Object.keys(pair);
   const missing = names.find((name) => pair[name] === undefined);
@@ -80,7 +80,7 @@ function unpaired(pair: Readonly<Record<string, string | undefined>>, neither: s
   return `${set} is set, but ${missing} is not: set both, or ${neither}`;
 }
 
-/** A setting that asks for encryption must not be ignored silently. */
+/** Settings for encryption must not be ignored silently. */
 function encryptionContradictions(config: Config): string[] {
   const { redisUrl, redisCaFile, isMysqlTls, mysqlCaFile, isMysqlTlsForAnyHost } = config;
   const problems: string[] = [];
@@ -95,7 +95,7 @@ function encryptionContradictions(config: Config): string[] {
   return problems;
 }
 
-/** Rows without their hour's aggregate would be events that no count shows. */
+/** No count would show the events of rows without an aggregate. */
 function retentionContradictions({ retentionDays, aggregateRetentionDays }: Config): string[] {
   if (aggregateRetentionDays === undefined) return [];
   const name = `AGGREGATE_RETENTION_DAYS is ${aggregateRetentionDays}`;

@@ -1,12 +1,12 @@
 /**
- * Where Redis is, as REDIS_URL says: one server, the nodes of a cluster, or Sentinels that know a master by name.
+ * REDIS_URL: one server, the nodes of a cluster, or Sentinels that know a master by name.
  *
- *   redis://user:password@host:6379/0                  one server (or one node of a cluster, which is found out)
- *   unix:///run/redis.sock                             the same, of this machine
- *   redis://user:password@host:7000,host:7001          a cluster: any of its nodes, the others are found
+ *   redis://user:password@host:6379/0                  one server (or one node of a cluster, which is detected)
+ *   unix:///run/redis.sock                             a server on this machine
+ *   redis://user:password@host:7000,host:7001          a cluster: any of its nodes, the others are discovered
  *   redis+sentinel://user:password@host,host:26380/name   that master; ?sentinel_username=…&sentinel_password=…
  *
- * rediss:// and rediss+sentinel:// are the same by TLS. User and password come once, for all nodes.
+ * rediss:// and rediss+sentinel:// use TLS. User and password are given once, for all nodes.
  */
 import { unescaped } from "./setting-kinds.ts";
 
@@ -34,9 +34,8 @@ export interface RedisClusterPlace {
 
 export interface RedisSentinelPlace {
   readonly kind: "sentinel";
-  /** The Sentinels. */
   readonly nodes: readonly RedisNode[];
-  /** By which they know the master. */
+  /** The master's name. */
   readonly name: string;
   readonly login: RedisLogin;
   readonly sentinelLogin: RedisLogin;
@@ -55,7 +54,7 @@ const SENTINEL_PORT = 26379;
 const PARTS = /^(rediss?)(\+sentinel)?:\/\/(?:([^@/?#]*)@)?([^@/?#]*)(?:\/([^?#]*))?(?:\?([^#]*))?$/;
 const SENTINEL_PARAMETERS = ["sentinel_username", "sentinel_password"];
 
-/** Undefined if it is none. */
+/** Undefined if the text is not such a URL. */
 export function redisPlaceOf(text: string): RedisPlace | undefined {
   if (text.startsWith("unix:")) return socketPlaceOf(text);
   const [, protocol, sentinel, userInfo = "", hosts = "", path = "", query = ""] = PARTS.exec(text) ?? [];
@@ -71,11 +70,11 @@ export function redisPlaceOf(text: string): RedisPlace | undefined {
     if (!name || name.includes("/") || sentinelLogin === undefined) return undefined;
     return { kind: "sentinel", nodes, name, login, sentinelLogin, isTls };
   }
-  // A cluster has one database, and no settings that we know of.
+  // A cluster has one database.
   return (path === "" || path === "0") && query === "" ? { kind: "cluster", nodes, login, isTls } : undefined;
 }
 
-/** What can be said of a text that redisPlaceOf() refuses, without a part of it that may be secret. */
+/** What is wrong with a text that redisPlaceOf() refuses; quotes nothing that may be secret. */
 export function problemInRedisUrl(text: string): string | undefined {
   if (unescaped(text) === undefined)
     return "it holds a % that starts no escape: write %25 for a percent sign in a user or password";
@@ -101,7 +100,7 @@ export function nodeText({ host, port }: RedisNode): string {
   return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
-/** The cluster that a server turned out to be a node of; undefined if it is reached by a socket of this machine. */
+/** The cluster that this server turned out to be a node of; undefined for a socket on this machine. */
 export function clusterOf({ url }: RedisServerPlace): RedisClusterPlace | undefined {
   const { protocol, hostname, port, username, password } = new URL(url);
   if (protocol === "unix:") return undefined;

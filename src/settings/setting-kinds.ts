@@ -10,7 +10,7 @@ export interface DerivedFallback {
 
 export interface Setting<T> {
   readonly name: string;
-  /** As it would be written in the environment; undefined if the setting is off unless set. */
+  /** As written in the environment; undefined if the setting is off by default. */
   readonly fallback: string | DerivedFallback | undefined;
   readonly help: string;
   /** What holds while it is not set, in the help. */
@@ -101,7 +101,7 @@ function badEscape({ username, password, pathname }: URL): string | undefined {
     : `its ${bad.join(" and ")} holds a % that starts no escape: write %25 for a percent sign`;
 }
 
-/** Undefined if the text has an escape that is none. */
+/** Undefined if the text has a malformed escape. */
 export function unescaped(text: string): string | undefined {
   try {
     return decodeURIComponent(text);
@@ -126,7 +126,7 @@ export function secret(name: string, help: string): OffUnlessSet<string> {
   return { name, fallback: undefined, help, takes, isSecret: true, parse };
 }
 
-/** Entries with commas between. `entryOf`: undefined if a text is none. */
+/** Entries separated by commas. `entryOf`: undefined if a text is no entry. */
 export function list<T>(
   name: string,
   takes: string,
@@ -140,7 +140,7 @@ export function list<T>(
   return { name, fallback: undefined, help, takes: `${takes}, with commas between`, parse };
 }
 
-/** Each entry is read into the form that browsers send: no path, no standard port. */
+/** Each entry is normalized to the form that browsers send: no path, no standard port. */
 export function origins(name: string, help: string): OffUnlessSet<readonly string[]> {
   const takes = "origins with commas between, such as https://example.com";
   return { ...list(name, "", originOf, help), takes };

@@ -27,7 +27,7 @@ import {
 } from "./setting-kinds.ts";
 
 const QUEUE_NAME_MAX_BYTES = 255;
-/** So that each of two or three masters has some, where Redis has spread the slots evenly: 2 and 4, or 1, 3 and 2. */
+/** With evenly spread slots, two masters have 2 and 4 of them, and three have 1, 3 and 2. */
 const CLUSTER_SHARDS = 6;
 
 const REDIS_URL: OffUnlessSet<string> = {
@@ -40,7 +40,7 @@ const REDIS_URL: OffUnlessSet<string> = {
   problem: problemInRedisUrl,
 };
 
-/** A cluster is of no use to a single shard, which lies on one of its masters. */
+/** A single shard would use only one master of a cluster. */
 const DEFAULT_SHARDS = {
   text: `${CLUSTER_SHARDS} in a cluster, else 1`,
   valueIn: (environment: Readonly<Record<string, string | undefined>>) =>
@@ -49,7 +49,7 @@ const DEFAULT_SHARDS = {
 
 const MYSQL = { protocols: ["mysql:"], example: "mysql://user:password@host:3306/hourglass" };
 
-/** mysql2 takes any option in a URL, and some change what is read or leave the connection unencrypted. */
+/** mysql2 accepts any option in a URL: some change what is read, or leave the connection unencrypted. */
 function problemInMysqlUrl(parsed: URL): string | undefined {
   if (!/^\/[^/]+$/.test(parsed.pathname)) return "it has to name one database, behind the host";
   const unknown = unknownOption(parsed, ["socketPath"]);

@@ -362,7 +362,7 @@ for (const { name, needs, open } of MODES) {
       expect(JSON.parse(refused.body)).toMatchObject({
         error: { code: "invalid_parameter", field: "timestamp", got: String(first - 1) },
       });
-      expect(refused.body).toContain(`from ${first} (${isoOf(first)}: older events are not kept)`);
+      expect(refused.body).toContain(`from ${first} (${isoOf(first)}: older events are not retained)`);
       const encoded = `/analytics?timestamp=${first - 1}&user=a%6En&click`;
       expect((await ask(service.port, { method: "POST", target: encoded })).status).toBe(422);
       expect((await get(`/pixel.gif?timestamp=${first - 1}&user=ann`)).status).toBe(422);
@@ -397,7 +397,7 @@ for (const { name, needs, open } of MODES) {
       ]) {
         expect(result.errors).toContain(`old.ndjson:${line}: timestamp: got "${at}", expected milliseconds`);
       }
-      expect(result.errors).toContain(`${isoOf(first)}: older events are not kept`);
+      expect(result.errors).toContain(`${isoOf(first)}: older events are not retained`);
       await waitFor("the row", async () => (await site.cold.countEvents()) === 6);
     });
 

@@ -31,8 +31,7 @@ export function formatOf(got: string | null): BodyFormat {
 }
 
 /**
- * Bytes that are not UTF-8 become U+FFFD, which no event may contain: so only the events with such bytes are refused,
- * and separators are found.
+ * Bytes that are not UTF-8 become U+FFFD, which no event may contain: so only the events with such bytes are refused.
  */
 export function textOf(bytes: Buffer): string {
   const text = bytes.toString();

@@ -157,7 +157,7 @@ export class ElementScan implements Scan {
 
   #endArray(code: number, end: number): void {
     if (code !== CLOSE_ARRAY || firstNonSpace(this.#text, end + 1) < this.#text.length) {
-      this.fault = "it goes on after the end of the array";
+      this.fault = "there is text after the end of the array";
     } else if (this.pieces.count > 0 || firstNonSpace(this.#text, this.#start) < end) {
       this.#endElement(end);
     }
@@ -178,7 +178,7 @@ export class WholeScan implements Scan {
   }
 }
 
-/** Of the quotes that are not escaped. */
+/** Counts the quotes that are not escaped. */
 export function quoteCountOf(text: string): number {
   let count = 0;
   for (let i = 0; i < text.length; i++) {

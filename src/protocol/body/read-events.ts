@@ -1,5 +1,5 @@
 /**
- * Reads the text of a body into events, and says of each other piece why it is no event.
+ * Reads the text of a body into events, and says why each other piece is no event.
  *
  * Invariants: each line or element is either an event here or counted as invalid. However large the body is, the event
  * loop is blocked for about SLICE_MS at a time.
@@ -17,7 +17,7 @@ import { RefusedBodyError } from "./refused-body.ts";
 export type BodyFormat = "ndjson" | "array" | "object";
 
 export interface InvalidEvent {
-  /** Of the line (blank ones counted) or the element, from 0. */
+  /** Number of the line (blank ones counted) or the element, from 0. */
   readonly index: number;
   readonly text: string;
   readonly error: InputError;
@@ -25,12 +25,12 @@ export interface InvalidEvent {
 
 export interface EventBatch {
   readonly events: readonly Event[];
-  /** Of each event, as in InvalidEvent. */
+  /** Of the events, as in InvalidEvent. */
   readonly indexes: readonly number[];
   readonly invalidCount: number;
-  /** Those of the invalid events whose only fault is that the key does not allow their stream. */
+  /** Invalid only because the key does not allow their stream. */
   readonly notAllowedCount: number;
-  /** The first `invalidMaxListed` of the invalid events. */
+  /** At most `invalidMaxListed`. */
   readonly invalid: readonly InvalidEvent[];
 }
 
@@ -41,9 +41,9 @@ export const INVALID_MAX_LISTED = 100;
 /** An event whose every character is escaped has about 4,000. */
 const EVENT_MAX_CHARS = 16_384;
 const SLICE_MS = 1;
-/** Scanned between two looks at the clock: about 0.05 ms. */
+/** Scanned between two checks of the clock: about 0.05 ms. */
 const CHARS_PER_LOOK = 16_384;
-/** Read between two looks at the clock, as many events or characters: about 0.1 ms. */
+/** Read between two checks of the clock: about 0.1 ms. */
 const EVENTS_PER_LOOK = 64;
 
 export interface ReadingOptions extends TimeRules {

@@ -1,4 +1,4 @@
-/** Why an input was refused: the error of an HTTP answer, and of a rejected message in the log. */
+/** Why an input was refused, in HTTP answers and in the log. */
 export interface ErrorBody {
   readonly code: string;
   readonly message: string;

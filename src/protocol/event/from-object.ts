@@ -4,8 +4,8 @@
  * Invariant: this accepts exactly what the schema and the rules beside it accept. The generic validator is only asked
  * why an event was not accepted.
  *
- * The rules beside the schema: a timestamp is at most a day ahead, and not older than the rows that are kept; user and
- * id are as domain/user-text.ts says; no member is given twice.
+ * The rules beside the schema: a timestamp is at most a day ahead, and not older than retained rows; user and id are as
+ * domain/user-text.ts says; no member is given twice.
  */
 import { Value } from "@sinclair/typebox/value";
 import type { Event } from "../../domain/event.ts";
@@ -16,7 +16,7 @@ import { timeOf } from "../time-text.ts";
 import { EventObjectSchema, expectsTime } from "./object-rules.ts";
 import { FUTURE_MAX_MS } from "./query-rules.ts";
 
-/** It is not a JSON object whose members have different names. */
+/** It is not a JSON object with distinct members. */
 export class MalformedEventError extends InputError {
   override readonly name = "MalformedEventError";
 }
@@ -24,17 +24,15 @@ export class MalformedEventError extends InputError {
 const EXPECTS_TEXT = `${EXPECTS_USER}, ${EXPECTS_NO_REPLACEMENT}`;
 const NAMES = Object.keys(EventObjectSchema.properties);
 
-/** Around the names of user and event, and around their values. */
+/** Quotes around the names and values of user and event. */
 const FEWEST_QUOTES = 8;
-/** Around a name and its value. */
 const QUOTES_PER_MEMBER = 4;
 
-/** What events are read against. */
 export interface TimeRules {
   readonly now: number;
   /** Older events are refused. */
   readonly earliest: number;
-  /** Of an event without a timestamp. Undefined: it has to have one. */
+  /** For an event without a timestamp. Undefined: a timestamp is required. */
   readonly defaultAt: number | undefined;
 }
 
@@ -80,7 +78,7 @@ function isText(value: unknown): value is string {
   return typeof value === "string" && isUserText(value);
 }
 
-/** Why eventOf() did not accept it. `text`: what `value` was parsed from. */
+/** Why eventOf() refused it. `text`: what `value` was parsed from. */
 export function whatIsWrongWith(value: unknown, text: string, rules: TimeRules): InputError {
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
     return new MalformedEventError(undefined, text, "a JSON object");
@@ -121,7 +119,7 @@ function shown(value: unknown): string | null {
   return typeof value === "string" ? value.toWellFormed() : JSON.stringify(value);
 }
 
-/** A string, and the colon after it if it is a name. The object has no others within it. */
+/** A string, and the colon after it if it is a name. The object holds no other objects. */
 const STRING = /("(?:[^"\\]|\\.)*")(\s*:)?/g;
 
 /** `text`: an object in JSON. Each match begins where the last one ended: a string is scanned once. */

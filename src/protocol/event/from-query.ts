@@ -2,7 +2,7 @@
  * Reads the query of /analytics into an event or an hour, or says what is wrong with it.
  *
  * Invariant: this accepts exactly what the schema and the rules beside it accept. The generic validator costs more than
- * all the rest of a request, so that it is only asked why a query was not accepted.
+ * the rest of a request, so it is only asked why a query was refused.
  */
 import type { TObject } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
@@ -23,7 +23,7 @@ export function readEvent(url: string, now: number, earliest = 0): Event {
   return plainEvent(url, earliest, now) ?? eventOf(queryOf(url), now, earliest);
 }
 
-/** For any query that is well-formed. Throws InvalidParameterError. */
+/** Throws InvalidParameterError. */
 export function eventOf(query: Query, now: number, earliest: number): Event {
   const { user, id, stream = DEFAULT_STREAM } = query;
   const at = timestampOf(query["timestamp"], now, earliest);
@@ -67,7 +67,7 @@ function hasOnly(query: Query, fields: ReadonlySet<string>): boolean {
   return true;
 }
 
-/** A query that a schema describes completely. Throws MalformedQueryError or InvalidParameterError. */
+/** For a query that the schema describes completely. Throws MalformedQueryError or InvalidParameterError. */
 export function readQuery(url: string, schema: TObject): Query {
   const query = queryOf(url);
   const fault = faultBySchema(query, schema);

@@ -1,6 +1,6 @@
 /**
  * The header Idempotency-Key (draft-ietf-httpapi-idempotency-key-header): the id of a single event, for clients that
- * send one with every request. It is a string in quotes; most clients leave these out, which is accepted too.
+ * send one with every request. The draft wants it in quotes; most clients omit them, which is accepted too.
  */
 import type { Event } from "../../domain/event.ts";
 import { USER_MAX_BYTES } from "../../domain/user-text.ts";

@@ -1,7 +1,7 @@
 /**
- * The schemas of /analytics' parameters, for the validator, for error messages and for the description of the API. They
- * build on the rules for streams (domain/stream-name.ts) and for users and ids (domain/user-text.ts). from-query.ts
- * accepts good queries without the validator; a test holds them together.
+ * The schemas of /analytics' parameters, for the validator, error messages and the description of the API. They build on
+ * the rules for streams (domain/stream-name.ts) and for users and ids (domain/user-text.ts). from-query.ts accepts valid
+ * queries without the validator; a test compares the two.
  */
 import { type Static, type TProperties, Type } from "@sinclair/typebox";
 import { DEFAULT_STREAM, EXPECTS_STREAM, STREAM_PATTERN } from "../../domain/stream-name.ts";
@@ -9,8 +9,8 @@ import { EXPECTS_USER, USER_MAX_BYTES } from "../../domain/user-text.ts";
 import { ISO_INSTANT_PATTERN } from "../time-text.ts";
 
 /**
- * Older timestamps are refused, unless the sender says that they are right: nearly all of them are seconds, sent by
- * mistake, and would be counted in January 1970.
+ * Older timestamps are refused, unless the sender confirms them: nearly all of them are seconds sent by mistake, and
+ * would be counted in January 1970.
  */
 export const OLDEST_MS = Date.UTC(2001, 0, 1);
 export const EXPECTS_TIMESTAMP = expectsTimestamp(OLDEST_MS);
@@ -59,7 +59,7 @@ export const FUTURE_MAX_MS = 86_400_000;
 
 /** `earliest`: older events are refused. */
 export function expectsTimestamp(earliest: number): string {
-  const why = earliest > OLDEST_MS ? "older events are not kept" : "did you send seconds?";
+  const why = earliest > OLDEST_MS ? "older events are not retained" : "did you send seconds?";
   const from = earliest === 0 ? "0" : `${earliest} (${new Date(earliest).toISOString()}: ${why})`;
   return `milliseconds since the epoch, or ISO 8601 with its offset from UTC, from ${from} to 24 hours from now`;
 }
