@@ -1,13 +1,13 @@
 /**
- * The hot store: counts and sketches of recent hours, the journal of every writer, and the known event ids. One commit
- * is one atomic step over all of them.
+ * The hot store: counts and sketches of recent hours, the journal of every writer, and the known event ids. A commit
+ * changes all of them atomically.
  *
  * Invariants:
  * - An hour is held complete or not at all. An absent hour is either empty (not before `freshFrom`) or known
  *   to the cold store alone, and must be hydrated from there before anything is added to it.
  * - An hour is retired only once every batch that touched it is flushed, so that an absent hour has nothing
  *   in any journal.
- * - Batch (writer, seq) is applied at most once. Sending it again answers as the first time did.
+ * - Batch (writer, seq) is applied at most once. A retry is answered like the first try.
  * - A fenced writer commits nothing more: its journal belongs to whoever fenced it.
  * - A data set that is found to have lost acknowledged batches is no longer initialized: nothing is read from it or
  *   written to it until every journal has been flushed and it is initialized again, with no hour held.
@@ -68,9 +68,8 @@ export class HotUnavailableError extends Error {
 
 /** Every method throws HotUnavailableError when the store is unavailable. */
 export interface HotStore {
-  /** What it is, in a word. */
   readonly name: string;
-  /** Where the data lies, for the start-up lines: never with a password. */
+  /** Where the data is, for the start-up lines: never with a password. */
   readonly description: string;
   /** True if commits can be sent now, as far as is known without asking. */
   readonly isReady: boolean;

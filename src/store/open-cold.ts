@@ -3,21 +3,21 @@ import { readPem } from "../settings/pem-file.ts";
 import type { ColdStore } from "./cold/cold-store.ts";
 import type { MysqlTls } from "./mysql/connection/sql-session.ts";
 
-/** Plain data, so that it can be sent to a thread. MySQL, or SQLite in `dataDir` if there is no URL. */
+/** Plain data, which can be sent to a thread. MySQL, or SQLite in `dataDir` if there is no URL. */
 export interface ColdPlace {
   readonly dataDir: string;
   readonly mysqlUrl: string | undefined;
   readonly mysqlTls?: MysqlTls | undefined;
   /** Default 1. */
   readonly shards?: number | undefined;
-  /** Of a replica, for reads of past hours. */
+  /** A replica for reads of past hours. */
   readonly mysqlReadUrl?: string | undefined;
 }
 
 export interface ColdSettings {
   readonly dataDir: string;
   readonly mysqlUrl: string | undefined;
-  /** Of the hot store, whose parts are kept apart in the cold one: 1 if it is left out, or embedded. */
+  /** The cold store keeps the hot store's shards apart; default 1. */
   readonly redisShards?: number | undefined;
   readonly mysqlReadUrl?: string | undefined;
   readonly isMysqlTls?: boolean | undefined;
@@ -34,7 +34,7 @@ export function coldPlaceOf(settings: ColdSettings): ColdPlace {
   return { dataDir, mysqlUrl, shards, mysqlTls };
 }
 
-/** The same, with a replica for reads of the past, if there is one. */
+/** Like coldPlaceOf(), with the replica for reads of the past, if there is one. */
 export function coldPlaceWithReplicaOf(settings: ColdSettings): ColdPlace {
   return { ...coldPlaceOf(settings), mysqlReadUrl: settings.mysqlReadUrl };
 }

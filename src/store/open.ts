@@ -1,6 +1,6 @@
 /**
- * The two stores for a pair of settings: both embedded, or Redis and MySQL. The code of the others is not loaded: those
- * two clients are half of the time to ready.
+ * Opens the two stores that the settings name: both embedded, or Redis and MySQL. The code of the others is not loaded:
+ * it would take half of the time until the service is ready.
  */
 import { readPem } from "../settings/pem-file.ts";
 import type { ColdStore } from "./cold/cold-store.ts";
@@ -21,17 +21,17 @@ export interface StoreSettings extends ColdSettings, RedisSettings {
 
 export interface Stores {
   readonly mode: "embedded" | "redis+mysql";
-  /** One for each shard, in their order. */
+  /** By the shards' numbers. */
   readonly hotShards: readonly HotStore[];
   readonly cold: ColdStore;
 }
 
-/** A commit that is tried twice still leaves time for the 503 to be out within a second. */
+/** After a commit was tried twice, there is still time to answer 503 within a second. */
 const REDIS_COMMAND_TIMEOUT_MS = 400;
 
 /**
- * Nothing is connected yet. `redisUrl` and `mysqlUrl` are both set or both undefined. `isService`: it takes requests
- * meanwhile, so that the cold store is in a thread, and ranges may be read from a replica.
+ * Nothing is connected yet. `redisUrl` and `mysqlUrl` are both set or both undefined. `isService`: the cold store runs in
+ * a thread, so that it does not block requests, and ranges may be read from a replica.
  */
 export async function createStores(settings: StoreSettings, now: () => number, isService = false): Promise<Stores> {
   const { dataDir, mysqlUrl, leaseMs, redisShards = 1 } = settings;
@@ -52,7 +52,7 @@ export async function createStores(settings: StoreSettings, now: () => number, i
   return { mode: "redis+mysql", hotShards, cold };
 }
 
-/** What instances share about access; undefined if there is one only. */
+/** Undefined if there is only one instance. */
 export async function createAccessStore(settings: RedisSettings): Promise<AccessStore | undefined> {
   const redis = redisOptionsOf(settings);
   return redis && (await import("./redis/shared-access.ts")).redisAccessStore(redis);

@@ -1,23 +1,23 @@
 /**
- * What instances share about who may do what, beside the keys themselves, which the cold store has: how much of
- * each limit is spent, and a copy of the keys for who starts while the cold store is away.
+ * Access state that instances share: how much of each limit is spent, and a copy of the API keys for instances that start
+ * while the cold store, which has the keys, is unavailable.
  *
- * Invariant: nobody waits for it with a request. Every method throws HotUnavailableError if it is away.
+ * Invariant: no request waits for it. Every method throws HotUnavailableError if the store is unavailable.
  */
 import type { ApiKey } from "../domain/api-key.ts";
 
 export interface Spending {
-  /** Of the limit. */
+  /** The limit's name. */
   readonly name: string;
-  /** For how long what was spent is paid for. */
+  /** The time that pays for what was spent. */
   readonly ms: number;
 }
 
 export interface AccessStore {
-  /** Answers, for each, how long it is paid for from now on, with what all instances have spent. */
+  /** Answers for each limit how long from now on it is used up, with what all instances have spent. */
   spend(spendings: readonly Spending[]): Promise<readonly number[]>;
   keepKeys(keys: readonly ApiKey[]): Promise<void>;
-  /** Undefined if none were ever kept. */
+  /** Undefined if there is no copy. */
   keptKeys(): Promise<readonly ApiKey[] | undefined>;
   close(): Promise<void>;
 }

@@ -1,8 +1,8 @@
 /**
- * Sees every call to a store: counts those that failed, and says when the store goes away and when it is back.
+ * Observes every call to a store: counts failures, and logs when the store becomes unavailable and when it is back.
  *
- * Invariant: a call is answered exactly as the store answers it. What the store throws for another reason than being
- * away, such as an event that it refuses, is no failure here.
+ * Invariant: a call is answered exactly as the store answers it. Errors that do not mean that the store is unavailable,
+ * such as a refused event, are no failures here.
  */
 import { errorText } from "../runtime/deadline.ts";
 import type { Log } from "../runtime/log.ts";
@@ -10,10 +10,10 @@ import { ColdUnavailableError } from "./cold/errors.ts";
 import { HotUnavailableError } from "./hot.ts";
 
 export class StoreWatch {
-  /** Calls that failed, by the store's method. */
+  /** Numbers of failed calls, by the store's method. */
   readonly errors = new Map<string, number>();
   readonly name: "hot" | "cold";
-  /** Which, if there are several. */
+  /** Undefined if there is only one. */
   readonly shard: number | undefined;
   readonly #log: Log;
   #awaySinceMs: number | undefined;
@@ -30,7 +30,7 @@ export class StoreWatch {
     return this.#awaySinceMs !== undefined;
   }
 
-  /** The same store, seen. */
+  /** The same store, observed. */
   watched<S extends object>(store: S): S {
     const methods = new Map<PropertyKey, unknown>();
     return new Proxy(store, {
@@ -39,14 +39,14 @@ export class StoreWatch {
         if (known !== undefined) return known;
         const member: unknown = Reflect.get(target, name, target);
         if (typeof member !== "function" || name === "close") return boundTo(target, member);
-        const method = this.#seen(String(name), member.bind(target));
+        const method = this.#observed(String(name), member.bind(target));
         methods.set(name, method);
         return method;
       },
     });
   }
 
-  #seen(operation: string, method: (...args: unknown[]) => Promise<unknown>) {
+  #observed(operation: string, method: (...args: unknown[]) => Promise<unknown>) {
     return async (...args: unknown[]) => {
       try {
         const answer = await method(...args);
@@ -70,7 +70,7 @@ export class StoreWatch {
   }
 
   #noteAnswer(operation: string): void {
-    // A store that was opened once says so from memory: that shows nothing, unless it is what had failed.
+    // open() of an open store answers from memory, which proves nothing, unless open() is what had failed.
     if (operation === "open" && this.#lastFailed !== "open") return;
     const awayMs = Math.round(performance.now() - this.#awaySinceMs!);
     this.#log.info({ awayMs, errors: this.#errorsOfIncident }, `the ${this.name} store is back`);

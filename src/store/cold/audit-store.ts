@@ -1,11 +1,11 @@
-/** What `verify` and `export` need of the cold store: every row, and what the aggregates make of them. */
+/** What `verify` and `export` need of the cold store: every row, and the aggregates. */
 import type { Event, HourKey } from "../../domain/event.ts";
 import type { HourTotals } from "../../domain/hour-range.ts";
 import type { ErasedCounts, RetentionBounds } from "../../domain/retention-bounds.ts";
 
-/** What each table says of one hour. */
+/** The contents of each table for one hour. */
 export interface HourAudit {
-  /** As `read` answers it. */
+  /** As from `read`. */
   readonly aggregate: HourTotals | undefined;
   /** Counted from the rows; undefined if there are none. */
   readonly rows: HourTotals | undefined;
@@ -14,7 +14,7 @@ export interface HourAudit {
   readonly retained: RetentionBounds;
 }
 
-/** Of a row, within its hour: the rest of the primary key. */
+/** Identifies a row within its hour: the rest of the primary key. */
 export interface RowKey {
   /** The writer's id in the database. */
   readonly writer: number;

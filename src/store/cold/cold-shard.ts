@@ -17,19 +17,19 @@ export interface ColdShard {
   flush(writer: string, batches: readonly JournaledBatch[]): Promise<number>;
   watermark(writer: string): Promise<number>;
   seal(writer: string): Promise<void>;
-  /** Of this writer, dead letters among them. */
+  /** Dead letters included. */
   storedEvents(writer: string): Promise<number>;
   read(key: HourKey): Promise<HourTotals | undefined>;
   newestHour(): Promise<number | undefined>;
   dataSet(): Promise<DataSet>;
 }
 
-/** Throws ConfigError if the settings are for another database. The first caller decides. */
+/** Throws ConfigError if the database has another number of shards. The first caller sets it. */
 export async function fixShards(cold: ColdConnection, shards: number): Promise<void> {
   refuseOtherCount(cold, shards, await cold.fixShardCount(shards));
 }
 
-/** The same, and decides nothing. */
+/** Like fixShards(), but sets nothing. */
 export async function checkShards(cold: ColdConnection, shards: number): Promise<void> {
   refuseOtherCount(cold, shards, (await cold.shardCount()) ?? shards);
 }

@@ -22,15 +22,14 @@ import type { ReadStore } from "./read-store.ts";
 import type { RetentionStore } from "./retention-store.ts";
 
 export interface ColdConnection {
-  /** One word, for people. */
   readonly name: string;
   /** Where the data is, for the start-up lines: never with a password. */
   readonly description: string;
   /** Connects and migrates, under a lock. May be called again after it failed. */
   open(): Promise<void>;
-  /** What in the database's set-up may lose committed transactions, and how to change it; empty if nothing. */
+  /** Which of the database's settings may lose committed transactions, and how to change them. */
   durabilityWarnings(): Promise<readonly string[]>;
-  /** Made by the first call: of several first callers at once, all get the same. It never changes. */
+  /** Created by the first call; concurrent first callers all get the same. It never changes. */
   dataSet(): Promise<DataSet>;
   /** The number of shards that the data is divided into; undefined if no instance has set it yet. */
   shardCount(): Promise<number | undefined>;

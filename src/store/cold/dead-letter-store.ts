@@ -12,11 +12,9 @@ export interface DeadLetter {
 }
 
 export type ReplayResult =
-  /** It is a row now, and counted. */
   | { readonly status: "replayed" }
-  /** Nothing has changed. */
   | { readonly status: "refused"; readonly reason: string }
-  /** There is no dead letter of this number: it was replayed or dropped. */
+  /** There is no dead letter with this number: it was replayed or dropped. */
   | { readonly status: "unknown" };
 
 export interface DeadLetterStore {
@@ -25,6 +23,6 @@ export interface DeadLetterStore {
   deadLetters(afterNumber: number, limit: number): Promise<readonly DeadLetter[]>;
   /** Makes it a row, and counts it, in one transaction. */
   replayDeadLetter(number: number): Promise<ReplayResult>;
-  /** False if there is no such one. */
+  /** False if it does not exist. */
   dropDeadLetter(number: number): Promise<boolean>;
 }

@@ -5,11 +5,11 @@ import type { UsersRange } from "./read-store.ts";
 
 export interface UserSelection {
   readonly user: string;
-  /** Of all streams if undefined. */
+  /** Undefined: all streams. */
   readonly stream: string | undefined;
 }
 
-/** Rows that were erased, of all the streams of a range. */
+/** Erased rows of all selected streams. */
 export interface ErasedHour extends ErasedCounts {
   readonly hour: number;
 }
@@ -23,7 +23,7 @@ export interface HourSize {
 export interface ErasureStore {
   /** The first hour after `hour` that has rows. */
   nextHourWithRows(hour: number): Promise<number | undefined>;
-  /** By hour: how long a scan of all rows will be. */
+  /** By hour: the length of a scan of all rows. */
   hourSizes(): Promise<readonly HourSize[]>;
   countUserRows(selection: UserSelection, hour: number): Promise<ErasedCounts>;
   /**
@@ -34,6 +34,6 @@ export interface ErasureStore {
   countUserDeadLetters(selection: UserSelection): Promise<number>;
   /** Answers the hours of the erased letters, one element a letter. */
   eraseUserDeadLetters(selection: UserSelection): Promise<readonly HourKey[]>;
-  /** Of hours that have any. */
+  /** Only hours that have any. */
   erasedRows(range: UsersRange): Promise<readonly ErasedHour[]>;
 }

@@ -1,6 +1,6 @@
 /** How the cold store fails. */
 
-/** The cold store did not answer, or could not do as asked. The outcome of a flush is then unknown. */
+/** The cold store did not answer, or failed. The outcome of a flush is then unknown. */
 export class ColdUnavailableError extends Error {
   override readonly name = "ColdUnavailableError";
 }

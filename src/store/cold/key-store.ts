@@ -2,7 +2,7 @@
 import type { ApiKey } from "../../domain/api-key.ts";
 
 export interface KeyStore {
-  /** All that there ever were, the oldest first. */
+  /** All keys that were ever created, oldest first. */
   apiKeys(): Promise<readonly ApiKey[]>;
   addApiKey(key: ApiKey): Promise<void>;
   /** False if there is no such key, or it was revoked before. */

@@ -9,7 +9,7 @@ export interface Poison {
   readonly messageId: string | undefined;
   /** Of the event within the message, from 0; undefined: the message as a whole. */
   readonly position: number | undefined;
-  /** The id that the event has if it names none itself. */
+  /** The event's id, unless it names one itself. */
   readonly eventId: string | undefined;
   readonly body: string;
   readonly reason: string;
@@ -26,6 +26,6 @@ export interface PoisonStore {
   setAsidePoison(poison: readonly Poison[]): Promise<void>;
   /** By number, from above `afterNumber` on. */
   poison(afterNumber: number, limit: number): Promise<readonly StoredPoison[]>;
-  /** False if there is no such one. */
+  /** False if it does not exist. */
   dropPoison(number: number): Promise<boolean>;
 }

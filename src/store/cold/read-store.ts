@@ -24,11 +24,11 @@ export interface PastReads {
   readonly away: number;
 }
 
-/** All of one instant. */
+/** A snapshot. */
 export interface StoredEvents {
-  /** Of all writers that there ever were. */
+  /** Of all writers, past and present. */
   readonly total: number;
-  /** Of the given writers that have any. */
+  /** Of the requested writers that have any. */
   readonly byWriter: ReadonlyMap<string, number>;
 }
 

@@ -1,11 +1,11 @@
 /** What retention needs of the cold store. */
 import type { RetentionBounds } from "../../domain/retention-bounds.ts";
 
-/** What one piece of a sweep deleted. */
+/** The numbers that one piece of a sweep deleted. */
 export interface Swept {
-  /** Of MySQL, with all their rows. */
+  /** In MySQL, with all their rows. */
   readonly partitions: number;
-  /** One by one. */
+  /** Deleted one by one. */
   readonly rows: number;
   readonly aggregates: number;
   readonly deadLetters: number;
@@ -19,12 +19,11 @@ export interface RetentionStore {
    * one. Undefined if all is well, or the store has none anyway.
    */
   partitionProblem(): Promise<string | undefined>;
-  /** As of now: a reader of rows that asks afterwards knows whether they were all there. */
+  /** The current bounds: read after rows were read, they tell whether all of those still existed. */
   retained(): Promise<RetentionBounds>;
   /**
-   * Notes the bounds, and deletes a piece of what is before them: little enough to delay nothing. To be called until it
-   * is done; several calls at once are harmless, one of them does the work. `now` is compared with the database's
-   * clock, which throws ColdUnavailableError if `now` is ahead of that.
+   * Records the bounds, and deletes a piece of what is before them, small enough to delay nothing. Call it until it is
+   * done; of concurrent calls, one does the work. Throws ColdUnavailableError if `now` is ahead of the database's clock.
    */
   sweep(bounds: RetentionBounds, now: number): Promise<Swept>;
 }

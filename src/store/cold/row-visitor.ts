@@ -1,4 +1,4 @@
-/** Wraps the visitor of a store's rows, so that what it throws is told from a failure of the store. */
+/** Wraps the visitor of a store's rows, so that its errors are distinguished from failures of the store. */
 import { ReadInterruptedError } from "./errors.ts";
 
 export class RowVisitorError extends Error {
@@ -15,7 +15,7 @@ export function rowVisitor<T extends unknown[]>(visit: (...row: T) => void): (..
   };
 }
 
-/** Makes a visitor for each server that is tried: none is shown rows after those of another. */
+/** Makes a visitor for each server that is tried. Once one has shown rows, no other server may. */
 export function rowVisitors<T extends unknown[]>(visit: (...row: T) => void): () => (...row: T) => void {
   const visitor = rowVisitor(visit);
   let hasSeen = false;

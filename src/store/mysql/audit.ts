@@ -29,7 +29,7 @@ export function auditRole(database: MysqlDatabase): AuditStore {
       try {
         return await audit();
       } catch (error) {
-        // A partition was made or dropped at just that moment.
+        // A partition was added or dropped at that moment.
         if (!isAlteredSinceSnapshot(error instanceof Error && error.cause)) throw error;
         return await audit();
       }
@@ -56,7 +56,7 @@ async function auditHour(session: MysqlSession, key: HourKey, shard: number): Pr
   const deadLetters = await countHourDeadLetters(session, key, shard);
   const erased = await readErased(session, key, shard);
   await session.run("COMMIT");
-  // Not of the snapshot: a partition that was dropped after its start is missing from it all the same.
+  // Not from the snapshot: a partition that was dropped after the snapshot's start is missing in it, too.
   const retained = await readBounds(session);
   return { aggregate, rows, deadLetters, erased, retained };
 }
@@ -92,7 +92,7 @@ async function writersOf(session: MysqlSession, { stream, hour }: HourKey, shard
   return found.filter((row) => shardOf(row) === shard).map(({ writer }) => writer);
 }
 
-/** By the primary key, piece by piece: constant memory, however many rows there are. */
+/** By the primary key, piece by piece, in constant memory. */
 async function eachRow(
   session: MysqlSession,
   { stream, hour }: HourKey,
@@ -113,10 +113,10 @@ async function eachRow(
 }
 
 /**
- * False if the hour's rows are not retained. Until the end the bounds do not move, and no row is erased.
+ * False if the hour's rows are not retained. Until the transaction ends the bounds do not move, and no row is erased.
  *
- * A flush into this hour writes its rows before it comes to the lock taken here, but commits them after. Each read here
- * sees what is committed at that moment, and so not that flush, which adds to the new aggregate.
+ * A flush into this hour writes its rows before it waits for the lock taken here, and commits after it. Reads here see
+ * only committed rows, so they do not see that flush, which will add to the new aggregate.
  */
 async function rebuildHour(session: MysqlSession, key: HourKey, shard: number): Promise<boolean> {
   await session.run("START TRANSACTION");

@@ -1,4 +1,4 @@
-/** The cold store in MySQL 8.4 or MariaDB 10.11, wired: every statement of it is accepted by both. */
+/** Wires the cold store in MySQL or MariaDB: both accept every statement of it. */
 import type { ColdStore } from "../cold/cold-store.ts";
 import { keyRole } from "./api-keys.ts";
 import { auditRole } from "./audit.ts";

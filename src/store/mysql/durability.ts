@@ -1,6 +1,6 @@
 /**
- * Whether MySQL keeps what it has committed when its machine loses power. The journal in Redis is trimmed after the
- * commit: rows that are lost then are in no other place.
+ * Whether MySQL keeps committed rows when its machine loses power. The journal in Redis is trimmed after the commit, so
+ * no other copy of them exists.
  */
 import type { MysqlSession } from "./connection/sql-session.ts";
 

@@ -1,9 +1,9 @@
 /**
  * Finds and deletes a user's rows in MySQL, and stores their numbers.
  *
- * Invariant: a row is deleted in the transaction that adds it to `erased_events`, so that rows and erased ones are at
- * any time what the aggregate counts. That transaction locks the hour's row of `hourly`, as a flush does and a rebuild:
- * none of them sees the other half done.
+ * Invariant: a row is deleted in the transaction that adds it to `erased_events`, so that rows and erased ones always add
+ * up to the aggregate. The transaction locks the hour's row of `hourly`, as a flush and a rebuild do: none sees another
+ * one half done.
  */
 import type { HourKey, Kind } from "../../domain/event.ts";
 import { addErased, type ErasedCounts, NOTHING_ERASED } from "../../domain/retention-bounds.ts";
@@ -18,7 +18,7 @@ import type { MysqlSession } from "./connection/sql-session.ts";
 import { IS_AFTER, placeOf } from "./rows.ts";
 import { shardsOf } from "./writers.ts";
 
-/** In one transaction: some 20 ms, for which flushes into this hour wait. */
+/** One transaction takes about 20 ms, during which flushes into this hour wait. */
 const ROWS_PER_PIECE = 1_000;
 const ROWS_PER_DELETE = 250;
 const LETTERS_PER_PIECE = 500;
@@ -130,7 +130,7 @@ async function erasePart(session: MysqlSession, key: PartKey, rows: readonly Fou
   return counts;
 }
 
-/** Answers how many it deleted: another erasure may have been faster. */
+/** Answers how many it deleted: a concurrent erasure may have been faster. */
 async function deleteRows(
   session: MysqlSession,
   { hour, stream }: HourKey,
@@ -178,7 +178,7 @@ async function eraseUserDeadLetters(session: MysqlSession, selection: UserSelect
     await session.run("START TRANSACTION");
     for (const letter of letters) {
       const { number, hour } = letter;
-      // Missing if it was replayed or dropped meanwhile: a replayed one is found among the rows.
+      // Missing if it has just been replayed or dropped; a replayed one is found among the rows.
       const count = await session.matched("DELETE FROM dead_letters WHERE dead_letter = ?", [number]);
       if (count === 0) continue;
       const key = { hour, stream: letter.stream.toString() };

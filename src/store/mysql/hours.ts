@@ -1,5 +1,5 @@
 /**
- * The table `hourly`: counts and sketches that grow by what a flush adds, a row for each shard's part of an hour.
+ * The table `hourly`: counts and sketches, one row for each shard's part of an hour.
  * Invariant: a row is locked before its sketch is read, so that no merge is lost between instances.
  */
 import { type HourKey, hourKeyName } from "../../domain/event.ts";
@@ -20,7 +20,7 @@ const SKETCHES_PER_STATEMENT = 20;
 const HOURS_PER_STATEMENT = 50;
 const COLUMNS = "hour, stream, shard, clicks, impressions, unique_users, viewers_sketch, clickers_sketch";
 
-/** The parts of these shards, or of all. */
+/** Default: the parts of all shards. */
 export async function readHour(
   session: MysqlSession,
   { stream, hour }: HourKey,
@@ -66,7 +66,7 @@ async function addCounts(session: MysqlSession, shard: number, additions: readon
     clicks = clicks + VALUES(clicks), impressions = impressions + VALUES(impressions)`);
 }
 
-/** In an hour that began long ago a flush often raises no register: nothing is written then. */
+/** Late in an hour a flush often raises no register: nothing is written then. */
 async function mergeSketches(session: MysqlSession, shard: number, additions: readonly HourAddition[]): Promise<void> {
   const stored = await readSketches(session, shard, additions);
   const rows: string[] = [];
@@ -97,8 +97,8 @@ function bytesText(sketch: Buffer | undefined): string {
 }
 
 /**
- * The rows are locked already, so that a plain read sees what nobody else can change. A locking one over
- * several rows may be answered by a scan, which waits for rows of other flushes and deadlocks with them.
+ * The rows are locked already, so a plain read suffices. A locking read of several rows may be executed as a scan, which
+ * waits for rows of other flushes and deadlocks with them.
  */
 async function readSketches(
   session: MysqlSession,

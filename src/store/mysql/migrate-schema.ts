@@ -1,7 +1,7 @@
 /**
- * The tables in MySQL, made by numbered migrations when an instance connects.
- * Invariant: one instance migrates at a time, under a lock that ends with its session. Where all tables are there, no
- * statement is sent that a user without the right to create them could not send.
+ * Creates the tables in MySQL by numbered migrations when an instance connects.
+ * Invariant: one instance migrates at a time, under a lock that ends with its session. If all tables exist, no statement
+ * needs the right to create them.
  */
 import { errorText } from "../../runtime/deadline.ts";
 import { type Migration, migration, pendingMigrations } from "../sql/migrations.ts";

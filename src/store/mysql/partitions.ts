@@ -1,16 +1,16 @@
 /**
- * The partitions of `events`: one a day (UTC), made a few days ahead.
+ * The partitions of `events`: one a day (UTC), added a few days ahead.
  *
- * Invariant: every hour has a partition, whether or not this ever runs: `past` takes what is older than the
- * first day, `pmax` what is newer than the last. A partition holds the hours below its bound that are not
- * below the bound before it, so one that was made after days without any takes those days in as well.
+ * Invariant: every hour has a partition, whether or not this ever runs: `past` takes what is older than the first day,
+ * `pmax` what is newer than the last. A partition holds all hours from the bound before it up to its own, so one that
+ * follows days without partitions holds those days, too.
  */
 import { DAY_MS, HOUR_MS } from "../../domain/event.ts";
 import type { MysqlDatabase } from "./connection/database.ts";
 import { isForbidden, type MysqlSession } from "./connection/sql-session.ts";
 
 const DAYS_AHEAD = 3;
-/** Splitting `pmax` locks the table against writers for a moment: without that lock it soon gives up. */
+/** Splitting `pmax` locks the table against writers for a moment, and soon gives up without the lock. */
 const TABLE_LOCK_WAIT_S = 1;
 const LIST_TRIES = 10;
 const LIST_RETRY_MS = 100;
@@ -40,12 +40,12 @@ export class PartitionKeeper {
     this.#now = now;
   }
 
-  /** Why days will come without a partition of their own, if nothing is done; undefined if none will. */
+  /** Why future days will have no partition of their own; undefined if they will. */
   get problem(): string | undefined {
     return this.#problem;
   }
 
-  /** Never rejects: `pmax` takes what has no partition of its own, and there are days until that happens. */
+  /** Never rejects: `pmax` takes rows without a partition, and it takes days until that happens. */
   maintain(): Promise<void> {
     const now = this.#now();
     if (now - this.#checkedAt < HOUR_MS) return this.#checking;
@@ -58,7 +58,7 @@ export class PartitionKeeper {
       },
       (error: Error) => {
         this.#failures += 1;
-        // One failure is no news: another instance did it just then, or the table was busy.
+        // A single failure is normal: another instance did it at that moment, or the table was busy.
         if (isForbidden(error.cause) || this.#failures > 1) this.#problem = error.message;
       },
     );

@@ -4,8 +4,8 @@ import type { MysqlDatabase } from "./connection/database.ts";
 import { isoTime, type MysqlSession } from "./connection/sql-session.ts";
 
 /**
- * Of bodies, in one statement: below any server's max_allowed_packet, also where each byte is escaped. A single body
- * above that limit cannot be stored, as no value may be. Its message waits in the queue, and the log says why.
+ * Characters of bodies in one statement: below any server's max_allowed_packet, even if each byte is escaped. A single
+ * body above that limit cannot be stored: its message waits in the queue, and the log says why.
  */
 const INSERT_MAX_CHARS = 300_000;
 const COLUMNS = "digest, origin, message_id, position, event_id, body, reason";

@@ -1,8 +1,8 @@
 /**
  * Deletes what is no longer retained from MySQL: whole days as partitions, everything else in pieces.
  *
- * Invariant: `retention` holds the bounds before anything is deleted, and moving them waits for whatever relies on the
- * rows meanwhile (a rebuild). So a reader who misses rows and looks there finds out, whenever it looks.
+ * Invariant: `retention` holds the bounds before anything is deleted, and moving them waits for a rebuild, which relies on
+ * the rows. So a reader that misses rows finds the reason there at any time.
  */
 import { HOUR_MS } from "../../domain/event.ts";
 import type { RetentionBounds } from "../../domain/retention-bounds.ts";
@@ -11,7 +11,7 @@ import type { MysqlDatabase } from "./connection/database.ts";
 import type { MysqlSession } from "./connection/sql-session.ts";
 import { dropOldestPartition, type PartitionKeeper } from "./partitions.ts";
 
-/** Some 30 ms: locks on rows that nobody writes to. */
+/** About 30 ms; nothing else locks these rows. */
 const ROWS_PER_PIECE = 2_000;
 /** Rows of up to 12 KB. */
 const AGGREGATES_PER_PIECE = 200;
@@ -57,7 +57,7 @@ async function sweep(session: MysqlSession, lockName: string, wanted: RetentionB
   if (lock?.got !== 1) return { ...NOTHING_SWEPT, isDone: true };
   await refuseClockAhead(session, now);
   const swept = await sweepPiece(session, wanted);
-  // The server notes the end of a session a moment later: too late for the next piece.
+  // The server notices the end of a session too late for the next piece.
   await session.rows("SELECT RELEASE_LOCK(?)", [lockName]);
   return swept;
 }
@@ -84,8 +84,8 @@ async function refuseClockAhead(session: MysqlSession, now: number): Promise<voi
 }
 
 /**
- * What no dropped partition held: hours older than the first partition's day, and events that were acknowledged before
- * their day was dropped and flushed after it.
+ * Deletes what was in no dropped partition: hours older than the first partition, and events that were flushed after
+ * their day was dropped.
  */
 async function deletePiece(session: MysqlSession, { rowsFrom, aggregatesFrom }: RetentionBounds): Promise<Swept> {
   const rows = await session.matched(

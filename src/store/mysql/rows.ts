@@ -5,7 +5,6 @@ import { EVENT_COLUMNS, type EventRow, type RowPiece } from "../sql/event-rows.t
 import { BEFORE_ALL_ROWS, type ListedRow, pageOf } from "../sql/row-page.ts";
 import { type MysqlSession, quote, STATEMENT_MAX_BYTES } from "./connection/sql-session.ts";
 
-/** A row that was refused, and what the server said. */
 export interface RefusedRow {
   readonly row: EventRow;
   readonly reason: string;
@@ -16,7 +15,7 @@ const COLUMNS_WITHOUT_ID = EVENT_COLUMNS.replace(", id", "");
 const CLICK = 1;
 const IMPRESSION = 2;
 
-/** Inserts rows of events. Answers those that the server refuses, found by halving. A text too long is halved, too. */
+/** Answers the rows that the server refuses, found by bisection. A statement that is too long is halved, too. */
 export async function insertRows(session: MysqlSession, piece: RowPiece): Promise<RefusedRow[]> {
   const text = `INSERT INTO events ${insertText(piece)}`;
   if (piece.rowCount === 1 || Buffer.byteLength(text) <= STATEMENT_MAX_BYTES) {

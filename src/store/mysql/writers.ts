@@ -4,7 +4,7 @@ import type { MysqlSession } from "./connection/sql-session.ts";
 
 export interface NamedWriter {
   readonly name: string;
-  /** Of a new one: it stays in the shard that it began in. */
+  /** For a new writer: an existing one stays in its shard. */
   readonly shard: number;
 }
 

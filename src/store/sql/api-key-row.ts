@@ -31,7 +31,7 @@ export function apiKeyValues(key: ApiKey): (string | number | null)[] {
   return [id, sha256, name, ...lists, createdAt, expiresAt ?? null, revokedAt ?? null];
 }
 
-/** Rows that say something else than this build knows are no keys: what they may do must not be guessed. */
+/** Ignores rows that this build does not understand: their rights must not be guessed. */
 export function apiKeysOf(rows: readonly ApiKeyRow[]): ApiKey[] {
   return rows.map(apiKeyOf).filter((key) => key !== undefined);
 }
@@ -52,7 +52,7 @@ function apiKeyOf(row: ApiKeyRow): ApiKey | undefined {
   };
 }
 
-/** As one text, which is a list of rows. */
+/** One text: a JSON list of rows. */
 export function packApiKeys(keys: readonly ApiKey[]): string {
   const names = API_KEY_COLUMNS.split(", ");
   const rows = keys.map((key) => {
@@ -62,7 +62,7 @@ export function packApiKeys(keys: readonly ApiKey[]): string {
   return JSON.stringify(rows);
 }
 
-/** Undefined if it is no such text. */
+/** Undefined if the text is malformed. */
 export function unpackApiKeys(packed: string): ApiKey[] | undefined {
   try {
     const rows: unknown = JSON.parse(packed);

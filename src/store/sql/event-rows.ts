@@ -35,7 +35,7 @@ interface Span {
   readonly to: number;
 }
 
-/** As the databases order them: a stream is ASCII, so comparing code units is comparing bytes. */
+/** The databases' order: a stream is ASCII, so comparing code units compares bytes. */
 export function compareHours(a: HourKey, b: HourKey): number {
   if (a.hour !== b.hour) return a.hour - b.hour;
   if (a.stream === b.stream) return 0;
@@ -54,7 +54,7 @@ function placeGroups(batches: readonly JournaledBatch[]): PlacedGroup[] {
   return placed.sort((a, b) => compareHours(a, b) || a.seq - b.seq);
 }
 
-/** The rows of one statement. They are only built when asked for. */
+/** The rows of one statement, built on demand. */
 export class RowPiece {
   readonly writerId: number;
   readonly spans: readonly Span[];
@@ -74,7 +74,7 @@ export class RowPiece {
     return rows;
   }
 
-  /** Of a piece with at least two rows: two pieces, neither of them empty. */
+  /** Two pieces, neither of them empty. Only for at least two rows. */
   halves(): [RowPiece, RowPiece] {
     const middle = this.rowCount >> 1;
     const [left, right]: [Span[], Span[]] = [[], []];
@@ -96,7 +96,7 @@ function eventRow(writerId: number, placed: PlacedGroup, i: number): EventRow {
   return [hour, stream, writerId, seq, firstOrdinal + i, group.ats[i]!, kind, group.users[i]!, id];
 }
 
-/** All rows, `rowsPerPiece` at a time: between two pieces the event loop can run. */
+/** All rows, `rowsPerPiece` at a time, so that the event loop can run in between. */
 export function* rowPieces(
   writerId: number,
   batches: readonly JournaledBatch[],

@@ -10,14 +10,13 @@ import type { UserHash } from "../../domain/unique-users/user-hash.ts";
 import { UserSketches } from "../../domain/unique-users/user-sketches.ts";
 import { compareHours, type EventRow } from "./event-rows.ts";
 
-/** What a flush adds to one hour of one stream. */
 export interface HourAddition extends HourKey {
   clicks: number;
   impressions: number;
   readonly groups: Group[];
 }
 
-/** `refused`: rows that were set aside, which no hour counts. */
+/** `refused`: dead letters, which no hour counts. */
 export function hourAdditions(batches: readonly JournaledBatch[], refused: readonly EventRow[] = []): HourAddition[] {
   const additions = new Map<string, HourAddition>();
   for (const { groups } of refused.length === 0 ? batches : withoutRows(batches, refused)) {
@@ -50,7 +49,6 @@ function withoutRows(batches: readonly JournaledBatch[], rows: readonly EventRow
   });
 }
 
-/** For a single row. */
 export function additionOf(event: Event, hash: UserHash): HourAddition {
   const batch = new BatchBuilder();
   const group = batch.add(event);
@@ -59,7 +57,7 @@ export function additionOf(event: Event, hash: UserHash): HourAddition {
   return { stream, hour, clicks, impressions, groups: [group] };
 }
 
-/** As the table stores them: no bytes for a sketch without users. */
+/** A sketch without users has no bytes. */
 export interface StoredSketches {
   readonly viewers: Uint8Array;
   readonly clickers: Uint8Array;
@@ -70,7 +68,6 @@ export interface HourRow extends StoredSketches {
   readonly impressions: number;
 }
 
-/** Of StoredSketches, and of an HourRow, in both databases. */
 export const SKETCH_COLUMNS = "viewers_sketch AS viewers, clickers_sketch AS clickers";
 export const HOUR_COLUMNS = `clicks, impressions, ${SKETCH_COLUMNS}`;
 
@@ -111,8 +108,8 @@ export function raisedSketches(
 }
 
 /**
- * What an hour's aggregate has to be; undefined if nothing is left of the hour. With erased rows the sketches can't be
- * recomputed, since only the `stored` ones know the erased users.
+ * The correct aggregate of an hour; undefined if it has no events. With erased rows the sketches can't be recomputed:
+ * only the `stored` ones know the erased users.
  */
 export function rebuiltHour(
   rows: HourTotals | undefined,

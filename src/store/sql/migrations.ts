@@ -1,8 +1,8 @@
 /**
- * Numbered migrations: what a build knows, and which of them a database still lacks.
+ * Numbered migrations, and which of them a database lacks.
  *
- * Invariant: versions run 1, 2, 3, … and are applied in that order. A database that has one this build does
- * not know was written by a newer build, and is not touched.
+ * Invariant: versions are 1, 2, 3, … and are applied in that order. A database with an unknown version was written by a
+ * newer build, and is not touched.
  */
 export interface Migration {
   readonly version: number;
@@ -10,7 +10,7 @@ export interface Migration {
   readonly statements: readonly string[];
 }
 
-/** In the SQL text a statement ends with a semicolon at the end of its line; `--` begins a line of comment. */
+/** In `sql` a statement ends with a semicolon at the end of a line; `--` begins a comment line. */
 export function migration(version: number, name: string, sql: string): Migration {
   const code = sql.replaceAll(/^--.*\n/gm, "");
   const statements = code.split(/;\s*$/m).map((statement) => statement.trim());

@@ -1,6 +1,6 @@
 /**
- * The statements that read ranges, the same for both databases, and the values that go with them.
- * Invariant: rows come in the order of their hours, so that a reader can be done with one after the other.
+ * The statements that read ranges, for both databases, with their values.
+ * Invariant: rows are in the order of their hours, so that a reader can finish one after the other.
  */
 import type { HourKey } from "../../domain/event.ts";
 import { endOfPrefix, type HourRange, type HourRecord, type StreamSelection } from "../../domain/hour-range.ts";
@@ -18,7 +18,7 @@ export interface Query {
   readonly values: (string | number)[];
 }
 
-/** `more`: columns beside those of a RangeRow. */
+/** `more`: further columns. */
 export function hoursQuery({ from, to, streams }: HourRange, more: readonly string[] = []): Query {
   const { sql, values } = ofStreams(streams);
   const columns = ["hour", "stream", HOUR_COLUMNS, ...more];
@@ -29,7 +29,7 @@ export function hoursQuery({ from, to, streams }: HourRange, more: readonly stri
   };
 }
 
-/** To be put behind a condition. Streams are compared byte by byte, as they are in ASCII. */
+/** Appended to a condition. Streams are ASCII, and compared byte by byte. */
 export function ofStreams({ text, isPrefix }: StreamSelection): Query {
   if (!isPrefix) return { sql: "AND stream = ?", values: [text] };
   if (text === "") return { sql: "", values: [] };

@@ -1,4 +1,4 @@
-/** Pages of an hour's rows, as any database gives them. */
+/** Pages of an hour's rows, for both databases. */
 import type { Kind } from "../../domain/event.ts";
 import type { RowKey, RowPage } from "../cold/audit-store.ts";
 

@@ -1,4 +1,4 @@
-/** The thread that proxy.ts starts: a cold store that answers each message with one. */
+/** The thread that proxy.ts starts: a cold store that answers each message with another. */
 import { workerData } from "node:worker_threads";
 import { errorText } from "../../runtime/deadline.ts";
 import { WriterSealedError } from "../cold/errors.ts";

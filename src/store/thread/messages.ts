@@ -29,7 +29,7 @@ interface Packing<T> {
 }
 
 interface MethodPacking<Args, Result> {
-  /** For messages; default: the method's name. */
+  /** For error messages; default: the method's name. */
   what?(args: Args): string;
   readonly args?: Packing<Args>;
   readonly result?: Packing<Result>;
@@ -48,7 +48,7 @@ interface BatchText {
 
 type PackedHour = { readonly clicks: number; readonly impressions: number } & ReturnType<UserSketches["encode"]>;
 
-/** The methods whose arguments or result a message cannot carry as they are. */
+/** Methods whose arguments or result structured cloning would break. */
 const PACKING: { readonly [Method in ColdMethod]?: PackingOf<Method> } = {
   flush: {
     what: ([writer, batches]) => flushName(writer, batches),
@@ -70,7 +70,6 @@ const PACKING: { readonly [Method in ColdMethod]?: PackingOf<Method> } = {
   },
 };
 
-/** Of any method, once its types no longer matter. */
 export function packingOf(method: ColdMethod): MethodPacking<unknown[], unknown> {
   return (PACKING[method] ?? {}) as MethodPacking<unknown[], unknown>;
 }

@@ -10,14 +10,14 @@ import { ColdUnavailableError, WriterSealedError } from "../cold/errors.ts";
 import type { ColdPlace } from "../open-cold.ts";
 import { type Answer, type Call, type ColdMethod, packingOf } from "./messages.ts";
 
-/** In the built program the only folders are those that the build gave to its entry points (scripts/build.ts). */
+/** In the built program, scripts/build.ts determines the path. */
 const ENTRY = import.meta.dir.startsWith("/$bunfs/")
   ? "./store/thread/entry.ts"
   : new URL("./entry.ts", import.meta.url).href;
-/** Above what the stores themselves take to close. */
+/** More than the stores themselves take to close. */
 const CLOSE_GRACE_MS = 3_000;
 
-/** They show rows to a visitor, in this thread anyway: sending the rows here would cost more than reading them. */
+/** Their visitors run in this thread: to send the rows here would cost more than to read them here. */
 const METHODS_HERE: ReadonlySet<PropertyKey> = new Set<ColdMethod>(["readRange", "readUsers"]);
 
 type AnyMethod = (...args: unknown[]) => Promise<unknown>;

@@ -17,7 +17,7 @@ export interface MysqlDatabaseOptions {
   /** Of a replica of it, for reads of past hours. */
   readonly readUrl?: string | undefined;
   readonly tls?: MysqlTls | undefined;
-  /** Their flushes run at the same time; default 1. */
+  /** Their flushes run concurrently; default 1. */
   readonly shards?: number | undefined;
   /** For each statement of a flush, and for a connection to it. */
   readonly flushTimeoutMs?: number | undefined;
@@ -29,7 +29,7 @@ type Work<T, Args extends unknown[] = []> = (session: MysqlSession, ...args: Arg
 
 const DEFAULT_FLUSH_TIMEOUT_MS = 10_000;
 const DEFAULT_READ_TIMEOUT_MS = 1_000;
-/** A table may have many streams. But a server that stopped answering has to be noticed before clients time out. */
+/** Ranges may be large, but a server that stopped answering has to be noticed before clients time out. */
 const RANGE_TIMEOUT_MS = 10_000;
 /** A scan of all rows of a large table. */
 const SCAN_TIMEOUT_MS = 600_000;
@@ -37,9 +37,9 @@ const SCAN_TIMEOUT_MS = 600_000;
 /** One for each shard's flusher, up to this, and one for the adoption of dead writers' journals. */
 const FLUSHERS_MAX = 4;
 const READ_SESSIONS = 4;
-/** Separate from single hours, which four long ranges would block. */
+/** Separate from single hours, which long ranges would block. */
 const RANGE_SESSIONS = 2;
-/** For the scan of a whole table hour by hour: with a connection for each hour it would take twice as long. */
+/** For the scan of a whole table hour by hour: a new connection for each hour would take twice as long. */
 const SCAN_SESSIONS = 1;
 /** MySQL refuses a longer one. */
 const MAX_LOCK_NAME_CHARS = 64;

@@ -30,13 +30,13 @@ export interface MysqlReplicaOptions {
 
 export type PastRead = "range" | "scan";
 
-/** As many as ranges are read at a time, long and short ones. */
+/** The number of ranges that are read at a time. */
 const RANGE_SESSIONS = 4;
 const SCAN_SESSIONS = 1;
 /** A transaction of 10,000 rows takes a replica some 100 ms. */
 const WAIT_MAX_MS = 300;
 const WAIT_STEP_MS = 10;
-/** For a query that takes a millisecond: a server that stopped answering must not delay a read for long. */
+/** The query takes a millisecond: a server that stopped answering must not delay a read for long. */
 const ASK_TIMEOUT_MS = 500;
 const BEHIND_REST_MS = 1_000;
 const AWAY_REST_MS = 5_000;

@@ -28,14 +28,13 @@ export interface MysqlLinkOptions {
 }
 
 /**
- * How long a statement waits for a row or a table that another session holds. Below a flush's deadline: one
- * that the client has given up would go on waiting at the server, for a year by its default, and with each
- * retry there would be one more.
+ * How long a statement waits for a lock of another session. Below a flush's deadline: a statement that the client has
+ * given up would keep waiting at the server, by default for a year, and each retry would add one.
  */
 const LOCK_WAIT_S = 5;
 /**
- * The server ends a session that is silent for so long, and with it the locks of a client whose host vanished
- * without closing its socket. The server's default is 8 hours.
+ * The server ends a session that is silent for this long, and so releases the locks of a client whose host vanished
+ * without closing its socket. The default is 8 hours.
  */
 const SILENT_SESSION_S = 60;
 const GOODBYE_TIMEOUT_MS = 500;
@@ -65,7 +64,7 @@ function openSocket({ config }: StreamRequest): Socket {
   return connect({ host: config.host, port: config.port, noDelay: true, keepAlive: true });
 }
 
-/** A server without TLS, or whose certificate is not good, is not talked to. */
+/** A server without TLS or with an invalid certificate is refused. */
 function sslOptions({ ca, isForAnyHost = false }: MysqlTls) {
   return { rejectUnauthorized: true, verifyIdentity: !isForAnyHost, ...(ca !== undefined && { ca }) };
 }
@@ -73,7 +72,7 @@ function sslOptions({ ca, isForAnyHost = false }: MysqlTls) {
 interface WithinOptions {
   /** Of errors that leave the session as it was. */
   readonly isHarmless?: (error: unknown) => boolean;
-  /** Another number each time that something has come. */
+  /** Changes whenever something has arrived. */
   readonly progress?: () => number;
 }
 
@@ -116,7 +115,7 @@ export class MysqlSession {
         return this.#socket;
       },
     });
-    // Without a listener an error while no statement is under way would end the process.
+    // Without a listener, an error while no statement is in flight would end the process.
     this.#connection.on("error", () => this.destroy());
     this.#connection.on("end", () => this.destroy());
   }
@@ -151,14 +150,14 @@ export class MysqlSession {
     query.on("result", (row) => {
       rowCount += 1;
       try {
-        // After a destroy() what is on its way still arrives, and is not for anybody.
+        // After destroy(), rows in flight still arrive.
         if (this.#isUsable) visit(row as Row);
       } catch (error) {
         this.destroy();
         reject(error);
       }
     });
-    // A lost connection is told to the connection alone, if the statement has no callback.
+    // A lost connection is reported on the connection alone, if the statement has no callback.
     this.#connection.on("error", reject);
     try {
       await this.#within(promise, sql, this.#statementTimeoutMs, { progress: () => rowCount });
@@ -245,9 +244,8 @@ const REFUSED_DATA_STATES = /^(22|23|45)/;
 const REFUSED_DATA_NUMBERS = new Set([1265, 1364, 1366, 1526, 3819]);
 
 /**
- * True if the server said that it won't have these values, now or later. Locks, deadlocks, a full disk, a
- * missing table or right are no such thing: those are tried again. Sources: "Server Error Message Reference"
- * of MySQL 8.4, "Error Codes" of MariaDB.
+ * True if the server refuses these values permanently. Locks, deadlocks, a full disk, a missing table or right are not
+ * permanent: those are retried. Sources: "Server Error Message Reference" of MySQL 8.4, "Error Codes" of MariaDB.
  */
 function isRefusedData(error: unknown): boolean {
   if (!(error instanceof Error) || !("sqlState" in error) || !("errno" in error)) return false;
@@ -257,7 +255,6 @@ function isRefusedData(error: unknown): boolean {
 /** "Access denied" to a database, a command on a table or a column, what takes a global right, or a routine. */
 const FORBIDDEN_NUMBERS = new Set([1044, 1142, 1143, 1227, 1370]);
 
-/** True if the server said that this user may not do that. */
 export function isForbidden(error: unknown): boolean {
   return error instanceof Error && "errno" in error && FORBIDDEN_NUMBERS.has(Number(error.errno));
 }
@@ -269,7 +266,7 @@ export function isAlteredSinceSnapshot(error: unknown): boolean {
   return error instanceof Error && "errno" in error && error.errno === ALTERED_SINCE_SNAPSHOT;
 }
 
-/** mysql2 hangs the whole statement on its errors: 100 KB of rows, with every user in it, in each log line. */
+/** mysql2 attaches the whole statement to its errors: 100 KB of rows, with users, in each log line. */
 function withoutStatement(error: unknown): unknown {
   if (error instanceof Error && "sql" in error) delete error.sql;
   return error;
