@@ -26,8 +26,8 @@ const TIME_MAX = Date.UTC(9999, 11, 31);
 const YEAR_OR_DATE = /^(\d{4}|\d{8})$/;
 
 /**
- * Undefined if there is no such time. A time without an offset is local to the zone. Without a zone it is refused, since
- * a wrong guess would count all events in the wrong hours.
+ * Undefined if there is no such time. A time without an offset is local to the zone. Without a zone it is refused,
+ * since a wrong guess would count all events in the wrong hours.
  */
 export function timeOf(text: string, zone: TimeZone | undefined): number | undefined {
   const isNumber = /^\d+$/.test(text) && !YEAR_OR_DATE.test(text);

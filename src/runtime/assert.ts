@@ -1,6 +1,6 @@
 /**
- * A state in which going on would lose or double an event. It ends the process; the journal holds what was acknowledged,
- * and its adopter continues from the stores.
+ * A state in which going on would lose or double an event. It ends the process; the journal holds what was
+ * acknowledged, and its adopter continues from the stores.
  */
 export class InvariantError extends Error {
   override readonly name = "InvariantError";

@@ -1,6 +1,6 @@
 /**
- * The promise's value, or the error of `onDeadline` after `ms`. The promise itself continues. An answer that has arrived
- * by then still counts: in a busy process the timer is due before the sockets are read.
+ * The promise's value, or the error of `onDeadline` after `ms`. The promise itself continues. An answer that has
+ * arrived by then still counts: in a busy process the timer is due before the sockets are read.
  */
 export async function withDeadline<T>(promise: Promise<T>, ms: number, onDeadline: () => Error): Promise<T> {
   let timer: Timer | undefined;

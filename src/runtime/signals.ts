@@ -6,8 +6,8 @@ const SIGNALS = ["SIGTERM", "SIGINT"] as const;
 const KILLED_BY_SIGNAL = 128;
 
 /**
- * Ends the process on a signal, until onStopSignal() is called. `isService`: exits with 0, since a service that is stopped
- * while it starts has not failed.
+ * Ends the process on a signal, until onStopSignal() is called. `isService`: exits with 0, since a service that is
+ * stopped while it starts has not failed.
  */
 export function exitOnSignals(isService: boolean): void {
   for (const signal of SIGNALS) {

@@ -30,8 +30,8 @@ export interface Stores {
 const REDIS_COMMAND_TIMEOUT_MS = 400;
 
 /**
- * Nothing is connected yet. `redisUrl` and `mysqlUrl` are both set or both undefined. `isService`: the cold store runs in
- * a thread, so that it does not block requests, and ranges may be read from a replica.
+ * Nothing is connected yet. `redisUrl` and `mysqlUrl` are both set or both undefined. `isService`: the cold store runs
+ * in a thread, so that it does not block requests, and ranges may be read from a replica.
  */
 export async function createStores(settings: StoreSettings, now: () => number, isService = false): Promise<Stores> {
   const { dataDir, mysqlUrl, leaseMs, redisShards = 1 } = settings;

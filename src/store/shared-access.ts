@@ -1,6 +1,6 @@
 /**
- * Access state that instances share: how much of each limit is spent, and a copy of the API keys for instances that start
- * while the cold store, which has the keys, is unavailable.
+ * Access state that instances share: how much of each limit is spent, and a copy of the API keys for instances that
+ * start while the cold store, which has the keys, is unavailable.
  *
  * Invariant: no request waits for it. Every method throws HotUnavailableError if the store is unavailable.
  */

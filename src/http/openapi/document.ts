@@ -11,9 +11,9 @@ import { rangesPaths, rangesSchemas } from "./series.ts";
 
 const ABOUT = `Counts clicks, impressions and unique users per UTC hour and stream.
 
-After a 204, or as \`accepted\` in an answer, an event is stored, in every later answer, and counted once. An error other
-than 500 and 504 means that it was not counted. After 500, 504, or without any answer it may have been: with an \`id\` it
-can be sent again safely. A 503 says in \`retry-after\` when to retry.
+After a 204, or as \`accepted\` in an answer, an event is stored, in every later answer, and counted once. An error
+other than 500 and 504 means that it was not counted. After 500, 504, or without any answer it may have been: with an
+\`id\` it can be sent again safely. A 503 says in \`retry-after\` when to retry.
 
 Every error has the same shape: \`{"error": {"code", "message", "field"?, "got"?, "expected"?}}\`. Unlisted parameters
 are refused, except by \`/r\`. API keys, if the settings require them, are sent as \`Authorization: Bearer hg_…\`. Two

@@ -105,14 +105,14 @@ const otherAnswers = {
   503: storeAway("overloaded"),
 };
 const CACHING =
-  "If all hours are over, the answer has an `etag`: it may be cached, but must be revalidated, since late events count.";
+  "If all hours are over, the answer has an `etag`: it may be cached, but must be revalidated, as late events count.";
 const WHOLE_HOURS = "`from` is moved back and `to` forward to a whole UTC hour.";
 const FORMAT = "Without `format`, the `accept` header decides.";
 
 export const rangesPaths: Paths = {
   "/series": {
     get: operation("getSeries", "Counts", "Read a range of hours, step by step", {
-      description: `For one stream, or with \`*\` at the end for all with that prefix. ${WHOLE_HOURS} ${FORMAT} ${CACHING}`,
+      description: `For one stream, or all with a prefix (\`prefix*\`). ${WHOLE_HOURS} ${FORMAT} ${CACHING}`,
       parameters: [...queryParameters(SeriesQuerySchema), IF_NONE_MATCH],
       responses: {
         200: answer(

@@ -1,7 +1,7 @@
 /**
- * The schemas of /analytics' parameters, for the validator, error messages and the description of the API. They build on
- * the rules for streams (domain/stream-name.ts) and for users and ids (domain/user-text.ts). from-query.ts accepts valid
- * queries without the validator; a test compares the two.
+ * The schemas of /analytics' parameters, for the validator, error messages and the description of the API. They build
+ * on the rules for streams (domain/stream-name.ts) and for users and ids (domain/user-text.ts). from-query.ts accepts
+ * valid queries without the validator; a test compares the two.
  */
 import { type Static, type TProperties, Type } from "@sinclair/typebox";
 import { DEFAULT_STREAM, EXPECTS_STREAM, STREAM_PATTERN } from "../../domain/stream-name.ts";

@@ -23,7 +23,8 @@ export interface RetentionStore {
   retained(): Promise<RetentionBounds>;
   /**
    * Records the bounds, and deletes a piece of what is before them, small enough to delay nothing. Call it until it is
-   * done; of concurrent calls, one does the work. Throws ColdUnavailableError if `now` is ahead of the database's clock.
+   * done; of concurrent calls, one does the work. Throws ColdUnavailableError if `now` is ahead of the database's
+   * clock.
    */
   sweep(bounds: RetentionBounds, now: number): Promise<Swept>;
 }

@@ -1,9 +1,9 @@
 /**
  * Finds and deletes a user's rows in MySQL, and stores their numbers.
  *
- * Invariant: a row is deleted in the transaction that adds it to `erased_events`, so that rows and erased ones always add
- * up to the aggregate. The transaction locks the hour's row of `hourly`, as a flush and a rebuild do: none sees another
- * one half done.
+ * Invariant: a row is deleted in the transaction that adds it to `erased_events`, so that rows and erased ones always
+ * add up to the aggregate. The transaction locks the hour's row of `hourly`, as a flush and a rebuild do: none sees
+ * another one half done.
  */
 import type { HourKey, Kind } from "../../domain/event.ts";
 import { addErased, type ErasedCounts, NOTHING_ERASED } from "../../domain/retention-bounds.ts";

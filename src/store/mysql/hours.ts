@@ -97,8 +97,8 @@ function bytesText(sketch: Buffer | undefined): string {
 }
 
 /**
- * The rows are locked already, so a plain read suffices. A locking read of several rows may be executed as a scan, which
- * waits for rows of other flushes and deadlocks with them.
+ * The rows are locked already, so a plain read suffices. A locking read of several rows may be executed as a scan,
+ * which waits for rows of other flushes and deadlocks with them.
  */
 async function readSketches(
   session: MysqlSession,

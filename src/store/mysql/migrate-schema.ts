@@ -1,7 +1,6 @@
 /**
- * Creates the tables in MySQL by numbered migrations when an instance connects.
- * Invariant: one instance migrates at a time, under a lock that ends with its session. If all tables exist, no statement
- * needs the right to create them.
+ * Creates the tables in MySQL by numbered migrations when an instance connects. Invariant: one instance migrates at a
+ * time, under a lock that ends with its session. If all tables exist, no statement needs the right to create them.
  */
 import { errorText } from "../../runtime/deadline.ts";
 import { type Migration, migration, pendingMigrations } from "../sql/migrations.ts";

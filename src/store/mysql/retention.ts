@@ -1,8 +1,8 @@
 /**
  * Deletes what is no longer retained from MySQL: whole days as partitions, everything else in pieces.
  *
- * Invariant: `retention` holds the bounds before anything is deleted, and moving them waits for a rebuild, which relies on
- * the rows. So a reader that misses rows finds the reason there at any time.
+ * Invariant: `retention` holds the bounds before anything is deleted, and moving them waits for a rebuild, which relies
+ * on the rows. So a reader that misses rows finds the reason there at any time.
  */
 import { HOUR_MS } from "../../domain/event.ts";
 import type { RetentionBounds } from "../../domain/retention-bounds.ts";

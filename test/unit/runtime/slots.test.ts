@@ -1,6 +1,6 @@
 /** A bounded queue for a limited resource: its order, its bounds, and callers that give up. */
 import { describe, expect, test } from "bun:test";
-import { Slots, SlotsFullError } from "../../src/runtime/slots.ts";
+import { Slots, SlotsFullError } from "../../../src/runtime/slots.ts";
 
 describe("slots", () => {
   test("are given first come, first served; a large request is not overtaken", async () => {

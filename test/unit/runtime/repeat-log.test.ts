@@ -1,7 +1,7 @@
 /** What the log does with lines that come again: each is counted, and the last state is told last. */
 import { afterEach, beforeEach, describe, expect, jest, test } from "bun:test";
-import { CalmLog } from "../../src/runtime/repeat-log.ts";
-import { RecordedLog } from "../harness/pipeline/pipeline-harness.ts";
+import { CalmLog } from "../../../src/runtime/repeat-log.ts";
+import { RecordedLog } from "../../harness/pipeline/pipeline-harness.ts";
 
 const WINDOW_MS = 10_000;
 

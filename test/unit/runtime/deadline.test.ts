@@ -2,8 +2,8 @@ import { expect, test } from "bun:test";
 import { mkdtempSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { withDeadline, withStallDeadline } from "../../src/runtime/deadline.ts";
-import { waitFor } from "../harness/service/wait-for.ts";
+import { withDeadline, withStallDeadline } from "../../../src/runtime/deadline.ts";
+import { waitFor } from "../../harness/service/wait-for.ts";
 
 const late = () => new Error("too late");
 
