@@ -1,27 +1,29 @@
 /**
- * What is compared: ceilings that store nothing, the four approaches that came before, and Hourglass. Each is
- * a process of its own, started in the same way and reached over loopback.
+ * What is compared: a server that stores nothing, the four approaches that came before, and Hourglass. Each is a
+ * process of its own, started in the same way and reached over loopback.
  */
 import { Database } from "bun:sqlite";
 import { readFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { createConnection, type RowDataPacket } from "mysql2/promise";
 import { MEMORY_SETTINGS } from "../src/cli/serve/allocator.ts";
-import { PROJECT_ROOT } from "../test/harness/project/project-files.ts";
-import type { ServerKind } from "../test/harness/servers/binaries.ts";
+import { type ServerKind, whyServersCannotRun } from "../test/harness/servers/binaries.ts";
 import { type ServerPlace, ServerProcess, startProgram } from "../test/harness/servers/server-process.ts";
 import { startService } from "../test/harness/service/service.ts";
-import type { Stores } from "./measure/stores.ts";
+import { type Needs, type Stores, withSqlEngine } from "./measure/stores.ts";
 
-export interface Candidate {
+/** What is measured beside the maximum. */
+export type Phase = "rates" | "reads" | "growth" | "batches" | "kill";
+
+export interface Candidate extends Needs {
   /** In `--only`, and in the results. */
   readonly name: string;
   readonly title: string;
-  readonly needs: readonly ServerKind[];
-  /** False for the ceilings: then there is nothing to lose. */
-  readonly storesEvents: boolean;
-  /** Latencies are compared with this one's, at the same rate. */
-  readonly latencyReference?: string;
+  readonly phases: readonly Phase[];
+  /** True if the gate is about it. */
+  readonly isInGate: boolean;
+  /** True: `storedRows` are there before it is measured. */
+  readonly hasStoredRows?: boolean;
   start(stores: Stores, options: StartOptions): Promise<Running>;
 }
 
@@ -46,45 +48,73 @@ export interface StoredRows {
   close(): Promise<void>;
 }
 
-export const CEILING = "ceiling-async";
-export const HOURGLASS = "hourglass";
-export const HOURGLASS_EMBEDDED = "hourglass-embedded";
-export const HOURGLASS_TWO_WORKERS = "hourglass-2-workers";
+export const BARE = "bare";
+export const APPROACH_4 = "approach-4";
+export const EMBEDDED = "hourglass-embedded";
+export const CLUSTERED = "hourglass";
+export const ALWAYS = "hourglass-always";
+export const MANY_ROWS = "hourglass-rows";
+export const TWO_WORKERS = "hourglass-2-workers";
+export const MYSQL_ENGINE = "mysql-9";
 
 export const CANDIDATES: readonly Candidate[] = [
-  ceiling(CEILING, "ceiling: Bun.serve, async"),
-  ceiling("bare-elysia", "ceiling: Elysia, async"),
-  approach("approach-1", "approach-1-rows.ts", "1: a row per request", ["mariadb"]),
+  {
+    ...{
+      name: BARE,
+      title: "Bun.serve that stores nothing",
+      needs: [],
+      phases: ["rates", "reads"],
+      isInGate: true,
+    },
+    start: async () => running(await startSmallServer("bare.ts", {})),
+  },
+  approach("approach-1", "approach-1-rows.ts", "1: a MySQL row per request", ["mariadb"]),
   approach("approach-2", "approach-2-aggregates.ts", "2: aggregates in MySQL", ["mariadb"]),
   approach("approach-3", "approach-3-redis-sets.ts", "3: 2 hours in Redis, sets", ["redis", "mariadb"]),
-  approach("approach-4", "approach-4-redis-sketches.ts", "4: 24 hours in Redis, sketches", ["redis"]),
+  approach(APPROACH_4, "approach-4-redis-sketches.ts", "4: 24 hours in Redis, sketches", ["redis"]),
   {
-    name: HOURGLASS_EMBEDDED,
-    title: "Hourglass, embedded",
-    needs: [],
-    storesEvents: true,
-    latencyReference: CEILING,
+    ...{ name: EMBEDDED, title: "Hourglass, embedded", needs: [], isInGate: true },
+    phases: ["rates", "reads", "batches", "kill"],
     start: startEmbedded,
   },
-  {
-    name: HOURGLASS,
-    title: "Hourglass, Redis + MySQL",
-    needs: ["redis", "mariadb"],
-    storesEvents: true,
-    latencyReference: CEILING,
-    start: (stores, options) => startClustered(stores, options, {}),
-  },
-  {
-    name: HOURGLASS_TWO_WORKERS,
-    title: "Hourglass, Redis + MySQL, 2 workers",
-    needs: ["redis", "mariadb"],
-    storesEvents: true,
-    start: async (stores, options) => {
-      checkThatServiceKnows("WORKERS");
-      return await startClustered(stores, options, { WORKERS: "2" });
-    },
-  },
+  clustered(CLUSTERED, "", {
+    phases: ["rates", "reads", "growth", "batches", "kill"],
+    isInGate: true,
+  }),
+  clustered(ALWAYS, ", appendfsync always", {
+    phases: ["rates"],
+    redisArgs: ["--appendfsync", "always"],
+  }),
+  clustered("hourglass-mysql", ", MySQL 9", { phases: ["rates", "kill"], sqlEngine: MYSQL_ENGINE }),
+  clustered(MANY_ROWS, ", many rows stored before", {
+    phases: ["rates"],
+    hasStoredRows: true,
+  }),
+  clustered(TWO_WORKERS, ", 2 workers", { phases: [] }, { WORKERS: "2" }),
 ];
+
+/** Undefined if it can be. */
+export function whyNotMeasurable({ needs, sqlEngine }: Candidate): string | undefined {
+  return withSqlEngine(sqlEngine, () => whyServersCannotRun(needs));
+}
+
+/** Starts it and ends it, with all its workers. */
+export async function withCandidate<T>(
+  which: Candidate,
+  stores: Stores,
+  options: StartOptions,
+  use: (running: Running) => Promise<T>,
+): Promise<T> {
+  const running = await which.start(stores, options);
+  try {
+    return await use(running);
+  } finally {
+    await running.rows?.close();
+    // Told to stop before it is killed: its workers end with it.
+    await running.process.kill("SIGTERM").catch(() => {});
+    await running.process.stop();
+  }
+}
 
 export function candidate(name: string): Candidate {
   const found = CANDIDATES.find((one) => one.name === name);
@@ -92,18 +122,23 @@ export function candidate(name: string): Candidate {
   return found;
 }
 
-function ceiling(name: string, title: string): Candidate {
-  const start = async () => running(await startSmallServer(`${name}.ts`, {}));
-  return { name, title, needs: [], storesEvents: false, start };
-}
-
 function approach(name: string, file: string, title: string, needs: readonly ServerKind[]): Candidate {
   return {
-    name,
-    title: `approach ${title}`,
-    needs,
-    storesEvents: true,
+    ...{ name, title: `approach ${title}`, needs, phases: ["rates", "kill"], isInGate: name === APPROACH_4 },
     start: async (stores) => running(await startSmallServer(file, urlsOf(stores))),
+  };
+}
+
+function clustered(
+  name: string,
+  title: string,
+  what: Pick<Candidate, "phases"> & Partial<Candidate>,
+  settings: Readonly<Record<string, string>> = {},
+): Candidate {
+  return {
+    ...{ name, title: `Hourglass, Redis + MySQL${title}`, needs: ["redis", "mariadb"], isInGate: false },
+    start: (stores, options) => startClustered(stores, options, settings),
+    ...what,
   };
 }
 
@@ -120,7 +155,7 @@ function urlsOf({ redis, mariaDb }: Stores): Record<string, string> {
 
 function startSmallServer(file: string, urls: Readonly<Record<string, string>>): Promise<ServerProcess> {
   const script = join(import.meta.dir, "approaches", file);
-  // What the service sets for itself: what is compared is not how the runtime keeps memory.
+  // As the service sets them for itself: what is compared is not how the runtime manages memory.
   const shared = { ...MEMORY_SETTINGS, ...urls, ...PRODUCTION };
   const settings = ({ port }: ServerPlace) => ({ ...shared, PORT: String(port) });
   const program = {
@@ -131,9 +166,10 @@ function startSmallServer(file: string, urls: Readonly<Record<string, string>>):
       ...["env", "-i", ...Object.entries(settings(place)).map(([name, value]) => `${name}=${value}`)],
       ...[process.execPath, script],
     ],
-    // What it wrote: another process may have been faster to take the port.
+    // What it wrote: another process may have been faster to take the port. Started again, it has written it before.
     isReady: async ({ port, folder }: ServerPlace) => {
-      return readFileSync(join(folder, "log"), "utf8").includes(`:${port}\n`);
+      const hasStarted = readFileSync(join(folder, "log"), "utf8").includes(`:${port}\n`);
+      return hasStarted && (await fetch(`http://127.0.0.1:${port}/`)).status > 0;
     },
   };
   return startProgram((port) => new ServerProcess(program, port));
@@ -155,14 +191,6 @@ async function startClustered(
   const all = { ...PRODUCTION, ...urlsOf(stores), LEASE_MS: String(leaseMs), ...settings };
   const service = await startService({ settings: all });
   return { process: service, rows: await mysqlRows(stores.mariaDb!.url), dataDir: undefined };
-}
-
-/** It takes no notice of what it does not know, and would run with one worker under the name of two. */
-function checkThatServiceKnows(setting: string): void {
-  const main = join(PROJECT_ROOT, "src", "main.ts");
-  const help = Bun.spawnSync([process.execPath, main, "--help"], { stdin: "ignore" }).stdout.toString();
-  if (new RegExp(`^ +${setting} `, "m").test(help)) return;
-  throw new Error(`the service has no setting ${setting}: see '${dirname(main)}/main.ts --help'`);
 }
 
 const PERSISTED = "SELECT COALESCE(SUM(events), 0) AS n FROM writers";

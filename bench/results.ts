@@ -1,17 +1,16 @@
-/** What a run found: the shape of results/latest.json, which report and targets are made from. */
+/** What a run found: the shape of results/latest.json, from which the report and the verdicts are made. */
 import type { Distribution } from "./load/percentiles.ts";
-import type { MixName, RequestClass } from "./load/workload.ts";
-import type { Parameters } from "./measure/parameters.ts";
+import type { RequestClass } from "./load/workload.ts";
+import type { Parameters } from "./parameters.ts";
 
 export interface Results {
   readonly startedAt: string;
   readonly durationS: number;
+  /** The commit that was measured, with a + if files were changed. */
+  readonly commit: string;
   readonly machine: Machine;
   readonly parameters: Parameters;
-  readonly drivers: { readonly saturation: string; readonly constantRate: string };
   readonly candidates: readonly CandidateResults[];
-  readonly growth: readonly GrowthResults[];
-  readonly batches: readonly BatchResults[];
 }
 
 export interface Machine {
@@ -22,8 +21,8 @@ export interface Machine {
   readonly bun: string;
   readonly redis: string;
   readonly mariaDb: string;
-  /** Of the minute before the run began: what else the machine was doing. */
-  readonly loadAverage: number;
+  /** Of all cores, before the run began: what else the machine was doing. */
+  readonly busyShare: number;
 }
 
 export interface CandidateResults {
@@ -34,15 +33,17 @@ export interface CandidateResults {
   readonly failures: readonly string[];
 }
 
-/** One candidate in one round. */
+/** One candidate in one round. What is undefined was not measured. */
 export interface TrialResult {
-  readonly maximum: Readonly<Partial<Record<MixName, Maximum>>>;
-  readonly latencies: readonly LatencyResult[];
+  readonly rates: readonly RateResult[];
+  readonly maximum: Maximum;
+  readonly reads?: ReadResult | undefined;
+  readonly growth?: GrowthResult | undefined;
+  readonly batches?: BatchResult | undefined;
+  readonly kill?: KillResult | undefined;
   readonly residentMb: Parts;
-  /** By a million events; of what was measured with posts alone. */
+  /** By a million events, of those that the maximum was measured with. */
   readonly bytesPerMEvents: StoredBytes;
-  /** Undefined where nothing is stored. */
-  readonly kill: KillResult | undefined;
 }
 
 export interface Parts {
@@ -57,33 +58,58 @@ export interface StoredBytes {
   readonly files: number;
 }
 
-export interface Maximum {
-  readonly requestsPerS: number;
-  /** Refused, or lost: figures with many of these are not to be believed. */
-  readonly failed: number;
-  readonly cpuUsPerRequest: Parts;
+interface Cost {
+  readonly cpuUsPerEvent: Parts;
   /** Undefined where no event becomes a row after its answer. */
-  readonly flush: FlushResult | undefined;
+  readonly flush?: FlushResult | undefined;
 }
 
+/** Posts alone, as many as the server takes. */
+export interface Maximum extends Cost {
+  readonly perS: number;
+  /** Refused, or lost: figures with many of these mean nothing. */
+  readonly failed: number;
+}
+
+/** Posts alone, at a rate that does not depend on the server. */
+export interface RateResult extends Cost {
+  readonly ratePerS: number;
+  /** Of the requests that were due; below 1 the server could not bear the rate. */
+  readonly answeredShare: number;
+  readonly latencies: Latencies;
+}
+
+export type Latencies = Readonly<Partial<Record<RequestClass, Distribution>>>;
+
 export interface FlushResult {
-  /** Rows written over the second half of the load, against the events that came in. At 1 it keeps up. */
-  readonly shareOfRate: number;
-  readonly rowsPerS: number;
   /** When the load ended. */
   readonly backlogEvents: number;
+  /** How long the load took to send as many. */
+  readonly lagS: number;
   readonly drainMs: number;
 }
 
-export interface LatencyResult {
-  /** Of the candidate's own maximum. */
-  readonly share: number;
-  readonly ratePerS: number;
-  readonly answeredPerS: number;
-  readonly refused: number;
-  readonly classes: Readonly<Partial<Record<RequestClass, Distribution>>>;
-  /** Of the candidate's `latencyReference`, at the same rate. */
-  readonly reference?: Readonly<Partial<Record<RequestClass, Distribution>>>;
+export interface ReadResult {
+  /** Of the current hour, as many as the server takes. */
+  readonly maximumPerS: number;
+  /** Posts and reads, half each, at `readRatePerS`. */
+  readonly latencies: Latencies;
+}
+
+/** Posts, as many as the server takes, in events/s. */
+export interface GrowthResult {
+  readonly users: number;
+  readonly streams: number;
+}
+
+/** Events a second, many in a request. */
+export interface BatchResult {
+  readonly acceptedPerS: number;
+  /** The same, with the time until the last of them was a row. */
+  readonly storedPerS: number;
+  readonly failed: number;
+  /** Rows a second that MySQL takes from one session that only inserts; undefined without MySQL. */
+  readonly bulkRowsPerS?: number | undefined;
 }
 
 /** After kill -9 under load, and a new start on the same stores. */
@@ -97,57 +123,26 @@ export interface KillResult {
   readonly rows: number | undefined;
   /** Acknowledged, and missing from the counts, or from the rows if there are any. */
   readonly lost: number;
+  /** From the start to the first answer of /readyz, with all that the trial had stored. */
+  readonly restartMs: number;
 }
 
-export interface GrowthResults {
-  readonly name: string;
-  readonly title: string;
-  /** By round. */
-  readonly eventsPerS: readonly (number | undefined | null)[];
-  readonly failures: readonly string[];
-}
-
-export interface BatchResults {
-  readonly name: string;
-  readonly title: string;
-  /** By round. */
-  readonly rounds: readonly (BatchRound | undefined | null)[];
-  readonly failures: readonly string[];
-}
-
-/** Events a second. */
-export interface BatchRound {
-  /** One in a request. */
-  readonly singlesPerS: number;
-  /** Accepted, many in a request. */
-  readonly takenPerS: number;
-  /** The same, with the time until the last of them was a row. */
-  readonly storedPerS: number;
-  readonly refusedRequests: number;
-  /** Rows a second that MySQL takes from who only inserts; undefined without MySQL. */
-  readonly bulkRowsPerS?: number;
-}
-
-export const GROWTH_BASE = "base";
+export type Figure = (trial: TrialResult) => number | undefined;
 
 /** A figure of a candidate by round; undefined for rounds without. Empty if the candidate did not run. */
-export function byRound(
-  results: Results,
-  name: string,
-  figure: (trial: TrialResult) => number | undefined,
-): (number | undefined)[] {
+export function byRound(results: Results, name: string, figure: Figure): (number | undefined)[] {
   const found = results.candidates.find((one) => one.name === name);
   return (found?.rounds ?? []).map((trial) => (trial ? figure(trial) : undefined));
-}
-
-export function postsPerS({ maximum }: TrialResult): number | undefined {
-  return maximum["100:0"]?.requestsPerS;
 }
 
 export function sumOf({ server, redis, mysql }: Parts): number {
   return server + redis + mysql;
 }
 
-export function latencyAt({ latencies }: TrialResult, share: number): LatencyResult | undefined {
-  return latencies.find((one) => one.share === share);
+export function at(ratePerS: number, { rates }: TrialResult): RateResult | undefined {
+  return rates.find((one) => one.ratePerS === ratePerS);
+}
+
+export function failures({ candidates }: Results): string[] {
+  return candidates.flatMap(({ title, failures: texts }) => texts.map((text) => `${title}: ${text}`));
 }

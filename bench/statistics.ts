@@ -7,8 +7,10 @@ export interface Spread {
   readonly rounds: number;
 }
 
+export type Figures = readonly (number | undefined | null)[];
+
 /** Undefined if there is no figure at all. Rounds without a figure are left out. */
-export function spreadOf(figures: readonly (number | undefined | null)[]): Spread | undefined {
+export function spreadOf(figures: Figures): Spread | undefined {
   const found = figures.filter((figure): figure is number => typeof figure === "number");
   if (found.length === 0) return undefined;
   const sorted = found.toSorted((a, b) => a - b);
@@ -17,17 +19,19 @@ export function spreadOf(figures: readonly (number | undefined | null)[]): Sprea
   return { median, min: sorted[0]!, max: sorted.at(-1)!, rounds: sorted.length };
 }
 
+/** 0.2: the rounds lie within a fifth of the median. */
+export function relativeSpread({ median, min, max }: Spread): number {
+  return median === 0 ? 0 : (max - min) / median;
+}
+
 /**
  * Round by round, since a machine that slows down in one round slows down both sides of it. Undefined where
  * either side has no figure.
  */
-export function ratios(
-  figures: readonly (number | undefined)[],
-  references: readonly (number | undefined)[],
-): (number | undefined)[] {
+export function ratios(figures: Figures, references: Figures): (number | undefined)[] {
   return figures.map((figure, round) => {
     const reference = references[round];
-    return figure === undefined || !reference ? undefined : figure / reference;
+    return typeof figure !== "number" || !reference ? undefined : figure / reference;
   });
 }
 
@@ -39,4 +43,15 @@ export function figureText(figure: number): string {
 export function spreadText({ median, min, max, rounds }: Spread): string {
   const range = rounds === 1 ? "" : ` (${figureText(min)} … ${figureText(max)})`;
   return `${figureText(median)}${range}`;
+}
+
+/** As spreadText, with a dash for what was not measured. */
+export function textOf(figures: Figures): string {
+  const found = spreadOf(figures);
+  return found === undefined ? "–" : spreadText(found);
+}
+
+export function medianText(figures: Figures): string {
+  const found = spreadOf(figures);
+  return found === undefined ? "–" : figureText(found.median);
 }

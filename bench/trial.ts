@@ -2,55 +2,50 @@
  * One candidate in one round: fresh stores and a fresh process, warmed up, loaded, and killed at the end.
  * Invariant: whatever it started has ended when it answers or throws.
  */
-import { type Candidate, candidate, type Running } from "./candidates.ts";
-import type { LoadDriver, RateTarget, Target } from "./load/load-driver.ts";
-import { MIXES, type MixName } from "./load/workload.ts";
-import { FlushWatch, waitForDrain } from "./measure/flush-watch.ts";
+import { type Candidate, type Running, withCandidate } from "./candidates.ts";
+import type { LoadDriver, Target } from "./load/load-driver.ts";
+import { type Mix, POSTS, POSTS_AND_READS, READS_OF_CURRENT_HOUR } from "./load/workload.ts";
+import { measureBulkInsert } from "./measure/bulk-insert.ts";
+import { flushBehind, waitForDrain } from "./measure/flush.ts";
 import { checkKill } from "./measure/kill-check.ts";
-import { LATENCY_MIX, type Parameters } from "./measure/parameters.ts";
 import { cpuMs, residentBytes } from "./measure/process-tree.ts";
+import { storeRows } from "./measure/stored-rows.ts";
 import { folderBytes, mariaDbBytes, openStores, redisBytes, type Stores } from "./measure/stores.ts";
-import type { LatencyResult, Maximum, Parts, StoredBytes, TrialResult } from "./results.ts";
+import type { Parameters } from "./parameters.ts";
+import type {
+  BatchResult,
+  GrowthResult,
+  Maximum,
+  Parts,
+  RateResult,
+  ReadResult,
+  StoredBytes,
+  TrialResult,
+} from "./results.ts";
 
 export interface TrialContext {
   readonly parameters: Parameters;
   readonly driver: LoadDriver;
   readonly round: number;
-  /** Told what is under way. */
+  /** Progress. */
   readonly say: (text: string) => void;
 }
 
-/** No phase has less, so that something is sent at all. */
-const RATE_MIN_PER_S = 20;
 const BYTES_PER_MB = 1_000_000;
-const POSTS_ONLY = "100:0";
+/** Below it a rate is not borne. */
+const ANSWERED_SHARE_MIN = 0.95;
+/** So that something is sent at all. */
+const RATE_MIN_PER_S = 20;
 
 export async function runTrial(which: Candidate, context: TrialContext): Promise<TrialResult> {
-  const stores = await openStores(which.needs);
+  const stores = await openStores(which);
   try {
-    return await withCandidate(which, stores, context, async (running) => {
+    if (which.hasStoredRows) await storeRows(which, stores, context);
+    return await withCandidate(which, stores, context.parameters, async (running) => {
       return await new Trial(which, stores, running, context).run();
     });
   } finally {
     await stores.close();
-  }
-}
-
-/** Starts it and ends it, with all its workers. */
-export async function withCandidate<T>(
-  which: Candidate,
-  stores: Stores,
-  { parameters: { leaseMs } }: TrialContext,
-  use: (running: Running) => Promise<T>,
-): Promise<T> {
-  const running = await which.start(stores, { leaseMs });
-  try {
-    return await use(running);
-  } finally {
-    await running.rows?.close();
-    // Told to stop before it is killed: its workers end with it.
-    await running.process.kill("SIGTERM").catch(() => {});
-    await running.process.stop();
   }
 }
 
@@ -68,93 +63,128 @@ class Trial {
   }
 
   async run(): Promise<TrialResult> {
-    const { mixes, latencyShares } = this.#context.parameters;
-    const { port } = this.#running.process;
-    await warmUp(port, this.#context);
+    const { phases } = this.#candidate;
+    const { driver, parameters, say } = this.#context;
+    await driver.saturate({ ...this.#target(POSTS_AND_READS), durationMs: parameters.warmUpMs });
     await waitForDrain(this.#running);
-    const maximum: Partial<Record<MixName, Maximum>> = {};
-    let bytesPerMEvents: StoredBytes = { redis: 0, mysql: 0, files: 0 };
-    for (const mix of mixes) {
-      const before = await this.#storedBytes();
-      const { events, figures } = await this.#maximumOf(mix);
-      maximum[mix] = figures;
-      if (mix === POSTS_ONLY) bytesPerMEvents = perMEvents(before, await this.#storedBytes(), events);
-    }
-    const residentMb = this.#residentMb();
-    const latencies: LatencyResult[] = [];
-    for (const share of latencyShares) latencies.push(await this.#latenciesAt(share, maximum[LATENCY_MIX]!));
-    const kill = this.#candidate.storesEvents ? await this.#kill(maximum[LATENCY_MIX]!) : undefined;
-    return { maximum, latencies, residentMb, bytesPerMEvents, kill };
-  }
-
-  #target(mix: MixName): Target {
-    const { parameters, round } = this.#context;
+    const rates = phases.includes("rates") ? await this.#rates() : [];
+    const before = await this.#storedBytes();
+    const { events, ...maximum } = await this.#maximum();
+    say(`${Math.round(maximum.perS)} events/s`);
     return {
-      port: this.#running.process.port,
-      mix: MIXES[mix],
-      population: { users: parameters.users, streams: 1 },
-      // The same for all candidates of a round.
-      seed: round * 1_000 + Object.keys(MIXES).indexOf(mix),
-      durationMs: parameters.phaseMs,
+      rates,
+      maximum,
+      bytesPerMEvents: perMEvents(before, await this.#storedBytes(), events),
+      residentMb: this.#residentMb(),
+      reads: phases.includes("reads") ? await this.#reads() : undefined,
+      growth: phases.includes("growth") ? await this.#growth() : undefined,
+      batches: phases.includes("batches") ? await this.#batches() : undefined,
+      kill: phases.includes("kill") ? await this.#kill(maximum) : undefined,
     };
   }
 
-  async #maximumOf(mix: MixName): Promise<{ events: number; figures: Maximum }> {
-    const { driver, say } = this.#context;
+  /** The requests of a round are the same for all candidates. */
+  #target(mix: Mix, { users = this.#context.parameters.users, streams = 1 } = {}): Target {
+    const { parameters, round } = this.#context;
+    const { port } = this.#running.process;
+    return { port, mix, population: { users, streams }, seed: round, durationMs: parameters.phaseMs };
+  }
+
+  async #rates(): Promise<RateResult[]> {
+    const found: RateResult[] = [];
+    for (const ratePerS of this.#context.parameters.ratesPerS) {
+      const rate = await this.#atRate(ratePerS);
+      found.push(rate);
+      if (rate.answeredShare < ANSWERED_SHARE_MIN) break;
+    }
+    return found;
+  }
+
+  async #atRate(ratePerS: number): Promise<RateResult> {
+    const { load, cost } = await this.#measured(async () => {
+      const found = await this.#context.driver.sendAtRate(this.#target(POSTS), ratePerS);
+      return { ...found, durationMs: this.#context.parameters.phaseMs };
+    });
+    const answeredShare = load.answered / (load.answered + load.failed);
+    return { ratePerS, answeredShare, latencies: load.latencies, ...cost };
+  }
+
+  async #maximum(): Promise<Maximum & { events: number }> {
+    const { load, cost } = await this.#measured(() => this.#context.driver.saturate(this.#target(POSTS)));
+    const { answered, failed, durationMs } = load;
+    return { events: answered, perS: (answered * 1_000) / durationMs, failed, ...cost };
+  }
+
+  /** What a load costs, with the flush of its events. */
+  async #measured<L extends { readonly answered: number; readonly durationMs: number }>(send: () => Promise<L>) {
     const before = this.#cpuMs();
-    const watch = new FlushWatch(this.#running.rows);
-    await watch.start();
-    const load = await driver.saturate(this.#target(mix)).finally(() => watch.stop());
-    const flush = await watch.result(this.#running, load);
-    // By now all rows are written, and paid for.
-    const cpuUsPerRequest = mapParts(this.#cpuMs(), (part, ms) => {
-      return ((ms - before[part]) * 1_000) / load.answered;
-    });
-    const requestsPerS = (load.answered * 1_000) / load.durationMs;
-    say(`${mix}: ${Math.round(requestsPerS)} requests/s`);
-    return { events: load.answered, figures: { requestsPerS, failed: load.failed, cpuUsPerRequest, flush } };
+    const load = await send();
+    const flush = await flushBehind(this.#running, (load.answered * 1_000) / load.durationMs);
+    const after = this.#cpuMs();
+    const us = (part: keyof Parts) => ((after[part] - before[part]) * 1_000) / load.answered;
+    return {
+      load,
+      cost: { cpuUsPerEvent: { server: us("server"), redis: us("redis"), mysql: us("mysql") }, flush },
+    };
   }
 
-  async #latenciesAt(share: number, { requestsPerS }: Maximum): Promise<LatencyResult> {
-    const { driver, say, parameters } = this.#context;
-    const ratePerS = Math.max(RATE_MIN_PER_S, Math.round(requestsPerS * share));
-    const target = { ...this.#target(LATENCY_MIX), ratePerS };
-    const { latencies, answered, refused } = await driver.sendAtRate(target);
+  async #reads(): Promise<ReadResult> {
+    const { driver, parameters } = this.#context;
+    const { answered, durationMs } = await driver.saturate(this.#target(READS_OF_CURRENT_HOUR));
+    const { latencies } = await driver.sendAtRate(this.#target(POSTS_AND_READS), parameters.readRatePerS);
     await waitForDrain(this.#running);
-    const { latencyReference } = this.#candidate;
-    const reference =
-      latencyReference === undefined
-        ? undefined
-        : await referenceLatencies(candidate(latencyReference), target, this.#context);
-    say(`${Math.round(share * 100)} % of its maximum: latencies at ${ratePerS} requests/s`);
-    const answeredPerS = (answered * 1_000) / parameters.phaseMs;
-    const found = { share, ratePerS, answeredPerS, refused, classes: latencies };
-    return reference === undefined ? found : { ...found, reference };
+    return { maximumPerS: (answered * 1_000) / durationMs, latencies };
   }
 
-  async #kill({ requestsPerS }: Maximum) {
+  async #growth(): Promise<GrowthResult> {
+    const { manyUsers, manyStreams } = this.#context.parameters;
+    const perS = async (population: { users?: number; streams?: number }) => {
+      const { answered, durationMs } = await this.#context.driver.saturate(this.#target(POSTS, population));
+      await waitForDrain(this.#running);
+      return (answered * 1_000) / durationMs;
+    };
+    return { users: await perS({ users: manyUsers }), streams: await perS({ streams: manyStreams }) };
+  }
+
+  async #batches(): Promise<BatchResult> {
+    const { driver, parameters } = this.#context;
+    const target = this.#target(POSTS);
+    await driver.sendBatches({ ...target, durationMs: parameters.warmUpMs / 2 });
+    await waitForDrain(this.#running);
+    const { answered, failed, durationMs, startedMs } = await driver.sendBatches(target);
+    const storedMs = (await waitForDrain(this.#running)).atMs - startedMs;
+    const { mariaDb } = this.#stores;
+    return {
+      acceptedPerS: (answered * 1_000) / durationMs,
+      storedPerS: (answered * 1_000) / storedMs,
+      failed,
+      bulkRowsPerS: mariaDb && (await measureBulkInsert(mariaDb.url, parameters.phaseMs)),
+    };
+  }
+
+  async #kill({ perS }: Maximum) {
+    const ratePerS = Math.max(RATE_MIN_PER_S, Math.round(perS / 2));
     const { driver, say } = this.#context;
-    const ratePerS = Math.max(RATE_MIN_PER_S, Math.round(requestsPerS / 2));
-    const kill = await checkKill({
-      running: this.#running,
-      driver,
-      target: { ...this.#target(LATENCY_MIX), ratePerS },
-    });
+    const kill = await checkKill({ running: this.#running, driver, target: this.#target(POSTS), ratePerS });
     say(`killed: ${kill.lost} of ${kill.acknowledged} acknowledged events lost`);
     return kill;
   }
 
-  #pids(): Readonly<Record<keyof Parts, number | undefined>> {
-    const { redis, mariaDb } = this.#stores;
-    return { server: this.#running.process.pid, redis: redis?.pid, mysql: mariaDb?.pid };
-  }
-
   #cpuMs(): Parts {
-    return mapParts(this.#pids(), (_, pid) => (pid === undefined ? 0 : cpuMs(pid)));
+    return this.#ofParts(cpuMs);
   }
 
   #residentMb(): Parts {
-    return mapParts(this.#pids(), (_, pid) => (pid === undefined ? 0 : residentBytes(pid) / BYTES_PER_MB));
+    return this.#ofParts((pid) => residentBytes(pid) / BYTES_PER_MB);
+  }
+
+  #ofParts(figure: (pid: number) => number): Parts {
+    const { redis, mariaDb } = this.#stores;
+    return {
+      server: figure(this.#running.process.pid),
+      redis: redis === undefined ? 0 : figure(redis.pid),
+      mysql: mariaDb === undefined ? 0 : figure(mariaDb.pid),
+    };
   }
 
   async #storedBytes(): Promise<StoredBytes> {
@@ -166,32 +196,6 @@ class Trial {
       files: dataDir === undefined ? 0 : folderBytes(dataDir),
     };
   }
-}
-
-async function warmUp(port: number, context: TrialContext): Promise<void> {
-  const { driver, parameters } = context;
-  const population = { users: parameters.users, streams: 1 };
-  await driver.saturate({ port, mix: MIXES["50:50"], population, seed: 0, durationMs: parameters.warmUpMs });
-}
-
-async function referenceLatencies(reference: Candidate, target: RateTarget, context: TrialContext) {
-  const stores = await openStores(reference.needs);
-  try {
-    return await withCandidate(reference, stores, context, async ({ process: { port } }) => {
-      await warmUp(port, context);
-      return (await context.driver.sendAtRate({ ...target, port })).latencies;
-    });
-  } finally {
-    await stores.close();
-  }
-}
-
-function mapParts<T>(parts: Readonly<Record<keyof Parts, T>>, map: (part: keyof Parts, value: T) => number): Parts {
-  return {
-    server: map("server", parts.server),
-    redis: map("redis", parts.redis),
-    mysql: map("mysql", parts.mysql),
-  };
 }
 
 /** What shrank meanwhile holds nothing of these events. */

@@ -6,8 +6,7 @@ import { Command } from "commander";
 import { seconds, whole } from "../arguments.ts";
 import type { Costs } from "../capacity/costs.ts";
 import { costsText } from "../capacity/plan.ts";
-import { hasWrk } from "../load/wrk-load.ts";
-import { FULL, QUICK } from "../measure/parameters.ts";
+import { FULL, QUICK } from "../parameters.ts";
 import { figureText } from "../statistics.ts";
 import { type Comparison, compare, costsOf, sumOf } from "./comparison.ts";
 import { type InstancesResult, measureInstances } from "./measure.ts";
@@ -50,14 +49,12 @@ export function instancesCommand(say: (line: string) => void): Command {
 async function run(options: Options, say: (line: string) => void): Promise<number> {
   const base = options.quick ? QUICK : FULL;
   const phaseMs = options.seconds === undefined ? base.phaseMs : options.seconds * 1_000;
-  const isWhole = phaseMs % 1_000 === 0 && base.warmUpMs % 1_000 === 0;
   const connections = options.quick ? QUICK_CONNECTIONS : options.connections;
-  const saturationDriver = hasWrk() && isWhole && !options.quick ? "wrk" : "built-in";
   const results = await measureInstances({
     ...{ counts: options.counts, phaseMs, warmUpMs: base.warmUpMs, users: base.users, say },
     rounds: options.rounds ?? base.rounds,
     ratePerS: options.rate,
-    driver: { ...base, connections, saturationDriver },
+    driver: { ...base, connections },
   });
   const costs = costsOf(results);
   const cores = cpus().length;

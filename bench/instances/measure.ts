@@ -6,18 +6,17 @@
  * Figures are of all instances together. All is on one machine: where its cores are busy, more instances can't take
  * more, and it is the CPU per event that tells.
  */
-import { readFileSync } from "node:fs";
 import { loadavg } from "node:os";
 import { scrape } from "../../test/harness/servers/prometheus.ts";
 import type { ServerProcess } from "../../test/harness/servers/server-process.ts";
 import { startService } from "../../test/harness/service/service.ts";
-import { candidate, HOURGLASS, type Running } from "../candidates.ts";
+import { CLUSTERED, candidate, type Running } from "../candidates.ts";
 import { LoadDriver, type LoadDriverOptions, type Target } from "../load/load-driver.ts";
 import type { Distribution } from "../load/percentiles.ts";
 import { percentileMs } from "../load/percentiles.ts";
-import { MIXES } from "../load/workload.ts";
-import { waitForDrain } from "../measure/flush-watch.ts";
-import { cpuMs } from "../measure/process-tree.ts";
+import { POSTS } from "../load/workload.ts";
+import { waitForDrain } from "../measure/flush.ts";
+import { cpuMs, machineBusyMs } from "../measure/process-tree.ts";
 import { openStores, type Stores } from "../measure/stores.ts";
 
 export interface MeasureOptions {
@@ -69,8 +68,6 @@ export interface InstancesResult {
 const PACED_SHARE = 1 / 8;
 /** So that something is sent at all. */
 const RATE_MIN_PER_S = 20;
-const TICKS_PER_S = 100;
-const POSTS = MIXES["100:0"];
 const LATENCY_CLASS = "POST current";
 
 export async function measureInstances(options: MeasureOptions): Promise<InstancesResult[]> {
@@ -125,10 +122,10 @@ class Group {
   }
 
   static async open(instances: number, options: MeasureOptions): Promise<Group> {
-    const stores = await openStores(candidate(HOURGLASS).needs);
+    const stores = await openStores(candidate(CLUSTERED));
     const services: ServerProcess[] = [];
     try {
-      const first = await candidate(HOURGLASS).start(stores, { leaseMs: 10_000 });
+      const first = await candidate(CLUSTERED).start(stores, { leaseMs: 10_000 });
       services.push(first.process);
       const settings = {
         REDIS_URL: stores.redis!.url,
@@ -176,12 +173,10 @@ class Group {
     const targets = this.#targets(round, this.#options.phaseMs);
     const latencies: Distribution[] = [];
     const phase = await this.#phase(async () => {
-      const loads = await Promise.all(
-        this.#drivers.map((driver, n) => driver.sendAtRate({ ...targets[n]!, ratePerS })),
-      );
+      const loads = await Promise.all(this.#drivers.map((driver, n) => driver.sendAtRate(targets[n]!, ratePerS)));
       for (const load of loads) latencies.push(load.latencies[LATENCY_CLASS]!);
       const answered = loads.reduce((sum, load) => sum + load.answered, 0);
-      const failed = loads.reduce((sum, load) => sum + load.refused + load.open, 0);
+      const failed = loads.reduce((sum, load) => sum + load.failed, 0);
       return { answered, perS: (answered * 1_000) / this.#options.phaseMs, failed };
     });
     const worst = (percent: 50 | 99) => {
@@ -232,17 +227,9 @@ class Group {
   }
 
   async close(): Promise<void> {
-    await Promise.all(this.#drivers.map((driver) => driver.stop()));
     await this.#first.rows?.close();
     await Promise.all(this.#services.map((service) => service.kill("SIGTERM").catch(() => {})));
     await Promise.all(this.#services.map((service) => service.stop()));
     await this.#stores.close();
   }
-}
-
-/** Of all cores, since it was started. */
-function machineBusyMs(): number {
-  const [, user, nice, system, , , irq, softirq] = readFileSync("/proc/stat", "utf8").split("\n")[0]!.split(/ +/);
-  const ticks = [user, nice, system, irq, softirq].reduce((sum, text) => sum + Number(text), 0);
-  return (ticks * 1_000) / TICKS_PER_S;
 }

@@ -5,6 +5,7 @@
  * seed; only the time in them is that of the phase.
  */
 import { HOUR_MS, hourOf } from "../../src/domain/event.ts";
+import type { Requests } from "../../test/harness/load/http-load.ts";
 import { Random } from "../../test/harness/pipeline/random.ts";
 
 export interface Mix {
@@ -17,21 +18,16 @@ export interface Mix {
 /** 95 % of all requests are about the current hour. */
 const OLDER_SHARE = 0.05;
 
-export const MIXES = {
-  "100:0": { postShare: 1, olderShare: OLDER_SHARE },
-  "95:5": { postShare: 0.95, olderShare: OLDER_SHARE },
-  "50:50": { postShare: 0.5, olderShare: OLDER_SHARE },
-  "GET current": { postShare: 0, olderShare: 0 },
-} as const satisfies Record<string, Mix>;
-
-export type MixName = keyof typeof MIXES;
+export const POSTS: Mix = { postShare: 1, olderShare: OLDER_SHARE };
+export const POSTS_AND_READS: Mix = { postShare: 0.5, olderShare: OLDER_SHARE };
+export const READS_OF_CURRENT_HOUR: Mix = { postShare: 0, olderShare: 0 };
 
 export interface Population {
   readonly users: number;
   readonly streams: number;
 }
 
-/** By which latencies are split. A request's class is written before its target in a requests file. */
+/** By which latencies are split. */
 export const REQUEST_CLASSES = ["POST current", "POST older", "GET current", "GET older"] as const;
 export type RequestClass = (typeof REQUEST_CLASSES)[number];
 
@@ -40,6 +36,8 @@ const CLICK_SHARE = 0.1;
 const OLDER_HOURS = 23;
 /** A phase that would see the turn of the hour begins so long after it. */
 const AFTER_TURN_MS = 500;
+/** To make the requests, and for the last answers. */
+const PREPARATION_MS = 5_000;
 
 export interface WorkloadOptions {
   readonly mix: Mix;
@@ -49,24 +47,32 @@ export interface WorkloadOptions {
   readonly now: number;
 }
 
-/** A line per request: the class's number, then the target. */
-export function requestLines(options: WorkloadOptions): string {
-  const random = new Random(options.seed);
-  const lines: string[] = [];
-  for (let n = 0; n < options.requests; n++) lines.push(requestLine(random, options));
-  return `${lines.join("\n")}\n`;
+export interface Workload extends Requests {
+  /** By request, its place in REQUEST_CLASSES. */
+  readonly classes: Uint8Array;
 }
 
-function requestLine(random: Random, { mix, population, now }: WorkloadOptions): string {
+export function workload(options: WorkloadOptions): Workload {
+  const random = new Random(options.seed);
+  const classes = new Uint8Array(options.requests);
+  const texts = Array.from(classes, (_, n) => {
+    const { requestClass, target } = requestOf(random, options);
+    classes[n] = REQUEST_CLASSES.indexOf(requestClass);
+    return httpRequest(requestClass.startsWith("POST") ? "POST" : "GET", target, []);
+  });
+  return { ...joined(texts), classes };
+}
+
+function requestOf(random: Random, { mix, population, now }: WorkloadOptions) {
   const isPost = random.chance(mix.postShare);
   const isOlder = random.chance(mix.olderShare);
   const at = isOlder ? olderTime(random, now) : now;
   const stream = population.streams === 1 ? "" : `&stream=stream-${zipf(random, population.streams)}`;
-  const requestClass = (isPost ? 0 : 2) + (isOlder ? 1 : 0);
-  if (!isPost) return `${requestClass}/analytics?timestamp=${at}${stream}`;
+  const requestClass: RequestClass = `${isPost ? "POST" : "GET"} ${isOlder ? "older" : "current"}`;
+  if (!isPost) return { requestClass, target: `/analytics?timestamp=${at}${stream}` };
   const user = `user-${zipf(random, population.users)}`;
   const kind = random.chance(CLICK_SHARE) ? "click" : "impression";
-  return `${requestClass}/analytics?timestamp=${at}&user=${user}&${kind}${stream}`;
+  return { requestClass, target: `/analytics?timestamp=${at}&user=${user}&${kind}${stream}` };
 }
 
 export interface BatchesOptions extends Omit<WorkloadOptions, "requests"> {
@@ -74,14 +80,27 @@ export interface BatchesOptions extends Omit<WorkloadOptions, "requests"> {
   readonly batchEvents: number;
 }
 
-/** Behind each body but the last; none has a blank line in it. */
-export const BATCH_SEPARATOR = "\n\n";
-
-/** Bodies for POST /events, as NDJSON: of events alone, none of which has an id. */
-export function batchBodies({ batches, batchEvents, ...options }: BatchesOptions): string {
+/** POST /events with NDJSON: of events alone, none of which has an id. */
+export function batchRequests({ batches, batchEvents, ...options }: BatchesOptions): Requests {
   const random = new Random(options.seed);
-  const body = () => Array.from({ length: batchEvents }, () => eventLine(random, options)).join("\n");
-  return Array.from({ length: batches }, body).join(BATCH_SEPARATOR);
+  const texts = Array.from({ length: batches }, () => {
+    const body = Array.from({ length: batchEvents }, () => eventLine(random, options)).join("\n");
+    return httpRequest("POST", "/events", ["Content-Type: application/x-ndjson"], body);
+  });
+  return joined(texts);
+}
+
+function httpRequest(method: string, target: string, headers: readonly string[], body = ""): string {
+  // What a client sends with a POST, also with one that has no body.
+  const lines = method === "POST" ? [...headers, `Content-Length: ${body.length}`] : headers;
+  return [`${method} ${target} HTTP/1.1`, "Host: 127.0.0.1", ...lines, "", body].join("\r\n");
+}
+
+/** Nothing in a request is beyond ASCII. */
+function joined(texts: readonly string[]): Requests {
+  const starts = new Uint32Array(texts.length + 1);
+  for (const [n, text] of texts.entries()) starts[n + 1] = starts[n]! + text.length;
+  return { bytes: Buffer.from(texts.join(""), "latin1"), starts };
 }
 
 function eventLine(random: Random, { mix, population, now }: Omit<WorkloadOptions, "requests">): string {
@@ -101,9 +120,9 @@ function zipf(random: Random, count: number): number {
   return Math.floor(count ** random.fraction());
 }
 
-/** Now, or just after the turn of the hour if that comes within `neededMs`: "current" must stay it. */
-export async function timeWithRoom(neededMs: number): Promise<number> {
+/** Now, or just after the turn of the hour if a run of `durationMs` would see it: "current" must stay it. */
+export async function timeWithRoom(durationMs: number): Promise<number> {
   const leftMs = hourOf(Date.now()) + HOUR_MS - Date.now();
-  if (leftMs < neededMs) await Bun.sleep(leftMs + AFTER_TURN_MS);
+  if (leftMs < durationMs + PREPARATION_MS) await Bun.sleep(leftMs + AFTER_TURN_MS);
   return Date.now();
 }

@@ -9,15 +9,17 @@ import { HOUR_MS, hourOf } from "../../src/domain/event.ts";
 import { readHour } from "../../test/harness/service/analytics-client.ts";
 import { waitFor } from "../../test/harness/service/wait-for.ts";
 import type { Running } from "../candidates.ts";
-import type { LoadDriver, RateTarget } from "../load/load-driver.ts";
+import type { LoadDriver, Target } from "../load/load-driver.ts";
 import type { KillResult } from "../results.ts";
-import { waitForDrain } from "./flush-watch.ts";
+import { waitForDrain } from "./flush.ts";
 import { processTree } from "./process-tree.ts";
 
 export interface KillCheckOptions {
   readonly running: Running;
   readonly driver: LoadDriver;
-  readonly target: RateTarget;
+  /** The server is killed after `durationMs`. */
+  readonly target: Target;
+  readonly ratePerS: number;
 }
 
 /** All that the workload has touched, and the turn of an hour meanwhile. */
@@ -27,25 +29,22 @@ const HOURS_AHEAD = 1;
 const LONGER_THAN_TAKEN = 10;
 const READ_TIMEOUT_MS = 60_000;
 
-export async function checkKill({ running, driver, target }: KillCheckOptions): Promise<KillResult> {
+export async function checkKill({ running, driver, target, ratePerS }: KillCheckOptions): Promise<KillResult> {
   const before = await whatIsStored(running);
-  const started = Promise.withResolvers<void>();
-  const loading = driver.sendAtRate({
-    ...target,
-    durationMs: target.durationMs * LONGER_THAN_TAKEN,
-    isServerKilled: true,
-    onStart: started.resolve,
+  const { durationMs } = target;
+  const longer = { ...target, durationMs: durationMs * LONGER_THAN_TAKEN };
+  const { acknowledged, inDoubt } = await driver.sendUntilKilled(longer, ratePerS, async () => {
+    await Bun.sleep(durationMs);
+    await killTree(running);
   });
-  await Promise.race([started.promise, loading]);
-  await Bun.sleep(target.durationMs);
-  await killTree(running);
-  const { acknowledgedEvents: acknowledged, eventsInDoubt: inDoubt } = await loading;
+  const startMs = performance.now();
   await running.process.start();
+  const restartMs = performance.now() - startMs;
   const after = await whatIsStored(running);
   const counted = after.counted - before.counted;
   const gainedRows = after.rows === undefined ? undefined : after.rows - before.rows!;
   const lost = Math.max(0, acknowledged - Math.min(counted, gainedRows ?? counted));
-  return { acknowledged, inDoubt, counted, rows: gainedRows, lost };
+  return { acknowledged, inDoubt, counted, rows: gainedRows, lost, restartMs };
 }
 
 /** The first process, and at once all it had started: what is left of them would answer on. */

@@ -28,6 +28,13 @@ export function residentBytes(rootPid: number): number {
   return processTree(rootPid).reduce((sum, pid) => sum + residentBytesOf(pid), 0);
 }
 
+/** Of all cores, since the machine was started. */
+export function machineBusyMs(): number {
+  const [, user, nice, system, , , irq, softirq] = readFileSync("/proc/stat", "utf8").split("\n")[0]!.split(/ +/);
+  const ticks = [user, nice, system, irq, softirq].reduce((sum, text) => sum + Number(text), 0);
+  return (ticks * 1_000) / TICKS_PER_S;
+}
+
 function treeStats(rootPid: number): ProcessStat[] {
   const byParent = Map.groupBy(allStats(), ({ parent }) => parent);
   const root = statOf(String(rootPid));

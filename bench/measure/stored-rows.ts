@@ -5,9 +5,9 @@
 import type { Connection, RowDataPacket } from "mysql2/promise";
 import { HOUR_MS, hourOf } from "../../src/domain/event.ts";
 import { registerOf, Sketch } from "../../src/domain/unique-users/sketch.ts";
-import { candidate, HOURGLASS } from "../candidates.ts";
-import { type TrialContext, withCandidate } from "../trial.ts";
-import { openMysql, openStores, type Stores } from "./stores.ts";
+import { type Candidate, withCandidate } from "../candidates.ts";
+import type { Parameters } from "../parameters.ts";
+import { openMysql, type Stores } from "./stores.ts";
 
 /** The hours that new events go to, so that these go into trees that are as large as they get. */
 const HOURS = 24;
@@ -20,21 +20,23 @@ const ROWS_PER_BATCH = 200;
 const SESSIONS = 2;
 const MILLION = 1_000_000;
 
-/** Stores with so many rows, in tables that the service has made itself. The caller closes them. */
-export async function storesWithRows(rowCount: number, context: TrialContext): Promise<Stores> {
-  const which = candidate(HOURGLASS);
-  const stores = await openStores(which.needs);
-  try {
-    await withCandidate(which, stores, context, async () => {});
-    const startMs = performance.now();
-    await fill(stores.mariaDb!.url, rowCount);
-    const rate = rowCount / MILLION / ((performance.now() - startMs) / 1_000);
-    context.say(`${rowCount} rows stored beforehand, ${rate.toFixed(2)} M rows/s`);
-    return stores;
-  } catch (error) {
-    await stores.close();
-    throw error;
-  }
+export interface StoreRowsContext {
+  readonly parameters: Parameters;
+  readonly say: (text: string) => void;
+}
+
+/** Into tables that the service, which is `which`, has made itself. */
+export async function storeRows(
+  which: Candidate,
+  stores: Stores,
+  { parameters, say }: StoreRowsContext,
+): Promise<void> {
+  const { storedRows } = parameters;
+  await withCandidate(which, stores, parameters, async () => {});
+  const startMs = performance.now();
+  await fill(stores.mariaDb!.url, storedRows);
+  const rate = storedRows / MILLION / ((performance.now() - startMs) / 1_000);
+  say(`${storedRows} rows stored beforehand, ${rate.toFixed(2)} M rows/s`);
 }
 
 async function fill(url: string, rowCount: number): Promise<void> {

@@ -15,11 +15,21 @@ export interface Stores {
   close(): Promise<void>;
 }
 
-export async function openStores(needs: readonly ServerKind[]): Promise<Stores> {
-  const [redis, mariaDb] = await Promise.allSettled([
-    needs.includes("redis") ? startRedis() : undefined,
-    needs.includes("mariadb") ? startMariaDb() : undefined,
-  ]);
+/** What a candidate needs to be started. */
+export interface Needs {
+  readonly needs: readonly ServerKind[];
+  /** More than the usual ones. */
+  readonly redisArgs?: readonly string[];
+  /** In MariaDB's place, as TEST_SQL_ENGINE. */
+  readonly sqlEngine?: string;
+}
+
+export async function openStores({ needs, redisArgs = [], sqlEngine }: Needs): Promise<Stores> {
+  const starting = [
+    needs.includes("redis") ? startRedis({ args: redisArgs }) : undefined,
+    needs.includes("mariadb") ? withSqlEngine(sqlEngine, startMariaDb) : undefined,
+  ] as const;
+  const [redis, mariaDb] = await Promise.allSettled(starting);
   const stores = {
     redis: redis.status === "fulfilled" ? redis.value : undefined,
     mariaDb: mariaDb.status === "fulfilled" ? mariaDb.value : undefined,
@@ -29,6 +39,17 @@ export async function openStores(needs: readonly ServerKind[]): Promise<Stores> 
   if (failed?.status !== "rejected") return stores;
   await stores.close();
   throw failed.reason;
+}
+
+/** The harness takes its engine from the environment. */
+export function withSqlEngine<T>(engine: string | undefined, use: () => T): T {
+  if (engine === undefined) return use();
+  process.env["TEST_SQL_ENGINE"] = engine;
+  const end = () => void delete process.env["TEST_SQL_ENGINE"];
+  const used = use();
+  if (used instanceof Promise) void used.then(end, end);
+  else end();
+  return used;
 }
 
 /** What Redis holds, without what it holds for itself. */

@@ -3,17 +3,16 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { CANDIDATES } from "../../bench/candidates.ts";
+import { CANDIDATES, whyNotMeasurable } from "../../bench/candidates.ts";
+import { CRITERIA } from "../../bench/criteria.ts";
 import { PERCENTILES } from "../../bench/load/percentiles.ts";
-import { QUICK } from "../../bench/measure/parameters.ts";
 import type { Results } from "../../bench/results.ts";
-import { TARGETS } from "../../bench/targets.ts";
 import { PROJECT_ROOT } from "../harness/project/project-files.ts";
 import { describeWithServers } from "../harness/servers/servers.ts";
 
 const SUITE_TIMEOUT_MS = 600_000;
-/** uPlot alone has more. */
-const PROGRAM_MIN_CHARS = 30_000;
+/** MySQL may not have been unpacked here. */
+const MEASURED = CANDIDATES.filter((one) => whyNotMeasurable(one) === undefined);
 const MAIN = join(PROJECT_ROOT, "bench", "main.ts");
 
 let folder = "";
@@ -42,59 +41,60 @@ describeWithServers("the bench suite", ["redis", "mariadb"], () => {
     results = await Bun.file(join(folder, "latest.json")).json();
   }, SUITE_TIMEOUT_MS);
 
-  test("ends with 0, and says what it found", () => {
-    expect(ran.code).toBe(0);
-    for (const { title } of CANDIDATES) expect(ran.output).toContain(title);
-    for (const { name } of TARGETS) expect(ran.output).toContain(name);
+  test("exits with 0, and says what it found", () => {
+    expect([ran.code, ran.code === 0 ? "" : ran.errors]).toEqual([0, ""]);
+    expect(MEASURED.filter(({ title }) => !ran.output.includes(title))).toEqual([]);
+    expect(CRITERIA.filter(({ name }) => !ran.output.includes(name))).toEqual([]);
   });
 
-  test("runs all candidates and all cases of growth", () => {
-    expect(results.candidates.map(({ name }) => name)).toEqual(CANDIDATES.map(({ name }) => name));
-    expect([...results.candidates, ...results.growth].flatMap(({ failures }) => failures)).toEqual([]);
-    expect(results.growth.map(({ name }) => name)).toEqual(["base", "users", "streams", "rows"]);
-    for (const { eventsPerS } of results.growth) expect(eventsPerS[0]).toBeGreaterThan(0);
+  test("measures all candidates, and says which it has to leave out", () => {
+    expect(results.candidates.map(({ name }) => name)).toEqual(MEASURED.map(({ name }) => name));
+    expect(results.candidates.flatMap(({ failures }) => failures)).toEqual([]);
+    const left = CANDIDATES.filter((one) => !MEASURED.includes(one));
+    expect(left.filter(({ name }) => !ran.errors.includes(`${name.toUpperCase()} IS LEFT OUT`))).toEqual([]);
   });
 
-  test("has figures of batches", () => {
-    expect(results.batches.map(({ name }) => name)).toEqual(["hourglass", "hourglass-embedded"]);
-    for (const { rounds, failures } of results.batches) {
-      expect(failures).toEqual([]);
-      expect(rounds[0]!.refusedRequests).toBe(0);
-      expect(rounds[0]!.takenPerS).toBeGreaterThan(0);
-      expect(rounds[0]!.storedPerS).toBeGreaterThan(0);
-    }
-    expect(results.batches[0]!.rounds[0]!.bulkRowsPerS).toBeGreaterThan(0);
-  });
-
-  for (const { name, storesEvents, latencyReference } of CANDIDATES) {
+  for (const { name, phases } of MEASURED) {
     test(`has figures of ${name}`, () => {
       const trial = results.candidates.find((one) => one.name === name)!.rounds[0]!;
-      expect(Object.keys(trial.maximum)).toEqual([...QUICK.mixes]);
-      for (const { requestsPerS, failed, cpuUsPerRequest } of Object.values(trial.maximum)) {
-        expect(requestsPerS).toBeGreaterThan(0);
-        expect(failed).toBe(0);
-        expect(cpuUsPerRequest.server).toBeGreaterThanOrEqual(0);
-      }
+      expect(trial.maximum.perS).toBeGreaterThan(0);
+      expect(trial.maximum.failed).toBe(0);
       expect(trial.residentMb.server).toBeGreaterThan(0);
-      expect(trial.latencies.map(({ share }) => share)).toEqual([...QUICK.latencyShares]);
-      for (const { classes, reference } of trial.latencies) {
-        expect(classes["POST current"]!.ms).toHaveLength(PERCENTILES.length);
-        expect(classes["POST current"]!.ms.every((ms) => ms > 0)).toBe(true);
-        expect(reference !== undefined).toBe(latencyReference !== undefined);
+      expect(trial.rates.length > 0).toBe(phases.includes("rates"));
+      for (const { latencies, cpuUsPerEvent } of trial.rates) {
+        expect(latencies["POST current"]!.ms).toHaveLength(PERCENTILES.length);
+        expect(latencies["POST current"]!.ms.every((ms) => ms > 0)).toBe(true);
+        expect(cpuUsPerEvent.server).toBeGreaterThanOrEqual(0);
       }
-      if (!storesEvents) return;
-      expect(trial.kill!.acknowledged).toBeGreaterThan(0);
-      expect(trial.kill!.counted).toBeGreaterThanOrEqual(trial.kill!.acknowledged);
-      if (name.startsWith("hourglass")) expect(trial.kill!.rows).toBe(trial.kill!.counted);
+      expect(trial.reads !== undefined).toBe(phases.includes("reads"));
+      expect(trial.kill !== undefined).toBe(phases.includes("kill"));
+      if (trial.kill === undefined) return;
+      expect(trial.kill.acknowledged).toBeGreaterThan(0);
+      expect(trial.kill.counted).toBeGreaterThanOrEqual(trial.kill.acknowledged);
+      expect(trial.kill.lost).toBe(0);
+      if (name.startsWith("hourglass")) expect(trial.kill.rows).toBe(trial.kill.counted);
     });
   }
+
+  test("has figures of growing work", () => {
+    const [embedded, clustered] = ["hourglass-embedded", "hourglass"].map((name) => {
+      return results.candidates.find((one) => one.name === name)!.rounds[0]!;
+    });
+    for (const { batches } of [embedded!, clustered!]) {
+      expect(batches!.failed).toBe(0);
+      expect(batches!.acceptedPerS).toBeGreaterThan(0);
+      expect(batches!.storedPerS).toBeGreaterThan(0);
+    }
+    expect(clustered!.batches!.bulkRowsPerS).toBeGreaterThan(0);
+    expect(clustered!.growth!.users).toBeGreaterThan(0);
+    expect(clustered!.growth!.streams).toBeGreaterThan(0);
+  });
 
   test("writes a report that needs nothing else", async () => {
     const html = await Bun.file(join(folder, "latest.html")).text();
     // Told by a boolean each: a failure would print the whole of it.
-    expect(CANDIDATES.filter(({ title }) => !html.includes(title))).toEqual([]);
-    expect(html.includes(".uplot canvas")).toBe(true);
-    expect(html.split('<script type="module">')[1]!.length).toBeGreaterThan(PROGRAM_MIN_CHARS);
-    expect(/(src|href)=["']?https?:|@import|url\(/.exec(html)?.[0]).toBeUndefined();
+    expect(MEASURED.filter(({ title }) => !html.includes(title))).toEqual([]);
+    expect(html.includes('class="bar hourglass"')).toBe(true);
+    expect(/(src|href)=|<script|@import|url\(/.exec(html)?.[0]).toBeUndefined();
   });
 });

@@ -7,8 +7,8 @@
  * say where the request in them ends.
  */
 import type { Socket } from "bun";
+import { ACKNOWLEDGED, Outcomes, REFUSED, UNKNOWN } from "../../harness/load/outcomes.ts";
 import { Random } from "../../harness/pipeline/random.ts";
-import { ACKNOWLEDGED, Outcomes, REFUSED, UNKNOWN } from "../verdict/outcomes.ts";
 import { runAsChild } from "./child-program.ts";
 import { type FuzzClass, type FuzzRequest, FuzzRequests } from "./fuzz-requests.ts";
 import { wholeAnswer } from "./raw-answer.ts";

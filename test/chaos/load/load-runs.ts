@@ -1,15 +1,11 @@
 /**
- * One run of the load generator after the other on a site, and the verdict over all that they sent: each event
- * that was acknowledged has one row, each that was refused none.
+ * One load after the other on a site, and the verdict over all that they sent: each event that was acknowledged has
+ * one row, each that was refused none. Events are numbered, and users' names end with the number.
  */
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { Latencies } from "../../../src/runtime/latencies.ts";
+import { type LoadResult, type Requests, type RunningLoad, startLoad } from "../../harness/load/http-load.ts";
+import { ACKNOWLEDGED, Outcomes } from "../../harness/load/outcomes.ts";
 import { type ChaosSite, portsOf } from "../site/chaos-site.ts";
-import { type Outcomes, readOutcomes } from "../verdict/outcomes.ts";
-import { type ChildProgram, startChild } from "./child-program.ts";
-import type { LoadGeneratorOptions, LoadGeneratorResult } from "./load-generator.ts";
 import { tallyProblems, tallyRows } from "./numbered-rows.ts";
 
 export interface LoadRunOptions {
@@ -19,16 +15,21 @@ export interface LoadRunOptions {
   readonly ratePerS?: number;
 }
 
-export interface LoadRun extends Omit<LoadGeneratorResult, "latencies"> {
+export interface LoadRun extends LoadResult {
+  /** Of the acknowledged. */
   readonly latencies: Latencies;
 }
+
+/** At the end, for what is under way. */
+const LAST_ANSWERS_S = 30;
+const TIME_DIGITS = "0".repeat(13);
+const NUMBER_DIGITS = "0".repeat(10);
 
 export class LoadRuns {
   readonly #site: ChaosSite;
   readonly #hour: number;
-  readonly #folder = mkdtempSync(join(tmpdir(), "hourglass-chaos-load-"));
   readonly #outcomes = new Map<string, Outcomes>();
-  #generator: ChildProgram<LoadGeneratorResult> | undefined;
+  #load: RunningLoad | undefined;
 
   constructor(site: ChaosSite, hour: number) {
     this.#site = site;
@@ -37,14 +38,17 @@ export class LoadRuns {
 
   async run({ connections, seconds, ratePerS }: LoadRunOptions): Promise<LoadRun> {
     const prefix = `${String.fromCharCode(97 + this.#outcomes.size)}-`;
-    const outcomesPath = join(this.#folder, prefix);
-    const ports = portsOf(this.#site);
-    const options = { ports, connections, seconds, ratePerS, hour: this.#hour, prefix, outcomesPath };
-    this.#generator = startChild<LoadGeneratorOptions, LoadGeneratorResult>("load-generator.ts", options);
-    const result = await this.#generator.result;
-    this.#outcomes.set(prefix, await readOutcomes(outcomesPath));
+    this.#load = startLoad({
+      ports: portsOf(this.#site),
+      ...{ connections, seconds, ratePerS, graceS: LAST_ANSWERS_S, isOverload: true },
+      requests: numberedRequests(prefix, this.#hour),
+    });
+    const result = await this.#load.result;
+    this.#outcomes.set(prefix, new Outcomes(result.outcomes));
     const latencies = new Latencies();
-    for (const [ms, count] of result.latencies) latencies.add(ms, count);
+    for (let number = 0; number < result.sent; number++) {
+      if (result.outcomes[number] === ACKNOWLEDGED) latencies.add(result.latenciesMs[number]!);
+    }
     return { ...result, latencies };
   }
 
@@ -59,7 +63,25 @@ export class LoadRuns {
   }
 
   async close(): Promise<void> {
-    await this.#generator?.stop();
-    rmSync(this.#folder, { recursive: true, force: true });
+    this.#load?.stop();
+    await this.#load?.result.catch(() => {});
   }
+}
+
+/** One click and two impressions, in turn. */
+function numberedRequests(prefix: string, firstTime: number): Requests {
+  const texts = ["click", "impression", "impression"].map((kind) => {
+    const target = `/analytics?timestamp=${TIME_DIGITS}&user=${prefix}${NUMBER_DIGITS}&${kind}`;
+    return `POST ${target} HTTP/1.1\r\nHost: localhost\r\n\r\n`;
+  });
+  const starts = new Uint32Array(texts.length + 1);
+  for (const [n, text] of texts.entries()) starts[n + 1] = starts[n]! + text.length;
+  const behind = (name: string) => Uint32Array.from(texts, (text, n) => starts[n]! + text.indexOf(name) + name.length);
+  return {
+    bytes: Buffer.from(texts.join("")),
+    starts,
+    timeAt: behind("timestamp="),
+    numberAt: behind(`user=${prefix}`),
+    firstTime,
+  };
 }

@@ -5,9 +5,9 @@
 import { Database } from "bun:sqlite";
 import { join } from "node:path";
 import { createConnection } from "mysql2";
+import { ACKNOWLEDGED, type Outcomes, UNKNOWN } from "../../harness/load/outcomes.ts";
 import { waitFor } from "../../harness/service/wait-for.ts";
 import type { ChaosSite } from "../site/chaos-site.ts";
-import { ACKNOWLEDGED, type Outcomes, UNKNOWN } from "../verdict/outcomes.ts";
 
 export interface NumberedTally {
   readonly rows: number;

@@ -99,7 +99,7 @@ function reportOf(
     due: `${Math.round(OVERLOAD * maxPerS)} events/s for ${seconds} s`,
     connections,
     sent: loaded.sent,
-    "held back, as no connection was free": loaded.heldBack,
+    "held back, as no connection was free": loaded.skipped,
     acknowledged: `${loaded.acknowledged} (${Math.round(loaded.acknowledged / loaded.seconds)}/s)`,
     "other answers": tallyText(new Map(Object.entries(loaded.refusals))),
     "no answer": loaded.unknown,

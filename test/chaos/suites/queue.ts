@@ -6,6 +6,7 @@
  * instances have ended nothing has gone back to the queue.
  */
 import { hourOf } from "../../../src/domain/event.ts";
+import { ACKNOWLEDGED, Outcomes } from "../../harness/load/outcomes.ts";
 import { Random } from "../../harness/pipeline/random.ts";
 import { type RabbitMqServer, startRabbitMq } from "../../harness/servers/rabbitmq.ts";
 import { readHour } from "../../harness/service/analytics-client.ts";
@@ -14,7 +15,6 @@ import { type ChildProgram, startChild } from "../load/child-program.ts";
 import { rowsArrived, tallyProblems, tallyRows } from "../load/numbered-rows.ts";
 import type { QueuePublisherOptions, QueuePublisherResult } from "../load/queue-publisher.ts";
 import { type ChaosSite, openSite, type SiteMode } from "../site/chaos-site.ts";
-import { ACKNOWLEDGED, Outcomes } from "../verdict/outcomes.ts";
 import { type Report, type Say, secondsSince } from "../verdict/report.ts";
 
 export interface QueueOptions {

@@ -98,7 +98,7 @@ function reportOf(
     rate: `${Math.round(soaked.acknowledged / soaked.seconds)} events/s for ${seconds} s`,
     acknowledged: soaked.acknowledged,
     "other answers": tallyText(new Map(Object.entries(soaked.refusals))),
-    "held back, as no connection was free": soaked.heldBack,
+    "held back, as no connection was free": soaked.skipped,
     "latency of the acknowledged": soaked.latencies.text,
     ...Object.fromEntries(slopes.map(slopeFigure)),
     slopes: seconds >= JUDGED_FROM_S ? "judged" : `not judged: shorter than ${JUDGED_FROM_S} s`,

@@ -1,0 +1,51 @@
+/**
+ * A run's results in the project's own pages: each table goes between the comments that name it, such as
+ * `<!-- bench: rates -->` and `<!-- /bench -->`.
+ */
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { PROJECT_ROOT } from "../../test/harness/project/project-files.ts";
+import { APPROACH_4, BARE, CLUSTERED, EMBEDDED } from "../candidates.ts";
+import type { Results } from "../results.ts";
+import { judgementOf } from "../verdict.ts";
+import { machineLines, maximumTable, rateTable, summaryTable, type Table, verdictTables, workTable } from "./tables.ts";
+
+const PAGES = ["docs/performance.md", "README.md"];
+const SECTION = /(<!-- bench: ([a-z]+) -->\n).*?(<!-- \/bench -->)/gs;
+
+/** Answers the pages that it has written. */
+export function writePages(results: Results): string[] {
+  const sections = sectionsOf(results);
+  for (const page of PAGES) {
+    const path = join(PROJECT_ROOT, page);
+    const text = readFileSync(path, "utf8").replace(SECTION, (_, start, name, end) => {
+      const section = sections[name];
+      if (section === undefined) throw new Error(`${page} asks for a section '${name}' that there is not`);
+      return `${start}\n${section}\n\n${end}`;
+    });
+    writeFileSync(path, text);
+  }
+  return PAGES;
+}
+
+function sectionsOf(results: Results): Readonly<Record<string, string>> {
+  const judgement = judgementOf(results);
+  const [noise, gate, aims] = verdictTables(judgement).map(markdownTable);
+  return {
+    machine: [...machineLines(results), "", `${judgement.text}.`].join("\n"),
+    noise: noise!,
+    gate: gate!,
+    aims: aims!,
+    rates: markdownTable(rateTable(results)),
+    maximum: markdownTable(maximumTable(results)),
+    work: markdownTable(workTable(results)),
+    summary: markdownTable(summaryTable(results, [BARE, APPROACH_4, EMBEDDED, CLUSTERED])),
+  };
+}
+
+function markdownTable({ head, rows }: Table): string {
+  const lines = rows.map(({ cells, mark }) =>
+    mark === "hourglass" ? cells.map((cell) => cell && `**${cell}**`) : cells,
+  );
+  return [head, head.map(() => "---"), ...lines].map((cells) => `| ${cells.join(" | ")} |`).join("\n");
+}
