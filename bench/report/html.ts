@@ -102,7 +102,9 @@ function barChart(title: string, all: readonly Bar[], legend: readonly string[] 
 <span class="track">${pieces.join("")}</span><span class="value">${figureText(total(bar))}</span></div>`;
   });
   const keys = legend.map((text, n) => `<span class="key"><i class="part-${n}"></i>${escaped(text)}</span>`);
-  return `<section class="chart"><h2>${escaped(title)}</h2>${rows.join("\n")}<p class="legend">${keys.join("")}</p></section>`;
+  return `<section class="chart"><h2>${escaped(title)}</h2>
+${rows.join("\n")}
+<p class="legend">${keys.join("")}</p></section>`;
 }
 
 function escaped(text: string): string {

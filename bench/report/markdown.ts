@@ -11,6 +11,7 @@ import { judgementOf } from "../verdict.ts";
 import { machineLines, maximumTable, rateTable, summaryTable, type Table, verdictTables, workTable } from "./tables.ts";
 
 const PAGES = ["docs/performance.md", "README.md"];
+const ENVIRONMENT = { ...process.env, PATH: `${join(PROJECT_ROOT, "node_modules", ".bin")}:${process.env["PATH"]}` };
 const SECTION = /(<!-- bench: ([a-z]+) -->\n).*?(<!-- \/bench -->)/gs;
 
 /** Answers the pages that it has written. */
@@ -25,6 +26,8 @@ export function writePages(results: Results): string[] {
     });
     writeFileSync(path, text);
   }
+  // Aligns the tables.
+  Bun.spawnSync(["biome", "format", "--write", ...PAGES], { cwd: PROJECT_ROOT, stdout: "ignore", env: ENVIRONMENT });
   return PAGES;
 }
 
