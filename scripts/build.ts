@@ -13,6 +13,16 @@ const SOURCE = join(PROJECT_ROOT, "src");
 const ENTRYPOINTS = [join(SOURCE, "main.ts"), join(SOURCE, "store", "thread", "entry.ts")];
 const BYTES_PER_MB = 1_000_000;
 
+/** Kafka's client reads this module's WebAssembly from a file beside it; the module has it inline as well. */
+const inlineWasm: Bun.BunPlugin = {
+  name: "inline WebAssembly",
+  setup(build) {
+    build.onResolve({ filter: /^@platformatic\/wasm-utils$/ }, ({ importer }) => ({
+      path: Bun.resolveSync("@platformatic/wasm-utils/bundled", importer),
+    }));
+  },
+};
+
 interface BuildOptions {
   /** Undefined: this machine. */
   readonly target: Bun.Build.CompileTarget | undefined;
@@ -64,6 +74,7 @@ async function build({ target, outfile }: BuildOptions): Promise<void> {
     // main.ts handles signals before it loads the rest. In one piece all of it would be loaded first: on a busy machine
     // signals were then handled 650 ms after the start instead of 50.
     splitting: true,
+    plugins: [inlineWasm],
     // Identifiers keep their names: Elysia reads the source text of handlers, and shorter names break it.
     minify: { whitespace: true, syntax: true, identifiers: false },
     // Stack traces then name lines of the source.

@@ -1,7 +1,8 @@
 /**
- * Installs what the tests start (Redis, MariaDB, RabbitMQ, HAProxy, Chromium), on Debian and its kin, as root or with
- * a sudo that needs no password. Elsewhere it says what to install.
+ * Installs what the tests start (Redis, MariaDB, RabbitMQ, Kafka, HAProxy, Chromium), on Debian and its kin, as root or
+ * with a sudo that needs no password. Elsewhere it says what to install.
  */
+import { fetchJars } from "../../test/harness/brokers/jars.ts";
 import {
   debianPackages,
   isCi,
@@ -36,7 +37,17 @@ export interface Provision {
   readonly signal: AbortSignal;
 }
 
-export async function provideServers({ kinds, mayInstall, signal }: Provision): Promise<void> {
+export async function provideServers(provision: Provision): Promise<void> {
+  const { kinds, signal } = provision;
+  await installMissing(provision);
+  // About 10 s the first time.
+  if (kinds.includes("kafka") && missingBinaries(["kafka"]).length === 0)
+    await fetchJars("kafka", signal).catch((error) => console.warn(String(error)));
+  const reason = whyServersCannotRun(kinds);
+  if (reason !== undefined) console.warn(`\nNOT ALL TESTS CAN RUN HERE: ${reason}\n`);
+}
+
+async function installMissing({ kinds, mayInstall, signal }: Provision): Promise<void> {
   const missing = kinds.filter((kind) => missingBinaries([kind]).length > 0);
   if (missing.length === 0) return;
   const packages = debianPackages(missing);
@@ -46,8 +57,6 @@ export async function provideServers({ kinds, mayInstall, signal }: Provision): 
     if (mayInstall || isAgreed())
       await runStep([...asRoot, "sh", "-c", INSTALL, "install-servers", ...packages], { signal });
   }
-  const reason = whyServersCannotRun(kinds);
-  if (reason !== undefined) console.warn(`\nNOT ALL TESTS CAN RUN HERE: ${reason}\n`);
 }
 
 /** Where there is nobody to ask, the answer is yes. */

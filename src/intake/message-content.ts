@@ -20,7 +20,10 @@ export interface Message {
   readonly id: string | undefined;
   readonly contentType: string | undefined;
   readonly contentEncoding: string | undefined;
-  readonly body: Buffer;
+  /** Null: it holds nothing, as a tombstone of Kafka's. */
+  readonly body: Buffer | null;
+  /** Why its broker's driver could not read it; it is set aside then. */
+  readonly fault?: string;
 }
 
 export interface MessageContent {
@@ -43,20 +46,27 @@ const DEFAULT_TYPE = "application/json";
 const REASON_MAX_CHARS = 500;
 
 export async function readMessage(message: Message, options: ReadingOptions): Promise<MessageContent> {
+  const { body, fault } = message;
+  if (body === null) return { events: [], poison: [] };
+  if (fault !== undefined) return unreadable(message, body, fault, options);
   try {
-    return await take(message, options);
+    return await take(message, body, options);
   } catch (error) {
     if (!(error instanceof RefusedBodyError)) throw error;
-    const body = message.body.subarray(0, BODY_MAX_BYTES).toString();
-    const piece = { position: undefined, eventId: undefined, body, reason: error.message };
-    return { events: [], poison: [poisonOf(message, options.origin, piece)] };
+    return unreadable(message, body, error.message, options);
   }
 }
 
+function unreadable(message: Message, bytes: Buffer, reason: string, { origin }: ReadingOptions): MessageContent {
+  const body = bytes.subarray(0, BODY_MAX_BYTES).toString();
+  const piece = { position: undefined, eventId: undefined, body, reason };
+  return { events: [], poison: [poisonOf(message, origin, piece)] };
+}
+
 /** Throws RefusedBodyError. */
-async function take(message: Message, options: ReadingOptions): Promise<MessageContent> {
+async function take(message: Message, body: Buffer, options: ReadingOptions): Promise<MessageContent> {
   const { origin, now, earliest, admits } = options;
-  const { id, body, contentEncoding = null, contentType = DEFAULT_TYPE } = message;
+  const { id, contentEncoding = null, contentType = DEFAULT_TYPE } = message;
   const asked = formatOf(contentType);
   checkSize(body.length);
   const text = textOf(await unpack(body, encodingOf(contentEncoding)));

@@ -19,6 +19,14 @@ export interface SourceState {
   /** Messages that came and are not settled. */
   readonly underWay: number;
   readonly counts: SourceCounts;
+  /** Of the partitions that this process consumes; undefined if the broker has none. */
+  readonly lags?: readonly PartitionLag[];
+}
+
+export interface PartitionLag {
+  readonly partition: number;
+  /** Messages in the broker that are not committed as consumed. */
+  readonly lag: number;
 }
 
 /** Of messages, since this process started. */

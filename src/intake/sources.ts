@@ -1,15 +1,19 @@
-/** Creates the sources of events that the settings name, if they name any. */
-
+/** Creates the source of events that the settings name, if they name one. */
 import type { Pipeline } from "../pipeline/pipeline.ts";
 import type { Log } from "../runtime/log.ts";
-import { AMQP, AmqpSource, describeAmqp } from "./amqp/queue-source.ts";
+import { type BrokerPlace, brokerPlaceOf, describeBrokerPlace } from "../settings/broker-url.ts";
+import { readPem } from "../settings/pem-file.ts";
+import { BrokerSource } from "./broker-source.ts";
 import { MessageIntake } from "./message-intake.ts";
+import type { Session, SessionOptions } from "./session.ts";
 import type { Source } from "./source.ts";
 
 export interface SourceSettings {
-  readonly amqpUrl: string | undefined;
-  readonly amqpQueue: string | undefined;
-  readonly amqpPrefetch: number;
+  readonly brokerUrl: string | undefined;
+  readonly brokerQueue: string | undefined;
+  readonly brokerGroup: string;
+  readonly brokerPrefetch: number;
+  readonly brokerCaFile: string | undefined;
 }
 
 export interface SourcesOptions {
@@ -18,15 +22,46 @@ export interface SourcesOptions {
   readonly now: () => number;
 }
 
+/** Throws ConfigError if the file of certificates can't be read. */
 export function createSources(settings: SourceSettings, options: SourcesOptions): readonly Source[] {
-  const { amqpUrl: url, amqpQueue: queue, amqpPrefetch: prefetch } = settings;
-  if (url === undefined || queue === undefined) return [];
-  const origin = `${AMQP}:${queue}`;
-  const intake = new MessageIntake({ ...options, name: AMQP, origin });
-  return [new AmqpSource({ url, queue, prefetch, intake, log: options.log })];
+  const { brokerQueue: queue, brokerGroup: group, brokerPrefetch: prefetch, brokerCaFile } = settings;
+  const place = placeIn(settings);
+  if (place === undefined || queue === undefined) return [];
+  const { log } = options;
+  const name = place.kind;
+  const ca = brokerCaFile && readPem("BROKER_CA_FILE", brokerCaFile);
+  const intake = new MessageIntake({ ...options, name, origin: `${name}:${queue}` });
+  let driver: Driver | undefined;
+  const source = new BrokerSource({
+    ...{ name, description: describe(place, queue), intake, log },
+    open: async (counts) => {
+      driver ??= await driverFor(place);
+      return await driver({ queue, group, prefetch, ca, intake, counts, log });
+    },
+  });
+  return [source];
 }
 
 /** For the start-up lines: never with a password. */
-export function sourceDescriptions({ amqpUrl: url, amqpQueue: queue }: SourceSettings): string[] {
-  return url === undefined || queue === undefined ? [] : [describeAmqp({ url, queue })];
+export function sourceDescriptions(settings: SourceSettings): string[] {
+  const place = placeIn(settings);
+  const { brokerQueue: queue } = settings;
+  return place === undefined || queue === undefined ? [] : [describe(place, queue)];
+}
+
+function placeIn({ brokerUrl }: SourceSettings): BrokerPlace | undefined {
+  return brokerUrl === undefined ? undefined : brokerPlaceOf(brokerUrl);
+}
+
+function describe(place: BrokerPlace, queue: string): string {
+  return `${place.kind === "kafka" ? "topic" : "queue"} ${queue} of ${describeBrokerPlace(place)}`;
+}
+
+type Driver = (options: SessionOptions) => Promise<Session>;
+
+/** A client is loaded when its broker is the one: the largest takes longer to load than the rest of the service. */
+async function driverFor(place: BrokerPlace): Promise<Driver> {
+  if (place.kind === "kafka") return (await import("./kafka/kafka-session.ts")).kafkaDriver(place);
+  const { openRabbitMqSession } = await import("./rabbitmq/rabbitmq-session.ts");
+  return (options) => openRabbitMqSession(place, options);
 }

@@ -42,9 +42,9 @@ function refusal({ name, takes, isSecret, problem }: Setting<unknown>, found: st
  */
 function contradictions(config: Config): string[] {
   const { redisUrl, redisShards, redisWaitReplicas, mysqlUrl, mysqlReadUrl } = config;
-  const { workers, port, amqpUrl, amqpQueue, tlsCertFile, tlsKeyFile } = config;
+  const { workers, port, brokerUrl, brokerQueue, tlsCertFile, tlsKeyFile } = config;
   const isUnpaired =
-    unpaired({ AMQP_URL: amqpUrl, AMQP_QUEUE: amqpQueue }, "neither to take events over HTTP alone") ??
+    unpaired({ BROKER_URL: brokerUrl, BROKER_QUEUE: brokerQueue }, "neither to take events over HTTP alone") ??
     unpaired({ REDIS_URL: redisUrl, MYSQL_URL: mysqlUrl }, "neither for the embedded stores");
   if (isUnpaired !== undefined) return [isUnpaired];
   const noTls = unpaired({ TLS_CERT_FILE: tlsCertFile, TLS_KEY_FILE: tlsKeyFile }, "neither for plain HTTP");
@@ -82,13 +82,17 @@ function unpaired(pair: Readonly<Record<string, string | undefined>>, neither: s
 
 /** Settings for encryption must not be ignored silently. */
 function encryptionContradictions(config: Config): string[] {
-  const { redisUrl, redisCaFile, isMysqlTls, mysqlCaFile, isMysqlTlsForAnyHost } = config;
+  const { redisUrl, redisCaFile, isMysqlTls, mysqlCaFile, isMysqlTlsForAnyHost, brokerUrl, brokerCaFile } = config;
   const problems: string[] = [];
   if (isMysqlTlsForAnyHost && mysqlCaFile === undefined)
     problems.push("MYSQL_TLS_ANY_HOST is 1, but MYSQL_CA_FILE is not set: anyone's certificate would be accepted");
   if (redisCaFile !== undefined && !/^rediss[:+]/.test(redisUrl ?? ""))
     problems.push(
       "REDIS_CA_FILE is set, but REDIS_URL does not begin with rediss:// or rediss+sentinel://: it would not be used",
+    );
+  if (brokerCaFile !== undefined && !/^\w+s:/.test(brokerUrl ?? ""))
+    problems.push(
+      "BROKER_CA_FILE is set, but BROKER_URL does not begin with amqps:// or kafkas://: it would not be used",
     );
   if (mysqlCaFile !== undefined && !isMysqlTls)
     problems.push("MYSQL_CA_FILE is set, but MYSQL_TLS is not 1: it would not be used");

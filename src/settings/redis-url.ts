@@ -8,17 +8,11 @@
  *
  * rediss:// and rediss+sentinel:// use TLS. User and password are given once, for all nodes.
  */
+import { type HostPort, hostsOf, hostText, type Login, loginOf, withoutBrackets } from "./host-list.ts";
 import { unescaped } from "./setting-kinds.ts";
 
-export interface RedisNode {
-  readonly host: string;
-  readonly port: number;
-}
-
-export interface RedisLogin {
-  readonly username?: string;
-  readonly password?: string;
-}
+export type RedisNode = HostPort;
+export type RedisLogin = Login;
 
 export interface RedisServerPlace {
   readonly kind: "server";
@@ -61,7 +55,7 @@ export function redisPlaceOf(text: string): RedisPlace | undefined {
   if (protocol === undefined) return undefined;
   if (sentinel === undefined && !hosts.includes(",")) return serverPlaceOf(text);
   const isTls = protocol === "rediss";
-  const nodes = nodesOf(hosts, sentinel === undefined ? REDIS_PORT : SENTINEL_PORT);
+  const nodes = hostsOf(hosts, sentinel === undefined ? REDIS_PORT : SENTINEL_PORT);
   const login = loginOf(userInfo);
   if (nodes === undefined || login === undefined) return undefined;
   if (sentinel !== undefined) {
@@ -90,14 +84,10 @@ export function describeRedisPlace(place: RedisPlace): string {
     return `${protocol}//${host}${pathname}`;
   }
   const protocol = place.isTls ? "rediss" : "redis";
-  const hosts = place.nodes.map(nodeText).join(",");
+  const hosts = place.nodes.map(hostText).join(",");
   return place.kind === "cluster"
     ? `${protocol}://${hosts}`
     : `${protocol}+sentinel://${hosts}/${encodeURIComponent(place.name)}`;
-}
-
-export function nodeText({ host, port }: RedisNode): string {
-  return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
 /** The cluster that this server turned out to be a node of; undefined for a socket on this machine. */
@@ -118,26 +108,6 @@ function serverPlaceOf(text: string): RedisServerPlace | undefined {
   const { hostname, username, password, pathname, search } = URL.parse(text) ?? {};
   if (!hostname || search || !/^(\/\d{0,5})?$/.test(pathname ?? "")) return undefined;
   return loginOf(`${username}:${password}`) && { kind: "server", url: text };
-}
-
-function nodesOf(hosts: string, defaultPort: number): RedisNode[] | undefined {
-  const nodes = hosts.split(",").map((entry) => {
-    const { hostname = "", port = "" } = URL.parse(`redis://${entry.trim()}`) ?? {};
-    return { host: withoutBrackets(hostname), port: port === "" ? defaultPort : Number(port) };
-  });
-  return nodes.every(({ host, port }) => host !== "" && port > 0) ? nodes : undefined;
-}
-
-function withoutBrackets(hostname: string): string {
-  return hostname.startsWith("[") ? hostname.slice(1, -1) : hostname;
-}
-
-function loginOf(userInfo: string): RedisLogin | undefined {
-  const colon = userInfo.indexOf(":");
-  const username = unescaped(colon === -1 ? userInfo : userInfo.slice(0, colon));
-  const password = unescaped(colon === -1 ? "" : userInfo.slice(colon + 1));
-  if (username === undefined || password === undefined) return undefined;
-  return { ...(username !== "" && { username }), ...(password !== "" && { password }) };
 }
 
 function sentinelLoginOf(query: string): RedisLogin | undefined {

@@ -111,7 +111,10 @@ export function unescaped(text: string): string | undefined {
 }
 
 /** Names the options in the query that are not among `known`. */
-export function unknownOption({ searchParams }: URL, known: readonly string[]): string | undefined {
+export function unknownOption(
+  { searchParams }: Pick<URL, "searchParams">,
+  known: readonly string[],
+): string | undefined {
   const unknown = [...searchParams.keys()].filter((name) => !known.includes(name));
   if (unknown.length === 0) return undefined;
   const takes = known.length === 0 ? "it takes no options" : `it takes ${known.join(", ")}`;

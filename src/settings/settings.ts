@@ -6,6 +6,7 @@ import { EXPECTS_TOKEN, isToken, SCOPES } from "../domain/api-key.ts";
 import { EXPECTS_RATE, type RateLimit, rateLimitOf } from "../domain/rate-limit.ts";
 import { SHARDS_MAX } from "../domain/shard-of.ts";
 import { EXPECTS_STREAM_SELECTION, isStreamSelection } from "../domain/stream-name.ts";
+import { brokerPlaceOf, EXPECTS_BROKER_URL, problemInBrokerUrl } from "./broker-url.ts";
 import { EXPECTS_REDIS_URL, problemInRedisUrl, redisPlaceOf } from "./redis-url.ts";
 import {
   days,
@@ -56,7 +57,15 @@ function problemInMysqlUrl(parsed: URL): string | undefined {
   return unknown && (/ssl/i.test(parsed.search) ? `${unknown}; set MYSQL_TLS=1 for TLS` : unknown);
 }
 
-const AMQP = { protocols: ["amqp:", "amqps:"], example: "amqp://user:password@host:5672/vhost" };
+const BROKER_URL: OffUnlessSet<string> = {
+  name: "BROKER_URL",
+  fallback: undefined,
+  help: "broker (RabbitMQ or Kafka) to consume events from; needs BROKER_QUEUE too",
+  takes: EXPECTS_BROKER_URL,
+  isSecret: true,
+  parse: (value) => (brokerPlaceOf(value) === undefined ? undefined : value),
+  problem: problemInBrokerUrl,
+};
 
 export const SETTING_GROUPS = {
   "The server": {
@@ -208,23 +217,23 @@ export const SETTING_GROUPS = {
       "secret shared by all instances, so that a visitor without an id is one user on all of them",
     ),
   },
-  "Events from RabbitMQ": {
-    amqpUrl: url(
-      "AMQP_URL",
-      AMQP,
-      (parsed) => unknownOption(parsed, ["heartbeat", "channelMax", "frameMax", "locale"]),
-      "broker to consume events from; needs AMQP_QUEUE too",
-    ),
-    amqpQueue: {
-      ...offUnlessSet(text("AMQP_QUEUE", "", "queue to consume, which has to exist; needs AMQP_URL too")),
+  "Events from a broker": {
+    brokerUrl: BROKER_URL,
+    brokerQueue: {
+      ...offUnlessSet(text("BROKER_QUEUE", "", "queue or topic to consume, which has to exist; needs BROKER_URL too")),
       takes: "a name of 1 to 255 bytes",
       parse: (value: string) => (Buffer.byteLength(value) <= QUEUE_NAME_MAX_BYTES ? value : undefined),
     },
-    amqpPrefetch: integer(
-      "AMQP_PREFETCH",
+    brokerGroup: text("BROKER_GROUP", "hourglass", "consumer group (Kafka): its members share the topic"),
+    brokerPrefetch: integer(
+      "BROKER_PREFETCH",
       1_000,
       [1, 10_000],
       "maximum of messages in flight; they are in memory, whatever their size",
+    ),
+    brokerCaFile: file(
+      "BROKER_CA_FILE",
+      "certificates (PEM) of the authority that signed the broker's, if it is not a public one",
     ),
   },
 };

@@ -6,6 +6,7 @@
 import { Command, InvalidArgumentError } from "commander";
 import type { Settings, SiteMode } from "./site/chaos-site.ts";
 import type { GroupKind } from "./site/group-site.ts";
+import type { BrokerKind } from "./site/queue-brokers.ts";
 import { runCluster } from "./suites/cluster.ts";
 import { runDiskFull } from "./suites/disk-full.ts";
 import { runFaults } from "./suites/faults.ts";
@@ -25,6 +26,11 @@ function whole(text: string): number {
 
 function mode(text: string): SiteMode {
   if (text !== "redis" && text !== "embedded") throw new InvalidArgumentError("It takes redis or embedded.");
+  return text;
+}
+
+function brokerKind(text: string): BrokerKind {
+  if (text !== "rabbitmq" && text !== "kafka") throw new InvalidArgumentError("It takes rabbitmq or kafka.");
   return text;
 }
 
@@ -102,15 +108,17 @@ suite("disk-full", "a small disk, filled and freed at random instants; needs roo
   .action(({ fills, seed, rate }) => run(runDiskFull({ fills, seed, ratePerS: rate, say })));
 
 suite("queue", "messages of a queue, consumers killed, the broker restarted: each counted once")
+  .option("--broker <kind>", "rabbitmq or kafka", brokerKind, "rabbitmq")
+  .option("--no-ids", "Kafka: events name no ids, so that the places of messages do")
   .option("--messages <n>", "how many", whole, 100_000)
   .option("--kills <n>", "how often a consumer is killed", whole, 10)
   .option("--broker-restarts <n>", "how often the broker is restarted", whole, 2)
   .option("--mode <mode>", "redis or embedded", mode, "redis")
   .option("--rate <n>", "messages per second; as many as the broker takes, unless it is set", whole)
   .option("--stall-seconds <n>", "how long rows that do not come are waited for", whole, 60)
-  .action(({ messages, kills, brokerRestarts, rate, stallSeconds, seed, mode }) => {
+  .action(({ broker, ids: hasIds, messages, kills, brokerRestarts, rate, stallSeconds, seed, mode }) => {
     const rest = { ratePerS: rate, stallMs: 1_000 * stallSeconds, seed, mode, say };
-    return run(runQueue({ messages, kills, brokerRestarts, ...rest }));
+    return run(runQueue({ broker, hasIds, messages, kills, brokerRestarts, ...rest }));
   });
 
 suite("fuzz", "generated requests, from valid ones to random bytes")

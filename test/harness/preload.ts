@@ -7,7 +7,8 @@ import { setDefaultTimeout } from "bun:test";
 /** Bun's default of 5 s is too short for a machine that is busy with other test files. */
 const TEST_TIMEOUT_MS = 60_000;
 
-const SETTINGS = /^(PORT|HOST|DATA_DIR|REDIS_URL|MYSQL_URL|LOG_LEVEL|WORKERS|AMQP_URL|AMQP_QUEUE|(https?|all)_proxy)$/i;
+const SETTINGS =
+  /^(PORT|HOST|DATA_DIR|REDIS_URL|MYSQL_URL|LOG_LEVEL|WORKERS|BROKER_URL|BROKER_QUEUE|(https?|all)_proxy)$/i;
 
 setDefaultTimeout(TEST_TIMEOUT_MS);
 for (const name of Object.keys(process.env)) {

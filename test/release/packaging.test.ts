@@ -7,11 +7,11 @@ import { validate } from "dockerfile-utils";
 import { createConnection } from "mysql2/promise";
 import { version } from "../../package.json";
 import { withDeadline } from "../../src/runtime/deadline.ts";
+import { startRabbitMq } from "../harness/brokers/rabbitmq.ts";
 import { lintCompose } from "../harness/project/compose-lint.ts";
 import { PROJECT_ROOT } from "../harness/project/project-files.ts";
 import { makeCertificates } from "../harness/servers/certificates.ts";
 import { freePort } from "../harness/servers/ports.ts";
-import { startRabbitMq } from "../harness/servers/rabbitmq.ts";
 import { startRedisCluster } from "../harness/servers/redis/cluster.ts";
 import { describeWithServers, startMariaDb, startRedis } from "../harness/servers/servers.ts";
 import { waitFor } from "../harness/service/wait-for.ts";
@@ -290,7 +290,7 @@ describeWithServers("the program with RabbitMQ", ["rabbitmq"], () => {
       try {
         await broker.declare("events");
         const cwd = newFolder();
-        await using service = await serve(cwd, { AMQP_URL: broker.url, AMQP_QUEUE: "events" });
+        await using service = await serve(cwd, { BROKER_URL: broker.url, BROKER_QUEUE: "events" });
         const body = JSON.stringify({ timestamp: AT, user: "ada", event: "click" });
         await broker.publish("events", [{ body, options: { messageId: "one" } }, { body: "nonsense" }]);
         await waitFor("its count", async () => {
@@ -438,11 +438,12 @@ interface ComposeService {
 
 describe("docker-compose.yml", async () => {
   const path = join(PROJECT_ROOT, "docker-compose.yml");
+  type Names = "hourglass" | "mysql" | "redis" | "kafka" | "prometheus" | "grafana";
   const file = Bun.YAML.parse(await projectFile("docker-compose.yml")) as {
-    readonly services: Readonly<Record<"hourglass" | "mysql" | "redis" | "prometheus" | "grafana", ComposeService>>;
+    readonly services: Readonly<Record<Names, ComposeService>>;
     readonly volumes: Readonly<Record<string, unknown>>;
   };
-  const { hourglass, mysql, redis, prometheus, grafana } = file.services;
+  const { hourglass, mysql, redis, kafka, prometheus, grafana } = file.services;
 
   test("has nothing that the linter objects to", () => {
     expect(lintCompose(path)).toEqual([]);
@@ -469,7 +470,7 @@ describe("docker-compose.yml", async () => {
   });
 
   test("keeps all data in named volumes, and opens ports to this machine alone, and none of a store", () => {
-    const all = [hourglass, mysql, redis, prometheus, grafana];
+    const all = [hourglass, mysql, redis, kafka, prometheus, grafana];
     const used = all.flatMap((service) => service.volumes.map((v) => v.split(":")[0]!));
     expect(used.filter((name) => !name.startsWith("./")).sort()).toEqual(Object.keys(file.volumes).sort());
     const ports = all.flatMap((service) => service.ports ?? []);

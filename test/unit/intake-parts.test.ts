@@ -2,10 +2,10 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import type { RefusalReason } from "../../src/domain/refusal-reasons.ts";
-import { AckWindow } from "../../src/intake/amqp/ack-window.ts";
 import { Hold } from "../../src/intake/hold.ts";
 import { type Message, readMessage } from "../../src/intake/message-content.ts";
 import { PoisonBin } from "../../src/intake/poison-bin.ts";
+import { AckWindow } from "../../src/intake/rabbitmq/ack-window.ts";
 import type { Poison } from "../../src/store/cold/poison-store.ts";
 import { RecordedLog } from "../harness/pipeline/pipeline-harness.ts";
 import { waitFor } from "../harness/service/wait-for.ts";

@@ -7,6 +7,7 @@ import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { brokerPlaceOf, describeBrokerPlace } from "../../src/settings/broker-url.ts";
 import { readConfig } from "../../src/settings/read-config.ts";
 import { describeRedisPlace, type RedisPlace, redisPlaceOf } from "../../src/settings/redis-url.ts";
 import { ConfigError } from "../../src/settings/settings.ts";
@@ -40,7 +41,7 @@ const INTEGERS: Readonly<Record<string, readonly [number, number]>> = {
   WORKERS: [1, 64],
   TRUST_PROXY: [0, 10],
   DRAIN_MS: [0, 60_000],
-  AMQP_PREFETCH: [1, 10_000],
+  BROKER_PREFETCH: [1, 10_000],
 };
 const CHOICES: Readonly<Record<string, readonly string[]>> = {
   STRICT_DURABILITY: ["0", "1"],
@@ -107,9 +108,26 @@ const URLS: Readonly<Record<string, { takes: string; bad: readonly string[] }>> 
     takes: "a URL such as mysql://user:password@host:3306/hourglass",
     bad: ["localhost:3306", "mysql://h", "mysql://h:3306/", "mysql:///d", "mariadb://h/d", "mysql://h/d?dateStrings=1"],
   },
-  AMQP_URL: {
-    takes: "a URL such as amqp://user:password@host:5672/vhost",
-    bad: ["localhost:5672", "amqp://", "http://h:15672", "mqtt://h", "//h", "amqp://u:%@h", "amqp://h?cert=a"],
+  BROKER_URL: {
+    takes: "a URL such as amqp://user:password@host:5672/vhost (RabbitMQ) or kafka://host:9092,host:9092 (Kafka)",
+    bad: [
+      "localhost:5672",
+      "amqp://",
+      "http://h:15672",
+      "mqtt://h",
+      "//h",
+      "amqp://u:%@h",
+      "amqp://h?cert=a",
+      "kafka://",
+      "kafka://h,",
+      "kafka://h:x",
+      "kafka://h/topic",
+      "kafka://h?ssl=1",
+      "kafka://u:%@h?sasl=plain",
+      "kafka://u:p@h",
+      "kafka://h?sasl=plain",
+      "kafka://u:p@h?sasl=gssapi",
+    ],
   },
 };
 const ORIGINS: Readonly<Record<string, { takes: string; bad: readonly string[] }>> = {
@@ -123,7 +141,17 @@ const ORIGINS: Readonly<Record<string, { takes: string; bad: readonly string[] }
   },
 };
 const SECRETS = ["REDIRECT_SECRET", "USER_SALT"];
-const TEXTS = ["HOST", "DATA_DIR", "AMQP_QUEUE", "TLS_CERT_FILE", "TLS_KEY_FILE", "REDIS_CA_FILE", "MYSQL_CA_FILE"];
+const TEXTS = [
+  "HOST",
+  "DATA_DIR",
+  "BROKER_QUEUE",
+  "BROKER_GROUP",
+  "BROKER_CA_FILE",
+  "TLS_CERT_FILE",
+  "TLS_KEY_FILE",
+  "REDIS_CA_FILE",
+  "MYSQL_CA_FILE",
+];
 const FORMS: Readonly<Record<string, { takes: string; good: readonly string[]; bad: readonly string[] }>> = {
   REQUIRE_KEYS: {
     takes: "some of write, read, admin, with commas between",
@@ -201,7 +229,8 @@ describe("a bad value is refused with its name, what it is and what it takes", (
       [{ REDIS_URL: `redis://:${PASSWORD}%@h` }, "a % that starts no escape: write %25"],
       [{ REDIS_URL: `redis://:${PASSWORD}@h?db=1` }, "it takes no options"],
       [{ REDIS_URL: `redis+sentinel://:${PASSWORD}@h/name?db=1` }, "sentinel_username, sentinel_password"],
-      [{ AMQP_URL: `amqp://u:${PASSWORD}@h?cert=a`, AMQP_QUEUE: "q" }, "its option cert is not supported"],
+      [{ BROKER_URL: `amqp://u:${PASSWORD}@h?cert=a`, BROKER_QUEUE: "q" }, "its option cert is not supported"],
+      [{ BROKER_URL: `kafka://u:${PASSWORD}@h`, BROKER_QUEUE: "q" }, "need the option sasl, one of plain, scram-"],
     ];
     for (const [environment, said] of faults) {
       const message = refusal(environment);
@@ -278,18 +307,36 @@ describe("a bad value is refused with its name, what it is and what it takes", (
   });
 
   test("a broker without a queue, or a queue without a broker, is refused", () => {
-    const AMQP_URL = `amqp://user:${PASSWORD}@broker.example/events`;
-    const message = refusal({ AMQP_URL });
-    expect(message).toContain("AMQP_URL is set, but AMQP_QUEUE is not");
+    const BROKER_URL = `amqp://user:${PASSWORD}@broker.example/events`;
+    const message = refusal({ BROKER_URL });
+    expect(message).toContain("BROKER_URL is set, but BROKER_QUEUE is not");
     expect(message).not.toContain(PASSWORD);
-    expect(refusal({ AMQP_QUEUE: "events" })).toContain("AMQP_QUEUE is set, but AMQP_URL is not");
-    expect(refusal({ AMQP_URL, AMQP_QUEUE: "ä".repeat(128) })).toContain("AMQP_QUEUE takes a name of 1 to 255");
-    const { amqpUrl, amqpQueue, amqpPrefetch } = readConfig({ AMQP_URL, AMQP_QUEUE: "events" });
-    expect({ amqpUrl, amqpQueue, amqpPrefetch }).toEqual({
-      amqpUrl: AMQP_URL,
-      amqpQueue: "events",
-      amqpPrefetch: 1_000,
+    expect(refusal({ BROKER_QUEUE: "events" })).toContain("BROKER_QUEUE is set, but BROKER_URL is not");
+    expect(refusal({ BROKER_URL, BROKER_QUEUE: "ä".repeat(128) })).toContain("BROKER_QUEUE takes a name of 1 to 255");
+    expect(readConfig({ BROKER_URL, BROKER_QUEUE: "events" })).toMatchObject({
+      ...{ brokerUrl: BROKER_URL, brokerQueue: "events", brokerGroup: "hourglass", brokerPrefetch: 1_000 },
     });
+  });
+
+  test("certificates of a broker that is not reached by TLS are refused", () => {
+    const rest = { BROKER_QUEUE: "events", BROKER_CA_FILE: "/ca.pem" };
+    expect(refusal({ BROKER_URL: "kafka://h", ...rest })).toContain("BROKER_CA_FILE is set, but BROKER_URL");
+    expect(readConfig({ BROKER_URL: "kafkas://h", ...rest }).brokerCaFile).toBe("/ca.pem");
+  });
+
+  test("brokers of Kafka are a list, with a login for all", () => {
+    expect(brokerPlaceOf("kafkas://ann:a%2Fb%20c@a:9093,[::1],b?sasl=scram-sha-256")).toEqual({
+      kind: "kafka",
+      hosts: [
+        { host: "a", port: 9093 },
+        { host: "::1", port: 9092 },
+        { host: "b", port: 9092 },
+      ],
+      isTls: true,
+      login: { mechanism: "SCRAM-SHA-256", username: "ann", password: "a/b c" },
+    });
+    const place = brokerPlaceOf(`kafka://ann:${PASSWORD}@a,[::1]:9094?sasl=plain`)!;
+    expect(describeBrokerPlace(place)).toBe("kafka://a:9092,[::1]:9094");
   });
 
   test("replicas to wait for are refused where there are none", () => {

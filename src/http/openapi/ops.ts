@@ -104,10 +104,19 @@ export const opsSchemas = {
     sources: Type.Optional(
       Type.Array(
         members({
-          name: Type.String({ description: "such as amqp" }),
+          name: Type.String({ description: "rabbitmq or kafka" }),
           status: oneOf(["connecting", "consuming", "paused", "stopped"]),
           reason: Type.Optional(Type.String({ description: "why it does not consume" })),
           underWay: count("messages received and not settled"),
+          lags: Type.Optional(
+            Type.Array(
+              members({
+                partition: count("its number"),
+                lag: count("messages that are not committed as consumed"),
+              }),
+              { description: "Of Kafka's partitions that this instance consumes." },
+            ),
+          ),
         }),
         { description: "Queues that events are consumed from; missing if there are none." },
       ),

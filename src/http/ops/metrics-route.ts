@@ -173,6 +173,16 @@ function registerSources(registry: Registry, sources: readonly Source[]): void {
   ofSources("counter", "failures_total", failuresHelp, ({ counts }) => counts.failures);
   ofSources("gauge", "under_way", "Messages that are not settled", ({ underWay }) => underWay);
   ofSources("gauge", "consuming", "1 if messages are consumed", ({ status }) => Number(status === "consuming"));
+  const lagHelp =
+    "Messages of a Kafka partition, of those that this process consumes, that are not committed as consumed";
+  expose(registry, "gauge", "hourglass_source_lag", lagHelp, () =>
+    sources.flatMap(({ name: source, state }) =>
+      (state.lags ?? []).map(({ partition, lag }) => ({
+        labels: { source, partition: String(partition) },
+        value: lag,
+      })),
+    ),
+  );
 }
 
 function registerRequests(registry: Registry, requestCounts: readonly RequestCounts[]): void {

@@ -6,8 +6,8 @@ import { NO_STORE } from "../answers.ts";
 import type { AppOptions } from "../route-options.ts";
 
 function sourceState({ name, state }: Source) {
-  const { status, reason, underWay } = state;
-  return { name, status, reason, underWay };
+  const { status, reason, underWay, lags } = state;
+  return { name, status, reason, underWay, lags };
 }
 
 function shardState({ shard, refusal, writer }: ShardState) {

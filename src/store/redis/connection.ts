@@ -10,10 +10,10 @@
  */
 import { createClient, createCluster, ErrorReply } from "redis";
 import { errorText, withDeadline } from "../../runtime/deadline.ts";
+import { hostText } from "../../settings/host-list.ts";
 import {
   clusterOf,
   describeRedisPlace,
-  nodeText,
   type RedisClusterPlace,
   type RedisLogin,
   type RedisNode,
@@ -140,7 +140,7 @@ export class RedisConnection {
     await this.#inTime(client.connect());
     const [role] = await this.#inTime(client.sendCommand<unknown[]>(["ROLE"]));
     if (role === "master") return client;
-    throw new Error(`${nodeText(master)}, which Sentinels name as the master, is a ${role}`);
+    throw new Error(`${hostText(master)}, which Sentinels name as the master, is a ${role}`);
   }
 
   /** Sentinels are asked in turn: by the first that knows it. */
@@ -153,9 +153,9 @@ export class RedisConnection {
         const asked = sentinel.sendCommand<unknown>(["SENTINEL", "GET-MASTER-ADDR-BY-NAME", name]);
         const answer = await this.#inTime(asked);
         if (Array.isArray(answer)) return { host: String(answer[0]), port: Number(answer[1]) };
-        problems.push(`${nodeText(node)} knows no master '${name}'`);
+        problems.push(`${hostText(node)} knows no master '${name}'`);
       } catch (error) {
-        problems.push(`${nodeText(node)}: ${errorText(error)}`);
+        problems.push(`${hostText(node)}: ${errorText(error)}`);
       } finally {
         sentinel.destroy();
       }
@@ -173,7 +173,7 @@ export class RedisConnection {
       const client = this.#keep(clientTo(login, this.#socketTo(node, isTls)));
       try {
         await this.#inTime(client.connect());
-        return [{ node: nodeText(node), sections: await this.#inTime(sectionsOf(client, sections)) }];
+        return [{ node: hostText(node), sections: await this.#inTime(sectionsOf(client, sections)) }];
       } catch {
         return [];
       } finally {
@@ -253,5 +253,5 @@ async function sectionsOf(client: RedisClient, sections: readonly string[]): Pro
 }
 
 function withoutRepeats(nodes: readonly RedisNode[]): RedisNode[] {
-  return [...new Map(nodes.map((node) => [nodeText(node), node])).values()];
+  return [...new Map(nodes.map((node) => [hostText(node), node])).values()];
 }

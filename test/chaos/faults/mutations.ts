@@ -154,11 +154,11 @@ export const MUTATIONS: readonly Mutation[] = [
     promise: "a message is acknowledged only after the hot commit of its events",
     edits: [
       {
-        file: "src/intake/amqp/session.ts",
-        find: "if (!this.#isOver) this.#tell(delivery, await this.#options.intake.take(message, this.hold));",
+        file: "src/intake/deliveries.ts",
+        find: 'const end = this.#isOver ? "left" : await intake.take(delivery.message, this.hold);',
         replace:
-          'if (!this.#isOver) { this.#tell(delivery, "done"); ' +
-          "await this.#options.intake.take(message, this.hold); }",
+          'const end = this.#isOver ? "left" : "done"; ' +
+          "void Bun.sleep(100).then(() => intake.take(delivery.message, this.hold));",
       },
     ],
     check: QUEUE,

@@ -6,9 +6,9 @@ import { existsSync, writeFileSync } from "node:fs";
 import { connect as connectSocket } from "node:net";
 import { dirname, join } from "node:path";
 import { type ChannelModel, type ConfirmChannel, connect, type Options } from "amqplib";
-import { binary } from "./binaries.ts";
-import { freePort } from "./ports.ts";
-import { type ServerPlace, ServerProcess, type ServerProgram, startProgram } from "./server-process.ts";
+import { binary } from "../servers/binaries.ts";
+import { freePort } from "../servers/ports.ts";
+import { type ServerPlace, ServerProcess, type ServerProgram, startProgram } from "../servers/server-process.ts";
 
 const HOST = "127.0.0.1";
 const START_TIMEOUT_MS = 120_000;

@@ -1,0 +1,135 @@
+/**
+ * A broker as a source: one session at a time, and a new one whenever that ends.
+ *
+ * Invariant: at most one session, or one attempt at one, at a time; between two there is a jittered backoff, which
+ * starts anew only once a session has lasted.
+ */
+import { backoffMs } from "../runtime/backoff.ts";
+import { errorText } from "../runtime/deadline.ts";
+import type { Log } from "../runtime/log.ts";
+import type { MessageIntake } from "./message-intake.ts";
+import type { Session } from "./session.ts";
+import type { Source, SourceCounts, SourceState } from "./source.ts";
+
+export interface BrokerSourceOptions {
+  readonly name: string;
+  readonly description: string;
+  readonly intake: MessageIntake;
+  readonly log: Log;
+  /** Throws what the broker, or the way to it, said. */
+  readonly open: (counts: SourceCounts) => Promise<Session>;
+}
+
+const RETRY_FIRST_MS = 100;
+const RETRY_MAX_MS = 10_000;
+const LASTING_MS = 5_000;
+const DRAIN_GRACE_MS = 3_000;
+
+export class BrokerSource implements Source {
+  readonly name: string;
+  readonly description: string;
+  readonly #options: BrokerSourceOptions;
+  readonly #counts: SourceCounts = { received: 0, redelivered: 0, acknowledged: 0, rejected: 0, failures: 0 };
+  #session: Session | undefined;
+  #failure: string | undefined = "not connected yet";
+  #isFailing = false;
+  #isStopping = false;
+  #wakeUp: (() => void) | undefined;
+
+  constructor(options: BrokerSourceOptions) {
+    this.#options = options;
+    this.name = options.name;
+    this.description = options.description;
+  }
+
+  get state(): SourceState {
+    const session = this.#session;
+    const lags = session?.lags;
+    const common = {
+      underWay: session?.underWay ?? 0,
+      counts: this.#counts,
+      ...(lags !== undefined && { lags }),
+    };
+    if (this.#isStopping) return { status: "stopped", reason: "shutting_down", ...common };
+    if (session === undefined) return { status: "connecting", reason: this.#failure, ...common };
+    const reason = session.hold.reason ?? this.#options.intake.heldBy;
+    return { status: reason === undefined ? "consuming" : "paused", reason, ...common };
+  }
+
+  start(): void {
+    void this.#run();
+  }
+
+  /** Never rejects. */
+  async #run(): Promise<void> {
+    for (let attempt = 0; !this.#isStopping; attempt++) {
+      const startMs = performance.now();
+      this.#noteFailure(await this.#consume());
+      if (performance.now() - startMs > LASTING_MS) attempt = 0;
+      if (!this.#isStopping) await this.#pause(backoffMs(attempt, RETRY_FIRST_MS, RETRY_MAX_MS, Math.random));
+    }
+  }
+
+  /** Until it ends; answers why. Never rejects. */
+  async #consume(): Promise<unknown> {
+    const { name, log, open } = this.#options;
+    try {
+      const session = await open(this.#counts);
+      if (this.#isStopping) return void (await session.close());
+      this.#session = session;
+      this.#isFailing = false;
+      log.info({ source: name, from: this.description }, "consuming");
+      const why = await session.ended;
+      if (!this.#isStopping) await session.close();
+      return why;
+    } catch (error) {
+      return error;
+    } finally {
+      if (!this.#isStopping) this.#session = undefined;
+    }
+  }
+
+  #noteFailure(why: unknown): void {
+    if (this.#isStopping) return;
+    this.#counts.failures += 1;
+    this.#failure = reasonOf(why);
+    const fields = { source: this.name, from: this.description, error: this.#failure };
+    if (!this.#isFailing) this.#options.log.warn(fields, "not consuming, retrying until it works");
+    this.#isFailing = true;
+  }
+
+  #pause(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      this.#wakeUp = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+
+  async stop(): Promise<void> {
+    this.#isStopping = true;
+    this.#wakeUp?.();
+    const session = this.#session;
+    await session?.drain(DRAIN_GRACE_MS);
+    this.#options.intake.stop();
+    await session?.close();
+  }
+}
+
+/** Of Kafka's client: it says no more than the words before it. */
+const CLIENT_CODE = / \(PLT_KFK_\w+\)$/;
+
+/** With what lies below: a client's own words often say only that something failed. */
+function reasonOf(error: unknown): string {
+  const texts: string[] = [];
+  const add = (one: unknown) => {
+    const text = errorText(one).replace(CLIENT_CODE, "");
+    if (!texts.some((known) => known.includes(text))) texts.push(text);
+    if (one instanceof AggregateError) for (const inner of one.errors) add(inner);
+    if (one instanceof Error && one.cause !== undefined) add(one.cause);
+  };
+  add(error);
+  return texts.join(": ");
+}

@@ -1,0 +1,405 @@
+/**
+ * A session with Kafka: one member of a consumer group, and the partitions of one topic that the group gives it.
+ *
+ * Invariants: offsets are committed only as far as all messages are settled. No more is fetched while messages are held
+ * or enough are in flight; the heartbeats to the group go on meanwhile. A partition that is given to another member is
+ * dropped: what of it was not committed is read again there, and its events count once by their ids.
+ */
+import { type Connection, ConnectionPool, Consumer, ListOffsetTimestamps } from "@platformatic/kafka";
+import { withDeadline } from "../../runtime/deadline.ts";
+import type { KafkaPlace } from "../../settings/broker-url.ts";
+import { Deliveries, type Delivery } from "../deliveries.ts";
+import type { Session, SessionOptions } from "../session.ts";
+import type { PartitionLag } from "../source.ts";
+import { assignPartitions } from "./assign-partitions.ts";
+import { type Fetch, type FetchedPartition, fetchOf } from "./fetch-api.ts";
+import { PartitionFlow } from "./partition-flow.ts";
+import { type KafkaRecord, type PackedBatch, recordsOf } from "./record-batch.ts";
+
+const CLIENT_ID = "hourglass";
+const CONNECT_TIMEOUT_MS = 10_000;
+/** A member that is silent for so long is out of the group, and its partitions go to others. */
+const SESSION_TIMEOUT_MS = 10_000;
+const HEARTBEAT_MS = 1_000;
+/** How long the others wait for one that does not join them. */
+const REBALANCE_TIMEOUT_MS = 15_000;
+/** Above that, as the answer to a join may take as long. */
+const REQUEST_TIMEOUT_MS = 20_000;
+const OPEN_TIMEOUT_MS = 40_000;
+const CLOSE_GRACE_MS = 2_000;
+/** Between two commits; also between two looks whether there is room again. */
+const TICK_MS = 200;
+/** While nothing is fetched the broker is asked how much there is. */
+const LAG_REFRESH_MS = 5_000;
+/** UNKNOWN_TOPIC_OR_PARTITION, LEADER_NOT_AVAILABLE, NOT_LEADER_OR_FOLLOWER, epochs and UNKNOWN_TOPIC_ID. */
+const OTHER_LEADER_CODES = new Set([3, 5, 6, 74, 75, 76, 100]);
+const OFFSET_OUT_OF_RANGE = 1;
+
+/** Answers a function that opens a session, and throws what the broker, or the way to it, said. */
+export function kafkaDriver(place: KafkaPlace): (options: SessionOptions) => Promise<Session> {
+  // A member that comes back under its id takes its own place: the group need not wait until it is taken for dead.
+  let memberId: string | null = null;
+  return async (options) => {
+    const session = new KafkaSession(place, options, memberId);
+    void session.ended.then(() => {
+      memberId = session.memberId ?? memberId;
+    });
+    try {
+      await withDeadline(session.begin(), OPEN_TIMEOUT_MS, () => new Error("the brokers do not answer"));
+      return session;
+    } catch (error) {
+      await session.close();
+      throw error;
+    }
+  };
+}
+
+type GroupConsumer = Consumer<Buffer, Buffer, Buffer, Buffer>;
+
+class KafkaSession implements Session {
+  readonly #options: SessionOptions;
+  readonly #consumer: GroupConsumer;
+  /** Apart from the group's, whose heartbeats would wait behind a fetch. */
+  readonly #connections: ConnectionPool;
+  readonly #deliveries: Deliveries;
+  readonly #ending = Promise.withResolvers<unknown>();
+  #partitions = new Map<number, PartitionFlow>();
+  #fetch: Fetch | undefined;
+  #partitionCount = 0;
+  #memberId: string | null = null;
+  #assigning: Promise<void> = Promise.resolve();
+  #committing: Promise<void> | undefined;
+  #ticking: Timer | undefined;
+  #lagsRefreshedMs = 0;
+  /** Of brokers that a fetch is under way to. */
+  readonly #fetchingFrom = new Set<number>();
+  #isDraining = false;
+  #isOver = false;
+
+  constructor(place: KafkaPlace, options: SessionOptions, memberId: string | null) {
+    this.#options = options;
+    const connection = connectionOptions(place, options.ca);
+    this.#consumer = new Consumer({
+      ...connection,
+      clientId: CLIENT_ID,
+      groupId: options.group,
+      bootstrapBrokers: [...place.hosts],
+      sessionTimeout: SESSION_TIMEOUT_MS,
+      heartbeatInterval: HEARTBEAT_MS,
+      rebalanceTimeout: REBALANCE_TIMEOUT_MS,
+      // What fails ends the session, and the next one begins after a pause.
+      retries: 0,
+      autocommit: false,
+      partitionAssigner: assignPartitions,
+    });
+    this.#consumer.memberId = memberId;
+    this.#connections = new ConnectionPool(CLIENT_ID, connection);
+    for (const pool of [this.#consumer.connections, this.#connections]) {
+      // An error without a listener would end the process; each reaches the call that it concerns as well.
+      pool.on("connecting", ({ connection: opened }: { connection: Connection }) => opened.on("error", () => {}));
+    }
+    this.#deliveries = new Deliveries({ ...options, onFailure: (error) => this.#end(error) });
+    this.#consumer.on("error", (error: unknown) => this.#end(error));
+    this.#consumer.on("consumer:heartbeat:error", ({ error }) => this.#end(error));
+    this.#consumer.on("consumer:group:join", () => this.#reassign());
+  }
+
+  get ended(): Promise<unknown> {
+    return this.#ending.promise;
+  }
+
+  get hold() {
+    return this.#deliveries.hold;
+  }
+
+  get underWay(): number {
+    return this.#deliveries.underWay;
+  }
+
+  /** In the group; null until it has joined. */
+  get memberId(): string | null {
+    return this.#memberId;
+  }
+
+  get lags(): readonly PartitionLag[] {
+    return Array.from(this.#partitions.values(), ({ partition, lag }) => ({ partition, lag }));
+  }
+
+  async begin(): Promise<void> {
+    const { queue } = this.#options;
+    this.#fetch = fetchOf(await this.#consumer.listApis());
+    this.#consumer.topics.track(queue);
+    this.#partitionCount = (await this.#topic()).partitionsCount;
+    await this.#consumer.joinGroup({});
+    await this.#assigning;
+    this.#ticking = setInterval(() => this.#tick(), TICK_MS);
+    this.#pump();
+  }
+
+  async #topic() {
+    const { queue } = this.#options;
+    const metadata = await this.#consumer.metadata({ topics: [queue] });
+    return { ...metadata.topics.get(queue)!, brokers: metadata.brokers };
+  }
+
+  /** After each time that the group has divided the partitions anew. */
+  #reassign(): void {
+    this.#assigning = this.#assigning
+      .then(() => this.#assign())
+      .then(() => this.#pump())
+      .catch((error) => this.#end(error));
+  }
+
+  async #assign(): Promise<void> {
+    const { queue } = this.#options;
+    const { memberId, assignments } = this.#consumer;
+    const assigned = assignments?.find(({ topic }) => topic === queue)?.partitions ?? [];
+    // A member that was taken for dead has a new id: meanwhile others may have gone on where it was.
+    const isNewMember = memberId !== this.#memberId;
+    this.#memberId = memberId;
+    for (const flow of this.#partitions.values()) {
+      if (isNewMember || !assigned.includes(flow.partition)) this.#drop(flow);
+    }
+    const added = assigned.filter((partition) => !this.#partitions.has(partition));
+    if (added.length === 0) return;
+    for (const flow of await this.#openFlows(added)) this.#partitions.set(flow.partition, flow);
+  }
+
+  #drop(flow: PartitionFlow): void {
+    flow.isDropped = true;
+    this.#partitions.delete(flow.partition);
+  }
+
+  async #openFlows(partitions: number[]): Promise<PartitionFlow[]> {
+    const { queue, log } = this.#options;
+    const consumer = this.#consumer;
+    const listed = { topics: [queue], partitions: { [queue]: partitions } };
+    const [committed, earliest, latest] = await Promise.all([
+      consumer.listCommittedOffsets({ topics: [{ topic: queue, partitions }] }),
+      consumer.listOffsets({ ...listed, timestamp: ListOffsetTimestamps.EARLIEST }),
+      consumer.listOffsets({ ...listed, timestamp: ListOffsetTimestamps.LATEST }),
+    ]);
+    return partitions.map((partition) => {
+      const offsetIn = (offsets: Map<string, bigint[]>) => Number(offsets.get(queue)?.[partition] ?? -1);
+      const [from, first, end] = [offsetIn(committed), offsetIn(earliest), offsetIn(latest)];
+      if (from >= 0 && from < first)
+        log.error({ partition, deleted: first - from }, "the broker has deleted messages that were not consumed yet");
+      if (from > end)
+        log.error({ partition, committed: from, end }, "the topic was made anew: it is read from its beginning");
+      return new PartitionFlow(partition, from > end ? first : Math.max(from, first), end);
+    });
+  }
+
+  #tick(): void {
+    void this.#commit();
+    this.#pump();
+    if (performance.now() - this.#lagsRefreshedMs > LAG_REFRESH_MS) void this.#refreshLags();
+  }
+
+  /** Fetches from each broker that leads a partition which is wanted now, and from which nothing is on its way. */
+  #pump(): void {
+    const { prefetch } = this.#options;
+    if (this.#isOver || this.#isDraining || this.hold.reason !== undefined) return;
+    if (this.underWay >= prefetch || this.#partitions.size === 0) return;
+    this.#fetchFromLeaders().catch((error) => this.#end(error));
+  }
+
+  async #fetchFromLeaders(): Promise<void> {
+    const topic = await this.#topic();
+    if (topic.partitionsCount !== this.#partitionCount)
+      throw new Error(`the topic has ${topic.partitionsCount} partitions now: they are divided anew`);
+    const idle = Array.from(this.#partitions.values()).filter(({ isFetching }) => !isFetching);
+    const byLeader = Map.groupBy(idle, ({ partition }) => topic.partitions[partition]!.leader);
+    for (const [leader, flows] of byLeader) {
+      if (this.#fetchingFrom.has(leader)) continue;
+      const broker = topic.brokers.get(leader);
+      // Between two leaders: the next metadata name one.
+      if (broker === undefined) this.#consumer.clearMetadata();
+      else void this.#fetchFrom(leader, broker, topic.id, flows);
+    }
+  }
+
+  /** Never rejects. */
+  async #fetchFrom(
+    leader: number,
+    broker: { host: string; port: number },
+    topicId: string,
+    flows: readonly PartitionFlow[],
+  ): Promise<void> {
+    this.#fetchingFrom.add(leader);
+    for (const flow of flows) flow.isFetching = true;
+    try {
+      const connection = await this.#connections.get(broker);
+      const wanted = flows.map(({ partition, window }) => ({ partition, offset: window.next }));
+      const fetched = await this.#fetch!(connection, topicId, wanted);
+      this.#lagsRefreshedMs = performance.now();
+      for (const one of fetched) {
+        const flow = flows.find(({ partition }) => partition === one.partition);
+        if (flow !== undefined) await this.#takeFetched(flow, one);
+      }
+    } catch (error) {
+      this.#end(error);
+    }
+    for (const flow of flows) flow.isFetching = false;
+    this.#fetchingFrom.delete(leader);
+    this.#pump();
+  }
+
+  async #takeFetched(flow: PartitionFlow, { errorCode, highWatermark, batches }: FetchedPartition): Promise<void> {
+    if (OTHER_LEADER_CODES.has(errorCode)) {
+      this.#consumer.clearMetadata();
+      return;
+    }
+    if (errorCode !== 0) {
+      const what = errorCode === OFFSET_OUT_OF_RANGE ? "its offset is not there any more" : `error ${errorCode}`;
+      throw new Error(`partition ${flow.partition} could not be read: ${what}`);
+    }
+    flow.highWatermark = highWatermark;
+    for (const batch of batches) {
+      if (this.#isAnothers(flow)) return;
+      await this.#takeBatch(flow, batch);
+    }
+  }
+
+  #isAnothers(flow: PartitionFlow): boolean {
+    return flow.isDropped || this.#isOver || this.#isDraining;
+  }
+
+  async #takeBatch(flow: PartitionFlow, batch: PackedBatch): Promise<void> {
+    const { window } = flow;
+    let deliveries: Delivery[];
+    try {
+      const records = batch.recordCount === 0 ? [] : await recordsOf(batch);
+      // A batch comes whole, also if it is asked for from its middle.
+      deliveries = records
+        .filter(({ offset }) => offset >= window.next)
+        .map((record) => this.#deliveryOf(flow, record));
+      for (const { offset } of records) if (offset >= window.next) window.open(offset);
+    } catch (error) {
+      deliveries = [this.#unreadable(flow, batch, error)];
+      window.open(batch.firstOffset);
+    }
+    if (batch.nextOffset > window.next) window.advance(batch.nextOffset);
+    const { prefetch } = this.#options;
+    for (const delivery of deliveries) {
+      if (this.underWay >= prefetch) await this.#deliveries.atMost(prefetch - 1);
+      if (this.#isAnothers(flow)) return;
+      this.#deliveries.take(delivery);
+    }
+  }
+
+  #deliveryOf(flow: PartitionFlow, { offset, value, headers }: KafkaRecord): Delivery {
+    const header = (name: string) => headers.find((one) => one.name.toLowerCase() === name)?.value?.toString();
+    return {
+      message: {
+        id: `${this.#options.queue}/${flow.partition}/${offset}`,
+        contentType: header("content-type"),
+        contentEncoding: header("content-encoding"),
+        body: value,
+      },
+      settle: () => flow.window.settle(offset),
+    };
+  }
+
+  /** The whole batch is set aside: what is in it cannot be told apart. */
+  #unreadable(flow: PartitionFlow, { firstOffset, nextOffset, data }: PackedBatch, error: unknown): Delivery {
+    const { queue } = this.#options;
+    return {
+      message: {
+        id: `${queue}/${flow.partition}/${firstOffset}-${nextOffset - 1}`,
+        contentType: undefined,
+        contentEncoding: undefined,
+        body: data,
+        fault: `a batch of messages could not be unpacked: ${error}`,
+      },
+      settle: () => flow.window.settle(firstOffset),
+    };
+  }
+
+  /** Never rejects. One at a time; what is due meanwhile is committed with the next one. */
+  #commit(): Promise<void> {
+    this.#committing ??= this.#commitDue().finally(() => {
+      this.#committing = undefined;
+    });
+    return this.#committing;
+  }
+
+  async #commitDue(): Promise<void> {
+    const due = Array.from(this.#partitions.values()).flatMap((flow) =>
+      flow.due === undefined ? [] : [{ flow, offset: flow.due }],
+    );
+    if (due.length === 0 || this.#isOver) return;
+    const offsets = due.map(({ flow: { partition }, offset }) => ({
+      ...{ topic: this.#options.queue, partition, offset: BigInt(offset), leaderEpoch: -1 },
+    }));
+    try {
+      await this.#consumer.commit({ offsets });
+      for (const { flow, offset } of due) flow.noteCommitted(offset);
+    } catch (error) {
+      // The group is being divided anew: a heartbeat sees to that, and the next commit counts.
+      if (!isRebalance(error)) this.#end(error);
+    }
+  }
+
+  /** Never rejects. */
+  async #refreshLags(): Promise<void> {
+    this.#lagsRefreshedMs = performance.now();
+    const { queue } = this.#options;
+    const partitions = [...this.#partitions.keys()];
+    if (partitions.length === 0) return;
+    try {
+      const latest = await this.#consumer.listOffsets({
+        topics: [queue],
+        partitions: { [queue]: partitions },
+      });
+      for (const flow of this.#partitions.values()) {
+        const end = latest.get(queue)?.[flow.partition];
+        if (end !== undefined) flow.highWatermark = Number(end);
+      }
+    } catch (error) {
+      this.#end(error);
+    }
+  }
+
+  #end(why: unknown): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    clearInterval(this.#ticking);
+    this.#deliveries.end();
+    this.#ending.resolve(why);
+  }
+
+  async drain(graceMs: number): Promise<void> {
+    this.#isDraining = true;
+    const settled = async () => {
+      this.hold.release();
+      await this.#deliveries.atMost(0);
+      await this.#committing;
+      await this.#commit();
+    };
+    await withDeadline(settled(), graceMs, () => new Error("not settled in time")).catch(() => {});
+  }
+
+  /** Leaves the group, so that others need not wait for this member's timeout. */
+  async close(): Promise<void> {
+    this.#end(new Error("it was closed"));
+    const left = new Promise<void>((resolve) => this.#consumer.leaveGroup(() => resolve()));
+    await withDeadline(left, CLOSE_GRACE_MS, () => new Error("no answer")).catch(() => {});
+    const closed = Promise.all([this.#connections.close(), this.#consumer.connections.close()]);
+    await withDeadline(closed, CLOSE_GRACE_MS, () => new Error("no answer")).catch(() => {});
+  }
+}
+
+function connectionOptions({ isTls, login }: KafkaPlace, ca: string | undefined) {
+  return {
+    connectTimeout: CONNECT_TIMEOUT_MS,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    ...(isTls && { tls: ca === undefined ? {} : { ca: [ca] } }),
+    ...(login !== undefined && { sasl: login }),
+  };
+}
+
+function isRebalance(error: unknown): boolean {
+  const { findBy } = error as { findBy?: (property: string, value: unknown) => unknown };
+  return findBy?.call(error, "needsRejoin", true) != null;
+}

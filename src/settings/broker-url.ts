@@ -1,0 +1,96 @@
+/**
+ * Where events are taken from, as BROKER_URL says; its scheme names the protocol:
+ *
+ *   amqp://user:password@host:5672/vhost                        RabbitMQ (AMQP 0-9-1); ?heartbeat=30
+ *   kafka://user:password@host:9092,host:9092?sasl=plain        Kafka
+ *
+ * amqps:// and kafkas:// are the same by TLS.
+ */
+import { type HostPort, hostsOf, hostText, loginOf } from "./host-list.ts";
+import { unescaped, unknownOption } from "./setting-kinds.ts";
+
+export interface RabbitMqPlace {
+  readonly kind: "rabbitmq";
+  readonly url: string;
+}
+
+export interface KafkaLogin {
+  readonly mechanism: SaslMechanism;
+  readonly username: string;
+  readonly password: string;
+}
+
+export interface KafkaPlace {
+  readonly kind: "kafka";
+  /** Some of its brokers: they name the others. */
+  readonly hosts: readonly HostPort[];
+  readonly isTls: boolean;
+  readonly login: KafkaLogin | undefined;
+}
+
+export type BrokerPlace = RabbitMqPlace | KafkaPlace;
+
+const SASL = {
+  plain: "PLAIN",
+  "scram-sha-256": "SCRAM-SHA-256",
+  "scram-sha-512": "SCRAM-SHA-512",
+} as const;
+type SaslMechanism = (typeof SASL)[keyof typeof SASL];
+
+export const EXPECTS_BROKER_URL =
+  "a URL such as amqp://user:password@host:5672/vhost (RabbitMQ) or kafka://host:9092,host:9092 (Kafka)";
+
+const KAFKA_PORT = 9092;
+const RABBITMQ_OPTIONS = ["heartbeat", "channelMax", "frameMax", "locale"];
+const RABBITMQ_URL = /^amqps?:\/\//;
+/** Protocol, user and password, hosts, query. */
+const KAFKA_URL = /^(kafkas?):\/\/(?:([^@/?#]*)@)?([^@/?#]*)\/?(?:\?([^#]*))?$/;
+
+/** Undefined if it is none. */
+export function brokerPlaceOf(text: string): BrokerPlace | undefined {
+  if (problemInBrokerUrl(text) !== undefined) return undefined;
+  if (RABBITMQ_URL.test(text)) return URL.parse(text)?.hostname ? { kind: "rabbitmq", url: text } : undefined;
+  return kafkaPlaceOf(text);
+}
+
+function kafkaPlaceOf(text: string): KafkaPlace | undefined {
+  const [, protocol, userInfo, hostList = "", query = ""] = KAFKA_URL.exec(text) ?? [];
+  const hosts = hostsOf(hostList, KAFKA_PORT);
+  if (protocol === undefined || hosts === undefined) return undefined;
+  return { kind: "kafka", hosts, isTls: protocol === "kafkas", login: kafkaLoginOf(userInfo, query) };
+}
+
+function kafkaLoginOf(userInfo: string | undefined, query: string): KafkaLogin | undefined {
+  const { username, password = "" } = loginOf(userInfo ?? "") ?? {};
+  const mechanism = mechanismIn(query);
+  return username === undefined || mechanism === undefined ? undefined : { mechanism, username, password };
+}
+
+function mechanismIn(query: string): SaslMechanism | undefined {
+  const name = new URLSearchParams(query).get("sasl");
+  return Object.entries(SASL).find(([known]) => known === name)?.[1];
+}
+
+/** What is wrong with a URL of a known scheme, without a part of it that may be secret. */
+export function problemInBrokerUrl(text: string): string | undefined {
+  if (unescaped(text) === undefined)
+    return "it holds a % that starts no escape: write %25 for a percent sign in a user or password";
+  if (RABBITMQ_URL.test(text)) {
+    const url = URL.parse(text);
+    return url ? unknownOption(url, RABBITMQ_OPTIONS) : undefined;
+  }
+  const [, , userInfo, , query = ""] = KAFKA_URL.exec(text) ?? [];
+  const parameters = new URLSearchParams(query);
+  const unknown = unknownOption({ searchParams: parameters }, ["sasl"]);
+  if (unknown !== undefined) return unknown;
+  const isLogin = Boolean(userInfo);
+  if (isLogin === parameters.has("sasl") && isLogin === (mechanismIn(query) !== undefined)) return undefined;
+  return `a user and password need the option sasl, one of ${Object.keys(SASL).join(", ")}, and it needs them`;
+}
+
+/** Without user and password. */
+export function describeBrokerPlace(place: BrokerPlace): string {
+  if (place.kind === "kafka") return `${place.isTls ? "kafkas" : "kafka"}://${place.hosts.map(hostText).join(",")}`;
+  const { protocol, host, pathname } = new URL(place.url);
+  return `${protocol}//${host}${pathname === "/" ? "" : pathname}`;
+}
