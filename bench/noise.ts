@@ -2,11 +2,12 @@
 import { BARE } from "./candidates.ts";
 import { cpuAt, worstMs } from "./criteria.ts";
 import { at, byRound, type Results } from "./results.ts";
-import { figureText, relativeSpread, spreadOf } from "./statistics.ts";
+import { relativeSpread, spreadOf, spreadText } from "./statistics.ts";
 
 export interface NoiseFigure {
   readonly name: string;
   readonly text: string;
+  readonly bound: string;
   readonly isTooNoisy: boolean;
 }
 
@@ -26,12 +27,14 @@ export function noiseOf(results: Results): NoiseFigure[] {
   return [
     {
       name: "the cores, before anything was started",
-      text: `${Math.round(busyShare * 100)} % busy (at most ${BUSY_SHARE_MAX * 100} %)`,
+      text: `${percent(busyShare)} busy`,
+      bound: `≤ ${percent(BUSY_SHARE_MAX)}`,
       isTooNoisy: busyShare > BUSY_SHARE_MAX,
     },
     {
       name: "a bare server's p99 at 10,000/s",
-      text: p99 === undefined ? "–" : `${figureText(p99.min)} … ${figureText(p99.max)} ms (median at most 1)`,
+      text: p99 === undefined ? "–" : `${spreadText(p99)} ms`,
+      bound: `≤ ${BARE_P99_MAX_MS}`,
       isTooNoisy: p99 === undefined || p99.median > BARE_P99_MAX_MS,
     },
     spread(results, "a bare server's maximum", ({ maximum }) => maximum.perS),
@@ -41,8 +44,12 @@ export function noiseOf(results: Results): NoiseFigure[] {
 
 function spread(results: Results, name: string, figure: Parameters<typeof byRound>[2]): NoiseFigure {
   const found = spreadOf(byRound(results, BARE, figure));
-  if (found === undefined) return { name, text: "–", isTooNoisy: true };
+  const bound = `≤ ${percent(SPREAD_MAX)}`;
+  if (found === undefined) return { name, text: "–", bound, isTooNoisy: true };
   const share = relativeSpread(found);
-  const text = `rounds differ by ${Math.round(share * 100)} % (at most ${SPREAD_MAX * 100} %)`;
-  return { name, text, isTooNoisy: share > SPREAD_MAX };
+  return { name, text: `rounds differ by ${percent(share)}`, bound, isTooNoisy: share > SPREAD_MAX };
+}
+
+function percent(share: number): string {
+  return `${Math.round(share * 100)} %`;
 }

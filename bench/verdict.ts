@@ -28,7 +28,7 @@ function outcomeOf(
 ): Pick<Judgement, "outcome" | "text"> {
   const failed = failures(results);
   if (failed.length > 0) return { outcome: "failed", text: `FAILED: ${failed.length} measurements failed` };
-  const noisy = noise.filter(({ isTooNoisy }) => isTooNoisy).map(({ name, text }) => `${name} ${text}`);
+  const noisy = noise.filter(({ isTooNoisy }) => isTooNoisy).map(({ name, text }) => `${name}: ${text}`);
   if (noisy.length > 0) {
     return { outcome: "noisy", text: `NOT JUDGED: the machine was not quiet (${noisy.join("; ")})` };
   }

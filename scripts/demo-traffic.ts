@@ -1,4 +1,4 @@
-/** Events of a few streams as a busy site has them: by day more than by night, with visitors that come again. */
+/** Events of a few streams as a busy site has them: more by day than by night, with returning visitors. */
 interface DemoStream {
   readonly name: string;
   /** Impressions in a second at the busiest time. */
@@ -56,7 +56,7 @@ export class DemoTraffic {
       await Bun.sleep(tickMs);
       const to = Date.now();
       const events = STREAMS.flatMap((stream) => eventsOf(stream, from, to, rush(stream, to)));
-      // What is refused while a store is away is part of what is shown.
+      // Refusals while a store is unavailable are part of what the demo shows.
       await this.#send(events, signal).catch(() => {});
       from = to;
     }

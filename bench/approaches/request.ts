@@ -67,7 +67,7 @@ export function refused(): Response {
   return new Response("not an event, or not an hour", BAD_REQUEST);
 }
 
-/** The line that says that a server listens, and where; awaited by who starts it. */
+/** The line that says that a server listens, and where; read by the process that started it. */
 export function announce(port: number): void {
   console.log(`listening on 127.0.0.1:${port}`);
 }

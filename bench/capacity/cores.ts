@@ -89,7 +89,7 @@ export class Thread {
   }
 }
 
-/** Held by one at a time; who wants it waits in line. */
+/** Held by one at a time; the others wait in line. */
 export class Lock {
   readonly #events: EventQueue;
   readonly #waiting: (() => void)[] = [];

@@ -11,7 +11,7 @@ export interface Costs {
   readonly mysqlEventUs: number;
   /** How long a flush holds the rows of its hours: not of a processor. */
   readonly hourLockMs: number;
-  /** Of who sends the load, if that is on the same machine. */
+  /** Of the load driver, if it runs on the same machine. */
   readonly driverEventUs: number;
 }
 

@@ -38,11 +38,11 @@ export function simulateCommand(): Command {
     .option("--mysql-cores <n>", "of each", whole, 8)
     .option("--hour-rows <n>", "of each hour and stream in a node, that flushes are spread over", whole, 1)
     .addOption(new Option("--rate <n>", "events a second, of all together").argParser(whole).default(10_000))
-    .option("--connections <n>", "instead: to each instance, each with one event on its way", whole)
+    .option("--connections <n>", "instead: to each instance, each with one event in flight", whole)
     .option("--cores <n>", "of one machine that all of it is on (each thread has a core of its own)", whole)
     .option("--seconds <n>", "of simulated time", seconds, 2)
     .option("--warm-up <n>", "seconds before them", seconds, 1)
-    .option("--network-ms <n>", "there and back", milliseconds, 0.2)
+    .option("--network-ms <n>", "round trip", milliseconds, 0.2)
     .option("--flush-interval-ms <n>", "as the service's setting", whole, 1_000)
     .option("--flush-max-events <n>", "as the service's setting", whole, 10_000)
     .option("--seed <n>", "the same seed, the same figures", whole, 1)
@@ -119,7 +119,7 @@ function tableText(rows: readonly Row[], { mysqlCores, costs, networkMs }: PlanO
 | --- | --- | --- | --- | --- | --- | --- | --- | --- |
 ${lines.join("\n")}
 
-Costs: ${costsText(costs)}; network ${networkMs} ms there and back.`;
+Costs: ${costsText(costs)}; network ${networkMs} ms round trip.`;
 }
 
 function tableRow({ ratePerS, sizes, simulated }: Plan, oneRedis: Simulated): string {

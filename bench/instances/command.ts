@@ -88,7 +88,7 @@ before each run ${figureText(Math.min(...loads))} to ${figureText(Math.max(...lo
 | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
 ${rows}
 
-Costs, of one instance: ${costsText(costs)}; who sends ${costs.driverEventUs.toFixed(1)} µs an event`;
+Costs, of one instance: ${costsText(costs)}; the load driver ${costs.driverEventUs.toFixed(1)} µs an event`;
 }
 
 function rowOf({ instances, measured, simulated, ...ratios }: Comparison): string {

@@ -58,7 +58,7 @@ export interface InstancesResult {
   readonly round: number;
   /** As much as they take. */
   readonly most: Phase;
-  /** Each at the same rate, however many there are: as when what comes grows with them. */
+  /** Each at the same rate, however many there are: the whole load grows with their number. */
   readonly paced: PacedPhase;
   /** Of the machine, just before: 0 would be a quiet one. */
   readonly loadAverage: number;

@@ -25,9 +25,9 @@ export function verdictTables({ noise, gate, aims }: Judgement): Table[] {
   return [
     {
       title: "The machine's own noise",
-      head: ["", "measured"],
-      rows: noise.map(({ name, text, isTooNoisy }) => {
-        return { cells: [name, text], mark: isTooNoisy ? "missed" : undefined };
+      head: ["", "measured", "bound"],
+      rows: noise.map(({ name, text, bound: most, isTooNoisy }) => {
+        return { cells: [name, text, most], mark: isTooNoisy ? "missed" : undefined };
       }),
     },
     {

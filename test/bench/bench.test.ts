@@ -351,7 +351,7 @@ describe("--check", () => {
     "exits with 2 on a noisy machine, and says so first",
     async () => {
       const { code, output } = await check(madeUp({ bare: [madeUpTrial({ latencyMs: 3 })] }));
-      expect(output).toStartWith("NOT JUDGED: the machine was not quiet (a bare server's p99 at 10,000/s 3 … 3 ms");
+      expect(output).toStartWith("NOT JUDGED: the machine was not quiet (a bare server's p99 at 10,000/s: 3 ms");
       expect(code).toBe(2);
     },
     PROCESS_TIMEOUT_MS,
