@@ -57,9 +57,10 @@ export interface StreamsQuestion {
   readonly from?: string | number;
   readonly to?: string | number;
   readonly tz?: string;
-  readonly order?: "clicks" | "impressions" | "ctr" | "uniques" | "name";
+  readonly order?: "clicks" | "impressions" | "ctr" | "unique_users" | "name";
   readonly limit?: number;
-  readonly prefix?: string;
+  /** A stream, or a branch such as `shop.*`. */
+  readonly stream?: string;
   readonly depth?: number;
 }
 

@@ -23,7 +23,7 @@ export async function example(url: string) {
   ]);
   const from = new Date(timestamp - 3_600_000).toISOString();
   const series = await hourglass.series.get({ query: { from, step: "total" } });
-  const streams = await hourglass.streams.get({ query: { order: "uniques", limit: "10" } });
+  const streams = await hourglass.streams.get({ query: { order: "unique_users", limit: "10" } });
   return { accepted: batch.data?.accepted, total: series.data?.total, best: streams.data?.streams[0] };
 }
 

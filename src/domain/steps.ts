@@ -1,66 +1,127 @@
 /**
- * A range cut into steps: hours, days or weeks of a time zone, or none.
+ * A range cut into steps: hours, days, weeks or months of a time zone, or none.
  *
- * Invariants: steps tile the range, and each begins at a UTC hour. An hour belongs to the day that the zone's
- * clocks show at its start, so that days on which they change have 23 or 25 hours. Weeks are those of ISO
- * 8601: they begin on Monday. The first and the last step are cut off where the range is.
+ * Invariants: steps tile the range, and each begins when the zone's clocks show the start of an hour, a day and so on;
+ * days on which the clocks change have 23 or 25 hours. The first and the last step are cut off where the range is.
+ * Where the zone is not whole hours from UTC, a step may begin within a UTC hour: that hour is cut, and belongs to no
+ * single step.
  */
-import { DAY_MS, HOUR_MS } from "./event.ts";
-import type { TimeZone } from "./time-zone.ts";
+import { DAY_MS, HOUR_MS, hourOf } from "./event.ts";
+import { QUARTER_MS, type TimeZone } from "./time-zone.ts";
 
-export const STEPS = ["hour", "day", "week", "total"] as const;
+export const STEPS = ["hour", "day", "week", "month", "total"] as const;
 export type Step = (typeof STEPS)[number];
 
-/** 1970-01-01 was a Thursday. */
-const DAYS_FROM_MONDAY = 3;
+/** By their first day, how many days before it 1970-01-01, a Thursday, was. */
+const DAYS_INTO_WEEK = { monday: 3, sunday: 4, saturday: 5 } as const;
+export type WeekStart = keyof typeof DAYS_INTO_WEEK;
+/** ISO 8601 has the first. */
+export const WEEK_STARTS = Object.keys(DAYS_INTO_WEEK) as [WeekStart, ...WeekStart[]];
+
+const CUT = -1;
+
+export interface StepsOptions {
+  readonly from: number;
+  readonly to: number;
+  readonly step: Step;
+  readonly zone: TimeZone;
+  readonly weekStart?: WeekStart;
+}
 
 export class Steps {
   readonly starts: readonly number[];
   readonly from: number;
   readonly to: number;
-  /** The step of each hour of the range. */
-  readonly #stepOfHour: Uint16Array;
+  /** UTC hours that a step begins or ends within, in order. */
+  readonly cutHours: readonly number[];
+  /** The UTC hours that hold the range. */
+  readonly hours: { readonly from: number; readonly to: number };
+  /** The step of each of these hours. */
+  readonly #stepOfHour: Int32Array;
+  readonly #numberOf: (at: number) => number;
+  readonly #zone: TimeZone;
 
-  /** `from` and `to` are UTC hours. */
-  constructor(from: number, to: number, step: Step, zone: TimeZone) {
+  /** `from` and `to`: when the zone's clocks show a whole hour. */
+  constructor({ from, to, step, zone, weekStart = WEEK_STARTS[0] }: StepsOptions) {
     this.from = from;
     this.to = to;
-    this.#stepOfHour = new Uint16Array((to - from) / HOUR_MS);
+    this.hours = { from: hourOf(from), to: hourOf(to + HOUR_MS - 1) };
+    this.#zone = zone;
+    this.#numberOf = (at) => stepNumber(at, step, zone, weekStart);
+    this.#stepOfHour = new Int32Array((this.hours.to - this.hours.from) / HOUR_MS);
     const starts: number[] = [];
-    let last: number | undefined;
+    const cutHours: number[] = [];
     for (let i = 0; i < this.#stepOfHour.length; i++) {
-      const hour = from + i * HOUR_MS;
-      const number = stepNumber(hour, step, zone);
-      if (number !== last) starts.push(hour);
-      last = number;
-      this.#stepOfHour[i] = starts.length - 1;
+      const hour = this.hours.from + i * HOUR_MS;
+      const isWhole = this.#addStarts(hour, starts) && hour >= from && hour + HOUR_MS <= to;
+      this.#stepOfHour[i] = isWhole ? starts.length - 1 : CUT;
+      if (!isWhole) cutHours.push(hour);
     }
     this.starts = starts;
+    this.cutHours = cutHours;
   }
 
-  indexOf(hour: number): number {
-    return this.#stepOfHour[(hour - this.from) / HOUR_MS]!;
+  /** Adds those of the steps that begin in this hour. False if one begins within it. */
+  #addStarts(hour: number, starts: number[]): boolean {
+    const unitMs = this.#zone.hasWholeHours(hour, hour + HOUR_MS) ? HOUR_MS : QUARTER_MS;
+    let isWhole = true;
+    for (let at = hour; at < hour + HOUR_MS; at += unitMs) {
+      if (at < this.from || at >= this.to) continue;
+      const last = starts.at(-1);
+      if (last !== undefined && this.#numberOf(at) === this.#numberOf(last)) continue;
+      starts.push(at);
+      if (at > hour) isWhole = false;
+    }
+    return isWhole;
+  }
+
+  /** Of an hour that is not cut; undefined if it is. */
+  indexOfHour(hour: number): number | undefined {
+    const index = this.#stepOfHour[(hour - this.hours.from) / HOUR_MS]!;
+    return index === CUT ? undefined : index;
+  }
+
+  /** Undefined if this is not in the range. */
+  indexAt(at: number): number | undefined {
+    if (at < this.from || at >= this.to) return undefined;
+    let [low, high] = [0, this.starts.length - 1];
+    while (low < high) {
+      const middle = Math.ceil((low + high) / 2);
+      if (this.starts[middle]! <= at) low = middle;
+      else high = middle - 1;
+    }
+    return low;
   }
 
   endOf(index: number): number {
     return this.starts[index + 1] ?? this.to;
   }
+
+  /** True if all hours of this step are cut. */
+  isOfParts(index: number): boolean {
+    const firstWhole = hourOf(this.starts[index]! + HOUR_MS - 1);
+    return firstWhole + HOUR_MS > this.endOf(index);
+  }
 }
 
-/** Two hours are of the same step if they have the same number. */
-function stepNumber(hour: number, step: Step, zone: TimeZone): number {
+/** Two instants are of the same step if they have the same number. */
+function stepNumber(at: number, step: Step, zone: TimeZone, weekStart: WeekStart): number {
   switch (step) {
     case "total":
       return 0;
     case "hour":
-      return hour;
+      return zone.floorHour(at);
     case "day":
-      return dayOf(hour, zone);
+      return dayOf(at, zone);
     case "week":
-      return Math.floor((dayOf(hour, zone) + DAYS_FROM_MONDAY) / 7);
+      return Math.floor((dayOf(at, zone) + DAYS_INTO_WEEK[weekStart]) / 7);
+    case "month": {
+      const local = new Date(at + zone.offsetMsAt(at));
+      return local.getUTCFullYear() * 12 + local.getUTCMonth();
+    }
   }
 }
 
-function dayOf(hour: number, zone: TimeZone): number {
-  return Math.floor((hour + zone.offsetMsAt(hour)) / DAY_MS);
+function dayOf(at: number, zone: TimeZone): number {
+  return Math.floor((at + zone.offsetMsAt(at)) / DAY_MS);
 }

@@ -7,6 +7,9 @@
  */
 import { DAY_MS, HOUR_MS } from "./event.ts";
 
+/** The offsets from UTC of all zones are multiples of it, since 1972. */
+export const QUARTER_MS = HOUR_MS / 4;
+
 export class TimeZone {
   readonly name: string;
   /** The offset of each UTC day that was looked up; undefined if it changes within the day. */
@@ -54,8 +57,22 @@ export class TimeZone {
 
   /** True if all its local hours, and so its days, begin at UTC hours throughout this time. */
   hasWholeHours(from: number, to: number): boolean {
-    for (let at = from; at < to; at += DAY_MS) if (this.offsetMsAt(at) % HOUR_MS !== 0) return false;
-    return this.offsetMsAt(to) % HOUR_MS === 0;
+    return this.#hasWhole(HOUR_MS, from, to);
+  }
+
+  hasWholeQuarters(from: number, to: number): boolean {
+    return this.#hasWhole(QUARTER_MS, from, to);
+  }
+
+  #hasWhole(unitMs: number, from: number, to: number): boolean {
+    for (let at = from; at < to; at += DAY_MS) if (this.offsetMsAt(at) % unitMs !== 0) return false;
+    return this.offsetMsAt(to) % unitMs === 0;
+  }
+
+  /** When the local hour of this time began; of one in which clocks changed, when it would have begun without that. */
+  floorHour(at: number): number {
+    const local = at + this.offsetMsAt(at);
+    return at - (local - Math.floor(local / HOUR_MS) * HOUR_MS);
   }
 
   /** ISO 8601 to the second, with the offset from UTC that holds then. */

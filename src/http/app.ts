@@ -3,7 +3,6 @@
  * a socket, by `app.handle`; what no route takes is answered by `unrouted.ts` only where there is one.
  */
 import { Elysia } from "elysia";
-import { BODY_MAX_BYTES } from "../protocol/body/encoding.ts";
 import { accessControl } from "./access/gate.ts";
 import { answerToError } from "./answers.ts";
 import { crossOrigin } from "./cross-origin.ts";
@@ -24,12 +23,8 @@ import { RequestLines } from "./requests/log-lines.ts";
 import type { AppOptions } from "./route-options.ts";
 import { unroutedAnswers } from "./unrouted.ts";
 
-/**
- * For all routes, of which /events takes the largest (analytics.ts has a bound of its own). Twice as much, since
- * above this the connection is closed with 413 and no word: whoever is not far off should be told why.
- */
-const RECEIVED_MAX_BYTES = 2 * BODY_MAX_BYTES;
-const IDLE_TIMEOUT_S = 30;
+/** Bun would answer 413 without a word above this: every route that reads a body has its own bound, and says so. */
+const RECEIVED_MAX_BYTES = Number.MAX_SAFE_INTEGER;
 /** One of so many. */
 const TIMED_POSTS = 8;
 /** What pages of other origins may send, and read the answers of. */
@@ -70,7 +65,7 @@ export function createApp(options: AppOptions) {
       },
       reusePort: options.sharesPort,
       maxRequestBodySize: RECEIVED_MAX_BYTES,
-      idleTimeout: IDLE_TIMEOUT_S,
+      idleTimeout: options.idleTimeoutS,
       ...(certificate !== undefined && { tls: { ...certificate } }),
     },
   });

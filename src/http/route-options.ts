@@ -50,6 +50,8 @@ export interface AppOptions {
   readonly metrics: Metrics;
   readonly log: Log;
   readonly now: () => number;
+  /** After it an idle connection is closed; 0: never. */
+  readonly idleTimeoutS: number;
   /** Other processes of this service listen on the same port. */
   readonly sharesPort: boolean;
   readonly browserSettings: BrowserSettings;

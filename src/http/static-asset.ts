@@ -1,15 +1,11 @@
 /** An answer that never changes while the process runs. It is compressed once, in another thread, on first use. */
-import { promisify } from "node:util";
-import { gzip } from "node:zlib";
 import { etagOf, matches } from "./etag.ts";
+import { acceptsGzip, gzip } from "./gzip.ts";
 
 interface Packed {
   readonly gzipped: Uint8Array<ArrayBuffer>;
   readonly etag: string;
 }
-
-const ACCEPTS_GZIP = /(?:^|,)\s*gzip\s*(?:$|,|;(?!\s*q=0(?:\.0*)?\s*(?:,|$)))/i;
-const pack = promisify(gzip);
 
 export class StaticAsset {
   readonly #content: Blob;
@@ -34,14 +30,12 @@ export class StaticAsset {
     if (matches(request.headers.get("if-none-match"), etag)) {
       return new Response(null, { status: 304, headers });
     }
-    if (!ACCEPTS_GZIP.test(request.headers.get("accept-encoding") ?? "")) {
-      return new Response(this.#content, { headers });
-    }
+    if (!acceptsGzip(request)) return new Response(this.#content, { headers });
     return new Response(gzipped, { headers: { ...headers, "content-encoding": "gzip" } });
   }
 
   async #pack(): Promise<Packed> {
     const bytes = await this.#content.arrayBuffer();
-    return { gzipped: new Uint8Array(await pack(bytes)), etag: `W/${etagOf(bytes)}` };
+    return { gzipped: await gzip(bytes), etag: `W/${etagOf(bytes)}` };
   }
 }

@@ -19,6 +19,8 @@ export function unroutedAnswers(routes: () => readonly Route[]): (request: Reque
     methodsByPath ??= allowedMethods(routes());
     // Without a Host header there is only a path.
     const path = URL.parse(request.url, "http://localhost")?.pathname ?? "";
+    // The page of the API names its files relative to /docs. (A route of Elysia's would take /docs as well.)
+    if (path === "/docs/") return new Response(null, { status: 308, headers: { location: "../docs" } });
     const allowed = methodsByPath.get(path);
     return allowed === undefined || allowed.includes(request.method)
       ? errorAnswer(404, { code: "not_found", message: `There is nothing at ${path}.` })

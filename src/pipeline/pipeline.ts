@@ -229,9 +229,14 @@ export class Pipeline {
     return this.#stopping.signal;
   }
 
-  /** Why the cold store could not be flushed to the last time; undefined while all is well. */
+  /** Why the last flush failed; undefined if all shards' last flushes succeeded. Either store may be the cause. */
   get flushError(): string | undefined {
     return this.#shards.find(({ flusher }) => flusher.lastError !== undefined)?.flusher.lastError;
+  }
+
+  /** Why the cold store could not be flushed to the last time. */
+  get coldStoreError(): string | undefined {
+    return this.#shards.find(({ flusher }) => flusher.isColdStoreFailing)?.flusher.lastError;
   }
 
   get oldestPendingAt(): number | undefined {

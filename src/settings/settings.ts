@@ -80,6 +80,12 @@ export const SETTING_GROUPS = {
       [0, 10],
       "number of proxies in front, each of which appends an entry to X-Forwarded-For",
     ),
+    idleTimeoutS: integer(
+      "IDLE_TIMEOUT_S",
+      180,
+      [0, 255],
+      "how long an idle connection stays open: longer than any balancer in front keeps it; 0: for ever",
+    ),
     drainMs: integer(
       "DRAIN_MS",
       0,

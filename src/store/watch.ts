@@ -30,6 +30,11 @@ export class StoreWatch {
     return this.#awaySinceMs !== undefined;
   }
 
+  /** For how long it has been unavailable. */
+  get awayMs(): number | undefined {
+    return this.#awaySinceMs === undefined ? undefined : performance.now() - this.#awaySinceMs;
+  }
+
   /** The same store, observed. */
   watched<S extends object>(store: S): S {
     const methods = new Map<PropertyKey, unknown>();

@@ -69,7 +69,7 @@ for (const { name, needs, open } of MODES) {
       const series = await hourglass.series({ ...question, step: "day", stream: "many.*" });
       expect(series.rows).toHaveLength(1);
       expect(series.total).toMatchObject({ clicks: 250, impressions: 750, ctr: 1 / 3 });
-      const { streams } = await hourglass.streams({ ...question, prefix: "many.", order: "impressions" });
+      const { streams } = await hourglass.streams({ ...question, stream: "many.*", order: "impressions" });
       expect(streams.map(({ stream }) => stream)).toEqual(["many.1", "many.0"]);
     });
 

@@ -133,6 +133,8 @@ describe("a service", () => {
   });
 
   test("serves the page with all that it needs, and lets it ask nobody else", async () => {
+    const slash = await fetch(`${service.url}/docs/`);
+    expect([slash.status, slash.url]).toEqual([200, `${service.url}/docs`]);
     const page = await fetch(`${service.url}/docs`);
     const policy = page.headers.get("content-security-policy")!.split("; ");
     expect(policy).toContain("default-src 'none'");
@@ -429,6 +431,7 @@ describe("every answer that is described", () => {
       metrics: new Metrics(),
       now: site.clock.now,
       sharesPort: false,
+      idleTimeoutS: 30,
       addresses: new ClientAddresses(0, log),
       browserSettings,
     });

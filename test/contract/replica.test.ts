@@ -256,7 +256,7 @@ describeWithServers("a replica of MySQL", ["mariadb"], () => {
     const reader = new RangeReader([{ number: 0, hot: hot as unknown as HotStore, isRecovering: false }], again);
     try {
       let tallies = 0;
-      const steps = new Steps(EVERYTHING.from, EVERYTHING.to, "total", TimeZone.named("UTC")!);
+      const steps = new Steps({ ...EVERYTHING, step: "total", zone: TimeZone.named("UTC")! });
       const { tally } = await reader.read(EVERYTHING, () => {
         tallies += 1;
         const tally = new SeriesTally(steps);

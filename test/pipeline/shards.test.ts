@@ -116,7 +116,12 @@ describeWithServers("shards", mode.needs, () => {
 
   async function readDay(instance: Instance) {
     const day = NOON - (NOON % (24 * HOUR_MS));
-    const steps = new Steps(day, day + 24 * HOUR_MS, "total", TimeZone.named("UTC")!);
+    const steps = new Steps({
+      from: day,
+      to: day + 24 * HOUR_MS,
+      step: "total",
+      zone: TimeZone.named("UTC")!,
+    });
     const range = { from: day, to: day + 24 * HOUR_MS, streams: { text: STREAM, isPrefix: false } };
     const { tally, isDegraded } = await instance.pipeline.ranges.read(range, () => new SeriesTally(steps));
     return { ...tally.total(), isDegraded };

@@ -110,7 +110,7 @@ for (const { name, needs, open } of MODES) {
       const range = `from=${HOUR}&to=${HOUR + HOUR_MS}`;
       const csv = await (await get(`/series?${range}&stream=shop.spring&format=csv`)).text();
       expect(csv.trim().split("\n")).toHaveLength(2);
-      const streams = await (await get(`/streams?${range}&prefix=shop&depth=1&order=uniques`)).text();
+      const streams = await (await get(`/streams?${range}&stream=shop*&depth=1&order=unique_users`)).text();
       expect(streams).toContain(String(sums.impressions));
     });
 

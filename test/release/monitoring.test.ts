@@ -76,6 +76,7 @@ async function exportedLabels(): Promise<Map<string, Set<string>>> {
     ...{ pipeline, log, siblings, stores: [hot], metrics: new Metrics(), now: site.clock.now },
     ...{
       sharesPort: false,
+      idleTimeoutS: 30,
       sources: [],
       browserSettings: readConfig({}),
       addresses: new ClientAddresses(0, log),

@@ -7,7 +7,7 @@ import { DAY_MS, HOUR_MS } from "../../src/domain/event.ts";
 import { describeWithServers } from "../harness/servers/servers.ts";
 import { eventTarget, hourTarget, postEvent, readHour } from "../harness/service/analytics-client.ts";
 import { type Answer, ask, bytesOf, openConnection, type Request } from "../harness/service/http-connection.ts";
-import { MODES, type Service, type Site } from "../harness/service/service.ts";
+import { MODES, type Service, type Site, startService } from "../harness/service/service.ts";
 import type { StoredEvent } from "../harness/service/stored.ts";
 import { waitFor } from "../harness/service/wait-for.ts";
 
@@ -282,7 +282,7 @@ const REFUSED: Readonly<Record<string, Refused>> = {
     ...withBody(CHUNKED, `10001\r\n${TOO_LARGE}\r\n0\r\n\r\n`, 413),
     code: "body_too_large",
   },
-  "a body over 8 MB": withBody(["Content-Length: 8388609"], "", 413),
+  "a body over 8 MB": { ...withBody(["Content-Length: 8388609"], "", 413), code: "body_too_large" },
   "a body in broken chunks": withBody(CHUNKED, "zz\r\nhello", 400),
   "a URL of 17 KB": { request: post(`?timestamp=${AT}&click&user=${"u".repeat(17_000)}`), status: 431 },
   "a URL of 100 KB": { request: post(`?timestamp=${AT}&click&user=${"u".repeat(100_000)}`), status: 431 },
@@ -495,6 +495,28 @@ for (const { name, needs, open } of MODES) {
       expect({ status: bad.status, body: bad.body }).toEqual({ status: 422, body: "" });
     });
 
+    test("an hour is text, or JSON by parameter or by Accept", async () => {
+      const stream = `formats-${crypto.randomUUID()}`;
+      await postEvent(service.port, { at: OLD_HOUR, user: "ann", kind: "impression", stream });
+      const read = (query: string, ...headers: string[]) =>
+        ask(service.port, {
+          method: "GET",
+          target: `/analytics?timestamp=${OLD_HOUR}&stream=${stream}${query}`,
+          headers,
+        });
+      const text = "unique_users,1\nclicks,0\nimpressions,1\n";
+      const json = {
+        ...{ from: "2020-01-10T10:00:00Z", to: "2020-01-10T11:00:00Z", stream },
+        ...{ clicks: 0, impressions: 1, ctr: 0, unique_users: 1 },
+      };
+      for (const answer of [await read(""), await read("&format=text"), await read("", "Accept: text/html, */*")])
+        expect([answer.body, answer.headers.get("content-type")]).toEqual([text, "text/plain; charset=utf-8"]);
+      for (const answer of [await read("&format=json"), await read("", "Accept: application/json")]) {
+        expect(JSON.parse(answer.body)).toEqual(json);
+        expect(answer.headers.get("content-type")).toBe("application/json; charset=utf-8");
+      }
+    });
+
     test("takes times as ISO 8601, and now if there is none", async () => {
       const before = Date.now();
       const time = OLD_HOUR - HOUR_MS;
@@ -623,3 +645,17 @@ for (const { name, needs, open } of MODES) {
     });
   });
 }
+
+test("an idle connection is closed after IDLE_TIMEOUT_S, and not before", async () => {
+  const service = await startService({ settings: { IDLE_TIMEOUT_S: "8" } });
+  try {
+    const connection = await openConnection(service.port);
+    await connection.send({ method: "GET", target: "/livez" });
+    const startMs = performance.now();
+    await waitFor("the end", () => connection.isOver, { timeoutMs: 60_000 });
+    // Bun looks at its connections every 4 s.
+    expect(performance.now() - startMs).toBeGreaterThan(3_500);
+  } finally {
+    await service.stop();
+  }
+});

@@ -19,29 +19,29 @@ interface InstanceLedger {
   readonly accepted: number;
   readonly persisted: number;
   readonly pending: number;
-  readonly pendingInRing: number;
-  readonly pendingInJournalOnly: number;
-  readonly journalMaxEvents: number;
-  readonly handedOver: number;
+  readonly pending_in_ring: number;
+  readonly pending_in_journal_only: number;
+  readonly journal_max_events: number;
+  readonly handed_over: number;
   readonly lost: number;
   readonly holds: boolean;
   readonly adopted: number;
   readonly duplicates: number;
   readonly refused: Readonly<Record<string, number>>;
-  readonly oldestPendingMs: number;
+  readonly oldest_pending_ms: number;
 }
 
 interface WriterLedger {
   readonly writer: string;
-  readonly isAlive: boolean;
+  readonly is_alive: boolean;
   readonly accepted: number;
   readonly persisted: number;
   readonly pending: number;
 }
 
-interface StoresLedger extends Omit<WriterLedger, "writer" | "isAlive"> {
+interface StoresLedger extends Omit<WriterLedger, "writer" | "is_alive"> {
   readonly writers: readonly WriterLedger[];
-  readonly deadLetters: number;
+  readonly dead_letters: number;
 }
 
 interface Ledger {
@@ -56,10 +56,10 @@ async function ledgerOf({ port }: Service): Promise<Ledger> {
 }
 
 function expectHolds({ instance, stores }: Ledger): void {
-  const { accepted, persisted, pending, handedOver, lost } = instance;
+  const { accepted, persisted, pending, handed_over, lost } = instance;
   expect(instance.holds).toBe(true);
-  expect(accepted).toBe(persisted + pending + handedOver + lost);
-  expect(instance.pendingInRing + instance.pendingInJournalOnly).toBe(pending);
+  expect(accepted).toBe(persisted + pending + handed_over + lost);
+  expect(instance.pending_in_ring + instance.pending_in_journal_only).toBe(pending);
   for (const writer of stores.writers) {
     expect(writer.pending).toBeGreaterThanOrEqual(0);
     expect(writer.accepted).toBe(writer.persisted + writer.pending);
@@ -109,7 +109,7 @@ for (const { name, needs, open } of MODES) {
       expect(instance.accepted + instance.duplicates).toBe(load.events.length);
       expect(stores.accepted).toBe(instance.accepted);
       expect(await site.cold.countEvents()).toBe(instance.persisted);
-      expect(instance.oldestPendingMs).toBe(0);
+      expect(instance.oldest_pending_ms).toBe(0);
     });
 
     test("each outcome has its column", async () => {
@@ -125,7 +125,7 @@ for (const { name, needs, open } of MODES) {
       expect(after.duplicates - before.duplicates).toBe(1);
       expect(after.refused["invalid"]! - before.refused["invalid"]!).toBe(2);
       expect(after.persisted - before.persisted).toBe(2);
-      expect(after.journalMaxEvents).toBeGreaterThan(0);
+      expect(after.journal_max_events).toBeGreaterThan(0);
     });
 
     test("what a killed instance left is pending under its name, until it is adopted", async () => {
@@ -158,9 +158,9 @@ for (const { name, needs, open } of MODES) {
       const { instance, stores } = JSON.parse(body);
       expect(stores).toEqual({ unavailable: "cold_store_away" });
       expect(instance).toMatchObject({ pending: 300, holds: true });
-      expect(instance.pendingInRing).toBeLessThanOrEqual(200);
-      expect(instance.pendingInJournalOnly).toBeGreaterThanOrEqual(100);
-      expect(instance.oldestPendingMs).toBeGreaterThan(0);
+      expect(instance.pending_in_ring).toBeLessThanOrEqual(200);
+      expect(instance.pending_in_journal_only).toBeGreaterThanOrEqual(100);
+      expect(instance.oldest_pending_ms).toBeGreaterThan(0);
       mariaDb.resume();
       await drained();
     });

@@ -13,7 +13,7 @@ import { StreamSet } from "../../src/domain/stream-set.ts";
 import { matches } from "../../src/http/etag.ts";
 import { RedirectTargets } from "../../src/http/ingest/redirect-targets.ts";
 import { preferredFormat } from "../../src/http/media-type.ts";
-import { periodOf } from "../../src/http/query/range/parameters.ts";
+import { HOURS_OF_ZONE, periodOf, UTC_HOURS } from "../../src/http/query/range/parameters.ts";
 import { SeriesQuerySchema, StreamsQuerySchema } from "../../src/http/query/range/schemas.ts";
 import { ClientAddresses, networkOf } from "../../src/http/requests/client-address.ts";
 import { traceOf } from "../../src/http/requests/trace.ts";
@@ -23,7 +23,7 @@ import { formatOf, textOf } from "../../src/protocol/body/format.ts";
 import { type BodyFormat, readEvents } from "../../src/protocol/body/read-events.ts";
 import { csvFields } from "../../src/protocol/csv.ts";
 import { eventOf, whatIsWrongWith } from "../../src/protocol/event/from-object.ts";
-import { readEvent, readHourKey, readQuery } from "../../src/protocol/event/from-query.ts";
+import { readEvent, readHourQuery, readQuery } from "../../src/protocol/event/from-query.ts";
 import { queryOf } from "../../src/protocol/query-string.ts";
 import { isLinear, type Work } from "../harness/growth.ts";
 
@@ -213,15 +213,15 @@ const QUERIES: Readonly<Record<string, (size: number) => string>> = {
 
 const QUERY_READERS: Readonly<Record<string, (query: string) => unknown>> = {
   "an event's query": (query) => readEvent(`http://h/analytics?${query}`, NOW),
-  "an hour's query": (query) => readHourKey(`http://h/analytics?${query}`, NOW),
+  "an hour's query": (query) => readHourQuery(`http://h/analytics?${query}`, NOW),
   "a query taken apart": (query) => queryOf(`http://h/beacon?${query}`),
   "a series' query": (query) => {
     const parameters = readQuery(`http://h/series?${query}`, SeriesQuerySchema);
-    return periodOf(parameters, NOW, 0);
+    return periodOf(parameters, NOW, 0, HOURS_OF_ZONE);
   },
   "a query of streams": (query) => {
     const parameters = readQuery(`http://h/streams?${query}`, StreamsQuerySchema);
-    return periodOf(parameters, NOW, 24);
+    return periodOf(parameters, NOW, 24, UTC_HOURS);
   },
   "a redirect's query": (query) => {
     const targets = new RedirectTargets({ redirectSecret: "secret", redirectOrigins: ["https://a.example"] });

@@ -28,12 +28,16 @@ interface Message {
     readonly impressions: number;
     readonly unique_users: number;
   } | null;
-  readonly hot_store: { readonly name: string; readonly status: string };
+  readonly hot_store: { readonly name: string; readonly status: string; readonly since?: string };
   readonly cold_store: { readonly name: string; readonly status: string };
   readonly ledger: {
     readonly instance: { readonly accepted: number };
     readonly stores: { readonly writers?: readonly object[]; readonly unavailable?: string } | null;
   };
+}
+
+interface Readiness {
+  readonly flusher: { readonly error?: string };
 }
 
 const described = new ApiDescription(JSON.parse(JSON.stringify(API_DOCUMENT)));
@@ -163,6 +167,34 @@ for (const { name, needs, open } of MODES) {
         expect(back).toMatchObject({ hot_store: { name: "Redis" }, cold_store: { name: "MySQL" } });
         await viewer.close();
       });
+
+      test("says that Redis alone is away when a flush fails because of Redis", async () => {
+        const { redis } = site.servers!;
+        const slow = await site.start({ FLUSH_INTERVAL_MS: "3000" });
+        const viewer = await EventStream.open(`${slow.url}/live?stream=shop.spring`);
+        await messageWith(viewer, ({ hour }) => hour !== null);
+        await postEvent(slow.port, { at: Date.now(), user: "zoe", kind: "click", stream: "shop.spring" });
+        // The event can be flushed to MySQL, but its journal cannot be trimmed.
+        await redis.kill();
+        const failing = async () => {
+          const readiness = (await (await fetch(`${slow.url}/readyz`)).json()) as Readiness;
+          return readiness.flusher.error?.startsWith("Redis could not do 'trim'");
+        };
+        await waitFor("the flush to fail", failing, { timeoutMs: 30_000 });
+        for (let i = 0; i < 2; i++) {
+          const { hot_store, cold_store } = await messageWith(viewer, () => true);
+          expect(cold_store).toEqual({ name: "MySQL", status: "ok" });
+          expect(hot_store).toEqual({
+            name: "Redis",
+            status: "away",
+            since: expect.stringMatching(/^20.*Z$/),
+          });
+        }
+        await redis.start();
+        await messageWith(viewer, ({ hot_store }) => hot_store.status === "ok");
+        await viewer.close();
+        await slow.stop();
+      });
     }
 
     test("ends at SIGTERM, at once and in order", async () => {
@@ -215,6 +247,38 @@ describe("a feed", () => {
     // What the system itself holds for a connection, and no more: some megabytes.
     expect(feeds.readCount).toBeLessThan(200);
     socket.destroy();
+  });
+
+  test("shows a new viewer no old message, but the next one", async () => {
+    const second = Promise.withResolvers<Reading>();
+    let count = 0;
+    const feeds = new LiveFeeds(() => {
+      count += 1;
+      return count === 1 ? Promise.resolve(reading({ count })) : second.promise;
+    }, FAST);
+    watched(feeds, "a", never);
+    await waitFor("the second reading", () => feeds.readCount === 2);
+    await Bun.sleep(10 * FAST.intervalMs);
+    const late = watched(feeds, "a", never).getReader();
+    const text = async () => new TextDecoder().decode((await late.read()).value);
+    expect(await text()).toStartWith("retry:");
+    second.resolve(reading({ count: 2 }));
+    expect(await text()).toBe('data: {"count":2}\n\n');
+    feeds.end();
+  });
+
+  test("reads on at once after readings that failed slowly", async () => {
+    const slowMs = 300;
+    const feeds = new LiveFeeds(async () => {
+      if (feeds.readCount <= 3) await Bun.sleep(slowMs);
+      return { ...reading({}), hasFailed: feeds.readCount <= 3 };
+    }, FAST);
+    watched(feeds, "a", never);
+    await waitFor("the slow readings", () => feeds.readCount > 3);
+    const startMs = performance.now();
+    await waitFor("the next ones", () => feeds.readCount > 6);
+    expect(performance.now() - startMs).toBeLessThan(10 * slowMs);
+    feeds.end();
   });
 
   test("shows that it lives while a reading takes long, and reads no second time meanwhile", async () => {

@@ -3,7 +3,7 @@ import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { Value } from "@sinclair/typebox/value";
 import fc from "fast-check";
 import { DAY_MS, hourOf } from "../../src/domain/event.ts";
-import { readEvent, readHourKey } from "../../src/protocol/event/from-query.ts";
+import { type HourQuery, readEvent, readHourQuery } from "../../src/protocol/event/from-query.ts";
 import { EventQuerySchema, HourQuerySchema } from "../../src/protocol/event/query-rules.ts";
 import { InvalidParameterError } from "../../src/protocol/invalid-parameter.ts";
 import { MalformedQueryError } from "../../src/protocol/query-string.ts";
@@ -217,14 +217,15 @@ describe("the fast reading of a query", () => {
   test("takes exactly the hours that schema and rules take, and blames a parameter that is wrong", () => {
     let taken = 0;
     const property = fc.property(hourQueries, (query) => {
-      const outcome = outcomeOf(() => readHourKey(`http://localhost/analytics?${query}`, NOW));
+      const outcome = outcomeOf(() => readHourQuery(`http://localhost/analytics?${query}`, NOW));
       const parameters = parametersOf(query);
       if (parameters === undefined) return expect(outcome.malformed).toBeString();
       const faults = faultsBySchema(HourQuerySchema, parameters);
       if (!faults.has("timestamp") && !isTimely(parameters["timestamp"])) faults.add("timestamp");
       if (faults.size > 0) return expect(faults).toContain(outcome.invalid ?? "nothing");
-      const { timestamp, stream = "default" } = parameters;
-      expect(outcome).toEqual({ taken: { stream, hour: hourOf(timeIn(timestamp)) } });
+      const { timestamp, stream = "default", format } = parameters;
+      const expected = { stream, hour: hourOf(timeIn(timestamp)), format };
+      expect(outcome).toEqual({ taken: expected as HourQuery });
       taken += 1;
     });
     fc.assert(property, RUNS);
@@ -235,7 +236,7 @@ describe("the fast reading of a query", () => {
     const read = (at: number) => readEvent(`http://localhost/analytics?timestamp=${at}&user=foo&click`, NOW);
     expect(read(NOW + DAY_MS).at).toBe(NOW + DAY_MS);
     expect(() => read(NOW + DAY_MS + 1)).toThrow("24 hours from now");
-    const readKey = (at: number) => readHourKey(`http://localhost/analytics?timestamp=${at}`, NOW);
+    const readKey = (at: number) => readHourQuery(`http://localhost/analytics?timestamp=${at}`, NOW);
     expect(readKey(NOW + DAY_MS).hour).toBe(hourOf(NOW + DAY_MS));
     expect(() => readKey(NOW + DAY_MS + 1)).toThrow("24 hours from now");
   });

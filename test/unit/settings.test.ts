@@ -40,6 +40,7 @@ const INTEGERS: Readonly<Record<string, readonly [number, number]>> = {
   REDIS_SHARDS: [1, 64],
   WORKERS: [1, 64],
   TRUST_PROXY: [0, 10],
+  IDLE_TIMEOUT_S: [0, 255],
   DRAIN_MS: [0, 60_000],
   BROKER_PREFETCH: [1, 10_000],
 };

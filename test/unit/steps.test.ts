@@ -4,8 +4,8 @@
  */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { DAY_MS, HOUR_MS } from "../../src/domain/event.ts";
-import { type Step, Steps } from "../../src/domain/steps.ts";
+import { DAY_MS, HOUR_MS, hourOf } from "../../src/domain/event.ts";
+import { type Step, Steps, type WeekStart } from "../../src/domain/steps.ts";
 import { TimeZone } from "../../src/domain/time-zone.ts";
 import { timeOf } from "../../src/protocol/time-text.ts";
 
@@ -18,13 +18,13 @@ function zoneOf(name: string): TimeZone {
 /** The start of each step and the end of the last, as texts. */
 function cut(from: string, to: string, step: Step, name = "UTC"): string[] {
   const zone = zoneOf(name);
-  const steps = new Steps(timeOf(from, zone)!, timeOf(to, zone)!, step, zone);
+  const steps = new Steps({ from: timeOf(from, zone)!, to: timeOf(to, zone)!, step, zone });
   return [...steps.starts, steps.to].map((at) => zone.textOf(at));
 }
 
 function hoursOf(from: string, to: string, step: Step, name = "UTC"): number[] {
   const zone = zoneOf(name);
-  const steps = new Steps(timeOf(from, zone)!, timeOf(to, zone)!, step, zone);
+  const steps = new Steps({ from: timeOf(from, zone)!, to: timeOf(to, zone)!, step, zone });
   return steps.starts.map((start, i) => (steps.endOf(i) - start) / HOUR_MS);
 }
 
@@ -43,13 +43,16 @@ function modelName(at: number, step: Step, zone: string): string {
   const local = zonedTime(at, zone);
   if (step === "day") return local.toPlainDate().toString();
   if (step === "week") return `${local.yearOfWeek} ${local.weekOfYear}`;
-  return step === "hour" ? String(at) : "";
+  if (step === "month") return local.toPlainDate().toPlainYearMonth().toString();
+  return step === "hour" ? local.toString({ smallestUnit: "minute" }).replace(/:\d\d(?=[+-])/, "") : "";
 }
+
+const QUARTER_MS = HOUR_MS / 4;
 
 function modelStarts(from: number, to: number, step: Step, zone: string): number[] {
   const starts: number[] = [];
   let last: string | undefined;
-  for (let at = from; at < to; at += HOUR_MS) {
+  for (let at = from; at < to; at += QUARTER_MS) {
     const name = modelName(at, step, zone);
     if (name !== last) starts.push(at);
     last = name;
@@ -106,6 +109,46 @@ describe("steps", () => {
     ]);
   });
 
+  test("weeks begin on another day by choice", () => {
+    const zone = zoneOf("UTC");
+    const [from, to] = [Date.UTC(2026, 0, 1), Date.UTC(2026, 0, 14)];
+    const startsOf = (weekStart: WeekStart) =>
+      new Steps({ from, to, step: "week", zone, weekStart }).starts.map((at) => zone.textOf(at).slice(8, 10));
+    expect(startsOf("monday")).toEqual(["01", "05", "12"]);
+    expect(startsOf("sunday")).toEqual(["01", "04", "11"]);
+    expect(startsOf("saturday")).toEqual(["01", "03", "10"]);
+  });
+
+  test("months are those of the zone", () => {
+    const starts = cut("2026-01-15", "2026-04-15", "month", "Europe/Berlin");
+    expect(starts).toEqual([
+      "2026-01-15T00:00:00+01:00",
+      "2026-02-01T00:00:00+01:00",
+      "2026-03-01T00:00:00+01:00",
+      "2026-04-01T00:00:00+02:00",
+      "2026-04-15T00:00:00+02:00",
+    ]);
+  });
+
+  test("where a zone is not whole hours from UTC, days cut an hour, and hours cut all", () => {
+    const zone = zoneOf("Asia/Kolkata");
+    const [from, to] = [timeOf("2026-01-31", zone)!, timeOf("2026-02-02", zone)!];
+    const days = new Steps({ from, to, step: "day", zone });
+    expect([...days.starts, days.to].map((at) => zone.textOf(at))).toEqual([
+      "2026-01-31T00:00:00+05:30",
+      "2026-02-01T00:00:00+05:30",
+      "2026-02-02T00:00:00+05:30",
+    ]);
+    expect(days.cutHours.map((at) => new Date(at).toISOString().slice(0, 16))).toEqual([
+      "2026-01-30T18:00",
+      "2026-01-31T18:00",
+      "2026-02-01T18:00",
+    ]);
+    const hours = new Steps({ from, to, step: "hour", zone });
+    expect([hours.starts.length, hours.cutHours.length]).toEqual([48, 49]);
+    expect([hours.isOfParts(0), days.isOfParts(0)]).toEqual([true, false]);
+  });
+
   test("a leap day, and a year without one", () => {
     expect(hoursOf("2024-02-28", "2024-03-02", "day")).toEqual([24, 24, 24]);
     expect(hoursOf("2026-02-28", "2026-03-02", "day")).toEqual([24, 24]);
@@ -117,21 +160,28 @@ describe("steps", () => {
   });
 
   test("in any zone are those of the model, and every hour is of the one that holds it", () => {
-    const someStep = fc.constantFrom<Step>("hour", "day", "week", "total");
+    const someStep = fc.constantFrom<Step>("hour", "day", "week", "month", "total");
     const property = fc.property(
       someZone,
       someHour,
       fc.integer({ min: 1, max: 1_500 }),
       someStep,
-      (name, from, hours, step) => {
+      (name, utcHour, hours, step) => {
         const zone = zoneOf(name);
-        const to = from + hours * HOUR_MS;
-        const steps = new Steps(from, to, step, zone);
+        const [from, to] = [zone.floorHour(utcHour), zone.floorHour(utcHour + hours * HOUR_MS)];
+        const steps = new Steps({ from, to, step, zone });
         expect([...steps.starts]).toEqual(modelStarts(from, to, step, name));
         expect(steps.endOf(steps.starts.length - 1)).toBe(to);
-        for (let at = from; at < to; at += HOUR_MS) {
-          const index = steps.indexOf(at);
+        for (let at = from; at < to; at += QUARTER_MS) {
+          const index = steps.indexAt(at)!;
           expect(at >= steps.starts[index]! && at < steps.endOf(index)).toBe(true);
+        }
+        expect([steps.indexAt(from - 1), steps.indexAt(to)]).toEqual([undefined, undefined]);
+        for (let hour = hourOf(from); hour < to; hour += HOUR_MS) {
+          const isWhole =
+            steps.indexAt(hour) !== undefined && steps.indexAt(hour) === steps.indexAt(hour + HOUR_MS - 1);
+          expect(steps.indexOfHour(hour)).toBe(isWhole ? steps.indexAt(hour) : undefined);
+          expect(steps.cutHours.includes(hour)).toBe(!isWhole);
         }
       },
     );

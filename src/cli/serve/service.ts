@@ -65,7 +65,7 @@ export async function startService(config: Config, surroundings: Surroundings): 
   const sources = createSources(config, { pipeline, log, now });
   const sharesPort = config.workers > 1;
   const app = createApp({
-    ...{ log, now, requestLog, siblings },
+    ...{ log, now, requestLog, siblings, idleTimeoutS: config.idleTimeoutS },
     ...{ pipeline, sources, metrics, sharesPort, stores: watches, browserSettings: config },
     ...{ access: access?.access, addresses, certificate },
   });

@@ -35,7 +35,7 @@ export const ROUTE_ACCESS: ReadonlyMap<string, Methods> = new Map<string, Method
 ]);
 
 /** The files that the page at / loads. */
-const DASHBOARD = /^\/(?:dashboard\/[\w.-]+)?$/;
+const DASHBOARD = /^\/(?:dashboard\/[\w./-]+)?$/;
 
 /** `route`: as it is defined. */
 export function accessOf(method: string, route: string): RouteAccess {

@@ -1,4 +1,4 @@
-/** The dashboard's page. What is in it comes from dashboard/*.js; texts that stay are here. */
+/** The HTML of the dashboard, with its fixed texts; the modules in client/ fill in the numbers. */
 import type { RefusalReason } from "../../domain/refusal-reasons.ts";
 import { STREAM_CHARACTERS, STREAM_MAX_CHARS, STREAM_SELECTION_PATTERN } from "../../domain/stream-name.ts";
 
@@ -10,13 +10,18 @@ const ICON =
 const GLASS = "M6 3h12M6 21h12M7 3v3c0 3 5 4 5 6s-5 3-5 6v3M17 3v3c0 3-5 4-5 6s5 3 5 6v3";
 const SAND = "M8.5 20.5c0-2.5 2-3.5 3.5-5 1.5 1.5 3.5 2.5 3.5 5zM9.5 7h5c-.7 1.2-1.9 1.9-2.5 3-.6-1.1-1.8-1.8-2.5-3z";
 
-/** The label that is read, and the radio button's value. */
 function radios(name: string, choices: Readonly<Record<string, string>>): string {
   return Object.entries(choices)
     .map(([value, label]) => {
       const input = `<input type="radio" name="${name}" value="${value}" id="${name}-${value}" />`;
       return `<label>${input}<span>${label}</span></label>`;
     })
+    .join("");
+}
+
+function options(choices: Readonly<Record<string, string>>): string {
+  return Object.entries(choices)
+    .map(([value, label]) => `<option value="${value}">${label}</option>`)
     .join("");
 }
 
@@ -58,14 +63,18 @@ const REFUSAL_LABELS: Readonly<Record<RefusalReason, string>> = {
   overloaded: "overloaded",
   shutting_down: "shutting down",
 };
-const LEDGER_PARTS = ["persisted", "pending", "handed-over", "lost", "refused"];
+const LEDGER_PARTS = ["persisted", "pending", "handed-over", "lost"];
+const RANGES = { "24h": "24 h", "7d": "7 d", "30d": "30 d", "12mo": "12 months", dates: "Dates" };
+const STEPS = { hour: "Hour", day: "Day", week: "Week", month: "Month" };
+const COMPARISONS = { day: "vs. days before", week: "vs. weeks before" };
+const WEEKS = { monday: "Weeks from Monday", sunday: "Weeks from Sunday", saturday: "Weeks from Saturday" };
 
 /** For an attribute in double quotes. */
 function jsonAttribute(value: unknown): string {
   return JSON.stringify(value).replaceAll("&", "&amp;").replaceAll('"', "&quot;");
 }
 
-/** `modules`: loaded with the page, and not one after the other as they ask for each other. */
+/** `modules`: preloaded, instead of one after the other as they import each other. */
 export function dashboardPage(modules: readonly string[]): string {
   const preloads = modules.map((path) => `    <link rel="modulepreload" href="${path}" />`).join("\n");
   return `<!doctype html>
@@ -106,6 +115,9 @@ ${preloads}
     </header>
     <main id="main">
       <div id="notices" aria-live="polite"></div>
+      <p class="notice" id="address-fault" role="status" hidden>
+        <b>Not in the address as it should be</b><span id="address-fault-text"></span>
+      </p>
       <section class="toolbar" aria-label="What is shown">
         <div class="picker" id="picker">
           <button type="button" class="picker-button" id="picker-button" aria-haspopup="dialog"
@@ -123,11 +135,20 @@ ${preloads}
           </div>
         </div>
         <fieldset class="segments" id="range">
-          <legend class="sr">Time</legend>${radios("range", { "24h": "24 h", "7d": "7 d", "30d": "30 d" })}
+          <legend class="sr">Time</legend>${radios("range", RANGES)}
         </fieldset>
+        <form id="dates" novalidate hidden>
+          <label><span class="sr">First day</span><input class="field" id="first-day" type="date" required /></label>
+          <label><span class="sr">Last day</span><input class="field" id="last-day" type="date" required /></label>
+          <button type="submit" class="button">Show</button>
+        </form>
         <fieldset class="segments" id="step">
-          <legend class="sr">Step</legend>${radios("step", { hour: "Hour", day: "Day" })}
+          <legend class="sr">Step</legend>${radios("step", STEPS)}
         </fieldset>
+        <label id="week-start-choice" hidden><span class="sr">First day of a week</span>
+          <select id="week_start">${options(WEEKS)}</select></label>
+        <label><span class="sr">Compare with</span><select id="compare">${options(COMPARISONS)}</select></label>
+        <label><span class="sr">Time zone</span><select id="tz"></select></label>
         <button type="button" class="button" id="zoom-out" hidden>Reset zoom</button>
       </section>
       <section id="now" aria-labelledby="now-title" data-state="loading">
@@ -165,7 +186,7 @@ ${preloads}
           <div class="stage">
             <div id="plot" tabindex="0" role="application" aria-roledescription="chart" aria-label="Chart"
               aria-describedby="plot-help" hidden></div>
-            <div id="chart-table" class="scroll" tabindex="0" role="region" aria-label="Step by step" hidden>
+            <div id="chart-table" class="scroll" tabindex="0" role="region" aria-label="The series as a table" hidden>
               <table>
                 <thead><tr id="chart-table-head"></tr></thead>
                 <tbody id="chart-table-body"></tbody>
@@ -176,13 +197,14 @@ ${preloads}
               <svg class="state-icon" viewBox="0 0 24 24" aria-hidden="true"><path d="${GLASS}" /></svg>
               <h3>Nothing yet</h3>
               <p id="empty-text"></p>
-              <p>Send the first one, and watch it arrive:</p>
+              <p>Send one, and watch it arrive:</p>
               <pre tabindex="0" aria-label="A command that sends a click"><code id="empty-command"></code></pre>
+              <button type="button" class="button" id="copy">Copy</button>
             </div>
             <div id="chart-error" class="state" hidden>
-              <h3>No numbers just now</h3>
+              <h3>These numbers cannot be read</h3>
               <p id="error-text"></p>
-              <p>It is tried again every few seconds.</p>
+              <p>The page retries every few seconds.</p>
               <button type="button" class="button" id="retry">Try now</button>
             </div>
           </div>
@@ -193,16 +215,16 @@ ${preloads}
         <section class="card" id="top" aria-labelledby="top-title" data-state="loading">
           <div class="head">
             <h2 id="top-title">Top streams</h2>
-            <label class="select"><span class="sr">Best by</span>
+            <label><span class="sr">Sorted</span>
               <select id="top-order">
                 <option value="clicks">by clicks</option>
                 <option value="impressions">by impressions</option>
                 <option value="ctr">by CTR</option>
-                <option value="uniques">by users</option>
+                <option value="unique_users">by users</option>
               </select>
             </label>
           </div>
-          <div class="scroll" tabindex="0" role="region" aria-label="Best streams">
+          <div class="scroll" tabindex="0" role="region" aria-label="Streams by rank">
             <table>
               <thead>
                 <tr>
@@ -245,20 +267,20 @@ ${preloads}
       </div>
     </main>
     <noscript>
-      <p class="notice">This page needs JavaScript. All that it shows comes from <a href="docs">the API</a>.</p>
+      <p class="notice">This page needs JavaScript. Its numbers come from <a href="docs">the API</a>.</p>
     </noscript>
     <dialog id="key-dialog" aria-labelledby="key-title">
       <form method="dialog">
-        <h2 id="key-title">A key, please</h2>
+        <h2 id="key-title">API key</h2>
         <p class="muted">
-          The numbers of this service are for those who have a key that may read. It is kept until this tab is closed.
+          Reading requires an API key with the scope read. This tab keeps the key until it is closed.
         </p>
         <label class="field-label" for="key">Key</label>
         <input class="field" id="key" type="password" autocomplete="off" spellcheck="false" required
           aria-describedby="key-fault" />
         <p class="fault" id="key-fault" role="alert"></p>
         <div class="actions">
-          <button type="submit" class="button primary" value="ok">Use it</button>
+          <button type="submit" class="button primary" value="ok">Use key</button>
           <button type="submit" class="button" value="cancel" formnovalidate>Not now</button>
         </div>
       </form>

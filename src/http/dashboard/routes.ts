@@ -1,12 +1,13 @@
-/** GET /: the numbers to look at, live. All that the page needs is within this program. */
+/** GET /: the dashboard. All its files are part of this program. */
 import { Elysia } from "elysia";
 import uplotJs from "uplot/dist/uPlot.iife.min.js" with { type: "file" };
 import uplotCss from "uplot/dist/uPlot.min.css" with { type: "file" };
 import { CSS, HTML, JAVASCRIPT, PAGE_HEADERS } from "../page-policy.ts";
 import { StaticAsset } from "../static-asset.ts";
 import apiJs from "./client/api.js" with { type: "file" };
-import chartJs from "./client/chart.js" with { type: "file" };
-import chartCardJs from "./client/chart-card.js" with { type: "file" };
+import chartJs from "./client/chart/chart.js" with { type: "file" };
+import chartCardJs from "./client/chart/chart-card.js" with { type: "file" };
+import scaleJs from "./client/chart/scale.js" with { type: "file" };
 import domJs from "./client/dom.js" with { type: "file" };
 import formatJs from "./client/format.js" with { type: "file" };
 import keyDialogJs from "./client/key-dialog.js" with { type: "file" };
@@ -17,25 +18,30 @@ import pageCss from "./client/page.css" with { type: "file" };
 import serviceStateJs from "./client/service-state.js" with { type: "file" };
 import streamPickerJs from "./client/stream-picker.js" with { type: "file" };
 import themeJs from "./client/theme.js" with { type: "file" };
+import periodJs from "./client/time/period.js" with { type: "file" };
+import zoneJs from "./client/time/zone.js" with { type: "file" };
 import topStreamsJs from "./client/top-streams.js" with { type: "file" };
 import viewStateJs from "./client/view-state.js" with { type: "file" };
 import { dashboardPage } from "./page.ts";
 
-/** By the path that the page, and they themselves, ask for them by. */
+/** By path. */
 const MODULES: Readonly<Record<string, string>> = {
   "dashboard/main.js": mainJs,
   "dashboard/api.js": apiJs,
-  "dashboard/chart.js": chartJs,
-  "dashboard/chart-card.js": chartCardJs,
+  "dashboard/chart/chart.js": chartJs,
+  "dashboard/chart/chart-card.js": chartCardJs,
   "dashboard/dom.js": domJs,
   "dashboard/format.js": formatJs,
   "dashboard/key-dialog.js": keyDialogJs,
   "dashboard/live.js": liveJs,
   "dashboard/now-cards.js": nowCardsJs,
+  "dashboard/time/period.js": periodJs,
+  "dashboard/chart/scale.js": scaleJs,
   "dashboard/service-state.js": serviceStateJs,
   "dashboard/stream-picker.js": streamPickerJs,
   "dashboard/top-streams.js": topStreamsJs,
   "dashboard/view-state.js": viewStateJs,
+  "dashboard/time/zone.js": zoneJs,
 };
 const SCRIPTS = { ...MODULES, "dashboard/theme.js": themeJs, "dashboard/uplot.js": uplotJs };
 const STYLES = { "dashboard/page.css": pageCss, "dashboard/uplot.css": uplotCss };

@@ -3,7 +3,9 @@
  *
  * Invariants:
  * - It reads at most once a second, one reading at a time, and only while somebody watches.
- * - It is busy for at most a twentieth of the time: where readings take long, there are fewer of them.
+ * - It is busy for at most a twentieth of the time: where readings take long, there are fewer of them. Readings that
+ *   failed do not count: they waited for a store.
+ * - A new viewer is first shown a message that is at most FRESH_INTERVALS old.
  * - A viewer who falls behind for MISSED_MAX messages is disconnected.
  * - A viewer whose key is revoked gets no further message, and is disconnected when the next one is due.
  */
@@ -11,6 +13,7 @@ import { KEEP_ALIVE, Message, type Reading, type Viewer } from "./viewer.ts";
 
 const INTERVAL_MS = 1_000;
 const BUSY_SHARE = 1 / 20;
+const FRESH_INTERVALS = 3;
 /** The cost of a reading is the least of the last few: one alone may just have had to wait. */
 const COST_READINGS = 3;
 /** While a reading takes longer, a comment keeps the connection open: proxies close silent ones. */
@@ -36,6 +39,7 @@ export class Feed {
   readonly #viewers = new Set<Viewer>();
   readonly #tookMs: number[] = [];
   #latest: Message | undefined;
+  #latestMs = 0;
   #next: Timer | undefined;
   #silence: Timer | undefined;
 
@@ -51,7 +55,11 @@ export class Feed {
   add(viewer: Viewer): void {
     this.#viewers.add(viewer);
     if (this.#viewers.size === 1) this.#start();
-    else if (this.#latest !== undefined) viewer.show(this.#latest);
+    else if (this.#latest !== undefined && this.#isFresh) viewer.show(this.#latest);
+  }
+
+  get #isFresh(): boolean {
+    return performance.now() - this.#latestMs <= FRESH_INTERVALS * this.#times.intervalMs;
   }
 
   end(viewer: Viewer): void {
@@ -76,13 +84,16 @@ export class Feed {
 
   async #readOn(): Promise<void> {
     const startMs = performance.now();
-    const message = new Message(await this.#hooks.read());
+    const reading = await this.#hooks.read();
     if (this.#viewers.size === 0) return;
+    const message = new Message(reading);
     this.#latest = message;
+    this.#latestMs = startMs;
     this.#toAll((viewer) => viewer.show(message));
     if (this.#viewers.size === 0) return;
     this.#silence?.refresh();
-    const pauseMs = this.#pauseMs(performance.now() - startMs);
+    const { intervalMs } = this.#times;
+    const pauseMs = reading.hasFailed ? intervalMs : this.#pauseMs(performance.now() - startMs);
     this.#next = setTimeout(() => void this.#readOn(), pauseMs);
   }
 

@@ -11,9 +11,11 @@ import { errorText } from "../../runtime/deadline.ts";
 import { SlotsFullError } from "../../runtime/slots.ts";
 import { ColdUnavailableError } from "../../store/cold/errors.ts";
 import { HotUnavailableError } from "../../store/hot.ts";
+import type { StoreWatch } from "../../store/watch.ts";
 import { instanceLedger, storesLedger } from "../ops/ledger-route.ts";
 import { ctrOf } from "../query/range/answer.ts";
 import type { AppOptions } from "../route-options.ts";
+import { RecentHours } from "./recent-hours.ts";
 import type { Reading } from "./viewer.ts";
 
 /** What all instances have is asked of the stores, and less often: it takes them four statements. */
@@ -27,9 +29,18 @@ export const UNAVAILABLE_REASONS = ["hot_store_away", "cold_store_away", "overlo
 
 type UnavailableReason = (typeof UNAVAILABLE_REASONS)[number];
 
+interface HistoryPoint {
+  readonly at: string;
+  readonly clicks: number;
+  readonly impressions: number;
+  readonly ctr: number | null;
+  readonly unique_users: number;
+}
+
 export class LiveReader {
   readonly #options: AppOptions;
   readonly #zone = TimeZone.named("UTC")!;
+  readonly #recent = new RecentHours<HistoryPoint>();
   #stores: Awaited<ReturnType<typeof storesLedger>> | undefined;
   #storesAskedMs = Number.NEGATIVE_INFINITY;
   #isAskingStores = false;
@@ -54,10 +65,11 @@ export class LiveReader {
       hour,
       ...(isDegraded && { degraded: "hot-store-away" }),
       ...(typeof found === "string" && { unavailable: found }),
-      ...this.#health(found === "hot_store_away" || isDegraded, found === "cold_store_away"),
+      ...this.#health(at, found === "hot_store_away" || isDegraded, found === "cold_store_away"),
     };
     const ledger = { instance: instanceLedger(pipeline), stores: this.#stores ?? null };
-    return { ofStream, ofAll: { ledger } };
+    const history = hour === null ? [] : this.#recent.add(stream, from, pointOf(ofStream.at, hour));
+    return { ofStream, ofAll: { ledger }, history, hasFailed: hour === null };
   }
 
   #hourOf(from: number, { clicks, impressions, uniqueUsers }: Hour) {
@@ -71,20 +83,28 @@ export class LiveReader {
     };
   }
 
-  #health(isHotMissed: boolean, isColdMissed: boolean) {
-    const { refusal, flushError, storeNames } = this.#options.pipeline;
+  /** The state of each store follows from calls to that store alone. */
+  #health(at: number, isHotMissed: boolean, isColdMissed: boolean) {
+    const { refusal, coldStoreError, storeNames } = this.#options.pipeline;
     const missed = this.#stores !== undefined && "unavailable" in this.#stores && this.#stores.unavailable;
     const isHotAway = isHotMissed || refusal === "hot_store_away" || missed === "hot_store_away";
-    const isColdAway = isColdMissed || flushError !== undefined || missed === "cold_store_away";
+    const isColdAway = isColdMissed || coldStoreError !== undefined || missed === "cold_store_away";
     return {
       ...(refusal !== undefined && { refusal }),
-      hot_store: { name: storeNames.hot, status: isHotAway ? "away" : "ok" },
+      hot_store: { name: storeNames.hot, ...this.#state("hot", isHotAway, at) },
       cold_store: {
         name: storeNames.cold,
-        status: isColdAway ? "away" : "ok",
-        ...(flushError !== undefined && { error: flushError }),
+        ...this.#state("cold", isColdAway, at),
+        ...(coldStoreError !== undefined && { error: coldStoreError }),
       },
     };
+  }
+
+  #state(name: StoreWatch["name"], isAway: boolean, at: number) {
+    if (!isAway) return { status: "ok" };
+    const watches = this.#options.stores?.filter((watch) => watch.name === name) ?? [];
+    const awayMs = Math.max(...watches.map((watch) => watch.awayMs ?? 0));
+    return { status: "away", ...(awayMs > 0 && { since: new Date(at - awayMs).toISOString() }) };
   }
 
   async #readHour(stream: string, from: number): Promise<Hour | UnavailableReason> {
@@ -102,7 +122,7 @@ export class LiveReader {
   async #readBranch(prefix: string, from: number): Promise<Hour> {
     const to = from + HOUR_MS;
     const range = { from, to, streams: { text: prefix, isPrefix: true } };
-    const steps = new Steps(from, to, "total", this.#zone);
+    const steps = new Steps({ from, to, step: "total", zone: this.#zone });
     const { tally, isDegraded } = await this.#options.pipeline.shortRanges.read(range, () => new SeriesTally(steps));
     return { ...tally.total(), isDegraded };
   }
@@ -132,4 +152,8 @@ export class LiveReader {
       this.#isAskingStores = false;
     }
   }
+}
+
+function pointOf(at: string, { clicks, impressions, ctr, unique_users }: Omit<HistoryPoint, "at">): HistoryPoint {
+  return { at, clicks, impressions, ctr, unique_users };
 }

@@ -12,6 +12,10 @@ export interface Reading {
   readonly ofStream: object;
   /** Added for viewers who may know of all streams. */
   readonly ofAll: object;
+  /** Readings of the last minute, for the first message of a viewer. */
+  readonly history?: readonly object[];
+  /** No store could answer. */
+  readonly hasFailed?: boolean;
 }
 
 export interface Spectator {
@@ -27,21 +31,21 @@ export interface Spectator {
 /** A reading as it is sent: serialized once for all viewers who see the same part of it. */
 export class Message {
   readonly #reading: Reading;
-  #whole: Uint8Array | undefined;
-  #limited: Uint8Array | undefined;
+  readonly #parts = new Map<string, Uint8Array>();
 
   constructor(reading: Reading) {
     this.#reading = reading;
   }
 
-  bytes(seesAll: boolean): Uint8Array {
-    const { ofStream, ofAll } = this.#reading;
-    if (seesAll) {
-      this.#whole ??= bytesOf({ ...ofStream, ...ofAll });
-      return this.#whole;
+  bytes(seesAll: boolean, isFirst: boolean): Uint8Array {
+    const part = `${seesAll} ${isFirst}`;
+    let bytes = this.#parts.get(part);
+    if (bytes === undefined) {
+      const { ofStream, ofAll, history } = this.#reading;
+      bytes = bytesOf({ ...ofStream, ...(seesAll && ofAll), ...(isFirst && history && { history }) });
+      this.#parts.set(part, bytes);
     }
-    this.#limited ??= bytesOf(ofStream);
-    return this.#limited;
+    return bytes;
   }
 }
 
@@ -52,6 +56,7 @@ function bytesOf(data: object): Uint8Array {
 export class Viewer {
   readonly #controller: ReadableStreamDefaultController<Uint8Array>;
   readonly #spectator: Spectator;
+  #isFirst = true;
   /** Messages in a row that it did not take. */
   missed = 0;
 
@@ -70,7 +75,8 @@ export class Viewer {
   }
 
   show(message: Message): void {
-    this.send(message.bytes(this.#spectator.seesAll));
+    this.send(message.bytes(this.#spectator.seesAll, this.#isFirst));
+    this.#isFirst = false;
   }
 
   /** `desiredSize`: for how many messages there is room. */

@@ -8,13 +8,18 @@ import { TOO_LARGE_BODY } from "../ingest/analytics.ts";
 import {
   answer,
   failure,
+  hourSums,
+  INSTANT,
   INVALID_PARAMETER,
   internal,
+  JSON_TYPE,
   MALFORMED_QUERY,
   malformedQuery,
+  members,
   operation,
   type Paths,
   queryParameters,
+  refTo,
   storeAway,
 } from "./parts.ts";
 
@@ -51,6 +56,14 @@ export const hourContent = {
   },
 };
 
+export const hourSchemas = {
+  Hour: members({ from: INSTANT, to: INSTANT, stream: Type.String(), ...hourSums }),
+};
+const HOUR = {
+  ...{ from: "2026-01-31T12:00:00Z", to: "2026-01-31T13:00:00Z", stream: "default" },
+  ...{ clicks: 1, impressions: 1, ctr: 1, unique_users: 2 },
+};
+
 export const invalid = (...moreCodes: readonly string[]) =>
   failure(
     "A parameter is missing, unknown, or invalid.",
@@ -66,7 +79,9 @@ export const analyticsPaths: Paths = {
       description:
         `Takes ${EXPECTS_KIND}, as \`click\`, \`impression\` (names without a value) or \`event=…\`. With an ` +
         "`id`, or a header `Idempotency-Key`, the request may be repeated: the same id in the same stream counts " +
-        "once within 24 hours. Without an answer the event may have been counted. A body is ignored.",
+        "once within 24 hours. Without an answer the event may have been counted. A body is ignored. In a URL, `+` is a " +
+        "space: send the user `a+b@x.org` as `a%2Bb@x.org`, or it is another user than in JSON. Users are compared byte " +
+        "by byte: `é` as one code point (NFC) and as two (NFD) are two users.",
       parameters: [
         ...queryParameters(EventQuerySchema),
         {
@@ -91,10 +106,16 @@ export const analyticsPaths: Paths = {
       },
     }),
     get: operation("getHour", "Counts", "Read one hour", {
-      description: "The UTC hour that holds the timestamp. It includes every event that was answered with 204.",
+      description:
+        "The UTC hour that holds the timestamp. It includes every event that was answered with 204. Without `format`, " +
+        "the `accept` header decides.",
       parameters: queryParameters(HourQuerySchema),
       responses: {
-        200: answer("The counts of the hour.", hourContent, ["hourglass-degraded"]),
+        200: answer(
+          "The counts of the hour.",
+          { ...hourContent, [JSON_TYPE]: { schema: refTo("Hour"), example: HOUR } },
+          ["hourglass-degraded"],
+        ),
         400: malformedQuery,
         422: invalid(),
         500: internal,

@@ -19,10 +19,11 @@ const PAGE = `<!doctype html>
     <link rel="stylesheet" href="docs/page.css" />
   </head>
   <body>
+    <nav><a href="./">← Dashboard</a></nav>
     <div id="page"></div>
     <noscript>This page needs JavaScript. What it shows is <a href="openapi.json">openapi.json</a>.</noscript>
     <script src="docs/swagger-ui.js"></script>
-    <script src="docs/page.js"></script>
+    <script src="docs/page.js" type="module"></script>
   </body>
 </html>
 `;

@@ -1,7 +1,7 @@
 /** The API as one OpenAPI document. A test holds it against the routes and against what they answer. */
 import { version } from "../../../package.json";
 import { SECURITY_SCHEMES, withAccess } from "./access.ts";
-import { analyticsPaths } from "./analytics.ts";
+import { analyticsPaths, hourSchemas } from "./analytics.ts";
 import { browsersPaths } from "./browsers.ts";
 import { eventsPaths, eventsSchemas } from "./events.ts";
 import { livePaths, liveSchemas } from "./live.ts";
@@ -17,7 +17,7 @@ other than 500 and 504 means that it was not counted. After 500, 504, or without
 
 Every error has the same shape: \`{"error": {"code", "message", "field"?, "got"?, "expected"?}}\`. Unlisted parameters
 are refused, except by \`/r\`. API keys, if the settings require them, are sent as \`Authorization: Bearer hg_…\`. Two
-answers come from the HTTP server itself, without such a body: 413 for a body far over the limits, and 400 for what is
+answers come from the HTTP server itself, without such a body: 431 for a head of more than 16 KB, and 400 for what is
 not HTTP. On any path, a malformed Host header is answered with 400, \`code\`: \`invalid_host\`. Any other path is
 answered with 404, \`code\`: \`not_found\`.`;
 
@@ -46,7 +46,7 @@ export const API_DOCUMENT = {
     withMethods({ ...analyticsPaths, ...eventsPaths, ...browsersPaths, ...rangesPaths, ...livePaths, ...opsPaths }),
   ),
   components: {
-    schemas: { Error: ErrorSchema, ...eventsSchemas, ...rangesSchemas, ...liveSchemas, ...opsSchemas },
+    schemas: { Error: ErrorSchema, ...hourSchemas, ...eventsSchemas, ...rangesSchemas, ...liveSchemas, ...opsSchemas },
     headers: HEADERS,
     securitySchemes: SECURITY_SCHEMES,
   },

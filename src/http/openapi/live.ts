@@ -7,6 +7,7 @@ import { UNAVAILABLE_REASONS } from "../live/live-reader.ts";
 import {
   answer,
   failure,
+  hourSums,
   IF_NONE_MATCH,
   INSTANT,
   INVALID_PARAMETER,
@@ -21,11 +22,11 @@ import {
   queryParameters,
   refTo,
 } from "./parts.ts";
-import { hourSums } from "./series.ts";
 
 const store = {
   name: Type.String({ description: "which engine" }),
   status: oneOf(["ok", "away"]),
+  since: Type.Optional(Type.String({ ...INSTANT, description: "when its calls began to fail" })),
 };
 const Hour = members({ from: INSTANT, to: INSTANT, ...hourSums });
 
@@ -35,6 +36,11 @@ export const liveSchemas = {
       at: INSTANT,
       stream: Type.String(),
       hour: Type.Union([Hour, Type.Null()]),
+      history: Type.Optional(
+        Type.Array(members({ at: INSTANT, ...hourSums }), {
+          description: "in the first message alone: what was read of this hour in the last minute",
+        }),
+      ),
       degraded: Type.Optional(oneOf(["hot-store-away"], "acknowledged events may be missing")),
       unavailable: Type.Optional(oneOf(UNAVAILABLE_REASONS, "why there is no hour")),
       refusal: Type.Optional(oneOf(REFUSAL_REASONS, "why events are refused now")),
@@ -99,7 +105,8 @@ export const livePaths: Paths = {
   },
   "/": {
     get: operation("getDashboard", "Counts", "The dashboard", {
-      description: "Its address says what it shows (`stream`, `range`, `step`, `metric`, `from` and `to`).",
+      description:
+        "Its address says what it shows (`stream`, `range` or `from` and `to`, `step`, `metric`, `tz`, `compare`, `week_start`, `order`).",
       parameters: [IF_NONE_MATCH],
       responses: {
         200: page,

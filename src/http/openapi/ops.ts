@@ -18,7 +18,7 @@ import {
 } from "./parts.ts";
 
 const writer = Type.Optional(Type.String({ description: "the name of this instance as a writer" }));
-const oldestPendingMs = Type.Number({ minimum: 0, description: "age of the oldest pending event" });
+const OLDEST_PENDING = Type.Number({ minimum: 0, description: "age of the oldest pending event" });
 const EVENTS = count("events");
 const omissions = Object.fromEntries(OMISSION_REASONS.map((name) => [name, EVENTS]));
 const refusals = Object.fromEntries(REFUSAL_REASONS.map((name) => [name, EVENTS]));
@@ -28,29 +28,29 @@ export const opsSchemas = {
   InstanceLedger: members(
     {
       writer,
-      accepted: count("acknowledged: persisted + pending + handedOver + lost"),
+      accepted: count("acknowledged: persisted + pending + handed_over + lost"),
       persisted: count("in the cold store"),
       pending: count("not in the cold store yet"),
-      pendingInRing: count("of the pending: also in memory"),
-      pendingInJournalOnly: count("of the pending: only in the journal"),
-      journalMaxEvents: count("the maximum of pending events; further ones are refused"),
-      handedOver: count("left to the adopter of a writer that was given up"),
+      pending_in_ring: count("of the pending: also in memory"),
+      pending_in_journal_only: count("of the pending: only in the journal"),
+      journal_max_events: count("the maximum of pending events; further ones are refused"),
+      handed_over: count("left to the adopter of a writer that was given up"),
       lost: count("in no store any more, because the hot store lost its data"),
       holds: Type.Boolean({ description: "accepted is the sum of the others, counted where the events are" }),
       adopted: count("accepted under another writer's name, persisted by this instance"),
       duplicates: count("acknowledged, and counted before under the same id"),
       unknown: members(
         {
-          total: count("stored + unstored + inDoubt"),
+          total: count("stored + unstored + in_doubt"),
           stored: count("turned out to be stored: accepted or duplicates since then"),
           unstored: count("turned out not to be stored"),
-          inDoubt: count("still unknown"),
+          in_doubt: count("still unknown"),
         },
         "events whose outcome was unknown, because the hot store did not answer in time",
       ),
       refused: members(refusals, "not counted, by reason"),
       omitted: members(omissions, "left out as the browser or the settings demand, by reason"),
-      oldestPendingMs,
+      oldest_pending_ms: OLDEST_PENDING,
     },
     "Since this instance started.",
   ),
@@ -60,7 +60,7 @@ export const opsSchemas = {
         writers: Type.Array(
           members({
             writer: Type.String(),
-            isAlive: Type.Boolean({ description: "false: its journal may be adopted" }),
+            is_alive: Type.Boolean({ description: "false: its journal may be adopted" }),
             accepted: EVENTS,
             persisted: EVENTS,
             pending: Type.Integer(),
@@ -69,7 +69,7 @@ export const opsSchemas = {
         accepted: EVENTS,
         persisted: EVENTS,
         pending: Type.Integer(),
-        deadLetters: count("of the persisted: set aside because the database refused their rows"),
+        dead_letters: count("of the persisted: set aside because the database refused their rows"),
       },
       "Of all instances, past and present.",
     ),
@@ -84,7 +84,7 @@ export const opsSchemas = {
       {
         status: oneOf(["ok", "failing"]),
         error: Type.Optional(Type.String()),
-        oldestPendingMs,
+        oldest_pending_ms: OLDEST_PENDING,
       },
       "State of the cold store. While it is unavailable, events are still accepted.",
     ),
@@ -107,7 +107,7 @@ export const opsSchemas = {
           name: Type.String({ description: "rabbitmq or kafka" }),
           status: oneOf(["connecting", "consuming", "paused", "stopped"]),
           reason: Type.Optional(Type.String({ description: "why it does not consume" })),
-          underWay: count("messages received and not settled"),
+          under_way: count("messages received and not settled"),
           lags: Type.Optional(
             Type.Array(
               members({
@@ -127,21 +127,21 @@ export const opsSchemas = {
 const READY = {
   status: "ready",
   writer: "0197c6f4-9d0c-7000-8d2e-4f3d6a1b2c3d",
-  flusher: { status: "ok", oldestPendingMs: 12 },
+  flusher: { status: "ok", oldest_pending_ms: 12 },
 };
 const LEDGER = {
   instance: {
     writer: READY.writer,
-    ...{ accepted: 1000, persisted: 990, pending: 10, pendingInRing: 10, pendingInJournalOnly: 0 },
-    ...{ journalMaxEvents: 1000000, handedOver: 0, lost: 0, holds: true, adopted: 0, duplicates: 3 },
-    unknown: { total: 0, stored: 0, unstored: 0, inDoubt: 0 },
+    ...{ accepted: 1000, persisted: 990, pending: 10, pending_in_ring: 10, pending_in_journal_only: 0 },
+    ...{ journal_max_events: 1000000, handed_over: 0, lost: 0, holds: true, adopted: 0, duplicates: 3 },
+    unknown: { total: 0, stored: 0, unstored: 0, in_doubt: 0 },
     refused: Object.fromEntries(REFUSAL_REASONS.map((name) => [name, 0])),
     omitted: Object.fromEntries(OMISSION_REASONS.map((name) => [name, 0])),
-    oldestPendingMs: 12,
+    oldest_pending_ms: 12,
   },
   stores: {
-    writers: [{ writer: READY.writer, isAlive: true, accepted: 1000, persisted: 990, pending: 10 }],
-    ...{ accepted: 1000, persisted: 990, pending: 10, deadLetters: 0 },
+    writers: [{ writer: READY.writer, is_alive: true, accepted: 1000, persisted: 990, pending: 10 }],
+    ...{ accepted: 1000, persisted: 990, pending: 10, dead_letters: 0 },
   },
 };
 
@@ -170,7 +170,7 @@ export const opsPaths: Paths = {
   },
   "/ledger": {
     get: operation("getLedger", "Operation", "What became of every event", {
-      description: "accepted = persisted + pending + handedOver + lost, at every look.",
+      description: "accepted = persisted + pending + handed_over + lost, at every look.",
       responses: { 200: json("The ledger of this instance, and of all of them.", "Ledger", LEDGER), 500: internal },
     }),
   },

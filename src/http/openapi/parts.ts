@@ -93,6 +93,12 @@ export function oneOf<const V extends readonly string[]>(values: V, description?
   return Type.Unsafe<V[number]>(description === undefined ? schema : { ...schema, description });
 }
 
+export const hourSums = {
+  clicks: count("events of the kind click"),
+  impressions: count("events of the kind impression"),
+  ctr: orNull<number>("number", "clicks per impression; null if there was none"),
+  unique_users: count("users of either kind: an estimate with a standard error of 0.81 % (exact with exact=1)"),
+};
 export const INSTANT = Type.String({ format: "date-time", description: "with the offset from UTC at that time" });
 
 export const ErrorSchema = members({

@@ -1,6 +1,6 @@
 /** GET /series and GET /streams, described: ranges of hours. */
 import { Type } from "@sinclair/typebox";
-import { STEPS } from "../../domain/steps.ts";
+import { STEPS, WEEK_STARTS } from "../../domain/steps.ts";
 import { CONTENT_TYPES } from "../media-type.ts";
 import { SeriesQuerySchema, StreamsQuerySchema } from "../query/range/schemas.ts";
 import { hourContent } from "./analytics.ts";
@@ -9,6 +9,7 @@ import {
   type Content,
   count,
   failure,
+  hourSums,
   IF_NONE_MATCH,
   INSTANT,
   INVALID_PARAMETER,
@@ -26,12 +27,6 @@ import {
   storeAway,
 } from "./parts.ts";
 
-export const hourSums = {
-  clicks: count("events of the kind click"),
-  impressions: count("events of the kind impression"),
-  ctr: orNull<number>("number", "clicks per impression; null if there was none"),
-  unique_users: count("users of either kind: an estimate with a standard error of 0.81 % (exact with exact=1)"),
-};
 const sums = {
   ...hourSums,
   unique_clickers: count("users with a click, estimated or exact as unique_users is"),
@@ -44,6 +39,7 @@ export const rangesSchemas = {
     from: INSTANT,
     to: INSTANT,
     step: oneOf(STEPS),
+    week_start: Type.Optional(oneOf(WEEK_STARTS, "of step week alone")),
     tz,
     stream: Type.String(),
     exact: Type.Boolean(),
@@ -56,9 +52,9 @@ export const rangesSchemas = {
     from: INSTANT,
     to: INSTANT,
     tz,
-    prefix: Type.String(),
+    stream: Type.String(),
     depth: orNull<number>("integer", "null if it was not given"),
-    order: oneOf(["clicks", "impressions", "ctr", "uniques", "name"]),
+    order: oneOf(["clicks", "impressions", "ctr", "unique_users", "name"]),
     limit: Type.Integer(),
     streams: Type.Array(members({ stream: Type.String(), ...sums, last_hour: INSTANT }), {
       description: "at most limit of them, the highest first",
@@ -81,7 +77,7 @@ const SERIES = {
 };
 const STREAMS = {
   ...{ from: "2026-01-31T00:00:00Z", to: "2026-02-01T00:00:00Z", tz: "UTC" },
-  ...{ prefix: "shop", depth: null, order: "clicks", limit: 1 },
+  ...{ stream: "shop.*", depth: null, order: "clicks", limit: 1 },
   streams: [{ stream: "shop.spring", ...HOUR, last_hour: "2026-01-31T12:00:00Z" }],
   total: { streams: 2, ...HOUR },
 };
@@ -107,16 +103,21 @@ const otherAnswers = {
 const CACHING =
   "If all hours are over, the answer has an `etag`: it may be cached, but must be revalidated, as late events count.";
 const WHOLE_HOURS = "`from` is moved back and `to` forward to a whole UTC hour.";
+const HOURS_OF_ZONE =
+  "`from` is moved back and `to` forward to a whole hour of the time zone. Where that is not whole hours from UTC (India, " +
+  "Nepal, Newfoundland), a step may begin within a UTC hour: the parts of such an hour are counted from its stored " +
+  "events. If all such hours of the range have more than 1,000,000 events, or theirs are not retained any more, the " +
+  "answer is 422: ask for longer steps, or for a time zone of whole hours.";
 const FORMAT = "Without `format`, the `accept` header decides.";
 
 export const rangesPaths: Paths = {
   "/series": {
     get: operation("getSeries", "Counts", "Read a range of hours, step by step", {
-      description: `For one stream, or all with a prefix (\`prefix*\`). ${WHOLE_HOURS} ${FORMAT} ${CACHING}`,
+      description: `For one stream, or all with a prefix (\`prefix*\`). ${HOURS_OF_ZONE} ${FORMAT} ${CACHING}`,
       parameters: [...queryParameters(SeriesQuerySchema), IF_NONE_MATCH],
       responses: {
         200: answer(
-          "The counts of each step and in total. `text/plain`: the total alone.",
+          "The counts of each step and in total. `text/plain`: the total alone, for every step.",
           { [JSON_TYPE]: { schema: refTo("Series"), example: SERIES }, ...csv(SERIES.rows[0]!), ...hourContent },
           ["hourglass-degraded", "etag"],
         ),

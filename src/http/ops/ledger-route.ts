@@ -27,26 +27,28 @@ export function instanceLedger(pipeline: Pipeline) {
     accepted,
     persisted,
     pending: pending.events,
-    pendingInRing: pending.ring,
-    pendingInJournalOnly: pending.events - pending.ring,
-    journalMaxEvents,
-    handedOver,
+    pending_in_ring: pending.ring,
+    pending_in_journal_only: pending.events - pending.ring,
+    journal_max_events: journalMaxEvents,
+    handed_over: handedOver,
     lost,
-    /** accepted = persisted + pending + handedOver + lost */
+    /** accepted = persisted + pending + handed_over + lost */
     holds: ledger.pending === pending.events,
     adopted,
     duplicates,
-    unknown: { total: unknown, stored: unknownStored, unstored: unknownUnstored, inDoubt },
+    unknown: { total: unknown, stored: unknownStored, unstored: unknownUnstored, in_doubt: inDoubt },
     refused,
     omitted,
-    oldestPendingMs,
+    oldest_pending_ms: oldestPendingMs,
   };
 }
 
 /** A store that is away does not keep the instance's own books from being read. */
 export async function storesLedger(pipeline: Pipeline) {
   try {
-    return await pipeline.storesLedger();
+    const { writers, deadLetters, ...sums } = await pipeline.storesLedger();
+    const named = writers.map(({ isAlive, ...rest }) => ({ ...rest, is_alive: isAlive }));
+    return { writers: named, ...sums, dead_letters: deadLetters };
   } catch (error) {
     if (!(error instanceof HotUnavailableError || error instanceof ColdUnavailableError)) throw error;
     return { unavailable: error instanceof HotUnavailableError ? "hot_store_away" : "cold_store_away" };

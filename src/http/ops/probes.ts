@@ -7,7 +7,7 @@ import type { AppOptions } from "../route-options.ts";
 
 function sourceState({ name, state }: Source) {
   const { status, reason, underWay, lags } = state;
-  return { name, status, reason, underWay, lags };
+  return { name, status, reason, under_way: underWay, lags };
 }
 
 function shardState({ shard, refusal, writer }: ShardState) {
@@ -23,7 +23,7 @@ export function ops({ pipeline, sources }: AppOptions) {
       const flusher = {
         status: flushError === undefined ? "ok" : "failing",
         error: flushError,
-        oldestPendingMs,
+        oldest_pending_ms: oldestPendingMs,
       };
       const body = {
         status: unreadiness === undefined ? "ready" : "not ready",

@@ -1,25 +1,26 @@
 /** GET /series: a stream, or a branch of streams, step by step over a range of hours. */
 import { Elysia } from "elysia";
-import { type Step, Steps } from "../../domain/steps.ts";
+import { type Step, Steps, WEEK_STARTS, type WeekStart } from "../../domain/steps.ts";
 import { DEFAULT_STREAM } from "../../domain/stream-name.ts";
 import { selectionOf } from "../../domain/stream-set.ts";
 import type { Pipeline } from "../../pipeline/pipeline.ts";
-import { NotCountableError, readExactSeries } from "../../pipeline/read/exact-series.ts";
+import { NotCountableError, readCutHours } from "../../pipeline/read/cut-hours.ts";
+import { readExactSeries } from "../../pipeline/read/exact-series.ts";
 import { SeriesTally, type Sums } from "../../pipeline/read/series-tally.ts";
 import { readQuery } from "../../protocol/event/from-query.ts";
 import { checkSelection, InvalidParameterError } from "../../protocol/invalid-parameter.ts";
-import type { Query } from "../../protocol/query-string.ts";
 import { type Format, preferredFormat } from "../media-type.ts";
 import type { RequestCounts } from "../requests/counts.ts";
 import type { AppOptions } from "../route-options.ts";
 import { csvOf, ctrOf, type Degraded, degradedOf, rangeAnswer, rangeErrorAnswer, usersOf } from "./range/answer.ts";
-import { type Period, periodOf } from "./range/parameters.ts";
+import { HOURS_OF_ZONE, type Period, periodOf } from "./range/parameters.ts";
 import { SeriesQuerySchema } from "./range/schemas.ts";
 
 const CSV_HEADER = "from,to,clicks,impressions,ctr,unique_users,unique_clickers,unique_viewers";
 
 interface Question extends Period {
   readonly step: Step;
+  readonly weekStart: WeekStart;
   readonly stream: string;
   readonly format: Format;
   readonly isExact: boolean;
@@ -38,12 +39,12 @@ export function series({ pipeline, log, now, access }: AppOptions, gets: Request
       const question = readQuestion(request, now());
       const { stream } = question;
       checkSelection("stream", stream, selectionOf(stream), access?.streamsOf(request));
-      const steps = new Steps(question.from, question.to, question.step, question.zone);
+      const steps = new Steps(question);
       const found = await readSeries(pipeline, question, steps, now());
       const text = TEXTS[question.format](question, steps, found);
       const isPast = question.to <= now();
       const body = { format: question.format, text, degraded: found.degraded, isPast };
-      return gets.counted(rangeAnswer(request, body), startMs);
+      return gets.counted(await rangeAnswer(request, body), startMs);
     } catch (error) {
       return gets.counted(rangeErrorAnswer(error, log, request), startMs);
     }
@@ -55,40 +56,43 @@ function readQuestion(request: Request, now: number): Question {
   const query = readQuery(request.url, SeriesQuerySchema);
   const { stream = DEFAULT_STREAM, exact } = query;
   const step = (query["step"] ?? "hour") as Step;
-  const format = formatOf(query, step, request.headers.get("accept"));
-  return { ...periodOf(query, now, 0), step, stream, format, isExact: exact === "1" };
-}
-
-/** The plain text is that of one hour: it has no place for rows. */
-function formatOf({ format }: Query, step: Step, accept: string | null): Format {
-  if (format === "text" && step !== "total") {
-    throw new InvalidParameterError("format", format, "json or csv, or text with step=total");
-  }
-  if (format !== undefined) return format as Format;
-  return preferredFormat(accept, step === "total" ? ["json", "csv", "text"] : ["json", "csv"]);
+  const format =
+    (query["format"] as Format | undefined) ?? preferredFormat(request.headers.get("accept"), ["json", "csv", "text"]);
+  const weekStart = (query["week_start"] ?? WEEK_STARTS[0]) as WeekStart;
+  return {
+    ...periodOf(query, now, 0, HOURS_OF_ZONE),
+    step,
+    weekStart,
+    stream,
+    format,
+    isExact: exact === "1",
+  };
 }
 
 async function readSeries(pipeline: Pipeline, question: Question, steps: Steps, now: number): Promise<Series> {
-  const { from, to, stream, isExact } = question;
-  const range = { from, to, streams: selectionOf(stream) };
-  const { tally, isDegraded } = await pipeline.ranges.read(range, () => new SeriesTally(steps));
-  const degraded = degradedOf(isDegraded, from >= pipeline.retention.aggregatesFrom(now));
-  if (!isExact) return { rows: tally.rows(), total: tally.total(), degraded };
+  const { stream, isExact } = question;
+  const streams = selectionOf(stream);
+  const range = { ...steps.hours, streams };
   try {
-    const exact = await readExactSeries(pipeline.ranges, steps, range.streams, tally);
-    return { ...exact, degraded: degraded ?? exact.lacks };
+    const cut = isExact ? undefined : await readCutHours(pipeline.ranges, steps, streams);
+    const { tally, isDegraded } = await pipeline.ranges.read(range, () => new SeriesTally(steps, cut));
+    const degraded = degradedOf(isDegraded, steps.from >= pipeline.retention.aggregatesFrom(now));
+    const found = isExact ? await readExactSeries(pipeline.ranges, steps, streams, tally) : tally.series();
+    return { ...found, degraded: degraded ?? found.lacks };
   } catch (error) {
-    if (error instanceof NotCountableError) throw new InvalidParameterError("exact", "1", error.message);
-    throw error;
+    if (!(error instanceof NotCountableError)) throw error;
+    const [field, got] = isExact ? ["exact", "1"] : ["tz", question.zone.name];
+    throw new InvalidParameterError(field!, got!, error.message);
   }
 }
 
 type Writer = (question: Question, steps: Steps, series: Series) => string;
 
 const TEXTS: Record<Format, Writer> = {
-  json: ({ step, stream, zone, isExact }, steps, { rows, total }) => {
+  json: ({ step, weekStart, stream, zone, isExact }, steps, { rows, total }) => {
     const times = timesOf(steps, zone);
-    const span = { from: times[0], to: times.at(-1), step, tz: zone.name, stream };
+    const ofWeeks = step === "week" ? { week_start: weekStart } : {};
+    const span = { from: times[0], to: times.at(-1), step, ...ofWeeks, tz: zone.name, stream };
     const members = rows.map((row, i) => ({ from: times[i], to: times[i + 1], ...sumsOf(row) }));
     return JSON.stringify({ ...span, exact: isExact, rows: members, total: sumsOf(total) });
   },
@@ -97,6 +101,7 @@ const TEXTS: Record<Format, Writer> = {
     const lines = rows.map((row, i) => [times[i]!, times[i + 1]!, ...Object.values(sumsOf(row))]);
     return csvOf(CSV_HEADER, lines);
   },
+  /** Of the whole range, as GET /analytics writes an hour. */
   text: (_question, _steps, { total: { uniqueUsers, clicks, impressions } }) =>
     `unique_users,${uniqueUsers}\nclicks,${clicks}\nimpressions,${impressions}\n`,
 };

@@ -1,5 +1,7 @@
 /** GET /streams: the streams that have events in a range of hours, or their branches, best first. */
 import { Elysia } from "elysia";
+import { ALL_STREAMS } from "../../domain/stream-name.ts";
+import { selectionOf } from "../../domain/stream-set.ts";
 import type { UserCounts } from "../../domain/unique-users/user-sketches.ts";
 import type { Pipeline } from "../../pipeline/pipeline.ts";
 import { type StreamSums, StreamsTally } from "../../pipeline/read/streams-tally.ts";
@@ -9,16 +11,16 @@ import { type Format, preferredFormat } from "../media-type.ts";
 import type { RequestCounts } from "../requests/counts.ts";
 import type { AppOptions } from "../route-options.ts";
 import { csvOf, ctrOf, degradedOf, rangeAnswer, rangeErrorAnswer, usersOf } from "./range/answer.ts";
-import { type Period, periodOf } from "./range/parameters.ts";
+import { type Period, periodOf, UTC_HOURS } from "./range/parameters.ts";
 import { DEFAULT_LIMIT, StreamsQuerySchema } from "./range/schemas.ts";
 
 const DEFAULT_HOURS = 24;
 const CSV_HEADER = "stream,clicks,impressions,ctr,unique_users,unique_clickers,unique_viewers,last_hour";
 
-type Order = "clicks" | "impressions" | "ctr" | "uniques" | "name";
+type Order = "clicks" | "impressions" | "ctr" | "unique_users" | "name";
 
 interface Question extends Period {
-  readonly prefix: string;
+  readonly stream: string;
   readonly depth: number | null;
   readonly order: Order;
   readonly limit: number;
@@ -36,14 +38,14 @@ export function streams({ pipeline, log, now, access }: AppOptions, gets: Reques
     const startMs = gets.start();
     try {
       const question = readQuestion(request, now());
-      const { prefix } = question;
-      checkSelection("prefix", prefix, { text: prefix, isPrefix: true }, access?.streamsOf(request));
+      const { stream } = question;
+      checkSelection("stream", stream, selectionOf(stream), access?.streamsOf(request));
       const found = await readStreams(pipeline, question);
       const { format, from, to } = question;
       const text = format === "csv" ? csvText(question, found) : jsonText(question, found);
       const isKept = from >= pipeline.retention.aggregatesFrom(now());
       const degraded = degradedOf(found.isDegraded, isKept);
-      const answer = rangeAnswer(request, { format, text, degraded, isPast: to <= now() });
+      const answer = await rangeAnswer(request, { format, text, degraded, isPast: to <= now() });
       return gets.counted(answer, startMs);
     } catch (error) {
       return gets.counted(rangeErrorAnswer(error, log, request), startMs);
@@ -54,10 +56,10 @@ export function streams({ pipeline, log, now, access }: AppOptions, gets: Reques
 /** Throws MalformedQueryError or InvalidParameterError. */
 function readQuestion(request: Request, now: number): Question {
   const query = readQuery(request.url, StreamsQuerySchema);
-  const { prefix = "", depth, order = "clicks", limit = DEFAULT_LIMIT, format } = query;
+  const { stream = ALL_STREAMS, depth, order = "clicks", limit = DEFAULT_LIMIT, format } = query;
   return {
-    ...periodOf(query, now, DEFAULT_HOURS),
-    prefix,
+    ...periodOf(query, now, DEFAULT_HOURS, UTC_HOURS),
+    stream,
     depth: depth === undefined ? null : Number(depth),
     order: order as Order,
     limit: Number(limit),
@@ -65,8 +67,8 @@ function readQuestion(request: Request, now: number): Question {
   };
 }
 
-async function readStreams(pipeline: Pipeline, { from, to, prefix, depth }: Question): Promise<Found> {
-  const range = { from, to, streams: { text: prefix, isPrefix: true } };
+async function readStreams(pipeline: Pipeline, { from, to, stream, depth }: Question): Promise<Found> {
+  const range = { from, to, streams: selectionOf(stream) };
   const { tally, isDegraded } = await pipeline.ranges.read(
     range,
     () => new StreamsTally(depth ?? Number.POSITIVE_INFINITY),
@@ -79,7 +81,7 @@ const RANKS: Record<Order, (sums: StreamSums) => number> = {
   clicks: ({ clicks }) => clicks,
   impressions: ({ impressions }) => impressions,
   ctr: (sums) => ctrOf(sums) ?? -1,
-  uniques: ({ uniqueUsers }) => uniqueUsers,
+  unique_users: ({ uniqueUsers }) => uniqueUsers,
   name: () => 0,
 };
 
@@ -90,13 +92,13 @@ function best({ order, limit }: Question, found: readonly StreamSums[]): StreamS
 }
 
 function jsonText(question: Question, { streams: found, users }: Found): string {
-  const { from, to, zone, prefix, depth, order, limit } = question;
+  const { from, to, zone, stream, depth, order, limit } = question;
   const [clicks, impressions] = [sumOf(found, "clicks"), sumOf(found, "impressions")];
   const total = { clicks, impressions, ctr: ctrOf({ clicks, impressions }), ...usersOf(users) };
   return JSON.stringify({
     from: zone.textOf(from),
     to: zone.textOf(to),
-    ...{ tz: zone.name, prefix, depth, order, limit },
+    ...{ tz: zone.name, stream, depth, order, limit },
     streams: best(question, found).map((sums) => rowOf(sums, zone)),
     total: { streams: found.length, ...total },
   });

@@ -18,7 +18,7 @@ import { errorText } from "../../runtime/deadline.ts";
 import type { Log } from "../../runtime/log.ts";
 import type { Metrics } from "../../runtime/metrics.ts";
 import type { ColdShard } from "../../store/cold/cold-shard.ts";
-import { WriterSealedError } from "../../store/cold/errors.ts";
+import { ColdUnavailableError, WriterSealedError } from "../../store/cold/errors.ts";
 import type { HotStore } from "../../store/hot.ts";
 import { CommitTimes } from "./commit-times.ts";
 import type { RingBuffer } from "./ring-buffer.ts";
@@ -87,7 +87,7 @@ export class Flusher {
   #failures = 0;
   #isStopping = false;
   #isSuspended = false;
-  #lastError: string | undefined;
+  #lastError: unknown;
   #eventsPerS = FIRST_EVENTS_PER_S;
 
   constructor(options: FlusherOptions) {
@@ -114,9 +114,13 @@ export class Flusher {
     return oldestPendingAt === undefined ? 0 : Math.max(0, this.#options.clock.now() - oldestPendingAt);
   }
 
-  /** Why the cold store could not be flushed to the last time; undefined while all is well. */
+  /** Why the last flush failed; undefined if it succeeded. Either store may be the cause. */
   get lastError(): string | undefined {
-    return this.#lastError;
+    return this.#lastError === undefined ? undefined : errorText(this.#lastError);
+  }
+
+  get isColdStoreFailing(): boolean {
+    return this.#lastError instanceof ColdUnavailableError;
   }
 
   /** How long the backlog will take to drain, as far as can be told: 1 to 60 s. */
@@ -212,10 +216,10 @@ export class Flusher {
 
   #noteFailure(error: unknown): void {
     if (error instanceof WriterSealedError) this.#options.onSealed();
-    this.#lastError = errorText(error);
+    this.#lastError = error;
     this.#options.metrics.flushFailures.inc();
     if (this.#failures === 0) {
-      const fields = { error: this.#lastError, pendingEvents: this.pendingEvents };
+      const fields = { error: errorText(error), pendingEvents: this.pendingEvents };
       this.#options.log.warn(fields, "flush failed, will be retried");
     }
     this.#failures += 1;

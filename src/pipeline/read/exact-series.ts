@@ -4,24 +4,10 @@
  */
 import type { StreamSelection } from "../../domain/hour-range.ts";
 import type { Steps } from "../../domain/steps.ts";
+import { NotCountableError, ROWS_MAX, rowsNotRetained } from "./cut-hours.ts";
 import { ExactTally } from "./exact-tally.ts";
 import type { RangeReader } from "./range-reader.ts";
-import type { SeriesTally, Sums } from "./series-tally.ts";
-
-/** All their users are in memory: up to 100 MB, and about 2 s. */
-const EXACT_MAX_EVENTS = 1_000_000;
-
-/** The message says which ranges can be counted exactly. */
-export class NotCountableError extends Error {
-  override readonly name = "NotCountableError";
-}
-
-export interface ExactSeries {
-  readonly rows: readonly Readonly<Sums>[];
-  readonly total: Readonly<Sums>;
-  /** Why users may be missing. */
-  readonly lacks: "not-flushed-yet" | "erased" | undefined;
-}
+import type { Series, SeriesTally } from "./series-tally.ts";
 
 /** `counted`: the same range by its aggregates. Throws as RangeReader does, or NotCountableError. */
 export async function readExactSeries(
@@ -29,25 +15,17 @@ export async function readExactSeries(
   steps: Steps,
   streams: StreamSelection,
   counted: SeriesTally,
-): Promise<ExactSeries> {
-  const eventCount = eventsOf(counted.total());
-  if (eventCount > EXACT_MAX_EVENTS)
-    throw new NotCountableError(`a range of at most ${EXACT_MAX_EVENTS} events: this one has ${eventCount}`);
+): Promise<Series> {
+  const { eventCount } = counted;
+  if (eventCount > ROWS_MAX)
+    throw new NotCountableError(`a range of at most ${ROWS_MAX} events: this one has ${eventCount}`);
   const exact = new ExactTally(steps);
   const hours = counted.activeHours();
   if (hours.length === 0) return { rows: exact.rows(), total: exact.total(), lacks: undefined };
   const { erased, rowsFrom } = await ranges.readUsers({ hours, streams }, (row) => exact.add(row));
-  if (hours.some((hour) => hour < rowsFrom)) {
-    const day = new Date(rowsFrom).toISOString();
-    throw new NotCountableError(`hours with their rows, which are kept from ${day} on (without exact all are counted)`);
-  }
+  if (hours.some((hour) => hour < rowsFrom)) throw rowsNotRetained(rowsFrom);
   for (const hour of erased) exact.addErased(hour);
-  const total = exact.total();
-  const isErased = erased.some((hour) => eventsOf(hour) > 0);
-  const lacks = eventsOf(total) < eventCount ? "not-flushed-yet" : isErased ? "erased" : undefined;
-  return { rows: exact.rows(), total, lacks };
-}
-
-function eventsOf({ clicks, impressions }: Pick<Sums, "clicks" | "impressions">): number {
-  return clicks + impressions;
+  const isErased = erased.some(({ clicks, impressions }) => clicks + impressions > 0);
+  const lacks = exact.eventCount < eventCount ? "not-flushed-yet" : isErased ? "erased" : undefined;
+  return { rows: exact.rows(), total: exact.total(), lacks };
 }

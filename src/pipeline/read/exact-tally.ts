@@ -1,6 +1,6 @@
 /**
  * The sums of a range by its rows, with users counted exactly: all of them are in memory.
- * Invariant: rows come by hour, so that only one step's users are held beside those of the whole range.
+ * Invariant: rows come by hour, so that only the users of an hour's steps are held beside those of the whole range.
  */
 import type { Kind } from "../../domain/event.ts";
 import type { Steps } from "../../domain/steps.ts";
@@ -23,12 +23,6 @@ class Users {
     this.#countOf[kind] += 1;
   }
 
-  clear(): void {
-    this.#kinds.clear();
-    this.#countOf.click = 0;
-    this.#countOf.impression = 0;
-  }
-
   get counts(): UserCounts {
     const { click, impression } = this.#countOf;
     return { uniqueUsers: this.#kinds.size, uniqueClickers: click, uniqueViewers: impression };
@@ -40,19 +34,20 @@ export class ExactTally {
   readonly #rows: Sums[];
   readonly #total = noSums();
   readonly #users = new Users();
-  readonly #usersOfStep = new Users();
-  #step = -1;
+  readonly #open = new Map<number, Users>();
+  /** Of all rows, also those outside the steps. */
+  eventCount = 0;
 
   constructor(steps: Steps) {
     this.#steps = steps;
     this.#rows = Array.from(steps.starts, noSums);
   }
 
-  add({ hour, kind, user }: UserRow): void {
-    const step = this.#steps.indexOf(hour);
-    if (step !== this.#step) this.#settle();
-    this.#step = step;
-    this.#usersOfStep.add(user, kind);
+  add({ hour, at, kind, user }: UserRow): void {
+    this.eventCount += 1;
+    const step = this.#steps.indexAt(at);
+    if (step === undefined) return;
+    this.#usersOf(step, hour).add(user, kind);
     this.#users.add(user, kind);
     for (const sums of [this.#rows[step]!, this.#total]) {
       if (kind === "click") sums.clicks += 1;
@@ -60,24 +55,37 @@ export class ExactTally {
     }
   }
 
-  /** Erased events, whose users are unknown. */
+  #usersOf(step: number, hour: number): Users {
+    let users = this.#open.get(step);
+    if (users === undefined) {
+      this.#settleBefore(hour);
+      users = new Users();
+      this.#open.set(step, users);
+    }
+    return users;
+  }
+
+  /** Erased events, whose users and times are unknown, count in the first step that has a part of their hour. */
   addErased({ hour, clicks, impressions }: ErasedHour): void {
-    for (const sums of [this.#rows[this.#steps.indexOf(hour)]!, this.#total]) {
+    this.eventCount += clicks + impressions;
+    const step = this.#steps.indexAt(Math.max(hour, this.#steps.from))!;
+    for (const sums of [this.#rows[step]!, this.#total]) {
       sums.clicks += clicks;
       sums.impressions += impressions;
     }
   }
 
-  #settle(): void {
-    const row = this.#rows[this.#step];
-    if (row !== undefined) Object.assign(row, this.#usersOfStep.counts);
-    this.#usersOfStep.clear();
-    this.#step = -1;
+  #settleBefore(hour: number): void {
+    for (const [step, users] of this.#open) {
+      if (this.#steps.endOf(step) > hour) continue;
+      Object.assign(this.#rows[step]!, users.counts);
+      this.#open.delete(step);
+    }
   }
 
   /** Once everything is read. */
   rows(): readonly Readonly<Sums>[] {
-    this.#settle();
+    this.#settleBefore(Number.POSITIVE_INFINITY);
     return this.#rows;
   }
 

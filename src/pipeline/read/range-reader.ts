@@ -10,7 +10,9 @@
  */
 import { HOUR_MS, hourKeyName } from "../../domain/event.ts";
 import type { HourRange, HourRecord } from "../../domain/hour-range.ts";
+import { UserHash } from "../../domain/unique-users/user-hash.ts";
 import { Slots } from "../../runtime/slots.ts";
+import type { ColdStore } from "../../store/cold/cold-store.ts";
 import type { ErasedHour, ErasureStore } from "../../store/cold/erasure-store.ts";
 import { ColdUnavailableError, ReadInterruptedError } from "../../store/cold/errors.ts";
 import type { ReadStore, UserRow, UsersRange } from "../../store/cold/read-store.ts";
@@ -18,7 +20,10 @@ import type { RetentionStore } from "../../store/cold/retention-store.ts";
 import { HotUnavailableError } from "../../store/hot.ts";
 import type { ReadShard } from "./hour-reader.ts";
 
-type RangeStore = ReadStore & Pick<ErasureStore, "erasedRows"> & Pick<RetentionStore, "retained">;
+type RangeStore = ReadStore &
+  Pick<ErasureStore, "erasedRows"> &
+  Pick<RetentionStore, "retained"> &
+  Pick<ColdStore, "dataSet">;
 
 /** Sums up what is read. */
 export interface Tally {
@@ -60,6 +65,7 @@ export class RangeReader {
   readonly #shards: readonly ReadShard[];
   readonly #cold: RangeStore;
   readonly #turns: Slots;
+  #userHash: UserHash | undefined;
 
   constructor(shards: readonly ReadShard[], cold: RangeStore, waitingMax = WAITING_MAX) {
     this.#turns = new Slots(AT_ONCE, waitingMax);
@@ -104,6 +110,12 @@ export class RangeReader {
       await this.#readCold(range, tally, add, held);
       return { tally, isDegraded: silent.size > 0 };
     }
+  }
+
+  /** How users enter sketches. Throws ColdUnavailableError. */
+  async userHash(): Promise<UserHash> {
+    this.#userHash ??= new UserHash((await this.#cold.dataSet()).userKey);
+    return this.#userHash;
   }
 
   /** Shows the rows of these hours, and answers which are missing. Throws as read() does. */

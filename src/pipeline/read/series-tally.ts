@@ -6,6 +6,7 @@
 import type { HourRecord } from "../../domain/hour-range.ts";
 import type { Steps } from "../../domain/steps.ts";
 import { UserSketches } from "../../domain/unique-users/user-sketches.ts";
+import type { CutHours } from "./cut-hours.ts";
 import type { Tally } from "./range-reader.ts";
 
 export interface Sums {
@@ -18,6 +19,13 @@ export interface Sums {
   uniqueViewers: number;
 }
 
+export interface Series {
+  readonly rows: readonly Readonly<Sums>[];
+  readonly total: Readonly<Sums>;
+  /** Why events or users may be missing. */
+  readonly lacks: "not-flushed-yet" | "erased" | undefined;
+}
+
 export function noSums(): Sums {
   return { clicks: 0, impressions: 0, uniqueUsers: 0, uniqueClickers: 0, uniqueViewers: 0 };
 }
@@ -28,27 +36,39 @@ export class SeriesTally implements Tally {
   readonly #open = new Map<number, UserSketches>();
   readonly #users = new UserSketches();
   readonly #total = noSums();
-  readonly #activeHours = new Set<number>();
+  /** With events, and how many. */
+  readonly #activeHours = new Map<number, number>();
+  readonly #cut: CutHours | undefined;
 
-  constructor(steps: Steps) {
+  /** `cut`: of these steps. Without it hours that are cut count nowhere. */
+  constructor(steps: Steps, cut?: CutHours) {
     this.#steps = steps;
     this.#rows = Array.from(steps.starts, noSums);
+    this.#cut = cut;
+    for (const [step, part] of cut?.parts ?? []) {
+      this.#count(step, part);
+      if (part.users instanceof UserSketches) this.#open.set(step, merged(part.users));
+      else Object.assign(this.#rows[step]!, part.users);
+    }
+    if (cut !== undefined) this.#users.merge(cut.users);
   }
 
   add({ hour, clicks, impressions, users }: HourRecord): void {
-    const step = this.#steps.indexOf(hour);
+    this.#activeHours.set(hour, (this.#activeHours.get(hour) ?? 0) + clicks + impressions);
+    const step = this.#steps.indexOfHour(hour);
+    if (step === undefined) return;
+    this.#count(step, { clicks, impressions });
+    this.#users.merge(users);
+    const ofStep = this.#open.get(step);
+    if (ofStep === undefined) this.#open.set(step, merged(users));
+    else ofStep.merge(users);
+  }
+
+  #count(step: number, { clicks, impressions }: Pick<Sums, "clicks" | "impressions">): void {
     for (const sums of [this.#rows[step]!, this.#total]) {
       sums.clicks += clicks;
       sums.impressions += impressions;
     }
-    this.#activeHours.add(hour);
-    this.#users.merge(users);
-    let ofStep = this.#open.get(step);
-    if (ofStep === undefined) {
-      ofStep = new UserSketches();
-      this.#open.set(step, ofStep);
-    }
-    ofStep.merge(users);
   }
 
   settleBefore(hour: number): void {
@@ -60,10 +80,13 @@ export class SeriesTally implements Tally {
     this.#open.delete(step);
   }
 
-  /** One a step, once everything is read. */
-  rows(): readonly Readonly<Sums>[] {
+  /** Once everything is read. Throws NotCountableError if the rows of a cut hour are not retained. */
+  series(): Series {
     for (const step of this.#open.keys()) this.#settle(step);
-    return this.#rows;
+    const isCut = (hour: number) => this.#steps.indexOfHour(hour) === undefined;
+    const hours = this.activeHours().filter(isCut);
+    const lacks = this.#cut?.lacks({ hours, eventCount: this.#eventsOf(hours) });
+    return { rows: this.#rows, total: this.total(), lacks };
   }
 
   total(): Readonly<Sums> {
@@ -72,6 +95,21 @@ export class SeriesTally implements Tally {
 
   /** Hours that have events. */
   activeHours(): number[] {
-    return [...this.#activeHours];
+    return [...this.#activeHours.keys()];
   }
+
+  /** Of all hours that it was given, also those outside the steps. */
+  get eventCount(): number {
+    return this.#eventsOf(this.activeHours());
+  }
+
+  #eventsOf(hours: readonly number[]): number {
+    return hours.reduce((sum, hour) => sum + this.#activeHours.get(hour)!, 0);
+  }
+}
+
+function merged(users: UserSketches): UserSketches {
+  const copy = new UserSketches();
+  copy.merge(users);
+  return copy;
 }

@@ -45,15 +45,26 @@ export function checkSize(bytes: number): void {
 
 /** Still compressed. Throws RefusedBodyError. */
 export async function receive(request: Request): Promise<Buffer> {
-  checkSize(Number(request.headers.get("content-length")));
-  let bytes: ArrayBuffer;
+  const announced = request.headers.get("content-length");
+  checkSize(Number(announced));
   try {
-    bytes = await request.arrayBuffer();
-  } catch {
+    return announced === null ? await receiveChunks(request) : Buffer.from(await request.arrayBuffer());
+  } catch (error) {
+    if (error instanceof RefusedBodyError) throw error;
     throw new RefusedBodyError(400, UNREADABLE_BODY);
   }
-  checkSize(bytes.byteLength);
-  return Buffer.from(bytes);
+}
+
+/** Of unknown length: no more is held than may be taken. */
+async function receiveChunks({ body }: Request): Promise<Buffer> {
+  const chunks: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const chunk of body ?? []) {
+    bytes += chunk.byteLength;
+    checkSize(bytes);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
 }
 
 /** Runs in another thread. Throws RefusedBodyError. */

@@ -37,16 +37,22 @@ export function eventOf(query: Query, now: number, earliest: number): Event {
   return { stream, at, kind, user, id };
 }
 
+export interface HourQuery extends HourKey {
+  /** Undefined: the client's Accept header decides. */
+  readonly format: "text" | "json" | undefined;
+}
+
 /** Throws MalformedQueryError or InvalidParameterError. */
-export function readHourKey(url: string, now: number): HourKey {
+export function readHourQuery(url: string, now: number): HourQuery {
   const query = queryOf(url);
   const { stream = DEFAULT_STREAM } = query;
-  const { timestamp } = query;
+  const { timestamp, format } = query;
   const at = timestamp === undefined ? undefined : timestampOf(timestamp, now, 0);
-  if (at === undefined || !isStreamName(stream) || !hasOnly(query, HOUR_FIELDS)) {
+  const isFormat = format === undefined || format === "text" || format === "json";
+  if (at === undefined || !isStreamName(stream) || !isFormat || !hasOnly(query, HOUR_FIELDS)) {
     throw whatIsWrong(query, HourQuerySchema, now, 0);
   }
-  return { stream, hour: hourOf(at) };
+  return { stream, hour: hourOf(at), format };
 }
 
 /** Undefined if it is not a time, or too early or too late. */

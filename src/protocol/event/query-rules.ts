@@ -33,7 +33,13 @@ function parameters<P extends TProperties>(properties: P) {
   return Type.Object(properties, { additionalProperties: false });
 }
 
-export const HourQuerySchema = parameters({ timestamp, stream: Type.Optional(stream) });
+export const HourQuerySchema = parameters({
+  timestamp,
+  stream: Type.Optional(stream),
+  format: Type.Optional(
+    Type.Union([Type.Literal("text"), Type.Literal("json")], { description: "text or json", default: "text" }),
+  ),
+});
 
 const flag = Type.Literal("", { description: "no value: give the name alone" });
 

@@ -10,6 +10,7 @@ export interface UsersRange {
 
 export interface UserRow {
   readonly hour: number;
+  readonly at: number;
   readonly kind: Kind;
   readonly user: string;
 }

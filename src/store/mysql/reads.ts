@@ -40,9 +40,9 @@ async function readUsers(
 ): Promise<void> {
   const { sql, values } = ofStreams(streams);
   // Each hour by name: the primary key begins with the hour, so that other streams' rows are not read.
-  const query = `SELECT hour, kind, user FROM events WHERE hour IN (?) ${sql} ORDER BY hour`;
-  await session.each<BytesRow>(query, [[...hours], ...values], ({ hour, kind, user }) => {
-    visit({ hour, kind, user: user.toString() });
+  const query = `SELECT hour, at, kind, user FROM events WHERE hour IN (?) ${sql} ORDER BY hour`;
+  await session.each<BytesRow>(query, [[...hours], ...values], ({ hour, at, kind, user }) => {
+    visit({ hour, at, kind, user: user.toString() });
   });
 }
 

@@ -1,4 +1,4 @@
-/** The dashboard in a real browser: it shows what the API answers, and can be used by hand, by keys and by ear. */
+/** The dashboard in a real browser: it shows what the API answers, with a mouse, a keyboard, or a screen reader. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { gzipSync } from "node:zlib";
 import axe from "axe-core";
@@ -26,6 +26,13 @@ export interface Series {
   readonly rows: readonly { clicks: number; impressions: number; ctr: number | null; unique_users: number }[];
 }
 
+interface Box {
+  readonly left: number;
+  readonly right: number;
+  readonly top: number;
+  readonly bottom: number;
+}
+
 export const grouped = (count: number) => count.toLocaleString("en");
 export const percent = (ctr: number | null) => (ctr === null ? "–" : `${(ctr * 100).toFixed(2)}%`);
 
@@ -44,7 +51,7 @@ export function dashboardTests({ name, needs, open }: Variant): void {
 
     beforeAll(async () => {
       site = await open();
-      service = await site.start();
+      service = await site.start({ RESPECT_DNT: "1" });
       browser = openBrowser();
       page = await openPage(browser);
     }, SETUP_TIMEOUT_MS);
@@ -101,6 +108,10 @@ export function dashboardTests({ name, needs, open }: Variant): void {
       await page.waitForText("#connection", "Live");
       await page.waitForText("#now-clicks", "0");
       expect(await axeViolations()).toEqual([]);
+      await page.ask("(() => { navigator.clipboard.writeText = async (text) => { window.copied = text } })()");
+      await page.click("#copy");
+      await page.waitForText("#copy", "Copied");
+      expect(await page.ask<string>("copied")).toBe(await page.text("#empty-command"));
     });
 
     test("an event is seen within two seconds of its 204", async () => {
@@ -122,7 +133,7 @@ export function dashboardTests({ name, needs, open }: Variant): void {
       await show("?stream=shop.spring&range=7d&metric=impressions");
       await page.click("#table-toggle");
       await page.waitToSee("#chart-table");
-      const from = hourOf(Date.now()) + HOUR_MS - 7 * DAY_MS;
+      const from = Date.now() - (Date.now() % DAY_MS) - 6 * DAY_MS;
       const answer = await fetch(`${service.url}/series?stream=shop.spring&from=${from}`);
       const { rows } = (await answer.json()) as Series;
       const expected = rows.map((row) => [row.clicks, row.impressions, row.ctr, row.unique_users] as const);
@@ -155,6 +166,173 @@ export function dashboardTests({ name, needs, open }: Variant): void {
       const before = Number(await page.text(newest));
       await postEvent(service.port, { at: Date.now(), user: "zoe", kind: "impression", stream: "news" });
       await page.waitForText(newest, String(before + 1));
+    });
+
+    test("whole hours are compared with the same hours of the day before, and rates in points", async () => {
+      await filled();
+      await show("?stream=shop.spring&metric=ctr");
+      await page.waitToSee("#plot");
+      await waitFor("the comparison", async () => {
+        const wholeTo = hourOf(Date.now());
+        const totals = [0, 1].map(async (days) => {
+          const to = wholeTo - days * DAY_MS;
+          const range = `from=${to - 23 * HOUR_MS}&to=${to}`;
+          const answer = await fetch(`${service.url}/series?stream=shop.spring&step=total&${range}`);
+          return ((await answer.json()) as { total: Series["rows"][number] }).total;
+        });
+        const [now, before] = (await Promise.all(totals)) as [Series["rows"][number], Series["rows"][number]];
+        const points = ((now.ctr! - before.ctr!) * 100).toFixed(2).replace(/\.?0+$/, "");
+        const change = `${Number(points) > 0 ? "+" : ""}${points} points, up to ${new Date(wholeTo).toISOString().slice(11, 16)}`;
+        expect(await page.text("#chart-sums .change")).toBe(change);
+        expect(await page.text("#chart-sums .legend-before b")).toBe(percent(before.ctr));
+        return true;
+      });
+      const before = await page.text("#chart-sums .legend-before");
+      await page.choose("#compare", "week");
+      await page.waitForText("#chart-sums .legend-before", (text) => text !== "" && text !== before);
+      expect((await addressQuery()).get("compare")).toBe("week");
+    });
+
+    test("the step that is not over is a point by itself, with a mark", async () => {
+      await filled();
+      await show("?stream=shop.spring");
+      await page.waitToSee(".so-far");
+      await show("?stream=shop.spring&from=2026-01-01T00:00Z&to=2026-01-02T00:00Z");
+      await page.waitToSee("#chart-empty");
+      expect(await page.sees(".so-far")).toBe(false);
+    });
+
+    test("days are those of the chosen time zone, and the total does not depend on the step", async () => {
+      await filled();
+      const total = () => page.text("#chart-sums .legend-now b");
+      await show("?stream=shop.spring&range=7d&step=day&tz=America/St_Johns");
+      await page.waitToSee("#plot");
+      expect(await page.text("#chart-span")).toContain("America/St_Johns");
+      await show("?stream=shop.spring&range=7d&step=day");
+      await page.waitToSee("#plot");
+      const byDay = await total();
+      await page.click("#step-hour");
+      await page.waitForText("#chart-title", "Clicks per hour");
+      await page.waitToSee("#plot");
+      expect(await total()).toBe(byDay);
+      await page.choose("#tz", "Asia/Tokyo");
+      await page.waitForText("#chart-span", (text) => text.includes("Asia/Tokyo"));
+      expect((await addressQuery()).get("tz")).toBe("Asia/Tokyo");
+      await page.click("#table-toggle");
+      const hour = new Date(hourOf(Date.now()) + 9 * HOUR_MS).toISOString().slice(11, 16);
+      await page.waitForText("#chart-table-body tr:first-child th", (text) => text.includes(`, ${hour}–`));
+    });
+
+    test("own dates are whole days, and 12 months have months", async () => {
+      await filled();
+      await show("?stream=shop.spring");
+      await page.waitToSee("#plot");
+      await page.click("#range-dates");
+      await page.ask(`(() => {
+        document.getElementById("first-day").value = "2026-01-10";
+        document.getElementById("last-day").value = "2026-01-09";
+      })()`);
+      await page.click("#dates button");
+      expect((await addressQuery()).has("from")).toBe(false);
+      await page.ask(`document.getElementById("last-day").value = "2026-01-12"`);
+      await page.click("#dates button");
+      await page.waitForText("#chart-span", "Sat 10 Jan – Mon 12 Jan (UTC)");
+      expect((await addressQuery()).get("to")).toBe("2026-01-13T00:00Z");
+      await page.click("#range-12mo");
+      await page.waitForText("#chart-title", "Clicks per month");
+      await page.waitToSee("#plot");
+      await page.click("#table-toggle");
+      const rows = await page.ask<number>("document.querySelectorAll('#chart-table-body tr').length");
+      expect(rows).toBe(12);
+      expect(await axeViolations()).toEqual([]);
+    });
+
+    test("what is wrong in the address is said", async () => {
+      await filled();
+      await show("?range=90d&tz=Mars&from=now");
+      const text = await page.waitForText("#address-fault", (shown) => shown.includes("range=90d"));
+      expect(text).toContain("tz=Mars");
+      expect(text).toContain("from=now");
+      await page.waitToSee("#plot");
+      expect(await axeViolations()).toEqual([]);
+      await page.click("#range-7d");
+      expect(await page.sees("#address-fault")).toBe(false);
+    });
+
+    test("a branch that is chosen has its streams alone in the list", async () => {
+      await filled();
+      await show("?stream=shop.*");
+      await page.waitForText("#top-body", (text) => text.includes("shop.spring"));
+      expect(await page.text("#top-body")).not.toContain("news");
+    });
+
+    test("the tooltip stays within the chart, and off the point that it describes", async () => {
+      await filled();
+      await page.setSize(360, 740);
+      await show("?stream=shop.spring");
+      await page.waitToSee("#plot");
+      for (const share of [0.01, 0.3, 0.5, 0.7, 0.99]) {
+        await page.hover("#plot .u-over", share);
+        await page.waitToSee(".tooltip");
+        const [tip, point, plot] = await page.ask<[Box, Box, Box]>(
+          "['.tooltip', '.u-cursor-pt:not(.u-off)', '#plot'].map((each) => " +
+            "[...document.querySelectorAll(each)].at(-1).getBoundingClientRect().toJSON())",
+        );
+        expect([tip.left >= plot.left, tip.right <= plot.right + 1]).toEqual([true, true]);
+        const isApart = tip.right <= point.left || tip.left >= point.right || tip.top >= point.bottom;
+        expect([share, isApart || tip.bottom <= point.top]).toEqual([share, true]);
+        // The line stands on the row, wherever the pointer is between two.
+        const line = await page.ask<Box>("document.querySelector('.u-cursor-x').getBoundingClientRect().toJSON()");
+        expect(Math.abs(line.left - (point.left + point.right) / 2)).toBeLessThan(2);
+      }
+      await page.setSize(1_280, 900);
+    });
+
+    test("what fingers use is at least 44 pixels high", async () => {
+      await filled();
+      await page.setSize(360, 740);
+      await show("?stream=shop.spring");
+      await page.waitForText("#top-body", (text) => text.includes("news"));
+      await page.click("#picker-button");
+      await page.waitForText("#picker-list", (text) => text.includes("news"));
+      const small = await page.ask<
+        string[]
+      >(`[...document.querySelectorAll("button, select, .segments label, a, .panel li")]
+        .filter((each) => each.checkVisibility() && !each.classList.contains("skip"))
+        .filter((each) => each.getBoundingClientRect().height < 44)
+        .map((each) => each.outerHTML)`);
+      expect(small).toEqual([]);
+      await page.setSize(1_280, 900);
+    });
+
+    test("the graphs of the last minute are there again when the page is loaded again", async () => {
+      await filled();
+      await show("?stream=shop.spring");
+      const points = () => page.ask<number>("document.getElementById('spark-clicks').points.length");
+      await waitFor("some seconds", async () => (await points()) >= 5, { timeoutMs: 30_000 });
+      await page.reload();
+      await waitFor("a message", async () => (await points()) > 0, { timeoutMs: 30_000 });
+      expect(await points()).toBeGreaterThanOrEqual(4);
+    });
+
+    test("events that are not counted have their reason", async () => {
+      await fetch(`${service.url}/pixel.gif?stream=dnt`, { headers: { dnt: "1" } });
+      await show("");
+      await page.waitForText("#ledger-more", (text) => text.includes("1 not counted: browsers sent Do Not Track"));
+    });
+
+    test("the page of the API leads back, and tries times of today", async () => {
+      await page.goTo(`${service.url}/docs/`);
+      await page.waitToSee("#operations-Events-postEvents");
+      await page.click("#operations-Counts-getSeries button");
+      await page.waitToSee("#operations-Counts-getSeries [data-param-name=from] input");
+      const from = await page.ask<string>(
+        "document.querySelector('#operations-Counts-getSeries [data-param-name=from] input').value",
+      );
+      expect(Math.abs(Date.parse(from) - Date.now())).toBeLessThan(2 * DAY_MS);
+      expect(await page.ask<string>("document.body.innerText")).not.toContain("15786");
+      await page.click("nav a");
+      await page.waitToSee("#picker-button");
     });
 
     test("dragging zooms; the address says so, and brings it back", async () => {
@@ -193,7 +371,7 @@ export function dashboardTests({ name, needs, open }: Variant): void {
       expect((await addressQuery()).get("stream")).toBe("shop.spring");
       await page.press("/");
       await page.type("shop");
-      await page.waitForText("#picker-list", (text) => text.startsWith("All that begin with shop"));
+      await page.waitForText("#picker-list", (text) => text.startsWith("shop.* (all of this branch)"));
       await page.press("Escape");
       expect(await page.sees("#picker-panel")).toBe(false);
       expect(await page.ask("document.activeElement.id")).toBe("picker-button");
@@ -302,14 +480,15 @@ export function dashboardTests({ name, needs, open }: Variant): void {
     });
 
     if (needs.includes("redis")) {
-      test("stores that are away are told of, and that they are back", async () => {
+      test("stores that are unavailable are named, each by itself, until they are back", async () => {
         await filled();
         const { redis, mariaDb } = site.servers!;
         await show("?stream=shop.spring");
         await page.waitForText("#connection", "Live");
         await mariaDb.kill();
-        await page.waitForText("#notices", (text) => text.includes("MySQL is away"));
-        await page.waitForText("#store-cold", (text) => text.includes("away"));
+        await page.waitForText("#notices", (text) => text.includes("MySQL is unavailable"));
+        await page.waitForText("#store-cold", (text) => text.includes("unavailable"));
+        await page.waitForText("#connection", "Live");
         await postEvent(service.port, {
           at: Date.now(),
           user: "meanwhile",
@@ -322,15 +501,19 @@ export function dashboardTests({ name, needs, open }: Variant): void {
         await page.waitForText("#notices", "");
         await page.waitForText("#ledger-pending", "0");
         await redis.kill();
-        await page.waitForText("#notices", (text) => text.includes("Redis is away"));
-        await page.waitForText("#store-hot", (text) => text.includes("away"));
+        await page.waitForText("#notices", (text) => text.includes("Redis is unavailable"));
+        await page.waitForText("#store-hot", (text) => text.includes("unavailable"));
+        expect(await page.text("#store-cold")).toContain("answers");
+        expect(await page.text("#notices")).not.toContain("MySQL is unavailable");
+        await page.waitForText("#connection", (text) => /^No new numbers since \d\d:\d\d:\d\d$/.test(text));
         await redis.start();
+        await page.waitForText("#connection", "Live");
         await page.waitForText("#notices", "");
         await page.waitForText("#store-hot", (text) => text.includes("answers"));
       });
     }
 
-    test("a service that is gone is told of, and found again", async () => {
+    test("a service that has ended is reported, and found again", async () => {
       await show("?stream=shop.spring");
       await page.waitForText("#connection", "Live");
       const clicks = await page.text("#now-clicks");

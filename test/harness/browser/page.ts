@@ -1,4 +1,4 @@
-/** A page in the browser, as who looks at it and who uses it would. */
+/** A page in the browser, as its readers and users see it. */
 
 import { waitFor } from "../service/wait-for.ts";
 import type { Browser } from "./chromium.ts";
@@ -90,26 +90,44 @@ export class Page {
     await this.#view.type(text);
   }
 
+  async choose(selector: string, value: string): Promise<void> {
+    await this.ask(`(() => {
+      const select = document.querySelector(${JSON.stringify(selector)});
+      select.value = ${JSON.stringify(value)};
+      select.dispatchEvent(new Event("change", { bubbles: true }));
+    })()`);
+  }
+
   async back(): Promise<void> {
     await this.ask("history.back()");
   }
 
   /** From one place within the element to another: shares of its width, at half of its height. */
   async drag(selector: string, from: number, to: number): Promise<void> {
+    const mouse = await this.#mouseOver(selector);
+    await mouse("mouseMoved", from, 0);
+    await mouse("mousePressed", from, 1);
+    for (const part of [0.25, 0.5, 0.75, 1]) await mouse("mouseMoved", from + (to - from) * part, 1);
+    await mouse("mouseReleased", to, 0);
+  }
+
+  /** `share`: of its width, at half of its height. */
+  async hover(selector: string, share: number): Promise<void> {
+    const mouse = await this.#mouseOver(selector);
+    await mouse("mouseMoved", share, 0);
+  }
+
+  async #mouseOver(selector: string) {
     const place = `document.querySelector(${JSON.stringify(selector)})`;
     await this.ask(`${place}.scrollIntoView({ block: "center" })`);
     const box = await this.ask<{ x: number; y: number; width: number; height: number }>(
       `${place}.getBoundingClientRect().toJSON()`,
     );
-    const mouse = (type: string, share: number, buttons: number) =>
+    return (type: string, share: number, buttons: number) =>
       this.#view.cdp("Input.dispatchMouseEvent", {
         ...{ type, x: box.x + box.width * share, y: box.y + box.height / 2 },
-        ...{ button: "left", buttons, clickCount: 1 },
+        ...{ button: type === "mouseMoved" && buttons === 0 ? "none" : "left", buttons, clickCount: 1 },
       });
-    await mouse("mouseMoved", from, 0);
-    await mouse("mousePressed", from, 1);
-    for (const part of [0.25, 0.5, 0.75, 1]) await mouse("mouseMoved", from + (to - from) * part, 1);
-    await mouse("mouseReleased", to, 0);
   }
 
   async setColours(scheme: "dark" | "light"): Promise<void> {

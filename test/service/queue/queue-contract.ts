@@ -83,7 +83,7 @@ export function queueContract({ name, open }: Mode, broker: () => QueueBroker): 
   }
 
   async function untilIdle(): Promise<void> {
-    await waitFor("all to be settled", async () => (await sourceOf(service)).underWay === 0, SLOWLY);
+    await waitFor("all to be settled", async () => (await sourceOf(service)).under_way === 0, SLOWLY);
   }
 
   test("a message is counted in each form that POST /events takes, and acknowledged", async () => {
@@ -107,7 +107,7 @@ export function queueContract({ name, open }: Mode, broker: () => QueueBroker): 
     expect(await sourceOf(service)).toMatchObject({
       name: broker().source,
       status: "consuming",
-      underWay: 0,
+      under_way: 0,
     });
     expect(await ledgerOf(service)).toMatchObject({ duplicates: 0, holds: true });
     const { source } = broker();
@@ -251,7 +251,7 @@ export function queueContract({ name, open }: Mode, broker: () => QueueBroker): 
       "messages to be held",
       async () => {
         const source = await sourceOf(service);
-        return source.underWay > 0 && source.status === "paused" && source;
+        return source.under_way > 0 && source.status === "paused" && source;
       },
       SLOWLY,
     );
@@ -277,7 +277,7 @@ export function queueContract({ name, open }: Mode, broker: () => QueueBroker): 
       "the poison to be held",
       async () => {
         const source = await sourceOf(service);
-        return source.status === "paused" && source.underWay === 1 && source;
+        return source.status === "paused" && source.under_way === 1 && source;
       },
       SLOWLY,
     );

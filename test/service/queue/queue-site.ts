@@ -16,7 +16,7 @@ export interface SourceReport {
   readonly name: string;
   readonly status: string;
   readonly reason?: string;
-  readonly underWay: number;
+  readonly under_way: number;
   readonly lags?: readonly { readonly partition: number; readonly lag: number }[];
 }
 

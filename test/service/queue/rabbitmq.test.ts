@@ -111,7 +111,7 @@ function messageIds(): void {
     await waitFor("duplicates", async () => (await ledgerOf(service)).duplicates === duplicates + 20, SLOWLY);
     expect(await messagesOf(service, "rabbitmq", "redelivered")).toBeGreaterThanOrEqual(20);
     expect(await idsOf(site, "cut")).toHaveLength(20);
-    await waitFor("all to be settled", async () => (await sourceOf(service)).underWay === 0);
+    await waitFor("all to be settled", async () => (await sourceOf(service)).under_way === 0);
     expect(await broker.depth(queue)).toBe(0);
   });
 
@@ -157,7 +157,7 @@ function whileStarting(): void {
     await service.restart("SIGKILL");
     await publishing;
     await waitFor("all", async () => (await readHour(service.port, HOUR, "quorum")).clicks >= 3_000, SLOWLY);
-    await waitFor("all to be settled", async () => (await sourceOf(service)).underWay === 0);
+    await waitFor("all to be settled", async () => (await sourceOf(service)).under_way === 0);
     await service.kill("SIGTERM");
     expect(await broker.depth("quorum")).toBe(0);
     await service.start();

@@ -1,65 +1,62 @@
-/* Numbers and times for people. Times are UTC throughout, as the hours that are counted by are. */
-export const HOUR_MS = 3_600_000;
-export const DAY_MS = 24 * HOUR_MS;
+/* Numbers and times for people. Times are given as local times: see zone.js. */
+import { DAY_MS, HOUR_MS } from "./time/period.js";
+
 export const NOTHING = "–";
+/** A larger change is given as a factor. */
+const PERCENT_MAX = 10;
+const YEAR_SHOWN_MS = 100 * DAY_MS;
 
 const whole = new Intl.NumberFormat("en");
-const short = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
-const percent = new Intl.NumberFormat("en", {
-  style: "percent",
-  minimumFractionDigits: 2,
-  maximumFractionDigits: 2,
-});
-const roughPercent = new Intl.NumberFormat("en", { style: "percent", maximumFractionDigits: 1 });
-const change = new Intl.NumberFormat("en", {
-  style: "percent",
-  maximumFractionDigits: 1,
-  signDisplay: "exceptZero",
-});
+const compact = { notation: "compact", minimumFractionDigits: 1, maximumFractionDigits: 1 };
+const short = new Intl.NumberFormat("en", compact);
+const percents = [0, 1, 2].map(
+  (digits) =>
+    new Intl.NumberFormat("en", {
+      style: "percent",
+      minimumFractionDigits: digits,
+      maximumFractionDigits: digits,
+    }),
+);
+const signed = { maximumFractionDigits: 1, signDisplay: "exceptZero" };
+const change = new Intl.NumberFormat("en", { ...signed, style: "percent" });
+const points = new Intl.NumberFormat("en", { ...signed, maximumFractionDigits: 2 });
 
+const ofCounts = (label, name) => ({
+  ...{ label, noun: label.toLowerCase(), isRate: false },
+  ...{ of: (sums) => sums[name], text: count },
+});
 export const METRICS = {
-  clicks: { label: "Clicks", noun: "clicks", of: (sums) => sums.clicks, text: count, axis: shortCount },
-  impressions: {
-    label: "Impressions",
-    noun: "impressions",
-    of: (sums) => sums.impressions,
-    text: count,
-    axis: shortCount,
-  },
-  ctr: { label: "CTR", noun: "CTR", of: (sums) => sums.ctr, text: ratio, axis: roughRatio },
-  unique_users: {
-    label: "Unique users",
-    noun: "unique users",
-    of: (sums) => sums.unique_users,
-    text: count,
-    axis: shortCount,
-  },
+  clicks: ofCounts("Clicks", "clicks"),
+  impressions: ofCounts("Impressions", "impressions"),
+  ctr: { label: "CTR", noun: "CTR", isRate: true, of: ({ ctr }) => ctr, text: ratio },
+  unique_users: ofCounts("Unique users", "unique_users"),
 };
 
+const orNothing = (value, format) => (value === null || value === undefined ? NOTHING : format(value));
+
 export function count(value) {
-  return value === null || value === undefined ? NOTHING : whole.format(value);
+  return orNothing(value, whole.format);
 }
 
+/** All from 1,000 on have one decimal, so that "4.0K" stands above "4.1K". */
 export function shortCount(value) {
-  return value === null || value === undefined ? NOTHING : short.format(value);
+  return orNothing(value, (number) => (number < 1_000 ? whole : short).format(number));
 }
 
 export function ratio(value) {
-  return value === null || value === undefined ? NOTHING : percent.format(value);
+  return orNothing(value, percents[2].format);
 }
 
-export function roughRatio(value) {
-  return value === null || value === undefined ? NOTHING : roughPercent.format(value);
-}
-
-/** From one number to another: "+12 %", or nothing if there was nothing before. */
-export function changeText(now, before) {
-  if (!before || now === null || now === undefined) return "";
-  return change.format(now / before - 1);
+/** From one number to another, such as "+4.0%", "+0.12 points" or "12 times as many"; "" if that says nothing. */
+export function changeText(now, before, isRate) {
+  if (now === null || now === undefined || before === null || before === undefined) return "";
+  if (isRate) return `${points.format((now - before) * 100)} points`;
+  if (before === 0) return now === 0 ? "" : "none before";
+  const factor = now / before;
+  return factor >= PERCENT_MAX ? `${whole.format(Math.round(factor))} times as many` : change.format(factor - 1);
 }
 
 export function perSecond(rate) {
-  if (rate === null) return "";
   const digits = rate >= 100 || rate === 0 ? 0 : 1;
   return `${rate.toLocaleString("en", { maximumFractionDigits: digits, minimumFractionDigits: digits })} / s`;
 }
@@ -71,28 +68,37 @@ export function duration(ms) {
   return `${Math.floor(ms / HOUR_MS)} h ${Math.floor((ms % HOUR_MS) / 60_000)} min`;
 }
 
-const dateFormat = new Intl.DateTimeFormat("en-GB", { timeZone: "UTC", day: "numeric", month: "short" });
-const weekdayFormat = new Intl.DateTimeFormat("en-GB", {
-  timeZone: "UTC",
-  weekday: "short",
-  day: "numeric",
-  month: "short",
-});
+const dateFormat = (options) => new Intl.DateTimeFormat("en-GB", { timeZone: "UTC", ...options });
+const dayMonth = { day: "numeric", month: "short" };
+const formats = {
+  date: dateFormat(dayMonth),
+  weekday: dateFormat({ ...dayMonth, weekday: "short" }),
+  month: dateFormat({ month: "long", year: "numeric" }),
+  year: dateFormat({ ...dayMonth, year: "numeric" }),
+  shortMonth: dateFormat({ month: "short", year: "numeric" }),
+};
 
-export const dateText = (at) => dateFormat.format(at);
-export const weekdayText = (at) => weekdayFormat.format(at);
-export const clockText = (at) => new Date(at).toISOString().slice(11, 16);
-export const secondsText = (at) => new Date(at).toISOString().slice(11, 19);
+export const dateText = (local) => formats.date.format(local);
+export const shortMonthText = (local) => formats.shortMonth.format(local);
+const weekdayText = (local) => formats.weekday.format(local);
+export const clockText = (local) => new Date(local).toISOString().slice(11, 16);
+export const secondsText = (local) => new Date(local).toISOString().slice(11, 19);
 
 /** A step of a series. */
 export function stepText(from, to, step) {
+  if (step === "hour") return `${weekdayText(from)}, ${clockText(from)}–${clockText(to)}`;
   if (step === "day") return weekdayText(from);
-  return `${weekdayText(from)}, ${clockText(from)}–${clockText(to)}`;
+  return step === "month" ? formats.month.format(from) : spanText(from, to);
 }
 
 export function spanText(from, to) {
-  const time = (at) => (at % DAY_MS === 0 ? "" : `, ${clockText(at)}`);
+  if (to - from > YEAR_SHOWN_MS) return `${formats.year.format(from)} – ${formats.year.format(to - 1)}`;
+  const time = (local) => (local % DAY_MS === 0 ? "" : `, ${clockText(local)}`);
   // A day that is whole is named by itself, not by the midnight after it.
   const last = to % DAY_MS === 0 ? to - 1 : to;
-  return `${dateText(from)}${time(from)} – ${dateText(last)}${time(to)} UTC`;
+  if (dateText(from) === dateText(last) && last - from < DAY_MS)
+    return time(from) === "" && time(to) === ""
+      ? weekdayText(from)
+      : `${weekdayText(from)}, ${clockText(from)}–${clockText(to)}`;
+  return `${weekdayText(from)}${time(from)} – ${weekdayText(last)}${time(to)}`;
 }

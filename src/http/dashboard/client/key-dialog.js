@@ -1,4 +1,4 @@
-/* Asks for a key that may read. */
+/* Asks for an API key. */
 import { byId, setText } from "./dom.js";
 
 /** Answers the key; undefined if none is given. `why`: what was wrong with the last one. */

@@ -1,10 +1,12 @@
-/* The connection that brings the present hour each second, for as long as the page is seen. */
+/* The connection that brings the current hour once a second, while the page is visible. */
 import { pause } from "./api.js";
 
 const FIRST_PAUSE_MS = 1_000;
 const MAX_PAUSE_MS = 15_000;
-/** The service says something each 5 s at least. */
+/** The service sends at least a comment every 5 s. */
 const SILENCE_MAX_MS = 15_000;
+/** Without a message for so long, the numbers that are shown are old. */
+const FRESH_MS = 5_000;
 
 export class Live {
   #api;
@@ -12,7 +14,7 @@ export class Live {
   #stream;
   #watching;
 
-  /** `onMessage(message)`, and `onState(state, error)`: "connecting", "live" or "lost". */
+  /** `onMessage(message)`, and `onState(state, error)`: "connecting", "stale" (no message came for a while) or "lost". */
   constructor(api, handlers) {
     this.#api = api;
     this.#handlers = handlers;
@@ -62,6 +64,7 @@ export class Live {
     const giveUp = () => connection.abort();
     signal.addEventListener("abort", giveUp);
     let timer = setTimeout(giveUp, SILENCE_MAX_MS);
+    let freshTimer;
     let hasBegun = false;
     try {
       const options = { signal: connection.signal, accept: "text/event-stream" };
@@ -78,7 +81,8 @@ export class Live {
         for (const event of events) {
           if (!event.startsWith("data: ")) continue;
           hasBegun = true;
-          this.#handlers.onState("live");
+          clearTimeout(freshTimer);
+          freshTimer = setTimeout(() => this.#handlers.onState("stale"), FRESH_MS);
           this.#handlers.onMessage(JSON.parse(event.slice(6)));
         }
       }
@@ -87,6 +91,7 @@ export class Live {
       throw error;
     } finally {
       clearTimeout(timer);
+      clearTimeout(freshTimer);
       signal.removeEventListener("abort", giveUp);
     }
   }

@@ -1,14 +1,26 @@
-/* The dashboard: what the address says is asked for, and shown. It knows the service by its public API alone. */
+/* The dashboard: loads and shows what the address says. It uses the public API of the service alone. */
 import { Api, ApiError, addressOf } from "./api.js";
-import { ChartCard } from "./chart-card.js";
-import { byId, checkRadio, onRadio, setText } from "./dom.js";
+import { ChartCard } from "./chart/chart-card.js";
+import { byId, checkRadio, element, onRadio, setText } from "./dom.js";
+import { secondsText } from "./format.js";
 import { askForKey } from "./key-dialog.js";
 import { Live } from "./live.js";
 import { NowCards } from "./now-cards.js";
 import { setNotices, showService } from "./service-state.js";
 import { StreamPicker, streamTitle } from "./stream-picker.js";
+import {
+  DAY_MS,
+  defaultStep,
+  earlierBy,
+  HOUR_MS,
+  isStepFitting,
+  periodOf,
+  STEPS,
+  wholeHoursTo,
+} from "./time/period.js";
+import { Zone } from "./time/zone.js";
 import { TopStreams } from "./top-streams.js";
-import { defaultStep, isDayStepFitting, isoHour, periodOf, queryOf, readState, withFittingStep } from "./view-state.js";
+import { isoMinute, queryOf, readState, withFittingStep } from "./view-state.js";
 
 const REFRESH_MS = 60_000;
 const RETRY_MS = 5_000;
@@ -30,23 +42,31 @@ class Dashboard {
     onOrder: (order) => this.#change({ order }),
   });
   #picker = new StreamPicker({
-    load: (prefix, limit) => this.#streams(prefix, limit),
+    load: (selection, limit) => this.#streams(selection, limit),
+    rank: () => this.#state.order,
     onPick: (stream) => this.#change({ stream }),
   });
   #live = new Live(this.#api, {
     onMessage: (message) => this.#received(message),
-    onState: (state, error) => this.#connection(state, error),
+    onState: (state, error) => this.#showConnection(state, error),
   });
   #loading;
   #timer;
-  /** Of the last message: the hour that it was in, and whether the stores were there. */
+  /** Of the last message: its hour, and whether both stores were available. */
   #hour;
   #areStoresWell = true;
+  /** When the last message came that had all events; and since when the hot store is unavailable. */
+  #freshAtMs;
+  #unavailableSinceMs;
 
   start() {
-    onRadio(byId("range"), (range) => this.#change({ range, zoom: undefined, step: defaultStep(range) }));
+    onRadio(byId("range"), (range) => this.#chooseRange(range));
     onRadio(byId("step"), (step) => this.#change({ step }));
     onRadio(byId("metric"), (metric) => this.#change({ metric }));
+    for (const name of ["compare", "week_start"])
+      byId(name).addEventListener("change", ({ target }) => this.#change({ [name]: target.value }));
+    byId("tz").addEventListener("change", ({ target }) => this.#change({ zone: Zone.named(target.value) }));
+    byId("dates").addEventListener("submit", (event) => this.#chooseDates(event));
     byId("zoom-out").addEventListener("click", () => this.#zoomOut());
     byId("retry").addEventListener("click", () => this.#loadAgain());
     byId("csv").addEventListener("click", (event) => this.#download(event));
@@ -59,8 +79,30 @@ class Dashboard {
     this.#show(this.#state);
   }
 
+  #chooseRange(range) {
+    byId("dates").hidden = range !== "dates";
+    if (range !== "dates") return this.#change({ range, zoom: undefined, step: defaultStep(range) });
+    const { zone } = this.#state;
+    const { from, to } = periodOf(this.#state, Date.now());
+    const dateOf = (at) => new Date(zone.localOf(at)).toISOString().slice(0, 10);
+    byId("first-day").value = dateOf(from);
+    byId("last-day").value = dateOf(to - 1);
+    byId("first-day").focus();
+  }
+
+  /** Whole days of the zone, both ends included. */
+  #chooseDates(event) {
+    event.preventDefault();
+    const { zone } = this.#state;
+    const [first, last] = ["first-day", "last-day"].map((id) => byId(id).valueAsNumber);
+    const zoom = { from: zone.instantOf(first), to: zone.instantOf(last + DAY_MS) };
+    const isRight = zoom.to > zoom.from && zoom.to - zoom.from <= 10_000 * HOUR_MS;
+    byId("last-day").setCustomValidity(isRight ? "" : "The last day comes after the first, by at most 416 days.");
+    if (byId("dates").reportValidity()) this.#change({ zoom, step: defaultStep(this.#state.range, zoom) });
+  }
+
   #change(some) {
-    const state = withFittingStep({ ...this.#state, ...some });
+    const state = withFittingStep({ ...this.#state, ...some, faults: [] });
     history.pushState(null, "", queryOf(state) || location.pathname);
     this.#show(state);
   }
@@ -82,7 +124,7 @@ class Dashboard {
     }
     if (!isSame("metric")) this.#chartCard.restate(state);
     const isSamePeriod =
-      isSame("range", "step") &&
+      isSame("range", "step", "zone", "compare", "week_start") &&
       String(before.zoom?.from) === String(state.zoom?.from) &&
       String(before.zoom?.to) === String(state.zoom?.to);
     if (isSamePeriod && isSame("stream", "order")) return;
@@ -95,27 +137,37 @@ class Dashboard {
     const { stream, range, step, metric, zoom } = this.#state;
     document.title = stream === "*" ? "Hourglass" : `${stream} · Hourglass`;
     this.#picker.show(stream);
-    checkRadio(byId("range"), zoom === undefined ? range : undefined);
+    checkRadio(byId("range"), zoom === undefined ? range : "dates");
+    if (zoom === undefined) byId("dates").hidden = true;
     checkRadio(byId("step"), step);
     checkRadio(byId("metric"), metric);
-    byId("step-day").disabled = !isDayStepFitting(this.#state);
+    const now = Date.now();
+    for (const each of STEPS) byId(`step-${each}`).disabled = !isStepFitting(each, this.#state, now);
+    byId("compare").value = this.#state.compare;
+    byId("week_start").value = this.#state.week_start;
+    byId("week-start-choice").hidden = step !== "week";
+    chooseZone(this.#state.zone.name);
     byId("zoom-out").hidden = zoom === undefined;
+    byId("address-fault").hidden = this.#state.faults.length === 0;
+    setText(byId("address-fault-text"), this.#state.faults.join(" "));
     setText(byId("now-stream"), streamTitle(stream));
-    byId("csv").href = addressOf("series", { ...this.#seriesQuestion().now, format: "csv" });
+    byId("csv").href = addressOf("series", {
+      ...this.#seriesQuery(periodOf(this.#state, now)),
+      format: "csv",
+    });
   }
 
-  #seriesQuestion() {
-    const { stream, step } = this.#state;
-    const { from, to, before } = periodOf(this.#state, Date.now());
-    return {
-      now: { stream, step, from: isoHour(from), to: isoHour(to) },
-      before: { stream, step, from: isoHour(before), to: isoHour(from) },
-    };
+  #seriesQuery({ from, to }, step = this.#state.step) {
+    const { stream, zone, week_start } = this.#state;
+    // Only the days of such a zone are cut from its hours; its hours would all have to be counted from stored events.
+    const tz = step === "hour" && zone.offsetAt(from) % HOUR_MS !== 0 ? "UTC" : zone.name;
+    const ofWeeks = step === "week" ? { week_start } : {};
+    return { stream, step, tz, ...ofWeeks, from: isoMinute(from), to: isoMinute(to) };
   }
 
-  #streamsQuestion(prefix, limit) {
-    const { from, to } = this.#seriesQuestion().now;
-    return { from, to, limit, order: this.#state.order, ...(prefix !== "" && { prefix }) };
+  #streamsQuery(stream, limit) {
+    const { from, to } = periodOf(this.#state, Date.now());
+    return { from: isoMinute(from), to: isoMinute(to), limit, order: this.#state.order, stream };
   }
 
   #loadAgain() {
@@ -124,7 +176,7 @@ class Dashboard {
     this.#refresh();
   }
 
-  /** Asks for all that is not live. What is shown stays until there is something newer. */
+  /** Loads everything that is not live. What is shown stays until there is something newer. */
   #refresh() {
     this.#loading?.abort();
     const loading = new AbortController();
@@ -140,52 +192,68 @@ class Dashboard {
 
   #again(ms) {
     clearTimeout(this.#timer);
-    // Not all pages at the same instant.
+    // Spread, so that not all open pages ask at the same instant.
     this.#timer = setTimeout(() => document.hidden || this.#refresh(), ms * (0.9 + Math.random() / 5));
   }
 
-  #failed(error, loading, tell) {
+  #failed(error, loading, show) {
     if (loading.signal.aborted) return;
     if (!(error instanceof ApiError)) throw error;
-    tell(error);
-    // What a key is not for stays so.
+    show(error);
+    // A key that is not for this will not be later.
     if (error.status !== 403) this.#again(RETRY_MS);
   }
 
   async #loadSeries(signal) {
     const atMs = Date.now();
-    const question = this.#seriesQuestion();
-    const [now, before] = await Promise.all([
-      this.#api.json("series", question.now, signal),
-      this.#api.json("series", question.before, signal),
-    ]);
+    const { from, to } = periodOf(this.#state, atMs);
+    const earlier = earlierBy(this.#state, { from, to });
+    const wholeTo = wholeHoursTo({ to }, atMs);
+    const periodBefore = (end) => ({ from: earlier(from), to: earlier(end) });
+    const queries = [this.#seriesQuery({ from, to }), this.#seriesQuery(periodBefore(to))];
+    // The hour that is not over is compared with nothing: its users are no sum that could be taken off.
+    const isOpen = from < wholeTo && wholeTo < to;
+    if (isOpen)
+      queries.push(
+        this.#seriesQuery({ from, to: wholeTo }, "total"),
+        this.#seriesQuery(periodBefore(wholeTo), "total"),
+      );
+    const answers = await Promise.all(queries.map((query) => this.#api.json("series", query, signal)));
     signal.throwIfAborted();
-    const isDegraded = now.isDegraded || before.isDegraded;
-    this.#chartCard.found({ now: now.body, before: before.body, isDegraded, atMs });
+    const [now, before, nowTotal = now, beforeTotal = before] = answers.map(({ body }) => body);
+    const compared = wholeTo <= from ? undefined : { now: nowTotal.total, before: beforeTotal.total };
+    const isDegraded = answers.some((answer) => answer.isDegraded);
+    this.#chartCard.found({ now, before, compared, earlier, from, to, wholeTo, isDegraded, atMs });
   }
 
+  /** Of a branch that is chosen, its streams alone; else all that the key may read. */
   async #loadStreams(signal) {
-    const body = await this.#streams("", TOP_STREAMS, signal);
+    const { stream } = this.#state;
+    const body = await this.#streams(stream.endsWith("*") ? stream : "*", TOP_STREAMS, signal);
     signal.throwIfAborted();
     this.#top.show(body, this.#state);
     this.#picker.know(body.streams);
   }
 
-  /** A key of some streams can't list all of them: then it is those of the branch that is looked at. */
-  async #streams(prefix, limit, signal) {
+  /** A key that is limited to some streams can't list all of them. */
+  async #streams(selection, limit, signal) {
     const { stream } = this.#state;
-    const branch = stream.endsWith("*") ? stream.slice(0, -1) : prefix;
     try {
-      return (await this.#api.json("streams", this.#streamsQuestion(prefix, limit), signal)).body;
+      return (await this.#api.json("streams", this.#streamsQuery(selection, limit), signal)).body;
     } catch (error) {
-      if (error.code !== "stream_not_allowed" || branch === prefix) throw error;
-      return (await this.#api.json("streams", this.#streamsQuestion(branch, limit), signal)).body;
+      if (error.code !== "stream_not_allowed" || selection === stream) throw error;
+      return (await this.#api.json("streams", this.#streamsQuery(stream, limit), signal)).body;
     }
   }
 
   #received(message) {
     if (message.stream !== this.#state.stream) return;
-    this.#cards.show(message);
+    const { hour, degraded, hot_store } = message;
+    this.#unavailableSinceMs = hot_store.since && Date.parse(hot_store.since);
+    const isFresh = hour !== null && degraded === undefined;
+    if (isFresh) this.#freshAtMs = Date.parse(message.at);
+    this.#showConnection(isFresh ? "live" : "stale");
+    this.#cards.show(message, this.#state.zone);
     showService(message);
     this.#chartCard.update(message);
     const areStoresWell = message.hot_store.status === "ok" && message.cold_store.status === "ok";
@@ -196,31 +264,38 @@ class Dashboard {
     if (isBack || isOtherHour) this.#refresh();
   }
 
-  #connection(state, error) {
+  #showConnection(state, error) {
     const wasLost = byId("connection").dataset.state === "lost";
     byId("connection").dataset.state = state;
     document.body.classList.toggle("is-lost", state === "lost");
     if (wasLost && state === "live") this.#refresh();
     const texts = { connecting: "Connecting", live: "Live", lost: "Connection lost, trying again" };
-    setText(byId("connection-text"), texts[state]);
+    setText(byId("connection-text"), texts[state] ?? this.#staleText());
     if (state !== "lost") return;
     byId("now").dataset.state = "away";
     const needsKey = error?.status === 401 || error?.status === 403;
     if (needsKey)
-      setNotices([["A key is needed", "The numbers of this service are for those with a key that may read."]]);
+      setNotices([["A key is needed", "Reading from this service requires an API key with the scope read."]]);
     else if (error?.code === "overloaded")
-      setNotices([["Too many watch", "The live numbers come once others have left."]]);
-    else if (error !== undefined) setNotices([["The service does not answer", "It is asked again, until it does."]]);
+      setNotices([["Too many viewers", "Live numbers follow when others have left."]]);
+    else if (error !== undefined) setNotices([["The service does not answer", "The page retries until it does."]]);
+  }
+
+  /** The earlier of what this page and the service know. */
+  #staleText() {
+    const since = this.#freshAtMs ?? this.#unavailableSinceMs;
+    if (since === undefined) return "No new numbers";
+    return `No new numbers since ${secondsText(this.#state.zone.localOf(since))}`;
   }
 
   /** With a key in the header, which a link can't have. */
   async #download(event) {
     event.preventDefault();
-    const { now } = this.#seriesQuestion();
+    const query = this.#seriesQuery(periodOf(this.#state, Date.now()));
     try {
-      const answer = await this.#api.get("series", { ...now, format: "csv" }, { accept: "text/csv" });
+      const answer = await this.#api.get("series", { ...query, format: "csv" }, { accept: "text/csv" });
       const address = URL.createObjectURL(await answer.blob());
-      const name = `${streamTitle(now.stream).replaceAll(" ", "-").replace("*", "")}_${now.from}_${now.to}.csv`;
+      const name = `${streamTitle(query.stream).replaceAll(" ", "-").replace("*", "")}_${query.from}_${query.to}.csv`;
       const link = Object.assign(document.createElement("a"), {
         href: address,
         download: name.replaceAll(":", ""),
@@ -238,6 +313,16 @@ class Dashboard {
     event.preventDefault();
     this.#picker.open();
   }
+}
+
+/** UTC, the zone of the system and the chosen one first. */
+function chooseZone(name) {
+  const place = byId("tz");
+  if (place.value === name) return;
+  const own = new Intl.DateTimeFormat().resolvedOptions().timeZone;
+  const names = new Set(["UTC", own, name, ...Intl.supportedValuesOf("timeZone")]);
+  place.replaceChildren(...[...names].map((each) => element("option", { value: each }, each.replaceAll("_", " "))));
+  place.value = name;
 }
 
 function showTheme() {

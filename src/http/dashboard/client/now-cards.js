@@ -1,6 +1,7 @@
-/* The present hour in four cards, each with what it was in the last minute. */
+/* The current hour in four cards, each with a graph of the last minute. */
 import { byId, setText } from "./dom.js";
-import { clockText, count, HOUR_MS, METRICS, perSecond, ratio } from "./format.js";
+import { clockText, count, METRICS, perSecond } from "./format.js";
+import { HOUR_MS } from "./time/period.js";
 
 const SPARK_POINTS = 60;
 const SPARK_WIDTH = 120;
@@ -11,7 +12,7 @@ const RATE_SECONDS = 5;
 export class NowCards {
   #history = [];
 
-  /** Of another stream: what was before is not comparable. */
+  /** For another stream. */
   reset() {
     this.#history = [];
     for (const metric of Object.keys(METRICS)) {
@@ -22,16 +23,19 @@ export class NowCards {
     byId("now").dataset.state = "loading";
   }
 
-  show({ at, hour }) {
+  show({ at, hour, history = [] }, zone) {
     byId("now").dataset.state = hour === null ? "away" : "ready";
     if (hour === null) return;
     const atMs = Date.parse(at);
     const fromMs = Date.parse(hour.from);
+    const earlier = history.map((point) => ({ atMs: Date.parse(point.at), hour: { ...hour, ...point } }));
+    if (this.#history.length === 0) this.#history = earlier;
     const last = this.#history.at(-1);
     if (last !== undefined && last.hour.from !== hour.from) this.#history = [];
     this.#history.push({ atMs, hour });
     if (this.#history.length > SPARK_POINTS + 1) this.#history.shift();
-    setText(byId("now-span"), `${clockText(fromMs)}–${clockText(fromMs + HOUR_MS)} UTC`);
+    const local = zone.localOf(fromMs);
+    setText(byId("now-span"), `${clockText(local)}–${clockText(local + HOUR_MS)}`);
     const passed = Math.min(1, (atMs - fromMs) / HOUR_MS);
     byId("hour-progress").value = passed;
     const left = Math.max(1, Math.ceil(((1 - passed) * HOUR_MS) / 60_000));
@@ -61,11 +65,11 @@ export class NowCards {
 
   /** Counts as how many came in each second; a ratio as it is. */
   #sparkOf(metric) {
-    const { of, text } = METRICS[metric];
+    const { of, isRate } = METRICS[metric];
     const values = this.#history.map(({ hour }) => of(hour) ?? 0);
-    const shown = text === ratio ? values : values.slice(1).map((value, i) => Math.max(0, value - values[i]));
+    const shown = isRate ? values : values.slice(1).map((value, i) => Math.max(0, value - values[i]));
     if (shown.length < 2) return "";
-    const [low, high] = text === ratio ? [Math.min(...shown), Math.max(...shown)] : [0, Math.max(...shown)];
+    const [low, high] = isRate ? [Math.min(...shown), Math.max(...shown)] : [0, Math.max(...shown)];
     const yOf = (value) => (high === low ? 0 : (value - low) / (high - low)) * (SPARK_HEIGHT - 4);
     const xOf = (i) => SPARK_WIDTH - ((shown.length - 1 - i) * SPARK_WIDTH) / (SPARK_POINTS - 1);
     return shown.map((value, i) => `${xOf(i).toFixed(1)},${(SPARK_HEIGHT - 2 - yOf(value)).toFixed(1)}`).join(" ");

@@ -1,49 +1,50 @@
-/* How the service does: its books, its stores and writers, and what a reader has to know at once. */
+/* The state of the service: its ledger, its stores and writers, and notices of failures. */
 import { byId, element, setText } from "./dom.js";
 import { count, duration } from "./format.js";
 
 const WRITERS_SHOWN = 8;
 const REFUSAL_LABELS = JSON.parse(document.body.dataset.refusalLabels);
-/** While this instance takes no events, and why. */
+/** Why this instance takes no events. */
 const REFUSALS = {
-  cold_store_away: "Events are refused until the cold store has told which hours there are.",
+  cold_store_away: "Events are refused until the cold store is available.",
   journal_full: "Events are refused: too many wait for the cold store.",
-  overloaded: "Events are refused: more come than can be stored.",
+  overloaded: "Events are refused: more arrive than can be stored.",
   shutting_down: "This instance is shutting down.",
 };
 
 export function showService(message) {
   const { ledger } = message;
-  // It is not told to a key that is for some streams.
+  // A key that is limited to some streams does not get it.
   byId("ledger").hidden = ledger === undefined;
   if (ledger !== undefined) showLedger(ledger.instance);
   showStores(message);
   showNotices(message);
 }
 
-function showLedger({ accepted, persisted, pending, handedOver, lost, duplicates, refused, omitted, ...rest }) {
+function showLedger({ accepted, persisted, pending, handed_over, lost, duplicates, refused, omitted, ...rest }) {
   const refusedCount = sumOf(refused);
-  const shares = { persisted, pending, "handed-over": handedOver, lost, refused: refusedCount };
-  const all = accepted + refusedCount;
+  // What became of accepted events: a bar of refused ones would contradict books that balance.
+  const shares = { persisted, pending, "handed-over": handed_over, lost };
   for (const [name, value] of Object.entries(shares)) {
-    byId(`ledger-bar-${name}`).style.flexGrow = String(all === 0 ? 0 : value / all);
+    byId(`ledger-bar-${name}`).style.flexGrow = String(accepted === 0 ? 0 : value / accepted);
     byId(`ledger-bar-${name}`).hidden = value === 0;
   }
   byId("ledger-bar").setAttribute(
     "aria-label",
-    `Of ${count(all)} events ${count(persisted)} are persisted, ${count(pending)} pending, ${count(refusedCount)} refused`,
+    `Of ${count(accepted)} accepted events ${count(persisted)} are persisted, ${count(pending)} pending, ${count(lost)} lost`,
   );
   const numbers = { accepted, persisted, pending, refused: refusedCount, duplicates };
   for (const [name, value] of Object.entries(numbers)) setText(byId(`ledger-${name}`), count(value));
-  setText(byId("ledger-oldest"), pending === 0 ? "none waits" : duration(rest.oldestPendingMs));
+  setText(byId("ledger-oldest"), pending === 0 ? "none" : duration(rest.oldest_pending_ms));
   setText(byId("ledger-holds"), rest.holds ? "The books balance" : "The books do not balance");
   byId("ledger-holds").dataset.status = rest.holds ? "ok" : "away";
   const reasons = Object.entries(refused).filter(([, value]) => value > 0);
   const more = [
     ...reasons.map(([name, value]) => `${count(value)} refused: ${REFUSAL_LABELS[name]}`),
-    ...(handedOver > 0 ? [`${count(handedOver)} handed over to another instance`] : []),
+    ...(handed_over > 0 ? [`${count(handed_over)} handed over to another instance`] : []),
     ...(lost > 0 ? [`${count(lost)} lost with the hot store's journal`] : []),
-    ...(sumOf(omitted) > 0 ? [`${count(sumOf(omitted))} left out, as browsers asked`] : []),
+    ...(omitted.do_not_track > 0 ? [`${count(omitted.do_not_track)} not counted: browsers sent Do Not Track`] : []),
+    ...(omitted.bot > 0 ? [`${count(omitted.bot)} not counted: bots`] : []),
   ];
   setText(byId("ledger-more"), more.join(" · "));
 }
@@ -53,9 +54,9 @@ function sumOf(counts) {
 }
 
 function showStores({ hot_store, cold_store, ledger }) {
-  showStore("hot", hot_store, hot_store.status === "ok" ? "answers" : "away");
+  showStore("hot", hot_store, hot_store.status === "ok" ? "answers" : "unavailable");
   const waiting = ledger === undefined ? "" : `, ${count(ledger.instance.pending)} wait`;
-  showStore("cold", cold_store, cold_store.status === "ok" ? "answers" : `away${waiting}`);
+  showStore("cold", cold_store, cold_store.status === "ok" ? "answers" : `unavailable${waiting}`);
   showWriters(ledger ?? { stores: null });
 }
 
@@ -63,15 +64,15 @@ function showWriters({ instance, stores }) {
   const writers = stores?.writers;
   if (writers === undefined) {
     if (stores !== null || instance === undefined) byId("writers").replaceChildren();
-    setText(byId("writers-note"), stores === null ? "" : "Writers can't be told while a store is away.");
+    setText(byId("writers-note"), stores === null ? "" : "Writer status is unavailable while a store is down.");
     return;
   }
-  // This instance's first, then those with the most to do.
+  // This instance's first, then those with the most pending events.
   const isOwn = ({ writer }) => writer === instance.writer;
   const sorted = writers.toSorted((a, b) => isOwn(b) - isOwn(a) || b.pending - a.pending);
   byId("writers").replaceChildren(...sorted.slice(0, WRITERS_SHOWN).map((each) => writerLine(each, isOwn(each))));
   const rest = sorted.length - WRITERS_SHOWN;
-  const letters = stores.deadLetters > 0 ? `${count(stores.deadLetters)} events set aside as dead letters` : "";
+  const letters = stores.dead_letters > 0 ? `${count(stores.dead_letters)} events set aside as dead letters` : "";
   const more = rest > 0 ? `and ${count(rest)} more writers` : "";
   setText(byId("writers-note"), [more, letters].filter(Boolean).join(" · "));
 }
@@ -84,9 +85,9 @@ function showStore(which, { name, status, error }, text) {
   place.title = error ?? "";
 }
 
-function writerLine({ writer, isAlive, pending }, isOwn) {
-  const status = isAlive ? "ok" : "away";
-  const state = isAlive ? (pending > 0 ? `${count(pending)} pending` : "idle") : `ended, ${count(pending)} left`;
+function writerLine({ writer, is_alive, pending }, isOwn) {
+  const status = is_alive ? "ok" : "away";
+  const state = is_alive ? (pending > 0 ? `${count(pending)} pending` : "idle") : `ended, ${count(pending)} left`;
   return element(
     "li",
     { className: "health", "data-status": status },
@@ -101,18 +102,20 @@ function writerLine({ writer, isAlive, pending }, isOwn) {
 }
 
 function showNotices({ hot_store: hot, cold_store: cold, refusal, ledger }) {
-  const [isHotAway, isColdAway] = [hot.status !== "ok", cold.status !== "ok"];
+  const [isHotDown, isColdDown] = [hot.status !== "ok", cold.status !== "ok"];
   const wait = ledger === undefined ? "Events wait in the journal." : waitText(ledger.instance.pending);
   const notices = [];
-  if (isHotAway) {
-    const numbers = isColdAway
+  if (isHotDown) {
+    const numbers = isColdDown
       ? "No numbers can be read"
       : `Numbers come from ${cold.name} and may lack the last seconds`;
-    notices.push([`${hot.name} is away`, `Events are refused (503), to be sent again. ${numbers}.`]);
+    notices.push([`${hot.name} is unavailable`, `Events are refused (503): clients have to retry. ${numbers}.`]);
   }
-  if (isColdAway) {
-    const rest = isHotAway ? wait : `Events are taken: ${wait} Hours that ${hot.name} does not hold can't be read.`;
-    notices.push([`${cold.name} is away`, rest]);
+  if (isColdDown) {
+    const rest = isHotDown
+      ? wait
+      : `Events are still accepted: ${wait} Hours that ${hot.name} does not hold cannot be read.`;
+    notices.push([`${cold.name} is unavailable`, rest]);
   }
   if (refusal in REFUSALS) notices.push(["Not ready", REFUSALS[refusal]]);
   setNotices(notices);

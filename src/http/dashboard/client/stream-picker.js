@@ -1,16 +1,18 @@
-/* Chooses a stream, or a branch of them: a button, and a list that is searched by typing. */
+/* Chooses a stream or a branch of streams: a button, and a list that is searched by typing. */
 import { byId, element, setText } from "./dom.js";
-import { shortCount } from "./format.js";
+import { METRICS, NOTHING } from "./format.js";
 import { ALL_STREAMS } from "./view-state.js";
 
 const LISTED_MAX = 50;
 const LOADED_MAX = 1_000;
 const TYPING_PAUSE_MS = 150;
+const BRANCHES_MAX = 5;
 
 export const streamTitle = (stream) => (stream === ALL_STREAMS ? "All streams" : stream);
 
 export class StreamPicker {
   #load;
+  #rank;
   #onPick;
   #chosen = ALL_STREAMS;
   /** Shown until the answer comes. */
@@ -20,9 +22,10 @@ export class StreamPicker {
   #timer;
   #loads = 0;
 
-  /** `load(prefix, limit)` answers what GET /streams does. */
-  constructor({ load, onPick }) {
+  /** `load(selection, limit)` resolves to an answer of GET /streams; `rank()`: the metric that it is sorted by. */
+  constructor({ load, rank, onPick }) {
     this.#load = load;
+    this.#rank = rank;
     this.#onPick = onPick;
     const [button, input, list] = [byId("picker-button"), byId("picker-input"), byId("picker-list")];
     button.addEventListener("click", () => (this.#isOpen ? this.#close() : this.open()));
@@ -83,37 +86,41 @@ export class StreamPicker {
     this.#list(matching(this.#known, text), text);
     setText(byId("picker-note"), "Looking…");
     try {
-      const { streams, total } = await this.#load("", LOADED_MAX);
-      // Beyond what is loaded a name can be found by how it begins.
+      const { streams, total } = await this.#load(ALL_STREAMS, LOADED_MAX);
+      // Names that are not among the loaded ones are found by their prefix.
       const isAll = total.streams <= LOADED_MAX || text === "";
-      const more = isAll ? [] : (await this.#load(prefixOf(text), LISTED_MAX)).streams;
+      const more = isAll ? [] : (await this.#load(`${prefixOf(text)}*`, LISTED_MAX)).streams;
       if (load !== this.#loads || !this.#isOpen) return;
       const names = new Map([...more, ...streams].map((each) => [each.stream, each]));
       const found = matching([...names.values()], text);
       this.#list(found, text);
-      const note = found.length === 0 ? "No stream with events in this time has such a name." : "";
-      const rest = found.length > LISTED_MAX ? `${found.length - LISTED_MAX} more: type a part of the name.` : "";
-      setText(byId("picker-note"), note || rest);
+      const sortedBy = `Numbers: ${METRICS[this.#rank()].noun} in this period.`;
+      const note = found.length === 0 ? "No stream with events in this period has such a name." : sortedBy;
+      const rest = found.length > LISTED_MAX ? ` ${found.length - LISTED_MAX} more: type a part of the name.` : "";
+      setText(byId("picker-note"), note + rest);
     } catch (error) {
       if (load === this.#loads) setText(byId("picker-note"), error.message);
     }
   }
 
   #list(found, text = "") {
-    const branch = branchOf(text, found);
-    const first = text === "" ? [{ stream: ALL_STREAMS }] : branch === undefined ? [] : [{ stream: branch }];
+    const branches = text === "" ? [ALL_STREAMS] : branchesOf(text, found);
+    const first = branches.map((stream) => ({ stream }));
+    const { of, text: textOf } = METRICS[this.#rank()];
     this.#options = [...first, ...found.slice(0, LISTED_MAX)];
     const chosen = this.#options.findIndex(({ stream }) => stream === this.#chosen);
     this.#active = text === "" ? Math.max(0, chosen) : 0;
     byId("picker-list").replaceChildren(
-      ...this.#options.map(({ stream, clicks, impressions }, i) =>
-        element(
+      ...this.#options.map((sums, i) => {
+        const { stream } = sums;
+        const value = sums.clicks === undefined ? NOTHING : textOf(of(sums));
+        return element(
           "li",
           { role: "option", id: `picker-option-${i}`, "data-stream": stream },
           element("span", { className: "option-name" }, stream.endsWith("*") ? branchTitle(stream) : stream),
-          element("span", { className: "option-count" }, clicks === undefined ? "" : shortCount(clicks + impressions)),
-        ),
-      ),
+          element("span", { className: "option-count" }, value === NOTHING ? "" : value),
+        );
+      }),
     );
     this.#mark();
   }
@@ -159,13 +166,20 @@ const { streamCharacters, streamMaxChars } = document.body.dataset;
 const NOT_IN_NAMES = new RegExp(`[^${streamCharacters}]`, "g");
 const prefixOf = (text) => text.replace(NOT_IN_NAMES, "").slice(0, Number(streamMaxChars));
 
-/** All whose names begin with what was typed, if those are several. */
-function branchOf(text, found) {
+/** Branches end at a dot: those that several of these streams are in, and whose names begin with the text. */
+function branchesOf(text, found) {
   const prefix = prefixOf(text);
-  if (prefix === "" || found.filter(({ stream }) => stream.startsWith(prefix)).length < 2) return undefined;
-  return `${prefix.slice(0, Number(streamMaxChars) - 1)}*`;
+  const counts = new Map();
+  for (const { stream } of found) {
+    for (let dot = stream.indexOf("."); dot !== -1; dot = stream.indexOf(".", dot + 1)) {
+      const branch = stream.slice(0, dot + 1);
+      if (branch.startsWith(prefix)) counts.set(branch, (counts.get(branch) ?? 0) + 1);
+    }
+  }
+  const shared = [...counts.keys()].filter((branch) => counts.get(branch) > 1);
+  return shared.slice(0, BRANCHES_MAX).map((branch) => `${branch}*`);
 }
 
 function branchTitle(stream) {
-  return stream === ALL_STREAMS ? "All streams" : `All that begin with ${stream.slice(0, -1)}`;
+  return stream === ALL_STREAMS ? "All streams" : `${stream} (all of this branch)`;
 }

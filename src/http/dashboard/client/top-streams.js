@@ -1,4 +1,4 @@
-/* The best streams of the time that is shown. */
+/* The top streams of the period. */
 import { byId, element, setText } from "./dom.js";
 import { count, ratio, shortCount } from "./format.js";
 
@@ -6,7 +6,7 @@ const ORDERS = {
   clicks: ({ clicks }) => clicks,
   impressions: ({ impressions }) => impressions,
   ctr: ({ ctr }) => ctr ?? 0,
-  uniques: ({ unique_users }) => unique_users,
+  unique_users: ({ unique_users }) => unique_users,
 };
 
 export class TopStreams {
@@ -36,7 +36,7 @@ export class TopStreams {
     byId("top-body").replaceChildren(...streams.map((each) => this.#line(each, of(each) / most, chosen)));
     const rest = total.streams - streams.length;
     const more = rest > 0 ? `${count(rest)} more: find them by name above.` : "";
-    setText(byId("top-note"), streams.length === 0 ? "No stream has events in this time." : more);
+    setText(byId("top-note"), streams.length === 0 ? "No stream has events in this period." : more);
   }
 
   #line(each, share, chosen) {
@@ -59,7 +59,7 @@ export class TopStreams {
   }
 }
 
-/* A user who did both is in both. */
+/** A user with both kinds of events is in both numbers. */
 function usersText({ unique_users, unique_clickers, unique_viewers }) {
   return `${count(unique_users)}: ${count(unique_clickers)} clicked, ${count(unique_viewers)} saw`;
 }

@@ -1,70 +1,83 @@
-/* What is shown, as the address says it: so that whoever gets the address sees the same. */
-import { DAY_MS, HOUR_MS, METRICS } from "./format.js";
+/* What is shown, as the address says it: whoever opens the address sees the same. */
+import { METRICS } from "./format.js";
+import {
+  COMPARISONS,
+  defaultStep,
+  floorHour,
+  HOUR_MS,
+  isStepFitting,
+  PERIOD_MAX_MS,
+  RANGES,
+  STEPS,
+  WEEK_STARTS,
+} from "./time/period.js";
+import { Zone } from "./time/zone.js";
 
 export const ALL_STREAMS = "*";
 /** The service states the rule with the page. */
 const STREAM = new RegExp(document.body.dataset.streamPattern);
-const DAYS = { "24h": 1, "7d": 7, "30d": 30 };
-const DEFAULT_STEPS = { "24h": "hour", "7d": "hour", "30d": "day" };
-const DEFAULTS = { stream: ALL_STREAMS, range: "24h", metric: "clicks", order: "clicks" };
-const ORDERS = ["clicks", "impressions", "ctr", "uniques"];
-/** As many as the service answers. */
-const ZOOM_MAX_MS = 5_000 * HOUR_MS;
+const ORDERS = ["clicks", "impressions", "ctr", "unique_users"];
+const CHOICES = {
+  range: Object.keys(RANGES),
+  metric: Object.keys(METRICS),
+  order: ORDERS,
+  compare: COMPARISONS,
+  week_start: WEEK_STARTS,
+};
+const DEFAULTS = { stream: ALL_STREAMS, tz: "UTC" };
+for (const [name, [first]] of Object.entries(CHOICES)) DEFAULTS[name] = first;
 
-/** `zoom`: {from, to}, or undefined for the range. What is not right is left out. */
+/** `zoom`: {from, to}, or undefined for the range. `faults`: parameters that are not used, each as a sentence. */
 export function readState(query) {
   const given = new URLSearchParams(query);
-  const oneOf = (name, values) => (values.includes(given.get(name)) ? given.get(name) : DEFAULTS[name]);
-  const range = oneOf("range", Object.keys(DAYS));
-  const zoom = zoomOf(given.get("from"), given.get("to"));
-  const step = ["hour", "day"].includes(given.get("step")) ? given.get("step") : defaultStep(range, zoom);
-  const stream = STREAM.test(given.get("stream") ?? "") ? given.get("stream") : DEFAULTS.stream;
-  const metric = oneOf("metric", Object.keys(METRICS));
-  return withFittingStep({ stream, range, zoom, step, metric, order: oneOf("order", ORDERS) });
+  const faults = [];
+  const refuse = (name, expected) => {
+    faults.push(`${name}=${given.get(name)} is not ${expected}.`);
+  };
+  const state = {};
+  for (const [name, values] of Object.entries(CHOICES)) {
+    const value = given.get(name);
+    if (value !== null && !values.includes(value)) refuse(name, `one of ${values.join(", ")}`);
+    state[name] = values.includes(value) ? value : DEFAULTS[name];
+  }
+  const stream = given.get("stream") ?? DEFAULTS.stream;
+  if (!STREAM.test(stream)) refuse("stream", "the name of a stream or a branch");
+  state.stream = STREAM.test(stream) ? stream : DEFAULTS.stream;
+  const zone = Zone.named(given.get("tz") ?? DEFAULTS.tz);
+  if (zone === undefined) refuse("tz", "a time zone");
+  state.zone = zone ?? Zone.named(DEFAULTS.tz);
+  state.zoom = zoomOf(given.get("from"), given.get("to"));
+  if (state.zoom === undefined && given.has("from")) refuse("from", "a time before to, by at most 10,000 hours");
+  const step = given.get("step");
+  if (step !== null && !STEPS.includes(step)) refuse("step", `one of ${STEPS.join(", ")}`);
+  state.step = STEPS.includes(step) ? step : defaultStep(state.range, state.zoom);
+  return { ...withFittingStep(state), faults };
 }
 
 function zoomOf(fromText, toText) {
   const from = floorHour(Date.parse(fromText ?? ""));
-  const to = floorHour(Date.parse(toText ?? ""));
-  return from >= 0 && to > from && to - from <= ZOOM_MAX_MS ? { from, to } : undefined;
+  const to = floorHour(Date.parse(toText ?? "") + HOUR_MS - 1);
+  return from >= 0 && to > from && to - from <= PERIOD_MAX_MS ? { from, to } : undefined;
 }
-
-const floorHour = (at) => at - (at % HOUR_MS);
 
 export function queryOf(state) {
   const query = new URLSearchParams();
-  for (const name of ["stream", "metric", "order"]) if (state[name] !== DEFAULTS[name]) query.set(name, state[name]);
+  const texts = { ...state, tz: state.zone.name };
+  for (const name of ["stream", "metric", "order", "compare", "week_start", "tz"])
+    if (texts[name] !== DEFAULTS[name]) query.set(name, texts[name]);
   if (state.zoom !== undefined) {
-    query.set("from", isoHour(state.zoom.from));
-    query.set("to", isoHour(state.zoom.to));
+    query.set("from", isoMinute(state.zoom.from));
+    query.set("to", isoMinute(state.zoom.to));
   }
   if (state.range !== DEFAULTS.range) query.set("range", state.range);
   if (state.step !== defaultStep(state.range, state.zoom)) query.set("step", state.step);
-  const text = query.toString().replaceAll("%3A", ":").replaceAll("*", "%2A");
+  const text = query.toString().replaceAll("%3A", ":").replaceAll("*", "%2A").replaceAll("%2F", "/");
   return text === "" ? "" : `?${text}`;
 }
 
-export const isoHour = (at) => `${new Date(at).toISOString().slice(0, 16)}Z`;
-
-export function defaultStep(range, zoom) {
-  if (zoom === undefined) return DEFAULT_STEPS[range];
-  return zoom.to - zoom.from > 10 * DAY_MS ? "day" : "hour";
-}
-
-/** A day is no step of a day. */
-export function isDayStepFitting({ range, zoom }) {
-  return zoom === undefined ? range !== "24h" : zoom.to - zoom.from >= 2 * DAY_MS;
-}
+export const isoMinute = (at) => `${new Date(at).toISOString().slice(0, 16)}Z`;
 
 export function withFittingStep(state) {
-  return state.step === "day" && !isDayStepFitting(state) ? { ...state, step: "hour" } : state;
-}
-
-/** The hours that are shown, and as many before them. By days the range begins with a day. */
-export function periodOf({ range, zoom, step }, now) {
-  if (zoom !== undefined) return { ...zoom, before: zoom.from - (zoom.to - zoom.from) };
-  const lengthMs = DAYS[range] * DAY_MS;
-  const to = floorHour(now) + HOUR_MS;
-  const from = step === "day" ? now - (now % DAY_MS) + DAY_MS - lengthMs : to - lengthMs;
-  return { from, to, before: from - lengthMs };
+  if (isStepFitting(state.step, state, Date.now())) return state;
+  return { ...state, step: defaultStep(state.range, state.zoom) };
 }

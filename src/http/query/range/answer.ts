@@ -12,7 +12,11 @@ import type { Log } from "../../../runtime/log.ts";
 import { SlotsFullError } from "../../../runtime/slots.ts";
 import { answerToError, errorAnswer, NO_STORE } from "../../answers.ts";
 import { etagOf, matches } from "../../etag.ts";
+import { acceptsGzip, gzip } from "../../gzip.ts";
 import { CONTENT_TYPES, type Format } from "../../media-type.ts";
+
+/** About a packet: less is sent as fast as it is. */
+const PACKED_MIN_CHARS = 1_400;
 
 /** Why events that were acknowledged may be missing. */
 export const DEGRADED = ["hot-store-away", "not-flushed-yet", "not-kept", "erased"] as const;
@@ -33,17 +37,23 @@ export function degradedOf(isHotStoreAway: boolean, isKept: boolean): Degraded |
   return isKept ? undefined : "not-kept";
 }
 
-export function rangeAnswer(request: Request, { format, text, degraded, isPast }: RangeBody): Response {
-  const headers: Record<string, string> = { "content-type": CONTENT_TYPES[format], vary: "accept" };
+export async function rangeAnswer(request: Request, body: RangeBody): Promise<Response> {
+  const { format, text, degraded, isPast } = body;
+  const isPacked = text.length >= PACKED_MIN_CHARS && acceptsGzip(request);
+  const headers: Record<string, string> = { "content-type": CONTENT_TYPES[format], vary: "accept, accept-encoding" };
   if (degraded !== undefined) headers["hourglass-degraded"] = degraded;
-  if (degraded !== undefined || !isPast) {
-    return new Response(text, { headers: { ...headers, ...NO_STORE } });
+  if (degraded !== undefined || !isPast) Object.assign(headers, NO_STORE);
+  else {
+    const etag = etagOf(format, text);
+    // Compressed bytes are others, though they mean the same: a weak tag.
+    Object.assign(headers, { "cache-control": "no-cache", etag: isPacked ? `W/${etag}` : etag });
+    if (matches(request.headers.get("if-none-match"), etag)) {
+      delete headers["content-type"];
+      return new Response(null, { status: 304, headers });
+    }
   }
-  const etag = etagOf(format, text);
-  Object.assign(headers, { "cache-control": "no-cache", etag });
-  if (!matches(request.headers.get("if-none-match"), etag)) return new Response(text, { headers });
-  delete headers["content-type"];
-  return new Response(null, { status: 304, headers });
+  if (!isPacked) return new Response(text, { headers });
+  return new Response(await gzip(text), { headers: { ...headers, "content-encoding": "gzip" } });
 }
 
 export function rangeErrorAnswer(error: unknown, log: Log, request: Request): Response {

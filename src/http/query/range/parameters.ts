@@ -1,6 +1,6 @@
 /**
  * Reads the parameters that /series and /streams share into a range of hours, or says what is wrong with them.
- * Invariant: a range has at least one hour and at most RANGE_MAX_HOURS, and its zone's days begin at hours.
+ * Invariant: a range has at least one hour and at most RANGE_MAX_HOURS.
  */
 import { HOUR_MS, hourOf } from "../../../domain/event.ts";
 import { hoursIn, RANGE_MAX_HOURS } from "../../../domain/hour-range.ts";
@@ -8,7 +8,7 @@ import { TimeZone } from "../../../domain/time-zone.ts";
 import { InvalidParameterError } from "../../../protocol/invalid-parameter.ts";
 import type { Query } from "../../../protocol/query-string.ts";
 import { EXPECTS_TIME, timeOf } from "../../../protocol/time-text.ts";
-import { DEFAULT_ZONE, EXPECTS_WHOLE_HOURS, EXPECTS_ZONE } from "./schemas.ts";
+import { DEFAULT_ZONE, EXPECTS_WHOLE_QUARTERS, EXPECTS_ZONE } from "./schemas.ts";
 
 export interface Period {
   readonly from: number;
@@ -16,19 +16,26 @@ export interface Period {
   readonly zone: TimeZone;
 }
 
+/** When the hour that holds this time began. */
+type FloorHour = (at: number, zone: TimeZone) => number;
+
+export const UTC_HOURS: FloorHour = hourOf;
+/** They differ from UTC hours where the zone is not whole hours from UTC. */
+export const HOURS_OF_ZONE: FloorHour = (at, zone) => zone.floorHour(at);
+
 /**
- * `from` is moved back to the start of its UTC hour, `to` on to the end of its. Without `to` it ends with the
- * present hour; without `from` it has `defaultHours`. Throws InvalidParameterError.
+ * `from` is moved back to the start of its hour, `to` on to the end of its. Without `to` it ends with the current
+ * hour; without `from` it has `defaultHours`. Throws InvalidParameterError.
  */
-export function periodOf(query: Query, now: number, defaultHours: number): Period {
+export function periodOf(query: Query, now: number, defaultHours: number, floorHour: FloorHour): Period {
   const { tz = DEFAULT_ZONE } = query;
   const zone = TimeZone.named(tz);
   if (zone === undefined) throw new InvalidParameterError("tz", tz, EXPECTS_ZONE);
-  const [start, end] = [timeIn(query, "from", zone), timeIn(query, "to", zone)];
-  const to = end === undefined ? hourOf(now) + HOUR_MS : hourOf(end + HOUR_MS - 1);
-  const from = start === undefined ? Math.max(0, to - defaultHours * HOUR_MS) : hourOf(start);
+  const [start, end = now + 1] = [timeIn(query, "from", zone), timeIn(query, "to", zone)];
+  const to = floorHour(end + HOUR_MS - 1, zone);
+  const from = start === undefined ? Math.max(0, to - defaultHours * HOUR_MS) : floorHour(start, zone);
   checkLength(query, from, to);
-  if (!zone.hasWholeHours(from, to)) throw new InvalidParameterError("tz", tz, EXPECTS_WHOLE_HOURS);
+  if (!zone.hasWholeQuarters(from, to)) throw new InvalidParameterError("tz", tz, EXPECTS_WHOLE_QUARTERS);
   return { from, to, zone };
 }
 

@@ -1,11 +1,10 @@
 /** What the parameters of /series and /streams have to be: the one place that says so. */
 import { type TProperties, Type } from "@sinclair/typebox";
-import { STEPS } from "../../../domain/steps.ts";
+import { STEPS, WEEK_STARTS } from "../../../domain/steps.ts";
 import {
+  ALL_STREAMS,
   DEFAULT_STREAM,
-  EXPECTS_STREAM_PREFIX,
   EXPECTS_STREAM_SELECTION,
-  STREAM_PREFIX_PATTERN,
   STREAM_SELECTION_PATTERN,
 } from "../../../domain/stream-name.ts";
 import { GROUPS_MAX } from "../../../pipeline/read/streams-tally.ts";
@@ -14,8 +13,8 @@ import { EXPECTS_TIME, TIME_PATTERN } from "../../../protocol/time-text.ts";
 export const DEFAULT_ZONE = "UTC";
 export const DEFAULT_LIMIT = 100;
 export const EXPECTS_ZONE = "the name of a time zone (IANA), such as Europe/Berlin";
-export const EXPECTS_WHOLE_HOURS =
-  "a time zone that is whole hours from UTC throughout the range, since events are counted by UTC hours";
+export const EXPECTS_WHOLE_QUARTERS =
+  "a time zone that is whole quarters of an hour from UTC throughout the range (all are, since 1972)";
 
 const time = { pattern: TIME_PATTERN, description: EXPECTS_TIME };
 const from = Type.String({ ...time, examples: ["2020-01-10"] });
@@ -36,6 +35,16 @@ function oneOf(...values: readonly [string, ...string[]]) {
   );
 }
 
+function streamSelection(fallback: string) {
+  return Type.Optional(
+    Type.String({
+      pattern: STREAM_SELECTION_PATTERN,
+      description: EXPECTS_STREAM_SELECTION,
+      default: fallback,
+    }),
+  );
+}
+
 /** No parameter but these: a misspelt `to` would be an answer to another question. */
 function parameters<P extends TProperties>(properties: P) {
   return Type.Object(properties, { additionalProperties: false });
@@ -45,13 +54,8 @@ export const SeriesQuerySchema = parameters({
   from,
   to: Type.Optional(to),
   step: oneOf(...STEPS),
-  stream: Type.Optional(
-    Type.String({
-      pattern: STREAM_SELECTION_PATTERN,
-      description: EXPECTS_STREAM_SELECTION,
-      default: DEFAULT_STREAM,
-    }),
-  ),
+  week_start: oneOf(...WEEK_STARTS),
+  stream: streamSelection(DEFAULT_STREAM),
   tz: Type.Optional(tz),
   format: oneOf("json", "csv", "text"),
   exact: Type.Optional(Type.Literal("1", { description: "1, or to be left out" })),
@@ -61,7 +65,7 @@ export const StreamsQuerySchema = parameters({
   from: Type.Optional(from),
   to: Type.Optional(to),
   tz: Type.Optional(tz),
-  order: oneOf("clicks", "impressions", "ctr", "uniques", "name"),
+  order: oneOf("clicks", "impressions", "ctr", "unique_users", "name"),
   limit: Type.Optional(
     Type.String({
       pattern: "^([1-9][0-9]{0,3}|10000)$",
@@ -69,13 +73,7 @@ export const StreamsQuerySchema = parameters({
       default: String(DEFAULT_LIMIT),
     }),
   ),
-  prefix: Type.Optional(
-    Type.String({
-      pattern: STREAM_PREFIX_PATTERN,
-      description: EXPECTS_STREAM_PREFIX,
-      default: "",
-    }),
-  ),
+  stream: streamSelection(ALL_STREAMS),
   depth: Type.Optional(Type.String({ pattern: "^([1-9]|[12][0-9]|3[0-2])$", description: "an integer from 1 to 32" })),
   format: oneOf("json", "csv"),
 });

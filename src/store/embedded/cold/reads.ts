@@ -42,7 +42,7 @@ async function readRange(path: string, range: HourRange, visit: HourPartVisitor)
 async function readUsers(path: string, { hours, streams }: UsersRange, visit: (row: UserRow) => void): Promise<void> {
   const { sql, values } = ofStreams(streams);
   const query = {
-    sql: `SELECT hour, kind, user FROM events
+    sql: `SELECT hour, at, kind, user FROM events
       WHERE hour IN (SELECT value FROM json_each(?)) ${sql} ORDER BY hour`,
     values: [JSON.stringify(hours), ...values],
   };

@@ -200,12 +200,12 @@ export function readsContract(name: string, open: () => Promise<Harness>): void 
       ]) {
         const rows: string[] = [];
         const order: number[] = [];
-        await store.readUsers({ hours, streams }, ({ hour, kind, user }) => {
-          rows.push(`${hour} ${kind} ${user}`);
+        await store.readUsers({ hours, streams }, ({ hour, at, kind, user }) => {
+          rows.push(`${hour} ${at} ${kind} ${user}`);
           order.push(hour);
         });
         const meant = events.filter(({ stream, at }) => selects(streams, stream) && hours.includes(hourOf(at)));
-        expect(rows.sort()).toEqual(meant.map(({ at, kind, user }) => `${hourOf(at)} ${kind} ${user}`).sort());
+        expect(rows.sort()).toEqual(meant.map(({ at, kind, user }) => `${hourOf(at)} ${at} ${kind} ${user}`).sort());
         expect(order).toEqual(order.toSorted((a, b) => a - b));
       }
     });

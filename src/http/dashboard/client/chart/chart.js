@@ -1,10 +1,15 @@
 /* A series and the one before it, drawn by uPlot: with a tooltip, zoom by dragging, and keys. */
-import { element, setText } from "./dom.js";
-import { clockText, DAY_MS, dateText, METRICS, ratio, stepText } from "./format.js";
+import { element, setText } from "../dom.js";
+import { clockText, dateText, METRICS, shortMonthText, stepText } from "../format.js";
+import { DAY_MS } from "../time/period.js";
+import { axisTexts, axisValues } from "./scale.js";
 
 const DRAG_MIN_PX = 8;
 const FONT = '12px system-ui, -apple-system, "Segoe UI", Roboto, sans-serif';
 const ZOOM_STEPS = 4;
+const TOOLTIP_GAP_PX = 14;
+const LINE_SPACE_PX = 56;
+const MONTH_MIN_S = 28 * 86_400;
 const { uPlot } = globalThis;
 
 export class Chart {
@@ -12,12 +17,13 @@ export class Chart {
   #onZoom;
   #onZoomOut;
   #tooltip = element("div", { className: "tooltip", "aria-hidden": "true", hidden: true });
+  #soFar = element("div", { className: "so-far", "aria-hidden": "true" }, "so far");
   #spoken;
   #plot;
   #shown;
   #index;
 
-  /** `place`: takes keys. `spoken`: where what a key leads to is told. `onZoom(from, to)`, `onZoomOut()`. */
+  /** `place`: takes keys. `spoken`: where a screen reader reads the point that a key leads to. */
   constructor(place, spoken, { onZoom, onZoomOut }) {
     this.#place = place;
     this.#spoken = spoken;
@@ -29,12 +35,13 @@ export class Chart {
     addEventListener("themechange", () => this.#draw());
   }
 
-  /** `rows` and `before`: of the same length; `isOpen`: the last row is not over yet. */
+  /** `rows`: each with the earlier row that it is compared with; `isOpen`: the last row is not over yet. */
   show(shown) {
     const isSameShape =
       this.#plot !== undefined &&
       this.#shown.metric === shown.metric &&
       this.#shown.step === shown.step &&
+      this.#shown.zone === shown.zone &&
       this.#shown.rows.length === shown.rows.length;
     this.#shown = shown;
     if (isSameShape) this.#plot.setData(dataOf(shown));
@@ -54,19 +61,22 @@ export class Chart {
     if (this.#shown === undefined) return;
     this.#plot?.destroy();
     this.#plot = new uPlot(this.#options(), dataOf(this.#shown), this.#place);
-    this.#plot.over.append(this.#tooltip);
+    this.#plot.over.append(this.#soFar, this.#tooltip);
   }
 
   #options() {
-    const { metric } = this.#shown;
+    const { zone } = this.#shown;
+    const metric = METRICS[this.#shown.metric];
     const colours = coloursOf(this.#place);
     return {
       ...this.#size(),
       padding: [12, 20, 0, 0],
       legend: { show: false },
-      tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1_000), "Etc/UTC"),
+      tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1_000), zone.name),
       cursor: {
         y: false,
+        // On the nearest row, which the tooltip is about.
+        move: (plot, left, top) => [left < 0 ? left : plot.valToPos(plot.data[0][plot.posToIdx(left)], "x"), top],
         drag: { x: true, y: false, setScale: false, dist: DRAG_MIN_PX },
         points: {
           size: 9,
@@ -75,12 +85,13 @@ export class Chart {
           fill: colours.card,
         },
       },
-      scales: { y: { range: (_, __, max) => [0, max > 0 ? max * 1.08 : 1] } },
-      axes: [timeAxis(colours), valueAxis(colours, METRICS[metric])],
+      scales: { y: { range: (plot, _, max) => [0, axisValues(max ?? 0, metric, linesMax(plot)).at(-1)] } },
+      axes: [timeAxis(colours, zone), valueAxis(colours, metric)],
       series: seriesOf(colours),
       hooks: {
         setSelect: [(plot) => this.#select(plot)],
-        setCursor: [({ cursor: { idx, left } }) => this.#tell(left < 0 ? undefined : idx)],
+        setCursor: [({ cursor: { idx, left } }) => this.#describe(left < 0 ? undefined : idx)],
+        draw: [() => this.#markOpen()],
       },
     };
   }
@@ -102,20 +113,53 @@ export class Chart {
     this.#onZoom(from, to);
   }
 
-  #tell(index) {
+  #name({ fromMs, toMs }) {
+    const { zone, step } = this.#shown;
+    return stepText(zone.localOf(fromMs), zone.localOf(toMs), step);
+  }
+
+  #positionOf(row) {
+    const x = this.#plot.valToPos(row.fromMs / 1_000, "x");
+    return { x, y: this.#plot.valToPos(METRICS[this.#shown.metric].of(row) ?? 0, "y") };
+  }
+
+  /** The step that is not over yet is a point by itself: a line to it would look like a decline. */
+  #markOpen() {
+    const { rows, isOpen } = this.#shown;
+    this.#soFar.hidden = !isOpen || rows.length < 2;
+    if (this.#soFar.hidden) return;
+    const { x, y } = this.#positionOf(rows.at(-1));
+    this.#soFar.style.transform = `translate(calc(${x}px - 100% - 8px), calc(${y}px - 100%))`;
+  }
+
+  #describe(index) {
     const row = index === undefined || index === null ? undefined : this.#shown.rows[index];
     this.#tooltip.hidden = row === undefined;
     if (row === undefined) return;
-    const { metric, step, before } = this.#shown;
-    const { noun, of, text } = METRICS[metric];
-    this.#tooltip.replaceChildren(
-      element("b", {}, stepText(row.fromMs, row.toMs, step)),
-      element("span", { className: "tooltip-now" }, `${text(of(row))} ${noun}`),
-      element("span", { className: "tooltip-before" }, `${text(before[index] && of(before[index]))} before`),
-    );
-    const x = this.#plot.valToPos(row.fromMs / 1_000, "x");
-    const isRight = x > this.#plot.over.clientWidth / 2;
-    this.#tooltip.style.transform = `translate(calc(${x}px ${isRight ? "- 100% - 14px" : "+ 14px"}), 8px)`;
+    const { noun, of, text } = METRICS[this.#shown.metric];
+    const isOpen = this.#shown.isOpen && index === this.#shown.rows.length - 1;
+    const lines = [
+      element("b", {}, this.#name(row)),
+      element("span", { className: "tooltip-now" }, `${text(of(row))} ${noun}${isOpen ? " so far" : ""}`),
+    ];
+    if (row.before !== undefined) {
+      const [from, to] = [Date.parse(row.before.from), Date.parse(row.before.to)];
+      const then = this.#name({ fromMs: from, toMs: to });
+      lines.push(element("span", { className: "tooltip-before" }, `${text(of(row.before))} ${then}`));
+    }
+    this.#tooltip.replaceChildren(...lines);
+    this.#placeTooltip(this.#positionOf(row));
+  }
+
+  /** Within the plot, and not over the point that it describes. */
+  #placeTooltip({ x, y }) {
+    const { clientWidth, clientHeight } = this.#plot.over;
+    const { offsetWidth, offsetHeight } = this.#tooltip;
+    const isRight = x > clientWidth / 2;
+    const left = isRight ? x - offsetWidth - TOOLTIP_GAP_PX : x + TOOLTIP_GAP_PX;
+    const within = Math.max(0, Math.min(left, clientWidth - offsetWidth));
+    const top = y > clientHeight / 2 ? TOOLTIP_GAP_PX : clientHeight - offsetHeight - TOOLTIP_GAP_PX;
+    this.#tooltip.style.transform = `translate(${within}px, ${top}px)`;
   }
 
   #point(index) {
@@ -149,27 +193,25 @@ export class Chart {
   }
 
   #speak() {
-    const { rows, before, metric, step } = this.#shown;
+    const { rows, metric } = this.#shown;
     const { noun, of, text } = METRICS[metric];
     const row = rows[this.#index];
-    const earlier = before[this.#index];
-    const then = earlier === undefined ? "" : `, ${text(of(earlier))} in the period before`;
-    setText(this.#spoken, `${stepText(row.fromMs, row.toMs, step)}: ${text(of(row))} ${noun}${then}`);
+    const then = row.before === undefined ? "" : `, ${text(of(row.before))} in the period before`;
+    setText(this.#spoken, `${this.#name(row)}: ${text(of(row))} ${noun}${then}`);
   }
 }
 
-/** The step that is not over yet has a line of its own, as it will still grow. */
-function dataOf({ rows, before, metric, isOpen }) {
+function dataOf({ rows, metric, isOpen }) {
   const { of } = METRICS[metric];
   const values = rows.map((row) => of(row));
   const last = rows.length - 1;
-  const over = isOpen && last > 0 ? values.with(last, null) : values;
-  const open = values.map((value, i) => (isOpen && i >= last - 1 ? value : null));
-  const earlier = rows.map((_, i) => (before[i] === undefined ? null : of(before[i])));
+  const over = isOpen ? values.with(last, null) : values;
+  const open = values.map((value, i) => (isOpen && i === last ? value : null));
+  const earlier = rows.map((row) => (row.before === undefined ? null : of(row.before)));
   return [rows.map(({ fromMs }) => fromMs / 1_000), earlier, over, open];
 }
 
-function seriesOf({ accent, before, fillTop, fillBottom }) {
+function seriesOf({ accent, before, fillTop, fillBottom, card }) {
   const fill = (plot) => {
     const { top, height } = plot.bbox;
     const gradient = plot.ctx.createLinearGradient(0, top, 0, top + height);
@@ -183,11 +225,11 @@ function seriesOf({ accent, before, fillTop, fillBottom }) {
     { stroke: before, width: 1.5, points },
     // A single row has no line.
     { stroke: accent, width: 2, fill, points: { show: (plot) => plot.data[0].length === 1, size: 8 } },
-    { stroke: accent, width: 2, dash: [3, 4], fill, points },
+    { stroke: accent, width: 0, points: { show: true, size: 9, width: 2, fill: card } },
   ];
 }
 
-function timeAxis({ muted, line }) {
+function timeAxis({ muted, line }, zone) {
   return {
     stroke: muted,
     font: FONT,
@@ -197,26 +239,28 @@ function timeAxis({ muted, line }) {
     size: 34,
     gap: 6,
     space: 72,
-    incrs: [1, 2, 3, 6, 12, 24, 48, 72, 120, 168, 336, 720].map((hours) => hours * 3_600),
-    values: (_, splits) =>
-      splits.map((seconds) => ((seconds * 1_000) % DAY_MS === 0 ? dateText : clockText)(seconds * 1_000)),
+    incrs: [1, 2, 3, 6, 12, 24, 48, 72, 120, 168, 336, 720, 1_440].map((hours) => hours * 3_600),
+    values: (_, splits, __, ___, incr) =>
+      splits.map((seconds) => {
+        const local = zone.localOf(seconds * 1_000);
+        if (incr >= MONTH_MIN_S) return shortMonthText(local);
+        return (local % DAY_MS === 0 ? dateText : clockText)(local);
+      }),
   };
 }
 
-/** A count has no half steps. */
-const COUNT_STEPS = Array.from({ length: 13 }, (_, power) => [1, 2, 5].map((step) => step * 10 ** power)).flat();
+const linesMax = (plot) => Math.max(2, Math.floor(plot.height / LINE_SPACE_PX));
 
-function valueAxis({ muted, line }, { axis, text }) {
+function valueAxis({ muted, line }, metric) {
   return {
-    ...(text === ratio ? {} : { incrs: COUNT_STEPS }),
+    splits: (plot, _, __, max) => axisValues(max, metric, linesMax(plot)),
     stroke: muted,
     font: FONT,
     grid: { stroke: line, width: 1 },
     ticks: { show: false },
     size: 54,
     gap: 8,
-    space: 48,
-    values: (_, splits) => splits.map((value) => axis(value)),
+    values: (_, splits) => axisTexts(splits, metric),
   };
 }
 

@@ -1,0 +1,90 @@
+/*
+ * Which time is shown, and which earlier time it is compared with.
+ * Invariants: the total of a range does not depend on the step, and only whole hours are compared, each with the same
+ * hour of an earlier day.
+ */
+export const HOUR_MS = 3_600_000;
+export const DAY_MS = 24 * HOUR_MS;
+const WEEK_MS = 7 * DAY_MS;
+const MONTH_MIN_MS = 28 * DAY_MS;
+/** As many hours as the service answers at once. */
+export const PERIOD_MAX_MS = 10_000 * HOUR_MS;
+/** More hours than that are too many to see. */
+const HOURLY_MAX_MS = 62 * DAY_MS;
+
+/** `months`: calendar months, the current one included; `days` likewise. Without both: the last 24 hours. */
+export const RANGES = {
+  "24h": { step: "hour" },
+  "7d": { days: 7, step: "hour" },
+  "30d": { days: 30, step: "day" },
+  "12mo": { months: 12, step: "month" },
+};
+export const STEPS = ["hour", "day", "week", "month"];
+export const COMPARISONS = ["day", "week"];
+export const WEEK_STARTS = ["monday", "sunday", "saturday"];
+
+const STEP_MIN_MS = { day: DAY_MS, week: WEEK_MS, month: MONTH_MIN_MS };
+
+export const floorHour = (at) => at - (at % HOUR_MS);
+
+/** `zoom`: {from, to}, or undefined for the range. */
+export function periodOf({ range, zoom, zone }, now) {
+  if (zoom !== undefined) return zoom;
+  const to = floorHour(now) + HOUR_MS;
+  const { days, months } = RANGES[range];
+  if (days !== undefined) return { from: zone.instantOf(startOfDay(zone.localOf(now)) - (days - 1) * DAY_MS), to };
+  if (months === undefined) return { from: to - DAY_MS, to };
+  return { from: zone.instantOf(plusMonths(startOfMonth(zone.localOf(now)), 1 - months)), to };
+}
+
+const startOfDay = (local) => Math.floor(local / DAY_MS) * DAY_MS;
+
+function startOfMonth(local) {
+  const date = new Date(local);
+  return Date.UTC(date.getUTCFullYear(), date.getUTCMonth());
+}
+
+function plusMonths(local, months) {
+  const date = new Date(local);
+  const month = date.getUTCMonth() + months;
+  // Of a shorter month, the last day.
+  const lastDay = new Date(Date.UTC(date.getUTCFullYear(), month + 1, 0)).getUTCDate();
+  const day = Math.min(date.getUTCDate(), lastDay);
+  return Date.UTC(date.getUTCFullYear(), month, day) + (local % DAY_MS);
+}
+
+/** The latest time that is over by whole hours; `to` itself if that is past. */
+export function wholeHoursTo({ to }, now) {
+  return Math.min(to, floorHour(now));
+}
+
+/**
+ * When it was the same hour on an earlier day: as many days earlier as the period has, or weeks by choice, so that the
+ * two do not overlap; months where the steps are months.
+ */
+export function earlierBy(state, { from, to }) {
+  const { zone, step, compare, range, zoom } = state;
+  if (zoom === undefined && range === "12mo") return (at) => zone.instantOf(plusMonths(zone.localOf(at), -12));
+  const [first, last] = [zone.localOf(from), zone.localOf(to - 1)];
+  if (step === "month") {
+    const monthsOf = (local) => new Date(local).getUTCFullYear() * 12 + new Date(local).getUTCMonth();
+    const months = monthsOf(last) - monthsOf(first) + 1;
+    return (at) => zone.instantOf(plusMonths(zone.localOf(at), -months));
+  }
+  const unit = compare === "week" || step === "week" ? WEEK_MS : DAY_MS;
+  const shift = Math.ceil((last + 1 - first) / unit) * unit;
+  return (at) => zone.instantOf(zone.localOf(at) - shift);
+}
+
+export function defaultStep(range, zoom) {
+  if (zoom === undefined) return RANGES[range].step;
+  const lengthMs = zoom.to - zoom.from;
+  if (lengthMs <= 10 * DAY_MS) return "hour";
+  return lengthMs <= 100 * DAY_MS ? "day" : "month";
+}
+
+export function isStepFitting(step, state, now) {
+  const { from, to } = periodOf(state, now);
+  if (step === "hour") return to - from <= HOURLY_MAX_MS;
+  return to - from > STEP_MIN_MS[step];
+}

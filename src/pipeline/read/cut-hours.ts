@@ -1,0 +1,118 @@
+/**
+ * Counts the hours that a step begins or ends within: from their rows, since the aggregate of an hour has no parts.
+ * Invariant: users of a part are a sketch, as those of whole hours are, so that they can be united. Of a step that has
+ * no whole hour only their numbers stay: the sketches of 10,000 steps would take 320 MB.
+ */
+import type { StreamSelection } from "../../domain/hour-range.ts";
+import type { Steps } from "../../domain/steps.ts";
+import type { UserHash } from "../../domain/unique-users/user-hash.ts";
+import { type UserCounts, UserSketches } from "../../domain/unique-users/user-sketches.ts";
+import type { UserRow } from "../../store/cold/read-store.ts";
+import type { MissingRows, RangeReader } from "./range-reader.ts";
+
+/** Of the rows of one request: reading them takes about 2 s, and exact users up to 100 MB. */
+export const ROWS_MAX = 1_000_000;
+
+/** The message says which ranges can be counted from their rows. */
+export class NotCountableError extends Error {
+  override readonly name = "NotCountableError";
+}
+
+export interface StepPart {
+  clicks: number;
+  impressions: number;
+  users: UserSketches | UserCounts;
+}
+
+/** Undefined if no hour is cut. Throws as RangeReader does, or NotCountableError. */
+export async function readCutHours(
+  ranges: RangeReader,
+  steps: Steps,
+  streams: StreamSelection,
+): Promise<CutHours | undefined> {
+  if (steps.cutHours.length === 0) return undefined;
+  const cut = new CutHours(steps, await ranges.userHash());
+  cut.note(await ranges.readUsers({ hours: steps.cutHours, streams }, (row) => cut.add(row)));
+  return cut;
+}
+
+export class CutHours {
+  readonly parts = new Map<number, StepPart>();
+  /** In all steps. */
+  readonly users = new UserSketches();
+  readonly #steps: Steps;
+  readonly #hash: UserHash;
+  #rowCount = 0;
+  #missing: MissingRows = { erased: [], rowsFrom: 0 };
+  #openStep = 0;
+
+  constructor(steps: Steps, hash: UserHash) {
+    this.#steps = steps;
+    this.#hash = hash;
+  }
+
+  /** By hour. */
+  add({ hour, at, kind, user }: UserRow): void {
+    this.#rowCount += 1;
+    if (this.#rowCount > ROWS_MAX) throw tooManyRows();
+    const step = this.#steps.indexAt(at);
+    if (step === undefined) return;
+    this.#settleBefore(hour);
+    const part = this.#partOf(step);
+    if (kind === "click") part.clicks += 1;
+    else part.impressions += 1;
+    const register = this.#hash.registerOf(user);
+    for (const users of [this.users, part.users]) {
+      if (users instanceof UserSketches) users.add(register, kind === "click");
+    }
+  }
+
+  #partOf(step: number): StepPart {
+    let part = this.parts.get(step);
+    if (part === undefined) {
+      part = { clicks: 0, impressions: 0, users: new UserSketches() };
+      this.parts.set(step, part);
+    }
+    return part;
+  }
+
+  #settleBefore(hour: number): void {
+    const first = this.#steps.indexAt(Math.max(hour, this.#steps.from))!;
+    for (; this.#openStep < first; this.#openStep++) {
+      const part = this.parts.get(this.#openStep);
+      const isDone = this.#steps.isOfParts(this.#openStep) && part?.users instanceof UserSketches;
+      if (isDone) part.users = (part.users as UserSketches).counts();
+    }
+  }
+
+  /** Erased events count in the first step that has a part of their hour: their times are unknown. */
+  note(missing: MissingRows): void {
+    this.#missing = missing;
+    for (const { hour, clicks, impressions } of missing.erased) {
+      this.#rowCount += clicks + impressions;
+      const part = this.#partOf(this.#steps.indexAt(Math.max(hour, this.#steps.from))!);
+      part.clicks += clicks;
+      part.impressions += impressions;
+    }
+  }
+
+  /** Why events or users may be missing. `active`: cut hours that have events, and these events in all. */
+  lacks(active: { readonly hours: readonly number[]; readonly eventCount: number }) {
+    const { erased, rowsFrom } = this.#missing;
+    if (active.hours.some((hour) => hour < rowsFrom)) throw rowsNotRetained(rowsFrom);
+    if (this.#rowCount < active.eventCount) return "not-flushed-yet";
+    return erased.length > 0 ? "erased" : undefined;
+  }
+}
+
+function tooManyRows(): NotCountableError {
+  return new NotCountableError(
+    `a time zone of whole hours from UTC, or a range whose steps cut hours with at most ${ROWS_MAX} events: ` +
+      "in this zone a step may begin within a UTC hour, whose parts are counted from the stored events",
+  );
+}
+
+export function rowsNotRetained(rowsFrom: number): NotCountableError {
+  const day = new Date(rowsFrom).toISOString();
+  return new NotCountableError(`hours whose events are still stored, which are retained from ${day} on`);
+}

@@ -1,0 +1,58 @@
+/** Hours that a step cuts: each event counts in the step that holds its time, and too many are refused. */
+import { expect, test } from "bun:test";
+import { HOUR_MS, hourOf } from "../../../src/domain/event.ts";
+import { Steps } from "../../../src/domain/steps.ts";
+import { TimeZone } from "../../../src/domain/time-zone.ts";
+import { UserSketches } from "../../../src/domain/unique-users/user-sketches.ts";
+import { CutHours, NotCountableError, ROWS_MAX } from "../../../src/pipeline/read/cut-hours.ts";
+import { SeriesTally } from "../../../src/pipeline/read/series-tally.ts";
+import { TEST_USERS } from "../../harness/pipeline/test-users.ts";
+
+const zone = TimeZone.named("Asia/Kathmandu")!;
+const HALF_MS = HOUR_MS / 2;
+/** 2026-01-31 and 2026-02-01, UTC+05:45. */
+const [FROM, TO] = [Date.UTC(2026, 0, 30, 18, 15), Date.UTC(2026, 1, 1, 18, 15)];
+const days = () => new Steps({ from: FROM, to: TO, step: "day", zone });
+
+function row(at: number, user: string) {
+  return { hour: hourOf(at), at, kind: "click", user } as const;
+}
+
+test("an event counts in the step that holds its time, or in none; users of steps unite", () => {
+  const steps = days();
+  const midnight = steps.starts[1]!;
+  const cut = new CutHours(steps, TEST_USERS);
+  for (const at of [FROM - 1, FROM, midnight - 1, midnight, TO - 1, TO]) cut.add(row(at, "ann"));
+  const tally = new SeriesTally(steps, cut);
+  const hours = steps.cutHours.map((hour) => ({ hour, clicks: 2 }));
+  for (const { hour, clicks } of hours)
+    tally.add({ stream: "a", hour, clicks, impressions: 0, users: new UserSketches() });
+  const { rows, total, lacks } = tally.series();
+  expect(rows.map(({ clicks, uniqueUsers }) => [clicks, uniqueUsers])).toEqual([
+    [2, 1],
+    [2, 1],
+  ]);
+  expect([total.clicks, total.uniqueUsers, lacks]).toEqual([4, 1, undefined]);
+});
+
+test("events that are not flushed yet, erased ones, and hours without rows are told", () => {
+  const steps = days();
+  const seriesOf = (cut: CutHours, clicks: number) => {
+    const tally = new SeriesTally(steps, cut);
+    tally.add({ stream: "a", hour: hourOf(FROM), clicks, impressions: 0, users: new UserSketches() });
+    return tally.series();
+  };
+  const cut = new CutHours(steps, TEST_USERS);
+  cut.add(row(FROM, "ann"));
+  expect(seriesOf(cut, 2).lacks).toBe("not-flushed-yet");
+  cut.note({ erased: [{ hour: hourOf(FROM), clicks: 1, impressions: 0, deadLetters: 0 }], rowsFrom: 0 });
+  expect(seriesOf(cut, 2)).toMatchObject({ lacks: "erased", total: { clicks: 2 } });
+  cut.note({ erased: [], rowsFrom: TO });
+  expect(() => seriesOf(cut, 2)).toThrow(NotCountableError);
+});
+
+test("more events than can be read in time are refused", () => {
+  const cut = new CutHours(days(), TEST_USERS);
+  for (let i = 0; i < ROWS_MAX; i++) cut.add(row(FROM + HALF_MS, "ann"));
+  expect(() => cut.add(row(FROM, "ann"))).toThrow("time zone of whole hours");
+});
