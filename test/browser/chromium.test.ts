@@ -150,6 +150,110 @@ for (const { name, needs, open } of MODES) {
       expect(users).toEqual(["ann & bob", "ann & bob"]);
     });
 
+    const attributes = 'src="SERVICE/hourglass.js" data-stream';
+    const button = (id: string) => `<button id="${id}" data-hourglass-click>${id}</button>`;
+
+    async function errorsOf(act: () => Promise<unknown>): Promise<string[]> {
+      await view.evaluate(`(() => {
+        window.errors = [];
+        addEventListener("error", ({ message }) => errors.push(message));
+      })()`);
+      await act();
+      return await view.evaluate<string[]>("errors");
+    }
+
+    test("a click on the document, a text or the window counts nothing, and throws nothing", async () => {
+      await openPage(`<script ${attributes}="odd" defer></script>${button("press")}`);
+      const errors = await errorsOf(() =>
+        view.evaluate(`(() => {
+          for (const target of [document, document.documentElement, press.firstChild, window])
+            target.dispatchEvent(new MouseEvent("click", { bubbles: true }));
+        })()`),
+      );
+      expect(errors).toEqual([]);
+      // The text is within a button that counts.
+      await expectCounts("odd", 1, 0, 1);
+    });
+
+    const LOADINGS: Readonly<Record<string, string>> = {
+      "a module": '<script type="module" src="SERVICE/hourglass.js" data-stream="STREAM"></script>',
+      "an import": '<script type="module">import "SERVICE/hourglass.js?stream=STREAM"</script>',
+      "an inserted element without attributes": `<script>
+        document.head.append(Object.assign(document.createElement("script"),
+          { src: "SERVICE/hourglass.js?stream=STREAM" }))</script>`,
+      "settings in a global": `<script>hourglassSettings = { stream: "STREAM", url: "SERVICE" }</script>
+        <script type="module">
+          const text = await (await fetch("SERVICE/hourglass.js")).text();
+          document.head.append(Object.assign(document.createElement("script"), { textContent: text }));
+        </script>`,
+      "another host and path": `<script src="/copy/hourglass.js" data-stream="STREAM" data-url="SERVICE"></script>`,
+    };
+    for (const [loading, html] of Object.entries(LOADINGS))
+      test(`the snippet counts when it is loaded by ${loading}`, async () => {
+        const stream = `loaded-${loading.replaceAll(" ", "-")}`;
+        pages.addScript("/copy/hourglass.js", await (await fetch(`${service.url}/hourglass.js`)).text());
+        const impression = "<p data-hourglass-impression>seen</p>";
+        await openPage(`${html.replaceAll("STREAM", stream)}${button("press")}${impression}`);
+        await expectCounts(stream, 0, 1, 1);
+        expect(await errorsOf(() => view.click("#press"))).toEqual([]);
+        await expectCounts(stream, 1, 1, 1);
+      });
+
+    test("without the address of the service the snippet warns once, and throws nothing", async () => {
+      const source = await (await fetch(`${service.url}/hourglass.js`)).text();
+      await openPage(`<script>warnings = []; console.warn = (...args) => warnings.push(args.join(" "))</script>
+        <script>${source}</script>${button("press")}`);
+      expect(await errorsOf(() => view.click("#press"))).toEqual([]);
+      await view.click("#press");
+      const warnings = await view.evaluate<string[]>("warnings");
+      expect(warnings).toEqual([expect.stringContaining("the address of the service is not known")]);
+    });
+
+    test("a label passes one click on, and it counts once; so does a script that is loaded twice", async () => {
+      const script = `<script ${attributes}="labels" defer></script>`;
+      await openPage(`${script}${script}
+        <label id="around" data-hourglass-click><span id="text">text</span><input type="checkbox" id="box"></label>
+        <div data-hourglass-click><label for="other" id="before">for</label><input type="checkbox" id="other"></div>
+        <div data-hourglass-click><p data-hourglass-click="labels.nested" id="nested">nested</p></div>`);
+      await view.click("#text");
+      await expectCounts("labels", 1, 0, 1);
+      expect(await view.evaluate("box.checked")).toBe(true);
+      await view.click("#box");
+      await expectCounts("labels", 2, 0, 1);
+      await view.click("#before");
+      await expectCounts("labels", 3, 0, 1);
+      await view.click("#nested");
+      await expectCounts("labels.nested", 1, 0, 1);
+      await view.evaluate("(() => { box.focus() })()");
+      await view.press("Space");
+      await expectCounts("labels", 4, 0, 1);
+    });
+
+    test("clicks in open shadow roots count", async () => {
+      await openPage(`<script ${attributes}="shadow" defer></script><div id="host"></div>
+        <div id="marked" data-hourglass-click="shadow.host"></div>
+        <script>
+          for (const [id, html] of [["host", '<button data-hourglass-click>in</button>'], ["marked", "<b>in</b>"]])
+            document.getElementById(id).attachShadow({ mode: "open" }).innerHTML = html;
+        </script>`);
+      await view.evaluate("host.shadowRoot.querySelector('button').click()");
+      await expectCounts("shadow", 1, 0, 1);
+      await view.evaluate("marked.shadowRoot.querySelector('b').click()");
+      await expectCounts("shadow.host", 1, 0, 1);
+    });
+
+    test("sendBeacon brings many events to /events from anywhere, without a preflight", async () => {
+      await openAsStranger("");
+      const sent = await view.evaluate<boolean>(`(() => {
+        const events = [1, 2].map((n) => ({ user: "user-" + n, event: "click", stream: "many" }));
+        const lines = events.map((event) => JSON.stringify(event)).join("\\n");
+        return [JSON.stringify(events), lines, new Blob([lines], { type: "text/plain" })].every((body) =>
+          navigator.sendBeacon("${service.url}/events", body));
+      })()`);
+      expect(sent).toBe(true);
+      await expectCounts("many", 6, 0, 2);
+    });
+
     test("CORS: a page of an origin that is listed may read and post as it likes, others may not", async () => {
       const target = `/analytics?timestamp=${Date.now()}&stream=cors`;
       const asked = (path: string, options: string) =>

@@ -211,6 +211,33 @@ for (const { name, needs, open } of MODES) {
       expect(found).toEqual(bad.map((each) => [...each]));
     });
 
+    test("unknown=ignore: members of others are left out, and what is known has to be right all the same", async () => {
+      const good = { timestamp: HOUR, user: "ann", event: "click", stream: "shipped", id: "one" };
+      const others = { "@timestamp": "now", host: { name: "a", user: "root", tags: [{ id: 1 }, { id: 2 }] } };
+      const body = [
+        JSON.stringify({ ...others, ...good }),
+        JSON.stringify({ ...good, ...others }),
+        JSON.stringify({ ...others, ...good, user: undefined }),
+        '{"user": "ann", "event": "click", "stream": "shipped", "event": "impression", "host": 1}',
+      ].join("\n");
+      const { errors, ...strict } = await expectOutcome(send(body), { invalid: 4 }, 422);
+      expect([strict.accepted, errors.length]).toEqual([0, 4]);
+      const sent = await expectOutcome(send(body, undefined, "?unknown=ignore"), {
+        ...{ accepted: 1, duplicates: 1, invalid: 2 },
+      });
+      expect(sent.errors).toMatchObject([
+        { index: 2, field: "user", got: null },
+        { index: 3, code: "malformed_event", field: "event" },
+      ]);
+    });
+
+    test("plain text, as sendBeacon sends it, is lines or an array", async () => {
+      const headers = { "content-type": "text/plain;charset=UTF-8" };
+      const events = clicks("plain", 10);
+      await expectOutcome(send(ndjson(events), headers), { accepted: 10 });
+      await expectOutcome(send(` ${JSON.stringify(events)}`, headers), { accepted: 10 });
+    });
+
     test("atomic=1: all or none", async () => {
       const events = clicks("atomic", 100);
       const broken = [...events, { ...events[0], event: "view" }];
@@ -311,6 +338,8 @@ for (const { name, needs, open } of MODES) {
       });
 
       test("a parameter that is not known, another method", async () => {
+        const typo = await send(good(), { "content-type": NDJSON }, "?unknown=drop");
+        expect([typo.status, typo.body.error?.field]).toEqual([422, "unknown"]);
         const unknown = await send(good(), { "content-type": NDJSON }, "?atomc=1");
         expect([unknown.status, unknown.body.error?.field]).toEqual([422, "atomc"]);
         const other = await fetch(`${service.url}/events`);
@@ -390,7 +419,7 @@ for (const { name, needs, open } of MODES) {
           total: 2_000,
           stored: 2_000,
           unstored: 0,
-          inDoubt: 0,
+          in_doubt: 0,
         });
         // With their ids all may be sent again.
         const again = withIds(clicks("away", 5_000), "away");

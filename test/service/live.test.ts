@@ -258,7 +258,8 @@ describe("a feed", () => {
     }, FAST);
     watched(feeds, "a", never);
     await waitFor("the second reading", () => feeds.readCount === 2);
-    await Bun.sleep(10 * FAST.intervalMs);
+    const oldAtMs = performance.now() + 10 * FAST.intervalMs;
+    await waitFor("the first message to be old", () => performance.now() > oldAtMs);
     const late = watched(feeds, "a", never).getReader();
     const text = async () => new TextDecoder().decode((await late.read()).value);
     expect(await text()).toStartWith("retry:");
@@ -270,7 +271,8 @@ describe("a feed", () => {
   test("reads on at once after readings that failed slowly", async () => {
     const slowMs = 300;
     const feeds = new LiveFeeds(async () => {
-      if (feeds.readCount <= 3) await Bun.sleep(slowMs);
+      const endMs = performance.now() + slowMs;
+      if (feeds.readCount <= 3) await waitFor("the end of a slow reading", () => performance.now() > endMs);
       return { ...reading({}), hasFailed: feeds.readCount <= 3 };
     }, FAST);
     watched(feeds, "a", never);

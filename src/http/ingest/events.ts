@@ -13,7 +13,7 @@ import type { BulkOutcome } from "../../pipeline/commit/bulk.ts";
 import { StreamReservation } from "../../pipeline/commit/stream-registry.ts";
 import type { Pipeline } from "../../pipeline/pipeline.ts";
 import { BODY_MAX_BYTES, encodingOf, receive, unpack } from "../../protocol/body/encoding.ts";
-import { formatOf, textOf } from "../../protocol/body/format.ts";
+import { formatOf, formatOfPlainText, isPlainText, textOf } from "../../protocol/body/format.ts";
 import { type EventBatch, INVALID_MAX_LISTED, readEvents } from "../../protocol/body/read-events.ts";
 import { RefusedBodyError } from "../../protocol/body/refused-body.ts";
 import { readQuery } from "../../protocol/event/from-query.ts";
@@ -35,6 +35,11 @@ function flag(description: string) {
 export const BatchQuerySchema = Type.Object(
   {
     atomic: flag("1: one invalid event refuses all; else 0"),
+    unknown: Type.Optional(
+      Type.Union([Type.Literal("refuse"), Type.Literal("ignore")], {
+        description: "ignore: members of events that are not known here are left out; else refuse",
+      }),
+    ),
     old: flag("1: timestamps before 2001 are right, and not seconds sent by mistake; else 0"),
   },
   { additionalProperties: false },
@@ -62,7 +67,8 @@ async function take(request: Request, { pipeline, now, access }: AppOptions, mem
   const query = readQuery(request.url, BatchQuerySchema);
   const isAtomic = query["atomic"] === "1";
   const isOld = query["old"] === "1";
-  const format = formatOf(request.headers.get("content-type"));
+  const type = request.headers.get("content-type");
+  const format = isPlainText(type) ? undefined : formatOf(type);
   const encoding = encodingOf(request.headers.get("content-encoding"));
   const received = await receive(request);
   let reservedBytes = encoding === "identity" ? received.length : BODY_MAX_BYTES;
@@ -81,11 +87,14 @@ async function take(request: Request, { pipeline, now, access }: AppOptions, mem
     const { retention } = pipeline;
     const earliest = isOld ? retention.rowsFrom(time) : retention.earliestAccepted(time);
     const allowed = access?.streamsOf(request);
+    const text = textOf(bytes);
     const options = {
       ...{ now: time, defaultAt: time, earliest },
-      ...{ format, admits: streams.admits, allowed, invalidMaxListed: INVALID_MAX_LISTED },
+      format: format ?? formatOfPlainText(text),
+      ignoresUnknown: query["unknown"] === "ignore",
+      ...{ admits: streams.admits, allowed, invalidMaxListed: INVALID_MAX_LISTED },
     };
-    const batch = await readEvents(textOf(bytes), options);
+    const batch = await readEvents(text, options);
     const refused = access?.refusalOfBatch(request, batch.events.length + batch.invalidCount);
     if (refused !== undefined) {
       pipeline.ledger.refused[refused.reason] += batch.events.length + batch.invalidCount;

@@ -1,58 +1,110 @@
 /*
- * <script src="https://…/hourglass.js" data-stream="shop" data-user="ann" defer></script>
- * counts an impression of each element with data-hourglass-impression once half of it is seen, or it fills half of
+ * Loaded by a script element with data-stream="shop" (and data-user="ann"), it
+ * counts an impression of each element with data-hourglass-impression once half of it is visible, or it fills half of
  * the window; and each click on one with data-hourglass-click. Their values are streams; else the script's counts.
+ * Settings (stream, user, url): attributes of the script element, parameters of its URL, or members of the global
+ * hourglassSettings. It never throws: what goes wrong is a warning, once.
  */
 (() => {
-  const script = document.currentScript;
-  const watched = new WeakSet();
-  const SELECTOR = "[data-hourglass-impression]";
-
-  const send = (event, stream) => {
-    const { dataset, src } = script;
-    const url = new URL("beacon", src);
-    const parameters = { event, stream: stream || dataset.stream, user: dataset.user };
-    for (const name in parameters) if (parameters[name]) url.searchParams.set(name, parameters[name]);
-    navigator.sendBeacon(url);
+  const IMPRESSION = "data-hourglass-impression";
+  const CLICK = "data-hourglass-click";
+  const OWN_FILE = /\/hourglass\.js(?:[?#]|$)/;
+  let hasWarned = false;
+  const warn = (problem) => {
+    if (!hasWarned) console.warn("hourglass.js:", problem);
+    hasWarned = true;
   };
+  // Whatever happens in here stays in here: the page goes on.
+  const safely =
+    (act) =>
+    (...args) => {
+      try {
+        return act(...args);
+      } catch (error) {
+        warn(error);
+      }
+    };
+
+  // A module has no currentScript, and one that is imported has no element.
+  const isOwn = ({ src, name }) => OWN_FILE.test(src || name || "");
+  const script = document.currentScript || [...document.scripts].find(isOwn);
+  const source = script?.src || performance.getEntriesByType("resource").find(isOwn)?.name;
+  const setting = (name) =>
+    script?.dataset[name] || (source && new URL(source).searchParams.get(name)) || window.hourglassSettings?.[name];
+  const service = () => {
+    const url = setting("url");
+    if (url) return new URL(url.replace(/\/*$/, "/"), document.baseURI);
+    if (source) return new URL(".", source);
+    throw "set data-url, or hourglassSettings.url: the address of the service is not known";
+  };
+
+  const send = safely((event, stream) => {
+    const url = new URL("beacon", service());
+    const parameters = { event, stream: stream || setting("stream"), user: setting("user") };
+    for (const name in parameters) if (parameters[name]) url.searchParams.set(name, parameters[name]);
+    if (!navigator.sendBeacon(url)) warn("the browser did not send an event");
+  });
 
   const area = ({ width, height }) => width * height;
-
-  const observer = new IntersectionObserver(
-    (entries) => {
-      for (const { target, intersectionRatio, intersectionRect, rootBounds } of entries) {
-        const fills = rootBounds && area(intersectionRect) > area(rootBounds) / 2;
-        if (intersectionRatio < 0.5 && !fills) continue;
-        observer.unobserve(target);
-        send("impression", target.dataset.hourglassImpression);
-      }
-    },
-    { threshold: Array.from(Array(51), (_, i) => i / 100) },
-  );
-
-  const watch = (element) => {
-    if (watched.has(element)) return;
-    watched.add(element);
-    observer.observe(element);
-  };
-
-  // What is there, and what comes later.
-  document.querySelectorAll(SELECTOR).forEach(watch);
-  new MutationObserver((records) => {
-    for (const { addedNodes } of records) {
-      for (const node of addedNodes) {
-        if (!node.matches) continue;
-        if (node.matches(SELECTOR)) watch(node);
-        node.querySelectorAll(SELECTOR).forEach(watch);
-      }
+  const watched = new WeakSet();
+  const seen = safely((entries, observer) => {
+    for (const { target, intersectionRatio, intersectionRect, rootBounds } of entries) {
+      const fills = rootBounds && area(intersectionRect) > area(rootBounds) / 2;
+      if (intersectionRatio < 0.5 && !fills) continue;
+      observer.unobserve(target);
+      send("impression", target.getAttribute(IMPRESSION));
     }
-  }).observe(document, { childList: true, subtree: true });
+  });
 
-  const clicked = ({ target, button }) => {
-    const element = button < 2 && target.closest("[data-hourglass-click]");
-    if (element) send("click", element.dataset.hourglassClick);
-  };
-  addEventListener("click", clicked, true);
-  // A link that is opened in another tab with the middle button.
-  addEventListener("auxclick", clicked, true);
+  let forwarded;
+  const clicked = safely((event) => {
+    if (event.button > 1) return;
+    // The path also leads out of open shadow roots; documents and windows on it have no attributes.
+    const path = event.composedPath();
+    const mark = path.find((node) => node.hasAttribute?.(CLICK));
+    if (!mark) return;
+    // A label passes its click on to its control within the same task: the second click is no other one.
+    if (forwarded?.mark === mark && forwarded.control === path[0]) return;
+    const control = path.find((node) => node.localName === "label")?.control;
+    if (control && control !== path[0]) {
+      forwarded = { mark, control };
+      setTimeout(() => {
+        forwarded = undefined;
+      });
+    }
+    send("click", mark.getAttribute(CLICK));
+  });
+
+  const start = safely(() => {
+    const key = Symbol.for("hourglass.js");
+    window[key] ??= new Set();
+    const services = window[key];
+    const name = source || setting("url") || "";
+    if (services.has(name)) return warn("it is loaded more than once; only the first counts");
+    services.add(name);
+    addEventListener("click", clicked, true);
+    // A link that is opened in another tab with the middle button.
+    addEventListener("auxclick", clicked, true);
+    service();
+    const thresholds = Array.from(Array(51), (_, i) => i / 100);
+    const observer = new IntersectionObserver(seen, { threshold: thresholds });
+    const watch = (element) => {
+      if (watched.has(element)) return;
+      watched.add(element);
+      observer.observe(element);
+    };
+    const selector = `[${IMPRESSION}]`;
+    document.querySelectorAll(selector).forEach(watch);
+    // Elements that are added later.
+    new MutationObserver((records) => {
+      for (const { addedNodes } of records) {
+        for (const node of addedNodes) {
+          if (!node.matches) continue;
+          if (node.matches(selector)) watch(node);
+          node.querySelectorAll(selector).forEach(watch);
+        }
+      }
+    }).observe(document, { childList: true, subtree: true });
+  });
+  start();
 })();

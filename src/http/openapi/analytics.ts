@@ -79,9 +79,9 @@ export const analyticsPaths: Paths = {
       description:
         `Takes ${EXPECTS_KIND}, as \`click\`, \`impression\` (names without a value) or \`event=…\`. With an ` +
         "`id`, or a header `Idempotency-Key`, the request may be repeated: the same id in the same stream counts " +
-        "once within 24 hours. Without an answer the event may have been counted. A body is ignored. In a URL, `+` is a " +
-        "space: send the user `a+b@x.org` as `a%2Bb@x.org`, or it is another user than in JSON. Users are compared byte " +
-        "by byte: `é` as one code point (NFC) and as two (NFD) are two users.",
+        "once within 24 hours. Without an answer the event may have been counted. A body is ignored. In a URL, `+` " +
+        "is a space: send the user `a+b@x.org` as `a%2Bb@x.org`, or it is another user than in JSON. Users are " +
+        "compared byte by byte: `é` as one code point (NFC) and as two (NFD) are two users.",
       parameters: [
         ...queryParameters(EventQuerySchema),
         {
@@ -107,8 +107,8 @@ export const analyticsPaths: Paths = {
     }),
     get: operation("getHour", "Counts", "Read one hour", {
       description:
-        "The UTC hour that holds the timestamp. It includes every event that was answered with 204. Without `format`, " +
-        "the `accept` header decides.",
+        "The UTC hour that holds the timestamp. It includes every event that was answered with 204. Without " +
+        "`format`, the `accept` header decides.",
       parameters: queryParameters(HourQuerySchema),
       responses: {
         200: answer(

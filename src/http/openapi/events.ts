@@ -87,6 +87,10 @@ const CONTENT = {
     }),
     example: LINES,
   },
+  "text/plain": {
+    schema: Type.String({ description: "one of the two above, as navigator.sendBeacon sends a string" }),
+    example: LINES,
+  },
 };
 
 export const eventsPaths: Paths = {
@@ -94,7 +98,9 @@ export const eventsPaths: Paths = {
     post: operation("postEvents", "Events", "Count many events", {
       description:
         "Each event has the same promises as a single one. Invalid or refused events do not keep the others from " +
-        "being counted, unless `atomic=1`.",
+        "being counted, unless `atomic=1`. `text/plain` is for navigator.sendBeacon, which needs no CORS preflight " +
+        "with it. With `unknown=ignore`, log shippers may add members of their own; a misspelt `id` is then left " +
+        "out, too, and the event is counted again with each retry.",
       parameters: [
         ...queryParameters(BatchQuerySchema),
         {

@@ -106,7 +106,8 @@ export const livePaths: Paths = {
   "/": {
     get: operation("getDashboard", "Counts", "The dashboard", {
       description:
-        "Its address says what it shows (`stream`, `range` or `from` and `to`, `step`, `metric`, `tz`, `compare`, `week_start`, `order`).",
+        "Its address says what it shows: `stream`, `range` (or `from` and `to`), `step`, `metric`, `order`, `tz`, " +
+        "`compare` and `week_start`.",
       parameters: [IF_NONE_MATCH],
       responses: {
         200: page,

@@ -104,16 +104,16 @@ const CACHING =
   "If all hours are over, the answer has an `etag`: it may be cached, but must be revalidated, as late events count.";
 const WHOLE_HOURS = "`from` is moved back and `to` forward to a whole UTC hour.";
 const HOURS_OF_ZONE =
-  "`from` is moved back and `to` forward to a whole hour of the time zone. Where that is not whole hours from UTC (India, " +
-  "Nepal, Newfoundland), a step may begin within a UTC hour: the parts of such an hour are counted from its stored " +
-  "events. If all such hours of the range have more than 1,000,000 events, or theirs are not retained any more, the " +
-  "answer is 422: ask for longer steps, or for a time zone of whole hours.";
+  "`from` is moved back and `to` forward to a whole hour of the time zone. Where that is not whole hours from UTC " +
+  "(India, Nepal, Newfoundland), a step may begin within a UTC hour: the parts of such an hour are counted from its " +
+  "stored events. If all such hours of the range have more than 1,000,000 events, or theirs are not retained any " +
+  "more, the answer is 422: ask for longer steps, or for a time zone of whole hours.";
 const FORMAT = "Without `format`, the `accept` header decides.";
 
 export const rangesPaths: Paths = {
   "/series": {
     get: operation("getSeries", "Counts", "Read a range of hours, step by step", {
-      description: `For one stream, or all with a prefix (\`prefix*\`). ${HOURS_OF_ZONE} ${FORMAT} ${CACHING}`,
+      description: `For one stream, or a branch (\`shop.*\`). ${HOURS_OF_ZONE} ${FORMAT} ${CACHING}`,
       parameters: [...queryParameters(SeriesQuerySchema), IF_NONE_MATCH],
       responses: {
         200: answer(

@@ -30,6 +30,15 @@ export function formatOf(got: string | null): BodyFormat {
   );
 }
 
+/** What sendBeacon sends a string as, since browsers need no preflight for it (CORS). */
+export function isPlainText(type: string | null): boolean {
+  return /^text\/plain\s*(;|$)/i.test(type ?? "");
+}
+
+export function formatOfPlainText(text: string): BodyFormat {
+  return /^\s*\[/.test(text) ? "array" : "ndjson";
+}
+
 /**
  * Bytes that are not UTF-8 become U+FFFD, which no event may contain: so only the events with such bytes are refused.
  */

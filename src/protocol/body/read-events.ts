@@ -8,7 +8,13 @@
 import type { Event } from "../../domain/event.ts";
 import type { StreamSet } from "../../domain/stream-set.ts";
 import { WorkSlices } from "../../runtime/yield.ts";
-import { eventOf, MalformedEventError, type TimeRules, whatIsWrongWith } from "../event/from-object.ts";
+import {
+  eventOf,
+  eventWithOthers,
+  MalformedEventError,
+  type TimeRules,
+  whatIsWrongWith,
+} from "../event/from-object.ts";
 import { type InputError, StreamNotAllowedError, TooManyStreamsError } from "../invalid-parameter.ts";
 import { ElementScan, LineScan, type Pieces, type Scan, WholeScan } from "./pieces.ts";
 import { RefusedBodyError } from "./refused-body.ts";
@@ -48,6 +54,8 @@ const EVENTS_PER_LOOK = 64;
 
 export interface ReadingOptions extends TimeRules {
   readonly format: BodyFormat;
+  /** Members of events that are not known here are left out, instead of making the event invalid. */
+  readonly ignoresUnknown?: boolean;
   /** False for a stream that would exceed MAX_STREAMS. */
   readonly admits: (stream: string) => boolean;
   /** Undefined: all streams. */
@@ -113,7 +121,8 @@ class Reading implements EventBatch {
     const isLong = end - start > EVENT_MAX_CHARS;
     const text = this.#text.slice(start, end);
     const value = isLong ? undefined : this.#parse(text, index);
-    const event = eventOf(value, quoteCounts[i]!, this.#options);
+    let event = eventOf(value, quoteCounts[i]!, this.#options);
+    if (event === undefined && this.#options.ignoresUnknown) event = eventWithOthers(value, text, this.#options);
     if (event === undefined) {
       this.#refuse(index, text, () => this.#faultOf(value, text, isLong));
       return;
@@ -151,7 +160,7 @@ class Reading implements EventBatch {
     const expected = isLong ? `a JSON object of at most ${EVENT_MAX_CHARS} characters` : "a JSON object";
     return value === undefined
       ? new MalformedEventError(undefined, text, expected)
-      : whatIsWrongWith(value, text, this.#options);
+      : whatIsWrongWith(value, text, this.#options, this.#options.ignoresUnknown);
   }
 }
 

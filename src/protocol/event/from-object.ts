@@ -60,6 +60,18 @@ export function eventOf(value: unknown, quoteCount: number, rules: TimeRules): E
   return { stream: stream ?? DEFAULT_STREAM, at, kind, user, id };
 }
 
+/** The same for an event that may have other members, which are left out. `text`: what `value` was parsed from. */
+export function eventWithOthers(value: unknown, text: string, rules: TimeRules): Event | undefined {
+  if (typeof value !== "object" || value === null || repeatedName(text, NAMES) !== undefined) return undefined;
+  const known = knownMembers(value);
+  const texts = Object.values(known).filter((member) => typeof member === "string");
+  return eventOf(known, 2 * (Object.keys(known).length + texts.length), rules);
+}
+
+function knownMembers(value: object): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(value).filter(([name]) => NAMES.includes(name)));
+}
+
 /** Undefined if it is not a time, or too early or too late. */
 function timeIn(value: unknown, { now, earliest, defaultAt }: TimeRules): number | undefined {
   if (value === undefined) return defaultAt;
@@ -78,12 +90,12 @@ function isText(value: unknown): value is string {
   return typeof value === "string" && isUserText(value);
 }
 
-/** Why eventOf() refused it. `text`: what `value` was parsed from. */
-export function whatIsWrongWith(value: unknown, text: string, rules: TimeRules): InputError {
+/** Why it was refused. `text`: what `value` was parsed from. `mayHaveOthers`: members that are left out. */
+export function whatIsWrongWith(value: unknown, text: string, rules: TimeRules, mayHaveOthers = false): InputError {
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
     return new MalformedEventError(undefined, text, "a JSON object");
   }
-  const members = value as Record<string, unknown>;
+  const members = mayHaveOthers ? knownMembers(value) : (value as Record<string, unknown>);
   const problem = Value.Errors(EventObjectSchema, members).First();
   if (problem !== undefined) {
     const field = firstName(problem.path);
@@ -91,10 +103,15 @@ export function whatIsWrongWith(value: unknown, text: string, rules: TimeRules):
     const expected = known?.["description"] ?? `no member but ${NAMES.join(", ")}`;
     return new InvalidParameterError(field, shown(members[field]), expected);
   }
-  return brokenRule(members, text, rules);
+  return brokenRule(members, text, rules, mayHaveOthers ? NAMES : undefined);
 }
 
-function brokenRule(members: Record<string, unknown>, text: string, rules: TimeRules) {
+function brokenRule(
+  members: Record<string, unknown>,
+  text: string,
+  rules: TimeRules,
+  names: readonly string[] | undefined,
+) {
   const { timestamp, user, id } = members;
   if (timeIn(timestamp, rules) === undefined) {
     return new InvalidParameterError("timestamp", shown(timestamp), expectsTime(rules.earliest));
@@ -103,7 +120,7 @@ function brokenRule(members: Record<string, unknown>, text: string, rules: TimeR
     if (value === undefined || isText(value)) continue;
     return new InvalidParameterError(field, shown(value), EXPECTS_TEXT);
   }
-  const name = repeatedName(text);
+  const name = repeatedName(text, names);
   return new MalformedEventError(name, text, "each member to be given once");
 }
 
@@ -119,15 +136,19 @@ function shown(value: unknown): string | null {
   return typeof value === "string" ? value.toWellFormed() : JSON.stringify(value);
 }
 
-/** A string, and the colon after it if it is a name. The object holds no other objects. */
-const STRING = /("(?:[^"\\]|\\.)*")(\s*:)?/g;
+/** A bracket; or a string, and the colon after it if it is a name. */
+const TOKEN = /[{}[\]]|("(?:[^"\\]|\\.)*")(\s*:)?/g;
 
-/** `text`: an object in JSON. Each match begins where the last one ended: a string is scanned once. */
-function repeatedName(text: string): string | undefined {
+/** Of a JSON object, not of those within it. Each match begins where the last one ended: a string is scanned once. */
+function repeatedName(text: string, names?: readonly string[]): string | undefined {
   const seen = new Set<string>();
-  for (const [, quoted, colon] of text.matchAll(STRING)) {
-    if (colon === undefined) continue;
-    const name = JSON.parse(quoted!) as string;
+  let depth = 0;
+  for (const [token, quoted, colon] of text.matchAll(TOKEN)) {
+    if (token === "{" || token === "[") depth += 1;
+    else if (token === "}" || token === "]") depth -= 1;
+    if (quoted === undefined || colon === undefined || depth !== 1) continue;
+    const name = JSON.parse(quoted) as string;
+    if (names?.includes(name) === false) continue;
     if (seen.has(name)) return name;
     seen.add(name);
   }

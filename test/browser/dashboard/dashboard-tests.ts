@@ -182,7 +182,8 @@ export function dashboardTests({ name, needs, open }: Variant): void {
         });
         const [now, before] = (await Promise.all(totals)) as [Series["rows"][number], Series["rows"][number]];
         const points = ((now.ctr! - before.ctr!) * 100).toFixed(2).replace(/\.?0+$/, "");
-        const change = `${Number(points) > 0 ? "+" : ""}${points} points, up to ${new Date(wholeTo).toISOString().slice(11, 16)}`;
+        const until = new Date(wholeTo).toISOString().slice(11, 16);
+        const change = `${Number(points) > 0 ? "+" : ""}${points} points, up to ${until}`;
         expect(await page.text("#chart-sums .change")).toBe(change);
         expect(await page.text("#chart-sums .legend-before b")).toBe(percent(before.ctr));
         return true;

@@ -34,16 +34,21 @@ export interface Pages {
   readonly origin: string;
   /** The address of a page with this body. */
   add(body: string): string;
+  addScript(path: string, source: string): void;
   stop(): Promise<void>;
 }
 
 export function servePages(): Pages {
   const bodies = new Map<string, string>();
+  const scripts = new Map<string, string>();
   const server = Bun.serve({
     port: 0,
     hostname: "127.0.0.1",
     fetch({ url }) {
-      const body = bodies.get(new URL(url).pathname);
+      const { pathname } = new URL(url);
+      const script = scripts.get(pathname);
+      if (script !== undefined) return new Response(script, { headers: { "content-type": "text/javascript" } });
+      const body = bodies.get(pathname);
       if (body === undefined) return new Response(null, { status: 404 });
       const text = `<!doctype html><title>page</title><link rel="icon" href="data:,"><body>${body}`;
       return new Response(text, { headers: { "content-type": "text/html; charset=utf-8" } });
@@ -56,6 +61,7 @@ export function servePages(): Pages {
       bodies.set(path, body);
       return `${server.url.origin}${path}`;
     },
+    addScript: (path, source) => scripts.set(path, source),
     stop: () => server.stop(true),
   };
 }
