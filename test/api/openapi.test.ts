@@ -141,7 +141,7 @@ describe("a service", () => {
     expect(policy.filter((part) => /:\/\/|\*|unsafe/.test(part))).toEqual([]);
     const links = Array.from((await page.text()).matchAll(/(?:src|href)="(?!data:)([^"]+)"/g), ([, link]) => link!);
     expect(links.length).toBeGreaterThan(4);
-    const types = { js: "text/javascript", css: "text/css", json: "application/json" };
+    const types = { js: "text/javascript", css: "text/css", json: "application/json", "/": "text/html" };
     for (const link of links) {
       const part = await fetch(new URL(link, page.url));
       expect([link, part.status, new URL(part.url).origin]).toEqual([link, 200, service.url]);

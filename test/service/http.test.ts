@@ -496,17 +496,18 @@ for (const { name, needs, open } of MODES) {
     });
 
     test("an hour is text, or JSON by parameter or by Accept", async () => {
+      const at = OLD_HOUR - 2 * HOUR_MS;
       const stream = `formats-${crypto.randomUUID()}`;
-      await postEvent(service.port, { at: OLD_HOUR, user: "ann", kind: "impression", stream });
+      await postEvent(service.port, { at, user: "ann", kind: "impression", stream });
       const read = (query: string, ...headers: string[]) =>
         ask(service.port, {
           method: "GET",
-          target: `/analytics?timestamp=${OLD_HOUR}&stream=${stream}${query}`,
+          target: `/analytics?timestamp=${at}&stream=${stream}${query}`,
           headers,
         });
       const text = "unique_users,1\nclicks,0\nimpressions,1\n";
       const json = {
-        ...{ from: "2020-01-10T10:00:00Z", to: "2020-01-10T11:00:00Z", stream },
+        ...{ from: "2020-01-10T08:00:00Z", to: "2020-01-10T09:00:00Z", stream },
         ...{ clicks: 0, impressions: 1, ctr: 0, unique_users: 1 },
       };
       for (const answer of [await read(""), await read("&format=text"), await read("", "Accept: text/html, */*")])
