@@ -1,5 +1,5 @@
 /**
- * The shapes of answers that are no success. Every error body is
+ * Answers other than success. Every error body is
  *   {"error": {"code", "message", "field"?, "got"?, "expected"?}}
  */
 
@@ -51,7 +51,7 @@ export const COLD_STORE_AWAY: ErrorBody = {
 };
 export const INTERNAL: ErrorBody = { code: "internal", message: "a fault in this service: see its log" };
 
-/** Of events that are not stored, as far as is known. */
+/** For events that are not stored, as far as is known. */
 export function outcomeAnswer(outcome: NonNullable<Outcome>): Response {
   return outcome.reason === UNKNOWN.reason ? errorAnswer(504, OUTCOME_UNKNOWN) : refusalAnswer(outcome);
 }
@@ -74,7 +74,7 @@ export function retryHeaders({ reason, retryAfterS }: Refusal): Record<string, s
   return headers;
 }
 
-/** Where the ledger has what was refused for this error; undefined if the request is not at fault. */
+/** The ledger's reason for this error; undefined if the request is not at fault. */
 export function refusalReasonOf(error: unknown): "invalid" | "unauthorized" | undefined {
   if (error instanceof StreamNotAllowedError) return "unauthorized";
   return isRefusedInput(error) ? "invalid" : undefined;
@@ -84,7 +84,6 @@ export function isRefusedInput(error: unknown): error is MalformedQueryError | I
   return error instanceof MalformedQueryError || error instanceof InvalidParameterError;
 }
 
-/** What is wrong with an input. */
 export function errorBodyOf(error: InputError): ErrorBody {
   const got = error.got === null ? null : error.got.slice(0, GOT_MAX_CHARS);
   const message = error.message.slice(0, 2 * GOT_MAX_CHARS);
@@ -105,7 +104,7 @@ function statusOf(error: MalformedQueryError | InvalidParameterError): number {
   return error instanceof MalformedQueryError ? 400 : 422;
 }
 
-/** For whatever was thrown on the way: a fault of ours is logged, under the request's id, and not shown. */
+/** An unexpected error is logged under the request's id, and not shown. */
 export function answerToError(error: unknown, log: Log, request: Request): Response {
   if (isRefusedInput(error)) return errorAnswer(statusOf(error), errorBodyOf(error));
   if (error instanceof HotUnavailableError || error instanceof ColdUnavailableError) {

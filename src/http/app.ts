@@ -1,6 +1,6 @@
 /**
- * The HTTP interface, put together: hooks first (log, Host, CORS, access), then the routes. A test can ask it without
- * a socket, by `app.handle`; what no route takes is answered by `unrouted.ts` only where there is one.
+ * Wires the HTTP interface: hooks first (log, Host, CORS, access), then the routes. A test can use it without a socket,
+ * by `app.handle`; with one, `unrouted.ts` answers requests that no route takes.
  */
 import { Elysia } from "elysia";
 import { accessControl } from "./access/gate.ts";
@@ -23,11 +23,11 @@ import { RequestLines } from "./requests/log-lines.ts";
 import type { AppOptions } from "./route-options.ts";
 import { unroutedAnswers } from "./unrouted.ts";
 
-/** Bun would answer 413 without a word above this: every route that reads a body has its own bound, and says so. */
+/** Bun would answer a bare 413 above this: every route that reads a body has its own bound, and explains it. */
 const RECEIVED_MAX_BYTES = Number.MAX_SAFE_INTEGER;
-/** One of so many. */
+/** One in 8 is timed. */
 const TIMED_POSTS = 8;
-/** What pages of other origins may send, and read the answers of. */
+/** Methods that pages of other origins may use. */
 const CROSS_ORIGIN_METHODS = new Map([
   ["/analytics", "GET, POST"],
   ["/pixel.gif", "GET"],

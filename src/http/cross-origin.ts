@@ -1,6 +1,6 @@
 /**
- * CORS: lets the pages of some origins read the answers of some routes. No credentials are involved: the service
- * knows no cookies. It is in the way of no request unless it is used.
+ * CORS: lets pages of some origins read the answers of some routes. No credentials are involved, since the service uses
+ * no cookies. Without CORS_ORIGINS no request passes here.
  */
 import { Elysia } from "elysia";
 
@@ -9,18 +9,18 @@ const EXPOSED = [
   ...["etag", "hourglass-degraded", "hourglass-not-counted", "retry-after", "www-authenticate"],
   ...["ratelimit", "ratelimit-policy", "ratelimit-limit", "ratelimit-remaining", "ratelimit-reset"],
 ].join(", ");
-/** What a browser asks before it sends; the most that one remembers of the answer is a day or less. */
+/** For preflight requests. Browsers cache the answer for a day at most. */
 const PREFLIGHT = {
   "access-control-allow-headers": "authorization, content-type, idempotency-key",
   "access-control-max-age": "86400",
 };
 
-/** To be used before the routes. `methodsByPath`: what may be sent from elsewhere, as `GET, POST`. */
+/** To be used before the routes. `methodsByPath`: such as `GET, POST`. */
 export function crossOrigin(origins: readonly string[], methodsByPath: ReadonlyMap<string, string>) {
   const isAnyAllowed = origins.includes("*");
   const permit = ({ headers }: Response, origin: string | null) => {
     if (isAnyAllowed) return headers.set(ALLOW_ORIGIN, "*");
-    // The answer to another origin would be another one.
+    // Answers differ by origin.
     headers.append("vary", "Origin");
     if (origin !== null && origins.includes(origin)) headers.set(ALLOW_ORIGIN, origin);
   };

@@ -1,4 +1,4 @@
-/** Headers of the service's pages: they load and run only files of this service. */
+/** Headers of the service's pages, which load and run only files of this service. */
 const POLICY = [
   "default-src 'none'",
   "script-src 'self'",

@@ -1,4 +1,4 @@
-/** The dependencies of the routes. */
+/** The dependencies of the routes, and the settings of those for browsers. */
 import type { Registry } from "prom-client";
 import type { Scope } from "../domain/api-key.ts";
 import type { Source } from "../intake/source.ts";
@@ -9,7 +9,6 @@ import type { StoreWatch } from "../store/watch.ts";
 import type { Access } from "./access/access.ts";
 import type { ClientAddresses } from "./requests/client-address.ts";
 
-/** Settings of the routes for browsers. */
 export interface BrowserSettings {
   /** Origins whose pages may read answers: "*" for all, undefined for none. */
   readonly corsOrigins: readonly string[] | undefined;
@@ -33,7 +32,7 @@ export interface Certificate {
 export type MetricFamilies = Awaited<ReturnType<Registry["getMetricsAsJSON"]>>;
 
 export interface Siblings {
-  /** The number of this process. */
+  /** This process's number. */
   readonly worker: number;
   /** Including this process. */
   readonly count: number;
@@ -45,7 +44,7 @@ export interface Siblings {
 
 export interface AppOptions {
   readonly pipeline: Pipeline;
-  /** Brokers that events come from, too. */
+  /** Brokers that events are consumed from. */
   readonly sources: readonly Source[];
   readonly metrics: Metrics;
   readonly log: Log;
@@ -60,10 +59,9 @@ export interface AppOptions {
   readonly access?: Access | undefined;
   /** Undefined: without TLS. */
   readonly certificate?: Certificate | undefined;
-  /** Gets a line for each request. */
+  /** For a line per request. */
   readonly requestLog?: Log | undefined;
   /** The availability of each store. */
   readonly stores?: readonly StoreWatch[] | undefined;
-  /** The other processes on the same port. */
   readonly siblings?: Siblings | undefined;
 }

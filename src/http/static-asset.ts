@@ -1,4 +1,4 @@
-/** An answer that never changes while the process runs. It is compressed once, in another thread, on first use. */
+/** An answer that never changes while the process runs: compressed on first use, in another thread. */
 import { etagOf, matches } from "./etag.ts";
 import { acceptsGzip, gzip } from "./gzip.ts";
 

@@ -2,8 +2,8 @@
  * The routes with the types of their parameters and answers, for typed clients: `import type { App }`, and Eden's
  * `treaty<App>(url)` (examples/eden.ts).
  *
- * The routes that serve have no Elysia schemas, as its validator costs more than the rest of a request, so that their
- * type has only paths. This app never runs; a test compares it with the real one.
+ * The routes that serve have no Elysia schemas, whose validator costs more than the rest of a request, so their type
+ * has only paths. This app never runs; a test compares it with the real one.
  */
 import { type Static, Type } from "@sinclair/typebox";
 import { Elysia } from "elysia";
@@ -24,7 +24,7 @@ function neverServed(): never {
   throw new Error("This app is for its type alone: createApp (app.ts) makes the one that serves");
 }
 
-/** Of the routes that clients count and read with. `GET /analytics` answers three lines of text. */
+/** The routes that clients count and read with. `GET /analytics` answers three lines of text. */
 export function typedApp() {
   return new Elysia()
     .post("/analytics", (): undefined => neverServed(), { query: EventQuerySchema })

@@ -12,12 +12,12 @@ interface Route {
   readonly path: string;
 }
 
-/** `routes`: asked for with the first request, when all of them are known. */
+/** `routes`: called at the first request, when all of them are known. */
 export function unroutedAnswers(routes: () => readonly Route[]): (request: Request) => Response {
   let methodsByPath: ReadonlyMap<string, string> | undefined;
   return (request) => {
     methodsByPath ??= allowedMethods(routes());
-    // Without a Host header there is only a path.
+    // Without a Host header the URL is a path.
     const path = URL.parse(request.url, "http://localhost")?.pathname ?? "";
     // The page of the API names its files relative to /docs. (A route of Elysia's would take /docs as well.)
     if (path === "/docs/") return new Response(null, { status: 308, headers: { location: "../docs" } });

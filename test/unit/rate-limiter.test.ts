@@ -200,7 +200,7 @@ describe("instances that share a store", () => {
     const limiter = limiterOn(clock, store, log);
     store.failure = new HotUnavailableError("the test took it away", false);
     expect(takenOf(limiter, 30)).toBe(10);
-    await waitFor("the failure", () => log.has("limits hold for this instance alone"));
+    await waitFor("the failure", () => log.has("rate limits are not shared with other instances"));
     expect(takenOf(limiter, 30)).toBe(0);
     store.failure = undefined;
     await waitFor("it to be told", () => store.told.length > 0);

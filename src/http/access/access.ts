@@ -46,7 +46,7 @@ interface Limited {
 
 /** Remembered of a request that was admitted with a key or a limit. */
 interface Admitted {
-  /** Undefined if none is required. */
+  /** Undefined if no key is required. */
   readonly key: KnownKey | undefined;
   readonly limits: readonly Limited[];
 }
@@ -66,10 +66,10 @@ export class Access {
     const access = accessOf(request.method, route);
     if (access === "open" || access === "redirect") return undefined;
     const limits: Limited[] = [];
-    // First, so that guessing at keys is limited, too.
+    // First, so that guessing keys is limited, too.
     const byAddress = this.#refusalByAddress(request, peers, limits);
     if (byAddress !== undefined) return byAddress;
-    const scope = access === "browser" ? undefined : this.#scopeAskedFor(access);
+    const scope = access === "browser" ? undefined : this.#requiredScope(access);
     const key = scope && this.#keyFor(request, scope);
     if (key !== undefined && "answer" in key) return key;
     const byKey = this.#refusalByLimitOf(key, limits);
@@ -78,7 +78,7 @@ export class Access {
     return undefined;
   }
 
-  #scopeAskedFor(access: Scope | "unlisted"): Scope | undefined {
+  #requiredScope(access: Scope | "unlisted"): Scope | undefined {
     const { requiredScopes } = this.#options;
     if (access === "unlisted") return requiredScopes.size > 0 ? "admin" : undefined;
     return requiredScopes.has(access) ? access : undefined;
@@ -100,7 +100,7 @@ export class Access {
     const { addressLimit, addresses } = this.#options;
     if (addressLimit === undefined) return undefined;
     const address = addresses.of(request, peers);
-    // The connection is closed: there is nobody to answer.
+    // The connection is closed.
     if (address === undefined) return undefined;
     return refusalByOne(this.#limitedAddress(address, addressLimit), limits);
   }
@@ -116,7 +116,7 @@ export class Access {
     return refusalByOne({ by: "key", limiter, bucket: limiter.bucket(key.id, key.limit) }, limits);
   }
 
-  /** Undefined if it was let in without a key. */
+  /** Undefined if it was admitted without a key. */
   keyIdOf(request: Request): string | undefined {
     return this.#admitted.get(request)?.key?.id;
   }
@@ -127,15 +127,15 @@ export class Access {
   }
 
   /** For streamed answers: false once the key is revoked or expired. */
-  isStillLetIn(request: Request): boolean {
+  isStillAdmitted(request: Request): boolean {
     const key = this.#admitted.get(request)?.key;
     return key === undefined || this.#options.keys.isGood(key);
   }
 
   /** Adds headers with what is left of the limits that the request has used. */
-  tellLimits(request: Request, headers: Headers): void {
+  addLimitHeaders(request: Request, headers: Headers): void {
     const { limits = [] } = this.#admitted.get(request) ?? {};
-    // A refusal has these headers already, of the limit that it is for.
+    // A refusal has the headers of its own limit.
     if (limits.length === 0 || headers.has("ratelimit")) return;
     const states = limits.map(({ by, limiter, bucket }) => ({ by, bucket, state: limiter.stateOf(bucket) }));
     for (const [name, value] of Object.entries(limitHeaders(states))) headers.set(name, value);
@@ -153,7 +153,7 @@ export class Access {
     return undefined;
   }
 
-  /** For redirects, which are followed even over the limit: whether the click counts. */
+  /** For redirects, which work even beyond the limit: whether the click counts. */
   takesFrom(address: string | undefined): boolean {
     const { addressLimit } = this.#options;
     if (addressLimit === undefined || address === undefined) return true;

@@ -11,9 +11,9 @@ const CHALLENGE = 'Bearer realm="hourglass"';
 
 export const KEY_MISSING: ErrorBody = {
   code: "key_missing",
-  message: "this takes an API key, as the header 'Authorization: Bearer hg_…': nothing was done",
+  message: "this requires an API key, in the header 'Authorization: Bearer hg_…': nothing was done",
 };
-/** The same for all of them, so that a guess reveals nothing. */
+/** One message for all reasons, so that a guess reveals nothing. */
 export const KEY_INVALID: ErrorBody = {
   code: "key_invalid",
   message: "the API key is unknown, revoked or expired: nothing was done",
@@ -25,7 +25,7 @@ export const KEYS_UNKNOWN: ErrorBody = {
 };
 
 export function scopeMissing(scope: Scope, has: Iterable<Scope>): ErrorBody {
-  const message = `this takes an API key of scope ${scope}, and this one has ${[...has].join(", ")}: nothing was done`;
+  const message = `this requires an API key of scope ${scope}, but this one has ${[...has].join()}: nothing was done`;
   return { code: "scope_missing", message };
 }
 
@@ -49,7 +49,7 @@ export function keysUnknownAnswer(): Response {
 export type LimitedBy = "key" | "address";
 
 export function rateLimited(by: LimitedBy, { limit }: Pick<Bucket, "limit">): ErrorBody {
-  const message = `this ${by} may send ${rateLimitText(limit)}, and has: nothing was done, send it again later`;
+  const message = `this ${by} has used its limit of ${rateLimitText(limit)}: nothing was done, send it again later`;
   return { code: "rate_limited", message };
 }
 
@@ -60,7 +60,7 @@ export function rateLimitedAnswer(by: LimitedBy, bucket: Bucket, state: LimitSta
   });
 }
 
-export interface ToldLimit {
+export interface LimitInUse {
   readonly by: LimitedBy;
   readonly bucket: Pick<Bucket, "limit">;
   readonly state: LimitState;
@@ -68,22 +68,22 @@ export interface ToldLimit {
 
 /**
  * Two sets of headers: those of draft-ietf-httpapi-ratelimit-headers-10, with all limits, and those of its versions
- * before 07, which more clients know, with the one that is nearest. `told`: at least one.
+ * before 07, which more clients know, with the limit that is nearest. `limits`: at least one.
  */
-export function limitHeaders(told: readonly ToldLimit[]): Readonly<Record<string, string>> {
-  const policy = ({ by, bucket: { limit } }: ToldLimit) => `"${by}";q=${limit.count};w=${limit.windowMs / 1_000}`;
-  const left = ({ by, state }: ToldLimit) => `"${by}";r=${state.remaining};t=${secondsOf(state.fullMs)}`;
-  const nearest = told.reduce((least, one) => (one.state.remaining < least.state.remaining ? one : least));
+export function limitHeaders(limits: readonly LimitInUse[]): Readonly<Record<string, string>> {
+  const policy = ({ by, bucket: { limit } }: LimitInUse) => `"${by}";q=${limit.count};w=${limit.windowMs / 1_000}`;
+  const left = ({ by, state }: LimitInUse) => `"${by}";r=${state.remaining};t=${secondsOf(state.fullMs)}`;
+  const nearest = limits.reduce((least, one) => (one.state.remaining < least.state.remaining ? one : least));
   return {
-    "ratelimit-policy": told.map(policy).join(", "),
-    ratelimit: told.map(left).join(", "),
+    "ratelimit-policy": limits.map(policy).join(", "),
+    ratelimit: limits.map(left).join(", "),
     "ratelimit-limit": String(nearest.bucket.limit.count),
     "ratelimit-remaining": String(nearest.state.remaining),
     "ratelimit-reset": String(secondsOf(nearest.state.fullMs)),
   };
 }
 
-/** At least 1: 0 would mean at once. */
+/** At least 1, since 0 would mean immediately. */
 function secondsOf(ms: number): number {
   return Math.max(1, Math.ceil(ms / 1_000));
 }

@@ -1,4 +1,4 @@
-/** Runs before all routes and answers requests that are not admitted. In the ledger each is a refused event. */
+/** Runs before all routes and answers requests that are not admitted. The ledger counts each as a refused event. */
 import { Elysia } from "elysia";
 import type { Ledger } from "../../domain/ledger.ts";
 import type { RequestCounts } from "../requests/counts.ts";
@@ -8,7 +8,7 @@ import { accessOf } from "./route-scopes.ts";
 /** To be used before the routes. */
 export function accessControl(access: Access, ledger: Ledger, requestCounts: readonly RequestCounts[]) {
   const countsByRoute = new Map(requestCounts.map((counts) => [`${counts.method} ${counts.route}`, counts]));
-  // Without expressions that Elysia could take for a promise: it would await them.
+  // No expression here may look like a promise: Elysia would await it.
   return new Elysia({ name: "access-control" })
     .onBeforeHandle({ as: "global" }, ({ request, route, server }) => {
       const refused = access.refusalOf(request, route, server);
@@ -19,11 +19,11 @@ export function accessControl(access: Access, ledger: Ledger, requestCounts: rea
       return answer;
     })
     .onAfterHandle({ as: "global" }, ({ request, responseValue }) => {
-      if (responseValue instanceof Response) access.tellLimits(request, responseValue.headers);
+      if (responseValue instanceof Response) access.addLimitHeaders(request, responseValue.headers);
     });
 }
 
-/** A body is not read: it counts as one event. */
+/** The body is not read, and counts as one event. */
 function isEvent(method: string, route: string): boolean {
   const access = accessOf(method, route);
   return method !== "HEAD" && (access === "write" || access === "browser");

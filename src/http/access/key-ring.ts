@@ -2,7 +2,7 @@
  * The API keys in memory, refreshed from the cold store every KEYS_INTERVAL_MS.
  *
  * Invariants: no request waits for a store. While the cold store is unavailable, the keys stay as they were; an
- * instance that starts then uses the copy that others left in the hot store. Before any keys are known, none is called
+ * instance that starts then uses the copy that others left in the hot store. Before the keys are known, none is called
  * invalid.
  */
 import { timingSafeEqual } from "node:crypto";
@@ -30,7 +30,7 @@ export interface KnownKey {
 
 export interface KeyRingOptions {
   readonly cold: KeyStore & Pick<ColdConnection, "open">;
-  /** Undefined: the cold store is in this machine, and not away. */
+  /** Undefined in embedded mode, where the cold store is always available. */
   readonly store: AccessStore | undefined;
   readonly log: Log;
   readonly clock: Clock;
@@ -47,7 +47,7 @@ const SHA256_BYTES = 32;
 export class KeyRing {
   readonly #options: KeyRingOptions;
   readonly #task: RecurringTask;
-  /** Compared with if there is no such key, so that an unknown id takes as long as a wrong secret. */
+  /** Stands in for a key that does not exist, so that an unknown id takes as long as a wrong secret. */
   readonly #nobody = new Uint8Array(SHA256_BYTES);
   readonly #digest = new Uint8Array(SHA256_BYTES);
   #keys: ReadonlyMap<string, KnownKey> | undefined;
@@ -61,7 +61,7 @@ export class KeyRing {
 
   async start(): Promise<void> {
     const { log } = this.#options;
-    const silent = () => new Error(`the cold store has said nothing for ${START_TIMEOUT_MS} ms`);
+    const silent = () => new Error(`the cold store did not answer within ${START_TIMEOUT_MS} ms`);
     await withDeadline(this.refresh(), START_TIMEOUT_MS, silent).catch((error) =>
       log.warn({ error: errorText(error), hasCopy: this.isKnown }, "could not read the API keys"),
     );

@@ -1,13 +1,13 @@
 /**
- * Rate limits, decided here and at once, and brought into line with those of other instances a little later.
+ * Rate limits, decided locally and immediately, and shared with other instances a little later.
  *
- * Each limit is a time until which what was taken is paid for (GCRA): taking moves it on, and it may be its window
- * ahead of the clock. A batch is let in whole while it is not, and may move it further: that has to be waited for
- * then. So over time no more than the limit gets in, and at once no more than the limit and a batch.
+ * Each limit is a time until which admitted requests are paid for (GCRA). Each request moves it forward, up to one
+ * window ahead of the clock. A batch is admitted whole if the time is not that far ahead yet, and may move it further.
+ * So over time no more than the limit is admitted, and at once no more than the limit and a batch.
  *
- * Invariant across instances: all that was let in is added up in the store, at once if nothing was just before, else
- * within SHARE_INTERVAL_MS, and is owed by all of them from then on. So `n` instances let in at most `n` times the
- * limit at once, and over time exactly the limit. While the store is away each has the limit for itself.
+ * Invariant across instances: everything that was admitted is added up in the store within SHARE_INTERVAL_MS, and all
+ * instances owe the sum from then on. So `n` instances admit at most `n` times the limit at once, and over time exactly
+ * the limit. While the store is unavailable, each has the limit for itself.
  */
 
 import type { RateLimit } from "../../domain/rate-limit.ts";
@@ -16,52 +16,51 @@ import type { Log } from "../../runtime/log.ts";
 import { HotUnavailableError } from "../../store/hot.ts";
 import type { AccessStore } from "../../store/shared-access.ts";
 
-/** What is taken of one limit. */
+/** The use of one limit. */
 export interface Bucket {
   readonly name: string;
   readonly limit: RateLimit;
-  /** What one event or request moves it on. */
+  /** What one event or request adds. */
   readonly intervalMs: number;
-  /** Until when what was taken is paid for: below the clock's time, all is there. */
+  /** The time until which admitted requests are paid for; if it is past, the whole limit is available. */
   paidMs: number;
-  /** How much of that the store has not been told. */
-  untoldMs: number;
+  /** The part that the store does not know yet. */
+  unsharedMs: number;
 }
 
-/** Of a limit, now. */
 export interface LimitState {
   readonly remaining: number;
-  /** Until one more is let in: 0 if one is. */
+  /** Until one more is admitted. */
   readonly retryMs: number;
-  /** Until all of it is there again. */
+  /** Until the whole limit is available. */
   readonly fullMs: number;
 }
 
 export interface RateLimiterOptions {
-  /** What the names of its limits begin with, in the store. */
+  /** The prefix of its limits' names in the store. */
   readonly kind: string;
   /** Undefined: there is no other instance. */
   readonly store: AccessStore | undefined;
   readonly log: Log;
-  /** A clock that is never set: milliseconds since whenever. */
+  /** Monotonic. */
   readonly nowMs: () => number;
 }
 
 const SHARE_INTERVAL_MS = 50;
 const SHARE_RETRY_MS = 1_000;
-/** In one script of about 2 µs each. */
+/** In one script, which takes about 2 µs for each. */
 const SHARED_AT_ONCE = 1_000;
-/** About 200 bytes each. One that is not asked for while so many others are is forgotten, and begins anew. */
+/** About 200 bytes each. A bucket that is unused while this many others are used is forgotten. */
 const GENERATION_MAX = 50_000;
-const UNTOLD_MAX = 100_000;
-/** Far below an interval: sums of fractions are not exact. */
+const UNSHARED_MAX = 100_000;
+/** Far below any interval: sums of fractions are not exact. */
 const ROUNDING_MS = 1e-4;
 
 export class RateLimiter {
   readonly #options: RateLimiterOptions;
   #recent = new Map<string, Bucket>();
   #earlier: ReadonlyMap<string, Bucket> = new Map();
-  #untold: Bucket[] = [];
+  #unshared: Bucket[] = [];
   #sharedMs = Number.NEGATIVE_INFINITY;
   #timer: Timer | undefined;
   #sharing: Promise<void> | undefined;
@@ -76,7 +75,7 @@ export class RateLimiter {
     const recent = this.#recent.get(name);
     if (recent !== undefined) return recent;
     const intervalMs = limit.windowMs / limit.count;
-    const bucket = this.#earlier.get(name) ?? { name, limit, intervalMs, paidMs: 0, untoldMs: 0 };
+    const bucket = this.#earlier.get(name) ?? { name, limit, intervalMs, paidMs: 0, unsharedMs: 0 };
     if (this.#recent.size >= GENERATION_MAX) {
       this.#earlier = this.#recent;
       this.#recent = new Map();
@@ -98,12 +97,12 @@ export class RateLimiter {
     return paidMs - this.#options.nowMs() > limit.windowMs + ROUNDING_MS;
   }
 
-  /** Whether there is enough or not. */
+  /** Even if there is not enough. */
   take(bucket: Bucket, count: number): void {
     const ms = count * bucket.intervalMs;
     bucket.paidMs = Math.max(bucket.paidMs, this.#options.nowMs()) + ms;
     if (this.#options.store === undefined) return;
-    this.#tellLater(bucket, ms);
+    this.#shareLater(bucket, ms);
     this.#timer ??= this.#shareAfter(Math.max(0, this.#sharedMs + SHARE_INTERVAL_MS - this.#options.nowMs()));
   }
 
@@ -117,13 +116,13 @@ export class RateLimiter {
     };
   }
 
-  #tellLater(bucket: Bucket, ms: number): void {
-    // While the store is away some may be forgotten and begun anew: of these the list is bounded, too.
-    if (bucket.untoldMs === 0) {
-      if (this.#untold.length >= UNTOLD_MAX) return;
-      this.#untold.push(bucket);
+  #shareLater(bucket: Bucket, ms: number): void {
+    // While the store is unavailable, buckets may be forgotten and created again: this list is bounded, too.
+    if (bucket.unsharedMs === 0) {
+      if (this.#unshared.length >= UNSHARED_MAX) return;
+      this.#unshared.push(bucket);
     }
-    bucket.untoldMs += ms;
+    bucket.unsharedMs += ms;
   }
 
   #shareAfter(ms: number): Timer | undefined {
@@ -135,29 +134,30 @@ export class RateLimiter {
 
   /** Never rejects. */
   async #share(): Promise<void> {
-    const isDone = await this.#tell(this.#options.store!);
+    const isDone = await this.#send(this.#options.store!);
     this.#timer = undefined;
-    if (this.#untold.length > 0) this.#timer = this.#shareAfter(isDone ? SHARE_INTERVAL_MS : SHARE_RETRY_MS);
+    if (this.#unshared.length > 0) this.#timer = this.#shareAfter(isDone ? SHARE_INTERVAL_MS : SHARE_RETRY_MS);
   }
 
-  async #tell(store: AccessStore): Promise<boolean> {
+  async #send(store: AccessStore): Promise<boolean> {
     const { kind, log, nowMs } = this.#options;
     this.#sharedMs = nowMs();
-    const buckets = this.#untold.splice(0, SHARED_AT_ONCE);
-    const spendings = buckets.map(({ name, untoldMs }) => ({ name: `${kind} ${name}`, ms: untoldMs }));
-    for (const bucket of buckets) bucket.untoldMs = 0;
+    const buckets = this.#unshared.splice(0, SHARED_AT_ONCE);
+    const spendings = buckets.map(({ name, unsharedMs }) => ({ name: `${kind} ${name}`, ms: unsharedMs }));
+    for (const bucket of buckets) bucket.unsharedMs = 0;
     try {
       const paid = await store.spend(spendings);
       const now = nowMs();
-      for (const [i, bucket] of buckets.entries()) bucket.paidMs = now + paid[i]! + bucket.untoldMs;
+      for (const [i, bucket] of buckets.entries()) bucket.paidMs = now + paid[i]! + bucket.unsharedMs;
       this.#isFailing = false;
       return true;
     } catch (error) {
-      if (!this.#isFailing) log.warn({ error: errorText(error) }, "limits hold for this instance alone");
+      if (!this.#isFailing)
+        log.warn({ error: errorText(error) }, "rate limits are not shared with other instances now");
       this.#isFailing = true;
-      // What may have been added up is not added twice: a doubt is to the client's advantage.
+      // What may have been added is not added again: in doubt, in the client's favor.
       const isKnown = error instanceof HotUnavailableError && !error.mayHaveApplied;
-      if (isKnown) for (const [i, bucket] of buckets.entries()) this.#tellLater(bucket, spendings[i]!.ms);
+      if (isKnown) for (const [i, bucket] of buckets.entries()) this.#shareLater(bucket, spendings[i]!.ms);
       return false;
     }
   }

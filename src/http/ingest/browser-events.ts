@@ -1,6 +1,6 @@
 /**
- * Events as browsers bring them, by pixel, beacon and redirect: at this clock's time and of a user by pseudonym
- * if nothing else is said. Who asks not to be counted is not, if the settings say so.
+ * Events from browsers, by pixel, beacon and redirect. Time and user default to now and a pseudonym. Browsers that ask
+ * not to be counted are not, if the settings say so.
  */
 import { isbot } from "isbot";
 import type { OmissionReason } from "../../domain/refusal-reasons.ts";
@@ -14,22 +14,18 @@ import type { Peers } from "../requests/client-address.ts";
 import type { AppOptions, BrowserSettings } from "../route-options.ts";
 import { Pseudonyms } from "./visitor-pseudonyms.ts";
 
-/** Left out for the browser's sake: there is nothing to do about it, and no time to come again. */
+/** Deliberately not counted: a retry would not help. */
 export interface Omission {
   readonly reason: OmissionReason;
 }
 
-/** What is known of who sent a request. */
 export interface Visit {
   readonly headers: Headers;
-  /** Undefined if the connection was gone at once. */
+  /** Undefined if the connection was closed already. */
   readonly address: string | undefined;
 }
 
-/**
- * Where keys are asked for, to count, pages have none to show: they count nothing then, unless it is said in which
- * streams anybody may.
- */
+/** If counting requires keys, which pages can't keep secret, pages count only in the streams of BROWSER_STREAMS. */
 function allowedStreams({ browserStreams, requiredScopes }: BrowserSettings): StreamSet | undefined {
   if (browserStreams !== undefined) return new StreamSet(browserStreams);
   return requiredScopes?.includes("write") ? new StreamSet([]) : undefined;
@@ -46,7 +42,7 @@ export class BrowserEvents {
     this.#allowed = allowedStreams(options.browserSettings);
   }
 
-  /** To be asked before anything is awaited: who has gone has no address. */
+  /** To be called before anything is awaited: a closed connection has no address. */
   visitOf(request: Request, peers: Peers | null): Visit {
     return { headers: request.headers, address: this.#options.addresses.of(request, peers) };
   }
@@ -62,7 +58,7 @@ export class BrowserEvents {
     const time = now();
     const { user = this.#pseudonymOf(visit, query["stream"], time) } = query;
     const sent = eventOf({ ...query, user }, time, pipeline.retention.earliestAccepted(time));
-    // A browser's clock that is ahead must not fill hours that are yet to come.
+    // A browser's clock that is ahead must not fill future hours.
     const event = { ...sent, at: Math.min(sent.at, time) };
     checkStream(event.stream, this.#allowed);
     if (!pipeline.streams.reserve(event.stream)) throw new TooManyStreamsError(event.stream);

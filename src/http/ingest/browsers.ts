@@ -1,9 +1,9 @@
 /**
- * What is made for browsers: /pixel.gif, /beacon, /r and /hourglass.js.
+ * Routes for browsers: /pixel.gif, /beacon, /r and /hourglass.js.
  *
- * Invariant: an answer that looks like success and has counted nothing says so, and why, in the header
- * hourglass-not-counted; a redirect whose click may or may not count says that in hourglass-outcome. HEAD counts
- * nothing: it is sent by programs that look, and do not visit.
+ * Invariant: an answer that looks like success but counted nothing says why in the header hourglass-not-counted; a
+ * redirect whose click has an unknown outcome says so in hourglass-outcome. HEAD counts nothing: programs send it to
+ * check a link.
  */
 import { Elysia } from "elysia";
 import type { RefusalReason } from "../../domain/refusal-reasons.ts";
@@ -25,7 +25,7 @@ const GIF_HEADERS = {
   "cross-origin-resource-policy": "cross-origin",
   ...NO_STORE,
 };
-/** Bun does not hand it on, and answers one that breaks with 400 by itself, beside the handler. */
+/** Bun does not pass such a body to the handler, and if it breaks off answers 400 besides the handler. */
 const CHUNKS_IN_GET = {
   code: "unreadable_body",
   message: "a GET takes no body in chunks: nothing was counted",
@@ -44,7 +44,7 @@ export interface BrowserCounts {
 export function browsers(options: AppOptions, { pixels, beacons, redirects }: BrowserCounts) {
   const answers = new BrowserAnswers(options);
   const snippet = snippetAsset();
-  // The context is taken apart in the handlers: Elysia reads there what they need of it.
+  // The handlers destructure the context, since Elysia reads there which parts they need.
   return new Elysia({ name: "browsers" })
     .get("/pixel.gif", async ({ request, server }) => {
       return await answers.counted(request, pixels, () => answers.pixel(request, server));
@@ -86,7 +86,7 @@ class BrowserAnswers {
     return new Response(null, { status: 204, headers: notCounted(why) });
   }
 
-  /** Who follows a link gets there, whatever becomes of the click. */
+  /** Leads to the target, whatever becomes of the click. */
   async redirect(request: Request, peers: Peers | null): Promise<Response> {
     const query = queryOf(request.url);
     const target = this.#targets.allowed(query);
@@ -115,7 +115,7 @@ class BrowserAnswers {
     return answer;
   }
 
-  /** The answer, an error's if `work` throws, once it has its place in the counts. */
+  /** Counts the answer, or the answer to what `work` throws. */
   async counted(request: Request, counts: RequestCounts, work: () => Promise<Response>): Promise<Response> {
     const { pipeline, log } = this.#options;
     const startMs = counts.start();
@@ -152,7 +152,7 @@ function redirectAnswer(location: string, why?: NotCounted | typeof UNKNOWN): Re
   return new Response(null, { status: 302, headers: { location, ...NO_STORE, ...outcome } });
 }
 
-/** Whoever passes a link on may append to it (fbclid, utm_source): what is not known here is left out. */
+/** Others may append parameters to a link (fbclid, utm_source): unknown ones are ignored. */
 function clickOf({ timestamp, user, stream, id }: Query): Query {
   return { timestamp, user, stream, id, click: "" };
 }

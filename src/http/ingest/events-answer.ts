@@ -17,7 +17,7 @@ import {
   retryHeaders,
 } from "../answers.ts";
 
-/** From the first to the last index, both included. */
+/** Both included. */
 type Range = [first: number, last: number];
 
 /** Nothing was counted: no event is valid, or with `atomic=1` at least one is not. */
@@ -55,14 +55,14 @@ export function bulkAnswer(batch: EventBatch, outcome: BulkOutcome): Response {
     unknown: unknown.length,
     errors: listed(batch),
   };
-  // With 200 for a part, a sender whose events are mostly invalid would not notice.
+  // With 200 for a part, a sender of mostly invalid events would not notice.
   if (first === undefined && unknown.length === 0 && invalidCount === 0)
     return Response.json(body, { status: 200, headers: NO_STORE });
   const answer = { ...body, refusals: refusalsOf(batch, outcome), unknowns: unknownsOf(batch, outcome) };
   return Response.json(answer, { status: 207, headers: { ...NO_STORE, ...partialHeaders(outcome) } });
 }
 
-/** `retry-after` tells events to send again from those that are only invalid. */
+/** `retry-after` distinguishes events to send again from invalid ones. */
 function partialHeaders(outcome: BulkOutcome): Record<string, string> {
   if (outcome.refused.length > 0) return retryHeaders(latest(outcome));
   return outcome.unknown.length > 0 ? { "retry-after": "1" } : {};
@@ -72,7 +72,6 @@ function listed({ invalid }: EventBatch) {
   return invalid.map(({ index, error }) => ({ index, ...errorBodyOf(error) }));
 }
 
-/** One for each reason, with all its events. */
 function refusalsOf({ indexes }: EventBatch, { refused }: BulkOutcome) {
   const byReason = Map.groupBy(refused, ({ refusal }) => refusal.reason);
   return Array.from(byReason, ([reason, some]) => {
@@ -85,7 +84,6 @@ export function notCountedBody(reason: Refusal["reason"]): ErrorBody {
   return { code: reason, message: `${refusalText(reason)}: these were not counted, send them again` };
 }
 
-/** One, with all events whose outcome is unknown; none if there are none. */
 function unknownsOf({ indexes }: EventBatch, { unknown }: BulkOutcome) {
   if (unknown.length === 0) return [];
   const ranges = rangesOf(unknown, indexes);
@@ -96,7 +94,7 @@ function latest({ refused }: BulkOutcome): Refusal {
   return refused.map(({ refusal }) => refusal).reduce((a, b) => (b.retryAfterS > a.retryAfterS ? b : a));
 }
 
-/** Two events are neighbours if nothing that could be refused lies between them. */
+/** Adjacent indexes form a range. */
 function rangesOf(positions: readonly number[], indexes: readonly number[]): Range[] {
   const ranges: Range[] = [];
   let previous = Number.NaN;

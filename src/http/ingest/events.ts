@@ -2,7 +2,7 @@
  * POST /events: many events in one request.
  *
  * Invariant: each event of a body is accepted, a duplicate, invalid, refused, or of unknown outcome, and the answer and
- * the ledger say so with the same numbers (one of a stream that its key is not for is invalid in the answer, and
+ * the ledger have the same numbers (an event of a stream that the key does not allow is invalid in the answer, and
  * unauthorized in the ledger). 200: all are stored. 422: none is valid. 503: nothing was counted. 504: every outcome is
  * unknown. 207: some are stored; the answer names the events that are not, or may not be.
  */
@@ -23,9 +23,9 @@ import type { RequestCounts } from "../requests/counts.ts";
 import type { AppOptions } from "../route-options.ts";
 import { bulkAnswer, invalidAnswer } from "./events-answer.ts";
 
-/** Of all bodies that are being worked on, unpacked. In memory each is some 5 times as much. */
+/** Unpacked bodies in work. In memory each takes about 5 times as much. */
 const BODIES_MAX_BYTES = 4 * BODY_MAX_BYTES;
-/** Bodies that have come and wait for their turn, over which more are refused. */
+/** Received bodies that wait; further ones are refused. */
 const BODIES_MAX_WAITING = 256;
 
 function flag(description: string) {
@@ -34,13 +34,13 @@ function flag(description: string) {
 
 export const BatchQuerySchema = Type.Object(
   {
-    atomic: flag("1: one invalid event refuses all; else 0"),
+    atomic: flag("1: one invalid event refuses all events; else 0"),
     unknown: Type.Optional(
       Type.Union([Type.Literal("refuse"), Type.Literal("ignore")], {
-        description: "ignore: members of events that are not known here are left out; else refuse",
+        description: "ignore: unknown members of events are ignored; else refuse",
       }),
     ),
-    old: flag("1: timestamps before 2001 are right, and not seconds sent by mistake; else 0"),
+    old: flag("1: accept timestamps before 2001, which otherwise look like seconds sent by mistake; else 0"),
   },
   { additionalProperties: false },
 );
@@ -54,7 +54,7 @@ export function events(options: AppOptions, counts: RequestCounts) {
       return counts.counted(await take(request, options, memory), startMs);
     } catch (error) {
       const isBody = error instanceof RefusedBodyError;
-      // How many events it held is not known.
+      // The number of its events is not known.
       if (isBody || isRefusedInput(error)) pipeline.ledger.refused.invalid += 1;
       const answer = isBody ? errorAnswer(error.status, error.body, error.headers) : answerToError(error, log, request);
       return counts.counted(answer, startMs);

@@ -1,6 +1,6 @@
 /**
- * The pages that /r may lead to. Invariant: only those that the owner of the service has allowed, by their origin or by
- * a signature of the target and the stream; otherwise any link could borrow the service's good name.
+ * The pages that /r may lead to. Invariant: only pages that the service's owner allowed, by origin or by a signature of
+ * target and stream; otherwise the service would be an open redirect.
  */
 import { timingSafeEqual } from "node:crypto";
 import { DEFAULT_STREAM, EXPECTS_STREAM, isStreamName } from "../../domain/stream-name.ts";
@@ -14,7 +14,7 @@ export interface RedirectSettings {
   readonly redirectSecret: string | undefined;
 }
 
-/** Of a JSON array, which can be split in one way only. */
+/** Signs a JSON array, which is unambiguous. */
 export function signatureOf(secret: string, target: string, stream = DEFAULT_STREAM): string {
   return new Bun.CryptoHasher("sha256", secret).update(JSON.stringify([stream, target])).digest("base64url");
 }
@@ -41,7 +41,7 @@ export class RedirectTargets {
     if (to === undefined || url === undefined) {
       throw new InvalidParameterError("to", to ?? null, EXPECTS_TARGET);
     }
-    // As it was parsed here, and not as it was written: a browser could parse that in another way.
+    // The parsed form: a browser could parse the original text differently.
     return this.#origins.has(url.origin) || this.#isSigned(to, stream, sig ?? "") ? url.href : undefined;
   }
 

@@ -17,7 +17,7 @@ export class Pseudonyms {
   #day = -1;
   #salt: Uint8Array = new Uint8Array();
 
-  /** Instances with the same secret make the same pseudonyms. Undefined: the salt is random. */
+  /** Instances with the same secret make the same pseudonyms. Undefined: a random salt. */
   constructor(secret: string | undefined) {
     this.#secret = secret;
   }

@@ -80,7 +80,7 @@ function spectatorOf(request: Request, peers: Peers | null, { access, addresses 
     client: access?.keyIdOf(request) ?? networkIn(addresses.of(request, peers)),
     // The ledger is of all streams: a key that is limited to some does not show it.
     seesAll: access?.streamsOf(request) === undefined,
-    isLetIn: () => access === undefined || access.isStillLetIn(request),
+    isLetIn: () => access === undefined || access.isStillAdmitted(request),
   };
 }
 

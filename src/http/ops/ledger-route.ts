@@ -1,4 +1,4 @@
-/** GET /ledger: what became of every event, of this instance and of all together. */
+/** GET /ledger: what became of every event, on this instance and on all together. */
 import { Elysia } from "elysia";
 import type { Pipeline } from "../../pipeline/pipeline.ts";
 import { ColdUnavailableError } from "../../store/cold/errors.ts";
@@ -17,7 +17,7 @@ export function ledger({ pipeline, log }: AppOptions) {
   });
 }
 
-/** All read in one tick, so that it is of one instant. */
+/** Read in one tick, so that the numbers are consistent. */
 export function instanceLedger(pipeline: Pipeline) {
   const { ledger, pending, writer, oldestPendingMs, journalMaxEvents } = pipeline;
   const { accepted, persisted, handedOver, lost, adopted, duplicates, refused, omitted } = ledger;
@@ -43,7 +43,7 @@ export function instanceLedger(pipeline: Pipeline) {
   };
 }
 
-/** A store that is away does not keep the instance's own books from being read. */
+/** An unavailable store does not hide the instance's own numbers. */
 export async function storesLedger(pipeline: Pipeline) {
   try {
     const { writers, deadLetters, ...sums } = await pipeline.storesLedger();

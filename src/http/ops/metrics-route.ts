@@ -1,7 +1,7 @@
 /**
  * GET /metrics, as Prometheus reads it. Invariants: the ledger is read in one tick, so that
- * accepted = persisted + pending + handed over + lost holds in every scrape. Of several processes on one port each
- * has its own samples, by its number: a sum would fall when one of them does not answer, and counters must not.
+ * accepted = persisted + pending + handed over + lost holds in every scrape. Processes that share a port have separate
+ * samples, labelled by number: a sum would fall when one of them does not answer, and counters must not.
  */
 import { Elysia } from "elysia";
 import { AggregatorRegistry, collectDefaultMetrics, type Registry } from "prom-client";
@@ -32,7 +32,7 @@ export function metrics(options: AppOptions, requestCounts: readonly RequestCoun
 function textOf(registry: Registry, siblings: Siblings | undefined): () => Promise<string> {
   if (siblings === undefined) return () => registry.metrics();
   registry.setDefaultLabels({ worker: String(siblings.worker) });
-  // Nothing is added up, as each has its worker; and prom-client would leave out what has no sense added up.
+  // Not aggregated: each sample has its worker, and prom-client would omit what can't be summed.
   const own = async () => {
     const families = await registry.getMetricsAsJSON();
     return families.map((family) => ({ ...family, aggregator: "first" as const }));
@@ -99,7 +99,7 @@ function registerState(registry: Registry, { pipeline, siblings, now }: AppOptio
     { labels: { version }, value: 1 },
   ]);
   gauge(registry, "hourglass_workers", "Processes that share the port", () => siblings?.count ?? 1);
-  gauge(registry, "hourglass_ring_capacity_events", "Pending events that are kept in memory", () => {
+  gauge(registry, "hourglass_ring_capacity_events", "Maximum of pending events in memory", () => {
     return pipeline.ringCapacityEvents;
   });
   gauge(registry, "hourglass_journal_max_events", "Pending events above which new ones are refused", () => {

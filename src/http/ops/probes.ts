@@ -1,4 +1,4 @@
-/** What an operator or an orchestrator asks. Each answers from memory, so that it is cheap and never hangs. */
+/** GET /livez and GET /readyz: answered from memory, so that they are cheap and never hang. */
 import { Elysia } from "elysia";
 import type { Source } from "../../intake/source.ts";
 import type { ShardState } from "../../pipeline/pipeline.ts";
@@ -19,7 +19,7 @@ export function ops({ pipeline, sources }: AppOptions) {
     .get("/livez", () => Response.json({ status: "alive" }, { headers: NO_STORE }))
     .get("/readyz", () => {
       const { unreadiness, writer, flushError, oldestPendingMs, shardStates } = pipeline;
-      // The flusher's state is shown apart: that the cold store is away does not stop events from coming in.
+      // Separate, since an unavailable cold store does not stop ingest.
       const flusher = {
         status: flushError === undefined ? "ok" : "failing",
         error: flushError,
@@ -30,9 +30,8 @@ export function ops({ pipeline, sources }: AppOptions) {
         reason: unreadiness,
         writer,
         flusher,
-        // One that is away refuses its events alone: some that have an id.
+        // An unavailable shard refuses only its own events, some of those with an id.
         ...(shardStates.length > 1 && { shards: shardStates.map(shardState) }),
-        // Nor does it, that a source is away.
         ...(sources.length > 0 && { sources: sources.map(sourceState) }),
       };
       return Response.json(body, { status: unreadiness === undefined ? 200 : 503, headers: NO_STORE });

@@ -9,7 +9,7 @@ import { isIPv4 } from "node:net";
 import ipaddr from "ipaddr.js";
 import type { Log } from "../../runtime/log.ts";
 
-/** The part of the server that knows the other end of a connection. */
+/** The part of the server that knows a connection's peer. */
 export interface Peers {
   requestIP(request: Request): { readonly address: string } | null;
 }
@@ -23,7 +23,7 @@ export class ClientAddresses {
   readonly #log: Log;
   #hasWarned = false;
 
-  /** `proxies`: how many stand before the service. Each appends the address that it saw to X-Forwarded-For. */
+  /** `proxies`: the number in front of the service. Each appends the address that it saw to X-Forwarded-For. */
   constructor(proxies: number, log: Log) {
     this.#proxies = proxies;
     this.#log = log;
@@ -42,7 +42,7 @@ export class ClientAddresses {
   #seenByProxy(forwarded: string): string | undefined {
     if (this.#proxies === 0) return undefined;
     const addresses = forwarded.split(",");
-    // If there are fewer than proxies, the request came past some of them: the first is the furthest.
+    // With fewer addresses than proxies, the request bypassed some of them: the first is the client's.
     return canonical(addresses.at(-this.#proxies) ?? addresses[0]!);
   }
 
@@ -56,7 +56,7 @@ export class ClientAddresses {
   }
 }
 
-/** Undefined if it is not an address. A port is left out. */
+/** Without the port; undefined if it is not an address. */
 export function canonical(text: string): string | undefined {
   const trimmed = text.trim();
   const host = BRACKETED.exec(trimmed)?.[1] ?? WITH_PORT.exec(trimmed)?.[1] ?? trimmed;

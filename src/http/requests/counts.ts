@@ -1,17 +1,16 @@
 /**
- * How often a route was answered with each status, and how long that took. To ask for the time costs 45 ns, twice per
- * request: that is 1 % of an event, so that of the route which takes those one in 8 is timed, and stands for 8.
+ * Counts a route's answers by status, and times them. Reading the clock takes 45 ns, twice per request, which is 1 % of
+ * an event: so of POST /analytics one in 8 is timed, and stands for 8.
  *
- * Invariant: an answer is counted once. What is timed is the way through this service, without the socket's.
+ * Invariant: an answer is counted once. Times include the service, but not the socket.
  */
 import { Buckets, type LabelledBuckets } from "../../runtime/buckets.ts";
 import { SECONDS } from "../../runtime/metrics.ts";
 
 const STATUS_LIMIT = 600;
-/** In place of a time. */
 const NOT_TIMED = -1;
 
-/** Of what hour a request is: the present one (or a later one), one before it, or any number of them. */
+/** The hour of a request: the current (or a later) one, an older one, or any number of hours. */
 export type HourAge = "current" | "older" | "any";
 
 export class RequestCounts {
@@ -27,14 +26,14 @@ export class RequestCounts {
   readonly #timedEvery: number;
   #started = 0;
 
-  /** `timedEvery`: one of so many requests is timed. */
+  /** One in `timedEvery` requests is timed. */
   constructor(method: string, route: string, timedEvery = 1) {
     this.method = method;
     this.route = route;
     this.#timedEvery = timedEvery;
   }
 
-  /** To be handed to `add` or `counted` when the request is answered. */
+  /** To be passed to `add` or `counted` when the request is answered. */
   start(): number {
     return this.#started++ % this.#timedEvery === 0 ? performance.now() : NOT_TIMED;
   }
@@ -46,7 +45,7 @@ export class RequestCounts {
     this.#seconds[age].observe((performance.now() - startMs) / 1_000, this.#timedEvery);
   }
 
-  /** Hands the answer on. */
+  /** Returns the answer. */
   counted(answer: Response, startMs: number, age: HourAge = "any"): Response {
     this.add(answer.status, startMs, age);
     return answer;
@@ -56,7 +55,6 @@ export class RequestCounts {
     for (const [status, count] of this.#byStatus.entries()) if (count > 0) yield { status, count };
   }
 
-  /** Of those hours that there were requests for. */
   *seconds(): Generator<LabelledBuckets> {
     const { method, route } = this;
     for (const [hour, buckets] of Object.entries(this.#seconds)) {

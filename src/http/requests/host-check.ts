@@ -1,6 +1,6 @@
 /**
- * Refuses a request whose Host header cannot be one (RFC 9112, 3.2), before it is routed. Bun hands on any text, and
- * shows a URL of the path alone if it could make none of it.
+ * Refuses a request with a malformed Host header (RFC 9112, 3.2) before it is routed. Bun accepts any text, and if it
+ * makes no URL, passes the path alone.
  *
  * A request without a Host is accepted: health checks of balancers use HTTP/1.0.
  */
@@ -11,7 +11,7 @@ import { errorAnswer } from "../answers.ts";
 const EARLIEST_PATH = 8;
 
 export class HostCheck {
-  /** The start of the latest good URL, up to its path: most requests have the same. */
+  /** The latest good URL up to its path: most requests have the same. */
   #good = "\0";
 
   /** Undefined if the request may be routed. */

@@ -1,8 +1,7 @@
 /**
- * A line in the log for each request: for who looks for one. It costs as much as the request itself, so that it is in
- * the way of none unless LOG_REQUESTS asks for it.
+ * A line in the log for each request, if LOG_REQUESTS is set: a line costs as much as the request itself.
  *
- * Invariant: nothing of a query is in a line, which may hold a user's id.
+ * Invariant: no line holds a query, which may contain a user's id.
  */
 import { Elysia } from "elysia";
 import type { Log } from "../../runtime/log.ts";
@@ -21,7 +20,7 @@ export class RequestLines {
     this.#log = log;
   }
 
-  /** To be used before the routes. Elysia shows it no answer of onError: those are to be brought here. */
+  /** To be used before the routes. Elysia does not pass answers of onError here: pass them to answered(). */
   plugin() {
     return new Elysia({ name: "request-lines" })
       .onRequest(({ request }) => this.begin(request))
@@ -34,14 +33,14 @@ export class RequestLines {
     this.#begun.set(request, { startMs: performance.now(), trace: traceOf(request.headers) });
   }
 
-  /** Hands the answer on. */
+  /** Returns the answer. */
   answered(request: Request, answer: Response): Response {
     const begun = this.#begun.get(request);
     if (begun === undefined) return answer;
     const { startMs, trace } = begun;
     answer.headers.set(REQUEST_ID, trace.requestId);
     const ms = Math.round((performance.now() - startMs) * 1_000) / 1_000;
-    // No URL at all if its Host header is none.
+    // With a malformed Host header there is no URL.
     const path = URL.parse(request.url)?.pathname ?? "";
     this.#log.info({ method: request.method, path, status: answer.status, ms, ...trace }, "request");
     return answer;

@@ -1,6 +1,6 @@
 /**
- * By what a request is found again in logs: an id, the sender's own if it is one, else a new one; and the trace that
- * it is a part of, if the sender says so (W3C Trace Context, https://www.w3.org/TR/trace-context/).
+ * Identifies a request in logs: by the sender's request id or a new one, and by the trace that it is part of, if the
+ * sender names one (W3C Trace Context, https://www.w3.org/TR/trace-context/).
  */
 export const REQUEST_ID = "x-request-id";
 
@@ -23,7 +23,7 @@ export function traceOf(headers: Headers): RequestTrace {
   return { requestId, ...parentOf(headers.get("traceparent") ?? "") };
 }
 
-/** Nothing if it is not one: then the sender's trace ends here. */
+/** Empty if the header is malformed: then the sender's trace ends here. */
 function parentOf(text: string): Pick<RequestTrace, "traceId" | "parentId"> {
   const [, version, traceId = "", parentId = "", more] = TRACE_PARENT.exec(text) ?? [];
   const isVersion = version !== undefined && version !== "ff" && (version !== "00" || more === undefined);

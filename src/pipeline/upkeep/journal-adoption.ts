@@ -1,14 +1,14 @@
 /**
- * Journals whose writer has ended: adopted, flushed above their watermark, removed. And the initialization of a data
- * set, which begins with that.
+ * Adopts journals whose writer has ended: flushes them above their watermark and removes them. Also initializes data
+ * sets, which begins with that.
  *
- * Whether a journal may be adopted is decided in the hot store, by its own clock: when the writer's lease has run out,
- * when it is fenced, or while the data set is not initialized (HotStore.journalOwners and fence; for Redis in
+ * The hot store decides by its own clock whether a journal may be adopted: when the writer's lease has run out, when it
+ * is fenced, or while the data set is not initialized (HotStore.journalOwners and fence; for Redis
  * writers/lease-rule.lua).
  *
- * Invariants: a journal is removed only when all of it is in the cold store. Several adopters at once are harmless,
- * since each flush moves the dead writer's watermark. A writer is sealed before its journal is removed, so that one
- * which was only frozen can't flush, when it wakes, what nobody has counted.
+ * Invariants: a journal is removed only when all of it is in the cold store. Concurrent adopters are harmless, since
+ * each flush moves the dead writer's watermark. A writer is sealed before its journal is removed, so that a writer that
+ * was only frozen can't flush uncounted events when it wakes.
  */
 import type { JournaledBatch } from "../../domain/batch.ts";
 import { HOUR_MS } from "../../domain/event.ts";

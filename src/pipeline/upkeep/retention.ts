@@ -1,10 +1,9 @@
 /**
- * From when on rows and aggregates are retained: known here at any time without a query, and deleted from the cold
- * store when they are older.
+ * From when on rows and aggregates are retained: known without a query. Older ones are deleted from the cold store.
  *
- * Invariants: what is before the bounds told here may be deleted, what is not is there. A bound of the settings moves
- * at midnight (UTC), and what is before it is deleted only after that; one that another instance has set is known from
- * the next sweep on.
+ * Invariants: data before these bounds may be deleted, later data exists. A bound from the settings moves at midnight
+ * (UTC), and older data is deleted only after that; a bound that another instance has set is known from the next sweep
+ * on.
  */
 import {
   boundsAt,
@@ -28,7 +27,7 @@ export interface RetentionOptions {
   readonly signal: AbortSignal;
 }
 
-/** Between two pieces it rests as long as one took, which leaves half of the disk's time to others. But no longer. */
+/** Between two pieces it pauses for as long as one took, which leaves half of the disk's time to others. */
 const REST_MAX_MS = 200;
 
 const DELETED = ["partitions", "rows", "aggregates", "deadLetters"] as const;
@@ -44,7 +43,7 @@ export class Retention {
     this.#options = options;
   }
 
-  /** Why the days to come will have no partitions; undefined if they will. */
+  /** Why future days will have no partitions; undefined if they will. */
   get partitionProblem(): string | undefined {
     return this.#partitionProblem;
   }
@@ -64,7 +63,7 @@ export class Retention {
     return Math.max(this.#noted.aggregatesFrom, firstRetainedDay(now, this.#options.days.aggregateRetentionDays));
   }
 
-  /** Without a setting it only learns the bounds of other instances. Throws ColdUnavailableError. */
+  /** Without the setting it only reads the bounds of other instances. Throws ColdUnavailableError. */
   async sweep(): Promise<void> {
     const { cold, clock, days, signal } = this.#options;
     await cold.open();
