@@ -1,4 +1,4 @@
-/** What several commands take as arguments: how each is read, and refused. */
+/** Arguments and options that several commands share. */
 import { Value } from "@sinclair/typebox/value";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { TimeZone } from "../domain/time-zone.ts";
@@ -35,7 +35,7 @@ export function timeArgument(text: string): number {
   return at;
 }
 
-/** Without a slash at its end. */
+/** Without a trailing slash. */
 export function urlArgument(text: string): string {
   const url = URL.parse(text);
   const isPlain = url !== null && [url.search, url.hash, url.username, url.password].join("") === "";
@@ -68,14 +68,14 @@ export interface Choice {
 
 export function addChoice(command: Command): Command {
   return command
-    .argument("[numbers...]", "their numbers, as `list` shows them", numberArgument)
+    .argument("[numbers...]", "the numbers that `list` shows", numberArgument)
     .option("--all", "all of them", false);
 }
 
-/** Ends the process unless it is clear which ones. */
+/** Ends the process unless either numbers or --all are given. */
 export function choiceOf(numbers: number[] | undefined, all: boolean, command: Command): Choice {
   const isClear = all !== (numbers !== undefined && numbers.length > 0);
-  if (!isClear) command.error("error: give either the numbers of those that are meant, or --all");
+  if (!isClear) command.error("error: give either numbers, or --all");
   return { numbers: numbers ?? [], all };
 }
 

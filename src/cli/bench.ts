@@ -1,9 +1,9 @@
 /**
- * `hourglass bench`: how many events a running service takes, and how soon it answers, seen from here. The events are
- * real, and count in a stream of their own. `npm run bench` is the one to compare with other services.
+ * `hourglass bench`: throughput and latency of a running service. The events are real, and count in a separate stream.
+ * `npm run bench` compares with other services.
  *
- * Each connection sends its next request once it has its answer, so a service that pauses is sent less: the percentiles
- * are of the answers, and promise nothing for a rate that clients set.
+ * Each connection waits for its answer before it sends the next request (a closed loop), so a service that pauses is
+ * sent less: the percentiles say nothing about clients with a fixed rate.
  */
 import { type Command, InvalidArgumentError } from "commander";
 import { errorText } from "../runtime/deadline.ts";
@@ -17,7 +17,7 @@ interface BenchOptions {
   readonly url: string | undefined;
   readonly seconds: number;
   readonly connections: number;
-  /** In a request: 1 goes to /analytics, more to /events. */
+  /** Events in a request: 1 goes to /analytics, more to /events. */
   readonly batch: number;
   readonly stream: string;
   readonly json: boolean;
@@ -26,12 +26,12 @@ interface BenchOptions {
 export function addBench(program: Command): void {
   program
     .command("bench")
-    .description("send made-up events to a running service and show how many it takes; exits with 2 if none")
+    .description("send made-up events to a running service and measure it; exits with 2 if it accepts none")
     .option("--url <url>", URL_HELP, urlArgument)
-    .option("--seconds <n>", "how long", countArgument, 10)
-    .option("--connections <n>", "how many send at once", countArgument, 64)
+    .option("--seconds <n>", "duration", countArgument, 10)
+    .option("--connections <n>", "concurrent connections", countArgument, 64)
     .option("--batch <n>", "events in a request", countArgument, 1)
-    .option("--stream <name>", "the stream that they count in", streamArgument, "bench")
+    .option("--stream <name>", "their stream", streamArgument, "bench")
     .option("--json", "the figures as a JSON object", false)
     .action(exitWith(bench));
 }
@@ -44,7 +44,7 @@ function countArgument(text: string): number {
 interface Tally {
   accepted: number;
   readonly latencies: Latencies;
-  /** How often a request failed, by reason. */
+  /** Numbers of failed requests, by reason. */
   readonly failures: Map<string, number>;
 }
 
@@ -56,7 +56,7 @@ interface Sending {
 const USERS = 1_000_000;
 const CLICK_SHARE = 0.1;
 const ANSWER_TIMEOUT_MS = 10_000;
-/** After a failure, so that a service that refuses is not asked as fast as it can refuse. */
+/** After a failure, so that a refusing service is not flooded. */
 const PAUSE_MS = 100;
 
 /** Answers the exit code: 0, 1 if some requests failed, 2 if no event was taken. */

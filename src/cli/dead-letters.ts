@@ -59,8 +59,8 @@ async function drop(config: Config, choice: Choice): Promise<number> {
 
 /**
  * The hot store may hold the hour with the event (from its commit) or without it (loaded from the cold store), so each
- * shard loads its part again. A shard that can't retire the hour now, since it has unflushed events of it, will differ
- * until `verify --repair`.
+ * shard drops its part and loads it again. A shard with unflushed events of the hour can't: it differs until
+ * `verify --repair`.
  */
 async function retireHour({ hotShards = [] }: OpenStores, { event }: DeadLetter): Promise<void> {
   const key = { stream: event.stream, hour: hourOf(event.at) };

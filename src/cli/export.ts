@@ -22,7 +22,7 @@ interface ExportOptions {
   readonly to: number;
   readonly stream: string | undefined;
   readonly format: "csv" | "ndjson";
-  /** For spreadsheets: nothing in it runs as a formula. */
+  /** For spreadsheets: no field runs as a formula. */
   readonly safe: boolean;
   /** Undefined: standard output. */
   readonly out: string | undefined;
@@ -30,7 +30,7 @@ interface ExportOptions {
 
 type ExportStore = AuditStore & ErasureStore & RetentionStore;
 
-/** Some 20 ms of reading, and 2 MB. */
+/** About 20 ms of reading, and 2 MB. */
 const ROWS_PER_READ = 10_000;
 const HOURS_PER_READ = 5_000;
 const CSV_HEADER = "timestamp,user,event,stream,id\n";
@@ -38,13 +38,13 @@ const CSV_HEADER = "timestamp,user,event,stream,id\n";
 export function addExport(program: Command): void {
   program
     .command("export")
-    .description("write the events that the cold store has, as import takes them; exits with 2 if it could not")
-    .option("--from <time>", `the first: ${EXPECTS_TIME_ARGUMENT}`, timeArgument)
-    .option("--to <time>", "the end, not included", timeArgument)
+    .description("write the events in the cold store, in a form that import reads; exits with 2 on failure")
+    .option("--from <time>", `the start: ${EXPECTS_TIME_ARGUMENT}`, timeArgument)
+    .option("--to <time>", "the end (exclusive)", timeArgument)
     .option("--stream <name>", "of this stream only", streamArgument)
     .addOption(oneOf("--format <format>", "of the output", ["csv", "ndjson"]))
     .option("--safe", "for spreadsheets: an apostrophe before what would run as a formula (import keeps it)", false)
-    .option("--out <file>", "where to (default: standard output)")
+    .option("--out <file>", "output file (default: standard output)")
     .action(exitWith(exportEvents));
 }
 
@@ -70,7 +70,7 @@ async function exportEvents(config: Config, given: Partial<ExportOptions>): Prom
       else await writeFile(texts, options.out);
     });
   } catch (error) {
-    // The reader has had enough, as `head` does.
+    // The reader closed the pipe, as `head` does.
     if (isBrokenPipe(error)) return 0;
     if (!isFileError(error)) throw error;
     console.error(`hourglass export: cannot write ${options.out ?? "to standard output"}: ${errorText(error)}`);
@@ -114,7 +114,7 @@ async function* exportTexts(cold: ExportStore, options: ExportOptions, exported:
   exported.missing.push(...(await missingFrom(cold, options, keys)));
 }
 
-/** Asked after the rows were read, so that it also covers what was dropped or erased meanwhile. */
+/** Read after the rows, so that it includes what was dropped or erased in the meantime. */
 async function missingFrom(
   cold: ExportStore,
   { from, stream = "" }: ExportOptions,
@@ -156,7 +156,7 @@ async function* pagesOf(cold: AuditStore, key: HourKey): AsyncGenerator<readonly
   } while (after !== undefined);
 }
 
-/** Spreadsheets run what begins so, in quotes as well. */
+/** Spreadsheets run such fields, even in quotes. */
 function withoutFormula(text: string): string {
   return /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
 }

@@ -24,7 +24,7 @@ interface ForgetOptions {
   readonly user: string;
   readonly stream: string | undefined;
   readonly dryRun: boolean;
-  /** Of an embedded service; undefined: as the settings say. */
+  /** The URL of an embedded service; undefined: from the settings. */
   readonly url: string | undefined;
   /** In seconds. */
   readonly waitFor: number;
@@ -32,9 +32,9 @@ interface ForgetOptions {
 }
 
 interface Forgotten extends ErasedCounts {
-  /** Those that had rows of the user. */
+  /** Hours with rows of the user. */
   hours: number;
-  /** Events that were looked at. */
+  /** Scanned events. */
   scanned: number;
   seconds: number;
 }
@@ -46,13 +46,13 @@ export function addForget(program: Command): void {
     .command("forget")
     .description(
       "delete a user's rows and dead letters, including those still in the pipeline; counts stay. Run it again if it " +
-        "was killed. Exits with 2 if it could not",
+        "was killed. Exits with 2 on failure",
     )
     .requiredOption("--user <user>", "as the events gave it", userArgument)
     .option("--stream <name>", "of this stream only", streamArgument)
-    .option("--dry-run", "delete nothing, and count what would be deleted", false)
-    .option("--url <url>", `${URL_HELP}; only an embedded service is asked`, urlArgument)
-    .option("--wait-for <seconds>", "how long, for unflushed events", secondsArgument, 60)
+    .option("--dry-run", "delete nothing, only count", false)
+    .option("--url <url>", `${URL_HELP}; used for embedded services only`, urlArgument)
+    .option("--wait-for <seconds>", "how long to wait for unflushed events", secondsArgument, 60)
     .option("--json", "the numbers as a JSON object", false)
     .action(exitWith(forget));
 }
@@ -85,7 +85,7 @@ async function waitForJournals(stores: Stores, service: ServiceClient, waitS: nu
   const listOwners = () => journalOwners(stores, service);
   const initializedMsAgo = () => youngestMs(stores);
   const left = await drain({ cold, listOwners, initializedMsAgo, timeoutMs: waitS * 1_000, clock });
-  // From here on an embedded service may be started: it needs its journal.
+  // From here on an embedded service may be started, which needs its journal.
   if (mode === "embedded") await Promise.all(hotShards.map((hot) => hot.close()));
   if (left === 0) return;
   const advice = "Nothing was erased: run it again once they are flushed, or with a longer --wait-for";
@@ -95,7 +95,7 @@ async function waitForJournals(stores: Stores, service: ServiceClient, waitS: nu
   );
 }
 
-/** How long ago the last shard was initialized; undefined if one is not. Embedded, orphans need no wait. */
+/** Time since the last shard was initialized; undefined if one is not. In embedded mode orphans need no wait. */
 async function youngestMs({ mode, hotShards }: Stores): Promise<number | undefined> {
   if (mode === "embedded") return Number.POSITIVE_INFINITY;
   await Promise.all(hotShards.map((hot) => hot.open()));
@@ -110,7 +110,7 @@ async function forgetUser(stores: Stores, options: ForgetOptions): Promise<Forgo
   const { user, stream, dryRun } = options;
   const selection: UserSelection = { user, stream };
   const startMs = performance.now();
-  // Dead letters first: one that is replayed meanwhile becomes a row, and is found below.
+  // Dead letters first: one that is replayed concurrently becomes a row, and is found below.
   const deadLetters = dryRun ? await cold.countUserDeadLetters(selection) : await eraseDeadLetters(stores, selection);
   const sizes = await cold.hourSizes();
   const sizeOf = new Map(sizes.map(({ hour, events }) => [hour, events]));
@@ -130,7 +130,7 @@ async function forgetUser(stores: Stores, options: ForgetOptions): Promise<Forgo
   return { ...erased, deadLetters, hours, scanned, seconds };
 }
 
-/** Only the hot store counted them: it has to load their hours again, without them. */
+/** Only the hot store counted them, so it has to load their hours again. */
 async function eraseDeadLetters({ mode, hotShards, cold }: Stores, selection: UserSelection): Promise<number> {
   const keys = await cold.eraseUserDeadLetters(selection);
   if (mode === "embedded") return keys.length;

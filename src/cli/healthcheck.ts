@@ -15,10 +15,10 @@ export function addHealthcheck(program: Command): void {
 }
 
 async function healthcheck(config: Config): Promise<number> {
-  // Without the API key: the certificate of whoever answers is not verified.
+  // Without the API key, since the certificate is not verified.
   const service = new ServiceClient({ ...config, apiKey: undefined });
   try {
-    // The certificate names the host that others know, not this machine's address.
+    // The certificate names the public host, not this machine's address.
     const tls = { rejectUnauthorized: false };
     const answer = await service.ask("/readyz", { tls, signal: AbortSignal.timeout(TIMEOUT_MS) });
     console.log(await answer.text());

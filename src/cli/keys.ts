@@ -18,9 +18,9 @@ interface KeyOptions {
   readonly json: boolean;
 }
 
-/** Instances hold all keys in memory, and read them again every other second. */
+/** Instances hold all keys in memory, and read them every 2 seconds. */
 const KEYS_MAX = 10_000;
-/** Of one key: they are stored in one column. */
+/** Per key: they are stored in one column. */
 const KEY_STREAMS_MAX = 50;
 
 export function addKeys(program: Command): void {
@@ -29,12 +29,12 @@ export function addKeys(program: Command): void {
     .description("API keys, for what REQUIRE_KEYS names; a running service notices a change within 5 seconds");
   keys
     .command("create")
-    .description("create a key and show it, this once")
+    .description("create a key and show it once")
     .requiredOption("--name <name>", "who or what it is for", nameArgument)
     .requiredOption("--scope <scopes>", `what it permits: some of ${SCOPES.join(", ")}`, scopesArgument)
-    .option("--stream <streams>", "of these only: names, or prefixes with a star (shop.*)", streamsArgument)
+    .option("--stream <streams>", "these streams only: names, or prefixes with a star (shop.*)", streamsArgument)
     .option("--expires <time>", `when it ends: ${EXPECTS_TIME_ARGUMENT}`, futureArgument)
-    .option("--limit <rate>", "how many events and reads it may send, such as 100/s, 1000/m, 5000/h", rateArgument)
+    .option("--limit <rate>", "maximum of events and reads, such as 100/s, 1000/m, 5000/h", rateArgument)
     .option("--json", "as a JSON object", false)
     .action(
       exitWith((config, options: KeyOptions, command: Command) => {
@@ -90,7 +90,7 @@ function rateArgument(text: string): RateLimit {
   return limit;
 }
 
-/** Not the whole key: its secret does not belong in a shell's history. */
+/** Not the whole key, so that the secret does not get into the shell's history. */
 function idArgument(text: string, earlier: string[] = []): string[] {
   if (!/^[0-9a-f]{16}$/.test(text))
     throw new InvalidArgumentError("It takes the 16 characters between hg_ and the next _ of a key.");
@@ -147,7 +147,7 @@ function stateOf({ revokedAt, expiresAt }: ApiKey, now: number): "valid" | "revo
   return expiresAt !== undefined && expiresAt <= now ? "expired" : "valid";
 }
 
-/** All but the hash. */
+/** Without the hash. */
 function shown(key: ApiKey, now: number) {
   const { id, name, scopes, streams, limit, createdAt, expiresAt, revokedAt } = key;
   return {

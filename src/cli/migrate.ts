@@ -1,4 +1,4 @@
-/** `hourglass migrate`: creates the tables, for a service whose own user of MySQL may not. */
+/** `hourglass migrate`: creates the tables, for a service whose MySQL user lacks that right. */
 import type { Command } from "commander";
 import { exitWith } from "./arguments.ts";
 import { withColdStore } from "./shared/with-stores.ts";

@@ -1,8 +1,8 @@
 /**
  * `hourglass poison`: messages from a queue that could not become events.
  *
- * A replay sends them to the service like any event, under the id that they would have had: so each counts once, even
- * if the replay is killed before it deletes the message here, or the broker delivered the message again meanwhile.
+ * A replay sends them to the service under the id that they would have had: so each counts once, even if the replay is
+ * killed before it deletes the message here, or the broker delivers the message again.
  */
 import type { Command } from "commander";
 import { errorText } from "../runtime/deadline.ts";

@@ -1,4 +1,4 @@
-/** The command line: every command with its help, and how a failure of one is shown. */
+/** The command line: all commands, and how their failures are shown. */
 import { Command, type CommanderError } from "commander";
 import { description, version } from "../../package.json";
 import { errorText } from "../runtime/deadline.ts";
@@ -56,7 +56,7 @@ function newProgram(): Command {
   return program;
 }
 
-/** With a default command, commander would take it for an argument of that. */
+/** Since there is a default command, commander would treat it as an argument. */
 function refuseUnknownCommand(program: Command, name: string | undefined): void {
   if (name === undefined || name.startsWith("-") || name === "help") return;
   const known = program.commands.map((command) => command.name());
@@ -64,7 +64,7 @@ function refuseUnknownCommand(program: Command, name: string | undefined): void 
   program.error(`error: unknown command '${name}': expected one of ${known.join(", ")}`);
 }
 
-/** An option that is no option may be meant as a setting. */
+/** An unknown option may be meant as a setting. */
 function withSetting(text: string): string {
   const [, option = ""] = /^error: unknown option '--([a-z-]+)/.exec(text) ?? [];
   const name = option.toUpperCase().replaceAll("-", "_");

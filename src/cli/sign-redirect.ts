@@ -1,4 +1,4 @@
-/** `hourglass sign-redirect`: prints a link that counts a click and leads to a page that nobody else can change. */
+/** `hourglass sign-redirect`: prints a link that counts a click and leads to a page, protected by a signature. */
 import { type Command, InvalidArgumentError } from "commander";
 import { signatureOf, webUrl } from "../http/ingest/redirect-targets.ts";
 import { readConfig } from "../settings/read-config.ts";

@@ -1,4 +1,4 @@
-/** `hourglass verify`: do the hot store, the aggregates and the rows agree on each hour? */
+/** `hourglass verify`: compares the hot store, the aggregates and the rows of each hour. */
 import type { Command } from "commander";
 import { type HourKey, hourOf } from "../domain/event.ts";
 import { type HourVerdict, knowsHour, verifyHour } from "../pipeline/upkeep/verify.ts";

@@ -23,53 +23,53 @@ import type { ImportRecord, Mark, StateFile, Target } from "./state-file.ts";
 export interface Job {
   readonly target: Target;
   readonly sender: Sender;
-  /** Undefined if nothing that is imported can be read again. */
+  /** Undefined if no source can be read again. */
   readonly state: StateFile | undefined;
   readonly format: Format | "auto";
   readonly reading: EventReaderOptions;
-  /** It stops at the first bad line. */
+  /** Stop at the first bad line. */
   readonly isStrict: boolean;
   /** A last line without an end is complete. */
   readonly isLastLineWhole: boolean;
   /** Undefined: it ends where the files end. */
   readonly following: Following | undefined;
-  /** What to do with events that were sent too long ago for the service to know whether they count. */
+  /** For events that were sent too long ago for the service to know their ids. */
   readonly doubtful: "send" | "skip" | undefined;
   readonly report: Report;
   readonly now: () => number;
 }
 
-/** What this run did with a source, so far. */
+/** What this run has done with a source. */
 export interface Tally {
   readonly file: string;
-  /** known: an earlier run imported it to its end. stopped: at a bad line. */
+  /** known: an earlier run imported all of it. stopped: at a bad line. */
   status: "imported" | "known" | "empty" | "stopped" | "failed";
-  /** Where this run began. */
+  /** Where this run started. */
   fromLine: number;
   lines: number;
   accepted: number;
   duplicates: number;
   bad: number;
-  /** Left out, since they were sent before and may count. */
+  /** Skipped, since they were sent before and may count. */
   skipped: number;
-  /** Requests that a filter left out. */
+  /** Requests that filters omitted. */
   readonly leftOut: Partial<Record<LeftOut, number>>;
-  /** The UTC days of events that were sent, as numbers. */
+  /** UTC days of sent events, in days since the epoch. */
   readonly days: Set<number>;
-  /** Its last line has no end yet: a later run takes it. */
+  /** The last line has no end yet, and is left to a later run. */
   isUnfinished: boolean;
 }
 
 interface SentPiece {
   readonly piece: Piece;
-  /** Of each event. */
+  /** The line of each event. */
   readonly lines: readonly number[];
   readonly delivery: Promise<Delivery>;
 }
 
-/** Some 600 KB: below what the service takes, and enough that a request costs next to nothing. */
+/** About 600 KB: less than the service's maximum, and enough to make the cost of a request negligible. */
 const EVENTS_PER_PIECE = 4_000;
-/** An event has up to 4 bytes a character: below the service's 4 MiB. */
+/** Up to 4 bytes each: below the service's maximum of 4 MiB. */
 const CHARS_PER_PIECE = 1_000_000;
 const PIECES_IN_FLIGHT = 4;
 
@@ -107,7 +107,7 @@ function layoutOrError(source: Source, head: Buffer, { format, reading }: Job): 
   }
 }
 
-/** Throws ImportError if an earlier run was cut off, and its user has to decide how to continue. */
+/** Throws ImportError if an earlier run was interrupted, and the user has to decide how to continue. */
 async function earlierOf(source: Source, head: Buffer, { state, target, doubtful, now }: Job) {
   if (state === undefined || !source.isRepeatable) return undefined;
   const earlier = await earlierImport(source, head, state.records(target));
@@ -138,15 +138,14 @@ class Run {
   readonly #ids: EventIds;
   readonly #readEvent: ReadEvent;
   readonly #progress: Progress | undefined;
-  /** Events before it are left out. */
+  /** Events before it are skipped. */
   readonly #skipBytes: number;
   readonly #sent: SentPiece[] = [];
   #events: string[] = [];
   #lines: number[] = [];
   #chars = 0;
-  /** Where the piece begins. */
   #pieceStart: number;
-  /** Where it stops, before the content's end. */
+  /** Where a strict import stops, before the content's end. */
   #stop: Mark | undefined;
   #isBegun = false;
   #isStopped = false;
@@ -162,7 +161,7 @@ class Run {
     this.#pieceStart = offset;
     const isLost = record !== undefined && isDoubtful(record) && isTooOld(record.sentAt, job.now());
     this.#skipBytes = isLost && job.doubtful === "skip" ? record.sentBytes : 0;
-    // Sent again all the same, as if for the first time.
+    // Sent again, as if for the first time.
     const believed = isLost ? { ...record, sentAt: job.now() } : record;
     this.#progress = this.#newProgress(believed);
     parts.tally.fromLine = start?.line ?? 1;
@@ -180,7 +179,7 @@ class Run {
     return { offset, line, chain: this.#ids.chain };
   }
 
-  /** Throws ImportError. What was answered until then is counted, and recorded. */
+  /** Throws ImportError. Everything answered until then is counted and recorded. */
   async toEnd(): Promise<void> {
     const { tally, job } = this.#parts;
     try {
@@ -196,7 +195,7 @@ class Run {
     }
   }
 
-  /** Answers why it can't be read to its end. */
+  /** Answers the failure, if it can't be read to its end. */
   async #readAll(): Promise<Error | undefined> {
     const blocks = this.#parts.content.blocks();
     while (!this.#isStopped) {
@@ -225,8 +224,8 @@ class Run {
   }
 
   /**
-   * Servers end each line of a log; files of other formats often lack the last line's end. Of a pipe, and of a packed
-   * file, nothing more will come.
+   * Servers end each line of a log; files of other formats often lack the end of the last line. Pipes and compressed
+   * files do not grow.
    */
   get #isGrowing(): boolean {
     const { layout, content, job } = this.#parts;
@@ -245,7 +244,7 @@ class Run {
     const event = problem ?? this.#readEvent(trimmed, this.#ids.id(start), job.now());
     if (typeof event === "string") {
       this.#bad(line, event);
-      // What is before it is counted, so that the line can be corrected and imported from here on.
+      // Everything before it is counted, so that the line can be corrected and the import continued here.
       if (chain !== undefined) this.#stop = { offset: start, line, chain };
     } else if ("leftOut" in event) {
       tally.leftOut[event.leftOut] = (tally.leftOut[event.leftOut] ?? 0) + 1;
@@ -272,7 +271,7 @@ class Run {
     while (this.#sent.length > 0) await this.#settle();
   }
 
-  /** All that was read since the piece before. */
+  /** Sends what was read since the previous piece. */
   async #sendPiece(): Promise<void> {
     const end = this.#stop ?? this.#mark();
     if (end.offset === this.#pieceStart) return;

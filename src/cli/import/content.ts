@@ -1,6 +1,6 @@
 /**
- * What a file, or standard input, holds: unpacked if it is gzip (by its first bytes, whatever its name), as UTF-8 if it
- * is UTF-16 with a byte order mark, block by block in constant memory.
+ * Reads a file or standard input, block by block in constant memory: gzip is decompressed (detected by its first
+ * bytes), and UTF-16 with a byte order mark is converted to UTF-8.
  */
 import { createReadStream, statSync } from "node:fs";
 import { open } from "node:fs/promises";
@@ -15,9 +15,9 @@ export interface Source {
   readonly name: string;
   /** Undefined: standard input. */
   readonly path: string | undefined;
-  /** It can be read again: it is no pipe. */
+  /** It can be read again, unlike a pipe. */
   readonly isRepeatable: boolean;
-  /** Packed, if it is packed; undefined if it is not known. */
+  /** On disk; undefined if unknown. */
   readonly sizeBytes: number | undefined;
 }
 
@@ -26,7 +26,7 @@ const BLOCK_BYTES = 262_144;
 const GZIP_MAGIC = Buffer.from([0x1f, 0x8b]);
 const UTF_16_MARKS = { "utf-16le": Buffer.from([0xff, 0xfe]), "utf-16be": Buffer.from([0xfe, 0xff]) };
 const NOTHING_NEW = Buffer.alloc(0);
-/** A file that was renamed is read until nothing came for so long: its writer may still have it open. */
+/** A renamed file is read until nothing new has come for this long: its writer may still have it open. */
 const ROTATED_GRACE_MS = 3_000;
 
 export interface Following {
@@ -34,7 +34,7 @@ export interface Following {
   readonly stopped: AbortSignal;
 }
 
-/** `paths`: "-" is standard input, and so are none. Throws ImportError: before anything is sent. */
+/** `paths`: "-" means standard input, as does an empty list. Throws ImportError. */
 export function sourcesOf(paths: readonly string[]): Source[] {
   if (paths.length === 0) return [STDIN];
   if (paths.filter((path) => path === "-").length > 1) throw new ImportError("'-' is given more than once");
@@ -58,34 +58,34 @@ export class Content {
   readonly #blocks: AsyncGenerator<Buffer>;
   readonly #peeked: Buffer[] = [];
   #readBytes = 0;
-  #isPacked = false;
+  #isGzip = false;
 
   /**
-   * `following`: what is appended to a file comes as well, until another one has taken its place, it was truncated, or
-   * that was stopped. While nothing comes, empty blocks do.
+   * `following`: includes what is appended to the file, until it is replaced, truncated, or following is stopped. While
+   * there is nothing new, empty blocks are yielded.
    */
   constructor(source: Source, following?: Following) {
     this.#source = source;
     this.#following = following;
-    this.#blocks = this.#unpacked();
+    this.#blocks = this.#decompressed();
   }
 
-  /** Of the source's size: packed, if it is packed. */
+  /** Of the source's size on disk. */
   get readBytes(): number {
     return this.#readBytes;
   }
 
-  /** Something may be appended to it: known once the first block was read. */
+  /** Whether it may grow: known after the first block. */
   get isGrowing(): boolean {
-    return this.#source.isRepeatable && !this.#isPacked;
+    return this.#source.isRepeatable && !this.#isGzip;
   }
 
-  /** The first bytes: fewer only if there are no more. They come in blocks() all the same. Throws ImportError. */
+  /** The first bytes, fewer only if there are no more; blocks() includes them. Throws ImportError. */
   async head(maxBytes: number): Promise<Buffer> {
     let bytes = this.#peeked.reduce((sum, block) => sum + block.length, 0);
     while (bytes < maxBytes) {
       const { value, done } = await this.#blocks.next();
-      // A file that is followed has no end: what it has by now has to do, if that is a line.
+      // A followed file has no end: one line that it has by now suffices.
       if (done || (value.length === 0 && this.#peeked.some((block) => block.includes("\n")))) break;
       this.#peeked.push(value);
       bytes += value.length;
@@ -103,13 +103,13 @@ export class Content {
     await this.#blocks.return(undefined);
   }
 
-  async *#unpacked(): AsyncGenerator<Buffer> {
+  async *#decompressed(): AsyncGenerator<Buffer> {
     const raw = this.#raw();
     try {
       const begin = await firstBytes(raw, GZIP_MAGIC.length);
       const whole = chained(begin, raw);
-      this.#isPacked = begin.indexOf(GZIP_MAGIC) === 0;
-      yield* utf8(this.#isPacked ? gunzipped(whole) : whole);
+      this.#isGzip = begin.indexOf(GZIP_MAGIC) === 0;
+      yield* utf8(this.#isGzip ? gunzipped(whole) : whole);
     } catch (error) {
       const where = `after ${this.#readBytes} bytes of it`;
       throw new ImportError(`cannot read ${this.#source.name}: ${errorText(error)} (${where})`);
@@ -131,7 +131,7 @@ export class Content {
     }
   }
 
-  /** Through one open file, so that a file that was renamed is read to its end. */
+  /** Keeps the file open, so that a renamed file is read to its end. */
   async *#followed(path: string, { pollMs, stopped }: Following): AsyncGenerator<Buffer> {
     const file = await open(path);
     try {
@@ -157,7 +157,7 @@ export class Content {
   }
 }
 
-/** The content as UTF-8, if it says that it is UTF-16. */
+/** Converts UTF-16 with a byte order mark. */
 async function* utf8(blocks: AsyncGenerator<Buffer>): AsyncGenerator<Buffer> {
   const begin = await firstBytes(blocks, 2);
   const whole = chained(begin, blocks);
@@ -168,7 +168,7 @@ async function* utf8(blocks: AsyncGenerator<Buffer>): AsyncGenerator<Buffer> {
   yield Buffer.from(decoder.decode());
 }
 
-/** Fewer, if there are no more by now. */
+/** Fewer, if there are no more yet. */
 async function firstBytes(blocks: AsyncGenerator<Buffer>, count: number): Promise<Buffer> {
   let begin: Buffer = Buffer.alloc(0);
   while (begin.length < count) {
@@ -184,10 +184,10 @@ async function* chained(begin: Buffer, rest: AsyncGenerator<Buffer>): AsyncGener
   yield* rest;
 }
 
-/** Several gzip parts are one content. A part that is cut off is an error, after all that could be unpacked. */
+/** Concatenated gzip members are one content. A truncated one is an error, after everything that could be read. */
 async function* gunzipped(packed: AsyncGenerator<Buffer>): AsyncGenerator<Buffer> {
   const gunzip = createGunzip({ chunkSize: BLOCK_BYTES });
-  // An end, or an error, is seen through `gunzip` as well.
+  // Ends and errors also reach `gunzip`.
   pipeline(Readable.from(packed), gunzip, () => {});
   yield* gunzip as AsyncIterable<Buffer>;
 }

@@ -1,4 +1,4 @@
-/** Finds what was imported of a content by an earlier run. */
+/** Finds how far an earlier run imported a content. */
 import { Content, type Source } from "./content.ts";
 import { ImportError } from "./import-error.ts";
 import { sha256Of } from "./sha256.ts";
@@ -6,13 +6,13 @@ import type { ImportRecord } from "./state-file.ts";
 
 export interface EarlierImport {
   readonly record: ImportRecord;
-  /** There is nothing in the content behind what was sent. */
+  /** All of the content was sent. */
   readonly isWhole: boolean;
 }
 
 /**
- * Undefined if none of it was ever sent. Reads the content, only if it begins like one that was, up to where that
- * ends. `head`: how it begins. Throws ImportError.
+ * Undefined if none of it was ever sent. Reads the content only if it begins like an imported one, and only as far.
+ * `head`: its first bytes. Throws ImportError.
  */
 export async function earlierImport(
   source: Source,
@@ -33,7 +33,7 @@ export async function earlierImport(
   );
 }
 
-/** The one that goes furthest of those whose content this begins with. */
+/** The longest record whose content this one begins with. */
 async function longestPrefix(source: Source, records: readonly ImportRecord[]): Promise<EarlierImport | undefined> {
   const open = records.toSorted((a, b) => a.sentBytes - b.sentBytes);
   const hasher = new Bun.CryptoHasher("sha256");

@@ -1,7 +1,7 @@
 /**
- * Reads the event out of a record, or says why there is none.
+ * Reads the event in a record, or says why there is none.
  *
- * Invariant: what it answers is what POST /events takes: the same rules, by the same code.
+ * Invariant: it accepts what POST /events accepts, by the same code.
  */
 import type { Event, Kind } from "../../domain/event.ts";
 import type { TimeZone } from "../../domain/time-zone.ts";
@@ -15,23 +15,23 @@ import type { Layout } from "./formats/layout.ts";
 import type { ReadLine } from "./formats/log-line.ts";
 
 export const LOG_KINDS = ["referrer", "click", "impression"] as const;
-/** Of a log's lines. referrer: a click if it came from another page, else an impression. */
+/** What a log line counts as. referrer: a click if the line has a referrer, else an impression. */
 export type LogKind = Kind | "referrer";
 
 export interface EventReaderOptions extends LogOptions {
-  /** Of events that name none. */
+  /** Of events without one. */
   readonly stream: string;
   readonly logKind: LogKind;
   /** Older events are refused: see OLDEST_MS. */
   readonly earliest: number;
-  /** The ids that are in the content are left out. */
+  /** Ignore ids in the content. */
   readonly isIdNew: boolean;
   readonly filters?: Filters | undefined;
 }
 
 interface Members {
   readonly value: unknown;
-  /** As eventOf() wants it. */
+  /** As for eventOf(). */
   readonly quoteCount: number;
 }
 
@@ -39,14 +39,14 @@ export interface Omission {
   readonly leftOut: LeftOut;
 }
 
-/** What the record says, why it is left out, or why it can't be read. */
+/** The members, why the record is left out, or why it can't be read. */
 type ReadMembers = (text: string) => Members | Omission | string;
 
 /** Of timestamp, user and event; and of each member more. */
 const FEWEST_QUOTES = 10;
 const QUOTES_PER_MEMBER = 4;
 
-/** Answers the event, or why the record is none. `id`: for one that has none. May throw ImportError. */
+/** Answers the event, or why there is none. `id`: for an event without one. May throw ImportError. */
 export type ReadEvent = (text: string, id: string, now: number) => Event | Omission | string;
 
 export function eventReader(layout: Layout, options: EventReaderOptions): ReadEvent {
@@ -70,7 +70,7 @@ export function eventReader(layout: Layout, options: EventReaderOptions): ReadEv
   };
 }
 
-/** As a line of POST /events' body. */
+/** A line of the body of POST /events. */
 export function eventLine({ stream, at, kind, user, id }: Event): string {
   return JSON.stringify({ timestamp: at, user, event: kind, stream, id });
 }
@@ -100,7 +100,7 @@ function logReader(read: ReadLine, { format }: Layout, { logKind, filters }: Eve
 function csvReader({ columns, separator }: Layout, zone: TimeZone | undefined): ReadMembers {
   return (text) => {
     const fields = csvFields(text, separator);
-    if (fields === undefined) return "a quote stands where none may be";
+    if (fields === undefined) return "a quote is misplaced";
     if (fields.length !== columns.length) {
       return `it has ${fields.length} fields, and the header ${columns.length}`;
     }

@@ -1,4 +1,4 @@
-/** Which requests of a log are left out of an import. */
+/** Omits requests of a log from an import. */
 import { isbot } from "isbot";
 import type { LogLine } from "./formats/log-line.ts";
 
@@ -48,7 +48,7 @@ function withoutQuery(path: string): string {
   return query === -1 ? path : path.slice(0, query);
 }
 
-/** A browser always names itself. Most lines have an agent that was seen before. */
+/** Browsers always send a User-Agent. Most lines have one that was seen before. */
 function agentCheck(): (agent: string | undefined) => boolean {
   const known = new Map<string, boolean>();
   return (agent = "") => {

@@ -1,4 +1,4 @@
-/** Why it can't be imported, for who runs it. */
+/** Why an import failed, for its user. */
 export class ImportError extends Error {
   override readonly name = "ImportError";
 }

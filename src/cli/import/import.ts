@@ -30,7 +30,7 @@ interface ImportOptions extends Filters {
   readonly format: KnownName | "auto";
   readonly logFormat: string | undefined;
   readonly fields: FieldMap;
-  /** Of events that name none. */
+  /** Of events without one. */
   readonly stream: string;
   readonly kind: LogKind;
   readonly tz: TimeZone | undefined;
@@ -61,9 +61,9 @@ export function addImport(program: Command): void {
     .command("import")
     .description(
       "send the events of files to a running service: access logs, CSV and NDJSON. Run again, it continues. " +
-        "Exits with 1 if lines were bad, with 2 if it could not",
+        "Exits with 1 if lines were bad, with 2 on failure",
     )
-    .argument("[files...]", "'-', or none: standard input, of which no progress is recorded")
+    .argument("[files...]", "'-', or none: standard input, for which no progress is recorded")
     .option("--url <url>", URL_HELP, urlArgument)
     .addOption(oneOf("--format <format>", "input format", ["auto", ...FORMAT_NAMES]))
     .option("--log-format <string>", "input format of other logs, as the server's own format string", logFormatArgument)
@@ -88,8 +88,8 @@ export function addImport(program: Command): void {
     .option("--method <list>", "only requests with these methods, such as GET,POST", methodsArgument)
     .option("--path <list>", "only requests for these paths, such as /,/shop/*", pathsArgument)
     .option("--skip-path <list>", "leave out requests for these paths, such as /health", pathsArgument)
-    .option("--follow", "keep importing what is appended, as tail -F does, until Ctrl-C", false)
-    .option("--last-line", "take the last line of a log even if it has no end", false)
+    .option("--follow", "keep importing appended lines, like tail -F, until Ctrl-C", false)
+    .option("--last-line", "import the last line of a log even if it has no end", false)
     .option("--new-ids", "ignore the ids in the files: each line counts once by its place", false)
     .option("--old", "accept times before 2001 (which otherwise look like seconds written as milliseconds)", false)
     .option("--state <file>", "records how far files are imported (default: DATA_DIR/import.sqlite)")
@@ -171,7 +171,7 @@ interface Surroundings {
   readonly report: Report;
 }
 
-/** Answers why it could not go on to the end. */
+/** Answers why it could not finish. */
 async function importAll(
   config: Config,
   paths: readonly string[],
@@ -232,7 +232,7 @@ async function followAll(sources: readonly Source[], job: Job, tallies: Tally[])
   await Promise.all(sources.map(follow));
 }
 
-/** Files beside it that an earlier run has begun: rotated before all of them was read. The oldest first. */
+/** Rotated files that an earlier run did not finish, oldest first. */
 async function rotatedFrom(path: string, { state, target }: Job): Promise<Source[]> {
   const names = readdirSync(dirname(path)).filter((name) => /^[.-]/.test(name.slice(basename(path).length)));
   const beside = names.filter((name) => name.startsWith(basename(path))).map((name) => join(dirname(path), name));

@@ -1,32 +1,32 @@
 /**
- * The progress of one import: what is recorded of it, and when.
+ * Records the progress of one import.
  *
  * Why every event counts once, wherever the import is killed (kill -9, a power cut):
- * - Each event has an id: its own, or one that follows from the content (event-ids.ts). The service counts an id once
- *   within 24 h.
- * - Before a piece is sent, its end and the time are on disk (`willSend`). Once it and all before it were answered,
- *   that is on disk (`isCounted`).
- * - So at any instant the record divides the content in three. What is before `counted` is counted, and is not sent
- *   again. What is behind `sentBytes` was never sent. What is between may be counted, and is sent again under the same
- *   ids: what was counted is a duplicate.
- * - That holds for 24 h from `sentAt`, before which nothing of it was sent. Later the service may have dropped the ids:
- *   then nothing is sent, and the user decides (`isTooOld`, see content-import.ts).
+ * - Each event has an id: its own, or one derived from the content (event-ids.ts). The service counts an id once within
+ *   24 h.
+ * - Before a piece is sent, its end and the time are on disk (`willSend`). When it and all before it are answered, that
+ *   is on disk (`isCounted`).
+ * - So the record always divides the content in three. Before `counted`, everything is counted and not sent again.
+ *   After `sentBytes`, nothing was ever sent. What is in between may be counted, and is sent again under the same ids:
+ *   counted events are duplicates then.
+ * - That holds for 24 h from `sentAt`. Later the service may have forgotten the ids: then nothing is sent, and the user
+ *   decides (`isTooOld`, see content-import.ts).
  */
 import { ID_TTL_MS } from "../../domain/event.ts";
 import { sha256Of } from "./sha256.ts";
 import type { ImportRecord, Mark, StateFile, Target } from "./state-file.ts";
 
-/** An hour less than ids live, for clocks that differ and requests that take long. */
+/** An hour less than the lifetime of ids, for clock differences and slow requests. */
 const IDS_KNOWN_MS = ID_TTL_MS - 3_600_000;
 
 export const HEAD_BYTES = 4_096;
 
-/** A piece of the content, to be sent as one. */
+/** A part of the content that is sent as one. */
 export interface Piece {
   readonly end: Mark;
-  /** Of the content up to `end`. */
+  /** Hash of the content up to `end`. */
   readonly sha256: Uint8Array;
-  /** No event of it was sent before. */
+  /** No event of it was sent earlier. */
   readonly sentAt: number;
 }
 
@@ -43,11 +43,11 @@ export interface ProgressPlace {
   readonly state: StateFile;
   readonly target: Target;
   readonly path: string;
-  /** The first bytes of the content: HEAD_BYTES at least, or what there was when it was begun. */
+  /** The first bytes of the content, at least HEAD_BYTES if it had as many. */
   readonly head: Buffer;
 }
 
-/** Pieces come in the order of the content, in both calls. */
+/** Both calls take pieces in the order of the content. */
 export class Progress {
   readonly #place: ProgressPlace;
   readonly #start: Mark;
@@ -55,7 +55,7 @@ export class Progress {
   readonly #open: Piece[] = [];
   #record: ImportRecord | undefined;
 
-  /** `record`: of the run before. `start`: where this one begins if there was none. */
+  /** `record`: of the previous run. `start`: of this run, if there was none. */
   constructor(place: ProgressPlace, start: Mark, record: ImportRecord | undefined) {
     this.#place = place;
     this.#start = start;

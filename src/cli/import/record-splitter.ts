@@ -1,25 +1,24 @@
 /**
- * Splits a content into records: lines, or in CSV what its quotes hold together.
+ * Splits a content into records: lines, or in CSV also quoted line breaks.
  *
- * Invariants: which records there are depends on the content alone, not on the blocks it comes in; memory is
- * bounded by RECORD_MAX_BYTES and a block; every byte is hashed once, so that at the end of any record the hash
- * of all that is before it can be had.
+ * Invariants: the records depend on the content alone, not on the blocks; memory is bounded by RECORD_MAX_BYTES and a
+ * block; every byte is hashed once, so that the hash up to the end of any record is available.
  */
 export const RECORD_MAX_BYTES = 65_536;
 
 export interface ContentRecord {
-  /** Without the line's end, and only until the next one is asked for. */
+  /** Without the line break; valid until the next record. */
   readonly bytes: Buffer;
-  /** In the content, from 0. */
+  /** Offset in the content. */
   readonly start: number;
-  /** Of its first line, from 1. */
+  /** Number of its first line, from 1. */
   readonly line: number;
-  /** Why it can't be read. */
+  /** Why it can't be read; undefined if it can. */
   readonly problem: string | undefined;
 }
 
 export interface SplitStart {
-  /** Where the first record begins. What is before it is hashed, and not taken apart. */
+  /** Where the first record begins. Earlier bytes are only hashed. */
   readonly offset: number;
   readonly line: number;
 }
@@ -35,13 +34,13 @@ export class RecordSplitter {
   readonly #hasher = new Bun.CryptoHasher("sha256");
   #skipBytes: number;
   #line: number;
-  /** What is not all taken apart; it begins at `#dataOffset` of the content. */
+  /** Not completely split yet; it begins at `#dataOffset` of the content. */
   #data: Buffer = NONE;
   #dataOffset: number;
-  /** Up to where in `#data` records were taken, and up to where it is hashed. */
+  /** Where the split and the hashed parts of `#data` end. */
   #taken = 0;
   #hashed = 0;
-  /** How a line begins that is too long, until its end is found; and where it does. */
+  /** The beginning of a line that is too long, until its end is found. */
   #long: Buffer | undefined;
   #longStart = 0;
 
@@ -52,12 +51,12 @@ export class RecordSplitter {
     this.#line = line;
   }
 
-  /** In the content: behind the last record. */
+  /** In the content, after the last record. */
   get offset(): number {
     return this.#dataOffset + this.#taken;
   }
 
-  /** Something was read behind the last record. */
+  /** Something was read after the last record. */
   get hasRest(): boolean {
     return this.#taken < this.#data.length || this.#long !== undefined;
   }
@@ -67,15 +66,15 @@ export class RecordSplitter {
     return this.#line;
   }
 
-  /** Of the content up to there: not before any place that this was asked for, and not behind the last record. */
+  /** Hash of the content up to `offset`, which must not decrease, nor be after the last record. */
   sha256(offset = this.offset): Buffer {
     this.#hashTo(offset - this.#dataOffset);
     return this.#hasher.copy().digest();
   }
 
   /**
-   * The next block, or undefined at the content's end. All records have to be taken before the next call. `isGrowing`:
-   * a last line without an end is not taken, since more of it may come.
+   * `block`: the next one, or undefined at the content's end. Consume all records before the next call. `isGrowing`:
+   * skip a last line without an end, since more of it may come.
    */
   *split(block: Buffer | undefined, isGrowing = false): Generator<ContentRecord> {
     this.#hashTo(this.#taken);
@@ -141,7 +140,7 @@ export class RecordSplitter {
     return record;
   }
 
-  /** If its quotes do not close, its first line is a record by itself, and the next one begins behind that. */
+  /** If its quotes do not close, its first line is a record, and the next one begins after that. */
   #nextOfCsv(firstEnd: number, isEnd: boolean): ContentRecord | undefined {
     const data = this.#data;
     const from = this.#taken;
@@ -161,7 +160,7 @@ export class RecordSplitter {
   }
 }
 
-/** Byte by byte: a search for the next one would go on to the end of the block where there is none. */
+/** Byte by byte: indexOf() would search to the end of the block if there is none. */
 function quoteCount(data: Buffer, from: number, to: number): number {
   let count = 0;
   for (let i = from; i < to; i++) if (data[i] === QUOTE) count += 1;

@@ -1,18 +1,18 @@
-/** What who runs an import sees: bad lines, what holds it up, and on a terminal how far it is. */
+/** What the user of an import sees: bad lines, setbacks, and on a terminal the progress. */
 export interface ReportOptions {
   readonly write: (text: string) => void;
-  /** Without one there is no line that is written over again. */
+  /** Only a terminal gets a progress line. */
   readonly isTerminal: boolean;
   readonly now: () => number;
 }
 
 export interface Reading {
   readonly name: string;
-  /** That this run has dealt with. */
+  /** Read by this run. */
   readonly lines: number;
-  /** If they are no lines. */
+  /** Default: lines. */
   readonly unit?: string;
-  /** Of the file, packed if it is packed. */
+  /** Of the file on disk. */
   readonly readBytes: number;
   readonly sizeBytes: number | undefined;
 }
@@ -34,7 +34,7 @@ export class Report {
     this.#options = options;
   }
 
-  /** A file, behind what was imported of it before: to read that is fast, and no part of the rate. */
+  /** Starts a file. `readBytes`: imported earlier, and no part of the rate. */
   begin(readBytes: number): void {
     this.#startedAt = this.#options.now();
     this.#firstBytes = readBytes;
@@ -43,14 +43,14 @@ export class Report {
   badLine(name: string, line: number, problem: string): void {
     this.#badLines += 1;
     if (this.#badLines <= SHOWN_BAD_LINES) this.note(`${name}:${line}: ${problem}`);
-    if (this.#badLines === SHOWN_BAD_LINES) this.note("Further bad lines are counted, and not shown.");
+    if (this.#badLines === SHOWN_BAD_LINES) this.note("Further bad lines are counted, but not shown.");
   }
 
-  /** Said once for each reason in turn: several requests are held up by the same. */
+  /** Reports each reason once in a row, since it affects several requests. */
   setback(reason: string): void {
     if (reason === this.#lastSetback) return;
     this.#lastSetback = reason;
-    this.note(`The service is asked again: ${reason}`);
+    this.note(`Retrying: ${reason}`);
   }
 
   note(text: string): void {

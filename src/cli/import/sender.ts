@@ -1,8 +1,8 @@
 /**
- * Sends events to the service, as often as it takes until each was answered.
+ * Sends events to the service until each is answered.
  *
- * Invariant: an event that was refused, whose outcome is unknown, or whose answer was lost, is sent again with its id
- * and nothing else changed: so it counts once, however often it arrives.
+ * Invariant: an event that was refused, has an unknown outcome, or whose answer was lost is sent again unchanged, with
+ * its id: so it counts once, however often it arrives.
  */
 import { type Static, Type } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
@@ -14,29 +14,29 @@ import { isTooOld } from "./progress.ts";
 
 export interface SenderOptions {
   readonly service: Pick<ServiceClient, "url" | "ask">;
-  /** The service is told that times before 2001 are right. */
+  /** Confirms times before 2001. */
   readonly isOld: boolean;
-  /** For so long it sends again what is not answered. */
+  /** How long to retry. */
   readonly retryForMs: number;
   readonly now: () => number;
   readonly sleep: (ms: number) => Promise<void>;
-  /** Something is not taken, and will be sent again. */
+  /** Called before a retry. */
   readonly onSetback: (reason: string) => void;
 }
 
 export interface Shipment {
-  /** As lines of the body. */
+  /** Lines of the body. */
   readonly events: readonly string[];
-  /** None of them was sent before. */
+  /** None of them was sent earlier. */
   readonly sentAt: number;
 }
 
-/** What became of a shipment: accepted + duplicates + invalid are all its events. */
+/** The outcome of a shipment: accepted + duplicates + invalid are all its events. */
 export interface Delivery {
   accepted: number;
   duplicates: number;
   invalid: number;
-  /** The first of those that are invalid, by their places in the shipment. */
+  /** The first invalid ones, by their positions in the shipment. */
   readonly problems: { readonly position: number; readonly problem: string }[];
 }
 
@@ -57,7 +57,7 @@ const AnswerSchema = Type.Object({
 });
 const ErrorSchema = Type.Object({ error: Type.Object({ message: Type.String() }) });
 
-/** Nothing of it is counted, or it can't be known whether it is: to be sent again. */
+/** It is not counted, or that is unknown: send it again. */
 interface Setback {
   readonly reason: string;
   readonly retryAfterMs: number;
@@ -66,10 +66,10 @@ interface Setback {
 const ANSWER_TIMEOUT_MS = 30_000;
 const FIRST_BACKOFF_MS = 100;
 const MAX_BACKOFF_MS = 10_000;
-/** How much longer than it is told to, at the most, so that not all come back at once. */
+/** At most this share longer than the service says, so that retries are spread. */
 const RETRY_AFTER_JITTER = 0.25;
 const SHOWN_CHARS = 300;
-/** Of a service, or of a proxy before it, that is overloaded or away for a while. */
+/** From a service or proxy that is overloaded or temporarily unavailable. */
 const RETRIED_BELOW_500 = new Set([408, 425, 429]);
 
 export class Sender {
@@ -82,7 +82,7 @@ export class Sender {
     this.#target = `${options.service.url}/events`;
   }
 
-  /** Throws ImportError if it is not taken, or not for too long: what of it is counted is not known then. */
+  /** Throws ImportError if the service refuses it, or retries take too long: how much is counted is unknown then. */
   async send({ events, sentAt }: Shipment): Promise<Delivery> {
     const { now, retryForMs, sleep, onSetback } = this.#options;
     const delivery: Delivery = { accepted: 0, duplicates: 0, invalid: 0, problems: [] };
@@ -112,7 +112,7 @@ export class Sender {
     return delivery;
   }
 
-  /** What is under way is given up. */
+  /** Aborts requests in flight. */
   stop(): void {
     this.#stopped.abort();
   }
@@ -142,14 +142,14 @@ export class Sender {
       if (Value.Check(AnswerSchema, value) && doesAddUp(value, eventCount)) {
         return { answer: value, retryAfterMs: retryAfterMs(headers, this.#options.now()) };
       }
-      throw new ImportError(`${this.#target} answered ${shown(body)}: that is no Hourglass`);
+      throw new ImportError(`${this.#target} answered ${shown(body)}: it is not a Hourglass service`);
     }
     const message = Value.Check(ErrorSchema, value) ? value.error.message : shown(body);
     const reason = `it answered ${status}: ${message}`;
     if (status >= 500 || RETRIED_BELOW_500.has(status)) {
       return { reason, retryAfterMs: retryAfterMs(headers, this.#options.now()) };
     }
-    throw new ImportError(`${this.#target} does not take this: ${reason}`);
+    throw new ImportError(`${this.#target} refuses this: ${reason}`);
   }
 
   #givenUp({ reason }: Setback, attempt: number): string {
@@ -157,22 +157,22 @@ export class Sender {
     const tries = attempt === 0 ? "once" : `${attempt + 1} times`;
     return (
       `${this.#target} does not take events (tried ${tries}, for up to ${retryForMs / 1_000} s): ${reason}; ` +
-      "run it again when it does: it goes on from where it was"
+      "run it again when it does: it resumes where it stopped"
     );
   }
 
   #tooLate(): string {
     return (
-      `events were sent to ${this.#target} almost a day ago and not answered: the service may not know their ids ` +
-      "any more, so that sending them again could count them twice; run it again to decide"
+      `events were sent to ${this.#target} almost a day ago and not answered: the service may have forgotten their ` +
+      "ids, so sending them again could count them twice; run it again to decide"
     );
   }
 }
 
-/** What the runtime says of it gives advice to who writes programs. */
+/** The runtime's own messages address programmers. */
 function lossText(error: unknown): string {
   const code = error instanceof Error && "code" in error ? error.code : undefined;
-  if (code === "ECONNREFUSED" || code === "ConnectionRefused") return "nobody listens there (ECONNREFUSED)";
+  if (code === "ECONNREFUSED" || code === "ConnectionRefused") return "connection refused (ECONNREFUSED)";
   return code === "ECONNRESET" ? "the connection was lost (ECONNRESET)" : errorText(error);
 }
 
@@ -181,7 +181,7 @@ interface Answered {
   readonly retryAfterMs: number;
 }
 
-/** Adds it to the delivery. Answers what is to be sent again. `positions`: of the events that were sent. */
+/** Adds it to the delivery. Answers what to send again. `positions`: of the sent events. */
 function take({ answer, retryAfterMs }: Answered, positions: readonly number[], delivery: Delivery) {
   delivery.accepted += answer.accepted;
   delivery.duplicates += answer.duplicates;
@@ -200,7 +200,7 @@ function unstoredIn({ refusals = [], unknowns = [] }: Answered["answer"]) {
   return [...refusals, ...unknowns];
 }
 
-/** Every event has one outcome, and those that are to be sent again are named. */
+/** Every event has one outcome, and those to send again are named. */
 function doesAddUp(answer: Answered["answer"], eventCount: number): boolean {
   const { events, accepted, duplicates, invalid, refused, unknown, errors } = answer;
   const named = unstoredIn(answer).flatMap(({ indexes }) => indexes);
@@ -215,7 +215,7 @@ function waitFor({ retryAfterMs }: Setback, attempt: number): number {
   return Math.max(toldMs, backoffMs(attempt, FIRST_BACKOFF_MS, MAX_BACKOFF_MS, Math.random));
 }
 
-/** Seconds, or a date; 0 if it says neither. */
+/** From seconds or a date; else 0. */
 function retryAfterMs(headers: Headers, now: number): number {
   const text = headers.get("retry-after") ?? "";
   const at = /^\d{1,9}$/.test(text) ? now + Number(text) * 1_000 : Date.parse(text);

@@ -1,11 +1,11 @@
 /**
- * What was imported, up to where: an SQLite file, in which each change is on disk (fsync) before the next step.
+ * Records how far contents are imported, in an SQLite file; each change is on disk (fsync) before the next step.
  *
- * A content is known by what is in it: its record holds the hash of all of it that was ever sent. So a file is
- * known again when it was renamed, moved, packed or appended to, and one that was put in its place, or changed
- * in what was sent, is another. Size, time and name would tell neither.
+ * A content is identified by the hash of everything that was sent of it. So a file is recognized after it was renamed,
+ * moved, compressed or appended to; a file that replaced it, or changed in its sent part, is another one. Size, time
+ * and name would show neither.
  *
- * Invariant: the file is locked for as long as it is open, so that no record is changed by two at a time.
+ * Invariant: the file is locked while it is open, so that two imports never change a record concurrently.
  */
 import { Database } from "bun:sqlite";
 import { mkdirSync } from "node:fs";
@@ -13,37 +13,37 @@ import { dirname } from "node:path";
 import { errorText } from "../../runtime/deadline.ts";
 import { ImportError } from "./import-error.ts";
 
-/** Where a reading may go on. */
+/** Where reading may resume. */
 export interface Mark {
-  /** In the content, in bytes. */
+  /** In bytes. */
   readonly offset: number;
-  /** Of what is there, from 1. */
+  /** From 1. */
   readonly line: number;
   /** See event-ids.ts. */
   readonly chain: Uint8Array;
 }
 
-/** What events were sent to. The same content may be imported into each. */
+/** Where events were sent. The same content may be imported into several. */
 export interface Target {
   readonly url: string;
-  /** Of the events that name none. */
+  /** Of events without one. */
   readonly stream: string;
 }
 
 export interface ImportRecord {
-  /** Undefined as long as it is in no file. */
+  /** Undefined until it is saved. */
   readonly number: number | undefined;
-  /** Where it was read from last: for who looks. */
+  /** Where it was read last, for error messages. */
   readonly path: string;
-  /** The first bytes, and their hash: by these a content is ruled out without reading it all. */
+  /** The number of first bytes, and their hash, which rules out a content without reading all of it. */
   readonly headBytes: number;
   readonly headSha256: Uint8Array;
   /** All events before it are counted. */
   readonly counted: Mark;
-  /** No event behind it was ever sent; and the hash of the content up to there. */
+  /** No event after it was ever sent. The hash covers the content up to there. */
   readonly sentBytes: number;
   readonly sentSha256: Uint8Array;
-  /** No event between `counted` and `sentBytes` was sent before it, in ms since the epoch. */
+  /** No event between `counted` and `sentBytes` was sent earlier, in ms since the epoch. */
   readonly sentAt: number;
 }
 
@@ -112,7 +112,7 @@ export class StateFile {
     try {
       return query.get(number ?? null, url, stream, ...head, offset, line, chain, ...sent)!.import;
     } catch (error) {
-      const next = "run it again once that is mended: it goes on from where it was";
+      const next = "fix that and run it again: it resumes where it stopped";
       throw new ImportError(`cannot write the state file ${this.#path}: ${errorText(error)}; ${next}`);
     }
   }
@@ -125,7 +125,7 @@ export class StateFile {
 function openDatabase(path: string): Database {
   const database = new Database(path, { create: true, strict: true });
   try {
-    // The lock is taken with the first write, and kept.
+    // The first write takes the lock, and keeps it.
     database.run("PRAGMA locking_mode = EXCLUSIVE");
     database.run("PRAGMA journal_mode = WAL");
     database.run("PRAGMA synchronous = FULL");

@@ -1,4 +1,4 @@
-/** What an import tells at its end. */
+/** The summary of an import. */
 import { DAY_MS } from "../../domain/event.ts";
 import type { Tally } from "./content-import.ts";
 import { grouped } from "./report.ts";
@@ -6,9 +6,9 @@ import { grouped } from "./report.ts";
 export interface Summary {
   readonly files: readonly Tally[];
   readonly seconds: number;
-  /** Why it could not go on to the end. */
+  /** Why it could not finish. */
   readonly error: string | undefined;
-  /** Of the service. */
+  /** The service's. */
   readonly url: string;
   readonly stream: string;
 }
@@ -18,7 +18,7 @@ export function newTally(file: string): Tally {
   return { file, status: "failed", fromLine: 1, ...counts, leftOut: {}, days: new Set(), isUnfinished: false };
 }
 
-/** As `--json` shows it. */
+/** For `--json`. */
 export function withTotals({ files, seconds, error, url, stream }: Summary) {
   const sum = (name: "lines" | "accepted" | "duplicates" | "bad" | "skipped") =>
     files.reduce((total, file) => total + file[name], 0);

@@ -1,5 +1,4 @@
-/** API keys and rate limits of a running service, if its settings ask for any. */
-
+/** API keys and rate limits of a running service, if its settings require any. */
 import { Access } from "../../http/access/access.ts";
 import { KeyRing } from "../../http/access/key-ring.ts";
 import { RateLimiter } from "../../http/access/rate-limiter.ts";
@@ -18,7 +17,7 @@ export interface RunningAccess {
   stop(): Promise<void>;
 }
 
-/** Undefined if no setting restricts access: requests then pass no check at all. */
+/** Undefined if no setting restricts access. */
 export async function createAccess(
   config: Config,
   cold: KeyStore & Pick<ColdConnection, "open">,

@@ -1,7 +1,7 @@
 /**
- * Keeps freed memory for the next batch. By default the allocator and the collector return pages to the system within
- * a tenth of a second, from threads of their own, and ask for them again: under load that took a third of the server's
- * CPU time. Both read their settings before any code of ours runs, so the process replaces itself (execve).
+ * Keeps freed memory for the next batch. By default the allocator and the garbage collector return pages to the system
+ * within a tenth of a second, and request them again: under load that took a third of the server's CPU time. Both read
+ * their settings before any code of ours runs, so the process replaces itself (execve).
  */
 import { ownCommand } from "./own-command.ts";
 
@@ -16,7 +16,7 @@ export const MEMORY_SETTINGS: Readonly<Record<string, string>> = {
    * was measured.
    */
   MIMALLOC_PURGE_DELAY: "60000",
-  /** No search for free pages between used ones each time the event loop waits. */
+  /** Do not search for free pages between used ones whenever the event loop waits. */
   MIMALLOC_PURGE_HOLES: "0",
   /** Pages of 2 MB, where the system has them: they avoid nearly all page faults. */
   MIMALLOC_ALLOW_THP: "1",

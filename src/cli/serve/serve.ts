@@ -1,7 +1,7 @@
 /**
- * `hourglass serve`: runs the service until it is told to stop.
- * Invariant: after SIGTERM or SIGINT it ends within STOP_DEADLINE_MS (and DRAIN_MS), with 0 if everything was closed
- * in order.
+ * `hourglass serve`: runs the service until it is stopped.
+ * Invariant: after SIGTERM or SIGINT it ends within STOP_DEADLINE_MS (and DRAIN_MS), with 0 if everything was closed in
+ * order.
  */
 import { randomBytes } from "node:crypto";
 import type { Command } from "commander";
@@ -37,14 +37,14 @@ async function serve(config: Config): Promise<void> {
   const worker = process.env[WORKER_VARIABLE];
   const isTerminal = process.stdout.isTTY && process.stderr.isTTY;
   const base = worker === undefined ? null : { worker: Number(worker) };
-  // A terminal shows the banner, and of the log what is wrong.
+  // A terminal shows the banner, and only warnings and errors of the log.
   const level = isTerminal && config.logLevel === "info" ? "warn" : config.logLevel;
   const lines = pino({ level, base }, pino.destination({ dest: 2, sync: true }));
   const clock = systemClock();
   const log = new CalmLog(lines, clock.now);
   if (worker === undefined && config.workers > 1) return await superviseWorkers(config, log, clock);
   let service: Service | undefined;
-  // While it starts it just ends: it has taken nothing yet, and recovery may be cut off anywhere.
+  // During the start it just ends: it has accepted nothing yet, and recovery may be interrupted anywhere.
   const stop = stopOnSignal(async () => service?.stop(), log, STOP_DEADLINE_MS + config.drainMs);
   if (worker !== undefined) whenParentEnds(() => void stop("the supervisor ended"));
   const requestLog = config.isEachRequestLogged ? lines : undefined;
@@ -54,14 +54,14 @@ async function serve(config: Config): Promise<void> {
   if (worker === undefined) console.log(banner(service.url, service.stores, config));
 }
 
-/** Without a stop in order, which would work with the state that is wrong. */
+/** Not an orderly stop, which would work with the wrong state. */
 function endAtOnce({ message, stack }: InvariantError, log: CalmLog): never {
-  log.error({ error: message, stack }, "ended: going on could lose or double events; the journal is left to others");
+  log.error({ error: message, stack }, "ended: continuing could lose or double events; others adopt the journal");
   log.close();
   process.exit(1);
 }
 
-/** A supervisor that was killed cannot end its workers, and they would hold the port. */
+/** Workers of a killed supervisor would keep the port. */
 function whenParentEnds(act: () => void): void {
   const supervisor = process.env[SUPERVISOR_VARIABLE];
   const timer = setInterval(() => {
@@ -73,7 +73,7 @@ function whenParentEnds(act: () => void): void {
 
 async function superviseWorkers(config: Config, log: CalmLog, clock: Clock): Promise<never> {
   const { workers } = config;
-  // The same for all workers, or a visitor without an id would be another user to each of them.
+  // Shared by all workers, or a visitor without an id would be a different user on each.
   const environment = { ...process.env, USER_SALT: config.userSalt ?? randomBytes(32).toString("base64url") };
   const supervisor = new Supervisor({ workers, log, command: ownCommand(), environment });
   onStopSignal((why) => {
@@ -106,7 +106,7 @@ Try:
 `;
 }
 
-/** Answers a function that stops the service without a signal. */
+/** Returns a function that stops the service without a signal. */
 function stopOnSignal(
   stopService: () => Promise<void>,
   log: CalmLog,
@@ -124,7 +124,7 @@ function stopOnSignal(
       process.exit(0);
     } catch (error) {
       log.close();
-      log.error({ error: errorText(error) }, "stopped in disorder: what is unflushed is in the journal");
+      log.error({ error: errorText(error) }, "stop failed: unflushed events are in the journal");
       process.exit(1);
     }
   };

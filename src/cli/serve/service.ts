@@ -1,8 +1,7 @@
 /**
- * One running instance: the stores, the pipeline, the sources of events and the HTTP server, started and stopped in
- * order.
- * Invariant: nothing is written, not even a folder, before the port is known to be free; requests are taken only after
- * the stores were tried.
+ * One running instance: starts and stops the stores, the pipeline, the sources of events and the HTTP server, in order.
+ * Invariant: nothing is written, not even a folder, before the port is known to be free; requests are accepted only
+ * after the stores were tried.
  */
 import { version } from "../../../package.json";
 import { createApp } from "../../http/app.ts";
@@ -81,8 +80,8 @@ export async function startService(config: Config, surroundings: Surroundings): 
     loopLag.stop();
     // The sources first, so that their messages in flight are committed and acknowledged.
     await Promise.all(sources.map((source) => source.stop()));
-    // The server last: stopping it closes every connection between two requests, and loses any request that is about
-    // to arrive there. Meanwhile events are refused, and clients told to close the connection.
+    // The server last: it closes idle connections, and loses requests that are about to arrive there. Until then events
+    // are refused, and clients are asked to close their connections.
     await pipeline.stop();
     await withDeadline(server.stop(), REQUESTS_GRACE_MS, () => new Error("requests still open")).catch(() => {});
     await server.stop(true);
@@ -138,7 +137,7 @@ async function openHotStore(config: Config, mode: Stores["mode"], hot: HotStore)
     refuseIfStrict(config, warnings);
     return warnings;
   } catch (error) {
-    // Waiting does not help with a folder. A Redis may come back: until then events are answered with 503.
+    // A bad folder stays bad, but Redis may become available: until then events are answered with 503.
     if (mode === "embedded" || error instanceof ConfigError) throw new ConfigError(errorText(error));
     return [];
   }

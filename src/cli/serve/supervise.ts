@@ -8,9 +8,9 @@ import { backoffMs } from "../../runtime/backoff.ts";
 import type { Log } from "../../runtime/log.ts";
 import { MetricsExchange } from "./worker-channel.ts";
 
-/** Its number, set for a worker: it serves, and supervises nothing. */
+/** A worker's number; only set for workers. */
 export const WORKER_VARIABLE = "HOURGLASS_WORKER";
-/** Set for a worker: its parent, for as long as the supervisor lives. */
+/** A worker's parent, for as long as the supervisor lives. */
 export const SUPERVISOR_VARIABLE = "HOURGLASS_SUPERVISOR_PID";
 
 const RESTART_FIRST_MS = 100;
@@ -37,7 +37,7 @@ export class Supervisor {
     this.#options = options;
   }
 
-  /** Answers the exit code once all workers have ended: after stop(), or if none can be started. */
+  /** Answers the exit code once all workers have ended, after stop() or because none can start. */
   async run(): Promise<number> {
     const { workers } = this.#options;
     const codes = await Promise.all(Array.from({ length: workers }, (_, slot) => this.#keep(slot)));
@@ -56,7 +56,7 @@ export class Supervisor {
     for (let failures = 0; ; ) {
       const startedMs = performance.now();
       const code = await this.#runWorker(slot);
-      // 2: its settings are wrong, and so would be the next one's.
+      // 2: its settings are wrong, as the next one's would be.
       if (this.#isStopping || code === 2) return code;
       failures = performance.now() - startedMs > HEALTHY_MS ? 0 : failures + 1;
       const pauseMs = backoffMs(failures, RESTART_FIRST_MS, RESTART_MAX_MS, Math.random);

@@ -1,10 +1,9 @@
 /**
- * How workers exchange metrics: by messages through their supervisor. A worker asks; the supervisor asks all others,
- * and forwards their answers.
+ * Workers exchange metrics through their supervisor: a worker asks, the supervisor asks all others and forwards their
+ * answers.
  *
- * Invariant: a worker that does not answer in time is left out; at both ends each question has a deadline.
+ * Invariant: a worker that does not answer in time is left out; each question has a deadline at both ends.
  */
-
 import type { MetricFamilies, Siblings } from "../../http/route-options.ts";
 import { withDeadline } from "../../runtime/deadline.ts";
 
@@ -97,7 +96,7 @@ export function siblingsOf(worker: number, count: number): Siblings {
   };
 }
 
-/** A process that has just ended takes no message: its question ends at the deadline. */
+/** A message to a process that has just ended is lost: the question ends at its deadline. */
 function trySend(channel: Channel, message: Message): void {
   try {
     channel.send(message);

@@ -1,6 +1,6 @@
 /**
- * Which writers have a journal, for a command that runs beside a service. If the service was killed and no other
- * instance can flush its journal, it is flushed here.
+ * Lists the writers that have a journal, for a command that runs beside a service. If the service was killed and no
+ * other instance can flush its journal, the command does.
  */
 import { type Static, Type } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
@@ -24,7 +24,7 @@ const LedgerSchema = Type.Object({
   }),
 });
 
-/** `service`: an embedded service has its journal locked, and alone can read it. */
+/** `service`: a running embedded service has its journal locked, so it is asked. */
 export async function journalOwners(
   { mode, hotShards, cold }: Stores,
   service: ServiceClient,

@@ -3,7 +3,7 @@ import type { Config } from "../../settings/settings.ts";
 
 type Listening = Pick<Config, "host" | "port" | "tlsCertFile">;
 
-/** With the address as it is set, also if that stands for all addresses of the machine. */
+/** With the address from the settings, even if that means all addresses of the machine. */
 export function listeningUrl({ host, port, tlsCertFile }: Listening): string {
   const protocol = tlsCertFile === undefined ? "http" : "https";
   return `${protocol}://${host.includes(":") ? `[${host}]` : host}:${port}`;
@@ -12,7 +12,7 @@ export function listeningUrl({ host, port, tlsCertFile }: Listening): string {
 const LOCAL_HOST = /^(localhost|127(\.\d+){3}|\[::1\])$/;
 
 export class ServiceClient {
-  /** Without a slash at its end. */
+  /** Without a trailing slash. */
   readonly url: string;
   readonly #headers: Readonly<Record<string, string>>;
   readonly #isLocal: boolean;
@@ -26,10 +26,10 @@ export class ServiceClient {
     this.#headers = apiKey === undefined ? {} : { authorization: `Bearer ${apiKey}` };
   }
 
-  /** Shows the API key, if one is set. */
+  /** Sends the API key, if one is set. */
   async ask(path: string, request: BunFetchRequestInit = {}): Promise<Response> {
     const headers = { ...this.#headers, ...(request.headers as Record<string, string> | undefined) };
-    // Bun sends even requests to 127.0.0.1 through HTTP_PROXY, where another machine would answer them.
+    // Bun sends even requests to 127.0.0.1 through HTTP_PROXY, to another machine.
     const direct = this.#isLocal ? { proxy: false as unknown as string } : {};
     return await fetch(`${this.url}${path}`, { ...request, ...direct, headers });
   }

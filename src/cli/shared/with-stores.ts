@@ -1,4 +1,4 @@
-/** For commands that look into the stores beside a service that may be running. */
+/** Opens the stores for commands, beside a service that may be running. */
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { type Config, ConfigError } from "../../settings/settings.ts";
@@ -11,7 +11,7 @@ import { type ColdPlace, coldPlaceOf, coldPlaceWithReplicaOf, coldStoreAt } from
 
 export interface OpenStores {
   readonly cold: ColdStore;
-  /** Undefined in embedded mode: it is in the memory of the service, which has its journal locked. */
+  /** Undefined in embedded mode: it is in the service's memory. */
   readonly hotShards: readonly HotStore[] | undefined;
 }
 
@@ -39,12 +39,12 @@ export async function withStores<T>(config: Config, work: (stores: OpenStores) =
   }
 }
 
-/** For work without the hot store: Redis may be down. Throws ColdUnavailableError. */
+/** Without the hot store: Redis may be down. Throws ColdUnavailableError. */
 export async function withColdStore<T>(config: Config, work: (cold: ColdStore) => Promise<T>): Promise<T> {
   return await withColdStoreAt(coldPlaceOf(config), work);
 }
 
-/** The same for reads of the past, from a replica if there is one. */
+/** Like withColdStore(), with reads of the past from a replica if there is one. */
 export async function withPast<T>(config: Config, work: (cold: ColdStore) => Promise<T>): Promise<T> {
   requireData(config);
   return await withColdStoreAt(coldPlaceWithReplicaOf(config), work);

@@ -1,8 +1,8 @@
 /**
- * A line of an access log in the common or the combined format, which all web servers can write, and as they do write
- * it: after the virtual host, with a list of addresses, with a user that is empty, quoted, or has blanks.
+ * A line of an access log in the common or the combined format, with the variations of real servers: a virtual host
+ * first, a list of addresses, a user that is empty, quoted, or has blanks.
  *
- * Invariant: a line that was cut off before its referrer ends is no line: it would be counted as another kind.
+ * Invariant: a line that is truncated before the end of its referrer is refused: it could count as the wrong kind.
  */
 import { isIP } from "node:net";
 import { type LogTimes, lineOf, QUOTED, type ReadLine, withoutPort } from "./log-line.ts";

@@ -1,9 +1,9 @@
 /**
- * A log whose lines are described by a format string, as nginx' `log_format` or Apache's `LogFormat` has it:
+ * A log with a format string, as in nginx' `log_format` or Apache's `LogFormat`:
  *
  *   $remote_addr [$time_local] "$request" $status "$http_referer"     or     %h [%t] "%r" %>s "%{Referer}i"
  *
- * Invariant: the time to read a line grows linearly with it: each value ends where the text behind it is found first.
+ * Invariant: reading takes linear time: each value ends at the first occurrence of the text after it.
  */
 import { ImportError } from "../import-error.ts";
 import { type LogParts, type LogTimes, lineOf, type ReadLine } from "./log-line.ts";
@@ -22,7 +22,7 @@ const NAMES: Readonly<Record<string, keyof LogParts>> = {
 interface Value {
   /** Undefined if it is not used. */
   readonly part: keyof LogParts | undefined;
-  /** What follows it; "" at the end of the line. */
+  /** The text after it; "" at the end of the line. */
   readonly behind: string;
 }
 
@@ -66,7 +66,7 @@ function endOf(text: string, from: number, behind: string): number {
   return end;
 }
 
-/** Apache's %t brings its brackets along. */
+/** Apache's %t includes brackets. */
 function bare(time: string): string {
   return time.startsWith("[") ? time.slice(1, -1) : time;
 }

@@ -1,12 +1,9 @@
-/**
- * A log of JSON objects: Caddy's and Traefik's as they write it, nginx' with its variables' names as members, and any
- * other by a map of fields.
- */
+/** A log of JSON objects: Caddy's, Traefik's, nginx' with its variables as members, or any other by a map of fields. */
 import { type LogParts, type LogTimes, lineOf, type ReadLine } from "./log-line.ts";
 
 type Field = keyof LogParts;
 
-/** Where each field is looked for, in this order; dots lead into nested objects. */
+/** The candidates for each field, in order of preference; dots lead into nested objects. */
 const MEMBERS: Readonly<Record<Field, readonly string[]>> = {
   time: ["ts", "StartUTC", "time_iso8601", "msec", "time_local", "time"],
   user: ["request.client_ip", "request.remote_ip", "ClientHost", "remote_addr"],
@@ -20,7 +17,7 @@ const MEMBERS: Readonly<Record<Field, readonly string[]>> = {
 
 export const JSON_FIELDS = Object.keys(MEMBERS) as Field[];
 
-/** By field, the member that it is in. */
+/** The member for each field. */
 export type FieldMap = Readonly<Partial<Record<Field, string>>>;
 
 export function jsonLogReader(times: LogTimes, fields: FieldMap): ReadLine {
@@ -51,7 +48,7 @@ function parsed(text: string): object | undefined {
   }
 }
 
-/** Of several, such as Caddy's values of a header, the first. */
+/** Of several values, such as Caddy's of a header, the first. */
 function textAt(value: object, path: readonly string[]): string | undefined {
   let at: unknown = value;
   for (const name of path) at = (at as Record<string, unknown> | null | undefined)?.[name];

@@ -1,4 +1,4 @@
-/** The formats that an import knows: what --format takes, its help, what the first lines are tried as, and readers. */
+/** All formats of an import, with their names for --format, help, and readers. */
 import { TimeZone } from "../../../domain/time-zone.ts";
 import { accessLogReader } from "./access-log.ts";
 import { albReader } from "./alb-log.ts";
@@ -8,7 +8,7 @@ import { LogTimes, type ReadLine } from "./log-line.ts";
 import { w3cReader } from "./w3c-log.ts";
 
 export interface LogOptions {
-  /** Of times that name no offset; undefined if they are refused. */
+  /** Of times without an offset; undefined: refuse them. */
   readonly zone?: TimeZone | undefined;
   /** Of a JSON log. */
   readonly fields?: FieldMap | undefined;
@@ -19,9 +19,9 @@ export interface LogOptions {
 interface KnownFormat {
   readonly name: string;
   readonly help: string;
-  /** Of its lines, which are requests. Undefined if its records are events. */
+  /** For logs, whose lines are requests. Undefined if its records are events. */
   readonly reader?: (options: LogOptions, columns: readonly string[]) => ReadLine;
-  /** Its first lines name the columns: it is recognized by them, not by its other lines. */
+  /** It is recognized by its header, not by its other lines. */
   readonly hasHeader?: true;
 }
 
@@ -79,7 +79,7 @@ export function isLog(format: Format): boolean {
   return format === "custom" || FORMATS.some(({ name, reader }) => name === format && reader !== undefined);
 }
 
-/** The readers of the logs that have no header, to recognize them by their lines. */
+/** Readers of the logs without a header, which are recognized by their lines. */
 export function headerlessLogs(options: LogOptions): readonly (readonly [KnownName, ReadLine])[] {
   return FORMATS.flatMap(({ name, reader, hasHeader }) =>
     reader === undefined || hasHeader ? [] : [[name, reader(options, [])] as const],

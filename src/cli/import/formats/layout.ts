@@ -1,4 +1,4 @@
-/** How a content is laid out: found from its first lines, so that one odd line among them does not matter. */
+/** Detects the format and layout of a content from its first lines, tolerating odd ones. */
 import { csvFields } from "../../../protocol/csv.ts";
 import { ImportError } from "../import-error.ts";
 import type { FieldMap } from "./json-log.ts";
@@ -7,11 +7,11 @@ import { w3cFields } from "./w3c-log.ts";
 
 export interface Layout {
   readonly format: Format;
-  /** Where its first record begins: behind a byte order mark, and in CSV behind the header. */
+  /** The start of its first record, after a byte order mark and, in CSV, the header. */
   readonly start: { readonly offset: number; readonly line: number };
   /** The names of its fields, in CSV and W3C logs. */
   readonly columns: readonly string[];
-  /** Between fields of CSV. */
+  /** Of CSV. */
   readonly separator: string;
 }
 
@@ -30,10 +30,7 @@ interface Line {
   readonly number: number;
 }
 
-/**
- * `head`: the first bytes of the content, or all of them. Undefined if they are blank: then there is nothing to
- * import, or nothing to find the format by. Throws ImportError.
- */
+/** `head`: the first bytes of the content, or all of them. Undefined if they are blank. Throws ImportError. */
 export function layoutOf(head: Buffer, asked: Format | "auto", fields: FieldMap = {}): Layout | undefined {
   const begin = head.indexOf(BYTE_ORDER_MARK) === 0 ? BYTE_ORDER_MARK.length : 0;
   const lines = linesOf(head, begin);
@@ -49,14 +46,14 @@ export function layoutOf(head: Buffer, asked: Format | "auto", fields: FieldMap 
   return { format, start, columns, separator: "" };
 }
 
-/** The first ones that are not blank; of them the last may be cut off. */
+/** The first lines that are not blank; the last one may be truncated. */
 function linesOf(head: Buffer, begin: number): Line[] {
   const lines: Line[] = [];
   let number = 1;
   for (let start = begin; start < head.length && lines.length < SAMPLE_LINES; number++) {
     const newline = head.indexOf("\n", start);
     const end = newline === -1 ? head.length : newline + 1;
-    // A tab at the end may be what separates fields.
+    // A tab at the end may separate fields.
     const text = head
       .toString("utf8", start, end)
       .replace(/^ +/, "")
@@ -67,7 +64,7 @@ function linesOf(head: Buffer, begin: number): Line[] {
   return lines;
 }
 
-/** What most lines are. */
+/** The format of most lines. */
 function formatOf(lines: readonly Line[], fields: FieldMap): Format {
   const { text: first } = lines[0]!;
   if (SEPARATOR_LINE.test(first) || isHeader(first)) return "csv";

@@ -1,4 +1,4 @@
-/** A request as any log tells of it, and what the readers of logs share. */
+/** A request in a log, and what the readers of all logs share. */
 import { existingTime, instantAt } from "../../../domain/iso-time.ts";
 import type { TimeZone } from "../../../domain/time-zone.ts";
 import { timeOf } from "../../../protocol/time-text.ts";
@@ -16,10 +16,10 @@ export interface LogLine {
   readonly agent: string | undefined;
 }
 
-/** Undefined if the text is no such line; "none" if it is one that stands for no request. */
+/** Undefined if the line is malformed; "none" if it is no request. */
 export type ReadLine = (text: string) => LogLine | "none" | undefined;
 
-/** The parts of a line as they were found. */
+/** The raw parts of a line. */
 export type LogParts = Readonly<Partial<Record<Exclude<keyof LogLine, "at"> | "time" | "request", string>>>;
 
 export const QUOTED = '"([^"\\\\]*(?:\\\\.[^"\\\\]*)*)"';
@@ -29,13 +29,13 @@ const SECONDS = /^\d{9,10}(\.\d+)?$/;
 const IPV4_WITH_PORT = /^(\d{1,3}(?:\.\d{1,3}){3}):\d+$/;
 const IPV6_IN_BRACKETS = /^\[([^\]]+)\](?::\d+)?$/;
 
-/** Reads times of logs; most lines have the time of the one before. */
+/** Reads times of logs, with a cache, since most lines repeat the previous time. */
 export class LogTimes {
   readonly #zone: TimeZone | undefined;
   #text = "";
   #time: number | undefined;
 
-  /** `zone`: of times that name no offset; undefined if such times are refused. */
+  /** `zone`: of times without an offset; undefined: refuse them. */
   constructor(zone: TimeZone | undefined) {
     this.#zone = zone;
   }
@@ -58,7 +58,7 @@ function logTime(text: string): number | undefined {
   return local === undefined ? undefined : instantAt(local, sign!, hours!, minutes!);
 }
 
-/** Undefined if time or client are missing. */
+/** Undefined if time or client is missing. */
 export function lineOf(parts: LogParts, times: LogTimes): LogLine | undefined {
   const { user, time, request, referrer, agent, status } = parts;
   const at = time === undefined ? undefined : times.of(time);
@@ -74,7 +74,7 @@ function given(text: string | undefined): string | undefined {
   return text === "-" || text === "" ? undefined : text;
 }
 
-/** The client's address, of one that may have a port, or of a list that proxies have added to. */
+/** The client's address, without port and without the proxies' addresses after it. */
 export function withoutPort(text: string): string {
   const comma = text.indexOf(",");
   const first = comma === -1 ? text : text.slice(0, comma);

@@ -1,6 +1,6 @@
 /**
- * A W3C extended log: IIS' and CloudFront's. A line `#Fields:` names the fields; they are separated by blanks, or by
- * tabs. Times are UTC, unless the server was told otherwise.
+ * A W3C extended log, as from IIS and CloudFront. A line `#Fields:` names the fields, which are separated by blanks or
+ * tabs. Times are UTC unless the server is configured otherwise.
  */
 import { ImportError } from "../import-error.ts";
 import { type LogTimes, lineOf, type ReadLine } from "./log-line.ts";
@@ -12,7 +12,7 @@ export function w3cFields(line: string): string[] | undefined {
   return FIELDS.test(line) ? line.replace(FIELDS, "").trim().toLowerCase().split(/\s+/) : undefined;
 }
 
-/** The reader throws ImportError where the fields change: read on from there later, they would be the first ones. */
+/** The reader throws ImportError where the fields change: an import that resumes there would use the first ones. */
 export function w3cReader(names: readonly string[], times: LogTimes): ReadLine {
   const at = (name: string) => names.indexOf(name);
   const [date, time, client, method] = [at("date"), at("time"), at("c-ip"), at("cs-method")];
