@@ -128,7 +128,7 @@ for (const [name, start] of Object.entries(GROUPS)) {
     });
     afterAll(() => group?.stop());
 
-    test("is found, with a password that is not shown, and when some of those that are named are gone", async () => {
+    test("is found, with a hidden password, and when some of the named servers are down", async () => {
       const user = ["ACL", "SETUSER", "hourglass", "on", ">open-sesame", "~*", "&*", "+@all"];
       for (const server of group.servers) await askRedis(server, ...user);
       const gone = await freePort();
@@ -154,7 +154,7 @@ for (const [name, start] of Object.entries(GROUPS)) {
       }
     });
 
-    test("goes on at the replica that has taken the master's place, with all that it had", async () => {
+    test("continues on the replica that was promoted, with all its data", async () => {
       const store = await begin();
       expect(await store.commit("w1", 1, batchOf(click("a"), click("b")))).toEqual(COMMITTED);
       await group.failOver(META_KEY);
@@ -232,7 +232,7 @@ for (const [name, start] of Object.entries(GROUPS)) {
 }
 
 describeWithServers("hot store: Sentinels, named wrongly", ["redis"], () => {
-  test("is told", async () => {
+  test("is reported", async () => {
     const group = await startRedisSentinels();
     const url = group.url.replace(/[^/]*$/, "nobody");
     const store = redisHotStore({ url, leaseMs: LONG_LEASE_MS, commandTimeoutMs: COMMAND_TIMEOUT_MS });
@@ -256,7 +256,7 @@ describeWithServers("hot store: nodes of a cluster", ["redis"], () => {
   });
   afterAll(() => cluster?.stop());
 
-  test("any one of them is enough to find the data set, and the others after it is gone", async () => {
+  test("any one of them suffices to find the data set, and the others once it is down", async () => {
     const first = await begin();
     await first.commit("w1", 1, batchOf(click("a")));
     for (const server of cluster.servers) {

@@ -141,7 +141,7 @@ describeWithServers("a replica of MySQL", ["mariadb"], () => {
   };
 
   for (const [what, change] of Object.entries(CHANGES)) {
-    test(`is not believed while it lacks ${what}`, async () => {
+    test(`is not used while it lacks ${what}`, async () => {
       await replicaAnswers();
       await hold();
       await change();
@@ -157,7 +157,7 @@ describeWithServers("a replica of MySQL", ["mariadb"], () => {
     });
   }
 
-  test("is not believed while it lacks a dead letter that is a row by now", async () => {
+  test("is not used while it lacks a dead letter that is a row by now", async () => {
     await primary.query(`ALTER TABLE ${new URL(url).pathname.slice(1)}.events MODIFY user VARBINARY(10) NOT NULL`);
     await store.flush("writer-a", [batchOf(2, click("a-long-name-of-a-user"))]);
     await primary.query(`ALTER TABLE ${new URL(url).pathname.slice(1)}.events MODIFY user VARBINARY(255) NOT NULL`);
@@ -210,7 +210,7 @@ describeWithServers("a replica of MySQL", ["mariadb"], () => {
     expect(wrong).toEqual([]);
   });
 
-  test("that is away, or frozen, fails no read, and is found again", async () => {
+  test("that is down, or frozen, fails no read, and is found again", async () => {
     await replicaAnswers();
     for (const [leave, comeBack] of [
       [() => replica.kill(), () => replica.start()],
@@ -232,7 +232,7 @@ describeWithServers("a replica of MySQL", ["mariadb"], () => {
     }
   });
 
-  test("that goes in the middle of a range: it is read anew, from the primary, and nothing twice", async () => {
+  test("that fails in the middle of a range: it is read again, from the primary, and nothing twice", async () => {
     const events = Array.from({ length: 5_000 }, (_, i) => click(`user-${i}`, NOON + i * HOUR_MS));
     await store.flush("writer-a", [batchOf(2, ...events)]);
     await replicaAnswers();
@@ -290,7 +290,7 @@ describeWithServers("a replica of MySQL", ["mariadb"], () => {
     }
   });
 
-  test("can't tell whether it is behind while the primary is away: so nothing is told", async () => {
+  test("can't be checked for lag while the primary is down: so reads fail", async () => {
     await replicaAnswers();
     await primary.kill();
     try {

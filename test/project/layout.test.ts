@@ -57,7 +57,7 @@ describe("the project's files", async () => {
   }
 });
 
-/** Lines of code that no header is asked for. */
+/** Code too short to require a header. */
 const SHORT = "export const a = 1;\n";
 const LONG = "export const a = 1;\n".repeat(15);
 /** Put together, so that this file keeps to the rules itself. */

@@ -134,7 +134,7 @@ describe("a tier", () => {
 });
 
 describe("the last line", () => {
-  test("is of one form; what was skipped, if something was, is told above it", () => {
+  test("has one form; skipped tests, if any, are listed above it", () => {
     expect(summary({ passed: 2, failed: 0, skipped: 0 })).toBe("2 passed, 0 failed");
     expect(summary({ passed: 2, failed: 1, skipped: 3 })).toBe(
       "3 SKIPPED, and so neither passed nor failed\n2 passed, 1 failed",

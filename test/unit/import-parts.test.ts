@@ -1,4 +1,4 @@
-/** What an import is made of, each part for itself: lines, times, CSV, records, ids, and the way of a shipment. */
+/** The parts of an import: lines, times, CSV, records, ids, and the delivery of a shipment. */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { timeArgument } from "../../src/cli/arguments.ts";
@@ -131,7 +131,7 @@ describe("a content", () => {
     );
   });
 
-  test("goes on from the end of any record as if it had begun before", () => {
+  test("resumes after any record as if it had started earlier", () => {
     const content = Buffer.from('a,b\n"x\ny",c\nd,e\n');
     const all = split(content, true).records;
     for (const [i, { start, line }] of all.entries()) {
@@ -206,7 +206,7 @@ describe("ids", () => {
     expect(idsOf(["a", "a"])[0]!.slice(11)).not.toBe(idsOf(["a", "a"])[1]!.slice(11));
   });
 
-  test("go on from a chain", () => {
+  test("resume from a chain", () => {
     const ids = new EventIds({ head: Buffer.alloc(0) });
     ids.advance(Buffer.from("a"));
     const later = new EventIds({ chain: ids.chain });
@@ -328,7 +328,7 @@ describe("an event", () => {
     expect(old(text, "new-id", NOW)).toMatchObject({ at: 1_795_961_013 });
   });
 
-  test("has a new id if that is asked for", () => {
+  test("has a new id if the options say so", () => {
     const read = eventReader(ndjson, { ...options, isIdNew: true });
     const text = JSON.stringify({ timestamp: NOON, user: "ann", event: "click", id: "own" });
     expect(read(text, "new-id", NOW)).toEqual(EVENT);
@@ -363,7 +363,7 @@ interface Sent {
   readonly at: number;
 }
 
-/** A service that answers as told, and a clock that only waiting moves. */
+/** A service with scripted answers, and a clock that only waiting moves. */
 function senderTo(answers: readonly (Response | Error)[], retryForMs = 60_000) {
   const sent: Sent[] = [];
   const setbacks: string[] = [];
@@ -421,7 +421,7 @@ describe("a shipment", () => {
     expect(sent.map(({ body }) => body)).toEqual(["a\nb\nc", "a\nc"]);
   });
 
-  test("waits as long as it is told to, and longer from one time to the next", async () => {
+  test("waits as long as retry-after says, and longer with each retry", async () => {
     const told = Response.json({ error: { message: "full" } }, { status: 503, headers: { "retry-after": "7" } });
     const first = senderTo([told, ALL_TAKEN]);
     await first.sender.send(shipment);

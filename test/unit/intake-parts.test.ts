@@ -139,7 +139,7 @@ describe("a message", () => {
 });
 
 describe("who waits", () => {
-  test("goes on once events are taken, all together, and says so once", async () => {
+  test("resumes once events are accepted, all together, and logs it once", async () => {
     let refusal: RefusalReason | undefined = "hot_store_away";
     let looks = 0;
     const log = new RecordedLog();

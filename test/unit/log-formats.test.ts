@@ -210,7 +210,7 @@ describe("a W3C log", () => {
     ["IIS", IIS_FIELDS, IIS],
     ["CloudFront", CLOUDFRONT_FIELDS, CLOUDFRONT],
   ] as const) {
-    test(`of ${name} is read, and told by itself`, () => {
+    test(`of ${name} is read, and its format detected`, () => {
       const text = `#Version: 1.0\n${fields}\n${line}\n`;
       const found = layoutOf(Buffer.from(text), "auto")!;
       expect(found.format).toBe("w3c");
@@ -265,7 +265,7 @@ describe("a format string", () => {
   });
 });
 
-describe("the format is told by itself", () => {
+describe("the format is detected", () => {
   const heads: Readonly<Record<string, Format>> = {
     [ALB]: "alb",
     '{"level":"info","ts":1779012303.327,"request":{"remote_ip":"203.0.113.9"},"status":200}': "json",

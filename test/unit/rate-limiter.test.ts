@@ -50,7 +50,7 @@ function limiterOn(clock: Clock, store?: AccessStore, log = new RecordedLog()): 
   return limiter;
 }
 
-/** How many of so many are let in. */
+/** How many of `count` are admitted. */
 function takenOf(limiter: RateLimiter, attempts: number, limit = TEN_A_SECOND, name = "a"): number {
   let taken = 0;
   for (let i = 0; i < attempts; i++) if (limiter.takeOne(limiter.bucket(name, limit))) taken += 1;
@@ -58,7 +58,7 @@ function takenOf(limiter: RateLimiter, attempts: number, limit = TEN_A_SECOND, n
 }
 
 describe("a limit", () => {
-  test("lets in as many as it says at once, and then as they come back", () => {
+  test("admits its number at once, and then as the limit recovers", () => {
     const clock = new Clock();
     const limiter = limiterOn(clock);
     expect(takenOf(limiter, 30)).toBe(10);
@@ -78,7 +78,7 @@ describe("a limit", () => {
     expect(takenOf(limiter, 30, TEN_A_SECOND, "b")).toBe(10);
   });
 
-  test("says what is left, and when to come again", () => {
+  test("says what is left, and when to retry", () => {
     const clock = new Clock();
     const limiter = limiterOn(clock);
     const bucket = limiter.bucket("a", TEN_A_SECOND);
@@ -135,7 +135,7 @@ describe("a limit", () => {
     fc.assert(property);
   });
 
-  test("does not keep more of them than there is room for: those in use stay, others begin anew", () => {
+  test("holds a bounded number: those in use stay, others start over", () => {
     const limiter = limiterOn(new Clock());
     expect([takenOf(limiter, 30, TEN_A_SECOND, "busy"), takenOf(limiter, 30, TEN_A_SECOND, "idle")]).toEqual([10, 10]);
     for (let i = 0; i < 200_000; i++) {
@@ -147,14 +147,14 @@ describe("a limit", () => {
 });
 
 describe("instances that share a store", () => {
-  test("let in at most the limit each at once, and owe together what that was too much", async () => {
+  test("admit at most the limit each at once, and together owe the excess", async () => {
     const clock = new Clock();
     const store = new SharedStore(clock);
     const instances = [limiterOn(clock, store), limiterOn(clock, store), limiterOn(clock, store)];
     const first = instances.map((limiter) => takenOf(limiter, 30));
     expect(first).toEqual([10, 10, 10]);
     await waitFor("all to be told", () => store.told.length === 3);
-    // The one that was told first takes itself for paid after a second, and learns better with its next word.
+    // The first one assumes that it is paid after a second, and learns otherwise at its next exchange.
     clock.advance(1_000);
     const [one] = instances;
     expect(takenOf(one!, 1)).toBe(1);
@@ -176,7 +176,7 @@ describe("instances that share a store", () => {
     expect(takenOf(b, 30)).toBe(0);
   });
 
-  test("over time let in the limit, all together", async () => {
+  test("over time admit the limit, all together", async () => {
     const clock = new Clock();
     const store = new SharedStore(clock);
     const instances = [limiterOn(clock, store), limiterOn(clock, store)];
@@ -193,7 +193,7 @@ describe("instances that share a store", () => {
     expect(letIn).toBeLessThanOrEqual(allowed + 20);
   });
 
-  test("have it each for itself while the store is away, and catch up when it is back", async () => {
+  test("have it each for itself while the store is unavailable, and catch up when it is back", async () => {
     const clock = new Clock();
     const store = new SharedStore(clock);
     const log = new RecordedLog();

@@ -19,7 +19,7 @@ function ringOf(capacityEvents: number, ...batches: readonly JournaledBatch[]): 
   return ring;
 }
 
-/** A ring told with an array, in the plainest way. */
+/** A model of the ring: an array. */
 class Model {
   batches: JournaledBatch[] = [];
   readonly capacityEvents: number;

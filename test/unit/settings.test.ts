@@ -598,7 +598,7 @@ describe("the program", () => {
       try {
         const ended = await run({ DATA_DIR: first.dataDir });
         expectRefusal(ended, "another Hourglass is running on this folder", "DATA_DIR");
-        // And the one that was there first goes on.
+        // And the first instance still works.
         const event = { at: Date.now(), user: "foo", kind: "click" } as const;
         expect((await ask(first.port, { method: "POST", target: eventTarget(event) })).status).toBe(204);
       } finally {
@@ -667,7 +667,7 @@ describe("the program", () => {
   );
 });
 
-describe("a service whose stores are away", () => {
+describe("a service whose stores are unavailable", () => {
   let service: Service;
 
   beforeAll(async () => {

@@ -46,7 +46,7 @@ function ranksOf(sketch: Sketch): Uint8Array {
   return Uint8Array.from({ length: REGISTERS }, (_, index) => sketch.register(index));
 }
 
-/** All 16384 registers, told by the first that differs: a diff of all of them would fill the screen. */
+/** All 16384 registers; shows only the first that differs, since a diff of all would fill the screen. */
 function expectSameRegisters(actual: Sketch, expected: Sketch): void {
   const [actualRanks, expectedRanks] = [ranksOf(actual), ranksOf(expected)];
   const index = actualRanks.findIndex((rank, i) => rank !== expectedRanks[i]);
@@ -117,7 +117,7 @@ const someRegisters: fc.Arbitrary<number[]> = fc
     ...Array.from({ length: users }, (_, i) => registerOf(`${name}-${i}`)),
   ]);
 
-/** A piece of bytes is replaced: usually by one as long, since the length alone gives any other away. */
+/** Replaces some bytes, usually by as many, since any other length would be detected by itself. */
 const someDamage = fc
   .record({
     at: fc.nat(DENSE_SIZE),
@@ -284,7 +284,7 @@ describeWithServers("against Redis", ["redis"], () => {
 });
 
 describe("properties", () => {
-  test("a register holds the highest rank it was given, and add tells when it rises", () => {
+  test("a register holds the highest rank it was given, and add() says when it rises", () => {
     fc.assert(
       fc.property(someRegisters, (registers) => {
         const ranks = new Uint8Array(REGISTERS);

@@ -74,7 +74,7 @@ describe("steps", () => {
     expect(hoursOf("2026-10-19", "2026-11-02", "week", "Europe/Berlin")).toEqual([169, 168]);
   });
 
-  test("hours go on over both", () => {
+  test("hours continue across both", () => {
     const summer = cut("2026-03-29T01:00", "2026-03-29T04:00", "hour", "Europe/Berlin");
     expect(summer.map((text) => text.slice(11))).toEqual(["01:00:00+01:00", "03:00:00+02:00", "04:00:00+02:00"]);
     const winter = cut("2026-10-25T02:00", "2026-10-25T03:00", "hour", "Europe/Berlin");

@@ -1,4 +1,4 @@
-/** What the registry lets in, refresh after refresh, with a cold store that is told what it has. */
+/** What the registry admits, refresh after refresh, with a scripted cold store. */
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -47,7 +47,7 @@ test("what is stored is never refused, though there are more than the bound", as
   expect(admitted(registry, "a", "b", "c", "d")).toEqual(["a", "b", "c"]);
 });
 
-test("what was let in and is not stored yet goes on, also after a refresh", async () => {
+test("an admitted stream that is not stored yet stays admitted, also after a refresh", async () => {
   const registry = new StreamRegistry(cold, 2);
   expect(admitted(registry, "a", "b")).toEqual(["a", "b"]);
   await registry.refresh();
@@ -58,7 +58,7 @@ test("what was let in and is not stored yet goes on, also after a refresh", asyn
   expect(admitted(registry, "c", "b", "a")).toEqual(["b", "a"]);
 });
 
-test("what was let in and came to nothing makes room at once", () => {
+test("an admitted stream without a stored event makes room immediately", () => {
   const registry = new StreamRegistry(cold, 1);
   expect(admitted(registry, "refused in the end", "b")).toEqual(["refused in the end"]);
   registry.release("refused in the end");
@@ -94,7 +94,7 @@ test("a request counts each of its names once, and releases them all", () => {
   expect(admitted(registry, "c", "d")).toEqual(["c", "d"]);
 });
 
-test("a cold store that is away changes nothing", async () => {
+test("an unavailable cold store changes nothing", async () => {
   await store("a");
   const registry = new StreamRegistry(cold, 1);
   await registry.refresh();

@@ -9,7 +9,7 @@ interface Added {
   readonly isClick: boolean;
 }
 
-/** Few, so that they come again, or enough for a sketch to become dense. */
+/** Few, so that they repeat, or enough for a sketch to become dense. */
 const someAdded: fc.Arbitrary<Added[]> = fc
   .record({
     name: fc.constantFrom("a", "b", "c"),
@@ -81,7 +81,7 @@ test("are what was added and merged, step by step", () => {
   );
 });
 
-test("add tells whether a register rose, and the count is never an old one", () => {
+test("add() says whether a register rose, and the count is never stale", () => {
   const users = new UserSketches();
   const ann = registerOf("ann");
   expect([users.add(ann, true), users.count()]).toEqual([true, 1]);

@@ -20,7 +20,7 @@ describe("a pseudonym", () => {
       expect(first).toMatch(/^anon-[\w-]{22}$/);
       expect([at(DAY + HOUR_MS), at(DAY + DAY_MS - 1)]).toEqual([first, first]);
       expect(at(DAY + DAY_MS)).not.toBe(first);
-      // A salt that was random is gone. One that is made from a secret can be made again.
+      // A random salt is lost. One derived from a secret can be derived again.
       expect(at(DAY) === first).toBe(secret !== undefined);
     });
   }

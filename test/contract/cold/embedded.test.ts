@@ -71,7 +71,7 @@ describe("cold store: in a thread", () => {
   test("a thread that ends refuses who waits for it, and the next call begins another", async () => {
     const folder = mkdtempSync(join(tmpdir(), "hourglass-thread-"));
     const entry = join(folder, "entry.ts");
-    // It ends when it is asked for a watermark, and knows nothing but the newest hour.
+    // It ends when it gets a request for a watermark, and knows only the newest hour.
     writeFileSync(
       entry,
       `self.onmessage = ({ data: { number, method } }) => {
@@ -168,7 +168,7 @@ describe("cold store: embedded", () => {
     expect(await flushing).toBe(10);
   });
 
-  test("a watermark asked for during a flush is the one after it; reads do not see half of it", async () => {
+  test("a watermark requested during a flush is the one after it; reads do not see half of it", async () => {
     await openIn(dataDir);
     const flushing = store.flush("writer-a", [batchOf(5, mixedEvents("a", 5_000))]);
     const watermark = store.watermark("writer-a");

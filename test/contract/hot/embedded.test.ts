@@ -112,7 +112,7 @@ describe("hot store: embedded", () => {
     await store.commit("w1", 1, batchOf(events("old", 500)));
     now += DAY_MS;
     for (let seq = 2; seq <= 6; seq++) await store.commit("w1", seq, batchOf(events(`new-${seq}`, 1)));
-    // Remembered or not, they may come again: so it is looked up in the file.
+    // Remembered or not, they may be repeated: so they are looked up in the file.
     await store.close();
     expect(rowCount("ids")).toBe(5);
   });
@@ -230,7 +230,7 @@ describe("hot store: embedded", () => {
       await expectJournal(failing, "w1", { 1: [events[0]!, events[2]!], 2: [] });
     });
 
-    test("writes the log back into the file before it is believed again", async () => {
+    test("writes the log back into the file before it is trusted again", async () => {
       outcomes = [FAILED];
       await rejectionOf(failing.commit("w1", 1, batchOf([click("u")])));
       expect(await failing.commit("w1", 1, batchOf([click("u")]))).toEqual(committed());
@@ -303,7 +303,7 @@ describe("hot store: embedded", () => {
     await expectJournal(found, "w3", { 1: [click("g")] });
   });
 
-  test("journals of several writers are kept apart", async () => {
+  test("journals of several writers are separate", async () => {
     await initializeAndRegister(store, "w1");
     await store.commit("w1", 1, batchOf([click("a")]));
     await store.commit("w1", 2, batchOf([click("b")]));

@@ -12,7 +12,7 @@ import { TEST_USERS } from "../../harness/pipeline/test-users.ts";
 export const NOON = Date.UTC(2026, 0, 31, 12);
 export const STREAM = "site-1";
 
-/** So long that no lease runs out by itself while a test runs. */
+/** So long that no lease expires while a test runs. */
 export const LONG_LEASE_MS = 600_000;
 export const SHORT_LEASE_MS = 50;
 export const REGISTERS = 16384;
@@ -78,7 +78,7 @@ export function clickers(users: Iterable<string>): UserSketches {
   return new UserSketches(new Sketch(), sketchOf(users));
 }
 
-/** All 16384 registers, told by the first that differs: a diff of all of them would fill the screen. */
+/** All 16384 registers; shows only the first that differs, since a diff of all would fill the screen. */
 export function expectSameRegisters(actual: Sketch, expected: Sketch): void {
   for (let index = 0; index < REGISTERS; index++) {
     const ranks = { index, rank: actual.register(index) };

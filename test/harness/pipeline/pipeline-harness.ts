@@ -127,7 +127,7 @@ export class Guard {
     this.#death.reject(new HotUnavailableError("the process was killed", true));
   }
 
-  /** Calls wait, as those of a process that is stopped; what is on its way arrives. */
+  /** Calls wait, as in a stopped process; what is in flight arrives. */
   freeze(): void {
     this.#thaw ??= Promise.withResolvers<void>();
   }

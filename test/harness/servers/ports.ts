@@ -11,7 +11,7 @@ const ATTEMPTS = 100;
 
 const handedOut = new Set<number>();
 
-/** A loopback port that nobody listens on, and that this process was not given before. */
+/** A free loopback port, which this process was not given before. */
 export async function freePort(): Promise<number> {
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
     const port = FIRST_PORT + Math.floor(Math.random() * PORTS);

@@ -26,7 +26,7 @@ export class RedisServer extends ServerProcess {
     return `unix://${join(dirname(this.dataDir), SOCKET)}`;
   }
 
-  /** It goes on, without all that it knew. */
+  /** It still runs, without its data. */
   async forgetAll(): Promise<void> {
     const client = createClient({ url: this.url });
     await client.connect();

@@ -38,7 +38,7 @@ export function replicationStatements(port: number): string[] {
   ];
 }
 
-/** Either server refuses to run as root unless it is told to. */
+/** Both servers refuse to run as root unless this option is set. */
 function userArgument(): string[] {
   return userInfo().uid === 0 ? ["--user=root"] : [];
 }

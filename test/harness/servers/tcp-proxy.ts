@@ -14,14 +14,14 @@ const HOST = "127.0.0.1";
 export interface ProxiedConnection {
   readonly client: Socket;
   readonly server: Socket;
-  /** Ends it at both ends at once; what is still on its way is lost. */
+  /** Closes it at both ends; what is in flight is lost. */
   cut(): void;
 }
 
 /** Sees each chunk as it arrives; false drops it. A hook that cuts the connection answers false. */
 export type ChunkHook = (chunk: Buffer, connection: ProxiedConnection) => boolean;
 
-/** To `targetPort` of this machine, where nobody has to listen yet. */
+/** To `targetPort` of this machine, which need not be open yet. */
 export async function startProxy(targetPort: number): Promise<TcpProxy> {
   const proxy = new TcpProxy(await freePort(), targetPort);
   await proxy.accept();

@@ -28,7 +28,7 @@ const HOST = "127.0.0.1";
 const SILENCE_MAX_MS = 30_000;
 const HEAD_END = Buffer.from("\r\n\r\n");
 
-/** Rejects if nobody takes the connection: then nothing was sent. */
+/** Rejects if the connection is refused: then nothing was sent. */
 export function openConnection(port: number): Promise<HttpConnection> {
   return new Promise((resolve, reject) => {
     const socket = connect({ port, host: HOST, noDelay: true });
@@ -62,7 +62,7 @@ export interface Request {
 export function bytesOf({ method, target, host = "localhost", headers = [], body = "" }: Request): Buffer {
   const hosts = host === null ? [] : [`Host: ${host}`];
   const lines = [...hosts, ...headers].map((line) => `${line}\r\n`).join("");
-  // HTTP/1.1 asks for a Host.
+  // HTTP/1.1 requires a Host.
   const version = host === null ? "1.0" : "1.1";
   return Buffer.concat([
     Buffer.from(`${method} `),
@@ -144,7 +144,7 @@ function parseHead(text: string): Pick<Answer, "status" | "headers"> {
   return { status: Number(status), headers: new Map(headers) };
 }
 
-/** Undefined: it goes on until the connection is closed. */
+/** Undefined: until the connection is closed. */
 function bodyLength(status: number, headers: ReadonlyMap<string, string>, isHead: boolean): number | undefined {
   if (isHead || status === 204 || status === 304) return 0;
   const length = headers.get("content-length");

@@ -111,7 +111,7 @@ export interface ReplayedHour {
   readonly users: UserSketches;
 }
 
-/** What the hours come to, counted anew from the rows; by hourKeyName. */
+/** The hours, recounted from the rows; by hourKeyName. */
 export function replay(events: Iterable<StoredEvent>, hash = TEST_USERS): Map<string, ReplayedHour> {
   const hours = new Map<string, ReplayedHour>();
   for (const { stream, hour, kind, user } of events) {

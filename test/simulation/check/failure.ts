@@ -1,4 +1,4 @@
-/** A promise that was not kept, and where it showed. */
+/** A broken promise, and where it showed. */
 export const CHECKS = [
   "acknowledged-not-safe",
   "acknowledged-lost",

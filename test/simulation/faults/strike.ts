@@ -4,7 +4,7 @@ import type { HotServer } from "../stores/hot/server.ts";
 import type { World } from "../world/world.ts";
 import type { Fault, HotServerName, ServerName } from "./kinds.ts";
 
-/** Something of a kind that is under way is not begun again: its end would end both. */
+/** A fault that is active is not started again: its end would end both. */
 export function strike(world: World, fault: Fault): void {
   const { scheduler } = world;
   const later = (act: () => void) => scheduler.after(fault.lastsMs, undefined, act);

@@ -123,7 +123,7 @@ export class Connection {
     return true;
   }
 
-  /** The network, or the server, ends it: the process is told. */
+  /** The network, or the server, ends it: the process is notified. */
   reset(): void {
     if (!this.isOpen) return;
     this.end();

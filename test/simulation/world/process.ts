@@ -48,7 +48,7 @@ export class Process implements Owner {
   readonly name: string;
   isDead = false;
   frozenUntilMs = 0;
-  /** It was told to stop, and takes no more requests. */
+  /** It is stopping, and accepts no more requests. */
   isStopping = false;
   /** Of its wall clock. */
   skewMs = 0;

@@ -1,4 +1,4 @@
-/** What the log does with lines that come again: each is counted, and the last state is told last. */
+/** A log without repetitions: each repeated line is counted, and the last state is logged last. */
 import { afterEach, beforeEach, describe, expect, jest, test } from "bun:test";
 import { CalmLog } from "../../../src/runtime/repeat-log.ts";
 import { RecordedLog } from "../../harness/pipeline/pipeline-harness.ts";
@@ -36,7 +36,7 @@ describe("a calm log", () => {
     expect(lines()).toHaveLength(4);
   });
 
-  test("sums up what comes again, with its latest fields, in the order in which it last came", () => {
+  test("sums up repeated lines, with their latest fields, in the order of their last repetition", () => {
     for (const awayMs of [1, 2, 3]) {
       log.warn({ error: "gone" }, "away");
       jest.advanceTimersByTime(1_000);
@@ -55,7 +55,7 @@ describe("a calm log", () => {
     ]);
   });
 
-  test("is silent for as long as it goes on, but for a line a window, and begins anew after a quiet one", () => {
+  test("logs a continuing repetition once per window, and starts over after a quiet window", () => {
     const say = (times: number) => {
       for (let i = 0; i < times; i++) log.warn({}, "again");
     };
@@ -77,7 +77,7 @@ describe("a calm log", () => {
     expect(lines()[1]).toMatchObject({ requestId: "c", repeats: 2 });
   });
 
-  test("is bounded in what it tells apart, and loses no line without counting it", () => {
+  test("distinguishes a bounded number of lines, and drops no line without counting it", () => {
     for (let i = 0; i < 1_000; i++) log.warn({ error: `of kind ${i}` }, "many");
     log.close();
     const counted = seen.entries.reduce((sum, { fields }) => {

@@ -1,4 +1,4 @@
-/** A flush stores each event as one row and one count, once, whoever else flushes. */
+/** A flush stores each event as one row and one count, exactly once, also with concurrent flushes. */
 import { describe, expect, test } from "bun:test";
 import { type Event, HOUR_MS } from "../../../../src/domain/event.ts";
 import { WriterSealedError } from "../../../../src/store/cold/errors.ts";
@@ -195,7 +195,7 @@ export function flushContract(name: string, open: () => Promise<Harness>): void 
       expect(await store.watermark("writer-b")).toBe(9);
     });
 
-    test("a sealed writer stores nothing new; what it had stored still answers 0; others go on", async ({
+    test("a sealed writer stores nothing new; what it had stored still answers 0; other writers still work", async ({
       harness,
       store,
     }) => {
@@ -247,7 +247,7 @@ export function flushContract(name: string, open: () => Promise<Harness>): void 
       expect(await expectConsistent(harness)).toHaveLength(20_000);
     });
 
-    test("the event loop goes on while 20,000 events are flushed", async ({ store }) => {
+    test("a flush of 20,000 events does not block the event loop", async ({ store }) => {
       let isFlushing = true;
       let turns = 0;
       const countTurn = () => {

@@ -76,7 +76,7 @@ export function readsContract(name: string, open: () => Promise<Harness>): void 
         });
       });
 
-      test("are kept by kind in the rebuild of an hour in which somebody was erased", async ({ store }) => {
+      test("stay separate by kind when an hour with an erased user is rebuilt", async ({ store }) => {
         const events = [...many("u", 50, impression), ...many("u", 30, click)];
         await store.flush("writer-a", [batchOf(1, events)]);
         await store.eraseUserRows({ user: "u-7", stream: undefined }, NOON);
@@ -152,7 +152,7 @@ export function readsContract(name: string, open: () => Promise<Harness>): void 
       }
     });
 
-    test("a range of many hours is read while the event loop goes on", async ({ store }) => {
+    test("a range of many hours does not block the event loop", async ({ store }) => {
       const events = Array.from({ length: 3_000 }, (_, i) => click(`u${i}`, NOON - i * HOUR_MS));
       await store.flush("writer-a", [batchOf(1, events)]);
       let [turns, isOver] = [0, false];
@@ -166,7 +166,7 @@ export function readsContract(name: string, open: () => Promise<Harness>): void 
       expect(turns).toBeGreaterThan(3);
     });
 
-    test("a range is of one instant, and other reads go on beside it", async ({ store }) => {
+    test("a range is a snapshot, and does not block other reads", async ({ store }) => {
       const events = Array.from({ length: 500 }, (_, i) => click("u", NOON + i * HOUR_MS));
       await store.flush("writer-a", [batchOf(1, events)]);
       const later = events.map(({ at }) => impression("v", at));
@@ -210,7 +210,7 @@ export function readsContract(name: string, open: () => Promise<Harness>): void 
       }
     });
 
-    test("what a reader of rows throws ends the reading, and the store goes on", async ({ store }) => {
+    test("what a visitor of rows throws ends the reading, and the store still works", async ({ store }) => {
       await store.flush("writer-a", [batchOf(1, mixedEvents("a", 60))]);
       const stop = () => {
         throw new RangeError("enough");

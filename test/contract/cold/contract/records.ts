@@ -1,4 +1,4 @@
-/** What is kept beside the events: API keys, dead letters, the version of the schema. */
+/** What is stored besides events: API keys, dead letters, the version of the schema. */
 import { describe, expect } from "bun:test";
 import type { ApiKey } from "../../../../src/domain/api-key.ts";
 import { DAY_MS, HOUR_MS } from "../../../../src/domain/event.ts";
@@ -34,7 +34,7 @@ export function recordsContract(name: string, open: () => Promise<Harness>, larg
       expect((await store.apiKeys())[1]).toEqual({ ...all[2]!, revokedAt: NOON + 7 });
     });
 
-    test("a row of another hand is no API key, and keeps none from being one", async ({ harness, store }) => {
+    test("a malformed row is no API key, and does not affect the others", async ({ harness, store }) => {
       const columns = "id, sha256, scopes, streams, rate_limit, name, created_at";
       const hash = "0123456789abcdef".repeat(4);
       const rows = [

@@ -180,7 +180,7 @@ interface Sending {
   readonly times: number;
 }
 
-/** Few users and ids, so that they come again, and hours on both sides of a turn. */
+/** Few users and ids, so that they repeat, and hours on both sides of a boundary. */
 const someEvent: fc.Arbitrary<Event> = fc.record({
   stream: fc.constantFrom("a", "b.c"),
   at: fc.integer({ min: NOON - 5, max: NOON + 5 }),

@@ -1,4 +1,4 @@
-/** What is in a journal, who may adopt it, and when it is gone. */
+/** What is in a journal, when it may be adopted, and when it is removed. */
 import { describe, expect } from "bun:test";
 import { batchOf } from "../../../harness/pipeline/batches.ts";
 import {
@@ -20,7 +20,7 @@ export function journalContract(openHarness: () => Promise<Harness>): void {
   describe("journal", () => {
     const test = testWithStore(openHarness);
 
-    test("gives batches back from any seq on, and about as many events as asked for", async ({ store }) => {
+    test("returns batches from any seq on, with about as many events as requested", async ({ store }) => {
       await initializeAndRegister(store, "w1");
       for (let seq = 1; seq <= 6; seq++) await store.commit("w1", seq, batchOf(clicksOf(`b${seq}`, 10)));
       const seqs = async (afterSeq: number, maxEvents: number) =>

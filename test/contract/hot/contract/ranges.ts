@@ -125,7 +125,7 @@ export function rangesContract(openHarness: () => Promise<Harness>): void {
       ]);
     });
 
-    test("tell clickers from viewers, with ids and without, of any number", async ({ store }) => {
+    test("distinguish clickers from viewers, with ids and without, of any number", async ({ store }) => {
       await initializeAndRegister(store, "w1");
       const numbers = [...Array(9_000).keys()];
       const events = [
@@ -154,7 +154,7 @@ export function rangesContract(openHarness: () => Promise<Harness>): void {
       expectSameUsers(shown[0]!, expected);
     }
 
-    test("go on by kind once an hour was hydrated", async ({ store }) => {
+    test("stay separate by kind once an hour was hydrated", async ({ store }) => {
       await initializeAndRegister(store, "w1", NOON + HOUR_MS);
       const old = [...clicksOf("old", 700), ...clicksOf("old", 2_000).map(({ user }) => impression(user))];
       const cold = { clicks: 700, impressions: 2_000, users: usersOf(old) };

@@ -127,7 +127,7 @@ export function retirementContract(openHarness: () => Promise<Harness>): void {
       expectEvents((await store.readJournal("w1", 0, ALL))[0]!, events);
     });
 
-    test("an hour of 100,000 users, dense, goes on after it was hydrated", async ({ store }) => {
+    test("an hour of 100,000 users, dense, still counts after it was hydrated", async ({ store }) => {
       await initializeAndRegister(store, "w1", NOON + HOUR_MS);
       const sketch = sketchOf(Array.from({ length: 100_000 }, (_, i) => `old-${i}`));
       const cold = { clicks: 100_000, impressions: 0, users: new UserSketches(new Sketch(), sketch) };

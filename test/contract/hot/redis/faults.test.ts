@@ -97,7 +97,7 @@ describeHotRedis((redis) => {
       expect(await store.read([NOON_KEY])).toEqual([present(2, 0, 2)]);
     });
 
-    /** As it was caught on its way; answers what the server says to it. */
+    /** As intercepted in flight; answers the server's reply. */
     function sendRaw(command: Buffer): Promise<string> {
       return new Promise((resolve, reject) => {
         const socket = connectTcp(redis.server.port, "127.0.0.1");
@@ -165,7 +165,7 @@ describeHotRedis((redis) => {
       proxy.onUpstream = undefined;
     });
 
-    test("a server that falls silent while it is connected to anew is tried again, until it answers", async () => {
+    test("a server that falls silent during a reconnect is retried until it answers", async () => {
       const impatient = await openThroughProxy({ commandTimeoutMs: 200 });
       let attempts = 0;
       proxy.onUpstream = (chunk) => {
@@ -179,7 +179,7 @@ describeHotRedis((redis) => {
       expect(await impatient.initializedMsAgo()).toBeNumber();
     });
 
-    test("opening while it reconnects by itself leaves one connection, not two", async () => {
+    test("opening during an automatic reconnect leaves one connection, not two", async () => {
       proxy.delayMs = 30;
       proxy.cutAll();
       await waitFor("it to connect anew", () => !store.isReady && proxy.connectionCount === 1);
@@ -203,7 +203,7 @@ describeHotRedis((redis) => {
       await waitFor("all connections to end", () => proxy.connectionCount === 0);
     });
 
-    test("close() ends what is under way", async () => {
+    test("close() ends calls in flight", async () => {
       proxy.dropAnswers();
       const reading = rejectionOf(store.read([NOON_KEY]));
       await store.close();

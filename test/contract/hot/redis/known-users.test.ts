@@ -108,7 +108,7 @@ describeHotRedis((redis) => {
       held: UserSketches;
     }
 
-    /** `users`: which of the pool, as a range. `fault`: what happens to the commit on its way. */
+    /** `users`: which of the pool, as a range. `fault`: what happens to the commit in flight. */
     const someUsers = fc.record({
       hour: fc.nat(HOURS.length - 1),
       from: fc.nat(11).map((n) => (n * POOL) / 12),

@@ -1,4 +1,4 @@
-/** A Redis that has lost batches, or comes back, or is away. */
+/** A Redis that has lost batches, restarts, or is down. */
 import { afterEach, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { cpSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -220,7 +220,7 @@ describeHotRedis((redis) => {
       await durable.start();
     }
 
-    test("a Redis that is killed and started again has everything; the store finds it by itself", async () => {
+    test("a Redis that is killed and restarted has everything; the store reconnects", async () => {
       await initializeAndRegister(store, "w1", NOON);
       const events = [...mixedEvents("a", 100), click("x", "id-1")];
       const ordered = eventsOf(batchOf(events)).map(({ register: _, ...event }) => event);
@@ -275,7 +275,7 @@ describeHotRedis((redis) => {
       expect(await firstAnswer(young)).toBe("uninitialized");
     });
 
-    test("a Redis that is away: each call fails at once, as long as it lasts", async () => {
+    test("a Redis that is down: each call fails immediately until it is back", async () => {
       await initializeAndRegister(store, "w1");
       await durable.kill();
       await waitFor("the end of the connection", () => !store.isReady);

@@ -22,7 +22,7 @@ export const writerKey = (writer: string) => `hg:{0}:w:${writer}`;
 export const journalKey = (writer: string) => `hg:{0}:j:${writer}`;
 export const META_KEY = "hg:{0}:meta";
 
-/** How a client names them to the server: by these a proxy tells commands apart. */
+/** Names by which a proxy distinguishes commands. */
 export const COMMIT_SHA1 = script("commit", commitSource).sha1;
 
 export type Admin = Awaited<ReturnType<typeof connectAdmin>>;

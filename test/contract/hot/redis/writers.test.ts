@@ -154,7 +154,7 @@ describeHotRedis((redis) => {
       await harness.end();
     });
 
-    test("ids are kept for 24 hours from the commit that brought them, however often they come", async () => {
+    test("ids are remembered for 24 hours after their first commit, however often they are repeated", async () => {
       await initializeAndRegister(store, "w1");
       await store.commit("w1", 1, batchOf([click("u", "id-1")]));
       await redis.admin.pExpire(idKey("id-1"), 1_000_000);
@@ -245,7 +245,7 @@ describeHotRedis((redis) => {
       expect(await store.read([NOON_KEY])).toEqual([present(3, 0, 1)]);
     });
 
-    test("a Redis that is full refuses, having changed nothing, and goes on when there is room", async () => {
+    test("a full Redis refuses, having changed nothing, and works again when there is room", async () => {
       await initializeAndRegister(store, "w1");
       await store.commit("w1", 1, batchOf([click("a", "id-1"), click("b")]));
       await redis.admin.configSet("maxmemory", "1");

@@ -226,7 +226,7 @@ export class HotData {
     });
   }
 
-  /** Copies, as an answer on its way does not change any more. */
+  /** Copies, since an answer in flight no longer changes. */
   readRange(range: HourRange): { readonly hours: readonly HourRecord[]; readonly freshFrom: number } | "uninitialized" {
     if (this.meta === undefined) return "uninitialized";
     const hours = [...this.hours.values()].filter((hour) => includes(range, hour));
