@@ -16,7 +16,7 @@ export class StoreWatch {
   /** Undefined if there is only one. */
   readonly shard: number | undefined;
   readonly #log: Log;
-  #awaySinceMs: number | undefined;
+  #unavailableSinceMs: number | undefined;
   #errorsOfIncident = 0;
   #lastFailed = "";
 
@@ -26,8 +26,8 @@ export class StoreWatch {
     this.shard = shard;
   }
 
-  get isAway(): boolean {
-    return this.#awaySinceMs !== undefined;
+  get isUnavailable(): boolean {
+    return this.#unavailableSinceMs !== undefined;
   }
 
   /** For how long it has been unavailable. */
@@ -55,11 +55,11 @@ export class StoreWatch {
     return async (...args: unknown[]) => {
       try {
         const answer = await method(...args);
-        if (this.#awaySinceMs !== undefined) this.#noteAnswer(operation);
+        if (this.#unavailableSinceMs !== undefined) this.#noteAnswer(operation);
         return answer;
       } catch (error) {
-        const isAway = error instanceof HotUnavailableError || error instanceof ColdUnavailableError;
-        if (isAway) this.#noteFailure(operation, error);
+        const isUnavailable = error instanceof HotUnavailableError || error instanceof ColdUnavailableError;
+        if (isUnavailable) this.#noteFailure(operation, error);
         throw error;
       }
     };
@@ -69,17 +69,17 @@ export class StoreWatch {
     this.errors.set(operation, (this.errors.get(operation) ?? 0) + 1);
     this.#lastFailed = operation;
     this.#errorsOfIncident += 1;
-    if (this.#awaySinceMs !== undefined) return;
-    this.#awaySinceMs = performance.now();
-    this.#log.warn({ operation, error: errorText(error) }, `the ${this.name} store is away`);
+    if (this.#unavailableSinceMs !== undefined) return;
+    this.#unavailableSinceMs = performance.now();
+    this.#log.warn({ operation, error: errorText(error) }, `the ${this.name} store is unavailable`);
   }
 
   #noteAnswer(operation: string): void {
     // open() of an open store answers from memory, which proves nothing, unless open() is what had failed.
     if (operation === "open" && this.#lastFailed !== "open") return;
-    const awayMs = Math.round(performance.now() - this.#awaySinceMs!);
-    this.#log.info({ awayMs, errors: this.#errorsOfIncident }, `the ${this.name} store is back`);
-    this.#awaySinceMs = undefined;
+    const unavailableMs = Math.round(performance.now() - this.#unavailableSinceMs!);
+    this.#log.info({ unavailableMs, errors: this.#errorsOfIncident }, `the ${this.name} store is available again`);
+    this.#unavailableSinceMs = undefined;
     this.#errorsOfIncident = 0;
   }
 }

@@ -66,14 +66,14 @@ for (const { name, needs, open } of MODES) {
       await waitFor("its row", async () => (await site.cold.countEvents()) === before + 1);
       await mariaDb.kill("SIGKILL");
       await post("meanwhile");
-      expect(await lineOf("the cold store is away")).toMatchObject({ level: 40, operation: "flush" });
+      expect(await lineOf("the cold store is unavailable")).toMatchObject({ level: 40, operation: "flush" });
       expect(await lineOf("flush failed, will be retried")).toMatchObject({ level: 40 });
       await mariaDb.start();
       expect(await lineOf("flushes work again, the backlog drains")).toMatchObject({ level: 30 });
-      const back = await lineOf("the cold store is back");
-      expect(back["awayMs"]).toBeGreaterThan(0);
+      const back = await lineOf("the cold store is available again");
+      expect(back["unavailableMs"]).toBeGreaterThan(0);
       expect(back["errors"]).toBeGreaterThan(0);
-      for (const once of ["the cold store is away", "flush failed, will be retried"]) {
+      for (const once of ["the cold store is unavailable", "flush failed, will be retried"]) {
         expect(messages().filter((msg) => msg === once)).toHaveLength(1);
       }
     });
@@ -81,7 +81,7 @@ for (const { name, needs, open } of MODES) {
     test("tells that Redis is away, that events are refused meanwhile, and the end of both", async () => {
       const { redis } = site.servers!;
       redis.pause();
-      expect(await lineOf("the hot store is away")).toMatchObject({ level: 40 });
+      expect(await lineOf("the hot store is unavailable")).toMatchObject({ level: 40 });
       expect(await lineOf("events are refused")).toMatchObject({ level: 40, reason: "hot_store_away" });
       const refused = await ask(service.port, {
         method: "POST",
@@ -89,7 +89,7 @@ for (const { name, needs, open } of MODES) {
       });
       expect(refused.status).toBe(503);
       redis.resume();
-      await lineOf("the hot store is back");
+      await lineOf("the hot store is available again");
       const taken = await lineOf("events are taken again");
       expect(taken).toMatchObject({ level: 30, reason: "hot_store_away", refusedEvents: 1 });
       expect(messages().filter((msg) => msg.startsWith("could not"))).toEqual([]);
@@ -237,20 +237,20 @@ describe("a store that is watched", () => {
     const watched = watch.watched(store);
     expect([watched.description, await watched.read()]).toEqual(["number 7", 7]);
     expect(watched.refuse()).rejects.toBeInstanceOf(RangeError);
-    expect(watch.isAway).toBe(false);
+    expect(watch.isUnavailable).toBe(false);
     store.isDown = true;
     for (let i = 0; i < 3; i++) await expect(watched.read()).rejects.toThrow("gone");
     // It says from memory that it was opened: that shows nothing.
     await watched.open();
-    expect(watch.isAway).toBe(true);
+    expect(watch.isUnavailable).toBe(true);
     store.isDown = false;
     expect(await watched.read()).toBe(7);
-    expect(watch.isAway).toBe(false);
+    expect(watch.isUnavailable).toBe(false);
     expect(Object.fromEntries(watch.errors)).toEqual({ read: 3 });
     const lines: object[] = log.entries.map(({ level, message, fields }) => ({ level, message, ...fields }));
     expect(lines).toEqual([
-      { level: "warn", message: "the cold store is away", operation: "read", error: "gone" },
-      { level: "info", message: "the cold store is back", errors: 3, awayMs: expect.any(Number) },
+      { level: "warn", message: "the cold store is unavailable", operation: "read", error: "gone" },
+      { level: "info", message: "the cold store is available again", errors: 3, unavailableMs: expect.any(Number) },
     ]);
   });
 });

@@ -694,7 +694,7 @@ describe("a service whose stores are unavailable", () => {
       expect(answers.map(({ status }) => status)).toEqual([503, 503, 503]);
       const [, ...refusals] = answers.map(({ headers }) => headers.get("retry-after"));
       expect(refusals).toEqual(["1", "1"]);
-      await waitFor("the flusher to have tried", () => service.log().includes("hot store is away"));
+      await waitFor("the flusher to have tried", () => service.log().includes("hot store is unavailable"));
       expect([service.log(), ...answers.map(({ body }) => body)].join("\n")).not.toContain(PASSWORD);
     },
     PROCESS_TIMEOUT_MS,

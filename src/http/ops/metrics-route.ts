@@ -137,8 +137,8 @@ function registerStores(registry: Registry, { pipeline, stores = [] }: AppOption
   );
   const upHelp = "1 unless the last call to the store failed; of Redis, if it is divided into shards, for each of them";
   expose(registry, "gauge", "hourglass_store_up", upHelp, () =>
-    stores.map(({ name: store, shard, isAway }) => {
-      return { labels: { store, ...(shard !== undefined && { shard }) }, value: Number(!isAway) };
+    stores.map(({ name: store, shard, isUnavailable }) => {
+      return { labels: { store, ...(shard !== undefined && { shard }) }, value: Number(!isUnavailable) };
     }),
   );
   const errorsHelp = "Calls to a store that failed";

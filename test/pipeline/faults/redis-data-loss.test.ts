@@ -138,7 +138,7 @@ describeFaults((cluster) => {
       await cluster.site.expectStored([...clicks("u", 10), named("after")]);
     });
 
-    test("emptied while the cold store is away: refused in time, and all is there when that is back", async () => {
+    test("emptied while the cold store is down: refused in time, and all is there when that is back", async () => {
       const a = await cluster.site.start();
       await a.take(...clicks("flushed", 5));
       await a.drained();

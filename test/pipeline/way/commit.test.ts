@@ -148,7 +148,7 @@ describePipelines((its) => {
       expect(third.pipeline.ledger.duplicates).toBe(2);
     });
 
-    test("batches of duplicates alone pile up nowhere while the cold store is away", async () => {
+    test("batches of duplicates alone pile up nowhere while the cold store is unavailable", async () => {
       const a = await its.site.start();
       a.guard.intercept = flushesFail;
       await a.take(named("x"));

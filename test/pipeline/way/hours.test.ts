@@ -173,7 +173,7 @@ describePipelines((its) => {
       await its.site.expectStored([...before, ...after]);
     });
 
-    test("a new hour begins while the cold store is away", async () => {
+    test("a new hour begins while the cold store is unavailable", async () => {
       const a = await its.site.start({ hotHours: 2 });
       const taken = [click("u")];
       await a.take(...taken);
