@@ -18,7 +18,6 @@ import { withPast } from "./shared/with-stores.ts";
 interface ExportOptions {
   /** In ms since the epoch, the first included. */
   readonly from: number;
-  /** Not included. */
   readonly to: number;
   readonly stream: string | undefined;
   readonly format: "csv" | "ndjson";

@@ -34,7 +34,6 @@ interface ForgetOptions {
 interface Forgotten extends ErasedCounts {
   /** Hours with rows of the user. */
   hours: number;
-  /** Scanned events. */
   scanned: number;
   seconds: number;
 }

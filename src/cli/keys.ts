@@ -147,7 +147,6 @@ function stateOf({ revokedAt, expiresAt }: ApiKey, now: number): "valid" | "revo
   return expiresAt !== undefined && expiresAt <= now ? "expired" : "valid";
 }
 
-/** Without the hash. */
 function shown(key: ApiKey, now: number) {
   const { id, name, scopes, streams, limit, createdAt, expiresAt, revokedAt } = key;
   return {

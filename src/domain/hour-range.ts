@@ -30,7 +30,6 @@ export interface HourTotals {
 /** Passed to a visitor. `users` may be the store's own, and grow: read it only during the visit. */
 export interface HourRecord extends HourKey, HourTotals {}
 
-/** Undefined if there are no parts. */
 export function sumOfHours(parts: readonly HourTotals[]): HourTotals | undefined {
   const [first, ...others] = parts;
   if (first === undefined || others.length === 0) return first;

@@ -19,7 +19,6 @@ export class TimeZone {
     this.name = name;
   }
 
-  /** Undefined if no zone has this name. */
   static named(name: string): TimeZone | undefined {
     try {
       // Not Temporal, which would also take a time that ends with a zone.

@@ -18,7 +18,7 @@ import { ops } from "./ops/probes.ts";
 import { series } from "./query/series.ts";
 import { streams } from "./query/streams.ts";
 import { RequestCounts } from "./requests/counts.ts";
-import { HostCheck } from "./requests/host-check.ts";
+import { hostCheck } from "./requests/host-check.ts";
 import { RequestLines } from "./requests/log-lines.ts";
 import type { AppOptions } from "./route-options.ts";
 import { unroutedAnswers } from "./unrouted.ts";
@@ -50,7 +50,7 @@ export function createApp(options: AppOptions) {
   const counts = [posts, gets, batches, pixels, beacons, redirects, seriesGets, streamsGets, liveGets];
   const { access, certificate } = options;
   const lines = options.requestLog && new RequestLines(options.requestLog);
-  const hosts = new HostCheck();
+  const hostRefusalOf = hostCheck();
   const unrouted = unroutedAnswers(() => app.routes);
   const app = new Elysia({
     strictPath: true,
@@ -59,7 +59,7 @@ export function createApp(options: AppOptions) {
       routes: {
         "/*": (request: Request) => {
           lines?.begin(request);
-          const answer = hosts.refusalOf(request) ?? unrouted(request);
+          const answer = hostRefusalOf(request) ?? unrouted(request);
           return lines?.answered(request, answer) ?? answer;
         },
       },
@@ -71,7 +71,7 @@ export function createApp(options: AppOptions) {
   });
   if (lines !== undefined) app.use(lines.plugin());
   app.onRequest(({ request }) => {
-    const refusal = hosts.refusalOf(request);
+    const refusal = hostRefusalOf(request);
     if (refusal !== undefined) return lines?.answered(request, refusal) ?? refusal;
   });
   const { corsOrigins } = options.browserSettings;

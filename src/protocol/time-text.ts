@@ -2,7 +2,6 @@
 import { existingTime, instantAt } from "../domain/iso-time.ts";
 import type { TimeZone } from "../domain/time-zone.ts";
 
-/** ISO 8601 with its offset from UTC. */
 export const ISO_INSTANT_PATTERN =
   "[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}(:[0-9]{2}(:[0-9]{2}([.,][0-9]{1,9})?)?)?(Z|[+ -][0-9]{2}:?[0-9]{2})";
 export const TIME_PATTERN =

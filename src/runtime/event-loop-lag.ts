@@ -3,24 +3,13 @@ import type { Buckets } from "./buckets.ts";
 
 const INTERVAL_MS = 50;
 
-export class LoopLag {
-  readonly #seconds: Buckets;
-  #timer: Timer | undefined;
-
-  constructor(seconds: Buckets) {
-    this.#seconds = seconds;
-  }
-
-  start(): void {
-    let dueMs = performance.now() + INTERVAL_MS;
-    this.#timer = setInterval(() => {
-      const nowMs = performance.now();
-      this.#seconds.observe(Math.max(0, nowMs - dueMs) / 1_000);
-      dueMs = nowMs + INTERVAL_MS;
-    }, INTERVAL_MS);
-  }
-
-  stop(): void {
-    clearInterval(this.#timer);
-  }
+/** Returns a function that stops it. */
+export function measureLoopLag(seconds: Buckets): () => void {
+  let dueMs = performance.now() + INTERVAL_MS;
+  const timer = setInterval(() => {
+    const nowMs = performance.now();
+    seconds.observe(Math.max(0, nowMs - dueMs) / 1_000);
+    dueMs = nowMs + INTERVAL_MS;
+  }, INTERVAL_MS);
+  return () => clearInterval(timer);
 }

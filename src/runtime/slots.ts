@@ -5,7 +5,6 @@
  * small ones, or it might never get its turn.
  */
 
-/** The queue is full. */
 export class SlotsFullError extends Error {
   override readonly name = "SlotsFullError";
 }

@@ -48,7 +48,6 @@ const SENTINEL_PORT = 26379;
 const PARTS = /^(rediss?)(\+sentinel)?:\/\/(?:([^@/?#]*)@)?([^@/?#]*)(?:\/([^?#]*))?(?:\?([^#]*))?$/;
 const SENTINEL_PARAMETERS = ["sentinel_username", "sentinel_password"];
 
-/** Undefined if the text is not such a URL. */
 export function redisPlaceOf(text: string): RedisPlace | undefined {
   if (text.startsWith("unix:")) return socketPlaceOf(text);
   const [, protocol, sentinel, userInfo = "", hosts = "", path = "", query = ""] = PARTS.exec(text) ?? [];
@@ -77,7 +76,6 @@ export function problemInRedisUrl(text: string): string | undefined {
   return path ? "behind the host stands the number of a database, or with Sentinels the master's name" : undefined;
 }
 
-/** Without user and password. */
 export function describeRedisPlace(place: RedisPlace): string {
   if (place.kind === "server") {
     const { protocol, host, pathname } = new URL(place.url);

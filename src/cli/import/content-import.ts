@@ -39,12 +39,10 @@ export interface Job {
   readonly now: () => number;
 }
 
-/** What this run has done with a source. */
 export interface Tally {
   readonly file: string;
   /** known: an earlier run imported all of it. stopped: at a bad line. */
   status: "imported" | "known" | "empty" | "stopped" | "failed";
-  /** Where this run started. */
   fromLine: number;
   lines: number;
   accepted: number;
@@ -138,7 +136,6 @@ class Run {
   readonly #ids: EventIds;
   readonly #readEvent: ReadEvent;
   readonly #progress: Progress | undefined;
-  /** Events before it are skipped. */
   readonly #skipBytes: number;
   readonly #sent: SentPiece[] = [];
   #events: string[] = [];
@@ -271,7 +268,6 @@ class Run {
     while (this.#sent.length > 0) await this.#settle();
   }
 
-  /** Sends what was read since the previous piece. */
   async #sendPiece(): Promise<void> {
     const end = this.#stop ?? this.#mark();
     if (end.offset === this.#pieceStart) return;

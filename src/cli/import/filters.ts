@@ -7,14 +7,12 @@ export interface Filters {
   readonly skipAssets: boolean;
   /** Statuses such as 200 or 3xx; undefined: all. */
   readonly status: readonly string[] | undefined;
-  /** Methods. */
   readonly method: readonly string[] | undefined;
   /** Paths, or prefixes with a star. */
   readonly path: readonly string[] | undefined;
   readonly skipPath: readonly string[] | undefined;
 }
 
-/** For the summary. */
 export type LeftOut = "bots" | "assets" | "other statuses" | "other methods" | "other paths" | "no requests";
 
 const ASSET = /\.(?:css|js|mjs|map|png|jpe?g|gif|svg|webp|avif|ico|bmp|woff2?|ttf|otf|eot|mp4|webm|mp3|wasm)$/i;

@@ -21,7 +21,6 @@ const IDS_KNOWN_MS = ID_TTL_MS - 3_600_000;
 
 export const HEAD_BYTES = 4_096;
 
-/** A part of the content that is sent as one. */
 export interface Piece {
   readonly end: Mark;
   /** Hash of the content up to `end`. */

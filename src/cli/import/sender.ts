@@ -16,7 +16,6 @@ export interface SenderOptions {
   readonly service: Pick<ServiceClient, "url" | "ask">;
   /** Confirms times before 2001. */
   readonly isOld: boolean;
-  /** How long to retry. */
   readonly retryForMs: number;
   readonly now: () => number;
   readonly sleep: (ms: number) => Promise<void>;
@@ -25,7 +24,6 @@ export interface SenderOptions {
 }
 
 export interface Shipment {
-  /** Lines of the body. */
   readonly events: readonly string[];
   /** None of them was sent earlier. */
   readonly sentAt: number;

@@ -8,7 +8,6 @@ export interface Summary {
   readonly seconds: number;
   /** Why it could not finish. */
   readonly error: string | undefined;
-  /** The service's. */
   readonly url: string;
   readonly stream: string;
 }
@@ -18,7 +17,6 @@ export function newTally(file: string): Tally {
   return { file, status: "failed", fromLine: 1, ...counts, leftOut: {}, days: new Set(), isUnfinished: false };
 }
 
-/** For `--json`. */
 export function withTotals({ files, seconds, error, url, stream }: Summary) {
   const sum = (name: "lines" | "accepted" | "duplicates" | "bad" | "skipped") =>
     files.reduce((total, file) => total + file[name], 0);

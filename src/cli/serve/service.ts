@@ -12,7 +12,7 @@ import { Pipeline } from "../../pipeline/pipeline.ts";
 import type { InvariantHandler } from "../../runtime/assert.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import { errorText, withDeadline } from "../../runtime/deadline.ts";
-import { LoopLag } from "../../runtime/event-loop-lag.ts";
+import { measureLoopLag } from "../../runtime/event-loop-lag.ts";
 import { type Log, logWith } from "../../runtime/log.ts";
 import { Metrics } from "../../runtime/metrics.ts";
 import { readPem } from "../../settings/pem-file.ts";
@@ -69,15 +69,14 @@ export async function startService(config: Config, surroundings: Surroundings): 
     ...{ access: access?.access, addresses, certificate },
   });
   const server = listen(app, config);
-  const loopLag = new LoopLag(metrics.loopLagSeconds);
-  loopLag.start();
+  const stopLoopLag = measureLoopLag(metrics.loopLagSeconds);
   const url = server.url.origin;
   logStart(log, url, stores);
   for (const source of sources) source.start();
   const stop = async () => {
     pipeline.leave();
     await Bun.sleep(config.drainMs);
-    loopLag.stop();
+    stopLoopLag();
     // The sources first, so that their messages in flight are committed and acknowledged.
     await Promise.all(sources.map((source) => source.stop()));
     // The server last: it closes idle connections, and loses requests that are about to arrive there. Until then events

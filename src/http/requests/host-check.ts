@@ -10,19 +10,18 @@ import { errorAnswer } from "../answers.ts";
 /** The first slash after "http://" or "https://" and at least one character. */
 const EARLIEST_PATH = 8;
 
-export class HostCheck {
-  /** The latest good URL up to its path: most requests have the same. */
-  #good = "\0";
-
-  /** Undefined if the request may be routed. */
-  refusalOf({ url, headers }: Request): Response | undefined {
-    if (url.startsWith(this.#good)) return undefined;
+/** Returns a check, which answers undefined if the request may be routed. */
+export function hostCheck(): (request: Request) => Response | undefined {
+  // The latest good URL up to its path: most requests have the same.
+  let good = "\0";
+  return ({ url, headers }) => {
+    if (url.startsWith(good)) return undefined;
     const isPathAlone = url.startsWith("/");
     const origin = isPathAlone ? "" : url.slice(0, url.indexOf("/", EARLIEST_PATH) + 1);
     const isGood = isPathAlone ? (headers.get("host") ?? "") === "" : URL.canParse(origin);
-    if (isGood && !isPathAlone) this.#good = origin;
+    if (isGood && !isPathAlone) good = origin;
     return isGood ? undefined : hostRefused(headers.get("host"));
-  }
+  };
 }
 
 function hostRefused(got: string | null): Response {

@@ -164,7 +164,6 @@ export class ElementScan implements Scan {
   }
 }
 
-/** The whole text is one piece. */
 export class WholeScan implements Scan {
   readonly pieces = new Pieces();
   readonly fault = undefined;

@@ -63,7 +63,6 @@ export type EventQuery = Static<typeof EventQuerySchema>;
 /** How far a timestamp may be ahead of this clock. */
 export const FUTURE_MAX_MS = 86_400_000;
 
-/** `earliest`: older events are refused. */
 export function expectsTimestamp(earliest: number): string {
   const why = earliest > OLDEST_MS ? "older events are not retained" : "did you send seconds?";
   const from = earliest === 0 ? "0" : `${earliest} (${new Date(earliest).toISOString()}: ${why})`;

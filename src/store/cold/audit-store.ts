@@ -3,7 +3,6 @@ import type { Event, HourKey } from "../../domain/event.ts";
 import type { HourTotals } from "../../domain/hour-range.ts";
 import type { ErasedCounts, RetentionBounds } from "../../domain/retention-bounds.ts";
 
-/** The contents of each table for one hour. */
 export interface HourAudit {
   /** As from `read`. */
   readonly aggregate: HourTotals | undefined;

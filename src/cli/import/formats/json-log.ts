@@ -17,7 +17,6 @@ const MEMBERS: Readonly<Record<Field, readonly string[]>> = {
 
 export const JSON_FIELDS = Object.keys(MEMBERS) as Field[];
 
-/** The member for each field. */
 export type FieldMap = Readonly<Partial<Record<Field, string>>>;
 
 export function jsonLogReader(times: LogTimes, fields: FieldMap): ReadLine {

@@ -64,7 +64,6 @@ function linesOf(head: Buffer, begin: number): Line[] {
   return lines;
 }
 
-/** The format of most lines. */
 function formatOf(lines: readonly Line[], fields: FieldMap): Format {
   const { text: first } = lines[0]!;
   if (SEPARATOR_LINE.test(first) || isHeader(first)) return "csv";

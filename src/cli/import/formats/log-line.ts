@@ -4,7 +4,6 @@ import type { TimeZone } from "../../../domain/time-zone.ts";
 import { timeOf } from "../../../protocol/time-text.ts";
 
 export interface LogLine {
-  /** The client's address. */
   readonly user: string;
   readonly at: number;
   /** Undefined if the client sent none, or the log has none. */
@@ -19,7 +18,6 @@ export interface LogLine {
 /** Undefined if the line is malformed; "none" if it is no request. */
 export type ReadLine = (text: string) => LogLine | "none" | undefined;
 
-/** The raw parts of a line. */
 export type LogParts = Readonly<Partial<Record<Exclude<keyof LogLine, "at"> | "time" | "request", string>>>;
 
 export const QUOTED = '"([^"\\\\]*(?:\\\\.[^"\\\\]*)*)"';
