@@ -32,10 +32,10 @@ export function errorAnswer(
 
 const REFUSALS: Record<Refusal["reason"], string> = {
   invalid: "the event is not valid",
-  unauthorized: "an API key is missing, or not for this",
-  rate_limited: "more came than the limit allows",
+  unauthorized: "an API key is missing, or does not permit this",
+  rate_limited: "the rate limit is used up",
   hot_store_away: "the hot store does not answer",
-  cold_store_away: "the cold store, which this hour has to be fetched from, does not answer",
+  cold_store_away: "the cold store, which has this hour, does not answer",
   journal_full: "too many events wait for the cold store",
   overloaded: "too many events wait to be committed",
   shutting_down: "this instance is shutting down",
@@ -47,7 +47,7 @@ export const OUTCOME_UNKNOWN: ErrorBody = {
 };
 export const COLD_STORE_AWAY: ErrorBody = {
   code: "cold_store_away",
-  message: "the store that holds this does not answer, try again",
+  message: "the store that has this data does not answer, try again",
 };
 export const INTERNAL: ErrorBody = { code: "internal", message: "a fault in this service: see its log" };
 

@@ -1,26 +1,19 @@
 /** The dependencies of the routes, and the settings of those for browsers. */
 import type { Registry } from "prom-client";
-import type { Scope } from "../domain/api-key.ts";
 import type { Source } from "../intake/source.ts";
 import type { Pipeline } from "../pipeline/pipeline.ts";
 import type { Log } from "../runtime/log.ts";
 import type { Metrics } from "../runtime/metrics.ts";
+import type { Config } from "../settings/settings.ts";
 import type { StoreWatch } from "../store/watch.ts";
 import type { Access } from "./access/access.ts";
 import type { ClientAddresses } from "./requests/client-address.ts";
 
-export interface BrowserSettings {
-  /** Origins whose pages may read answers: "*" for all, undefined for none. */
-  readonly corsOrigins: readonly string[] | undefined;
-  readonly isDntRespected: boolean;
-  readonly isBotFiltered: boolean;
-  readonly redirectOrigins: readonly string[] | undefined;
-  readonly redirectSecret: string | undefined;
-  readonly userSalt: string | undefined;
-  /** Streams that pages may count in. Undefined: all, or none if writing requires a key. */
-  readonly browserStreams: readonly string[] | undefined;
-  readonly requiredScopes: readonly Scope[] | undefined;
-}
+type BrowserSetting =
+  | ("corsOrigins" | "browserStreams" | "requiredScopes" | "userSalt")
+  | ("isDntRespected" | "isBotFiltered" | "redirectOrigins" | "redirectSecret");
+
+export type BrowserSettings = Pick<Config, BrowserSetting>;
 
 /** In PEM. */
 export interface Certificate {

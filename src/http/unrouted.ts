@@ -23,7 +23,7 @@ export function unroutedAnswers(routes: () => readonly Route[]): (request: Reque
     if (path === "/docs/") return new Response(null, { status: 308, headers: { location: "../docs" } });
     const allowed = methodsByPath.get(path);
     return allowed === undefined || allowed.includes(request.method)
-      ? errorAnswer(404, { code: "not_found", message: `There is nothing at ${path}.` })
+      ? errorAnswer(404, { code: "not_found", message: `No such path: ${path}.` })
       : methodNotAllowed(request.method, allowed);
   };
 }

@@ -1,5 +1,6 @@
 /** The cold store that the settings name: MySQL, or SQLite. The code of the other one is not loaded. */
 import { readPem } from "../settings/pem-file.ts";
+import type { Config } from "../settings/settings.ts";
 import type { ColdStore } from "./cold/cold-store.ts";
 import type { MysqlTls } from "./mysql/connection/sql-session.ts";
 
@@ -14,16 +15,8 @@ export interface ColdPlace {
   readonly mysqlReadUrl?: string | undefined;
 }
 
-export interface ColdSettings {
-  readonly dataDir: string;
-  readonly mysqlUrl: string | undefined;
-  /** The cold store keeps the hot store's shards apart; default 1. */
-  readonly redisShards?: number | undefined;
-  readonly mysqlReadUrl?: string | undefined;
-  readonly isMysqlTls?: boolean | undefined;
-  readonly mysqlCaFile?: string | undefined;
-  readonly isMysqlTlsForAnyHost?: boolean | undefined;
-}
+export type ColdSettings = Pick<Config, "dataDir" | "mysqlUrl"> &
+  Partial<Pick<Config, "redisShards" | "mysqlReadUrl" | "isMysqlTls" | "mysqlCaFile" | "isMysqlTlsForAnyHost">>;
 
 /** Throws ConfigError if the certificates can't be read. */
 export function coldPlaceOf(settings: ColdSettings): ColdPlace {

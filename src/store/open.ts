@@ -3,21 +3,16 @@
  * it would take half of the time until the service is ready.
  */
 import { readPem } from "../settings/pem-file.ts";
+import type { Config } from "../settings/settings.ts";
 import type { ColdStore } from "./cold/cold-store.ts";
 import type { HotStore } from "./hot.ts";
 import { type ColdSettings, coldPlaceOf, coldPlaceWithReplicaOf, coldStoreAt } from "./open-cold.ts";
 import type { AccessStore } from "./shared-access.ts";
 import { coldStoreInThread } from "./thread/proxy.ts";
 
-export interface RedisSettings {
-  readonly redisUrl: string | undefined;
-  readonly redisCaFile?: string | undefined;
-  readonly redisWaitReplicas?: number;
-}
+export type RedisSettings = Pick<Config, "redisUrl"> & Partial<Pick<Config, "redisCaFile" | "redisWaitReplicas">>;
 
-export interface StoreSettings extends ColdSettings, RedisSettings {
-  readonly leaseMs: number;
-}
+export type StoreSettings = ColdSettings & RedisSettings & Pick<Config, "leaseMs">;
 
 export interface Stores {
   readonly mode: "embedded" | "redis+mysql";

@@ -28,11 +28,11 @@ const GIF_HEADERS = {
 /** Bun does not pass such a body to the handler, and if it breaks off answers 400 besides the handler. */
 const CHUNKS_IN_GET = {
   code: "unreadable_body",
-  message: "a GET takes no body in chunks: nothing was counted",
+  message: "a GET may not have a chunked body: nothing was counted",
 };
 export const TARGET_NOT_ALLOWED = {
   code: "target_not_allowed",
-  message: "'to' is neither signed (by `hourglass sign-redirect`) nor of an origin in REDIRECT_ORIGINS",
+  message: "'to' has neither a signature (of `hourglass sign-redirect`) nor an origin in REDIRECT_ORIGINS",
 };
 
 export interface BrowserCounts {

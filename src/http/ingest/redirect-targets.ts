@@ -6,13 +6,11 @@ import { timingSafeEqual } from "node:crypto";
 import { DEFAULT_STREAM, EXPECTS_STREAM, isStreamName } from "../../domain/stream-name.ts";
 import { InvalidParameterError } from "../../protocol/invalid-parameter.ts";
 import type { Query } from "../../protocol/query-string.ts";
+import type { Config } from "../../settings/settings.ts";
 
 export const EXPECTS_TARGET = "an absolute URL, http or https, percent-encoded";
 
-export interface RedirectSettings {
-  readonly redirectOrigins: readonly string[] | undefined;
-  readonly redirectSecret: string | undefined;
-}
+type RedirectSettings = Pick<Config, "redirectOrigins" | "redirectSecret">;
 
 /** Signs a JSON array, which is unambiguous. */
 export function signatureOf(secret: string, target: string, stream = DEFAULT_STREAM): string {
