@@ -372,7 +372,7 @@ for (const { name, needs, open } of MODES) {
       const replay = (more: Readonly<Record<string, string>>) =>
         runCommand({ ...settings, ...more }, "poison", "replay", "--all", "--url", service.url);
       const without = await replay({});
-      expect([without.exitCode, without.output]).toEqual([1, expect.stringContaining("takes an API key")]);
+      expect([without.exitCode, without.output]).toEqual([1, expect.stringContaining("requires an API key")]);
       const { key } = await created("--scope", "write");
       expect(await replay({ API_KEY: key })).toMatchObject({ exitCode: 0, output: "1 replayed, 0 refused\n" });
       expect(await clicksOf("replayed")).toBe(1);
