@@ -30,9 +30,8 @@ export class StoreWatch {
     return this.#unavailableSinceMs !== undefined;
   }
 
-  /** For how long it has been unavailable. */
-  get awayMs(): number | undefined {
-    return this.#awaySinceMs === undefined ? undefined : performance.now() - this.#awaySinceMs;
+  get unavailableMs(): number | undefined {
+    return this.#unavailableSinceMs === undefined ? undefined : performance.now() - this.#unavailableSinceMs;
   }
 
   /** The same store, observed. */

@@ -452,8 +452,16 @@ describe("a shipment", () => {
     ["a page of something else", new Response("<html>"), "not a Hourglass service"],
     ["a redirect", new Response("", { status: 302 }), "302"],
     ["an answer that does not add up", answered({ accepted: 2 }), "not a Hourglass service"],
-    ["an answer that refuses and does not say what", answered({ accepted: 2, refused: 1 }, 207), "not a Hourglass service"],
-    ["an answer about another event", answered({ invalid: 3, errors: [{ index: 3, message: "" }] }), "not a Hourglass service"],
+    [
+      "an answer that refuses and does not say what",
+      answered({ accepted: 2, refused: 1 }, 207),
+      "not a Hourglass service",
+    ],
+    [
+      "an answer about another event",
+      answered({ invalid: 3, errors: [{ index: 3, message: "" }] }),
+      "not a Hourglass service",
+    ],
   ];
   for (const [what, answer, says] of hopeless) {
     test(`is given up: ${what}`, async () => {

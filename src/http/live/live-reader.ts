@@ -103,7 +103,7 @@ export class LiveReader {
   #state(name: StoreWatch["name"], isAway: boolean, at: number) {
     if (!isAway) return { status: "ok" };
     const watches = this.#options.stores?.filter((watch) => watch.name === name) ?? [];
-    const awayMs = Math.max(...watches.map((watch) => watch.awayMs ?? 0));
+    const awayMs = Math.max(...watches.map((watch) => watch.unavailableMs ?? 0));
     return { status: "away", ...(awayMs > 0 && { since: new Date(at - awayMs).toISOString() }) };
   }
 
