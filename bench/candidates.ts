@@ -49,6 +49,7 @@ export interface StoredRows {
 }
 
 export const BARE = "bare";
+export const APPROACH_1 = "approach-1";
 export const APPROACH_4 = "approach-4";
 export const EMBEDDED = "hourglass-embedded";
 export const CLUSTERED = "hourglass";
@@ -68,7 +69,7 @@ export const CANDIDATES: readonly Candidate[] = [
     },
     start: async () => running(await startSmallServer("bare.ts", {})),
   },
-  approach("approach-1", "approach-1-rows.ts", "1: a MySQL row per request", ["mariadb"]),
+  approach(APPROACH_1, "approach-1-rows.ts", "1: a MySQL row per request", ["mariadb"]),
   approach("approach-2", "approach-2-aggregates.ts", "2: aggregates in MySQL", ["mariadb"]),
   approach("approach-3", "approach-3-redis-sets.ts", "3: 2 hours in Redis, sets", ["redis", "mariadb"]),
   approach(APPROACH_4, "approach-4-redis-sketches.ts", "4: 24 hours in Redis, sketches", ["redis"]),

@@ -1,4 +1,5 @@
 /** Puts the bench's workload on a server, by test/harness/load. */
+import { hourOf } from "../../src/domain/event.ts";
 import { Latencies } from "../../src/runtime/latencies.ts";
 import { type LoadResult, startLoad } from "../../test/harness/load/http-load.ts";
 import { type Distribution, distributionOf } from "./percentiles.ts";
@@ -65,9 +66,12 @@ const GRACE_S = 2;
  */
 const RAMP_MS = 500;
 const ATTEMPTS = 5;
+/** Some 20 MB each. */
+const WORKLOADS_MAX = 8;
 
 export class LoadDriver {
   readonly #options: LoadDriverOptions;
+  readonly #workloads = new Map<string, Workload>();
 
   constructor(options: LoadDriverOptions) {
     this.#options = options;
@@ -133,10 +137,21 @@ export class LoadDriver {
     };
   }
 
+  /** Making requests takes as long as a short measurement, and all servers of a round get the same ones. */
+  #cached(key: object, make: () => Workload): Workload {
+    const text = JSON.stringify(key);
+    const found = this.#workloads.get(text) ?? make();
+    if (this.#workloads.size > WORKLOADS_MAX) this.#workloads.clear();
+    this.#workloads.set(text, found);
+    return found;
+  }
+
   async #load({ port, mix, population, seed, durationMs }: Target) {
     const { requests: count, connections } = this.#options;
     const now = await timeWithRoom(durationMs);
-    const requests = workload({ mix, population, seed, now, requests: count });
+    const requests = this.#cached({ mix, population, seed, count, hour: hourOf(now) }, () =>
+      workload({ mix, population, seed, now, requests: count }),
+    );
     const seconds = durationMs / 1_000;
     return { ports: [port], connections, requests, seconds, graceS: GRACE_S, ratePerS: undefined };
   }

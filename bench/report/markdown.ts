@@ -5,30 +5,32 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { PROJECT_ROOT } from "../../test/harness/project/project-files.ts";
-import { APPROACH_4, BARE, CLUSTERED, EMBEDDED } from "../candidates.ts";
 import type { Results } from "../results.ts";
 import { judgementOf } from "../verdict.ts";
 import { machineLines, maximumTable, rateTable, summaryTable, type Table, verdictTables, workTable } from "./tables.ts";
 
-const PAGES = ["docs/performance.md", "README.md"];
+export const PAGES = ["docs/performance.md", "README.md"];
 const ENVIRONMENT = { ...process.env, PATH: `${join(PROJECT_ROOT, "node_modules", ".bin")}:${process.env["PATH"]}` };
 const SECTION = /(<!-- bench: ([a-z]+) -->\n).*?(<!-- \/bench -->)/gs;
 
 /** Answers the pages that it has written. */
 export function writePages(results: Results): string[] {
-  const sections = sectionsOf(results);
   for (const page of PAGES) {
     const path = join(PROJECT_ROOT, page);
-    const text = readFileSync(path, "utf8").replace(SECTION, (_, start, name, end) => {
-      const section = sections[name];
-      if (section === undefined) throw new Error(`${page} asks for a section '${name}' that there is not`);
-      return `${start}\n${section}\n\n${end}`;
-    });
-    writeFileSync(path, text);
+    writeFileSync(path, withSections(readFileSync(path, "utf8"), results));
   }
   // Aligns the tables.
   Bun.spawnSync(["biome", "format", "--write", ...PAGES], { cwd: PROJECT_ROOT, stdout: "ignore", env: ENVIRONMENT });
   return PAGES;
+}
+
+export function withSections(page: string, results: Results): string {
+  const sections = sectionsOf(results);
+  return page.replace(SECTION, (_, start, name, end) => {
+    const section = sections[name];
+    if (section === undefined) throw new Error(`<!-- bench: ${name} --> names no section`);
+    return `${start}\n${section}\n\n${end}`;
+  });
 }
 
 function sectionsOf(results: Results): Readonly<Record<string, string>> {
@@ -42,7 +44,7 @@ function sectionsOf(results: Results): Readonly<Record<string, string>> {
     rates: markdownTable(rateTable(results)),
     maximum: markdownTable(maximumTable(results)),
     work: markdownTable(workTable(results)),
-    summary: markdownTable(summaryTable(results, [BARE, APPROACH_4, EMBEDDED, CLUSTERED])),
+    summary: markdownTable(summaryTable(results)),
   };
 }
 

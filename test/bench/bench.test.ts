@@ -12,6 +12,7 @@ import { LoadDriver } from "../../bench/load/load-driver.ts";
 import { type Distribution, distributionOf, PERCENTILES, percentileMs } from "../../bench/load/percentiles.ts";
 import { batchRequests, POSTS, POSTS_AND_READS, REQUEST_CLASSES, workload } from "../../bench/load/workload.ts";
 import { FULL, GATE, QUICK } from "../../bench/parameters.ts";
+import { PAGES, withSections } from "../../bench/report/markdown.ts";
 import type { CandidateResults, RateResult, Results, TrialResult } from "../../bench/results.ts";
 import { ratios, spreadOf } from "../../bench/statistics.ts";
 import { judgementOf } from "../../bench/verdict.ts";
@@ -315,6 +316,26 @@ describe("the gate", () => {
     expect(judgementOf(madeUp({ bare: differing })).outcome).toBe("noisy");
     const candidates = noisy.candidates.map((one) => ({ ...one, failures: ["it broke"] }));
     expect(judgementOf({ ...noisy, candidates }).outcome).toBe("failed");
+  });
+});
+
+describe("the project's pages", () => {
+  const results = madeUp();
+
+  for (const page of PAGES) {
+    test(`can be given the results: ${page}`, async () => {
+      const before = await Bun.file(join(PROJECT_ROOT, page)).text();
+      const after = withSections(before, results);
+      const sections = after.match(/<!-- bench: .*?<!-- \/bench -->/gs)!;
+      expect(sections.length).toBeGreaterThan(0);
+      // Each has what was measured, in bold where it is of Hourglass, or a bound that is met.
+      expect(sections.filter((section) => !/\*\*Hourglass|≤|PASSED/.test(section))).toEqual([]);
+      expect(withSections(after, results)).toBe(after);
+    });
+  }
+
+  test("name no section that there is not", () => {
+    expect(() => withSections("<!-- bench: rate -->\n<!-- /bench -->", results)).toThrow("bench: rate -->");
   });
 });
 
