@@ -9,8 +9,13 @@ const NEEDS_QUOTES = /[",\r\n]/;
 const FIELD = /(?:"([^"]*(?:""[^"]*)*)"|([^",]*))(,|$)/y;
 
 /** Without its line's end. */
-export function csvRecord(fields: readonly string[]): string {
-  return fields.map((field) => (NEEDS_QUOTES.test(field) ? `"${field.replaceAll('"', '""')}"` : field)).join(",");
+export function csvRecord(fields: readonly (string | number | null)[]): string {
+  return fields.map(csvField).join(",");
+}
+
+function csvField(field: string | number | null): string {
+  if (typeof field !== "string") return field === null ? "" : String(field);
+  return NEEDS_QUOTES.test(field) ? `"${field.replaceAll('"', '""')}"` : field;
 }
 
 /** Undefined if a quote is misplaced. */

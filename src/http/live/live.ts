@@ -4,11 +4,11 @@
  */
 import { Type } from "@sinclair/typebox";
 import { Elysia } from "elysia";
-import { Counter, Gauge } from "prom-client";
 import { DEFAULT_STREAM } from "../../domain/stream-name.ts";
 import { selectionOf } from "../../domain/stream-set.ts";
 import { readQuery } from "../../protocol/event/from-query.ts";
 import { checkSelection } from "../../protocol/invalid-parameter.ts";
+import { expose } from "../../runtime/exposed-metric.ts";
 import { answerToError, errorAnswer, refusalText } from "../answers.ts";
 import { SeriesQuerySchema } from "../query/range/schemas.ts";
 import { networkOf, type Peers } from "../requests/client-address.ts";
@@ -89,21 +89,8 @@ function networkIn(address: string | undefined): string | undefined {
 }
 
 function registerMetrics({ metrics: { registry } }: AppOptions, feeds: LiveFeeds): void {
-  new Gauge({
-    name: "hourglass_live_viewers",
-    help: "Open connections of GET /live",
-    registers: [registry],
-    collect() {
-      this.set(feeds.viewerCount);
-    },
-  });
-  new Counter({
-    name: "hourglass_live_reads_total",
-    help: "Readings of a stream's current hour, each for all its viewers",
-    registers: [registry],
-    collect() {
-      this.reset();
-      this.inc(feeds.readCount);
-    },
-  });
+  const readsHelp = "Readings of a stream's current hour, each for all its viewers";
+  expose(registry, "counter", "hourglass_live_reads_total", readsHelp, () => [{ value: feeds.readCount }]);
+  const viewersHelp = "Open connections of GET /live";
+  expose(registry, "gauge", "hourglass_live_viewers", viewersHelp, () => [{ value: feeds.viewerCount }]);
 }

@@ -8,6 +8,7 @@
 
 import type { UserCounts } from "../../../domain/unique-users/user-sketches.ts";
 import { RangeTooLargeError } from "../../../pipeline/read/range-reader.ts";
+import { csvRecord } from "../../../protocol/csv.ts";
 import type { Log } from "../../../runtime/log.ts";
 import { SlotsFullError } from "../../../runtime/slots.ts";
 import { answerToError, errorAnswer, NO_STORE } from "../../answers.ts";
@@ -78,7 +79,6 @@ export function usersOf({ uniqueUsers, uniqueClickers, uniqueViewers }: UserCoun
   return { unique_users: uniqueUsers, unique_clickers: uniqueClickers, unique_viewers: uniqueViewers };
 }
 
-/** Of values that hold neither comma nor quote. */
 export function csvOf(header: string, rows: readonly (readonly (string | number | null)[])[]): string {
-  return [header, ...rows.map((row) => row.map((value) => value ?? "").join(",")), ""].join("\n");
+  return [header, ...rows.map(csvRecord), ""].join("\n");
 }
