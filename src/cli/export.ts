@@ -124,7 +124,7 @@ async function missingFrom(
   if (from < rowsFrom) {
     const hours = keys.filter(({ hour }) => hour < rowsFrom).length;
     const day = new Date(rowsFrom).toISOString();
-    missing.push(`Missing: rows are kept from ${day} on; ${hours} earlier hours have counts but no rows`);
+    missing.push(`Missing: rows are retained from ${day} on; ${hours} earlier hours have counts but no rows`);
   }
   const hours = [...new Set(keys.map(({ hour }) => hour))];
   const erased = await erasedIn(cold, hours, { text: stream, isPrefix: stream === "" });

@@ -61,7 +61,7 @@ async function chosenHours(
 function countsText({ rows, aggregate }: HourVerdict): string {
   if (rows !== "not kept") return `${rows.clicks} clicks, ${rows.impressions} impressions, ${rows.uniqueUsers} users`;
   const { clicks = 0, impressions = 0, uniqueUsers = 0 } = aggregate ?? {};
-  return `${clicks} clicks, ${impressions} impressions, ${uniqueUsers} users: its rows are not kept`;
+  return `${clicks} clicks, ${impressions} impressions, ${uniqueUsers} users: its rows are not retained`;
 }
 
 function verdictText(verdict: HourVerdict, shards: number): string {

@@ -104,9 +104,9 @@ function retentionContradictions({ retentionDays, aggregateRetentionDays }: Conf
   if (aggregateRetentionDays === undefined) return [];
   const name = `AGGREGATE_RETENTION_DAYS is ${aggregateRetentionDays}`;
   if (retentionDays === undefined)
-    return [`${name}, but RETENTION_DAYS is not set: rows must not be kept longer than counts`];
+    return [`${name}, but RETENTION_DAYS is not set: rows must not be retained longer than counts`];
   if (aggregateRetentionDays >= retentionDays) return [];
-  return [`${name}, but RETENTION_DAYS is ${retentionDays}: rows must not be kept longer than counts`];
+  return [`${name}, but RETENTION_DAYS is ${retentionDays}: rows must not be retained longer than counts`];
 }
 
 /** All settings, by group. `item`: lays out a name, in a column of `width` characters, and its description. */

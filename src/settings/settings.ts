@@ -84,7 +84,7 @@ export const SETTING_GROUPS = {
       "IDLE_TIMEOUT_S",
       180,
       [0, 255],
-      "how long an idle connection stays open: longer than any balancer in front keeps it; 0: for ever",
+      "how long an idle connection stays open: longer than any balancer in front holds it; 0: no limit",
     ),
     drainMs: integer(
       "DRAIN_MS",

@@ -8,7 +8,7 @@
  * - An hour is retired only once every batch that touched it is flushed, so that an absent hour has nothing
  *   in any journal.
  * - Batch (writer, seq) is applied at most once. A retry is answered like the first try.
- * - A fenced writer commits nothing more: its journal belongs to whoever fenced it.
+ * - A fenced writer commits nothing more: its journal belongs to the adopter that fenced it.
  * - A data set that is found to have lost acknowledged batches is no longer initialized: nothing is read from it or
  *   written to it until every journal has been flushed and it is initialized again, with no hour held.
  */

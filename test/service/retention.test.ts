@@ -434,7 +434,7 @@ for (const { name, needs, open } of MODES) {
         const result = await command("verify", ...args);
         expect(result).toMatchObject({ exitCode: 0, errors: "" });
         expect(result.output).toContain("0 of them");
-        expect(result.output).toContain("2 clicks, 0 impressions, 2 users: its rows are not kept");
+        expect(result.output).toContain("2 clicks, 0 impressions, 2 users: its rows are not retained");
       }
       expect(await site.cold.hours()).toEqual(before);
       const lines = (await command("verify", "--json")).output.trim().split("\n");
@@ -449,7 +449,7 @@ for (const { name, needs, open } of MODES) {
     test("an export says what is missing from it", async () => {
       const all = await command("export");
       expect(all.exitCode).toBe(0);
-      expect(all.errors).toContain(`rows are kept from ${isoOf(first)} on; 1 earlier hours have counts but no rows`);
+      expect(all.errors).toContain(`rows are retained from ${isoOf(first)} on; 1 earlier hours have counts but no rows`);
       expect((await command("export", "--from", isoOf(first))).errors).not.toContain("Missing");
     });
 

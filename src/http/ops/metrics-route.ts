@@ -112,7 +112,7 @@ function registerState(registry: Registry, { pipeline, siblings, now }: AppOptio
   gauge(registry, "hourglass_flush_ok", "1 unless the last flush failed", () =>
     Number(pipeline.flushError === undefined),
   );
-  const keptHelp = "Since when (Unix time) rows and hourly aggregates are kept: 0 if all are";
+  const keptHelp = "Since when (Unix time) rows and hourly aggregates are retained: 0 if all are";
   expose(registry, "gauge", "hourglass_kept_from_seconds", keptHelp, () => {
     const at = now();
     return [

@@ -48,7 +48,7 @@ interface HotSide {
 }
 
 const REBUILT_WITH_ERASED =
-  "the aggregate was rebuilt from the rows and the numbers of erased ones; its sketches were kept";
+  "the aggregate was rebuilt from the rows and the numbers of erased ones; its sketches did not change";
 
 const NO_COUNTS: CountsByKind = {
   clicks: 0,
