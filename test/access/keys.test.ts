@@ -344,7 +344,7 @@ for (const { name, needs, open } of MODES) {
       expect((await keys("list")).output).toContain(all.id);
     });
 
-    test("the client shows its key, and is told if that is not good", async () => {
+    test("the client sends its key, and reports an invalid one", async () => {
       const client = new Hourglass(service.url, { key: all.key });
       await client.count({ timestamp: AT, user: "ann", event: "click", stream: "client" });
       expect(await client.hour(AT, "client")).toMatchObject({ clicks: 1 });
@@ -387,7 +387,7 @@ for (const { name, needs, open } of MODES) {
       return performance.now() - fromMs;
     }
 
-    test("what is watched ends soon after its key is revoked, and goes on for others", async () => {
+    test("a feed ends soon after its key is revoked, and continues for others", async () => {
       const [revoked, other] = [await created("--scope", "read"), await created("--scope", "read")];
       const [viewer, onlooker] = [await watch("watched", revoked), await watch("watched", other)];
       expect(await viewer.next<object>()).toHaveProperty("ledger.instance.accepted");
@@ -449,7 +449,7 @@ for (const { name, needs, open } of MODES) {
 
     if (name === "embedded") return;
 
-    test("MySQL away: keys stay as they were, also for an instance that starts then", async () => {
+    test("MySQL down: keys stay as they were, also for an instance that starts then", async () => {
       const { mariaDb } = site.servers!;
       const { key, id } = await created("--scope", "write");
       // Of an hour that is over MySQL would have to be asked.
@@ -536,7 +536,7 @@ describe("pages of other origins", () => {
   });
 });
 
-describe("the time that a refusal takes", () => {
+describe("the duration of a refusal", () => {
   /** Of one key, and asked as a request would. */
   function ringOf(tokens: readonly ReturnType<typeof newToken>[]): KeyRing {
     const keys = tokens.map(({ id, sha256 }) => ({
@@ -547,7 +547,7 @@ describe("the time that a refusal takes", () => {
     return new KeyRing({ cold, store: undefined, log: new RecordedLog(), clock: systemClock() });
   }
 
-  test("does not tell an id that is known, nor how much of a secret is right", async () => {
+  test("reveals neither known ids nor how much of a secret is right", async () => {
     const tokens = Array.from({ length: 100 }, () => newToken(randomBytes));
     const ring = ringOf(tokens);
     await ring.refresh();

@@ -98,7 +98,7 @@ for (const { name, needs, open } of MODES) {
       const samples = await scrape(service.port, [`Authorization: Bearer ${admin}`]);
       return samples.get('hourglass_events_refused_total{reason="rate_limited"}')!;
     };
-    test("a key may send so many, and is told when to come again", async () => {
+    test("a key may send up to its limit, and learns when to retry", async () => {
       const key = await newKey(site, service, "--limit", "5/h");
       const before = await rateLimited();
       const statuses = await statusesOf(20, () => send(service, "POST", postTarget("limited"), key));
@@ -124,7 +124,7 @@ for (const { name, needs, open } of MODES) {
       expect((await send(service, "POST", postTarget("others"), reader)).status).toBe(204);
     });
 
-    test("every answer that costs something of a limit tells what is left of it", async () => {
+    test("every answer that uses a limit says what is left of it", async () => {
       const key = await newKey(site, service, "--limit", "100/h");
       const told = ({ headers }: Answer) => [
         headers.get("ratelimit-policy"),
@@ -181,7 +181,7 @@ for (const { name, needs, open } of MODES) {
       expect((await rateLimited()) - before).toBeGreaterThanOrEqual(10 - letIn);
     });
 
-    test("who is not let in for its scope or stream pays nothing of a limit that others have", async () => {
+    test("a request that is refused for its scope or stream uses nothing of a shared limit", async () => {
       const key = await newKey(site, service, "--limit", "3/h", "--stream", "paid");
       for (let i = 0; i < 10; i++) expect((await send(service, "GET", "/metrics", key)).status).toBe(403);
       const statuses = await statusesOf(5, () => send(service, "POST", postTarget("paid"), key));
@@ -215,7 +215,7 @@ for (const { name, needs, open } of MODES) {
       expect(await clicksOf(service, "both", reader)).toBe(40 + letIn);
     });
 
-    test("with Redis away reads go on, and are limited by each instance for itself", async () => {
+    test("with Redis down reads still work, limited by each instance separately", async () => {
       const { redis } = site.servers!;
       const key = await newKey(site, service, "--limit", "4/h");
       redis.pause();
@@ -291,7 +291,7 @@ for (const { name, needs, open } of MODES) {
 
     if (name === "embedded") return;
 
-    test("an address is not at rest anywhere, and nothing of it is kept for longer than it takes", async () => {
+    test("an address is stored nowhere, and nothing of it outlives its limit", async () => {
       const redis = createClient({ url: site.servers!.redis.url });
       await redis.connect();
       try {

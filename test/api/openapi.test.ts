@@ -132,7 +132,7 @@ describe("a service", () => {
     expect([again.status, await again.text()]).toEqual([304, ""]);
   });
 
-  test("serves the page with all that it needs, and lets it ask nobody else", async () => {
+  test("serves the page with all that it needs, and lets it load nothing from elsewhere", async () => {
     const slash = await fetch(`${service.url}/docs/`);
     expect([slash.status, slash.url]).toEqual([200, `${service.url}/docs`]);
     const page = await fetch(`${service.url}/docs`);

@@ -46,7 +46,7 @@ for (const { name, needs, open } of MODES) {
   });
 }
 
-test("a service that is not there takes none, and it says so", async () => {
+test("a service that is not running accepts none, and the command says so", async () => {
   const url = `http://127.0.0.1:${await freePort()}`;
   const args = ["--url", url, "--seconds", "1", "--connections", "1"];
   const { exitCode, output } = await runCommand({}, "bench", ...args);

@@ -103,7 +103,7 @@ test("an unfinished last line waits for its rest, and counts once", async () => 
   expect(await users(2)).toEqual(["203.0.113.1", "203.0.113.2"]);
 });
 
-test("--last-line takes it, and so does a packed file", async () => {
+test("--last-line imports it, as does a compressed file", async () => {
   const path = file("a.log", linesFrom(1, 2).trimEnd());
   expect(await importNow("--last-line", path)).toMatchObject({
     accepted: 2,
@@ -113,7 +113,7 @@ test("--last-line takes it, and so does a packed file", async () => {
   expect(await importNow(packed)).toMatchObject({ accepted: 2, files: [{ isUnfinished: false }] });
 });
 
-test("filters leave requests out, and the summary tells what, which days, and where they are", async () => {
+test("filters omit requests, and the summary says which, the days, and where to see them", async () => {
   const line = (day: number, request: string, status: number, agent: string) =>
     `203.0.113.${day} - - [${day}/May/2026:10:05:03 +0000] "${request} HTTP/1.1" ${status} 1 "-" "${agent}"\n`;
   const browser = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120 Safari/537.36";
@@ -225,7 +225,7 @@ test("--follow imports what is appended, across rotation by rename, and ends wit
   expect({ exitCode, ...JSON.parse(output) }).toMatchObject({ exitCode: 0, accepted: 21, bad: 0 });
 });
 
-test("--follow begins anew where a file was truncated", async () => {
+test("--follow starts over where a file was truncated", async () => {
   const path = file("access.log", linesFrom(0, 10));
   follow(path);
   await expectOnce(10);
@@ -234,7 +234,7 @@ test("--follow begins anew where a file was truncated", async () => {
   await expectOnce(13);
 });
 
-test("--follow that was killed goes on, also with what was rotated meanwhile", async () => {
+test("--follow that was killed resumes, also with files that were rotated in between", async () => {
   const path = file("access.log", linesFrom(0, 10));
   const first = follow(path);
   await expectOnce(10);

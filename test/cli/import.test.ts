@@ -286,7 +286,7 @@ describe("hourglass import", () => {
     Array.from({ length: count }, (_, i) => `${NOON + from + i},user-${from + i},click\n`).join("");
   const CSV_HEADER = "timestamp,user,event\n";
 
-  test("takes CSV, its columns in any order, with all that quotes may hold", async () => {
+  test("accepts CSV, with columns in any order, and anything in quotes", async () => {
     const path = file(
       "a.csv",
       '\uFEFFuser,id,event,stream,timestamp\r\n"a,""b""\nc",7,click,,2026-01-31T12:00:00Z\r\n\r\n' +
@@ -300,7 +300,7 @@ describe("hourglass import", () => {
     ]);
   });
 
-  test("takes NDJSON, and a log's lines as one kind", async () => {
+  test("accepts NDJSON, and a log's lines as one kind", async () => {
     const lines = [
       { timestamp: NOON, user: "ann", event: "click", id: "7" },
       { timestamp: "2026-01-31T12:00:00.001Z", user: "bob", event: "impression" },
@@ -325,7 +325,7 @@ describe("hourglass import", () => {
     expect((await run(path)).summary.files[0]!.status).toBe("known");
   });
 
-  test("with --strict stops at the first bad line, and goes on there when that is mended", async () => {
+  test("with --strict stops at the first bad line, and resumes there when it is fixed", async () => {
     const path = file("a.csv", `${CSV_HEADER}${csvOf(3)}bad\n${csvOf(2, 4)}`);
     const stopped = await run("--strict", path);
     expect(stopped.exitCode).toBe(1);
@@ -337,7 +337,7 @@ describe("hourglass import", () => {
     expect(await stored(6)).toHaveLength(6);
   });
 
-  test("goes on where a file has grown, under whatever name, and refuses one that was changed", async () => {
+  test("resumes a file that has grown, under any name, and refuses one that was changed", async () => {
     const path = file("a.csv", `${CSV_HEADER}${csvOf(1_000)}`);
     expect((await run(path)).summary.accepted).toBe(1_000);
     appendFileSync(path, csvOf(500, 1_000));
@@ -360,7 +360,7 @@ describe("hourglass import", () => {
     expect(await stored(8)).toHaveLength(8);
   });
 
-  test("sends nothing again that was sent a day ago, unless it is told what to do", async () => {
+  test("sends nothing again that was sent a day ago, unless an option says so", async () => {
     const events = 6_000;
     const path = file("a.csv", `${CSV_HEADER}${csvOf(events)}`);
     const proxy = await startProxy(service.port);

@@ -76,7 +76,7 @@ test("after a loss it waits for what is committed again", async () => {
   expect(world.stored.get("new")).toBe(4);
 });
 
-test("a loss while it waits makes it begin anew", async () => {
+test("a loss while it waits makes it start over", async () => {
   const world = new World();
   world.owners = [{ writer: "a", acceptedEvents: 4 }];
   world.in(2_000, () => {

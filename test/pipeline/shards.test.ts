@@ -127,7 +127,7 @@ describeWithServers("shards", mode.needs, () => {
     return { ...tally.total(), isDegraded };
   }
 
-  test("an id counts once, whoever brings it", async () => {
+  test("an id counts once, whichever instance gets it", async () => {
     const [a, b] = [await startNext(), await startNext()];
     const events = named(60);
     await a.take(...events);
@@ -177,7 +177,7 @@ describeWithServers("shards", mode.needs, () => {
     await site.expectStored(events);
   });
 
-  test("an hour may be in one shard and absent in the others: its parts are taken once", async () => {
+  test("an hour may be in one shard and absent in the others: its parts are counted once", async () => {
     const a = await site.start();
     const events = named(40);
     await a.take(...events);
@@ -212,7 +212,7 @@ describeWithServers("shards", mode.needs, () => {
   });
 
   describe("many events at once", () => {
-    test("are divided, and told together", async () => {
+    test("are divided, and reported together", async () => {
       const a = await site.start();
       const first = named(30);
       expect(await a.pipeline.submitAll(first)).toEqual({
@@ -237,7 +237,7 @@ describeWithServers("shards", mode.needs, () => {
       await site.expectStored([...named(60), ...clicks("u", 10)]);
     });
 
-    test("a shard that is away refuses its part, which is named by its positions", async () => {
+    test("an unavailable shard refuses its part, which is named by its positions", async () => {
       const a = await site.start();
       await a.take(...named(5, NOON, "before"));
       a.guard.intercept = shardAway(2);
@@ -260,7 +260,7 @@ describeWithServers("shards", mode.needs, () => {
     });
   });
 
-  describe("one shard away", () => {
+  describe("one unavailable shard", () => {
     test("events without an id go to another one, and only the ids of that one are refused", async () => {
       const a = await site.start();
       const home = a.pipeline.shardStates.findIndex(({ writer }) => writer === a.pipeline.writer);
@@ -277,7 +277,7 @@ describeWithServers("shards", mode.needs, () => {
       await site.expectStored([...clicks("u", 20), ...events]);
     });
 
-    test("with all of them away it is not ready", async () => {
+    test("with all of them unavailable it is not ready", async () => {
       const a = await site.start();
       a.guard.intercept = async (call) => {
         if (call.store === "hot") throw unavailable("hot");
@@ -324,7 +324,7 @@ describeWithServers("shards", mode.needs, () => {
     await site.expectStored(taken);
   });
 
-  test("a shard that loses its data is set up anew, and the others go on", async () => {
+  test("a shard that loses its data is initialized again, and the others are not affected", async () => {
     const a = await site.start();
     const events = named(40);
     await a.take(...events);

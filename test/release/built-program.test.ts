@@ -86,7 +86,7 @@ for (const { name, needs, open } of MODES) {
       });
     }
 
-    test("takes a batch of which some lines are bad, packed, and once", async () => {
+    test("accepts a compressed batch with some bad lines, once", async () => {
       const body = gzipSync(Array.from({ length: BATCH }, (_, i) => lineOf(i)).join("\n"));
       const headers = { "content-type": "application/x-ndjson", "content-encoding": "gzip" };
       const bad = BATCH / BAD_EVERY;
@@ -197,7 +197,7 @@ for (const { name, needs, open } of MODES) {
       return (await fetch(url, { method: "POST", headers: { authorization: `Bearer ${key}` } })).status;
     }
 
-    test("lets in who has a key, for its streams and as often as it says, until it is revoked", async () => {
+    test("admits a key for its streams and up to its limit, until it is revoked", async () => {
       const scope = ["--scope", "write", "--stream", "shop.*", "--limit", "5/h"];
       const made = await keys("create", "--name", "shop", ...scope, "--json");
       const { id, key } = JSON.parse(made.output) as { id: string; key: string };

@@ -14,7 +14,7 @@ interface Message {
   readonly hour: { readonly impressions: number };
 }
 
-test("the demo fills two days in, counts on, and deletes all of it when it is told to end", async () => {
+test("the demo fills two days in, continues to count, and deletes all of it when it is stopped", async () => {
   const folder = mkdtempSync(join(tmpdir(), "hourglass-demo-test-"));
   const port = await freePort();
   const child = Bun.spawn([process.execPath, join(PROJECT_ROOT, "scripts", "demo.ts"), "--no-open"], {

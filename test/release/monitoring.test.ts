@@ -133,7 +133,7 @@ describe("alerts and dashboard", () => {
     expect(() => faultsOf("sum by (instance (up)")).toThrow("is no PromQL");
   });
 
-  test("tell who gets them what is wrong and what to do", () => {
+  test("say what is wrong and what to do", () => {
     for (const { alert, labels, annotations } of rules) {
       expect([alert, labels.severity]).toEqual([alert, expect.stringMatching(/^(page|ticket)$/)]);
       for (const text of [annotations.summary, annotations.description]) expect(text.length).toBeGreaterThan(20);

@@ -142,7 +142,7 @@ describe("the program", () => {
     expect(readdirSync(folder).filter((name) => name.startsWith("hourglass"))).toEqual(["hourglass"]);
   });
 
-  test("tells its version and its settings from an empty folder, and leaves it empty", async () => {
+  test("shows its version and its settings from an empty folder, and leaves it empty", async () => {
     const cwd = newFolder();
     expect(await run([program, "--version"], cwd)).toEqual({
       exitCode: 0,
@@ -155,7 +155,7 @@ describe("the program", () => {
     expect(readdirSync(cwd)).toEqual([]);
   });
 
-  test("takes neither settings nor code from the folder it starts in", async () => {
+  test("reads neither settings nor code from the folder it starts in", async () => {
     const cwd = newFolder();
     const loaded = join(cwd, "loaded");
     writeFileSync(join(cwd, ".env"), "PORT=nonsense\n");
@@ -400,7 +400,7 @@ describe("the Dockerfile", async () => {
     for (const path of sources) expect(existsSync(join(PROJECT_ROOT, path))).toBe(true);
   });
 
-  test("runs without rights, keeps its data in a volume, and checks its health by itself", () => {
+  test("runs unprivileged, stores its data in a volume, and checks its health", () => {
     expect(argumentsOf("USER")).toEqual(["65532:65532"]);
     expect(argumentsOf("VOLUME")).toEqual(["/data"]);
     const settings = argumentsOf("ENV").join(" ").split(/\s+/);

@@ -110,7 +110,7 @@ function contract(refuse: string, open: () => Promise<Place>): void {
     expectHoursToBeReplay(await place.view.hours(), rows);
   }
 
-  test("a bad row is set aside with the reason, and the others go on", async () => {
+  test("a bad row is set aside with the reason, and the others are stored", async () => {
     const events = [...good(20), event("bad-1", NOON + 7, "id-1"), ...good(40).slice(20)];
     expect(await store.flush(WRITER, [batchOf(1, events)])).toBe(41);
     await expectRows(good(40).map(({ user }) => user));

@@ -440,7 +440,7 @@ for (const { name, needs, open } of MODES) {
         expect(await countOf("frozen")).toBe(5);
       });
 
-      test("with MySQL away: hours that have to be fetched are refused by name, the others count", async () => {
+      test("with MySQL down: hours that have to be fetched are refused by name, the others count", async () => {
         const { redis, mariaDb } = site.servers!;
         const long = HOUR - 400 * DAY_MS;
         await expectOutcome(send(ndjson(clicks("partly", 3, { timestamp: long }))), { accepted: 3 });

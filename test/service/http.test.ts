@@ -477,7 +477,7 @@ for (const { name, needs, open } of MODES) {
       });
     });
 
-    test("takes any Host that can be one, and none at all", async () => {
+    test("accepts any valid Host, and none at all", async () => {
       for (const host of ["x", "web", "a.b_c-d", "localhost:7777", "[::1]", "[::1]:7777", "192.0.2.1", null]) {
         const { status } = await ask(service.port, { ...get(`?timestamp=${AT}`), host });
         expect({ host, status }).toEqual({ host, status: 200 });
@@ -518,7 +518,7 @@ for (const { name, needs, open } of MODES) {
       }
     });
 
-    test("takes times as ISO 8601, and now if there is none", async () => {
+    test("accepts ISO 8601, and defaults to now", async () => {
       const before = Date.now();
       const time = OLD_HOUR - HOUR_MS;
       const iso = new Date(time).toISOString();
@@ -543,7 +543,7 @@ for (const { name, needs, open } of MODES) {
       expect((await ask(service.port, request)).body).toContain("did you send seconds?");
     });
 
-    test("takes every spelling, and stores what was meant", async () => {
+    test("accepts every spelling, and stores what was meant", async () => {
       const spellings = Object.values(TAKEN);
       const answers = await Promise.all(
         spellings.map(({ query }, i) =>
@@ -560,7 +560,7 @@ for (const { name, needs, open } of MODES) {
       );
     });
 
-    test("takes a small body, which means nothing", async () => {
+    test("accepts a small body, which means nothing", async () => {
       const before = await readHour(service.port, AT, "body");
       const request = {
         method: "POST",
@@ -587,7 +587,7 @@ for (const { name, needs, open } of MODES) {
       expect(await Promise.all(reads)).toEqual([1, 2, 2, 1]);
     });
 
-    test("takes the first millisecond of 2001, and nearly a day ahead", async () => {
+    test("accepts the first millisecond of 2001, and nearly a day ahead", async () => {
       const ahead = AT + DAY_MS - HOUR_MS;
       for (const at of [Date.UTC(2001, 0, 1), ahead]) {
         await postEvent(service.port, { at, user: "a", kind: "impression", stream: "bounds" });

@@ -146,7 +146,7 @@ for (const { name, needs, open } of MODES) {
 
     if (name === "embedded") return;
 
-    test("with MySQL away: the backlog is seen, in the ring and beyond it, and its age", async () => {
+    test("with MySQL down: the backlog is visible, in the ring and beyond it, and its age", async () => {
       await drained();
       const { mariaDb } = site.servers!;
       mariaDb.pause();
@@ -165,7 +165,7 @@ for (const { name, needs, open } of MODES) {
       await drained();
     });
 
-    test("/readyz tells that Redis is away and back, though nobody posts; /livez stays as it is", async () => {
+    test("/readyz says that Redis is down and back, even without POSTs; /livez stays as it is", async () => {
       const { redis } = site.servers!;
       const isReady = async () => (await ask(service.port, { method: "GET", target: "/readyz" })).status === 200;
       await waitFor("it to be ready", isReady);

@@ -58,7 +58,7 @@ for (const { name, needs, open } of MODES) {
 
     if (name === "embedded") return;
 
-    test("tells once that MySQL is away, and once that it is back", async () => {
+    test("logs once that MySQL is unavailable, and once that it is back", async () => {
       const { mariaDb } = site.servers!;
       // Its first flush asks for more than later ones do.
       const before = await site.cold.countEvents();
@@ -78,7 +78,7 @@ for (const { name, needs, open } of MODES) {
       }
     });
 
-    test("tells that Redis is away, that events are refused meanwhile, and the end of both", async () => {
+    test("logs that Redis is unavailable, that events are refused, and the end of both", async () => {
       const { redis } = site.servers!;
       redis.pause();
       expect(await lineOf("the hot store is unavailable")).toMatchObject({ level: 40 });
@@ -95,7 +95,7 @@ for (const { name, needs, open } of MODES) {
       expect(messages().filter((msg) => msg.startsWith("could not"))).toEqual([]);
     });
 
-    test("tells that the journal is full, and that it has room again", async () => {
+    test("logs that the journal is full, and that it has room again", async () => {
       const full = await site.start({ JOURNAL_MAX_EVENTS: "1", FLUSH_INTERVAL_MS: "50" });
       const { mariaDb } = site.servers!;
       mariaDb.pause();
@@ -112,7 +112,7 @@ for (const { name, needs, open } of MODES) {
       );
     });
 
-    test("tells of a journal that was adopted", async () => {
+    test("logs the adoption of a journal", async () => {
       const { mariaDb } = site.servers!;
       mariaDb.pause();
       await post("left behind");
@@ -230,7 +230,7 @@ describe("a store that is watched", () => {
     }
   }
 
-  test("answers as it does, and is away from its first failure to its next answer", async () => {
+  test("answers as the store does, and is unavailable from its first failure to its next answer", async () => {
     const log = new RecordedLog();
     const watch = new StoreWatch("cold", log);
     const store = new FlakyStore();

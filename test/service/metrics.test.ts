@@ -112,7 +112,7 @@ for (const { name, needs, open } of MODES) {
 
     if (name === "embedded") return;
 
-    test("stores that are away are seen", async () => {
+    test("unavailable stores are visible", async () => {
       const { redis, mariaDb } = site.servers!;
       await drained();
       mariaDb.pause();

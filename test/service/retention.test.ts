@@ -163,7 +163,7 @@ for (const mode of pipelineModes()) {
       expect(await instance.stores.cold.read(hourAt(NOON))).toMatchObject({ clicks: 20 });
     });
 
-    test("a sweep goes in pieces, ends at any of them, and goes on with the next", async () => {
+    test("a sweep works in pieces, may end after any of them, and resumes with the next", async () => {
       const filler = await site.start();
       const old = clicks("old", 5_000, NOON - 5 * DAY_MS);
       for (let i = 0; i < old.length; i += 1_000) await filler.take(...old.slice(i, i + 1_000));
@@ -220,7 +220,7 @@ for (const mode of pipelineModes()) {
       return rows.map(({ name }) => name);
     }
 
-    test("whole days go as partitions, and the table goes on without them", async () => {
+    test("whole days are dropped as partitions, and the table works without them", async () => {
       const instance = await site.start({ retentionDays: 1 });
       for (let day = 0; day < 4; day++) {
         await instance.take(...clicks(`day-${day}`, 5, site.clock.ms));
@@ -415,7 +415,7 @@ for (const { name, needs, open } of MODES) {
       expect(kept.headers.get("hourglass-degraded")).toBeUndefined();
     });
 
-    test("hours whose counts are not kept either are marked as that", async () => {
+    test("hours whose counts are not retained either are marked", async () => {
       const gone = today - 20 * DAY_MS;
       const marks = [
         `/analytics?timestamp=${gone}`,
@@ -449,11 +449,13 @@ for (const { name, needs, open } of MODES) {
     test("an export says what is missing from it", async () => {
       const all = await command("export");
       expect(all.exitCode).toBe(0);
-      expect(all.errors).toContain(`rows are retained from ${isoOf(first)} on; 1 earlier hours have counts but no rows`);
+      expect(all.errors).toContain(
+        `rows are retained from ${isoOf(first)} on; 1 earlier hours have counts but no rows`,
+      );
       expect((await command("export", "--from", isoOf(first))).errors).not.toContain("Missing");
     });
 
-    test("the metrics tell from when on what is kept", async () => {
+    test("the metrics say from when on data is retained", async () => {
       const { body } = await get("/metrics");
       expect(body).toContain(`hourglass_kept_from_seconds{what="rows"} ${first / 1_000}`);
       expect(body).toContain(`hourglass_kept_from_seconds{what="aggregates"} ${(today - 9 * DAY_MS) / 1_000}`);

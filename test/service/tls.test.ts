@@ -58,12 +58,12 @@ describe("HTTPS", () => {
     expect(service.log()).toContain(`listening on  https://127.0.0.1:${service.port}`);
   });
 
-  test("is refused by whoever does not trust who signed it", async () => {
+  test("is refused by clients that do not trust its issuer", async () => {
     expect(fetchBy(certificates.strangeCaFile, `${url}/livez`)).rejects.toThrow();
     expect(fetch(`${url}/livez`)).rejects.toThrow();
   });
 
-  test("answers nobody in the clear", async () => {
+  test("answers no plain HTTP", async () => {
     const plain = ask(service.port, { method: "GET", target: "/livez" }).then(({ status }) => status);
     expect(await plain.catch(() => "no answer")).not.toBe(200);
   });
@@ -143,7 +143,7 @@ describeWithServers("stores behind TLS", ["redis", "mariadb"], () => {
     });
   }
 
-  test("a store that shows a certificate of somebody else's is taken for away", async () => {
+  test("a store with a certificate for another host is treated as unavailable", async () => {
     const { strangeCaFile } = certificates;
     const settings = { ...tlsSettings(), MYSQL_CA_FILE: strangeCaFile };
     const service = await startService({ settings });

@@ -79,7 +79,7 @@ describeWithServers("workers", needs, () => {
     expect(load.surprises).toEqual([]);
   });
 
-  test("tell of each other in one scrape, each under its number; one that hangs is left out", async () => {
+  test("are all in one scrape, each under its number; one that hangs is left out", async () => {
     const of = (worker: number) => `hourglass_events_accepted_total{worker="${worker}"}`;
     const bothIn = async () => {
       const samples = await scrape(service.port);

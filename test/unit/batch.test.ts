@@ -41,7 +41,7 @@ test("packed without its duplicates, a batch holds the others", () => {
   );
 });
 
-test("a batch that was encoded takes no event more", () => {
+test("an encoded batch accepts no more events", () => {
   const event: Event = { stream: "default", at: 1, kind: "click", user: "a", id: undefined };
   const batch = batchOf([event]);
   const body = encodeBatch(batch);

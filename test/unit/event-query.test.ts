@@ -196,7 +196,7 @@ const eventQueries = queries([
 const hourQueries = queries([timestampPair, fc.oneof(fc.constant(""), streamPair), sometimes(otherPair)]);
 
 describe("the fast reading of a query", () => {
-  test("takes exactly the events that schema and rules take, and blames a parameter that is wrong", () => {
+  test("accepts exactly the events that schema and rules accept, and blames a parameter that is wrong", () => {
     let taken = 0;
     const property = fc.property(eventQueries, (query) => {
       const outcome = outcomeOf(() => readEvent(`http://localhost/analytics?${query}`, NOW));
@@ -214,7 +214,7 @@ describe("the fast reading of a query", () => {
     expect(taken).toBeGreaterThan(RUNS.numRuns / 20);
   });
 
-  test("takes exactly the hours that schema and rules take, and blames a parameter that is wrong", () => {
+  test("accepts exactly the hours that schema and rules accept, and blames a parameter that is wrong", () => {
     let taken = 0;
     const property = fc.property(hourQueries, (query) => {
       const outcome = outcomeOf(() => readHourQuery(`http://localhost/analytics?${query}`, NOW));
@@ -232,7 +232,7 @@ describe("the fast reading of a query", () => {
     expect(taken).toBeGreaterThan(RUNS.numRuns / 20);
   });
 
-  test("a day ahead is the last millisecond that is taken", () => {
+  test("a day ahead is the last millisecond that is accepted", () => {
     const read = (at: number) => readEvent(`http://localhost/analytics?timestamp=${at}&user=foo&click`, NOW);
     expect(read(NOW + DAY_MS).at).toBe(NOW + DAY_MS);
     expect(() => read(NOW + DAY_MS + 1)).toThrow("24 hours from now");

@@ -472,7 +472,7 @@ describe("a shipment", () => {
     });
   }
 
-  test("is not given up while some of it is taken", async () => {
+  test("is not given up while part of it is accepted", async () => {
     const slow = [
       answered({ events: 3, accepted: 1, refused: 2, ...refusal([1, 2]) }, 207, { "retry-after": "40" }),
       answered({ events: 2, accepted: 1, refused: 1, ...refusal([1, 1]) }, 207, { "retry-after": "40" }),

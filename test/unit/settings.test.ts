@@ -372,7 +372,7 @@ describe("a bad value is refused with its name, what it is and what it takes", (
 });
 
 describe("a good value", () => {
-  test("is taken at both bounds", () => {
+  test("is accepted at both bounds", () => {
     const both = { REDIS_URL, MYSQL_URL, RETENTION_DAYS: "1" };
     for (const [name, bounds] of Object.entries(INTEGERS)) {
       for (const value of bounds)
@@ -385,7 +385,7 @@ describe("a good value", () => {
     }
   });
 
-  test("is taken in each of its forms", () => {
+  test("is accepted in each of its forms", () => {
     for (const [name, { good }] of Object.entries(FORMS)) {
       for (const value of good) expect(() => readConfig({ [name]: value })).not.toThrow();
     }
@@ -402,7 +402,7 @@ describe("a good value", () => {
     expect(readConfig({ API_KEY: KEY }).apiKey).toBe(KEY);
   });
 
-  test("is taken for each place that Redis may be in", () => {
+  test("is accepted for each kind of Redis", () => {
     const login = { username: "user", password: "p@:ss" };
     const [a, b] = [
       { host: "a.example", port: 7000 },
@@ -444,7 +444,7 @@ describe("a good value", () => {
     expect(described[2]).toBe("rediss://a.example:7000,[::1]:6379");
   });
 
-  test("is taken for both URLs", () => {
+  test("is accepted for both URLs", () => {
     const config = readConfig({ REDIS_URL: "rediss://user:p%40ss@cache.example:6380/1", MYSQL_URL });
     expect(config.redisUrl).toBe("rediss://user:p%40ss@cache.example:6380/1");
     expect(config.mysqlUrl).toBe(MYSQL_URL);

@@ -72,7 +72,7 @@ describeFaults((cluster) => {
       await waitFor("one journal to be left", async () => (await cluster.site.journals()).length === 1);
     });
 
-    test("of many writers that died one after the other, with hours that go on", async () => {
+    test("of many writers that died one after the other, with hours that continue", async () => {
       const taken: Event[] = [];
       for (let i = 0; i < 5; i++) taken.push(...(await deadWithBacklog(`dead-${i}`, 3)));
       const a = await cluster.site.start({ leaseMs: 100 });

@@ -17,7 +17,7 @@ setDefaultTimeout(SLOW_TEST_MS);
 
 describeFaults((cluster) => {
   describe("an instance that is frozen and wakes", () => {
-    test("its journal is adopted; it is fenced, goes on under a new writer, and nothing doubles", async () => {
+    test("its journal is adopted; it is fenced, continues under a new writer, and nothing doubles", async () => {
       const a = await cluster.site.start({ leaseMs: SHORT_LEASE_MS });
       a.guard.intercept = flushesFail;
       const taken = clicks("before", 20);

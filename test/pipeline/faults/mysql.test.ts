@@ -1,4 +1,4 @@
-/** A MySQL that is away, cut off or killed. */
+/** A MySQL that is unavailable, cut off or killed. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { type Event, HOUR_MS } from "../../../src/domain/event.ts";
 import { click, clicks, expectReads, type Instance } from "../../harness/pipeline/pipeline-harness.ts";
@@ -102,7 +102,7 @@ describeFaults((cluster) => {
       });
     }
 
-    test("away at the turn of the hour, and for hours after", async () => {
+    test("unavailable at the turn of the hour, and for hours after", async () => {
       const a = await cluster.site.start({ hotHours: 2 });
       const taken = clicks("before", 5);
       await a.take(...taken);
@@ -122,7 +122,7 @@ describeFaults((cluster) => {
       await expectReads(a, taken);
     });
 
-    test("frozen: a late event for an hour that has to be fetched holds up nobody", async () => {
+    test("frozen: a late event for an hour that has to be fetched delays no other", async () => {
       const a = await cluster.site.start({ hotHours: 1 });
       await a.take(click("old"));
       await a.drained();
@@ -144,7 +144,7 @@ describeFaults((cluster) => {
       await cluster.site.expectStored([click("old"), named("late"), ...clicks("now", 20, cluster.site.clock.ms)]);
     });
 
-    test("away at the start: events are taken as soon as it is there", async () => {
+    test("unavailable at the start: events are accepted as soon as it is available", async () => {
       await cluster.servers.mariaDb.kill();
       const a = await cluster.site.start();
       expect((await a.submit(click("u")))[0]?.reason).toBe("cold_store_away");
@@ -154,7 +154,7 @@ describeFaults((cluster) => {
       await cluster.site.expectStored([click("u")]);
     });
 
-    test("unavailable at the start, with an initialized data set: events are taken at once", async () => {
+    test("unavailable at the start, with an initialized data set: events are accepted immediately", async () => {
       const first = await cluster.site.start();
       await first.take(click("before"));
       await first.stop();

@@ -190,7 +190,7 @@ describeFaults((cluster) => {
       });
     }
 
-    test("row 7: the same ids at two instances that get no answer: told unknown, and each is one row", async () => {
+    test("row 7: the same ids at two instances that get no answer: both unknown, and each is one row", async () => {
       const proxy = await cluster.behindRedisProxy();
       const settings = { outcomeTimeoutMs: OUTCOME_TIMEOUT_MS };
       const instances = await Promise.all([cluster.site.start(settings), cluster.site.start(settings)]);
@@ -249,7 +249,7 @@ describeFaults((cluster) => {
       await cluster.site.expectStored([click("before"), named("after")]);
     });
 
-    test("in doubt, and the cold store unavailable: it stays unknown, and others are taken", async () => {
+    test("in doubt, and the cold store unavailable: it stays unknown, and other events are accepted", async () => {
       const b = await cluster.site.start({ leaseMs: SHORT_LEASE_MS });
       const a = await cluster.site.start({ leaseMs: SHORT_LEASE_MS, outcomeTimeoutMs: OUTCOME_TIMEOUT_MS });
       await a.take(click("before"));

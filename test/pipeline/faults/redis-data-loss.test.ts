@@ -75,7 +75,7 @@ describeFaults((cluster) => {
       await cluster.expectKnown(a, [named("after"), named("x-0")]);
     });
 
-    test("emptied when the ring had spilled: what only the journal held is lost, and told of", async () => {
+    test("emptied when the ring had spilled: what only the journal held is lost, and reported", async () => {
       const a = await cluster.site.start({ ringCapacityEvents: 10 });
       a.guard.intercept = flushesFail;
       await a.take(...clicks("in the ring", 10));
@@ -91,7 +91,7 @@ describeFaults((cluster) => {
       await expectReads(a, [...clicks("in the ring", 10), click("after")]);
     });
 
-    test("a flush under way when it is emptied is not missing from an hour that was taken for empty", async () => {
+    test("a flush in flight when it is emptied is not missing from an hour that was considered empty", async () => {
       const a = await cluster.site.start();
       const hasBegun = Promise.withResolvers<void>();
       const hasEnded = Promise.withResolvers<void>();
@@ -157,7 +157,7 @@ describeFaults((cluster) => {
       await cluster.site.expectStored([...clicks("flushed", 5), ...clicks("in the ring", 5)]);
     });
 
-    test("emptied while the cold store is slow: refused in time, and taken when it is done", async () => {
+    test("emptied while the cold store is slow: refused in time, and accepted when it is done", async () => {
       const a = await cluster.site.start();
       await a.take(...clicks("u", 5));
       await a.drained();
@@ -256,7 +256,7 @@ describeFaults((cluster) => {
       await cluster.servers.redis.start();
     }
 
-    test("set back to an older state: no hour is read that lacks what was taken since", async () => {
+    test("set back to an older state: no hour is read that lacks later events", async () => {
       const copy = mkdtempSync(join(tmpdir(), "hourglass-older-"));
       try {
         const a = await cluster.site.start({ flushIntervalMs: 50 });

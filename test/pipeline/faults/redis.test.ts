@@ -78,7 +78,7 @@ describeFaults((cluster) => {
       });
     }
 
-    test("away at the stop: ends in time, and the next instance finds everything", async () => {
+    test("unavailable at the stop: ends in time, and the next instance finds everything", async () => {
       const a = await cluster.site.start({ leaseMs: SHORT_LEASE_MS });
       a.guard.intercept = flushesFail;
       await a.take(...clicks("u", 10));

@@ -98,7 +98,7 @@ describePipelines((its) => {
       expect(await its.site.cold.countEvents()).toBe(20_001);
     });
 
-    test("nothing is taken before the start", async () => {
+    test("nothing is accepted before the start", async () => {
       const a = its.site.create();
       expect(await a.submit(click("u"))).toEqual([{ reason: "hot_store_away", retryAfterS: 1 }]);
       expect(a.pipeline.ledger.refused.hot_store_away).toBe(1);
@@ -225,7 +225,7 @@ describePipelines((its) => {
       await its.expectLedger(a, taken.length);
     });
 
-    test("the ring is used again once the backlog is gone", async () => {
+    test("the ring is used again once the backlog has drained", async () => {
       const a = await its.site.start({ ringCapacityEvents: 10 });
       a.guard.intercept = flushesFail;
       await a.take(...clicks("spilled", 100));
@@ -272,7 +272,7 @@ describePipelines((its) => {
       await expectReads(b, taken);
     });
 
-    test("a full journal refuses, says for how long, and takes events again when it has drained", async () => {
+    test("a full journal refuses, says for how long, and accepts events again when it has drained", async () => {
       const a = await its.site.start({ journalMaxEvents: 10 });
       a.guard.intercept = flushesFail;
       await a.take(...clicks("u", 10));

@@ -90,7 +90,7 @@ describePipelines((its, mode) => {
       expect(a.pipeline.ledger.duplicates).toBe(1);
     });
 
-    test("a flush that fails is told of, until it works again", async () => {
+    test("a failing flush is reported until it works again", async () => {
       const a = await its.site.start();
       a.guard.intercept = flushesFail;
       await a.take(click("u"));
@@ -101,7 +101,7 @@ describePipelines((its, mode) => {
       expect(a.log.has("flush failed")).toBe(true);
     });
 
-    test("a trim that failed is told of, until it works again, although all is flushed", async () => {
+    test("a failing trim is reported until it works again, although all is flushed", async () => {
       const a = await its.site.start();
       let failures = 0;
       a.guard.intercept = onMethod("hot.trimJournal", async (call) => {
@@ -135,7 +135,7 @@ describePipelines((its, mode) => {
   });
 
   describe("stop", () => {
-    test("flushes what is left, removes its journal, and takes nothing more", async () => {
+    test("flushes what is left, removes its journal, and accepts nothing more", async () => {
       const a = await its.site.start({ flushIntervalMs: NEVER_MS, flushMaxEvents: 100_000 });
       await a.take(...clicks("u", 30));
       await a.pipeline.stop();
@@ -159,7 +159,7 @@ describePipelines((its, mode) => {
       await its.site.expectStored([...clicks("u", 10), ...clicks("v", 10)]);
     });
 
-    test("with the cold store away: the backlog stays in the journal, and the next one flushes it", async () => {
+    test("with the cold store unavailable: the backlog stays in the journal, and the next one flushes it", async () => {
       const a = await its.site.start();
       a.guard.intercept = flushesFail;
       await a.take(...clicks("u", 30));

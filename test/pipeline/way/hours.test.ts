@@ -119,7 +119,7 @@ describePipelines((its) => {
       await its.site.expectStored(taken);
     });
 
-    test("an hour that was retired while it was fetched is fetched anew", async () => {
+    test("an hour that was retired while it was fetched is fetched again", async () => {
       const a = await its.site.start({ hotHours: 1 });
       await a.take(click("u"), click("v", NOON - HOUR_MS));
       await a.drained();
@@ -144,7 +144,7 @@ describePipelines((its) => {
       await expectReads(a, [click("u"), click("late")]);
     });
 
-    test("with the cold store away, a late event is refused, and holds up nobody", async () => {
+    test("with the cold store unavailable, a late event is refused, and delays no other", async () => {
       const a = await its.site.start({ hotHours: 1 });
       await a.take(click("u"));
       await a.drained();
@@ -193,7 +193,7 @@ describePipelines((its) => {
       await its.site.expectStored(taken);
     });
 
-    test("the latest event there can be is not taken for old, also after a restart", async () => {
+    test("the latest possible event is not considered old, also after a restart", async () => {
       const events = [click("far", NOON + DAY_MS), click("now")];
       const a = await its.site.start({ hotHours: 1 });
       await a.take(...events);
@@ -235,7 +235,7 @@ describePipelines((its) => {
       expect(questions).toEqual([2]);
     });
 
-    test("with the hot store away, answers come from the cold store and say so", async () => {
+    test("with the hot store unavailable, answers come from the cold store and say so", async () => {
       const a = await its.site.start();
       await a.take(...clicks("u", 10));
       await a.drained();

@@ -70,7 +70,7 @@ describe("a calm log", () => {
     expect(seen.entries[3]!.fields).toEqual({});
   });
 
-  test("takes requests that fail in the same way for one, whatever their ids", () => {
+  test("treats requests that fail in the same way as repeats, whatever their ids", () => {
     for (const requestId of ["a", "b", "c"]) log.error({ requestId, error: "gone" }, "request failed");
     log.close();
     expect(lines()).toHaveLength(2);

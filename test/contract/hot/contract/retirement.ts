@@ -97,7 +97,7 @@ export function retirementContract(openHarness: () => Promise<Harness>): void {
       expect((await store.commit("w1", 2, batchOf([click("c")]))).status).toBe("absent");
     });
 
-    test("an hour that is not held, by name: it is not taken for empty any more", async ({ store }) => {
+    test("an hour that is not held, by name: it is no longer considered empty", async ({ store }) => {
       await initializeAndRegister(store, "w1");
       expect(await store.read([NOON_KEY])).toEqual([{ status: "empty" }]);
       expect(await store.retireHour(NOON_KEY)).toBe(true);

@@ -154,7 +154,7 @@ describeHotRedis((redis) => {
       expect((await redis.admin.hmGet(countsKey(NOON_KEY), ["c"])).map(String)).toEqual(["2"]);
     });
 
-    test("a server that takes connections and says nothing: open() fails in time", async () => {
+    test("a server that accepts connections and stays silent: open() fails in time", async () => {
       proxy.onUpstream = () => false;
       const mute = harness.store({ url: atPort(redis.server.url, proxy.port), commandTimeoutMs: 200 });
       const error = await rejectionOf(mute.open());
