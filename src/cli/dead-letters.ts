@@ -40,7 +40,7 @@ async function replay(config: Config, choice: Choice): Promise<number> {
     replayChosen(lettersOf(stores), choice, async (letter) => {
       const result = await stores.cold.replayDeadLetter(letter.number);
       if (result.status === "refused") return { refused: result.reason };
-      if (result.status === "unknown") return "gone";
+      if (result.status === "unknown") return "replayed";
       await retireHour(stores, letter);
       return undefined;
     }),

@@ -30,7 +30,7 @@ export interface Siblings {
   /** Including this process. */
   readonly count: number;
   /** Answers the others when they ask. */
-  tell(own: () => Promise<MetricFamilies>): void;
+  share(own: () => Promise<MetricFamilies>): void;
   /** From the others that answer in time. Never rejects. */
   ask(): Promise<readonly MetricFamilies[]>;
 }

@@ -71,7 +71,7 @@ async function exportedLabels(): Promise<Map<string, Set<string>>> {
   const hot = new StoreWatch("hot", log);
   const broken = hot.watched({ read: () => Promise.reject(new ColdUnavailableError("away")) });
   await broken.read().catch(() => {});
-  const siblings = { worker: 0, count: 1, tell: () => {}, ask: async () => [] };
+  const siblings = { worker: 0, count: 1, share: () => {}, ask: async () => [] };
   const app = createApp({
     ...{ pipeline, log, siblings, stores: [hot], metrics: new Metrics(), now: site.clock.now },
     ...{

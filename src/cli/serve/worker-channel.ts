@@ -11,12 +11,12 @@ type Message =
   /** From a worker: it wants the metrics of the others. */
   | { readonly kind: "ask"; readonly question: number }
   /** From the supervisor, for another worker. */
-  | { readonly kind: "tell"; readonly question: number }
-  | { readonly kind: "told"; readonly question: number; readonly metrics: MetricFamilies }
+  | { readonly kind: "collect"; readonly question: number }
+  | { readonly kind: "own"; readonly question: number; readonly metrics: MetricFamilies }
   | { readonly kind: "answer"; readonly question: number; readonly all: readonly MetricFamilies[] };
 
 /** A scrape is given 10 s by default. */
-const TELL_DEADLINE_MS = 1_000;
+const COLLECT_DEADLINE_MS = 1_000;
 const ASK_DEADLINE_MS = 2_000;
 
 interface Channel {
@@ -34,7 +34,7 @@ export class MetricsExchange {
   }
 
   take(worker: number, message: Message): void {
-    if (message.kind === "told") this.#waiting.get(message.question)?.(message.metrics);
+    if (message.kind === "own") this.#waiting.get(message.question)?.(message.metrics);
     if (message.kind === "ask") void this.#answer(worker, message.question);
   }
 
@@ -52,8 +52,8 @@ export class MetricsExchange {
     const { promise, resolve } = Promise.withResolvers<MetricFamilies>();
     this.#waiting.set(question, resolve);
     try {
-      trySend(worker, { kind: "tell", question });
-      return await withDeadline(promise, TELL_DEADLINE_MS, () => new Error("no answer"));
+      trySend(worker, { kind: "collect", question });
+      return await withDeadline(promise, COLLECT_DEADLINE_MS, () => new Error("no answer"));
     } catch {
       return undefined;
     } finally {
@@ -70,15 +70,15 @@ export function siblingsOf(worker: number, count: number): Siblings {
   let own: (() => Promise<MetricFamilies>) | undefined;
   process.on("message", (message: Message) => {
     if (message.kind === "answer") waiting.get(message.question)?.(message.all);
-    if (message.kind !== "tell" || own === undefined) return;
+    if (message.kind !== "collect" || own === undefined) return;
     const { question } = message;
-    void own().then((metrics) => trySend(channel, { kind: "told", question, metrics }));
+    void own().then((metrics) => trySend(channel, { kind: "own", question, metrics }));
   });
   return {
     worker,
     count,
-    tell(give) {
-      own = give;
+    share(metrics) {
+      own = metrics;
     },
     async ask() {
       const question = ++questions;

@@ -28,11 +28,11 @@ export async function listAll<T extends Numbered>(
   return 0;
 }
 
-/** `replay` answers why one is refused; undefined if it counts now, "gone" if another replay was faster. */
+/** `replay` answers why one is refused; undefined if it counts now, "replayed" if another replay was faster. */
 export async function replayChosen<T extends Numbered>(
   setAside: SetAside<T>,
   choice: Choice,
-  replay: (one: T) => Promise<{ readonly refused: string } | "gone" | undefined>,
+  replay: (one: T) => Promise<{ readonly refused: string } | "replayed" | undefined>,
 ): Promise<number> {
   let [replayed, refused] = [0, 0];
   for await (const one of chosen(setAside, choice)) {

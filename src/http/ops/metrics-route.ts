@@ -37,7 +37,7 @@ function textOf(registry: Registry, siblings: Siblings | undefined): () => Promi
     const families = await registry.getMetricsAsJSON();
     return families.map((family) => ({ ...family, aggregator: "first" as const }));
   };
-  siblings.tell(own);
+  siblings.share(own);
   return async () => {
     const [others, mine] = await Promise.all([siblings.ask(), own()]);
     return await AggregatorRegistry.aggregate([mine, ...others]).metrics();

@@ -81,7 +81,7 @@ export class Retention {
       }
       this.#noted = await cold.retained();
     } finally {
-      this.#tell(deleted);
+      this.#logDeleted(deleted);
     }
   }
 
@@ -93,7 +93,7 @@ export class Retention {
     this.#partitionProblem = problem;
   }
 
-  #tell(deleted: Deleted): void {
+  #logDeleted(deleted: Deleted): void {
     const { log } = this.#options;
     const { deadLetters, ...others } = deleted;
     if (Object.values(others).some((count) => count > 0)) log.info(deleted, "deleted what is no longer retained");

@@ -38,20 +38,20 @@ describe("a calm log", () => {
 
   test("sums up repeated lines, with their latest fields, in the order of their last repetition", () => {
     for (const awayMs of [1, 2, 3]) {
-      log.warn({ error: "gone" }, "away");
+      log.warn({ error: "refused" }, "unavailable");
       jest.advanceTimersByTime(1_000);
       log.info({ awayMs }, "back");
     }
-    log.warn({ error: "gone" }, "away");
+    log.warn({ error: "refused" }, "unavailable");
     expect(lines()).toEqual([
-      { level: "warn", message: "away", error: "gone" },
+      { level: "warn", message: "unavailable", error: "refused" },
       { level: "info", message: "back", awayMs: 1 },
     ]);
     jest.advanceTimersByTime(WINDOW_MS);
     const lastAt = new Date(3_000).toISOString();
     expect(lines().slice(2)).toEqual([
       { level: "info", message: "back", awayMs: 3, repeats: 2, sinceMs: 9_000, lastAt },
-      { level: "warn", message: "away", error: "gone", repeats: 3, sinceMs: 10_000, lastAt },
+      { level: "warn", message: "unavailable", error: "refused", repeats: 3, sinceMs: 10_000, lastAt },
     ]);
   });
 
@@ -71,7 +71,7 @@ describe("a calm log", () => {
   });
 
   test("treats requests that fail in the same way as repeats, whatever their ids", () => {
-    for (const requestId of ["a", "b", "c"]) log.error({ requestId, error: "gone" }, "request failed");
+    for (const requestId of ["a", "b", "c"]) log.error({ requestId, error: "refused" }, "request failed");
     log.close();
     expect(lines()).toHaveLength(2);
     expect(lines()[1]).toMatchObject({ requestId: "c", repeats: 2 });

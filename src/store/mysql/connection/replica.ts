@@ -39,7 +39,7 @@ const WAIT_STEP_MS = 10;
 /** The query takes a millisecond: a server that stopped answering must not delay a read for long. */
 const ASK_TIMEOUT_MS = 500;
 const BEHIND_REST_MS = 1_000;
-const AWAY_REST_MS = 5_000;
+const UNAVAILABLE_REST_MS = 5_000;
 
 type Why = Exclude<keyof PastReads, "replica">;
 
@@ -76,14 +76,14 @@ export class MysqlReplica {
     const wanted = await this.#primary.use(readProgress);
     try {
       const found = await this.#sessions[kind].use((session) => readOnceReached(session, wanted, work));
-      return found ?? this.#leaveAlone("behind", BEHIND_REST_MS);
+      return found ?? this.#restFor("behind", BEHIND_REST_MS);
     } catch (error) {
       if (error instanceof RowVisitorError) throw error;
-      return this.#leaveAlone("away", AWAY_REST_MS);
+      return this.#restFor("away", UNAVAILABLE_REST_MS);
     }
   }
 
-  #leaveAlone(why: Why, restMs: number): Why {
+  #restFor(why: Why, restMs: number): Why {
     this.#rest = { why, untilMs: performance.now() + restMs };
     return why;
   }
