@@ -44,7 +44,7 @@ function modelName(at: number, step: Step, zone: string): string {
   if (step === "day") return local.toPlainDate().toString();
   if (step === "week") return `${local.yearOfWeek} ${local.weekOfYear}`;
   if (step === "month") return local.toPlainDate().toPlainYearMonth().toString();
-  return step === "hour" ? local.toString({ smallestUnit: "minute" }).replace(/:\d\d(?=[+-])/, "") : "";
+  return step === "hour" ? String(at - local.minute * 60_000) : "";
 }
 
 const QUARTER_MS = HOUR_MS / 4;
@@ -79,6 +79,23 @@ describe("steps", () => {
     expect(summer.map((text) => text.slice(11))).toEqual(["01:00:00+01:00", "03:00:00+02:00", "04:00:00+02:00"]);
     const winter = cut("2026-10-25T02:00", "2026-10-25T03:00", "hour", "Europe/Berlin");
     expect(winter.map((text) => text.slice(11))).toEqual(["02:00:00+02:00", "02:00:00+01:00", "03:00:00+01:00"]);
+  });
+
+  test("an hour within which clocks change by an hour is one hour", () => {
+    const spring = cut("2026-09-27T01:00", "2026-09-27T05:00", "hour", "Pacific/Chatham");
+    expect(spring.map((text) => text.slice(11))).toEqual([
+      "01:00:00+12:45",
+      "02:00:00+12:45",
+      "04:00:00+13:45",
+      "05:00:00+13:45",
+    ]);
+    const autumn = cut("2026-04-05T02:00", "2026-04-05T04:00", "hour", "Pacific/Chatham");
+    expect(autumn.map((text) => text.slice(11))).toEqual([
+      "02:00:00+13:45",
+      "03:00:00+13:45",
+      "03:00:00+12:45",
+      "04:00:00+12:45",
+    ]);
   });
 
   test("a day without midnight begins at its first hour", () => {
