@@ -18,7 +18,7 @@ import type { AppOptions } from "../route-options.ts";
 import { RecentHours } from "./recent-hours.ts";
 import type { Reading } from "./viewer.ts";
 
-/** What all instances have is asked of the stores, and less often: it takes them four statements. */
+/** The ledger of all instances takes the stores four statements, and is read less often. */
 const STORES_INTERVAL_MS = 2_000;
 
 interface Hour extends HourCounts {
@@ -137,7 +137,7 @@ export class LiveReader {
     return "internal";
   }
 
-  /** In the background, for all feeds: a store that is slow to answer does not hold up what is known. */
+  /** In the background, for all feeds: a slow store does not delay the messages. */
   async #askStores(): Promise<void> {
     const nowMs = performance.now();
     if (this.#isAskingStores || nowMs - this.#storesAskedMs < STORES_INTERVAL_MS) return;

@@ -76,7 +76,7 @@ async function readStreams(pipeline: Pipeline, { from, to, stream, depth }: Ques
   return { streams: tally.streams(), users: tally.users(), isDegraded };
 }
 
-/** What to order by, the highest first; by name there is nothing but the name. */
+/** The number to sort by, descending. Ties, and `name`, are sorted by name. */
 const RANKS: Record<Order, (sums: StreamSums) => number> = {
   clicks: ({ clicks }) => clicks,
   impressions: ({ impressions }) => impressions,

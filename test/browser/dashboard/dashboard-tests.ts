@@ -206,9 +206,22 @@ export function dashboardTests({ name, needs, open }: Variant): void {
     test("days are those of the chosen time zone, and the total does not depend on the step", async () => {
       await filled();
       const total = () => page.text("#chart-sums .legend-now b");
-      await show("?stream=shop.spring&range=7d&step=day&tz=America/St_Johns");
+      await show("?stream=shop.spring&range=7d&step=day&tz=Asia/Kolkata");
       await page.waitToSee("#plot");
-      expect(await page.text("#chart-span")).toContain("America/St_Johns");
+      expect(await page.text("#chart-span")).toContain("Asia/Kolkata");
+      await page.click("#table-toggle");
+      const answer = await fetch(
+        `${service.url}/series?stream=shop.spring&step=day&tz=Asia/Kolkata&from=${Date.now() - 3 * DAY_MS}`,
+      );
+      const { rows } = (await answer.json()) as Series;
+      // The day before yesterday and yesterday are whole in both.
+      await waitFor("the days of India", async () => {
+        for (const n of [2, 3]) {
+          const clicks = await page.text(`#chart-table-body tr:nth-child(${n}) td`);
+          expect(clicks).toBe(grouped(rows.at(-n)!.clicks));
+        }
+        return true;
+      });
       await show("?stream=shop.spring&range=7d&step=day");
       await page.waitToSee("#plot");
       const byDay = await total();

@@ -41,8 +41,11 @@ describe("a period", () => {
 
   test("ends with the current hour, which is not compared", () => {
     const period = periodOf(view({}), NOW);
-    expect([period.to, wholeHoursTo(period, NOW)].map(iso)).toEqual(["2026-04-15T11:00", "2026-04-15T10:00"]);
-    expect(wholeHoursTo({ to: at("2026-04-01T00:00") }, NOW)).toBe(at("2026-04-01T00:00"));
+    const wholeTo = (state: object, to = period.to) => iso(wholeHoursTo(view(state), { to }, NOW));
+    expect([iso(period.to), wholeTo({})]).toEqual(["2026-04-15T11:00", "2026-04-15T10:00"]);
+    expect(wholeTo({}, at("2026-04-01T00:00"))).toBe("2026-04-01T00:00");
+    const zone = Zone.named("Asia/Kolkata");
+    expect([wholeTo({ zone }), wholeTo({ zone, step: "day" })]).toEqual(["2026-04-15T10:00", "2026-04-15T09:30"]);
   });
 
   test("takes the steps that it has at least two of, and hours that can be told apart", () => {

@@ -1,6 +1,6 @@
 /*
- * The one way from this page to the service. A key, if one is asked for, is kept for as long as this tab is open,
- * and sent in a header: never in an address, which would be in logs and in the browser's history.
+ * All requests of this page. The API key, if one is needed, is stored until this tab is closed and sent in a header:
+ * never in an address, which would end up in logs and in the browser's history.
  */
 const STORAGE_KEY = "hourglass.key";
 const OVERLOADED_ATTEMPTS = 4;
@@ -19,17 +19,17 @@ export class Api {
   #isDeclined = false;
   #key = storedKey();
 
-  /** `askForKey(why)` answers a promise of a key, or of undefined if there is none to be had. */
+  /** `askForKey(why)` resolves to a key, or to undefined if the user gives none. */
   constructor(askForKey) {
     this.#askForKey = askForKey;
   }
 
-  /** Somebody who had no key wants to go on all the same. */
+  /** The user, who gave no key before, tries again. */
   askAgain() {
     this.#isDeclined = false;
   }
 
-  /** An answer that is well. Throws ApiError. */
+  /** Resolves to a successful answer. Throws ApiError. */
   async get(path, parameters = {}, { signal, accept = "application/json" } = {}) {
     for (;;) {
       const key = this.#key;
@@ -46,7 +46,7 @@ export class Api {
     }
   }
 
-  /** Waits and asks again if too many ask at a time. */
+  /** Retries after a pause while the service is overloaded. */
   async json(path, parameters, signal) {
     for (let attempt = 1; ; attempt++) {
       try {
@@ -59,7 +59,7 @@ export class Api {
     }
   }
 
-  /** False if there is none: it is not asked for again by itself. */
+  /** False if the user gives none; the dialog does not open again by itself. */
   async #newKey(why) {
     if (this.#isDeclined) return false;
     this.#asking ??= this.#askForKey(why).finally(() => {
@@ -72,7 +72,7 @@ export class Api {
     try {
       sessionStorage.setItem(STORAGE_KEY, key);
     } catch {
-      // It is asked for again when the page is loaded again.
+      // Without storage, the dialog opens again on the next load.
     }
     return true;
   }

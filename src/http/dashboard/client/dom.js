@@ -13,12 +13,12 @@ export function element(tag, properties = {}, ...children) {
   return made;
 }
 
-/** Writes only what has changed: the page is not laid out again for nothing. */
+/** Writes only if the text changes, to avoid a layout. */
 export function setText(target, text) {
   if (target.textContent !== text) target.textContent = text;
 }
 
-/** The radio button that is pressed in a group, by its value; none if there is no such one. */
+/** Checks the radio button with this value, and no other of the group. */
 export function checkRadio(group, value) {
   for (const input of group.querySelectorAll("input")) input.checked = input.value === value;
 }

@@ -14,6 +14,7 @@ import {
   earlierBy,
   HOUR_MS,
   isStepFitting,
+  PERIOD_MAX_MS,
   periodOf,
   STEPS,
   wholeHoursTo,
@@ -96,7 +97,7 @@ class Dashboard {
     const { zone } = this.#state;
     const [first, last] = ["first-day", "last-day"].map((id) => byId(id).valueAsNumber);
     const zoom = { from: zone.instantOf(first), to: zone.instantOf(last + DAY_MS) };
-    const isRight = zoom.to > zoom.from && zoom.to - zoom.from <= 10_000 * HOUR_MS;
+    const isRight = zoom.to > zoom.from && zoom.to - zoom.from <= PERIOD_MAX_MS;
     byId("last-day").setCustomValidity(isRight ? "" : "The last day comes after the first, by at most 416 days.");
     if (byId("dates").reportValidity()) this.#change({ zoom, step: defaultStep(this.#state.range, zoom) });
   }
@@ -159,8 +160,9 @@ class Dashboard {
 
   #seriesQuery({ from, to }, step = this.#state.step) {
     const { stream, zone, week_start } = this.#state;
-    // Only the days of such a zone are cut from its hours; its hours would all have to be counted from stored events.
-    const tz = step === "hour" && zone.offsetAt(from) % HOUR_MS !== 0 ? "UTC" : zone.name;
+    // In a zone that is not whole hours from UTC, each of its hours would have to be counted from stored events.
+    const isByUtcHours = this.#state.step === "hour" && zone.offsetAt(from) % HOUR_MS !== 0;
+    const tz = isByUtcHours ? "UTC" : zone.name;
     const ofWeeks = step === "week" ? { week_start } : {};
     return { stream, step, tz, ...ofWeeks, from: isoMinute(from), to: isoMinute(to) };
   }
@@ -176,7 +178,7 @@ class Dashboard {
     this.#refresh();
   }
 
-  /** Loads everything that is not live. What is shown stays until there is something newer. */
+  /** Loads everything that is not live. The old numbers stay until the new ones arrive. */
   #refresh() {
     this.#loading?.abort();
     const loading = new AbortController();
@@ -200,7 +202,7 @@ class Dashboard {
     if (loading.signal.aborted) return;
     if (!(error instanceof ApiError)) throw error;
     show(error);
-    // A key that is not for this will not be later.
+    // A retry with the same key would be refused again.
     if (error.status !== 403) this.#again(RETRY_MS);
   }
 
@@ -208,10 +210,10 @@ class Dashboard {
     const atMs = Date.now();
     const { from, to } = periodOf(this.#state, atMs);
     const earlier = earlierBy(this.#state, { from, to });
-    const wholeTo = wholeHoursTo({ to }, atMs);
+    const wholeTo = wholeHoursTo(this.#state, { to }, atMs);
     const periodBefore = (end) => ({ from: earlier(from), to: earlier(end) });
     const queries = [this.#seriesQuery({ from, to }), this.#seriesQuery(periodBefore(to))];
-    // The hour that is not over is compared with nothing: its users are no sum that could be taken off.
+    // Without the current hour: its users cannot be subtracted from the total.
     const isOpen = from < wholeTo && wholeTo < to;
     if (isOpen)
       queries.push(
@@ -226,7 +228,7 @@ class Dashboard {
     this.#chartCard.found({ now, before, compared, earlier, from, to, wholeTo, isDegraded, atMs });
   }
 
-  /** Of a branch that is chosen, its streams alone; else all that the key may read. */
+  /** If a branch is chosen, only its streams; else all that the key may read. */
   async #loadStreams(signal) {
     const { stream } = this.#state;
     const body = await this.#streams(stream.endsWith("*") ? stream : "*", TOP_STREAMS, signal);

@@ -1,4 +1,4 @@
-/* Dark or light, before anything is drawn: what was chosen here once, else what the system prefers. */
+/* Sets the theme before the first paint: the one that was chosen here, else the system's. */
 (() => {
   const KEY = "hourglass.theme";
   const system = matchMedia("(prefers-color-scheme: dark)");
@@ -23,7 +23,7 @@
   addEventListener("toggletheme", () => {
     const next = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
     try {
-      // What the system prefers is followed again, also when that changes.
+      // Follows the system again, also when its preference changes.
       if (next === ofSystem()) localStorage.removeItem(KEY);
       else localStorage.setItem(KEY, next);
     } catch {

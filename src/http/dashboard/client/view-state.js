@@ -1,4 +1,4 @@
-/* What is shown, as the address says it: whoever opens the address sees the same. */
+/* The state of the page, as its address holds it: everybody who opens the address sees the same. */
 import { METRICS } from "./format.js";
 import {
   COMPARISONS,

@@ -1,9 +1,9 @@
 /**
- * What answers about ranges have in common: how they may be kept, and how they fail.
+ * The answers of /series and /streams: caching, compression and errors.
  *
- * Invariant: nothing is ever served from a cache unasked. An event may still come for any hour of the past,
- * and whoever reads after its 204 must see it. So an answer about the past may be kept, but only be used again
- * once this service has said, by the ETag, that it still holds; all others are not kept at all.
+ * Invariant: no cache serves an answer without asking here first. An event may still arrive for any past hour, and
+ * every reader must see it after its 204. So an answer about the past may be cached, but must be revalidated by its
+ * ETag; all others are not cached at all.
  */
 
 import type { UserCounts } from "../../../domain/unique-users/user-sketches.ts";

@@ -1,4 +1,4 @@
-/** What the parameters of /series and /streams have to be: the one place that says so. */
+/** The schemas of the parameters of /series and /streams. */
 import { type TProperties, Type } from "@sinclair/typebox";
 import { STEPS, WEEK_STARTS } from "../../../domain/steps.ts";
 import {

@@ -30,7 +30,7 @@ export class ChartCard {
     byId("copy").addEventListener("click", () => copy(byId("empty-command"), byId("copy")));
   }
 
-  /** For another request: what is shown is not its answer. */
+  /** Another series was requested: the one that is shown is not its answer. */
   load(state) {
     this.#state = state;
     this.#found = undefined;
@@ -55,11 +55,12 @@ export class ChartCard {
    */
   found(found) {
     const { now, before, earlier } = found;
-    const { zone } = this.#state;
     const earlierRows = new Map(before.rows.map((row) => [Date.parse(row.from), row]));
-    const rows = now.rows.map((row) => {
+    // Weeks of two years do not begin on the same dates; hours that clocks skip have no counterpart.
+    const inOrder = this.#state.step === "hour" ? [] : before.rows;
+    const rows = now.rows.map((row, i) => {
       const [fromMs, toMs] = [Date.parse(row.from), Date.parse(row.to)];
-      return { ...row, fromMs, toMs, before: earlierRows.get(earlier(fromMs)), zone };
+      return { ...row, fromMs, toMs, before: earlierRows.get(earlier(fromMs)) ?? inOrder[i] };
     });
     this.#found = { ...found, rows };
     byId("chart-card").setAttribute("aria-busy", "false");
@@ -79,7 +80,7 @@ export class ChartCard {
     setText(byId("chart-fault"), `${text} These are the numbers of ${secondsText(at)}.`);
   }
 
-  /** The hour that is still open, as it is now. */
+  /** Updates the current hour. */
   update({ stream, hour }) {
     if (this.#found === undefined || hour === null || this.#state.step !== "hour") return;
     if (stream !== this.#state.stream) return;

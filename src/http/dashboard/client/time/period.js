@@ -53,9 +53,13 @@ function plusMonths(local, months) {
   return Date.UTC(date.getUTCFullYear(), month, day) + (local % DAY_MS);
 }
 
-/** The latest time that is over by whole hours; `to` itself if that is past. */
-export function wholeHoursTo({ to }, now) {
-  return Math.min(to, floorHour(now));
+/**
+ * The end of the hours that are over: UTC hours if the steps are hours, else hours of the zone too, since days are cut
+ * from those.
+ */
+export function wholeHoursTo({ step, zone }, { to }, now) {
+  const hour = floorHour(now);
+  return Math.min(to, step === "hour" ? hour : hour - (zone.localOf(hour) % HOUR_MS));
 }
 
 /**
