@@ -74,7 +74,7 @@ export const livePaths: Paths = {
     get: operation("watchHour", "Counts", "Watch the current hour", {
       description:
         "Server-sent events, one a second, without an end. The data of each is JSON: schema Live. For one stream, or " +
-        "all with a prefix (`prefix*`). A stream is read once a second for all its viewers. A slow " +
+        "a branch (`shop.*`). A stream is read once a second for all its viewers. A slow " +
         "reader misses events, each of which replaces the one before. Lines that start with a colon are comments. " +
         "It ends when its key is revoked or expires.",
       parameters: queryParameters(LiveQuerySchema),

@@ -65,7 +65,7 @@ export const rangesSchemas = {
 
 const RANGE_TOO_LARGE = {
   code: "range_too_large",
-  message: "the range has more than 10000 streams with events: ask for fewer hours, or for a longer prefix",
+  message: "the range has more than 10000 streams with events: ask for fewer hours, or for a narrower branch",
 };
 const USERS = { unique_users: 3, unique_clickers: 1, unique_viewers: 3 };
 const HOUR = { clicks: 1, impressions: 4, ctr: 0.25, ...USERS };

@@ -59,7 +59,7 @@ export async function rangeAnswer(request: Request, body: RangeBody): Promise<Re
 
 export function rangeErrorAnswer(error: unknown, log: Log, request: Request): Response {
   if (error instanceof RangeTooLargeError) {
-    const message = `the range has ${error.message}: ask for fewer hours, or for a longer prefix`;
+    const message = `the range has ${error.message}: ask for fewer hours, or for a narrower branch`;
     return errorAnswer(422, { code: "range_too_large", message });
   }
   if (error instanceof SlotsFullError) {
