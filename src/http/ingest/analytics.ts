@@ -106,7 +106,7 @@ function ageOf(at: number, nowMs: number): HourAge {
 type HourFormat = "text" | "json";
 
 function headersOf(format: HourFormat) {
-  const plain = new Headers({ "content-type": CONTENT_TYPES[format], vary: "accept", ...NO_STORE });
+  const plain = new Headers({ "content-type": CONTENT_TYPES[format], ...NO_STORE });
   const degraded = (why: Degraded) => new Headers([...plain, ["hourglass-degraded", why]]);
   return { plain, hotStoreAway: degraded("hot-store-away"), notKept: degraded("not-kept") };
 }
