@@ -98,7 +98,7 @@ async function waitForJournals(stores: Stores, service: ServiceClient, waitS: nu
 async function youngestMs({ mode, hotShards }: Stores): Promise<number | undefined> {
   if (mode === "embedded") return Number.POSITIVE_INFINITY;
   await Promise.all(hotShards.map((hot) => hot.open()));
-  const ages = await Promise.all(hotShards.map((hot) => hot.initializedMsAgo()));
+  const ages = await Promise.all(hotShards.map(async (hot) => (await hot.initialization())?.msAgo));
   return ages.reduce((least, age) => {
     return least === undefined || age === undefined ? undefined : Math.min(least, age);
   });

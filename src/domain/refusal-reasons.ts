@@ -8,6 +8,8 @@ export const REFUSAL_REASONS = [
   "hot_store_away",
   "cold_store_away",
   "journal_full",
+  /** The event has an id, and the hot store does not know all ids of the last 24 hours yet. */
+  "restoring_ids",
   "overloaded",
   "shutting_down",
 ] as const;

@@ -36,6 +36,7 @@ const REFUSALS: Record<Refusal["reason"], string> = {
   rate_limited: "the rate limit is used up",
   hot_store_away: "the hot store does not answer",
   cold_store_away: "the cold store, which has this hour, does not answer",
+  restoring_ids: "the hot store has lost ids, and is being given those of the last 24 hours again",
   journal_full: "too many events wait for the cold store",
   overloaded: "too many events wait to be committed",
   shutting_down: "this instance is shutting down",

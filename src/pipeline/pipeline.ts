@@ -22,7 +22,7 @@ import type { BulkOutcome } from "./commit/bulk.ts";
 import type { JournalBound } from "./commit/event-admission.ts";
 import { HomeShard } from "./commit/home-shard.ts";
 import type { Outcome } from "./commit/open-batch.ts";
-import { submitSplit } from "./commit/split-bulk.ts";
+import { submitDivided } from "./commit/split-bulk.ts";
 import { StreamRegistry } from "./commit/stream-registry.ts";
 import { type HourAnswer, type HourReader, SingleShardReader } from "./read/hour-reader.ts";
 import { MergingReader } from "./read/merging-reader.ts";
@@ -172,9 +172,12 @@ export class Pipeline {
    * taken while one of them would not be.
    */
   submitAll(events: readonly Event[], isAllOrNone = false): Promise<BulkOutcome> {
-    if (this.#onlyShard !== undefined) return this.#onlyShard.committer.submitAll(events);
+    if (this.#onlyShard !== undefined) return this.#onlyShard.committer.submitAll(events, isAllOrNone);
     const home = this.#home.current;
-    return submitSplit(events, (event) => this.#shardFor(event, home), isAllOrNone);
+    const committerOf = (event: Event) => this.#shardFor(event, home).committer;
+    const refused = isAllOrNone && events.find((event) => committerOf(event).refusalOf(event) !== undefined);
+    if (refused) return committerOf(refused).submitAll(events, true);
+    return submitDivided(events, committerOf, (committer, part) => committer.submitAll(part, isAllOrNone));
   }
 
   /** What came to be counted and can't be an event: kept for an operator. Throws ColdUnavailableError. */

@@ -23,6 +23,7 @@ import { WriterIdentity } from "./commit/writer-identity.ts";
 import { Flusher } from "./flush/flusher.ts";
 import { RingBuffer } from "./flush/ring-buffer.ts";
 import { RecurringTask } from "./recurring-task.ts";
+import { IdRestoration } from "./upkeep/id-restoration.ts";
 import { type AdoptionOptions, adoptJournal, adoptJournals } from "./upkeep/journal-adoption.ts";
 
 export interface ShardSettings {
@@ -60,6 +61,9 @@ const RETIRE_INTERVAL_MS = 60_000;
 /** With the 400 ms that a command may take, /readyz tells within a second that Redis is away. */
 const PROBE_INTERVAL_MS = 400;
 const STOP_GRACE_MS = 5_000;
+const RESTORE_INTERVAL_MS = 500;
+/** After a loss, ids of this time have to be restored, and those of a minute before. */
+const NOTE_IDS_INTERVAL_MS = 10_000;
 
 export class Shard {
   readonly number: number;
@@ -85,7 +89,8 @@ export class Shard {
     };
     const flusher = new Flusher({ ...books, hot, cold, ring, flushIntervalMs, flushMaxEvents, onSealed });
     const hydrator = new Hydrator(hot, cold, metrics, clock);
-    const identity = new WriterIdentity({ hot, flusher, adoption: this.#adoption, ledger, log, clock });
+    const ids = new IdRestoration({ hot, cold, log, clock, signal });
+    const identity = new WriterIdentity({ hot, flusher, adoption: this.#adoption, ledger, log, clock, ids });
     this.committer = new Committer({
       ...books,
       hot,
@@ -105,6 +110,8 @@ export class Shard {
       ),
       new RecurringTask("watch admission", PROBE_INTERVAL_MS, log, clock, async () => admission.look()),
       new RecurringTask("adopt journals", leaseMs, log, clock, () => adoptJournals({ ...this.#adoption, signal })),
+      new RecurringTask("restore ids", RESTORE_INTERVAL_MS, log, clock, () => ids.look()),
+      new RecurringTask("note which ids are known", NOTE_IDS_INTERVAL_MS, log, clock, () => ids.note()),
       new RecurringTask("retire hours", RETIRE_INTERVAL_MS, log, clock, () => this.retire()),
     ];
   }

@@ -15,6 +15,7 @@
 import type { Batch, JournaledBatch } from "../domain/batch.ts";
 import type { HourCounts, HourKey } from "../domain/event.ts";
 import type { HourRange, HourRecord, HourTotals } from "../domain/hour-range.ts";
+import type { DataSet } from "./cold/data-set.ts";
 
 export type CommitResult =
   /** Applied, now or by an earlier sending. `duplicates`: ordinals of events whose id had been seen. */
@@ -37,6 +38,27 @@ export interface EndedWriter {
   /** Of all batches up to there, flushed or not, less their duplicates. */
   readonly acceptedEvents: number;
 }
+
+export interface Initialization {
+  readonly msAgo: number;
+  /** Each initialization has another one: FlushStore.beginEpoch. */
+  readonly epoch: number;
+  /** False until they are restored: nothing with an id may be committed, but what was acknowledged before. */
+  readonly areIdsKnown: boolean;
+  /** Ids that the cold store had before this time (by its clock, ms) are known here. 0: of none that is sure. */
+  readonly idsThroughMs: number;
+}
+
+/** An id that the cold store has. */
+export interface StoredId {
+  readonly stream: string;
+  readonly id: string;
+  /** How long it has to be known. */
+  readonly ttlMs: number;
+}
+
+/** "taken": another restorer is at it. "lost": the data set is not of this epoch, or knows all ids. */
+export type RestoreState = "restored" | "taken" | "lost";
 
 /** "lost": the writer must not commit any more, since it is fenced, unknown, or its store lost batches. */
 export type LeaseState = "held" | "lost";
@@ -76,21 +98,35 @@ export interface HotStore {
   /** Connects. Answers warnings about how durable the store is set up to be: empty if all is well. */
   open(): Promise<readonly string[]>;
 
-  /** How long ago the data set was initialized. Undefined if it is new (just created, or lost). */
-  initializedMsAgo(): Promise<number | undefined>;
+  /** Undefined if the data set is new (just created, or lost). */
+  initialization(): Promise<Initialization | undefined>;
   /**
    * Drops all hours and makes the data set writable. Hours from `freshFrom` on are then known to be empty.
-   * False, and nothing done, while any journal is left. True also if it was initialized already.
+   * False, and nothing done, while any journal is left. True also if it was initialized with this epoch or a later one.
+   * Default epoch: 0. `areIdsKnown`: the cold store has none of the last 24 hours; default true.
    */
-  initialize(freshFrom: number): Promise<boolean>;
+  initialize(freshFrom: number, epoch?: number, areIdsKnown?: boolean): Promise<boolean>;
+  /** A data set of this epoch is no longer initialized. */
+  discard(epoch: number): Promise<void>;
+  /** Which database the data here belongs to. Undefined if none is recorded; `offered` is then recorded. */
+  dataSet(offered?: DataSet): Promise<DataSet | undefined>;
 
   /**
-   * The key under which users enter the sketches here: UserHash. Undefined if there is none; `offered` is then made it.
+   * Remembers ids, unless they are known. `restorer`: its name, under which the work is its own for some seconds from
+   * each call on.
    */
-  userKey(offered?: Uint8Array): Promise<Uint8Array | undefined>;
+  restoreIds(epoch: number, restorer: string, ids: readonly StoredId[]): Promise<RestoreState>;
+  /**
+   * Notes that all ids which the cold store had before `throughMs` are known. With the name of the restorer also that
+   * it has finished. False, and nothing noted, if that is not so, or the data set not of this epoch.
+   */
+  noteIds(epoch: number, throughMs: number, restorer?: string): Promise<boolean>;
 
-  /** Gives a new writer an empty journal and a lease. False if the data set is not initialized. */
-  register(writer: string): Promise<boolean>;
+  /**
+   * Gives a new writer an empty journal and a lease. False if the data set is not initialized, or is of another epoch
+   * (default 0).
+   */
+  register(writer: string, epoch?: number): Promise<boolean>;
   /** Prolongs the lease. `committedSeq`: the last batch that the store has acknowledged to this writer. */
   renewLease(writer: string, committedSeq: number): Promise<LeaseState>;
   /**

@@ -135,7 +135,7 @@ for (const [name, start] of Object.entries(GROUPS)) {
       const url = group.url.replace("//", `//hourglass:open-sesame@127.0.0.1:${gone},`);
       const store = await open({ url });
       expect(store.description).toBe(group.url.replace("//", `//127.0.0.1:${gone},`));
-      expect(await store.initializedMsAgo()).toBeUndefined();
+      expect(await store.initialization()).toBeUndefined();
       const wrong = create({ url: url.replace("sesame", "barley") });
       const refused = await wrong.open().catch(String);
       expect(refused).toContain("WRONGPASS");
@@ -354,7 +354,7 @@ class MovedSlot {
   }
 
   async isReached(): Promise<boolean> {
-    const ages = [this.#a, this.#b].map((store) => answered(store.initializedMsAgo()));
+    const ages = [this.#a, this.#b].map((store) => answered(store.initialization()));
     return (await Promise.all(ages)).every((age) => age !== undefined);
   }
 

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { createConnection } from "mysql2/promise";
 import { HOUR_MS, hourOf } from "../../src/domain/event.ts";
 import { Sketch } from "../../src/domain/unique-users/sketch.ts";
-import { TEST_USERS } from "../harness/pipeline/test-users.ts";
+import { TEST_DATA_SET, TEST_USERS } from "../harness/pipeline/test-users.ts";
 import { freePort } from "../harness/servers/ports.ts";
 import { describeWithServers } from "../harness/servers/servers.ts";
 import { postEvent, readHour } from "../harness/service/analytics-client.ts";
@@ -136,6 +136,16 @@ describeWithServers("a service with shards", needs, () => {
       expect(errors).toContain("REDIS_SHARDS is 2, but the data in MySQL");
       expect(errors).toContain("set REDIS_SHARDS=3");
     }
+  });
+
+  test("a Redis of another database is refused, with what to do", async () => {
+    const settings = { ...site.commandSettings(services[0]!), PORT: String(await freePort()) };
+    await runSql("UPDATE data_set SET identity = '11111111-0000-4000-8000-000000000000'");
+    const { exitCode, errors } = await runCommand(settings);
+    await runSql(`UPDATE data_set SET identity = '${TEST_DATA_SET.identity}'`);
+    expect(exitCode).toBe(2);
+    expect(errors).toContain("REDIS_URL and MYSQL_URL do not belong together");
+    expect(errors).toContain(`Redis holds data of database ${TEST_DATA_SET.identity}`);
   });
 
   test("an instance that is killed is no loss: the others adopt its journals in all shards", async () => {

@@ -17,10 +17,9 @@ import { type Log, logWith } from "../../runtime/log.ts";
 import { Metrics } from "../../runtime/metrics.ts";
 import { readPem } from "../../settings/pem-file.ts";
 import { type Config, ConfigError } from "../../settings/settings.ts";
-import { fixShards } from "../../store/cold/cold-shard.ts";
-import type { ColdStore } from "../../store/cold/cold-store.ts";
+import { fixShards, refuseOtherDatabase } from "../../store/cold/cold-shard.ts";
 import { ColdUnavailableError } from "../../store/cold/errors.ts";
-import type { HotStore } from "../../store/hot.ts";
+import { type HotStore, HotUnavailableError } from "../../store/hot.ts";
 import { createStores, type Stores } from "../../store/open.ts";
 import { StoreWatch } from "../../store/watch.ts";
 import { createAccess } from "./access-parts.ts";
@@ -52,7 +51,7 @@ export async function startService(config: Config, surroundings: Surroundings): 
   const { stores, watches } = watchedStores(await createStores(config, now, true), log);
   const { hotShards, cold } = stores;
   await openHotStores(config, stores, log);
-  await checkColdStore(config, cold, log);
+  await checkColdStore(config, stores, log);
   const addresses = new ClientAddresses(config.trustedProxies, log);
   const access = await createAccess(config, cold, log, clock, addresses);
   const metrics = new Metrics();
@@ -146,10 +145,11 @@ async function openHotStore(config: Config, mode: Stores["mode"], hot: HotStore)
  * Throws ConfigError. Does not wait for a cold store that is unavailable: each shard checks again before it stores
  * anything.
  */
-async function checkColdStore(config: Config, cold: ColdStore, log: Log): Promise<void> {
+async function checkColdStore(config: Config, { hotShards, cold }: Stores, log: Log): Promise<void> {
   const check = async () => {
     await cold.open();
     await fixShards(cold, config.redisShards);
+    for (const hot of hotShards) await refuseOtherDatabase(cold, hot.isReady ? await hot.dataSet() : undefined);
     const warnings = await cold.durabilityWarnings();
     refuseIfStrict(config, warnings);
     for (const warning of warnings) log.warn({}, warning);
@@ -158,7 +158,7 @@ async function checkColdStore(config: Config, cold: ColdStore, log: Log): Promis
   try {
     await withDeadline(check(), CHECK_TIMEOUT_MS, silent);
   } catch (error) {
-    if (!(error instanceof ColdUnavailableError)) throw error;
+    if (!(error instanceof ColdUnavailableError || error instanceof HotUnavailableError)) throw error;
   }
 }
 

@@ -2,7 +2,7 @@
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { type Config, ConfigError } from "../../settings/settings.ts";
-import { checkShards } from "../../store/cold/cold-shard.ts";
+import { checkShards, refuseOtherDatabase } from "../../store/cold/cold-shard.ts";
 import type { ColdStore } from "../../store/cold/cold-store.ts";
 import { COLD_FILE } from "../../store/embedded/cold/database.ts";
 import type { HotStore } from "../../store/hot.ts";
@@ -24,7 +24,10 @@ export function requireData({ redisUrl, dataDir }: Config): void {
   );
 }
 
-/** Throws HotUnavailableError, ColdUnavailableError, or ConfigError if they are divided into other shards. */
+/**
+ * Throws HotUnavailableError, ColdUnavailableError, or ConfigError if the stores are divided into other shards, or do
+ * not belong together.
+ */
 export async function withStores<T>(config: Config, work: (stores: OpenStores) => Promise<T>): Promise<T> {
   requireData(config);
   const { mode, hotShards, cold } = await createStores(config, Date.now);
@@ -33,6 +36,7 @@ export async function withStores<T>(config: Config, work: (stores: OpenStores) =
     await checkShards(cold, config.redisShards);
     if (mode === "embedded") return await work({ cold, hotShards: undefined });
     await Promise.all(hotShards.map((hot) => hot.open()));
+    for (const hot of hotShards) await refuseOtherDatabase(cold, await hot.dataSet());
     return await work({ cold, hotShards });
   } finally {
     await Promise.all([...hotShards, cold].map((store) => store.close()));

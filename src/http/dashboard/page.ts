@@ -60,6 +60,7 @@ const REFUSAL_LABELS: Readonly<Record<RefusalReason, string>> = {
   hot_store_away: "hot store unavailable",
   cold_store_away: "cold store unavailable",
   journal_full: "journal full",
+  restoring_ids: "ids not restored yet",
   overloaded: "overloaded",
   shutting_down: "shutting down",
 };

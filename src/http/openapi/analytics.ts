@@ -28,6 +28,7 @@ const RETRYABLE = [
   "hot_store_away",
   "cold_store_away",
   "journal_full",
+  "restoring_ids",
   "overloaded",
   "shutting_down",
 ] as const satisfies readonly RefusalReason[];

@@ -58,6 +58,8 @@ export interface BatchSenderOptions {
   readonly onFailure: (error: unknown) => void;
   /** Something takes so long that events which are not sent yet have to be refused. */
   readonly onOverdue: () => void;
+  /** The current batch has an id which the hot store may have lost: its waiters are to be refused. */
+  readonly onUnknownIds: () => void;
 }
 
 interface Sending {
@@ -125,6 +127,7 @@ export class BatchSender {
   /** Throws what a store failed by. The batch is then refused by refuseUnsent(), or sent again by the next call. */
   async send(): Promise<void> {
     const sending = this.#current!;
+    if (this.#mayRepeatIds(sending)) return this.#options.onUnknownIds();
     const result = await this.#answer(sending);
     if (result === undefined || this.#isStopped) return;
     switch (result.status) {
@@ -140,6 +143,12 @@ export class BatchSender {
         this.#options.identity.isLost = true;
         if (sending.isTold && !sending.isInDoubt) this.#endUnstored(sending);
     }
+  }
+
+  /** The batch was made for an earlier data set. Orphans were acknowledged, and are in the cold store in no case. */
+  #mayRepeatIds({ batch, opened, isInDoubt }: Sending): boolean {
+    if (this.#options.identity.areIdsKnown || opened === undefined || isInDoubt) return false;
+    return batch.groups.some(({ ids }) => ids !== null);
   }
 
   /** Undefined if there is none, and none is waited for any more. */

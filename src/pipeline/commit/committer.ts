@@ -24,6 +24,7 @@ import { EventAdmission, type JournalBound, type WaitingEvents } from "./event-a
 import type { Hydrator } from "./hydrator.ts";
 import { LateGroups } from "./late-groups.ts";
 import type { Outcome } from "./open-batch.ts";
+import { submitDivided } from "./split-bulk.ts";
 import type { StreamRegistry } from "./stream-registry.ts";
 import type { WriterIdentity } from "./writer-identity.ts";
 
@@ -71,6 +72,9 @@ export class Committer {
       lateGroups: this.#lateGroups,
       onFailure: (error) => this.#noteFailure(error),
       onOverdue: () => this.#refuseUnsent("hot_store_away"),
+      onUnknownIds: () => {
+        this.#sender.refuseUnsent((eventCount) => this.#admission.refuse("restoring_ids", eventCount));
+      },
     });
   }
 
@@ -90,6 +94,13 @@ export class Committer {
   /** Why no event is taken now; undefined if they are. */
   get refusal(): RefusalReason | undefined {
     return this.#admission.reason;
+  }
+
+  /** Why this event is not taken now. */
+  refusalOf({ id }: Event): RefusalReason | undefined {
+    const { reason } = this.#admission;
+    if (reason !== undefined || id === undefined || this.#options.identity.areIdsKnown) return reason;
+    return "restoring_ids";
   }
 
   /** What the last commit failed by. */
@@ -115,18 +126,30 @@ export class Committer {
 
   /** Never rejects. */
   submit(event: Event): Promise<Outcome> {
-    const { reason } = this.#admission;
+    const reason = this.refusalOf(event);
     if (reason !== undefined) return Promise.resolve(this.#admission.refuse(reason, 1));
     return this.#queue.add(event);
   }
 
   /**
    * The events go into batches of their own, in turns with those of single events. Either all are taken
-   * or none; after that a store that becomes unavailable can still refuse a part.
+   * or none, but that those with an id may be refused alone, unless `isAllOrNone`; after that a store that becomes
+   * unavailable can still refuse a part.
    */
-  submitAll(events: readonly Event[]): Promise<BulkOutcome> {
-    const bulk = new Bulk(events);
+  submitAll(events: readonly Event[], isAllOrNone = false): Promise<BulkOutcome> {
     const reason = this.#admission.bulkReason;
+    const hasId = ({ id }: Event) => id !== undefined;
+    const areIdsMissing = !this.#options.identity.areIdsKnown && events.some(hasId);
+    if (reason !== undefined || !areIdsMissing) return this.#submitBulk(events, reason);
+    if (isAllOrNone) return this.#submitBulk(events, "restoring_ids");
+    return submitDivided(events, hasId, (haveIds, part) => {
+      return this.#submitBulk(part, haveIds ? "restoring_ids" : undefined);
+    });
+  }
+
+  /** `reason`: to refuse them all. */
+  #submitBulk(events: readonly Event[], reason: RefusalReason | undefined): Promise<BulkOutcome> {
+    const bulk = new Bulk(events);
     if (reason !== undefined) bulk.refuseRest(this.#admission.refuse(reason, events.length));
     else if (events.length > 0) this.#queue.push(bulk);
     return bulk.outcome.catch((error) => {

@@ -28,6 +28,7 @@ export interface EventAdmissionOptions {
 
 /** Each holds a connection, so that this is rarely what is met first. */
 const WAITING_MAX_EVENTS = 20_000;
+const RESTORING_RETRY_S = 5;
 /** 10 of the largest bulks. */
 const BULKS_WAITING_MAX_EVENTS = 100_000;
 
@@ -56,7 +57,8 @@ export class EventAdmission {
   }
 
   refusal(reason: RefusalReason): Refusal {
-    return { reason, retryAfterS: reason === "journal_full" ? this.#options.journals.drainS() : 1 };
+    if (reason === "journal_full") return { reason, retryAfterS: this.#options.journals.drainS() };
+    return { reason, retryAfterS: reason === "restoring_ids" ? RESTORING_RETRY_S : 1 };
   }
 
   /** For this many events. */

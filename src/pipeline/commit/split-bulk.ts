@@ -1,10 +1,9 @@
 /**
- * Many events that came in one request, divided among shards, and their outcomes put together again.
- * Invariant: each event is in exactly one outcome, at the position at which it was submitted. Two with the same id
- * are of the same shard, and stay in their order.
+ * Many events that came in one request, divided into parts, and the outcomes of these put together again.
+ * Invariant: each event is in exactly one outcome, at the position at which it was submitted. Those of a part stay in
+ * their order: so do two with the same id.
  */
 import type { Event } from "../../domain/event.ts";
-import type { Shard } from "../shard.ts";
 import type { BulkOutcome, RefusedEvents } from "./bulk.ts";
 
 interface Part {
@@ -13,22 +12,13 @@ interface Part {
   readonly positions: number[];
 }
 
-/**
- * Never rejects. A shard that takes no events refuses its part alone, or all of it with `isAllOrNone`; a store that
- * becomes unavailable after that can still refuse a part.
- */
-export async function submitSplit(
+export async function submitDivided<Key>(
   events: readonly Event[],
-  shardFor: (event: Event) => Shard,
-  isAllOrNone: boolean,
+  keyOf: (event: Event) => Key,
+  submit: (key: Key, part: readonly Event[]) => Promise<BulkOutcome>,
 ): Promise<BulkOutcome> {
-  const parts = divide(events, shardFor);
-  const refusing = isAllOrNone && [...parts.keys()].find(({ refusal }) => refusal !== undefined);
-  if (refusing) return await refusing.committer.submitAll(events);
   const outcomes = await Promise.all(
-    Array.from(parts, async ([shard, part]) => {
-      return { part, outcome: await shard.committer.submitAll(part.events) };
-    }),
+    Array.from(divide(events, keyOf), async ([key, part]) => ({ part, outcome: await submit(key, part.events) })),
   );
   let [accepted, duplicates] = [0, 0];
   const refused: RefusedEvents[] = [];
@@ -44,14 +34,14 @@ export async function submitSplit(
   return { accepted, duplicates, refused, unknown: unknown.sort((a, b) => a - b) };
 }
 
-function divide(events: readonly Event[], shardFor: (event: Event) => Shard): Map<Shard, Part> {
-  const parts = new Map<Shard, Part>();
+function divide<Key>(events: readonly Event[], keyOf: (event: Event) => Key): Map<Key, Part> {
+  const parts = new Map<Key, Part>();
   for (const [position, event] of events.entries()) {
-    const shard = shardFor(event);
-    let part = parts.get(shard);
+    const key = keyOf(event);
+    let part = parts.get(key);
     if (part === undefined) {
       part = { events: [], positions: [] };
-      parts.set(shard, part);
+      parts.set(key, part);
     }
     part.events.push(event);
     part.positions.push(position);

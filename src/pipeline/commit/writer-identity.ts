@@ -13,10 +13,19 @@ import { UserHash } from "../../domain/unique-users/user-hash.ts";
 import { invariant } from "../../runtime/assert.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import type { Log } from "../../runtime/log.ts";
+import type { DataSet } from "../../store/cold/data-set.ts";
 import { ColdUnavailableError } from "../../store/cold/errors.ts";
-import { type HotStore, HotUnavailableError } from "../../store/hot.ts";
+import { type HotStore, HotUnavailableError, type Initialization } from "../../store/hot.ts";
 import type { Flusher, WriterBooks } from "../flush/flusher.ts";
+import type { IdRestoration } from "../upkeep/id-restoration.ts";
 import { type AdoptionOptions, initializeDataSet, sealWriter } from "../upkeep/journal-adoption.ts";
+
+const EMPTY_HOT_STORE =
+  "the hot store is empty, though this database was used with one before: it has lost its data, or is another one. " +
+  "Events that only the other one's journals hold are not in the database";
+const OTHER_EPOCH =
+  "the hot store holds an earlier state of this data: it was restored from a backup, or another one was used since. " +
+  "Its journals are stored in the database, its hours are dropped";
 
 /** The batch above the last one whose outcome is known: the only one that may be in doubt. */
 export interface Doubt {
@@ -34,9 +43,12 @@ export interface WriterIdentityOptions {
   readonly ledger: Ledger;
   readonly log: Log;
   readonly clock: Clock;
+  readonly ids: IdRestoration;
 }
 
 const UINT32 = 2 ** 32;
+/** Whether the hot data set is the current one is asked of a cold store that answers: events need it not otherwise. */
+const COLD_CHECK_MS = 500;
 
 export class WriterIdentity {
   readonly #options: WriterIdentityOptions;
@@ -58,13 +70,54 @@ export class WriterIdentity {
     return this.#users;
   }
 
-  /** The hot store has a copy, so that events are taken also while the cold store is unavailable. */
-  async #userKey(): Promise<Uint8Array> {
-    const { hot, adoption } = this.#options;
-    const held = await hot.userKey();
-    if (held !== undefined) return held;
-    await adoption.cold.open();
-    return (await hot.userKey((await adoption.cold.dataSet()).userKey))!;
+  /**
+   * The hot store has a copy, so that events are taken also while the cold store is unavailable. Throws ConfigError if
+   * the hot store belongs to another database.
+   */
+  async #ensureDataSet(): Promise<DataSet> {
+    const { hot, adoption, log } = this.#options;
+    const { cold } = adoption;
+    const held = await hot.dataSet();
+    if (held !== undefined) {
+      cold.expectDataSet(held);
+      await this.#askCold(() => cold.open());
+      return held;
+    }
+    await cold.open();
+    const epoch = await cold.epoch();
+    if (epoch > 0) log.warn({ epoch, hotStore: hot.description }, EMPTY_HOT_STORE);
+    const recorded = (await hot.dataSet(await cold.dataSet()))!;
+    cold.expectDataSet(recorded);
+    return recorded;
+  }
+
+  async #ensureInitialized(): Promise<Initialization | undefined> {
+    const { hot, adoption, log } = this.#options;
+    const found = await hot.initialization();
+    const current = found && (await this.#askCold(() => adoption.cold.epoch()));
+    if (found !== undefined && (current === undefined || current === found.epoch)) return found;
+    if (found !== undefined) {
+      log.warn({ epoch: found.epoch, current, hotStore: hot.description }, OTHER_EPOCH);
+      await hot.discard(found.epoch);
+    }
+    await initializeDataSet(adoption);
+    return await hot.initialization();
+  }
+
+  /** Undefined if the cold store does not answer soon. */
+  async #askCold<T>(ask: () => Promise<T>): Promise<T | undefined> {
+    const { clock } = this.#options;
+    const answer = ask().catch((error) => {
+      if (error instanceof ColdUnavailableError) return undefined;
+      throw error;
+    });
+    answer.catch(() => {});
+    return await Promise.race([answer, clock.sleep(COLD_CHECK_MS).then(() => undefined)]);
+  }
+
+  /** False while an event with an id might be one that was stored before. */
+  get areIdsKnown(): boolean {
+    return this.#options.ids.areKnown;
   }
 
   get name(): string | undefined {
@@ -76,20 +129,20 @@ export class WriterIdentity {
    * Throws HotUnavailableError or ColdUnavailableError: may then be called again.
    */
   async replace(doubt: Doubt | undefined): Promise<Fate | undefined> {
-    const { hot, flusher, log, adoption } = this.#options;
+    const { hot, flusher, log, ids } = this.#options;
     await hot.open();
-    // Before the data set is initialized: a flush after that could bring events into an hour just taken for empty.
     if (this.#name !== undefined) {
       this.#given = { name: this.#name, fate: await this.#giveUp(this.#name, doubt) };
       this.#name = undefined;
     }
-    if ((await hot.initializedMsAgo()) === undefined) await initializeDataSet(adoption);
-    this.#users = new UserHash(await this.#userKey());
+    this.#users = new UserHash((await this.#ensureDataSet()).userKey);
+    const initialized = await this.#ensureInitialized();
     const name = this.#newName();
-    if (!(await hot.register(name))) {
+    if (initialized === undefined || !(await hot.register(name, initialized.epoch))) {
       throw new HotUnavailableError("The hot store lost its data while a writer was registered", false);
     }
-    flusher.beginWriter(name);
+    ids.begin(initialized);
+    flusher.beginWriter(name, initialized.epoch);
     const given = this.#given;
     if (given !== undefined) {
       const fields = { old: given.name, writer: name, orphans: this.orphans.length };

@@ -67,6 +67,7 @@ const NO_BOOKS: WriterBooks = { accepted: 0, persisted: 0, unflushed: [], unflus
 
 interface WriterProgress {
   readonly writer: string;
+  readonly epoch: number;
   /** The last batch that was committed, and its outcome known here. */
   offeredSeq: number;
   flushedSeq: number;
@@ -138,10 +139,11 @@ export class Flusher {
   }
 
   /** From now on batches of this writer come. */
-  beginWriter(writer: string): void {
+  beginWriter(writer: string, epoch: number): void {
     this.endWriter();
     this.#progress = {
       writer,
+      epoch,
       offeredSeq: 0,
       flushedSeq: 0,
       trimmedSeq: 0,
@@ -241,7 +243,7 @@ export class Flusher {
     if (last !== undefined) {
       checkRange(progress, batches[0]!.seq, last.seq);
       const startMs = clock.monotonicMs();
-      await cold.flush(progress.writer, batches);
+      await cold.flush(progress.writer, batches, progress.epoch);
       const eventCount = countEvents(batches);
       const tookMs = clock.monotonicMs() - startMs;
       metrics.flushSeconds.observe(tookMs / 1_000);

@@ -8,7 +8,8 @@
  *
  * Invariants: a journal is removed only when all of it is in the cold store. Concurrent adopters are harmless, since
  * each flush moves the dead writer's watermark. A writer is sealed before its journal is removed, so that a writer that
- * was only frozen can't flush uncounted events when it wakes.
+ * was only frozen can't flush uncounted events when it wakes. All writers are sealed before a data set is initialized
+ * (ColdShard.beginEpoch): what they store later would be missing from its hours and its ids.
  */
 import type { JournaledBatch } from "../../domain/batch.ts";
 import { HOUR_MS } from "../../domain/event.ts";
@@ -17,6 +18,7 @@ import type { Log } from "../../runtime/log.ts";
 import type { ColdShard } from "../../store/cold/cold-shard.ts";
 import { WriterSealedError } from "../../store/cold/errors.ts";
 import { type HotStore, HotUnavailableError } from "../../store/hot.ts";
+import { idsMissingSince } from "./id-restoration.ts";
 
 export interface AdoptionOptions {
   readonly hot: HotStore;
@@ -89,14 +91,17 @@ async function drainJournal(options: AdoptionOptions, writer: string): Promise<D
   const { hot, cold, ledger, flushMaxEvents, signal } = options;
   const names = [writer];
   let eventCount = 0;
+  const epoch = await cold.epoch();
   let throughSeq = await cold.watermark(writer);
   for (;;) {
     signal?.throwIfAborted();
     const batches = await hot.readJournal(writer, throughSeq, flushMaxEvents);
     const last = batches.at(-1);
     if (last === undefined) return { names, eventCount, throughSeq };
-    const stored = await flushUnlessSealed(cold, names.at(-1)!, batches);
+    const stored = await flushUnlessSealed(cold, names.at(-1)!, batches, epoch);
     if (stored === "sealed") {
+      if ((await cold.epoch()) !== epoch)
+        throw new HotUnavailableError(`The hot store was initialized while the journal of ${writer} was read`, false);
       const name = `${names.at(-1)}~`;
       names.push(name);
       throughSeq = Math.max(throughSeq, await cold.watermark(name));
@@ -113,9 +118,10 @@ async function flushUnlessSealed(
   cold: ColdShard,
   name: string,
   batches: readonly JournaledBatch[],
+  epoch: number,
 ): Promise<number | "sealed"> {
   try {
-    return await cold.flush(name, batches);
+    return await cold.flush(name, batches, epoch);
   } catch (error) {
     if (error instanceof WriterSealedError) return "sealed";
     throw error;
@@ -131,11 +137,24 @@ export async function initializeDataSet(options: AdoptionOptions): Promise<void>
   const { hot, cold, log } = options;
   for (let attempt = 0; attempt < INITIALIZE_ATTEMPTS; attempt++) {
     await cold.open();
+    const epoch = await cold.epoch();
     await adoptJournals(options);
+    // Another instance may be faster: then its epoch has begun.
+    if ((await hot.initialization()) !== undefined) return;
+    if (!(await cold.beginEpoch(epoch))) continue;
     const newestHour = await cold.newestHour();
-    if (!(await hot.initialize(newestHour === undefined ? 0 : newestHour + HOUR_MS))) continue;
-    log.info({ newestHour }, "set up the hot store");
+    const freshFrom = newestHour === undefined ? 0 : newestHour + HOUR_MS;
+    if (!(await hot.initialize(freshFrom, epoch + 1, await hasNoIds(cold)))) continue;
+    log.info({ newestHour, epoch: epoch + 1 }, "set up the hot store");
     return;
   }
-  throw new HotUnavailableError(`Cannot set up the hot store: journals were left ${INITIALIZE_ATTEMPTS} times`, false);
+  throw new HotUnavailableError(
+    `Cannot set up the hot store: in ${INITIALIZE_ATTEMPTS} tries journals were left, or another instance set it up`,
+    false,
+  );
+}
+
+async function hasNoIds(cold: ColdShard): Promise<boolean> {
+  const { ids } = await cold.flushedIds(idsMissingSince(await cold.time(), 0), undefined);
+  return ids.length === 0;
 }

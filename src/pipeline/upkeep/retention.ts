@@ -5,6 +5,8 @@
  * (UTC), and older data is deleted only after that; a bound that another instance has set is known from the next sweep
  * on.
  */
+
+import { ID_TTL_MS } from "../../domain/event.ts";
 import {
   boundsAt,
   firstRetainedDay,
@@ -16,10 +18,11 @@ import { OLDEST_MS } from "../../protocol/event/query-rules.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import type { Log } from "../../runtime/log.ts";
 import type { ColdConnection } from "../../store/cold/cold-store.ts";
+import type { IdStore } from "../../store/cold/id-store.ts";
 import type { RetentionStore } from "../../store/cold/retention-store.ts";
 
 export interface RetentionOptions {
-  readonly cold: RetentionStore & Pick<ColdConnection, "open">;
+  readonly cold: RetentionStore & IdStore & Pick<ColdConnection, "open">;
   readonly log: Log;
   readonly clock: Clock;
   readonly days: RetentionDays;
@@ -27,6 +30,8 @@ export interface RetentionOptions {
   readonly signal: AbortSignal;
 }
 
+/** Behind those that may have to be restored. */
+const IDS_RETAINED_MS = ID_TTL_MS + 3_600_000;
 /** Between two pieces it pauses for as long as one took, which leaves half of the disk's time to others. */
 const REST_MAX_MS = 200;
 
@@ -63,10 +68,11 @@ export class Retention {
     return Math.max(this.#noted.aggregatesFrom, firstRetainedDay(now, this.#options.days.aggregateRetentionDays));
   }
 
-  /** Without the setting it only reads the bounds of other instances. Throws ColdUnavailableError. */
+  /** Without the setting it only deletes ids and reads the bounds of other instances. Throws ColdUnavailableError. */
   async sweep(): Promise<void> {
     const { cold, clock, days, signal } = this.#options;
     await cold.open();
+    await this.#forgetIds();
     await this.#checkPartitions();
     const isOn = days.retentionDays !== undefined;
     const deleted: Deleted = { partitions: 0, rows: 0, aggregates: 0, deadLetters: 0 };
@@ -82,6 +88,16 @@ export class Retention {
       this.#noted = await cold.retained();
     } finally {
       this.#logDeleted(deleted);
+    }
+  }
+
+  async #forgetIds(): Promise<void> {
+    const { cold, clock, signal } = this.#options;
+    const beforeMs = (await cold.time()) - IDS_RETAINED_MS;
+    for (let areLeft = true; areLeft && !signal.aborted; ) {
+      const startMs = clock.monotonicMs();
+      areLeft = await cold.forgetFlushedIds(beforeMs);
+      if (areLeft) await clock.sleep(Math.min(clock.monotonicMs() - startMs, REST_MAX_MS));
     }
   }
 

@@ -2,7 +2,7 @@
  * The cold store as one shard uses it: its own writers, and its own parts of hours.
  *
  * Invariant: nothing is stored, and no hour is taken as known, before the database has confirmed the number of shards
- * that this process is set to: ids and hours are bound to their shard.
+ * that this process is set to, since ids and hours are bound to their shard, and that the hot store belongs to it.
  */
 import type { JournaledBatch } from "../../domain/batch.ts";
 import type { HourKey } from "../../domain/event.ts";
@@ -10,18 +10,25 @@ import type { HourTotals } from "../../domain/hour-range.ts";
 import { ConfigError } from "../../settings/settings.ts";
 import type { ColdConnection, ColdStore } from "./cold-store.ts";
 import type { DataSet } from "./data-set.ts";
+import type { IdPage, IdRowKey } from "./id-store.ts";
 
 /** Methods as in ColdStore. */
 export interface ColdShard {
   open(): Promise<void>;
-  flush(writer: string, batches: readonly JournaledBatch[]): Promise<number>;
+  /** To which database the hot store belongs. */
+  expectDataSet(hot: DataSet): void;
+  flush(writer: string, batches: readonly JournaledBatch[], epoch: number): Promise<number>;
   watermark(writer: string): Promise<number>;
   seal(writer: string): Promise<void>;
+  epoch(): Promise<number>;
+  beginEpoch(from: number): Promise<boolean>;
   /** Dead letters included. */
   storedEvents(writer: string): Promise<number>;
   read(key: HourKey): Promise<HourTotals | undefined>;
   newestHour(): Promise<number | undefined>;
   dataSet(): Promise<DataSet>;
+  time(): Promise<number>;
+  flushedIds(sinceMs: number, before: IdRowKey | undefined): Promise<IdPage>;
 }
 
 /** Throws ConfigError if the database has another number of shards. The first caller sets it. */
@@ -43,23 +50,46 @@ function refuseOtherCount(cold: ColdConnection, shards: number, found: number): 
   );
 }
 
+/** `hot`: what the hot store belongs to, if that is known. Throws ConfigError if it is not this database. */
+export async function refuseOtherDatabase(cold: ColdConnection, hot: DataSet | undefined): Promise<void> {
+  if (hot === undefined) return;
+  const own = await cold.dataSet();
+  if (own.identity === hot.identity) return;
+  throw new ConfigError(
+    `REDIS_URL and MYSQL_URL do not belong together: Redis holds data of database ${hot.identity}, ` +
+      `and ${cold.description} is ${own.identity} (its table data_set). Correct one of them; or set REDIS_URL ` +
+      "to an empty Redis, if that of this database is lost",
+  );
+}
+
 export function coldShard(cold: ColdStore, shard: number, shards: number): ColdShard {
   let isChecked = false;
+  let ofHot: DataSet | undefined;
   return {
     async open() {
       await cold.open();
       if (isChecked) return;
       await fixShards(cold, shards);
+      await refuseOtherDatabase(cold, ofHot);
       isChecked = true;
     },
-    flush: (writer, batches) => cold.flush(writer, batches, shard),
+    expectDataSet(hot) {
+      if (ofHot?.identity === hot.identity) return;
+      ofHot = hot;
+      isChecked = false;
+    },
+    flush: (writer, batches, epoch) => cold.flush(writer, batches, shard, epoch),
     watermark: (writer) => cold.watermark(writer),
     seal: (writer) => cold.seal(writer, shard),
+    epoch: () => cold.epoch(shard),
+    beginEpoch: (from) => cold.beginEpoch(from, shard),
     storedEvents: async (writer) => (await cold.storedEvents([writer])).byWriter.get(writer) ?? 0,
     read: (key) => cold.read(key, [shard]),
     // Of all shards, which is one look at the end of the primary key: an hour that is taken as absent and was empty
     // costs one hydration.
     newestHour: () => cold.newestHour(),
     dataSet: () => cold.dataSet(),
+    time: () => cold.time(),
+    flushedIds: (sinceMs, before) => cold.flushedIds(sinceMs, before, shard),
   };
 }

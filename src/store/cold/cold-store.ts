@@ -16,6 +16,7 @@ import type { DataSet } from "./data-set.ts";
 import type { DeadLetterStore } from "./dead-letter-store.ts";
 import type { ErasureStore } from "./erasure-store.ts";
 import type { FlushStore } from "./flush-store.ts";
+import type { IdStore } from "./id-store.ts";
 import type { KeyStore } from "./key-store.ts";
 import type { PoisonStore } from "./poison-store.ts";
 import type { ReadStore } from "./read-store.ts";
@@ -41,6 +42,7 @@ export interface ColdConnection {
 export interface ColdStore
   extends ColdConnection,
     FlushStore,
+    IdStore,
     ReadStore,
     AuditStore,
     RetentionStore,

@@ -28,6 +28,10 @@ export function embeddedColdStore({ dataDir }: EmbeddedColdStoreOptions): ColdSt
     shardCount: async () => 1,
     fixShardCount: async () => 1,
     close: () => database.close(),
+    // The ids are in the journal of the embedded hot store, beside this database: it has no need to read them here.
+    time: async () => Date.now(),
+    flushedIds: async () => ({ ids: [], next: undefined }),
+    forgetFlushedIds: async () => false,
     ...flushRole(database),
     ...readRole(database),
     ...auditRole(database),

@@ -3,7 +3,8 @@
  * one transaction per batch, on disk before it is counted.
  *
  * Invariants: memory holds only what is in the journal, on disk. At start memory is empty, so the data set is not
- * initialized until every journal found on disk has been flushed and removed.
+ * initialized until every journal found on disk has been flushed and removed. Ids are in the journal's file, so they
+ * are known whenever that is: only whoever deletes it alone makes them unknown, with all that was not flushed.
  */
 import { resolve } from "node:path";
 import { type Batch, decodeBatch, encodeBatch, type JournaledBatch, withoutDuplicates } from "../../domain/batch.ts";
@@ -11,7 +12,17 @@ import { HOUR_MS, type HourKey, hourKeyName } from "../../domain/event.ts";
 import { type HourRange, type HourRecord, type HourTotals, includes } from "../../domain/hour-range.ts";
 import { UserSketches } from "../../domain/unique-users/user-sketches.ts";
 import { letOthersRun } from "../../runtime/yield.ts";
-import type { CommitResult, EndedWriter, HotStore, HourRead, JournalOwner, LeaseState } from "../hot.ts";
+import type { DataSet } from "../cold/data-set.ts";
+import type {
+  CommitResult,
+  EndedWriter,
+  HotStore,
+  HourRead,
+  Initialization,
+  JournalOwner,
+  LeaseState,
+  RestoreState,
+} from "../hot.ts";
 import { EmbeddedJournal, type EmbeddedJournalOptions, type JournalRow } from "./journal.ts";
 
 interface HeldHour {
@@ -59,8 +70,7 @@ class EmbeddedHotStore implements HotStore {
   readonly #hours = new Map<string, HeldHour>();
   #freshFrom: number | undefined;
   #initializedAt = 0;
-  /** Offered anew after each start, as memory is empty then. */
-  #userKey: Uint8Array | undefined;
+  #epoch = 0;
   #retirements = 0;
   #writer: WriterState | undefined;
 
@@ -91,25 +101,42 @@ class EmbeddedHotStore implements HotStore {
     return Math.floor(this.#idTimeOffset + this.#monotonicMs());
   }
 
-  async initializedMsAgo(): Promise<number | undefined> {
-    return this.#freshFrom === undefined ? undefined : this.#now() - this.#initializedAt;
+  async initialization(): Promise<Initialization | undefined> {
+    if (this.#freshFrom === undefined) return undefined;
+    const msAgo = this.#now() - this.#initializedAt;
+    return { msAgo, epoch: this.#epoch, areIdsKnown: true, idsThroughMs: 0 };
   }
 
-  async initialize(freshFrom: number): Promise<boolean> {
-    if (this.#freshFrom !== undefined) return true;
+  async initialize(freshFrom: number, epoch = 0): Promise<boolean> {
+    if (this.#freshFrom !== undefined && this.#epoch >= epoch) return true;
+    this.#freshFrom = undefined;
     if ((await this.journalOwners()).length > 0) return false;
+    this.#hours.clear();
+    this.#retirements += 1;
     this.#freshFrom = freshFrom;
+    this.#epoch = epoch;
     this.#initializedAt = this.#now();
     return true;
   }
 
-  async userKey(offered?: Uint8Array): Promise<Uint8Array | undefined> {
-    this.#userKey ??= offered;
-    return this.#userKey;
+  async discard(epoch: number): Promise<void> {
+    if (this.#epoch === epoch) this.#freshFrom = undefined;
   }
 
-  async register(writer: string): Promise<boolean> {
-    if (this.#freshFrom === undefined) return false;
+  async dataSet(offered?: DataSet): Promise<DataSet | undefined> {
+    return this.#journal.transaction("read its identity", () => this.#journal.dataSet(offered));
+  }
+
+  async restoreIds(): Promise<RestoreState> {
+    return "lost";
+  }
+
+  async noteIds(epoch: number): Promise<boolean> {
+    return epoch === this.#epoch;
+  }
+
+  async register(writer: string, epoch = 0): Promise<boolean> {
+    if (this.#freshFrom === undefined || this.#epoch !== epoch) return false;
     this.#journal.transaction("register", () => this.#journal.addWriter(writer));
     this.#writer = { name: writer, written: 0, last: 0, flushed: 0, accepted: 0, fenced: false };
     // What an earlier writer put there is not flushed before its journal is gone: retire() asks for that.
@@ -307,7 +334,7 @@ class EmbeddedHotStore implements HotStore {
 
   /** The file is locked: any other writer than the one of this process has ended. */
   #isDead(writer: string): boolean {
-    return this.#writer?.name !== writer || this.#writer.fenced;
+    return this.#writer?.name !== writer || this.#writer.fenced || this.#freshFrom === undefined;
   }
 
   async fence(writer: string): Promise<boolean> {

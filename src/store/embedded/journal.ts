@@ -15,6 +15,7 @@ import { closeSync, fdatasync, fsyncSync, mkdirSync, openSync } from "node:fs";
 import { join } from "node:path";
 import { ID_TTL_MS } from "../../domain/event.ts";
 import { errorText } from "../../runtime/deadline.ts";
+import type { DataSet } from "../cold/data-set.ts";
 import { HotUnavailableError } from "../hot.ts";
 import { identityOf } from "./file-identity.ts";
 
@@ -61,6 +62,9 @@ const SCHEMA = `
     PRIMARY KEY (stream, id)
   ) WITHOUT ROWID;
   CREATE INDEX IF NOT EXISTS ids_by_expiry ON ids (expires_at);
+  CREATE TABLE IF NOT EXISTS data_set (
+    id INTEGER PRIMARY KEY CHECK (id = 1), identity TEXT NOT NULL, user_key BLOB NOT NULL
+  ) STRICT;
   PRAGMA user_version = ${VERSION};
 `;
 
@@ -164,6 +168,16 @@ export class EmbeddedJournal {
         throw new HotUnavailableError(message, mayHaveApplied);
       }
     }
+  }
+
+  /** Undefined if none is recorded; `offered` is then recorded. */
+  dataSet(offered: DataSet | undefined): DataSet | undefined {
+    if (offered !== undefined) {
+      const insert = "INSERT INTO data_set (id, identity, user_key) VALUES (1, ?, ?) ON CONFLICT DO NOTHING";
+      this.#statement(insert).run(offered.identity, offered.userKey);
+    }
+    const row = this.#statement("SELECT identity, user_key AS userKey FROM data_set").get() as DataSet | null;
+    return row ?? undefined;
   }
 
   addWriter(writer: string): void {

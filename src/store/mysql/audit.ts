@@ -11,10 +11,10 @@ import { isAlteredSinceSnapshot, type MysqlSession } from "./connection/sql-sess
 import { ensureDataSet } from "./data-set.ts";
 import { countHourDeadLetters } from "./dead-letters.ts";
 import { readErased } from "./erasure.ts";
+import { shardsOf } from "./flush/writers.ts";
 import { lockHour, readHour, replaceHour } from "./hours.ts";
 import { lockBounds, readBounds } from "./retention.ts";
 import { listRows } from "./rows.ts";
-import { shardsOf } from "./writers.ts";
 
 export function auditRole(database: MysqlDatabase): AuditStore {
   return {

@@ -7,13 +7,14 @@ import { ensureDataSet } from "./data-set.ts";
 import { deadLetterRole } from "./dead-letters.ts";
 import { durabilityWarnings } from "./durability.ts";
 import { erasureRole } from "./erasure.ts";
-import { flushRole } from "./flush.ts";
+import { flushRole } from "./flush/flush.ts";
+import { idRole } from "./flush/flushed-ids.ts";
+import { fixShardCount, readShardCount } from "./flush/writers.ts";
 import { migrateSchema } from "./migrate-schema.ts";
 import { PartitionKeeper } from "./partitions.ts";
 import { poisonRole } from "./poison.ts";
 import { readRole } from "./reads.ts";
 import { retentionRole } from "./retention.ts";
-import { fixShardCount, readShardCount } from "./writers.ts";
 
 export interface MysqlColdStoreOptions extends MysqlDatabaseOptions {
   readonly now: () => number;
@@ -39,6 +40,7 @@ export function mysqlColdStore(options: MysqlColdStoreOptions): ColdStore {
     fixShardCount: (count) => database.read("set its number of shards", fixShardCount, count),
     close: () => database.close(),
     ...flushRole(database, partitions, options.rowsPerInsert),
+    ...idRole(database),
     ...readRole(database),
     ...auditRole(database),
     ...retentionRole(database, partitions),

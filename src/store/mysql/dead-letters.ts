@@ -11,9 +11,9 @@ import type { MysqlDatabase } from "./connection/database.ts";
 import { noteChange } from "./connection/flushed-position.ts";
 import { isoTime, type MysqlSession, quote } from "./connection/sql-session.ts";
 import { ensureDataSet } from "./data-set.ts";
+import { shardsOf } from "./flush/writers.ts";
 import { addToHours } from "./hours.ts";
 import type { RefusedRow } from "./rows.ts";
-import { shardsOf } from "./writers.ts";
 
 const REASON_MAX_CHARS = 500;
 /** At most 1.5 KB a row. */

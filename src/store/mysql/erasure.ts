@@ -15,8 +15,8 @@ import { BEFORE_ALL_ROWS } from "../sql/row-page.ts";
 import type { MysqlDatabase } from "./connection/database.ts";
 import { noteChange } from "./connection/flushed-position.ts";
 import type { MysqlSession } from "./connection/sql-session.ts";
+import { shardsOf } from "./flush/writers.ts";
 import { IS_AFTER, placeOf } from "./rows.ts";
-import { shardsOf } from "./writers.ts";
 
 /** One transaction takes about 20 ms, during which flushes into this hour wait. */
 const ROWS_PER_PIECE = 1_000;

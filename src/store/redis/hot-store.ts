@@ -2,9 +2,11 @@
  * The hot store of one shard on Redis: every change is one Lua script, so that it is atomic and needs one round trip.
  *
  * Keys of shard 0 (its number is the hash tag, so that a script's keys share a slot):
- *   hg:{0}:meta                  freshFrom, mark (changes with every initialization and retirement), since (ms), and
- *                                of how many shards this is one
- *   hg:{0}:user-key              the key under which users enter sketches (hex); the cold store has it, too
+ *   hg:{0}:meta                  freshFrom, mark (changes with every initialization and retirement), since (ms),
+ *                                epoch, of how many shards this is one, ids (1: all of 24 hours are known), and who
+ *                                restores them until when (restorer, until)
+ *   hg:{0}:ids-through           all ids that the cold store had before this time (ms, by its clock) are known
+ *   hg:{0}:data-set              identity of the database, and its user-key (hex) under which users enter sketches
  *   hg:{0}:writers               names of all writers that have a journal
  *   hg:{0}:w:<writer>            last, flushed (seqs), events (accepted), lease (ms), fenced
  *   hg:{0}:j:<writer>            the journal: a stream, entry <seq>-0 holds b(ody) and d(uplicate ordinals)
@@ -27,28 +29,35 @@ import { type HourKey, hourKeyName, ID_TTL_MS } from "../../domain/event.ts";
 import type { HourRange, HourRecord, HourTotals } from "../../domain/hour-range.ts";
 import { elementOf, Sketch } from "../../domain/unique-users/sketch.ts";
 import { UserSketches } from "../../domain/unique-users/user-sketches.ts";
+import type { DataSet } from "../cold/data-set.ts";
 import {
   type CommitResult,
   type EndedWriter,
   type HotStore,
   HotUnavailableError,
   type HourRead,
+  type Initialization,
   type JournalOwner,
   type LeaseState,
+  type RestoreState,
+  type StoredId,
 } from "../hot.ts";
 import { RedisLink, type RunScript, script } from "./link.ts";
 import { readHeldRange } from "./ranges.ts";
 import { flag, integer, integerText, list, text, unexpected } from "./replies.ts";
 import commitSource from "./scripts/commit.lua" with { type: "text" };
+import dataSetSource from "./scripts/data-set.lua" with { type: "text" };
+import discardSource from "./scripts/discard.lua" with { type: "text" };
 import hydrateSource from "./scripts/hours/hydrate.lua" with { type: "text" };
 import rangeSource from "./scripts/hours/range.lua" with { type: "text" };
 import readSource from "./scripts/hours/read.lua" with { type: "text" };
 import retireSource from "./scripts/hours/retire.lua" with { type: "text" };
+import noteIdsSource from "./scripts/ids/note-ids.lua" with { type: "text" };
+import restoreIdsSource from "./scripts/ids/restore-ids.lua" with { type: "text" };
 import initializeSource from "./scripts/initialize.lua" with { type: "text" };
 import isInitializedSource from "./scripts/is-initialized.lua" with { type: "text" };
 import journalSource from "./scripts/journal/read-journal.lua" with { type: "text" };
 import trimSource from "./scripts/journal/trim-journal.lua" with { type: "text" };
-import userKeySource from "./scripts/user-key.lua" with { type: "text" };
 import abandonSource from "./scripts/writers/abandon.lua" with { type: "text" };
 import fenceSource from "./scripts/writers/fence.lua" with { type: "text" };
 import leaseSource from "./scripts/writers/lease.lua" with { type: "text" };
@@ -64,7 +73,10 @@ const SCRIPTS = {
   hydrate: script("hydrate", hydrateSource),
   retire: script("retire", retireSource),
   isInitialized: script("isInitialized", isInitializedSource),
-  userKey: script("userKey", userKeySource),
+  dataSet: script("dataSet", dataSetSource),
+  discard: script("discard", discardSource),
+  restoreIds: script("restoreIds", leaseRule + restoreIdsSource),
+  noteIds: script("noteIds", noteIdsSource),
   initialize: script("initialize", initializeSource),
   abandon: script("abandon", abandonSource),
   register: script("register", leaseRule + registerSource),
@@ -78,6 +90,8 @@ const SCRIPTS = {
 
 /** How long a fence outlives its journal: a process frozen for longer finds itself unknown instead. */
 const FENCE_MEMORY_MS = 7 * 86_400_000;
+/** A restorer of ids that says nothing for so long has ended. */
+const RESTORER_LEASE_MS = 15_000;
 /** Hours retired in one script: about 10 µs each, so Redis is never busy for more than some ms. */
 const RETIRE_LIMIT = 200;
 /**
@@ -106,14 +120,16 @@ class Keys {
   readonly meta: string;
   readonly writers: string;
   readonly hours: string;
-  readonly userKey: string;
+  readonly dataSet: string;
+  readonly idsThrough: string;
 
   constructor(shard: number) {
     this.prefix = `hg:{${shard}}:`;
     this.meta = `${this.prefix}meta`;
     this.writers = `${this.prefix}writers`;
     this.hours = `${this.prefix}hours`;
-    this.userKey = `${this.prefix}user-key`;
+    this.dataSet = `${this.prefix}data-set`;
+    this.idsThrough = `${this.prefix}ids-through`;
   }
 
   writer(writer: string): string {
@@ -209,43 +225,59 @@ class RedisHotStore implements HotStore {
     return warnings;
   }
 
-  async initializedMsAgo(): Promise<number | undefined> {
-    return (await this.#initialization())?.msAgo;
+  initialization(): Promise<RedisInitialization | undefined> {
+    const { meta, idsThrough } = this.#keys;
+    return this.#link.run(SCRIPTS.isInitialized, [meta, idsThrough], [], initialization);
   }
 
-  #initialization(): Promise<Initialization | undefined> {
-    return this.#link.run(SCRIPTS.isInitialized, [this.#keys.meta], [], initialization);
-  }
-
-  async initialize(freshFrom: number): Promise<boolean> {
+  async initialize(freshFrom: number, epoch = 0, areIdsKnown = true): Promise<boolean> {
     this.#mirrors.clear();
     const { prefix, meta, hours, writers } = this.#keys;
     for (;;) {
-      const args = [prefix, String(freshFrom), String(RETIRE_LIMIT), String(this.#shards)];
+      const args = [prefix, freshFrom, RETIRE_LIMIT, this.#shards, epoch, areIdsKnown ? 1 : 0].map(String);
       const answer = await this.#link.run(SCRIPTS.initialize, [meta, hours, writers], args, integer);
       if (answer !== 0) return answer === 1;
     }
   }
 
-  async userKey(offered?: Uint8Array): Promise<Uint8Array | undefined> {
-    const args = offered === undefined ? [] : [Buffer.from(offered).toString("hex")];
-    const key = await this.#link.run(SCRIPTS.userKey, [this.#keys.userKey], args, (answer) =>
-      answer === null ? null : text(answer),
+  async discard(epoch: number): Promise<void> {
+    await this.#link.run(SCRIPTS.discard, [this.#keys.meta], [String(epoch)], flag);
+  }
+
+  async dataSet(offered?: DataSet): Promise<DataSet | undefined> {
+    const args = offered === undefined ? [] : [offered.identity, Buffer.from(offered.userKey).toString("hex")];
+    return await this.#link.run(SCRIPTS.dataSet, [this.#keys.dataSet], args, dataSet);
+  }
+
+  async restoreIds(epoch: number, restorer: string, ids: readonly StoredId[]): Promise<RestoreState> {
+    const keys = [this.#keys.meta, ...ids.map(({ stream, id }) => this.#keys.id(stream, id))];
+    const args = [String(epoch), restorer, String(RESTORER_LEASE_MS), ...ids.map(({ ttlMs }) => String(ttlMs))];
+    const answer = await this.#link.run(SCRIPTS.restoreIds, keys, args, integer);
+    if (answer === 1) return "restored";
+    return answer === 0 ? "taken" : "lost";
+  }
+
+  async noteIds(epoch: number, throughMs: number, restorer = ""): Promise<boolean> {
+    const { meta, idsThrough } = this.#keys;
+    return await this.#link.run(
+      SCRIPTS.noteIds,
+      [meta, idsThrough],
+      [String(epoch), String(throughMs), restorer],
+      flag,
     );
-    return key === null ? undefined : Uint8Array.from(Buffer.from(key, "hex"));
   }
 
   async retirementMark(): Promise<number> {
-    const initialized = await this.#initialization();
+    const initialized = await this.initialization();
     if (initialized === undefined) throw uninitialized("hydrate");
     return initialized.mark;
   }
 
-  async register(writer: string): Promise<boolean> {
+  async register(writer: string, epoch = 0): Promise<boolean> {
     this.#mirrors.clear();
     const { meta, writers } = this.#keys;
     const keys = [meta, writers, this.#keys.writer(writer)];
-    const args = [writer, String(this.#leaseMs), String(this.#shards)];
+    const args = [writer, String(this.#leaseMs), String(this.#shards), String(epoch)];
     const answer = await this.#link.run(SCRIPTS.register, keys, args, integer);
     if (answer < 0) throw otherShards(-answer, this.#shards);
     if (answer === 1) this.#acknowledged = { writer, seq: 0 };
@@ -491,15 +523,23 @@ function journalEntries(answer: unknown) {
   });
 }
 
-interface Initialization {
+interface RedisInitialization extends Initialization {
   readonly mark: number;
-  readonly msAgo: number;
 }
 
-function initialization(answer: unknown): Initialization | undefined {
+function initialization(answer: unknown): RedisInitialization | undefined {
   if (answer === null) return undefined;
-  const [mark, msAgo] = list(answer);
-  return { mark: integerText(mark), msAgo: integer(msAgo) };
+  const [mark, msAgo, epoch, areIdsKnown, idsThrough] = list(answer);
+  return {
+    ...{ mark: integerText(mark), msAgo: integer(msAgo), epoch: integerText(epoch) },
+    ...{ areIdsKnown: flag(areIdsKnown), idsThroughMs: integerText(idsThrough) },
+  };
+}
+
+function dataSet(answer: unknown): DataSet | undefined {
+  const [identity, userKey] = list(answer);
+  if (identity === null || userKey === null) return undefined;
+  return { identity: text(identity), userKey: Uint8Array.from(Buffer.from(text(userKey), "hex")) };
 }
 
 function endedWriter(answer: unknown): EndedWriter | undefined {

@@ -53,9 +53,9 @@ const PACKING: { readonly [Method in ColdMethod]?: PackingOf<Method> } = {
   flush: {
     what: ([writer, batches]) => flushName(writer, batches),
     args: {
-      pack: ([writer, batches, shard]) => [writer, batches.map(packBatch), shard],
-      unpack: ([writer, batches, shard]: [string, BatchText[], number | undefined]) => {
-        return [writer, batches.map(unpackBatch), shard];
+      pack: ([writer, batches, ...where]) => [writer, batches.map(packBatch), ...where],
+      unpack: ([writer, batches, ...where]: [string, BatchText[], number?, number?]) => {
+        return [writer, batches.map(unpackBatch), ...where];
       },
     },
   },

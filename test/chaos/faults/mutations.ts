@@ -62,8 +62,10 @@ export const MUTATIONS: readonly Mutation[] = [
     edits: [
       {
         file: "src/pipeline/flush/flusher.ts",
-        find: "await cold.flush(progress.writer, batches);",
-        replace: "await hot.trimJournal(progress.writer, last.seq); await cold.flush(progress.writer, batches);",
+        find: "await cold.flush(progress.writer, batches, progress.epoch);",
+        replace:
+          "await hot.trimJournal(progress.writer, last.seq); " +
+          "await cold.flush(progress.writer, batches, progress.epoch);",
       },
     ],
     check: FAULTS_REDIS,
@@ -85,7 +87,7 @@ export const MUTATIONS: readonly Mutation[] = [
     promise: "the watermark moves in the transaction of the rows",
     edits: [
       {
-        file: "src/store/mysql/flush.ts",
+        file: "src/store/mysql/flush/flush.ts",
         find: "await session.run(move, [last.seq, eventCount, id]);",
         replace: 'await session.run("COMMIT"); await session.run(move, [last.seq, eventCount, id]);',
       },

@@ -166,7 +166,7 @@ describe("hot store: embedded", () => {
     cpSync(harness.dataDir, copy, { recursive: true });
     const found = harness.store(copy);
     expect(await found.open()).toEqual([]);
-    expect(await found.initializedMsAgo()).toBeUndefined();
+    expect(await found.initialization()).toBeUndefined();
     expect(await found.journalOwners()).toEqual([{ writer: "w1", adoptable: true, acceptedEvents: 53 }]);
     await expectJournal(found, "w1", { 1: ordered, 2: [click("trimmed")], 3: [second[0]!, second[2]!] });
     await found.trimJournal("w1", 3);

@@ -6,6 +6,7 @@ import { ColdClient } from "../../simulation/stores/cold/client.ts";
 import { ColdData, type EventRow } from "../../simulation/stores/cold/data.ts";
 import { ColdServer } from "../../simulation/stores/cold/server.ts";
 import { flushContract } from "../cold/contract/flush.ts";
+import { flushedIdsContract } from "../cold/contract/flushed-ids.ts";
 import { readsContract } from "../cold/contract/reads.ts";
 import { type Harness, NOON } from "../cold/setup.ts";
 import { LiveWorld } from "./live-world.ts";
@@ -49,4 +50,5 @@ async function openHarness(): Promise<Harness> {
 }
 
 flushContract(NAME, openHarness);
+flushedIdsContract(NAME, openHarness);
 readsContract(NAME, openHarness);

@@ -4,14 +4,19 @@ import { HotClient } from "../../simulation/stores/hot/client.ts";
 import { HotData } from "../../simulation/stores/hot/data.ts";
 import { HotServer } from "../../simulation/stores/hot/server.ts";
 import { hotStoreContract } from "../hot/contract/contract.ts";
-import { LONG_LEASE_MS, NOON } from "../hot/setup.ts";
+import { lostIdsContract } from "../hot/contract/lost-ids.ts";
+import { type Harness, LONG_LEASE_MS, NOON } from "../hot/setup.ts";
 import { LiveWorld } from "./live-world.ts";
 
 setDefaultTimeout(60_000);
 
-hotStoreContract("memory of the simulation", async () => {
+const NAME = "memory of the simulation";
+
+async function openHarness(): Promise<Harness> {
   const world = new LiveWorld(NOON);
-  const server = new HotServer("redis-0", () => new HotData(() => NOON, LONG_LEASE_MS));
+  // From NOON on, as fast as real time.
+  const nowMs = () => NOON + Math.floor(performance.now());
+  const server = new HotServer("redis-0", () => new HotData(nowMs, LONG_LEASE_MS));
   const store = new HotClient({ ...world, server, onRegister: () => {} });
   return {
     async open() {
@@ -27,4 +32,7 @@ hotStoreContract("memory of the simulation", async () => {
       world.end();
     },
   };
-});
+}
+
+hotStoreContract(NAME, openHarness);
+lostIdsContract(NAME, openHarness);

@@ -5,7 +5,15 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import type { Event } from "../../../src/domain/event.ts";
 import type { Outcome } from "../../../src/pipeline/commit/open-batch.ts";
-import { click, clicks, expectReads, type Instance, NOON, onMethod } from "../../harness/pipeline/pipeline-harness.ts";
+import {
+  click,
+  clicks,
+  expectReads,
+  type Instance,
+  NOON,
+  onMethod,
+  unavailable,
+} from "../../harness/pipeline/pipeline-harness.ts";
 import { waitFor } from "../../harness/service/wait-for.ts";
 import { describeFaults, flushesFail, named, namedClicks, SHORT_LEASE_MS, SLOW_TEST_MS } from "./faults-setup.ts";
 
@@ -307,6 +315,7 @@ describeFaults((cluster) => {
       const batches = await a.stores.hot.readJournal(writer!, 0, 1_000);
       await cluster.site.flushRedis();
       a.guard.intercept = async (call) => {
+        if (call.method === "flush" && call.args[0] === writer) throw unavailable("cold");
         if (call.method === "seal" && call.args[0] === writer) await a.stores.cold.flush(writer!, batches);
         return await call.proceed();
       };

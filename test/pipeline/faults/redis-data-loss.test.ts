@@ -10,6 +10,7 @@ import {
   coldStoreAway,
   expectReads,
   hourAt,
+  type Instance,
   NOON,
   onMethod,
   unavailable,
@@ -245,6 +246,135 @@ describeFaults((cluster) => {
         await waitFor("the hour to be whole", async () => (await instance.read(hourAt(NOON))).clicks === 3);
         await instance.serves(hourAt(NOON));
         await expectReads(instance, [click("first"), click("late"), named("new")]);
+      }
+    });
+
+    test("two instances, one killed right after a late flush: no hour lacks what is stored", async () => {
+      const [a, b] = await Promise.all([
+        cluster.site.start({ leaseMs: 1_000 }),
+        cluster.site.start({ leaseMs: 1_000 }),
+      ]);
+      await b.take(click("first"));
+      await b.drained();
+      a.guard.intercept = flushesFail;
+      await a.take(click("late"));
+      const [mayFlush, hasFlushed] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+      a.guard.intercept = async (call) => {
+        // It does not look at Redis any more.
+        if (call.store === "hot") return await new Promise(() => {});
+        if (call.method !== "flush") return await call.proceed();
+        await mayFlush.promise;
+        return await call.proceed().finally(() => hasFlushed.resolve());
+      };
+      await cluster.site.flushRedis();
+      await b.takeInTheEnd(named("new"));
+      mayFlush.resolve();
+      await hasFlushed.promise;
+      cluster.site.kill(a);
+      await b.drained();
+      await cluster.site.expectStored([click("first"), named("new")]);
+      await expectReads(b, [click("first"), named("new")]);
+    });
+
+    /** Nothing is restored before the gate opens; answers a promise for when that would have begun. */
+    function holdRestoration(a: Instance, gate: Promise<void>): Promise<void> {
+      const hasBegun = Promise.withResolvers<void>();
+      a.guard.intercept = onMethod("hot.restoreIds", async (call) => {
+        if ((call.args[2] as readonly unknown[]).length > 0) {
+          hasBegun.resolve();
+          await gate;
+        }
+        return await call.proceed();
+      });
+      return hasBegun.promise;
+    }
+
+    test("emptied: an id that was stored before is a duplicate; others are taken before ids are restored", async () => {
+      const a = await cluster.site.start();
+      const before = [...namedClicks("before", 20), ...clicks("no id", 5)];
+      await a.take(...before);
+      await a.drained();
+      const gate = Promise.withResolvers<void>();
+      const hasBegun = holdRestoration(a, gate.promise);
+      await cluster.site.flushRedis();
+      await a.takeInTheEnd(click("meanwhile"));
+      await hasBegun;
+      const refusal = { reason: "restoring_ids", retryAfterS: 5 } as const;
+      expect(await a.submit(named("before-3"), named("new"))).toEqual([refusal, refusal]);
+      const bulk = [named("before-0"), click("in a bulk"), named("new")];
+      const outcome = await a.pipeline.submitAll(bulk);
+      expect(outcome).toEqual({ accepted: 1, duplicates: 0, refused: [{ refusal, positions: [0, 2] }], unknown: [] });
+      const allOrNone = await a.pipeline.submitAll([click("not without the other"), named("new")], true);
+      expect(allOrNone.refused).toEqual([{ refusal, positions: [0, 1] }]);
+      expect(a.pipeline.refusal).toBeUndefined();
+      expect(a.pipeline.ledger.refused.restoring_ids).toBe(6);
+      gate.resolve();
+      await a.takeInTheEnd(named("new"));
+      await cluster.expectKnown(a, namedClicks("before", 20));
+      expect(a.log.has("restoring ids")).toBe(true);
+      expect(a.log.has("all ids are known again")).toBe(true);
+      await cluster.site.expectStored([...before, click("meanwhile"), click("in a bulk"), named("new")]);
+    });
+
+    test("emptied while a batch with ids waits: it is refused, and none of it counts", async () => {
+      const a = await cluster.site.start();
+      await a.take(...namedClicks("before", 3));
+      await a.drained();
+      const gate = Promise.withResolvers<void>();
+      void holdRestoration(a, gate.promise);
+      const { intercept } = a.guard;
+      a.guard.intercept = async (call) => {
+        // Not this notices that Redis is empty, but the commit.
+        if (call.method === "renewLease") await gate.promise;
+        return await intercept!(call);
+      };
+      await cluster.site.flushRedis();
+      const outcomes = await a.submit(named("before-0"), click("beside it"));
+      expect(outcomes.map((outcome) => outcome?.reason)).toEqual(["restoring_ids", "restoring_ids"]);
+      gate.resolve();
+      await a.takeInTheEnd(named("new"));
+      await cluster.site.expectStored([...namedClicks("before", 3), named("new")]);
+    });
+
+    test("emptied: of two instances one restores ids, and if it ends half way, the other", async () => {
+      const [a, b] = await Promise.all([cluster.site.start(), cluster.site.start()]);
+      await a.take(...namedClicks("of a", 20));
+      await b.take(...namedClicks("of b", 20));
+      await Promise.all([a.drained(), b.drained()]);
+      const never = new Promise<void>(() => {});
+      const begun = [holdRestoration(a, never), holdRestoration(b, never)];
+      await cluster.site.flushRedis();
+      const first = await Promise.race(begun.map((hasBegun, i) => hasBegun.then(() => i)));
+      const [frozen, other] = first === 0 ? [a, b] : [b, a];
+      other.guard.intercept = undefined;
+      cluster.site.kill(frozen);
+      await other.takeInTheEnd(named("new"));
+      await cluster.expectKnown(other, [...namedClicks("of a", 20), ...namedClicks("of b", 20)]);
+      await cluster.site.expectStored([...namedClicks("of a", 20), ...namedClicks("of b", 20), named("new")]);
+    });
+
+    test("another Redis than the last time is noticed, and so is the former when it comes back", async () => {
+      const copy = mkdtempSync(join(tmpdir(), "hourglass-former-"));
+      try {
+        const a = await cluster.site.start();
+        await a.take(click("in the former"), named("id"));
+        await a.stop();
+        expect(a.log.has("the hot store is empty")).toBe(false);
+        cpSync(cluster.servers.redis.dataDir, copy, { recursive: true });
+        await cluster.site.flushRedis();
+        const b = await cluster.site.start();
+        await b.takeInTheEnd(named("id"), click("in another"));
+        expect(b.log.has("the hot store is empty")).toBe(true);
+        await b.stop();
+        await setBack(copy);
+        const c = await cluster.site.start();
+        await c.takeInTheEnd(named("id"));
+        expect(c.log.has("the hot store holds an earlier state of this data")).toBe(true);
+        const stored = [click("in the former"), named("id"), click("in another")];
+        await expectReads(c, stored);
+        await cluster.site.expectStored(stored);
+      } finally {
+        rmSync(copy, { recursive: true, force: true });
       }
     });
 

@@ -18,6 +18,7 @@ const FLUSHER = "src/pipeline/flush/flusher.ts";
 const ADOPTION = "src/pipeline/upkeep/journal-adoption.ts";
 const HOUR_READER = "src/pipeline/read/hour-reader.ts";
 const HYDRATOR = "src/pipeline/commit/hydrator.ts";
+const ID_RESTORATION = "src/pipeline/upkeep/id-restoration.ts";
 const HOT = "test/simulation/stores/hot/data.ts";
 const COLD = "test/simulation/stores/cold/data.ts";
 
@@ -89,15 +90,16 @@ const OF_FLUSHES: readonly SimulatedMutation[] = [
     "trim-before-commit",
     "the journal is trimmed only after the cold store's COMMIT",
     FLUSHER,
-    "await cold.flush(progress.writer, batches);",
-    "await hot.trimJournal(progress.writer, last.seq); await cold.flush(progress.writer, batches);",
+    "await cold.flush(progress.writer, batches, progress.epoch);",
+    "await hot.trimJournal(progress.writer, last.seq); await cold.flush(progress.writer, batches, progress.epoch);",
   ),
   inOne(
     "released-before-commit",
     "the ring is released only after the cold store's COMMIT",
     FLUSHER,
-    "      await cold.flush(progress.writer, batches);\n",
-    "      this.#options.ring.releaseThrough(last.seq);\n      await cold.flush(progress.writer, batches);\n",
+    "      await cold.flush(progress.writer, batches, progress.epoch);\n",
+    "      this.#options.ring.releaseThrough(last.seq);\n" +
+      "      await cold.flush(progress.writer, batches, progress.epoch);\n",
   ),
   inOne(
     "full-ring-drops",
@@ -148,8 +150,8 @@ const OF_ADOPTIONS: readonly SimulatedMutation[] = [
     "journal-removed-unflushed",
     "a journal is removed only when all of it is in the cold store",
     ADOPTION,
-    "const eventCount = await drainJournal(options, writer);",
-    "const eventCount = 0;",
+    "const { names, eventCount, throughSeq } = await drainJournal(options, writer);",
+    "const { names, eventCount, throughSeq } = { names: [writer], eventCount: 0, throughSeq: 0 };",
   ),
   inOne(
     "hours-taken-for-empty",
@@ -267,10 +269,56 @@ const OF_READS: readonly SimulatedMutation[] = [
   ),
 ];
 
+const OF_LOSSES: readonly SimulatedMutation[] = [
+  inOne(
+    "epoch-without-sealing",
+    "writers of earlier epochs are sealed",
+    COLD,
+    "if (row.shard === shard) row.isSealed = true;",
+    "if (row.shard < shard) row.isSealed = true;",
+  ),
+  inOne(
+    "first-flush-in-any-epoch",
+    "a writer stores its first batch in its own epoch only",
+    COLD,
+    "if (epoch !== undefined && !this.#writers.has(writer)",
+    "if (epoch === -1 && !this.#writers.has(writer)",
+  ),
+  inOne(
+    "ids-taken-for-known",
+    "no event with an id is taken before ids are restored",
+    ID_RESTORATION,
+    "    this.#areKnown = areIdsKnown;\n",
+    "    this.#areKnown = areIdsKnown || epoch > 0;\n",
+  ),
+  inOne(
+    "waiting-ids-not-refused",
+    "a batch with ids that waited for another data set is refused",
+    SENDER,
+    "    if (this.#mayRepeatIds(sending)) return this.#options.onUnknownIds();\n",
+    "",
+  ),
+  inOne(
+    "first-page-of-ids-only",
+    "all ids of the last 24 hours are restored",
+    ID_RESTORATION,
+    "      before = page.next;\n",
+    "      before = undefined;\n",
+  ),
+  inOne(
+    "ids-not-stored",
+    "a flush stores the ids of its events",
+    COLD,
+    "if (ids.length > 0) this.#idRows.push",
+    "if (ids.length > 1) this.#idRows.push",
+  ),
+];
+
 export const SIMULATED_MUTATIONS: readonly SimulatedMutation[] = [
   ...OF_COMMITS,
   ...OF_FLUSHES,
   ...OF_ADOPTIONS,
   ...OF_THE_HOT_STORE,
   ...OF_READS,
+  ...OF_LOSSES,
 ];

@@ -15,7 +15,7 @@ import { send } from "../clients/senders.ts";
 import { type Fault, faultText, type HotServerName, type ServerName } from "../faults/kinds.ts";
 import { strike } from "../faults/strike.ts";
 import { ColdClient } from "../stores/cold/client.ts";
-import { ColdData } from "../stores/cold/data.ts";
+import { ColdData, type EventRow } from "../stores/cold/data.ts";
 import { ColdServer } from "../stores/cold/server.ts";
 import { HotClient } from "../stores/hot/client.ts";
 import { HotData } from "../stores/hot/data.ts";
@@ -74,7 +74,8 @@ export class World implements ReadingSite {
     };
     this.events = new SentEvents(this.report);
     this.books = new Books(this.report, (process) => this.events.ended(process));
-    this.cold = new ColdServer(new ColdData({ listener: { stored: (row) => this.events.stored(row) } }));
+    const listener = { stored: (row: EventRow) => this.events.stored(row) };
+    this.cold = new ColdServer(new ColdData({ listener, nowMs: () => Math.floor(this.wallMs) }));
     this.hots = Array.from({ length: settings.shards }, (_, i) => {
       return new HotServer(`redis-${i}`, (server) => this.newHotData(server));
     });

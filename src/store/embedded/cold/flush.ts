@@ -14,6 +14,8 @@ import { insertRow } from "./rows.ts";
 /** About 1 ms of inserts. */
 const ROWS_PER_PIECE = 500;
 
+const SEAL = "UPDATE writers SET sealed = 1 WHERE sealed = 0";
+const MOVE_EPOCH = "INSERT INTO epochs (shard, epoch) VALUES (0, ?) ON CONFLICT DO UPDATE SET epoch = excluded.epoch";
 const CREATE_WRITER = "INSERT INTO writers (writer, seq) VALUES (?, 0) ON CONFLICT DO NOTHING";
 const MOVE_WATERMARK = `
   UPDATE writers SET seq = ?, events = events + ?, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ') WHERE id = ?`;
@@ -26,10 +28,10 @@ interface WriterRow {
 
 export function flushRole(database: SqliteDatabase): FlushStore {
   return {
-    async flush(writer, batches) {
+    async flush(writer, batches, _shard = 0, epoch = undefined) {
       if (batches.length === 0) return 0;
       const what = flushName(writer, batches);
-      return await database.transaction(what, (writing) => store(writing, writer, batches));
+      return await database.transaction(what, (writing) => store(writing, writer, epoch, batches));
     },
     // In a transaction, so that it waits for a flush in progress.
     watermark: (writer) =>
@@ -41,10 +43,25 @@ export function flushRole(database: SqliteDatabase): FlushStore {
         writing.query(CREATE_WRITER).run(writer);
         writing.query("UPDATE writers SET sealed = 1 WHERE writer = ?").run(writer);
       }),
+    epoch: () => database.transaction("read its epoch", readEpoch),
+    beginEpoch: (from) =>
+      database.transaction(`begin the epoch after ${from}`, (writing) => {
+        if (readEpoch(writing) !== from) return false;
+        writing.query(SEAL).run();
+        writing.query(MOVE_EPOCH).run(from + 1);
+        return true;
+      }),
   };
 }
 
-async function store(database: Database, writer: string, batches: readonly JournaledBatch[]): Promise<number> {
+async function store(
+  database: Database,
+  writer: string,
+  epoch: number | undefined,
+  batches: readonly JournaledBatch[],
+): Promise<number> {
+  if (epoch !== undefined && readWriter(database, writer) === null && readEpoch(database) !== epoch)
+    throw new WriterSealedError(`writer ${writer} is of epoch ${epoch}, which has ended`);
   database.query(CREATE_WRITER).run(writer);
   const { id, seq, sealed } = readWriter(database, writer)!;
   const fresh = batches.filter((batch) => batch.seq > seq);
@@ -68,6 +85,10 @@ async function store(database: Database, writer: string, batches: readonly Journ
   const eventCount = countEvents(fresh);
   database.query(MOVE_WATERMARK).run(last.seq, eventCount, id);
   return eventCount;
+}
+
+function readEpoch(database: Database): number {
+  return database.query<{ epoch: number }, []>("SELECT epoch FROM epochs").get()?.epoch ?? 0;
 }
 
 function readWriter(database: Database, writer: string): WriterRow | null {

@@ -32,6 +32,26 @@ CREATE TABLE IF NOT EXISTS data_set (
   PRIMARY KEY (id)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
 
+-- How often the hot data set of each shard was initialized. Moved in the transaction that seals the shard's writers.
+CREATE TABLE IF NOT EXISTS epochs (
+  shard SMALLINT UNSIGNED NOT NULL,
+  epoch INT UNSIGNED NOT NULL,
+  PRIMARY KEY (shard)
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
+
+-- The ids of events, a row or more for each flush that had any, for 24 hours: from here they are restored into a Redis
+-- that has lost its data. ids: JSON [[stream, [id, …]], …], compressed with zstd.
+CREATE TABLE IF NOT EXISTS flushed_ids (
+  flushed_at BIGINT UNSIGNED NOT NULL,
+  writer INT UNSIGNED NOT NULL,
+  seq BIGINT UNSIGNED NOT NULL,
+  piece SMALLINT UNSIGNED NOT NULL,
+  shard SMALLINT UNSIGNED NOT NULL,
+  id_count INT UNSIGNED NOT NULL,
+  ids MEDIUMBLOB NOT NULL,
+  PRIMARY KEY (flushed_at, writer, seq, piece)
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
+
 -- user and id are bytes: no collation that both MySQL and MariaDB have tells 'a' from 'a ', so that
 -- COUNT(DISTINCT user) would not be the number of users. To read them: CONVERT(user USING utf8mb4).
 -- The primary key is the second line against storing a batch twice; the first is writers.seq.

@@ -1,10 +1,12 @@
 -- Makes a data set that is new, or has lost batches, writable: with no hour held.
--- KEYS: meta, hours, writers. ARGV: key prefix, freshFrom, number of hours dropped in one go, and of how many shards
--- this is one.
+-- KEYS: meta, hours, writers. ARGV: key prefix, freshFrom, number of hours dropped in one go, of how many shards this
+-- is one, epoch, and 1 if all ids are known.
 -- Answers 1 if it is initialized now, 0 if there are more hours to drop (call again), -1 if a journal is left.
 -- While the slot is moved it may end at any hour that it drops: the data set is not initialized by then, and the next
--- call -- goes on with that hour.
-if redis.call('EXISTS', KEYS[1]) == 1 then return 1 end
+-- call goes on with that hour.
+local epoch = redis.call('HGET', KEYS[1], 'epoch')
+if epoch and tonumber(epoch) >= tonumber(ARGV[5]) then return 1 end
+redis.call('DEL', KEYS[1])
 if redis.call('SCARD', KEYS[3]) > 0 then return -1 end
 local names = redis.call('ZRANGE', KEYS[2], 0, ARGV[3] - 1)
 for _, name in ipairs(names) do
@@ -18,5 +20,6 @@ if #names == tonumber(ARGV[3]) then return 0 end
 local time = redis.call('TIME')
 local mark = string.format('%.0f', time[1] * 1000000 + time[2])
 local since = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
-redis.call('HSET', KEYS[1], 'freshFrom', ARGV[2], 'mark', mark, 'since', since, 'shards', ARGV[4])
+redis.call('HSET', KEYS[1], 'freshFrom', ARGV[2], 'mark', mark, 'since', since, 'shards', ARGV[4],
+  'epoch', ARGV[5], 'ids', ARGV[6])
 return 1

@@ -211,6 +211,21 @@ export function flushContract(name: string, open: () => Promise<Harness>): void 
       expect(await expectConsistent(harness)).toHaveLength(11);
     });
 
+    test("a new epoch seals all writers, and those of earlier ones that have stored nothing yet", async ({ store }) => {
+      expect(await store.epoch()).toBe(0);
+      expect(await store.flush("old", [batchOf(1, [click("u")])], 0, 0)).toBe(1);
+      expect(await store.beginEpoch(0)).toBe(true);
+      expect(await store.beginEpoch(0)).toBe(false);
+      expect(await store.epoch()).toBe(1);
+      expect(await store.flush("old", [batchOf(1, [click("u")])], 0, 0)).toBe(0);
+      for (const writer of ["old", "silent"]) {
+        const flushed = store.flush(writer, [batchOf(2, [click("late")])], 0, 0);
+        await expectSealed(flushed);
+      }
+      expect(await store.flush("new", [batchOf(1, [click("v")])], 0, 1)).toBe(1);
+      expect(await store.flush("adopted", [batchOf(1, [click("w")])])).toBe(1);
+    });
+
     test("a writer can be sealed before its first flush", async ({ harness, store }) => {
       await store.seal("writer-a");
       const flushing = store.flush("writer-a", [batchOf(1, [click("u")])]);

@@ -1,10 +1,10 @@
 /** How a data set is initialized, and what is known and held then. */
 import { describe, expect } from "bun:test";
 import { type Event, HOUR_MS } from "../../../../src/domain/event.ts";
-import { USER_KEY_BYTES } from "../../../../src/domain/unique-users/user-hash.ts";
+import { newDataSet } from "../../../../src/store/cold/data-set.ts";
 import type { CommitResult } from "../../../../src/store/hot.ts";
 import { batchOf } from "../../../harness/pipeline/batches.ts";
-import { TEST_USER_KEY } from "../../../harness/pipeline/test-users.ts";
+import { TEST_DATA_SET } from "../../../harness/pipeline/test-users.ts";
 import {
   ABSENT,
   ALL,
@@ -30,7 +30,7 @@ export function initializationContract(openHarness: () => Promise<Harness>): voi
     const test = testWithStore(openHarness);
 
     test("before it nothing is read and nothing written", async ({ store }) => {
-      expect(await store.initializedMsAgo()).toBeUndefined();
+      expect(await store.initialization()).toBeUndefined();
       expect(await store.read([NOON_KEY])).toBe("uninitialized");
       expect(await store.read([])).toBe("uninitialized");
       expect(await store.register("w1")).toBe(false);
@@ -38,16 +38,35 @@ export function initializationContract(openHarness: () => Promise<Harness>): voi
       expect(await store.journalOwners()).toEqual([]);
       expect(await store.retire(NOON)).toBe(0);
       await initializeAndRegister(store, "w1");
-      expect(await store.initializedMsAgo()).toBeNumber();
+      expect(await store.initialization()).toBeDefined();
       expect(await store.read([NOON_KEY])).toEqual([EMPTY]);
       expect(await store.read([])).toEqual([]);
     });
 
-    test("the key of users is the first that was offered", async ({ store }) => {
-      expect(await store.userKey()).toBeUndefined();
-      expect(await store.userKey(TEST_USER_KEY)).toEqual(TEST_USER_KEY);
-      expect(await store.userKey(new Uint8Array(USER_KEY_BYTES).fill(255))).toEqual(TEST_USER_KEY);
-      expect(await store.userKey()).toEqual(TEST_USER_KEY);
+    test("it belongs to the first database that was offered", async ({ store }) => {
+      expect(await store.dataSet()).toBeUndefined();
+      expect(await store.dataSet(TEST_DATA_SET)).toEqual(TEST_DATA_SET);
+      expect(await store.dataSet(newDataSet())).toEqual(TEST_DATA_SET);
+      expect(await store.dataSet()).toEqual(TEST_DATA_SET);
+    });
+
+    test("it has an epoch, which writers have to know; a later one begins anew", async ({ store }) => {
+      expect(await store.initialize(NOON, 7)).toBe(true);
+      expect((await store.initialization())?.epoch).toBe(7);
+      expect(await store.initialize(NOON, 6)).toBe(true);
+      expect((await store.initialization())?.epoch).toBe(7);
+      expect(await store.register("w1", 6)).toBe(false);
+      expect(await store.register("w1", 7)).toBe(true);
+      await store.commit("w1", 1, batchOf([click("u")]));
+      await store.discard(6);
+      expect(await store.read([NOON_KEY])).toEqual([present(1, 0, 1)]);
+      await store.discard(7);
+      expect(await store.initialization()).toBeUndefined();
+      expect(await store.read([NOON_KEY])).toBe("uninitialized");
+      await removeAdopted(store, "w1", 1);
+      expect(await store.initialize(NOON, 8)).toBe(true);
+      expect(await store.read([NOON_KEY])).toEqual([EMPTY]);
+      expect(await store.register("w2", 8)).toBe(true);
     });
 
     test("hours before freshFrom are absent, the others empty", async ({ store }) => {
@@ -101,11 +120,11 @@ export function initializationContract(openHarness: () => Promise<Harness>): voi
       await before.commit("w1", 1, batchOf(events.slice(0, 300)));
       await before.commit("w1", 2, batchOf(events.slice(300)));
       const store = await harness.uninitialize();
-      expect(await store.initializedMsAgo()).toBeUndefined();
+      expect(await store.initialization()).toBeUndefined();
       expect(await store.read([NOON_KEY])).toBe("uninitialized");
       expect(await store.register("w2")).toBe(false);
       expect(await store.initialize(0)).toBe(false);
-      expect(await store.initializedMsAgo()).toBeUndefined();
+      expect(await store.initialization()).toBeUndefined();
       expect((await store.commit("w1", 3, batchOf([click("u")]))).status).toMatch(/^(uninitialized|unknown)$/);
       expect(await store.journalOwners()).toEqual([{ writer: "w1", adoptable: true, acceptedEvents: events.length }]);
       expect(await store.fence("w1")).toBe(true);

@@ -166,7 +166,7 @@ export function everyCall(of: HotStore, seq: number): (() => Promise<unknown>)[]
   return [
     () => of.commit("w1", seq, batchOf([click("u")])),
     () => of.read([NOON_KEY]),
-    () => of.initializedMsAgo(),
+    () => of.initialization(),
     () => of.initialize(NOON),
     () => of.register("w9"),
     () => of.renewLease("w1", seq - 1),

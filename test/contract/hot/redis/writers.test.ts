@@ -199,7 +199,7 @@ describeHotRedis((redis) => {
       expect(await right.open()).toEqual([]);
       expect(right.description).toBe(`redis://127.0.0.1:${redis.server.port}`);
       const wrong = harness.store({ url: url("open-barley") });
-      for (const ask of [() => wrong.open(), () => wrong.initializedMsAgo()]) {
+      for (const ask of [() => wrong.open(), () => wrong.initialization()]) {
         const error = await rejectionOf(ask());
         expect(error.mayHaveApplied).toBe(false);
         expect(error.message).toContain("WRONGPASS");

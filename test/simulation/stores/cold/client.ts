@@ -14,6 +14,7 @@ import type { DataSet } from "../../../../src/store/cold/data-set.ts";
 import type { UserSelection } from "../../../../src/store/cold/erasure-store.ts";
 import { ColdUnavailableError, WriterSealedError } from "../../../../src/store/cold/errors.ts";
 import { flushName } from "../../../../src/store/cold/flush-store.ts";
+import type { IdPage, IdRowKey } from "../../../../src/store/cold/id-store.ts";
 import type { HourPartVisitor, StoredEvents, UserRow, UsersRange } from "../../../../src/store/cold/read-store.ts";
 import type { Swept } from "../../../../src/store/cold/retention-store.ts";
 import { Connection, type Link } from "../../world/network.ts";
@@ -134,30 +135,25 @@ export class ColdClient {
     });
   }
 
-  async flush(writer: string, batches: readonly JournaledBatch[], shard = 0): Promise<number> {
+  async flush(writer: string, batches: readonly JournaledBatch[], shard = 0, epoch?: number): Promise<number> {
     if (batches.length === 0) return 0;
     const what = flushName(writer, batches);
+    const { data } = this.#options.server;
     return await this.#locked<number>(what, writer, (call, lock) => {
       this.#whenGone(call, lock);
       // The statements take some round trips; then the process sends COMMIT.
       call.connection.request(() => () => {
         if (call.isSettled) return;
-        call.connection.request(() => this.#commit(call, lock, writer, batches, shard));
+        call.connection.request(() => this.#commit(call, lock, () => data.flush(writer, batches, shard, epoch)));
       });
     });
   }
 
-  #commit(
-    call: Call<number>,
-    lock: WriterLock,
-    writer: string,
-    batches: readonly JournaledBatch[],
-    shard: number,
-  ): () => void {
+  #commit(call: Call<number>, lock: WriterLock, flush: () => number): () => void {
     const { server, process, trace } = this.#options;
     if (this.#isGone(call)) return this.#lost(call);
     try {
-      const stored = server.data.flush(writer, batches, shard);
+      const stored = flush();
       if (trace.isOn) trace.add(server.name, `${call.what} of ${process.name}: ${stored} rows`);
       return () => this.#settle(call, () => call.resolve(stored));
     } catch (error) {
@@ -188,14 +184,34 @@ export class ColdClient {
     });
   }
 
-  async seal(writer: string, _shard = 0): Promise<void> {
+  async seal(writer: string, shard = 0): Promise<void> {
     await this.#locked<void>(`seal ${writer}`, writer, (call, lock) => {
       const { server, process, trace } = this.#options;
-      server.data.seal(writer);
+      server.data.seal(writer, shard);
       if (trace.isOn) trace.add(server.name, `${call.what} of ${process.name}`);
       lock.release();
       call.connection.request(() => () => this.#settle(call, () => call.resolve()));
     });
+  }
+
+  async epoch(shard = 0): Promise<number> {
+    return await this.#ask("epoch", (data) => data.epoch(shard));
+  }
+
+  async beginEpoch(from: number, shard = 0): Promise<boolean> {
+    return await this.#ask(`begin the epoch after ${from}`, (data) => data.beginEpoch(from, shard), true);
+  }
+
+  async time(): Promise<number> {
+    return await this.#ask("time", (data) => data.time());
+  }
+
+  async flushedIds(sinceMs: number, before: IdRowKey | undefined, shard = 0): Promise<IdPage> {
+    return await this.#ask("flushedIds", (data) => data.flushedIds(sinceMs, before, shard));
+  }
+
+  async forgetFlushedIds(beforeMs: number): Promise<boolean> {
+    return await this.#ask("forgetFlushedIds", (data) => data.forgetFlushedIds(beforeMs), true);
   }
 
   async shardCount(): Promise<number | undefined> {

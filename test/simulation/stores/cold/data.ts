@@ -25,6 +25,7 @@ import type { HourAudit, RowKey, RowPage } from "../../../../src/store/cold/audi
 import type { DataSet } from "../../../../src/store/cold/data-set.ts";
 import type { UserSelection } from "../../../../src/store/cold/erasure-store.ts";
 import { WriterSealedError } from "../../../../src/store/cold/errors.ts";
+import type { IdPage, IdRowKey } from "../../../../src/store/cold/id-store.ts";
 import type { StoredEvents, UserRow, UsersRange } from "../../../../src/store/cold/read-store.ts";
 import type { Swept } from "../../../../src/store/cold/retention-store.ts";
 import { compareHours } from "../../../../src/store/sql/event-rows.ts";
@@ -52,6 +53,7 @@ interface Part extends HourKey {
 interface WriterRow {
   /** In the order in which writers came. */
   readonly id: number;
+  readonly shard: number;
   seq: number;
   events: number;
   isSealed: boolean;
@@ -65,7 +67,17 @@ export interface ColdDataOptions {
   /** What the database refuses for what is in it: set aside as a dead letter. */
   readonly refuses?: (row: EventRow) => boolean;
   readonly listener?: ColdDataListener;
+  readonly nowMs?: () => number;
 }
+
+/** What a flush stored of ids. */
+interface IdRow extends IdRowKey {
+  readonly shard: number;
+  readonly ids: readonly Pick<EventRow, "stream" | "id">[];
+}
+
+/** Few, so that a test needs several pages. */
+const ID_ROWS_PER_PAGE = 3;
 
 export class ColdData {
   /** By hour and stream. */
@@ -75,6 +87,9 @@ export class ColdData {
   readonly #parts = new Map<string, Part>();
   readonly #erased = new Map<string, ErasedCounts>();
   readonly #writers = new Map<string, WriterRow>();
+  /** The latest last. */
+  #idRows: IdRow[] = [];
+  readonly #epochs = new Map<number, number>();
   readonly #options: ColdDataOptions;
   #shards: number | undefined;
   #bounds: RetentionBounds = NO_BOUNDS;
@@ -93,7 +108,9 @@ export class ColdData {
   }
 
   /** Throws WriterSealedError. */
-  flush(writer: string, batches: readonly JournaledBatch[], shard: number): number {
+  flush(writer: string, batches: readonly JournaledBatch[], shard: number, epoch: number | undefined): number {
+    if (epoch !== undefined && !this.#writers.has(writer) && this.epoch(shard) !== epoch)
+      throw new WriterSealedError(`writer ${writer} is of epoch ${epoch}, which has ended`);
     const { seq, isSealed } = this.#writers.get(writer) ?? { seq: 0, isSealed: false };
     const fresh = batches.filter((batch) => batch.seq > seq);
     const last = fresh.at(-1);
@@ -105,16 +122,19 @@ export class ColdData {
       for (const row of rowsOf(writer, batch, shard)) this.#store(row);
       eventCount += batch.eventCount;
     }
-    const record = this.#writerRow(writer);
+    const record = this.#writerRow(writer, shard);
+    const ids = fresh.flatMap((batch) => [...rowsOf(writer, batch, shard)].filter(({ id }) => id !== null));
+    const key = { flushedAtMs: this.time(), writer: record.id, seq: last.seq, piece: 0 };
+    if (ids.length > 0) this.#idRows.push({ ...key, shard, ids });
     record.seq = last.seq;
     record.events += eventCount;
     return eventCount;
   }
 
-  #writerRow(writer: string): WriterRow {
+  #writerRow(writer: string, shard: number): WriterRow {
     let record = this.#writers.get(writer);
     if (record === undefined) {
-      record = { id: this.#writers.size + 1, seq: 0, events: 0, isSealed: false };
+      record = { id: this.#writers.size + 1, shard, seq: 0, events: 0, isSealed: false };
       this.#writers.set(writer, record);
     }
     return record;
@@ -154,8 +174,42 @@ export class ColdData {
     return this.#writers.has(`${writer}~`) ? Math.max(own, this.storedThrough(`${writer}~`)) : own;
   }
 
-  seal(writer: string): void {
-    this.#writerRow(writer).isSealed = true;
+  seal(writer: string, shard: number): void {
+    this.#writerRow(writer, shard).isSealed = true;
+  }
+
+  time(): number {
+    return Math.max(this.#options.nowMs?.() ?? Date.now(), this.#idRows.at(-1)?.flushedAtMs ?? 0);
+  }
+
+  flushedIds(sinceMs: number, before: IdRowKey | undefined, shard: number): IdPage {
+    const isBefore = (row: IdRow) => before === undefined || compareIdRows(row, before) < 0;
+    const found = this.#idRows
+      .filter((row) => row.shard === shard && row.flushedAtMs >= sinceMs && isBefore(row))
+      .sort((a, b) => compareIdRows(b, a));
+    const page = found.slice(0, ID_ROWS_PER_PAGE);
+    return {
+      ids: page.flatMap(({ ids, flushedAtMs }) => {
+        return ids.map(({ stream, id }) => ({ stream, ids: [id!], ageMs: this.time() - flushedAtMs }));
+      }),
+      next: found.length > page.length ? page.at(-1) : undefined,
+    };
+  }
+
+  forgetFlushedIds(beforeMs: number): boolean {
+    this.#idRows = this.#idRows.filter(({ flushedAtMs }) => flushedAtMs >= beforeMs);
+    return false;
+  }
+
+  epoch(shard: number): number {
+    return this.#epochs.get(shard) ?? 0;
+  }
+
+  beginEpoch(from: number, shard: number): boolean {
+    if (this.epoch(shard) !== from) return false;
+    for (const row of this.#writers.values()) if (row.shard === shard) row.isSealed = true;
+    this.#epochs.set(shard, from + 1);
+    return true;
   }
 
   read(key: HourKey, shards: readonly number[] | undefined): HourTotals | undefined {
@@ -300,6 +354,10 @@ export class ColdData {
     }
     return { ...dropped, partitions: 0, deadLetters: 0, isDone: true };
   }
+}
+
+function compareIdRows(a: IdRowKey, b: IdRowKey): number {
+  return a.flushedAtMs - b.flushedAtMs || compare([a.writer, a.seq, a.piece], [b.writer, b.seq, b.piece]);
 }
 
 function* rowsOf(writer: string, { seq, groups }: JournaledBatch, shard: number): Generator<EventRow> {

@@ -9,14 +9,18 @@ import type { HourKey } from "../../../../src/domain/event.ts";
 import type { HourRange, HourRecord, HourTotals } from "../../../../src/domain/hour-range.ts";
 import { backoffMs } from "../../../../src/runtime/backoff.ts";
 import type { Clock } from "../../../../src/runtime/clock.ts";
+import type { DataSet } from "../../../../src/store/cold/data-set.ts";
 import {
   type CommitResult,
   type EndedWriter,
   type HotStore,
   HotUnavailableError,
   type HourRead,
+  type Initialization,
   type JournalOwner,
   type LeaseState,
+  type RestoreState,
+  type StoredId,
 } from "../../../../src/store/hot.ts";
 import { Connection, type Link } from "../../world/network.ts";
 import type { Owner, Scheduler } from "../../world/scheduler.ts";
@@ -170,22 +174,35 @@ export class HotClient implements HotStore {
     return () => answer(outcome);
   }
 
-  initializedMsAgo(): Promise<number | undefined> {
-    return this.#run("initializedMsAgo", "reads", (data) => data.initializedMsAgo());
+  initialization(): Promise<Initialization | undefined> {
+    return this.#run("initialization", "reads", (data) => data.initialization());
   }
 
-  userKey(offered?: Uint8Array): Promise<Uint8Array | undefined> {
+  dataSet(offered?: DataSet): Promise<DataSet | undefined> {
     const access = offered === undefined ? "reads" : "writes";
-    return this.#run("userKey", access, (data) => data.userKey(offered));
+    return this.#run("dataSet", access, (data) => data.dataSet(offered));
   }
 
-  initialize(freshFrom: number): Promise<boolean> {
-    return this.#run("initialize", "writes", (data) => data.initialize(freshFrom));
+  initialize(freshFrom: number, epoch = 0, areIdsKnown = true): Promise<boolean> {
+    const what = `initialize epoch ${epoch}, with ids ${areIdsKnown ? "known" : "unknown"}`;
+    return this.#run(what, "writes", (data) => data.initialize(freshFrom, epoch, areIdsKnown));
   }
 
-  async register(writer: string): Promise<boolean> {
+  restoreIds(epoch: number, restorer: string, ids: readonly StoredId[]): Promise<RestoreState> {
+    return this.#run(`restore ${ids.length} ids`, "writes", (data) => data.restoreIds(epoch, restorer, ids));
+  }
+
+  noteIds(epoch: number, throughMs: number, restorer = ""): Promise<boolean> {
+    return this.#run("noteIds", "writes", (data) => data.noteIds(epoch, throughMs, restorer));
+  }
+
+  discard(epoch: number): Promise<void> {
+    return this.#run(`discard epoch ${epoch}`, "frees", (data) => data.discard(epoch));
+  }
+
+  async register(writer: string, epoch = 0): Promise<boolean> {
     this.#options.onRegister(writer, false);
-    const isRegistered = await this.#run(`register ${writer}`, "writes", (data) => data.register(writer));
+    const isRegistered = await this.#run(`register ${writer}`, "writes", (data) => data.register(writer, epoch));
     if (!isRegistered) return false;
     this.#acknowledged = { writer, seq: 0 };
     this.#options.onRegister(writer, true);
@@ -271,7 +288,17 @@ export class HotClient implements HotStore {
 }
 
 /** Not in a trace, unless they fail: they come again and again. */
-const QUIET = new Set(["hello", "info", "owners", "retire", "initializedMsAgo", "userKey", "retirementMark", "lease"]);
+const QUIET = new Set([
+  "noteIds",
+  "hello",
+  "info",
+  "owners",
+  "retire",
+  "initialization",
+  "dataSet",
+  "retirementMark",
+  "lease",
+]);
 
 function shown(outcome: unknown): string {
   if (outcome instanceof Error) return outcome.message;

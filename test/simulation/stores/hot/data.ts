@@ -8,8 +8,19 @@ import { type Batch, decodeBatch, encodeBatch, type JournaledBatch } from "../..
 import { HOUR_MS, type HourKey, hourKeyName, ID_TTL_MS } from "../../../../src/domain/event.ts";
 import { type HourRange, type HourRecord, type HourTotals, includes } from "../../../../src/domain/hour-range.ts";
 import { UserSketches } from "../../../../src/domain/unique-users/user-sketches.ts";
-import type { CommitResult, EndedWriter, HourRead, JournalOwner, LeaseState } from "../../../../src/store/hot.ts";
+import type { DataSet } from "../../../../src/store/cold/data-set.ts";
+import type {
+  CommitResult,
+  EndedWriter,
+  HourRead,
+  Initialization,
+  JournalOwner,
+  LeaseState,
+  RestoreState,
+  StoredId,
+} from "../../../../src/store/hot.ts";
 
+const RESTORER_LEASE_MS = 15_000;
 /** How long a fence outlives its journal. */
 const FENCE_MEMORY_MS = 7 * 86_400_000;
 
@@ -39,6 +50,10 @@ interface WriterRecord {
 }
 
 interface Meta {
+  readonly epoch: number;
+  readonly areIdsKnown: boolean;
+  readonly restorer: string;
+  readonly restorerUntilMs: number;
   readonly freshFrom: number;
   readonly mark: number;
   readonly sinceMs: number;
@@ -61,7 +76,8 @@ export class HotData {
   readonly #writers = new Map<string, WriterRecord>();
   /** When each is forgotten. */
   readonly #ids = new Map<string, number>();
-  #userKey: Uint8Array | undefined;
+  #dataSet: DataSet | undefined;
+  #idsThroughMs = 0;
   readonly #nowMs: () => number;
   readonly #leaseMs: number;
   #listener: HotDataListener;
@@ -72,15 +88,18 @@ export class HotData {
     this.#listener = listener;
   }
 
-  initializedMsAgo(): number | undefined {
-    return this.meta && this.#nowMs() - this.meta.sinceMs;
+  initialization(): Initialization | undefined {
+    if (this.meta === undefined) return undefined;
+    const { sinceMs, epoch, areIdsKnown } = this.meta;
+    return { msAgo: this.#nowMs() - sinceMs, epoch, areIdsKnown, idsThroughMs: this.#idsThroughMs };
   }
 
   /** Of all that is in here now; what happens to one is not seen in the other. */
   copy(): HotData {
     const copy = new HotData(this.#nowMs, this.#leaseMs, this.#listener);
     copy.meta = this.meta;
-    copy.#userKey = this.#userKey;
+    copy.#dataSet = this.#dataSet;
+    copy.#idsThroughMs = this.#idsThroughMs;
     for (const [name, hour] of this.hours) {
       const users = new UserSketches();
       users.merge(hour.users);
@@ -97,26 +116,52 @@ export class HotData {
     return this.#writer(writer)?.last;
   }
 
-  initialize(freshFrom: number): boolean {
-    if (this.meta !== undefined) return true;
+  initialize(freshFrom: number, epoch: number, areIdsKnown: boolean): boolean {
+    if (this.meta !== undefined && this.meta.epoch >= epoch) return true;
+    this.meta = undefined;
     if (this.journals.size > 0) return false;
     this.version += 1;
     this.hours.clear();
-    this.meta = { freshFrom, mark: this.#nowMs() * 1_000, sinceMs: this.#nowMs() };
+    const restoring = { areIdsKnown, restorer: "", restorerUntilMs: 0 };
+    this.meta = { epoch, freshFrom, mark: this.#nowMs() * 1_000, sinceMs: this.#nowMs(), ...restoring };
     return true;
   }
 
-  userKey(offered?: Uint8Array): Uint8Array | undefined {
-    this.#userKey ??= offered;
-    return this.#userKey;
+  discard(epoch: number): void {
+    if (this.meta?.epoch === epoch) this.meta = undefined;
+  }
+
+  restoreIds(epoch: number, restorer: string, ids: readonly StoredId[]): RestoreState {
+    const { meta } = this;
+    if (meta?.epoch !== epoch || meta.areIdsKnown) return "lost";
+    if (meta.restorer !== restorer && meta.restorerUntilMs > this.#nowMs()) return "taken";
+    this.meta = { ...meta, restorer, restorerUntilMs: this.#nowMs() + RESTORER_LEASE_MS };
+    for (const { stream, id, ttlMs } of ids) {
+      const name = idName(stream, id);
+      if ((this.#ids.get(name) ?? 0) <= this.#nowMs()) this.#ids.set(name, this.#nowMs() + ttlMs);
+    }
+    return "restored";
+  }
+
+  noteIds(epoch: number, throughMs: number, restorer: string): boolean {
+    const { meta } = this;
+    if (meta?.epoch !== epoch || (!meta.areIdsKnown && meta.restorer !== restorer)) return false;
+    this.meta = { ...meta, areIdsKnown: true };
+    this.#idsThroughMs = Math.max(this.#idsThroughMs, throughMs);
+    return true;
+  }
+
+  dataSet(offered?: DataSet): DataSet | undefined {
+    this.#dataSet ??= offered;
+    return this.#dataSet;
   }
 
   retirementMark(): number | undefined {
     return this.meta?.mark;
   }
 
-  register(writer: string): boolean {
-    if (this.meta === undefined) return false;
+  register(writer: string, epoch: number): boolean {
+    if (this.meta?.epoch !== epoch) return false;
     const leaseUntilMs = this.#nowMs() + this.#leaseMs;
     const isFenced = this.#writer(writer)?.isFenced ?? false;
     const record = { last: 0, flushed: 0, events: 0, leaseUntilMs, isFenced };

@@ -17,6 +17,12 @@ CREATE TABLE IF NOT EXISTS data_set (
   user_key BLOB NOT NULL
 ) STRICT;
 
+-- How often the hot data set was initialized. Moved in the transaction that seals all writers.
+CREATE TABLE epochs (
+  shard INTEGER PRIMARY KEY,
+  epoch INTEGER NOT NULL
+) STRICT;
+
 -- Small rows under a wide key: without a rowid there is one tree to write instead of two.
 CREATE TABLE events (
   hour INTEGER NOT NULL,

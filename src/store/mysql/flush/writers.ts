@@ -1,6 +1,6 @@
 /** The table `writers` in MySQL, and the shards: which one a writer, and so its rows, belong to, and how many exist. */
-import type { RowKey } from "../cold/audit-store.ts";
-import type { MysqlSession } from "./connection/sql-session.ts";
+import type { RowKey } from "../../cold/audit-store.ts";
+import type { MysqlSession } from "../connection/sql-session.ts";
 
 export interface NamedWriter {
   readonly name: string;
@@ -31,7 +31,7 @@ export async function lockOrCreateWriter(session: MysqlSession, writer: NamedWri
  * Only for a writer that has no row yet: on one that has, the upsert would use up an id at every flush. If another
  * flush creates the same row, this waits for it, and then reads what it left.
  */
-async function createWriter(session: MysqlSession, { name, shard }: NamedWriter): Promise<WriterRow> {
+export async function createWriter(session: MysqlSession, { name, shard }: NamedWriter): Promise<WriterRow> {
   const upsert = `INSERT INTO writers (writer, seq, shard) VALUES (?, 0, ?)
     ON DUPLICATE KEY UPDATE seq = seq`;
   await session.run(upsert, [name, shard]);

@@ -5,18 +5,20 @@
  * retry after a lost answer, an adopter of its journal) waits there until the outcome of the first is settled, and then
  * sees it in the watermark.
  */
-import { countEvents, type JournaledBatch } from "../../domain/batch.ts";
-import { WriterSealedError } from "../cold/errors.ts";
-import { type FlushStore, flushName } from "../cold/flush-store.ts";
-import { rowPieces } from "../sql/event-rows.ts";
-import { hourAdditions } from "../sql/hour-rows.ts";
-import type { MysqlDatabase } from "./connection/database.ts";
-import type { MysqlSession } from "./connection/sql-session.ts";
-import { setAside } from "./dead-letters.ts";
-import { addToHours } from "./hours.ts";
-import type { PartitionKeeper } from "./partitions.ts";
-import { insertRows, type RefusedRow } from "./rows.ts";
-import { lockOrCreateWriter, lockWriter, type NamedWriter } from "./writers.ts";
+import { countEvents, type JournaledBatch } from "../../../domain/batch.ts";
+import { WriterSealedError } from "../../cold/errors.ts";
+import { type FlushStore, flushName } from "../../cold/flush-store.ts";
+import { rowPieces } from "../../sql/event-rows.ts";
+import { hourAdditions } from "../../sql/hour-rows.ts";
+import type { MysqlDatabase } from "../connection/database.ts";
+import type { MysqlSession } from "../connection/sql-session.ts";
+import { setAside } from "../dead-letters.ts";
+import { addToHours } from "../hours.ts";
+import type { PartitionKeeper } from "../partitions.ts";
+import { insertRows, type RefusedRow } from "../rows.ts";
+import { beginEpoch, isOfEpoch, readEpoch } from "./epochs.ts";
+import { insertIds } from "./flushed-ids.ts";
+import { createWriter, lockOrCreateWriter, lockWriter, type NamedWriter } from "./writers.ts";
 
 /** The text of one INSERT is built without a pause: 1,000 rows take about 1 ms. */
 const DEFAULT_ROWS_PER_INSERT = 1_000;
@@ -27,10 +29,10 @@ export function flushRole(
   rowsPerInsert = DEFAULT_ROWS_PER_INSERT,
 ): FlushStore {
   return {
-    async flush(writer, batches, shard = 0) {
+    async flush(writer, batches, shard = 0, epoch = undefined) {
       if (batches.length === 0) return 0;
       const named = { name: writer, shard };
-      const stored = await database.flush(flushName(writer, batches), store, named, batches, rowsPerInsert);
+      const stored = await database.flush(flushName(writer, batches), store, named, epoch, batches, rowsPerInsert);
       void partitions.maintain();
       return stored;
     },
@@ -48,17 +50,29 @@ export function flushRole(
         await session.run("UPDATE writers SET sealed = 1 WHERE id = ?", [id]);
         await session.run("COMMIT");
       }),
+    epoch: (shard = 0) => database.read("read its epoch", readEpoch, shard),
+    beginEpoch: (from, shard = 0) => database.flush(`begin the epoch after ${from}`, beginEpoch, shard, from),
   };
+}
+
+async function createInEpoch(session: MysqlSession, writer: NamedWriter, epoch: number | undefined) {
+  if (epoch !== undefined && !(await isOfEpoch(session, writer.shard, epoch))) {
+    await session.run("ROLLBACK");
+    throw new WriterSealedError(`writer ${writer.name} is of epoch ${epoch}, which has ended`);
+  }
+  return await createWriter(session, writer);
 }
 
 async function store(
   session: MysqlSession,
   writer: NamedWriter,
+  epoch: number | undefined,
   batches: readonly JournaledBatch[],
   rowsPerInsert: number,
 ): Promise<number> {
   await session.run("START TRANSACTION");
-  const { id, seq, sealed, shard } = await lockOrCreateWriter(session, writer);
+  const row = (await lockWriter(session, writer.name)) ?? (await createInEpoch(session, writer, epoch));
+  const { id, seq, sealed, shard } = row;
   const fresh = batches.filter((batch) => batch.seq > seq);
   const last = fresh.at(-1);
   if (last === undefined || sealed === 1) {
@@ -71,6 +85,7 @@ async function store(
     refused.push(...(await insertRows(session, piece)));
   }
   if (refused.length > 0) await setAside(session, refused);
+  await insertIds(session, { writer: id, seq: last.seq, shard }, fresh);
   const refusedRows = refused.map(({ row }) => row);
   await addToHours(session, shard, hourAdditions(fresh, refusedRows));
   const eventCount = countEvents(fresh);

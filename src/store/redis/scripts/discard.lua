@@ -1,0 +1,3 @@
+-- A data set of this epoch is no longer initialized. KEYS: meta. ARGV: epoch.
+if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[1])

@@ -1,0 +1,61 @@
+/** How ids are restored, where they may be lost: not in the embedded store, which has them in its journal's file. */
+import { describe, expect } from "bun:test";
+import type { StoredId } from "../../../../src/store/hot.ts";
+import { batchOf } from "../../../harness/pipeline/batches.ts";
+import { waitFor } from "../../../harness/service/wait-for.ts";
+import { click, committed, type Harness, NOON, STREAM, testWithStore } from "../setup.ts";
+
+const LONG_MS = 3_600_000;
+
+function storedIds(...ids: readonly string[]): StoredId[] {
+  return ids.map((id) => ({ stream: STREAM, id, ttlMs: LONG_MS }));
+}
+
+export function lostIdsContract(name: string, openHarness: () => Promise<Harness>): void {
+  describe(`hot store contract: ${name} > lost ids`, () => {
+    const test = testWithStore(openHarness);
+
+    test("are known after they were restored, by one restorer at a time", async ({ store }) => {
+      expect(await store.initialize(NOON, 3, false)).toBe(true);
+      expect(await store.initialization()).toMatchObject({ epoch: 3, areIdsKnown: false, idsThroughMs: 0 });
+      expect(await store.restoreIds(2, "r", storedIds("id-1"))).toBe("lost");
+      expect(await store.restoreIds(3, "r", [])).toBe("restored");
+      expect(await store.restoreIds(3, "other", storedIds("id-1"))).toBe("taken");
+      expect(await store.restoreIds(3, "r", storedIds("id-1", "id-2"))).toBe("restored");
+      for (const restorer of ["other", undefined]) expect(await store.noteIds(3, NOON, restorer)).toBe(false);
+      expect(await store.noteIds(2, NOON, "r")).toBe(false);
+      expect((await store.initialization())?.areIdsKnown).toBe(false);
+      expect(await store.noteIds(3, NOON, "r")).toBe(true);
+      expect(await store.initialization()).toMatchObject({ areIdsKnown: true, idsThroughMs: NOON });
+      expect(await store.restoreIds(3, "r", storedIds("id-3"))).toBe("lost");
+      await store.register("w1", 3);
+      const events = [click("a", "id-1"), click("b", "id-2"), click("c", "id-3"), click("d")];
+      expect(await store.commit("w1", 1, batchOf(events))).toEqual(committed(0, 1));
+    });
+
+    test("the time through which ids are known moves forward only, and outlives the data set", async ({ store }) => {
+      await store.initialize(NOON, 1);
+      expect((await store.initialization())?.areIdsKnown).toBe(true);
+      expect(await store.noteIds(1, NOON + 5)).toBe(true);
+      expect(await store.noteIds(1, NOON)).toBe(true);
+      await store.discard(1);
+      expect(await store.noteIds(1, NOON + 9)).toBe(false);
+      await store.initialize(NOON, 2, false);
+      expect(await store.initialization()).toMatchObject({ areIdsKnown: false, idsThroughMs: NOON + 5 });
+    });
+
+    test("a restored id does not shorten the life of one that is known", async ({ store }) => {
+      await store.initialize(NOON, 1, false);
+      await store.register("w1", 1);
+      await store.commit("w1", 1, batchOf([click("a", "orphan")]));
+      const short = ["orphan", "short"].map((id) => ({ stream: STREAM, id, ttlMs: 1 }));
+      expect(await store.restoreIds(1, "r", short)).toBe("restored");
+      let seq = 1;
+      await waitFor("the other one to be forgotten", async () => {
+        seq += 1;
+        return Bun.deepEquals(await store.commit("w1", seq, batchOf([click("b", "short")])), committed());
+      });
+      expect(await store.commit("w1", seq + 1, batchOf([click("a", "orphan")]))).toEqual(committed(0));
+    });
+  });
+}
