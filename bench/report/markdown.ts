@@ -37,7 +37,7 @@ function sectionsOf(results: Results): Readonly<Record<string, string>> {
   const judgement = judgementOf(results);
   const [noise, gate, aims] = verdictTables(judgement).map(markdownTable);
   return {
-    machine: [...machineLines(results), "", `${judgement.text}.`].join("\n"),
+    machine: [...machineLines(results), `${judgement.text}.`].map((line) => `- ${line}`).join("\n"),
     noise: noise!,
     gate: gate!,
     aims: aims!,
@@ -49,8 +49,6 @@ function sectionsOf(results: Results): Readonly<Record<string, string>> {
 }
 
 function markdownTable({ head, rows }: Table): string {
-  const lines = rows.map(({ cells, mark }) =>
-    mark === "hourglass" ? cells.map((cell) => cell && `**${cell}**`) : cells,
-  );
+  const lines = rows.map(({ cells }) => cells.map((cell) => cell.replace(/^Hourglass.*/, "**$&**")));
   return [head, head.map(() => "---"), ...lines].map((cells) => `| ${cells.join(" | ")} |`).join("\n");
 }

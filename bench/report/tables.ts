@@ -226,11 +226,12 @@ function killTable(results: Results): Table {
 /** Where it was measured, a line each. */
 export function machineLines({ machine, parameters, durationS, startedAt, commit }: Results): string[] {
   const { rounds, phaseMs, connections } = parameters;
+  const roundsText = rounds === 1 ? "one round" : `medians of ${rounds} rounds (least … most)`;
   return [
     `${machine.cpu}, ${machine.cores} cores, ${machine.memoryGb} GB, ${machine.system}`,
     `Bun ${machine.bun}, Redis ${machine.redis}, MariaDB ${machine.mariaDb}`,
     `${startedAt.slice(0, 10)}, commit ${commit}, ${Math.round(durationS / 60)} minutes; ` +
-      `medians of ${rounds} rounds (least … most), ${phaseMs / 1_000} s a measurement, ${connections} connections`,
+      `${roundsText}, ${phaseMs / 1_000} s a measurement, ${connections} connections`,
   ];
 }
 
