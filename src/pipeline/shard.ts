@@ -34,6 +34,7 @@ export interface ShardSettings {
   readonly leaseMs: number;
   /** How long the events of a batch wait for an outcome that the hot store does not tell. */
   readonly outcomeTimeoutMs: number;
+  readonly commitIntervalMs: number;
 }
 
 export interface ShardOptions {
@@ -77,7 +78,7 @@ export class Shard {
 
   constructor(options: ShardOptions) {
     const { number, hot, cold, ledger, metrics, log, clock, settings, journals, signal } = options;
-    const { flushIntervalMs, flushMaxEvents, ringCapacityEvents, leaseMs, outcomeTimeoutMs } = settings;
+    const { flushIntervalMs, flushMaxEvents, ringCapacityEvents, leaseMs, outcomeTimeoutMs, commitIntervalMs } = settings;
     this.#options = options;
     this.number = number;
     this.hot = hot;
@@ -100,6 +101,7 @@ export class Shard {
       journals,
       streams: options.streams,
       outcomeTimeoutMs,
+      commitIntervalMs,
     });
     this.flusher = flusher;
     this.#identity = identity;

@@ -173,6 +173,12 @@ export const SETTING_GROUPS = {
       [100, 600_000],
       "after this time without a sign of life, other instances adopt the journal of an instance",
     ),
+    commitIntervalMs: integer(
+      "COMMIT_INTERVAL_MS",
+      2,
+      [0, 100],
+      "how far apart commits to the hot store start under load; 0: each as soon as the one before has ended",
+    ),
     outcomeTimeoutMs: integer(
       "OUTCOME_TIMEOUT_MS",
       10_000,

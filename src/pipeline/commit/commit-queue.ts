@@ -38,6 +38,10 @@ export class CommitQueue {
     return this.#bulks.waitingEvents;
   }
 
+  get events(): number {
+    return this.#singleEvents + this.#bulks.waitingEvents;
+  }
+
   get isEmpty(): boolean {
     return this.#batches.length === 0 && this.#bulks.waitingEvents === 0;
   }

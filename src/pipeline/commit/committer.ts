@@ -24,6 +24,7 @@ import { EventAdmission, type JournalBound, type WaitingEvents } from "./event-a
 import type { Hydrator } from "./hydrator.ts";
 import { LateGroups } from "./late-groups.ts";
 import type { Outcome } from "./open-batch.ts";
+import { CommitPace } from "./pace.ts";
 import { submitDivided } from "./split-bulk.ts";
 import type { StreamRegistry } from "./stream-registry.ts";
 import type { WriterIdentity } from "./writer-identity.ts";
@@ -40,6 +41,8 @@ export interface CommitterOptions {
   readonly journals: JournalBound;
   readonly streams: StreamRegistry;
   readonly outcomeTimeoutMs: number;
+  /** As COMMIT_INTERVAL_MS. */
+  readonly commitIntervalMs: number;
   readonly onBrokenInvariant: InvariantHandler;
 }
 
@@ -53,6 +56,9 @@ export class Committer {
   readonly #queue: CommitQueue;
   readonly #lateGroups: LateGroups;
   readonly #sender: BatchSender;
+  readonly #pace: CommitPace;
+  /** Set while events wait for their commit to be due. */
+  #cancelPause: (() => void) | undefined;
   #running: Promise<void> | undefined;
   #isScheduled = false;
   #failures = 0;
@@ -62,7 +68,8 @@ export class Committer {
 
   constructor(options: CommitterOptions) {
     this.#options = options;
-    const { hydrator, ledger, clock, journals } = options;
+    const { hydrator, ledger, clock, journals, commitIntervalMs } = options;
+    this.#pace = new CommitPace(commitIntervalMs);
     this.#queue = new CommitQueue(clock, () => this.#schedule());
     this.#admission = new EventAdmission({ ledger, journals, waiting: this.#waitingEvents() });
     const [queue, admission] = [this.#queue, this.#admission];
@@ -128,7 +135,9 @@ export class Committer {
   submit(event: Event): Promise<Outcome> {
     const reason = this.refusalOf(event);
     if (reason !== undefined) return Promise.resolve(this.#admission.refuse(reason, 1));
-    return this.#queue.add(event);
+    const outcome = this.#queue.add(event);
+    if (this.#cancelPause !== undefined && this.#pauseMs <= 0) this.#schedule();
+    return outcome;
   }
 
   /**
@@ -164,7 +173,23 @@ export class Committer {
     this.#isScheduled = true;
     this.#options.clock.atTurnEnd(() => {
       this.#isScheduled = false;
-      this.kick();
+      const pauseMs = this.#pauseMs;
+      if (pauseMs <= 0) this.kick();
+      else this.#pause(pauseMs);
+    });
+  }
+
+  /** How long the next commit should wait; 0: it may start. */
+  get #pauseMs(): number {
+    if (this.#admission.isStopping) return 0;
+    return this.#pace.waitMs(this.#options.clock.monotonicMs(), this.#queue.events);
+  }
+
+  /** A timer that is already set ends sooner; then it is set again. */
+  #pause(ms: number): void {
+    this.#cancelPause ??= this.#options.clock.after(ms, () => {
+      this.#cancelPause = undefined;
+      this.#schedule();
     });
   }
 
@@ -236,7 +261,9 @@ export class Committer {
     }
     if (sender.isIdle) this.#takeNext();
     if (!sender.isIdle) {
+      const eventCount = sender.waitingEvents;
       await sender.send();
+      if (sender.isIdle) this.#pace.answered(eventCount, this.#queue.events);
       return true;
     }
     if (this.#admission.unavailable === "hot_store_away") await this.renewLease();
@@ -245,9 +272,14 @@ export class Committer {
 
   #takeNext(): void {
     const orphan = this.#options.identity.orphans.shift();
-    const opened = orphan === undefined ? this.#queue.next() : undefined;
-    const batch = orphan ?? opened?.builder;
-    if (batch !== undefined) this.#sender.take(batch, opened);
+    if (orphan !== undefined) {
+      this.#sender.take(orphan, undefined);
+      return;
+    }
+    const opened = this.#pauseMs > 0 ? undefined : this.#queue.next();
+    if (opened === undefined) return;
+    this.#pace.started(this.#options.clock.monotonicMs());
+    this.#sender.take(opened.builder, opened);
   }
 
   /** Keeps the writer's journal from being adopted. Throws HotUnavailableError. */
@@ -284,6 +316,7 @@ export class Committer {
     cancel();
     this.#isStopped = true;
     this.#cancelRetry();
+    this.#cancelPause?.();
     this.#lateGroups.stop();
     this.#sender.stop();
     this.#refuseUnsent("shutting_down");

@@ -200,6 +200,7 @@ const SETTINGS: PipelineSettings = {
   maxStreams: 1_000,
   leaseMs: 600_000,
   outcomeTimeoutMs: 10_000,
+  commitIntervalMs: 2,
 };
 
 export interface StoreOptions {
