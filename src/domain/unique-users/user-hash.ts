@@ -33,7 +33,10 @@ export class UserHash {
   }
 
   #hash(length: number): void {
-    const [low0, high0, low1, high1] = this.#key as unknown as [number, number, number, number];
+    const low0 = this.#key[0]!;
+    const high0 = this.#key[1]!;
+    const low1 = this.#key[2]!;
+    const high1 = this.#key[3]!;
     state[0] = low0 ^ 0x70736575;
     state[1] = high0 ^ 0x736f6d65;
     state[2] = low1 ^ 0x6e646f6d;
@@ -79,8 +82,15 @@ function compress(low: number, high: number): void {
 }
 
 function round(): void {
-  let [l0, h0, l1, h1] = [state[0]!, state[1]!, state[2]!, state[3]!];
-  let [l2, h2, l3, h3] = [state[4]!, state[5]!, state[6]!, state[7]!];
+  // No destructuring: its arrays were 1 KB of garbage for each hash.
+  let l0 = state[0]!;
+  let h0 = state[1]!;
+  let l1 = state[2]!;
+  let h1 = state[3]!;
+  let l2 = state[4]!;
+  let h2 = state[5]!;
+  let l3 = state[6]!;
+  let h3 = state[7]!;
   let swap: number;
   l0 = (l0 + l1) | 0;
   h0 = (h0 + h1 + carry(l0, l1)) | 0;
