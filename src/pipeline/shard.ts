@@ -78,7 +78,8 @@ export class Shard {
 
   constructor(options: ShardOptions) {
     const { number, hot, cold, ledger, metrics, log, clock, settings, journals, signal } = options;
-    const { flushIntervalMs, flushMaxEvents, ringCapacityEvents, leaseMs, outcomeTimeoutMs, commitIntervalMs } = settings;
+    const { flushIntervalMs, flushMaxEvents, ringCapacityEvents, leaseMs, outcomeTimeoutMs, commitIntervalMs } =
+      settings;
     this.#options = options;
     this.number = number;
     this.hot = hot;

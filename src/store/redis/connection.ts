@@ -43,7 +43,9 @@ export interface RedisInfo {
 }
 
 // RESP3 would bring push messages and maintenance notifications that nobody here listens to.
-const COMMON = { RESP: 2, disableOfflineQueue: true } as const;
+// Its deadline for each command would be a timer and a listener each: RedisLink has one for all of them.
+const COMMANDS = { disableOfflineQueue: true, commandOptions: { timeout: 0 } };
+const COMMON = { RESP: 2, ...COMMANDS } as const;
 const REPLICA = /^slave\d+:ip=([^,]+),port=(\d+),state=online/gm;
 
 export class RedisConnection {
@@ -126,7 +128,7 @@ export class RedisConnection {
       RESP: 2,
       // A node that takes connections and says nothing would never be given up otherwise.
       rootNodes: nodes.map(({ host, port }) => ({ socket: { host, port, socketTimeout: timeoutMs } })),
-      defaults: { ...login, disableOfflineQueue: true, socket: this.#socketTo(undefined, isTls) },
+      defaults: { ...login, ...COMMANDS, socket: this.#socketTo(undefined, isTls) },
       minimizeConnections: true,
       useReplicas: true,
       maxCommandRedirections: 0,

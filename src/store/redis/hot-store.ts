@@ -151,8 +151,6 @@ class Keys {
   }
 }
 
-type Argument = string | Buffer;
-
 interface Mirror {
   readonly viewers: Sketch;
   readonly clickers: Sketch;
@@ -303,7 +301,7 @@ class RedisHotStore implements HotStore {
     const { meta, hours } = this.#keys;
     const keys = [this.#keys.writer(writer), this.#keys.journal(writer), meta, hours];
     const idKeys: string[] = [];
-    const args: Argument[] = [writer, String(seq), encodeBatch(batch), String(ID_TTL_MS), String(batch.groups.length)];
+    const args: string[] = [writer, String(seq), encodeBatch(batch), String(ID_TTL_MS), String(batch.groups.length)];
     let ordinal = 0;
     for (const group of batch.groups) {
       keys.push(...this.#keys.hour(group));
@@ -325,7 +323,7 @@ class RedisHotStore implements HotStore {
     }
   }
 
-  #pushPlainEvents(args: Argument[], group: Group): void {
+  #pushPlainEvents(args: string[], group: Group): void {
     const { viewers, clickers } = this.#mirrorOf(group);
     args.push(String(group.clicks), String(group.impressions));
     pushElements(args, group, false, viewers);
@@ -345,24 +343,24 @@ class RedisHotStore implements HotStore {
   }
 
   /** A group in which some event has an id: those are counted by the script, one by one, if the id is new. */
-  #pushEventsWithIds(args: Argument[], idKeys: string[], group: Group, firstOrdinal: number): void {
+  #pushEventsWithIds(args: string[], idKeys: string[], group: Group, firstOrdinal: number): void {
     const { stream, registers, clickFlags } = group;
     const ids = group.ids!;
     const mirror = this.#mirrorOf(group);
     const counts = { viewers: 0, clickers: 0 };
-    const elements: Record<keyof typeof counts, Buffer[]> = { viewers: [], clickers: [] };
-    const withIds: Argument[] = [];
+    const elements: Record<keyof typeof counts, string[]> = { viewers: [], clickers: [] };
+    const withIds: string[] = [];
     for (let i = 0; i < ids.length; i++) {
       const id = ids[i]!;
       const [register, kind] = [registers[i]!, clickFlags[i]! ? "clickers" : "viewers"] as const;
       if (id !== null) {
         idKeys.push(this.#keys.id(stream, id));
         const isHeld = mirror[kind].register(register >>> 6) >= (register & 63);
-        const element = isHeld ? "" : elementOf(register);
+        const element = isHeld ? "" : elementText(register);
         withIds.push(clickFlags[i]! ? "c" : "i", element, String(firstOrdinal + i));
       } else {
         counts[kind] += 1;
-        if (mirror[kind].add(register)) elements[kind].push(elementOf(register));
+        if (mirror[kind].add(register)) elements[kind].push(elementText(register));
       }
     }
     args.push(String(counts.clickers), String(counts.viewers));
@@ -502,15 +500,20 @@ function durabilityWarnings(who: string, info: string): string[] {
   return warnings;
 }
 
+/** In hex: a command without bytes is written in one piece, where each Buffer takes two more. */
+function elementText(register: number): string {
+  return elementOf(register).toString("hex");
+}
+
 /** The registers of one kind that the sketch in Redis is not known to hold: how many, and an element for each. */
-function pushElements(args: Argument[], group: Group, areClickers: boolean, mirror: Sketch): void {
+function pushElements(args: string[], group: Group, areClickers: boolean, mirror: Sketch): void {
   const countAt = args.push("0") - 1;
   if ((areClickers ? group.clicks : group.impressions) === 0) return;
   const { registers, clickFlags } = group;
   let sent = 0;
   for (let i = 0; i < registers.length; i++) {
     if (clickFlags[i] !== areClickers || !mirror.add(registers[i]!)) continue;
-    args.push(elementOf(registers[i]!));
+    args.push(elementText(registers[i]!));
     sent += 1;
   }
   args[countAt] = String(sent);

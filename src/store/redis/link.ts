@@ -9,7 +9,7 @@
  */
 import { ErrorReply, RESP_TYPES } from "redis";
 import { backoffMs } from "../../runtime/backoff.ts";
-import { errorText, withDeadline } from "../../runtime/deadline.ts";
+import { errorText, SharedDeadline } from "../../runtime/deadline.ts";
 import { describeRedisPlace, type RedisNode, type RedisPlace, redisPlaceOf } from "../../settings/redis-url.ts";
 import { HotUnavailableError } from "../hot.ts";
 import { type RedisClient, RedisConnection, type RedisInfo } from "./connection.ts";
@@ -41,7 +41,8 @@ export interface RedisLinkOptions {
   readonly onDrop: () => void;
 }
 
-const BYTES = { [RESP_TYPES.BLOB_STRING]: Buffer };
+const TEXTS = {};
+const BYTES = { typeMapping: { [RESP_TYPES.BLOB_STRING]: Buffer } };
 const RECONNECT_FIRST_MS = 20;
 const RECONNECT_MAX_MS = 500;
 /** By these a server says that it is not, or no longer, the one to ask. It has done nothing. */
@@ -50,6 +51,7 @@ const ASK_ANOTHER = /^(MOVED|READONLY|MASTERDOWN|CLUSTERDOWN) /;
 export class RedisLink {
   readonly #options: RedisLinkOptions;
   readonly #place: RedisPlace;
+  readonly #deadline: SharedDeadline;
   /** Of the cluster, when it was last seen: those that are named may be gone by the next time. */
   #clusterNodes: readonly RedisNode[] = [];
   #connecting: Promise<void> | undefined;
@@ -65,6 +67,7 @@ export class RedisLink {
     const place = redisPlaceOf(options.url);
     if (place === undefined) throw new Error("not a URL of Redis");
     this.#place = place;
+    this.#deadline = new SharedDeadline(options.commandTimeoutMs);
   }
 
   /** Where it leads, without a password. */
@@ -171,24 +174,29 @@ export class RedisLink {
 
   /** Like run(), but every text in the answer is a Buffer: a sketch is no UTF-8. */
   runForBytes<T>(what: Script, keys: string[], args: (string | Buffer)[], read: ReadReply<T>): Promise<T> {
-    return this.#runOn(this.#connection, what, keys, args, read, (client) => client.withTypeMapping(BYTES));
+    return this.#runOn(this.#connection, what, keys, args, read, BYTES);
   }
 
   /** By the script's hash; sends it whole when the server does not have it (any more). */
   async #runOn<T>(
     connection: RedisConnection | undefined,
     what: Script,
-    keys: string[],
-    args: (string | Buffer)[],
+    keys: readonly string[],
+    args: readonly (string | Buffer)[],
     read: ReadReply<T>,
-    view: (client: RedisClient) => Pick<RedisClient, "evalSha" | "eval"> = (same) => same,
+    options: typeof TEXTS | typeof BYTES = TEXTS,
   ): Promise<T> {
-    const options = { keys, arguments: args };
+    // Not by evalSha(), whose way of building a command takes as long as all the rest of the client's work.
+    const rest = [String(keys.length), ...keys, ...args];
     try {
-      return await this.#send(connection, what.name, read, (client) => view(client).evalSha(what.sha1, options));
+      return await this.#send(connection, what.name, read, (client) =>
+        client.sendCommand(["EVALSHA", what.sha1, ...rest], options),
+      );
     } catch (error) {
       if (!(error instanceof HotUnavailableError && isNoScript(error.cause))) throw error;
-      return await this.#send(connection, what.name, read, (client) => view(client).eval(what.source, options));
+      return await this.#send(connection, what.name, read, (client) =>
+        client.sendCommand(["EVAL", what.source, ...rest], options),
+      );
     }
   }
 
@@ -214,14 +222,13 @@ export class RedisLink {
     command: (client: RedisClient) => Promise<unknown>,
   ): Promise<T> {
     if (connection?.isReady !== true) throw this.#unavailable(what, undefined, false);
-    const { commandTimeoutMs } = this.#options;
+    const missed = () => {
+      const error = new Error(`no answer within ${this.#options.commandTimeoutMs} ms`);
+      this.#drop(connection, error);
+      return error;
+    };
     try {
-      const answer = await withDeadline(command(connection.client), commandTimeoutMs, () => {
-        const error = new Error(`no answer within ${commandTimeoutMs} ms`);
-        this.#drop(connection, error);
-        return error;
-      });
-      return read(answer);
+      return read(await this.#deadline.limit(command(connection.client), missed));
     } catch (error) {
       if (error instanceof UnexpectedReplyError || isForAnother(error)) this.#drop(connection, error);
       // An error reply is an answer: our scripts refuse before they write. All else leaves it open.

@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { mkdtempSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { withDeadline, withStallDeadline } from "../../../src/runtime/deadline.ts";
+import { SharedDeadline, withDeadline, withStallDeadline } from "../../../src/runtime/deadline.ts";
 import { waitFor } from "../../harness/service/wait-for.ts";
 
 const late = () => new Error("too late");
@@ -15,15 +15,39 @@ function keepBusy(ms: number, isOver: () => boolean): void {
 
 const never = () => Promise.withResolvers<never>().promise;
 
-test("a promise that settles in time is answered, and one that does not is an error", async () => {
-  expect(await withDeadline(Promise.resolve(7), 1_000, late)).toBe(7);
-  const failing = withDeadline(Promise.reject(new Error("of its own")), 1_000, late);
+/** Shared among all promises with the same time. */
+const shared = new Map<number, SharedDeadline>();
+function withSharedDeadline<T>(promise: Promise<T>, ms: number, onDeadline: () => Error): Promise<T> {
+  const deadline = shared.get(ms) ?? new SharedDeadline(ms);
+  shared.set(ms, deadline);
+  return deadline.limit(promise, onDeadline);
+}
+
+const KINDS = [
+  ["a deadline", withDeadline],
+  ["a shared deadline", withSharedDeadline],
+] as const;
+
+test.each(KINDS)("%s answers what settles in time; what does not is an error", async (_, limit) => {
+  expect(await limit(Promise.resolve(7), 1_000, late)).toBe(7);
+  const failing = limit(Promise.reject(new Error("of its own")), 1_000, late);
   expect(await failing.catch(({ message }) => message)).toBe("of its own");
-  const waiting = withDeadline(never(), 1, late);
+  const waiting = limit(never(), 1, late);
   expect(await waiting.catch(({ message }) => message)).toBe("too late");
 });
 
-test("what has arrived counts, though the process was too busy to look at it", async () => {
+test("a shared deadline gives each promise its own time", async () => {
+  const deadline = new SharedDeadline(50);
+  const startMs = performance.now();
+  const first = deadline.limit(never(), late).catch(() => performance.now() - startMs);
+  keepBusy(20, () => true);
+  const secondStartMs = performance.now();
+  const second = deadline.limit(never(), late).catch(() => performance.now() - secondStartMs);
+  expect(await first).toBeGreaterThanOrEqual(50);
+  expect(await second).toBeGreaterThanOrEqual(50);
+});
+
+test.each(KINDS)("%s counts what has arrived, though the process was too busy to look at it", async (_, limit) => {
   const folder = mkdtempSync(join(tmpdir(), "hourglass-deadline-"));
   // It writes its output before its file: once that has grown, the answer has arrived.
   const copy = join(folder, "copy");
@@ -39,7 +63,7 @@ test("what has arrived counts, though the process was too busy to look at it", a
   try {
     expect(await answer("first")).toBe("first");
     for (let round = 0; round < 20; round++) {
-      const answered = withDeadline(answer(`round ${round}`), 10, late);
+      const answered = limit(answer(`round ${round}`), 10, late);
       keepBusy(40, () => statSync(copy).size === sentBytes);
       expect(await answered).toBe(`round ${round}`);
     }

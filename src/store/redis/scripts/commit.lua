@@ -3,7 +3,8 @@
 -- ARGV: writer name, seq, journal entry, id lifetime ms, number of groups, then per group:
 --   name in `hours`, hour, clicks, impressions (both of events without id), n viewers, those, n clickers, those,
 --   n events with id, and per such event: field in counts ('c' or 'i'), user, ordinal in the batch.
--- A user is an element for PFADD that raises the user's register, or empty if the sketch is known to hold that.
+-- A user is an element for PFADD that raises the user's register (8 bytes in hex), or empty if the sketch is known to
+-- hold that. Groups differ in stream or hour.
 -- Nothing is written before every refusal has been ruled out, since a script cannot roll back.
 -- Every key is named: while the slot is moved it begins only where all of them are (or else not at all), and no key
 -- that is there then can go before its end, but for `meta`, which it drops itself and then looks for no more than once
@@ -11,7 +12,7 @@
 local writerKey, journalKey, metaKey, hoursKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local seq, groupCount = tonumber(ARGV[2]), tonumber(ARGV[5])
 
-local state = redis.call('HMGET', writerKey, 'last', 'fenced')
+local state = redis.call('HMGET', writerKey, 'last', 'fenced', 'events')
 local last = tonumber(state[1] or -1)
 -- Acknowledged batches, or the writer itself, are gone: what is held here is no longer complete.
 if seq > last + 1 then redis.call('DEL', metaKey) end
@@ -25,23 +26,28 @@ local freshFrom = tonumber(redis.call('HGET', metaKey, 'freshFrom') or nil)
 if not freshFrom then return {'uninitialized'} end
 
 -- First pass: which hours are not here, and may not be assumed to be empty?
-local created, absent, at = {}, {}, 6
+local held, absent, at = {}, {}, 6
 for g = 1, groupCount do
-  if redis.call('EXISTS', KEYS[2 + 3 * g]) == 0 then
-    created[g] = true
-    if tonumber(ARGV[at + 1]) < freshFrom then absent[#absent + 1] = g - 1 end
-  end
+  local counts = redis.call('HMGET', KEYS[2 + 3 * g], 'c', 'i')
+  held[g] = (counts[1] or counts[2]) and counts
+  if not held[g] and tonumber(ARGV[at + 1]) < freshFrom then absent[#absent + 1] = g - 1 end
   at = at + 5 + ARGV[at + 4]
   at = at + 1 + ARGV[at]
   at = at + 1 + 3 * ARGV[at]
 end
 if #absent > 0 then return {'absent', absent} end
 
+local function element(hex)
+  return struct.pack('>I4I4', tonumber(string.sub(hex, 1, 8), 16), tonumber(string.sub(hex, 9), 16))
+end
+
 -- PFADD takes its users in slices, as Lua can unpack no more than some 8,000 values.
 local SLICE = 4000
 local function addUsers(key, list, first, last)
   for from = first, last, SLICE do
-    redis.call('PFADD', key, unpack(list, from, math.min(from + SLICE - 1, last)))
+    local elements = {}
+    for n = from, math.min(from + SLICE - 1, last) do elements[#elements + 1] = element(list[n]) end
+    redis.call('PFADD', key, unpack(elements))
   end
 end
 
@@ -70,19 +76,18 @@ for g = 1, groupCount do
   at = at + 1
   eventCount = eventCount + added.c + added.i
   if added.c > 0 or added.i > 0 then
-    if added.c > 0 then redis.call('HINCRBY', countsKey, 'c', added.c) end
-    if added.i > 0 then redis.call('HINCRBY', countsKey, 'i', added.i) end
-    redis.call('HSET', countsKey, 'w:' .. ARGV[1], seq)
+    local before = held[g] or {}
+    local clicks, impressions = (before[1] or 0) + added.c, (before[2] or 0) + added.i
+    redis.call('HSET', countsKey, 'c', clicks, 'i', impressions, 'w:' .. ARGV[1], seq)
     addUsers(viewersKey, ARGV, firstViewer, lastViewer)
     addUsers(clickersKey, ARGV, firstClicker, lastClicker)
     addUsers(viewersKey, withIds.i, 1, #withIds.i)
     addUsers(clickersKey, withIds.c, 1, #withIds.c)
-    if created[g] then redis.call('ZADD', hoursKey, hour, name) end
+    if not held[g] then redis.call('ZADD', hoursKey, hour, name) end
   end
 end
 
 local duplicateList = table.concat(duplicates, ',')
 redis.call('XADD', journalKey, seq .. '-0', 'b', ARGV[3], 'd', duplicateList)
-redis.call('HSET', writerKey, 'last', seq)
-redis.call('HINCRBY', writerKey, 'events', eventCount)
+redis.call('HSET', writerKey, 'last', seq, 'events', state[3] + eventCount)
 return {'committed', duplicateList}
