@@ -132,6 +132,8 @@ type EncodedGroup = [string, number, string, number[], string[], (string | null)
 const REGISTER_CHARS = 4;
 /** "0" to "O": JSON escapes none of these. */
 const FIRST_CHAR = 48;
+const CLICK_CHAR = 99;
+const IMPRESSION_CHAR = 105;
 
 /**
  * The counted events of a committed batch that waits for its flush, as one text: as objects, the garbage collector
@@ -164,25 +166,39 @@ function encodeGroups(all: readonly Group[]): string {
   const groups = all.map((group): EncodedGroup => {
     if (group.registers.length !== group.users.length)
       throw new Error(`Cannot encode a batch whose users are not hashed: ${group.users.length} in one group`);
-    let kinds = "";
-    for (const isClick of group.clickFlags) kinds += isClick ? "c" : "i";
     const offsets = group.ats.map((at) => at - group.hour);
-    return [group.stream, group.hour, kinds, offsets, group.users, group.ids, registersText(group.registers)];
+    const { stream, hour, clickFlags, users, ids, registers } = group;
+    return [stream, hour, kindsText(clickFlags), offsets, users, ids, registersText(registers)];
   });
   return JSON.stringify({ v: 1, g: groups });
 }
 
+/** Where texts are put together: with `+=` each character would leave a string behind. */
+let characters = Buffer.alloc(16_384);
+
+function charactersFor(length: number): Buffer {
+  if (characters.length < length) characters = Buffer.alloc(length * 2);
+  return characters;
+}
+
+function kindsText(clickFlags: readonly boolean[]): string {
+  const { length } = clickFlags;
+  const codes = charactersFor(length);
+  for (let i = 0; i < length; i++) codes[i] = clickFlags[i]! ? CLICK_CHAR : IMPRESSION_CHAR;
+  return codes.toString("latin1", 0, length);
+}
+
 function registersText(registers: readonly number[]): string {
-  let text = "";
-  for (const register of registers) {
-    text += String.fromCharCode(
-      FIRST_CHAR + (register >>> 15),
-      FIRST_CHAR + ((register >>> 10) & 31),
-      FIRST_CHAR + ((register >>> 5) & 31),
-      FIRST_CHAR + (register & 31),
-    );
+  const length = registers.length * REGISTER_CHARS;
+  const codes = charactersFor(length);
+  for (let i = 0, at = 0; i < registers.length; i++, at += REGISTER_CHARS) {
+    const register = registers[i]!;
+    codes[at] = FIRST_CHAR + (register >>> 15);
+    codes[at + 1] = FIRST_CHAR + ((register >>> 10) & 31);
+    codes[at + 2] = FIRST_CHAR + ((register >>> 5) & 31);
+    codes[at + 3] = FIRST_CHAR + (register & 31);
   }
-  return text;
+  return codes.toString("latin1", 0, length);
 }
 
 function registerIn(text: string, i: number): number {

@@ -180,7 +180,7 @@ class EmbeddedHotStore implements HotStore {
 
   /** Into the journal, in one transaction; answers the ordinals of the events whose id was known already. */
   #write(state: WriterState, seq: number, batch: Batch): number[] {
-    const [duplicates, accepted] = this.#journal.transaction("commit", () => {
+    const [duplicates, accepted] = this.#journal.transactionBeforeSync("commit", () => {
       const found = this.#claimIds(batch);
       const total = state.accepted + batch.eventCount - found.length;
       const row = { seq, body: encodeBatch(batch), duplicates: found.join(",") };
