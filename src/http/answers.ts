@@ -11,7 +11,7 @@ import {
   InvalidParameterError,
   StreamNotAllowedError,
   TooManyStreamsError,
-} from "../protocol/invalid-parameter.ts";
+} from "../protocol/input-error.ts";
 import { MalformedQueryError } from "../protocol/query-string.ts";
 import { errorText } from "../runtime/deadline.ts";
 import type { Log } from "../runtime/log.ts";

@@ -3,7 +3,7 @@
  * Invariant: a parameter that is repeated or badly encoded is refused, and never resolved by a guess.
  */
 import { EXPECTS_NO_REPLACEMENT, hasReplacement } from "../domain/user-text.ts";
-import { InputError } from "./invalid-parameter.ts";
+import { InputError } from "./input-error.ts";
 
 export class MalformedQueryError extends InputError {
   override readonly name = "MalformedQueryError";

@@ -6,7 +6,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, setDefaultTimeout, 
 import type { JournaledBatch } from "../../src/domain/batch.ts";
 import { type Event, HOUR_MS, type HourKey, hourOf } from "../../src/domain/event.ts";
 import type { HourRange } from "../../src/domain/hour-range.ts";
-import { Steps } from "../../src/domain/steps.ts";
+import { Steps } from "../../src/domain/time-steps.ts";
 import { TimeZone } from "../../src/domain/time-zone.ts";
 import { RangeReader } from "../../src/pipeline/read/range-reader.ts";
 import { SeriesTally } from "../../src/pipeline/read/series-tally.ts";

@@ -5,7 +5,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { type Event, HOUR_MS, hourOf } from "../../src/domain/event.ts";
 import { shardOf } from "../../src/domain/shard-of.ts";
-import { Steps } from "../../src/domain/steps.ts";
+import { Steps } from "../../src/domain/time-steps.ts";
 import { TimeZone } from "../../src/domain/time-zone.ts";
 import { SeriesTally } from "../../src/pipeline/read/series-tally.ts";
 import {

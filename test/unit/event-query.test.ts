@@ -5,7 +5,7 @@ import fc from "fast-check";
 import { DAY_MS, hourOf } from "../../src/domain/event.ts";
 import { type HourQuery, readEvent, readHourQuery } from "../../src/protocol/event/from-query.ts";
 import { EventQuerySchema, HourQuerySchema } from "../../src/protocol/event/query-rules.ts";
-import { InvalidParameterError } from "../../src/protocol/invalid-parameter.ts";
+import { InvalidParameterError } from "../../src/protocol/input-error.ts";
 import { MalformedQueryError } from "../../src/protocol/query-string.ts";
 
 setDefaultTimeout(60_000);

@@ -5,7 +5,7 @@ import type { Pipeline } from "../../pipeline/pipeline.ts";
 import { UNREADABLE_BODY } from "../../protocol/body/encoding.ts";
 import { type HourQuery, readEvent, readHourQuery } from "../../protocol/event/from-query.ts";
 import { IDEMPOTENCY_KEY, withIdempotencyKey } from "../../protocol/event/idempotency-key.ts";
-import { checkStream, TooManyStreamsError } from "../../protocol/invalid-parameter.ts";
+import { checkStream, TooManyStreamsError } from "../../protocol/input-error.ts";
 import { answerToError, errorAnswer, NO_STORE, outcomeAnswer, refusalReasonOf } from "../answers.ts";
 import { CONTENT_TYPES, preferredFormat } from "../media-type.ts";
 import type { Degraded } from "../query/range/answer.ts";

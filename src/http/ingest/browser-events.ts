@@ -8,7 +8,7 @@ import { DEFAULT_STREAM } from "../../domain/stream-name.ts";
 import { StreamSet } from "../../domain/stream-set.ts";
 import type { Outcome } from "../../pipeline/commit/open-batch.ts";
 import { eventOf } from "../../protocol/event/from-query.ts";
-import { checkStream, TooManyStreamsError } from "../../protocol/invalid-parameter.ts";
+import { checkStream, TooManyStreamsError } from "../../protocol/input-error.ts";
 import type { Query } from "../../protocol/query-string.ts";
 import type { Peers } from "../requests/client-address.ts";
 import type { AppOptions, BrowserSettings } from "../route-options.ts";

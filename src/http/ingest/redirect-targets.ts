@@ -4,7 +4,7 @@
  */
 import { timingSafeEqual } from "node:crypto";
 import { DEFAULT_STREAM, EXPECTS_STREAM, isStreamName } from "../../domain/stream-name.ts";
-import { InvalidParameterError } from "../../protocol/invalid-parameter.ts";
+import { InvalidParameterError } from "../../protocol/input-error.ts";
 import type { Query } from "../../protocol/query-string.ts";
 import type { Config } from "../../settings/settings.ts";
 

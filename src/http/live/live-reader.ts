@@ -4,7 +4,7 @@
  */
 
 import { HOUR_MS, type HourCounts, hourOf } from "../../domain/event.ts";
-import { Steps } from "../../domain/steps.ts";
+import { Steps } from "../../domain/time-steps.ts";
 import { TimeZone } from "../../domain/time-zone.ts";
 import { SeriesTally } from "../../pipeline/read/series-tally.ts";
 import { errorText } from "../../runtime/deadline.ts";

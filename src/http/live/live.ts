@@ -7,7 +7,7 @@ import { Elysia } from "elysia";
 import { DEFAULT_STREAM } from "../../domain/stream-name.ts";
 import { selectionOf } from "../../domain/stream-set.ts";
 import { readQuery } from "../../protocol/event/from-query.ts";
-import { checkSelection } from "../../protocol/invalid-parameter.ts";
+import { checkSelection } from "../../protocol/input-error.ts";
 import { expose } from "../../runtime/exposed-metric.ts";
 import { answerToError, errorAnswer, refusalText } from "../answers.ts";
 import { SeriesQuerySchema } from "../query/range/schemas.ts";

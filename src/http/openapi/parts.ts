@@ -7,7 +7,7 @@ import { OMISSION_REASONS, REFUSAL_REASONS } from "../../domain/refusal-reasons.
 import { UNKNOWN } from "../../pipeline/commit/open-batch.ts";
 import type { ErrorBody } from "../../protocol/body/refused-body.ts";
 import { EXPECTS_TIMESTAMP } from "../../protocol/event/query-rules.ts";
-import { GOT_MAX_CHARS, InvalidParameterError } from "../../protocol/invalid-parameter.ts";
+import { GOT_MAX_CHARS, InvalidParameterError } from "../../protocol/input-error.ts";
 import { MalformedQueryError } from "../../protocol/query-string.ts";
 import { COLD_STORE_AWAY, errorBodyOf, INTERNAL } from "../answers.ts";
 import { DEGRADED } from "../query/range/answer.ts";

@@ -1,14 +1,14 @@
 /** GET /series: a stream, or a branch of streams, step by step over a range of hours. */
 import { Elysia } from "elysia";
-import { type Step, Steps, WEEK_STARTS, type WeekStart } from "../../domain/steps.ts";
 import { DEFAULT_STREAM } from "../../domain/stream-name.ts";
 import { selectionOf } from "../../domain/stream-set.ts";
+import { type Step, Steps, WEEK_STARTS, type WeekStart } from "../../domain/time-steps.ts";
 import type { Pipeline } from "../../pipeline/pipeline.ts";
 import { NotCountableError, readCutHours } from "../../pipeline/read/cut-hours.ts";
 import { readExactSeries } from "../../pipeline/read/exact-series.ts";
 import { SeriesTally, type Sums } from "../../pipeline/read/series-tally.ts";
 import { readQuery } from "../../protocol/event/from-query.ts";
-import { checkSelection, InvalidParameterError } from "../../protocol/invalid-parameter.ts";
+import { checkSelection, InvalidParameterError } from "../../protocol/input-error.ts";
 import { type Format, preferredFormat } from "../media-type.ts";
 import type { RequestCounts } from "../requests/counts.ts";
 import type { AppOptions } from "../route-options.ts";

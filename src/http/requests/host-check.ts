@@ -4,7 +4,7 @@
  *
  * A request without a Host is accepted: health checks of balancers use HTTP/1.0.
  */
-import { GOT_MAX_CHARS } from "../../protocol/invalid-parameter.ts";
+import { GOT_MAX_CHARS } from "../../protocol/input-error.ts";
 import { errorAnswer } from "../answers.ts";
 
 /** The first slash after "http://" or "https://" and at least one character. */

@@ -4,7 +4,7 @@
  * no whole hour only their numbers stay: the sketches of 10,000 steps would take 320 MB.
  */
 import type { StreamSelection } from "../../domain/hour-range.ts";
-import type { Steps } from "../../domain/steps.ts";
+import type { Steps } from "../../domain/time-steps.ts";
 import type { UserHash } from "../../domain/unique-users/user-hash.ts";
 import { type UserCounts, UserSketches } from "../../domain/unique-users/user-sketches.ts";
 import type { UserRow } from "../../store/cold/read-store.ts";

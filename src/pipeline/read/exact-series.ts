@@ -3,7 +3,7 @@
  * Invariant: an answer that lacks rows says so, or is refused: it would be a smaller number that looks like the whole.
  */
 import type { StreamSelection } from "../../domain/hour-range.ts";
-import type { Steps } from "../../domain/steps.ts";
+import type { Steps } from "../../domain/time-steps.ts";
 import { NotCountableError, ROWS_MAX, rowsNotRetained } from "./cut-hours.ts";
 import { ExactTally } from "./exact-tally.ts";
 import type { RangeReader } from "./range-reader.ts";

@@ -3,7 +3,7 @@
  * Invariant: rows come by hour, so that only the users of an hour's steps are held beside those of the whole range.
  */
 import type { Kind } from "../../domain/event.ts";
-import type { Steps } from "../../domain/steps.ts";
+import type { Steps } from "../../domain/time-steps.ts";
 import type { UserCounts } from "../../domain/unique-users/user-sketches.ts";
 import type { ErasedHour } from "../../store/cold/erasure-store.ts";
 import type { UserRow } from "../../store/cold/read-store.ts";

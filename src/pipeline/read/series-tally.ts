@@ -4,7 +4,7 @@
  * A step that is settled keeps its numbers alone: the sketches of 10,000 would take 320 MB.
  */
 import type { HourRecord } from "../../domain/hour-range.ts";
-import type { Steps } from "../../domain/steps.ts";
+import type { Steps } from "../../domain/time-steps.ts";
 import { UserSketches } from "../../domain/unique-users/user-sketches.ts";
 import type { CutHours } from "./cut-hours.ts";
 import type { Tally } from "./range-reader.ts";

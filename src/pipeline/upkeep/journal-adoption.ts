@@ -4,7 +4,8 @@
  *
  * The hot store decides by its own clock whether a journal may be adopted: when the writer's lease has run out, when it
  * is fenced, or while the data set is not initialized (HotStore.journalOwners and fence; for Redis
- * writers/lease-rule.lua).
+ * writers/lease-rule.lua). LEASE_MS (settings.ts) is how long a lease lasts, and how often shard.ts calls for a look: a
+ * journal is adopted at most twice that time after its writer was last seen.
  *
  * Invariants: a journal is removed only when all of it is in the cold store. Concurrent adopters are harmless, since
  * each flush moves the dead writer's watermark. A writer is sealed before its journal is removed, so that a writer that

@@ -15,7 +15,7 @@ import {
   type TimeRules,
   whatIsWrongWith,
 } from "../event/from-object.ts";
-import { type InputError, StreamNotAllowedError, TooManyStreamsError } from "../invalid-parameter.ts";
+import { type InputError, StreamNotAllowedError, TooManyStreamsError } from "../input-error.ts";
 import { ElementScan, LineScan, type Pieces, type Scan, WholeScan } from "./pieces.ts";
 import { RefusedBodyError } from "./refused-body.ts";
 

@@ -11,7 +11,7 @@ import { Value } from "@sinclair/typebox/value";
 import type { Event } from "../../domain/event.ts";
 import { DEFAULT_STREAM, isStreamName } from "../../domain/stream-name.ts";
 import { EXPECTS_NO_REPLACEMENT, EXPECTS_USER, isUserText } from "../../domain/user-text.ts";
-import { InputError, InvalidParameterError } from "../invalid-parameter.ts";
+import { InputError, InvalidParameterError } from "../input-error.ts";
 import { timeOf } from "../time-text.ts";
 import { EventObjectSchema, expectsTime } from "./object-rules.ts";
 import { FUTURE_MAX_MS } from "./query-rules.ts";

@@ -9,7 +9,7 @@ import { Value } from "@sinclair/typebox/value";
 import { type Event, type HourKey, hourOf, type Kind } from "../../domain/event.ts";
 import { DEFAULT_STREAM, isStreamName } from "../../domain/stream-name.ts";
 import { EXPECTS_USER, isUserText } from "../../domain/user-text.ts";
-import { InvalidParameterError } from "../invalid-parameter.ts";
+import { InvalidParameterError } from "../input-error.ts";
 import { type Query, queryOf } from "../query-string.ts";
 import { timeOf } from "../time-text.ts";
 import { digits, plainEvent } from "./plain-query.ts";

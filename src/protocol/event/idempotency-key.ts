@@ -4,7 +4,7 @@
  */
 import type { Event } from "../../domain/event.ts";
 import { USER_MAX_BYTES } from "../../domain/user-text.ts";
-import { InvalidParameterError } from "../invalid-parameter.ts";
+import { InvalidParameterError } from "../input-error.ts";
 
 export const IDEMPOTENCY_KEY = "idempotency-key";
 export const EXPECTS_IDEMPOTENCY_KEY = `1 to ${USER_MAX_BYTES} characters of ASCII, quoted or without blanks`;

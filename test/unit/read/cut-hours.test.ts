@@ -1,7 +1,7 @@
 /** Hours that a step cuts: each event counts in the step that holds its time, and too many are refused. */
 import { expect, test } from "bun:test";
 import { HOUR_MS, hourOf } from "../../../src/domain/event.ts";
-import { Steps } from "../../../src/domain/steps.ts";
+import { Steps } from "../../../src/domain/time-steps.ts";
 import { TimeZone } from "../../../src/domain/time-zone.ts";
 import { UserSketches } from "../../../src/domain/unique-users/user-sketches.ts";
 import { CutHours, NotCountableError, ROWS_MAX } from "../../../src/pipeline/read/cut-hours.ts";

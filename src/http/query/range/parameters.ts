@@ -5,7 +5,7 @@
 import { HOUR_MS, hourOf } from "../../../domain/event.ts";
 import { hoursIn, RANGE_MAX_HOURS } from "../../../domain/hour-range.ts";
 import { TimeZone } from "../../../domain/time-zone.ts";
-import { InvalidParameterError } from "../../../protocol/invalid-parameter.ts";
+import { InvalidParameterError } from "../../../protocol/input-error.ts";
 import type { Query } from "../../../protocol/query-string.ts";
 import { EXPECTS_TIME, timeOf } from "../../../protocol/time-text.ts";
 import { DEFAULT_ZONE, EXPECTS_WHOLE_QUARTERS, EXPECTS_ZONE } from "./schemas.ts";

@@ -1,12 +1,12 @@
 /** The schemas of the parameters of /series and /streams. */
 import { type TProperties, Type } from "@sinclair/typebox";
-import { STEPS, WEEK_STARTS } from "../../../domain/steps.ts";
 import {
   ALL_STREAMS,
   DEFAULT_STREAM,
   EXPECTS_STREAM_SELECTION,
   STREAM_SELECTION_PATTERN,
 } from "../../../domain/stream-name.ts";
+import { STEPS, WEEK_STARTS } from "../../../domain/time-steps.ts";
 import { GROUPS_MAX } from "../../../pipeline/read/streams-tally.ts";
 import { EXPECTS_TIME, TIME_PATTERN } from "../../../protocol/time-text.ts";
 

@@ -5,7 +5,7 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { DAY_MS, HOUR_MS, hourOf } from "../../src/domain/event.ts";
-import { type Step, Steps, type WeekStart } from "../../src/domain/steps.ts";
+import { type Step, Steps, type WeekStart } from "../../src/domain/time-steps.ts";
 import { TimeZone } from "../../src/domain/time-zone.ts";
 import { timeOf } from "../../src/protocol/time-text.ts";
 
