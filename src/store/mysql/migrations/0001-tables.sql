@@ -1,6 +1,6 @@
 -- MySQL ends a transaction at each of these statements: a migration that was interrupted runs again from its start, so
--- every statement has to be harmless the second time. Until the first release this file is edited; after it, a change is
--- a file of its own, as databases that have applied this one do not look at it again.
+-- every statement has to be harmless the second time. Until the first release this file is edited; then a change is a
+-- file of its own, as databases that have applied this one do not look at it again.
 
 -- id stands for the writer in every row of events: 4 bytes instead of its name. seq is the watermark: the last batch
 -- stored; events: how many rows its batches made. The watermark of a sealed writer no longer moves. A writer belongs to
