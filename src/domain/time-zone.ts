@@ -7,7 +7,7 @@
  */
 import { DAY_MS, HOUR_MS } from "./event.ts";
 
-/** The offsets from UTC of all zones are multiples of it, since 1972. */
+/** The offsets from UTC of all zones are multiples of it since 1980, when Kiritimati left -10:40. */
 export const QUARTER_MS = HOUR_MS / 4;
 
 export class TimeZone {
