@@ -174,10 +174,11 @@ interface Mounts {
 describe("the profile for monitoring", async () => {
   const text = await Bun.file(join(PROJECT_ROOT, "docker-compose.yml")).text();
   const { services } = Bun.YAML.parse(text) as Mounts;
-  const { prometheus, grafana, ...others } = services;
+  const { prometheus, grafana, kafka, ...others } = services;
 
   test("starts both, and only when it is asked for", () => {
     for (const service of [prometheus!, grafana!]) expect(service.profiles).toEqual(["monitoring"]);
+    expect(kafka!.profiles).toEqual(["kafka"]);
     for (const service of Object.values(others)) expect(service.profiles).toBeUndefined();
   });
 

@@ -408,7 +408,7 @@ for (const { name, needs, open } of MODES) {
       expect(series.headers.get("hourglass-degraded")).toBeUndefined();
       const exact = await get(`/series?${range}&exact=1`);
       expect(exact.status).toBe(422);
-      expect(exact.body).toContain(`kept from ${isoOf(first)} on`);
+      expect(exact.body).toContain(`retained from ${isoOf(first)} on`);
       const kept = await get(`/series?from=${isoOf(first)}&step=total&exact=1`);
       expect(kept.status).toBe(200);
       expect(JSON.parse(kept.body).total).toMatchObject({ clicks: 5, unique_users: 4 });
