@@ -1,11 +1,12 @@
 /**
- * Installs what the tests start (Redis, MariaDB, RabbitMQ, Kafka, HAProxy, Chromium), on Debian and its kin, as root or
- * with a sudo that needs no password. Elsewhere it says what to install.
+ * Installs what the tests start (Redis, MariaDB, RabbitMQ, Kafka, ActiveMQ, HAProxy, Chromium), on Debian and its kin,
+ * as root or with a sudo that needs no password. Elsewhere it says what to install.
  */
 import { fetchJars } from "../../test/harness/brokers/jars.ts";
 import {
   debianPackages,
   isCi,
+  jarServersIn,
   missingBinaries,
   type ServerKind,
   whyServersCannotRun,
@@ -40,9 +41,11 @@ export interface Provision {
 export async function provideServers(provision: Provision): Promise<void> {
   const { kinds, signal } = provision;
   await installMissing(provision);
-  // About 10 s the first time.
-  if (kinds.includes("kafka") && missingBinaries(["kafka"]).length === 0)
-    await fetchJars("kafka", signal).catch((error) => console.warn(String(error)));
+  // About 20 s the first time.
+  for (const server of jarServersIn(kinds)) {
+    if (missingBinaries([server]).length > 0) continue;
+    await fetchJars(server, signal).catch((error) => console.warn(String(error)));
+  }
   const reason = whyServersCannotRun(kinds);
   if (reason !== undefined) console.warn(`\nNOT ALL TESTS CAN RUN HERE: ${reason}\n`);
 }

@@ -16,7 +16,7 @@ const SLICE_MS = 1;
 
 export interface Delivery {
   readonly message: Message;
-  settle(end: Exclude<MessageEnd, "left">): void;
+  settle(end: MessageEnd): void;
 }
 
 export interface DeliveriesOptions {
@@ -76,9 +76,9 @@ export class Deliveries {
     const { intake, counts, log, onFailure } = this.#options;
     try {
       const end = this.#isOver ? "left" : await intake.take(delivery.message, this.hold);
-      if (!this.#isOver && end !== "left") {
-        if (end === "poison") counts.rejected += 1;
-        else counts.acknowledged += 1;
+      if (!this.#isOver) {
+        if (end === "done") counts.acknowledged += 1;
+        else if (end !== "left") counts.rejected += 1;
         delivery.settle(end);
       }
     } catch (error) {

@@ -19,10 +19,14 @@ import { PoisonBin } from "./poison-bin.ts";
 export type MessageEnd =
   /** All of it is stored or set aside, and some of it is stored, or it held nothing at all. */
   | "done"
-  /** Nothing of it can be counted: it is set aside. */
-  | "poison"
-  /** Given up half way: it has to come again. */
-  | "left";
+  /** Given up half way: it has to be delivered again. */
+  | "left"
+  | Rejection;
+
+/** Nothing of it can be counted: it is set aside. */
+export interface Rejection {
+  readonly reason: string;
+}
 
 export interface MessageIntakeOptions {
   readonly pipeline: Pipeline;
@@ -77,7 +81,7 @@ export class MessageIntake {
     pipeline.ledger.refused.invalid += poison.length;
     const ends = await Promise.all([this.#store(events, hold), this.#bin.put(poison)]);
     if (!ends.every(Boolean)) return "left";
-    return events.length === 0 ? "poison" : "done";
+    return events.length === 0 ? { reason: poison[0]!.reason } : "done";
   }
 
   /** Answers false if it was given up. */

@@ -62,6 +62,10 @@ type Driver = (options: SessionOptions) => Promise<Session>;
 /** A client is loaded when its broker is the one: the largest takes longer to load than the rest of the service. */
 async function driverFor(place: BrokerPlace): Promise<Driver> {
   if (place.kind === "kafka") return (await import("./kafka/kafka-session.ts")).kafkaDriver(place);
+  if (place.kind === "amqp10") {
+    const { openAmqp10Session } = await import("./amqp10/amqp10-session.ts");
+    return (options) => openAmqp10Session(place, options);
+  }
   const { openRabbitMqSession } = await import("./rabbitmq/rabbitmq-session.ts");
   return (options) => openRabbitMqSession(place, options);
 }

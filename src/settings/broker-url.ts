@@ -3,10 +3,11 @@
  *
  *   amqp://user:password@host:5672/vhost                        RabbitMQ (AMQP 0-9-1); ?heartbeat=30
  *   kafka://user:password@host:9092,host:9092?sasl=plain        Kafka
+ *   amqp10://user:password@host:5672                            AMQP 1.0: ActiveMQ and others
  *
- * amqps:// and kafkas:// are the same by TLS.
+ * amqps://, kafkas:// and amqp10s:// are the same by TLS.
  */
-import { type HostPort, hostsOf, hostText, loginOf } from "./host-list.ts";
+import { type HostPort, hostsOf, hostText, type Login, loginOf } from "./host-list.ts";
 import { unescaped, unknownOption } from "./setting-kinds.ts";
 
 export interface RabbitMqPlace {
@@ -28,7 +29,13 @@ export interface KafkaPlace {
   readonly login: KafkaLogin | undefined;
 }
 
-export type BrokerPlace = RabbitMqPlace | KafkaPlace;
+export interface Amqp10Place extends HostPort {
+  readonly kind: "amqp10";
+  readonly isTls: boolean;
+  readonly login: Login;
+}
+
+export type BrokerPlace = RabbitMqPlace | KafkaPlace | Amqp10Place;
 
 const SASL = {
   plain: "PLAIN",
@@ -38,19 +45,33 @@ const SASL = {
 type SaslMechanism = (typeof SASL)[keyof typeof SASL];
 
 export const EXPECTS_BROKER_URL =
-  "a URL such as amqp://user:password@host:5672/vhost (RabbitMQ) or kafka://host:9092,host:9092 (Kafka)";
+  "a URL such as amqp://user:password@host:5672/vhost (RabbitMQ), kafka://host:9092,host:9092 (Kafka) or " +
+  "amqp10://user:password@host:5672 (AMQP 1.0)";
 
 const KAFKA_PORT = 9092;
+const AMQP_PORT = 5672;
+const AMQPS_PORT = 5671;
 const RABBITMQ_OPTIONS = ["heartbeat", "channelMax", "frameMax", "locale"];
 const RABBITMQ_URL = /^amqps?:\/\//;
 /** Protocol, user and password, hosts, query. */
 const KAFKA_URL = /^(kafkas?):\/\/(?:([^@/?#]*)@)?([^@/?#]*)\/?(?:\?([^#]*))?$/;
 
+const AMQP10_URL = /^(amqp10s?):\/\/(?:([^@/?#]*)@)?([^@/?#,]*)\/?$/;
+
 /** Undefined if it is none. */
 export function brokerPlaceOf(text: string): BrokerPlace | undefined {
   if (problemInBrokerUrl(text) !== undefined) return undefined;
   if (RABBITMQ_URL.test(text)) return URL.parse(text)?.hostname ? { kind: "rabbitmq", url: text } : undefined;
-  return kafkaPlaceOf(text);
+  return kafkaPlaceOf(text) ?? amqp10PlaceOf(text);
+}
+
+function amqp10PlaceOf(text: string): Amqp10Place | undefined {
+  const [, protocol, userInfo = "", hostPort = ""] = AMQP10_URL.exec(text) ?? [];
+  const isTls = protocol === "amqp10s";
+  const [place] = hostsOf(hostPort, isTls ? AMQPS_PORT : AMQP_PORT) ?? [];
+  const login = loginOf(userInfo);
+  if (protocol === undefined || place === undefined || login === undefined) return undefined;
+  return { kind: "amqp10", ...place, isTls, login };
 }
 
 function kafkaPlaceOf(text: string): KafkaPlace | undefined {
@@ -90,6 +111,7 @@ export function problemInBrokerUrl(text: string): string | undefined {
 
 /** Without user and password. */
 export function describeBrokerPlace(place: BrokerPlace): string {
+  if (place.kind === "amqp10") return `${place.isTls ? "amqp10s" : "amqp10"}://${hostText(place)}`;
   if (place.kind === "kafka") return `${place.isTls ? "kafkas" : "kafka"}://${place.hosts.map(hostText).join(",")}`;
   const { protocol, host, pathname } = new URL(place.url);
   return `${protocol}//${host}${pathname === "/" ? "" : pathname}`;

@@ -92,7 +92,7 @@ function encryptionContradictions(config: Config): string[] {
     );
   if (brokerCaFile !== undefined && !/^\w+s:/.test(brokerUrl ?? ""))
     problems.push(
-      "BROKER_CA_FILE is set, but BROKER_URL does not begin with amqps:// or kafkas://: it would not be used",
+      "BROKER_CA_FILE is set, but BROKER_URL does not begin with amqps://, kafkas:// or amqp10s://: it is not used",
     );
   if (mysqlCaFile !== undefined && !isMysqlTls)
     problems.push("MYSQL_CA_FILE is set, but MYSQL_TLS is not 1: it would not be used");

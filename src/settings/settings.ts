@@ -60,7 +60,7 @@ function problemInMysqlUrl(parsed: URL): string | undefined {
 const BROKER_URL: OffUnlessSet<string> = {
   name: "BROKER_URL",
   fallback: undefined,
-  help: "broker (RabbitMQ or Kafka) to consume events from; needs BROKER_QUEUE too",
+  help: "broker (RabbitMQ, Kafka, AMQP 1.0) to consume events from; needs BROKER_QUEUE too",
   takes: EXPECTS_BROKER_URL,
   isSecret: true,
   parse: (value) => (brokerPlaceOf(value) === undefined ? undefined : value),

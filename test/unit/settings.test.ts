@@ -111,7 +111,9 @@ const URLS: Readonly<Record<string, { takes: string; bad: readonly string[] }>> 
     bad: ["localhost:3306", "mysql://h", "mysql://h:3306/", "mysql:///d", "mariadb://h/d", "mysql://h/d?dateStrings=1"],
   },
   BROKER_URL: {
-    takes: "a URL such as amqp://user:password@host:5672/vhost (RabbitMQ) or kafka://host:9092,host:9092 (Kafka)",
+    takes:
+      "a URL such as amqp://user:password@host:5672/vhost (RabbitMQ), kafka://host:9092,host:9092 (Kafka) or " +
+      "amqp10://user:password@host:5672 (AMQP 1.0)",
     bad: [
       "localhost:5672",
       "amqp://",
@@ -129,6 +131,11 @@ const URLS: Readonly<Record<string, { takes: string; bad: readonly string[] }>> 
       "kafka://u:p@h",
       "kafka://h?sasl=plain",
       "kafka://u:p@h?sasl=gssapi",
+      "amqp10://",
+      "amqp10://a,b",
+      "amqp10://h/queue",
+      "amqp10://h?heartbeat=1",
+      "amqp10://u:%@h",
     ],
   },
 };
@@ -337,6 +344,10 @@ describe("a bad value is refused with its name, what it is and what it takes", (
       isTls: true,
       login: { mechanism: "SCRAM-SHA-256", username: "ann", password: "a/b c" },
     });
+    expect(brokerPlaceOf("amqp10s://ann:a%2Fb@h")).toEqual({
+      ...{ kind: "amqp10", host: "h", port: 5671, isTls: true, login: { username: "ann", password: "a/b" } },
+    });
+    expect(describeBrokerPlace(brokerPlaceOf(`amqp10://ann:${PASSWORD}@h`)!)).toBe("amqp10://h:5672");
     const place = brokerPlaceOf(`kafka://ann:${PASSWORD}@a,[::1]:9094?sasl=plain`)!;
     expect(describeBrokerPlace(place)).toBe("kafka://a:9092,[::1]:9094");
   });

@@ -104,7 +104,7 @@ export const opsSchemas = {
     sources: Type.Optional(
       Type.Array(
         members({
-          name: Type.String({ description: "rabbitmq or kafka" }),
+          name: Type.String({ description: "rabbitmq, kafka or amqp10" }),
           status: oneOf(["connecting", "consuming", "paused", "stopped"]),
           reason: Type.Optional(Type.String({ description: "why it does not consume" })),
           under_way: count("messages received and not settled"),

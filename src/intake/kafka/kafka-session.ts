@@ -9,6 +9,7 @@ import { type Connection, ConnectionPool, Consumer, ListOffsetTimestamps } from 
 import { withDeadline } from "../../runtime/deadline.ts";
 import type { KafkaPlace } from "../../settings/broker-url.ts";
 import { Deliveries, type Delivery } from "../deliveries.ts";
+import type { MessageEnd } from "../message-intake.ts";
 import type { Session, SessionOptions } from "../session.ts";
 import type { PartitionLag } from "../source.ts";
 import { assignPartitions } from "./assign-partitions.ts";
@@ -297,7 +298,7 @@ class KafkaSession implements Session {
         contentEncoding: header("content-encoding"),
         body: value,
       },
-      settle: () => flow.window.settle(offset),
+      settle: (end) => settleAt(flow, offset, end),
     };
   }
 
@@ -312,7 +313,7 @@ class KafkaSession implements Session {
         body: data,
         fault: `a batch of messages could not be unpacked: ${error}`,
       },
-      settle: () => flow.window.settle(firstOffset),
+      settle: (end) => settleAt(flow, firstOffset, end),
     };
   }
 
@@ -388,6 +389,10 @@ class KafkaSession implements Session {
     const closed = Promise.all([this.#connections.close(), this.#consumer.connections.close()]);
     await withDeadline(closed, CLOSE_GRACE_MS, () => new Error("no answer")).catch(() => {});
   }
+}
+
+function settleAt({ window }: PartitionFlow, offset: number, end: MessageEnd): void {
+  if (end !== "left") window.settle(offset);
 }
 
 function connectionOptions({ isTls, login }: KafkaPlace, ca: string | undefined) {

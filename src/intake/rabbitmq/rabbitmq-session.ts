@@ -102,8 +102,10 @@ class RabbitMqSession implements Session {
   }
 
   #settle(delivery: ConsumeMessage, end: MessageEnd): void {
+    // It goes back to the queue when the channel closes.
+    if (end === "left") return;
     const { deliveryTag } = delivery.fields;
-    if (end === "poison") {
+    if (end !== "done") {
       // Its queue may have a dead-letter exchange, which gets it then.
       this.#channel!.nack(delivery, false, false);
       this.#window.settleTold(deliveryTag);

@@ -15,7 +15,7 @@ const ATTEMPT_TIMEOUT_MS = 240_000;
 const COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies";
 
 /** Servers that a folder beside this file has a pom.xml for. */
-export type JarServer = "kafka";
+export type JarServer = "kafka" | "activemq";
 
 /** Whether or not it was filled yet. */
 export function jarFolder(server: JarServer): string {

@@ -13,6 +13,8 @@ import { type ServerPlace, ServerProcess, type ServerProgram, startProgram } fro
 const HOST = "127.0.0.1";
 const START_TIMEOUT_MS = 120_000;
 const CONFIG = "loopback_users.guest = true\ndisk_free_limit.absolute = 50MB\n";
+/** AMQP 1.0, on the same port. */
+const PLUGINS = "[rabbitmq_amqp1_0].\n";
 /** Debian's program of that name changes users, and writes its log elsewhere. */
 const DEBIAN_PROGRAM = "/usr/lib/rabbitmq/bin/rabbitmq-server";
 /** One scheduler: it shares its cores with all that is tested. And no port for other nodes but on the loopback. */
@@ -134,7 +136,10 @@ function rabbitMqProgram(epmdPort: number, distributionPort: number): ServerProg
   return {
     name: "rabbitmq",
     startTimeoutMs: START_TIMEOUT_MS,
-    prepare: async ({ folder }) => writeFileSync(join(folder, "rabbitmq.conf"), CONFIG),
+    prepare: async ({ folder }) => {
+      writeFileSync(join(folder, "rabbitmq.conf"), CONFIG);
+      writeFileSync(join(folder, "enabled_plugins"), PLUGINS);
+    },
     command: (place) => {
       const variables = {
         ...variablesOf(place),

@@ -1,17 +1,18 @@
 /** What programs the tests start, and what is missing where they can't. */
-import { hasJars } from "../brokers/jars.ts";
+import { hasJars, type JarServer } from "../brokers/jars.ts";
 import { newerServer, whyNewerServerCannotRun } from "../debian/newer-servers.ts";
 
 /** A browser is no server, nor is a balancer, but they are needed, brought and missed in the same way. */
-export type ServerKind = "redis" | "mariadb" | "rabbitmq" | "kafka" | "haproxy" | "chromium" | "containers";
+export type ServerKind = "redis" | "mariadb" | "rabbitmq" | JarServer | "haproxy" | "chromium" | "containers";
 
 /** What each needs to be started, and the Debian package that brings it. */
 const NEEDS: Record<ServerKind, { binaries: readonly string[]; debianPackages: readonly string[] }> = {
   redis: { binaries: ["redis-server"], debianPackages: ["redis-server"] },
   mariadb: { binaries: ["mariadbd", "mariadb-install-db"], debianPackages: ["mariadb-server"] },
   rabbitmq: { binaries: ["rabbitmq-server", "erl", "epmd"], debianPackages: ["rabbitmq-server"] },
-  // Its jars come by Maven (test/harness/brokers/jars.ts).
+  // Their jars come by Maven (test/harness/brokers/jars.ts).
   kafka: { binaries: ["java", "mvn", "kcat"], debianPackages: ["default-jre-headless", "maven", "kcat"] },
+  activemq: { binaries: ["java", "mvn"], debianPackages: ["default-jre-headless", "maven"] },
   haproxy: { binaries: ["haproxy"], debianPackages: ["haproxy"] },
   chromium: { binaries: ["chromium"], debianPackages: ["chromium"] },
   containers: {
@@ -83,14 +84,20 @@ export function whyServersCannotRun(kinds: readonly ServerKind[]): string | unde
     if (reason !== undefined) return reason;
   }
   const missing = missingBinaries(kinds);
-  if (missing.length === 0)
-    return kinds.includes("kafka") && !hasJars("kafka")
-      ? "Kafka's jars are missing: 'npm test' fetches them"
-      : undefined;
+  if (missing.length === 0) return whyJarsAreMissing(kinds);
   const packages = debianPackages(kinds.filter((kind) => missingBinaries([kind]).length > 0)).join(" ");
   return (
     `${missing.join(" and ")} not found. Install them: on Debian or Ubuntu 'apt-get install ${packages}', ` +
     "elsewhere Redis 7, MariaDB 10.11, RabbitMQ 3.10, HAProxy 2.6, or later ones of them, Java 17, Maven, kcat and " +
     "Chromium, with their programs in the PATH."
   );
+}
+
+export function jarServersIn(kinds: readonly ServerKind[]): JarServer[] {
+  return kinds.filter((kind) => kind === "kafka" || kind === "activemq");
+}
+
+function whyJarsAreMissing(kinds: readonly ServerKind[]): string | undefined {
+  const missing = jarServersIn(kinds).filter((kind) => !hasJars(kind));
+  return missing.length === 0 ? undefined : `the jars of ${missing.join(" and ")} are missing: 'npm test' fetches them`;
 }

@@ -1,14 +1,14 @@
 /** The parts of a source, without a broker: what a message holds, who waits, and what is acknowledged how. */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import type { RefusalReason } from "../../src/domain/refusal-reasons.ts";
-import { Hold } from "../../src/intake/hold.ts";
-import { type Message, readMessage } from "../../src/intake/message-content.ts";
-import { PoisonBin } from "../../src/intake/poison-bin.ts";
-import { AckWindow } from "../../src/intake/rabbitmq/ack-window.ts";
-import type { Poison } from "../../src/store/cold/poison-store.ts";
-import { RecordedLog } from "../harness/pipeline/pipeline-harness.ts";
-import { waitFor } from "../harness/service/wait-for.ts";
+import type { RefusalReason } from "../../../src/domain/refusal-reasons.ts";
+import { Hold } from "../../../src/intake/hold.ts";
+import { type Message, readMessage } from "../../../src/intake/message-content.ts";
+import { PoisonBin } from "../../../src/intake/poison-bin.ts";
+import { AckWindow } from "../../../src/intake/rabbitmq/ack-window.ts";
+import type { Poison } from "../../../src/store/cold/poison-store.ts";
+import { RecordedLog } from "../../harness/pipeline/pipeline-harness.ts";
+import { waitFor } from "../../harness/service/wait-for.ts";
 
 const NOW = Date.UTC(2026, 0, 31, 12);
 

@@ -1,0 +1,185 @@
+/**
+ * A session by AMQP 1.0: with ActiveMQ, RabbitMQ, and what else speaks it.
+ *
+ * Invariants: a delivery is accepted once it is settled, and rejected with the reason if nothing of it can be counted.
+ * The broker has credit for so many that no more than the prefetch are in flight. It gets new credit only when it has
+ * used all: RabbitMQ 3 takes new credit as the whole, whatever it has sent meanwhile.
+ */
+import type { Socket } from "node:net";
+import rhea, { type Connection, type Delivery, type EventContext, type Receiver } from "rhea";
+import { withDeadline } from "../../runtime/deadline.ts";
+import type { Amqp10Place } from "../../settings/broker-url.ts";
+import { Deliveries } from "../deliveries.ts";
+import type { MessageEnd } from "../message-intake.ts";
+import type { Session, SessionOptions } from "../session.ts";
+import { messageOf } from "./amqp10-message.ts";
+
+/** A broker that works answers within that. */
+const ANSWER_TIMEOUT_MS = 10_000;
+const CLOSE_GRACE_MS = 1_000;
+/** A silent broker is noticed after twice that. */
+const IDLE_TIMEOUT_MS = 10_000;
+/** Of a session of the client's. */
+const UNSETTLED_MAX = 2_000;
+const ANONYMOUS = "anonymous";
+const REJECTED = "amqp:not-allowed";
+
+/** Throws what the broker, or the way to it, said. */
+export async function openAmqp10Session(place: Amqp10Place, options: SessionOptions): Promise<Session> {
+  const session = new Amqp10Session(place, options);
+  try {
+    const opened = Promise.race([session.opened, session.ended.then((why) => Promise.reject(why))]);
+    await withDeadline(opened, ANSWER_TIMEOUT_MS, () => new Error("the broker does not answer"));
+    return session;
+  } catch (error) {
+    await session.close();
+    throw error;
+  }
+}
+
+class Amqp10Session implements Session {
+  readonly #options: SessionOptions;
+  readonly #connection: Connection;
+  readonly #receiver: Receiver;
+  readonly #deliveries: Deliveries;
+  readonly #opening = Promise.withResolvers<void>();
+  readonly #ending = Promise.withResolvers<unknown>();
+  readonly #disconnecting = Promise.withResolvers<void>();
+  /** What the broker may still send. */
+  #credit = 0;
+  #isCreditDue = false;
+  #isDraining = false;
+  #isOver = false;
+
+  constructor(place: Amqp10Place, options: SessionOptions) {
+    this.#options = options;
+    this.#deliveries = new Deliveries({ ...options, onFailure: (error) => this.#end(error) });
+    this.#connection = rhea
+      .create_container({ id: `hourglass-${crypto.randomUUID()}` })
+      .connect(connectionOptions(place, options.ca));
+    this.#listen();
+    this.#receiver = this.#connection.open_receiver({
+      source: options.queue,
+      credit_window: 0,
+      autoaccept: false,
+      autosettle: true,
+    });
+    this.#receiver.on("receiver_open", () => {
+      this.#giveCredit();
+      this.#opening.resolve();
+    });
+    this.#receiver.on("message", (context: EventContext) => this.#take(context));
+  }
+
+  #listen(): void {
+    const connection = this.#connection;
+    const end = (what: string, error: unknown) => this.#end(reasonOf(error) ?? new Error(what));
+    const lost = (error?: unknown) => {
+      this.#disconnecting.resolve();
+      end("the connection was lost", error);
+    };
+    connection.on("disconnected", ({ error }) => lost(error));
+    // The client does not look at the close of its socket, which is all that a killed broker may leave.
+    this.#socket?.on("close", () => lost());
+    for (const part of ["connection", "session", "receiver"] as const) {
+      for (const event of [`${part}_error`, `${part}_close`])
+        connection.on(event, (context) => end(`the broker closed the ${part}`, context.error ?? context[part]?.error));
+    }
+    for (const event of ["error", "protocol_error"]) connection.on(event, (error) => end("a protocol error", error));
+  }
+
+  get opened(): Promise<void> {
+    return this.#opening.promise;
+  }
+
+  get ended(): Promise<unknown> {
+    return this.#ending.promise;
+  }
+
+  get hold() {
+    return this.#deliveries.hold;
+  }
+
+  get underWay(): number {
+    return this.#deliveries.underWay;
+  }
+
+  #take({ message, delivery }: EventContext): void {
+    if (message === undefined || delivery === undefined) return;
+    this.#credit -= 1;
+    this.#scheduleCredit();
+    if (this.#isDraining) return void delivery.release();
+    if ((message.delivery_count ?? 0) > 0) this.#options.counts.redelivered += 1;
+    this.#deliveries.take({ message: messageOf(message), settle: (end) => this.#settle(delivery, end) });
+  }
+
+  #settle(delivery: Delivery, end: MessageEnd): void {
+    if (end === "left") return void delivery.release();
+    if (end === "done") delivery.accept();
+    else delivery.reject({ condition: REJECTED, description: end.reason });
+    this.#scheduleCredit();
+  }
+
+  #scheduleCredit(): void {
+    if (this.#isCreditDue || this.#credit > 0) return;
+    this.#isCreditDue = true;
+    setImmediate(() => this.#giveCredit());
+  }
+
+  /** By halves: one is sent while the other is stored. */
+  #giveCredit(): void {
+    this.#isCreditDue = false;
+    if (this.#isOver || this.#isDraining || this.#credit > 0) return;
+    const prefetch = Math.min(this.#options.prefetch, UNSETTLED_MAX);
+    const room = prefetch - this.underWay;
+    const half = Math.ceil(prefetch / 2);
+    if (room < half) return;
+    this.#credit = half;
+    this.#receiver.add_credit(half);
+  }
+
+  #end(why: unknown): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#deliveries.end();
+    this.#ending.resolve(why);
+  }
+
+  /** What is held, or arrives from now on, is released: the broker has it again at once. */
+  async drain(graceMs: number): Promise<void> {
+    this.#isDraining = true;
+    this.hold.release();
+    await withDeadline(this.#deliveries.atMost(0), graceMs, () => new Error("not settled in time")).catch(() => {});
+  }
+
+  /** What is not settled by now goes back to the queue. */
+  async close(): Promise<void> {
+    this.#end(new Error("it was closed"));
+    this.#connection.close();
+    this.#connection.once("connection_close", () => this.#disconnecting.resolve());
+    const closed = this.#disconnecting.promise;
+    await withDeadline(closed, CLOSE_GRACE_MS, () => new Error("no answer")).catch(() => {});
+    this.#socket?.destroy();
+  }
+
+  get #socket(): Socket | undefined {
+    return (this.#connection as unknown as { readonly socket?: Socket }).socket;
+  }
+}
+
+function connectionOptions({ host, port, isTls, login }: Amqp10Place, ca: string | undefined) {
+  return {
+    ...{ host, port, reconnect: false, idle_time_out: IDLE_TIMEOUT_MS },
+    ...(isTls && { transport: "tls" as const, servername: host, ...(ca !== undefined && { ca: [ca] }) }),
+    // Brokers begin with SASL even if no password is needed. A name alone selects its mechanism ANONYMOUS.
+    ...(login.username === undefined ? { username: ANONYMOUS } : login),
+  };
+}
+
+/** Of the broker's own errors: condition and description. */
+function reasonOf(error: unknown): Error | undefined {
+  if (error === undefined || error === null) return undefined;
+  const { condition, description } = error as { condition?: string; description?: string };
+  if (condition === undefined) return error instanceof Error ? error : new Error(String(error));
+  return new Error(description === undefined ? condition : `${description} (${condition})`);
+}

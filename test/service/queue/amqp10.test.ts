@@ -1,0 +1,67 @@
+/** Queues of a real ActiveMQ by AMQP 1.0 as intake: the contract of all brokers, and what AMQP 1.0 alone has. */
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { type ActiveMqServer, startActiveMq } from "../../harness/brokers/activemq/activemq.ts";
+import { describeWithServers } from "../../harness/servers/servers.ts";
+import { MODES } from "../../harness/service/service.ts";
+import { waitFor } from "../../harness/service/wait-for.ts";
+import { type OutgoingMessage, type QueueBroker, queueContracts } from "./queue-contract.ts";
+import { event, messagesOf, poisonPieces, rowsOf, SETTINGS, SLOWLY } from "./queue-site.ts";
+
+setDefaultTimeout(180_000);
+
+describeWithServers("amqp 1.0, activemq", ["activemq", "redis", "mariadb"], () => {
+  let server: ActiveMqServer;
+  beforeAll(async () => {
+    server = await startActiveMq();
+  });
+  afterAll(() => server.stop());
+
+  const clustered = MODES.filter(({ name }) => name !== "embedded");
+  queueContracts(clustered, () => activeMqBroker(server));
+
+  test("texts are read as bytes are, a structure is set aside, and numbers are ids", async () => {
+    const site = await MODES[0]!.open();
+    try {
+      const settings = { ...SETTINGS, BROKER_URL: server.url, BROKER_QUEUE: "forms" };
+      const service = await site.start(settings);
+      const json = JSON.stringify(event("texts", "a"));
+      await server.client.publish("forms", [
+        { message_id: 7, body: json },
+        { message_id: "bytes", body: Buffer.from(json) },
+        { message_id: "map", body: { timestamp: 1 } },
+      ]);
+      expect(await rowsOf(site, "texts", 2)).toEqual(["7", "bytes"]);
+      await waitFor("it to be rejected", async () => (await messagesOf(service, "amqp10", "rejected")) === 1, SLOWLY);
+      const [piece] = await poisonPieces(site, service);
+      expect(piece).toMatchObject({ messageId: "map", body: '{"timestamp":1}' });
+      // Where ActiveMQ puts what was rejected.
+      await waitFor("a dead letter", async () => (await server.client.depth("ActiveMQ.DLQ")) > 0, SLOWLY);
+    } finally {
+      await site.close();
+    }
+  });
+});
+
+function activeMqBroker(server: ActiveMqServer): QueueBroker {
+  return {
+    source: "amqp10",
+    server,
+    settings: (queue) => ({ BROKER_URL: server.url, BROKER_QUEUE: queue }),
+    // It makes a queue when that is used.
+    declare: async () => {},
+    publish: async (queue, messages) => {
+      await server.client.publish(queue, messages.map(inAmqp10));
+      return messages.map(({ id }) => id ?? "");
+    },
+    left: (queue) => server.client.depth(queue),
+  };
+}
+
+function inAmqp10({ body, contentType, contentEncoding, id }: OutgoingMessage) {
+  return {
+    body: Buffer.from(body),
+    ...(contentType !== undefined && { content_type: contentType }),
+    ...(contentEncoding !== undefined && { content_encoding: contentEncoding }),
+    ...(id !== undefined && { message_id: id }),
+  };
+}
