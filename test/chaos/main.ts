@@ -6,7 +6,7 @@
 import { Command, InvalidArgumentError } from "commander";
 import type { Settings, SiteMode } from "./site/chaos-site.ts";
 import type { GroupKind } from "./site/group-site.ts";
-import type { BrokerKind } from "./site/queue-brokers.ts";
+import { BROKER_KINDS, type BrokerKind } from "./site/queue-brokers.ts";
 import { runCluster } from "./suites/cluster.ts";
 import { runDiskFull } from "./suites/disk-full.ts";
 import { runFaults } from "./suites/faults.ts";
@@ -30,8 +30,9 @@ function mode(text: string): SiteMode {
 }
 
 function brokerKind(text: string): BrokerKind {
-  if (text !== "rabbitmq" && text !== "kafka") throw new InvalidArgumentError("It takes rabbitmq or kafka.");
-  return text;
+  const kind = BROKER_KINDS.find((known) => known === text);
+  if (kind === undefined) throw new InvalidArgumentError(`It takes ${BROKER_KINDS.join(", ")}.`);
+  return kind;
 }
 
 function groupKind(text: string): GroupKind {
@@ -108,7 +109,7 @@ suite("disk-full", "a small disk, filled and freed at random instants; needs roo
   .action(({ fills, seed, rate }) => run(runDiskFull({ fills, seed, ratePerS: rate, say })));
 
 suite("queue", "messages of a queue, consumers killed, the broker restarted: each counted once")
-  .option("--broker <kind>", "rabbitmq or kafka", brokerKind, "rabbitmq")
+  .option("--broker <kind>", "rabbitmq, kafka or activemq", brokerKind, "rabbitmq")
   .option("--no-ids", "Kafka: events name no ids, so that the places of messages do")
   .option("--messages <n>", "how many", whole, 100_000)
   .option("--kills <n>", "how often a consumer is killed", whole, 10)

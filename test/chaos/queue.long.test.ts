@@ -8,6 +8,7 @@ import { runQueue } from "./suites/queue.ts";
 const BROKERS = [
   { broker: "rabbitmq", hasIds: true },
   { broker: "kafka", hasIds: false },
+  { broker: "activemq", hasIds: true },
 ] as const;
 
 for (const { mode, needs } of MODES) {

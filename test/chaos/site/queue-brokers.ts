@@ -1,13 +1,16 @@
 /** The brokers that the suite of queues restarts, in the same words. */
+import { startActiveMq } from "../../harness/brokers/activemq/activemq.ts";
 import { startKafka } from "../../harness/brokers/kafka/kafka.ts";
 import { startRabbitMq } from "../../harness/brokers/rabbitmq.ts";
 import type { ServerProcess } from "../../harness/servers/server-process.ts";
+import type { Amqp10PublisherOptions } from "../load/amqp10-publisher.ts";
 import { type ChildProgram, startChild } from "../load/child-program.ts";
 import type { QueuePublisherOptions, QueuePublisherResult } from "../load/queue-publisher.ts";
 import type { TopicPublisherOptions } from "../load/topic-publisher.ts";
 import type { Settings } from "./chaos-site.ts";
 
-export type BrokerKind = "rabbitmq" | "kafka";
+export const BROKER_KINDS = ["rabbitmq", "kafka", "activemq"] as const;
+export type BrokerKind = (typeof BROKER_KINDS)[number];
 
 export interface Publication {
   readonly messages: number;
@@ -31,9 +34,11 @@ export interface QueueBroker {
 const QUEUE = "events";
 const GROUP = "chaos";
 const PARTITIONS = 6;
+const NEEDS_IDS = "by AMQP, messages without ids count at least once";
 
 export async function startQueueBroker(kind: BrokerKind): Promise<QueueBroker> {
-  return kind === "kafka" ? await kafkaBroker() : await rabbitMqBroker();
+  if (kind === "kafka") return await kafkaBroker();
+  return kind === "activemq" ? await activeMqBroker() : await rabbitMqBroker();
 }
 
 async function rabbitMqBroker(): Promise<QueueBroker> {
@@ -43,11 +48,26 @@ async function rabbitMqBroker(): Promise<QueueBroker> {
     server,
     settings: { BROKER_URL: server.url, BROKER_QUEUE: QUEUE },
     publish: ({ hasIds, ...rest }) => {
-      if (!hasIds) throw new Error("without ids RabbitMQ counts at least once");
+      if (!hasIds) throw new Error(NEEDS_IDS);
       const options = { url: server.url, queue: QUEUE, ...rest };
       return startChild<QueuePublisherOptions, QueuePublisherResult>("queue-publisher.ts", options);
     },
     left: () => server.depth(QUEUE),
+    total: async () => undefined,
+  };
+}
+
+async function activeMqBroker(): Promise<QueueBroker> {
+  const server = await startActiveMq();
+  return {
+    server,
+    settings: { BROKER_URL: server.url, BROKER_QUEUE: QUEUE },
+    publish: ({ hasIds, ...rest }) => {
+      if (!hasIds) throw new Error(NEEDS_IDS);
+      const options = { port: server.port, queue: QUEUE, ...rest };
+      return startChild<Amqp10PublisherOptions, QueuePublisherResult>("amqp10-publisher.ts", options);
+    },
+    left: () => server.client.depth(QUEUE),
     total: async () => undefined,
   };
 }
