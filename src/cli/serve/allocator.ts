@@ -6,9 +6,8 @@
 import { ownCommand } from "./own-command.ts";
 
 /**
- * Measured on two cores, with Redis and MySQL, an event takes the server 36 to 47 µs with the first of these alone, 24
- * to 32 with the second as well, and 21 to 25 with all. The price is memory: 300 MB instead of 230 under full load, and
- * 197 (144 as a binary) instead of 103 with nothing to do.
+ * Measured on two cores, with Redis and MySQL: an event takes the server 36 to 47 µs with the first of these alone, and
+ * 24 to 32 with the second as well. The price is some 30 MB more after load.
  */
 export const MEMORY_SETTINGS: Readonly<Record<string, string>> = {
   /**
@@ -16,12 +15,13 @@ export const MEMORY_SETTINGS: Readonly<Record<string, string>> = {
    * was measured.
    */
   MIMALLOC_PURGE_DELAY: "60000",
-  /** Do not search for free pages between used ones whenever the event loop waits. */
+  /** No search for free pages between used ones each time the event loop waits. */
   MIMALLOC_PURGE_HOLES: "0",
-  /** Pages of 2 MB, where the system has them: they avoid nearly all page faults. */
-  MIMALLOC_ALLOW_THP: "1",
-  /** The collector would break up those large pages: an event then took 32 µs instead of 26. */
-  BUN_JSC_decommitUnusedMarkedBlockPages: "0",
+  /**
+   * No pages of 2 MB. With them a program took 120 MB idle and 170 to 193 at 10,000 events/s, without them 71 and 119
+   * to 133; the CPU time per event was the same within the noise (four runs in turns: 48 to 57 µs, and 45 to 65).
+   */
+  MIMALLOC_ALLOW_THP: "0",
 };
 
 /** Does not return if the process is replaced. A setting that is in the environment already stays as it is. */
