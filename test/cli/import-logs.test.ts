@@ -1,6 +1,6 @@
 /** `hourglass import` of logs as they are found: odd lines, other formats, filters, and logs that are still written. */
 import { afterAll, afterEach, beforeAll, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
-import { appendFileSync, mkdtempSync, renameSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { appendFileSync, mkdtempSync, renameSync, rmSync, truncateSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type RunningCommand, runCommand, startCommand } from "../harness/service/command.ts";
@@ -247,6 +247,25 @@ test("--follow that was killed resumes, also with files that were rotated in bet
   file("access.log", linesFrom(460, 40));
   follow(path);
   await expectOnce(500);
+});
+
+test("--follow imports files that came and went while it did not run, and none from before its first run", async () => {
+  const path = file("access.log", linesFrom(1_000, 7));
+  renameSync(path, `${path}.1`);
+  utimesSync(`${path}.1`, 1, 1);
+  file("access.log", linesFrom(0, 3));
+  const first = follow(path);
+  await expectOnce(3);
+  first.kill("SIGKILL");
+  await first.result;
+  appendFileSync(path, linesFrom(3, 1));
+  renameSync(`${path}.1`, `${path}.3`);
+  renameSync(path, `${path}.2`);
+  utimesSync(`${path}.2`, 2, 2);
+  renameSync(file("access.log", linesFrom(4, 5)), `${path}.1`);
+  file("access.log", linesFrom(9, 2));
+  follow(path);
+  await expectOnce(11);
 });
 
 test("--follow waits for a file that is not there after a rotation, and refuses standard input", async () => {

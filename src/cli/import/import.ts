@@ -232,18 +232,33 @@ async function followAll(sources: readonly Source[], job: Job, tallies: Tally[])
   await Promise.all(sources.map(follow));
 }
 
-/** Rotated files that an earlier run did not finish, oldest first. */
+/** access.log.1, access.log.2.gz, access.log-20260131 */
+const ROTATED = /^[.-]\d[\d._-]*(\.\w+)?$/;
+
+/**
+ * Rotated files of which an earlier run has not imported all, oldest first: those that it began, and those that are
+ * newer than one that it knows, which came and were rotated while nothing followed the log.
+ */
 async function rotatedFrom(path: string, { state, target }: Job): Promise<Source[]> {
-  const names = readdirSync(dirname(path)).filter((name) => /^[.-]/.test(name.slice(basename(path).length)));
-  const beside = names.filter((name) => name.startsWith(basename(path))).map((name) => join(dirname(path), name));
-  const begun: Source[] = [];
-  for (const source of sourcesOf(beside)) {
+  const [folder, name] = [dirname(path), basename(path)];
+  const rotated = readdirSync(folder).filter((other) => {
+    return other.startsWith(name) && ROTATED.test(other.slice(name.length));
+  });
+  const open: Source[] = [];
+  let isAnyKnown = false;
+  for (const rotatedPath of byAge(rotated.map((other) => join(folder, other)))) {
+    const source = sourcesOf([rotatedPath])[0]!;
     const content = new Content(source);
     const head = await content.head(RECORD_MAX_BYTES).finally(() => content.close());
     const earlier = await earlierImport(source, head, state!.records(target)).catch(() => undefined);
-    if (earlier?.isWhole === false) begun.push(source);
+    if (earlier === undefined ? isAnyKnown : !earlier.isWhole) open.push(source);
+    isAnyKnown ||= earlier !== undefined;
   }
-  return begun.sort((a, b) => statSync(a.path!).mtimeMs - statSync(b.path!).mtimeMs);
+  return open;
+}
+
+function byAge(paths: readonly string[]): string[] {
+  return paths.toSorted((a, b) => statSync(a).mtimeMs - statSync(b).mtimeMs);
 }
 
 function jobOf({ options, service, report }: Surroundings, state: StateFile | undefined): Job {
