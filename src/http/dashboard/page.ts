@@ -91,7 +91,8 @@ export function dashboardPage(modules: readonly string[]): string {
     <link rel="stylesheet" href="dashboard/page.css" />
 ${preloads}
     <script src="dashboard/uplot.js" defer></script>
-    <script src="dashboard/main.js" type="module"></script>
+    <!-- Blocks rendering: until it has run, the controls do not have the size that the address gives them. -->
+    <script src="dashboard/main.js" type="module" blocking="render"></script>
   </head>
   <body data-stream-pattern="${STREAM_SELECTION_PATTERN}" data-stream-characters="${STREAM_CHARACTERS}"
     data-stream-max-chars="${STREAM_MAX_CHARS}" data-refusal-labels="${jsonAttribute(REFUSAL_LABELS)}">
@@ -158,7 +159,7 @@ ${preloads}
           <p class="muted now-what"><span id="now-stream">All streams</span> · <span id="now-span">…</span></p>
           <div class="hour">
             <progress id="hour-progress" max="1" value="0" aria-label="How much of the hour is over"></progress>
-            <span class="muted hour-left" id="hour-left">&nbsp;</span>
+            <span class="muted hour-left" id="hour-left"></span>
           </div>
         </div>
         <dl class="cards">${Object.entries(METRICS)
@@ -169,16 +170,14 @@ ${preloads}
       <div class="columns">
         <section class="card chart-card" id="chart-card" aria-labelledby="chart-title" data-state="loading">
           <div class="head">
-            <div class="titles">
-              <h2 id="chart-title">Clicks per hour</h2>
-              <p class="muted" id="chart-span">&nbsp;</p>
-            </div>
+            <h2 id="chart-title">Clicks per hour</h2>
             <fieldset class="segments" id="metric">
               <legend class="sr">What is counted</legend>${radios("metric", METRICS)}
             </fieldset>
+            <p class="muted" id="chart-span"></p>
           </div>
           <div class="sub-head">
-            <p id="chart-sums">&nbsp;</p>
+            <p id="chart-sums"></p>
             <div class="tools">
               <button type="button" class="button" id="table-toggle" aria-pressed="false">Table</button>
               <a class="button" id="csv" href="series" download>CSV</a>

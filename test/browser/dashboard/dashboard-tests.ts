@@ -460,7 +460,8 @@ export function dashboardTests({ name, needs, open }: Variant): void {
 
     test("it fits a narrow screen, and does not jump while it is loaded", async () => {
       await filled();
-      await page.setSize(360, 740);
+      // So high that the whole page is seen: a shift below the fold counts too.
+      await page.setSize(360, 2_400);
       await show("?stream=shop.spring");
       await page.waitToSee("#plot");
       await page.waitForText("#connection", "Live");

@@ -37,8 +37,8 @@ export class ChartCard {
     this.#hadFocus ||= document.activeElement === byId("plot");
     byId("chart-card").setAttribute("aria-busy", "true");
     this.#title();
-    setText(byId("chart-span"), "\u00a0");
-    byId("chart-sums").replaceChildren("\u00a0");
+    setText(byId("chart-span"), "");
+    byId("chart-sums").replaceChildren();
     this.#show("loading");
   }
 
@@ -125,8 +125,8 @@ export class ChartCard {
     const change = changeText(nowSum, thenSum, isRate);
     place.replaceChildren(
       legend("now", element("b", {}, total)),
-      legend("before", element("b", {}, text(thenSum)), ` ${then}`),
       ...(change === "" ? [] : [element("span", { className: "change" }, `${change}${until}`)]),
+      legend("before", element("b", {}, text(thenSum)), ` ${then}`),
     );
     place.setAttribute("aria-label", `${label}: ${total}${until}: ${text(nowSum)}, and ${text(thenSum)} ${then}`);
   }

@@ -70,7 +70,8 @@ export class Chart {
     const colours = coloursOf(this.#place);
     return {
       ...this.#size(),
-      padding: [12, 20, 0, 0],
+      // On the right, room for half of the widest label of the time axis.
+      padding: [12, 32, 0, 0],
       legend: { show: false },
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1_000), zone.name),
       cursor: {
