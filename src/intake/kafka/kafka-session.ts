@@ -38,13 +38,10 @@ const OFFSET_OUT_OF_RANGE = 1;
 
 /** Answers a function that opens a session, and throws what the broker, or the way to it, said. */
 export function kafkaDriver(place: KafkaPlace): (options: SessionOptions) => Promise<Session> {
-  // A member that comes back under its id takes its own place: the group need not wait until it is taken for dead.
-  let memberId: string | null = null;
+  let last: KafkaSession | undefined;
   return async (options) => {
-    const session = new KafkaSession(place, options, memberId);
-    void session.ended.then(() => {
-      memberId = session.memberId ?? memberId;
-    });
+    const session = new KafkaSession(place, options, last?.memberId ?? null);
+    last = session;
     try {
       await withDeadline(session.begin(), OPEN_TIMEOUT_MS, () => new Error("the brokers do not answer"));
       return session;
@@ -117,9 +114,12 @@ class KafkaSession implements Session {
     return this.#deliveries.underWay;
   }
 
-  /** In the group; null until it has joined. */
+  /**
+   * Null if the group does not know it: not joined yet, left, or refused. If the broker did not answer that it left,
+   * the next session joins under this id: the group need not wait until this member is taken for dead.
+   */
   get memberId(): string | null {
-    return this.#memberId;
+    return this.#consumer.memberId;
   }
 
   get lags(): readonly PartitionLag[] {
@@ -197,11 +197,14 @@ class KafkaSession implements Session {
     if (performance.now() - this.#lagsRefreshedMs > LAG_REFRESH_MS) void this.#refreshLags();
   }
 
-  /** Fetches from each broker that leads a partition which is wanted now, and from which nothing is on its way. */
+  /**
+   * Fetches from each broker that leads a partition which is wanted now, and from which no answer is outstanding. A
+   * member without partitions looks for added ones as well: it may be the one that divides them.
+   */
   #pump(): void {
     const { prefetch } = this.#options;
     if (this.#isOver || this.#isDraining || this.hold.reason !== undefined) return;
-    if (this.underWay >= prefetch || this.#partitions.size === 0) return;
+    if (this.underWay >= prefetch) return;
     this.#fetchFromLeaders().catch((error) => this.#end(error));
   }
 

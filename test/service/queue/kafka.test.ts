@@ -191,6 +191,26 @@ function topics(): void {
   });
 
   longTest(
+    "partitions that are added go to an instance that had none",
+    async () => {
+      await kafka.createTopic("growing", 1);
+      await using first = await start("growing");
+      await using second = await start("growing");
+      const shares = async () => {
+        const sources = await Promise.all([first, second].map(({ service }) => sourceOf(service)));
+        return sources.map(({ lags }) => lags?.length).sort();
+      };
+      await waitFor("one to have all", async () => Bun.deepEquals(await shares(), [0, 1]), SLOWLY);
+      await kafka.addPartitions("growing", 2);
+      await waitFor("each to have one", async () => Bun.deepEquals(await shares(), [1, 1]), SLOWLY);
+      const messages = [0, 1].map((partition) => ({ value: values("growing", 1, `${partition}`)[0]!, partition }));
+      await kafka.publish("growing", messages);
+      expect(await rowsOf(site, "growing", 2)).toEqual(["growing/0/0", "growing/1/0"]);
+    },
+    LONG_MS,
+  );
+
+  longTest(
     "one group may be that of several topics",
     async () => {
       const started: Service[] = [];
