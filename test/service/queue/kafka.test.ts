@@ -35,6 +35,8 @@ describeWithServers("kafka", ["kafka", "redis", "mariadb"], () => {
   queueContracts(
     MODES.filter(({ name }) => name !== "embedded"),
     () => broker,
+    // A killed member's partitions wait for its session's timeout, and a JVM is slow to start again.
+    (name, body) => longTest(name, body, LONG_MS),
   );
   topics();
 });

@@ -61,8 +61,10 @@ function many(count: number, stream: string, prefix?: string): OutgoingMessage[]
   );
 }
 
+type OutageTest = (name: string, body: () => Promise<void>) => void;
+
 /** Tests of one group: they follow each other, on one service and one queue. */
-export function queueContract({ name, open }: Mode, broker: () => QueueBroker): void {
+function queueContract({ name, open }: Mode, broker: () => QueueBroker, outageTest: OutageTest): void {
   const queue = `events-${name.replace("+", "-")}`;
   let site: Site;
   let service: Service;
@@ -201,7 +203,7 @@ export function queueContract({ name, open }: Mode, broker: () => QueueBroker): 
     await isConsuming(service);
   });
 
-  test("after kill -9 of the service what was not acknowledged is delivered again, and counts once", async () => {
+  outageTest("after kill -9 of the service what was not acknowledged is delivered again, and counts once", async () => {
     const count = 3_000;
     const publishing = publish(...many(count, "killed", "killed"));
     await waitFor("some", async () => (await readHour(service.port, HOUR, "killed")).clicks > 300, SLOWLY);
@@ -213,7 +215,7 @@ export function queueContract({ name, open }: Mode, broker: () => QueueBroker): 
     expect((await readHour(service.port, HOUR, "killed")).clicks).toBe(count);
   });
 
-  test("a broker that is gone is waited for, and the service runs on without it", async () => {
+  outageTest("a broker that is gone is waited for, and the service runs on without it", async () => {
     const { server } = broker();
     await publish(message(event("away", "a", { id: "before" }), "before"));
     await rowsOf(site, "away", 1);
@@ -302,7 +304,10 @@ export function queueContract({ name, open }: Mode, broker: () => QueueBroker): 
   });
 }
 
-/** One group for each mode that is given. */
-export function queueContracts(modes: readonly Mode[], broker: () => QueueBroker): void {
-  for (const mode of modes) describe(`a queue, ${mode.name}`, () => queueContract(mode, broker));
+/**
+ * One group for each mode that is given. `outageTest` declares the tests that kill the service or the broker: slow ones
+ * for a broker that takes long to notice the one, or to start after the other.
+ */
+export function queueContracts(modes: readonly Mode[], broker: () => QueueBroker, outageTest: OutageTest = test): void {
+  for (const mode of modes) describe(`a queue, ${mode.name}`, () => queueContract(mode, broker, outageTest));
 }
