@@ -7,6 +7,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { createConnection, type RowDataPacket } from "mysql2/promise";
 import { MEMORY_SETTINGS } from "../src/cli/serve/allocator.ts";
+import { errorText } from "../src/runtime/deadline.ts";
 import { type ServerKind, whyServersCannotRun } from "../test/harness/servers/binaries.ts";
 import { type ServerPlace, ServerProcess, startProgram } from "../test/harness/servers/server-process.ts";
 import { startService } from "../test/harness/service/service.ts";
@@ -99,7 +100,7 @@ export function whyNotMeasurable({ needs, sqlEngine }: Candidate): string | unde
   return withSqlEngine(sqlEngine, () => whyServersCannotRun(needs));
 }
 
-/** Starts it and ends it, with all its workers. */
+/** Starts it and ends it, with all its workers. An error of `use` gets the server's state and last output added. */
 export async function withCandidate<T>(
   which: Candidate,
   stores: Stores,
@@ -109,6 +110,8 @@ export async function withCandidate<T>(
   const running = await which.start(stores, options);
   try {
     return await use(running);
+  } catch (error) {
+    throw new Error(`${errorText(error)}\n${running.process.describe()}`, { cause: error });
   } finally {
     await running.rows?.close();
     // Told to stop before it is killed: its workers end with it.

@@ -51,7 +51,7 @@ export interface ConstantRate {
   readonly latencies: Readonly<Partial<Record<RequestClass, Distribution>>>;
 }
 
-/** A load that ends with the server, which is killed meanwhile. */
+/** A load that ends because the server is killed. */
 export interface KilledLoad {
   readonly acknowledged: number;
   /** Sent, and not answered. */
@@ -66,6 +66,9 @@ const GRACE_S = 2;
  */
 const RAMP_MS = 500;
 const ATTEMPTS = 5;
+/** How much longer than expected a server may take until it is killed: far more than a busy machine needs. */
+const KILL_MARGIN_S = 60;
+const KILL_POLL_MS = 5;
 /** Some 20 MB each. */
 const WORKLOADS_MAX = 8;
 
@@ -105,9 +108,21 @@ export class LoadDriver {
     return { answered: acknowledged, failed: due - acknowledged, latencies };
   }
 
-  /** Posts for at most `durationMs`; `kill` ends the server, and is called while they are sent. */
+  /** Calls `kill`, which ends the server, under load: once it has acknowledged what is due in `durationMs`. */
   async sendUntilKilled(target: Target, ratePerS: number, kill: () => Promise<void>): Promise<KilledLoad> {
-    const { result } = startLoad({ ...(await this.#load(target)), ratePerS });
+    const load = await this.#load(target);
+    const enough = Math.ceil(ratePerS * load.seconds);
+    const sending = startLoad({ ...load, ratePerS, seconds: load.seconds + KILL_MARGIN_S });
+    let hasEnded = false;
+    const result = sending.result.finally(() => {
+      hasEnded = true;
+    });
+    result.catch(() => {});
+    while (!hasEnded && sending.acknowledged() < enough) await Bun.sleep(KILL_POLL_MS);
+    if (hasEnded) {
+      const { acknowledged } = await result;
+      throw new Error(`the load ended before the kill: ${acknowledged} of ${enough} requests were acknowledged`);
+    }
     await kill();
     const { acknowledged, unknown } = await result;
     return { acknowledged, inDoubt: unknown };

@@ -17,7 +17,7 @@ import { processTree } from "./process-tree.ts";
 export interface KillCheckOptions {
   readonly running: Running;
   readonly driver: LoadDriver;
-  /** The server is killed after `durationMs`. */
+  /** The server is killed once it has acknowledged what is due in `durationMs`. */
   readonly target: Target;
   readonly ratePerS: number;
 }
@@ -25,18 +25,11 @@ export interface KillCheckOptions {
 /** All that the workload has touched, and the turn of an hour meanwhile. */
 const HOURS_BACK = 25;
 const HOURS_AHEAD = 1;
-/** The load must not end before the server does. */
-const LONGER_THAN_TAKEN = 10;
 const READ_TIMEOUT_MS = 60_000;
 
 export async function checkKill({ running, driver, target, ratePerS }: KillCheckOptions): Promise<KillResult> {
   const before = await whatIsStored(running);
-  const { durationMs } = target;
-  const longer = { ...target, durationMs: durationMs * LONGER_THAN_TAKEN };
-  const { acknowledged, inDoubt } = await driver.sendUntilKilled(longer, ratePerS, async () => {
-    await Bun.sleep(durationMs);
-    await killTree(running);
-  });
+  const { acknowledged, inDoubt } = await driver.sendUntilKilled(target, ratePerS, () => killTree(running));
   const startMs = performance.now();
   await running.process.start();
   const restartMs = performance.now() - startMs;

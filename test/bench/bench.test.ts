@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { CANDIDATES } from "../../bench/candidates.ts";
+import { BARE, CANDIDATES, candidate, type Running, withCandidate } from "../../bench/candidates.ts";
 import { CRITERIA, judge } from "../../bench/criteria.ts";
 import { LoadDriver } from "../../bench/load/load-driver.ts";
 import { type Distribution, distributionOf, PERCENTILES, percentileMs } from "../../bench/load/percentiles.ts";
@@ -105,6 +105,65 @@ describe("the bench's load", () => {
       const sent = driver.sendAtRate(target(closing.port), 100);
       await expect(sent).rejects.toThrow("the server closed connections, at 100 requests/s");
       closing.stop(true);
+    },
+    PROCESS_TIMEOUT_MS,
+  );
+
+  test(
+    "kills a server only once it has acknowledged what is due until then",
+    async () => {
+      let answered = 0;
+      let answeredBefore = 0;
+      const server = Bun.serve({
+        ...{ port: 0, hostname: "127.0.0.1" },
+        fetch: () => {
+          answered += 1;
+          return new Response(null, { status: 204 });
+        },
+      });
+      const { acknowledged } = await driver.sendUntilKilled(target(server.port!), 200, async () => {
+        answeredBefore = answered;
+        await server.stop(true);
+      });
+      expect(answeredBefore).toBeGreaterThanOrEqual(100);
+      expect(acknowledged).toBeGreaterThanOrEqual(100);
+    },
+    PROCESS_TIMEOUT_MS,
+  );
+
+  test(
+    "does not take the end of a server for its kill",
+    async () => {
+      const closing = Bun.listen({
+        ...{ port: 0, hostname: "127.0.0.1" },
+        socket: { data: (socket) => void socket.end() },
+      });
+      const neverKilled = async () => expect.unreachable();
+      const sent = driver.sendUntilKilled(target(closing.port), 200, neverKilled);
+      await expect(sent).rejects.toThrow("the load ended before the kill: 0 of 100 requests were acknowledged");
+      closing.stop(true);
+    },
+    PROCESS_TIMEOUT_MS,
+  );
+});
+
+describe("a failure while a candidate is measured", () => {
+  const stores = { redis: undefined, mariaDb: undefined, close: async () => {} };
+
+  test(
+    "says whether the server runs, and what it wrote last",
+    async () => {
+      const failWith = (use: (running: Running) => Promise<void>) =>
+        withCandidate(candidate(BARE), stores, QUICK, async (running) => {
+          await use(running);
+          throw new Error("it broke");
+        });
+      await expect(failWith(async () => {})).rejects.toThrow(
+        /^it broke\nbench \(pid \d+\) is running; its last output:\nlistening on 127\.0\.0\.1:\d+\n$/,
+      );
+      await expect(failWith(({ process }) => process.kill())).rejects.toThrow(
+        /^it broke\nbench \(pid \d+\) has ended \(SIGKILL\); its last output:\nlistening on /,
+      );
     },
     PROCESS_TIMEOUT_MS,
   );

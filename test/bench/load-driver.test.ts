@@ -2,6 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import { type LoadOptions, type Requests, sendLoad, startLoad } from "../harness/load/http-load.ts";
 import { ACKNOWLEDGED, REFUSED, UNKNOWN, UNSENT } from "../harness/load/outcomes.ts";
+import { waitFor } from "../harness/service/wait-for.ts";
 
 const HOST = "127.0.0.1";
 const TIMEOUT_MS = 60_000;
@@ -154,7 +155,8 @@ describe("the load driver", () => {
       stopped.stop();
       expect((await stopped.result).seconds).toBeLessThan(3_600);
       const closed = startLoad(hour);
-      setTimeout(() => server.stop(true), 200);
+      await waitFor("a request to be acknowledged", () => closed.acknowledged() > 0);
+      server.stop(true);
       expect((await closed.result).seconds).toBeLessThan(3_600);
       await expect(sendLoad(hour)).rejects.toThrow(`connection refused (111), port ${server.port}`);
     },

@@ -65,7 +65,8 @@ export class ServerProcess {
   readonly #guardian: number;
   #process: Subprocess | undefined;
   #lastPid = 0;
-  #exitCode: number | null = null;
+  /** The last process that ended. */
+  #ended: Subprocess | undefined;
   #prepared = false;
   #stopping: Promise<void> | undefined;
 
@@ -88,7 +89,15 @@ export class ServerProcess {
 
   /** Of the last process that ended; null if a signal ended it. */
   get exitCode(): number | null {
-    return this.#exitCode;
+    return this.#ended?.exitCode ?? null;
+  }
+
+  /** Whether it runs, and the end of what it wrote: for the message of a failure. */
+  describe(): string {
+    const child = this.#process ?? this.#ended;
+    const state =
+      child === undefined ? "was not started" : this.#hasEnded(child) ? `has ended (${howEnded(child)})` : "is running";
+    return `${this.#program.name} (pid ${this.pid}) ${state}; its last output:\n${this.#logTail()}`;
   }
 
   /** Starts it (again, on the same port and data), and waits until it serves. */
@@ -119,7 +128,7 @@ export class ServerProcess {
       onExit: (ended) => {
         if (this.#process !== ended) return;
         this.#process = undefined;
-        this.#exitCode = ended.exitCode;
+        this.#ended = ended;
         rmSync(this.#pidFile, { force: true });
       },
     });
@@ -137,13 +146,12 @@ export class ServerProcess {
   #startFailure(child: Subprocess): Error {
     const tail = this.#logTail();
     if (/address already in use/i.test(tail)) return new PortTakenError(`port ${this.port} is taken\n${tail}`);
-    const how = child.signalCode ?? `exit code ${child.exitCode}`;
-    return new Error(`${this.#program.name} ended at its start (${how})\n${tail}`);
+    return new Error(`${this.#program.name} ended at its start (${howEnded(child)})\n${tail}`);
   }
 
   #logTail(): string {
     try {
-      return readFileSync(this.#logFile, "utf8").slice(-LOG_TAIL_CHARS);
+      return readFileSync(this.#logFile, "utf8").slice(-LOG_TAIL_CHARS) || "(nothing)";
     } catch {
       return "(it wrote no log)";
     }
@@ -189,4 +197,8 @@ export class ServerProcess {
     const { folder } = this.#place;
     await waitFor(`${folder} to be deleted`, () => !existsSync(folder), { timeoutMs: EXIT_TIMEOUT_MS });
   }
+}
+
+function howEnded({ signalCode, exitCode }: Subprocess): string {
+  return String(signalCode ?? `exit code ${exitCode}`);
 }
