@@ -149,10 +149,8 @@ function whileStarting(): void {
     await broker.declare("quorum", { arguments: { "x-queue-type": "quorum" } });
     await using started = await startOn(broker.url, "quorum");
     const { service } = started;
-    const publishing = broker.publish(
-      "quorum",
-      Array.from({ length: 3_000 }, (_, i) => message(event("quorum", `u${i}`), `q-${i}`)),
-    );
+    const messages = Array.from({ length: 3_000 }, (_, i) => message(event("quorum", `u${i}`), `q-${i}`));
+    const publishing = publish("quorum", ...messages);
     await waitFor("some", async () => (await readHour(service.port, HOUR, "quorum")).clicks > 300, SLOWLY);
     await service.restart("SIGKILL");
     await publishing;
@@ -168,7 +166,7 @@ function whileStarting(): void {
     await broker.declare("stream", { arguments: { "x-queue-type": "stream" } });
     await using started = await startOn(broker.url, "stream");
     await isConsuming(started.service);
-    await broker.publish("stream", [message(event("s", "a"), "a")]);
+    await publish("stream", message(event("s", "a"), "a"));
     await reasonOf(started.service, "the queue is a stream");
     expect(await acknowledged(started.service)).toBe(0);
   });
