@@ -93,6 +93,8 @@ export interface HotStore {
   readonly name: string;
   /** Where the data is, for the start-up lines: never with a password. */
   readonly description: string;
+  /** True if other processes may use it as well. */
+  readonly isShared: boolean;
   /** True if commits can be sent now, as far as is known without asking. */
   readonly isReady: boolean;
   /** Connects. Answers warnings about how durable the store is set up to be: empty if all is well. */

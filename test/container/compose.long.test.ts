@@ -96,6 +96,8 @@ async function openSite(
   };
 }
 
+const USERS_TOLERANCE = 4;
+
 /** Of clicks that were answered with 204, each of another user and with an id, and repeated until then. */
 class Counted {
   readonly #url: string;
@@ -118,7 +120,12 @@ class Counted {
     const read = async () => (await fetch(`${this.#url}/analytics?timestamp=${NOW}`)).text();
     const isThere = async () => (await read()).startsWith("unique_users");
     await waitFor("the counts", isThere, { timeoutMs: HEALTHY_TIMEOUT_MS, intervalMs: 100 });
-    expect(await read()).toBe(`unique_users,${this.#sent}\nclicks,${this.#sent}\nimpressions,0\n`);
+    const [, users, clicks, impressions] = /^unique_users,(\d+)\nclicks,(\d+)\nimpressions,(\d+)\n$/.exec(
+      await read(),
+    )!;
+    expect([Number(clicks), Number(impressions)]).toEqual([this.#sent, 0]);
+    // An estimate, under a key that is drawn when the database is new: two users may share a register.
+    expect(Math.abs(Number(users) - this.#sent)).toBeLessThanOrEqual(USERS_TOLERANCE);
   }
 }
 

@@ -92,7 +92,7 @@ export class WriterIdentity {
   }
 
   async #ensureInitialized(): Promise<Initialization | undefined> {
-    const { hot, adoption, log } = this.#options;
+    const { hot, adoption, log, clock } = this.#options;
     const found = await hot.initialization();
     const current = found && (await this.#askCold(() => adoption.cold.epoch()));
     if (found !== undefined && (current === undefined || current === found.epoch)) return found;
@@ -100,7 +100,7 @@ export class WriterIdentity {
       log.warn({ epoch: found.epoch, current, hotStore: hot.description }, OTHER_EPOCH);
       await hot.discard(found.epoch);
     }
-    await initializeDataSet(adoption);
+    await initializeDataSet(adoption, clock);
     return await hot.initialization();
   }
 

@@ -15,6 +15,7 @@
 import type { JournaledBatch } from "../../domain/batch.ts";
 import { HOUR_MS } from "../../domain/event.ts";
 import type { Ledger } from "../../domain/ledger.ts";
+import type { Clock } from "../../runtime/clock.ts";
 import type { Log } from "../../runtime/log.ts";
 import type { ColdShard } from "../../store/cold/cold-shard.ts";
 import { WriterSealedError } from "../../store/cold/errors.ts";
@@ -32,6 +33,9 @@ export interface AdoptionOptions {
 }
 
 const INITIALIZE_ATTEMPTS = 5;
+/** For the other instance that has begun the present epoch to initialize its data set: some ms if it is not busy. */
+const OTHER_GRACE_MS = 500;
+const OTHER_POLL_MS = 20;
 
 /** Adopts every journal that may be adopted. */
 export async function adoptJournals(options: AdoptionOptions): Promise<void> {
@@ -133,15 +137,17 @@ async function flushUnlessSealed(
  * Makes a data set writable that is new, or has lost batches. Every hour that the cold store knows is absent in it, so
  * only those after its latest one may be taken for empty. Journals that survived are flushed first, as nothing else
  * knows of them. Throws HotUnavailableError or ColdUnavailableError.
+ *
+ * Of instances that find it at once, one begins the next epoch. The others wait for it: beginning one more would end its
+ * writer, which has committed by then.
  */
-export async function initializeDataSet(options: AdoptionOptions): Promise<void> {
+export async function initializeDataSet(options: AdoptionOptions, clock: Clock): Promise<void> {
   const { hot, cold, log } = options;
   for (let attempt = 0; attempt < INITIALIZE_ATTEMPTS; attempt++) {
     await cold.open();
     const epoch = await cold.epoch();
     await adoptJournals(options);
-    // Another instance may be faster: then its epoch has begun.
-    if ((await hot.initialization()) !== undefined) return;
+    if (await isInitializedByOther(hot, epoch, clock)) return;
     if (!(await cold.beginEpoch(epoch))) continue;
     const newestHour = await cold.newestHour();
     const freshFrom = newestHour === undefined ? 0 : newestHour + HOUR_MS;
@@ -153,6 +159,17 @@ export async function initializeDataSet(options: AdoptionOptions): Promise<void>
     `Cannot set up the hot store: in ${INITIALIZE_ATTEMPTS} tries journals were left, or another instance set it up`,
     false,
   );
+}
+
+/** `epoch`: as it was before. Whoever begins another one meanwhile is noticed by that. */
+async function isInitializedByOther(hot: HotStore, epoch: number, clock: Clock): Promise<boolean> {
+  const graceMs = hot.isShared && epoch > 0 ? OTHER_GRACE_MS : 0;
+  const endMs = clock.monotonicMs() + graceMs;
+  while ((await hot.initialization()) === undefined) {
+    if (clock.monotonicMs() >= endMs) return false;
+    await clock.sleep(OTHER_POLL_MS);
+  }
+  return true;
 }
 
 async function hasNoIds(cold: ColdShard): Promise<boolean> {

@@ -60,6 +60,7 @@ export function embeddedHotStore(options: EmbeddedHotStoreOptions): HotStore {
 }
 
 class EmbeddedHotStore implements HotStore {
+  readonly isShared = false;
   readonly name = "Memory";
   readonly description: string;
   readonly #journal: EmbeddedJournal;

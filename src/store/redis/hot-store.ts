@@ -161,6 +161,7 @@ export function redisHotStore(options: RedisHotStoreOptions): HotStore {
 }
 
 class RedisHotStore implements HotStore {
+  readonly isShared = true;
   readonly name = "Redis";
   readonly description: string;
   readonly #link: RedisLink;

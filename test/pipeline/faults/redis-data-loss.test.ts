@@ -337,9 +337,7 @@ describeFaults((cluster) => {
     });
 
     test("emptied: of two instances one restores ids, and if it ends half way, the other", async () => {
-      // One after the other: of two at once, one may find that the other has not set up the data set yet.
-      const a = await cluster.site.start();
-      const b = await cluster.site.start();
+      const [a, b] = await Promise.all([cluster.site.start(), cluster.site.start()]);
       await a.take(...namedClicks("of a", 20));
       await b.take(...namedClicks("of b", 20));
       await Promise.all([a.drained(), b.drained()]);

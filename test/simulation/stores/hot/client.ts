@@ -57,6 +57,7 @@ interface Session {
 }
 
 export class HotClient implements HotStore {
+  readonly isShared = true;
   readonly name = "Memory";
   readonly description = "memory of the simulation";
   readonly #options: HotClientOptions;
