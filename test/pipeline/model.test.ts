@@ -5,6 +5,7 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout } from "bun:test";
 import fc from "fast-check";
 import { type Event, HOUR_MS, hourOf, ID_TTL_MS } from "../../src/domain/event.ts";
+import type { Outcome } from "../../src/pipeline/commit/open-batch.ts";
 import {
   answerOf,
   ClusterSite,
@@ -36,7 +37,6 @@ const STREAMS = ["default", "site-1", "a.b-c_d"];
 const HOURS = { min: -5, max: 8 };
 const HOT_HOURS = 3;
 const LEASE_MS = 100;
-const RESTORING_POLL_MS = 5;
 
 setDefaultTimeout(TEST_TIMEOUT_MS);
 
@@ -117,13 +117,16 @@ class System {
 
   /** After a loss events with an id are refused until the ids were restored: their client sends them again. */
   async take(events: readonly Event[]): Promise<void> {
-    for (let rest = events; rest.length > 0; ) {
+    let rest = events;
+    const refused: Outcome[] = [];
+    await waitFor("ids to be restored", async () => {
       const outcomes = await this.instance.submit(...rest);
       const isRestoring = (i: number) => this.isCluster && outcomes[i]?.reason === "restoring_ids";
-      expect(outcomes.filter((outcome, i) => outcome !== undefined && !isRestoring(i))).toEqual([]);
+      refused.push(...outcomes.filter((outcome, i) => outcome !== undefined && !isRestoring(i)));
       rest = rest.filter((_, i) => isRestoring(i));
-      if (rest.length > 0) await Bun.sleep(RESTORING_POLL_MS);
-    }
+      return rest.length === 0 || refused.length > 0;
+    });
+    expect(refused).toEqual([]);
   }
 
   async flush(): Promise<void> {

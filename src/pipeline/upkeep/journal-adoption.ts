@@ -138,8 +138,8 @@ async function flushUnlessSealed(
  * only those after its latest one may be taken for empty. Journals that survived are flushed first, as nothing else
  * knows of them. Throws HotUnavailableError or ColdUnavailableError.
  *
- * Of instances that find it at once, one begins the next epoch. The others wait for it: beginning one more would end its
- * writer, which has committed by then.
+ * Of instances that find it at once, one begins the next epoch. The others wait for it: beginning one more would end
+ * its writer, which has committed by then.
  */
 export async function initializeDataSet(options: AdoptionOptions, clock: Clock): Promise<void> {
   const { hot, cold, log } = options;
