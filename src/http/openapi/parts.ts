@@ -118,8 +118,9 @@ export const HEADERS = {
   "hourglass-degraded": {
     description:
       "Only if acknowledged events may be missing. `hot-store-away`: the hot store does not answer, so events that " +
-      "are not in the cold store yet are missing. `not-flushed-yet`: the same in an exact count. `not-kept`: days " +
-      "whose aggregates retention deleted. `erased`: in an exact count, users who were forgotten; their events count.",
+      "are not in the cold store yet are missing. `not-flushed-yet`: the same where events are counted from rows, " +
+      "in an exact count or a time zone that is not whole hours from UTC. `not-kept`: days whose aggregates " +
+      "retention deleted. `erased`: in an exact count, users who were forgotten; their events count.",
     schema: oneOf(DEGRADED),
   },
   "hourglass-not-counted": {
