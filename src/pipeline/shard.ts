@@ -63,6 +63,8 @@ const RETIRE_INTERVAL_MS = 60_000;
 const PROBE_INTERVAL_MS = 400;
 const STOP_GRACE_MS = 5_000;
 const RESTORE_INTERVAL_MS = 500;
+/** A reader of rows waits no longer: usually a flush takes some 20 ms. */
+const FLUSH_FOR_READER_MS = 1_000;
 /** After a loss, ids of this time have to be restored, and those of a minute before. */
 const NOTE_IDS_INTERVAL_MS = 10_000;
 
@@ -141,6 +143,10 @@ export class Shard {
   /** True while the hot store may lack events of this process that were acknowledged: it has lost data. */
   get isRecovering(): boolean {
     return this.committer.isRecovering;
+  }
+
+  flushCommitted(): Promise<void> {
+    return this.flusher.flushCommitted(FLUSH_FOR_READER_MS);
   }
 
   /** Drops the hours that are too old for the hot store. Answers how many. */

@@ -253,7 +253,10 @@ describeWithServers("a replica of MySQL", ["mariadb"], () => {
     await proxy.accept();
     const again = mysqlColdStore({ url, readUrl, now: () => NOON });
     const hot = { readRange: () => Promise.reject(new HotUnavailableError("it is not there", false)) };
-    const reader = new RangeReader([{ number: 0, hot: hot as unknown as HotStore, isRecovering: false }], again);
+    const reader = new RangeReader(
+      [{ number: 0, hot: hot as unknown as HotStore, isRecovering: false, flushCommitted: async () => {} }],
+      again,
+    );
     try {
       let tallies = 0;
       const steps = new Steps({ ...EVERYTHING, step: "total", zone: TimeZone.named("UTC")! });

@@ -66,7 +66,8 @@ for (const { name, needs, open } of MODES) {
       await waitFor("its row", async () => (await site.cold.countEvents()) === before + 1);
       await mariaDb.kill("SIGKILL");
       await post("meanwhile");
-      expect(await lineOf("the cold store is unavailable")).toMatchObject({ level: 40, operation: "flush" });
+      // The flush's, or that of whatever else asked first.
+      expect(await lineOf("the cold store is unavailable")).toMatchObject({ level: 40, operation: expect.any(String) });
       expect(await lineOf("flush failed, will be retried")).toMatchObject({ level: 40 });
       await mariaDb.start();
       expect(await lineOf("flushes work again, the backlog drains")).toMatchObject({ level: 30 });

@@ -256,6 +256,19 @@ for (const { name, needs, open } of MODES) {
       expect(JSON.parse(late.body).total.clicks).toBe(2);
     });
 
+    test("what was just answered is in hours that a zone cuts, and in exact counts", async () => {
+      for (let clicks = 1; clicks <= 5; clicks++) {
+        await postEvent(service.port, {
+          at: Date.UTC(2016, 0, 9, 18),
+          user: `u${clicks}`,
+          kind: "click",
+          stream: "now",
+        });
+        for (const query of ["tz=Asia/Kolkata&step=hour", "tz=UTC&step=day&exact=1"])
+          expect((await series(`from=2016-01-09&to=2016-01-11&stream=now&${query}`)).total).toMatchObject({ clicks });
+      }
+    });
+
     test("what goes on is kept by nobody", async () => {
       const at = Date.now();
       await postEvent(service.port, { at, user: "u", kind: "impression", stream: "live" });

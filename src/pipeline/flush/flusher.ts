@@ -174,6 +174,25 @@ export class Flusher {
     if (progress.pendingEvents >= this.#options.flushMaxEvents) this.#flushSoon();
   }
 
+  /** Flushes what was committed before this call, unless that fails or takes longer. Never throws. */
+  async flushCommitted(timeoutMs: number): Promise<void> {
+    const progress = this.#progress;
+    if (progress === undefined) return;
+    const committed = progress.acceptedEvents;
+    const timeout = Promise.withResolvers<void>();
+    let isOver = false;
+    const cancel = this.#options.clock.after(timeoutMs, () => {
+      isOver = true;
+      timeout.resolve();
+    });
+    while (!isOver && progress === this.#progress && progress.acceptedEvents - progress.pendingEvents < committed) {
+      this.#flushSoon();
+      if (this.#flushing === undefined || this.#lastError !== undefined) break;
+      await Promise.race([this.#flushing, timeout.promise]);
+    }
+    cancel();
+  }
+
   #spill(progress: WriterProgress, batch: JournaledBatch): void {
     const { ring } = this.#options;
     progress.spill ??= { fromSeq: batch.seq, toSeq: batch.seq, eventCount: 0 };

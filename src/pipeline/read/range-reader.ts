@@ -25,6 +25,11 @@ type RangeStore = ReadStore &
   Pick<RetentionStore, "retained"> &
   Pick<ColdStore, "dataSet">;
 
+export interface RangeShard extends ReadShard {
+  /** Resolves once the events that this process has committed are rows, or will not be soon. Never rejects. */
+  flushCommitted(): Promise<void>;
+}
+
 /** Sums up what is read. */
 export interface Tally {
   add(hour: HourRecord): void;
@@ -62,12 +67,12 @@ interface Held {
 }
 
 export class RangeReader {
-  readonly #shards: readonly ReadShard[];
+  readonly #shards: readonly RangeShard[];
   readonly #cold: RangeStore;
   readonly #turns: Slots;
   #userHash: UserHash | undefined;
 
-  constructor(shards: readonly ReadShard[], cold: RangeStore, waitingMax = WAITING_MAX) {
+  constructor(shards: readonly RangeShard[], cold: RangeStore, waitingMax = WAITING_MAX) {
     this.#turns = new Slots(AT_ONCE, waitingMax);
     this.#shards = shards;
     this.#cold = cold;
@@ -118,9 +123,13 @@ export class RangeReader {
     return this.#userHash;
   }
 
-  /** Shows the rows of these hours, and answers which are missing. Throws as read() does. */
+  /**
+   * Shows the rows of these hours, and answers which are missing. What other instances have not flushed yet is not
+   * among them. Throws as read() does.
+   */
   readUsers(range: UsersRange, visit: (row: UserRow) => void): Promise<MissingRows> {
     return this.#turns.use(async () => {
+      await Promise.all(this.#shards.map((shard) => shard.flushCommitted()));
       // Before the rows: one that is erased between the two is then missing, and not counted twice.
       const erased = await this.#cold.erasedRows(range);
       await this.#cold.readUsers(range, visit);
