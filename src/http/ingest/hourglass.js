@@ -64,7 +64,11 @@
     const mark = path.find((node) => node.hasAttribute?.(CLICK));
     if (!mark) return;
     // A label passes its click on to its control within the same task: the second click is no other one.
-    if (forwarded?.mark === mark && forwarded.control === path[0]) return;
+    if (forwarded?.mark === mark && forwarded.control === path[0]) {
+      // At once: in a page in the background the timer may run a second later.
+      forwarded = undefined;
+      return;
+    }
     const control = path.find((node) => node.localName === "label")?.control;
     if (control && control !== path[0]) {
       forwarded = { mark, control };
