@@ -15,6 +15,7 @@ import {
 } from "../harness/servers/servers.ts";
 import { runCommand } from "../harness/service/command.ts";
 import { startService } from "../harness/service/service.ts";
+import { waitFor } from "../harness/service/wait-for.ts";
 
 const PASSWORD = "few-rights";
 
@@ -211,8 +212,9 @@ describeWithServers("users of MySQL with few rights", ["mariadb"], () => {
       try {
         const event = `${service.url}/analytics?timestamp=${Date.now()}&user=ada&click`;
         expect((await fetch(event, { method: "POST" })).status).toBe(204);
-        expect(service.log()).toContain("could not add partitions");
-        expect(await (await fetch(`${service.url}/metrics`)).text()).toContain("hourglass_partitions_missing 1");
+        await waitFor("the warning", () => service.log().includes("could not add partitions"));
+        const metrics = async () => (await fetch(`${service.url}/metrics`)).text();
+        await waitFor("the metric", async () => (await metrics()).includes("hourglass_partitions_missing 1"));
       } finally {
         await service.stop();
       }

@@ -45,8 +45,14 @@ export class Page {
     await this.#view.reload();
   }
 
-  ask<T>(expression: string): Promise<T> {
-    return this.#view.evaluate<T>(expression);
+  /** Asks again where the page was left for another while it was asked. */
+  async ask<T>(expression: string): Promise<T> {
+    try {
+      return await this.#view.evaluate<T>(expression);
+    } catch (error) {
+      if (!(error instanceof Error && error.message.includes("Inspected target navigated"))) throw error;
+      return await this.#view.evaluate<T>(expression);
+    }
   }
 
   /** What can be seen of it. */
