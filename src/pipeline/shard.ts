@@ -88,9 +88,7 @@ export class Shard {
     this.#adoption = { hot, cold, log, ledger, flushMaxEvents };
     const ring = new RingBuffer(ringCapacityEvents, options.usedRingEvents);
     const books = { ledger, metrics, log, clock, onBrokenInvariant: options.onBrokenInvariant };
-    const onSealed = () => {
-      this.#identity.isLost = true;
-    };
+    const onSealed = () => this.#identity.noteSealed();
     const flusher = new Flusher({ ...books, hot, cold, ring, flushIntervalMs, flushMaxEvents, onSealed });
     const hydrator = new Hydrator(hot, cold, metrics, clock);
     const ids = new IdRestoration({ hot, cold, log, clock, signal });

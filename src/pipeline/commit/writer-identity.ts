@@ -57,6 +57,7 @@ export class WriterIdentity {
   #name: string | undefined;
   #users: UserHash | undefined;
   isLost = false;
+  #isSealed = false;
   /** Of the writer that was given up, and not replaced yet. */
   #given: { readonly name: string; readonly fate: Fate | undefined } | undefined;
 
@@ -115,6 +116,12 @@ export class WriterIdentity {
     return await Promise.race([answer, clock.sleep(COLD_CHECK_MS).then(() => undefined)]);
   }
 
+  /** The cold store refuses the writer's batches. */
+  noteSealed(): void {
+    this.#isSealed = true;
+    this.isLost = true;
+  }
+
   /** False while an event with an id might be one that was stored before. */
   get areIdsKnown(): boolean {
     return this.#options.ids.areKnown;
@@ -151,6 +158,7 @@ export class WriterIdentity {
     this.#given = undefined;
     this.#name = name;
     this.isLost = false;
+    this.#isSealed = false;
     return given?.fate;
   }
 
@@ -160,7 +168,9 @@ export class WriterIdentity {
     const books = await flusher.suspend();
     try {
       const lastSeq = ended?.lastSeq ?? 0;
-      const isAllInJournal = Math.max(books.unflushedSeq, doubt?.seq ?? 0) <= lastSeq;
+      // One that is sealed was adopted. After a failover its adopter may have read another master's journal than this
+      // one, which lacks the last batches: they are left to nobody.
+      const isAllInJournal = !this.#isSealed && Math.max(books.unflushedSeq, doubt?.seq ?? 0) <= lastSeq;
       const fate = isAllInJournal
         ? doubt && { acceptedEvents: ended!.acceptedEvents - books.accepted }
         : await this.#settle(writer, ended !== undefined, books, doubt, lastSeq);
