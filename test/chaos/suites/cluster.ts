@@ -38,6 +38,7 @@ const LANES = 32;
 const DEFAULT_RATE_PER_S = 500;
 const PATIENCE_MS = 2_500;
 const WATCH_PAUSE_MS = 20;
+const LAG_MS = 2_000;
 const CALM_EVENTS = 300;
 const BACK_TIMEOUT_MS = 60_000;
 const FINISH_TIMEOUT_MS = 120_000;
@@ -80,10 +81,10 @@ async function shake(site: GroupSite, options: ClusterOptions): Promise<Report> 
     patienceMs: PATIENCE_MS,
     pickHour: () => hour,
   });
-  const watching = { pauseMs: WATCH_PAUSE_MS, mustAnswer: false };
+  const areReplicasNeeded = Number(settings["REDIS_WAIT_REPLICAS"] ?? 0) > 0;
+  const watching = { pauseMs: WATCH_PAUSE_MS, mustAnswer: false, lagMs: areReplicasNeeded ? 0 : LAG_MS };
   const watcher = new Watcher({ ...shared, clients, hours: [hour], ...watching });
   const shards = Number(settings["REDIS_SHARDS"] ?? SHARDS[redis]);
-  const areReplicasNeeded = Number(settings["REDIS_WAIT_REPLICAS"] ?? 0) > 0;
   const key = () => `hg:{${random.below(shards)}}:meta`;
   const run = { site, clients, random, areReplicasNeeded, key };
   const problems: string[] = [];

@@ -20,6 +20,8 @@ export interface WatcherOptions {
   readonly pauseMs: number;
   /** Anything but a whole answer is a problem too. */
   readonly mustAnswer: boolean;
+  /** How long a count may lack events after a failover to a replica that lags (docs/redis-cluster.md). Default: 0. */
+  readonly lagMs?: number;
 }
 
 const COUNTS = /^unique_users,\d+\nclicks,(\d+)\nimpressions,(\d+)\n$/;
@@ -72,9 +74,24 @@ export class Watcher {
     if (answer.headers.has("hourglass-degraded")) return "degraded";
     const count = Number(clicks) + Number(impressions);
     const what = `:${port} counted ${count} events in ${hourKeyName(stream, hour)}`;
-    if (count < acknowledged) this.#problem(`${what}, when ${acknowledged} had been acknowledged`);
+    if (count < acknowledged) {
+      if (await this.#catchesUp(port, hourTarget(hour, stream), acknowledged)) return "lagging";
+      this.#problem(`${what}, when ${acknowledged} had been acknowledged`);
+    }
     if (count > tally.sent) this.#problem(`${what}, when only ${tally.sent} had been sent`);
     return "whole";
+  }
+
+  async #catchesUp(port: number, target: string, acknowledged: number): Promise<boolean> {
+    const { lagMs = 0, pauseMs } = this.#options;
+    const endMs = performance.now() + lagMs;
+    while (performance.now() < endMs) {
+      const answer = await ask(port, { method: "GET", target });
+      const [, clicks, impressions] = COUNTS.exec(answer.body) ?? [];
+      if (answer.headers.has("hourglass-degraded") || Number(clicks) + Number(impressions) >= acknowledged) return true;
+      await Bun.sleep(pauseMs);
+    }
+    return false;
   }
 
   #problem(text: string): void {
