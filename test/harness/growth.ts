@@ -2,13 +2,16 @@
  * Measures how the time of some work grows with the size of its input.
  *
  * The input is doubled six times: linear work then takes 64 times as long, quadratic work 4,096 times. The bound lies
- * between, far from both, so that neither noise nor a step (a full block, a cold cache) decides. Each time is the
- * shortest of several runs, and growth counts only if a second measurement finds it again.
+ * between, far from both. A single step (a full block, a cold cache, an object that became a dictionary and costs 12
+ * times as much) does not decide: growth has to be found without the largest of the window's steps as well. Each time
+ * is the shortest of several runs, and growth counts only if a second measurement finds it again.
  */
 const FIRST_BYTES = 256;
 const STEP = 4;
 const WINDOW_STEPS = 3;
 const GROWTH_MAX = 384;
+/** Without the largest step: linear work takes 16 times as long, quadratic work 256 times. */
+const GROWTH_WITHOUT_STEP_MAX = 64;
 const RUNS = 3;
 /** A run repeats the work for at least this long, so that short work can be timed. */
 const RUN_MS = 0.3;
@@ -32,11 +35,16 @@ async function grows({ prepare, maxBytes }: Work): Promise<boolean> {
   for (let bytes = FIRST_BYTES; bytes <= maxBytes; bytes *= STEP) {
     const ms = await shortestMs(prepare(bytes));
     times.push(ms);
-    const before = times.at(-1 - WINDOW_STEPS);
-    if (before !== undefined && ms / before > GROWTH_MAX) return false;
+    if (times.length > WINDOW_STEPS && growsTooMuch(times.slice(-1 - WINDOW_STEPS))) return false;
     if (ms > ENOUGH_MS) break;
   }
   return true;
+}
+
+function growsTooMuch(window: readonly number[]): boolean {
+  const growth = window.at(-1)! / window[0]!;
+  const largestStep = Math.max(...window.slice(1).map((ms, i) => ms / window[i]!));
+  return growth > GROWTH_MAX && growth / largestStep > GROWTH_WITHOUT_STEP_MAX;
 }
 
 async function shortestMs(run: () => unknown): Promise<number> {

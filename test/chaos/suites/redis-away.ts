@@ -28,8 +28,9 @@ const LANES = 32;
 const DEFAULT_RATE_PER_S = 500;
 const PATIENCE_MS = 10_000;
 const WATCH_PAUSE_MS = 20;
-/** Shorter and longer than what a command may take, and than a lease. */
+/** Shorter and longer than what a command may take, and than a lease; the first time surely longer than both. */
 const [AWAY_MIN_MS, AWAY_MAX_MS] = [200, 4_000];
+const FIRST_AWAY_MIN_MS = 2_500;
 const CALM_EVENTS = 200;
 const BACK_TIMEOUT_MS = 30_000;
 const FINISH_TIMEOUT_MS = 60_000;
@@ -70,7 +71,8 @@ async function takeRedisAway(site: ChaosSite, options: RedisAwayOptions): Promis
   const problems: string[] = [];
   for (let time = 1; time <= times; time++) {
     await acknowledgedMore(clients, CALM_EVENTS);
-    const awayMs = AWAY_MIN_MS + random.below(AWAY_MAX_MS - AWAY_MIN_MS);
+    const shortestMs = time === 1 ? FIRST_AWAY_MIN_MS : AWAY_MIN_MS;
+    const awayMs = shortestMs + random.below(AWAY_MAX_MS - shortestMs);
     await goAway(site, time % 2 === 0 ? "killed" : "frozen", awayMs);
     const startMs = performance.now();
     await acknowledgedMore(clients, 1);
