@@ -14,6 +14,20 @@ interface Thrown {
   };
 }
 
+const ATTEMPTS_MAX = 5;
+
+/** What was asked of a page that is left for another meanwhile, perhaps by a click before, is asked of the next one. */
+async function againIfLeft<T>(ask: () => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await ask();
+    } catch (error) {
+      const isLeft = error instanceof Error && error.message.includes("Inspected target navigated");
+      if (!isLeft || attempt === ATTEMPTS_MAX) throw error;
+    }
+  }
+}
+
 export class Page {
   readonly #view: Bun.WebView;
   /** What the page's programs threw, and what its policy forbade. */
@@ -38,21 +52,15 @@ export class Page {
   }
 
   async goTo(url: string): Promise<void> {
-    await this.#view.navigate(url);
+    await againIfLeft(() => this.#view.navigate(url));
   }
 
   async reload(): Promise<void> {
-    await this.#view.reload();
+    await againIfLeft(() => this.#view.reload());
   }
 
-  /** Asks again where the page was left for another while it was asked. */
   async ask<T>(expression: string): Promise<T> {
-    try {
-      return await this.#view.evaluate<T>(expression);
-    } catch (error) {
-      if (!(error instanceof Error && error.message.includes("Inspected target navigated"))) throw error;
-      return await this.#view.evaluate<T>(expression);
-    }
+    return await againIfLeft(() => this.#view.evaluate<T>(expression));
   }
 
   /** What can be seen of it. */
