@@ -1,31 +1,63 @@
-import { createServer } from "node:net";
+import { existsSync, readFileSync } from "node:fs";
+import { createServer, type Server } from "node:net";
 
 /**
- * Below the range from which Linux takes the ports of outgoing connections (32768 on): a port that is let go
- * for a restart is then never taken by a client in between, and a client that knocks at a closed port never
- * happens to connect to itself.
+ * A free loopback port, which this process was not given before.
+ *
+ * Each process has blocks of ports of its own, on whose first port it listens as long as it lives: a port that is let
+ * go for a restart is then never taken by another test in between. All are below the range from which the system takes
+ * the ports of outgoing connections, where that leaves enough: no client takes one either, or connects to itself.
  */
-const FIRST_PORT = 15_000;
-const PORTS = 17_000;
-const ATTEMPTS = 100;
-
-const handedOut = new Set<number>();
-
-/** A free loopback port, which this process was not given before. */
 export async function freePort(): Promise<number> {
-  for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-    const port = FIRST_PORT + Math.floor(Math.random() * PORTS);
-    if (handedOut.has(port) || !(await isFree(port))) continue;
-    handedOut.add(port);
-    return port;
+  for (;;) {
+    block ??= await claimBlock();
+    const { value: port, done } = block.next();
+    if (done === true) block = undefined;
+    else if (await isFree(port)) return port;
   }
-  throw new Error(`no free port among ${ATTEMPTS} tried from ${FIRST_PORT} to ${FIRST_PORT + PORTS - 1}`);
 }
 
-function isFree(port: number): Promise<boolean> {
+const FIRST_PORT = 10_000;
+const BLOCK_PORTS = 100;
+const BLOCKS_MIN = 20;
+/** Of Linux, unless it is told otherwise. */
+const FIRST_OUTGOING_PORT = 32_768;
+const OUTGOING_PORTS = "/proc/sys/net/ipv4/ip_local_port_range";
+const ATTEMPTS = 1_000;
+
+let block: Iterator<number> | undefined;
+/** Their ends are this process': they are never closed. */
+const guards: Server[] = [];
+
+async function claimBlock(): Promise<Iterator<number>> {
+  const blocks = blockCount();
+  for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+    const first = FIRST_PORT + BLOCK_PORTS * Math.floor(Math.random() * blocks);
+    const guard = await listen(first);
+    if (guard === undefined) continue;
+    guards.push(guard.unref());
+    return Array.from({ length: BLOCK_PORTS - 1 }, (_, i) => first + 1 + i).values();
+  }
+  throw new Error(`no block of ports is free: tried ${ATTEMPTS} times from ${FIRST_PORT} on`);
+}
+
+function blockCount(): number {
+  const range = existsSync(OUTGOING_PORTS) ? readFileSync(OUTGOING_PORTS, "utf8") : "";
+  const upTo = (end: number) => Math.floor((end - FIRST_PORT) / BLOCK_PORTS);
+  const blocks = upTo(Number.parseInt(range, 10));
+  return blocks >= BLOCKS_MIN ? blocks : upTo(FIRST_OUTGOING_PORT);
+}
+
+async function isFree(port: number): Promise<boolean> {
+  const server = await listen(port);
+  if (server === undefined) return false;
+  return await new Promise((resolve) => server.close(() => resolve(true)));
+}
+
+function listen(port: number): Promise<Server | undefined> {
   return new Promise((resolve) => {
     const server = createServer();
-    server.once("error", () => resolve(false));
-    server.listen(port, "127.0.0.1", () => server.close(() => resolve(true)));
+    server.once("error", () => resolve(undefined));
+    server.listen(port, "127.0.0.1", () => resolve(server));
   });
 }
