@@ -2,7 +2,7 @@
  * Limits of keys and addresses, over a real socket: what is over them is told so, when to come again, and is counted
  * nowhere but among the refused; and they hold across instances.
  */
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { createClient } from "redis";
 import type { Scope } from "../../src/domain/api-key.ts";
 import { Access } from "../../src/http/access/access.ts";
@@ -18,8 +18,6 @@ import { runCommand } from "../harness/service/command.ts";
 import { type Answer, ask } from "../harness/service/http-connection.ts";
 import { MODES, type Service, type Site } from "../harness/service/service.ts";
 import { waitFor } from "../harness/service/wait-for.ts";
-
-setDefaultTimeout(120_000);
 
 const AT = Date.UTC(2026, 0, 31, 12, 30);
 
@@ -150,10 +148,10 @@ for (const { name, needs, open } of MODES) {
     test("it comes back", async () => {
       const key = await newKey(site, service, "--limit", "2/s");
       const post = () => send(service, "POST", postTarget("back"), key);
-      await waitFor("a refusal", async () => (await post()).status === 429);
+      await waitFor("a refusal", async () => (await statusesOf(5, post)).has(429));
       const startedMs = performance.now();
       await waitFor("one more to be let in", async () => (await post()).status === 204);
-      expect(performance.now() - startedMs).toBeLessThan(5_000);
+      expect(performance.now() - startedMs).toBeLessThan(15_000);
     });
 
     test("a batch costs as many as it has, invalid ones among them", async () => {

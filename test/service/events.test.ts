@@ -2,7 +2,7 @@
  * POST /events, in both modes: every event of a body is accepted, a duplicate, invalid or refused, the answer says
  * which, and the stores and the ledger agree with it; also when a store is away, and when the service is killed.
  */
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { gzipSync, zstdCompressSync } from "node:zlib";
 import type { Static } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
@@ -17,9 +17,6 @@ import { postEvent, readHour } from "../harness/service/analytics-client.ts";
 import { MODES, type Service, type Site, startService } from "../harness/service/service.ts";
 import { waitFor } from "../harness/service/wait-for.ts";
 
-setDefaultTimeout(120_000);
-
-const SETUP_TIMEOUT_MS = 120_000;
 const NDJSON = "application/x-ndjson";
 const ARRAY = "application/json";
 const HOUR = hourOf(Date.now());
@@ -84,8 +81,8 @@ for (const { name, needs, open } of MODES) {
     beforeAll(async () => {
       site = await open();
       service = await site.start({ FLUSH_INTERVAL_MS: "100", LEASE_MS: "1000", OUTCOME_TIMEOUT_MS: "1500" });
-    }, SETUP_TIMEOUT_MS);
-    afterAll(() => site.close(), SETUP_TIMEOUT_MS);
+    });
+    afterAll(() => site.close());
 
     async function send(
       body: string | Buffer,
@@ -405,11 +402,15 @@ for (const { name, needs, open } of MODES) {
             unknowns: [{ code: "outcome_unknown", count: 2_000, indexes: [[0, 1_999]] }],
           });
           expect(headers.get("retry-after")).toBe("1");
-          // Refused at once by now, as is what comes next.
-          const startMs = performance.now();
-          const next = await send(ndjson(clicks("away", 10)));
-          expect([next.status, next.body.error?.code]).toEqual([503, "hot_store_away"]);
-          expect(performance.now() - startMs).toBeLessThan(1_000);
+          // Refused by now without a wait, as is what comes next: by the fastest of several, on a busy machine.
+          const tookMs: number[] = [];
+          for (let i = 0; i < 5; i++) {
+            const startMs = performance.now();
+            const next = await send(ndjson(clicks("away", 10)));
+            expect([next.status, next.body.error?.code]).toEqual([503, "hot_store_away"]);
+            tookMs.push(performance.now() - startMs);
+          }
+          expect(Math.min(...tookMs)).toBeLessThan(500);
         } finally {
           process.kill(redis.pid, "SIGCONT");
         }
@@ -443,6 +444,7 @@ for (const { name, needs, open } of MODES) {
       test("with MySQL down: hours that have to be fetched are refused by name, the others count", async () => {
         const { redis, mariaDb } = site.servers!;
         const long = HOUR - 400 * DAY_MS;
+        const now = Date.now();
         await expectOutcome(send(ndjson(clicks("partly", 3, { timestamp: long }))), { accepted: 3 });
         await waitFor("the rows", async () => (await rowsOf("partly")) === 3);
         // Anew from nothing: then only the cold store knows of any hour before this one.
@@ -450,11 +452,11 @@ for (const { name, needs, open } of MODES) {
         await redis.forgetAll();
         await service.start();
         // Fetched from there, as long as that can be.
-        await expectOutcome(send(ndjson(clicks("partly", 1, { timestamp: Date.now() }))), { accepted: 1 });
+        await expectOutcome(send(ndjson(clicks("partly", 1, { timestamp: now }))), { accepted: 1 });
         process.kill(mariaDb.pid, "SIGSTOP");
         try {
           const events = [
-            ...clicks("partly", 2, { timestamp: Date.now() }),
+            ...clicks("partly", 2, { timestamp: now }),
             ...clicks("partly", 4, { timestamp: long - HOUR_MS }),
           ];
           const { status, headers, body } = await send(ndjson(events));
@@ -466,7 +468,7 @@ for (const { name, needs, open } of MODES) {
         } finally {
           process.kill(mariaDb.pid, "SIGCONT");
         }
-        expect(await countOf("partly", Date.now())).toBe(3);
+        expect(await countOf("partly", now)).toBe(3);
         expect(await countOf("partly", long - HOUR_MS)).toBe(0);
       });
     }

@@ -101,7 +101,7 @@ for (const { name, needs, open } of MODES) {
       "with DRAIN_MS it says first that it ends, and takes events until then",
       async () => {
         const { start } = await openDraining();
-        const drained = await start({ DRAIN_MS: "2000" });
+        const drained = await start({ DRAIN_MS: "5000" });
         const event = { at: Date.now(), kind: "click", stream: "drained" } as const;
         const ending = drained.kill("SIGTERM");
         await waitFor("it to say that it ends", async () => {
