@@ -1,5 +1,5 @@
 /** The client that is handed out as an example does what it says, and its types are those of the description. */
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { Static } from "@sinclair/typebox";
 import {
   type Batch,
@@ -15,8 +15,6 @@ import type { EventObjectSchema } from "../../src/protocol/event/object-rules.ts
 import { freePort } from "../harness/servers/ports.ts";
 import { describeWithServers } from "../harness/servers/servers.ts";
 import { MODES, type Service, type Site } from "../harness/service/service.ts";
-
-setDefaultTimeout(60_000);
 
 const AT = Date.UTC(2026, 0, 31, 12, 30);
 

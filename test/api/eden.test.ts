@@ -1,12 +1,10 @@
 /** The type that typed clients take: it is of routes that are served, and Eden counts and reads through it. */
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, expect, test } from "bun:test";
 import { example } from "../../examples/eden.ts";
 import { API_DOCUMENT } from "../../src/http/openapi/document.ts";
 import { typedApp } from "../../src/http/typed-app.ts";
 import { describeWithServers } from "../harness/servers/servers.ts";
 import { MODES, type Site } from "../harness/service/service.ts";
-
-setDefaultTimeout(60_000);
 
 /** test/api/openapi.test.ts holds that those described are those served. */
 test("its routes are among those that are described, with the same parameters", () => {

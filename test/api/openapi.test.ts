@@ -2,7 +2,7 @@
  * The description of the API tells the truth: it is valid, it has every route and no other, its examples work,
  * whatever is asked in its terms is answered as it says, and every answer that it lists can be had.
  */
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
 import { Validator } from "@seriousme/openapi-schema-validator";
 import fc from "fast-check";
@@ -36,8 +36,6 @@ import { type ApiAnswer, ApiDescription } from "../harness/project/api-descripti
 import { type ApiRequest, anyRequest, exampleRequests } from "../harness/service/api-requests.ts";
 import { ask } from "../harness/service/http-connection.ts";
 import { MODES, type Service, type Site } from "../harness/service/service.ts";
-
-setDefaultTimeout(120_000);
 
 /** Of the page that the description has for an example. */
 const REDIRECT_ORIGINS = "https://shop.example";

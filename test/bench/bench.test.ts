@@ -19,7 +19,7 @@ import { judgementOf } from "../../bench/verdict.ts";
 import { Latencies } from "../../src/runtime/latencies.ts";
 import { PROJECT_ROOT } from "../harness/project/project-files.ts";
 
-const PROCESS_TIMEOUT_MS = 60_000;
+const PROCESS_TIMEOUT_MS = 180_000;
 const MAIN = join(PROJECT_ROOT, "bench", "main.ts");
 
 let folder = "";

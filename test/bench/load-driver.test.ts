@@ -5,7 +5,7 @@ import { ACKNOWLEDGED, REFUSED, UNKNOWN, UNSENT } from "../harness/load/outcomes
 import { waitFor } from "../harness/service/wait-for.ts";
 
 const HOST = "127.0.0.1";
-const TIMEOUT_MS = 60_000;
+const TIMEOUT_MS = 180_000;
 const NO_CONTENT = "HTTP/1.1 204 No Content\r\n\r\n";
 
 function requests(...texts: string[]): Requests {

@@ -2,7 +2,7 @@
  * What browsers are offered, over a real socket, in both modes: what pixel, beacon and redirect count, what they
  * refuse or leave out and that nothing of that is counted, and that a redirect leads nowhere else.
  */
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { HOUR_MS, hourOf } from "../../src/domain/event.ts";
@@ -15,9 +15,6 @@ import { type Answer, ask } from "../harness/service/http-connection.ts";
 import { MODES, type Service, type Site, startService } from "../harness/service/service.ts";
 import { waitFor } from "../harness/service/wait-for.ts";
 
-setDefaultTimeout(60_000);
-
-const SETUP_TIMEOUT_MS = 120_000;
 /** An hour that nothing else is counted in: 2020-01-10T10:00:00Z. */
 const OLD = 1_578_650_400_000;
 const SECRET = "the redirect secret";
@@ -157,8 +154,8 @@ for (const { name, needs, open } of MODES) {
     beforeAll(async () => {
       site = await open();
       service = await site.start(SETTINGS);
-    }, SETUP_TIMEOUT_MS);
-    afterAll(() => site.close(), SETUP_TIMEOUT_MS);
+    });
+    afterAll(() => site.close());
 
     const countsOf = (stream: string) => countsSince(startedAt, service, stream);
     const eventsOf = async (stream: string, count: number) =>

@@ -2,7 +2,7 @@
  * Pixel, beacon, redirect, snippet and CORS as a real browser uses them, from pages of another origin: what they
  * count is read back from the service.
  */
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, expect, test } from "bun:test";
 import { HOUR_MS, hourOf } from "../../src/domain/event.ts";
 import { type Browser, openBrowser, servePages } from "../harness/browser/chromium.ts";
 import { describeWithServers } from "../harness/servers/servers.ts";
@@ -10,10 +10,6 @@ import { readHour } from "../harness/service/analytics-client.ts";
 import { ask } from "../harness/service/http-connection.ts";
 import { MODES, type Service, type Site } from "../harness/service/service.ts";
 import { waitFor } from "../harness/service/wait-for.ts";
-
-setDefaultTimeout(60_000);
-
-const SETUP_TIMEOUT_MS = 120_000;
 
 for (const { name, needs, open } of MODES) {
   describeWithServers(`Chromium, ${name}`, [...needs, "chromium"], () => {
@@ -36,11 +32,11 @@ for (const { name, needs, open } of MODES) {
       });
       browser = openBrowser();
       ({ view } = browser);
-    }, SETUP_TIMEOUT_MS);
+    });
     afterAll(async () => {
       browser.close();
       await Promise.all([pages.stop(), site.close()]);
-    }, SETUP_TIMEOUT_MS);
+    });
 
     /** Clicks, impressions and users of a stream, in the hours since this began. */
     async function countsOf(stream: string): Promise<[number, number, number]> {

@@ -1,13 +1,11 @@
 /** `hourglass bench`: what it says that was taken is what was counted, and what fails is told. */
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, expect, test } from "bun:test";
 import { HOUR_MS } from "../../src/domain/event.ts";
 import { freePort } from "../harness/servers/ports.ts";
 import { describeWithServers } from "../harness/servers/servers.ts";
 import { readHour } from "../harness/service/analytics-client.ts";
 import { runCommand } from "../harness/service/command.ts";
 import { MODES, type Service, type Site } from "../harness/service/service.ts";
-
-setDefaultTimeout(60_000);
 
 for (const { name, needs, open } of MODES) {
   describeWithServers(`hourglass bench, ${name}`, needs, () => {

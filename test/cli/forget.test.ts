@@ -3,7 +3,7 @@
  * and no count is touched, also when it is killed half-way, beside a service under load.
  */
 import { Database } from "bun:sqlite";
-import { afterEach, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
+import { afterEach, beforeEach, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { createConnection } from "mysql2/promise";
@@ -20,8 +20,6 @@ import { fatesOf, hoursOf, Load, rowFaults } from "../harness/service/load.ts";
 import { MODES, type Service, type Site } from "../harness/service/service.ts";
 import type { StoredEvent } from "../harness/service/stored.ts";
 import { waitFor } from "../harness/service/wait-for.ts";
-
-setDefaultTimeout(180_000);
 
 /** Nothing else here has this in it. */
 const USER = "ann.o'neill@example.org";

@@ -1,5 +1,5 @@
 /** `hourglass import` of logs as they are found: odd lines, other formats, filters, and logs that are still written. */
-import { afterAll, afterEach, beforeAll, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "bun:test";
 import { appendFileSync, mkdtempSync, renameSync, rmSync, truncateSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -7,8 +7,6 @@ import { type RunningCommand, runCommand, startCommand } from "../harness/servic
 import { type Service, startService } from "../harness/service/service.ts";
 import { sqliteView } from "../harness/service/stored.ts";
 import { waitFor } from "../harness/service/wait-for.ts";
-
-setDefaultTimeout(120_000);
 
 const DRAIN = { timeoutMs: 60_000, intervalMs: 50 };
 const TAIL = '"GET / HTTP/1.1" 200 1 "-" "x"\n';

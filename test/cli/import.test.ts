@@ -3,7 +3,7 @@
  * again it counts every event once; and what is exported can be imported again.
  */
 import { Database } from "bun:sqlite";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { appendFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -16,8 +16,6 @@ import { type CommandResult, runCommand, startCommand } from "../harness/service
 import { MODES, type Service, type Site, startService } from "../harness/service/service.ts";
 import { expectHoursToBeReplay, type StoredEvent, sqliteView } from "../harness/service/stored.ts";
 import { waitFor } from "../harness/service/wait-for.ts";
-
-setDefaultTimeout(180_000);
 
 const LOG = gunzipSync(readFileSync(join(import.meta.dir, "..", "data", "access.log.gz")));
 const LOG_EVENTS = 10_000;

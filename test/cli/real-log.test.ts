@@ -13,7 +13,7 @@ import { expectHoursToBeReplay } from "../harness/service/stored.ts";
 import { waitFor } from "../harness/service/wait-for.ts";
 
 const SETUP_TIMEOUT_MS = 120_000;
-const TEST_TIMEOUT_MS = 120_000;
+const TEST_TIMEOUT_MS = 180_000;
 const EVENTS = 10_000;
 const HOURS = 84;
 

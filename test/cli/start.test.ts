@@ -1,5 +1,5 @@
 /** How the program is started and ended: signals at any moment, npm in between, proxies, folders without data. */
-import { expect, setDefaultTimeout, test } from "bun:test";
+import { expect, test } from "bun:test";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -9,8 +9,6 @@ import { freePort } from "../harness/servers/ports.ts";
 import { runCommand } from "../harness/service/command.ts";
 import { startService } from "../harness/service/service.ts";
 import { waitFor } from "../harness/service/wait-for.ts";
-
-setDefaultTimeout(120_000);
 
 const SERVICE = [process.execPath, join(PROJECT_ROOT, "src/main.ts")];
 const LIGHT_FILES_MAX = 5;

@@ -3,7 +3,7 @@
  * only on its way, and makes the wrong one what the rows give.
  */
 import { Database } from "bun:sqlite";
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, expect, test } from "bun:test";
 import { join } from "node:path";
 import { createConnection } from "mysql2/promise";
 import { createClient } from "redis";
@@ -18,8 +18,6 @@ import { Load } from "../harness/service/load.ts";
 import { MODES, type Service, type Site } from "../harness/service/service.ts";
 import { expectHoursToBeReplay } from "../harness/service/stored.ts";
 import { waitFor } from "../harness/service/wait-for.ts";
-
-setDefaultTimeout(120_000);
 
 interface Verdict {
   readonly stream: string;

@@ -1,12 +1,10 @@
 /** The container of the Dockerfile: started, restarted, upgraded, stopped at any moment, with a full volume. */
-import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { chownSync, readFileSync } from "node:fs";
 import { freePort } from "../harness/servers/ports.ts";
 import { Tmpfs } from "../harness/servers/tmpfs.ts";
 import { waitFor } from "../harness/service/wait-for.ts";
 import { type Container, describeContainers } from "./containers.ts";
-
-setDefaultTimeout(120_000);
 
 const NOW = Date.now();
 /** The nonroot user of the image. */

@@ -3,7 +3,7 @@
  * moves, each call is answered right, or refused with nothing done; and what a promoted replica lacks is noticed
  * before anything is read from it.
  */
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import type { Batch } from "../../src/domain/batch.ts";
 import { type Event, HOUR_MS, type HourKey } from "../../src/domain/event.ts";
 import { type HotStore, HotUnavailableError, type HourRead } from "../../src/store/hot.ts";
@@ -17,8 +17,6 @@ import { askRedis, infoOf, isMaster, type RedisGroup } from "../harness/servers/
 import { startRedisSentinels } from "../harness/servers/redis/sentinels.ts";
 import { describeWithServers, type RedisServer } from "../harness/servers/servers.ts";
 import { waitFor } from "../harness/service/wait-for.ts";
-
-setDefaultTimeout(120_000);
 
 const NOON = Date.UTC(2026, 0, 31, 12);
 const HOURS = [NOON, NOON + HOUR_MS, NOON + 2 * HOUR_MS, NOON + 3 * HOUR_MS] as const;

@@ -2,7 +2,7 @@
  * Reads of the past from a real replica, which is held back, killed, frozen and cut off: no read ever sees less than
  * was stored when it was asked for, whoever answers it, and the replica is what answers while it is not behind.
  */
-import { afterAll, afterEach, beforeAll, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "bun:test";
 import type { JournaledBatch } from "../../src/domain/batch.ts";
 import { type Event, HOUR_MS, type HourKey, hourOf } from "../../src/domain/event.ts";
 import type { HourRange } from "../../src/domain/hour-range.ts";
@@ -30,8 +30,6 @@ import { startProxy } from "../harness/servers/tcp-proxy.ts";
 import { runCommand } from "../harness/service/command.ts";
 import { type Service, startService } from "../harness/service/service.ts";
 import { waitFor } from "../harness/service/wait-for.ts";
-
-setDefaultTimeout(120_000);
 
 const NOON = Date.UTC(2026, 0, 31, 12);
 const STREAM = "site-1";

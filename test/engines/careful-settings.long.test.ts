@@ -3,7 +3,7 @@
  * zone, small packets, primary keys required, a binary log of rows, and a user that has to come by TLS, with a password
  * that the server does not remember from the connection before.
  */
-import { expect, setDefaultTimeout, test } from "bun:test";
+import { expect, test } from "bun:test";
 import type { MysqlTls } from "../../src/store/mysql/connection/sql-session.ts";
 import { coldStoreContract } from "../contract/cold/contract/contract.ts";
 import { describeColdMysql } from "../contract/cold/mysql/mysql-setup.ts";
@@ -11,8 +11,6 @@ import { batchOf, click, impression, NOON, rejectionOf } from "../contract/cold/
 import { newerServer } from "../harness/debian/newer-servers.ts";
 import { makeCertificates } from "../harness/servers/certificates.ts";
 import type { MariaDbServer } from "../harness/servers/servers.ts";
-
-setDefaultTimeout(60_000);
 
 const SETTINGS = [
   ...["--sql-mode=ANSI,ANSI_QUOTES,NO_BACKSLASH_ESCAPES", "--transaction-isolation=READ-COMMITTED"],

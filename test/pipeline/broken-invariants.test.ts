@@ -2,7 +2,7 @@
  * A process that finds itself in a state that would lose or double an event ends, and leaves its journal to the next:
  * shown by one whose third batch is offered to the flusher under the seq of the fourth.
  */
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, expect, test } from "bun:test";
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -10,8 +10,6 @@ import { PROJECT_ROOT } from "../harness/project/project-files.ts";
 import { ask } from "../harness/service/http-connection.ts";
 import { type Service, startService } from "../harness/service/service.ts";
 import { waitFor } from "../harness/service/wait-for.ts";
-
-setDefaultTimeout(60_000);
 
 const AT = Date.UTC(2026, 0, 31, 12);
 /** Ends the process's own way only once. */

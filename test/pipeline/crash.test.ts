@@ -13,7 +13,6 @@ import { expectHoursToBeReplay, replay } from "../harness/service/stored.ts";
 import { waitFor } from "../harness/service/wait-for.ts";
 import { budgetTest } from "../harness/tiers.ts";
 
-const SETUP_TIMEOUT_MS = 120_000;
 const TEST_TIMEOUT_MS = 180_000;
 const DRAIN = { timeoutMs: 60_000, intervalMs: 100 };
 const KILLS = { quick: 5, full: 20, timeoutMs: TEST_TIMEOUT_MS };
@@ -37,8 +36,8 @@ for (const { name, needs, open } of MODES) {
     beforeEach(async () => {
       site = await open();
       service = await site.start(SETTINGS);
-    }, SETUP_TIMEOUT_MS);
-    afterEach(() => site.close(), SETUP_TIMEOUT_MS);
+    });
+    afterEach(() => site.close());
 
     function killAtStep(load: Load, steps: number): Promise<void> {
       return new Promise((resolve, reject) => {

@@ -2,7 +2,7 @@
  * Any sequence of events, flushes, hours that pass, restarts, kills, losses and reads answers as a plain model
  * does, which keeps all events in an array. A failure prints the seed and the shortest sequence that fails.
  */
-import { afterAll, beforeAll, expect, setDefaultTimeout } from "bun:test";
+import { afterAll, beforeAll, expect } from "bun:test";
 import fc from "fast-check";
 import { type Event, HOUR_MS, hourOf, ID_TTL_MS } from "../../src/domain/event.ts";
 import type { Outcome } from "../../src/pipeline/commit/open-batch.ts";
@@ -22,13 +22,12 @@ import { describeWithServers } from "../harness/servers/servers.ts";
 import { waitFor } from "../harness/service/wait-for.ts";
 import { type Budgets, budgetTest } from "../harness/tiers.ts";
 
-const TEST_TIMEOUT_MS = 180_000;
 const RUNS: Readonly<Record<PipelineMode["name"], Budgets<number>>> = {
   embedded: { quick: 40, full: 200, timeoutMs: 200_000 },
   "redis+mysql": { quick: 10, full: 60, timeoutMs: 400_000 },
 };
 /** A sequence that hangs fails by this, so that its seed and its steps are told. */
-const RUN_TIMEOUT_MS = 30_000;
+const RUN_TIMEOUT_MS = 90_000;
 /** For the search for a shorter one. */
 const TIME_LIMIT_MS = 350_000;
 
@@ -37,8 +36,6 @@ const STREAMS = ["default", "site-1", "a.b-c_d"];
 const HOURS = { min: -5, max: 8 };
 const HOT_HOURS = 3;
 const LEASE_MS = 100;
-
-setDefaultTimeout(TEST_TIMEOUT_MS);
 
 /** Everything that was taken, and which ids are known until when. */
 class Model {
@@ -276,8 +273,8 @@ async function expectAllHours(system: System, model: Model): Promise<void> {
 
 for (const mode of [...pipelineModes(), clusterMode(3)]) {
   describeWithServers(`pipeline against a model: ${mode.title}`, mode.needs, () => {
-    beforeAll(() => mode.prepare(), TEST_TIMEOUT_MS);
-    afterAll(() => mode.end(), TEST_TIMEOUT_MS);
+    beforeAll(() => mode.prepare());
+    afterAll(() => mode.end());
 
     budgetTest("any sequence of steps answers as the model does", RUNS[mode.name], async (numRuns) => {
       const property = fc.asyncProperty(sequences, async (sequence) => {

@@ -2,7 +2,7 @@
  * The data of one Redis and one MySQL divided into three shards: nobody who counts, reads or repairs can tell it from
  * one, and each shard goes on without the others.
  */
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { type Event, HOUR_MS, hourOf } from "../../src/domain/event.ts";
 import { shardOf } from "../../src/domain/shard-of.ts";
 import { Steps } from "../../src/domain/time-steps.ts";
@@ -28,9 +28,6 @@ import { describeWithServers } from "../harness/servers/servers.ts";
 import { waitFor } from "../harness/service/wait-for.ts";
 
 const SHARDS = 3;
-const SERVERS_TIMEOUT_MS = 120_000;
-const TEST_TIMEOUT_MS = 60_000;
-setDefaultTimeout(TEST_TIMEOUT_MS);
 const NEVER_MS = 60_000;
 
 const flushesFail = onMethod("cold.flush", async () => {
@@ -81,14 +78,14 @@ const mode = clusterMode(SHARDS);
 describeWithServers("shards", mode.needs, () => {
   let site: ClusterSite;
 
-  beforeAll(() => mode.prepare(), SERVERS_TIMEOUT_MS);
-  afterAll(() => mode.end(), SERVERS_TIMEOUT_MS);
+  beforeAll(() => mode.prepare());
+  afterAll(() => mode.end());
 
   beforeEach(async () => {
     site = (await mode.open()) as ClusterSite;
   });
 
-  afterEach(() => site.close(), TEST_TIMEOUT_MS);
+  afterEach(() => site.close());
 
   /** One after the other, so that the later has a later name. */
   async function startNext(...args: Parameters<ClusterSite["start"]>): Promise<Instance> {

@@ -1,11 +1,9 @@
-import { expect, setDefaultTimeout, test } from "bun:test";
+import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { MEMORY_SETTINGS } from "../../src/cli/serve/allocator.ts";
 import { PROJECT_ROOT } from "../harness/project/project-files.ts";
 import { startService } from "../harness/service/service.ts";
-
-setDefaultTimeout(60_000);
 
 /** What the process was started with, last. */
 function environmentOf(pid: number): string[] {

@@ -2,7 +2,7 @@
  * Three instances behind HAProxy, set up by the file in deploy/: all of them are replaced, one after the other, under
  * load, and no request fails.
  */
-import { afterAll, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, expect, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -17,8 +17,6 @@ import { ask } from "../harness/service/http-connection.ts";
 import { fatesOf, Load, rowFaults } from "../harness/service/load.ts";
 import { MODES, type Service } from "../harness/service/service.ts";
 import { waitFor } from "../harness/service/wait-for.ts";
-
-setDefaultTimeout(180_000);
 
 const { needs, open } = MODES.find(({ name }) => name === "redis+mysql")!;
 

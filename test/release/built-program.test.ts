@@ -2,7 +2,7 @@
  * Each feature once through the built program, in both modes: what is embedded in it, compressed, loaded late or
  * started as a thread may be missing there and not from source. Their details are tested from source.
  */
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -15,8 +15,6 @@ import { type CommandResult, startCommand } from "../harness/service/command.ts"
 import { buildProgram, type Program } from "../harness/service/program.ts";
 import { MODES, type Service, type Site } from "../harness/service/service.ts";
 import { waitFor } from "../harness/service/wait-for.ts";
-
-setDefaultTimeout(120_000);
 
 const SETUP_TIMEOUT_MS = 240_000;
 const BATCH = 10_000;

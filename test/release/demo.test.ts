@@ -1,5 +1,5 @@
 /** `npm run demo`: something is to be seen at once, it goes on, and nothing is left of it. */
-import { expect, setDefaultTimeout, test } from "bun:test";
+import { expect, test } from "bun:test";
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -7,8 +7,6 @@ import { PROJECT_ROOT } from "../harness/project/project-files.ts";
 import { freePort } from "../harness/servers/ports.ts";
 import { EventStream } from "../harness/service/event-stream.ts";
 import { waitFor } from "../harness/service/wait-for.ts";
-
-setDefaultTimeout(120_000);
 
 interface Message {
   readonly hour: { readonly impressions: number };
@@ -24,7 +22,7 @@ test("the demo fills two days in, continues to count, and deletes all of it when
   try {
     const url = `http://127.0.0.1:${port}`;
     const output = () => Bun.file(join(folder, "output")).text();
-    await waitFor("the address", async () => (await output()).includes(`${url}\n`), { timeoutMs: 60_000 });
+    await waitFor("the address", async () => (await output()).includes(`${url}\n`));
     const answer = await fetch(`${url}/series?stream=*&from=${Date.now() - 47 * 3_600_000}`);
     const { rows } = (await answer.json()) as { rows: { impressions: number }[] };
     expect(rows.slice(0, -1).every(({ impressions }) => impressions > 100)).toBe(true);

@@ -1,5 +1,5 @@
 /** deploy/ and the release workflow: each file is valid by its own schema, and fits the others and the service. */
-import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, describe, expect, test } from "bun:test";
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -8,8 +8,6 @@ import { readConfig, settingNamed } from "../../src/settings/read-config.ts";
 import { lintCompose } from "../harness/project/compose-lint.ts";
 import { faultsOf, type Manifest } from "../harness/project/kubernetes.ts";
 import { PROJECT_ROOT } from "../harness/project/project-files.ts";
-
-setDefaultTimeout(60_000);
 
 const DEPLOY = join(PROJECT_ROOT, "deploy");
 const folder = mkdtempSync(join(tmpdir(), "hourglass-deploy-"));

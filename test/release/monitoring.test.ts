@@ -1,5 +1,5 @@
 /** The alerts and the dashboard ask for metrics and labels that /metrics has, and for nothing else. */
-import { beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { beforeAll, describe, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { parser } from "@prometheus-io/lezer-promql";
@@ -12,8 +12,6 @@ import { StoreWatch } from "../../src/store/watch.ts";
 import { pipelineModes } from "../harness/pipeline/pipeline-harness.ts";
 import { PROJECT_ROOT } from "../harness/project/project-files.ts";
 import { selectorsOf } from "../harness/project/promql.ts";
-
-setDefaultTimeout(60_000);
 
 const DEPLOY = join(PROJECT_ROOT, "deploy");
 /** Prometheus' own. */

@@ -1,5 +1,5 @@
 /** STRICT_DURABILITY=1: the service does not start on servers that may lose what they have acknowledged. */
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, expect, test } from "bun:test";
 import { freePort } from "../harness/servers/ports.ts";
 import {
   describeWithServers,
@@ -9,8 +9,6 @@ import {
   startRedis,
 } from "../harness/servers/servers.ts";
 import { runCommand } from "../harness/service/command.ts";
-
-setDefaultTimeout(60_000);
 
 describeWithServers("STRICT_DURABILITY", ["redis", "mariadb"], () => {
   let redis: RedisServer;

@@ -3,7 +3,7 @@
  * letter and none; whatever else happens, it is never both and never neither.
  */
 import { Database } from "bun:sqlite";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -27,8 +27,6 @@ const NOON = Date.UTC(2026, 0, 31, 12);
 const STREAM = "site-1";
 const WRITER = "writer-a";
 const REASON = "no such user";
-
-setDefaultTimeout(120_000);
 
 /** A store whose table of events refuses users that are called bad…, as long as that is so. */
 interface Place {

@@ -2,7 +2,7 @@
  * The ledger: every event that was sent is in exactly one of its columns, at every instant at which it is
  * looked at, and what is pending is counted where the events are.
  */
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, expect, test } from "bun:test";
 import { HOUR_MS, hourOf } from "../../src/domain/event.ts";
 import { Random, seedFor } from "../harness/pipeline/random.ts";
 import { describeWithServers } from "../harness/servers/servers.ts";
@@ -11,8 +11,6 @@ import { ask } from "../harness/service/http-connection.ts";
 import { fatesOf, Load } from "../harness/service/load.ts";
 import { MODES, type Service, type Site } from "../harness/service/service.ts";
 import { waitFor } from "../harness/service/wait-for.ts";
-
-setDefaultTimeout(120_000);
 
 interface InstanceLedger {
   readonly writer: string;

@@ -2,7 +2,7 @@
  * Parsers take time in proportion to their input, whatever a client sends. Each gets inputs that repeat what makes a
  * careless parser start over: separators, quotes, escapes, brackets, blanks.
  */
-import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { gzipSync, zstdCompressSync } from "node:zlib";
 import { isbot } from "isbot";
 import { eventReader } from "../../src/cli/import/event-reader.ts";
@@ -26,8 +26,6 @@ import { eventOf, whatIsWrongWith } from "../../src/protocol/event/from-object.t
 import { readEvent, readHourQuery, readQuery } from "../../src/protocol/event/from-query.ts";
 import { queryOf } from "../../src/protocol/query-string.ts";
 import { isLinear, type Work } from "../harness/growth.ts";
-
-setDefaultTimeout(120_000);
 
 const NOW = Date.UTC(2026, 0, 31, 12);
 const TIMES = { now: NOW, earliest: 0, defaultAt: NOW };

@@ -1,5 +1,5 @@
 /** The log of a service that runs: a line for each change and incident, none for a request, and no secret in any. */
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { version } from "../../package.json";
 import { answerToError } from "../../src/http/answers.ts";
 import { traceOf } from "../../src/http/requests/trace.ts";
@@ -11,8 +11,6 @@ import { postEvent } from "../harness/service/analytics-client.ts";
 import { ask } from "../harness/service/http-connection.ts";
 import { MODES, type Service, type Site } from "../harness/service/service.ts";
 import { waitFor } from "../harness/service/wait-for.ts";
-
-setDefaultTimeout(120_000);
 
 interface Line {
   readonly level: number;

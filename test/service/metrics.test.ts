@@ -1,5 +1,5 @@
 /** GET /metrics: the ledger holds in every scrape, and what is measured is what happened. */
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, expect, test } from "bun:test";
 import { version } from "../../package.json";
 import { HOUR_MS, hourOf } from "../../src/domain/event.ts";
 import { Random, seedFor } from "../harness/pipeline/random.ts";
@@ -10,8 +10,6 @@ import { ask } from "../harness/service/http-connection.ts";
 import { Load } from "../harness/service/load.ts";
 import { MODES, type Service, type Site } from "../harness/service/service.ts";
 import { waitFor } from "../harness/service/wait-for.ts";
-
-setDefaultTimeout(120_000);
 
 function pendingIn(samples: Samples): number {
   const [ring, journal] = ["ring", "journal"].map((place) => samples.get(`hourglass_events_pending{in="${place}"}`));
@@ -128,7 +126,7 @@ for (const { name, needs, open } of MODES) {
         return errors > 0 && samples.get('hourglass_store_up{store="cold"}') === 0;
       };
       // A flush is given 10 s.
-      await waitFor("MySQL to be away", isAway, { timeoutMs: 30_000 });
+      await waitFor("MySQL to be away", isAway);
       mariaDb.resume();
       expect((await drained()).get('hourglass_store_up{store="cold"}')).toBe(1);
       redis.pause();

@@ -3,7 +3,7 @@
  * answering. The bound is that of an idle service measured in the same run plus 100 ms, so that a busy machine does
  * not decide; a request fails only if each of its attempts did.
  */
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, expect, test } from "bun:test";
 import { gzipSync, zstdCompressSync } from "node:zlib";
 import { HOUR_MS, hourOf } from "../../src/domain/event.ts";
 import { RANGE_MAX_HOURS } from "../../src/domain/hour-range.ts";
@@ -11,9 +11,6 @@ import { describeWithServers } from "../harness/servers/servers.ts";
 import { openConnection } from "../harness/service/http-connection.ts";
 import { MODES, type Service, type Site, startService } from "../harness/service/service.ts";
 
-setDefaultTimeout(180_000);
-
-const SETUP_TIMEOUT_MS = 180_000;
 const BLOCKED_MAX_MS = 100;
 const ATTEMPTS = 3;
 const BODY_BYTES = 4_194_304;
@@ -90,8 +87,8 @@ for (const { name, needs, open } of MODES) {
       site = await open();
       service = await site.start();
       idle = await startService();
-    }, SETUP_TIMEOUT_MS);
-    afterAll(() => Promise.all([site.close(), idle.stop()]), SETUP_TIMEOUT_MS);
+    });
+    afterAll(() => Promise.all([site.close(), idle.stop()]));
 
     async function blockedMs({ path, init, status }: Expensive): Promise<number> {
       const work = fetch(`${service.url}${path}`, init).then(async (answer) => {

@@ -3,7 +3,7 @@
  * that is gone for one that never was is told so: ledger, reads, verify, export, import.
  */
 import { Database } from "bun:sqlite";
-import { afterAll, afterEach, beforeAll, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -30,8 +30,6 @@ import { runCommand } from "../harness/service/command.ts";
 import { ask } from "../harness/service/http-connection.ts";
 import { MODES, type Service, type Site } from "../harness/service/service.ts";
 import { waitFor } from "../harness/service/wait-for.ts";
-
-setDefaultTimeout(120_000);
 
 /** 00:00 of the day of NOON. */
 const TODAY = NOON - (NOON % DAY_MS);

@@ -1,5 +1,5 @@
 /** The service with its data divided into shards, as its users and operators see it. */
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, expect, test } from "bun:test";
 import { createConnection } from "mysql2/promise";
 import { HOUR_MS, hourOf } from "../../src/domain/event.ts";
 import { Sketch } from "../../src/domain/unique-users/sketch.ts";
@@ -12,8 +12,6 @@ import { ask } from "../harness/service/http-connection.ts";
 import { type Service, type Site, shardedMode } from "../harness/service/service.ts";
 import { expectHoursToBeReplay } from "../harness/service/stored.ts";
 import { waitFor } from "../harness/service/wait-for.ts";
-
-setDefaultTimeout(120_000);
 
 const SHARDS = 3;
 const { needs, open } = shardedMode(SHARDS);

@@ -2,7 +2,7 @@
  * TLS: between clients and the service, and between it and its stores. What is meant to be encrypted never goes in
  * the clear, and who can't show a good certificate is not talked to.
  */
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createConnection } from "mysql2/promise";
@@ -20,8 +20,6 @@ import { runCommand, startCommand } from "../harness/service/command.ts";
 import { ask } from "../harness/service/http-connection.ts";
 import { type Service, startService } from "../harness/service/service.ts";
 import { waitFor } from "../harness/service/wait-for.ts";
-
-setDefaultTimeout(120_000);
 
 const AT = Date.UTC(2026, 0, 31, 12, 30);
 const EVENT = `/analytics?timestamp=${AT}&user=ann&click`;

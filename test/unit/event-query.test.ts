@@ -1,5 +1,5 @@
 /** The fast reading of a query takes what schema and rules take, and blames what they blame. */
-import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { Value } from "@sinclair/typebox/value";
 import fc from "fast-check";
 import { DAY_MS, hourOf } from "../../src/domain/event.ts";
@@ -7,8 +7,6 @@ import { type HourQuery, readEvent, readHourQuery } from "../../src/protocol/eve
 import { EventQuerySchema, HourQuerySchema } from "../../src/protocol/event/query-rules.ts";
 import { InvalidParameterError } from "../../src/protocol/input-error.ts";
 import { MalformedQueryError } from "../../src/protocol/query-string.ts";
-
-setDefaultTimeout(60_000);
 
 /** A clock that stands still. */
 const NOW = 1_790_000_000_123;

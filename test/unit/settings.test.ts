@@ -18,7 +18,7 @@ import { ask } from "../harness/service/http-connection.ts";
 import { type Service, startService } from "../harness/service/service.ts";
 import { waitFor } from "../harness/service/wait-for.ts";
 
-const PROCESS_TIMEOUT_MS = 60_000;
+const PROCESS_TIMEOUT_MS = 180_000;
 const REDIS_URL = "redis://127.0.0.1:6379";
 const MYSQL_URL = "mysql://root@127.0.0.1:3306/hourglass";
 const PASSWORD = "hunter2";

@@ -2,7 +2,7 @@
  * The sketch against its model, a real Redis, which it has to equal register by register and count by count;
  * then its algebra as properties, the error of its estimates, and what it does with bytes that are no sketch.
  */
-import { afterAll, beforeAll, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { createClient, RESP_TYPES } from "redis";
 import { elementOf, registerOf, Sketch } from "../../src/domain/unique-users/sketch.ts";
@@ -16,8 +16,6 @@ const DEFAULT_SPARSE_LIMIT = "3000";
 const ENCODING_BYTE = 4;
 const DENSE = 0;
 const SPARSE = 1;
-
-setDefaultTimeout(60_000);
 
 function sketchOf(registers: Iterable<number>): Sketch {
   const sketch = new Sketch();

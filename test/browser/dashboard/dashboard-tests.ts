@@ -11,7 +11,6 @@ import { postEvent } from "../../harness/service/analytics-client.ts";
 import type { MODES, Service, Site } from "../../harness/service/service.ts";
 import { waitFor } from "../../harness/service/wait-for.ts";
 
-export const SETUP_TIMEOUT_MS = 180_000;
 export const PAGE_MAX_BYTES = 100_000;
 /** Google's bound for a page that does not jump about is 0.1. */
 export const SHIFT_MAX = 0.01;
@@ -54,11 +53,11 @@ export function dashboardTests({ name, needs, open }: Variant): void {
       service = await site.start({ RESPECT_DNT: "1" });
       browser = openBrowser();
       page = await openPage(browser);
-    }, SETUP_TIMEOUT_MS);
+    });
     afterAll(async () => {
       browser.close();
       await site.close();
-    }, SETUP_TIMEOUT_MS);
+    });
 
     const show = (query: string) => page.goTo(`${service.url}/${query}`);
     const addressQuery = async () => new URLSearchParams(await page.ask<string>("location.search"));

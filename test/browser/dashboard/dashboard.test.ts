@@ -7,7 +7,7 @@ import { postEvent } from "../../harness/service/analytics-client.ts";
 import { runCommand } from "../../harness/service/command.ts";
 import { MODES, type Service, startService } from "../../harness/service/service.ts";
 import { waitFor } from "../../harness/service/wait-for.ts";
-import { dashboardTests, openPage, SETUP_TIMEOUT_MS } from "./dashboard-tests.ts";
+import { dashboardTests, openPage } from "./dashboard-tests.ts";
 
 for (const mode of MODES) dashboardTests(mode);
 
@@ -20,11 +20,11 @@ describeWithServers("the dashboard of a service that asks for keys", ["chromium"
     service = await startService({ settings: { REQUIRE_KEYS: "read" } });
     browser = openBrowser();
     page = await openPage(browser);
-  }, SETUP_TIMEOUT_MS);
+  });
   afterAll(async () => {
     browser.close();
     await service.stop();
-  }, SETUP_TIMEOUT_MS);
+  });
 
   const keys = (...args: readonly string[]) => runCommand({ DATA_DIR: service.dataDir }, "keys", ...args);
 

@@ -1,6 +1,6 @@
 /** The embedded cold store: the contract, and what only files and a disk can suffer. */
 import { Database } from "bun:sqlite";
-import { afterEach, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { existsSync, mkdtempSync, rmdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -24,8 +24,6 @@ import {
   SELECT_WRITERS,
   STREAM,
 } from "./setup.ts";
-
-setDefaultTimeout(60_000);
 
 function sqliteHarness(dataDir: string, onEnd: () => void, isInThread = false): Harness {
   if (existsSync(dataDir) && statSync(dataDir).isDirectory()) presetInFolder(dataDir);

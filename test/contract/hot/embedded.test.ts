@@ -1,6 +1,6 @@
 /** The embedded hot store: the contract, and what only files and a disk can suffer. */
 import { Database } from "bun:sqlite";
-import { afterEach, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { cpSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -28,8 +28,6 @@ import {
   removeAdopted,
   STREAM,
 } from "./setup.ts";
-
-setDefaultTimeout(60_000);
 
 interface EmbeddedHarness extends Harness {
   readonly dataDir: string;

@@ -1,5 +1,4 @@
 /** The simulation's cold store keeps the contract of the real ones, in the roles that a pipeline has it in. */
-import { setDefaultTimeout } from "bun:test";
 import type { ColdStore } from "../../../src/store/cold/cold-store.ts";
 import { compareHours } from "../../../src/store/sql/event-rows.ts";
 import { ColdClient } from "../../simulation/stores/cold/client.ts";
@@ -10,8 +9,6 @@ import { flushedIdsContract } from "../cold/contract/flushed-ids.ts";
 import { readsContract } from "../cold/contract/reads.ts";
 import { type Harness, NOON } from "../cold/setup.ts";
 import { LiveWorld } from "./live-world.ts";
-
-setDefaultTimeout(60_000);
 
 const NAME = "memory of the simulation";
 

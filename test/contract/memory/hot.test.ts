@@ -1,5 +1,4 @@
 /** The simulation's hot store keeps the contract of the real ones. */
-import { setDefaultTimeout } from "bun:test";
 import { HotClient } from "../../simulation/stores/hot/client.ts";
 import { HotData } from "../../simulation/stores/hot/data.ts";
 import { HotServer } from "../../simulation/stores/hot/server.ts";
@@ -7,8 +6,6 @@ import { hotStoreContract } from "../hot/contract/contract.ts";
 import { lostIdsContract } from "../hot/contract/lost-ids.ts";
 import { type Harness, LONG_LEASE_MS, NOON } from "../hot/setup.ts";
 import { LiveWorld } from "./live-world.ts";
-
-setDefaultTimeout(60_000);
 
 const NAME = "memory of the simulation";
 

@@ -75,20 +75,16 @@ export class Page {
   async waitForText(selector: string, isRight: string | ((text: string) => boolean)): Promise<string> {
     const check = typeof isRight === "string" ? (text: string) => text === isRight : isRight;
     let seen = "";
-    await waitFor(
-      `${selector} to be ${isRight}`,
-      async () => {
-        seen = await this.text(selector);
-        if (!check(seen)) throw new Error(JSON.stringify(seen));
-        return true;
-      },
-      { timeoutMs: 20_000 },
-    );
+    await waitFor(`${selector} to be ${isRight}`, async () => {
+      seen = await this.text(selector);
+      if (!check(seen)) throw new Error(JSON.stringify(seen));
+      return true;
+    });
     return seen;
   }
 
   async waitToSee(selector: string): Promise<void> {
-    await waitFor(`${selector} to be seen`, () => this.sees(selector), { timeoutMs: 20_000 });
+    await waitFor(`${selector} to be seen`, () => this.sees(selector));
   }
 
   async click(selector: string): Promise<void> {

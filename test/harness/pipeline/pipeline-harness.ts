@@ -347,9 +347,7 @@ export class Instance {
   /** Sends each as a client does that means to have it counted: again, until it is taken. */
   async takeInTheEnd(...events: readonly Event[]): Promise<void> {
     for (const event of events) {
-      await waitFor("an event to be taken", async () => (await this.pipeline.submit(event)) === undefined, {
-        timeoutMs: 30_000,
-      });
+      await waitFor("an event to be taken", async () => (await this.pipeline.submit(event)) === undefined);
     }
   }
 
@@ -358,16 +356,12 @@ export class Instance {
   }
 
   async drained(): Promise<void> {
-    await waitFor("everything to be flushed", () => this.pipeline.ledger.pending === 0, {
-      timeoutMs: 30_000,
-    });
+    await waitFor("everything to be flushed", () => this.pipeline.ledger.pending === 0);
   }
 
   /** Refused in one way or another until then: events of this process may be missing from the answers. */
   async serves(key: HourKey): Promise<void> {
-    await waitFor("reads to be complete", async () => !(await this.read(key)).isDegraded, {
-      timeoutMs: 30_000,
-    });
+    await waitFor("reads to be complete", async () => !(await this.read(key)).isDegraded);
   }
 
   /** In order, and closes the stores. */

@@ -29,7 +29,7 @@ export interface ServerProgram {
   readonly startTimeoutMs: number;
 }
 
-const EXIT_TIMEOUT_MS = 30_000;
+const EXIT_TIMEOUT_MS = 60_000;
 const PORT_ATTEMPTS = 5;
 const LOG_TAIL_CHARS = 2_000;
 

@@ -15,7 +15,7 @@ export interface ServerOptions {
   readonly args?: readonly string[];
 }
 
-const ANSWER_TIMEOUT_MS = 5_000;
+const ANSWER_TIMEOUT_MS = 20_000;
 
 export class RedisServer extends ServerProcess {
   get url(): string {
@@ -46,7 +46,7 @@ const SOCKET = "redis.sock";
 function redisProgram(args: readonly string[]): ServerProgram {
   return {
     name: "redis",
-    startTimeoutMs: 30_000,
+    startTimeoutMs: 90_000,
     prepare: async () => {},
     command: ({ port, folder, dataDir }) => [
       ...[...redisCommand(), "--port", String(port), "--bind", "127.0.0.1", "--dir", dataDir],

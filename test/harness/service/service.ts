@@ -23,7 +23,7 @@ export interface ServiceOptions {
   readonly caFile?: string;
 }
 
-const START_TIMEOUT_MS = 60_000;
+const START_TIMEOUT_MS = 90_000;
 const ANSWER_TIMEOUT_MS = 5_000;
 const PORT_ATTEMPTS = 5;
 const PORT_TAKEN = "EADDRINUSE";

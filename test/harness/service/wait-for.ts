@@ -16,7 +16,7 @@ export async function waitFor<T>(
   probe: () => T | Promise<T>,
   options: WaitOptions = {},
 ): Promise<Truthy<T>> {
-  const { timeoutMs = 30_000, intervalMs = 20 } = options;
+  const { timeoutMs = 60_000, intervalMs = 20 } = options;
   const startedAt = performance.now();
   let lastSeen = "the probe has not answered yet";
   const timedOut = () => new Error(`waited ${timeoutMs} ms for ${what}; last seen: ${lastSeen}`);

@@ -1,5 +1,5 @@
 /** The journal of an instance that died is adopted. */
-import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { type Event, HOUR_MS } from "../../../src/domain/event.ts";
 import { Ledger } from "../../../src/domain/ledger.ts";
 import { adoptJournals } from "../../../src/pipeline/upkeep/journal-adoption.ts";
@@ -14,9 +14,7 @@ import {
   unavailable,
 } from "../../harness/pipeline/pipeline-harness.ts";
 import { waitFor } from "../../harness/service/wait-for.ts";
-import { describeFaults, flushesFail, SLOW_TEST_MS } from "./faults-setup.ts";
-
-setDefaultTimeout(SLOW_TEST_MS);
+import { describeFaults, flushesFail } from "./faults-setup.ts";
 
 describeFaults((cluster) => {
   describe("adoption", () => {

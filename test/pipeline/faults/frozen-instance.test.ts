@@ -1,5 +1,5 @@
 /** An instance that is frozen for longer than its lease, and wakes. */
-import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import type { Outcome } from "../../../src/pipeline/commit/open-batch.ts";
 import { HotUnavailableError } from "../../../src/store/hot.ts";
 import {
@@ -11,9 +11,7 @@ import {
   onMethod,
 } from "../../harness/pipeline/pipeline-harness.ts";
 import { waitFor } from "../../harness/service/wait-for.ts";
-import { describeFaults, flushesFail, Load, named, SHORT_LEASE_MS, SLOW_TEST_MS } from "./faults-setup.ts";
-
-setDefaultTimeout(SLOW_TEST_MS);
+import { describeFaults, flushesFail, Load, named, SHORT_LEASE_MS } from "./faults-setup.ts";
 
 describeFaults((cluster) => {
   describe("an instance that is frozen and wakes", () => {
@@ -146,9 +144,7 @@ describeFaults((cluster) => {
         await load.more(50);
         const writer = frozen.pipeline.writer!;
         frozen.guard.freeze();
-        await waitFor("its journal to be adopted", async () => !(await cluster.site.journals()).includes(writer), {
-          timeoutMs: 20_000,
-        });
+        await waitFor("its journal to be adopted", async () => !(await cluster.site.journals()).includes(writer));
         frozen.guard.thaw();
         await waitFor("it to go on under another name", () => frozen.pipeline.writer !== writer);
         expect(other.log.entries.filter(({ level }) => level === "error")).toEqual([]);

@@ -1,12 +1,10 @@
 /** A MySQL that is unavailable, cut off or killed. */
-import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { type Event, HOUR_MS } from "../../../src/domain/event.ts";
 import { click, clicks, expectReads, type Instance } from "../../harness/pipeline/pipeline-harness.ts";
 import { isCommit } from "../../harness/servers/tcp-proxy.ts";
 import { waitFor } from "../../harness/service/wait-for.ts";
-import { describeFaults, named, SLOW_TEST_MS } from "./faults-setup.ts";
-
-setDefaultTimeout(SLOW_TEST_MS);
+import { describeFaults, named } from "./faults-setup.ts";
 
 describeFaults((cluster) => {
   describe("MySQL", () => {
@@ -21,7 +19,7 @@ describeFaults((cluster) => {
         taken.push(event);
         await expectReads(a, taken);
       }
-      await waitFor("a flush to fail", () => a.pipeline.flushError, { timeoutMs: 30_000 });
+      await waitFor("a flush to fail", () => a.pipeline.flushError);
       await a.take(click("after the failure"));
       taken.push(click("after the failure"));
       expect(a.pipeline.refusal).toBeUndefined();

@@ -2,7 +2,7 @@
  * Stored, refused, unknown: an event that was refused never counts, one that is stored counts once, one of unknown
  * outcome at most once. The scenes in which an earlier build broke that, by name.
  */
-import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import type { Event } from "../../../src/domain/event.ts";
 import type { Outcome } from "../../../src/pipeline/commit/open-batch.ts";
 import {
@@ -15,9 +15,7 @@ import {
   unavailable,
 } from "../../harness/pipeline/pipeline-harness.ts";
 import { waitFor } from "../../harness/service/wait-for.ts";
-import { describeFaults, flushesFail, named, namedClicks, SHORT_LEASE_MS, SLOW_TEST_MS } from "./faults-setup.ts";
-
-setDefaultTimeout(SLOW_TEST_MS);
+import { describeFaults, flushesFail, named, namedClicks, SHORT_LEASE_MS } from "./faults-setup.ts";
 
 const OUTCOME_TIMEOUT_MS = 1_500;
 
@@ -56,9 +54,7 @@ describeFaults((cluster) => {
   const refuses = (a: Instance) => waitFor("events to be refused", () => a.pipeline.refusal !== undefined);
 
   const adoptedBy = async (b: Instance, writer: string) => {
-    await waitFor("the journal to be adopted", async () => !(await cluster.site.journals()).includes(writer), {
-      timeoutMs: 30_000,
-    });
+    await waitFor("the journal to be adopted", async () => !(await cluster.site.journals()).includes(writer));
     await b.drained();
   };
 
@@ -101,9 +97,7 @@ describeFaults((cluster) => {
       await adoptedBy(b, writer!);
       proxy.onDownstream = undefined;
       await proxy.accept();
-      await waitFor("events to be taken again", () => a.pipeline.refusal === undefined, {
-        timeoutMs: 30_000,
-      });
+      await waitFor("events to be taken again", () => a.pipeline.refusal === undefined);
       expect(usersOf(answers.refused)).toEqual(usersOf(clicks("late", 100)));
       expect(await rowsOf(answers.refused)).toEqual([]);
       expect(usersOf(answers.unknown)).toEqual(usersOf(clicks("sent", 100)));
@@ -149,9 +143,7 @@ describeFaults((cluster) => {
       await refuses(a);
       expect((await outcomes).map((outcome) => outcome?.reason)).toEqual(Array(500).fill("outcome_unknown"));
       cluster.servers.redis.resume();
-      await waitFor("events to be taken again", () => a.pipeline.refusal === undefined, {
-        timeoutMs: 30_000,
-      });
+      await waitFor("events to be taken again", () => a.pipeline.refusal === undefined);
       const { unknown, unknownStored, accepted } = a.pipeline.ledger;
       expect({ unknown, unknownStored, accepted }).toEqual({
         ...{ unknown: 500, unknownStored: 500, accepted: 501 },
@@ -163,7 +155,8 @@ describeFaults((cluster) => {
     for (const [when, isLate] of Object.entries({ "in time": false, late: true })) {
       test(`row 6: a lost writer's batch is accepted without its duplicates (${when})`, async () => {
         const b = await cluster.site.start({ leaseMs: SHORT_LEASE_MS });
-        const a = await cluster.site.start({ leaseMs: SHORT_LEASE_MS, outcomeTimeoutMs: OUTCOME_TIMEOUT_MS });
+        const outcomeTimeoutMs = isLate ? OUTCOME_TIMEOUT_MS : 60_000;
+        const a = await cluster.site.start({ leaseMs: SHORT_LEASE_MS, outcomeTimeoutMs });
         await a.take(...namedClicks("known", 50));
         await a.drained();
         const { writer } = a.pipeline;

@@ -1,11 +1,9 @@
 /** A connection to Redis that is cut, silent or slow. */
-import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { click, clicks, expectReads, hourAt, NOON } from "../../harness/pipeline/pipeline-harness.ts";
 import type { TcpProxy } from "../../harness/servers/tcp-proxy.ts";
 import { waitFor } from "../../harness/service/wait-for.ts";
-import { describeFaults, Load, MARK, named, namedClicks, PATIENCE_MS, SLOW_TEST_MS } from "./faults-setup.ts";
-
-setDefaultTimeout(SLOW_TEST_MS);
+import { describeFaults, Load, MARK, named, namedClicks, PATIENCE_MS } from "./faults-setup.ts";
 
 describeFaults((cluster) => {
   describe("the connection to Redis", () => {

@@ -1,5 +1,5 @@
 /** A Redis that comes back without what it had acknowledged. */
-import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { cpSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -25,11 +25,8 @@ import {
   namedClicks,
   PATIENCE_MS,
   SHORT_LEASE_MS,
-  SLOW_TEST_MS,
   Watch,
 } from "./faults-setup.ts";
-
-setDefaultTimeout(SLOW_TEST_MS);
 
 describeFaults((cluster) => {
   describe("a Redis that forgets", () => {

@@ -1,5 +1,5 @@
 /** A Redis that is killed, frozen or away. */
-import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { answerOf, click, clicks, expectReads, hourAt, NOON } from "../../harness/pipeline/pipeline-harness.ts";
 import { waitFor } from "../../harness/service/wait-for.ts";
 import {
@@ -10,11 +10,8 @@ import {
   namedClicks,
   PATIENCE_MS,
   SHORT_LEASE_MS,
-  SLOW_TEST_MS,
   Watch,
 } from "./faults-setup.ts";
-
-setDefaultTimeout(SLOW_TEST_MS);
 
 describeFaults((cluster) => {
   describe("Redis", () => {

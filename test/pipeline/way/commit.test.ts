@@ -1,5 +1,5 @@
 /** What is taken: group commit, ids, bounds. */
-import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import type { JournaledBatch } from "../../../src/domain/batch.ts";
 import { DAY_MS, type Event, HOUR_MS } from "../../../src/domain/event.ts";
 import type { Refusal } from "../../../src/pipeline/commit/open-batch.ts";
@@ -16,9 +16,7 @@ import {
   STREAM,
 } from "../../harness/pipeline/pipeline-harness.ts";
 import { waitFor } from "../../harness/service/wait-for.ts";
-import { ALL, describePipelines, flushesFail, holdUp, NEVER_MS, named, nextTurn, SLOW_TEST_MS } from "./way-setup.ts";
-
-setDefaultTimeout(SLOW_TEST_MS);
+import { ALL, describePipelines, flushesFail, holdUp, NEVER_MS, named, nextTurn } from "./way-setup.ts";
 
 describePipelines((its) => {
   describe("group commit", () => {

@@ -1,5 +1,5 @@
 /** What is flushed, and what an orderly stop and a restart leave. */
-import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { countEvents, type JournaledBatch } from "../../../src/domain/batch.ts";
 import { type Event, HOUR_MS } from "../../../src/domain/event.ts";
 import { HotUnavailableError } from "../../../src/store/hot.ts";
@@ -15,9 +15,7 @@ import {
 } from "../../harness/pipeline/pipeline-harness.ts";
 import { PROJECT_ROOT } from "../../harness/project/project-files.ts";
 import { waitFor } from "../../harness/service/wait-for.ts";
-import { ALL, describePipelines, flushesFail, holdUp, NEVER_MS, named, nextTurn, SLOW_TEST_MS } from "./way-setup.ts";
-
-setDefaultTimeout(SLOW_TEST_MS);
+import { ALL, describePipelines, flushesFail, holdUp, NEVER_MS, named, nextTurn } from "./way-setup.ts";
 
 describePipelines((its, mode) => {
   describe("flush", () => {
@@ -172,33 +170,27 @@ describePipelines((its, mode) => {
       await waitFor("its journal to be gone", async () => (await its.site.journals()).length === 0);
     });
 
-    test(
-      "with the hot store gone silent: ends in time, answers all, and lets the stores alone afterwards",
-      async () => {
-        const a = await its.site.start();
-        let calls = 0;
-        a.guard.intercept = async (call) => {
-          calls += 1;
-          if (call.store === "hot") throw new HotUnavailableError("no answer", true);
-          return await call.proceed();
-        };
-        const outcomes = a.submit(...clicks("u", 3));
-        await a.stop();
-        expect((await outcomes).map((outcome) => outcome?.reason)).toEqual(Array(3).fill("outcome_unknown"));
-        const callsAtStop = calls;
-        // Longer than any pause between two attempts.
-        const until = performance.now() + 1_000;
-        await waitFor("some time to pass", () => performance.now() > until);
-        expect(calls).toBe(callsAtStop);
-        expect(await a.submit(click("late"))).toEqual([{ reason: "shutting_down", retryAfterS: 1 }]);
-      },
-      SLOW_TEST_MS,
-    );
+    test("with the hot store silent: ends in time, answers all, and lets the stores alone afterwards", async () => {
+      const a = await its.site.start();
+      let calls = 0;
+      a.guard.intercept = async (call) => {
+        calls += 1;
+        if (call.store === "hot") throw new HotUnavailableError("no answer", true);
+        return await call.proceed();
+      };
+      const outcomes = a.submit(...clicks("u", 3));
+      await a.stop();
+      expect((await outcomes).map((outcome) => outcome?.reason)).toEqual(Array(3).fill("outcome_unknown"));
+      const callsAtStop = calls;
+      // Longer than any pause between two attempts.
+      const until = performance.now() + 1_000;
+      await waitFor("some time to pass", () => performance.now() > until);
+      expect(calls).toBe(callsAtStop);
+      expect(await a.submit(click("late"))).toEqual([{ reason: "shutting_down", retryAfterS: 1 }]);
+    });
 
-    test(
-      "leaves nothing behind that keeps the process alive",
-      async () => {
-        const script = `
+    test("leaves nothing behind that keeps the process alive", async () => {
+      const script = `
         const [root, places, user] = process.argv.slice(1);
         const { createStores } = await import(root + "/src/store/open.ts");
         const { Pipeline } = await import(root + "/src/pipeline/pipeline.ts");
@@ -218,20 +210,18 @@ describePipelines((its, mode) => {
         await pipeline.stop();
         await Promise.all([...hotShards, cold].map((store) => store.close()));
         if (refusal !== undefined) process.exit(1);`;
-        const places = JSON.stringify(its.site.places);
-        const child = Bun.spawn([process.execPath, "-e", script, PROJECT_ROOT, places, "u"], {
-          stderr: "inherit",
-        });
-        try {
-          await waitFor("the process to end by itself", () => child.exitCode !== null, { timeoutMs: 20_000 });
-        } finally {
-          child.kill("SIGKILL");
-        }
-        expect(child.exitCode).toBe(0);
-        await its.site.expectStored([click("u")]);
-      },
-      SLOW_TEST_MS,
-    );
+      const places = JSON.stringify(its.site.places);
+      const child = Bun.spawn([process.execPath, "-e", script, PROJECT_ROOT, places, "u"], {
+        stderr: "inherit",
+      });
+      try {
+        await waitFor("the process to end by itself", () => child.exitCode !== null);
+      } finally {
+        child.kill("SIGKILL");
+      }
+      expect(child.exitCode).toBe(0);
+      await its.site.expectStored([click("u")]);
+    });
   });
 
   describe("restart", () => {
@@ -305,29 +295,25 @@ describePipelines((its, mode) => {
   if (mode.name === "embedded") return;
 
   describe("adoption", () => {
-    test(
-      "a stop does not wait for the end of a long journal",
-      async () => {
-        const a = await its.site.start({ leaseMs: 200 });
-        a.guard.intercept = flushesFail;
-        for (const event of clicks("u", 40)) await a.take(event);
-        its.site.kill(a);
-        const held = holdUp("cold.flush");
-        const b = await its.site.start({ leaseMs: 200, flushMaxEvents: 1 });
-        let flushes = 0;
-        b.guard.intercept = async (call) => {
-          if (call.method === "flush") flushes += 1;
-          return await (flushes > 2 ? held.intercept : (other: typeof call) => other.proceed())(call);
-        };
-        await waitFor("the adoption to be under way", () => flushes > 2);
-        const stopping = b.stop();
-        held.letGo();
-        await stopping;
-        expect(await its.site.cold.countEvents()).toBeLessThan(40);
-        await its.site.start({ leaseMs: 200 });
-        await its.site.expectStored(clicks("u", 40));
-      },
-      SLOW_TEST_MS,
-    );
+    test("a stop does not wait for the end of a long journal", async () => {
+      const a = await its.site.start({ leaseMs: 200 });
+      a.guard.intercept = flushesFail;
+      for (const event of clicks("u", 40)) await a.take(event);
+      its.site.kill(a);
+      const held = holdUp("cold.flush");
+      const b = await its.site.start({ leaseMs: 200, flushMaxEvents: 1 });
+      let flushes = 0;
+      b.guard.intercept = async (call) => {
+        if (call.method === "flush") flushes += 1;
+        return await (flushes > 2 ? held.intercept : (other: typeof call) => other.proceed())(call);
+      };
+      await waitFor("the adoption to be under way", () => flushes > 2);
+      const stopping = b.stop();
+      held.letGo();
+      await stopping;
+      expect(await its.site.cold.countEvents()).toBeLessThan(40);
+      await its.site.start({ leaseMs: 200 });
+      await its.site.expectStored(clicks("u", 40));
+    });
   });
 });

@@ -1,5 +1,5 @@
 /** Hours that age out, return and are read. */
-import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { DAY_MS, HOUR_MS } from "../../../src/domain/event.ts";
 import {
   answerOf,
@@ -15,9 +15,7 @@ import {
   unavailable,
 } from "../../harness/pipeline/pipeline-harness.ts";
 import { waitFor } from "../../harness/service/wait-for.ts";
-import { ALL, describePipelines, flushesFail, nextTurn, SLOW_TEST_MS } from "./way-setup.ts";
-
-setDefaultTimeout(SLOW_TEST_MS);
+import { ALL, describePipelines, flushesFail, nextTurn } from "./way-setup.ts";
 
 describePipelines((its) => {
   describe("hours", () => {

@@ -16,8 +16,6 @@ import {
 } from "../../harness/pipeline/pipeline-harness.ts";
 import { describeWithServers } from "../../harness/servers/servers.ts";
 
-export const SERVERS_TIMEOUT_MS = 120_000;
-export const SLOW_TEST_MS = 60_000;
 export const ALL = Number.POSITIVE_INFINITY;
 /** No flush by the timer within a test. */
 export const NEVER_MS = 60_000;
@@ -71,14 +69,14 @@ export function describePipelines(body: (its: ModeSite, mode: PipelineMode) => v
   for (const mode of pipelineModes()) {
     describeWithServers(`pipeline: ${mode.name}`, mode.needs, () => {
       const its = new ModeSite();
-      beforeAll(() => mode.prepare(), SERVERS_TIMEOUT_MS);
-      afterAll(() => mode.end(), SERVERS_TIMEOUT_MS);
+      beforeAll(() => mode.prepare());
+      afterAll(() => mode.end());
 
       beforeEach(async () => {
         its.site = await mode.open();
       });
 
-      afterEach(() => its.site.close(), SLOW_TEST_MS);
+      afterEach(() => its.site.close());
 
       body(its, mode);
     });

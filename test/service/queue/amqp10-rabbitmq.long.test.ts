@@ -1,13 +1,11 @@
 /** Queues of RabbitMQ by AMQP 1.0, which its plugin speaks, as intake: the contract of all brokers, on a real one. */
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, expect, test } from "bun:test";
 import { type RabbitMqServer, startRabbitMq } from "../../harness/brokers/rabbitmq.ts";
 import { describeWithServers } from "../../harness/servers/servers.ts";
 import { MODES } from "../../harness/service/service.ts";
 import { waitFor } from "../../harness/service/wait-for.ts";
 import { type QueueBroker, queueContracts } from "./queue-contract.ts";
 import { disposable, SETTINGS, SLOWLY, sourceOf } from "./queue-site.ts";
-
-setDefaultTimeout(180_000);
 
 describeWithServers("amqp 1.0, rabbitmq", ["rabbitmq"], () => {
   let server: RabbitMqServer;

@@ -1,13 +1,11 @@
 /** Queues of a real ActiveMQ by AMQP 1.0 as intake: the contract of all brokers, and what AMQP 1.0 alone has. */
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, expect, test } from "bun:test";
 import { type ActiveMqServer, startActiveMq } from "../../harness/brokers/activemq/activemq.ts";
 import { describeWithServers } from "../../harness/servers/servers.ts";
 import { MODES } from "../../harness/service/service.ts";
 import { waitFor } from "../../harness/service/wait-for.ts";
 import { type OutgoingMessage, type QueueBroker, queueContracts } from "./queue-contract.ts";
 import { event, messagesOf, poisonPieces, rowsOf, SETTINGS, SLOWLY } from "./queue-site.ts";
-
-setDefaultTimeout(180_000);
 
 describeWithServers("amqp 1.0, activemq", ["activemq", "redis", "mariadb"], () => {
   let server: ActiveMqServer;

@@ -1,5 +1,5 @@
 /** A topic of Kafka as intake: the contract of all brokers, and what Kafka alone has, on a real one. */
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, expect, test } from "bun:test";
 import { type KafkaServer, startKafka } from "../../harness/brokers/kafka/kafka.ts";
 import { type Certificates, makeCertificates } from "../../harness/servers/certificates.ts";
 import { scrape } from "../../harness/servers/prometheus.ts";
@@ -12,7 +12,6 @@ import { type QueueBroker, queueContracts } from "./queue-contract.ts";
 import { disposable, event, HOUR, isConsuming, ledgerOf, rowsOf, SETTINGS, SLOWLY, sourceOf } from "./queue-site.ts";
 
 const LONG_MS = 180_000;
-setDefaultTimeout(LONG_MS);
 
 const USER = { name: "ann", password: "p@ss:word/1" };
 const CODECS = ["none", "gzip", "snappy", "lz4", "zstd"] as const;

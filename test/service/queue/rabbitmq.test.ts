@@ -1,5 +1,5 @@
 /** A queue of RabbitMQ as intake: the contract of all brokers, and what RabbitMQ alone has, on a real one. */
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { createServer, type Socket } from "node:net";
 import { type RabbitMqServer, startRabbitMq } from "../../harness/brokers/rabbitmq.ts";
 import { freePort } from "../../harness/servers/ports.ts";
@@ -25,8 +25,6 @@ import {
   type SourceReport,
   sourceOf,
 } from "./queue-site.ts";
-
-setDefaultTimeout(180_000);
 
 let broker: RabbitMqServer;
 

@@ -1,12 +1,9 @@
 /** MariaDB behind a thread keeps the contract of cold stores. */
-import { setDefaultTimeout } from "bun:test";
 import type { ColdStore } from "../../../../src/store/cold/cold-store.ts";
 import { mysqlColdStore } from "../../../../src/store/mysql/cold-store.ts";
 import { coldStoreInThread } from "../../../../src/store/thread/proxy.ts";
 import { coldStoreContract } from "../contract/contract.ts";
 import { describeColdMysql } from "./mysql-setup.ts";
-
-setDefaultTimeout(60_000);
 
 describeColdMysql((mysql) => {
   coldStoreContract("MariaDB, in a thread", async () => {

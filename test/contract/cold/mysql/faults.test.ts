@@ -1,5 +1,5 @@
 /** Connections cut around COMMIT, a server that dies, falls silent or refuses. */
-import { afterEach, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { HOUR_MS } from "../../../../src/domain/event.ts";
 import type { ColdStore } from "../../../../src/store/cold/cold-store.ts";
 import { type MysqlColdStoreOptions, mysqlColdStore } from "../../../../src/store/mysql/cold-store.ts";
@@ -18,8 +18,6 @@ import {
   STREAM,
 } from "../setup.ts";
 import { describeColdMysql, type MysqlHarness } from "./mysql-setup.ts";
-
-setDefaultTimeout(60_000);
 
 describeColdMysql((mysql) => {
   describe("beside the contract", () => {

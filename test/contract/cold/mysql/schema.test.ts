@@ -1,5 +1,5 @@
 /** Plans of queries, migrations and partitions. */
-import { afterEach, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { DAY_MS, HOUR_MS } from "../../../../src/domain/event.ts";
 import { withOwnSession } from "../../../../src/store/mysql/connection/pool.ts";
 import type { MysqlLinkOptions, MysqlSession } from "../../../../src/store/mysql/connection/sql-session.ts";
@@ -7,8 +7,6 @@ import { ensurePartitions, partitionName } from "../../../../src/store/mysql/par
 import { waitFor } from "../../../harness/service/wait-for.ts";
 import { batchOf, click, expectConsistent, NOON } from "../setup.ts";
 import { describeColdMysql, type MysqlHarness } from "./mysql-setup.ts";
-
-setDefaultTimeout(60_000);
 
 describeColdMysql((mysql) => {
   describe("beside the contract", () => {

@@ -1,5 +1,5 @@
 /** Connections cut around a command, answers that are late or false, a server that is frozen. */
-import { afterEach, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { connect as connectTcp } from "node:net";
 import { type HotStore, HotUnavailableError } from "../../../../src/store/hot.ts";
 import type { RedisHotStoreOptions } from "../../../../src/store/redis/hot-store.ts";
@@ -17,8 +17,6 @@ import {
   type RedisHarness,
   writerKey,
 } from "./redis-setup.ts";
-
-setDefaultTimeout(60_000);
 
 describeHotRedis((redis) => {
   describe("faults on the way", () => {

@@ -1,5 +1,5 @@
 /** Users that an hour's sketch is known to hold are not sent again, and none is ever missing. */
-import { afterEach, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { DAY_MS, type Event, HOUR_MS, type HourKey } from "../../../../src/domain/event.ts";
 import { UserSketches } from "../../../../src/domain/unique-users/user-sketches.ts";
@@ -32,8 +32,6 @@ import {
   type RedisHarness,
   reconnect,
 } from "./redis-setup.ts";
-
-setDefaultTimeout(60_000);
 
 describeHotRedis((redis) => {
   describe("users that an hour's sketch is known to hold", () => {

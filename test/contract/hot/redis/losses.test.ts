@@ -1,5 +1,5 @@
 /** A Redis that has lost batches, restarts, or is down. */
-import { afterEach, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { cpSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -34,8 +34,6 @@ import {
   reconnect,
   writerKey,
 } from "./redis-setup.ts";
-
-setDefaultTimeout(60_000);
 
 describeHotRedis((redis) => {
   describe("lost batches", () => {

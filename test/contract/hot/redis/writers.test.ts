@@ -1,5 +1,5 @@
 /** Several writers on one Redis, and what lies in it. */
-import { afterEach, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { DAY_MS, HOUR_MS } from "../../../../src/domain/event.ts";
 import { Sketch } from "../../../../src/domain/unique-users/sketch.ts";
 import { UserSketches } from "../../../../src/domain/unique-users/user-sketches.ts";
@@ -39,8 +39,6 @@ import {
   viewersKey,
   writerKey,
 } from "./redis-setup.ts";
-
-setDefaultTimeout(60_000);
 
 describeHotRedis((redis) => {
   describe("several writers", () => {
