@@ -3,7 +3,7 @@
  * by `app.handle`; with one, `unrouted.ts` answers requests that no route takes.
  */
 import { Elysia } from "elysia";
-import { accessControl } from "./access/gate.ts";
+import { accessControl } from "./access/access.ts";
 import { answerToError } from "./answers.ts";
 import { crossOrigin } from "./cross-origin.ts";
 import { dashboard } from "./dashboard/routes.ts";

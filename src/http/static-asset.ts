@@ -2,6 +2,24 @@
 import { etagOf, matches } from "./etag.ts";
 import { acceptsGzip, gzip } from "./gzip.ts";
 
+/** Headers of the service's pages, which load and run only files of this service. */
+const POLICY = [
+  "default-src 'none'",
+  "script-src 'self'",
+  "style-src 'self'",
+  "img-src 'self' data:",
+  "connect-src 'self'",
+  "base-uri 'none'",
+  "form-action 'none'",
+  "frame-ancestors 'none'",
+].join("; ");
+
+export const PAGE_HEADERS = { "content-security-policy": POLICY, "referrer-policy": "no-referrer" };
+
+export const HTML = "text/html; charset=utf-8";
+export const JAVASCRIPT = "text/javascript; charset=utf-8";
+export const CSS = "text/css; charset=utf-8";
+
 interface Packed {
   readonly gzipped: Uint8Array<ArrayBuffer>;
   readonly etag: string;
@@ -15,11 +33,7 @@ export class StaticAsset {
   constructor(content: Blob, contentType: string, headers: Readonly<Record<string, string>> = {}) {
     this.#content = content;
     // Revalidated each time, as the service may have been upgraded.
-    const kept = {
-      "cache-control": "no-cache",
-      vary: "accept-encoding",
-      "x-content-type-options": "nosniff",
-    };
+    const kept = { "cache-control": "no-cache", vary: "accept-encoding", "x-content-type-options": "nosniff" };
     this.#headers = { "content-type": contentType, ...kept, ...headers };
   }
 

@@ -5,6 +5,7 @@ import type { Clock } from "./clock.ts";
 
 /** From a fraction of a millisecond to the deadline of a flush. */
 export const SECONDS = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10];
+const LAG_INTERVAL_MS = 50;
 const EVENTS = [1, 10, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 50_000];
 
 export class Metrics {
@@ -60,4 +61,15 @@ export async function timed<T>(clock: Clock, histogram: Buckets, work: () => Pro
   const result = await work();
   histogram.observe((clock.monotonicMs() - startMs) / 1_000);
   return result;
+}
+
+/** Measures how late a timer runs that is due 20 times a second. Returns a function that stops it. */
+export function measureLoopLag(seconds: Buckets): () => void {
+  let dueMs = performance.now() + LAG_INTERVAL_MS;
+  const timer = setInterval(() => {
+    const nowMs = performance.now();
+    seconds.observe(Math.max(0, nowMs - dueMs) / 1_000);
+    dueMs = nowMs + LAG_INTERVAL_MS;
+  }, LAG_INTERVAL_MS);
+  return () => clearInterval(timer);
 }

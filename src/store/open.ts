@@ -40,9 +40,9 @@ export async function createStores(settings: StoreSettings, now: () => number, i
     const { embeddedHotStore } = await import("./embedded/hot-store.ts");
     return { mode: "embedded", hotShards: [embeddedHotStore({ dataDir, now })], cold };
   }
-  const { redisHotStore } = await import("./redis/hot-store.ts");
+  const { RedisHotStore } = await import("./redis/hot-store.ts");
   const hotShards = Array.from({ length: redisShards }, (_, shard) => {
-    return redisHotStore({ ...redis, leaseMs, shard, shards: redisShards });
+    return new RedisHotStore({ ...redis, leaseMs, shard, shards: redisShards });
   });
   return { mode: "redis+mysql", hotShards, cold };
 }
@@ -50,7 +50,7 @@ export async function createStores(settings: StoreSettings, now: () => number, i
 /** Undefined if there is only one instance. */
 export async function createAccessStore(settings: RedisSettings): Promise<AccessStore | undefined> {
   const redis = redisOptionsOf(settings);
-  return redis && (await import("./redis/shared-access.ts")).redisAccessStore(redis);
+  return redis && new (await import("./redis/shared-access.ts")).RedisAccessStore(redis);
 }
 
 /** Throws ConfigError if the certificates can't be read. */

@@ -7,8 +7,8 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import type { Batch } from "../../src/domain/batch.ts";
 import { type Event, HOUR_MS, type HourKey } from "../../src/domain/event.ts";
 import { type HotStore, HotUnavailableError, type HourRead } from "../../src/store/hot.ts";
-import { type RedisHotStoreOptions, redisHotStore } from "../../src/store/redis/hot-store.ts";
-import { redisAccessStore } from "../../src/store/redis/shared-access.ts";
+import { RedisHotStore, type RedisHotStoreOptions } from "../../src/store/redis/hot-store.ts";
+import { RedisAccessStore } from "../../src/store/redis/shared-access.ts";
 import { batchOf as hashedBatchOf } from "../harness/pipeline/batches.ts";
 import { Random, seedFor } from "../harness/pipeline/random.ts";
 import { freePort } from "../harness/servers/ports.ts";
@@ -75,7 +75,7 @@ function storesOn(group: () => RedisGroup) {
   });
   const create = (settings: Partial<RedisHotStoreOptions> = {}) => {
     const defaults = { leaseMs: LONG_LEASE_MS, commandTimeoutMs: COMMAND_TIMEOUT_MS };
-    const store = redisHotStore({ url: group().url, ...defaults, ...settings });
+    const store = new RedisHotStore({ url: group().url, ...defaults, ...settings });
     stores.push(store);
     return store;
   };
@@ -207,7 +207,7 @@ for (const [name, start] of Object.entries(GROUPS)) {
 
     test("holds limits of access, too", async () => {
       const options = { url: group.url, commandTimeoutMs: COMMAND_TIMEOUT_MS };
-      const access = redisAccessStore(options);
+      const access = new RedisAccessStore(options);
       try {
         const spending = [
           { name: "one", ms: 60_000 },
@@ -233,7 +233,7 @@ describeWithServers("hot store: Sentinels, named wrongly", ["redis"], () => {
   test("is reported", async () => {
     const group = await startRedisSentinels();
     const url = group.url.replace(/[^/]*$/, "nobody");
-    const store = redisHotStore({ url, leaseMs: LONG_LEASE_MS, commandTimeoutMs: COMMAND_TIMEOUT_MS });
+    const store = new RedisHotStore({ url, leaseMs: LONG_LEASE_MS, commandTimeoutMs: COMMAND_TIMEOUT_MS });
     try {
       const refused = await store.open().catch(String);
       expect(refused).toContain("no Sentinel names a master");

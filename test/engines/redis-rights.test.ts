@@ -1,7 +1,7 @@
 /** A user of Redis with exactly the rights that docs/operations.md names, and one that may not read INFO. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { join } from "node:path";
-import { redisAccessStore } from "../../src/store/redis/shared-access.ts";
+import { RedisAccessStore } from "../../src/store/redis/shared-access.ts";
 import { hotStoreContract } from "../contract/hot/contract/contract.ts";
 import { HotRedis } from "../contract/hot/redis/redis-setup.ts";
 import { PROJECT_ROOT } from "../harness/project/project-files.ts";
@@ -37,7 +37,7 @@ describeWithServers("a user of Redis with few rights", ["redis", "mariadb"], () 
   });
 
   test("may share API keys and rate limits", async () => {
-    const access = redisAccessStore({ url: urlOf("hourglass"), commandTimeoutMs: 5_000 });
+    const access = new RedisAccessStore({ url: urlOf("hourglass"), commandTimeoutMs: 5_000 });
     try {
       expect(await access.spend([{ name: "address", ms: 1_000 }])).toHaveLength(1);
       await access.keepKeys([]);

@@ -4,11 +4,14 @@
  * Invariants: decisions are made from memory, before the route runs, and a refused request has no effect. Without keys
  * and limits this is not created, and costs nothing.
  */
+import { Elysia } from "elysia";
 import { isToken, type Scope } from "../../domain/api-key.ts";
+import type { Ledger } from "../../domain/ledger.ts";
 import type { RateLimit } from "../../domain/rate-limit.ts";
 import type { RefusalReason } from "../../domain/refusal-reasons.ts";
 import type { StreamSet } from "../../domain/stream-set.ts";
 import { type ClientAddresses, networkOf, type Peers } from "../requests/client-address.ts";
+import type { RequestCounts } from "../requests/counts.ts";
 import {
   keyInvalidAnswer,
   keyMissingAnswer,
@@ -169,4 +172,28 @@ function refusalByOne(limited: Limited, limits: Limited[]): Refused | undefined 
 
 function limitRefusal({ by, limiter, bucket }: Limited): Refused {
   return { reason: "rate_limited", answer: rateLimitedAnswer(by, bucket, limiter.stateOf(bucket)) };
+}
+
+/** Runs before all routes. The ledger counts each request that is not admitted as a refused event. */
+export function accessControl(access: Access, ledger: Ledger, requestCounts: readonly RequestCounts[]) {
+  const countsByRoute = new Map(requestCounts.map((counts) => [`${counts.method} ${counts.route}`, counts]));
+  // No expression here may look like a promise: Elysia would await it.
+  return new Elysia({ name: "access-control" })
+    .onBeforeHandle({ as: "global" }, ({ request, route, server }) => {
+      const refused = access.refusalOf(request, route, server);
+      if (refused === undefined) return;
+      const { answer } = refused;
+      countsByRoute.get(`${request.method} ${route}`)?.add(answer.status);
+      if (isEvent(request.method, route)) ledger.refused[refused.reason] += 1;
+      return answer;
+    })
+    .onAfterHandle({ as: "global" }, ({ request, responseValue }) => {
+      if (responseValue instanceof Response) access.addLimitHeaders(request, responseValue.headers);
+    });
+}
+
+/** The body is not read, and counts as one event. */
+function isEvent(method: string, route: string): boolean {
+  const access = accessOf(method, route);
+  return method !== "HEAD" && (access === "write" || access === "browser");
 }

@@ -2,8 +2,7 @@
 import { Elysia } from "elysia";
 import uplotJs from "uplot/dist/uPlot.iife.min.js" with { type: "file" };
 import uplotCss from "uplot/dist/uPlot.min.css" with { type: "file" };
-import { CSS, HTML, JAVASCRIPT, PAGE_HEADERS } from "../page-policy.ts";
-import { StaticAsset } from "../static-asset.ts";
+import { CSS, HTML, JAVASCRIPT, PAGE_HEADERS, StaticAsset } from "../static-asset.ts";
 import apiJs from "./client/api.js" with { type: "file" };
 import chartJs from "./client/chart/chart.js" with { type: "file" };
 import chartCardJs from "./client/chart/chart-card.js" with { type: "file" };

@@ -2,7 +2,6 @@
  * The feeds of all streams that are watched.
  * Invariant: there are at most VIEWERS_MAX viewers and FEEDS_MAX feeds, and of these at most a quarter for one client.
  */
-import { ClientShares } from "./client-shares.ts";
 import { Feed, LIVE_TIMES, type LiveTimes } from "./feed.ts";
 import { type Reading, type Spectator, Viewer } from "./viewer.ts";
 
@@ -73,5 +72,39 @@ export class LiveFeeds {
     });
     this.#feeds.set(stream, feed);
     return feed;
+  }
+}
+
+/** How many streams each client watches, over how many connections, so that one client can't take what all share. */
+class ClientShares {
+  readonly #streamsMax: number;
+  readonly #connectionsMax: number;
+  /** By client and stream, the number of connections. */
+  readonly #connections = new Map<string, Map<string, number>>();
+
+  constructor(streamsMax: number, connectionsMax: number) {
+    this.#streamsMax = streamsMax;
+    this.#connectionsMax = connectionsMax;
+  }
+
+  hasRoom(client: string, stream: string): boolean {
+    const byStream = this.#connections.get(client);
+    if (byStream === undefined) return true;
+    const total = byStream.values().reduce((sum, count) => sum + count, 0);
+    return total < this.#connectionsMax && (byStream.has(stream) || byStream.size < this.#streamsMax);
+  }
+
+  take(client: string, stream: string): void {
+    const byStream = this.#connections.get(client) ?? new Map<string, number>();
+    byStream.set(stream, (byStream.get(stream) ?? 0) + 1);
+    this.#connections.set(client, byStream);
+  }
+
+  give(client: string, stream: string): void {
+    const byStream = this.#connections.get(client)!;
+    const count = byStream.get(stream)! - 1;
+    if (count > 0) byStream.set(stream, count);
+    else byStream.delete(stream);
+    if (byStream.size === 0) this.#connections.delete(client);
   }
 }

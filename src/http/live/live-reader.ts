@@ -15,11 +15,13 @@ import type { StoreWatch } from "../../store/watch.ts";
 import { instanceLedger, storesLedger } from "../ops/ledger-route.ts";
 import { ctrOf } from "../query/range/answer.ts";
 import type { AppOptions } from "../route-options.ts";
-import { RecentHours } from "./recent-hours.ts";
 import type { Reading } from "./viewer.ts";
 
 /** The ledger of all instances takes the stores four statements, and is read less often. */
 const STORES_INTERVAL_MS = 2_000;
+const RECENT_STREAMS_MAX = 100;
+const RECENT_MS = 60_000;
+const RECENT_INTERVAL_MIN_MS = 900;
 
 interface Hour extends HourCounts {
   readonly isDegraded: boolean;
@@ -40,7 +42,7 @@ interface HistoryPoint {
 export class LiveReader {
   readonly #options: AppOptions;
   readonly #zone = TimeZone.named("UTC")!;
-  readonly #recent = new RecentHours<HistoryPoint>();
+  readonly #recent = new RecentHours();
   #stores: Awaited<ReturnType<typeof storesLedger>> | undefined;
   #storesAskedMs = Number.NEGATIVE_INFINITY;
   #isAskingStores = false;
@@ -156,4 +158,32 @@ export class LiveReader {
 
 function pointOf(at: string, { clicks, impressions, ctr, unique_users }: Omit<HistoryPoint, "at">): HistoryPoint {
   return { at, clicks, impressions, ctr, unique_users };
+}
+
+interface RecentHour {
+  readonly hour: number;
+  readonly points: { readonly atMs: number; readonly point: HistoryPoint }[];
+}
+
+/**
+ * What was read of streams in the last minute: a page that is opened, or opened again, shows it at once.
+ * Invariant: at most RECENT_STREAMS_MAX streams, with the readings of one hour, at most one a second.
+ */
+class RecentHours {
+  /** The stream that was read last comes last. */
+  readonly #streams = new Map<string, RecentHour>();
+
+  /** The earlier points of this hour, of the last minute; this one is added to them. */
+  add(stream: string, hour: number, point: HistoryPoint): HistoryPoint[] {
+    const atMs = Date.parse(point.at);
+    const known = this.#streams.get(stream);
+    const points = known?.hour === hour ? known.points : [];
+    const retained = points.filter((each) => each.atMs > atMs - RECENT_MS);
+    const earlier = retained.map((each) => each.point);
+    if (atMs - (retained.at(-1)?.atMs ?? 0) >= RECENT_INTERVAL_MIN_MS) retained.push({ atMs, point });
+    this.#streams.delete(stream);
+    this.#streams.set(stream, { hour, points: retained });
+    if (this.#streams.size > RECENT_STREAMS_MAX) this.#streams.delete(this.#streams.keys().next().value!);
+    return earlier;
+  }
 }

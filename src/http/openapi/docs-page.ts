@@ -2,8 +2,7 @@
 import { Elysia } from "elysia";
 import swaggerCss from "swagger-ui-dist/swagger-ui.css" with { type: "file" };
 import swaggerJs from "swagger-ui-dist/swagger-ui-bundle.js" with { type: "file" };
-import { CSS, HTML, JAVASCRIPT, PAGE_HEADERS } from "../page-policy.ts";
-import { StaticAsset } from "../static-asset.ts";
+import { CSS, HTML, JAVASCRIPT, PAGE_HEADERS, StaticAsset } from "../static-asset.ts";
 import { API_DOCUMENT } from "./document.ts";
 import pageCss from "./page/docs.css" with { type: "file" };
 import pageJs from "./page/docs.js" with { type: "file" };

@@ -42,7 +42,7 @@ import {
   type RestoreState,
   type StoredId,
 } from "../hot.ts";
-import { RedisLink, type RunScript, script } from "./link.ts";
+import { RedisLink, type RedisLinkOptions, type RunScript, script } from "./link.ts";
 import { readHeldRange } from "./ranges.ts";
 import { flag, integer, integerText, list, text, unexpected } from "./replies.ts";
 import commitSource from "./scripts/commit.lua" with { type: "text" };
@@ -100,18 +100,13 @@ const RETIRE_LIMIT = 200;
  */
 const MIRROR_LIMIT = 2_000;
 
-export interface RedisHotStoreOptions {
-  readonly url: string;
-  /** As RedisLinkOptions has it. */
-  readonly ca?: string | undefined;
+export interface RedisHotStoreOptions extends Pick<RedisLinkOptions, "url" | "ca" | "commandTimeoutMs"> {
   readonly leaseMs: number;
   /** Its number, from 0 (which it is if left out), and of how many (1). */
   readonly shard?: number | undefined;
   readonly shards?: number | undefined;
   /** How many replicas must have a batch before it counts as committed: none unless it is set. */
   readonly waitReplicas?: number;
-  /** Answer within this or be taken for away. The 503 has to be out within a second. */
-  readonly commandTimeoutMs: number;
 }
 
 /** What a shard's keys are named. */
@@ -156,11 +151,7 @@ interface Mirror {
   readonly clickers: Sketch;
 }
 
-export function redisHotStore(options: RedisHotStoreOptions): HotStore {
-  return new RedisHotStore(options);
-}
-
-class RedisHotStore implements HotStore {
+export class RedisHotStore implements HotStore {
   readonly isShared = true;
   readonly name = "Redis";
   readonly description: string;

@@ -34,6 +34,7 @@ export interface RedisLinkOptions {
   readonly slotKey: string;
   /** Certificates (PEM) that the server's is signed by; undefined: those that the runtime knows. */
   readonly ca?: string | undefined;
+  /** Answer within this or be taken for away. The 503 has to be out within a second. */
   readonly commandTimeoutMs: number;
   /** Called on each new connection before anybody else may use it. If it fails, so does connecting. */
   readonly onConnect: (run: RunScript) => Promise<void>;

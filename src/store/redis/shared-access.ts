@@ -11,7 +11,7 @@ import type { ApiKey } from "../../domain/api-key.ts";
 import { DAY_MS } from "../../domain/event.ts";
 import type { AccessStore, Spending } from "../shared-access.ts";
 import { packApiKeys, unpackApiKeys } from "../sql/api-key-row.ts";
-import { RedisLink, script } from "./link.ts";
+import { RedisLink, type RedisLinkOptions, script } from "./link.ts";
 import { flag, integer, list, text, unexpected } from "./replies.ts";
 import keepKeysSource from "./scripts/access/keep-keys.lua" with { type: "text" };
 import keptKeysSource from "./scripts/access/kept-keys.lua" with { type: "text" };
@@ -25,34 +25,16 @@ const SCRIPTS = {
 const COPY = "hg:{0}:api-keys";
 const SALT = "hg:{0}:limit-salt";
 const LIMIT_PREFIX = "hg:{0}:limit:";
-/** In a cluster all of them are in one slot. */
-const SLOT_KEY = SALT;
 const SALT_BYTES = 16;
 const US_PER_MS = 1_000;
 
-export interface RedisAccessStoreOptions {
-  readonly url: string;
-  readonly commandTimeoutMs: number;
-  /** As RedisLinkOptions has it. */
-  readonly ca?: string | undefined;
-}
-
 /** It connects in the background. */
-export function redisAccessStore(options: RedisAccessStoreOptions): AccessStore {
-  return new RedisAccessStore(options);
-}
-
-class RedisAccessStore implements AccessStore {
+export class RedisAccessStore implements AccessStore {
   readonly #link: RedisLink;
   #firstConnection: Promise<void> | undefined;
 
-  constructor(options: RedisAccessStoreOptions) {
-    this.#link = new RedisLink({
-      ...options,
-      slotKey: SLOT_KEY,
-      onConnect: async () => {},
-      onDrop: () => {},
-    });
+  constructor(options: Pick<RedisLinkOptions, "url" | "ca" | "commandTimeoutMs">) {
+    this.#link = new RedisLink({ ...options, slotKey: SALT, onConnect: async () => {}, onDrop: () => {} });
   }
 
   async spend(spendings: readonly Spending[]): Promise<readonly number[]> {

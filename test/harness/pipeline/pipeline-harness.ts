@@ -27,7 +27,7 @@ import { embeddedHotStore } from "../../../src/store/embedded/hot-store.ts";
 import { type HotStore, HotUnavailableError } from "../../../src/store/hot.ts";
 import { mysqlColdStore } from "../../../src/store/mysql/cold-store.ts";
 import type { StoreSettings } from "../../../src/store/open.ts";
-import { redisHotStore } from "../../../src/store/redis/hot-store.ts";
+import { RedisHotStore } from "../../../src/store/redis/hot-store.ts";
 import type { ServerKind } from "../servers/binaries.ts";
 import type { ServerProcess } from "../servers/server-process.ts";
 import { type MariaDbServer, type RedisServer, startMariaDb, startRedis } from "../servers/servers.ts";
@@ -587,7 +587,7 @@ export class ClusterSite extends Site {
       flushTimeoutMs: FLUSH_TIMEOUT_MS,
       readTimeoutMs: READ_TIMEOUT_MS,
     });
-    const hotShards = Array.from({ length: shards }, (_, shard) => redisHotStore({ ...options, shard, shards }));
+    const hotShards = Array.from({ length: shards }, (_, shard) => new RedisHotStore({ ...options, shard, shards }));
     return storesOf(hotShards, cold);
   }
 

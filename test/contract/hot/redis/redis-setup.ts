@@ -5,7 +5,7 @@ import type { HourKey } from "../../../../src/domain/event.ts";
 import { Sketch } from "../../../../src/domain/unique-users/sketch.ts";
 import type { UserSketches } from "../../../../src/domain/unique-users/user-sketches.ts";
 import type { HotStore, HourRead } from "../../../../src/store/hot.ts";
-import { type RedisHotStoreOptions, redisHotStore } from "../../../../src/store/redis/hot-store.ts";
+import { RedisHotStore, type RedisHotStoreOptions } from "../../../../src/store/redis/hot-store.ts";
 import { script } from "../../../../src/store/redis/link.ts";
 import commitSource from "../../../../src/store/redis/scripts/commit.lua" with { type: "text" };
 import { batchOf } from "../../../harness/pipeline/batches.ts";
@@ -93,7 +93,7 @@ export class HotRedis {
     const stores: HotStore[] = [];
     let last: HotStore | undefined;
     const storeWith = (settings: Partial<RedisHotStoreOptions> = {}) => {
-      const store = redisHotStore({ url, leaseMs: LONG_LEASE_MS, commandTimeoutMs: 10_000, ...settings });
+      const store = new RedisHotStore({ url, leaseMs: LONG_LEASE_MS, commandTimeoutMs: 10_000, ...settings });
       stores.push(store);
       last = store;
       return store;
