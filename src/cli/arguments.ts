@@ -55,12 +55,10 @@ export function secondsArgument(text: string): number {
   return Number(text);
 }
 
-/** The first is the default. */
 export function oneOf(flags: string, description: string, choices: readonly string[]): Option {
   return new Option(flags, description).choices(choices).default(choices[0]);
 }
 
-/** Dead letters or poison, chosen by their numbers or all. */
 export interface Choice {
   readonly numbers: readonly number[];
   readonly all: boolean;

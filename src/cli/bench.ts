@@ -44,7 +44,6 @@ function countArgument(text: string): number {
 interface Tally {
   accepted: number;
   readonly latencies: Latencies;
-  /** Numbers of failed requests, by reason. */
   readonly failures: Map<string, number>;
 }
 

@@ -23,7 +23,6 @@ interface ExportOptions {
   readonly format: "csv" | "ndjson";
   /** For spreadsheets: no field runs as a formula. */
   readonly safe: boolean;
-  /** Undefined: standard output. */
   readonly out: string | undefined;
 }
 

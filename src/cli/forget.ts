@@ -26,13 +26,11 @@ interface ForgetOptions {
   readonly dryRun: boolean;
   /** The URL of an embedded service; undefined: from the settings. */
   readonly url: string | undefined;
-  /** In seconds. */
   readonly waitFor: number;
   readonly json: boolean;
 }
 
 interface Forgotten extends ErasedCounts {
-  /** Hours with rows of the user. */
   hours: number;
   scanned: number;
   seconds: number;

@@ -62,7 +62,6 @@ function nameArgument(text: string): string {
   return text;
 }
 
-/** Given once or several times, each a list. */
 function scopesArgument(text: string, earlier: Scope[] = []): Scope[] {
   const found = text.split(",").map((name) => SCOPES.find((scope) => scope === name.trim()));
   if (found.includes(undefined)) throw new InvalidArgumentError(`It takes some of ${SCOPES.join(", ")}.`);
@@ -97,7 +96,6 @@ function idArgument(text: string, earlier: string[] = []): string[] {
   return [...earlier, text];
 }
 
-/** Each command answers the exit code. */
 async function createKey(config: Config, options: KeyOptions): Promise<number> {
   const { name, scope, stream = [], expires, limit, json } = options;
   const { id, token, sha256 } = newToken(randomBytes);

@@ -64,7 +64,6 @@ function refuseUnknownCommand(program: Command, name: string | undefined): void 
   program.error(`error: unknown command '${name}': expected one of ${known.join(", ")}`);
 }
 
-/** An unknown option may be meant as a setting. */
 function withSetting(text: string): string {
   const [, option = ""] = /^error: unknown option '--([a-z-]+)/.exec(text) ?? [];
   const name = option.toUpperCase().replaceAll("-", "_");

@@ -28,7 +28,6 @@ function webUrlArgument(text: string): URL {
   return url;
 }
 
-/** Throws ConfigError if there is nothing to sign with. */
 function signRedirect(config: Config, target: URL, { stream, base }: SignRedirectOptions): string {
   const { redirectSecret } = config;
   if (redirectSecret === undefined)

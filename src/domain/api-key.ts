@@ -31,7 +31,6 @@ const ID_BYTES = 8;
 const SECRET_BYTES = 32;
 const ID_START = PREFIX.length;
 const ID_END = ID_START + 2 * ID_BYTES;
-/** hg_, the id, and the secret. */
 const TOKEN = /^hg_[0-9a-f]{16}_[A-Za-z0-9_-]{43}$/;
 
 export const EXPECTS_TOKEN = "a key that `hourglass keys create` has shown: hg_, 16 characters, _ and 43 more";

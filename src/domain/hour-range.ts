@@ -20,7 +20,6 @@ export interface HourRange {
   readonly streams: StreamSelection;
 }
 
-/** What is counted in an hour, or in a part of it. */
 export interface HourTotals {
   readonly clicks: number;
   readonly impressions: number;

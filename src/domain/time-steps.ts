@@ -36,7 +36,6 @@ export class Steps {
   readonly cutHours: readonly number[];
   /** The UTC hours that hold the range. */
   readonly hours: { readonly from: number; readonly to: number };
-  /** The step of each of these hours. */
   readonly #stepOfHour: Int32Array;
   readonly #numberOf: (at: number) => number;
   readonly #zone: TimeZone;
@@ -75,13 +74,11 @@ export class Steps {
     return isWhole;
   }
 
-  /** Of an hour that is not cut; undefined if it is. */
   indexOfHour(hour: number): number | undefined {
     const index = this.#stepOfHour[(hour - this.hours.from) / HOUR_MS]!;
     return index === CUT ? undefined : index;
   }
 
-  /** Undefined if this is not in the range. */
   indexAt(at: number): number | undefined {
     if (at < this.from || at >= this.to) return undefined;
     let [low, high] = [0, this.starts.length - 1];
@@ -97,7 +94,6 @@ export class Steps {
     return this.starts[index + 1] ?? this.to;
   }
 
-  /** True if all hours of this step are cut. */
   isOfParts(index: number): boolean {
     const firstWhole = hourOf(this.starts[index]! + HOUR_MS - 1);
     return firstWhole + HOUR_MS > this.endOf(index);

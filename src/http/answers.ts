@@ -52,7 +52,6 @@ export const COLD_STORE_AWAY: ErrorBody = {
 };
 export const INTERNAL: ErrorBody = { code: "internal", message: "a fault in this service: see its log" };
 
-/** For events that are not stored, as far as is known. */
 export function outcomeAnswer(outcome: NonNullable<Outcome>): Response {
   return outcome.reason === UNKNOWN.reason ? errorAnswer(504, OUTCOME_UNKNOWN) : refusalAnswer(outcome);
 }

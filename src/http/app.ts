@@ -25,9 +25,7 @@ import { unroutedAnswers } from "./unrouted.ts";
 
 /** Bun would answer a bare 413 above this: every route that reads a body has its own bound, and explains it. */
 const RECEIVED_MAX_BYTES = Number.MAX_SAFE_INTEGER;
-/** One in 8 is timed. */
 const TIMED_POSTS = 8;
-/** Methods that pages of other origins may use. */
 const CROSS_ORIGIN_METHODS = new Map([
   ["/analytics", "GET, POST"],
   ["/pixel.gif", "GET"],

@@ -20,7 +20,6 @@ export function crossOrigin(origins: readonly string[], methodsByPath: ReadonlyM
   const isAnyAllowed = origins.includes("*");
   const permit = ({ headers }: Response, origin: string | null) => {
     if (isAnyAllowed) return headers.set(ALLOW_ORIGIN, "*");
-    // Answers differ by origin.
     headers.append("vary", "Origin");
     if (origin !== null && origins.includes(origin)) headers.set(ALLOW_ORIGIN, origin);
   };

@@ -21,11 +21,9 @@ export interface Certificate {
   readonly key: string;
 }
 
-/** All metrics of a process, as prom-client returns them. */
 export type MetricFamilies = Awaited<ReturnType<Registry["getMetricsAsJSON"]>>;
 
 export interface Siblings {
-  /** This process's number. */
   readonly worker: number;
   /** Including this process. */
   readonly count: number;
@@ -37,24 +35,18 @@ export interface Siblings {
 
 export interface AppOptions {
   readonly pipeline: Pipeline;
-  /** Brokers that events are consumed from. */
   readonly sources: readonly Source[];
   readonly metrics: Metrics;
   readonly log: Log;
   readonly now: () => number;
   /** After it an idle connection is closed; 0: never. */
   readonly idleTimeoutS: number;
-  /** Other processes of this service listen on the same port. */
   readonly sharesPort: boolean;
   readonly browserSettings: BrowserSettings;
   readonly addresses: ClientAddresses;
-  /** Undefined: no keys and no limits. */
   readonly access?: Access | undefined;
-  /** Undefined: without TLS. */
   readonly certificate?: Certificate | undefined;
-  /** For a line per request. */
   readonly requestLog?: Log | undefined;
-  /** The availability of each store. */
   readonly stores?: readonly StoreWatch[] | undefined;
   readonly siblings?: Siblings | undefined;
 }

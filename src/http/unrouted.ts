@@ -12,7 +12,6 @@ interface Route {
   readonly path: string;
 }
 
-/** `routes`: called at the first request, when all of them are known. */
 export function unroutedAnswers(routes: () => readonly Route[]): (request: Request) => Response {
   let methodsByPath: ReadonlyMap<string, string> | undefined;
   return (request) => {

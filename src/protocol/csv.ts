@@ -8,7 +8,6 @@
 const NEEDS_QUOTES = /[",\r\n]/;
 const FIELD = /(?:"([^"]*(?:""[^"]*)*)"|([^",]*))(,|$)/y;
 
-/** Without its line's end. */
 export function csvRecord(fields: readonly (string | number | null)[]): string {
   return fields.map(csvField).join(",");
 }
@@ -18,7 +17,6 @@ function csvField(field: string | number | null): string {
   return NEEDS_QUOTES.test(field) ? `"${field.replaceAll('"', '""')}"` : field;
 }
 
-/** Undefined if a quote is misplaced. */
 export function csvFields(record: string, separator = ","): string[] | undefined {
   if (!record.includes('"')) return record.split(separator);
   const field = fieldPattern(separator);

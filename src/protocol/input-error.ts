@@ -20,7 +20,6 @@ export abstract class InputError extends Error {
   }
 }
 
-/** A parameter, member or header is well-formed, but has no valid value. */
 export class InvalidParameterError extends InputError {
   override readonly name: string = "InvalidParameterError";
 }

@@ -32,7 +32,6 @@ export interface LabelledBuckets {
   readonly buckets: Buckets;
 }
 
-/** Exposes them as one histogram, each under its labels. */
 export function registerBuckets(
   registry: Registry,
   name: string,

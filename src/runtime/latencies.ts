@@ -43,7 +43,6 @@ export class Latencies {
     return Object.values(this.#buckets).map(({ maxMs, count }) => [maxMs, count]);
   }
 
-  /** 0 if there is no latency. */
   percentileMs(percent: number): number {
     let left = Math.max(1, Math.ceil((this.#count * percent) / 100));
     for (const [ms, count] of this.entries()) {

@@ -5,7 +5,6 @@ export interface Log {
   error(fields: object, message: string): void;
 }
 
-/** The same log, with fields that are added to each line. */
 export function logWith(log: Log, always: object): Log {
   return {
     info: (fields, message) => log.info({ ...always, ...fields }, message),

@@ -55,7 +55,6 @@ export class Metrics {
   }
 }
 
-/** Observes the duration of `work`, if it succeeded. */
 export async function timed<T>(clock: Clock, histogram: Buckets, work: () => Promise<T>): Promise<T> {
   const startMs = clock.monotonicMs();
   const result = await work();

@@ -3,7 +3,6 @@ export function letOthersRun(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }
 
-/** Divides long work into slices of about `sliceMs`. */
 export class WorkSlices {
   readonly #sliceMs: number;
   #endMs: number;

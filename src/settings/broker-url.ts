@@ -58,7 +58,6 @@ const KAFKA_URL = /^(kafkas?):\/\/(?:([^@/?#]*)@)?([^@/?#]*)\/?(?:\?([^#]*))?$/;
 
 const AMQP10_URL = /^(amqp10s?):\/\/(?:([^@/?#]*)@)?([^@/?#,]*)\/?$/;
 
-/** Undefined if it is none. */
 export function brokerPlaceOf(text: string): BrokerPlace | undefined {
   if (problemInBrokerUrl(text) !== undefined) return undefined;
   if (RABBITMQ_URL.test(text)) return URL.parse(text)?.hostname ? { kind: "rabbitmq", url: text } : undefined;
@@ -109,7 +108,6 @@ export function problemInBrokerUrl(text: string): string | undefined {
   return `a user and password need the option sasl, one of ${Object.keys(SASL).join(", ")}, and it needs them`;
 }
 
-/** Without user and password. */
 export function describeBrokerPlace(place: BrokerPlace): string {
   if (place.kind === "amqp10") return `${place.isTls ? "amqp10s" : "amqp10"}://${hostText(place)}`;
   if (place.kind === "kafka") return `${place.isTls ? "kafkas" : "kafka"}://${place.hosts.map(hostText).join(",")}`;

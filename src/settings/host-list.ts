@@ -11,7 +11,6 @@ export interface Login {
   readonly password?: string;
 }
 
-/** Undefined if an entry is no host. */
 export function hostsOf(text: string, defaultPort: number): HostPort[] | undefined {
   const hosts = text.split(",").map((entry) => {
     const { hostname = "", port = "" } = URL.parse(`redis://${entry.trim()}`) ?? {};
@@ -28,7 +27,6 @@ export function hostText({ host, port }: HostPort): string {
   return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
-/** Undefined if an escape is malformed. */
 export function loginOf(userInfo: string): Login | undefined {
   const colon = userInfo.indexOf(":");
   const username = unescaped(colon === -1 ? userInfo : userInfo.slice(0, colon));

@@ -71,7 +71,6 @@ function contradictions(config: Config): string[] {
   return problems;
 }
 
-/** The problem if one of two settings is set without the other. */
 function unpaired(pair: Readonly<Record<string, string | undefined>>, neither: string): string | undefined {
   const names = Object.keys(pair);
   const missing = names.find((name) => pair[name] === undefined);

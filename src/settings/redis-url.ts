@@ -29,7 +29,6 @@ export interface RedisClusterPlace {
 export interface RedisSentinelPlace {
   readonly kind: "sentinel";
   readonly nodes: readonly RedisNode[];
-  /** The master's name. */
   readonly name: string;
   readonly login: RedisLogin;
   readonly sentinelLogin: RedisLogin;

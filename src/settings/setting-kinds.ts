@@ -1,7 +1,6 @@
 /** The kinds of settings: what a value may be, and how it is read from its text. */
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-/** A default that depends on other settings. */
 export interface DerivedFallback {
   /** In the help. */
   readonly text: string;
@@ -17,7 +16,6 @@ export interface Setting<T> {
   readonly unset?: string;
   /** What a value has to be, in the error message. */
   readonly takes: string;
-  /** Undefined if the text is no such value. */
   parse(text: string): T | undefined;
   /** What is wrong with a text that parse() refused, if more can be said. Holds no part of it that may be secret. */
   problem?(text: string): string | undefined;
@@ -101,7 +99,6 @@ function badEscape({ username, password, pathname }: URL): string | undefined {
     : `its ${bad.join(" and ")} holds a % that starts no escape: write %25 for a percent sign`;
 }
 
-/** Undefined if the text has a malformed escape. */
 export function unescaped(text: string): string | undefined {
   try {
     return decodeURIComponent(text);
@@ -110,7 +107,6 @@ export function unescaped(text: string): string | undefined {
   }
 }
 
-/** Names the options in the query that are not among `known`. */
 export function unknownOption(
   { searchParams }: Pick<URL, "searchParams">,
   known: readonly string[],
@@ -149,7 +145,6 @@ export function origins(name: string, help: string): OffUnlessSet<readonly strin
   return { ...list(name, "", originOf, help), takes };
 }
 
-/** The same, or a star alone. */
 export function originsOrAll(name: string, help: string): OffUnlessSet<readonly string[]> {
   const listed = origins(name, help);
   return {

@@ -7,7 +7,6 @@
 import type { ApiKey } from "../domain/api-key.ts";
 
 export interface Spending {
-  /** The limit's name. */
   readonly name: string;
   /** The time that pays for what was spent. */
   readonly ms: number;

@@ -106,7 +106,6 @@ Try:
 `;
 }
 
-/** Returns a function that stops the service without a signal. */
 function stopOnSignal(
   stopService: () => Promise<void>,
   log: CalmLog,

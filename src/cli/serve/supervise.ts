@@ -8,7 +8,6 @@ import { backoffMs } from "../../runtime/backoff.ts";
 import type { Log } from "../../runtime/log.ts";
 import { MetricsExchange } from "./worker-channel.ts";
 
-/** A worker's number; only set for workers. */
 export const WORKER_VARIABLE = "HOURGLASS_WORKER";
 /** A worker's parent, for as long as the supervisor lives. */
 export const SUPERVISOR_VARIABLE = "HOURGLASS_SUPERVISOR_PID";
@@ -21,7 +20,6 @@ const HEALTHY_MS = 30_000;
 export interface SupervisorOptions {
   readonly workers: number;
   readonly log: Log;
-  /** The command that starts one worker. */
   readonly command: readonly string[];
   readonly environment: Readonly<Record<string, string | undefined>>;
 }

@@ -10,7 +10,6 @@ import { withDeadline } from "../../runtime/deadline.ts";
 type Message =
   /** From a worker: it wants the metrics of the others. */
   | { readonly kind: "ask"; readonly question: number }
-  /** From the supervisor, for another worker. */
   | { readonly kind: "collect"; readonly question: number }
   | { readonly kind: "own"; readonly question: number; readonly metrics: MetricFamilies }
   | { readonly kind: "answer"; readonly question: number; readonly all: readonly MetricFamilies[] };
@@ -23,7 +22,6 @@ interface Channel {
   send(message: Message): unknown;
 }
 
-/** The supervisor's end. */
 export class MetricsExchange {
   readonly #workers: () => ReadonlyMap<number, Channel>;
   readonly #waiting = new Map<number, (metrics: MetricFamilies) => void>();
@@ -46,7 +44,6 @@ export class MetricsExchange {
     if (channel !== undefined) trySend(channel, { kind: "answer", question, all });
   }
 
-  /** Undefined if it does not answer. */
   async #ask(worker: Channel): Promise<MetricFamilies | undefined> {
     const question = ++this.#questions;
     const { promise, resolve } = Promise.withResolvers<MetricFamilies>();
@@ -62,7 +59,6 @@ export class MetricsExchange {
   }
 }
 
-/** The worker's end. */
 export function siblingsOf(worker: number, count: number): Siblings {
   const waiting = new Map<number, (all: readonly MetricFamilies[]) => void>();
   const channel: Channel = { send: (message) => process.send?.(message) };

@@ -26,7 +26,6 @@ export class ServiceClient {
     this.#headers = apiKey === undefined ? {} : { authorization: `Bearer ${apiKey}` };
   }
 
-  /** Sends the API key, if one is set. */
   async ask(path: string, request: BunFetchRequestInit = {}): Promise<Response> {
     const headers = { ...this.#headers, ...(request.headers as Record<string, string> | undefined) };
     // Bun sends even requests to 127.0.0.1 through HTTP_PROXY, to another machine.

@@ -68,7 +68,6 @@ async function* every<T extends Numbered>({ perRead, read }: SetAside<T>): Async
   }
 }
 
-/** Reports numbers that do not exist. */
 async function* chosen<T extends Numbered>(setAside: SetAside<T>, { numbers, all }: Choice): AsyncGenerator<T> {
   if (all) return yield* every(setAside);
   for (const number of numbers) {

@@ -182,7 +182,6 @@ export class Sketch {
     }
   }
 
-  /** The rank at an index: 0 to 51. */
   register(index: number): number {
     if (this.#ranks !== null) return this.#ranks[index]!;
     return this.#slots[this.#slotOf(index)]! & 63;
@@ -245,7 +244,6 @@ export class Sketch {
     return this.#ranks;
   }
 
-  /** The table's registers as an array of all ranks. */
   #spread(): Uint8Array {
     const ranks = new Uint8Array(REGISTERS);
     for (const register of this.#slots) if (register !== 0) ranks[register >>> 6] = register & 63;
@@ -369,7 +367,6 @@ function encodeSparse(registers: Uint32Array): Buffer | null {
   return at <= MAX_SPARSE_SIZE ? Buffer.from(bytes.subarray(0, at)) : null;
 }
 
-/** Answers the position behind what it wrote. */
 function writeZeros(bytes: Uint8Array, at: number, count: number): number {
   if (count === 0) return at;
   if (count <= MAX_ZERO_RUN) {

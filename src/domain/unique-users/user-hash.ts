@@ -56,7 +56,6 @@ export class UserHash {
   }
 }
 
-/** Into `bytes`; answers how many. */
 function encode(user: string): number {
   // A code unit takes 3 bytes at most, and the last block is padded.
   if (bytes.length < user.length * 3 + 8) bytes = new Uint8Array(user.length * 3 + 8);
@@ -130,7 +129,6 @@ function carry(sum: number, part: number): number {
   return sum >>> 0 < part >>> 0 ? 1 : 0;
 }
 
-/** Of the sum of two low halves. */
 function carryOf(a: number, b: number): number {
   return (a >>> 0) + (b >>> 0) > 0xffffffff ? 1 : 0;
 }

@@ -43,14 +43,12 @@ export class UserSketches {
     return true;
   }
 
-  /** Merges the other into this, kind by kind. */
   merge(other: UserSketches): void {
     this.#count = undefined;
     this.#viewers.merge(other.#viewers);
     this.#clickers.merge(other.#clickers);
   }
 
-  /** All users, in a new sketch. */
   union(): Sketch {
     const union = new Sketch();
     union.merge(this.#viewers);
@@ -58,7 +56,6 @@ export class UserSketches {
     return union;
   }
 
-  /** The estimate of all users. */
   count(): number {
     this.#count ??= this.#viewers.countWith(this.#clickers);
     return this.#count;
@@ -72,7 +69,6 @@ export class UserSketches {
     };
   }
 
-  /** As decode() reads it. */
   encode(): { readonly viewers: Buffer; readonly clickers: Buffer } {
     return { viewers: encoded(this.#viewers), clickers: encoded(this.#clickers) };
   }

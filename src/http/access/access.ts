@@ -31,7 +31,6 @@ export interface AccessOptions {
   readonly keys: KeyRing;
   readonly keyLimits: RateLimiter;
   readonly addressLimits: RateLimiter;
-  /** Undefined: none. */
   readonly addressLimit: RateLimit | undefined;
   readonly addresses: ClientAddresses;
 }
@@ -47,9 +46,7 @@ interface Limited {
   readonly bucket: Bucket;
 }
 
-/** Remembered of a request that was admitted with a key or a limit. */
 interface Admitted {
-  /** Undefined if no key is required. */
   readonly key: KnownKey | undefined;
   readonly limits: readonly Limited[];
 }
@@ -103,7 +100,6 @@ export class Access {
     const { addressLimit, addresses } = this.#options;
     if (addressLimit === undefined) return undefined;
     const address = addresses.of(request, peers);
-    // The connection is closed.
     if (address === undefined) return undefined;
     return refusalByOne(this.#limitedAddress(address, addressLimit), limits);
   }
@@ -119,7 +115,6 @@ export class Access {
     return refusalByOne({ by: "key", limiter, bucket: limiter.bucket(key.id, key.limit) }, limits);
   }
 
-  /** Undefined if it was admitted without a key. */
   keyIdOf(request: Request): string | undefined {
     return this.#admitted.get(request)?.key?.id;
   }
@@ -135,7 +130,6 @@ export class Access {
     return key === undefined || this.#options.keys.isGood(key);
   }
 
-  /** Adds headers with what is left of the limits that the request has used. */
   addLimitHeaders(request: Request, headers: Headers): void {
     const { limits = [] } = this.#admitted.get(request) ?? {};
     // A refusal has the headers of its own limit.

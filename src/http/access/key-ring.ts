@@ -69,12 +69,10 @@ export class KeyRing {
     this.#task.start();
   }
 
-  /** False until the keys were read once. */
   get isKnown(): boolean {
     return this.#keys !== undefined;
   }
 
-  /** Undefined if the key is unknown, revoked or expired. */
   find(token: string): KnownKey | undefined {
     const key = this.#keys?.get(idIn(token));
     Bun.SHA256.hash(token, this.#digest);

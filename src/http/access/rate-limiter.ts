@@ -16,7 +16,6 @@ import type { Log } from "../../runtime/log.ts";
 import { HotUnavailableError } from "../../store/hot.ts";
 import type { AccessStore } from "../../store/shared-access.ts";
 
-/** The use of one limit. */
 export interface Bucket {
   readonly name: string;
   readonly limit: RateLimit;
@@ -30,16 +29,13 @@ export interface Bucket {
 
 export interface LimitState {
   readonly remaining: number;
-  /** Until one more is admitted. */
   readonly retryMs: number;
-  /** Until the whole limit is available. */
   readonly fullMs: number;
 }
 
 export interface RateLimiterOptions {
   /** The prefix of its limits' names in the store. */
   readonly kind: string;
-  /** Undefined: there is no other instance. */
   readonly store: AccessStore | undefined;
   readonly log: Log;
   /** Monotonic. */
@@ -84,7 +80,6 @@ export class RateLimiter {
     return bucket;
   }
 
-  /** Takes one if there is any left. */
   takeOne(bucket: Bucket): boolean {
     const { paidMs, limit, intervalMs } = bucket;
     const hasRoom = paidMs - this.#options.nowMs() <= limit.windowMs - intervalMs + ROUNDING_MS;
@@ -92,7 +87,6 @@ export class RateLimiter {
     return hasRoom;
   }
 
-  /** More was taken than there is. */
   isOverdrawn({ paidMs, limit }: Bucket): boolean {
     return paidMs - this.#options.nowMs() > limit.windowMs + ROUNDING_MS;
   }

@@ -37,7 +37,6 @@ export const ROUTE_ACCESS: ReadonlyMap<string, Methods> = new Map<string, Method
 /** The files that the page at / loads. */
 const DASHBOARD = /^\/(?:dashboard\/[\w./-]+)?$/;
 
-/** `route`: its pattern. */
 export function accessOf(method: string, route: string): RouteAccess {
   if (DASHBOARD.test(route)) return "open";
   const methods = ROUTE_ACCESS.get(route);

@@ -79,7 +79,6 @@ export class LiveFeeds {
 class ClientShares {
   readonly #streamsMax: number;
   readonly #connectionsMax: number;
-  /** By client and stream, the number of connections. */
   readonly #connections = new Map<string, Map<string, number>>();
 
   constructor(streamsMax: number, connectionsMax: number) {

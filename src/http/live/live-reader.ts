@@ -170,7 +170,6 @@ interface RecentHour {
  * Invariant: at most RECENT_STREAMS_MAX streams, with the readings of one hour, at most one a second.
  */
 class RecentHours {
-  /** The stream that was read last comes last. */
   readonly #streams = new Map<string, RecentHour>();
 
   /** The earlier points of this hour, of the last minute; this one is added to them. */

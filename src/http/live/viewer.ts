@@ -7,24 +7,20 @@ const encoder = new TextEncoder();
 const GREETING = encoder.encode("retry: 2000\n\n");
 export const KEEP_ALIVE = encoder.encode(": still here\n\n");
 
-/** The members of the object that is sent. */
 export interface Reading {
   readonly ofStream: object;
   /** Added for viewers who may know of all streams. */
   readonly ofAll: object;
   /** Readings of the last minute, for the first message of a viewer. */
   readonly history?: readonly object[];
-  /** No store could answer. */
   readonly hasFailed?: boolean;
 }
 
 export interface Spectator {
-  /** Aborted when its connection is closed. */
   readonly signal: AbortSignal;
   /** Its key or address: each has a share of the feeds. Undefined: it is not limited. */
   readonly client: string | undefined;
   readonly seesAll: boolean;
-  /** Asked before each message. */
   isLetIn(): boolean;
 }
 

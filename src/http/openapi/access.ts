@@ -55,7 +55,6 @@ const limited = failure(
   { headers: ["retry-after", ...LIMIT_HEADERS] },
 );
 
-/** For each route that may require a key. */
 const keysUnknown = failure(
   "Not now: the store that holds the API keys does not answer.",
   [KEYS_UNKNOWN.code],

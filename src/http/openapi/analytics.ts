@@ -33,7 +33,6 @@ const RETRYABLE = [
   "shutting_down",
 ] as const satisfies readonly RefusalReason[];
 
-/** For writes. */
 export const refused = failure(
   "Nothing was counted: send it again after `retry-after`.",
   RETRYABLE,

@@ -43,7 +43,6 @@ export interface Operation {
     readonly required: true;
     readonly content: Content;
   };
-  /** By status. */
   readonly responses: Readonly<Record<number, Answer>>;
   readonly security?: readonly Readonly<Record<string, readonly string[]>>[];
 }
@@ -212,7 +211,6 @@ export const INVALID_PARAMETER = {
 
 export const internal = failure("A fault in this service.", [INTERNAL.code], INTERNAL, { headers: ["x-request-id"] });
 
-/** For reads. */
 export function storeAway(...moreCodes: readonly string[]): Answer {
   const codes = ["hot_store_away", "cold_store_away", ...moreCodes];
   return failure("Not now.", codes, COLD_STORE_AWAY, { headers: ["retry-after"] });

@@ -88,7 +88,6 @@ function csv(row: object): Content {
   return { [CONTENT_TYPES.csv.split(";", 1)[0]!]: { schema, example } };
 }
 
-/** Of both routes, besides 200. */
 const otherAnswers = {
   304: notModified,
   400: malformedQuery,

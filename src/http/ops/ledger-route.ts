@@ -32,7 +32,6 @@ export function instanceLedger(pipeline: Pipeline) {
     journal_max_events: journalMaxEvents,
     handed_over: handedOver,
     lost,
-    /** accepted = persisted + pending + handed_over + lost */
     holds: ledger.pending === pending.events,
     adopted,
     duplicates,

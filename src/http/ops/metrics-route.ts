@@ -52,7 +52,6 @@ function gauge(registry: Registry, name: string, help: string, value: () => numb
   expose(registry, "gauge", name, help, () => [{ value: value() }]);
 }
 
-/** Counters that differ in one label. */
 function counters(registry: Registry, name: string, help: string, label: string, counts: () => object): void {
   expose(registry, "counter", name, help, () =>
     Object.entries(counts()).map(([value, count]) => ({ labels: { [label]: value }, value: count })),

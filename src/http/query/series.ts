@@ -106,7 +106,6 @@ const TEXTS: Record<Format, Writer> = {
     `unique_users,${uniqueUsers}\nclicks,${clicks}\nimpressions,${impressions}\n`,
 };
 
-/** The starts of all steps, and the end of the last. */
 function timesOf({ starts, to }: Steps, zone: Period["zone"]): string[] {
   return [...starts, to].map((at) => zone.textOf(at));
 }

@@ -26,7 +26,6 @@ export class RequestCounts {
   readonly #timedEvery: number;
   #started = 0;
 
-  /** One in `timedEvery` requests is timed. */
   constructor(method: string, route: string, timedEvery = 1) {
     this.method = method;
     this.route = route;
@@ -45,7 +44,6 @@ export class RequestCounts {
     this.#seconds[age].observe((performance.now() - startMs) / 1_000, this.#timedEvery);
   }
 
-  /** Returns the answer. */
   counted(answer: Response, startMs: number, age: HourAge = "any"): Response {
     this.add(answer.status, startMs, age);
     return answer;

@@ -33,7 +33,6 @@ export class RequestLines {
     this.#begun.set(request, { startMs: performance.now(), trace: traceOf(request.headers) });
   }
 
-  /** Returns the answer. */
   answered(request: Request, answer: Response): Response {
     const begun = this.#begun.get(request);
     if (begun === undefined) return answer;

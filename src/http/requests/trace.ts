@@ -7,7 +7,6 @@ export const REQUEST_ID = "x-request-id";
 export interface RequestTrace {
   readonly requestId: string;
   readonly traceId?: string;
-  /** The sender's span. */
   readonly parentId?: string;
 }
 

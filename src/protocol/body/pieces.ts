@@ -10,7 +10,6 @@ export class Pieces {
   readonly indexes: number[] = [];
   readonly starts: number[] = [];
   readonly ends: number[] = [];
-  /** Quotes that are not escaped. */
   readonly quoteCounts: number[] = [];
 
   get count(): number {
@@ -80,7 +79,6 @@ export class LineScan implements Scan {
     return i < text.length || (this.#start < text.length && this.#endLine(text.length));
   }
 
-  /** False if there are too many. */
   #endLine(end: number): boolean {
     if (!this.#isBlank) this.pieces.add(this.lineCount, this.#start, end, this.#quoteCount);
     this.lineCount += 1;
@@ -177,7 +175,6 @@ export class WholeScan implements Scan {
   }
 }
 
-/** Counts the quotes that are not escaped. */
 export function quoteCountOf(text: string): number {
   let count = 0;
   for (let i = 0; i < text.length; i++) {

@@ -11,7 +11,6 @@ const RLE_BLOCK = 1;
 const DICTIONARY_ID_SIZES = [0, 1, 2, 4] as const;
 const CONTENT_SIZE_SIZES = [0, 2, 4, 8] as const;
 
-/** At least one frame, and nothing after the last one. */
 export function areWholeZstdFrames(bytes: Uint8Array): boolean {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   let at = 0;

@@ -4,7 +4,6 @@ import type { HourTotals } from "../../domain/hour-range.ts";
 import type { ErasedCounts, RetentionBounds } from "../../domain/retention-bounds.ts";
 
 export interface HourAudit {
-  /** As from `read`. */
   readonly aggregate: HourTotals | undefined;
   /** Counted from the rows; undefined if there are none. */
   readonly rows: HourTotals | undefined;
@@ -15,7 +14,6 @@ export interface HourAudit {
 
 /** Identifies a row within its hour: the rest of the primary key. */
 export interface RowKey {
-  /** The writer's id in the database. */
   readonly writer: number;
   readonly seq: number;
   readonly ordinal: number;

@@ -12,7 +12,6 @@ import type { ColdConnection, ColdStore } from "./cold-store.ts";
 import type { DataSet } from "./data-set.ts";
 import type { IdPage, IdRowKey } from "./id-store.ts";
 
-/** Methods as in ColdStore. */
 export interface ColdShard {
   open(): Promise<void>;
   /** To which database the hot store belongs. */

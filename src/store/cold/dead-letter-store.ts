@@ -5,7 +5,6 @@ import type { Event } from "../../domain/event.ts";
 export interface DeadLetter {
   readonly number: number;
   readonly event: Event;
-  /** The database's error text. */
   readonly reason: string;
   /** ISO 8601, UTC, by the database's clock. */
   readonly setAsideAt: string;
@@ -23,6 +22,5 @@ export interface DeadLetterStore {
   deadLetters(afterNumber: number, limit: number): Promise<readonly DeadLetter[]>;
   /** Makes it a row, and counts it, in one transaction. */
   replayDeadLetter(number: number): Promise<ReplayResult>;
-  /** False if it does not exist. */
   dropDeadLetter(number: number): Promise<boolean>;
 }

@@ -5,7 +5,6 @@ import type { UsersRange } from "./read-store.ts";
 
 export interface UserSelection {
   readonly user: string;
-  /** Undefined: all streams. */
   readonly stream: string | undefined;
 }
 

@@ -6,11 +6,9 @@
 export interface StoredIds {
   readonly stream: string;
   readonly ids: readonly string[];
-  /** How long ago they were flushed. */
   readonly ageMs: number;
 }
 
-/** Of a row of ids: its primary key. */
 export interface IdRowKey {
   readonly flushedAtMs: number;
   readonly writer: number;

@@ -3,7 +3,6 @@
 export interface Poison {
   /** SHA-256, in hex, of content and origin: a message that is delivered again is set aside once. */
   readonly digest: string;
-  /** The source and queue. */
   readonly origin: string;
   /** The message's id, if its sender gave it one. */
   readonly messageId: string | undefined;
@@ -26,6 +25,5 @@ export interface PoisonStore {
   setAsidePoison(poison: readonly Poison[]): Promise<void>;
   /** By number, from above `afterNumber` on. */
   poison(afterNumber: number, limit: number): Promise<readonly StoredPoison[]>;
-  /** False if it does not exist. */
   dropPoison(number: number): Promise<boolean>;
 }

@@ -25,7 +25,6 @@ export interface PastReads {
   readonly away: number;
 }
 
-/** A snapshot. */
 export interface StoredEvents {
   /** Of all writers, past and present. */
   readonly total: number;

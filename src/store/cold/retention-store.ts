@@ -5,7 +5,6 @@ import type { RetentionBounds } from "../../domain/retention-bounds.ts";
 export interface Swept {
   /** In MySQL, with all their rows. */
   readonly partitions: number;
-  /** Deleted one by one. */
   readonly rows: number;
   readonly aggregates: number;
   readonly deadLetters: number;

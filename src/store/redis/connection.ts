@@ -30,13 +30,11 @@ export interface RedisConnectionOptions {
   readonly ca?: string | undefined;
   /** A key, or what all keys begin with: in a cluster, all of them are in the slot of this. */
   readonly slotKey: string;
-  /** Of each step to it. */
   readonly timeoutMs: number;
   /** Called when it was open and is lost; more than once, maybe. */
   readonly onLost: (error: unknown) => void;
 }
 
-/** Answers of a server to INFO, by section. */
 export interface RedisInfo {
   readonly node: string;
   readonly sections: readonly string[];
@@ -68,7 +66,6 @@ export class RedisConnection {
     return this.#clusterNodes;
   }
 
-  /** Once it is open. */
   get client(): RedisClient {
     return this.#client!;
   }
@@ -210,7 +207,6 @@ export class RedisConnection {
     return part;
   }
 
-  /** In whatever state it is. */
   destroy(): void {
     this.#isDestroyed = true;
     for (const part of this.#parts.splice(0)) {

@@ -109,7 +109,6 @@ export interface RedisHotStoreOptions extends Pick<RedisLinkOptions, "url" | "ca
   readonly waitReplicas?: number;
 }
 
-/** What a shard's keys are named. */
 class Keys {
   readonly prefix: string;
   readonly meta: string;

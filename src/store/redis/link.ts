@@ -28,9 +28,7 @@ export function script(name: string, source: string): Script {
 export type RunScript = <T>(what: Script, keys: string[], args: (string | Buffer)[], read: ReadReply<T>) => Promise<T>;
 
 export interface RedisLinkOptions {
-  /** As REDIS_URL is written. */
   readonly url: string;
-  /** As RedisConnectionOptions has it. */
   readonly slotKey: string;
   /** Certificates (PEM) that the server's is signed by; undefined: those that the runtime knows. */
   readonly ca?: string | undefined;
@@ -71,7 +69,6 @@ export class RedisLink {
     this.#deadline = new SharedDeadline(options.commandTimeoutMs);
   }
 
-  /** Where it leads, without a password. */
   get description(): string {
     return describeRedisPlace(this.#place);
   }

@@ -13,7 +13,6 @@ import { list, type ReadReply, unexpected } from "./replies.ts";
 
 /** A unit is about 3 µs of Redis: one hour of one stream, or a tenth of a search in an hour. */
 const SLICE_WORK = 2_000;
-/** Over 300 sketches at their largest. */
 const SLICE_BYTES = 4_194_304;
 /** Between these the event loop can run. A sketch takes up to 0.1 ms to read. */
 const HOURS_PER_PIECE = 20;

@@ -20,7 +20,6 @@ export function integer(answer: unknown): number {
   return answer;
 }
 
-/** 1 or 0. */
 export function flag(answer: unknown): boolean {
   if (answer !== 1 && answer !== 0) throw unexpected(answer, "0 or 1");
   return answer === 1;
@@ -31,7 +30,6 @@ export function list(answer: unknown): readonly unknown[] {
   return answer;
 }
 
-/** A number that is written in digits. */
 export function integerText(answer: unknown): number {
   if (typeof answer !== "string" || !/^\d+$/.test(answer)) throw unexpected(answer, "digits");
   return Number(answer);

@@ -24,7 +24,6 @@ export class Api {
     this.#askForKey = askForKey;
   }
 
-  /** The user, who gave no key before, tries again. */
   askAgain() {
     this.#isDeclined = false;
   }

@@ -18,7 +18,6 @@ export function setText(target, text) {
   if (target.textContent !== text) target.textContent = text;
 }
 
-/** Checks the radio button with this value, and no other of the group. */
 export function checkRadio(group, value) {
   for (const input of group.querySelectorAll("input")) input.checked = input.value === value;
 }

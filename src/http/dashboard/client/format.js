@@ -84,7 +84,6 @@ const weekdayText = (local) => formats.weekday.format(local);
 export const clockText = (local) => new Date(local).toISOString().slice(11, 16);
 export const secondsText = (local) => new Date(local).toISOString().slice(11, 19);
 
-/** A step of a series. */
 export function stepText(from, to, step) {
   if (step === "hour") return `${weekdayText(from)}, ${clockText(from)}–${clockText(to)}`;
   if (step === "day") return weekdayText(from);

@@ -290,7 +290,6 @@ class Dashboard {
     return `No new numbers since ${secondsText(this.#state.zone.localOf(since))}`;
   }
 
-  /** With a key in the header, which a link can't have. */
   async #download(event) {
     event.preventDefault();
     const query = this.#seriesQuery(periodOf(this.#state, Date.now()));

@@ -12,7 +12,6 @@ const RATE_SECONDS = 5;
 export class NowCards {
   #history = [];
 
-  /** For another stream. */
   reset() {
     this.#history = [];
     for (const metric of Object.keys(METRICS)) {

@@ -125,7 +125,6 @@ function waitText(pending) {
   return `${count(pending)} ${pending === 1 ? "event waits" : "events wait"} in the journal.`;
 }
 
-/** Each a title and a text. */
 export function setNotices(notices) {
   const place = byId("notices");
   const wanted = notices.map(([title]) => title).join();

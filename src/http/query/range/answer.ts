@@ -28,7 +28,6 @@ export interface RangeBody {
   readonly format: Format;
   readonly text: string;
   readonly degraded: Degraded | undefined;
-  /** All hours of the range are over. */
   readonly isPast: boolean;
 }
 
@@ -69,12 +68,10 @@ export function rangeErrorAnswer(error: unknown, log: Log, request: Request): Re
   return answerToError(error, log, request);
 }
 
-/** Clicks per impression; null where there was no impression. */
 export function ctrOf({ clicks, impressions }: { clicks: number; impressions: number }): number | null {
   return impressions === 0 ? null : clicks / impressions;
 }
 
-/** As answers name them. */
 export function usersOf({ uniqueUsers, uniqueClickers, uniqueViewers }: UserCounts) {
   return { unique_users: uniqueUsers, unique_clickers: uniqueClickers, unique_viewers: uniqueViewers };
 }

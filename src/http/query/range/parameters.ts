@@ -16,7 +16,6 @@ export interface Period {
   readonly zone: TimeZone;
 }
 
-/** When the hour that holds this time began. */
 type FloorHour = (at: number, zone: TimeZone) => number;
 
 export const UTC_HOURS: FloorHour = hourOf;
