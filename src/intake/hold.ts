@@ -33,7 +33,6 @@ export class Hold {
     this.#options = options;
   }
 
-  /** Why messages wait here; undefined if none does. */
   get reason(): string | undefined {
     return this.#waiting.length > 0 ? this.#reason : undefined;
   }
@@ -69,7 +68,6 @@ export class Hold {
     log.warn({ source: name, reason, held: this.#waiting.length }, "messages are held until events are taken");
   }
 
-  /** What waited has been stored. */
   eased(): void {
     if (this.#waiting.length > 0) return;
     this.#attempts = 0;

@@ -63,7 +63,6 @@ function unreadable(message: Message, bytes: Buffer, reason: string, { origin }:
   return { events: [], poison: [poisonOf(message, origin, piece)] };
 }
 
-/** Throws RefusedBodyError. */
 async function take(message: Message, body: Buffer, options: ReadingOptions): Promise<MessageContent> {
   const { origin, now, earliest, admits } = options;
   const { id, contentEncoding = null, contentType = DEFAULT_TYPE } = message;

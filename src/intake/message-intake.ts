@@ -32,7 +32,6 @@ export interface MessageIntakeOptions {
   readonly pipeline: Pipeline;
   readonly log: Log;
   readonly now: () => number;
-  /** The source's. */
   readonly name: string;
   readonly origin: string;
 }

@@ -36,7 +36,6 @@ export class PoisonBin {
     this.#options = options;
   }
 
-  /** True while pieces wait for the cold store. */
   get isFailing(): boolean {
     return this.#failures > 0;
   }

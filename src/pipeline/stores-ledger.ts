@@ -18,7 +18,6 @@ export interface WriterLedger {
 export interface StoresLedger {
   /** Those that have a journal. All others have nothing pending. */
   readonly writers: readonly WriterLedger[];
-  /** Of all writers that there ever were. */
   readonly accepted: number;
   readonly persisted: number;
   readonly pending: number;
@@ -45,7 +44,6 @@ export async function readStoresLedger(
   return { writers, accepted: stored.total + pending, persisted: stored.total, pending, deadLetters };
 }
 
-/** Of all shards. */
 export async function allOwners(hotShards: readonly HotStore[]): Promise<JournalOwner[]> {
   return (await Promise.all(hotShards.map((hot) => hot.journalOwners()))).flat();
 }

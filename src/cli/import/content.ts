@@ -11,9 +11,7 @@ import { errorText } from "../../runtime/deadline.ts";
 import { ImportError } from "./import-error.ts";
 
 export interface Source {
-  /** For messages. */
   readonly name: string;
-  /** Undefined: standard input. */
   readonly path: string | undefined;
   /** It can be read again, unlike a pipe. */
   readonly isRepeatable: boolean;
@@ -70,7 +68,6 @@ export class Content {
     this.#blocks = this.#decompressed();
   }
 
-  /** Of the source's size on disk. */
   get readBytes(): number {
     return this.#readBytes;
   }

@@ -6,7 +6,6 @@ import type { ImportRecord } from "./state-file.ts";
 
 export interface EarlierImport {
   readonly record: ImportRecord;
-  /** All of the content was sent. */
   readonly isWhole: boolean;
 }
 

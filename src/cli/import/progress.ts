@@ -73,7 +73,6 @@ export class Progress {
     this.#save(counted, piece);
   }
 
-  /** The oldest piece in flight. */
   isCounted(piece: Piece): void {
     this.#open.shift();
     this.#save(piece.end, piece);

@@ -9,7 +9,6 @@ export const RECORD_MAX_BYTES = 65_536;
 export interface ContentRecord {
   /** Without the line break; valid until the next record. */
   readonly bytes: Buffer;
-  /** Offset in the content. */
   readonly start: number;
   /** Number of its first line, from 1. */
   readonly line: number;
@@ -56,12 +55,10 @@ export class RecordSplitter {
     return this.#dataOffset + this.#taken;
   }
 
-  /** Something was read after the last record. */
   get hasRest(): boolean {
     return this.#taken < this.#data.length || this.#long !== undefined;
   }
 
-  /** Of the next record. */
   get line(): number {
     return this.#line;
   }

@@ -19,7 +19,6 @@ export interface SenderOptions {
   readonly retryForMs: number;
   readonly now: () => number;
   readonly sleep: (ms: number) => Promise<void>;
-  /** Called before a retry. */
   readonly onSetback: (reason: string) => void;
 }
 
@@ -110,7 +109,6 @@ export class Sender {
     return delivery;
   }
 
-  /** Aborts requests in flight. */
   stop(): void {
     this.#stopped.abort();
   }

@@ -15,9 +15,7 @@ import { ImportError } from "./import-error.ts";
 
 /** Where reading may resume. */
 export interface Mark {
-  /** In bytes. */
   readonly offset: number;
-  /** From 1. */
   readonly line: number;
   /** See event-ids.ts. */
   readonly chain: Uint8Array;
@@ -26,14 +24,11 @@ export interface Mark {
 /** Where events were sent. The same content may be imported into several. */
 export interface Target {
   readonly url: string;
-  /** Of events without one. */
   readonly stream: string;
 }
 
 export interface ImportRecord {
-  /** Undefined until it is saved. */
   readonly number: number | undefined;
-  /** Where it was read last, for error messages. */
   readonly path: string;
   /** The number of first bytes, and their hash, which rules out a content without reading all of it. */
   readonly headBytes: number;
@@ -83,7 +78,6 @@ export class StateFile {
   readonly #path: string;
   readonly #database: Database;
 
-  /** Throws ImportError. */
   constructor(path: string) {
     this.#path = path;
     try {

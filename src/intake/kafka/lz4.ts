@@ -18,7 +18,6 @@ export function unpackLz4Frames(data: Buffer, maxBytes: number): Buffer {
   return out.bytes;
 }
 
-/** Answers where the frame ends. */
 function unpackFrame(data: Buffer, start: number, out: UnpackedBytes): number {
   if (data.readUInt32LE(start) !== MAGIC) throw new RangeError("it is no LZ4 frame");
   const flags = data.readUInt8(start + 4);

@@ -9,7 +9,6 @@ import { decompress } from "./decompress.ts";
 
 export interface KafkaRecord {
   readonly offset: number;
-  /** Null for a tombstone. */
   readonly value: Buffer | null;
   readonly headers: readonly RecordHeader[];
 }

@@ -52,7 +52,6 @@ export class OpenBatch {
     return this.#waiterOf(this.builder.add(event)).promise;
   }
 
-  /** Takes in a group of another batch, with its waiter. */
   addGroup(group: Group, waiter: Waiter): void {
     const target = this.builder.addGroup(group);
     const own = this.#waiterOf(target);
@@ -111,7 +110,6 @@ export class OpenBatch {
     return waiter;
   }
 
-  /** Answers all that still wait here. */
   resolve(outcome: Outcome): void {
     for (const waiter of this.#waiters.values()) waiter.resolve(outcome);
     this.#waiters.clear();

@@ -44,7 +44,6 @@ export class StreamRegistry {
     else this.#reserved.set(stream, requests - 1);
   }
 
-  /** An event of the stream was committed. */
   noteCommitted(stream: string): void {
     if (this.#stored.has(stream) || this.#recent.has(stream)) return;
     this.#earlier.delete(stream);
@@ -66,7 +65,6 @@ export class StreamRegistry {
   }
 }
 
-/** The streams of the events of one request. */
 export class StreamReservation {
   readonly #registry: StreamRegistry;
   readonly #streams = new Set<string>();

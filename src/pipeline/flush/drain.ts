@@ -13,7 +13,6 @@ export type Accepted = Pick<JournalOwner, "writer" | "acceptedEvents">;
 
 export interface DrainOptions {
   readonly cold: Pick<ReadStore, "storedEvents">;
-  /** Those that have a journal. */
   readonly listOwners: () => Promise<readonly Accepted[]>;
   /** How long ago the hot store was initialized; undefined if it is not. */
   readonly initializedMsAgo: () => Promise<number | undefined>;

@@ -104,12 +104,10 @@ export class Flusher {
     return this.#options.ring.eventCount;
   }
 
-  /** When the oldest event that is not persisted was committed; undefined if there is none. */
   get oldestPendingAt(): number | undefined {
     return this.#commitTimes.oldest;
   }
 
-  /** Its age; 0 if there is none. */
   get oldestPendingMs(): number {
     const { oldestPendingAt } = this;
     return oldestPendingAt === undefined ? 0 : Math.max(0, this.#options.clock.now() - oldestPendingAt);
@@ -138,7 +136,6 @@ export class Flusher {
     this.#flushSoon();
   }
 
-  /** From now on batches of this writer come. */
   beginWriter(writer: string, epoch: number): void {
     this.endWriter();
     this.#progress = {
@@ -153,7 +150,6 @@ export class Flusher {
     };
   }
 
-  /** Takes a batch that the hot store has just committed. */
   offer(batch: JournaledBatch): void {
     const progress = this.#progress;
     if (progress === undefined) throw new Error(`batch ${batch.seq} was offered, but no writer has begun`);

@@ -40,7 +40,6 @@ export class RingBuffer {
     return true;
   }
 
-  /** The oldest batch's, or undefined. */
   get headSeq(): number | undefined {
     return this.#batches[this.#head]?.seq;
   }
@@ -57,14 +56,12 @@ export class RingBuffer {
     return this.#batches.slice(this.#head, end);
   }
 
-  /** Drops all batches above `seq`, newest first. */
   dropAfter(seq: number): void {
     while (!this.isEmpty && this.#batches.at(-1)!.seq > seq) {
       this.#eventCount -= this.#batches.pop()!.eventCount;
     }
   }
 
-  /** Drops all batches through `seq`. */
   releaseThrough(seq: number): void {
     while (!this.isEmpty && this.#batches[this.#head]!.seq <= seq) {
       this.#eventCount -= this.#batches[this.#head]!.eventCount;
@@ -79,7 +76,6 @@ export class RingBuffer {
     }
   }
 
-  /** Empties the ring and answers what was in it. */
   drain(): readonly JournaledBatch[] {
     const batches = this.#batches.slice(this.#head);
     this.#batches = [];

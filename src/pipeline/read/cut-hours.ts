@@ -38,7 +38,6 @@ export async function readCutHours(
 
 export class CutHours {
   readonly parts = new Map<number, StepPart>();
-  /** In all steps. */
   readonly users = new UserSketches();
   readonly #steps: Steps;
   readonly #hash: UserHash;

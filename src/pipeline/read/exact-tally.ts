@@ -83,7 +83,6 @@ export class ExactTally {
     }
   }
 
-  /** Once everything is read. */
   rows(): readonly Readonly<Sums>[] {
     this.#settleBefore(Number.POSITIVE_INFINITY);
     return this.#rows;

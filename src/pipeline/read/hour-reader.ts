@@ -9,7 +9,6 @@ import { type Metrics, timed } from "../../runtime/metrics.ts";
 import type { ReadStore } from "../../store/cold/read-store.ts";
 import { type HotStore, HotUnavailableError, type HourRead } from "../../store/hot.ts";
 
-/** A shard as readers use it. */
 export interface ReadShard {
   readonly number: number;
   readonly hot: HotStore;

@@ -30,7 +30,6 @@ export interface RangeShard extends ReadShard {
   flushCommitted(): Promise<void>;
 }
 
-/** Sums up what is read. */
 export interface Tally {
   add(hour: HourRecord): void;
   /** Everything added from now on is of this hour or later ones. */
@@ -59,7 +58,6 @@ const WAITING_MAX = 32;
 /** Hours of streams in one range, in each shard: some seconds of reading. */
 const HOURS_MAX = 500_000;
 
-/** What a shard's hot store holds of a range. */
 interface Held {
   readonly names: ReadonlySet<string>;
   /** What has to be read from the cold store; undefined if nothing. */

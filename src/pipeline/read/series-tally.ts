@@ -13,7 +13,6 @@ export interface Sums {
   clicks: number;
   impressions: number;
   uniqueUsers: number;
-  /** Users with a click. */
   uniqueClickers: number;
   /** Users with an impression. A user with both counts in both. */
   uniqueViewers: number;
@@ -36,7 +35,6 @@ export class SeriesTally implements Tally {
   readonly #open = new Map<number, UserSketches>();
   readonly #users = new UserSketches();
   readonly #total = noSums();
-  /** With events, and how many. */
   readonly #activeHours = new Map<number, number>();
   readonly #cut: CutHours | undefined;
 
@@ -93,7 +91,6 @@ export class SeriesTally implements Tally {
     return { ...this.#total, ...this.#users.counts() };
   }
 
-  /** Hours that have events. */
   activeHours(): number[] {
     return [...this.#activeHours.keys()];
   }

@@ -13,7 +13,6 @@ export const GROUPS_MAX = 10_000;
 
 export interface StreamSums extends Readonly<Sums> {
   readonly stream: string;
-  /** The latest one with an event. */
   readonly lastHour: number;
 }
 
@@ -65,13 +64,11 @@ export class StreamsTally implements Tally {
     });
   }
 
-  /** Over all streams. */
   users(): UserCounts {
     return this.#users.counts();
   }
 }
 
-/** The first levels of a name. */
 function branchOf(stream: string, depth: number): string {
   let end = -1;
   for (let level = 0; level < depth; level++) {

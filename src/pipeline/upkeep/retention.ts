@@ -53,7 +53,6 @@ export class Retention {
     return this.#partitionProblem;
   }
 
-  /** Earlier events have no rows. */
   rowsFrom(now: number): number {
     return Math.max(this.#noted.rowsFrom, firstRetainedDay(now, this.#options.days.retentionDays));
   }
@@ -63,7 +62,6 @@ export class Retention {
     return Math.max(OLDEST_MS, this.rowsFrom(now));
   }
 
-  /** Earlier hours are unknown. */
   aggregatesFrom(now: number): number {
     return Math.max(this.#noted.aggregatesFrom, firstRetainedDay(now, this.#options.days.aggregateRetentionDays));
   }

@@ -36,7 +36,6 @@ export interface HourVerdict extends HourKey {
   readonly deadLetters: number;
   /** In the hot store, and not a row yet. */
   readonly unflushed: number;
-  /** Empty if all agree. */
   readonly differences: readonly string[];
   /** What was done about them: less if the hot store holds events of the hour that are not flushed yet. */
   readonly repairs: readonly string[];
@@ -104,7 +103,6 @@ function areRowsRetained({ retained }: HourAudit, { hour }: HourKey): boolean {
   return hour >= retained.rowsFrom;
 }
 
-/** Of rows: dead letters are in no aggregate. */
 function isAnyErased({ erased }: HourAudit): boolean {
   return erased.clicks + erased.impressions > 0;
 }

@@ -39,7 +39,6 @@ interface WriterState {
   readonly name: string;
   /** The last batch in the journal, on disk or not yet. */
   written: number;
-  /** The last batch that is counted. */
   last: number;
   flushed: number;
   accepted: number;
@@ -48,7 +47,6 @@ interface WriterState {
 
 export interface EmbeddedHotStoreOptions extends EmbeddedJournalOptions {
   readonly now: () => number;
-  /** Default: the machine's. */
   readonly monotonicMs?: (() => number) | undefined;
 }
 
@@ -66,7 +64,6 @@ class EmbeddedHotStore implements HotStore {
   readonly #journal: EmbeddedJournal;
   readonly #now: () => number;
   readonly #monotonicMs: () => number;
-  /** See #idTime. */
   #idTimeOffset = 0;
   readonly #hours = new Map<string, HeldHour>();
   #freshFrom: number | undefined;

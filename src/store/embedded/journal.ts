@@ -206,7 +206,6 @@ export class EmbeddedJournal {
     return row === null ? undefined : { seq, ...row };
   }
 
-  /** Ascending. */
   *entriesAfter(writer: string, seq: number): Generator<JournalRow> {
     const query = `SELECT entry - ${BASE} AS seq, body, duplicates FROM journal
       WHERE ${ENTRIES_OF_WRITER} AND entry > ${BASE} + ?2 ORDER BY entry`;
@@ -258,7 +257,6 @@ export class EmbeddedJournal {
     return changes > 0;
   }
 
-  /** Some of them: answers how many. */
   forgetExpiredIds(now: number): number {
     return this.#run(
       `DELETE FROM ids WHERE (stream, id) IN

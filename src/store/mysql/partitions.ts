@@ -26,7 +26,6 @@ const LIST = `
   WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'events' AND PARTITION_NAME IS NOT NULL
   ORDER BY PARTITION_ORDINAL_POSITION`;
 
-/** Ensures the partitions once an hour of use. */
 export class PartitionKeeper {
   readonly #database: MysqlDatabase;
   readonly #now: () => number;
@@ -115,7 +114,6 @@ function partition(name: string, bound: number): string {
   return `PARTITION ${name} VALUES LESS THAN (${bound})`;
 }
 
-/** p20260131 */
 export function partitionName(day: number): string {
   return `p${new Date(day).toISOString().slice(0, 10).replaceAll("-", "")}`;
 }

@@ -10,9 +10,7 @@ import { w3cReader } from "./w3c-log.ts";
 export interface LogOptions {
   /** Of times without an offset; undefined: refuse them. */
   readonly zone?: TimeZone | undefined;
-  /** Of a JSON log. */
   readonly fields?: FieldMap | undefined;
-  /** The string that describes a custom log. */
   readonly logFormat?: string | undefined;
 }
 

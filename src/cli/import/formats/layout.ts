@@ -11,7 +11,6 @@ export interface Layout {
   readonly start: { readonly offset: number; readonly line: number };
   /** The names of its fields, in CSV and W3C logs. */
   readonly columns: readonly string[];
-  /** Of CSV. */
   readonly separator: string;
 }
 
@@ -26,7 +25,6 @@ const SHOWN_CHARS = 80;
 interface Line {
   readonly text: string;
   readonly end: number;
-  /** From 1. */
   readonly number: number;
 }
 

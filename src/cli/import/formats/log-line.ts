@@ -9,7 +9,6 @@ export interface LogLine {
   /** Undefined if the client sent none, or the log has none. */
   readonly referrer: string | undefined;
   readonly method: string | undefined;
-  /** With its query. */
   readonly path: string | undefined;
   readonly status: string | undefined;
   readonly agent: string | undefined;

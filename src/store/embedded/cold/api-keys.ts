@@ -24,7 +24,6 @@ function addApiKey(database: Database, key: ApiKey): void {
   database.query(INSERT).run(...apiKeyValues(key));
 }
 
-/** False if there is no such key, or it was revoked before. */
 function revokeApiKey(database: Database, id: string, at: number): boolean {
   const update = "UPDATE api_keys SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL";
   return database.query(update).run(at, id).changes > 0;

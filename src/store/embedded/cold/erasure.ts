@@ -58,7 +58,6 @@ async function eraseUserRows(database: SqliteDatabase, selection: UserSelection,
   }
 }
 
-/** A condition. */
 function ofUser({ user, stream }: UserSelection): { sql: string; values: Values } {
   const ofStream = stream === undefined ? "" : "AND stream = ?";
   return { sql: `user = ? ${ofStream}`, values: [user, ...(stream === undefined ? [] : [stream])] };

@@ -12,7 +12,6 @@ import { MysqlReplica, type PastRead } from "./replica.ts";
 import type { MysqlLinkOptions, MysqlSession, MysqlTls } from "./sql-session.ts";
 
 export interface MysqlDatabaseOptions {
-  /** mysql://user:password@host:port/database */
   readonly url: string;
   /** Of a replica of it, for reads of past hours. */
   readonly readUrl?: string | undefined;
@@ -47,7 +46,6 @@ const CLOSE_GRACE_MS = 2_000;
 
 export class MysqlDatabase {
   readonly description: string;
-  /** Undefined if there is no replica. */
   readonly pastReads: PastReads | undefined;
   readonly #name: string;
   readonly #flushLink: MysqlLinkOptions;

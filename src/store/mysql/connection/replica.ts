@@ -24,13 +24,11 @@ import type { MysqlLinkOptions, MysqlSession } from "./sql-session.ts";
 export interface MysqlReplicaOptions {
   /** Of the replica, for ranges, and for scans of whole tables. */
   readonly links: Readonly<Record<PastRead, MysqlLinkOptions>>;
-  /** Of the primary. */
   readonly primary: MysqlPool;
 }
 
 export type PastRead = "range" | "scan";
 
-/** The number of ranges that are read at a time. */
 const RANGE_SESSIONS = 4;
 const SCAN_SESSIONS = 1;
 /** A transaction of 10,000 rows takes a replica some 100 ms. */

@@ -33,7 +33,6 @@ interface IdRow {
 }
 
 export interface FlushedBy {
-  /** The writer's id. */
   readonly writer: number;
   readonly seq: number;
   readonly shard: number;
