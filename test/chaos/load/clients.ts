@@ -57,6 +57,8 @@ export class Clients {
   readonly hours = new Map<string, HourTally>();
   /** What came of each sending. */
   readonly outcomes = new Map<string, number>();
+  /** By the port of the instance that acknowledged them. */
+  readonly acknowledgedBy = new Map<number, number>();
   /** Of the acknowledged. */
   readonly latencies = new Latencies();
   /** Of 503s. */
@@ -182,6 +184,7 @@ export class Clients {
 
   #note(event: ChaosEvent, atMs: number, port: number, outcome: string): undefined {
     addTo(this.outcomes, outcome);
+    if (outcome === "204") this.acknowledgedBy.set(port, (this.acknowledgedBy.get(port) ?? 0) + 1);
     event.history.push(`${Math.round(atMs - this.#startedMs)} ms :${port} ${outcome}`);
   }
 

@@ -3,8 +3,9 @@
  * data set is killed, or hands over to its replica, or hands its slot over to another master key by key; and instances
  * are killed and added. Each event that was acknowledged is one row and one count at the end.
  *
- * A fault begins once the replicas have what the last one left: replication is not waited for by an acknowledgement
- * (but with REDIS_WAIT_REPLICAS), so that an instance and its master which die at the same instant may lose some.
+ * A fault begins once the replicas have what the last one left, and every instance commits to the present masters:
+ * replication is not waited for by an acknowledgement (but with REDIS_WAIT_REPLICAS), so that an instance which dies
+ * before it has looked at a new master may lose what it committed to the old one.
  */
 import { hourOf } from "../../../src/domain/event.ts";
 import { Random } from "../../harness/pipeline/random.ts";
@@ -40,6 +41,8 @@ const PATIENCE_MS = 2_500;
 const WATCH_PAUSE_MS = 20;
 const LAG_MS = 2_000;
 const CALM_EVENTS = 300;
+/** Of each instance: enough that some fall to each shard. */
+const COMPARED_EVENTS = 60;
 const BACK_TIMEOUT_MS = 60_000;
 const FINISH_TIMEOUT_MS = 120_000;
 const DRAIN_STALL_MS = 40_000;
@@ -117,6 +120,7 @@ async function strikeAll(run: Run, options: ClusterOptions, struck: Map<string, 
     for (const fault of random.shuffled(faultsFor(site.group))) {
       await acknowledgedMore(clients, CALM_EVENTS);
       await site.group.settle();
+      await acknowledgedByEach(run, COMPARED_EVENTS);
       const found = await fault.strike(run);
       await acknowledgedMore(clients, 1);
       addTo(struck, fault.name);
@@ -188,6 +192,14 @@ function moveSlot(cluster: RedisCluster): Fault {
       return `${keys} keys in ${secondsSince(startMs)} s`;
     },
   };
+}
+
+/** Each instance: one that acknowledged has compared what it knows with the master that it commits to. */
+async function acknowledgedByEach({ site, clients }: Run, events: number): Promise<void> {
+  const countOf = (port: number) => clients.acknowledgedBy.get(port) ?? 0;
+  const goals = site.ports.map((port) => ({ port, count: countOf(port) + events }));
+  const isReached = () => goals.every(({ port, count }) => countOf(port) >= count);
+  await waitFor("events to be acknowledged by each instance", isReached, { timeoutMs: BACK_TIMEOUT_MS });
 }
 
 async function acknowledgedMore(clients: Clients, events: number): Promise<void> {

@@ -10,6 +10,7 @@ import { ACKNOWLEDGED, Outcomes } from "../../harness/load/outcomes.ts";
 import { Random } from "../../harness/pipeline/random.ts";
 import { readHour } from "../../harness/service/analytics-client.ts";
 import { ask } from "../../harness/service/http-connection.ts";
+import { waitFor } from "../../harness/service/wait-for.ts";
 import { rowsArrived, tallyProblems, tallyRows } from "../load/numbered-rows.ts";
 import { type ChaosSite, openSite, type SiteMode } from "../site/chaos-site.ts";
 import { type BrokerKind, type QueueBroker, startQueueBroker } from "../site/queue-brokers.ts";
@@ -68,6 +69,9 @@ async function shake(site: ChaosSite, broker: QueueBroker, options: QueueOptions
     say(`all are stored after ${seconds} s`);
     problems.push(...(await countProblems(site, hour, expected, options)));
     const seen = duplicates + (await duplicatesOf(site));
+    // What a killed consumer had stored, and not yet confirmed, is a duplicate of the next one, once that has joined.
+    const isConsumed = async () => (await broker.left()) === 0;
+    await waitFor("the broker to have nothing left", isConsumed, { timeoutMs: stallMs }).catch(() => {});
     for (const { service } of site.instances) await service.kill("SIGTERM");
     const left = await broker.left();
     if (left > 0) problems.push(`${left} messages were left to the broker when the instances ended`);

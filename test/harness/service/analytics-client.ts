@@ -16,7 +16,7 @@ export interface Counts {
   readonly impressions: number;
 }
 
-const READ_TIMEOUT_MS = 20_000;
+const STORES_TIMEOUT_MS = 20_000;
 const HOUR_BODY = /^unique_users,(\d+)\nclicks,(\d+)\nimpressions,(\d+)\n$/;
 
 export function eventTarget({ at, user, kind, stream, id }: PostedEvent): string {
@@ -35,9 +35,17 @@ function send(over: HttpConnection | number, method: string, target: string): Pr
   return typeof over === "number" ? ask(over, request) : over.send(request);
 }
 
-/** Throws if the event is not taken. */
+/** Sends it again after a 503, which has counted nothing. Throws if the event is not taken. */
 export async function postEvent(over: HttpConnection | number, event: PostedEvent): Promise<void> {
-  const { status, body } = await send(over, "POST", eventTarget(event));
+  const { status, body } = await waitFor(
+    "an event to be taken or refused for good",
+    async () => {
+      const answer = await send(over, "POST", eventTarget(event));
+      if (answer.status === 503) throw new Error(answer.body);
+      return answer;
+    },
+    { timeoutMs: STORES_TIMEOUT_MS },
+  );
   if (status !== 204) throw new Error(`${eventTarget(event)} was answered with ${status} ${body}`);
 }
 
@@ -52,7 +60,7 @@ export async function readHour(over: HttpConnection | number, at: number, stream
       const answer = await send(over, "GET", hourTarget(at, stream));
       return answer.status !== 503 && !answer.headers.has("hourglass-degraded") && answer;
     },
-    { timeoutMs: READ_TIMEOUT_MS },
+    { timeoutMs: STORES_TIMEOUT_MS },
   );
   if (status !== 200) throw new Error(`${hourTarget(at, stream)} was answered with ${status} ${body}`);
   const [, uniqueUsers, clicks, impressions] = HOUR_BODY.exec(body) ?? [];

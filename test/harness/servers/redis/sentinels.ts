@@ -14,6 +14,7 @@ const QUORUM = 2;
 const DOWN_AFTER_MS = 1_000;
 /** Sentinels wait twice as long before they try the same master again. */
 const FAILOVER_TIMEOUT_MS = 3_000;
+const RESET_AFTER_MS = 20_000;
 
 export async function startRedisSentinels(args: readonly string[] = []): Promise<RedisSentinels> {
   const parts: ServerProcess[] = [];
@@ -128,15 +129,23 @@ export class RedisSentinels implements RedisGroup {
       { timeoutMs: SETTLE_TIMEOUT_MS },
     );
     await untilInSync(others);
-    for (const sentinel of this.sentinels) {
-      await waitFor("a Sentinel to see all others", () => seesAll(sentinel, master), {
-        timeoutMs: SETTLE_TIMEOUT_MS,
-      });
-    }
+    for (const sentinel of this.sentinels) await untilSeesAll(sentinel, master);
   }
 
   async stop(): Promise<void> {
     await Promise.all([...this.sentinels, ...this.servers].map((part) => part.stop()));
+  }
+}
+
+/** On a busy machine a Sentinel can stay with what it saw wrongly; it is told to look anew, as an operator would. */
+async function untilSeesAll(sentinel: ServerProcess, master: RedisServer): Promise<void> {
+  const what = "a Sentinel to see all others";
+  const attempt = (timeoutMs: number) => waitFor(what, () => seesAll(sentinel, master), { timeoutMs });
+  try {
+    await attempt(RESET_AFTER_MS);
+  } catch {
+    await askRedis(sentinel, "SENTINEL", "RESET", NAME);
+    await attempt(SETTLE_TIMEOUT_MS);
   }
 }
 
@@ -147,16 +156,20 @@ async function namedPort(sentinel: ServerProcess): Promise<number> {
 }
 
 async function seesAll(sentinel: ServerProcess, master: RedisServer): Promise<boolean> {
-  if ((await namedPort(sentinel)) !== master.port) return false;
+  const named = await namedPort(sentinel);
+  if (named !== master.port) throw new Error(`it names ${named}, not ${master.port}`);
   const rows = (await askRedis(sentinel, "SENTINEL", "REPLICAS", NAME)) as string[][];
   const replicas = rows.map(fieldsOf);
   const [masterRow] = ((await askRedis(sentinel, "SENTINEL", "MASTERS")) as string[][]).map(fieldsOf);
-  return (
+  const flags = replicas.map((row) => row.get("flags"));
+  const others = masterRow?.get("num-other-sentinels");
+  const areAllSeen =
     masterRow?.get("flags") === "master" &&
-    masterRow.get("num-other-sentinels") === String(SENTINELS - 1) &&
-    replicas.length === REPLICAS &&
-    replicas.every((row) => row.get("flags") === "slave")
-  );
+    others === String(SENTINELS - 1) &&
+    flags.length === REPLICAS &&
+    flags.every((flag) => flag === "slave");
+  if (areAllSeen) return true;
+  throw new Error(`master ${masterRow?.get("flags")}, ${others} other Sentinels, replicas ${flags.join(" and ")}`);
 }
 
 function fieldsOf(row: readonly string[]): Map<string, string> {
