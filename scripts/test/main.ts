@@ -43,7 +43,7 @@ interface Options {
 
 const MINUTE_MS = 60_000;
 const TIME_LIMITS: Readonly<Record<Tier, { wholeMs: number; fileMs: number }>> = {
-  quick: { wholeMs: 20 * MINUTE_MS, fileMs: 5 * MINUTE_MS },
+  quick: { wholeMs: 45 * MINUTE_MS, fileMs: 20 * MINUTE_MS },
   long: { wholeMs: 60 * MINUTE_MS, fileMs: 25 * MINUTE_MS },
   all: { wholeMs: 60 * MINUTE_MS, fileMs: 25 * MINUTE_MS },
 };

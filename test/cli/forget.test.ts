@@ -246,14 +246,18 @@ for (const { name, needs, open } of MODES) {
       await start({ FLUSH_INTERVAL_MS: "3000" });
       const others = await fill();
       const before = await readCounts();
-      await postEvent(service.port, { at: HOURS[0]!, user: USER, kind: "click" });
-      expect(await site.cold.countEvents()).toBeLessThanOrEqual(others);
-      expect(await forget()).toMatchObject({ clicks: 7, impressions: 6 });
-      expect(await ledger()).toMatchObject({ accepted: others + 1, persisted: others + 1, pending: 0 });
+      let sent = 0;
+      await waitFor("an event that is not flushed at once", async () => {
+        await postEvent(service.port, { at: HOURS[0]!, user: USER, kind: "click" });
+        sent += 1;
+        return (await site.cold.countEvents()) < others + sent;
+      });
+      expect(await forget()).toMatchObject({ clicks: 6 + sent, impressions: 6 });
+      expect(await ledger()).toMatchObject({ accepted: others + sent, persisted: others + sent, pending: 0 });
       expect(await rowsOf(USER)).toEqual([]);
       const name = hourKeyName("default", HOURS[0]!);
       const after = await readCounts();
-      expect(after.get(name)!.clicks).toBe(before.get(name)!.clicks + 1);
+      expect(after.get(name)!.clicks).toBe(before.get(name)!.clicks + sent);
       await expectVerified();
     });
 
@@ -305,8 +309,10 @@ for (const { name, needs, open } of MODES) {
       const ports = [service.port];
       const load = new Load({ ports, random, clients: 4, streams: STREAMS, hours: HOURS, withId: 0.5 });
       let killedHalfWay = 0;
-      for (let kill = 1; kill <= KILLS; kill++) {
+      // Until one of them fell into an erasure, as each may on a machine that is not busy.
+      for (let kill = 1; kill <= KILLS || killedHalfWay === 0; kill++) {
         const user = erasedUsers[kill % erasedUsers.length]!;
+        if (kill > KILLS) await fillWith(user, 9_000);
         const before = await erasedCount();
         const forgetting = startCommand(settings(), ["forget", "--user", user]);
         let isOver = false;
@@ -314,7 +320,7 @@ for (const { name, needs, open } of MODES) {
           isOver = true;
         });
         const hasBegun = async () => isOver || (await erasedCount()) > before;
-        await waitFor("it to erase something", hasBegun, { timeoutMs: 60_000, intervalMs: 1 });
+        await waitFor("it to erase something", hasBegun, { intervalMs: 1 });
         forgetting.kill("SIGKILL");
         const { exitCode } = await forgetting.result;
         if (exitCode === 137 && (await rowsOf(user)).length > 0) killedHalfWay += 1;
@@ -323,7 +329,6 @@ for (const { name, needs, open } of MODES) {
           await service.start();
         }
       }
-      expect(killedHalfWay).toBeGreaterThan(0);
       await load.finish();
       for (const user of erasedUsers) {
         const result = await command("forget", "--user", user);

@@ -36,9 +36,9 @@ const STREAM = "site-1";
 const EVERYTHING: HourRange = { from: 0, to: NOON + 10_000 * HOUR_MS, streams: { text: "", isPrefix: true } };
 const KEY: HourKey = { stream: STREAM, hour: NOON };
 /** For a replica that is tried again every 5 s. */
-const PATIENTLY = { timeoutMs: 30_000 };
+const PATIENTLY = { timeoutMs: 90_000 };
 /** Above a second for a connection that is not answered, and all that is waited for. */
-const UNANSWERED_MAX_MS = 3_000;
+const UNANSWERED_MAX_MS = 8_000;
 
 function click(user: string, at = NOON): Event {
   return { stream: STREAM, at, kind: "click", user };
@@ -199,7 +199,7 @@ describeWithServers("a replica of MySQL", ["mariadb"], () => {
           const { replica: byReplica, behind } = store.pastReads!;
           return byReplica >= 50 && behind >= 5;
         },
-        { timeoutMs: 60_000, intervalMs: 0 },
+        { timeoutMs: 120_000, intervalMs: 0 },
       );
     } finally {
       isOver = true;
@@ -221,7 +221,8 @@ describeWithServers("a replica of MySQL", ["mariadb"], () => {
         expect(performance.now() - startMs).toBeLessThan(UNANSWERED_MAX_MS);
         const againMs = performance.now();
         for (let i = 0; i < 5; i++) expect(await clicksIn(store)).toBe(2);
-        expect(performance.now() - againMs).toBeLessThan(1_000);
+        // Five times as long, if it was asked again each time.
+        expect(performance.now() - againMs).toBeLessThan(4_000);
         expect(store.pastReads!.away).toBeGreaterThan(0);
       } finally {
         await comeBack();
@@ -330,7 +331,11 @@ describeWithServers("a service with a replica of MySQL", ["redis", "mariadb"], (
     });
     const headers = { "content-type": "application/json" };
     const body = JSON.stringify(events);
-    const answer = await fetch(`${service.url}/events`, { method: "POST", headers, body });
+    // It may notice only by them that Redis is empty since the last time.
+    const answer = await waitFor("the events to be taken", async () => {
+      const found = await fetch(`${service.url}/events`, { method: "POST", headers, body });
+      return found.status !== 503 && found;
+    });
     expect(await answer.json()).toMatchObject({ accepted: count });
     await waitFor("all to be flushed", async () => {
       return (await scrape(service.port)).get('hourglass_events_pending{in="ring"}') === 0;

@@ -38,7 +38,7 @@ describeWithServers("instances behind a balancer", [...needs, "haproxy"], () => 
 
   test("are replaced one after the other, and no request fails", async () => {
     const site = await open();
-    const instances = await Promise.all([1, 2, 3].map(() => site.start({ DRAIN_MS: "2000" })));
+    const instances = await Promise.all([1, 2, 3].map(() => site.start({ DRAIN_MS: "5000" })));
     const port = await freePort();
     const command = [binary("haproxy"), "-db", "-f", await configFor(port, instances)];
     const balancer = Bun.spawn(command, { stdio: ["ignore", "ignore", "inherit"] });

@@ -11,7 +11,7 @@ import { freePort } from "../servers/ports.ts";
 import { type ServerPlace, ServerProcess, type ServerProgram, startProgram } from "../servers/server-process.ts";
 
 const HOST = "127.0.0.1";
-const START_TIMEOUT_MS = 120_000;
+const START_TIMEOUT_MS = 170_000;
 const CONFIG = "loopback_users.guest = true\ndisk_free_limit.absolute = 50MB\n";
 /** AMQP 1.0, on the same port. */
 const PLUGINS = "[rabbitmq_amqp1_0].\n";

@@ -1,3 +1,4 @@
+import { HOUR_MS } from "../../../src/domain/event.ts";
 import { errorText, withDeadline } from "../../../src/runtime/deadline.ts";
 
 export type Truthy<T> = Exclude<T, undefined | null | false | 0 | "">;
@@ -34,4 +35,13 @@ export async function waitFor<T>(
     }
     await Bun.sleep(intervalMs);
   }
+}
+
+/** More than a test of the current hour takes. */
+const ROOM_MS = 30_000;
+
+/** Waits for the next hour if this one is about to end: before a test of what counts in the current one. */
+export async function roomInHour(): Promise<void> {
+  const leftMs = () => HOUR_MS - (Date.now() % HOUR_MS);
+  if (leftMs() < ROOM_MS) await waitFor("the next hour", () => leftMs() > ROOM_MS);
 }

@@ -109,7 +109,7 @@ describeHotRedis((redis) => {
     }
 
     test("a Redis that falls silent: each call ends in time, in doubt, and all is well after it", async () => {
-      const impatient = await openThroughProxy({ commandTimeoutMs: 300 });
+      const impatient = await openThroughProxy({ commandTimeoutMs: 1_000 });
       await impatient.register("w1");
       await impatient.commit("w1", 1, batch);
       redis.server.pause();
@@ -117,13 +117,13 @@ describeHotRedis((redis) => {
         const startMs = performance.now();
         const errors = await Promise.all(everyCall(impatient, 2).map((call) => rejectionOf(call())));
         expect(errors.map(({ mayHaveApplied }) => mayHaveApplied)).toEqual(errors.map(() => true));
-        expect(errors[0]!.message).toBe("Redis could not do 'commit': no answer within 300 ms");
+        expect(errors[0]!.message).toBe("Redis could not do 'commit': no answer within 1000 ms");
         expect(impatient.isReady).toBe(false);
         const later = await rejectionOf(impatient.commit("w1", 2, batch));
         expect(later.mayHaveApplied).toBe(false);
-        const opening = await rejectionOf(harness.store({ commandTimeoutMs: 300 }).open());
-        expect(opening.message).toContain("no answer to the handshake within 300 ms");
-        expect(performance.now() - startMs).toBeLessThan(5_000);
+        const opening = await rejectionOf(harness.store({ commandTimeoutMs: 1_000 }).open());
+        expect(opening.message).toContain("no answer to the handshake within 1000 ms");
+        expect(performance.now() - startMs).toBeLessThan(15_000);
       } finally {
         redis.server.resume();
       }
@@ -132,7 +132,7 @@ describeHotRedis((redis) => {
     });
 
     test("a commit that a frozen server carries out when it wakes is applied once", async () => {
-      const impatient = await harness.openWith({ commandTimeoutMs: 300 });
+      const impatient = await harness.openWith({ commandTimeoutMs: 1_000 });
       for (const seq of [1, 2]) {
         const mine = batchOf([click(`u-${seq}`, `id-${seq}`)]);
         redis.server.pause();
@@ -164,7 +164,7 @@ describeHotRedis((redis) => {
     });
 
     test("a server that falls silent during a reconnect is retried until it answers", async () => {
-      const impatient = await openThroughProxy({ commandTimeoutMs: 200 });
+      const impatient = await openThroughProxy({ commandTimeoutMs: 500 });
       let attempts = 0;
       proxy.onUpstream = (chunk) => {
         if (chunk.includes("CLIENT") || chunk.includes("SELECT")) attempts += 1;

@@ -281,7 +281,7 @@ describeHotRedis((redis) => {
       for (let round = 0; round < 50; round++) {
         for (const call of everyCall(store, 1)) expect((await rejectionOf(call())).mayHaveApplied).toBe(false);
       }
-      expect(performance.now() - startMs).toBeLessThan(5_000);
+      expect(performance.now() - startMs).toBeLessThan(15_000);
       const error = await rejectionOf(harness.store().open());
       expect(error.message).toContain("ECONNREFUSED");
     });

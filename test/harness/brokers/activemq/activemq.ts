@@ -7,7 +7,7 @@ import { type Amqp10Client, amqp10Client } from "../amqp10-client.ts";
 import { jarFolder } from "../jars.ts";
 
 const HOST = "127.0.0.1";
-const START_TIMEOUT_MS = 120_000;
+const START_TIMEOUT_MS = 170_000;
 const ANSWER_TIMEOUT_MS = 5_000;
 /** Small, and quick to start rather than fast later. */
 const JVM = ["-Xms64m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];

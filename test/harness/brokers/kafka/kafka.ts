@@ -24,7 +24,7 @@ export interface SecureListener {
   readonly user: { readonly name: string; readonly password: string };
 }
 
-const START_TIMEOUT_MS = 120_000;
+const START_TIMEOUT_MS = 170_000;
 /** Small, and quick to start rather than fast later. */
 const JVM = ["-Xms64m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];
 const HOST = "127.0.0.1";
