@@ -24,7 +24,6 @@ const ALONE_FILE = /\.alone\.test\.ts$/;
 /** A call at the start of a line: tests of this very plan hold such calls in strings. */
 const HAS_LONG_TESTS = /^\s*(longTest|budgetTest)\(/m;
 
-export const LONG_NAME = /\[long\]/;
 const QUICK_PATTERN = "^(?!.*\\[long\\])";
 const LONG_PATTERN = "\\[long\\]";
 

@@ -1,4 +1,7 @@
-/** What is measured beside the ledger: durations, sizes, and failures of the stores. */
+/**
+ * What is measured beside the ledger: durations, sizes, and failures of the stores. What is only read at a scrape is in
+ * http/ops/metrics-route.ts.
+ */
 import { Counter, Registry } from "prom-client";
 import { Buckets, registerBuckets } from "./buckets.ts";
 import type { Clock } from "./clock.ts";
@@ -10,41 +13,33 @@ const EVENTS = [1, 10, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 50_000];
 
 export class Metrics {
   readonly registry = new Registry();
-  readonly commitSeconds = this.#seconds(
+  readonly commitSeconds = this.#buckets(
     "hourglass_commit_seconds",
     "From the arrival of a batch's first event to the answer to its clients",
   );
-  readonly batchEvents = this.#events("hourglass_batch_events", "Events in a batch");
-  readonly flushSeconds = this.#seconds("hourglass_flush_seconds", "One transaction of the cold store");
-  readonly flushEvents = this.#events("hourglass_flush_events", "Events in one transaction of the cold store");
-  readonly hotReadSeconds = this.#seconds(
+  readonly batchEvents = this.#buckets("hourglass_batch_events", "Events in a batch", EVENTS);
+  readonly flushSeconds = this.#buckets("hourglass_flush_seconds", "One transaction of the cold store");
+  readonly flushEvents = this.#buckets("hourglass_flush_events", "Events in one transaction of the cold store", EVENTS);
+  readonly hotReadSeconds = this.#buckets(
     "hourglass_hot_read_seconds",
     "One read of the hot store, shared by all requests that waited for it",
   );
-  readonly coldReadSeconds = this.#seconds(
+  readonly coldReadSeconds = this.#buckets(
     "hourglass_cold_read_seconds",
     "One read of the cold store, for an hour that the hot store does not hold",
   );
-  readonly hydrationSeconds = this.#seconds(
+  readonly hydrationSeconds = this.#buckets(
     "hourglass_hydration_seconds",
     "Loading an hour from the cold store into the hot store, for a late event",
   );
-  readonly loopLagSeconds = this.#seconds(
+  readonly loopLagSeconds = this.#buckets(
     "hourglass_event_loop_lag_seconds",
     "How late a timer ran: every answer is delayed as much",
   );
   readonly commitFailures = this.#counter("hourglass_commit_failures_total", "Failures of a store during a commit");
   readonly flushFailures = this.#counter("hourglass_flush_failures_total", "Flushes that failed and were retried");
 
-  #seconds(name: string, help: string): Buckets {
-    return this.#buckets(name, help, SECONDS);
-  }
-
-  #events(name: string, help: string): Buckets {
-    return this.#buckets(name, help, EVENTS);
-  }
-
-  #buckets(name: string, help: string, bounds: readonly number[]): Buckets {
+  #buckets(name: string, help: string, bounds: readonly number[] = SECONDS): Buckets {
     const buckets = new Buckets(bounds);
     registerBuckets(this.registry, name, help, () => [{ labels: {}, buckets }]);
     return buckets;

@@ -21,7 +21,7 @@ import { ColdUnavailableError } from "../../store/cold/errors.ts";
 import { type HotStore, HotUnavailableError } from "../../store/hot.ts";
 import { createStores, type Stores } from "../../store/open.ts";
 import { StoreWatch } from "../../store/watch.ts";
-import { createAccess } from "./access-parts.ts";
+import { createAccess } from "./create-access.ts";
 
 const REQUESTS_GRACE_MS = 2_000;
 /** A cold store that does not answer must not keep the service from starting. */

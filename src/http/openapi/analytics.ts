@@ -1,6 +1,6 @@
 /** /analytics, described: one event in, one hour out. */
 import { Type } from "@sinclair/typebox";
-import type { RefusalReason } from "../../domain/refusal-reasons.ts";
+import { REFUSAL_REASONS, type RefusalReason } from "../../domain/refusal-reasons.ts";
 import { EXPECTS_IDEMPOTENCY_KEY, IDEMPOTENCY_KEY } from "../../protocol/event/idempotency-key.ts";
 import { EventQuerySchema, EXPECTS_KIND, HourQuerySchema } from "../../protocol/event/query-rules.ts";
 import { OUTCOME_UNKNOWN, refusalBody } from "../answers.ts";
@@ -23,19 +23,11 @@ import {
   storeAway,
 } from "./parts.ts";
 
-/** The reasons of a 503. The others have a status of their own. */
-const RETRYABLE = [
-  "hot_store_away",
-  "cold_store_away",
-  "journal_full",
-  "restoring_ids",
-  "overloaded",
-  "shutting_down",
-] as const satisfies readonly RefusalReason[];
+const OF_OTHER_STATUS: readonly RefusalReason[] = ["invalid", "unauthorized", "rate_limited"];
 
 export const refused = failure(
   "Nothing was counted: send it again after `retry-after`.",
-  RETRYABLE,
+  REFUSAL_REASONS.filter((reason) => !OF_OTHER_STATUS.includes(reason)),
   refusalBody("journal_full"),
   { headers: ["retry-after"] },
 );

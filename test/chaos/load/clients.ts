@@ -12,7 +12,7 @@ import { Latencies } from "../../../src/runtime/latencies.ts";
 import { Random } from "../../harness/pipeline/random.ts";
 import { eventTarget } from "../../harness/service/analytics-client.ts";
 import { type Answer, type HttpConnection, openConnection } from "../../harness/service/http-connection.ts";
-import type { SentEvent } from "../../harness/service/load.ts";
+import { errorCode, type SentEvent } from "../../harness/service/load.ts";
 import { addTo } from "../verdict/report.ts";
 
 export interface ClientsOptions {
@@ -216,8 +216,4 @@ async function wayTo(port: number): Promise<Way | undefined> {
     opening.then((late) => late.close()).catch(() => {});
     return undefined;
   }
-}
-
-function errorCode(body: string): string {
-  return (JSON.parse(body) as { error: { code: string } }).error.code;
 }

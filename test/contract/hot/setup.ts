@@ -220,6 +220,16 @@ export function testWithStore(openHarness: () => Promise<Harness>) {
     });
 }
 
+/** The same, with a writer `w1` that may commit. */
+export function testWithWriter(openHarness: () => Promise<Harness>) {
+  const test = testWithStore(openHarness);
+  return (name: string, work: (opened: OpenHarness) => Promise<void>) =>
+    test(name, async (opened) => {
+      await initializeAndRegister(opened.store, "w1");
+      await work(opened);
+    });
+}
+
 export const USERS_OF_ANY_BYTES = [
   "a",
   "A",

@@ -153,7 +153,7 @@ export class Load {
   }
 }
 
-function errorCode(body: string): string {
+export function errorCode(body: string): string {
   return (JSON.parse(body) as { error: { code: string } }).error.code;
 }
 

@@ -224,15 +224,19 @@ describeFaults((cluster) => {
       }
     });
 
-    test("two instances, one of them idle: what it flushes late is in no hour that the other made", async () => {
-      const [a, b] = await Promise.all([
-        cluster.site.start({ leaseMs: 1_000 }),
-        cluster.site.start({ leaseMs: 1_000 }),
-      ]);
+    /** Two instances: the second has flushed "first", and what the first took, "late", can't be flushed. */
+    async function lateFlush(): Promise<[Instance, Instance]> {
+      const start = () => cluster.site.start({ leaseMs: 1_000 });
+      const [a, b] = await Promise.all([start(), start()]);
       await b.take(click("first"));
       await b.drained();
       a.guard.intercept = flushesFail;
       await a.take(click("late"));
+      return [a, b];
+    }
+
+    test("two instances, one of them idle: what it flushes late is in no hour that the other made", async () => {
+      const [a, b] = await lateFlush();
       await cluster.site.flushRedis();
       // It notices, makes a new data set, and an hour in that, without the other's event.
       await b.takeInTheEnd(named("new"));
@@ -247,14 +251,7 @@ describeFaults((cluster) => {
     });
 
     test("two instances, one killed right after a late flush: no hour lacks what is stored", async () => {
-      const [a, b] = await Promise.all([
-        cluster.site.start({ leaseMs: 1_000 }),
-        cluster.site.start({ leaseMs: 1_000 }),
-      ]);
-      await b.take(click("first"));
-      await b.drained();
-      a.guard.intercept = flushesFail;
-      await a.take(click("late"));
+      const [a, b] = await lateFlush();
       const [mayFlush, hasFlushed] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
       a.guard.intercept = async (call) => {
         // It does not look at Redis any more.

@@ -24,6 +24,7 @@ import {
   STREAM,
   STREAMS,
   testWithStore,
+  testWithWriter,
   USERS_OF_ANY_BYTES,
   withoutOrdinals,
 } from "../setup.ts";
@@ -31,9 +32,9 @@ import {
 export function commitContract(openHarness: () => Promise<Harness>): void {
   describe("commit", () => {
     const test = testWithStore(openHarness);
+    const testWithW1 = testWithWriter(openHarness);
 
-    test("counts each event in its stream and hour, in one batch and over several", async ({ store }) => {
-      await initializeAndRegister(store, "w1");
+    testWithW1("counts each event in its stream and hour, in one batch and over several", async ({ store }) => {
       const [first, second] = [mixedEvents("a", 60), mixedEvents("b", 31)];
       expect(await store.commit("w1", 1, batchOf(first))).toEqual(committed());
       await expectCounted(store, first);
@@ -41,8 +42,7 @@ export function commitContract(openHarness: () => Promise<Harness>): void {
       await expectCounted(store, [...first, ...second]);
     });
 
-    test("counts a user once an hour and stream, and each of his events", async ({ store }) => {
-      await initializeAndRegister(store, "w1");
+    testWithW1("counts a user once an hour and stream, and each of his events", async ({ store }) => {
       const events = [click("u"), click("u"), impression("u"), click("v"), click("u", undefined, NOON + HOUR_MS)];
       await store.commit("w1", 1, batchOf(events));
       await store.commit("w1", 2, batchOf([click("u")]));
@@ -50,16 +50,14 @@ export function commitContract(openHarness: () => Promise<Harness>): void {
       expect(await store.read(keys)).toEqual([present(4, 1, 2), present(1, 0, 1), EMPTY]);
     });
 
-    test("the first and the last millisecond of an hour are of that hour", async ({ store }) => {
-      await initializeAndRegister(store, "w1");
+    testWithW1("the first and the last millisecond of an hour are of that hour", async ({ store }) => {
       const ats = [NOON - 1, NOON, NOON + HOUR_MS - 1, NOON + HOUR_MS];
       await store.commit("w1", 1, batchOf(ats.map((at) => click(`at ${at}`, undefined, at))));
       const keys = [-1, 0, 1].map((hours) => ({ stream: STREAM, hour: NOON + hours * HOUR_MS }));
       expect(await store.read(keys)).toEqual([present(1, 0, 1), present(2, 0, 2), present(1, 0, 1)]);
     });
 
-    test("2,000 events, each of another stream", async ({ store }) => {
-      await initializeAndRegister(store, "w1");
+    testWithW1("2,000 events, each of another stream", async ({ store }) => {
       const events = Array.from({ length: 2_000 }, (_, i) => click("u", undefined, NOON, `stream-${i}`));
       expect(await store.commit("w1", 1, batchOf(events))).toEqual(committed());
       expect(await store.commit("w1", 2, batchOf(events))).toEqual(committed());
@@ -67,20 +65,21 @@ export function commitContract(openHarness: () => Promise<Harness>): void {
       await expectJournal(store, "w1", { 1: events, 2: events });
     });
 
-    test("20,000 users of one hour in one batch, more than Lua can unpack, with ids and without", async ({ store }) => {
-      await initializeAndRegister(store, "w1");
-      const plain = clicksOf("plain", 20_000);
-      const withIds = clicksOf("with-id", 20_000).map((event) => ({ ...event, id: event.user }));
-      expect(await store.commit("w1", 1, batchOf(plain))).toEqual(committed());
-      expect(await store.commit("w1", 2, batchOf(withIds))).toEqual(committed());
-      await expectCounted(store, [...plain, ...withIds]);
-      const again = await store.commit("w1", 3, batchOf(withIds));
-      expect(again).toEqual(committed(...withIds.keys()));
-      await expectCounted(store, [...plain, ...withIds]);
-    });
+    testWithW1(
+      "20,000 users of one hour in one batch, more than Lua can unpack, with ids and without",
+      async ({ store }) => {
+        const plain = clicksOf("plain", 20_000);
+        const withIds = clicksOf("with-id", 20_000).map((event) => ({ ...event, id: event.user }));
+        expect(await store.commit("w1", 1, batchOf(plain))).toEqual(committed());
+        expect(await store.commit("w1", 2, batchOf(withIds))).toEqual(committed());
+        await expectCounted(store, [...plain, ...withIds]);
+        const again = await store.commit("w1", 3, batchOf(withIds));
+        expect(again).toEqual(committed(...withIds.keys()));
+        await expectCounted(store, [...plain, ...withIds]);
+      },
+    );
 
-    test("users and ids of any bytes, streams of any characters they may have", async ({ store }) => {
-      await initializeAndRegister(store, "w1");
+    testWithW1("users and ids of any bytes, streams of any characters they may have", async ({ store }) => {
       const events = STREAMS.flatMap((stream) =>
         USERS_OF_ANY_BYTES.flatMap((user) => [
           click(user, undefined, NOON, stream),
@@ -95,16 +94,14 @@ export function commitContract(openHarness: () => Promise<Harness>): void {
       await expectCounted(store, events);
     });
 
-    test("the earliest hour, and one that is far ahead", async ({ store }) => {
-      await initializeAndRegister(store, "w1");
+    testWithW1("the earliest hour, and one that is far ahead", async ({ store }) => {
       const events = [click("u", undefined, 0), click("u", undefined, 253_402_300_799_999)];
       await store.commit("w1", 1, batchOf(events));
       await expectCounted(store, events);
       await expectJournal(store, "w1", { 1: events });
     });
 
-    test("a batch that is sent again is applied once, and answered as before", async ({ store }) => {
-      await initializeAndRegister(store, "w1");
+    testWithW1("a batch that is sent again is applied once, and answered as before", async ({ store }) => {
       const events = [click("a", "id-1"), click("b", "id-1"), impression("c"), click("d", "id-2")];
       const more = [impression("e", "id-2"), click("f")];
       expect(await store.commit("w1", 1, batchOf(events))).toEqual(committed(1));
@@ -117,8 +114,7 @@ export function commitContract(openHarness: () => Promise<Harness>): void {
       await expectJournal(store, "w1", { 1: counted.slice(0, 3), 2: counted.slice(3) });
     });
 
-    test("an id counts once in its stream, whatever else the event says", async ({ store }) => {
-      await initializeAndRegister(store, "w1");
+    testWithW1("an id counts once in its stream, whatever else the event says", async ({ store }) => {
       const first = click("u", "id-1");
       const others = [
         click("u", "id-1"),
@@ -136,15 +132,13 @@ export function commitContract(openHarness: () => Promise<Harness>): void {
       await expectJournal(store, "w1", { 1: [first], 2: withoutOrdinals(batch, [0, 3]) });
     });
 
-    test("the user of a duplicate is not counted", async ({ store }) => {
-      await initializeAndRegister(store, "w1");
+    testWithW1("the user of a duplicate is not counted", async ({ store }) => {
       await store.commit("w1", 1, batchOf([click("u", "id-1"), click("v", "id-1"), click("w", "id-1")]));
       await store.commit("w1", 2, batchOf([impression("x", "id-1")]));
       expect(await store.read([NOON_KEY])).toEqual([present(1, 0, 1)]);
     });
 
-    test("a batch of nothing but duplicates counts nothing, and makes no hour", async ({ store }) => {
-      await initializeAndRegister(store, "w1");
+    testWithW1("a batch of nothing but duplicates counts nothing, and makes no hour", async ({ store }) => {
       await store.commit("w1", 1, batchOf([click("u", "id-1")]));
       const late = batchOf([click("u", "id-1", NOON + HOUR_MS)]);
       expect(await store.commit("w1", 2, late)).toEqual(committed(0));
@@ -154,8 +148,7 @@ export function commitContract(openHarness: () => Promise<Harness>): void {
       expect((await store.readJournal("w1", 2, ALL)).map(({ seq }) => seq)).toEqual([3]);
     });
 
-    test("a writer that the store does not know commits nothing", async ({ store }) => {
-      await initializeAndRegister(store, "w1");
+    testWithW1("a writer that the store does not know commits nothing", async ({ store }) => {
       expect(await store.commit("w2", 1, batchOf([click("u")]))).toEqual({ status: "unknown" });
       expect(await store.renewLease("w2", 0)).toBe("lost");
       expect(await store.abandon("w2")).toBeUndefined();

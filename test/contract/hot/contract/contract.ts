@@ -1,7 +1,7 @@
 /** The contract that every hot store keeps, whole. */
 import { describe, expect } from "bun:test";
 import { batchOf } from "../../../harness/pipeline/batches.ts";
-import { click, committed, type Harness, initializeAndRegister, rejectionOf, testWithStore } from "../setup.ts";
+import { click, committed, type Harness, rejectionOf, testWithWriter } from "../setup.ts";
 import { commitContract } from "./commit.ts";
 import { initializationContract } from "./initialization.ts";
 import { journalContract } from "./journal.ts";
@@ -16,10 +16,9 @@ export function hotStoreContract(name: string, openHarness: () => Promise<Harnes
     retirementContract(openHarness);
     rangesContract(openHarness);
 
-    const test = testWithStore(openHarness);
+    const test = testWithWriter(openHarness);
 
     test("opening again does nothing; a closed store is not ready and refuses", async ({ store }) => {
-      await initializeAndRegister(store, "w1");
       expect(await store.open()).toEqual([]);
       expect(store.isReady).toBe(true);
       expect(await store.commit("w1", 1, batchOf([click("u")]))).toEqual(committed());

@@ -14,14 +14,15 @@ import {
   present,
   removeAdopted,
   testWithStore,
+  testWithWriter,
 } from "../setup.ts";
 
 export function journalContract(openHarness: () => Promise<Harness>): void {
   describe("journal", () => {
     const test = testWithStore(openHarness);
+    const testWithW1 = testWithWriter(openHarness);
 
-    test("returns batches from any seq on, with about as many events as requested", async ({ store }) => {
-      await initializeAndRegister(store, "w1");
+    testWithW1("returns batches from any seq on, with about as many events as requested", async ({ store }) => {
       for (let seq = 1; seq <= 6; seq++) await store.commit("w1", seq, batchOf(clicksOf(`b${seq}`, 10)));
       const seqs = async (afterSeq: number, maxEvents: number) =>
         (await store.readJournal("w1", afterSeq, maxEvents)).map(({ seq }) => seq);
@@ -35,16 +36,14 @@ export function journalContract(openHarness: () => Promise<Harness>): void {
       expect(await store.readJournal("nobody", 0, 10)).toEqual([]);
     });
 
-    test("is read whole when it has many entries, some with nothing in them", async ({ store }) => {
-      await initializeAndRegister(store, "w1");
+    testWithW1("is read whole when it has many entries, some with nothing in them", async ({ store }) => {
       for (let seq = 1; seq <= 250; seq++) await store.commit("w1", seq, batchOf([click(`u-${seq}`, "same")]));
       const batches = await store.readJournal("w1", 0, ALL);
       expect(batches.map(({ seq }) => seq)).toEqual(Array.from({ length: 250 }, (_, i) => i + 1));
       expect(batches.map(({ eventCount }) => eventCount)).toEqual([1, ...Array(249).fill(0)]);
     });
 
-    test("is trimmed through a seq; what is above stays", async ({ store }) => {
-      await initializeAndRegister(store, "w1");
+    testWithW1("is trimmed through a seq; what is above stays", async ({ store }) => {
       for (let seq = 1; seq <= 12; seq++) await store.commit("w1", seq, batchOf([click(`u-${seq}`)]));
       const seqs = async () => (await store.readJournal("w1", 0, ALL)).map(({ seq }) => seq);
       await store.trimJournal("w1", 9);
@@ -60,8 +59,7 @@ export function journalContract(openHarness: () => Promise<Harness>): void {
       expect(await store.read([NOON_KEY])).toEqual([present(13, 0, 13)]);
     });
 
-    test("of a live writer is not for adoption", async ({ store }) => {
-      await initializeAndRegister(store, "w1");
+    testWithW1("of a live writer is not for adoption", async ({ store }) => {
       expect(await store.journalOwners()).toEqual([{ writer: "w1", adoptable: false, acceptedEvents: 0 }]);
       expect(await store.fence("w1")).toBe(false);
       expect(await store.renewLease("w1", 0)).toBe("held");
@@ -69,8 +67,7 @@ export function journalContract(openHarness: () => Promise<Harness>): void {
       expect(await store.renewLease("w1", 1)).toBe("held");
     });
 
-    test("of a writer that gave up is, and the writer is fenced", async ({ store }) => {
-      await initializeAndRegister(store, "w1");
+    testWithW1("of a writer that gave up is, and the writer is fenced", async ({ store }) => {
       const batch = batchOf([click("u")]);
       for (let seq = 1; seq <= 3; seq++) await store.commit("w1", seq, batch);
       expect(await store.abandon("w1")).toEqual({ lastSeq: 3, acceptedEvents: 3 });
@@ -118,8 +115,7 @@ export function journalContract(openHarness: () => Promise<Harness>): void {
       expect(await store.read([NOON_KEY])).toEqual([present(3, 0, 1)]);
     });
 
-    test("of a new writer begins at 1 again, beside the old one's", async ({ store }) => {
-      await initializeAndRegister(store, "w1");
+    testWithW1("of a new writer begins at 1 again, beside the old one's", async ({ store }) => {
       const [first, second] = [click("a", "id-1"), click("b")];
       await store.commit("w1", 1, batchOf([first]));
       await store.abandon("w1");

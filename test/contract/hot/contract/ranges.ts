@@ -28,12 +28,14 @@ import {
   shownOf,
   sketchOf,
   testWithStore,
+  testWithWriter,
   usersOf,
 } from "../setup.ts";
 
 export function rangesContract(openHarness: () => Promise<Harness>): void {
   describe("ranges", () => {
     const test = testWithStore(openHarness);
+    const testWithW1 = testWithWriter(openHarness);
 
     test("show each hour of a stream that is held within them, and no other", async ({ store }) => {
       await initializeAndRegister(store, "w1", NOON - DAY_MS);
@@ -59,8 +61,7 @@ export function rangesContract(openHarness: () => Promise<Harness>): void {
       expect((await rangeOf(store, oneStream("site"))).hours).toEqual([]);
     });
 
-    test("show all streams whose names begin alike, and no neighbours of them", async ({ store }) => {
-      await initializeAndRegister(store, "w1");
+    testWithW1("show all streams whose names begin alike, and no neighbours of them", async ({ store }) => {
       const names = ["a", "a.", "a.b", "a.b.c", "a-b", "a_b", "aa", "A.b", "b", ".", "a.z", "a..", "0", "z"];
       const events = names.flatMap((stream, i) => [
         click(`u${i}`, undefined, NOON, stream),
@@ -73,8 +74,7 @@ export function rangesContract(openHarness: () => Promise<Harness>): void {
       }
     });
 
-    test("of more hours and streams than one answer of Redis carries show each once", async ({ store }) => {
-      await initializeAndRegister(store, "w1");
+    testWithW1("of more hours and streams than one answer of Redis carries show each once", async ({ store }) => {
       const events = Array.from({ length: 4_500 }, (_, i) =>
         click(`u${i}`, undefined, NOON + (i % 4) * HOUR_MS, `${i % 2 === 0 ? "even" : "odd"}.${i}`),
       );
@@ -85,8 +85,7 @@ export function rangesContract(openHarness: () => Promise<Harness>): void {
       }
     });
 
-    test("carry sketches of any size whole", async ({ store }) => {
-      await initializeAndRegister(store, "w1");
+    testWithW1("carry sketches of any size whole", async ({ store }) => {
       const events = [
         ...clicksOf("dense", 40_000),
         ...clicksOf("sparse", 300, NOON + HOUR_MS),
@@ -125,8 +124,7 @@ export function rangesContract(openHarness: () => Promise<Harness>): void {
       ]);
     });
 
-    test("distinguish clickers from viewers, with ids and without, of any number", async ({ store }) => {
-      await initializeAndRegister(store, "w1");
+    testWithW1("distinguish clickers from viewers, with ids and without, of any number", async ({ store }) => {
       const numbers = [...Array(9_000).keys()];
       const events = [
         ...numbers.map((i) => impression(`u-${i}`, i % 5 === 0 ? `i-${i}` : undefined)),
@@ -165,8 +163,7 @@ export function rangesContract(openHarness: () => Promise<Harness>): void {
       await expectUsers(store, usersOf([...old, ...events]));
     });
 
-    test("show each hour once although hours are retired and put in place meanwhile", async ({ store }) => {
-      await initializeAndRegister(store, "w1");
+    testWithW1("show each hour once although hours are retired and put in place meanwhile", async ({ store }) => {
       const events = Array.from({ length: 4_500 }, (_, i) => click("u", undefined, NOON + (i % 2) * HOUR_MS, `s${i}`));
       await store.commit("w1", 1, batchOf(events));
       await store.trimJournal("w1", 1);
@@ -197,8 +194,7 @@ export function rangesContract(openHarness: () => Promise<Harness>): void {
       expect(await store.readRange(branch(""), () => {})).toBe("uninitialized");
     });
 
-    test("any range over any streams shows what a model does", async ({ store }) => {
-      await initializeAndRegister(store, "w1");
+    testWithW1("any range over any streams shows what a model does", async ({ store }) => {
       const events: Event[] = [];
       const name = fc.stringMatching(/^[a.A_0-]{1,4}$/);
       const some = fc.array(fc.tuple(name, fc.integer({ min: -5, max: 5 }), fc.nat(9)), { maxLength: 20 });

@@ -25,14 +25,15 @@ import {
   STREAM,
   sketchOf,
   testWithStore,
+  testWithWriter,
 } from "../setup.ts";
 
 export function retirementContract(openHarness: () => Promise<Harness>): void {
   describe("retire and hydrate", () => {
     const test = testWithStore(openHarness);
+    const testWithW1 = testWithWriter(openHarness);
 
-    test("only hours that are flushed are retired, and they are absent then", async ({ store }) => {
-      await initializeAndRegister(store, "w1");
+    testWithW1("only hours that are flushed are retired, and they are absent then", async ({ store }) => {
       const later = NOON + HOUR_MS;
       await store.commit("w1", 1, batchOf([click("a")]));
       await store.commit("w1", 2, batchOf([click("b", undefined, NOON, "site-2")]));
@@ -58,8 +59,7 @@ export function retirementContract(openHarness: () => Promise<Harness>): void {
       expect(await store.commit("w1", 4, batchOf([click("d")]))).toEqual(absent);
     });
 
-    test("an hour that was touched again is retired only once that is flushed too", async ({ store }) => {
-      await initializeAndRegister(store, "w1");
+    testWithW1("an hour that was touched again is retired only once that is flushed too", async ({ store }) => {
       await store.commit("w1", 1, batchOf([click("a")]));
       await store.trimJournal("w1", 1);
       await store.commit("w1", 2, batchOf([click("b")]));
@@ -68,23 +68,24 @@ export function retirementContract(openHarness: () => Promise<Harness>): void {
       expect(await store.retire(NOON + HOUR_MS)).toBe(1);
     });
 
-    test("an hour that an earlier writer touched is retired only once its journal is flushed", async ({ store }) => {
-      await initializeAndRegister(store, "w1");
-      for (let seq = 1; seq <= 3; seq++) await store.commit("w1", seq, batchOf([click(`a-${seq}`)]));
-      await store.commit("w1", 4, batchOf([click("a", undefined, NOON, "site-2")]));
-      await store.abandon("w1");
-      await store.register("w2");
-      await store.commit("w2", 1, batchOf([click("b")]));
-      await store.trimJournal("w2", 1);
-      expect(await store.retire(NOON + HOUR_MS)).toBe(0);
-      await store.trimJournal("w1", 4);
-      await removeAdopted(store, "w1", 4);
-      expect(await store.retire(NOON + HOUR_MS)).toBe(2);
-      expect(await store.read([NOON_KEY])).toEqual([ABSENT]);
-    });
+    testWithW1(
+      "an hour that an earlier writer touched is retired only once its journal is flushed",
+      async ({ store }) => {
+        for (let seq = 1; seq <= 3; seq++) await store.commit("w1", seq, batchOf([click(`a-${seq}`)]));
+        await store.commit("w1", 4, batchOf([click("a", undefined, NOON, "site-2")]));
+        await store.abandon("w1");
+        await store.register("w2");
+        await store.commit("w2", 1, batchOf([click("b")]));
+        await store.trimJournal("w2", 1);
+        expect(await store.retire(NOON + HOUR_MS)).toBe(0);
+        await store.trimJournal("w1", 4);
+        await removeAdopted(store, "w1", 4);
+        expect(await store.retire(NOON + HOUR_MS)).toBe(2);
+        expect(await store.read([NOON_KEY])).toEqual([ABSENT]);
+      },
+    );
 
-    test("one hour by name: absent from then on, but not before it is flushed", async ({ store }) => {
-      await initializeAndRegister(store, "w1");
+    testWithW1("one hour by name: absent from then on, but not before it is flushed", async ({ store }) => {
       await store.commit("w1", 1, batchOf([click("a"), click("b", undefined, NOON + HOUR_MS)]));
       expect(await store.retireHour(NOON_KEY)).toBe(false);
       expect(await store.read([NOON_KEY])).toEqual([present(1, 0, 1)]);
@@ -97,15 +98,13 @@ export function retirementContract(openHarness: () => Promise<Harness>): void {
       expect((await store.commit("w1", 2, batchOf([click("c")]))).status).toBe("absent");
     });
 
-    test("an hour that is not held, by name: it is no longer considered empty", async ({ store }) => {
-      await initializeAndRegister(store, "w1");
+    testWithW1("an hour that is not held, by name: it is no longer considered empty", async ({ store }) => {
       expect(await store.read([NOON_KEY])).toEqual([{ status: "empty" }]);
       expect(await store.retireHour(NOON_KEY)).toBe(true);
       expect(await store.read([NOON_KEY])).toEqual([{ status: "absent" }]);
     });
 
-    test("many hours at once", async ({ store }) => {
-      await initializeAndRegister(store, "w1");
+    testWithW1("many hours at once", async ({ store }) => {
       const events = Array.from({ length: 450 }, (_, i) => click("u", undefined, NOON, `stream-${i}`));
       await store.commit("w1", 1, batchOf(events));
       await store.trimJournal("w1", 1);
@@ -146,8 +145,7 @@ export function retirementContract(openHarness: () => Promise<Harness>): void {
       expect(await store.read([NOON_KEY])).toEqual([present(0, 1, 1)]);
     });
 
-    test("an hour that is present is left as it is, also when the mark is stale", async ({ store }) => {
-      await initializeAndRegister(store, "w1");
+    testWithW1("an hour that is present is left as it is, also when the mark is stale", async ({ store }) => {
       await store.commit("w1", 1, batchOf([click("u"), click("v", undefined, NOON - HOUR_MS)]));
       const mark = await store.retirementMark();
       const cold = { clicks: 9, impressions: 9, users: clickers(["x", "y", "z"]) };
@@ -158,8 +156,7 @@ export function retirementContract(openHarness: () => Promise<Harness>): void {
       expect(await store.read([NOON_KEY])).toEqual([present(1, 0, 1)]);
     });
 
-    test("a mark from before a retirement is refused: what was read then may be stale", async ({ store }) => {
-      await initializeAndRegister(store, "w1");
+    testWithW1("a mark from before a retirement is refused: what was read then may be stale", async ({ store }) => {
       await store.commit("w1", 1, batchOf([click("u")]));
       const staleMark = await store.retirementMark();
       await store.trimJournal("w1", 1);
@@ -171,8 +168,7 @@ export function retirementContract(openHarness: () => Promise<Harness>): void {
       expect(await store.read([NOON_KEY])).toEqual([present(1, 0, 1)]);
     });
 
-    test("an hour can be retired and hydrated again and again", async ({ store }) => {
-      await initializeAndRegister(store, "w1");
+    testWithW1("an hour can be retired and hydrated again and again", async ({ store }) => {
       const users: string[] = [];
       for (let seq = 1; seq <= 5; seq++) {
         const events = clicksOf(`round-${seq}`, 30);
