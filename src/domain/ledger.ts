@@ -1,5 +1,6 @@
 /**
- * What became of every event that reached this process. All numbers but `pending` and `inDoubt` only grow.
+ * What became of every event that reached this process. All numbers but `pending` and `inDoubt` only grow,
+ * and `handedOver`, but for a journal that is lost before its adopter has stored it.
  *
  * Invariants, at every look:
  * - accepted = persisted + pending + handedOver + lost

@@ -122,7 +122,7 @@ export class Pipeline {
       cold: coldShard(cold, number, hotShards.length),
       journals: this.#journals(),
       streams: this.streams,
-      usedRingEvents: () => this.#sum((shard) => shard.flusher.ringEvents),
+      usedRingEvents: () => this.#sum((shard) => shard.ringEvents),
       aggregatesFrom: (at) => this.retention.aggregatesFrom(at),
       signal: this.#stopping.signal,
     });

@@ -63,6 +63,7 @@ const RETIRE_INTERVAL_MS = 60_000;
 const PROBE_INTERVAL_MS = 400;
 const STOP_GRACE_MS = 5_000;
 const RESTORE_INTERVAL_MS = 500;
+const CHECK_LEFT_INTERVAL_MS = 500;
 /** A reader of rows waits no longer: usually a flush takes some 20 ms. */
 const FLUSH_FOR_READER_MS = 1_000;
 /** After a loss, ids of this time have to be restored, and those of a minute before. */
@@ -113,6 +114,7 @@ export class Shard {
       ),
       new RecurringTask("watch admission", PROBE_INTERVAL_MS, log, clock, async () => admission.look()),
       new RecurringTask("adopt journals", leaseMs, log, clock, () => adoptJournals({ ...this.#adoption, signal })),
+      new RecurringTask("check what is left to adopters", CHECK_LEFT_INTERVAL_MS, log, clock, () => this.#checkLeft()),
       new RecurringTask("restore ids", RESTORE_INTERVAL_MS, log, clock, () => ids.look()),
       new RecurringTask("note which ids are known", NOTE_IDS_INTERVAL_MS, log, clock, () => ids.note()),
       new RecurringTask("retire hours", RETIRE_INTERVAL_MS, log, clock, () => this.retire()),
@@ -127,6 +129,16 @@ export class Shard {
 
   startChores(): void {
     for (const task of this.#tasks) task.start();
+  }
+
+  async #checkLeft(): Promise<void> {
+    await this.#identity.checkLeft();
+    if (this.#identity.orphans.length > 0) this.committer.kick();
+  }
+
+  /** Batches in memory that are not known to be stored. */
+  get ringEvents(): number {
+    return this.flusher.ringEvents + this.#identity.leftEvents;
   }
 
   get writer(): string | undefined {

@@ -108,7 +108,7 @@ export interface HotStore {
    * Default epoch: 0. `areIdsKnown`: the cold store has none of the last 24 hours; default true.
    */
   initialize(freshFrom: number, epoch?: number, areIdsKnown?: boolean): Promise<boolean>;
-  /** A data set of this epoch is no longer initialized. */
+  /** A data set of this epoch is no longer initialized. Fails if the store accepts no writes, whatever it holds. */
   discard(epoch: number): Promise<void>;
   /** Which database the data here belongs to. Undefined if none is recorded; `offered` is then recorded. */
   dataSet(offered?: DataSet): Promise<DataSet | undefined>;

@@ -6,6 +6,8 @@
  *   never taken up again but replaced by a new one.
  * - A batch of a lost writer is committed under the new one (an orphan) only after the old one was sealed in the cold
  *   store, and only if it is above the watermark then: so that no adopter, however late, stores it a second time.
+ * - A batch that is left to adopters is kept in memory until they have stored it: the hot store may lose the journal
+ *   before that, and then it becomes an orphan.
  */
 import { countEvents, type JournaledBatch } from "../../domain/batch.ts";
 import type { Ledger } from "../../domain/ledger.ts";
@@ -54,6 +56,8 @@ export class WriterIdentity {
   readonly #options: WriterIdentityOptions;
   /** Acknowledged batches of earlier writers that no store has: to be committed before anything else. */
   readonly orphans: JournaledBatch[] = [];
+  /** Of writers whose journals are left to adopters: what is in memory, too. */
+  readonly #left = new Map<string, readonly JournaledBatch[]>();
   #name: string | undefined;
   #users: UserHash | undefined;
   isLost = false;
@@ -175,7 +179,10 @@ export class WriterIdentity {
         ? doubt && { acceptedEvents: ended!.acceptedEvents - books.accepted }
         : await this.#settle(writer, ended !== undefined, books, doubt, lastSeq);
       if (ended === undefined && isAllInJournal) await this.#signalLoss(writer, books.flushedSeq);
-      if (isAllInJournal || fate === "open") ledger.handedOver += books.accepted - books.persisted;
+      if (isAllInJournal || fate === "open") {
+        ledger.handedOver += books.accepted - books.persisted;
+        if (books.unflushed.length > 0) this.#left.set(writer, books.unflushed);
+      }
       flusher.endWriter();
       return fate;
     } finally {
@@ -194,7 +201,7 @@ export class WriterIdentity {
     const { adoption, ledger, log } = this.#options;
     let sealed: Awaited<ReturnType<typeof sealWriter>>;
     try {
-      sealed = await sealWriter(adoption, writer, hasJournal);
+      sealed = await sealWriter(adoption, writer, hasJournal, Math.max(books.unflushedSeq, doubt?.seq ?? 0));
     } catch (error) {
       // Only a batch that nobody was told is stored: better left open than all others refused meanwhile.
       const isOnlyDoubt = books.unflushedSeq <= lastSeq && doubt?.isOrphan === false;
@@ -221,6 +228,33 @@ export class WriterIdentity {
    */
   async #signalLoss(writer: string, watermark: number): Promise<void> {
     await this.#options.hot.removeJournal(writer, watermark);
+  }
+
+  /** In memory, besides the ring. */
+  get leftEvents(): number {
+    let events = 0;
+    for (const batches of this.#left.values()) events += countEvents(batches);
+    return events;
+  }
+
+  /**
+   * Looks whether adopters have stored what was left to them. To be called again and again. Throws HotUnavailableError
+   * or ColdUnavailableError.
+   */
+  async checkLeft(): Promise<void> {
+    if (this.#left.size === 0) return;
+    const { hot, adoption, ledger, log } = this.#options;
+    const owners = await hot.journalOwners();
+    for (const [writer, batches] of [...this.#left]) {
+      if (owners.some((owner) => owner.writer === writer)) continue;
+      const { watermark } = await sealWriter(adoption, writer, false, batches.at(-1)!.seq);
+      const orphans = batches.filter(({ seq }) => seq > watermark);
+      this.#left.delete(writer);
+      if (orphans.length === 0) continue;
+      log.warn({ writer, orphans: orphans.length }, "the journal of a former writer was lost before it was stored");
+      ledger.handedOver -= countEvents(orphans);
+      this.orphans.push(...orphans);
+    }
   }
 
   /** Prolongs the lease; notes if it is lost. Throws HotUnavailableError. */

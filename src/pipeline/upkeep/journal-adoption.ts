@@ -65,17 +65,29 @@ export interface SealedWriter {
 /**
  * Ends a fenced writer in the cold store: flushes what the hot store has of it, if that has a journal of it, and seals
  * it. The journal is left to an adopter.
+ *
+ * What it lacks through `takenSeq` its owner commits again, so that it must not be stored from any other journal: a
+ * former master that is cut off may have one, with instances that adopt it. So the name that would follow those under
+ * which the writer was stored (drainJournal) is sealed beyond that.
  */
-export async function sealWriter(options: AdoptionOptions, writer: string, hasJournal: boolean): Promise<SealedWriter> {
+export async function sealWriter(
+  options: AdoptionOptions,
+  writer: string,
+  hasJournal: boolean,
+  takenSeq: number,
+): Promise<SealedWriter> {
   const { cold } = options;
   await cold.open();
-  const drained = hasJournal ? await drainJournal(options, writer) : { names: [writer], throughSeq: 0 };
-  let events = 0;
-  for (const name of drained.names) {
-    await cold.seal(name);
-    events += await cold.storedEvents(name);
+  if (hasJournal) await drainJournal(options, writer);
+  await cold.seal(writer);
+  let [watermark, events] = [await cold.watermark(writer), await cold.storedEvents(writer)];
+  for (let name = `${writer}~`; ; name += "~") {
+    await cold.seal(name, takenSeq);
+    const stored = await cold.storedEvents(name);
+    if (stored === 0) return { watermark, events };
+    events += stored;
+    watermark = Math.max(watermark, await cold.watermark(name));
   }
-  return { watermark: Math.max(drained.throughSeq, await cold.watermark(writer)), events };
 }
 
 interface DrainedJournal {
@@ -148,6 +160,8 @@ export async function initializeDataSet(options: AdoptionOptions, clock: Clock):
     const epoch = await cold.epoch();
     await adoptJournals(options);
     if (await isInitializedByOther(hot, epoch, clock)) return;
+    // A master that is cut off from its replicas and accepts no writes must not end the writers of the new one.
+    await hot.discard(epoch);
     if (!(await cold.beginEpoch(epoch))) continue;
     const newestHour = await cold.newestHour();
     const freshFrom = newestHour === undefined ? 0 : newestHour + HOUR_MS;

@@ -18,7 +18,7 @@ export interface ColdShard {
   expectDataSet(hot: DataSet): void;
   flush(writer: string, batches: readonly JournaledBatch[], epoch: number): Promise<number>;
   watermark(writer: string): Promise<number>;
-  seal(writer: string): Promise<void>;
+  seal(writer: string, skippedSeq?: number): Promise<void>;
   epoch(): Promise<number>;
   beginEpoch(from: number): Promise<boolean>;
   /** Dead letters included. */
@@ -79,7 +79,7 @@ export function coldShard(cold: ColdStore, shard: number, shards: number): ColdS
     },
     flush: (writer, batches, epoch) => cold.flush(writer, batches, shard, epoch),
     watermark: (writer) => cold.watermark(writer),
-    seal: (writer) => cold.seal(writer, shard),
+    seal: (writer, skippedSeq) => cold.seal(writer, shard, skippedSeq),
     epoch: () => cold.epoch(shard),
     beginEpoch: (from) => cold.beginEpoch(from, shard),
     storedEvents: async (writer) => (await cold.storedEvents([writer])).byWriter.get(writer) ?? 0,

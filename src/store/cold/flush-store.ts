@@ -13,8 +13,11 @@ export interface FlushStore {
   flush(writer: string, batches: readonly JournaledBatch[], shard?: number, epoch?: number): Promise<number>;
   /** The writer's last stored seq, 0 if it has none; waits for a flush of that writer that is in progress. */
   watermark(writer: string): Promise<number>;
-  /** Ends the writer: its watermark no longer moves. */
-  seal(writer: string, shard?: number): Promise<void>;
+  /**
+   * Ends the writer: its watermark no longer moves. `skippedSeq` (default 0): of a writer that has stored no event, it
+   * is at least that from now on, so that nothing up to there is stored under its name.
+   */
+  seal(writer: string, shard?: number, skippedSeq?: number): Promise<void>;
   /** How often the shard's hot data set was initialized, or begun to be. */
   epoch(shard?: number): Promise<number>;
   /**

@@ -285,7 +285,8 @@ export class RedisHotStore implements HotStore {
   }
 
   async abandon(writer: string): Promise<EndedWriter | undefined> {
-    return await this.#link.run(SCRIPTS.abandon, [this.#keys.writer(writer)], [], endedWriter);
+    const { abandon } = SCRIPTS;
+    return await this.#link.runOnReplicas(this.#waitReplicas, abandon, [this.#keys.writer(writer)], [], endedWriter);
   }
 
   async commit(writer: string, seq: number, batch: Batch): Promise<CommitResult> {
@@ -451,7 +452,8 @@ export class RedisHotStore implements HotStore {
   }
 
   async fence(writer: string): Promise<boolean> {
-    return await this.#link.run(SCRIPTS.fence, [this.#keys.writer(writer), this.#keys.meta], [], flag);
+    const keys = [this.#keys.writer(writer), this.#keys.meta];
+    return await this.#link.runOnReplicas(this.#waitReplicas, SCRIPTS.fence, keys, [], flag);
   }
 
   async removeJournal(writer: string, watermark: number): Promise<void> {

@@ -140,8 +140,8 @@ export class RedisLink {
   }
 
   /**
-   * Like run(), but answers only once so many replicas have it too. If they have not in time, its outcome is
-   * unknown, though the server has it: that may be lost with the server.
+   * Like run(), but answers only once so many replicas have it too, and all that was written before it. If they have
+   * not in time, its outcome is unknown, though the server has it: that may be lost with the server.
    */
   async runOnReplicas<T>(
     replicas: number,

@@ -14,7 +14,10 @@ async function openHarness(): Promise<Harness> {
   // From NOON on, as fast as real time.
   const nowMs = () => NOON + Math.floor(performance.now());
   const server = new HotServer("redis-0", () => new HotData(nowMs, LONG_LEASE_MS));
-  const store = new HotClient({ ...world, server, onRegister: () => {} });
+  const store = new HotClient({
+    ...{ ...world, master: () => server, areReplicasAwaited: false },
+    ...{ onRegister: () => {}, onRegistered: () => {} },
+  });
   return {
     async open() {
       await store.open();

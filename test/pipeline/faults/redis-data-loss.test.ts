@@ -155,6 +155,23 @@ describeFaults((cluster) => {
       await cluster.site.expectStored([...clicks("flushed", 5), ...clicks("in the ring", 5)]);
     });
 
+    test("emptied after a writer was given up: what was left to the adopters of its journal is there", async () => {
+      const a = await cluster.site.start();
+      a.guard.intercept = coldStoreAway;
+      await a.take(...clicks("left", 3));
+      // Another instance has noticed a loss, and cannot set up the data set.
+      await cluster.site.redis("DEL", "hg:{0}:meta");
+      await waitFor("the writer to be given up", () => a.pipeline.ledger.handedOver === 3);
+      await cluster.site.flushRedis();
+      a.guard.intercept = undefined;
+      await waitFor("it to be taken back", () => a.pipeline.ledger.handedOver === 0);
+      await a.drained();
+      await a.serves(hourAt(NOON));
+      await expectReads(a, clicks("left", 3));
+      await cluster.site.expectStored(clicks("left", 3));
+      expect(a.log.has("the journal of a former writer was lost")).toBe(true);
+    });
+
     test("emptied while the cold store is slow: refused in time, and accepted when it is done", async () => {
       const a = await cluster.site.start();
       await a.take(...clicks("u", 5));

@@ -30,11 +30,27 @@ export interface SentEvent extends HourKey {
   rows: number;
   /** A hot store has lost it: who is to commit it again. */
   missingFrom: Owner | undefined;
+  /** Those that it was sent to. */
+  readonly processes: Set<Owner>;
+  /** Some master does not know its id, though another one has counted it. */
+  isIdDivided: boolean;
+  /** It was counted by two masters: what no store can help, if it was sent to two processes. */
+  isCountedTwice: boolean;
   /** The hot store lost it together with the only process that knew of it: what no store can help. */
   isExcused: boolean;
 }
 
 export type Report = (check: Check, message: string) => void;
+
+/** Of a hot store that goes on with other data than it had. */
+export interface Loss {
+  readonly before: HotData;
+  readonly after: HotData;
+  /** By writer: of what is missing through this seq it was known before. */
+  readonly known?: ReadonlyMap<string, number>;
+  /** Of what was acknowledged, too: by default unless replicas are awaited. */
+  readonly mayLose?: boolean;
+}
 
 export class SentEvents {
   readonly all: SentEvent[] = [];
@@ -52,6 +68,7 @@ export class SentEvents {
     const sent: SentEvent = {
       ...{ event, stream, hour: hourOf(at), register: TEST_USERS.registerOf(user), ...told, rows: 0 },
       ...{ acknowledgedMs: Number.POSITIVE_INFINITY, missingFrom: undefined, isExcused: false },
+      ...{ processes: new Set(), isIdDivided: false, isCountedTwice: false },
     };
     this.all.push(sent);
     this.#byUser.set(user, sent);
@@ -72,12 +89,19 @@ export class SentEvents {
     return this.#byHour.get(hourKeyName(stream, hour)) ?? [];
   }
 
-  committed(batch: JournaledBatch): void {
+  /**
+   * `isDivided`: another master does not know of it. `isCurrent`: it is no former master, whose journal nobody stores
+   * what was refused from.
+   */
+  committed(batch: JournaledBatch, isDivided: boolean, isCurrent: boolean): void {
     for (const { users } of batch.groups) {
       for (const user of users) {
         const sent = this.of(user);
         sent.missingFrom = undefined;
-        if (isRefused(sent)) this.#report("refused-journaled", `${user} was refused, and is committed now`);
+        if (sent.isIdDivided) sent.isCountedTwice = true;
+        if (isDivided && sent.event.id !== undefined) sent.isIdDivided = true;
+        if (isCurrent && isRefused(sent))
+          this.#report("refused-journaled", `${user} was refused, and is committed now`);
       }
     }
   }
@@ -85,7 +109,7 @@ export class SentEvents {
   stored(row: EventRow): void {
     const sent = this.of(row.user);
     sent.rows += 1;
-    if (sent.rows > 1) this.#report("two-rows", `${row.user} is ${sent.rows} rows`);
+    if (sent.rows > rowsMax(sent)) this.#report("two-rows", `${row.user} is ${sent.rows} rows`);
     if (isRefused(sent)) this.#report("refused-stored", `${row.user} was refused, and is a row now`);
   }
 
@@ -103,30 +127,52 @@ export class SentEvents {
     this.#report("acknowledged-not-safe", `${sent.event.user} is acknowledged, and in no store`);
   }
 
-  /** The hot store has no longer what `before` had. `ownerOf`: the writer's process. Answers how many events. */
-  lost(before: HotData, now: HotData, ownerOf: (writer: string) => Owner | undefined): number {
-    let count = 0;
+  /** `ownerOf`: the writer's process. Answers what is in no journal any more, by writer. */
+  lost(
+    { before, after, known, mayLose }: Loss,
+    ownerOf: (writer: string) => Owner | undefined,
+  ): ReadonlyMap<string, readonly SentEvent[]> {
+    if (mayLose) for (const id of before.idsNotIn(after)) this.of(id).isIdDivided = true;
+    const lost = new Map<string, SentEvent[]>();
     for (const [writer, journal] of before.journals) {
+      const events: SentEvent[] = [];
       for (const [seq, { batch }] of journal) {
-        if (now.journals.get(writer)?.has(seq)) continue;
-        for (const { users } of batch.groups) for (const user of users) count += this.#lose(user, ownerOf(writer));
+        if (seq <= (known?.get(writer) ?? -1) || after.journals.get(writer)?.has(seq)) continue;
+        const sent = batch.groups.flatMap(({ users }) => users.map((user) => this.of(user)));
+        events.push(...sent.filter(({ rows, event }) => rows === 0 && !isJournaled([after], event.user)));
       }
+      for (const sent of events) this.#lose(sent, ownerOf(writer), mayLose);
+      lost.set(writer, events);
     }
-    return count;
+    return lost;
   }
 
-  #lose(user: string, owner: Owner | undefined): number {
-    const sent = this.of(user);
-    if (sent.rows > 0) return 0;
+  #lose(sent: SentEvent, owner: Owner | undefined, mayLose = true): void {
+    if (!mayLose && sent.acknowledgedMs < Number.POSITIVE_INFINITY)
+      this.#report("acknowledged-lost", `${sent.event.user} was acknowledged, and no replica has it`);
     if (owner === undefined || owner.isDead) sent.isExcused = true;
     else sent.missingFrom = owner;
-    return 1;
+  }
+
+  /** Every process knows of every loss: an id that it does not know then counts nowhere. */
+  noticed(): void {
+    for (const sent of this.all) sent.isIdDivided = false;
   }
 
   /** It has ended, or has said so: what a hot store has lost, and it alone knew of, is lost for good. */
   ended(process: Owner): void {
     for (const sent of this.all) if (sent.missingFrom === process) sent.isExcused = true;
   }
+}
+
+/** It was acknowledged, and has to be committed again. */
+export function isMissing({ missingFrom, acknowledgedMs, rows, isExcused }: SentEvent): boolean {
+  return missingFrom !== undefined && acknowledgedMs < Number.POSITIVE_INFINITY && rows === 0 && !isExcused;
+}
+
+/** As a row it is there so often at most. */
+export function rowsMax({ isCountedTwice, processes }: SentEvent): number {
+  return isCountedTwice ? Math.max(1, processes.size) : 1;
 }
 
 /** Told so of every sending, and no other is under way. */

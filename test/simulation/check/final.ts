@@ -33,6 +33,7 @@ export function finish(world: World): void {
   }
   if (!isDrained(world))
     throw new Failure("not-drained", `after ${DRAIN_MS} ms and ${LEASES} leases: ${whatIsLeft(world)}`);
+  for (const [shard] of world.masters.current.entries()) if (world.masters.isIncomplete(shard)) repair(world, shard);
   checkEvents(world);
   world.throwFailure();
   for (const process of running(world)) {
@@ -56,14 +57,16 @@ function isSettled(world: World): boolean {
 }
 
 function heal(world: World): void {
-  const { scheduler, cold, hots, processes } = world;
+  const { scheduler, cold, masters, processes } = world;
   world.pace.leastIntervalMs = 0;
   world.isClosing = true;
   world.healLinks();
-  for (const server of [cold, ...hots]) server.frozenUntilMs = Math.min(server.frozenUntilMs, scheduler.nowMs);
+  for (const shard of masters.current.keys()) world.join(shard);
+  for (const server of [cold, ...masters.current])
+    server.frozenUntilMs = Math.min(server.frozenUntilMs, scheduler.nowMs);
   if (cold.isDown) cold.start();
   cold.isReadOnly = false;
-  for (const server of hots) server.start(server.data);
+  for (const server of masters.current) server.start(server.data);
   for (const [slot, process] of processes.entries()) {
     if (process === undefined || process.isDead) world.startProcess(slot);
     else process.frozenUntilMs = Math.min(process.frozenUntilMs, scheduler.nowMs);
@@ -82,11 +85,11 @@ function isDrained(world: World): boolean {
     if (!world.storesOf(process).hotShards.every(({ isReady }) => isReady)) return false;
     if (ledger.pending > 0 || refusal !== undefined || !world.books.isIdle(process)) return false;
   }
-  if (world.hasLosses) return false;
-  return world.hots.every(({ data }) => {
+  if (world.masters.haveLosses) return false;
+  return world.masters.current.every(({ data }) => {
     // A journal of a process that has ended waits for its lease to run out, and for an adopter.
     const isFlushed = (writer: string) => {
-      if (world.processOf(writer)?.isRunning !== true) return false;
+      if (world.masters.processOf(writer)?.isRunning !== true) return false;
       const watermark = world.cold.data.storedThrough(writer);
       for (const [seq, { batch }] of data.journals.get(writer)!) {
         if (seq > watermark && batch.eventCount > 0) return false;
@@ -105,12 +108,13 @@ function whatIsLeft(world: World): string {
     if (pipeline.refusal !== undefined) left.push(`${name} refuses events: ${pipeline.refusal}`);
     if (pipeline.ledger.pending > 0) left.push(`${name} has ${pipeline.ledger.pending} events pending`);
   }
-  for (const { name, data } of world.hots) {
+  for (const { name, data } of world.masters.current) {
     if (data.meta === undefined) left.push(`${name} is not set up`);
     for (const [writer, journal] of data.journals) {
       if (journal.size > 0) left.push(`${journal.size} batches in the journal of ${writer} in ${name}`);
     }
   }
+  if (world.masters.haveLosses) left.push("a hot store lacks writes, and not everybody knows");
   return left.join("; ");
 }
 
@@ -184,6 +188,18 @@ function checkVerify(world: World, process: Process): void {
   }
 }
 
-function verifyAt(cold: ColdStore, hot: HotStore, shard: number, key: HourKey): Promise<HourVerdict> {
-  return verifyHour({ cold, hot, shard, isRepairing: false }, key);
+function repair(world: World, shard: number): void {
+  const [process] = running(world);
+  const { hotShards, cold } = world.storesOf(process!);
+  for (const key of hoursOf(world)) awaited(world, verifyAt(cold, hotShards[shard]!, shard, key, true), "repair");
+}
+
+function verifyAt(
+  cold: ColdStore,
+  hot: HotStore,
+  shard: number,
+  key: HourKey,
+  isRepairing = false,
+): Promise<HourVerdict> {
+  return verifyHour({ cold, hot, shard, isRepairing }, key);
 }

@@ -7,7 +7,7 @@
 import { HOUR_MS, type HourCounts, type HourKey, hourOf } from "../../../src/domain/event.ts";
 import type { HourRecord } from "../../../src/domain/hour-range.ts";
 import { UserSketches } from "../../../src/domain/unique-users/user-sketches.ts";
-import { isRefused, type Report, type SentEvent } from "../check/events.ts";
+import { isRefused, type Report, rowsMax, type SentEvent } from "../check/events.ts";
 import type { Read } from "../world/plan.ts";
 import type { Process } from "../world/process.ts";
 import type { Site } from "./site.ts";
@@ -59,7 +59,8 @@ function check(site: ReadingSite, key: HourKey, found: Found, askedMs: number, m
   const sent = site.events.ofHour(key);
   const isLacking = found.isDegraded || mayLack;
   const least = countOf(sent.filter(({ storedMs, isExcused }) => !isLacking && storedMs < askedMs && !isExcused));
-  const most = countOf(sent.filter((event) => !isRefused(event)));
+  const mayCount = sent.filter((event) => !isRefused(event));
+  const most = countOf(mayCount.flatMap((event) => Array<SentEvent>(rowsMax(event)).fill(event)));
   for (const field of ["clicks", "impressions", "uniqueUsers"] as const) {
     const shown = `${key.stream} ${new Date(key.hour).toISOString()}: read ${found[field]} ${field}`;
     if (found[field] < least[field])

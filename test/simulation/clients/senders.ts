@@ -116,6 +116,7 @@ function arrive(
 ): void {
   const { pipeline } = process;
   const events = sent.map(({ event }) => event);
+  for (const { processes } of sent) processes.add(process);
   site.submitted(process, sent.length);
   const answer = (told: readonly Told[]) => {
     site.answered(process, sent, told);

@@ -13,6 +13,15 @@ interface OfLink {
 /** What a server has when it comes back: `lostMs`: all but the writes of that time before it went. */
 export type Kept = "everything" | "nothing" | { readonly lostMs: number };
 
+interface PlannedSplit {
+  readonly server: HotServerName;
+  readonly lostMs: number;
+  /** Processes that stay with the former master. */
+  readonly slots: readonly number[];
+  readonly writableMs: number;
+  readonly hasReplica: boolean;
+}
+
 export type Fault = { readonly lastsMs: number } & (
   | { readonly name: "kill" | "stop" | "freeze"; readonly process: number }
   | ({ readonly name: "cut" | "hold" } & OfLink)
@@ -22,6 +31,7 @@ export type Fault = { readonly lastsMs: number } & (
   | { readonly name: "restart-server"; readonly server: ServerName }
   | { readonly name: "lose-writes"; readonly server: HotServerName; readonly lostMs: number }
   | { readonly name: "failover"; readonly server: HotServerName; readonly lostMs: number }
+  | (PlannedSplit & { readonly name: "split" })
   | { readonly name: "empty"; readonly server: HotServerName }
   | { readonly name: "clock"; readonly process: number; readonly byMs: number }
   | { readonly name: "server-clock"; readonly server: HotServerName; readonly byMs: number }
@@ -45,6 +55,7 @@ export const FAULT_NAMES = [
   "restart-server",
   "lose-writes",
   "failover",
+  "split",
   "empty",
   "clock",
   "server-clock",
@@ -52,7 +63,7 @@ export const FAULT_NAMES = [
 ] as const satisfies readonly FaultName[];
 
 /** After these a hot store lacks what it has acknowledged. */
-export const LOSSES: readonly FaultName[] = ["lose-writes", "failover", "empty"];
+export const LOSSES: readonly FaultName[] = ["lose-writes", "failover", "split", "empty"];
 
 const HOUR_MS = 3_600_000;
 
@@ -87,6 +98,13 @@ export function planFault(name: FaultName, random: Random, settings: PlanSetting
     case "lose-writes":
     case "failover":
       return { name, server: hotServer, lostMs: random.pick([20, 200, 1_000, 3_000]), lastsMs: shortMs };
+    case "split":
+      return {
+        ...{ name, server: hotServer, lostMs: random.pick([20, 200, 1_000]), lastsMs: longMs },
+        slots: Array.from({ length: settings.processes }, (_, slot) => slot).filter(() => random.chance(0.5)),
+        writableMs: random.pick([2_000, Number.POSITIVE_INFINITY]),
+        hasReplica: random.chance(0.5),
+      };
     case "empty":
       return { name, server: hotServer, lastsMs: shortMs };
     case "clock":

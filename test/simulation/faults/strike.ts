@@ -30,8 +30,11 @@ export function strike(world: World, fault: Fault): void {
       if (process !== undefined) process.skewMs += fault.byMs;
       return;
     }
+    case "split":
+      split(world, fault, later);
+      return;
     case "server-clock":
-      world.hotServer(fault.server).skewMs += fault.byMs;
+      world.masters.named(fault.server).skewMs += fault.byMs;
       return;
     case "turn-hour":
       world.wall.skewMs += fault.byMs;
@@ -63,7 +66,7 @@ function refuseWrites(world: World, { name, server }: OfServer, later: Later) {
     return;
   }
   const field = name === "full" ? "isFull" : "isReadOnly";
-  const hot = world.hotServer(server);
+  const hot = world.masters.named(server);
   hot[field] = true;
   later(() => {
     hot[field] = false;
@@ -72,23 +75,42 @@ function refuseWrites(world: World, { name, server }: OfServer, later: Later) {
 
 type Restart = Exclude<
   Extract<Fault, { server: ServerName | HotServerName }>,
-  { process: number } | OfServer | { name: "server-clock" }
+  { process: number } | OfServer | { name: "server-clock" | "split" }
 >;
 
 function restart(world: World, fault: Restart, later: Later): void {
   if (fault.server === "mysql") {
     if (world.cold.isDown) return;
-    world.stopCold();
+    world.cold.stop();
+    world.resetLinks(world.slots, "mysql");
     later(() => world.cold.start());
     return;
   }
-  const server = world.hotServer(fault.server);
+  const server = world.masters.named(fault.server);
   if (server.isDown) return;
-  world.stopHot(server);
+  server.stop();
+  world.resetLinks(world.slots, fault.server);
   const data = dataAfter(world, fault, server);
-  world.noteLoss(server, data);
+  world.masters.noteLoss(server, {
+    before: server.data,
+    after: data,
+    ...(fault.name !== "failover" && { mayLose: true }),
+  });
   server.data = data;
   later(() => server.start(data));
+}
+
+/** The master is cut off from its replicas, and from some processes; they take the replica that is promoted. */
+function split(world: World, fault: Extract<Fault, { name: "split" }>, later: Later): void {
+  const { masters } = world;
+  const server = masters.named(fault.server);
+  const shard = masters.current.indexOf(server);
+  if (server.isDown || masters.isSplit(shard)) return;
+  const replica = world.takeCopy(fault, server.data) ?? server.data.copy();
+  masters.split(shard, { ...fault, replica });
+  const movedSlots = world.slots.filter((slot) => !fault.slots.includes(slot));
+  world.resetLinks(movedSlots, fault.server);
+  later(() => world.join(shard));
 }
 
 /** As it comes back. */

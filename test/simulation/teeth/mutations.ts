@@ -20,6 +20,7 @@ const HOUR_READER = "src/pipeline/read/hour-reader.ts";
 const HYDRATOR = "src/pipeline/commit/hydrator.ts";
 const ID_RESTORATION = "src/pipeline/upkeep/id-restoration.ts";
 const HOT = "test/simulation/stores/hot/data.ts";
+const HOT_CLIENT = "test/simulation/stores/hot/client.ts";
 const COLD = "test/simulation/stores/cold/data.ts";
 
 function inOne(name: string, promise: string, file: string, find: string, replace: string): SimulatedMutation {
@@ -290,6 +291,34 @@ const OF_LOSSES: readonly SimulatedMutation[] = [
     ID_RESTORATION,
     "    this.#areKnown = areIdsKnown;\n",
     "    this.#areKnown = areIdsKnown || epoch > 0;\n",
+  ),
+  inOne(
+    "left-batches-forgotten",
+    "what is left to adopters is kept until it is stored",
+    IDENTITY,
+    "if (books.unflushed.length > 0) this.#left.set(writer, books.unflushed);",
+    "",
+  ),
+  inOne(
+    "taken-batches-not-sealed",
+    "what is committed again is not stored from another journal",
+    ADOPTION,
+    "await cold.seal(name, takenSeq);",
+    "await cold.seal(name, 0);",
+  ),
+  inOne(
+    "epoch-of-a-cut-off-master",
+    "a master that accepts no writes begins no epoch",
+    ADOPTION,
+    "    await hot.discard(epoch);\n",
+    "",
+  ),
+  inOne(
+    "adoption-without-replica",
+    "with replicas awaited, a journal is adopted only with what a replica has",
+    HOT_CLIENT,
+    "if (this.#options.areReplicasAwaited) await",
+    'if (this.#options.areReplicasAwaited && what.startsWith("commit")) await',
   ),
   inOne(
     "waiting-ids-not-refused",

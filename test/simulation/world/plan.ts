@@ -69,6 +69,8 @@ export interface PlanSettings {
   readonly ringCapacityEvents: number;
   readonly journalMaxEvents: number;
   readonly hotHours: number;
+  /** As REDIS_WAIT_REPLICAS=1 has it. */
+  readonly areReplicasAwaited: boolean;
 }
 
 export interface Plan {
@@ -129,6 +131,7 @@ class Planner {
       ringCapacityEvents: random.pick([10, 1_000, 1_000, 1_000]),
       journalMaxEvents: random.pick([40, 100_000, 100_000]),
       hotHours: random.pick([1, 2, 24]),
+      areReplicasAwaited: new Random(this.#seed, "replicas").chance(0.3),
     };
   }
 

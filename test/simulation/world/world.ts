@@ -12,14 +12,15 @@ import { type Check, Failure } from "../check/failure.ts";
 import { checkCold, checkHot } from "../check/stores.ts";
 import { type ReadingSite, read } from "../clients/readers.ts";
 import { send } from "../clients/senders.ts";
-import { type Fault, faultText, type HotServerName, type ServerName } from "../faults/kinds.ts";
+import { type Fault, faultText, type ServerName } from "../faults/kinds.ts";
 import { strike } from "../faults/strike.ts";
 import { ColdClient } from "../stores/cold/client.ts";
 import { ColdData, type EventRow } from "../stores/cold/data.ts";
 import { ColdServer } from "../stores/cold/server.ts";
 import { HotClient } from "../stores/hot/client.ts";
 import { HotData } from "../stores/hot/data.ts";
-import { HotServer } from "../stores/hot/server.ts";
+import type { HotServer } from "../stores/hot/server.ts";
+import { Masters } from "./masters.ts";
 import { Link } from "./network.ts";
 import type { Plan, PlannedAction } from "./plan.ts";
 import { Process } from "./process.ts";
@@ -47,15 +48,12 @@ export class World implements ReadingSite {
   readonly wall = { skewMs: 0 };
   readonly pace = { leastIntervalMs: 0 };
   readonly cold: ColdServer;
-  readonly hots: readonly HotServer[];
+  readonly masters: Masters;
   isClosing = false;
   readonly processes: (Process | undefined)[] = [];
   readonly report: Report;
-  /** Of hot stores that have lost writes: the writers that had made some, and their last seq, until that is noticed. */
-  readonly #losses = new Map<HotServer, Map<string, number>>();
   readonly #links = new Map<string, Link>();
-  readonly #writers = new Map<string, Process>();
-  readonly #copies = new Map<Fault, { readonly of: HotData; readonly copy: HotData }>();
+  readonly #copies = new Map<Fault, { readonly server: HotServer; readonly of: HotData; readonly copy: HotData }>();
   readonly #ends = new Map<Process, (() => void)[]>();
   readonly #stores = new Map<Process, { hotShards: readonly HotClient[]; cold: ColdStore }>();
   #checkedVersion = 0;
@@ -74,10 +72,17 @@ export class World implements ReadingSite {
     };
     this.events = new SentEvents(this.report);
     this.books = new Books(this.report, (process) => this.events.ended(process));
-    const listener = { stored: (row: EventRow) => this.events.stored(row) };
+    const listener = {
+      stored: (row: EventRow) => {
+        this.events.stored(row);
+        this.masters.stored(row);
+      },
+    };
     this.cold = new ColdServer(new ColdData({ listener, nowMs: () => Math.floor(this.wallMs) }));
-    this.hots = Array.from({ length: settings.shards }, (_, i) => {
-      return new HotServer(`redis-${i}`, (server) => this.newHotData(server));
+    const { scheduler, trace, events } = this;
+    this.masters = new Masters({
+      ...{ scheduler, trace, events, shards: settings.shards, areReplicasAwaited: settings.areReplicasAwaited },
+      newData: (server) => this.newHotData(server),
     });
     for (const action of plan.actions) this.#schedule(action);
     for (let slot = 0; slot < settings.processes; slot++) this.startProcess(slot);
@@ -91,10 +96,11 @@ export class World implements ReadingSite {
     this.scheduler.at(action.atMs, undefined, () => this.#act(action));
     if (action.type !== "fault") return;
     const { fault } = action;
-    if (fault.name !== "lose-writes" && fault.name !== "failover") return;
+    if (!("lostMs" in fault)) return;
     this.scheduler.at(action.atMs - fault.lostMs, undefined, () => {
-      const { data } = this.hotServer(fault.server);
-      this.#copies.set(fault, { of: data, copy: data.copy() });
+      const server = this.masters.named(fault.server);
+      this.#copies.set(fault, { server, of: server.data, copy: server.data.copy() });
+      server.lags += 1;
     });
   }
 
@@ -112,14 +118,21 @@ export class World implements ReadingSite {
         return;
       case "fault":
         if (this.trace.isOn) this.trace.add("FAULT", faultText(action.fault));
+        this.#endLag(action.fault);
         strike(this, action.fault);
     }
+  }
+
+  #endLag(fault: Fault): void {
+    const taken = this.#copies.get(fault);
+    if (taken !== undefined) taken.server.lags -= 1;
   }
 
   newHotData(server: HotServer): HotData {
     const nowMs = () => Math.floor(this.wallMs + server.skewMs);
     return new HotData(nowMs, this.plan.settings.leaseMs, {
-      committed: (_, batch) => this.events.committed(batch),
+      committed: (data, batch) =>
+        this.events.committed(batch, this.masters.isDivided(data), this.masters.isCurrent(data)),
     });
   }
 
@@ -130,11 +143,11 @@ export class World implements ReadingSite {
   }
 
   server(name: ServerName): HotServer | ColdServer {
-    return name === "mysql" ? this.cold : this.hotServer(name);
+    return name === "mysql" ? this.cold : this.masters.named(name);
   }
 
-  hotServer(name: HotServerName): HotServer {
-    return this.hots[Number(name.slice("redis-".length))]!;
+  get #serverNames(): readonly ServerName[] {
+    return [...this.masters.current.map((_, shard): ServerName => `redis-${shard}`), "mysql"];
   }
 
   /** Of a place of processes: whoever is started there again uses it too. */
@@ -173,22 +186,20 @@ export class World implements ReadingSite {
   #openStores(process: Process, slot: number) {
     const { scheduler, trace } = this;
     const common = { scheduler, process, trace, clock: process.clock };
-    const hotShards = this.hots.map((server) => {
-      const link = this.link(slot, server.name as ServerName);
-      const onRegister = (writer: string, isDone: boolean) => {
-        this.#writers.set(writer, process);
-        if (isDone) this.#foundOut(process, server);
-      };
-      return new HotClient({ ...common, link, server, onRegister });
+    const { masters } = this;
+    const { areReplicasAwaited } = this.plan.settings;
+    const hotShards = masters.current.map((_, shard) => {
+      return new HotClient({
+        ...{ ...common, link: this.link(slot, `redis-${shard}`), areReplicasAwaited },
+        master: () => masters.of(slot, shard),
+        onRegister: (writer) => masters.registers(writer, process, shard),
+        onRegistered: (server) => masters.foundOut(process, server),
+      });
     });
     const cold = new ColdClient({ ...common, link: this.link(slot, "mysql"), server: this.cold });
     const stores = { hotShards, cold: cold as unknown as ColdStore };
     this.#stores.set(process, stores);
     return stores;
-  }
-
-  processOf(writer: string): Process | undefined {
-    return this.#writers.get(writer);
   }
 
   storesOf(process: Process) {
@@ -232,7 +243,7 @@ export class World implements ReadingSite {
   }
 
   #ended(process: Process, slot: number): void {
-    for (const server of [...this.hots, this.cold]) this.link(slot, server.name as ServerName).reset();
+    for (const name of this.#serverNames) this.link(slot, name).reset();
     this.events.ended(process);
     for (const act of this.#ends.get(process) ?? []) act();
     this.#ends.delete(process);
@@ -244,57 +255,22 @@ export class World implements ReadingSite {
     else acts.push(act);
   }
 
-  stopHot(server: HotServer): void {
-    server.stop();
-    this.#resetLinksTo(server.name as ServerName);
+  get slots(): readonly number[] {
+    return this.processes.map((_, slot) => slot);
   }
 
-  stopCold(): void {
-    this.cold.stop();
-    this.#resetLinksTo("mysql");
+  resetLinks(slots: readonly number[], server: ServerName): void {
+    for (const slot of slots) this.link(slot, server).reset();
   }
 
-  #resetLinksTo(server: ServerName): void {
-    for (let slot = 0; slot < this.processes.length; slot++) this.link(slot, server).reset();
-  }
-
-  /** It will come back with `after`. */
-  noteLoss(server: HotServer, after: HotData): void {
-    const before = server.data;
-    if (before === after) return;
-    const lost = this.events.lost(before, after, (writer) => this.#writers.get(writer));
-    const writers = this.#losses.get(server) ?? new Map<string, number>();
-    for (const writer of this.#writers.keys()) {
-      const last = before.lastSeq(writer) ?? -1;
-      if (last > (after.lastSeq(writer) ?? -1)) writers.set(writer, last);
-    }
-    this.#losses.set(server, writers);
-    if (this.trace.isOn) this.trace.add(server.name, `has lost writes, ${lost} unflushed events among them`);
-  }
-
-  /** It takes part in the data set as that is now. */
-  #foundOut(process: Process, server: HotServer): void {
-    for (const writer of this.#losses.get(server)?.keys() ?? []) {
-      if (this.#writers.get(writer) === process) this.#losses.get(server)!.delete(writer);
-    }
-  }
-
-  /**
-   * Of a process that has ended nobody notices anything before its journal is adopted; if there is one. What was not
-   * acknowledged is sent again, and then nothing is missing.
-   */
-  #isUnnoticed(server: HotServer): boolean {
-    const writers = this.#losses.get(server);
-    for (const [writer, last] of writers ?? []) {
-      if ((server.data.lastSeq(writer) ?? -1) >= last) continue;
-      if (!this.#writers.get(writer)!.isDead || server.data.journals.has(writer)) return true;
-    }
-    this.#losses.delete(server);
-    return false;
+  /** Two masters, if there were, are one again. */
+  join(shard: number): void {
+    this.resetLinks(this.masters.join(shard), `redis-${shard}`);
   }
 
   get hasLosses(): boolean {
-    return this.hots.some((server) => this.#isUnnoticed(server));
+    const { masters } = this;
+    return masters.haveLosses || masters.current.some((_, shard) => masters.isIncomplete(shard));
   }
 
   submitted(process: Process, events: number): void {
@@ -305,9 +281,9 @@ export class World implements ReadingSite {
     this.books.answered(process, told);
     for (const [i, event] of sent.entries()) {
       if (this.trace.isOn) this.trace.add(process.name, `answers ${event.event.user}: ${told[i]}`);
-      const shard = this.hots.map((server) => server.data);
-      if (told[i] === "stored") this.events.acknowledged(event, this.scheduler.nowMs, shard);
-      else if (told[i] === "refused") this.events.refused(event, shard);
+      const { masters, scheduler, processes } = this;
+      if (told[i] === "stored") this.events.acknowledged(event, scheduler.nowMs, masters.data);
+      else if (told[i] === "refused") this.events.refused(event, masters.dataOf(processes.indexOf(process)));
     }
   }
 
@@ -327,14 +303,13 @@ export class World implements ReadingSite {
 
   /** Whatever changes a store changes its version; each data set begins with one of its own. */
   #checkStores(): void {
-    const { cold, hots } = this;
-    let version = cold.data.version + this.#losses.size;
-    for (const { data } of hots) version += data.version;
+    const { cold, masters } = this;
+    const version = cold.data.version + masters.version;
     if (version === this.#checkedVersion) return;
     this.#checkedVersion = version;
     checkCold(cold.data, this.report);
-    for (const [shard, server] of hots.entries()) {
-      if (!this.#isUnnoticed(server)) checkHot(server.data, cold.data, shard, this.report);
+    for (const [shard, { data }] of masters.current.entries()) {
+      if (!masters.isUnnoticed(shard) && !masters.isIncomplete(shard)) checkHot(data, cold.data, shard, this.report);
     }
   }
 

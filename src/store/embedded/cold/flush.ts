@@ -14,7 +14,9 @@ import { insertRow } from "./rows.ts";
 /** About 1 ms of inserts. */
 const ROWS_PER_PIECE = 500;
 
-const SEAL = "UPDATE writers SET sealed = 1 WHERE sealed = 0";
+const SEAL_WRITER = `UPDATE writers
+  SET sealed = 1, seq = CASE WHEN events = 0 THEN max(seq, ?) ELSE seq END WHERE writer = ?`;
+const SEAL_ALL = "UPDATE writers SET sealed = 1 WHERE sealed = 0";
 const MOVE_EPOCH = "INSERT INTO epochs (shard, epoch) VALUES (0, ?) ON CONFLICT DO UPDATE SET epoch = excluded.epoch";
 const CREATE_WRITER = "INSERT INTO writers (writer, seq) VALUES (?, 0) ON CONFLICT DO NOTHING";
 const MOVE_WATERMARK = `
@@ -38,16 +40,16 @@ export function flushRole(database: SqliteDatabase): FlushStore {
       database.transaction(`read the watermark of writer ${writer}`, (writing) => {
         return readWriter(writing, writer)?.seq ?? 0;
       }),
-    seal: (writer) =>
+    seal: (writer, _shard, skippedSeq = 0) =>
       database.transaction(`seal writer ${writer}`, (writing) => {
         writing.query(CREATE_WRITER).run(writer);
-        writing.query("UPDATE writers SET sealed = 1 WHERE writer = ?").run(writer);
+        writing.query(SEAL_WRITER).run(skippedSeq, writer);
       }),
     epoch: () => database.transaction("read its epoch", readEpoch),
     beginEpoch: (from) =>
       database.transaction(`begin the epoch after ${from}`, (writing) => {
         if (readEpoch(writing) !== from) return false;
-        writing.query(SEAL).run();
+        writing.query(SEAL_ALL).run();
         writing.query(MOVE_EPOCH).run(from + 1);
         return true;
       }),

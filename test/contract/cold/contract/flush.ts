@@ -234,6 +234,19 @@ export function flushContract(name: string, open: () => Promise<Harness>): void 
       expect(await harness.events()).toEqual([]);
     });
 
+    test("a writer that has stored nothing can be sealed beyond what is stored elsewhere; no other can", async ({
+      store,
+    }) => {
+      await store.flush("writer-a", [batchOf(2, [click("u")])]);
+      await store.seal("writer-a", 0, 7);
+      expect(await store.watermark("writer-a")).toBe(2);
+      for (let time = 0; time < 2; time++) await store.seal("writer-b", 0, 7);
+      expect(await store.watermark("writer-b")).toBe(7);
+      expect(await store.flush("writer-b", [batchOf(7, [click("u")])])).toBe(0);
+      await expectSealed(store.flush("writer-b", [batchOf(8, [click("u")])]));
+      expect((await store.storedEvents(["writer-b"])).total).toBe(1);
+    });
+
     test("a seal during a flush of another instance: the flush is stored whole or refused", async ({
       harness,
       store,

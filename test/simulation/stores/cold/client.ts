@@ -184,10 +184,10 @@ export class ColdClient {
     });
   }
 
-  async seal(writer: string, shard = 0): Promise<void> {
+  async seal(writer: string, shard = 0, skippedSeq = 0): Promise<void> {
     await this.#locked<void>(`seal ${writer}`, writer, (call, lock) => {
       const { server, process, trace } = this.#options;
-      server.data.seal(writer, shard);
+      server.data.seal(writer, shard, skippedSeq);
       if (trace.isOn) trace.add(server.name, `${call.what} of ${process.name}`);
       lock.release();
       call.connection.request(() => () => this.#settle(call, () => call.resolve()));

@@ -174,8 +174,10 @@ export class ColdData {
     return this.#writers.has(`${writer}~`) ? Math.max(own, this.storedThrough(`${writer}~`)) : own;
   }
 
-  seal(writer: string, shard: number): void {
-    this.#writerRow(writer, shard).isSealed = true;
+  seal(writer: string, shard: number, skippedSeq: number): void {
+    const row = this.#writerRow(writer, shard);
+    row.isSealed = true;
+    if (row.events === 0) row.seq = Math.max(row.seq, skippedSeq);
   }
 
   time(): number {

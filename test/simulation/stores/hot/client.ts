@@ -36,11 +36,16 @@ export interface HotClientOptions {
   readonly scheduler: Scheduler;
   readonly link: Link;
   readonly process: Owner;
-  readonly server: HotServer;
+  /** Where it is connected to: asked for each connection. */
+  readonly master: () => HotServer;
+  /** As REDIS_WAIT_REPLICAS=1 has it. */
+  readonly areReplicasAwaited: boolean;
   readonly clock: Clock;
   readonly trace: Trace;
-  /** Called before a writer is registered, and once it is. */
-  readonly onRegister: (writer: string, isDone: boolean) => void;
+  /** Called before a writer is registered. */
+  readonly onRegister: (writer: string) => void;
+  /** Called once a writer is registered. */
+  readonly onRegistered: (server: HotServer) => void;
 }
 
 interface Pending {
@@ -51,6 +56,9 @@ interface Pending {
 }
 
 interface Session {
+  readonly server: HotServer;
+  /** Of the server, when it began. */
+  readonly run: number;
   readonly connection: Connection;
   readonly pending: Set<Pending>;
   isReady: boolean;
@@ -88,11 +96,12 @@ export class HotClient implements HotStore {
   }
 
   async #newSession(): Promise<void> {
-    const { scheduler, link, process, server } = this.#options;
+    const { scheduler, link, process } = this.#options;
+    const server = this.#options.master();
     const { run } = server;
     const pending = new Set<Pending>();
     const connection = new Connection(scheduler, link, process, server, () => this.#drop(session, "reset"));
-    const session: Session = { connection, pending, isReady: false };
+    const session: Session = { server, run, connection, pending, isReady: false };
     try {
       if (this.#isClosed || link.isCut) throw new HotUnavailableError("connection refused", false);
       await this.#send(session, "hello", "reads", () => {
@@ -134,7 +143,8 @@ export class HotClient implements HotStore {
   }
 
   #send<T>(session: Session, what: string, access: Access, script: (data: HotData) => T): Promise<T> {
-    const { clock, server } = this.#options;
+    const { clock } = this.#options;
+    const { server, run } = session;
     const { promise, resolve, reject } = Promise.withResolvers<T>();
     const cancel = clock.after(COMMAND_TIMEOUT_MS, () => this.#drop(session, "no answer in time"));
     const pending: Pending = { what, reject, cancel };
@@ -143,10 +153,9 @@ export class HotClient implements HotStore {
       cancel();
       if (session.pending.delete(pending)) act();
     };
-    const { run } = server;
     session.connection.request(() => {
       if (server.isDown || server.run !== run) return () => this.#drop(session, "connection refused");
-      return this.#execute(what, access, script, (outcome) =>
+      return this.#execute(server, what, access, script, (outcome) =>
         settle(() => {
           if (!(outcome instanceof ErrorReply)) return resolve(outcome);
           reject(new HotUnavailableError(`${what}: ${outcome.message}`, false));
@@ -158,12 +167,13 @@ export class HotClient implements HotStore {
   }
 
   #execute<T>(
+    server: HotServer,
     what: string,
     access: Access,
     script: (data: HotData) => T,
     answer: (outcome: T | ErrorReply) => void,
   ): () => void {
-    const { server, process, trace } = this.#options;
+    const { process, trace } = this.#options;
     let outcome: T | ErrorReply;
     try {
       outcome = server.execute(access, script);
@@ -202,11 +212,12 @@ export class HotClient implements HotStore {
   }
 
   async register(writer: string, epoch = 0): Promise<boolean> {
-    this.#options.onRegister(writer, false);
+    this.#options.onRegister(writer);
+    const session = this.#session;
     const isRegistered = await this.#run(`register ${writer}`, "writes", (data) => data.register(writer, epoch));
     if (!isRegistered) return false;
     this.#acknowledged = { writer, seq: 0 };
-    this.#options.onRegister(writer, true);
+    this.#options.onRegistered(session!.server);
     return true;
   }
 
@@ -215,14 +226,29 @@ export class HotClient implements HotStore {
   }
 
   abandon(writer: string): Promise<EndedWriter | undefined> {
-    return this.#run(`abandon ${writer}`, "writes", (data) => data.abandon(writer));
+    return this.#runOnReplica(`abandon ${writer}`, (data) => data.abandon(writer));
   }
 
   async commit(writer: string, seq: number, batch: Batch): Promise<CommitResult> {
     const what = `commit ${writer} #${seq}, ${batch.eventCount} events`;
-    const result = await this.#run(what, "writes", (data) => data.commit(writer, seq, batch));
+    const result = await this.#runOnReplica(what, (data) => data.commit(writer, seq, batch));
     if (result.status === "committed") this.#acknowledged = { writer, seq };
     return result;
+  }
+
+  async #runOnReplica<T>(what: string, script: (data: HotData) => T): Promise<T> {
+    const session = this.#session;
+    const answer = await this.#run(what, "writes", script);
+    if (this.#options.areReplicasAwaited) await this.#awaitReplica(session!, what);
+    return answer;
+  }
+
+  async #awaitReplica(session: Session, what: string): Promise<void> {
+    const { clock } = this.#options;
+    const hasReached = await this.#send(session, "wait", "reads", () => session.server.hasReplica).catch(() => false);
+    if (hasReached) return;
+    await clock.sleep(COMMAND_TIMEOUT_MS / 2);
+    throw new HotUnavailableError(`${what}: no replica has it`, true);
   }
 
   read(keys: readonly HourKey[]): Promise<readonly HourRead[] | "uninitialized"> {
@@ -273,7 +299,7 @@ export class HotClient implements HotStore {
   }
 
   fence(writer: string): Promise<boolean> {
-    return this.#run(`fence ${writer}`, "writes", (data) => data.fence(writer));
+    return this.#runOnReplica(`fence ${writer}`, (data) => data.fence(writer));
   }
 
   removeJournal(writer: string, watermark: number): Promise<void> {
@@ -292,6 +318,7 @@ export class HotClient implements HotStore {
 const QUIET = new Set([
   "noteIds",
   "hello",
+  "wait",
   "info",
   "owners",
   "retire",

@@ -61,7 +61,7 @@ interface Meta {
 
 export interface HotDataListener {
   /** A batch was applied for the first time. */
-  committed(writer: string, batch: JournaledBatch): void;
+  committed(data: HotData, batch: JournaledBatch): void;
 }
 
 const NO_LISTENER: HotDataListener = { committed: () => {} };
@@ -80,7 +80,7 @@ export class HotData {
   #idsThroughMs = 0;
   readonly #nowMs: () => number;
   readonly #leaseMs: number;
-  #listener: HotDataListener;
+  readonly #listener: HotDataListener;
 
   constructor(nowMs: () => number, leaseMs: number, listener = NO_LISTENER) {
     this.#nowMs = nowMs;
@@ -109,6 +109,14 @@ export class HotData {
     for (const [writer, record] of this.#writers) copy.#writers.set(writer, { ...record });
     for (const [id, expiresAtMs] of this.#ids) copy.#ids.set(id, expiresAtMs);
     return copy;
+  }
+
+  /** Of events that `other` does not know. */
+  *idsNotIn(other: HotData): Generator<string> {
+    for (const [name, untilMs] of this.#ids) {
+      if (untilMs > this.#nowMs() && (other.#ids.get(name) ?? 0) <= this.#nowMs())
+        yield name.slice(name.indexOf(" ") + 1);
+    }
   }
 
   /** Of a writer that is known here: its last batch. */
@@ -239,7 +247,7 @@ export class HotData {
     this.version += 1;
     record.last = seq;
     record.events += counted.eventCount;
-    this.#listener.committed(writer, counted);
+    this.#listener.committed(this, counted);
   }
 
   #count(group: JournaledBatch["groups"][number], writer: string, seq: number): void {

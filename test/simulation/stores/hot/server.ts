@@ -24,6 +24,11 @@ export class HotServer implements Owner {
   isDown = false;
   isReadOnly = false;
   isFull = false;
+  isCutOff = false;
+  /** How many faults are about to strike that a replica lags for. */
+  lags = 0;
+  /** For longer than it accepts (`min-replicas-to-write`): scripts that write are refused. */
+  hasTooFewReplicas = false;
   /** Connections are to one run of it. */
   run = 1;
   data: HotData;
@@ -36,9 +41,15 @@ export class HotServer implements Owner {
     this.data = newData(this);
   }
 
+  /** Has a replica that has what it has written. */
+  get hasReplica(): boolean {
+    return !this.isCutOff && this.lags === 0;
+  }
+
   /** Throws ErrorReply. */
   execute<T>(access: Access, script: (data: HotData) => T): T {
     if (this.isReadOnly && access !== "reads") throw new ErrorReply("READONLY it is a replica", true);
+    if (this.hasTooFewReplicas && access !== "reads") throw new ErrorReply("NOREPLICAS not enough good replicas");
     if (this.isFull && access === "writes") throw new ErrorReply("OOM it is full");
     return script(this.data);
   }
