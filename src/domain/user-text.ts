@@ -1,5 +1,5 @@
 /**
- * The rules for the text of a user and of an event's id: the one place that states them. plain-query.ts repeats a part
+ * The rules for the text of a user and of an event's id: the one place that states them. from-query.ts repeats a part
  * of them in its single pass; a test holds the two together.
  */
 

@@ -3,8 +3,9 @@
  * by `app.handle`; with one, `unrouted.ts` answers requests that no route takes.
  */
 import { Elysia } from "elysia";
+import { GOT_MAX_CHARS } from "../protocol/input-error.ts";
 import { accessControl } from "./access/access.ts";
-import { answerToError } from "./answers.ts";
+import { answerToError, errorAnswer } from "./answers.ts";
 import { crossOrigin } from "./cross-origin.ts";
 import { dashboard } from "./dashboard/routes.ts";
 import { analytics } from "./ingest/analytics.ts";
@@ -18,13 +19,14 @@ import { ops } from "./ops/probes.ts";
 import { series } from "./query/series.ts";
 import { streams } from "./query/streams.ts";
 import { RequestCounts } from "./requests/counts.ts";
-import { hostCheck } from "./requests/host-check.ts";
 import { RequestLines } from "./requests/log-lines.ts";
 import type { AppOptions } from "./route-options.ts";
 import { unroutedAnswers } from "./unrouted.ts";
 
 /** Bun would answer a bare 413 above this: every route that reads a body has its own bound, and explains it. */
 const RECEIVED_MAX_BYTES = Number.MAX_SAFE_INTEGER;
+/** The first slash after "http://" or "https://" and at least one character. */
+const EARLIEST_PATH = 8;
 const TIMED_POSTS = 8;
 const CROSS_ORIGIN_METHODS = new Map([
   ["/analytics", "GET, POST"],
@@ -91,4 +93,30 @@ export function createApp(options: AppOptions) {
       const answer = code === "NOT_FOUND" ? unrouted(request) : answerToError(error, options.log, request);
       return lines === undefined ? answer : lines.answered(request, answer);
     });
+}
+
+/**
+ * Returns a check of the Host header (RFC 9112, 3.2), which answers undefined if the request may be routed. Bun accepts
+ * any text, and if it makes no URL, passes the path alone. A request without a Host is accepted: health checks of
+ * balancers use HTTP/1.0.
+ */
+function hostCheck(): (request: Request) => Response | undefined {
+  // The latest good URL up to its path: most requests have the same.
+  let good = "\0";
+  return (request) => {
+    const { url } = request;
+    if (url.startsWith(good)) return undefined;
+    const isPathAlone = url.startsWith("/");
+    const origin = isPathAlone ? "" : url.slice(0, url.indexOf("/", EARLIEST_PATH) + 1);
+    const isGood = isPathAlone ? (request.headers.get("host") ?? "") === "" : URL.canParse(origin);
+    if (isGood && !isPathAlone) good = origin;
+    return isGood ? undefined : hostRefused(request.headers.get("host"));
+  };
+}
+
+function hostRefused(got: string | null): Response {
+  const expected = "a host name or address, and a port if it is not the default";
+  const shown = (got ?? "").slice(0, GOT_MAX_CHARS);
+  const message = `host: got ${JSON.stringify(shown)}, expected ${expected}`;
+  return errorAnswer(400, { code: "invalid_host", message, field: "host", got: shown, expected });
 }

@@ -100,6 +100,7 @@ export class Shard {
       flusher,
       hydrator,
       identity,
+      ids,
       journals,
       streams: options.streams,
       outcomeTimeoutMs,

@@ -37,6 +37,7 @@ import type { Clock } from "../../runtime/clock.ts";
 import type { Metrics } from "../../runtime/metrics.ts";
 import { type CommitResult, type HotStore, HotUnavailableError } from "../../store/hot.ts";
 import type { Flusher } from "../flush/flusher.ts";
+import type { IdRestoration } from "../upkeep/id-restoration.ts";
 import type { Hydrator } from "./hydrator.ts";
 import type { LateGroups } from "./late-groups.ts";
 import { type OpenBatch, type Refusal, UNKNOWN } from "./open-batch.ts";
@@ -48,6 +49,7 @@ export interface BatchSenderOptions {
   readonly flusher: Flusher;
   readonly hydrator: Hydrator;
   readonly identity: WriterIdentity;
+  readonly ids: IdRestoration;
   readonly lateGroups: LateGroups;
   readonly streams: StreamRegistry;
   readonly ledger: Ledger;
@@ -147,7 +149,7 @@ export class BatchSender {
 
   /** The batch was made for an earlier data set. Orphans were acknowledged, and are in the cold store in no case. */
   #mayRepeatIds({ batch, opened, isInDoubt }: Sending): boolean {
-    if (this.#options.identity.areIdsKnown || opened === undefined || isInDoubt) return false;
+    if (this.#options.ids.areKnown || opened === undefined || isInDoubt) return false;
     return batch.groups.some(({ ids }) => ids !== null);
   }
 
@@ -162,7 +164,7 @@ export class BatchSender {
       for (let attempt = 0; !this.#isStopped; attempt++) {
         try {
           sending.isInFlight = true;
-          hashUsers(sending.batch, identity.users);
+          hashUsers(sending.batch, identity.users!);
           return await hot.commit(identity.name!, this.#seq, sending.batch);
         } catch (error) {
           sending.isInFlight = false;

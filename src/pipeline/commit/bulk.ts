@@ -136,3 +136,51 @@ export class Bulk {
     this.#told.resolve({ accepted, duplicates, refused: this.#refused, unknown });
   }
 }
+
+/** Some of the events that were submitted. */
+interface Share {
+  readonly events: Event[];
+  /** In the list that was submitted, ascending. */
+  readonly positions: number[];
+}
+
+/**
+ * Submits events in shares, each in its order, and puts their outcomes together again: each at the position at which
+ * its event was submitted.
+ */
+export async function submitDivided<Key>(
+  events: readonly Event[],
+  keyOf: (event: Event) => Key,
+  submit: (key: Key, share: readonly Event[]) => Promise<BulkOutcome>,
+): Promise<BulkOutcome> {
+  const outcomes = await Promise.all(
+    Array.from(divided(events, keyOf), async ([key, share]) => ({ share, outcome: await submit(key, share.events) })),
+  );
+  let [accepted, duplicates] = [0, 0];
+  const refused: RefusedEvents[] = [];
+  const unknown: number[] = [];
+  for (const { share, outcome } of outcomes) {
+    accepted += outcome.accepted;
+    duplicates += outcome.duplicates;
+    unknown.push(...outcome.unknown.map((position) => share.positions[position]!));
+    for (const { refusal, positions } of outcome.refused) {
+      refused.push({ refusal, positions: positions.map((position) => share.positions[position]!) });
+    }
+  }
+  return { accepted, duplicates, refused, unknown: unknown.sort((a, b) => a - b) };
+}
+
+function divided<Key>(events: readonly Event[], keyOf: (event: Event) => Key): Map<Key, Share> {
+  const shares = new Map<Key, Share>();
+  for (const [position, event] of events.entries()) {
+    const key = keyOf(event);
+    let share = shares.get(key);
+    if (share === undefined) {
+      share = { events: [], positions: [] };
+      shares.set(key, share);
+    }
+    share.events.push(event);
+    share.positions.push(position);
+  }
+  return shares;
+}

@@ -17,15 +17,14 @@ import type { Metrics } from "../../runtime/metrics.ts";
 import { ColdUnavailableError } from "../../store/cold/errors.ts";
 import { type HotStore, HotUnavailableError } from "../../store/hot.ts";
 import type { Flusher } from "../flush/flusher.ts";
+import type { IdRestoration } from "../upkeep/id-restoration.ts";
 import { BatchSender } from "./batch-sender.ts";
-import { Bulk, type BulkOutcome } from "./bulk.ts";
+import { Bulk, type BulkOutcome, submitDivided } from "./bulk.ts";
 import { CommitQueue } from "./commit-queue.ts";
 import { EventAdmission, type JournalBound, type WaitingEvents } from "./event-admission.ts";
 import type { Hydrator } from "./hydrator.ts";
 import { LateGroups } from "./late-groups.ts";
 import type { Outcome } from "./open-batch.ts";
-import { CommitPace } from "./pace.ts";
-import { submitDivided } from "./split-bulk.ts";
 import type { StreamRegistry } from "./stream-registry.ts";
 import type { WriterIdentity } from "./writer-identity.ts";
 
@@ -34,6 +33,7 @@ export interface CommitterOptions {
   readonly flusher: Flusher;
   readonly hydrator: Hydrator;
   readonly identity: WriterIdentity;
+  readonly ids: IdRestoration;
   readonly ledger: Ledger;
   readonly metrics: Metrics;
   readonly log: Log;
@@ -56,7 +56,6 @@ export class Committer {
   readonly #queue: CommitQueue;
   readonly #lateGroups: LateGroups;
   readonly #sender: BatchSender;
-  readonly #pace: CommitPace;
   /** Set while events wait for their commit to be due. */
   #cancelPause: (() => void) | undefined;
   #running: Promise<void> | undefined;
@@ -69,8 +68,7 @@ export class Committer {
   constructor(options: CommitterOptions) {
     this.#options = options;
     const { hydrator, ledger, clock, journals, commitIntervalMs } = options;
-    this.#pace = new CommitPace(commitIntervalMs);
-    this.#queue = new CommitQueue(clock, () => this.#schedule());
+    this.#queue = new CommitQueue(clock, commitIntervalMs, () => this.#schedule());
     this.#admission = new EventAdmission({ ledger, journals, waiting: this.#waitingEvents() });
     const [queue, admission] = [this.#queue, this.#admission];
     this.#lateGroups = new LateGroups({ hydrator, queue, admission, clock });
@@ -106,7 +104,7 @@ export class Committer {
   /** Why this event is not taken now. */
   refusalOf({ id }: Event): RefusalReason | undefined {
     const { reason } = this.#admission;
-    if (reason !== undefined || id === undefined || this.#options.identity.areIdsKnown) return reason;
+    if (reason !== undefined || id === undefined || this.#options.ids.areKnown) return reason;
     return "restoring_ids";
   }
 
@@ -148,7 +146,7 @@ export class Committer {
   submitAll(events: readonly Event[], isAllOrNone = false): Promise<BulkOutcome> {
     const reason = this.#admission.bulkReason;
     const hasId = ({ id }: Event) => id !== undefined;
-    const areIdsMissing = !this.#options.identity.areIdsKnown && events.some(hasId);
+    const areIdsMissing = !this.#options.ids.areKnown && events.some(hasId);
     if (reason !== undefined || !areIdsMissing) return this.#submitBulk(events, reason);
     if (isAllOrNone) return this.#submitBulk(events, "restoring_ids");
     return submitDivided(events, hasId, (haveIds, part) => {
@@ -181,8 +179,7 @@ export class Committer {
 
   /** How long the next commit should wait; 0: it may start. */
   get #pauseMs(): number {
-    if (this.#admission.isStopping) return 0;
-    return this.#pace.waitMs(this.#options.clock.monotonicMs(), this.#queue.events);
+    return this.#admission.isStopping ? 0 : this.#queue.waitMs;
   }
 
   /** A timer that is already set ends sooner; then it is set again. */
@@ -263,7 +260,7 @@ export class Committer {
     if (!sender.isIdle) {
       const eventCount = sender.waitingEvents;
       await sender.send();
-      if (sender.isIdle) this.#pace.answered(eventCount, this.#queue.events);
+      if (sender.isIdle) this.#queue.answered(eventCount);
       return true;
     }
     if (this.#admission.unavailable === "hot_store_away") await this.renewLease();
@@ -277,9 +274,7 @@ export class Committer {
       return;
     }
     const opened = this.#pauseMs > 0 ? undefined : this.#queue.next();
-    if (opened === undefined) return;
-    this.#pace.started(this.#options.clock.monotonicMs());
-    this.#sender.take(opened.builder, opened);
+    if (opened !== undefined) this.#sender.take(opened.builder, opened);
   }
 
   /** Keeps the writer's journal from being adopted. Throws HotUnavailableError. */

@@ -58,8 +58,10 @@ export class WriterIdentity {
   readonly orphans: JournaledBatch[] = [];
   /** Of writers whose journals are left to adopters: what is in memory, too. */
   readonly #left = new Map<string, readonly JournaledBatch[]>();
-  #name: string | undefined;
-  #users: UserHash | undefined;
+  /** Undefined while there is no writer. */
+  name: string | undefined;
+  /** How users enter the sketches of the writer's data set; undefined before the first. */
+  users: UserHash | undefined;
   isLost = false;
   #isSealed = false;
   /** Of the writer that was given up, and not replaced yet. */
@@ -67,12 +69,6 @@ export class WriterIdentity {
 
   constructor(options: WriterIdentityOptions) {
     this.#options = options;
-  }
-
-  /** How users enter the sketches of the data set that the writer was registered with. */
-  get users(): UserHash {
-    if (this.#users === undefined) throw new Error("no writer was registered yet");
-    return this.#users;
   }
 
   /**
@@ -126,15 +122,6 @@ export class WriterIdentity {
     this.isLost = true;
   }
 
-  /** False while an event with an id might be one that was stored before. */
-  get areIdsKnown(): boolean {
-    return this.#options.ids.areKnown;
-  }
-
-  get name(): string | undefined {
-    return this.#name;
-  }
-
   /**
    * Gives up the present writer, if there is one, and registers a new one. Answers what became of the batch in doubt.
    * Throws HotUnavailableError or ColdUnavailableError: may then be called again.
@@ -142,11 +129,11 @@ export class WriterIdentity {
   async replace(doubt: Doubt | undefined): Promise<Fate | undefined> {
     const { hot, flusher, log, ids } = this.#options;
     await hot.open();
-    if (this.#name !== undefined) {
-      this.#given = { name: this.#name, fate: await this.#giveUp(this.#name, doubt) };
-      this.#name = undefined;
+    if (this.name !== undefined) {
+      this.#given = { name: this.name, fate: await this.#giveUp(this.name, doubt) };
+      this.name = undefined;
     }
-    this.#users = new UserHash((await this.#ensureDataSet()).userKey);
+    this.users = new UserHash((await this.#ensureDataSet()).userKey);
     const initialized = await this.#ensureInitialized();
     const name = this.#newName();
     if (initialized === undefined || !(await hot.register(name, initialized.epoch))) {
@@ -160,7 +147,7 @@ export class WriterIdentity {
       log.warn(fields, "this process lost its writer, and took a new one");
     }
     this.#given = undefined;
-    this.#name = name;
+    this.name = name;
     this.isLost = false;
     this.#isSealed = false;
     return given?.fate;
@@ -259,11 +246,11 @@ export class WriterIdentity {
 
   /** Prolongs the lease; notes if it is lost. Throws HotUnavailableError. */
   async renew(committedSeq: number): Promise<void> {
-    const name = this.#name;
+    const name = this.name;
     // A lost one is left alone: to a data set that was just initialized it would be a sign of loss.
     if (name === undefined || this.isLost) return;
     const state = await this.#options.hot.renewLease(name, committedSeq);
-    if (state === "lost" && name === this.#name) this.isLost = true;
+    if (state === "lost" && name === this.name) this.isLost = true;
   }
 
   /** Sorts by time, for whoever reads the table of writers. At most 64 characters of ASCII. */

@@ -37,31 +37,28 @@ export class IdRestoration {
   readonly #name: string;
   /** Of the writer's data set. */
   #epoch: number | undefined;
-  #areKnown = false;
+  /** False while an event with an id might be one that was stored before. */
+  areKnown = false;
 
   constructor(options: IdRestorationOptions) {
     this.#options = options;
     this.#name = options.clock.random().toString(36).slice(2);
   }
 
-  get areKnown(): boolean {
-    return this.#areKnown;
-  }
-
   /** The process writes to this data set from now on. */
   begin({ epoch, areIdsKnown }: Initialization): void {
     this.#epoch = epoch;
-    this.#areKnown = areIdsKnown;
+    this.areKnown = areIdsKnown;
   }
 
   /** To be called again and again. Throws HotUnavailableError or ColdUnavailableError. */
   async look(): Promise<void> {
     const epoch = this.#epoch;
-    if (epoch === undefined || this.#areKnown) return;
+    if (epoch === undefined || this.areKnown) return;
     const found = await this.#options.hot.initialization();
     if (found?.epoch !== epoch) return;
     const areKnown = found.areIdsKnown || (await this.#restore(epoch, found.idsThroughMs));
-    if (areKnown && this.#epoch === epoch) this.#areKnown = true;
+    if (areKnown && this.#epoch === epoch) this.areKnown = true;
   }
 
   /** False if another instance is at it, or the data set was lost. */
@@ -101,7 +98,7 @@ export class IdRestoration {
   async note(): Promise<void> {
     const { hot, cold } = this.#options;
     const epoch = this.#epoch;
-    if (epoch === undefined || !this.#areKnown) return;
+    if (epoch === undefined || !this.areKnown) return;
     // Read before it is noted: what was flushed by then had been committed to this data set before that.
     const throughMs = await cold.time();
     await hot.noteIds(epoch, throughMs);

@@ -49,7 +49,8 @@ const REPLICA = /^slave\d+:ip=([^,]+),port=(\d+),state=online/gm;
 export class RedisConnection {
   readonly #options: RedisConnectionOptions;
   readonly #parts: { destroy(): unknown }[] = [];
-  #client: RedisClient | undefined;
+  /** Undefined before it is open, and once it is destroyed. */
+  client: RedisClient | undefined;
   #clusterNodes: readonly RedisNode[] = [];
   #isDestroyed = false;
 
@@ -57,17 +58,9 @@ export class RedisConnection {
     this.#options = options;
   }
 
-  get isReady(): boolean {
-    return this.#client?.isReady === true && !this.#isDestroyed;
-  }
-
   /** The nodes of the cluster that it found; none if it is no cluster. */
   get clusterNodes(): readonly RedisNode[] {
     return this.#clusterNodes;
-  }
-
-  get client(): RedisClient {
-    return this.#client!;
   }
 
   /** `moreNodes`: of a cluster, beside those that are named. */
@@ -76,7 +69,7 @@ export class RedisConnection {
     const client = await this.#opened(place, moreNodes);
     client.on("error", onLost);
     client.on("end", () => onLost(undefined));
-    this.#client = client;
+    if (!this.#isDestroyed) this.client = client;
   }
 
   #opened(place: RedisPlace, moreNodes: readonly RedisNode[]): Promise<RedisClient> {
@@ -165,7 +158,7 @@ export class RedisConnection {
   /** Of the replicas that may take its place, as far as they can be reached. */
   async replicaInfos(sections: readonly string[]): Promise<readonly RedisInfo[]> {
     const { place } = this.#options;
-    const replication = await this.#inTime(this.client.info("replication"));
+    const replication = await this.#inTime(this.client!.info("replication"));
     const { login, isTls } = place.kind === "server" ? (clusterOf(place) ?? NO_LOGIN) : place;
     const infos = Array.from(replication.matchAll(REPLICA), async ([, host, port]) => {
       const node = { host: host!, port: Number(port) };
@@ -209,6 +202,7 @@ export class RedisConnection {
 
   destroy(): void {
     this.#isDestroyed = true;
+    this.client = undefined;
     for (const part of this.#parts.splice(0)) {
       // It throws on a client that is closed already: that is what was wanted.
       try {

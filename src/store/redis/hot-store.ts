@@ -42,9 +42,19 @@ import {
   type RestoreState,
   type StoredId,
 } from "../hot.ts";
-import { RedisLink, type RedisLinkOptions, type RunScript, script } from "./link.ts";
+import {
+  flag,
+  integer,
+  integerText,
+  list,
+  RedisLink,
+  type RedisLinkOptions,
+  type RunScript,
+  script,
+  text,
+  unexpected,
+} from "./link.ts";
 import { readHeldRange } from "./ranges.ts";
-import { flag, integer, integerText, list, text, unexpected } from "./replies.ts";
 import commitSource from "./scripts/commit.lua" with { type: "text" };
 import dataSetSource from "./scripts/data-set.lua" with { type: "text" };
 import discardSource from "./scripts/discard.lua" with { type: "text" };

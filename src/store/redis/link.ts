@@ -13,7 +13,16 @@ import { errorText, SharedDeadline } from "../../runtime/deadline.ts";
 import { describeRedisPlace, type RedisNode, type RedisPlace, redisPlaceOf } from "../../settings/redis-url.ts";
 import { HotUnavailableError } from "../hot.ts";
 import { type RedisClient, RedisConnection, type RedisInfo } from "./connection.ts";
-import { integer, type ReadReply, text, UnexpectedReplyError } from "./replies.ts";
+
+/**
+ * A reply of a kind that the script never gives (a "QUEUED", an answer to somebody else's question) is no proof that
+ * anything was done, and the connection that it came over is out of step.
+ */
+class UnexpectedReplyError extends Error {
+  override readonly name = "UnexpectedReplyError";
+}
+
+export type ReadReply<T> = (answer: unknown) => T;
 
 export interface Script {
   readonly name: string;
@@ -40,6 +49,7 @@ export interface RedisLinkOptions {
   readonly onDrop: () => void;
 }
 
+const SHOWN_MAX_CHARS = 200;
 const TEXTS = {};
 const BYTES = { typeMapping: { [RESP_TYPES.BLOB_STRING]: Buffer } };
 const RECONNECT_FIRST_MS = 20;
@@ -74,7 +84,7 @@ export class RedisLink {
   }
 
   get isReady(): boolean {
-    return this.#connection?.isReady === true;
+    return this.#connection?.client?.isReady === true;
   }
 
   /** Whoever asks meanwhile gets the same one: of two, one would stay open with nobody to close it. */
@@ -102,7 +112,7 @@ export class RedisLink {
     } finally {
       if (this.#newConnection === connection) this.#newConnection = undefined;
     }
-    if (this.#closed || !connection.isReady) {
+    if (this.#closed || connection.client?.isReady !== true) {
       connection.destroy();
       throw this.#unavailable("connect", undefined, false);
     }
@@ -219,14 +229,15 @@ export class RedisLink {
     read: ReadReply<T>,
     command: (client: RedisClient) => Promise<unknown>,
   ): Promise<T> {
-    if (connection?.isReady !== true) throw this.#unavailable(what, undefined, false);
+    const client = connection?.client;
+    if (connection === undefined || client?.isReady !== true) throw this.#unavailable(what, undefined, false);
     const missed = () => {
       const error = new Error(`no answer within ${this.#options.commandTimeoutMs} ms`);
       this.#drop(connection, error);
       return error;
     };
     try {
-      return read(await this.#deadline.limit(command(connection.client), missed));
+      return read(await this.#deadline.limit(command(client), missed));
     } catch (error) {
       if (error instanceof UnexpectedReplyError || isForAnother(error)) this.#drop(connection, error);
       // An error reply is an answer: our scripts refuse before they write. All else leaves it open.
@@ -253,4 +264,34 @@ function isNoScript(cause: unknown): boolean {
 
 function isForAnother(error: unknown): boolean {
   return error instanceof ErrorReply && ASK_ANOTHER.test(error.message);
+}
+
+export function unexpected(answer: unknown, expected: string): UnexpectedReplyError {
+  const got = JSON.stringify(answer)?.slice(0, SHOWN_MAX_CHARS);
+  return new UnexpectedReplyError(`the answer was ${got}, expected ${expected}`);
+}
+
+export function integer(answer: unknown): number {
+  if (typeof answer !== "number") throw unexpected(answer, "an integer");
+  return answer;
+}
+
+export function flag(answer: unknown): boolean {
+  if (answer !== 1 && answer !== 0) throw unexpected(answer, "0 or 1");
+  return answer === 1;
+}
+
+export function list(answer: unknown): readonly unknown[] {
+  if (!Array.isArray(answer)) throw unexpected(answer, "a list");
+  return answer;
+}
+
+export function integerText(answer: unknown): number {
+  if (typeof answer !== "string" || !/^\d+$/.test(answer)) throw unexpected(answer, "digits");
+  return Number(answer);
+}
+
+export function text(answer: unknown): string {
+  if (typeof answer !== "string") throw unexpected(answer, "a text");
+  return answer;
 }

@@ -9,7 +9,7 @@
 import type { HourRange, HourRecord } from "../../domain/hour-range.ts";
 import { UserSketches } from "../../domain/unique-users/user-sketches.ts";
 import { letOthersRun } from "../../runtime/yield.ts";
-import { list, type ReadReply, unexpected } from "./replies.ts";
+import { list, type ReadReply, unexpected } from "./link.ts";
 
 /** A unit is about 3 µs of Redis: one hour of one stream, or a tenth of a search in an hour. */
 const SLICE_WORK = 2_000;

@@ -289,8 +289,8 @@ const OF_LOSSES: readonly SimulatedMutation[] = [
     "ids-taken-for-known",
     "no event with an id is taken before ids are restored",
     ID_RESTORATION,
-    "    this.#areKnown = areIdsKnown;\n",
-    "    this.#areKnown = areIdsKnown || epoch > 0;\n",
+    "    this.areKnown = areIdsKnown;\n",
+    "    this.areKnown = areIdsKnown || epoch > 0;\n",
   ),
   inOne(
     "left-batches-forgotten",
