@@ -57,8 +57,10 @@ export function hourAt(at: number, stream = STREAM): HourKey {
 /** The time of day stands still until it is moved; durations and timers are real. */
 export class Clock implements RuntimeClock {
   readonly #system = systemClock();
-  readonly monotonicMs = this.#system.monotonicMs;
-  readonly after = this.#system.after;
+  /** How many times longer all deadlines are: for a test that none may end, however busy the machine is. */
+  slowedBy = 1;
+  readonly monotonicMs = () => this.#system.monotonicMs() / this.slowedBy;
+  readonly after = (ms: number, act: () => void) => this.#system.after(ms * this.slowedBy, act);
   readonly every = this.#system.every;
   readonly atTurnEnd = this.#system.atTurnEnd;
   readonly sleep = this.#system.sleep;

@@ -83,6 +83,7 @@ describePipelines((its) => {
     });
 
     test("more events than may wait are refused, and none of those that wait", async () => {
+      its.site.clock.slowedBy = 30;
       const a = await its.site.start();
       const held = holdUp("hot.commit");
       a.guard.intercept = held.intercept;
