@@ -1,26 +1,25 @@
 /**
  * Finds the events in the text of a body without parsing them: the lines of NDJSON, the elements of an array.
  *
- * Invariants: a scan looks at each character once, and a limited number of them per call, so that the caller can
- * yield between calls. The text of an array is JSON if and only if its scan ends without a fault and each element is
- * JSON: so each element can be parsed alone, and no input makes one call of JSON.parse take long.
+ * Invariants: a scan looks at each character once, and at a limited number of them per call (but for the end of a line,
+ * which is found natively), so that the caller can yield between calls. The text of an array is JSON if and only if its
+ * scan ends without a fault and each element is JSON: so each element can be parsed alone, and no input makes one call
+ * of JSON.parse take long.
  */
 export class Pieces {
   /** From 0. Blank lines are counted too. */
   readonly indexes: number[] = [];
   readonly starts: number[] = [];
   readonly ends: number[] = [];
-  readonly quoteCounts: number[] = [];
 
   get count(): number {
     return this.starts.length;
   }
 
-  add(index: number, start: number, end: number, quoteCount: number): void {
+  add(index: number, start: number, end: number): void {
     this.indexes.push(index);
     this.starts.push(start);
     this.ends.push(end);
-    this.quoteCounts.push(quoteCount);
   }
 }
 
@@ -49,10 +48,9 @@ export class LineScan implements Scan {
   readonly #text: string;
   readonly #maxCount: number;
   readonly #maxLines: number;
-  #at = 0;
   #start = 0;
-  #isBlank = true;
-  #quoteCount = 0;
+  /** From the start to here all is blank. */
+  #at = 0;
   lineCount = 0;
 
   constructor(text: string, maxCount: number, maxLines: number) {
@@ -63,28 +61,27 @@ export class LineScan implements Scan {
 
   advance(charCount: number): boolean {
     const text = this.#text;
-    const end = Math.min(this.#at + charCount, text.length);
-    let i = this.#at;
-    for (; i < end; i++) {
-      const code = text.charCodeAt(i);
+    const until = Math.min(this.#at + charCount, text.length);
+    while (this.#at < until) {
+      const code = text.charCodeAt(this.#at);
       if (code === LINE_END) {
-        if (!this.#endLine(i)) return false;
-        continue;
+        if (!this.#endLine(this.#at)) return false;
+      } else if (isSpace(code)) {
+        this.#at += 1;
+      } else {
+        // 0.2 ms for a line of 4 MB.
+        const end = text.indexOf("\n", this.#at);
+        this.pieces.add(this.lineCount, this.#start, end === -1 ? text.length : end);
+        if (!this.#endLine(this.pieces.ends.at(-1)!)) return false;
       }
-      if (this.#isBlank && !isSpace(code)) this.#isBlank = false;
-      if (code === QUOTE) this.#quoteCount += 1;
-      else if (code === BACKSLASH && text.charCodeAt(i + 1) !== LINE_END) i += 1;
     }
-    this.#at = i;
-    return i < text.length || (this.#start < text.length && this.#endLine(text.length));
+    return this.#at < text.length || (this.#start < text.length && this.#endLine(text.length));
   }
 
   #endLine(end: number): boolean {
-    if (!this.#isBlank) this.pieces.add(this.lineCount, this.#start, end, this.#quoteCount);
     this.lineCount += 1;
     this.#start = end + 1;
-    this.#isBlank = true;
-    this.#quoteCount = 0;
+    this.#at = this.#start;
     return this.pieces.count <= this.#maxCount && this.lineCount <= this.#maxLines;
   }
 }
@@ -99,7 +96,6 @@ export class ElementScan implements Scan {
   #start: number;
   #depth = 1;
   #isInString = false;
-  #quoteCount = 0;
 
   constructor(text: string, maxCount: number) {
     this.#text = text;
@@ -123,7 +119,6 @@ export class ElementScan implements Scan {
         if (this.#isInString) i += 1;
       } else if (code === QUOTE) {
         this.#isInString = !this.#isInString;
-        this.#quoteCount += 1;
       } else if (!this.#isInString && !this.#take(code, i)) {
         return false;
       }
@@ -148,9 +143,8 @@ export class ElementScan implements Scan {
   }
 
   #endElement(end: number): void {
-    this.pieces.add(this.pieces.count, this.#start, end, this.#quoteCount);
+    this.pieces.add(this.pieces.count, this.#start, end);
     this.#start = end + 1;
-    this.#quoteCount = 0;
   }
 
   #endArray(code: number, end: number): void {
@@ -167,7 +161,7 @@ export class WholeScan implements Scan {
   readonly fault = undefined;
 
   constructor(text: string) {
-    this.pieces.add(0, 0, text.length, quoteCountOf(text));
+    this.pieces.add(0, 0, text.length);
   }
 
   advance(): boolean {

@@ -12,11 +12,12 @@ import {
   eventOf,
   eventWithOthers,
   MalformedEventError,
+  plainEvent,
   type TimeRules,
   whatIsWrongWith,
 } from "../event/from-object.ts";
 import { type InputError, StreamNotAllowedError, TooManyStreamsError } from "../input-error.ts";
-import { ElementScan, LineScan, type Pieces, type Scan, WholeScan } from "./pieces.ts";
+import { ElementScan, LineScan, type Pieces, quoteCountOf, type Scan, WholeScan } from "./pieces.ts";
 import { RefusedBodyError } from "./refused-body.ts";
 
 /** "object": the whole body is one event. */
@@ -113,31 +114,40 @@ class Reading implements EventBatch {
   }
 
   take(i: number): void {
-    const { starts, ends, quoteCounts, indexes } = this.#pieces;
-    const { allowed, admits } = this.#options;
+    const { starts, ends } = this.#pieces;
     const start = starts[i]!;
     const end = ends[i]!;
-    const index = indexes[i]!;
     const isLong = end - start > EVENT_MAX_CHARS;
-    const text = this.#text.slice(start, end);
-    const value = isLong ? undefined : this.#parse(text, index);
-    let event = eventOf(value, quoteCounts[i]!, this.#options);
+    const plain = isLong ? undefined : plainEvent(this.#text, start, end, this.#options);
+    if (plain === undefined) this.#takeOther(i, isLong);
+    else this.#admit(plain, i);
+  }
+
+  #takeOther(i: number, isLong: boolean): void {
+    const text = this.#textOf(i);
+    const value = isLong ? undefined : this.#parse(text, this.#pieces.indexes[i]!);
+    let event = value === undefined ? undefined : eventOf(value, quoteCountOf(text), this.#options);
     if (event === undefined && this.#options.ignoresUnknown) event = eventWithOthers(value, text, this.#options);
-    if (event === undefined) {
-      this.#refuse(index, text, () => this.#faultOf(value, text, isLong));
-      return;
-    }
-    if (allowed !== undefined && !allowed.has(event.stream)) {
+    if (event === undefined) this.#refuse(i, () => this.#faultOf(value, text, isLong));
+    else this.#admit(event, i);
+  }
+
+  #admit(event: Event, i: number): void {
+    const { stream } = event;
+    const { allowed, admits } = this.#options;
+    if (allowed !== undefined && !allowed.has(stream)) {
       this.notAllowedCount += 1;
-      this.#refuse(index, text, () => new StreamNotAllowedError("stream", event.stream, allowed));
-      return;
+      this.#refuse(i, () => new StreamNotAllowedError("stream", stream, allowed));
+    } else if (!admits(stream)) {
+      this.#refuse(i, () => new TooManyStreamsError(stream));
+    } else {
+      this.events.push(event);
+      this.indexes.push(this.#pieces.indexes[i]!);
     }
-    if (!admits(event.stream)) {
-      this.#refuse(index, text, () => new TooManyStreamsError(event.stream));
-      return;
-    }
-    this.events.push(event);
-    this.indexes.push(index);
+  }
+
+  #textOf(i: number): string {
+    return this.#text.slice(this.#pieces.starts[i], this.#pieces.ends[i]);
   }
 
   /** Undefined if it is not JSON. */
@@ -150,10 +160,10 @@ class Reading implements EventBatch {
     }
   }
 
-  #refuse(index: number, text: string, faultOf: () => InvalidEvent["error"]): void {
+  #refuse(i: number, faultOf: () => InvalidEvent["error"]): void {
     this.invalidCount += 1;
-    const { invalidMaxListed } = this.#options;
-    if (this.invalid.length < invalidMaxListed) this.invalid.push({ index, text, error: faultOf() });
+    if (this.invalid.length >= this.#options.invalidMaxListed) return;
+    this.invalid.push({ index: this.#pieces.indexes[i]!, text: this.#textOf(i), error: faultOf() });
   }
 
   #faultOf(value: unknown, text: string, isLong: boolean): InvalidEvent["error"] {

@@ -11,8 +11,10 @@ import { Value } from "@sinclair/typebox/value";
 import type { Event } from "../../domain/event.ts";
 import { DEFAULT_STREAM, isStreamName } from "../../domain/stream-name.ts";
 import { EXPECTS_NO_REPLACEMENT, EXPECTS_USER, isUserText } from "../../domain/user-text.ts";
+import { firstNonSpace } from "../body/pieces.ts";
 import { InputError, InvalidParameterError } from "../input-error.ts";
 import { timeOf } from "../time-text.ts";
+import { digits } from "./from-query.ts";
 import { EventObjectSchema, expectsTime } from "./object-rules.ts";
 import { FUTURE_MAX_MS } from "./query-rules.ts";
 
@@ -27,6 +29,19 @@ const NAMES = Object.keys(EventObjectSchema.properties);
 /** Quotes around the names and values of user and event. */
 const FEWEST_QUOTES = 8;
 const QUOTES_PER_MEMBER = 4;
+
+const SPACE = 32;
+const QUOTE = 34;
+const COMMA = 44;
+const ZERO = 48;
+const NINE = 57;
+const BACKSLASH = 92;
+const OPEN_OBJECT = 123;
+const CLOSE_OBJECT = 125;
+const DELETE = 127;
+/** By their first letter, which no two have in common. */
+const QUOTED_NAMES: string[] = [];
+for (const name of NAMES) QUOTED_NAMES[name.charCodeAt(0)] = `"${name}":`;
 
 export interface TimeRules {
   readonly now: number;
@@ -88,6 +103,58 @@ function isoInstant(text: string): number | undefined {
 
 function isText(value: unknown): value is string {
   return typeof value === "string" && isUserText(value);
+}
+
+/**
+ * The same for a part of a text, in one pass: if it is an object of known members whose strings are printable ASCII
+ * without escapes. Nearly all are, and it takes 0.2 µs, where JSON.parse and eventOf() take 0.5. Undefined if it is
+ * another text, or no event.
+ */
+export function plainEvent(text: string, start: number, end: number, rules: TimeRules): Event | undefined {
+  let timestamp: number | undefined;
+  let user: string | undefined;
+  let event: string | undefined;
+  let stream: string | undefined;
+  let id: string | undefined;
+  let quotes = 0;
+  let i = firstNonSpace(text, start);
+  if (text.charCodeAt(i) !== OPEN_OBJECT) return undefined;
+  do {
+    i = firstNonSpace(text, i + 1);
+    const name = QUOTED_NAMES[text.charCodeAt(i + 1)];
+    if (name === undefined || !text.startsWith(name, i)) return undefined;
+    const from = firstNonSpace(text, i + name.length);
+    i = name === '"timestamp":' ? digitsEnd(text, from) : plainStringEnd(text, from);
+    if (i === -1) return undefined;
+    // -1, which is too early, if they are not a number of JSON.
+    if (name === '"timestamp":') timestamp = digits(text, from, i);
+    else if (name === '"user":') user = text.slice(from + 1, i - 1);
+    else if (name === '"event":') event = text.slice(from + 1, i - 1);
+    else if (name === '"stream":') stream = text.slice(from + 1, i - 1);
+    else id = text.slice(from + 1, i - 1);
+    quotes += name === '"timestamp":' ? 2 : QUOTES_PER_MEMBER;
+    i = firstNonSpace(text, i);
+  } while (text.charCodeAt(i) === COMMA);
+  // Another one may end behind the part.
+  if (text.charCodeAt(i) !== CLOSE_OBJECT || i >= end || firstNonSpace(text, i + 1) < end) return undefined;
+  return eventOf({ timestamp, user, event, stream, id }, quotes, rules);
+}
+
+function digitsEnd(text: string, start: number): number {
+  let i = start;
+  for (let code = text.charCodeAt(i); code >= ZERO && code <= NINE; code = text.charCodeAt(i)) i += 1;
+  return i;
+}
+
+/** Behind the string that begins there; -1 if none does, or another character is in it. */
+function plainStringEnd(text: string, start: number): number {
+  if (text.charCodeAt(start) !== QUOTE) return -1;
+  for (let i = start + 1; ; i++) {
+    const code = text.charCodeAt(i);
+    if (code === QUOTE) return i + 1;
+    // Also at the end of the text, where it is NaN.
+    if (!(code >= SPACE && code < DELETE) || code === BACKSLASH) return -1;
+  }
 }
 
 /** Why it was refused. `text`: what `value` was parsed from. `mayHaveOthers`: members that are left out. */
