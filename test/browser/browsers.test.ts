@@ -534,6 +534,11 @@ describe("settings for browsers", () => {
   });
 });
 
+test("a signature stays what it was: signed links are in mails and on pages", () => {
+  const signature = signatureOf("the redirect secret", "https://shop.example/spring", "ads");
+  expect(signature).toBe("9NKZj_smCyL6ZotZkmx0IgDIGq8nIPadn_6b7Sp2sto");
+});
+
 describe("GET /hourglass.js", () => {
   let service: Service;
   beforeAll(async () => {

@@ -376,7 +376,10 @@ for (const { name, needs, open } of MODES) {
         await Promise.all(sending);
         await service.start();
         for (const events of bodies) {
-          const { body } = await send(ndjson(events));
+          const { body } = await waitFor("a body to be taken", async () => {
+            const sent = await send(ndjson(events));
+            return sent.status === 200 && sent;
+          });
           expect(body.accepted + body.duplicates).toBe(700);
           for (const { id } of events) acknowledged.add(id!);
         }
@@ -388,9 +391,13 @@ for (const { name, needs, open } of MODES) {
       expect(new Set(rows.map(({ id }) => id))).toEqual(acknowledged);
     });
 
+    const untilTaken = () =>
+      waitFor("events to be taken", async () => (await send(ndjson(clicks("back", 1)))).status === 200);
+
     if (name === "redis+mysql") {
       test("with Redis frozen: what was sent is of unknown outcome, the rest is refused and never counts", async () => {
         const { redis } = site.servers!;
+        await untilTaken();
         process.kill(redis.pid, "SIGSTOP");
         try {
           const events = withIds(clicks("away", 5_000), "away");
@@ -414,7 +421,7 @@ for (const { name, needs, open } of MODES) {
         } finally {
           process.kill(redis.pid, "SIGCONT");
         }
-        await waitFor("Redis to be back", async () => (await send(ndjson(clicks("back", 1)))).status === 200);
+        await untilTaken();
         expect(await countOf("away")).toBe(2_000);
         expect((await ledger())["unknown"] as unknown).toEqual({
           total: 2_000,
@@ -429,6 +436,7 @@ for (const { name, needs, open } of MODES) {
 
       test("a small body sent to a frozen Redis: 504, and nothing but unknown outcomes", async () => {
         const { redis } = site.servers!;
+        await untilTaken();
         process.kill(redis.pid, "SIGSTOP");
         try {
           const { status, headers, body } = await send(ndjson(clicks("frozen", 5)));
@@ -437,7 +445,7 @@ for (const { name, needs, open } of MODES) {
         } finally {
           process.kill(redis.pid, "SIGCONT");
         }
-        await waitFor("Redis to answer", async () => (await send(ndjson(clicks("back", 1)))).status === 200);
+        await untilTaken();
         expect(await countOf("frozen")).toBe(5);
       });
 
@@ -445,6 +453,7 @@ for (const { name, needs, open } of MODES) {
         const { redis, mariaDb } = site.servers!;
         const long = HOUR - 400 * DAY_MS;
         const now = Date.now();
+        await untilTaken();
         await expectOutcome(send(ndjson(clicks("partly", 3, { timestamp: long }))), { accepted: 3 });
         await waitFor("the rows", async () => (await rowsOf("partly")) === 3);
         // Anew from nothing: then only the cold store knows of any hour before this one.

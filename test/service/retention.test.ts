@@ -138,7 +138,9 @@ for (const mode of pipelineModes()) {
       await instance.take(...eventsOfDays(3));
       await instance.drained();
       // Before any sweep, events of a day that is over are refused.
-      const refusedBefore = [TODAY + DAY_MS - 1, TODAY + DAY_MS].map((now) => instance.pipeline.retention.rowsFrom(now));
+      const refusedBefore = [TODAY + DAY_MS - 1, TODAY + DAY_MS].map((now) =>
+        instance.pipeline.retention.rowsFrom(now),
+      );
       expect(refusedBefore).toEqual([TODAY - 2 * DAY_MS, TODAY - DAY_MS]);
       site.clock.ms = TODAY + DAY_MS - 1;
       await instance.pipeline.retention.sweep();

@@ -60,11 +60,12 @@ export function standIns(kinds: readonly ServerKind[]): string[] {
 }
 
 export function missingBinaries(kinds: readonly ServerKind[]): string[] {
-  return kinds.flatMap((kind) => NEEDS[kind].binaries.filter((name) => findBinary(name) === undefined));
+  const names = new Set(kinds.flatMap((kind) => NEEDS[kind].binaries));
+  return [...names].filter((name) => findBinary(name) === undefined);
 }
 
 export function debianPackages(kinds: readonly ServerKind[]): string[] {
-  return kinds.flatMap((kind) => NEEDS[kind].debianPackages);
+  return [...new Set(kinds.flatMap((kind) => NEEDS[kind].debianPackages))];
 }
 
 /** Whether a machine like this one, as this user, could have them. */
