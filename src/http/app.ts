@@ -50,7 +50,8 @@ export function createApp(options: AppOptions) {
   const counts = [posts, gets, batches, pixels, beacons, redirects, seriesGets, streamsGets, liveGets];
   const { access, certificate } = options;
   const lines = options.requestLog && new RequestLines(options.requestLog);
-  const hostRefusalOf = hostCheck();
+  const logged = (request: Request, answer: Response) => lines?.answered(request, answer) ?? answer;
+  const hostRefusalOf = hostCheck(logged);
   const unrouted = unroutedAnswers(() => app.routes);
   const app = new Elysia({
     strictPath: true,
@@ -59,8 +60,7 @@ export function createApp(options: AppOptions) {
       routes: {
         "/*": (request: Request) => {
           lines?.begin(request);
-          const answer = hostRefusalOf(request) ?? unrouted(request);
-          return lines?.answered(request, answer) ?? answer;
+          return hostRefusalOf(request) ?? logged(request, unrouted(request));
         },
       },
       reusePort: options.sharesPort,
@@ -70,9 +70,10 @@ export function createApp(options: AppOptions) {
     },
   });
   if (lines !== undefined) app.use(lines.plugin());
+  // Elysia routes every request asynchronously if the text of a hook looks like "return f(…)" or "=> f(…)".
   app.onRequest(({ request }) => {
     const refusal = hostRefusalOf(request);
-    if (refusal !== undefined) return lines?.answered(request, refusal) ?? refusal;
+    if (refusal !== undefined) return refusal;
   });
   const { corsOrigins } = options.browserSettings;
   if (corsOrigins !== undefined) app.use(crossOrigin(corsOrigins, CROSS_ORIGIN_METHODS));
@@ -91,7 +92,7 @@ export function createApp(options: AppOptions) {
     .use(dashboard())
     .onError(({ error, code, request }) => {
       const answer = code === "NOT_FOUND" ? unrouted(request) : answerToError(error, options.log, request);
-      return lines === undefined ? answer : lines.answered(request, answer);
+      return logged(request, answer);
     });
 }
 
@@ -100,17 +101,17 @@ export function createApp(options: AppOptions) {
  * any text, and if it makes no URL, passes the path alone. A request without a Host is accepted: health checks of
  * balancers use HTTP/1.0.
  */
-function hostCheck(): (request: Request) => Response | undefined {
+function hostCheck(logged: (request: Request, answer: Response) => Response) {
   // The latest good URL up to its path: most requests have the same.
   let good = "\0";
-  return (request) => {
+  return (request: Request): Response | undefined => {
     const { url } = request;
     if (url.startsWith(good)) return undefined;
     const isPathAlone = url.startsWith("/");
     const origin = isPathAlone ? "" : url.slice(0, url.indexOf("/", EARLIEST_PATH) + 1);
     const isGood = isPathAlone ? (request.headers.get("host") ?? "") === "" : URL.canParse(origin);
     if (isGood && !isPathAlone) good = origin;
-    return isGood ? undefined : hostRefused(request.headers.get("host"));
+    return isGood ? undefined : logged(request, hostRefused(request.headers.get("host")));
   };
 }
 

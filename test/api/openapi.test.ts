@@ -448,6 +448,10 @@ describe("every answer that is described", () => {
     await mode.end();
   });
 
+  test("is of a request that was routed synchronously: Elysia takes a hook for async by its text", () => {
+    expect(appOf(instance.pipeline).fetch.constructor.name).toBe("Function");
+  });
+
   async function expectDescribed(app: ReturnType<typeof appOf>, requests: Requests): Promise<void> {
     for (const [name, some] of Object.entries(requests)) {
       const described = api.operations.find(({ method, path }) => `${method} ${path}` === name)!;
