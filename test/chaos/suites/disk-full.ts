@@ -32,8 +32,8 @@ const WATCH_PAUSE_MS = 20;
 const ROOM_MAX_MS = 1_500;
 const FULL_MAX_MS = 2_500;
 /** For a refusal once it is full, and an acknowledgement once there is room. */
-const REACTION_TIMEOUT_MS = 15_000;
-const FINISH_TIMEOUT_MS = 30_000;
+const REACTION_TIMEOUT_MS = 60_000;
+const FINISH_TIMEOUT_MS = 120_000;
 const DRAIN_STALL_MS = 30_000;
 
 export async function runDiskFull(options: DiskFullOptions): Promise<Report> {

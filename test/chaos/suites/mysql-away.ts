@@ -33,7 +33,7 @@ const PATIENCE_MS = 10_000;
 const WARM_UP_SHARE = 1 / 9;
 const WATCH_PAUSE_MS = 20;
 const SAMPLE_MS = 1_000;
-const FINISH_TIMEOUT_MS = 30_000;
+const FINISH_TIMEOUT_MS = 120_000;
 const DRAIN_STALL_MS = 40_000;
 /** Of each instance, away and drained: the ring, and what is read back in transactions' worths. */
 const RSS_GROWTH_MAX_MB = 150;
