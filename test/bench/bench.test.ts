@@ -17,27 +17,16 @@ import type { CandidateResults, RateResult, Results, TrialResult } from "../../b
 import { ratios, spreadOf } from "../../bench/statistics.ts";
 import { judgementOf } from "../../bench/verdict.ts";
 import { Latencies } from "../../src/runtime/latencies.ts";
+import { bench } from "../harness/project/bench-command.ts";
 import { PROJECT_ROOT } from "../harness/project/project-files.ts";
 
 const PROCESS_TIMEOUT_MS = 180_000;
-const MAIN = join(PROJECT_ROOT, "bench", "main.ts");
 
 let folder = "";
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), "hourglass-bench-test-"));
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
-
-async function bench(...args: string[]): Promise<{ code: number; output: string; errors: string }> {
-  const child = Bun.spawn([process.execPath, MAIN, ...args], {
-    stdin: "ignore",
-    stdout: "pipe",
-    stderr: "pipe",
-  });
-  const texts = [new Response(child.stdout).text(), new Response(child.stderr).text()] as const;
-  const [output, errors] = await Promise.all(texts);
-  return { code: await child.exited, output, errors };
-}
 
 describe("the bench's load", () => {
   const driver = new LoadDriver(QUICK);

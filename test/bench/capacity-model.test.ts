@@ -3,7 +3,6 @@
  * reckoned, and the same again for the same seed. And the measurement that it is held against runs, at tiny sizes.
  */
 import { describe, expect, test } from "bun:test";
-import { join } from "node:path";
 import { Cores, Lock, Thread } from "../../bench/capacity/cores.ts";
 import { fitted, MEASURED } from "../../bench/capacity/costs.ts";
 import { EventQueue } from "../../bench/capacity/event-queue.ts";
@@ -11,7 +10,7 @@ import { type SimulationOptions, simulate } from "../../bench/capacity/model.ts"
 import { BUSY_MAX, isEnough, limitOf, planFor } from "../../bench/capacity/plan.ts";
 import { Poisson } from "../../bench/capacity/poisson.ts";
 import { Random } from "../harness/pipeline/random.ts";
-import { PROJECT_ROOT } from "../harness/project/project-files.ts";
+import { bench } from "../harness/project/bench-command.ts";
 
 const PROCESS_TIMEOUT_MS = 300_000;
 
@@ -26,13 +25,6 @@ const SMALL: SimulationOptions = {
   flushIntervalMs: 100,
   flushMaxEvents: 10_000,
 };
-
-async function bench(...args: string[]): Promise<{ code: number; output: string; errors: string }> {
-  const command = [process.execPath, join(PROJECT_ROOT, "bench", "main.ts"), ...args];
-  const child = Bun.spawn(command, { stdin: "ignore", stdout: "pipe", stderr: "pipe" });
-  const [output, errors] = await Promise.all([child.stdout.text(), child.stderr.text()]);
-  return { code: await child.exited, output, errors };
-}
 
 describe("threads on cores", () => {
   test("that come independently to one wait as long as theory says (M/D/1)", () => {

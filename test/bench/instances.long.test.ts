@@ -3,17 +3,10 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { PROJECT_ROOT } from "../harness/project/project-files.ts";
+import { bench } from "../harness/project/bench-command.ts";
 import { describeWithServers } from "../harness/servers/servers.ts";
 
 const PROCESS_TIMEOUT_MS = 300_000;
-
-async function bench(...args: string[]): Promise<{ code: number; output: string; errors: string }> {
-  const command = [process.execPath, join(PROJECT_ROOT, "bench", "main.ts"), ...args];
-  const child = Bun.spawn(command, { stdin: "ignore", stdout: "pipe", stderr: "pipe" });
-  const [output, errors] = await Promise.all([child.stdout.text(), child.stderr.text()]);
-  return { code: await child.exited, output, errors };
-}
 
 describeWithServers("several instances, measured", ["redis", "mariadb"], () => {
   let folder = "";

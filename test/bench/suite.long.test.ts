@@ -7,30 +7,18 @@ import { CANDIDATES, whyNotMeasurable } from "../../bench/candidates.ts";
 import { CRITERIA } from "../../bench/criteria.ts";
 import { PERCENTILES } from "../../bench/load/percentiles.ts";
 import type { Results } from "../../bench/results.ts";
-import { PROJECT_ROOT } from "../harness/project/project-files.ts";
+import { bench } from "../harness/project/bench-command.ts";
 import { describeWithServers } from "../harness/servers/servers.ts";
 
 const SUITE_TIMEOUT_MS = 600_000;
 /** MySQL may not have been unpacked here. */
 const MEASURED = CANDIDATES.filter((one) => whyNotMeasurable(one) === undefined);
-const MAIN = join(PROJECT_ROOT, "bench", "main.ts");
 
 let folder = "";
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), "hourglass-bench-test-"));
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
-
-async function bench(...args: string[]): Promise<{ code: number; output: string; errors: string }> {
-  const child = Bun.spawn([process.execPath, MAIN, ...args], {
-    stdin: "ignore",
-    stdout: "pipe",
-    stderr: "pipe",
-  });
-  const texts = [new Response(child.stdout).text(), new Response(child.stderr).text()] as const;
-  const [output, errors] = await Promise.all(texts);
-  return { code: await child.exited, output, errors };
-}
 
 describeWithServers("the bench suite", ["redis", "mariadb"], () => {
   let ran: Awaited<ReturnType<typeof bench>>;
