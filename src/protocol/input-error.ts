@@ -1,6 +1,5 @@
 /** Why an input is refused: which part of it, what was found there, and what is expected. */
-import type { StreamSelection } from "../domain/hour-range.ts";
-import type { StreamSet } from "../domain/stream-set.ts";
+import { type StreamSet, selectionOf } from "../domain/stream-set.ts";
 
 /** Of a value that is echoed: enough to recognize it. */
 export const GOT_MAX_CHARS = 300;
@@ -43,13 +42,7 @@ export function checkStream(stream: string, allowed: StreamSet | undefined): voi
   if (allowed !== undefined && !allowed.has(stream)) throw new StreamNotAllowedError("stream", stream, allowed);
 }
 
-/** Like checkStream(), for every stream of a selection. `got`: the parameter's text. */
-export function checkSelection(
-  field: string,
-  got: string,
-  selection: StreamSelection,
-  allowed: StreamSet | undefined,
-): void {
-  if (allowed === undefined || allowed.hasAllOf(selection)) return;
-  throw new StreamNotAllowedError(field, got, allowed);
+/** Like checkStream(), for every stream of a selection (`shop.*`). */
+export function checkSelection(text: string, allowed: StreamSet | undefined): void {
+  if (allowed?.hasAllOf(selectionOf(text)) === false) throw new StreamNotAllowedError("stream", text, allowed);
 }

@@ -5,7 +5,6 @@
 import { Type } from "@sinclair/typebox";
 import { Elysia } from "elysia";
 import { DEFAULT_STREAM } from "../../domain/stream-name.ts";
-import { selectionOf } from "../../domain/stream-set.ts";
 import { readQuery } from "../../protocol/event/from-query.ts";
 import { checkSelection } from "../../protocol/input-error.ts";
 import { expose } from "../../runtime/exposed-metric.ts";
@@ -58,7 +57,7 @@ export function live(options: AppOptions, gets: RequestCounts) {
     const startMs = gets.start();
     try {
       const { stream = DEFAULT_STREAM } = readQuery(request.url, LiveQuerySchema);
-      checkSelection("stream", stream, selectionOf(stream), access?.streamsOf(request));
+      checkSelection(stream, access?.streamsOf(request));
       const { stopping } = pipeline;
       if (stopping.aborted) return gets.counted(errorAnswer(503, STOPPING, RETRY), startMs);
       endWith(stopping);

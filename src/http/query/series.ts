@@ -37,8 +37,7 @@ export function series({ pipeline, log, now, access }: AppOptions, gets: Request
     const startMs = gets.start();
     try {
       const question = readQuestion(request, now());
-      const { stream } = question;
-      checkSelection("stream", stream, selectionOf(stream), access?.streamsOf(request));
+      checkSelection(question.stream, access?.streamsOf(request));
       const steps = new Steps(question);
       const found = await readSeries(pipeline, question, steps, now());
       const text = TEXTS[question.format](question, steps, found);

@@ -38,8 +38,7 @@ export function streams({ pipeline, log, now, access }: AppOptions, gets: Reques
     const startMs = gets.start();
     try {
       const question = readQuestion(request, now());
-      const { stream } = question;
-      checkSelection("stream", stream, selectionOf(stream), access?.streamsOf(request));
+      checkSelection(question.stream, access?.streamsOf(request));
       const found = await readStreams(pipeline, question);
       const { format, from, to } = question;
       const text = format === "csv" ? csvText(question, found) : jsonText(question, found);
