@@ -1,6 +1,6 @@
 /**
- * Installs what the tests start (Redis, MariaDB, RabbitMQ, Kafka, ActiveMQ, HAProxy, Chromium), on Debian and its kin,
- * as root or with a sudo that needs no password. Elsewhere it says what to install.
+ * Installs what the tests start (Redis, MariaDB, RabbitMQ, Kafka, ActiveMQ, HAProxy, Chromium; for the long
+ * tests more), on Debian and its kin, as root or with a sudo that needs no password. Elsewhere it says what to install.
  */
 import { fetchJars } from "../../test/harness/brokers/jars.ts";
 import {

@@ -160,6 +160,18 @@ describe("a line of a JSON log", () => {
     expect(read("json", JSON.stringify({ ...CADDY, ts: undefined }))).toBeUndefined();
   });
 
+  test("of Caddy's about an error with a request stands for none: the request has a line of its own", () => {
+    for (const logger of ["http.log.error", "http.log.error.log0", "http.handlers.reverse_proxy"])
+      expect(read("json", JSON.stringify({ ...CADDY, logger }))).toBe("none");
+    for (const logger of ["http.log.access", "http.log.access.log0"])
+      expect(read("json", JSON.stringify({ ...CADDY, logger }))).toEqual(EXPECTED);
+  });
+
+  test("of nginx without escape=json is read, though it is no JSON", () => {
+    const text = JSON.stringify({ ...NGINX, request_uri: "/~", http_user_agent: "~" }).replaceAll("~", "\\x22");
+    expect(read("json", text)).toEqual({ ...EXPECTED, at: AT, path: '/"', agent: '"' });
+  });
+
   test("of another server is read by a map of fields", () => {
     const fields: FieldMap = { time: "at", user: "client.ip", request: "req", referrer: "from" };
     const lines = jsonLogReader(new LogTimes(undefined), fields);

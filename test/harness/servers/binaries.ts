@@ -3,7 +3,7 @@ import { hasJars, type JarServer } from "../brokers/jars.ts";
 import { newerServer, whyNewerServerCannotRun } from "../debian/newer-servers.ts";
 
 /** A browser is no server, nor is a balancer, but they are needed, brought and missed in the same way. */
-export type ServerKind = "redis" | "mariadb" | "rabbitmq" | JarServer | "haproxy" | "chromium" | "containers";
+export type ServerKind = "redis" | "mariadb" | "rabbitmq" | JarServer | "haproxy" | "chromium" | "web" | "containers";
 
 /** What each needs to be started, and the Debian package that brings it. */
 const NEEDS: Record<ServerKind, { binaries: readonly string[]; debianPackages: readonly string[] }> = {
@@ -15,6 +15,7 @@ const NEEDS: Record<ServerKind, { binaries: readonly string[]; debianPackages: r
   activemq: { binaries: ["java", "mvn"], debianPackages: ["default-jre-headless", "maven"] },
   haproxy: { binaries: ["haproxy"], debianPackages: ["haproxy"] },
   chromium: { binaries: ["chromium"], debianPackages: ["chromium"] },
+  web: { binaries: ["nginx", "apache2", "caddy"], debianPackages: ["nginx", "apache2-bin", "caddy"] },
   containers: {
     binaries: ["buildah", "podman", "runc", "podman-compose", "iptables", "catatonit"],
     debianPackages: [
@@ -31,8 +32,8 @@ const NEEDS: Record<ServerKind, { binaries: readonly string[]; debianPackages: r
 };
 
 export const ALL_KINDS = Object.keys(NEEDS) as readonly ServerKind[];
-/** Containers are only part of the long tests. */
-export const SERVER_KINDS = ALL_KINDS.filter((kind) => kind !== "containers");
+/** The others are only part of the long tests. */
+export const SERVER_KINDS = ALL_KINDS.filter((kind) => kind !== "containers" && kind !== "web");
 
 /** Where servers are put by systems that leave them out of a plain user's PATH. */
 const MORE_FOLDERS = ["/usr/sbin", "/usr/local/sbin", "/usr/local/bin", "/usr/libexec", "/opt/homebrew/bin"];
@@ -90,7 +91,7 @@ export function whyServersCannotRun(kinds: readonly ServerKind[]): string | unde
   return (
     `${missing.join(" and ")} not found. Install them: on Debian or Ubuntu 'apt-get install ${packages}', ` +
     "elsewhere Redis 7, MariaDB 10.11, RabbitMQ 3.10, HAProxy 2.6, or later ones of them, Java 17, Maven, kcat and " +
-    "Chromium, with their programs in the PATH."
+    "Chromium (for the long tests nginx, Apache and Caddy), with their programs in the PATH."
   );
 }
 

@@ -27,6 +27,7 @@ export function jsonLogReader(times: LogTimes, fields: FieldMap): ReadLine {
   return (text) => {
     const value = parsed(text);
     if (value === undefined) return undefined;
+    if (isMessageOnRequest(value)) return "none";
     const parts: Partial<Record<Field, string>> = {};
     for (const [field, candidates] of paths) {
       for (const path of candidates) {
@@ -38,7 +39,12 @@ export function jsonLogReader(times: LogTimes, fields: FieldMap): ReadLine {
   };
 }
 
+/** nginx without `escape=json` writes \x22 for a quote, which is no JSON. */
 function parsed(text: string): object | undefined {
+  return objectIn(text) ?? objectIn(text.replace(/\\x([0-9A-F]{2})/g, "\\u00$1"));
+}
+
+function objectIn(text: string): object | undefined {
   try {
     const value: unknown = JSON.parse(text);
     return typeof value === "object" && value !== null ? value : undefined;
@@ -53,6 +59,11 @@ function textAt(value: object, path: readonly string[]): string | undefined {
   for (const name of path) at = (at as Record<string, unknown> | null | undefined)?.[name];
   const first: unknown = Array.isArray(at) ? at[0] : at;
   return typeof first === "string" || typeof first === "number" ? String(first) : undefined;
+}
+
+/** Caddy also logs an error with its request, which has a line of its own. */
+function isMessageOnRequest({ logger }: { readonly logger?: unknown }): boolean {
+  return typeof logger === "string" && logger.startsWith("http.") && !logger.startsWith("http.log.access");
 }
 
 /** Caddy writes its other messages into the same log. */
