@@ -3,7 +3,7 @@ import { Value } from "@sinclair/typebox/value";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { TimeZone } from "../domain/time-zone.ts";
 import { EventObjectSchema } from "../protocol/event/object-rules.ts";
-import { timeOf } from "../protocol/time-text.ts";
+import { expectedTime, timeOf } from "../protocol/time-text.ts";
 import { readConfig, settingsHelp } from "../settings/read-config.ts";
 import type { Config } from "../settings/settings.ts";
 
@@ -31,7 +31,7 @@ export function addSettingsHelp(command: Command): Command {
 
 export function timeArgument(text: string): number {
   const at = timeOf(text, UTC);
-  if (at === undefined) throw new InvalidArgumentError(`It takes ${EXPECTS_TIME_ARGUMENT}.`);
+  if (at === undefined) throw new InvalidArgumentError(`It takes ${expectedTime(text, EXPECTS_TIME_ARGUMENT)}.`);
   return at;
 }
 

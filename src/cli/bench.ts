@@ -10,7 +10,7 @@ import { errorText } from "../runtime/deadline.ts";
 import { Latencies } from "../runtime/latencies.ts";
 import type { Config } from "../settings/settings.ts";
 import { exitWith, streamArgument, URL_HELP, urlArgument } from "./arguments.ts";
-import { grouped } from "./import/report.ts";
+import { amount, grouped } from "./shared/amounts.ts";
 import { ServiceClient } from "./shared/service-client.ts";
 
 interface BenchOptions {
@@ -140,9 +140,10 @@ function rounded(value: number): number {
 function textOf(summary: ReturnType<typeof summaryOf>, url: string): string {
   const { accepted, perS, seconds, connections, stream, latencyMs, failures } = summary;
   return [
-    `${grouped(perS)} events/s: ${grouped(accepted)} in ${seconds} s over ${connections} connections to ${url}`,
+    `${grouped(perS)} events/s: ${grouped(accepted)} in ${seconds} s`,
+    `sent over ${amount(connections, "connection")} to ${url}`,
     `answers: p50 ${latencyMs.p50} ms, p99 ${latencyMs.p99} ms, max ${latencyMs.max} ms`,
     `they count in the stream '${stream}'`,
-    ...Object.entries(failures).map(([why, count]) => `FAILED: ${grouped(count)} times ${why}`),
+    ...Object.entries(failures).map(([why, count]) => `FAILED: ${amount(count, "time")} ${why}`),
   ].join("\n");
 }

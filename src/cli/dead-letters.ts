@@ -11,7 +11,7 @@ const LETTERS_PER_READ = 500;
 
 function lettersOf({ cold }: OpenStores): SetAside<DeadLetter> {
   const read = (after: number, limit: number) => cold.deadLetters(after, limit);
-  return { what: "dead letter", perRead: LETTERS_PER_READ, read, text: letterText };
+  return { what: "dead letter", several: "dead letters", perRead: LETTERS_PER_READ, read, text: letterText };
 }
 
 export function addDeadLetters(program: Command): void {
@@ -24,7 +24,7 @@ export function addDeadLetters(program: Command): void {
     .option("--json", "a JSON object a line", false)
     .action(
       exitWith((config, { json }: { json: boolean }) =>
-        withStores(config, (stores) => listAll(lettersOf(stores), json, "dead letters")),
+        withStores(config, (stores) => listAll(lettersOf(stores), json)),
       ),
     );
   addChoice(deadLetters.command("replay"))

@@ -1,9 +1,10 @@
 /** `hourglass export`: the events of a range, from the cold store, in a form that `hourglass import` takes. */
 import { createWriteStream } from "node:fs";
 import { rename, rm } from "node:fs/promises";
+import { extname } from "node:path";
 import { Readable, type Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { type Event, type HourKey, hourOf } from "../domain/event.ts";
 import type { StreamSelection } from "../domain/hour-range.ts";
 import { csvRecord } from "../protocol/csv.ts";
@@ -12,15 +13,19 @@ import type { Config } from "../settings/settings.ts";
 import type { AuditStore, RowKey } from "../store/cold/audit-store.ts";
 import type { ErasureStore } from "../store/cold/erasure-store.ts";
 import type { RetentionStore } from "../store/cold/retention-store.ts";
-import { EXPECTS_TIME_ARGUMENT, exitWith, oneOf, streamArgument, timeArgument } from "./arguments.ts";
+import { EXPECTS_TIME_ARGUMENT, exitWith, streamArgument, timeArgument } from "./arguments.ts";
+import { amount } from "./shared/amounts.ts";
 import { withPast } from "./shared/with-stores.ts";
+
+const FORMATS = ["csv", "ndjson"] as const;
+type ExportFormat = (typeof FORMATS)[number];
 
 interface ExportOptions {
   /** In ms since the epoch, the first included. */
   readonly from: number;
   readonly to: number;
   readonly stream: string | undefined;
-  readonly format: "csv" | "ndjson";
+  readonly format: ExportFormat;
   /** For spreadsheets: no field runs as a formula. */
   readonly safe: boolean;
   readonly out: string | undefined;
@@ -40,27 +45,45 @@ export function addExport(program: Command): void {
     .option("--from <time>", `the start: ${EXPECTS_TIME_ARGUMENT}`, timeArgument)
     .option("--to <time>", "the end (exclusive)", timeArgument)
     .option("--stream <name>", "of this stream only", streamArgument)
-    .addOption(oneOf("--format <format>", "of the output", ["csv", "ndjson"]))
+    .addOption(
+      new Option("--format <format>", "of the output (default: as the name of --out ends, else csv)").choices(FORMATS),
+    )
     .option("--safe", "for spreadsheets: an apostrophe before what would run as a formula (import keeps it)", false)
     .option("--out <file>", "output file (default: standard output)")
-    .action(exitWith(exportEvents));
+    .action(
+      exitWith((config, { format, ...options }, command: Command) => {
+        const { from = 0, to = Number.POSITIVE_INFINITY, safe, out } = options as Partial<ExportOptions>;
+        if (from >= to) command.error("error: --from is not before --to");
+        const named = formatOfName(out, command);
+        if (format !== undefined && named !== undefined && named !== format)
+          command.error(`error: --format is ${format}, but --out ${out} is a name for ${named}: change either`);
+        const chosen: ExportFormat = format ?? named ?? "csv";
+        if (safe && chosen !== "csv") command.error(`error: --safe is for csv, but the format is ${chosen}`);
+        return exportEvents(config, { ...options, from, to, format: chosen } as ExportOptions);
+      }),
+    );
+}
+
+/** Undefined if the name ends like none. */
+function formatOfName(out: string | undefined, command: Command): ExportFormat | undefined {
+  const extension = extname(out ?? "").toLowerCase();
+  if (/^\.(gz|zst|bz2|xz|zip)$/.test(extension))
+    command.error(`error: --out ${out}: export does not compress; leave out --out, and pipe its output to a program`);
+  if (extension === ".csv") return "csv";
+  return /^\.(ndjson|jsonl|json)$/.test(extension) ? "ndjson" : undefined;
 }
 
 interface Exported {
   events: number;
-  hours: number;
+  readonly hours: Set<number>;
+  readonly streams: Set<string>;
   /** Sentences about counted events that are not in the output. */
   readonly missing: string[];
 }
 
 /** Answers the exit code: 0 if all is written, 2 if it could not. */
-async function exportEvents(config: Config, given: Partial<ExportOptions>): Promise<number> {
-  const exported: Exported = { events: 0, hours: 0, missing: [] };
-  const options = { from: 0, to: Number.POSITIVE_INFINITY, ...given } as ExportOptions;
-  if (options.from >= options.to) {
-    console.error("hourglass export: --from is not before --to");
-    return 2;
-  }
+async function exportEvents(config: Config, options: ExportOptions): Promise<number> {
+  const exported: Exported = { events: 0, hours: new Set(), streams: new Set(), missing: [] };
   try {
     await withPast(config, async (cold) => {
       const texts = Readable.from(exportTexts(cold, options, exported));
@@ -74,7 +97,8 @@ async function exportEvents(config: Config, given: Partial<ExportOptions>): Prom
     console.error(`hourglass export: cannot write ${options.out ?? "to standard output"}: ${errorText(error)}`);
     return 2;
   }
-  console.error(`${exported.events} events of ${exported.hours} hours (of a stream)`);
+  const { events, hours, streams } = exported;
+  console.error(`${amount(events, "event")} in ${amount(hours.size, "hour")} of ${amount(streams.size, "stream")}`);
   for (const line of exported.missing) console.error(line);
   return 0;
 }
@@ -106,8 +130,10 @@ async function* exportTexts(cold: ExportStore, options: ExportOptions, exported:
       count += events.length;
       if (events.length > 0) yield events.map(textOf).join("");
     }
+    if (count === 0) continue;
     exported.events += count;
-    exported.hours += Number(count > 0);
+    exported.hours.add(key.hour);
+    exported.streams.add(key.stream);
   }
   exported.missing.push(...(await missingFrom(cold, options, keys)));
 }
@@ -123,11 +149,12 @@ async function missingFrom(
   if (from < rowsFrom) {
     const hours = keys.filter(({ hour }) => hour < rowsFrom).length;
     const day = new Date(rowsFrom).toISOString();
-    missing.push(`Missing: rows are retained from ${day} on; ${hours} earlier hours have counts but no rows`);
+    const without = `${amount(hours, "earlier hour")} of a stream ${hours === 1 ? "has" : "have"} counts but no rows`;
+    missing.push(`Missing: rows are retained from ${day} on; ${without}`);
   }
   const hours = [...new Set(keys.map(({ hour }) => hour))];
   const erased = await erasedIn(cold, hours, { text: stream, isPrefix: stream === "" });
-  if (erased > 0) missing.push(`Missing: ${erased} events whose users were forgotten`);
+  if (erased > 0) missing.push(`Missing: ${amount(erased, "event")} whose users were forgotten`);
   return missing;
 }
 

@@ -15,7 +15,8 @@ import type { UserSelection } from "../store/cold/erasure-store.ts";
 import { HotUnavailableError } from "../store/hot.ts";
 import { createStores, type Stores } from "../store/open.ts";
 import { exitWith, secondsArgument, streamArgument, URL_HELP, urlArgument } from "./arguments.ts";
-import { grouped, Report } from "./import/report.ts";
+import { Report } from "./import/report.ts";
+import { amount } from "./shared/amounts.ts";
 import { journalOwners } from "./shared/journal-owners.ts";
 import { ServiceClient } from "./shared/service-client.ts";
 import { requireData } from "./shared/with-stores.ts";
@@ -87,7 +88,8 @@ async function waitForJournals(stores: Stores, service: ServiceClient, waitS: nu
   if (left === 0) return;
   const advice = "Nothing was erased: run it again once they are flushed, or with a longer --wait-for";
   throw new HotUnavailableError(
-    `${left} events were not in the cold store after ${waitS} s; some may be the user's. ${advice}`,
+    `after ${waitS} s ${amount(left, "event")} ${left === 1 ? "is" : "are"} not in the cold store, perhaps the ` +
+      `user's. ${advice}`,
     false,
   );
 }
@@ -152,9 +154,10 @@ function jsonOf(forgotten: Forgotten, { dryRun }: ForgetOptions) {
 }
 
 function textOf({ clicks, impressions, deadLetters, ...rest }: Forgotten, { dryRun }: ForgetOptions): string {
-  const rows = `${grouped(clicks + impressions)} rows (${grouped(clicks)} clicks, ${grouped(impressions)} impressions)`;
-  const done = `${rows} of ${rest.hours} hours, and ${deadLetters} dead letters`;
-  const looked = `Looked at ${grouped(rest.scanned)} events in ${rest.seconds.toFixed(1)} s.`;
+  const kinds = `${amount(clicks, "click")}, ${amount(impressions, "impression")}`;
+  const rows = `${amount(clicks + impressions, "row")} (${kinds}) of ${amount(rest.hours, "hour")}`;
+  const done = `${rows}, and ${amount(deadLetters, "dead letter")}`;
+  const looked = `Looked at ${amount(rest.scanned, "event")} in ${rest.seconds.toFixed(1)} s.`;
   if (dryRun) return `Would erase ${done}. ${looked}`;
   return `Erased ${done}. ${looked}
 Counts do not change. Sketches of unique users cannot be undone: they still count the user, and do not reveal it.

@@ -6,6 +6,7 @@ import { EXPECTS_RATE, type RateLimit, rateLimitOf, rateLimitText } from "../dom
 import { EXPECTS_STREAM_SELECTION, isStreamSelection } from "../domain/stream-name.ts";
 import type { Config } from "../settings/settings.ts";
 import { EXPECTS_TIME_ARGUMENT, exitWith, timeArgument } from "./arguments.ts";
+import { amount } from "./shared/amounts.ts";
 import { requireData, withColdStore } from "./shared/with-stores.ts";
 
 interface KeyOptions {
@@ -109,7 +110,7 @@ async function createKey(config: Config, options: KeyOptions): Promise<number> {
     return true;
   });
   if (!isAdded) {
-    console.error(`There are ${KEYS_MAX} valid keys, the maximum: revoke some that are not used`);
+    console.error(`There are ${amount(KEYS_MAX, "valid key")}, the maximum: revoke some that are not used`);
     return 1;
   }
   if (json) console.log(JSON.stringify({ key: token, ...shown(key, now) }));
@@ -122,7 +123,7 @@ async function listKeys(config: Config, isJson: boolean): Promise<number> {
   const keys = await withColdStore(config, (cold) => cold.apiKeys());
   const now = Date.now();
   for (const key of keys) console.log(isJson ? JSON.stringify(shown(key, now)) : keyText(key, now));
-  if (!isJson) console.log(`${keys.length} keys`);
+  if (!isJson) console.log(amount(keys.length, "key"));
   return 0;
 }
 

@@ -20,7 +20,7 @@ const ANSWER_TIMEOUT_MS = 30_000;
 
 function piecesOf(cold: PoisonStore): SetAside<StoredPoison> {
   const read = (after: number, limit: number) => cold.poison(after, limit);
-  return { what: "poison", perRead: PIECES_PER_READ, read, text: pieceText };
+  return { what: "piece of poison", several: "pieces of poison", perRead: PIECES_PER_READ, read, text: pieceText };
 }
 
 export function addPoison(program: Command): void {
@@ -32,9 +32,7 @@ export function addPoison(program: Command): void {
     .description("show them, and why")
     .option("--json", "a JSON object a line, with the whole text", false)
     .action(
-      exitWith((config, { json }: { json: boolean }) =>
-        withPoison(config, (cold) => listAll(piecesOf(cold), json, "pieces of poison")),
-      ),
+      exitWith((config, { json }: { json: boolean }) => withPoison(config, (cold) => listAll(piecesOf(cold), json))),
     );
   addChoice(poison.command("replay"))
     .description("send them to the service, once the reason is gone; exits with 1 if one is refused again")

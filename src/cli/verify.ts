@@ -4,6 +4,7 @@ import { type HourKey, hourOf } from "../domain/event.ts";
 import { type HourVerdict, knowsHour, verifyHour } from "../pipeline/upkeep/verify.ts";
 import type { Config } from "../settings/settings.ts";
 import { exitWith, timeArgument } from "./arguments.ts";
+import { amount } from "./shared/amounts.ts";
 import { withStores } from "./shared/with-stores.ts";
 
 interface VerifyCommandOptions {
@@ -40,8 +41,9 @@ async function verify(config: Config, options: VerifyCommandOptions): Promise<nu
         console.log(options.json ? JSON.stringify(verdict) : verdictText(verdict, shards));
       }
     }
-    const what = shards === 1 ? "hours" : `parts of hours in ${shards} shards`;
-    if (!options.json) console.log(`${checked} ${what}, ${wrong} of them ${options.repair ? "still " : ""}wrong`);
+    const what =
+      shards === 1 ? amount(checked, "hour") : `${amount(checked, "part")} of hours in ${amount(shards, "shard")}`;
+    if (!options.json) console.log(`${what}, ${wrong} of them ${options.repair ? "still " : ""}wrong`);
     return wrong === 0 ? 0 : 1;
   });
 }
@@ -59,9 +61,9 @@ async function chosenHours(
 }
 
 function countsText({ rows, aggregate }: HourVerdict): string {
-  if (rows !== "not kept") return `${rows.clicks} clicks, ${rows.impressions} impressions, ${rows.uniqueUsers} users`;
-  const { clicks = 0, impressions = 0, uniqueUsers = 0 } = aggregate ?? {};
-  return `${clicks} clicks, ${impressions} impressions, ${uniqueUsers} users: its rows are not retained`;
+  const { clicks = 0, impressions = 0, uniqueUsers = 0 } = rows === "not kept" ? (aggregate ?? {}) : rows;
+  const counts = [amount(clicks, "click"), amount(impressions, "impression"), amount(uniqueUsers, "user")].join(", ");
+  return rows === "not kept" ? `${counts}: its rows are not retained` : counts;
 }
 
 function verdictText(verdict: HourVerdict, shards: number): string {
@@ -69,8 +71,8 @@ function verdictText(verdict: HourVerdict, shards: number): string {
   const erasedRows = erased.clicks + erased.impressions;
   const notes = [
     countsText(verdict),
-    ...(erasedRows > 0 ? [`${erasedRows} rows erased`] : []),
-    ...(deadLetters > 0 ? [`${deadLetters} dead letters`] : []),
+    ...(erasedRows > 0 ? [`${amount(erasedRows, "row")} erased`] : []),
+    ...(deadLetters > 0 ? [amount(deadLetters, "dead letter")] : []),
     ...(unflushed > 0 ? [`${unflushed} not flushed yet`] : []),
   ];
   const place = `${stream}${shards === 1 ? "" : `, shard ${shard}`}`;

@@ -34,11 +34,22 @@ export function timeOf(text: string, zone: TimeZone | undefined): number | undef
   return at !== undefined && at >= 0 && at <= TIME_MAX ? at : undefined;
 }
 
+/** For the error about a text that is no time. 2026-02-30 has the form of one. */
+export function expectedTime(text: string, expected: string): string {
+  const parts = ISO.exec(text);
+  return parts !== null && localTime(parts) === undefined ? `a day and time that exist: ${expected}` : expected;
+}
+
 function isoTime(text: string, zone: TimeZone | undefined): number | undefined {
-  const [, date, hour = "00", minute = "00", second = "00", fraction = "", utc, sign, ...offset] = ISO.exec(text) ?? [];
-  const local = existingTime(`${date}T${hour}:${minute}:${second}.${fraction.slice(0, 3).padEnd(3, "0")}Z`);
+  const parts = ISO.exec(text);
+  const local = parts === null ? undefined : localTime(parts);
+  const [, , , , , , utc, sign, ...offset] = parts ?? [];
   if (local === undefined || utc !== undefined) return local;
   if (sign === undefined) return zone?.instantOf(local);
   // In a query, a plus that was not percent-encoded is a space by now.
   return instantAt(local, sign, offset[0]!, offset[1]!);
+}
+
+function localTime([, date, hour = "00", minute = "00", second = "00", fraction = ""]: RegExpExecArray) {
+  return existingTime(`${date}T${hour}:${minute}:${second}.${fraction.slice(0, 3).padEnd(3, "0")}Z`);
 }

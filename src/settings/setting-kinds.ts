@@ -122,7 +122,8 @@ const SECRET_MIN_CHARS = 16;
 export function secret(name: string, help: string): OffUnlessSet<string> {
   const parse = (value: string) => (value.length >= SECRET_MIN_CHARS ? value : undefined);
   const takes = `a text of ${SECRET_MIN_CHARS} or more characters`;
-  return { name, fallback: undefined, help, takes, isSecret: true, parse };
+  const problem = (value: string) => `its length is ${value.length}`;
+  return { name, fallback: undefined, help, takes, isSecret: true, parse, problem };
 }
 
 /** Entries separated by commas. `entryOf`: undefined if a text is no entry. */

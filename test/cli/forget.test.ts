@@ -278,7 +278,7 @@ for (const { name, needs, open } of MODES) {
       await postEvent(service.port, { at: HOURS[0]!, user: USER, kind: "click" });
       const result = await command("forget", "--user", USER, "--wait-for", "1");
       expect(result.exitCode).toBe(2);
-      expect(result.errors).toContain("1 events were not in the cold store after 1 s");
+      expect(result.errors).toContain("after 1 s 1 event is not in the cold store");
       for (const args of [[], ["--user", ""], ["--user", "x".repeat(256)], ["--user", "a", "--stream", "?"]]) {
         expect((await command("forget", ...args)).exitCode).toBe(2);
       }

@@ -140,8 +140,29 @@ test("filters omit requests, and the summary says which, the days, and where to 
   const { rows } = (await (await fetch(found.seriesUrl)).json()) as { rows: { impressions: number }[] };
   expect(rows.map(({ impressions }) => impressions)).toEqual([1, 0, 1]);
   const { output } = await runCommand(settings(), "import", "--stream", `${stream}-2`, ...filters, path);
-  expect(output).toContain("left out: 1 bots, 1 assets, ");
+  expect(output).toContain("left out: 1 bot, 1 asset, ");
   expect(output).toContain("2 days (UTC): 2026-05-17 to 2026-05-19\nsee them: http://127.0.0.1:");
+});
+
+test("the summary leads to the streams that the rows name, and counts one as one", async () => {
+  const row = (name: string, user: string) => `2026-05-17T10:00:00Z,${user},click,${name}\n`;
+  const header = "timestamp,user,event,stream\n";
+  const one = await runCommand(settings(), "import", file("one.csv", `${header}${row(stream, "ann")}`));
+  expect(one.output).toContain("1 line: 1 accepted, 0 duplicates, 0 bad\n");
+  expect(one.output).toContain(`/series?stream=${stream}&from=2026-05-17&to=2026-05-18&step=day\n1 event accepted, `);
+  await users(1);
+  const many = await importNow(file("two.csv", `${header}${row(stream, "bob")}${row(`${stream}-2`, "bob")}`));
+  expect(many).toMatchObject({ accepted: 2, streamsUrl: expect.stringContaining("/streams?from=2026-05-17&") });
+  const answer = (await (await fetch(many.streamsUrl)).json()) as { streams: { stream: string }[] };
+  const names = answer.streams.map((each) => each.stream);
+  expect(names).toEqual(expect.arrayContaining([stream, `${stream}-2`]));
+});
+
+test("the summary leads to the last days, where they are more than one answer takes", async () => {
+  const text = ["2020-01-01", "2026-05-17"].map((day) => `${day}T10:00:00Z,ann,click,${stream}\n`).join("");
+  const { seriesUrl } = await importNow(file("years.csv", `timestamp,user,event,stream\n${text}`));
+  expect(seriesUrl).toEndWith(`/series?stream=${stream}&from=2025-03-28&to=2026-05-18&step=day`);
+  expect((await fetch(seriesUrl)).status).toBe(200);
 });
 
 test("filters are refused for files that are no logs", async () => {

@@ -540,7 +540,7 @@ describe("hourglass export", () => {
 
   test("writes all that is stored, by the hour, quoted where it has to be", async () => {
     const { output, exitCode, errors } = await run();
-    expect({ exitCode, errors }).toEqual({ exitCode: 0, errors: "7 events of 7 hours (of a stream)\n" });
+    expect({ exitCode, errors }).toEqual({ exitCode: 0, errors: "7 events in 7 hours of 1 stream\n" });
     expect(output).toBe(
       `timestamp,user,event,stream,id\n${NOON},plain,click,default,id-0\n` +
         `${NOON + HOUR_MS},"quo""te",click,default,id-1\n${NOON + 2 * HOUR_MS},"com,ma",click,default,id-2\n` +
@@ -598,5 +598,27 @@ describe("hourglass export", () => {
     const reversed = await run("--from", "2026-02-01", "--to", "2026-01-01");
     expect([reversed.exitCode, reversed.output]).toEqual([2, ""]);
     expect((await run("--format", "xml")).exitCode).toBe(2);
+    expect((await run("--from", "2026-02-30")).errors).toContain("a day and time that exist");
+  });
+
+  test("takes the format that the file's name says, and refuses another", async () => {
+    const written = async (name: string) => {
+      const out = join(folder, name);
+      expect((await run("--stream", "default", "--out", out)).exitCode).toBe(0);
+      return readFileSync(out, "utf8").slice(0, 10);
+    };
+    expect(await written("a.ndjson")).toBe('{"timestam');
+    expect(await written("a.JSONL")).toBe('{"timestam');
+    expect(await written("a.csv")).toBe("timestamp,");
+    expect(await written("a")).toBe("timestamp,");
+    const refusals = {
+      "--out x.ndjson is a name for ndjson": ["--format", "csv", "--out", "x.ndjson"],
+      "export does not compress": ["--out", "x.csv.gz"],
+      "--safe is for csv": ["--safe", "--format", "ndjson"],
+    };
+    for (const [why, args] of Object.entries(refusals)) {
+      const { exitCode, errors } = await run(...args);
+      expect({ exitCode, errors }).toEqual({ exitCode: 2, errors: expect.stringContaining(why) });
+    }
   });
 });

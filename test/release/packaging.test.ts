@@ -297,7 +297,7 @@ describeWithServers("the program with RabbitMQ", ["rabbitmq"], () => {
           return (await counts(service.url)) === "unique_users,1\nclicks,1\nimpressions,0\n";
         });
         await waitFor("the poison", async () => {
-          return (await run([program, "poison", "list"], cwd)).stdout.includes("1 pieces of poison");
+          return (await run([program, "poison", "list"], cwd)).stdout.includes("1 piece of poison");
         });
         expect(await service.stop()).toBe(0);
         expect(await broker.depth("events")).toBe(0);

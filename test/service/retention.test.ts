@@ -455,7 +455,7 @@ for (const { name, needs, open } of MODES) {
       const all = await command("export");
       expect(all.exitCode).toBe(0);
       expect(all.errors).toContain(
-        `rows are retained from ${isoOf(first)} on; 1 earlier hours have counts but no rows`,
+        `rows are retained from ${isoOf(first)} on; 1 earlier hour of a stream has counts but no rows`,
       );
       expect((await command("export", "--from", isoOf(first))).errors).not.toContain("Missing");
     });

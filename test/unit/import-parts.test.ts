@@ -56,6 +56,9 @@ describe("a time", () => {
     test(`'${text}' as a bound is ${at}`, () => expect(timeArgument(text)).toBe(at));
   }
   test("'noon' as a bound is none", () => expect(() => timeArgument("noon")).toThrow("It takes 2026-01-31"));
+  for (const text of ["2026-02-30", "2026-02-30T12", "2026-01-31T25:00"])
+    test(`'${text}' does not exist`, () =>
+      expect(() => timeArgument(text)).toThrow("It takes a day and time that exist: 2026-01-31, "));
 });
 
 const anyField = fc.oneof(fc.string(), fc.string({ unit: fc.constantFrom('"', ",", "\n", "\r", "a", "é") }));
@@ -500,6 +503,7 @@ describe("what is shown", () => {
     const reading = { name: "a.log", lines: 120_000, readBytes: 300, newBytes: 300, sizeBytes: 1_000 };
     expect(progressText(reading, 2_000)).toBe("a.log  120,000 lines  60,000/s  30 %  0:05 to go");
     expect(progressText({ ...reading, sizeBytes: undefined }, 2_000)).toBe("a.log  120,000 lines  60,000/s");
+    expect(progressText({ ...reading, lines: 0 }, 2_000)).toBe("a.log  0 lines  30 %  0:05 to go");
     expect(progressText({ ...reading, newBytes: 1 }, 9_000_000)).toEndWith("  1750:00:00 to go");
   });
 
@@ -527,7 +531,7 @@ describe("what is shown", () => {
     report.progress(reading);
     report.progress(reading);
     report.end();
-    expect(written).toEqual(["\r\u001b[Ka  0 lines  0/s  0 %", "\r\u001b[K"]);
+    expect(written).toEqual(["\r\u001b[Ka  0 lines  0 %", "\r\u001b[K"]);
   });
 });
 

@@ -301,6 +301,7 @@ describe("a bad value is refused with its name, what it is and what it takes", (
     test(`${name} that is short, without showing it`, () => {
       const message = refusal({ [name]: PASSWORD });
       expect(message).toStartWith(`${name} takes a text of 16 or more characters, but is something else`);
+      expect(message).toEndWith(`: its length is ${PASSWORD.length}`);
       expect(message).not.toContain(PASSWORD);
     });
   }

@@ -54,6 +54,8 @@ export interface Tally {
   readonly leftOut: Partial<Record<LeftOut, number>>;
   /** UTC days of sent events, in days since the epoch. */
   readonly days: Set<number>;
+  /** Of sent events; at most two. */
+  readonly streams: Set<string>;
   /** The last line has no end yet, and is left to a later run. */
   isUnfinished: boolean;
 }
@@ -251,6 +253,7 @@ class Run {
       const eventText = eventLine(event);
       this.#events.push(eventText);
       tally.days.add(Math.floor(event.at / DAY_MS));
+      if (tally.streams.size < 2) tally.streams.add(event.stream);
       this.#lines.push(line);
       this.#chars += eventText.length;
     }

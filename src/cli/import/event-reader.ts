@@ -8,7 +8,7 @@ import type { TimeZone } from "../../domain/time-zone.ts";
 import { quoteCountOf } from "../../protocol/body/pieces.ts";
 import { csvFields } from "../../protocol/csv.ts";
 import { eventOf, whatIsWrongWith } from "../../protocol/event/from-object.ts";
-import { EXPECTS_INSTANT, timeOf } from "../../protocol/time-text.ts";
+import { EXPECTS_INSTANT, expectedTime, timeOf } from "../../protocol/time-text.ts";
 import { type Filters, filterOf, type LeftOut } from "./filters.ts";
 import { type LogOptions, logReaderOf } from "./formats/known-formats.ts";
 import type { Layout } from "./formats/layout.ts";
@@ -106,8 +106,8 @@ function csvReader({ columns, separator }: Layout, zone: TimeZone | undefined): 
     }
     const value: Record<string, unknown> = {};
     for (const [i, name] of columns.entries()) if (fields[i] !== "") value[name] = fields[i];
-    const { timestamp = "" } = value;
-    const at = timeOf(timestamp as string, zone);
+    const { timestamp = "" } = value as { timestamp?: string };
+    const at = timeOf(timestamp, zone);
     if (at === undefined) return wrongTime(timestamp);
     value["timestamp"] = at;
     const more = Number("stream" in value) + Number("id" in value);
@@ -135,6 +135,7 @@ function readJson(text: string, zone: TimeZone | undefined): Members | string {
   return { value: { ...value, timestamp: at }, quoteCount: quoteCount - 2 };
 }
 
-function wrongTime(got: unknown): string {
-  return `timestamp: got ${JSON.stringify(got)}, expected ${EXPECTS_INSTANT}; --tz sets the zone of times without one`;
+function wrongTime(got: string): string {
+  const expected = expectedTime(got, EXPECTS_INSTANT);
+  return `timestamp: got ${JSON.stringify(got)}, expected ${expected}; --tz sets the zone of times without one`;
 }

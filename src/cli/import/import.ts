@@ -159,7 +159,7 @@ async function importFiles(config: Config, paths: readonly string[], options: Im
   report.end();
   if (error !== undefined) report.note(`hourglass import: ${error}`);
   const seconds = (performance.now() - startedMs) / 1_000;
-  const summary = { files, seconds, error, url: service.url, stream: options.stream };
+  const summary = { files, seconds, error, url: service.url };
   console.log(options.json ? JSON.stringify(withTotals(summary)) : summaryText(summary));
   if (error !== undefined) return 2;
   return files.some(({ bad }) => bad > 0) ? 1 : 0;

@@ -1,4 +1,6 @@
 /** What the user of an import sees: bad lines, setbacks, and on a terminal the progress. */
+import { grouped } from "../shared/amounts.ts";
+
 export interface ReportOptions {
   readonly write: (text: string) => void;
   /** Only a terminal gets a progress line. */
@@ -87,16 +89,12 @@ interface Advance extends Reading {
 export function progressText(advance: Advance, elapsedMs: number): string {
   const { name, lines, unit = "lines", readBytes, newBytes, sizeBytes } = advance;
   const rate = elapsedMs === 0 ? 0 : Math.round((lines * 1_000) / elapsedMs);
-  const parts = [name, `${grouped(lines)} ${unit}`, `${grouped(rate)}/s`];
+  const parts = [name, `${grouped(lines)} ${unit}`, ...(rate > 0 ? [`${grouped(rate)}/s`] : [])];
   if (sizeBytes === undefined || sizeBytes === 0) return parts.join("  ");
   parts.push(`${Math.min(100, Math.floor((readBytes * 100) / sizeBytes))} %`);
   if (newBytes === 0) return parts.join("  ");
   const leftMs = (elapsedMs * Math.max(0, sizeBytes - readBytes)) / newBytes;
   return [...parts, `${durationText(leftMs)} to go`].join("  ");
-}
-
-export function grouped(value: number): string {
-  return value.toLocaleString("en-US");
 }
 
 /** 0:07, 1:12, 2:03:04 */

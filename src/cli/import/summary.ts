@@ -1,7 +1,9 @@
 /** The summary of an import. */
 import { DAY_MS } from "../../domain/event.ts";
+import { RANGE_MAX_HOURS } from "../../domain/hour-range.ts";
+import { amount, grouped } from "../shared/amounts.ts";
 import type { Tally } from "./content-import.ts";
-import { grouped } from "./report.ts";
+import type { LeftOut } from "./filters.ts";
 
 export interface Summary {
   readonly files: readonly Tally[];
@@ -9,22 +11,41 @@ export interface Summary {
   /** Why it could not finish. */
   readonly error: string | undefined;
   readonly url: string;
-  readonly stream: string;
 }
+
+const NAMES: Readonly<Record<LeftOut, readonly [one: string, several: string]>> = {
+  bots: ["bot", "bots"],
+  assets: ["asset", "assets"],
+  "other statuses": ["other status", "other statuses"],
+  "other methods": ["other method", "other methods"],
+  "other paths": ["other path", "other paths"],
+  "no requests": ["line without a request", "lines without a request"],
+};
+const RANGE_MAX_DAYS = Math.floor(RANGE_MAX_HOURS / 24);
 
 export function newTally(file: string): Tally {
   const counts = { lines: 0, accepted: 0, duplicates: 0, bad: 0, skipped: 0 };
-  return { file, status: "failed", fromLine: 1, ...counts, leftOut: {}, days: new Set(), isUnfinished: false };
+  return {
+    file,
+    status: "failed",
+    fromLine: 1,
+    ...counts,
+    leftOut: {},
+    days: new Set(),
+    streams: new Set(),
+    isUnfinished: false,
+  };
 }
 
-export function withTotals({ files, seconds, error, url, stream }: Summary) {
+export function withTotals({ files, seconds, error, url }: Summary) {
   const sum = (name: "lines" | "accepted" | "duplicates" | "bad" | "skipped") =>
     files.reduce((total, file) => total + file[name], 0);
   const leftOut: Record<string, number> = {};
   for (const file of files) {
     for (const [reason, count] of Object.entries(file.leftOut)) leftOut[reason] = (leftOut[reason] ?? 0) + count;
   }
-  const days = [...new Set(files.flatMap((file) => [...file.days]))].sort((a, b) => a - b).map(dayText);
+  const days = [...new Set(files.flatMap((file) => [...file.days]))].sort((a, b) => a - b);
+  const streams = new Set(files.flatMap((file) => [...file.streams]));
   return {
     lines: sum("lines"),
     accepted: sum("accepted"),
@@ -32,11 +53,11 @@ export function withTotals({ files, seconds, error, url, stream }: Summary) {
     bad: sum("bad"),
     skipped: sum("skipped"),
     leftOut,
-    days,
-    ...(days.length > 0 && { seriesUrl: seriesUrl(url, stream, days) }),
+    days: days.map(dayText),
+    ...(days.length > 0 && whereToSee(url, streams, days)),
     seconds: Number(seconds.toFixed(3)),
     ...(error === undefined ? {} : { error }),
-    files: files.map((file) => ({ ...file, days: undefined })),
+    files: files.map((file) => ({ ...file, days: undefined, streams: undefined })),
   };
 }
 
@@ -44,18 +65,24 @@ function dayText(day: number): string {
   return new Date(day * DAY_MS).toISOString().slice(0, 10);
 }
 
-function seriesUrl(url: string, stream: string, days: readonly string[]): string {
-  const to = new Date(Date.parse(days.at(-1)!) + DAY_MS).toISOString().slice(0, 10);
-  return `${url}/series?stream=${stream}&from=${days[0]}&to=${to}&step=day`;
+/** Of the last days only, if these are more than one answer may have. */
+function whereToSee(url: string, streams: ReadonlySet<string>, days: readonly number[]) {
+  const to = days.at(-1)! + 1;
+  const range = `from=${dayText(Math.max(days[0]!, to - RANGE_MAX_DAYS))}&to=${dayText(to)}`;
+  const [stream] = streams;
+  if (streams.size > 1) return { streamsUrl: `${url}/streams?${range}` };
+  return { seriesUrl: `${url}/series?stream=${encodeURIComponent(stream!)}&${range}&step=day` };
 }
 
 export function summaryText(summary: Summary): string {
-  const { accepted, duplicates, bad, lines, seconds, leftOut, days, seriesUrl: where } = withTotals(summary);
-  const rate = grouped(Math.round(lines / summary.seconds));
-  const reasons = Object.entries(leftOut).map(([reason, count]) => `${grouped(count)} ${reason}`);
+  const totals: ReturnType<typeof withTotals> & { seriesUrl?: string; streamsUrl?: string } = withTotals(summary);
+  const { accepted, duplicates, bad, lines, seconds, leftOut, days } = totals;
+  const where = totals.seriesUrl ?? totals.streamsUrl;
+  const rate = lines === 0 ? "" : `, ${grouped(Math.round(lines / summary.seconds))}/s`;
+  const reasons = Object.entries(leftOut).map(([reason, count]) => amount(count, ...NAMES[reason as LeftOut]));
   const total =
-    `${grouped(accepted)} events accepted, ${grouped(duplicates)} duplicates, ${grouped(bad)} bad lines; ` +
-    `${grouped(lines)} lines in ${seconds.toFixed(1)} s, ${rate}/s`;
+    `${amount(accepted, "event")} accepted, ${amount(duplicates, "duplicate")}, ${amount(bad, "bad line")}; ` +
+    `${amount(lines, "line")} in ${seconds.toFixed(1)} s${rate}`;
   return [
     ...summary.files.map(fileText),
     ...(reasons.length > 0 ? [`left out: ${reasons.join(", ")}`] : []),
@@ -72,10 +99,10 @@ function fileText(tally: Tally): string {
   const { file, status, fromLine, lines, accepted, duplicates, bad, skipped, isUnfinished } = tally;
   if (status === "known") return `${file}: was imported before, to its end: skipped`;
   if (status === "empty") return `${file}: is empty`;
-  const counts = `${grouped(accepted)} accepted, ${grouped(duplicates)} duplicates, ${grouped(bad)} bad`;
+  const counts = `${grouped(accepted)} accepted, ${amount(duplicates, "duplicate")}, ${grouped(bad)} bad`;
   const notes = [
     ...(fromLine > 1 ? [`went on at line ${fromLine}`] : []),
-    `${grouped(lines)} lines: ${counts}`,
+    `${amount(lines, "line")}: ${counts}`,
     ...(skipped > 0 ? [`${grouped(skipped)} skipped`] : []),
     ...(isUnfinished ? ["its last line has no end yet: run it again, or with --last-line"] : []),
     ...(status === "stopped" ? ["stopped at a bad line"] : []),

@@ -1,30 +1,28 @@
 /** Commands for what the cold store set aside under numbers: dead letters and poison. Each answers the exit code. */
 import type { Choice } from "../arguments.ts";
+import { amount } from "./amounts.ts";
 
 interface Numbered {
   readonly number: number;
 }
 
 export interface SetAside<T extends Numbered> {
-  /** The name of one, in messages. */
+  /** The name of one, in messages, and of several. */
   readonly what: string;
+  readonly several: string;
   readonly perRead: number;
   /** In the order of their numbers, those above `after`. */
   read(after: number, limit: number): Promise<readonly T[]>;
   text(one: T): string;
 }
 
-export async function listAll<T extends Numbered>(
-  setAside: SetAside<T>,
-  isJson: boolean,
-  total: string,
-): Promise<number> {
+export async function listAll<T extends Numbered>(setAside: SetAside<T>, isJson: boolean): Promise<number> {
   let count = 0;
   for await (const one of every(setAside)) {
     count += 1;
     console.log(isJson ? JSON.stringify(one) : setAside.text(one));
   }
-  if (!isJson) console.log(`${count} ${total}`);
+  if (!isJson) console.log(amount(count, setAside.what, setAside.several));
   return 0;
 }
 

@@ -13,7 +13,7 @@ import { DEFAULT_STREAM, isStreamName } from "../../domain/stream-name.ts";
 import { EXPECTS_NO_REPLACEMENT, EXPECTS_USER, isUserText } from "../../domain/user-text.ts";
 import { firstNonSpace } from "../body/pieces.ts";
 import { InputError, InvalidParameterError } from "../input-error.ts";
-import { timeOf } from "../time-text.ts";
+import { expectedTime, timeOf } from "../time-text.ts";
 import { digits } from "./from-query.ts";
 import { EventObjectSchema, expectsTime } from "./object-rules.ts";
 import { FUTURE_MAX_MS } from "./query-rules.ts";
@@ -181,7 +181,8 @@ function brokenRule(
 ) {
   const { timestamp, user, id } = members;
   if (timeIn(timestamp, rules) === undefined) {
-    return new InvalidParameterError("timestamp", shown(timestamp), expectsTime(rules.earliest));
+    const got = shown(timestamp);
+    return new InvalidParameterError("timestamp", got, expectedTime(got ?? "", expectsTime(rules.earliest)));
   }
   for (const [field, value] of Object.entries({ user, id })) {
     if (value === undefined || isText(value)) continue;

@@ -12,7 +12,7 @@ import { DEFAULT_STREAM, isStreamName, STREAM_MAX_CHARS } from "../../domain/str
 import { EXPECTS_USER, isUserText, USER_MAX_BYTES } from "../../domain/user-text.ts";
 import { InvalidParameterError } from "../input-error.ts";
 import { type Query, queryOf } from "../query-string.ts";
-import { timeOf } from "../time-text.ts";
+import { expectedTime, timeOf } from "../time-text.ts";
 import { EventQuerySchema, EXPECTS_KIND, expectsTimestamp, FUTURE_MAX_MS, HourQuerySchema } from "./query-rules.ts";
 
 const AMPERSAND = 38;
@@ -106,7 +106,11 @@ function whatIsWrong(query: Query, schema: TObject, now: number, earliest: numbe
   if (fault !== undefined) return fault;
   const { timestamp, user, id, click, impression, event } = query;
   if (timestampOf(timestamp, now, earliest) === undefined) {
-    return new InvalidParameterError("timestamp", timestamp ?? null, expectsTimestamp(earliest));
+    return new InvalidParameterError(
+      "timestamp",
+      timestamp ?? null,
+      expectedTime(timestamp ?? "", expectsTimestamp(earliest)),
+    );
   }
   for (const [field, text] of Object.entries({ user, id })) {
     if (text !== undefined && !isUserText(text)) return new InvalidParameterError(field, text, EXPECTS_USER);

@@ -7,7 +7,7 @@ import { hoursIn, RANGE_MAX_HOURS } from "../../../domain/hour-range.ts";
 import { TimeZone } from "../../../domain/time-zone.ts";
 import { InvalidParameterError } from "../../../protocol/input-error.ts";
 import type { Query } from "../../../protocol/query-string.ts";
-import { EXPECTS_TIME, timeOf } from "../../../protocol/time-text.ts";
+import { EXPECTS_TIME, expectedTime, timeOf } from "../../../protocol/time-text.ts";
 import { DEFAULT_ZONE, EXPECTS_WHOLE_QUARTERS, EXPECTS_ZONE } from "./schemas.ts";
 
 export interface Period {
@@ -42,7 +42,7 @@ function timeIn(query: Query, field: "from" | "to", zone: TimeZone): number | un
   const text = query[field];
   if (text === undefined) return undefined;
   const at = timeOf(text, zone);
-  if (at === undefined) throw new InvalidParameterError(field, text, EXPECTS_TIME);
+  if (at === undefined) throw new InvalidParameterError(field, text, expectedTime(text, EXPECTS_TIME));
   return at;
 }
 
