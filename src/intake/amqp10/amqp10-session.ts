@@ -5,7 +5,7 @@
  * The broker has credit for so many that no more than the prefetch are in flight. It gets new credit only when it has
  * used all: RabbitMQ 3 takes new credit as the whole, whatever it has sent meanwhile.
  */
-import type { Socket } from "node:net";
+import { isIP, type Socket } from "node:net";
 import rhea, { type Connection, type Delivery, type EventContext, type Receiver } from "rhea";
 import { withDeadline } from "../../runtime/deadline.ts";
 import type { Amqp10Place } from "../../settings/broker-url.ts";
@@ -170,10 +170,15 @@ class Amqp10Session implements Session {
 function connectionOptions({ host, port, isTls, login }: Amqp10Place, ca: string | undefined) {
   return {
     ...{ host, port, reconnect: false, idle_time_out: IDLE_TIMEOUT_MS },
-    ...(isTls && { transport: "tls" as const, servername: host, ...(ca !== undefined && { ca: [ca] }) }),
+    ...(isTls && { transport: "tls" as const, servername: nameToAskFor(host), ...(ca !== undefined && { ca: [ca] }) }),
     // Brokers begin with SASL even if no password is needed. A name alone selects its mechanism ANONYMOUS.
     ...(login.username === undefined ? { username: ANONYMOUS } : login),
   };
+}
+
+/** TLS asks for names only. The client would put the host in place of undefined. */
+function nameToAskFor(host: string): string {
+  return isIP(host) === 0 ? host : "";
 }
 
 /** Of the broker's own errors: condition and description. */

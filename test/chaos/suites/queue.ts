@@ -1,5 +1,5 @@
 /**
- * Messages of a broker's queue, while whoever consumes them is killed and the broker is restarted, again and again:
+ * Messages of a broker's queue, while consumers are killed, one leaves and joins again, and the broker is restarted:
  * each message is counted exactly once.
  *
  * Judged from outside: every number that was published has one row, the counts are those of the rows, and once the
@@ -12,7 +12,7 @@ import { readHour } from "../../harness/service/analytics-client.ts";
 import { ask } from "../../harness/service/http-connection.ts";
 import { waitFor } from "../../harness/service/wait-for.ts";
 import { rowsArrived, tallyProblems, tallyRows } from "../load/numbered-rows.ts";
-import { type ChaosSite, openSite, type SiteMode } from "../site/chaos-site.ts";
+import { type ChaosSite, type Instance, openSite, type SiteMode } from "../site/chaos-site.ts";
 import { type BrokerKind, type QueueBroker, startQueueBroker } from "../site/queue-brokers.ts";
 import { type Report, type Say, secondsSince } from "../verdict/report.ts";
 
@@ -32,6 +32,10 @@ export interface QueueOptions {
   readonly say: Say;
 }
 
+type Fault = "kill" | "restart the broker" | "leave or join";
+
+/** In redis mode; one of them leaves and joins again. An embedded instance is alone. */
+const INSTANCES = 3;
 const PREFIX = "q-";
 const DEFAULT_STALL_MS = 60_000;
 /** An instance that is back has to adopt what the killed one left. */
@@ -42,7 +46,10 @@ const USERS_TOLERANCE = 0.04;
 export async function runQueue(options: QueueOptions): Promise<Report> {
   const broker = await startQueueBroker(options.broker);
   try {
-    const site = await openSite({ mode: options.mode, settings: { ...SETTINGS, ...broker.settings } });
+    const site = await openSite({
+      ...{ mode: options.mode, instances: INSTANCES },
+      settings: { ...SETTINGS, ...broker.settings },
+    });
     try {
       return await shake(site, broker, options);
     } finally {
@@ -68,7 +75,7 @@ async function shake(site: ChaosSite, broker: QueueBroker, options: QueueOptions
     const seconds = secondsSince(startMs);
     say(`all are stored after ${seconds} s`);
     problems.push(...(await countProblems(site, hour, expected, options)));
-    const seen = duplicates + (await duplicatesOf(site));
+    const seen = duplicates + (await duplicatesOf(site.instances));
     // What a killed consumer had stored, and not yet confirmed, is a duplicate of the next one, once that has joined.
     const isConsumed = async () => (await broker.left()) === 0;
     await waitFor("the broker to have nothing left", isConsumed, { timeoutMs: stallMs }).catch(() => {});
@@ -87,6 +94,7 @@ async function shake(site: ChaosSite, broker: QueueBroker, options: QueueOptions
       rows: tally.rows,
       lost: tally.lost,
       doubled: tally.rows - expected,
+      instances: site.instances.length,
       "consumers killed": kills,
       "broker restarts": brokerRestarts,
       "messages published twice, after a restart": hasIds ? sendings - messages : expected - messages,
@@ -101,37 +109,47 @@ async function shake(site: ChaosSite, broker: QueueBroker, options: QueueOptions
   }
 }
 
-/** Answers how many duplicates were seen by those that were killed then. */
+/** Answers how many duplicates were seen by instances that ended. */
 async function inflict(site: ChaosSite, broker: QueueBroker, options: QueueOptions): Promise<number> {
-  const { messages, kills, brokerRestarts, seed, stallMs = DEFAULT_STALL_MS, say } = options;
+  const { messages, seed, stallMs = DEFAULT_STALL_MS, say } = options;
   const random = new Random(seed);
-  const faults = [
-    ...Array.from({ length: kills }, () => "kill" as const),
-    ...Array.from({ length: brokerRestarts }, () => "restart" as const),
-  ];
+  const faults = faultsOf(site, options);
+  const gaps = faults.length + 1;
   let duplicates = 0;
-  for (let done = 0; faults.length > 0; done++) {
-    const share = (done + 1) / (kills + brokerRestarts + 2);
-    await rowsArrived(site, Math.floor(share * messages), stallMs);
+  let absent: Instance | undefined;
+  for (let done = 1; faults.length > 0; done++) {
+    await rowsArrived(site, Math.floor((done / gaps) * messages), stallMs);
     const [fault] = faults.splice(random.below(faults.length), 1);
     const rows = await site.cold.countEvents();
-    if (fault === "restart") {
+    if (fault === "restart the broker") {
       const signal = random.chance(0.5) ? "SIGKILL" : "SIGTERM";
       say(`the broker is restarted (${signal}) at ${rows} rows`);
       await broker.server.kill(signal);
       await broker.server.start();
+    } else if (fault === "leave or join" && absent !== undefined) {
+      say(`consumer ${absent.name} joins again at ${rows} rows`);
+      await absent.service.start();
+      absent = undefined;
     } else {
-      const { name, service } = random.pick(site.instances);
-      duplicates += await duplicatesOf(site);
-      say(`consumer ${name} is killed at ${rows} rows`);
-      await service.kill("SIGKILL");
-      await service.start();
+      const instance = random.pick(site.instances.filter((one) => one !== absent));
+      const signal = fault === "kill" ? "SIGKILL" : "SIGTERM";
+      duplicates += await duplicatesOf([instance]);
+      say(`consumer ${instance.name} ${fault === "kill" ? "is killed" : "leaves"} at ${rows} rows`);
+      await instance.service.kill(signal);
+      if (fault === "kill") await instance.service.start();
+      else absent = instance;
     }
   }
   return duplicates;
 }
 
-async function duplicatesOf({ instances }: ChaosSite): Promise<number> {
+function faultsOf({ instances }: ChaosSite, { kills, brokerRestarts }: QueueOptions): Fault[] {
+  const times = (count: number, fault: Fault) => Array.from({ length: count }, () => fault);
+  const changes = times(instances.length > 1 ? 2 : 0, "leave or join");
+  return [...times(kills, "kill"), ...times(brokerRestarts, "restart the broker"), ...changes];
+}
+
+async function duplicatesOf(instances: readonly Instance[]): Promise<number> {
   let sum = 0;
   for (const { service } of instances) {
     const { body } = await ask(service.port, { method: "GET", target: "/ledger" });

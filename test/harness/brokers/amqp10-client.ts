@@ -3,10 +3,13 @@ import rhea, { type Connection, type Message } from "rhea";
 import { withDeadline } from "../../../src/runtime/deadline.ts";
 
 const TIMEOUT_MS = 60_000;
+const CONNECT_TIMEOUT_MS = 5_000;
 /** Above 2,048 the client loses count of its session. */
 const UNSETTLED_MAX = 1_000;
 
 export interface Amqp10Client {
+  /** Answers once the broker has accepted a connection. */
+  connect(): Promise<void>;
   /** Answers once the broker has accepted all of them. */
   publish(queue: string, messages: readonly Message[]): Promise<void>;
   /** How many the broker would deliver now; they stay there. */
@@ -20,26 +23,41 @@ export interface Amqp10Address {
 }
 
 export function amqp10Client(address: Amqp10Address): Amqp10Client {
-  return { publish: (queue, messages) => publish(address, queue, messages), depth: (queue) => depth(address, queue) };
+  return {
+    connect: () => connect(address),
+    publish: (queue, messages) => publish(address, queue, messages),
+    depth: (queue) => depth(address, queue),
+  };
 }
 
 /** `work` fails with the connection. */
-async function answered<T>(connection: Connection, work: Promise<T>): Promise<T> {
+async function answered<T>(connection: Connection, work: Promise<T>, timeoutMs = TIMEOUT_MS): Promise<T> {
   const failed = new Promise<never>((_, reject) => {
     for (const event of ["disconnected", "connection_error", "session_error", "sender_error", "receiver_error"])
       connection.on(event, (context) => reject(context.error ?? new Error(event)));
   });
-  return await withDeadline(Promise.race([work, failed]), TIMEOUT_MS, () => new Error("the broker does not answer"));
+  return await withDeadline(Promise.race([work, failed]), timeoutMs, () => new Error("the broker does not answer"));
 }
 
 function open(address: Amqp10Address): Connection {
   return rhea.create_container().connect({ host: "127.0.0.1", username: "anonymous", reconnect: false, ...address });
 }
 
+/** An error without a listener would end the test run: a broker may say one to a connection that is idle by then. */
 function close(connection: Connection): void {
   connection.removeAllListeners();
-  connection.on("disconnected", () => {});
+  for (const event of ["disconnected", "connection_error"]) connection.on(event, () => {});
   connection.close();
+}
+
+async function connect(address: Amqp10Address): Promise<void> {
+  const connection = open(address);
+  const opened = new Promise<void>((resolve) => connection.once("connection_open", () => resolve()));
+  try {
+    await answered(connection, opened, CONNECT_TIMEOUT_MS);
+  } finally {
+    close(connection);
+  }
 }
 
 async function publish(address: Amqp10Address, queue: string, messages: readonly Message[]): Promise<void> {

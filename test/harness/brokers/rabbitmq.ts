@@ -1,18 +1,20 @@
 /**
  * A real RabbitMQ on ports and in a folder of its own, with an epmd of its own (Erlang's register of nodes, which a
- * node would otherwise start, and leave behind), and what a test does to its queues.
+ * node would otherwise start, and leave behind), and what a test does to its queues. By TLS too, if certificates are
+ * given.
  */
 import { existsSync, writeFileSync } from "node:fs";
 import { connect as connectSocket } from "node:net";
 import { dirname, join } from "node:path";
 import { type ChannelModel, type ConfirmChannel, connect, type Options } from "amqplib";
 import { binary } from "../servers/binaries.ts";
+import type { Certificates } from "../servers/certificates.ts";
 import { freePort } from "../servers/ports.ts";
 import { type ServerPlace, ServerProcess, type ServerProgram, startProgram } from "../servers/server-process.ts";
 
 const HOST = "127.0.0.1";
 const START_TIMEOUT_MS = 170_000;
-const CONFIG = "loopback_users.guest = true\ndisk_free_limit.absolute = 50MB\n";
+const CONFIG = ["loopback_users.guest = true", "disk_free_limit.absolute = 50MB"];
 /** AMQP 1.0, on the same port. */
 const PLUGINS = "[rabbitmq_amqp1_0].\n";
 /** Debian's program of that name changes users, and writes its log elsewhere. */
@@ -26,10 +28,12 @@ export interface OutgoingMessage {
 }
 
 export class RabbitMqServer extends ServerProcess {
+  readonly securePort: number;
   readonly #epmd: ServerProcess;
 
-  constructor(program: ServerProgram, port: number, epmd: ServerProcess) {
+  constructor(program: ServerProgram, port: number, securePort: number, epmd: ServerProcess) {
     super(program, port);
+    this.securePort = securePort;
     this.#epmd = epmd;
   }
 
@@ -102,12 +106,13 @@ async function open(url: string): Promise<ChannelModel> {
   return model;
 }
 
-export async function startRabbitMq(): Promise<RabbitMqServer> {
+export async function startRabbitMq(certificates?: Certificates): Promise<RabbitMqServer> {
   const epmd = await startProgram((port) => new ServerProcess(epmdProgram(), port));
   try {
-    const distributionPort = await freePort();
-    const program = rabbitMqProgram(epmd.port, distributionPort);
-    return await startProgram((port) => new RabbitMqServer(program, port, epmd));
+    const [distributionPort, securePort] = [await freePort(), await freePort()];
+    const tls = certificates === undefined ? [] : tlsSettings(certificates, securePort);
+    const program = rabbitMqProgram(epmd.port, distributionPort, tls);
+    return await startProgram((port) => new RabbitMqServer(program, port, securePort, epmd));
   } catch (error) {
     await epmd.stop();
     throw error;
@@ -132,12 +137,21 @@ function epmdProgram(): ServerProgram {
   };
 }
 
-function rabbitMqProgram(epmdPort: number, distributionPort: number): ServerProgram {
+function tlsSettings({ certFile, keyFile, caFile }: Certificates, port: number): string[] {
+  return [
+    `listeners.ssl.1 = ${HOST}:${port}`,
+    `ssl_options.certfile = ${certFile}`,
+    `ssl_options.keyfile = ${keyFile}`,
+    `ssl_options.cacertfile = ${caFile}`,
+  ];
+}
+
+function rabbitMqProgram(epmdPort: number, distributionPort: number, tls: readonly string[]): ServerProgram {
   return {
     name: "rabbitmq",
     startTimeoutMs: START_TIMEOUT_MS,
     prepare: async ({ folder }) => {
-      writeFileSync(join(folder, "rabbitmq.conf"), CONFIG);
+      writeFileSync(join(folder, "rabbitmq.conf"), [...CONFIG, ...tls, ""].join("\n"));
       writeFileSync(join(folder, "enabled_plugins"), PLUGINS);
     },
     command: (place) => {

@@ -1,20 +1,31 @@
 /** Queues of RabbitMQ by AMQP 1.0, which its plugin speaks, as intake: the contract of all brokers, on a real one. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { type RabbitMqServer, startRabbitMq } from "../../harness/brokers/rabbitmq.ts";
+import { type Certificates, makeCertificates } from "../../harness/servers/certificates.ts";
 import { describeWithServers } from "../../harness/servers/servers.ts";
 import { MODES } from "../../harness/service/service.ts";
 import { waitFor } from "../../harness/service/wait-for.ts";
 import { type QueueBroker, queueContracts } from "./queue-contract.ts";
 import { disposable, SETTINGS, SLOWLY, sourceOf } from "./queue-site.ts";
+import { tlsContract } from "./tls-contract.ts";
 
 describeWithServers("amqp 1.0, rabbitmq", ["rabbitmq"], () => {
   let server: RabbitMqServer;
+  let certificates: Certificates;
   beforeAll(async () => {
-    server = await startRabbitMq();
+    certificates = await makeCertificates();
+    server = await startRabbitMq(certificates);
   });
-  afterAll(() => server.stop());
+  afterAll(async () => {
+    await server.stop();
+    certificates.delete();
+  });
 
   queueContracts(MODES.slice(0, 1), () => rabbitMqBroker(server));
+  tlsContract(() => ({
+    ...{ broker: rabbitMqBroker(server), certificates },
+    urlOf: (host) => `amqp10s://guest:guest@${host}:${server.securePort}`,
+  }));
 
   test("a queue that is not there, and a wrong password, are told", async () => {
     const site = await MODES[0]!.open();

@@ -1,21 +1,32 @@
 /** Queues of a real ActiveMQ by AMQP 1.0 as intake: the contract of all brokers, and what AMQP 1.0 alone has. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { type ActiveMqServer, startActiveMq } from "../../harness/brokers/activemq/activemq.ts";
+import { type Certificates, makeCertificates } from "../../harness/servers/certificates.ts";
 import { describeWithServers } from "../../harness/servers/servers.ts";
 import { MODES } from "../../harness/service/service.ts";
 import { waitFor } from "../../harness/service/wait-for.ts";
 import { type OutgoingMessage, type QueueBroker, queueContracts } from "./queue-contract.ts";
 import { event, messagesOf, poisonPieces, rowsOf, SETTINGS, SLOWLY } from "./queue-site.ts";
+import { tlsContract } from "./tls-contract.ts";
 
 describeWithServers("amqp 1.0, activemq", ["activemq", "redis", "mariadb"], () => {
   let server: ActiveMqServer;
+  let certificates: Certificates;
   beforeAll(async () => {
-    server = await startActiveMq();
+    certificates = await makeCertificates();
+    server = await startActiveMq(certificates);
   });
-  afterAll(() => server.stop());
+  afterAll(async () => {
+    await server.stop();
+    certificates.delete();
+  });
 
   const clustered = MODES.filter(({ name }) => name !== "embedded");
   queueContracts(clustered, () => activeMqBroker(server));
+  tlsContract(() => ({
+    ...{ broker: activeMqBroker(server), certificates },
+    urlOf: (host) => `amqp10s://${host}:${server.securePort}`,
+  }));
 
   test("texts are read as bytes are, a structure is set aside, and numbers are ids", async () => {
     const site = await MODES[0]!.open();

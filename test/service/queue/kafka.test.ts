@@ -10,6 +10,7 @@ import { waitFor } from "../../harness/service/wait-for.ts";
 import { longTest } from "../../harness/tiers.ts";
 import { type QueueBroker, queueContracts } from "./queue-contract.ts";
 import { disposable, event, HOUR, isConsuming, ledgerOf, rowsOf, SETTINGS, SLOWLY, sourceOf } from "./queue-site.ts";
+import { tlsContract } from "./tls-contract.ts";
 
 const LONG_MS = 180_000;
 
@@ -37,8 +38,13 @@ describeWithServers("kafka", ["kafka", "redis", "mariadb"], () => {
     // A killed member's partitions wait for its session's timeout, and a JVM is slow to start again.
     (name, body) => longTest(name, body, LONG_MS),
   );
+  tlsContract(() => ({ broker, certificates, urlOf: (host) => secureUrlOf(host, USER.password, "plain") }));
   topics();
 });
+
+function secureUrlOf(host: string, password: string, mechanism: string): string {
+  return `kafkas://ann:${encodeURIComponent(password)}@${host}:${kafka.securePort}?sasl=${mechanism}`;
+}
 
 /** One partition a topic, so that the places of messages are known. */
 function kafkaBroker(server: KafkaServer): QueueBroker {
@@ -234,8 +240,6 @@ function topics(): void {
     "TLS and each kind of password are taken, and a wrong one is told without being shown",
     async () => {
       await kafka.createTopic("secure", 1);
-      const urlOf = (password: string, mechanism: string) =>
-        `kafkas://ann:${encodeURIComponent(password)}@localhost:${kafka.securePort}?sasl=${mechanism}`;
       const secured = async (url: string) =>
         disposable(
           await startService({
@@ -244,10 +248,10 @@ function topics(): void {
         );
       for (const mechanism of ["plain", "scram-sha-256", "scram-sha-512"]) {
         await kafka.publish("secure", [{ value: JSON.stringify(event("secure", mechanism)) }]);
-        await using started = await secured(urlOf(USER.password, mechanism));
+        await using started = await secured(secureUrlOf("localhost", USER.password, mechanism));
         await waitFor("the event", async () => (await clicksOf(started.service, "secure")) > 0, SLOWLY);
       }
-      await using refused = await secured(urlOf("hunter2", "scram-sha-512"));
+      await using refused = await secured(secureUrlOf("localhost", "hunter2", "scram-sha-512"));
       const reason = async () => (await sourceOf(refused.service)).reason;
       await waitFor("a reason", async () => (await reason())?.includes("SASL authentication failed"), SLOWLY);
       expect(refused.service.log()).not.toContain("hunter2");

@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { createServer, type Socket } from "node:net";
 import { type RabbitMqServer, startRabbitMq } from "../../harness/brokers/rabbitmq.ts";
+import { type Certificates, makeCertificates } from "../../harness/servers/certificates.ts";
 import { freePort } from "../../harness/servers/ports.ts";
 import { scrape } from "../../harness/servers/prometheus.ts";
 import { describeWithServers } from "../../harness/servers/servers.ts";
@@ -25,20 +26,30 @@ import {
   type SourceReport,
   sourceOf,
 } from "./queue-site.ts";
+import { tlsContract } from "./tls-contract.ts";
 
 let broker: RabbitMqServer;
+let certificates: Certificates;
 
 describeWithServers("rabbitmq", ["rabbitmq"], () => {
   beforeAll(async () => {
-    broker = await startRabbitMq();
+    certificates = await makeCertificates();
+    broker = await startRabbitMq(certificates);
   });
-  afterAll(() => broker.stop());
+  afterAll(async () => {
+    await broker.stop();
+    certificates.delete();
+  });
 
   for (const mode of MODES) {
     describeWithServers(`rabbitmq, ${mode.name}`, mode.needs, () => {
       queueContracts([mode], () => rabbitMqBroker(broker));
     });
   }
+  tlsContract(() => ({
+    ...{ broker: rabbitMqBroker(broker), certificates },
+    urlOf: (host) => `amqps://guest:guest@${host}:${broker.securePort}`,
+  }));
   describe("a queue of RabbitMQ", messageIds);
   describe("a queue of RabbitMQ, at the start", whileStarting);
 });
