@@ -5,7 +5,7 @@
  * starts anew only once a session has lasted.
  */
 import { backoffMs } from "../runtime/backoff.ts";
-import { errorText } from "../runtime/deadline.ts";
+import { errorText, waitAtMost, withDeadline } from "../runtime/deadline.ts";
 import type { Log } from "../runtime/log.ts";
 import type { MessageIntake } from "./message-intake.ts";
 import type { Session } from "./session.ts";
@@ -16,8 +16,7 @@ export interface BrokerSourceOptions {
   readonly description: string;
   readonly intake: MessageIntake;
   readonly log: Log;
-  /** Throws what the broker, or the way to it, said. */
-  readonly open: (counts: SourceCounts) => Promise<Session>;
+  readonly newSession: (counts: SourceCounts) => Promise<Session>;
 }
 
 const RETRY_FIRST_MS = 100;
@@ -46,13 +45,13 @@ export class BrokerSource implements Source {
     const session = this.#session;
     const lags = session?.lags;
     const common = {
-      underWay: session?.underWay ?? 0,
+      underWay: session?.deliveries.underWay ?? 0,
       counts: this.#counts,
       ...(lags !== undefined && { lags }),
     };
     if (this.#isStopping) return { status: "stopped", reason: "shutting_down", ...common };
     if (session === undefined) return { status: "connecting", reason: this.#failure, ...common };
-    const reason = session.hold.reason ?? this.#options.intake.heldBy;
+    const reason = session.deliveries.hold.reason ?? this.#options.intake.heldBy;
     return { status: reason === undefined ? "consuming" : "paused", reason, ...common };
   }
 
@@ -64,27 +63,26 @@ export class BrokerSource implements Source {
   async #run(): Promise<void> {
     for (let attempt = 0; !this.#isStopping; attempt++) {
       const startMs = performance.now();
-      this.#noteFailure(await this.#consume());
+      this.#noteFailure(await this.#consume().catch((error: unknown) => error));
       if (performance.now() - startMs > LASTING_MS) attempt = 0;
       if (!this.#isStopping) await this.#pause(backoffMs(attempt, RETRY_FIRST_MS, RETRY_MAX_MS, Math.random));
     }
   }
 
-  /** Until it ends; answers why. Never rejects. */
+  /** Until it ends; answers why. */
   async #consume(): Promise<unknown> {
-    const { name, log, open } = this.#options;
+    const { name, log, newSession } = this.#options;
+    const session = await newSession(this.#counts);
     try {
-      const session = await open(this.#counts);
-      if (this.#isStopping) return void (await session.close());
+      await open(session);
+      if (this.#isStopping) return undefined;
       this.#session = session;
       this.#isFailing = false;
       log.info({ source: name, from: this.description }, "consuming");
-      const why = await session.ended;
-      if (!this.#isStopping) await session.close();
-      return why;
-    } catch (error) {
-      return error;
+      return await session.deliveries.ended;
     } finally {
+      // The one that stop() found is closed there, after it was drained.
+      if (!this.#isStopping || this.#session === undefined) await close(session);
       if (!this.#isStopping) this.#session = undefined;
     }
   }
@@ -112,10 +110,21 @@ export class BrokerSource implements Source {
     this.#isStopping = true;
     this.#wakeUp?.();
     const session = this.#session;
-    await session?.drain(DRAIN_GRACE_MS);
+    if (session !== undefined) await waitAtMost(DRAIN_GRACE_MS, session.drain());
     this.#options.intake.stop();
-    await session?.close();
+    if (session !== undefined) await close(session);
   }
+}
+
+async function open(session: Session): Promise<void> {
+  const ended = session.deliveries.ended.then((why) => Promise.reject(why));
+  const noAnswer = () => new Error("the broker does not answer");
+  await withDeadline(Promise.race([session.open(), ended]), session.openTimeoutMs, noAnswer);
+}
+
+async function close(session: Session): Promise<void> {
+  session.deliveries.end(new Error("it was closed"));
+  await session.close();
 }
 
 /** Of Kafka's client: it says no more than the words before it. */

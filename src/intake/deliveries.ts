@@ -2,7 +2,7 @@
  * The messages that one session has received: takes each to its end, and tells the driver which end that was.
  *
  * Invariant: a message is settled at most once, and never after the session has ended, since the broker then delivers
- * it again.
+ * it again. A session ends once, by whoever finds the first reason.
  */
 import type { Log } from "../runtime/log.ts";
 import { letOthersRun } from "../runtime/yield.ts";
@@ -23,13 +23,12 @@ export interface DeliveriesOptions {
   readonly intake: MessageIntake;
   readonly counts: SourceCounts;
   readonly log: Log;
-  /** The session has to end: what became of a message is not known. */
-  readonly onFailure: (error: unknown) => void;
 }
 
 export class Deliveries {
   readonly hold: Hold;
   readonly #options: DeliveriesOptions;
+  readonly #ending = Promise.withResolvers<unknown>();
   #arrived: Delivery[] = [];
   #isReading = false;
   #isOver = false;
@@ -44,6 +43,15 @@ export class Deliveries {
   /** Received and not settled. */
   get underWay(): number {
     return this.#underWay;
+  }
+
+  /** Resolves with the reason. */
+  get ended(): Promise<unknown> {
+    return this.#ending.promise;
+  }
+
+  get isOver(): boolean {
+    return this.#isOver;
   }
 
   take(delivery: Delivery): void {
@@ -73,7 +81,7 @@ export class Deliveries {
 
   /** Never rejects. */
   async #settle(delivery: Delivery): Promise<void> {
-    const { intake, counts, log, onFailure } = this.#options;
+    const { intake, counts, log } = this.#options;
     try {
       const end = this.#isOver ? "left" : await intake.take(delivery.message, this.hold);
       if (!this.#isOver) {
@@ -83,7 +91,7 @@ export class Deliveries {
       }
     } catch (error) {
       log.error({ error }, "a message could not be taken, it will be delivered again");
-      onFailure(error);
+      this.end(error);
     }
     this.#underWay -= 1;
     if (this.#waiting.length > 0) this.#tellWaiting();
@@ -104,10 +112,12 @@ export class Deliveries {
     }
   }
 
-  /** Nothing is settled from now on. */
-  end(): void {
+  /** The session is over: nothing is settled from now on. */
+  end(why: unknown): void {
+    if (this.#isOver) return;
     this.#isOver = true;
     this.hold.release();
     this.#tellWaiting();
+    this.#ending.resolve(why);
   }
 }

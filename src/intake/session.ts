@@ -1,12 +1,15 @@
 /**
- * One connection to a broker, from its handshake to its end. A driver for a protocol is a function that opens one.
+ * One connection to a broker, from its handshake to its end. A driver for a protocol is a function that makes one.
  *
  * Invariant: when anything of a session fails, all of it ends, and a new one is opened; nothing is mended in part.
  */
 import type { Log } from "../runtime/log.ts";
-import type { Hold } from "./hold.ts";
+import type { Deliveries } from "./deliveries.ts";
 import type { MessageIntake } from "./message-intake.ts";
-import type { PartitionLag, SourceCounts } from "./source.ts";
+import type { Lag, SourceCounts } from "./source.ts";
+
+/** How often a broker is asked what waits there. */
+export const LAG_REFRESH_MS = 2_000;
 
 export interface SessionOptions {
   /** A queue, or what the broker calls it: Kafka's topic. */
@@ -23,15 +26,17 @@ export interface SessionOptions {
 }
 
 export interface Session {
-  readonly hold: Hold;
-  /** Messages that were received and are not settled. */
-  readonly underWay: number;
-  /** Resolves with the reason once the session has ended. */
-  readonly ended: Promise<unknown>;
+  readonly deliveries: Deliveries;
+  /** A broker that works has answered by then. */
+  readonly openTimeoutMs: number;
   /** Undefined if the broker does not tell. */
-  readonly lags?: readonly PartitionLag[];
-  /** Takes no more messages, and settles those in flight within `graceMs`. Never throws. */
-  drain(graceMs: number): Promise<void>;
-  /** Leaves what is not settled to the broker. Never throws. */
+  readonly lags?: readonly Lag[];
+  /** Once, and first. Rejects with what the broker, or the way to it, said. */
+  open(): Promise<void>;
+  /** Takes no more messages, and settles those in flight. It may reject, or take too long: it is closed anyway. */
+  drain(): Promise<void>;
+  /** After its deliveries have ended: leaves what is not settled to the broker. Never rejects. */
   close(): Promise<void>;
 }
+
+export type Driver = (options: SessionOptions) => Session;

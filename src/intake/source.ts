@@ -19,13 +19,14 @@ export interface SourceState {
   /** Messages that came and are not settled. */
   readonly underWay: number;
   readonly counts: SourceCounts;
-  /** Of the partitions that this process consumes; undefined if the broker has none. */
-  readonly lags?: readonly PartitionLag[];
+  /** Undefined if the broker does not tell. */
+  readonly lags?: readonly Lag[];
 }
 
-export interface PartitionLag {
-  readonly partition: number;
-  /** Messages in the broker that are not committed as consumed. */
+/** Of a partition that this process consumes, or of the queue that all consume. */
+export interface Lag {
+  readonly partition?: number;
+  /** Messages that wait in the broker: in a partition, those that are not committed as consumed. */
   readonly lag: number;
 }
 

@@ -19,6 +19,11 @@ export async function withDeadline<T>(promise: Promise<T>, ms: number, onDeadlin
   }
 }
 
+/** Until the promise is settled, or `ms` have passed. Never rejects. */
+export async function waitAtMost(ms: number, promise: Promise<unknown>): Promise<void> {
+  await withDeadline(promise, ms, () => new Error("it takes too long")).catch(() => {});
+}
+
 /** One of two turns of the event loop begins after a timer, and reads the sockets before it ends. */
 function afterSocketsWereRead(act: () => void): void {
   setImmediate(() => setImmediate(act));

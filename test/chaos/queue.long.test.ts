@@ -23,7 +23,7 @@ for (const { mode, needs } of MODES) {
           expectAllHeld(report);
           expect(report.figures).toMatchObject({ messages: 6_000, lost: 0, doubled: 0 });
         },
-        TIMEOUT_MS,
+        2 * TIMEOUT_MS,
       );
     });
   }

@@ -7,7 +7,7 @@ import { randomBytes } from "node:crypto";
 import type { Command } from "commander";
 import { pino } from "pino";
 import { version } from "../../../package.json";
-import { sourceDescriptions } from "../../intake/sources.ts";
+import { sourceDescriptions } from "../../intake/create-sources.ts";
 import type { InvariantError } from "../../runtime/assert.ts";
 import { type Clock, systemClock } from "../../runtime/clock.ts";
 import { errorText, withDeadline } from "../../runtime/deadline.ts";

@@ -7,7 +7,7 @@ import { version } from "../../../package.json";
 import { createApp } from "../../http/app.ts";
 import { ClientAddresses } from "../../http/requests/client-address.ts";
 import type { Certificate, Siblings } from "../../http/route-options.ts";
-import { createSources } from "../../intake/sources.ts";
+import { createSources } from "../../intake/create-sources.ts";
 import { Pipeline } from "../../pipeline/pipeline.ts";
 import type { InvariantHandler } from "../../runtime/assert.ts";
 import type { Clock } from "../../runtime/clock.ts";

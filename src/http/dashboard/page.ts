@@ -263,6 +263,7 @@ ${preloads}
           </ul>
           <ul class="healths" id="writers" aria-label="Writers"></ul>
           <p class="note" id="writers-note"></p>
+          <ul class="healths" id="sources" aria-label="Queues"></ul>
         </section>
       </div>
     </main>

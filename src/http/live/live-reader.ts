@@ -13,6 +13,7 @@ import { ColdUnavailableError } from "../../store/cold/errors.ts";
 import { HotUnavailableError } from "../../store/hot.ts";
 import type { StoreWatch } from "../../store/watch.ts";
 import { instanceLedger, storesLedger } from "../ops/ledger-route.ts";
+import { sourceState } from "../ops/probes.ts";
 import { ctrOf } from "../query/range/answer.ts";
 import type { AppOptions } from "../route-options.ts";
 import type { Reading } from "./viewer.ts";
@@ -54,7 +55,7 @@ export class LiveReader {
 
   /** Never rejects. `stream` as /series takes it. */
   async read(stream: string): Promise<Reading> {
-    const { now, pipeline } = this.#options;
+    const { now, pipeline, sources } = this.#options;
     void this.#askStores();
     const at = now();
     const from = hourOf(at);
@@ -69,9 +70,12 @@ export class LiveReader {
       ...(typeof found === "string" && { unavailable: found }),
       ...this.#health(at, found === "hot_store_away" || isDegraded, found === "cold_store_away"),
     };
-    const ledger = { instance: instanceLedger(pipeline), stores: this.#stores ?? null };
+    const ofAll = {
+      ledger: { instance: instanceLedger(pipeline), stores: this.#stores ?? null },
+      ...(sources.length > 0 && { sources: sources.map(sourceState) }),
+    };
     const history = hour === null ? [] : this.#recent.add(stream, from, pointOf(ofStream.at, hour));
-    return { ofStream, ofAll: { ledger }, history, hasFailed: hour === null };
+    return { ofStream, ofAll, history, hasFailed: hour === null };
   }
 
   #hourOf(from: number, { clicks, impressions, uniqueUsers }: Hour) {

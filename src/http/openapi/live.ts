@@ -55,6 +55,7 @@ export const liveSchemas = {
           "of all streams; missing for a key that is limited to some",
         ),
       ),
+      sources: Type.Optional(refTo("Sources")),
     },
     "The data of an event of GET /live.",
   ),

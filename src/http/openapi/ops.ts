@@ -101,27 +101,26 @@ export const opsSchemas = {
         },
       ),
     ),
-    sources: Type.Optional(
-      Type.Array(
-        members({
-          name: Type.String({ description: "rabbitmq, kafka or amqp10" }),
-          status: oneOf(["connecting", "consuming", "paused", "stopped"]),
-          reason: Type.Optional(Type.String({ description: "why it does not consume" })),
-          under_way: count("messages received and not settled"),
-          lags: Type.Optional(
-            Type.Array(
-              members({
-                partition: count("its number"),
-                lag: count("messages that are not committed as consumed"),
-              }),
-              { description: "Of Kafka's partitions that this instance consumes." },
-            ),
-          ),
-        }),
-        { description: "Queues that events are consumed from; missing if there are none." },
-      ),
-    ),
+    sources: Type.Optional(refTo("Sources")),
   }),
+  Sources: Type.Array(
+    members({
+      name: Type.String({ description: "rabbitmq, kafka or amqp10" }),
+      status: oneOf(["connecting", "consuming", "paused", "stopped"]),
+      reason: Type.Optional(Type.String({ description: "why it does not consume" })),
+      under_way: count("messages received and not settled"),
+      lags: Type.Optional(
+        Type.Array(
+          members({
+            partition: Type.Optional(count("Kafka: its number")),
+            lag: count("messages that wait in the broker; of a partition, those not committed as consumed"),
+          }),
+          { description: "RabbitMQ: of the queue. Kafka: of the partitions that this instance consumes." },
+        ),
+      ),
+    }),
+    { description: "Queues that events are consumed from; missing if there are none." },
+  ),
 };
 
 const READY = {

@@ -173,11 +173,11 @@ function registerSources(registry: Registry, sources: readonly Source[]): void {
   ofSources("gauge", "under_way", "Messages that are not settled", ({ underWay }) => underWay);
   ofSources("gauge", "consuming", "1 if messages are consumed", ({ status }) => Number(status === "consuming"));
   const lagHelp =
-    "Messages of a Kafka partition, of those that this process consumes, that are not committed as consumed";
+    "Messages that wait in the broker: of RabbitMQ's queue, or of each Kafka partition that this process consumes";
   expose(registry, "gauge", "hourglass_source_lag", lagHelp, () =>
     sources.flatMap(({ name: source, state }) =>
       (state.lags ?? []).map(({ partition, lag }) => ({
-        labels: { source, partition: String(partition) },
+        labels: { source, ...(partition !== undefined && { partition: String(partition) }) },
         value: lag,
       })),
     ),

@@ -5,7 +5,7 @@ import type { ShardState } from "../../pipeline/pipeline.ts";
 import { NO_STORE } from "../answers.ts";
 import type { AppOptions } from "../route-options.ts";
 
-function sourceState({ name, state }: Source) {
+export function sourceState({ name, state }: Source) {
   const { status, reason, underWay, lags } = state;
   return { name, status, reason, under_way: underWay, lags };
 }

@@ -7,15 +7,13 @@
  */
 import { isIP, type Socket } from "node:net";
 import rhea, { type Connection, type Delivery, type EventContext, type Receiver } from "rhea";
-import { withDeadline } from "../../runtime/deadline.ts";
+import { waitAtMost } from "../../runtime/deadline.ts";
 import type { Amqp10Place } from "../../settings/broker-url.ts";
 import { Deliveries } from "../deliveries.ts";
 import type { MessageEnd } from "../message-intake.ts";
 import type { Session, SessionOptions } from "../session.ts";
 import { messageOf } from "./amqp10-message.ts";
 
-/** A broker that works answers within that. */
-const ANSWER_TIMEOUT_MS = 10_000;
 const CLOSE_GRACE_MS = 1_000;
 /** A silent broker is noticed after twice that. */
 const IDLE_TIMEOUT_MS = 10_000;
@@ -24,36 +22,22 @@ const UNSETTLED_MAX = 2_000;
 const ANONYMOUS = "anonymous";
 const REJECTED = "amqp:not-allowed";
 
-/** Throws what the broker, or the way to it, said. */
-export async function openAmqp10Session(place: Amqp10Place, options: SessionOptions): Promise<Session> {
-  const session = new Amqp10Session(place, options);
-  try {
-    const opened = Promise.race([session.opened, session.ended.then((why) => Promise.reject(why))]);
-    await withDeadline(opened, ANSWER_TIMEOUT_MS, () => new Error("the broker does not answer"));
-    return session;
-  } catch (error) {
-    await session.close();
-    throw error;
-  }
-}
-
-class Amqp10Session implements Session {
+export class Amqp10Session implements Session {
+  readonly deliveries: Deliveries;
+  readonly openTimeoutMs = 10_000;
   readonly #options: SessionOptions;
   readonly #connection: Connection;
   readonly #receiver: Receiver;
-  readonly #deliveries: Deliveries;
   readonly #opening = Promise.withResolvers<void>();
-  readonly #ending = Promise.withResolvers<unknown>();
   readonly #disconnecting = Promise.withResolvers<void>();
   /** What the broker may still send. */
   #credit = 0;
   #isCreditDue = false;
   #isDraining = false;
-  #isOver = false;
 
   constructor(place: Amqp10Place, options: SessionOptions) {
     this.#options = options;
-    this.#deliveries = new Deliveries({ ...options, onFailure: (error) => this.#end(error) });
+    this.deliveries = new Deliveries(options);
     this.#connection = rhea
       .create_container({ id: `hourglass-${crypto.randomUUID()}` })
       .connect(connectionOptions(place, options.ca));
@@ -73,7 +57,7 @@ class Amqp10Session implements Session {
 
   #listen(): void {
     const connection = this.#connection;
-    const end = (what: string, error: unknown) => this.#end(reasonOf(error) ?? new Error(what));
+    const end = (what: string, error: unknown) => this.deliveries.end(reasonOf(error) ?? new Error(what));
     const lost = (error?: unknown) => {
       this.#disconnecting.resolve();
       end("the connection was lost", error);
@@ -88,20 +72,8 @@ class Amqp10Session implements Session {
     for (const event of ["error", "protocol_error"]) connection.on(event, (error) => end("a protocol error", error));
   }
 
-  get opened(): Promise<void> {
+  open(): Promise<void> {
     return this.#opening.promise;
-  }
-
-  get ended(): Promise<unknown> {
-    return this.#ending.promise;
-  }
-
-  get hold() {
-    return this.#deliveries.hold;
-  }
-
-  get underWay(): number {
-    return this.#deliveries.underWay;
   }
 
   #take({ message, delivery }: EventContext): void {
@@ -110,7 +82,7 @@ class Amqp10Session implements Session {
     this.#scheduleCredit();
     if (this.#isDraining) return void delivery.release();
     if ((message.delivery_count ?? 0) > 0) this.#options.counts.redelivered += 1;
-    this.#deliveries.take({ message: messageOf(message), settle: (end) => this.#settle(delivery, end) });
+    this.deliveries.take({ message: messageOf(message), settle: (end) => this.#settle(delivery, end) });
   }
 
   #settle(delivery: Delivery, end: MessageEnd): void {
@@ -129,36 +101,27 @@ class Amqp10Session implements Session {
   /** By halves: one is sent while the other is stored. */
   #giveCredit(): void {
     this.#isCreditDue = false;
-    if (this.#isOver || this.#isDraining || this.#credit > 0) return;
+    if (this.deliveries.isOver || this.#isDraining || this.#credit > 0) return;
     const prefetch = Math.min(this.#options.prefetch, UNSETTLED_MAX);
-    const room = prefetch - this.underWay;
+    const room = prefetch - this.deliveries.underWay;
     const half = Math.ceil(prefetch / 2);
     if (room < half) return;
     this.#credit = half;
     this.#receiver.add_credit(half);
   }
 
-  #end(why: unknown): void {
-    if (this.#isOver) return;
-    this.#isOver = true;
-    this.#deliveries.end();
-    this.#ending.resolve(why);
-  }
-
   /** What is held, or arrives from now on, is released: the broker has it again at once. */
-  async drain(graceMs: number): Promise<void> {
+  async drain(): Promise<void> {
     this.#isDraining = true;
-    this.hold.release();
-    await withDeadline(this.#deliveries.atMost(0), graceMs, () => new Error("not settled in time")).catch(() => {});
+    this.deliveries.hold.release();
+    await this.deliveries.atMost(0);
   }
 
   /** What is not settled by now goes back to the queue. */
   async close(): Promise<void> {
-    this.#end(new Error("it was closed"));
     this.#connection.close();
     this.#connection.once("connection_close", () => this.#disconnecting.resolve());
-    const closed = this.#disconnecting.promise;
-    await withDeadline(closed, CLOSE_GRACE_MS, () => new Error("no answer")).catch(() => {});
+    await waitAtMost(CLOSE_GRACE_MS, this.#disconnecting.promise);
     this.#socket?.destroy();
   }
 

@@ -30,10 +30,6 @@ export class ByteCursor {
     return this.bytes.readInt32BE(at) * 0x1_0000_0000 + this.bytes.readUInt32BE(at + 4);
   }
 
-  uuid(): string {
-    return this.bytes.toString("hex", this.at, this.#pass(16) + 16);
-  }
-
   /** At most 32 bits. */
   unsignedVarint(): number {
     let value = 0;

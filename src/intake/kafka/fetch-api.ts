@@ -81,7 +81,8 @@ function readFetched(bytes: Buffer): FetchedPartition[] {
   cursor.skip(4);
   const fetched: FetchedPartition[] = [];
   for (let topics = cursor.unsignedVarint() - 1; topics > 0; topics--) {
-    cursor.uuid();
+    // The topic's id: only one was asked for.
+    cursor.skip(16);
     for (let left = cursor.unsignedVarint() - 1; left > 0; left--) fetched.push(readPartition(cursor));
     cursor.skipTaggedFields();
   }

@@ -6,12 +6,12 @@
  * dropped: what of it was not committed is read again there, and its events count once by their ids.
  */
 import { type Connection, ConnectionPool, Consumer, ListOffsetTimestamps } from "@platformatic/kafka";
-import { withDeadline } from "../../runtime/deadline.ts";
+import { waitAtMost } from "../../runtime/deadline.ts";
 import type { KafkaPlace } from "../../settings/broker-url.ts";
 import { Deliveries, type Delivery } from "../deliveries.ts";
 import type { MessageEnd } from "../message-intake.ts";
-import type { Session, SessionOptions } from "../session.ts";
-import type { PartitionLag } from "../source.ts";
+import { type Driver, LAG_REFRESH_MS, type Session, type SessionOptions } from "../session.ts";
+import type { Lag } from "../source.ts";
 import { assignPartitions } from "./assign-partitions.ts";
 import { type Fetch, type FetchedPartition, fetchOf } from "./fetch-api.ts";
 import { PartitionFlow } from "./partition-flow.ts";
@@ -26,41 +26,30 @@ const HEARTBEAT_MS = 1_000;
 const REBALANCE_TIMEOUT_MS = 15_000;
 /** Above that, as the answer to a join may take as long. */
 const REQUEST_TIMEOUT_MS = 20_000;
-const OPEN_TIMEOUT_MS = 40_000;
 const CLOSE_GRACE_MS = 2_000;
 /** Between two commits; also between two looks whether there is room again. */
 const TICK_MS = 200;
-/** While nothing is fetched the broker is asked how much there is. */
-const LAG_REFRESH_MS = 5_000;
 /** UNKNOWN_TOPIC_OR_PARTITION, LEADER_NOT_AVAILABLE, NOT_LEADER_OR_FOLLOWER, epochs and UNKNOWN_TOPIC_ID. */
 const OTHER_LEADER_CODES = new Set([3, 5, 6, 74, 75, 76, 100]);
 const OFFSET_OUT_OF_RANGE = 1;
 
-/** Answers a function that opens a session, and throws what the broker, or the way to it, said. */
-export function kafkaDriver(place: KafkaPlace): (options: SessionOptions) => Promise<Session> {
+export function kafkaDriver(place: KafkaPlace): Driver {
   let last: KafkaSession | undefined;
-  return async (options) => {
-    const session = new KafkaSession(place, options, last?.memberId ?? null);
-    last = session;
-    try {
-      await withDeadline(session.begin(), OPEN_TIMEOUT_MS, () => new Error("the brokers do not answer"));
-      return session;
-    } catch (error) {
-      await session.close();
-      throw error;
-    }
+  return (options) => {
+    last = new KafkaSession(place, options, last?.memberId ?? null);
+    return last;
   };
 }
 
 type GroupConsumer = Consumer<Buffer, Buffer, Buffer, Buffer>;
 
 class KafkaSession implements Session {
+  readonly deliveries: Deliveries;
+  readonly openTimeoutMs = 2 * REQUEST_TIMEOUT_MS;
   readonly #options: SessionOptions;
   readonly #consumer: GroupConsumer;
   /** Apart from the group's, whose heartbeats would wait behind a fetch. */
   readonly #connections: ConnectionPool;
-  readonly #deliveries: Deliveries;
-  readonly #ending = Promise.withResolvers<unknown>();
   #partitions = new Map<number, PartitionFlow>();
   #fetch: Fetch | undefined;
   #partitionCount = 0;
@@ -72,7 +61,6 @@ class KafkaSession implements Session {
   /** Of brokers that a fetch is under way to. */
   readonly #fetchingFrom = new Set<number>();
   #isDraining = false;
-  #isOver = false;
 
   constructor(place: KafkaPlace, options: SessionOptions, memberId: string | null) {
     this.#options = options;
@@ -96,22 +84,10 @@ class KafkaSession implements Session {
       // An error without a listener would end the process; each reaches the call that it concerns as well.
       pool.on("connecting", ({ connection: opened }: { connection: Connection }) => opened.on("error", () => {}));
     }
-    this.#deliveries = new Deliveries({ ...options, onFailure: (error) => this.#end(error) });
-    this.#consumer.on("error", (error: unknown) => this.#end(error));
-    this.#consumer.on("consumer:heartbeat:error", ({ error }) => this.#end(error));
+    this.deliveries = new Deliveries(options);
+    this.#consumer.on("error", (error: unknown) => this.deliveries.end(error));
+    this.#consumer.on("consumer:heartbeat:error", ({ error }) => this.deliveries.end(error));
     this.#consumer.on("consumer:group:join", () => this.#reassign());
-  }
-
-  get ended(): Promise<unknown> {
-    return this.#ending.promise;
-  }
-
-  get hold() {
-    return this.#deliveries.hold;
-  }
-
-  get underWay(): number {
-    return this.#deliveries.underWay;
   }
 
   /**
@@ -122,11 +98,11 @@ class KafkaSession implements Session {
     return this.#consumer.memberId;
   }
 
-  get lags(): readonly PartitionLag[] {
+  get lags(): readonly Lag[] {
     return Array.from(this.#partitions.values(), ({ partition, lag }) => ({ partition, lag }));
   }
 
-  async begin(): Promise<void> {
+  async open(): Promise<void> {
     const { queue } = this.#options;
     this.#fetch = fetchOf(await this.#consumer.listApis());
     this.#consumer.topics.track(queue);
@@ -148,7 +124,7 @@ class KafkaSession implements Session {
     this.#assigning = this.#assigning
       .then(() => this.#assign())
       .then(() => this.#pump())
-      .catch((error) => this.#end(error));
+      .catch((error) => this.deliveries.end(error));
   }
 
   async #assign(): Promise<void> {
@@ -203,9 +179,9 @@ class KafkaSession implements Session {
    */
   #pump(): void {
     const { prefetch } = this.#options;
-    if (this.#isOver || this.#isDraining || this.hold.reason !== undefined) return;
-    if (this.underWay >= prefetch) return;
-    this.#fetchFromLeaders().catch((error) => this.#end(error));
+    if (this.#isEnding || this.deliveries.hold.reason !== undefined) return;
+    if (this.deliveries.underWay >= prefetch) return;
+    this.#fetchFromLeaders().catch((error) => this.deliveries.end(error));
   }
 
   async #fetchFromLeaders(): Promise<void> {
@@ -234,7 +210,7 @@ class KafkaSession implements Session {
     for (const flow of flows) flow.isFetching = true;
     try {
       const connection = await this.#connections.get(broker);
-      const wanted = flows.map(({ partition, window }) => ({ partition, offset: window.next }));
+      const wanted = flows.map(({ partition, next }) => ({ partition, offset: next }));
       const fetched = await this.#fetch!(connection, topicId, wanted);
       this.#lagsRefreshedMs = performance.now();
       for (const one of fetched) {
@@ -242,7 +218,7 @@ class KafkaSession implements Session {
         if (flow !== undefined) await this.#takeFetched(flow, one);
       }
     } catch (error) {
-      this.#end(error);
+      this.deliveries.end(error);
     }
     for (const flow of flows) flow.isFetching = false;
     this.#fetchingFrom.delete(leader);
@@ -260,35 +236,32 @@ class KafkaSession implements Session {
     }
     flow.highWatermark = highWatermark;
     for (const batch of batches) {
-      if (this.#isAnothers(flow)) return;
+      if (flow.isDropped || this.#isEnding) return;
       await this.#takeBatch(flow, batch);
     }
   }
 
-  #isAnothers(flow: PartitionFlow): boolean {
-    return flow.isDropped || this.#isOver || this.#isDraining;
+  get #isEnding(): boolean {
+    return this.#isDraining || this.deliveries.isOver;
   }
 
   async #takeBatch(flow: PartitionFlow, batch: PackedBatch): Promise<void> {
-    const { window } = flow;
     let deliveries: Delivery[];
     try {
       const records = batch.recordCount === 0 ? [] : await recordsOf(batch);
       // A batch comes whole, also if it is asked for from its middle.
-      deliveries = records
-        .filter(({ offset }) => offset >= window.next)
-        .map((record) => this.#deliveryOf(flow, record));
-      for (const { offset } of records) if (offset >= window.next) window.open(offset);
+      deliveries = records.filter(({ offset }) => offset >= flow.next).map((record) => this.#deliveryOf(flow, record));
+      for (const { offset } of records) if (offset >= flow.next) flow.open(offset);
     } catch (error) {
       deliveries = [this.#unreadable(flow, batch, error)];
-      window.open(batch.firstOffset);
+      flow.open(batch.firstOffset);
     }
-    if (batch.nextOffset > window.next) window.advance(batch.nextOffset);
+    flow.advance(batch.nextOffset);
     const { prefetch } = this.#options;
     for (const delivery of deliveries) {
-      if (this.underWay >= prefetch) await this.#deliveries.atMost(prefetch - 1);
-      if (this.#isAnothers(flow)) return;
-      this.#deliveries.take(delivery);
+      if (this.deliveries.underWay >= prefetch) await this.deliveries.atMost(prefetch - 1);
+      if (flow.isDropped || this.#isEnding) return;
+      this.deliveries.take(delivery);
     }
   }
 
@@ -332,7 +305,7 @@ class KafkaSession implements Session {
     const due = Array.from(this.#partitions.values()).flatMap((flow) =>
       flow.due === undefined ? [] : [{ flow, offset: flow.due }],
     );
-    if (due.length === 0 || this.#isOver) return;
+    if (due.length === 0 || this.deliveries.isOver) return;
     const offsets = due.map(({ flow: { partition }, offset }) => ({
       ...{ topic: this.#options.queue, partition, offset: BigInt(offset), leaderEpoch: -1 },
     }));
@@ -341,7 +314,7 @@ class KafkaSession implements Session {
       for (const { flow, offset } of due) flow.noteCommitted(offset);
     } catch (error) {
       // The group is being divided anew: a heartbeat sees to that, and the next commit counts.
-      if (!isRebalance(error)) this.#end(error);
+      if (!isRebalance(error)) this.deliveries.end(error);
     }
   }
 
@@ -361,41 +334,29 @@ class KafkaSession implements Session {
         if (end !== undefined) flow.highWatermark = Number(end);
       }
     } catch (error) {
-      this.#end(error);
+      this.deliveries.end(error);
     }
   }
 
-  #end(why: unknown): void {
-    if (this.#isOver) return;
-    this.#isOver = true;
-    clearInterval(this.#ticking);
-    this.#deliveries.end();
-    this.#ending.resolve(why);
-  }
-
-  async drain(graceMs: number): Promise<void> {
+  async drain(): Promise<void> {
     this.#isDraining = true;
-    const settled = async () => {
-      this.hold.release();
-      await this.#deliveries.atMost(0);
-      await this.#committing;
-      await this.#commit();
-    };
-    await withDeadline(settled(), graceMs, () => new Error("not settled in time")).catch(() => {});
+    this.deliveries.hold.release();
+    await this.deliveries.atMost(0);
+    await this.#committing;
+    await this.#commit();
   }
 
   /** Leaves the group, so that others need not wait for this member's timeout. */
   async close(): Promise<void> {
-    this.#end(new Error("it was closed"));
+    clearInterval(this.#ticking);
     const left = new Promise<void>((resolve) => this.#consumer.leaveGroup(() => resolve()));
-    await withDeadline(left, CLOSE_GRACE_MS, () => new Error("no answer")).catch(() => {});
-    const closed = Promise.all([this.#connections.close(), this.#consumer.connections.close()]);
-    await withDeadline(closed, CLOSE_GRACE_MS, () => new Error("no answer")).catch(() => {});
+    await waitAtMost(CLOSE_GRACE_MS, left);
+    await waitAtMost(CLOSE_GRACE_MS, Promise.all([this.#connections.close(), this.#consumer.connections.close()]));
   }
 }
 
-function settleAt({ window }: PartitionFlow, offset: number, end: MessageEnd): void {
-  if (end !== "left") window.settle(offset);
+function settleAt(flow: PartitionFlow, offset: number, end: MessageEnd): void {
+  if (end !== "left") flow.settle(offset);
 }
 
 function connectionOptions({ isTls, login }: KafkaPlace, ca: string | undefined) {

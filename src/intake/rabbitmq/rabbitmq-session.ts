@@ -4,15 +4,15 @@
  * Invariant: a delivery is acknowledged once it is settled. The broker's prefetch bounds what is in flight.
  */
 import { type Channel, type ChannelModel, type ConsumeMessage, connect, type Message } from "amqplib";
-import { withDeadline } from "../../runtime/deadline.ts";
+import { waitAtMost } from "../../runtime/deadline.ts";
 import type { RabbitMqPlace } from "../../settings/broker-url.ts";
 import { Deliveries } from "../deliveries.ts";
 import type { MessageEnd } from "../message-intake.ts";
-import type { Session, SessionOptions } from "../session.ts";
+import { LAG_REFRESH_MS, type Session, type SessionOptions } from "../session.ts";
+import type { Lag } from "../source.ts";
 import { AckWindow } from "./ack-window.ts";
 
-/** A broker that works answers within that. */
-const ANSWER_TIMEOUT_MS = 10_000;
+const CONNECT_TIMEOUT_MS = 10_000;
 const CLOSE_GRACE_MS = 1_000;
 /** A silent broker is noticed after two or three of these. The URL may say otherwise: ?heartbeat=30. */
 const HEARTBEAT_S = 10;
@@ -21,81 +21,73 @@ const STREAM_FOUND =
   "the queue is a stream, which does not remember what was consumed: messages that arrive while no instance runs " +
   "would be lost; use a quorum or a classic queue";
 
-/** Throws what the broker, or the way to it, said. */
-export async function openRabbitMqSession(place: RabbitMqPlace, options: SessionOptions): Promise<Session> {
-  const { ca } = options;
-  const model = await connect(withHeartbeat(place.url), {
-    timeout: ANSWER_TIMEOUT_MS,
-    noDelay: true,
-    keepAlive: true,
-    clientProperties: { connection_name: "hourglass" },
-    ...(ca !== undefined && { ca: [ca] }),
-  });
-  const session = new RabbitMqSession(model, options);
-  try {
-    await withDeadline(session.begin(), ANSWER_TIMEOUT_MS, () => new Error("the broker does not answer"));
-    return session;
-  } catch (error) {
-    await session.close();
-    throw error;
-  }
-}
-
 function withHeartbeat(text: string): string {
   const url = new URL(text);
   if (!url.searchParams.has("heartbeat")) url.searchParams.set("heartbeat", String(HEARTBEAT_S));
   return url.href;
 }
 
-class RabbitMqSession implements Session {
+export class RabbitMqSession implements Session {
+  readonly deliveries: Deliveries;
+  readonly openTimeoutMs = 2 * CONNECT_TIMEOUT_MS;
+  readonly #url: string;
   readonly #options: SessionOptions;
-  readonly #model: ChannelModel;
-  readonly #deliveries: Deliveries;
   readonly #window = new AckWindow();
-  readonly #ending = Promise.withResolvers<unknown>();
+  #model: ChannelModel | undefined;
   #channel: Channel | undefined;
   #consumerTag: string | undefined;
   #isAckDue = false;
-  #isOver = false;
+  #lagging: Timer | undefined;
+  #lag = 0;
 
-  constructor(model: ChannelModel, options: SessionOptions) {
+  constructor({ url }: RabbitMqPlace, options: SessionOptions) {
+    this.#url = withHeartbeat(url);
     this.#options = options;
+    this.deliveries = new Deliveries(options);
+  }
+
+  get lags(): readonly Lag[] {
+    return [{ lag: this.#lag }];
+  }
+
+  async open(): Promise<void> {
+    const { queue, prefetch, ca } = this.#options;
+    const { deliveries } = this;
+    const model = await connect(this.#url, {
+      timeout: CONNECT_TIMEOUT_MS,
+      noDelay: true,
+      keepAlive: true,
+      clientProperties: { connection_name: "hourglass" },
+      ...(ca !== undefined && { ca: [ca] }),
+    });
     this.#model = model;
-    this.#deliveries = new Deliveries({ ...options, onFailure: (error) => this.#end(error) });
-    model.on("error", (error) => this.#end(error));
-    model.on("close", (error) => this.#end(error ?? new Error("the broker closed the connection")));
-  }
-
-  get ended(): Promise<unknown> {
-    return this.#ending.promise;
-  }
-
-  get hold() {
-    return this.#deliveries.hold;
-  }
-
-  get underWay(): number {
-    return this.#deliveries.underWay;
-  }
-
-  async begin(): Promise<void> {
-    const { queue, prefetch } = this.#options;
-    const channel = await this.#model.createChannel();
+    model.on("error", (error) => deliveries.end(error));
+    model.on("close", (error) => deliveries.end(error ?? new Error("the broker closed the connection")));
+    const channel = await model.createChannel();
     this.#channel = channel;
-    channel.on("error", (error) => this.#end(error));
-    channel.on("close", () => this.#end(new Error("the broker closed the channel")));
-    await channel.checkQueue(queue);
+    channel.on("error", (error) => deliveries.end(error));
+    channel.on("close", () => deliveries.end(new Error("the broker closed the channel")));
+    await this.#refreshLag();
     await channel.prefetch(prefetch);
     const { consumerTag } = await channel.consume(queue, (delivery) => this.#take(delivery));
     this.#consumerTag = consumerTag;
+    this.#lagging = setInterval(() => {
+      this.#refreshLag().catch((error) => deliveries.end(error));
+    }, LAG_REFRESH_MS);
+  }
+
+  /** Rejects if there is no such queue. */
+  async #refreshLag(): Promise<void> {
+    this.#lag = (await this.#channel!.checkQueue(this.#options.queue)).messageCount;
   }
 
   #take(delivery: ConsumeMessage | null): void {
-    if (delivery === null) return void this.#end(new Error("the broker ended the consumer: is the queue gone?"));
+    if (delivery === null)
+      return void this.deliveries.end(new Error("the broker ended the consumer: is the queue gone?"));
     const { headers, contentType, contentEncoding, messageId } = delivery.properties;
-    if (headers?.["x-stream-offset"] !== undefined) return void this.#end(new Error(STREAM_FOUND));
+    if (headers?.["x-stream-offset"] !== undefined) return void this.deliveries.end(new Error(STREAM_FOUND));
     if (delivery.fields.redelivered) this.#options.counts.redelivered += 1;
-    this.#deliveries.take({
+    this.deliveries.take({
       message: { id: messageId, contentType, contentEncoding, body: delivery.content },
       settle: (end) => this.#settle(delivery, end),
     });
@@ -120,37 +112,27 @@ class RabbitMqSession implements Session {
   /** All that were settled in the same turn: those of one batch mostly. */
   #acknowledge(): void {
     this.#isAckDue = false;
-    if (this.#isOver) return;
+    if (this.deliveries.isOver) return;
     const { upTo, single } = this.#window.take();
     if (upTo !== undefined) this.#channel!.ack(tagged(upTo), true);
     for (const tag of single) this.#channel!.ack(tagged(tag));
   }
 
-  #end(why: unknown): void {
-    if (this.#isOver) return;
-    this.#isOver = true;
-    this.#deliveries.end();
-    this.#ending.resolve(why);
-  }
-
-  async drain(graceMs: number): Promise<void> {
-    const settled = async () => {
-      if (this.#consumerTag !== undefined) await this.#channel?.cancel(this.#consumerTag);
-      // What is held will not be settled in time.
-      this.hold.release();
-      await this.#deliveries.atMost(0);
-      this.#acknowledge();
-      // The close of a connection would overtake the acknowledgements; that of a channel comes behind them.
-      await this.#channel?.close();
-    };
-    await withDeadline(settled(), graceMs, () => new Error("not settled in time")).catch(() => {});
+  async drain(): Promise<void> {
+    await this.#channel!.cancel(this.#consumerTag!);
+    // What is held will not be settled in time.
+    this.deliveries.hold.release();
+    await this.deliveries.atMost(0);
+    this.#acknowledge();
+    // The close of a connection would overtake the acknowledgements; that of a channel comes behind them.
+    await this.#channel!.close();
   }
 
   /** What is not acknowledged by now goes back to the queue. */
   async close(): Promise<void> {
-    this.#end(new Error("it was closed"));
-    const closed = this.#model.close();
-    await withDeadline(closed, CLOSE_GRACE_MS, () => new Error("no answer")).catch(() => {});
+    clearInterval(this.#lagging);
+    if (this.#model === undefined) return;
+    await waitAtMost(CLOSE_GRACE_MS, this.#model.close());
     // A broker that has fallen silent would keep the socket open; the client has no other way to it.
     const { stream } = this.#model.connection as { stream?: { destroy?: () => void } };
     stream?.destroy?.();

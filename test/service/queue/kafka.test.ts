@@ -12,7 +12,7 @@ import { type QueueBroker, queueContracts } from "./queue-contract.ts";
 import { disposable, event, HOUR, isConsuming, ledgerOf, rowsOf, SETTINGS, SLOWLY, sourceOf } from "./queue-site.ts";
 import { tlsContract } from "./tls-contract.ts";
 
-const LONG_MS = 180_000;
+const LONG_MS = 300_000;
 
 const USER = { name: "ann", password: "p@ss:word/1" };
 const CODECS = ["none", "gzip", "snappy", "lz4", "zstd"] as const;

@@ -17,7 +17,7 @@ export interface SourceReport {
   readonly status: string;
   readonly reason?: string;
   readonly under_way: number;
-  readonly lags?: readonly { readonly partition: number; readonly lag: number }[];
+  readonly lags?: readonly { readonly partition?: number; readonly lag: number }[];
 }
 
 interface InstanceLedger {

@@ -2,6 +2,8 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { createServer, type Socket } from "node:net";
 import { type RabbitMqServer, startRabbitMq } from "../../harness/brokers/rabbitmq.ts";
+import { openBrowser } from "../../harness/browser/chromium.ts";
+import { Page } from "../../harness/browser/page.ts";
 import { type Certificates, makeCertificates } from "../../harness/servers/certificates.ts";
 import { freePort } from "../../harness/servers/ports.ts";
 import { scrape } from "../../harness/servers/prometheus.ts";
@@ -52,6 +54,7 @@ describeWithServers("rabbitmq", ["rabbitmq"], () => {
   }));
   describe("a queue of RabbitMQ", messageIds);
   describe("a queue of RabbitMQ, at the start", whileStarting);
+  describeWithServers("a queue of RabbitMQ, behind", ["redis", "mariadb", "chromium"], lag);
 });
 
 function rabbitMqBroker(server: RabbitMqServer): QueueBroker {
@@ -129,6 +132,38 @@ function messageIds(): void {
     await publish(queue, message("nonsense", "torn"), message(typed, "typed", "text/plain"));
     await waitFor("dead letters", async () => (await broker.depth(dead)) >= 2, SLOWLY);
     expect((await broker.drain(dead)).sort()).toEqual(["nonsense", typed]);
+  });
+}
+
+function lag(): void {
+  test("tells what waits there in /readyz, in the metrics and on the dashboard", async () => {
+    const browser = openBrowser();
+    const site = await MODES.find(({ name }) => name === "redis+mysql")!.open();
+    try {
+      await broker.declare("behind");
+      const settings = { BROKER_URL: broker.url, BROKER_QUEUE: "behind", BROKER_PREFETCH: "10" };
+      const service = await site.start({ ...SETTINGS, ...settings });
+      await isConsuming(service);
+      await site.servers!.redis.kill();
+      await waitFor("that to be noticed", async () => (await readyz(service)).status === 503, SLOWLY);
+      await publish("behind", ...Array.from({ length: 300 }, (_, i) => message(event("behind", `u${i}`), `b-${i}`)));
+      const isLag = (waiting: number) => async () => {
+        expect((await sourceOf(service)).lags).toEqual([{ lag: waiting }]);
+        return true;
+      };
+      await waitFor("the lag", isLag(290), SLOWLY);
+      expect((await scrape(service.port)).get('hourglass_source_lag{source="rabbitmq"}')).toBe(290);
+      const page = await Page.open(browser);
+      await page.goTo(service.url);
+      await page.waitForText("#sources", (text) => /RabbitMQ queue\s+290 waiting: hot store unavailable/.test(text));
+      await site.servers!.redis.start();
+      await waitFor("no lag", isLag(0), SLOWLY);
+      await page.waitForText("#sources", (text) => /RabbitMQ queue\s+0 waiting/.test(text));
+      expect(page.faults).toEqual([]);
+    } finally {
+      browser.close();
+      await site.close();
+    }
   });
 }
 

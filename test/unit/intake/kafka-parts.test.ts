@@ -4,7 +4,7 @@ import { lz4Compress, snappyCompress } from "@platformatic/wasm-utils";
 import fc from "fast-check";
 import { assignPartitions } from "../../../src/intake/kafka/assign-partitions.ts";
 import { decompress } from "../../../src/intake/kafka/decompress.ts";
-import { OffsetWindow } from "../../../src/intake/kafka/offset-window.ts";
+import { PartitionFlow } from "../../../src/intake/kafka/partition-flow.ts";
 import { packedBatches, recordsOf } from "../../../src/intake/kafka/record-batch.ts";
 
 const [GZIP, SNAPPY, LZ4, ZSTD] = [1, 2, 3, 4];
@@ -55,22 +55,22 @@ describe("what is committed", () => {
   test("is the first offset that is not settled, or where the next message is looked for", () => {
     const settlings = fc.array(fc.record({ gap: fc.nat(3), order: fc.nat() }), { minLength: 1, maxLength: 50 });
     const property = (messages: { gap: number; order: number }[]) => {
-      const window = new OffsetWindow(100);
+      const flow = new PartitionFlow(0, 100, 100);
       let next = 100;
       const offsets = messages.map(({ gap, order }) => {
         const offset = next + gap;
         next = offset + 1;
         return { offset, order };
       });
-      for (const { offset } of offsets) window.open(offset);
-      window.advance(next);
+      for (const { offset } of offsets) flow.open(offset);
+      flow.advance(next);
       const open = new Set(offsets.map(({ offset }) => offset));
       for (const { offset } of offsets.sort((a, b) => a.order - b.order)) {
-        expect(window.committable).toBe(Math.min(...open));
-        window.settle(offset);
+        expect(flow.committable).toBe(Math.min(...open));
+        flow.settle(offset);
         open.delete(offset);
       }
-      expect(window.committable).toBe(next);
+      expect(flow.committable).toBe(next);
     };
     fc.assert(fc.property(settlings, property));
   });

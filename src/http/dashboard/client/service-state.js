@@ -3,6 +3,8 @@ import { byId, element, setText } from "./dom.js";
 import { count, duration } from "./format.js";
 
 const WRITERS_SHOWN = 8;
+const LAGS_SHOWN = 4;
+const BROKERS = { rabbitmq: "RabbitMQ", kafka: "Kafka", amqp10: "AMQP 1.0" };
 const REFUSAL_LABELS = JSON.parse(document.body.dataset.refusalLabels);
 /** Why this instance takes no events. */
 const REFUSALS = {
@@ -18,6 +20,7 @@ export function showService(message) {
   byId("ledger").hidden = ledger === undefined;
   if (ledger !== undefined) showLedger(ledger.instance);
   showStores(message);
+  byId("sources").replaceChildren(...(message.sources ?? []).map(sourceLine));
   showNotices(message);
 }
 
@@ -86,17 +89,34 @@ function showStore(which, { name, status, error }, text) {
 }
 
 function writerLine({ writer, is_alive, pending }, isOwn) {
-  const status = is_alive ? "ok" : "away";
   const state = is_alive ? (pending > 0 ? `${count(pending)} pending` : "idle") : `ended, ${count(pending)} left`;
+  const name = isOwn ? "This instance" : `Writer ${writer.slice(0, 8)}`;
+  return healthLine(is_alive, { title: writer }, [name], state);
+}
+
+function sourceLine({ name, status, reason, lags }) {
+  const waiting = lags === undefined ? status : `${count(sumOf(lags.map(({ lag }) => lag)))} waiting`;
+  const why = REFUSAL_LABELS[reason];
+  const state = status === "consuming" ? waiting : why === undefined ? "not connected" : `${waiting}: ${why}`;
+  const small = element("small", {}, `queue${partitionsText(lags ?? [])}`);
+  return healthLine(status === "consuming", { title: reason ?? "" }, [`${BROKERS[name]} `, small], state);
+}
+
+/** Those of Kafka in which the most messages wait. */
+function partitionsText(lags) {
+  const behind = lags.filter(({ partition, lag }) => partition !== undefined && lag > 0);
+  if (behind.length === 0) return "";
+  const shown = behind.toSorted((a, b) => b.lag - a.lag).slice(0, LAGS_SHOWN);
+  const more = behind.length > shown.length ? ", …" : "";
+  return `; by partition: ${shown.map(({ partition, lag }) => `${partition}: ${count(lag)}`).join(", ")}${more}`;
+}
+
+function healthLine(isWell, attributes, name, state) {
   return element(
     "li",
-    { className: "health", "data-status": status },
+    { className: "health", "data-status": isWell ? "ok" : "away" },
     element("span", { className: "dot", "aria-hidden": "true" }),
-    element(
-      "span",
-      { className: "health-name", title: writer },
-      isOwn ? "This instance" : `Writer ${writer.slice(0, 8)}`,
-    ),
+    element("span", { className: "health-name", ...attributes }, ...name),
     element("span", { className: "health-status" }, state),
   );
 }

@@ -5,7 +5,7 @@ import { type BrokerPlace, brokerPlaceOf, describeBrokerPlace } from "../setting
 import { readPem } from "../settings/pem-file.ts";
 import { BrokerSource } from "./broker-source.ts";
 import { MessageIntake } from "./message-intake.ts";
-import type { Session, SessionOptions } from "./session.ts";
+import type { Driver } from "./session.ts";
 import type { Source } from "./source.ts";
 
 export interface SourceSettings {
@@ -34,9 +34,9 @@ export function createSources(settings: SourceSettings, options: SourcesOptions)
   let driver: Driver | undefined;
   const source = new BrokerSource({
     ...{ name, description: describe(place, queue), intake, log },
-    open: async (counts) => {
+    newSession: async (counts) => {
       driver ??= await driverFor(place);
-      return await driver({ queue, group, prefetch, ca, intake, counts, log });
+      return driver({ queue, group, prefetch, ca, intake, counts, log });
     },
   });
   return [source];
@@ -57,15 +57,13 @@ function describe(place: BrokerPlace, queue: string): string {
   return `${place.kind === "kafka" ? "topic" : "queue"} ${queue} of ${describeBrokerPlace(place)}`;
 }
 
-type Driver = (options: SessionOptions) => Promise<Session>;
-
 /** A client is loaded when its broker is the one: the largest takes longer to load than the rest of the service. */
 async function driverFor(place: BrokerPlace): Promise<Driver> {
   if (place.kind === "kafka") return (await import("./kafka/kafka-session.ts")).kafkaDriver(place);
   if (place.kind === "amqp10") {
-    const { openAmqp10Session } = await import("./amqp10/amqp10-session.ts");
-    return (options) => openAmqp10Session(place, options);
+    const { Amqp10Session } = await import("./amqp10/amqp10-session.ts");
+    return (options) => new Amqp10Session(place, options);
   }
-  const { openRabbitMqSession } = await import("./rabbitmq/rabbitmq-session.ts");
-  return (options) => openRabbitMqSession(place, options);
+  const { RabbitMqSession } = await import("./rabbitmq/rabbitmq-session.ts");
+  return (options) => new RabbitMqSession(place, options);
 }
