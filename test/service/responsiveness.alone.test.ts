@@ -12,10 +12,11 @@ import { openConnection } from "../harness/service/http-connection.ts";
 import { MODES, type Service, type Site, startService } from "../harness/service/service.ts";
 
 const BLOCKED_MAX_MS = 100;
-const ATTEMPTS = 3;
+const ATTEMPTS = 10;
 const BODY_BYTES = 4_194_304;
 const HOUR = hourOf(Date.now());
-const FROM = HOUR - (RANGE_MAX_HOURS - 1) * HOUR_MS;
+/** With room for the next hour, which may have begun by then. */
+const FROM = HOUR - (RANGE_MAX_HOURS - 2) * HOUR_MS;
 const STREAMS = 2_000;
 const NDJSON = "application/x-ndjson";
 
