@@ -213,7 +213,7 @@ for (const { name, needs, open } of MODES) {
       const before = await site.cold.hours();
       const ofHour = `WHERE hour = ${HOURS[2]} AND stream = 'shop'`;
       for (const change of [
-        `UPDATE hourly SET clicks = clicks - 1 ${ofHour}`,
+        `UPDATE hourly SET clicks = clicks - (clicks > 0) ${ofHour}`,
         `UPDATE hourly SET impressions = impressions + 7 ${ofHour}`,
       ]) {
         await query(change);

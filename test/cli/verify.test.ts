@@ -100,7 +100,7 @@ for (const { name, needs, open } of MODES) {
 
     const changes: Readonly<Record<string, string>> = {
       "a count that is too high": `UPDATE hourly SET clicks = clicks + 1`,
-      "a count that is too low": `UPDATE hourly SET impressions = impressions - 1`,
+      "a count that is too low": `UPDATE hourly SET impressions = impressions - (impressions > 0)`,
       "viewers of another hour": `UPDATE hourly SET viewers_sketch = ${ofOther("viewers_sketch")}`,
       "clickers of another hour": `UPDATE hourly SET clickers_sketch = ${ofOther("clickers_sketch")}`,
       "viewers for clickers":

@@ -346,10 +346,13 @@ function encodeDense(ranks: Uint8Array): Buffer {
   return bytes;
 }
 
+/** Where sparse sketches are put together. Shared between calls: nothing is awaited during one. */
+const sparseBytes = new Uint8Array(MAX_SPARSE_SIZE);
+writeHeader(sparseBytes, SPARSE);
+
 /** `registers`: ascending, none above rank 32. Null if they take too many bytes. */
 function encodeSparse(registers: Uint32Array): Buffer | null {
-  const bytes = new Uint8Array(MAX_SPARSE_SIZE);
-  writeHeader(bytes, SPARSE);
+  const bytes = sparseBytes;
   let at = HEADER_SIZE;
   let covered = 0;
   // An array drops what is written past its end, so it suffices to look at the length once a round.

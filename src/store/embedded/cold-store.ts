@@ -13,9 +13,11 @@ import { retentionRole } from "./cold/retention.ts";
 
 export interface EmbeddedColdStoreOptions {
   readonly dataDir: string;
+  /** How many parts an hour has at most before a flush folds them. */
+  readonly partsPerHour?: number | undefined;
 }
 
-export function embeddedColdStore({ dataDir }: EmbeddedColdStoreOptions): ColdStore {
+export function embeddedColdStore({ dataDir, partsPerHour }: EmbeddedColdStoreOptions): ColdStore {
   const database = new SqliteDatabase(dataDir);
   return {
     name: "SQLite",
@@ -32,7 +34,7 @@ export function embeddedColdStore({ dataDir }: EmbeddedColdStoreOptions): ColdSt
     time: async () => Date.now(),
     flushedIds: async () => ({ ids: [], next: undefined }),
     forgetFlushedIds: async () => false,
-    ...flushRole(database),
+    ...flushRole(database, partsPerHour),
     ...readRole(database),
     ...auditRole(database),
     ...retentionRole(database),

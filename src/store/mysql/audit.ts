@@ -11,8 +11,8 @@ import { isAlteredSinceSnapshot, type MysqlSession } from "./connection/sql-sess
 import { ensureDataSet } from "./data-set.ts";
 import { countHourDeadLetters } from "./dead-letters.ts";
 import { readErased } from "./erasure.ts";
-import { shardsOf } from "./flush/writers.ts";
-import { lockHour, readHour, replaceHour } from "./hours.ts";
+import { readWatermarks, shardsOf } from "./flush/writers.ts";
+import { lockHours, readHour, replaceHour } from "./hours.ts";
 import { lockBounds, readBounds } from "./retention.ts";
 import { listRows } from "./rows.ts";
 
@@ -61,11 +61,19 @@ async function auditHour(session: MysqlSession, key: HourKey, shard: number): Pr
   return { aggregate, rows, deadLetters, erased, retained };
 }
 
-async function recountHour(session: MysqlSession, key: HourKey, shard: number): Promise<HourTotals | undefined> {
+/** `watermarks`: by writer, the last batch to count; default: all. */
+async function recountHour(
+  session: MysqlSession,
+  key: HourKey,
+  shard: number,
+  watermarks?: ReadonlyMap<number, number>,
+): Promise<HourTotals | undefined> {
   const hash = new UserHash((await ensureDataSet(session)).userKey);
   const [users, counts] = [new UserSketches(), { click: 0, impression: 0 }];
   for (const writer of await writersOf(session, key, shard)) {
-    await eachRow(session, key, writer, ({ kind, user }) => {
+    const last = watermarks === undefined ? Number.POSITIVE_INFINITY : (watermarks.get(writer) ?? 0);
+    await eachRow(session, key, writer, ({ seq, kind, user }) => {
+      if (seq > last) return;
       counts[kind] += 1;
       users.add(hash.registerOf(user.toString()), kind === "click");
     });
@@ -115,8 +123,8 @@ async function eachRow(
 /**
  * False if the hour's rows are not retained. Until the transaction ends the bounds do not move, and no row is erased.
  *
- * A flush into this hour writes its rows before it waits for the lock taken here, and commits after it. Reads here see
- * only committed rows, so they do not see that flush, which will add to the new aggregate.
+ * Flushes do not wait meanwhile. What they store from here on is above the watermarks read first: its rows are not
+ * counted, and its parts of the aggregate stay.
  */
 async function rebuildHour(session: MysqlSession, key: HourKey, shard: number): Promise<boolean> {
   await session.run("START TRANSACTION");
@@ -125,10 +133,12 @@ async function rebuildHour(session: MysqlSession, key: HourKey, shard: number): 
     await session.run("ROLLBACK");
     return false;
   }
-  await lockHour(session, key, shard);
+  await lockHours(session, shard, [key]);
+  const watermarks = await readWatermarks(session, shard);
   const stored = await readHour(session, key, [shard]);
   const erased = await readErased(session, key, shard);
-  await replaceHour(session, key, shard, rebuiltHour(await recountHour(session, key, shard), erased, stored));
+  const rows = await recountHour(session, key, shard, watermarks);
+  await replaceHour(session, key, shard, rebuiltHour(rows, erased, stored), watermarks);
   await noteChange(session);
   await session.run("COMMIT");
   return true;

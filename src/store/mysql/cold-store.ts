@@ -7,7 +7,7 @@ import { ensureDataSet } from "./data-set.ts";
 import { deadLetterRole } from "./dead-letters.ts";
 import { durabilityWarnings } from "./durability.ts";
 import { erasureRole } from "./erasure.ts";
-import { flushRole } from "./flush/flush.ts";
+import { type FlushPieces, flushRole } from "./flush/flush.ts";
 import { idRole } from "./flush/flushed-ids.ts";
 import { fixShardCount, readShardCount } from "./flush/writers.ts";
 import { migrateSchema } from "./migrate-schema.ts";
@@ -16,9 +16,8 @@ import { poisonRole } from "./poison.ts";
 import { readRole } from "./reads.ts";
 import { retentionRole } from "./retention.ts";
 
-export interface MysqlColdStoreOptions extends MysqlDatabaseOptions {
+export interface MysqlColdStoreOptions extends MysqlDatabaseOptions, FlushPieces {
   readonly now: () => number;
-  readonly rowsPerInsert?: number | undefined;
 }
 
 export function mysqlColdStore(options: MysqlColdStoreOptions): ColdStore {
@@ -39,7 +38,7 @@ export function mysqlColdStore(options: MysqlColdStoreOptions): ColdStore {
     shardCount: () => database.read("read its number of shards", readShardCount),
     fixShardCount: (count) => database.read("set its number of shards", fixShardCount, count),
     close: () => database.close(),
-    ...flushRole(database, partitions, options.rowsPerInsert),
+    ...flushRole(database, partitions, options),
     ...idRole(database),
     ...readRole(database),
     ...auditRole(database),

@@ -12,7 +12,7 @@ import { noteChange } from "./connection/flushed-position.ts";
 import { isoTime, type MysqlSession, quote } from "./connection/sql-session.ts";
 import { ensureDataSet } from "./data-set.ts";
 import { shardsOf } from "./flush/writers.ts";
-import { addToHours } from "./hours.ts";
+import { addToHour } from "./hours.ts";
 import type { RefusedRow } from "./rows.ts";
 
 const REASON_MAX_CHARS = 500;
@@ -93,7 +93,7 @@ async function replayDeadLetter(session: MysqlSession, number: number): Promise<
   }
   const shardOf = await shardsOf(session, [row]);
   const hash = new UserHash((await ensureDataSet(session)).userKey);
-  await addToHours(session, shardOf(row), [additionOf(eventOf(row), hash)]);
+  await addToHour(session, shardOf(row), additionOf(eventOf(row), hash));
   await session.run("DELETE FROM dead_letters WHERE dead_letter = ?", [number]);
   await noteChange(session);
   await session.run("COMMIT");

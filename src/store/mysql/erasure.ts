@@ -2,8 +2,7 @@
  * Finds and deletes a user's rows in MySQL, and stores their numbers.
  *
  * Invariant: a row is deleted in the transaction that adds it to `erased_events`, so that rows and erased ones always
- * add up to the aggregate. The transaction locks the hour's row of `hourly`, as a flush and a rebuild do: none sees
- * another one half done.
+ * add up to the aggregate. The transaction locks the hour as a rebuild does: neither sees the other half done.
  */
 import type { HourKey, Kind } from "../../domain/event.ts";
 import { addErased, type ErasedCounts, NOTHING_ERASED } from "../../domain/retention-bounds.ts";
@@ -16,6 +15,7 @@ import type { MysqlDatabase } from "./connection/database.ts";
 import { noteChange } from "./connection/flushed-position.ts";
 import type { MysqlSession } from "./connection/sql-session.ts";
 import { shardsOf } from "./flush/writers.ts";
+import { lockHours } from "./hours.ts";
 import { IS_AFTER, placeOf } from "./rows.ts";
 
 /** One transaction takes about 20 ms, during which flushes into this hour wait. */
@@ -120,9 +120,7 @@ interface PartKey extends HourKey {
 }
 
 async function erasePart(session: MysqlSession, key: PartKey, rows: readonly FoundRow[]): Promise<ErasedCounts> {
-  const { hour, stream, shard } = key;
-  const lock = "SELECT hour FROM hourly WHERE hour = ? AND stream = ? AND shard = ? FOR UPDATE";
-  await session.run(lock, [hour, stream, shard]);
+  await lockHours(session, key.shard, [key]);
   const clicks = await deleteRows(session, key, rows, "click");
   const impressions = await deleteRows(session, key, rows, "impression");
   const counts = { ...NOTHING_ERASED, clicks, impressions };

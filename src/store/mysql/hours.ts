@@ -1,24 +1,18 @@
 /**
- * The table `hourly`: counts and sketches, one row for each shard's part of an hour.
- * Invariant: a row is locked before its sketch is read, so that no merge is lost between instances.
+ * The table `hourly`: counts and sketches. An hour of a shard is the sum of its rows: its first one (writer and seq 0),
+ * and the parts that flushes have appended since they were last folded into that.
+ * Invariant: whoever changes the first row, or deletes a part, has locked the first row, so that no merge is lost.
  */
 import { type HourKey, hourKeyName } from "../../domain/event.ts";
 import { type HourTotals, sumOfHours } from "../../domain/hour-range.ts";
-import {
-  HOUR_COLUMNS,
-  type HourAddition,
-  type HourRow,
-  hourOfRow,
-  raisedSketches,
-  SKETCH_COLUMNS,
-  type StoredSketches,
-} from "../sql/hour-rows.ts";
+import { UserSketches } from "../../domain/unique-users/user-sketches.ts";
+import { HOUR_COLUMNS, type HourAddition, type HourRow, hourOfRow, totalsOf } from "../sql/hour-rows.ts";
 import { type MysqlSession, quote } from "./connection/sql-session.ts";
 
 /** Two sketches are 24 KB, 48 KB as text: a statement with these is below STATEMENT_MAX_BYTES. */
-const SKETCHES_PER_STATEMENT = 20;
-const HOURS_PER_STATEMENT = 50;
-const COLUMNS = "hour, stream, shard, clicks, impressions, unique_users, viewers_sketch, clickers_sketch";
+const HOURS_PER_STATEMENT = 20;
+const PARTS_MAX_CHARS = 500_000;
+const COLUMNS = "hour, stream, shard, writer, seq, clicks, impressions, viewers_sketch, clickers_sketch";
 
 /** Default: the parts of all shards. */
 export async function readHour(
@@ -44,94 +38,138 @@ export async function listStreams(session: MysqlSession, limit: number): Promise
   return (await session.rows<{ stream: string }>(query, [limit])).map(({ stream }) => stream);
 }
 
-/** Within a transaction. `additions` are in the order of the primary key. */
-export async function addToHours(
+/** The batches up to `seq` of a writer, by its id in the database. */
+export interface PartPlace {
+  readonly writer: number;
+  readonly seq: number;
+}
+
+/** Within a transaction. No other flush waits for these rows. `additions` are in the order of the primary key. */
+export async function appendParts(
   session: MysqlSession,
   shard: number,
+  { writer, seq }: PartPlace,
   additions: readonly HourAddition[],
 ): Promise<void> {
-  for (let i = 0; i < additions.length; i += HOURS_PER_STATEMENT) {
-    const piece = additions.slice(i, i + HOURS_PER_STATEMENT);
-    await addCounts(session, shard, piece);
-    await mergeSketches(session, shard, piece);
-  }
-}
-
-/** Creates the rows that are missing, and leaves all of them locked. */
-async function addCounts(session: MysqlSession, shard: number, additions: readonly HourAddition[]): Promise<void> {
-  const rows = additions.map(({ hour, stream, clicks, impressions }) => {
-    return `(${hour},${quote(stream)},${shard},${clicks},${impressions},0,'','')`;
-  });
-  await session.run(`INSERT INTO hourly (${COLUMNS}) VALUES ${rows.join()} ON DUPLICATE KEY UPDATE
-    clicks = clicks + VALUES(clicks), impressions = impressions + VALUES(impressions)`);
-}
-
-/** Late in an hour a flush often raises no register: nothing is written then. */
-async function mergeSketches(session: MysqlSession, shard: number, additions: readonly HourAddition[]): Promise<void> {
-  const stored = await readSketches(session, shard, additions);
-  const rows: string[] = [];
+  let [rows, length] = [[] as string[], 0];
+  const insert = async () => {
+    if (rows.length > 0) await session.run(`INSERT INTO hourly (${COLUMNS}) VALUES ${rows.join()}`);
+    [rows, length] = [[], 0];
+  };
   for (const addition of additions) {
-    const { hour, stream } = addition;
-    const sketches = stored.get(hourKeyName(stream, hour));
-    if (sketches === undefined) {
-      throw new Error(`hour ${hour} of stream ${stream} has no row just after it was written`);
-    }
-    const raised = raisedSketches(sketches, addition);
-    if (raised === undefined) continue;
-    const { uniqueUsers, viewers, clickers } = raised;
-    const key = `${hour},${quote(stream)},${shard}`;
-    rows.push(`(${key},0,0,${uniqueUsers},${bytesText(viewers)},${bytesText(clickers)})`);
+    const row = rowText([shard, writer, seq], addition, totalsOf(addition));
+    if (length + row.length > PARTS_MAX_CHARS) await insert();
+    rows.push(row);
+    length += row.length;
   }
-  for (let i = 0; i < rows.length; i += SKETCHES_PER_STATEMENT) {
-    const piece = rows.slice(i, i + SKETCHES_PER_STATEMENT);
-    await session.run(`INSERT INTO hourly (${COLUMNS}) VALUES ${piece.join()} ON DUPLICATE KEY UPDATE
-      unique_users = VALUES(unique_users),
-      viewers_sketch = IF(VALUES(viewers_sketch) = '', viewers_sketch, VALUES(viewers_sketch)),
-      clickers_sketch = IF(VALUES(clickers_sketch) = '', clickers_sketch, VALUES(clickers_sketch))`);
-  }
+  await insert();
 }
 
-/** No bytes stand for a sketch that does not change: one that was raised has bytes. */
-function bytesText(sketch: Buffer | undefined): string {
-  return sketch === undefined ? "''" : `x'${sketch.toString("hex")}'`;
+function rowText(
+  part: readonly number[],
+  { hour, stream }: HourKey,
+  { clicks, impressions, users }: HourTotals,
+): string {
+  const { viewers, clickers } = users.encode();
+  const sketches = `x'${viewers.toString("hex")}',x'${clickers.toString("hex")}'`;
+  return `(${hour},${quote(stream)},${part.join()},${clicks},${impressions},${sketches})`;
+}
+
+/** By writer, the seq of its last part: all earlier ones were committed before that. */
+type LastParts = Map<number, number>;
+
+interface Folded extends HourKey {
+  clicks: number;
+  impressions: number;
+  readonly users: UserSketches;
+  readonly parts: LastParts;
 }
 
 /**
- * The rows are locked already, so a plain read suffices. A locking read of several rows may be executed as a scan,
- * which waits for rows of other flushes and deadlocks with them.
+ * Merges the parts of each hour into its first row; `keys` are in the order of the primary key.
+ *
+ * Not in the transaction of a flush: a DELETE may be executed as a scan, which waits for the parts of flushes that have
+ * not committed. Those wait for nothing here. Two of these transactions may deadlock with each other.
  */
-async function readSketches(
-  session: MysqlSession,
-  shard: number,
-  additions: readonly HourAddition[],
-): Promise<Map<string, StoredSketches>> {
-  const keys = additions.map(({ hour, stream }) => `(${hour},${quote(stream)},${shard})`);
-  const query = `SELECT hour, stream, ${SKETCH_COLUMNS} FROM hourly WHERE (hour, stream, shard) IN (${keys.join()})`;
-  const rows = await session.rows<HourKey & StoredSketches>(query);
-  return new Map(rows.map((row) => [hourKeyName(row.stream, row.hour), row]));
+export async function foldHours(session: MysqlSession, shard: number, keys: readonly HourKey[]): Promise<void> {
+  for (let i = 0; i < keys.length; i += HOURS_PER_STATEMENT) {
+    await session.run("START TRANSACTION");
+    await foldPiece(session, shard, keys.slice(i, i + HOURS_PER_STATEMENT));
+    await session.run("COMMIT");
+  }
 }
 
-/** Within a transaction: until its end every flush of the shard into this hour waits. */
-export async function lockHour(session: MysqlSession, { hour, stream }: HourKey, shard: number): Promise<void> {
-  const create = `INSERT INTO hourly (${COLUMNS}) VALUES (?, ?, ?, 0, 0, 0, '', '') ON DUPLICATE KEY UPDATE
-    clicks = clicks`;
-  await session.run(create, [hour, stream, shard]);
+async function foldPiece(session: MysqlSession, shard: number, keys: readonly HourKey[]): Promise<void> {
+  await lockHours(session, shard, keys);
+  const hours = new Map<string, Folded>();
+  const places = keys.map((key) => `(${placeText(key, shard)})`).join(" OR ");
+  const query = `SELECT hour, stream, writer, seq, ${HOUR_COLUMNS} FROM hourly WHERE ${places}`;
+  await session.each<HourKey & HourRow & PartPlace>(query, [], (row) => addRow(hours, row));
+  const rows = Array.from(hours.values(), (hour) => rowText([shard, 0, 0], hour, hour));
+  await session.run(`INSERT INTO hourly (${COLUMNS}) VALUES ${rows.join()} ON DUPLICATE KEY UPDATE
+    clicks = VALUES(clicks), impressions = VALUES(impressions),
+    viewers_sketch = VALUES(viewers_sketch), clickers_sketch = VALUES(clickers_sketch)`);
+  await deleteParts(session, shard, [...hours.values()]);
 }
 
+function addRow(hours: Map<string, Folded>, row: HourKey & HourRow & PartPlace): void {
+  const { hour, stream, writer, seq } = row;
+  const { clicks, impressions, users } = hourOfRow(row);
+  const name = hourKeyName(stream, hour);
+  let sums = hours.get(name);
+  if (sums === undefined) {
+    sums = { hour, stream, clicks: 0, impressions: 0, users: new UserSketches(), parts: new Map() };
+    hours.set(name, sums);
+  }
+  sums.clicks += clicks;
+  sums.impressions += impressions;
+  sums.users.merge(users);
+  if (writer !== 0) sums.parts.set(writer, Math.max(seq, sums.parts.get(writer) ?? 0));
+}
+
+type HourParts = HourKey & { readonly parts: LastParts };
+
+/** By ranges: with a condition for each part it takes three times as long. */
+async function deleteParts(session: MysqlSession, shard: number, hours: readonly HourParts[]): Promise<void> {
+  const places = hours.flatMap((hour) => {
+    const ofHour = placeText(hour, shard);
+    return Array.from(hour.parts, ([writer, seq]) => `(${ofHour} AND writer = ${writer} AND seq <= ${seq})`);
+  });
+  if (places.length > 0) await session.run(`DELETE FROM hourly WHERE ${places.join(" OR ")}`);
+}
+
+/** Within a transaction: to its first row, which is then locked. */
+export async function addToHour(session: MysqlSession, shard: number, addition: HourAddition): Promise<void> {
+  await lockHours(session, shard, [addition]);
+  const query = `SELECT ${HOUR_COLUMNS} FROM hourly WHERE ${placeText(addition, shard)} AND writer = 0 AND seq = 0`;
+  const [first] = await session.rows<HourRow>(query);
+  const sum = sumOfHours([hourOfRow(first!), totalsOf(addition)])!;
+  await session.run(`REPLACE INTO hourly (${COLUMNS}) VALUES ${rowText([shard, 0, 0], addition, sum)}`);
+}
+
+function placeText({ hour, stream }: HourKey, shard: number): string {
+  return `hour = ${hour} AND stream = ${quote(stream)} AND shard = ${shard}`;
+}
+
+/** Within a transaction: until its end nobody else folds, replaces or erases from these hours. Creates missing rows. */
+export async function lockHours(session: MysqlSession, shard: number, keys: readonly HourKey[]): Promise<void> {
+  const rows = keys.map(({ hour, stream }) => `(${hour},${quote(stream)},${shard},0,0,0,0,'','')`);
+  const insert = `INSERT INTO hourly (${COLUMNS}) VALUES ${rows.join()}`;
+  await session.run(`${insert} ON DUPLICATE KEY UPDATE clicks = clicks`);
+}
+
+/** Within a transaction that has locked it. Parts of batches above their writer's watermark stay. */
 export async function replaceHour(
   session: MysqlSession,
-  { hour, stream }: HourKey,
+  key: HourKey,
   shard: number,
   counted: HourTotals | undefined,
+  watermarks: ReadonlyMap<number, number>,
 ): Promise<void> {
-  const place = [hour, stream, shard];
-  if (counted === undefined) {
-    await session.run("DELETE FROM hourly WHERE hour = ? AND stream = ? AND shard = ?", place);
-    return;
-  }
-  const { clicks, impressions, users } = counted;
-  const { viewers, clickers } = users.encode();
-  const update = `UPDATE hourly SET clicks = ?, impressions = ?, unique_users = ?, viewers_sketch = ?,
-    clickers_sketch = ? WHERE hour = ? AND stream = ? AND shard = ?`;
-  await session.run(update, [clicks, impressions, users.count(), viewers, clickers, ...place]);
+  const query = `SELECT DISTINCT writer FROM hourly WHERE ${placeText(key, shard)}`;
+  const writers = (await session.rows<Pick<PartPlace, "writer">>(query)).map(({ writer }) => writer);
+  const parts = new Map(writers.map((writer) => [writer, watermarks.get(writer) ?? 0]));
+  await deleteParts(session, shard, [{ ...key, parts }]);
+  if (counted === undefined) return;
+  await session.run(`INSERT INTO hourly (${COLUMNS}) VALUES ${rowText([shard, 0, 0], key, counted)}`);
 }

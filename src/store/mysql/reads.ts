@@ -2,7 +2,7 @@
 import type { HourRange } from "../../domain/hour-range.ts";
 import type { HourPartVisitor, ReadStore, StoredEvents, UserRow, UsersRange } from "../cold/read-store.ts";
 import { rowVisitors } from "../cold/row-visitor.ts";
-import { hoursQuery, ofStreams, type RangeRow, recordOf } from "../sql/range-sql.ts";
+import { HourSums, hoursQuery, ofStreams, type RangeRow } from "../sql/range-sql.ts";
 import type { MysqlDatabase } from "./connection/database.ts";
 import type { MysqlSession } from "./connection/sql-session.ts";
 import { listStreams, readHour, readNewestHour } from "./hours.ts";
@@ -28,9 +28,10 @@ export function readRole(database: MysqlDatabase): ReadStore {
 type BytesRow = Omit<UserRow, "user"> & { readonly user: Buffer };
 
 async function readRange(session: MysqlSession, range: HourRange, visit: HourPartVisitor): Promise<void> {
-  const { sql, values } = hoursQuery(range, ["shard"]);
-  // A flush creates the row before it writes the sketches, but no reader sees that before it commits.
-  await session.each<RangeRow & { shard: number }>(sql, values, (row) => visit(recordOf(row), row.shard));
+  const { sql, values } = hoursQuery(range, "hour, stream, shard");
+  const hours = new HourSums(visit);
+  await session.each<RangeRow & { shard: number }>(sql, values, (row) => hours.add(row, row.shard));
+  hours.end();
 }
 
 async function readUsers(

@@ -100,10 +100,10 @@ async function deletePiece(session: MysqlSession, { rowsFrom, aggregatesFrom }: 
     "DELETE FROM erased_events WHERE hour < ? ORDER BY hour, stream, shard LIMIT ?",
     [rowsFrom, ROWS_PER_PIECE],
   );
-  const aggregates = await session.matched("DELETE FROM hourly WHERE hour < ? ORDER BY hour, stream, shard LIMIT ?", [
-    aggregatesFrom,
-    AGGREGATES_PER_PIECE,
-  ]);
+  const aggregates = await session.matched(
+    "DELETE FROM hourly WHERE hour < ? ORDER BY hour, stream, shard, writer, seq LIMIT ?",
+    [aggregatesFrom, AGGREGATES_PER_PIECE],
+  );
   const isDone =
     rows < ROWS_PER_PIECE &&
     deadLetters < LETTERS_PER_PIECE &&

@@ -14,11 +14,14 @@ const COLUMNS_WITHOUT_ID = EVENT_COLUMNS.replace(", id", "");
 /** By their numbers in the column's type (migrations/0001-tables.sql). */
 const CLICK = 1;
 const IMPRESSION = 2;
+/** For each character of a string. */
+const UTF8_BYTES_MAX = 3;
 
 /** Answers the rows that the server refuses, found by bisection. A statement that is too long is halved, too. */
 export async function insertRows(session: MysqlSession, piece: RowPiece): Promise<RefusedRow[]> {
   const text = `INSERT INTO events ${insertText(piece)}`;
-  if (piece.rowCount === 1 || Buffer.byteLength(text) <= STATEMENT_MAX_BYTES) {
+  const isShort = text.length * UTF8_BYTES_MAX <= STATEMENT_MAX_BYTES || Buffer.byteLength(text) <= STATEMENT_MAX_BYTES;
+  if (piece.rowCount === 1 || isShort) {
     const reason = await session.tryRun(text);
     if (reason === undefined) return [];
     if (piece.rowCount === 1) return [{ row: piece.rows()[0]!, reason }];
@@ -36,10 +39,14 @@ function insertText({ writerId, spans }: RowPiece): string {
   const hasIds = spans.some(({ placed }) => placed.group.ids !== null);
   let text = hasIds ? `(${EVENT_COLUMNS}) VALUES ` : `(${COLUMNS_WITHOUT_ID}) VALUES `;
   let separator = "";
+  let [lastHour, lastStream, place] = [-1, "", ""];
   for (const { placed, from, to } of spans) {
     const { hour, stream, seq, firstOrdinal, group } = placed;
     const { ats, clickFlags, users, ids } = group;
-    const key = `(${hour},${quote(stream)},${writerId},${seq},`;
+    if (hour !== lastHour || stream !== lastStream) {
+      [lastHour, lastStream, place] = [hour, stream, `(${hour},${quote(stream)},${writerId},`];
+    }
+    const key = `${place}${seq},`;
     for (let i = from; i < to; i++) {
       const kind = clickFlags[i] === true ? CLICK : IMPRESSION;
       text += `${separator}${key}${firstOrdinal + i},${ats[i]},${kind},${quote(users[i]!)}`;

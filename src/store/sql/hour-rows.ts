@@ -1,5 +1,5 @@
 /**
- * The rows of `hourly`: what a flush adds to each, and what a row holds.
+ * The rows of `hourly`: what a flush adds to each hour, and what a row holds.
  * Invariant: additions come in the order of the table's primary key.
  */
 import { BatchBuilder, type Group, hashUsers, type JournaledBatch, withoutDuplicates } from "../../domain/batch.ts";
@@ -57,54 +57,26 @@ export function additionOf(event: Event, hash: UserHash): HourAddition {
   return { stream, hour, clicks, impressions, groups: [group] };
 }
 
-/** A sketch without users has no bytes. */
-export interface StoredSketches {
+export interface HourRow {
+  readonly clicks: number;
+  readonly impressions: number;
+  /** A sketch without users has no bytes. */
   readonly viewers: Uint8Array;
   readonly clickers: Uint8Array;
 }
 
-export interface HourRow extends StoredSketches {
-  readonly clicks: number;
-  readonly impressions: number;
-}
-
-export const SKETCH_COLUMNS = "viewers_sketch AS viewers, clickers_sketch AS clickers";
-export const HOUR_COLUMNS = `clicks, impressions, ${SKETCH_COLUMNS}`;
+export const HOUR_COLUMNS = "clicks, impressions, viewers_sketch AS viewers, clickers_sketch AS clickers";
 
 export function hourOfRow({ clicks, impressions, viewers, clickers }: HourRow): HourTotals {
   return { clicks, impressions, users: UserSketches.decode(viewers, clickers) };
 }
 
-export const NO_USERS: StoredSketches = { viewers: new Uint8Array(), clickers: new Uint8Array() };
-
-export interface RaisedSketches {
-  readonly uniqueUsers: number;
-  /** Undefined if it does not change. */
-  readonly viewers: Buffer | undefined;
-  readonly clickers: Buffer | undefined;
-}
-
-/** The hour's users after the flush; undefined if that raises none of their registers. */
-export function raisedSketches(
-  { viewers, clickers }: StoredSketches,
-  { groups }: HourAddition,
-): RaisedSketches | undefined {
-  const users = UserSketches.decode(viewers, clickers);
-  let [areViewersRaised, areClickersRaised] = [false, false];
+export function totalsOf({ clicks, impressions, groups }: HourAddition): HourTotals {
+  const users = new UserSketches();
   for (const { registers, clickFlags } of groups) {
-    for (let i = 0; i < registers.length; i++) {
-      const isClick = clickFlags[i]!;
-      if (!users.add(registers[i]!, isClick)) continue;
-      if (isClick) areClickersRaised = true;
-      else areViewersRaised = true;
-    }
+    for (let i = 0; i < registers.length; i++) users.add(registers[i]!, clickFlags[i]!);
   }
-  if (!areViewersRaised && !areClickersRaised) return undefined;
-  return {
-    uniqueUsers: users.count(),
-    viewers: areViewersRaised ? users.viewers.encode() : undefined,
-    clickers: areClickersRaised ? users.clickers.encode() : undefined,
-  };
+  return { clicks, impressions, users };
 }
 
 /**

@@ -1,16 +1,48 @@
 /**
  * The statements that read ranges, for both databases, with their values.
- * Invariant: rows are in the order of their hours, so that a reader can finish one after the other.
+ * Invariant: rows are in the order of their hours, and those of one hour of a stream come one after the other, so that a
+ * reader can finish one after the other.
  */
 import type { HourKey } from "../../domain/event.ts";
-import { endOfPrefix, type HourRange, type HourRecord, type StreamSelection } from "../../domain/hour-range.ts";
+import {
+  endOfPrefix,
+  type HourRange,
+  type HourTotals,
+  type StreamSelection,
+  sumOfHours,
+} from "../../domain/hour-range.ts";
+import type { HourPartVisitor } from "../cold/read-store.ts";
 import { HOUR_COLUMNS, type HourRow, hourOfRow } from "./hour-rows.ts";
 
 export type RangeRow = HourKey & HourRow;
 
-export function recordOf(row: RangeRow): HourRecord {
-  const { hour, stream } = row;
-  return { hour, stream, ...hourOfRow(row) };
+/** Shows `visit` each hour of a stream, and shard, once: the sum of its rows, which come one after the other. */
+export class HourSums {
+  readonly #visit: HourPartVisitor;
+  #key: (HourKey & { readonly shard: number }) | undefined;
+  #parts: HourTotals[] = [];
+
+  constructor(visit: HourPartVisitor) {
+    this.#visit = visit;
+  }
+
+  add(row: RangeRow, shard = 0): void {
+    const { hour, stream } = row;
+    if (this.#key?.hour !== hour || this.#key.stream !== stream || this.#key.shard !== shard) {
+      this.end();
+      this.#key = { hour, stream, shard };
+    }
+    this.#parts.push(hourOfRow(row));
+  }
+
+  /** After the last row. */
+  end(): void {
+    const sum = sumOfHours(this.#parts);
+    this.#parts = [];
+    if (sum === undefined) return;
+    const { hour, stream, shard } = this.#key!;
+    this.#visit({ hour, stream, ...sum }, shard);
+  }
 }
 
 export interface Query {
@@ -18,13 +50,11 @@ export interface Query {
   readonly values: (string | number)[];
 }
 
-/** `more`: further columns. */
-export function hoursQuery({ from, to, streams }: HourRange, more: readonly string[] = []): Query {
+/** `key`: the columns that tell whose row it is, in the order of the rows. */
+export function hoursQuery({ from, to, streams }: HourRange, key: string): Query {
   const { sql, values } = ofStreams(streams);
-  const columns = ["hour", "stream", HOUR_COLUMNS, ...more];
   return {
-    sql: `SELECT ${columns.join()} FROM hourly
-      WHERE hour >= ? AND hour < ? ${sql} ORDER BY hour`,
+    sql: `SELECT ${key}, ${HOUR_COLUMNS} FROM hourly WHERE hour >= ? AND hour < ? ${sql} ORDER BY ${key}`,
     values: [from, to, ...values],
   };
 }

@@ -10,6 +10,7 @@ import { embeddedColdStore } from "../../../src/store/embedded/cold-store.ts";
 import { rowPieces } from "../../../src/store/sql/event-rows.ts";
 import { coldStoreInThread } from "../../../src/store/thread/proxy.ts";
 import { presetInFolder } from "../../harness/pipeline/test-users.ts";
+import { type StoredHour, wholeHours } from "../../harness/service/stored.ts";
 import { coldStoreContract } from "./contract/contract.ts";
 import {
   batchOf,
@@ -18,6 +19,7 @@ import {
   type Harness,
   mixedEvents,
   NOON,
+  PARTS_PER_HOUR,
   rejectionOf,
   SELECT_EVENTS,
   SELECT_HOURS,
@@ -29,7 +31,7 @@ function sqliteHarness(dataDir: string, onEnd: () => void, isInThread = false): 
   if (existsSync(dataDir) && statSync(dataDir).isDirectory()) presetInFolder(dataDir);
   const stores: ColdStore[] = [];
   const make = () => {
-    const store = embeddedColdStore({ dataDir });
+    const store = embeddedColdStore({ dataDir, partsPerHour: PARTS_PER_HOUR });
     return isInThread ? coldStoreInThread({ dataDir, mysqlUrl: undefined }, store) : store;
   };
   const query = <Row>(sql: string): Row[] => {
@@ -47,7 +49,8 @@ function sqliteHarness(dataDir: string, onEnd: () => void, isInThread = false): 
       return store;
     },
     events: async () => query(SELECT_EVENTS),
-    hours: async () => query(SELECT_HOURS),
+    hours: async () => wholeHours(query<StoredHour>(SELECT_HOURS)),
+    hourParts: async () => query(SELECT_HOURS),
     writers: async () => query(SELECT_WRITERS),
     run: async (sql) => void query(sql),
     async end() {

@@ -19,6 +19,14 @@ async function openHarness(): Promise<Harness> {
   const world = new LiveWorld(NOON);
   const data = new ColdData();
   const server = new ColdServer(data);
+  const hourParts = async () => {
+    const parts = [...data.parts].sort(compareHours);
+    return parts.map(({ hour, stream, clicks, impressions, users }) => {
+      const { viewers, clickers } = users.encode();
+      const sketches = { viewers_sketch: viewers, clickers_sketch: clickers };
+      return { hour, stream, clicks, impressions, ...sketches };
+    });
+  };
   return {
     store: () => new ColdClient({ ...world, server }) as unknown as ColdStore,
     async events() {
@@ -28,14 +36,8 @@ async function openHarness(): Promise<Harness> {
       rows.sort((a, b) => compareHours(a, b) || idOf(a) - idOf(b) || a.seq - b.seq || a.ordinal - b.ordinal);
       return rows.map(({ shard: _, ...row }) => row);
     },
-    async hours() {
-      const parts = [...data.parts].sort(compareHours);
-      return parts.map(({ hour, stream, clicks, impressions, users }) => {
-        const { viewers, clickers } = users.encode();
-        const sketches = { viewers_sketch: viewers, clickers_sketch: clickers };
-        return { hour, stream, clicks, impressions, unique_users: users.count(), ...sketches };
-      });
-    },
+    hours: hourParts,
+    hourParts,
     writers: async () => data.writers.toSorted((a, b) => (a.writer < b.writer ? -1 : 1)),
     async run(sql) {
       server.isReadOnly = TAKEN_AWAY.test(sql);

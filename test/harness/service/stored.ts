@@ -24,7 +24,6 @@ export interface StoredHour {
   readonly hour: number;
   readonly clicks: number;
   readonly impressions: number;
-  readonly unique_users: number;
   readonly viewers_sketch: Uint8Array;
   readonly clickers_sketch: Uint8Array;
 }
@@ -39,7 +38,7 @@ export interface ColdView {
 
 const COUNT = "SELECT COUNT(*) AS count FROM events";
 const EVENTS = "SELECT stream, hour, at, kind, user, id FROM events ORDER BY stream, at, user, kind";
-const HOURS = `SELECT stream, hour, clicks, impressions, unique_users, viewers_sketch, clickers_sketch
+const HOURS = `SELECT stream, hour, clicks, impressions, viewers_sketch, clickers_sketch
   FROM hourly ORDER BY stream, hour`;
 const USER_KEY = "SELECT user_key FROM data_set";
 
@@ -77,24 +76,22 @@ function viewOf(query: (sql: string) => Promise<Row[]>): ColdView {
   };
 }
 
-/** Of several shards each has its part of an hour: what these come to. */
-function wholeHours(parts: readonly StoredHour[]): StoredHour[] {
+/** Flushes, and shards, each have their part of an hour: what these come to. */
+export function wholeHours<Hour extends StoredHour>(parts: readonly Hour[]): StoredHour[] {
   const byHour = Map.groupBy(parts, ({ stream, hour }) => hourKeyName(stream, hour));
-  return Array.from(byHour.values(), ([first, ...others]) => others.reduce(united, first!));
+  return Array.from(byHour.values(), (ofHour) => {
+    const { stream, hour } = ofHour[0]!;
+    const users = new UserSketches();
+    for (const part of ofHour) users.merge(usersIn(part));
+    const { viewers, clickers } = users.encode();
+    const sumOf = (kind: "clicks" | "impressions") => ofHour.reduce((sum, part) => sum + part[kind], 0);
+    const counts = { clicks: sumOf("clicks"), impressions: sumOf("impressions") };
+    return { stream, hour, ...counts, viewers_sketch: viewers, clickers_sketch: clickers };
+  });
 }
 
-function united(a: StoredHour, b: StoredHour): StoredHour {
-  const users = UserSketches.decode(a.viewers_sketch, a.clickers_sketch);
-  users.merge(UserSketches.decode(b.viewers_sketch, b.clickers_sketch));
-  const { viewers, clickers } = users.encode();
-  return {
-    ...a,
-    clicks: a.clicks + b.clicks,
-    impressions: a.impressions + b.impressions,
-    unique_users: users.count(),
-    viewers_sketch: viewers,
-    clickers_sketch: clickers,
-  };
+export function usersIn({ viewers_sketch, clickers_sketch }: StoredHour): UserSketches {
+  return UserSketches.decode(viewers_sketch, clickers_sketch);
 }
 
 /** MySQL has users and ids as bytes. */
@@ -133,17 +130,16 @@ export function expectHoursToBeReplay(
 ): void {
   const replayed = replay(events, hash);
   expect(hours.map(({ stream, hour }) => hourKeyName(stream, hour)).sort()).toEqual([...replayed.keys()].sort());
-  for (const { stream, hour, clicks, impressions, unique_users, ...sketches } of hours) {
+  for (const stored of hours) {
+    const { stream, hour, clicks, impressions } = stored;
     const expected = replayed.get(hourKeyName(stream, hour))!;
-    expect({ stream, hour, clicks, impressions, unique_users }).toEqual({
+    expect({ stream, hour, clicks, impressions }).toEqual({
       stream,
       hour,
       clicks: expected.clicks,
       impressions: expected.impressions,
-      unique_users: expected.users.count(),
     });
-    const stored = UserSketches.decode(sketches.viewers_sketch, sketches.clickers_sketch);
-    expectSameUsers(stored, expected.users);
+    expectSameUsers(usersIn(stored), expected.users);
   }
 }
 

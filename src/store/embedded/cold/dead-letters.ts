@@ -7,10 +7,10 @@ import type { Event, HourKey, Kind } from "../../../domain/event.ts";
 import { UserHash } from "../../../domain/unique-users/user-hash.ts";
 import type { DeadLetter, DeadLetterStore, ReplayResult } from "../../cold/dead-letter-store.ts";
 import { EVENT_COLUMNS, type EventRow } from "../../sql/event-rows.ts";
-import { additionOf } from "../../sql/hour-rows.ts";
+import { additionOf, totalsOf } from "../../sql/hour-rows.ts";
 import { readDataSet } from "./data-set.ts";
 import type { SqliteDatabase } from "./database.ts";
-import { addToHour } from "./hours.ts";
+import { foldHour } from "./hours.ts";
 import { insertRow } from "./rows.ts";
 
 const INSERT = `INSERT INTO dead_letters (${EVENT_COLUMNS}, reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`;
@@ -73,7 +73,7 @@ function replayDeadLetter(database: Database, number: number): ReplayResult {
   const reason = insertRow(database, [hour, stream, writer, seq, ordinal, at, kind, user, id]);
   if (reason !== undefined) return { status: "refused", reason };
   const hash = new UserHash(readDataSet(database).userKey);
-  addToHour(database, additionOf(eventOf(row), hash));
+  foldHour(database, row, [totalsOf(additionOf(eventOf(row), hash))]);
   dropDeadLetter(database, number);
   return { status: "replayed" };
 }

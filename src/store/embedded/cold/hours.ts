@@ -1,33 +1,27 @@
-/** The table `hourly` in SQLite: counts and sketches that grow by what a flush adds. */
+/**
+ * The table `hourly` in SQLite: counts and sketches. An hour is the sum of its rows: the parts that flushes have appended
+ * since they were last folded into one row, and that one.
+ */
 import type { Database } from "bun:sqlite";
 import type { HourKey } from "../../../domain/event.ts";
-import type { HourTotals } from "../../../domain/hour-range.ts";
-import {
-  HOUR_COLUMNS,
-  type HourAddition,
-  type HourRow,
-  hourOfRow,
-  NO_USERS,
-  raisedSketches,
-} from "../../sql/hour-rows.ts";
+import { type HourTotals, sumOfHours } from "../../../domain/hour-range.ts";
+import { HOUR_COLUMNS, type HourRow, hourOfRow } from "../../sql/hour-rows.ts";
 
 const READ = `SELECT ${HOUR_COLUMNS} FROM hourly WHERE hour = ? AND stream = ?`;
-const ADD = `
-  INSERT INTO hourly (hour, stream, clicks, impressions, unique_users, viewers_sketch, clickers_sketch)
-  VALUES (?, ?, ?, ?, ?, ?, ?)
-  ON CONFLICT (hour, stream) DO UPDATE SET
-    clicks = clicks + excluded.clicks, impressions = impressions + excluded.impressions,
-    unique_users = excluded.unique_users, viewers_sketch = excluded.viewers_sketch,
-    clickers_sketch = excluded.clickers_sketch`;
-const ADD_COUNTS = "UPDATE hourly SET clicks = clicks + ?, impressions = impressions + ? WHERE hour = ? AND stream = ?";
+const INSERT = `
+  INSERT INTO hourly (hour, stream, writer, seq, clicks, impressions, viewers_sketch, clickers_sketch)
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?)`;
 
-function readRow(database: Database, { stream, hour }: HourKey): HourRow | null {
-  return database.query<HourRow, [number, string]>(READ).get(hour, stream);
+/** A writer, by its id, and the last batch of a flush. */
+interface PartPlace {
+  readonly writer: number;
+  readonly seq: number;
 }
 
-export function readHour(database: Database, key: HourKey): HourTotals | undefined {
-  const row = readRow(database, key);
-  return row === null ? undefined : hourOfRow(row);
+const FOLDED: PartPlace = { writer: 0, seq: 0 };
+
+export function readHour(database: Database, { stream, hour }: HourKey): HourTotals | undefined {
+  return sumOfHours(database.query<HourRow, [number, string]>(READ).all(hour, stream).map(hourOfRow));
 }
 
 /** From one stream to the next, by the index: DISTINCT would read every hour. */
@@ -44,19 +38,20 @@ export function listStreams(database: Database, limit: number): string[] {
   return rows.map(({ stream }) => stream);
 }
 
-export function addToHour(database: Database, addition: HourAddition): void {
-  const { hour, stream, clicks, impressions } = addition;
-  const stored = readRow(database, addition) ?? NO_USERS;
-  const raised = raisedSketches(stored, addition);
-  if (raised === undefined) return void database.query(ADD_COUNTS).run(clicks, impressions, hour, stream);
-  const { uniqueUsers, viewers = stored.viewers, clickers = stored.clickers } = raised;
-  database.query(ADD).run(hour, stream, clicks, impressions, uniqueUsers, viewers, clickers);
-}
-
-export function replaceHour(database: Database, { stream, hour }: HourKey, counted?: HourTotals): void {
-  database.query("DELETE FROM hourly WHERE hour = ? AND stream = ?").run(hour, stream);
-  if (counted === undefined) return;
+export function appendPart(database: Database, key: HourKey, counted: HourTotals, part: PartPlace): void {
   const { clicks, impressions, users } = counted;
   const { viewers, clickers } = users.encode();
-  database.query(ADD).run(hour, stream, clicks, impressions, users.count(), viewers, clickers);
+  const values = [key.hour, key.stream, part.writer, part.seq, clicks, impressions, viewers, clickers];
+  database.query(INSERT).run(...values);
+}
+
+/** `more`: added to it. */
+export function foldHour(database: Database, key: HourKey, more: readonly HourTotals[] = []): void {
+  const stored = readHour(database, key);
+  replaceHour(database, key, sumOfHours(stored === undefined ? more : [stored, ...more]));
+}
+
+export function replaceHour(database: Database, key: HourKey, counted?: HourTotals): void {
+  database.query("DELETE FROM hourly WHERE hour = ? AND stream = ?").run(key.hour, key.stream);
+  if (counted !== undefined) appendPart(database, key, counted, FOLDED);
 }

@@ -8,7 +8,7 @@ import { Database } from "bun:sqlite";
 import type { HourRange } from "../../../domain/hour-range.ts";
 import { letOthersRun } from "../../../runtime/yield.ts";
 import type { HourPartVisitor, ReadStore, StoredEvents, UserRow, UsersRange } from "../../cold/read-store.ts";
-import { hoursQuery, ofStreams, type Query, type RangeRow, recordOf } from "../../sql/range-sql.ts";
+import { HourSums, hoursQuery, ofStreams, type Query, type RangeRow } from "../../sql/range-sql.ts";
 import { READ_LOCK_TIMEOUT_MS, type SqliteDatabase } from "./database.ts";
 import { listStreams, readHour } from "./hours.ts";
 
@@ -36,7 +36,9 @@ export function readRole(database: SqliteDatabase): ReadStore {
 }
 
 async function readRange(path: string, range: HourRange, visit: HourPartVisitor): Promise<void> {
-  await eachRow<RangeRow>(path, hoursQuery(range), HOURS_PER_PIECE, (row) => visit(recordOf(row), 0));
+  const hours = new HourSums(visit);
+  await eachRow<RangeRow>(path, hoursQuery(range, "hour, stream"), HOURS_PER_PIECE, (row) => hours.add(row));
+  hours.end();
 }
 
 async function readUsers(path: string, { hours, streams }: UsersRange, visit: (row: UserRow) => void): Promise<void> {

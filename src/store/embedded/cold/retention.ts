@@ -13,8 +13,8 @@ import type { SqliteDatabase } from "./database.ts";
 
 /** Some 5 ms, for which a flush waits. */
 const ROWS_PER_PIECE = 2_000;
-/** Rows of up to 12 KB. */
-const AGGREGATES_PER_PIECE = 100;
+/** Of some rows each, of up to 24 KB. */
+const HOURS_PER_PIECE = 100;
 const LETTERS_PER_PIECE = 500;
 
 /** The last row of a piece: by the primary key, so that what is deleted lies side by side. */
@@ -70,11 +70,11 @@ function deletePiece(database: Database): Swept {
   const aggregates = database
     .query(
       `DELETE FROM hourly WHERE (hour, stream) IN
-         (SELECT hour, stream FROM hourly WHERE hour < ? ORDER BY hour, stream LIMIT ${AGGREGATES_PER_PIECE})`,
+         (SELECT DISTINCT hour, stream FROM hourly WHERE hour < ? ORDER BY hour, stream LIMIT ${HOURS_PER_PIECE})`,
     )
     .run(aggregatesFrom).changes;
   const rows = deleteRows(database, rowsFrom);
-  const isDone = rows < ROWS_PER_PIECE && deadLetters < LETTERS_PER_PIECE && aggregates < AGGREGATES_PER_PIECE;
+  const isDone = rows < ROWS_PER_PIECE && deadLetters < LETTERS_PER_PIECE && aggregates < HOURS_PER_PIECE;
   // Small, as it has a row for each hour of a stream in which somebody was forgotten.
   if (isDone) database.query("DELETE FROM erased_events WHERE hour < ?").run(rowsFrom);
   return { partitions: 0, rows, aggregates, deadLetters, isDone };

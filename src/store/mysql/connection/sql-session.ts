@@ -143,7 +143,7 @@ export class MysqlSession {
    */
   async each<Row>(sql: string, values: QueryValues[], visit: (row: Row) => void): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const query = this.#connection.query(sql, values);
+    const query = this.#connection.query(sql, placed(values));
     let rowCount = 0;
     query.on("error", reject);
     query.on("end", resolve);
@@ -197,10 +197,13 @@ export class MysqlSession {
     timeoutMs: number,
     isHarmless: (error: unknown) => boolean = () => false,
   ): Promise<unknown> {
-    // Without values the statement is sent as it is: question marks in it are no places for values.
-    const answer = this.#connection.promise().query(sql, values.length === 0 ? undefined : values);
-    const [result] = await this.#within(answer, sql, timeoutMs, { isHarmless });
-    return result;
+    const { promise, resolve, reject } = Promise.withResolvers<unknown>();
+    // Not by mysql2's own promises, which capture a stack for each statement (20 µs).
+    this.#connection.query(sql, placed(values), (error, result) => {
+      if (error === null) resolve(result);
+      else reject(error);
+    });
+    return await this.#within(promise, sql, timeoutMs, { isHarmless });
   }
 
   async #within<T>(
@@ -233,6 +236,11 @@ export class MysqlSession {
     }
     this.destroy();
   }
+}
+
+/** Without values the statement is sent as it is: question marks in it are no places for values. */
+function placed(values: QueryValues[]): QueryValues[] | undefined {
+  return values.length === 0 ? undefined : values;
 }
 
 /** Data exceptions, broken constraints, and what a trigger raises. */

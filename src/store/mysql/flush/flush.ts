@@ -9,11 +9,12 @@ import { countEvents, type JournaledBatch } from "../../../domain/batch.ts";
 import { WriterSealedError } from "../../cold/errors.ts";
 import { type FlushStore, flushName } from "../../cold/flush-store.ts";
 import { rowPieces } from "../../sql/event-rows.ts";
-import { hourAdditions } from "../../sql/hour-rows.ts";
+import { type HourAddition, hourAdditions } from "../../sql/hour-rows.ts";
+import { UnfoldedHours } from "../../sql/unfolded-hours.ts";
 import type { MysqlDatabase } from "../connection/database.ts";
 import type { MysqlSession } from "../connection/sql-session.ts";
 import { setAside } from "../dead-letters.ts";
-import { addToHours } from "../hours.ts";
+import { appendParts, foldHours } from "../hours.ts";
 import type { PartitionKeeper } from "../partitions.ts";
 import { insertRows, type RefusedRow } from "../rows.ts";
 import { beginEpoch, isOfEpoch, readEpoch } from "./epochs.ts";
@@ -25,16 +26,27 @@ const DEFAULT_ROWS_PER_INSERT = 1_000;
 
 const SEAL = "UPDATE writers SET sealed = 1, seq = IF(events = 0, GREATEST(seq, ?), seq) WHERE id = ?";
 
+export interface FlushPieces {
+  readonly rowsPerInsert?: number | undefined;
+  /** How many parts an hour has at most before a flush folds them. */
+  readonly partsPerHour?: number | undefined;
+}
+
 export function flushRole(
   database: MysqlDatabase,
   partitions: PartitionKeeper,
-  rowsPerInsert = DEFAULT_ROWS_PER_INSERT,
+  { rowsPerInsert = DEFAULT_ROWS_PER_INSERT, partsPerHour }: FlushPieces,
 ): FlushStore {
+  const unfoldedOf: UnfoldedHours[] = [];
   return {
     async flush(writer, batches, shard = 0, epoch = undefined) {
       if (batches.length === 0) return 0;
       const named = { name: writer, shard };
-      const stored = await database.flush(flushName(writer, batches), store, named, epoch, batches, rowsPerInsert);
+      const flushed = await database.flush(flushName(writer, batches), store, named, epoch, batches, rowsPerInsert);
+      const { additions, stored } = flushed;
+      const hours = (unfoldedOf[flushed.shard] ??= new UnfoldedHours(partsPerHour)).append(additions);
+      // If it fails, they have some parts more until the next time.
+      if (hours.length > 0) await database.flush("fold hours", foldHours, flushed.shard, hours).catch(() => {});
       void partitions.maintain();
       return stored;
     },
@@ -65,13 +77,21 @@ async function createInEpoch(session: MysqlSession, writer: NamedWriter, epoch: 
   return await createWriter(session, writer);
 }
 
+interface Flushed {
+  /** The writer's. */
+  readonly shard: number;
+  readonly additions: readonly HourAddition[];
+  /** Events. */
+  readonly stored: number;
+}
+
 async function store(
   session: MysqlSession,
   writer: NamedWriter,
   epoch: number | undefined,
   batches: readonly JournaledBatch[],
   rowsPerInsert: number,
-): Promise<number> {
+): Promise<Flushed> {
   await session.run("START TRANSACTION");
   const row = (await lockWriter(session, writer.name)) ?? (await createInEpoch(session, writer, epoch));
   const { id, seq, sealed, shard } = row;
@@ -80,7 +100,7 @@ async function store(
   if (last === undefined || sealed === 1) {
     await session.run("ROLLBACK");
     if (last !== undefined) throw new WriterSealedError(`writer ${writer.name} is sealed at batch ${seq}`);
-    return 0;
+    return { shard, additions: [], stored: 0 };
   }
   const refused: RefusedRow[] = [];
   for (const piece of rowPieces(id, fresh, rowsPerInsert)) {
@@ -89,10 +109,11 @@ async function store(
   if (refused.length > 0) await setAside(session, refused);
   await insertIds(session, { writer: id, seq: last.seq, shard }, fresh);
   const refusedRows = refused.map(({ row }) => row);
-  await addToHours(session, shard, hourAdditions(fresh, refusedRows));
+  const additions = hourAdditions(fresh, refusedRows);
+  await appendParts(session, shard, { writer: id, seq: last.seq }, additions);
   const eventCount = countEvents(fresh);
   const move = "UPDATE writers SET seq = ?, events = events + ? WHERE id = ?";
   await session.run(move, [last.seq, eventCount, id]);
   await session.run("COMMIT");
-  return eventCount;
+  return { shard, additions, stored: eventCount };
 }

@@ -58,6 +58,13 @@ export async function fixShardCount(session: MysqlSession, count: number): Promi
   return fixed;
 }
 
+/** By writer. Everything that is committed is of batches up to these. */
+export async function readWatermarks(session: MysqlSession, shard: number): Promise<Map<number, number>> {
+  const query = "SELECT id, seq FROM writers WHERE shard = ?";
+  const rows = await session.rows<Pick<WriterRow, "id" | "seq">>(query, [shard]);
+  return new Map(rows.map(({ id, seq }) => [id, seq]));
+}
+
 /**
  * Answers a function from one of these rows to its shard: its writer's, which never changes, so that no lock is needed.
  * Rows of unknown writers belong to shard 0.

@@ -70,21 +70,22 @@ CREATE TABLE IF NOT EXISTS events (
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin
 PARTITION BY RANGE (hour) (PARTITION pmax VALUES LESS THAN MAXVALUE);
 
--- Each shard's part of an hour has a row, so that flushes of different shards never wait for each other: SUM(clicks),
--- and the union of the sketches, are the hour's. viewers_sketch holds the users with an impression, clickers_sketch
--- those with a click; unique_users is the union's estimate.
+-- An hour is the sum of its rows: SUM(clicks), and the union of the sketches. viewers_sketch holds the users with an
+-- impression, clickers_sketch those with a click. Each shard has a row, with writer and seq 0. A flush appends rows, each
+-- with its writer and last batch, so that flushes never wait for each other; now and then they are folded into that one.
 -- hourly_by_stream: for series of one stream, or of a branch of streams. By the primary key every stream's hours
 -- would be read.
 CREATE TABLE IF NOT EXISTS hourly (
   hour BIGINT UNSIGNED NOT NULL,
   stream VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
   shard SMALLINT UNSIGNED NOT NULL DEFAULT 0,
+  writer INT UNSIGNED NOT NULL DEFAULT 0,
+  seq BIGINT UNSIGNED NOT NULL DEFAULT 0,
   clicks BIGINT UNSIGNED NOT NULL,
   impressions BIGINT UNSIGNED NOT NULL,
-  unique_users BIGINT UNSIGNED NOT NULL,
   viewers_sketch BLOB NOT NULL,
   clickers_sketch BLOB NOT NULL,
-  PRIMARY KEY (hour, stream, shard),
+  PRIMARY KEY (hour, stream, shard, writer, seq),
   KEY hourly_by_stream (stream, hour)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
 

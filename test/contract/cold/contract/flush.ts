@@ -120,6 +120,23 @@ export function flushContract(name: string, open: () => Promise<Harness>): void 
       expect(await harness.hours()).toHaveLength(130);
     });
 
+    test("an hour has few rows, however often it is flushed into, by two instances at once", async ({
+      harness,
+      store,
+    }) => {
+      const other = harness.store();
+      await other.open();
+      for (let seq = 1; seq <= 80; seq++) {
+        await Promise.all([
+          store.flush("writer-a", [batchOf(seq, [click(`a-${seq}`), impression("b", NOON, "site-2")])]),
+          other.flush("writer-b", [batchOf(seq, [impression(`b-${seq}`), click("b")])]),
+        ]);
+      }
+      expect(await expectConsistent(harness)).toHaveLength(80 * 4);
+      // Two hours; in another thread, a store folds 32 parts of each at the latest.
+      expect((await harness.hourParts()).length).toBeLessThanOrEqual(4 * 32);
+    });
+
     test("a flush that fails half way leaves nothing behind, and is stored when sent again", async ({
       harness,
       store,

@@ -3,7 +3,17 @@ import { describe, expect } from "bun:test";
 import type { ApiKey } from "../../../../src/domain/api-key.ts";
 import { DAY_MS, HOUR_MS } from "../../../../src/domain/event.ts";
 import type { Poison } from "../../../../src/store/cold/poison-store.ts";
-import { type Harness, NOON, rejectionOf, testWithStore } from "../setup.ts";
+import {
+  batchOf,
+  click,
+  expectConsistent,
+  type Harness,
+  impression,
+  NOON,
+  rejectionOf,
+  STREAM,
+  testWithStore,
+} from "../setup.ts";
 
 export function recordsContract(name: string, open: () => Promise<Harness>, largestPoisonChars: number): void {
   describe(`cold store contract: ${name}`, () => {
@@ -68,6 +78,19 @@ export function recordsContract(name: string, open: () => Promise<Harness>, larg
       const another = await again.dataSet();
       expect(another.identity).not.toBe(found[0]!.identity);
       expect(another.userKey).not.toEqual(found[0]!.userKey);
+    });
+
+    test("a rebuild beside flushes into the hour loses and doubles nothing", async ({ harness, store }) => {
+      const other = harness.store();
+      await other.open();
+      for (let seq = 1; seq <= 30; seq++) {
+        const events = [click(`u-${seq}`), impression("v"), impression(`w-${seq % 7}`, NOON, "site-2")];
+        // One writer in three is new.
+        const writer = seq % 3 === 0 ? `writer-${seq}` : "writer-a";
+        const rebuilding = other.rebuild({ stream: STREAM, hour: NOON });
+        await Promise.all([store.flush(writer, [batchOf(seq, events)]), rebuilding]);
+      }
+      expect(await expectConsistent(harness)).toHaveLength(90);
     });
 
     test("poison is set aside once by its digest, listed as it came, and dropped", async ({ store }) => {

@@ -96,7 +96,7 @@ describeColdMysql((mysql) => {
     });
 
     test("a connection that is cut at any statement: stored once", async () => {
-      const store = await openThroughProxy();
+      const store = await openThroughProxy({ partsPerHour: 1 });
       let wasCut = true;
       let cutAt = 0;
       while (wasCut) {
@@ -112,12 +112,14 @@ describeColdMysql((mysql) => {
         };
         const batches = [batchOf(cutAt, mixedEvents(`cut-${cutAt}`, 30))];
         const outcome = store.flush("writer-a", batches);
-        // BEGIN, the writer's row, rows, counts, sketches read and written, the watermark, COMMIT.
-        if (cutAt <= 8) await rejectionOf(outcome);
-        else await outcome.catch(() => {});
+        // BEGIN, the writer's row, rows, parts of hours, the watermark, COMMIT. Then hours are folded.
+        if (cutAt <= 6) await rejectionOf(outcome);
+        else expect(await outcome).toBe(30);
         proxy!.onUpstream = undefined;
-        expect(await store.flush("writer-a", batches)).toBe(wasCut ? 30 : 0);
+        expect(await store.flush("writer-a", batches)).toBe(cutAt <= 6 ? 30 : 0);
       }
+      // BEGIN, locks, the parts, their sum, their deletion, COMMIT.
+      expect(cutAt).toBeGreaterThan(12);
       expect(await expectConsistent(harness)).toHaveLength(cutAt * 30);
     });
 

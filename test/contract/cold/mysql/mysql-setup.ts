@@ -5,7 +5,16 @@ import type { ColdStore } from "../../../../src/store/cold/cold-store.ts";
 import { type MysqlColdStoreOptions, mysqlColdStore } from "../../../../src/store/mysql/cold-store.ts";
 import type { MysqlTls } from "../../../../src/store/mysql/connection/sql-session.ts";
 import { describeWithServers, type MariaDbServer, startMariaDb } from "../../../harness/servers/servers.ts";
-import { type Harness, NOON, SELECT_EVENTS, SELECT_HOURS, SELECT_WRITERS, type StoredEvent } from "../setup.ts";
+import { type StoredHour, wholeHours } from "../../../harness/service/stored.ts";
+import {
+  type Harness,
+  NOON,
+  PARTS_PER_HOUR,
+  SELECT_EVENTS,
+  SELECT_HOURS,
+  SELECT_WRITERS,
+  type StoredEvent,
+} from "../setup.ts";
 
 export interface MysqlHarness extends Harness {
   readonly url: string;
@@ -60,7 +69,7 @@ function mysqlHarness(
   const stores: ColdStore[] = [];
   const query = async <Row>(sql: string) => (await client.query(sql))[0] as Row[];
   const storeWith = (settings: Partial<MysqlColdStoreOptions>) => {
-    const store = mysqlColdStore({ ...ofStores, now: () => NOON, ...settings });
+    const store = mysqlColdStore({ ...ofStores, now: () => NOON, partsPerHour: PARTS_PER_HOUR, ...settings });
     stores.push(store);
     return store;
   };
@@ -78,7 +87,8 @@ function mysqlHarness(
       const rows = await query<BytesRow>(SELECT_EVENTS);
       return rows.map((row) => ({ ...row, user: row.user.toString(), id: row.id?.toString() ?? null }));
     },
-    hours: () => query(SELECT_HOURS),
+    hours: async () => wholeHours(await query<StoredHour>(SELECT_HOURS)),
+    hourParts: () => query(SELECT_HOURS),
     writers: () => query(SELECT_WRITERS),
     run: async (sql) => void (await query(sql)),
     async end() {

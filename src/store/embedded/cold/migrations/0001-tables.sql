@@ -37,17 +37,20 @@ CREATE TABLE events (
   PRIMARY KEY (hour, stream, writer, seq, ordinal)
 ) STRICT, WITHOUT ROWID;
 
--- viewers_sketch holds the users with an impression, clickers_sketch those with a click; unique_users is the union's
--- estimate. With a rowid: rows of 24 KB would leave a tree of keys with one row a page.
+-- An hour is the sum of its rows: SUM(clicks), and the union of the sketches. viewers_sketch holds the users with an
+-- impression, clickers_sketch those with a click. A flush appends rows, each with its writer and last batch; now and then
+-- they are folded into one, with writer and seq 0. With a rowid: rows of 24 KB would leave a tree of keys with one row a
+-- page.
 CREATE TABLE hourly (
   hour INTEGER NOT NULL,
   stream TEXT NOT NULL,
+  writer INTEGER NOT NULL DEFAULT 0,
+  seq INTEGER NOT NULL DEFAULT 0,
   clicks INTEGER NOT NULL,
   impressions INTEGER NOT NULL,
-  unique_users INTEGER NOT NULL,
   viewers_sketch BLOB NOT NULL,
   clickers_sketch BLOB NOT NULL,
-  PRIMARY KEY (hour, stream)
+  PRIMARY KEY (hour, stream, writer, seq)
 ) STRICT;
 
 -- For series of one stream, or of a branch of streams: by the primary key every stream's hours would be read.
