@@ -78,8 +78,8 @@ async function fillHour(mysql: Connection, { hour, rowsPerHour, writer, sketch }
   const columns = "hour, stream, writer, seq, ordinal, at, kind, user";
   await mysql.query(`INSERT INTO events (${columns}) ${select}`, [hour, STREAM, writer, hour]);
   const clicks = Math.floor(rowsPerHour / 10);
-  const counts = [hour, STREAM, clicks, rowsPerHour - clicks, sketch.count(), sketch.encode(), sketch.encode()];
-  const hourly = "hour, stream, clicks, impressions, unique_users, viewers_sketch, clickers_sketch";
+  const counts = [hour, STREAM, clicks, rowsPerHour - clicks, sketch.encode(), sketch.encode()];
+  const hourly = "hour, stream, clicks, impressions, viewers_sketch, clickers_sketch";
   await mysql.query(`INSERT INTO hourly (${hourly}) VALUES (?)`, [counts]);
 }
 
