@@ -43,12 +43,12 @@ export function flushRole(
       if (batches.length === 0) return 0;
       const named = { name: writer, shard };
       const flushed = await database.flush(flushName(writer, batches), store, named, epoch, batches, rowsPerInsert);
-      const { additions, stored } = flushed;
-      const hours = (unfoldedOf[flushed.shard] ??= new UnfoldedHours(partsPerHour)).append(additions);
+      unfoldedOf[flushed.shard] ??= new UnfoldedHours(partsPerHour);
+      const hours = unfoldedOf[flushed.shard]!.append(flushed.additions);
       // If it fails, they have some parts more until the next time.
       if (hours.length > 0) await database.flush("fold hours", foldHours, flushed.shard, hours).catch(() => {});
       void partitions.maintain();
-      return stored;
+      return flushed.stored;
     },
     watermark: (writer) =>
       database.flush(`read the watermark of writer ${writer}`, async (session) => {
