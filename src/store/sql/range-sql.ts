@@ -1,7 +1,7 @@
 /**
  * The statements that read ranges, for both databases, with their values.
- * Invariant: rows are in the order of their hours, and those of one hour of a stream come one after the other, so that a
- * reader can finish one after the other.
+ * Invariant: rows are in the order of their hours, and those of one hour of a stream come one after the other, so that
+ * a reader can finish one after the other.
  */
 import type { HourKey } from "../../domain/event.ts";
 import {

@@ -1,6 +1,6 @@
 /**
- * The table `hourly` in SQLite: counts and sketches. An hour is the sum of its rows: the parts that flushes have appended
- * since they were last folded into one row, and that one.
+ * The table `hourly` in SQLite: counts and sketches. An hour is the sum of its rows: the parts that flushes have
+ * appended since they were last folded into one row, and that one.
  */
 import type { Database } from "bun:sqlite";
 import type { HourKey } from "../../../domain/event.ts";

@@ -71,8 +71,9 @@ CREATE TABLE IF NOT EXISTS events (
 PARTITION BY RANGE (hour) (PARTITION pmax VALUES LESS THAN MAXVALUE);
 
 -- An hour is the sum of its rows: SUM(clicks), and the union of the sketches. viewers_sketch holds the users with an
--- impression, clickers_sketch those with a click. Each shard has a row, with writer and seq 0. A flush appends rows, each
--- with its writer and last batch, so that flushes never wait for each other; now and then they are folded into that one.
+-- impression, clickers_sketch those with a click. Each shard has a row, with writer and seq 0. A flush appends rows,
+-- each with its writer and last batch, so that flushes never wait for each other; now and then they are folded into
+-- that one.
 -- hourly_by_stream: for series of one stream, or of a branch of streams. By the primary key every stream's hours
 -- would be read.
 CREATE TABLE IF NOT EXISTS hourly (

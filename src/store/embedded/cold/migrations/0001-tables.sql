@@ -38,9 +38,9 @@ CREATE TABLE events (
 ) STRICT, WITHOUT ROWID;
 
 -- An hour is the sum of its rows: SUM(clicks), and the union of the sketches. viewers_sketch holds the users with an
--- impression, clickers_sketch those with a click. A flush appends rows, each with its writer and last batch; now and then
--- they are folded into one, with writer and seq 0. With a rowid: rows of 24 KB would leave a tree of keys with one row a
--- page.
+-- impression, clickers_sketch those with a click. A flush appends rows, each with its writer and last batch; now and
+-- then they are folded into one, with writer and seq 0. With a rowid: rows of 24 KB would leave a tree of keys with one
+-- row a page.
 CREATE TABLE hourly (
   hour INTEGER NOT NULL,
   stream TEXT NOT NULL,
