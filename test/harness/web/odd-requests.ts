@@ -1,4 +1,5 @@
 /** Requests as web servers get them, many of them odd, as the bytes of one connection each. */
+import { networkInterfaces } from "node:os";
 import type { Random } from "../pipeline/random.ts";
 
 export interface Conversation {
@@ -69,7 +70,14 @@ const USERS = [
 ];
 const PROXIED = ["203.0.113.7", "2001:db8::17", "198.51.100.4"];
 const FORWARDED = [undefined, undefined, ...PROXIED, `10.0.0.1, ${PROXIED[2]}`, "unknown", `${PROXIED[0]}:50001`];
-const CLIENTS = ["::1", "::1", ...Array.from({ length: 50 }, (_, i) => `127.0.${i % 3}.${1 + i}`)];
+/** Some containers have no IPv6. */
+export const HAS_IPV6 = Object.values(networkInterfaces()).some((each) =>
+  each?.some(({ address }) => address === "::1"),
+);
+const CLIENTS = [
+  ...(HAS_IPV6 ? ["::1", "::1"] : []),
+  ...Array.from({ length: 50 }, (_, i) => `127.0.${i % 3}.${1 + i}`),
+];
 /** What a server may take for the address of a client. */
 export const ADDRESSES: ReadonlySet<string> = new Set([...PROXIED, ...CLIENTS]);
 /** No whole request, or none that a server takes; they end a connection. */

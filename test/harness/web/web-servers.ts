@@ -10,7 +10,7 @@ import { binary } from "../servers/binaries.ts";
 import { freePort } from "../servers/ports.ts";
 import { type ServerPlace, ServerProcess, type ServerProgram, startProgram } from "../servers/server-process.ts";
 import { waitFor } from "../service/wait-for.ts";
-import type { Conversation } from "./odd-requests.ts";
+import { type Conversation, HAS_IPV6 } from "./odd-requests.ts";
 
 export interface Log {
   readonly file: string;
@@ -57,7 +57,7 @@ http {
   access_log ${dataDir}/json.log by_name;
   set_real_ip_from 127.0.0.0/8; set_real_ip_from ::1; real_ip_header X-Forwarded-For;
   server {
-    listen 127.0.0.1:${port}; listen [::1]:${port};
+    listen 127.0.0.1:${port}; ${HAS_IPV6 ? `listen [::1]:${port};` : ""}
     location / { return 200 "ok"; }
     location /missing { return 404; }
     location /moved { return 301 /; }
@@ -90,7 +90,7 @@ DocumentRoot /
 ErrorLog ${folder}/errors
 LogLevel crit
 Listen 127.0.0.1:${port}
-Listen [::1]:${port}
+${HAS_IPV6 ? `Listen [::1]:${port}` : ""}
 ${MODULES.map((name) => `LoadModule ${name}_module /usr/lib/apache2/modules/mod_${name}.so`).join("\n")}
 ${isRoot ? "User www-data\nGroup www-data" : ""}
 LogFormat "%v:%p %h %l %u %t \\"%r\\" %>s %O \\"%{Referer}i\\" \\"%{User-Agent}i\\"" vhost_combined
@@ -138,7 +138,7 @@ const CADDY: WebProgram = {
   }
 }
 http://:${port} {
-  bind 127.0.0.1 ::1
+  bind 127.0.0.1 ${HAS_IPV6 ? "::1" : ""}
   log
   route {
     metrics ${countPath}
