@@ -8,7 +8,7 @@ import { readHour } from "../../harness/service/analytics-client.ts";
 import { MODES, type Service, type Site, startService } from "../../harness/service/service.ts";
 import { waitFor } from "../../harness/service/wait-for.ts";
 import { longTest } from "../../harness/tiers.ts";
-import { type QueueBroker, queueContracts } from "./queue-contract.ts";
+import { PREFETCH, type QueueBroker, queueContracts, takenAfterOutage } from "./queue-contract.ts";
 import { disposable, event, HOUR, isConsuming, ledgerOf, rowsOf, SETTINGS, SLOWLY, sourceOf } from "./queue-site.ts";
 import { tlsContract } from "./tls-contract.ts";
 
@@ -33,7 +33,7 @@ describeWithServers("kafka", ["kafka", "redis", "mariadb"], () => {
   });
 
   queueContracts(
-    MODES.filter(({ name }) => name !== "embedded"),
+    MODES,
     () => broker,
     // A killed member's partitions wait for its session's timeout, and a JVM is slow to start again.
     (name, body) => longTest(name, body, LONG_MS),
@@ -213,6 +213,18 @@ function topics(): void {
       const messages = [0, 1].map((partition) => ({ value: values("growing", 1, `${partition}`)[0]!, partition }));
       await kafka.publish("growing", messages);
       expect(await rowsOf(site, "growing", 2)).toEqual(["growing/0/0", "growing/1/0"]);
+    },
+    LONG_MS,
+  );
+
+  longTest(
+    "after MySQL was away for a minute no lag is left",
+    async () => {
+      await kafka.createTopic("minute", 1);
+      const settings = { ...SETTINGS, ...settingsFor("minute"), BROKER_PREFETCH: String(PREFETCH) };
+      await using started = disposable(await site.start(settings));
+      await isConsuming(started.service);
+      await takenAfterOutage({ site, service: started.service, broker, queue: "minute" }, 60_000);
     },
     LONG_MS,
   );

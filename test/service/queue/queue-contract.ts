@@ -16,6 +16,7 @@ import {
   HOUR,
   idsOf,
   isConsuming,
+  lagOf,
   ledgerOf,
   messagesOf,
   poison,
@@ -50,6 +51,8 @@ export interface QueueBroker {
 
 const NDJSON_TYPE = "application/x-ndjson";
 const EVENTS_IN_ONE = 10_000;
+/** Of the service that a contract is held against. */
+export const PREFETCH = 500;
 
 export function message(body: unknown, id?: string, contentType = "application/json"): OutgoingMessage {
   const text = typeof body === "string" ? body : JSON.stringify(body);
@@ -64,6 +67,44 @@ function many(count: number, stream: string, prefix?: string): OutgoingMessage[]
 
 type OutageTest = (name: string, body: () => Promise<void>) => void;
 
+interface Consumption {
+  readonly site: Site;
+  /** With PREFETCH. */
+  readonly service: Service;
+  readonly broker: QueueBroker;
+  readonly queue: string;
+}
+
+/** More messages that need the cold store than may be in flight, and others behind them. */
+export async function takenAfterOutage({ site, service, broker, queue }: Consumption, awayMs: number): Promise<void> {
+  const { mariaDb } = site.servers!;
+  const [stream, poisonous, good] = ["behind", 2 * PREFETCH, 100];
+  const rejected = () => messagesOf(service, broker.source, "rejected");
+  const rejectedBefore = await rejected();
+  await mariaDb.kill();
+  const downSinceMs = performance.now();
+  const torn = Array.from({ length: poisonous }, (_, i) => message(`torn ${stream} ${i}`, `${stream}-torn-${i}`));
+  await broker.publish(queue, [...torn, ...many(good, stream, stream)]);
+  const isBehind = async () => {
+    const source = await sourceOf(service);
+    expect(source).toMatchObject({ status: "paused", reason: "cold_store_away" });
+    // By AMQP 1.0 new credit is half of that.
+    expect(source.under_way).toBeGreaterThan(PREFETCH / 2);
+    if (source.lags !== undefined) expect(lagOf(source)).toBeGreaterThan(0);
+    return performance.now() - downSinceMs >= awayMs;
+  };
+  await waitFor("messages to be held for so long", isBehind, { timeoutMs: awayMs + 60_000 });
+  await mariaDb.start();
+  await waitFor("all poison", async () => (await rejected()) === rejectedBefore + poisonous);
+  expect(await rowsOf(site, stream, good)).toHaveLength(good);
+  await waitFor("no lag", async () => {
+    const source = await sourceOf(service);
+    return source.under_way === 0 && lagOf(source) === 0;
+  });
+  expect(await poisonPieces(site, service)).toHaveLength(poisonous);
+  await poison(site, service, "drop", "--all");
+}
+
 /** Tests of one group: they follow each other, on one service and one queue. */
 function queueContract({ name, open }: Mode, broker: () => QueueBroker, outageTest: OutageTest): void {
   const queue = `events-${name.replace("+", "-")}`;
@@ -73,7 +114,7 @@ function queueContract({ name, open }: Mode, broker: () => QueueBroker, outageTe
   beforeAll(async () => {
     await broker().declare(queue);
     site = await open();
-    service = await site.start({ ...SETTINGS, ...broker().settings(queue), BROKER_PREFETCH: "500" });
+    service = await site.start({ ...SETTINGS, ...broker().settings(queue), BROKER_PREFETCH: String(PREFETCH) });
     await isConsuming(service);
   });
   afterAll(() => site.close());
@@ -296,6 +337,10 @@ function queueContract({ name, open }: Mode, broker: () => QueueBroker, outageTe
     await untilSettled("rejected", rejected + 1);
     expect((await poisonPieces(site, service)).map(({ body }) => body)).toEqual(["torn again"]);
     await poison(site, service, "drop", "--all");
+  });
+
+  test("what waits while the cold store is away is taken by itself after that", async () => {
+    await takenAfterOutage({ site, service, broker: broker(), queue }, 1_000);
   });
 
   test("a queue is shared by all workers", async () => {

@@ -40,6 +40,11 @@ export async function sourceOf(service: Service): Promise<SourceReport> {
   return (await readyz(service)).sources[0]!;
 }
 
+/** Of all partitions; 0 if the broker does not tell. */
+export function lagOf({ lags = [] }: SourceReport): number {
+  return lags.reduce((sum, { lag }) => sum + lag, 0);
+}
+
 export function isConsuming(service: Service): Promise<true> {
   const isIt = async () => (await sourceOf(service)).status === "consuming";
   return waitFor("the queue to be consumed", isIt, SLOWLY);
