@@ -20,6 +20,7 @@ import { writePages } from "./report/markdown.ts";
 import { resultsText } from "./report/text.ts";
 import { failures, type Results } from "./results.ts";
 import { runSuite } from "./suite.ts";
+import { topicCommand } from "./topic.ts";
 import { judgementOf } from "./verdict.ts";
 
 interface Options {
@@ -61,7 +62,8 @@ const program = new Command("bench")
   .option("--docs", "also write the results into docs/performance.md and README.md", false)
   .action(async (options: Options) => process.exit(await measure(options)))
   .addCommand(instancesCommand(say))
-  .addCommand(simulateCommand());
+  .addCommand(simulateCommand())
+  .addCommand(topicCommand(say));
 
 function parametersOf(options: Options): Parameters {
   const base = options.quick ? QUICK : options.check ? GATE : FULL;

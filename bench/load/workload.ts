@@ -103,12 +103,14 @@ function joined(texts: readonly string[]): Requests {
   return { bytes: Buffer.from(texts.join(""), "latin1"), starts };
 }
 
-function eventLine(random: Random, { mix, population, now }: Omit<WorkloadOptions, "requests">): string {
+export type EventOptions = Pick<WorkloadOptions, "mix" | "population" | "now">;
+
+export function eventLine(random: Random, { mix, population, now }: EventOptions, id?: string): string {
   const timestamp = random.chance(mix.olderShare) ? olderTime(random, now) : now;
   const stream = population.streams === 1 ? undefined : `stream-${zipf(random, population.streams)}`;
   const user = `user-${zipf(random, population.users)}`;
   const event = random.chance(CLICK_SHARE) ? "click" : "impression";
-  return JSON.stringify({ timestamp, user, event, stream });
+  return JSON.stringify({ timestamp, user, event, stream, id });
 }
 
 function olderTime(random: Random, now: number): number {

@@ -11,8 +11,11 @@ import type { Message } from "./message-content.ts";
 import type { MessageEnd, MessageIntake } from "./message-intake.ts";
 import type { SourceCounts } from "./source.ts";
 
-/** The event loop is blocked no longer than that while messages are read, which arrive by the hundred. */
-const SLICE_MS = 1;
+/** As many are read in about 1 ms, for which the event loop is blocked. */
+const TOGETHER_MAX = 500;
+const TOGETHER_MAX_BYTES = 65_536;
+/** Fewer share batches with the events of requests. */
+const TOGETHER_MIN = 16;
 
 export interface Delivery {
   readonly message: Message;
@@ -68,33 +71,63 @@ export class Deliveries {
       await letOthersRun();
       const deliveries = this.#arrived;
       this.#arrived = [];
-      let sliceEndMs = performance.now() + SLICE_MS;
-      for (const delivery of deliveries) {
-        void this.#settle(delivery);
-        if (performance.now() < sliceEndMs) continue;
-        await letOthersRun();
-        sliceEndMs = performance.now() + SLICE_MS;
+      for (let next = 0; next < deliveries.length; ) {
+        if (next > 0) await letOthersRun();
+        const some = togetherFrom(deliveries, next);
+        next += some.length;
+        if (some.length < TOGETHER_MIN) for (const delivery of some) void this.#settle(delivery);
+        else void this.#settleTogether(some);
       }
     }
     this.#isReading = false;
   }
 
   /** Never rejects. */
+  async #settleTogether(deliveries: readonly Delivery[]): Promise<void> {
+    let stored: ReadonlySet<Message> = new Set();
+    try {
+      const messages = deliveries.map(({ message }) => message);
+      if (!this.#isOver) stored = await this.#options.intake.takeTogether(messages);
+    } catch (error) {
+      this.#fail(error);
+    }
+    for (const delivery of deliveries) {
+      if (stored.has(delivery.message)) this.#tell(delivery, "done");
+      else void this.#settle(delivery);
+    }
+  }
+
+  /** Never rejects. */
   async #settle(delivery: Delivery): Promise<void> {
-    const { intake, counts, log } = this.#options;
+    const { intake } = this.#options;
     try {
       const end = this.#isOver ? "left" : await intake.take(delivery.message, this.hold);
-      if (!this.#isOver) {
-        if (end === "done") counts.acknowledged += 1;
-        else if (end !== "left") counts.rejected += 1;
-        delivery.settle(end);
-      }
+      this.#tell(delivery, end);
     } catch (error) {
-      log.error({ error }, "a message could not be taken, it will be delivered again");
-      this.end(error);
+      this.#fail(error);
+      this.#tell(delivery, "left");
     }
+  }
+
+  /** Never throws. */
+  #tell(delivery: Delivery, end: MessageEnd): void {
+    const { counts } = this.#options;
     this.#underWay -= 1;
     if (this.#waiting.length > 0) this.#tellWaiting();
+    if (this.#isOver) return;
+    if (end === "done") counts.acknowledged += 1;
+    else if (end !== "left") counts.rejected += 1;
+    try {
+      delivery.settle(end);
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  /** What became of a message is not known. */
+  #fail(error: unknown): void {
+    this.#options.log.error({ error }, "a message could not be taken, it will be delivered again");
+    this.end(error);
   }
 
   /** Resolves once at most `count` messages are in flight, or the session has ended. */
@@ -120,4 +153,16 @@ export class Deliveries {
     this.#tellWaiting();
     this.#ending.resolve(why);
   }
+}
+
+/** A part of what arrived. */
+function togetherFrom(arrived: readonly Delivery[], start: number): Delivery[] {
+  const some: Delivery[] = [];
+  let bytes = 0;
+  while (start + some.length < arrived.length && some.length < TOGETHER_MAX && bytes < TOGETHER_MAX_BYTES) {
+    const delivery = arrived[start + some.length]!;
+    some.push(delivery);
+    bytes += delivery.message.body?.length ?? 0;
+  }
+  return some;
 }

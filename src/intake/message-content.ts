@@ -11,7 +11,13 @@ import { hasReplacement, isUserLength } from "../domain/user-text.ts";
 import { BODY_MAX_BYTES, checkSize, encodingOf, unpack } from "../protocol/body/encoding.ts";
 import { formatOf, textOf } from "../protocol/body/format.ts";
 import { firstNonSpace } from "../protocol/body/pieces.ts";
-import { type BodyFormat, EVENTS_MAX, readEvents } from "../protocol/body/read-events.ts";
+import {
+  type BodyFormat,
+  EVENTS_MAX,
+  type EventBatch,
+  readEvents,
+  readEventsAtOnce,
+} from "../protocol/body/read-events.ts";
 import { RefusedBodyError } from "../protocol/body/refused-body.ts";
 import type { Poison } from "../store/cold/poison-store.ts";
 
@@ -44,6 +50,8 @@ export interface ReadingOptions {
 /** Without a type it is taken for JSON, which most who leave it out send. */
 const DEFAULT_TYPE = "application/json";
 const REASON_MAX_CHARS = 500;
+/** Read in about 0.1 ms. */
+const SHORT_MAX_BYTES = 16_384;
 
 export async function readMessage(message: Message, options: ReadingOptions): Promise<MessageContent> {
   const { body, fault } = message;
@@ -63,26 +71,45 @@ function unreadable(message: Message, bytes: Buffer, reason: string, { origin }:
   return { events: [], poison: [poisonOf(message, origin, piece)] };
 }
 
+/** Without a pause. Undefined if it is long, compressed or refused, which readMessage() sees to. */
+export function readShortMessage(message: Message, options: ReadingOptions): MessageContent | undefined {
+  const { body, fault, contentEncoding } = message;
+  if (body === null || body.length > SHORT_MAX_BYTES || fault !== undefined || contentEncoding !== undefined)
+    return undefined;
+  try {
+    const { text, rules } = textIn(message, body, options);
+    return contentOf(message, rules.format, readEventsAtOnce(text, rules), options);
+  } catch (error) {
+    if (!(error instanceof RefusedBodyError)) throw error;
+    return undefined;
+  }
+}
+
 async function take(message: Message, body: Buffer, options: ReadingOptions): Promise<MessageContent> {
-  const { origin, now, earliest, admits } = options;
-  const { id, contentEncoding = null, contentType = DEFAULT_TYPE } = message;
-  const asked = formatOf(contentType);
   checkSize(body.length);
-  const text = textOf(await unpack(body, encodingOf(contentEncoding)));
+  const unpacked = await unpack(body, encodingOf(message.contentEncoding ?? null));
+  const { text, rules } = textIn(message, unpacked, options);
+  return contentOf(message, rules.format, await readEvents(text, rules), options);
+}
+
+function textIn({ contentType = DEFAULT_TYPE }: Message, bytes: Buffer, { now, earliest, admits }: ReadingOptions) {
+  const asked = contentType === DEFAULT_TYPE ? "array" : formatOf(contentType);
+  const text = textOf(bytes);
   const format = asked === "array" ? jsonFormat(text) : asked;
-  const batch = await readEvents(text, {
-    ...{ format, now, earliest, admits, invalidMaxListed: EVENTS_MAX },
-    // A message may be delivered again, at another time.
-    defaultAt: undefined,
-  });
-  const name = usableName(id);
+  // A message may be delivered again, at another time.
+  const defaultAt = undefined;
+  return { text, rules: { format, now, earliest, admits, defaultAt, invalidMaxListed: EVENTS_MAX } };
+}
+
+function contentOf(message: Message, format: BodyFormat, batch: EventBatch, { origin }: ReadingOptions) {
+  const name = usableName(message.id);
   const eventIdAt = (index: number) => eventIdOf(name, format === "object" ? undefined : index);
   const events = batch.events.map((event, i) => withId(event, eventIdAt(batch.indexes[i]!)));
   const poison = batch.invalid.map(({ index, text: piece, error }) => {
     const found = { position: index, eventId: eventIdAt(index), body: piece, reason: error.message };
     return poisonOf(message, origin, found);
   });
-  return { events, poison };
+  return { events, poison } satisfies MessageContent;
 }
 
 function jsonFormat(text: string): BodyFormat {

@@ -84,6 +84,16 @@ export async function readEvents(text: string, options: ReadingOptions): Promise
   return reading;
 }
 
+/** The same without a pause, for a short text. */
+export function readEventsAtOnce(text: string, options: ReadingOptions): EventBatch {
+  const scan = scanOf(text, options.format);
+  while (scan.advance(text.length));
+  checkScan(scan);
+  const reading = new Reading(text, scan.pieces, options);
+  for (let i = 0; i < scan.pieces.count; i++) reading.take(i);
+  return reading;
+}
+
 function scanOf(text: string, format: BodyFormat): Scan {
   if (format === "object") return new WholeScan(text);
   return format === "ndjson" ? new LineScan(text, EVENTS_MAX, LINES_MAX) : new ElementScan(text, EVENTS_MAX);

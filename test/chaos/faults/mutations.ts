@@ -162,6 +162,13 @@ export const MUTATIONS: readonly Mutation[] = [
           'const end = this.#isOver ? "left" : "done"; ' +
           "void Bun.sleep(100).then(() => intake.take(delivery.message, this.hold));",
       },
+      {
+        file: "src/intake/deliveries.ts",
+        find: "if (!this.#isOver) stored = await this.#options.intake.takeTogether(messages);",
+        replace:
+          "if (!this.#isOver) stored = new Set(messages); " +
+          "void Bun.sleep(100).then(() => this.#options.intake.takeTogether(messages));",
+      },
     ],
     check: QUEUE,
   },

@@ -107,8 +107,8 @@ function partitionsText(lags) {
   const behind = lags.filter(({ partition, lag }) => partition !== undefined && lag > 0);
   if (behind.length === 0) return "";
   const shown = behind.toSorted((a, b) => b.lag - a.lag).slice(0, LAGS_SHOWN);
-  const more = behind.length > shown.length ? ", …" : "";
-  return `; by partition: ${shown.map(({ partition, lag }) => `${partition}: ${count(lag)}`).join(", ")}${more}`;
+  const more = behind.length > shown.length ? " · …" : "";
+  return `; partition ${shown.map(({ partition, lag }) => `${partition}: ${count(lag)}`).join(" · ")}${more}`;
 }
 
 function healthLine(isWell, attributes, name, state) {
