@@ -22,7 +22,7 @@ export interface BrokerSourceOptions {
 const RETRY_FIRST_MS = 100;
 const RETRY_MAX_MS = 10_000;
 const LASTING_MS = 5_000;
-const DRAIN_GRACE_MS = 3_000;
+const DRAIN_GRACE_MS = 5_000;
 
 export class BrokerSource implements Source {
   readonly name: string;
