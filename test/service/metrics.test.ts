@@ -46,12 +46,13 @@ for (const { name, needs, open } of MODES) {
       const hours = [hourOf(Date.now())];
       const load = new Load({ ports: [service.port], random, clients: 16, streams: ["a"], hours, withId: 0 });
       let scrapes = 0;
-      await waitFor("enough events and scrapes", async () => {
+      const enough = waitFor("enough events and scrapes", async () => {
         expectHolds(await scrape(service.port));
         scrapes += 1;
         return scrapes >= 20 && load.events.length > 1_000;
       });
-      await load.finish();
+      // Also after a failure: its events would be in the figures of the tests that follow.
+      await enough.finally(() => load.finish());
       const samples = await drained();
       // On a busy machine a moment may have been too long for some: those were refused.
       const count = load.events.filter(({ fate }) => fate === "acknowledged").length;
