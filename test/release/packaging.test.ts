@@ -207,7 +207,7 @@ describe("the program", () => {
       expect((await run(import_, cwd)).stdout).toContain("imported before");
       const exported = await waitFor("all rows", async () => {
         const { stdout, stderr } = await run([program, "export", "--format", "ndjson"], cwd);
-        return stderr.startsWith("10000 events") && stdout;
+        return stderr.startsWith("10,000 events") && stdout;
       });
       expect(exported.split("\n")).toHaveLength(10_001);
       await expectUsersByKind(service.url);
