@@ -23,6 +23,9 @@ export interface Pace {
 const TURN_MS = 0.02;
 /** What is done at intervals comes late in a process that is busy: by this factor at most. */
 const LATENESS_MAX = 2;
+/** Pauses between tries are of this length: they are late as well, which saves a quarter of all steps. */
+const RETRY_MIN_MS = 200;
+const RETRY_MAX_MS = 2_000;
 
 interface Recurring {
   readonly intervalMs: number;
@@ -73,6 +76,8 @@ export class Process implements Owner {
   #newClock(): Clock {
     const { scheduler, random, wall } = this.#options;
     const after = (ms: number, act: () => void) => {
+      if (this.#options.pace.leastIntervalMs > 0 && ms >= RETRY_MIN_MS && ms <= RETRY_MAX_MS)
+        return this.#late(ms, act);
       const task = scheduler.after(Math.max(ms, TURN_MS), this, act);
       return () => scheduler.cancel(task);
     };
@@ -85,6 +90,15 @@ export class Process implements Owner {
       sleep: (ms) => new Promise((resolve) => void after(ms, resolve)),
       random: () => random.next(),
     };
+  }
+
+  /** Once, and no sooner than what is done at intervals. */
+  #late(ms: number, act: () => void): () => void {
+    const end = this.#every(ms, () => {
+      end();
+      act();
+    });
+    return end;
   }
 
   #every(ms: number, act: () => void): () => void {
