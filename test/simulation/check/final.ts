@@ -86,10 +86,10 @@ function isDrained(world: World): boolean {
     if (ledger.pending > 0 || refusal !== undefined || !world.books.isIdle(process)) return false;
   }
   if (world.masters.haveLosses) return false;
-  return world.masters.current.every(({ data }) => {
-    // A journal of a process that has ended waits for its lease to run out, and for an adopter.
+  return world.masters.current.every(({ data }, shard) => {
+    // Any other journal waits for its lease to run out, and for an adopter.
     const isFlushed = (writer: string) => {
-      if (world.masters.processOf(writer)?.isRunning !== true) return false;
+      if (!world.masters.isInUse(writer, shard)) return false;
       const watermark = world.cold.data.storedThrough(writer);
       for (const [seq, { batch }] of data.journals.get(writer)!) {
         if (seq > watermark && batch.eventCount > 0) return false;

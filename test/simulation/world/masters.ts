@@ -111,6 +111,9 @@ export class Masters {
     const lastSeqs = new Map(Array.from(this.#writers.keys(), (writer) => [writer, former.data.lastSeq(writer) ?? -1]));
     this.#splits.set(shard, { former, lastSeqs, slots: new Set(slots) });
     if (trace.isOn) trace.add(promoted.name, `is promoted; ${former.name} stays the master of places ${slots}`);
+    // What the former one lacks, its replica lacks as well.
+    const inherited = Array.from(this.#losses.get(former) ?? [], ([writer, lost]) => [writer, { ...lost }] as const);
+    if (inherited.length > 0) this.#losses.set(promoted, new Map(inherited));
     this.noteLoss(promoted, { before: former.data, after: replica });
   }
 
@@ -175,8 +178,10 @@ export class Masters {
     }
   }
 
-  processOf(writer: string): Process | undefined {
-    return this.#writers.get(writer);
+  /** Its process has neither ended nor taken another one. */
+  isInUse(writer: string, shard: number): boolean {
+    const process = this.#writers.get(writer)!;
+    return !process.isDead && this.#latestWriters.get(`${process.name} ${shard}`) === writer;
   }
 
   /** Until then reads may lack something, and ids be unknown. */
@@ -197,9 +202,7 @@ export class Masters {
   #isUnknown(writer: string, { lastSeq, isFound }: LostWrites, shard: number): boolean {
     const { data } = this.current[shard]!;
     if (isFound || (data.lastSeq(writer) ?? -1) >= lastSeq) return false;
-    const process = this.#writers.get(writer)!;
-    const isInUse = !process.isDead && this.#latestWriters.get(`${process.name} ${shard}`) === writer;
-    return isInUse || data.journals.has(writer);
+    return this.isInUse(writer, shard) || data.journals.has(writer);
   }
 
   get haveLosses(): boolean {

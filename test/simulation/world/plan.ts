@@ -91,6 +91,10 @@ const AFTERMATH_MS = 1_500;
 export const SLOW = 0.15;
 const QUIET = 0.45;
 
+/** Of all faults that follow another one: those that strike about when that is over. */
+const NEXT_SHARE = 0.4;
+const NEXT_MS = 300;
+
 /** `faults`: the kinds that may strike. */
 export function planOf(seed: number, faults: readonly FaultName[]): Plan {
   return new Planner(seed, faults).plan();
@@ -164,11 +168,14 @@ class Planner {
     const faults = this.#faults.length === 0 ? 0 : random.pick([0, 1, 1, 2, 3]);
     let endMs = fromMs + lengthMs + AFTERMATH_MS;
     this.#pace(endMs, leaseMs * SLOW);
+    let overMs = fromMs;
     for (let left = faults; left > 0; left--) {
       const fault = planFault(random.pick(this.#faults), random, this.#settings);
-      const atMs = someTime();
+      const isNext = overMs > fromMs && random.chance(NEXT_SHARE);
+      const atMs = isNext ? overMs + random.between(-NEXT_MS, NEXT_MS) : someTime();
+      if (isNext) this.#push(this.#send(atMs - random.between(0, NEXT_MS)));
       this.#push({ type: "fault", atMs, fault });
-      const overMs = atMs + fault.lastsMs;
+      overMs = atMs + fault.lastsMs;
       if (overMs <= endMs) continue;
       this.#pace(overMs, 0);
       this.#pace(overMs + AFTERMATH_MS, leaseMs * SLOW);
