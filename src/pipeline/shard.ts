@@ -134,7 +134,7 @@ export class Shard {
 
   async #checkLeft(): Promise<void> {
     await this.#identity.checkLeft();
-    if (this.#identity.orphans.length > 0) this.committer.kick();
+    if (this.committer.isRecovering) this.committer.kick();
   }
 
   /** Batches in memory that are not known to be stored. */

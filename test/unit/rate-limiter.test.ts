@@ -8,7 +8,7 @@ import { type RateLimit, rateLimitOf, rateLimitText } from "../../src/domain/rat
 import { RateLimiter } from "../../src/http/access/rate-limiter.ts";
 import { HotUnavailableError } from "../../src/store/hot.ts";
 import type { AccessStore, Spending } from "../../src/store/shared-access.ts";
-import { Clock, RecordedLog } from "../harness/pipeline/pipeline-harness.ts";
+import { Clock, NOON, RecordedLog } from "../harness/pipeline/pipeline-harness.ts";
 import { waitFor } from "../harness/service/wait-for.ts";
 
 const TEN_A_SECOND: RateLimit = { count: 10, windowMs: 1_000 };
@@ -45,7 +45,9 @@ afterEach(async () => {
 });
 
 function limiterOn(clock: Clock, store?: AccessStore, log = new RecordedLog()): RateLimiter {
-  const limiter = new RateLimiter({ kind: "key", store, log, nowMs: clock.now });
+  // As a monotonic clock, which begins at 0: what it adds up is exact to far less than a millisecond.
+  const nowMs = () => clock.ms - NOON;
+  const limiter = new RateLimiter({ kind: "key", store, log, nowMs });
   limiters.push(limiter);
   return limiter;
 }

@@ -9,6 +9,9 @@
  * | in flight  | an attempt has no answer yet                  | stored, unsent, in doubt                        |
  * | in doubt   | an attempt got no answer: the connection was  | sent again unchanged under the same seq, until  |
  * |            | lost, or it took too long                     | it is stored, or known not to be                |
+ * | owed       | it was in doubt, has ids, and was lost with   | sent again once the lost ids are known, however |
+ * |            | the data set; other instances may have told   | long it takes                                   |
+ * |            | clients by an id that its event is stored     |                                                 |
  * | stored     | "committed"                                   | 204; offered to the flusher                     |
  *
  * and what each answer means:
@@ -22,7 +25,7 @@
  * | an error: not done  | stays unsent                      | stays in doubt: an earlier copy may still arrive   |
  * | no answer           | is in doubt                       | stays in doubt                                     |
  *
- * The waiters of a batch that is in flight or in doubt OUTCOME_TIMEOUT_MS after it was sent are told "unknown" (504).
+ * The waiters of a batch that is in flight, in doubt or owed OUTCOME_TIMEOUT_MS after it was sent are told "unknown" (504).
  * The batch is sent on all the same. A stop tells them so at the end of its grace, and leaves the batch to the adopter
  * of the journal. Orphans (acknowledged batches that the hot store lost) have no waiters and are never given up.
  *
@@ -71,6 +74,7 @@ interface Sending {
   sentMs: number | undefined;
   isInFlight: boolean;
   isInDoubt: boolean;
+  isOwed: boolean;
   /** Its waiters were told "unknown". */
   isTold: boolean;
   cancelTimeout: (() => void) | undefined;
@@ -84,6 +88,8 @@ const RETRY_MAX_MS = 500;
 export class BatchSender {
   readonly #options: BatchSenderOptions;
   #current: Sending | undefined;
+  /** At most one for each time that the data set was lost. */
+  readonly #owed: Sending[] = [];
   /** Of the current batch, or else the next. */
   #seq = 1;
   #isStopped = false;
@@ -111,6 +117,12 @@ export class BatchSender {
     return this.#current !== undefined && this.#current.opened === undefined ? this.#current.batch.eventCount : 0;
   }
 
+  /** Perhaps acknowledged by another instance, and in no store. */
+  get owedEvents(): number {
+    const current = this.#current?.isOwed ? this.#current.batch.eventCount : 0;
+    return this.#owed.reduce((sum, { batch }) => sum + batch.eventCount, current);
+  }
+
   /** What the end of the writer has to settle. */
   get doubt(): { readonly seq: number; readonly isOrphan: boolean } | undefined {
     const current = this.#current;
@@ -122,14 +134,21 @@ export class BatchSender {
     invariant(this.#current === undefined, `a batch was taken while batch ${this.#seq} is being sent`);
     this.#current = {
       ...{ batch, opened, sentMs: undefined },
-      ...{ isInFlight: false, isInDoubt: false, isTold: false, cancelTimeout: undefined },
+      ...{ isInFlight: false, isInDoubt: false, isOwed: false, isTold: false, cancelTimeout: undefined },
     };
+  }
+
+  /** Only while it is idle. False if there is none that can be sent now. */
+  takeOwed(): boolean {
+    if (!this.#options.ids.areKnown) return false;
+    this.#current = this.#owed.shift();
+    return this.#current !== undefined;
   }
 
   /** Throws what a store failed by. The batch is then refused by refuseUnsent(), or sent again by the next call. */
   async send(): Promise<void> {
     const sending = this.#current!;
-    if (this.#mayRepeatIds(sending)) return this.#options.onUnknownIds();
+    if (this.#mayRepeatIds(sending)) return sending.isOwed ? this.#owe(sending) : this.#options.onUnknownIds();
     const result = await this.#answer(sending);
     if (result === undefined || this.#isStopped) return;
     switch (result.status) {
@@ -143,20 +162,20 @@ export class BatchSender {
       case "uninitialized":
       case "unknown":
         this.#options.identity.isLost = true;
-        if (sending.isTold && !sending.isInDoubt) this.#endUnstored(sending);
+        if (sending.isTold && !sending.isInDoubt && !sending.isOwed) this.#endUnstored(sending);
     }
   }
 
   /** The batch was made for an earlier data set. Orphans were acknowledged, and are in the cold store in no case. */
   #mayRepeatIds({ batch, opened, isInDoubt }: Sending): boolean {
     if (this.#options.ids.areKnown || opened === undefined || isInDoubt) return false;
-    return batch.groups.some(({ ids }) => ids !== null);
+    return hasIds(batch);
   }
 
   /** Undefined if there is none, and none is waited for any more. */
   async #answer(sending: Sending): Promise<CommitResult | undefined> {
     const { hot, identity, clock, onFailure } = this.#options;
-    const openedMs = sending.opened?.openedMs ?? clock.monotonicMs();
+    const openedMs = sending.isOwed ? clock.monotonicMs() : (sending.opened?.openedMs ?? clock.monotonicMs());
     sending.sentMs ??= clock.monotonicMs();
     const leftMs = openedMs + COMMIT_DEADLINE_MS - clock.monotonicMs();
     const cancel = clock.after(Math.max(0, leftMs), () => this.overdue());
@@ -172,7 +191,7 @@ export class BatchSender {
           if (mayHaveApplied(error)) this.#doubt(sending);
           const pauseMs = backoffMs(attempt, RETRY_FIRST_MS, RETRY_MAX_MS, clock.random);
           if (!sending.isInDoubt) {
-            if (sending.isTold) return void this.#endUnstored(sending);
+            if (sending.isTold && !sending.isOwed) return void this.#endUnstored(sending);
             if (clock.monotonicMs() - openedMs + pauseMs > COMMIT_DEADLINE_MS) throw error;
           }
           await clock.sleep(pauseMs);
@@ -203,7 +222,7 @@ export class BatchSender {
     const { clock, outcomeTimeoutMs } = this.#options;
     const leftMs = sending.sentMs! + outcomeTimeoutMs - clock.monotonicMs();
     sending.cancelTimeout = clock.after(Math.max(0, leftMs), () => {
-      if (sending.isInFlight || sending.isInDoubt) this.#tellUnknown(sending);
+      if (sending.isInFlight || sending.isInDoubt || sending.isOwed) this.#tellUnknown(sending);
     });
   }
 
@@ -266,7 +285,7 @@ export class BatchSender {
     const { hydrator, lateGroups } = this.#options;
     const { opened } = sending;
     const groups = positions.map((position) => sending.batch.groups[position]!);
-    if (opened === undefined || sending.isInDoubt) {
+    if (opened === undefined || sending.isInDoubt || sending.isOwed) {
       await this.overdueAfterDeadline(Promise.all(groups.map((group) => hydrator.hydrate(group))));
       return;
     }
@@ -303,7 +322,8 @@ export class BatchSender {
     }
     sending.isInDoubt = false;
     if (fate === "unstored") {
-      if (sending.isTold) this.#endUnstored(sending);
+      if (sending.opened !== undefined && hasIds(sending.batch)) this.#owe(sending);
+      else if (sending.isTold) this.#endUnstored(sending);
       return;
     }
     this.#checkAccepted(sending, fate.acceptedEvents);
@@ -319,10 +339,16 @@ export class BatchSender {
     this.#endStored(sending, ordinalsWithId(sending.batch, duplicateCount));
   }
 
+  #owe(sending: Sending): void {
+    sending.isOwed = true;
+    this.#owed.push(sending);
+    this.#current = undefined;
+  }
+
   /** For the waiters of a batch that no attempt can have applied. `refuse`: for this many events. */
   refuseUnsent(refuse: (eventCount: number) => Refusal): void {
     const sending = this.#current;
-    if (sending?.opened === undefined || sending.isInDoubt || sending.isInFlight) return;
+    if (sending?.opened === undefined || sending.isInDoubt || sending.isInFlight || sending.isOwed) return;
     if (sending.isTold) {
       this.#endUnstored(sending);
       return;
@@ -335,10 +361,16 @@ export class BatchSender {
   stop(): void {
     this.#isStopped = true;
     const sending = this.#current;
-    if (sending === undefined || !(sending.isInFlight || sending.isInDoubt)) return;
-    sending.cancelTimeout?.();
-    this.#tellUnknown(sending);
+    const isOpen = sending !== undefined && (sending.isInFlight || sending.isInDoubt || sending.isOwed);
+    for (const open of isOpen ? [sending, ...this.#owed] : this.#owed) {
+      open.cancelTimeout?.();
+      this.#tellUnknown(open);
+    }
   }
+}
+
+function hasIds({ groups }: Batch): boolean {
+  return groups.some(({ ids }) => ids !== null);
 }
 
 function mayHaveApplied(error: unknown): boolean {

@@ -115,7 +115,7 @@ export class Committer {
 
   /** True while the hot store may lack events of this process that were acknowledged: it has lost data. */
   get isRecovering(): boolean {
-    return this.#options.identity.isLost || this.orphanEvents > 0;
+    return this.#options.identity.isLost || this.orphanEvents > 0 || this.#sender.owedEvents > 0;
   }
 
   /** Acknowledged, in no store, and to be committed again. */
@@ -273,6 +273,7 @@ export class Committer {
       this.#sender.take(orphan, undefined);
       return;
     }
+    if (this.#sender.takeOwed()) return;
     const opened = this.#pauseMs > 0 ? undefined : this.#queue.next();
     if (opened !== undefined) this.#sender.take(opened.builder, opened);
   }
@@ -324,6 +325,7 @@ export class Committer {
 
   get #isBusy(): boolean {
     const isIdle = this.#queue.isEmpty && this.#lateGroups.isEmpty && this.#sender.isIdle;
-    return this.#running !== undefined || !isIdle || this.#options.identity.orphans.length > 0;
+    const isOwing = this.#options.identity.orphans.length > 0 || this.#sender.owedEvents > 0;
+    return this.#running !== undefined || !isIdle || isOwing;
   }
 }

@@ -250,6 +250,27 @@ describeFaults((cluster) => {
       await cluster.site.expectStored([click("before"), named("after")]);
     });
 
+    test("no answer until it was emptied, and acknowledged by another instance as duplicates: stored", async () => {
+      const b = await cluster.site.start();
+      const proxy = await cluster.behindRedisProxy();
+      const a = await cluster.site.start({ outcomeTimeoutMs: OUTCOME_TIMEOUT_MS });
+      await b.take(click("before"));
+      await b.drained();
+      proxy.dropAnswers();
+      const outcomes = await a.submit(...namedClicks("sent", 20));
+      expect(outcomes.map((outcome) => outcome?.reason)).toEqual(Array(20).fill("outcome_unknown"));
+      await b.take(...namedClicks("sent", 20));
+      expect(b.pipeline.ledger.duplicates).toBe(20);
+      await cluster.site.flushRedis();
+      proxy.onDownstream = undefined;
+      proxy.cutAll();
+      await waitFor("what was acknowledged to be stored", () => a.pipeline.ledger.inDoubt === 0);
+      expect(a.pipeline.ledger).toMatchObject({ accepted: 20, unknown: 20, unknownStored: 20, unknownUnstored: 0 });
+      await cluster.site.expectStored([click("before"), ...namedClicks("sent", 20)]);
+      await a.serves({ stream: click("u").stream, hour: NOON });
+      await expectReads(a, [click("before"), ...namedClicks("sent", 20)]);
+    });
+
     test("in doubt, and the cold store unavailable: it stays unknown, and other events are accepted", async () => {
       const b = await cluster.site.start({ leaseMs: SHORT_LEASE_MS });
       const a = await cluster.site.start({ leaseMs: SHORT_LEASE_MS, outcomeTimeoutMs: OUTCOME_TIMEOUT_MS });
