@@ -25,9 +25,10 @@
  * | an error: not done  | stays unsent                      | stays in doubt: an earlier copy may still arrive   |
  * | no answer           | is in doubt                       | stays in doubt                                     |
  *
- * The waiters of a batch that is in flight, in doubt or owed OUTCOME_TIMEOUT_MS after it was sent are told "unknown" (504).
- * The batch is sent on all the same. A stop tells them so at the end of its grace, and leaves the batch to the adopter
- * of the journal. Orphans (acknowledged batches that the hot store lost) have no waiters and are never given up.
+ * The waiters of a batch that is in flight, in doubt or owed OUTCOME_TIMEOUT_MS after it was sent are told "unknown"
+ * (504). The batch is sent on all the same. A stop tells them so at the end of its grace, and leaves the batch to the
+ * adopter of the journal. Orphans (acknowledged batches that the hot store lost) have no waiters and are never given
+ * up.
  *
  * Invariants: the seqs of a writer have no gaps; a batch in doubt never changes, and nothing else is sent meanwhile; an
  * event is answered as stored only after the hot store has said so, and refused only if no attempt can ever apply it.

@@ -14,7 +14,7 @@ const QUORUM = 2;
 const DOWN_AFTER_MS = 1_000;
 /** Sentinels wait twice as long before they try the same master again. */
 const FAILOVER_TIMEOUT_MS = 3_000;
-const RESET_AFTER_MS = 20_000;
+const HELP_AFTER_MS = 20_000;
 
 export async function startRedisSentinels(args: readonly string[] = []): Promise<RedisSentinels> {
   const parts: ServerProcess[] = [];
@@ -116,20 +116,21 @@ export class RedisSentinels implements RedisGroup {
   /** With its settings on the command line alone it begins as a master: nobody asks it, and it is told at once. */
   async restart(server: RedisServer): Promise<void> {
     await server.start();
-    const { port } = await this.masterOf("");
-    if (port !== server.port) await askRedis(server, "REPLICAOF", "127.0.0.1", String(port));
+    const master = await this.masterOf("");
+    if (master !== server) await follow(server, master);
   }
 
   async settle(): Promise<void> {
     const master = await this.masterOf("");
     const others = this.servers.filter((server) => server !== master);
-    await waitFor(
-      "all replicas to follow the master",
-      async () => (await this.replicasOf(master)).length === others.length,
-      { timeoutMs: SETTLE_TIMEOUT_MS },
-    );
+    const doAllFollow = async () => (await this.replicasOf(master)).length === others.length;
+    const tellAll = () => Promise.all(others.map((server) => follow(server, master)));
+    await settled("all replicas to follow the master", doAllFollow, tellAll);
     await untilInSync(others);
-    for (const sentinel of this.sentinels) await untilSeesAll(sentinel, master);
+    for (const sentinel of this.sentinels) {
+      const reset = () => askRedis(sentinel, "SENTINEL", "RESET", NAME);
+      await settled("a Sentinel to see all others", () => seesAll(sentinel, master), reset);
+    }
   }
 
   async stop(): Promise<void> {
@@ -137,16 +138,18 @@ export class RedisSentinels implements RedisGroup {
   }
 }
 
-/** On a busy machine a Sentinel can stay with what it saw wrongly; it is told to look anew, as an operator would. */
-async function untilSeesAll(sentinel: ServerProcess, master: RedisServer): Promise<void> {
-  const what = "a Sentinel to see all others";
-  const attempt = (timeoutMs: number) => waitFor(what, () => seesAll(sentinel, master), { timeoutMs });
+/** On a busy machine Sentinels can stay with what they saw wrongly; then they are helped, as an operator would do. */
+async function settled(what: string, probe: () => Promise<boolean>, help: () => Promise<unknown>): Promise<void> {
   try {
-    await attempt(RESET_AFTER_MS);
+    await waitFor(what, probe, { timeoutMs: HELP_AFTER_MS });
   } catch {
-    await askRedis(sentinel, "SENTINEL", "RESET", NAME);
-    await attempt(SETTLE_TIMEOUT_MS);
+    await help();
+    await waitFor(what, probe, { timeoutMs: SETTLE_TIMEOUT_MS });
   }
+}
+
+async function follow(server: RedisServer, { port }: RedisServer): Promise<void> {
+  await askRedis(server, "REPLICAOF", "127.0.0.1", String(port));
 }
 
 async function namedPort(sentinel: ServerProcess): Promise<number> {
