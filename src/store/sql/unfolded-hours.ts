@@ -3,8 +3,10 @@
  * merge into one row every time would read and write the sketches of 1,000 streams for each flush (measured:
  * docs/performance.md). Now and then the parts of an hour are folded into one row.
  *
- * The count is this process' own and in memory: readers add up whatever parts there are. After a crash, or a flush that
- * failed, an hour has some parts more.
+ * The count is this process' own and in memory: readers add up whatever parts there are. After a crash, a flush that
+ * failed, or more hours at once than fit in memory, an hour has some parts more.
+ *
+ * Invariant: between two flushes at most HOURS_MAX hours are in memory.
  */
 import { type HourKey, hourKeyName } from "../../domain/event.ts";
 import { compareHours } from "./event-rows.ts";
@@ -57,13 +59,19 @@ export class UnfoldedHours {
     return begun;
   }
 
+  /** Hours of which the parts are counted. */
+  get size(): number {
+    return this.#hours.size;
+  }
+
   #takeOld(): HourKey[] {
     const old: HourKey[] = [];
     for (const [name, unfolded] of this.#hours) {
-      const isOld = this.#flushes - unfolded.firstFlush >= FLUSHES_MAX || this.#hours.size > HOURS_MAX;
-      if (!isOld || old.length === OLD_HOURS_PER_FLUSH) break;
+      const isTooMany = this.#hours.size > HOURS_MAX;
+      const isOld = this.#flushes - unfolded.firstFlush >= FLUSHES_MAX;
+      if (!isTooMany && (!isOld || old.length === OLD_HOURS_PER_FLUSH)) break;
       this.#hours.delete(name);
-      if (unfolded.parts > 1) old.push(unfolded);
+      if (unfolded.parts > 1 && old.length < OLD_HOURS_PER_FLUSH) old.push(unfolded);
     }
     return old;
   }

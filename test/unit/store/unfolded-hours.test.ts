@@ -52,3 +52,13 @@ test("memory is bounded: with very many hours the oldest are folded early", () =
   expect(due).toHaveLength(10);
   expect(due.every(({ stream }) => stream.startsWith("many"))).toBe(true);
 });
+
+test("memory is bounded however many hours a flush brings", () => {
+  const unfolded = new UnfoldedHours();
+  for (let flush = 0; flush < 6; flush++) {
+    // Each twice, as hours with one part are not folded.
+    const due = unfolded.append(hoursOf(30_000, `flush-${Math.floor(flush / 2)}`));
+    expect(unfolded.size).toBeLessThanOrEqual(50_000);
+    expect(due.length).toBeLessThanOrEqual(50);
+  }
+});
