@@ -134,7 +134,8 @@ export class Shard {
 
   async #checkLeft(): Promise<void> {
     await this.#identity.checkLeft();
-    if (this.committer.isRecovering) this.committer.kick();
+    // Owed batches wait for ids, which may be known by now.
+    if (this.committer.isOwing) this.committer.kick();
   }
 
   /** Batches in memory that are not known to be stored. */

@@ -141,6 +141,7 @@ export class BatchSender {
 
   /** Only while it is idle. False if there is none that can be sent now. */
   takeOwed(): boolean {
+    invariant(this.#current === undefined, `an owed batch was taken while batch ${this.#seq} is being sent`);
     if (!this.#options.ids.areKnown) return false;
     this.#current = this.#owed.shift();
     return this.#current !== undefined;
@@ -163,7 +164,7 @@ export class BatchSender {
       case "uninitialized":
       case "unknown":
         this.#options.identity.isLost = true;
-        if (sending.isTold && !sending.isInDoubt && !sending.isOwed) this.#endUnstored(sending);
+        if (sending.isTold && !mustBeStored(sending)) this.#endUnstored(sending);
     }
   }
 
@@ -192,7 +193,7 @@ export class BatchSender {
           if (mayHaveApplied(error)) this.#doubt(sending);
           const pauseMs = backoffMs(attempt, RETRY_FIRST_MS, RETRY_MAX_MS, clock.random);
           if (!sending.isInDoubt) {
-            if (sending.isTold && !sending.isOwed) return void this.#endUnstored(sending);
+            if (sending.isTold && !mustBeStored(sending)) return void this.#endUnstored(sending);
             if (clock.monotonicMs() - openedMs + pauseMs > COMMIT_DEADLINE_MS) throw error;
           }
           await clock.sleep(pauseMs);
@@ -223,7 +224,7 @@ export class BatchSender {
     const { clock, outcomeTimeoutMs } = this.#options;
     const leftMs = sending.sentMs! + outcomeTimeoutMs - clock.monotonicMs();
     sending.cancelTimeout = clock.after(Math.max(0, leftMs), () => {
-      if (sending.isInFlight || sending.isInDoubt || sending.isOwed) this.#tellUnknown(sending);
+      if (sending.isInFlight || mustBeStored(sending)) this.#tellUnknown(sending);
     });
   }
 
@@ -284,14 +285,13 @@ export class BatchSender {
 
   async #fetchHours(sending: Sending, positions: readonly number[]): Promise<void> {
     const { hydrator, lateGroups } = this.#options;
-    const { opened } = sending;
     const groups = positions.map((position) => sending.batch.groups[position]!);
-    if (opened === undefined || sending.isInDoubt || sending.isOwed) {
+    if (mustBeStored(sending)) {
       await this.overdueAfterDeadline(Promise.all(groups.map((group) => hydrator.hydrate(group))));
       return;
     }
     if (sending.isTold) return this.#endUnstored(sending);
-    for (const group of groups) void lateGroups.stepAside(group, opened);
+    for (const group of groups) void lateGroups.stepAside(group, sending.opened!);
     sending.batch = withoutGroups(sending.batch, new Set(positions));
     if (sending.batch.eventCount === 0) this.#end(sending);
   }
@@ -349,12 +349,12 @@ export class BatchSender {
   /** For the waiters of a batch that no attempt can have applied. `refuse`: for this many events. */
   refuseUnsent(refuse: (eventCount: number) => Refusal): void {
     const sending = this.#current;
-    if (sending?.opened === undefined || sending.isInDoubt || sending.isInFlight || sending.isOwed) return;
+    if (sending === undefined || sending.isInFlight || mustBeStored(sending)) return;
     if (sending.isTold) {
       this.#endUnstored(sending);
       return;
     }
-    sending.opened.resolve(refuse(sending.batch.eventCount));
+    sending.opened!.resolve(refuse(sending.batch.eventCount));
     this.#end(sending);
   }
 
@@ -362,12 +362,17 @@ export class BatchSender {
   stop(): void {
     this.#isStopped = true;
     const sending = this.#current;
-    const isOpen = sending !== undefined && (sending.isInFlight || sending.isInDoubt || sending.isOwed);
+    const isOpen = sending !== undefined && (sending.isInFlight || mustBeStored(sending));
     for (const open of isOpen ? [sending, ...this.#owed] : this.#owed) {
       open.cancelTimeout?.();
       this.#tellUnknown(open);
     }
   }
+}
+
+/** It may be applied, or acknowledged: it is sent until it is stored, or nobody can tell. */
+function mustBeStored({ opened, isInDoubt, isOwed }: Sending): boolean {
+  return opened === undefined || isInDoubt || isOwed;
 }
 
 function hasIds({ groups }: Batch): boolean {

@@ -115,7 +115,12 @@ export class Committer {
 
   /** True while the hot store may lack events of this process that were acknowledged: it has lost data. */
   get isRecovering(): boolean {
-    return this.#options.identity.isLost || this.orphanEvents > 0 || this.#sender.owedEvents > 0;
+    return this.#options.identity.isLost || this.isOwing;
+  }
+
+  /** Orphans or owed batches are to be committed before anything else. */
+  get isOwing(): boolean {
+    return this.orphanEvents > 0 || this.#sender.owedEvents > 0;
   }
 
   /** Acknowledged, in no store, and to be committed again. */
@@ -325,7 +330,6 @@ export class Committer {
 
   get #isBusy(): boolean {
     const isIdle = this.#queue.isEmpty && this.#lateGroups.isEmpty && this.#sender.isIdle;
-    const isOwing = this.#options.identity.orphans.length > 0 || this.#sender.owedEvents > 0;
-    return this.#running !== undefined || !isIdle || isOwing;
+    return this.#running !== undefined || !isIdle || this.isOwing;
   }
 }
