@@ -142,7 +142,7 @@ function checkJobs(folder: string, signal: AbortSignal, note: Note): Job[] {
       const outputPath = join(folder, name);
       const passed = (await runStep([join(BIN, program), ...args], { signal, outputPath })) === 0;
       if (!passed) console.error(`\n(fail) ${name}: ${[program, ...args].join(" ")}\n${readText(outputPath)}`);
-      note(name, { ...NOTHING, [passed ? "passed" : "failed"]: 1 });
+      note(name, passed ? { ...NOTHING, passed: 1 } : { ...NOTHING, failed: [name] });
     },
   });
   return [check("types", ["tsc", "--noEmit"]), check("lint", ["biome", "ci", "--colors=off", "."])];
@@ -172,11 +172,9 @@ function testJob({ path, runsAlone, namePattern, engine }: TestFile, context: Te
       const signal = AbortSignal.any([context.signal, AbortSignal.timeout(TIME_LIMITS[tier].fileMs)]);
       const exitCode = await runStep(command, { signal, env: environment, outputPath });
       const report = existsSync(reportPath) ? readText(reportPath) : undefined;
-      const { tally, problems } = judge({ file: title, exitCode, report, namePattern });
+      const tally = judge({ file: title, exitCode, report, namePattern });
       note(title, tally);
-      if (tally.failed === 0) return;
-      console.error(`\n${readText(outputPath)}`);
-      for (const problem of problems) console.error(`(fail) ${problem}`);
+      if (tally.failed.length > 0) console.error(`\n${readText(outputPath)}`);
     },
   };
 }
@@ -215,7 +213,7 @@ function withEarlier(tally: Tally, path: string | undefined): Tally {
 const options = readOptions(process.argv.slice(2));
 const tally = await main(options).catch((error: unknown): Tally => {
   console.error(error);
-  return { ...NOTHING, failed: 1 };
+  return { ...NOTHING, failed: ["the command itself"] };
 });
 console.log(`\n${summary(withEarlier(tally, options.tallyPath))}`);
-process.exit(tally.failed === 0 ? 0 : 1);
+process.exit(tally.failed.length === 0 ? 0 : 1);

@@ -50,7 +50,7 @@ function outcome(tally: Tally | undefined): string {
   if (tally === undefined) return "";
   const { passed, failed, skipped } = tally;
   const parts = [`${passed} passed`];
-  if (failed > 0) parts.push(`${failed} FAILED`);
+  if (failed.length > 0) parts.push(`${failed.length} FAILED`);
   if (skipped > 0) parts.push(`${skipped} skipped`);
   return parts.join(", ");
 }

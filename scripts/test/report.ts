@@ -7,7 +7,8 @@
  */
 export interface Tally {
   readonly passed: number;
-  readonly failed: number;
+  /** What failed, a line each. */
+  readonly failed: readonly string[];
   readonly skipped: number;
 }
 
@@ -21,51 +22,41 @@ export interface FileRun {
   readonly namePattern: string | undefined;
 }
 
-export interface Verdict {
-  readonly tally: Tally;
-  /** What went wrong beside the tests that failed. */
-  readonly problems: readonly string[];
-}
+export const NOTHING: Tally = { passed: 0, failed: [], skipped: 0 };
 
-export const NOTHING: Tally = { passed: 0, failed: 0, skipped: 0 };
-
-export function judge({ file, exitCode, report, namePattern }: FileRun): Verdict {
+export function judge({ file, exitCode, report, namePattern }: FileRun): Tally {
   const ended = exitCode === undefined ? "was ended" : `exited with ${exitCode}`;
   const cases = readCases(report ?? "");
-  if (cases === undefined) {
-    const problem = `${file}: the test runner ${ended} and left no whole report`;
-    return { tally: { ...NOTHING, failed: 1 }, problems: [problem] };
-  }
+  if (cases === undefined)
+    return { ...NOTHING, failed: [`${file}: the test runner ${ended} and left no whole report`] };
   const meant = namePattern === undefined ? undefined : new RegExp(namePattern);
-  const { passed, failed, skipped } = count(cases.filter((one) => meant?.test(fullName(one)) ?? true));
-  const problems: string[] = [];
-  if (passed + failed + skipped === 0) problems.push(`${file} did not load, or has no test`);
-  else if (exitCode !== 0 && failed === 0)
-    problems.push(`${file}: the test runner ${ended} though no test failed: an error outside of the tests`);
-  return { tally: { passed, failed: failed + problems.length, skipped }, problems };
+  const own = cases.filter((one) => meant?.test(fullName(one)) ?? true);
+  const [passed, failedTests, skipped] = OUTCOMES.map((outcome) => own.filter((one) => one.outcome === outcome));
+  const failed = failedTests!.map(({ path }) => `${file}: ${path.join(" > ")}`);
+  if (own.length === 0) failed.push(`${file} did not load, or has no test`);
+  else if (exitCode !== 0 && failed.length === 0)
+    failed.push(`${file}: the test runner ${ended} though no test failed: an error outside of the tests`);
+  return { passed: passed!.length, failed, skipped: skipped!.length };
 }
 
-function count(cases: readonly TestCase[]): Tally {
-  const tally = { passed: 0, failed: 0, skipped: 0 };
-  for (const { outcome } of cases) tally[outcome] += 1;
-  return tally;
-}
+const OUTCOMES = ["passed", "failed", "skipped"] as const;
 
 export function sum(tallies: readonly Tally[]): Tally {
   return tallies.reduce(
     (a, b) => ({
       passed: a.passed + b.passed,
-      failed: a.failed + b.failed,
+      failed: [...a.failed, ...b.failed],
       skipped: a.skipped + b.skipped,
     }),
     NOTHING,
   );
 }
 
-/** The last line always has one form; a line above it says how many tests were skipped. */
+/** The last line always has one form; those above it name what failed, and say how many tests were skipped. */
 export function summary({ passed, failed, skipped }: Tally): string {
-  const line = `${passed} passed, ${failed} failed`;
-  return skipped === 0 ? line : `${skipped} SKIPPED, and so neither passed nor failed\n${line}`;
+  const lines = failed.length === 0 ? [] : ["Failed:", ...failed.map((name) => `  ${name}`)];
+  if (skipped > 0) lines.push(`${skipped} SKIPPED, and so neither passed nor failed`);
+  return [...lines, `${passed} passed, ${failed.length} failed`].join("\n");
 }
 
 export interface TestCase {

@@ -27,6 +27,8 @@ export interface ServerProgram {
   /** Whether it is this very process that answers on the port, and is ready to serve. May throw when not. */
   isReady(place: ServerPlace, pid: number): Promise<boolean>;
   readonly startTimeoutMs: number;
+  /** Whether an end that no test asked for is told of, with the last of what it wrote. */
+  readonly endsOnlyWhenKilled?: boolean;
 }
 
 const EXIT_TIMEOUT_MS = 60_000;
@@ -65,6 +67,8 @@ export class ServerProcess {
   readonly #guardian: number;
   #process: Subprocess | undefined;
   #lastPid = 0;
+  /** The last process that was told to end. */
+  #toEnd: Subprocess | undefined;
   /** The last process that ended. */
   #ended: Subprocess | undefined;
   #prepared = false;
@@ -130,6 +134,8 @@ export class ServerProcess {
         this.#process = undefined;
         this.#ended = ended;
         rmSync(this.#pidFile, { force: true });
+        // Else the tests that miss it would only tell that nothing answers.
+        if (this.#program.endsOnlyWhenKilled === true && this.#toEnd !== ended) console.error(this.describe());
       },
     });
     child.unref();
@@ -161,6 +167,7 @@ export class ServerProcess {
   async kill(signal: NodeJS.Signals = "SIGKILL"): Promise<void> {
     const child = this.#process;
     if (child === undefined) return;
+    this.#toEnd = child;
     child.kill(signal);
     // A paused process takes any other signal only once it goes on.
     if (signal !== "SIGKILL") child.kill("SIGCONT");
