@@ -2,7 +2,7 @@
 import type { Command } from "commander";
 import { hourOf } from "../domain/event.ts";
 import type { Config } from "../settings/settings.ts";
-import type { DeadLetter } from "../store/cold/dead-letter-store.ts";
+import type { DeadLetter } from "../store/cold.ts";
 import { addChoice, type Choice, choiceOf, exitWith } from "./arguments.ts";
 import { dropChosen, listAll, replayChosen, type SetAside } from "./shared/set-aside.ts";
 import { type OpenStores, withStores } from "./shared/with-stores.ts";

@@ -7,7 +7,7 @@
 import type { Command } from "commander";
 import { errorText } from "../runtime/deadline.ts";
 import type { Config } from "../settings/settings.ts";
-import type { PoisonStore, StoredPoison } from "../store/cold/poison-store.ts";
+import type { PoisonStore, StoredPoison } from "../store/cold.ts";
 import { addChoice, type Choice, choiceOf, exitWith, URL_HELP, urlArgument } from "./arguments.ts";
 import { ServiceClient } from "./shared/service-client.ts";
 import { dropChosen, listAll, replayChosen, type SetAside } from "./shared/set-aside.ts";

@@ -4,7 +4,7 @@ import { description, version } from "../../package.json";
 import { errorText } from "../runtime/deadline.ts";
 import { settingNamed } from "../settings/read-config.ts";
 import { ConfigError } from "../settings/settings.ts";
-import { ColdUnavailableError } from "../store/cold/errors.ts";
+import { ColdUnavailableError } from "../store/cold.ts";
 import { HotUnavailableError } from "../store/hot.ts";
 import { addSettingsHelp } from "./arguments.ts";
 import { addBench } from "./bench.ts";

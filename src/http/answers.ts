@@ -2,7 +2,6 @@
  * Answers other than success. Every error body is
  *   {"error": {"code", "message", "field"?, "got"?, "expected"?}}
  */
-
 import { type Outcome, type Refusal, UNKNOWN } from "../pipeline/commit/open-batch.ts";
 import type { ErrorBody } from "../protocol/body/refused-body.ts";
 import {
@@ -15,7 +14,7 @@ import {
 import { MalformedQueryError } from "../protocol/query-string.ts";
 import { errorText } from "../runtime/deadline.ts";
 import type { Log } from "../runtime/log.ts";
-import { ColdUnavailableError } from "../store/cold/errors.ts";
+import { ColdUnavailableError } from "../store/cold.ts";
 import { HotUnavailableError } from "../store/hot.ts";
 import { REQUEST_ID, traceOf } from "./requests/trace.ts";
 

@@ -5,7 +5,6 @@
  * Invariant: all who wait share one timer, with a jittered backoff that grows until something has been stored
  * again. Once released, by the timer or by release(), nobody is forgotten.
  */
-
 import type { RefusalReason } from "../domain/refusal-reasons.ts";
 import { backoffMs } from "../runtime/backoff.ts";
 import type { Log } from "../runtime/log.ts";

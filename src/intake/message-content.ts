@@ -4,7 +4,6 @@
  * Invariant: the same message, delivered again, gives the same events under the same ids, and the same poison
  * under the same digests: so that each counts once, and is set aside once.
  */
-
 import { createHash } from "node:crypto";
 import type { Event } from "../domain/event.ts";
 import { hasReplacement, isUserLength } from "../domain/user-text.ts";
@@ -19,7 +18,7 @@ import {
   readEventsAtOnce,
 } from "../protocol/body/read-events.ts";
 import { RefusedBodyError } from "../protocol/body/refused-body.ts";
-import type { Poison } from "../store/cold/poison-store.ts";
+import type { Poison } from "../store/cold.ts";
 
 export interface Message {
   /** What its sender named it; undefined if it has no name. */

@@ -5,7 +5,6 @@
  * Invariant: the end is told only once it is reached, so that whoever then acknowledges the message, and only
  * then, loses nothing. Whatever kind of source a message came from, this is what becomes of it.
  */
-
 import type { Event } from "../domain/event.ts";
 import type { RefusalReason } from "../domain/refusal-reasons.ts";
 import type { BulkOutcome } from "../pipeline/commit/bulk.ts";

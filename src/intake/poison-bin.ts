@@ -7,7 +7,7 @@
 import { backoffMs } from "../runtime/backoff.ts";
 import { errorText } from "../runtime/deadline.ts";
 import type { Log } from "../runtime/log.ts";
-import type { Poison } from "../store/cold/poison-store.ts";
+import type { Poison } from "../store/cold.ts";
 
 const RETRY_FIRST_MS = 100;
 const RETRY_MAX_MS = 5_000;

@@ -2,7 +2,6 @@
  * The way of an event, put together: to its shard, of which there are one or several, and the reads beside them.
  * Invariant: everything that runs here by a timer has ended when stop() answers.
  */
-
 import type { Event, HourKey } from "../domain/event.ts";
 import { Ledger } from "../domain/ledger.ts";
 import type { RefusalReason } from "../domain/refusal-reasons.ts";
@@ -13,10 +12,8 @@ import type { Clock } from "../runtime/clock.ts";
 import { errorText } from "../runtime/deadline.ts";
 import { type Log, logWith } from "../runtime/log.ts";
 import type { Metrics } from "../runtime/metrics.ts";
-import { coldShard } from "../store/cold/cold-shard.ts";
-import type { ColdStore } from "../store/cold/cold-store.ts";
-import type { Poison } from "../store/cold/poison-store.ts";
-import type { PastReads } from "../store/cold/read-store.ts";
+import type { ColdStore, PastReads, Poison } from "../store/cold.ts";
+import { coldShard } from "../store/cold-shard.ts";
 import type { HotStore } from "../store/hot.ts";
 import { type BulkOutcome, submitDivided } from "./commit/bulk.ts";
 import type { JournalBound } from "./commit/event-admission.ts";

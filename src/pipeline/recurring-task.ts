@@ -5,7 +5,7 @@
 import type { Clock } from "../runtime/clock.ts";
 import { errorText } from "../runtime/deadline.ts";
 import type { Log } from "../runtime/log.ts";
-import { ColdUnavailableError } from "../store/cold/errors.ts";
+import { ColdUnavailableError } from "../store/cold.ts";
 import { HotUnavailableError } from "../store/hot.ts";
 
 export class RecurringTask {

@@ -12,7 +12,7 @@ import type { InvariantHandler } from "../runtime/assert.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { Log } from "../runtime/log.ts";
 import type { Metrics } from "../runtime/metrics.ts";
-import type { ColdShard } from "../store/cold/cold-shard.ts";
+import type { ColdShard } from "../store/cold-shard.ts";
 import type { HotStore } from "../store/hot.ts";
 import { AdmissionLog } from "./commit/admission-log.ts";
 import { Committer } from "./commit/committer.ts";

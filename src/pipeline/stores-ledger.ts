@@ -2,8 +2,7 @@
  * The ledger of all instances together, as their stores give it: what each writer has had accepted (the hot
  * store counts that with every commit) against what of it is persisted (the cold store, with every flush).
  */
-import type { DeadLetterStore } from "../store/cold/dead-letter-store.ts";
-import type { ReadStore } from "../store/cold/read-store.ts";
+import type { DeadLetterStore, ReadStore } from "../store/cold.ts";
 import type { HotStore, JournalOwner } from "../store/hot.ts";
 
 export interface WriterLedger {

@@ -15,7 +15,7 @@
 import type { Batch, JournaledBatch } from "../domain/batch.ts";
 import type { HourCounts, HourKey } from "../domain/event.ts";
 import type { HourRange, HourRecord, HourTotals } from "../domain/hour-range.ts";
-import type { DataSet } from "./cold/data-set.ts";
+import type { DataSet } from "./cold.ts";
 
 export type CommitResult =
   /** Applied, now or by an earlier sending. `duplicates`: ordinals of events whose id had been seen. */

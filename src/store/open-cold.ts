@@ -1,7 +1,7 @@
 /** The cold store that the settings name: MySQL, or SQLite. The code of the other one is not loaded. */
 import { readPem } from "../settings/pem-file.ts";
 import type { Config } from "../settings/settings.ts";
-import type { ColdStore } from "./cold/cold-store.ts";
+import type { ColdStore } from "./cold.ts";
 import type { MysqlTls } from "./mysql/connection/sql-session.ts";
 
 /** Plain data, which can be sent to a thread. MySQL, or SQLite in `dataDir` if there is no URL. */

@@ -4,7 +4,7 @@
  */
 import { readPem } from "../settings/pem-file.ts";
 import type { Config } from "../settings/settings.ts";
-import type { ColdStore } from "./cold/cold-store.ts";
+import type { ColdStore } from "./cold.ts";
 import type { HotStore } from "./hot.ts";
 import { type ColdSettings, coldPlaceOf, coldPlaceWithReplicaOf, coldStoreAt } from "./open-cold.ts";
 import type { AccessStore } from "./shared-access.ts";

@@ -6,7 +6,7 @@
  */
 import { errorText } from "../runtime/deadline.ts";
 import type { Log } from "../runtime/log.ts";
-import { ColdUnavailableError } from "./cold/errors.ts";
+import { ColdUnavailableError } from "./cold.ts";
 import { HotUnavailableError } from "./hot.ts";
 
 export class StoreWatch {

@@ -17,7 +17,7 @@ import { KeyRing } from "../../src/http/access/key-ring.ts";
 import { API_DOCUMENT } from "../../src/http/openapi/document.ts";
 import { systemClock } from "../../src/runtime/clock.ts";
 import { readConfig } from "../../src/settings/read-config.ts";
-import type { ColdStore } from "../../src/store/cold/cold-store.ts";
+import type { ColdStore } from "../../src/store/cold.ts";
 import { RecordedLog } from "../harness/pipeline/pipeline-harness.ts";
 import { describeWithServers } from "../harness/servers/servers.ts";
 import { type CommandResult, runCommand } from "../harness/service/command.ts";

@@ -10,7 +10,7 @@ import { limitHeaders } from "../../src/http/access/denials.ts";
 import { KeyRing } from "../../src/http/access/key-ring.ts";
 import { RateLimiter } from "../../src/http/access/rate-limiter.ts";
 import { ClientAddresses } from "../../src/http/requests/client-address.ts";
-import type { ColdStore } from "../../src/store/cold/cold-store.ts";
+import type { ColdStore } from "../../src/store/cold.ts";
 import { Clock, RecordedLog } from "../harness/pipeline/pipeline-harness.ts";
 import { scrape } from "../harness/servers/prometheus.ts";
 import { describeWithServers } from "../harness/servers/servers.ts";

@@ -22,7 +22,7 @@ import { systemClock } from "../../src/runtime/clock.ts";
 import type { Log } from "../../src/runtime/log.ts";
 import { Metrics } from "../../src/runtime/metrics.ts";
 import { readConfig } from "../../src/settings/read-config.ts";
-import type { ColdStore } from "../../src/store/cold/cold-store.ts";
+import type { ColdStore } from "../../src/store/cold.ts";
 import {
   click,
   coldStoreAway,

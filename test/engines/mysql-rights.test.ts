@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { join } from "node:path";
 import { DAY_MS, HOUR_MS } from "../../src/domain/event.ts";
-import type { ColdStore } from "../../src/store/cold/cold-store.ts";
+import type { ColdStore } from "../../src/store/cold.ts";
 import { mysqlColdStore } from "../../src/store/mysql/cold-store.ts";
 import { batchOf, click, mixedEvents, NOON, oneStream, STREAM } from "../contract/cold/setup.ts";
 import { PROJECT_ROOT } from "../harness/project/project-files.ts";

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { version } from "../../package.json";
 import { answerToError } from "../../src/http/answers.ts";
 import { traceOf } from "../../src/http/requests/trace.ts";
-import { ColdUnavailableError } from "../../src/store/cold/errors.ts";
+import { ColdUnavailableError } from "../../src/store/cold.ts";
 import { StoreWatch } from "../../src/store/watch.ts";
 import { RecordedLog } from "../harness/pipeline/pipeline-harness.ts";
 import { describeWithServers } from "../harness/servers/servers.ts";

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { withoutDuplicates } from "../../src/domain/batch.ts";
 import { StreamRegistry, StreamReservation } from "../../src/pipeline/commit/stream-registry.ts";
-import type { ColdStore } from "../../src/store/cold/cold-store.ts";
+import type { ColdStore } from "../../src/store/cold.ts";
 import { embeddedColdStore } from "../../src/store/embedded/cold-store.ts";
 import { batchOf } from "../harness/pipeline/batches.ts";
 

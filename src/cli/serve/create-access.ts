@@ -6,8 +6,7 @@ import type { ClientAddresses } from "../../http/requests/client-address.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import type { Log } from "../../runtime/log.ts";
 import type { Config } from "../../settings/settings.ts";
-import type { ColdConnection } from "../../store/cold/cold-store.ts";
-import type { KeyStore } from "../../store/cold/key-store.ts";
+import type { ColdConnection, KeyStore } from "../../store/cold.ts";
 import { createAccessStore } from "../../store/open.ts";
 
 export interface RunningAccess {

@@ -9,7 +9,7 @@ import type { Accepted } from "../../pipeline/flush/drain.ts";
 import { allOwners } from "../../pipeline/stores-ledger.ts";
 import { adoptJournals } from "../../pipeline/upkeep/journal-adoption.ts";
 import { errorText } from "../../runtime/deadline.ts";
-import { coldShard } from "../../store/cold/cold-shard.ts";
+import { coldShard } from "../../store/cold-shard.ts";
 import { HotUnavailableError } from "../../store/hot.ts";
 import type { Stores } from "../../store/open.ts";
 import type { ServiceClient } from "./service-client.ts";

@@ -2,8 +2,8 @@
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { type Config, ConfigError } from "../../settings/settings.ts";
-import { checkShards, refuseOtherDatabase } from "../../store/cold/cold-shard.ts";
-import type { ColdStore } from "../../store/cold/cold-store.ts";
+import type { ColdStore } from "../../store/cold.ts";
+import { checkShards, refuseOtherDatabase } from "../../store/cold-shard.ts";
 import { COLD_FILE } from "../../store/embedded/cold/database.ts";
 import type { HotStore } from "../../store/hot.ts";
 import { createStores } from "../../store/open.ts";

@@ -1,5 +1,4 @@
 /** Answers to requests that are not admitted, and when to retry. */
-
 import type { Scope } from "../../domain/api-key.ts";
 import { rateLimitText } from "../../domain/rate-limit.ts";
 import type { ErrorBody } from "../../protocol/body/refused-body.ts";

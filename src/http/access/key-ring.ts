@@ -13,8 +13,7 @@ import { RecurringTask } from "../../pipeline/recurring-task.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import { errorText, withDeadline } from "../../runtime/deadline.ts";
 import type { Log } from "../../runtime/log.ts";
-import type { ColdConnection } from "../../store/cold/cold-store.ts";
-import type { KeyStore } from "../../store/cold/key-store.ts";
+import type { ColdConnection, KeyStore } from "../../store/cold.ts";
 import type { AccessStore } from "../../store/shared-access.ts";
 
 /** A key that is not revoked. */

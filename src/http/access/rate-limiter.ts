@@ -9,7 +9,6 @@
  * instances owe the sum from then on. So `n` instances admit at most `n` times the limit at once, and over time exactly
  * the limit. While the store is unavailable, each has the limit for itself.
  */
-
 import type { RateLimit } from "../../domain/rate-limit.ts";
 import { errorText } from "../../runtime/deadline.ts";
 import type { Log } from "../../runtime/log.ts";

@@ -6,7 +6,6 @@
  * unauthorized in the ledger). 200: all are stored. 422: none is valid. 503: nothing was counted. 504: every outcome is
  * unknown. 207: some are stored; the answer names the events that are not, or may not be.
  */
-
 import { Type } from "@sinclair/typebox";
 import { Elysia } from "elysia";
 import type { BulkOutcome } from "../../pipeline/commit/bulk.ts";

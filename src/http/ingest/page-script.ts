@@ -1,5 +1,4 @@
 /** GET /hourglass.js: the script for web pages. */
-
 import { StaticAsset } from "../static-asset.ts";
 import source from "./hourglass.js" with { type: "text" };
 

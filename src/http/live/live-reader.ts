@@ -2,14 +2,13 @@
  * Reads one message of GET /live: a stream's counts and the state of the service.
  * Invariant: an unavailable store is reported in the message, never thrown; what the other store knows is still read.
  */
-
 import { HOUR_MS, type HourCounts, hourOf } from "../../domain/event.ts";
 import { Steps } from "../../domain/time-steps.ts";
 import { TimeZone } from "../../domain/time-zone.ts";
 import { SeriesTally } from "../../pipeline/read/series-tally.ts";
 import { errorText } from "../../runtime/deadline.ts";
 import { SlotsFullError } from "../../runtime/slots.ts";
-import { ColdUnavailableError } from "../../store/cold/errors.ts";
+import { ColdUnavailableError } from "../../store/cold.ts";
 import { HotUnavailableError } from "../../store/hot.ts";
 import type { StoreWatch } from "../../store/watch.ts";
 import { instanceLedger, storesLedger } from "../ops/ledger-route.ts";

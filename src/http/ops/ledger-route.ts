@@ -1,7 +1,7 @@
 /** GET /ledger: what became of every event, on this instance and on all together. */
 import { Elysia } from "elysia";
 import type { Pipeline } from "../../pipeline/pipeline.ts";
-import { ColdUnavailableError } from "../../store/cold/errors.ts";
+import { ColdUnavailableError } from "../../store/cold.ts";
 import { HotUnavailableError } from "../../store/hot.ts";
 import { answerToError, NO_STORE } from "../answers.ts";
 import type { AppOptions } from "../route-options.ts";

@@ -14,7 +14,7 @@ import type { Clock } from "../../runtime/clock.ts";
 import { errorText } from "../../runtime/deadline.ts";
 import type { Log } from "../../runtime/log.ts";
 import type { Metrics } from "../../runtime/metrics.ts";
-import { ColdUnavailableError } from "../../store/cold/errors.ts";
+import { ColdUnavailableError } from "../../store/cold.ts";
 import { type HotStore, HotUnavailableError } from "../../store/hot.ts";
 import type { Flusher } from "../flush/flusher.ts";
 import type { IdRestoration } from "../upkeep/id-restoration.ts";

@@ -6,7 +6,7 @@
 import { type HourKey, hourKeyName } from "../../domain/event.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import { type Metrics, timed } from "../../runtime/metrics.ts";
-import type { ColdShard } from "../../store/cold/cold-shard.ts";
+import type { ColdShard } from "../../store/cold-shard.ts";
 import { type HotStore, HotUnavailableError } from "../../store/hot.ts";
 
 const ATTEMPTS = 5;

@@ -7,7 +7,7 @@ import type { Group } from "../../domain/batch.ts";
 import type { RefusalReason } from "../../domain/refusal-reasons.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import { Slots } from "../../runtime/slots.ts";
-import { ColdUnavailableError } from "../../store/cold/errors.ts";
+import { ColdUnavailableError } from "../../store/cold.ts";
 import type { CommitQueue } from "./commit-queue.ts";
 import type { EventAdmission } from "./event-admission.ts";
 import type { Hydrator } from "./hydrator.ts";

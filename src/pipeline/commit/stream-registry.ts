@@ -6,7 +6,7 @@
  * lasts, and after that only if an event of it was stored. The bound is that of one instance: others learn of its new
  * streams from the cold store, at the next refresh, so that together they may take some more.
  */
-import type { ReadStore } from "../../store/cold/read-store.ts";
+import type { ReadStore } from "../../store/cold.ts";
 
 /** What MAX_STREAMS may be at most; about 100 bytes each. */
 const LISTED_MAX = 1_000_000;

@@ -6,7 +6,7 @@
  */
 import { backoffMs } from "../../runtime/backoff.ts";
 import type { Clock } from "../../runtime/clock.ts";
-import type { ReadStore } from "../../store/cold/read-store.ts";
+import type { ReadStore } from "../../store/cold.ts";
 import type { JournalOwner } from "../../store/hot.ts";
 
 export type Accepted = Pick<JournalOwner, "writer" | "acceptedEvents">;

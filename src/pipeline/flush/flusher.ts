@@ -8,7 +8,6 @@
  *   the journal. So memory is bounded however long the cold store is away.
  * - Nothing above the last batch offered is read from the journal: its outcome is not settled yet.
  */
-
 import { countEvents, type JournaledBatch } from "../../domain/batch.ts";
 import type { Ledger } from "../../domain/ledger.ts";
 import { InvariantError, type InvariantHandler, invariant } from "../../runtime/assert.ts";
@@ -17,8 +16,8 @@ import type { Clock } from "../../runtime/clock.ts";
 import { errorText } from "../../runtime/deadline.ts";
 import type { Log } from "../../runtime/log.ts";
 import type { Metrics } from "../../runtime/metrics.ts";
-import type { ColdShard } from "../../store/cold/cold-shard.ts";
-import { ColdUnavailableError, WriterSealedError } from "../../store/cold/errors.ts";
+import { ColdUnavailableError, WriterSealedError } from "../../store/cold.ts";
+import type { ColdShard } from "../../store/cold-shard.ts";
 import type { HotStore } from "../../store/hot.ts";
 import { CommitTimes } from "./commit-times.ts";
 import type { RingBuffer } from "./ring-buffer.ts";

@@ -7,7 +7,7 @@ import type { StreamSelection } from "../../domain/hour-range.ts";
 import type { Steps } from "../../domain/time-steps.ts";
 import type { UserHash } from "../../domain/unique-users/user-hash.ts";
 import { type UserCounts, UserSketches } from "../../domain/unique-users/user-sketches.ts";
-import type { UserRow } from "../../store/cold/read-store.ts";
+import type { UserRow } from "../../store/cold.ts";
 import type { MissingRows, RangeReader } from "./range-reader.ts";
 
 /** Of the rows of one request: reading them takes about 2 s, and exact users up to 100 MB. */

@@ -5,8 +5,7 @@
 import type { Kind } from "../../domain/event.ts";
 import type { Steps } from "../../domain/time-steps.ts";
 import type { UserCounts } from "../../domain/unique-users/user-sketches.ts";
-import type { ErasedHour } from "../../store/cold/erasure-store.ts";
-import type { UserRow } from "../../store/cold/read-store.ts";
+import type { ErasedHour, UserRow } from "../../store/cold.ts";
 import { noSums, type Sums } from "./series-tally.ts";
 
 const KIND_BITS: Readonly<Record<Kind, number>> = { click: 1, impression: 2 };

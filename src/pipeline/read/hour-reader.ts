@@ -6,7 +6,7 @@
 import { type HourCounts, type HourKey, hourKeyName } from "../../domain/event.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import { type Metrics, timed } from "../../runtime/metrics.ts";
-import type { ReadStore } from "../../store/cold/read-store.ts";
+import type { ReadStore } from "../../store/cold.ts";
 import { type HotStore, HotUnavailableError, type HourRead } from "../../store/hot.ts";
 
 export interface ReadShard {

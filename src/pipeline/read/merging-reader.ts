@@ -12,7 +12,7 @@ import { type HourRecord, type HourTotals, sumOfHours } from "../../domain/hour-
 import type { Clock } from "../../runtime/clock.ts";
 import { type Metrics, timed } from "../../runtime/metrics.ts";
 import { Slots } from "../../runtime/slots.ts";
-import type { ReadStore } from "../../store/cold/read-store.ts";
+import type { ReadStore } from "../../store/cold.ts";
 import { HotUnavailableError } from "../../store/hot.ts";
 import { readHeldHour } from "./held-hour.ts";
 import { type HourAnswer, type HourReader, NO_COUNTS, type ReadShard } from "./hour-reader.ts";

@@ -12,11 +12,17 @@ import { HOUR_MS, hourKeyName } from "../../domain/event.ts";
 import type { HourRange, HourRecord } from "../../domain/hour-range.ts";
 import { UserHash } from "../../domain/unique-users/user-hash.ts";
 import { Slots } from "../../runtime/slots.ts";
-import type { ColdStore } from "../../store/cold/cold-store.ts";
-import type { ErasedHour, ErasureStore } from "../../store/cold/erasure-store.ts";
-import { ColdUnavailableError, ReadInterruptedError } from "../../store/cold/errors.ts";
-import type { ReadStore, UserRow, UsersRange } from "../../store/cold/read-store.ts";
-import type { RetentionStore } from "../../store/cold/retention-store.ts";
+import {
+  type ColdStore,
+  ColdUnavailableError,
+  type ErasedHour,
+  type ErasureStore,
+  ReadInterruptedError,
+  type ReadStore,
+  type RetentionStore,
+  type UserRow,
+  type UsersRange,
+} from "../../store/cold.ts";
 import { HotUnavailableError } from "../../store/hot.ts";
 import type { ReadShard } from "./hour-reader.ts";
 

@@ -8,8 +8,8 @@
 import { ID_TTL_MS } from "../../domain/event.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import type { Log } from "../../runtime/log.ts";
-import type { ColdShard } from "../../store/cold/cold-shard.ts";
-import type { IdRowKey, StoredIds } from "../../store/cold/id-store.ts";
+import type { IdRowKey, StoredIds } from "../../store/cold.ts";
+import type { ColdShard } from "../../store/cold-shard.ts";
 import type { HotStore, Initialization, StoredId } from "../../store/hot.ts";
 
 export interface IdRestorationOptions {

@@ -17,8 +17,8 @@ import { HOUR_MS } from "../../domain/event.ts";
 import type { Ledger } from "../../domain/ledger.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import type { Log } from "../../runtime/log.ts";
-import type { ColdShard } from "../../store/cold/cold-shard.ts";
-import { WriterSealedError } from "../../store/cold/errors.ts";
+import { WriterSealedError } from "../../store/cold.ts";
+import type { ColdShard } from "../../store/cold-shard.ts";
 import { type HotStore, HotUnavailableError } from "../../store/hot.ts";
 import { idsMissingSince } from "./id-restoration.ts";
 

@@ -5,7 +5,6 @@
  * (UTC), and older data is deleted only after that; a bound that another instance has set is known from the next sweep
  * on.
  */
-
 import { ID_TTL_MS } from "../../domain/event.ts";
 import {
   boundsAt,
@@ -17,9 +16,7 @@ import {
 import { OLDEST_MS } from "../../protocol/event/query-rules.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import type { Log } from "../../runtime/log.ts";
-import type { ColdConnection } from "../../store/cold/cold-store.ts";
-import type { IdStore } from "../../store/cold/id-store.ts";
-import type { RetentionStore } from "../../store/cold/retention-store.ts";
+import type { ColdConnection, IdStore, RetentionStore } from "../../store/cold.ts";
 
 export interface RetentionOptions {
   readonly cold: RetentionStore & IdStore & Pick<ColdConnection, "open">;

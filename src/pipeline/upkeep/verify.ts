@@ -10,8 +10,7 @@ import type { HourTotals } from "../../domain/hour-range.ts";
 import type { ErasedCounts } from "../../domain/retention-bounds.ts";
 import { Sketch } from "../../domain/unique-users/sketch.ts";
 import type { UserCounts, UserSketches } from "../../domain/unique-users/user-sketches.ts";
-import type { AuditStore, HourAudit } from "../../store/cold/audit-store.ts";
-import type { ReadStore } from "../../store/cold/read-store.ts";
+import type { AuditStore, HourAudit, ReadStore } from "../../store/cold.ts";
 import type { HotStore } from "../../store/hot.ts";
 import { readHeldHour } from "../read/held-hour.ts";
 

@@ -4,7 +4,6 @@
  * Invariants: each line or element is either an event here or counted as invalid. However large the body is, the event
  * loop is blocked for about SLICE_MS at a time.
  */
-
 import type { Event } from "../../domain/event.ts";
 import type { StreamSet } from "../../domain/stream-set.ts";
 import { WorkSlices } from "../../runtime/yield.ts";

@@ -1,5 +1,5 @@
 /** The cold store in SQLite, wired: one shard, in the file `cold.sqlite` of `dataDir`. */
-import type { ColdStore } from "../cold/cold-store.ts";
+import type { ColdStore } from "../cold.ts";
 import { keyRole } from "./cold/api-keys.ts";
 import { auditRole } from "./cold/audit.ts";
 import { ensureDataSet } from "./cold/data-set.ts";

@@ -12,7 +12,7 @@ import { HOUR_MS, type HourKey, hourKeyName } from "../../domain/event.ts";
 import { type HourRange, type HourRecord, type HourTotals, includes } from "../../domain/hour-range.ts";
 import { UserSketches } from "../../domain/unique-users/user-sketches.ts";
 import { letOthersRun } from "../../runtime/yield.ts";
-import type { DataSet } from "../cold/data-set.ts";
+import type { DataSet } from "../cold.ts";
 import type {
   CommitResult,
   EndedWriter,

@@ -15,7 +15,7 @@ import { closeSync, fdatasync, fsyncSync, mkdirSync, openSync } from "node:fs";
 import { join } from "node:path";
 import { ID_TTL_MS } from "../../domain/event.ts";
 import { errorText } from "../../runtime/deadline.ts";
-import type { DataSet } from "../cold/data-set.ts";
+import type { DataSet } from "../cold.ts";
 import { HotUnavailableError } from "../hot.ts";
 import { identityOf } from "./file-identity.ts";
 

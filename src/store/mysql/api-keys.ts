@@ -1,6 +1,6 @@
 /** The table `api_keys` in MySQL. */
 import type { ApiKey } from "../../domain/api-key.ts";
-import type { KeyStore } from "../cold/key-store.ts";
+import type { KeyStore } from "../cold.ts";
 import { API_KEY_COLUMNS, type ApiKeyRow, apiKeysOf, apiKeyValues } from "../sql/api-key-row.ts";
 import type { MysqlDatabase } from "./connection/database.ts";
 import type { MysqlSession } from "./connection/sql-session.ts";

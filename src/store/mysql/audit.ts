@@ -3,7 +3,7 @@ import type { HourKey } from "../../domain/event.ts";
 import type { HourTotals } from "../../domain/hour-range.ts";
 import { UserHash } from "../../domain/unique-users/user-hash.ts";
 import { UserSketches } from "../../domain/unique-users/user-sketches.ts";
-import type { AuditStore, HourAudit, RowKey } from "../cold/audit-store.ts";
+import type { AuditStore, HourAudit, RowKey } from "../cold.ts";
 import { rebuiltHour } from "../sql/hour-rows.ts";
 import type { MysqlDatabase } from "./connection/database.ts";
 import { noteChange } from "./connection/flushed-position.ts";

@@ -1,5 +1,5 @@
 /** Wires the cold store in MySQL or MariaDB: both accept every statement of it. */
-import type { ColdStore } from "../cold/cold-store.ts";
+import type { ColdStore } from "../cold.ts";
 import { keyRole } from "./api-keys.ts";
 import { auditRole } from "./audit.ts";
 import { MysqlDatabase, type MysqlDatabaseOptions } from "./connection/database.ts";

@@ -1,5 +1,5 @@
 /** The table `data_set` in MySQL. */
-import { type DataSet, newDataSet } from "../cold/data-set.ts";
+import { type DataSet, newDataSet } from "../cold.ts";
 import type { MysqlSession } from "./connection/sql-session.ts";
 
 const READ = "SELECT identity, user_key AS userKey FROM data_set WHERE id = 1";

@@ -4,7 +4,7 @@
  */
 import type { Event, HourKey, Kind } from "../../domain/event.ts";
 import { UserHash } from "../../domain/unique-users/user-hash.ts";
-import type { DeadLetter, DeadLetterStore, ReplayResult } from "../cold/dead-letter-store.ts";
+import type { DeadLetter, DeadLetterStore, ReplayResult } from "../cold.ts";
 import { EVENT_COLUMNS } from "../sql/event-rows.ts";
 import { additionOf } from "../sql/hour-rows.ts";
 import type { MysqlDatabase } from "./connection/database.ts";

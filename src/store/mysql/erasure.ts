@@ -6,9 +6,7 @@
  */
 import type { HourKey, Kind } from "../../domain/event.ts";
 import { addErased, type ErasedCounts, NOTHING_ERASED } from "../../domain/retention-bounds.ts";
-import type { RowKey } from "../cold/audit-store.ts";
-import type { ErasedHour, ErasureStore, HourSize, UserSelection } from "../cold/erasure-store.ts";
-import type { UsersRange } from "../cold/read-store.ts";
+import type { ErasedHour, ErasureStore, HourSize, RowKey, UserSelection, UsersRange } from "../cold.ts";
 import { ofStreams } from "../sql/range-sql.ts";
 import { BEFORE_ALL_ROWS } from "../sql/row-page.ts";
 import type { MysqlDatabase } from "./connection/database.ts";

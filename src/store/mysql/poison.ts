@@ -1,5 +1,5 @@
 /** Messages from a queue that could not become an event, set aside in MySQL. */
-import type { Poison, PoisonStore, StoredPoison } from "../cold/poison-store.ts";
+import type { Poison, PoisonStore, StoredPoison } from "../cold.ts";
 import type { MysqlDatabase } from "./connection/database.ts";
 import { isoTime, type MysqlSession } from "./connection/sql-session.ts";
 

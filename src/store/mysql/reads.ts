@@ -1,8 +1,8 @@
 /** Reads of MySQL. Ranges come by one statement, row by row as they arrive: memory does not grow with them. */
 import type { HourRange } from "../../domain/hour-range.ts";
-import type { HourPartVisitor, ReadStore, StoredEvents, UserRow, UsersRange } from "../cold/read-store.ts";
-import { rowVisitors } from "../cold/row-visitor.ts";
+import type { HourPartVisitor, ReadStore, StoredEvents, UserRow, UsersRange } from "../cold.ts";
 import { HourSums, hoursQuery, ofStreams, type RangeRow } from "../sql/range-sql.ts";
+import { rowVisitors } from "../sql/row-visitor.ts";
 import type { MysqlDatabase } from "./connection/database.ts";
 import type { MysqlSession } from "./connection/sql-session.ts";
 import { listStreams, readHour, readNewestHour } from "./hours.ts";

@@ -6,7 +6,7 @@
  */
 import { HOUR_MS } from "../../domain/event.ts";
 import type { RetentionBounds } from "../../domain/retention-bounds.ts";
-import type { RetentionStore, Swept } from "../cold/retention-store.ts";
+import type { RetentionStore, Swept } from "../cold.ts";
 import type { MysqlDatabase } from "./connection/database.ts";
 import type { MysqlSession } from "./connection/sql-session.ts";
 import { dropOldestPartition, type PartitionKeeper } from "./partitions.ts";

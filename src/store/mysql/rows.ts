@@ -1,6 +1,6 @@
 /** Rows of `events` in MySQL: inserted, and listed page by page by the primary key. */
 import type { HourKey } from "../../domain/event.ts";
-import type { RowKey, RowPage } from "../cold/audit-store.ts";
+import type { RowKey, RowPage } from "../cold.ts";
 import { EVENT_COLUMNS, type EventRow, type RowPiece } from "../sql/event-rows.ts";
 import { BEFORE_ALL_ROWS, type ListedRow, pageOf } from "../sql/row-page.ts";
 import { type MysqlSession, quote, STATEMENT_MAX_BYTES } from "./connection/sql-session.ts";

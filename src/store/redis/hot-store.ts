@@ -29,7 +29,7 @@ import { type HourKey, hourKeyName, ID_TTL_MS } from "../../domain/event.ts";
 import type { HourRange, HourRecord, HourTotals } from "../../domain/hour-range.ts";
 import { elementOf, Sketch } from "../../domain/unique-users/sketch.ts";
 import { UserSketches } from "../../domain/unique-users/user-sketches.ts";
-import type { DataSet } from "../cold/data-set.ts";
+import type { DataSet } from "../cold.ts";
 import {
   type CommitResult,
   type EndedWriter,

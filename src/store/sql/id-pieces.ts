@@ -1,6 +1,6 @@
 /** The rows of `flushed_ids`: the ids of a flush, compressed, in pieces that any server takes in a statement. */
 import type { JournaledBatch } from "../../domain/batch.ts";
-import type { StoredIds } from "../cold/id-store.ts";
+import type { StoredIds } from "../cold.ts";
 
 /** A character takes 3 bytes at most, which do not compress at worst, and a statement has 2 digits for each byte. */
 const PIECE_MAX_CHARS = 150_000;

@@ -11,7 +11,7 @@ import {
   type StreamSelection,
   sumOfHours,
 } from "../../domain/hour-range.ts";
-import type { HourPartVisitor } from "../cold/read-store.ts";
+import type { HourPartVisitor } from "../cold.ts";
 import { HOUR_COLUMNS, type HourRow, hourOfRow } from "./hour-rows.ts";
 
 export type RangeRow = HourKey & HourRow;

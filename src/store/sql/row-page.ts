@@ -1,6 +1,6 @@
 /** Pages of an hour's rows, for both databases. */
 import type { Kind } from "../../domain/event.ts";
-import type { RowKey, RowPage } from "../cold/audit-store.ts";
+import type { RowKey, RowPage } from "../cold.ts";
 
 export interface ListedRow extends RowKey {
   readonly at: number;

@@ -1,7 +1,7 @@
 /** The thread that proxy.ts starts: a cold store that answers each message with another. */
 import { workerData } from "node:worker_threads";
 import { errorText } from "../../runtime/deadline.ts";
-import { WriterSealedError } from "../cold/errors.ts";
+import { WriterSealedError } from "../cold.ts";
 import { type ColdPlace, coldStoreAt } from "../open-cold.ts";
 import { type Answer, type Call, packingOf } from "./messages.ts";
 

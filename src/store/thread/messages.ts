@@ -2,9 +2,7 @@
 import { decodeBatch, encodeBatch, type JournaledBatch } from "../../domain/batch.ts";
 import type { HourTotals } from "../../domain/hour-range.ts";
 import { UserSketches } from "../../domain/unique-users/user-sketches.ts";
-import type { HourAudit } from "../cold/audit-store.ts";
-import type { ColdStore } from "../cold/cold-store.ts";
-import { flushName } from "../cold/flush-store.ts";
+import { type ColdStore, flushName, type HourAudit } from "../cold.ts";
 
 type AsyncMethod = (...args: never[]) => Promise<unknown>;
 

@@ -5,8 +5,7 @@
  * Invariant: a thread that ends leaves no call without an answer, and the next call starts another thread.
  */
 import { withDeadline } from "../../runtime/deadline.ts";
-import type { ColdStore } from "../cold/cold-store.ts";
-import { ColdUnavailableError, WriterSealedError } from "../cold/errors.ts";
+import { type ColdStore, ColdUnavailableError, WriterSealedError } from "../cold.ts";
 import type { ColdPlace } from "../open-cold.ts";
 import { type Answer, type Call, type ColdMethod, packingOf } from "./messages.ts";
 

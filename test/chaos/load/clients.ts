@@ -5,7 +5,6 @@
  * the instances, after a jittered pause: so at the end every event is acknowledged, and has to be stored once.
  * A client that gets no answer in time does not wait for it: its next sending may overtake the first.
  */
-
 import { HOUR_MS, hourKeyName, hourOf } from "../../../src/domain/event.ts";
 import { withDeadline } from "../../../src/runtime/deadline.ts";
 import { Latencies } from "../../../src/runtime/latencies.ts";

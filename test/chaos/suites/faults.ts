@@ -2,7 +2,6 @@
  * Nothing acknowledged is lost or counted twice, whatever happens: random faults under a steady load, and at
  * the end rows = counts = acknowledged ids, each exactly once.
  */
-
 import { HOUR_MS, hourOf } from "../../../src/domain/event.ts";
 import { errorText } from "../../../src/runtime/deadline.ts";
 import { Random } from "../../harness/pipeline/random.ts";

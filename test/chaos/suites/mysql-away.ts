@@ -4,7 +4,6 @@
  *
  * The turn needs no waiting: from the middle on, events carry times of the next hour.
  */
-
 import { HOUR_MS, hourOf } from "../../../src/domain/event.ts";
 import { errorText } from "../../../src/runtime/deadline.ts";
 import { waitFor } from "../../harness/service/wait-for.ts";

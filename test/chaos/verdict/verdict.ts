@@ -2,7 +2,6 @@
  * Judges a site once everything is healed and all events are acknowledged: rows = counts = acknowledged, each
  * exactly once; the aggregates and their sketches are what the rows give; every instance reads the same.
  */
-
 import { Database } from "bun:sqlite";
 import { join } from "node:path";
 import { createClient } from "redis";

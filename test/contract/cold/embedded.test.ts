@@ -5,7 +5,7 @@ import { existsSync, mkdtempSync, rmdirSync, rmSync, statSync, writeFileSync } f
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { HOUR_MS } from "../../../src/domain/event.ts";
-import type { ColdStore } from "../../../src/store/cold/cold-store.ts";
+import type { ColdStore } from "../../../src/store/cold.ts";
 import { embeddedColdStore } from "../../../src/store/embedded/cold-store.ts";
 import { rowPieces } from "../../../src/store/sql/event-rows.ts";
 import { coldStoreInThread } from "../../../src/store/thread/proxy.ts";

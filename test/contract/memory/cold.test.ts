@@ -1,5 +1,5 @@
 /** The simulation's cold store keeps the contract of the real ones, in the roles that a pipeline has it in. */
-import type { ColdStore } from "../../../src/store/cold/cold-store.ts";
+import type { ColdStore } from "../../../src/store/cold.ts";
 import { compareHours } from "../../../src/store/sql/event-rows.ts";
 import { ColdClient } from "../../simulation/stores/cold/client.ts";
 import { ColdData, type EventRow } from "../../simulation/stores/cold/data.ts";

@@ -1,5 +1,4 @@
 /** A page in the browser, as its readers and users see it. */
-
 import { waitFor } from "../service/wait-for.ts";
 import type { Browser } from "./chromium.ts";
 

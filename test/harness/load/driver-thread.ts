@@ -1,5 +1,4 @@
 /** Runs one job of driver.c, which blocks its thread until it is over. See http-load.ts. */
-
 import { cc } from "bun:ffi";
 import { mkdtempSync, readFileSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -20,8 +20,7 @@ import { type Clock as RuntimeClock, systemClock } from "../../../src/runtime/cl
 import { withDeadline } from "../../../src/runtime/deadline.ts";
 import type { Log } from "../../../src/runtime/log.ts";
 import { Metrics } from "../../../src/runtime/metrics.ts";
-import type { ColdStore } from "../../../src/store/cold/cold-store.ts";
-import { ColdUnavailableError } from "../../../src/store/cold/errors.ts";
+import { type ColdStore, ColdUnavailableError } from "../../../src/store/cold.ts";
 import { embeddedColdStore } from "../../../src/store/embedded/cold-store.ts";
 import { embeddedHotStore } from "../../../src/store/embedded/hot-store.ts";
 import { type HotStore, HotUnavailableError } from "../../../src/store/hot.ts";

@@ -4,7 +4,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { registerOf } from "../../../src/domain/unique-users/sketch.ts";
 import { USER_KEY_BYTES, UserHash } from "../../../src/domain/unique-users/user-hash.ts";
-import type { DataSet } from "../../../src/store/cold/data-set.ts";
+import type { DataSet } from "../../../src/store/cold.ts";
 
 const REGISTERS = 16_384;
 

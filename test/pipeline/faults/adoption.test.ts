@@ -3,7 +3,7 @@ import { describe, expect, test } from "bun:test";
 import { type Event, HOUR_MS } from "../../../src/domain/event.ts";
 import { Ledger } from "../../../src/domain/ledger.ts";
 import { adoptJournals } from "../../../src/pipeline/upkeep/journal-adoption.ts";
-import { coldShard } from "../../../src/store/cold/cold-shard.ts";
+import { coldShard } from "../../../src/store/cold-shard.ts";
 import {
   click,
   clicks,

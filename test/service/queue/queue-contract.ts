@@ -4,7 +4,7 @@
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { gzipSync } from "node:zlib";
-import type { StoredPoison } from "../../../src/store/cold/poison-store.ts";
+import type { StoredPoison } from "../../../src/store/cold.ts";
 import { scrape } from "../../harness/servers/prometheus.ts";
 import type { ServerProcess } from "../../harness/servers/server-process.ts";
 import { postEvent, readHour } from "../../harness/service/analytics-client.ts";

@@ -1,7 +1,6 @@
 /** A service that consumes a queue, and what a test asks of it. */
-
 import { hourOf } from "../../../src/domain/event.ts";
-import type { StoredPoison } from "../../../src/store/cold/poison-store.ts";
+import type { StoredPoison } from "../../../src/store/cold.ts";
 import { scrape } from "../../harness/servers/prometheus.ts";
 import { runCommand } from "../../harness/service/command.ts";
 import { ask } from "../../harness/service/http-connection.ts";

@@ -4,7 +4,7 @@
  */
 import { type HourKey, hourKeyName } from "../../../src/domain/event.ts";
 import { type HourVerdict, verifyHour } from "../../../src/pipeline/upkeep/verify.ts";
-import type { ColdStore } from "../../../src/store/cold/cold-store.ts";
+import type { ColdStore } from "../../../src/store/cold.ts";
 import type { HotStore } from "../../../src/store/hot.ts";
 import { countOf } from "../stores/cold/data.ts";
 import { SLOW } from "../world/plan.ts";

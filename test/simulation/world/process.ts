@@ -8,7 +8,7 @@ import type { InvariantHandler } from "../../../src/runtime/assert.ts";
 import type { Clock } from "../../../src/runtime/clock.ts";
 import type { Log } from "../../../src/runtime/log.ts";
 import type { Metrics } from "../../../src/runtime/metrics.ts";
-import type { ColdStore } from "../../../src/store/cold/cold-store.ts";
+import type { ColdStore } from "../../../src/store/cold.ts";
 import type { HotStore } from "../../../src/store/hot.ts";
 import type { Random } from "./random.ts";
 import type { Owner, Scheduler, Task } from "./scheduler.ts";

@@ -5,7 +5,7 @@
  */
 import { drainMicrotasks } from "bun:jsc";
 import { Metrics } from "../../../src/runtime/metrics.ts";
-import type { ColdStore } from "../../../src/store/cold/cold-store.ts";
+import type { ColdStore } from "../../../src/store/cold.ts";
 import { Books } from "../check/books.ts";
 import { type Report, type SentEvent, SentEvents, type Told } from "../check/events.ts";
 import { type Check, Failure } from "../check/failure.ts";

@@ -6,7 +6,7 @@ import { Hold } from "../../../src/intake/hold.ts";
 import { type Message, readMessage } from "../../../src/intake/message-content.ts";
 import { PoisonBin } from "../../../src/intake/poison-bin.ts";
 import { AckWindow } from "../../../src/intake/rabbitmq/ack-window.ts";
-import type { Poison } from "../../../src/store/cold/poison-store.ts";
+import type { Poison } from "../../../src/store/cold.ts";
 import { RecordedLog } from "../../harness/pipeline/pipeline-harness.ts";
 import { waitFor } from "../../harness/service/wait-for.ts";
 

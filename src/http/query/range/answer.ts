@@ -5,7 +5,6 @@
  * every reader must see it after its 204. So an answer about the past may be cached, but must be revalidated by its
  * ETag; all others are not cached at all.
  */
-
 import type { UserCounts } from "../../../domain/unique-users/user-sketches.ts";
 import { RangeTooLargeError } from "../../../pipeline/read/range-reader.ts";
 import { csvRecord } from "../../../protocol/csv.ts";

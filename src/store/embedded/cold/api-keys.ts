@@ -1,7 +1,7 @@
 /** The table `api_keys` in SQLite. */
 import type { Database } from "bun:sqlite";
 import type { ApiKey } from "../../../domain/api-key.ts";
-import type { KeyStore } from "../../cold/key-store.ts";
+import type { KeyStore } from "../../cold.ts";
 import { API_KEY_COLUMNS, type ApiKeyRow, apiKeysOf, apiKeyValues } from "../../sql/api-key-row.ts";
 import type { SqliteDatabase } from "./database.ts";
 

@@ -4,7 +4,7 @@ import type { HourKey } from "../../../domain/event.ts";
 import type { HourTotals } from "../../../domain/hour-range.ts";
 import { UserHash } from "../../../domain/unique-users/user-hash.ts";
 import { UserSketches } from "../../../domain/unique-users/user-sketches.ts";
-import type { AuditStore } from "../../cold/audit-store.ts";
+import type { AuditStore } from "../../cold.ts";
 import { rebuiltHour } from "../../sql/hour-rows.ts";
 import { readDataSet } from "./data-set.ts";
 import type { SqliteDatabase } from "./database.ts";

@@ -1,6 +1,6 @@
 /** The table `data_set` in SQLite. */
 import type { Database } from "bun:sqlite";
-import { type DataSet, newDataSet } from "../../cold/data-set.ts";
+import { type DataSet, newDataSet } from "../../cold.ts";
 
 const READ = "SELECT identity, user_key AS userKey FROM data_set";
 

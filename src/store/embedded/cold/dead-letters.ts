@@ -5,7 +5,7 @@
 import type { Database } from "bun:sqlite";
 import type { Event, HourKey, Kind } from "../../../domain/event.ts";
 import { UserHash } from "../../../domain/unique-users/user-hash.ts";
-import type { DeadLetter, DeadLetterStore, ReplayResult } from "../../cold/dead-letter-store.ts";
+import type { DeadLetter, DeadLetterStore, ReplayResult } from "../../cold.ts";
 import { EVENT_COLUMNS, type EventRow } from "../../sql/event-rows.ts";
 import { additionOf, totalsOf } from "../../sql/hour-rows.ts";
 import { readDataSet } from "./data-set.ts";

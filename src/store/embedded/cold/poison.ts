@@ -1,7 +1,7 @@
 /** Messages from a queue that could not become an event, set aside in SQLite. */
 import type { Database } from "bun:sqlite";
 import { letOthersRun } from "../../../runtime/yield.ts";
-import type { Poison, PoisonStore, StoredPoison } from "../../cold/poison-store.ts";
+import type { Poison, PoisonStore, StoredPoison } from "../../cold.ts";
 import type { SqliteDatabase } from "./database.ts";
 
 /** Each may have a body of megabytes, though few do. */

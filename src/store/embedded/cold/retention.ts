@@ -8,7 +8,7 @@
  */
 import type { Database } from "bun:sqlite";
 import { laterBounds, type RetentionBounds } from "../../../domain/retention-bounds.ts";
-import type { RetentionStore, Swept } from "../../cold/retention-store.ts";
+import type { RetentionStore, Swept } from "../../cold.ts";
 import type { SqliteDatabase } from "./database.ts";
 
 /** Some 5 ms, for which a flush waits. */

@@ -2,7 +2,7 @@
 import { type Database, SQLiteError } from "bun:sqlite";
 import type { HourKey } from "../../../domain/event.ts";
 import { errorText } from "../../../runtime/deadline.ts";
-import type { RowKey, RowPage } from "../../cold/audit-store.ts";
+import type { RowKey, RowPage } from "../../cold.ts";
 import { EVENT_COLUMNS, type EventRow } from "../../sql/event-rows.ts";
 import { BEFORE_ALL_ROWS, type ListedRow, pageOf } from "../../sql/row-page.ts";
 

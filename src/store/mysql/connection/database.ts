@@ -4,9 +4,8 @@
  * Invariant: whatever fails is thrown as a ColdUnavailableError that says what was tried, and holds no password.
  */
 import { errorText } from "../../../runtime/deadline.ts";
-import { ColdUnavailableError, WriterSealedError } from "../../cold/errors.ts";
-import type { PastReads } from "../../cold/read-store.ts";
-import { RowVisitorError } from "../../cold/row-visitor.ts";
+import { ColdUnavailableError, type PastReads, WriterSealedError } from "../../cold.ts";
+import { RowVisitorError } from "../../sql/row-visitor.ts";
 import { MysqlPool, withOwnSession } from "./pool.ts";
 import { MysqlReplica, type PastRead } from "./replica.ts";
 import type { MysqlLinkOptions, MysqlSession, MysqlTls } from "./sql-session.ts";

@@ -15,8 +15,8 @@
  * retention bounds are read from the primary.
  */
 import { withDeadline } from "../../../runtime/deadline.ts";
-import type { PastReads } from "../../cold/read-store.ts";
-import { RowVisitorError } from "../../cold/row-visitor.ts";
+import type { PastReads } from "../../cold.ts";
+import { RowVisitorError } from "../../sql/row-visitor.ts";
 import { hasReached, type Progress, readProgress } from "./flushed-position.ts";
 import { MysqlPool } from "./pool.ts";
 import type { MysqlLinkOptions, MysqlSession } from "./sql-session.ts";

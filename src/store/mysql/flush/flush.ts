@@ -6,8 +6,7 @@
  * sees it in the watermark.
  */
 import { countEvents, type JournaledBatch } from "../../../domain/batch.ts";
-import { WriterSealedError } from "../../cold/errors.ts";
-import { type FlushStore, flushName } from "../../cold/flush-store.ts";
+import { type FlushStore, flushName, WriterSealedError } from "../../cold.ts";
 import { rowPieces } from "../../sql/event-rows.ts";
 import { type HourAddition, hourAdditions } from "../../sql/hour-rows.ts";
 import { UnfoldedHours } from "../../sql/unfolded-hours.ts";

@@ -1,6 +1,6 @@
 /** The table `flushed_ids` in MySQL. */
 import type { JournaledBatch } from "../../../domain/batch.ts";
-import type { IdPage, IdRowKey, IdStore } from "../../cold/id-store.ts";
+import type { IdPage, IdRowKey, IdStore } from "../../cold.ts";
 import { idPieces, idsIn } from "../../sql/id-pieces.ts";
 import type { MysqlDatabase } from "../connection/database.ts";
 import type { MysqlSession } from "../connection/sql-session.ts";

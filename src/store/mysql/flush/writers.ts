@@ -1,5 +1,5 @@
 /** The table `writers` in MySQL, and the shards: which one a writer, and so its rows, belong to, and how many exist. */
-import type { RowKey } from "../../cold/audit-store.ts";
+import type { RowKey } from "../../cold.ts";
 import type { MysqlSession } from "../connection/sql-session.ts";
 
 export interface NamedWriter {

@@ -1,7 +1,7 @@
 /** A flush stores each event as one row and one count, exactly once, also with concurrent flushes. */
 import { describe, expect, test } from "bun:test";
 import { type Event, HOUR_MS } from "../../../../src/domain/event.ts";
-import { WriterSealedError } from "../../../../src/store/cold/errors.ts";
+import { WriterSealedError } from "../../../../src/store/cold.ts";
 import {
   batchOf,
   click,

@@ -1,8 +1,7 @@
 /** The ids that a cold store has of flushes, for a hot store that may lose them: not the embedded one. */
 import { describe, expect } from "bun:test";
 import type { Event } from "../../../../src/domain/event.ts";
-import type { ColdStore } from "../../../../src/store/cold/cold-store.ts";
-import type { IdRowKey } from "../../../../src/store/cold/id-store.ts";
+import type { ColdStore, IdRowKey } from "../../../../src/store/cold.ts";
 import { waitFor } from "../../../harness/service/wait-for.ts";
 import { batchOf, click, type Harness, NOON, testWithStore } from "../setup.ts";
 

@@ -2,7 +2,7 @@
 import { describe, expect } from "bun:test";
 import { DAY_MS, type Event, HOUR_MS, hourOf } from "../../../../src/domain/event.ts";
 import { selects } from "../../../../src/domain/hour-range.ts";
-import type { RowKey } from "../../../../src/store/cold/audit-store.ts";
+import type { RowKey } from "../../../../src/store/cold.ts";
 import { expectSameUsers } from "../../../harness/service/stored.ts";
 import {
   batchOf,

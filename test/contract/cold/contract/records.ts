@@ -2,7 +2,7 @@
 import { describe, expect } from "bun:test";
 import type { ApiKey } from "../../../../src/domain/api-key.ts";
 import { DAY_MS, HOUR_MS } from "../../../../src/domain/event.ts";
-import type { Poison } from "../../../../src/store/cold/poison-store.ts";
+import type { Poison } from "../../../../src/store/cold.ts";
 import {
   batchOf,
   click,

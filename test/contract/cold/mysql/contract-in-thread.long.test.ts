@@ -1,5 +1,5 @@
 /** MariaDB behind a thread keeps the contract of cold stores. */
-import type { ColdStore } from "../../../../src/store/cold/cold-store.ts";
+import type { ColdStore } from "../../../../src/store/cold.ts";
 import { mysqlColdStore } from "../../../../src/store/mysql/cold-store.ts";
 import { coldStoreInThread } from "../../../../src/store/thread/proxy.ts";
 import { coldStoreContract } from "../contract/contract.ts";

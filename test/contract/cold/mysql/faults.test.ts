@@ -1,7 +1,7 @@
 /** Connections cut around COMMIT, a server that dies, falls silent or refuses. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { HOUR_MS } from "../../../../src/domain/event.ts";
-import type { ColdStore } from "../../../../src/store/cold/cold-store.ts";
+import type { ColdStore } from "../../../../src/store/cold.ts";
 import { type MysqlColdStoreOptions, mysqlColdStore } from "../../../../src/store/mysql/cold-store.ts";
 import { isCommit, isStatement, startProxy, type TcpProxy } from "../../../harness/servers/tcp-proxy.ts";
 import { waitFor } from "../../../harness/service/wait-for.ts";

@@ -1,7 +1,7 @@
 /** A MariaDB for tests of the cold store, looked into from outside. */
 import { afterAll, beforeAll } from "bun:test";
 import { type Connection, createConnection } from "mysql2/promise";
-import type { ColdStore } from "../../../../src/store/cold/cold-store.ts";
+import type { ColdStore } from "../../../../src/store/cold.ts";
 import { type MysqlColdStoreOptions, mysqlColdStore } from "../../../../src/store/mysql/cold-store.ts";
 import type { MysqlTls } from "../../../../src/store/mysql/connection/sql-session.ts";
 import { describeWithServers, type MariaDbServer, startMariaDb } from "../../../harness/servers/servers.ts";

@@ -1,7 +1,7 @@
 /** How a data set is initialized, and what is known and held then. */
 import { describe, expect } from "bun:test";
 import { type Event, HOUR_MS } from "../../../../src/domain/event.ts";
-import { newDataSet } from "../../../../src/store/cold/data-set.ts";
+import { newDataSet } from "../../../../src/store/cold.ts";
 import type { CommitResult } from "../../../../src/store/hot.ts";
 import { batchOf } from "../../../harness/pipeline/batches.ts";
 import { TEST_DATA_SET } from "../../../harness/pipeline/test-users.ts";

@@ -1,5 +1,4 @@
 /** A Redis Cluster of masters with a replica each, which ends with the test run. */
-
 import { waitFor } from "../../service/wait-for.ts";
 import { freePort } from "../ports.ts";
 import { type RedisServer, startRedis } from "../servers.ts";

@@ -9,14 +9,23 @@ import type { HourKey } from "../../../../src/domain/event.ts";
 import type { HourRange, HourTotals } from "../../../../src/domain/hour-range.ts";
 import type { ErasedCounts, RetentionBounds } from "../../../../src/domain/retention-bounds.ts";
 import type { Clock } from "../../../../src/runtime/clock.ts";
-import type { HourAudit, RowKey, RowPage } from "../../../../src/store/cold/audit-store.ts";
-import type { DataSet } from "../../../../src/store/cold/data-set.ts";
-import type { UserSelection } from "../../../../src/store/cold/erasure-store.ts";
-import { ColdUnavailableError, WriterSealedError } from "../../../../src/store/cold/errors.ts";
-import { flushName } from "../../../../src/store/cold/flush-store.ts";
-import type { IdPage, IdRowKey } from "../../../../src/store/cold/id-store.ts";
-import type { HourPartVisitor, StoredEvents, UserRow, UsersRange } from "../../../../src/store/cold/read-store.ts";
-import type { Swept } from "../../../../src/store/cold/retention-store.ts";
+import {
+  ColdUnavailableError,
+  type DataSet,
+  flushName,
+  type HourAudit,
+  type HourPartVisitor,
+  type IdPage,
+  type IdRowKey,
+  type RowKey,
+  type RowPage,
+  type StoredEvents,
+  type Swept,
+  type UserRow,
+  type UserSelection,
+  type UsersRange,
+  WriterSealedError,
+} from "../../../../src/store/cold.ts";
 import { Connection, type Link } from "../../world/network.ts";
 import type { Owner, Scheduler } from "../../world/scheduler.ts";
 import type { Trace } from "../../world/trace.ts";

@@ -21,13 +21,20 @@ import {
   type RetentionBounds,
 } from "../../../../src/domain/retention-bounds.ts";
 import { UserSketches } from "../../../../src/domain/unique-users/user-sketches.ts";
-import type { HourAudit, RowKey, RowPage } from "../../../../src/store/cold/audit-store.ts";
-import type { DataSet } from "../../../../src/store/cold/data-set.ts";
-import type { UserSelection } from "../../../../src/store/cold/erasure-store.ts";
-import { WriterSealedError } from "../../../../src/store/cold/errors.ts";
-import type { IdPage, IdRowKey } from "../../../../src/store/cold/id-store.ts";
-import type { StoredEvents, UserRow, UsersRange } from "../../../../src/store/cold/read-store.ts";
-import type { Swept } from "../../../../src/store/cold/retention-store.ts";
+import {
+  type DataSet,
+  type HourAudit,
+  type IdPage,
+  type IdRowKey,
+  type RowKey,
+  type RowPage,
+  type StoredEvents,
+  type Swept,
+  type UserRow,
+  type UserSelection,
+  type UsersRange,
+  WriterSealedError,
+} from "../../../../src/store/cold.ts";
 import { compareHours } from "../../../../src/store/sql/event-rows.ts";
 import { rebuiltHour } from "../../../../src/store/sql/hour-rows.ts";
 import { TEST_DATA_SET, TEST_USERS } from "../../../harness/pipeline/test-users.ts";

@@ -9,7 +9,7 @@ import type { HourKey } from "../../../../src/domain/event.ts";
 import type { HourRange, HourRecord, HourTotals } from "../../../../src/domain/hour-range.ts";
 import { backoffMs } from "../../../../src/runtime/backoff.ts";
 import type { Clock } from "../../../../src/runtime/clock.ts";
-import type { DataSet } from "../../../../src/store/cold/data-set.ts";
+import type { DataSet } from "../../../../src/store/cold.ts";
 import {
   type CommitResult,
   type EndedWriter,

@@ -1,5 +1,5 @@
 /** Wraps the visitor of a store's rows, so that its errors are distinguished from failures of the store. */
-import { ReadInterruptedError } from "./errors.ts";
+import { ReadInterruptedError } from "../cold.ts";
 
 export class RowVisitorError extends Error {
   override readonly name = "RowVisitorError";

@@ -4,13 +4,11 @@
  * Invariant: nothing is stored, and no hour is taken as known, before the database has confirmed the number of shards
  * that this process is set to, since ids and hours are bound to their shard, and that the hot store belongs to it.
  */
-import type { JournaledBatch } from "../../domain/batch.ts";
-import type { HourKey } from "../../domain/event.ts";
-import type { HourTotals } from "../../domain/hour-range.ts";
-import { ConfigError } from "../../settings/settings.ts";
-import type { ColdConnection, ColdStore } from "./cold-store.ts";
-import type { DataSet } from "./data-set.ts";
-import type { IdPage, IdRowKey } from "./id-store.ts";
+import type { JournaledBatch } from "../domain/batch.ts";
+import type { HourKey } from "../domain/event.ts";
+import type { HourTotals } from "../domain/hour-range.ts";
+import { ConfigError } from "../settings/settings.ts";
+import type { ColdConnection, ColdStore, DataSet, IdPage, IdRowKey } from "./cold.ts";
 
 export interface ColdShard {
   open(): Promise<void>;
