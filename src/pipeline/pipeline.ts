@@ -16,10 +16,11 @@ import type { ColdStore, PastReads, Poison } from "../store/cold.ts";
 import { coldShard } from "../store/cold-shard.ts";
 import type { HotStore } from "../store/hot.ts";
 import { type BulkOutcome, submitDivided } from "./commit/bulk.ts";
-import type { JournalBound } from "./commit/event-admission.ts";
+import type { JournalBound } from "./commit/committer.ts";
 import { HomeShard } from "./commit/home-shard.ts";
 import type { Outcome } from "./commit/open-batch.ts";
 import { StreamRegistry } from "./commit/stream-registry.ts";
+import { RingRoom } from "./flush/backlog.ts";
 import { type HourAnswer, type HourReader, SingleShardReader } from "./read/hour-reader.ts";
 import { MergingReader } from "./read/merging-reader.ts";
 import { RangeReader } from "./read/range-reader.ts";
@@ -30,6 +31,7 @@ import { Retention } from "./upkeep/retention.ts";
 
 export interface PipelineSettings extends ShardSettings, RetentionDays {
   readonly journalMaxEvents: number;
+  readonly ringCapacityEvents: number;
   readonly maxStreams: number;
 }
 
@@ -74,6 +76,7 @@ export class Pipeline {
   readonly retention: Retention;
   readonly #options: PipelineOptions;
   readonly #stopping = new AbortController();
+  readonly #ringRoom: RingRoom;
   readonly #shards: readonly Shard[];
   /** Undefined if there are several. */
   readonly #onlyShard: Shard | undefined;
@@ -90,6 +93,7 @@ export class Pipeline {
     const { signal } = this.#stopping;
     this.retention = new Retention({ cold, log, clock, days: settings, signal });
     this.streams = new StreamRegistry(cold, settings.maxStreams);
+    this.#ringRoom = new RingRoom(settings.ringCapacityEvents);
     this.#shards = hotShards.map((hot, number) => this.#newShard(hot, number));
     this.#onlyShard = hotShards.length === 1 ? this.#shards[0] : undefined;
     this.#home = new HomeShard(this.#shards, Math.floor(clock.random() * hotShards.length));
@@ -118,7 +122,7 @@ export class Pipeline {
       cold: coldShard(cold, number, hotShards.length),
       journals: this.#journals(),
       streams: this.streams,
-      usedRingEvents: () => this.#sum((shard) => shard.ringEvents),
+      ringRoom: this.#ringRoom,
       aggregatesFrom: (at) => this.retention.aggregatesFrom(at),
       signal: this.#stopping.signal,
     });
@@ -250,7 +254,7 @@ export class Pipeline {
 
   /** Of those that are pending, how many are kept in memory at most. */
   get ringCapacityEvents(): number {
-    return this.#options.settings.ringCapacityEvents;
+    return this.#ringRoom.events;
   }
 
   /** When the cold store was last asked. */

@@ -15,13 +15,12 @@ import type { Metrics } from "../runtime/metrics.ts";
 import type { ColdShard } from "../store/cold-shard.ts";
 import type { HotStore } from "../store/hot.ts";
 import { AdmissionLog } from "./commit/admission-log.ts";
-import { Committer } from "./commit/committer.ts";
-import type { JournalBound } from "./commit/event-admission.ts";
+import { Committer, type JournalBound } from "./commit/committer.ts";
 import { Hydrator } from "./commit/hydrator.ts";
 import type { StreamRegistry } from "./commit/stream-registry.ts";
 import { WriterIdentity } from "./commit/writer-identity.ts";
+import { RingBuffer, type RingRoom } from "./flush/backlog.ts";
 import { Flusher } from "./flush/flusher.ts";
-import { RingBuffer } from "./flush/ring-buffer.ts";
 import { RecurringTask } from "./recurring-task.ts";
 import { IdRestoration } from "./upkeep/id-restoration.ts";
 import { type AdoptionOptions, adoptJournal, adoptJournals } from "./upkeep/journal-adoption.ts";
@@ -29,7 +28,6 @@ import { type AdoptionOptions, adoptJournal, adoptJournals } from "./upkeep/jour
 export interface ShardSettings {
   readonly flushIntervalMs: number;
   readonly flushMaxEvents: number;
-  readonly ringCapacityEvents: number;
   readonly hotHours: number;
   readonly leaseMs: number;
   /** How long the events of a batch wait for an outcome that the hot store does not tell. */
@@ -49,8 +47,7 @@ export interface ShardOptions {
   readonly settings: ShardSettings;
   readonly journals: JournalBound;
   readonly streams: StreamRegistry;
-  /** Of the rings of all shards, which share one capacity. */
-  readonly usedRingEvents: () => number;
+  readonly ringRoom: RingRoom;
   /** Hours of before are not known to the cold store. */
   readonly aggregatesFrom: (now: number) => number;
   /** Aborted when the process begins to end. */
@@ -81,19 +78,19 @@ export class Shard {
 
   constructor(options: ShardOptions) {
     const { number, hot, cold, ledger, metrics, log, clock, settings, journals, signal } = options;
-    const { flushIntervalMs, flushMaxEvents, ringCapacityEvents, leaseMs, outcomeTimeoutMs, commitIntervalMs } =
-      settings;
+    const { flushIntervalMs, flushMaxEvents, leaseMs, outcomeTimeoutMs, commitIntervalMs } = settings;
+    const { ringRoom, onBrokenInvariant } = options;
     this.#options = options;
     this.number = number;
     this.hot = hot;
     this.#adoption = { hot, cold, log, ledger, flushMaxEvents };
-    const ring = new RingBuffer(ringCapacityEvents, options.usedRingEvents);
-    const books = { ledger, metrics, log, clock, onBrokenInvariant: options.onBrokenInvariant };
+    const ring = new RingBuffer(ringRoom);
+    const books = { ledger, metrics, log, clock, onBrokenInvariant };
     const onSealed = () => this.#identity.noteSealed();
     const flusher = new Flusher({ ...books, hot, cold, ring, flushIntervalMs, flushMaxEvents, onSealed });
     const hydrator = new Hydrator(hot, cold, metrics, clock);
     const ids = new IdRestoration({ hot, cold, log, clock, signal });
-    const identity = new WriterIdentity({ hot, flusher, adoption: this.#adoption, ledger, log, clock, ids });
+    const identity = new WriterIdentity({ hot, flusher, adoption: this.#adoption, ledger, log, clock, ids, ringRoom });
     this.committer = new Committer({
       ...books,
       hot,
@@ -136,11 +133,6 @@ export class Shard {
     await this.#identity.checkLeft();
     // Owed batches wait for ids, which may be known by now.
     if (this.committer.isOwing) this.committer.kick();
-  }
-
-  /** Batches in memory that are not known to be stored. */
-  get ringEvents(): number {
-    return this.flusher.ringEvents + this.#identity.leftEvents;
   }
 
   get writer(): string | undefined {

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import type { JournaledBatch } from "../../src/domain/batch.ts";
-import { RingBuffer } from "../../src/pipeline/flush/ring-buffer.ts";
+import { RingBuffer, RingRoom } from "../../src/pipeline/flush/backlog.ts";
 
 const ALL = Number.POSITIVE_INFINITY;
 
@@ -14,7 +14,7 @@ function seqs(batches: readonly JournaledBatch[]): number[] {
 }
 
 function ringOf(capacityEvents: number, ...batches: readonly JournaledBatch[]): RingBuffer {
-  const ring = new RingBuffer(capacityEvents);
+  const ring = new RingBuffer(new RingRoom(capacityEvents));
   for (const one of batches) expect(ring.push(one)).toBe(true);
   return ring;
 }
@@ -91,8 +91,8 @@ const drops = fractions.map((fraction): Step => {
   };
 });
 
-const drains = fc.constant<Step>((ring, model) => {
-  expect(seqs(ring.drain())).toEqual(seqs(model.batches));
+const clears = fc.constant<Step>((ring, model) => {
+  ring.clear();
   model.batches = [];
 });
 
@@ -101,14 +101,15 @@ const steps = fc.oneof(
   { arbitrary: peeks, weight: 4 },
   { arbitrary: releases, weight: 3 },
   { arbitrary: drops, weight: 1 },
-  { arbitrary: drains, weight: 1 },
+  { arbitrary: clears, weight: 1 },
 );
 
 test("a ring is an array of batches with a bound of events", () => {
   const capacities = fc.integer({ min: 1, max: 600 });
   fc.assert(
     fc.property(capacities, fc.array(steps, { maxLength: 400 }), (capacityEvents, sequence) => {
-      const ring = new RingBuffer(capacityEvents);
+      const room = new RingRoom(capacityEvents);
+      const ring = new RingBuffer(room);
       const model = new Model(capacityEvents);
       let seq = 0;
       // With gaps, as a batch that was voided leaves one.
@@ -117,7 +118,8 @@ test("a ring is an array of batches with a bound of events", () => {
         step(ring, model, nextSeq);
         expect(ring.eventCount).toBe(model.eventCount);
         expect(ring.isEmpty).toBe(model.batches.length === 0);
-        expect(ring.headSeq).toBe(model.batches[0]?.seq);
+        expect(room.usedEvents).toBe(model.eventCount);
+        expect(ring.peek(1)[0]?.seq).toBe(model.batches[0]?.seq);
       }
       expect(seqs(ring.peek(ALL))).toEqual(seqs(model.batches));
     }),
@@ -135,7 +137,7 @@ test("a batch that does not fit is refused, and leaves all as it was", () => {
 });
 
 test("a batch larger than the ring never fits", () => {
-  expect(new RingBuffer(10).push(batch(1, 11))).toBe(false);
+  expect(new RingBuffer(new RingRoom(10)).push(batch(1, 11))).toBe(false);
 });
 
 test("a peek answers at least one batch, however large that is", () => {
@@ -151,12 +153,12 @@ test("what was peeked stays as it was, whatever becomes of the ring", () => {
   const peeked = ring.peek(ALL);
   ring.releaseThrough(1);
   ring.push(batch(3, 1));
-  ring.drain();
+  ring.clear();
   expect(seqs(peeked)).toEqual([1, 2]);
 });
 
 test("used for long, it holds on to little that it has released", async () => {
-  const ring = new RingBuffer(10);
+  const ring = new RingBuffer(new RingRoom(10));
   const alive: WeakRef<JournaledBatch>[] = [];
   for (let seq = 1; seq <= 10_000; seq++) {
     const one = batch(seq, 1);
@@ -171,8 +173,19 @@ test("used for long, it holds on to little that it has released", async () => {
   expect(alive.filter((ref) => ref.deref() !== undefined).length).toBeLessThan(1_000);
 });
 
+test("rings of one room have its events together", () => {
+  const room = new RingRoom(10);
+  const [a, b] = [new RingBuffer(room), new RingBuffer(room)];
+  expect(a.push(batch(1, 6))).toBe(true);
+  expect(b.push(batch(1, 5))).toBe(false);
+  expect(b.push(batch(1, 4))).toBe(true);
+  a.clear();
+  expect(b.push(batch(2, 6))).toBe(true);
+  expect(a.push(batch(2, 1))).toBe(false);
+});
+
 test("takes a capacity of at least one event", () => {
   for (const capacity of [0, -1, 1.5, Number.NaN, Number.POSITIVE_INFINITY]) {
-    expect(() => new RingBuffer(capacity)).toThrow(`${capacity}`);
+    expect(() => new RingRoom(capacity)).toThrow(`${capacity}`);
   }
 });

@@ -7,7 +7,7 @@ import { Elysia } from "elysia";
 import { DEFAULT_STREAM } from "../../domain/stream-name.ts";
 import { readQuery } from "../../protocol/event/from-query.ts";
 import { checkSelection } from "../../protocol/input-error.ts";
-import { expose } from "../../runtime/exposed-metric.ts";
+import { expose } from "../../runtime/metrics.ts";
 import { answerToError, errorAnswer, refusalText } from "../answers.ts";
 import { SeriesQuerySchema } from "../query/range/schemas.ts";
 import { networkOf, type Peers } from "../requests/client-address.ts";

@@ -8,8 +8,7 @@ import { AggregatorRegistry, collectDefaultMetrics, type Registry } from "prom-c
 import { version } from "../../../package.json";
 import type { Source, SourceState } from "../../intake/source.ts";
 import type { Pipeline } from "../../pipeline/pipeline.ts";
-import { registerBuckets } from "../../runtime/buckets.ts";
-import { expose } from "../../runtime/exposed-metric.ts";
+import { expose, registerBuckets } from "../../runtime/metrics.ts";
 import { NO_STORE } from "../answers.ts";
 import type { RequestCounts } from "../requests/counts.ts";
 import type { AppOptions, Siblings } from "../route-options.ts";

@@ -4,8 +4,7 @@
  *
  * Invariant: an answer is counted once. Times include the service, but not the socket.
  */
-import { Buckets, type LabelledBuckets } from "../../runtime/buckets.ts";
-import { SECONDS } from "../../runtime/metrics.ts";
+import { Buckets, type LabelledBuckets, SECONDS } from "../../runtime/metrics.ts";
 
 const STATUS_LIMIT = 600;
 const NOT_TIMED = -1;

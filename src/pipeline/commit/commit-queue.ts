@@ -131,15 +131,12 @@ export class CommitQueue {
     return batch;
   }
 
-  /** Answers how many events that were. */
-  refuseAll(refusal: Refusal): number {
-    const count = this.events;
+  refuseAll(refusal: Refusal): void {
     this.singleEvents = 0;
     this.bulkEvents = 0;
     for (const batch of this.#batches.splice(0)) batch.resolve(refusal);
     for (const { waiter } of this.#hydrated.splice(0)) waiter.resolve(refusal);
     for (const bulk of this.#bulks.splice(0)) bulk.refuseRest(refusal);
-    return count;
   }
 }
 

@@ -2,7 +2,8 @@
  * Group commit: events that arrive while a commit is under way form the next batch.
  *
  * Invariants: one loop at a time does what there is to do, in this order: it replaces a lost writer, commits orphans,
- * then what waits. While a store does not answer, events that were not sent are refused within a second.
+ * then what waits. While a store does not answer, events that were not sent are refused within a second. An event that
+ * is refused was never sent to a store, and is in the ledger under its reason.
  */
 import { countEvents } from "../../domain/batch.ts";
 import type { Event } from "../../domain/event.ts";
@@ -21,12 +22,19 @@ import type { IdRestoration } from "../upkeep/id-restoration.ts";
 import { BatchSender } from "./batch-sender.ts";
 import { Bulk, type BulkOutcome, submitDivided } from "./bulk.ts";
 import { CommitQueue } from "./commit-queue.ts";
-import { EventAdmission, type JournalBound, type WaitingEvents } from "./event-admission.ts";
 import type { Hydrator } from "./hydrator.ts";
 import { LateGroups } from "./late-groups.ts";
-import type { Outcome } from "./open-batch.ts";
+import type { Outcome, Refusal } from "./open-batch.ts";
 import type { StreamRegistry } from "./stream-registry.ts";
 import type { WriterIdentity } from "./writer-identity.ts";
+
+/** Of what this process has committed and not flushed, in whatever shard. */
+export interface JournalBound {
+  /** True while no more is to be taken. */
+  isFull(): boolean;
+  /** How long it will take until there is room: 1 to 60 s. */
+  drainS(): number;
+}
 
 export interface CommitterOptions {
   readonly hot: HotStore;
@@ -49,10 +57,14 @@ export interface CommitterOptions {
 const RETRY_FIRST_MS = 10;
 const RETRY_MAX_MS = 500;
 const STOP_POLL_MS = 5;
+/** Each holds a connection, so that this is rarely what is met first. */
+const WAITING_MAX_EVENTS = 20_000;
+/** 10 of the largest bulks. */
+const BULKS_WAITING_MAX_EVENTS = 100_000;
+const RESTORING_RETRY_S = 5;
 
 export class Committer {
   readonly #options: CommitterOptions;
-  readonly #admission: EventAdmission;
   readonly #queue: CommitQueue;
   readonly #lateGroups: LateGroups;
   readonly #sender: BatchSender;
@@ -60,52 +72,59 @@ export class Committer {
   #cancelPause: (() => void) | undefined;
   #running: Promise<void> | undefined;
   #isScheduled = false;
+  /** Set while a store does not answer. */
+  #unavailable: RefusalReason | undefined = "hot_store_away";
   #failures = 0;
   #lastError: string | undefined;
   #cancelRetry = () => {};
+  #isStopping = false;
   #isStopped = false;
 
   constructor(options: CommitterOptions) {
     this.#options = options;
-    const { hydrator, ledger, clock, journals, commitIntervalMs } = options;
+    const { hydrator, clock, commitIntervalMs } = options;
+    const refuse = this.#refuse.bind(this);
     this.#queue = new CommitQueue(clock, commitIntervalMs, () => this.#schedule());
-    this.#admission = new EventAdmission({ ledger, journals, waiting: this.#waitingEvents() });
-    const [queue, admission] = [this.#queue, this.#admission];
-    this.#lateGroups = new LateGroups({ hydrator, queue, admission, clock });
+    this.#lateGroups = new LateGroups({
+      ...{ hydrator, queue: this.#queue, clock, refuse },
+      unavailable: () => this.#unavailable,
+    });
     this.#sender = new BatchSender({
       ...options,
       lateGroups: this.#lateGroups,
       onFailure: (error) => this.#noteFailure(error),
       onOverdue: () => this.#refuseUnsent("hot_store_away"),
-      onUnknownIds: () => {
-        this.#sender.refuseUnsent((eventCount) => this.#admission.refuse("restoring_ids", eventCount));
-      },
+      onUnknownIds: () => this.#sender.refuseUnsent((eventCount) => refuse("restoring_ids", eventCount)),
     });
-  }
-
-  #waitingEvents(): WaitingEvents {
-    const committer = this;
-    return {
-      get single() {
-        const { singleEvents } = committer.#queue;
-        return singleEvents + committer.#lateGroups.singleEvents + committer.#sender.waitingEvents;
-      },
-      get ofBulks() {
-        return committer.#queue.bulkEvents + committer.#lateGroups.bulkEvents;
-      },
-    };
   }
 
   /** Why no event is taken now; undefined if they are. */
   get refusal(): RefusalReason | undefined {
-    return this.#admission.reason;
+    if (this.#isStopping) return "shutting_down";
+    if (this.#unavailable !== undefined) return this.#unavailable;
+    if (this.#options.journals.isFull()) return "journal_full";
+    const waiting = this.#queue.singleEvents + this.#lateGroups.singleEvents + this.#sender.waitingEvents;
+    return waiting >= WAITING_MAX_EVENTS ? "overloaded" : undefined;
+  }
+
+  get #bulkRefusal(): RefusalReason | undefined {
+    const isFull = this.#queue.bulkEvents + this.#lateGroups.bulkEvents >= BULKS_WAITING_MAX_EVENTS;
+    return this.refusal ?? (isFull ? "overloaded" : undefined);
   }
 
   /** Why this event is not taken now. */
   refusalOf({ id }: Event): RefusalReason | undefined {
-    const { reason } = this.#admission;
+    const reason = this.refusal;
     if (reason !== undefined || id === undefined || this.#options.ids.areKnown) return reason;
     return "restoring_ids";
+  }
+
+  /** For this many events. */
+  #refuse(reason: RefusalReason, eventCount: number): Refusal {
+    const { ledger, journals } = this.#options;
+    ledger.refused[reason] += eventCount;
+    if (reason === "journal_full") return { reason, retryAfterS: journals.drainS() };
+    return { reason, retryAfterS: reason === "restoring_ids" ? RESTORING_RETRY_S : 1 };
   }
 
   /** What the last commit failed by. */
@@ -137,7 +156,7 @@ export class Committer {
   /** Never rejects. */
   submit(event: Event): Promise<Outcome> {
     const reason = this.refusalOf(event);
-    if (reason !== undefined) return Promise.resolve(this.#admission.refuse(reason, 1));
+    if (reason !== undefined) return Promise.resolve(this.#refuse(reason, 1));
     const outcome = this.#queue.add(event);
     if (this.#cancelPause !== undefined && this.#pauseMs <= 0) this.#schedule();
     return outcome;
@@ -149,7 +168,7 @@ export class Committer {
    * unavailable can still refuse a part.
    */
   submitAll(events: readonly Event[], isAllOrNone = false): Promise<BulkOutcome> {
-    const reason = this.#admission.bulkReason;
+    const reason = this.#bulkRefusal;
     const hasId = ({ id }: Event) => id !== undefined;
     const areIdsMissing = !this.#options.ids.areKnown && events.some(hasId);
     if (reason !== undefined || !areIdsMissing) return this.#submitBulk(events, reason);
@@ -162,7 +181,7 @@ export class Committer {
   /** `reason`: to refuse them all. */
   #submitBulk(events: readonly Event[], reason: RefusalReason | undefined): Promise<BulkOutcome> {
     const bulk = new Bulk(events);
-    if (reason !== undefined) bulk.refuseRest(this.#admission.refuse(reason, events.length));
+    if (reason !== undefined) bulk.refuseRest(this.#refuse(reason, events.length));
     else if (events.length > 0) this.#queue.push(bulk);
     return bulk.outcome.catch((error) => {
       this.#halt(error);
@@ -184,7 +203,7 @@ export class Committer {
 
   /** How long the next commit should wait; 0: it may start. */
   get #pauseMs(): number {
-    return this.#admission.isStopping ? 0 : this.#queue.waitMs;
+    return this.#isStopping ? 0 : this.#queue.waitMs;
   }
 
   /** A timer that is already set ends sooner; then it is set again. */
@@ -201,7 +220,7 @@ export class Committer {
     this.#cancelRetry();
     this.#running = this.#run().finally(() => {
       this.#running = undefined;
-      if (!this.#queue.isEmpty && this.#admission.unavailable === undefined) this.#schedule();
+      if (!this.#queue.isEmpty && this.#unavailable === undefined) this.#schedule();
     });
   }
 
@@ -210,9 +229,9 @@ export class Committer {
     try {
       while (!this.#isStopped && (await this.#step())) {
         this.#failures = 0;
-        if (this.#isSettled) this.#admission.unavailable = undefined;
+        if (this.#isSettled) this.#unavailable = undefined;
       }
-      this.#admission.unavailable = undefined;
+      this.#unavailable = undefined;
     } catch (error) {
       if (error instanceof InvariantError) return this.#halt(error);
       this.#noteFailure(error);
@@ -247,10 +266,9 @@ export class Committer {
 
   /** All that was not sent, and what comes from now on, until a step has succeeded. */
   #refuseUnsent(reason: RefusalReason): void {
-    const admission = this.#admission;
-    admission.unavailable = reason;
-    this.#options.ledger.refused[reason] += this.#queue.refuseAll(admission.refusal(reason));
-    this.#sender.refuseUnsent((eventCount) => admission.refuse(reason, eventCount));
+    this.#unavailable = reason;
+    this.#queue.refuseAll(this.#refuse(reason, this.#queue.events));
+    this.#sender.refuseUnsent((eventCount) => this.#refuse(reason, eventCount));
   }
 
   /** False if there is nothing to do. Throws when a store is unavailable. */
@@ -268,7 +286,7 @@ export class Committer {
       if (sender.isIdle) this.#queue.answered(eventCount);
       return true;
     }
-    if (this.#admission.unavailable === "hot_store_away") await this.renewLease();
+    if (this.#unavailable === "hot_store_away") await this.renewLease();
     return identity.isLost;
   }
 
@@ -295,7 +313,7 @@ export class Committer {
       await this.renewLease();
     } catch (error) {
       // With a commit under way its own outcome will tell.
-      if (this.#running === undefined) this.#admission.unavailable ??= "hot_store_away";
+      if (this.#running === undefined) this.#unavailable ??= "hot_store_away";
       this.kick();
       throw error;
     }
@@ -306,7 +324,7 @@ export class Committer {
    * not sent are refused, and the outcome of the others is unknown.
    */
   async stop(graceMs: number): Promise<void> {
-    this.#admission.isStopping = true;
+    this.#isStopping = true;
     const graceEnd = Promise.withResolvers<void>();
     let isGraceOver = false;
     const cancel = this.#options.clock.after(graceMs, () => {

@@ -9,9 +9,8 @@ import type { Clock } from "../../runtime/clock.ts";
 import { Slots } from "../../runtime/slots.ts";
 import { ColdUnavailableError } from "../../store/cold.ts";
 import type { CommitQueue } from "./commit-queue.ts";
-import type { EventAdmission } from "./event-admission.ts";
 import type { Hydrator } from "./hydrator.ts";
-import type { OpenBatch } from "./open-batch.ts";
+import type { OpenBatch, Refusal } from "./open-batch.ts";
 
 const HYDRATION_DEADLINE_MS = 3_000;
 /** For bulks, which may hold any number of hours; single events and reads need the cold store meanwhile. */
@@ -20,8 +19,11 @@ const BULK_HYDRATIONS_MAX = 8;
 export interface LateGroupsOptions {
   readonly hydrator: Hydrator;
   readonly queue: CommitQueue;
-  readonly admission: EventAdmission;
   readonly clock: Clock;
+  /** For this many events. */
+  readonly refuse: (reason: RefusalReason, eventCount: number) => Refusal;
+  /** Why no event can be committed now. */
+  readonly unavailable: () => RefusalReason | undefined;
 }
 
 export class LateGroups {
@@ -41,18 +43,18 @@ export class LateGroups {
 
   /** Takes the group out of its batch. Never rejects. */
   async stepAside(group: Group, batch: OpenBatch): Promise<void> {
-    const { hydrator, queue, admission, clock } = this.#options;
+    const { hydrator, queue, clock, unavailable } = this.#options;
     const { isOfBulks } = batch;
     const waiter = batch.take(group);
     const eventCount = group.users.length;
-    const refuse = (reason: RefusalReason) => waiter.resolve(admission.refuse(reason, eventCount));
+    const refuse = (reason: RefusalReason) => waiter.resolve(this.#options.refuse(reason, eventCount));
     this.#add(eventCount, isOfBulks);
     try {
       if (isOfBulks) await this.#bulkSlots.take(1);
       if (clock.monotonicMs() - batch.openedMs > HYDRATION_DEADLINE_MS) return refuse("overloaded");
       if (this.#isStopped) return refuse("shutting_down");
       await hydrator.hydrate(group);
-      const reason = this.#isStopped ? "shutting_down" : admission.unavailable;
+      const reason = this.#isStopped ? "shutting_down" : unavailable();
       if (reason !== undefined) return refuse(reason);
       queue.readmit(group, waiter, isOfBulks);
     } catch (error) {

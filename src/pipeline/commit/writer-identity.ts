@@ -17,6 +17,7 @@ import type { Clock } from "../../runtime/clock.ts";
 import type { Log } from "../../runtime/log.ts";
 import { ColdUnavailableError, type DataSet } from "../../store/cold.ts";
 import { type HotStore, HotUnavailableError, type Initialization } from "../../store/hot.ts";
+import type { RingRoom } from "../flush/backlog.ts";
 import type { Flusher, WriterBooks } from "../flush/flusher.ts";
 import type { IdRestoration } from "../upkeep/id-restoration.ts";
 import { type AdoptionOptions, initializeDataSet, sealWriter } from "../upkeep/journal-adoption.ts";
@@ -45,6 +46,8 @@ export interface WriterIdentityOptions {
   readonly log: Log;
   readonly clock: Clock;
   readonly ids: IdRestoration;
+  /** Batches that are left to adopters take up room. */
+  readonly ringRoom: RingRoom;
 }
 
 const UINT32 = 2 ** 32;
@@ -167,7 +170,7 @@ export class WriterIdentity {
       if (ended === undefined && isAllInJournal) await this.#signalLoss(writer, books.flushedSeq);
       if (isAllInJournal || fate === "open") {
         ledger.handedOver += books.accepted - books.persisted;
-        if (books.unflushed.length > 0) this.#left.set(writer, books.unflushed);
+        if (books.unflushed.length > 0) this.#leave(writer, books.unflushed);
       }
       flusher.endWriter();
       return fate;
@@ -216,11 +219,9 @@ export class WriterIdentity {
     await this.#options.hot.removeJournal(writer, watermark);
   }
 
-  /** In memory, besides the ring. */
-  get leftEvents(): number {
-    let events = 0;
-    for (const batches of this.#left.values()) events += countEvents(batches);
-    return events;
+  #leave(writer: string, batches: readonly JournaledBatch[]): void {
+    this.#left.set(writer, batches);
+    this.#options.ringRoom.usedEvents += countEvents(batches);
   }
 
   /**
@@ -229,13 +230,14 @@ export class WriterIdentity {
    */
   async checkLeft(): Promise<void> {
     if (this.#left.size === 0) return;
-    const { hot, adoption, ledger, log } = this.#options;
+    const { hot, adoption, ledger, log, ringRoom } = this.#options;
     const owners = await hot.journalOwners();
     for (const [writer, batches] of [...this.#left]) {
       if (owners.some((owner) => owner.writer === writer)) continue;
       const { watermark } = await sealWriter(adoption, writer, false, batches.at(-1)!.seq);
       const orphans = batches.filter(({ seq }) => seq > watermark);
       this.#left.delete(writer);
+      ringRoom.usedEvents -= countEvents(batches);
       if (orphans.length === 0) continue;
       log.warn({ writer, orphans: orphans.length }, "the journal of a former writer was lost before it was stored");
       ledger.handedOver -= countEvents(orphans);

@@ -19,8 +19,7 @@ import type { Metrics } from "../../runtime/metrics.ts";
 import { ColdUnavailableError, WriterSealedError } from "../../store/cold.ts";
 import type { ColdShard } from "../../store/cold-shard.ts";
 import type { HotStore } from "../../store/hot.ts";
-import { CommitTimes } from "./commit-times.ts";
-import type { RingBuffer } from "./ring-buffer.ts";
+import { CommitTimes, type RingBuffer } from "./backlog.ts";
 
 export interface FlusherOptions {
   readonly hot: HotStore;
@@ -335,7 +334,7 @@ export class Flusher {
 
   /** The writer is given up: nothing more of it is flushed here. */
   endWriter(): void {
-    this.#options.ring.drain();
+    this.#options.ring.clear();
     this.#commitTimes.clear();
     this.#progress = undefined;
   }

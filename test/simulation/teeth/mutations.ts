@@ -39,7 +39,7 @@ const OF_COMMITS: readonly SimulatedMutation[] = [
     "503-for-what-was-sent",
     "503 only for what no attempt can have applied",
     SENDER,
-    "if (sending?.opened === undefined || sending.isInDoubt || sending.isInFlight) return;",
+    "if (sending === undefined || sending.isInFlight || mustBeStored(sending)) return;",
     "if (sending?.opened === undefined) return;",
   ),
   inOne(
@@ -296,7 +296,7 @@ const OF_LOSSES: readonly SimulatedMutation[] = [
     "left-batches-forgotten",
     "what is left to adopters is kept until it is stored",
     IDENTITY,
-    "if (books.unflushed.length > 0) this.#left.set(writer, books.unflushed);",
+    "if (books.unflushed.length > 0) this.#leave(writer, books.unflushed);",
     "",
   ),
   inOne(
@@ -324,7 +324,7 @@ const OF_LOSSES: readonly SimulatedMutation[] = [
     "waiting-ids-not-refused",
     "a batch with ids that waited for another data set is refused",
     SENDER,
-    "    if (this.#mayRepeatIds(sending)) return this.#options.onUnknownIds();\n",
+    "    if (this.#mayRepeatIds(sending)) return sending.isOwed ? this.#owe(sending) : this.#options.onUnknownIds();\n",
     "",
   ),
   inOne(
