@@ -18,7 +18,8 @@ function pendingIn(samples: Samples): number {
 
 function expectHolds(samples: Samples): void {
   const total = (what: string) => samples.get(`hourglass_events_${what}_total`)!;
-  const accounted = total("persisted") + pendingIn(samples) + total("handed_over") + total("lost");
+  const handedOver = samples.get("hourglass_events_handed_over")!;
+  const accounted = total("persisted") + pendingIn(samples) + handedOver + total("lost");
   expect(accounted).toBe(total("accepted"));
 }
 

@@ -62,7 +62,6 @@ function registerLedger(registry: Registry, pipeline: Pipeline): void {
   const totals = {
     hourglass_events_accepted_total: ["accepted", "Events that were acknowledged and count"],
     hourglass_events_persisted_total: ["persisted", "Of the accepted: in the cold store"],
-    hourglass_events_handed_over_total: ["handedOver", "Of the accepted: left to the adopter of a writer's journal"],
     hourglass_events_lost_total: [
       "lost",
       "Of the accepted: in no store any more, since the hot store lost its journal",
@@ -82,6 +81,9 @@ function registerLedger(registry: Registry, pipeline: Pipeline): void {
     "reason",
     () => ledger.omitted,
   );
+  // No counter: what an adopter lost comes back to this writer.
+  const handedOverHelp = "Of the accepted: left to the adopter of a writer's journal";
+  gauge(registry, "hourglass_events_handed_over", handedOverHelp, () => ledger.handedOver);
   const pendingHelp = "Accepted and not persisted: in memory too, or in the journal alone";
   expose(registry, "gauge", "hourglass_events_pending", pendingHelp, () => {
     const { events, ring } = pipeline.pending;
