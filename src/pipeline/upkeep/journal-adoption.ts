@@ -35,7 +35,7 @@ export interface AdoptionOptions {
 const INITIALIZE_ATTEMPTS = 5;
 /** For the other instance that has begun the present epoch to initialize its data set: some ms if it is not busy. */
 const OTHER_GRACE_MS = 500;
-const OTHER_POLL_MS = 20;
+const OTHER_POLL_MS = 50;
 
 /** Adopts every journal that may be adopted. */
 export async function adoptJournals(options: AdoptionOptions): Promise<void> {

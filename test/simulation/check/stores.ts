@@ -5,14 +5,15 @@
 import type { JournaledBatch } from "../../../src/domain/batch.ts";
 import { type HourKey, hourKeyName } from "../../../src/domain/event.ts";
 import { UserSketches } from "../../../src/domain/unique-users/user-sketches.ts";
-import { type ColdData, countOf } from "../stores/cold/data.ts";
+import { addTo, type ColdData, type Counts, countOf, type EventRow } from "../stores/cold/data.ts";
 import type { HeldHour, HotData } from "../stores/hot/data.ts";
 import type { Report } from "./events.ts";
 
 interface Expected extends HourKey {
   clicks: number;
   impressions: number;
-  readonly users: UserSketches;
+  /** Those of the rows themselves, and not to be changed, as long as nothing is unflushed. */
+  users: UserSketches;
   /** Of them, in a journal alone. */
   unflushed: number;
 }
@@ -20,11 +21,8 @@ interface Expected extends HourKey {
 /** Of one shard, as rows and journals have it. */
 function expectedHours(hot: HotData, cold: ColdData, shard: number): Map<string, Expected> {
   const hours = new Map<string, Expected>();
-  for (const { stream, hour, shard: ofShard, clicks, impressions, users } of cold.parts) {
-    if (ofShard !== shard) continue;
-    const copy = new UserSketches();
-    copy.merge(users);
-    hours.set(hourKeyName(stream, hour), { stream, hour, clicks, impressions, users: copy, unflushed: 0 });
+  for (const { name, stream, hour, shard: ofShard, clicks, impressions, users } of cold.parts) {
+    if (ofShard === shard) hours.set(name, { stream, hour, clicks, impressions, users, unflushed: 0 });
   }
   for (const [writer, journal] of hot.journals) {
     const watermark = cold.storedThrough(writer);
@@ -46,6 +44,7 @@ function hourOf(hours: Map<string, Expected>, { stream, hour }: HourKey): Expect
 function addBatch(hours: Map<string, Expected>, { groups }: JournaledBatch): void {
   for (const group of groups) {
     const expected = hourOf(hours, group);
+    if (expected.unflushed === 0) expected.users = unionOf([expected]);
     expected.clicks += group.clicks;
     expected.impressions += group.impressions;
     expected.unflushed += group.users.length;
@@ -88,26 +87,42 @@ function text({ clicks, impressions }: Pick<Expected, "clicks" | "impressions">)
 }
 
 function haveSameUsers(a: UserSketches, b: UserSketches): boolean {
-  const [left, right] = [a.counts(), b.counts()];
-  return left.uniqueClickers === right.uniqueClickers && left.uniqueViewers === right.uniqueViewers;
+  return a.clickers.count() === b.clickers.count() && a.viewers.count() === b.viewers.count();
+}
+
+function unionOf(parts: readonly { readonly users: UserSketches }[]): UserSketches {
+  const union = new UserSketches();
+  for (const { users } of parts) union.merge(users);
+  return union;
 }
 
 export function checkCold(cold: ColdData, report: Report): void {
-  const parts = new Map<string, { clicks: number; impressions: number; users: UserSketches }>();
-  for (const { stream, hour, clicks, impressions, users } of cold.parts) {
-    const name = hourKeyName(stream, hour);
-    const sum = parts.get(name) ?? { clicks: 0, impressions: 0, users: new UserSketches() };
-    sum.clicks += clicks;
-    sum.impressions += impressions;
-    sum.users.merge(users);
-    parts.set(name, sum);
-  }
+  const parts = Map.groupBy(cold.parts, ({ name }) => name);
   for (const [name, rows] of cold.rows) {
-    const [found, counted] = [parts.get(name), countOf(rows)];
+    const [found, counted] = [parts.get(name) ?? [], countedSoFar(rows)];
+    const sumOf = (kind: "clicks" | "impressions") => found.reduce((sum, part) => sum + part[kind], 0);
     const isRight =
-      found?.clicks === counted.clicks &&
-      found.impressions === counted.impressions &&
-      haveSameUsers(found.users, counted.users);
+      sumOf("clicks") === counted.clicks &&
+      sumOf("impressions") === counted.impressions &&
+      haveSameUsers(found.length === 1 ? found[0]!.users : unionOf(found), counted.users);
     if (!isRight) report("aggregate", `the aggregate of ${name} is not what its ${rows.length} rows come to`);
   }
+}
+
+interface Counted {
+  readonly counts: Counts;
+  rowCount: number;
+}
+
+/** By their list, to which rows are only added: each is counted once. */
+const COUNTED = new WeakMap<readonly EventRow[], Counted>();
+
+function countedSoFar(rows: readonly EventRow[]): Counts {
+  let counted = COUNTED.get(rows);
+  if (counted === undefined) {
+    counted = { counts: countOf([]), rowCount: 0 };
+    COUNTED.set(rows, counted);
+  }
+  for (; counted.rowCount < rows.length; counted.rowCount++) addTo(counted.counts, rows[counted.rowCount]!);
+  return counted.counts;
 }

@@ -328,6 +328,13 @@ const OF_LOSSES: readonly SimulatedMutation[] = [
     "",
   ),
   inOne(
+    "owed-forgotten",
+    "a batch with ids that was in doubt and lost is sent again",
+    SENDER,
+    "      if (sending.opened !== undefined && hasIds(sending.batch)) this.#owe(sending);\n      else if",
+    "      if",
+  ),
+  inOne(
     "first-page-of-ids-only",
     "all ids of the last 24 hours are restored",
     ID_RESTORATION,

@@ -192,7 +192,7 @@ class Planner {
   /** Longer where timers are slow: a pause of many leases shows nothing that one of some leases does not. */
   #pauseMs(): number {
     const { leaseMs } = this.#settings;
-    return this.#random.pick([0, 0.3, 1.2, 3, 12]) * leaseMs;
+    return this.#random.pick([0, 0.3, 0.3, 1.2, 1.2, 3, 3, 12]) * leaseMs;
   }
 
   #push(action: Omit<Send, "number"> | Omit<Read, "number"> | Omit<Strike, "number"> | Omit<PaceChange, "number">) {

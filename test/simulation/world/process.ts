@@ -3,6 +3,7 @@
  *
  * Invariant: once it is killed nothing of it runs any more, wherever it was; what it had sent by then may arrive.
  */
+import { drainMicrotasks } from "bun:jsc";
 import { Pipeline, type PipelineSettings } from "../../../src/pipeline/pipeline.ts";
 import type { InvariantHandler } from "../../../src/runtime/assert.ts";
 import type { Clock } from "../../../src/runtime/clock.ts";
@@ -21,16 +22,19 @@ export interface Pace {
 
 /** Reading sockets and running callbacks takes some time. */
 const TURN_MS = 0.02;
-/** What is done at intervals comes late in a process that is busy: by this factor at most. */
-const LATENESS_MAX = 2;
+/** What is done at intervals comes late in a process that is busy: by so much, or by up to an interval. */
+const LATENESS_MS = 2_000;
+const LATENESS_MAX = 4;
 /** Pauses between tries are of this length: they are late as well, which saves a quarter of all steps. */
 const RETRY_MIN_MS = 200;
 const RETRY_MAX_MS = 2_000;
 
+/** Due between the two times: whatever else makes the process run its timers, or at the latest by itself. */
 interface Recurring {
   readonly intervalMs: number;
   readonly act: () => void;
-  task: Task | undefined;
+  earliestMs: number;
+  latestMs: number;
 }
 
 export interface ProcessOptions {
@@ -60,6 +64,7 @@ export class Process implements Owner {
   readonly #options: ProcessOptions;
   readonly #startedMs: number;
   readonly #recurring = new Set<Recurring>();
+  #wake: Task | undefined;
 
   constructor(options: ProcessOptions) {
     this.name = options.name;
@@ -102,37 +107,56 @@ export class Process implements Owner {
   }
 
   #every(ms: number, act: () => void): () => void {
-    const recurring: Recurring = { intervalMs: ms, act, task: undefined };
+    const recurring: Recurring = { intervalMs: ms, act, earliestMs: 0, latestMs: 0 };
     this.#recurring.add(recurring);
-    this.#schedule(recurring);
-    return () => {
-      this.#recurring.delete(recurring);
-      this.#options.scheduler.cancel(recurring.task);
-    };
+    this.#postpone(recurring);
+    this.#wakeBy(recurring.latestMs);
+    return () => this.#recurring.delete(recurring);
   }
 
-  #schedule(recurring: Recurring): void {
+  #postpone(recurring: Recurring): void {
     const { scheduler, pace, random } = this.#options;
-    const { intervalMs, act } = recurring;
-    const lateMs = Math.max(intervalMs, pace.leastIntervalMs) * random.between(1, LATENESS_MAX);
-    recurring.task = scheduler.after(lateMs, this, () => {
-      this.#schedule(recurring);
-      act();
-    });
+    const { intervalMs } = recurring;
+    const afterMs = Math.max(intervalMs, pace.leastIntervalMs);
+    const lateMs = Math.max(afterMs, Math.min(afterMs * LATENESS_MAX, LATENESS_MS));
+    recurring.earliestMs = scheduler.nowMs + afterMs;
+    recurring.latestMs = recurring.earliestMs + lateMs * random.next();
+  }
+
+  #wakeBy(atMs: number): void {
+    const { scheduler } = this.#options;
+    if (this.#wake?.run !== undefined && this.#wake.atMs <= atMs) return;
+    scheduler.cancel(this.#wake);
+    this.#wake = scheduler.at(atMs, this, () => this.#runDue());
+  }
+
+  /** All that may run now: the later they are, the more of them run together. */
+  #runDue(): void {
+    const { scheduler } = this.#options;
+    for (const recurring of this.#recurring) {
+      if (recurring.earliestMs > scheduler.nowMs) continue;
+      this.#postpone(recurring);
+      recurring.act();
+      drainMicrotasks();
+    }
+    this.#wakeForNext();
+  }
+
+  #wakeForNext(): void {
+    let nextMs = Number.POSITIVE_INFINITY;
+    for (const { latestMs } of this.#recurring) nextMs = Math.min(nextMs, latestMs);
+    if (nextMs < Number.POSITIVE_INFINITY) this.#wakeBy(nextMs);
   }
 
   /** A quiet time is over: what waits for longer than its interval comes within that. */
   hurry(): void {
     const { scheduler, random } = this.#options;
     for (const recurring of this.#recurring) {
-      const { task, intervalMs } = recurring;
-      if (task === undefined || task.atMs <= scheduler.nowMs + intervalMs) continue;
-      scheduler.cancel(task);
-      recurring.task = scheduler.after(intervalMs * random.next(), this, () => {
-        this.#schedule(recurring);
-        recurring.act();
-      });
+      const { intervalMs, latestMs } = recurring;
+      if (latestMs <= scheduler.nowMs + intervalMs) continue;
+      recurring.earliestMs = recurring.latestMs = scheduler.nowMs + intervalMs * random.next();
     }
+    this.#wakeForNext();
   }
 
   #newLog(): Log {

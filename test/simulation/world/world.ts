@@ -57,6 +57,7 @@ export class World implements ReadingSite {
   readonly #ends = new Map<Process, (() => void)[]>();
   readonly #stores = new Map<Process, { hotShards: readonly HotClient[]; cold: ColdStore }>();
   #checkedVersion = 0;
+  #checkedColdVersion = 0;
   #starts = 0;
   /** The first: it ends the run after the step in which it showed. */
   #failure: Failure | undefined;
@@ -307,7 +308,8 @@ export class World implements ReadingSite {
     const version = cold.data.version + masters.version;
     if (version === this.#checkedVersion) return;
     this.#checkedVersion = version;
-    checkCold(cold.data, this.report);
+    if (cold.data.version !== this.#checkedColdVersion) checkCold(cold.data, this.report);
+    this.#checkedColdVersion = cold.data.version;
     for (const [shard, { data }] of masters.current.entries()) {
       if (!masters.isUnnoticed(shard) && !masters.isIncomplete(shard)) checkHot(data, cold.data, shard, this.report);
     }

@@ -51,6 +51,8 @@ export interface EventRow extends HourKey {
 }
 
 interface Part extends HourKey {
+  /** hourKeyName */
+  readonly name: string;
   readonly shard: number;
   clicks: number;
   impressions: number;
@@ -124,18 +126,15 @@ export class ColdData {
     if (last === undefined) return 0;
     if (isSealed) throw new WriterSealedError(`writer ${writer} is sealed at batch ${seq}`);
     this.version += 1;
-    let eventCount = 0;
-    for (const batch of fresh) {
-      for (const row of rowsOf(writer, batch, shard)) this.#store(row);
-      eventCount += batch.eventCount;
-    }
+    const rows = fresh.flatMap((batch) => [...rowsOf(writer, batch, shard)]);
+    for (const row of rows) this.#store(row);
     const record = this.#writerRow(writer, shard);
-    const ids = fresh.flatMap((batch) => [...rowsOf(writer, batch, shard)].filter(({ id }) => id !== null));
+    const ids = rows.filter(({ id }) => id !== null);
     const key = { flushedAtMs: this.time(), writer: record.id, seq: last.seq, piece: 0 };
     if (ids.length > 0) this.#idRows.push({ ...key, shard, ids });
     record.seq = last.seq;
-    record.events += eventCount;
-    return eventCount;
+    record.events += rows.length;
+    return rows.length;
   }
 
   #writerRow(writer: string, shard: number): WriterRow {
@@ -165,7 +164,15 @@ export class ColdData {
     const name = partName({ stream, hour }, shard);
     let part = this.#parts.get(name);
     if (part === undefined) {
-      part = { stream, hour, shard, clicks: 0, impressions: 0, users: new UserSketches() };
+      part = {
+        name: hourKeyName(stream, hour),
+        stream,
+        hour,
+        shard,
+        clicks: 0,
+        impressions: 0,
+        users: new UserSketches(),
+      };
       this.#parts.set(name, part);
     }
     return part;
@@ -299,7 +306,7 @@ export class ColdData {
     const name = partName(key, shard);
     const rebuilt = rebuiltHour(rows, erased, aggregate);
     if (rebuilt === undefined) this.#parts.delete(name);
-    else this.#parts.set(name, { ...key, shard, ...rebuilt });
+    else this.#parts.set(name, { name: hourKeyName(key.stream, key.hour), ...key, shard, ...rebuilt });
     return true;
   }
 
@@ -380,15 +387,15 @@ function* rowsOf(writer: string, { seq, groups }: JournaledBatch, shard: number)
   }
 }
 
-type Counts = Pick<Part, "clicks" | "impressions" | "users">;
+export type Counts = Pick<Part, "clicks" | "impressions" | "users">;
 
-function addTo(counts: Counts, { kind, user }: EventRow): void {
+export function addTo(counts: Counts, { kind, user }: EventRow): void {
   if (kind === "click") counts.clicks += 1;
   else counts.impressions += 1;
   counts.users.add(TEST_USERS.registerOf(user), kind === "click");
 }
 
-export function countOf(rows: readonly EventRow[]): HourTotals {
+export function countOf(rows: readonly EventRow[]): Counts {
   const counts = { clicks: 0, impressions: 0, users: new UserSketches() };
   for (const row of rows) addTo(counts, row);
   return counts;
