@@ -250,7 +250,7 @@ export class ColdData {
 
   readRange(range: HourRange): readonly { readonly record: HourRecord; readonly shard: number }[] {
     const parts = [...this.#parts.values()].filter((part) => includes(range, part)).sort(compareHours);
-    return parts.map(({ shard, ...part }) => ({ record: { ...part, users: copyOf(part.users) }, shard }));
+    return parts.map(({ shard, name: _, ...part }) => ({ record: { ...part, users: copyOf(part.users) }, shard }));
   }
 
   /** As a table would show them. */
