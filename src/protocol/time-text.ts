@@ -1,5 +1,4 @@
 /** Times in parameters, files and options: ISO 8601, or milliseconds since the epoch. */
-import { existingTime, instantAt } from "../domain/iso-time.ts";
 import type { TimeZone } from "../domain/time-zone.ts";
 
 export const ISO_INSTANT_PATTERN =
@@ -52,4 +51,16 @@ function isoTime(text: string, zone: TimeZone | undefined): number | undefined {
 
 function localTime([, date, hour = "00", minute = "00", second = "00", fraction = ""]: RegExpExecArray) {
   return existingTime(`${date}T${hour}:${minute}:${second}.${fraction.slice(0, 3).padEnd(3, "0")}Z`);
+}
+
+/** `whole`: as toISOString() writes it. Undefined if there is no such time: 30 February would be read as 2 March. */
+export function existingTime(whole: string): number | undefined {
+  const at = Date.parse(whole);
+  return Number.isNaN(at) || new Date(at).toISOString() !== whole ? undefined : at;
+}
+
+/** The instant at which clocks show `local`, if they are this far ahead of UTC (behind if `sign` is "-"). */
+export function instantAt(local: number, sign: string, hours: string, minutes: string): number {
+  const offsetMs = (Number(hours) * 60 + Number(minutes)) * 60_000;
+  return sign === "-" ? local + offsetMs : local - offsetMs;
 }

@@ -1,7 +1,7 @@
 /** Finds how far an earlier run imported a content. */
 import { Content, type Source } from "./content.ts";
+import { sha256Of } from "./event-ids.ts";
 import { ImportError } from "./import-error.ts";
-import { sha256Of } from "./sha256.ts";
 import type { ImportRecord } from "./state-file.ts";
 
 export interface EarlierImport {

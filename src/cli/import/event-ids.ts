@@ -9,7 +9,6 @@
  * took 42 µs of CPU time instead of 4.
  */
 import { RECORD_MAX_BYTES } from "./record-splitter.ts";
-import { sha256Of } from "./sha256.ts";
 
 const HASH_BYTES = 32;
 /** Hexadecimal, up to 17 TB. */
@@ -41,4 +40,8 @@ export class EventIds {
     const hash = this.#scratch.toString("base64url", 0, ID_HASH_BYTES);
     return `${start.toString(16).padStart(PLACE_DIGITS, "0")}${hash}`;
   }
+}
+
+export function sha256Of(bytes: Uint8Array): Buffer {
+  return new Bun.CryptoHasher("sha256").update(bytes).digest();
 }

@@ -13,7 +13,7 @@
  *   decides (`isTooOld`, see content-import.ts).
  */
 import { ID_TTL_MS } from "../../domain/event.ts";
-import { sha256Of } from "./sha256.ts";
+import { sha256Of } from "./event-ids.ts";
 import type { ImportRecord, Mark, StateFile, Target } from "./state-file.ts";
 
 /** An hour less than the lifetime of ids, for clock differences and slow requests. */

@@ -11,7 +11,7 @@ import { sourceDescriptions } from "../../intake/create-sources.ts";
 import type { InvariantError } from "../../runtime/assert.ts";
 import { type Clock, systemClock } from "../../runtime/clock.ts";
 import { errorText, withDeadline } from "../../runtime/deadline.ts";
-import { CalmLog } from "../../runtime/repeat-log.ts";
+import { CalmLog } from "../../runtime/log.ts";
 import { onStopSignal } from "../../runtime/signals.ts";
 import { readConfig } from "../../settings/read-config.ts";
 import type { Config } from "../../settings/settings.ts";

@@ -1,9 +1,10 @@
 /**
- * Reads hours when there is one shard: from the hot store in groups (reads that arrive while one is in flight form the
+ * Reads hours. When there is one shard: from the hot store in groups (reads that arrive while one is in flight form the
  * next), from the cold store for hours that only it has, or when the hot store is unavailable.
  * Invariant: a read is sent only after it was requested, so it sees every event acknowledged before that.
  */
-import { type HourCounts, type HourKey, hourKeyName } from "../../domain/event.ts";
+import { HOUR_MS, type HourCounts, type HourKey, hourKeyName } from "../../domain/event.ts";
+import type { HourRecord } from "../../domain/hour-range.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import { type Metrics, timed } from "../../runtime/metrics.ts";
 import type { ReadStore } from "../../store/cold.ts";
@@ -107,4 +108,16 @@ export class SingleShardReader implements HourReader {
     }
     this.#isReading = false;
   }
+}
+
+/** With its sketches: as a range, since a read of one hour shows only their counts. Throws HotUnavailableError. */
+export async function readHeldHour(
+  hot: HotStore,
+  { hour, stream }: HourKey,
+): Promise<HourRecord | "empty" | "absent" | "uninitialized"> {
+  const range = { from: hour, to: hour + HOUR_MS, streams: { text: stream, isPrefix: false } };
+  const shown: HourRecord[] = [];
+  const freshFrom = await hot.readRange(range, (record) => shown.push(record));
+  if (freshFrom === "uninitialized") return freshFrom;
+  return shown[0] ?? (hour >= freshFrom ? "empty" : "absent");
 }

@@ -14,8 +14,7 @@ import { type Metrics, timed } from "../../runtime/metrics.ts";
 import { Slots } from "../../runtime/slots.ts";
 import type { ReadStore } from "../../store/cold.ts";
 import { HotUnavailableError } from "../../store/hot.ts";
-import { readHeldHour } from "./held-hour.ts";
-import { type HourAnswer, type HourReader, NO_COUNTS, type ReadShard } from "./hour-reader.ts";
+import { type HourAnswer, type HourReader, NO_COUNTS, type ReadShard, readHeldHour } from "./hour-reader.ts";
 
 /** Distinct hours that are read at a time. */
 const READINGS_MAX = 16;

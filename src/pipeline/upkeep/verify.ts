@@ -12,7 +12,7 @@ import { Sketch } from "../../domain/unique-users/sketch.ts";
 import type { UserCounts, UserSketches } from "../../domain/unique-users/user-sketches.ts";
 import type { AuditStore, HourAudit, ReadStore } from "../../store/cold.ts";
 import type { HotStore } from "../../store/hot.ts";
-import { readHeldHour } from "../read/held-hour.ts";
+import { readHeldHour } from "../read/hour-reader.ts";
 
 export interface VerifyOptions {
   readonly cold: AuditStore & Pick<ReadStore, "storedEvents">;

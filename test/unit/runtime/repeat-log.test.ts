@@ -1,6 +1,6 @@
 /** A log without repetitions: each repeated line is counted, and the last state is logged last. */
 import { afterEach, beforeEach, describe, expect, jest, test } from "bun:test";
-import { CalmLog } from "../../../src/runtime/repeat-log.ts";
+import { CalmLog } from "../../../src/runtime/log.ts";
 import { RecordedLog } from "../../harness/pipeline/pipeline-harness.ts";
 
 const WINDOW_MS = 10_000;

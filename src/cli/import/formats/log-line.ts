@@ -1,7 +1,7 @@
 /** A request in a log, and what the readers of all logs share. */
-import { existingTime, instantAt } from "../../../domain/iso-time.ts";
+
 import type { TimeZone } from "../../../domain/time-zone.ts";
-import { timeOf } from "../../../protocol/time-text.ts";
+import { existingTime, instantAt, timeOf } from "../../../protocol/time-text.ts";
 
 export interface LogLine {
   readonly user: string;

@@ -16,9 +16,16 @@ import { setAside } from "../dead-letters.ts";
 import { appendParts, foldHours } from "../hours.ts";
 import type { PartitionKeeper } from "../partitions.ts";
 import { insertRows, type RefusedRow } from "../rows.ts";
-import { beginEpoch, isOfEpoch, readEpoch } from "./epochs.ts";
 import { insertIds } from "./flushed-ids.ts";
-import { createWriter, lockOrCreateWriter, lockWriter, type NamedWriter } from "./writers.ts";
+import {
+  beginEpoch,
+  createWriter,
+  isOfEpoch,
+  lockOrCreateWriter,
+  lockWriter,
+  type NamedWriter,
+  readEpoch,
+} from "./writers.ts";
 
 /** The text of one INSERT is built without a pause: 1,000 rows take about 1 ms. */
 const DEFAULT_ROWS_PER_INSERT = 1_000;

@@ -1,7 +1,6 @@
-/** The table `flushed_ids` in MySQL. */
+/** The table `flushed_ids` in MySQL: the ids of a flush, compressed, in pieces that any server takes in a statement. */
 import type { JournaledBatch } from "../../../domain/batch.ts";
-import type { IdPage, IdRowKey, IdStore } from "../../cold.ts";
-import { idPieces, idsIn } from "../../sql/id-pieces.ts";
+import type { IdPage, IdRowKey, IdStore, StoredIds } from "../../cold.ts";
 import type { MysqlDatabase } from "../connection/database.ts";
 import type { MysqlSession } from "../connection/sql-session.ts";
 
@@ -32,7 +31,7 @@ interface IdRow {
   readonly ids: Buffer;
 }
 
-export interface FlushedBy {
+interface FlushedBy {
   readonly writer: number;
   readonly seq: number;
   readonly shard: number;
@@ -100,4 +99,49 @@ function rowsOfPage(keys: readonly KeyRow[]): number {
     return ids > IDS_PER_PAGE;
   });
   return end === -1 ? keys.length : Math.max(1, end);
+}
+
+/** A character takes 3 bytes at most, which do not compress at worst, and a statement has 2 digits for each byte. */
+const PIECE_MAX_CHARS = 150_000;
+
+interface IdPiece {
+  readonly idCount: number;
+  readonly body: Uint8Array;
+}
+
+type IdsOfStream = [stream: string, ids: string[]];
+
+/** JSON: [[stream, [id, …]], …]. */
+function* idPieces(batches: readonly JournaledBatch[]): Generator<IdPiece> {
+  let [streams, idCount, chars] = [[] as IdsOfStream[], 0, 0];
+  for (const { groups } of batches) {
+    for (const { stream, ids } of groups) {
+      let ofStream: string[] | undefined;
+      for (const id of ids ?? []) {
+        if (id === null) continue;
+        if (chars + id.length > PIECE_MAX_CHARS) {
+          yield encode(streams, idCount);
+          [streams, idCount, chars, ofStream] = [[], 0, 0, undefined];
+        }
+        if (ofStream === undefined) {
+          ofStream = [];
+          streams.push([stream, ofStream]);
+          chars += stream.length;
+        }
+        ofStream.push(id);
+        idCount += 1;
+        chars += id.length;
+      }
+    }
+  }
+  if (idCount > 0) yield encode(streams, idCount);
+}
+
+function encode(streams: readonly IdsOfStream[], idCount: number): IdPiece {
+  return { idCount, body: Bun.zstdCompressSync(JSON.stringify(streams)) };
+}
+
+function idsIn(body: Uint8Array, ageMs: number): StoredIds[] {
+  const streams = JSON.parse(Bun.zstdDecompressSync(body).toString()) as IdsOfStream[];
+  return streams.map(([stream, ids]) => ({ stream, ids, ageMs }));
 }

@@ -1,4 +1,9 @@
-/** The table `writers` in MySQL, and the shards: which one a writer, and so its rows, belong to, and how many exist. */
+/**
+ * The tables `writers`, `shards` and `epochs` in MySQL. A writer, and so its rows, belong to a shard.
+ *
+ * Invariant: a writer that has no row yet gets one only while its epoch's row is locked. So whoever begins the next
+ * epoch has either sealed it, or made it find out that its own has ended.
+ */
 import type { RowKey } from "../../cold.ts";
 import type { MysqlSession } from "../connection/sql-session.ts";
 
@@ -76,4 +81,37 @@ export async function shardsOf(session: MysqlSession, rows: readonly OfWriter[])
   const writers = await session.rows<{ id: number; shard: number }>(query, [ids]);
   const shards = new Map(writers.map(({ id, shard }) => [id, shard]));
   return ({ writer }) => shards.get(writer) ?? 0;
+}
+
+interface EpochRow {
+  readonly epoch: number;
+}
+
+const READ_EPOCH = "SELECT epoch FROM epochs WHERE shard = ?";
+
+export async function readEpoch(session: MysqlSession, shard: number): Promise<number> {
+  return (await session.rows<EpochRow>(READ_EPOCH, [shard]))[0]?.epoch ?? 0;
+}
+
+/** Within a transaction: until its end no other epoch begins. */
+export async function isOfEpoch(session: MysqlSession, shard: number, epoch: number): Promise<boolean> {
+  const [row] = await session.rows<EpochRow>(`${READ_EPOCH} LOCK IN SHARE MODE`, [shard]);
+  return (row?.epoch ?? 0) === epoch;
+}
+
+export async function beginEpoch(session: MysqlSession, shard: number, from: number): Promise<boolean> {
+  await session.run("INSERT IGNORE INTO epochs (shard, epoch) VALUES (?, 0)", [shard]);
+  await session.run("START TRANSACTION");
+  const [row] = await session.rows<EpochRow>(`${READ_EPOCH} FOR UPDATE`, [shard]);
+  if (row?.epoch !== from) {
+    await session.run("ROLLBACK");
+    return false;
+  }
+  // Without a lock on those of other shards, whose flushes would be waited for.
+  const query = "SELECT id FROM writers WHERE shard = ? AND sealed = 0";
+  const open = await session.rows<{ id: number }>(query, [shard]);
+  for (const { id } of open) await session.run("UPDATE writers SET sealed = 1 WHERE id = ?", [id]);
+  await session.run("UPDATE epochs SET epoch = epoch + 1 WHERE shard = ?", [shard]);
+  await session.run("COMMIT");
+  return true;
 }
