@@ -24,7 +24,7 @@ import { RingRoom } from "./flush/backlog.ts";
 import { type HourAnswer, type HourReader, SingleShardReader } from "./read/hour-reader.ts";
 import { MergingReader } from "./read/merging-reader.ts";
 import { RangeReader } from "./read/range-reader.ts";
-import { RecurringTask } from "./recurring-task.ts";
+import { type RecurringTask, recurringTask } from "./recurring-task.ts";
 import { Shard, type ShardSettings } from "./shard.ts";
 import { readStoresLedger, type StoresLedger } from "./stores-ledger.ts";
 import { Retention } from "./upkeep/retention.ts";
@@ -103,15 +103,15 @@ export class Pipeline {
         : new SingleShardReader(this.#onlyShard, cold, metrics, clock);
     this.ranges = new RangeReader(this.#shards, cold);
     this.shortRanges = new RangeReader(this.#shards, cold, SHORT_RANGES_WAITING_MAX);
-    this.#sweeping = new RecurringTask("delete what is not retained", RETENTION_INTERVAL_MS, log, clock, () =>
+    this.#sweeping = recurringTask("delete what is not retained", RETENTION_INTERVAL_MS, log, clock, () =>
       this.retention.sweep(),
     );
     this.#tasks = [
-      new RecurringTask("count dead letters", DEAD_LETTERS_INTERVAL_MS, log, clock, () => this.#countDeadLetters()),
-      new RecurringTask("list streams", STREAMS_INTERVAL_MS, log, clock, () => this.streams.refresh()),
+      recurringTask("count dead letters", DEAD_LETTERS_INTERVAL_MS, log, clock, () => this.#countDeadLetters()),
+      recurringTask("list streams", STREAMS_INTERVAL_MS, log, clock, () => this.streams.refresh()),
     ];
     if (this.#onlyShard === undefined)
-      this.#tasks.push(new RecurringTask("choose a shard", settings.leaseMs, log, clock, () => this.#home.choose()));
+      this.#tasks.push(recurringTask("choose a shard", settings.leaseMs, log, clock, () => this.#home.choose()));
   }
 
   #newShard(hot: HotStore, number: number): Shard {

@@ -8,49 +8,36 @@ import type { Log } from "../runtime/log.ts";
 import { ColdUnavailableError } from "../store/cold.ts";
 import { HotUnavailableError } from "../store/hot.ts";
 
-export class RecurringTask {
-  readonly #what: string;
-  readonly #intervalMs: number;
-  readonly #log: Log;
-  readonly #clock: Clock;
-  readonly #work: () => Promise<unknown>;
-  #endTimer = () => {};
-  #underWay: Promise<void> | undefined;
-  #isFailing = false;
+export type RecurringTask = ReturnType<typeof recurringTask>;
 
-  constructor(what: string, intervalMs: number, log: Log, clock: Clock, work: () => Promise<unknown>) {
-    this.#what = what;
-    this.#intervalMs = intervalMs;
-    this.#log = log;
-    this.#clock = clock;
-    this.#work = work;
-  }
-
-  /** `isAtOnce`: for the first time now, not after an interval. */
-  start(isAtOnce = false): void {
-    this.#endTimer = this.#clock.every(this.#intervalMs, () => this.#begin());
-    if (isAtOnce) this.#begin();
-  }
-
-  #begin(): void {
-    this.#underWay ??= this.#once().finally(() => {
-      this.#underWay = undefined;
-    });
-  }
-
-  async #once(): Promise<void> {
+export function recurringTask(what: string, intervalMs: number, log: Log, clock: Clock, work: () => Promise<unknown>) {
+  let endTimer = () => {};
+  let underWay: Promise<void> | undefined;
+  let isFailing = false;
+  const once = async () => {
     try {
-      await this.#work();
-      this.#isFailing = false;
+      await work();
+      isFailing = false;
     } catch (error) {
       if (error instanceof HotUnavailableError || error instanceof ColdUnavailableError) return;
-      if (!this.#isFailing) this.#log.warn({ error: errorText(error) }, `could not ${this.#what}`);
-      this.#isFailing = true;
+      if (!isFailing) log.warn({ error: errorText(error) }, `could not ${what}`);
+      isFailing = true;
     }
-  }
-
-  async stop(): Promise<void> {
-    this.#endTimer();
-    await this.#underWay;
-  }
+  };
+  const begin = () => {
+    underWay ??= once().finally(() => {
+      underWay = undefined;
+    });
+  };
+  return {
+    /** `isAtOnce`: for the first time now, not after an interval. */
+    start(isAtOnce = false): void {
+      endTimer = clock.every(intervalMs, begin);
+      if (isAtOnce) begin();
+    },
+    async stop(): Promise<void> {
+      endTimer();
+      await underWay;
+    },
+  };
 }

@@ -14,14 +14,14 @@ import type { Log } from "../runtime/log.ts";
 import type { Metrics } from "../runtime/metrics.ts";
 import type { ColdShard } from "../store/cold-shard.ts";
 import type { HotStore } from "../store/hot.ts";
-import { AdmissionLog } from "./commit/admission-log.ts";
+import { admissionLog } from "./commit/admission-log.ts";
 import { Committer, type JournalBound } from "./commit/committer.ts";
-import { Hydrator } from "./commit/hydrator.ts";
+import { hydrator } from "./commit/hydrator.ts";
 import type { StreamRegistry } from "./commit/stream-registry.ts";
 import { WriterIdentity } from "./commit/writer-identity.ts";
 import { RingBuffer, type RingRoom } from "./flush/backlog.ts";
 import { Flusher } from "./flush/flusher.ts";
-import { RecurringTask } from "./recurring-task.ts";
+import { type RecurringTask, recurringTask } from "./recurring-task.ts";
 import { IdRestoration } from "./upkeep/id-restoration.ts";
 import { type AdoptionOptions, adoptJournal, adoptJournals } from "./upkeep/journal-adoption.ts";
 
@@ -88,14 +88,13 @@ export class Shard {
     const books = { ledger, metrics, log, clock, onBrokenInvariant };
     const onSealed = () => this.#identity.noteSealed();
     const flusher = new Flusher({ ...books, hot, cold, ring, flushIntervalMs, flushMaxEvents, onSealed });
-    const hydrator = new Hydrator(hot, cold, metrics, clock);
     const ids = new IdRestoration({ hot, cold, log, clock, signal });
     const identity = new WriterIdentity({ hot, flusher, adoption: this.#adoption, ledger, log, clock, ids, ringRoom });
     this.committer = new Committer({
       ...books,
       hot,
       flusher,
-      hydrator,
+      hydrate: hydrator(hot, cold, metrics, clock),
       identity,
       ids,
       journals,
@@ -105,17 +104,17 @@ export class Shard {
     });
     this.flusher = flusher;
     this.#identity = identity;
-    const admission = new AdmissionLog(this.committer, ledger, log, clock);
+    const lookAtAdmission = admissionLog(this.committer, ledger, log, clock);
     this.#tasks = [
-      new RecurringTask("renew the lease", Math.min(leaseMs / 3, PROBE_INTERVAL_MS), log, clock, () =>
+      recurringTask("renew the lease", Math.min(leaseMs / 3, PROBE_INTERVAL_MS), log, clock, () =>
         this.committer.probe(),
       ),
-      new RecurringTask("watch admission", PROBE_INTERVAL_MS, log, clock, async () => admission.look()),
-      new RecurringTask("adopt journals", leaseMs, log, clock, () => adoptJournals({ ...this.#adoption, signal })),
-      new RecurringTask("check what is left to adopters", CHECK_LEFT_INTERVAL_MS, log, clock, () => this.#checkLeft()),
-      new RecurringTask("restore ids", RESTORE_INTERVAL_MS, log, clock, () => ids.look()),
-      new RecurringTask("note which ids are known", NOTE_IDS_INTERVAL_MS, log, clock, () => ids.note()),
-      new RecurringTask("retire hours", RETIRE_INTERVAL_MS, log, clock, () => this.retire()),
+      recurringTask("watch admission", PROBE_INTERVAL_MS, log, clock, async () => lookAtAdmission()),
+      recurringTask("adopt journals", leaseMs, log, clock, () => adoptJournals({ ...this.#adoption, signal })),
+      recurringTask("check what is left to adopters", CHECK_LEFT_INTERVAL_MS, log, clock, () => this.#checkLeft()),
+      recurringTask("restore ids", RESTORE_INTERVAL_MS, log, clock, () => ids.look()),
+      recurringTask("note which ids are known", NOTE_IDS_INTERVAL_MS, log, clock, () => ids.note()),
+      recurringTask("retire hours", RETIRE_INTERVAL_MS, log, clock, () => this.retire()),
     ];
   }
 

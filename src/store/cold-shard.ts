@@ -6,27 +6,10 @@
  */
 import type { JournaledBatch } from "../domain/batch.ts";
 import type { HourKey } from "../domain/event.ts";
-import type { HourTotals } from "../domain/hour-range.ts";
 import { ConfigError } from "../settings/settings.ts";
-import type { ColdConnection, ColdStore, DataSet, IdPage, IdRowKey } from "./cold.ts";
+import type { ColdConnection, ColdStore, DataSet, IdRowKey } from "./cold.ts";
 
-export interface ColdShard {
-  open(): Promise<void>;
-  /** To which database the hot store belongs. */
-  expectDataSet(hot: DataSet): void;
-  flush(writer: string, batches: readonly JournaledBatch[], epoch: number): Promise<number>;
-  watermark(writer: string): Promise<number>;
-  seal(writer: string, skippedSeq?: number): Promise<void>;
-  epoch(): Promise<number>;
-  beginEpoch(from: number): Promise<boolean>;
-  /** Dead letters included. */
-  storedEvents(writer: string): Promise<number>;
-  read(key: HourKey): Promise<HourTotals | undefined>;
-  newestHour(): Promise<number | undefined>;
-  dataSet(): Promise<DataSet>;
-  time(): Promise<number>;
-  flushedIds(sinceMs: number, before: IdRowKey | undefined): Promise<IdPage>;
-}
+export type ColdShard = ReturnType<typeof coldShard>;
 
 /** Throws ConfigError if the database has another number of shards. The first caller sets it. */
 export async function fixShards(cold: ColdConnection, shards: number): Promise<void> {
@@ -59,34 +42,37 @@ export async function refuseOtherDatabase(cold: ColdConnection, hot: DataSet | u
   );
 }
 
-export function coldShard(cold: ColdStore, shard: number, shards: number): ColdShard {
+export function coldShard(cold: ColdStore, shard: number, shards: number) {
   let isChecked = false;
   let ofHot: DataSet | undefined;
   return {
-    async open() {
+    async open(): Promise<void> {
       await cold.open();
       if (isChecked) return;
       await fixShards(cold, shards);
       await refuseOtherDatabase(cold, ofHot);
       isChecked = true;
     },
-    expectDataSet(hot) {
+    /** To which database the hot store belongs. */
+    expectDataSet(hot: DataSet): void {
       if (ofHot?.identity === hot.identity) return;
       ofHot = hot;
       isChecked = false;
     },
-    flush: (writer, batches, epoch) => cold.flush(writer, batches, shard, epoch),
-    watermark: (writer) => cold.watermark(writer),
-    seal: (writer, skippedSeq) => cold.seal(writer, shard, skippedSeq),
+    flush: (writer: string, batches: readonly JournaledBatch[], epoch: number) =>
+      cold.flush(writer, batches, shard, epoch),
+    watermark: (writer: string) => cold.watermark(writer),
+    seal: (writer: string, skippedSeq?: number) => cold.seal(writer, shard, skippedSeq),
     epoch: () => cold.epoch(shard),
-    beginEpoch: (from) => cold.beginEpoch(from, shard),
-    storedEvents: async (writer) => (await cold.storedEvents([writer])).byWriter.get(writer) ?? 0,
-    read: (key) => cold.read(key, [shard]),
+    beginEpoch: (from: number) => cold.beginEpoch(from, shard),
+    /** Dead letters included. */
+    storedEvents: async (writer: string) => (await cold.storedEvents([writer])).byWriter.get(writer) ?? 0,
+    read: (key: HourKey) => cold.read(key, [shard]),
     // Of all shards, which is one look at the end of the primary key: an hour that is taken as absent and was empty
     // costs one hydration.
     newestHour: () => cold.newestHour(),
     dataSet: () => cold.dataSet(),
     time: () => cold.time(),
-    flushedIds: (sinceMs, before) => cold.flushedIds(sinceMs, before, shard),
+    flushedIds: (sinceMs: number, before: IdRowKey | undefined) => cold.flushedIds(sinceMs, before, shard),
   };
 }

@@ -9,7 +9,7 @@ import { timingSafeEqual } from "node:crypto";
 import { type ApiKey, idIn, type Scope } from "../../domain/api-key.ts";
 import type { RateLimit } from "../../domain/rate-limit.ts";
 import { StreamSet } from "../../domain/stream-set.ts";
-import { RecurringTask } from "../../pipeline/recurring-task.ts";
+import { type RecurringTask, recurringTask } from "../../pipeline/recurring-task.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import { errorText, withDeadline } from "../../runtime/deadline.ts";
 import type { Log } from "../../runtime/log.ts";
@@ -55,7 +55,7 @@ export class KeyRing {
   constructor(options: KeyRingOptions) {
     this.#options = options;
     const { log, clock } = options;
-    this.#task = new RecurringTask("read the API keys", KEYS_INTERVAL_MS, log, clock, () => this.refresh());
+    this.#task = recurringTask("read the API keys", KEYS_INTERVAL_MS, log, clock, () => this.refresh());
   }
 
   async start(): Promise<void> {

@@ -11,37 +11,23 @@ interface Incident {
   readonly refusedBefore: number;
 }
 
-export class AdmissionLog {
-  readonly #committer: Committer;
-  readonly #ledger: Ledger;
-  readonly #log: Log;
-  readonly #clock: Clock;
-  #incident: Incident | undefined;
-
-  constructor(committer: Committer, ledger: Ledger, log: Log, clock: Clock) {
-    this.#committer = committer;
-    this.#ledger = ledger;
-    this.#log = log;
-    this.#clock = clock;
-  }
-
-  /** To be called again and again: what begins and ends between two looks is not seen. */
-  look(): void {
-    const reason = this.#committer.refusal;
-    if (reason === this.#incident?.reason) return;
-    if (this.#incident !== undefined) this.#end(this.#incident, reason);
-    this.#incident = undefined;
+/** Answers a look, to be repeated: what begins and ends between two of them is not seen. */
+export function admissionLog(committer: Committer, ledger: Ledger, log: Log, clock: Clock): () => void {
+  let incident: Incident | undefined;
+  const end = ({ reason, sinceMs, refusedBefore }: Incident, next: RefusalReason | undefined) => {
+    const refusedEvents = ledger.refused[reason] - refusedBefore;
+    const fields = { reason, refusedMs: Math.round(clock.monotonicMs() - sinceMs), refusedEvents };
+    if (next === undefined) log.info(fields, "events are taken again");
+    else log.warn(fields, "events are refused for another reason now");
+  };
+  return () => {
+    const reason = committer.refusal;
+    if (reason === incident?.reason) return;
+    if (incident !== undefined) end(incident, reason);
+    incident = undefined;
     if (reason === undefined) return;
-    const sinceMs = this.#clock.monotonicMs();
-    this.#incident = { reason, sinceMs, refusedBefore: this.#ledger.refused[reason] };
+    incident = { reason, sinceMs: clock.monotonicMs(), refusedBefore: ledger.refused[reason] };
     const isAway = reason === "hot_store_away" || reason === "cold_store_away";
-    this.#log.warn({ reason, ...(isAway && { error: this.#committer.lastError }) }, "events are refused");
-  }
-
-  #end({ reason, sinceMs, refusedBefore }: Incident, next: RefusalReason | undefined): void {
-    const refusedEvents = this.#ledger.refused[reason] - refusedBefore;
-    const fields = { reason, refusedMs: Math.round(this.#clock.monotonicMs() - sinceMs), refusedEvents };
-    if (next === undefined) this.#log.info(fields, "events are taken again");
-    else this.#log.warn(fields, "events are refused for another reason now");
-  }
+    log.warn({ reason, ...(isAway && { error: committer.lastError }) }, "events are refused");
+  };
 }

@@ -42,7 +42,7 @@ import type { Metrics } from "../../runtime/metrics.ts";
 import { type CommitResult, type HotStore, HotUnavailableError } from "../../store/hot.ts";
 import type { Flusher } from "../flush/flusher.ts";
 import type { IdRestoration } from "../upkeep/id-restoration.ts";
-import type { Hydrator } from "./hydrator.ts";
+import type { Hydrate } from "./hydrator.ts";
 import type { LateGroups } from "./late-groups.ts";
 import { type OpenBatch, type Refusal, UNKNOWN } from "./open-batch.ts";
 import type { StreamRegistry } from "./stream-registry.ts";
@@ -51,7 +51,7 @@ import type { Fate, WriterIdentity } from "./writer-identity.ts";
 export interface BatchSenderOptions {
   readonly hot: HotStore;
   readonly flusher: Flusher;
-  readonly hydrator: Hydrator;
+  readonly hydrate: Hydrate;
   readonly identity: WriterIdentity;
   readonly ids: IdRestoration;
   readonly lateGroups: LateGroups;
@@ -284,10 +284,10 @@ export class BatchSender {
   }
 
   async #fetchHours(sending: Sending, positions: readonly number[]): Promise<void> {
-    const { hydrator, lateGroups } = this.#options;
+    const { hydrate, lateGroups } = this.#options;
     const groups = positions.map((position) => sending.batch.groups[position]!);
     if (mustBeStored(sending)) {
-      await this.overdueAfterDeadline(Promise.all(groups.map((group) => hydrator.hydrate(group))));
+      await this.overdueAfterDeadline(Promise.all(groups.map((group) => hydrate(group))));
       return;
     }
     if (sending.isTold) return this.#endUnstored(sending);

@@ -22,7 +22,7 @@ import type { IdRestoration } from "../upkeep/id-restoration.ts";
 import { BatchSender } from "./batch-sender.ts";
 import { Bulk, type BulkOutcome, submitDivided } from "./bulk.ts";
 import { CommitQueue } from "./commit-queue.ts";
-import type { Hydrator } from "./hydrator.ts";
+import type { Hydrate } from "./hydrator.ts";
 import { LateGroups } from "./late-groups.ts";
 import type { Outcome, Refusal } from "./open-batch.ts";
 import type { StreamRegistry } from "./stream-registry.ts";
@@ -39,7 +39,7 @@ export interface JournalBound {
 export interface CommitterOptions {
   readonly hot: HotStore;
   readonly flusher: Flusher;
-  readonly hydrator: Hydrator;
+  readonly hydrate: Hydrate;
   readonly identity: WriterIdentity;
   readonly ids: IdRestoration;
   readonly ledger: Ledger;
@@ -82,11 +82,11 @@ export class Committer {
 
   constructor(options: CommitterOptions) {
     this.#options = options;
-    const { hydrator, clock, commitIntervalMs } = options;
+    const { hydrate, clock, commitIntervalMs } = options;
     const refuse = this.#refuse.bind(this);
     this.#queue = new CommitQueue(clock, commitIntervalMs, () => this.#schedule());
     this.#lateGroups = new LateGroups({
-      ...{ hydrator, queue: this.#queue, clock, refuse },
+      ...{ hydrate, queue: this.#queue, clock, refuse },
       unavailable: () => this.#unavailable,
     });
     this.#sender = new BatchSender({

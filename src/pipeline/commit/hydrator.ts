@@ -11,39 +11,30 @@ import { type HotStore, HotUnavailableError } from "../../store/hot.ts";
 
 const ATTEMPTS = 5;
 
-export class Hydrator {
-  readonly #hot: HotStore;
-  readonly #cold: ColdShard;
-  readonly #underWay = new Map<string, Promise<void>>();
-  readonly #metrics: Metrics;
-  readonly #clock: Clock;
+/** Throws HotUnavailableError or ColdUnavailableError. */
+export type Hydrate = (key: HourKey) => Promise<void>;
 
-  constructor(hot: HotStore, cold: ColdShard, metrics: Metrics, clock: Clock) {
-    this.#hot = hot;
-    this.#cold = cold;
-    this.#metrics = metrics;
-    this.#clock = clock;
-  }
-
-  /** Throws HotUnavailableError or ColdUnavailableError. */
-  hydrate(key: HourKey): Promise<void> {
+/** What is asked of an hour that is being hydrated shares that. */
+export function hydrator(hot: HotStore, cold: ColdShard, metrics: Metrics, clock: Clock): Hydrate {
+  const underWay = new Map<string, Promise<void>>();
+  return (key) => {
     const name = hourKeyName(key.stream, key.hour);
-    let hydration = this.#underWay.get(name);
+    let hydration = underWay.get(name);
     if (hydration === undefined) {
-      const hydrating = timed(this.#clock, this.#metrics.hydrationSeconds, () => this.#hydrate(key));
-      hydration = hydrating.finally(() => this.#underWay.delete(name));
-      this.#underWay.set(name, hydration);
+      const hydrating = timed(clock, metrics.hydrationSeconds, () => hydrate(hot, cold, key));
+      hydration = hydrating.finally(() => underWay.delete(name));
+      underWay.set(name, hydration);
     }
     return hydration;
-  }
+  };
+}
 
-  async #hydrate(key: HourKey): Promise<void> {
-    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-      const mark = await this.#hot.retirementMark();
-      const cold = await this.#cold.read(key);
-      if (await this.#hot.hydrate(key, cold, mark)) return;
-    }
-    const what = `Cannot hydrate hour ${key.hour} of stream '${key.stream}'`;
-    throw new HotUnavailableError(`${what}: hours were retired during each of ${ATTEMPTS} attempts`, false);
+async function hydrate(hot: HotStore, cold: ColdShard, key: HourKey): Promise<void> {
+  for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+    const mark = await hot.retirementMark();
+    const totals = await cold.read(key);
+    if (await hot.hydrate(key, totals, mark)) return;
   }
+  const what = `Cannot hydrate hour ${key.hour} of stream '${key.stream}'`;
+  throw new HotUnavailableError(`${what}: hours were retired during each of ${ATTEMPTS} attempts`, false);
 }

@@ -9,7 +9,7 @@ import type { Clock } from "../../runtime/clock.ts";
 import { Slots } from "../../runtime/slots.ts";
 import { ColdUnavailableError } from "../../store/cold.ts";
 import type { CommitQueue } from "./commit-queue.ts";
-import type { Hydrator } from "./hydrator.ts";
+import type { Hydrate } from "./hydrator.ts";
 import type { OpenBatch, Refusal } from "./open-batch.ts";
 
 const HYDRATION_DEADLINE_MS = 3_000;
@@ -17,7 +17,7 @@ const HYDRATION_DEADLINE_MS = 3_000;
 const BULK_HYDRATIONS_MAX = 8;
 
 export interface LateGroupsOptions {
-  readonly hydrator: Hydrator;
+  readonly hydrate: Hydrate;
   readonly queue: CommitQueue;
   readonly clock: Clock;
   /** For this many events. */
@@ -43,7 +43,7 @@ export class LateGroups {
 
   /** Takes the group out of its batch. Never rejects. */
   async stepAside(group: Group, batch: OpenBatch): Promise<void> {
-    const { hydrator, queue, clock, unavailable } = this.#options;
+    const { hydrate, queue, clock, unavailable } = this.#options;
     const { isOfBulks } = batch;
     const waiter = batch.take(group);
     const eventCount = group.users.length;
@@ -53,7 +53,7 @@ export class LateGroups {
       if (isOfBulks) await this.#bulkSlots.take(1);
       if (clock.monotonicMs() - batch.openedMs > HYDRATION_DEADLINE_MS) return refuse("overloaded");
       if (this.#isStopped) return refuse("shutting_down");
-      await hydrator.hydrate(group);
+      await hydrate(group);
       const reason = this.#isStopped ? "shutting_down" : unavailable();
       if (reason !== undefined) return refuse(reason);
       queue.readmit(group, waiter, isOfBulks);

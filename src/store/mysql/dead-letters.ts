@@ -4,7 +4,7 @@
  */
 import type { Event, HourKey, Kind } from "../../domain/event.ts";
 import { UserHash } from "../../domain/unique-users/user-hash.ts";
-import type { DeadLetter, DeadLetterStore, ReplayResult } from "../cold.ts";
+import type { DeadLetter, DeadLetterStore, ReplayResult, RowKey } from "../cold.ts";
 import { EVENT_COLUMNS } from "../sql/event-rows.ts";
 import { additionOf } from "../sql/hour-rows.ts";
 import type { MysqlDatabase } from "./connection/database.ts";
@@ -19,19 +19,13 @@ const REASON_MAX_CHARS = 500;
 /** At most 1.5 KB a row. */
 const ROWS_PER_INSERT = 250;
 
-interface DeadLetterRow {
-  readonly number: number;
+interface DeadLetterRow extends Omit<DeadLetter, "event">, RowKey {
   readonly hour: number;
   readonly stream: Buffer;
-  readonly writer: number;
-  readonly seq: number;
-  readonly ordinal: number;
   readonly at: number;
   readonly kind: Buffer;
   readonly user: Buffer;
   readonly id: Buffer | null;
-  readonly reason: string;
-  readonly setAsideAt: string;
 }
 
 const SELECT = `SELECT dead_letter AS number, hour, stream, writer, seq, ordinal, at, kind, user, id, reason,

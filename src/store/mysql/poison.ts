@@ -13,15 +13,12 @@ const INSERT = `INSERT INTO poison (${COLUMNS}) VALUES ? ON DUPLICATE KEY UPDATE
 const SELECT = `SELECT poison AS number, origin, message_id AS messageId, position, event_id AS eventId, body,
   reason, ${isoTime("set_aside_at")} AS setAsideAt FROM poison`;
 
-interface PoisonRow {
-  readonly number: number;
+interface PoisonRow extends Pick<StoredPoison, "number" | "reason" | "setAsideAt"> {
   readonly origin: Buffer;
   readonly messageId: Buffer | null;
   readonly position: number | null;
   readonly eventId: Buffer | null;
   readonly body: Buffer;
-  readonly reason: string;
-  readonly setAsideAt: string;
 }
 
 export function poisonRole(database: MysqlDatabase): PoisonStore {
@@ -56,15 +53,13 @@ function valuesOf({ digest, origin, messageId, position, eventId, body, reason }
 async function listPoison(session: MysqlSession, afterNumber: number, limit: number): Promise<StoredPoison[]> {
   const query = `${SELECT} WHERE poison > ? ORDER BY poison LIMIT ?`;
   const rows = await session.rows<PoisonRow>(query, [afterNumber, limit]);
-  return rows.map(({ number, origin, messageId, position, eventId, body, reason, setAsideAt }) => ({
-    number,
+  return rows.map(({ origin, messageId, position, eventId, body, ...row }) => ({
+    ...row,
     origin: origin.toString(),
     messageId: messageId?.toString(),
     position: position ?? undefined,
     eventId: eventId?.toString(),
     body: body.toString(),
-    reason,
-    setAsideAt,
   }));
 }
 

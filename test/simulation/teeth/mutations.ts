@@ -265,8 +265,8 @@ const OF_READS: readonly SimulatedMutation[] = [
     "mark-after-reading",
     "the mark is taken before the cold store is read",
     HYDRATOR,
-    "      const mark = await this.#hot.retirementMark();\n      const cold = await this.#cold.read(key);\n",
-    "      const cold = await this.#cold.read(key);\n      const mark = await this.#hot.retirementMark();\n",
+    "    const mark = await hot.retirementMark();\n    const totals = await cold.read(key);\n",
+    "    const totals = await cold.read(key);\n    const mark = await hot.retirementMark();\n",
   ),
 ];
 

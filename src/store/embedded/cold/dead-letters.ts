@@ -3,11 +3,12 @@
  * batch, and deleted in the one that makes it a row, so that at any time it is one or the other.
  */
 import type { Database } from "bun:sqlite";
-import type { Event, HourKey, Kind } from "../../../domain/event.ts";
+import type { Event, HourKey } from "../../../domain/event.ts";
 import { UserHash } from "../../../domain/unique-users/user-hash.ts";
 import type { DeadLetter, DeadLetterStore, ReplayResult } from "../../cold.ts";
 import { EVENT_COLUMNS, type EventRow } from "../../sql/event-rows.ts";
 import { additionOf, totalsOf } from "../../sql/hour-rows.ts";
+import type { ListedRow } from "../../sql/row-page.ts";
 import { readDataSet } from "./data-set.ts";
 import type { SqliteDatabase } from "./database.ts";
 import { foldHour } from "./hours.ts";
@@ -17,20 +18,7 @@ const INSERT = `INSERT INTO dead_letters (${EVENT_COLUMNS}, reason) VALUES (?, ?
 const SELECT = `SELECT dead_letter AS number, ${EVENT_COLUMNS}, reason, set_aside_at AS setAsideAt
   FROM dead_letters`;
 
-interface DeadLetterRow {
-  readonly number: number;
-  readonly hour: number;
-  readonly stream: string;
-  readonly writer: number;
-  readonly seq: number;
-  readonly ordinal: number;
-  readonly at: number;
-  readonly kind: Kind;
-  readonly user: string;
-  readonly id: string | null;
-  readonly reason: string;
-  readonly setAsideAt: string;
-}
+type DeadLetterRow = HourKey & ListedRow & Omit<DeadLetter, "event">;
 
 export function deadLetterRole(database: SqliteDatabase): DeadLetterStore {
   return {

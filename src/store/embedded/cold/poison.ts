@@ -12,15 +12,10 @@ const INSERT = `INSERT INTO poison (digest, origin, message_id, position, event_
 const SELECT = `SELECT poison AS number, origin, message_id AS messageId, position, event_id AS eventId, body,
   reason, set_aside_at AS setAsideAt FROM poison WHERE poison > ? ORDER BY poison LIMIT ?`;
 
-interface PoisonRow {
-  readonly number: number;
-  readonly origin: string;
+interface PoisonRow extends Omit<StoredPoison, "messageId" | "position" | "eventId"> {
   readonly messageId: string | null;
   readonly position: number | null;
   readonly eventId: string | null;
-  readonly body: string;
-  readonly reason: string;
-  readonly setAsideAt: string;
 }
 
 export function poisonRole(database: SqliteDatabase): PoisonStore {
