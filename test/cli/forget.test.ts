@@ -35,6 +35,13 @@ interface Forgotten {
   readonly scanned: number;
 }
 
+/** The command waits for what a data set may have lost that was initialized within the last seconds. */
+async function makeOlder(redisUrl: string): Promise<void> {
+  const client = await createClient({ url: redisUrl }).connect();
+  await client.hIncrBy("hg:{0}:meta", "since", -60_000);
+  client.destroy();
+}
+
 for (const { name, needs, open } of MODES) {
   describeWithServers(`hourglass forget, ${name}`, needs, () => {
     let site: Site;
@@ -47,6 +54,7 @@ for (const { name, needs, open } of MODES) {
 
     async function start(settings: Readonly<Record<string, string>> = {}): Promise<void> {
       service = await site.start(settings);
+      if (site.servers !== undefined) await makeOlder(site.servers.redis.url);
     }
 
     /** An embedded service is asked at its address. */
