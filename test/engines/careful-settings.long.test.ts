@@ -3,13 +3,13 @@
  * zone, small packets, primary keys required, a binary log of rows, and a user that has to come by TLS, with a password
  * that the server does not remember from the connection before.
  */
-import { expect, test } from "bun:test";
+import { afterAll, expect, test } from "bun:test";
 import type { MysqlTls } from "../../src/store/mysql/connection/sql-session.ts";
 import { coldStoreContract } from "../contract/cold/contract/contract.ts";
 import { describeColdMysql } from "../contract/cold/mysql/mysql-setup.ts";
 import { batchOf, click, impression, NOON, rejectionOf } from "../contract/cold/setup.ts";
 import { newerServer } from "../harness/debian/newer-servers.ts";
-import { makeCertificates } from "../harness/servers/certificates.ts";
+import { type Certificates, makeCertificates } from "../harness/servers/certificates.ts";
 import type { MariaDbServer } from "../harness/servers/servers.ts";
 
 const SETTINGS = [
@@ -38,8 +38,12 @@ function loginWith(condition: string) {
   };
 }
 
+let certificates: Certificates | undefined;
+afterAll(() => certificates?.delete());
+
 async function carefulServer() {
-  const { caFile, certFile, keyFile } = await makeCertificates();
+  certificates = await makeCertificates();
+  const { caFile, certFile, keyFile } = certificates;
   const primaryKeys = isMysql() ? "--sql-require-primary-key=ON" : "--innodb-force-primary-key=ON";
   const tls: MysqlTls = { ca: await Bun.file(caFile).text() };
   const files = [`--ssl-ca=${caFile}`, `--ssl-cert=${certFile}`, `--ssl-key=${keyFile}`];
