@@ -63,7 +63,7 @@ const RESTORE_INTERVAL_MS = 500;
 const CHECK_LEFT_INTERVAL_MS = 500;
 /** A reader of rows waits no longer: usually a flush takes some 20 ms. */
 const FLUSH_FOR_READER_MS = 1_000;
-/** After a loss, ids of this time have to be restored, and those of a minute before. */
+/** After a loss, ids of this time have to be restored, and those of a minute and three leases before. */
 const NOTE_IDS_INTERVAL_MS = 10_000;
 
 export class Shard {
@@ -88,7 +88,7 @@ export class Shard {
     const books = { ledger, metrics, log, clock, onBrokenInvariant };
     const onSealed = () => this.#identity.noteSealed();
     const flusher = new Flusher({ ...books, hot, cold, ring, flushIntervalMs, flushMaxEvents, onSealed });
-    const ids = new IdRestoration({ hot, cold, log, clock, signal });
+    const ids = new IdRestoration({ hot, cold, log, clock, leaseMs, signal });
     const identity = new WriterIdentity({ hot, flusher, adoption: this.#adoption, ledger, log, clock, ids, ringRoom });
     this.committer = new Committer({
       ...books,

@@ -17,6 +17,7 @@ export interface IdRestorationOptions {
   readonly cold: ColdShard;
   readonly log: Log;
   readonly clock: Clock;
+  readonly leaseMs: number;
   /** Aborted when the process begins to end: the rest is left to others. */
   readonly signal: AbortSignal;
 }
@@ -26,6 +27,11 @@ const IDS_PER_PIECE = 1_000;
 const PROGRESS_INTERVAL_MS = 5_000;
 /** Clocks of database servers that take each other's place may differ. */
 const CLOCKS_DIFFER_MS = 60_000;
+/**
+ * A loss is noticed at the latest when the journal of the writer that suffered it is adopted: its lease runs out, a
+ * look at journals comes within another one, and may fail once. Until then others note ids as known that are lost.
+ */
+const UNNOTICED_LEASES = 3;
 
 /** From when on flushed ids have to be read: the hot store has the earlier ones. */
 export function idsMissingSince(nowMs: number, idsThroughMs: number): number {
@@ -63,11 +69,11 @@ export class IdRestoration {
 
   /** False if another instance is at it, or the data set was lost. */
   async #restore(epoch: number, idsThroughMs: number): Promise<boolean> {
-    const { hot, cold, log, clock, signal } = this.#options;
+    const { hot, cold, log, clock, leaseMs, signal } = this.#options;
     if ((await hot.restoreIds(epoch, this.#name, [])) !== "restored") return false;
     await cold.open();
     const nowMs = await cold.time();
-    const sinceMs = idsMissingSince(nowMs, idsThroughMs);
+    const sinceMs = idsMissingSince(nowMs, idsThroughMs - UNNOTICED_LEASES * leaseMs);
     const startMs = clock.monotonicMs();
     log.warn(
       { flushedSince: new Date(sinceMs).toISOString() },

@@ -166,19 +166,20 @@ export class Masters {
     });
   }
 
-  registers(writer: string, process: Process, shard: number): void {
+  registers(writer: string, process: Process): void {
     this.#writers.set(writer, process);
-    this.#latestWriters.set(`${process.name} ${shard}`, writer);
   }
 
-  /** It takes part in the data set as that is now. */
-  foundOut(process: Process, server: HotServer): void {
-    for (const [writer, lost] of this.#losses.get(server) ?? []) {
-      if (this.#writers.get(writer) === process) lost.isFound = true;
+  /** Its process takes part in the data set as that is now. */
+  registered(writer: string, server: HotServer, shard: number): void {
+    const process = this.#writers.get(writer)!;
+    this.#latestWriters.set(`${process.name} ${shard}`, writer);
+    for (const [lostWriter, lost] of this.#losses.get(server) ?? []) {
+      if (this.#writers.get(lostWriter) === process) lost.isFound = true;
     }
   }
 
-  /** Its process has neither ended nor taken another one. */
+  /** Its process has neither ended nor taken another one: until then it looks at the data set before it writes. */
   isInUse(writer: string, shard: number): boolean {
     const process = this.#writers.get(writer)!;
     return !process.isDead && this.#latestWriters.get(`${process.name} ${shard}`) === writer;

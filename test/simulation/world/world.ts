@@ -193,8 +193,8 @@ export class World implements ReadingSite {
       return new HotClient({
         ...{ ...common, link: this.link(slot, `redis-${shard}`), areReplicasAwaited },
         master: () => masters.of(slot, shard),
-        onRegister: (writer) => masters.registers(writer, process, shard),
-        onRegistered: (server) => masters.foundOut(process, server),
+        onRegister: (writer) => masters.registers(writer, process),
+        onRegistered: (writer, server) => masters.registered(writer, server, shard),
       });
     });
     const cold = new ColdClient({ ...common, link: this.link(slot, "mysql"), server: this.cold });

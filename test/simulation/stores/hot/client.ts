@@ -45,7 +45,7 @@ export interface HotClientOptions {
   /** Called before a writer is registered. */
   readonly onRegister: (writer: string) => void;
   /** Called once a writer is registered. */
-  readonly onRegistered: (server: HotServer) => void;
+  readonly onRegistered: (writer: string, server: HotServer) => void;
 }
 
 interface Pending {
@@ -217,7 +217,7 @@ export class HotClient implements HotStore {
     const isRegistered = await this.#run(`register ${writer}`, "writes", (data) => data.register(writer, epoch));
     if (!isRegistered) return false;
     this.#acknowledged = { writer, seq: 0 };
-    this.#options.onRegistered(session!.server);
+    this.#options.onRegistered(writer, session!.server);
     return true;
   }
 
