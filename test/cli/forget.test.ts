@@ -2,11 +2,9 @@
  * `hourglass forget`: nothing is left of the user, wherever the events were when it began, and nobody else's event
  * and no count is touched, also when it is killed half-way, beside a service under load.
  */
-import { Database } from "bun:sqlite";
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { createConnection } from "mysql2/promise";
 import { createClient } from "redis";
 import { HOUR_MS, hourKeyName, hourOf } from "../../src/domain/event.ts";
 import { UserSketches } from "../../src/domain/unique-users/user-sketches.ts";
@@ -133,22 +131,8 @@ for (const { name, needs, open } of MODES) {
       expect(await rowsOf(USER)).toEqual([]);
     });
 
-    async function query(sql: string): Promise<Record<string, unknown>[]> {
-      if (site.servers === undefined) {
-        const database = new Database(join(service.dataDir, "cold.sqlite"), { strict: true });
-        database.run("PRAGMA busy_timeout = 5000");
-        const rows = database.query<Record<string, unknown>, []>(sql).all();
-        database.close();
-        return rows;
-      }
-      const connection = await createConnection({ uri: site.servers.mariaDb.url });
-      const [rows] = await connection.query(sql);
-      await connection.end();
-      return rows as Record<string, unknown>[];
-    }
-
     async function erasedCount(): Promise<number> {
-      const [row] = await query("SELECT SUM(clicks + impressions) AS count FROM erased_events");
+      const [row] = await site.cold.run("SELECT SUM(clicks + impressions) AS count FROM erased_events");
       return Number(row!["count"]);
     }
 
@@ -224,7 +208,7 @@ for (const { name, needs, open } of MODES) {
         `UPDATE hourly SET clicks = clicks - (clicks > 0) ${ofHour}`,
         `UPDATE hourly SET impressions = impressions + 7 ${ofHour}`,
       ]) {
-        await query(change);
+        await site.cold.run(change);
         expect((await command("verify")).exitCode).toBe(1);
         const repaired = await command("verify", "--repair");
         expect(repaired.exitCode).toBe(0);
@@ -232,7 +216,7 @@ for (const { name, needs, open } of MODES) {
         expect(await site.cold.hours()).toEqual(before);
       }
       // Rows that go without a word are still missed.
-      await query(`DELETE FROM events ${ofHour} AND user = 'bob'`);
+      await site.cold.run(`DELETE FROM events ${ofHour} AND user = 'bob'`);
       expect((await command("verify")).exitCode).toBe(1);
     });
 
@@ -241,7 +225,7 @@ for (const { name, needs, open } of MODES) {
       await fill();
       await waitFor("the rows", async () => (await site.cold.countEvents()) === 60);
       for (const [i, user] of [USER, "bob", USER].entries()) {
-        await query(`INSERT INTO dead_letters (hour, stream, writer, seq, ordinal, at, kind, user, reason)
+        await site.cold.run(`INSERT INTO dead_letters (hour, stream, writer, seq, ordinal, at, kind, user, reason)
           VALUES (${HOURS[2]}, 'shop', 99, 1, ${i}, ${HOURS[2]! + i}, 'click', '${user.replace("'", "''")}', 'test')`);
       }
       expect(await forget("--dry-run")).toMatchObject({ deadLetters: 2 });

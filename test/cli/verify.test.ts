@@ -2,10 +2,7 @@
  * `hourglass verify`: finds what differs between hot store, aggregates and rows, calls nothing wrong that is
  * only on its way, and makes the wrong one what the rows give.
  */
-import { Database } from "bun:sqlite";
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { join } from "node:path";
-import { createConnection } from "mysql2/promise";
 import { createClient } from "redis";
 import { HOUR_MS, hourOf } from "../../src/domain/event.ts";
 import { elementOf } from "../../src/domain/unique-users/sketch.ts";
@@ -44,18 +41,6 @@ for (const { name, needs, open } of MODES) {
       await waitFor("the rows", async () => (await site.cold.countEvents()) === 30);
     });
     afterAll(() => site.close());
-
-    async function tamper(sql: string): Promise<void> {
-      if (site.servers === undefined) {
-        const database = new Database(join(service.dataDir, "cold.sqlite"), { strict: true });
-        database.run("PRAGMA busy_timeout = 5000");
-        database.run(sql);
-        return database.close();
-      }
-      const connection = await createConnection({ uri: site.servers.mariaDb.url });
-      await connection.query(sql);
-      await connection.end();
-    }
 
     async function verdicts(...args: string[]): Promise<{ exitCode: number; verdicts: Verdict[] }> {
       const result = await runCommand(site.commandSettings(service), "verify", "--json", ...args);
@@ -113,7 +98,7 @@ for (const { name, needs, open } of MODES) {
 
     for (const [what, change] of Object.entries(changes)) {
       test(`finds and repairs ${what}`, async () => {
-        await tamper(`${change} WHERE hour = ${hour} AND stream = 'a'`);
+        await site.cold.run(`${change} WHERE hour = ${hour} AND stream = 'a'`);
         const hours = what === "an aggregate without rows" ? ["0 a", "0 c"] : ["0 a"];
         expect(await wrongHours()).toEqual(hours);
         expect((await verdicts()).exitCode).toBe(1);

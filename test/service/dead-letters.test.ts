@@ -2,12 +2,10 @@
  * Rows that the cold store refuses. Invariant checked: each event of a flush is a row and one count, or a dead
  * letter and none; whatever else happens, it is never both and never neither.
  */
-import { Database } from "bun:sqlite";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createConnection } from "mysql2/promise";
 import { type Event, HOUR_MS } from "../../src/domain/event.ts";
 import { type ColdStore, ColdUnavailableError } from "../../src/store/cold.ts";
 import { embeddedColdStore } from "../../src/store/embedded/cold-store.ts";
@@ -31,7 +29,6 @@ const REASON = "no such user";
 interface Place {
   readonly store: ColdStore;
   readonly view: ColdView;
-  run(sql: string): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -44,17 +41,10 @@ const ACCEPT = "DROP TRIGGER refuse";
 function openEmbedded(): Place {
   const dataDir = mkdtempSync(join(tmpdir(), "hourglass-dead-letters-"));
   presetInFolder(dataDir);
-  const path = join(dataDir, "cold.sqlite");
   const store = embeddedColdStore({ dataDir });
   return {
     store,
-    view: sqliteView(() => path),
-    run: async (sql) => {
-      const database = new Database(path, { strict: true });
-      database.run("PRAGMA busy_timeout = 5000");
-      database.run(sql);
-      database.close();
-    },
+    view: sqliteView(() => join(dataDir, "cold.sqlite")),
     close: async () => {
       await store.close();
       rmSync(dataDir, { recursive: true });
@@ -68,11 +58,6 @@ async function openMariaDb(server: MariaDbServer): Promise<Place> {
   return {
     store,
     view: mariaDbView(url),
-    run: async (sql) => {
-      const connection = await createConnection({ uri: url });
-      await connection.query(sql);
-      await connection.end();
-    },
     close: () => store.close(),
   };
 }
@@ -93,7 +78,7 @@ function contract(refuse: string, open: () => Promise<Place>): void {
     place = await open();
     ({ store } = place);
     await store.open();
-    await place.run(refuse);
+    await place.view.run(refuse);
   });
   afterEach(() => place.close());
 
@@ -170,7 +155,7 @@ function contract(refuse: string, open: () => Promise<Place>): void {
     expect(refused).toMatchObject({ status: "refused" });
     expect(refused.status === "refused" && refused.reason).toContain(REASON);
     await expectRows(["good-1"]);
-    await place.run(ACCEPT);
+    await place.view.run(ACCEPT);
     expect(await store.replayDeadLetter(one!.number)).toEqual({ status: "replayed" });
     expect(await store.replayDeadLetter(one!.number)).toEqual({ status: "unknown" });
     await expectRows(["good-1", "bad-1"]);
@@ -184,7 +169,7 @@ function contract(refuse: string, open: () => Promise<Place>): void {
 
   test("one replayed by two at once is counted once", async () => {
     await store.flush(WRITER, [batchOf(1, [event("bad-1"), event("bad-22"), event("bad-333")])]);
-    await place.run(ACCEPT);
+    await place.view.run(ACCEPT);
     for (const { number } of await store.deadLetters(0, 10)) {
       const results = await Promise.all([store.replayDeadLetter(number), store.replayDeadLetter(number)]);
       expect(results.map(({ status }) => status).sort()).toEqual(["replayed", "unknown"]);
@@ -197,17 +182,17 @@ function contract(refuse: string, open: () => Promise<Place>): void {
     const events = texts.map((text) => event(`bad${text}`, NOON, text));
     await store.flush(WRITER, [batchOf(1, events)]);
     expect((await store.deadLetters(0, 100)).map((letter) => letter.event)).toEqual(events);
-    await place.run(ACCEPT);
+    await place.view.run(ACCEPT);
     for (const { number } of await store.deadLetters(0, 100)) await store.replayDeadLetter(number);
     await expectRows(events.map(({ user }) => user));
   });
 
   test("what is wrong with the table and not with a row is no dead letter", async () => {
-    await place.run(ACCEPT);
-    await place.run("ALTER TABLE events RENAME TO events_away");
+    await place.view.run(ACCEPT);
+    await place.view.run("ALTER TABLE events RENAME TO events_away");
     const flushed = store.flush(WRITER, [batchOf(1, [event("good-1")])]);
     await expect(flushed).rejects.toBeInstanceOf(ColdUnavailableError);
-    await place.run("ALTER TABLE events_away RENAME TO events");
+    await place.view.run("ALTER TABLE events_away RENAME TO events");
     expect(await store.flush(WRITER, [batchOf(1, [event("good-1")])])).toBe(1);
     expect(await store.deadLetterCount()).toBe(0);
   });
@@ -229,9 +214,9 @@ describeWithServers("dead letters, mysql", ["mariadb"], () => {
     await place.store.open();
     const batches = [batchOf(1, [event("bad-1"), event("good-1")])];
     for (const transient of ["40001", "HY000"]) {
-      await place.run(refuseInMariaDb(transient));
+      await place.view.run(refuseInMariaDb(transient));
       await expect(place.store.flush(WRITER, batches)).rejects.toBeInstanceOf(ColdUnavailableError);
-      await place.run(ACCEPT);
+      await place.view.run(ACCEPT);
     }
     expect(await place.store.flush(WRITER, batches)).toBe(2);
     expect(await place.store.deadLetterCount()).toBe(0);
@@ -241,7 +226,7 @@ describeWithServers("dead letters, mysql", ["mariadb"], () => {
   test("a row that is too long for its column is found", async () => {
     const place = await openMariaDb(server);
     await place.store.open();
-    await place.run("ALTER TABLE events MODIFY user VARBINARY(6) NOT NULL");
+    await place.view.run("ALTER TABLE events MODIFY user VARBINARY(6) NOT NULL");
     expect(await place.store.flush(WRITER, [batchOf(1, [event("short"), event("much too long")])])).toBe(2);
     const [letter] = await place.store.deadLetters(0, 10);
     expect(letter).toMatchObject({ event: { user: "much too long" } });
@@ -261,21 +246,10 @@ for (const { name, needs, open } of MODES) {
     });
     afterAll(() => site.close());
 
-    const run = async (sql: string) => {
-      if (site.servers === undefined) {
-        const database = new Database(join(service.dataDir, "cold.sqlite"), { strict: true });
-        database.run("PRAGMA busy_timeout = 5000");
-        database.run(sql);
-        return database.close();
-      }
-      const connection = await createConnection({ uri: site.servers.mariaDb.url });
-      await connection.query(sql);
-      await connection.end();
-    };
     const command = (...args: string[]) => runCommand(site.commandSettings(service), "dead-letters", ...args);
 
     test("beside the running service: listed, refused again, replayed, dropped; the counts follow", async () => {
-      await run(site.servers === undefined ? REFUSE_IN_SQLITE : refuseInMariaDb("45000"));
+      await site.cold.run(site.servers === undefined ? REFUSE_IN_SQLITE : refuseInMariaDb("45000"));
       const at = Date.now();
       for (const user of ["bad-1", "good-1", "bad-2", "bad-3"]) {
         await postEvent(service.port, { at, user, kind: "click" });
@@ -296,7 +270,7 @@ for (const { name, needs, open } of MODES) {
       expect((await scrape(service.port)).get("hourglass_dead_letters")).toBe(3);
 
       expect(await command("replay", "--all")).toMatchObject({ exitCode: 1 });
-      await run(ACCEPT);
+      await site.cold.run(ACCEPT);
       const [first, second, third] = listed.map((letter) => String(letter.number));
       expect(await command("replay", first!, second!)).toMatchObject({ exitCode: 0 });
       expect(await command("replay", first!)).toMatchObject({ exitCode: 1 });

@@ -343,19 +343,7 @@ for (const { name, needs, open } of MODES) {
     /** As a sweep to then would leave it. */
     async function sweepTo(hour: number): Promise<void> {
       const statements = [`UPDATE retention SET rows_from = ${hour}`, `DELETE FROM events WHERE hour < ${hour}`];
-      for (const sql of statements) await run(sql);
-    }
-
-    async function run(sql: string): Promise<void> {
-      if (site.servers === undefined) {
-        const database = new Database(join(service.dataDir, "cold.sqlite"), { strict: true });
-        database.run("PRAGMA busy_timeout = 5000");
-        database.run(sql);
-        return database.close();
-      }
-      const connection = await createConnection({ uri: site.servers.mariaDb.url });
-      await connection.query(sql);
-      await connection.end();
+      for (const sql of statements) await site.cold.run(sql);
     }
 
     test("refuses events older than that, one by one, in batches and from pixels, and says so", async () => {
@@ -445,7 +433,7 @@ for (const { name, needs, open } of MODES) {
       const lines = (await command("verify", "--json")).output.trim().split("\n");
       expect(JSON.parse(lines[0]!)).toMatchObject({ hour: dropped, rows: "not kept", differences: [] });
       // It still sees what is wrong where rows are.
-      await run(`UPDATE hourly SET clicks = clicks + 1 WHERE hour = ${first}`);
+      await site.cold.run(`UPDATE hourly SET clicks = clicks + 1 WHERE hour = ${first}`);
       expect((await command("verify")).exitCode).toBe(1);
       expect((await command("verify", "--repair")).exitCode).toBe(0);
       expect(await site.cold.hours()).toEqual(before);

@@ -1,6 +1,5 @@
 /** The service with its data divided into shards, as its users and operators see it. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { createConnection } from "mysql2/promise";
 import { HOUR_MS, hourOf } from "../../src/domain/event.ts";
 import { Sketch } from "../../src/domain/unique-users/sketch.ts";
 import { TEST_DATA_SET, TEST_USERS } from "../harness/pipeline/test-users.ts";
@@ -41,13 +40,6 @@ describeWithServers("a service with shards", needs, () => {
     const headers = { "content-type": "application/x-ndjson" };
     const answer = await fetch(`${service.url}/events`, { method: "POST", headers, body: lines.join("\n") });
     return { status: answer.status, ...((await answer.json()) as object) };
-  }
-
-  async function runSql(sql: string) {
-    const connection = await createConnection({ uri: site.servers!.mariaDb.url });
-    const [rows] = await connection.query(sql);
-    await connection.end();
-    return rows;
   }
 
   const ids = Array.from({ length: 100 }, (_, i) => `id-${i}`);
@@ -100,7 +92,7 @@ describeWithServers("a service with shards", needs, () => {
     const well = await verify();
     expect(well).toMatchObject({ exitCode: 0, errors: "" });
     expect(well.output).toContain("3 parts of hours in 3 shards, 0 of them wrong");
-    await runSql(`UPDATE hourly SET clicks = clicks + 1 WHERE stream = 's' AND hour = ${hour} AND shard = 1`);
+    await site.cold.run(`UPDATE hourly SET clicks = clicks + 1 WHERE stream = 's' AND hour = ${hour} AND shard = 1`);
     const wrong = await verify();
     expect(wrong.exitCode).toBe(1);
     expect(wrong.output.match(/WRONG/g)).toHaveLength(1);
@@ -138,9 +130,9 @@ describeWithServers("a service with shards", needs, () => {
 
   test("a Redis of another database is refused, with what to do", async () => {
     const settings = { ...site.commandSettings(services[0]!), PORT: String(await freePort()) };
-    await runSql("UPDATE data_set SET identity = '11111111-0000-4000-8000-000000000000'");
+    await site.cold.run("UPDATE data_set SET identity = '11111111-0000-4000-8000-000000000000'");
     const { exitCode, errors } = await runCommand(settings);
-    await runSql(`UPDATE data_set SET identity = '${TEST_DATA_SET.identity}'`);
+    await site.cold.run(`UPDATE data_set SET identity = '${TEST_DATA_SET.identity}'`);
     expect(exitCode).toBe(2);
     expect(errors).toContain("REDIS_URL and MYSQL_URL do not belong together");
     expect(errors).toContain(`Redis holds data of database ${TEST_DATA_SET.identity}`);

@@ -44,7 +44,7 @@ interface OpenFile {
 const EXPIRED_IDS_PER_COMMIT = 200;
 /** The log is written over again, not cut, below this size. */
 const LOG_SIZE_LIMIT_BYTES = 16_777_216;
-const VERSION = 2;
+const VERSION = 1;
 
 /**
  * entry: the writer's base + seq, so that a batch is appended to one tree, and lies in one page with its
@@ -57,27 +57,15 @@ const SCHEMA = `
   CREATE TABLE journal (
     entry INTEGER PRIMARY KEY, body TEXT NOT NULL, duplicates TEXT NOT NULL, accepted INTEGER NOT NULL
   ) STRICT;
-  CREATE TABLE IF NOT EXISTS ids (
+  CREATE TABLE ids (
     stream TEXT NOT NULL, id TEXT NOT NULL, expires_at INTEGER NOT NULL,
     PRIMARY KEY (stream, id)
   ) WITHOUT ROWID;
-  CREATE INDEX IF NOT EXISTS ids_by_expiry ON ids (expires_at);
-  CREATE TABLE IF NOT EXISTS data_set (
+  CREATE INDEX ids_by_expiry ON ids (expires_at);
+  CREATE TABLE data_set (
     id INTEGER PRIMARY KEY CHECK (id = 1), identity TEXT NOT NULL, user_key BLOB NOT NULL
   ) STRICT;
   PRAGMA user_version = ${VERSION};
-`;
-
-/** Version 1 had (writer, seq) for a key. Bases are far enough apart for any writer. */
-const KEEP_VERSION_1 = `
-  ALTER TABLE writers RENAME TO writers_1;
-  ALTER TABLE journal RENAME TO journal_1;
-`;
-const FROM_VERSION_1 = `
-  INSERT INTO writers SELECT writer, row_number() OVER (ORDER BY writer) << 32, accepted FROM writers_1;
-  INSERT INTO journal SELECT base + seq, body, duplicates, accepted FROM journal_1 JOIN writers USING (writer);
-  DROP TABLE journal_1;
-  DROP TABLE writers_1;
 `;
 
 const BASE = "(SELECT base FROM writers WHERE writer = ?1)";
@@ -324,12 +312,8 @@ function openFile(path: string): OpenFile {
 
 function createTables(database: Database): void {
   const { user_version: version } = database.query("PRAGMA user_version").get() as { user_version: number };
-  if (version === VERSION) return;
   if (version > VERSION) throw new Error(`its version is ${version}, this build reads up to ${VERSION}`);
-  const isEmpty = database.query("SELECT 1 FROM sqlite_schema WHERE name = 'journal'").get() === null;
-  if (!isEmpty) database.run(KEEP_VERSION_1);
-  database.run(SCHEMA);
-  if (!isEmpty) database.run(FROM_VERSION_1);
+  if (version < VERSION) database.run(SCHEMA);
 }
 
 function syncToDisk(fd: number): Promise<void> {

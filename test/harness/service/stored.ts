@@ -34,6 +34,8 @@ export interface ColdView {
   hours(): Promise<StoredHour[]>;
   /** Under the key of the data set: not always that of tests. */
   userHash(): Promise<UserHash>;
+  /** Any statement: to look at what is not above, or to damage it. */
+  run(sql: string): Promise<Row[]>;
 }
 
 const COUNT = "SELECT COUNT(*) AS count FROM events";
@@ -45,18 +47,20 @@ const USER_KEY = "SELECT user_key FROM data_set";
 type Row = Record<string, unknown>;
 
 export function sqliteView(path: () => string): ColdView {
-  return viewOf(async (sql) => {
-    const database = new Database(path(), { readonly: true, strict: true });
+  const inDatabase = (options: object) => async (sql: string) => {
+    const database = new Database(path(), { ...options, strict: true });
     try {
+      database.run("PRAGMA busy_timeout = 5000");
       return database.query<Row, []>(sql).all();
     } finally {
       database.close();
     }
-  });
+  };
+  return viewOf(inDatabase({ readonly: true }), inDatabase({ readwrite: true }));
 }
 
 export function mariaDbView(url: string): ColdView {
-  return viewOf(async (sql) => {
+  const query = async (sql: string) => {
     const connection = await createConnection({ uri: url });
     try {
       const [rows] = await connection.query(sql);
@@ -64,11 +68,13 @@ export function mariaDbView(url: string): ColdView {
     } finally {
       await connection.end();
     }
-  });
+  };
+  return viewOf(query, query);
 }
 
-function viewOf(query: (sql: string) => Promise<Row[]>): ColdView {
+function viewOf(query: (sql: string) => Promise<Row[]>, run: (sql: string) => Promise<Row[]>): ColdView {
   return {
+    run,
     countEvents: async () => Number((await query(COUNT))[0]?.["count"]),
     events: async () => (await query(EVENTS)).map(storedEvent),
     hours: async () => wholeHours((await query(HOURS)) as unknown as StoredHour[]),

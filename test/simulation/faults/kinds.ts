@@ -10,9 +10,6 @@ interface OfLink {
   readonly server: ServerName;
 }
 
-/** What a server has when it comes back: `lostMs`: all but the writes of that time before it went. */
-export type Kept = "everything" | "nothing" | { readonly lostMs: number };
-
 interface PlannedSplit {
   readonly server: HotServerName;
   readonly lostMs: number;
