@@ -84,7 +84,8 @@ export class Pipeline {
   readonly #reader: HourReader;
   readonly #tasks: RecurringTask[];
   readonly #sweeping: RecurringTask;
-  #deadLetterCount = 0;
+  /** When the cold store was last asked. */
+  deadLetterCount = 0;
   #isLeaving = false;
 
   constructor(options: PipelineOptions) {
@@ -257,13 +258,8 @@ export class Pipeline {
     return this.#ringRoom.events;
   }
 
-  /** When the cold store was last asked. */
-  get deadLetterCount(): number {
-    return this.#deadLetterCount;
-  }
-
   async #countDeadLetters(): Promise<void> {
-    this.#deadLetterCount = await this.#options.cold.deadLetterCount();
+    this.deadLetterCount = await this.#options.cold.deadLetterCount();
   }
 
   /** The bound of what may be pending. */

@@ -13,9 +13,10 @@ import { answerToError, errorAnswer, NO_STORE, outcomeAnswer, refusalReasonOf } 
 import type { Peers } from "../requests/client-address.ts";
 import type { RequestCounts } from "../requests/counts.ts";
 import type { AppOptions } from "../route-options.ts";
+import { JAVASCRIPT, StaticAsset } from "../static-asset.ts";
 import { faultOfBody } from "./analytics.ts";
 import { BrowserEvents, type Omission } from "./browser-events.ts";
-import { snippetAsset } from "./page-script.ts";
+import script from "./hourglass.js" with { type: "text" };
 import { RedirectTargets } from "./redirect-targets.ts";
 
 /** One transparent pixel, in 43 bytes. */
@@ -30,6 +31,13 @@ const CHUNKS_IN_GET = {
   code: "unreadable_body",
   message: "a GET may not have a chunked body: nothing was counted",
 };
+const SCRIPT_HEADERS = {
+  // A day, since the address stays the same for all versions.
+  "cache-control": "public, max-age=86400, stale-while-revalidate=604800",
+  // For pages that load it with `crossorigin` or as a module, and for those that require this policy.
+  "access-control-allow-origin": "*",
+  "cross-origin-resource-policy": "cross-origin",
+};
 export const TARGET_NOT_ALLOWED = {
   code: "target_not_allowed",
   message: "'to' has neither a signature (of `hourglass sign-redirect`) nor an origin in REDIRECT_ORIGINS",
@@ -43,7 +51,7 @@ export interface BrowserCounts {
 
 export function browsers(options: AppOptions, { pixels, beacons, redirects }: BrowserCounts) {
   const answers = new BrowserAnswers(options);
-  const snippet = snippetAsset();
+  const pageScript = new StaticAsset(new Blob([script]), JAVASCRIPT, SCRIPT_HEADERS);
   // The handlers destructure the context, since Elysia reads there which parts they need.
   return new Elysia({ name: "browsers" })
     .get("/pixel.gif", async ({ request, server }) => {
@@ -55,7 +63,7 @@ export function browsers(options: AppOptions, { pixels, beacons, redirects }: Br
     .get("/r", async ({ request, server }) => {
       return await answers.counted(request, redirects, () => answers.redirect(request, server));
     })
-    .get("/hourglass.js", ({ request }) => snippet.answer(request));
+    .get("/hourglass.js", ({ request }) => pageScript.answer(request));
 }
 
 class BrowserAnswers {

@@ -48,18 +48,22 @@ import { type OpenBatch, type Refusal, UNKNOWN } from "./open-batch.ts";
 import type { StreamRegistry } from "./stream-registry.ts";
 import type { Fate, WriterIdentity } from "./writer-identity.ts";
 
-export interface BatchSenderOptions {
+/** What a committer is given and passes on. */
+export interface CommitParts {
   readonly hot: HotStore;
   readonly flusher: Flusher;
   readonly hydrate: Hydrate;
   readonly identity: WriterIdentity;
   readonly ids: IdRestoration;
-  readonly lateGroups: LateGroups;
   readonly streams: StreamRegistry;
   readonly ledger: Ledger;
   readonly metrics: Metrics;
   readonly clock: Clock;
   readonly outcomeTimeoutMs: number;
+}
+
+export interface BatchSenderOptions extends CommitParts {
+  readonly lateGroups: LateGroups;
   /** An attempt failed. */
   readonly onFailure: (error: unknown) => void;
   /** Something takes so long that events which are not sent yet have to be refused. */

@@ -7,26 +7,18 @@
  */
 import { countEvents } from "../../domain/batch.ts";
 import type { Event } from "../../domain/event.ts";
-import type { Ledger } from "../../domain/ledger.ts";
 import type { RefusalReason } from "../../domain/refusal-reasons.ts";
 import { InvariantError, type InvariantHandler } from "../../runtime/assert.ts";
 import { backoffMs } from "../../runtime/backoff.ts";
-import type { Clock } from "../../runtime/clock.ts";
 import { errorText } from "../../runtime/deadline.ts";
 import type { Log } from "../../runtime/log.ts";
-import type { Metrics } from "../../runtime/metrics.ts";
 import { ColdUnavailableError } from "../../store/cold.ts";
-import { type HotStore, HotUnavailableError } from "../../store/hot.ts";
-import type { Flusher } from "../flush/flusher.ts";
-import type { IdRestoration } from "../upkeep/id-restoration.ts";
-import { BatchSender } from "./batch-sender.ts";
+import { HotUnavailableError } from "../../store/hot.ts";
+import { BatchSender, type CommitParts } from "./batch-sender.ts";
 import { Bulk, type BulkOutcome, submitDivided } from "./bulk.ts";
 import { CommitQueue } from "./commit-queue.ts";
-import type { Hydrate } from "./hydrator.ts";
 import { LateGroups } from "./late-groups.ts";
 import type { Outcome, Refusal } from "./open-batch.ts";
-import type { StreamRegistry } from "./stream-registry.ts";
-import type { WriterIdentity } from "./writer-identity.ts";
 
 /** Of what this process has committed and not flushed, in whatever shard. */
 export interface JournalBound {
@@ -36,19 +28,9 @@ export interface JournalBound {
   drainS(): number;
 }
 
-export interface CommitterOptions {
-  readonly hot: HotStore;
-  readonly flusher: Flusher;
-  readonly hydrate: Hydrate;
-  readonly identity: WriterIdentity;
-  readonly ids: IdRestoration;
-  readonly ledger: Ledger;
-  readonly metrics: Metrics;
+export interface CommitterOptions extends CommitParts {
   readonly log: Log;
-  readonly clock: Clock;
   readonly journals: JournalBound;
-  readonly streams: StreamRegistry;
-  readonly outcomeTimeoutMs: number;
   /** As COMMIT_INTERVAL_MS. */
   readonly commitIntervalMs: number;
   readonly onBrokenInvariant: InvariantHandler;
