@@ -29,7 +29,7 @@ export function errorAnswer(
   return Response.json({ error, ...more }, { status, headers: { ...NO_STORE, ...headers } });
 }
 
-const REFUSALS: Record<Refusal["reason"], string> = {
+export const REFUSALS: Record<Refusal["reason"], string> = {
   invalid: "the event is not valid",
   unauthorized: "an API key is missing, or does not permit this",
   rate_limited: "the rate limit is used up",
@@ -61,10 +61,6 @@ export function refusalAnswer({ reason, retryAfterS }: Refusal): Response {
 
 export function refusalBody(reason: Refusal["reason"]): ErrorBody {
   return { code: reason, message: `${REFUSALS[reason]}: nothing was counted, send it again` };
-}
-
-export function refusalText(reason: Refusal["reason"]): string {
-  return REFUSALS[reason];
 }
 
 export function retryHeaders({ reason, retryAfterS }: Refusal): Record<string, string> {

@@ -98,10 +98,8 @@ export class Pipeline {
     this.#shards = hotShards.map((hot, number) => this.#newShard(hot, number));
     this.#onlyShard = hotShards.length === 1 ? this.#shards[0] : undefined;
     this.#home = new HomeShard(this.#shards, Math.floor(clock.random() * hotShards.length));
-    this.#reader =
-      this.#onlyShard === undefined
-        ? new MergingReader(this.#shards, cold, metrics, clock)
-        : new SingleShardReader(this.#onlyShard, cold, metrics, clock);
+    const parts = { shards: this.#shards, cold, metrics, clock };
+    this.#reader = this.#onlyShard === undefined ? new MergingReader(parts) : new SingleShardReader(parts);
     this.ranges = new RangeReader(this.#shards, cold);
     this.shortRanges = new RangeReader(this.#shards, cold, SHORT_RANGES_WAITING_MAX);
     this.#sweeping = recurringTask("delete what is not retained", RETENTION_INTERVAL_MS, log, clock, () =>

@@ -37,8 +37,8 @@ export async function createStores(settings: StoreSettings, now: () => number, i
   const here = await coldStoreAt(place, now);
   const cold = isService ? coldStoreInThread(place, here) : here;
   if (isEmbedded) {
-    const { embeddedHotStore } = await import("./embedded/hot-store.ts");
-    return { mode: "embedded", hotShards: [embeddedHotStore({ dataDir, now })], cold };
+    const { EmbeddedHotStore } = await import("./embedded/hot-store.ts");
+    return { mode: "embedded", hotShards: [new EmbeddedHotStore({ dataDir, now })], cold };
   }
   const { RedisHotStore } = await import("./redis/hot-store.ts");
   const hotShards = Array.from({ length: redisShards }, (_, shard) => {

@@ -11,14 +11,16 @@ export interface UserCounts {
 }
 
 export class UserSketches {
-  readonly #viewers: Sketch;
-  readonly #clickers: Sketch;
+  /** Only to be read. */
+  readonly viewers: Sketch;
+  /** Only to be read. */
+  readonly clickers: Sketch;
   /** Of the union, cached until a register rises: it takes up to 15 µs, and is read again and again. */
   #count: number | undefined;
 
   constructor(viewers = new Sketch(), clickers = new Sketch()) {
-    this.#viewers = viewers;
-    this.#clickers = clickers;
+    this.viewers = viewers;
+    this.clickers = clickers;
   }
 
   /** Reads what a store has: Redis strings, or no bytes for a sketch without users. Throws as Sketch.decode does. */
@@ -26,51 +28,41 @@ export class UserSketches {
     return new UserSketches(decoded(viewers), decoded(clickers));
   }
 
-  /** Only to be read. */
-  get viewers(): Sketch {
-    return this.#viewers;
-  }
-
-  /** Only to be read. */
-  get clickers(): Sketch {
-    return this.#clickers;
-  }
-
   /** `register` as registerOf gives it. True if a register rose. */
   add(register: number, isClick: boolean): boolean {
-    if (!(isClick ? this.#clickers : this.#viewers).add(register)) return false;
+    if (!(isClick ? this.clickers : this.viewers).add(register)) return false;
     this.#count = undefined;
     return true;
   }
 
   merge(other: UserSketches): void {
     this.#count = undefined;
-    this.#viewers.merge(other.#viewers);
-    this.#clickers.merge(other.#clickers);
+    this.viewers.merge(other.viewers);
+    this.clickers.merge(other.clickers);
   }
 
   union(): Sketch {
     const union = new Sketch();
-    union.merge(this.#viewers);
-    union.merge(this.#clickers);
+    union.merge(this.viewers);
+    union.merge(this.clickers);
     return union;
   }
 
   count(): number {
-    this.#count ??= this.#viewers.countWith(this.#clickers);
+    this.#count ??= this.viewers.countWith(this.clickers);
     return this.#count;
   }
 
   counts(): UserCounts {
     return {
       uniqueUsers: this.count(),
-      uniqueClickers: this.#clickers.count(),
-      uniqueViewers: this.#viewers.count(),
+      uniqueClickers: this.clickers.count(),
+      uniqueViewers: this.viewers.count(),
     };
   }
 
   encode(): { readonly viewers: Buffer; readonly clickers: Buffer } {
-    return { viewers: encoded(this.#viewers), clickers: encoded(this.#clickers) };
+    return { viewers: encoded(this.viewers), clickers: encoded(this.clickers) };
   }
 }
 

@@ -13,7 +13,7 @@ import {
   NO_STORE,
   OUTCOME_UNKNOWN,
   outcomeAnswer,
-  refusalText,
+  REFUSALS,
   retryHeaders,
 } from "../answers.ts";
 
@@ -81,7 +81,7 @@ function refusalsOf({ indexes }: EventBatch, { refused }: BulkOutcome) {
 }
 
 export function notCountedBody(reason: Refusal["reason"]): ErrorBody {
-  return { code: reason, message: `${refusalText(reason)}: these were not counted, send them again` };
+  return { code: reason, message: `${REFUSALS[reason]}: these were not counted, send them again` };
 }
 
 function unknownsOf({ indexes }: EventBatch, { unknown }: BulkOutcome) {

@@ -8,7 +8,7 @@ import { DEFAULT_STREAM } from "../../domain/stream-name.ts";
 import { readQuery } from "../../protocol/event/from-query.ts";
 import { checkSelection } from "../../protocol/input-error.ts";
 import { expose } from "../../runtime/metrics.ts";
-import { answerToError, errorAnswer, refusalText } from "../answers.ts";
+import { answerToError, errorAnswer, REFUSALS } from "../answers.ts";
 import { SeriesQuerySchema } from "../query/range/schemas.ts";
 import { networkOf, type Peers } from "../requests/client-address.ts";
 import type { RequestCounts } from "../requests/counts.ts";
@@ -18,7 +18,7 @@ import { LiveReader } from "./live-reader.ts";
 import type { Spectator } from "./viewer.ts";
 
 const RETRY = { "retry-after": "5" };
-const STOPPING = { code: "shutting_down", message: `${refusalText("shutting_down")}; retry later.` };
+const STOPPING = { code: "shutting_down", message: `${REFUSALS.shutting_down}; retry later.` };
 const FULL = { code: "overloaded", message: "Too many streams are watched; retry later." };
 export const SHARE_USED = {
   code: "too_many_feeds",

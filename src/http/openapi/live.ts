@@ -1,7 +1,7 @@
 /** GET /live and GET /, described: the current hour as it grows. */
 import { Type } from "@sinclair/typebox";
 import { REFUSAL_REASONS } from "../../domain/refusal-reasons.ts";
-import { refusalText } from "../answers.ts";
+import { REFUSALS } from "../answers.ts";
 import { LiveQuerySchema, SHARE_USED } from "../live/live.ts";
 import { UNAVAILABLE_REASONS } from "../live/live-reader.ts";
 import {
@@ -98,7 +98,7 @@ export const livePaths: Paths = {
         503: failure(
           "Too many streams are watched, the instance is shutting down, or the API keys are not known yet.",
           ["overloaded", "shutting_down", "cold_store_away"],
-          { code: "shutting_down", message: `${refusalText("shutting_down")}; retry later.` },
+          { code: "shutting_down", message: `${REFUSALS.shutting_down}; retry later.` },
           { headers: ["retry-after"] },
         ),
       },

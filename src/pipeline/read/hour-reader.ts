@@ -40,19 +40,21 @@ interface Waiting extends PromiseWithResolvers<HotAnswer> {
   readonly key: HourKey;
 }
 
+export interface ReaderParts {
+  readonly shards: readonly ReadShard[];
+  readonly cold: Pick<ReadStore, "read">;
+  readonly metrics: Metrics;
+  readonly clock: Clock;
+}
+
 export class SingleShardReader implements HourReader {
-  readonly #shard: ReadShard;
-  readonly #cold: Pick<ReadStore, "read">;
-  readonly #metrics: Metrics;
-  readonly #clock: Clock;
+  readonly #parts: ReaderParts;
   #waiting = new Map<string, Waiting>();
   #isReading = false;
 
-  constructor(shard: ReadShard, cold: Pick<ReadStore, "read">, metrics: Metrics, clock: Clock) {
-    this.#shard = shard;
-    this.#cold = cold;
-    this.#metrics = metrics;
-    this.#clock = clock;
+  /** `shards`: the one. */
+  constructor(parts: ReaderParts) {
+    this.#parts = parts;
   }
 
   async read(key: HourKey): Promise<HourAnswer> {
@@ -71,7 +73,8 @@ export class SingleShardReader implements HourReader {
   }
 
   async #readCold(key: HourKey): Promise<HourCounts> {
-    const hour = await timed(this.#clock, this.#metrics.coldReadSeconds, () => this.#cold.read(key));
+    const { cold, metrics, clock } = this.#parts;
+    const hour = await timed(clock, metrics.coldReadSeconds, () => cold.read(key));
     if (hour === undefined) return NO_COUNTS;
     return { clicks: hour.clicks, impressions: hour.impressions, uniqueUsers: hour.users.count() };
   }
@@ -84,21 +87,22 @@ export class SingleShardReader implements HourReader {
       this.#waiting.set(name, waiting);
       if (!this.#isReading) {
         this.#isReading = true;
-        this.#clock.atTurnEnd(() => this.#readGroups());
+        this.#parts.clock.atTurnEnd(() => this.#readGroups());
       }
     }
     return waiting.promise;
   }
 
   async #readGroups(): Promise<void> {
+    const { shards, metrics, clock } = this.#parts;
     while (this.#waiting.size > 0) {
       const group = [...this.#waiting.values()].slice(0, GROUP_LIMIT);
       for (const { key } of group) this.#waiting.delete(hourKeyName(key.stream, key.hour));
       // As it is now, when the read is sent: what the store loses after that it answers as uninitialized.
-      const { hot, isRecovering: isDegraded } = this.#shard;
+      const { hot, isRecovering: isDegraded } = shards[0]!;
       try {
         const keys = group.map(({ key }) => key);
-        const reads = await timed(this.#clock, this.#metrics.hotReadSeconds, () => hot.read(keys));
+        const reads = await timed(clock, metrics.hotReadSeconds, () => hot.read(keys));
         for (const [i, waiting] of group.entries()) {
           waiting.resolve({ read: reads === "uninitialized" ? reads : reads[i]!, isDegraded });
         }

@@ -9,12 +9,17 @@
  */
 import { type HourKey, hourKeyName } from "../../domain/event.ts";
 import { type HourRecord, type HourTotals, sumOfHours } from "../../domain/hour-range.ts";
-import type { Clock } from "../../runtime/clock.ts";
-import { type Metrics, timed } from "../../runtime/metrics.ts";
+import { timed } from "../../runtime/metrics.ts";
 import { Slots } from "../../runtime/slots.ts";
-import type { ReadStore } from "../../store/cold.ts";
 import { HotUnavailableError } from "../../store/hot.ts";
-import { type HourAnswer, type HourReader, NO_COUNTS, type ReadShard, readHeldHour } from "./hour-reader.ts";
+import {
+  type HourAnswer,
+  type HourReader,
+  NO_COUNTS,
+  type ReaderParts,
+  type ReadShard,
+  readHeldHour,
+} from "./hour-reader.ts";
 
 /** Distinct hours that are read at a time. */
 const READINGS_MAX = 16;
@@ -39,20 +44,14 @@ interface HotParts {
 }
 
 export class MergingReader implements HourReader {
-  readonly #shards: readonly ReadShard[];
-  readonly #cold: Pick<ReadStore, "read">;
-  readonly #metrics: Metrics;
-  readonly #clock: Clock;
+  readonly #parts: ReaderParts;
   readonly #readings = new Slots(READINGS_MAX, Number.POSITIVE_INFINITY);
   readonly #waiting = new Map<string, Waiting>();
   /** Hours that are being read, or wait for their next reading. */
   readonly #underWay = new Set<string>();
 
-  constructor(shards: readonly ReadShard[], cold: Pick<ReadStore, "read">, metrics: Metrics, clock: Clock) {
-    this.#shards = shards;
-    this.#cold = cold;
-    this.#metrics = metrics;
-    this.#clock = clock;
+  constructor(parts: ReaderParts) {
+    this.#parts = parts;
   }
 
   read(key: HourKey): Promise<HourAnswer> {
@@ -63,7 +62,7 @@ export class MergingReader implements HourReader {
       this.#waiting.set(name, waiting);
       if (!this.#underWay.has(name)) {
         this.#underWay.add(name);
-        this.#clock.atTurnEnd(() => this.#readAgain(name));
+        this.#parts.clock.atTurnEnd(() => this.#readAgain(name));
       }
     }
     return waiting.promise;
@@ -71,26 +70,28 @@ export class MergingReader implements HourReader {
 
   /** Until no request waits. Never rejects. */
   async #readAgain(name: string): Promise<void> {
+    const { clock } = this.#parts;
     for (;;) {
       await this.#readings.take(1);
-      const startMs = this.#clock.monotonicMs();
+      const startMs = clock.monotonicMs();
       const waiting = this.#waiting.get(name)!;
       this.#waiting.delete(name);
       // Given back before the cold store is read: while that is slow, hours that do not need it go on.
       const hot = this.#readHot(waiting.key).finally(() => this.#readings.give(1));
       await this.#complete(waiting.key, hot).then(waiting.resolve, waiting.reject);
       if (!this.#waiting.has(name)) break;
-      const tookMs = this.#clock.monotonicMs() - startMs;
-      await this.#clock.sleep(Math.min(REST_SHARE * tookMs, REST_MAX_MS));
+      const tookMs = clock.monotonicMs() - startMs;
+      await clock.sleep(Math.min(REST_SHARE * tookMs, REST_MAX_MS));
     }
     this.#underWay.delete(name);
   }
 
   async #readHot(key: HourKey): Promise<HotParts> {
     // As it is now, when the reading is sent: what a store loses after that it answers as uninitialized.
-    const isRecovering = this.#shards.some((shard) => shard.isRecovering);
-    const parts = await timed(this.#clock, this.#metrics.hotReadSeconds, () =>
-      Promise.all(this.#shards.map((shard) => readPart(shard, key))),
+    const { shards, metrics, clock } = this.#parts;
+    const isRecovering = shards.some((shard) => shard.isRecovering);
+    const parts = await timed(clock, metrics.hotReadSeconds, () =>
+      Promise.all(shards.map((shard) => readPart(shard, key))),
     );
     return { parts, isRecovering };
   }
@@ -99,7 +100,7 @@ export class MergingReader implements HourReader {
   async #complete(key: HourKey, hot: Promise<HotParts>): Promise<HourAnswer> {
     const { parts, isRecovering } = await hot;
     const held: HourTotals[] = parts.filter((part) => typeof part === "object");
-    const elsewhere = this.#shards.filter((_, i) => parts[i] === "absent" || parts[i] === "silent");
+    const elsewhere = this.#parts.shards.filter((_, i) => parts[i] === "absent" || parts[i] === "silent");
     const cold = await this.#readCold(key, elsewhere);
     const total = sumOfHours(cold === undefined ? held : [...held, cold]);
     const isDegraded = isRecovering || parts.includes("silent");
@@ -109,11 +110,12 @@ export class MergingReader implements HourReader {
   }
 
   /** Throws ColdUnavailableError. */
-  async #readCold(key: HourKey, shards: readonly ReadShard[]): Promise<HourTotals | undefined> {
-    if (shards.length === 0) return undefined;
+  async #readCold(key: HourKey, from: readonly ReadShard[]): Promise<HourTotals | undefined> {
+    if (from.length === 0) return undefined;
+    const { shards, cold, metrics, clock } = this.#parts;
     // All parts if none is held: should there be shards beyond the settings, they are counted, too.
-    const numbers = shards.length < this.#shards.length ? shards.map(({ number }) => number) : undefined;
-    return await timed(this.#clock, this.#metrics.coldReadSeconds, () => this.#cold.read(key, numbers));
+    const numbers = from.length < shards.length ? from.map(({ number }) => number) : undefined;
+    return await timed(clock, metrics.coldReadSeconds, () => cold.read(key, numbers));
   }
 }
 

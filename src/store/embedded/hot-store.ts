@@ -53,11 +53,7 @@ export interface EmbeddedHotStoreOptions extends EmbeddedJournalOptions {
 /** Between two pieces of a range the event loop can run: about 1 ms of merging the largest sketches. */
 const HOURS_PER_PIECE = 100;
 
-export function embeddedHotStore(options: EmbeddedHotStoreOptions): HotStore {
-  return new EmbeddedHotStore(options);
-}
-
-class EmbeddedHotStore implements HotStore {
+export class EmbeddedHotStore implements HotStore {
   readonly isShared = false;
   readonly name = "Memory";
   readonly description: string;

@@ -6,7 +6,14 @@
 import { type HourKey, hourKeyName } from "../../domain/event.ts";
 import { type HourTotals, sumOfHours } from "../../domain/hour-range.ts";
 import { UserSketches } from "../../domain/unique-users/user-sketches.ts";
-import { HOUR_COLUMNS, type HourAddition, type HourRow, hourOfRow, totalsOf } from "../sql/hour-rows.ts";
+import {
+  HOUR_COLUMNS,
+  type HourAddition,
+  type HourRow,
+  hourOfRow,
+  type PartPlace,
+  totalsOf,
+} from "../sql/hour-rows.ts";
 import { type MysqlSession, quote } from "./connection/sql-session.ts";
 
 /** Two sketches are 24 KB, 48 KB as text: a statement with these is below STATEMENT_MAX_BYTES. */
@@ -36,12 +43,6 @@ export async function readNewestHour(session: MysqlSession): Promise<number | un
 export async function listStreams(session: MysqlSession, limit: number): Promise<string[]> {
   const query = "SELECT DISTINCT stream FROM hourly ORDER BY stream LIMIT ?";
   return (await session.rows<{ stream: string }>(query, [limit])).map(({ stream }) => stream);
-}
-
-/** The batches up to `seq` of a writer, by its id in the database. */
-export interface PartPlace {
-  readonly writer: number;
-  readonly seq: number;
 }
 
 /** Within a transaction. No other flush waits for these rows. `additions` are in the order of the primary key. */

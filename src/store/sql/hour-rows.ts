@@ -57,6 +57,12 @@ export function additionOf(event: Event, hash: UserHash): HourAddition {
   return { stream, hour, clicks, impressions, groups: [group] };
 }
 
+/** The batches up to `seq` of a writer, by its id in the database. */
+export interface PartPlace {
+  readonly writer: number;
+  readonly seq: number;
+}
+
 export interface HourRow {
   readonly clicks: number;
   readonly impressions: number;

@@ -4,7 +4,7 @@ import { cpSync, mkdtempSync, renameSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DAY_MS, type Event } from "../../../src/domain/event.ts";
-import { embeddedHotStore } from "../../../src/store/embedded/hot-store.ts";
+import { EmbeddedHotStore } from "../../../src/store/embedded/hot-store.ts";
 import type { HotStore } from "../../../src/store/hot.ts";
 import { batchOf } from "../../harness/pipeline/batches.ts";
 import { click, clicksOf, committed, initializeAndRegister, NOON, rejectionOf } from "./setup.ts";
@@ -25,7 +25,7 @@ let elapsedMs: number;
 let store: HotStore;
 
 function openStore(): HotStore {
-  return embeddedHotStore({ dataDir, now: () => wallMs, monotonicMs: () => elapsedMs });
+  return new EmbeddedHotStore({ dataDir, now: () => wallMs, monotonicMs: () => elapsedMs });
 }
 
 beforeEach(async () => {

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { encodeBatch } from "../../../src/domain/batch.ts";
 import { DAY_MS, HOUR_MS } from "../../../src/domain/event.ts";
-import { embeddedHotStore } from "../../../src/store/embedded/hot-store.ts";
+import { EmbeddedHotStore } from "../../../src/store/embedded/hot-store.ts";
 import type { HotStore } from "../../../src/store/hot.ts";
 import { batchOf } from "../../harness/pipeline/batches.ts";
 import { hotStoreContract } from "./contract/contract.ts";
@@ -40,7 +40,7 @@ function embeddedHarness(now: () => number): EmbeddedHarness {
   const stores: HotStore[] = [];
   const closeAll = () => Promise.all(stores.map((store) => store.close()));
   const storeIn = (folder = dataDir) => {
-    const store = embeddedHotStore({ dataDir: folder, now, monotonicMs: now });
+    const store = new EmbeddedHotStore({ dataDir: folder, now, monotonicMs: now });
     stores.push(store);
     return store;
   };
@@ -141,8 +141,8 @@ describe("hot store: embedded", () => {
   test("so is another process", async () => {
     const module = join(import.meta.dir, "../../../src/store/embedded/hot-store.ts");
     const code = `
-      const { embeddedHotStore } = await import(process.argv[1]);
-      const store = embeddedHotStore({ dataDir: process.argv[2], now: Date.now });
+      const { EmbeddedHotStore } = await import(process.argv[1]);
+      const store = new EmbeddedHotStore({ dataDir: process.argv[2], now: Date.now });
       console.log(await store.open().then(() => "opened", (error) => error.name + ": " + error.message));`;
     const process2 = Bun.spawn([process.execPath, "-e", code, module, harness.dataDir]);
     const said = await process2.stdout.text();
@@ -208,7 +208,7 @@ describe("hot store: embedded", () => {
         const outcome = outcomes.shift();
         if (outcome !== undefined) throw outcome;
       };
-      failing = embeddedHotStore({ dataDir: harness.dataDir, now: () => now, syncFile });
+      failing = new EmbeddedHotStore({ dataDir: harness.dataDir, now: () => now, syncFile });
       await failing.open();
       await initializeAndRegister(failing, "w1");
     });
@@ -249,7 +249,7 @@ describe("hot store: embedded", () => {
       const held = Promise.withResolvers<void>();
       await failing.close();
       const syncFile = () => held.promise;
-      failing = embeddedHotStore({ dataDir: harness.dataDir, now: () => now, syncFile });
+      failing = new EmbeddedHotStore({ dataDir: harness.dataDir, now: () => now, syncFile });
       await failing.open();
       await removeAdopted(failing, "w1", 0);
       await initializeAndRegister(failing, "w2");

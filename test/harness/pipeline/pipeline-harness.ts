@@ -22,7 +22,7 @@ import type { Log } from "../../../src/runtime/log.ts";
 import { Metrics } from "../../../src/runtime/metrics.ts";
 import { type ColdStore, ColdUnavailableError } from "../../../src/store/cold.ts";
 import { embeddedColdStore } from "../../../src/store/embedded/cold-store.ts";
-import { embeddedHotStore } from "../../../src/store/embedded/hot-store.ts";
+import { EmbeddedHotStore } from "../../../src/store/embedded/hot-store.ts";
 import { type HotStore, HotUnavailableError } from "../../../src/store/hot.ts";
 import { mysqlColdStore } from "../../../src/store/mysql/cold-store.ts";
 import type { StoreSettings } from "../../../src/store/open.ts";
@@ -457,7 +457,7 @@ class EmbeddedSite extends Site {
 
   protected createStores({ clock }: StoreOptions): InstanceStores {
     const dataDir = this.#folderWithKey();
-    return storesOf([embeddedHotStore({ dataDir, now: clock.now })], embeddedColdStore({ dataDir }));
+    return storesOf([new EmbeddedHotStore({ dataDir, now: clock.now })], embeddedColdStore({ dataDir }));
   }
 
   get places(): StorePlaces {

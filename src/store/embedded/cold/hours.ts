@@ -5,18 +5,12 @@
 import type { Database } from "bun:sqlite";
 import type { HourKey } from "../../../domain/event.ts";
 import { type HourTotals, sumOfHours } from "../../../domain/hour-range.ts";
-import { HOUR_COLUMNS, type HourRow, hourOfRow } from "../../sql/hour-rows.ts";
+import { HOUR_COLUMNS, type HourRow, hourOfRow, type PartPlace } from "../../sql/hour-rows.ts";
 
 const READ = `SELECT ${HOUR_COLUMNS} FROM hourly WHERE hour = ? AND stream = ?`;
 const INSERT = `
   INSERT INTO hourly (hour, stream, writer, seq, clicks, impressions, viewers_sketch, clickers_sketch)
   VALUES (?, ?, ?, ?, ?, ?, ?, ?)`;
-
-/** A writer, by its id, and the last batch of a flush. */
-interface PartPlace {
-  readonly writer: number;
-  readonly seq: number;
-}
 
 const FOLDED: PartPlace = { writer: 0, seq: 0 };
 
