@@ -3,8 +3,7 @@ import { Database } from "bun:sqlite";
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { cpSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { encodeBatch } from "../../../src/domain/batch.ts";
+import { dirname, join } from "node:path";
 import { DAY_MS, HOUR_MS } from "../../../src/domain/event.ts";
 import { EmbeddedHotStore } from "../../../src/store/embedded/hot-store.ts";
 import type { HotStore } from "../../../src/store/hot.ts";
@@ -26,7 +25,6 @@ import {
   present,
   rejectionOf,
   removeAdopted,
-  STREAM,
 } from "./setup.ts";
 
 interface EmbeddedHarness extends Harness {
@@ -261,44 +259,16 @@ describe("hot store: embedded", () => {
     });
   });
 
-  test("a journal that the version before wrote is read", async () => {
-    await store.close();
-    const folder = newFolder();
-    const before = new Database(join(folder, "journal.sqlite"), { create: true, strict: true });
-    before.run(`
-      CREATE TABLE writers (writer TEXT PRIMARY KEY, accepted INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
-      CREATE TABLE journal (
-        writer TEXT NOT NULL, seq INTEGER NOT NULL, body TEXT NOT NULL, duplicates TEXT NOT NULL,
-        PRIMARY KEY (writer, seq)
-      ) WITHOUT ROWID;
-      CREATE TABLE ids (
-        stream TEXT NOT NULL, id TEXT NOT NULL, expires_at INTEGER NOT NULL, PRIMARY KEY (stream, id)
-      ) WITHOUT ROWID;
-      CREATE INDEX ids_by_expiry ON ids (expires_at);
-      INSERT INTO writers VALUES ('w1', 12), ('w2', 3);
-      INSERT INTO ids VALUES ('${STREAM}', 'id-1', ${NOON + DAY_MS});
-    `);
-    const insert = before.query("INSERT INTO journal VALUES (?, ?, ?, ?)");
-    insert.run("w1", 7, encodeBatch(batchOf([click("a"), click("b"), click("c")])), "1");
-    insert.run("w1", 9, encodeBatch(batchOf([click("d")])), "");
-    insert.run("w2", 1, encodeBatch(batchOf([click("e")])), "");
+  test("a journal that an earlier build wrote is refused, and left as it is", async () => {
+    const path = join(newFolder(), "journal.sqlite");
+    const before = new Database(path, { create: true, strict: true });
+    before.run("CREATE TABLE writers (writer TEXT PRIMARY KEY, accepted INTEGER NOT NULL)");
+    before.run("INSERT INTO writers VALUES ('w1', 12)");
     before.close();
-    const found = harness.store(folder);
-    await found.open();
-    await expectJournal(found, "w1", { 7: [click("a"), click("c")], 9: [click("d")] });
-    await expectJournal(found, "w2", { 1: [click("e")] });
-    const owners = await found.journalOwners();
-    expect(owners.map(({ acceptedEvents }) => acceptedEvents)).toEqual([12, 3]);
-    for (const [writer, seq] of [
-      ["w1", 9],
-      ["w2", 1],
-    ] as const) {
-      await found.trimJournal(writer, seq);
-      await removeAdopted(found, writer, seq);
-    }
-    await initializeAndRegister(found, "w3");
-    expect(await found.commit("w3", 1, batchOf([click("f", "id-1"), click("g")]))).toEqual(committed(0));
-    await expectJournal(found, "w3", { 1: [click("g")] });
+    await expect(harness.store(dirname(path)).open()).rejects.toThrow("table writers already exists");
+    const after = new Database(path, { readonly: true, strict: true });
+    expect(after.query("SELECT * FROM writers").all()).toEqual([{ writer: "w1", accepted: 12 }]);
+    after.close();
   });
 
   test("journals of several writers are separate", async () => {
