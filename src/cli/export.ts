@@ -6,7 +6,7 @@ import { Readable, type Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { type Command, Option } from "commander";
 import { type Event, type HourKey, hourOf } from "../domain/event.ts";
-import type { StreamSelection } from "../domain/hour-range.ts";
+import type { StreamSelection } from "../domain/stream-rules.ts";
 import { csvRecord } from "../protocol/csv.ts";
 import { errorText } from "../runtime/deadline.ts";
 import type { Config } from "../settings/settings.ts";

@@ -3,7 +3,7 @@ import { randomBytes } from "node:crypto";
 import { type Command, InvalidArgumentError } from "commander";
 import { type ApiKey, newToken, SCOPES, type Scope } from "../domain/api-key.ts";
 import { EXPECTS_RATE, type RateLimit, rateLimitOf, rateLimitText } from "../domain/rate-limit.ts";
-import { EXPECTS_STREAM_SELECTION, isStreamSelection } from "../domain/stream-name.ts";
+import { EXPECTS_STREAM_SELECTION, isStreamSelection } from "../domain/stream-rules.ts";
 import type { Config } from "../settings/settings.ts";
 import { EXPECTS_TIME_ARGUMENT, exitWith, timeArgument } from "./arguments.ts";
 import { amount } from "./shared/amounts.ts";

@@ -3,16 +3,11 @@
  * Invariant: a range is half open, and begins and ends at a UTC hour.
  */
 import { HOUR_MS, type HourKey } from "./event.ts";
+import { type StreamSelection, selects } from "./stream-rules.ts";
 import { UserSketches } from "./unique-users/user-sketches.ts";
 
 /** More than a year. It bounds the rows of an answer, and the cost of one query. */
 export const RANGE_MAX_HOURS = 10_000;
-
-/** One stream, or all whose names have the prefix `text` (which may be empty). */
-export interface StreamSelection {
-  readonly text: string;
-  readonly isPrefix: boolean;
-}
 
 export interface HourRange {
   readonly from: number;
@@ -40,15 +35,6 @@ export function sumOfHours(parts: readonly HourTotals[]): HourTotals | undefined
     users.merge(part.users);
   }
   return { clicks, impressions, users };
-}
-
-/** Greater than every stream with the prefix, since a stream is printable ASCII. */
-export function endOfPrefix(prefix: string): string {
-  return `${prefix}\x7f`;
-}
-
-export function selects({ text, isPrefix }: StreamSelection, stream: string): boolean {
-  return isPrefix ? stream.startsWith(text) : stream === text;
 }
 
 export function includes({ from, to, streams }: HourRange, { hour, stream }: HourKey): boolean {

@@ -1,5 +1,5 @@
 /** Why an input is refused: which part of it, what was found there, and what is expected. */
-import { type StreamSet, selectionOf } from "../domain/stream-set.ts";
+import { type StreamSet, selectionOf } from "../domain/stream-rules.ts";
 
 /** Of a value that is echoed: enough to recognize it. */
 export const GOT_MAX_CHARS = 300;

@@ -5,7 +5,7 @@
 import { EXPECTS_TOKEN, isToken, SCOPES } from "../domain/api-key.ts";
 import { EXPECTS_RATE, type RateLimit, rateLimitOf } from "../domain/rate-limit.ts";
 import { SHARDS_MAX } from "../domain/shard-of.ts";
-import { EXPECTS_STREAM_SELECTION, isStreamSelection } from "../domain/stream-name.ts";
+import { EXPECTS_STREAM_SELECTION, isStreamSelection } from "../domain/stream-rules.ts";
 import { brokerPlaceOf, EXPECTS_BROKER_URL, problemInBrokerUrl } from "./broker-url.ts";
 import { EXPECTS_REDIS_URL, problemInRedisUrl, redisPlaceOf } from "./redis-url.ts";
 import {

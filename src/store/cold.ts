@@ -13,8 +13,9 @@
 import type { ApiKey } from "../domain/api-key.ts";
 import type { JournaledBatch } from "../domain/batch.ts";
 import type { Event, HourKey, Kind } from "../domain/event.ts";
-import type { HourRange, HourRecord, HourTotals, StreamSelection } from "../domain/hour-range.ts";
+import type { HourRange, HourRecord, HourTotals } from "../domain/hour-range.ts";
 import type { ErasedCounts, RetentionBounds } from "../domain/retention-bounds.ts";
+import type { StreamSelection } from "../domain/stream-rules.ts";
 import { USER_KEY_BYTES } from "../domain/unique-users/user-hash.ts";
 
 /** The cold store did not answer, or failed. The outcome of a flush is then unknown. */

@@ -2,7 +2,7 @@
 import { readdirSync, statSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { type Command, InvalidArgumentError, Option } from "commander";
-import { DEFAULT_STREAM } from "../../domain/stream-name.ts";
+import { DEFAULT_STREAM } from "../../domain/stream-rules.ts";
 import { TimeZone } from "../../domain/time-zone.ts";
 import { OLDEST_MS } from "../../protocol/event/query-rules.ts";
 import { onStopSignal } from "../../runtime/signals.ts";

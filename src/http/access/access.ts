@@ -9,7 +9,7 @@ import { isToken, type Scope } from "../../domain/api-key.ts";
 import type { Ledger } from "../../domain/ledger.ts";
 import type { RateLimit } from "../../domain/rate-limit.ts";
 import type { RefusalReason } from "../../domain/refusal-reasons.ts";
-import type { StreamSet } from "../../domain/stream-set.ts";
+import type { StreamSet } from "../../domain/stream-rules.ts";
 import { type ClientAddresses, networkOf, type Peers } from "../requests/client-address.ts";
 import type { RequestCounts } from "../requests/counts.ts";
 import {

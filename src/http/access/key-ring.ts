@@ -8,7 +8,7 @@
 import { timingSafeEqual } from "node:crypto";
 import { type ApiKey, idIn, type Scope } from "../../domain/api-key.ts";
 import type { RateLimit } from "../../domain/rate-limit.ts";
-import { StreamSet } from "../../domain/stream-set.ts";
+import { StreamSet } from "../../domain/stream-rules.ts";
 import { type RecurringTask, recurringTask } from "../../pipeline/recurring-task.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import { errorText, withDeadline } from "../../runtime/deadline.ts";

@@ -1,6 +1,6 @@
 /** The HTML of the dashboard, with its fixed texts; the modules in client/ fill in the numbers. */
 import type { RefusalReason } from "../../domain/refusal-reasons.ts";
-import { STREAM_CHARACTERS, STREAM_MAX_CHARS, STREAM_SELECTION_PATTERN } from "../../domain/stream-name.ts";
+import { STREAM_CHARACTERS, STREAM_MAX_CHARS, STREAM_SELECTION_PATTERN } from "../../domain/stream-rules.ts";
 
 const ICON =
   "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 24 24' fill='%23d97706'%3E" +

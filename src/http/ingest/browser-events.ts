@@ -4,8 +4,7 @@
  */
 import { isbot } from "isbot";
 import type { OmissionReason } from "../../domain/refusal-reasons.ts";
-import { DEFAULT_STREAM } from "../../domain/stream-name.ts";
-import { StreamSet } from "../../domain/stream-set.ts";
+import { DEFAULT_STREAM, StreamSet } from "../../domain/stream-rules.ts";
 import type { Outcome } from "../../pipeline/commit/open-batch.ts";
 import { eventOf } from "../../protocol/event/from-query.ts";
 import { checkStream, TooManyStreamsError } from "../../protocol/input-error.ts";

@@ -3,7 +3,7 @@
  * target and stream; otherwise the service would be an open redirect.
  */
 import { timingSafeEqual } from "node:crypto";
-import { DEFAULT_STREAM, EXPECTS_STREAM, isStreamName } from "../../domain/stream-name.ts";
+import { DEFAULT_STREAM, EXPECTS_STREAM, isStreamName } from "../../domain/stream-rules.ts";
 import { InvalidParameterError } from "../../protocol/input-error.ts";
 import type { Query } from "../../protocol/query-string.ts";
 import type { Config } from "../../settings/settings.ts";

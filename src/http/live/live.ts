@@ -4,7 +4,7 @@
  */
 import { Type } from "@sinclair/typebox";
 import { Elysia } from "elysia";
-import { DEFAULT_STREAM } from "../../domain/stream-name.ts";
+import { DEFAULT_STREAM } from "../../domain/stream-rules.ts";
 import { readQuery } from "../../protocol/event/from-query.ts";
 import { checkSelection } from "../../protocol/input-error.ts";
 import { expose } from "../../runtime/metrics.ts";

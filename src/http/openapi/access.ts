@@ -1,6 +1,6 @@
 /** What keys and limits add to the description of each route: taken from the same list that lets requests in. */
 import type { Scope } from "../../domain/api-key.ts";
-import { StreamSet } from "../../domain/stream-set.ts";
+import { StreamSet } from "../../domain/stream-rules.ts";
 import { StreamNotAllowedError } from "../../protocol/input-error.ts";
 import { KEY_INVALID, KEY_MISSING, KEYS_UNKNOWN, rateLimited, scopeMissing } from "../access/denials.ts";
 import { accessOf, type RouteAccess } from "../access/route-scopes.ts";

@@ -1,7 +1,6 @@
 /** GET /series: a stream, or a branch of streams, step by step over a range of hours. */
 import { Elysia } from "elysia";
-import { DEFAULT_STREAM } from "../../domain/stream-name.ts";
-import { selectionOf } from "../../domain/stream-set.ts";
+import { DEFAULT_STREAM, selectionOf } from "../../domain/stream-rules.ts";
 import { type Step, Steps, WEEK_STARTS, type WeekStart } from "../../domain/time-steps.ts";
 import type { Pipeline } from "../../pipeline/pipeline.ts";
 import { NotCountableError, readCutHours } from "../../pipeline/read/cut-hours.ts";

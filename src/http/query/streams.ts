@@ -1,7 +1,6 @@
 /** GET /streams: the streams that have events in a range of hours, or their branches, best first. */
 import { Elysia } from "elysia";
-import { ALL_STREAMS } from "../../domain/stream-name.ts";
-import { selectionOf } from "../../domain/stream-set.ts";
+import { ALL_STREAMS, selectionOf } from "../../domain/stream-rules.ts";
 import type { UserCounts } from "../../domain/unique-users/user-sketches.ts";
 import type { Pipeline } from "../../pipeline/pipeline.ts";
 import { type StreamSums, StreamsTally } from "../../pipeline/read/streams-tally.ts";

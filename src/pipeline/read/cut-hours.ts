@@ -3,7 +3,7 @@
  * Invariant: users of a part are a sketch, as those of whole hours are, so that they can be united. Of a step that has
  * no whole hour only their numbers stay: the sketches of 10,000 steps would take 320 MB.
  */
-import type { StreamSelection } from "../../domain/hour-range.ts";
+import type { StreamSelection } from "../../domain/stream-rules.ts";
 import type { Steps } from "../../domain/time-steps.ts";
 import type { UserHash } from "../../domain/unique-users/user-hash.ts";
 import { type UserCounts, UserSketches } from "../../domain/unique-users/user-sketches.ts";

@@ -5,7 +5,7 @@
  */
 
 import type { Kind } from "../../domain/event.ts";
-import type { StreamSelection } from "../../domain/hour-range.ts";
+import type { StreamSelection } from "../../domain/stream-rules.ts";
 import type { Steps } from "../../domain/time-steps.ts";
 import type { UserCounts } from "../../domain/unique-users/user-sketches.ts";
 import type { ErasedHour, UserRow } from "../../store/cold.ts";

@@ -5,7 +5,7 @@
  * loop is blocked for about SLICE_MS at a time.
  */
 import type { Event } from "../../domain/event.ts";
-import type { StreamSet } from "../../domain/stream-set.ts";
+import type { StreamSet } from "../../domain/stream-rules.ts";
 import { WorkSlices } from "../../runtime/yield.ts";
 import {
   eventOf,

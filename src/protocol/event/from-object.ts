@@ -9,7 +9,7 @@
  */
 import { Value } from "@sinclair/typebox/value";
 import type { Event } from "../../domain/event.ts";
-import { DEFAULT_STREAM, isStreamName } from "../../domain/stream-name.ts";
+import { DEFAULT_STREAM, isStreamName } from "../../domain/stream-rules.ts";
 import { EXPECTS_NO_REPLACEMENT, EXPECTS_USER, isUserText } from "../../domain/user-text.ts";
 import { firstNonSpace } from "../body/pieces.ts";
 import { InputError, InvalidParameterError } from "../input-error.ts";

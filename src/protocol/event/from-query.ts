@@ -8,7 +8,7 @@
 import type { TObject } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 import { type Event, type HourKey, hourOf, type Kind } from "../../domain/event.ts";
-import { DEFAULT_STREAM, isStreamName, STREAM_MAX_CHARS } from "../../domain/stream-name.ts";
+import { DEFAULT_STREAM, isStreamName, STREAM_MAX_CHARS } from "../../domain/stream-rules.ts";
 import { EXPECTS_USER, isUserText, USER_MAX_BYTES } from "../../domain/user-text.ts";
 import { InvalidParameterError } from "../input-error.ts";
 import { type Query, queryOf } from "../query-string.ts";

@@ -1,10 +1,10 @@
 /**
  * The schemas of /analytics' parameters, for the validator, error messages and the description of the API. They build
- * on the rules for streams (domain/stream-name.ts) and for users and ids (domain/user-text.ts). from-query.ts accepts
+ * on the rules for streams (domain/stream-rules.ts) and for users and ids (domain/user-text.ts). from-query.ts accepts
  * valid queries without the validator; a test compares the two.
  */
 import { type Static, type TProperties, Type } from "@sinclair/typebox";
-import { DEFAULT_STREAM, EXPECTS_STREAM, STREAM_PATTERN } from "../../domain/stream-name.ts";
+import { DEFAULT_STREAM, EXPECTS_STREAM, STREAM_PATTERN } from "../../domain/stream-rules.ts";
 import { EXPECTS_USER, USER_MAX_BYTES } from "../../domain/user-text.ts";
 import { ISO_INSTANT_PATTERN } from "../time-text.ts";
 

@@ -4,13 +4,8 @@
  * a reader can finish one after the other.
  */
 import type { HourKey } from "../../domain/event.ts";
-import {
-  endOfPrefix,
-  type HourRange,
-  type HourTotals,
-  type StreamSelection,
-  sumOfHours,
-} from "../../domain/hour-range.ts";
+import { type HourRange, type HourTotals, sumOfHours } from "../../domain/hour-range.ts";
+import { endOfPrefix, type StreamSelection } from "../../domain/stream-rules.ts";
 import type { HourPartVisitor } from "../cold.ts";
 import { HOUR_COLUMNS, type HourRow, hourOfRow } from "./hour-rows.ts";
 

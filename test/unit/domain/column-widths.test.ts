@@ -1,6 +1,6 @@
 /** Columns of MySQL are as wide as the longest stream and user that are accepted; those of dead letters are wider. */
 import { expect, test } from "bun:test";
-import { STREAM_MAX_CHARS } from "../../../src/domain/stream-name.ts";
+import { STREAM_MAX_CHARS } from "../../../src/domain/stream-rules.ts";
 import { USER_MAX_BYTES } from "../../../src/domain/user-text.ts";
 import tables from "../../../src/store/mysql/migrations/0001-tables.sql" with { type: "text" };
 

@@ -5,7 +5,7 @@ import {
   DEFAULT_STREAM,
   EXPECTS_STREAM_SELECTION,
   STREAM_SELECTION_PATTERN,
-} from "../../../domain/stream-name.ts";
+} from "../../../domain/stream-rules.ts";
 import { STEPS, WEEK_STARTS } from "../../../domain/time-steps.ts";
 import { GROUPS_MAX } from "../../../pipeline/read/streams-tally.ts";
 import { EXPECTS_TIME, TIME_PATTERN } from "../../../protocol/time-text.ts";

@@ -1,7 +1,7 @@
 /** What is read back: hours, ranges of them, rows, users and streams. */
 import { describe, expect } from "bun:test";
 import { DAY_MS, type Event, HOUR_MS, hourOf } from "../../../../src/domain/event.ts";
-import { selects } from "../../../../src/domain/hour-range.ts";
+import { selects } from "../../../../src/domain/stream-rules.ts";
 import type { RowKey } from "../../../../src/store/cold.ts";
 import { expectSameUsers } from "../../../harness/service/stored.ts";
 import {

@@ -5,13 +5,7 @@
  */
 import type { JournaledBatch } from "../../../../src/domain/batch.ts";
 import { type Event, type HourKey, hourKeyName, type Kind } from "../../../../src/domain/event.ts";
-import {
-  type HourRange,
-  type HourRecord,
-  type HourTotals,
-  includes,
-  selects,
-} from "../../../../src/domain/hour-range.ts";
+import { type HourRange, type HourRecord, type HourTotals, includes } from "../../../../src/domain/hour-range.ts";
 import {
   addErased,
   type ErasedCounts,
@@ -20,6 +14,7 @@ import {
   NOTHING_ERASED,
   type RetentionBounds,
 } from "../../../../src/domain/retention-bounds.ts";
+import { selects } from "../../../../src/domain/stream-rules.ts";
 import { UserSketches } from "../../../../src/domain/unique-users/user-sketches.ts";
 import {
   type DataSet,

@@ -1,0 +1,70 @@
+/** The rules for names of streams, for prefixes of names, and for sets of both: the one place that states them. */
+
+export const DEFAULT_STREAM = "default";
+export const ALL_STREAMS = "*";
+/** As a class of a regular expression. */
+export const STREAM_CHARACTERS = "A-Za-z0-9._-";
+export const STREAM_MAX_CHARS = 64;
+
+const LETTER = `[${STREAM_CHARACTERS}]`;
+const NAME_PATTERN = `${LETTER}{1,${STREAM_MAX_CHARS}}`;
+const SHORT_PREFIX_PATTERN = `${LETTER}{0,${STREAM_MAX_CHARS - 1}}`;
+export const STREAM_PATTERN = `^${NAME_PATTERN}$`;
+export const STREAM_SELECTION_PATTERN = `^(${NAME_PATTERN}|${SHORT_PREFIX_PATTERN}[*])$`;
+
+export const EXPECTS_STREAM = `1 to ${STREAM_MAX_CHARS} of A-Z a-z 0-9 . _ -`;
+export const EXPECTS_STREAM_SELECTION = `${EXPECTS_STREAM}, or a prefix of names and a * (site.* or *)`;
+
+const NAME = new RegExp(STREAM_PATTERN);
+const SELECTION = new RegExp(STREAM_SELECTION_PATTERN);
+
+export function isStreamName(text: string): boolean {
+  return NAME.test(text);
+}
+
+export function isStreamSelection(text: string): boolean {
+  return SELECTION.test(text);
+}
+
+/** One stream, or all whose names have the prefix `text` (which may be empty). */
+export interface StreamSelection {
+  readonly text: string;
+  readonly isPrefix: boolean;
+}
+
+/** `shop.*` selects all streams whose names begin with `shop.`: not `shop` itself. */
+export function selectionOf(text: string): StreamSelection {
+  const isPrefix = text.endsWith("*");
+  return { text: isPrefix ? text.slice(0, -1) : text, isPrefix };
+}
+
+/** Greater than every stream with the prefix, since a stream is printable ASCII. */
+export function endOfPrefix(prefix: string): string {
+  return `${prefix}\x7f`;
+}
+
+export function selects({ text, isPrefix }: StreamSelection, stream: string): boolean {
+  return isPrefix ? stream.startsWith(text) : stream === text;
+}
+
+/** The streams that an API key is limited to, by names and prefixes. */
+export class StreamSet {
+  readonly patterns: readonly string[];
+  readonly #selections: readonly StreamSelection[];
+
+  constructor(patterns: readonly string[]) {
+    this.patterns = patterns;
+    this.#selections = patterns.map(selectionOf);
+  }
+
+  has(stream: string): boolean {
+    for (const selection of this.#selections) if (selects(selection, stream)) return true;
+    return false;
+  }
+
+  /** Whether it contains every stream, present or future, of a selection. */
+  hasAllOf({ text, isPrefix }: StreamSelection): boolean {
+    if (!isPrefix) return this.has(text);
+    return this.#selections.some((selection) => selection.isPrefix && text.startsWith(selection.text));
+  }
+}
