@@ -44,7 +44,7 @@ export function idIn(token: string): string {
   return token.slice(ID_START, ID_END);
 }
 
-export interface NewToken {
+interface NewToken {
   readonly id: string;
   readonly token: string;
   readonly sha256: string;

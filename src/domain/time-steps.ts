@@ -20,7 +20,7 @@ export const WEEK_STARTS = Object.keys(DAYS_INTO_WEEK) as [WeekStart, ...WeekSta
 
 const CUT = -1;
 
-export interface StepsOptions {
+interface StepsOptions {
   readonly from: number;
   readonly to: number;
   readonly step: Step;

@@ -11,7 +11,7 @@ import type { MessageIntake } from "./message-intake.ts";
 import type { Session } from "./session.ts";
 import type { Source, SourceCounts, SourceState } from "./source.ts";
 
-export interface BrokerSourceOptions {
+interface BrokerSourceOptions {
   readonly name: string;
   readonly description: string;
   readonly intake: MessageIntake;

@@ -8,7 +8,7 @@ import { MessageIntake } from "./message-intake.ts";
 import type { Driver } from "./session.ts";
 import type { Source } from "./source.ts";
 
-export interface SourceSettings {
+interface SourceSettings {
   readonly brokerUrl: string | undefined;
   readonly brokerQueue: string | undefined;
   readonly brokerGroup: string;
@@ -16,7 +16,7 @@ export interface SourceSettings {
   readonly brokerCaFile: string | undefined;
 }
 
-export interface SourcesOptions {
+interface SourcesOptions {
   readonly pipeline: Pipeline;
   readonly log: Log;
   readonly now: () => number;

@@ -22,7 +22,7 @@ export interface Delivery {
   settle(end: MessageEnd): void;
 }
 
-export interface DeliveriesOptions {
+interface DeliveriesOptions {
   readonly intake: MessageIntake;
   readonly counts: SourceCounts;
   readonly log: Log;

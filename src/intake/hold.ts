@@ -12,7 +12,7 @@ import type { Log } from "../runtime/log.ts";
 const RETRY_FIRST_MS = 50;
 const RETRY_MAX_MS = 5_000;
 
-export interface HoldOptions {
+interface HoldOptions {
   /** Why the pipeline takes no events now; undefined if it does. */
   readonly refusal: () => RefusalReason | undefined;
   readonly log: Log;

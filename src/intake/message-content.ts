@@ -31,7 +31,7 @@ export interface Message {
   readonly fault?: string;
 }
 
-export interface MessageContent {
+interface MessageContent {
   readonly events: readonly Event[];
   readonly poison: readonly Poison[];
 }

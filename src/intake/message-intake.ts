@@ -24,11 +24,11 @@ export type MessageEnd =
   | Rejection;
 
 /** Nothing of it can be counted: it is set aside. */
-export interface Rejection {
+interface Rejection {
   readonly reason: string;
 }
 
-export interface MessageIntakeOptions {
+interface MessageIntakeOptions {
   readonly pipeline: Pipeline;
   readonly log: Log;
   readonly now: () => number;

@@ -18,7 +18,7 @@ interface Piece {
   readonly told: PromiseWithResolvers<boolean>;
 }
 
-export interface PoisonBinOptions {
+interface PoisonBinOptions {
   readonly setAside: (poison: readonly Poison[]) => Promise<void>;
   readonly log: Log;
 }

@@ -4,7 +4,7 @@
  * Invariant: what it takes is given back to where it came from, or told to be done, only once each of its events
  * is stored (or was before), or set aside with a reason. It needs nobody: the service runs on without it.
  */
-export type SourceStatus =
+type SourceStatus =
   /** Not yet, or not any more: it goes on trying by itself. */
   | "connecting"
   | "consuming"

@@ -36,7 +36,7 @@ export interface PipelineSettings extends ShardSettings, RetentionDays {
 }
 
 /** Events that were acknowledged and are not known to be persisted. */
-export interface PendingEvents {
+interface PendingEvents {
   readonly events: number;
   /** How many of them are in memory; the others are in the journal alone. */
   readonly ring: number;
@@ -50,7 +50,7 @@ export interface ShardState {
   readonly refusal: RefusalReason | undefined;
 }
 
-export interface PipelineOptions {
+interface PipelineOptions {
   /** One for each shard, in their order; at least one. */
   readonly hotShards: readonly HotStore[];
   readonly cold: ColdStore;

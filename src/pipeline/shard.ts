@@ -35,7 +35,7 @@ export interface ShardSettings {
   readonly commitIntervalMs: number;
 }
 
-export interface ShardOptions {
+interface ShardOptions {
   /** From 0. */
   readonly number: number;
   readonly hot: HotStore;

@@ -15,7 +15,7 @@ export interface RabbitMqPlace {
   readonly url: string;
 }
 
-export interface KafkaLogin {
+interface KafkaLogin {
   readonly mechanism: SaslMechanism;
   readonly username: string;
   readonly password: string;

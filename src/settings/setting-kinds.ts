@@ -1,7 +1,7 @@
 /** The kinds of settings: what a value may be, and how it is read from its text. */
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-export interface DerivedFallback {
+interface DerivedFallback {
   /** In the help. */
   readonly text: string;
   valueIn(environment: Environment): string;

@@ -10,7 +10,7 @@ import { type ColdSettings, coldPlaceOf, coldPlaceWithReplicaOf, coldStoreAt } f
 import type { AccessStore } from "./shared-access.ts";
 import { coldStoreInThread } from "./thread/proxy.ts";
 
-export type RedisSettings = Pick<Config, "redisUrl"> & Partial<Pick<Config, "redisCaFile" | "redisWaitReplicas">>;
+type RedisSettings = Pick<Config, "redisUrl"> & Partial<Pick<Config, "redisCaFile" | "redisWaitReplicas">>;
 
 export type StoreSettings = ColdSettings & RedisSettings & Pick<Config, "leaseMs">;
 

@@ -4,7 +4,7 @@ import { sha256Of } from "./event-ids.ts";
 import { ImportError } from "./import-error.ts";
 import type { ImportRecord } from "./state-file.ts";
 
-export interface EarlierImport {
+interface EarlierImport {
   readonly record: ImportRecord;
   readonly isWhole: boolean;
 }

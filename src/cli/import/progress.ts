@@ -38,7 +38,7 @@ export function isDoubtful({ counted, sentBytes }: ImportRecord): boolean {
   return counted.offset < sentBytes;
 }
 
-export interface ProgressPlace {
+interface ProgressPlace {
   readonly state: StateFile;
   readonly target: Target;
   readonly path: string;

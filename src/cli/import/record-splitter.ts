@@ -16,7 +16,7 @@ export interface ContentRecord {
   readonly problem: string | undefined;
 }
 
-export interface SplitStart {
+interface SplitStart {
   /** Where the first record begins. Earlier bytes are only hashed. */
   readonly offset: number;
   readonly line: number;

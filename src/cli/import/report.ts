@@ -1,7 +1,7 @@
 /** What the user of an import sees: bad lines, setbacks, and on a terminal the progress. */
 import { grouped } from "../shared/amounts.ts";
 
-export interface ReportOptions {
+interface ReportOptions {
   readonly write: (text: string) => void;
   /** Only a terminal gets a progress line. */
   readonly isTerminal: boolean;

@@ -12,7 +12,7 @@ import type { ServiceClient } from "../shared/service-client.ts";
 import { ImportError } from "./import-error.ts";
 import { isTooOld } from "./progress.ts";
 
-export interface SenderOptions {
+interface SenderOptions {
   readonly service: Pick<ServiceClient, "url" | "ask">;
   /** Confirms times before 2001. */
   readonly isOld: boolean;
@@ -22,7 +22,7 @@ export interface SenderOptions {
   readonly onSetback: (reason: string) => void;
 }
 
-export interface Shipment {
+interface Shipment {
   readonly events: readonly string[];
   /** None of them was sent earlier. */
   readonly sentAt: number;

@@ -9,7 +9,7 @@ import type { Config } from "../../settings/settings.ts";
 import type { ColdConnection, KeyStore } from "../../store/cold.ts";
 import { createAccessStore } from "../../store/open.ts";
 
-export interface RunningAccess {
+interface RunningAccess {
   readonly access: Access;
   /** Resolves once the keys were read, or could not be. */
   start(): Promise<void>;

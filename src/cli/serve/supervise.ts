@@ -17,7 +17,7 @@ const RESTART_MAX_MS = 10_000;
 /** A worker that lived this long did not fail at its start. */
 const HEALTHY_MS = 30_000;
 
-export interface SupervisorOptions {
+interface SupervisorOptions {
   readonly workers: number;
   readonly log: Log;
   readonly command: readonly string[];

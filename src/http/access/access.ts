@@ -25,7 +25,7 @@ import type { KeyRing, KnownKey } from "./key-ring.ts";
 import type { Bucket, RateLimiter } from "./rate-limiter.ts";
 import { accessOf } from "./route-scopes.ts";
 
-export interface AccessOptions {
+interface AccessOptions {
   /** Scopes that require a key. For other scopes no key is checked. */
   readonly requiredScopes: ReadonlySet<Scope>;
   readonly keys: KeyRing;

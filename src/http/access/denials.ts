@@ -59,7 +59,7 @@ export function rateLimitedAnswer(by: LimitedBy, bucket: Bucket, state: LimitSta
   });
 }
 
-export interface LimitInUse {
+interface LimitInUse {
   readonly by: LimitedBy;
   readonly bucket: Pick<Bucket, "limit">;
   readonly state: LimitState;

@@ -27,7 +27,7 @@ export interface KnownKey {
   readonly expiresAt: number;
 }
 
-export interface KeyRingOptions {
+interface KeyRingOptions {
   readonly cold: KeyStore & Pick<ColdConnection, "open">;
   /** Undefined in embedded mode, where the cold store is always available. */
   readonly store: AccessStore | undefined;

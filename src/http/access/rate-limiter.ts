@@ -32,7 +32,7 @@ export interface LimitState {
   readonly fullMs: number;
 }
 
-export interface RateLimiterOptions {
+interface RateLimiterOptions {
   /** The prefix of its limits' names in the store. */
   readonly kind: string;
   readonly store: AccessStore | undefined;

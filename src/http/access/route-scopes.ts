@@ -12,7 +12,7 @@ export type RouteAccess = Scope | "open" | "browser" | "redirect" | "unlisted";
 
 type Methods = Readonly<Record<string, RouteAccess>>;
 
-export const ROUTE_ACCESS: ReadonlyMap<string, Methods> = new Map<string, Methods>([
+const ROUTE_ACCESS: ReadonlyMap<string, Methods> = new Map<string, Methods>([
   ["/analytics", { GET: "read", POST: "write" }],
   ["/events", { POST: "write" }],
   ["/series", { GET: "read" }],

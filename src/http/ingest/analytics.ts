@@ -20,7 +20,7 @@ export const TOO_LARGE_BODY = {
   message: `the body has more than ${BODY_MAX_BYTES} bytes, and none is needed here: nothing was counted`,
 };
 
-export interface AnalyticsCounts {
+interface AnalyticsCounts {
   readonly posts: RequestCounts;
   readonly gets: RequestCounts;
 }

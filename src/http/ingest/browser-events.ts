@@ -18,7 +18,7 @@ export interface Omission {
   readonly reason: OmissionReason;
 }
 
-export interface Visit {
+interface Visit {
   readonly headers: Headers;
   /** Undefined if the connection was closed already. */
   readonly address: string | undefined;

@@ -43,7 +43,7 @@ export const TARGET_NOT_ALLOWED = {
   message: "'to' has neither a signature (of `hourglass sign-redirect`) nor an origin in REDIRECT_ORIGINS",
 };
 
-export interface BrowserCounts {
+interface BrowserCounts {
   readonly pixels: RequestCounts;
   readonly beacons: RequestCounts;
   readonly redirects: RequestCounts;

@@ -11,7 +11,7 @@ export const CLIENT_VIEWERS_MAX = VIEWERS_MAX / 4;
 export const CLIENT_FEEDS_MAX = FEEDS_MAX / 4;
 
 /** Never rejects. */
-export type ReadStream = (stream: string) => Promise<Reading>;
+type ReadStream = (stream: string) => Promise<Reading>;
 
 /** "full": no viewer more, or none of another stream. "share used": none more of this client. */
 export type NotWatched = "full" | "share used";

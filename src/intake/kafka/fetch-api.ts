@@ -24,7 +24,7 @@ export interface FetchedPartition {
   readonly batches: readonly PackedBatch[];
 }
 
-export interface WantedPartition {
+interface WantedPartition {
   readonly partition: number;
   readonly offset: number;
 }

@@ -13,7 +13,7 @@ export interface KafkaRecord {
   readonly headers: readonly RecordHeader[];
 }
 
-export interface RecordHeader {
+interface RecordHeader {
   readonly name: string;
   readonly value: Buffer | null;
 }

@@ -4,7 +4,7 @@
  *
  * Invariant: tags count up from 1 without gaps, as a channel's do, and each is named, or stood for, once.
  */
-export interface DueAcks {
+interface DueAcks {
   /** All up to this one; undefined if there is nothing new below the first open delivery. */
   readonly upTo: number | undefined;
   readonly single: readonly number[];

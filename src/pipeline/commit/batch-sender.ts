@@ -62,7 +62,7 @@ export interface CommitParts {
   readonly outcomeTimeoutMs: number;
 }
 
-export interface BatchSenderOptions extends CommitParts {
+interface BatchSenderOptions extends CommitParts {
   readonly lateGroups: LateGroups;
   /** An attempt failed. */
   readonly onFailure: (error: unknown) => void;

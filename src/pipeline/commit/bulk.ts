@@ -11,7 +11,7 @@ import { InvariantError } from "../../runtime/assert.ts";
 import { type OpenBatch, type Outcome, type Part, type Refusal, UNKNOWN } from "./open-batch.ts";
 
 /** `positions`: in the list that was submitted, ascending. */
-export interface RefusedEvents {
+interface RefusedEvents {
   readonly refusal: Refusal;
   readonly positions: readonly number[];
 }

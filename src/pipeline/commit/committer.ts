@@ -28,7 +28,7 @@ export interface JournalBound {
   drainS(): number;
 }
 
-export interface CommitterOptions extends CommitParts {
+interface CommitterOptions extends CommitParts {
   readonly log: Log;
   readonly journals: JournalBound;
   /** As COMMIT_INTERVAL_MS. */

@@ -16,7 +16,7 @@ const HYDRATION_DEADLINE_MS = 3_000;
 /** For bulks, which may hold any number of hours; single events and reads need the cold store meanwhile. */
 const BULK_HYDRATIONS_MAX = 8;
 
-export interface LateGroupsOptions {
+interface LateGroupsOptions {
   readonly hydrate: Hydrate;
   readonly queue: CommitQueue;
   readonly clock: Clock;

@@ -30,7 +30,7 @@ const OTHER_EPOCH =
   "Its journals are stored in the database, its hours are dropped";
 
 /** The batch above the last one whose outcome is known: the only one that may be in doubt. */
-export interface Doubt {
+interface Doubt {
   readonly seq: number;
   readonly isOrphan: boolean;
 }
@@ -38,7 +38,7 @@ export interface Doubt {
 /** What became of a batch in doubt. "open": nobody can tell; it may be in the journal, and is not to be sent again. */
 export type Fate = { readonly acceptedEvents: number } | "unstored" | "open";
 
-export interface WriterIdentityOptions {
+interface WriterIdentityOptions {
   readonly hot: HotStore;
   readonly flusher: Flusher;
   readonly adoption: AdoptionOptions;

@@ -11,7 +11,7 @@ import type { JournalOwner } from "../../store/hot.ts";
 
 export type Accepted = Pick<JournalOwner, "writer" | "acceptedEvents">;
 
-export interface DrainOptions {
+interface DrainOptions {
   readonly cold: Pick<ReadStore, "storedEvents">;
   readonly listOwners: () => Promise<readonly Accepted[]>;
   /** How long ago the hot store was initialized; undefined if it is not. */

@@ -21,7 +21,7 @@ import type { ColdShard } from "../../store/cold-shard.ts";
 import type { HotStore } from "../../store/hot.ts";
 import { CommitTimes, type RingBuffer } from "./backlog.ts";
 
-export interface FlusherOptions {
+interface FlusherOptions {
   readonly hot: HotStore;
   readonly cold: ColdShard;
   readonly ring: RingBuffer;

@@ -18,7 +18,7 @@ export class NotCountableError extends Error {
   override readonly name = "NotCountableError";
 }
 
-export interface StepPart {
+interface StepPart {
   clicks: number;
   impressions: number;
   users: UserSketches | UserCounts;

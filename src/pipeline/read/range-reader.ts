@@ -31,7 +31,7 @@ type RangeStore = ReadStore &
   Pick<RetentionStore, "retained"> &
   Pick<ColdStore, "dataSet">;
 
-export interface RangeShard extends ReadShard {
+interface RangeShard extends ReadShard {
   /** Resolves once the events that this process has committed are rows, or will not be soon. Never rejects. */
   flushCommitted(): Promise<void>;
 }
@@ -42,7 +42,7 @@ export interface Tally {
   settleBefore(hour: number): void;
 }
 
-export interface RangeAnswer<T> {
+interface RangeAnswer<T> {
   readonly tally: T;
   /** True if the hot store is unavailable or has lost data: events that are not flushed yet may be missing. */
   readonly isDegraded: boolean;

@@ -57,7 +57,7 @@ export async function adoptJournal(options: AdoptionOptions, writer: string): Pr
 }
 
 /** What the cold store has of a writer, and will ever have. */
-export interface SealedWriter {
+interface SealedWriter {
   readonly watermark: number;
   readonly events: number;
 }

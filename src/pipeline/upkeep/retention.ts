@@ -18,7 +18,7 @@ import type { Clock } from "../../runtime/clock.ts";
 import type { Log } from "../../runtime/log.ts";
 import type { ColdConnection, IdStore, RetentionStore } from "../../store/cold.ts";
 
-export interface RetentionOptions {
+interface RetentionOptions {
   readonly cold: RetentionStore & IdStore & Pick<ColdConnection, "open">;
   readonly log: Log;
   readonly clock: Clock;

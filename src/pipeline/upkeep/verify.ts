@@ -14,7 +14,7 @@ import type { AuditStore, HourAudit, ReadStore } from "../../store/cold.ts";
 import type { HotStore } from "../../store/hot.ts";
 import { readHeldHour } from "../read/hour-reader.ts";
 
-export interface VerifyOptions {
+interface VerifyOptions {
   readonly cold: AuditStore & Pick<ReadStore, "storedEvents">;
   /** The shard's; undefined if it is in the memory of another process. */
   readonly hot: HotStore | undefined;
@@ -22,7 +22,7 @@ export interface VerifyOptions {
   readonly isRepairing: boolean;
 }
 
-export type CountsByKind = HourCounts & UserCounts;
+type CountsByKind = HourCounts & UserCounts;
 
 export interface HourVerdict extends HourKey {
   readonly shard: number;

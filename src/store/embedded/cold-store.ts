@@ -11,7 +11,7 @@ import { poisonRole } from "./cold/poison.ts";
 import { readRole } from "./cold/reads.ts";
 import { retentionRole } from "./cold/retention.ts";
 
-export interface EmbeddedColdStoreOptions {
+interface EmbeddedColdStoreOptions {
   readonly dataDir: string;
   /** How many parts an hour has at most before a flush folds them. */
   readonly partsPerHour?: number | undefined;

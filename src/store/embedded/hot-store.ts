@@ -45,7 +45,7 @@ interface WriterState {
   fenced: boolean;
 }
 
-export interface EmbeddedHotStoreOptions extends EmbeddedJournalOptions {
+interface EmbeddedHotStoreOptions extends EmbeddedJournalOptions {
   readonly now: () => number;
   readonly monotonicMs?: (() => number) | undefined;
 }

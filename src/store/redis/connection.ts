@@ -24,7 +24,7 @@ import {
 
 export type RedisClient = ReturnType<typeof clientTo>;
 
-export interface RedisConnectionOptions {
+interface RedisConnectionOptions {
   readonly place: RedisPlace;
   /** Certificates (PEM) that the server's is signed by; undefined: those that the runtime knows. */
   readonly ca?: string | undefined;

@@ -23,7 +23,7 @@ export const DEGRADED = ["hot-store-away", "not-flushed-yet", "not-kept", "erase
 
 export type Degraded = (typeof DEGRADED)[number];
 
-export interface RangeBody {
+interface RangeBody {
   readonly format: Format;
   readonly text: string;
   readonly degraded: Degraded | undefined;

@@ -21,7 +21,7 @@ import { hasReached, type Progress, readProgress } from "./flushed-position.ts";
 import { MysqlPool } from "./pool.ts";
 import type { MysqlLinkOptions, MysqlSession } from "./sql-session.ts";
 
-export interface MysqlReplicaOptions {
+interface MysqlReplicaOptions {
   /** Of the replica, for ranges, and for scans of whole tables. */
   readonly links: Readonly<Record<PastRead, MysqlLinkOptions>>;
   readonly primary: MysqlPool;
