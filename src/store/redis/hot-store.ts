@@ -176,6 +176,8 @@ export class RedisHotStore implements HotStore {
   readonly #mirrors = new Map<string, Mirror>();
   /** What Redis must still know when it comes back: the present writer, and its last batch. */
   #acknowledged = { writer: "", seq: 0 };
+  /** The epoch of the data set that said that it knows all ids: it must go on knowing them. */
+  #idsKnownIn: number | undefined;
 
   constructor(options: RedisHotStoreOptions) {
     this.#leaseMs = options.leaseMs;
@@ -224,9 +226,11 @@ export class RedisHotStore implements HotStore {
     return warnings;
   }
 
-  initialization(): Promise<RedisInitialization | undefined> {
+  async initialization(): Promise<RedisInitialization | undefined> {
     const { meta, idsThrough } = this.#keys;
-    return this.#link.run(SCRIPTS.isInitialized, [meta, idsThrough], [], initialization);
+    const found = await this.#link.run(SCRIPTS.isInitialized, [meta, idsThrough], [], initialization);
+    if (found?.areIdsKnown) this.#idsKnownIn = found.epoch;
+    return found;
   }
 
   async initialize(freshFrom: number, epoch = 0, areIdsKnown = true): Promise<boolean> {
@@ -258,12 +262,10 @@ export class RedisHotStore implements HotStore {
 
   async noteIds(epoch: number, throughMs: number, restorer = ""): Promise<boolean> {
     const { meta, idsThrough } = this.#keys;
-    return await this.#link.run(
-      SCRIPTS.noteIds,
-      [meta, idsThrough],
-      [String(epoch), String(throughMs), restorer],
-      flag,
-    );
+    const args = [String(epoch), String(throughMs), restorer];
+    const areKnown = await this.#link.run(SCRIPTS.noteIds, [meta, idsThrough], args, flag);
+    if (areKnown) this.#idsKnownIn = epoch;
+    return areKnown;
   }
 
   async retirementMark(): Promise<number> {
@@ -291,7 +293,7 @@ export class RedisHotStore implements HotStore {
 
   async #renewLease(run: RunScript, writer: string, seq: number): Promise<boolean> {
     const keys = [this.#keys.writer(writer), this.#keys.meta];
-    return await run(SCRIPTS.lease, keys, [String(this.#leaseMs), String(seq)], flag);
+    return await run(SCRIPTS.lease, keys, [this.#leaseMs, seq, this.#idsKnownIn ?? ""].map(String), flag);
   }
 
   async abandon(writer: string): Promise<EndedWriter | undefined> {

@@ -24,6 +24,7 @@ export type Fault = { readonly lastsMs: number } & (
   | ({ readonly name: "cut" | "hold" } & OfLink)
   | ({ readonly name: "slow"; readonly factor: number } & OfLink)
   | ({ readonly name: "lose-answer" | "lose-request"; readonly count: number } & OfLink)
+  | ({ readonly name: "cut-after" | "late-request"; readonly at: "work" | "commit" } & OfLink)
   | { readonly name: "freeze-server" | "read-only" | "full"; readonly server: ServerName }
   | { readonly name: "restart-server"; readonly server: ServerName }
   | { readonly name: "lose-writes"; readonly server: HotServerName; readonly lostMs: number }
@@ -46,6 +47,8 @@ export const FAULT_NAMES = [
   "slow",
   "lose-answer",
   "lose-request",
+  "cut-after",
+  "late-request",
   "freeze-server",
   "read-only",
   "full",
@@ -86,6 +89,9 @@ export function planFault(name: FaultName, random: Random, settings: PlanSetting
     case "lose-answer":
     case "lose-request":
       return { name, process, server, count: random.integer(1, 3), lastsMs: 0 };
+    case "cut-after":
+    case "late-request":
+      return { name, process, server, at: random.pick(["work", "commit"]), lastsMs: longMs };
     case "freeze-server":
     case "read-only":
     case "full":

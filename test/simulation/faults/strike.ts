@@ -139,6 +139,12 @@ function strikeLink(world: World, fault: Exclude<Fault, Restart>, later: Later):
     case "lose-request":
       link.requestsToLose = fault.count;
       return;
+    case "cut-after":
+      link.cutAfter = fault;
+      return;
+    case "late-request":
+      link.delayOf = fault;
+      return;
   }
   later(() => link.heal());
 }

@@ -335,6 +335,13 @@ const OF_LOSSES: readonly SimulatedMutation[] = [
     "      if",
   ),
   inOne(
+    "restoration-lost",
+    "a data set that has lost ids which had been restored is set up anew",
+    HOT,
+    "    if (this.meta?.epoch === idsKnownIn && this.meta?.areIdsKnown === false) this.meta = undefined;\n",
+    "",
+  ),
+  inOne(
     "first-page-of-ids-only",
     "all ids of the last 24 hours are restored",
     ID_RESTORATION,

@@ -41,7 +41,7 @@ export interface SplitOptions {
   readonly hasReplica: boolean;
 }
 
-/** A row that was stored when its batch was unknown to the master of that time. */
+/** A row whose batch the master of its time did not know, or has lost. */
 interface StrayRow {
   readonly row: EventRow;
   readonly writer: string;
@@ -66,6 +66,7 @@ export class Masters {
   /** Of masters that lack writes: by the writers that had made some, until everybody knows. */
   readonly #losses = new Map<HotServer, Map<string, LostWrites>>();
   readonly #strayRows: StrayRow[] = [];
+  readonly #rows: EventRow[] = [];
 
   constructor(options: MastersOptions) {
     this.#options = options;
@@ -143,6 +144,10 @@ export class Masters {
       writers.set(writer, { lastSeq, events: [...earlier, ...(lost.get(writer) ?? [])], isFound: false });
     }
     this.#losses.set(server, writers);
+    for (const row of this.#rows) {
+      const { data } = this.current[row.shard]!;
+      if (data === before || data === after) this.#noteIfStray(row, after);
+    }
     if (!trace.isOn) return;
     const count = [...lost.values()].flat().length;
     trace.add(server.name, `lacks writes, ${count} unflushed events among them`);
@@ -150,13 +155,18 @@ export class Masters {
 
   stored(row: EventRow): void {
     const { data } = this.current[row.shard]!;
+    this.#rows.push(row);
+    this.#noteIfStray(row, data);
+  }
+
+  #noteIfStray(row: EventRow, data: HotData): void {
     const writer = row.writer.replace(/~+$/, "");
     if ((data.lastSeq(writer) ?? 0) < row.seq) this.#strayRows.push({ row, writer, epoch: data.meta?.epoch });
   }
 
   /**
-   * Its hours lack rows, and nobody will notice: a process that stayed with a former master has stored them, and ended
-   * (docs/redis-cluster.md). `hourglass verify --repair` helps, and so does the next initialization.
+   * Its hours lack rows, and nobody will notice: a process has stored them that stayed with a former master, or of
+   * whose writer nothing is left, and it has ended (docs/redis-cluster.md). `hourglass verify --repair` helps, and so does the next initialization.
    */
   isIncomplete(shard: number): boolean {
     const { data } = this.current[shard]!;

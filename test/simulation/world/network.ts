@@ -10,6 +10,15 @@ import type { Owner, Scheduler } from "./scheduler.ts";
 const LATENCY_MIN_MS = 0.1;
 const LATENCY_MAX_MS = 1.5;
 
+/** What a request is for: to apply a batch, something else that changes a store, or neither. */
+export type Purpose = "chore" | "work" | "commit";
+
+/** Strikes at the next request of this purpose; "work" includes commits. */
+interface Ambush {
+  readonly at: Exclude<Purpose, "chore">;
+  readonly lastsMs: number;
+}
+
 /** Between a process and a server: faults are set here. */
 export class Link {
   /** No connection can be made, and those there are have ended. */
@@ -20,6 +29,10 @@ export class Link {
   /** So many answers are lost, and the connection ends at each. */
   answersToLose = 0;
   requestsToLose = 0;
+  /** The next such request is not answered, and all is cut for so long. */
+  cutAfter: Ambush | undefined;
+  /** The next such request arrives so late. */
+  delayOf: Ambush | undefined;
   readonly #connections = new Set<Connection>();
   readonly #random: Random;
   readonly #scheduler: Scheduler;
@@ -61,13 +74,24 @@ export class Link {
     this.reset();
   }
 
+  cutFor(ms: number): void {
+    this.cut();
+    this.#scheduler.after(ms, undefined, () => this.heal());
+  }
+
   heal(): void {
     this.isCut = false;
     this.heldUntilMs = 0;
     this.slowness = 1;
     this.answersToLose = 0;
     this.requestsToLose = 0;
+    this.cutAfter = undefined;
+    this.delayOf = undefined;
   }
+}
+
+function strikesAt(ambush: Ambush | undefined, purpose: Purpose): ambush is Ambush {
+  return ambush !== undefined && (ambush.at === purpose || (ambush.at === "work" && purpose === "commit"));
 }
 
 /** An ordered way to a server and back. */
@@ -93,20 +117,31 @@ export class Connection {
   }
 
   /** `handle` runs at the server, and what it gives back at the client, if that still listens. */
-  request(handle: () => () => void): void {
+  request(handle: () => () => void, purpose: Purpose = "chore"): void {
     if (this.#isLost("requestsToLose")) {
       this.reset();
       return;
     }
-    this.#lastRequestMs = Math.max(this.#lastRequestMs, this.#link.arrivalMs());
+    const link = this.#link;
+    this.#lastRequestMs = Math.max(this.#lastRequestMs, link.arrivalMs());
+    if (strikesAt(link.delayOf, purpose)) {
+      this.#lastRequestMs += link.delayOf.lastsMs;
+      link.delayOf = undefined;
+    }
     this.#scheduler.at(this.#lastRequestMs, this.#server, () => {
       if (!this.isOpen && this.#areRequestsLost) return;
       const answered = handle();
-      if (this.isOpen) this.#answer(answered);
+      if (this.isOpen) this.#answer(answered, purpose);
     });
   }
 
-  #answer(answered: () => void): void {
+  #answer(answered: () => void, purpose: Purpose): void {
+    const { cutAfter } = this.#link;
+    if (strikesAt(cutAfter, purpose)) {
+      this.#link.cutAfter = undefined;
+      this.#link.cutFor(cutAfter.lastsMs);
+      return;
+    }
     if (this.#isLost("answersToLose")) {
       this.reset();
       return;

@@ -56,7 +56,13 @@ export interface PaceChange extends Action {
   readonly leastIntervalMs: number;
 }
 
-export type PlannedAction = Send | Read | Strike | PaceChange;
+/** What a process does by a timer once a minute may come at any time: hours that are too old leave the hot store. */
+export interface Retire extends Action {
+  readonly type: "retire";
+  readonly process: number;
+}
+
+export type PlannedAction = Send | Read | Strike | PaceChange | Retire;
 
 export interface PlanSettings {
   readonly processes: number;
@@ -91,14 +97,17 @@ const AFTERMATH_MS = 1_500;
 export const SLOW = 0.15;
 const QUIET = 0.45;
 
-/** Of all faults that follow another one: those that strike about when that is over. */
-const NEXT_SHARE = 0.4;
+/** Of all faults that follow another one: those that strike about when that is over, and those that do while it lasts. */
+const NEXT_SHARE = 0.35;
+const MEANWHILE_SHARE = 0.35;
 const NEXT_MS = 300;
 
 /** `faults`: the kinds that may strike. */
 export function planOf(seed: number, faults: readonly FaultName[]): Plan {
   return new Planner(seed, faults).plan();
 }
+
+type Unnumbered<A extends Action> = A extends Action ? Omit<A, "number"> : never;
 
 class Planner {
   readonly #seed: number;
@@ -168,21 +177,36 @@ class Planner {
     const faults = this.#faults.length === 0 ? 0 : random.pick([0, 1, 1, 2, 3]);
     let endMs = fromMs + lengthMs + AFTERMATH_MS;
     this.#pace(endMs, leaseMs * SLOW);
-    let overMs = fromMs;
+    let before: { readonly atMs: number; readonly overMs: number } | undefined;
     for (let left = faults; left > 0; left--) {
       const fault = planFault(random.pick(this.#faults), random, this.#settings);
-      const isNext = overMs > fromMs && random.chance(NEXT_SHARE);
-      const atMs = isNext ? overMs + random.between(-NEXT_MS, NEXT_MS) : someTime();
-      if (isNext) this.#push(this.#send(atMs - random.between(0, NEXT_MS)));
+      const followingMs = before && this.#followingMs(before);
+      const atMs = followingMs ?? someTime();
+      if (followingMs !== undefined) this.#push(this.#send(atMs - random.between(0, NEXT_MS)));
       this.#push({ type: "fault", atMs, fault });
-      overMs = atMs + fault.lastsMs;
+      const overMs = atMs + fault.lastsMs;
+      before = { atMs, overMs };
+      if (atMs > fromMs + lengthMs) this.#hurry(atMs - NEXT_MS, atMs);
       if (overMs <= endMs) continue;
-      this.#pace(overMs, 0);
-      this.#pace(overMs + AFTERMATH_MS, leaseMs * SLOW);
+      this.#hurry(overMs, overMs);
       endMs = overMs + AFTERMATH_MS;
     }
+    if (random.chance(0.3)) this.#push({ type: "retire", atMs: someTime(), process: this.#process() });
     this.#pace(endMs, leaseMs * QUIET);
     this.#nowMs = endMs + this.#pauseMs();
+  }
+
+  /** When a fault strikes that has to do with the one before; undefined if it has not. */
+  #followingMs({ atMs, overMs }: { readonly atMs: number; readonly overMs: number }): number | undefined {
+    const random = this.#random;
+    const share = random.next();
+    if (share < NEXT_SHARE) return overMs + random.between(-NEXT_MS, NEXT_MS);
+    return share < NEXT_SHARE + MEANWHILE_SHARE ? random.between(atMs, overMs) : undefined;
+  }
+
+  #hurry(fromMs: number, toMs: number): void {
+    this.#pace(fromMs, 0);
+    this.#pace(toMs + AFTERMATH_MS, this.#settings.leaseMs * SLOW);
   }
 
   #pace(atMs: number, leastIntervalMs: number): void {
@@ -195,7 +219,7 @@ class Planner {
     return this.#random.pick([0, 0.3, 0.3, 1.2, 1.2, 3, 3, 12]) * leaseMs;
   }
 
-  #push(action: Omit<Send, "number"> | Omit<Read, "number"> | Omit<Strike, "number"> | Omit<PaceChange, "number">) {
+  #push(action: Unnumbered<PlannedAction>) {
     this.#actions.push({ ...action, number: this.#actions.length });
   }
 

@@ -117,6 +117,11 @@ export class World implements ReadingSite {
       case "read":
         read(this, action);
         return;
+      case "retire":
+        this.runningAt(action.process)
+          ?.pipeline.retire()
+          .catch(() => {});
+        return;
       case "fault":
         if (this.trace.isOn) this.trace.add("FAULT", faultText(action.fault));
         this.#endLag(action.fault);

@@ -91,6 +91,15 @@ describeHotRedis((redis) => {
       await expectUninitialized();
     });
 
+    test("of ids that had been restored are noticed as well, by whoever was told that they are known", async () => {
+      await store.initialization();
+      expect(await store.renewLease("w1", 3)).toBe("held");
+      await redis.admin.hSet("hg:{0}:meta", "ids", "0");
+      await reconnect(store, proxy);
+      expect(await firstAnswer(store)).toBe("uninitialized");
+      await expectUninitialized();
+    });
+
     test("a connection that is merely cut makes nothing of it", async () => {
       await reconnect(store, proxy);
       expect(await firstAnswer(store)).toEqual([present(3, 0, 3)]);

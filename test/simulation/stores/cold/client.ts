@@ -153,7 +153,8 @@ export class ColdClient {
       // The statements take some round trips; then the process sends COMMIT.
       call.connection.request(() => () => {
         if (call.isSettled) return;
-        call.connection.request(() => this.#commit(call, lock, () => data.flush(writer, batches, shard, epoch)));
+        const flush = () => data.flush(writer, batches, shard, epoch);
+        call.connection.request(() => this.#commit(call, lock, flush), "commit");
       });
     });
   }

@@ -22,7 +22,7 @@ import {
   type RestoreState,
   type StoredId,
 } from "../../../../src/store/hot.ts";
-import { Connection, type Link } from "../../world/network.ts";
+import { Connection, type Link, type Purpose } from "../../world/network.ts";
 import type { Owner, Scheduler } from "../../world/scheduler.ts";
 import type { Trace } from "../../world/trace.ts";
 import type { HotData } from "./data.ts";
@@ -73,6 +73,7 @@ export class HotClient implements HotStore {
   #connecting: Promise<void> | undefined;
   #isClosed = false;
   #acknowledged = { writer: "", seq: 0 };
+  #idsKnownIn: number | undefined;
 
   constructor(options: HotClientOptions) {
     this.#options = options;
@@ -108,7 +109,8 @@ export class HotClient implements HotStore {
         if (server.run !== run) throw new ErrorReply("restarted");
       });
       const { writer, seq } = this.#acknowledged;
-      if (writer !== "") await this.#send(session, "lease", "writes", (data) => data.renewLease(writer, seq));
+      const known = this.#idsKnownIn;
+      if (writer !== "") await this.#send(session, "lease", "writes", (data) => data.renewLease(writer, seq, known));
     } catch (error) {
       connection.end();
       throw new HotUnavailableError(`could not connect: ${String(error)}`, false);
@@ -162,7 +164,7 @@ export class HotClient implements HotStore {
           if (outcome.isForAnother) this.#drop(session, outcome.message);
         }),
       );
-    });
+    }, purposeOf(what));
     return promise;
   }
 
@@ -185,8 +187,10 @@ export class HotClient implements HotStore {
     return () => answer(outcome);
   }
 
-  initialization(): Promise<Initialization | undefined> {
-    return this.#run("initialization", "reads", (data) => data.initialization());
+  async initialization(): Promise<Initialization | undefined> {
+    const found = await this.#run("initialization", "reads", (data) => data.initialization());
+    if (found?.areIdsKnown) this.#idsKnownIn = found.epoch;
+    return found;
   }
 
   dataSet(offered?: DataSet): Promise<DataSet | undefined> {
@@ -203,8 +207,10 @@ export class HotClient implements HotStore {
     return this.#run(`restore ${ids.length} ids`, "writes", (data) => data.restoreIds(epoch, restorer, ids));
   }
 
-  noteIds(epoch: number, throughMs: number, restorer = ""): Promise<boolean> {
-    return this.#run("noteIds", "writes", (data) => data.noteIds(epoch, throughMs, restorer));
+  async noteIds(epoch: number, throughMs: number, restorer = ""): Promise<boolean> {
+    const areKnown = await this.#run("noteIds", "writes", (data) => data.noteIds(epoch, throughMs, restorer));
+    if (areKnown) this.#idsKnownIn = epoch;
+    return areKnown;
   }
 
   discard(epoch: number): Promise<void> {
@@ -222,7 +228,8 @@ export class HotClient implements HotStore {
   }
 
   renewLease(writer: string, committedSeq: number): Promise<LeaseState> {
-    return this.#run("lease", "writes", (data) => data.renewLease(writer, committedSeq));
+    const known = this.#idsKnownIn;
+    return this.#run("lease", "writes", (data) => data.renewLease(writer, committedSeq, known));
   }
 
   abandon(writer: string): Promise<EndedWriter | undefined> {
@@ -327,6 +334,11 @@ const QUIET = new Set([
   "retirementMark",
   "lease",
 ]);
+
+function purposeOf(what: string): Purpose {
+  if (what.startsWith("commit")) return "commit";
+  return QUIET.has(what) ? "chore" : "work";
+}
 
 function shown(outcome: unknown): string {
   if (outcome instanceof Error) return outcome.message;

@@ -185,9 +185,10 @@ export class HotData {
     return undefined;
   }
 
-  renewLease(writer: string, committedSeq: number): LeaseState {
+  renewLease(writer: string, committedSeq: number, idsKnownIn?: number): LeaseState {
     const record = this.#writer(writer);
     if ((record?.last ?? -1) < committedSeq) this.meta = undefined;
+    if (this.meta?.epoch === idsKnownIn && this.meta?.areIdsKnown === false) this.meta = undefined;
     if (record === undefined || record.isFenced || this.meta === undefined) return "lost";
     record.leaseUntilMs = this.#nowMs() + this.#leaseMs;
     return "held";
