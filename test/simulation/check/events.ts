@@ -30,6 +30,8 @@ export interface SentEvent extends HourKey {
   rows: number;
   /** A hot store has lost it: who is to commit it again. */
   missingFrom: Owner | undefined;
+  /** Some hot store may lose it and has: who commits it again has no answer yet, perhaps. */
+  isCommittedAgain: boolean;
   /** Those that it was sent to. */
   readonly processes: Set<Owner>;
   /** Some master does not know its id, though another one has counted it. */
@@ -68,7 +70,7 @@ export class SentEvents {
     const sent: SentEvent = {
       ...{ event, stream, hour: hourOf(at), register: TEST_USERS.registerOf(user), ...told, rows: 0 },
       ...{ acknowledgedMs: Number.POSITIVE_INFINITY, missingFrom: undefined, isExcused: false },
-      ...{ processes: new Set(), isIdDivided: false, isCountedTwice: false },
+      ...{ processes: new Set(), isIdDivided: false, isCountedTwice: false, isCommittedAgain: false },
     };
     this.all.push(sent);
     this.#byUser.set(user, sent);
@@ -148,7 +150,8 @@ export class SentEvents {
   }
 
   #lose(sent: SentEvent, owner: Owner | undefined, mayLose = true): void {
-    if (!mayLose && sent.acknowledgedMs < Number.POSITIVE_INFINITY)
+    if (mayLose) sent.isCommittedAgain = true;
+    else if (sent.acknowledgedMs < Number.POSITIVE_INFINITY && !sent.isCommittedAgain)
       this.#report("acknowledged-lost", `${sent.event.user} was acknowledged, and no replica has it`);
     if (owner === undefined || owner.isDead) sent.isExcused = true;
     else sent.missingFrom = owner;

@@ -5,6 +5,7 @@ export const CHECKS = [
   "refused-journaled",
   "refused-stored",
   "two-rows",
+  "late-rows",
   "hour-counts",
   "hour-users",
   "hour-incomplete",

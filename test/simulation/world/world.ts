@@ -78,6 +78,11 @@ export class World implements ReadingSite {
         this.events.stored(row);
         this.masters.stored(row);
       },
+      flushed: (writer: string, shard: number, epoch: number | undefined) => {
+        const current = this.cold.data.epoch(shard);
+        if (epoch !== current)
+          this.report("late-rows", `${writer} stored rows of epoch ${epoch}, and it is ${current}`);
+      },
     };
     this.cold = new ColdServer(new ColdData({ listener, nowMs: () => Math.floor(this.wallMs) }));
     const { scheduler, trace, events } = this;

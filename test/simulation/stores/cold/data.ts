@@ -65,6 +65,8 @@ interface WriterRow {
 
 export interface ColdDataListener {
   stored(row: EventRow): void;
+  /** After those were: by a flush of this epoch. */
+  flushed?(writer: string, shard: number, epoch: number | undefined): void;
 }
 
 export interface ColdDataOptions {
@@ -123,6 +125,7 @@ export class ColdData {
     this.version += 1;
     const rows = fresh.flatMap((batch) => [...rowsOf(writer, batch, shard)]);
     for (const row of rows) this.#store(row);
+    this.#options.listener?.flushed?.(writer, shard, epoch);
     const record = this.#writerRow(writer, shard);
     const ids = rows.filter(({ id }) => id !== null);
     const key = { flushedAtMs: this.time(), writer: record.id, seq: last.seq, piece: 0 };
