@@ -166,7 +166,8 @@ export class Masters {
 
   /**
    * Its hours lack rows, and nobody will notice: a process has stored them that stayed with a former master, or of
-   * whose writer nothing is left, and it has ended (docs/redis-cluster.md). `hourglass verify --repair` helps, and so does the next initialization.
+   * whose writer nothing is left, and it has ended (docs/redis-cluster.md). `hourglass verify --repair` helps, and so
+   * does the next initialization.
    */
   isIncomplete(shard: number): boolean {
     const { data } = this.current[shard]!;

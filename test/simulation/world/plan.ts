@@ -97,7 +97,7 @@ const AFTERMATH_MS = 1_500;
 export const SLOW = 0.15;
 const QUIET = 0.45;
 
-/** Of all faults that follow another one: those that strike about when that is over, and those that do while it lasts. */
+/** Of all faults that follow another one: those that strike about when that is over, and those while it lasts. */
 const NEXT_SHARE = 0.35;
 const MEANWHILE_SHARE = 0.35;
 const NEXT_MS = 300;
