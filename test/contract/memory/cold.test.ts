@@ -28,7 +28,7 @@ async function openHarness(): Promise<Harness> {
     });
   };
   return {
-    store: () => new ColdClient({ ...world, server }) as unknown as ColdStore,
+    store: () => new ColdClient({ ...world, server, onBeginEpoch: () => {} }) as unknown as ColdStore,
     async events() {
       const rows = [...data.rows.values()].flat();
       const writerIds = new Map(data.writers.map(({ writer }, id) => [writer, id]));

@@ -106,7 +106,7 @@ export class Masters {
     promoted.isCutOff = !hasReplica;
     former.isCutOff = true;
     scheduler.after(writableMs, undefined, () => {
-      former.hasTooFewReplicas = true;
+      former.tooFewReplicasSinceMs = scheduler.nowMs;
     });
     this.current[shard] = promoted;
     const lastSeqs = new Map(Array.from(this.#writers.keys(), (writer) => [writer, former.data.lastSeq(writer) ?? -1]));

@@ -191,9 +191,22 @@ class Planner {
       this.#hurry(overMs, overMs);
       endMs = overMs + AFTERMATH_MS;
     }
-    if (random.chance(0.3)) this.#push({ type: "retire", atMs: someTime(), process: this.#process() });
+    if (random.chance(0.3)) this.#addRetirement(someTime());
     this.#pace(endMs, leaseMs * QUIET);
     this.#nowMs = endMs + this.#pauseMs();
+  }
+
+  /** Of an hour that several processes fetch at about that time. */
+  #addRetirement(atMs: number): void {
+    const random = this.#random;
+    const late = { ...this.#event(), hoursAgo: random.integer(1, 4) };
+    for (let left = random.integer(1, 3); left > 0; left--) {
+      const send = this.#send(atMs - random.between(0, 2 * NEXT_MS));
+      this.#push({ ...send, events: send.events.map((event, i) => (i === 0 ? late : event)) });
+    }
+    for (let left = random.integer(1, 2); left > 0; left--) {
+      this.#push({ type: "retire", atMs: atMs + random.between(0, NEXT_MS), process: this.#process() });
+    }
   }
 
   /** When a fault strikes that has to do with the one before; undefined if it has not. */

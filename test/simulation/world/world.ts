@@ -35,6 +35,9 @@ export interface WorldOptions {
   readonly checks: ReadonlySet<Check>;
 }
 
+/** A command that was answered takes less. */
+const VAIN_MS = 1_000;
+const VAIN_EPOCHS_MAX = 3;
 /** One for all runs: nothing is read from it. */
 const METRICS = new Metrics();
 
@@ -144,6 +147,10 @@ export class World implements ReadingSite {
     return new HotData(nowMs, this.plan.settings.leaseMs, {
       committed: (data, batch) =>
         this.events.committed(batch, this.masters.isDivided(data), this.masters.isCurrent(data)),
+      removing: (writer) => {
+        if (!this.cold.data.isSealed(writer))
+          this.report("late-rows", `the journal of ${writer} is removed, and it may still store rows`);
+      },
     });
   }
 
@@ -207,10 +214,22 @@ export class World implements ReadingSite {
         onRegistered: (writer, server) => masters.registered(writer, server, shard),
       });
     });
-    const cold = new ColdClient({ ...common, link: this.link(slot, "mysql"), server: this.cold });
+    const cold = new ColdClient({
+      ...{ ...common, link: this.link(slot, "mysql"), server: this.cold },
+      onBeginEpoch: (shard) => this.#checkEpoch(masters.of(slot, shard)),
+    });
     const stores = { hotShards, cold: cold as unknown as ColdStore };
     this.#stores.set(process, stores);
     return stores;
+  }
+
+  /** One or some may be begun just when a master begins to refuse writes, not one after the other. */
+  #checkEpoch(master: HotServer): void {
+    const { tooFewReplicasSinceMs = Number.POSITIVE_INFINITY } = master;
+    if (this.scheduler.nowMs - tooFewReplicasSinceMs < VAIN_MS) return;
+    master.vainEpochs += 1;
+    if (master.vainEpochs > VAIN_EPOCHS_MAX)
+      this.report("bounds", `${master.vainEpochs} epochs were begun at ${master.name}, which accepts no writes`);
   }
 
   storesOf(process: Process) {

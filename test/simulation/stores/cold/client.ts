@@ -44,6 +44,8 @@ export interface ColdClientOptions {
   readonly server: ColdServer;
   readonly clock: Clock;
   readonly trace: Trace;
+  /** Called before an epoch is begun. */
+  readonly onBeginEpoch: (shard: number) => void;
 }
 
 /** One call: a connection, and whoever waits for what comes of it. */
@@ -209,6 +211,7 @@ export class ColdClient {
   }
 
   async beginEpoch(from: number, shard = 0): Promise<boolean> {
+    this.#options.onBeginEpoch(shard);
     return await this.#ask(`begin the epoch after ${from}`, (data) => data.beginEpoch(from, shard), true);
   }
 

@@ -192,6 +192,10 @@ export class ColdData {
     if (row.events === 0) row.seq = Math.max(row.seq, skippedSeq);
   }
 
+  isSealed(writer: string): boolean {
+    return this.#writers.get(writer)?.isSealed === true;
+  }
+
   time(): number {
     return Math.max(this.#options.nowMs?.() ?? Date.now(), this.#idRows.at(-1)?.flushedAtMs ?? 0);
   }

@@ -62,6 +62,8 @@ interface Meta {
 export interface HotDataListener {
   /** A batch was applied for the first time. */
   committed(data: HotData, batch: JournaledBatch): void;
+  /** The journal of this writer is about to be removed. */
+  removing?(writer: string): void;
 }
 
 const NO_LISTENER: HotDataListener = { committed: () => {} };
@@ -381,6 +383,7 @@ export class HotData {
     const record = this.#writer(writer);
     if (record !== undefined && !record.isFenced) return;
     if ((record?.last ?? 0) < watermark) this.meta = undefined;
+    if (this.journals.has(writer)) this.#listener.removing?.(writer);
     this.version += 1;
     this.journals.delete(writer);
     if (record === undefined) return;

@@ -27,8 +27,10 @@ export class HotServer implements Owner {
   isCutOff = false;
   /** How many faults are about to strike that a replica lags for. */
   lags = 0;
-  /** For longer than it accepts (`min-replicas-to-write`): scripts that write are refused. */
-  hasTooFewReplicas = false;
+  /** Since then it has too few replicas (`min-replicas-to-write`): scripts that write are refused. */
+  tooFewReplicasSinceMs: number | undefined;
+  /** Begun by processes to which it had refused writes for a while. */
+  vainEpochs = 0;
   /** Connections are to one run of it. */
   run = 1;
   data: HotData;
@@ -49,7 +51,8 @@ export class HotServer implements Owner {
   /** Throws ErrorReply. */
   execute<T>(access: Access, script: (data: HotData) => T): T {
     if (this.isReadOnly && access !== "reads") throw new ErrorReply("READONLY it is a replica", true);
-    if (this.hasTooFewReplicas && access !== "reads") throw new ErrorReply("NOREPLICAS not enough good replicas");
+    if (this.tooFewReplicasSinceMs !== undefined && access !== "reads")
+      throw new ErrorReply("NOREPLICAS not enough good replicas");
     if (this.isFull && access === "writes") throw new ErrorReply("OOM it is full");
     return script(this.data);
   }
