@@ -243,7 +243,7 @@ export class BatchSender {
     const { ledger, metrics, flusher, clock } = this.#options;
     const { opened } = sending;
     invariant(this.#current === sending, `another batch than ${this.#seq} was answered as committed`);
-    const batch = new PackedBatch(this.#seq, sending.batch, duplicates);
+    const batch = PackedBatch.of(this.#seq, sending.batch, duplicates);
     this.#checkAccepted(sending, batch.eventCount);
     if (opened === undefined) {
       // They were accepted before; another writer has had them accepted since.

@@ -7,7 +7,7 @@
  * are known whenever that is: only whoever deletes it alone makes them unknown, with all that was not flushed.
  */
 import { resolve } from "node:path";
-import { type Batch, decodeBatch, encodeBatch, type JournaledBatch, withoutDuplicates } from "../../domain/batch.ts";
+import { type Batch, encodeBatch, type JournaledBatch, readEntry, withoutDuplicates } from "../../domain/batch.ts";
 import { HOUR_MS, type HourKey, hourKeyName } from "../../domain/event.ts";
 import { type HourRange, type HourRecord, type HourTotals, includes } from "../../domain/hour-range.ts";
 import { UserSketches } from "../../domain/unique-users/user-sketches.ts";
@@ -345,7 +345,7 @@ export class EmbeddedHotStore implements HotStore {
 }
 
 function batchIn({ seq, body, duplicates }: JournalRow): JournaledBatch {
-  return decodeBatch(seq, body, ordinals(duplicates));
+  return readEntry(seq, body, ordinals(duplicates));
 }
 
 function absentGroups(batch: Batch, freshFrom: number, hours: ReadonlyMap<string, HeldHour>): number[] {

@@ -24,7 +24,7 @@
  */
 import { ErrorReply } from "redis";
 import type { Batch, Group, JournaledBatch } from "../../domain/batch.ts";
-import { decodeBatch, encodeBatch } from "../../domain/batch.ts";
+import { encodeBatch, readEntry } from "../../domain/batch.ts";
 import { type HourKey, hourKeyName, ID_TTL_MS } from "../../domain/event.ts";
 import type { HourRange, HourRecord, HourTotals } from "../../domain/hour-range.ts";
 import { elementOf, Sketch } from "../../domain/unique-users/sketch.ts";
@@ -102,6 +102,8 @@ const SCRIPTS = {
 const FENCE_MEMORY_MS = 7 * 86_400_000;
 /** A restorer of ids that says nothing for so long has ended. */
 const RESTORER_LEASE_MS = 15_000;
+/** Of small batches; of large ones fewer, so that Redis is never busy for more than some ms. */
+const JOURNAL_SLICE_ENTRIES = 100;
 /** Hours retired in one script: about 10 µs each, so Redis is never busy for more than some ms. */
 const RETIRE_LIMIT = 200;
 /**
@@ -438,11 +440,10 @@ export class RedisHotStore implements HotStore {
     let from = afterSeq;
     const keys = [this.#keys.journal(writer)];
     while (eventCount < maxEvents) {
-      // Entries are asked for in slices, as their size in events is known only once they are read.
-      const args = [String(from + 1), "100"];
+      const args = [from + 1, JOURNAL_SLICE_ENTRIES, maxEvents - eventCount].map(String);
       const entries = await this.#link.run(SCRIPTS.journal, keys, args, journalEntries);
       for (const { seq, body, duplicates } of entries) {
-        const batch = decodeBatch(seq, body, ordinals(duplicates));
+        const batch = readEntry(seq, body, ordinals(duplicates));
         batches.push(batch);
         eventCount += batch.eventCount;
         from = batch.seq;

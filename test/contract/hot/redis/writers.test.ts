@@ -1,5 +1,6 @@
 /** Several writers on one Redis, and what lies in it. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { encodeBatch } from "../../../../src/domain/batch.ts";
 import { DAY_MS, HOUR_MS } from "../../../../src/domain/event.ts";
 import { Sketch } from "../../../../src/domain/unique-users/sketch.ts";
 import { UserSketches } from "../../../../src/domain/unique-users/user-sketches.ts";
@@ -68,6 +69,18 @@ describeHotRedis((redis) => {
       await redis.expectUsersAt(NOON_KEY, usersOf([...shared, ...mine, ...theirs]));
       expect(await a.commit("a", 2, batchOf([click("x", "id-1")]))).toEqual(committed());
       expect(await b.commit("b", 2, batchOf([click("y"), click("x", "id-1")]))).toEqual(committed(1));
+    });
+
+    test("large batches of a journal are read a few at a time", async () => {
+      for (let seq = 1; seq <= 30; seq++) await a.commit("a", seq, batchOf(clicksOf(`b${seq}-`, 1_000)));
+      const outputBytes = async () => {
+        const info = String(await redis.admin.info("stats"));
+        return Number(/^total_net_output_bytes:(\d+)/m.exec(info)?.[1]);
+      };
+      const before = await outputBytes();
+      const [batch, ...others] = await a.readJournal("a", 0, 1_000);
+      expect({ events: batch?.eventCount, others }).toEqual({ events: 1_000, others: [] });
+      expect((await outputBytes()) - before).toBeLessThan(5 * encodeBatch(batch!).length);
     });
 
     test("an hour waits for all that touched it before it is retired", async () => {

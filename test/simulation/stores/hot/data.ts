@@ -4,7 +4,7 @@
  * Invariants: what a script refuses, this refuses; what a script forgets, this forgets. It knows no connections and no
  * faults: HotServer has those.
  */
-import { type Batch, decodeBatch, encodeBatch, type JournaledBatch } from "../../../../src/domain/batch.ts";
+import { type Batch, decodeBatch, encodeBatch, type JournaledBatch, readEntry } from "../../../../src/domain/batch.ts";
 import { HOUR_MS, type HourKey, hourKeyName, ID_TTL_MS } from "../../../../src/domain/event.ts";
 import { type HourRange, type HourRecord, type HourTotals, includes } from "../../../../src/domain/hour-range.ts";
 import { UserSketches } from "../../../../src/domain/unique-users/user-sketches.ts";
@@ -346,7 +346,7 @@ export class HotData {
       if (seq <= afterSeq) continue;
       if (eventCount >= maxEvents) break;
       const { body, duplicates } = journal.get(seq)!;
-      const batch = decodeBatch(seq, body, duplicates);
+      const batch = readEntry(seq, body, duplicates);
       batches.push(batch);
       eventCount += batch.eventCount;
     }
