@@ -7,7 +7,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { createConnection, type RowDataPacket } from "mysql2/promise";
 import { MEMORY_SETTINGS } from "../src/cli/serve/allocator.ts";
-import { errorText } from "../src/runtime/deadline.ts";
+import { errorText } from "../src/runtime/error-text.ts";
 import { type ServerKind, whyServersCannotRun } from "../test/harness/servers/binaries.ts";
 import { type ServerPlace, ServerProcess, startProgram } from "../test/harness/servers/server-process.ts";
 import { startService } from "../test/harness/service/service.ts";

@@ -9,7 +9,7 @@
 import { mkdirSync } from "node:fs";
 import { join, relative } from "node:path";
 import { Command, InvalidArgumentError } from "commander";
-import { errorText } from "../src/runtime/deadline.ts";
+import { errorText } from "../src/runtime/error-text.ts";
 import { seconds, whole } from "./arguments.ts";
 import { CANDIDATES, type Candidate, whyNotMeasurable } from "./candidates.ts";
 import { simulateCommand } from "./capacity/simulate.ts";

@@ -3,7 +3,7 @@
  * Invariant: a candidate that fails is noted and the others go on; nothing that was started is left running.
  */
 import { cpus, release, totalmem, type } from "node:os";
-import { errorText } from "../src/runtime/deadline.ts";
+import { errorText } from "../src/runtime/error-text.ts";
 import { PROJECT_ROOT } from "../test/harness/project/project-files.ts";
 import { findBinary } from "../test/harness/servers/binaries.ts";
 import type { Candidate } from "./candidates.ts";

@@ -6,7 +6,7 @@
  * sent less: the percentiles say nothing about clients with a fixed rate.
  */
 import { type Command, InvalidArgumentError } from "commander";
-import { errorText } from "../runtime/deadline.ts";
+import { errorText } from "../runtime/error-text.ts";
 import { Latencies } from "../runtime/latencies.ts";
 import type { Config } from "../settings/settings.ts";
 import { exitWith, streamArgument, URL_HELP, urlArgument } from "./arguments.ts";

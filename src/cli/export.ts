@@ -8,7 +8,7 @@ import { type Command, Option } from "commander";
 import { type Event, type HourKey, hourOf } from "../domain/event.ts";
 import type { StreamSelection } from "../domain/stream-rules.ts";
 import { csvRecord } from "../protocol/csv.ts";
-import { errorText } from "../runtime/deadline.ts";
+import { errorText } from "../runtime/error-text.ts";
 import type { Config } from "../settings/settings.ts";
 import type { AuditStore, ErasureStore, RetentionStore, RowKey } from "../store/cold.ts";
 import { EXPECTS_TIME_ARGUMENT, exitWith, streamArgument, timeArgument } from "./arguments.ts";

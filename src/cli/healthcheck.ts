@@ -1,6 +1,6 @@
 /** `hourglass healthcheck`, for a container, which has no curl: is the instance on this machine ready? */
 import type { Command } from "commander";
-import { errorText } from "../runtime/deadline.ts";
+import { errorText } from "../runtime/error-text.ts";
 import type { Config } from "../settings/settings.ts";
 import { exitWith } from "./arguments.ts";
 import { ServiceClient } from "./shared/service-client.ts";

@@ -5,7 +5,7 @@
  * killed before it deletes the message here, or the broker delivers the message again.
  */
 import type { Command } from "commander";
-import { errorText } from "../runtime/deadline.ts";
+import { errorText } from "../runtime/error-text.ts";
 import type { Config } from "../settings/settings.ts";
 import type { PoisonStore, StoredPoison } from "../store/cold.ts";
 import { addChoice, type Choice, choiceOf, exitWith, URL_HELP, urlArgument } from "./arguments.ts";

@@ -1,7 +1,7 @@
 /** The command line: all commands, and how their failures are shown. */
 import { Command, type CommanderError } from "commander";
 import { description, version } from "../../package.json";
-import { errorText } from "../runtime/deadline.ts";
+import { errorText } from "../runtime/error-text.ts";
 import { settingNamed } from "../settings/read-config.ts";
 import { ConfigError } from "../settings/settings.ts";
 import { ColdUnavailableError } from "../store/cold.ts";

@@ -12,7 +12,7 @@ import {
   TooManyStreamsError,
 } from "../protocol/input-error.ts";
 import { MalformedQueryError } from "../protocol/query-string.ts";
-import { errorText } from "../runtime/deadline.ts";
+import { errorText } from "../runtime/error-text.ts";
 import type { Log } from "../runtime/log.ts";
 import { ColdUnavailableError } from "../store/cold.ts";
 import { HotUnavailableError } from "../store/hot.ts";

@@ -5,7 +5,8 @@
  * starts anew only once a session has lasted.
  */
 import { backoffMs } from "../runtime/backoff.ts";
-import { errorText, waitAtMost, withDeadline } from "../runtime/deadline.ts";
+import { waitAtMost, withDeadline } from "../runtime/deadline.ts";
+import { errorText } from "../runtime/error-text.ts";
 import type { Log } from "../runtime/log.ts";
 import type { MessageIntake } from "./message-intake.ts";
 import type { Session } from "./session.ts";

@@ -5,7 +5,7 @@
  * piece is set aside before it is. Bounded by the messages that may be under way, since each waits for its pieces.
  */
 import { backoffMs } from "../runtime/backoff.ts";
-import { errorText } from "../runtime/deadline.ts";
+import { errorText } from "../runtime/error-text.ts";
 import type { Log } from "../runtime/log.ts";
 import type { Poison } from "../store/cold.ts";
 

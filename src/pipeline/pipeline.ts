@@ -9,7 +9,7 @@ import type { RetentionDays } from "../domain/retention-bounds.ts";
 import { shardOf } from "../domain/shard-of.ts";
 import type { InvariantHandler } from "../runtime/assert.ts";
 import type { Clock } from "../runtime/clock.ts";
-import { errorText } from "../runtime/deadline.ts";
+import { errorText } from "../runtime/error-text.ts";
 import { type Log, logWith } from "../runtime/log.ts";
 import type { Metrics } from "../runtime/metrics.ts";
 import type { ColdStore, PastReads, Poison } from "../store/cold.ts";

@@ -3,7 +3,7 @@
  * unavailable store is not logged here: StoreWatch logs it once for everyone.
  */
 import type { Clock } from "../runtime/clock.ts";
-import { errorText } from "../runtime/deadline.ts";
+import { errorText } from "../runtime/error-text.ts";
 import type { Log } from "../runtime/log.ts";
 import { ColdUnavailableError } from "../store/cold.ts";
 import { HotUnavailableError } from "../store/hot.ts";

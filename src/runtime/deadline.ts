@@ -102,11 +102,3 @@ export async function withStallDeadline<T>(
     }
   }
 }
-
-export function errorText(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  const text = error.message === "" ? error.name : error.message;
-  return "code" in error && typeof error.code === "string" && !text.includes(error.code)
-    ? `${text} (${error.code})`
-    : text;
-}

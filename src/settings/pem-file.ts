@@ -1,6 +1,6 @@
 /** Reads the certificates and keys that settings name. */
 import { readFileSync } from "node:fs";
-import { errorText } from "../runtime/deadline.ts";
+import { errorText } from "../runtime/error-text.ts";
 import { ConfigError } from "./settings.ts";
 
 /** Throws ConfigError, which quotes nothing of the file: it may be a private key. */

@@ -4,7 +4,7 @@
  * Invariant: a call is answered exactly as the store answers it. Errors that do not mean that the store is unavailable,
  * such as a refused event, are no failures here.
  */
-import { errorText } from "../runtime/deadline.ts";
+import { errorText } from "../runtime/error-text.ts";
 import type { Log } from "../runtime/log.ts";
 import { ColdUnavailableError } from "./cold.ts";
 import { HotUnavailableError } from "./hot.ts";

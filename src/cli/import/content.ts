@@ -7,7 +7,7 @@ import { open } from "node:fs/promises";
 import { pipeline, Readable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createGunzip } from "node:zlib";
-import { errorText } from "../../runtime/deadline.ts";
+import { errorText } from "../../runtime/error-text.ts";
 import { ImportError } from "./import-error.ts";
 
 export interface Source {

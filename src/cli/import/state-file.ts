@@ -10,7 +10,7 @@
 import { Database } from "bun:sqlite";
 import { mkdirSync } from "node:fs";
 import { dirname } from "node:path";
-import { errorText } from "../../runtime/deadline.ts";
+import { errorText } from "../../runtime/error-text.ts";
 import { ImportError } from "./import-error.ts";
 
 /** Where reading may resume. */

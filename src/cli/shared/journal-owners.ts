@@ -8,7 +8,7 @@ import { Ledger } from "../../domain/ledger.ts";
 import type { Accepted } from "../../pipeline/flush/drain.ts";
 import { allOwners } from "../../pipeline/stores-ledger.ts";
 import { adoptJournals } from "../../pipeline/upkeep/journal-adoption.ts";
-import { errorText } from "../../runtime/deadline.ts";
+import { errorText } from "../../runtime/error-text.ts";
 import { coldShard } from "../../store/cold-shard.ts";
 import { HotUnavailableError } from "../../store/hot.ts";
 import type { Stores } from "../../store/open.ts";

@@ -10,7 +10,7 @@
  * the limit. While the store is unavailable, each has the limit for itself.
  */
 import type { RateLimit } from "../../domain/rate-limit.ts";
-import { errorText } from "../../runtime/deadline.ts";
+import { errorText } from "../../runtime/error-text.ts";
 import type { Log } from "../../runtime/log.ts";
 import { HotUnavailableError } from "../../store/hot.ts";
 import type { AccessStore } from "../../store/shared-access.ts";

@@ -6,7 +6,7 @@ import { HOUR_MS, type HourCounts, hourOf } from "../../domain/event.ts";
 import { Steps } from "../../domain/time-steps.ts";
 import { TimeZone } from "../../domain/time-zone.ts";
 import { SeriesTally } from "../../pipeline/read/series-tally.ts";
-import { errorText } from "../../runtime/deadline.ts";
+import { errorText } from "../../runtime/error-text.ts";
 import { SlotsFullError } from "../../runtime/slots.ts";
 import { ColdUnavailableError } from "../../store/cold.ts";
 import { HotUnavailableError } from "../../store/hot.ts";

@@ -10,7 +10,7 @@ import type { Event } from "../../domain/event.ts";
 import type { RefusalReason } from "../../domain/refusal-reasons.ts";
 import { InvariantError, type InvariantHandler } from "../../runtime/assert.ts";
 import { backoffMs } from "../../runtime/backoff.ts";
-import { errorText } from "../../runtime/deadline.ts";
+import { errorText } from "../../runtime/error-text.ts";
 import type { Log } from "../../runtime/log.ts";
 import { ColdUnavailableError } from "../../store/cold.ts";
 import { HotUnavailableError } from "../../store/hot.ts";

@@ -13,7 +13,7 @@ import type { Ledger } from "../../domain/ledger.ts";
 import { InvariantError, type InvariantHandler, invariant } from "../../runtime/assert.ts";
 import { backoffMs } from "../../runtime/backoff.ts";
 import type { Clock } from "../../runtime/clock.ts";
-import { errorText } from "../../runtime/deadline.ts";
+import { errorText } from "../../runtime/error-text.ts";
 import type { Log } from "../../runtime/log.ts";
 import type { Metrics } from "../../runtime/metrics.ts";
 import { ColdUnavailableError, WriterSealedError } from "../../store/cold.ts";

@@ -4,7 +4,7 @@
  */
 import { promisify } from "node:util";
 import { constants, gunzip, zstdDecompress } from "node:zlib";
-import { errorText } from "../../runtime/deadline.ts";
+import { errorText } from "../../runtime/error-text.ts";
 import { type ErrorBody, RefusedBodyError } from "./refused-body.ts";
 import { areWholeZstdFrames } from "./zstd-frames.ts";
 

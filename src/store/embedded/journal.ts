@@ -14,7 +14,7 @@ import { Database, type Statement } from "bun:sqlite";
 import { closeSync, fdatasync, fsyncSync, mkdirSync, openSync } from "node:fs";
 import { join } from "node:path";
 import { ID_TTL_MS } from "../../domain/event.ts";
-import { errorText } from "../../runtime/deadline.ts";
+import { errorText } from "../../runtime/error-text.ts";
 import type { DataSet } from "../cold.ts";
 import { HotUnavailableError } from "../hot.ts";
 import { identityOf } from "./file-identity.ts";

@@ -2,7 +2,7 @@
  * Creates the tables in MySQL by numbered migrations when an instance connects. Invariant: one instance migrates at a
  * time, under a lock that ends with its session. If all tables exist, no statement needs the right to create them.
  */
-import { errorText } from "../../runtime/deadline.ts";
+import { errorText } from "../../runtime/error-text.ts";
 import { type Migration, migration, pendingMigrations } from "../sql/migrations.ts";
 import type { MysqlDatabase } from "./connection/database.ts";
 import { isForbidden, type MysqlSession } from "./connection/sql-session.ts";

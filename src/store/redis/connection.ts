@@ -9,7 +9,8 @@
  * says that it is not the one, whoever uses the connection makes another.
  */
 import { createClient, createCluster, ErrorReply } from "redis";
-import { errorText, withDeadline } from "../../runtime/deadline.ts";
+import { withDeadline } from "../../runtime/deadline.ts";
+import { errorText } from "../../runtime/error-text.ts";
 import { hostText } from "../../settings/host-list.ts";
 import {
   clusterOf,

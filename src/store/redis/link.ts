@@ -9,7 +9,8 @@
  */
 import { ErrorReply, RESP_TYPES } from "redis";
 import { backoffMs } from "../../runtime/backoff.ts";
-import { errorText, SharedDeadline } from "../../runtime/deadline.ts";
+import { SharedDeadline } from "../../runtime/deadline.ts";
+import { errorText } from "../../runtime/error-text.ts";
 import { describeRedisPlace, type RedisNode, type RedisPlace, redisPlaceOf } from "../../settings/redis-url.ts";
 import { HotUnavailableError } from "../hot.ts";
 import { type RedisClient, RedisConnection, type RedisInfo } from "./connection.ts";

@@ -1,6 +1,6 @@
 /** The thread that proxy.ts starts: a cold store that answers each message with another. */
 import { workerData } from "node:worker_threads";
-import { errorText } from "../../runtime/deadline.ts";
+import { errorText } from "../../runtime/error-text.ts";
 import { WriterSealedError } from "../cold.ts";
 import { type ColdPlace, coldStoreAt } from "../open-cold.ts";
 import { type Answer, type Call, packingOf } from "./messages.ts";

@@ -3,7 +3,7 @@
  * the end rows = counts = acknowledged ids, each exactly once.
  */
 import { HOUR_MS, hourOf } from "../../../src/domain/event.ts";
-import { errorText } from "../../../src/runtime/deadline.ts";
+import { errorText } from "../../../src/runtime/error-text.ts";
 import { Random } from "../../harness/pipeline/random.ts";
 import { targetsOf } from "../faults/fault-kinds.ts";
 import { FaultRun, planFaults } from "../faults/fault-plan.ts";

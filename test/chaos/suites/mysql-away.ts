@@ -5,7 +5,7 @@
  * The turn needs no waiting: from the middle on, events carry times of the next hour.
  */
 import { HOUR_MS, hourOf } from "../../../src/domain/event.ts";
-import { errorText } from "../../../src/runtime/deadline.ts";
+import { errorText } from "../../../src/runtime/error-text.ts";
 import { waitFor } from "../../harness/service/wait-for.ts";
 import { Clients } from "../load/clients.ts";
 import { type ChaosSite, openSite, portsOf } from "../site/chaos-site.ts";

@@ -2,7 +2,7 @@
  * Would it be noticed? Each promise is broken on purpose, in a copy of the project, and the suite or the test
  * that watches over it has to fail on that, and to pass on the copy as it is.
  */
-import { errorText } from "../../../src/runtime/deadline.ts";
+import { errorText } from "../../../src/runtime/error-text.ts";
 import { whyServersCannotRun } from "../../harness/servers/binaries.ts";
 import { type Check, MUTATIONS, type Mutation } from "../faults/mutations.ts";
 import { ScratchCopy } from "../site/scratch-copy.ts";

@@ -6,7 +6,7 @@ import { Database } from "bun:sqlite";
 import { join } from "node:path";
 import { createClient } from "redis";
 import { hourKeyName } from "../../../src/domain/event.ts";
-import { errorText } from "../../../src/runtime/deadline.ts";
+import { errorText } from "../../../src/runtime/error-text.ts";
 import { type Counts, readHour } from "../../harness/service/analytics-client.ts";
 import { ask } from "../../harness/service/http-connection.ts";
 import { rowFaults } from "../../harness/service/load.ts";

@@ -16,7 +16,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { errorText } from "../../../src/runtime/deadline.ts";
+import { errorText } from "../../../src/runtime/error-text.ts";
 import { waitFor } from "../service/wait-for.ts";
 import { postGuardian } from "./guardian.ts";
 

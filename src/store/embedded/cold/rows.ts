@@ -1,7 +1,7 @@
 /** Rows of `events` in SQLite: inserted, and listed page by page by the primary key. */
 import { type Database, SQLiteError } from "bun:sqlite";
 import type { HourKey } from "../../../domain/event.ts";
-import { errorText } from "../../../runtime/deadline.ts";
+import { errorText } from "../../../runtime/error-text.ts";
 import type { RowKey, RowPage } from "../../cold.ts";
 import { EVENT_COLUMNS, type EventRow } from "../../sql/event-rows.ts";
 import { BEFORE_ALL_ROWS, type ListedRow, pageOf } from "../../sql/row-page.ts";

@@ -3,7 +3,7 @@
  * quick work.
  * Invariant: whatever fails is thrown as a ColdUnavailableError that says what was tried, and holds no password.
  */
-import { errorText } from "../../../runtime/deadline.ts";
+import { errorText } from "../../../runtime/error-text.ts";
 import { ColdUnavailableError, type PastReads, WriterSealedError } from "../../cold.ts";
 import { RowVisitorError } from "../../sql/row-visitor.ts";
 import { MysqlPool, withOwnSession } from "./pool.ts";

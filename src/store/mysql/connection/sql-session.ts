@@ -9,7 +9,8 @@
  */
 import { connect, type Socket } from "node:net";
 import { type Connection, createConnection, escape as escapeText, type QueryValues } from "mysql2";
-import { errorText, withDeadline, withStallDeadline } from "../../../runtime/deadline.ts";
+import { withDeadline, withStallDeadline } from "../../../runtime/deadline.ts";
+import { errorText } from "../../../runtime/error-text.ts";
 
 export interface MysqlTls {
   /** Certificates (PEM) that the server's is signed by; undefined: those that the runtime knows. */
