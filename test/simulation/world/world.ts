@@ -270,6 +270,8 @@ export class World implements ReadingSite {
     process.kill();
     this.#ended(process, slot);
     if (this.trace.isOn) this.trace.add(process.name, "has stopped");
+    // It was to be started again while it still stopped.
+    if (this.isClosing) this.startProcess(slot);
   }
 
   #ended(process: Process, slot: number): void {
