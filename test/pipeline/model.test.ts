@@ -70,6 +70,8 @@ class System {
   readonly site: Site;
   #instance: Instance | undefined;
   #gate = Promise.withResolvers<void>();
+  /** Of refusals that end by themselves. */
+  readonly #passingReasons = new Set<string | undefined>();
 
   constructor(site: Site) {
     this.site = site;
@@ -112,15 +114,18 @@ class System {
     return this.#instance?.pipeline.shardStates.map(({ writer }) => writer) ?? [];
   }
 
-  /** After a loss events with an id are refused until the ids were restored: their client sends them again. */
+  /**
+   * After a loss events are refused until the store has recovered, if they have waited for a second, and those with an
+   * id until the ids were restored: their client sends them again.
+   */
   async take(events: readonly Event[]): Promise<void> {
     let rest = events;
     const refused: Outcome[] = [];
-    await waitFor("ids to be restored", async () => {
+    await waitFor("the store to recover", async () => {
       const outcomes = await this.instance.submit(...rest);
-      const isRestoring = (i: number) => this.isCluster && outcomes[i]?.reason === "restoring_ids";
-      refused.push(...outcomes.filter((outcome, i) => outcome !== undefined && !isRestoring(i)));
-      rest = rest.filter((_, i) => isRestoring(i));
+      const isToCome = (i: number) => this.#passingReasons.has(outcomes[i]?.reason);
+      refused.push(...outcomes.filter((outcome, i) => outcome !== undefined && !isToCome(i)));
+      rest = rest.filter((_, i) => isToCome(i));
       return rest.length === 0 || refused.length > 0;
     });
     expect(refused).toEqual([]);
@@ -153,6 +158,7 @@ class System {
     await this.flush();
     await this.onlyOwnJournalLeft();
     await site.flushRedis();
+    this.#passingReasons.add("restoring_ids").add("hot_store_away");
   }
 
   async onlyOwnJournalLeft(): Promise<void> {
