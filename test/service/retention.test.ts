@@ -216,11 +216,8 @@ for (const mode of pipelineModes()) {
     if (mode.name === "embedded") return;
 
     async function partitions(): Promise<string[]> {
-      const rows = await (site as ClusterSite).runSql<{ name: string }>(
-        `SELECT PARTITION_NAME AS name FROM information_schema.PARTITIONS
-         WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'events' ORDER BY PARTITION_ORDINAL_POSITION`,
-      );
-      return rows.map(({ name }) => name);
+      const [table] = await (site as ClusterSite).runSql<{ "Create Table": string }>("SHOW CREATE TABLE events");
+      return Array.from(table!["Create Table"].matchAll(/PARTITION \W?(\w+)\W? VALUES/g), ([, name]) => name!);
     }
 
     test("whole days are dropped as partitions, and the table works without them", async () => {

@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { DAY_MS, HOUR_MS } from "../../../../src/domain/event.ts";
 import { withOwnSession } from "../../../../src/store/mysql/connection/pool.ts";
 import type { MysqlLinkOptions, MysqlSession } from "../../../../src/store/mysql/connection/sql-session.ts";
-import { ensurePartitions, partitionName } from "../../../../src/store/mysql/partitions.ts";
+import { ensurePartitions, listPartitions, partitionName } from "../../../../src/store/mysql/partitions.ts";
 import { waitFor } from "../../../harness/service/wait-for.ts";
 import { batchOf, click, expectConsistent, NOON } from "../setup.ts";
 import { describeColdMysql, type MysqlHarness } from "./mysql-setup.ts";
@@ -56,25 +56,17 @@ describeColdMysql((mysql) => {
       await expectConsistent(harness);
     });
 
-    interface Partition {
-      readonly name: string;
-      readonly bound: string;
-    }
-
-    const partitions = () =>
-      harness.query<Partition>(`
-        SELECT PARTITION_NAME AS name, PARTITION_DESCRIPTION AS bound FROM information_schema.PARTITIONS
-        WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'events' ORDER BY PARTITION_ORDINAL_POSITION`);
-
     const usersIn = async (name: string) => {
       const rows = await harness.query<{ user: Buffer }>(`SELECT user FROM events PARTITION (${name})`);
       return rows.map(({ user }) => user.toString());
     };
 
-    const ensureAt = (now: number) => {
+    const inSession = <T>(work: (session: MysqlSession) => Promise<T>) => {
       const link: MysqlLinkOptions = { url: harness.url, connectTimeoutMs: 5_000, statementTimeoutMs: 5_000 };
-      return withOwnSession(link, (session: MysqlSession) => ensurePartitions(session, now));
+      return withOwnSession(link, work);
     };
+    const partitions = () => inSession(listPartitions);
+    const ensureAt = (now: number) => inSession((session) => ensurePartitions(session, now));
 
     test("there is a partition for each of the coming days, and rows land in theirs", async () => {
       const store = harness.store();
