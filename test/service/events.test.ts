@@ -405,7 +405,7 @@ for (const { name, needs, open } of MODES) {
       test("with Redis frozen: what was sent is of unknown outcome, the rest is refused and never counts", async () => {
         const { redis } = site.servers!;
         await untilTaken();
-        process.kill(redis.pid, "SIGSTOP");
+        redis.pause();
         try {
           const events = withIds(clicks("away", 5_000), "away");
           const { status, headers, body } = await send(ndjson(events));
@@ -426,7 +426,7 @@ for (const { name, needs, open } of MODES) {
           }
           expect(Math.min(...tookMs)).toBeLessThan(500);
         } finally {
-          process.kill(redis.pid, "SIGCONT");
+          redis.resume();
         }
         await untilTaken();
         expect(await countOf("away")).toBe(2_000);
@@ -444,13 +444,13 @@ for (const { name, needs, open } of MODES) {
       test("a small body sent to a frozen Redis: 504, and nothing but unknown outcomes", async () => {
         const { redis } = site.servers!;
         await untilTaken();
-        process.kill(redis.pid, "SIGSTOP");
+        redis.pause();
         try {
           const { status, headers, body } = await send(ndjson(clicks("frozen", 5)));
           expect([status, body.error?.code]).toEqual([504, "outcome_unknown"]);
           expect(headers.get("retry-after")).toBeNull();
         } finally {
-          process.kill(redis.pid, "SIGCONT");
+          redis.resume();
         }
         await untilTaken();
         expect(await countOf("frozen")).toBe(5);
@@ -469,7 +469,7 @@ for (const { name, needs, open } of MODES) {
         await service.start();
         // Fetched from there, as long as that can be.
         await expectOutcome(send(ndjson(clicks("partly", 1, { timestamp: now }))), { accepted: 1 });
-        process.kill(mariaDb.pid, "SIGSTOP");
+        mariaDb.pause();
         try {
           const events = [
             ...clicks("partly", 2, { timestamp: now }),
@@ -482,7 +482,7 @@ for (const { name, needs, open } of MODES) {
           expect(refusals).toMatchObject([{ code: "cold_store_away", count: 4, indexes: [[2, 5]] }]);
           expect(headers.get("retry-after")).not.toBeNull();
         } finally {
-          process.kill(mariaDb.pid, "SIGCONT");
+          mariaDb.resume();
         }
         expect(await countOf("partly", now)).toBe(3);
         expect(await countOf("partly", long - HOUR_MS)).toBe(0);

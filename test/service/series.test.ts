@@ -368,14 +368,14 @@ for (const { name, needs, open } of MODES) {
       test("with Redis away it says that what is not flushed may be missing", async () => {
         const { redis } = site.servers!;
         await drained();
-        process.kill(redis.pid, "SIGSTOP");
+        redis.pause();
         try {
           const answer = await get(`/series?${RANGE}&step=total&stream=news`);
           expect(answer.headers.get("hourglass-degraded")).toBe("hot-store-away");
           expect(answer.headers.get("cache-control")).toBe("no-store");
           expectSums(JSON.parse(answer.body).total, of("news"));
         } finally {
-          process.kill(redis.pid, "SIGCONT");
+          redis.resume();
         }
         await waitFor("Redis to be back", async () => {
           const { headers } = await get(`/series?${RANGE}&step=total&stream=news`);
@@ -393,7 +393,7 @@ for (const { name, needs, open } of MODES) {
         await series(`${RANGE}&step=total&stream=news`);
         const at = Date.now();
         await postEvent(service.port, { at, user: "u", kind: "click", stream: "hot-alone" });
-        process.kill(mariaDb.pid, "SIGSTOP");
+        mariaDb.pause();
         try {
           const past = await get(`/series?${RANGE}&step=total&stream=news`);
           expect([past.status, JSON.parse(past.body).error.code]).toEqual([503, "cold_store_away"]);
@@ -401,7 +401,7 @@ for (const { name, needs, open } of MODES) {
           const present = await get(`/series?from=${hourOf(at)}&stream=hot-alone&step=total`);
           expect([present.status, JSON.parse(present.body).total.clicks]).toEqual([200, 1]);
         } finally {
-          process.kill(mariaDb.pid, "SIGCONT");
+          mariaDb.resume();
         }
         await waitFor("MySQL to be back", async () => {
           return (await get(`/series?${RANGE}&step=total&stream=news`)).status === 200;

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { hourOf } from "../../src/domain/event.ts";
 import { Random, seedFor } from "../harness/pipeline/random.ts";
+import { freeze } from "../harness/servers/freeze.ts";
 import { scrape } from "../harness/servers/prometheus.ts";
 import { describeWithServers } from "../harness/servers/servers.ts";
 import { postEvent, readHour } from "../harness/service/analytics-client.ts";
@@ -95,7 +96,7 @@ describeWithServers("workers", needs, () => {
     const grown = [0, 1].map((worker) => after.get(of(worker))! - before.get(of(worker))!);
     expect(grown[0]! + grown[1]!).toBe(40);
     const [pid] = childrenOf(service.pid!);
-    process.kill(pid!, "SIGSTOP");
+    freeze(pid!);
     try {
       // The kernel deals connections to the one that hangs as well, by chance: it answers those when it goes on.
       const alone = await waitFor("an answer of the other", async () => {

@@ -107,10 +107,10 @@ async function takeRedisAway(site: ChaosSite, options: RedisAwayOptions): Promis
 
 async function goAway({ servers }: ChaosSite, how: "frozen" | "killed", away: () => Promise<void>): Promise<void> {
   const { redis } = servers!;
-  if (how === "frozen") process.kill(redis.pid, "SIGSTOP");
+  if (how === "frozen") redis.pause();
   else await redis.kill();
   await away();
-  if (how === "frozen") process.kill(redis.pid, "SIGCONT");
+  if (how === "frozen") redis.resume();
   else await redis.start();
 }
 

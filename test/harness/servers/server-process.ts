@@ -9,6 +9,7 @@ import { join } from "node:path";
 import type { Subprocess } from "bun";
 import { withDeadline } from "../../../src/runtime/deadline.ts";
 import { waitFor } from "../service/wait-for.ts";
+import { freeze } from "./freeze.ts";
 import { postGuardian } from "./guardian.ts";
 import { freePort } from "./ports.ts";
 
@@ -180,7 +181,7 @@ export class ServerProcess {
   }
 
   pause(): void {
-    this.#running().kill("SIGSTOP");
+    freeze(this.#running().pid);
   }
 
   resume(): void {
