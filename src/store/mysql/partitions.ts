@@ -72,10 +72,10 @@ export async function listPartitions(session: MysqlSession): Promise<Partition[]
 
 /** Throws if it could not: another instance was splitting at the same time, or the table was busy. */
 export async function ensurePartitions(session: MysqlSession, now: number): Promise<void> {
-  await session.run(`SET lock_wait_timeout = ${TABLE_LOCK_WAIT_S}`);
   const bounds = (await listPartitions(session)).map(({ bound }) => Number(bound));
   const missing = missingPartitions(bounds.filter(Number.isFinite), now);
   if (missing.length === 0) return;
+  await session.run(`SET lock_wait_timeout = ${TABLE_LOCK_WAIT_S}`);
   const parts = [...missing, "PARTITION pmax VALUES LESS THAN MAXVALUE"];
   await session.run(`ALTER TABLE events REORGANIZE PARTITION pmax INTO (${parts.join(", ")})`);
 }
@@ -86,10 +86,10 @@ export async function ensurePartitions(session: MysqlSession, now: number): Prom
  * interrupted.
  */
 export async function dropOldestPartition(session: MysqlSession, hour: number): Promise<boolean> {
-  await session.run(`SET lock_wait_timeout = ${TABLE_LOCK_WAIT_S}`);
   const [oldest] = await listPartitions(session);
   // Of MAXVALUE it is NaN, and not before anything.
   if (!(Number(oldest!.bound) <= hour)) return false;
+  await session.run(`SET lock_wait_timeout = ${TABLE_LOCK_WAIT_S}`);
   await session.run(`ALTER TABLE events DROP PARTITION \`${oldest!.name}\``);
   return true;
 }
