@@ -10,6 +10,8 @@ export const REFUSAL_REASONS = [
   "journal_full",
   /** The event has an id, and the hot store does not know all ids of the last 24 hours yet. */
   "restoring_ids",
+  /** The event is of an older hour, which was not loaded from the cold store in time. */
+  "loading_hours",
   "overloaded",
   "shutting_down",
 ] as const;

@@ -37,7 +37,8 @@ export const REFUSALS: Record<Refusal["reason"], string> = {
   cold_store_away: "the cold store, which has this hour, does not answer",
   restoring_ids: "the hot store has lost ids, and is being given those of the last 24 hours again",
   journal_full: "too many events wait for the cold store",
-  overloaded: "too many events wait to be committed, or for older hours to be loaded",
+  loading_hours: "too many older hours are being loaded from the cold store",
+  overloaded: "too many events wait to be committed",
   shutting_down: "this instance is shutting down",
 };
 

@@ -2,7 +2,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "bun:test";
 import { appendFileSync, mkdtempSync, renameSync, rmSync, truncateSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { type RunningCommand, runCommand, startCommand } from "../harness/service/command.ts";
 import { type Service, startService } from "../harness/service/service.ts";
 import { sqliteView } from "../harness/service/stored.ts";
@@ -254,7 +254,9 @@ test("--follow starts over where a file was truncated", async () => {
   await expectOnce(13);
 });
 
-test("--follow that was killed resumes, also with files that were rotated in between", async () => {
+const ROTATED_NAMES = ["access.log.1", "access-2026-01-31T12-00-00.000.log"];
+
+test.each(ROTATED_NAMES)("--follow that was killed resumes, also with what is %s by then", async (rotatedName) => {
   const path = file("access.log", linesFrom(0, 10));
   const first = follow(path);
   await expectOnce(10);
@@ -263,7 +265,7 @@ test("--follow that was killed resumes, also with files that were rotated in bet
   first.kill("SIGKILL");
   await first.result;
   appendFileSync(path, linesFrom(410, 50));
-  renameSync(path, `${path}.1`);
+  renameSync(path, join(dirname(path), rotatedName));
   file("access.log", linesFrom(460, 40));
   follow(path);
   await expectOnce(500);

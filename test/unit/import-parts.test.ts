@@ -8,6 +8,7 @@ import { layoutOf } from "../../src/cli/import/formats/layout.ts";
 import { ImportError } from "../../src/cli/import/import-error.ts";
 import { RECORD_MAX_BYTES, RecordSplitter } from "../../src/cli/import/record-splitter.ts";
 import { progressText, Report } from "../../src/cli/import/report.ts";
+import { isRotatedName } from "../../src/cli/import/rotated-files.ts";
 import { Sender } from "../../src/cli/import/sender.ts";
 import { HOUR_MS } from "../../src/domain/event.ts";
 import { TimeZone } from "../../src/domain/time-zone.ts";
@@ -541,4 +542,22 @@ test("event lines are what the service reads", () => {
     ...{ timestamp: NOON, user: 'a"\n', event: "click", stream: "s", id: "7" },
   });
   expect(eventLine(event)).not.toContain("\n");
+});
+
+test("names that servers and logrotate give to a rotated file are known, and no others", () => {
+  const isRotated = (name: string) => isRotatedName(name, "access.log");
+  const ROTATED = [
+    ...["access.log.1", "access.log.12.gz", "access.log-20260131", "access.log-20260131.gz", "access.log.2026-01-31"],
+    ...["access-20260131.log", "access-2026-01-31.log.gz", "access-2026-01-31T12-00-00.000.log"],
+    ...["access-2026-01-31T12-00-00.000.log.gz", "access-2026-01-31T12-00-00.000-size.log", "access.2026-01-31.log"],
+  ];
+  const OTHERS = [
+    "access.log",
+    "access.log.bak",
+    "access-2.log",
+    "access-shop.log",
+    "access-20260131.txt",
+    "error-20260131.log",
+  ];
+  expect([...ROTATED, ...OTHERS].filter(isRotated)).toEqual(ROTATED);
 });

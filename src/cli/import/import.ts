@@ -1,6 +1,6 @@
 /** `hourglass import`: sends the events of files to a running service. */
-import { readdirSync, statSync } from "node:fs";
-import { basename, dirname, join, resolve } from "node:path";
+import { statSync } from "node:fs";
+import { join, resolve } from "node:path";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { DEFAULT_STREAM } from "../../domain/stream-rules.ts";
 import { TimeZone } from "../../domain/time-zone.ts";
@@ -9,9 +9,8 @@ import { onStopSignal } from "../../runtime/signals.ts";
 import type { Config } from "../../settings/settings.ts";
 import { exitWith, oneOf, secondsArgument, streamArgument, URL_HELP, urlArgument } from "../arguments.ts";
 import { ServiceClient } from "../shared/service-client.ts";
-import { Content, type Following, type Source, sourcesOf } from "./content.ts";
+import { type Following, type Source, sourcesOf } from "./content.ts";
 import { importSource, type Job, type Tally } from "./content-import.ts";
-import { earlierImport } from "./earlier.ts";
 import { LOG_KINDS, type LogKind } from "./event-reader.ts";
 import type { Filters } from "./filters.ts";
 import { customLogReader } from "./formats/custom-log.ts";
@@ -19,8 +18,8 @@ import { type FieldMap, JSON_FIELDS } from "./formats/json-log.ts";
 import { FORMAT_NAMES, FORMATS_HELP, type KnownName } from "./formats/known-formats.ts";
 import { LogTimes } from "./formats/log-line.ts";
 import { ImportError } from "./import-error.ts";
-import { RECORD_MAX_BYTES } from "./record-splitter.ts";
 import { Report } from "./report.ts";
+import { rotatedFrom } from "./rotated-files.ts";
 import { Sender } from "./sender.ts";
 import { StateFile } from "./state-file.ts";
 import { newTally, summaryText, withTotals } from "./summary.ts";
@@ -222,7 +221,11 @@ async function followAll(sources: readonly Source[], job: Job, tallies: Tally[])
   const { stopped, pollMs } = job.following!;
   const follow = async ({ path = "" }: Source) => {
     while (!stopped.aborted) {
-      await importEach(await rotatedFrom(path, job), { ...job, following: undefined }, tallies);
+      await importEach(
+        await rotatedFrom(path, job.state!.records(job.target)),
+        { ...job, following: undefined },
+        tallies,
+      );
       const isThere = statSync(path, { throwIfNoEntry: false }) !== undefined;
       if (isThere) await importEach(sourcesOf([path]), job, tallies);
       else await Bun.sleep(pollMs);
@@ -230,35 +233,6 @@ async function followAll(sources: readonly Source[], job: Job, tallies: Tally[])
     }
   };
   await Promise.all(sources.map(follow));
-}
-
-/** access.log.1, access.log.2.gz, access.log-20260131 */
-const ROTATED = /^[.-]\d[\d._-]*(\.\w+)?$/;
-
-/**
- * Rotated files of which an earlier run has not imported all, oldest first: those that it began, and those that are
- * newer than one that it knows, which came and were rotated while nothing followed the log.
- */
-async function rotatedFrom(path: string, { state, target }: Job): Promise<Source[]> {
-  const [folder, name] = [dirname(path), basename(path)];
-  const rotated = readdirSync(folder).filter((other) => {
-    return other.startsWith(name) && ROTATED.test(other.slice(name.length));
-  });
-  const open: Source[] = [];
-  let isAnyKnown = false;
-  for (const rotatedPath of byAge(rotated.map((other) => join(folder, other)))) {
-    const source = sourcesOf([rotatedPath])[0]!;
-    const content = new Content(source);
-    const head = await content.head(RECORD_MAX_BYTES).finally(() => content.close());
-    const earlier = await earlierImport(source, head, state!.records(target)).catch(() => undefined);
-    if (earlier === undefined ? isAnyKnown : !earlier.isWhole) open.push(source);
-    isAnyKnown ||= earlier !== undefined;
-  }
-  return open;
-}
-
-function byAge(paths: readonly string[]): string[] {
-  return paths.toSorted((a, b) => statSync(a).mtimeMs - statSync(b).mtimeMs);
 }
 
 function jobOf({ options, service, report }: Surroundings, state: StateFile | undefined): Job {

@@ -61,6 +61,7 @@ const REFUSAL_LABELS: Readonly<Record<RefusalReason, string>> = {
   cold_store_away: "cold store unavailable",
   journal_full: "journal full",
   restoring_ids: "ids not restored yet",
+  loading_hours: "older hours not loaded yet",
   overloaded: "overloaded",
   shutting_down: "shutting down",
 };

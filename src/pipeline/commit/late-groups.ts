@@ -18,8 +18,8 @@ const BULK_HYDRATIONS_MAX = 8;
 
 interface LateGroupsOptions {
   readonly hydrate: Hydrate;
-  readonly queue: CommitQueue;
-  readonly clock: Clock;
+  readonly queue: Pick<CommitQueue, "readmit">;
+  readonly clock: Pick<Clock, "monotonicMs">;
   /** For this many events. */
   readonly refuse: (reason: RefusalReason, eventCount: number) => Refusal;
   /** Why no event can be committed now. */
@@ -51,7 +51,7 @@ export class LateGroups {
     this.#add(eventCount, isOfBulks);
     try {
       if (isOfBulks) await this.#bulkSlots.take(1);
-      if (clock.monotonicMs() - batch.openedMs > HYDRATION_DEADLINE_MS) return refuse("overloaded");
+      if (clock.monotonicMs() - batch.openedMs > HYDRATION_DEADLINE_MS) return refuse("loading_hours");
       if (this.#isStopped) return refuse("shutting_down");
       await hydrate(group);
       const reason = this.#isStopped ? "shutting_down" : unavailable();
