@@ -119,7 +119,7 @@ async function consume(mode: Mode, kafka: KafkaServer, events: number): Promise<
     const reach = async (count: number) => {
       await waitFor(`${count} events`, async () => (await accepted()) >= count, {
         timeoutMs: TIMEOUT_MS,
-        intervalMs: 100,
+        intervalMs: 500,
       });
       return sampleOf(service, await accepted());
     };

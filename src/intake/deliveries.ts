@@ -36,7 +36,8 @@ export class Deliveries {
   #isReading = false;
   #isOver = false;
   #underWay = 0;
-  #waiting: { readonly count: number; readonly reached: () => void }[] = [];
+  #bytesUnderWay = 0;
+  #waiting: { readonly isEnough: () => boolean; readonly reached: () => void }[] = [];
 
   constructor(options: DeliveriesOptions) {
     this.#options = options;
@@ -46,6 +47,10 @@ export class Deliveries {
   /** Received and not settled. */
   get underWay(): number {
     return this.#underWay;
+  }
+
+  get bytesUnderWay(): number {
+    return this.#bytesUnderWay;
   }
 
   /** Resolves with the reason. */
@@ -60,6 +65,7 @@ export class Deliveries {
   take(delivery: Delivery): void {
     this.#options.counts.received += 1;
     this.#underWay += 1;
+    this.#bytesUnderWay += sizeOf(delivery);
     this.#arrived.push(delivery);
     if (!this.#isReading) void this.#readArrived();
   }
@@ -113,6 +119,7 @@ export class Deliveries {
   #tell(delivery: Delivery, end: MessageEnd): void {
     const { counts } = this.#options;
     this.#underWay -= 1;
+    this.#bytesUnderWay -= sizeOf(delivery);
     if (this.#waiting.length > 0) this.#tellWaiting();
     if (this.#isOver) return;
     if (end === "done") counts.acknowledged += 1;
@@ -130,17 +137,22 @@ export class Deliveries {
     this.end(error);
   }
 
-  /** Resolves once at most `count` messages are in flight, or the session has ended. */
-  async atMost(count: number): Promise<void> {
-    if (this.#underWay <= count || this.#isOver) return;
-    await new Promise<void>((reached) => this.#waiting.push({ count, reached }));
+  /** Resolves once none is in flight, or the session has ended. */
+  drain(): Promise<void> {
+    return this.until(() => this.#underWay === 0);
+  }
+
+  /** Resolves once so few are in flight, or the session has ended. */
+  async until(isEnough: () => boolean): Promise<void> {
+    if (isEnough() || this.#isOver) return;
+    await new Promise<void>((reached) => this.#waiting.push({ isEnough, reached }));
   }
 
   #tellWaiting(): void {
     const waiting = this.#waiting;
     this.#waiting = [];
     for (const one of waiting) {
-      if (this.#underWay <= one.count || this.#isOver) one.reached();
+      if (this.#isOver || one.isEnough()) one.reached();
       else this.#waiting.push(one);
     }
   }
@@ -162,7 +174,11 @@ function togetherFrom(arrived: readonly Delivery[], start: number): Delivery[] {
   while (start + some.length < arrived.length && some.length < TOGETHER_MAX && bytes < TOGETHER_MAX_BYTES) {
     const delivery = arrived[start + some.length]!;
     some.push(delivery);
-    bytes += delivery.message.body?.length ?? 0;
+    bytes += sizeOf(delivery);
   }
   return some;
+}
+
+function sizeOf({ message }: Delivery): number {
+  return message.body?.length ?? 0;
 }

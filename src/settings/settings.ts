@@ -239,9 +239,12 @@ export const SETTING_GROUPS = {
     brokerGroup: text("BROKER_GROUP", "hourglass", "consumer group (Kafka): its members share the topic"),
     brokerPrefetch: integer(
       "BROKER_PREFETCH",
-      1_000,
+      {
+        text: "1000, of Kafka 10000",
+        valueIn: ({ BROKER_URL: url }) => (/^kafkas?:/.test(url ?? "") ? "10000" : "1000"),
+      },
       [1, 10_000],
-      "maximum of messages in flight; they are in memory, whatever their size",
+      "maximum of messages in flight; they are in memory, whatever their size (of Kafka's: up to 16 MiB)",
     ),
     brokerCaFile: file(
       "BROKER_CA_FILE",

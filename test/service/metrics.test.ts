@@ -74,6 +74,8 @@ for (const { name, needs, open } of MODES) {
       expect(samples.get("hourglass_flush_ok")).toBe(1);
       expect(samples.get("hourglass_oldest_pending_seconds")).toBe(0);
       expect(samples.get("process_resident_memory_bytes")).toBeGreaterThan(1e6);
+      // For these the whole heap is walked at each scrape.
+      expect([...samples.keys()].filter((name) => name.startsWith("nodejs_heap_space"))).toEqual([]);
     });
 
     test("requests by route and status, refusals by reason, duplicates", async () => {

@@ -114,7 +114,7 @@ export class Amqp10Session implements Session {
   async drain(): Promise<void> {
     this.#isDraining = true;
     this.deliveries.hold.release();
-    await this.deliveries.atMost(0);
+    await this.deliveries.drain();
   }
 
   /** What is not settled by now goes back to the queue. */

@@ -27,6 +27,8 @@ const REBALANCE_TIMEOUT_MS = 15_000;
 /** Above that, as the answer to a join may take as long. */
 const REQUEST_TIMEOUT_MS = 20_000;
 const CLOSE_GRACE_MS = 2_000;
+/** Of messages. Many small ones share a commit; of large ones a few are enough to keep it busy. */
+const IN_FLIGHT_MAX_BYTES = 16 * 1_048_576;
 /** Between two commits; also between two looks whether there is room again. */
 const TICK_MS = 200;
 /** UNKNOWN_TOPIC_OR_PARTITION, LEADER_NOT_AVAILABLE, NOT_LEADER_OR_FOLLOWER, epochs and UNKNOWN_TOPIC_ID. */
@@ -178,9 +180,7 @@ class KafkaSession implements Session {
    * member without partitions looks for added ones as well: it may be the one that divides them.
    */
   #pump(): void {
-    const { prefetch } = this.#options;
-    if (this.#isEnding || this.deliveries.hold.reason !== undefined) return;
-    if (this.deliveries.underWay >= prefetch) return;
+    if (this.#isEnding || this.deliveries.hold.reason !== undefined || !this.#hasRoom()) return;
     this.#fetchFromLeaders().catch((error) => this.deliveries.end(error));
   }
 
@@ -257,23 +257,29 @@ class KafkaSession implements Session {
       flow.open(batch.firstOffset);
     }
     flow.advance(batch.nextOffset);
-    const { prefetch } = this.#options;
     for (const delivery of deliveries) {
-      if (this.deliveries.underWay >= prefetch) await this.deliveries.atMost(prefetch - 1);
+      if (!this.#hasRoom()) await this.deliveries.until(() => this.#hasRoom());
       if (flow.isDropped || this.#isEnding) return;
       this.deliveries.take(delivery);
     }
   }
 
+  /** For one message more. */
+  #hasRoom(): boolean {
+    const { underWay, bytesUnderWay } = this.deliveries;
+    return underWay < this.#options.prefetch && bytesUnderWay < IN_FLIGHT_MAX_BYTES;
+  }
+
   #deliveryOf(flow: PartitionFlow, { offset, value, headers }: KafkaRecord): Delivery {
-    const header = (name: string) => headers.find((one) => one.name.toLowerCase() === name)?.value?.toString();
+    let [contentType, contentEncoding]: (string | undefined)[] = [];
+    for (const header of headers) {
+      const name = header.name.toLowerCase();
+      if (name === "content-type") contentType ??= header.value?.toString();
+      else if (name === "content-encoding") contentEncoding ??= header.value?.toString();
+    }
+    const id = `${this.#options.queue}/${flow.partition}/${offset}`;
     return {
-      message: {
-        id: `${this.#options.queue}/${flow.partition}/${offset}`,
-        contentType: header("content-type"),
-        contentEncoding: header("content-encoding"),
-        body: value,
-      },
+      message: { id, contentType, contentEncoding, body: value },
       settle: (end) => settleAt(flow, offset, end),
     };
   }
@@ -341,7 +347,7 @@ class KafkaSession implements Session {
   async drain(): Promise<void> {
     this.#isDraining = true;
     this.deliveries.hold.release();
-    await this.deliveries.atMost(0);
+    await this.deliveries.drain();
     await this.#committing;
     await this.#commit();
   }

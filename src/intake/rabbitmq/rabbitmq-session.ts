@@ -122,7 +122,7 @@ export class RabbitMqSession implements Session {
     await this.#channel!.cancel(this.#consumerTag!);
     // What is held will not be settled in time.
     this.deliveries.hold.release();
-    await this.deliveries.atMost(0);
+    await this.deliveries.drain();
     this.#acknowledge();
     // The close of a connection would overtake the acknowledgements; that of a channel comes behind them.
     await this.#channel!.close();

@@ -13,6 +13,8 @@ const BYTE_ORDER_MARK = 0xfeff;
 
 /** `got`: the value of content-type, null if there is none. Throws RefusedBodyError (415). */
 export function formatOf(got: string | null): BodyFormat {
+  // As nearly all write it.
+  if (got !== null && Object.hasOwn(FORMATS, got)) return FORMATS[got]!;
   const [type = "", ...parameters] = (got ?? "")
     .toLowerCase()
     .split(";")

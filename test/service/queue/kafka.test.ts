@@ -9,7 +9,19 @@ import { MODES, type Service, type Site, startService } from "../../harness/serv
 import { waitFor } from "../../harness/service/wait-for.ts";
 import { longTest } from "../../harness/tiers.ts";
 import { PREFETCH, type QueueBroker, queueContracts, takenAfterOutage } from "./queue-contract.ts";
-import { disposable, event, HOUR, isConsuming, ledgerOf, rowsOf, SETTINGS, SLOWLY, sourceOf } from "./queue-site.ts";
+import {
+  disposable,
+  event,
+  HOUR,
+  isConsuming,
+  lagOf,
+  ledgerOf,
+  messagesOf,
+  rowsOf,
+  SETTINGS,
+  SLOWLY,
+  sourceOf,
+} from "./queue-site.ts";
 import { tlsContract } from "./tls-contract.ts";
 
 const LONG_MS = 300_000;
@@ -225,6 +237,25 @@ function topics(): void {
       await using started = disposable(await site.start(settings));
       await isConsuming(started.service);
       await takenAfterOutage({ site, service: started.service, broker, queue: "minute" }, 60_000);
+    },
+    LONG_MS,
+  );
+
+  longTest(
+    "of large messages no more are in flight than memory has room for",
+    async () => {
+      const [count, bytes, inFlight] = [40, 900_000, 19];
+      await kafka.createTopic("large", 1);
+      await using started = await start("large");
+      await site.servers!.mariaDb.kill();
+      // Poison, which waits for MySQL.
+      for (let i = 0; i < count; i++) await kafka.publish("large", [{ value: `${i} `.padEnd(bytes, "x") }]);
+      const source = () => sourceOf(started.service);
+      await waitFor("16 MiB to be in flight", async () => (await source()).under_way === inFlight, SLOWLY);
+      expect((await source()).status).toBe("paused");
+      await site.servers!.mariaDb.start();
+      await waitFor("no lag", async () => lagOf(await source()) === 0, SLOWLY);
+      expect(await messagesOf(started.service, "kafka", "rejected")).toBe(count);
     },
     LONG_MS,
   );

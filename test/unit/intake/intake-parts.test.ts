@@ -3,7 +3,7 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import type { RefusalReason } from "../../../src/domain/refusal-reasons.ts";
 import { Hold } from "../../../src/intake/hold.ts";
-import { type Message, readMessage } from "../../../src/intake/message-content.ts";
+import { type Message, readMessage, readShortMessage } from "../../../src/intake/message-content.ts";
 import { PoisonBin } from "../../../src/intake/poison-bin.ts";
 import { AckWindow } from "../../../src/intake/rabbitmq/ack-window.ts";
 import type { Poison } from "../../../src/store/cold.ts";
@@ -76,12 +76,14 @@ describe("acknowledgements", () => {
 describe("a message", () => {
   const event = { timestamp: NOW, user: "a", event: "click" };
 
+  const OPTIONS = { origin: "test", now: NOW, earliest: 0, admits: (name: string) => name !== "new" };
+
+  function messageOf(body: string, more: Partial<Message> = {}): Message {
+    return { id: "m", contentType: undefined, contentEncoding: undefined, body: Buffer.from(body), ...more };
+  }
+
   function read(body: string, more: Partial<Message> = {}) {
-    const message = { id: "m", contentType: undefined, contentEncoding: undefined, body: Buffer.from(body) };
-    return readMessage(
-      { ...message, ...more },
-      { origin: "test", now: NOW, earliest: 0, admits: (name) => name !== "new" },
-    );
+    return readMessage(messageOf(body, more), OPTIONS);
   }
 
   test("gives its events ids, but for those that have one", async () => {
@@ -129,6 +131,21 @@ describe("a message", () => {
       expect((await read(body, { ...more, id: "other" })).poison[0]!.digest).not.toBe(poison[0]!.digest);
     });
   }
+
+  test("that is short reads the same without a pause", async () => {
+    const one = JSON.stringify(event);
+    const ENDS = ["", "\n", " ", "\n\n", "\r\n", "x"];
+    const bodies = [one, one.replace(",", ",\n"), `${one}\n${one}`, JSON.stringify({ ...event, id: "own" }), "[]", ""];
+    const TYPES = [undefined, "application/json", "application/x-ndjson", "application/jsonl; charset=utf-8"];
+    const messages = bodies
+      .flatMap((body) => ENDS.flatMap((end) => [body + end, end + body]))
+      .flatMap((body) => TYPES.map((contentType) => messageOf(body, { contentType })));
+    for (const message of messages) {
+      const found = readShortMessage(message, OPTIONS);
+      if (found !== undefined)
+        expect({ message, found }).toEqual({ message, found: await readMessage(message, OPTIONS) });
+    }
+  });
 
   test("of many bad events gives each a piece of its own", async () => {
     const { events, poison } = await read(JSON.stringify([event, ...Array.from({ length: 500 }, () => ({}))]));
