@@ -16,3 +16,8 @@ declare module "*.js" {
   const path: string;
   export default path;
 }
+
+/** Part of `collectDefaultMetrics`, for which alone there are types. */
+declare module "prom-client/lib/metrics/*" {
+  export default function register(registry: import("prom-client").Registry): void;
+}
