@@ -121,6 +121,7 @@ function packedBodies(): Record<string, Work> {
           const packed = Buffer.from(pack(make(size)));
           return () => unpack(packed, encoding);
         },
+        isInPool: true,
       };
     }
   }
@@ -138,6 +139,7 @@ function packedBodies(): Record<string, Work> {
         const bytes = Buffer.concat(Array(Math.ceil(size / frame.length)).fill(frame));
         return () => unpack(bytes, encoding);
       },
+      isInPool: true,
     };
   }
   return works;
