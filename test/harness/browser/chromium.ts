@@ -5,8 +5,11 @@ import { join } from "node:path";
 import { binary } from "../servers/binaries.ts";
 import { postGuardian } from "../servers/guardian.ts";
 
-/** Its own sandbox does not work for root, nor in most containers. The pages are ours. */
-const FLAGS = ["--no-sandbox", "--disable-dev-shm-usage"];
+/**
+ * Its own sandbox does not work for root, nor in most containers. The pages are ours. An animation without an end takes
+ * a tenth of a core for as long as its page is open, 60 pictures a second.
+ */
+const FLAGS = ["--no-sandbox", "--disable-dev-shm-usage", "--force-prefers-reduced-motion"];
 
 export interface Browser {
   readonly view: Bun.WebView;
