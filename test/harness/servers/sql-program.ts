@@ -9,6 +9,9 @@ import { newerServer } from "../debian/newer-servers.ts";
 import { run } from "../debian/run.ts";
 import { binary } from "./binaries.ts";
 
+/** Whose `cp` has more options. */
+const isLinux = process.platform === "linux";
+
 /** The server's program and what it needs to run at all; its other arguments follow. */
 export function sqlServerCommand(): readonly string[] {
   const newer = newerServer("mariadb");
@@ -22,7 +25,7 @@ export function sqlServerCommand(): readonly string[] {
 /** Copies a fresh data folder to `dataDir`, which is empty. */
 export async function copyFreshDataFolder(dataDir: string): Promise<void> {
   const template = await freshDataFolder();
-  await run(["cp", "-a", ...reflink(), `${template}/.`, dataDir]);
+  await run(["cp", "-a", ...(isLinux ? ["--reflink=auto"] : []), `${template}/.`, dataDir]);
 }
 
 /** They make the server follow the one at `port`. */
@@ -60,15 +63,19 @@ function isOwnFolder(path: string, uid: number): boolean {
   throw new Error(`${path} is not a folder of this user: delete it, or set TMPDIR to a private folder`);
 }
 
-/** Built aside and renamed: another process sees the whole folder or none, and the first one stays. */
+/**
+ * Built aside and renamed: another process sees the whole folder or none, and the first one stays. With holes for the
+ * nearly 100 MB of zeros in it, so that these are neither copied nor held in memory.
+ */
 async function buildTemplate(template: string): Promise<void> {
   const aside = mkdtempSync(`${template}-building-`);
-  const data = join(aside, "data");
+  const [data, withHoles] = [join(aside, "data"), join(aside, "with-holes")];
   try {
     await run(newerServer("mariadb") === undefined ? installCommand(data) : initializeCommand(data, aside));
     // The server's own identity: two with the same one refuse to follow each other.
     rmSync(join(data, "auto.cnf"), { force: true });
-    renameSync(data, template);
+    await run(["cp", "-a", ...(isLinux ? ["--sparse=always"] : []), data, withHoles]);
+    renameSync(withHoles, template);
   } catch (error) {
     if (!isOwnFolder(template, userInfo().uid)) throw error;
   } finally {
@@ -100,8 +107,4 @@ function initializeCommand(data: string, aside: string): string[] {
     `--init-file=${initFile}`,
     "--innodb-redo-log-capacity=16M",
   ];
-}
-
-function reflink(): string[] {
-  return process.platform === "linux" ? ["--reflink=auto"] : [];
 }
