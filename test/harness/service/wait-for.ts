@@ -6,8 +6,14 @@ export type Truthy<T> = Exclude<T, undefined | null | false | 0 | "">;
 
 export interface WaitOptions {
   readonly timeoutMs?: number;
+  /** Between two questions; if it is left out, longer the longer it takes. */
   readonly intervalMs?: number;
 }
+
+const INTERVAL_MIN_MS = 20;
+const INTERVAL_MAX_MS = 100;
+/** Of the time that was waited already. */
+const INTERVAL_SHARE = 0.05;
 
 /**
  * Asks the probe until it answers something truthy, and answers that. A probe that throws is asked again; one
@@ -18,7 +24,7 @@ export async function waitFor<T>(
   probe: () => T | Promise<T>,
   options: WaitOptions = {},
 ): Promise<Truthy<T>> {
-  const { timeoutMs = 60_000, intervalMs = 20 } = options;
+  const { timeoutMs = 60_000, intervalMs } = options;
   const startedAt = performance.now();
   let lastSeen = "the probe has not answered yet";
   const timedOut = () => new Error(`waited ${timeoutMs} ms for ${what}; last seen: ${lastSeen}`);
@@ -34,8 +40,12 @@ export async function waitFor<T>(
       if (error === hung) throw timedOut();
       lastSeen = errorText(error);
     }
-    await Bun.sleep(intervalMs);
+    await Bun.sleep(intervalMs ?? growingIntervalMs(performance.now() - startedAt));
   }
+}
+
+function growingIntervalMs(waitedMs: number): number {
+  return Math.min(INTERVAL_MAX_MS, Math.max(INTERVAL_MIN_MS, waitedMs * INTERVAL_SHARE));
 }
 
 /** More than a test of the current hour takes. */
