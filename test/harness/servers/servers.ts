@@ -47,7 +47,6 @@ function redisProgram(args: readonly string[]): ServerProgram {
   return {
     name: "redis",
     startTimeoutMs: 90_000,
-    endsOnlyWhenKilled: true,
     prepare: async () => {},
     command: ({ port, folder, dataDir }) => [
       ...[...redisCommand(), "--port", String(port), "--bind", "127.0.0.1", "--dir", dataDir],
@@ -128,7 +127,6 @@ function mariaDbProgram(args: readonly string[]): ServerProgram {
   return {
     name: "mariadb",
     startTimeoutMs: 90_000,
-    endsOnlyWhenKilled: true,
     prepare: ({ dataDir }) => copyFreshDataFolder(dataDir),
     command: (place) => mariaDbCommand(place, args),
     isReady: async ({ port, dataDir }) => {

@@ -71,6 +71,7 @@ function serviceProgram({ settings = {}, binary, readyPath = "/readyz", caFile }
   let logStart = 0;
   return {
     name: "service",
+    mayEndByItself: true,
     startTimeoutMs: START_TIMEOUT_MS,
     prepare: async ({ dataDir }) => presetInFolder(dataDir),
     command: (place) => {
