@@ -157,7 +157,12 @@ class Keys {
   }
 }
 
+/** Of an hour. */
 interface Mirror {
+  /** As hourKeyName has it. */
+  readonly name: string;
+  /** As Keys.hour has them. */
+  readonly keys: readonly [string, string, string];
   readonly viewers: Sketch;
   readonly clickers: Sketch;
 }
@@ -307,15 +312,17 @@ export class RedisHotStore implements HotStore {
     const { meta, hours } = this.#keys;
     const keys = [this.#keys.writer(writer), this.#keys.journal(writer), meta, hours];
     const idKeys: string[] = [];
-    const args: string[] = [writer, String(seq), encodeBatch(batch), String(ID_TTL_MS), String(batch.groups.length)];
+    const groups: PackedGroup[] = [];
     let ordinal = 0;
     for (const group of batch.groups) {
-      keys.push(...this.#keys.hour(group));
-      args.push(hourKeyName(group.stream, group.hour), String(group.hour));
-      if (group.ids === null) this.#pushPlainEvents(args, group);
-      else this.#pushEventsWithIds(args, idKeys, group, ordinal);
+      const mirror = this.#mirrorOf(group);
+      const [counts, viewers, clickers] = mirror.keys;
+      keys.push(counts, viewers, clickers);
+      if (group.ids === null) groups.push(packPlainEvents(group, mirror));
+      else groups.push(this.#packEventsWithIds(group, mirror, ordinal, idKeys));
       ordinal += group.users.length;
     }
+    const args = [writer, String(seq), encodeBatch(batch), String(ID_TTL_MS), JSON.stringify(groups)];
     for (const key of idKeys) keys.push(key);
     const replicas = this.#waitReplicas;
     try {
@@ -329,33 +336,24 @@ export class RedisHotStore implements HotStore {
     }
   }
 
-  #pushPlainEvents(args: string[], group: Group): void {
-    const { viewers, clickers } = this.#mirrorOf(group);
-    args.push(String(group.clicks), String(group.impressions));
-    pushElements(args, group, false, viewers);
-    pushElements(args, group, true, clickers);
-    args.push("0");
-  }
-
   #mirrorOf(group: Group): Mirror {
     const name = hourKeyName(group.stream, group.hour);
     let mirror = this.#mirrors.get(name);
     if (mirror === undefined) {
       if (this.#mirrors.size >= MIRROR_LIMIT / this.#shards) this.#mirrors.clear();
-      mirror = { viewers: new Sketch(), clickers: new Sketch() };
+      mirror = { name, keys: this.#keys.hour(group), viewers: new Sketch(), clickers: new Sketch() };
       this.#mirrors.set(name, mirror);
     }
     return mirror;
   }
 
   /** A group in which some event has an id: those are counted by the script, one by one, if the id is new. */
-  #pushEventsWithIds(args: string[], idKeys: string[], group: Group, firstOrdinal: number): void {
-    const { stream, registers, clickFlags } = group;
+  #packEventsWithIds(group: Group, mirror: Mirror, firstOrdinal: number, idKeys: string[]): PackedGroup {
+    const { stream, hour, registers, clickFlags } = group;
     const ids = group.ids!;
-    const mirror = this.#mirrorOf(group);
     const counts = { viewers: 0, clickers: 0 };
-    const elements: Record<keyof typeof counts, string[]> = { viewers: [], clickers: [] };
-    const withIds: string[] = [];
+    const elements = { viewers: "", clickers: "" };
+    const withIds: (string | number)[] = [];
     for (let i = 0; i < ids.length; i++) {
       const id = ids[i]!;
       const [register, kind] = [registers[i]!, clickFlags[i]! ? "clickers" : "viewers"] as const;
@@ -363,19 +361,14 @@ export class RedisHotStore implements HotStore {
         idKeys.push(this.#keys.id(stream, id));
         const isHeld = mirror[kind].register(register >>> 6) >= (register & 63);
         const element = isHeld ? "" : elementText(register);
-        withIds.push(clickFlags[i]! ? "c" : "i", element, String(firstOrdinal + i));
+        withIds.push(clickFlags[i]! ? "c" : "i", element, firstOrdinal + i);
       } else {
         counts[kind] += 1;
-        if (mirror[kind].add(register)) elements[kind].push(elementText(register));
+        if (mirror[kind].add(register)) elements[kind] += elementText(register);
       }
     }
-    args.push(String(counts.clickers), String(counts.viewers));
-    for (const list of [elements.viewers, elements.clickers]) {
-      args.push(String(list.length));
-      for (const element of list) args.push(element);
-    }
-    args.push(String(withIds.length / 3));
-    for (const part of withIds) args.push(part);
+    const { viewers, clickers } = elements;
+    return [mirror.name, hour, counts.clickers, counts.viewers, viewers, clickers, withIds];
   }
 
   async read(keys: readonly HourKey[]): Promise<readonly HourRead[] | "uninitialized"> {
@@ -506,23 +499,33 @@ function durabilityWarnings(who: string, info: string): string[] {
   return warnings;
 }
 
+/** As commit.lua describes it. */
+type PackedGroup = readonly [
+  ...[name: string, hour: number, clicks: number, impressions: number],
+  ...[viewers: string, clickers: string, withIds: readonly (string | number)[]],
+];
+
+const NO_IDS: readonly [] = [];
+
 /** In hex: a command without bytes is written in one piece, where each Buffer takes two more. */
 function elementText(register: number): string {
   return elementOf(register).toString("hex");
 }
 
-/** The registers of one kind that the sketch in Redis is not known to hold: how many, and an element for each. */
-function pushElements(args: string[], group: Group, areClickers: boolean, mirror: Sketch): void {
-  const countAt = args.push("0") - 1;
-  if ((areClickers ? group.clicks : group.impressions) === 0) return;
-  const { registers, clickFlags } = group;
-  let sent = 0;
+function packPlainEvents(group: Group, { name, viewers, clickers }: Mirror): PackedGroup {
+  const { hour, clicks, impressions } = group;
+  const users = [unheldElements(group, false, viewers), unheldElements(group, true, clickers)] as const;
+  return [name, hour, clicks, impressions, ...users, NO_IDS];
+}
+
+/** An element for each register of one kind that the sketch in Redis is not known to hold. */
+function unheldElements({ clicks, impressions, registers, clickFlags }: Group, areClickers: boolean, mirror: Sketch) {
+  let elements = "";
+  if ((areClickers ? clicks : impressions) === 0) return elements;
   for (let i = 0; i < registers.length; i++) {
-    if (clickFlags[i] !== areClickers || !mirror.add(registers[i]!)) continue;
-    args.push(elementText(registers[i]!));
-    sent += 1;
+    if (clickFlags[i] === areClickers && mirror.add(registers[i]!)) elements += elementText(registers[i]!);
   }
-  args[countAt] = String(sent);
+  return elements;
 }
 
 function journalEntries(answer: unknown) {
