@@ -60,7 +60,7 @@ const RETIRE_INTERVAL_MS = 60_000;
 const PROBE_INTERVAL_MS = 400;
 const STOP_GRACE_MS = 5_000;
 const RESTORE_INTERVAL_MS = 500;
-const CHECK_LEFT_INTERVAL_MS = 500;
+const FIND_LOSSES_INTERVAL_MS = 500;
 /** A reader of rows waits no longer: usually a flush takes some 20 ms. */
 const FLUSH_FOR_READER_MS = 1_000;
 /** After a loss, ids of this time have to be restored, and those of a minute and three leases before. */
@@ -75,6 +75,7 @@ export class Shard {
   readonly #adoption: AdoptionOptions;
   readonly #identity: WriterIdentity;
   readonly #tasks: RecurringTask[];
+  #comparedConnections = 0;
 
   constructor(options: ShardOptions) {
     const { number, hot, cold, ledger, metrics, log, clock, settings, journals, signal } = options;
@@ -110,8 +111,8 @@ export class Shard {
         this.committer.probe(),
       ),
       recurringTask("watch admission", PROBE_INTERVAL_MS, log, clock, async () => lookAtAdmission()),
-      recurringTask("adopt journals", leaseMs, log, clock, () => adoptJournals({ ...this.#adoption, signal })),
-      recurringTask("check what is left to adopters", CHECK_LEFT_INTERVAL_MS, log, clock, () => this.#checkLeft()),
+      recurringTask("adopt journals", leaseMs, log, clock, () => this.#findEnded()),
+      recurringTask("look for losses", FIND_LOSSES_INTERVAL_MS, log, clock, () => this.#findLosses()),
       recurringTask("restore ids", RESTORE_INTERVAL_MS, log, clock, () => ids.look()),
       recurringTask("note which ids are known", NOTE_IDS_INTERVAL_MS, log, clock, () => ids.note()),
       recurringTask("retire hours", RETIRE_INTERVAL_MS, log, clock, () => this.retire()),
@@ -128,10 +129,23 @@ export class Shard {
     for (const task of this.#tasks) task.start();
   }
 
-  async #checkLeft(): Promise<void> {
+  async #findEnded(): Promise<void> {
+    await adoptJournals({ ...this.#adoption, signal: this.#options.signal });
+    await this.#compareWriters();
+  }
+
+  async #findLosses(): Promise<void> {
     await this.#identity.checkLeft();
     // Owed batches wait for ids, which may be known by now.
     if (this.committer.isOwing) this.committer.kick();
+    if (this.hot.connections !== this.#comparedConnections) await this.#compareWriters();
+  }
+
+  /** To be called again and again: a writer may store events late, or while Redis has two masters. */
+  async #compareWriters(): Promise<void> {
+    const { connections } = this.hot;
+    await this.#identity.compareWriters();
+    this.#comparedConnections = connections;
   }
 
   get writer(): string | undefined {

@@ -65,6 +65,7 @@ export function coldShard(cold: ColdStore, shard: number, shards: number) {
     seal: (writer: string, skippedSeq?: number) => cold.seal(writer, shard, skippedSeq),
     epoch: () => cold.epoch(shard),
     beginEpoch: (from: number) => cold.beginEpoch(from, shard),
+    writersOf: (epoch: number, sealedWithinMs: number) => cold.writersOf(epoch, sealedWithinMs, shard),
     /** Dead letters included. */
     storedEvents: async (writer: string) => (await cold.storedEvents([writer])).byWriter.get(writer) ?? 0,
     read: (key: HourKey) => cold.read(key, [shard]),

@@ -102,6 +102,11 @@ export interface FlushStore {
    * if the shard is not at epoch `from`.
    */
   beginEpoch(from: number, shard?: number): Promise<boolean>;
+  /**
+   * Those that were first flushed in this epoch and have stored events; of sealed ones only those that stored or were
+   * sealed within this time. The latest 1,000.
+   */
+  writersOf(epoch: number, sealedWithinMs: number, shard?: number): Promise<readonly string[]>;
 }
 
 /** For messages. `batches`: at least one. */

@@ -13,7 +13,7 @@
  *   written to it until every journal has been flushed and it is initialized again, with no hour held.
  */
 import type { Batch, JournaledBatch } from "../domain/batch.ts";
-import type { HourCounts, HourKey } from "../domain/event.ts";
+import { DAY_MS, type HourCounts, type HourKey } from "../domain/event.ts";
 import type { HourRange, HourRecord, HourTotals } from "../domain/hour-range.ts";
 import type { DataSet } from "./cold.ts";
 
@@ -88,6 +88,12 @@ export class HotUnavailableError extends Error {
   }
 }
 
+/**
+ * For how long a writer whose journal was removed is known, and its fence: a process that was frozen for longer finds
+ * itself unknown.
+ */
+export const ENDED_WRITER_KNOWN_MS = 7 * DAY_MS;
+
 /** Every method throws HotUnavailableError when the store is unavailable. */
 export interface HotStore {
   readonly name: string;
@@ -97,6 +103,8 @@ export interface HotStore {
   readonly isShared: boolean;
   /** True if commits can be sent now, as far as is known without asking. */
   readonly isReady: boolean;
+  /** How many connections there have been: behind each there may be another server, which lacks something. */
+  readonly connections: number;
   /** Connects. Answers warnings about how durable the store is set up to be: empty if all is well. */
   open(): Promise<readonly string[]>;
 
@@ -110,6 +118,11 @@ export interface HotStore {
   initialize(freshFrom: number, epoch?: number, areIdsKnown?: boolean): Promise<boolean>;
   /** A data set of this epoch is no longer initialized. Fails if the store accepts no writes, whatever it holds. */
   discard(epoch: number): Promise<void>;
+  /**
+   * False if the data set of this epoch does not know one of these writers, which have committed to it: it has lost
+   * what they brought, and is no longer initialized.
+   */
+  requireWriters(epoch: number, writers: readonly string[]): Promise<boolean>;
   /** Which database the data here belongs to. Undefined if none is recorded; `offered` is then recorded. */
   dataSet(offered?: DataSet): Promise<DataSet | undefined>;
 

@@ -38,6 +38,16 @@ function failuresOf(from: number, to: number, faults: readonly FaultName[]): str
 testSeeds("without losses of the hot store", SEEDS, WITHOUT_LOSSES);
 testSeeds("with them", SEEDS_WITH_LOSSES, FAULT_NAMES);
 
+/** Each fails unless the writers of both stores are compared: their instances end within the lag of a failover. */
+const SEEDS_OF_LOST_WRITERS = [34, 74, 1217];
+
+test("a hot store that lacks a writer of the cold store's is set up anew", () => {
+  for (const seed of SEEDS_OF_LOST_WRITERS) {
+    const [failure] = failuresOf(seed, seed, ["kill", "stop", "split"]);
+    expect(failure).toBeUndefined();
+  }
+});
+
 test("the same seed does the same, step by step", () => {
   for (let seed = 1; seed <= DETERMINISM_SEEDS; seed++) {
     const [first, second] = [run(planOf(seed, FAULT_NAMES)), run(planOf(seed, FAULT_NAMES))];

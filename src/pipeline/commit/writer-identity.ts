@@ -20,7 +20,7 @@ import { type HotStore, HotUnavailableError, type Initialization } from "../../s
 import type { RingRoom } from "../flush/backlog.ts";
 import type { Flusher, WriterBooks } from "../flush/flusher.ts";
 import type { IdRestoration } from "../upkeep/id-restoration.ts";
-import { type AdoptionOptions, initializeDataSet, sealWriter } from "../upkeep/journal-adoption.ts";
+import { type AdoptionOptions, initializeDataSet, lacksWriters, sealWriter } from "../upkeep/journal-adoption.ts";
 
 const EMPTY_HOT_STORE =
   "the hot store is empty, though this database was used with one before: it has lost its data, or is another one. " +
@@ -28,6 +28,8 @@ const EMPTY_HOT_STORE =
 const OTHER_EPOCH =
   "the hot store holds an earlier state of this data: it was restored from a backup, or another one was used since. " +
   "Its journals are stored in the database, its hours are dropped";
+const LACKS_WRITERS =
+  "the hot store does not know writers that have stored events: it has lost data, as in a failover, and is set up anew";
 
 /** The batch above the last one whose outcome is known: the only one that may be in doubt. */
 interface Doubt {
@@ -66,6 +68,8 @@ export class WriterIdentity {
   users: UserHash | undefined;
   isLost = false;
   #isSealed = false;
+  /** Of the present writer. */
+  #epoch = 0;
   /** Of the writer that was given up, and not replaced yet. */
   #given: { readonly name: string; readonly fate: Fate | undefined } | undefined;
 
@@ -95,16 +99,36 @@ export class WriterIdentity {
   }
 
   async #ensureInitialized(): Promise<Initialization | undefined> {
-    const { hot, adoption, log, clock } = this.#options;
+    const { hot, adoption, clock } = this.#options;
     const found = await hot.initialization();
-    const current = found && (await this.#askCold(() => adoption.cold.epoch()));
-    if (found !== undefined && (current === undefined || current === found.epoch)) return found;
-    if (found !== undefined) {
-      log.warn({ epoch: found.epoch, current, hotStore: hot.description }, OTHER_EPOCH);
-      await hot.discard(found.epoch);
-    }
+    if (found !== undefined && (await this.#askCold(() => this.#isCurrent(found.epoch))) !== false) return found;
     await initializeDataSet(adoption, clock);
     return await hot.initialization();
+  }
+
+  /** If it is not, it is no longer initialized. */
+  async #isCurrent(epoch: number): Promise<boolean> {
+    const { hot, adoption, log } = this.#options;
+    const current = await adoption.cold.epoch();
+    if (current === epoch) return !(await this.#lacksWriters(epoch));
+    log.warn({ epoch, current, hotStore: hot.description }, OTHER_EPOCH);
+    await hot.discard(epoch);
+    return false;
+  }
+
+  async #lacksWriters(epoch: number): Promise<boolean> {
+    const { adoption, log } = this.#options;
+    const isLacking = await lacksWriters(adoption, epoch);
+    if (isLacking) log.warn({ epoch }, LACKS_WRITERS);
+    return isLacking;
+  }
+
+  /**
+   * Notices what the hot store lacks of writers that have ended: then the next renewal of the lease finds the data set
+   * no longer initialized. Throws HotUnavailableError or ColdUnavailableError.
+   */
+  async compareWriters(): Promise<void> {
+    if (this.name !== undefined && !this.isLost) await this.#lacksWriters(this.#epoch);
   }
 
   /** Undefined if the cold store does not answer soon. */
@@ -143,6 +167,7 @@ export class WriterIdentity {
     }
     ids.begin(initialized);
     flusher.beginWriter(name, initialized.epoch);
+    this.#epoch = initialized.epoch;
     const given = this.#given;
     if (given !== undefined) {
       const fields = { old: given.name, writer: name, orphans: this.orphans.length };

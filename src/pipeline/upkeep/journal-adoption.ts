@@ -13,13 +13,13 @@
  * (ColdShard.beginEpoch): what they store later would be missing from its hours and its ids.
  */
 import type { JournaledBatch } from "../../domain/batch.ts";
-import { HOUR_MS } from "../../domain/event.ts";
+import { DAY_MS, HOUR_MS } from "../../domain/event.ts";
 import type { Ledger } from "../../domain/ledger.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import type { Log } from "../../runtime/log.ts";
 import { WriterSealedError } from "../../store/cold.ts";
 import type { ColdShard } from "../../store/cold-shard.ts";
-import { type HotStore, HotUnavailableError } from "../../store/hot.ts";
+import { ENDED_WRITER_KNOWN_MS, type HotStore, HotUnavailableError } from "../../store/hot.ts";
 import { idsMissingSince } from "./id-restoration.ts";
 
 export interface AdoptionOptions {
@@ -36,6 +36,8 @@ const INITIALIZE_ATTEMPTS = 5;
 /** For the other instance that has begun the present epoch to initialize its data set: some ms if it is not busy. */
 const OTHER_GRACE_MS = 500;
 const OTHER_POLL_MS = 50;
+/** Less than for how long such a writer is known: its journal was removed about when it was sealed. */
+const SEALED_WITHIN_MS = ENDED_WRITER_KNOWN_MS - DAY_MS;
 
 /** Adopts every journal that may be adopted. */
 export async function adoptJournals(options: AdoptionOptions): Promise<void> {
@@ -131,6 +133,11 @@ async function drainJournal(options: AdoptionOptions, writer: string): Promise<D
   }
 }
 
+/** Of a name under which an adopter stores. */
+function withoutSuffix(name: string): string {
+  return name.replace(/~+$/, "");
+}
+
 async function flushUnlessSealed(
   cold: ColdShard,
   name: string,
@@ -184,6 +191,20 @@ async function isInitializedByOther(hot: HotStore, epoch: number, clock: Clock):
     await clock.sleep(OTHER_POLL_MS);
   }
   return true;
+}
+
+/**
+ * Whether the hot store lacks what a writer has stored that has ended since, so that nobody else would notice: its
+ * process started and ended between a failover and the last write that the new master has. What a writer that is known
+ * lacks is noticed when its journal is adopted.
+ */
+export async function lacksWriters({ hot, cold }: AdoptionOptions, epoch: number): Promise<boolean> {
+  if (!hot.isShared) return false;
+  await cold.open();
+  // Read before Redis is: whatever is stored was committed before that.
+  const names = await cold.writersOf(epoch, SEALED_WITHIN_MS);
+  if (names.length === 0) return false;
+  return !(await hot.requireWriters(epoch, [...new Set(names.map(withoutSuffix))]));
 }
 
 async function hasNoIds(cold: ColdShard): Promise<boolean> {

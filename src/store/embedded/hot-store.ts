@@ -56,6 +56,7 @@ const HOURS_PER_PIECE = 100;
 export class EmbeddedHotStore implements HotStore {
   readonly isShared = false;
   readonly name = "Memory";
+  readonly connections = 1;
   readonly description: string;
   readonly #journal: EmbeddedJournal;
   readonly #now: () => number;
@@ -115,6 +116,10 @@ export class EmbeddedHotStore implements HotStore {
 
   async discard(epoch: number): Promise<void> {
     if (this.#epoch === epoch) this.#freshFrom = undefined;
+  }
+
+  async requireWriters(): Promise<boolean> {
+    return true;
   }
 
   async dataSet(offered?: DataSet): Promise<DataSet | undefined> {

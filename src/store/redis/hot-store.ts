@@ -32,6 +32,7 @@ import { UserSketches } from "../../domain/unique-users/user-sketches.ts";
 import type { DataSet } from "../cold.ts";
 import {
   type CommitResult,
+  ENDED_WRITER_KNOWN_MS,
   type EndedWriter,
   type HotStore,
   HotUnavailableError,
@@ -75,6 +76,7 @@ import leaseRule from "./scripts/writers/lease-rule.lua" with { type: "text" };
 import ownersSource from "./scripts/writers/owners.lua" with { type: "text" };
 import registerSource from "./scripts/writers/register.lua" with { type: "text" };
 import removeSource from "./scripts/writers/remove.lua" with { type: "text" };
+import requireSource from "./scripts/writers/require.lua" with { type: "text" };
 
 const SCRIPTS = {
   commit: script("commit", commitSource),
@@ -96,10 +98,9 @@ const SCRIPTS = {
   owners: script("owners", leaseRule + ownersSource),
   fence: script("fence", leaseRule + fenceSource),
   remove: script("remove", removeSource),
+  require: script("require", requireSource),
 };
 
-/** How long a fence outlives its journal: a process frozen for longer finds itself unknown instead. */
-const FENCE_MEMORY_MS = 7 * 86_400_000;
 /** A restorer of ids that says nothing for so long has ended. */
 const RESTORER_LEASE_MS = 15_000;
 /** Of small batches; of large ones fewer, so that Redis is never busy for more than some ms. */
@@ -204,6 +205,10 @@ export class RedisHotStore implements HotStore {
     return this.#link.isReady;
   }
 
+  get connections(): number {
+    return this.#link.connections;
+  }
+
   /**
    * Before anything is read over a new connection: a server that came back without batches which it had
    * acknowledged (a crash of its host, a fail-over) holds hours that are not complete.
@@ -252,6 +257,11 @@ export class RedisHotStore implements HotStore {
 
   async discard(epoch: number): Promise<void> {
     await this.#link.run(SCRIPTS.discard, [this.#keys.meta], [String(epoch)], flag);
+  }
+
+  async requireWriters(epoch: number, writers: readonly string[]): Promise<boolean> {
+    const keys = [this.#keys.meta, ...writers.map((writer) => this.#keys.writer(writer))];
+    return await this.#link.run(SCRIPTS.require, keys, [String(epoch)], flag);
   }
 
   async dataSet(offered?: DataSet): Promise<DataSet | undefined> {
@@ -465,7 +475,7 @@ export class RedisHotStore implements HotStore {
   async removeJournal(writer: string, watermark: number): Promise<void> {
     const { writers, meta } = this.#keys;
     const keys = [writers, this.#keys.writer(writer), this.#keys.journal(writer), meta];
-    const args = [writer, String(FENCE_MEMORY_MS), String(watermark)];
+    const args = [writer, String(ENDED_WRITER_KNOWN_MS), String(watermark)];
     await this.#link.run(SCRIPTS.remove, keys, args, flag);
   }
 

@@ -68,6 +68,8 @@ export class RedisLink {
   /** Connected, but not for use before onConnect has passed. */
   #newConnection: RedisConnection | undefined;
   #connection: RedisConnection | undefined;
+  /** How many there have been. */
+  connections = 0;
   #closed = false;
   #reconnectTimer: Timer | undefined;
   #lastError = "not connected yet";
@@ -119,6 +121,7 @@ export class RedisLink {
     }
     this.#clusterNodes = connection.clusterNodes;
     this.#connection = connection;
+    this.connections += 1;
   }
 
   /** Like connect(), but goes on trying in the background when it fails. */

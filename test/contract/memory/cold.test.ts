@@ -5,7 +5,7 @@ import { ColdClient } from "../../simulation/stores/cold/client.ts";
 import { ColdData, type EventRow } from "../../simulation/stores/cold/data.ts";
 import { ColdServer } from "../../simulation/stores/cold/server.ts";
 import { flushContract } from "../cold/contract/flush.ts";
-import { flushedIdsContract } from "../cold/contract/flushed-ids.ts";
+import { lossesContract } from "../cold/contract/losses.ts";
 import { readsContract } from "../cold/contract/reads.ts";
 import { type Harness, NOON } from "../cold/setup.ts";
 import { LiveWorld } from "./live-world.ts";
@@ -34,7 +34,7 @@ async function openHarness(): Promise<Harness> {
       const writerIds = new Map(data.writers.map(({ writer }, id) => [writer, id]));
       const idOf = ({ writer }: EventRow) => writerIds.get(writer)!;
       rows.sort((a, b) => compareHours(a, b) || idOf(a) - idOf(b) || a.seq - b.seq || a.ordinal - b.ordinal);
-      return rows.map(({ shard: _, ...row }) => row);
+      return rows.map(({ shard: _, epoch: __, ...row }) => row);
     },
     hours: hourParts,
     hourParts,
@@ -49,5 +49,5 @@ async function openHarness(): Promise<Harness> {
 }
 
 flushContract(NAME, openHarness);
-flushedIdsContract(NAME, openHarness);
+lossesContract(NAME, openHarness);
 readsContract(NAME, openHarness);

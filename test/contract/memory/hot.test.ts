@@ -3,7 +3,7 @@ import { HotClient } from "../../simulation/stores/hot/client.ts";
 import { HotData } from "../../simulation/stores/hot/data.ts";
 import { HotServer } from "../../simulation/stores/hot/server.ts";
 import { hotStoreContract } from "../hot/contract/contract.ts";
-import { lostIdsContract } from "../hot/contract/lost-ids.ts";
+import { lossesContract } from "../hot/contract/losses.ts";
 import { type Harness, LONG_LEASE_MS, NOON } from "../hot/setup.ts";
 import { LiveWorld } from "./live-world.ts";
 
@@ -35,4 +35,4 @@ async function openHarness(): Promise<Harness> {
 }
 
 hotStoreContract(NAME, openHarness);
-lostIdsContract(NAME, openHarness);
+lossesContract(NAME, openHarness);

@@ -421,6 +421,32 @@ describeFaults((cluster) => {
       }
     });
 
+    test("set back to before a writer came that has ended since: its events are read all the same", async () => {
+      const copy = mkdtempSync(join(tmpdir(), "hourglass-older-"));
+      try {
+        const a = await cluster.site.start();
+        await a.take(click("before"));
+        await a.drained();
+        cpSync(cluster.servers.redis.dataDir, copy, { recursive: true });
+        const b = await cluster.site.start();
+        await b.take(click("of another"), named("id"));
+        await b.drained();
+        await b.stop();
+        await setBack(copy);
+        await waitFor("the hour to be whole", async () => {
+          const { clicks: found, isDegraded } = await a.read(hourAt(NOON));
+          return found === 3 && !isDegraded;
+        });
+        await a.takeInTheEnd(named("id"));
+        const stored = [click("before"), click("of another"), named("id")];
+        await expectReads(a, stored);
+        await cluster.site.expectStored(stored);
+        expect(a.log.has("does not know writers")).toBe(true);
+      } finally {
+        rmSync(copy, { recursive: true, force: true });
+      }
+    });
+
     test("set back, with the cold store behind: what neither has is committed again", async () => {
       const copy = mkdtempSync(join(tmpdir(), "hourglass-older-"));
       try {

@@ -34,7 +34,6 @@ export function finish(world: World): void {
   }
   if (!isDrained(world))
     throw new Failure("not-drained", `after ${DRAIN_MS} ms and ${LEASES} leases: ${whatIsLeft(world)}`);
-  for (const [shard] of world.masters.current.entries()) if (world.masters.isIncomplete(shard)) repair(world, shard);
   checkEvents(world);
   world.throwFailure();
   for (const process of running(world)) {
@@ -198,12 +197,6 @@ function checkVerify(world: World, process: Process): void {
   for (const { differences } of awaited(world, verdicts, "verify")) {
     if (differences.length > 0) world.report("verify", differences.join("; "));
   }
-}
-
-function repair(world: World, shard: number): void {
-  const [process] = running(world);
-  const { hotShards, cold } = world.storesOf(process!);
-  for (const key of hoursOf(world)) awaited(world, verifyAt(cold, hotShards[shard]!, shard, key, true), "repair");
 }
 
 function verifyAt(

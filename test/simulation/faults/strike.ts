@@ -37,7 +37,8 @@ export function strike(world: World, fault: Fault): void {
       world.masters.named(fault.server).skewMs += fault.byMs;
       return;
     case "turn-hour":
-      world.wall.skewMs += fault.byMs;
+      // A loss does not go unnoticed for an hour.
+      if (!world.hasLosses) world.wall.skewMs += fault.byMs;
       return;
     case "read-only":
     case "full":

@@ -286,6 +286,13 @@ const OF_LOSSES: readonly SimulatedMutation[] = [
     "if (epoch === -1 && !this.#writers.has(writer)",
   ),
   inOne(
+    "writers-not-compared",
+    "a data set that lacks a writer of the cold store's is set up anew",
+    ADOPTION,
+    "  if (names.length === 0) return false;\n",
+    "  if (names.length >= 0) return false;\n",
+  ),
+  inOne(
     "ids-taken-for-known",
     "no event with an id is taken before ids are restored",
     ID_RESTORATION,

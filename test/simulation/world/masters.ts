@@ -45,7 +45,6 @@ export interface SplitOptions {
 interface StrayRow {
   readonly row: EventRow;
   readonly writer: string;
-  readonly epoch: number | undefined;
 }
 
 interface LostWrites {
@@ -161,18 +160,17 @@ export class Masters {
 
   #noteIfStray(row: EventRow, data: HotData): void {
     const writer = row.writer.replace(/~+$/, "");
-    if ((data.lastSeq(writer) ?? 0) < row.seq) this.#strayRows.push({ row, writer, epoch: data.meta?.epoch });
+    if ((data.lastSeq(writer) ?? 0) < row.seq) this.#strayRows.push({ row, writer });
   }
 
   /**
-   * Its hours lack rows, and nobody will notice: a process has stored them that stayed with a former master, or of
-   * whose writer nothing is left, and it has ended (docs/redis-cluster.md). `hourglass verify --repair` helps, and so
-   * does the next initialization.
+   * Its hours lack rows that a process has stored which stayed with a former master, or of whose writer nothing is
+   * left, and it has ended: until some process compares the writers of both stores.
    */
-  isIncomplete(shard: number): boolean {
+  #isIncomplete(shard: number): boolean {
     const { data } = this.current[shard]!;
-    return this.#strayRows.some(({ row, writer, epoch }) => {
-      if (row.shard !== shard || epoch !== data.meta?.epoch || data.journals.has(writer)) return false;
+    return this.#strayRows.some(({ row, writer }) => {
+      if (row.shard !== shard || row.epoch !== data.meta?.epoch || data.journals.has(writer)) return false;
       return this.#writers.get(writer)!.isDead && (data.lastSeq(writer) ?? 0) < row.seq;
     });
   }
@@ -203,6 +201,7 @@ export class Masters {
     for (const [writer, lost] of this.#losses.get(server) ?? []) {
       if (lost.events.some(isMissing) || this.#isUnknown(writer, lost, shard)) return true;
     }
+    if (this.#isIncomplete(shard)) return true;
     if (this.#losses.delete(server) && this.#losses.size + this.#splits.size === 0) this.#options.events.noticed();
     return false;
   }

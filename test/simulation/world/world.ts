@@ -301,8 +301,7 @@ export class World implements ReadingSite {
   }
 
   get hasLosses(): boolean {
-    const { masters } = this;
-    return masters.haveLosses || masters.current.some((_, shard) => masters.isIncomplete(shard));
+    return this.masters.haveLosses;
   }
 
   submitted(process: Process, events: number): void {
@@ -342,7 +341,7 @@ export class World implements ReadingSite {
     if (cold.data.version !== this.#checkedColdVersion) checkCold(cold.data, this.report);
     this.#checkedColdVersion = cold.data.version;
     for (const [shard, { data }] of masters.current.entries()) {
-      if (!masters.isUnnoticed(shard) && !masters.isIncomplete(shard)) checkHot(data, cold.data, shard, this.report);
+      if (!masters.isUnnoticed(shard)) checkHot(data, cold.data, shard, this.report);
     }
   }
 

@@ -56,6 +56,8 @@ export function flushRole(database: SqliteDatabase, partsPerHour?: number): Flus
         writing.query(MOVE_EPOCH).run(from + 1);
         return true;
       }),
+    // A data set that was lost is initialized anew with every start.
+    writersOf: async () => [],
   };
 }
 

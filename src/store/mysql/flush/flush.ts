@@ -25,6 +25,7 @@ import {
   lockWriter,
   type NamedWriter,
   readEpoch,
+  writersOf,
 } from "./writers.ts";
 
 /** The text of one INSERT is built without a pause: 1,000 rows take about 1 ms. */
@@ -47,8 +48,8 @@ export function flushRole(
   return {
     async flush(writer, batches, shard = 0, epoch = undefined) {
       if (batches.length === 0) return 0;
-      const named = { name: writer, shard };
-      const flushed = await database.flush(flushName(writer, batches), store, named, epoch, batches, rowsPerInsert);
+      const named = { name: writer, shard, epoch };
+      const flushed = await database.flush(flushName(writer, batches), store, named, batches, rowsPerInsert);
       unfoldedOf[flushed.shard] ??= new UnfoldedHours(partsPerHour);
       const hours = unfoldedOf[flushed.shard]!.append(flushed.additions);
       // If it fails, they have some parts more until the next time.
@@ -72,10 +73,13 @@ export function flushRole(
       }),
     epoch: (shard = 0) => database.read("read its epoch", readEpoch, shard),
     beginEpoch: (from, shard = 0) => database.flush(`begin the epoch after ${from}`, beginEpoch, shard, from),
+    writersOf: (epoch, sealedWithinMs, shard = 0) =>
+      database.read(`list the writers of epoch ${epoch}`, writersOf, shard, epoch, sealedWithinMs),
   };
 }
 
-async function createInEpoch(session: MysqlSession, writer: NamedWriter, epoch: number | undefined) {
+async function createInEpoch(session: MysqlSession, writer: NamedWriter) {
+  const { epoch } = writer;
   if (epoch !== undefined && !(await isOfEpoch(session, writer.shard, epoch))) {
     await session.run("ROLLBACK");
     throw new WriterSealedError(`writer ${writer.name} is of epoch ${epoch}, which has ended`);
@@ -94,12 +98,11 @@ interface Flushed {
 async function store(
   session: MysqlSession,
   writer: NamedWriter,
-  epoch: number | undefined,
   batches: readonly JournaledBatch[],
   rowsPerInsert: number,
 ): Promise<Flushed> {
   await session.run("START TRANSACTION");
-  const row = (await lockWriter(session, writer.name)) ?? (await createInEpoch(session, writer, epoch));
+  const row = (await lockWriter(session, writer.name)) ?? (await createInEpoch(session, writer));
   const { id, seq, sealed, shard } = row;
   const fresh = batches.filter((batch) => batch.seq > seq);
   const last = fresh.at(-1);

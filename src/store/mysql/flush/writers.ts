@@ -9,8 +9,9 @@ import type { MysqlSession } from "../connection/sql-session.ts";
 
 export interface NamedWriter {
   readonly name: string;
-  /** For a new writer: an existing one stays in its shard. */
+  /** Both for a new writer: an existing one keeps its own. */
   readonly shard: number;
+  readonly epoch?: number | undefined;
 }
 
 interface WriterRow {
@@ -36,10 +37,11 @@ export async function lockOrCreateWriter(session: MysqlSession, writer: NamedWri
  * Only for a writer that has no row yet: on one that has, the upsert would use up an id at every flush. If another
  * flush creates the same row, this waits for it, and then reads what it left.
  */
-export async function createWriter(session: MysqlSession, { name, shard }: NamedWriter): Promise<WriterRow> {
-  const upsert = `INSERT INTO writers (writer, seq, shard) VALUES (?, 0, ?)
+export async function createWriter(session: MysqlSession, writer: NamedWriter): Promise<WriterRow> {
+  const { name, shard, epoch = 0 } = writer;
+  const upsert = `INSERT INTO writers (writer, seq, shard, epoch) VALUES (?, 0, ?, ?)
     ON DUPLICATE KEY UPDATE seq = seq`;
-  await session.run(upsert, [name, shard]);
+  await session.run(upsert, [name, shard, epoch]);
   const row = await lockWriter(session, name);
   if (row === undefined) throw new Error(`writer ${name} has no row just after it was written`);
   return row;
@@ -114,4 +116,13 @@ export async function beginEpoch(session: MysqlSession, shard: number, from: num
   await session.run("UPDATE epochs SET epoch = epoch + 1 WHERE shard = ?", [shard]);
   await session.run("COMMIT");
   return true;
+}
+
+/** A sealed one was updated for the last time when it was sealed. */
+const OF_EPOCH = `SELECT writer FROM writers WHERE shard = ? AND epoch = ? AND events > 0
+  AND (sealed = 0 OR updated_at > NOW(3) - INTERVAL ? SECOND) ORDER BY id DESC LIMIT 1000`;
+
+export async function writersOf(session: MysqlSession, shard: number, epoch: number, sealedWithinMs: number) {
+  const rows = await session.rows<{ writer: string }>(OF_EPOCH, [shard, epoch, sealedWithinMs / 1_000]);
+  return rows.map(({ writer }) => writer);
 }

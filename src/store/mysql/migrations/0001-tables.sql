@@ -4,11 +4,12 @@
 
 -- id stands for the writer in every row of events: 4 bytes instead of its name. seq is the watermark: the last batch
 -- stored; events: how many rows its batches made. The watermark of a sealed writer no longer moves. A writer belongs to
--- one shard.
+-- one shard; epoch: that of the shard when it was first flushed.
 CREATE TABLE IF NOT EXISTS writers (
   id INT UNSIGNED NOT NULL AUTO_INCREMENT,
   writer VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
   shard SMALLINT UNSIGNED NOT NULL DEFAULT 0,
+  epoch INT UNSIGNED NOT NULL DEFAULT 0,
   seq BIGINT UNSIGNED NOT NULL,
   events BIGINT UNSIGNED NOT NULL DEFAULT 0,
   sealed TINYINT UNSIGNED NOT NULL DEFAULT 0,

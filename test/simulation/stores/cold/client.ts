@@ -215,6 +215,10 @@ export class ColdClient {
     return await this.#ask(`begin the epoch after ${from}`, (data) => data.beginEpoch(from, shard), true);
   }
 
+  async writersOf(epoch: number, sealedWithinMs: number, shard = 0): Promise<readonly string[]> {
+    return await this.#ask("writersOf", (data) => data.writersOf(epoch, sealedWithinMs, shard));
+  }
+
   async time(): Promise<number> {
     return await this.#ask("time", (data) => data.time());
   }

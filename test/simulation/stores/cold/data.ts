@@ -43,6 +43,8 @@ export interface EventRow extends HourKey {
   readonly user: string;
   readonly id: string | null;
   readonly shard: number;
+  /** Of its writer. */
+  readonly epoch: number;
 }
 
 interface Part extends HourKey {
@@ -58,9 +60,12 @@ interface WriterRow {
   /** In the order in which writers came. */
   readonly id: number;
   readonly shard: number;
+  /** In which it was first flushed. */
+  readonly epoch: number;
   seq: number;
   events: number;
   isSealed: boolean;
+  updatedAtMs: number;
 }
 
 export interface ColdDataListener {
@@ -123,22 +128,24 @@ export class ColdData {
     if (last === undefined) return 0;
     if (isSealed) throw new WriterSealedError(`writer ${writer} is sealed at batch ${seq}`);
     this.version += 1;
-    const rows = fresh.flatMap((batch) => [...rowsOf(writer, batch, shard)]);
+    const record = this.#writerRow(writer, shard, epoch);
+    const rows = fresh.flatMap((batch) => [...rowsOf(writer, batch, record)]);
     for (const row of rows) this.#store(row);
     this.#options.listener?.flushed?.(writer, shard, epoch);
-    const record = this.#writerRow(writer, shard);
     const ids = rows.filter(({ id }) => id !== null);
     const key = { flushedAtMs: this.time(), writer: record.id, seq: last.seq, piece: 0 };
     if (ids.length > 0) this.#idRows.push({ ...key, shard, ids });
     record.seq = last.seq;
     record.events += rows.length;
+    record.updatedAtMs = this.time();
     return rows.length;
   }
 
-  #writerRow(writer: string, shard: number): WriterRow {
+  #writerRow(writer: string, shard: number, epoch = 0): WriterRow {
     let record = this.#writers.get(writer);
     if (record === undefined) {
-      record = { id: this.#writers.size + 1, shard, seq: 0, events: 0, isSealed: false };
+      const [id, updatedAtMs] = [this.#writers.size + 1, this.time()];
+      record = { id, shard, epoch, seq: 0, events: 0, isSealed: false, updatedAtMs };
       this.#writers.set(writer, record);
     }
     return record;
@@ -188,8 +195,16 @@ export class ColdData {
 
   seal(writer: string, shard: number, skippedSeq: number): void {
     const row = this.#writerRow(writer, shard);
+    if (!row.isSealed) row.updatedAtMs = this.time();
     row.isSealed = true;
     if (row.events === 0) row.seq = Math.max(row.seq, skippedSeq);
+  }
+
+  writersOf(epoch: number, sealedWithinMs: number, shard: number): readonly string[] {
+    const sinceMs = this.time() - sealedWithinMs;
+    const isMeant = (row: WriterRow) =>
+      row.shard === shard && row.epoch === epoch && row.events > 0 && (!row.isSealed || row.updatedAtMs > sinceMs);
+    return [...this.#writers].filter(([, row]) => isMeant(row)).map(([writer]) => writer);
   }
 
   isSealed(writer: string): boolean {
@@ -378,12 +393,13 @@ function compareIdRows(a: IdRowKey, b: IdRowKey): number {
   return a.flushedAtMs - b.flushedAtMs || compare([a.writer, a.seq, a.piece], [b.writer, b.seq, b.piece]);
 }
 
-function* rowsOf(writer: string, { seq, groups }: JournaledBatch, shard: number): Generator<EventRow> {
+function* rowsOf(writer: string, { seq, groups }: JournaledBatch, of: WriterRow): Generator<EventRow> {
+  const { shard, epoch } = of;
   let ordinal = 0;
   for (const { stream, hour, ats, clickFlags, users, ids } of groups) {
     for (let i = 0; i < users.length; i++, ordinal++) {
       const kind: Kind = clickFlags[i] ? "click" : "impression";
-      const place = { stream, hour, writer, seq, ordinal, shard };
+      const place = { stream, hour, writer, seq, ordinal, shard, epoch };
       yield { ...place, at: ats[i]!, kind, user: users[i]!, id: ids?.[i] ?? null };
     }
   }

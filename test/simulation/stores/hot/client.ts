@@ -69,6 +69,7 @@ export class HotClient implements HotStore {
   readonly name = "Memory";
   readonly description = "memory of the simulation";
   readonly #options: HotClientOptions;
+  connections = 0;
   #session: Session | undefined;
   #connecting: Promise<void> | undefined;
   #isClosed = false;
@@ -117,6 +118,7 @@ export class HotClient implements HotStore {
     }
     session.isReady = true;
     this.#session = session;
+    this.connections += 1;
   }
 
   #connectInBackground(attempt: number): void {
@@ -191,6 +193,10 @@ export class HotClient implements HotStore {
     const found = await this.#run("initialization", "reads", (data) => data.initialization());
     if (found?.areIdsKnown) this.#idsKnownIn = found.epoch;
     return found;
+  }
+
+  requireWriters(epoch: number, writers: readonly string[]): Promise<boolean> {
+    return this.#run("require writers", "frees", (data) => data.requireWriters(epoch, writers));
   }
 
   dataSet(offered?: DataSet): Promise<DataSet | undefined> {

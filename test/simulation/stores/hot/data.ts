@@ -9,20 +9,19 @@ import { HOUR_MS, type HourKey, hourKeyName, ID_TTL_MS } from "../../../../src/d
 import { type HourRange, type HourRecord, type HourTotals, includes } from "../../../../src/domain/hour-range.ts";
 import { UserSketches } from "../../../../src/domain/unique-users/user-sketches.ts";
 import type { DataSet } from "../../../../src/store/cold.ts";
-import type {
-  CommitResult,
-  EndedWriter,
-  HourRead,
-  Initialization,
-  JournalOwner,
-  LeaseState,
-  RestoreState,
-  StoredId,
+import {
+  type CommitResult,
+  ENDED_WRITER_KNOWN_MS,
+  type EndedWriter,
+  type HourRead,
+  type Initialization,
+  type JournalOwner,
+  type LeaseState,
+  type RestoreState,
+  type StoredId,
 } from "../../../../src/store/hot.ts";
 
 const RESTORER_LEASE_MS = 15_000;
-/** How long a fence outlives its journal. */
-const FENCE_MEMORY_MS = 7 * 86_400_000;
 
 export interface HeldHour extends HourKey {
   clicks: number;
@@ -139,6 +138,12 @@ export class HotData {
 
   discard(epoch: number): void {
     if (this.meta?.epoch === epoch) this.meta = undefined;
+  }
+
+  requireWriters(epoch: number, writers: readonly string[]): boolean {
+    if (this.meta?.epoch !== epoch || writers.every((writer) => this.#writer(writer) !== undefined)) return true;
+    this.meta = undefined;
+    return false;
   }
 
   restoreIds(epoch: number, restorer: string, ids: readonly StoredId[]): RestoreState {
@@ -388,7 +393,7 @@ export class HotData {
     this.journals.delete(writer);
     if (record === undefined) return;
     record.flushed = record.last;
-    record.forgottenAtMs = this.#nowMs() + FENCE_MEMORY_MS;
+    record.forgottenAtMs = this.#nowMs() + ENDED_WRITER_KNOWN_MS;
   }
 }
 

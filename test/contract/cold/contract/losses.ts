@@ -1,4 +1,4 @@
-/** The ids that a cold store has of flushes, for a hot store that may lose them: not the embedded one. */
+/** What a cold store has for a hot store that may lose it: ids and writers. Not the embedded one. */
 import { describe, expect } from "bun:test";
 import type { Event } from "../../../../src/domain/event.ts";
 import type { ColdStore, IdRowKey } from "../../../../src/store/cold.ts";
@@ -26,7 +26,7 @@ async function idsOf(store: ColdStore, sinceMs: number, shard?: number): Promise
   return found;
 }
 
-export function flushedIdsContract(name: string, open: () => Promise<Harness>): void {
+export function lossesContract(name: string, open: () => Promise<Harness>): void {
   describe(`cold store contract: ${name} > ids`, () => {
     const test = testWithStore(open);
 
@@ -66,6 +66,29 @@ export function flushedIdsContract(name: string, open: () => Promise<Harness>): 
       await store.flush("w1", [batchOf(2, [named("new")])]);
       expect(await store.forgetFlushedIds(flushedBy + 1)).toBe(false);
       expect(await idsOf(store, 0)).toEqual(["site-1 new"]);
+    });
+  });
+
+  describe(`cold store contract: ${name} > writers of an epoch`, () => {
+    const test = testWithStore(open);
+    const inOrder = async (writers: Promise<readonly string[]>) => [...(await writers)].sort();
+
+    test("are those that stored events in it: living ones, and those that were sealed lately", async ({ store }) => {
+      const flush = (writer: string, epoch: number, shard = 0) =>
+        store.flush(writer, [batchOf(1, [click(`of ${writer}`)])], shard, epoch);
+      await flush("earlier", 0);
+      await store.beginEpoch(0);
+      await flush("living", 1);
+      await flush("sealed", 1);
+      await store.seal("sealed");
+      await store.seal("silent");
+      await flush("other shard", 0, 1);
+      expect(await inOrder(store.writersOf(1, HOUR_AGO_MS))).toEqual(["living", "sealed"]);
+      expect(await inOrder(store.writersOf(1, 0))).toEqual(["living"]);
+      expect(await inOrder(store.writersOf(0, HOUR_AGO_MS))).toEqual(["earlier"]);
+      expect(await inOrder(store.writersOf(0, HOUR_AGO_MS, 1))).toEqual(["other shard"]);
+      await store.beginEpoch(1);
+      expect(await store.writersOf(2, HOUR_AGO_MS)).toEqual([]);
     });
   });
 }

@@ -1,4 +1,4 @@
-/** How ids are restored, where they may be lost: not in the embedded store, which has them in its journal's file. */
+/** What a store that others share may lose: ids, which are restored, and writers. The embedded one has both on disk. */
 import { describe, expect } from "bun:test";
 import type { StoredId } from "../../../../src/store/hot.ts";
 import { batchOf } from "../../../harness/pipeline/batches.ts";
@@ -11,7 +11,7 @@ function storedIds(...ids: readonly string[]): StoredId[] {
   return ids.map((id) => ({ stream: STREAM, id, ttlMs: LONG_MS }));
 }
 
-export function lostIdsContract(name: string, openHarness: () => Promise<Harness>): void {
+export function lossesContract(name: string, openHarness: () => Promise<Harness>): void {
   describe(`hot store contract: ${name} > lost ids`, () => {
     const test = testWithStore(openHarness);
 
@@ -56,6 +56,23 @@ export function lostIdsContract(name: string, openHarness: () => Promise<Harness
         return Bun.deepEquals(await store.commit("w1", seq, batchOf([click("b", "short")])), committed());
       });
       expect(await store.commit("w1", seq + 1, batchOf([click("a", "orphan")]))).toEqual(committed(0));
+    });
+  });
+
+  describe(`hot store contract: ${name} > lost writers`, () => {
+    const test = testWithStore(openHarness);
+
+    test("a data set that does not know a writer of its epoch is no longer initialized", async ({ store }) => {
+      await store.initialize(NOON, 3);
+      for (const writer of ["living", "ended"]) await store.register(writer, 3);
+      await store.abandon("ended");
+      await store.removeJournal("ended", 0);
+      expect(await store.requireWriters(3, ["living", "ended"])).toBe(true);
+      expect(await store.requireWriters(2, ["unknown"])).toBe(true);
+      expect((await store.initialization())?.epoch).toBe(3);
+      expect(await store.requireWriters(3, ["living", "unknown", "ended"])).toBe(false);
+      expect(await store.initialization()).toBeUndefined();
+      expect(await store.renewLease("living", 0)).toBe("lost");
     });
   });
 }
