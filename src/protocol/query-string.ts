@@ -1,6 +1,6 @@
 /**
  * Parses the query of a URL.
- * Invariant: a parameter that is repeated or badly encoded is refused, and never resolved by a guess.
+ * Invariant: a parameter that is repeated or badly encoded is refused or ignored, and never resolved by a guess.
  */
 import { EXPECTS_NO_REPLACEMENT, hasReplacement } from "../domain/user-text.ts";
 import { InputError } from "./input-error.ts";
@@ -10,25 +10,64 @@ export class MalformedQueryError extends InputError {
 }
 
 const EXPECTS_UTF8 = `percent-encoded UTF-8, ${EXPECTS_NO_REPLACEMENT}`;
+const ASCII_ENCODED = /^(?:[^%]|%[0-7][0-9a-f])*$/i;
 
 export type Query = Record<string, string | undefined>;
 
 /** `url`: without a fragment, as a server gets it. Throws MalformedQueryError. */
 export function queryOf(url: string): Query {
   const query: Query = Object.create(null);
+  forEachPair(url, (pair) => takePair(query, pair));
+  return query;
+}
+
+/** By the parameter's name. */
+export type QueryFaults = ReadonlyMap<string, MalformedQueryError>;
+
+/**
+ * For links, to which others append parameters: reads only the parameters of these names (in ASCII), and ignores all
+ * others, even those that can't be read. Costs no error for any of those, as a link may have thousands.
+ */
+export function linkQueryOf(url: string, names: ReadonlySet<string>): { query: Query; faults: QueryFaults } {
+  const query: Query = Object.create(null);
+  const faults = new Map<string, MalformedQueryError>();
+  forEachPair(url, (pair) => {
+    const name = asciiNameOf(pair);
+    if (name === undefined || !names.has(name) || faults.has(name)) return;
+    try {
+      takePair(query, pair);
+    } catch (error) {
+      faults.set(name, error as MalformedQueryError);
+    }
+  });
+  return { query, faults };
+}
+
+/** Throws the fault of one of these parameters. */
+export function checkReadable(faults: QueryFaults, ...names: readonly string[]): void {
+  for (const name of names) if (faults.has(name)) throw faults.get(name);
+}
+
+/** Undefined if it is badly encoded, or may not be ASCII. */
+function asciiNameOf(pair: string): string | undefined {
+  const equals = pair.indexOf("=");
+  const name = equals === -1 ? pair : pair.slice(0, equals);
+  if (!name.includes("%")) return name;
+  return ASCII_ENCODED.test(name) ? decodeURIComponent(name) : undefined;
+}
+
+function forEachPair(url: string, take: (pair: string) => void): void {
   const mark = url.indexOf("?");
   let start = mark === -1 ? url.length : mark + 1;
   while (start < url.length) {
     let end = url.indexOf("&", start);
     if (end === -1) end = url.length;
-    if (end > start) takePair(query, url, start, end);
+    if (end > start) take(url.slice(start, end));
     start = end + 1;
   }
-  return query;
 }
 
-function takePair(query: Query, url: string, start: number, end: number): void {
-  const pair = url.slice(start, end);
+function takePair(query: Query, pair: string): void {
   const equals = pair.indexOf("=");
   const name = decode("parameter name", equals === -1 ? pair : pair.slice(0, equals));
   const value = equals === -1 ? "" : decode(name, pair.slice(equals + 1));

@@ -97,6 +97,23 @@ const REFUSED: Readonly<Record<string, Refused>> = {
   "a redirect to a program": { target: signedTarget("javascript:alert(1)", "no"), ...INVALID, field: "to" },
   "a redirect to data": { target: signedTarget("data:text/html,hi", "no"), ...INVALID, field: "to" },
   "a redirect to two pages": { target: `${signedTarget(PAGE, "no")}&to=x`, ...MALFORMED, field: "to" },
+  "a redirect to two pages of an allowed origin": {
+    target: `${redirectTarget(`${ORIGIN}/a`, { stream: "no" })}&t%6F=${encodeURIComponent(`${ORIGIN}/b`)}`,
+    ...MALFORMED,
+    field: "to",
+  },
+  "a redirect to a badly encoded page": { target: `/r?stream=no&to=${ORIGIN}/%ff`, ...MALFORMED, field: "to" },
+  "a redirect to a badly encoded page and another": {
+    target: `/r?stream=no&to=%ff&to=${ORIGIN}/`,
+    ...MALFORMED,
+    field: "to",
+  },
+  "a redirect signed for one of two streams": {
+    target: `${signedTarget(PAGE, "no")}&stream=yes`,
+    ...MALFORMED,
+    field: "stream",
+  },
+  "a redirect with two signatures": { target: `${signedTarget(PAGE, "no")}&sig=x`, ...MALFORMED, field: "sig" },
   "a redirect that is not signed": { target: redirectTarget(PAGE, { stream: "no" }), ...NOT_ALLOWED },
   "a redirect signed for another page": {
     target: redirectTarget(`${PAGE}!`, { stream: "no", sig: signatureOf(SECRET, PAGE, "no") }),
@@ -227,6 +244,32 @@ for (const { name, needs, open } of MODES) {
       const answer = await fetch(output.trim(), { redirect: "manual" });
       expect([answer.status, answer.headers.get("location")]).toEqual([302, PAGE]);
       expect(await countsOf("signed.link")).toMatchObject({ clicks: 1 });
+    });
+
+    test("a redirect leads on whatever its link has, and counts if known parameters are readable", async () => {
+      const { accepted, refused } = await ledgerOf(service);
+      const page = `${ORIGIN}/x`;
+      const links = [redirectTarget(page, { stream: "appended" }), signedTarget(PAGE, "appended")];
+      const appended = ["utm=a&utm=b", "a[]=1&a[]=2", "utm_campaign=%E9t%E9", "x=%", "%zz=1", "user=%C3%A9&%", "&=&=&"];
+      const unreadable = ["user=%FF", "user=a&user=b", "id=a&id=b", "timestamp=%", "timestamp=1&timestamp=1"];
+      const follow = async (target: string, location: string, notCounted: string | undefined) => {
+        const { status, headers } = await get(service, target);
+        const got = [status, headers.get("location"), headers.get("hourglass-not-counted")];
+        expect({ target, got }).toEqual({ target, got: [302, location, notCounted] });
+      };
+      for (const [i, link] of links.entries()) {
+        const location = [page, PAGE][i]!;
+        for (const more of appended) await follow(`${link}&${more}`, location, undefined);
+        for (const more of unreadable) await follow(`${link}&${more}`, location, "invalid");
+      }
+      // Where an origin allows the target, no signature depends on these.
+      for (const more of ["stream=b*", "stream=%ff", "stream=a&stream=b"]) {
+        await follow(`${redirectTarget(page)}&${more}`, page, "invalid");
+      }
+      await follow(`${links[0]}&sig=a&sig=%ff`, page, undefined);
+      const after = await ledgerOf(service);
+      expect(after.accepted - accepted).toBe(2 * appended.length + 1);
+      expect(after.refused.invalid - refused.invalid).toBe(2 * unreadable.length + 3);
     });
 
     test("a click that is not valid is not counted, and its visitor gets there all the same", async () => {

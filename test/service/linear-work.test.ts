@@ -23,7 +23,7 @@ import { type BodyFormat, readEvents } from "../../src/protocol/body/read-events
 import { csvFields } from "../../src/protocol/csv.ts";
 import { eventOf, whatIsWrongWith } from "../../src/protocol/event/from-object.ts";
 import { readEvent, readHourQuery, readQuery } from "../../src/protocol/event/from-query.ts";
-import { queryOf } from "../../src/protocol/query-string.ts";
+import { linkQueryOf, queryOf } from "../../src/protocol/query-string.ts";
 import { isLinear, type Work } from "../harness/growth.ts";
 
 const NOW = Date.UTC(2026, 0, 31, 12);
@@ -197,6 +197,8 @@ const QUERIES: Readonly<Record<string, (size: number) => string>> = {
   "names without values": numbered((i) => `n${i}`),
   "names with values": numbered((i) => `n${i}=1`),
   "names with encoded values": numbered((i) => `n${i}=%41+`),
+  "names that are badly encoded": (size) => repeated("%&", size),
+  "one name again and again": (size) => repeated("to&", size),
   ampersands: (size) => repeated("&", size),
   "equals signs": (size) => repeated("=", size),
   "question marks": (size) => repeated("?", size),
@@ -224,7 +226,8 @@ const QUERY_READERS: Readonly<Record<string, (query: string) => unknown>> = {
   },
   "a redirect's query": (query) => {
     const targets = new RedirectTargets({ redirectSecret: "secret", redirectOrigins: ["https://a.example"] });
-    return targets.allowed(queryOf(`http://h/r?${query}`));
+    const link = linkQueryOf(`http://h/r?${query}`, new Set(["to", "sig", "stream"]));
+    return targets.allowed(link.query, link.faults);
   },
 };
 
@@ -409,10 +412,10 @@ const GROUPS: Readonly<Record<string, Record<string, Work>>> = {
   "redirect targets": heads(
     {
       target: (to) =>
-        new RedirectTargets({ redirectSecret: "secret", redirectOrigins: ["https://a.example"] }).allowed({
-          to,
-          sig: to,
-        }),
+        new RedirectTargets({ redirectSecret: "secret", redirectOrigins: ["https://a.example"] }).allowed(
+          { to, sig: to },
+          new Map(),
+        ),
     },
     TARGETS,
   ),

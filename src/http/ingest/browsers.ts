@@ -8,7 +8,7 @@
 import { Elysia } from "elysia";
 import type { RefusalReason } from "../../domain/refusal-reasons.ts";
 import { type Outcome, type Refusal, UNKNOWN } from "../../pipeline/commit/open-batch.ts";
-import { type Query, queryOf } from "../../protocol/query-string.ts";
+import { checkReadable, linkQueryOf, type Query, type QueryFaults, queryOf } from "../../protocol/query-string.ts";
 import { answerToError, errorAnswer, NO_STORE, outcomeAnswer, refusalReasonOf } from "../answers.ts";
 import type { Peers } from "../requests/client-address.ts";
 import type { RequestCounts } from "../requests/counts.ts";
@@ -38,6 +38,8 @@ const SCRIPT_HEADERS = {
   "access-control-allow-origin": "*",
   "cross-origin-resource-policy": "cross-origin",
 };
+/** Others are ignored, as whoever passes a link on may append to it (fbclid, utm_source). */
+const LINK_PARAMETERS = new Set(["to", "sig", "timestamp", "user", "stream", "id"]);
 export const TARGET_NOT_ALLOWED = {
   code: "target_not_allowed",
   message: "'to' has neither a signature (of `hourglass sign-redirect`) nor an origin in REDIRECT_ORIGINS",
@@ -96,8 +98,8 @@ class BrowserAnswers {
 
   /** Leads to the target, whatever becomes of the click. */
   async redirect(request: Request, peers: Peers | null): Promise<Response> {
-    const query = queryOf(request.url);
-    const target = this.#targets.allowed(query);
+    const { query, faults } = linkQueryOf(request.url, LINK_PARAMETERS);
+    const target = this.#targets.allowed(query, faults);
     if (target === undefined) return this.#refused(errorAnswer(403, TARGET_NOT_ALLOWED));
     if (request.method === "HEAD") return redirectAnswer(target);
     if (isInChunks(request)) return this.#refused(errorAnswer(400, CHUNKS_IN_GET));
@@ -105,7 +107,7 @@ class BrowserAnswers {
       const visit = this.#events.visitOf(request, peers);
       const { access } = this.#options;
       if (access?.takesFrom(visit.address) === false) return this.#redirected(target, "rate_limited");
-      return redirectAnswer(target, await this.#events.take(clickOf(query), visit));
+      return redirectAnswer(target, await this.#events.take(clickOf(query, faults), visit));
     } catch (error) {
       const reason = refusalReasonOf(error);
       if (reason === undefined) throw error;
@@ -160,7 +162,7 @@ function redirectAnswer(location: string, why?: NotCounted | typeof UNKNOWN): Re
   return new Response(null, { status: 302, headers: { location, ...NO_STORE, ...outcome } });
 }
 
-/** Others may append parameters to a link (fbclid, utm_source): unknown ones are ignored. */
-function clickOf({ timestamp, user, stream, id }: Query): Query {
+function clickOf({ timestamp, user, stream, id }: Query, faults: QueryFaults): Query {
+  checkReadable(faults, "timestamp", "user", "stream", "id");
   return { timestamp, user, stream, id, click: "" };
 }

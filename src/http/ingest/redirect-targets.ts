@@ -5,7 +5,7 @@
 import { timingSafeEqual } from "node:crypto";
 import { DEFAULT_STREAM, EXPECTS_STREAM, isStreamName } from "../../domain/stream-rules.ts";
 import { InvalidParameterError } from "../../protocol/input-error.ts";
-import type { Query } from "../../protocol/query-string.ts";
+import { checkReadable, type Query, type QueryFaults } from "../../protocol/query-string.ts";
 import type { Config } from "../../settings/settings.ts";
 
 export const EXPECTS_TARGET = "an absolute URL, http or https, percent-encoded";
@@ -32,15 +32,21 @@ export class RedirectTargets {
     this.#origins = new Set(redirectOrigins);
   }
 
-  /** The URL to send the browser to; undefined if nothing allows it. Throws InvalidParameterError. */
-  allowed({ to, stream = DEFAULT_STREAM, sig }: Query): string | undefined {
-    if (!isStreamName(stream)) throw new InvalidParameterError("stream", stream, EXPECTS_STREAM);
+  /**
+   * The URL to send the browser to; undefined if nothing allows it. `faults`: those of the query. Throws
+   * MalformedQueryError or InvalidParameterError.
+   */
+  allowed({ to, stream = DEFAULT_STREAM, sig = "" }: Query, faults: QueryFaults): string | undefined {
+    checkReadable(faults, "to");
     const url = webUrl(to ?? "");
     if (to === undefined || url === undefined) {
       throw new InvalidParameterError("to", to ?? null, EXPECTS_TARGET);
     }
     // The parsed form: a browser could parse the original text differently.
-    return this.#origins.has(url.origin) || this.#isSigned(to, stream, sig ?? "") ? url.href : undefined;
+    if (this.#origins.has(url.origin)) return url.href;
+    checkReadable(faults, "stream", "sig");
+    if (!isStreamName(stream)) throw new InvalidParameterError("stream", stream, EXPECTS_STREAM);
+    return this.#isSigned(to, stream, sig) ? url.href : undefined;
   }
 
   #isSigned(target: string, stream: string, signature: string): boolean {

@@ -8,6 +8,7 @@ import {
   answer,
   failure,
   IF_NONE_MATCH,
+  INVALID_PARAMETER,
   internal,
   MALFORMED_QUERY,
   notModified,
@@ -73,7 +74,8 @@ export const browsersPaths: Paths = {
     get: operation("getRedirect", "Browsers", "Count a click, and redirect to a page", {
       description:
         "Only to pages that REDIRECT_ORIGINS or a signature (`hourglass sign-redirect`) allows. The browser is " +
-        "redirected even if the click can't be counted. Unlisted parameters are ignored here.",
+        "redirected even if the click can't be counted, for instance because a parameter other than `to` is invalid " +
+        "or can't be read. Unlisted parameters are ignored here, whatever they are.",
       parameters: queryParameters(
         Type.Object({
           to: Type.String({ description: EXPECTS_TARGET, examples: ["https://shop.example/spring"] }),
@@ -87,9 +89,19 @@ export const browsersPaths: Paths = {
           NOT_COUNTED,
           "hourglass-outcome",
         ]),
-        400: unreadable,
+        400: failure(
+          "Nothing was counted: `to` is given twice or is no percent-encoded UTF-8; or `stream` or `sig` is, and no " +
+            "origin allows the target; or the request has a chunked body.",
+          [MALFORMED_QUERY.code, "unreadable_body"],
+          MALFORMED_QUERY.example,
+        ),
         403: failure("Nothing was counted: the target is not allowed.", [TARGET_NOT_ALLOWED.code], TARGET_NOT_ALLOWED),
-        422: invalid(),
+        422: failure(
+          "Nothing was counted: `to` is missing or is no URL of a page; or `stream` is invalid, and no origin allows " +
+            "the target.",
+          [INVALID_PARAMETER.code],
+          INVALID_PARAMETER.example,
+        ),
         500: internal,
       },
     }),
