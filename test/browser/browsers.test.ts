@@ -299,6 +299,21 @@ for (const { name, needs, open } of MODES) {
       });
     }
 
+    test("a beacon takes an Idempotency-Key as its id", async () => {
+      const target = "/beacon?stream=beacon.key&user=ann&click";
+      for (const more of ["", "", "&id=once"]) {
+        expect((await post(service, target + more, "Idempotency-Key: once")).status).toBe(204);
+      }
+      for (const [more, key] of [
+        ["&id=once", "twice"],
+        ["", '""'],
+      ] as const) {
+        const answer = await post(service, target + more, `Idempotency-Key: ${key}`);
+        expect([answer.status, JSON.parse(answer.body).error.field]).toEqual([422, "idempotency-key"]);
+      }
+      expect(await countsOf("beacon.key")).toEqual({ uniqueUsers: 1, clicks: 1, impressions: 0 });
+    });
+
     test("a beacon with a large body is refused", async () => {
       const { accepted } = await ledgerOf(service);
       const body = "x".repeat(65_537);

@@ -316,6 +316,8 @@ for (const { name, needs, open } of MODES) {
         "no type": [() => Buffer.from(good()), {}, 415, "unsupported_type"],
         "another type": [good, { "content-type": "text/csv" }, 415, "unsupported_type"],
         "another character set": [good, { "content-type": `${NDJSON}; charset=latin1` }, 415, "unsupported_type"],
+        "text in UTF-16": [good, { "content-type": "text/plain; charset=utf-16" }, 415, "unsupported_type"],
+        "text in Latin-1": [good, { "content-type": 'Text/Plain;charset="ISO-8859-1"' }, 415, "unsupported_type"],
         "another encoding": [good, packed("br"), 415, "unsupported_encoding"],
         "no gzip": [good, packed("gzip"), 400, "malformed_body"],
         "gzip that is cut off": [() => gzipSync(good()).subarray(0, -9), packed("gzip"), 400, "malformed_body"],

@@ -7,6 +7,7 @@ import type { OmissionReason } from "../../domain/refusal-reasons.ts";
 import { DEFAULT_STREAM, StreamSet } from "../../domain/stream-rules.ts";
 import type { Outcome } from "../../pipeline/commit/open-batch.ts";
 import { eventOf } from "../../protocol/event/from-query.ts";
+import { withIdempotencyKey } from "../../protocol/event/idempotency-key.ts";
 import { checkStream, TooManyStreamsError } from "../../protocol/input-error.ts";
 import type { Query } from "../../protocol/query-string.ts";
 import type { Peers } from "../requests/client-address.ts";
@@ -46,8 +47,8 @@ export class BrowserEvents {
     return { headers: request.headers, address: this.#options.addresses.of(request, peers) };
   }
 
-  /** Why the event is not counted; undefined if it is stored. Throws InvalidParameterError. */
-  async take(query: Query, visit: Visit): Promise<Outcome | Omission> {
+  /** Why the event is not counted; undefined if it is stored. Throws InvalidParameterError. `key`: Idempotency-Key. */
+  async take(query: Query, visit: Visit, key: string | null = null): Promise<Outcome | Omission> {
     const { pipeline, now } = this.#options;
     const reason = this.#omissionOf(visit);
     if (reason !== undefined) {
@@ -58,7 +59,8 @@ export class BrowserEvents {
     const { user = this.#pseudonymOf(visit, query["stream"], time) } = query;
     const sent = eventOf({ ...query, user }, time, pipeline.retention.earliestAccepted(time));
     // A browser's clock that is ahead must not fill future hours.
-    const event = { ...sent, at: Math.min(sent.at, time) };
+    const atLatest = { ...sent, at: Math.min(sent.at, time) };
+    const event = key === null ? atLatest : withIdempotencyKey(atLatest, key);
     checkStream(event.stream, this.#allowed);
     if (!pipeline.streams.reserve(event.stream)) throw new TooManyStreamsError(event.stream);
     try {

@@ -8,6 +8,7 @@
 import { Elysia } from "elysia";
 import type { RefusalReason } from "../../domain/refusal-reasons.ts";
 import { type Outcome, type Refusal, UNKNOWN } from "../../pipeline/commit/open-batch.ts";
+import { IDEMPOTENCY_KEY } from "../../protocol/event/idempotency-key.ts";
 import { checkReadable, linkQueryOf, type Query, type QueryFaults, queryOf } from "../../protocol/query-string.ts";
 import { answerToError, errorAnswer, NO_STORE, outcomeAnswer, refusalReasonOf } from "../answers.ts";
 import type { Peers } from "../requests/client-address.ts";
@@ -91,7 +92,7 @@ class BrowserAnswers {
     const visit = this.#events.visitOf(request, peers);
     const fault = request.body === null ? undefined : await faultOfBody(request);
     if (fault !== undefined) return this.#refused(fault);
-    const why = await this.#events.take(queryOf(request.url), visit);
+    const why = await this.#events.take(queryOf(request.url), visit, request.headers.get(IDEMPOTENCY_KEY));
     if (isUnstored(why)) return outcomeAnswer(why);
     return new Response(null, { status: 204, headers: notCounted(why) });
   }

@@ -17,6 +17,7 @@ import {
   malformedQuery,
   members,
   operation,
+  type Parameter,
   type Paths,
   queryParameters,
   refTo,
@@ -63,6 +64,13 @@ export const invalid = (...moreCodes: readonly string[]) =>
     INVALID_PARAMETER.example,
   );
 
+export const idempotencyKey: Parameter = {
+  name: IDEMPOTENCY_KEY,
+  in: "header",
+  description: `The same as \`id\`: ${EXPECTS_IDEMPOTENCY_KEY}.`,
+  schema: Type.String({ minLength: 1 }),
+};
+
 export const tooLargeBody = failure("The body is too large (none is needed).", [TOO_LARGE_BODY.code], TOO_LARGE_BODY);
 
 export const analyticsPaths: Paths = {
@@ -74,15 +82,7 @@ export const analyticsPaths: Paths = {
         "once within 24 hours. Without an answer the event may have been counted. A body is ignored. In a URL, `+` " +
         "is a space: send the user `a+b@x.org` as `a%2Bb@x.org`, or it is another user than in JSON. Users are " +
         "compared byte by byte: `é` as one code point (NFC) and as two (NFD) are two users.",
-      parameters: [
-        ...queryParameters(EventQuerySchema),
-        {
-          name: IDEMPOTENCY_KEY,
-          in: "header",
-          description: `The same as \`id\`: ${EXPECTS_IDEMPOTENCY_KEY}.`,
-          schema: Type.String({ minLength: 1 }),
-        },
-      ],
+      parameters: [...queryParameters(EventQuerySchema), idempotencyKey],
       responses: {
         204: answer("The event is stored, now or earlier under the same id, and in every later answer."),
         400: failure(

@@ -3,7 +3,7 @@ import { Type } from "@sinclair/typebox";
 import { EventQuerySchema } from "../../protocol/event/query-rules.ts";
 import { TARGET_NOT_ALLOWED } from "../ingest/browsers.ts";
 import { EXPECTS_TARGET } from "../ingest/redirect-targets.ts";
-import { invalid, outcomeUnknown, refused, tooLargeBody } from "./analytics.ts";
+import { idempotencyKey, invalid, outcomeUnknown, refused, tooLargeBody } from "./analytics.ts";
 import {
   answer,
   failure,
@@ -60,9 +60,12 @@ export const browsersPaths: Paths = {
   "/beacon": {
     post: operation("postBeacon", "Browsers", "Count an event by navigator.sendBeacon", {
       description: "As `POST /analytics`, but time and user default to now and a pseudonym of the sender.",
-      parameters: queryParameters(
-        Type.Object({ ...visit, click, impression, event: Type.Optional({ ...event, examples: ["click"] }) }),
-      ),
+      parameters: [
+        ...queryParameters(
+          Type.Object({ ...visit, click, impression, event: Type.Optional({ ...event, examples: ["click"] }) }),
+        ),
+        idempotencyKey,
+      ],
       responses: {
         204: answer("The event is stored, unless a header says why not.", {}, [NOT_COUNTED]),
         413: tooLargeBody,

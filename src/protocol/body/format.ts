@@ -15,13 +15,9 @@ const BYTE_ORDER_MARK = 0xfeff;
 export function formatOf(got: string | null): BodyFormat {
   // As nearly all write it.
   if (got !== null && Object.hasOwn(FORMATS, got)) return FORMATS[got]!;
-  const [type = "", ...parameters] = (got ?? "")
-    .toLowerCase()
-    .split(";")
-    .map((part) => part.trim());
+  const [type = "", ...parameters] = partsOf(got ?? "");
   const format = Object.hasOwn(FORMATS, type) ? FORMATS[type] : undefined;
-  const isUtf8 = parameters.every((parameter) => /^(charset="?utf-?8"?|(?!charset=).*)$/.test(parameter));
-  if (format !== undefined && isUtf8) return format;
+  if (format !== undefined && parameters.every(isNoOtherCharset)) return format;
   const found = got === null ? "is missing" : `got ${JSON.stringify(got)}`;
   const error = { code: "unsupported_type", message: `content-type: ${found}, expected ${EXPECTS_TYPE}` };
   const accept = Object.keys(FORMATS).join(", ");
@@ -32,9 +28,20 @@ export function formatOf(got: string | null): BodyFormat {
   );
 }
 
-/** What sendBeacon sends a string as, since browsers need no preflight for it (CORS). */
-export function isPlainText(type: string | null): boolean {
-  return /^text\/plain\s*(;|$)/i.test(type ?? "");
+/** What sendBeacon sends a string as, since browsers need no preflight for it (CORS). False if it is not UTF-8. */
+export function isPlainText(got: string | null): boolean {
+  if (got === null || !/^text\/plain\s*(;|$)/i.test(got)) return false;
+  return partsOf(got).slice(1).every(isNoOtherCharset);
+}
+
+function partsOf(contentType: string): string[] {
+  const parts = contentType.toLowerCase().split(";");
+  return parts.map((part) => part.trim());
+}
+
+/** True for parameters that say nothing about the charset, too. */
+function isNoOtherCharset(parameter: string): boolean {
+  return /^(charset="?utf-?8"?|(?!charset=).*)$/.test(parameter);
 }
 
 export function formatOfPlainText(text: string): BodyFormat {
