@@ -2,7 +2,8 @@
  * A client of Hourglass in TypeScript: `fetch` and nothing else, to be copied into a project and cut to size.
  *
  * Every event gets an id, so that a retry is safe: an event that was counted after all counts once. It retries when the
- * service refuses (429, 503), does not know the outcome (504), or the connection breaks.
+ * service refuses (429, 503), does not know the outcome (504), or the connection breaks. An error without the service's
+ * JSON body is like a broken connection: a proxy or the HTTP server itself answered, and nobody knows what was counted.
  *
  *   const hourglass = new Hourglass("http://localhost:7777");
  *   await hourglass.count({ timestamp: Date.now(), user: "ann", event: "click", stream: "shop.spring" });
@@ -168,9 +169,14 @@ export class Hourglass {
     for (let attempt = 1; ; attempt++) {
       const isLast = attempt === this.#attempts;
       const answer = await this.#try(`${this.#url}${path}?${query}`, init, isLast);
-      if (answer !== undefined && (isLast || !isRetried(answer))) {
-        if (answer.ok) return answer;
-        throw new HourglassError(answer.status, await errorOf(answer));
+      const isDone = answer !== undefined && (isLast || !isRetried(answer));
+      if (isDone && answer.ok) return answer;
+      const error = isDone ? await errorOf(answer) : undefined;
+      if (isDone && (isLast || error !== undefined)) {
+        throw new HourglassError(
+          answer.status,
+          error ?? { code: "unknown", message: `answered with ${answer.status}` },
+        );
       }
       const waitS = Number(answer?.headers.get("retry-after") ?? 1);
       await new Promise((resolve) => setTimeout(resolve, 1_000 * waitS));
@@ -199,10 +205,11 @@ function withId(event: HourglassEvent): HourglassEvent {
   return event.id === undefined ? { ...event, id: crypto.randomUUID() } : event;
 }
 
-async function errorOf(answer: Response): Promise<ErrorBody> {
+/** Undefined if the service itself did not answer this. */
+async function errorOf(answer: Response): Promise<ErrorBody | undefined> {
   try {
-    return ((await answer.json()) as { error: ErrorBody }).error;
+    return ((await answer.json()) as { error?: ErrorBody }).error;
   } catch {
-    return { code: "unknown", message: `answered with ${answer.status}` };
+    return undefined;
   }
 }

@@ -98,20 +98,22 @@ export function createApp(options: AppOptions) {
 
 /**
  * Returns a check of the Host header (RFC 9112, 3.2), which answers undefined if the request may be routed. Bun accepts
- * any text, and if it makes no URL, passes the path alone. A request without a Host is accepted: health checks of
- * balancers use HTTP/1.0.
+ * any text, and if it makes no URL, passes the path alone. Of several Hosts it uses the first, and joins all by ", ". A
+ * request without a Host is accepted: health checks of balancers use HTTP/1.0.
  */
 function hostCheck(logged: (request: Request, answer: Response) => Response) {
   // The latest good URL up to its path: most requests have the same.
   let good = "\0";
+  let goodHost: string | null = null;
   return (request: Request): Response | undefined => {
     const { url } = request;
-    if (url.startsWith(good)) return undefined;
+    const host = request.headers.get("host");
+    if (host === goodHost && url.startsWith(good)) return undefined;
     const isPathAlone = url.startsWith("/");
     const origin = isPathAlone ? "" : url.slice(0, url.indexOf("/", EARLIEST_PATH) + 1);
-    const isGood = isPathAlone ? (request.headers.get("host") ?? "") === "" : URL.canParse(origin);
-    if (isGood && !isPathAlone) good = origin;
-    return isGood ? undefined : logged(request, hostRefused(request.headers.get("host")));
+    const isGood = isPathAlone ? (host ?? "") === "" : URL.canParse(origin) && !host?.includes(", ");
+    if (isGood && !isPathAlone) [good, goodHost] = [origin, host];
+    return isGood ? undefined : logged(request, hostRefused(host));
   };
 }
 

@@ -99,6 +99,8 @@ describe("the client, where the service is in trouble", () => {
     "503": () => Response.json({ error: { code: "hot_store_away", message: "" } }, { status: 503, headers: NO_WAIT }),
     "504": () => Response.json({ error: { code: "unknown_outcome", message: "" } }, { status: 504, headers: NO_WAIT }),
     "429": () => Response.json({ error: { code: "rate_limited", message: "" } }, { status: 429, headers: NO_WAIT }),
+    "400 without the service's body": () => new Response(null, { status: 400, headers: NO_WAIT }),
+    "502 of a proxy": () => new Response("<html>", { status: 502, headers: NO_WAIT }),
     "no answer": () => new Promise<Response>(() => {}),
   };
 

@@ -265,6 +265,16 @@ const REFUSED: Readonly<Record<string, Refused>> = {
   "a host with a port that is no number": withHost("a:b"),
   "a host with a port that is too large": withHost("127.0.0.1:99999"),
   "half an address": withHost("[::1"),
+  "two hosts, the second with a path": {
+    request: { method: "GET", target: "/ledger", headers: ["Host: x/y"] },
+    ...INVALID_HOST,
+  },
+  "the same host twice": {
+    request: { method: "GET", target: "/ledger", headers: ["Host: localhost"] },
+    ...INVALID_HOST,
+  },
+  "a host and an empty one": { request: { method: "GET", target: "/ledger", headers: ["Host:"] }, ...INVALID_HOST },
+  "an event to two hosts": { request: { ...post(`?${GOOD}`), headers: ["Host: x"] }, ...INVALID_HOST },
   "an event to a host with a path": {
     request: { ...post(`?${GOOD}`), host: "a/b" },
     ...INVALID_HOST,

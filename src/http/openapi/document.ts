@@ -12,14 +12,19 @@ import { rangesPaths, rangesSchemas } from "./series.ts";
 const ABOUT = `Counts clicks, impressions and unique users per UTC hour and stream.
 
 After a 204, or as \`accepted\` in an answer, an event is stored, in every later answer, and counted once. An error
-other than 500 and 504 means that it was not counted. After 500, 504, or without any answer it may have been: with an
-\`id\` it can be sent again safely. A 503 says in \`retry-after\` when to retry.
+other than 500 and 504, with the body below, means that it was not counted. After 500, 504, an error without that body,
+or without any answer it may have been: with an \`id\` it can be sent again safely. A 503 says in
+\`retry-after\` when to retry.
 
-Every error has the same shape: \`{"error": {"code", "message", "field"?, "got"?, "expected"?}}\`. Unlisted parameters
-are refused, except by \`/r\`. API keys, if the settings require them, are sent as \`Authorization: Bearer hg_…\`. Two
-answers come from the HTTP server itself, without such a body: 431 for a head of more than 16 KB, and 400 for what is
-not HTTP. On any path, a malformed Host header is answered with 400, \`code\`: \`invalid_host\`. Any other path is
-answered with 404, \`code\`: \`not_found\`.`;
+Every error has the same shape: \`{"error": {"code", "message", "field"?, "got"?, "expected"?}}\`. Unlisted
+parameters are refused by \`/analytics\`, \`/events\`, \`/pixel.gif\`, \`/beacon\`, \`/series\`, \`/streams\` and
+\`/live\`, and ignored by all other paths. API keys, if the settings require them, are sent as
+\`Authorization: Bearer hg_…\`. On any path, a Host header that is malformed or repeated is answered with 400, \`code\`:
+\`invalid_host\`. Any other path is answered with 404, \`code\`: \`not_found\`.
+
+Two answers come from the HTTP server itself, without such a body. 431: the head has more than 16 KB, or more than about
+197 headers. 400: the request is not HTTP, is pipelined, has trailers, or has bytes behind its body; whether it was
+counted is unknown, as with a broken connection. A client that closes its sending half early gets no answer at all.`;
 
 function withMethods(paths: Paths): Paths {
   return mapOperations(paths, (operation, _method, path) => {

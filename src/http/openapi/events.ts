@@ -100,8 +100,8 @@ export const eventsPaths: Paths = {
         "Each event has the same promises as a single one. Invalid or refused events do not keep the others from " +
         "being counted, unless `atomic=1`. `text/plain` is for navigator.sendBeacon, which needs no CORS preflight " +
         "with it. With `unknown=ignore`, log shippers may add members of their own; a misspelt `id` is then left " +
-        "out, too, and the event is counted again with each retry. A retry is safe if each event has an `id`; a header " +
-        "`Idempotency-Key` means nothing here.",
+        "out, too, and the event is counted again with each retry. A retry is safe if each event has an `id`; a " +
+        "header `Idempotency-Key` means nothing here.",
       parameters: [
         ...queryParameters(BatchQuerySchema),
         {
