@@ -75,6 +75,7 @@ export class IdRestoration {
     const nowMs = await cold.time();
     const sinceMs = idsMissingSince(nowMs, idsThroughMs - UNNOTICED_LEASES * leaseMs);
     const startMs = clock.monotonicMs();
+    const { connections } = hot;
     log.warn(
       { flushedSince: new Date(sinceMs).toISOString() },
       "restoring ids: events with an id are refused until then",
@@ -95,7 +96,8 @@ export class IdRestoration {
         );
       }
     } while (before !== undefined);
-    if (!(await hot.noteIds(epoch, nowMs, this.#name))) return false;
+    // Another server may lack the last of them: they are restored again.
+    if (hot.connections !== connections || !(await hot.noteIds(epoch, nowMs, this.#name))) return false;
     log.info({ restored, tookMs: Math.round(clock.monotonicMs() - startMs) }, "all ids are known again");
     return true;
   }

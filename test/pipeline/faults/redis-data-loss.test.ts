@@ -13,6 +13,7 @@ import {
   type Instance,
   NOON,
   onMethod,
+  STREAM,
   unavailable,
 } from "../../harness/pipeline/pipeline-harness.ts";
 import { waitFor } from "../../harness/service/wait-for.ts";
@@ -364,6 +365,30 @@ describeFaults((cluster) => {
       await other.takeInTheEnd(named("new"));
       await cluster.expectKnown(other, [...namedClicks("of a", 20), ...namedClicks("of b", 20)]);
       await cluster.site.expectStored([...namedClicks("of a", 20), ...namedClicks("of b", 20), named("new")]);
+    });
+
+    test("emptied: ids are restored again over another connection, behind which some may be missing", async () => {
+      const a = await cluster.site.start();
+      const before = namedClicks("before", 3);
+      await a.take(...before);
+      await a.drained();
+      const { hot } = a.stores;
+      let isFirst = true;
+      a.guard.intercept = onMethod("hot.restoreIds", async (call) => {
+        const answer = await call.proceed();
+        if ((call.args[2] as readonly unknown[]).length === 0 || !isFirst) return answer;
+        isFirst = false;
+        const { connections } = hot;
+        await cluster.site.redis("DEL", `hg:{0}:id:${STREAM}:before-1`);
+        await cluster.site.redis("CLIENT", "KILL", "TYPE", "normal");
+        await waitFor("another connection", () => hot.connections > connections);
+        return answer;
+      });
+      await cluster.site.flushRedis();
+      await a.takeInTheEnd(named("new"));
+      expect(isFirst).toBe(false);
+      await cluster.expectKnown(a, before);
+      await cluster.site.expectStored([...before, named("new")]);
     });
 
     test("another Redis than the last time is noticed, and so is the former when it comes back", async () => {
