@@ -434,7 +434,7 @@ describe("every answer that is described", () => {
       browserSettings,
     });
     // Without a socket nobody has an address.
-    Object.assign(app, { server: { requestIP: () => ({ address: ADDRESS }) } });
+    Object.assign(app, { server: { requestIP: () => ({ address: ADDRESS }), timeout: () => {} } });
     return app;
   }
 

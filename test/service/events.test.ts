@@ -3,17 +3,23 @@
  * which, and the stores and the ledger agree with it; also when a store is away, and when the service is killed.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { connect } from "node:net";
 import { gzipSync, zstdCompressSync } from "node:zlib";
 import type { Static } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
+import { Elysia } from "elysia";
 import fc from "fast-check";
 import { DAY_MS, HOUR_MS, hourOf } from "../../src/domain/event.ts";
+import { events } from "../../src/http/ingest/events.ts";
+import { RequestCounts } from "../../src/http/requests/counts.ts";
 import { type BodyFormat, INVALID_MAX_LISTED, readEvents } from "../../src/protocol/body/read-events.ts";
 import { EventObjectSchema } from "../../src/protocol/event/object-rules.ts";
+import { pipelineModes } from "../harness/pipeline/pipeline-harness.ts";
 import { Random, seedFor } from "../harness/pipeline/random.ts";
 import { usersChosenByPublicHash } from "../harness/pipeline/test-users.ts";
 import { describeWithServers } from "../harness/servers/servers.ts";
 import { postEvent, readHour } from "../harness/service/analytics-client.ts";
+import { openConnection } from "../harness/service/http-connection.ts";
 import { MODES, type Service, type Site, startService } from "../harness/service/service.ts";
 import { waitFor } from "../harness/service/wait-for.ts";
 
@@ -21,6 +27,8 @@ const NDJSON = "application/x-ndjson";
 const ARRAY = "application/json";
 const HOUR = hourOf(Date.now());
 const CHOSEN_USERS_PER_REQUEST = 1_000;
+/** Bun looks at its connections every 4 s. */
+const BODY_TIMEOUT_S = 4;
 
 interface SentEvent {
   readonly timestamp: number;
@@ -607,3 +615,37 @@ describe("an event in a body", () => {
     await fc.assert(property, { numRuns: 300 });
   });
 });
+
+test("a body that stalls is cut off although idle connections are not, and counts nothing", async () => {
+  const mode = pipelineModes()[0]!;
+  const site = await mode.open();
+  const { pipeline, log } = await site.start();
+  const counts = new RequestCounts("POST", "/events");
+  const options = { pipeline, log, now: site.clock.now, idleTimeoutS: 0 };
+  const app = new Elysia({ serve: { idleTimeout: 0 } }).use(events(options, counts, BODY_TIMEOUT_S));
+  const { server } = app.listen({ port: 0, hostname: "127.0.0.1" });
+  const body = '{"user":"u","event":"click"}\n';
+  const head = [`Content-Type: ${NDJSON}`, `Content-Length: ${body.length}`];
+  const request = { method: "POST", target: "/events", headers: head };
+  const whole = await openConnection(server!.port!);
+  expect((await whole.send({ ...request, body })).status).toBe(200);
+  const stalled = connect({ port: server!.port!, host: "127.0.0.1" });
+  let isCutOff = false;
+  stalled.on("close", () => {
+    isCutOff = true;
+  });
+  stalled.write(`POST /events HTTP/1.1\r\nHost: a\r\n${head.join("\r\n")}\r\n\r\n${body.slice(1)}`);
+  await waitFor("the stalled body to be cut off", () => isCutOff, { timeoutMs: 60_000 });
+  // Its own time ended earlier, if it still had the time of a body.
+  expect((await whole.send({ ...request, body })).status).toBe(200);
+  expect(pipeline.ledger.accepted).toBe(2);
+  await waitFor("the stalled body to be refused", () => pipeline.ledger.refused.invalid === 1);
+  expect([...counts]).toEqual([
+    { status: 200, count: 2 },
+    { status: 400, count: 1 },
+  ]);
+  whole.close();
+  await app.stop(true);
+  await site.close();
+  await mode.end();
+}, 120_000);

@@ -27,6 +27,17 @@ const BODIES_MAX_BYTES = 4 * BODY_MAX_BYTES;
 /** Received bodies that wait; further ones are refused. */
 const BODIES_MAX_WAITING = 256;
 
+/**
+ * For a whole body, of which each connection may hold BODY_MAX_BYTES: so less than for an idle connection. What arrives
+ * does not extend Bun's timeout.
+ */
+const BODY_TIMEOUT_S = 60;
+
+/** The part of the server that closes silent connections. */
+interface Timeouts {
+  timeout(request: Request, seconds: number): void;
+}
+
 function flag(description: string) {
   return Type.Optional(Type.Union([Type.Literal("0"), Type.Literal("1")], { description }));
 }
@@ -44,13 +55,16 @@ export const BatchQuerySchema = Type.Object(
   { additionalProperties: false },
 );
 
-export function events(options: AppOptions, counts: RequestCounts) {
-  const { pipeline, log } = options;
+type EventsOptions = Pick<AppOptions, "pipeline" | "log" | "now" | "access" | "idleTimeoutS">;
+
+export function events(options: EventsOptions, counts: RequestCounts, bodyTimeoutS = BODY_TIMEOUT_S) {
+  const { pipeline, log, idleTimeoutS } = options;
   const memory = new Slots(BODIES_MAX_BYTES, BODIES_MAX_WAITING);
-  return new Elysia({ name: "events" }).post("/events", async ({ request }) => {
+  return new Elysia({ name: "events" }).post("/events", async ({ request, server }) => {
     const startMs = counts.start();
     try {
-      return counts.counted(await take(request, options, memory), startMs);
+      const receiveInTime = () => receiveWithin(bodyTimeoutS, idleTimeoutS, request, server);
+      return counts.counted(await take(request, receiveInTime, options, memory), startMs);
     } catch (error) {
       const isBody = error instanceof RefusedBodyError;
       // The number of its events is not known.
@@ -62,14 +76,19 @@ export function events(options: AppOptions, counts: RequestCounts) {
 }
 
 /** Throws RefusedBodyError, MalformedQueryError or InvalidParameterError. */
-async function take(request: Request, { pipeline, now, access }: AppOptions, memory: Slots): Promise<Response> {
+async function take(
+  request: Request,
+  receiveInTime: () => Promise<Buffer>,
+  { pipeline, now, access }: EventsOptions,
+  memory: Slots,
+): Promise<Response> {
   const query = readQuery(request.url, BatchQuerySchema);
   const isAtomic = query["atomic"] === "1";
   const isOld = query["old"] === "1";
   const type = request.headers.get("content-type");
   const format = isPlainText(type) ? undefined : formatOf(type);
   const encoding = encodingOf(request.headers.get("content-encoding"));
-  const received = await receive(request);
+  const received = await receiveInTime();
   let reservedBytes = encoding === "identity" ? received.length : BODY_MAX_BYTES;
   const turn = memory.take(reservedBytes);
   if (turn === undefined) {
@@ -103,6 +122,16 @@ async function take(request: Request, { pipeline, now, access }: AppOptions, mem
   } finally {
     streams.release();
     memory.give(reservedBytes);
+  }
+}
+
+async function receiveWithin(seconds: number, idleS: number, request: Request, server: Timeouts | null) {
+  server?.timeout(request, seconds);
+  try {
+    return await receive(request);
+  } finally {
+    // For the answer, and for as long as the connection is kept.
+    server?.timeout(request, idleS);
   }
 }
 
