@@ -102,11 +102,14 @@ export class World implements ReadingSite {
   }
 
   #schedule(action: PlannedAction): void {
+    // First, so that it comes first also if both are due at the start.
+    if (action.type === "fault") this.#scheduleLag(action.fault, action.atMs);
     this.scheduler.at(action.atMs, undefined, () => this.#act(action));
-    if (action.type !== "fault") return;
-    const { fault } = action;
+  }
+
+  #scheduleLag(fault: Fault, atMs: number): void {
     if (!("lostMs" in fault)) return;
-    this.scheduler.at(action.atMs - fault.lostMs, undefined, () => {
+    this.scheduler.at(atMs - fault.lostMs, undefined, () => {
       const server = this.masters.named(fault.server);
       this.#copies.set(fault, { server, of: server.data, copy: server.data.copy() });
       server.lags += 1;
