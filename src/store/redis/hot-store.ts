@@ -6,6 +6,7 @@
  *                                epoch, of how many shards this is one, ids (1: all of 24 hours are known), and who
  *                                restores them until when (restorer, until)
  *   hg:{0}:ids-through           all ids that the cold store had before this time (ms, by its clock) are known
+ *   hg:{0}:trial                 shows whether sketches may be made
  *   hg:{0}:data-set              identity of the database, and its user-key (hex) under which users enter sketches
  *   hg:{0}:writers               names of all writers that have a journal
  *   hg:{0}:w:<writer>            last, flushed (seqs), events (accepted), lease (ms), fenced
@@ -55,7 +56,7 @@ import {
   text,
   unexpected,
 } from "./link.ts";
-import { readHeldRange } from "./ranges.ts";
+import { DamagedSketchError, type RunSlice, readHeldRange } from "./ranges.ts";
 import commitSource from "./scripts/commit.lua" with { type: "text" };
 import dataSetSource from "./scripts/data-set.lua" with { type: "text" };
 import discardSource from "./scripts/discard.lua" with { type: "text" };
@@ -129,6 +130,8 @@ class Keys {
   readonly hours: string;
   readonly dataSet: string;
   readonly idsThrough: string;
+  /** There for a moment only. */
+  readonly trial: string;
 
   constructor(shard: number) {
     this.prefix = `hg:{${shard}}:`;
@@ -137,6 +140,7 @@ class Keys {
     this.hours = `${this.prefix}hours`;
     this.dataSet = `${this.prefix}data-set`;
     this.idsThrough = `${this.prefix}ids-through`;
+    this.trial = `${this.prefix}trial`;
   }
 
   writer(writer: string): string {
@@ -247,10 +251,10 @@ export class RedisHotStore implements HotStore {
 
   async initialize(freshFrom: number, epoch = 0, areIdsKnown = true): Promise<boolean> {
     this.#mirrors.clear();
-    const { prefix, meta, hours, writers } = this.#keys;
+    const { prefix, meta, hours, writers, trial } = this.#keys;
     for (;;) {
       const args = [prefix, freshFrom, RETIRE_LIMIT, this.#shards, epoch, areIdsKnown ? 1 : 0].map(String);
-      const answer = await this.#link.run(SCRIPTS.initialize, [meta, hours, writers], args, integer);
+      const answer = await this.#link.run(SCRIPTS.initialize, [meta, hours, writers, trial], args, integer);
       if (answer !== 0) return answer === 1;
     }
   }
@@ -388,24 +392,35 @@ export class RedisHotStore implements HotStore {
       redisKeys.push(...this.#keys.hour(key));
       args.push(String(key.hour));
     }
-    return await this.#link.run(SCRIPTS.read, redisKeys, args, (answer) => {
+    const reading = this.#link.run(SCRIPTS.read, redisKeys, args, (answer) => {
       if (answer === null) return "uninitialized";
       const reads = list(answer).map(hourRead);
       if (reads.length !== keys.length) throw unexpected(answer, `${keys.length} hours`);
       return reads;
     });
+    return await this.#undamaged(reading);
+  }
+
+  /** A sketch that was damaged from outside can't be mended here: the data set is set up anew. */
+  async #undamaged<T>(reading: Promise<T>): Promise<T> {
+    try {
+      return await reading;
+    } catch (error) {
+      if (isDamage(error)) {
+        const found = await this.initialization();
+        if (found !== undefined) await this.discard(found.epoch);
+      }
+      throw error;
+    }
   }
 
   readRange(range: HourRange, visit: (hour: HourRecord) => void): Promise<number | "uninitialized"> {
     const { prefix, meta, hours } = this.#keys;
-    return readHeldRange(
-      (args, read) => {
-        const all = [prefix, ...args, String(this.#shards)];
-        return this.#link.runForBytes(SCRIPTS.range, [meta, hours], all, read);
-      },
-      range,
-      visit,
-    );
+    const runSlice: RunSlice = (args, read) => {
+      const all = [prefix, ...args, String(this.#shards)];
+      return this.#link.runForBytes(SCRIPTS.range, [meta, hours], all, read);
+    };
+    return this.#undamaged(readHeldRange(runSlice, range, visit));
   }
 
   async hydrate(key: HourKey, cold: HourTotals | undefined, retirementMark: number): Promise<boolean> {
@@ -489,8 +504,17 @@ const NO_INFO =
   "or make sure that they are 'yes' and 'noeviction'.";
 
 function isForbidden(error: unknown): boolean {
+  return isReply(error, /^NOPERM/);
+}
+
+/** PFCOUNT says so of what is no sketch, or no whole one. */
+function isDamage(error: unknown): boolean {
+  return error instanceof DamagedSketchError || isReply(error, /^(WRONGTYPE|INVALIDOBJ)/);
+}
+
+function isReply(error: unknown, pattern: RegExp): boolean {
   if (!(error instanceof HotUnavailableError && error.cause instanceof ErrorReply)) return false;
-  return error.cause.message.startsWith("NOPERM");
+  return pattern.test(error.cause.message);
 }
 
 function durabilityWarnings(who: string, info: string): string[] {

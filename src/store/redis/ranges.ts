@@ -9,6 +9,7 @@
 import type { HourRange, HourRecord } from "../../domain/hour-range.ts";
 import { UserSketches } from "../../domain/unique-users/user-sketches.ts";
 import { letOthersRun } from "../../runtime/yield.ts";
+import { HotUnavailableError } from "../hot.ts";
 import { list, type ReadReply, unexpected } from "./link.ts";
 
 /** A unit is about 3 µs of Redis: one hour of one stream, or a tenth of a search in an hour. */
@@ -22,7 +23,7 @@ const HEAD_PARTS = 3;
 const COUNT_PARTS = 4;
 const HOUR_PARTS = 6;
 
-type RunSlice = <T>(args: string[], read: ReadReply<T>) => Promise<T>;
+export type RunSlice = <T>(args: string[], read: ReadReply<T>) => Promise<T>;
 
 export async function readHeldRange(
   runSlice: RunSlice,
@@ -59,8 +60,18 @@ async function showHours(parts: readonly Buffer[], visit: (hour: HourRecord) => 
       stream: stream!,
       clicks: Number(clicks),
       impressions: Number(impressions),
-      users: UserSketches.decode(viewers!, clickers!),
+      users: usersOf(viewers!, clickers!),
     });
     if (at % (HOURS_PER_PIECE * HOUR_PARTS) === HEAD_PARTS) await letOthersRun();
+  }
+}
+
+export class DamagedSketchError extends HotUnavailableError {}
+
+function usersOf(viewers: Buffer, clickers: Buffer): UserSketches {
+  try {
+    return UserSketches.decode(viewers, clickers);
+  } catch (cause) {
+    throw new DamagedSketchError("Redis holds a sketch that something else has changed", false, { cause });
   }
 }

@@ -1,11 +1,13 @@
--- Applies one batch: counts, sketches, event ids and the journal entry, all or nothing.
+-- Applies one batch: event ids, the writer, the journal entry, then counts and sketches.
 -- KEYS: writer, journal, meta, hours, then (counts, viewers, clickers) per group, then one key per event id.
 -- ARGV: writer name, seq, journal entry, id lifetime ms, groups in JSON (many short arguments would take longer).
 --   A group: name in `hours`, hour, clicks, impressions (both of events without id), viewers, clickers, and of each
 --   event with id: field in counts ('c' or 'i'), user, ordinal in the batch. Several users are one text.
 -- A user is an element for PFADD that raises the user's register (8 bytes in hex), or empty if the sketch is known to
 -- hold that. Groups differ in stream or hour.
--- Nothing is written before every refusal has been ruled out, since a script cannot roll back.
+-- Nothing is written before every refusal has been ruled out, since a script cannot roll back. A write that fails all the
+-- same (a right was revoked, the server is full) leaves nothing if it comes before the journal entry. One that comes after
+-- that (a key was damaged) leaves a batch that is stored, and hours that are not complete: the data set is set up anew.
 -- Every key is named: while the slot is moved it begins only where all of them are (or else not at all), and no key
 -- that is there then can go before its end, but for `meta`, which it drops itself and then looks for no more than once
 -- (and an id whose 24 hours end in the microseconds between that look and its start).
@@ -36,6 +38,51 @@ for g, group in ipairs(groups) do
 end
 if #absent > 0 then return {'absent', absent} end
 
+-- Second pass: which ids are new? What refuses a SET refuses the first.
+local firstIdKey = 5 + 3 * #groups
+local duplicates, added, users, idKey, eventCount = {}, {}, {}, firstIdKey, 0
+for g, group in ipairs(groups) do
+  local _, _, clicks, impressions, viewers, clickers, withIds = unpack(group)
+  local counts, elements = { c = clicks, i = impressions }, { c = { clickers }, i = { viewers } }
+  for n = 1, #withIds, 3 do
+    if redis.call('SET', KEYS[idKey], '1', 'NX', 'PX', ARGV[4]) then
+      local field = withIds[n]
+      counts[field] = counts[field] + 1
+      table.insert(elements[field], withIds[n + 1])
+    else
+      duplicates[#duplicates + 1] = withIds[n + 2]
+    end
+    idKey = idKey + 1
+  end
+  eventCount = eventCount + counts.c + counts.i
+  added[g], users[g] = counts, elements
+end
+
+local duplicateList = table.concat(duplicates, ',')
+local noted = redis.pcall('HSET', writerKey, 'last', seq, 'events', state[3] + eventCount)
+local failed = type(noted) == 'table' and noted
+if not failed then
+  local entry = redis.pcall('XADD', journalKey, seq .. '-0', 'b', ARGV[3], 'd', duplicateList)
+  failed = type(entry) == 'table' and entry
+  if failed then redis.call('HSET', writerKey, 'last', last, 'events', state[3]) end
+end
+if failed then
+  -- Of the ids in order, those that are no duplicates, which are in order as well.
+  local nextDuplicate = 1
+  idKey = firstIdKey
+  for _, group in ipairs(groups) do
+    for n = 3, #group[7], 3 do
+      if group[7][n] == duplicates[nextDuplicate] then
+        nextDuplicate = nextDuplicate + 1
+      else
+        redis.call('DEL', KEYS[idKey])
+      end
+      idKey = idKey + 1
+    end
+  end
+  return failed
+end
+
 -- PFADD takes its users in slices, as Lua can unpack no more than some 8,000 values.
 local ELEMENT, SLICE = 16, 4000 * 16
 local function addUsers(key, users)
@@ -49,36 +96,22 @@ local function addUsers(key, users)
   end
 end
 
--- Second pass: apply.
-local duplicates, idKey, eventCount, writerField = {}, 4 + 3 * #groups, 0, 'w:' .. ARGV[1]
-for g, group in ipairs(groups) do
-  local countsKey, viewersKey, clickersKey = KEYS[2 + 3 * g], KEYS[3 + 3 * g], KEYS[4 + 3 * g]
-  local name, hour, clicks, impressions, viewers, clickers, withIds = unpack(group)
-  local added, users = { c = clicks, i = impressions }, { c = { clickers }, i = { viewers } }
-  for n = 1, #withIds, 3 do
-    local field = withIds[n]
-    idKey = idKey + 1
-    if redis.call('SET', KEYS[idKey], '1', 'NX', 'PX', ARGV[4]) then
-      added[field] = added[field] + 1
-      table.insert(users[field], withIds[n + 1])
-    else
-      duplicates[#duplicates + 1] = withIds[n + 2]
+-- Third pass: counts and sketches.
+local function apply()
+  local writerField = 'w:' .. ARGV[1]
+  for g, group in ipairs(groups) do
+    local new = added[g]
+    if new.c > 0 or new.i > 0 then
+      if not held[g] then redis.call('ZADD', hoursKey, group[2], group[1]) end
+      local before, counts = held[g] or {}, { writerField, ARGV[2] }
+      if new.c > 0 then counts[3], counts[4] = 'c', (before[1] or 0) + new.c end
+      if new.i > 0 then counts[#counts + 1], counts[#counts + 2] = 'i', (before[2] or 0) + new.i end
+      redis.call('HSET', KEYS[2 + 3 * g], unpack(counts))
+      addUsers(KEYS[3 + 3 * g], table.concat(users[g].i))
+      addUsers(KEYS[4 + 3 * g], table.concat(users[g].c))
     end
-  end
-  eventCount = eventCount + added.c + added.i
-  if added.c > 0 or added.i > 0 then
-    local before = held[g] or {}
-    local counts = { writerField, ARGV[2] }
-    if added.c > 0 then counts[3], counts[4] = 'c', (before[1] or 0) + added.c end
-    if added.i > 0 then counts[#counts + 1], counts[#counts + 2] = 'i', (before[2] or 0) + added.i end
-    redis.call('HSET', countsKey, unpack(counts))
-    addUsers(viewersKey, table.concat(users.i))
-    addUsers(clickersKey, table.concat(users.c))
-    if not held[g] then redis.call('ZADD', hoursKey, hour, name) end
   end
 end
 
-local duplicateList = table.concat(duplicates, ',')
-redis.call('XADD', journalKey, seq .. '-0', 'b', ARGV[3], 'd', duplicateList)
-redis.call('HSET', writerKey, 'last', seq, 'events', state[3] + eventCount)
+if not pcall(apply) then redis.call('DEL', metaKey) end
 return {'committed', duplicateList}

@@ -1,12 +1,14 @@
 -- Makes a data set that is new, or has lost batches, writable: with no hour held.
--- KEYS: meta, hours, writers. ARGV: key prefix, freshFrom, number of hours dropped in one go, of how many shards this
+-- KEYS: meta, hours, writers, one that nothing else uses. ARGV: key prefix, freshFrom, number of hours dropped in one go, of how many shards this
 -- is one, epoch, and 1 if all ids are known.
 -- Answers 1 if it is initialized now, 0 if there are more hours to drop (call again), -1 if a journal is left.
+-- Without the right to make sketches it fails, as each commit would discard the data set again.
 -- While the slot is moved it may end at any hour that it drops: the data set is not initialized by then, and the next
 -- call goes on with that hour.
 local epoch = redis.call('HGET', KEYS[1], 'epoch')
 if epoch and tonumber(epoch) >= tonumber(ARGV[5]) then return 1 end
-redis.call('DEL', KEYS[1])
+redis.call('PFADD', KEYS[4], '')
+redis.call('DEL', KEYS[1], KEYS[4])
 if redis.call('SCARD', KEYS[3]) > 0 then return -1 end
 local names = redis.call('ZRANGE', KEYS[2], 0, ARGV[3] - 1)
 for _, name in ipairs(names) do
