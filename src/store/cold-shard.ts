@@ -53,9 +53,9 @@ export function coldShard(cold: ColdStore, shard: number, shards: number) {
       await refuseOtherDatabase(cold, ofHot);
       isChecked = true;
     },
-    /** To which database the hot store belongs. */
-    expectDataSet(hot: DataSet): void {
-      if (ofHot?.identity === hot.identity) return;
+    /** To which database the hot store belongs; undefined: it is empty. */
+    expectDataSet(hot: DataSet | undefined): void {
+      if (ofHot?.identity === hot?.identity) return;
       ofHot = hot;
       isChecked = false;
     },

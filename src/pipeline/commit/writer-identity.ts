@@ -85,8 +85,8 @@ export class WriterIdentity {
     const { hot, adoption, log } = this.#options;
     const { cold } = adoption;
     const held = await hot.dataSet();
+    cold.expectDataSet(held);
     if (held !== undefined) {
-      cold.expectDataSet(held);
       await this.#askCold(() => cold.open());
       return held;
     }
@@ -161,8 +161,10 @@ export class WriterIdentity {
     }
     this.users = new UserHash((await this.#ensureDataSet()).userKey);
     const initialized = await this.#ensureInitialized();
+    // It may have been emptied again since.
+    const isWhole = (await hot.dataSet()) !== undefined;
     const name = this.#newName();
-    if (initialized === undefined || !(await hot.register(name, initialized.epoch))) {
+    if (initialized === undefined || !isWhole || !(await hot.register(name, initialized.epoch))) {
       throw new HotUnavailableError("The hot store lost its data while a writer was registered", false);
     }
     ids.begin(initialized);

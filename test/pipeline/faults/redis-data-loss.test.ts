@@ -29,6 +29,8 @@ import {
   Watch,
 } from "./faults-setup.ts";
 
+const isOfOther = (fields: object) => JSON.stringify(fields).includes("do not belong together");
+
 describeFaults((cluster) => {
   describe("a Redis that forgets", () => {
     test("emptied under load: the ring is committed again, and no read is short and silent about it", async () => {
@@ -208,6 +210,36 @@ describeFaults((cluster) => {
       await a.takeInTheEnd(named("after"));
       await expectReads(a, [click("u"), named("after")]);
       expect(a.log.entries.filter(({ message }) => message === "set up the hot store")).toHaveLength(2);
+    });
+
+    test("emptied again while it is set up: it still knows to which database it belongs", async () => {
+      const a = await cluster.site.start();
+      let emptied = 0;
+      a.guard.intercept = onMethod("hot.initialize", async (call) => {
+        if (emptied++ === 0) await cluster.site.flushRedis();
+        return await call.proceed();
+      });
+      await cluster.site.flushRedis();
+      await a.takeInTheEnd(named("u"));
+      expect(emptied).toBeGreaterThan(0);
+      expect(await a.stores.hot.dataSet()).toEqual(await a.stores.cold.dataSet());
+    });
+
+    test("taken by another database, and emptied then: events are taken again", async () => {
+      const a = await cluster.site.start();
+      const other = { identity: "another database", userKey: new Uint8Array(16) };
+      const taken = Promise.withResolvers<void>();
+      a.guard.intercept = onMethod("hot.dataSet", async (call) => {
+        await taken.promise;
+        return await call.proceed();
+      });
+      await cluster.site.flushRedis();
+      await a.stores.hot.dataSet(other);
+      taken.resolve();
+      await waitFor("it to be noticed", () => a.log.entries.some(({ fields }) => isOfOther(fields)));
+      await cluster.site.flushRedis();
+      await a.takeInTheEnd(named("u"));
+      expect(await a.stores.hot.dataSet()).toEqual(await a.stores.cold.dataSet());
     });
 
     test("a stop right after it was emptied loses nothing", async () => {
