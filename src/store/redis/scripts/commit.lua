@@ -5,9 +5,9 @@
 --   event with id: field in counts ('c' or 'i'), user, ordinal in the batch. Several users are one text.
 -- A user is an element for PFADD that raises the user's register (8 bytes in hex), or empty if the sketch is known to
 -- hold that. Groups differ in stream or hour.
--- Nothing is written before every refusal has been ruled out, since a script cannot roll back. A write that fails all the
--- same (a right was revoked, the server is full) leaves nothing if it comes before the journal entry. One that comes after
--- that (a key was damaged) leaves a batch that is stored, and hours that are not complete: the data set is set up anew.
+-- Nothing is written before every refusal has been ruled out, since a script cannot roll back. A write that fails all
+-- the same (a right was revoked, the server is full) leaves nothing if it precedes the journal entry. One that comes
+-- after that (a key was damaged) leaves a batch that is stored, and hours that lack it: the data set is set up anew.
 -- Every key is named: while the slot is moved it begins only where all of them are (or else not at all), and no key
 -- that is there then can go before its end, but for `meta`, which it drops itself and then looks for no more than once
 -- (and an id whose 24 hours end in the microseconds between that look and its start).

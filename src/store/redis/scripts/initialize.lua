@@ -1,6 +1,6 @@
 -- Makes a data set that is new, or has lost batches, writable: with no hour held.
--- KEYS: meta, hours, writers, one that nothing else uses. ARGV: key prefix, freshFrom, number of hours dropped in one go, of how many shards this
--- is one, epoch, and 1 if all ids are known.
+-- KEYS: meta, hours, writers, one that nothing else uses. ARGV: key prefix, freshFrom, number of hours dropped in one
+-- go, of how many shards this is one, epoch, and 1 if all ids are known.
 -- Answers 1 if it is initialized now, 0 if there are more hours to drop (call again), -1 if a journal is left.
 -- Without the right to make sketches it fails, as each commit would discard the data set again.
 -- While the slot is moved it may end at any hour that it drops: the data set is not initialized by then, and the next
