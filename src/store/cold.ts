@@ -104,9 +104,9 @@ export interface FlushStore {
   beginEpoch(from: number, shard?: number): Promise<boolean>;
   /**
    * Those that were first flushed in this epoch and have stored events; of sealed ones only those that stored or were
-   * sealed within this time. The latest 1,000.
+   * sealed within this time. The latest 1,000, each with the seq of its last batch.
    */
-  writersOf(epoch: number, sealedWithinMs: number, shard?: number): Promise<readonly string[]>;
+  writersOf(epoch: number, sealedWithinMs: number, shard?: number): Promise<ReadonlyMap<string, number>>;
 }
 
 /** For messages. `batches`: at least one. */

@@ -119,10 +119,10 @@ export interface HotStore {
   /** A data set of this epoch is no longer initialized. Fails if the store accepts no writes, whatever it holds. */
   discard(epoch: number): Promise<void>;
   /**
-   * False if the data set of this epoch does not know one of these writers, which have committed to it: it has lost
-   * what they brought, and is no longer initialized.
+   * `seqs`: of the last batch of each writer that has committed to this epoch's data set. False if that does not know
+   * one of them: it has lost what they brought, and is no longer initialized.
    */
-  requireWriters(epoch: number, writers: readonly string[]): Promise<boolean>;
+  requireWriters(epoch: number, seqs: ReadonlyMap<string, number>): Promise<boolean>;
   /** Which database the data here belongs to. Undefined if none is recorded; `offered` is then recorded. */
   dataSet(offered?: DataSet): Promise<DataSet | undefined>;
 

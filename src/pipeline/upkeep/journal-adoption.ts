@@ -195,16 +195,21 @@ async function isInitializedByOther(hot: HotStore, epoch: number, clock: Clock):
 
 /**
  * Whether the hot store lacks what a writer has stored that has ended since, so that nobody else would notice: its
- * process started and ended between a failover and the last write that the new master has. What a writer that is known
- * lacks is noticed when its journal is adopted.
+ * process started and ended between a failover and the last write that the new master has, or its journal at a former
+ * master had more than the one that was adopted here.
  */
 export async function lacksWriters({ hot, cold }: AdoptionOptions, epoch: number): Promise<boolean> {
   if (!hot.isShared) return false;
   await cold.open();
   // Read before Redis is: whatever is stored was committed before that.
-  const names = await cold.writersOf(epoch, SEALED_WITHIN_MS);
-  if (names.length === 0) return false;
-  return !(await hot.requireWriters(epoch, [...new Set(names.map(withoutSuffix))]));
+  const stored = await cold.writersOf(epoch, SEALED_WITHIN_MS);
+  if (stored.size === 0) return false;
+  const seqs = new Map<string, number>();
+  for (const [name, seq] of stored) {
+    const writer = withoutSuffix(name);
+    seqs.set(writer, Math.max(seq, seqs.get(writer) ?? 0));
+  }
+  return !(await hot.requireWriters(epoch, seqs));
 }
 
 async function hasNoIds(cold: ColdShard): Promise<boolean> {

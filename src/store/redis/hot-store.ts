@@ -263,9 +263,9 @@ export class RedisHotStore implements HotStore {
     await this.#link.run(SCRIPTS.discard, [this.#keys.meta], [String(epoch)], flag);
   }
 
-  async requireWriters(epoch: number, writers: readonly string[]): Promise<boolean> {
-    const keys = [this.#keys.meta, ...writers.map((writer) => this.#keys.writer(writer))];
-    return await this.#link.run(SCRIPTS.require, keys, [String(epoch)], flag);
+  async requireWriters(epoch: number, seqs: ReadonlyMap<string, number>): Promise<boolean> {
+    const keys = [this.#keys.meta, ...Array.from(seqs.keys(), (writer) => this.#keys.writer(writer))];
+    return await this.#link.run(SCRIPTS.require, keys, [epoch, ...seqs.values()].map(String), flag);
   }
 
   async dataSet(offered?: DataSet): Promise<DataSet | undefined> {

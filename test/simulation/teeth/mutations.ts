@@ -289,8 +289,8 @@ const OF_LOSSES: readonly SimulatedMutation[] = [
     "writers-not-compared",
     "a data set that lacks a writer of the cold store's is set up anew",
     ADOPTION,
-    "  if (names.length === 0) return false;\n",
-    "  if (names.length >= 0) return false;\n",
+    "  if (stored.size === 0) return false;\n",
+    "  if (stored.size >= 0) return false;\n",
   ),
   inOne(
     "ids-taken-for-known",

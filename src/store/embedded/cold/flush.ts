@@ -57,7 +57,7 @@ export function flushRole(database: SqliteDatabase, partsPerHour?: number): Flus
         return true;
       }),
     // A data set that was lost is initialized anew with every start.
-    writersOf: async () => [],
+    writersOf: async () => new Map(),
   };
 }
 

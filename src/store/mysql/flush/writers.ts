@@ -119,10 +119,10 @@ export async function beginEpoch(session: MysqlSession, shard: number, from: num
 }
 
 /** A sealed one was updated for the last time when it was sealed. */
-const OF_EPOCH = `SELECT writer FROM writers WHERE shard = ? AND epoch = ? AND events > 0
+const OF_EPOCH = `SELECT writer, seq FROM writers WHERE shard = ? AND epoch = ? AND events > 0
   AND (sealed = 0 OR updated_at > NOW(3) - INTERVAL ? SECOND) ORDER BY id DESC LIMIT 1000`;
 
 export async function writersOf(session: MysqlSession, shard: number, epoch: number, sealedWithinMs: number) {
-  const rows = await session.rows<{ writer: string }>(OF_EPOCH, [shard, epoch, sealedWithinMs / 1_000]);
-  return rows.map(({ writer }) => writer);
+  const rows = await session.rows<{ writer: string; seq: number }>(OF_EPOCH, [shard, epoch, sealedWithinMs / 1_000]);
+  return new Map(rows.map(({ writer, seq }) => [writer, seq]));
 }

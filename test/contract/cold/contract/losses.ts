@@ -71,7 +71,7 @@ export function lossesContract(name: string, open: () => Promise<Harness>): void
 
   describe(`cold store contract: ${name} > writers of an epoch`, () => {
     const test = testWithStore(open);
-    const inOrder = async (writers: Promise<readonly string[]>) => [...(await writers)].sort();
+    const inOrder = async (seqs: Promise<ReadonlyMap<string, number>>) => [...(await seqs)].sort();
 
     test("are those that stored events in it: living ones, and those that were sealed lately", async ({ store }) => {
       const flush = (writer: string, epoch: number, shard = 0) =>
@@ -80,15 +80,19 @@ export function lossesContract(name: string, open: () => Promise<Harness>): void
       await store.beginEpoch(0);
       await flush("living", 1);
       await flush("sealed", 1);
+      await store.flush("sealed", [batchOf(7, [click("u")])], 0, 1);
       await store.seal("sealed");
       await store.seal("silent");
       await flush("other shard", 0, 1);
-      expect(await inOrder(store.writersOf(1, HOUR_AGO_MS))).toEqual(["living", "sealed"]);
-      expect(await inOrder(store.writersOf(1, 0))).toEqual(["living"]);
-      expect(await inOrder(store.writersOf(0, HOUR_AGO_MS))).toEqual(["earlier"]);
-      expect(await inOrder(store.writersOf(0, HOUR_AGO_MS, 1))).toEqual(["other shard"]);
+      expect(await inOrder(store.writersOf(1, HOUR_AGO_MS))).toEqual([
+        ["living", 1],
+        ["sealed", 7],
+      ]);
+      expect(await inOrder(store.writersOf(1, 0))).toEqual([["living", 1]]);
+      expect(await inOrder(store.writersOf(0, HOUR_AGO_MS))).toEqual([["earlier", 1]]);
+      expect(await inOrder(store.writersOf(0, HOUR_AGO_MS, 1))).toEqual([["other shard", 1]]);
       await store.beginEpoch(1);
-      expect(await store.writersOf(2, HOUR_AGO_MS)).toEqual([]);
+      expect(await inOrder(store.writersOf(2, HOUR_AGO_MS))).toEqual([]);
     });
   });
 }

@@ -62,17 +62,26 @@ export function lossesContract(name: string, openHarness: () => Promise<Harness>
   describe(`hot store contract: ${name} > lost writers`, () => {
     const test = testWithStore(openHarness);
 
-    test("a data set that does not know a writer of its epoch is no longer initialized", async ({ store }) => {
-      await store.initialize(NOON, 3);
-      for (const writer of ["living", "ended"]) await store.register(writer, 3);
-      await store.abandon("ended");
-      await store.removeJournal("ended", 0);
-      expect(await store.requireWriters(3, ["living", "ended"])).toBe(true);
-      expect(await store.requireWriters(2, ["unknown"])).toBe(true);
-      expect((await store.initialization())?.epoch).toBe(3);
-      expect(await store.requireWriters(3, ["living", "unknown", "ended"])).toBe(false);
-      expect(await store.initialization()).toBeUndefined();
-      expect(await store.renewLease("living", 0)).toBe("lost");
-    });
+    const requirement = (seqs: Readonly<Record<string, number>>) => new Map(Object.entries(seqs));
+    const MISSING = { "a writer": { living: 2, unknown: 1, ended: 1 }, "a batch": { living: 2, ended: 2 } };
+
+    for (const [what, seqs] of Object.entries(MISSING)) {
+      test(`a data set that does not know ${what} of its epoch is no longer initialized`, async ({ store }) => {
+        await store.initialize(NOON, 3);
+        for (const writer of ["living", "ended"]) {
+          await store.register(writer, 3);
+          await store.commit(writer, 1, batchOf([click("u")]));
+        }
+        await store.commit("living", 2, batchOf([click("u")]));
+        await store.abandon("ended");
+        await store.removeJournal("ended", 1);
+        expect(await store.requireWriters(3, requirement({ living: 2, ended: 1 }))).toBe(true);
+        expect(await store.requireWriters(2, requirement({ unknown: 1 }))).toBe(true);
+        expect((await store.initialization())?.epoch).toBe(3);
+        expect(await store.requireWriters(3, requirement(seqs))).toBe(false);
+        expect(await store.initialization()).toBeUndefined();
+        expect(await store.renewLease("living", 2)).toBe("lost");
+      });
+    }
   });
 }

@@ -120,17 +120,27 @@ export class RedisSentinels implements RedisGroup {
     if (master !== server) await follow(server, master);
   }
 
+  /** On a busy machine Sentinels may begin a failover meanwhile: then it is the new master that counts. */
   async settle(): Promise<void> {
-    const master = await this.masterOf("");
+    while (!(await this.#settleOn(await this.masterOf(""))));
+  }
+
+  /** False if there is another master by now. */
+  async #settleOn(master: RedisServer): Promise<boolean> {
+    const isReplaced = async () => ![undefined, master].includes(await this.#agreedMaster());
+    const untilSettled = (what: string, probe: () => Promise<boolean>, help: () => Promise<unknown>) =>
+      settled(what, async () => (await isReplaced()) || (await probe()), help);
     const others = this.servers.filter((server) => server !== master);
     const doAllFollow = async () => (await this.replicasOf(master)).length === others.length;
     const tellAll = () => Promise.all(others.map((server) => follow(server, master)));
-    await settled("all replicas to follow the master", doAllFollow, tellAll);
+    await untilSettled("all replicas to follow the master", doAllFollow, tellAll);
+    if (await isReplaced()) return false;
     await untilInSync(others);
     for (const sentinel of this.sentinels) {
       const reset = () => askRedis(sentinel, "SENTINEL", "RESET", NAME);
-      await settled("a Sentinel to see all others", () => seesAll(sentinel, master), reset);
+      await untilSettled("a Sentinel to see all others", () => seesAll(sentinel, master), reset);
     }
+    return !(await isReplaced());
   }
 
   async stop(): Promise<void> {

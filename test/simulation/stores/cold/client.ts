@@ -215,7 +215,7 @@ export class ColdClient {
     return await this.#ask(`begin the epoch after ${from}`, (data) => data.beginEpoch(from, shard), true);
   }
 
-  async writersOf(epoch: number, sealedWithinMs: number, shard = 0): Promise<readonly string[]> {
+  async writersOf(epoch: number, sealedWithinMs: number, shard = 0): Promise<ReadonlyMap<string, number>> {
     return await this.#ask("writersOf", (data) => data.writersOf(epoch, sealedWithinMs, shard));
   }
 

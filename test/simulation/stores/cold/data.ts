@@ -200,11 +200,12 @@ export class ColdData {
     if (row.events === 0) row.seq = Math.max(row.seq, skippedSeq);
   }
 
-  writersOf(epoch: number, sealedWithinMs: number, shard: number): readonly string[] {
+  writersOf(epoch: number, sealedWithinMs: number, shard: number): ReadonlyMap<string, number> {
     const sinceMs = this.time() - sealedWithinMs;
     const isMeant = (row: WriterRow) =>
       row.shard === shard && row.epoch === epoch && row.events > 0 && (!row.isSealed || row.updatedAtMs > sinceMs);
-    return [...this.#writers].filter(([, row]) => isMeant(row)).map(([writer]) => writer);
+    const meant = [...this.#writers].filter(([, row]) => isMeant(row));
+    return new Map(meant.map(([writer, { seq }]) => [writer, seq]));
   }
 
   isSealed(writer: string): boolean {

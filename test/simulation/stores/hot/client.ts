@@ -195,8 +195,8 @@ export class HotClient implements HotStore {
     return found;
   }
 
-  requireWriters(epoch: number, writers: readonly string[]): Promise<boolean> {
-    return this.#run("require writers", "frees", (data) => data.requireWriters(epoch, writers));
+  requireWriters(epoch: number, seqs: ReadonlyMap<string, number>): Promise<boolean> {
+    return this.#run("require writers", "frees", (data) => data.requireWriters(epoch, seqs));
   }
 
   dataSet(offered?: DataSet): Promise<DataSet | undefined> {

@@ -140,8 +140,9 @@ export class HotData {
     if (this.meta?.epoch === epoch) this.meta = undefined;
   }
 
-  requireWriters(epoch: number, writers: readonly string[]): boolean {
-    if (this.meta?.epoch !== epoch || writers.every((writer) => this.#writer(writer) !== undefined)) return true;
+  requireWriters(epoch: number, seqs: ReadonlyMap<string, number>): boolean {
+    const knows = ([writer, seq]: [string, number]) => (this.#writer(writer)?.last ?? -1) >= seq;
+    if (this.meta?.epoch !== epoch || [...seqs].every(knows)) return true;
     this.meta = undefined;
     return false;
   }

@@ -1,9 +1,10 @@
--- A data set of this epoch that does not know one of these writers has lost what they brought, and is no longer
--- initialized. KEYS: meta, then a key for each writer. ARGV: epoch. Answers 0 if that is so.
+-- A data set of this epoch that does not know one of these writers, or not all of its batches, has lost what they
+-- brought, and is no longer initialized. KEYS: meta, then a key for each writer. ARGV: epoch, then a seq for each.
+-- Answers 0 if that is so.
 -- Every key is named.
 if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return 1 end
 for n = 2, #KEYS do
-  if redis.call('EXISTS', KEYS[n]) == 0 then
+  if tonumber(redis.call('HGET', KEYS[n], 'last') or -1) < tonumber(ARGV[n]) then
     redis.call('DEL', KEYS[1])
     return 0
   end
