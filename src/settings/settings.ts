@@ -240,11 +240,11 @@ export const SETTING_GROUPS = {
     brokerPrefetch: integer(
       "BROKER_PREFETCH",
       {
-        text: "1000, of Kafka 10000",
+        text: "1000, with Kafka 10000",
         valueIn: ({ BROKER_URL: url }) => (/^kafkas?:/.test(url ?? "") ? "10000" : "1000"),
       },
       [1, 10_000],
-      "maximum of messages in flight; they are in memory, whatever their size (of Kafka's: up to 16 MiB)",
+      "maximum of messages in flight; they are in memory, whatever their size (with Kafka up to 16 MiB)",
     ),
     brokerCaFile: file(
       "BROKER_CA_FILE",

@@ -221,11 +221,8 @@ async function followAll(sources: readonly Source[], job: Job, tallies: Tally[])
   const { stopped, pollMs } = job.following!;
   const follow = async ({ path = "" }: Source) => {
     while (!stopped.aborted) {
-      await importEach(
-        await rotatedFrom(path, job.state!.records(job.target)),
-        { ...job, following: undefined },
-        tallies,
-      );
+      const rotated = await rotatedFrom(path, job.state!.records(job.target));
+      await importEach(rotated, { ...job, following: undefined }, tallies);
       const isThere = statSync(path, { throwIfNoEntry: false }) !== undefined;
       if (isThere) await importEach(sourcesOf([path]), job, tallies);
       else await Bun.sleep(pollMs);

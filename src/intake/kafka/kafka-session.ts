@@ -271,7 +271,8 @@ class KafkaSession implements Session {
   }
 
   #deliveryOf(flow: PartitionFlow, { offset, value, headers }: KafkaRecord): Delivery {
-    let [contentType, contentEncoding]: (string | undefined)[] = [];
+    let contentType: string | undefined;
+    let contentEncoding: string | undefined;
     for (const header of headers) {
       const name = header.name.toLowerCase();
       if (name === "content-type") contentType ??= header.value?.toString();

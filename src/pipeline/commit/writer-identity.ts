@@ -29,7 +29,8 @@ const OTHER_EPOCH =
   "the hot store holds an earlier state of this data: it was restored from a backup, or another one was used since. " +
   "Its journals are stored in the database, its hours are dropped";
 const LACKS_WRITERS =
-  "the hot store does not know writers that have stored events: it has lost data, as in a failover, and is set up anew";
+  "the hot store does not know writers that have stored events, or not all of their batches: it has lost data, as in " +
+  "a failover, and is set up anew";
 
 /** The batch above the last one whose outcome is known: the only one that may be in doubt. */
 interface Doubt {
