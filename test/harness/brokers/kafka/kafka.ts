@@ -25,6 +25,7 @@ export interface SecureListener {
 }
 
 const START_TIMEOUT_MS = 170_000;
+const CLUSTER_ID_BYTES = 16;
 /** Small, and quick to start rather than fast later. */
 const JVM = ["-Xms64m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];
 const HOST = "127.0.0.1";
@@ -171,8 +172,15 @@ function java(): string[] {
   return [binary("java"), ...JVM, "-cp", join(jarFolder("kafka"), "*")];
 }
 
+/** 16 bytes as base64url, which never begin with a "-": Kafka's tools take such an id for an option (one in 64). */
+function newClusterId(): string {
+  const bytes = crypto.getRandomValues(Buffer.alloc(CLUSTER_ID_BYTES));
+  bytes[0]! &= 0x7f;
+  return bytes.toString("base64url");
+}
+
 function kafkaProgram(controllerPort: number, securePort: number, secure: SecureListener | undefined): ServerProgram {
-  const clusterId = Buffer.from(crypto.randomUUID().replaceAll("-", ""), "hex").toString("base64url");
+  const clusterId = newClusterId();
   return {
     name: "kafka",
     startTimeoutMs: START_TIMEOUT_MS,
