@@ -1,4 +1,4 @@
-/** Imports that are texts: scripts of Redis, and migrations. */
+/** Imported as text: Redis scripts and migrations. */
 declare module "*.lua" {
   const source: string;
   export default source;
@@ -7,7 +7,9 @@ declare module "*.sql" {
   const source: string;
   export default source;
 }
-/** Files that are served: the import is their path, within the built program too; their text, if it asks for that. */
+/**
+ * Imported as the path of a served file (also within the built program), or as its text if the import asks for that.
+ */
 declare module "*.css" {
   const path: string;
   export default path;
@@ -17,7 +19,7 @@ declare module "*.js" {
   export default path;
 }
 
-/** Part of `collectDefaultMetrics`, for which alone there are types. */
+/** Part of `collectDefaultMetrics`, which alone has types. */
 declare module "prom-client/lib/metrics/*" {
   export default function register(registry: import("prom-client").Registry): void;
 }

@@ -1,10 +1,10 @@
 #!/usr/bin/env bun
 /**
- * Starts the command that the arguments name; without one, the service.
+ * Starts the command named by the arguments, by default the service.
  *
- * Invariant: signals have a handler before anything large is loaded. In a container the process has the id 1, and the
- * kernel drops a SIGTERM for which that process has no handler: it would be killed after the whole grace period. The
- * handler comes after the process has replaced itself, since it would not be there any more in between.
+ * Invariant: signal handlers are installed before anything large is loaded. In a container the process has the id 1,
+ * and the kernel drops a SIGTERM that it has no handler for: it would be killed only after the grace period. The
+ * handlers come after the process has replaced itself, which would remove them.
  */
 import { keepFreedMemory } from "./cli/serve/allocator.ts";
 import { exitOnSignals } from "./runtime/signals.ts";

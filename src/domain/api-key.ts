@@ -1,8 +1,8 @@
 /**
  * An API key: what it permits, and a secret that only its holder has.
  *
- * Invariant: only the SHA-256 of a secret is stored. Slow hashes are for secrets that can be guessed: these have 256
- * random bits, and a client that sends wrong ones could keep a slow hash busy.
+ * Invariant: only the SHA-256 of a secret is stored. Slow hashes protect secrets that can be guessed. These have 256
+ * random bits, and wrong ones sent by a client could keep a slow hash busy.
  */
 import type { RateLimit } from "./rate-limit.ts";
 
@@ -17,10 +17,10 @@ export interface ApiKey {
   readonly name: string;
   /** No scope implies another. */
   readonly scopes: readonly Scope[];
-  /** Patterns as a StreamSet takes them; none: all streams. */
+  /** Patterns for a StreamSet; empty: all streams. */
   readonly streams: readonly string[];
   readonly limit: RateLimit | undefined;
-  /** Milliseconds since the epoch, as all times here. */
+  /** Milliseconds since the epoch, like all times here. */
   readonly createdAt: number;
   readonly expiresAt: number | undefined;
   readonly revokedAt: number | undefined;
@@ -39,7 +39,7 @@ export function isToken(text: string): boolean {
   return TOKEN.test(text);
 }
 
-/** `token`: one for which isToken() is true. */
+/** `token`: must satisfy isToken(). */
 export function idIn(token: string): string {
   return token.slice(ID_START, ID_END);
 }
@@ -50,7 +50,7 @@ interface NewToken {
   readonly sha256: string;
 }
 
-/** `randomBytes`: cryptographically secure. */
+/** `randomBytes`: must be cryptographically secure. */
 export function newToken(randomBytes: (count: number) => Buffer): NewToken {
   const id = randomBytes(ID_BYTES).toString("hex");
   const token = `${PREFIX}${id}_${randomBytes(SECRET_BYTES).toString("base64url")}`;

@@ -1,21 +1,21 @@
 /**
- * A batch: the events of one commit, stored column-wise and grouped by stream and hour, since that is how they
- * are counted, journaled and flushed. An event costs no object of its own.
+ * The events of one commit, grouped by stream and hour, the unit in which they are counted, journaled and flushed.
+ * Events are stored column-wise: an event costs no object of its own.
  *
- * Invariant: the order of groups, and of events in a group, never changes once a batch is sealed. An event's
- * ordinal (its position, group after group) is its name within the batch, in memory, in the journal and in
- * the `events` table alike.
+ * Invariant: once a batch is sealed, the order of its groups and of the events in them never changes. An event's
+ * ordinal (its position, group after group) identifies it within the batch: in memory, in the journal and in the
+ * `events` table.
  *
- * Journal entry, version 1 (JSON, because both ends parse it natively and `redis-cli` shows it readably):
+ * Journal entry, version 1 (JSON: both ends parse it natively, and `redis-cli` shows it readably):
  *   {"v":1,"n":events,"g":[[stream, hour, kinds, offsets, users, ids, registers], …]}
- * n: the number of events, known without parsing the rest; kinds: one character an event, "c" or "i"; offsets:
- * `at - hour`; ids: null, or an array of id-or-null; registers: REGISTER_CHARS characters an event, so that a user is
- * hashed once, by the process that took the event.
+ * n: the number of events, readable without parsing the rest; kinds: one character per event, "c" or "i"; offsets:
+ * `at - hour`; ids: null, or an array of id-or-null; registers: REGISTER_CHARS characters per event, so that only the
+ * process that took the event hashes its user.
  */
 import { type Event, hourKeyName, hourOf } from "./event.ts";
 import type { UserHash } from "./unique-users/user-hash.ts";
 
-/** The events of one stream and hour within a batch. All arrays have one element an event. */
+/** The events of one stream and hour within a batch. All arrays have one element per event. */
 export interface Group {
   readonly stream: string;
   readonly hour: number;
@@ -24,9 +24,9 @@ export interface Group {
   readonly ats: number[];
   readonly clickFlags: boolean[];
   readonly users: string[];
-  /** The sketch register that each user raises. Those of the last events may be missing until hashUsers(). */
+  /** The sketch register that each user raises. The latest events may lack theirs until hashUsers(). */
   readonly registers: number[];
-  /** Null while no event of the group has an id: the usual case. */
+  /** Null while no event of the group has an id: the common case. */
   ids: (string | null)[] | null;
 }
 
@@ -35,7 +35,7 @@ export interface Batch {
   readonly eventCount: number;
 }
 
-/** A batch under the number that its writer gave it. (writer, seq) identifies it permanently. */
+/** A batch with the number its writer gave it. (writer, seq) identifies it permanently. */
 export interface JournaledBatch extends Batch {
   readonly seq: number;
 }
@@ -73,14 +73,14 @@ function copyEvent(target: Group, from: Group, i: number): void {
   pushEvent(target, from.ats[i]!, from.clickFlags[i]!, from.users[i]!, id);
 }
 
-/** Completes the registers. Before a batch is encoded, and so before a store has it. */
+/** Completes `registers`. Call it before the batch is encoded. */
 export function hashUsers(batch: Batch, hash: UserHash): void {
   for (const { users, registers } of batch.groups) {
     for (let i = registers.length; i < users.length; i++) registers.push(hash.registerOf(users[i]!));
   }
 }
 
-/** Collects events until it is sealed into a batch: encoded, it takes no more. */
+/** Collects events until it is encoded, which seals it. */
 export class BatchBuilder implements Batch {
   readonly groups: Group[] = [];
   eventCount = 0;
@@ -88,7 +88,7 @@ export class BatchBuilder implements Batch {
   readonly #groupsByName = new Map<string, Group>();
   #last: Group | undefined;
 
-  /** Answers the group that the event is in now. */
+  /** Returns the group that the event was added to. */
   add(event: Event): Group {
     const group = this.#groupOf(event.stream, hourOf(event.at));
     pushEvent(group, event.at, event.kind === "click", event.user, event.id ?? null);
@@ -96,7 +96,7 @@ export class BatchBuilder implements Batch {
     return group;
   }
 
-  /** Takes in the events of a group of another, uncommitted batch; answers the group that they are in now. */
+  /** Moves a group of another, uncommitted batch here; returns the group that now holds its events. */
   addGroup(group: Group): Group {
     const target = this.#groupOf(group.stream, group.hour);
     for (let i = 0; i < group.users.length; i++) copyEvent(target, group, i);
@@ -104,13 +104,13 @@ export class BatchBuilder implements Batch {
     return target;
   }
 
-  /** Encoded once, for the journal and the flusher. */
+  /** Encoded once, for both the journal and the flusher. */
   get body(): string {
     this.#body ??= encodeGroups(this.groups);
     return this.#body;
   }
 
-  /** 95 % of events are for the same hour as the one before, so that is compared first, before any key is built. */
+  /** 95 % of events have the stream and hour of the event before, so compare these before building a key. */
   #groupOf(stream: string, hour: number): Group {
     if (this.#body !== undefined) throw new Error("Cannot add to a batch that is encoded: it may be in flight");
     const last = this.#last;
@@ -129,16 +129,16 @@ export class BatchBuilder implements Batch {
 
 type EncodedGroup = [string, number, string, number[], string[], (string | null)[] | null, string];
 
-/** 5 bits each: a register has 20. */
+/** A register has 20 bits, a character 5. */
 const REGISTER_CHARS = 4;
-/** "0" to "O": JSON escapes none of these. */
+/** "0" to "O": JSON escapes none of these characters. */
 const FIRST_CHAR = 48;
 const CLICK_CHAR = 99;
 const IMPRESSION_CHAR = 105;
 
 /**
- * The counted events of a committed batch that waits for its flush, as one text: as objects, the garbage collector
- * would walk several for each event until it is flushed.
+ * A committed batch in the backlog, without duplicates, as one text: as objects, the garbage collector would walk
+ * several per event.
  */
 export class PackedBatch implements JournaledBatch {
   readonly seq: number;
@@ -151,7 +151,7 @@ export class PackedBatch implements JournaledBatch {
     this.body = body;
   }
 
-  /** `duplicates`: as withoutDuplicates takes them. */
+  /** `duplicates`: see withoutDuplicates(). */
   static of(seq: number, batch: Batch, duplicates: readonly number[]): PackedBatch {
     const counted = duplicates.length === 0 ? batch : withoutDuplicates(seq, batch, duplicates);
     return new PackedBatch(seq, counted.eventCount, encodeBatch(counted));
@@ -165,8 +165,8 @@ export class PackedBatch implements JournaledBatch {
 const ENTRY_START = /^\{"v":1,"n":(\d+),/;
 
 /**
- * A journal entry as a batch, without the events that its commit found to be duplicates. Parsed only if it has some:
- * otherwise the flush passes it on as text, which saves the event loop 0.5 µs an event. Throws like decodeBatch.
+ * Reads a journal entry, without the events that its commit found to be duplicates. An entry without duplicates is not
+ * parsed: the flush passes its text on, which saves the event loop 0.5 µs per event. Throws like decodeBatch().
  */
 export function readEntry(seq: number, body: string, duplicates: readonly number[]): JournaledBatch {
   const eventCount = duplicates.length === 0 ? ENTRY_START.exec(body)?.[1] : undefined;
@@ -191,7 +191,7 @@ function encodeGroups(all: readonly Group[]): string {
   return JSON.stringify({ v: 1, n: eventCount, g: groups });
 }
 
-/** Where texts are put together: with `+=` each character would leave a string behind. */
+/** Scratch space for building texts: `+=` would leave a string behind for each character. */
 let characters = Buffer.alloc(16_384);
 
 function charactersFor(length: number): Buffer {
@@ -227,8 +227,8 @@ function registerIn(text: string, i: number): number {
 }
 
 /**
- * Reads a journal entry back, without the events that its commit found to be duplicates.
- * Throws if the entry is of a version that this build does not know.
+ * Parses a journal entry, without the events that its commit found to be duplicates. Throws if this build does not know
+ * the entry's version.
  */
 export function decodeBatch(seq: number, body: string, duplicates: readonly number[]): JournaledBatch {
   const entry = JSON.parse(body) as { v: number; g: EncodedGroup[] };
@@ -247,7 +247,7 @@ export function decodeBatch(seq: number, body: string, duplicates: readonly numb
   return withoutDuplicates(seq, { groups, eventCount }, duplicates);
 }
 
-/** The batch as it is flushed: events at the given ordinals (ascending) were not counted and are left out. */
+/** `duplicates`: ascending ordinals of the events that were not counted. */
 export function withoutDuplicates(seq: number, batch: Batch, duplicates: readonly number[]): JournaledBatch {
   if (duplicates.length === 0) return { seq, groups: batch.groups, eventCount: batch.eventCount };
   const dropped = new Set(duplicates);
@@ -265,7 +265,7 @@ export function withoutDuplicates(seq: number, batch: Batch, duplicates: readonl
   return { seq, groups, eventCount: batch.eventCount - dropped.size };
 }
 
-/** The batch without the groups at the given positions. Only for a batch that is known not to be committed. */
+/** Only for a batch that is known not to be committed. */
 export function withoutGroups(batch: Batch, positions: ReadonlySet<number>): Batch {
   const groups = batch.groups.filter((_, position) => !positions.has(position));
   return { groups, eventCount: groups.reduce((sum, group) => sum + group.users.length, 0) };

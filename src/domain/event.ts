@@ -1,6 +1,6 @@
 /**
- * What is counted, and the hour it is counted in. Times are integers, milliseconds since the epoch (UTC).
- * Invariant: an hour is half open, [hour, hour + HOUR_MS), and `hour` is a multiple of HOUR_MS.
+ * An event, and the hour it is counted in. Times are integers: milliseconds since the epoch (UTC). Invariant: an hour
+ * is half-open, [hour, hour + HOUR_MS), and `hour` is a multiple of HOUR_MS.
  */
 export const HOUR_MS = 3_600_000;
 export const DAY_MS = 24 * HOUR_MS;
@@ -12,7 +12,7 @@ export interface Event {
   readonly at: number;
   readonly kind: Kind;
   readonly user: string;
-  /** Idempotency key: within `ID_TTL_MS` the same id in the same stream counts once. */
+  /** Idempotency key: an id counts once per stream within `ID_TTL_MS`. */
   readonly id?: string | undefined;
 }
 
@@ -34,7 +34,7 @@ export function hourOf(at: number): number {
   return at - (at % HOUR_MS);
 }
 
-/** Names an hour of a stream in maps. A stream holds no space, so no two keys share a name. */
+/** A key for maps. Stream names contain no space, so keys are unique. */
 export function hourKeyName(stream: string, hour: number): string {
   return `${hour} ${stream}`;
 }

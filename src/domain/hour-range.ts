@@ -1,12 +1,12 @@
 /**
- * Ranges of hours, of one stream or of many, and what is read of each hour.
- * Invariant: a range is half open, and begins and ends at a UTC hour.
+ * Ranges of hours, for one stream or many, and the totals read for each hour. Invariant: a range is half-open, and
+ * begins and ends on a UTC hour.
  */
 import { HOUR_MS, type HourKey } from "./event.ts";
 import { type StreamSelection, selects } from "./stream-rules.ts";
 import { UserSketches } from "./unique-users/user-sketches.ts";
 
-/** More than a year. It bounds the rows of an answer, and the cost of one query. */
+/** More than a year. Bounds the rows of an answer and the cost of a query. */
 export const RANGE_MAX_HOURS = 10_000;
 
 export interface HourRange {
@@ -21,7 +21,7 @@ export interface HourTotals {
   readonly users: UserSketches;
 }
 
-/** Passed to a visitor. `users` may be the store's own, and grow: read it only during the visit. */
+/** Passed to a visitor. The store may own `users` and keep adding to it: read it only during the visit. */
 export interface HourRecord extends HourKey, HourTotals {}
 
 export function sumOfHours(parts: readonly HourTotals[]): HourTotals | undefined {

@@ -1,37 +1,37 @@
 /**
- * What became of every event that reached this process. All numbers but `pending` and `inDoubt` only grow,
- * and `handedOver`, but for a journal that is lost before its adopter has stored it.
+ * The fate of every event that reached this process. All counters only grow, except `pending`, `inDoubt`, and
+ * `handedOver`, which falls when a journal is lost before its adopter has stored it.
  *
- * Invariants, at every look:
+ * Invariants, at any moment:
  * - accepted = persisted + pending + handedOver + lost
  * - answered = accepted + duplicates + refused + omitted + unknown - unknownStored, each refusal and omission under its
- *   reason. An event whose outcome was "unknown" stays in `unknown`; if it turns out to be stored, it is in `accepted`
- *   or `duplicates` from then on, and in `unknownStored`, which keeps it from being counted twice here.
- * - unknown = unknownStored + unknownUnstored + inDoubt. What is in doubt when this process ends is settled by the
- *   adopter of its journal, and counted there (`adopted`) if it is stored.
+ *   reason. An event whose outcome was unknown stays in `unknown`. If it turns out to be stored, it is added to
+ *   `accepted` or `duplicates`, and to `unknownStored` so that it is not counted twice here.
+ * - unknown = unknownStored + unknownUnstored + inDoubt. If this process ends with events in doubt, the adopter of its
+ *   journal settles them, and counts the stored ones as `adopted`.
  */
 import { OMISSION_REASONS, REFUSAL_REASONS } from "./refusal-reasons.ts";
 
 export class Ledger {
   accepted = 0;
   persisted = 0;
-  /** Accepted here, but left to the adopter of the journal of a writer that this process gave up. */
+  /** Accepted here, then left to the adopter of a writer's journal that this process gave up. */
   handedOver = 0;
-  /** In no store any more: only the journal held them when the hot store lost its data. */
+  /** In no store anymore: only the journal held them when the hot store lost its data. */
   lost = 0;
-  /** Accepted by others, or by an earlier writer of this process, and persisted here from their journals. */
+  /** Accepted by another process, or an earlier writer of this one, and persisted here from its journal. */
   adopted = 0;
   duplicates = 0;
   /** Sent to the hot store, which did not answer in time. */
   unknown = 0;
-  /** Of the unknown: known to be stored by now, as accepted events or as duplicates. */
+  /** Unknown events that turned out to be stored, as accepted events or as duplicates. */
   unknownStored = 0;
-  /** Of the unknown: known by now to count never. */
+  /** Unknown events that turned out never to count. */
   unknownUnstored = 0;
   readonly refused = zeros(REFUSAL_REASONS);
   readonly omitted = zeros(OMISSION_REASONS);
 
-  /** Of the unknown: still unknown. */
+  /** Unknown events that are still unknown. */
   get inDoubt(): number {
     return this.unknown - this.unknownStored - this.unknownUnstored;
   }

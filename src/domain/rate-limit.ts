@@ -1,10 +1,10 @@
-/** A number of events or requests per time window, all at once or spread over it. */
+/** A number of events or requests per time window, in bursts or spread out. */
 export interface RateLimit {
   readonly count: number;
   readonly windowMs: number;
 }
 
-export const EXPECTS_RATE = "a number from 1 to 1000000 by s, m or h (second, minute, hour), such as 100/s";
+export const EXPECTS_RATE = "a number from 1 to 1000000 per s, m or h (second, minute, hour), such as 100/s";
 
 const RATE = /^([1-9]\d{0,6})\/([smh])$/;
 const COUNT_MAX = 1_000_000;

@@ -1,4 +1,4 @@
-/** Why an event is not counted, by the names that answers, metrics and the ledger use. */
+/** Why an event is not counted: the names used by answers, metrics and the ledger. */
 
 export const REFUSAL_REASONS = [
   "invalid",
@@ -8,9 +8,9 @@ export const REFUSAL_REASONS = [
   "hot_store_away",
   "cold_store_away",
   "journal_full",
-  /** The event has an id, and the hot store does not know all ids of the last 24 hours yet. */
+  /** The event has an id, and the hot store does not yet know all ids of the last 24 hours. */
   "restoring_ids",
-  /** The event is of an older hour, which was not loaded from the cold store in time. */
+  /** The event's older hour was not loaded from the cold store in time. */
   "loading_hours",
   "overloaded",
   "shutting_down",

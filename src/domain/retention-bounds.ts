@@ -1,8 +1,8 @@
 /**
- * From when on rows and aggregates are retained, and how many events of an hour were erased to forget their user.
+ * The times from which rows and aggregates are retained, and the events of an hour that were erased with their user.
  *
- * Invariants: both bounds are starts of a UTC day (0: everything is retained), they only move forward, and aggregates
- * are retained for at least as long as rows.
+ * Invariants: both bounds are starts of UTC days (0: everything is retained) and only move forward. Aggregates are
+ * retained at least as long as rows.
  */
 import { DAY_MS } from "./event.ts";
 
@@ -11,17 +11,17 @@ export interface RetentionBounds {
   readonly aggregatesFrom: number;
 }
 
-/** In whole days before today; undefined: permanently. */
+/** Whole days before today; undefined: permanently. */
 export interface RetentionDays {
   readonly retentionDays: number | undefined;
   readonly aggregateRetentionDays: number | undefined;
 }
 
-/** The numbers of erased rows and dead letters, without the user. */
+/** Erased rows and dead letters, without naming their user. */
 export interface ErasedCounts {
   readonly clicks: number;
   readonly impressions: number;
-  /** No aggregate counted them. */
+  /** No aggregate had counted them. */
   readonly deadLetters: number;
 }
 

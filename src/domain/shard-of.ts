@@ -1,15 +1,15 @@
 /**
- * Which shard an event with an id goes to: the same on every instance, so that a retry anywhere meets the first try. It
- * must never change: ids are remembered in their shard.
+ * The shard of an event with an id. All instances agree on it, so a retry meets the first attempt anywhere. Invariant:
+ * it never changes, since a shard remembers its own ids.
  */
 
-/** The maximum of REDIS_SHARDS: a read asks all of them. */
+/** The maximum of REDIS_SHARDS: a read asks every shard. */
 export const SHARDS_MAX = 64;
 
-/** Not the seed of sketches, so that shards and registers are independent. */
+/** Differs from the seed of sketches, so that shards and registers are independent. */
 const SEED = 0x5eed_1d5an;
 
 export function shardOf(stream: string, id: string, shards: number): number {
-  // No stream holds a space: no two pairs share a name.
+  // Stream names contain no space, so no two pairs hash the same text.
   return Number(Bun.hash.murmur64v2(`${stream} ${id}`, SEED) % BigInt(shards));
 }

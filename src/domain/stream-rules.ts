@@ -1,8 +1,8 @@
-/** The rules for names of streams, for prefixes of names, and for sets of both: the one place that states them. */
+/** The only place that states the rules for stream names, prefixes, and sets of both. */
 
 export const DEFAULT_STREAM = "default";
 export const ALL_STREAMS = "*";
-/** As a class of a regular expression. */
+/** For use in a character class of a regular expression. */
 export const STREAM_CHARACTERS = "A-Za-z0-9._-";
 export const STREAM_MAX_CHARS = 64;
 
@@ -26,19 +26,19 @@ export function isStreamSelection(text: string): boolean {
   return SELECTION.test(text);
 }
 
-/** One stream, or all whose names have the prefix `text` (which may be empty). */
+/** One stream, or all streams whose names begin with `text` (which may be empty). */
 export interface StreamSelection {
   readonly text: string;
   readonly isPrefix: boolean;
 }
 
-/** `shop.*` selects all streams whose names begin with `shop.`: not `shop` itself. */
+/** `shop.*` selects all streams whose names begin with `shop.`, but not `shop` itself. */
 export function selectionOf(text: string): StreamSelection {
   const isPrefix = text.endsWith("*");
   return { text: isPrefix ? text.slice(0, -1) : text, isPrefix };
 }
 
-/** Greater than every stream with the prefix, since a stream is printable ASCII. */
+/** Sorts after every stream with the prefix, since names are printable ASCII. */
 export function endOfPrefix(prefix: string): string {
   return `${prefix}\x7f`;
 }
@@ -47,7 +47,7 @@ export function selects({ text, isPrefix }: StreamSelection, stream: string): bo
   return isPrefix ? stream.startsWith(text) : stream === text;
 }
 
-/** The streams that an API key is limited to, by names and prefixes. */
+/** The streams that an API key may use, as names and prefixes. */
 export class StreamSet {
   readonly patterns: readonly string[];
   readonly #selections: readonly StreamSelection[];
@@ -62,7 +62,7 @@ export class StreamSet {
     return false;
   }
 
-  /** Whether it contains every stream, present or future, of a selection. */
+  /** Whether it contains every present and future stream of a selection. */
   hasAllOf({ text, isPrefix }: StreamSelection): boolean {
     if (!isPrefix) return this.has(text);
     return this.#selections.some((selection) => selection.isPrefix && text.startsWith(selection.text));

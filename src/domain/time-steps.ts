@@ -1,10 +1,9 @@
 /**
- * A range cut into steps: hours, days, weeks or months of a time zone, or none.
+ * Cuts a range into steps: hours, days, weeks or months of a time zone, or one total.
  *
- * Invariants: steps tile the range, and each begins when the zone's clocks show the start of an hour, a day and so on;
- * days on which the clocks change have 23 or 25 hours. The first and the last step are cut off where the range is.
- * Where the zone is not whole hours from UTC, a step may begin within a UTC hour: that hour is cut, and belongs to no
- * single step.
+ * Invariants: steps tile the range. Each begins when the zone's clocks show the start of an hour, a day and so on, so
+ * days on which the clocks change have 23 or 25 hours. The range cuts off the first and the last step. In a zone that
+ * is not whole hours from UTC, a step may begin within a UTC hour: that hour is cut, and belongs to no single step.
  */
 import { DAY_MS, HOUR_MS, hourOf } from "./event.ts";
 import { QUARTER_MS, type TimeZone } from "./time-zone.ts";
@@ -12,10 +11,10 @@ import { QUARTER_MS, type TimeZone } from "./time-zone.ts";
 export const STEPS = ["hour", "day", "week", "month", "total"] as const;
 export type Step = (typeof STEPS)[number];
 
-/** By their first day, how many days before it 1970-01-01, a Thursday, was. */
+/** By first day of the week: how many days into its week 1970-01-01, a Thursday, was. */
 const DAYS_INTO_WEEK = { monday: 3, sunday: 4, saturday: 5 } as const;
 export type WeekStart = keyof typeof DAYS_INTO_WEEK;
-/** ISO 8601 has the first. */
+/** The first is the one of ISO 8601. */
 export const WEEK_STARTS = Object.keys(DAYS_INTO_WEEK) as [WeekStart, ...WeekStart[]];
 
 const CUT = -1;
@@ -32,15 +31,15 @@ export class Steps {
   readonly starts: readonly number[];
   readonly from: number;
   readonly to: number;
-  /** UTC hours that a step begins or ends within, in order. */
+  /** UTC hours within which a step begins or ends, in order. */
   readonly cutHours: readonly number[];
-  /** The UTC hours that hold the range. */
+  /** The UTC hours that contain the range. */
   readonly hours: { readonly from: number; readonly to: number };
   readonly #stepOfHour: Int32Array;
   readonly #numberOf: (at: number) => number;
   readonly #zone: TimeZone;
 
-  /** `from` and `to`: when the zone's clocks show a whole hour. */
+  /** `from` and `to` must be whole hours on the zone's clocks. */
   constructor({ from, to, step, zone, weekStart = WEEK_STARTS[0] }: StepsOptions) {
     this.from = from;
     this.to = to;
@@ -60,7 +59,7 @@ export class Steps {
     this.cutHours = cutHours;
   }
 
-  /** Adds those of the steps that begin in this hour. False if one begins within it. */
+  /** Appends the steps that begin in this hour. False if one begins inside it. */
   #addStarts(hour: number, starts: number[]): boolean {
     const unitMs = this.#zone.hasWholeHours(hour, hour + HOUR_MS) ? HOUR_MS : QUARTER_MS;
     let isWhole = true;
@@ -100,7 +99,7 @@ export class Steps {
   }
 }
 
-/** Two instants are of the same step if they have the same number. */
+/** Two instants are in the same step if their numbers are equal. */
 function stepNumber(at: number, step: Step, zone: TimeZone, weekStart: WeekStart): number {
   switch (step) {
     case "total":

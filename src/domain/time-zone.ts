@@ -1,18 +1,17 @@
 /**
- * A time zone (IANA): what its clocks show, and when. A local time is written as the number that it would be in ms
- * since the epoch if the zone were UTC.
+ * An IANA time zone: converts between instants and what its clocks show. A local time is a number: the ms since the
+ * epoch if the zone were UTC.
  *
- * The rules are those of Temporal. What is added here is a cache by day: a lookup takes 4 to 6 µs, and an hourly series
- * needs 10,000 of them.
+ * Temporal has the rules. This adds a cache by day, since a lookup takes 4 to 6 µs and an hourly series needs 10,000.
  */
 import { DAY_MS, HOUR_MS } from "./event.ts";
 
-/** The offsets from UTC of all zones are multiples of it since 1980, when Kiritimati left -10:40. */
+/** Every zone's offset from UTC has been a multiple of this since 1980, when Kiritimati left -10:40. */
 export const QUARTER_MS = HOUR_MS / 4;
 
 export class TimeZone {
   readonly name: string;
-  /** The offset of each UTC day that was looked up; undefined if it changes within the day. */
+  /** The offset of each UTC day looked up so far; undefined if it changes within the day. */
   readonly #days = new Map<number, number | undefined>();
 
   private constructor(name: string) {
@@ -21,7 +20,7 @@ export class TimeZone {
 
   static named(name: string): TimeZone | undefined {
     try {
-      // Not Temporal, which would also take a time that ends with a zone.
+      // Temporal would also accept a date-time that ends with a zone.
       new Intl.DateTimeFormat("en-US", { timeZone: name });
       return new TimeZone(name);
     } catch (error) {
@@ -30,11 +29,11 @@ export class TimeZone {
     }
   }
 
-  /** To be added to UTC, in ms. */
+  /** Milliseconds to add to UTC. */
   offsetMsAt(at: number): number {
     const day = Math.floor(at / DAY_MS) * DAY_MS;
     if (!this.#days.has(day)) {
-      // No day has ever had two changes that cancel each other out.
+      // No day has ever had two changes that cancel each other.
       const [first, last] = [this.#lookUp(day), this.#lookUp(day + DAY_MS)];
       this.#days.set(day, first === last ? first : undefined);
     }
@@ -46,15 +45,15 @@ export class TimeZone {
   }
 
   /**
-   * When clocks show this. The earlier time if they show it twice. If they skip it, as much later as they
-   * skip: of a day without midnight its first instant.
+   * The instant at which clocks show `local`: the earlier one if they show it twice. If they skip it, `local` moves
+   * forward by the length of the gap, so a day without midnight begins at its first instant.
    */
   instantOf(local: number): number {
     const shown = Temporal.Instant.fromEpochMilliseconds(local).toZonedDateTimeISO("UTC").toPlainDateTime();
     return shown.toZonedDateTime(this.name).epochMilliseconds;
   }
 
-  /** True if all its local hours, and so its days, begin at UTC hours throughout this time. */
+  /** Whether all local hours in this period, and so its days, begin on UTC hours. */
   hasWholeHours(from: number, to: number): boolean {
     return this.#hasWhole(HOUR_MS, from, to);
   }
@@ -68,13 +67,13 @@ export class TimeZone {
     return this.offsetMsAt(to) % unitMs === 0;
   }
 
-  /** When the local hour of this time began; of one in which clocks changed, when it would have begun without that. */
+  /** When the local hour of `at` began, assuming no clock change within that hour. */
   floorHour(at: number): number {
     const local = at + this.offsetMsAt(at);
     return at - (local - Math.floor(local / HOUR_MS) * HOUR_MS);
   }
 
-  /** ISO 8601 to the second, with the offset from UTC that holds then. */
+  /** ISO 8601 to the second, with the zone's UTC offset at that time. */
   textOf(at: number): string {
     const offsetMs = this.offsetMsAt(at);
     const local = new Date(at + offsetMs).toISOString().slice(0, 19);

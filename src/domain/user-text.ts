@@ -1,15 +1,15 @@
 /**
- * The rules for the text of a user and of an event's id: the one place that states them. from-query.ts repeats a part
- * of them in its single pass; a test holds the two together.
+ * The rules for users and event ids as text. from-query.ts repeats some of them in its single pass; a test keeps the
+ * two in agreement.
  */
 
 export const USER_MAX_BYTES = 255;
 export const EXPECTS_USER = `1 to ${USER_MAX_BYTES} bytes of UTF-8`;
 export const EXPECTS_NO_REPLACEMENT = "without U+FFFD (which stands for bytes that were not UTF-8)";
 
-/** A decoder puts it in place of bytes that are not UTF-8: different users would count as one. */
+/** Decoders substitute it for invalid UTF-8, so different users would count as one. */
 const REPLACEMENT = "\uFFFD";
-/** A UTF-16 unit takes at most 3 bytes of UTF-8. */
+/** A UTF-16 unit takes at most 3 bytes in UTF-8. */
 const SURELY_SHORT_UNITS = Math.floor(USER_MAX_BYTES / 3);
 
 export function isUserText(text: string): boolean {

@@ -1,20 +1,20 @@
 /**
- * Time, timers and randomness, passed in so that a test can control them.
- * Invariant: code that is given a Clock takes all of these from it, and none from the runtime.
+ * Time, timers and randomness, passed in so that a test can control them. Invariant: code that is given a Clock takes
+ * all of these from it, never from the runtime.
  */
 export interface Clock {
-  /** Milliseconds since the epoch (UTC), whole. It may jump, in either direction. */
+  /** Whole milliseconds since the epoch (UTC). May jump in either direction. */
   now(): number;
-  /** Milliseconds since some fixed moment. It never goes backward: for durations. */
+  /** Milliseconds since some fixed moment, for durations. Never goes backward. */
   monotonicMs(): number;
   /** Calls `act` once after `ms`. Returns a function that cancels it. */
   after(ms: number, act: () => void): () => void;
   /** Calls `act` every `ms`. Returns a function that cancels it. */
   every(ms: number, act: () => void): () => void;
-  /** Calls `act` at the end of this turn of the event loop, once everything that has arrived was read. */
+  /** Calls `act` at the end of this turn of the event loop, after everything that has arrived was read. */
   atTurnEnd(act: () => void): void;
   sleep(ms: number): Promise<void>;
-  /** From 0 up to and without 1. */
+  /** In [0, 1). */
   random(): number;
 }
 
@@ -34,7 +34,7 @@ export function systemClock(): Clock {
     },
     atTurnEnd: (act) => void setImmediate(act),
     sleep: (ms) => Bun.sleep(ms),
-    // Not Math.random: its 32-bit seed could repeat among processes, and names of writers are made from this.
+    // Math.random's 32-bit seed could repeat across processes, and writers' names are made from this.
     random: () => crypto.getRandomValues(new Uint32Array(1))[0]! / UINT32,
   };
 }

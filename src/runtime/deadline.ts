@@ -1,6 +1,6 @@
 /**
- * The promise's value, or the error of `onDeadline` after `ms`. The promise itself continues. An answer that has
- * arrived by then still counts: in a busy process the timer is due before the sockets are read.
+ * Settles like `promise`, or rejects with `onDeadline()` after `ms`; the promise itself continues. An answer that has
+ * arrived by then still counts: in a busy process the timer fires before the sockets are read.
  */
 export async function withDeadline<T>(promise: Promise<T>, ms: number, onDeadline: () => Error): Promise<T> {
   let timer: Timer | undefined;
@@ -19,23 +19,23 @@ export async function withDeadline<T>(promise: Promise<T>, ms: number, onDeadlin
   }
 }
 
-/** Until the promise is settled, or `ms` have passed. Never rejects. */
+/** Resolves when the promise settles or after `ms`. Never rejects. */
 export async function waitAtMost(ms: number, promise: Promise<unknown>): Promise<void> {
-  await withDeadline(promise, ms, () => new Error("it takes too long")).catch(() => {});
+  await withDeadline(promise, ms, () => new Error("deadline")).catch(() => {});
 }
 
-/** One of two turns of the event loop begins after a timer, and reads the sockets before it ends. */
+/** Of two turns of the event loop, one starts after the timer and reads the sockets before it ends. */
 function afterSocketsWereRead(act: () => void): void {
   setImmediate(() => setImmediate(act));
 }
 
 /**
- * Like withDeadline(), for many promises with the same time: they share one timer, where one each would cost as much
- * as a tenth of a command of Redis.
+ * Like withDeadline(), for many promises with the same `ms`. They share one timer: a timer each would cost a tenth of a
+ * Redis command.
  */
 export class SharedDeadline {
   readonly #ms: number;
-  /** Ascending by their time, which is the order of insertion. */
+  /** In insertion order, which is also the order of `dueMs`. */
   readonly #waits = new Set<{ readonly dueMs: number; readonly giveUp: () => void }>();
   #isTimerSet = false;
 
@@ -61,7 +61,7 @@ export class SharedDeadline {
     });
   }
 
-  /** In so many ms. A timer is left to run when nothing waits any more: the next wait needs it again. */
+  /** The timer is not cleared when nothing waits anymore: the next wait needs it. */
   #look(ms: number): void {
     this.#isTimerSet = true;
     const timer = setTimeout(() => {
@@ -71,7 +71,7 @@ export class SharedDeadline {
     timer.unref();
   }
 
-  /** `nowMs`: of before the sockets were read. */
+  /** `nowMs`: the time before the sockets were read. */
   #giveUpDue(nowMs: number): void {
     this.#isTimerSet = false;
     for (const wait of this.#waits) {
@@ -85,7 +85,7 @@ export class SharedDeadline {
   }
 }
 
-/** Like withDeadline(), but the time starts again whenever `progress` has changed. */
+/** Like withDeadline(), but starts over whenever `progress` has changed. */
 export async function withStallDeadline<T>(
   promise: Promise<T>,
   ms: number,

@@ -1,4 +1,4 @@
-/** An error as one line of a log or a message: its code, too, which the message may lack. */
+/** An error as one line, including its code if the message lacks it. */
 export function errorText(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const text = error.message === "" ? error.name : error.message;

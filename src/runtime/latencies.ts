@@ -1,8 +1,8 @@
 /**
- * Latencies of millions of requests in a few hundred counters.
- * Invariant: a percentile is one of the latencies, or at most 1 % above it, and never below it.
+ * Counts latencies of millions of requests in a few hundred buckets. Invariant: a percentile is exact or up to 1 % too
+ * high, never too low.
  *
- * hdr-histogram-js took 79 ns for each latency, and this takes 28 ns.
+ * hdr-histogram-js took 79 ns per latency; this takes 28 ns.
  */
 const FIRST_MS = 0.001;
 const GROWTH = 1.01;
@@ -38,7 +38,7 @@ export class Latencies {
     if (ms > this.#maxMs) this.#maxMs = ms;
   }
 
-  /** For another process, which adds them to its own. */
+  /** Serializable, so that another process can add them to its own. */
   entries(): [ms: number, count: number][] {
     return Object.values(this.#buckets).map(({ maxMs, count }) => [maxMs, count]);
   }

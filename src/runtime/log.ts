@@ -1,4 +1,4 @@
-/** The part of a pino logger that the service uses; passed in, so that tests can record it. */
+/** The part of a pino logger that the service uses. Passed in, so that tests can record it. */
 export interface Log {
   info(fields: object, message: string): void;
   warn(fields: object, message: string): void;
@@ -26,14 +26,14 @@ interface Repeated {
 }
 
 const WINDOW_MS = 10_000;
-/** Distinct lines in a window; further ones are distinguished by their message alone. */
+/** Distinct lines per window. Further ones are told apart by message alone. */
 const KINDS_MAX = 200;
 const KEY_MAX_CHARS = 500;
 const DIFFERENT_EACH_TIME = new Set(["requestId", "traceId", "parentId", "stack"]);
 
 /**
- * A log without repetitions: repeated lines within a time window are counted, and summed up in one line at its end.
- * Invariant: a line that is dropped is counted in another, which shows the latest fields.
+ * Deduplicates log lines: repetitions within a time window are counted, and reported in one line at its end. Invariant:
+ * a suppressed line is counted in a later one, which shows the latest fields.
  */
 export class CalmLog implements Log {
   readonly #log: Log;
@@ -73,7 +73,7 @@ export class CalmLog implements Log {
     this.#timer ??= setTimeout(() => this.#endWindow(), WINDOW_MS);
   }
 
-  /** Lines differ if a text in them does. A number, such as a duration, makes no difference. */
+  /** Lines with different text fields are different; numbers, such as durations, are ignored. */
   #keyOf(level: Level, fields: object, message: string): string {
     if (this.#seen.size >= KINDS_MAX) return `${level} ${message}`;
     const texts = Object.entries(fields).flatMap(([name, value]) =>
@@ -93,7 +93,7 @@ export class CalmLog implements Log {
     this.#timer = setTimeout(() => this.#endWindow(), WINDOW_MS);
   }
 
-  /** In the order of their last repetition, so that the last line tells the present state. */
+  /** Ordered by last repetition, so that the last line shows the current state. */
   #sumUp(): [string, Repeated][] {
     const repeated = Array.from(this.#seen).filter(([, { repeats }]) => repeats > 0);
     repeated.sort(([, a], [, b]) => a.order - b.order);
@@ -104,7 +104,7 @@ export class CalmLog implements Log {
     return repeated;
   }
 
-  /** Writes what it has counted, and leaves no timer. */
+  /** Reports what was counted, and leaves no timer. */
   close(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;

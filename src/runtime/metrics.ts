@@ -1,11 +1,11 @@
 /**
- * What is measured beside the ledger: durations, sizes, and failures of the stores. What is only read at a scrape is in
- * http/ops/metrics-route.ts.
+ * Measurements beyond the ledger: durations, sizes, and failures of stores. http/ops/metrics-route.ts adds the values
+ * that are only read at a scrape.
  */
 import { Counter, type Gauge, Registry } from "prom-client";
 import type { Clock } from "./clock.ts";
 
-/** From a fraction of a millisecond to the deadline of a flush. */
+/** Bucket bounds, from a fraction of a millisecond to the deadline of a flush. */
 export const SECONDS = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10];
 const LAG_INTERVAL_MS = 50;
 const EVENTS = [1, 10, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 50_000];
@@ -56,7 +56,7 @@ export async function timed<T>(clock: Clock, histogram: Buckets, work: () => Pro
   return result;
 }
 
-/** Measures how late a timer runs that is due 20 times a second. Returns a function that stops it. */
+/** Measures how late a timer runs, 20 times a second. Returns a function that stops it. */
 export function measureLoopLag(seconds: Buckets): () => void {
   let dueMs = performance.now() + LAG_INTERVAL_MS;
   const timer = setInterval(() => {
@@ -68,12 +68,12 @@ export function measureLoopLag(seconds: Buckets): () => void {
 }
 
 /**
- * A histogram that is cheap enough for each request and batch: an observation takes some nanoseconds, where
- * prom-client takes 1 µs, since it looks up the labels each time.
+ * A histogram for use per request and batch: an observation takes a few ns. prom-client takes 1 µs, since it looks up
+ * the labels each time.
  */
 export class Buckets {
   readonly bounds: readonly number[];
-  /** One for each bound, and one for all values above. */
+  /** One per bound, and one for all larger values. */
   readonly counts: Float64Array;
   sum = 0;
 
@@ -83,7 +83,7 @@ export class Buckets {
     this.counts = new Float64Array(bounds.length + 1);
   }
 
-  /** `weight`: the number of observations that this one stands for. */
+  /** `weight`: how many observations this one stands for. */
   observe(value: number, weight = 1): void {
     const { bounds } = this;
     let i = 0;
@@ -122,13 +122,15 @@ function samplesOf(name: string, { labels, buckets }: LabelledBuckets): Sample[]
 }
 
 export interface Sample {
-  /** Undefined: the metric's name. */
+  /** Undefined: the metric's own name. */
   readonly metricName?: string;
   readonly labels?: Readonly<Record<string, string | number>>;
   readonly value: number;
 }
 
-/** A metric of what is counted elsewhere. `samples`: called in the tick of the scrape, as for every other metric. */
+/**
+ * Exposes a value that is counted elsewhere. `samples` is called in the tick of the scrape, like every other metric.
+ */
 export function expose(
   registry: Registry,
   type: "counter" | "gauge" | "histogram",
@@ -137,6 +139,6 @@ export function expose(
   samples: () => Iterable<Sample>,
 ): void {
   const get = async () => ({ name, help, type, aggregator: "sum", values: Array.from(samples()) });
-  // A registry needs no more of a metric; prom-client itself builds aggregated metrics in this way.
+  // The registry needs no more of a metric. prom-client builds its own aggregated metrics this way.
   registry.registerMetric({ name, get } as unknown as Gauge);
 }

@@ -1,13 +1,13 @@
-/** SIGTERM and SIGINT, from the first moment of the process on. */
+/** Handles SIGTERM and SIGINT from the process's first moment. */
 import { constants } from "node:os";
 
 const SIGNALS = ["SIGTERM", "SIGINT"] as const;
-/** By convention of shells. */
+/** Shell convention: the exit status of a process killed by a signal is 128 plus its number. */
 const KILLED_BY_SIGNAL = 128;
 
 /**
- * Ends the process on a signal, until onStopSignal() is called. `isService`: exits with 0, since a service that is
- * stopped while it starts has not failed.
+ * Ends the process on a signal, until onStopSignal() is called. `isService`: exits with 0, since stopping a service
+ * while it starts is no failure.
  */
 export function exitOnSignals(isService: boolean): void {
   for (const signal of SIGNALS) {

@@ -1,8 +1,8 @@
 /**
- * A limited resource (memory, concurrent work) with a queue: first come, first served.
+ * A limited resource (memory, concurrent work) with a FIFO queue.
  *
- * Invariant: at most `capacity` is taken, and at most `maxWaiting` callers wait. A large request is not overtaken by
- * small ones, or it might never get its turn.
+ * Invariant: at most `capacity` is taken, and at most `maxWaiting` callers wait. Small requests never overtake a large
+ * one, so it cannot starve.
  */
 
 export class SlotsFullError extends Error {
@@ -20,8 +20,8 @@ export class Slots {
   }
 
   /**
-   * Undefined, with nothing taken, if the queue is full. `count` must not be more than the capacity. `untilGivenUp` is
-   * called if the caller has to wait, which ends with that signal's reason.
+   * Returns undefined, taking nothing, if the queue is full. `count` must not exceed the capacity. If the caller has to
+   * wait, `untilGivenUp` is called, and its signal ends the wait with its reason.
    */
   take(count: number, untilGivenUp?: () => AbortSignal): Promise<void> | undefined {
     if (this.#waiting.length === 0 && count <= this.#free) {
@@ -38,16 +38,17 @@ export class Slots {
       if (place === -1) return;
       this.#waiting.splice(place, 1);
       reject(signal.reason);
-      // Who waited behind it may fit.
+      // Requests behind it may fit now.
       this.give(0);
     });
     return promise;
   }
 
-  /** Runs `work` with one slot. Throws SlotsFullError if too many wait. `untilGivenUp`: as for take(). */
+  /** Runs `work` with one slot. Throws SlotsFullError if the queue is full. `untilGivenUp`: as in take(). */
   async use<T>(work: () => Promise<T>, untilGivenUp?: () => AbortSignal): Promise<T> {
     const turn = this.take(1, untilGivenUp);
-    if (turn === undefined) throw new SlotsFullError(`all are in use, and ${this.#maxWaiting} callers wait already`);
+    if (turn === undefined)
+      throw new SlotsFullError(`all slots are taken, and ${this.#maxWaiting} callers wait already`);
     await turn;
     try {
       return await work();

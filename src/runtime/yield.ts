@@ -1,4 +1,4 @@
-/** Lets the event loop handle waiting requests and answers during long work. */
+/** Lets the event loop handle pending requests and answers during long work. */
 export function letOthersRun(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }

@@ -168,7 +168,7 @@ const FORMS: Readonly<Record<string, { takes: string; good: readonly string[]; b
     bad: ["1", "all", "write,", "write;read", "Write", "*"],
   },
   ADDRESS_LIMIT: {
-    takes: "a number from 1 to 1000000 by s, m or h (second, minute, hour), such as 100/s",
+    takes: "a number from 1 to 1000000 per s, m or h (second, minute, hour), such as 100/s",
     good: ["100/s", "1/h", "1000000/m"],
     bad: ["100", "0/s", "100/d", "1e3/s", "1000001/s", "-1/s", "100 /s"],
   },

@@ -1,10 +1,10 @@
 /**
- * A user's hash under the secret key of a data set, from which the user's sketch register follows. Nobody without the
- * key can choose users that collide, or that raise chosen registers.
+ * Hashes a user under a data set's secret key; the hash selects the user's sketch register. Nobody without the key can
+ * choose users that collide, or that raise chosen registers.
  *
- * It is SipHash-2-4 (J.-P. Aumasson, D. J. Bernstein, 2012) over UTF-8. The functions that Bun has take a seed at best:
- * wyhash, xxHash and Murmur have collisions that hold under every seed, and HMAC takes 2 to 3 times as long. 64-bit
- * words are two halves here, since arithmetic on bigints would cost more than the hash.
+ * The hash is SipHash-2-4 (J.-P. Aumasson, D. J. Bernstein, 2012) over UTF-8. Bun's own functions take a seed at best:
+ * wyhash, xxHash and Murmur have collisions under every seed, and HMAC takes 2 to 3 times as long. 64-bit words are
+ * kept as two halves: bigint arithmetic would cost more than the hash.
  */
 import { registerOfHash } from "./sketch.ts";
 
@@ -12,16 +12,16 @@ export const USER_KEY_BYTES = 16;
 
 const utf8 = new TextEncoder();
 
-/** The state: four words, as low and high halves. Shared between hashes: nothing is awaited during one. */
+/** The state: four words, as low and high halves. Shared by all hashes, since a hash never awaits. */
 const state = new Int32Array(8);
 let bytes = new Uint8Array(1_024);
 
 export class UserHash {
   readonly #key: Int32Array;
 
-  /** `key`: USER_KEY_BYTES of randomness. */
+  /** `key`: USER_KEY_BYTES random bytes. */
   constructor(key: Uint8Array) {
-    if (key.length !== USER_KEY_BYTES) throw new Error(`a key of users has ${USER_KEY_BYTES} bytes, not ${key.length}`);
+    if (key.length !== USER_KEY_BYTES) throw new Error(`the user key has ${key.length} bytes, not ${USER_KEY_BYTES}`);
     const view = new DataView(key.buffer, key.byteOffset, key.length);
     this.#key = Int32Array.from([0, 4, 8, 12], (at) => view.getInt32(at, true));
   }
@@ -47,7 +47,7 @@ export class UserHash {
     state[7] = high1 ^ 0x74656462;
     const end = length & ~7;
     for (let at = 0; at < end; at += 8) compress(wordAt(at), wordAt(at + 4));
-    // The last block has the bytes that are left, and the length.
+    // The last block holds the remaining bytes and the length.
     bytes.fill(0, length, end + 8);
     bytes[end + 7] = length;
     compress(wordAt(end), wordAt(end + 4));
@@ -81,7 +81,7 @@ function compress(low: number, high: number): void {
 }
 
 function round(): void {
-  // No destructuring: its arrays were 1 KB of garbage for each hash.
+  // No destructuring: it left 1 KB of garbage per hash.
   let l0 = state[0]!;
   let h0 = state[1]!;
   let l1 = state[2]!;
@@ -101,7 +101,7 @@ function round(): void {
   swap = (h3 << 16) | (l3 >>> 16);
   l3 = ((l3 << 16) | (h3 >>> 16)) ^ l2;
   h3 = swap ^ h2;
-  // v0 was turned by 32 bits: its halves change places.
+  // v0 was rotated by 32 bits: swap its halves.
   swap = h0;
   h0 = (l0 + h3 + carryOf(h0, l3)) | 0;
   l0 = (swap + l3) | 0;
@@ -124,9 +124,9 @@ function round(): void {
   state[7] = h3;
 }
 
-/** Of a sum of two low halves, one of which was `part`. */
-function carry(sum: number, part: number): number {
-  return sum >>> 0 < part >>> 0 ? 1 : 0;
+/** 1 if adding `addend` to another low half overflowed. */
+function carry(sum: number, addend: number): number {
+  return sum >>> 0 < addend >>> 0 ? 1 : 0;
 }
 
 function carryOf(a: number, b: number): number {

@@ -1,6 +1,6 @@
 /**
- * The users of an hour, or of several, by kind: a sketch of the clickers, who have a click, and one of the viewers,
- * who have an impression. A user with both is in both sketches, and counts once in their union.
+ * Unique users of one or more hours, by kind: one sketch of the users who clicked, one of those who had an impression.
+ * A user in both counts once in their union.
  */
 import { Sketch } from "./sketch.ts";
 
@@ -11,11 +11,11 @@ export interface UserCounts {
 }
 
 export class UserSketches {
-  /** Only to be read. */
+  /** Read-only for callers. */
   readonly viewers: Sketch;
-  /** Only to be read. */
+  /** Read-only for callers. */
   readonly clickers: Sketch;
-  /** Of the union, cached until a register rises: it takes up to 15 µs, and is read again and again. */
+  /** The union's count, cached until a register rises: it takes up to 15 µs and is read often. */
   #count: number | undefined;
 
   constructor(viewers = new Sketch(), clickers = new Sketch()) {
@@ -23,12 +23,12 @@ export class UserSketches {
     this.clickers = clickers;
   }
 
-  /** Reads what a store has: Redis strings, or no bytes for a sketch without users. Throws as Sketch.decode does. */
+  /** Reads a store's Redis strings; no bytes mean no users. Throws like Sketch.decode(). */
   static decode(viewers: Uint8Array, clickers: Uint8Array): UserSketches {
     return new UserSketches(decoded(viewers), decoded(clickers));
   }
 
-  /** `register` as registerOf gives it. True if a register rose. */
+  /** `register`: from registerOf(). True if a register rose. */
   add(register: number, isClick: boolean): boolean {
     if (!(isClick ? this.clickers : this.viewers).add(register)) return false;
     this.#count = undefined;
