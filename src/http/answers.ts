@@ -16,7 +16,7 @@ import { errorText } from "../runtime/error-text.ts";
 import type { Log } from "../runtime/log.ts";
 import { ColdUnavailableError } from "../store/cold.ts";
 import { HotUnavailableError } from "../store/hot.ts";
-import { REQUEST_ID, traceOf } from "./requests/trace.ts";
+import { REQUEST_ID, traceOf } from "./requests/log-lines.ts";
 
 export const NO_STORE = { "cache-control": "no-store" };
 

@@ -1,6 +1,5 @@
 /** An answer that never changes while the process runs: compressed on first use, in another thread. */
-import { etagOf, matches } from "./etag.ts";
-import { acceptsGzip, gzip } from "./gzip.ts";
+import { acceptsGzip, etagOf, gzip, matches } from "./negotiation.ts";
 
 /** Headers of the service's pages, which load and run only files of this service. */
 const POLICY = [

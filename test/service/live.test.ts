@@ -1,8 +1,8 @@
 /** GET /live: who watches sees what is counted, one reading serves all, and nothing is left behind by them. */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { connect } from "node:net";
+import type { Reading, Spectator } from "../../src/http/live/feed.ts";
 import { LiveFeeds } from "../../src/http/live/feeds.ts";
-import type { Reading, Spectator } from "../../src/http/live/viewer.ts";
 import { API_DOCUMENT } from "../../src/http/openapi/document.ts";
 import { withDeadline } from "../../src/runtime/deadline.ts";
 import { ApiDescription } from "../harness/project/api-description.ts";

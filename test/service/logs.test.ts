@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { version } from "../../package.json";
 import { answerToError } from "../../src/http/answers.ts";
-import { traceOf } from "../../src/http/requests/trace.ts";
+import { traceOf } from "../../src/http/requests/log-lines.ts";
 import { ColdUnavailableError } from "../../src/store/cold.ts";
 import { StoreWatch } from "../../src/store/watch.ts";
 import { RecordedLog } from "../harness/pipeline/pipeline-harness.ts";

@@ -11,6 +11,7 @@ import { exitWith, oneOf, secondsArgument, streamArgument, URL_HELP, urlArgument
 import { ServiceClient } from "../shared/service-client.ts";
 import { type Following, type Source, sourcesOf } from "./content.ts";
 import { importSource, type Job, type Tally } from "./content-import.ts";
+import { rotatedFrom } from "./earlier.ts";
 import { LOG_KINDS, type LogKind } from "./event-reader.ts";
 import type { Filters } from "./filters.ts";
 import { customLogReader } from "./formats/custom-log.ts";
@@ -19,7 +20,6 @@ import { FORMAT_NAMES, FORMATS_HELP, type KnownName } from "./formats/known-form
 import { LogTimes } from "./formats/log-line.ts";
 import { ImportError } from "./import-error.ts";
 import { Report } from "./report.ts";
-import { rotatedFrom } from "./rotated-files.ts";
 import { Sender } from "./sender.ts";
 import { StateFile } from "./state-file.ts";
 import { newTally, summaryText, withTotals } from "./summary.ts";

@@ -4,6 +4,9 @@
  * after the stores were tried.
  */
 import { version } from "../../../package.json";
+import { Access } from "../../http/access/access.ts";
+import { KeyRing } from "../../http/access/key-ring.ts";
+import { RateLimiter } from "../../http/access/rate-limiter.ts";
 import { createApp } from "../../http/app.ts";
 import { ClientAddresses } from "../../http/requests/client-address.ts";
 import type { Certificate, Siblings } from "../../http/route-options.ts";
@@ -17,12 +20,11 @@ import { type Log, logWith } from "../../runtime/log.ts";
 import { Metrics, measureLoopLag } from "../../runtime/metrics.ts";
 import { readPem } from "../../settings/pem-file.ts";
 import { type Config, ConfigError } from "../../settings/settings.ts";
-import { ColdUnavailableError } from "../../store/cold.ts";
+import { type ColdConnection, ColdUnavailableError, type KeyStore } from "../../store/cold.ts";
 import { fixShards, refuseOtherDatabase } from "../../store/cold-shard.ts";
 import { type HotStore, HotUnavailableError } from "../../store/hot.ts";
-import { createStores, type Stores } from "../../store/open.ts";
+import { createAccessStore, createStores, type Stores } from "../../store/open.ts";
 import { StoreWatch } from "../../store/watch.ts";
-import { createAccess } from "./create-access.ts";
 
 const REQUESTS_GRACE_MS = 2_000;
 /** A cold store that does not answer must not keep the service from starting. */
@@ -186,4 +188,40 @@ function listening<T>({ port, host }: Config, listen: () => T): T {
       "TLS_KEY_FILE, if any, to a certificate and its key";
     throw new ConfigError(`Cannot listen on ${host}:${port}: ${errorText(error)}; ${advice}`);
   }
+}
+
+interface RunningAccess {
+  readonly access: Access;
+  /** Resolves once the keys were read, or could not be. */
+  start(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+/** API keys and rate limits; undefined if no setting restricts access. */
+async function createAccess(
+  config: Config,
+  cold: KeyStore & Pick<ColdConnection, "open">,
+  log: Log,
+  clock: Clock,
+  addresses: ClientAddresses,
+): Promise<RunningAccess | undefined> {
+  const { requiredScopes = [], addressLimit } = config;
+  const asksForKeys = requiredScopes.length > 0;
+  if (!asksForKeys && addressLimit === undefined) return undefined;
+  const store = await createAccessStore(config);
+  const nowMs = clock.monotonicMs;
+  const keys = new KeyRing({ cold, store, log, clock });
+  const keyLimits = new RateLimiter({ kind: "key", store, log, nowMs });
+  const addressLimits = new RateLimiter({ kind: "address", store, log, nowMs });
+  const options = { keys, keyLimits, addressLimits, addressLimit, addresses };
+  return {
+    access: new Access({ ...options, requiredScopes: new Set(requiredScopes) }),
+    start: async () => {
+      if (asksForKeys) await keys.start();
+    },
+    stop: async () => {
+      await Promise.all([keys.stop(), keyLimits.stop(), addressLimits.stop()]);
+      await store?.close();
+    },
+  };
 }

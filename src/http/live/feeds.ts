@@ -2,8 +2,7 @@
  * The feeds of all streams that are watched.
  * Invariant: there are at most VIEWERS_MAX viewers and FEEDS_MAX feeds, and of these at most a quarter for one client.
  */
-import { Feed, LIVE_TIMES, type LiveTimes } from "./feed.ts";
-import { type Reading, type Spectator, Viewer } from "./viewer.ts";
+import { Feed, LIVE_TIMES, type LiveTimes, type Reading, type Spectator, Viewer } from "./feed.ts";
 
 const VIEWERS_MAX = 1_000;
 const FEEDS_MAX = 100;

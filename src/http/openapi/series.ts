@@ -1,7 +1,7 @@
 /** GET /series and GET /streams, described: ranges of hours. */
 import { Type } from "@sinclair/typebox";
 import { STEPS, WEEK_STARTS } from "../../domain/time-steps.ts";
-import { CONTENT_TYPES } from "../media-type.ts";
+import { CONTENT_TYPES } from "../negotiation.ts";
 import { SeriesQuerySchema, StreamsQuerySchema } from "../query/range/schemas.ts";
 import { hourContent } from "./analytics.ts";
 import {

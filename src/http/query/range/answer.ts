@@ -11,9 +11,7 @@ import { csvRecord } from "../../../protocol/csv.ts";
 import type { Log } from "../../../runtime/log.ts";
 import { SlotsFullError } from "../../../runtime/slots.ts";
 import { answerToError, errorAnswer, NO_STORE } from "../../answers.ts";
-import { etagOf, matches } from "../../etag.ts";
-import { acceptsGzip, gzip } from "../../gzip.ts";
-import { CONTENT_TYPES, type Format } from "../../media-type.ts";
+import { acceptsGzip, CONTENT_TYPES, etagOf, type Format, gzip, matches } from "../../negotiation.ts";
 
 /** About a packet: less is sent as fast as it is. */
 const PACKED_MIN_CHARS = 1_400;

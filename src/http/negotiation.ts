@@ -1,0 +1,46 @@
+/** What an answer may be, by a client's headers: a format that it takes (Accept), compressed, or 304 if it has it. */
+import { promisify } from "node:util";
+import { gzip as compress } from "node:zlib";
+import Negotiator from "negotiator";
+
+export type Format = "json" | "csv" | "text";
+
+export const CONTENT_TYPES: Record<Format, string> = {
+  json: "application/json; charset=utf-8",
+  csv: "text/csv; charset=utf-8; header=present",
+  text: "text/plain; charset=utf-8",
+};
+
+/** RFC 9110, 12.5.1. Of formats that the client likes equally, the first; the first of all if it accepts none. */
+export function preferredFormat(accept: string | null, offered: readonly [Format, ...Format[]]): Format {
+  if (accept === null) return offered[0];
+  const byType = new Map(offered.map((format) => [CONTENT_TYPES[format].split(";", 1)[0]!, format]));
+  const preferred = new Negotiator({ headers: { accept } }).mediaType([...byType.keys()]);
+  return byType.get(preferred ?? "") ?? offered[0];
+}
+
+const ETAG_CHARS = 22;
+
+/** RFC 9110, 8.8.3. */
+export function etagOf(...parts: readonly (string | ArrayBuffer)[]): string {
+  const hasher = new Bun.CryptoHasher("sha256");
+  for (const part of parts) hasher.update(part);
+  return `"${hasher.digest("base64url").slice(0, ETAG_CHARS)}"`;
+}
+
+/** The weak comparison, as proxies that compress an answer make its tag weak. */
+export function matches(ifNoneMatch: string | null, etag: string): boolean {
+  if (ifNoneMatch === null) return false;
+  const opaque = (tag: string) => tag.trim().replace(/^W\//, "");
+  const tags = ifNoneMatch.split(",").map(opaque);
+  return tags.includes("*") || tags.includes(opaque(etag));
+}
+
+/** In another thread. */
+export const gzip: (data: string | ArrayBuffer) => Promise<Buffer<ArrayBuffer>> = promisify(compress);
+
+const ACCEPTS_GZIP = /(?:^|,)\s*gzip\s*(?:$|,|;(?!\s*q=0(?:\.0*)?\s*(?:,|$)))/i;
+
+export function acceptsGzip({ headers }: Request): boolean {
+  return ACCEPTS_GZIP.test(headers.get("accept-encoding") ?? "");
+}
