@@ -1,6 +1,6 @@
 /**
- * An event, and the hour it is counted in. Times are integers: milliseconds since the epoch (UTC). Invariant: an hour
- * is half-open, [hour, hour + HOUR_MS), and `hour` is a multiple of HOUR_MS.
+ * An event, and the hour it is counted in. Times are integers: milliseconds since the epoch (UTC).
+ * Invariant: an hour is half-open, [hour, hour + HOUR_MS), and `hour` is a multiple of HOUR_MS.
  */
 export const HOUR_MS = 3_600_000;
 export const DAY_MS = 24 * HOUR_MS;

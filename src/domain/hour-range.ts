@@ -1,6 +1,6 @@
 /**
- * Ranges of hours, for one stream or many, and the totals read for each hour. Invariant: a range is half-open, and
- * begins and ends on a UTC hour.
+ * Ranges of hours, for one stream or many, and the totals read for each hour.
+ * Invariant: a range is half-open, and begins and ends on a UTC hour.
  */
 import { HOUR_MS, type HourKey } from "./event.ts";
 import { type StreamSelection, selects } from "./stream-rules.ts";

@@ -1,6 +1,6 @@
 /**
- * The shard of an event with an id. All instances agree on it, so a retry meets the first attempt anywhere. Invariant:
- * it never changes, since a shard remembers its own ids.
+ * The shard of an event with an id. All instances agree on it, so a retry meets the first attempt anywhere.
+ * Invariant: it never changes, since a shard remembers its own ids.
  */
 
 /** The maximum of REDIS_SHARDS: a read asks every shard. */

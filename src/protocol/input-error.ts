@@ -1,7 +1,7 @@
-/** Why an input is refused: which part of it, what was found there, and what is expected. */
+/** Why an input is refused: which part, what was found there, what is expected. */
 import { type StreamSet, selectionOf } from "../domain/stream-rules.ts";
 
-/** Of a value that is echoed: enough to recognize it. */
+/** How much of a refused value is echoed: enough to recognize it. */
 export const GOT_MAX_CHARS = 300;
 
 export abstract class InputError extends Error {
@@ -26,18 +26,18 @@ export class InvalidParameterError extends InputError {
 /** A new stream would exceed MAX_STREAMS. */
 export class TooManyStreamsError extends InvalidParameterError {
   constructor(stream: string) {
-    super("stream", stream, "one that has events already, as there are MAX_STREAMS of them");
+    super("stream", stream, "an existing stream, as MAX_STREAMS is reached");
   }
 }
 
 /** The caller may not use this stream. */
 export class StreamNotAllowedError extends InvalidParameterError {
   constructor(field: string, stream: string, allowed: StreamSet) {
-    super(field, stream, allowed.patterns.join(" or ") || "none, as BROWSER_STREAMS is not set");
+    super(field, stream, allowed.patterns.join(" or ") || "no stream, as BROWSER_STREAMS is not set");
   }
 }
 
-/** `allowed`: undefined for all. Throws StreamNotAllowedError. */
+/** `allowed`: undefined for all streams. Throws StreamNotAllowedError. */
 export function checkStream(stream: string, allowed: StreamSet | undefined): void {
   if (allowed !== undefined && !allowed.has(stream)) throw new StreamNotAllowedError("stream", stream, allowed);
 }

@@ -1,6 +1,6 @@
 /**
  * Parses the query of a URL.
- * Invariant: a parameter that is repeated or badly encoded is refused or ignored, and never resolved by a guess.
+ * Invariant: a repeated or badly encoded parameter is refused or ignored; its value is never guessed.
  */
 import { EXPECTS_NO_REPLACEMENT, hasReplacement } from "../domain/user-text.ts";
 import { InputError } from "./input-error.ts";
@@ -14,19 +14,19 @@ const ASCII_ENCODED = /^(?:[^%]|%[0-7][0-9a-f])*$/i;
 
 export type Query = Record<string, string | undefined>;
 
-/** `url`: without a fragment, as a server gets it. Throws MalformedQueryError. */
+/** `url`: without a fragment, as a server receives it. Throws MalformedQueryError. */
 export function queryOf(url: string): Query {
   const query: Query = Object.create(null);
   forEachPair(url, (pair) => takePair(query, pair));
   return query;
 }
 
-/** By the parameter's name. */
+/** Errors by parameter name. */
 export type QueryFaults = ReadonlyMap<string, MalformedQueryError>;
 
 /**
- * For links, to which others append parameters: reads only the parameters of these names (in ASCII), and ignores all
- * others, even those that can't be read. Costs no error for any of those, as a link may have thousands.
+ * For links, to which others append parameters: reads only the parameters with these (ASCII) names and ignores the
+ * rest, even malformed ones. Ignored parameters create no errors, since a link may have thousands.
  */
 export function linkQueryOf(url: string, names: ReadonlySet<string>): { query: Query; faults: QueryFaults } {
   const query: Query = Object.create(null);
@@ -43,12 +43,12 @@ export function linkQueryOf(url: string, names: ReadonlySet<string>): { query: Q
   return { query, faults };
 }
 
-/** Throws the fault of one of these parameters. */
+/** Throws the error of the first of these parameters that has one. */
 export function checkReadable(faults: QueryFaults, ...names: readonly string[]): void {
   for (const name of names) if (faults.has(name)) throw faults.get(name);
 }
 
-/** Undefined if it is badly encoded, or may not be ASCII. */
+/** Undefined if the name is badly encoded, or may not be ASCII. */
 function asciiNameOf(pair: string): string | undefined {
   const equals = pair.indexOf("=");
   const name = equals === -1 ? pair : pair.slice(0, equals);

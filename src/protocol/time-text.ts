@@ -17,15 +17,15 @@ const ISO = new RegExp(
   "^(\\d{4}-\\d\\d-\\d\\d)(?:[T ](\\d\\d)(?::(\\d\\d)(?::(\\d\\d)(?:[.,](\\d{1,9}))?)?)?" +
     "(?:(Z)|([+ -])([01]\\d|2[0-3]):?([0-5]\\d))?)?$",
 );
-/** A day before the end of the year 9999, so that no zone's clocks show 10000. */
+/** A day before the end of the year 9999, so that no zone's clocks show the year 10000. */
 const TIME_MAX = Date.UTC(9999, 11, 31);
 
 /** As milliseconds, 2026 and 20260131 would be shortly after the epoch, which nobody means. */
 const YEAR_OR_DATE = /^(\d{4}|\d{8})$/;
 
 /**
- * Undefined if there is no such time. A time without an offset is local to the zone. Without a zone it is refused,
- * since a wrong guess would count all events in the wrong hours.
+ * Undefined if there is no such time. A time without an offset is local to `zone`. Without a zone it is refused: a
+ * wrong guess would put every event in the wrong hour.
  */
 export function timeOf(text: string, zone: TimeZone | undefined): number | undefined {
   const isNumber = /^\d+$/.test(text) && !YEAR_OR_DATE.test(text);
@@ -33,7 +33,7 @@ export function timeOf(text: string, zone: TimeZone | undefined): number | undef
   return at !== undefined && at >= 0 && at <= TIME_MAX ? at : undefined;
 }
 
-/** For the error about a text that is no time. 2026-02-30 has the form of one. */
+/** For the error about a refused text, which may look like a time: 2026-02-30. */
 export function expectedTime(text: string, expected: string): string {
   const parts = ISO.exec(text);
   return parts !== null && localTime(parts) === undefined ? `a day and time that exist: ${expected}` : expected;
@@ -45,7 +45,7 @@ function isoTime(text: string, zone: TimeZone | undefined): number | undefined {
   const [, , , , , , utc, sign, ...offset] = parts ?? [];
   if (local === undefined || utc !== undefined) return local;
   if (sign === undefined) return zone?.instantOf(local);
-  // In a query, a plus that was not percent-encoded is a space by now.
+  // A plus that was not percent-encoded has become a space in a query.
   return instantAt(local, sign, offset[0]!, offset[1]!);
 }
 
@@ -53,13 +53,15 @@ function localTime([, date, hour = "00", minute = "00", second = "00", fraction 
   return existingTime(`${date}T${hour}:${minute}:${second}.${fraction.slice(0, 3).padEnd(3, "0")}Z`);
 }
 
-/** `whole`: as toISOString() writes it. Undefined if there is no such time: 30 February would be read as 2 March. */
+/**
+ * `whole`: in the form of toISOString(). Undefined if there is no such time: Date.parse reads 30 February as 2 March.
+ */
 export function existingTime(whole: string): number | undefined {
   const at = Date.parse(whole);
   return Number.isNaN(at) || new Date(at).toISOString() !== whole ? undefined : at;
 }
 
-/** The instant at which clocks show `local`, if they are this far ahead of UTC (behind if `sign` is "-"). */
+/** The instant at which clocks this far ahead of UTC (behind, if `sign` is "-") show `local`. */
 export function instantAt(local: number, sign: string, hours: string, minutes: string): number {
   const offsetMs = (Number(hours) * 60 + Number(minutes)) * 60_000;
   return sign === "-" ? local + offsetMs : local - offsetMs;

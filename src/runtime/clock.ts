@@ -1,6 +1,6 @@
 /**
- * Time, timers and randomness, passed in so that a test can control them. Invariant: code that is given a Clock takes
- * all of these from it, never from the runtime.
+ * Time, timers and randomness, passed in so that a test can control them.
+ * Invariant: code that is given a Clock takes all of these from it, never from the runtime.
  */
 export interface Clock {
   /** Whole milliseconds since the epoch (UTC). May jump in either direction. */

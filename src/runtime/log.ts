@@ -32,8 +32,8 @@ const KEY_MAX_CHARS = 500;
 const DIFFERENT_EACH_TIME = new Set(["requestId", "traceId", "parentId", "stack"]);
 
 /**
- * Deduplicates log lines: repetitions within a time window are counted, and reported in one line at its end. Invariant:
- * a suppressed line is counted in a later one, which shows the latest fields.
+ * Deduplicates log lines: repetitions within a time window are counted, and reported in one line at its end.
+ * Invariant: a suppressed line is counted in a later one, which shows the latest fields.
  */
 export class CalmLog implements Log {
   readonly #log: Log;

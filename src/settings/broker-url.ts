@@ -1,11 +1,11 @@
 /**
- * Where events are taken from, as BROKER_URL says; its scheme names the protocol:
+ * BROKER_URL: the broker to consume events from. Its scheme names the protocol:
  *
  *   amqp://user:password@host:5672/vhost                        RabbitMQ (AMQP 0-9-1); ?heartbeat=30
  *   kafka://user:password@host:9092,host:9092?sasl=plain        Kafka
  *   amqp10://user:password@host:5672                            AMQP 1.0: ActiveMQ and others
  *
- * amqps://, kafkas:// and amqp10s:// are the same by TLS.
+ * amqps://, kafkas:// and amqp10s:// use TLS.
  */
 import { type HostPort, hostsOf, hostText, type Login, loginOf } from "./host-list.ts";
 import { unescaped, unknownOption } from "./setting-kinds.ts";
@@ -23,7 +23,7 @@ interface KafkaLogin {
 
 export interface KafkaPlace {
   readonly kind: "kafka";
-  /** Some of its brokers: they name the others. */
+  /** Bootstrap brokers: they name the others. */
   readonly hosts: readonly HostPort[];
   readonly isTls: boolean;
   readonly login: KafkaLogin | undefined;
@@ -91,10 +91,10 @@ function mechanismIn(query: string): SaslMechanism | undefined {
   return Object.entries(SASL).find(([known]) => known === name)?.[1];
 }
 
-/** What is wrong with a URL of a known scheme, without a part of it that may be secret. */
+/** Explains why a URL of a known scheme is refused, quoting no part that may be secret. */
 export function problemInBrokerUrl(text: string): string | undefined {
   if (unescaped(text) === undefined)
-    return "it holds a % that starts no escape: write %25 for a percent sign in a user or password";
+    return "it has an invalid % escape: write %25 for a percent sign in a user or password";
   if (RABBITMQ_URL.test(text)) {
     const url = URL.parse(text);
     return url ? unknownOption(url, RABBITMQ_OPTIONS) : undefined;
@@ -105,7 +105,7 @@ export function problemInBrokerUrl(text: string): string | undefined {
   if (unknown !== undefined) return unknown;
   const isLogin = Boolean(userInfo);
   if (isLogin === parameters.has("sasl") && isLogin === (mechanismIn(query) !== undefined)) return undefined;
-  return `a user and password need the option sasl, one of ${Object.keys(SASL).join(", ")}, and it needs them`;
+  return `user and password require the option sasl (one of ${Object.keys(SASL).join(", ")}), and it requires them`;
 }
 
 export function describeBrokerPlace(place: BrokerPlace): string {

@@ -1,4 +1,4 @@
-/** The parts of URLs that name several hosts, which URL can't parse: `user:password@host:port,host:port`. */
+/** Parses URLs with several hosts, which `URL` can't: `user:password@host:port,host:port`. */
 import { unescaped } from "./setting-kinds.ts";
 
 export interface HostPort {

@@ -1,9 +1,9 @@
-/** Reads the certificates and keys that settings name. */
+/** Reads certificates and keys named by settings. */
 import { readFileSync } from "node:fs";
 import { errorText } from "../runtime/error-text.ts";
 import { ConfigError } from "./settings.ts";
 
-/** Throws ConfigError, which quotes nothing of the file: it may be a private key. */
+/** Throws ConfigError, which never quotes the file: it may be a private key. */
 export function readPem(setting: string, path: string): string {
   let text: string;
   try {
@@ -12,5 +12,5 @@ export function readPem(setting: string, path: string): string {
     throw new ConfigError(`${setting} is '${path}', which can't be read: ${errorText(error)}`);
   }
   if (text.includes("-----BEGIN ")) return text;
-  throw new ConfigError(`${setting} is '${path}', which is not in the format PEM (-----BEGIN …-----)`);
+  throw new ConfigError(`${setting} is '${path}', which is not a PEM file (it has no -----BEGIN …-----)`);
 }

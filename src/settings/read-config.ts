@@ -1,12 +1,12 @@
 /**
- * Reads the settings from the environment, once: checked and frozen.
- * Invariant: a Config holds only values that the service can run with. All bad values are refused together at start,
- * each with its name, what was found and what it takes.
+ * Reads the settings from the environment, once.
+ * Invariant: a Config is frozen and holds only values that the service can run with. At start all bad values are
+ * refused together, each with its name, what was found and what is expected.
  */
 import type { Environment, Setting } from "./setting-kinds.ts";
 import { type Config, ConfigError, SETTING_GROUPS } from "./settings.ts";
 
-/** Throws ConfigError, with a line for each bad value. An empty value counts as not set. */
+/** Throws ConfigError with one line per bad value. An empty value counts as unset. */
 export function readConfig(environment: Environment): Config {
   const problems: string[] = [];
   const values: Record<string, unknown> = {};
@@ -37,8 +37,8 @@ function refusal({ name, takes, isSecret, problem }: Setting<unknown>, found: st
 }
 
 /**
- * Redis alone would leave the events of several instances in files that only one of them can read, and MySQL
- * alone would leave the counts of each instance in its own memory: no read would be sure to see every event.
+ * Redis alone would leave each instance's rows in a file that only it can read; MySQL alone would leave each instance's
+ * counts in its own memory. Either way, reads would miss events.
  */
 function contradictions(config: Config): string[] {
   const { redisUrl, redisShards, redisWaitReplicas, mysqlUrl, mysqlReadUrl } = config;
@@ -54,10 +54,10 @@ function contradictions(config: Config): string[] {
     ...retentionContradictions(config),
   ];
   if (mysqlReadUrl !== undefined && mysqlUrl === undefined)
-    problems.push("MYSQL_READ_URL is set, but MYSQL_URL is not: set that to the server it is a replica of");
+    problems.push("MYSQL_READ_URL is set, but MYSQL_URL is not: set it to the server that is replicated");
   if (redisUrl !== undefined) {
     if (workers > 1 && port === 0)
-      problems.push(`WORKERS is ${workers}, but PORT is 0: each worker would take a port of its own`);
+      problems.push(`WORKERS is ${workers}, but PORT is 0: each worker would get a port of its own`);
     return problems;
   }
   if (redisShards > 1)
@@ -65,9 +65,11 @@ function contradictions(config: Config): string[] {
       `REDIS_SHARDS is ${redisShards}, but the embedded stores have no shards: set REDIS_URL and MYSQL_URL too`,
     );
   if (redisWaitReplicas > 0)
-    problems.push(`REDIS_WAIT_REPLICAS is ${redisWaitReplicas}, but REDIS_URL is not set: there are none`);
+    problems.push(
+      `REDIS_WAIT_REPLICAS is ${redisWaitReplicas}, but REDIS_URL is not set: the embedded stores have no replicas`,
+    );
   if (workers > 1)
-    problems.push(`WORKERS is ${workers}, but the embedded stores are for one process: set REDIS_URL and MYSQL_URL`);
+    problems.push(`WORKERS is ${workers}, but the embedded stores serve one process: set REDIS_URL and MYSQL_URL`);
   return problems;
 }
 
@@ -79,7 +81,7 @@ function unpaired(pair: Readonly<Record<string, string | undefined>>, neither: s
   return `${set} is set, but ${missing} is not: set both, or ${neither}`;
 }
 
-/** Settings for encryption must not be ignored silently. */
+/** Encryption settings are never ignored silently. */
 function encryptionContradictions(config: Config): string[] {
   const { redisUrl, redisCaFile, isMysqlTls, mysqlCaFile, isMysqlTlsForAnyHost, brokerUrl, brokerCaFile } = config;
   const problems: string[] = [];
@@ -87,18 +89,18 @@ function encryptionContradictions(config: Config): string[] {
     problems.push("MYSQL_TLS_ANY_HOST is 1, but MYSQL_CA_FILE is not set: anyone's certificate would be accepted");
   if (redisCaFile !== undefined && !/^rediss[:+]/.test(redisUrl ?? ""))
     problems.push(
-      "REDIS_CA_FILE is set, but REDIS_URL does not begin with rediss:// or rediss+sentinel://: it would not be used",
+      "REDIS_CA_FILE is set, but REDIS_URL does not begin with rediss:// or rediss+sentinel://, so it is ignored",
     );
   if (brokerCaFile !== undefined && !/^\w+s:/.test(brokerUrl ?? ""))
     problems.push(
-      "BROKER_CA_FILE is set, but BROKER_URL does not begin with amqps://, kafkas:// or amqp10s://: it is not used",
+      "BROKER_CA_FILE is set, but BROKER_URL does not begin with amqps://, kafkas:// or amqp10s://, so it is ignored",
     );
   if (mysqlCaFile !== undefined && !isMysqlTls)
-    problems.push("MYSQL_CA_FILE is set, but MYSQL_TLS is not 1: it would not be used");
+    problems.push("MYSQL_CA_FILE is set, but MYSQL_TLS is not 1, so it is ignored");
   return problems;
 }
 
-/** No count would show the events of rows without an aggregate. */
+/** Rows that outlive their aggregate would be events that no count includes. */
 function retentionContradictions({ retentionDays, aggregateRetentionDays }: Config): string[] {
   if (aggregateRetentionDays === undefined) return [];
   const name = `AGGREGATE_RETENTION_DAYS is ${aggregateRetentionDays}`;
@@ -108,7 +110,7 @@ function retentionContradictions({ retentionDays, aggregateRetentionDays }: Conf
   return [`${name}, but RETENTION_DAYS is ${retentionDays}: rows must not be retained longer than counts`];
 }
 
-/** All settings, by group. `item`: lays out a name, in a column of `width` characters, and its description. */
+/** All settings, by group. `item` lays out a name, padded to `width` characters, and its description. */
 export function settingsHelp(item: (name: string, width: number, description: string) => string): string {
   const width = Math.max(...allSettings().map(([, { name }]) => name.length));
   const groups = Object.entries(SETTING_GROUPS).map(([title, group]) => {

@@ -1,9 +1,9 @@
 /**
- * REDIS_URL: one server, the nodes of a cluster, or Sentinels that know a master by name.
+ * REDIS_URL: one server, the nodes of a cluster, or Sentinels and their master's name.
  *
  *   redis://user:password@host:6379/0                  one server (or one node of a cluster, which is detected)
  *   unix:///run/redis.sock                             a server on this machine
- *   redis://user:password@host:7000,host:7001          a cluster: any of its nodes, the others are discovered
+ *   redis://user:password@host:7000,host:7001          any nodes of a cluster; the others are discovered
  *   redis+sentinel://user:password@host,host:26380/name   that master; ?sentinel_username=…&sentinel_password=…
  *
  * rediss:// and rediss+sentinel:// use TLS. User and password are given once, for all nodes.
@@ -66,13 +66,13 @@ export function redisPlaceOf(text: string): RedisPlace | undefined {
   return (path === "" || path === "0") && query === "" ? { kind: "cluster", nodes, login, isTls } : undefined;
 }
 
-/** What is wrong with a text that redisPlaceOf() refuses; quotes nothing that may be secret. */
+/** Explains why redisPlaceOf() refuses a text, quoting no part that may be secret. */
 export function problemInRedisUrl(text: string): string | undefined {
   if (unescaped(text) === undefined)
-    return "it holds a % that starts no escape: write %25 for a percent sign in a user or password";
+    return "it has an invalid % escape: write %25 for a percent sign in a user or password";
   const [, , sentinel, , , path, query] = PARTS.exec(text) ?? [];
   if (query) return `it takes ${sentinel ? `the options ${SENTINEL_PARAMETERS.join(", ")}` : "no options"}`;
-  return path ? "behind the host stands the number of a database, or with Sentinels the master's name" : undefined;
+  return path ? "the host may only be followed by a database number, or with Sentinels the master's name" : undefined;
 }
 
 export function describeRedisPlace(place: RedisPlace): string {
@@ -87,7 +87,7 @@ export function describeRedisPlace(place: RedisPlace): string {
     : `${protocol}+sentinel://${hosts}/${encodeURIComponent(place.name)}`;
 }
 
-/** The cluster that this server turned out to be a node of; undefined for a socket on this machine. */
+/** The cluster that this server turned out to belong to; undefined for a Unix socket. */
 export function clusterOf({ url }: RedisServerPlace): RedisClusterPlace | undefined {
   const { protocol, hostname, port, username, password } = new URL(url);
   if (protocol === "unix:") return undefined;

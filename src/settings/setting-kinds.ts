@@ -1,25 +1,25 @@
-/** The kinds of settings: what a value may be, and how it is read from its text. */
+/** The kinds of settings: which values each accepts, and how it parses them. */
 export type Environment = Readonly<Record<string, string | undefined>>;
 
 interface DerivedFallback {
-  /** In the help. */
+  /** Shown in the help. */
   readonly text: string;
   valueIn(environment: Environment): string;
 }
 
 export interface Setting<T> {
   readonly name: string;
-  /** As written in the environment; undefined if the setting is off by default. */
+  /** As written in the environment. Undefined: off by default. */
   readonly fallback: string | DerivedFallback | undefined;
   readonly help: string;
-  /** What holds while it is not set, in the help. */
+  /** What applies while it is not set, for the help. */
   readonly unset?: string;
-  /** What a value has to be, in the error message. */
+  /** What a value must be, for the error message. */
   readonly takes: string;
   parse(text: string): T | undefined;
-  /** What is wrong with a text that parse() refused, if more can be said. Holds no part of it that may be secret. */
+  /** Explains why parse() refused a text, if there is more to say. Quotes no part that may be secret. */
   problem?(text: string): string | undefined;
-  /** The value must not be shown: it may hold a password. */
+  /** Never shown: it may contain a password. */
   readonly isSecret?: boolean;
 }
 
@@ -71,7 +71,7 @@ export function file(name: string, help: string): OffUnlessSet<string> {
   return offUnlessSet({ ...text(name, "", help), takes: "the path of a file" });
 }
 
-/** `problemIn`: what is wrong with a URL of the right protocol that names a host. */
+/** `problemIn`: explains what is wrong with a URL that has a known protocol and a host. */
 export function url(
   name: string,
   { protocols, example }: { readonly protocols: readonly string[]; readonly example: string },
@@ -90,13 +90,13 @@ export function url(
   return { name, fallback: undefined, help, takes: `a URL such as ${example}`, isSecret: true, parse, problem };
 }
 
-/** What follows a % has to be two hexadecimal digits, and they have to be UTF-8. */
+/** A % must be followed by two hexadecimal digits, and the bytes must be UTF-8. */
 function badEscape({ username, password, pathname }: URL): string | undefined {
   const parts = Object.entries({ user: username, password, path: pathname });
   const bad = parts.filter(([, part]) => unescaped(part) === undefined).map(([name]) => name);
   return bad.length === 0
     ? undefined
-    : `its ${bad.join(" and ")} holds a % that starts no escape: write %25 for a percent sign`;
+    : `its ${bad.join(" and ")} has an invalid % escape: write %25 for a percent sign`;
 }
 
 export function unescaped(text: string): string | undefined {
@@ -126,7 +126,7 @@ export function secret(name: string, help: string): OffUnlessSet<string> {
   return { name, fallback: undefined, help, takes, isSecret: true, parse, problem };
 }
 
-/** Entries separated by commas. `entryOf`: undefined if a text is no entry. */
+/** Comma-separated entries. `entryOf`: undefined if a text is not an entry. */
 export function list<T>(
   name: string,
   takes: string,
@@ -137,12 +137,12 @@ export function list<T>(
     const entries = value.split(",").map((entry) => entryOf(entry.trim()));
     return entries.includes(undefined) ? undefined : (entries as T[]);
   };
-  return { name, fallback: undefined, help, takes: `${takes}, with commas between`, parse };
+  return { name, fallback: undefined, help, takes: `${takes}, separated by commas`, parse };
 }
 
-/** Each entry is normalized to the form that browsers send: no path, no standard port. */
+/** Normalizes each entry to the form that browsers send: no path, no default port. */
 export function origins(name: string, help: string): OffUnlessSet<readonly string[]> {
-  const takes = "origins with commas between, such as https://example.com";
+  const takes = "origins separated by commas, such as https://example.com";
   return { ...list(name, "", originOf, help), takes };
 }
 
@@ -157,6 +157,6 @@ export function originsOrAll(name: string, help: string): OffUnlessSet<readonly 
 
 function originOf(text: string): string | undefined {
   const { origin = "", href } = URL.parse(text) ?? {};
-  // A star inside a name would be an ordinary character, and match nothing.
+  // A star within a name would be an ordinary character and match nothing.
   return href === `${origin}/` && /^https?:[^*]+$/.test(origin) ? origin : undefined;
 }

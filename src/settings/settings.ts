@@ -1,6 +1,6 @@
 /**
- * The settings, in groups: each has one entry here, from which its type, its check, its default and its line in the
- * help follow. To add one, add an entry.
+ * All settings, by group. Each has one entry here, which defines its type, check, default and help. To add a setting,
+ * add an entry.
  */
 import { EXPECTS_TOKEN, isToken, SCOPES } from "../domain/api-key.ts";
 import { EXPECTS_RATE, type RateLimit, rateLimitOf } from "../domain/rate-limit.ts";
@@ -28,7 +28,7 @@ import {
 } from "./setting-kinds.ts";
 
 const QUEUE_NAME_MAX_BYTES = 255;
-/** With evenly spread slots, two masters have 2 and 4 of them, and three have 1, 3 and 2. */
+/** With evenly spread slots, two masters get 2 and 4 shards, three get 1, 3 and 2. */
 const CLUSTER_SHARDS = 6;
 
 const REDIS_URL: OffUnlessSet<string> = {
@@ -50,9 +50,9 @@ const DEFAULT_SHARDS = {
 
 const MYSQL = { protocols: ["mysql:"], example: "mysql://user:password@host:3306/hourglass" };
 
-/** mysql2 accepts any option in a URL: some change what is read, or leave the connection unencrypted. */
+/** mysql2 accepts any option in a URL; some change how values are read, or leave the connection unencrypted. */
 function problemInMysqlUrl(parsed: URL): string | undefined {
-  if (!/^\/[^/]+$/.test(parsed.pathname)) return "it has to name one database, behind the host";
+  if (!/^\/[^/]+$/.test(parsed.pathname)) return "it must name one database after the host";
   const unknown = unknownOption(parsed, ["socketPath"]);
   return unknown && (/ssl/i.test(parsed.search) ? `${unknown}; set MYSQL_TLS=1 for TLS` : unknown);
 }
@@ -69,7 +69,7 @@ const BROKER_URL: OffUnlessSet<string> = {
 
 export const SETTING_GROUPS = {
   "The server": {
-    port: integer("PORT", 7777, [0, 65_535], "port to listen on; 0 takes a free one"),
+    port: integer("PORT", 7777, [0, 65_535], "port to listen on; 0 picks a free one"),
     host: text("HOST", "127.0.0.1", "address to listen on; 0.0.0.0 for all addresses of the machine"),
     tlsCertFile: file("TLS_CERT_FILE", "certificate with its chain (PEM); the server then speaks HTTPS only"),
     tlsKeyFile: file("TLS_KEY_FILE", "private key of the certificate (PEM)"),
@@ -84,13 +84,13 @@ export const SETTING_GROUPS = {
       "IDLE_TIMEOUT_S",
       180,
       [0, 255],
-      "how long an idle connection stays open: longer than any balancer in front holds it; 0: no limit",
+      "how long an idle connection stays open; must exceed the timeout of any load balancer in front; 0: no limit",
     ),
     drainMs: integer(
       "DRAIN_MS",
       0,
       [0, 60_000],
-      "how long events are still accepted after SIGTERM, while /readyz already says not ready",
+      "how long events are still accepted after SIGTERM, while /readyz already reports not ready",
     ),
     logLevel: oneOf("LOG_LEVEL", "info", ["debug", "info", "warn", "error", "silent"], "lowest level that is logged"),
     isEachRequestLogged: flag("LOG_REQUESTS", "1 logs a line for each request"),

@@ -1,8 +1,8 @@
 /**
- * The cold store as one shard uses it: its own writers, and its own parts of hours.
+ * The cold store as seen by one shard: its own writers, and its own parts of hours.
  *
- * Invariant: nothing is stored, and no hour is taken as known, before the database has confirmed the number of shards
- * that this process is set to, since ids and hours are bound to their shard, and that the hot store belongs to it.
+ * Invariant: nothing is stored, and no hour is considered known, before the database has confirmed this process's
+ * number of shards (ids and hours are bound to their shard) and that the hot store belongs to it.
  */
 import type { JournaledBatch } from "../domain/batch.ts";
 import type { HourKey } from "../domain/event.ts";
@@ -11,7 +11,7 @@ import type { ColdConnection, ColdStore, DataSet, IdRowKey } from "./cold.ts";
 
 export type ColdShard = ReturnType<typeof coldShard>;
 
-/** Throws ConfigError if the database has another number of shards. The first caller sets it. */
+/** Throws ConfigError if the database has another number of shards. The first caller sets the number. */
 export async function fixShards(cold: ColdConnection, shards: number): Promise<void> {
   refuseOtherCount(cold, shards, await cold.fixShardCount(shards));
 }
@@ -30,15 +30,15 @@ function refuseOtherCount(cold: ColdConnection, shards: number, found: number): 
   );
 }
 
-/** `hot`: what the hot store belongs to, if that is known. Throws ConfigError if it is not this database. */
+/** `hot`: the data set that the hot store belongs to, if known. Throws ConfigError if it is not this database's. */
 export async function refuseOtherDatabase(cold: ColdConnection, hot: DataSet | undefined): Promise<void> {
   if (hot === undefined) return;
   const own = await cold.dataSet();
   if (own.identity === hot.identity) return;
   throw new ConfigError(
     `REDIS_URL and MYSQL_URL do not belong together: Redis holds data of database ${hot.identity}, ` +
-      `and ${cold.description} is ${own.identity} (its table data_set). Correct one of them; or set REDIS_URL ` +
-      "to an empty Redis, if that of this database is lost",
+      `but ${cold.description} is ${own.identity} (its table data_set). Correct one of them, or set REDIS_URL ` +
+      "to an empty Redis if this database's own is lost",
   );
 }
 
@@ -53,7 +53,7 @@ export function coldShard(cold: ColdStore, shard: number, shards: number) {
       await refuseOtherDatabase(cold, ofHot);
       isChecked = true;
     },
-    /** To which database the hot store belongs; undefined: it is empty. */
+    /** `hot`: the database that the hot store belongs to; undefined if it is empty. */
     expectDataSet(hot: DataSet | undefined): void {
       if (ofHot?.identity === hot?.identity) return;
       ofHot = hot;
@@ -66,11 +66,11 @@ export function coldShard(cold: ColdStore, shard: number, shards: number) {
     epoch: () => cold.epoch(shard),
     beginEpoch: (from: number) => cold.beginEpoch(from, shard),
     writersOf: (epoch: number, sealedWithinMs: number) => cold.writersOf(epoch, sealedWithinMs, shard),
-    /** Dead letters included. */
+    /** Includes dead letters. */
     storedEvents: async (writer: string) => (await cold.storedEvents([writer])).byWriter.get(writer) ?? 0,
     read: (key: HourKey) => cold.read(key, [shard]),
-    // Of all shards, which is one look at the end of the primary key: an hour that is taken as absent and was empty
-    // costs one hydration.
+    // For all shards, which takes one look at the end of the primary key. An hour that is wrongly taken as absent costs
+    // one hydration.
     newestHour: () => cold.newestHour(),
     dataSet: () => cold.dataSet(),
     time: () => cold.time(),

@@ -1,14 +1,14 @@
 /**
- * The cold store: rows, hourly aggregates with their sketches, and one watermark per writer.
+ * The cold store: rows, hourly aggregates with their sketches, and a watermark per writer.
  *
- * Invariant: the batches of a writer are stored in the order of their seq, each exactly once. The watermark moves in
- * the same transaction as the rows and the aggregates, so that a flush whose answer was lost can be sent again
- * unchanged, by the writer itself or by the adopter of its journal.
+ * Invariant: a writer's batches are stored in the order of their seq, each exactly once. The watermark moves in the
+ * transaction that stores the rows and aggregates. So a flush whose answer was lost can be repeated unchanged, by the
+ * writer or by the adopter of its journal.
  *
- * A writer belongs to one shard, and so do its rows. Each shard's part of an hour is stored separately: an hour is the
- * sum of its parts, and the union of their sketches.
+ * A writer, and so its rows, belongs to one shard. Each shard's part of an hour is stored separately: an hour is the
+ * sum of its parts and the union of their sketches.
  *
- * The contract is divided into roles: take the role that you need. Every method throws ColdUnavailableError.
+ * The contract is divided into roles: depend on the role you need. Every method throws ColdUnavailableError.
  */
 import type { ApiKey } from "../domain/api-key.ts";
 import type { JournaledBatch } from "../domain/batch.ts";
@@ -24,20 +24,20 @@ export class ColdUnavailableError extends Error {
 }
 
 /**
- * The cause of a ColdUnavailableError: the replica that was read from failed after some rows had been shown. The same
- * read may be started again from the first row.
+ * Cause of a ColdUnavailableError: the replica failed after the visitor had seen some rows. The read may be restarted
+ * from its first row.
  */
 export class ReadInterruptedError extends Error {
   override readonly name = "ReadInterruptedError";
 }
 
-/** The writer was sealed by the adopter of its journal: it stores no batches that were not in there. */
+/** The adopter of the writer's journal sealed the writer: it accepts no batches that were not in that journal. */
 export class WriterSealedError extends Error {
   override readonly name = "WriterSealedError";
 }
 
 export interface DataSet {
-  /** A UUID: everything that belongs to the same data names the same one. */
+  /** A UUID, shared by everything that belongs to the same data. */
   readonly identity: string;
   /** The secret key under which users enter sketches (UserHash). */
   readonly userKey: Uint8Array;
@@ -49,17 +49,17 @@ export function newDataSet(): DataSet {
 
 export interface ColdConnection {
   readonly name: string;
-  /** Where the data is, for the start-up lines: never with a password. */
+  /** Where the data is, for the start-up log; never with a password. */
   readonly description: string;
-  /** Connects and migrates, under a lock. May be called again after it failed. */
+  /** Connects and migrates, under a lock. May be called again after a failure. */
   open(): Promise<void>;
-  /** Which of the database's settings may lose committed transactions, and how to change them. */
+  /** Database settings that may lose committed transactions, each with its remedy. */
   durabilityWarnings(): Promise<readonly string[]>;
-  /** Created by the first call; concurrent first callers all get the same. It never changes. */
+  /** Created by the first call, and the same for all concurrent first callers. It never changes. */
   dataSet(): Promise<DataSet>;
-  /** The number of shards that the data is divided into; undefined if no instance has set it yet. */
+  /** How many shards the data is divided into; undefined until an instance sets it. */
   shardCount(): Promise<number | undefined>;
-  /** Sets it to `count` unless it is set; answers the number that holds. It never changes. */
+  /** Sets the number unless it is set; returns the number in force. It never changes. */
   fixShardCount(count: number): Promise<number>;
   close(): Promise<void>;
 }
@@ -76,40 +76,39 @@ export interface ColdStore
     PoisonStore,
     KeyStore {}
 
-/** Flushers, and adopters of journals. */
+/** For flushers, and adopters of journals. */
 export interface FlushStore {
   /**
-   * Stores in one transaction the batches whose seq lies above the writer's watermark, and moves it to the last one's.
-   * Batches come in ascending order of seq. A row whose values the database refuses is set aside as a dead letter, and
-   * the others are stored. Answers the number of events stored now, dead letters among them: 0 when all of them had
-   * been stored before. On ColdUnavailableError the same call may be made again. Throws WriterSealedError if the writer
-   * is sealed and some batch is new, or if it has stored nothing yet and the shard is at another epoch than `epoch`
-   * (default: any). `shard`: the writer's; default 0.
+   * Stores the batches above the writer's watermark in one transaction, and moves the watermark to the last of them.
+   * `batches` ascend by seq. A row whose values the database refuses becomes a dead letter; the others are stored.
+   * Returns the number of events stored now, including dead letters: 0 if all had been stored before. May be repeated
+   * unchanged after ColdUnavailableError. Throws WriterSealedError if the writer is sealed and a batch is new, or if it
+   * has stored nothing yet and the shard's epoch is not `epoch` (default: any). `shard` is the writer's, by default 0.
    */
   flush(writer: string, batches: readonly JournaledBatch[], shard?: number, epoch?: number): Promise<number>;
-  /** The writer's last stored seq, 0 if it has none; waits for a flush of that writer that is in progress. */
+  /** The writer's last stored seq, or 0; waits for the writer's flush in progress. */
   watermark(writer: string): Promise<number>;
   /**
-   * Ends the writer: its watermark no longer moves. `skippedSeq` (default 0): of a writer that has stored no event, it
-   * is at least that from now on, so that nothing up to there is stored under its name.
+   * Seals the writer: its watermark never moves again. If it has stored no event, its watermark becomes at least
+   * `skippedSeq` (default 0), so that nothing up to there is stored under its name.
    */
   seal(writer: string, shard?: number, skippedSeq?: number): Promise<void>;
-  /** How often the shard's hot data set was initialized, or begun to be. */
+  /** How many initializations of the shard's hot data set have begun. */
   epoch(shard?: number): Promise<number>;
   /**
-   * Before a hot data set is initialized: seals all writers of the shard, so that what they had committed to an earlier
-   * one is stored no more without being committed to this one. The next epoch has begun then. False, and nothing done,
-   * if the shard is not at epoch `from`.
+   * Called before a hot data set is initialized: seals all writers of the shard, so that what they committed to an
+   * earlier data set is only stored once it is committed to this one. Begins the next epoch. False, changing nothing,
+   * if the shard's epoch is not `from`.
    */
   beginEpoch(from: number, shard?: number): Promise<boolean>;
   /**
-   * Those that were first flushed in this epoch and have stored events; of sealed ones only those that stored or were
-   * sealed within this time. The latest 1,000, each with the seq of its last batch.
+   * The writers that were first flushed in this epoch and have stored events, each with its last seq; at most the
+   * latest 1,000. Sealed writers are included only if they stored or were sealed within this time.
    */
   writersOf(epoch: number, sealedWithinMs: number, shard?: number): Promise<ReadonlyMap<string, number>>;
 }
 
-/** For messages. `batches`: at least one. */
+/** Names a flush in messages. `batches`: at least one. */
 export function flushName(writer: string, batches: readonly JournaledBatch[]): string {
   return `flush batches ${batches[0]?.seq} to ${batches.at(-1)?.seq} of writer ${writer}`;
 }
@@ -129,17 +128,17 @@ export interface IdRowKey {
 
 export interface IdPage {
   readonly ids: readonly StoredIds[];
-  /** Before which the next page begins; undefined if this is the last. */
+  /** The start of the next page; undefined if this is the last. */
   readonly next: IdRowKey | undefined;
 }
 
-/** For a hot store that has lost its ids: a flush stores the ids of its events in its transaction. */
+/** Serves a hot store that lost its ids: a flush stores its events' ids in its transaction. */
 export interface IdStore {
-  /** By the database's clock, ms. */
+  /** The database's clock, in ms. */
   time(): Promise<number>;
-  /** Those that were flushed from `sinceMs` on, the latest first. `before`: what IdPage.next is. */
+  /** Ids flushed since `sinceMs`, latest first. `before`: IdPage.next of the previous page. */
   flushedIds(sinceMs: number, before: IdRowKey | undefined, shard?: number): Promise<IdPage>;
-  /** Deletes some of those that were flushed before `beforeMs`; answers whether more are left. */
+  /** Deletes some ids flushed before `beforeMs`; returns whether any are left. */
   forgetFlushedIds(beforeMs: number): Promise<boolean>;
 }
 
@@ -156,7 +155,7 @@ export interface UserRow {
   readonly user: string;
 }
 
-/** Takes one shard's part of an hour. */
+/** Receives one shard's part of an hour. */
 export type HourPartVisitor = (hour: HourRecord, shard: number) => void;
 
 /** How many ranges were read from the replica, or from the primary because the replica was behind or unavailable. */
@@ -167,30 +166,30 @@ export interface PastReads {
 }
 
 export interface StoredEvents {
-  /** Of all writers, past and present. */
+  /** All writers, past and present. */
   readonly total: number;
-  /** Of the requested writers that have any. */
+  /** The requested writers that have any events. */
   readonly byWriter: ReadonlyMap<string, number>;
 }
 
 /** Reads of hours and ranges, and the ledger. */
 export interface ReadStore {
-  /** Undefined if there is no replica. */
+  /** Undefined without a replica. */
   readonly pastReads: PastReads | undefined;
-  /** The given shards' parts, or all. Undefined if no event of that hour is stored. */
+  /** The sum of the given shards' parts (default: all). Undefined if no event of that hour is stored. */
   read(key: HourKey, shards?: readonly number[]): Promise<HourTotals | undefined>;
   /**
-   * Shows `visit` each stored part of each hour of the range, by hour, with one query: all of one instant. Whatever
-   * `visit` throws ends the reading, and is thrown.
+   * Passes each stored part of each hour to `visit`, ordered by hour, from one consistent snapshot. An exception of
+   * `visit` ends the read and is rethrown.
    */
   readRange(range: HourRange, visit: HourPartVisitor): Promise<void>;
-  /** The same for the rows of those hours, one by one. */
+  /** Like readRange(), for the rows of those hours. */
   readUsers(range: UsersRange, visit: (row: UserRow) => void): Promise<void>;
-  /** Names of streams that have hours, in order, at most `limit`. */
+  /** Names of streams that have hours, sorted, at most `limit`. */
   streams(limit: number): Promise<readonly string[]>;
-  /** The latest hour of any stream that has an event; undefined if there is none. */
+  /** The latest hour with an event in any stream; undefined if there is none. */
   newestHour(): Promise<number | undefined>;
-  /** How many events are stored, dead letters among them. */
+  /** The number of stored events, including dead letters. */
   storedEvents(writers: readonly string[]): Promise<StoredEvents>;
 }
 
@@ -203,7 +202,7 @@ export interface HourAudit {
   readonly retained: RetentionBounds;
 }
 
-/** Identifies a row within its hour: the rest of the primary key. */
+/** Identifies a row within an hour of a stream: the rest of the primary key. */
 export interface RowKey {
   readonly writer: number;
   readonly seq: number;
@@ -212,31 +211,31 @@ export interface RowKey {
 
 export interface RowPage {
   readonly events: readonly Event[];
-  /** Where the next page starts; undefined if this is the last. */
+  /** The start of the next page; undefined if this is the last. */
   readonly last: RowKey | undefined;
 }
 
-/** `verify` and `export`: every row, and the aggregates. */
+/** For `verify` and `export`: every row, and the aggregates. */
 export interface AuditStore {
-  /** All hours that have rows, an aggregate or dead letters, by hour and stream. */
+  /** All hours with rows, an aggregate or dead letters, ordered by hour and stream. */
   hourKeys(): Promise<readonly HourKey[]>;
   /**
-   * At most `limit` events of the hour, by the primary key, after `after` (undefined: from the first). What is flushed
-   * between two pages may be in none of them; what was stored before the first is in one.
+   * At most `limit` events of the hour in primary-key order, after `after` (default: from the first). Events stored
+   * before the first page are all in the pages; events flushed in between may be in none.
    */
   rows(key: HourKey, after: RowKey | undefined, limit: number): Promise<RowPage>;
-  /** A consistent picture of a shard's part of the hour; default shard 0. Reads every row of it. */
+  /** A consistent snapshot of a shard's part of the hour (default shard 0), which reads all its rows. */
   audit(key: HourKey, shard?: number): Promise<HourAudit>;
   /**
-   * Recomputes the part's aggregate from its rows and the counts of erased ones. If any were erased the sketches are
-   * united with those of the rows, since they know more users. False, and nothing done, if the rows are not retained.
+   * Recomputes the part's aggregate from its rows and erased counts. If rows were erased, the stored sketches are
+   * merged in, since they know the erased users. False, changing nothing, if the rows are not retained.
    */
   rebuild(key: HourKey, shard?: number): Promise<boolean>;
 }
 
-/** The numbers that one piece of a sweep deleted. */
+/** What one step of a sweep deleted. */
 export interface Swept {
-  /** In MySQL, with all their rows. */
+  /** MySQL only: partitions dropped with all their rows. */
   readonly partitions: number;
   readonly rows: number;
   readonly aggregates: number;
@@ -247,16 +246,15 @@ export interface Swept {
 
 export interface RetentionStore {
   /**
-   * Why the days to come will have no partitions, as far as is known: retention would have to delete their rows one by
-   * one. Undefined if all is well, or the store has none anyway.
+   * Why future days will have no partitions, as far as known: retention would have to delete their rows one by one.
+   * Undefined if there is no problem, or if the store has no partitions.
    */
   partitionProblem(): Promise<string | undefined>;
-  /** The current bounds: read after rows were read, they tell whether all of those still existed. */
+  /** The current bounds. Read after rows, they tell whether all of those rows still existed. */
   retained(): Promise<RetentionBounds>;
   /**
-   * Records the bounds, and deletes a piece of what is before them, small enough to delay nothing. Call it until it is
-   * done; of concurrent calls, one does the work. Throws ColdUnavailableError if `now` is ahead of the database's
-   * clock.
+   * Records the bounds, then deletes some data before them, little enough to delay nothing. Call it until it is done;
+   * of concurrent calls, one does the work. Throws ColdUnavailableError if `now` is ahead of the database's clock.
    */
   sweep(bounds: RetentionBounds, now: number): Promise<Swept>;
 }
@@ -273,30 +271,30 @@ export interface ErasedHour extends ErasedCounts {
 
 export interface HourSize {
   readonly hour: number;
-  /** Of all streams, as the aggregates count them. */
+  /** Events of all streams, according to the aggregates. */
   readonly events: number;
 }
 
-/** `forget`, and readers, who need to know about erased rows. */
+/** For `forget`, and for reads, which must know about erased rows. */
 export interface ErasureStore {
-  /** The first hour after `hour` that has rows. */
+  /** The first hour after `hour` with rows. */
   nextHourWithRows(hour: number): Promise<number | undefined>;
-  /** By hour: the length of a scan of all rows. */
+  /** Ordered by hour: the size of a scan of all rows. */
   hourSizes(): Promise<readonly HourSize[]>;
   countUserRows(selection: UserSelection, hour: number): Promise<ErasedCounts>;
   /**
-   * Deletes the user's rows of the hour, piece by piece, and stores their numbers in the same transaction: interrupted
-   * anywhere and called again it continues. Aggregates stay as they are. Answers what it deleted.
+   * Deletes the user's rows of the hour in pieces, recording their numbers in the same transactions. May be interrupted
+   * anywhere and called again. Aggregates are unchanged. Returns what it deleted.
    */
   eraseUserRows(selection: UserSelection, hour: number): Promise<ErasedCounts>;
   countUserDeadLetters(selection: UserSelection): Promise<number>;
-  /** Answers the hours of the erased letters, one element a letter. */
+  /** Returns the hour of each erased letter. */
   eraseUserDeadLetters(selection: UserSelection): Promise<readonly HourKey[]>;
-  /** Only hours that have any. */
+  /** Only hours that have erased rows. */
   erasedRows(range: UsersRange): Promise<readonly ErasedHour[]>;
 }
 
-/** An acknowledged event whose row the database refused: set aside, and counted in no hour. */
+/** An acknowledged event whose row the database refused. It counts in no hour. */
 export interface DeadLetter {
   readonly number: number;
   readonly event: Event;
@@ -308,28 +306,28 @@ export interface DeadLetter {
 export type ReplayResult =
   | { readonly status: "replayed" }
   | { readonly status: "refused"; readonly reason: string }
-  /** There is no dead letter with this number: it was replayed or dropped. */
+  /** No dead letter has this number: it was replayed or dropped. */
   | { readonly status: "unknown" };
 
-/** Operators: to list, replay and drop rows that the database refused. */
+/** For operators: lists, replays and drops rows that the database refused. */
 export interface DeadLetterStore {
   deadLetterCount(): Promise<number>;
-  /** By number, from above `afterNumber` on. */
+  /** Ordered by number, above `afterNumber`. */
   deadLetters(afterNumber: number, limit: number): Promise<readonly DeadLetter[]>;
-  /** Makes it a row, and counts it, in one transaction. */
+  /** Stores it as a row and counts it, in one transaction. */
   replayDeadLetter(number: number): Promise<ReplayResult>;
   dropDeadLetter(number: number): Promise<boolean>;
 }
 
 export interface Poison {
-  /** SHA-256, in hex, of content and origin: a message that is delivered again is set aside once. */
+  /** SHA-256 (hex) of content and origin, so that a redelivered message is set aside once. */
   readonly digest: string;
   readonly origin: string;
-  /** The message's id, if its sender gave it one. */
+  /** Undefined if the sender gave none. */
   readonly messageId: string | undefined;
-  /** Of the event within the message, from 0; undefined: the message as a whole. */
+  /** The event's position within the message, from 0; undefined: the whole message. */
   readonly position: number | undefined;
-  /** The event's id, unless it names one itself. */
+  /** The event's id if the event itself names none. */
   readonly eventId: string | undefined;
   readonly body: string;
   readonly reason: string;
@@ -341,20 +339,20 @@ export interface StoredPoison extends Omit<Poison, "digest"> {
   readonly setAsideAt: string;
 }
 
-/** Intakes and operators: messages that could not become an event. */
+/** For intakes and operators: messages that could not become events. */
 export interface PoisonStore {
-  /** All in one transaction, each once by its digest. */
+  /** Stores all in one transaction, deduplicated by digest. */
   setAsidePoison(poison: readonly Poison[]): Promise<void>;
-  /** By number, from above `afterNumber` on. */
+  /** Ordered by number, above `afterNumber`. */
   poison(afterNumber: number, limit: number): Promise<readonly StoredPoison[]>;
   dropPoison(number: number): Promise<boolean>;
 }
 
-/** Access control. */
+/** For access control. */
 export interface KeyStore {
-  /** All keys that were ever created, oldest first. */
+  /** All keys ever created, oldest first. */
   apiKeys(): Promise<readonly ApiKey[]>;
   addApiKey(key: ApiKey): Promise<void>;
-  /** False if there is no such key, or it was revoked before. */
+  /** False if there is no such key, or if it was already revoked. */
   revokeApiKey(id: string, at: number): Promise<boolean>;
 }

@@ -1,16 +1,15 @@
 /**
- * The hot store: counts and sketches of recent hours, the journal of every writer, and the known event ids. A commit
- * changes all of them atomically.
+ * The hot store: counts and sketches of recent hours, every writer's journal, and the known event ids. A commit changes
+ * all of them atomically.
  *
  * Invariants:
- * - An hour is held complete or not at all. An absent hour is either empty (not before `freshFrom`) or known
- *   to the cold store alone, and must be hydrated from there before anything is added to it.
- * - An hour is retired only once every batch that touched it is flushed, so that an absent hour has nothing
- *   in any journal.
- * - Batch (writer, seq) is applied at most once. A retry is answered like the first try.
+ * - An hour is held completely or not at all. An absent hour is empty (from `freshFrom` on), or known only to the cold
+ *   store; then it must be hydrated before anything is added to it.
+ * - An hour is retired only after every batch that touched it was flushed. So no journal has events of an absent hour.
+ * - Batch (writer, seq) is applied at most once. A retry gets the answer of the first attempt.
  * - A fenced writer commits nothing more: its journal belongs to the adopter that fenced it.
- * - A data set that is found to have lost acknowledged batches is no longer initialized: nothing is read from it or
- *   written to it until every journal has been flushed and it is initialized again, with no hour held.
+ * - A data set that turns out to have lost acknowledged batches is no longer initialized. Nothing is read from it or
+ *   written to it until every journal is flushed and it is initialized again, holding no hour.
  */
 import type { Batch, JournaledBatch } from "../domain/batch.ts";
 import { DAY_MS, type HourCounts, type HourKey } from "../domain/event.ts";
@@ -18,49 +17,51 @@ import type { HourRange, HourRecord, HourTotals } from "../domain/hour-range.ts"
 import type { DataSet } from "./cold.ts";
 
 export type CommitResult =
-  /** Applied, now or by an earlier sending. `duplicates`: ordinals of events whose id had been seen. */
+  /** Applied, now or by an earlier attempt. `duplicates`: ordinals of events whose id was known. */
   | { readonly status: "committed"; readonly duplicates: readonly number[] }
-  /** Nothing was applied: the groups at these positions are of hours to be hydrated first. */
+  /** Nothing was applied: the groups at these positions belong to hours that must be hydrated first. */
   | { readonly status: "absent"; readonly groups: readonly number[] }
-  /** Nothing was applied now: what the writer had committed is with its adopter. */
+  /** Nothing was applied: an adopter has the writer's earlier commits. */
   | { readonly status: "fenced" }
   /**
-   * Nothing was applied: the data set is new, or has just been found to have lost batches that it had
-   * acknowledged. It has to be initialized, and the writer to be replaced.
+   * Nothing was applied: the data set is new, or was just found to have lost acknowledged batches. It must be
+   * initialized, and the writer replaced.
    */
   | { readonly status: "uninitialized" }
-  /** Nothing was applied: the store does not know this writer, so it is not the data set it registered with. */
+  /** Nothing was applied: the store does not know this writer, so it is not the data set the writer registered with. */
   | { readonly status: "unknown" };
 
-/** What the store holds of a writer that commits nothing more. */
+/** The store's record of a writer that commits nothing more. */
 export interface EndedWriter {
   readonly lastSeq: number;
-  /** Of all batches up to there, flushed or not, less their duplicates. */
+  /** All its events up to `lastSeq`, flushed or not, without duplicates. */
   readonly acceptedEvents: number;
 }
 
 export interface Initialization {
   readonly msAgo: number;
-  /** Each initialization has another one: FlushStore.beginEpoch. */
+  /** Differs for each initialization: see FlushStore.beginEpoch(). */
   readonly epoch: number;
-  /** False until they are restored: nothing with an id may be committed, but what was acknowledged before. */
+  /**
+   * False until the ids are restored. Until then, batches with ids are refused unless they repeat an acknowledged one.
+   */
   readonly areIdsKnown: boolean;
-  /** Ids that the cold store had before this time (by its clock, ms) are known here. 0: of none that is sure. */
+  /** Every id that the cold store had before this time (ms, its clock) is known here. 0: no such guarantee. */
   readonly idsThroughMs: number;
 }
 
-/** An id that the cold store has. */
+/** An id known to the cold store. */
 export interface StoredId {
   readonly stream: string;
   readonly id: string;
-  /** How long it has to be known. */
+  /** How long it must be remembered. */
   readonly ttlMs: number;
 }
 
-/** "taken": another restorer is at it. "lost": the data set is not of this epoch, or knows all ids. */
+/** "taken": another restorer is at work. "lost": the data set has another epoch, or knows all ids. */
 export type RestoreState = "restored" | "taken" | "lost";
 
-/** "lost": the writer must not commit any more, since it is fenced, unknown, or its store lost batches. */
+/** "lost": the writer must stop committing. It is fenced or unknown, or its store lost batches. */
 export type LeaseState = "held" | "lost";
 
 export type HourRead =
@@ -72,13 +73,13 @@ export type HourRead =
 
 export interface JournalOwner {
   readonly writer: string;
-  /** True once its lease has run out, or it has been fenced by an adopter that did not finish. */
+  /** Its lease has run out, or an adopter fenced it and did not finish. */
   readonly adoptable: boolean;
-  /** Of all its batches, flushed or not, less their duplicates. */
+  /** All its events, flushed or not, without duplicates. */
   readonly acceptedEvents: number;
 }
 
-/** The hot store did not answer in time, or refused. `mayHaveApplied`: the outcome is unknown. */
+/** The hot store refused, or did not answer in time. `mayHaveApplied`: the outcome is unknown. */
 export class HotUnavailableError extends Error {
   override readonly name = "HotUnavailableError";
   readonly mayHaveApplied: boolean;
@@ -89,7 +90,7 @@ export class HotUnavailableError extends Error {
 }
 
 /**
- * For how long a writer whose journal was removed is known, and its fence: a process that was frozen for longer finds
+ * How long a writer (and its fence) is remembered after its journal was removed. A process frozen for longer finds
  * itself unknown.
  */
 export const ENDED_WRITER_KNOWN_MS = 7 * DAY_MS;
@@ -97,93 +98,95 @@ export const ENDED_WRITER_KNOWN_MS = 7 * DAY_MS;
 /** Every method throws HotUnavailableError when the store is unavailable. */
 export interface HotStore {
   readonly name: string;
-  /** Where the data is, for the start-up lines: never with a password. */
+  /** Where the data is, for the start-up log; never with a password. */
   readonly description: string;
-  /** True if other processes may use it as well. */
+  /** Whether other processes may use it too. */
   readonly isShared: boolean;
-  /** True if commits can be sent now, as far as is known without asking. */
+  /** Whether commits can be sent now, as far as known without asking. */
   readonly isReady: boolean;
-  /** How many connections there have been: behind each there may be another server, which lacks something. */
+  /** How many connections there have been. Each new one may lead to another server, which may lack data. */
   readonly connections: number;
-  /** Connects. Answers warnings about how durable the store is set up to be: empty if all is well. */
+  /** Connects. Returns warnings about the store's durability settings. */
   open(): Promise<readonly string[]>;
 
   /** Undefined if the data set is new (just created, or lost). */
   initialization(): Promise<Initialization | undefined>;
   /**
-   * Drops all hours and makes the data set writable. Hours from `freshFrom` on are then known to be empty.
-   * False, and nothing done, while any journal is left. True also if it was initialized with this epoch or a later one.
-   * Default epoch: 0. `areIdsKnown`: the cold store has none of the last 24 hours; default true.
+   * Drops all hours and makes the data set writable. Hours from `freshFrom` on are then known to be empty. Returns
+   * false, changing nothing, while any journal is left; true also if it already has this epoch (default 0) or a later
+   * one. `areIdsKnown` (default true): the cold store has no ids of the last 24 hours.
    */
   initialize(freshFrom: number, epoch?: number, areIdsKnown?: boolean): Promise<boolean>;
-  /** A data set of this epoch is no longer initialized. Fails if the store accepts no writes, whatever it holds. */
+  /** Uninitializes a data set of this epoch. Throws if the store accepts no writes, whatever it holds. */
   discard(epoch: number): Promise<void>;
   /**
-   * `seqs`: of the last batch of each writer that has committed to this epoch's data set. False if that does not know
-   * one of them: it has lost what they brought, and is no longer initialized.
+   * `seqs`: the last batch of each writer that committed in this epoch. If the data set does not know one of them, it
+   * has lost data: it is uninitialized, and false is returned.
    */
   requireWriters(epoch: number, seqs: ReadonlyMap<string, number>): Promise<boolean>;
-  /** Which database the data here belongs to. Undefined if none is recorded; `offered` is then recorded. */
+  /** The database that this data belongs to. If none is recorded, returns undefined and records `offered`. */
   dataSet(offered?: DataSet): Promise<DataSet | undefined>;
 
-  /**
-   * Remembers ids, unless they are known. `restorer`: its name, under which the work is its own for some seconds from
-   * each call on.
-   */
+  /** Remembers ids that are not known yet. `restorer`: claims the work for some seconds from each call on. */
   restoreIds(epoch: number, restorer: string, ids: readonly StoredId[]): Promise<RestoreState>;
   /**
-   * Notes that all ids which the cold store had before `throughMs` are known. With the name of the restorer also that
-   * it has finished. False, and nothing noted, if that is not so, or the data set not of this epoch.
+   * Records that all ids which the cold store had before `throughMs` are known, and, with `restorer`, that this
+   * restorer has finished. False, changing nothing, if the claim has passed to another or the epoch differs.
    */
   noteIds(epoch: number, throughMs: number, restorer?: string): Promise<boolean>;
 
   /**
-   * Gives a new writer an empty journal and a lease. False if the data set is not initialized, or is of another epoch
+   * Gives a new writer an empty journal and a lease. False if the data set is not initialized, or has another epoch
    * (default 0).
    */
   register(writer: string, epoch?: number): Promise<boolean>;
-  /** Prolongs the lease. `committedSeq`: the last batch that the store has acknowledged to this writer. */
+  /** Renews the lease. `committedSeq`: the last batch acknowledged to this writer. */
   renewLease(writer: string, committedSeq: number): Promise<LeaseState>;
   /**
-   * Fences the writer by its own will, so that its journal can be adopted without delay. Undefined if the store does
-   * not know it.
+   * Fences the writer at its own request, so that its journal can be adopted at once. Undefined if the store does not
+   * know it.
    */
   abandon(writer: string): Promise<EndedWriter | undefined>;
 
   commit(writer: string, seq: number, batch: Batch): Promise<CommitResult>;
 
-  /** One answer per key, in order; a consistent picture of one instant. "uninitialized": the data set knows nothing. */
+  /** One answer per key, in order, from one consistent snapshot. "uninitialized": the data set knows nothing. */
   read(keys: readonly HourKey[]): Promise<readonly HourRead[] | "uninitialized">;
   /**
-   * Shows `visit` each hour that is held within the range, once. Each is complete as of some moment after the
-   * call; all are of one instant unless they are more than one round trip carries, which a stream's hours are
-   * not at a few hundred. Answers the hour before which those not shown are absent, and from which on they
-   * are empty; or "uninitialized", and then what was shown is not to be believed.
+   * Passes each held hour of the range to `visit` once, complete as of some moment after the call. All are of the same
+   * moment if they fit in one round trip, as a few hundred do. Returns the hour before which missing hours are absent,
+   * and from which on they are empty; or "uninitialized": discard what was visited.
    */
   readRange(range: HourRange, visit: (hour: HourRecord) => void): Promise<number | "uninitialized">;
-  /** Changes whenever hours are retired or the data set is initialized. Taken before the cold store is read. */
+  /** Changes whenever hours are retired or the data set is initialized. Read it before the cold store. */
   retirementMark(): Promise<number>;
   /**
-   * Puts an absent hour in place. False if `retirementMark` is not the present one, since what was read may
-   * then be stale: read again. An hour that is present already is left as it is (true).
+   * Inserts an absent hour; an hour that is present stays unchanged (true). False if `retirementMark` is outdated: what
+   * was read may be stale, so read again.
    */
   hydrate(key: HourKey, cold: HourTotals | undefined, retirementMark: number): Promise<boolean>;
-  /** Drops hours before `beforeHour` that are flushed. Answers how many. */
+  /** Drops flushed hours before `beforeHour`; returns how many. */
   retire(beforeHour: number): Promise<number>;
-  /** Makes an hour absent, so that it is read from the cold store. False if not all of it is flushed. */
+  /** Makes an hour absent, so that it is read from the cold store. False if some of it is not flushed. */
   retireHour(key: HourKey): Promise<boolean>;
 
-  /** The journal's batches above `afterSeq`, oldest first, at least one if there is one, about `maxEvents`. */
+  /**
+   * The journal's batches above `afterSeq`, oldest first: about `maxEvents` events, and at least one batch if there is
+   * one.
+   */
   readJournal(writer: string, afterSeq: number, maxEvents: number): Promise<readonly JournaledBatch[]>;
-  /** Drops the journal up to and including `throughSeq`: only after the cold store has it. */
+  /** Drops the journal through `throughSeq`. Call it only after the cold store has those batches. */
   trimJournal(writer: string, throughSeq: number): Promise<void>;
 
   journalOwners(): Promise<readonly JournalOwner[]>;
-  /** Stops an adoptable writer for good. False if it is alive after all. While not initialized, any is adoptable. */
+  /**
+   * Stops an adoptable writer for good. False if it is alive. While the store is uninitialized, every writer is
+   * adoptable.
+   */
   fence(writer: string): Promise<boolean>;
   /**
-   * Removes the journal of a fenced writer, all of which is flushed. `watermark`: the cold store's, by which
-   * the store notices that it has lost batches.
+   * Removes a fenced writer's journal, which must be flushed. `watermark`: from the cold store, by which the hot store
+   * notices lost batches.
    */
   removeJournal(writer: string, watermark: number): Promise<void>;
 

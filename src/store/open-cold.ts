@@ -1,10 +1,10 @@
-/** The cold store that the settings name: MySQL, or SQLite. The code of the other one is not loaded. */
+/** Opens the configured cold store, MySQL or SQLite, without loading the other's code. */
 import { readPem } from "../settings/pem-file.ts";
 import type { Config } from "../settings/settings.ts";
 import type { ColdStore } from "./cold.ts";
 import type { MysqlTls } from "./mysql/connection/sql-session.ts";
 
-/** Plain data, which can be sent to a thread. MySQL, or SQLite in `dataDir` if there is no URL. */
+/** Plain data, so that it can be sent to a thread. Without a URL: SQLite in `dataDir`. */
 export interface ColdPlace {
   readonly dataDir: string;
   readonly mysqlUrl: string | undefined;
@@ -27,12 +27,12 @@ export function coldPlaceOf(settings: ColdSettings): ColdPlace {
   return { dataDir, mysqlUrl, shards, mysqlTls };
 }
 
-/** Like coldPlaceOf(), with the replica for reads of the past, if there is one. */
+/** Like coldPlaceOf(), with the replica if there is one. */
 export function coldPlaceWithReplicaOf(settings: ColdSettings): ColdPlace {
   return { ...coldPlaceOf(settings), mysqlReadUrl: settings.mysqlReadUrl };
 }
 
-/** Nothing is connected yet. */
+/** Does not connect yet. */
 export async function coldStoreAt(place: ColdPlace, now: () => number): Promise<ColdStore> {
   const { dataDir, mysqlUrl: url, mysqlReadUrl: readUrl, mysqlTls: tls, shards } = place;
   if (url === undefined) return (await import("./embedded/cold-store.ts")).embeddedColdStore({ dataDir });

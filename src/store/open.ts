@@ -1,6 +1,6 @@
 /**
- * Opens the two stores that the settings name: both embedded, or Redis and MySQL. The code of the others is not loaded:
- * it would take half of the time until the service is ready.
+ * Opens the two configured stores: both embedded, or Redis and MySQL. The code of the others is not loaded, which would
+ * take half of the start-up time.
  */
 import { readPem } from "../settings/pem-file.ts";
 import type { Config } from "../settings/settings.ts";
@@ -16,17 +16,17 @@ export type StoreSettings = ColdSettings & RedisSettings & Pick<Config, "leaseMs
 
 export interface Stores {
   readonly mode: "embedded" | "redis+mysql";
-  /** By the shards' numbers. */
+  /** Indexed by shard. */
   readonly hotShards: readonly HotStore[];
   readonly cold: ColdStore;
 }
 
-/** After a commit was tried twice, there is still time to answer 503 within a second. */
+/** Two attempts at a commit leave time to answer 503 within a second. */
 const REDIS_COMMAND_TIMEOUT_MS = 400;
 
 /**
- * Nothing is connected yet. `redisUrl` and `mysqlUrl` are both set or both undefined. `isService`: the cold store runs
- * in a thread, so that it does not block requests, and ranges may be read from a replica.
+ * Does not connect yet. `redisUrl` and `mysqlUrl` are both set or both undefined. `isService`: runs the cold store in a
+ * thread, so that it can't block requests, and may read ranges from a replica.
  */
 export async function createStores(settings: StoreSettings, now: () => number, isService = false): Promise<Stores> {
   const { dataDir, mysqlUrl, leaseMs, redisShards = 1 } = settings;
@@ -47,7 +47,7 @@ export async function createStores(settings: StoreSettings, now: () => number, i
   return { mode: "redis+mysql", hotShards, cold };
 }
 
-/** Undefined if there is only one instance. */
+/** Undefined with the embedded stores, which serve one instance. */
 export async function createAccessStore(settings: RedisSettings): Promise<AccessStore | undefined> {
   const redis = redisOptionsOf(settings);
   return redis && new (await import("./redis/shared-access.ts")).RedisAccessStore(redis);

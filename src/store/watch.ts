@@ -1,8 +1,8 @@
 /**
- * Observes every call to a store: counts failures, and logs when the store becomes unavailable and when it is back.
+ * Observes every call to a store: counts failures, and logs when the store becomes unavailable and available again.
  *
- * Invariant: a call is answered exactly as the store answers it. Errors that do not mean that the store is unavailable,
- * such as a refused event, are no failures here.
+ * Invariant: callers get exactly the store's answers. Only unavailability counts as failure, not, for example, a
+ * refused event.
  */
 import { errorText } from "../runtime/error-text.ts";
 import type { Log } from "../runtime/log.ts";
@@ -10,10 +10,10 @@ import { ColdUnavailableError } from "./cold.ts";
 import { HotUnavailableError } from "./hot.ts";
 
 export class StoreWatch {
-  /** Numbers of failed calls, by the store's method. */
+  /** Numbers of failed calls by method. */
   readonly errors = new Map<string, number>();
   readonly name: "hot" | "cold";
-  /** Undefined if there is only one. */
+  /** Undefined if there is only one shard. */
   readonly shard: number | undefined;
   readonly #log: Log;
   #unavailableSinceMs: number | undefined;
@@ -34,7 +34,7 @@ export class StoreWatch {
     return this.#unavailableSinceMs === undefined ? undefined : performance.now() - this.#unavailableSinceMs;
   }
 
-  /** The same store, observed. */
+  /** Wraps a store so that its calls are observed. */
   watched<S extends object>(store: S): S {
     const methods = new Map<PropertyKey, unknown>();
     return new Proxy(store, {
@@ -74,7 +74,7 @@ export class StoreWatch {
   }
 
   #noteAnswer(operation: string): void {
-    // open() of an open store answers from memory, which proves nothing, unless open() is what had failed.
+    // open() of an open store answers from memory, which proves nothing, unless open() had failed.
     if (operation === "open" && this.#lastFailed !== "open") return;
     const unavailableMs = Math.round(performance.now() - this.#unavailableSinceMs!);
     this.#log.info({ unavailableMs, errors: this.#errorsOfIncident }, `the ${this.name} store is available again`);

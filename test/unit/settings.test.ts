@@ -141,11 +141,11 @@ const URLS: Readonly<Record<string, { takes: string; bad: readonly string[] }>> 
 };
 const ORIGINS: Readonly<Record<string, { takes: string; bad: readonly string[] }>> = {
   CORS_ORIGINS: {
-    takes: "origins with commas between, such as https://example.com, or * for all",
+    takes: "origins separated by commas, such as https://example.com, or * for all",
     bad: ["example.com", "https://a.example,*", "https://*.example", "https://a.example/path"],
   },
   REDIRECT_ORIGINS: {
-    takes: "origins with commas between, such as https://example.com",
+    takes: "origins separated by commas, such as https://example.com",
     bad: ["*", ",", "https://a.example,", "ftp://a.example", "null", "https://user@a.example", "https://a.example?b"],
   },
 };
@@ -163,7 +163,7 @@ const TEXTS = [
 ];
 const FORMS: Readonly<Record<string, { takes: string; good: readonly string[]; bad: readonly string[] }>> = {
   REQUIRE_KEYS: {
-    takes: "some of write, read, admin, with commas between",
+    takes: "some of write, read, admin, separated by commas",
     good: ["write", "read,admin", "write, read, admin"],
     bad: ["1", "all", "write,", "write;read", "Write", "*"],
   },
@@ -173,7 +173,7 @@ const FORMS: Readonly<Record<string, { takes: string; good: readonly string[]; b
     bad: ["100", "0/s", "100/d", "1e3/s", "1000001/s", "-1/s", "100 /s"],
   },
   BROWSER_STREAMS: {
-    takes: "1 to 64 of A-Z a-z 0-9 . _ -, or a prefix of names and a * (site.* or *), with commas between",
+    takes: "1 to 64 of A-Z a-z 0-9 . _ -, or a prefix of names and a * (site.* or *), separated by commas",
     good: ["*", "web", "web.*,shop", "a, b"],
     bad: [",", "a,", "*.web", "a b", "a/b", "**"],
   },
@@ -234,12 +234,12 @@ describe("a bad value is refused with its name, what it is and what it takes", (
       ],
       [{ MYSQL_URL: `mysql://u:${PASSWORD}@h/d?ssl-mode=REQUIRED` }, "set MYSQL_TLS=1 for TLS"],
       [{ MYSQL_URL: `mysql://u:${PASSWORD}@h/d?rowsAsArray=true&x=1` }, "option rowsAsArray, x is not supported"],
-      [{ MYSQL_URL: `mysql://u:${PASSWORD}%@h/d` }, "its password holds a % that starts no escape"],
-      [{ REDIS_URL: `redis://:${PASSWORD}%@h` }, "a % that starts no escape: write %25"],
+      [{ MYSQL_URL: `mysql://u:${PASSWORD}%@h/d` }, "its password has an invalid % escape"],
+      [{ REDIS_URL: `redis://:${PASSWORD}%@h` }, "an invalid % escape: write %25"],
       [{ REDIS_URL: `redis://:${PASSWORD}@h?db=1` }, "it takes no options"],
       [{ REDIS_URL: `redis+sentinel://:${PASSWORD}@h/name?db=1` }, "sentinel_username, sentinel_password"],
       [{ BROKER_URL: `amqp://u:${PASSWORD}@h?cert=a`, BROKER_QUEUE: "q" }, "its option cert is not supported"],
-      [{ BROKER_URL: `kafka://u:${PASSWORD}@h`, BROKER_QUEUE: "q" }, "need the option sasl, one of plain, scram-"],
+      [{ BROKER_URL: `kafka://u:${PASSWORD}@h`, BROKER_QUEUE: "q" }, "require the option sasl (one of plain, scram-"],
     ];
     for (const [environment, said] of faults) {
       const message = refusal(environment);
@@ -359,7 +359,7 @@ describe("a bad value is refused with its name, what it is and what it takes", (
   });
 
   test("several workers are refused where they could not share", () => {
-    expect(refusal({ WORKERS: "2" })).toContain("WORKERS is 2, but the embedded stores are for one process");
+    expect(refusal({ WORKERS: "2" })).toContain("WORKERS is 2, but the embedded stores serve one process");
     expect(refusal({ WORKERS: "2", REDIS_URL, MYSQL_URL, PORT: "0" })).toContain("PORT is 0");
   });
 
@@ -599,7 +599,7 @@ describe("the program", () => {
     async () => {
       writeFileSync(join(folder, "file"), "");
       const ended = await run({ DATA_DIR: join(folder, "file") });
-      expectRefusal(ended, join(folder, "file"), "DATA_DIR has to be a folder");
+      expectRefusal(ended, join(folder, "file"), "DATA_DIR must be a folder");
     },
     PROCESS_TIMEOUT_MS,
   );

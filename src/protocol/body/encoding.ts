@@ -1,6 +1,6 @@
 /**
- * Receives the body of a request and decompresses it.
- * Invariant: neither form is larger than BODY_MAX_BYTES, and a body that is cut off is refused, never read in part.
+ * Receives and decompresses the body of a request.
+ * Invariant: neither form exceeds BODY_MAX_BYTES. A truncated body is refused, never read in part.
  */
 import { promisify } from "node:util";
 import { constants, gunzip, zstdDecompress } from "node:zlib";
@@ -10,13 +10,13 @@ import { areWholeZstdFrames } from "./zstd-frames.ts";
 
 export const UNREADABLE_BODY: ErrorBody = {
   code: "unreadable_body",
-  message: "The body did not arrive completely. Nothing was counted.",
+  message: "The body arrived incompletely. Nothing was counted.",
 };
 
 export type BodyEncoding = "identity" | "gzip" | "zstd";
 
 export const BODY_MAX_BYTES = 4_194_304;
-/** 8 MiB, which RFC 8878 recommends: with more, a few bytes could demand much memory. */
+/** 8 MiB, as RFC 8878 recommends: with a larger window, a few bytes could demand much memory. */
 const ZSTD_WINDOW_MAX_LOG = 23;
 const LIMITS = { maxOutputLength: BODY_MAX_BYTES };
 const ZSTD_LIMITS = { ...LIMITS, params: { [constants.ZSTD_d_windowLogMax]: ZSTD_WINDOW_MAX_LOG } };
@@ -25,7 +25,7 @@ const unzstd = promisify<Buffer, object, Buffer>(zstdDecompress);
 const ENCODINGS: readonly BodyEncoding[] = ["identity", "gzip", "zstd"];
 const EXPECTS_ENCODING = "gzip, zstd, or no such header";
 
-/** `got`: the value of content-encoding, null if there is none. Throws RefusedBodyError (415). */
+/** `got`: the content-encoding header, null if absent. Throws RefusedBodyError (415). */
 export function encodingOf(got: string | null): BodyEncoding {
   const encoding = ENCODINGS.find((known) => known === (got ?? "identity").trim().toLowerCase());
   if (encoding === undefined) throw unsupportedEncoding(got);
@@ -43,7 +43,7 @@ export function checkSize(bytes: number): void {
   if (bytes > BODY_MAX_BYTES) throw tooLarge("The body");
 }
 
-/** Still compressed. Throws RefusedBodyError. */
+/** Returns the body still compressed. Throws RefusedBodyError. */
 export async function receive(request: Request): Promise<Buffer> {
   const announced = request.headers.get("content-length");
   checkSize(Number(announced));
@@ -55,7 +55,7 @@ export async function receive(request: Request): Promise<Buffer> {
   }
 }
 
-/** Of unknown length: no more is held than may be taken. */
+/** For a body of unknown length: buffers no more than the limit. */
 async function receiveChunks({ body }: Request): Promise<Buffer> {
   const chunks: Uint8Array[] = [];
   let bytes = 0;
@@ -67,10 +67,11 @@ async function receiveChunks({ body }: Request): Promise<Buffer> {
   return Buffer.concat(chunks);
 }
 
-/** Runs in another thread. Throws RefusedBodyError. */
+/** Decompresses in another thread. Throws RefusedBodyError. */
 export async function unpack(bytes: Buffer, encoding: BodyEncoding): Promise<Buffer> {
   if (encoding === "identity") return bytes;
-  if (encoding === "zstd" && !areWholeZstdFrames(bytes)) throw notPacked(encoding, "it is cut off, or is not a frame");
+  if (encoding === "zstd" && !areWholeZstdFrames(bytes))
+    throw notPacked(encoding, "it is truncated, or not a zstd frame");
   try {
     return await (encoding === "gzip" ? ungzip(bytes, LIMITS) : unzstd(bytes, ZSTD_LIMITS));
   } catch (error) {
@@ -80,7 +81,7 @@ export async function unpack(bytes: Buffer, encoding: BodyEncoding): Promise<Buf
 }
 
 function tooLarge(what: string): RefusedBodyError {
-  const message = `${what} has more than ${BODY_MAX_BYTES} bytes. Nothing was counted; send it in parts.`;
+  const message = `${what} exceeds ${BODY_MAX_BYTES} bytes. Nothing was counted; split it.`;
   return new RefusedBodyError(413, { code: "body_too_large", message });
 }
 

@@ -1,4 +1,4 @@
-/** The format of a body by its content type, and its text. */
+/** A body's format, from its content type, and its text. */
 import type { BodyFormat } from "./read-events.ts";
 import { RefusedBodyError } from "./refused-body.ts";
 
@@ -11,9 +11,9 @@ const FORMATS: Readonly<Record<string, BodyFormat>> = {
 const EXPECTS_TYPE = "application/x-ndjson (one event per line) or application/json (an array), in UTF-8";
 const BYTE_ORDER_MARK = 0xfeff;
 
-/** `got`: the value of content-type, null if there is none. Throws RefusedBodyError (415). */
+/** `got`: the content-type header, null if absent. Throws RefusedBodyError (415). */
 export function formatOf(got: string | null): BodyFormat {
-  // As nearly all write it.
+  // The common case: no parameters, in lower case.
   if (got !== null && Object.hasOwn(FORMATS, got)) return FORMATS[got]!;
   const [type = "", ...parameters] = partsOf(got ?? "");
   const format = Object.hasOwn(FORMATS, type) ? FORMATS[type] : undefined;
@@ -28,7 +28,7 @@ export function formatOf(got: string | null): BodyFormat {
   );
 }
 
-/** What sendBeacon sends a string as, since browsers need no preflight for it (CORS). False if it is not UTF-8. */
+/** sendBeacon's type for strings, which needs no CORS preflight. False for a charset other than UTF-8. */
 export function isPlainText(got: string | null): boolean {
   if (got === null || !/^text\/plain\s*(;|$)/i.test(got)) return false;
   return partsOf(got).slice(1).every(isNoOtherCharset);
@@ -39,7 +39,7 @@ function partsOf(contentType: string): string[] {
   return parts.map((part) => part.trim());
 }
 
-/** True for parameters that say nothing about the charset, too. */
+/** Also true for parameters other than the charset. */
 function isNoOtherCharset(parameter: string): boolean {
   return /^(charset="?utf-?8"?|(?!charset=).*)$/.test(parameter);
 }
@@ -48,9 +48,7 @@ export function formatOfPlainText(text: string): BodyFormat {
   return /^\s*\[/.test(text) ? "array" : "ndjson";
 }
 
-/**
- * Bytes that are not UTF-8 become U+FFFD, which no event may contain: so only the events with such bytes are refused.
- */
+/** Decodes invalid UTF-8 as U+FFFD, which no event may contain. So only the events with such bytes are refused. */
 export function textOf(bytes: Buffer): string {
   const text = bytes.toString();
   return text.charCodeAt(0) === BYTE_ORDER_MARK ? text.slice(1) : text;

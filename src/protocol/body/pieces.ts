@@ -1,13 +1,13 @@
 /**
- * Finds the events in the text of a body without parsing them: the lines of NDJSON, the elements of an array.
+ * Finds the events in a body's text without parsing them: lines of NDJSON, or elements of an array.
  *
- * Invariants: a scan looks at each character once, and at a limited number of them per call (but for the end of a line,
- * which is found natively), so that the caller can yield between calls. The text of an array is JSON if and only if its
- * scan ends without a fault and each element is JSON: so each element can be parsed alone, and no input makes one call
- * of JSON.parse take long.
+ * Invariants: a scan looks at each character once, and at a limited number per call (except the rest of a line, which
+ * is searched natively), so that the caller can yield in between. An array's text is valid JSON if and only if its scan
+ * ends without a fault and each element is valid JSON. So each element can be parsed alone, and no input makes one
+ * JSON.parse call take long.
  */
 export class Pieces {
-  /** From 0. Blank lines are counted too. */
+  /** From 0, counting blank lines. */
   readonly indexes: number[] = [];
   readonly starts: number[] = [];
   readonly ends: number[] = [];
@@ -25,9 +25,9 @@ export class Pieces {
 
 export interface Scan {
   readonly pieces: Pieces;
-  /** Why the text as a whole is not what it should be. */
+  /** Why the text as a whole is malformed. */
   readonly fault: string | undefined;
-  /** Goes on for about `charCount` characters; false once the scan is over. */
+  /** Continues for about `charCount` characters; false once the scan is over. */
   advance(charCount: number): boolean;
 }
 
@@ -41,7 +41,7 @@ const CLOSE_ARRAY = 93;
 const OPEN_OBJECT = 123;
 const CLOSE_OBJECT = 125;
 
-/** Blank lines are no pieces. Stops after `maxCount` pieces or `maxLines` lines have been exceeded. */
+/** Skips blank lines. Stops once `maxCount` pieces or `maxLines` lines are exceeded. */
 export class LineScan implements Scan {
   readonly pieces = new Pieces();
   readonly fault = undefined;
@@ -49,7 +49,7 @@ export class LineScan implements Scan {
   readonly #maxCount: number;
   readonly #maxLines: number;
   #start = 0;
-  /** From the start to here all is blank. */
+  /** Everything from `#start` to here is blank. */
   #at = 0;
   lineCount = 0;
 
@@ -69,7 +69,7 @@ export class LineScan implements Scan {
       } else if (isSpace(code)) {
         this.#at += 1;
       } else {
-        // 0.2 ms for a line of 4 MB.
+        // Takes 0.2 ms for a line of 4 MB.
         const end = text.indexOf("\n", this.#at);
         this.pieces.add(this.lineCount, this.#start, end === -1 ? text.length : end);
         if (!this.#endLine(this.pieces.ends.at(-1)!)) return false;
@@ -86,7 +86,7 @@ export class LineScan implements Scan {
   }
 }
 
-/** Stops after `maxCount` elements have been exceeded. */
+/** Stops once `maxCount` elements are exceeded. */
 export class ElementScan implements Scan {
   readonly pieces = new Pieces();
   readonly #text: string;
@@ -113,7 +113,7 @@ export class ElementScan implements Scan {
     let i = this.#at;
     for (; i < end; i++) {
       const code = text.charCodeAt(i);
-      // Letters and digits, which most characters are: without this a scan takes twice as long.
+      // Most characters are letters and digits: without this shortcut a scan takes twice as long.
       if (code > CLOSE_ARRAY ? code < OPEN_OBJECT : code > COMMA && code < OPEN_ARRAY) continue;
       if (code === BACKSLASH) {
         if (this.#isInString) i += 1;
@@ -128,7 +128,7 @@ export class ElementScan implements Scan {
     return i < text.length;
   }
 
-  /** A character outside of strings. False if the scan ends with it. */
+  /** Handles a character outside of strings. False if it ends the scan. */
   #take(code: number, at: number): boolean {
     if (code === COMMA) {
       if (this.#depth > 1) return true;
@@ -179,7 +179,7 @@ export function quoteCountOf(text: string): number {
   return count;
 }
 
-/** Space as JSON has it: blank, tab, carriage return, line feed. */
+/** JSON whitespace: space, tab, carriage return, line feed. */
 function isSpace(code: number): boolean {
   return code === SPACE || code === LINE_END || code === 13 || code === 9;
 }

@@ -1,8 +1,8 @@
 /**
- * Reads the text of a body into events, and says why each other piece is no event.
+ * Reads a body's text into events, and explains why each other piece is not one.
  *
- * Invariants: each line or element is either an event here or counted as invalid. However large the body is, the event
- * loop is blocked for about SLICE_MS at a time.
+ * Invariants: each line or element becomes an event or is counted as invalid. Whatever the body's size, the event loop
+ * is blocked for about SLICE_MS at a time.
  */
 import type { Event } from "../../domain/event.ts";
 import type { StreamSet } from "../../domain/stream-rules.ts";
@@ -23,7 +23,7 @@ import { RefusedBodyError } from "./refused-body.ts";
 export type BodyFormat = "ndjson" | "array" | "object";
 
 export interface InvalidEvent {
-  /** Number of the line (blank ones counted) or the element, from 0. */
+  /** Line number (counting blank lines) or element number, from 0. */
   readonly index: number;
   readonly text: string;
   readonly error: InputError;
@@ -31,36 +31,36 @@ export interface InvalidEvent {
 
 export interface EventBatch {
   readonly events: readonly Event[];
-  /** Of the events, as in InvalidEvent. */
+  /** The index of each event, as in InvalidEvent. */
   readonly indexes: readonly number[];
   readonly invalidCount: number;
-  /** Invalid only because the key does not allow their stream. */
+  /** Invalid only because the caller may not use their stream. */
   readonly notAllowedCount: number;
-  /** At most `invalidMaxListed`. */
+  /** At most `invalidMaxListed` of them. */
   readonly invalid: readonly InvalidEvent[];
 }
 
 export const EVENTS_MAX = 10_000;
-/** Three blank lines for each event. */
+/** Allows three blank lines per event. */
 export const LINES_MAX = 4 * EVENTS_MAX;
 export const INVALID_MAX_LISTED = 100;
-/** An event whose every character is escaped has about 4,000. */
+/** An event with every character escaped has about 4,000. */
 const EVENT_MAX_CHARS = 16_384;
 const SLICE_MS = 1;
-/** Scanned between two checks of the clock: about 0.05 ms. */
+/** Characters scanned between two checks of the clock: about 0.05 ms. */
 const CHARS_PER_LOOK = 16_384;
-/** Read between two checks of the clock: about 0.1 ms. */
+/** Events read between two checks of the clock: about 0.1 ms. */
 const EVENTS_PER_LOOK = 64;
 
 export interface ReadingOptions extends TimeRules {
   readonly format: BodyFormat;
-  /** Members of events that are not known here are left out, instead of making the event invalid. */
+  /** Ignores unknown members, instead of refusing the event. */
   readonly ignoresUnknown?: boolean;
-  /** False for a stream that would exceed MAX_STREAMS. */
+  /** False for a new stream that would exceed MAX_STREAMS. */
   readonly admits: (stream: string) => boolean;
   /** Undefined: all streams. */
   readonly allowed?: StreamSet | undefined;
-  /** Further invalid events are counted only. */
+  /** Further invalid events are only counted. */
   readonly invalidMaxListed: number;
 }
 
@@ -83,7 +83,7 @@ export async function readEvents(text: string, options: ReadingOptions): Promise
   return reading;
 }
 
-/** The same without a pause, for a short text. */
+/** Like readEvents(), but never yields: for short texts. */
 export function readEventsAtOnce(text: string, options: ReadingOptions): EventBatch {
   const scan = scanOf(text, options.format);
   while (scan.advance(text.length));
@@ -188,7 +188,7 @@ export function tooManyEvents(): RefusedBodyError {
 }
 
 function tooMany(code: string, what: string): RefusedBodyError {
-  const message = `The body has more than ${what}. Nothing was counted; send it in parts.`;
+  const message = `The body has more than ${what}. Nothing was counted; split it.`;
   return new RefusedBodyError(413, { code, message });
 }
 

@@ -1,4 +1,4 @@
-/** Why an input was refused, in HTTP answers and in the log. */
+/** Why an input was refused, for HTTP answers and the log. */
 export interface ErrorBody {
   readonly code: string;
   readonly message: string;

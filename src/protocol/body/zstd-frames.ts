@@ -1,6 +1,6 @@
 /**
- * Checks that bytes are complete Zstandard frames (RFC 8878). Bun's decoder returns the start of a frame that is cut
- * off without an error, and events would be lost silently.
+ * Checks that bytes are complete Zstandard frames (RFC 8878). Bun decodes a truncated frame to its start without an
+ * error, so events would be lost silently.
  */
 const MAGIC = 0xfd2fb528;
 const SKIPPABLE_MAGIC = 0x184d2a50;
@@ -22,7 +22,7 @@ export function areWholeZstdFrames(bytes: Uint8Array): boolean {
   return true;
 }
 
-/** Undefined if it is cut off early, or not a frame. */
+/** Undefined if it is truncated, or not a frame. */
 function endOfFrame(view: DataView, start: number): number | undefined {
   if (start + 2 * MAGIC_SIZE > view.byteLength) return undefined;
   const magic = view.getUint32(start, true);
@@ -36,7 +36,7 @@ function endOfFrame(view: DataView, start: number): number | undefined {
   return (descriptor & 4) === 0 ? end : end + CHECKSUM_SIZE;
 }
 
-/** Includes the descriptor, the window size, the dictionary id and the content size. */
+/** Includes the descriptor, window size, dictionary id and content size. */
 function headerSize(descriptor: number): number {
   const isSingleSegment = (descriptor & 32) !== 0;
   const contentSize = CONTENT_SIZE_SIZES[(descriptor >>> 6) as 0 | 1 | 2 | 3];

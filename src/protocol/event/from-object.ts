@@ -1,11 +1,11 @@
 /**
- * Reads one event of a body, or says what is wrong with it.
+ * Reads one event of a body, or explains what is wrong with it.
  *
- * Invariant: this accepts exactly what the schema and the rules beside it accept. The generic validator is only asked
- * why an event was not accepted.
+ * Invariant: this accepts exactly what the schema and the additional rules accept. The generic validator is only asked
+ * why an event was refused.
  *
- * The rules beside the schema: a timestamp is at most a day ahead, and not older than retained rows; user and id are as
- * domain/user-text.ts says; no member is given twice.
+ * The additional rules: a timestamp is at most a day ahead, and not older than retained rows; user and id satisfy
+ * domain/user-text.ts; no member is given twice.
  */
 import { Value } from "@sinclair/typebox/value";
 import type { Event } from "../../domain/event.ts";
@@ -18,7 +18,7 @@ import { digits } from "./from-query.ts";
 import { EventObjectSchema, expectsTime } from "./object-rules.ts";
 import { FUTURE_MAX_MS } from "./query-rules.ts";
 
-/** It is not a JSON object with distinct members. */
+/** Not a JSON object with distinct members. */
 export class MalformedEventError extends InputError {
   override readonly name = "MalformedEventError";
 }
@@ -26,7 +26,7 @@ export class MalformedEventError extends InputError {
 const EXPECTS_TEXT = `${EXPECTS_USER}, ${EXPECTS_NO_REPLACEMENT}`;
 const NAMES = Object.keys(EventObjectSchema.properties);
 
-/** Quotes around the names and values of user and event. */
+/** Quotes around the names and values of the required members, user and event. */
 const FEWEST_QUOTES = 8;
 const QUOTES_PER_MEMBER = 4;
 
@@ -39,7 +39,7 @@ const BACKSLASH = 92;
 const OPEN_OBJECT = 123;
 const CLOSE_OBJECT = 125;
 const DELETE = 127;
-/** By their first letter, which no two have in common. */
+/** Indexed by first letter, which no two names share. */
 const QUOTED_NAMES: string[] = [];
 for (const name of NAMES) QUOTED_NAMES[name.charCodeAt(0)] = `"${name}":`;
 
@@ -47,13 +47,13 @@ export interface TimeRules {
   readonly now: number;
   /** Older events are refused. */
   readonly earliest: number;
-  /** For an event without a timestamp. Undefined: a timestamp is required. */
+  /** The time of an event without a timestamp. Undefined: a timestamp is required. */
   readonly defaultAt: number | undefined;
 }
 
 /**
- * Undefined if it is not an event. `quoteCount`: of the quotes in its text that are not escaped. If there are as many
- * as the members read here have, there is no other member, and none was given twice, which JSON.parse hides.
+ * Undefined if it is not an event. `quoteCount`: the unescaped quotes in its text. If the known members account for all
+ * of them, there is no other member, and no repeated one, which JSON.parse would hide.
  */
 export function eventOf(value: unknown, quoteCount: number, rules: TimeRules): Event | undefined {
   if (typeof value !== "object" || value === null) return undefined;
@@ -75,7 +75,7 @@ export function eventOf(value: unknown, quoteCount: number, rules: TimeRules): E
   return { stream: stream ?? DEFAULT_STREAM, at, kind, user, id };
 }
 
-/** The same for an event that may have other members, which are left out. `text`: what `value` was parsed from. */
+/** Like eventOf(), but ignores unknown members. `text`: the source of `value`. */
 export function eventWithOthers(value: unknown, text: string, rules: TimeRules): Event | undefined {
   if (typeof value !== "object" || value === null || repeatedName(text, NAMES) !== undefined) return undefined;
   const known = knownMembers(value);
@@ -87,7 +87,7 @@ function knownMembers(value: object): Record<string, unknown> {
   return Object.fromEntries(Object.entries(value).filter(([name]) => NAMES.includes(name)));
 }
 
-/** Undefined if it is not a time, or too early or too late. */
+/** Undefined if it is not a time, too early or too late. */
 function timeIn(value: unknown, { now, earliest, defaultAt }: TimeRules): number | undefined {
   if (value === undefined) return defaultAt;
   const at = typeof value === "string" ? isoInstant(value) : value;
@@ -96,7 +96,7 @@ function timeIn(value: unknown, { now, earliest, defaultAt }: TimeRules): number
     : undefined;
 }
 
-/** Milliseconds in quotes are refused. */
+/** Refuses milliseconds in quotes. */
 function isoInstant(text: string): number | undefined {
   return text.includes("-") ? timeOf(text, undefined) : undefined;
 }
@@ -106,9 +106,8 @@ function isText(value: unknown): value is string {
 }
 
 /**
- * The same for a part of a text, in one pass: if it is an object of known members whose strings are printable ASCII
- * without escapes. Nearly all are, and it takes 0.2 µs, where JSON.parse and eventOf() take 0.5. Undefined if it is
- * another text, or no event.
+ * Reads an event in one pass, from an object of known members whose strings are printable ASCII without escapes. Nearly
+ * all are: this takes 0.2 µs, JSON.parse and eventOf() 0.5. Undefined for any other text, even if it is an event.
  */
 export function plainEvent(text: string, start: number, end: number, rules: TimeRules): Event | undefined {
   let timestamp: number | undefined;
@@ -126,7 +125,7 @@ export function plainEvent(text: string, start: number, end: number, rules: Time
     const from = firstNonSpace(text, i + name.length);
     i = name === '"timestamp":' ? digitsEnd(text, from) : plainStringEnd(text, from);
     if (i === -1) return undefined;
-    // -1, which is too early, if they are not a number of JSON.
+    // digits() is -1, and so too early, for what is not a JSON number.
     if (name === '"timestamp":') timestamp = digits(text, from, i);
     else if (name === '"user":') user = text.slice(from + 1, i - 1);
     else if (name === '"event":') event = text.slice(from + 1, i - 1);
@@ -135,7 +134,7 @@ export function plainEvent(text: string, start: number, end: number, rules: Time
     quotes += name === '"timestamp":' ? 2 : QUOTES_PER_MEMBER;
     i = firstNonSpace(text, i);
   } while (text.charCodeAt(i) === COMMA);
-  // Another one may end behind the part.
+  // Beyond `end` another event may begin.
   if (text.charCodeAt(i) !== CLOSE_OBJECT || i >= end || firstNonSpace(text, i + 1) < end) return undefined;
   return eventOf({ timestamp, user, event, stream, id }, quotes, rules);
 }
@@ -146,18 +145,18 @@ function digitsEnd(text: string, start: number): number {
   return i;
 }
 
-/** Behind the string that begins there; -1 if none does, or another character is in it. */
+/** The position after the string that begins at `start`; -1 if none does, or if it is not plain. */
 function plainStringEnd(text: string, start: number): number {
   if (text.charCodeAt(start) !== QUOTE) return -1;
   for (let i = start + 1; ; i++) {
     const code = text.charCodeAt(i);
     if (code === QUOTE) return i + 1;
-    // Also at the end of the text, where it is NaN.
+    // At the end of the text, `code` is NaN.
     if (!(code >= SPACE && code < DELETE) || code === BACKSLASH) return -1;
   }
 }
 
-/** Why it was refused. `text`: what `value` was parsed from. `mayHaveOthers`: members that are left out. */
+/** `text`: the source of `value`. `mayHaveOthers`: unknown members are ignored. */
 export function whatIsWrongWith(value: unknown, text: string, rules: TimeRules, mayHaveOthers = false): InputError {
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
     return new MalformedEventError(undefined, text, "a JSON object");
@@ -198,16 +197,18 @@ function firstName(path: string): string {
   return name.replaceAll("~1", "/").replaceAll("~0", "~");
 }
 
-/** Strings as they are, other values as JSON; null if it is missing. */
+/** Strings unchanged, other values as JSON, null if missing. */
 function shown(value: unknown): string | null {
   if (value === undefined) return null;
   return typeof value === "string" ? value.toWellFormed() : JSON.stringify(value);
 }
 
-/** A bracket; or a string, and the colon after it if it is a name. */
+/** A bracket, or a string with the colon that makes it a name. */
 const TOKEN = /[{}[\]]|("(?:[^"\\]|\\.)*")(\s*:)?/g;
 
-/** Of a JSON object, not of those within it. Each match begins where the last one ended: a string is scanned once. */
+/**
+ * A name that the outermost object repeats. Each match begins where the last one ended, so a string is scanned once.
+ */
 function repeatedName(text: string, names?: readonly string[]): string | undefined {
   const seen = new Set<string>();
   let depth = 0;

@@ -1,16 +1,16 @@
 /**
- * The header Idempotency-Key (draft-ietf-httpapi-idempotency-key-header): the id of a single event, for clients that
- * send one with every request. The draft wants it in quotes; most clients omit them, which is accepted too.
+ * The header Idempotency-Key (draft-ietf-httpapi-idempotency-key-header): an event's id, for clients that send one with
+ * every request. The draft requires quotes; most clients omit them, which is accepted too.
  */
 import type { Event } from "../../domain/event.ts";
 import { USER_MAX_BYTES } from "../../domain/user-text.ts";
 import { InvalidParameterError } from "../input-error.ts";
 
 export const IDEMPOTENCY_KEY = "idempotency-key";
-export const EXPECTS_IDEMPOTENCY_KEY = `1 to ${USER_MAX_BYTES} characters of ASCII, quoted or without blanks`;
+export const EXPECTS_IDEMPOTENCY_KEY = `1 to ${USER_MAX_BYTES} ASCII characters, quoted or without spaces`;
 
 const QUOTED = /^"((?:[ !#-[\]-~]|\\["\\])*)"$/;
-/** A header that is given twice holds a comma and a blank. */
+/** A repeated header arrives with a comma and a space, which this excludes. */
 const BARE = /^[!#-~]+$/;
 
 /** Throws InvalidParameterError. */

@@ -1,11 +1,11 @@
-/** The rules for an event in a body: those of query-rules.ts, with the types of JSON. */
+/** The schema of an event in a body: the rules of query-rules.ts with JSON types. */
 import { Type } from "@sinclair/typebox";
 import { ISO_INSTANT_PATTERN } from "../time-text.ts";
 import { EventQuerySchema, expectsTimestamp, OLDEST_MS } from "./query-rules.ts";
 
 const { user, event, stream, id } = EventQuerySchema.properties;
 
-/** Other members are refused: an event with a misspelt `id` would count twice. */
+/** Unknown members are refused: an event with a misspelt `id` would count twice. */
 export const EventObjectSchema = Type.Object(
   {
     timestamp: Type.Optional(

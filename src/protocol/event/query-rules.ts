@@ -1,7 +1,7 @@
 /**
- * The schemas of /analytics' parameters, for the validator, error messages and the description of the API. They build
- * on the rules for streams (domain/stream-rules.ts) and for users and ids (domain/user-text.ts). from-query.ts accepts
- * valid queries without the validator; a test compares the two.
+ * The schemas of the parameters of /analytics, for the validator, error messages and API description. They build on the
+ * rules for streams (domain/stream-rules.ts) and for users and ids (domain/user-text.ts). from-query.ts accepts valid
+ * queries without the validator; a test compares the two.
  */
 import { type Static, type TProperties, Type } from "@sinclair/typebox";
 import { DEFAULT_STREAM, EXPECTS_STREAM, STREAM_PATTERN } from "../../domain/stream-rules.ts";
@@ -9,8 +9,8 @@ import { EXPECTS_USER, USER_MAX_BYTES } from "../../domain/user-text.ts";
 import { ISO_INSTANT_PATTERN } from "../time-text.ts";
 
 /**
- * Older timestamps are refused, unless the sender confirms them: nearly all of them are seconds sent by mistake, and
- * would be counted in January 1970.
+ * Older timestamps are refused unless the sender confirms them: nearly all are seconds sent by mistake, which would
+ * count in January 1970.
  */
 export const OLDEST_MS = Date.UTC(2001, 0, 1);
 export const EXPECTS_TIMESTAMP = expectsTimestamp(OLDEST_MS);
@@ -28,7 +28,7 @@ const stream = Type.String({
 });
 const bytes = { minLength: 1, maxLength: USER_MAX_BYTES, description: EXPECTS_USER };
 
-/** Other parameters are refused: an event with a misspelt `id` would count twice. */
+/** Unknown parameters are refused: an event with a misspelt `id` would count twice. */
 function parameters<P extends TProperties>(properties: P) {
   return Type.Object(properties, { additionalProperties: false });
 }
@@ -60,7 +60,7 @@ export const EventQuerySchema = parameters({
 
 export type EventQuery = Static<typeof EventQuerySchema>;
 
-/** How far a timestamp may be ahead of this clock. */
+/** How far ahead of this clock a timestamp may be. */
 export const FUTURE_MAX_MS = 86_400_000;
 
 export function expectsTimestamp(earliest: number): string {

@@ -1,4 +1,4 @@
-/** The cold store in SQLite, wired: one shard, in the file `cold.sqlite` of `dataDir`. */
+/** Wires the cold store in SQLite: one shard, in the file `cold.sqlite` of `dataDir`. */
 import type { ColdStore } from "../cold.ts";
 import { keyRole } from "./cold/api-keys.ts";
 import { auditRole } from "./cold/audit.ts";
@@ -13,7 +13,7 @@ import { retentionRole } from "./cold/retention.ts";
 
 interface EmbeddedColdStoreOptions {
   readonly dataDir: string;
-  /** How many parts an hour has at most before a flush folds them. */
+  /** How many parts an hour may have before a flush folds them. */
   readonly partsPerHour?: number | undefined;
 }
 
@@ -24,13 +24,13 @@ export function embeddedColdStore({ dataDir, partsPerHour }: EmbeddedColdStoreOp
     description: database.description,
     open: () => database.open(),
     dataSet: () => database.transaction("read its identity", ensureDataSet),
-    // Each connection sets what it needs.
+    // Each connection sets what durability needs.
     durabilityWarnings: async () => [],
-    // The only process that uses it.
+    // No other process uses it.
     shardCount: async () => 1,
     fixShardCount: async () => 1,
     close: () => database.close(),
-    // The ids are in the journal of the embedded hot store, beside this database: it has no need to read them here.
+    // The embedded hot store keeps its ids in its own journal file, so it never reads them from here.
     time: async () => Date.now(),
     flushedIds: async () => ({ ids: [], next: undefined }),
     forgetFlushedIds: async () => false,

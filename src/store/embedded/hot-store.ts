@@ -1,10 +1,10 @@
 /**
- * The hot store in this process: counts and sketches in memory, journal and event ids in SQLite under `dataDir`,
- * one transaction per batch, on disk before it is counted.
+ * The hot store within this process: counts and sketches in memory; journal and event ids in SQLite under `dataDir`,
+ * one transaction per batch, on disk before the batch is counted.
  *
- * Invariants: memory holds only what is in the journal, on disk. At start memory is empty, so the data set is not
- * initialized until every journal found on disk has been flushed and removed. Ids are in the journal's file, so they
- * are known whenever that is: only whoever deletes it alone makes them unknown, with all that was not flushed.
+ * Invariants: memory holds only what the journal has on disk. Memory is empty at start, so the data set is not
+ * initialized until every journal on disk is flushed and removed. Ids are in the journal's file: they are lost only
+ * together with it.
  */
 import { resolve } from "node:path";
 import { type Batch, encodeBatch, type JournaledBatch, readEntry, withoutDuplicates } from "../../domain/batch.ts";
@@ -31,13 +31,13 @@ interface HeldHour {
   clicks: number;
   impressions: number;
   readonly users: UserSketches;
-  /** Of the present writer: 0 if it has not touched this hour. */
+  /** The current writer's last batch that touched this hour; 0 if none has. */
   lastSeq: number;
 }
 
 interface WriterState {
   readonly name: string;
-  /** The last batch in the journal, on disk or not yet. */
+  /** The last batch in the journal, possibly not yet on disk. `last`: the last one on disk. */
   written: number;
   last: number;
   flushed: number;
@@ -50,7 +50,7 @@ interface EmbeddedHotStoreOptions extends EmbeddedJournalOptions {
   readonly monotonicMs?: (() => number) | undefined;
 }
 
-/** Between two pieces of a range the event loop can run: about 1 ms of merging the largest sketches. */
+/** The event loop runs after each piece: about 1 ms of merging the largest sketches. */
 const HOURS_PER_PIECE = 100;
 
 export class EmbeddedHotStore implements HotStore {
@@ -89,8 +89,8 @@ export class EmbeddedHotStore implements HotStore {
   }
 
   /**
-   * The time by which ids expire. It only moves forward, and with real time: a wall clock that is set ahead and back
-   * must not make an id unknown that came a minute ago.
+   * The time by which ids expire. It only moves forward, at the pace of real time: a wall clock that is set ahead and
+   * back must not make a minute-old id unknown.
    */
   get #idTime(): number {
     return Math.floor(this.#idTimeOffset + this.#monotonicMs());
@@ -138,7 +138,7 @@ export class EmbeddedHotStore implements HotStore {
     if (this.#freshFrom === undefined || this.#epoch !== epoch) return false;
     this.#journal.transaction("register", () => this.#journal.addWriter(writer));
     this.#writer = { name: writer, written: 0, last: 0, flushed: 0, accepted: 0, fenced: false };
-    // What an earlier writer put there is not flushed before its journal is gone: retire() asks for that.
+    // Batches of an earlier writer count as unflushed while its journal exists: retire() checks that.
     for (const held of this.#hours.values()) held.lastSeq = 0;
     return true;
   }
@@ -150,7 +150,7 @@ export class EmbeddedHotStore implements HotStore {
   async abandon(writer: string): Promise<EndedWriter | undefined> {
     const state = this.#writer;
     if (state?.name !== writer) return undefined;
-    // What is told here has to be on disk: the sync of the last batch may have failed.
+    // Everything reported must be on disk, and the last batch's sync may have failed.
     if (state.written > state.last) await this.#journal.sync("abandon");
     state.fenced = true;
     return { lastSeq: state.written, acceptedEvents: state.accepted };
@@ -169,7 +169,7 @@ export class EmbeddedHotStore implements HotStore {
     const isWritten = seq <= state.written;
     const duplicates = isWritten ? this.#journaledDuplicates(writer, seq) : this.#write(state, seq, batch);
     const counted = withoutDuplicates(seq, batch, duplicates);
-    // From now on they are not retired: while the disk is waited for, an hour must not go and come back partial.
+    // From now on these hours can't be retired: during the sync, an hour must not be dropped and re-created partially.
     for (const group of counted.groups) this.#hold(group).lastSeq = seq;
     await this.#journal.sync("commit");
     state.last = seq;
@@ -177,7 +177,7 @@ export class EmbeddedHotStore implements HotStore {
     return { status: "committed", duplicates };
   }
 
-  /** Into the journal, in one transaction; answers the ordinals of the events whose id was known already. */
+  /** Writes to the journal in one transaction; returns the ordinals of events whose id was known. */
   #write(state: WriterState, seq: number, batch: Batch): number[] {
     const [duplicates, accepted] = this.#journal.transactionBeforeSync("commit", () => {
       const found = this.#claimIds(batch);
@@ -195,7 +195,7 @@ export class EmbeddedHotStore implements HotStore {
     return ordinals(this.#journal.entry(writer, seq)?.duplicates ?? "");
   }
 
-  /** Remembers the batch's ids; answers the ordinals of the events whose id was known already. */
+  /** Remembers the batch's ids; returns the ordinals of events whose id was known. */
   #claimIds(batch: Batch): number[] {
     const duplicates: number[] = [];
     const now = this.#idTime;
@@ -249,7 +249,7 @@ export class EmbeddedHotStore implements HotStore {
   async readRange(range: HourRange, visit: (hour: HourRecord) => void): Promise<number | "uninitialized"> {
     const freshFrom = this.#freshFrom;
     if (freshFrom === undefined) return "uninitialized";
-    // All of this instant. One that is retired while the others are shown was complete when it was.
+    // All hours as of now. One that is retired meanwhile was complete by then.
     const held = [...this.#hours.values()].filter((hour) => includes(range, hour));
     for (const [i, hour] of held.entries()) {
       visit(hour);
@@ -275,7 +275,7 @@ export class EmbeddedHotStore implements HotStore {
   }
 
   async retire(beforeHour: number): Promise<number> {
-    // Commits do this too, but only those that bring ids: the last ones would stay for ever.
+    // Commits delete expired ids too, but only commits that bring ids: the last ids would stay forever.
     while (this.#journal.forgetExpiredIds(this.#idTime) > 0) await letOthersRun();
     if (await this.#isOtherJournalLeft()) return 0;
     const flushed = this.#writer?.flushed ?? 0;
@@ -296,7 +296,7 @@ export class EmbeddedHotStore implements HotStore {
     return true;
   }
 
-  /** Of an earlier writer: it is not known which hours its batches touched. */
+  /** It is unknown which hours an earlier writer's batches touched. */
   async #isOtherJournalLeft(): Promise<boolean> {
     const owners = await this.journalOwners();
     return owners.some(({ writer }) => writer !== this.#writer?.name);
@@ -331,7 +331,7 @@ export class EmbeddedHotStore implements HotStore {
     });
   }
 
-  /** The file is locked: any other writer than the one of this process has ended. */
+  /** The file is locked, so every writer but this process's has ended. */
   #isDead(writer: string): boolean {
     return this.#writer?.name !== writer || this.#writer.fenced || this.#freshFrom === undefined;
   }

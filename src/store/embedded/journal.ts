@@ -1,14 +1,13 @@
 /**
- * The journal and the event ids of the embedded hot store: SQLite in `journal.sqlite` of `dataDir`.
+ * The embedded hot store's journal and event ids: SQLite in `journal.sqlite` of `dataDir`.
  *
- * A transaction writes to the end of SQLite's write-ahead log, and leaves it to the system when that gets to the
- * disk (synchronous = NORMAL). `sync` waits for the disk with fdatasync, off the event loop: a commit held it for
- * 0.3 ms when SQLite did that itself, and holds it for 0.03 ms now.
+ * A transaction appends to SQLite's write-ahead log without waiting for the disk (synchronous = NORMAL). sync() waits
+ * with fdatasync, off the event loop: when SQLite synced by itself, a commit blocked the loop for 0.3 ms instead of
+ * 0.03 ms.
  *
- * Invariants: what was written before sync() was called is on disk once that has answered; the log is one file,
- * written in order, so that an end that is missing is missing as a whole. The file is locked for as long as the
- * process lives: there is never a second one on the same folder. Nothing is answered as written once the files that
- * were opened are no longer those that a restart would find.
+ * Invariants: once sync() has returned, everything written before its call is on disk. The log is one file written in
+ * order, so a crash loses only its end. The file is locked while the process lives, so no second process uses the same
+ * folder. Nothing is reported as written once the opened files are no longer those that a restart would find.
  */
 import { Database, type Statement } from "bun:sqlite";
 import { closeSync, fdatasync, fsyncSync, mkdirSync, openSync } from "node:fs";
@@ -21,34 +20,34 @@ import { identityOf } from "./file-identity.ts";
 
 export interface EmbeddedJournalOptions {
   readonly dataDir: string;
-  /** Tests put a disk in its place that fails. */
+  /** Tests pass a failing disk. */
   readonly syncFile?: ((fd: number) => Promise<void>) | undefined;
 }
 
 export interface JournalRow {
   readonly seq: number;
   readonly body: string;
-  /** Ordinals of events that do not count, by commas. */
+  /** Comma-separated ordinals of events that do not count. */
   readonly duplicates: string;
 }
 
 interface OpenFile {
   readonly database: Database;
-  /** The write-ahead log, for fdatasync. SQLite keeps no lock on it that closing this would lose. */
+  /** The write-ahead log, for fdatasync. SQLite holds no lock on it that closing this descriptor would release. */
   readonly logFd: number;
-  /** The files' identities by path, as they were opened. */
+  /** The files' identities when they were opened, by path. */
   readonly identities: ReadonlyMap<string, string | undefined>;
 }
 
-/** Expired ids deleted with each batch: twice what a batch may add would do; small, so that it never shows. */
+/** Expired ids deleted with each commit that brings ids: few enough to be unnoticeable. */
 const EXPIRED_IDS_PER_COMMIT = 200;
-/** The log is written over again, not cut, below this size. */
+/** Below this size the log is overwritten, not truncated. */
 const LOG_SIZE_LIMIT_BYTES = 16_777_216;
 const VERSION = 1;
 
 /**
- * entry: the writer's base + seq, so that a batch is appended to one tree, and lies in one page with its
- * neighbours. A writer's base is above all entries there were before it; `accepted`: its events up to here.
+ * entry: the writer's base + seq, so that all batches are appended to one tree, next to their neighbours. base: above
+ * all entries that existed when the writer began. accepted: the writer's events up to this entry.
  */
 const SCHEMA = `
   CREATE TABLE writers (
@@ -69,7 +68,7 @@ const SCHEMA = `
 `;
 
 const BASE = "(SELECT base FROM writers WHERE writer = ?1)";
-/** Up to where the next writer begins. */
+/** Ends where the next writer begins. */
 const ENTRIES_OF_WRITER = `entry > ${BASE} AND
   entry <= (SELECT COALESCE(MIN(base), 9007199254740991) FROM writers WHERE base > ${BASE})`;
 
@@ -79,7 +78,7 @@ export class EmbeddedJournal {
   #file: OpenFile | undefined;
   readonly #statements = new Map<string, Statement>();
   #isLogDoubtful = false;
-  /** The files were deleted or replaced: what is written now is in no file that a restart would find. */
+  /** The files were deleted or replaced: a restart would not find what is written now. */
   #areFilesLost = false;
 
   constructor({ dataDir, syncFile = syncToDisk }: EmbeddedJournalOptions) {
@@ -106,19 +105,22 @@ export class EmbeddedJournal {
       const isLocked = errorText(error).includes("locked");
       const advice = isLocked
         ? "another Hourglass is running on this folder: stop it, or set DATA_DIR to another folder"
-        : "DATA_DIR has to be a folder that this process may write to";
+        : "DATA_DIR must be a folder that this process may write to";
       const message = `Cannot open the journal ${path}: ${errorText(error)}; ${advice}`;
       throw new HotUnavailableError(message, false, { cause: error });
     }
   }
 
-  /** All or nothing. Throws HotUnavailableError. */
+  /** Atomic. Throws HotUnavailableError. */
   transaction<T>(what: string, body: () => T): T {
     this.#checkFiles(what, this.#opened(what), false);
     return this.transactionBeforeSync(what, body);
   }
 
-  /** The same, for what is answered only after sync(): that looks at the files, which takes some 10 µs. */
+  /**
+   * Like transaction(), for callers that sync() before they report success: sync() checks the files, which takes about
+   * 10 µs.
+   */
   transactionBeforeSync<T>(what: string, body: () => T): T {
     const file = this.#opened(what);
     if (this.#areFilesLost) this.#checkFiles(what, file, false);
@@ -132,12 +134,12 @@ export class EmbeddedJournal {
       return result;
     } catch (error) {
       if (database.inTransaction) database.run("ROLLBACK");
-      // A full disk has no room for the frame that makes it a commit, which is written last.
+      // With a full disk, the frame that marks the commit, written last, had no room.
       throw this.#unavailable(what, error, isCommitting && !isDiskFull(error));
     }
   }
 
-  /** Throws HotUnavailableError: then nothing is known to be on disk that was not before. */
+  /** Throws HotUnavailableError: then only what was on disk before is known to be there. */
   async sync(what: string): Promise<void> {
     const file = this.#opened(what);
     const { database, logFd } = file;
@@ -146,7 +148,7 @@ export class EmbeddedJournal {
       else await this.#syncFile(logFd);
       this.#isLogDoubtful = false;
     } catch (error) {
-      // The system may forget what it could not write, and say at the next try that all is well.
+      // The kernel may drop pages that it could not write, and report success at the next attempt.
       this.#isLogDoubtful = true;
       throw this.#unavailable(what, error, true);
     }
@@ -164,7 +166,7 @@ export class EmbeddedJournal {
     }
   }
 
-  /** Undefined if none is recorded; `offered` is then recorded. */
+  /** The recorded data set. If none is recorded, `offered` is. */
   dataSet(offered: DataSet | undefined): DataSet | undefined {
     if (offered !== undefined) {
       const insert = "INSERT INTO data_set (id, identity, user_key) VALUES (1, ?, ?) ON CONFLICT DO NOTHING";
@@ -182,7 +184,7 @@ export class EmbeddedJournal {
     );
   }
 
-  /** `accepted`: the writer's events that count, with these. */
+  /** `accepted`: the writer's counted events, including these. */
   append(writer: string, { seq, body, duplicates }: JournalRow, accepted: number): void {
     const insert = `INSERT INTO journal (entry, body, duplicates, accepted) VALUES (${BASE} + ?2, ?3, ?4, ?5)`;
     this.#run(insert, [writer, seq, body, duplicates, accepted]);
@@ -217,7 +219,7 @@ export class EmbeddedJournal {
     this.#run("DELETE FROM writers WHERE writer = ?", [writer]);
   }
 
-  /** All that have a journal, with the number of events that they accepted. */
+  /** All writers with a journal, and how many events each accepted. */
   writers(): { writer: string; accepted: number }[] {
     const names = this.#statement("SELECT writer FROM writers").all() as { writer: string }[];
     const accepted = `SELECT COALESCE(
@@ -229,13 +231,13 @@ export class EmbeddedJournal {
     });
   }
 
-  /** When the last id that is known was claimed; 0 if none is. */
+  /** When the latest known id was claimed; 0 if there is none. */
   lastClaimAt(): number {
     const row = this.#statement("SELECT MAX(expires_at) AS last FROM ids").get() as { last: number | null };
     return row.last === null ? 0 : row.last - ID_TTL_MS;
   }
 
-  /** Remembers the id. False if it is known already. */
+  /** Remembers the id. False if it was known. */
   claimId(stream: string, id: string, now: number): boolean {
     const changes = this.#run(
       `INSERT INTO ids (stream, id, expires_at) VALUES (?, ?, ?)
@@ -293,7 +295,7 @@ function isDiskFull(error: unknown): boolean {
 function openFile(path: string): OpenFile {
   const database = new Database(path, { create: true, strict: true });
   try {
-    // The lock is taken with the first write and kept: a second process fails here, at start.
+    // The first write takes the lock for good: a second process fails here, at start.
     database.run("PRAGMA locking_mode = EXCLUSIVE");
     database.run("PRAGMA journal_mode = WAL");
     database.run("PRAGMA synchronous = NORMAL");
@@ -320,7 +322,7 @@ function syncToDisk(fd: number): Promise<void> {
   return new Promise((resolve, reject) => fdatasync(fd, (error) => (error ? reject(error) : resolve())));
 }
 
-/** So that the names of new files in it are on disk too. */
+/** Puts the names of new files in the folder on disk. */
 function syncFolder(path: string): void {
   const fd = openSync(path, "r");
   try {
@@ -330,7 +332,7 @@ function syncFolder(path: string): void {
   }
 }
 
-/** From the log into the file itself, with fsync on both: what the log may lack on disk is needed no more. */
+/** Checkpoints the log into the database file, with fsync on both: the log's content on disk no longer matters. */
 function writeBack(database: Database): void {
   const [row] = database.query("PRAGMA wal_checkpoint(TRUNCATE)").all() as { busy: number }[];
   if (row?.busy !== 0) throw new Error("the log could not be written back");

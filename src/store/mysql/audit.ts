@@ -1,4 +1,4 @@
-/** What `verify` and `export` read of MySQL: hours recounted from their rows, and the rows. */
+/** The reads of `verify` and `export` in MySQL: rows, and hours recounted from them. */
 import type { HourKey } from "../../domain/event.ts";
 import type { HourTotals } from "../../domain/hour-range.ts";
 import { UserHash } from "../../domain/unique-users/user-hash.ts";
@@ -39,7 +39,7 @@ export function auditRole(database: MysqlDatabase): AuditStore {
   };
 }
 
-/** About 20 ms of reading, and 1 MB. */
+/** About 20 ms and 1 MB. */
 const ROWS_PER_READ = 10_000;
 
 interface CountedRow extends Omit<RowKey, "writer"> {
@@ -47,7 +47,7 @@ interface CountedRow extends Omit<RowKey, "writer"> {
   readonly user: Buffer;
 }
 
-/** On a session of its own: it changes the isolation level. */
+/** Requires its own session, since it changes the isolation level. */
 async function auditHour(session: MysqlSession, key: HourKey, shard: number): Promise<HourAudit> {
   await session.run("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ");
   await session.run("START TRANSACTION WITH CONSISTENT SNAPSHOT");
@@ -56,12 +56,12 @@ async function auditHour(session: MysqlSession, key: HourKey, shard: number): Pr
   const deadLetters = await countHourDeadLetters(session, key, shard);
   const erased = await readErased(session, key, shard);
   await session.run("COMMIT");
-  // Not from the snapshot: a partition that was dropped after the snapshot's start is missing in it, too.
+  // Read after the snapshot: a partition dropped after the snapshot's start is missing from it too.
   const retained = await readBounds(session);
   return { aggregate, rows, deadLetters, erased, retained };
 }
 
-/** `watermarks`: by writer, the last batch to count; default: all. */
+/** `watermarks`: the last batch to count, by writer; default: count all. */
 async function recountHour(
   session: MysqlSession,
   key: HourKey,
@@ -83,7 +83,7 @@ async function recountHour(
 }
 
 /**
- * The writers that have rows of the hour: from one to the next by the primary key. DISTINCT may read all rows of a
+ * The writers with rows in the hour. Jumps from one to the next in the primary key: DISTINCT may read all rows of a
  * partitioned table.
  */
 async function writersOf(session: MysqlSession, { stream, hour }: HourKey, shard: number): Promise<number[]> {
@@ -100,7 +100,7 @@ async function writersOf(session: MysqlSession, { stream, hour }: HourKey, shard
   return found.filter((row) => shardOf(row) === shard).map(({ writer }) => writer);
 }
 
-/** By the primary key, piece by piece, in constant memory. */
+/** In primary-key order, in pieces, with constant memory. */
 async function eachRow(
   session: MysqlSession,
   { stream, hour }: HourKey,
@@ -121,10 +121,10 @@ async function eachRow(
 }
 
 /**
- * False if the hour's rows are not retained. Until the transaction ends the bounds do not move, and no row is erased.
+ * False if the hour's rows are not retained. Until the transaction ends, the bounds do not move and no row is erased.
  *
- * Flushes do not wait meanwhile. What they store from here on is above the watermarks read first: its rows are not
- * counted, and its parts of the aggregate stay.
+ * Flushes do not wait meanwhile. What they store from here on is above the watermarks read first, so those rows are not
+ * counted and those parts of the aggregate stay.
  */
 async function rebuildHour(session: MysqlSession, key: HourKey, shard: number): Promise<boolean> {
   await session.run("START TRANSACTION");

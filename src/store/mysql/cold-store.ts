@@ -1,4 +1,4 @@
-/** Wires the cold store in MySQL or MariaDB: both accept every statement of it. */
+/** Wires the cold store in MySQL or MariaDB: both accept all of its statements. */
 import type { ColdStore } from "../cold.ts";
 import { keyRole } from "./api-keys.ts";
 import { auditRole } from "./audit.ts";

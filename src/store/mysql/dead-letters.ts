@@ -1,6 +1,7 @@
 /**
- * Rows that MySQL refused. Invariant: a dead letter is written in the transaction that moves the watermark past its
- * batch, and deleted in the one that makes it a row, so that at any time it is one or the other.
+ * Rows that MySQL refused.
+ * Invariant: a dead letter is written in the transaction that moves the watermark past its batch, and deleted in the
+ * one that makes it a row. So an event is always exactly one of the two.
  */
 import type { Event, HourKey, Kind } from "../../domain/event.ts";
 import { UserHash } from "../../domain/unique-users/user-hash.ts";
@@ -16,7 +17,7 @@ import { addToHour } from "./hours.ts";
 import type { RefusedRow } from "./rows.ts";
 
 const REASON_MAX_CHARS = 500;
-/** At most 1.5 KB a row. */
+/** Each takes at most 1.5 KB. */
 const ROWS_PER_INSERT = 250;
 
 interface DeadLetterRow extends Omit<DeadLetter, "event">, RowKey {

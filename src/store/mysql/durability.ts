@@ -1,6 +1,6 @@
 /**
- * Whether MySQL keeps committed rows when its machine loses power. The journal in Redis is trimmed after the commit, so
- * no other copy of them exists.
+ * Checks whether MySQL keeps committed rows through a power failure. The journal in Redis is trimmed after the commit,
+ * so no other copy exists.
  */
 import type { MysqlSession } from "./connection/sql-session.ts";
 

@@ -1,8 +1,8 @@
 /**
- * Finds and deletes a user's rows in MySQL, and stores their numbers.
+ * Finds and deletes a user's rows in MySQL, and records their numbers.
  *
- * Invariant: a row is deleted in the transaction that adds it to `erased_events`, so that rows and erased ones always
- * add up to the aggregate. The transaction locks the hour as a rebuild does: neither sees the other half done.
+ * Invariant: a row is deleted in the transaction that adds it to `erased_events`, so rows plus erased rows always equal
+ * the aggregate. The transaction locks the hour like a rebuild, so neither sees the other half done.
  */
 import type { HourKey, Kind } from "../../domain/event.ts";
 import { addErased, type ErasedCounts, NOTHING_ERASED } from "../../domain/retention-bounds.ts";
@@ -49,7 +49,7 @@ export function erasureRole(database: MysqlDatabase): ErasureStore {
   };
 }
 
-/** A condition. Users are bytes in the database. */
+/** An SQL condition. The database stores users as bytes. */
 function ofUser({ user, stream }: UserSelection) {
   const ofStream = stream === undefined ? "" : "AND stream = ?";
   return {
@@ -80,7 +80,7 @@ async function countUserRows(session: MysqlSession, selection: UserSelection, ho
 
 async function eraseUserRows(session: MysqlSession, selection: UserSelection, hour: number): Promise<ErasedCounts> {
   const { sql, values } = ofUser(selection);
-  // No lock is taken to find them: the hour may be in use by flushes. Rows never change.
+  // Finding them takes no lock, since flushes may be using the hour. Rows never change.
   const query = `SELECT stream, writer, seq, ordinal, kind FROM events
     WHERE hour = ? AND ${sql} AND (stream > ? OR (stream = ? AND ${IS_AFTER}))
     ORDER BY stream, writer, seq, ordinal LIMIT ${ROWS_PER_PIECE}`;
@@ -97,7 +97,7 @@ async function eraseUserRows(session: MysqlSession, selection: UserSelection, ho
   }
 }
 
-/** Locks hours in the order of the primary key, as every transaction does. */
+/** Locks hours in primary-key order, like every transaction. */
 async function erasePiece(session: MysqlSession, hour: number, rows: readonly FoundRow[]): Promise<ErasedCounts> {
   let erased = NOTHING_ERASED;
   const shardOf = await shardsOf(session, rows);
@@ -126,7 +126,7 @@ async function erasePart(session: MysqlSession, key: PartKey, rows: readonly Fou
   return counts;
 }
 
-/** Answers how many it deleted: a concurrent erasure may have been faster. */
+/** Returns how many it deleted, since a concurrent erasure may have been faster. */
 async function deleteRows(
   session: MysqlSession,
   { hour, stream }: HourKey,
@@ -174,7 +174,7 @@ async function eraseUserDeadLetters(session: MysqlSession, selection: UserSelect
     await session.run("START TRANSACTION");
     for (const letter of letters) {
       const { number, hour } = letter;
-      // Missing if it has just been replayed or dropped; a replayed one is found among the rows.
+      // Already gone if it was just replayed or dropped; a replayed one is found among the rows.
       const count = await session.matched("DELETE FROM dead_letters WHERE dead_letter = ?", [number]);
       if (count === 0) continue;
       const key = { hour, stream: letter.stream.toString() };

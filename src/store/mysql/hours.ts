@@ -1,7 +1,7 @@
 /**
- * The table `hourly`: counts and sketches. An hour of a shard is the sum of its rows: its first one (writer and seq 0),
- * and the parts that flushes have appended since they were last folded into that.
- * Invariant: whoever changes the first row, or deletes a part, has locked the first row, so that no merge is lost.
+ * The table `hourly`: counts and sketches. A shard's hour is the sum of its rows: the first one (writer and seq 0), and
+ * the parts that flushes have appended since the last folding.
+ * Invariant: changing the first row, or deleting a part, requires a lock on the first row, so that no merge is lost.
  */
 import { type HourKey, hourKeyName } from "../../domain/event.ts";
 import { type HourTotals, sumOfHours } from "../../domain/hour-range.ts";
@@ -16,12 +16,12 @@ import {
 } from "../sql/hour-rows.ts";
 import { type MysqlSession, quote } from "./connection/sql-session.ts";
 
-/** Two sketches are 24 KB, 48 KB as text: a statement with these is below STATEMENT_MAX_BYTES. */
+/** Two sketches take 24 KB, 48 KB as text: a statement with these stays below STATEMENT_MAX_BYTES. */
 const HOURS_PER_STATEMENT = 20;
 const PARTS_MAX_CHARS = 500_000;
 const COLUMNS = "hour, stream, shard, writer, seq, clicks, impressions, viewers_sketch, clickers_sketch";
 
-/** Default: the parts of all shards. */
+/** `shards` defaults to all. */
 export async function readHour(
   session: MysqlSession,
   { stream, hour }: HourKey,
@@ -33,7 +33,7 @@ export async function readHour(
   return sumOfHours((await session.rows<HourRow>(query, values)).map(hourOfRow));
 }
 
-/** Of all shards, by the primary key from its end on. */
+/** Over all shards: reads the primary key from its end. */
 export async function readNewestHour(session: MysqlSession): Promise<number | undefined> {
   const rows = await session.rows<{ hour: number }>("SELECT hour FROM hourly ORDER BY hour DESC LIMIT 1");
   return rows[0]?.hour;
@@ -45,7 +45,7 @@ export async function listStreams(session: MysqlSession, limit: number): Promise
   return (await session.rows<{ stream: string }>(query, [limit])).map(({ stream }) => stream);
 }
 
-/** Within a transaction. No other flush waits for these rows. `additions` are in the order of the primary key. */
+/** Call it within a transaction. No other flush waits for these rows. `additions` are in primary-key order. */
 export async function appendParts(
   session: MysqlSession,
   shard: number,
@@ -76,7 +76,7 @@ function rowText(
   return `(${hour},${quote(stream)},${part.join()},${clicks},${impressions},${sketches})`;
 }
 
-/** By writer, the seq of its last part: all earlier ones were committed before that. */
+/** The seq of each writer's last part: all its earlier parts were committed before. */
 type LastParts = Map<number, number>;
 
 interface Folded extends HourKey {
@@ -87,10 +87,10 @@ interface Folded extends HourKey {
 }
 
 /**
- * Merges the parts of each hour into its first row; `keys` are in the order of the primary key.
+ * Merges the parts of each hour into its first row. `keys` are in primary-key order.
  *
- * Not in the transaction of a flush: a DELETE may be executed as a scan, which waits for the parts of flushes that have
- * not committed. Those wait for nothing here. Two of these transactions may deadlock with each other.
+ * Not part of a flush's transaction: a DELETE may run as a scan, which waits for the parts of uncommitted flushes.
+ * Those wait for nothing here. Two of these transactions may deadlock with each other.
  */
 export async function foldHours(session: MysqlSession, shard: number, keys: readonly HourKey[]): Promise<void> {
   for (let i = 0; i < keys.length; i += HOURS_PER_STATEMENT) {
@@ -130,7 +130,7 @@ function addRow(hours: Map<string, Folded>, row: HourKey & HourRow & PartPlace):
 
 type HourParts = HourKey & { readonly parts: LastParts };
 
-/** By ranges: with a condition for each part it takes three times as long. */
+/** By ranges: one condition per part takes three times as long. */
 async function deleteParts(session: MysqlSession, shard: number, hours: readonly HourParts[]): Promise<void> {
   const places = hours.flatMap((hour) => {
     const ofHour = placeText(hour, shard);
@@ -139,7 +139,7 @@ async function deleteParts(session: MysqlSession, shard: number, hours: readonly
   if (places.length > 0) await session.run(`DELETE FROM hourly WHERE ${places.join(" OR ")}`);
 }
 
-/** Within a transaction: to its first row, which is then locked. */
+/** Adds to the hour's first row, and locks it. Call it within a transaction. */
 export async function addToHour(session: MysqlSession, shard: number, addition: HourAddition): Promise<void> {
   await lockHours(session, shard, [addition]);
   const query = `SELECT ${HOUR_COLUMNS} FROM hourly WHERE ${placeText(addition, shard)} AND writer = 0 AND seq = 0`;
@@ -152,14 +152,14 @@ function placeText({ hour, stream }: HourKey, shard: number): string {
   return `hour = ${hour} AND stream = ${quote(stream)} AND shard = ${shard}`;
 }
 
-/** Within a transaction: until its end nobody else folds, replaces or erases from these hours. Creates missing rows. */
+/** Until the transaction ends, nobody else folds, replaces or erases from these hours. Creates missing first rows. */
 export async function lockHours(session: MysqlSession, shard: number, keys: readonly HourKey[]): Promise<void> {
   const rows = keys.map(({ hour, stream }) => `(${hour},${quote(stream)},${shard},0,0,0,0,'','')`);
   const insert = `INSERT INTO hourly (${COLUMNS}) VALUES ${rows.join()}`;
   await session.run(`${insert} ON DUPLICATE KEY UPDATE clicks = clicks`);
 }
 
-/** Within a transaction that has locked it. Parts of batches above their writer's watermark stay. */
+/** Requires lockHours() in the same transaction. Parts of batches above their writer's watermark stay. */
 export async function replaceHour(
   session: MysqlSession,
   key: HourKey,

@@ -1,6 +1,7 @@
 /**
- * Creates the tables in MySQL by numbered migrations when an instance connects. Invariant: one instance migrates at a
- * time, under a lock that ends with its session. If all tables exist, no statement needs the right to create them.
+ * Creates the tables in MySQL by numbered migrations when an instance connects.
+ * Invariant: one instance migrates at a time, under a lock that ends with its session. If all tables exist, no
+ * privilege to create tables is needed.
  */
 import { errorText } from "../../runtime/error-text.ts";
 import { type Migration, migration, pendingMigrations } from "../sql/migrations.ts";
@@ -8,7 +9,7 @@ import type { MysqlDatabase } from "./connection/database.ts";
 import { isForbidden, type MysqlSession } from "./connection/sql-session.ts";
 import tables from "./migrations/0001-tables.sql" with { type: "text" };
 
-/** Below the statement's deadline, so that the server's answer tells the reason. */
+/** Below the statement's deadline, so that the server's answer gives the reason. */
 const LOCK_WAIT_S = 8;
 
 const MIGRATIONS = [migration(1, "tables", tables)];

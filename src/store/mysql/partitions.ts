@@ -1,25 +1,25 @@
 /**
- * The partitions of `events`: one a day (UTC), added a few days ahead.
+ * The partitions of `events`: one per day (UTC), added a few days ahead.
  *
- * Invariant: every hour has a partition, whether or not this ever runs: `past` takes what is older than the first day,
- * `pmax` what is newer than the last. A partition holds all hours from the bound before it up to its own, so one that
- * follows days without partitions holds those days, too.
+ * Invariant: every hour has a partition, even if this never runs: `past` takes what is older than the first day, `pmax`
+ * what is newer than the last. A partition holds all hours from the previous bound to its own, so it includes preceding
+ * days without a partition.
  */
 import { DAY_MS, HOUR_MS } from "../../domain/event.ts";
 import type { MysqlDatabase } from "./connection/database.ts";
 import { isForbidden, type MysqlSession } from "./connection/sql-session.ts";
 
 const DAYS_AHEAD = 3;
-/** Splitting `pmax` locks the table against writers for a moment, and soon gives up without the lock. */
+/** Splitting `pmax` locks the table briefly; this limits the wait for that lock. */
 const TABLE_LOCK_WAIT_S = 1;
 
 interface Partition {
   readonly name: string;
-  /** MAXVALUE is none. */
+  /** May be MAXVALUE. */
   readonly bound: string;
 }
 
-/** As servers write it, whatever their quotes. */
+/** Accepts the output of any server, however it quotes. */
 const PARTITION = /PARTITION \W?(\w+)\W? VALUES LESS THAN \W?(\w+)/g;
 
 export class PartitionKeeper {
@@ -40,7 +40,7 @@ export class PartitionKeeper {
     return this.#problem;
   }
 
-  /** Never rejects: `pmax` takes rows without a partition, and it takes days until that happens. */
+  /** Never rejects: `pmax` takes rows without a partition, and days pass before that happens. */
   maintain(): Promise<void> {
     const now = this.#now();
     if (now - this.#checkedAt < HOUR_MS) return this.#checking;
@@ -53,7 +53,7 @@ export class PartitionKeeper {
       },
       (error: Error) => {
         this.#failures += 1;
-        // A single failure is normal: another instance did it at that moment, or the table was busy.
+        // A single failure is normal: another instance was adding them, or the table was busy.
         if (isForbidden(error.cause) || this.#failures > 1) this.#problem = error.message;
       },
     );
@@ -62,15 +62,15 @@ export class PartitionKeeper {
 }
 
 /**
- * In their order. Not from information_schema.PARTITIONS: MariaDB 10.11 was seen to crash (SIGSEGV) reading it while a
- * partition was made, and it lists none meanwhile. This waits for the table's lock.
+ * In order of their bounds. Not from information_schema.PARTITIONS: reading it while a partition was created listed
+ * none, and has crashed MariaDB 10.11 (SIGSEGV). This waits for the table's lock.
  */
 export async function listPartitions(session: MysqlSession): Promise<Partition[]> {
   const [table] = await session.rows<{ "Create Table": string }>("SHOW CREATE TABLE events");
   return Array.from(table!["Create Table"].matchAll(PARTITION), ([, name, bound]) => ({ name: name!, bound: bound! }));
 }
 
-/** Throws if it could not: another instance was splitting at the same time, or the table was busy. */
+/** Throws if another instance was splitting at the same time, or the table was busy. */
 export async function ensurePartitions(session: MysqlSession, now: number): Promise<void> {
   const bounds = (await listPartitions(session)).map(({ bound }) => Number(bound));
   const missing = missingPartitions(bounds.filter(Number.isFinite), now);
@@ -81,13 +81,13 @@ export async function ensurePartitions(session: MysqlSession, now: number): Prom
 }
 
 /**
- * Drops the oldest partition all of whose hours are before `hour`, with its rows. Only one, since the table is locked
- * meanwhile. False if there is none. Throws if the table was busy: a read longer than TABLE_LOCK_WAIT_S is not
+ * Drops the oldest partition, with its rows, if all its hours are before `hour`; returns whether it did. Drops only
+ * one, since this locks the table. Throws if the table was busy: a read longer than TABLE_LOCK_WAIT_S is not
  * interrupted.
  */
 export async function dropOldestPartition(session: MysqlSession, hour: number): Promise<boolean> {
   const [oldest] = await listPartitions(session);
-  // Of MAXVALUE it is NaN, and not before anything.
+  // For MAXVALUE this is NaN, which is not before anything.
   if (!(Number(oldest!.bound) <= hour)) return false;
   await session.run(`SET lock_wait_timeout = ${TABLE_LOCK_WAIT_S}`);
   await session.run(`ALTER TABLE events DROP PARTITION \`${oldest!.name}\``);

@@ -1,11 +1,11 @@
-/** Messages from a queue that could not become an event, set aside in MySQL. */
+/** Messages from a broker that could not become events, set aside in MySQL. */
 import type { Poison, PoisonStore, StoredPoison } from "../cold.ts";
 import type { MysqlDatabase } from "./connection/database.ts";
 import { isoTime, type MysqlSession } from "./connection/sql-session.ts";
 
 /**
- * Characters of bodies in one statement: below any server's max_allowed_packet, even if each byte is escaped. A single
- * body above that limit cannot be stored: its message waits in the queue, and the log says why.
+ * Characters of bodies per statement: below any server's max_allowed_packet, even with every byte escaped. A single
+ * body above the server's limit can't be stored: its message stays with the broker, and the log says why.
  */
 const INSERT_MAX_CHARS = 300_000;
 const COLUMNS = "digest, origin, message_id, position, event_id, body, reason";

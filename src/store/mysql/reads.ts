@@ -1,4 +1,4 @@
-/** Reads of MySQL. Ranges come by one statement, row by row as they arrive: memory does not grow with them. */
+/** Reads of MySQL. A range is one statement whose rows are visited as they arrive, in constant memory. */
 import type { HourRange } from "../../domain/hour-range.ts";
 import type { HourPartVisitor, ReadStore, StoredEvents, UserRow, UsersRange } from "../cold.ts";
 import { HourSums, hoursQuery, ofStreams, type RangeRow } from "../sql/range-sql.ts";
@@ -40,7 +40,7 @@ async function readUsers(
   visit: (row: UserRow) => void,
 ): Promise<void> {
   const { sql, values } = ofStreams(streams);
-  // Each hour by name: the primary key begins with the hour, so that other streams' rows are not read.
+  // Names each hour: the primary key begins with the hour, so that other hours' rows are not read.
   const query = `SELECT hour, at, kind, user FROM events WHERE hour IN (?) ${sql} ORDER BY hour`;
   await session.each<BytesRow>(query, [[...hours], ...values], ({ hour, at, kind, user }) => {
     visit({ hour, at, kind, user: user.toString() });
@@ -48,7 +48,7 @@ async function readUsers(
 }
 
 async function countStoredEvents(session: MysqlSession, writers: readonly string[]): Promise<StoredEvents> {
-  // One statement, so that it is of one instant. No writer has an empty name.
+  // One statement reads a consistent state. No writer's name is empty.
   const query = `SELECT writer, events FROM writers WHERE writer IN (?)
     UNION ALL SELECT '', CAST(COALESCE(SUM(events), 0) AS UNSIGNED) FROM writers`;
   const rows = await session.rows<{ writer: string; events: number }>(query, [["", ...writers]]);

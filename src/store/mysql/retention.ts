@@ -1,8 +1,8 @@
 /**
- * Deletes what is no longer retained from MySQL: whole days as partitions, everything else in pieces.
+ * Deletes expired data from MySQL: whole days as partitions, the rest in pieces.
  *
- * Invariant: `retention` holds the bounds before anything is deleted, and moving them waits for a rebuild, which relies
- * on the rows. So a reader that misses rows finds the reason there at any time.
+ * Invariant: `retention` holds the new bounds before anything is deleted, and moving them waits for a rebuild, which
+ * relies on the rows. So a reader who misses rows always finds the reason there.
  */
 import { HOUR_MS } from "../../domain/event.ts";
 import type { RetentionBounds } from "../../domain/retention-bounds.ts";
@@ -41,7 +41,7 @@ export async function readBounds(session: MysqlSession): Promise<RetentionBounds
   return boundsOf(await session.rows<RetentionRow>(READ));
 }
 
-/** Within a transaction: until its end the bounds do not move. */
+/** Until the transaction ends, the bounds do not move. */
 export async function lockBounds(session: MysqlSession): Promise<RetentionBounds> {
   return boundsOf(await session.rows<RetentionRow>(`${READ} FOR UPDATE`));
 }
@@ -50,14 +50,14 @@ function boundsOf([row]: readonly RetentionRow[]): RetentionBounds {
   return { rowsFrom: row?.rows_from ?? 0, aggregatesFrom: row?.aggregates_from ?? 0 };
 }
 
-/** On a session of its own: if it fails, the lock `lockName` ends with that. */
+/** Requires its own session: if it fails, the lock `lockName` ends with the session. */
 async function sweep(session: MysqlSession, lockName: string, wanted: RetentionBounds, now: number): Promise<Swept> {
   const [lock] = await session.rows<{ got: number | null }>("SELECT GET_LOCK(?, 0) AS got", [lockName]);
   // Another instance is sweeping.
   if (lock?.got !== 1) return { ...NOTHING_SWEPT, isDone: true };
   await refuseClockAhead(session, now);
   const swept = await sweepPiece(session, wanted);
-  // The server notices the end of a session too late for the next piece.
+  // The server may notice the session's end too late for the next piece.
   await session.rows("SELECT RELEASE_LOCK(?)", [lockName]);
   return swept;
 }
@@ -66,7 +66,7 @@ async function sweepPiece(session: MysqlSession, { rowsFrom, aggregatesFrom }: R
   const move = `UPDATE retention SET rows_from = GREATEST(rows_from, ?),
     aggregates_from = GREATEST(aggregates_from, ?) WHERE id = 1`;
   await session.run(move, [rowsFrom, aggregatesFrom]);
-  // Perhaps later ones than `wanted`: of an instance that retains less.
+  // They may be later than `wanted`: another instance may retain less.
   const bounds = await readBounds(session);
   if (await dropOldestPartition(session, bounds.rowsFrom)) {
     return { ...NOTHING_SWEPT, partitions: 1, isDone: false };
@@ -84,8 +84,8 @@ async function refuseClockAhead(session: MysqlSession, now: number): Promise<voi
 }
 
 /**
- * Deletes what was in no dropped partition: hours older than the first partition, and events that were flushed after
- * their day was dropped.
+ * Deletes what was in no dropped partition: hours before the first partition, and events flushed after their day was
+ * dropped.
  */
 async function deletePiece(session: MysqlSession, { rowsFrom, aggregatesFrom }: RetentionBounds): Promise<Swept> {
   const rows = await session.matched(

@@ -1,4 +1,4 @@
-/** Rows of `events` in MySQL: inserted, and listed page by page by the primary key. */
+/** Inserts rows of `events` into MySQL, and lists them page by page. */
 import type { HourKey } from "../../domain/event.ts";
 import type { RowKey, RowPage } from "../cold.ts";
 import { EVENT_COLUMNS, type EventRow, type RowPiece } from "../sql/event-rows.ts";
@@ -11,13 +11,13 @@ export interface RefusedRow {
 }
 
 const COLUMNS_WITHOUT_ID = EVENT_COLUMNS.replace(", id", "");
-/** By their numbers in the column's type (migrations/0001-tables.sql). */
+/** Their numbers in the column's ENUM (migrations/0001-tables.sql). */
 const CLICK = 1;
 const IMPRESSION = 2;
-/** For each character of a string. */
+/** Per UTF-16 unit. */
 const UTF8_BYTES_MAX = 3;
 
-/** Answers the rows that the server refuses, found by bisection. A statement that is too long is halved, too. */
+/** Returns the rows that the server refuses, found by bisection. A statement that is too long is also halved. */
 export async function insertRows(session: MysqlSession, piece: RowPiece): Promise<RefusedRow[]> {
   const text = `INSERT INTO events ${insertText(piece)}`;
   const isShort = text.length * UTF8_BYTES_MAX <= STATEMENT_MAX_BYTES || Buffer.byteLength(text) <= STATEMENT_MAX_BYTES;
@@ -31,9 +31,9 @@ export async function insertRows(session: MysqlSession, piece: RowPiece): Promis
 }
 
 /**
- * "(hour, …) VALUES (…),(…)". Built here because an array for each row, which mysql2 then walks value by value, costs 3
- * times as much (1.2 µs a row). The server takes 5 µs to read and store a row, and 4 if its kind is a number and no
- * NULL stands for an id.
+ * "(hour, …) VALUES (…),(…)". Built here, since an array per row, which mysql2 walks value by value, costs 3 times as
+ * much (1.2 µs per row). The server takes 5 µs to read and store a row, and 4 if its kind is a number and its id is not
+ * a NULL.
  */
 function insertText({ writerId, spans }: RowPiece): string {
   const hasIds = spans.some(({ placed }) => placed.group.ids !== null);
@@ -63,9 +63,9 @@ function idLiteral(id: string | null): string {
 }
 
 /**
- * True of rows after a given one of their hour and stream. Neither MySQL nor MariaDB takes
- * `(writer, seq, ordinal) > (?, ?, ?)` for a range of the key: they read the hour from its first row on for every
- * piece. Spelled out it is three ranges.
+ * True for rows after a given one of the same hour and stream. MySQL and MariaDB do not use
+ * `(writer, seq, ordinal) > (?, ?, ?)` as a range of the key: for every page they would read the hour from its first
+ * row. Spelled out, it is three ranges.
  */
 export const IS_AFTER = "(writer > ? OR (writer = ? AND seq > ?) OR (writer = ? AND seq = ? AND ordinal > ?))";
 

@@ -1,4 +1,4 @@
-/** An API key as a row of the table `api_keys`, which is the same in MySQL and in SQLite. */
+/** An API key as a row of the table `api_keys`, which is the same in MySQL and SQLite. */
 import { type Static, Type } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 import { type ApiKey, SCOPES, type Scope } from "../../domain/api-key.ts";
@@ -24,14 +24,14 @@ const ApiKeyRowSchema = Type.Object({
 
 export type ApiKeyRow = Static<typeof ApiKeyRowSchema>;
 
-/** In the order of the columns. */
+/** In the order of API_KEY_COLUMNS. */
 export function apiKeyValues(key: ApiKey): (string | number | null)[] {
   const { id, sha256, name, scopes, streams, limit, createdAt, expiresAt, revokedAt } = key;
   const lists = [scopes.join(","), streams.join(","), limit === undefined ? null : rateLimitText(limit)];
   return [id, sha256, name, ...lists, createdAt, expiresAt ?? null, revokedAt ?? null];
 }
 
-/** Ignores rows that this build does not understand: their rights must not be guessed. */
+/** Skips rows that this build does not understand: rights must not be guessed. */
 export function apiKeysOf(rows: readonly ApiKeyRow[]): ApiKey[] {
   return rows.map(apiKeyOf).filter((key) => key !== undefined);
 }
@@ -52,7 +52,7 @@ function apiKeyOf(row: ApiKeyRow): ApiKey | undefined {
   };
 }
 
-/** One text: a JSON list of rows. */
+/** Serializes keys as a JSON list of rows. */
 export function packApiKeys(keys: readonly ApiKey[]): string {
   const names = API_KEY_COLUMNS.split(", ");
   const rows = keys.map((key) => {

@@ -1,15 +1,15 @@
 /**
- * The rows of `events` that a flush writes, made from batches.
+ * Builds the rows of `events` that a flush writes.
  *
- * Invariant: they come in the order of the table's primary key. Two flushes into the same hours therefore lock them in
- * the same order, and rows are appended next to their neighbours.
+ * Invariant: rows are in primary-key order. So two flushes into the same hours lock them in the same order, and rows
+ * are appended next to their neighbours.
  */
 import type { Group, JournaledBatch } from "../../domain/batch.ts";
 import type { HourKey, Kind } from "../../domain/event.ts";
 
 export const EVENT_COLUMNS = "hour, stream, writer, seq, ordinal, at, kind, user, id";
 
-/** One row of `events`, in the order of EVENT_COLUMNS. `writer` is the writer's id in the database. */
+/** One row of `events`, in the order of EVENT_COLUMNS. `writer` is its numeric id in the database. */
 export type EventRow = [
   hour: number,
   stream: string,
@@ -28,14 +28,14 @@ interface PlacedGroup extends HourKey {
   readonly group: Group;
 }
 
-/** Events `from` to below `to` of a group. */
+/** Events `from` (included) to `to` (excluded) of a group. */
 interface Span {
   readonly placed: PlacedGroup;
   readonly from: number;
   readonly to: number;
 }
 
-/** The databases' order: a stream is ASCII, so comparing code units compares bytes. */
+/** The databases' order: stream names are ASCII, so comparing code units compares bytes. */
 export function compareHours(a: HourKey, b: HourKey): number {
   if (a.hour !== b.hour) return a.hour - b.hour;
   if (a.stream === b.stream) return 0;
@@ -74,7 +74,7 @@ export class RowPiece {
     return rows;
   }
 
-  /** Two pieces, neither of them empty. Only for at least two rows. */
+  /** Splits it into two non-empty pieces. Requires at least two rows. */
   halves(): [RowPiece, RowPiece] {
     const middle = this.rowCount >> 1;
     const [left, right]: [Span[], Span[]] = [[], []];

@@ -1,6 +1,6 @@
 /**
- * The rows of `hourly`: what a flush adds to each hour, and what a row holds.
- * Invariant: additions come in the order of the table's primary key.
+ * Rows of `hourly`: what a flush adds to each hour, and what a row holds.
+ * Invariant: additions are in primary-key order.
  */
 import { BatchBuilder, type Group, hashUsers, type JournaledBatch, withoutDuplicates } from "../../domain/batch.ts";
 import { type Event, type HourKey, hourKeyName } from "../../domain/event.ts";
@@ -16,7 +16,7 @@ export interface HourAddition extends HourKey {
   readonly groups: Group[];
 }
 
-/** `refused`: dead letters, which no hour counts. */
+/** `refused`: dead letters, which count in no hour. */
 export function hourAdditions(batches: readonly JournaledBatch[], refused: readonly EventRow[] = []): HourAddition[] {
   const additions = new Map<string, HourAddition>();
   for (const { groups } of refused.length === 0 ? batches : withoutRows(batches, refused)) {
@@ -57,7 +57,7 @@ export function additionOf(event: Event, hash: UserHash): HourAddition {
   return { stream, hour, clicks, impressions, groups: [group] };
 }
 
-/** The batches up to `seq` of a writer, by its id in the database. */
+/** A writer's batches through `seq`; `writer` is its numeric id in the database. */
 export interface PartPlace {
   readonly writer: number;
   readonly seq: number;
@@ -66,7 +66,7 @@ export interface PartPlace {
 export interface HourRow {
   readonly clicks: number;
   readonly impressions: number;
-  /** A sketch without users has no bytes. */
+  /** Empty for a sketch without users. */
   readonly viewers: Uint8Array;
   readonly clickers: Uint8Array;
 }
@@ -86,8 +86,8 @@ export function totalsOf({ clicks, impressions, groups }: HourAddition): HourTot
 }
 
 /**
- * The correct aggregate of an hour; undefined if it has no events. With erased rows the sketches can't be recomputed:
- * only the `stored` ones know the erased users.
+ * The correct aggregate of an hour; undefined if it has no events. After an erasure only the `stored` sketches know the
+ * erased users, so they are merged in.
  */
 export function rebuiltHour(
   rows: HourTotals | undefined,

@@ -1,8 +1,8 @@
 /**
  * Numbered migrations, and which of them a database lacks.
  *
- * Invariant: versions are 1, 2, 3, … and are applied in that order. A database with an unknown version was written by a
- * newer build, and is not touched.
+ * Invariant: versions 1, 2, 3, … are applied in order. A database with an unknown version was written by a newer build,
+ * and is left untouched.
  */
 export interface Migration {
   readonly version: number;
@@ -10,7 +10,7 @@ export interface Migration {
   readonly statements: readonly string[];
 }
 
-/** In `sql` a statement ends with a semicolon at the end of a line; `--` begins a comment line. */
+/** In `sql`, a semicolon at the end of a line ends a statement, and `--` begins a comment line. */
 export function migration(version: number, name: string, sql: string): Migration {
   const code = sql.replaceAll(/^--.*\n/gm, "");
   const statements = code.split(/;\s*$/m).map((statement) => statement.trim());
@@ -23,7 +23,7 @@ export function pendingMigrations(known: readonly Migration[], applied: readonly
   if (newest > known.length) {
     throw new Error(
       `the database is at schema version ${newest}, this build knows versions up to ${known.length}: ` +
-        "it was used by a newer build, start that one",
+        "it was used by a newer build, so start that one",
     );
   }
   return known.filter((candidate) => !applied.includes(candidate.version));

@@ -1,7 +1,7 @@
 /**
- * The statements that read ranges, for both databases, with their values.
- * Invariant: rows are in the order of their hours, and those of one hour of a stream come one after the other, so that
- * a reader can finish one after the other.
+ * The queries that read ranges, for both databases.
+ * Invariant: rows are ordered by hour, and the rows of one stream's hour are adjacent, so a reader can finish hours one
+ * by one.
  */
 import type { HourKey } from "../../domain/event.ts";
 import { type HourRange, type HourTotals, sumOfHours } from "../../domain/hour-range.ts";
@@ -11,7 +11,7 @@ import { HOUR_COLUMNS, type HourRow, hourOfRow } from "./hour-rows.ts";
 
 export type RangeRow = HourKey & HourRow;
 
-/** Shows `visit` each hour of a stream, and shard, once: the sum of its rows, which come one after the other. */
+/** Sums the adjacent rows of each hour (per stream and shard), and passes each sum to `visit` once. */
 export class HourSums {
   readonly #visit: HourPartVisitor;
   #key: (HourKey & { readonly shard: number }) | undefined;
@@ -30,7 +30,7 @@ export class HourSums {
     this.#parts.push(hourOfRow(row));
   }
 
-  /** After the last row. */
+  /** Call it after the last row. */
   end(): void {
     const sum = sumOfHours(this.#parts);
     this.#parts = [];
@@ -45,7 +45,7 @@ export interface Query {
   readonly values: (string | number)[];
 }
 
-/** `key`: the columns that tell whose row it is, in the order of the rows. */
+/** `key`: the columns that identify an hour's rows, in the order of the rows. */
 export function hoursQuery({ from, to, streams }: HourRange, key: string): Query {
   const { sql, values } = ofStreams(streams);
   return {
@@ -54,7 +54,7 @@ export function hoursQuery({ from, to, streams }: HourRange, key: string): Query
   };
 }
 
-/** Appended to a condition. Streams are ASCII, and compared byte by byte. */
+/** Appended to a condition. Stream names are ASCII, and compared byte by byte. */
 export function ofStreams({ text, isPrefix }: StreamSelection): Query {
   if (!isPrefix) return { sql: "AND stream = ?", values: [text] };
   if (text === "") return { sql: "", values: [] };

@@ -9,7 +9,7 @@ export interface ListedRow extends RowKey {
   readonly id: string | null;
 }
 
-/** Writers' ids begin at 1. */
+/** Numeric ids of writers begin at 1. */
 export const BEFORE_ALL_ROWS: RowKey = { writer: 0, seq: 0, ordinal: 0 };
 
 export function pageOf(stream: string, rows: readonly ListedRow[], limit: number): RowPage {

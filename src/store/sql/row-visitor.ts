@@ -1,4 +1,4 @@
-/** Wraps the visitor of a store's rows, so that its errors are distinguished from failures of the store. */
+/** Wraps a visitor of rows, so that its errors can be told from the store's. */
 import { ReadInterruptedError } from "../cold.ts";
 
 export class RowVisitorError extends Error {
@@ -15,12 +15,12 @@ export function rowVisitor<T extends unknown[]>(visit: (...row: T) => void): (..
   };
 }
 
-/** Makes a visitor for each server that is tried. Once one has shown rows, no other server may. */
+/** Makes a visitor for each server that is tried, but refuses to once a server has delivered rows. */
 export function rowVisitors<T extends unknown[]>(visit: (...row: T) => void): () => (...row: T) => void {
   const visitor = rowVisitor(visit);
   let hasSeen = false;
   return () => {
-    if (hasSeen) throw new ReadInterruptedError("the server that was read from became unavailable");
+    if (hasSeen) throw new ReadInterruptedError("the server failed after it had sent rows");
     return (...row) => {
       hasSeen = true;
       visitor(...row);

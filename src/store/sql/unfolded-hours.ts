@@ -1,10 +1,10 @@
 /**
- * Which hours a flush folds. Each flush appends a part to the hours that it has events of, as a row of `hourly`; to
- * merge into one row every time would read and write the sketches of 1,000 streams for each flush (measured:
- * docs/performance.md). Now and then the parts of an hour are folded into one row.
+ * Decides which hours a flush folds. Each flush appends a part (a row of `hourly`) to every hour it has events of.
+ * Merging into one row instead would read and write the sketches of 1,000 streams per flush (measured:
+ * docs/performance.md). From time to time the parts of an hour are folded into one row.
  *
- * The count is this process' own and in memory: readers add up whatever parts there are. After a crash, a flush that
- * failed, or more hours at once than fit in memory, an hour has some parts more.
+ * The counts are this process's own, in memory. After a crash, a failed flush, or too many hours at once, some hours
+ * have more parts than planned; readers add up whatever parts there are.
  *
  * Invariant: between two flushes at most HOURS_MAX hours are in memory.
  */
@@ -12,7 +12,7 @@ import { type HourKey, hourKeyName } from "../../domain/event.ts";
 import { compareHours } from "./event-rows.ts";
 
 const PARTS_MAX = 32;
-/** Flushes are at least a second apart, unless there is much to flush. */
+/** An hour if flushes are a second apart; less under load. */
 const FLUSHES_MAX = 3_600;
 /** About 200 bytes each. */
 const HOURS_MAX = 50_000;
@@ -26,7 +26,7 @@ interface UnfoldedHour extends HourKey {
 
 export class UnfoldedHours {
   readonly #partsMax: number;
-  /** The one with the oldest part first. */
+  /** Ordered by oldest part. */
   readonly #hours = new Map<string, UnfoldedHour>();
   #flushes = 0;
   #stagger = 0;
@@ -35,7 +35,7 @@ export class UnfoldedHours {
     this.#partsMax = partsMax;
   }
 
-  /** A flush appends a part to each of these. Answers the hours to fold, in the order of the primary key. */
+  /** Counts the part that a flush appends to each hour. Returns the hours to fold, in primary-key order. */
   append(hours: readonly HourKey[]): HourKey[] {
     this.#flushes += 1;
     const due: HourKey[] = [];
@@ -50,7 +50,7 @@ export class UnfoldedHours {
     return [...due, ...this.#takeOld()].sort(compareHours);
   }
 
-  /** Staggered, so that hours with equally many events are not all folded by the same flush. */
+  /** Staggers the thresholds, so that equally busy hours are not all folded by the same flush. */
   #begin(name: string, { stream, hour }: HourKey): UnfoldedHour {
     this.#stagger = (this.#stagger + 1) % Math.ceil(this.#partsMax / 2);
     const partsMax = this.#partsMax - this.#stagger;
@@ -59,7 +59,7 @@ export class UnfoldedHours {
     return begun;
   }
 
-  /** Hours of which the parts are counted. */
+  /** The number of hours whose parts are counted. */
   get size(): number {
     return this.#hours.size;
   }

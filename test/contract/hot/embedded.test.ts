@@ -188,7 +188,7 @@ describe("hot store: embedded", () => {
     const other = harness.store(blocked);
     const error = await rejectionOf(other.open());
     expect(error.message).toContain(blocked);
-    expect(error.message).toContain("DATA_DIR has to be a folder that this process may write to");
+    expect(error.message).toContain("DATA_DIR must be a folder that this process may write to");
     rmSync(blocked);
     expect(await other.open()).toEqual([]);
     await initializeAndRegister(other, "w1");

@@ -1,4 +1,4 @@
-/** What `verify` and `export` read of SQLite: hours recounted from their rows, and the rows. */
+/** The reads of `verify` and `export` in SQLite: rows, and hours recounted from them. */
 import type { Database } from "bun:sqlite";
 import type { HourKey } from "../../../domain/event.ts";
 import type { HourTotals } from "../../../domain/hour-range.ts";
@@ -23,7 +23,7 @@ export function auditRole(database: SqliteDatabase): AuditStore {
       ),
     audit: (key) =>
       database.read(`audit hour ${key.hour} of stream ${key.stream}`, (reading) =>
-        // A transaction: everything read in it is of one instant.
+        // One transaction, so that all reads see one snapshot.
         reading.transaction(() => ({
           aggregate: readHour(reading, key),
           rows: recountHour(reading, key),

@@ -1,9 +1,9 @@
 /**
- * The file `cold.sqlite` as the cold store uses it.
+ * The file `cold.sqlite` of the embedded cold store.
  *
- * Invariants: one transaction runs at a time, and is on disk (fsync) before it answers. The event loop is never blocked
- * for long: writes go in pieces, and a lock that another process holds is waited for by retrying, not inside SQLite.
- * Reads have a connection of their own, since on the writer's they would see a transaction half done.
+ * Invariants: one transaction runs at a time, and is on disk (fsync) before it returns. The event loop is never blocked
+ * for long: writes yield between pieces, and a lock of another process is awaited by retrying, not inside SQLite. Reads
+ * have their own connection, since the writer's would show them a transaction in progress.
  */
 import { Database, SQLiteError } from "bun:sqlite";
 import { mkdirSync } from "node:fs";
@@ -20,18 +20,18 @@ import tables from "./migrations/0001-tables.sql" with { type: "text" };
 
 export const COLD_FILE = "cold.sqlite";
 
-/** Above any write of another process that is not stuck. */
+/** Longer than any write of another process that is not stuck. */
 const LOCK_TIMEOUT_MS = 5_000;
-/** A reader is only ever locked out for an instant: while another process recovers the log, or ends it. */
+/** Readers are locked out only for an instant, while another process recovers or removes the log. */
 export const READ_LOCK_TIMEOUT_MS = 100;
 const LOCK_RETRY_FIRST_MS = 1;
 const LOCK_RETRY_MAX_MS = 50;
 /**
- * A commit that makes the log this long writes it back into the file, and blocks the event loop meanwhile: at SQLite's
- * default of 1,000 pages for up to 18 ms, at 250 for 7 ms, at no loss of throughput.
+ * A commit that makes the log this long writes it back into the file, which blocks the event loop: up to 18 ms at
+ * SQLite's default of 1,000 pages, 7 ms at 250, with the same throughput.
  */
 const LOG_PAGES_PER_CHECKPOINT = 250;
-/** Up to this size the log is overwritten, not truncated. */
+/** Below this size the log is overwritten, not truncated. */
 const LOG_SIZE_LIMIT_BYTES = 16_777_216;
 const CLOSE_GRACE_MS = 2_000;
 
@@ -47,7 +47,7 @@ const CREATE_BOOKKEEPING = `
 interface Connections {
   readonly writer: Database;
   readonly reader: Database;
-  /** Of the file, as it was opened. */
+  /** The file's identity when it was opened. */
   readonly identity: string | undefined;
 }
 
@@ -71,7 +71,7 @@ export class SqliteDatabase {
         mkdirSync(this.#dataDir, { recursive: true });
         this.#connections = await openConnections(this.path);
       } catch (error) {
-        throw this.#unavailable("open or migrate it: DATA_DIR has to be a folder it may write to", error);
+        throw this.#unavailable("open or migrate it (DATA_DIR must be a folder that it may write to)", error);
       }
     });
   }
@@ -92,7 +92,7 @@ export class SqliteDatabase {
     });
   }
 
-  /** A commit to a file that a restart will not find must not be answered as stored. */
+  /** A commit to a file that a restart won't find must not be reported as stored. */
   #checkFile(): void {
     if (identityOf(this.path) === this.#opened().identity) return;
     throw new Error("the file was deleted or replaced while it was in use: restart the service");
@@ -106,7 +106,7 @@ export class SqliteDatabase {
     }
   }
 
-  /** Shows rows to `visit`, whose own errors are thrown as they are. */
+  /** Passes rows to `visit`, whose own errors are rethrown unchanged. */
   async readInPieces<T extends unknown[]>(
     what: string,
     visit: (...row: T) => void,
@@ -120,14 +120,14 @@ export class SqliteDatabase {
     }
   }
 
-  /** From now on: a forgotten user must not be readable in the file's free pages. */
+  /** From now on, deleted data is overwritten: a forgotten user must not remain readable in free pages. */
   async overwriteDeleted(what: string): Promise<void> {
     await this.read(what, () => this.#opened().writer.run("PRAGMA secure_delete = ON"));
   }
 
   async close(): Promise<void> {
     const closed = this.#inTurn(async () => {
-      // The reader first: the last connection to close folds the log into the file.
+      // Close the reader first: the last connection to close folds the log into the file.
       this.#connections?.reader.close();
       this.#connections?.writer.close();
       this.#connections = undefined;
@@ -135,7 +135,7 @@ export class SqliteDatabase {
     await withDeadline(closed, CLOSE_GRACE_MS, () => new Error("a flush is still running")).catch(() => {});
   }
 
-  /** One after the other: SQLite has one writer, and a connection one transaction. */
+  /** Serializes work: SQLite has one writer, and a connection one transaction. */
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
     const turn = this.#lastTurn.then(work);
     this.#lastTurn = turn.catch(() => {});
@@ -156,7 +156,7 @@ async function openConnections(path: string): Promise<Connections> {
   const writer = new Database(path, { create: true, strict: true });
   try {
     await whenNotBusy(() => writer.run("PRAGMA journal_mode = WAL"));
-    // FULL: fsync at each commit. NORMAL would lose the last commits at a power cut.
+    // FULL syncs at each commit; NORMAL would lose the last commits in a power cut.
     writer.run("PRAGMA synchronous = FULL");
     writer.run(`PRAGMA wal_autocheckpoint = ${LOG_PAGES_PER_CHECKPOINT}`);
     writer.run(`PRAGMA journal_size_limit = ${LOG_SIZE_LIMIT_BYTES}`);
@@ -198,12 +198,12 @@ async function inTransaction<T>(database: Database, body: () => Promise<T>): Pro
   }
 }
 
-/** After an error such as a full disk SQLite may have rolled back already. */
+/** After an error such as a full disk, SQLite may have rolled back already. */
 function rollBack(database: Database): void {
   if (database.inTransaction) database.run("ROLLBACK");
 }
 
-/** busy_timeout would block the event loop: up to 5 s in which nothing is answered. */
+/** Retries here because busy_timeout would block the event loop, for up to 5 s. */
 async function whenNotBusy(attempt: () => void): Promise<void> {
   const giveUpAt = performance.now() + LOCK_TIMEOUT_MS;
   for (let retry = 0; ; retry++) {

@@ -1,6 +1,7 @@
 /**
- * Rows that SQLite refused. Invariant: a dead letter is written in the transaction that moves the watermark past its
- * batch, and deleted in the one that makes it a row, so that at any time it is one or the other.
+ * Rows that SQLite refused.
+ * Invariant: a dead letter is written in the transaction that moves the watermark past its batch, and deleted in the
+ * one that makes it a row. So an event is always exactly one of the two.
  */
 import type { Database } from "bun:sqlite";
 import type { Event, HourKey } from "../../../domain/event.ts";

@@ -1,8 +1,8 @@
 /**
- * Finds and deletes a user's rows in SQLite, and stores their numbers.
+ * Finds and deletes a user's rows in SQLite, and records their numbers.
  *
- * Invariant: a row is deleted in the transaction that adds it to `erased_events`, so that rows and erased ones are at
- * any time what the aggregate counts.
+ * Invariant: a row is deleted in the transaction that adds it to `erased_events`, so rows plus erased rows always equal
+ * the aggregate.
  */
 import type { Database } from "bun:sqlite";
 import type { HourKey, Kind } from "../../../domain/event.ts";
@@ -12,7 +12,7 @@ import { ofStreams } from "../../sql/range-sql.ts";
 import { BEFORE_ALL_ROWS } from "../../sql/row-page.ts";
 import type { SqliteDatabase } from "./database.ts";
 
-/** In one transaction: some 5 ms, for which a flush waits. */
+/** One transaction's worth: about 5 ms, for which a flush waits. */
 const ROWS_PER_PIECE = 1_000;
 
 interface FoundRow extends RowKey {
@@ -83,7 +83,7 @@ function countUserRows(database: Database, selection: UserSelection, hour: numbe
   return { ...NOTHING_ERASED, clicks: countOf("click"), impressions: countOf("impression") };
 }
 
-/** By the primary key, after `after`; fewer than ROWS_PER_PIECE if these are the last. */
+/** In primary-key order, after `after`; fewer than ROWS_PER_PIECE if these are the last. */
 function findUserRows(
   database: Database,
   selection: UserSelection,
@@ -102,7 +102,7 @@ function findUserRows(
 
 const DELETE_ROW = "DELETE FROM events WHERE hour = ? AND stream = ? AND writer = ? AND seq = ? AND ordinal = ?";
 
-/** Within a transaction. Answers what it deleted: another erasure may have been faster. */
+/** Call it within a transaction. Returns what it deleted, since a concurrent erasure may have been faster. */
 function eraseRows(database: Database, hour: number, rows: readonly FoundRow[]): ErasedCounts {
   let [clicks, impressions] = [0, 0];
   for (const [stream, ofStream] of Map.groupBy(rows, (row) => row.stream)) {
@@ -137,7 +137,7 @@ function countUserDeadLetters(database: Database, selection: UserSelection): num
   return database.query<{ count: number }, Values>(query).get(...values)!.count;
 }
 
-/** Within a transaction: dead letters are few. */
+/** Call it within a transaction; dead letters are few. */
 function eraseUserDeadLetters(database: Database, selection: UserSelection): HourKey[] {
   const { sql, values } = ofUser(selection);
   const query = `DELETE FROM dead_letters WHERE ${sql} RETURNING hour, stream`;

@@ -1,4 +1,7 @@
-/** Flushes into SQLite. Invariant: a flush is one transaction, and yields to the event loop between pieces. */
+/**
+ * Flushes into SQLite.
+ * Invariant: a flush is one transaction, and yields to the event loop between pieces.
+ */
 import type { Database } from "bun:sqlite";
 import { countEvents, type JournaledBatch } from "../../../domain/batch.ts";
 import { letOthersRun } from "../../../runtime/yield.ts";
@@ -38,7 +41,7 @@ export function flushRole(database: SqliteDatabase, partsPerHour?: number): Flus
       const what = flushName(writer, batches);
       return await database.transaction(what, (writing) => store(writing, writer, epoch, batches, unfolded));
     },
-    // In a transaction, so that it waits for a flush in progress.
+    // A transaction waits for the flush in progress.
     watermark: (writer) =>
       database.transaction(`read the watermark of writer ${writer}`, (writing) => {
         return readWriter(writing, writer)?.seq ?? 0;
@@ -56,7 +59,7 @@ export function flushRole(database: SqliteDatabase, partsPerHour?: number): Flus
         writing.query(MOVE_EPOCH).run(from + 1);
         return true;
       }),
-    // A data set that was lost is initialized anew with every start.
+    // A lost data set is initialized again at every start.
     writersOf: async () => new Map(),
   };
 }

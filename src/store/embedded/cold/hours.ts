@@ -1,6 +1,6 @@
 /**
- * The table `hourly` in SQLite: counts and sketches. An hour is the sum of its rows: the parts that flushes have
- * appended since they were last folded into one row, and that one.
+ * The table `hourly` in SQLite: counts and sketches. An hour is the sum of its rows: one folded row, and the parts that
+ * flushes have appended since.
  */
 import type { Database } from "bun:sqlite";
 import type { HourKey } from "../../../domain/event.ts";
@@ -18,7 +18,7 @@ export function readHour(database: Database, { stream, hour }: HourKey): HourTot
   return sumOfHours(database.query<HourRow, [number, string]>(READ).all(hour, stream).map(hourOfRow));
 }
 
-/** From one stream to the next, by the index: DISTINCT would read every hour. */
+/** Jumps from stream to stream in the index: DISTINCT would read every hour. */
 const LIST_STREAMS = `
   WITH RECURSIVE streams (stream) AS (
     SELECT MIN(stream) FROM hourly
@@ -39,7 +39,7 @@ export function appendPart(database: Database, key: HourKey, counted: HourTotals
   database.query(INSERT).run(...values);
 }
 
-/** `more`: added to it. */
+/** `more`: parts to add. */
 export function foldHour(database: Database, key: HourKey, more: readonly HourTotals[] = []): void {
   const stored = readHour(database, key);
   replaceHour(database, key, sumOfHours(stored === undefined ? more : [stored, ...more]));

@@ -1,10 +1,10 @@
-/** Messages from a queue that could not become an event, set aside in SQLite. */
+/** Messages from a broker that could not become events, set aside in SQLite. */
 import type { Database } from "bun:sqlite";
 import { letOthersRun } from "../../../runtime/yield.ts";
 import type { Poison, PoisonStore, StoredPoison } from "../../cold.ts";
 import type { SqliteDatabase } from "./database.ts";
 
-/** Each may have a body of megabytes, though few do. */
+/** A body may have megabytes, though few do. */
 const PER_PIECE = 50;
 
 const INSERT = `INSERT INTO poison (digest, origin, message_id, position, event_id, body, reason)

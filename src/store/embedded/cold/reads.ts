@@ -1,8 +1,8 @@
 /**
- * Reads of SQLite; ranges come a piece at a time.
+ * Reads of SQLite; ranges are read in pieces.
  *
- * Invariant: the reading of a range has a connection of its own. On a shared one its snapshot would stay open between
- * two pieces, and every other read would see that instead of what is stored by then.
+ * Invariant: each read of a range has its own connection. On a shared one its snapshot would stay open between pieces,
+ * and all other reads would see that old snapshot.
  */
 import { Database } from "bun:sqlite";
 import type { HourRange } from "../../../domain/hour-range.ts";
@@ -12,7 +12,7 @@ import { HourSums, hoursQuery, ofStreams, type Query, type RangeRow } from "../.
 import { READ_LOCK_TIMEOUT_MS, type SqliteDatabase } from "./database.ts";
 import { listStreams, readHour } from "./hours.ts";
 
-/** About 2 ms of reading the largest sketches. */
+/** About 2 ms, with the largest sketches. */
 const HOURS_PER_PIECE = 20;
 /** About 1 ms. */
 const USERS_PER_PIECE = 1_000;
@@ -75,7 +75,7 @@ async function eachRow<Row>(
 function countStoredEvents(database: Database, writers: readonly string[]): StoredEvents {
   const all = database.query<{ total: number | null }, []>("SELECT SUM(events) AS total FROM writers");
   const one = database.query<{ events: number }, [string]>("SELECT events FROM writers WHERE writer = ?");
-  // A transaction: everything read in it is of one instant.
+  // One transaction, so that all reads see one snapshot.
   return database.transaction(() => {
     const found = writers.map((writer) => [writer, one.get(writer)?.events ?? 0] as const);
     return { total: all.get()?.total ?? 0, byWriter: new Map(found) };

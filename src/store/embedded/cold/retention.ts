@@ -1,23 +1,23 @@
 /**
- * Deletes what is no longer retained from SQLite, in pieces. The file does not get smaller: new rows use its free
- * pages, so that it stays at the size of what is retained. (An incremental vacuum would move pages of the whole file to
- * its front, each time, to make room for rows that need it an hour later.)
+ * Deletes expired data from SQLite, in pieces. The file does not shrink: new rows reuse its free pages, so it stays at
+ * the size of the retained data. (An incremental vacuum would move pages of the whole file to its front, to free space
+ * that is needed again an hour later.)
  *
- * Invariant: `retention` holds the bounds in a transaction before that of the first piece, so that a reader who misses
- * rows and looks there finds out.
+ * Invariant: the new bounds are committed to `retention` before the first piece is deleted, so a reader who misses rows
+ * can find out why there.
  */
 import type { Database } from "bun:sqlite";
 import { laterBounds, type RetentionBounds } from "../../../domain/retention-bounds.ts";
 import type { RetentionStore, Swept } from "../../cold.ts";
 import type { SqliteDatabase } from "./database.ts";
 
-/** Some 5 ms, for which a flush waits. */
+/** About 5 ms, for which a flush waits. */
 const ROWS_PER_PIECE = 2_000;
-/** Of some rows each, of up to 24 KB. */
+/** Each with some rows, of up to 24 KB. */
 const HOURS_PER_PIECE = 100;
 const LETTERS_PER_PIECE = 500;
 
-/** The last row of a piece: by the primary key, so that what is deleted lies side by side. */
+/** A piece's last row in primary-key order, so that deleted rows are adjacent. */
 const END_OF_PIECE = `
   SELECT hour, stream, writer, seq, ordinal FROM events WHERE hour < ?
   ORDER BY hour, stream, writer, seq, ordinal LIMIT 1 OFFSET ${ROWS_PER_PIECE - 1}`;
@@ -50,7 +50,7 @@ export function readBounds(database: Database): RetentionBounds {
   return query.get()!;
 }
 
-/** False if they were noted already. */
+/** False if the bounds are already recorded. */
 function noteBounds(database: Database, wanted: RetentionBounds): boolean {
   const before = readBounds(database);
   const { rowsFrom, aggregatesFrom } = laterBounds(before, wanted);
@@ -75,7 +75,7 @@ function deletePiece(database: Database): Swept {
     .run(aggregatesFrom).changes;
   const rows = deleteRows(database, rowsFrom);
   const isDone = rows < ROWS_PER_PIECE && deadLetters < LETTERS_PER_PIECE && aggregates < HOURS_PER_PIECE;
-  // Small, as it has a row for each hour of a stream in which somebody was forgotten.
+  // A small table: one row per hour of a stream in which a user was forgotten.
   if (isDone) database.query("DELETE FROM erased_events WHERE hour < ?").run(rowsFrom);
   return { partitions: 0, rows, aggregates, deadLetters, isDone };
 }

@@ -1,4 +1,4 @@
-/** Rows of `events` in SQLite: inserted, and listed page by page by the primary key. */
+/** Inserts rows of `events` into SQLite, and lists them page by page. */
 import { type Database, SQLiteError } from "bun:sqlite";
 import type { HourKey } from "../../../domain/event.ts";
 import { errorText } from "../../../runtime/error-text.ts";
@@ -11,10 +11,10 @@ const LIST = `
   SELECT writer, seq, ordinal, at, kind, user, id FROM events
   WHERE hour = ? AND stream = ? AND (writer, seq, ordinal) > (?, ?, ?)
   ORDER BY writer, seq, ordinal LIMIT ?`;
-/** A broken constraint (also what a trigger raises), a value of the wrong type, one that is too long. */
+/** A violated constraint (including a trigger's), a value of the wrong type or too long. */
 const REFUSED_DATA = /^SQLITE_(CONSTRAINT|MISMATCH|TOOBIG)/;
 
-/** SQLite's error text if it refused the row; undefined if it stored it. */
+/** SQLite's error text if it refuses the row, else undefined. */
 export function insertRow(database: Database, row: EventRow): string | undefined {
   try {
     database.query(INSERT).run(...row);

@@ -1,7 +1,7 @@
 /**
- * One MySQL or MariaDB database as the cold store uses it: a pool for each kind of work, so that slow work never delays
- * quick work.
- * Invariant: whatever fails is thrown as a ColdUnavailableError that says what was tried, and holds no password.
+ * The cold store's MySQL or MariaDB database, with a pool for each kind of work, so that slow work never delays quick
+ * work.
+ * Invariant: every failure becomes a ColdUnavailableError that says what was tried, without a password.
  */
 import { errorText } from "../../../runtime/error-text.ts";
 import { ColdUnavailableError, type PastReads, WriterSealedError } from "../../cold.ts";
@@ -12,14 +12,14 @@ import type { MysqlLinkOptions, MysqlSession, MysqlTls } from "./sql-session.ts"
 
 export interface MysqlDatabaseOptions {
   readonly url: string;
-  /** Of a replica of it, for reads of past hours. */
+  /** A replica's URL, for reads of past hours. */
   readonly readUrl?: string | undefined;
   readonly tls?: MysqlTls | undefined;
-  /** Their flushes run concurrently; default 1. */
+  /** How many shards flush concurrently; default 1. */
   readonly shards?: number | undefined;
-  /** For each statement of a flush, and for a connection to it. */
+  /** For each statement of a flush, and for connecting. */
   readonly flushTimeoutMs?: number | undefined;
-  /** For each statement of a read, and for a connection to it. */
+  /** For each statement of a read, and for connecting. */
   readonly readTimeoutMs?: number | undefined;
 }
 
@@ -27,19 +27,19 @@ type Work<T, Args extends unknown[] = []> = (session: MysqlSession, ...args: Arg
 
 const DEFAULT_FLUSH_TIMEOUT_MS = 10_000;
 const DEFAULT_READ_TIMEOUT_MS = 1_000;
-/** Ranges may be large, but a server that stopped answering has to be noticed before clients time out. */
+/** Ranges may be large, but a server that stops answering must be noticed before clients time out. */
 const RANGE_TIMEOUT_MS = 10_000;
-/** A scan of all rows of a large table. */
+/** Enough to scan all rows of a large table. */
 const SCAN_TIMEOUT_MS = 600_000;
 
-/** One for each shard's flusher, up to this, and one for the adoption of dead writers' journals. */
+/** One session per shard's flusher up to this, and one to adopt dead writers' journals. */
 const FLUSHERS_MAX = 4;
 const READ_SESSIONS = 4;
-/** Separate from single hours, which long ranges would block. */
+/** Separate from reads of single hours, which long ranges would block. */
 const RANGE_SESSIONS = 2;
-/** For the scan of a whole table hour by hour: a new connection for each hour would take twice as long. */
+/** For scanning a table hour by hour: a new connection per hour would double the time. */
 const SCAN_SESSIONS = 1;
-/** MySQL refuses a longer one. */
+/** MySQL's maximum. */
 const MAX_LOCK_NAME_CHARS = 64;
 const CLOSE_GRACE_MS = 2_000;
 
@@ -90,17 +90,17 @@ export class MysqlDatabase {
     return this.#attempt(what, () => this.#scans.use((session) => work(session, ...args)));
   }
 
-  /** On a session of its own, for work that may take long. */
+  /** Runs long work on its own session. */
   alone<T, Args extends unknown[]>(what: string, work: Work<T, Args>, ...args: Args): Promise<T> {
     return this.#attempt(what, () => withOwnSession(this.#scanLink, (session) => work(session, ...args)));
   }
 
-  /** On a session of its own, with the deadlines of a flush. */
+  /** Runs work on its own session, with the deadlines of a flush. */
   briefly<T, Args extends unknown[]>(what: string, work: Work<T, Args>, ...args: Args): Promise<T> {
     return this.#attempt(what, () => withOwnSession(this.#flushLink, (session) => work(session, ...args)));
   }
 
-  /** From the replica, if there is one that does not lag. */
+  /** Reads from the replica if there is one that does not lag. */
   readPast<T>(kind: PastRead, what: string, work: Work<T>): Promise<T> {
     const onPrimary = () => {
       return kind === "range" ? this.#ranges.use(work) : withOwnSession(this.#scanLink, work);
@@ -108,7 +108,7 @@ export class MysqlDatabase {
     return this.#attempt(what, () => this.#replica?.read(kind, work, onPrimary) ?? onPrimary());
   }
 
-  /** The same for all instances on this database, and for no other. */
+  /** The same for all instances on this database, and for no other database. */
   lockName(purpose: string): string {
     return `${purpose}.${this.#name}`.slice(0, MAX_LOCK_NAME_CHARS);
   }
@@ -130,12 +130,12 @@ export class MysqlDatabase {
   }
 }
 
-/** The error quotes nothing of the URL, which holds the password. */
+/** The error quotes no part of the URL, which contains the password. */
 function parseTarget(url: string): { host: string; database: string } {
   const parsed = URL.parse(url);
   const database = decodeURIComponent(parsed?.pathname.slice(1) ?? "");
   if (parsed === null || parsed.hostname === "" || database === "") {
-    throw new Error("the MySQL URL has to be of the form mysql://user:password@host:port/database");
+    throw new Error("the MySQL URL must have the form mysql://user:password@host:port/database");
   }
   return { host: parsed.host, database };
 }

@@ -1,20 +1,20 @@
 /**
- * How far a MySQL server has come, by its table `writers`: what a replica is compared with.
+ * A MySQL server's position, read from its table `writers`, to compare a replica with the primary.
  *
- * Invariant: every transaction that changes rows or aggregates, except those of retention, moves a row of `writers`: a
- * flush that of its writer, everything else that of OTHER_CHANGES. A server applies a transaction whole or not at all.
- * So a server none of whose watermarks is below those of another has everything that the other had, in whatever order
- * it received it.
+ * Invariant: every transaction that changes rows or aggregates, except retention, moves a row of `writers`: a flush
+ * moves its writer's, anything else the row OTHER_CHANGES. A server applies a transaction completely or not at all. So
+ * a server whose watermarks are all at least those of another has all the data that the other had, whatever the order
+ * of its arrival.
  */
 import type { MysqlSession } from "./sql-session.ts";
 
-/** No writer has such a name, and this one has no events. */
+/** Not the name of any writer; it has no events. */
 const OTHER_CHANGES = "(other changes)";
 
 export interface Progress {
-  /** The last batch of each writer that is not sealed. */
+  /** The last batch of each unsealed writer. */
   readonly living: ReadonlyMap<string, number>;
-  /** Sealed writers, whose last batch never changes: their number, the sum of those batches, the highest id. */
+  /** Sealed writers, whose last batches never change: how many, the sum of those batches, the highest id. */
   readonly sealed: { readonly count: number; readonly seqs: number; readonly lastId: number };
 }
 
@@ -25,16 +25,16 @@ interface ProgressRow {
   readonly lastId: number;
 }
 
-/** One statement, so that it is of one instant. No writer has an empty name. */
+/** One statement reads a consistent state. No writer's name is empty. */
 const READ = `SELECT writer, seq, 0 AS count, 0 AS lastId FROM writers WHERE sealed = 0
   UNION ALL SELECT '', CAST(COALESCE(SUM(seq), 0) AS UNSIGNED), COUNT(*), COALESCE(MAX(id), 0)
   FROM writers WHERE sealed = 1`;
-/** The same writers there, living or sealed. */
+/** The same writers on another server, sealed or not. */
 const READ_AGAIN = `SELECT writer, seq, 0 AS count, 0 AS lastId FROM writers WHERE writer IN (?)
   UNION ALL SELECT '', CAST(COALESCE(SUM(seq), 0) AS UNSIGNED), COUNT(*), 0
   FROM writers WHERE id <= ? AND writer NOT IN (?)`;
 
-/** At the end of a transaction: all callers wait for each other here. */
+/** Call it at the end of a transaction: all callers lock the same row. */
 export async function noteChange(session: MysqlSession): Promise<void> {
   const note = "INSERT INTO writers (writer, seq) VALUES (?, 1) ON DUPLICATE KEY UPDATE seq = seq + 1";
   await session.run(note, [OTHER_CHANGES]);
@@ -45,9 +45,8 @@ export async function readProgress(session: MysqlSession): Promise<Progress> {
 }
 
 /**
- * Whether this server has everything that `progress` tells of. Sealed writers are compared by their number and sum,
- * since there is one for each process that ever was: none of their batches is ever above the last, so that the sum is
- * only the same if each is.
+ * Whether this server has everything in `progress`. Sealed writers, one per process that ever ran, are compared by
+ * number and sum. None of them is ever above its last batch, so the sums are equal only if every watermark is.
  */
 export async function hasReached(session: MysqlSession, { living, sealed }: Progress): Promise<boolean> {
   const names = ["", ...living.keys()];

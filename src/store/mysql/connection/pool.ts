@@ -1,16 +1,16 @@
 /**
  * A pool of sessions.
- * Invariant: at most `maxSessions` sessions, and `MAX_WAITING` callers waiting for one.
+ * Invariant: at most `maxSessions` sessions, and MAX_WAITING callers waiting for one.
  */
 import { withDeadline } from "../../../runtime/deadline.ts";
 import { Slots } from "../../../runtime/slots.ts";
 import { type MysqlLinkOptions, MysqlSession } from "./sql-session.ts";
 
-/** An idle session is replaced well before the server ends it, so that none is taken just as it ends. */
+/** Replaces idle sessions well before the server ends them, so that none is taken just as it ends. */
 const MAX_IDLE_MS = 30_000;
 const MAX_WAITING = 256;
 
-/** Runs `work` on a new session, for what must not share one. */
+/** Runs `work` on a new session, which it does not share. */
 export async function withOwnSession<T>(
   options: MysqlLinkOptions,
   work: (session: MysqlSession) => Promise<T>,
@@ -40,7 +40,7 @@ export class MysqlPool {
     this.#places = new Slots(maxSessions, MAX_WAITING);
   }
 
-  /** The session goes back only if `work` succeeded, so it has to leave no transaction open then. */
+  /** Reuses the session only if `work` succeeds, so `work` must then leave no transaction open. */
   async use<T>(work: (session: MysqlSession) => Promise<T>): Promise<T> {
     const { signal } = this.#closing;
     signal.throwIfAborted();
@@ -74,7 +74,7 @@ export class MysqlPool {
     return undefined;
   }
 
-  /** Aborted if no place became free in time, or the pool is closed. */
+  /** Aborts if no slot becomes free in time, or when the pool closes. */
   #untilTooLate(): AbortSignal {
     const { connectTimeoutMs } = this.#options;
     const late = new AbortController();
@@ -86,7 +86,7 @@ export class MysqlPool {
     return AbortSignal.any([this.#closing.signal, late.signal]);
   }
 
-  /** Work in progress gets `graceMs` to end by itself. Never throws. */
+  /** Gives work in progress `graceMs` to finish. Never throws. */
   async close(graceMs: number): Promise<void> {
     this.#closing.abort(new Error("this store is closed"));
     const ended = Promise.allSettled(this.#working.values());

@@ -1,17 +1,17 @@
 /**
- * A replica of MySQL for reads of past hours, which may lag or be unavailable.
+ * Reads past hours from a MySQL replica, which may lag or be unavailable.
  *
- * Invariant: no read sees less than the primary had when the read was requested. A read of the primary promises the
- * same, so callers that rely on it (a range: an hour that has left the hot store was flushed before it left) need not
- * know which server answers.
+ * Invariant: no read misses anything that the primary had when the read was requested. Reads of the primary guarantee
+ * the same, so callers that rely on it need not know which server answers. (A range does: an hour that left the hot
+ * store was flushed before.)
  *
- * How: first the primary tells its progress. Then, in one transaction, so that any proxy in between sends it to one
- * server, the replica is asked whether it has reached that, and if so, for the data. If not, it is asked again for
- * WAIT_MAX_MS; then the primary is read, and the replica is not used for a while. The same if it does not answer.
- * Nothing is remembered about a replica between reads: there may be several behind one address. A database that is no
- * replica of this one never reaches its progress, since it knows none of its writers.
+ * The primary reports its progress first. Then, in one transaction, so that any proxy sends it to one server, the
+ * replica is asked whether it has reached that progress, and if so, for the data. If not, it is asked again for
+ * WAIT_MAX_MS. Then the primary is read, and the replica is skipped for a while; also if it does not answer. Nothing is
+ * remembered about a replica between reads, since one address may lead to several. A database that is not a replica of
+ * the primary never reaches its progress, since it lacks its writers.
  *
- * Watermarks do not cover what retention deletes: a replica may show it for a little longer. It was true, and the
+ * Watermarks do not cover deletions by retention, which a replica may apply later: its answer was true before, and the
  * retention bounds are read from the primary.
  */
 import { withDeadline } from "../../../runtime/deadline.ts";
@@ -22,7 +22,7 @@ import { MysqlPool } from "./pool.ts";
 import type { MysqlLinkOptions, MysqlSession } from "./sql-session.ts";
 
 interface MysqlReplicaOptions {
-  /** Of the replica, for ranges, and for scans of whole tables. */
+  /** The replica, for ranges and for scans of whole tables. */
   readonly links: Readonly<Record<PastRead, MysqlLinkOptions>>;
   readonly primary: MysqlPool;
 }
@@ -31,10 +31,10 @@ export type PastRead = "range" | "scan";
 
 const RANGE_SESSIONS = 4;
 const SCAN_SESSIONS = 1;
-/** A transaction of 10,000 rows takes a replica some 100 ms. */
+/** A replica takes about 100 ms for a transaction of 10,000 rows. */
 const WAIT_MAX_MS = 300;
 const WAIT_STEP_MS = 10;
-/** The query takes a millisecond: a server that stopped answering must not delay a read for long. */
+/** The query takes 1 ms; a server that stopped answering must not delay a read for long. */
 const ASK_TIMEOUT_MS = 500;
 const BEHIND_REST_MS = 1_000;
 const UNAVAILABLE_REST_MS = 5_000;
@@ -55,7 +55,7 @@ export class MysqlReplica {
     };
   }
 
-  /** The result of `work` on the replica, or else of `onPrimary`. */
+  /** Runs `work` on the replica, or falls back to `onPrimary`. */
   async read<T>(kind: PastRead, work: (session: MysqlSession) => Promise<T>, onPrimary: () => Promise<T>): Promise<T> {
     const found = await this.#tryToRead(kind, work);
     if (typeof found === "object") {
@@ -91,7 +91,7 @@ export class MysqlReplica {
   }
 }
 
-/** Undefined if it does not reach it in time. */
+/** Undefined if the server does not reach `wanted` in time. */
 async function readOnceReached<T>(
   session: MysqlSession,
   wanted: Progress,

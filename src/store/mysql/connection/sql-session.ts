@@ -2,10 +2,10 @@
  * A connection to MySQL or MariaDB that answers or fails within a deadline.
  *
  * Invariants:
- * - A session is used only after its set-up was answered: no statement ever runs in a mode, a time zone, a
- *   character set or an isolation level that the server happened to default to.
- * - A session on which anything failed is destroyed, never used again: what it still holds open (a
- *   transaction, a lock, an answer in transit) ends with it.
+ * - A session is used only after its set-up succeeded, so no statement depends on the server's default mode, time zone,
+ *   character set or isolation level.
+ * - A session on which anything failed is destroyed, never reused. Whatever it holds (a transaction, a lock, an answer
+ *   in transit) ends with it.
  */
 import { connect, type Socket } from "node:net";
 import { type Connection, createConnection, escape as escapeText, type QueryValues } from "mysql2";
@@ -13,28 +13,28 @@ import { withDeadline, withStallDeadline } from "../../../runtime/deadline.ts";
 import { errorText } from "../../../runtime/error-text.ts";
 
 export interface MysqlTls {
-  /** Certificates (PEM) that the server's is signed by; undefined: those that the runtime knows. */
+  /** The CA certificates (PEM) for the server's certificate; undefined: the runtime's. */
   readonly ca: string | undefined;
-  /** The certificate may name another host: MySQL's own certificates, and those of clouds, name none. */
+  /** Accepts a certificate for another host: MySQL's own certificates, and those of clouds, name no host. */
   readonly isForAnyHost?: boolean | undefined;
 }
 
 export interface MysqlLinkOptions {
   readonly url: string;
-  /** Undefined: in the clear. */
+  /** Undefined: unencrypted. */
   readonly tls?: MysqlTls | undefined;
-  /** Covers the handshake and the set-up, and the wait for a free session. */
+  /** Covers the handshake, the set-up, and the wait for a free session. */
   readonly connectTimeoutMs: number;
   readonly statementTimeoutMs: number;
 }
 
 /**
- * How long a statement waits for a lock of another session. Below a flush's deadline: a statement that the client has
- * given up would keep waiting at the server, by default for a year, and each retry would add one.
+ * How long a statement waits for a lock. Shorter than a flush's deadline: a statement that the client gave up would
+ * keep waiting on the server, by default for a year, and each retry would add one.
  */
 const LOCK_WAIT_S = 5;
 /**
- * The server ends a session that is silent for this long, and so releases the locks of a client whose host vanished
+ * The server ends a session that is silent for this long, which releases the locks of a client whose host vanished
  * without closing its socket. The default is 8 hours.
  */
 const SILENT_SESSION_S = 60;
@@ -42,11 +42,11 @@ const GOODBYE_TIMEOUT_MS = 500;
 const MAX_QUOTED_SQL_CHARS = 80;
 
 /**
- * - sql_mode: strict, so that a value is refused rather than cut; and without NO_BACKSLASH_ESCAPES, since
- *   mysql2 escapes values with backslashes.
- * - READ COMMITTED: every read that decides something takes a lock anyway, and without gap locks two flushes
- *   into the same new hour wait for each other instead of deadlocking. The statement form, because the
- *   variable has another name on MySQL than on MariaDB.
+ * - sql_mode: strict, so that values are refused, not truncated; without NO_BACKSLASH_ESCAPES, since mysql2 escapes
+ *   values with backslashes.
+ * - READ COMMITTED: reads that decide anything take locks anyway, and without gap locks two flushes into the same new
+ *   hour wait for each other instead of deadlocking. Set by statement, because MySQL and MariaDB name the variable
+ *   differently.
  */
 const SESSION_SETUP = [
   `SET NAMES utf8mb4 COLLATE utf8mb4_bin, sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION',
@@ -59,36 +59,36 @@ interface StreamRequest {
   readonly config: { readonly host: string; readonly port: number; readonly socketPath?: string };
 }
 
-/** The socket is made here because mysql2's own destroy() only half-closes it, and waits for the server. */
+/** mysql2's own destroy() only half-closes its socket and waits for the server, so the socket is made here. */
 function openSocket({ config }: StreamRequest): Socket {
   if (config.socketPath !== undefined) return connect({ path: config.socketPath });
   return connect({ host: config.host, port: config.port, noDelay: true, keepAlive: true });
 }
 
-/** A server without TLS or with an invalid certificate is refused. */
+/** Refuses a server without TLS or with an invalid certificate. */
 function sslOptions({ ca, isForAnyHost = false }: MysqlTls) {
   return { rejectUnauthorized: true, verifyIdentity: !isForAnyHost, ...(ca !== undefined && { ca }) };
 }
 
 interface WithinOptions {
-  /** Of errors that leave the session as it was. */
+  /** Recognizes errors that leave the session unchanged. */
   readonly isHarmless?: (error: unknown) => boolean;
-  /** Changes whenever something has arrived. */
+  /** Changes whenever something arrives. */
   readonly progress?: () => number;
 }
 
-/** The longest text of a statement that has many rows: a server may take packets of no more than 1 MB. */
+/** The longest statement with many rows: a server may accept packets of no more than 1 MB. */
 export const STATEMENT_MAX_BYTES = 1_000_000;
 
-/** Anything but printable characters that are no quote and no backslash. */
+/** Matches all but printable characters other than quotes and backslashes. */
 const NEEDS_ESCAPES = /[^\x20\x21\x23-\x26\x28-\x5b\x5d-\uffff]/;
 
-/** A literal, for statements that are built here. Safe in the mode and character set of every session. */
+/** A string literal, safe in the mode and character set of every session. */
 export function quote(text: string): string {
   return NEEDS_ESCAPES.test(text) ? escapeText(text) : `'${text}'`;
 }
 
-/** An expression: ISO 8601 with milliseconds (%f gives microseconds). */
+/** An SQL expression for ISO 8601 with milliseconds (%f gives microseconds). */
 export function isoTime(column: string): string {
   return `CONCAT(LEFT(DATE_FORMAT(${column}, '%Y-%m-%dT%H:%i:%s.%f'), 23), 'Z')`;
 }
@@ -107,7 +107,7 @@ export class MysqlSession {
     this.#connection = createConnection({
       uri: url,
       charset: "utf8mb4_bin",
-      // The server must not be able to ask for files of this machine.
+      // Forbids the server to request files of this machine.
       flags: ["-LOCAL_FILES"],
       connectTimeout: connectTimeoutMs,
       ...(tls !== undefined && { ssl: sslOptions(tls) }),
@@ -121,7 +121,7 @@ export class MysqlSession {
     this.#connection.on("end", () => this.destroy());
   }
 
-  /** Connects, and sets the session up, if that is not done yet. */
+  /** Connects and sets up the session, unless done before. */
   async ready(): Promise<this> {
     if (this.#isReady) return this;
     for (const statement of SESSION_SETUP) await this.#send(statement, [], this.#connectTimeoutMs);
@@ -133,14 +133,14 @@ export class MysqlSession {
     return this.#isUsable;
   }
 
-  /** The rows of a SELECT. The caller says what they look like, as it wrote the statement. */
+  /** The rows of a SELECT. `Row` is not checked: the caller wrote the statement. */
   async rows<Row>(sql: string, values: QueryValues[] = []): Promise<Row[]> {
     return (await this.#send(sql, values, this.#statementTimeoutMs)) as Row[];
   }
 
   /**
-   * Like rows(), but one after the other as they arrive: what has the time of a statement is each silence, not the
-   * whole. What `visit` throws ends it.
+   * Like rows(), but passes rows to `visit` as they arrive. The deadline applies to each silence, not to the whole. An
+   * exception of `visit` ends it.
    */
   async each<Row>(sql: string, values: QueryValues[], visit: (row: Row) => void): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
@@ -151,14 +151,14 @@ export class MysqlSession {
     query.on("result", (row) => {
       rowCount += 1;
       try {
-        // After destroy(), rows in flight still arrive.
+        // Rows in flight still arrive after destroy().
         if (this.#isUsable) visit(row as Row);
       } catch (error) {
         this.destroy();
         reject(error);
       }
     });
-    // A lost connection is reported on the connection alone, if the statement has no callback.
+    // Without a callback, a lost connection is reported only on the connection.
     this.#connection.on("error", reject);
     try {
       await this.#within(promise, sql, this.#statementTimeoutMs, { progress: () => rowCount });
@@ -171,15 +171,15 @@ export class MysqlSession {
     await this.#send(sql, values, this.#statementTimeoutMs);
   }
 
-  /** Like run(), for a DELETE or UPDATE: answers how many rows its condition matched. */
+  /** Like run(), for a DELETE or UPDATE: returns how many rows matched. */
   async matched(sql: string, values: QueryValues[] = []): Promise<number> {
     const answer = (await this.#send(sql, values, this.#statementTimeoutMs)) as { affectedRows: number };
     return answer.affectedRows;
   }
 
   /**
-   * Like run(), for a statement that the server may refuse for its data. Answers what it said then: the
-   * transaction goes on as if the statement had not been sent.
+   * Like run(), for a statement whose data the server may refuse. Returns the server's reason then; the transaction
+   * continues as if the statement had not been sent.
    */
   async tryRun(sql: string): Promise<string | undefined> {
     try {
@@ -191,7 +191,7 @@ export class MysqlSession {
     }
   }
 
-  /** `isHarmless`: of errors that leave the session as it was. */
+  /** `isHarmless`: recognizes errors that leave the session unchanged. */
   async #send(
     sql: string,
     values: QueryValues[],
@@ -199,7 +199,7 @@ export class MysqlSession {
     isHarmless: (error: unknown) => boolean = () => false,
   ): Promise<unknown> {
     const { promise, resolve, reject } = Promise.withResolvers<unknown>();
-    // Not by mysql2's own promises, which capture a stack for each statement (20 µs).
+    // mysql2's promises capture a stack for each statement (20 µs).
     this.#connection.query(sql, placed(values), (error, result) => {
       if (error === null) resolve(result);
       else reject(error);
@@ -229,7 +229,7 @@ export class MysqlSession {
     this.#socket?.destroy();
   }
 
-  /** Says goodbye, so that the server does not log a broken connection. Never throws. */
+  /** Disconnects politely, so that the server logs no broken connection. Never throws. */
   async end(): Promise<void> {
     if (this.#isUsable) {
       const goodbye = this.#connection.promise().end();
@@ -239,36 +239,36 @@ export class MysqlSession {
   }
 }
 
-/** Without values the statement is sent as it is: question marks in it are no places for values. */
+/** Without values, question marks in the statement are not placeholders. */
 function placed(values: QueryValues[]): QueryValues[] | undefined {
   return values.length === 0 ? undefined : values;
 }
 
-/** Data exceptions, broken constraints, and what a trigger raises. */
+/** Data exceptions, violated constraints, and errors raised by triggers. */
 const REFUSED_DATA_STATES = /^(22|23|45)/;
 /**
- * Of the general state HY000: a wrong text for the character set, no default, no such partition, a CHECK. And
- * 01000: data that would be cut.
+ * From the general state HY000: text invalid in the character set, no default, no such partition, a CHECK. From 01000:
+ * data truncated.
  */
 const REFUSED_DATA_NUMBERS = new Set([1265, 1364, 1366, 1526, 3819]);
 
 /**
- * True if the server refuses these values permanently. Locks, deadlocks, a full disk, a missing table or right are not
- * permanent: those are retried. Sources: "Server Error Message Reference" of MySQL 8.4, "Error Codes" of MariaDB.
+ * Whether the server refuses these values permanently. Locks, deadlocks, a full disk, and a missing table or privilege
+ * are not permanent and are retried. Sources: "Server Error Message Reference" of MySQL 8.4, "Error Codes" of MariaDB.
  */
 function isRefusedData(error: unknown): boolean {
   if (!(error instanceof Error) || !("sqlState" in error) || !("errno" in error)) return false;
   return REFUSED_DATA_STATES.test(String(error.sqlState)) || REFUSED_DATA_NUMBERS.has(Number(error.errno));
 }
 
-/** "Access denied" to a database, a command on a table or a column, what takes a global right, or a routine. */
+/** Access denied to a database, a command on a table or column, a global privilege, or a routine. */
 const FORBIDDEN_NUMBERS = new Set([1044, 1142, 1143, 1227, 1370]);
 
 export function isForbidden(error: unknown): boolean {
   return error instanceof Error && "errno" in error && FORBIDDEN_NUMBERS.has(Number(error.errno));
 }
 
-/** "Table definition has changed": it was altered between the start of a snapshot and the first look at it. */
+/** "Table definition has changed": between the start of a snapshot and the first use of the table in it. */
 const ALTERED_SINCE_SNAPSHOT = 1412;
 
 export function isAlteredSinceSnapshot(error: unknown): boolean {

@@ -1,10 +1,10 @@
--- MySQL ends a transaction at each of these statements: a migration that was interrupted runs again from its start, so
--- every statement has to be harmless the second time. Until the first release this file is edited; then a change is a
--- file of its own, as databases that have applied this one do not look at it again.
+-- MySQL commits at each of these statements. An interrupted migration runs again from its start, so every statement
+-- must be harmless the second time. This file may be edited until the first release; later changes need a new file,
+-- since databases that have applied this one never read it again.
 
--- id stands for the writer in every row of events: 4 bytes instead of its name. seq is the watermark: the last batch
--- stored; events: how many rows its batches made. The watermark of a sealed writer no longer moves. A writer belongs to
--- one shard; epoch: that of the shard when it was first flushed.
+-- id stands for the writer in every row of events: 4 bytes instead of its name. seq is the watermark, the last stored
+-- batch; events: the number of rows of its batches. A sealed writer's watermark no longer moves. A writer belongs to
+-- one shard; epoch: the shard's epoch at the writer's first flush.
 CREATE TABLE IF NOT EXISTS writers (
   id INT UNSIGNED NOT NULL AUTO_INCREMENT,
   writer VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
@@ -25,8 +25,8 @@ CREATE TABLE IF NOT EXISTS shards (
   PRIMARY KEY (id)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
 
--- What identifies this data, and the key under which users enter its sketches: one row, written by the first instance,
--- which never changes. With another key every sketch would count each user of before and after twice.
+-- The identity of this data, and the key under which users enter its sketches: one row, written by the first instance,
+-- that never changes. Under another key, a returning user would count twice.
 CREATE TABLE IF NOT EXISTS data_set (
   id TINYINT UNSIGNED NOT NULL,
   identity CHAR(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
@@ -34,15 +34,15 @@ CREATE TABLE IF NOT EXISTS data_set (
   PRIMARY KEY (id)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
 
--- How often the hot data set of each shard was initialized. Moved in the transaction that seals the shard's writers.
+-- How often each shard's hot data set was initialized. Moved in the transaction that seals the shard's writers.
 CREATE TABLE IF NOT EXISTS epochs (
   shard SMALLINT UNSIGNED NOT NULL,
   epoch INT UNSIGNED NOT NULL,
   PRIMARY KEY (shard)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
 
--- The ids of events, a row or more for each flush that had any, for 24 hours: from here they are restored into a Redis
--- that has lost its data. ids: JSON [[stream, [id, …]], …], compressed with zstd.
+-- Event ids of the last 24 hours, a row or more per flush that had any. They are restored from here into a Redis that
+-- lost its data. ids: JSON [[stream, [id, …]], …], compressed with zstd.
 CREATE TABLE IF NOT EXISTS flushed_ids (
   flushed_at BIGINT UNSIGNED NOT NULL,
   writer INT UNSIGNED NOT NULL,
@@ -54,9 +54,9 @@ CREATE TABLE IF NOT EXISTS flushed_ids (
   PRIMARY KEY (flushed_at, writer, seq, piece)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
 
--- user and id are bytes: no collation that both MySQL and MariaDB have tells 'a' from 'a ', so that
--- COUNT(DISTINCT user) would not be the number of users. To read them: CONVERT(user USING utf8mb4).
--- The primary key is the second line against storing a batch twice; the first is writers.seq.
+-- user and id are bytes: no collation shared by MySQL and MariaDB distinguishes 'a' from 'a ', so COUNT(DISTINCT user)
+-- would be wrong. To read them: CONVERT(user USING utf8mb4). The primary key is the second safeguard against storing a
+-- batch twice; the first is writers.seq.
 CREATE TABLE IF NOT EXISTS events (
   hour BIGINT UNSIGNED NOT NULL,
   stream VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
@@ -71,12 +71,11 @@ CREATE TABLE IF NOT EXISTS events (
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin
 PARTITION BY RANGE (hour) (PARTITION pmax VALUES LESS THAN MAXVALUE);
 
--- An hour is the sum of its rows: SUM(clicks), and the union of the sketches. viewers_sketch holds the users with an
--- impression, clickers_sketch those with a click. Each shard has a row, with writer and seq 0. A flush appends rows,
--- each with its writer and last batch, so that flushes never wait for each other; now and then they are folded into
--- that one.
--- hourly_by_stream: for series of one stream, or of a branch of streams. By the primary key every stream's hours
--- would be read.
+-- An hour is the sum of its rows: SUM(clicks), and the union of the sketches. viewers_sketch has the users with an
+-- impression, clickers_sketch those with a click. Each shard has a first row, with writer and seq 0. A flush appends
+-- rows, each with its writer and last batch, so flushes never wait for each other; from time to time they are folded
+-- into the first row. hourly_by_stream: for series of one stream or prefix, since the primary key would read the hours
+-- of every stream.
 CREATE TABLE IF NOT EXISTS hourly (
   hour BIGINT UNSIGNED NOT NULL,
   stream VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
@@ -91,8 +90,8 @@ CREATE TABLE IF NOT EXISTS hourly (
   KEY hourly_by_stream (stream, hour)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
 
--- Rows that the table of events refused, and why. Columns take more than those of events do, so that nothing that was
--- refused there is refused here. writer, seq and ordinal: the key that the row has when it is replayed.
+-- Rows that the table events refused, and why. The columns accept more than those of events, so nothing refused there
+-- is refused here. writer, seq and ordinal: the row's key once it is replayed.
 CREATE TABLE IF NOT EXISTS dead_letters (
   dead_letter BIGINT UNSIGNED NOT NULL AUTO_INCREMENT,
   hour BIGINT UNSIGNED NOT NULL,
@@ -110,8 +109,8 @@ CREATE TABLE IF NOT EXISTS dead_letters (
   KEY dead_letters_by_hour (hour)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
 
--- From which hour on rows, and aggregates, are retained: one row. It only moves forward, and does so before anything is
--- deleted, so that a reader who misses rows can tell why.
+-- The hours from which rows and aggregates are retained: one row. It only moves forward, before anything is deleted, so
+-- that a reader who misses rows can tell why.
 CREATE TABLE IF NOT EXISTS retention (
   id TINYINT UNSIGNED NOT NULL,
   rows_from BIGINT UNSIGNED NOT NULL,
@@ -121,7 +120,7 @@ CREATE TABLE IF NOT EXISTS retention (
 INSERT IGNORE INTO retention (id, rows_from, aggregates_from) VALUES (1, 0, 0);
 
 -- How many events of an hour were erased because their user asked to be forgotten: rows + these = the aggregate. Moved
--- in the transaction that deletes the rows. Nothing here tells who the user was.
+-- in the transaction that deletes the rows. Nothing here identifies the user.
 CREATE TABLE IF NOT EXISTS erased_events (
   hour BIGINT UNSIGNED NOT NULL,
   stream VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
@@ -132,8 +131,8 @@ CREATE TABLE IF NOT EXISTS erased_events (
   PRIMARY KEY (hour, stream, shard)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
 
--- Of a key's secret only the hash is stored. scopes and streams are lists separated by commas, no streams means all;
--- times are milliseconds since the epoch.
+-- Only the hash of a key's secret is stored. scopes and streams are comma-separated lists; no streams means all. Times
+-- are milliseconds since the epoch.
 CREATE TABLE IF NOT EXISTS api_keys (
   id CHAR(16) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
   sha256 CHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
@@ -147,9 +146,9 @@ CREATE TABLE IF NOT EXISTS api_keys (
   PRIMARY KEY (id)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
 
--- Messages from a queue that could not become an event, as they came, and why. digest: SHA-256 of content and origin,
--- so that a message that is delivered again is set aside once. position: of the event within its message; null: the
--- message as a whole. event_id: the id that the event has if it names none.
+-- Messages from a broker that could not become events, unchanged, and why. digest: SHA-256 of content and origin, so
+-- that a redelivered message is set aside once. position: the event's position within its message; null: the whole
+-- message. event_id: the event's id if it names none itself.
 CREATE TABLE IF NOT EXISTS poison (
   poison BIGINT UNSIGNED NOT NULL AUTO_INCREMENT,
   digest BINARY(32) NOT NULL,

@@ -1,5 +1,5 @@
--- id stands for the writer in every row of events. seq is the watermark: the last batch stored; events: how many rows
--- its batches made. The watermark of a sealed writer no longer moves.
+-- id stands for the writer in every row of events. seq is the watermark, the last stored batch; events: the number of
+-- rows of its batches. A sealed writer's watermark no longer moves.
 CREATE TABLE writers (
   id INTEGER PRIMARY KEY,
   writer TEXT NOT NULL UNIQUE,
@@ -9,8 +9,8 @@ CREATE TABLE writers (
   updated_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ'))
 ) STRICT;
 
--- What identifies this data, and the key under which users enter its sketches: one row, which never changes. With
--- another key every sketch would count each user of before and after twice.
+-- The identity of this data, and the key under which users enter its sketches: one row that never changes. Under
+-- another key, a returning user would count twice.
 CREATE TABLE IF NOT EXISTS data_set (
   id INTEGER PRIMARY KEY CHECK (id = 1),
   identity TEXT NOT NULL,
@@ -23,7 +23,7 @@ CREATE TABLE epochs (
   epoch INTEGER NOT NULL
 ) STRICT;
 
--- Small rows under a wide key: without a rowid there is one tree to write instead of two.
+-- Small rows with a wide key: without a rowid, only one tree is written.
 CREATE TABLE events (
   hour INTEGER NOT NULL,
   stream TEXT NOT NULL,
@@ -37,10 +37,10 @@ CREATE TABLE events (
   PRIMARY KEY (hour, stream, writer, seq, ordinal)
 ) STRICT, WITHOUT ROWID;
 
--- An hour is the sum of its rows: SUM(clicks), and the union of the sketches. viewers_sketch holds the users with an
--- impression, clickers_sketch those with a click. A flush appends rows, each with its writer and last batch; now and
--- then they are folded into one, with writer and seq 0. With a rowid: rows of 24 KB would leave a tree of keys with one
--- row a page.
+-- An hour is the sum of its rows: SUM(clicks), and the union of the sketches. viewers_sketch has the users with an
+-- impression, clickers_sketch those with a click. A flush appends rows, each with its writer and last batch; from time
+-- to time they are folded into one, with writer and seq 0. With a rowid: rows of 24 KB would leave a key tree with one
+-- row per page.
 CREATE TABLE hourly (
   hour INTEGER NOT NULL,
   stream TEXT NOT NULL,
@@ -53,11 +53,11 @@ CREATE TABLE hourly (
   PRIMARY KEY (hour, stream, writer, seq)
 ) STRICT;
 
--- For series of one stream, or of a branch of streams: by the primary key every stream's hours would be read.
+-- For series of one stream or prefix: the primary key would read the hours of every stream.
 CREATE INDEX hourly_by_stream ON hourly (stream, hour);
 
--- Rows that the table of events refused, and why. writer, seq and ordinal: the key that the row has when it is
--- replayed. Numbers are not used again, so that one that was dropped is never another.
+-- Rows that the table events refused, and why. writer, seq and ordinal: the row's key once it is replayed. Numbers are
+-- never reused, so a dropped letter's number never means another one.
 CREATE TABLE dead_letters (
   dead_letter INTEGER PRIMARY KEY AUTOINCREMENT,
   hour INTEGER NOT NULL,
@@ -75,8 +75,8 @@ CREATE TABLE dead_letters (
 
 CREATE INDEX dead_letters_by_hour ON dead_letters (hour);
 
--- From which hour on rows, and aggregates, are retained: one row. It only moves forward, and does so before anything is
--- deleted, so that a reader who misses rows can tell why.
+-- The hours from which rows and aggregates are retained: one row. It only moves forward, before anything is deleted, so
+-- that a reader who misses rows can tell why.
 CREATE TABLE retention (
   id INTEGER PRIMARY KEY CHECK (id = 1),
   rows_from INTEGER NOT NULL,
@@ -85,7 +85,7 @@ CREATE TABLE retention (
 INSERT INTO retention (id, rows_from, aggregates_from) VALUES (1, 0, 0);
 
 -- How many events of an hour were erased because their user asked to be forgotten: rows + these = the aggregate. Moved
--- in the transaction that deletes the rows. Nothing here tells who the user was.
+-- in the transaction that deletes the rows. Nothing here identifies the user.
 CREATE TABLE erased_events (
   hour INTEGER NOT NULL,
   stream TEXT NOT NULL,
@@ -95,8 +95,8 @@ CREATE TABLE erased_events (
   PRIMARY KEY (hour, stream)
 ) STRICT, WITHOUT ROWID;
 
--- Of a key's secret only the hash is stored. scopes and streams are lists separated by commas, no streams means all;
--- times are milliseconds since the epoch.
+-- Only the hash of a key's secret is stored. scopes and streams are comma-separated lists; no streams means all. Times
+-- are milliseconds since the epoch.
 CREATE TABLE api_keys (
   id TEXT PRIMARY KEY,
   sha256 TEXT NOT NULL,
@@ -109,9 +109,9 @@ CREATE TABLE api_keys (
   revoked_at INTEGER
 ) STRICT, WITHOUT ROWID;
 
--- Messages from a queue that could not become an event, as they came, and why. digest: SHA-256 of content and origin,
--- so that a message that is delivered again is set aside once. position: of the event within its message; null: the
--- message as a whole. event_id: the id that the event has if it names none.
+-- Messages from a broker that could not become events, unchanged, and why. digest: SHA-256 of content and origin, so
+-- that a redelivered message is set aside once. position: the event's position within its message; null: the whole
+-- message. event_id: the event's id if it names none itself.
 CREATE TABLE poison (
   poison INTEGER PRIMARY KEY AUTOINCREMENT,
   digest TEXT NOT NULL UNIQUE,
