@@ -1,4 +1,4 @@
-/** Why an event is not counted: the names used by answers, metrics and the ledger. */
+/** The outcome of an event; and why it is not counted: the names used by answers, metrics and the ledger. */
 
 export const REFUSAL_REASONS = [
   "invalid",
@@ -22,3 +22,15 @@ export type RefusalReason = (typeof REFUSAL_REASONS)[number];
 export const OMISSION_REASONS = ["do_not_track", "bot"] as const;
 
 export type OmissionReason = (typeof OMISSION_REASONS)[number];
+
+/** Why events were not taken, and when to retry. They were not applied, and never will be. */
+export interface Refusal {
+  readonly reason: RefusalReason;
+  readonly retryAfterS: number;
+}
+
+/** It was sent to the hot store, which did not answer in time: it counts once, or never. */
+export const UNKNOWN = { reason: "outcome_unknown" } as const;
+
+/** Undefined: the event is stored, now or (by its id) since earlier. */
+export type Outcome = Refusal | typeof UNKNOWN | undefined;

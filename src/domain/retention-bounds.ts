@@ -4,17 +4,9 @@
  * Invariants: both bounds are starts of UTC days (0: everything is retained) and only move forward. Aggregates are
  * retained at least as long as rows.
  */
-import { DAY_MS } from "./event.ts";
-
 export interface RetentionBounds {
   readonly rowsFrom: number;
   readonly aggregatesFrom: number;
-}
-
-/** Whole days before today; undefined: permanently. */
-export interface RetentionDays {
-  readonly retentionDays: number | undefined;
-  readonly aggregateRetentionDays: number | undefined;
 }
 
 /** Erased rows and dead letters, without naming their user. */
@@ -27,18 +19,6 @@ export interface ErasedCounts {
 
 export const NO_BOUNDS: RetentionBounds = { rowsFrom: 0, aggregatesFrom: 0 };
 export const NOTHING_ERASED: ErasedCounts = { clicks: 0, impressions: 0, deadLetters: 0 };
-
-export function boundsAt(now: number, { retentionDays, aggregateRetentionDays }: RetentionDays): RetentionBounds {
-  return {
-    rowsFrom: firstRetainedDay(now, retentionDays),
-    aggregatesFrom: firstRetainedDay(now, aggregateRetentionDays),
-  };
-}
-
-/** 0 if every day is retained. */
-export function firstRetainedDay(now: number, days: number | undefined): number {
-  return days === undefined ? 0 : Math.max(0, now - (now % DAY_MS) - days * DAY_MS);
-}
 
 export function laterBounds(a: RetentionBounds, b: RetentionBounds): RetentionBounds {
   return {

@@ -2,7 +2,7 @@
  * Answers other than success. Every error body is
  *   {"error": {"code", "message", "field"?, "got"?, "expected"?}}
  */
-import { type Outcome, type Refusal, UNKNOWN } from "../pipeline/commit/open-batch.ts";
+import { type Outcome, type Refusal, UNKNOWN } from "../domain/refusal-reasons.ts";
 import type { ErrorBody } from "../protocol/body/refused-body.ts";
 import {
   GOT_MAX_CHARS,

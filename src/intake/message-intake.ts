@@ -6,9 +6,8 @@
  * then, loses nothing. Whatever kind of source a message came from, this is what becomes of it.
  */
 import type { Event } from "../domain/event.ts";
-import type { RefusalReason } from "../domain/refusal-reasons.ts";
+import { type RefusalReason, UNKNOWN } from "../domain/refusal-reasons.ts";
 import type { BulkOutcome } from "../pipeline/commit/bulk.ts";
-import { UNKNOWN } from "../pipeline/commit/open-batch.ts";
 import { StreamReservation } from "../pipeline/commit/stream-registry.ts";
 import type { Pipeline } from "../pipeline/pipeline.ts";
 import type { Log } from "../runtime/log.ts";

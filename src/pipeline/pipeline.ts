@@ -4,21 +4,20 @@
  */
 import type { Event, HourKey } from "../domain/event.ts";
 import { Ledger } from "../domain/ledger.ts";
-import type { RefusalReason } from "../domain/refusal-reasons.ts";
-import type { RetentionDays } from "../domain/retention-bounds.ts";
+import type { Outcome, RefusalReason } from "../domain/refusal-reasons.ts";
 import { shardOf } from "../domain/shard-of.ts";
 import type { InvariantHandler } from "../runtime/assert.ts";
 import type { Clock } from "../runtime/clock.ts";
 import { errorText } from "../runtime/error-text.ts";
 import { type Log, logWith } from "../runtime/log.ts";
 import type { Metrics } from "../runtime/metrics.ts";
+import type { Config } from "../settings/settings.ts";
 import type { ColdStore, PastReads, Poison } from "../store/cold.ts";
 import { coldShard } from "../store/cold-shard.ts";
 import type { HotStore } from "../store/hot.ts";
 import { type BulkOutcome, submitDivided } from "./commit/bulk.ts";
 import type { JournalBound } from "./commit/committer.ts";
 import { HomeShard } from "./commit/home-shard.ts";
-import type { Outcome } from "./commit/open-batch.ts";
 import { StreamRegistry } from "./commit/stream-registry.ts";
 import { RingRoom } from "./flush/backlog.ts";
 import { type HourAnswer, type HourReader, MergingReader, SingleShardReader } from "./read/hour-reader.ts";
@@ -26,13 +25,11 @@ import { RangeReader } from "./read/range-reader.ts";
 import { type RecurringTask, recurringTask } from "./recurring-task.ts";
 import { Shard, type ShardSettings } from "./shard.ts";
 import { readStoresLedger, type StoresLedger } from "./stores-ledger.ts";
-import { Retention } from "./upkeep/retention.ts";
+import { Retention, type RetentionDays } from "./upkeep/retention.ts";
 
-export interface PipelineSettings extends ShardSettings, RetentionDays {
-  readonly journalMaxEvents: number;
-  readonly ringCapacityEvents: number;
-  readonly maxStreams: number;
-}
+export type PipelineSettings = ShardSettings &
+  RetentionDays &
+  Pick<Config, "journalMaxEvents" | "ringCapacityEvents" | "maxStreams">;
 
 /** Events that were acknowledged and are not known to be persisted. */
 interface PendingEvents {

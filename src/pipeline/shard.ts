@@ -12,6 +12,7 @@ import type { InvariantHandler } from "../runtime/assert.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { Log } from "../runtime/log.ts";
 import type { Metrics } from "../runtime/metrics.ts";
+import type { Config } from "../settings/settings.ts";
 import type { ColdShard } from "../store/cold-shard.ts";
 import type { HotStore } from "../store/hot.ts";
 import { admissionLog } from "./commit/admission-log.ts";
@@ -25,15 +26,10 @@ import { type RecurringTask, recurringTask } from "./recurring-task.ts";
 import { IdRestoration } from "./upkeep/id-restoration.ts";
 import { type AdoptionOptions, adoptJournal, adoptJournals } from "./upkeep/journal-adoption.ts";
 
-export interface ShardSettings {
-  readonly flushIntervalMs: number;
-  readonly flushMaxEvents: number;
-  readonly hotHours: number;
-  readonly leaseMs: number;
-  /** How long the events of a batch wait for an outcome that the hot store does not tell. */
-  readonly outcomeTimeoutMs: number;
-  readonly commitIntervalMs: number;
-}
+export type ShardSettings = Pick<
+  Config,
+  "flushIntervalMs" | "flushMaxEvents" | "hotHours" | "leaseMs" | "outcomeTimeoutMs" | "commitIntervalMs"
+>;
 
 interface ShardOptions {
   /** From 0. */

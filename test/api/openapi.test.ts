@@ -2,6 +2,7 @@
  * The description of the API tells the truth: it is valid, it has every route and no other, its examples work,
  * whatever is asked in its terms is answered as it says, and every answer that it lists can be had.
  */
+
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
 import { Validator } from "@seriousme/openapi-schema-validator";
@@ -9,6 +10,7 @@ import fc from "fast-check";
 import { newToken, SCOPES, type Scope } from "../../src/domain/api-key.ts";
 import { HOUR_MS } from "../../src/domain/event.ts";
 import type { RateLimit } from "../../src/domain/rate-limit.ts";
+import { UNKNOWN } from "../../src/domain/refusal-reasons.ts";
 import { Access } from "../../src/http/access/access.ts";
 import { KeyRing } from "../../src/http/access/key-ring.ts";
 import { RateLimiter } from "../../src/http/access/rate-limiter.ts";
@@ -16,7 +18,6 @@ import { accessOf } from "../../src/http/access/route-scopes.ts";
 import { createApp } from "../../src/http/app.ts";
 import { API_DOCUMENT, type ApiDocument } from "../../src/http/openapi/document.ts";
 import { ClientAddresses } from "../../src/http/requests/client-address.ts";
-import { UNKNOWN } from "../../src/pipeline/commit/open-batch.ts";
 import type { Pipeline } from "../../src/pipeline/pipeline.ts";
 import { systemClock } from "../../src/runtime/clock.ts";
 import type { Log } from "../../src/runtime/log.ts";

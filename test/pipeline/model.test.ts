@@ -2,10 +2,11 @@
  * Any sequence of events, flushes, hours that pass, restarts, kills, losses and reads answers as a plain model
  * does, which keeps all events in an array. A failure prints the seed and the shortest sequence that fails.
  */
+
 import { afterAll, beforeAll, expect } from "bun:test";
 import fc from "fast-check";
 import { type Event, HOUR_MS, hourOf, ID_TTL_MS } from "../../src/domain/event.ts";
-import type { Outcome } from "../../src/pipeline/commit/open-batch.ts";
+import type { Outcome } from "../../src/domain/refusal-reasons.ts";
 import {
   answerOf,
   ClusterSite,

@@ -3,9 +3,8 @@
  * not to be counted are not, if the settings say so.
  */
 import { isbot } from "isbot";
-import type { OmissionReason } from "../../domain/refusal-reasons.ts";
+import type { OmissionReason, Outcome } from "../../domain/refusal-reasons.ts";
 import { DEFAULT_STREAM, StreamSet } from "../../domain/stream-rules.ts";
-import type { Outcome } from "../../pipeline/commit/open-batch.ts";
 import { eventOf } from "../../protocol/event/from-query.ts";
 import { withIdempotencyKey } from "../../protocol/event/idempotency-key.ts";
 import { checkStream, TooManyStreamsError } from "../../protocol/input-error.ts";

@@ -6,8 +6,7 @@
  * check a link.
  */
 import { Elysia } from "elysia";
-import type { RefusalReason } from "../../domain/refusal-reasons.ts";
-import { type Outcome, type Refusal, UNKNOWN } from "../../pipeline/commit/open-batch.ts";
+import { type Outcome, type Refusal, type RefusalReason, UNKNOWN } from "../../domain/refusal-reasons.ts";
 import { IDEMPOTENCY_KEY } from "../../protocol/event/idempotency-key.ts";
 import { checkReadable, linkQueryOf, type Query, type QueryFaults, queryOf } from "../../protocol/query-string.ts";
 import { answerToError, errorAnswer, NO_STORE, outcomeAnswer, refusalReasonOf } from "../answers.ts";

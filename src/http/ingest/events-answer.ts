@@ -3,8 +3,8 @@
  *   events = accepted + duplicates + invalid + refused + unknown
  * and names each event by its index: of the element, or of the line (blank ones counted), from 0.
  */
+import { type Refusal, UNKNOWN } from "../../domain/refusal-reasons.ts";
 import type { BulkOutcome } from "../../pipeline/commit/bulk.ts";
-import { type Refusal, UNKNOWN } from "../../pipeline/commit/open-batch.ts";
 import type { EventBatch } from "../../protocol/body/read-events.ts";
 import type { ErrorBody } from "../../protocol/body/refused-body.ts";
 import {

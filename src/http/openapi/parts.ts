@@ -3,8 +3,7 @@
  * and examples of errors from the errors themselves: what can be taken from the code is not written twice.
  */
 import { type TObject, type TProperties, type TSchema, Type } from "@sinclair/typebox";
-import { OMISSION_REASONS, REFUSAL_REASONS } from "../../domain/refusal-reasons.ts";
-import { UNKNOWN } from "../../pipeline/commit/open-batch.ts";
+import { OMISSION_REASONS, REFUSAL_REASONS, UNKNOWN } from "../../domain/refusal-reasons.ts";
 import type { ErrorBody } from "../../protocol/body/refused-body.ts";
 import { EXPECTS_TIMESTAMP } from "../../protocol/event/query-rules.ts";
 import { GOT_MAX_CHARS, InvalidParameterError } from "../../protocol/input-error.ts";

@@ -33,8 +33,10 @@
  * Invariants: the seqs of a writer have no gaps; a batch in doubt never changes, and nothing else is sent meanwhile; an
  * event is answered as stored only after the hot store has said so, and refused only if no attempt can ever apply it.
  */
+
 import { type Batch, hashUsers, PackedBatch, withoutGroups } from "../../domain/batch.ts";
 import type { Ledger } from "../../domain/ledger.ts";
+import { type Refusal, UNKNOWN } from "../../domain/refusal-reasons.ts";
 import { invariant } from "../../runtime/assert.ts";
 import { backoffMs } from "../../runtime/backoff.ts";
 import type { Clock } from "../../runtime/clock.ts";
@@ -44,7 +46,7 @@ import type { Flusher } from "../flush/flusher.ts";
 import type { IdRestoration } from "../upkeep/id-restoration.ts";
 import type { Hydrate } from "./hydrator.ts";
 import type { LateGroups } from "./late-groups.ts";
-import { type OpenBatch, type Refusal, UNKNOWN } from "./open-batch.ts";
+import type { OpenBatch } from "./open-batch.ts";
 import type { StreamRegistry } from "./stream-registry.ts";
 import type { Fate, WriterIdentity } from "./writer-identity.ts";
 

@@ -5,10 +5,12 @@
  * own. Invariant: every event is in exactly one of accepted, duplicates, refused and unknown; the outcome is told once
  * all are.
  */
+
 import type { Group } from "../../domain/batch.ts";
 import { type Event, hourOf } from "../../domain/event.ts";
+import { type Outcome, type Refusal, UNKNOWN } from "../../domain/refusal-reasons.ts";
 import { InvariantError } from "../../runtime/assert.ts";
-import { type OpenBatch, type Outcome, type Part, type Refusal, UNKNOWN } from "./open-batch.ts";
+import type { OpenBatch, Part } from "./open-batch.ts";
 
 /** `positions`: in the list that was submitted, ascending. */
 interface RefusedEvents {

@@ -9,11 +9,13 @@
  * - Bulks are counted apart from single events: however many come, they never use up the room of those.
  * - What is in here was never sent.
  */
+
 import type { Group } from "../../domain/batch.ts";
 import type { Event } from "../../domain/event.ts";
+import type { Outcome, Refusal } from "../../domain/refusal-reasons.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import type { Bulk } from "./bulk.ts";
-import { OpenBatch, type Outcome, type Refusal, type Waiter } from "./open-batch.ts";
+import { OpenBatch, type Waiter } from "./open-batch.ts";
 
 /** Events in one batch: above that Redis, which does nothing else meanwhile, would be busy for milliseconds. */
 const BATCH_MAX_EVENTS = 2_000;

@@ -7,7 +7,7 @@
  */
 import { countEvents } from "../../domain/batch.ts";
 import type { Event } from "../../domain/event.ts";
-import type { RefusalReason } from "../../domain/refusal-reasons.ts";
+import type { Outcome, Refusal, RefusalReason } from "../../domain/refusal-reasons.ts";
 import { InvariantError, type InvariantHandler } from "../../runtime/assert.ts";
 import { backoffMs } from "../../runtime/backoff.ts";
 import { errorText } from "../../runtime/error-text.ts";
@@ -18,7 +18,6 @@ import { BatchSender, type CommitParts } from "./batch-sender.ts";
 import { Bulk, type BulkOutcome, submitDivided } from "./bulk.ts";
 import { CommitQueue } from "./commit-queue.ts";
 import { LateGroups } from "./late-groups.ts";
-import type { Outcome, Refusal } from "./open-batch.ts";
 
 /** Of what this process has committed and not flushed, in whatever shard. */
 export interface JournalBound {

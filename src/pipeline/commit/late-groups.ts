@@ -4,13 +4,13 @@
  * Invariant: a batch never waits for the cold store. What is in here was never applied, and may be refused.
  */
 import type { Group } from "../../domain/batch.ts";
-import type { RefusalReason } from "../../domain/refusal-reasons.ts";
+import type { Refusal, RefusalReason } from "../../domain/refusal-reasons.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import { Slots } from "../../runtime/slots.ts";
 import { ColdUnavailableError } from "../../store/cold.ts";
 import type { CommitQueue } from "./commit-queue.ts";
 import type { Hydrate } from "./hydrator.ts";
-import type { OpenBatch, Refusal } from "./open-batch.ts";
+import type { OpenBatch } from "./open-batch.ts";
 
 const HYDRATION_DEADLINE_MS = 3_000;
 /** For bulks, which may hold any number of hours; single events and reads need the cold store meanwhile. */

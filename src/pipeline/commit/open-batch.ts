@@ -5,19 +5,7 @@
  */
 import { BatchBuilder, type Group } from "../../domain/batch.ts";
 import type { Event } from "../../domain/event.ts";
-import type { RefusalReason } from "../../domain/refusal-reasons.ts";
-
-/** Why events were not taken, and when to retry. They were not applied, and never will be. */
-export interface Refusal {
-  readonly reason: RefusalReason;
-  readonly retryAfterS: number;
-}
-
-/** It was sent to the hot store, which did not answer in time: it counts once, or never. */
-export const UNKNOWN = { reason: "outcome_unknown" } as const;
-
-/** Undefined: the event is stored, now or (by its id) since earlier. */
-export type Outcome = Refusal | typeof UNKNOWN | undefined;
+import type { Outcome } from "../../domain/refusal-reasons.ts";
 
 /** The events of one bulk in one group: `count` of them, one behind the other from `start`. */
 export interface Part {

@@ -5,18 +5,16 @@
  * (UTC), and older data is deleted only after that; a bound that another instance has set is known from the next sweep
  * on.
  */
-import { ID_TTL_MS } from "../../domain/event.ts";
-import {
-  boundsAt,
-  firstRetainedDay,
-  NO_BOUNDS,
-  type RetentionBounds,
-  type RetentionDays,
-} from "../../domain/retention-bounds.ts";
+import { DAY_MS, ID_TTL_MS } from "../../domain/event.ts";
+import { NO_BOUNDS, type RetentionBounds } from "../../domain/retention-bounds.ts";
 import { OLDEST_MS } from "../../protocol/event/query-rules.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import type { Log } from "../../runtime/log.ts";
+import type { Config } from "../../settings/settings.ts";
 import type { ColdConnection, IdStore, RetentionStore } from "../../store/cold.ts";
+
+/** Whole days before today; undefined: permanently. */
+export type RetentionDays = Pick<Config, "retentionDays" | "aggregateRetentionDays">;
 
 interface RetentionOptions {
   readonly cold: RetentionStore & IdStore & Pick<ColdConnection, "open">;
@@ -51,7 +49,7 @@ export class Retention {
   }
 
   rowsFrom(now: number): number {
-    return Math.max(this.#noted.rowsFrom, firstRetainedDay(now, this.#options.days.retentionDays));
+    return Math.max(this.#noted.rowsFrom, firstDay(now, this.#options.days.retentionDays));
   }
 
   /** Earlier timestamps are refused: their rows are not retained, or they are seconds sent by mistake. */
@@ -60,7 +58,7 @@ export class Retention {
   }
 
   aggregatesFrom(now: number): number {
-    return Math.max(this.#noted.aggregatesFrom, firstRetainedDay(now, this.#options.days.aggregateRetentionDays));
+    return Math.max(this.#noted.aggregatesFrom, firstDay(now, this.#options.days.aggregateRetentionDays));
   }
 
   /** Without the setting it only deletes ids and reads the bounds of other instances. Throws ColdUnavailableError. */
@@ -75,7 +73,8 @@ export class Retention {
       for (let isDone = !isOn; !isDone && !signal.aborted; ) {
         const startMs = clock.monotonicMs();
         const at = clock.now();
-        const piece = await cold.sweep(boundsAt(at, days), at);
+        const aggregatesFrom = firstDay(at, days.aggregateRetentionDays);
+        const piece = await cold.sweep({ rowsFrom: firstDay(at, days.retentionDays), aggregatesFrom }, at);
         for (const what of DELETED) deleted[what] += piece[what];
         isDone = piece.isDone;
         await clock.sleep(Math.min(clock.monotonicMs() - startMs, REST_MAX_MS));
@@ -112,4 +111,9 @@ export class Retention {
       log.warn({ deadLetters }, "deleted dead letters that were older than the retained rows: no count includes them");
     }
   }
+}
+
+/** The first that is retained: 0 if every day is. */
+function firstDay(now: number, days: number | undefined): number {
+  return days === undefined ? 0 : Math.max(0, now - (now % DAY_MS) - days * DAY_MS);
 }

@@ -4,6 +4,7 @@
  * An instance's calls to its stores go through a guard: a test can hold one up, make it fail, freeze all of
  * them, or cut them off for good, which is what a kill -9 is to the stores.
  */
+
 import { Database } from "bun:sqlite";
 import { expect } from "bun:test";
 import { cpSync, mkdtempSync, rmSync } from "node:fs";
@@ -12,8 +13,8 @@ import { join } from "node:path";
 import { createConnection } from "mysql2/promise";
 import { createClient } from "redis";
 import { type Event, type HourKey, hourKeyName, hourOf } from "../../../src/domain/event.ts";
+import type { Outcome } from "../../../src/domain/refusal-reasons.ts";
 import { Sketch } from "../../../src/domain/unique-users/sketch.ts";
-import type { Outcome } from "../../../src/pipeline/commit/open-batch.ts";
 import { Pipeline, type PipelineSettings } from "../../../src/pipeline/pipeline.ts";
 import type { HourAnswer } from "../../../src/pipeline/read/hour-reader.ts";
 import { type Clock as RuntimeClock, systemClock } from "../../../src/runtime/clock.ts";

@@ -1,6 +1,7 @@
 /** An instance that is frozen for longer than its lease, and wakes. */
+
 import { describe, expect, test } from "bun:test";
-import type { Outcome } from "../../../src/pipeline/commit/open-batch.ts";
+import type { Outcome } from "../../../src/domain/refusal-reasons.ts";
 import { HotUnavailableError } from "../../../src/store/hot.ts";
 import {
   click,

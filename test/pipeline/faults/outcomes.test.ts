@@ -2,9 +2,10 @@
  * Stored, refused, unknown: an event that was refused never counts, one that is stored counts once, one of unknown
  * outcome at most once. The scenes in which an earlier build broke that, by name.
  */
+
 import { describe, expect, test } from "bun:test";
 import type { Event } from "../../../src/domain/event.ts";
-import type { Outcome } from "../../../src/pipeline/commit/open-batch.ts";
+import type { Outcome } from "../../../src/domain/refusal-reasons.ts";
 import {
   click,
   clicks,

@@ -1,8 +1,9 @@
 /** What is taken: group commit, ids, bounds. */
+
 import { describe, expect, test } from "bun:test";
 import type { JournaledBatch } from "../../../src/domain/batch.ts";
 import { DAY_MS, type Event, HOUR_MS } from "../../../src/domain/event.ts";
-import type { Refusal } from "../../../src/pipeline/commit/open-batch.ts";
+import type { Refusal } from "../../../src/domain/refusal-reasons.ts";
 import {
   answerOf,
   click,

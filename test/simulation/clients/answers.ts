@@ -1,6 +1,6 @@
 /** What the pipeline's answers say to a sender. */
+import { type Outcome, UNKNOWN } from "../../../src/domain/refusal-reasons.ts";
 import type { BulkOutcome } from "../../../src/pipeline/commit/bulk.ts";
-import { type Outcome, UNKNOWN } from "../../../src/pipeline/commit/open-batch.ts";
 import type { Told } from "../check/events.ts";
 
 export function toldOfOne(outcome: Outcome): Told {
