@@ -1,4 +1,4 @@
-/** Arguments and options that several commands share. */
+/** Arguments and options shared by commands. */
 import { Value } from "@sinclair/typebox/value";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { TimeZone } from "../domain/time-zone.ts";
@@ -12,14 +12,14 @@ const UTC = TimeZone.named("UTC")!;
 export const EXPECTS_TIME_ARGUMENT = "2026-01-31, 2026-01-31T12:30 (UTC, if no offset is given), or ms since the epoch";
 export const URL_HELP = "URL of the service (default: the one on this machine, at HOST and PORT)";
 
-/** Ends the process with the exit code that `work` answers. */
+/** Ends the process with the exit code that `work` returns. */
 export function exitWith<Args extends unknown[]>(
   work: (config: Config, ...args: Args) => number | Promise<number>,
 ): (...args: Args) => Promise<void> {
   return async (...args) => process.exit(await work(readConfig(process.env), ...args));
 }
 
-/** Lists the settings below the command's options, as wide as the terminal. */
+/** Lists the settings below the command's options, wrapped to the terminal. */
 export function addSettingsHelp(command: Command): Command {
   return command.addHelpText("after", () => {
     const help = command.createHelp();
@@ -35,7 +35,7 @@ export function timeArgument(text: string): number {
   return at;
 }
 
-/** Without a trailing slash. */
+/** Returns it without a trailing slash. */
 export function urlArgument(text: string): string {
   const url = URL.parse(text);
   const isPlain = url !== null && [url.search, url.hash, url.username, url.password].join("") === "";
@@ -70,10 +70,10 @@ export function addChoice(command: Command): Command {
     .option("--all", "all of them", false);
 }
 
-/** Ends the process unless either numbers or --all are given. */
+/** Ends the process unless either numbers or --all is given. */
 export function choiceOf(numbers: number[] | undefined, all: boolean, command: Command): Choice {
   const isClear = all !== (numbers !== undefined && numbers.length > 0);
-  if (!isClear) command.error("error: give either numbers, or --all");
+  if (!isClear) command.error("error: give either numbers or --all");
   return { numbers: numbers ?? [], all };
 }
 

@@ -1,9 +1,9 @@
 /**
- * `hourglass bench`: throughput and latency of a running service. The events are real, and count in a separate stream.
- * `npm run bench` compares with other services.
+ * `hourglass bench`: measures throughput and latency of a running service. Its events are real, and count in a separate
+ * stream. `npm run bench` compares with other services.
  *
- * Each connection waits for its answer before it sends the next request (a closed loop), so a service that pauses is
- * sent less: the percentiles say nothing about clients with a fixed rate.
+ * Each connection waits for its answer before it sends the next request (a closed loop), so a service that pauses gets
+ * fewer requests: the percentiles do not describe clients with a fixed rate.
  */
 import { type Command, InvalidArgumentError } from "commander";
 import { errorText } from "../runtime/error-text.ts";
@@ -17,7 +17,7 @@ interface BenchOptions {
   readonly url: string | undefined;
   readonly seconds: number;
   readonly connections: number;
-  /** Events in a request: 1 goes to /analytics, more to /events. */
+  /** Events per request: 1 goes to /analytics, more to /events. */
   readonly batch: number;
   readonly stream: string;
   readonly json: boolean;
@@ -26,13 +26,13 @@ interface BenchOptions {
 export function addBench(program: Command): void {
   program
     .command("bench")
-    .description("send made-up events to a running service and measure it; exits with 2 if it accepts none")
+    .description("send generated events to a running service and measure it; exits with 2 if it accepts none")
     .option("--url <url>", URL_HELP, urlArgument)
     .option("--seconds <n>", "duration", countArgument, 10)
     .option("--connections <n>", "concurrent connections", countArgument, 64)
-    .option("--batch <n>", "events in a request", countArgument, 1)
-    .option("--stream <name>", "their stream", streamArgument, "bench")
-    .option("--json", "the figures as a JSON object", false)
+    .option("--batch <n>", "events per request", countArgument, 1)
+    .option("--stream <name>", "stream for the events", streamArgument, "bench")
+    .option("--json", "print the figures as a JSON object", false)
     .action(exitWith(bench));
 }
 
@@ -55,10 +55,10 @@ interface Sending {
 const USERS = 1_000_000;
 const CLICK_SHARE = 0.1;
 const ANSWER_TIMEOUT_MS = 10_000;
-/** After a failure, so that a refusing service is not flooded. */
+/** After a failure, so that a service that refuses requests is not flooded. */
 const PAUSE_MS = 100;
 
-/** Answers the exit code: 0, 1 if some requests failed, 2 if no event was taken. */
+/** Returns the exit code: 0, 1 if some requests failed, 2 if no event was accepted. */
 async function bench(config: Config, options: BenchOptions): Promise<number> {
   const { connections, seconds } = options;
   const service = new ServiceClient(config, options.url);
@@ -143,7 +143,7 @@ function textOf(summary: ReturnType<typeof summaryOf>, url: string): string {
     `${grouped(perS)} events/s: ${grouped(accepted)} in ${seconds} s`,
     `sent over ${amount(connections, "connection")} to ${url}`,
     `answers: p50 ${latencyMs.p50} ms, p99 ${latencyMs.p99} ms, max ${latencyMs.max} ms`,
-    `they count in the stream '${stream}'`,
+    `the events count in the stream '${stream}'`,
     ...Object.entries(failures).map(([why, count]) => `FAILED: ${amount(count, "time")} ${why}`),
   ].join("\n");
 }

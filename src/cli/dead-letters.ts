@@ -21,14 +21,14 @@ export function addDeadLetters(program: Command): void {
   deadLetters
     .command("list")
     .description("show them, and why they were refused")
-    .option("--json", "a JSON object a line", false)
+    .option("--json", "one JSON object per line", false)
     .action(
       exitWith((config, { json }: { json: boolean }) =>
         withStores(config, (stores) => listAll(lettersOf(stores), json)),
       ),
     );
   addChoice(deadLetters.command("replay"))
-    .description("store and count them now, once the reason is gone; exits with 1 if one is refused again")
+    .description("store and count them, once the cause is fixed; exits with 1 if one is refused again")
     .action(exitWith((config, numbers, { all }, command) => replay(config, choiceOf(numbers, all, command))));
   addChoice(deadLetters.command("drop"))
     .description("delete them: they will never be counted")
@@ -58,8 +58,8 @@ async function drop(config: Config, choice: Choice): Promise<number> {
 }
 
 /**
- * The hot store may hold the hour with the event (from its commit) or without it (loaded from the cold store), so each
- * shard drops its part and loads it again. A shard with unflushed events of the hour can't: it differs until
+ * The hot store may hold the hour with the event (from its commit) or without it (loaded from the cold store). So each
+ * shard drops its part, to load it again. A shard with unflushed events of the hour can't: it differs until
  * `verify --repair`.
  */
 async function retireHour({ hotShards = [] }: OpenStores, { event }: DeadLetter): Promise<void> {

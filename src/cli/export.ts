@@ -1,4 +1,4 @@
-/** `hourglass export`: the events of a range, from the cold store, in a form that `hourglass import` takes. */
+/** `hourglass export`: writes a range of events from the cold store, in a format that `hourglass import` reads. */
 import { createWriteStream } from "node:fs";
 import { rename, rm } from "node:fs/promises";
 import { extname } from "node:path";
@@ -19,19 +19,19 @@ const FORMATS = ["csv", "ndjson"] as const;
 type ExportFormat = (typeof FORMATS)[number];
 
 interface ExportOptions {
-  /** In ms since the epoch, the first included. */
+  /** Inclusive, in ms since the epoch. */
   readonly from: number;
   readonly to: number;
   readonly stream: string | undefined;
   readonly format: ExportFormat;
-  /** For spreadsheets: no field runs as a formula. */
+  /** For spreadsheets: prevents fields from running as formulas. */
   readonly safe: boolean;
   readonly out: string | undefined;
 }
 
 type ExportStore = AuditStore & ErasureStore & RetentionStore;
 
-/** About 20 ms of reading, and 2 MB. */
+/** About 20 ms and 2 MB. */
 const ROWS_PER_READ = 10_000;
 const HOURS_PER_READ = 5_000;
 const CSV_HEADER = "timestamp,user,event,stream,id\n";
@@ -39,14 +39,14 @@ const CSV_HEADER = "timestamp,user,event,stream,id\n";
 export function addExport(program: Command): void {
   program
     .command("export")
-    .description("write the events in the cold store, in a form that import reads; exits with 2 on failure")
+    .description("write the events in the cold store, in a format that import reads; exits with 2 on failure")
     .option("--from <time>", `the start: ${EXPECTS_TIME_ARGUMENT}`, timeArgument)
     .option("--to <time>", "the end (exclusive)", timeArgument)
-    .option("--stream <name>", "of this stream only", streamArgument)
+    .option("--stream <name>", "only this stream", streamArgument)
     .addOption(
-      new Option("--format <format>", "of the output (default: as the name of --out ends, else csv)").choices(FORMATS),
+      new Option("--format <format>", "output format (default: by the extension of --out, else csv)").choices(FORMATS),
     )
-    .option("--safe", "for spreadsheets: an apostrophe before what would run as a formula (import keeps it)", false)
+    .option("--safe", "for spreadsheets: puts an apostrophe before formulas (import keeps it)", false)
     .option("--out <file>", "output file (default: standard output)")
     .action(
       exitWith((config, { format, ...options }, command: Command) => {
@@ -62,11 +62,11 @@ export function addExport(program: Command): void {
     );
 }
 
-/** Undefined if the name ends like none. */
+/** Undefined if the name has no known extension. */
 function formatOfName(out: string | undefined, command: Command): ExportFormat | undefined {
   const extension = extname(out ?? "").toLowerCase();
   if (/^\.(gz|zst|bz2|xz|zip)$/.test(extension))
-    command.error(`error: --out ${out}: export does not compress; leave out --out, and pipe its output to a program`);
+    command.error(`error: --out ${out}: export does not compress; omit --out and pipe the output to a compressor`);
   if (extension === ".csv") return "csv";
   return /^\.(ndjson|jsonl|json)$/.test(extension) ? "ndjson" : undefined;
 }
@@ -75,11 +75,11 @@ interface Exported {
   events: number;
   readonly hours: Set<number>;
   readonly streams: Set<string>;
-  /** Sentences about counted events that are not in the output. */
+  /** Sentences about counted events that are missing from the output. */
   readonly missing: string[];
 }
 
-/** Answers the exit code: 0 if all is written, 2 if it could not. */
+/** Returns the exit code: 0 if everything was written, 2 if writing failed. */
 async function exportEvents(config: Config, options: ExportOptions): Promise<number> {
   const exported: Exported = { events: 0, hours: new Set(), streams: new Set(), missing: [] };
   try {
@@ -101,7 +101,7 @@ async function exportEvents(config: Config, options: ExportOptions): Promise<num
   return 0;
 }
 
-/** Under another name until it is complete, so that a part is never taken for the whole. */
+/** Uses another name until the file is complete, so that a partial file is never taken for the whole. */
 async function writeFile(texts: Readable, path: string): Promise<void> {
   const partPath = `${path}.part`;
   try {
@@ -136,7 +136,7 @@ async function* exportTexts(cold: ExportStore, options: ExportOptions, exported:
   exported.missing.push(...(await missingFrom(cold, options, keys)));
 }
 
-/** Read after the rows, so that it includes what was dropped or erased in the meantime. */
+/** Call it after reading the rows, to include what was dropped or erased meanwhile. */
 async function missingFrom(
   cold: ExportStore,
   { from, stream = "" }: ExportOptions,
@@ -179,7 +179,7 @@ async function* pagesOf(cold: AuditStore, key: HourKey): AsyncGenerator<readonly
   } while (after !== undefined);
 }
 
-/** Spreadsheets run such fields, even in quotes. */
+/** Spreadsheets run such fields as formulas, even in quotes. */
 function withoutFormula(text: string): string {
   return /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
 }

@@ -1,8 +1,8 @@
 /**
- * `hourglass forget`: deletes what is stored of a user.
+ * `hourglass forget`: deletes a user's data.
  *
- * Invariants: every event that was acknowledged before it began is erased, flushed or not. Killed anywhere, it
- * continues when run again. Counts do not change, and the numbers of erased events are recorded.
+ * Invariants: every event acknowledged before it began is erased, flushed or not. If killed, it continues when run
+ * again. Counts do not change, and the numbers of erased events are recorded.
  */
 
 import { type Static, Type } from "@sinclair/typebox";
@@ -52,12 +52,12 @@ export function addForget(program: Command): void {
       "delete a user's rows and dead letters, including those still in the pipeline; counts stay. Run it again if it " +
         "was killed. Exits with 2 on failure",
     )
-    .requiredOption("--user <user>", "as the events gave it", userArgument)
-    .option("--stream <name>", "of this stream only", streamArgument)
+    .requiredOption("--user <user>", "user id, as in the events", userArgument)
+    .option("--stream <name>", "only this stream", streamArgument)
     .option("--dry-run", "delete nothing, only count", false)
     .option("--url <url>", `${URL_HELP}; used for embedded services only`, urlArgument)
     .option("--wait-for <seconds>", "how long to wait for unflushed events", secondsArgument, 60)
-    .option("--json", "the numbers as a JSON object", false)
+    .option("--json", "print the numbers as a JSON object", false)
     .action(exitWith(forget));
 }
 
@@ -66,7 +66,7 @@ function userArgument(text: string): string {
   return text;
 }
 
-/** Answers the exit code: 0 if nothing is left of the user. Throws HotUnavailableError or ColdUnavailableError. */
+/** Returns the exit code: 0 if nothing is left of the user. Throws HotUnavailableError or ColdUnavailableError. */
 async function forget(config: Config, options: ForgetOptions): Promise<number> {
   requireData(config);
   const clock = systemClock();
@@ -89,7 +89,7 @@ async function waitForJournals(stores: Stores, service: ServiceClient, waitS: nu
   const listOwners = () => journalOwners(stores, service);
   const initializedMsAgo = () => youngestMs(stores);
   const left = await drain({ cold, listOwners, initializedMsAgo, timeoutMs: waitS * 1_000, clock });
-  // From here on an embedded service may be started, which needs its journal.
+  // From here on an embedded service may start, which needs its journal.
   if (mode === "embedded") await Promise.all(hotShards.map((hot) => hot.close()));
   if (left === 0) return;
   const advice = "Nothing was erased: run it again once they are flushed, or with a longer --wait-for";
@@ -100,7 +100,7 @@ async function waitForJournals(stores: Stores, service: ServiceClient, waitS: nu
   );
 }
 
-/** Time since the last shard was initialized; undefined if one is not. In embedded mode orphans need no wait. */
+/** Time since the last shard was initialized; undefined if a shard is not. In embedded mode orphans need no wait. */
 async function youngestMs({ mode, hotShards }: Stores): Promise<number | undefined> {
   if (mode === "embedded") return Number.POSITIVE_INFINITY;
   await Promise.all(hotShards.map((hot) => hot.open()));
@@ -115,7 +115,7 @@ async function forgetUser(stores: Stores, options: ForgetOptions): Promise<Forgo
   const { user, stream, dryRun } = options;
   const selection: UserSelection = { user, stream };
   const startMs = performance.now();
-  // Dead letters first: one that is replayed concurrently becomes a row, and is found below.
+  // Dead letters first: one that is replayed concurrently becomes a row, which is found below.
   const deadLetters = dryRun ? await cold.countUserDeadLetters(selection) : await eraseDeadLetters(stores, selection);
   const sizes = await cold.hourSizes();
   const sizeOf = new Map(sizes.map(({ hour, events }) => [hour, events]));
@@ -135,7 +135,7 @@ async function forgetUser(stores: Stores, options: ForgetOptions): Promise<Forgo
   return { ...erased, deadLetters, hours, scanned, seconds };
 }
 
-/** Only the hot store counted them, so it has to load their hours again. */
+/** Only the hot store counted these events, so it must load their hours again. */
 async function eraseDeadLetters({ mode, hotShards, cold }: Stores, selection: UserSelection): Promise<number> {
   const keys = await cold.eraseUserDeadLetters(selection);
   if (mode === "embedded") return keys.length;
@@ -153,7 +153,7 @@ function progressReport(): Report {
   return report;
 }
 
-/** Without the user, so that it can be filed as a record. */
+/** Excludes the user, so that it can be filed as a record. */
 function jsonOf(forgotten: Forgotten, { dryRun }: ForgetOptions) {
   const { clicks, impressions, deadLetters, hours, scanned, seconds } = forgotten;
   return { dryRun, clicks, impressions, deadLetters, hours, scanned, seconds };
@@ -180,7 +180,7 @@ const LedgerSchema = Type.Object({
   }),
 });
 
-/** `service`: a running embedded service has its journal locked, so it is asked. */
+/** `service`: asked instead if it runs embedded, since it locks its journal. */
 export async function journalOwners(
   { mode, hotShards, cold }: Stores,
   service: ServiceClient,
@@ -207,7 +207,7 @@ async function askService(service: ServiceClient, locked: HotUnavailableError): 
   } catch (error) {
     throw unknownJournal(service, errorText(error), locked);
   }
-  if (!Value.Check(LedgerSchema, answer)) throw unknownJournal(service, "it answered no ledger", locked);
+  if (!Value.Check(LedgerSchema, answer)) throw unknownJournal(service, "the answer is not a ledger", locked);
   const { writers } = (answer as Static<typeof LedgerSchema>).stores;
   return writers.map(({ writer, accepted }) => ({ writer, acceptedEvents: accepted }));
 }
@@ -215,6 +215,6 @@ async function askService(service: ServiceClient, locked: HotUnavailableError): 
 function unknownJournal({ url }: ServiceClient, why: string, locked: HotUnavailableError) {
   const message =
     `Cannot tell what is in the journal. ${locked.message}. ` +
-    `That instance was asked at ${url}/ledger: ${why}. Give its address with --url`;
+    `Asking that instance at ${url}/ledger failed: ${why}. Set its address with --url`;
   return new HotUnavailableError(message, false, { cause: locked });
 }

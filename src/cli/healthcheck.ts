@@ -1,4 +1,6 @@
-/** `hourglass healthcheck`, for a container, which has no curl: is the instance on this machine ready? */
+/**
+ * `hourglass healthcheck`: checks whether the instance on this machine is ready. For containers, which have no curl.
+ */
 import type { Command } from "commander";
 import { errorText } from "../runtime/error-text.ts";
 import type { Config } from "../settings/settings.ts";
@@ -15,7 +17,7 @@ export function addHealthcheck(program: Command): void {
 }
 
 async function healthcheck(config: Config): Promise<number> {
-  // Without the API key, since the certificate is not verified.
+  // No API key is sent, since the certificate is not verified.
   const service = new ServiceClient({ ...config, apiKey: undefined });
   try {
     // The certificate names the public host, not this machine's address.

@@ -1,4 +1,4 @@
-/** `hourglass keys`: creates, lists and revokes API keys in the cold store, whether or not a service runs. */
+/** `hourglass keys`: creates, lists and revokes API keys in the cold store, whether or not a service is running. */
 import { randomBytes } from "node:crypto";
 import { type Command, InvalidArgumentError } from "commander";
 import { type ApiKey, newToken, SCOPES, type Scope } from "../domain/api-key.ts";
@@ -19,24 +19,24 @@ interface KeyOptions {
   readonly json: boolean;
 }
 
-/** Instances hold all keys in memory, and read them every 2 seconds. */
+/** Instances hold all keys in memory, and reload them every 2 seconds. */
 const KEYS_MAX = 10_000;
-/** Per key: they are stored in one column. */
+/** Per key: its streams share one column. */
 const KEY_STREAMS_MAX = 50;
 
 export function addKeys(program: Command): void {
   const keys = program
     .command("keys")
-    .description("API keys, for what REQUIRE_KEYS names; a running service notices a change within 5 seconds");
+    .description("API keys for the scopes in REQUIRE_KEYS; a running service notices changes within 5 seconds");
   keys
     .command("create")
     .description("create a key and show it once")
-    .requiredOption("--name <name>", "who or what it is for", nameArgument)
+    .requiredOption("--name <name>", "who or what the key is for", nameArgument)
     .requiredOption("--scope <scopes>", `what it permits: some of ${SCOPES.join(", ")}`, scopesArgument)
-    .option("--stream <streams>", "these streams only: names, or prefixes with a star (shop.*)", streamsArgument)
-    .option("--expires <time>", `when it ends: ${EXPECTS_TIME_ARGUMENT}`, futureArgument)
+    .option("--stream <streams>", "only these streams: names, or prefixes with a star (shop.*)", streamsArgument)
+    .option("--expires <time>", `expiry: ${EXPECTS_TIME_ARGUMENT}`, futureArgument)
     .option("--limit <rate>", "maximum of events and reads, such as 100/s, 1000/m, 5000/h", rateArgument)
-    .option("--json", "as a JSON object", false)
+    .option("--json", "print it as a JSON object", false)
     .action(
       exitWith((config, options: KeyOptions, command: Command) => {
         if (options.stream !== undefined && options.scope.includes("admin"))
@@ -46,19 +46,19 @@ export function addKeys(program: Command): void {
     );
   keys
     .command("list")
-    .description("show all keys that were ever created, without their secrets")
-    .option("--json", "a JSON object a line", false)
+    .description("show all keys ever created, without their secrets")
+    .option("--json", "one JSON object per line", false)
     .action(exitWith((config, { json }: { json: boolean }) => listKeys(config, json)));
   keys
     .command("revoke")
-    .description("revoke keys; exits with 1 if one does not exist, or was revoked before")
+    .description("revoke keys; exits with 1 if one does not exist or was already revoked")
     .argument("<ids...>", "the first part of a key, as `list` shows it", idArgument)
-    .option("--json", "a JSON object a line", false)
+    .option("--json", "one JSON object per line", false)
     .action(exitWith((config, ids: string[], { json }: { json: boolean }) => revokeKeys(config, ids, json)));
 }
 
 function nameArgument(text: string): string {
-  // With control characters a name could look like another line of a list.
+  // A control character could make a name look like another line of a list.
   if (!/^[^\p{C}]{1,100}$/u.test(text)) throw new InvalidArgumentError("It takes 1 to 100 characters.");
   return text;
 }
@@ -74,7 +74,7 @@ function streamsArgument(text: string, earlier: string[] = []): string[] {
   const all = [...new Set([...earlier, ...found])];
   if (!found.every(isStreamSelection)) throw new InvalidArgumentError(`It takes ${EXPECTS_STREAM_SELECTION}.`);
   if (all.length > KEY_STREAMS_MAX)
-    throw new InvalidArgumentError(`It takes ${KEY_STREAMS_MAX} of them at most: use a prefix, such as shop.*`);
+    throw new InvalidArgumentError(`It takes at most ${KEY_STREAMS_MAX}: use a prefix, such as shop.*`);
   return all;
 }
 
@@ -90,10 +90,10 @@ function rateArgument(text: string): RateLimit {
   return limit;
 }
 
-/** Not the whole key, so that the secret does not get into the shell's history. */
+/** Takes only the id, so that the secret stays out of the shell's history. */
 function idArgument(text: string, earlier: string[] = []): string[] {
   if (!/^[0-9a-f]{16}$/.test(text))
-    throw new InvalidArgumentError("It takes the 16 characters between hg_ and the next _ of a key.");
+    throw new InvalidArgumentError("It takes a key's id: the 16 characters between hg_ and the next _.");
   return [...earlier, text];
 }
 
@@ -135,7 +135,7 @@ async function revokeKeys(config: Config, ids: readonly string[], isJson: boolea
       const isRevoked = await cold.revokeApiKey(id, Date.now());
       if (isRevoked) revokedCount += 1;
       if (isJson) console.log(JSON.stringify({ id, revoked: isRevoked }));
-      else console.log(isRevoked ? `${id}: revoked` : `${id}: no such key, or it was revoked before`);
+      else console.log(isRevoked ? `${id}: revoked` : `${id}: no such key, or already revoked`);
     }
   });
   return revokedCount === ids.length ? 0 : 1;
@@ -164,7 +164,7 @@ function keyText(key: ApiKey, now: number): string {
     scopes.join(", "),
     streams.length === 0 ? "all streams" : streams.join(", "),
     limit ?? "no limit",
-    `made ${createdAt}`,
+    `created ${createdAt}`,
     ...(expiresAt === null ? [] : [`${state === "expired" ? "expired" : "expires"} ${expiresAt}`]),
     ...(key.revokedAt === undefined ? [] : [`REVOKED ${timeText(key.revokedAt)}`]),
   ];

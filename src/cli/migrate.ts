@@ -1,4 +1,4 @@
-/** `hourglass migrate`: creates the tables, for a service whose MySQL user lacks that right. */
+/** `hourglass migrate`: creates the tables, for a service whose MySQL user may not. */
 import type { Command } from "commander";
 import { exitWith } from "./arguments.ts";
 import { withColdStore } from "./shared/with-stores.ts";
@@ -6,7 +6,7 @@ import { withColdStore } from "./shared/with-stores.ts";
 export function addMigrate(program: Command): void {
   program
     .command("migrate")
-    .description("create the tables in the cold store, or bring them up to date, as the service does at its start")
+    .description("create or update the tables in the cold store, as the service does at its start")
     .action(
       exitWith((config) =>
         withColdStore(config, async ({ description }) => {

@@ -1,8 +1,8 @@
 /**
- * `hourglass poison`: messages from a queue that could not become events.
+ * `hourglass poison`: messages from a broker that could not become events.
  *
- * A replay sends them to the service under the id that they would have had: so each counts once, even if the replay is
- * killed before it deletes the message here, or the broker delivers the message again.
+ * A replay sends each event to the service with its original id. So it counts once, even if the replay is killed before
+ * it deletes the message here, or if the broker redelivers it.
  */
 import type { Command } from "commander";
 import { errorText } from "../runtime/error-text.ts";
@@ -13,7 +13,7 @@ import { ServiceClient } from "./shared/service-client.ts";
 import { dropChosen, listAll, replayChosen, type SetAside } from "./shared/set-aside.ts";
 import { requireData, withColdStore } from "./shared/with-stores.ts";
 
-/** Few have large bodies, but one may be megabytes. */
+/** Few bodies are large, but one may be megabytes. */
 const PIECES_PER_READ = 20;
 const SHOWN_CHARS = 300;
 const ANSWER_TIMEOUT_MS = 30_000;
@@ -30,12 +30,12 @@ export function addPoison(program: Command): void {
   poison
     .command("list")
     .description("show them, and why")
-    .option("--json", "a JSON object a line, with the whole text", false)
+    .option("--json", "one JSON object per line, with the whole text", false)
     .action(
       exitWith((config, { json }: { json: boolean }) => withPoison(config, (cold) => listAll(piecesOf(cold), json))),
     );
   addChoice(poison.command("replay"))
-    .description("send them to the service, once the reason is gone; exits with 1 if one is refused again")
+    .description("send them to the service, once the cause is fixed; exits with 1 if one is refused again")
     .option("--url <url>", URL_HELP, urlArgument)
     .action(
       exitWith((config, numbers, { all, url }, command) =>
@@ -76,7 +76,7 @@ interface Answer {
   readonly error?: { readonly message: string };
 }
 
-/** Sends it. Answers why it was refused; undefined once it counts. */
+/** Sends the event; returns why it was refused, or undefined once it counts. */
 async function refusalOf(piece: StoredPoison, service: ServiceClient): Promise<string | undefined> {
   if (piece.position === undefined)
     return "the message could not be split into events: correct it and publish it again";
@@ -95,7 +95,7 @@ async function refusalOf(piece: StoredPoison, service: ServiceClient): Promise<s
   }
 }
 
-/** Edited as text, so that the rest stays as it was received. */
+/** Edits the text, so that the rest stays as received. */
 function withId({ body, eventId }: StoredPoison): string {
   if (eventId === undefined || hasId(body)) return body;
   return body.replace(/^\s*\{/, () => `{"id": ${JSON.stringify(eventId)}, `);

@@ -1,4 +1,4 @@
-/** The command line: all commands, and how their failures are shown. */
+/** The command line: registers all commands, and reports their failures. */
 import { Command, type CommanderError } from "commander";
 import { description, version } from "../../package.json";
 import { errorText } from "../runtime/error-text.ts";
@@ -56,7 +56,7 @@ function newProgram(): Command {
   return program;
 }
 
-/** Since there is a default command, commander would treat it as an argument. */
+/** Because there is a default command, commander would treat an unknown one as an argument. */
 function refuseUnknownCommand(program: Command, name: string | undefined): void {
   if (name === undefined || name.startsWith("-") || name === "help") return;
   const known = program.commands.map((command) => command.name());

@@ -1,4 +1,4 @@
-/** `hourglass sign-redirect`: prints a link that counts a click and leads to a page, protected by a signature. */
+/** `hourglass sign-redirect`: prints a signed link that counts a click and leads to a page. */
 import { type Command, InvalidArgumentError } from "commander";
 import { signatureOf, webUrl } from "../http/ingest/redirect-targets.ts";
 import { readConfig } from "../settings/read-config.ts";
@@ -31,7 +31,7 @@ function webUrlArgument(text: string): URL {
 function signRedirect(config: Config, target: URL, { stream, base }: SignRedirectOptions): string {
   const { redirectSecret } = config;
   if (redirectSecret === undefined)
-    throw new ConfigError("REDIRECT_SECRET is not set: set the one that the service has, to sign links with it");
+    throw new ConfigError("REDIRECT_SECRET is not set: set it to the service's secret, which signs the links");
   const origin = base?.href.replace(/\/$/, "") ?? listeningUrl(config);
   const parameters = new URLSearchParams({ to: target.href });
   if (stream !== undefined) parameters.set("stream", stream);

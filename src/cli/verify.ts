@@ -8,7 +8,7 @@ import { amount } from "./shared/amounts.ts";
 import { withStores } from "./shared/with-stores.ts";
 
 interface VerifyCommandOptions {
-  /** Any time within the hour, in ms since the epoch; all hours if undefined. */
+  /** Any time within the hour, in ms since the epoch; undefined: all hours. */
   readonly hour: number | undefined;
   readonly stream: string | undefined;
   readonly repair: boolean;
@@ -19,14 +19,14 @@ export function addVerify(program: Command): void {
   program
     .command("verify")
     .description("compare the hot store, the aggregates and the rows of hours; exits with 1 if some differ")
-    .option("--hour <time>", "of this hour only: 2026-01-31T12 (UTC), or ms since the epoch", timeArgument)
-    .option("--stream <name>", "of this stream only")
+    .option("--hour <time>", "only this hour: 2026-01-31T12 (UTC), or ms since the epoch", timeArgument)
+    .option("--stream <name>", "only this stream")
     .option("--repair", "rebuild wrong aggregates from the rows", false)
-    .option("--json", "a JSON object a line", false)
+    .option("--json", "one JSON object per line", false)
     .action(exitWith(verify));
 }
 
-/** Answers the exit code: 0 if all hours agree, or were repaired. */
+/** Returns the exit code: 0 if all hours agree or were repaired. */
 async function verify(config: Config, options: VerifyCommandOptions): Promise<number> {
   return await withStores(config, async ({ hotShards, cold }) => {
     const shards = config.redisShards;

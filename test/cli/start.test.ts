@@ -153,7 +153,7 @@ test("commands that only read say that a folder has no data, and create none", a
       const { exitCode, errors } = await runCommand(settings, ...command);
       expect({ command, exitCode, errors }).toEqual({
         ...{ command, exitCode: 2 },
-        errors: expect.stringContaining(`${settings.DATA_DIR} holds no data of Hourglass`),
+        errors: expect.stringContaining(`${settings.DATA_DIR} has no Hourglass data`),
       });
     }
     expect(existsSync(settings.DATA_DIR)).toBe(false);

@@ -1,9 +1,9 @@
 /**
- * Imports one source: reads it piece by piece, sends some pieces at a time, and records the progress (see progress.ts
- * for why nothing is counted twice or left out).
+ * Imports one source: reads it in pieces, sends some of them at a time, and records the progress. progress.ts explains
+ * why nothing is counted twice or missed.
  *
- * Invariant: at most PIECES_IN_FLIGHT pieces are sent and not answered, and no more is read meanwhile; answers are
- * taken in the order of the pieces.
+ * Invariant: at most PIECES_IN_FLIGHT pieces are unanswered, and reading pauses at that limit. Answers are handled in
+ * the order of the pieces.
  */
 import { DAY_MS } from "../../domain/event.ts";
 import { Content, type Following, type Source } from "./content.ts";
@@ -29,11 +29,11 @@ export interface Job {
   readonly reading: EventReaderOptions;
   /** Stop at the first bad line. */
   readonly isStrict: boolean;
-  /** A last line without an end is complete. */
+  /** An unterminated last line counts as complete. */
   readonly isLastLineWhole: boolean;
-  /** Undefined: it ends where the files end. */
+  /** Undefined: stop at the end of the files. */
   readonly following: Following | undefined;
-  /** For events that were sent too long ago for the service to know their ids. */
+  /** What to do with events sent so long ago that the service may have forgotten their ids. */
   readonly doubtful: "send" | "skip" | undefined;
   readonly report: Report;
   readonly now: () => number;
@@ -48,15 +48,15 @@ export interface Tally {
   accepted: number;
   duplicates: number;
   bad: number;
-  /** Skipped, since they were sent before and may count. */
+  /** Skipped because an earlier run sent them, and they may count. */
   skipped: number;
-  /** Requests that filters omitted. */
+  /** Requests omitted by filters. */
   readonly leftOut: Partial<Record<LeftOut, number>>;
   /** UTC days of sent events, in days since the epoch. */
   readonly days: Set<number>;
-  /** Of sent events; at most two. */
+  /** Streams of sent events; at most two are recorded. */
   readonly streams: Set<string>;
-  /** The last line has no end yet, and is left to a later run. */
+  /** The last line is unterminated, and left to a later run. */
   isUnfinished: boolean;
 }
 
@@ -67,9 +67,9 @@ interface SentPiece {
   readonly delivery: Promise<Delivery>;
 }
 
-/** About 600 KB: less than the service's maximum, and enough to make the cost of a request negligible. */
+/** About 600 KB: below the service's maximum, and enough to make a request's cost negligible. */
 const EVENTS_PER_PIECE = 4_000;
-/** Up to 4 bytes each: below the service's maximum of 4 MiB. */
+/** Up to 4 bytes each, so below the service's maximum of 4 MiB. */
 const CHARS_PER_PIECE = 1_000_000;
 const PIECES_IN_FLIGHT = 4;
 
@@ -107,7 +107,7 @@ function layoutOrError(source: Source, head: Buffer, { format, reading }: Job): 
   }
 }
 
-/** Throws ImportError if an earlier run was interrupted, and the user has to decide how to continue. */
+/** Throws ImportError if an earlier run was interrupted and the user must decide how to continue. */
 async function earlierOf(source: Source, head: Buffer, { state, target, doubtful, now }: Job) {
   if (state === undefined || !source.isRepeatable) return undefined;
   const earlier = await earlierImport(source, head, state.records(target));
@@ -118,7 +118,7 @@ async function earlierOf(source: Source, head: Buffer, { state, target, doubtful
   throw new ImportError(
     `${source.name}: from line ${counted.line} on ${sentBytes - counted.offset} bytes were sent on ` +
       `${new Date(sentAt).toISOString()}, and not answered. The service no longer knows whether it counted them: ` +
-      "say --doubtful send (they may count twice) or --doubtful skip (they may be missing)",
+      "use --doubtful send (they may count twice) or --doubtful skip (they may be missing)",
   );
 }
 
@@ -144,7 +144,7 @@ class Run {
   #lines: number[] = [];
   #chars = 0;
   #pieceStart: number;
-  /** Where a strict import stops, before the content's end. */
+  /** Where a strict import stops before the content's end. */
   #stop: Mark | undefined;
   #isBegun = false;
   #isStopped = false;
@@ -160,7 +160,7 @@ class Run {
     this.#pieceStart = offset;
     const isLost = record !== undefined && isDoubtful(record) && isTooOld(record.sentAt, job.now());
     this.#skipBytes = isLost && job.doubtful === "skip" ? record.sentBytes : 0;
-    // Sent again, as if for the first time.
+    // They are sent as if for the first time.
     const believed = isLost ? { ...record, sentAt: job.now() } : record;
     this.#progress = this.#newProgress(believed);
     parts.tally.fromLine = start?.line ?? 1;
@@ -178,7 +178,7 @@ class Run {
     return { offset, line, chain: this.#ids.chain };
   }
 
-  /** Throws ImportError. Everything answered until then is counted and recorded. */
+  /** Throws ImportError. Everything answered before is counted and recorded. */
   async toEnd(): Promise<void> {
     const { tally, job } = this.#parts;
     try {
@@ -194,7 +194,7 @@ class Run {
     }
   }
 
-  /** Answers the failure, if it can't be read to its end. */
+  /** Returns the error if the content can't be read to its end. */
   async #readAll(): Promise<Error | undefined> {
     const blocks = this.#parts.content.blocks();
     while (!this.#isStopped) {
@@ -223,7 +223,7 @@ class Run {
   }
 
   /**
-   * Servers end each line of a log; files of other formats often lack the end of the last line. Pipes and compressed
+   * Servers terminate every line of a log; files in other formats often lack the last line break. Pipes and compressed
    * files do not grow.
    */
   get #isGrowing(): boolean {
@@ -243,7 +243,7 @@ class Run {
     const event = problem ?? this.#readEvent(trimmed, this.#ids.id(start), job.now());
     if (typeof event === "string") {
       this.#bad(line, event);
-      // Everything before it is counted, so that the line can be corrected and the import continued here.
+      // Everything before this line is counted, so it can be corrected, and the import continues here.
       if (chain !== undefined) this.#stop = { offset: start, line, chain };
     } else if ("leftOut" in event) {
       tally.leftOut[event.leftOut] = (tally.leftOut[event.leftOut] ?? 0) + 1;
@@ -280,7 +280,7 @@ class Run {
     const piece: Piece = { end, sha256: this.#splitter.sha256(end.offset), sentAt };
     this.#progress?.willSend(piece);
     const delivery = sender.send({ events: this.#events, sentAt });
-    // Awaited in its turn.
+    // Awaited later, in order.
     delivery.catch(() => {});
     this.#sent.push({ piece, lines: this.#lines, delivery });
     this.#pieceStart = end.offset;

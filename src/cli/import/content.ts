@@ -1,6 +1,6 @@
 /**
- * Reads a file or standard input, block by block in constant memory: gzip is decompressed (detected by its first
- * bytes), and UTF-16 with a byte order mark is converted to UTF-8.
+ * Reads a file or standard input in blocks, with constant memory. Decompresses gzip (detected by its first bytes) and
+ * converts UTF-16 with a byte order mark to UTF-8.
  */
 import { createReadStream, statSync } from "node:fs";
 import { open } from "node:fs/promises";
@@ -15,7 +15,7 @@ export interface Source {
   readonly path: string | undefined;
   /** It can be read again, unlike a pipe. */
   readonly isRepeatable: boolean;
-  /** On disk; undefined if unknown. */
+  /** Size on disk; undefined if unknown. */
   readonly sizeBytes: number | undefined;
 }
 
@@ -24,7 +24,7 @@ const BLOCK_BYTES = 262_144;
 const GZIP_MAGIC = Buffer.from([0x1f, 0x8b]);
 const UTF_16_MARKS = { "utf-16le": Buffer.from([0xff, 0xfe]), "utf-16be": Buffer.from([0xfe, 0xff]) };
 const NOTHING_NEW = Buffer.alloc(0);
-/** A renamed file is read until nothing new has come for this long: its writer may still have it open. */
+/** A renamed file is read until nothing new arrives for this long, since its writer may still have it open. */
 const ROTATED_GRACE_MS = 3_000;
 
 export interface Following {
@@ -59,8 +59,8 @@ export class Content {
   #isGzip = false;
 
   /**
-   * `following`: includes what is appended to the file, until it is replaced, truncated, or following is stopped. While
-   * there is nothing new, empty blocks are yielded.
+   * `following`: also reads what is appended, until the file is replaced or truncated, or following is stopped. Yields
+   * empty blocks while there is nothing new.
    */
   constructor(source: Source, following?: Following) {
     this.#source = source;
@@ -72,17 +72,17 @@ export class Content {
     return this.#readBytes;
   }
 
-  /** Whether it may grow: known after the first block. */
+  /** Whether the file may grow; known after the first block. */
   get isGrowing(): boolean {
     return this.#source.isRepeatable && !this.#isGzip;
   }
 
-  /** The first bytes, fewer only if there are no more; blocks() includes them. Throws ImportError. */
+  /** The first bytes, fewer only if there are no more. blocks() includes them. Throws ImportError. */
   async head(maxBytes: number): Promise<Buffer> {
     let bytes = this.#peeked.reduce((sum, block) => sum + block.length, 0);
     while (bytes < maxBytes) {
       const { value, done } = await this.#blocks.next();
-      // A followed file has no end: one line that it has by now suffices.
+      // A followed file has no end: one complete line suffices.
       if (done || (value.length === 0 && this.#peeked.some((block) => block.includes("\n")))) break;
       this.#peeked.push(value);
       bytes += value.length;
@@ -90,7 +90,7 @@ export class Content {
     return Buffer.concat(this.#peeked).subarray(0, maxBytes);
   }
 
-  /** Once. Throws ImportError. */
+  /** Call it once. Throws ImportError. */
   async *blocks(): AsyncGenerator<Buffer> {
     yield* this.#peeked.splice(0);
     yield* this.#blocks;
@@ -165,7 +165,7 @@ async function* utf8(blocks: AsyncGenerator<Buffer>): AsyncGenerator<Buffer> {
   yield Buffer.from(decoder.decode());
 }
 
-/** Fewer, if there are no more yet. */
+/** Returns fewer if there are no more yet. */
 async function firstBytes(blocks: AsyncGenerator<Buffer>, count: number): Promise<Buffer> {
   let begin: Buffer = Buffer.alloc(0);
   while (begin.length < count) {
@@ -181,10 +181,10 @@ async function* chained(begin: Buffer, rest: AsyncGenerator<Buffer>): AsyncGener
   yield* rest;
 }
 
-/** Concatenated gzip members are one content. A truncated one is an error, after everything that could be read. */
+/** Joins concatenated gzip members. A truncated one is an error, after everything readable was yielded. */
 async function* gunzipped(packed: AsyncGenerator<Buffer>): AsyncGenerator<Buffer> {
   const gunzip = createGunzip({ chunkSize: BLOCK_BYTES });
-  // Ends and errors also reach `gunzip`.
+  // Also forwards ends and errors to `gunzip`.
   pipeline(Readable.from(packed), gunzip, () => {});
   yield* gunzip as AsyncIterable<Buffer>;
 }

@@ -1,6 +1,6 @@
 /**
- * Finds how far earlier runs imported a content, and what a log that is followed was renamed to, in its folder.
- * Invariant: a rotated file of which nothing is known is read only if it is newer than one that was imported.
+ * Finds how far earlier runs imported a content, and the rotated files of a followed log.
+ * Invariant: a rotated file unknown to earlier runs is read only if it is newer than an imported one.
  */
 
 import { readdirSync, statSync } from "node:fs";
@@ -17,8 +17,8 @@ interface EarlierImport {
 }
 
 /**
- * Undefined if none of it was ever sent. Reads the content only if it begins like an imported one, and only as far.
- * `head`: its first bytes. Throws ImportError.
+ * Undefined if none of it was ever sent. Reads the content only if it begins like an imported one, and no further than
+ * needed. `head`: its first bytes. Throws ImportError.
  */
 export async function earlierImport(
   source: Source,
@@ -33,13 +33,13 @@ export async function earlierImport(
   if (found !== undefined) return found;
   const { path } = alike[0]!;
   throw new ImportError(
-    `${source.name} begins like ${path}, which was imported before, and then is another: it was changed, or a ` +
-      "part is missing. To import it would count again what is in both. Import what is new from a file of its " +
-      "own; or, if it is all to be counted, with another --state",
+    `${source.name} begins like ${path}, which was imported before, but then differs: it was changed, or a ` +
+      "part is missing. Importing it would count the common part twice. Import what is new from a file of its " +
+      "own; or, to count all of it, use another --state",
   );
 }
 
-/** The longest record whose content this one begins with. */
+/** The longest record that is a prefix of this content. */
 async function longestPrefix(source: Source, records: readonly ImportRecord[]): Promise<EarlierImport | undefined> {
   const open = records.toSorted((a, b) => a.sentBytes - b.sentBytes);
   const hasher = new Bun.CryptoHasher("sha256");
@@ -69,12 +69,12 @@ function isSame(a: Uint8Array, b: Uint8Array): boolean {
   return Buffer.compare(a, b) === 0;
 }
 
-/** What follows `access.log` in access.log.1, access.log.2.gz, access.log-20260131. */
+/** The rest of the name in access.log.1, access.log.2.gz, access.log-20260131. */
 const ROTATED = /^[.-]\d[\d._-]*(\.\w+)?$/;
-/** A date and what follows it, in access-2026-01-31T12-00-00.000.log, access-20260131.log.gz, …000-size.log. */
+/** The date and rest of the name in access-2026-01-31T12-00-00.000.log, access-20260131.log.gz, …000-size.log. */
 const ROTATED_INFIX = /^[.-]\d{4}-?\d\d-?\d\d[\dTZ._-]*(-[a-z]+)?(\.\w+)(\.\w+)?$/;
 
-/** Whether servers or logrotate give this name to what was the file `name`. */
+/** Whether servers or logrotate rename the file `name` like this. */
 export function isRotatedName(other: string, name: string): boolean {
   if (other.startsWith(name) && ROTATED.test(other.slice(name.length))) return true;
   const extension = extname(name);
@@ -83,8 +83,8 @@ export function isRotatedName(other: string, name: string): boolean {
 }
 
 /**
- * Rotated files of which an earlier run has not imported all, oldest first: those that it began, and those that are
- * newer than one that it knows, which came and were rotated while nothing followed the log.
+ * Rotated files that are not completely imported, oldest first: files that an earlier run began, and files newer than a
+ * known one, which were written and rotated while nothing followed the log.
  */
 export async function rotatedFrom(path: string, records: readonly ImportRecord[]): Promise<Source[]> {
   const [folder, name] = [dirname(path), basename(path)];

@@ -1,5 +1,5 @@
 /**
- * Reads the event in a record, or says why there is none.
+ * Reads the event of a record, or explains why there is none.
  *
  * Invariant: it accepts what POST /events accepts, by the same code.
  */
@@ -19,19 +19,19 @@ export const LOG_KINDS = ["referrer", "click", "impression"] as const;
 export type LogKind = Kind | "referrer";
 
 export interface EventReaderOptions extends LogOptions {
-  /** Of events without one. */
+  /** The stream of events that name none. */
   readonly stream: string;
   readonly logKind: LogKind;
   /** Older events are refused: see OLDEST_MS. */
   readonly earliest: number;
-  /** Ignore ids in the content. */
+  /** Ignores ids in the content. */
   readonly isIdNew: boolean;
   readonly filters?: Filters | undefined;
 }
 
 interface Members {
   readonly value: unknown;
-  /** As for eventOf(). */
+  /** See eventOf(). */
   readonly quoteCount: number;
 }
 
@@ -39,14 +39,14 @@ export interface Omission {
   readonly leftOut: LeftOut;
 }
 
-/** The members, why the record is left out, or why it can't be read. */
+/** Returns the members, why the record is omitted, or why it can't be read. */
 type ReadMembers = (text: string) => Members | Omission | string;
 
-/** Of timestamp, user and event; and of each member more. */
+/** The quotes of timestamp, user and event; each further member adds QUOTES_PER_MEMBER. */
 const FEWEST_QUOTES = 10;
 const QUOTES_PER_MEMBER = 4;
 
-/** Answers the event, or why there is none. `id`: for an event without one. May throw ImportError. */
+/** Returns the event, or why there is none. `id`: for an event without one. May throw ImportError. */
 export type ReadEvent = (text: string, id: string, now: number) => Event | Omission | string;
 
 export function eventReader(layout: Layout, options: EventReaderOptions): ReadEvent {
@@ -70,7 +70,7 @@ export function eventReader(layout: Layout, options: EventReaderOptions): ReadEv
   };
 }
 
-/** A line of the body of POST /events. */
+/** A line for the body of POST /events. */
 export function eventLine({ stream, at, kind, user, id }: Event): string {
   return JSON.stringify({ timestamp: at, user, event: kind, stream, id });
 }
@@ -102,7 +102,7 @@ function csvReader({ columns, separator }: Layout, zone: TimeZone | undefined): 
     const fields = csvFields(text, separator);
     if (fields === undefined) return "a quote is misplaced";
     if (fields.length !== columns.length) {
-      return `it has ${fields.length} fields, and the header ${columns.length}`;
+      return `it has ${fields.length} fields, but the header has ${columns.length}`;
     }
     const value: Record<string, unknown> = {};
     for (const [i, name] of columns.entries()) if (fields[i] !== "") value[name] = fields[i];

@@ -1,4 +1,4 @@
-/** Omits requests of a log from an import. */
+/** Filters requests out of a log's import. */
 import { isbot } from "isbot";
 import type { LogLine } from "./formats/log-line.ts";
 
@@ -18,7 +18,7 @@ export type LeftOut = "bots" | "assets" | "other statuses" | "other methods" | "
 const ASSET = /\.(?:css|js|mjs|map|png|jpe?g|gif|svg|webp|avif|ico|bmp|woff2?|ttf|otf|eot|mp4|webm|mp3|wasm)$/i;
 const AGENTS_MAX = 10_000;
 
-/** Answers why a line is left out, or undefined. */
+/** Returns why a line is omitted, or undefined. */
 export function filterOf(filters: Filters): (line: LogLine) => LeftOut | undefined {
   const { skipAssets, skipBots, status: statuses, method: methods, path: paths, skipPath: skipPaths } = filters;
   const isBot = agentCheck();
@@ -46,7 +46,7 @@ function withoutQuery(path: string): string {
   return query === -1 ? path : path.slice(0, query);
 }
 
-/** Browsers always send a User-Agent. Most lines have one that was seen before. */
+/** A missing User-Agent counts as a bot, since browsers always send one. Cached, since most lines repeat one. */
 function agentCheck(): (agent: string | undefined) => boolean {
   const known = new Map<string, boolean>();
   return (agent = "") => {

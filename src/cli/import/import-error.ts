@@ -1,4 +1,4 @@
-/** Why an import failed, for its user. */
+/** Why an import failed, addressed to its user. */
 export class ImportError extends Error {
   override readonly name = "ImportError";
 }

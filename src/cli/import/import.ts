@@ -29,7 +29,7 @@ interface ImportOptions extends Filters {
   readonly format: KnownName | "auto";
   readonly logFormat: string | undefined;
   readonly fields: FieldMap;
-  /** Of events without one. */
+  /** The stream of events that name none. */
   readonly stream: string;
   readonly kind: LogKind;
   readonly tz: TimeZone | undefined;
@@ -48,21 +48,21 @@ const STATE_FILE = "import.sqlite";
 const RETRY_FOR_S = 120;
 const POLL_MS = 500;
 const HELP = `
-Formats, found from the first lines unless --format names one:
+Formats, detected from the first lines unless --format names one:
 ${FORMATS_HELP}
-  --log-format describes any other, as nginx' log_format or Apache's LogFormat does:
+  --log-format describes any other format, like nginx' log_format or Apache's LogFormat:
           '$remote_addr [$time_local] "$request" $status "$http_referer"'   '%h [%t] "%r" %>s "%{Referer}i"'
 
-The user is the client's address. Files may be gzipped, and CSV in UTF-16. docs/import.md tells more.`;
+The user is the client's address. Files may be gzipped, and CSV in UTF-16. See docs/import.md.`;
 
 export function addImport(program: Command): void {
   program
     .command("import")
     .description(
-      "send the events of files to a running service: access logs, CSV and NDJSON. Run again, it continues. " +
+      "send the events of files to a running service: access logs, CSV and NDJSON. If run again, it continues. " +
         "Exits with 1 if lines were bad, with 2 on failure",
     )
-    .argument("[files...]", "'-', or none: standard input, for which no progress is recorded")
+    .argument("[files...]", "'-' or none: standard input, for which no progress is recorded")
     .option("--url <url>", URL_HELP, urlArgument)
     .addOption(oneOf("--format <format>", "input format", ["auto", ...FORMAT_NAMES]))
     .option("--log-format <string>", "input format of other logs, as the server's own format string", logFormatArgument)
@@ -72,7 +72,7 @@ export function addImport(program: Command): void {
       fieldsArgument,
       {},
     )
-    .option("--stream <name>", "stream of events that name none", streamArgument, DEFAULT_STREAM)
+    .option("--stream <name>", "stream for events that name none", streamArgument, DEFAULT_STREAM)
     .addOption(
       oneOf(
         "--kind <kind>",
@@ -81,29 +81,29 @@ export function addImport(program: Command): void {
       ),
     )
     .option("--tz <zone>", "time zone of times without an offset, such as Europe/Berlin", zoneArgument)
-    .option("--skip-bots", "leave out requests from bots, by their User-Agent", false)
-    .option("--skip-assets", "leave out stylesheets, scripts, images, fonts and the like", false)
+    .option("--skip-bots", "skip requests from bots, by their User-Agent", false)
+    .option("--skip-assets", "skip stylesheets, scripts, images, fonts and the like", false)
     .option("--status <list>", "only requests with these statuses, such as 200,3xx", statusesArgument)
     .option("--method <list>", "only requests with these methods, such as GET,POST", methodsArgument)
     .option("--path <list>", "only requests for these paths, such as /,/shop/*", pathsArgument)
-    .option("--skip-path <list>", "leave out requests for these paths, such as /health", pathsArgument)
+    .option("--skip-path <list>", "skip requests for these paths, such as /health", pathsArgument)
     .option("--follow", "keep importing appended lines, like tail -F, until Ctrl-C", false)
-    .option("--last-line", "import the last line of a log even if it has no end", false)
-    .option("--new-ids", "ignore the ids in the files: each line counts once by its place", false)
+    .option("--last-line", "import the last line of a log even without a line break", false)
+    .option("--new-ids", "ignore ids in the files: each line counts once, by its position", false)
     .option("--old", "accept times before 2001 (which otherwise look like seconds written as milliseconds)", false)
-    .option("--state <file>", "records how far files are imported (default: DATA_DIR/import.sqlite)")
+    .option("--state <file>", "file that records progress (default: DATA_DIR/import.sqlite)")
     .addOption(
       new Option(
         "--doubtful <what>",
-        "events sent a day ago and not answered: send again or skip (default: stop and say so)",
+        "events sent a day ago and not answered: send again, or skip (default: stop with an error)",
       ).choices(["send", "skip"]),
     )
     .option(
       "--retry-for <seconds>",
-      `how long to retry while the service takes no events (default: ${RETRY_FOR_S}; with --follow no limit)`,
+      `how long to retry while the service accepts no events (default: ${RETRY_FOR_S}; with --follow no limit)`,
       secondsArgument,
     )
-    .option("--strict", "stop at the first bad line; run again, it continues there", false)
+    .option("--strict", "stop at the first bad line; if run again, continue there", false)
     .option("--json", "print the summary as a JSON object", false)
     .addHelpText("after", HELP)
     .action(exitWith(importFiles));
@@ -134,7 +134,7 @@ function zoneArgument(text: string): TimeZone {
 
 const statusesArgument = listArgument(/^[1-5](\d\d|xx)$/, "statuses such as 200 or 3xx");
 const methodsArgument = listArgument(/^[A-Z]+$/, "methods such as GET");
-const pathsArgument = listArgument(/^\/[^*]*\*?$/, "paths such as /, or what they begin with and a star: /shop/*");
+const pathsArgument = listArgument(/^\/[^*]*\*?$/, "paths such as /, or prefixes with a star: /shop/*");
 
 function listArgument(entry: RegExp, expected: string): (text: string) => readonly string[] {
   return (text) => {
@@ -144,7 +144,7 @@ function listArgument(entry: RegExp, expected: string): (text: string) => readon
   };
 }
 
-/** Answers the exit code: 0 if all is imported, 1 if lines were bad, 2 if it could not. */
+/** Returns the exit code: 0 if everything was imported, 1 if lines were bad, 2 on failure. */
 async function importFiles(config: Config, paths: readonly string[], options: ImportOptions): Promise<number> {
   const startedMs = performance.now();
   const report = new Report({
@@ -170,7 +170,7 @@ interface Surroundings {
   readonly report: Report;
 }
 
-/** Answers why it could not finish. */
+/** Returns why it could not finish, or undefined. */
 async function importAll(
   config: Config,
   paths: readonly string[],
@@ -200,7 +200,7 @@ async function importAll(
 
 function refuseContradictions({ format, logFormat, ...options }: ImportOptions): void {
   if (logFormat !== undefined && format !== "auto")
-    throw new ImportError("--log-format describes the format: leave out --format");
+    throw new ImportError("--log-format describes the format: omit --format");
   const { skipBots, skipAssets, status, method, path, skipPath } = options;
   const isFiltered = skipBots || skipAssets || [status, method, path, skipPath].some((list) => list !== undefined);
   if (isFiltered && (format === "csv" || format === "ndjson"))
@@ -216,7 +216,7 @@ async function importEach(sources: readonly Source[], job: Job, tallies: Tally[]
   }
 }
 
-/** Until they are stopped, or one fails. */
+/** Runs until all are stopped or one fails. */
 async function followAll(sources: readonly Source[], job: Job, tallies: Tally[]): Promise<void> {
   const { stopped, pollMs } = job.following!;
   const follow = async ({ path = "" }: Source) => {

@@ -1,22 +1,22 @@
 /**
  * Records the progress of one import.
  *
- * Why every event counts once, wherever the import is killed (kill -9, a power cut):
+ * Every event counts once, wherever the import is killed (kill -9, a power cut):
  * - Each event has an id: its own, or one derived from the content (event-ids.ts). The service counts an id once within
  *   24 h.
- * - Before a piece is sent, its end and the time are on disk (`willSend`). When it and all before it are answered, that
- *   is on disk (`isCounted`).
- * - So the record always divides the content in three. Before `counted`, everything is counted and not sent again.
- *   After `sentBytes`, nothing was ever sent. What is in between may be counted, and is sent again under the same ids:
- *   counted events are duplicates then.
- * - That holds for 24 h from `sentAt`. Later the service may have forgotten the ids: then nothing is sent, and the user
+ * - Before a piece is sent, its end and the time are on disk (`willSend`). Once it and all pieces before it are
+ *   answered, that is on disk too (`isCounted`).
+ * - So the record divides the content in three. Before `counted`, everything is counted, and never sent again. After
+ *   `sentBytes`, nothing was ever sent. What lies between may be counted, and is sent again under the same ids, so
+ *   counted events become duplicates.
+ * - This holds for 24 h from `sentAt`. Later the service may have forgotten the ids: then nothing is sent, and the user
  *   decides (`isTooOld`, see content-import.ts).
  */
 import { ID_TTL_MS } from "../../domain/event.ts";
 import { sha256Of } from "./event-ids.ts";
 import type { ImportRecord, Mark, StateFile, Target } from "./state-file.ts";
 
-/** An hour less than the lifetime of ids, for clock differences and slow requests. */
+/** An hour less than the lifetime of ids, to allow for clock differences and slow requests. */
 const IDS_KNOWN_MS = ID_TTL_MS - 3_600_000;
 
 export const HEAD_BYTES = 4_096;
@@ -25,11 +25,11 @@ export interface Piece {
   readonly end: Mark;
   /** Hash of the content up to `end`. */
   readonly sha256: Uint8Array;
-  /** No event of it was sent earlier. */
+  /** None of its events was sent earlier. */
   readonly sentAt: number;
 }
 
-/** True if the service may have dropped the ids of events that were sent then. */
+/** Whether the service may have forgotten the ids of events sent at that time. */
 export function isTooOld(sentAt: number, now: number): boolean {
   return now - sentAt > IDS_KNOWN_MS;
 }
@@ -42,19 +42,19 @@ interface ProgressPlace {
   readonly state: StateFile;
   readonly target: Target;
   readonly path: string;
-  /** The first bytes of the content, at least HEAD_BYTES if it had as many. */
+  /** The first bytes of the content: HEAD_BYTES or more, unless it is shorter. */
   readonly head: Buffer;
 }
 
-/** Both calls take pieces in the order of the content. */
+/** Both methods must be called in the order of the content. */
 export class Progress {
   readonly #place: ProgressPlace;
   readonly #start: Mark;
-  /** Sent and not answered, the oldest first. */
+  /** Pieces that were sent and not answered, oldest first. */
   readonly #open: Piece[] = [];
   #record: ImportRecord | undefined;
 
-  /** `record`: of the previous run. `start`: of this run, if there was none. */
+  /** `record`: from the previous run. `start`: where this run begins if there is none. */
   constructor(place: ProgressPlace, start: Mark, record: ImportRecord | undefined) {
     this.#place = place;
     this.#start = start;

@@ -1,8 +1,8 @@
 /**
- * Splits a content into records: lines, or in CSV also quoted line breaks.
+ * Splits a content into records: lines, in CSV with quoted line breaks.
  *
- * Invariants: the records depend on the content alone, not on the blocks; memory is bounded by RECORD_MAX_BYTES and a
- * block; every byte is hashed once, so that the hash up to the end of any record is available.
+ * Invariants: records depend on the content alone, not on its blocks. Memory is bounded by RECORD_MAX_BYTES plus a
+ * block. Every byte is hashed once, so that the hash up to the end of any record is available.
  */
 export const RECORD_MAX_BYTES = 65_536;
 
@@ -33,13 +33,13 @@ export class RecordSplitter {
   readonly #hasher = new Bun.CryptoHasher("sha256");
   #skipBytes: number;
   #line: number;
-  /** Not completely split yet; it begins at `#dataOffset` of the content. */
+  /** Data that is not completely split; it begins at `#dataOffset` of the content. */
   #data: Buffer = NONE;
   #dataOffset: number;
-  /** Where the split and the hashed parts of `#data` end. */
+  /** Where the split and hashed parts of `#data` end. */
   #taken = 0;
   #hashed = 0;
-  /** The beginning of a line that is too long, until its end is found. */
+  /** The beginning of an overlong line, until its end is found. */
   #long: Buffer | undefined;
   #longStart = 0;
 
@@ -50,7 +50,7 @@ export class RecordSplitter {
     this.#line = line;
   }
 
-  /** In the content, after the last record. */
+  /** The position in the content after the last record. */
   get offset(): number {
     return this.#dataOffset + this.#taken;
   }
@@ -63,15 +63,15 @@ export class RecordSplitter {
     return this.#line;
   }
 
-  /** Hash of the content up to `offset`, which must not decrease, nor be after the last record. */
+  /** Hash of the content up to `offset`, which must neither decrease nor lie beyond the last record. */
   sha256(offset = this.offset): Buffer {
     this.#hashTo(offset - this.#dataOffset);
     return this.#hasher.copy().digest();
   }
 
   /**
-   * `block`: the next one, or undefined at the content's end. Consume all records before the next call. `isGrowing`:
-   * skip a last line without an end, since more of it may come.
+   * `block`: the next one, or undefined at the end. Consume all records before the next call. `isGrowing`: hold back an
+   * unterminated last line, since more of it may come.
    */
   *split(block: Buffer | undefined, isGrowing = false): Generator<ContentRecord> {
     this.#hashTo(this.#taken);
@@ -137,7 +137,7 @@ export class RecordSplitter {
     return record;
   }
 
-  /** If its quotes do not close, its first line is a record, and the next one begins after that. */
+  /** If quotes do not close, the first line is a bad record, and the next record begins after it. */
   #nextOfCsv(firstEnd: number, isEnd: boolean): ContentRecord | undefined {
     const data = this.#data;
     const from = this.#taken;

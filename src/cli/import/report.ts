@@ -1,20 +1,20 @@
-/** What the user of an import sees: bad lines, setbacks, and on a terminal the progress. */
+/** What an import shows its user: bad lines, setbacks, and progress on a terminal. */
 import { grouped } from "../shared/amounts.ts";
 
 interface ReportOptions {
   readonly write: (text: string) => void;
-  /** Only a terminal gets a progress line. */
+  /** Only terminals show a progress line. */
   readonly isTerminal: boolean;
   readonly now: () => number;
 }
 
 export interface Reading {
   readonly name: string;
-  /** Read by this run. */
+  /** Lines read by this run. */
   readonly lines: number;
   /** Default: lines. */
   readonly unit?: string;
-  /** Of the file on disk. */
+  /** Bytes of the file on disk. */
   readonly readBytes: number;
   readonly sizeBytes: number | undefined;
 }
@@ -36,7 +36,7 @@ export class Report {
     this.#options = options;
   }
 
-  /** Starts a file. `readBytes`: imported earlier, and no part of the rate. */
+  /** Begins a file. `readBytes`: imported earlier, so not part of the rate. */
   begin(readBytes: number): void {
     this.#startedAt = this.#options.now();
     this.#firstBytes = readBytes;
@@ -48,7 +48,7 @@ export class Report {
     if (this.#badLines === SHOWN_BAD_LINES) this.note("Further bad lines are counted, but not shown.");
   }
 
-  /** Reports each reason once in a row, since it affects several requests. */
+  /** Reports consecutive equal reasons once, since a problem affects several requests. */
   setback(reason: string): void {
     if (reason === this.#lastSetback) return;
     this.#lastSetback = reason;

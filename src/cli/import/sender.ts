@@ -1,8 +1,8 @@
 /**
  * Sends events to the service until each is answered.
  *
- * Invariant: an event that was refused, has an unknown outcome, or whose answer was lost is sent again unchanged, with
- * its id: so it counts once, however often it arrives.
+ * Invariant: an event that was refused, has an unknown outcome or whose answer was lost is sent again unchanged, with
+ * its id. So it counts once, however often it arrives.
  */
 import { type Static, Type } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
@@ -33,7 +33,7 @@ export interface Delivery {
   accepted: number;
   duplicates: number;
   invalid: number;
-  /** The first invalid ones, by their positions in the shipment. */
+  /** The first invalid events, by position in the shipment. */
   readonly problems: { readonly position: number; readonly problem: string }[];
 }
 
@@ -54,7 +54,7 @@ const AnswerSchema = Type.Object({
 });
 const ErrorSchema = Type.Object({ error: Type.Object({ message: Type.String() }) });
 
-/** It is not counted, or that is unknown: send it again. */
+/** The events are not counted, or the outcome is unknown: send them again. */
 interface Setback {
   readonly reason: string;
   readonly retryAfterMs: number;
@@ -63,7 +63,7 @@ interface Setback {
 const ANSWER_TIMEOUT_MS = 30_000;
 const FIRST_BACKOFF_MS = 100;
 const MAX_BACKOFF_MS = 10_000;
-/** At most this share longer than the service says, so that retries are spread. */
+/** Waits up to this share longer than the service says, to spread retries. */
 const RETRY_AFTER_JITTER = 0.25;
 const SHOWN_CHARS = 300;
 /** From a service or proxy that is overloaded or temporarily unavailable. */
@@ -79,7 +79,10 @@ export class Sender {
     this.#target = `${options.service.url}/events`;
   }
 
-  /** Throws ImportError if the service refuses it, or retries take too long: how much is counted is unknown then. */
+  /**
+   * Throws ImportError if the service refuses the shipment, or retries take too long. How much is counted is then
+   * unknown.
+   */
   async send({ events, sentAt }: Shipment): Promise<Delivery> {
     const { now, retryForMs, sleep, onSetback } = this.#options;
     const delivery: Delivery = { accepted: 0, duplicates: 0, invalid: 0, problems: [] };
@@ -133,7 +136,7 @@ export class Sender {
   #outcomeOf(response: Response, body: string, eventCount: number): Answered | Setback {
     const { status, headers } = response;
     const value = parsed(body);
-    // 422 with counts: no event is valid.
+    // A 422 with counts: no event is valid.
     if (status === 200 || status === 207 || (status === 422 && Value.Check(AnswerSchema, value))) {
       if (Value.Check(AnswerSchema, value) && doesAddUp(value, eventCount)) {
         return { answer: value, retryAfterMs: retryAfterMs(headers, this.#options.now()) };
@@ -152,7 +155,7 @@ export class Sender {
     const { retryForMs } = this.#options;
     const tries = attempt === 0 ? "once" : `${attempt + 1} times`;
     return (
-      `${this.#target} does not take events (tried ${tries}, for up to ${retryForMs / 1_000} s): ${reason}; ` +
+      `${this.#target} does not accept events (tried ${tries}, for up to ${retryForMs / 1_000} s): ${reason}; ` +
       "run it again when it does: it resumes where it stopped"
     );
   }
@@ -165,7 +168,7 @@ export class Sender {
   }
 }
 
-/** The runtime's own messages address programmers. */
+/** The runtime's own messages are made for programmers. */
 function lossText(error: unknown): string {
   const code = error instanceof Error && "code" in error ? error.code : undefined;
   if (code === "ECONNREFUSED" || code === "ConnectionRefused") return "connection refused (ECONNREFUSED)";
@@ -177,7 +180,7 @@ interface Answered {
   readonly retryAfterMs: number;
 }
 
-/** Adds it to the delivery. Answers what to send again. `positions`: of the sent events. */
+/** Adds the answer to `delivery`, and returns what to send again. `positions`: of the sent events. */
 function take({ answer, retryAfterMs }: Answered, positions: readonly number[], delivery: Delivery) {
   delivery.accepted += answer.accepted;
   delivery.duplicates += answer.duplicates;
@@ -196,7 +199,7 @@ function unstoredIn({ refusals = [], unknowns = [] }: Answered["answer"]) {
   return [...refusals, ...unknowns];
 }
 
-/** Every event has one outcome, and those to send again are named. */
+/** Whether every event has one outcome, and those to send again are named. */
 function doesAddUp(answer: Answered["answer"], eventCount: number): boolean {
   const { events, accepted, duplicates, invalid, refused, unknown, errors } = answer;
   const named = unstoredIn(answer).flatMap(({ indexes }) => indexes);
@@ -211,7 +214,7 @@ function waitFor({ retryAfterMs }: Setback, attempt: number): number {
   return Math.max(toldMs, backoffMs(attempt, FIRST_BACKOFF_MS, MAX_BACKOFF_MS, Math.random));
 }
 
-/** From seconds or a date; else 0. */
+/** Parses seconds or a date; 0 for anything else. */
 function retryAfterMs(headers: Headers, now: number): number {
   const text = headers.get("retry-after") ?? "";
   const at = /^\d{1,9}$/.test(text) ? now + Number(text) * 1_000 : Date.parse(text);

@@ -1,11 +1,11 @@
 /**
- * Records how far contents are imported, in an SQLite file; each change is on disk (fsync) before the next step.
+ * Records in an SQLite file how far contents are imported. Each change is on disk (fsync) before the next step.
  *
- * A content is identified by the hash of everything that was sent of it. So a file is recognized after it was renamed,
- * moved, compressed or appended to; a file that replaced it, or changed in its sent part, is another one. Size, time
+ * A content is identified by the hash of everything sent from it. So a file is recognized after it was renamed, moved,
+ * compressed or appended to. A file that replaced it, or changed in the sent part, is a different content. Size, time
  * and name would show neither.
  *
- * Invariant: the file is locked while it is open, so that two imports never change a record concurrently.
+ * Invariant: the file is locked while it is open, so two imports never change a record concurrently.
  */
 import { Database } from "bun:sqlite";
 import { mkdirSync } from "node:fs";
@@ -21,7 +21,7 @@ export interface Mark {
   readonly chain: Uint8Array;
 }
 
-/** Where events were sent. The same content may be imported into several. */
+/** Where events were sent. The same content may be imported into several targets. */
 export interface Target {
   readonly url: string;
   readonly stream: string;
@@ -30,15 +30,15 @@ export interface Target {
 export interface ImportRecord {
   readonly number: number | undefined;
   readonly path: string;
-  /** The number of first bytes, and their hash, which rules out a content without reading all of it. */
+  /** Length and hash of the content's beginning, to rule out other contents without reading all of them. */
   readonly headBytes: number;
   readonly headSha256: Uint8Array;
   /** All events before it are counted. */
   readonly counted: Mark;
-  /** No event after it was ever sent. The hash covers the content up to there. */
+  /** No event after it was ever sent. The hash covers the content up to here. */
   readonly sentBytes: number;
   readonly sentSha256: Uint8Array;
-  /** No event between `counted` and `sentBytes` was sent earlier, in ms since the epoch. */
+  /** No event between `counted` and `sentBytes` was sent before this time (ms since the epoch). */
   readonly sentAt: number;
 }
 
@@ -85,8 +85,8 @@ export class StateFile {
       this.#database = openDatabase(path);
     } catch (error) {
       const advice = errorText(error).includes("locked")
-        ? "another import is using it: wait for its end, or give this one a --state of its own"
-        : "--state has to be a file of an import, or a new one in a folder that may be written to";
+        ? "another import is using it: wait until it ends, or use another --state"
+        : "--state must be an import's state file, or a new file in a writable folder";
       throw new ImportError(`cannot open the state file ${path}: ${errorText(error)}; ${advice}`);
     }
   }
@@ -96,7 +96,7 @@ export class StateFile {
     return rows.map(({ offset, line, chain, ...record }) => ({ ...record, counted: { offset, line, chain } }));
   }
 
-  /** Answers its number. Throws ImportError. */
+  /** Returns the record's number. Throws ImportError. */
   save({ url, stream }: Target, record: ImportRecord): number {
     const { number, path, headBytes, headSha256, counted, sentBytes, sentSha256, sentAt } = record;
     const { offset, line, chain } = counted;
@@ -119,7 +119,7 @@ export class StateFile {
 function openDatabase(path: string): Database {
   const database = new Database(path, { create: true, strict: true });
   try {
-    // The first write takes the lock, and keeps it.
+    // The first write takes the lock for good.
     database.run("PRAGMA locking_mode = EXCLUSIVE");
     database.run("PRAGMA journal_mode = WAL");
     database.run("PRAGMA synchronous = FULL");

@@ -65,7 +65,7 @@ function dayText(day: number): string {
   return new Date(day * DAY_MS).toISOString().slice(0, 10);
 }
 
-/** Of the last days only, if these are more than one answer may have. */
+/** Covers only the last days if there are more than one answer may have. */
 function whereToSee(url: string, streams: ReadonlySet<string>, days: readonly number[]) {
   const to = days.at(-1)! + 1;
   const range = `from=${dayText(Math.max(days[0]!, to - RANGE_MAX_DAYS))}&to=${dayText(to)}`;

@@ -1,30 +1,31 @@
 /**
- * Keeps freed memory for the next batch. By default the allocator and the garbage collector return pages to the system
- * within a tenth of a second, and request them again: under load that took a third of the server's CPU time. Both read
- * their settings before any code of ours runs, so the process replaces itself (execve).
+ * Makes the allocator keep freed memory for the next batch. By default the allocator and the garbage collector return
+ * pages to the system within a tenth of a second and request them again, which took a third of the server's CPU time
+ * under load. Both read their settings before any of our code runs, so the process replaces itself (execve).
  */
 import { ownCommand } from "./own-command.ts";
 
 /**
- * Measured on two cores, with Redis and MySQL: an event takes the server 36 to 47 µs with the first of these alone, and
- * 24 to 32 with the second as well. The price is some 30 MB more after load.
+ * Measured on two cores with Redis and MySQL: an event takes the server 36 to 47 µs with the first setting alone, 24 to
+ * 32 with the second too, at the price of about 30 MB more after load.
  */
 export const MEMORY_SETTINGS: Readonly<Record<string, string>> = {
   /**
-   * After how many ms the allocator (mimalloc) returns a free segment. With never (-1), memory grew for as long as it
-   * was measured.
+   * After how many ms the allocator (mimalloc) returns a free segment. With -1 (never), memory kept growing throughout
+   * the measurement.
    */
   MIMALLOC_PURGE_DELAY: "60000",
-  /** No search for free pages between used ones each time the event loop waits. */
+  /** Disables the search for free pages between used ones each time the event loop waits. */
   MIMALLOC_PURGE_HOLES: "0",
   /**
-   * No pages of 2 MB. With them a program took 120 MB idle and 170 to 193 at 10,000 events/s, without them 71 and 119
-   * to 133; the CPU time per event was the same within the noise (four runs in turns: 48 to 57 µs, and 45 to 65).
+   * Disables 2 MB pages. With them the process took 120 MB idle and 170 to 193 at 10,000 events/s, without them 71 and
+   * 119 to 133; the CPU time per event was the same within the noise (four alternating runs: 48 to 57 µs, and 45 to
+   * 65).
    */
   MIMALLOC_ALLOW_THP: "0",
 };
 
-/** Does not return if the process is replaced. A setting that is in the environment already stays as it is. */
+/** Does not return if it replaces the process. Settings already in the environment are kept. */
 export function keepFreedMemory(environment: Readonly<Record<string, string | undefined>>): void {
   const areAllSet = Object.keys(MEMORY_SETTINGS).every((name) => environment[name] !== undefined);
   if (areAllSet || process.execve === undefined) return;

@@ -1,7 +1,7 @@
 /**
  * `hourglass serve`: runs the service until it is stopped.
- * Invariant: after SIGTERM or SIGINT it ends within STOP_DEADLINE_MS (and DRAIN_MS), with 0 if everything was closed in
- * order.
+ * Invariant: after SIGTERM or SIGINT it ends within STOP_DEADLINE_MS (plus DRAIN_MS), with status 0 if everything
+ * closed in order.
  */
 import { randomBytes } from "node:crypto";
 import type { Command } from "commander";
@@ -38,14 +38,14 @@ async function serve(config: Config): Promise<void> {
   const worker = process.env[WORKER_VARIABLE];
   const isTerminal = process.stdout.isTTY && process.stderr.isTTY;
   const base = worker === undefined ? null : { worker: Number(worker) };
-  // A terminal shows the banner, and only warnings and errors of the log.
+  // A terminal shows the banner, plus only warnings and errors of the log.
   const level = isTerminal && config.logLevel === "info" ? "warn" : config.logLevel;
   const lines = pino({ level, base }, pino.destination({ dest: 2, sync: true }));
   const clock = systemClock();
   const log = new CalmLog(lines, clock.now);
   if (worker === undefined && config.workers > 1) return await superviseWorkers(config, log, clock);
   let service: Service | undefined;
-  // During the start it just ends: it has accepted nothing yet, and recovery may be interrupted anywhere.
+  // A signal during start-up just ends the process: nothing was accepted yet, and recovery may be interrupted anywhere.
   const stop = stopOnSignal(async () => service?.stop(), log, STOP_DEADLINE_MS + config.drainMs);
   if (worker !== undefined) whenParentEnds(() => void stop("the supervisor ended"));
   const requestLog = config.isEachRequestLogged ? lines : undefined;
@@ -55,14 +55,14 @@ async function serve(config: Config): Promise<void> {
   if (worker === undefined) console.log(banner(service.url, service.stores, config));
 }
 
-/** Not an orderly stop, which would work with the wrong state. */
+/** Not an orderly stop, which would use the wrong state. */
 function endAtOnce({ message, stack }: InvariantError, log: CalmLog): never {
   log.error({ error: message, stack }, "ended: continuing could lose or double events; others adopt the journal");
   log.close();
   process.exit(1);
 }
 
-/** Workers of a killed supervisor would keep the port. */
+/** Stops the worker when its supervisor dies, since it would keep the port. */
 function whenParentEnds(act: () => void): void {
   const supervisor = process.env[SUPERVISOR_VARIABLE];
   const timer = setInterval(() => {
@@ -74,7 +74,7 @@ function whenParentEnds(act: () => void): void {
 
 async function superviseWorkers(config: Config, log: CalmLog, clock: Clock): Promise<never> {
   const { workers } = config;
-  // Shared by all workers, or a visitor without an id would be a different user on each.
+  // Shared by all workers; otherwise a visitor without an id would be a different user on each.
   const environment = { ...process.env, USER_SALT: config.userSalt ?? randomBytes(32).toString("base64url") };
   const supervisor = new Supervisor({ workers, log, command: ownCommand(), environment });
   onStopSignal((why) => {

@@ -1,6 +1,6 @@
 /**
- * One running instance: starts and stops the stores, the pipeline, the sources of events and the HTTP server, in order.
- * Invariant: nothing is written, not even a folder, before the port is known to be free; requests are accepted only
+ * One running instance: starts and stops the stores, the pipeline, the sources of events and the HTTP server in order.
+ * Invariant: nothing is written, not even a folder, before the port is known to be free. Requests are accepted only
  * after the stores were tried.
  */
 import { version } from "../../../package.json";
@@ -27,7 +27,7 @@ import { createAccessStore, createStores, type Stores } from "../../store/open.t
 import { StoreWatch } from "../../store/watch.ts";
 
 const REQUESTS_GRACE_MS = 2_000;
-/** A cold store that does not answer must not keep the service from starting. */
+/** A cold store that does not answer must not prevent the start. */
 const CHECK_TIMEOUT_MS = 2_000;
 
 export interface Service {
@@ -44,7 +44,7 @@ export interface Surroundings {
   readonly siblings?: Siblings | undefined;
 }
 
-/** Throws ConfigError if the port, the certificate or a store cannot be used as configured. */
+/** Throws ConfigError if the port, the certificate or a store can't be used as configured. */
 export async function startService(config: Config, surroundings: Surroundings): Promise<Service> {
   const { log, clock, onBrokenInvariant, requestLog, siblings } = surroundings;
   const { now } = clock;
@@ -78,9 +78,9 @@ export async function startService(config: Config, surroundings: Surroundings): 
     pipeline.leave();
     await Bun.sleep(config.drainMs);
     stopLoopLag();
-    // The sources first, so that their messages in flight are committed and acknowledged.
+    // Stop the sources first, so that their messages in flight are committed and acknowledged.
     await Promise.all(sources.map((source) => source.stop()));
-    // The server last: it closes idle connections, and loses requests that are about to arrive there. Until then events
+    // Stop the server last, since closing idle connections loses requests that are about to arrive. Until then events
     // are refused, and clients are asked to close their connections.
     await pipeline.stop();
     await withDeadline(server.stop(), REQUESTS_GRACE_MS, () => new Error("requests still open")).catch(() => {});
@@ -97,7 +97,7 @@ function certificateOf({ tlsCertFile, tlsKeyFile }: Config): Certificate | undef
   return { cert: readPem("TLS_CERT_FILE", tlsCertFile), key: readPem("TLS_KEY_FILE", tlsKeyFile) };
 }
 
-/** Each shard has a watch of its own: one may be unavailable while the others work. */
+/** Each shard has its own watch: one may be unavailable while the others work. */
 function watchedStores({ mode, hotShards, cold }: Stores, log: Log) {
   const watchOfShard = (shard: number) =>
     hotShards.length === 1 ? new StoreWatch("hot", log) : new StoreWatch("hot", logWith(log, { shard }), shard);
@@ -119,7 +119,7 @@ function logStart(log: Log, url: string, { mode, hotShards, cold }: Stores): voi
 
 async function openHotStores(config: Config, stores: Stores, log: Log): Promise<void> {
   const opened = stores.hotShards.map((hot) => openHotStore(config, stores.mode, hot));
-  // All shards are on the same servers, and give the same warnings.
+  // All shards are on the same servers and give the same warnings.
   const warnings = new Set((await Promise.all(opened)).flat());
   for (const warning of warnings) log.warn({}, warning);
 }
@@ -130,21 +130,21 @@ function refuseIfStrict({ isDurabilityStrict }: Config, warnings: readonly strin
   throw new ConfigError(`STRICT_DURABILITY is 1, but: ${warnings.join(" ")}`);
 }
 
-/** Answers warnings. Throws ConfigError. */
+/** Returns warnings. Throws ConfigError. */
 async function openHotStore(config: Config, mode: Stores["mode"], hot: HotStore): Promise<readonly string[]> {
   try {
     const warnings = await hot.open();
     refuseIfStrict(config, warnings);
     return warnings;
   } catch (error) {
-    // A bad folder stays bad, but Redis may become available: until then events are answered with 503.
+    // A bad folder stays bad, but Redis may become available: until then events get 503.
     if (mode === "embedded" || error instanceof ConfigError) throw new ConfigError(errorText(error));
     return [];
   }
 }
 
 /**
- * Throws ConfigError. Does not wait for a cold store that is unavailable: each shard checks again before it stores
+ * Throws ConfigError. Does not wait for an unavailable cold store, since each shard checks again before it stores
  * anything.
  */
 async function checkColdStore(config: Config, { hotShards, cold }: Stores, log: Log): Promise<void> {
@@ -164,7 +164,7 @@ async function checkColdStore(config: Config, { hotShards, cold }: Stores, log: 
   }
 }
 
-/** Listens as the server will, for a moment. */
+/** Checks that the server will be able to listen. */
 function tryPort(config: Config, certificate: Certificate | undefined): void {
   const { port, host: hostname, workers } = config;
   const tls = certificate === undefined ? {} : { tls: { ...certificate } };
@@ -184,7 +184,7 @@ function listening<T>({ port, host }: Config, listen: () => T): T {
     return listen();
   } catch (error) {
     const advice =
-      "set PORT to a free one (0 takes any), HOST to an address of this machine, and TLS_CERT_FILE and " +
+      "set PORT to a free one (0 picks one), HOST to an address of this machine, and TLS_CERT_FILE and " +
       "TLS_KEY_FILE, if any, to a certificate and its key";
     throw new ConfigError(`Cannot listen on ${host}:${port}: ${errorText(error)}; ${advice}`);
   }
@@ -192,7 +192,7 @@ function listening<T>({ port, host }: Config, listen: () => T): T {
 
 interface RunningAccess {
   readonly access: Access;
-  /** Resolves once the keys were read, or could not be. */
+  /** Resolves once the keys were read, or the attempt failed. */
   start(): Promise<void>;
   stop(): Promise<void>;
 }

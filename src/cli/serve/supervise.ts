@@ -1,6 +1,6 @@
 /**
- * Several processes on one port (SO_REUSEPORT): the kernel spreads connections over them. A worker that dies is
- * replaced after a pause, and the others adopt its journal.
+ * Runs several processes on one port (SO_REUSEPORT); the kernel distributes connections among them. A worker that dies
+ * is replaced after a pause, while the others adopt its journal.
  *
  * Invariant: this process ends only after all its workers.
  */
@@ -9,7 +9,7 @@ import type { Log } from "../../runtime/log.ts";
 import { MetricsExchange } from "./worker-channel.ts";
 
 export const WORKER_VARIABLE = "HOURGLASS_WORKER";
-/** A worker's parent, for as long as the supervisor lives. */
+/** The process id that a worker's parent has while the supervisor lives. */
 export const SUPERVISOR_VARIABLE = "HOURGLASS_SUPERVISOR_PID";
 
 const RESTART_FIRST_MS = 100;
@@ -35,7 +35,7 @@ export class Supervisor {
     this.#options = options;
   }
 
-  /** Answers the exit code once all workers have ended, after stop() or because none can start. */
+  /** Returns the exit code once all workers have ended, after stop() or because none can start. */
   async run(): Promise<number> {
     const { workers } = this.#options;
     const codes = await Promise.all(Array.from({ length: workers }, (_, slot) => this.#keep(slot)));
@@ -48,13 +48,13 @@ export class Supervisor {
     for (const child of this.#children.values()) child.kill(signal);
   }
 
-  /** Starts a worker again each time it ends. Answers the last one's exit code. */
+  /** Restarts a worker each time it ends. Returns the last exit code. */
   async #keep(slot: number): Promise<number> {
     const { log } = this.#options;
     for (let failures = 0; ; ) {
       const startedMs = performance.now();
       const code = await this.#runWorker(slot);
-      // 2: its settings are wrong, as the next one's would be.
+      // Code 2: its settings are wrong, as the next worker's would be.
       if (this.#isStopping || code === 2) return code;
       failures = performance.now() - startedMs > HEALTHY_MS ? 0 : failures + 1;
       const pauseMs = backoffMs(failures, RESTART_FIRST_MS, RESTART_MAX_MS, Math.random);
@@ -74,7 +74,7 @@ export class Supervisor {
     this.#children.set(slot, child);
     const code = await child.exited;
     this.#children.delete(slot);
-    // The signal came before it had a handler.
+    // The signal arrived before the worker had a handler.
     return this.#isStopping && child.signalCode !== null ? 0 : code;
   }
 

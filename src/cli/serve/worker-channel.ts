@@ -1,20 +1,20 @@
 /**
- * Workers exchange metrics through their supervisor: a worker asks, the supervisor asks all others and forwards their
- * answers.
+ * Exchanges metrics among workers through their supervisor: a worker asks, the supervisor asks all others and forwards
+ * their answers.
  *
- * Invariant: a worker that does not answer in time is left out; each question has a deadline at both ends.
+ * Invariant: a worker that does not answer in time is left out. Each question has a deadline at both ends.
  */
 import type { MetricFamilies, Siblings } from "../../http/route-options.ts";
 import { withDeadline } from "../../runtime/deadline.ts";
 
 type Message =
-  /** From a worker: it wants the metrics of the others. */
+  /** A worker requests the metrics of the others. */
   | { readonly kind: "ask"; readonly question: number }
   | { readonly kind: "collect"; readonly question: number }
   | { readonly kind: "own"; readonly question: number; readonly metrics: MetricFamilies }
   | { readonly kind: "answer"; readonly question: number; readonly all: readonly MetricFamilies[] };
 
-/** A scrape is given 10 s by default. */
+/** A scrape has 10 s by default. */
 const COLLECT_DEADLINE_MS = 1_000;
 const ASK_DEADLINE_MS = 2_000;
 
@@ -92,7 +92,7 @@ export function siblingsOf(worker: number, count: number): Siblings {
   };
 }
 
-/** A message to a process that has just ended is lost: the question ends at its deadline. */
+/** A message to a process that has just ended is lost; the question then ends at its deadline. */
 function trySend(channel: Channel, message: Message): void {
   try {
     channel.send(message);

@@ -1,4 +1,4 @@
-/** Numbers in the texts of commands. */
+/** Formats numbers in the output of commands. */
 
 /** 12,345 */
 export function grouped(value: number): string {

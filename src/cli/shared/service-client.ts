@@ -1,9 +1,9 @@
-/** Asks a running service: the one on this machine, if it runs with the same settings, or another. */
+/** Sends requests to a running service: the one on this machine with the same settings, or another one. */
 import type { Config } from "../../settings/settings.ts";
 
 type Listening = Pick<Config, "host" | "port" | "tlsCertFile">;
 
-/** With the address from the settings, even if that means all addresses of the machine. */
+/** Uses the address from the settings, even if it stands for all addresses of the machine. */
 export function listeningUrl({ host, port, tlsCertFile }: Listening): string {
   const protocol = tlsCertFile === undefined ? "http" : "https";
   return `${protocol}://${host.includes(":") ? `[${host}]` : host}:${port}`;
@@ -17,7 +17,7 @@ export class ServiceClient {
   readonly #headers: Readonly<Record<string, string>>;
   readonly #isLocal: boolean;
 
-  /** `url`: undefined for the service on this machine. */
+  /** `url`: defaults to the service on this machine. */
   constructor(config: Listening & Pick<Config, "apiKey">, url?: string) {
     const { host, apiKey } = config;
     const isAnyAddress = host === "0.0.0.0" || host === "::";
@@ -28,7 +28,7 @@ export class ServiceClient {
 
   async ask(path: string, request: BunFetchRequestInit = {}): Promise<Response> {
     const headers = { ...this.#headers, ...(request.headers as Record<string, string> | undefined) };
-    // Bun sends even requests to 127.0.0.1 through HTTP_PROXY, to another machine.
+    // Bun would send even requests to 127.0.0.1 through HTTP_PROXY, to another machine.
     const direct = this.#isLocal ? { proxy: false as unknown as string } : {};
     return await fetch(`${this.url}${path}`, { ...request, ...direct, headers });
   }

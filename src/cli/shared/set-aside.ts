@@ -1,4 +1,4 @@
-/** Commands for what the cold store set aside under numbers: dead letters and poison. Each answers the exit code. */
+/** Lists, replays and drops what the cold store has set aside: dead letters and poison. Returns exit codes. */
 import type { Choice } from "../arguments.ts";
 import { amount } from "./amounts.ts";
 
@@ -7,11 +7,11 @@ interface Numbered {
 }
 
 export interface SetAside<T extends Numbered> {
-  /** The name of one, in messages, and of several. */
+  /** The singular in messages; `several`: the plural. */
   readonly what: string;
   readonly several: string;
   readonly perRead: number;
-  /** In the order of their numbers, those above `after`. */
+  /** Ordered by number, above `after`. */
   read(after: number, limit: number): Promise<readonly T[]>;
   text(one: T): string;
 }
@@ -26,7 +26,7 @@ export async function listAll<T extends Numbered>(setAside: SetAside<T>, isJson:
   return 0;
 }
 
-/** `replay` answers why one is refused; undefined if it counts now, "replayed" if another replay was faster. */
+/** `replay` returns why one is refused, "replayed" if another replay was faster, or undefined if it counts now. */
 export async function replayChosen<T extends Numbered>(
   setAside: SetAside<T>,
   choice: Choice,
@@ -44,7 +44,7 @@ export async function replayChosen<T extends Numbered>(
   return refused === 0 && isAll(choice, replayed) ? 0 : 1;
 }
 
-/** `drop` answers false if there was nothing to drop. */
+/** `drop` returns false if there was nothing to drop. */
 export async function dropChosen<T extends Numbered>(
   setAside: SetAside<T>,
   choice: Choice,
@@ -71,7 +71,7 @@ async function* chosen<T extends Numbered>(setAside: SetAside<T>, { numbers, all
   for (const number of numbers) {
     const [one] = await setAside.read(number - 1, 1);
     if (one?.number === number) yield one;
-    else console.error(`There is no ${setAside.what} ${number}: was it replayed or dropped before?`);
+    else console.error(`There is no ${setAside.what} ${number}: it may have been replayed or dropped before`);
   }
 }
 

@@ -1,4 +1,4 @@
-/** Opens the stores for commands, beside a service that may be running. */
+/** Opens the stores for commands, which may run beside a service. */
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { type Config, ConfigError } from "../../settings/settings.ts";
@@ -11,22 +11,22 @@ import { type ColdPlace, coldPlaceOf, coldPlaceWithReplicaOf, coldStoreAt } from
 
 export interface OpenStores {
   readonly cold: ColdStore;
-  /** Undefined in embedded mode: it is in the service's memory. */
+  /** Undefined in embedded mode, where it is in the service's memory. */
   readonly hotShards: readonly HotStore[] | undefined;
 }
 
-/** A command that only reads must not create the stores of an empty folder. Throws ConfigError. */
+/** A command that only reads must not create stores in an empty folder. Throws ConfigError. */
 export function requireData({ redisUrl, dataDir }: Config): void {
   if (redisUrl !== undefined || existsSync(join(dataDir, COLD_FILE))) return;
   throw new ConfigError(
-    `DATA_DIR is '${dataDir}', and ${resolve(dataDir)} holds no data of Hourglass: set DATA_DIR to the folder of the ` +
+    `DATA_DIR is '${dataDir}', and ${resolve(dataDir)} has no Hourglass data: set DATA_DIR to the folder of the ` +
       "service, or REDIS_URL and MYSQL_URL",
   );
 }
 
 /**
- * Throws HotUnavailableError, ColdUnavailableError, or ConfigError if the stores are divided into other shards, or do
- * not belong together.
+ * Throws HotUnavailableError, ColdUnavailableError, or ConfigError if the number of shards differs or the stores do not
+ * belong together.
  */
 export async function withStores<T>(config: Config, work: (stores: OpenStores) => Promise<T>): Promise<T> {
   requireData(config);
@@ -43,12 +43,12 @@ export async function withStores<T>(config: Config, work: (stores: OpenStores) =
   }
 }
 
-/** Without the hot store: Redis may be down. Throws ColdUnavailableError. */
+/** Works while Redis is down. Throws ColdUnavailableError. */
 export async function withColdStore<T>(config: Config, work: (cold: ColdStore) => Promise<T>): Promise<T> {
   return await withColdStoreAt(coldPlaceOf(config), work);
 }
 
-/** Like withColdStore(), with reads of the past from a replica if there is one. */
+/** Like withColdStore(), but reads the past from a replica if there is one. */
 export async function withPast<T>(config: Config, work: (cold: ColdStore) => Promise<T>): Promise<T> {
   requireData(config);
   return await withColdStoreAt(coldPlaceWithReplicaOf(config), work);

@@ -1,7 +1,7 @@
 /**
- * Counts the hours that a step begins or ends within: from their rows, since the aggregate of an hour has no parts.
- * Invariant: users of a part are a sketch, as those of whole hours are, so that they can be united. Of a step that has
- * no whole hour only their numbers stay: the sketches of 10,000 steps would take 320 MB.
+ * Counts hours that contain the start or end of a step from their rows, since an hour's aggregate can't be split.
+ * Invariant: the users of a part are a sketch, like those of whole hours, so that they can be merged. A step without a
+ * whole hour keeps only their numbers: the sketches of 10,000 steps would take 320 MB.
  */
 import type { StreamSelection } from "../../domain/stream-rules.ts";
 import type { Steps } from "../../domain/time-steps.ts";
@@ -10,10 +10,10 @@ import { type UserCounts, UserSketches } from "../../domain/unique-users/user-sk
 import type { UserRow } from "../../store/cold.ts";
 import type { MissingRows, RangeReader } from "./range-reader.ts";
 
-/** Of the rows of one request: reading them takes about 2 s, and exact users up to 100 MB. */
+/** Rows per request: reading them takes about 2 s, and exact users take up to 100 MB. */
 export const ROWS_MAX = 1_000_000;
 
-/** The message says which ranges can be counted from their rows. */
+/** The message says which ranges can be counted from rows. */
 export class NotCountableError extends Error {
   override readonly name = "NotCountableError";
 }
@@ -24,7 +24,7 @@ interface StepPart {
   users: UserSketches | UserCounts;
 }
 
-/** Undefined if no hour is cut. Throws as RangeReader does, or NotCountableError. */
+/** Undefined if no hour is cut. Throws like RangeReader, or NotCountableError. */
 export async function readCutHours(
   ranges: RangeReader,
   steps: Steps,
@@ -50,7 +50,7 @@ export class CutHours {
     this.#hash = hash;
   }
 
-  /** By hour. */
+  /** Rows must come in order of their hours. */
   add({ hour, at, kind, user }: UserRow): void {
     this.#rowCount += 1;
     if (this.#rowCount > ROWS_MAX) throw tooManyRows();
@@ -84,7 +84,7 @@ export class CutHours {
     }
   }
 
-  /** Erased events count in the first step that has a part of their hour: their times are unknown. */
+  /** Counts erased events in the first step that overlaps their hour, since their times are unknown. */
   note(missing: MissingRows): void {
     this.#missing = missing;
     for (const { hour, clicks, impressions } of missing.erased) {
@@ -95,7 +95,7 @@ export class CutHours {
     }
   }
 
-  /** Why events or users may be missing. `active`: cut hours that have events, and these events in all. */
+  /** Why events or users may be missing. `active`: the cut hours with events, and the number of those events. */
   lacks(active: { readonly hours: readonly number[]; readonly eventCount: number }) {
     const { erased, rowsFrom } = this.#missing;
     if (active.hours.some((hour) => hour < rowsFrom)) throw rowsNotRetained(rowsFrom);

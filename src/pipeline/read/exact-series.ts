@@ -1,7 +1,7 @@
 /**
  * A series whose users are counted exactly, from the rows.
- * Invariants: an answer that lacks rows says so, or is refused: it would be a smaller number that looks like the whole.
- * Rows come by hour, so that only the users of an hour's steps are held beside those of the whole range.
+ * Invariants: an answer that lacks rows says so or is refused, since it would look complete. Rows come in order of
+ * their hours, so that only the users of open steps are held besides those of the whole range.
  */
 
 import type { Kind } from "../../domain/event.ts";
@@ -13,7 +13,7 @@ import { NotCountableError, ROWS_MAX, rowsNotRetained } from "./cut-hours.ts";
 import type { RangeReader } from "./range-reader.ts";
 import { noSums, type Series, type SeriesTally, type Sums } from "./series-tally.ts";
 
-/** `counted`: the same range by its aggregates. Throws as RangeReader does, or NotCountableError. */
+/** `counted`: the same range, counted from aggregates. Throws like RangeReader, or NotCountableError. */
 export async function readExactSeries(
   ranges: RangeReader,
   steps: Steps,
@@ -36,7 +36,7 @@ export async function readExactSeries(
 
 const KIND_BITS: Readonly<Record<Kind, number>> = { click: 1, impression: 2 };
 
-/** The distinct users of the events that it is given, in all and by kind. */
+/** The distinct users of the added events, in total and by kind. */
 class Users {
   readonly #kinds = new Map<string, number>();
   readonly #countOf: Record<Kind, number> = { click: 0, impression: 0 };
@@ -60,7 +60,7 @@ class ExactTally {
   readonly #total = noSums();
   readonly #users = new Users();
   readonly #open = new Map<number, Users>();
-  /** Of all rows, also those outside the steps. */
+  /** Counts all rows, including those outside the steps. */
   eventCount = 0;
 
   constructor(steps: Steps) {
@@ -90,7 +90,7 @@ class ExactTally {
     return users;
   }
 
-  /** Erased events, whose users and times are unknown, count in the first step that has a part of their hour. */
+  /** Counts erased events, whose users and times are unknown, in the first step that overlaps their hour. */
   addErased({ hour, clicks, impressions }: ErasedHour): void {
     this.eventCount += clicks + impressions;
     const step = this.#steps.indexAt(Math.max(hour, this.#steps.from))!;

@@ -1,12 +1,12 @@
 /**
- * Reads hours. One shard is read in groups: reads that arrive while one is in flight form the next. Of several shards,
- * what each holds is read with its sketches, so that unique users are those of the union. The cold store has the parts
- * that no hot store holds, or that an unavailable one does not tell.
+ * Reads hours. With one shard, reads that arrive while one is in flight form the next group. With several shards, each
+ * shard's part is read with its sketches, so that unique users are those of the union. The cold store supplies the
+ * parts that no hot store holds, or whose hot store is unavailable.
  *
  * Invariants:
- * - A reading is sent only after it was requested, so it sees every event acknowledged before that. Requests during a
- *   reading of the same hour share the next one.
- * - No part of an hour is taken from both stores: each shard's comes from the hot one if that holds it, else the cold.
+ * - A read is sent only after it was requested, so it sees every event acknowledged before the request. Requests that
+ *   arrive during a read of the same hour share the next one.
+ * - A shard's part comes from one store: from the hot store if it holds the part, else from the cold store.
  */
 import { HOUR_MS, type HourCounts, type HourKey, hourKeyName } from "../../domain/event.ts";
 import { type HourRecord, type HourTotals, sumOfHours } from "../../domain/hour-range.ts";
@@ -29,12 +29,12 @@ export interface HourReader {
 }
 
 export interface HourAnswer extends HourCounts {
-  /** True if the hot store is unavailable or has lost data: events that are not flushed yet may be missing. */
+  /** The hot store is unavailable or lost data, so unflushed events may be missing. */
   readonly isDegraded: boolean;
 }
 
 const NO_COUNTS: HourCounts = { clicks: 0, impressions: 0, uniqueUsers: 0 };
-/** Keys in one hot read: up to 60 µs of Redis each, where clickers and viewers have to be merged. */
+/** Keys per hot read: each takes Redis up to 60 µs if clickers and viewers must be merged. */
 const GROUP_LIMIT = 100;
 
 interface HotAnswer {
@@ -58,7 +58,7 @@ export class SingleShardReader implements HourReader {
   readonly #waiting = new Map<string, Waiting<HotAnswer>>();
   #isReading = false;
 
-  /** `shards`: the one. */
+  /** `shards`: exactly one. */
   constructor(parts: ReaderParts) {
     this.#parts = parts;
   }
@@ -104,7 +104,7 @@ export class SingleShardReader implements HourReader {
     while (this.#waiting.size > 0) {
       const group = [...this.#waiting.values()].slice(0, GROUP_LIMIT);
       for (const { key } of group) this.#waiting.delete(hourKeyName(key.stream, key.hour));
-      // As it is now, when the read is sent: what the store loses after that it answers as uninitialized.
+      // Taken as the read is sent: if the store loses data later, it answers "uninitialized".
       const { hot, isRecovering: isDegraded } = shards[0]!;
       try {
         const keys = group.map(({ key }) => key);
@@ -120,7 +120,7 @@ export class SingleShardReader implements HourReader {
   }
 }
 
-/** With its sketches: as a range, since a read of one hour shows only their counts. Throws HotUnavailableError. */
+/** The hour with its sketches. Read as a range, since read() returns only counts. Throws HotUnavailableError. */
 export async function readHeldHour(
   hot: HotStore,
   { hour, stream }: HourKey,
@@ -132,21 +132,21 @@ export async function readHeldHour(
   return shown[0] ?? (hour >= freshFrom ? "empty" : "absent");
 }
 
-/** Distinct hours that are read at a time. */
+/** Distinct hours read at a time. */
 const READINGS_MAX = 16;
 /**
- * Merging the sketches takes up to 0.2 ms a shard. So after a reading the next one of the same hour waits three times
- * as long as that took: three quarters of this process are left to events. But no longer than this.
+ * Merging sketches takes up to 0.2 ms per shard. The next read of the same hour waits three times as long as the last
+ * one took (but at most REST_MAX_MS), which leaves three quarters of this process to events.
  */
 const REST_SHARE = 3;
 const REST_MAX_MS = 50;
 
-/** Of a shard; "silent" if its hot store is unavailable. */
+/** One shard's answer; "silent" if its hot store is unavailable. */
 type Part = HourRecord | "empty" | "absent" | "silent";
 
 interface HotParts {
   readonly parts: readonly Part[];
-  /** As it was when the reading was sent. */
+  /** As of the moment the read was sent. */
   readonly isRecovering: boolean;
 }
 
@@ -154,7 +154,7 @@ export class MergingReader implements HourReader {
   readonly #parts: ReaderParts;
   readonly #readings = new Slots(READINGS_MAX, Number.POSITIVE_INFINITY);
   readonly #waiting = new Map<string, Waiting<HourAnswer>>();
-  /** Hours that are being read, or wait for their next reading. */
+  /** Hours being read, or waiting for their next read. */
   readonly #underWay = new Set<string>();
 
   constructor(parts: ReaderParts) {
@@ -175,7 +175,7 @@ export class MergingReader implements HourReader {
     return waiting.promise;
   }
 
-  /** Until no request waits. Never rejects. */
+  /** Repeats until no request waits. Never rejects. */
   async #readAgain(name: string): Promise<void> {
     const { clock } = this.#parts;
     for (;;) {
@@ -183,7 +183,7 @@ export class MergingReader implements HourReader {
       const startMs = clock.monotonicMs();
       const waiting = this.#waiting.get(name)!;
       this.#waiting.delete(name);
-      // Given back before the cold store is read: while that is slow, hours that do not need it go on.
+      // Released before the cold store is read: while that is slow, hours that do not need it continue.
       const hot = this.#readHot(waiting.key).finally(() => this.#readings.give(1));
       await this.#complete(waiting.key, hot).then(waiting.resolve, waiting.reject);
       if (!this.#waiting.has(name)) break;
@@ -194,7 +194,7 @@ export class MergingReader implements HourReader {
   }
 
   async #readHot(key: HourKey): Promise<HotParts> {
-    // As it is now, when the reading is sent: what a store loses after that it answers as uninitialized.
+    // Taken as the read is sent: if a store loses data later, it answers "uninitialized".
     const { shards, metrics, clock } = this.#parts;
     const isRecovering = shards.some((shard) => shard.isRecovering);
     const parts = await timed(clock, metrics.hotReadSeconds, () =>
@@ -220,7 +220,7 @@ export class MergingReader implements HourReader {
   async #readCold(key: HourKey, from: readonly ReadShard[]): Promise<HourTotals | undefined> {
     if (from.length === 0) return undefined;
     const { shards, cold, metrics, clock } = this.#parts;
-    // All parts if none is held: should there be shards beyond the settings, they are counted, too.
+    // All parts if no shard holds any: this also counts shards beyond REDIS_SHARDS, should there be some.
     const numbers = from.length < shards.length ? from.map(({ number }) => number) : undefined;
     return await timed(clock, metrics.coldReadSeconds, () => cold.read(key, numbers));
   }

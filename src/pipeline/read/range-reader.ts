@@ -1,12 +1,13 @@
 /**
- * Reads ranges of hours: what the hot store holds is read from there, since only it has what is not flushed yet, and
- * the rest from the cold store.
+ * Reads ranges of hours: from the hot store what it holds, since only it has unflushed events, and the rest from the
+ * cold store.
  *
- * Invariants, for each shard separately:
- * - The hot store is read first. An hour that it does not hold then has nothing in any journal, so that the cold store,
- *   read after it, has all of it; also if the hour was retired in between.
- * - No hour is taken from both. A shard whose hot store is unavailable is read from the cold store alone.
- * - At most AT_ONCE ranges are read at a time, and WAITING_MAX wait: one may take a second of this process.
+ * Invariants, per shard:
+ * - The hot store is read first. No journal has events of an hour that it does not hold, so the cold store, read later,
+ *   has all of it, even if the hour was retired in between.
+ * - No hour is taken from both stores. If a shard's hot store is unavailable, all of its hours come from the cold
+ *   store.
+ * - At most AT_ONCE ranges are read at a time, and WAITING_MAX wait: one may take this process a second.
  */
 import { HOUR_MS, hourKeyName } from "../../domain/event.ts";
 import type { HourRange, HourRecord } from "../../domain/hour-range.ts";
@@ -32,41 +33,41 @@ type RangeStore = ReadStore &
   Pick<ColdStore, "dataSet">;
 
 interface RangeShard extends ReadShard {
-  /** Resolves once the events that this process has committed are rows, or will not be soon. Never rejects. */
+  /** Resolves once this process's committed events are rows, or when that will take too long. Never rejects. */
   flushCommitted(): Promise<void>;
 }
 
 export interface Tally {
   add(hour: HourRecord): void;
-  /** Everything added from now on is of this hour or later ones. */
+  /** Everything added later is of this hour or after it. */
   settleBefore(hour: number): void;
 }
 
 interface RangeAnswer<T> {
   readonly tally: T;
-  /** True if the hot store is unavailable or has lost data: events that are not flushed yet may be missing. */
+  /** The hot store is unavailable or lost data, so unflushed events may be missing. */
   readonly isDegraded: boolean;
 }
 
 export interface MissingRows {
   readonly erased: readonly ErasedHour[];
-  /** Earlier hours may lack rows, or have none. */
+  /** Earlier hours may lack some or all rows. */
   readonly rowsFrom: number;
 }
 
-/** The range has more than one query reads. */
+/** The range exceeds what one query may read. */
 export class RangeTooLargeError extends Error {
   override readonly name = "RangeTooLargeError";
 }
 
 const AT_ONCE = 2;
 const WAITING_MAX = 32;
-/** Hours of streams in one range, in each shard: some seconds of reading. */
+/** Stream-hours per range and shard: a few seconds of reading. */
 const HOURS_MAX = 500_000;
 
 interface Held {
   readonly names: ReadonlySet<string>;
-  /** What has to be read from the cold store; undefined if nothing. */
+  /** The part to read from the cold store; undefined if none. */
   readonly absent: HourRange | undefined;
 }
 
@@ -104,7 +105,7 @@ export class RangeReader {
     return wasRecovering || this.#isRecovering ? { ...answer, isDegraded: true } : answer;
   }
 
-  /** Starts again without a shard whose hot store failed: what that had shown may be incomplete. */
+  /** Starts over without a shard whose hot store failed, since its hours may have been incomplete. */
   async #readAll<T extends Tally>(range: HourRange, newTally: () => T): Promise<RangeAnswer<T>> {
     const silent = new Set<ReadShard>();
     for (;;) {
@@ -121,29 +122,29 @@ export class RangeReader {
     }
   }
 
-  /** How users enter sketches. Throws ColdUnavailableError. */
+  /** The hash by which users enter sketches. Throws ColdUnavailableError. */
   async userHash(): Promise<UserHash> {
     this.#userHash ??= new UserHash((await this.#cold.dataSet()).userKey);
     return this.#userHash;
   }
 
   /**
-   * Shows the rows of these hours, and answers which are missing. What other instances have not flushed yet is not
-   * among them. Throws as read() does.
+   * Passes the rows of these hours to `visit`, and returns which rows are missing. Events that other instances have not
+   * flushed are not included. Throws like read().
    */
   readUsers(range: UsersRange, visit: (row: UserRow) => void): Promise<MissingRows> {
     return this.#turns.use(async () => {
       await Promise.all(this.#shards.map((shard) => shard.flushCommitted()));
-      // Before the rows: one that is erased between the two is then missing, and not counted twice.
+      // Before the rows: a row erased in between is then missing, not counted twice.
       const erased = await this.#cold.erasedRows(range);
       await this.#cold.readUsers(range, visit);
-      // After the rows: what was deleted meanwhile is known by then.
+      // After the rows: the bounds then cover everything deleted meanwhile.
       const { rowsFrom } = await this.#cold.retained();
       return { erased, rowsFrom };
     });
   }
 
-  /** Reads what the shards do not hold; everything of those that are not in `held`. */
+  /** Reads what the shards do not hold: everything of shards that are not in `held`. */
   async #readCold(
     range: HourRange,
     tally: Tally,
@@ -161,7 +162,7 @@ export class RangeReader {
       if (hour > last) tally.settleBefore(hour);
       last = hour;
       const part = parts[shard];
-      // A shard beyond the settings: then the hot stores have shown nothing of any.
+      // A shard beyond REDIS_SHARDS; then no hot store returned any hour.
       if (part === undefined) return add(record);
       if (part.absent === undefined || hour < part.absent.from || hour >= part.absent.to) return;
       if (!part.names.has(hourKeyName(stream, hour))) add(record);
@@ -203,7 +204,7 @@ function bounded(tally: Tally, max: number): (hour: HourRecord) => void {
   };
 }
 
-/** What has to be read from the cold store; undefined if the hot store has shown everything. */
+/** The part to read from the cold store; undefined if the hot store holds everything. */
 function absentPart(range: HourRange, freshFrom: number, held: ReadonlySet<string>): HourRange | undefined {
   const { streams } = range;
   let { from } = range;

@@ -1,7 +1,7 @@
 /**
- * The sums of a range, step by step and in all.
- * Invariants: unique users of a step, and of the whole, are those of the union of the hours' sketches, kind by kind.
- * A step that is settled keeps its numbers alone: the sketches of 10,000 would take 320 MB.
+ * The sums of a range, by step and in total.
+ * Invariants: a step's unique users, and the total's, are counted from the union of the hours' sketches, by kind. A
+ * settled step keeps only its numbers: the sketches of 10,000 steps would take 320 MB.
  */
 import type { HourRecord } from "../../domain/hour-range.ts";
 import type { Steps } from "../../domain/time-steps.ts";
@@ -14,7 +14,7 @@ export interface Sums {
   impressions: number;
   uniqueUsers: number;
   uniqueClickers: number;
-  /** Users with an impression. A user with both counts in both. */
+  /** Users with an impression. A user with both kinds counts in both numbers. */
   uniqueViewers: number;
 }
 
@@ -38,7 +38,7 @@ export class SeriesTally implements Tally {
   readonly #activeHours = new Map<number, number>();
   readonly #cut: CutHours | undefined;
 
-  /** `cut`: of these steps. Without it hours that are cut count nowhere. */
+  /** `cut`: the cut hours of `steps`; without it they are not counted. */
   constructor(steps: Steps, cut?: CutHours) {
     this.#steps = steps;
     this.#rows = Array.from(steps.starts, noSums);
@@ -78,7 +78,7 @@ export class SeriesTally implements Tally {
     this.#open.delete(step);
   }
 
-  /** Once everything is read. Throws NotCountableError if the rows of a cut hour are not retained. */
+  /** Call it once everything is read. Throws NotCountableError if the rows of a cut hour are not retained. */
   series(): Series {
     for (const step of this.#open.keys()) this.#settle(step);
     const isCut = (hour: number) => this.#steps.indexOfHour(hour) === undefined;
@@ -95,7 +95,7 @@ export class SeriesTally implements Tally {
     return [...this.#activeHours.keys()];
   }
 
-  /** Of all hours that it was given, also those outside the steps. */
+  /** Includes events outside the steps. */
   get eventCount(): number {
     return this.#eventsOf(this.activeHours());
   }

@@ -1,8 +1,8 @@
 /**
- * The sums of a range for each stream, or each branch of streams: names are levels separated by dots, and `depth` is
- * the number of levels that make a branch.
- * Invariants: unique users of a branch are those of the union of its streams' sketches, kind by kind. At most
- * GROUPS_MAX streams or branches are held, since each may take 32 KB.
+ * The sums of a range by stream, or by branch: names are levels separated by dots, and a branch is the first `depth`
+ * levels.
+ * Invariants: a branch's unique users are counted from the union of its streams' sketches, by kind. At most GROUPS_MAX
+ * streams or branches are held, since each may take 32 KB.
  */
 import type { HourRecord } from "../../domain/hour-range.ts";
 import { type UserCounts, UserSketches } from "../../domain/unique-users/user-sketches.ts";
@@ -28,13 +28,13 @@ export class StreamsTally implements Tally {
   readonly #groups = new Map<string, Group>();
   readonly #users = new UserSketches();
 
-  /** Infinity: every stream by itself. */
+  /** Infinity: every stream separately. */
   constructor(depth: number) {
     this.#depth = depth;
   }
 
   add({ stream, hour, clicks, impressions, users }: HourRecord): void {
-    // The hot store may hold an hour for which no event was counted.
+    // The hot store may hold an hour without any events.
     if (clicks + impressions === 0) return;
     const group = this.#groupOf(branchOf(stream, this.#depth));
     group.clicks += clicks;

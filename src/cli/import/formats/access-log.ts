@@ -1,8 +1,8 @@
 /**
- * A line of an access log in the common or the combined format, with the variations of real servers: a virtual host
- * first, a list of addresses, a user that is empty, quoted, or has blanks.
+ * Reads access logs in the common or combined format, with the variations of real servers: a leading virtual host, a
+ * list of addresses, a user that is empty, quoted, or contains spaces.
  *
- * Invariant: a line that is truncated before the end of its referrer is refused: it could count as the wrong kind.
+ * Invariant: a line truncated before the end of its referrer is refused, since it could count as the wrong kind.
  */
 import { isIP } from "node:net";
 import { type LogTimes, lineOf, QUOTED, type ReadLine, withoutPort } from "./log-line.ts";
@@ -10,7 +10,7 @@ import { type LogTimes, lineOf, QUOTED, type ReadLine, withoutPort } from "./log
 const TIME_AND_REQUEST = /\[(\d\d\/[A-Z][a-z]{2}\/\d{4}:\d\d:\d\d:\d\d [+-]\d{4})\] (?=")/;
 /** Request, status, bytes; in the combined format referrer and agent; then anything. */
 const REST = new RegExp(`^${QUOTED} (\\d{3}) (?:\\d+|-)(?: ${QUOTED}(?: ${QUOTED})?(?: .*)?| [^"].*)?$`);
-/** An address, no identity, a user without blanks. */
+/** An address, no identity, a user without spaces. */
 const PLAIN_CLIENT = /^([^\s,:]+) - \S+ $/;
 const HOST_AND_PORT = /^[^\s:]+:\d+$/;
 

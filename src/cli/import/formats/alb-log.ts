@@ -1,4 +1,4 @@
-/** A line of an AWS Application Load Balancer's access log. It holds no referrer. */
+/** Reads access logs of AWS Application Load Balancers, which have no referrer. */
 import { type LogTimes, lineOf, QUOTED, type ReadLine } from "./log-line.ts";
 
 /** Type, time, balancer, client:port, target, three durations, status, target's status, two sizes, request, agent. */

@@ -1,5 +1,5 @@
 /**
- * A log with a format string, as in nginx' `log_format` or Apache's `LogFormat`:
+ * Reads logs described by a format string like nginx' `log_format` or Apache's `LogFormat`:
  *
  *   $remote_addr [$time_local] "$request" $status "$http_referer"     or     %h [%t] "%r" %>s "%{Referer}i"
  *
@@ -20,7 +20,7 @@ const NAMES: Readonly<Record<string, keyof LogParts>> = {
 };
 
 interface Value {
-  /** Undefined if it is not used. */
+  /** Undefined if the value is ignored. */
   readonly part: keyof LogParts | undefined;
   /** The text after it; "" at the end of the line. */
   readonly behind: string;
@@ -59,7 +59,7 @@ function partsOf(text: string, start: string, values: readonly Value[]): LogPart
   return at === text.length ? parts : undefined;
 }
 
-/** A quoted value may hold escaped quotes. */
+/** A quoted value may contain escaped quotes. */
 function endOf(text: string, from: number, behind: string): number {
   let end = text.indexOf(behind, from);
   while (behind.startsWith('"') && end > from && text[end - 1] === "\\") end = text.indexOf(behind, end + 1);

@@ -1,4 +1,4 @@
-/** A log of JSON objects: Caddy's, Traefik's, nginx' with its variables as members, or any other by a map of fields. */
+/** Reads logs of JSON objects: Caddy's, Traefik's, nginx' with its variable names, or others by a map of fields. */
 import { type LogParts, type LogTimes, lineOf, type ReadLine } from "./log-line.ts";
 
 type Field = keyof LogParts;
@@ -39,7 +39,7 @@ export function jsonLogReader(times: LogTimes, fields: FieldMap): ReadLine {
   };
 }
 
-/** nginx without `escape=json` writes \x22 for a quote, which is no JSON. */
+/** nginx without `escape=json` writes quotes as \x22, which is not JSON. */
 function parsed(text: string): object | undefined {
   return objectIn(text) ?? objectIn(text.replace(/\\x([0-9A-F]{2})/g, "\\u00$1"));
 }
@@ -53,7 +53,7 @@ function objectIn(text: string): object | undefined {
   }
 }
 
-/** Of several values, such as Caddy's of a header, the first. */
+/** The first of several values, such as those of a header in Caddy's logs. */
 function textAt(value: object, path: readonly string[]): string | undefined {
   let at: unknown = value;
   for (const name of path) at = (at as Record<string, unknown> | null | undefined)?.[name];
@@ -61,12 +61,12 @@ function textAt(value: object, path: readonly string[]): string | undefined {
   return typeof first === "string" || typeof first === "number" ? String(first) : undefined;
 }
 
-/** Caddy also logs an error with its request, which has a line of its own. */
+/** Caddy logs an error together with its request, which also has its own line. */
 function isMessageOnRequest({ logger }: { readonly logger?: unknown }): boolean {
   return typeof logger === "string" && logger.startsWith("http.") && !logger.startsWith("http.log.access");
 }
 
-/** Caddy writes its other messages into the same log. */
+/** Caddy writes other messages to the same log. */
 function isOtherMessage(value: object): boolean {
   const { level, logger = "", request } = value as { level?: unknown; logger?: unknown; request?: unknown };
   return level !== undefined && request === undefined && !String(logger).startsWith("http.log.access");

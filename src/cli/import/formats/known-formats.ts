@@ -1,4 +1,4 @@
-/** All formats of an import, with their names for --format, help, and readers. */
+/** All import formats: their names for --format, help and readers. */
 import { TimeZone } from "../../../domain/time-zone.ts";
 import { accessLogReader } from "./access-log.ts";
 import { albReader } from "./alb-log.ts";
@@ -8,7 +8,7 @@ import { LogTimes, type ReadLine } from "./log-line.ts";
 import { w3cReader } from "./w3c-log.ts";
 
 export interface LogOptions {
-  /** Of times without an offset; undefined: refuse them. */
+  /** For times without an offset; undefined: refuse them. */
   readonly zone?: TimeZone | undefined;
   readonly fields?: FieldMap | undefined;
   readonly logFormat?: string | undefined;
@@ -17,9 +17,9 @@ export interface LogOptions {
 interface KnownFormat {
   readonly name: string;
   readonly help: string;
-  /** For logs, whose lines are requests. Undefined if its records are events. */
+  /** For logs, whose lines are requests. Undefined if the records are events. */
   readonly reader?: (options: LogOptions, columns: readonly string[]) => ReadLine;
-  /** It is recognized by its header, not by its other lines. */
+  /** Recognized by its header, not by its other lines. */
   readonly hasHeader?: true;
 }
 
@@ -44,27 +44,27 @@ const KNOWN_FORMATS = [
   {
     name: "w3c",
     help: "W3C extended: IIS, CloudFront",
-    // Its definition says UTC.
+    // The format is defined in UTC.
     reader: ({ zone = UTC }, columns) => w3cReader(columns, new LogTimes(zone)),
     hasHeader: true,
   },
   {
     name: "csv",
-    help: "a header that names timestamp, user, event, and perhaps stream, id; separated by comma, semicolon or tab",
+    help: "with a header of timestamp, user, event, optionally stream, id; separated by comma, semicolon or tab",
     hasHeader: true,
   },
-  { name: "ndjson", help: "a JSON object a line, with those members" },
+  { name: "ndjson", help: "one JSON object per line, with those members" },
 ] as const satisfies readonly KnownFormat[];
 
 export type KnownName = (typeof KNOWN_FORMATS)[number]["name"];
-/** custom: as --log-format describes it. */
+/** custom: described by --log-format. */
 export type Format = KnownName | "custom";
 
 const FORMATS: readonly (KnownFormat & { readonly name: KnownName })[] = KNOWN_FORMATS;
 export const FORMAT_NAMES = FORMATS.map(({ name }) => name);
 export const FORMATS_HELP = FORMATS.map(({ name, help }) => `  ${name.padEnd(8)}${help}`).join("\n");
 
-/** Undefined if the records of the format are events, and not requests. Throws ImportError. */
+/** Undefined if the format's records are events, not requests. Throws ImportError. */
 export function logReaderOf(
   { format, columns }: { readonly format: Format; readonly columns: readonly string[] },
   options: LogOptions,
@@ -77,7 +77,7 @@ export function isLog(format: Format): boolean {
   return format === "custom" || FORMATS.some(({ name, reader }) => name === format && reader !== undefined);
 }
 
-/** Readers of the logs without a header, which are recognized by their lines. */
+/** Readers of headerless logs, which are recognized by their lines. */
 export function headerlessLogs(options: LogOptions): readonly (readonly [KnownName, ReadLine])[] {
   return FORMATS.flatMap(({ name, reader, hasHeader }) =>
     reader === undefined || hasHeader ? [] : [[name, reader(options, [])] as const],

@@ -7,9 +7,9 @@ import { w3cFields } from "./w3c-log.ts";
 
 export interface Layout {
   readonly format: Format;
-  /** The start of its first record, after a byte order mark and, in CSV, the header. */
+  /** The start of the first record, after a byte order mark and, in CSV, the header. */
   readonly start: { readonly offset: number; readonly line: number };
-  /** The names of its fields, in CSV and W3C logs. */
+  /** Field names, in CSV and W3C logs. */
   readonly columns: readonly string[];
   readonly separator: string;
 }
@@ -34,24 +34,24 @@ export function layoutOf(head: Buffer, asked: Format | "auto", fields: FieldMap 
   const lines = linesOf(head, begin);
   if (lines[0] === undefined) return undefined;
   if (lines[0].text.includes("\0"))
-    throw new ImportError("it holds NUL bytes, as UTF-16 has without a byte order mark: convert it to UTF-8");
+    throw new ImportError("it contains NUL bytes, like UTF-16 without a byte order mark: convert it to UTF-8");
   const format = asked === "auto" ? formatOf(lines, fields) : asked;
   if (format === "csv") return csvLayout(lines);
   const start = { offset: begin, line: 1 };
   if (format !== "w3c") return { format, start, columns: [], separator: "" };
   const columns = lines.map(({ text }) => w3cFields(text)).find((names) => names !== undefined);
-  if (columns === undefined) throw new ImportError("it has no line #Fields: that names the fields of a W3C log");
+  if (columns === undefined) throw new ImportError("it lacks the line #Fields: of a W3C log, which names the fields");
   return { format, start, columns, separator: "" };
 }
 
-/** The first lines that are not blank; the last one may be truncated. */
+/** The first non-blank lines; the last one may be truncated. */
 function linesOf(head: Buffer, begin: number): Line[] {
   const lines: Line[] = [];
   let number = 1;
   for (let start = begin; start < head.length && lines.length < SAMPLE_LINES; number++) {
     const newline = head.indexOf("\n", start);
     const end = newline === -1 ? head.length : newline + 1;
-    // A tab at the end may separate fields.
+    // Trailing tabs may separate empty fields.
     const text = head
       .toString("utf8", start, end)
       .replace(/^ +/, "")
@@ -76,7 +76,7 @@ function formatOf(lines: readonly Line[], fields: FieldMap): Format {
   const [winner] = Array.from(votes).sort(([, a], [, b]) => b - a);
   if (winner !== undefined) return winner[0];
   throw new ImportError(
-    `cannot tell its format: its first line is ${shown(first)}. Say --format (${FORMAT_NAMES.join(", ")}), or ` +
+    `cannot tell its format: its first line is ${shown(first)}. Set --format (${FORMAT_NAMES.join(", ")}), or ` +
       "--log-format with the format string of the server that wrote it",
   );
 }

@@ -1,4 +1,4 @@
-/** A request in a log, and what the readers of all logs share. */
+/** A request in a log, and helpers shared by the readers of logs. */
 
 import type { TimeZone } from "../../../domain/time-zone.ts";
 import { existingTime, instantAt, timeOf } from "../../../protocol/time-text.ts";
@@ -14,7 +14,7 @@ export interface LogLine {
   readonly agent: string | undefined;
 }
 
-/** Undefined if the line is malformed; "none" if it is no request. */
+/** Undefined if the line is malformed; "none" if it is not a request. */
 export type ReadLine = (text: string) => LogLine | "none" | undefined;
 
 export type LogParts = Readonly<Partial<Record<Exclude<keyof LogLine, "at"> | "time" | "request", string>>>;
@@ -26,18 +26,18 @@ const SECONDS = /^\d{9,10}(\.\d+)?$/;
 const IPV4_WITH_PORT = /^(\d{1,3}(?:\.\d{1,3}){3}):\d+$/;
 const IPV6_IN_BRACKETS = /^\[([^\]]+)\](?::\d+)?$/;
 
-/** Reads times of logs, with a cache, since most lines repeat the previous time. */
+/** Parses times of logs, with a cache, since most lines repeat the previous time. */
 export class LogTimes {
   readonly #zone: TimeZone | undefined;
   #text = "";
   #time: number | undefined;
 
-  /** `zone`: of times without an offset; undefined: refuse them. */
+  /** `zone`: for times without an offset; undefined: refuse them. */
   constructor(zone: TimeZone | undefined) {
     this.#zone = zone;
   }
 
-  /** 17/May/2015:10:05:03 +0000, ISO 8601, or seconds or milliseconds since the epoch. */
+  /** Parses 17/May/2015:10:05:03 +0000, ISO 8601, and seconds or milliseconds since the epoch. */
   of(text: string): number | undefined {
     if (text !== this.#text) {
       this.#text = text;
@@ -71,7 +71,7 @@ function given(text: string | undefined): string | undefined {
   return text === "-" || text === "" ? undefined : text;
 }
 
-/** The client's address, without port and without the proxies' addresses after it. */
+/** The client's address, without its port and the proxies' addresses after it. */
 export function withoutPort(text: string): string {
   const comma = text.indexOf(",");
   const first = comma === -1 ? text : text.slice(0, comma);

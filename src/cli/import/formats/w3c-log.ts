@@ -1,6 +1,6 @@
 /**
- * A W3C extended log, as from IIS and CloudFront. A line `#Fields:` names the fields, which are separated by blanks or
- * tabs. Times are UTC unless the server is configured otherwise.
+ * Reads W3C extended logs, like those of IIS and CloudFront. A line `#Fields:` names the fields, which are separated by
+ * spaces or tabs. Times are UTC unless the server is configured otherwise.
  */
 import { ImportError } from "../import-error.ts";
 import { type LogTimes, lineOf, type ReadLine } from "./log-line.ts";
@@ -36,7 +36,7 @@ export function w3cReader(names: readonly string[], times: LogTimes): ReadLine {
   };
 }
 
-/** CloudFront escapes blanks as %20, and IIS writes them as +. */
+/** CloudFront escapes spaces as %20, IIS writes them as +. */
 function unescaped(text: string | undefined): string | undefined {
   return text?.replaceAll("+", " ").replaceAll("%20", " ");
 }
