@@ -1,4 +1,4 @@
-/** Arguments of the bench's commands, checked. */
+/** Validated arguments of the bench's commands. */
 import { InvalidArgumentError } from "commander";
 
 export function whole(text: string): number {

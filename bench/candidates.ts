@@ -1,6 +1,6 @@
 /**
- * What is compared: a server that stores nothing, the four approaches that came before, and Hourglass. Each is a
- * process of its own, started in the same way and reached over loopback.
+ * The candidates: a server that stores nothing, the four earlier approaches, and Hourglass. Each is a separate process,
+ * started the same way and reached over loopback.
  */
 import { Database } from "bun:sqlite";
 import { readFileSync } from "node:fs";

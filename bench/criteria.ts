@@ -1,6 +1,6 @@
 /**
- * What a run is judged by. A criterion has a bound that a 2-core machine meets and a regression does not (the gate), or
- * one that is aimed for (the aim), or both. Missing an aim fails nothing.
+ * The criteria that judge a run. A criterion has a bound that a 2-core machine meets and a regression does not (the
+ * gate), a target (the aim), or both. Missing an aim fails nothing.
  *
  * Invariant: a criterion of the gate that was not measured is not met.
  */

@@ -1,4 +1,7 @@
-/** How much of a run is the machine's own doing: what a server that does nothing shows. Too much is not judged. */
+/**
+ * How much of a run is due to the machine itself, judged by a server that does nothing. A run with too much noise is
+ * not judged.
+ */
 import { BARE } from "./candidates.ts";
 import { cpuAt, worstMs } from "./criteria.ts";
 import { at, byRound, type Results } from "./results.ts";

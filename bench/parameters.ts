@@ -1,4 +1,4 @@
-/** How large a run is: the full one, the gate, and one that only shows that everything works. */
+/** The size of a run: the full one, the gate, and one that only shows that everything works. */
 export interface Parameters {
   /** Each starts every candidate anew. */
   readonly rounds: number;

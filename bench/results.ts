@@ -1,4 +1,4 @@
-/** What a run found: the shape of results/latest.json, from which the report and the verdicts are made. */
+/** The shape of results/latest.json, from which the report and the verdicts are made. */
 import type { Distribution } from "./load/percentiles.ts";
 import type { RequestClass } from "./load/workload.ts";
 import type { Parameters } from "./parameters.ts";

@@ -1,4 +1,4 @@
-/** Figures of several rounds as one: the median, with the spread it comes from. */
+/** Combines the figures of several rounds into their median and spread. */
 export interface Spread {
   readonly median: number;
   readonly min: number;

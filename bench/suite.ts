@@ -1,6 +1,6 @@
 /**
  * A whole run: in each round every candidate once, each time in fresh processes.
- * Invariant: a candidate that fails is noted and the others go on; nothing that was started is left running.
+ * Invariant: a candidate that fails is noted and the others continue; nothing that was started is left running.
  */
 import { cpus, release, totalmem, type } from "node:os";
 import { errorText } from "../src/runtime/error-text.ts";

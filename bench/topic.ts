@@ -1,6 +1,6 @@
 /**
- * `npm run bench -- topic`: how fast a topic of Kafka is consumed that already holds many events, beside the same
- * events in batches of `POST /events`. Each side begins with fresh stores; its first tenth is the warm-up.
+ * `npm run bench -- topic`: how fast a Kafka topic with many events is consumed, compared with the same events in
+ * batches of `POST /events`. Each side begins with fresh stores; its first tenth is the warm-up.
  */
 import { Command, Option } from "commander";
 import { type KafkaServer, startKafka } from "../test/harness/brokers/kafka/kafka.ts";

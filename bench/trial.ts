@@ -1,6 +1,6 @@
 /**
  * One candidate in one round: fresh stores and a fresh process, warmed up, loaded, and killed at the end.
- * Invariant: whatever it started has ended when it answers or throws.
+ * Invariant: everything it started has ended when it returns or throws.
  */
 import { type Candidate, type Running, withCandidate } from "./candidates.ts";
 import type { LoadDriver, Target } from "./load/load-driver.ts";

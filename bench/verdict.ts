@@ -1,4 +1,4 @@
-/** What a run says as a whole. */
+/** The verdict on a whole run. */
 import { judge, type Verdict } from "./criteria.ts";
 import { type NoiseFigure, noiseOf } from "./noise.ts";
 import { failures, type Results } from "./results.ts";

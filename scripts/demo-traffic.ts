@@ -1,4 +1,4 @@
-/** Events of a few streams as a busy site has them: more by day than by night, with returning visitors. */
+/** Generates events like those of a busy site: a few streams, more by day than by night, with returning visitors. */
 interface DemoStream {
   readonly name: string;
   /** Impressions in a second at the busiest time. */

@@ -1,6 +1,6 @@
 /**
- * `npm run demo`: the service with lively traffic, in a folder that is deleted afterwards, and its page in the
- * browser. PORT is taken if it is set, else 7777 if that is free, else any.
+ * `npm run demo`: the service with lively traffic, in a folder that is deleted afterwards, and its page in the browser.
+ * Uses PORT if set, else 7777 if free, else any free port.
  */
 import { mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:net";

@@ -1,6 +1,6 @@
 /**
- * Runs a command, and ends it with all its children when the signal says so. Each command is a process group of
- * its own: a child that outlives its parent would hold ports and folders.
+ * Runs a command, and ends it with all its children on a signal. Each command is a process group of its own: a child
+ * that outlived its parent would hold ports and folders.
  */
 import { closeSync, openSync } from "node:fs";
 import { join } from "node:path";

@@ -1,6 +1,6 @@
 /**
- * The first approach: a row in MySQL per request, and `count(*)` at each read. A row is there when the
- * request is answered; a read takes longer with every row of its hour.
+ * The first approach: a row in MySQL per request, and `count(*)` per read. A row is stored when the request is
+ * answered; a read takes longer with every row of its hour.
  */
 import { MysqlConnections } from "./mysql-pool.ts";
 import { serveApproach } from "./serve.ts";

@@ -1,6 +1,6 @@
 /**
- * The third approach: the last two hours in Redis, counters and a set of the users; older hours in MySQL, as
- * aggregates. Commands of the same turn of the loop go out in one write (the client pipelines by itself).
+ * The third approach: the last two hours in Redis, as counters and a set of users; older hours in MySQL, as aggregates.
+ * The client pipelines the commands of one turn of the event loop in one write.
  */
 import { createClient } from "redis";
 import { MysqlAggregates } from "./mysql-aggregates.ts";

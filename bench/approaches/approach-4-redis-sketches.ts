@@ -1,6 +1,6 @@
 /**
- * The fourth approach: 24 hours in Redis, counters and a HyperLogLog of the users. It stores no row, and
- * knows nothing of older hours. Commands of the same turn of the loop go out in one write.
+ * The fourth approach: 24 hours in Redis, as counters and a HyperLogLog of the users. It stores no rows and no older
+ * hours. The client pipelines the commands of one turn of the event loop in one write.
  */
 import { createClient } from "redis";
 import { setting } from "./request.ts";

@@ -1,6 +1,6 @@
 /**
- * The ceiling for a server that takes events in groups: the query is taken apart, the answer waits for one
- * promise per turn of the event loop, and nothing is stored.
+ * The ceiling for a server that handles events in groups: it parses the query, the answer waits for one promise per
+ * turn of the event loop, and nothing is stored.
  */
 import { announce, counted, countsAnswer, eventOf, hourIn, refused, setting } from "./request.ts";
 import { FIXED_COUNTS, Ticks } from "./tick.ts";

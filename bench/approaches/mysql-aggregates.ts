@@ -1,6 +1,6 @@
 /**
- * Hourly aggregates in MySQL, brought up to date at each event: one call, one transaction. The users of an
- * hour have a row each, since whether one is new decides about the count.
+ * Hourly aggregates in MySQL, updated at each event: one call, one transaction. Each user of an hour has a row, since
+ * the count depends on whether a user is new.
  */
 
 import { MysqlConnections } from "./mysql-pool.ts";

@@ -1,4 +1,4 @@
-/** The connections of the approaches on MySQL: prepared statements, over a pool. */
+/** The MySQL connections of the approaches: prepared statements on a pool. */
 import { createPool, type ExecuteValues, type RowDataPacket } from "mysql2/promise";
 import { setting } from "./request.ts";
 

@@ -1,6 +1,6 @@
 /**
- * What all the small servers here share: the query, taken apart by hand, and the shapes of the answers. As
- * little as an honest server can do, so that what is measured is the approach.
+ * Shared by all the small servers here: the query, parsed by hand, and the shapes of the answers. As little as an
+ * honest server can do, so that the approach itself is measured.
  */
 export const HOUR_MS = 3_600_000;
 

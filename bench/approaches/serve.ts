@@ -1,4 +1,4 @@
-/** Serves the analytics API on Bun.serve: an approach brings only how it counts and how it reads. */
+/** Serves the analytics API on Bun.serve. An approach only supplies how it counts and how it reads. */
 import {
   announce,
   type Counts,

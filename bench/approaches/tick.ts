@@ -1,4 +1,4 @@
-/** A promise that all requests of one turn of the event loop share: the least that an answer can wait for. */
+/** A promise shared by all requests of one turn of the event loop: the least that an answer can wait for. */
 export class Ticks {
   #next: Promise<void> | undefined;
 

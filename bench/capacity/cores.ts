@@ -1,7 +1,6 @@
 /**
- * Threads on the cores of a machine: each does its jobs one after the other, and where there are more threads than
- * cores they take turns.
- * Invariant: a core is never idle while a thread of its machine has something to do.
+ * Threads on the cores of a machine: each does its jobs in order; with more threads than cores they take turns.
+ * Invariant: no core is idle while a thread of its machine has work.
  */
 import type { EventQueue } from "./event-queue.ts";
 

@@ -1,4 +1,4 @@
-/** What an event costs, and what a batch does: in µs of a processor, unless it says otherwise. */
+/** The costs of an event and of a batch, in µs of CPU time unless stated otherwise. */
 export interface Costs {
   /** Of the instance's event loop. */
   readonly instanceEventUs: number;

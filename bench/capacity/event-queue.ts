@@ -1,7 +1,6 @@
 /**
- * The clock of a simulation, and what is to happen when.
- * Invariant: of what is due at the same time the first that was planned happens first, so that a run is the same each
- * time.
+ * A simulation's clock and its planned events.
+ * Invariant: events due at the same time happen in the order in which they were planned, so that a run is repeatable.
  */
 interface Planned {
   readonly atUs: number;

@@ -1,11 +1,11 @@
 /**
- * A simulation of instances over data sets of Redis and nodes of MySQL: what is done for an event is taken from
- * measured costs, and what waits for what is what happens in between.
+ * Simulates instances over data sets of Redis and nodes of MySQL. The work per event comes from measured costs; the
+ * waiting results from the simulation.
  *
- * Invariants: it is the same for the same seed. No event is made or lost: what was sent was answered, or is still on
- * its way. Modelled is what each thread is busy with: the loop of an instance (requests, then one batch at a time),
- * Redis' thread (a script a batch), sessions of MySQL (a transaction each), and the row of the present hour, which a
- * flush holds at its end. Not modelled: memory, disks but for that, faults, reads, hours that are over.
+ * Invariants: the same seed gives the same result. No event is created or lost: each one sent was answered or is still
+ * in flight. Modelled is the work of each thread: an instance's event loop (requests, then one batch at a time), Redis'
+ * thread (one script per batch), MySQL's sessions (one transaction each), and the row of the current hour, which a
+ * flush locks at its end. Not modelled: memory, disks (except for that lock), faults, reads, past hours.
  */
 import { Latencies } from "../../src/runtime/latencies.ts";
 import { Random } from "../../test/harness/pipeline/random.ts";

@@ -1,6 +1,6 @@
 /**
- * How many instances, data sets of Redis and nodes of MySQL a rate takes, so that none of them is busy for more than a
- * share of the time: reckoned from the costs, then simulated, and made more where that shows that it is too little.
+ * How many instances, data sets of Redis and nodes of MySQL a rate requires so that none is busy for more than a given
+ * share of the time: calculated from the costs, then simulated, and increased where the simulation shows too few.
  */
 import type { Costs } from "./costs.ts";
 import { type Part, type Simulated, type SimulationOptions, type Sizes, simulate } from "./model.ts";

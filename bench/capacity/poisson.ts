@@ -1,4 +1,4 @@
-/** How many come in a time, of those that come independently of each other. */
+/** How many of a set of independent arrivals fall into a period. */
 import type { Random } from "../../test/harness/pipeline/random.ts";
 
 /** From there on it is as good as a normal distribution. */

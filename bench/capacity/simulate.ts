@@ -1,4 +1,4 @@
-/** `npm run bench -- simulate`: what becomes of a rate with so many instances, data sets and nodes, on paper. */
+/** `npm run bench -- simulate`: simulates a rate on a number of instances, data sets and nodes. */
 import { Command, Option } from "commander";
 import { milliseconds, seconds, whole } from "../arguments.ts";
 import { figureText } from "../statistics.ts";

@@ -1,4 +1,4 @@
-/** What was measured of several instances beside what the simulation says of them, from the costs of one. */
+/** Compares measurements of several instances with the simulation's prediction from the costs of one. */
 import { type Costs, fitted, MEASURED } from "../capacity/costs.ts";
 import { type Simulated, simulate } from "../capacity/model.ts";
 import { spreadOf } from "../statistics.ts";

@@ -1,10 +1,10 @@
 /**
- * Several instances on one Redis and one MariaDB, each with the same load: whether an event costs more the more of them
- * there are.
+ * Measures several instances on one Redis and one MariaDB, each with the same load: whether an event costs more with
+ * more instances.
  *
- * Invariants: each number of instances begins with fresh stores, and what a flush costs is paid within the measurement.
- * Figures are of all instances together. All is on one machine: where its cores are busy, more instances can't take
- * more, and it is the CPU per event that tells.
+ * Invariants: each number of instances begins with fresh stores, and the costs of flushing fall within the measurement.
+ * Figures cover all instances together. Everything runs on one machine: once its cores are busy, more instances can't
+ * handle more, and only the CPU time per event is meaningful.
  */
 import { loadavg } from "node:os";
 import { scrape } from "../../test/harness/servers/prometheus.ts";

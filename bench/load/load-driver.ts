@@ -1,4 +1,4 @@
-/** Puts the bench's workload on a server, by test/harness/load. */
+/** Puts the bench's workload on a server with test/harness/load. */
 import { hourOf } from "../../src/domain/event.ts";
 import { Latencies } from "../../src/runtime/latencies.ts";
 import { type LoadResult, startLoad } from "../../test/harness/load/http-load.ts";

@@ -1,8 +1,8 @@
 /**
- * The requests that are sent: which hour, which user, which kind, post or read.
+ * The requests to send: hour, user, kind, post or read.
  *
- * Invariant: all candidates of a round get the same requests in the same phase, since they are drawn from a
- * seed; only the time in them is that of the phase.
+ * Invariant: all candidates of a round get the same requests in the same phase, drawn from a seed; only their time is
+ * that of the phase.
  */
 import { HOUR_MS, hourOf } from "../../src/domain/event.ts";
 import type { Requests } from "../../test/harness/load/http-load.ts";

@@ -1,4 +1,4 @@
-/** How many rows a second MySQL takes into the table of events from one session that only inserts. */
+/** How many rows per second MySQL stores in the table of events from one session that only inserts. */
 import type { Connection } from "mysql2/promise";
 import { hourOf } from "../../src/domain/event.ts";
 import { openMysql } from "./stores.ts";

@@ -1,4 +1,4 @@
-/** How far the rows are behind the answers, and the wait until they no longer are. */
+/** How far rows lag behind answers, and how long until they no longer do. */
 import { waitFor } from "../../test/harness/service/wait-for.ts";
 import type { Running } from "../candidates.ts";
 import type { FlushResult } from "../results.ts";

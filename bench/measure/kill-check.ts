@@ -1,9 +1,9 @@
 /**
- * What is lost by kill -9 under load: acknowledged events against what the stores have afterwards.
+ * What is lost by kill -9 under load: compares acknowledged events with the stores afterwards.
  *
- * Invariant: nothing of a candidate's insides is looked at. It is started again on the same stores, and asked
- * for all hours. What was sent and not answered may be in there or not: a loss that hides behind as many of
- * those is not seen, so there are never more of them than connections.
+ * Invariant: a candidate's internals are not inspected. It is restarted on the same stores and asked for all hours.
+ * Unanswered events may be stored or not, and could hide a loss of as many; so there are never more of them than
+ * connections.
  */
 import { HOUR_MS, hourOf } from "../../src/domain/event.ts";
 import { readHour } from "../../test/harness/service/analytics-client.ts";

@@ -1,6 +1,6 @@
 /**
- * What Linux says of a process and all its descendants: an instance of the service may have workers.
- * Invariant: a process that ends while it is looked at counts for nothing, and is no error.
+ * Linux's figures for a process and all its descendants, since an instance of the service may have workers.
+ * Invariant: a process that ends during the inspection counts for nothing, and is no error.
  */
 import { readdirSync, readFileSync } from "node:fs";
 

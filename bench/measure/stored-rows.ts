@@ -1,6 +1,6 @@
 /**
- * Fills the events table as if millions of events had come in before: made by the server itself from a
- * sequence, in the order of the primary key, so that nothing is sent and nothing is sorted.
+ * Fills the events table as if millions of events had arrived before: the server generates the rows from a sequence in
+ * primary-key order, so that nothing is sent or sorted.
  */
 import type { Connection, RowDataPacket } from "mysql2/promise";
 import { HOUR_MS, hourOf } from "../../src/domain/event.ts";

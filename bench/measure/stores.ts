@@ -1,6 +1,6 @@
 /**
- * The Redis and the MariaDB of one trial: fresh ones, with the same settings for every candidate (those of
- * the tests: `appendfsync everysec`, a sync per commit), on loopback.
+ * The Redis and MariaDB of one trial: fresh, with the same settings for every candidate (those of the tests:
+ * `appendfsync everysec`, a sync per commit), on loopback.
  */
 import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";

@@ -1,6 +1,6 @@
 /**
  * A run's results as one HTML file that works offline, the verdict first.
- * Invariant: it refers to nothing outside of itself, and needs no script.
+ * Invariant: it refers to nothing outside of itself and needs no script.
  */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";

@@ -1,5 +1,5 @@
 /**
- * A run's results in the project's own pages: each table goes between the comments that name it, such as
+ * Writes a run's results into the project's documents: each table goes between the comments that name it, such as
  * `<!-- bench: rates -->` and `<!-- /bench -->`.
  */
 import { readFileSync, writeFileSync } from "node:fs";

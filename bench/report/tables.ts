@@ -1,4 +1,4 @@
-/** A run's results as tables, whatever shows them: a terminal, the page, or docs/performance.md. */
+/** A run's results as tables, for the terminal, the HTML page and docs/performance.md. */
 import { APPROACH_1, APPROACH_4, BARE, CLUSTERED, EMBEDDED } from "../candidates.ts";
 import { cpuAt } from "../criteria.ts";
 import { percentileMs } from "../load/percentiles.ts";

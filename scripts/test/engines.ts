@@ -1,9 +1,9 @@
 /**
- * Which test files the long tier runs once more, on MySQL 9, Redis 8 and Valkey 9 instead of the installed servers.
+ * The test files that the long tier repeats on MySQL 9, Redis 8 and Valkey 9 instead of the installed servers.
  *
- * These servers are unpacked from Debian's unstable (test/harness/debian/), once, into the user's cache. Where that is
- * not possible, as on a machine that is no Debian, the runs are skipped, and the reason is shown. Where it is possible
- * and fails, it is a failure under CI.
+ * These servers are unpacked from Debian's unstable (test/harness/debian/) into the user's cache, once. Where that is
+ * impossible, such as on a machine without Debian, these runs are skipped and the reason is shown. If it is possible
+ * and fails, that is a failure under CI.
  */
 
 import { NEWER_SERVERS, versionsOfNewerServers } from "../../test/harness/debian/newer-servers.ts";

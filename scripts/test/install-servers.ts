@@ -1,6 +1,6 @@
 /**
- * Installs what the tests start (Redis, MariaDB, RabbitMQ, Kafka, ActiveMQ, HAProxy, Chromium; for the long
- * tests more), on Debian and its kin, as root or with a sudo that needs no password. Elsewhere it says what to install.
+ * Installs the servers of the tests (Redis, MariaDB, RabbitMQ, Kafka, ActiveMQ, HAProxy, Chromium; more for the long
+ * tests) on Debian and its derivatives, as root or with passwordless sudo. Elsewhere it says what to install.
  */
 import { fetchJars } from "../../test/harness/brokers/jars.ts";
 import {

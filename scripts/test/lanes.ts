@@ -1,6 +1,6 @@
 /**
- * Runs jobs in several lanes at once: a lane takes the next job as soon as it is done with one. Jobs that run alone
- * come last, with every other lane idle.
+ * Runs jobs in several lanes: a lane takes the next job once it is done with one. Jobs that must run alone come last,
+ * with all other lanes idle.
  */
 export interface Job {
   readonly name: string;

@@ -1,9 +1,9 @@
 /**
  * Which test files run in which tier, and in which order.
  *
- * The tier of a test stands where the test is: a file named *.long.test.ts is long, and so is a test whose name
- * ends in [long], which `longTest` and `budgetTest` see to (test/harness/tiers.ts). Files named *.alone.test.ts judge
- * how long something takes, so they run one by one, after all others.
+ * The test itself states its tier: a file named *.long.test.ts is long, and so is a test whose name ends in [long],
+ * which `longTest` and `budgetTest` add (test/harness/tiers.ts). Files named *.alone.test.ts judge durations, so they
+ * run one by one, after all others.
  */
 export type Tier = "quick" | "long" | "all";
 

@@ -1,4 +1,4 @@
-/** Tells on the console which test files run, what came of them, and which were the slowest. */
+/** Prints which test files run, their results, and the slowest ones. */
 import type { Job, Progress } from "./lanes.ts";
 import type { Tally } from "./report.ts";
 

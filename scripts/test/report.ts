@@ -1,9 +1,9 @@
 /**
- * Counts what `bun test` did with one file from its JUnit report.
+ * Counts the results of `bun test` for one file from its JUnit report.
  *
  * Invariant: a file counts as passed only if that is proven. The runner exits with 0 when a test file calls
- * `process.exit(0)`, leaves a file that it could not load out of its report, and counts an error between two
- * tests as none: each of these is one failure here.
+ * `process.exit(0)`, omits a file that it could not load from its report, and does not count an error between two
+ * tests: each of these is one failure here.
  */
 export interface Tally {
   readonly passed: number;

@@ -1,6 +1,6 @@
 /**
- * API keys under attack, over a real socket and in both modes: without a key that is good for it, nothing is counted,
- * nothing is told, and nothing helps to guess one.
+ * API keys under attack, over a real socket and in both modes: without a sufficient key nothing is counted, nothing is
+ * revealed, and nothing helps to guess a key.
  */
 import { Database } from "bun:sqlite";
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";

@@ -1,6 +1,6 @@
 /**
- * Limits of keys and addresses, over a real socket: what is over them is told so, when to come again, and is counted
- * nowhere but among the refused; and they hold across instances.
+ * Limits of keys and addresses, over a real socket: requests beyond them are refused with the time to retry, and count
+ * only as refused. The limits hold across instances.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { createClient } from "redis";

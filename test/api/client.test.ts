@@ -1,4 +1,4 @@
-/** The client that is handed out as an example does what it says, and its types are those of the description. */
+/** The example client does what it says, and its types match the API description. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { Static } from "@sinclair/typebox";
 import {

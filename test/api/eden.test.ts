@@ -1,4 +1,4 @@
-/** The type that typed clients take: it is of routes that are served, and Eden counts and reads through it. */
+/** The type for typed clients describes routes that are served, and Eden counts and reads through it. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { example } from "../../examples/eden.ts";
 import { API_DOCUMENT } from "../../src/http/openapi/document.ts";

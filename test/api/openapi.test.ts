@@ -1,6 +1,6 @@
 /**
- * The description of the API tells the truth: it is valid, it has every route and no other, its examples work,
- * whatever is asked in its terms is answered as it says, and every answer that it lists can be had.
+ * The API description is true: it is valid, it has every route and no other, its examples work, random requests in its
+ * terms are answered as described, and every listed answer is reachable.
  */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";

@@ -1,6 +1,6 @@
 /**
- * What the bench sends and how it judges, at sizes whose figures mean nothing. That its gate closes is shown with
- * made-up results; what it says of a machine is for `npm run bench`.
+ * What the bench sends and how it judges, at sizes whose figures mean nothing. Invented results show that its gate
+ * closes; figures about a machine need `npm run bench`.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";

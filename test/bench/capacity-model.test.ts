@@ -1,6 +1,6 @@
 /**
- * The simulation of many instances: its engine against what queueing theory says, its figures against what can be
- * reckoned, and the same again for the same seed. And the measurement that it is held against runs, at tiny sizes.
+ * The simulation of many instances: its engine compared with queueing theory, its figures with calculations, and
+ * repeatability for a seed. The measurement that it is compared with runs too, at tiny sizes.
  */
 import { describe, expect, test } from "bun:test";
 import { Cores, Lock, Thread } from "../../bench/capacity/cores.ts";

@@ -1,4 +1,4 @@
-/** The load generator sends what it is told to, and does not lie about what came of it. */
+/** The load generator sends what it is told to, and reports the outcome truthfully. */
 import { describe, expect, test } from "bun:test";
 import { type LoadOptions, type Requests, sendLoad, startLoad } from "../harness/load/http-load.ts";
 import { ACKNOWLEDGED, REFUSED, UNKNOWN, UNSENT } from "../harness/load/outcomes.ts";

@@ -1,6 +1,6 @@
 /**
- * What browsers are offered, over a real socket, in both modes: what pixel, beacon and redirect count, what they
- * refuse or leave out and that nothing of that is counted, and that a redirect leads nowhere else.
+ * The routes for browsers, over a real socket, in both modes: what pixel, beacon and redirect count, what they refuse
+ * or omit without counting it, and that a redirect leads nowhere else.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";

@@ -1,6 +1,6 @@
 /**
- * Pixel, beacon, redirect, snippet and CORS as a real browser uses them, from pages of another origin: what they
- * count is read back from the service.
+ * Pixel, beacon, redirect, snippet and CORS in a real browser, from pages of another origin. Their counts are read back
+ * from the service.
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { HOUR_MS, hourOf } from "../../src/domain/event.ts";

@@ -1,4 +1,4 @@
-/** What the tests of chaos suites share: which stores they run on, and what a report has to say. */
+/** Shared by the tests of chaos suites: the stores they run on, and what a report must say. */
 import { expect } from "bun:test";
 import type { ServerKind } from "../harness/servers/binaries.ts";
 import type { SiteMode } from "./site/chaos-site.ts";

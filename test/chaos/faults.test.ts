@@ -1,4 +1,4 @@
-/** Random faults under load, few in the quick tier: longer runs are made by hand, see docs/faults.md. */
+/** Random faults under load, few in the quick tier. Longer runs are started by hand: see docs/faults.md. */
 import { expect } from "bun:test";
 import { seedFor } from "../harness/pipeline/random.ts";
 import { describeWithServers } from "../harness/servers/servers.ts";

@@ -1,4 +1,4 @@
-/** More load than the service can take, and requests that no client should send. */
+/** More load than the service can handle, and requests that no client should send. */
 import { describe } from "bun:test";
 import { seedFor } from "../harness/pipeline/random.ts";
 import { budgetTest } from "../harness/tiers.ts";

@@ -56,7 +56,10 @@ async function run(suite: Promise<Report>): Promise<never> {
 
 const program = new Command("chaos").description("shakes the service, and says what it saw");
 
-/** The seed is printed first: a run that hangs or crashes can be made again, too. */
+/**
+ * `npm run chaos -- <suite>`: shakes the service for the requested time and reports its findings. Exits with 0 only if
+ * everything held. Everything it starts is in its own folders and on its own ports, and ends with it.
+ */
 function suite(name: string, description: string): Command {
   return program
     .command(name)

@@ -1,4 +1,4 @@
-/** Promises that are broken on purpose, in a copy of the project: a suite or a test has to notice. */
+/** Promises are broken on purpose in a copy of the project: a suite or a test must notice. */
 import { describe, expect, test } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";

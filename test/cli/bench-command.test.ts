@@ -1,4 +1,4 @@
-/** `hourglass bench`: what it says that was taken is what was counted, and what fails is told. */
+/** `hourglass bench`: the events it reports as accepted are counted, and failures are reported. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { HOUR_MS } from "../../src/domain/event.ts";
 import { freePort } from "../harness/servers/ports.ts";

@@ -1,6 +1,6 @@
 /**
- * `hourglass forget`: nothing is left of the user, wherever the events were when it began, and nobody else's event
- * and no count is touched, also when it is killed half-way, beside a service under load.
+ * `hourglass forget`: nothing is left of the user, wherever the events were when it began, and no other event and no
+ * count is touched; even if it is killed half-way, beside a service under load.
  */
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";

@@ -1,4 +1,4 @@
-/** `hourglass import` of logs as they are found: odd lines, other formats, filters, and logs that are still written. */
+/** `hourglass import` of real logs: odd lines, other formats, filters, and logs that are still being written. */
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "bun:test";
 import { appendFileSync, mkdtempSync, renameSync, rmSync, truncateSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -1,6 +1,6 @@
 /**
- * `hourglass import` and `hourglass export` beside a running service: whatever ends or interrupts an import, run
- * again it counts every event once; and what is exported can be imported again.
+ * `hourglass import` and `hourglass export` beside a running service: however an import ends or is interrupted, run
+ * again it counts every event once; and an export can be imported again.
  */
 import { Database } from "bun:sqlite";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";

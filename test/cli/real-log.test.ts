@@ -1,6 +1,6 @@
 /**
- * A web server's log of four days in 2015, posted in any order, reads back as the truth that was counted from
- * it beforehand: from the hot store, from the rows, and from the cold store alone.
+ * A web server's log of four days in 2015, posted in any order, reads back as the counts that were taken from it
+ * beforehand: from the hot store, from the rows, and from the cold store alone.
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { HOUR_MS, hourOf } from "../../src/domain/event.ts";

@@ -1,6 +1,6 @@
 /**
- * `hourglass import` of what nginx, Apache and Caddy wrote about odd requests: each request that the server itself
- * counted becomes one event, whatever the format of the log.
+ * `hourglass import` of logs of nginx, Apache and Caddy about odd requests: each request that the server itself counted
+ * becomes one event, whatever the format of the log.
  */
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { join } from "node:path";

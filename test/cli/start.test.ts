@@ -1,4 +1,4 @@
-/** How the program is started and ended: signals at any moment, npm in between, proxies, folders without data. */
+/** How the program starts and ends: signals at any moment, npm in between, proxies, folders without data. */
 import { expect, test } from "bun:test";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -1,6 +1,6 @@
 /**
- * `hourglass verify`: finds what differs between hot store, aggregates and rows, calls nothing wrong that is
- * only on its way, and makes the wrong one what the rows give.
+ * `hourglass verify`: finds differences between hot store, aggregates and rows, does not report events in flight as
+ * errors, and rebuilds wrong aggregates from the rows.
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { createClient } from "redis";

@@ -1,8 +1,8 @@
 /**
  * docker-compose.yml and deploy/compose.cluster.yml, run by podman-compose with stand-ins for MySQL, Redis and HAProxy
- * under the names of their images: up, counting, every container killed, down, up again, and still counted.
+ * under the names of their images: up, counting, every container killed, down, up again, and still counting.
  *
- * podman-compose waits for nobody's health, and without systemd no health check runs by itself. So services are started
+ * podman-compose does not wait for health, and without systemd no health check runs by itself. So services are started
  * in the order of `depends_on`, each once the health checks of those before it pass.
  */
 import { afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";

@@ -1,6 +1,6 @@
 /**
- * Builds and runs containers without an image registry: buildah and podman on storage of their own, with base images
- * that stand-ins.ts makes from Debian's packages under the names that the project's files use.
+ * Builds and runs containers without an image registry: buildah and podman on their own storage, with base images that
+ * stand-ins.ts makes from Debian's packages under the names that the project's files use.
  *
  * Invariant: containers, networks and volumes have this run's prefix in their names, and do not outlive its process.
  */

@@ -1,7 +1,7 @@
 /**
  * Images under the names in Dockerfile and docker-compose.yml, made from Debian's packages and this machine's Node,
- * since no image registry is at hand. What they have in common with the real ones: the programs, where these keep
- * their data, and the settings that the compose files use.
+ * since no image registry is available. They share with the real ones the programs, where these keep their data, and
+ * the settings that the compose files use.
  */
 import { cpSync, existsSync, mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";

@@ -1,7 +1,7 @@
 /**
- * The hot store on Redis servers that take each other's place: a cluster, and a master under Sentinels. Whatever
- * moves, each call is answered right, or refused with nothing done; and what a promoted replica lacks is noticed
- * before anything is read from it.
+ * The hot store on Redis servers that replace each other: a cluster, and a master under Sentinels. Whatever moves, each
+ * call is answered correctly, or refused without effect; and data missing from a promoted replica is noticed before
+ * anything is read from it.
  */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import type { Batch } from "../../src/domain/batch.ts";

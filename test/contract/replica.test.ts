@@ -1,6 +1,6 @@
 /**
- * Reads of the past from a real replica, which is held back, killed, frozen and cut off: no read ever sees less than
- * was stored when it was asked for, whoever answers it, and the replica is what answers while it is not behind.
+ * Reads of the past from a real replica that is held back, killed, frozen and cut off: no read sees less than was
+ * stored when it was requested, whichever server answers; and the replica answers whenever it is not behind.
  */
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "bun:test";
 import type { JournaledBatch } from "../../src/domain/batch.ts";

@@ -1,7 +1,7 @@
 /**
- * The contract of cold stores on a server with the settings of careful operators: another SQL mode, isolation and time
- * zone, small packets, primary keys required, a binary log of rows, and a user that has to come by TLS, with a password
- * that the server does not remember from the connection before.
+ * The contract of cold stores on a server with a careful operator's settings: another SQL mode, isolation level and
+ * time zone, small packets, required primary keys, a row-based binary log, and a user that must connect by TLS with a
+ * password that the server does not remember from earlier connections.
  */
 import { afterAll, expect, test } from "bun:test";
 import type { MysqlTls } from "../../src/store/mysql/connection/sql-session.ts";

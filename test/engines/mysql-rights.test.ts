@@ -1,4 +1,6 @@
-/** Users of MySQL with exactly the rights that docs/operations.md names: one creates the tables, one runs. */
+/**
+ * MySQL users with exactly the privileges that docs/operations.md names: one creates the tables, one runs the service.
+ */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { join } from "node:path";
 import { DAY_MS, HOUR_MS } from "../../src/domain/event.ts";

@@ -1,4 +1,4 @@
-/** A user of Redis with exactly the rights that docs/operations.md names, and one that may not read INFO. */
+/** A Redis user with exactly the rights that docs/operations.md names, and one that may not read INFO. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { join } from "node:path";
 import { RedisAccessStore } from "../../src/store/redis/shared-access.ts";

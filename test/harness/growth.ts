@@ -1,11 +1,11 @@
 /**
- * Measures how the time of some work grows with the size of its input.
+ * Measures how the duration of some work grows with the size of its input.
  *
  * The input is doubled six times: linear work then takes 64 times as long, quadratic work 4,096 times. The bound lies
- * between, far from both. A single step (a full block, a cold cache, an object that became a dictionary and costs 12
- * times as much) does not decide: growth has to be found without the largest of the window's steps as well. Each time
- * is the shortest of several runs, in CPU time, which other processes do not lengthen; growth counts only if a second
- * measurement finds it again.
+ * between, far from both. A single jump (a full block, a cold cache, an object that became a dictionary and costs 12
+ * times as much) does not decide: growth must be found even without the largest step in the window. Each time is the
+ * shortest of several runs, in CPU time, which other processes do not lengthen. Growth counts only if a second
+ * measurement confirms it.
  */
 const FIRST_BYTES = 256;
 const STEP = 4;

@@ -1,6 +1,6 @@
 /**
- * Runs before every test file (bunfig.toml), also under a plain `bun test`: one default timeout for all, and
- * nothing from the caller's shell that would steer the service or its clients.
+ * Runs before every test file (bunfig.toml), also under a plain `bun test`: sets one default timeout, and removes
+ * anything from the caller's shell that would influence the service or its clients.
  */
 import { setDefaultTimeout } from "bun:test";
 import { plugin } from "bun";

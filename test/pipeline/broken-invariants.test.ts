@@ -1,6 +1,6 @@
 /**
- * A process that finds itself in a state that would lose or double an event ends, and leaves its journal to the next:
- * shown by one whose third batch is offered to the flusher under the seq of the fourth.
+ * A process whose state would lose or double an event ends, and leaves its journal to the next. Here, the third batch
+ * is offered to the flusher under the seq of the fourth.
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";

@@ -1,6 +1,6 @@
 /**
- * kill -9 at any instant: what was acknowledged is there once, what was not is there once at most, and all
- * that is counted is counted from the same rows. Redis and MySQL go on running.
+ * kill -9 at any instant: acknowledged events are stored once, others at most once, and all counts come from the same
+ * rows. Redis and MySQL keep running.
  */
 import { afterEach, beforeEach, expect } from "bun:test";
 import { HOUR_MS, hourKeyName, hourOf } from "../../src/domain/event.ts";

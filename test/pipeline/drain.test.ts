@@ -1,4 +1,4 @@
-/** What `forget` waits for: also for what the hot store has lost, and instances commit again. */
+/** What `forget` waits for, including what the hot store lost and instances commit again. */
 import { expect, test } from "bun:test";
 import { type Accepted, drain, RECOVERY_MS } from "../../src/pipeline/flush/drain.ts";
 import { systemClock } from "../../src/runtime/clock.ts";

@@ -1,6 +1,6 @@
 /**
- * Any sequence of events, flushes, hours that pass, restarts, kills, losses and reads answers as a plain model
- * does, which keeps all events in an array. A failure prints the seed and the shortest sequence that fails.
+ * Any sequence of events, flushes, passing hours, restarts, kills, losses and reads gives the same answers as a plain
+ * model, which keeps all events in an array. A failure prints the seed and the shortest failing sequence.
  */
 
 import { afterAll, beforeAll, expect } from "bun:test";

@@ -1,6 +1,6 @@
 /**
- * Two instances on one Redis and one MySQL: whoever was told that an event is stored finds it, at either
- * instance, with the next request.
+ * Two instances on one Redis and one MySQL: once an event is acknowledged, the next request to either instance finds
+ * it.
  */
 import { afterEach, beforeEach, expect } from "bun:test";
 import { HOUR_MS, hourKeyName, hourOf } from "../../src/domain/event.ts";

@@ -1,6 +1,6 @@
 /**
- * The data of one Redis and one MySQL divided into three shards: nobody who counts, reads or repairs can tell it from
- * one, and each shard goes on without the others.
+ * The data of one Redis and one MySQL divided into three shards: counting, reading and repairing give the same results
+ * as with one, and each shard works without the others.
  */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { type Event, HOUR_MS, hourOf } from "../../src/domain/event.ts";

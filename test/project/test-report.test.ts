@@ -1,4 +1,4 @@
-/** The command that runs all tests never calls a run passed that is not proven so. */
+/** The command that runs all tests never reports a run as passed without proof. */
 import { describe, expect, test } from "bun:test";
 import { planTests, type Tier } from "../../scripts/test/plan.ts";
 import { type FileRun, judge, readCases, sum, summary } from "../../scripts/test/report.ts";

@@ -1,6 +1,6 @@
 /**
- * Three instances behind HAProxy, set up by the file in deploy/: all of them are replaced, one after the other, under
- * load, and no request fails; and it sends again only what counts once.
+ * Three instances behind HAProxy with the configuration in deploy/: all are replaced one after the other under load,
+ * and no request fails. HAProxy only retries requests that count once.
  */
 import { afterAll, expect, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";

@@ -1,6 +1,6 @@
 /**
- * Each feature once through the built program, in both modes: what is embedded in it, compressed, loaded late or
- * started as a thread may be missing there and not from source. Their details are tested from source.
+ * Each feature once through the built program, in both modes: what is embedded, compressed, loaded late or started as a
+ * thread may be missing there though not in the source. Details are tested from source.
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";

@@ -1,4 +1,4 @@
-/** `npm run demo`: something is to be seen at once, it goes on, and nothing is left of it. */
+/** `npm run demo`: it shows something at once, keeps running, and leaves nothing behind. */
 import { expect, test } from "bun:test";
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

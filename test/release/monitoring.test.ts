@@ -1,4 +1,4 @@
-/** The alerts and the dashboard ask for metrics and labels that /metrics has, and for nothing else. */
+/** The alerts and the dashboard only use metrics and labels that /metrics has. */
 import { beforeAll, describe, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { join } from "node:path";

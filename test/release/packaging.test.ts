@@ -1,4 +1,4 @@
-/** What is handed out: the program in one file, and the files that put it into a container. */
+/** What is shipped: the program in one file, and the files that put it into a container. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

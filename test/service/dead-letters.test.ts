@@ -1,6 +1,6 @@
 /**
- * Rows that the cold store refuses. Invariant checked: each event of a flush is a row and one count, or a dead
- * letter and none; whatever else happens, it is never both and never neither.
+ * Rows that the cold store refuses. Checked invariant: each event of a flush is a row and one count, or a dead letter
+ * and none; never both and never neither.
  */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";

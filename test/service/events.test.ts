@@ -1,6 +1,6 @@
 /**
- * POST /events, in both modes: every event of a body is accepted, a duplicate, invalid or refused, the answer says
- * which, and the stores and the ledger agree with it; also when a store is away, and when the service is killed.
+ * POST /events, in both modes: every event of a body is accepted, a duplicate, invalid or refused. The answer says
+ * which, and the stores and the ledger agree with it, even when a store is unavailable or the service is killed.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { connect } from "node:net";

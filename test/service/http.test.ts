@@ -1,6 +1,6 @@
 /**
- * The API over a real socket, in both modes: what it refuses, and that nothing of that is counted; all
- * spellings that it takes; and that the fast reading of a query takes exactly what the schema describes.
+ * The API over a real socket, in both modes: what it refuses without counting it, all accepted spellings, and that the
+ * fast query reader accepts exactly what the schema describes.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { DAY_MS, HOUR_MS } from "../../src/domain/event.ts";

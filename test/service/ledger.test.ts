@@ -1,6 +1,6 @@
 /**
- * The ledger: every event that was sent is in exactly one of its columns, at every instant at which it is
- * looked at, and what is pending is counted where the events are.
+ * The ledger: at any moment every event sent is in exactly one of its columns, and pending events are counted where
+ * they are.
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { HOUR_MS, hourOf } from "../../src/domain/event.ts";

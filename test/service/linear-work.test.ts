@@ -1,6 +1,6 @@
 /**
  * Parsers take time in proportion to their input, whatever a client sends. Each gets inputs that repeat what makes a
- * careless parser start over: separators, quotes, escapes, brackets, blanks.
+ * careless parser start over: separators, quotes, escapes, brackets, spaces.
  */
 import { describe, expect, test } from "bun:test";
 import { gzipSync, zstdCompressSync } from "node:zlib";

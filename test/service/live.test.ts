@@ -1,4 +1,4 @@
-/** GET /live: who watches sees what is counted, one reading serves all, and nothing is left behind by them. */
+/** GET /live: viewers see what is counted, one reading serves all, and they leave nothing behind. */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { connect } from "node:net";
 import type { Reading, Spectator } from "../../src/http/live/feed.ts";

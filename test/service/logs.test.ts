@@ -1,4 +1,4 @@
-/** The log of a service that runs: a line for each change and incident, none for a request, and no secret in any. */
+/** The log of a running service: a line per change and incident, none per request, and no secrets. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { version } from "../../package.json";
 import { answerToError } from "../../src/http/answers.ts";

@@ -1,4 +1,4 @@
-/** GET /metrics: the ledger holds in every scrape, and what is measured is what happened. */
+/** GET /metrics: the ledger holds in every scrape, and measurements are true. */
 import { afterAll, beforeAll, beforeEach, expect, test } from "bun:test";
 import { version } from "../../package.json";
 import { HOUR_MS, hourOf } from "../../src/domain/event.ts";

@@ -1,7 +1,7 @@
 /**
- * No request can hold up the others: while the service works on the most expensive requests it accepts, /livez goes on
- * answering. The bound is that of an idle service measured in the same run plus 100 ms, so that a busy machine does
- * not decide; a request fails only if each of its attempts did.
+ * No request can hold up the others: while the service works on the most expensive requests that it accepts, /livez
+ * keeps answering. The bound is that of an idle service measured in the same run plus 100 ms, so that a busy machine
+ * does not decide. A request fails only if each of its attempts did.
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { gzipSync, zstdCompressSync } from "node:zlib";

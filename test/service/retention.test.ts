@@ -1,6 +1,6 @@
 /**
- * RETENTION_DAYS: rows, and later aggregates, that are older are dropped, and everything that could mistake a row
- * that is gone for one that never was is told so: ledger, reads, verify, export, import.
+ * RETENTION_DAYS: old rows, and later old aggregates, are dropped. Everything that could take a dropped row for one
+ * that never existed knows: ledger, reads, verify, export, import.
  */
 import { Database } from "bun:sqlite";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "bun:test";

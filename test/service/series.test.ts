@@ -1,6 +1,6 @@
 /**
- * GET /series and GET /streams, in both modes: what they come to is held against the events themselves, those of
- * a real log spread over some streams; from the hot store, from the cold store alone, and with either away.
+ * GET /series and GET /streams, in both modes, compared with the events themselves, those of a real log spread over
+ * some streams: from the hot store, from the cold store alone, and with either unavailable.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { gunzipSync } from "node:zlib";

@@ -1,4 +1,4 @@
-/** The service with its data divided into shards, as its users and operators see it. */
+/** The service with its data divided into shards, as users and operators see it. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { HOUR_MS, hourOf } from "../../src/domain/event.ts";
 import { Sketch } from "../../src/domain/unique-users/sketch.ts";

@@ -1,4 +1,4 @@
-/** SIGTERM under load: who was told that an event is stored was told the truth, and the others know it too. */
+/** SIGTERM under load: every acknowledged event is stored, and every other client knows that its event is not. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { HOUR_MS, hourOf } from "../../src/domain/event.ts";
 import { Random, seedFor } from "../harness/pipeline/random.ts";

@@ -1,6 +1,6 @@
 /**
- * TLS: between clients and the service, and between it and its stores. What is meant to be encrypted never goes in
- * the clear, and who can't show a good certificate is not talked to.
+ * TLS between clients and the service, and between it and its stores: what is meant to be encrypted is never sent in
+ * the clear, and a peer without a valid certificate is refused.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";

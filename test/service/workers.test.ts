@@ -1,4 +1,4 @@
-/** WORKERS: several processes on one port. One that is killed is replaced, and nothing is lost or doubled. */
+/** WORKERS: several processes on one port. A killed one is replaced, and nothing is lost or doubled. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { hourOf } from "../../src/domain/event.ts";

@@ -1,4 +1,4 @@
-/** `npm run simulate -- --seeds FROM..TO`: runs of the simulation, and a short trace of the first that fails. */
+/** `npm run simulate -- --seeds FROM..TO`: runs the simulation, and prints a short trace of the first failing run. */
 import { Command, InvalidArgumentError } from "commander";
 import { CHECKS, type Check } from "./check/failure.ts";
 import { FAULT_NAMES, type FaultName } from "./faults/kinds.ts";

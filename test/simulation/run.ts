@@ -1,4 +1,4 @@
-/** One run of a plan, from its first step to its last check; and what came of it. */
+/** Runs one plan from its first step to its last check, and returns the outcome. */
 import { CHECKS, type Check, Failure } from "./check/failure.ts";
 import { finish } from "./check/final.ts";
 import type { Plan } from "./world/plan.ts";

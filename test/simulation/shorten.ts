@@ -1,4 +1,4 @@
-/** Makes a failing plan short: what can be left out while it fails in the same way is left out. */
+/** Shortens a failing plan: leaves out everything without which it still fails in the same way. */
 import { type Outcome, type RunOptions, run } from "./run.ts";
 import type { Plan, PlannedAction, Send } from "./world/plan.ts";
 

@@ -1,4 +1,4 @@
-/** The fast reading of events in a body takes what JSON.parse and the rules take, and finds the same lines. */
+/** The fast reader of events in a body accepts what JSON.parse and the rules accept, and finds the same lines. */
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { LineScan, quoteCountOf } from "../../src/protocol/body/pieces.ts";

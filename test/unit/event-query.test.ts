@@ -1,4 +1,4 @@
-/** The fast reading of a query takes what schema and rules take, and blames what they blame. */
+/** The fast reader of a query accepts what schema and rules accept, and reports the same faults. */
 import { describe, expect, test } from "bun:test";
 import { Value } from "@sinclair/typebox/value";
 import fc from "fast-check";

@@ -1,4 +1,4 @@
-/** Lines of logs, as servers write them: what each says of its request. */
+/** Log lines as servers write them, and what each says about its request. */
 import { describe, expect, test } from "bun:test";
 import { eventReader } from "../../src/cli/import/event-reader.ts";
 import { type Filters, filterOf } from "../../src/cli/import/filters.ts";

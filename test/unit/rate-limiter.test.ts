@@ -1,6 +1,6 @@
 /**
- * Rate limits without a service: what gets in is bounded whatever comes, over time it is the limit and no less, and
- * instances that share a store have it together. The clock and the store are the test's.
+ * Rate limits without a service: admissions are bounded whatever arrives, over time they are exactly the limit, and
+ * instances that share a store share the limit. The test controls the clock and the store.
  */
 import { afterEach, describe, expect, test } from "bun:test";
 import fc from "fast-check";

@@ -1,6 +1,6 @@
 /**
- * Settings: each bad value is refused at start with its name, what was found and what it takes; and what may
- * be a password is never shown, neither in a refusal nor anywhere else.
+ * Settings: each bad value is refused at start with its name, what was found and what is expected. What may be a
+ * password is never shown, in a refusal or anywhere else.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";

@@ -1,6 +1,6 @@
 /**
- * The sketch against its model, a real Redis, which it has to equal register by register and count by count;
- * then its algebra as properties, the error of its estimates, and what it does with bytes that are no sketch.
+ * The sketch compared with a real Redis, which it must equal register by register and count by count; then its algebra
+ * as properties, the error of its estimates, and how it handles bytes that are not a sketch.
  */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import fc from "fast-check";

@@ -1,6 +1,6 @@
 /**
- * Ranges cut into steps, and times of zones: on the days that clocks change, at the turns of years, and in any
- * zone against a plain model that asks an other implementation (Temporal) about every hour.
+ * Ranges cut into steps, and times of zones: on days with clock changes, at the turns of years, and in any zone
+ * compared with a plain model that asks another implementation (Temporal) about every hour.
  */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";

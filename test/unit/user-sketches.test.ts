@@ -1,4 +1,4 @@
-/** Users by kind against a model that keeps everything it was given: added, merged and counted in any order. */
+/** Users by kind compared with a model that keeps everything: added, merged and counted in any order. */
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { registerOf, Sketch } from "../../src/domain/unique-users/sketch.ts";

@@ -1,4 +1,4 @@
-/** The dashboard in a real browser: it shows what the API answers, with a mouse, a keyboard, or a screen reader. */
+/** The dashboard in a real browser shows the API's answers, by mouse, keyboard or screen reader. */
 import { afterAll, beforeAll, beforeEach, expect, test } from "bun:test";
 import { gzipSync } from "node:zlib";
 import axe from "axe-core";

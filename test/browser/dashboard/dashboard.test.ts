@@ -1,4 +1,4 @@
-/** The page of the compiled program that all tests start, in both modes, and where keys are asked for. */
+/** The dashboard of the compiled program that all tests start, in both modes, with and without keys. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { type Browser, openBrowser } from "../../harness/browser/chromium.ts";
 import type { Page } from "../../harness/browser/page.ts";

@@ -1,4 +1,4 @@
-/** The page of the program as it is shipped. */
+/** The dashboard of the program as shipped. */
 import { startMariaDb, startRedis } from "../../harness/servers/servers.ts";
 import { buildProgram, type Program } from "../../harness/service/program.ts";
 import { type Service, type Site, startService } from "../../harness/service/service.ts";

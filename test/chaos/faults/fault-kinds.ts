@@ -1,6 +1,6 @@
 /**
- * What can be done to the parts of a site. Each fault ends by itself and leaves its target as it found it:
- * running, connected, and at full speed.
+ * The faults that can strike the parts of a site. Each ends by itself and leaves its target as it found it: running,
+ * connected, and at full speed.
  */
 import { waitFor } from "../../harness/service/wait-for.ts";
 import type { ChaosSite, Instance, Link } from "../site/chaos-site.ts";

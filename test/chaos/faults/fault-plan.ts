@@ -1,9 +1,9 @@
 /**
- * Which faults strike, where, when and for how long: all of it from the seed, so that a run can be made again.
- * (What the parts are just doing at that instant is chance, and stays so.)
+ * Which faults strike, where, when and for how long: all derived from the seed, so that a run is repeatable. (What the
+ * parts are doing at that instant remains chance.)
  *
- * Invariants: a target suffers one fault at a time, several targets at once; between two waves of faults
- * everything is healed for a moment, so that there is always something to lose.
+ * Invariants: a target suffers one fault at a time, several targets at once. Between two waves of faults everything is
+ * healed for a moment, so that there is always something to lose.
  */
 import type { Random } from "../../harness/pipeline/random.ts";
 import { addTo, type Say } from "../verdict/report.ts";

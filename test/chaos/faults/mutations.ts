@@ -1,6 +1,6 @@
 /**
- * One way to break each promise: an edit so small that it could be a slip, and the command that has to notice.
- * Invariant: what an edit looks for is in its file exactly once, so that none quietly changes nothing.
+ * One way to break each promise: an edit small enough to be a slip, and the command that must notice it.
+ * Invariant: the text that an edit replaces occurs exactly once in its file, so that no edit silently changes nothing.
  */
 export interface Edit {
   readonly file: string;

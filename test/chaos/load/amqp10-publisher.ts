@@ -1,8 +1,8 @@
 /**
- * Publishes numbered messages by AMQP 1.0, one event each, until the broker has accepted every one of them. A program
- * of its own: see child-program.ts.
+ * Publishes numbered messages by AMQP 1.0, one event each, until the broker has accepted all of them. A separate
+ * program: see child-program.ts.
  *
- * Invariant: no number is left out; what was not accepted is sent again under the same message id.
+ * Invariant: no number is skipped; unaccepted messages are sent again under the same message id.
  */
 import { amqp10Client } from "../../harness/brokers/amqp10-client.ts";
 import { runAsChild } from "./child-program.ts";

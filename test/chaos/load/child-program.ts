@@ -1,7 +1,7 @@
 /**
- * Load comes from processes of its own: one that shared the event loop of who judges would measure itself.
+ * Load comes from separate processes: a load generator that shared the event loop with the judge would measure itself.
  *
- * A program is given its options as JSON, in its one argument, and answers with JSON, on its standard output.
+ * A program gets its options as JSON in its one argument, and reports as JSON on standard output.
  * Invariant: it ends with the process that started it, however that ends, since its standard input does.
  */
 import { join } from "node:path";

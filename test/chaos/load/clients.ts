@@ -1,9 +1,9 @@
 /**
- * Clients that keep posting at a steady rate through whatever happens, and write down what they were told.
+ * Clients that keep posting at a steady rate through all faults, and record the answers.
  *
- * An event that is not acknowledged (no answer, no connection, 503) is sent again under the same id, to any of
- * the instances, after a jittered pause: so at the end every event is acknowledged, and has to be stored once.
- * A client that gets no answer in time does not wait for it: its next sending may overtake the first.
+ * An event that is not acknowledged (no answer, no connection, 503) is sent again under the same id, to any of the
+ * instances, after a jittered pause. So at the end every event is acknowledged, and must be stored once. A client does
+ * not wait longer for an answer that is late: its next attempt may overtake the first.
  */
 import { HOUR_MS, hourKeyName, hourOf } from "../../../src/domain/event.ts";
 import { withDeadline } from "../../../src/runtime/deadline.ts";

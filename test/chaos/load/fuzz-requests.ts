@@ -1,10 +1,10 @@
 /**
- * Requests that nobody would send on purpose, and some that everybody does; all of them from a seed.
+ * Requests that nobody would send on purpose, and some that everybody does, generated from a seed.
  *
- * - valid: numbered events, some with an id that comes twice, and reads.
- * - framed: the same with their parameters, method or path changed, whatever may stand in a request line. To
- *   the server each is one whole request, which has to be answered.
- * - raw: bytes changed, cut off or made up anywhere. What they ask for is unclear, and whether to answer too.
+ * - valid: numbered events, some with a repeated id, and reads.
+ * - framed: the same with changed parameters, method or path, with anything that a request line may contain. Each is
+ *   one whole request to the server, which must answer it.
+ * - raw: bytes changed, cut off or invented anywhere. What they ask for is unclear, and whether to answer too.
  */
 import type { Random } from "../../harness/pipeline/random.ts";
 

@@ -42,7 +42,13 @@ interface Lane {
   silence: Timer | undefined;
 }
 
-/** To a request that is none there may be no answer. */
+/**
+ * Sends generated requests over many connections, one at a time on each, and records the results. A separate program:
+ * see child-program.ts.
+ *
+ * Invariant: a connection is reused only if the previous request on it is over: not after bytes in which nobody can
+ * tell where the request ends.
+ */
 const RAW_PATIENCE_MS = 40;
 const PATIENCE_MS = 20_000;
 const RESEND_SHARE = 0.2;

@@ -1,6 +1,6 @@
 /**
- * One load after the other on a site, and the verdict over all that they sent: each event that was acknowledged has
- * one row, each that was refused none. Events are numbered, and users' names end with the number.
+ * Runs one load after the other on a site, and judges all that they sent: each acknowledged event has one row, each
+ * refused one none. Events are numbered, and users' names end with the number.
  */
 import { Latencies } from "../../../src/runtime/latencies.ts";
 import { type LoadResult, type Requests, type RunningLoad, startLoad } from "../../harness/load/http-load.ts";

@@ -1,6 +1,6 @@
 /**
- * Holds the rows of numbered events against what their senders were told, in a byte an event: for runs with
- * too many events to be held as objects.
+ * Compares the rows of numbered events with the answers to their senders, in one byte per event: for runs with too many
+ * events to hold as objects.
  */
 import { Database } from "bun:sqlite";
 import { join } from "node:path";

@@ -1,9 +1,9 @@
 /**
- * Publishes numbered messages, one event each, until the broker has confirmed every one of them. A program of its
- * own: see child-program.ts.
+ * Publishes numbered messages, one event each, until the broker has confirmed all of them. A separate program: see
+ * child-program.ts.
  *
- * Invariant: what was not confirmed is sent again under the same message id, so that the queue may hold it twice;
- * and no number is left out.
+ * Invariant: an unconfirmed message is sent again under the same message id, so the queue may hold it twice. No number
+ * is skipped.
  */
 import { type ConfirmChannel, connect } from "amqplib";
 import { runAsChild } from "./child-program.ts";

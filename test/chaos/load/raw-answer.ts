@@ -1,6 +1,6 @@
 /**
- * Finds the end of an HTTP/1.1 answer in what a socket has received so far, at the cost of a look at a few
- * bytes for the usual one: a generator has to be faster than what it loads.
+ * Finds the end of an HTTP/1.1 answer in the bytes received so far, usually by looking at a few bytes: a generator must
+ * be faster than its target.
  */
 const HEAD_END = "\r\n\r\n";
 const STATUS_AT = 9;

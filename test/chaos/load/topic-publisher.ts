@@ -1,9 +1,9 @@
 /**
- * Publishes numbered messages to a topic of Kafka, one event each, until the broker has confirmed every one of them. A
- * program of its own: see child-program.ts.
+ * Publishes numbered messages to a Kafka topic, one event each, until the broker has confirmed all of them. A separate
+ * program: see child-program.ts.
  *
- * Invariant: no number is left out. What was not confirmed is sent again, so that the topic may hold it twice: under
- * the same id if events have ids, and else as another message.
+ * Invariant: no number is skipped. An unconfirmed message is sent again, so the topic may hold it twice: under the same
+ * id if events have ids, else as another message.
  */
 import { Producer } from "@platformatic/kafka";
 import { runAsChild } from "./child-program.ts";

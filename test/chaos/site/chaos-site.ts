@@ -1,6 +1,6 @@
 /**
- * What the suites shake: one embedded instance, or instances that share a Redis and a MariaDB; with proxies on
- * every way there is, or without. Everything is of this process' own, and ends with close(), or with the process.
+ * The target of the suites: one embedded instance, or instances that share a Redis and a MariaDB, with or without
+ * proxies on all connections. Everything belongs to this process and ends with close(), or with the process.
  */
 import { join } from "node:path";
 import { type MariaDbServer, type RedisServer, startMariaDb, startRedis } from "../../harness/servers/servers.ts";

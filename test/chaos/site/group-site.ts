@@ -1,6 +1,6 @@
 /**
- * Instances that come and go, on a MariaDB and a group of Redis servers that take each other's place: a cluster, or
- * a master with replicas under Sentinels. All of it ends with close(), or with the process.
+ * Instances that come and go, on a MariaDB and a group of Redis servers that replace each other: a cluster, or a master
+ * with replicas under Sentinels. Everything ends with close(), or with the process.
  */
 import { startRedisCluster } from "../../harness/servers/redis/cluster.ts";
 import type { RedisGroup } from "../../harness/servers/redis/group.ts";

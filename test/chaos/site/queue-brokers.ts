@@ -1,4 +1,4 @@
-/** The brokers that the suite of queues restarts, in the same words. */
+/** The brokers that the queue suite restarts, behind one interface. */
 import { startActiveMq } from "../../harness/brokers/activemq/activemq.ts";
 import { startKafka } from "../../harness/brokers/kafka/kafka.ts";
 import { startRabbitMq } from "../../harness/brokers/rabbitmq.ts";

@@ -1,11 +1,11 @@
 /**
- * Redis servers that take each other's place under load: in a cluster, or under Sentinels, the master that holds the
- * data set is killed, or hands over to its replica, or hands its slot over to another master key by key; and instances
- * are killed and added. Each event that was acknowledged is one row and one count at the end.
+ * Redis servers that replace each other under load, in a cluster or under Sentinels: the master of the data set is
+ * killed, hands over to its replica, or moves its slot to another master key by key. Instances are killed and added. At
+ * the end each acknowledged event is one row and one count.
  *
- * A fault begins once the replicas have what the last one left, and every instance commits to the present masters:
- * replication is not waited for by an acknowledgement (but with REDIS_WAIT_REPLICAS), so that an instance which dies
- * before it has looked at a new master may lose what it committed to the old one.
+ * A fault begins only when the replicas have everything from before the last one, and every instance commits to the
+ * current masters. An acknowledgement does not wait for replication (except with REDIS_WAIT_REPLICAS), so an instance
+ * that dies before it has seen a new master may lose what it committed to the old one.
  */
 import { hourOf } from "../../../src/domain/event.ts";
 import { Random } from "../../harness/pipeline/random.ts";

@@ -1,6 +1,6 @@
 /**
- * A full disk in embedded mode: events are refused with 503, nothing that was acknowledged is lost, the
- * process goes on, and events are taken again by themselves once there is room.
+ * A full disk in embedded mode: events are refused with 503, nothing acknowledged is lost, the process survives, and
+ * events are accepted again once there is room.
  */
 import { HOUR_MS, hourOf } from "../../../src/domain/event.ts";
 import { Random } from "../../harness/pipeline/random.ts";

@@ -1,6 +1,6 @@
 /**
- * Nothing acknowledged is lost or counted twice, whatever happens: random faults under a steady load, and at
- * the end rows = counts = acknowledged ids, each exactly once.
+ * Nothing acknowledged is lost or counted twice: random faults under a steady load, and at the end rows = counts =
+ * acknowledged ids, each exactly once.
  */
 import { HOUR_MS, hourOf } from "../../../src/domain/event.ts";
 import { errorText } from "../../../src/runtime/error-text.ts";

@@ -1,6 +1,6 @@
 /**
- * Whatever comes in over the socket: no crash, no 5xx but a 503 that means what it says, an answer to every
- * request that is one, and counts that are those of the events that were acknowledged.
+ * Whatever arrives over the socket: no crash, no 5xx except a truthful 503, an answer to every real request, and counts
+ * equal to the acknowledged events.
  */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -1,6 +1,6 @@
 /**
- * MySQL may be away for hours, over the turn of an hour too: no POST fails, every read of the hours that go on
- * is right, memory stays bounded, and all of the backlog is stored once it is back.
+ * MySQL is down for hours, including the turn of an hour: no POST fails, every read of current hours is right, memory
+ * stays bounded, and the whole backlog is stored once MySQL is back.
  *
  * The turn needs no waiting: from the middle on, events carry times of the next hour.
  */

@@ -1,9 +1,9 @@
 /**
- * More than the machine can take: no crash, each answer is 204 or 503, who is taken does not wait for ever,
- * and everything that was acknowledged is stored, once.
+ * More load than the machine can handle: no crash, each answer is 204 or 503, accepted events are answered in bounded
+ * time, and everything acknowledged is stored once.
  *
- * The load is open: events are due at twice the rate that was measured just before, whatever is answered, over
- * so many connections that thousands are under way at any time.
+ * The load is open: events are due at twice the rate measured just before, regardless of answers, over enough
+ * connections that thousands of requests are in flight at any time.
  */
 import { hourOf } from "../../../src/domain/event.ts";
 import { readHour } from "../../harness/service/analytics-client.ts";

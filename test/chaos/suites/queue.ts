@@ -1,9 +1,9 @@
 /**
- * Messages of a broker's queue, while consumers are killed, one leaves and joins again, and the broker is restarted:
+ * Messages of a broker's queue while consumers are killed, one leaves and joins again, and the broker is restarted:
  * each message is counted exactly once.
  *
- * Judged from outside: every number that was published has one row, the counts are those of the rows, and once the
- * instances have ended nothing has gone back to the queue.
+ * Judged from outside: every published number has one row, counts equal rows, and once the instances have ended nothing
+ * has gone back to the queue.
  */
 import { hourOf } from "../../../src/domain/event.ts";
 import { ACKNOWLEDGED, Outcomes } from "../../harness/load/outcomes.ts";

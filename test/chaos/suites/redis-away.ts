@@ -1,9 +1,9 @@
 /**
- * Redis frozen, and killed, again and again: whoever posts meanwhile is told so within a second, reads go on from
- * MySQL and say so, and when it is back events are taken again by themselves.
+ * Redis is frozen and killed repeatedly: clients get their refusal within a second, reads continue from MySQL and say
+ * so, and events are accepted again once it is back.
  *
- * Judged by what the promise means: the time from a request to its 503, of every one of them, also of those that
- * were on their way when it went; and at the end each acknowledged event is stored once.
+ * Judged by the promise: the time from each request to its 503, including requests in flight when Redis went away; and
+ * at the end each acknowledged event is stored once.
  */
 import { hourOf } from "../../../src/domain/event.ts";
 import { Random } from "../../harness/pipeline/random.ts";

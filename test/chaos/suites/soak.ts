@@ -1,6 +1,6 @@
 /**
- * Nothing grows under a load that it can bear: 70 % of the highest rate, measured first, for as long as is
- * asked for, and over the last 80 % of that time memory, heap and open sockets stay level.
+ * Nothing grows under a sustainable load: 70 % of the highest rate, measured first, for the requested time. Over the
+ * last 80 % of it memory, heap and open sockets stay level.
  */
 import { hourOf } from "../../../src/domain/event.ts";
 import { type LoadRun, LoadRuns } from "../load/load-runs.ts";

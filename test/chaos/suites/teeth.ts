@@ -1,6 +1,6 @@
 /**
- * Would it be noticed? Each promise is broken on purpose, in a copy of the project, and the suite or the test
- * that watches over it has to fail on that, and to pass on the copy as it is.
+ * Would it be noticed? Each promise is broken on purpose in a copy of the project. The suite or test that guards it
+ * must fail on that, and pass on the unchanged copy.
  */
 import { errorText } from "../../../src/runtime/error-text.ts";
 import { whyServersCannotRun } from "../../harness/servers/binaries.ts";

@@ -1,4 +1,4 @@
-/** What Linux says of a running process. */
+/** Linux's figures for a running process. */
 import { readdirSync, readFileSync } from "node:fs";
 
 export interface ProcessStats {

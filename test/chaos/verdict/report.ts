@@ -1,4 +1,4 @@
-/** What a suite hands back: figures for who reads them, and what was wrong, which is empty if all is well. */
+/** A suite's result: figures for the reader, and a list of faults, which is empty if all is well. */
 export interface Report {
   readonly name: string;
   readonly seed: number;

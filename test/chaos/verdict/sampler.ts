@@ -1,4 +1,4 @@
-/** Looks at a process again and again, from outside, for what grows. */
+/** Samples a process repeatedly from outside, for anything that grows. */
 import { type ProcessStats, processStats, type Slope, slopeOf } from "./process-stats.ts";
 
 interface Sample extends ProcessStats {

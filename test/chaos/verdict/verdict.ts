@@ -1,6 +1,6 @@
 /**
- * Judges a site once everything is healed and all events are acknowledged: rows = counts = acknowledged, each
- * exactly once; the aggregates and their sketches are what the rows give; every instance reads the same.
+ * Judges a site once everything is healed and all events are acknowledged: rows = counts = acknowledged, each exactly
+ * once; aggregates and sketches follow from the rows; all instances read the same.
  */
 import { Database } from "bun:sqlite";
 import { join } from "node:path";

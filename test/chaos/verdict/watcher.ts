@@ -1,6 +1,6 @@
 /**
- * Readers that look on while the clients post. Whatever happens, an hour's count that is not marked as
- * degraded holds every event that was acknowledged before the read was sent, and none that nobody sent.
+ * Reads while the clients post. An hour's count that is not marked as degraded must contain every event acknowledged
+ * before the read was sent, and none that nobody sent.
  */
 import { hourKeyName } from "../../../src/domain/event.ts";
 import { withDeadline } from "../../../src/runtime/deadline.ts";

@@ -1,4 +1,4 @@
-/** The embedded hot store: the contract, and what only files and a disk can suffer. */
+/** The embedded hot store: the contract, and faults of files and disks. */
 import { Database } from "bun:sqlite";
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { cpSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";

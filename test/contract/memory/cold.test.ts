@@ -1,4 +1,4 @@
-/** The simulation's cold store keeps the contract of the real ones, in the roles that a pipeline has it in. */
+/** The simulation's cold store keeps the contract of the real ones, in the roles that a pipeline uses. */
 import type { ColdStore } from "../../../src/store/cold.ts";
 import { compareHours } from "../../../src/store/sql/event-rows.ts";
 import { ColdClient } from "../../simulation/stores/cold/client.ts";

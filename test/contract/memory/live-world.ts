@@ -1,5 +1,5 @@
 /**
- * A scheduler that the real event loop drives, so that the simulation's stores can be asked as any other: simulated
+ * A scheduler driven by the real event loop, so that the simulation's stores can be called like any other: simulated
  * time stands still while nobody waits for it.
  */
 import type { Clock } from "../../../src/runtime/clock.ts";

@@ -1,4 +1,4 @@
-/** What a test does to a queue by AMQP 1.0, whichever broker has it. */
+/** A test's operations on a queue by AMQP 1.0, for any broker. */
 import rhea, { type Connection, type Message } from "rhea";
 import { withDeadline } from "../../../src/runtime/deadline.ts";
 

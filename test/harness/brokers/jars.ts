@@ -1,7 +1,7 @@
 /**
- * The jars of a server that Debian does not have as the tests need it, brought by Maven into the user's cache, once.
+ * The jars of a server that Debian lacks in the required version, fetched by Maven into the user's cache, once.
  *
- * Invariant: a folder under the cache is complete, since it is filled aside and then renamed.
+ * Invariant: a folder under the cache is complete, since it is filled elsewhere and then renamed.
  */
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";

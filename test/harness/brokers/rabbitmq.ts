@@ -1,7 +1,6 @@
 /**
- * A real RabbitMQ on ports and in a folder of its own, with an epmd of its own (Erlang's register of nodes, which a
- * node would otherwise start, and leave behind), and what a test does to its queues. By TLS too, if certificates are
- * given.
+ * A real RabbitMQ with its own ports and folder and its own epmd (Erlang's register of nodes, which a node would
+ * otherwise start and leave behind), and a test's operations on its queues. With certificates also by TLS.
  */
 import { existsSync, writeFileSync } from "node:fs";
 import { connect as connectSocket } from "node:net";

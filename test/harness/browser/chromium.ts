@@ -1,4 +1,4 @@
-/** A headless Chromium, and pages for it: of an origin of their own, as those of the service's users are. */
+/** A headless Chromium, and pages of their own origin, like those of the service's users. */
 import { closeSync, mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

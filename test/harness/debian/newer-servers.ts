@@ -1,9 +1,9 @@
 /**
- * MySQL 9, Redis 8 and Valkey 9, unpacked from Debian's unstable, since no stable release has them. They are run by the
- * dynamic loader that came with them, so that they need neither root nor a chroot.
+ * MySQL 9, Redis 8 and Valkey 9, unpacked from Debian's unstable, since no stable release has them. They run with the
+ * dynamic loader from the same packages, so they need neither root nor a chroot.
  *
- * TEST_SQL_ENGINE=mysql-9 puts MySQL in MariaDB's place in all tests, TEST_REDIS_ENGINE=redis-8 or valkey-9 another
- * server in that of the installed Redis. `npm run test:long` runs some tests again with them (scripts/test/engines.ts).
+ * TEST_SQL_ENGINE=mysql-9 replaces MariaDB with MySQL in all tests; TEST_REDIS_ENGINE=redis-8 or valkey-9 replaces the
+ * installed Redis. `npm run test:long` repeats some tests with them (scripts/test/engines.ts).
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";

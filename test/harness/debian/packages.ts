@@ -1,8 +1,8 @@
 /**
- * Unpacks Debian packages with all that they need into a folder of their own, without installing anything: the
+ * Unpacks Debian packages with their dependencies into a folder of their own, without installing anything: the
  * machine's apt resolves and fetches them from its configured mirror, as any user.
  *
- * Invariant: a folder under the cache is complete, since it is filled aside and then renamed.
+ * Invariant: a folder under the cache is complete, since it is filled elsewhere and then renamed.
  */
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { homedir } from "node:os";

@@ -1,4 +1,4 @@
-/** Runs a command to its end: answers its standard output, or throws with all that it wrote. */
+/** Runs a command to its end: returns its standard output, or throws with all its output. */
 export interface RunOptions {
   readonly signal?: AbortSignal | undefined;
   readonly timeoutMs?: number;

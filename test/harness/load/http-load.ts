@@ -1,7 +1,7 @@
 /**
- * The load generator of the bench and of the chaos suites: driver.c in a thread of its own. In C, since a driver in
- * JavaScript is the bottleneck: at 10,000 requests/s to a server that does nothing it showed a 99th percentile of
- * 10 ms, where one in C showed 0.3 to 1.2.
+ * The load generator of the bench and the chaos suites: driver.c in its own thread. In C, since a driver in JavaScript
+ * was the bottleneck: at 10,000 requests/s to a server that does nothing it showed a 99th percentile of 10 ms, where
+ * one in C showed 0.3 to 1.2.
  *
  * Invariant: the memory that the driver works on is held here until it has ended.
  */

@@ -1,6 +1,6 @@
 /**
- * What each of many millions of numbered events was answered with: one byte an event, so that a generator in
- * another process can hand all of it over in a file.
+ * The answers to many millions of numbered events, in one byte each, so that a generator in another process can hand
+ * over all of them in a file.
  * Invariant: an event that was never set is `unsent`.
  */
 export const UNSENT = 0;

@@ -1,8 +1,8 @@
 /**
- * Pipelines on real stores with a clock that the test turns, and a look into the cold store from outside.
+ * Pipelines on real stores with a clock that the test controls, and a view into the cold store from outside.
  *
- * An instance's calls to its stores go through a guard: a test can hold one up, make it fail, freeze all of
- * them, or cut them off for good, which is what a kill -9 is to the stores.
+ * An instance's calls to its stores pass a guard: a test can hold one up, make it fail, freeze all of them, or cut them
+ * off for good, which is what a kill -9 is to the stores.
  */
 
 import { Database } from "bun:sqlite";

@@ -1,4 +1,4 @@
-/** Pseudo-random choices that can be made again: a test that fails prints the seed it ran with. */
+/** Repeatable pseudo-random choices: a failing test prints its seed. */
 const UINT32 = 2 ** 32;
 
 /** The seed of this run: TEST_SEED if that is set, else a new one. It is printed with the test's name. */

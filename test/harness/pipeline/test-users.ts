@@ -1,4 +1,4 @@
-/** The key of users in every data set of tests: known, so that tests can tell what a sketch has to hold. */
+/** The user key in every data set of tests: known, so that tests can tell what a sketch must hold. */
 import { Database } from "bun:sqlite";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";

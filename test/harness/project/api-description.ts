@@ -1,6 +1,6 @@
 /**
- * An OpenAPI document, and whether answers are what it says. Stricter than a client has to be: members and
- * headers that the document does not list are violations too.
+ * An OpenAPI document, and whether answers match it. Stricter than clients must be: members and headers that the
+ * document does not list are violations too.
  */
 import Ajv2020, { type ValidateFunction } from "ajv/dist/2020";
 import type { ApiDocument } from "../../../src/http/openapi/document.ts";

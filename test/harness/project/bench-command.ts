@@ -1,4 +1,4 @@
-/** `npm run bench`, run as a process. */
+/** Runs `npm run bench` as a process. */
 import { join } from "node:path";
 import { PROJECT_ROOT } from "./project-files.ts";
 

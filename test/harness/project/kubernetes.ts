@@ -1,6 +1,6 @@
 /**
- * Holds manifests against the schemas of Kubernetes. Those let unknown fields pass, which `kubectl apply` does not: so
- * each field that the schema has never looked at is a fault, too.
+ * Validates manifests against the schemas of Kubernetes. Those ignore unknown fields, which `kubectl apply` does not,
+ * so each field that the schema never inspected is a fault too.
  */
 import { Deployment } from "kubernetes-models/apps/v1";
 import { HorizontalPodAutoscaler } from "kubernetes-models/autoscaling/v2";

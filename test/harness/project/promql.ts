@@ -1,4 +1,4 @@
-/** Takes PromQL apart, by Prometheus' own grammar: which metrics it asks for, and by which of their labels. */
+/** Parses PromQL with Prometheus' own grammar: the metrics and labels that it asks for. */
 import type { LRParser } from "@lezer/lr";
 
 export interface Selector {

@@ -1,6 +1,6 @@
 /**
- * What the project's files must keep to beside what compiler and linter check. Each rule takes files (path
- * from the project's root to text) and answers the violations, each as `path: what is wrong`.
+ * Rules for the project's files beyond those of compiler and linter. Each rule takes files (path from the project's
+ * root to text) and returns the violations, each as `path: what is wrong`.
  */
 import { posix } from "node:path";
 

@@ -1,4 +1,4 @@
-/** What programs the tests start, and what is missing where they can't. */
+/** The programs that tests start, and what is missing where they can't. */
 import { hasJars, type JarServer } from "../brokers/jars.ts";
 import { newerServer, whyNewerServerCannotRun } from "../debian/newer-servers.ts";
 

@@ -1,4 +1,4 @@
-/** Certificates for a test, made by openssl: an authority of one's own, and what it has signed. */
+/** Certificates for a test, made by openssl: an own authority, and what it has signed. */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

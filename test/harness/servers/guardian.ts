@@ -1,7 +1,7 @@
 /**
- * Cleans up behind this process, however that ends, even by kill -9, where no exit hook runs (and `bun test`
- * runs none at all): a small shell in a process group of its own, which reads from a named pipe that only this
- * process holds open. It is no child of this process, since `bun test` kills all of those on a timeout.
+ * Cleans up after this process, however it ends, even by kill -9, which runs no exit hook (and `bun test` never runs
+ * any): a small shell in its own process group reads from a named pipe that only this process holds open. It is not a
+ * child of this process, since `bun test` kills all children on a timeout.
  */
 import { constants, openSync } from "node:fs";
 import { join } from "node:path";

@@ -1,4 +1,4 @@
-/** Stands before a service as one that asks for a key: what is no file of a page needs it. */
+/** A proxy before a service that requires a key for everything but a page's files. */
 const OPEN = /^\/(dashboard\/.*)?$/;
 
 export interface Keeper extends AsyncDisposable {

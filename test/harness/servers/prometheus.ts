@@ -1,4 +1,4 @@
-/** Reads what /metrics answers: the text format of Prometheus, version 0.0.4. */
+/** Parses the answer of /metrics: Prometheus' text format, version 0.0.4. */
 import { ask } from "../service/http-connection.ts";
 
 /** By "name" or 'name{label="value",…}', as it is written there. */

@@ -1,4 +1,4 @@
-/** Real Redis and MariaDB servers for tests and benchmarks, each on a port and in a folder of its own. */
+/** Real Redis and MariaDB servers for tests and benchmarks, each with its own port and folder. */
 import { describe, test } from "bun:test";
 import { connect } from "node:net";
 import { dirname, join } from "node:path";

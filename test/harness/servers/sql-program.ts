@@ -1,6 +1,6 @@
 /**
- * How MariaDB, or the MySQL in its place, is run; and its fresh data folder. To make one takes seconds: it is made once
- * per server version and user, stored in the system's temporary folder, and copied.
+ * Runs MariaDB, or the MySQL that replaces it, on a fresh data folder. Making one takes seconds, so it is made once per
+ * server version and user, stored in the system's temporary folder, and copied.
  */
 import { lstatSync, mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir, userInfo } from "node:os";

@@ -1,10 +1,10 @@
 /**
- * A loopback proxy in front of a server, for what a network does between it and its client: connections that
- * are cut at a chosen byte, answers that never come, delay, a port where nobody listens.
+ * A loopback proxy in front of a server that imitates a network: connections cut at a chosen byte, answers that never
+ * come, delay, a port where nobody listens.
  *
- * Invariant: what one end of a connection receives is at all times a prefix of what the other sent, as with
- * any TCP connection. So once a chunk is dropped, all that follows it in that direction is dropped too, the
- * news that the sender closed included: to the receiver it has fallen silent, until the connection is cut.
+ * Invariant: what one end of a connection receives is always a prefix of what the other sent, as with any TCP
+ * connection. So once a chunk is dropped, everything after it in that direction is dropped too, including the news that
+ * the sender closed: to the receiver it has fallen silent, until the connection is cut.
  */
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { freePort } from "./ports.ts";

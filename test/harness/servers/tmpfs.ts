@@ -1,5 +1,5 @@
 /**
- * A small file system of its own, in memory, which can be filled up and freed again.
+ * A small in-memory file system, which can be filled up and freed again.
  *
  * Invariant: it does not outlive the process that made it, however that ends.
  */

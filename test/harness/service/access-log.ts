@@ -1,4 +1,4 @@
-/** The access log in test/data, as the events that it stands for, and many requests at a time to send them with. */
+/** The access log in test/data as events, and a helper that sends them, many requests at a time. */
 import { join } from "node:path";
 import type { PostedEvent } from "./analytics-client.ts";
 import { type HttpConnection, openConnection } from "./http-connection.ts";

@@ -1,4 +1,4 @@
-/** Asks the service what a user of its API would, and takes its answers apart. */
+/** Sends a user's requests to the service, and parses its answers. */
 import { type Answer, ask, type HttpConnection } from "./http-connection.ts";
 import { waitFor } from "./wait-for.ts";
 

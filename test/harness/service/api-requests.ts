@@ -1,4 +1,4 @@
-/** Requests in the terms of an OpenAPI document: from its examples, and from its schemas at random. */
+/** Requests from an OpenAPI document: its examples, and random ones from its schemas. */
 import fc from "fast-check";
 import type { ApiDocument } from "../../../src/http/openapi/document.ts";
 import type { Content, Parameter } from "../../../src/http/openapi/parts.ts";

@@ -1,4 +1,4 @@
-/** Runs a command of the program, as its users would beside a service that is running. */
+/** Runs a command of the program, as users would beside a running service. */
 import { testedProgram } from "./program.ts";
 
 export interface CommandResult {

@@ -1,9 +1,9 @@
 /**
- * HTTP/1.1 over a plain socket, one request at a time. `fetch` will not do where a test counts what it sent:
- * it sends a request again by itself when a kept connection breaks, and it mends what should arrive broken.
+ * HTTP/1.1 over a plain socket, one request at a time. `fetch` is unsuitable where a test counts what it sent: it
+ * retries by itself when a kept connection breaks, and it repairs what should arrive broken.
  *
  * Invariant: a request is written at most once, and its promise ends with the whole answer, or with a
- * LostConnectionError if the connection went first: then what became of the request is unknown.
+ * LostConnectionError if the connection went first: then the request's outcome is unknown.
  */
 import { connect, type Socket } from "node:net";
 

@@ -1,9 +1,9 @@
 /**
- * Clients that keep posting events through whatever happens to the service, and write down, outside of it,
- * what they sent and what they were told of it: that is what the stores are judged by afterwards.
+ * Clients that keep posting events through all faults of the service, and record independently what they sent and the
+ * answers: the stores are judged by these records.
  *
- * Events with an id are sent again, under the same id, until they are acknowledged. Those without are sent
- * once. Every event has a time of its own within its hour, by which its row is recognised.
+ * Events with an id are sent again, under the same id, until they are acknowledged. Those without are sent once. Every
+ * event has a unique time within its hour, which identifies its row.
  */
 import { HOUR_MS, hourKeyName } from "../../../src/domain/event.ts";
 import type { Random } from "../pipeline/random.ts";

@@ -1,6 +1,6 @@
 /**
- * The program that tests start. It is compiled once per source: a compiled program is up after 60 ms of
- * CPU, the source after 500 ms, and the suite starts it hundreds of times.
+ * The program that tests start. It is compiled once per source: a compiled program is up after 60 ms of CPU time, the
+ * source after 500 ms, and the suite starts it hundreds of times.
  */
 import { existsSync, linkSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir, userInfo } from "node:os";

@@ -1,6 +1,6 @@
 /**
- * The service as its users run it: a process of its own, from source or from the built binary, which a test
- * may kill, stop and start again on the same port and data. It ends with the test run, whatever happens.
+ * The service as users run it: a separate process, from source or from the built binary, which a test may kill, stop
+ * and start again on the same port and data. It always ends with the test run.
  */
 import { readFileSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";

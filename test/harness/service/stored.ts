@@ -1,6 +1,6 @@
 /**
- * What is in the cold store, looked at from outside with nothing of the service's: the way anyone with a
- * client of MySQL or SQLite would check it.
+ * The content of the cold store, inspected without any of the service's code: as anyone with a MySQL or SQLite client
+ * would check it.
  */
 import { Database } from "bun:sqlite";
 import { expect } from "bun:test";

@@ -1,6 +1,6 @@
 /**
- * nginx, Apache and Caddy with access logs in their usual formats, each with its own count of requests, which a test
- * can hold the logs against. Every request for the count is itself logged.
+ * nginx, Apache and Caddy with access logs in their usual formats, each with its own count of requests to compare the
+ * logs with. Each request for the count is itself logged.
  */
 import { writeFileSync } from "node:fs";
 import { connect } from "node:net";

@@ -1,4 +1,4 @@
-/** What a network, a Redis and a MySQL can do to the pipeline, set up for tests. */
+/** Faults of a network, a Redis and a MySQL around the pipeline, set up for tests. */
 import { afterAll, afterEach, beforeAll, beforeEach, expect } from "bun:test";
 import type { Event } from "../../../src/domain/event.ts";
 import {

@@ -1,6 +1,6 @@
 /**
- * Stored, refused, unknown: an event that was refused never counts, one that is stored counts once, one of unknown
- * outcome at most once. The scenes in which an earlier build broke that, by name.
+ * Stored, refused, unknown: a refused event never counts, a stored one counts once, one of unknown outcome at most
+ * once. The scenes in which an earlier build broke that, by name.
  */
 
 import { describe, expect, test } from "bun:test";

@@ -1,4 +1,4 @@
-/** A Redis that is killed, frozen or away. */
+/** A Redis that is killed, frozen or unavailable. */
 import { describe, expect, test } from "bun:test";
 import { answerOf, click, clicks, expectReads, hourAt, NOON } from "../../harness/pipeline/pipeline-harness.ts";
 import { waitFor } from "../../harness/service/wait-for.ts";

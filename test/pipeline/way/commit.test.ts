@@ -1,4 +1,4 @@
-/** What is taken: group commit, ids, bounds. */
+/** Accepting events: group commit, ids, bounds. */
 
 import { describe, expect, test } from "bun:test";
 import type { JournaledBatch } from "../../../src/domain/batch.ts";

@@ -1,4 +1,4 @@
-/** What is flushed, and what an orderly stop and a restart leave. */
+/** Flushes, and what an orderly stop and a restart leave behind. */
 import { describe, expect, test } from "bun:test";
 import { countEvents, type JournaledBatch } from "../../../src/domain/batch.ts";
 import { type Event, HOUR_MS } from "../../../src/domain/event.ts";

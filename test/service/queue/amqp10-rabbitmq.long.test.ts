@@ -1,4 +1,4 @@
-/** Queues of RabbitMQ by AMQP 1.0, which its plugin speaks, as intake: the contract of all brokers, on a real one. */
+/** RabbitMQ's queues by AMQP 1.0 (its plugin) as intake: the contract of all brokers, on a real one. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { type RabbitMqServer, startRabbitMq } from "../../harness/brokers/rabbitmq.ts";
 import { type Certificates, makeCertificates } from "../../harness/servers/certificates.ts";

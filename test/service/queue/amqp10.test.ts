@@ -1,4 +1,4 @@
-/** Queues of a real ActiveMQ by AMQP 1.0 as intake: the contract of all brokers, and what AMQP 1.0 alone has. */
+/** Queues of a real ActiveMQ by AMQP 1.0 as intake: the contract of all brokers, and specifics of AMQP 1.0. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { type ActiveMqServer, startActiveMq } from "../../harness/brokers/activemq/activemq.ts";
 import { type Certificates, makeCertificates } from "../../harness/servers/certificates.ts";

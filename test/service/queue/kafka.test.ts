@@ -1,4 +1,4 @@
-/** A topic of Kafka as intake: the contract of all brokers, and what Kafka alone has, on a real one. */
+/** A topic of a real Kafka as intake: the contract of all brokers, and specifics of Kafka. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { type KafkaServer, startKafka } from "../../harness/brokers/kafka/kafka.ts";
 import { type Certificates, makeCertificates } from "../../harness/servers/certificates.ts";

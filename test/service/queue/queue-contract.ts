@@ -1,6 +1,6 @@
 /**
- * What holds for every broker that events are taken from, on a real one. Invariant checked: each event of each message
- * is one row and one count, or set aside once with its reason; what is not settled is left to the broker.
+ * The contract of every broker as intake, on a real one. Checked invariant: each event of each message is one row and
+ * one count, or set aside once with its reason; unsettled messages are left to the broker.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { gzipSync } from "node:zlib";

@@ -1,4 +1,4 @@
-/** A service that consumes a queue, and what a test asks of it. */
+/** A service that consumes a queue, and a test's questions to it. */
 import { hourOf } from "../../../src/domain/event.ts";
 import type { StoredPoison } from "../../../src/store/cold.ts";
 import { scrape } from "../../harness/servers/prometheus.ts";

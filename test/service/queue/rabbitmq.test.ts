@@ -1,4 +1,4 @@
-/** A queue of RabbitMQ as intake: the contract of all brokers, and what RabbitMQ alone has, on a real one. */
+/** A queue of a real RabbitMQ as intake: the contract of all brokers, and specifics of RabbitMQ. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { createServer, type Socket } from "node:net";
 import { type RabbitMqServer, startRabbitMq } from "../../harness/brokers/rabbitmq.ts";

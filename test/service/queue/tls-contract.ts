@@ -1,4 +1,4 @@
-/** What holds by TLS for every broker: its certificate has to be of the named authority, and for its host. */
+/** The contract of every broker by TLS: its certificate must be signed by the named authority, for its host. */
 import { describe, expect, test } from "bun:test";
 import type { Certificates } from "../../harness/servers/certificates.ts";
 import { readHour } from "../../harness/service/analytics-client.ts";

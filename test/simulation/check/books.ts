@@ -1,8 +1,7 @@
 /**
- * Each process' ledger, held against what it was asked and what it answered.
+ * Each process's ledger, compared with its requests and answers.
  *
- * Invariants: every event that was answered is in one column; what is pending by the ledger is what is pending where
- * the events are.
+ * Invariants: every answered event is in one column. The ledger's pending events are pending where the events are.
  */
 import type { Process } from "../world/process.ts";
 import type { Report, Told } from "./events.ts";

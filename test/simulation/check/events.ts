@@ -1,8 +1,8 @@
 /**
- * The events of a run: what their senders were told of each, and how often each was counted.
+ * The events of a run: the answers to their senders, and how often each was counted.
  *
- * Invariants checked here, at the moment at which they would break: an event is one row at most; none that was refused,
- * each time that it was sent, is counted; none is acknowledged before it is in a journal or a row.
+ * Invariants, checked at the moment at which they would break: an event is at most one row. An event that was refused
+ * every time it was sent is not counted. None is acknowledged before it is in a journal or a row.
  */
 import type { JournaledBatch } from "../../../src/domain/batch.ts";
 import { type Event, type HourKey, hourKeyName, hourOf } from "../../../src/domain/event.ts";

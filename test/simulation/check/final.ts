@@ -1,6 +1,6 @@
 /**
- * The end of a run: all faults are over, everything drains, and then every event is where its sender was told that it
- * is: rows, reads, ledgers and `verify` agree.
+ * The end of a run: all faults are over, everything drains, and every event is where its sender was told: rows, reads,
+ * ledgers and `verify` agree.
  */
 import { type HourKey, hourKeyName } from "../../../src/domain/event.ts";
 import type { HourAnswer } from "../../../src/pipeline/read/hour-reader.ts";

@@ -1,6 +1,6 @@
 /**
- * What the stores hold, compared after each step that changed them: an hour in the hot store is what its rows and the
- * journals come to, or is not there; an aggregate is what its rows come to.
+ * The stores' content, compared after each step that changed them: an hour in the hot store equals its rows plus the
+ * journals, or is absent; an aggregate equals its rows.
  */
 import type { JournaledBatch } from "../../../src/domain/batch.ts";
 import { type HourKey, hourKeyName } from "../../../src/domain/event.ts";

@@ -1,4 +1,4 @@
-/** What the pipeline's answers say to a sender. */
+/** What the pipeline's answers mean to a sender. */
 import { type Outcome, UNKNOWN } from "../../../src/domain/refusal-reasons.ts";
 import type { BulkOutcome } from "../../../src/pipeline/commit/bulk.ts";
 import type { Told } from "../check/events.ts";

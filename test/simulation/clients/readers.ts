@@ -1,8 +1,8 @@
 /**
- * Reads, held against what was acknowledged before them and sent until they were answered.
+ * Reads, compared with the events acknowledged before them and those sent before their answer.
  *
- * Invariant checked: a read that does not say that events may be missing has every event whose sender was told so
- * before it was asked, and none that was not sent or was refused.
+ * Checked invariant: a read that does not say that events may be missing has every event acknowledged before its
+ * request, and none that was not sent, or was refused.
  */
 import { HOUR_MS, type HourCounts, type HourKey, hourOf } from "../../../src/domain/event.ts";
 import type { HourRecord } from "../../../src/domain/hour-range.ts";

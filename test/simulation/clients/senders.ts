@@ -1,7 +1,7 @@
 /**
- * Clients: each sends what the plan says, takes down what it is told, and sends again what was refused or is unknown.
+ * Clients: each sends according to the plan, records the answers, and retries what was refused or is unknown.
  *
- * Invariant: with an id an event is sent again as it was. Without one each sending is another event, since nobody could
+ * Invariant: an event with an id is resent unchanged. Without an id each attempt is another event, since nobody could
  * tell them apart.
  */
 import { type Event, HOUR_MS, ID_TTL_MS } from "../../../src/domain/event.ts";

@@ -1,4 +1,4 @@
-/** What clients see of the world: processes that they can reach, and where their events are taken down. */
+/** The clients' view of the world: the reachable processes, and the record of their events. */
 import type { SentEvent, SentEvents, Told } from "../check/events.ts";
 import type { Process } from "../world/process.ts";
 import type { Random } from "../world/random.ts";

@@ -1,4 +1,4 @@
-/** What can go wrong, and how long it lasts. What each does to the world stands in strike.ts. */
+/** The kinds of faults and how long they last. strike.ts says what each does to the world. */
 import type { PlanSettings } from "../world/plan.ts";
 import type { Random } from "../world/random.ts";
 

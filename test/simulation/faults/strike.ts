@@ -1,4 +1,4 @@
-/** What each fault does to the world, and how it is over. */
+/** What each fault does to the world, and how it ends. */
 import type { HotData } from "../stores/hot/data.ts";
 import type { HotServer } from "../stores/hot/server.ts";
 import type { World } from "../world/world.ts";

@@ -1,4 +1,4 @@
-/** Every mutation follows the source: one that nothing matches would be a promise that nobody breaks. */
+/** Every mutation matches the source: one that matches nothing would be a promise that nobody breaks. */
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";

@@ -1,8 +1,8 @@
 /**
- * One way to break each promise: an edit so small that it could be a slip. Those of a store are made in the store in
- * memory, where its script or transaction stands.
+ * One way to break each promise: an edit small enough to be a slip. Those of a store are made in the in-memory store,
+ * at the counterpart of its script or transaction.
  *
- * Invariant: what an edit looks for is in its file exactly once, so that none quietly changes nothing.
+ * Invariant: the text that an edit replaces occurs exactly once in its file, so that no edit silently changes nothing.
  */
 import type { Edit } from "../../chaos/faults/mutations.ts";
 

@@ -1,7 +1,8 @@
 /**
- * Which Redis is the master of each shard, and for whom; and what a master lacks that another one had acknowledged.
+ * Which Redis is the master of each shard, from whose point of view, and what a master lacks that another one had
+ * acknowledged.
  *
- * Invariant: what a data set has lost does not come back: of two masters the one that was promoted stays.
+ * Invariant: what a data set has lost does not return: of two masters the promoted one stays.
  */
 import { isMissing, type Loss, type SentEvent, type SentEvents } from "../check/events.ts";
 import type { HotServerName } from "../faults/kinds.ts";

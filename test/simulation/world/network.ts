@@ -1,8 +1,8 @@
 /**
- * The way between a process and a server, and what may happen to it.
+ * The connection between a process and a server, and its faults.
  *
- * Invariant: over one connection messages arrive in the order in which they were sent, in each direction; when it has
- * ended, what was on its way arrives late or never, and no answer does.
+ * Invariant: over one connection messages arrive in the order in which they were sent, in each direction. Once it has
+ * ended, messages in flight arrive late or never, and no answer does.
  */
 import type { Random } from "./random.ts";
 import type { Owner, Scheduler } from "./scheduler.ts";

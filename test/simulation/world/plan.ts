@@ -1,8 +1,8 @@
 /**
- * What happens in a run, decided before it begins: who sends what and when, and which faults strike.
+ * Everything that happens in a run, decided before it begins: who sends what and when, and which faults strike.
  *
- * Invariant: a plan from which an action is taken away is a plan, and every other action stays as it was. So a failing
- * run can be shortened.
+ * Invariant: a plan without one of its actions is still a plan, and every other action stays the same. So a failing run
+ * can be shortened.
  */
 import { HOUR_MS, type Kind } from "../../../src/domain/event.ts";
 import { type Fault, type FaultName, planFault } from "../faults/kinds.ts";

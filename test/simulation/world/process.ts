@@ -1,7 +1,7 @@
 /**
- * One instance of the service: the real pipeline, with a clock, timers and random numbers of the simulation.
+ * One instance of the service: the real pipeline, with the simulation's clock, timers and random numbers.
  *
- * Invariant: once it is killed nothing of it runs any more, wherever it was; what it had sent by then may arrive.
+ * Invariant: once it is killed nothing of it runs anymore; what it had sent by then may arrive.
  */
 import { drainMicrotasks } from "bun:jsc";
 import { Pipeline, type PipelineSettings } from "../../../src/pipeline/pipeline.ts";

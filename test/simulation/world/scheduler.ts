@@ -1,9 +1,9 @@
 /**
- * Simulated time: a queue of tasks by the time they are due. A step takes the next one, moves the time to it, runs it,
+ * Simulated time: a queue of tasks, ordered by due time. A step takes the next task, advances the time to it, runs it,
  * and then all promise reactions that it caused.
  *
- * Invariants: nothing of the real event loop takes part, so that a run is a function of its seed alone. A task of a
- * process that has ended never runs; one of a process that is stopped runs when that goes on.
+ * Invariants: the real event loop takes no part, so a run depends only on its seed. A task of an ended process never
+ * runs; one of a stopped process runs when that continues.
  */
 import { drainMicrotasks } from "bun:jsc";
 

@@ -1,4 +1,4 @@
-/** What happened, for people: written only in a run that is repeated to be read. */
+/** A readable record of what happened, written only in a run that is repeated to be read. */
 
 /** A line that is the same as one of so many before it is only counted. */
 const RECENT = 3;

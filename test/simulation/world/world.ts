@@ -1,7 +1,7 @@
 /**
- * A run: servers, processes and clients under one scheduler, and what is checked after each step.
+ * A run: servers, processes and clients under one scheduler, and the checks after each step.
  *
- * Invariant: all that happens follows from the plan, whose seed every random number comes from.
+ * Invariant: everything that happens follows from the plan, whose seed determines every random number.
  */
 import { drainMicrotasks } from "bun:jsc";
 import { Metrics } from "../../../src/runtime/metrics.ts";

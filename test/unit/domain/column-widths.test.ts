@@ -1,4 +1,4 @@
-/** Columns of MySQL are as wide as the longest stream and user that are accepted; those of dead letters are wider. */
+/** MySQL's columns are as wide as the longest accepted stream and user; those of dead letters are wider. */
 import { expect, test } from "bun:test";
 import { STREAM_MAX_CHARS } from "../../../src/domain/stream-rules.ts";
 import { USER_MAX_BYTES } from "../../../src/domain/user-text.ts";

@@ -1,4 +1,4 @@
-/** SipHash-2-4 by its authors' vectors, and what the key is for. */
+/** SipHash-2-4 against its authors' test vectors, and the purpose of the key. */
 import { expect, test } from "bun:test";
 import { registerOf, Sketch } from "../../../src/domain/unique-users/sketch.ts";
 import { USER_KEY_BYTES, UserHash } from "../../../src/domain/unique-users/user-hash.ts";

@@ -1,4 +1,4 @@
-/** The parts of a source, without a broker: what a message holds, who waits, and what is acknowledged how. */
+/** The parts of a source, without a broker: a message's content, waiting, and acknowledgements. */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import type { RefusalReason } from "../../../src/domain/refusal-reasons.ts";

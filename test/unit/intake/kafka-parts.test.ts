@@ -1,4 +1,4 @@
-/** The parts of Kafka's driver, without a broker: what is unpacked, what is committed, and who gets which partition. */
+/** The parts of Kafka's driver, without a broker: unpacking, commits, and the assignment of partitions. */
 import { describe, expect, test } from "bun:test";
 import { lz4Compress, snappyCompress } from "@platformatic/wasm-utils";
 import fc from "fast-check";

@@ -1,4 +1,4 @@
-/** Hours that a step cuts: each event counts in the step that holds its time, and too many are refused. */
+/** Hours that a step cuts: each event counts in the step that contains its time, and too many are refused. */
 import { expect, test } from "bun:test";
 import { HOUR_MS, hourOf } from "../../../src/domain/event.ts";
 import { Steps } from "../../../src/domain/time-steps.ts";

@@ -1,4 +1,4 @@
-/** Which hours a flush folds: those with many parts, and those that have waited for long. */
+/** Which hours a flush folds: those with many parts, and those that have waited long. */
 import { expect, test } from "bun:test";
 import { HOUR_MS, type HourKey } from "../../../src/domain/event.ts";
 import { UnfoldedHours } from "../../../src/store/sql/unfolded-hours.ts";

@@ -1,4 +1,4 @@
-/** What a cold store has for a hot store that may lose it: ids and writers. Not the embedded one. */
+/** What a cold store provides for a hot store that may lose it: ids and writers. Not for the embedded one. */
 import { describe, expect } from "bun:test";
 import type { Event } from "../../../../src/domain/event.ts";
 import type { ColdStore, IdRowKey } from "../../../../src/store/cold.ts";

@@ -1,4 +1,4 @@
-/** What is read back: hours, ranges of them, rows, users and streams. */
+/** Reads: hours, ranges of them, rows, users and streams. */
 import { describe, expect } from "bun:test";
 import { DAY_MS, type Event, HOUR_MS, hourOf } from "../../../../src/domain/event.ts";
 import { selects } from "../../../../src/domain/stream-rules.ts";

@@ -1,4 +1,4 @@
-/** What is stored besides events: API keys, dead letters, the version of the schema. */
+/** What is stored besides events: API keys, dead letters, the schema version. */
 import { describe, expect } from "bun:test";
 import type { ApiKey } from "../../../../src/domain/api-key.ts";
 import { DAY_MS, HOUR_MS } from "../../../../src/domain/event.ts";

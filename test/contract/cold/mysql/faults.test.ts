@@ -1,4 +1,4 @@
-/** Connections cut around COMMIT, a server that dies, falls silent or refuses. */
+/** Connections cut around COMMIT; a server that dies, falls silent or refuses. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { HOUR_MS } from "../../../../src/domain/event.ts";
 import type { ColdStore } from "../../../../src/store/cold.ts";

@@ -1,4 +1,4 @@
-/** A MariaDB for tests of the cold store, looked into from outside. */
+/** A MariaDB for tests of the cold store, inspected from outside. */
 import { afterAll, beforeAll } from "bun:test";
 import { type Connection, createConnection } from "mysql2/promise";
 import type { ColdStore } from "../../../../src/store/cold.ts";

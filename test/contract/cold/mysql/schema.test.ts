@@ -1,4 +1,4 @@
-/** Plans of queries, migrations and partitions. */
+/** Query plans, migrations and partitions. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { DAY_MS, HOUR_MS } from "../../../../src/domain/event.ts";
 import { withOwnSession } from "../../../../src/store/mysql/connection/pool.ts";

@@ -1,4 +1,4 @@
-/** What a commit counts, answers and refuses. */
+/** What a commit counts, returns and refuses. */
 import { describe, expect } from "bun:test";
 import fc from "fast-check";
 import type { Batch } from "../../../../src/domain/batch.ts";

@@ -1,4 +1,4 @@
-/** How a data set is initialized, and what is known and held then. */
+/** How a data set is initialized, and what it knows and holds then. */
 import { describe, expect } from "bun:test";
 import { type Event, HOUR_MS } from "../../../../src/domain/event.ts";
 import { newDataSet } from "../../../../src/store/cold.ts";

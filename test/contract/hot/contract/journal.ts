@@ -1,4 +1,4 @@
-/** What is in a journal, when it may be adopted, and when it is removed. */
+/** A journal's content, when it may be adopted, and when it is removed. */
 import { describe, expect } from "bun:test";
 import { batchOf } from "../../../harness/pipeline/batches.ts";
 import {

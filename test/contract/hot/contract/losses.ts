@@ -1,4 +1,4 @@
-/** What a store that others share may lose: ids, which are restored, and writers. The embedded one has both on disk. */
+/** What a shared store may lose: ids, which are restored, and writers. The embedded store has both on disk. */
 import { describe, expect } from "bun:test";
 import type { StoredId } from "../../../../src/store/hot.ts";
 import { batchOf } from "../../../harness/pipeline/batches.ts";

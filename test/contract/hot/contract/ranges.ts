@@ -1,4 +1,4 @@
-/** What a range of hours over one stream or many shows. */
+/** Reads of a range of hours over one stream or many. */
 import { describe, expect } from "bun:test";
 import fc from "fast-check";
 import { DAY_MS, type Event, HOUR_MS, hourKeyName, hourOf } from "../../../../src/domain/event.ts";

@@ -1,4 +1,4 @@
-/** How hours leave the store, and come back from the cold one. */
+/** How hours leave the store, and return from the cold one. */
 import { describe, expect } from "bun:test";
 import { HOUR_MS } from "../../../../src/domain/event.ts";
 import { Sketch } from "../../../../src/domain/unique-users/sketch.ts";

@@ -1,4 +1,4 @@
-/** A commit of which Redis refuses a write half way: it leaves nothing, or a batch that is stored. */
+/** A commit during which Redis refuses a write: it leaves nothing, or a stored batch. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import type { HotStore } from "../../../../src/store/hot.ts";
 import { batchOf } from "../../../harness/pipeline/batches.ts";

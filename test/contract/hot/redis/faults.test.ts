@@ -1,4 +1,4 @@
-/** Connections cut around a command, answers that are late or false, a server that is frozen. */
+/** Connections cut around a command, late or false answers, a frozen server. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { connect as connectTcp } from "node:net";
 import { type HotStore, HotUnavailableError } from "../../../../src/store/hot.ts";

@@ -1,4 +1,4 @@
-/** Users that an hour's sketch is known to hold are not sent again, and none is ever missing. */
+/** Users that an hour's sketch already holds are not sent again, and none is ever missing. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { DAY_MS, type Event, HOUR_MS, type HourKey } from "../../../../src/domain/event.ts";

@@ -1,4 +1,4 @@
-/** A Redis for tests of the hot store, looked into from outside, and faults on the way to it. */
+/** A Redis for tests of the hot store, inspected from outside, and faults on the connection to it. */
 import { afterAll, beforeAll, expect } from "bun:test";
 import { createClient, RESP_TYPES } from "redis";
 import type { HourKey } from "../../../../src/domain/event.ts";

@@ -1,4 +1,4 @@
-/** Several writers on one Redis, and what lies in it. */
+/** Several writers on one Redis, and its content. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { encodeBatch } from "../../../../src/domain/batch.ts";
 import { DAY_MS, HOUR_MS } from "../../../../src/domain/event.ts";

@@ -1,6 +1,6 @@
 /**
- * A real ActiveMQ (Classic) that speaks AMQP 1.0, on a port and in a folder of its own; by TLS too, on another port, if
- * certificates are given.
+ * A real ActiveMQ (Classic) that speaks AMQP 1.0, with its own port and folder; with certificates, also by TLS on
+ * another port.
  */
 import { join } from "node:path";
 import { run } from "../../debian/run.ts";

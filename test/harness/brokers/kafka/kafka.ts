@@ -1,6 +1,6 @@
 /**
- * A real Kafka, one process as broker and controller, on ports and in a folder of its own, and what a test does to its
- * topics. One listener is plain; a second one, if it is asked for, takes TLS and passwords only.
+ * A real Kafka, one process as broker and controller, with its own ports and folder, and a test's operations on its
+ * topics. One listener is plain; on request a second one takes only TLS and passwords.
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

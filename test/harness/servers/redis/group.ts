@@ -1,4 +1,4 @@
-/** Redis servers that take each other's place: what a test does to them, whoever decides which is the master. */
+/** Redis servers that replace each other: a test's operations on them, whoever decides which is the master. */
 import { createClient } from "redis";
 import { withDeadline } from "../../../../src/runtime/deadline.ts";
 import { waitFor } from "../../service/wait-for.ts";

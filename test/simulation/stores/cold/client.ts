@@ -1,8 +1,9 @@
 /**
- * A process' way to the ColdServer: as src/store/mysql behaves, without a socket. Each call has its own connection.
+ * A process's access to the ColdServer: behaves like src/store/mysql, without a socket. Each call has its own
+ * connection.
  *
- * Invariants: a flush is one transaction, which begins by locking its writer. Given up before COMMIT is sent, it is
- * rolled back, sooner or later; after that it may be committed, and nobody is told.
+ * Invariants: a flush is one transaction, which begins by locking its writer. If it is given up before COMMIT is sent,
+ * it is rolled back sooner or later; after that it may be committed, and nobody is told.
  */
 import type { JournaledBatch } from "../../../../src/domain/batch.ts";
 import type { HourKey } from "../../../../src/domain/event.ts";

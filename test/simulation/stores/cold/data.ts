@@ -1,7 +1,7 @@
 /**
  * The tables of the cold store, in memory: each method is one transaction, at one instant.
  *
- * Invariant: it knows no connections, locks or faults: ColdServer has those.
+ * Invariant: it knows no connections, locks or faults, which are ColdServer's.
  */
 import type { JournaledBatch } from "../../../../src/domain/batch.ts";
 import { type Event, type HourKey, hourKeyName, type Kind } from "../../../../src/domain/event.ts";

@@ -1,8 +1,8 @@
 /**
- * A MySQL in memory: its tables, the locks on writers, and the state that a fault brings it into.
+ * A MySQL in memory: its tables, the locks on writers, and the state that a fault puts it in.
  *
- * Invariant: whoever flushes, seals or asks for the watermark of a writer waits until the transaction before it has
- * ended, one way or the other.
+ * Invariant: a caller who flushes, seals or reads the watermark of a writer waits until the writer's previous
+ * transaction has ended, one way or the other.
  */
 import type { Owner } from "../../world/scheduler.ts";
 import type { ColdData } from "./data.ts";

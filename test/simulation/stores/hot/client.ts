@@ -1,8 +1,8 @@
 /**
- * A process' way to a HotServer: as src/store/redis/link.ts and hot-store.ts behave, without a socket.
+ * A process's access to a HotServer: behaves like src/store/redis/link.ts and hot-store.ts, without a socket.
  *
- * Invariant: a command is answered, refused before it was sent or by the server, or sent with its outcome unknown; and
- * the error says which.
+ * Invariant: a command is answered, refused before it was sent or by the server, or sent with an unknown outcome; the
+ * error says which.
  */
 import type { Batch, JournaledBatch } from "../../../../src/domain/batch.ts";
 import type { HourKey } from "../../../../src/domain/event.ts";

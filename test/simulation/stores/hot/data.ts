@@ -1,8 +1,8 @@
 /**
- * The data of one shard as the Redis scripts change it, in memory: each method is one script, and atomic as that is.
+ * The data of one shard as the Redis scripts change it, in memory: each method is one script, and equally atomic.
  *
- * Invariants: what a script refuses, this refuses; what a script forgets, this forgets. It knows no connections and no
- * faults: HotServer has those.
+ * Invariants: it refuses what a script refuses, and forgets what a script forgets. It knows no connections and no
+ * faults, which are HotServer's.
  */
 import { type Batch, decodeBatch, encodeBatch, type JournaledBatch, readEntry } from "../../../../src/domain/batch.ts";
 import { HOUR_MS, type HourKey, hourKeyName, ID_TTL_MS } from "../../../../src/domain/event.ts";

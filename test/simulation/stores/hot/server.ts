@@ -1,4 +1,4 @@
-/** A Redis in memory: its data, and the state that a fault brings it into. */
+/** A Redis in memory: its data, and the state that a fault puts it in. */
 import type { Owner } from "../../world/scheduler.ts";
 import type { HotData } from "./data.ts";
 
