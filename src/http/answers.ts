@@ -1,5 +1,5 @@
 /**
- * Answers other than success. Every error body is
+ * Unsuccessful answers. Every error body is
  *   {"error": {"code", "message", "field"?, "got"?, "expected"?}}
  */
 import { type Outcome, type Refusal, UNKNOWN } from "../domain/refusal-reasons.ts";
@@ -35,7 +35,7 @@ export const REFUSALS: Record<Refusal["reason"], string> = {
   rate_limited: "the rate limit is used up",
   hot_store_away: "the hot store does not answer",
   cold_store_away: "the cold store, which has this hour, does not answer",
-  restoring_ids: "the hot store has lost ids, and is being given those of the last 24 hours again",
+  restoring_ids: "the hot store lost event ids, and those of the last 24 hours are being restored",
   journal_full: "too many events wait for the cold store",
   loading_hours: "too many older hours are being loaded from the cold store",
   overloaded: "too many events wait to be committed",
@@ -44,13 +44,13 @@ export const REFUSALS: Record<Refusal["reason"], string> = {
 
 export const OUTCOME_UNKNOWN: ErrorBody = {
   code: UNKNOWN.reason,
-  message: "The hot store did not answer in time. This counts once or never. Repeating it is safe only with an id.",
+  message: "The hot store did not answer in time. This counts once or never. Only with an id is a retry safe.",
 };
 export const COLD_STORE_AWAY: ErrorBody = {
   code: "cold_store_away",
-  message: "the store that has this data does not answer, try again",
+  message: "the store that has this data does not answer: retry",
 };
-export const INTERNAL: ErrorBody = { code: "internal", message: "a fault in this service: see its log" };
+export const INTERNAL: ErrorBody = { code: "internal", message: "internal error: see the service's log" };
 
 export function outcomeAnswer(outcome: NonNullable<Outcome>): Response {
   return outcome.reason === UNKNOWN.reason ? errorAnswer(504, OUTCOME_UNKNOWN) : refusalAnswer(outcome);
@@ -61,7 +61,7 @@ export function refusalAnswer({ reason, retryAfterS }: Refusal): Response {
 }
 
 export function refusalBody(reason: Refusal["reason"]): ErrorBody {
-  return { code: reason, message: `${REFUSALS[reason]}: nothing was counted, send it again` };
+  return { code: reason, message: `${REFUSALS[reason]}: nothing was counted, retry` };
 }
 
 export function retryHeaders({ reason, retryAfterS }: Refusal): Record<string, string> {
@@ -100,7 +100,7 @@ function statusOf(error: MalformedQueryError | InvalidParameterError): number {
   return error instanceof MalformedQueryError ? 400 : 422;
 }
 
-/** An unexpected error is logged under the request's id, and not shown. */
+/** Logs an unexpected error under the request's id, and does not show it to the client. */
 export function answerToError(error: unknown, log: Log, request: Request): Response {
   if (isRefusedInput(error)) return errorAnswer(statusOf(error), errorBodyOf(error));
   if (error instanceof HotUnavailableError || error instanceof ColdUnavailableError) {

@@ -1,6 +1,6 @@
 /**
- * Wires the HTTP interface: hooks first (log, Host, CORS, access), then the routes. A test can use it without a socket,
- * by `app.handle`; with one, `unrouted.ts` answers requests that no route takes.
+ * Wires the HTTP interface: hooks first (log, Host, CORS, access), then the routes. Tests can use it without a socket
+ * through `app.handle`; with a socket, unrouted.ts answers requests that match no route.
  */
 import { Elysia } from "elysia";
 import { GOT_MAX_CHARS } from "../protocol/input-error.ts";
@@ -23,9 +23,9 @@ import { RequestLines } from "./requests/log-lines.ts";
 import type { AppOptions } from "./route-options.ts";
 import { unroutedAnswers } from "./unrouted.ts";
 
-/** Bun would answer a bare 413 above this: every route that reads a body has its own bound, and explains it. */
+/** Above this, Bun would answer a bare 413. Every route that reads a body has its own limit, and explains it. */
 const RECEIVED_MAX_BYTES = Number.MAX_SAFE_INTEGER;
-/** The first slash after "http://" or "https://" and at least one character. */
+/** The first slash comes after "http://" or "https://" and at least one character. */
 const EARLIEST_PATH = 8;
 const TIMED_POSTS = 8;
 const CROSS_ORIGIN_METHODS = new Map([
@@ -55,7 +55,7 @@ export function createApp(options: AppOptions) {
   const unrouted = unroutedAnswers(() => app.routes);
   const app = new Elysia({
     strictPath: true,
-    // By default reusePort would let a second instance silently take half of the requests.
+    // With the default reusePort, a second instance would silently take half of the requests.
     serve: {
       routes: {
         "/*": (request: Request) => {
@@ -97,12 +97,12 @@ export function createApp(options: AppOptions) {
 }
 
 /**
- * Returns a check of the Host header (RFC 9112, 3.2), which answers undefined if the request may be routed. Bun accepts
- * any text, and if it makes no URL, passes the path alone. Of several Hosts it uses the first, and joins all by ", ". A
- * request without a Host is accepted: health checks of balancers use HTTP/1.0.
+ * Returns a check of the Host header (RFC 9112, 3.2), which is undefined for requests that may be routed. Bun accepts
+ * any text in it, and passes the path alone if it makes no URL. With several Host headers it uses the first for the
+ * URL, and joins all by ", ". Requests without Host are accepted: health checks of load balancers use HTTP/1.0.
  */
 function hostCheck(logged: (request: Request, answer: Response) => Response) {
-  // The latest good URL up to its path: most requests have the same.
+  // The latest good URL up to its path, which most requests share.
   let good = "\0";
   let goodHost: string | null = null;
   return (request: Request): Response | undefined => {

@@ -1,6 +1,6 @@
 /**
  * CORS: lets pages of some origins read the answers of some routes. No credentials are involved, since the service uses
- * no cookies. Without CORS_ORIGINS no request passes here.
+ * no cookies. Without CORS_ORIGINS, requests bypass this.
  */
 import { Elysia } from "elysia";
 
@@ -9,13 +9,13 @@ const EXPOSED = [
   ...["etag", "hourglass-degraded", "hourglass-not-counted", "retry-after", "www-authenticate"],
   ...["ratelimit", "ratelimit-policy", "ratelimit-limit", "ratelimit-remaining", "ratelimit-reset"],
 ].join(", ");
-/** For preflight requests. Browsers cache the answer for a day at most. */
+/** For preflight requests. Browsers cache the answer for at most a day. */
 const PREFLIGHT = {
   "access-control-allow-headers": "authorization, content-type, idempotency-key",
   "access-control-max-age": "86400",
 };
 
-/** To be used before the routes. `methodsByPath`: such as `GET, POST`. */
+/** Must be used before the routes. `methodsByPath`: values such as `GET, POST`. */
 export function crossOrigin(origins: readonly string[], methodsByPath: ReadonlyMap<string, string>) {
   const isAnyAllowed = origins.includes("*");
   const permit = ({ headers }: Response, origin: string | null) => {

@@ -1,4 +1,4 @@
-/** What an answer may be, by a client's headers: a format that it takes (Accept), compressed, or 304 if it has it. */
+/** Content negotiation: the client's preferred format (Accept), compression, and 304 for an answer that it has. */
 import { promisify } from "node:util";
 import { gzip as compress } from "node:zlib";
 import Negotiator from "negotiator";
@@ -11,7 +11,7 @@ export const CONTENT_TYPES: Record<Format, string> = {
   text: "text/plain; charset=utf-8",
 };
 
-/** RFC 9110, 12.5.1. Of formats that the client likes equally, the first; the first of all if it accepts none. */
+/** RFC 9110, 12.5.1. The first of equally preferred formats; if none is accepted, the first of all. */
 export function preferredFormat(accept: string | null, offered: readonly [Format, ...Format[]]): Format {
   if (accept === null) return offered[0];
   const byType = new Map(offered.map((format) => [CONTENT_TYPES[format].split(";", 1)[0]!, format]));
@@ -28,7 +28,7 @@ export function etagOf(...parts: readonly (string | ArrayBuffer)[]): string {
   return `"${hasher.digest("base64url").slice(0, ETAG_CHARS)}"`;
 }
 
-/** The weak comparison, as proxies that compress an answer make its tag weak. */
+/** Compares weakly, since proxies that compress an answer weaken its tag. */
 export function matches(ifNoneMatch: string | null, etag: string): boolean {
   if (ifNoneMatch === null) return false;
   const opaque = (tag: string) => tag.trim().replace(/^W\//, "");
@@ -36,7 +36,7 @@ export function matches(ifNoneMatch: string | null, etag: string): boolean {
   return tags.includes("*") || tags.includes(opaque(etag));
 }
 
-/** In another thread. */
+/** Compresses in another thread. */
 export const gzip: (data: string | ArrayBuffer) => Promise<Buffer<ArrayBuffer>> = promisify(compress);
 
 const ACCEPTS_GZIP = /(?:^|,)\s*gzip\s*(?:$|,|;(?!\s*q=0(?:\.0*)?\s*(?:,|$)))/i;

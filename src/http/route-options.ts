@@ -1,4 +1,4 @@
-/** The dependencies of the routes, and the settings of those for browsers. */
+/** The dependencies of the routes, and the settings of the browser routes. */
 import type { Registry } from "prom-client";
 import type { Source } from "../intake/source.ts";
 import type { Pipeline } from "../pipeline/pipeline.ts";
@@ -15,7 +15,7 @@ type BrowserSetting =
 
 export type BrowserSettings = Pick<Config, BrowserSetting>;
 
-/** In PEM. */
+/** PEM texts. */
 export interface Certificate {
   readonly cert: string;
   readonly key: string;
@@ -25,11 +25,11 @@ export type MetricFamilies = Awaited<ReturnType<Registry["getMetricsAsJSON"]>>;
 
 export interface Siblings {
   readonly worker: number;
-  /** Including this process. */
+  /** Includes this process. */
   readonly count: number;
-  /** Answers the others when they ask. */
+  /** Provides this process's metrics to the others. */
   share(own: () => Promise<MetricFamilies>): void;
-  /** From the others that answer in time. Never rejects. */
+  /** The metrics of the others that answer in time. Never rejects. */
   ask(): Promise<readonly MetricFamilies[]>;
 }
 
@@ -39,7 +39,7 @@ export interface AppOptions {
   readonly metrics: Metrics;
   readonly log: Log;
   readonly now: () => number;
-  /** After it an idle connection is closed; 0: never. */
+  /** How long an idle connection stays open; 0: forever. */
   readonly idleTimeoutS: number;
   readonly sharesPort: boolean;
   readonly browserSettings: BrowserSettings;

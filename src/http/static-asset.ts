@@ -1,7 +1,7 @@
-/** An answer that never changes while the process runs: compressed on first use, in another thread. */
+/** An answer that never changes while the process runs; compressed on first use, in another thread. */
 import { acceptsGzip, etagOf, gzip, matches } from "./negotiation.ts";
 
-/** Headers of the service's pages, which load and run only files of this service. */
+/** Restricts the service's pages to files of this service. */
 const POLICY = [
   "default-src 'none'",
   "script-src 'self'",
@@ -31,7 +31,7 @@ export class StaticAsset {
 
   constructor(content: Blob, contentType: string, headers: Readonly<Record<string, string>> = {}) {
     this.#content = content;
-    // Revalidated each time, as the service may have been upgraded.
+    // Revalidated each time, since the service may have been upgraded.
     const kept = { "cache-control": "no-cache", vary: "accept-encoding", "x-content-type-options": "nosniff" };
     this.#headers = { "content-type": contentType, ...kept, ...headers };
   }

@@ -1,9 +1,9 @@
 /**
- * The routes with the types of their parameters and answers, for typed clients: `import type { App }`, and Eden's
+ * The routes with the types of their parameters and answers, for typed clients: `import type { App }` and Eden's
  * `treaty<App>(url)` (examples/eden.ts).
  *
- * The routes that serve have no Elysia schemas, whose validator costs more than the rest of a request, so their type
- * has only paths. This app never runs; a test compares it with the real one.
+ * The real routes have no Elysia schemas, since the validator costs more than the rest of a request; so their type has
+ * only paths. This app never runs; a test compares it with the real one.
  */
 import { type Static, Type } from "@sinclair/typebox";
 import { Elysia } from "elysia";
@@ -21,10 +21,10 @@ type Series = Static<typeof rangesSchemas.Series>;
 type Streams = Static<typeof rangesSchemas.Streams>;
 
 function neverServed(): never {
-  throw new Error("This app is for its type alone: createApp (app.ts) makes the one that serves");
+  throw new Error("This app exists only for its type: createApp() (app.ts) makes the one that serves");
 }
 
-/** The routes that clients count and read with. `GET /analytics` answers three lines of text. */
+/** The routes that clients use to count and read. `GET /analytics` answers three lines of text. */
 export function typedApp() {
   return new Elysia()
     .post("/analytics", (): undefined => neverServed(), { query: EventQuerySchema })

@@ -1,9 +1,10 @@
 /**
- * Answers a request that no route takes: with 405 if its path takes other methods, else with 404.
+ * Answers a request that matches no route: with 405 if its path has other methods, else with 404.
  *
- * Bun's router matches a path as it was sent. Elysia's own, which would be asked next, matches what a URL parser makes
- * of it: it takes `/x/../ledger` and, with a short or malformed Host header, `/abc/ledger` for `/ledger`, and so past
- * the path rules of a proxy. Invariant: Elysia's router is never asked.
+ * Bun's router matches the path as sent. Elysia's own router, which would run next, matches the output of a URL parser.
+ * It would accept `/x/../ledger` for `/ledger`, and with a short or malformed Host header also `/abc/ledger`, which
+ * bypasses a proxy's path rules.
+ * Invariant: Elysia's router is never used.
  */
 import { errorAnswer } from "./answers.ts";
 
@@ -18,7 +19,7 @@ export function unroutedAnswers(routes: () => readonly Route[]): (request: Reque
     methodsByPath ??= allowedMethods(routes());
     // Without a Host header the URL is a path.
     const path = URL.parse(request.url, "http://localhost")?.pathname ?? "";
-    // The page of the API names its files relative to /docs. (A route of Elysia's would take /docs as well.)
+    // The page of the API names its files relative to /docs. (An Elysia route would match /docs too.)
     if (path === "/docs/") return new Response(null, { status: 308, headers: { location: "../docs" } });
     const allowed = methodsByPath.get(path);
     return allowed === undefined || allowed.includes(request.method)
@@ -34,6 +35,6 @@ function allowedMethods(routes: readonly Route[]): ReadonlyMap<string, string> {
 }
 
 function methodNotAllowed(method: string, allowed: string): Response {
-  const message = `${method} is not supported here. This path takes ${allowed}.`;
+  const message = `${method} is not supported here. This path supports ${allowed}.`;
   return errorAnswer(405, { code: "method_not_allowed", message }, { allow: allowed });
 }

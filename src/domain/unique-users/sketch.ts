@@ -1,21 +1,21 @@
 /**
- * A sketch estimates how many different users it was given, within 0.81 % (one standard error), in at most
- * 16 KB and however often each user comes. It is a HyperLogLog, and its bytes are those of a Redis string
- * that PFADD, PFCOUNT and PFMERGE work on.
+ * Estimates how many distinct users it was given, within 0.81 % (one standard error), in at most 16 KB, however often
+ * each user comes. A sketch is a HyperLogLog, and its bytes are a Redis string for PFADD, PFCOUNT and PFMERGE.
  *
- * The idea: hash every user. Low bits of the hash pick one of 16384 registers; the number of zeros before the
- * first one bit of the rest is the user's rank, and a register keeps the highest rank it was given. Rank r
- * turns up once in 2^r users, so the registers tell how many there were. A union takes the higher of each two
- * registers: hence no order, no repetition and no splitting over processes changes the result.
+ * Each user is hashed. The low bits of the hash select one of 16384 registers; the number of zeros before the first one
+ * bit of the rest is the user's rank, and a register keeps the highest rank it was given. Rank r occurs once in 2^r
+ * users, so the registers tell how many there were. A union takes the higher of each two registers, so neither order,
+ * repetition nor splitting over processes changes the result.
  *
- * - P. Flajolet, É. Fusy, O. Gandouet, F. Meunier: "HyperLogLog: the analysis of a near-optimal cardinality
- *   estimation algorithm", 2007. The algorithm.
+ * - P. Flajolet, É. Fusy, O. Gandouet, F. Meunier: "HyperLogLog: the analysis of a near-optimal cardinality estimation
+ *   algorithm", 2007. The algorithm.
  * - S. Heule, M. Nunkesser, A. Hall: "HyperLogLog in Practice", 2013. 64 bit hashes, sparse sketches.
- * - O. Ertl: "New cardinality estimation algorithms for HyperLogLog sketches", 2017, arXiv:1702.01284. The
- *   estimator: no bias to correct and no switch to linear counting, only a histogram of the registers.
+ * - O. Ertl: "New cardinality estimation algorithms for HyperLogLog sketches", 2017, arXiv:1702.01284. The estimator:
+ *   no bias to correct and no switch to linear counting, only a histogram of the registers.
  *
- * The hash is MurmurHash64A over UTF-8. Bits 0 to 13 are the index; the rank, 1 to 51, is that of the other
- * 50 bits, lowest bit first, with a one bit put behind the highest.
+ * Bits 0 to 13 of a 64-bit hash are the index; the rank, 1 to 51, is that of the other 50 bits, lowest bit first, with
+ * a one bit added above the highest. The service hashes users with user-hash.ts. registerOf() here hashes like Redis
+ * itself: with MurmurHash64A over UTF-8.
  *
  * Bytes, all little endian:
  *    0  "HYLL"
@@ -28,10 +28,10 @@
  *         01nnnnnn nnnnnnnn   XZERO: n + 1 registers are 0, high bits first
  *         1vvvvvnn            VAL: n + 1 registers are v + 1, so up to 4 registers and no rank above 32
  *
- * In memory a sketch is a small hash table as long as few registers are set, and then an array of them all.
+ * In memory a sketch is a small hash table while few registers are set, and then an array of all registers.
  *
- * Invariants: a register never falls. The histogram counts the registers at each rank, at all times. A sketch
- * is dense in memory if and only if more than SPARSE_LIMIT of its registers are set.
+ * Invariants: a register never falls. The histogram always counts the registers at each rank. A sketch is dense in
+ * memory if and only if more than SPARSE_LIMIT of its registers are set.
  */
 const INDEX_BITS = 14;
 const REGISTERS = 1 << INDEX_BITS;
@@ -44,15 +44,15 @@ const MAGIC = Buffer.from("HYLL");
 const DENSE = 0;
 const SPARSE = 1;
 const DENSE_SIZE = HEADER_SIZE + (REGISTERS * 6) / 8;
-/** The default of `hll-sparse-max-bytes`: above it Redis itself would not hold a sketch sparse. */
+/** The default of `hll-sparse-max-bytes`: Redis does not keep a larger sketch sparse either. */
 const MAX_SPARSE_SIZE = 3000;
 const MAX_SPARSE_RANK = 32;
 const MAX_VAL_RUN = 4;
 const MAX_ZERO_RUN = 64;
 
-/** A new sketch holds 64 bytes of table. */
+/** A new sketch has a table of 64 bytes. */
 const FIRST_SLOTS = 16;
-/** In 1024 slots of 4 bytes: a quarter of the dense array. */
+/** These take 1024 slots of 4 bytes, a quarter of the dense array. */
 const SPARSE_LIMIT = 512;
 const NO_SLOTS = new Uint32Array(0);
 
@@ -60,9 +60,8 @@ const NO_SLOTS = new Uint32Array(0);
 const ALPHA = 1 / (2 * Math.LN2);
 
 /**
- * The hash is looked at through these as two halves, since arithmetic on a bigint costs more than the hash.
- * Shared between calls: nothing is awaited between its being written and read. (Little endian, as all
- * machines are that Bun runs on.)
+ * The hash is read through these as two halves, since bigint arithmetic costs more than the hash. Shared by all calls,
+ * since none awaits in between. (Little endian, like all machines that Bun runs on.)
  */
 const hash = new BigUint64Array(1);
 const hashHalves = new Uint32Array(hash.buffer);
@@ -84,8 +83,8 @@ const INVERSE = 0x5f7a0ea7e59b19bdn;
 const ELEMENT_BYTES = 8;
 
 /**
- * 8 bytes that raise this register when Redis is given them by PFADD: the hash is one that can be computed backwards.
- * So Redis is sent no users, and need not know how they are hashed. 1 µs, for the few events that raise a register.
+ * 8 bytes that raise this register when passed to PFADD, whose hash is invertible. So Redis receives no users and need
+ * not know how they are hashed. Takes 1 µs, only for the few events that raise a register.
  */
 export function elementOf(register: number): Buffer {
   const word = (value: bigint) => BigInt.asUintN(64, value);
@@ -108,7 +107,7 @@ function trailingZeros(word: number): number {
 }
 
 export class Sketch {
-  /** The registers that are set, as registerOf gives them: open addressing by index. 0 is a free slot. */
+  /** The set registers, as registerOf() returns them: open addressing by index. 0 is a free slot. */
   #slots: Uint32Array = new Uint32Array(FIRST_SLOTS);
   /** The rank at each index. Null while the sketch is sparse in memory. */
   #ranks: Uint8Array | null = null;
@@ -118,7 +117,7 @@ export class Sketch {
     this.#histogram[0] = REGISTERS;
   }
 
-  /** Reads a Redis string. Throws if its bytes are not a sketch; what its cache says is not believed. */
+  /** Reads a Redis string, ignoring its cached count. Throws if the bytes are not a sketch. */
   static decode(bytes: Uint8Array): Sketch {
     checkHeader(bytes);
     const sketch = new Sketch();
@@ -127,7 +126,7 @@ export class Sketch {
     return sketch;
   }
 
-  /** `register` as registerOf gives it: not checked. True if a register rose. */
+  /** `register`: from registerOf(), unchecked. True if a register rose. */
   add(register: number): boolean {
     const ranks = this.#ranks;
     if (ranks === null) return this.#addToSlots(register);
@@ -141,7 +140,7 @@ export class Sketch {
     return true;
   }
 
-  /** Union into this. A sketch merged with itself stays as it is, since no register rises. */
+  /** Merges the other sketch into this one. Merging a sketch with itself changes nothing. */
   merge(other: Sketch): void {
     const theirs = other.#ranks;
     if (theirs !== null) {
@@ -156,12 +155,12 @@ export class Sketch {
     return this.#setCount() === 0;
   }
 
-  /** The estimate, as PFCOUNT answers it. */
+  /** The estimate, equal to that of PFCOUNT. */
   count(): number {
     return estimate(this.#histogram);
   }
 
-  /** The estimate of the union with another sketch, without making it: 15 µs if both are dense, 2 if one is small. */
+  /** Estimates the union with another sketch without building it: 15 µs if both are dense, 2 if one is small. */
   countWith(other: Sketch): number {
     const [larger, smaller] = this.#setCount() >= other.#setCount() ? [this, other] : [other, this];
     if (smaller.#setCount() === 0) return larger.count();
@@ -187,13 +186,13 @@ export class Sketch {
     return this.#slots[this.#slotOf(index)]! & 63;
   }
 
-  /** A Redis string: sparse if its ranks allow it and it has at most 3000 bytes, else dense. */
+  /** As a Redis string: sparse if the ranks permit it and it has at most 3000 bytes, else dense. */
   encode(): Buffer {
     return this.#encodeSparse() ?? encodeDense(this.#ranks ?? this.#spread());
   }
 
   #encodeSparse(): Buffer | null {
-    // Needs one byte for four registers at best: over that, not even worth a try.
+    // One byte covers four registers at best: with more registers it can't fit.
     if (this.#setCount() > MAX_SPARSE_SIZE * MAX_VAL_RUN) return null;
     for (let rank = MAX_SPARSE_RANK + 1; rank <= MAX_RANK; rank++) {
       if (this.#histogram[rank] !== 0) return null;
@@ -205,7 +204,7 @@ export class Sketch {
     return REGISTERS - this.#histogram[0]!;
   }
 
-  /** The slot of the register at an index, or the free one where it belongs. There is always a free one. */
+  /** The slot of the register at an index, or the free slot for it. There is always a free one. */
   #slotOf(index: number): number {
     const slots = this.#slots;
     const mask = slots.length - 1;
@@ -221,7 +220,7 @@ export class Sketch {
     this.#slots[slot] = register;
     this.#histogram[held & 63]! -= 1;
     this.#histogram[register & 63]! += 1;
-    // Half full: a look-up passes 1.5 slots on average if it finds its register, and 2.5 if not.
+    // At half full, a look-up visits 1.5 slots on average if it finds its register, and 2.5 if not.
     if (held === 0 && this.#setCount() * 2 > this.#slots.length) this.#grow();
     return true;
   }
@@ -262,7 +261,7 @@ export class Sketch {
   }
 }
 
-/** A branch, 8 µs, beats taking every maximum and counting the histogram anew, 13 µs. */
+/** A branch takes 8 µs; taking every maximum and recounting the histogram takes 13. */
 function raise(ranks: Uint8Array, others: Uint8Array, histogram: Uint16Array): void {
   for (let index = 0; index < REGISTERS; index++) {
     const held = ranks[index]!;
@@ -274,7 +273,7 @@ function raise(ranks: Uint8Array, others: Uint8Array, histogram: Uint16Array): v
   }
 }
 
-/** As raise(), but of the histogram alone. */
+/** Like raise(), but only changes the histogram. */
 function countRises(ranks: Uint8Array, others: Uint8Array, histogram: Uint16Array): void {
   for (let index = 0; index < REGISTERS; index++) {
     const held = ranks[index]!;
@@ -286,18 +285,18 @@ function countRises(ranks: Uint8Array, others: Uint8Array, histogram: Uint16Arra
 }
 
 /**
- * Ertl's improved raw estimator, algorithm 6 of his paper. The operations come in the order that Redis
- * performs them in, so that both round to the same integer.
+ * Ertl's improved raw estimator, algorithm 6 of his paper. Operations are in the same order as in Redis, so that both
+ * round to the same integer.
  */
 function estimate(histogram: Uint16Array): number {
   let sum = REGISTERS * tau(1 - histogram[MAX_RANK]! / REGISTERS);
   for (let rank = MAX_RANK - 1; rank >= 1; rank--) sum = (sum + histogram[rank]!) / 2;
   sum += REGISTERS * sigma(histogram[0]! / REGISTERS);
-  // Capped where a number stops being exact. Only forged registers get there: all at 51 would be infinite.
+  // Capped where numbers stop being exact. Only forged registers get there: all at 51 would be infinite.
   return Math.min(Math.round((ALPHA * REGISTERS * REGISTERS) / sum), Number.MAX_SAFE_INTEGER);
 }
 
-/** What the registers at the highest rank stand for, given the share of the others. At most 21 rounds. */
+/** The contribution of the registers at the highest rank, given the share of the others. At most 21 rounds. */
 function tau(share: number): number {
   if (share === 0 || share === 1) return 0;
   let x = share;
@@ -312,7 +311,7 @@ function tau(share: number): number {
   return sum / 3;
 }
 
-/** What the registers at 0 stand for, given their share: infinite if it is all of them. At most 20 rounds. */
+/** The contribution of the registers at 0, given their share: infinite if all are 0. At most 20 rounds. */
 function sigma(share: number): number {
   if (share === 1) return Number.POSITIVE_INFINITY;
   let x = share;
@@ -327,7 +326,7 @@ function sigma(share: number): number {
   return sum;
 }
 
-/** The count is left stale: it is for Redis to compute, once, when it is asked. */
+/** Marks the cached count as stale: Redis computes it when asked. */
 function writeHeader(bytes: Uint8Array, encoding: number): void {
   bytes.set(MAGIC);
   bytes[MAGIC.length] = encoding;
@@ -346,7 +345,7 @@ function encodeDense(ranks: Uint8Array): Buffer {
   return bytes;
 }
 
-/** Where sparse sketches are put together. Shared between calls: nothing is awaited during one. */
+/** Scratch space for sparse sketches. Shared by all calls, since none awaits. */
 const sparseBytes = new Uint8Array(MAX_SPARSE_SIZE);
 writeHeader(sparseBytes, SPARSE);
 
@@ -355,7 +354,7 @@ function encodeSparse(registers: Uint32Array): Buffer | null {
   const bytes = sparseBytes;
   let at = HEADER_SIZE;
   let covered = 0;
-  // An array drops what is written past its end, so it suffices to look at the length once a round.
+  // Writes past the end of the array are dropped, so checking the length once per round suffices.
   for (let i = 0; i < registers.length && at <= MAX_SPARSE_SIZE; ) {
     const first = registers[i]!;
     let run = 1;
@@ -419,7 +418,7 @@ function addDense(sketch: Sketch, bytes: Uint8Array): void {
   }
 }
 
-/** A run is never empty and none may reach past the last register, so this ends for any bytes. */
+/** Terminates for any bytes: a run is never empty, and may not reach past the last register. */
 function addSparse(sketch: Sketch, bytes: Uint8Array): void {
   let index = 0;
   for (let at = HEADER_SIZE; at < bytes.length; ) {

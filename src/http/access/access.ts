@@ -1,8 +1,8 @@
 /**
- * Admits a request by its API key, and by the limits of the key and of the address, or says why not.
+ * Admits a request by its API key and by the limits of the key and the address, or explains why not.
  *
- * Invariants: decisions are made from memory, before the route runs, and a refused request has no effect. Without keys
- * and limits this is not created, and costs nothing.
+ * Invariants: decisions are made from memory before the route runs, and a refused request has no effect. Without keys
+ * and limits this is not created and costs nothing.
  */
 import { Elysia } from "elysia";
 import { isToken, type Scope } from "../../domain/api-key.ts";
@@ -61,12 +61,12 @@ export class Access {
     this.#options = options;
   }
 
-  /** Undefined if the request is admitted, which costs one of each limit. */
+  /** Undefined if the request is admitted, which takes one from each limit. */
   refusalOf(request: Request, route: string, peers: Peers | null): Refused | undefined {
     const access = accessOf(request.method, route);
     if (access === "open" || access === "redirect") return undefined;
     const limits: Limited[] = [];
-    // First, so that guessing keys is limited, too.
+    // The address first, so that guessing keys is limited too.
     const byAddress = this.#refusalByAddress(request, peers, limits);
     if (byAddress !== undefined) return byAddress;
     const scope = access === "browser" ? undefined : this.#requiredScope(access);
@@ -119,7 +119,7 @@ export class Access {
     return this.#admitted.get(request)?.key?.id;
   }
 
-  /** The streams that its key is limited to; undefined: all. */
+  /** The streams that the request's key is limited to; undefined: all. */
   streamsOf(request: Request): StreamSet | undefined {
     return this.#admitted.get(request)?.key?.streams;
   }
@@ -132,13 +132,13 @@ export class Access {
 
   addLimitHeaders(request: Request, headers: Headers): void {
     const { limits = [] } = this.#admitted.get(request) ?? {};
-    // A refusal has the headers of its own limit.
+    // A refusal already has the headers of its own limit.
     if (limits.length === 0 || headers.has("ratelimit")) return;
     const states = limits.map(({ by, limiter, bucket }) => ({ by, bucket, state: limiter.stateOf(bucket) }));
     for (const [name, value] of Object.entries(limitHeaders(states))) headers.set(name, value);
   }
 
-  /** For a request with this many events. Undefined if they are admitted. */
+  /** For a request with this many events: undefined if they are admitted. */
   refusalOfBatch(request: Request, eventCount: number): Refused | undefined {
     const { limits } = this.#admitted.get(request) ?? { limits: [] };
     // One was taken when the request was admitted.
@@ -168,7 +168,7 @@ function limitRefusal({ by, limiter, bucket }: Limited): Refused {
   return { reason: "rate_limited", answer: rateLimitedAnswer(by, bucket, limiter.stateOf(bucket)) };
 }
 
-/** Runs before all routes. The ledger counts each request that is not admitted as a refused event. */
+/** Runs before all routes. The ledger counts each refused request as one refused event. */
 export function accessControl(access: Access, ledger: Ledger, requestCounts: readonly RequestCounts[]) {
   const countsByRoute = new Map(requestCounts.map((counts) => [`${counts.method} ${counts.route}`, counts]));
   // No expression here may look like a promise: Elysia would await it.
@@ -186,7 +186,7 @@ export function accessControl(access: Access, ledger: Ledger, requestCounts: rea
     });
 }
 
-/** The body is not read, and counts as one event. */
+/** The body is not read, so it counts as one event. */
 function isEvent(method: string, route: string): boolean {
   const access = accessOf(method, route);
   return method !== "HEAD" && (access === "write" || access === "browser");

@@ -12,7 +12,7 @@ export const KEY_MISSING: ErrorBody = {
   code: "key_missing",
   message: "this requires an API key, in the header 'Authorization: Bearer hg_…': nothing was done",
 };
-/** One message for all reasons, so that a guess reveals nothing. */
+/** The same message for all reasons, so that a guess reveals nothing. */
 export const KEY_INVALID: ErrorBody = {
   code: "key_invalid",
   message: "the API key is unknown, revoked or expired: nothing was done",
@@ -20,7 +20,7 @@ export const KEY_INVALID: ErrorBody = {
 
 export const KEYS_UNKNOWN: ErrorBody = {
   code: "cold_store_away",
-  message: "the store that holds the API keys does not answer: nothing was done, try again",
+  message: "the store that holds the API keys does not answer: nothing was done, retry",
 };
 
 export function scopeMissing(scope: Scope, has: Iterable<Scope>): ErrorBody {
@@ -48,7 +48,7 @@ export function keysUnknownAnswer(): Response {
 export type LimitedBy = "key" | "address";
 
 export function rateLimited(by: LimitedBy, { limit }: Pick<Bucket, "limit">): ErrorBody {
-  const message = `this ${by} has used its limit of ${rateLimitText(limit)}: nothing was done, send it again later`;
+  const message = `this ${by} has used its limit of ${rateLimitText(limit)}: nothing was done, retry later`;
   return { code: "rate_limited", message };
 }
 
@@ -66,8 +66,8 @@ interface LimitInUse {
 }
 
 /**
- * Two sets of headers: those of draft-ietf-httpapi-ratelimit-headers-10, with all limits, and those of its versions
- * before 07, which more clients know, with the limit that is nearest. `limits`: at least one.
+ * Two sets of headers: those of draft-ietf-httpapi-ratelimit-headers-10, with all limits; and those of its versions
+ * before 07, known by more clients, with the limit that is nearest to exhaustion. `limits`: at least one.
  */
 export function limitHeaders(limits: readonly LimitInUse[]): Readonly<Record<string, string>> {
   const policy = ({ by, bucket: { limit } }: LimitInUse) => `"${by}";q=${limit.count};w=${limit.windowMs / 1_000}`;

@@ -1,8 +1,8 @@
 /**
  * The API keys in memory, refreshed from the cold store every KEYS_INTERVAL_MS.
  *
- * Invariants: no request waits for a store. While the cold store is unavailable, the keys stay as they were; an
- * instance that starts then uses the copy that others left in the hot store. Before the keys are known, none is called
+ * Invariants: no request waits for a store. While the cold store is unavailable, the known keys remain in force; an
+ * instance that starts then uses the copy that others left in the hot store. Until the keys are known, none is called
  * invalid.
  */
 import { timingSafeEqual } from "node:crypto";
@@ -36,18 +36,18 @@ interface KeyRingOptions {
   readonly clock: Clock;
 }
 
-/** A revoked key is accepted for up to this long, and for as long as the refresh takes. */
+/** A revoked key is accepted for up to this long, plus the duration of the refresh. */
 const KEYS_INTERVAL_MS = 2_000;
 /** A cold store that does not answer must not delay the start. */
 const START_TIMEOUT_MS = 2_000;
-/** The copy is written again after this time, since the hot store may have lost it. */
+/** The copy is rewritten after this time, since the hot store may have lost it. */
 const COPY_INTERVAL_MS = 60_000;
 const SHA256_BYTES = 32;
 
 export class KeyRing {
   readonly #options: KeyRingOptions;
   readonly #task: RecurringTask;
-  /** Stands in for a key that does not exist, so that an unknown id takes as long as a wrong secret. */
+  /** Stands in for a missing key, so that an unknown id takes as long as a wrong secret. */
   readonly #nobody = new Uint8Array(SHA256_BYTES);
   readonly #digest = new Uint8Array(SHA256_BYTES);
   #keys: ReadonlyMap<string, KnownKey> | undefined;
@@ -104,7 +104,7 @@ export class KeyRing {
     this.#keys = new Map(keys.map((key) => [key.id, knownKey(key)]));
   }
 
-  /** Never rejects: the next refresh tries it again. */
+  /** Never rejects: the next refresh tries again. */
   async #leaveCopy(keys: readonly ApiKey[]): Promise<void> {
     const { store, clock } = this.#options;
     if (store === undefined) return;

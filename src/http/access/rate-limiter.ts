@@ -1,13 +1,13 @@
 /**
  * Rate limits, decided locally and immediately, and shared with other instances a little later.
  *
- * Each limit is a time until which admitted requests are paid for (GCRA). Each request moves it forward, up to one
+ * Each limit is a time until which admitted requests are paid for (GCRA). Each request moves it forward, to at most one
  * window ahead of the clock. A batch is admitted whole if the time is not that far ahead yet, and may move it further.
- * So over time no more than the limit is admitted, and at once no more than the limit and a batch.
+ * So the long-term rate never exceeds the limit, and a burst never exceeds the limit plus a batch.
  *
- * Invariant across instances: everything that was admitted is added up in the store within SHARE_INTERVAL_MS, and all
- * instances owe the sum from then on. So `n` instances admit at most `n` times the limit at once, and over time exactly
- * the limit. While the store is unavailable, each has the limit for itself.
+ * Invariant across instances: within SHARE_INTERVAL_MS everything admitted is added up in the store, and from then on
+ * all instances owe the sum. So `n` instances admit at most `n` times the limit in a burst, and exactly the limit over
+ * time. While the store is unavailable, each instance applies the limit alone.
  */
 import type { RateLimit } from "../../domain/rate-limit.ts";
 import { errorText } from "../../runtime/error-text.ts";
@@ -18,9 +18,9 @@ import type { AccessStore } from "../../store/shared-access.ts";
 export interface Bucket {
   readonly name: string;
   readonly limit: RateLimit;
-  /** What one event or request adds. */
+  /** The time that one event or request costs. */
   readonly intervalMs: number;
-  /** The time until which admitted requests are paid for; if it is past, the whole limit is available. */
+  /** The time until which admitted requests are paid for. If it is past, the whole limit is available. */
   paidMs: number;
   /** The part that the store does not know yet. */
   unsharedMs: number;
@@ -33,7 +33,7 @@ export interface LimitState {
 }
 
 interface RateLimiterOptions {
-  /** The prefix of its limits' names in the store. */
+  /** Prefixes the names of these limits in the store. */
   readonly kind: string;
   readonly store: AccessStore | undefined;
   readonly log: Log;
@@ -43,12 +43,12 @@ interface RateLimiterOptions {
 
 const SHARE_INTERVAL_MS = 50;
 const SHARE_RETRY_MS = 1_000;
-/** In one script, which takes about 2 µs for each. */
+/** Per script call; each takes about 2 µs. */
 const SHARED_AT_ONCE = 1_000;
-/** About 200 bytes each. A bucket that is unused while this many others are used is forgotten. */
+/** About 200 bytes each. A bucket is forgotten once this many others were used since its last use. */
 const GENERATION_MAX = 50_000;
 const UNSHARED_MAX = 100_000;
-/** Far below any interval: sums of fractions are not exact. */
+/** Far below any interval; needed since sums of fractions are inexact. */
 const ROUNDING_MS = 1e-4;
 
 export class RateLimiter {
@@ -90,7 +90,7 @@ export class RateLimiter {
     return paidMs - this.#options.nowMs() > limit.windowMs + ROUNDING_MS;
   }
 
-  /** Even if there is not enough. */
+  /** Takes even if there is not enough. */
   take(bucket: Bucket, count: number): void {
     const ms = count * bucket.intervalMs;
     bucket.paidMs = Math.max(bucket.paidMs, this.#options.nowMs()) + ms;
@@ -110,7 +110,7 @@ export class RateLimiter {
   }
 
   #shareLater(bucket: Bucket, ms: number): void {
-    // While the store is unavailable, buckets may be forgotten and created again: this list is bounded, too.
+    // While the store is unavailable, buckets may be forgotten and created again, so this list needs its own limit.
     if (bucket.unsharedMs === 0) {
       if (this.#unshared.length >= UNSHARED_MAX) return;
       this.#unshared.push(bucket);
@@ -146,9 +146,9 @@ export class RateLimiter {
       return true;
     } catch (error) {
       if (!this.#isFailing)
-        log.warn({ error: errorText(error) }, "rate limits are not shared with other instances now");
+        log.warn({ error: errorText(error) }, "rate limits are not shared with other instances for now");
       this.#isFailing = true;
-      // What may have been added is not added again: in doubt, in the client's favor.
+      // Never adds anything twice: in doubt, the client gets the benefit.
       const isKnown = error instanceof HotUnavailableError && !error.mayHaveApplied;
       if (isKnown) for (const [i, bucket] of buckets.entries()) this.#shareLater(bucket, spendings[i]!.ms);
       return false;

@@ -1,12 +1,12 @@
 /**
- * Which scope each route requires. Invariant: a route that is missing here requires an admin key as soon as any keys
- * are required: a forgotten route is closed.
+ * The scope that each route requires.
+ * Invariant: a route that is missing here requires an admin key as soon as any keys are required.
  */
 import type { Scope } from "../../domain/api-key.ts";
 
 /**
- * `open`: it reveals no counts. `browser`: for pages, which can't keep a secret: no key, but a limit for each address.
- * `redirect`: the same, but the link is followed even if the click is not counted.
+ * `open`: reveals no counts. `browser`: for pages, which can't keep a secret, so it requires no key, but has a limit
+ * per address. `redirect`: like `browser`, but the link works even if its click is not counted.
  */
 export type RouteAccess = Scope | "open" | "browser" | "redirect" | "unlisted";
 
@@ -34,7 +34,7 @@ const ROUTE_ACCESS: ReadonlyMap<string, Methods> = new Map<string, Methods>([
   ["/docs/swagger-ui.css", { GET: "open" }],
 ]);
 
-/** The files that the page at / loads. */
+/** The dashboard at / and the files that it loads. */
 const DASHBOARD = /^\/(?:dashboard\/[\w./-]+)?$/;
 
 export function accessOf(method: string, route: string): RouteAccess {

@@ -1,4 +1,4 @@
-/** The HTML of the dashboard, with its fixed texts; the modules in client/ fill in the numbers. */
+/** The dashboard's HTML with its fixed texts. The modules in client/ fill in the numbers. */
 import type { RefusalReason } from "../../domain/refusal-reasons.ts";
 import { STREAM_CHARACTERS, STREAM_MAX_CHARS, STREAM_SELECTION_PATTERN } from "../../domain/stream-rules.ts";
 
@@ -71,12 +71,12 @@ const STEPS = { hour: "Hour", day: "Day", week: "Week", month: "Month" };
 const COMPARISONS = { day: "vs. days before", week: "vs. weeks before" };
 const WEEKS = { monday: "Weeks from Monday", sunday: "Weeks from Sunday", saturday: "Weeks from Saturday" };
 
-/** For an attribute in double quotes. */
+/** Encodes a value for an attribute in double quotes. */
 function jsonAttribute(value: unknown): string {
   return JSON.stringify(value).replaceAll("&", "&amp;").replaceAll('"', "&quot;");
 }
 
-/** `modules`: preloaded, instead of one after the other as they import each other. */
+/** `modules` are preloaded; otherwise they would load one after the other, as they import each other. */
 export function dashboardPage(modules: readonly string[]): string {
   const preloads = modules.map((path) => `    <link rel="modulepreload" href="${path}" />`).join("\n");
   return `<!doctype html>
@@ -119,7 +119,7 @@ ${preloads}
     <main id="main">
       <div id="notices" aria-live="polite"></div>
       <p class="notice" id="address-fault" role="status" hidden>
-        <b>Not in the address as it should be</b><span id="address-fault-text"></span>
+        <b>Invalid parameter in the address</b><span id="address-fault-text"></span>
       </p>
       <section class="toolbar" aria-label="What is shown">
         <div class="picker" id="picker">

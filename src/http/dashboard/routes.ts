@@ -1,4 +1,4 @@
-/** GET /: the dashboard. All its files are part of this program. */
+/** GET /: the dashboard. All its files are part of the program. */
 import { Elysia } from "elysia";
 import uplotJs from "uplot/dist/uPlot.iife.min.js" with { type: "file" };
 import uplotCss from "uplot/dist/uPlot.min.css" with { type: "file" };
@@ -23,7 +23,7 @@ import topStreamsJs from "./client/top-streams.js" with { type: "file" };
 import viewStateJs from "./client/view-state.js" with { type: "file" };
 import { dashboardPage } from "./page.ts";
 
-/** By path. */
+/** The modules' files by URL path. */
 const MODULES: Readonly<Record<string, string>> = {
   "dashboard/main.js": mainJs,
   "dashboard/api.js": apiJs,

@@ -1,6 +1,6 @@
 /**
- * Events from browsers, by pixel, beacon and redirect. Time and user default to now and a pseudonym. Browsers that ask
- * not to be counted are not, if the settings say so.
+ * Events from browsers, by pixel, beacon or redirect. Time and user default to now and a pseudonym. Depending on the
+ * settings, browsers that ask not to be counted are not.
  */
 import { isbot } from "isbot";
 import type { OmissionReason, Outcome } from "../../domain/refusal-reasons.ts";
@@ -20,11 +20,11 @@ export interface Omission {
 
 interface Visit {
   readonly headers: Headers;
-  /** Undefined if the connection was closed already. */
+  /** Undefined if the connection is already closed. */
   readonly address: string | undefined;
 }
 
-/** If counting requires keys, which pages can't keep secret, pages count only in the streams of BROWSER_STREAMS. */
+/** Pages can't keep keys secret. If counting requires keys, pages count only in the streams of BROWSER_STREAMS. */
 function allowedStreams({ browserStreams, requiredScopes }: BrowserSettings): StreamSet | undefined {
   if (browserStreams !== undefined) return new StreamSet(browserStreams);
   return requiredScopes?.includes("write") ? new StreamSet([]) : undefined;
@@ -41,12 +41,15 @@ export class BrowserEvents {
     this.#allowed = allowedStreams(options.browserSettings);
   }
 
-  /** To be called before anything is awaited: a closed connection has no address. */
+  /** Call it before awaiting anything: a closed connection has no address. */
   visitOf(request: Request, peers: Peers | null): Visit {
     return { headers: request.headers, address: this.#options.addresses.of(request, peers) };
   }
 
-  /** Why the event is not counted; undefined if it is stored. Throws InvalidParameterError. `key`: Idempotency-Key. */
+  /**
+   * Returns why the event is not counted; undefined if it is stored. Throws InvalidParameterError. `key`: the header
+   * Idempotency-Key.
+   */
   async take(query: Query, visit: Visit, key: string | null = null): Promise<Outcome | Omission> {
     const { pipeline, now } = this.#options;
     const reason = this.#omissionOf(visit);
@@ -57,7 +60,7 @@ export class BrowserEvents {
     const time = now();
     const { user = this.#pseudonymOf(visit, query["stream"], time) } = query;
     const sent = eventOf({ ...query, user }, time, pipeline.retention.earliestAccepted(time));
-    // A browser's clock that is ahead must not fill future hours.
+    // A browser whose clock is ahead must not fill future hours.
     const atLatest = { ...sent, at: Math.min(sent.at, time) };
     const event = key === null ? atLatest : withIdempotencyKey(atLatest, key);
     checkStream(event.stream, this.#allowed);

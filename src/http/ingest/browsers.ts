@@ -1,9 +1,9 @@
 /**
  * Routes for browsers: /pixel.gif, /beacon, /r and /hourglass.js.
  *
- * Invariant: an answer that looks like success but counted nothing says why in the header hourglass-not-counted; a
- * redirect whose click has an unknown outcome says so in hourglass-outcome. HEAD counts nothing: programs send it to
- * check a link.
+ * Invariant: an answer that looks like success but counted nothing says why in the header hourglass-not-counted. A
+ * redirect whose click has an unknown outcome says so in hourglass-outcome. HEAD counts nothing, since programs use it
+ * to check links.
  */
 import { Elysia } from "elysia";
 import { type Outcome, type Refusal, type RefusalReason, UNKNOWN } from "../../domain/refusal-reasons.ts";
@@ -19,30 +19,30 @@ import { BrowserEvents, type Omission } from "./browser-events.ts";
 import script from "./hourglass.js" with { type: "text" };
 import { RedirectTargets } from "./redirect-targets.ts";
 
-/** One transparent pixel, in 43 bytes. */
+/** A transparent pixel of 43 bytes. */
 const GIF = Buffer.from("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAICRAEAOw==", "base64");
 const GIF_HEADERS = {
   "content-type": "image/gif",
   "cross-origin-resource-policy": "cross-origin",
   ...NO_STORE,
 };
-/** Bun does not pass such a body to the handler, and if it breaks off answers 400 besides the handler. */
+/** Bun does not pass such a body to the handler; if the body breaks off, it answers 400 regardless of the handler. */
 const CHUNKS_IN_GET = {
   code: "unreadable_body",
   message: "a GET may not have a chunked body: nothing was counted",
 };
 const SCRIPT_HEADERS = {
-  // A day, since the address stays the same for all versions.
+  // A day, since all versions share one address.
   "cache-control": "public, max-age=86400, stale-while-revalidate=604800",
   // For pages that load it with `crossorigin` or as a module, and for those that require this policy.
   "access-control-allow-origin": "*",
   "cross-origin-resource-policy": "cross-origin",
 };
-/** Others are ignored, as whoever passes a link on may append to it (fbclid, utm_source). */
+/** Other parameters are ignored, since anyone who passes a link on may append some (fbclid, utm_source). */
 const LINK_PARAMETERS = new Set(["to", "sig", "timestamp", "user", "stream", "id"]);
 export const TARGET_NOT_ALLOWED = {
   code: "target_not_allowed",
-  message: "'to' has neither a signature (of `hourglass sign-redirect`) nor an origin in REDIRECT_ORIGINS",
+  message: "'to' has neither a valid signature (from `hourglass sign-redirect`) nor an origin in REDIRECT_ORIGINS",
 };
 
 interface BrowserCounts {
@@ -54,7 +54,7 @@ interface BrowserCounts {
 export function browsers(options: AppOptions, { pixels, beacons, redirects }: BrowserCounts) {
   const answers = new BrowserAnswers(options);
   const pageScript = new StaticAsset(new Blob([script]), JAVASCRIPT, SCRIPT_HEADERS);
-  // The handlers destructure the context, since Elysia reads there which parts they need.
+  // The handlers destructure the context because Elysia inspects which parts of it they use.
   return new Elysia({ name: "browsers" })
     .get("/pixel.gif", async ({ request, server }) => {
       return await answers.counted(request, pixels, () => answers.pixel(request, server));
@@ -96,7 +96,7 @@ class BrowserAnswers {
     return new Response(null, { status: 204, headers: notCounted(why) });
   }
 
-  /** Leads to the target, whatever becomes of the click. */
+  /** Redirects to the target, whatever becomes of the click. */
   async redirect(request: Request, peers: Peers | null): Promise<Response> {
     const { query, faults } = linkQueryOf(request.url, LINK_PARAMETERS);
     const target = this.#targets.allowed(query, faults);
@@ -125,7 +125,7 @@ class BrowserAnswers {
     return answer;
   }
 
-  /** Counts the answer, or the answer to what `work` throws. */
+  /** Counts the answer of `work`, or the answer to its error. */
   async counted(request: Request, counts: RequestCounts, work: () => Promise<Response>): Promise<Response> {
     const { pipeline, log } = this.#options;
     const startMs = counts.start();

@@ -1,7 +1,7 @@
 /**
- * The answer to a request with many events. Every answer that is not an error has the numbers
+ * Answers a request with many events. Every answer that is not an error has the numbers
  *   events = accepted + duplicates + invalid + refused + unknown
- * and names each event by its index: of the element, or of the line (blank ones counted), from 0.
+ * and names events by index: of the element, or of the line (counting blank ones), from 0.
  */
 import { type Refusal, UNKNOWN } from "../../domain/refusal-reasons.ts";
 import type { BulkOutcome } from "../../pipeline/commit/bulk.ts";
@@ -17,10 +17,10 @@ import {
   retryHeaders,
 } from "../answers.ts";
 
-/** Both included. */
+/** Both ends are inclusive. */
 type Range = [first: number, last: number];
 
-/** Nothing was counted: no event is valid, or with `atomic=1` at least one is not. */
+/** Nothing was counted: no event is valid, or with `atomic=1` at least one is invalid. */
 export function invalidAnswer(batch: EventBatch): Response {
   const { invalidCount, events } = batch;
   const count = invalidCount + events.length;
@@ -55,14 +55,14 @@ export function bulkAnswer(batch: EventBatch, outcome: BulkOutcome): Response {
     unknown: unknown.length,
     errors: listed(batch),
   };
-  // With 200 for a part, a sender of mostly invalid events would not notice.
+  // A sender of mostly invalid events might not notice a 200.
   if (first === undefined && unknown.length === 0 && invalidCount === 0)
     return Response.json(body, { status: 200, headers: NO_STORE });
   const answer = { ...body, refusals: refusalsOf(batch, outcome), unknowns: unknownsOf(batch, outcome) };
   return Response.json(answer, { status: 207, headers: { ...NO_STORE, ...partialHeaders(outcome) } });
 }
 
-/** `retry-after` distinguishes events to send again from invalid ones. */
+/** `retry-after` distinguishes events to retry from invalid ones. */
 function partialHeaders(outcome: BulkOutcome): Record<string, string> {
   if (outcome.refused.length > 0) return retryHeaders(latest(outcome));
   return outcome.unknown.length > 0 ? { "retry-after": "1" } : {};
@@ -81,7 +81,7 @@ function refusalsOf({ indexes }: EventBatch, { refused }: BulkOutcome) {
 }
 
 export function notCountedBody(reason: Refusal["reason"]): ErrorBody {
-  return { code: reason, message: `${REFUSALS[reason]}: these were not counted, send them again` };
+  return { code: reason, message: `${REFUSALS[reason]}: these were not counted, retry them` };
 }
 
 function unknownsOf({ indexes }: EventBatch, { unknown }: BulkOutcome) {
@@ -94,7 +94,7 @@ function latest({ refused }: BulkOutcome): Refusal {
   return refused.map(({ refusal }) => refusal).reduce((a, b) => (b.retryAfterS > a.retryAfterS ? b : a));
 }
 
-/** Adjacent indexes form a range. */
+/** Merges adjacent indexes into ranges. */
 function rangesOf(positions: readonly number[], indexes: readonly number[]): Range[] {
   const ranges: Range[] = [];
   let previous = Number.NaN;

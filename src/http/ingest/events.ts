@@ -1,9 +1,9 @@
 /**
  * POST /events: many events in one request.
  *
- * Invariant: each event of a body is accepted, a duplicate, invalid, refused, or of unknown outcome, and the answer and
- * the ledger have the same numbers (an event of a stream that the key does not allow is invalid in the answer, and
- * unauthorized in the ledger). 200: all are stored. 422: none is valid. 503: nothing was counted. 504: every outcome is
+ * Invariant: each event of a body is accepted, a duplicate, invalid, refused, or of unknown outcome, with the same
+ * numbers in the answer and the ledger. (An event whose stream the key does not allow is invalid in the answer, and
+ * unauthorized in the ledger.) 200: all are stored. 422: none is valid. 503: nothing was counted. 504: every outcome is
  * unknown. 207: some are stored; the answer names the events that are not, or may not be.
  */
 import { Type } from "@sinclair/typebox";
@@ -22,14 +22,14 @@ import type { RequestCounts } from "../requests/counts.ts";
 import type { AppOptions } from "../route-options.ts";
 import { bulkAnswer, invalidAnswer } from "./events-answer.ts";
 
-/** Unpacked bodies in work. In memory each takes about 5 times as much. */
+/** Total of unpacked bodies in progress. Each takes about 5 times its size in memory. */
 const BODIES_MAX_BYTES = 4 * BODY_MAX_BYTES;
-/** Received bodies that wait; further ones are refused. */
+/** Received bodies that may wait; further ones are refused. */
 const BODIES_MAX_WAITING = 256;
 
 /**
- * For a whole body, of which each connection may hold BODY_MAX_BYTES: so less than for an idle connection. What arrives
- * does not extend Bun's timeout.
+ * Time for a whole body. Shorter than the timeout of an idle connection, since each connection may hold BODY_MAX_BYTES
+ * meanwhile. Arriving data does not extend Bun's timeout.
  */
 const BODY_TIMEOUT_S = 60;
 
@@ -67,7 +67,7 @@ export function events(options: EventsOptions, counts: RequestCounts, bodyTimeou
       return counts.counted(await take(request, receiveInTime, options, memory), startMs);
     } catch (error) {
       const isBody = error instanceof RefusedBodyError;
-      // The number of its events is not known.
+      // The number of its events is unknown, so it counts as one.
       if (isBody || isRefusedInput(error)) pipeline.ledger.refused.invalid += 1;
       const answer = isBody ? errorAnswer(error.status, error.body, error.headers) : answerToError(error, log, request);
       return counts.counted(answer, startMs);
@@ -130,7 +130,7 @@ async function receiveWithin(seconds: number, idleS: number, request: Request, s
   try {
     return await receive(request);
   } finally {
-    // For the answer, and for as long as the connection is kept.
+    // For sending the answer, and for as long as the connection is kept open.
     server?.timeout(request, idleS);
   }
 }

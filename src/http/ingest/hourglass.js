@@ -1,9 +1,9 @@
 /*
- * Loaded by a script element with data-stream="shop" (and data-user="ann"), it
- * counts an impression of each element with data-hourglass-impression once half of it is visible, or it fills half of
- * the window; and each click on one with data-hourglass-click. Their values are streams; else the script's counts.
+ * Loaded by a script element with data-stream="shop" (and data-user="ann"), it counts an impression of each element
+ * with data-hourglass-impression once half of it is visible or it fills half of the window, and each click on an
+ * element with data-hourglass-click. The attributes' values are streams, by default the script's.
  * Settings (stream, user, url): attributes of the script element, parameters of its URL, or members of the global
- * hourglassSettings. It never throws: what goes wrong is a warning, once.
+ * hourglassSettings. It never throws: the first problem is logged as a warning.
  */
 (() => {
   const IMPRESSION = "data-hourglass-impression";
@@ -14,7 +14,7 @@
     if (!hasWarned) console.warn("hourglass.js:", problem);
     hasWarned = true;
   };
-  // Whatever happens in here stays in here: the page goes on.
+  // An error must never reach the page.
   const safely =
     (act) =>
     (...args) => {
@@ -25,7 +25,7 @@
       }
     };
 
-  // A module has no currentScript, and one that is imported has no element.
+  // A module has no currentScript, and an imported one has no element.
   const isOwn = ({ src, name }) => OWN_FILE.test(src || name || "");
   const script = document.currentScript || [...document.scripts].find(isOwn);
   const source = script?.src || performance.getEntriesByType("resource").find(isOwn)?.name;
@@ -59,13 +59,13 @@
   let forwarded;
   const clicked = safely((event) => {
     if (event.button > 1) return;
-    // The path also leads out of open shadow roots; documents and windows on it have no attributes.
+    // The path also leads out of open shadow roots; the documents and windows on it have no attributes.
     const path = event.composedPath();
     const mark = path.find((node) => node.hasAttribute?.(CLICK));
     if (!mark) return;
-    // A label passes its click on to its control within the same task: the second click is no other one.
+    // A label forwards its click to its control within the same task, which must not count twice.
     if (forwarded?.mark === mark && forwarded.control === path[0]) {
-      // At once: in a page in the background the timer may run a second later.
+      // Reset now: in a background page the timer may run a second later.
       forwarded = undefined;
       return;
     }
@@ -87,7 +87,7 @@
     if (services.has(name)) return warn("it is loaded more than once; only the first counts");
     services.add(name);
     addEventListener("click", clicked, true);
-    // A link that is opened in another tab with the middle button.
+    // A link opened in another tab with the middle button.
     addEventListener("auxclick", clicked, true);
     service();
     const thresholds = Array.from(Array(51), (_, i) => i / 100);
@@ -99,7 +99,7 @@
     };
     const selector = `[${IMPRESSION}]`;
     document.querySelectorAll(selector).forEach(watch);
-    // Elements that are added later.
+    // Watches elements that are added later.
     new MutationObserver((records) => {
       for (const { addedNodes } of records) {
         for (const node of addedNodes) {

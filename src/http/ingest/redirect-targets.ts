@@ -1,6 +1,7 @@
 /**
- * The pages that /r may lead to. Invariant: only pages that the service's owner allowed, by origin or by a signature of
- * target and stream; otherwise the service would be an open redirect.
+ * The pages that /r may redirect to.
+ * Invariant: only pages that the owner of the service allowed, by origin or by signing target and stream. Otherwise the
+ * service would be an open redirect.
  */
 import { timingSafeEqual } from "node:crypto";
 import { DEFAULT_STREAM, EXPECTS_STREAM, isStreamName } from "../../domain/stream-rules.ts";
@@ -17,7 +18,7 @@ export function signatureOf(secret: string, target: string, stream = DEFAULT_STR
   return new Bun.CryptoHasher("sha256", secret).update(JSON.stringify([stream, target])).digest("base64url");
 }
 
-/** Undefined if it is not the URL of a web page. */
+/** Undefined if it is not an http(s) URL. */
 export function webUrl(text: string): URL | undefined {
   const url = URL.parse(text);
   return url !== null && /^https?:$/.test(url.protocol) ? url : undefined;
@@ -33,8 +34,8 @@ export class RedirectTargets {
   }
 
   /**
-   * The URL to send the browser to; undefined if nothing allows it. `faults`: those of the query. Throws
-   * MalformedQueryError or InvalidParameterError.
+   * The URL to redirect to; undefined if nothing allows it. `faults`: errors of the query. Throws MalformedQueryError
+   * or InvalidParameterError.
    */
   allowed({ to, stream = DEFAULT_STREAM, sig = "" }: Query, faults: QueryFaults): string | undefined {
     checkReadable(faults, "to");
@@ -42,7 +43,7 @@ export class RedirectTargets {
     if (to === undefined || url === undefined) {
       throw new InvalidParameterError("to", to ?? null, EXPECTS_TARGET);
     }
-    // The parsed form: a browser could parse the original text differently.
+    // Returns the parsed form, since a browser might parse the original text differently.
     if (this.#origins.has(url.origin)) return url.href;
     checkReadable(faults, "stream", "sig");
     if (!isStreamName(stream)) throw new InvalidParameterError("stream", stream, EXPECTS_STREAM);

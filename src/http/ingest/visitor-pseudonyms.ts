@@ -1,8 +1,8 @@
 /**
- * Names visitors who come without a user id: a pseudonym for the day (UTC), made from the address and the user agent.
+ * Pseudonyms for visitors without a user id: valid for one day (UTC), derived from address and user agent.
  *
- * Invariant: neither of the two is stored or logged, and only someone who knows the salt can link a pseudonym to them.
- * The salt is only in memory, and changes each day, so that pseudonyms of two days can't be linked.
+ * Invariant: neither of the two is stored or logged, and linking a pseudonym to them requires the salt. The salt exists
+ * only in memory and changes daily, so pseudonyms of different days can't be linked.
  */
 import { randomBytes } from "node:crypto";
 import { DAY_MS } from "../../domain/event.ts";
@@ -17,12 +17,12 @@ export class Pseudonyms {
   #day = -1;
   #salt: Uint8Array = new Uint8Array();
 
-  /** Instances with the same secret make the same pseudonyms. Undefined: a random salt. */
+  /** Instances with the same secret derive the same pseudonyms. Undefined: a random salt. */
   constructor(secret: string | undefined) {
     this.#secret = secret;
   }
 
-  /** The same for all streams of a site, so that their users can be united; different for other sites. */
+  /** The same for all streams of a site, so that their users can be merged; different for other sites. */
   of(address: string, userAgent: string, stream: string, now: number): string {
     const [site] = stream.split(".", 1);
     const hash = new Bun.CryptoHasher("sha256", this.#saltOf(now));

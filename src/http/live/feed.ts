@@ -1,39 +1,39 @@
 /**
- * Reads one stream again and again, for all its viewers: the open connections of GET /live.
+ * Reads one stream repeatedly for all its viewers, the open connections of GET /live.
  *
  * Invariants:
  * - It reads at most once a second, one reading at a time, and only while somebody watches.
- * - It is busy for at most a twentieth of the time: where readings take long, there are fewer of them. Readings that
- *   failed do not count: they waited for a store.
+ * - It is busy for at most a twentieth of the time: slow readings become less frequent. Failed readings do not count,
+ *   since they waited for a store.
  * - A new viewer is first shown a message that is at most FRESH_INTERVALS old.
- * - What a viewer does not take in time is skipped and not queued, as each message replaces the one before. A viewer
- *   who falls behind for MISSED_MAX messages is disconnected.
+ * - Messages that a viewer does not take in time are skipped, not queued, since each replaces the one before. A viewer
+ *   that misses MISSED_MAX messages in a row is disconnected.
  * - A viewer whose key is revoked gets no further message, and is disconnected when the next one is due.
  */
 
 const encoder = new TextEncoder();
-/** Sent at once, so that the answer begins; `retry` is for clients that reconnect by themselves. */
+/** Sent immediately, so that the answer begins. `retry` is for clients that reconnect by themselves. */
 const GREETING = encoder.encode("retry: 2000\n\n");
 const KEEP_ALIVE = encoder.encode(": still here\n\n");
 
 export interface Reading {
   readonly ofStream: object;
-  /** Added for viewers who may know of all streams. */
+  /** Added for viewers who may see all streams. */
   readonly ofAll: object;
-  /** Readings of the last minute, for the first message of a viewer. */
+  /** Readings of the last minute, for a viewer's first message. */
   readonly history?: readonly object[];
   readonly hasFailed?: boolean;
 }
 
 export interface Spectator {
   readonly signal: AbortSignal;
-  /** Its key or address: each has a share of the feeds. Undefined: it is not limited. */
+  /** Its key or address, which has a share of the feeds. Undefined: unlimited. */
   readonly client: string | undefined;
   readonly seesAll: boolean;
   isLetIn(): boolean;
 }
 
-/** A reading as it is sent: serialized once for all viewers who see the same part of it. */
+/** A reading as sent: serialized once for all viewers who see the same part of it. */
 class Message {
   readonly #reading: Reading;
   readonly #parts = new Map<string, Uint8Array>();
@@ -62,7 +62,7 @@ export class Viewer {
   readonly #controller: ReadableStreamDefaultController<Uint8Array>;
   readonly #spectator: Spectator;
   #isFirst = true;
-  /** Messages in a row that it did not take. */
+  /** Consecutive messages that it did not take. */
   missed = 0;
 
   constructor(controller: ReadableStreamDefaultController<Uint8Array>, spectator: Spectator) {
@@ -84,7 +84,7 @@ export class Viewer {
     this.#isFirst = false;
   }
 
-  /** `desiredSize`: for how many messages there is room. */
+  /** `desiredSize`: how many more messages fit. */
   send(message: Uint8Array): void {
     const hasRoom = (this.#controller.desiredSize ?? 0) > 0;
     this.missed = hasRoom ? 0 : this.missed + 1;
@@ -103,9 +103,9 @@ export class Viewer {
 const INTERVAL_MS = 1_000;
 const BUSY_SHARE = 1 / 20;
 const FRESH_INTERVALS = 3;
-/** The cost of a reading is the least of the last few: one alone may just have had to wait. */
+/** A reading's cost is the minimum of this many readings, since a single one may have had to wait. */
 const COST_READINGS = 3;
-/** While a reading takes longer, a comment keeps the connection open: proxies close silent ones. */
+/** During a long reading, a comment keeps the connection open: proxies close silent ones. */
 const SILENCE_MAX_MS = 5_000;
 const MISSED_MAX = 30;
 

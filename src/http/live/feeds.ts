@@ -1,6 +1,6 @@
 /**
- * The feeds of all streams that are watched.
- * Invariant: there are at most VIEWERS_MAX viewers and FEEDS_MAX feeds, and of these at most a quarter for one client.
+ * The feeds of all watched streams.
+ * Invariant: there are at most VIEWERS_MAX viewers and FEEDS_MAX feeds, and at most a quarter of each for one client.
  */
 import { Feed, LIVE_TIMES, type LiveTimes, type Reading, type Spectator, Viewer } from "./feed.ts";
 
@@ -12,7 +12,7 @@ export const CLIENT_FEEDS_MAX = FEEDS_MAX / 4;
 /** Never rejects. */
 type ReadStream = (stream: string) => Promise<Reading>;
 
-/** "full": no viewer more, or none of another stream. "share used": none more of this client. */
+/** "full": no room for another viewer or stream. "share used": no room for this client. */
 export type NotWatched = "full" | "share used";
 
 export class LiveFeeds {
@@ -38,7 +38,7 @@ export class LiveFeeds {
     for (const feed of [...this.#feeds.values()]) feed.endAll();
   }
 
-  /** Server-sent events until the connection is closed, or the spectator is let in no longer, or reads nothing. */
+  /** Server-sent events until the connection is closed, or the spectator loses access or stops reading. */
   watch(stream: string, spectator: Spectator): ReadableStream<Uint8Array> | NotWatched {
     const { client, signal } = spectator;
     if (client !== undefined && !this.#shares.hasRoom(client, stream)) return "share used";
@@ -74,7 +74,7 @@ export class LiveFeeds {
   }
 }
 
-/** How many streams each client watches, over how many connections, so that one client can't take what all share. */
+/** How many streams each client watches over how many connections, so that one client can't take all capacity. */
 class ClientShares {
   readonly #streamsMax: number;
   readonly #connectionsMax: number;

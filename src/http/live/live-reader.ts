@@ -1,6 +1,6 @@
 /**
  * Reads one message of GET /live: a stream's counts and the state of the service.
- * Invariant: an unavailable store is reported in the message, never thrown; what the other store knows is still read.
+ * Invariant: an unavailable store is reported in the message, never thrown; the other store is still read.
  */
 import { HOUR_MS, type HourCounts, hourOf } from "../../domain/event.ts";
 import { Steps } from "../../domain/time-steps.ts";
@@ -17,7 +17,7 @@ import { ctrOf } from "../query/range/answer.ts";
 import type { AppOptions } from "../route-options.ts";
 import type { Reading } from "./feed.ts";
 
-/** The ledger of all instances takes the stores four statements, and is read less often. */
+/** The ledger of all instances takes the stores four statements, so it is read less often. */
 const STORES_INTERVAL_MS = 2_000;
 const RECENT_STREAMS_MAX = 100;
 const RECENT_MS = 60_000;
@@ -52,7 +52,7 @@ export class LiveReader {
     this.#options = options;
   }
 
-  /** Never rejects. `stream` as /series takes it. */
+  /** Never rejects. `stream`: as in /series. */
   async read(stream: string): Promise<Reading> {
     const { now, pipeline, sources } = this.#options;
     void this.#askStores();
@@ -88,7 +88,7 @@ export class LiveReader {
     };
   }
 
-  /** The state of each store follows from calls to that store alone. */
+  /** The state of each store depends only on calls to that store. */
   #health(at: number, isHotMissed: boolean, isColdMissed: boolean) {
     const { refusal, coldStoreError, storeNames } = this.#options.pipeline;
     const missed = this.#stores !== undefined && "unavailable" in this.#stores && this.#stores.unavailable;
@@ -136,13 +136,13 @@ export class LiveReader {
     if (error instanceof HotUnavailableError) return "hot_store_away";
     if (error instanceof ColdUnavailableError) return "cold_store_away";
     if (error instanceof SlotsFullError) return "overloaded";
-    // Each second the same: said once.
+    // It may fail every second, so it is logged once.
     if (!this.#isFailing) this.#options.log.error({ error: errorText(error) }, "a live reading failed");
     this.#isFailing = true;
     return "internal";
   }
 
-  /** In the background, for all feeds: a slow store does not delay the messages. */
+  /** Runs in the background, for all feeds: a slow store does not delay messages. */
   async #askStores(): Promise<void> {
     const nowMs = performance.now();
     if (this.#isAskingStores || nowMs - this.#storesAskedMs < STORES_INTERVAL_MS) return;
@@ -169,13 +169,13 @@ interface RecentHour {
 }
 
 /**
- * What was read of streams in the last minute: a page that is opened, or opened again, shows it at once.
- * Invariant: at most RECENT_STREAMS_MAX streams, with the readings of one hour, at most one a second.
+ * Readings of the last minute by stream, so that a page shows them at once when opened or reloaded.
+ * Invariant: at most RECENT_STREAMS_MAX streams, with readings of one hour, at most one a second.
  */
 class RecentHours {
   readonly #streams = new Map<string, RecentHour>();
 
-  /** The earlier points of this hour, of the last minute; this one is added to them. */
+  /** Adds a point, and returns the earlier points of the same hour within the last minute. */
   add(stream: string, hour: number, point: HistoryPoint): HistoryPoint[] {
     const atMs = Date.parse(point.at);
     const known = this.#streams.get(stream);

@@ -1,6 +1,6 @@
 /**
- * GET /live: the current hour of a stream and the state of the service, sent once a second (server-sent events).
- * Made for pages that stay open: a stream is read once a second for all its viewers.
+ * GET /live: the current hour of a stream and the state of the service, sent once a second (server-sent events). Made
+ * for pages that stay open: a stream is read once a second for all its viewers.
  */
 import { Type } from "@sinclair/typebox";
 import { Elysia } from "elysia";
@@ -23,7 +23,7 @@ const FULL = { code: "overloaded", message: "Too many streams are watched; retry
 export const SHARE_USED = {
   code: "too_many_feeds",
   message:
-    `This key or address watches ${CLIENT_FEEDS_MAX} streams already, or has ${CLIENT_VIEWERS_MAX} connections. ` +
+    `This key or address already watches ${CLIENT_FEEDS_MAX} streams, or has ${CLIENT_VIEWERS_MAX} connections. ` +
     "Close some; retry later.",
 };
 const REFUSED: Readonly<Record<NotWatched, () => Response>> = {
@@ -32,7 +32,7 @@ const REFUSED: Readonly<Record<NotWatched, () => Response>> = {
 };
 const HEADERS = {
   "content-type": "text/event-stream; charset=utf-8",
-  // A proxy that packed it would hold it back, and so would one that buffers (nginx asks for the second).
+  // A proxy that compressed it would hold it back, and so would one that buffers (the second header is for nginx).
   "cache-control": "no-store, no-transform",
   "x-accel-buffering": "no",
 };
@@ -77,7 +77,7 @@ function spectatorOf(request: Request, peers: Peers | null, { access, addresses 
   return {
     signal: request.signal,
     client: access?.keyIdOf(request) ?? networkIn(addresses.of(request, peers)),
-    // The ledger is of all streams: a key that is limited to some does not show it.
+    // The ledger covers all streams, so a key limited to some streams does not show it.
     seesAll: access?.streamsOf(request) === undefined,
     isLetIn: () => access === undefined || access.isStillAdmitted(request),
   };
@@ -88,7 +88,7 @@ function networkIn(address: string | undefined): string | undefined {
 }
 
 function registerMetrics({ metrics: { registry } }: AppOptions, feeds: LiveFeeds): void {
-  const readsHelp = "Readings of a stream's current hour, each for all its viewers";
+  const readsHelp = "Reads of a stream's current hour, each for all its viewers";
   expose(registry, "counter", "hourglass_live_reads_total", readsHelp, () => [{ value: feeds.readCount }]);
   const viewersHelp = "Open connections of GET /live";
   expose(registry, "gauge", "hourglass_live_viewers", viewersHelp, () => [{ value: feeds.viewerCount }]);

@@ -1,4 +1,4 @@
-/** What keys and limits add to the description of each route: taken from the same list that lets requests in. */
+/** Adds keys and limits to the description of each route, from the same list that admits requests. */
 import type { Scope } from "../../domain/api-key.ts";
 import { StreamSet } from "../../domain/stream-rules.ts";
 import { StreamNotAllowedError } from "../../protocol/input-error.ts";
@@ -14,7 +14,7 @@ export const SECURITY_SCHEMES = {
     type: "http",
     scheme: "bearer",
     bearerFormat: "hg_…",
-    description: "Required only if the settings say so. `hourglass keys create` creates one.",
+    description: "Required only if the settings demand it. `hourglass keys create` creates one.",
   },
 };
 
@@ -49,14 +49,14 @@ const LIMIT_HEADERS = [
 ];
 
 const limited = failure(
-  "Nothing was done: this key or address has used up its limit. Send it again after `retry-after`.",
+  "Nothing was done: this key or address has used up its limit. Retry after `retry-after`.",
   ["rate_limited"],
   rateLimited("key", { limit: { count: 100, windowMs: 1_000 } }),
   { headers: ["retry-after", ...LIMIT_HEADERS] },
 );
 
 const keysUnknown = failure(
-  "Not now: the store that holds the API keys does not answer.",
+  "The store that holds the API keys does not answer: retry.",
   [KEYS_UNKNOWN.code],
   KEYS_UNKNOWN,
   { headers: ["retry-after"] },
@@ -73,9 +73,9 @@ function guarded(operation: Operation, access: RouteAccess): Operation {
     return { ...operation, responses: withLimits({ ...responses, 403: notForBrowsers, 429: limited }) };
   }
   const scope = access === "unlisted" ? "admin" : access;
-  // A route may have a reason of its own for 429.
+  // A route may have its own reason for 429.
   const refusals = { 401: unauthorized, 403: forbidden(scope), 429: responses[429] ?? limited };
-  // With a key, or without one where none is required.
+  // With a key; or without, where none is required.
   return {
     ...operation,
     security: [{ [SCHEME]: [] }, {}],
@@ -83,7 +83,7 @@ function guarded(operation: Operation, access: RouteAccess): Operation {
   };
 }
 
-/** Every answer says what is left of a limit that applied. */
+/** Every answer reports what is left of a limit that applied. */
 function withLimits(responses: Operation["responses"]): Operation["responses"] {
   const refs = Object.fromEntries(LIMIT_HEADERS.map((name) => [name, { $ref: `#/components/headers/${name}` }]));
   const withRefs = (answer: Answer) => ({ ...answer, headers: { ...answer.headers, ...refs } });

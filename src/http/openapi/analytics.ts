@@ -1,4 +1,4 @@
-/** /analytics, described: one event in, one hour out. */
+/** Describes /analytics: one event in, one hour out. */
 import { Type } from "@sinclair/typebox";
 import { REFUSAL_REASONS, type RefusalReason } from "../../domain/refusal-reasons.ts";
 import { EXPECTS_IDEMPOTENCY_KEY, IDEMPOTENCY_KEY } from "../../protocol/event/idempotency-key.ts";
@@ -27,14 +27,14 @@ import {
 const OF_OTHER_STATUS: readonly RefusalReason[] = ["invalid", "unauthorized", "rate_limited"];
 
 export const refused = failure(
-  "Nothing was counted: send it again after `retry-after`.",
+  "Nothing was counted: retry after `retry-after`.",
   REFUSAL_REASONS.filter((reason) => !OF_OTHER_STATUS.includes(reason)),
   refusalBody("journal_full"),
   { headers: ["retry-after"] },
 );
 
 export const outcomeUnknown = failure(
-  "The hot store was sent this and did not answer in time: it counts once or never. Repeat it only with an `id`.",
+  "The hot store did not answer in time: this counts once or never. Retry only with an `id`.",
   [OUTCOME_UNKNOWN.code],
   OUTCOME_UNKNOWN,
 );
@@ -67,7 +67,7 @@ export const invalid = (...moreCodes: readonly string[]) =>
 export const idempotencyKey: Parameter = {
   name: IDEMPOTENCY_KEY,
   in: "header",
-  description: `The same as \`id\`: ${EXPECTS_IDEMPOTENCY_KEY}.`,
+  description: `Equivalent to \`id\`: ${EXPECTS_IDEMPOTENCY_KEY}.`,
   schema: Type.String({ minLength: 1 }),
 };
 
@@ -80,13 +80,13 @@ export const analyticsPaths: Paths = {
         `Takes ${EXPECTS_KIND}, as \`click\`, \`impression\` (names without a value) or \`event=…\`. With an ` +
         "`id`, or a header `Idempotency-Key`, the request may be repeated: the same id in the same stream counts " +
         "once within 24 hours. Without an answer the event may have been counted. A body is ignored. In a URL, `+` " +
-        "is a space: send the user `a+b@x.org` as `a%2Bb@x.org`, or it is another user than in JSON. Users are " +
+        "is a space: send the user `a+b@x.org` as `a%2Bb@x.org`, or it differs from the one in JSON. Users are " +
         "compared byte by byte: `é` as one code point (NFC) and as two (NFD) are two users.",
       parameters: [...queryParameters(EventQuerySchema), idempotencyKey],
       responses: {
         204: answer("The event is stored, now or earlier under the same id, and in every later answer."),
         400: failure(
-          `The request can't be read: ${MALFORMED_QUERY.says}; or its body broke off.`,
+          `The request can't be read: ${MALFORMED_QUERY.says}; or its body was cut off.`,
           [MALFORMED_QUERY.code, "unreadable_body"],
           MALFORMED_QUERY.example,
         ),
@@ -99,7 +99,7 @@ export const analyticsPaths: Paths = {
     }),
     get: operation("getHour", "Counts", "Read one hour", {
       description:
-        "The UTC hour that holds the timestamp. It includes every event that was answered with 204. Without " +
+        "The UTC hour that contains the timestamp. It includes every event that was answered with 204. Without " +
         "`format`, the `accept` header decides.",
       parameters: queryParameters(HourQuerySchema),
       responses: {

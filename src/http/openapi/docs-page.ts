@@ -1,4 +1,4 @@
-/** GET /openapi.json, and GET /docs: the same as a page to read and to try, with all that it needs. */
+/** GET /openapi.json, and GET /docs: the same as an interactive page, with everything that it needs. */
 import { Elysia } from "elysia";
 import swaggerCss from "swagger-ui-dist/swagger-ui.css" with { type: "file" };
 import swaggerJs from "swagger-ui-dist/swagger-ui-bundle.js" with { type: "file" };

@@ -1,4 +1,4 @@
-/** The API as one OpenAPI document. A test holds it against the routes and against what they answer. */
+/** The API as one OpenAPI document. A test compares it with the routes and their answers. */
 import { version } from "../../../package.json";
 import { SECURITY_SCHEMES, withAccess } from "./access.ts";
 import { analyticsPaths, hourSchemas } from "./analytics.ts";
@@ -11,9 +11,9 @@ import { rangesPaths, rangesSchemas } from "./series.ts";
 
 const ABOUT = `Counts clicks, impressions and unique users per UTC hour and stream.
 
-After a 204, or as \`accepted\` in an answer, an event is stored, in every later answer, and counted once. An error
-other than 500 and 504, with the body below, means that it was not counted. After 500, 504, an error without that body,
-or without any answer it may have been: with an \`id\` it can be sent again safely. A 503 says in
+After a 204, or when counted as \`accepted\`, an event is stored, included in every later answer, and counted once. An
+error with the body below, other than 500 and 504, means that it was not counted. After a 500, a 504, an error without
+that body, or no answer at all, it may have been counted: with an \`id\`, a retry is safe. A 503 says in
 \`retry-after\` when to retry.
 
 Every error has the same shape: \`{"error": {"code", "message", "field"?, "got"?, "expected"?}}\`. Unlisted
@@ -22,15 +22,15 @@ parameters are refused by \`/analytics\`, \`/events\`, \`/pixel.gif\`, \`/beacon
 \`Authorization: Bearer hg_…\`. On any path, a Host header that is malformed or repeated is answered with 400, \`code\`:
 \`invalid_host\`. Any other path is answered with 404, \`code\`: \`not_found\`.
 
-Two answers come from the HTTP server itself, without such a body. 431: the head has more than 16 KB, or more than about
-197 headers. 400: the request is not HTTP, is pipelined, has trailers, or has bytes behind its body; whether it was
-counted is unknown, as with a broken connection. A client that closes its sending half early gets no answer at all.`;
+Two answers come from the HTTP server itself, without such a body. 431: the head exceeds 16 KB or about 197 headers.
+400: the request is not HTTP, is pipelined, has trailers, or has bytes after its body; whether it was counted is
+unknown, as with a broken connection. A client that closes its sending half early gets no answer at all.`;
 
 function withMethods(paths: Paths): Paths {
   return mapOperations(paths, (operation, _method, path) => {
     const allowed = Object.keys(paths[path]!).sort().join(", ").toUpperCase();
     const code = "method_not_allowed";
-    const message = `PUT is not supported here. This path takes ${allowed}.`;
+    const message = `PUT is not supported here. This path supports ${allowed}.`;
     const refused = failure(`Any method but ${allowed}.`, [code], { code, message }, { headers: ["allow"] });
     return { ...operation, responses: { ...operation.responses, 405: refused } };
   });

@@ -1,4 +1,4 @@
-/** POST /events, described: many events in one request. */
+/** Describes POST /events: many events in one request. */
 import { Type } from "@sinclair/typebox";
 import { BODY_MAX_BYTES, notPacked, unsupportedEncoding } from "../../protocol/body/encoding.ts";
 import { EVENTS_MAX, INVALID_MAX_LISTED, LINES_MAX, tooManyEvents } from "../../protocol/body/read-events.ts";
@@ -27,17 +27,17 @@ import {
 const index = count("number of the element, or of the line (blank ones counted), from 0");
 const { code, message, field, got, expected } = ErrorSchema.properties.error.properties;
 const errors = Type.Array(members({ index, code, message, field, got, expected }), {
-  description: `why events are invalid: of the first ${INVALID_MAX_LISTED}`,
+  description: `why events are invalid, for the first ${INVALID_MAX_LISTED}`,
   maxItems: INVALID_MAX_LISTED,
 });
 
 const counts = {
   events: count("events in the body: accepted + duplicates + invalid + refused + unknown"),
-  accepted: count("stored, and in every later answer"),
+  accepted: count("stored, and included in every later answer"),
   duplicates: count("counted before under the same id"),
   invalid: count("not counted: correct them"),
-  refused: count("not counted: send them again"),
-  unknown: count("counted once or never, not known yet: send them again only with an id"),
+  refused: count("not counted: retry them"),
+  unknown: count("counted once or never, not known yet: retry them only with an id"),
   errors,
 };
 
@@ -48,7 +48,7 @@ const unstored = (description: string) =>
       message,
       count: count("how many events"),
       indexes: Type.Array(Type.Array(index, { minItems: 2, maxItems: 2 }), {
-        description: "ranges of them: the first and the last index, both included",
+        description: "ranges of indexes: first and last, both inclusive",
       }),
     }),
     { description },
@@ -60,8 +60,8 @@ const partial = {
 
 export const eventsSchemas = {
   Event: EventObjectSchema,
-  Batch: members(counts, "What became of the events of a request."),
-  PartialBatch: members({ ...counts, ...partial }, "What became of the events of a request."),
+  Batch: members(counts, "The outcome of a request's events."),
+  PartialBatch: members({ ...counts, ...partial }, "The outcome of a request's events."),
 };
 
 const NOT_ATOMIC = invalidEvents(1, 3);
@@ -88,7 +88,7 @@ const CONTENT = {
     example: LINES,
   },
   "text/plain": {
-    schema: Type.String({ description: "one of the two above, as navigator.sendBeacon sends a string" }),
+    schema: Type.String({ description: "one of the two above, the way navigator.sendBeacon sends a string" }),
     example: LINES,
   },
 };
@@ -97,17 +97,17 @@ export const eventsPaths: Paths = {
   "/events": {
     post: operation("postEvents", "Events", "Count many events", {
       description:
-        "Each event has the same promises as a single one. Invalid or refused events do not keep the others from " +
+        "The promises for single events hold for each event. Invalid or refused events do not keep the others from " +
         "being counted, unless `atomic=1`. `text/plain` is for navigator.sendBeacon, which needs no CORS preflight " +
-        "with it. With `unknown=ignore`, log shippers may add members of their own; a misspelt `id` is then left " +
-        "out, too, and the event is counted again with each retry. A retry is safe if each event has an `id`; a " +
-        "header `Idempotency-Key` means nothing here.",
+        "with it. With `unknown=ignore`, log shippers may add their own members; but a misspelt `id` is then " +
+        "ignored too, and the event counts again with each retry. A retry is safe if each event has an `id`; a " +
+        "header `Idempotency-Key` has no effect here.",
       parameters: [
         ...queryParameters(BatchQuerySchema),
         {
           name: "content-encoding",
           in: "header",
-          description: "How the body is compressed, if it is.",
+          description: "The body's compression, if any.",
           schema: oneOf(["gzip", "zstd"]),
         },
       ],
@@ -117,22 +117,22 @@ export const eventsPaths: Paths = {
         content: CONTENT,
       },
       responses: {
-        200: json("All are stored.", "Batch", BATCH),
+        200: json("All events are stored.", "Batch", BATCH),
         207: json(
           "Some are stored, and the answer names the others. With `retry-after`, some were refused or are of unknown " +
-            "outcome: send these again. Without it, the others are invalid.",
+            "outcome: retry these. Without it, the others are invalid.",
           "PartialBatch",
           PARTIAL_BATCH,
           ["retry-after"],
         ),
         400: failure(
-          `Nothing was counted. The query or the body can't be read: ${MALFORMED_QUERY.says}; the body broke off, ` +
-            "is no JSON array, or is not compressed as its header says.",
+          `Nothing was counted. The query or the body can't be read: ${MALFORMED_QUERY.says}; the body was cut off, ` +
+            "is not a JSON array, or is not compressed as its header says.",
           [MALFORMED_QUERY.code, "malformed_body", "unreadable_body"],
           notPacked("gzip", "incorrect header check").body,
         ),
         413: failure(
-          "Nothing was counted: send the events in parts.",
+          "Nothing was counted: split the events over several requests.",
           ["body_too_large", "too_many_events", "too_many_lines"],
           tooManyEvents().body,
         ),
@@ -146,7 +146,7 @@ export const eventsPaths: Paths = {
           "Nothing was counted: a parameter is invalid; or no event is valid; or, with `atomic=1`, one is not.",
           [INVALID_PARAMETER.code, NOT_ATOMIC.code],
           NOT_ATOMIC,
-          // An invalid parameter is answered without counts.
+          // An answer about an invalid parameter has no counts.
           { beside: Type.Partial(Type.Object(counts)).properties },
         ),
         500: internal,

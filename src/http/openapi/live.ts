@@ -1,4 +1,4 @@
-/** GET /live and GET /, described: the current hour as it grows. */
+/** Describes GET /live and GET /: the current hour as it grows. */
 import { Type } from "@sinclair/typebox";
 import { REFUSAL_REASONS } from "../../domain/refusal-reasons.ts";
 import { REFUSALS } from "../answers.ts";
@@ -38,7 +38,7 @@ export const liveSchemas = {
       hour: Type.Union([Hour, Type.Null()]),
       history: Type.Optional(
         Type.Array(members({ at: INSTANT, ...hourSums }), {
-          description: "in the first message alone: what was read of this hour in the last minute",
+          description: "only in the first message: readings of this hour within the last minute",
         }),
       ),
       degraded: Type.Optional(oneOf(["hot-store-away"], "acknowledged events may be missing")),
@@ -52,7 +52,7 @@ export const liveSchemas = {
             instance: refTo("InstanceLedger"),
             stores: Type.Union([refTo("StoresLedger"), Type.Null()], { description: "null: not read yet" }),
           },
-          "of all streams; missing for a key that is limited to some",
+          "covers all streams; missing for a key that is limited to some",
         ),
       ),
       sources: Type.Optional(refTo("Sources")),
@@ -74,10 +74,10 @@ export const livePaths: Paths = {
   "/live": {
     get: operation("watchHour", "Counts", "Watch the current hour", {
       description:
-        "Server-sent events, one a second, without an end. The data of each is JSON: schema Live. For one stream, or " +
+        "Endless server-sent events, one a second. The data of each is JSON with the schema Live. For one stream, or " +
         "a branch (`shop.*`). A stream is read once a second for all its viewers. A slow " +
-        "reader misses events, each of which replaces the one before. Lines that start with a colon are comments. " +
-        "It ends when its key is revoked or expires.",
+        "reader skips events, since each replaces the one before. Lines that start with a colon are comments. " +
+        "The feed ends when its key is revoked or expires.",
       parameters: queryParameters(LiveQuerySchema),
       responses: {
         200: answer("The stream of events begins.", {
@@ -107,7 +107,7 @@ export const livePaths: Paths = {
   "/": {
     get: operation("getDashboard", "Counts", "The dashboard", {
       description:
-        "Its address says what it shows: `stream`, `range` (or `from` and `to`), `step`, `metric`, `order`, `tz`, " +
+        "Its address says what to show: `stream`, `range` (or `from` and `to`), `step`, `metric`, `order`, `tz`, " +
         "`compare` and `week_start`.",
       parameters: [IF_NONE_MATCH],
       responses: {

@@ -1,4 +1,4 @@
-/** Routes for operators, orchestrators and readers of this description, described. */
+/** Describes the routes for operators and orchestrators, and those of this description. */
 import { Type } from "@sinclair/typebox";
 import { OMISSION_REASONS, REFUSAL_REASONS } from "../../domain/refusal-reasons.ts";
 import {
@@ -31,14 +31,14 @@ export const opsSchemas = {
       accepted: count("acknowledged: persisted + pending + handed_over + lost"),
       persisted: count("in the cold store"),
       pending: count("not in the cold store yet"),
-      pending_in_ring: count("of the pending: also in memory"),
-      pending_in_journal_only: count("of the pending: only in the journal"),
+      pending_in_ring: count("pending events that are also in memory"),
+      pending_in_journal_only: count("pending events that are only in the journal"),
       journal_max_events: count("the maximum of pending events; further ones are refused"),
-      handed_over: count("left to the adopter of a writer that was given up"),
-      lost: count("in no store any more, because the hot store lost its data"),
-      holds: Type.Boolean({ description: "accepted is the sum of the others, counted where the events are" }),
+      handed_over: count("left to the adopter of an abandoned writer"),
+      lost: count("in no store, because the hot store lost its data"),
+      holds: Type.Boolean({ description: "whether accepted is the sum of the others (counted where the events are)" }),
       adopted: count("accepted under another writer's name, persisted by this instance"),
-      duplicates: count("acknowledged, and counted before under the same id"),
+      duplicates: count("acknowledged events whose id was counted before"),
       unknown: members(
         {
           total: count("stored + unstored + in_doubt"),
@@ -49,7 +49,7 @@ export const opsSchemas = {
         "events whose outcome was unknown, because the hot store did not answer in time",
       ),
       refused: members(refusals, "not counted, by reason"),
-      omitted: members(omissions, "left out as the browser or the settings demand, by reason"),
+      omitted: members(omissions, "omitted at the request of the browser or the settings, by reason"),
       oldest_pending_ms: OLDEST_PENDING,
     },
     "Since this instance started.",
@@ -69,9 +69,9 @@ export const opsSchemas = {
         accepted: EVENTS,
         persisted: EVENTS,
         pending: Type.Integer(),
-        dead_letters: count("of the persisted: set aside because the database refused their rows"),
+        dead_letters: count("persisted events that were set aside because the database refused their rows"),
       },
-      "Of all instances, past and present.",
+      "All instances, past and present.",
     ),
     members({ unavailable: oneOf(["hot_store_away", "cold_store_away"]) }, "A store does not answer."),
   ]),
@@ -97,7 +97,7 @@ export const opsSchemas = {
           writer,
         }),
         {
-          description: "Parts of the data in Redis, if there are several. A part that is not ready refuses its events.",
+          description: "The shards of Redis, if there are several. A shard that is not ready refuses its events.",
         },
       ),
     ),
@@ -107,19 +107,19 @@ export const opsSchemas = {
     members({
       name: Type.String({ description: "rabbitmq, kafka or amqp10" }),
       status: oneOf(["connecting", "consuming", "paused", "stopped"]),
-      reason: Type.Optional(Type.String({ description: "why it does not consume" })),
-      under_way: count("messages received and not settled"),
+      reason: Type.Optional(Type.String({ description: "why nothing is consumed" })),
+      under_way: count("received messages that are not settled yet"),
       lags: Type.Optional(
         Type.Array(
           members({
-            partition: Type.Optional(count("Kafka: its number")),
-            lag: count("messages that wait in the broker; of a partition, those not committed as consumed"),
+            partition: Type.Optional(count("Kafka: the partition's number")),
+            lag: count("messages that wait in the broker; in a partition, those not committed as consumed"),
           }),
-          { description: "RabbitMQ: of the queue. Kafka: of the partitions that this instance consumes." },
+          { description: "RabbitMQ: the queue's lag. Kafka: the lag of each partition that this instance consumes." },
         ),
       ),
     }),
-    { description: "Queues that events are consumed from; missing if there are none." },
+    { description: "The brokers that events are consumed from; missing if there are none." },
   ),
 };
 
@@ -148,7 +148,7 @@ export const opsPaths: Paths = {
   "/livez": {
     get: operation("getLiveness", "Operation", "Whether the process is alive", {
       responses: {
-        200: answer("It is.", {
+        200: answer("The process is alive.", {
           [JSON_TYPE]: { schema: members({ status: oneOf(["alive"]) }), example: { status: "alive" } },
         }),
       },
@@ -158,8 +158,8 @@ export const opsPaths: Paths = {
     get: operation("getReadiness", "Operation", "Whether events are accepted", {
       description: "Changes within a second.",
       responses: {
-        200: json("They are.", "Readiness", READY),
-        503: json("They are not, for a reason.", "Readiness", {
+        200: json("Events are accepted.", "Readiness", READY),
+        503: json("Events are refused, for the given reason.", "Readiness", {
           ...READY,
           status: "not ready",
           reason: "hot_store_away",
@@ -168,16 +168,16 @@ export const opsPaths: Paths = {
     }),
   },
   "/ledger": {
-    get: operation("getLedger", "Operation", "What became of every event", {
-      description: "accepted = persisted + pending + handed_over + lost, at every look.",
-      responses: { 200: json("The ledger of this instance, and of all of them.", "Ledger", LEDGER), 500: internal },
+    get: operation("getLedger", "Operation", "The fate of every event", {
+      description: "accepted = persisted + pending + handed_over + lost, at any moment.",
+      responses: { 200: json("The ledgers of this instance and of all together.", "Ledger", LEDGER), 500: internal },
     }),
   },
   "/metrics": {
     get: operation("getMetrics", "Operation", "Metrics", {
-      description: "Of this process; if several share its port, of all of them, each with a label `worker`.",
+      description: "Metrics of this process; if several share its port, of all of them, each with a label `worker`.",
       responses: {
-        200: answer("In the text format of Prometheus.", {
+        200: answer("Prometheus' text format.", {
           "text/plain": {
             schema: Type.String({ description: "metrics" }),
             example: "# TYPE hourglass_ready gauge\nhourglass_ready 1\n",
@@ -200,7 +200,7 @@ export const opsPaths: Paths = {
     }),
   },
   "/docs": {
-    get: operation("getDocs", "Description", "This description as a page, to read and to try", {
+    get: operation("getDocs", "Description", "This description as an interactive page", {
       parameters: [IF_NONE_MATCH],
       responses: { 200: page, 304: notModified },
     }),

@@ -1,6 +1,6 @@
 /**
- * The parts that descriptions of routes consist of. Parameters are made from the schemas that requests are checked by,
- * and examples of errors from the errors themselves: what can be taken from the code is not written twice.
+ * Builds descriptions of routes. Parameters come from the schemas that validate requests, and example errors from the
+ * errors themselves, so that nothing is written twice.
  */
 import { type TObject, type TProperties, type TSchema, Type } from "@sinclair/typebox";
 import { OMISSION_REASONS, REFUSAL_REASONS, UNKNOWN } from "../../domain/refusal-reasons.ts";
@@ -11,7 +11,7 @@ import { MalformedQueryError } from "../../protocol/query-string.ts";
 import { COLD_STORE_AWAY, errorBodyOf, INTERNAL } from "../answers.ts";
 import { DEGRADED } from "../query/range/answer.ts";
 
-/** Of OpenAPI 3.1, what is used here. */
+/** The subset of OpenAPI 3.1 in use. */
 export interface Parameter {
   readonly name: string;
   readonly in: "query" | "header";
@@ -22,7 +22,7 @@ export interface Parameter {
   readonly schema: TSchema;
 }
 
-/** By its type, a schema and an example of it. */
+/** A schema with an example, by content type. */
 export type Content = Readonly<Record<string, { readonly schema: TSchema; readonly example?: unknown }>>;
 
 export interface Answer {
@@ -73,7 +73,7 @@ export function mapOperations(
   return Object.fromEntries(changed);
 }
 
-/** An answer. Later versions may add members, so clients have to accept unknown ones. */
+/** An object in an answer. Later versions may add members, so clients must accept unknown ones. */
 export function members<P extends TProperties>(properties: P, description?: string) {
   return Type.Object(properties, description === undefined ? {} : { description });
 }
@@ -97,7 +97,7 @@ export const hourSums = {
   ctr: orNull<number>("number", "clicks per impression; null if there was none"),
   unique_users: count("users of either kind: an estimate with a standard error of 0.81 % (exact with exact=1)"),
 };
-export const INSTANT = Type.String({ format: "date-time", description: "with the offset from UTC at that time" });
+export const INSTANT = Type.String({ format: "date-time", description: "with the UTC offset at that time" });
 
 export const ErrorSchema = members({
   error: members({
@@ -105,47 +105,50 @@ export const ErrorSchema = members({
     message: Type.String({ description: "what went wrong, for people" }),
     field: Type.Optional(Type.String({ description: "the parameter, member or header that is wrong" })),
     got: Type.Optional(
-      orNull<string>("string", `what it was (its first ${GOT_MAX_CHARS} characters); null if it is missing`),
+      orNull<string>("string", `the received value (its first ${GOT_MAX_CHARS} characters); null if it is missing`),
     ),
-    expected: Type.Optional(Type.String({ description: "what it has to be" })),
+    expected: Type.Optional(Type.String({ description: "what the value must be" })),
   }),
 });
 
 export const HEADERS = {
-  "retry-after": { description: "In how many seconds to retry.", schema: Type.Integer({ minimum: 1 }) },
+  "retry-after": { description: "Seconds until a retry.", schema: Type.Integer({ minimum: 1 }) },
   "hourglass-degraded": {
     description:
       "Only if acknowledged events may be missing. `hot-store-away`: the hot store does not answer, so events that " +
-      "are not in the cold store yet are missing. `not-flushed-yet`: the same where events are counted from rows, " +
-      "in an exact count or a time zone that is not whole hours from UTC. `not-kept`: days whose aggregates " +
-      "retention deleted. `erased`: in an exact count, users who were forgotten; their events count.",
+      "are not in the cold store yet are missing. `not-flushed-yet`: the same, where events are counted from rows: " +
+      "in an exact count, or a time zone that is not whole hours from UTC. `not-kept`: for days whose aggregates " +
+      "retention has deleted. `erased`: in an exact count, forgotten users are missing, but their events count.",
     schema: oneOf(DEGRADED),
   },
   "hourglass-not-counted": {
     description:
-      "Only if nothing was counted, and why: `do_not_track` or `bot`, as the settings say; for a redirect, the " +
+      "Only if nothing was counted, and why: `do_not_track` or `bot`, depending on the settings; for a redirect, the " +
       "`code` of the error, or `invalid`.",
     schema: oneOf([...OMISSION_REASONS, ...REFUSAL_REASONS]),
   },
   "hourglass-outcome": {
-    description: "Only if it is not known in time whether the click is stored: it counts once or never.",
+    description: "Only if the click's outcome is unknown in time: it counts once or never.",
     schema: oneOf([UNKNOWN.reason]),
   },
-  location: { description: "The page.", schema: Type.String() },
-  etag: { description: "To be sent as `if-none-match`.", schema: Type.String() },
-  allow: { description: "The methods that the path takes.", schema: Type.String() },
-  "accept-post": { description: "The content types that are taken.", schema: Type.String() },
+  location: { description: "The page's URL.", schema: Type.String() },
+  etag: { description: "Send it as `if-none-match`.", schema: Type.String() },
+  allow: { description: "The methods that the path supports.", schema: Type.String() },
+  "accept-post": { description: "The supported content types.", schema: Type.String() },
   "x-request-id": {
-    description: "Finds the request in the log: the id that the request had, else a new one.",
+    description: "Identifies the request in the log: the request's own id, or a new one.",
     schema: Type.String(),
   },
-  "accept-encoding": { description: "The content encodings that are taken.", schema: Type.String() },
+  "accept-encoding": { description: "The supported content encodings.", schema: Type.String() },
   "www-authenticate": { description: "The kind of key that is required (RFC 6750).", schema: Type.String() },
   "ratelimit-policy": {
-    description: "Only if there is a limit: `q` events and reads in `w` seconds, of this key or address.",
+    description: "Only if there is a limit: `q` events and reads in `w` seconds for this key or address.",
     schema: Type.String(),
   },
-  ratelimit: { description: "What is left (`r`), and seconds until all is (`t`).", schema: Type.String() },
+  ratelimit: {
+    description: "What is left (`r`), and the seconds until the whole limit is available (`t`).",
+    schema: Type.String(),
+  },
   "ratelimit-limit": { description: "`q`, for older clients.", schema: Type.Integer() },
   "ratelimit-remaining": { description: "`r`, for older clients.", schema: Type.Integer() },
   "ratelimit-reset": { description: "`t`, for older clients.", schema: Type.Integer() },
@@ -164,7 +167,7 @@ export function answer(description: string, content: Content = {}, headerNames: 
 
 export const JSON_TYPE = "application/json";
 
-/** An answer in JSON: the schema's component, and an example of it. */
+/** A JSON answer with a schema component and an example. */
 export function json(
   description: string,
   component: string,
@@ -178,7 +181,7 @@ export function refTo(name: string): TSchema {
   return Type.Unsafe({ $ref: `#/components/schemas/${name}` });
 }
 
-/** `codes`: all that its error may have; `example`: one of them. `beside`: other members of the body. */
+/** `codes`: all possible codes; `example`: has one of them. `beside`: other members of the body. */
 export function failure(
   description: string,
   codes: readonly string[],
@@ -193,7 +196,7 @@ export function failure(
 
 export const MALFORMED_QUERY = {
   code: "malformed_query",
-  says: "a parameter is given twice, or is no percent-encoded UTF-8",
+  says: "a parameter is given twice, or is not percent-encoded UTF-8",
   example: errorBodyOf(new MalformedQueryError("user", "ann and bob", "to be given once")),
 };
 
@@ -208,20 +211,24 @@ export const INVALID_PARAMETER = {
   example: errorBodyOf(new InvalidParameterError("timestamp", "yesterday", EXPECTS_TIMESTAMP)),
 };
 
-export const internal = failure("A fault in this service.", [INTERNAL.code], INTERNAL, { headers: ["x-request-id"] });
+export const internal = failure("An internal error of this service.", [INTERNAL.code], INTERNAL, {
+  headers: ["x-request-id"],
+});
 
 export function storeAway(...moreCodes: readonly string[]): Answer {
   const codes = ["hot_store_away", "cold_store_away", ...moreCodes];
-  return failure("Not now.", codes, COLD_STORE_AWAY, { headers: ["retry-after"] });
+  return failure("The store that has the data does not answer, or is overloaded.", codes, COLD_STORE_AWAY, {
+    headers: ["retry-after"],
+  });
 }
 
 export const page = answer(
-  "The page. It loads nothing from elsewhere.",
+  "The page. It loads nothing from other hosts.",
   { "text/html": { schema: Type.String({ description: "the page" }) } },
   ["etag"],
 );
 
-export const notModified = answer("The version that `if-none-match` names is current.", {}, ["etag"]);
+export const notModified = answer("The version named by `if-none-match` is current.", {}, ["etag"]);
 
 export const IF_NONE_MATCH: Parameter = {
   name: "if-none-match",
@@ -245,7 +252,7 @@ export function queryParameters({ properties, required = [] }: TObject): Paramet
   });
 }
 
-/** Expresses a choice between texts as forms and client generators know it. */
+/** Expresses a choice of texts as an enum, which forms and client generators understand. */
 function withEnum({ anyOf, ...schema }: Record<string, unknown>): TSchema {
   const choices = anyOf as readonly TSchema[] | undefined;
   if (choices === undefined) return Type.Unsafe(schema);

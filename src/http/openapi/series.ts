@@ -1,4 +1,4 @@
-/** GET /series and GET /streams, described: ranges of hours. */
+/** Describes GET /series and GET /streams: ranges of hours. */
 import { Type } from "@sinclair/typebox";
 import { STEPS, WEEK_STARTS } from "../../domain/time-steps.ts";
 import { CONTENT_TYPES } from "../negotiation.ts";
@@ -29,8 +29,8 @@ import {
 
 const sums = {
   ...hourSums,
-  unique_clickers: count("users with a click, estimated or exact as unique_users is"),
-  unique_viewers: count("users with an impression, estimated or exact as unique_users is"),
+  unique_clickers: count("users with a click, estimated or exact like unique_users"),
+  unique_viewers: count("users with an impression, estimated or exact like unique_users"),
 };
 const tz = Type.String({ description: "the time zone of all times here" });
 
@@ -39,33 +39,33 @@ export const rangesSchemas = {
     from: INSTANT,
     to: INSTANT,
     step: oneOf(STEPS),
-    week_start: Type.Optional(oneOf(WEEK_STARTS, "of step week alone")),
+    week_start: Type.Optional(oneOf(WEEK_STARTS, "only with step week")),
     tz,
     stream: Type.String(),
     exact: Type.Boolean(),
     rows: Type.Array(members({ from: INSTANT, to: INSTANT, ...sums }), {
       description: "each step that the range touches; the first and the last may be cut short",
     }),
-    total: members(sums, "of the whole range; its unique users are a union, not a sum"),
+    total: members(sums, "the whole range; unique users are a union, not a sum"),
   }),
   Streams: members({
     from: INSTANT,
     to: INSTANT,
     tz,
     stream: Type.String(),
-    depth: orNull<number>("integer", "null if it was not given"),
+    depth: orNull<number>("integer", "null if not given"),
     order: oneOf(["clicks", "impressions", "ctr", "unique_users", "name"]),
     limit: Type.Integer(),
     streams: Type.Array(members({ stream: Type.String(), ...sums, last_hour: INSTANT }), {
-      description: "at most limit of them, the highest first",
+      description: "at most `limit` streams, the highest first",
     }),
-    total: members({ streams: count("all of them, also beyond the limit"), ...sums }, "of all of them"),
+    total: members({ streams: count("all streams, also beyond `limit`"), ...sums }, "sums over all streams"),
   }),
 };
 
 const RANGE_TOO_LARGE = {
   code: "range_too_large",
-  message: "the range has more than 10000 streams with events: ask for fewer hours, or for a narrower branch",
+  message: "the range has more than 10000 streams with events: request fewer hours or a narrower branch",
 };
 const USERS = { unique_users: 3, unique_clickers: 1, unique_viewers: 3 };
 const HOUR = { clicks: 1, impressions: 4, ctr: 0.25, ...USERS };
@@ -83,7 +83,7 @@ const STREAMS = {
 };
 
 function csv(row: object): Content {
-  const schema = Type.String({ description: "a line of names, then a line for each row" });
+  const schema = Type.String({ description: "a line of names, then one line per row" });
   const example = `${Object.keys(row).join()}\n${Object.values(row).join()}\n`;
   return { [CONTENT_TYPES.csv.split(";", 1)[0]!]: { schema, example } };
 }
@@ -100,13 +100,13 @@ const otherAnswers = {
   503: storeAway("overloaded"),
 };
 const CACHING =
-  "If all hours are over, the answer has an `etag`: it may be cached, but must be revalidated, as late events count.";
-const WHOLE_HOURS = "`from` is moved back and `to` forward to a whole UTC hour.";
+  "If all hours are over, the answer has an `etag`. It may be cached but must be revalidated, as late events count.";
+const WHOLE_HOURS = "`from` is rounded down and `to` up to a whole UTC hour.";
 const HOURS_OF_ZONE =
-  "`from` is moved back and `to` forward to a whole hour of the time zone. Where that is not whole hours from UTC " +
+  "`from` is rounded down and `to` up to a whole hour of the time zone. In a zone that is not whole hours from UTC " +
   "(India, Nepal, Newfoundland), a step may begin within a UTC hour: the parts of such an hour are counted from its " +
-  "stored events. If all such hours of the range have more than 1,000,000 events, or theirs are not retained any " +
-  "more, the answer is 422: ask for longer steps, or for a time zone of whole hours.";
+  "stored events. If these hours have more than 1,000,000 events in total, or their events are no longer " +
+  "retained, the answer is 422: request longer steps, or a time zone of whole hours.";
 const FORMAT = "Without `format`, the `accept` header decides.";
 
 export const rangesPaths: Paths = {
@@ -116,7 +116,7 @@ export const rangesPaths: Paths = {
       parameters: [...queryParameters(SeriesQuerySchema), IF_NONE_MATCH],
       responses: {
         200: answer(
-          "The counts of each step and in total. `text/plain`: the total alone, for every step.",
+          "The counts of each step and in total. `text/plain`: only the total.",
           { [JSON_TYPE]: { schema: refTo("Series"), example: SERIES }, ...csv(SERIES.rows[0]!), ...hourContent },
           ["hourglass-degraded", "etag"],
         ),

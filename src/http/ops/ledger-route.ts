@@ -1,4 +1,4 @@
-/** GET /ledger: what became of every event, on this instance and on all together. */
+/** GET /ledger: the fate of every event, on this instance and in total. */
 import { Elysia } from "elysia";
 import type { Pipeline } from "../../pipeline/pipeline.ts";
 import { ColdUnavailableError } from "../../store/cold.ts";
@@ -42,7 +42,7 @@ export function instanceLedger(pipeline: Pipeline) {
   };
 }
 
-/** An unavailable store does not hide the instance's own numbers. */
+/** If a store is unavailable, the instance's own numbers are still answered. */
 export async function storesLedger(pipeline: Pipeline) {
   try {
     const { writers, deadLetters, ...sums } = await pipeline.storesLedger();

@@ -1,7 +1,8 @@
 /**
- * GET /metrics, as Prometheus reads it. Invariants: the ledger is read in one tick, so that
- * accepted = persisted + pending + handed over + lost holds in every scrape. Processes that share a port have separate
- * samples, labelled by number: a sum would fall when one of them does not answer, and counters must not.
+ * GET /metrics, for Prometheus.
+ * Invariants: the ledger is read in one tick, so accepted = persisted + pending + handed over + lost holds in every
+ * scrape. Processes that share a port have separate samples, labelled by number: a sum would fall whenever one of them
+ * does not answer, and counters must not fall.
  */
 import { Elysia } from "elysia";
 import { AggregatorRegistry, type Registry } from "prom-client";
@@ -37,7 +38,7 @@ export function metrics(options: AppOptions, requestCounts: readonly RequestCoun
 function textOf(registry: Registry, siblings: Siblings | undefined): () => Promise<string> {
   if (siblings === undefined) return () => registry.metrics();
   registry.setDefaultLabels({ worker: String(siblings.worker) });
-  // Not aggregated: each sample has its worker, and prom-client would omit what can't be summed.
+  // Not aggregated: each sample has its worker, and prom-client would omit values that can't be summed.
   const own = async () => {
     const families = await registry.getMetricsAsJSON();
     return families.map((family) => ({ ...family, aggregator: "first" as const }));
@@ -50,9 +51,9 @@ function textOf(registry: Registry, siblings: Siblings | undefined): () => Promi
 }
 
 /**
- * Of prom-client's default metrics, those that cost nothing between scrapes, and little at one. Sizes of heap spaces
- * make Bun walk the whole heap, for which the event loop was blocked for 15 ms (100,000 objects) to 300 ms (a million).
- * The delay of the event loop is measured 100 times a second, at 50 µs each.
+ * The default metrics of prom-client that cost nothing between scrapes and little during one. Heap space sizes make Bun
+ * walk the whole heap, which blocked the event loop for 15 ms (100,000 objects) to 300 ms (a million). Event loop delay
+ * takes 100 measurements a second, of 50 µs each.
  */
 function registerProcess(registry: Registry): void {
   const CHEAP = [
@@ -84,30 +85,27 @@ function registerLedger(registry: Registry, pipeline: Pipeline): void {
   const { ledger } = pipeline;
   const totals = {
     hourglass_events_accepted_total: ["accepted", "Events that were acknowledged and count"],
-    hourglass_events_persisted_total: ["persisted", "Of the accepted: in the cold store"],
-    hourglass_events_lost_total: [
-      "lost",
-      "Of the accepted: in no store any more, since the hot store lost its journal",
-    ],
-    hourglass_events_adopted_total: ["adopted", "Accepted by another writer, and persisted from its journal"],
-    hourglass_events_duplicate_total: ["duplicates", "Acknowledged, and counted under their id before"],
-    hourglass_events_unknown_total: ["unknown", "Sent to the hot store, which did not answer in time"],
-    hourglass_events_unknown_stored_total: ["unknownStored", "Of the unknown: turned out to be stored"],
-    hourglass_events_unknown_unstored_total: ["unknownUnstored", "Of the unknown: turned out not to be stored"],
+    hourglass_events_persisted_total: ["persisted", "Accepted events that are in the cold store"],
+    hourglass_events_lost_total: ["lost", "Accepted events that are in no store, since the hot store lost its journal"],
+    hourglass_events_adopted_total: ["adopted", "Events accepted by another writer and persisted from its journal"],
+    hourglass_events_duplicate_total: ["duplicates", "Acknowledged events whose id was counted before"],
+    hourglass_events_unknown_total: ["unknown", "Events sent to the hot store, which did not answer in time"],
+    hourglass_events_unknown_stored_total: ["unknownStored", "Unknown events that turned out to be stored"],
+    hourglass_events_unknown_unstored_total: ["unknownUnstored", "Unknown events that turned out not to be stored"],
   } as const;
   for (const [name, [field, help]] of Object.entries(totals)) counter(registry, name, help, () => ledger[field]);
   counters(registry, "hourglass_events_refused_total", "Refused events, by reason", "reason", () => ledger.refused);
   counters(
     registry,
     "hourglass_events_omitted_total",
-    "From browsers that asked not to be counted, or from bots",
+    "Events from browsers that asked not to be counted, or from bots",
     "reason",
     () => ledger.omitted,
   );
-  // No counter: what an adopter lost comes back to this writer.
-  const handedOverHelp = "Of the accepted: left to the adopter of a writer's journal";
+  // A gauge, since events that an adopter lost come back to this writer.
+  const handedOverHelp = "Accepted events that were left to the adopter of a writer's journal";
   gauge(registry, "hourglass_events_handed_over", handedOverHelp, () => ledger.handedOver);
-  const pendingHelp = "Accepted and not persisted: in memory too, or in the journal alone";
+  const pendingHelp = "Accepted events that are not persisted: in memory too (ring), or only in the journal";
   expose(registry, "gauge", "hourglass_events_pending", pendingHelp, () => {
     const { events, ring } = pipeline.pending;
     return [
@@ -118,7 +116,7 @@ function registerLedger(registry: Registry, pipeline: Pipeline): void {
 }
 
 function registerState(registry: Registry, { pipeline, siblings, now }: AppOptions): void {
-  expose(registry, "gauge", "hourglass_build_info", "1; the version that runs", () => [
+  expose(registry, "gauge", "hourglass_build_info", "1, labelled with the running version", () => [
     { labels: { version }, value: 1 },
   ]);
   gauge(registry, "hourglass_workers", "Processes that share the port", () => siblings?.count ?? 1);
@@ -131,7 +129,7 @@ function registerState(registry: Registry, { pipeline, siblings, now }: AppOptio
   gauge(registry, "hourglass_oldest_pending_seconds", "Age of the oldest event that is not persisted", () => {
     return pipeline.oldestPendingMs / 1_000;
   });
-  gauge(registry, "hourglass_ready", "1 if events are taken", () => Number(pipeline.unreadiness === undefined));
+  gauge(registry, "hourglass_ready", "1 if events are accepted", () => Number(pipeline.unreadiness === undefined));
   gauge(registry, "hourglass_flush_ok", "1 unless the last flush failed", () =>
     Number(pipeline.flushError === undefined),
   );
@@ -155,10 +153,10 @@ function registerStores(registry: Registry, { pipeline, stores = [] }: AppOption
   gauge(
     registry,
     "hourglass_partitions_missing",
-    "1 if MySQL would not add the partitions of the days to come, when this was last tried: once an hour",
+    "1 if MySQL did not add the partitions of future days at the hourly attempt",
     () => Number(pipeline.retention.partitionProblem !== undefined),
   );
-  const upHelp = "1 unless the last call to the store failed; of Redis, if it is divided into shards, for each of them";
+  const upHelp = "1 unless the last call to the store failed; for Redis with shards, one per shard";
   expose(registry, "gauge", "hourglass_store_up", upHelp, () =>
     stores.map(({ name: store, shard, isUnavailable }) => {
       return { labels: { store, ...(shard !== undefined && { shard }) }, value: Number(!isUnavailable) };
@@ -180,8 +178,7 @@ function registerStores(registry: Registry, { pipeline, stores = [] }: AppOption
 }
 
 function registerSources(registry: Registry, sources: readonly Source[]): void {
-  const outcomesHelp =
-    "Messages of a source by outcome; redelivered: of the received, those that were delivered before";
+  const outcomesHelp = "Messages of a source by outcome; redelivered: received messages that were delivered before";
   expose(registry, "counter", "hourglass_source_messages_total", outcomesHelp, () =>
     sources.flatMap(({ name: source, state }) => {
       const { failures: _, ...outcomes } = state.counts;
@@ -194,10 +191,10 @@ function registerSources(registry: Registry, sources: readonly Source[]): void {
     );
   const failuresHelp = "Connections to a source that were lost or refused";
   ofSources("counter", "failures_total", failuresHelp, ({ counts }) => counts.failures);
-  ofSources("gauge", "under_way", "Messages that are not settled", ({ underWay }) => underWay);
+  ofSources("gauge", "under_way", "Messages that are not settled yet", ({ underWay }) => underWay);
   ofSources("gauge", "consuming", "1 if messages are consumed", ({ status }) => Number(status === "consuming"));
   const lagHelp =
-    "Messages that wait in the broker: of RabbitMQ's queue, or of each Kafka partition that this process consumes";
+    "Messages waiting in the broker: in RabbitMQ's queue, or in each Kafka partition that this process consumes";
   expose(registry, "gauge", "hourglass_source_lag", lagHelp, () =>
     sources.flatMap(({ name: source, state }) =>
       (state.lags ?? []).map(({ partition, lag }) => ({
@@ -218,7 +215,7 @@ function registerRequests(registry: Registry, requestCounts: readonly RequestCou
   registerBuckets(
     registry,
     "hourglass_request_seconds",
-    "From a handler's start to its answer. hour: what it is for. Of POST /analytics one in 8 is timed",
+    "From a handler's start to its answer. hour: the hour requested. One in 8 POST /analytics is timed",
     () => requestCounts.flatMap((counts) => [...counts.seconds()]),
   );
 }

@@ -1,4 +1,4 @@
-/** GET /livez and GET /readyz: answered from memory, so that they are cheap and never hang. */
+/** GET /livez and GET /readyz: answered from memory, so they are cheap and never hang. */
 import { Elysia } from "elysia";
 import type { Source } from "../../intake/source.ts";
 import type { ShardState } from "../../pipeline/pipeline.ts";
@@ -19,7 +19,7 @@ export function ops({ pipeline, sources }: AppOptions) {
     .get("/livez", () => Response.json({ status: "alive" }, { headers: NO_STORE }))
     .get("/readyz", () => {
       const { unreadiness, writer, flushError, oldestPendingMs, shardStates } = pipeline;
-      // Separate, since an unavailable cold store does not stop ingest.
+      // Reported separately, since an unavailable cold store does not stop ingest.
       const flusher = {
         status: flushError === undefined ? "ok" : "failing",
         error: flushError,
@@ -30,7 +30,7 @@ export function ops({ pipeline, sources }: AppOptions) {
         reason: unreadiness,
         writer,
         flusher,
-        // An unavailable shard refuses only its own events, some of those with an id.
+        // An unavailable shard refuses only its own events: some of those with an id.
         ...(shardStates.length > 1 && { shards: shardStates.map(shardState) }),
         ...(sources.length > 0 && { sources: sources.map(sourceState) }),
       };

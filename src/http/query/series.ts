@@ -1,4 +1,4 @@
-/** GET /series: a stream, or a branch of streams, step by step over a range of hours. */
+/** GET /series: the sums of a stream, or a branch of streams, by step over a range of hours. */
 import { Elysia } from "elysia";
 import { DEFAULT_STREAM, selectionOf } from "../../domain/stream-rules.ts";
 import { type Step, Steps, WEEK_STARTS, type WeekStart } from "../../domain/time-steps.ts";
@@ -99,7 +99,7 @@ const TEXTS: Record<Format, Writer> = {
     const lines = rows.map((row, i) => [times[i]!, times[i + 1]!, ...Object.values(sumsOf(row))]);
     return csvOf(CSV_HEADER, lines);
   },
-  /** Of the whole range, as GET /analytics writes an hour. */
+  /** The whole range, in the format of GET /analytics. */
   text: (_question, _steps, { total: { uniqueUsers, clicks, impressions } }) =>
     `unique_users,${uniqueUsers}\nclicks,${clicks}\nimpressions,${impressions}\n`,
 };

@@ -1,4 +1,4 @@
-/** GET /streams: the streams that have events in a range of hours, or their branches, best first. */
+/** GET /streams: the streams (or branches) with events in a range of hours, best first. */
 import { Elysia } from "elysia";
 import { ALL_STREAMS, selectionOf } from "../../domain/stream-rules.ts";
 import type { UserCounts } from "../../domain/unique-users/user-sketches.ts";

@@ -1,9 +1,9 @@
 /**
- * The address that a request comes from, for pseudonyms, limits and feeds.
+ * The client address of a request, for pseudonyms, limits and feeds.
  *
- * Invariant: an address has one spelling here, however it was written (RFC 5952; IPv4 within IPv6 is IPv4), and no
- * port. ipaddr.js parses IPv6; of IPv4 it accepts octal and shortened forms, so that node:net decides there.
- * proxy-addr is not used, as it identifies proxies by their addresses, and TRUST_PROXY is their number.
+ * Invariant: addresses are canonical (RFC 5952; IPv4 within IPv6 becomes IPv4), without a port. ipaddr.js parses IPv6.
+ * It also accepts octal and shortened forms of IPv4, so node:net decides there. proxy-addr is not used, as it
+ * identifies proxies by their addresses, while TRUST_PROXY is their number.
  */
 import { isIPv4 } from "node:net";
 import ipaddr from "ipaddr.js";
@@ -23,13 +23,13 @@ export class ClientAddresses {
   readonly #log: Log;
   #hasWarned = false;
 
-  /** `proxies`: the number in front of the service. Each appends the address that it saw to X-Forwarded-For. */
+  /** `proxies`: how many are in front of the service. Each appends the address that it saw to X-Forwarded-For. */
   constructor(proxies: number, log: Log) {
     this.#proxies = proxies;
     this.#log = log;
   }
 
-  /** Undefined if the connection is closed already. */
+  /** Undefined if the connection is already closed. */
   of(request: Request, peers: Peers | null): string | undefined {
     const peer = peers?.requestIP(request)?.address;
     if (peer === undefined) return undefined;
@@ -42,7 +42,7 @@ export class ClientAddresses {
   #seenByProxy(forwarded: string): string | undefined {
     if (this.#proxies === 0) return undefined;
     const addresses = forwarded.split(",");
-    // With fewer addresses than proxies, the request bypassed some of them: the first is the client's.
+    // Fewer addresses than proxies: the request bypassed some, and the first address is the client's.
     return canonical(addresses.at(-this.#proxies) ?? addresses[0]!);
   }
 
@@ -66,8 +66,8 @@ export function canonical(text: string): string | undefined {
 }
 
 /**
- * What a limit counts as one client: of IPv6 the network of 64 bits, since each customer has at least one of those, and
- * can choose among its addresses. `address`: as `ClientAddresses` returns it.
+ * The unit of a limit: for IPv6 the /64 network, since each customer has at least one and can choose among its
+ * addresses. `address`: from `ClientAddresses`.
  */
 export function networkOf(address: string): string {
   if (!ipaddr.IPv6.isValid(address)) return address;

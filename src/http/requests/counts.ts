@@ -1,6 +1,6 @@
 /**
- * Counts a route's answers by status, and times them. Reading the clock takes 45 ns, twice per request, which is 1 % of
- * an event: so of POST /analytics one in 8 is timed, and stands for 8.
+ * Counts a route's answers by status, and times them. Reading the clock takes 45 ns twice per request, 1 % of an event,
+ * so only one in 8 POST /analytics is timed, and stands for 8.
  *
  * Invariant: an answer is counted once. Times include the service, but not the socket.
  */
@@ -31,12 +31,12 @@ export class RequestCounts {
     this.#timedEvery = timedEvery;
   }
 
-  /** To be passed to `add` or `counted` when the request is answered. */
+  /** Pass the result to `add` or `counted` when the request is answered. */
   start(): number {
     return this.#started++ % this.#timedEvery === 0 ? performance.now() : NOT_TIMED;
   }
 
-  /** Without `startMs` it is not timed. */
+  /** Not timed without `startMs`. */
   add(status: number, startMs = NOT_TIMED, age: HourAge = "any"): void {
     this.#byStatus[status]! += 1;
     if (startMs === NOT_TIMED) return;

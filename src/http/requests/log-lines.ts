@@ -1,7 +1,7 @@
 /**
- * A line in the log for each request, if LOG_REQUESTS is set: a line costs as much as the request itself.
+ * Logs a line per request if LOG_REQUESTS is set: a line costs as much as the request itself.
  *
- * Invariant: no line holds a query, which may contain a user's id.
+ * Invariant: no line contains a query, which may include a user's id.
  */
 import { Elysia } from "elysia";
 import type { Log } from "../../runtime/log.ts";
@@ -19,7 +19,7 @@ export class RequestLines {
     this.#log = log;
   }
 
-  /** To be used before the routes. Elysia does not pass answers of onError here: pass them to answered(). */
+  /** Must be used before the routes. Elysia does not pass answers of onError here: pass them to answered(). */
   plugin() {
     return new Elysia({ name: "request-lines" })
       .onRequest(({ request }) => this.begin(request))
@@ -53,15 +53,15 @@ export interface RequestTrace {
   readonly parentId?: string;
 }
 
-/** Short, and nothing that a log or a header would have to escape. */
+/** Short, without characters that a log or header would have to escape. */
 const SANE_ID = /^[\w.:=+/@-]{1,128}$/;
 /** Version, trace, parent and flags; versions after 00 may add more. */
 const TRACE_PARENT = /^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(-.*)?$/;
 const ZEROS = /^0+$/;
 
 /**
- * Identifies a request in logs: by the sender's request id or a new one, and by the trace that it is part of, if the
- * sender names one (W3C Trace Context, https://www.w3.org/TR/trace-context/).
+ * Identifies a request in logs: by the sender's request id or a new one, and by the sender's trace if it names one (W3C
+ * Trace Context, https://www.w3.org/TR/trace-context/).
  */
 export function traceOf(headers: Headers): RequestTrace {
   const given = headers.get(REQUEST_ID);

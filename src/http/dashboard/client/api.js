@@ -37,9 +37,9 @@ export class Api {
       if (answer.ok) return answer;
       const error = await errorOf(answer);
       if (answer.status !== 401 && answer.status !== 403) throw error;
-      // A list of all streams is not for a key of some, with which the rest of the page is well.
+      // Only the list of all streams requires a key for all; the rest of the page works with a limited key.
       if (error.code === "stream_not_allowed" && path === "streams") throw error;
-      // Another request may have brought a new one meanwhile.
+      // Another request may have obtained a new key meanwhile.
       if (key === this.#key && !(await this.#newKey(key === undefined ? undefined : error.message))) throw error;
       signal?.throwIfAborted();
     }
@@ -58,7 +58,7 @@ export class Api {
     }
   }
 
-  /** False if the user gives none; the dialog does not open again by itself. */
+  /** False if the user gives none. The dialog does not reopen by itself. */
   async #newKey(why) {
     if (this.#isDeclined) return false;
     this.#asking ??= this.#askForKey(why).finally(() => {

@@ -1,7 +1,9 @@
-/* The little that the other modules need to make and find elements. */
+/* Helpers that make and find elements. */
 export const byId = (id) => document.getElementById(id);
 
-/** `properties`: of the element, or attributes if their name has a hyphen or is `role`. */
+/**
+ * `properties`: of the element, or attributes if their name has a hyphen or is a known attribute (`role` and others).
+ */
 export function element(tag, properties = {}, ...children) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {

@@ -1,8 +1,8 @@
-/* Numbers and times for people. Times are given as local times: see zone.js. */
+/* Formats numbers and times for people. Times are local times: see zone.js. */
 import { DAY_MS, HOUR_MS } from "./time/period.js";
 
 export const NOTHING = "–";
-/** A larger change is given as a factor. */
+/** A larger change is shown as a factor. */
 const PERCENT_MAX = 10;
 const YEAR_SHOWN_MS = 100 * DAY_MS;
 
@@ -38,7 +38,7 @@ export function count(value) {
   return orNothing(value, whole.format);
 }
 
-/** All from 1,000 on have one decimal, so that "4.0K" stands above "4.1K". */
+/** From 1,000 on all have one decimal, so that "4.0K" lines up with "4.1K". */
 export function shortCount(value) {
   return orNothing(value, (number) => (number < 1_000 ? whole : short).format(number));
 }
@@ -47,7 +47,7 @@ export function ratio(value) {
   return orNothing(value, percents[2].format);
 }
 
-/** From one number to another, such as "+4.0%", "+0.12 points" or "12 times as many"; "" if that says nothing. */
+/** The change between two numbers, such as "+4.0%", "+0.12 points" or "12 times as many"; "" if that means nothing. */
 export function changeText(now, before, isRate) {
   if (now === null || now === undefined || before === null || before === undefined) return "";
   if (isRate) return `${points.format((now - before) * 100)} points`;
@@ -93,7 +93,7 @@ export function stepText(from, to, step) {
 export function spanText(from, to) {
   if (to - from > YEAR_SHOWN_MS) return `${formats.year.format(from)} – ${formats.year.format(to - 1)}`;
   const time = (local) => (local % DAY_MS === 0 ? "" : `, ${clockText(local)}`);
-  // A day that is whole is named by itself, not by the midnight after it.
+  // A whole day is named by itself, not by the midnight after it.
   const last = to % DAY_MS === 0 ? to - 1 : to;
   if (dateText(from) === dateText(last) && last - from < DAY_MS)
     return time(from) === "" && time(to) === ""

@@ -1,7 +1,7 @@
 /* Asks for an API key. */
 import { byId, setText } from "./dom.js";
 
-/** Resolves to the key; undefined if the dialog is cancelled. `why`: the error of the last key. */
+/** Resolves to the key; undefined if the dialog is cancelled. `why`: the error of the previous key. */
 export function askForKey(why) {
   const dialog = byId("key-dialog");
   const input = byId("key");

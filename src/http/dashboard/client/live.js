@@ -1,11 +1,11 @@
-/* The connection that brings the current hour once a second, while the page is visible. */
+/* The connection that delivers the current hour once a second while the page is visible. */
 import { pause } from "./api.js";
 
 const FIRST_PAUSE_MS = 1_000;
 const MAX_PAUSE_MS = 15_000;
 /** The service sends at least a comment every 5 s. */
 const SILENCE_MAX_MS = 15_000;
-/** Without a message for so long, the numbers that are shown are old. */
+/** After this long without a message, the shown numbers count as stale. */
 const FRESH_MS = 5_000;
 
 export class Live {
@@ -14,7 +14,7 @@ export class Live {
   #stream;
   #watching;
 
-  /** `onMessage(message)`, and `onState(state, error)`: "connecting", "stale" (no message came for a while) or "lost". */
+  /** `onMessage(message)`; `onState(state, error)`: "connecting", "stale" (no message for a while) or "lost". */
   constructor(api, handlers) {
     this.#api = api;
     this.#handlers = handlers;
@@ -58,7 +58,7 @@ export class Live {
     }
   }
 
-  /** Until the connection ends; answers whether anything came. */
+  /** Reads until the connection ends; returns whether anything arrived. */
   async #readOnce(stream, signal) {
     const connection = new AbortController();
     const giveUp = () => connection.abort();

@@ -1,4 +1,4 @@
-/* The dashboard: loads and shows what the address says. It uses the public API of the service alone. */
+/* The dashboard: loads and shows what the address says. It uses only the service's public API. */
 import { Api, ApiError, addressOf } from "./api.js";
 import { ChartCard } from "./chart/chart-card.js";
 import { byId, checkRadio, element, onRadio, setText } from "./dom.js";
@@ -53,10 +53,10 @@ class Dashboard {
   });
   #loading;
   #timer;
-  /** Of the last message: its hour, and whether both stores were available. */
+  /** The last message's hour, and whether both stores were available. */
   #hour;
   #areStoresWell = true;
-  /** When the last message came that had all events; and since when the hot store is unavailable. */
+  /** When the last complete message arrived, and since when the hot store is unavailable. */
   #freshAtMs;
   #unavailableSinceMs;
 
@@ -91,7 +91,7 @@ class Dashboard {
     byId("first-day").focus();
   }
 
-  /** Whole days of the zone, both ends included. */
+  /** Whole days of the zone, both ends inclusive. */
   #chooseDates(event) {
     event.preventDefault();
     const { zone } = this.#state;
@@ -160,7 +160,7 @@ class Dashboard {
 
   #seriesQuery({ from, to }, step = this.#state.step) {
     const { stream, zone, week_start } = this.#state;
-    // In a zone that is not whole hours from UTC, each of its hours would have to be counted from stored events.
+    // In a zone that is not whole hours from UTC, its hours would have to be counted from stored events.
     const isByUtcHours = this.#state.step === "hour" && zone.offsetAt(from) % HOUR_MS !== 0;
     const tz = isByUtcHours ? "UTC" : zone.name;
     const ofWeeks = step === "week" ? { week_start } : {};
@@ -178,14 +178,14 @@ class Dashboard {
     this.#refresh();
   }
 
-  /** Loads everything that is not live. The old numbers stay until the new ones arrive. */
+  /** Loads everything that is not live. Old numbers stay until new ones arrive. */
   #refresh() {
     this.#loading?.abort();
     const loading = new AbortController();
     this.#loading = loading;
     clearTimeout(this.#timer);
     this.#again(REFRESH_MS);
-    // They are independent of each other: one may fail.
+    // Independent of each other: one may fail.
     this.#loadSeries(loading.signal).catch((error) => this.#failed(error, loading, (e) => this.#chartCard.failed(e)));
     this.#loadStreams(loading.signal).catch((error) =>
       this.#failed(error, loading, (e) => this.#top.failed(e.message)),
@@ -194,7 +194,7 @@ class Dashboard {
 
   #again(ms) {
     clearTimeout(this.#timer);
-    // Spread, so that not all open pages ask at the same instant.
+    // Spread, so that open pages do not all ask at the same instant.
     this.#timer = setTimeout(() => document.hidden || this.#refresh(), ms * (0.9 + Math.random() / 5));
   }
 
@@ -213,7 +213,7 @@ class Dashboard {
     const wholeTo = wholeHoursTo(this.#state, { to }, atMs);
     const periodBefore = (end) => ({ from: earlier(from), to: earlier(end) });
     const queries = [this.#seriesQuery({ from, to }), this.#seriesQuery(periodBefore(to))];
-    // Without the current hour: its users cannot be subtracted from the total.
+    // Excludes the current hour: its users can't be subtracted from the total.
     const isOpen = from < wholeTo && wholeTo < to;
     if (isOpen)
       queries.push(
@@ -228,7 +228,7 @@ class Dashboard {
     this.#chartCard.found({ now, before, compared, earlier, from, to, wholeTo, isDegraded, atMs });
   }
 
-  /** If a branch is chosen, only its streams; else all that the key may read. */
+  /** Lists the streams of the chosen branch, or else all that the key may read. */
   async #loadStreams(signal) {
     const { stream } = this.#state;
     const body = await this.#streams(stream.endsWith("*") ? stream : "*", TOP_STREAMS, signal);
@@ -237,7 +237,7 @@ class Dashboard {
     this.#picker.know(body.streams);
   }
 
-  /** A key that is limited to some streams can't list all of them. */
+  /** A key limited to some streams can't list all of them. */
   async #streams(selection, limit, signal) {
     const { stream } = this.#state;
     try {
@@ -279,11 +279,11 @@ class Dashboard {
     if (needsKey)
       setNotices([["A key is needed", "Reading from this service requires an API key with the scope read."]]);
     else if (error?.code === "overloaded")
-      setNotices([["Too many viewers", "Live numbers follow when others have left."]]);
+      setNotices([["Too many viewers", "Live numbers will appear once other viewers leave."]]);
     else if (error !== undefined) setNotices([["The service does not answer", "The page retries until it does."]]);
   }
 
-  /** The earlier of what this page and the service know. */
+  /** Uses this page's knowledge first, then the service's. */
   #staleText() {
     const since = this.#freshAtMs ?? this.#unavailableSinceMs;
     if (since === undefined) return "No new numbers";
@@ -316,7 +316,7 @@ class Dashboard {
   }
 }
 
-/** UTC, the zone of the system and the chosen one first. */
+/** Lists UTC, the system's zone and the chosen one first. */
 function chooseZone(name) {
   const place = byId("tz");
   if (place.value === name) return;

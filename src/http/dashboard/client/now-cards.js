@@ -6,7 +6,7 @@ import { HOUR_MS } from "./time/period.js";
 const SPARK_POINTS = 60;
 const SPARK_WIDTH = 120;
 const SPARK_HEIGHT = 28;
-/** A rate is that of the last seconds: one second alone jumps too much to be read. */
+/** Rates average over these seconds: those of single seconds jump too much to be read. */
 const RATE_SECONDS = 5;
 
 export class NowCards {
@@ -62,7 +62,7 @@ export class NowCards {
     return Math.max(0, ((of(now.hour) - of(before.hour)) * 1_000) / (now.atMs - before.atMs));
   }
 
-  /** Counts as how many came in each second; a ratio as it is. */
+  /** Counts are plotted as arrivals per second, ratios unchanged. */
   #sparkOf(metric) {
     const { of, isRate } = METRICS[metric];
     const values = this.#history.map(({ hour }) => of(hour) ?? 0);

@@ -1,4 +1,4 @@
-/* The state of the service: its ledger, its stores and writers, and notices of failures. */
+/* The state of the service: ledger, stores, writers, and notices of failures. */
 import { byId, element, setText } from "./dom.js";
 import { count, duration } from "./format.js";
 
@@ -6,7 +6,7 @@ const WRITERS_SHOWN = 8;
 const LAGS_SHOWN = 4;
 const BROKERS = { rabbitmq: "RabbitMQ", kafka: "Kafka", amqp10: "AMQP 1.0" };
 const REFUSAL_LABELS = JSON.parse(document.body.dataset.refusalLabels);
-/** Why this instance takes no events. */
+/** Why this instance accepts no events. */
 const REFUSALS = {
   cold_store_away: "Events are refused until the cold store is available.",
   journal_full: "Events are refused: too many wait for the cold store.",
@@ -16,7 +16,7 @@ const REFUSALS = {
 
 export function showService(message) {
   const { ledger } = message;
-  // A key that is limited to some streams does not get it.
+  // Absent for a key that is limited to some streams.
   byId("ledger").hidden = ledger === undefined;
   if (ledger !== undefined) showLedger(ledger.instance);
   showStores(message);
@@ -26,7 +26,7 @@ export function showService(message) {
 
 function showLedger({ accepted, persisted, pending, handed_over, lost, duplicates, refused, omitted, ...rest }) {
   const refusedCount = sumOf(refused);
-  // What became of accepted events: a bar of refused ones would contradict books that balance.
+  // Only accepted events: a bar of refused ones would contradict books that balance.
   const shares = { persisted, pending, "handed-over": handed_over, lost };
   for (const [name, value] of Object.entries(shares)) {
     byId(`ledger-bar-${name}`).style.flexGrow = String(accepted === 0 ? 0 : value / accepted);
@@ -70,7 +70,7 @@ function showWriters({ instance, stores }) {
     setText(byId("writers-note"), stores === null ? "" : "Writer status is unavailable while a store is down.");
     return;
   }
-  // This instance's first, then those with the most pending events.
+  // This instance's writer first, then those with the most pending events.
   const isOwn = ({ writer }) => writer === instance.writer;
   const sorted = writers.toSorted((a, b) => isOwn(b) - isOwn(a) || b.pending - a.pending);
   byId("writers").replaceChildren(...sorted.slice(0, WRITERS_SHOWN).map((each) => writerLine(each, isOwn(each))));
@@ -102,7 +102,7 @@ function sourceLine({ name, status, reason, lags }) {
   return healthLine(status === "consuming", { title: reason ?? "" }, [`${BROKERS[name]} `, small], state);
 }
 
-/** Those of Kafka in which the most messages wait. */
+/** The Kafka partitions with the most waiting messages. */
 function partitionsText(lags) {
   const behind = lags.filter(({ partition, lag }) => partition !== undefined && lag > 0);
   if (behind.length === 0) return "";
@@ -129,7 +129,7 @@ function showNotices({ hot_store: hot, cold_store: cold, refusal, ledger }) {
     const numbers = isColdDown
       ? "No numbers can be read"
       : `Numbers come from ${cold.name} and may lack the last seconds`;
-    notices.push([`${hot.name} is unavailable`, `Events are refused (503): clients have to retry. ${numbers}.`]);
+    notices.push([`${hot.name} is unavailable`, `Events are refused (503); clients must retry. ${numbers}.`]);
   }
   if (isColdDown) {
     const rest = isHotDown

@@ -1,4 +1,4 @@
-/* Chooses a stream or a branch of streams: a button, and a list that is searched by typing. */
+/* Chooses a stream or a branch of streams: a button, and a list that is filtered by typing. */
 import { byId, element, setText } from "./dom.js";
 import { METRICS, NOTHING } from "./format.js";
 import { ALL_STREAMS } from "./view-state.js";
@@ -15,14 +15,14 @@ export class StreamPicker {
   #rank;
   #onPick;
   #chosen = ALL_STREAMS;
-  /** Shown until the answer comes. */
+  /** Shown until the answer arrives. */
   #known = [];
   #options = [];
   #active = 0;
   #timer;
   #loads = 0;
 
-  /** `load(selection, limit)` resolves to an answer of GET /streams; `rank()`: the metric that it is sorted by. */
+  /** `load(selection, limit)` resolves to an answer of GET /streams. `rank()`: the metric that it is sorted by. */
   constructor({ load, rank, onPick }) {
     this.#load = load;
     this.#rank = rank;
@@ -31,7 +31,7 @@ export class StreamPicker {
     button.addEventListener("click", () => (this.#isOpen ? this.#close() : this.open()));
     input.addEventListener("input", () => this.#typed());
     input.addEventListener("keydown", (event) => this.#key(event));
-    // Before the input loses the focus, at which the list is closed.
+    // Prevents the input from losing the focus, which would close the list before the click.
     list.addEventListener("mousedown", (event) => event.preventDefault());
     list.addEventListener("click", ({ target }) => {
       const option = target.closest("[role=option]");
@@ -87,7 +87,7 @@ export class StreamPicker {
     setText(byId("picker-note"), "Looking…");
     try {
       const { streams, total } = await this.#load(ALL_STREAMS, LOADED_MAX);
-      // Names that are not among the loaded ones are found by their prefix.
+      // Names beyond the loaded ones are found by their prefix.
       const isAll = total.streams <= LOADED_MAX || text === "";
       const more = isAll ? [] : (await this.#load(`${prefixOf(text)}*`, LISTED_MAX)).streams;
       if (load !== this.#loads || !this.#isOpen) return;
@@ -166,7 +166,7 @@ const { streamCharacters, streamMaxChars } = document.body.dataset;
 const NOT_IN_NAMES = new RegExp(`[^${streamCharacters}]`, "g");
 const prefixOf = (text) => text.replace(NOT_IN_NAMES, "").slice(0, Number(streamMaxChars));
 
-/** Branches end at a dot: those that several of these streams are in, and whose names begin with the text. */
+/** Branches (ending with a dot) that begin with the text and contain several of these streams. */
 function branchesOf(text, found) {
   const prefix = prefixOf(text);
   const counts = new Map();

@@ -1,4 +1,4 @@
-/* Sets the theme before the first paint: the one that was chosen here, else the system's. */
+/* Sets the theme before the first paint: the user's choice, or else the system's. */
 (() => {
   const KEY = "hourglass.theme";
   const system = matchMedia("(prefers-color-scheme: dark)");
@@ -23,7 +23,7 @@
   addEventListener("toggletheme", () => {
     const next = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
     try {
-      // Follows the system again, also when its preference changes.
+      // Follow the system again, including later changes of its preference.
       if (next === ofSystem()) localStorage.removeItem(KEY);
       else localStorage.setItem(KEY, next);
     } catch {

@@ -59,7 +59,7 @@ export class TopStreams {
   }
 }
 
-/** A user with both kinds of events is in both numbers. */
+/** A user with both kinds of events counts in both numbers. */
 function usersText({ unique_users, unique_clickers, unique_viewers }) {
   return `${count(unique_users)}: ${count(unique_clickers)} clicked, ${count(unique_viewers)} saw`;
 }

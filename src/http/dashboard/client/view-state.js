@@ -1,4 +1,4 @@
-/* The state of the page, as its address holds it: everybody who opens the address sees the same. */
+/* The state of the page, stored in its address: everybody who opens the address sees the same. */
 import { METRICS } from "./format.js";
 import {
   COMPARISONS,
@@ -14,7 +14,7 @@ import {
 import { Zone } from "./time/zone.js";
 
 export const ALL_STREAMS = "*";
-/** The service states the rule with the page. */
+/** The service sends the rule with the page. */
 const STREAM = new RegExp(document.body.dataset.streamPattern);
 const ORDERS = ["clicks", "impressions", "ctr", "unique_users"];
 const CHOICES = {
@@ -27,7 +27,7 @@ const CHOICES = {
 const DEFAULTS = { stream: ALL_STREAMS, tz: "UTC" };
 for (const [name, [first]] of Object.entries(CHOICES)) DEFAULTS[name] = first;
 
-/** `zoom`: {from, to}, or undefined for the range. `faults`: parameters that are not used, each as a sentence. */
+/** `zoom`: {from, to}, or undefined for the range. `faults`: ignored parameters, each explained in a sentence. */
 export function readState(query) {
   const given = new URLSearchParams(query);
   const faults = [];

@@ -1,10 +1,10 @@
-/* The description of the API as a page that can ask what it describes. */
+/* The description of the API as an interactive page. */
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const follow = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
 follow();
 dark.addEventListener("change", follow);
 
-/* Swagger UI takes lines of JSON for JSON, and would put them in quotes. */
+/* Swagger UI would treat JSON lines as JSON, and put them in quotes. */
 const linesAsTheyAre = {
   afterLoad() {
     const { getSampleSchema } = this.fn;
@@ -13,7 +13,7 @@ const linesAsTheyAre = {
   },
 };
 
-/* The examples of the description are fixed. Tried as they are, events would count in the hours of January 2020. */
+/* The description's examples are fixed. Sent unchanged, they would count in hours of January 2020. */
 function withTimesOfToday(text) {
   const dateIn = (days) => new Date(Date.now() + days * 86_400_000).toISOString().slice(0, 10);
   const dated = text.replaceAll("2020-01-10", dateIn(0)).replaceAll("2020-01-11", dateIn(1));
@@ -29,6 +29,6 @@ SwaggerUIBundle({
   displayRequestDuration: true,
   tryItOutEnabled: true,
   defaultModelsExpandDepth: 0,
-  // By default it asks a server elsewhere whether the description is valid.
+  // By default it asks another server whether the description is valid.
   validatorUrl: null,
 });

@@ -1,9 +1,9 @@
 /**
- * The answers of /series and /streams: caching, compression and errors.
+ * Answers for /series and /streams: caching, compression and errors.
  *
- * Invariant: no cache serves an answer without asking here first. An event may still arrive for any past hour, and
- * every reader must see it after its 204. So an answer about the past may be cached, but must be revalidated by its
- * ETag; all others are not cached at all.
+ * Invariant: no cache serves an answer without revalidation. An event may still arrive for any past hour, and every
+ * reader must see it after its 204. So answers about the past may be cached but must be revalidated by ETag; others are
+ * not cached at all.
  */
 import type { UserCounts } from "../../../domain/unique-users/user-sketches.ts";
 import { RangeTooLargeError } from "../../../pipeline/read/range-reader.ts";
@@ -13,10 +13,10 @@ import { SlotsFullError } from "../../../runtime/slots.ts";
 import { answerToError, errorAnswer, NO_STORE } from "../../answers.ts";
 import { acceptsGzip, CONTENT_TYPES, etagOf, type Format, gzip, matches } from "../../negotiation.ts";
 
-/** About a packet: less is sent as fast as it is. */
+/** About one packet: compressing less would not send it faster. */
 const PACKED_MIN_CHARS = 1_400;
 
-/** Why events that were acknowledged may be missing. */
+/** Why acknowledged events may be missing. */
 export const DEGRADED = ["hot-store-away", "not-flushed-yet", "not-kept", "erased"] as const;
 
 export type Degraded = (typeof DEGRADED)[number];
@@ -28,7 +28,7 @@ interface RangeBody {
   readonly isPast: boolean;
 }
 
-/** Of what was read from both stores. `isKept`: the cold store has not dropped any hour of the range. */
+/** `isKept`: the cold store has not dropped any hour of the range. */
 export function degradedOf(isHotStoreAway: boolean, isKept: boolean): Degraded | undefined {
   if (isHotStoreAway) return "hot-store-away";
   return isKept ? undefined : "not-kept";
@@ -42,7 +42,7 @@ export async function rangeAnswer(request: Request, body: RangeBody): Promise<Re
   if (degraded !== undefined || !isPast) Object.assign(headers, NO_STORE);
   else {
     const etag = etagOf(format, text);
-    // Compressed bytes are others, though they mean the same: a weak tag.
+    // A weak tag: compressed bytes differ, but mean the same.
     Object.assign(headers, { "cache-control": "no-cache", etag: isPacked ? `W/${etag}` : etag });
     if (matches(request.headers.get("if-none-match"), etag)) {
       delete headers["content-type"];
@@ -55,11 +55,11 @@ export async function rangeAnswer(request: Request, body: RangeBody): Promise<Re
 
 export function rangeErrorAnswer(error: unknown, log: Log, request: Request): Response {
   if (error instanceof RangeTooLargeError) {
-    const message = `the range has ${error.message}: ask for fewer hours, or for a narrower branch`;
+    const message = `the range has ${error.message}: request fewer hours or a narrower branch`;
     return errorAnswer(422, { code: "range_too_large", message });
   }
   if (error instanceof SlotsFullError) {
-    const message = "too many ranges are being read, try again";
+    const message = "too many ranges are being read: retry";
     return errorAnswer(503, { code: "overloaded", message }, { "retry-after": "1" });
   }
   return answerToError(error, log, request);

@@ -1,5 +1,5 @@
 /**
- * Reads the parameters that /series and /streams share into a range of hours, or says what is wrong with them.
+ * Reads the parameters shared by /series and /streams into a range of hours, or explains what is wrong with them.
  * Invariant: a range has at least one hour and at most RANGE_MAX_HOURS.
  */
 import { HOUR_MS, hourOf } from "../../../domain/event.ts";
@@ -19,12 +19,12 @@ export interface Period {
 type FloorHour = (at: number, zone: TimeZone) => number;
 
 export const UTC_HOURS: FloorHour = hourOf;
-/** They differ from UTC hours where the zone is not whole hours from UTC. */
+/** Differ from UTC hours in zones that are not whole hours from UTC. */
 export const HOURS_OF_ZONE: FloorHour = (at, zone) => zone.floorHour(at);
 
 /**
- * `from` is moved back to the start of its hour, `to` on to the end of its. Without `to` it ends with the current
- * hour; without `from` it has `defaultHours`. Throws InvalidParameterError.
+ * Rounds `from` down and `to` up to whole hours. `to` defaults to the end of the current hour, `from` to `defaultHours`
+ * before `to`. Throws InvalidParameterError.
  */
 export function periodOf(query: Query, now: number, defaultHours: number, floorHour: FloorHour): Period {
   const { tz = DEFAULT_ZONE } = query;
@@ -51,7 +51,7 @@ function checkLength(query: Query, from: number, to: number): void {
   const got = query[field] ?? null;
   const hours = hoursIn({ from, to });
   if (hours <= 0) {
-    const end = query["to"] === undefined ? "now, which to is unless it is given" : "to";
+    const end = query["to"] === undefined ? "now, the default of to" : "to";
     throw new InvalidParameterError(field, got, `a time before ${end}`);
   }
   if (hours > RANGE_MAX_HOURS) {

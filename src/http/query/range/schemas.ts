@@ -45,7 +45,7 @@ function streamSelection(fallback: string) {
   );
 }
 
-/** No parameter but these: a misspelt `to` would be an answer to another question. */
+/** Unknown parameters are refused: with a misspelt `to`, the answer would be to another question. */
 function parameters<P extends TProperties>(properties: P) {
   return Type.Object(properties, { additionalProperties: false });
 }
@@ -58,7 +58,7 @@ export const SeriesQuerySchema = parameters({
   stream: streamSelection(DEFAULT_STREAM),
   tz: Type.Optional(tz),
   format: oneOf("json", "csv", "text"),
-  exact: Type.Optional(Type.Literal("1", { description: "1, or to be left out" })),
+  exact: Type.Optional(Type.Literal("1", { description: "1, or absent" })),
 });
 
 export const StreamsQuerySchema = parameters({

@@ -1,4 +1,4 @@
-/* The series of a stream: as a chart or a table, with its sums, and its states (loading, empty, failed). */
+/* The series of a stream as a chart or table, with its sums and states (loading, empty, failed). */
 
 import { byId, element, setText } from "../dom.js";
 import { changeText, clockText, count, METRICS, NOTHING, ratio, secondsText, spanText, stepText } from "../format.js";
@@ -17,7 +17,7 @@ export class ChartCard {
   #state;
   #found;
   #isTable = false;
-  /** A reader who uses the keyboard continues in the next chart. */
+  /** Whether the chart had the focus, so that a keyboard user continues in the next chart. */
   #hadFocus = false;
 
   constructor(handlers) {
@@ -30,7 +30,7 @@ export class ChartCard {
     byId("copy").addEventListener("click", () => copy(byId("empty-command"), byId("copy")));
   }
 
-  /** Another series was requested: the one that is shown is not its answer. */
+  /** Another series was requested: the one that is shown does not belong to this state. */
   load(state) {
     this.#state = state;
     this.#found = undefined;
@@ -42,7 +42,7 @@ export class ChartCard {
     this.#show("loading");
   }
 
-  /** The same numbers by another metric. */
+  /** Shows the same numbers by another metric. */
   restate(state) {
     this.#state = state;
     this.#title();
@@ -50,13 +50,13 @@ export class ChartCard {
   }
 
   /**
-   * `now` and `before`: series of the period and of the earlier one. `compared`: their totals by whole hours, up to
+   * `now` and `before`: the series of the period and of the earlier one. `compared`: their totals by whole hours, up to
    * `wholeTo`; undefined if no hour is over. `earlier(at)`: the earlier time that `at` is compared with.
    */
   found(found) {
     const { now, before, earlier } = found;
     const earlierRows = new Map(before.rows.map((row) => [Date.parse(row.from), row]));
-    // Weeks of two years do not begin on the same dates; hours that clocks skip have no counterpart.
+    // Weeks of different years begin on different dates; hours that clocks skip have no counterpart.
     const inOrder = this.#state.step === "hour" ? [] : before.rows;
     const rows = now.rows.map((row, i) => {
       const [fromMs, toMs] = [Date.parse(row.from), Date.parse(row.to)];
@@ -184,7 +184,7 @@ export class ChartCard {
         cell(row.before === undefined ? NOTHING : text(of(row.before))),
       );
     });
-    // The newest is read most.
+    // The newest row is read most.
     byId("chart-table-body").replaceChildren(...lines.reverse());
   }
 }
@@ -193,7 +193,7 @@ async function copy(source, button) {
   try {
     await navigator.clipboard.writeText(source.textContent);
   } catch {
-    // Without HTTPS there is no clipboard: the text is selected, to be copied by hand.
+    // Without HTTPS there is no clipboard: select the text, to be copied by hand.
     getSelection().selectAllChildren(source);
     return setText(button, "Selected");
   }

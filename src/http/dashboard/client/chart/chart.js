@@ -1,4 +1,4 @@
-/* A series and the one before it, drawn by uPlot: with a tooltip, zoom by dragging, and keys. */
+/* Draws a series and the earlier one with uPlot: with a tooltip, zoom by dragging, and keys. */
 import { element, setText } from "../dom.js";
 import { clockText, dateText, METRICS, shortMonthText, stepText } from "../format.js";
 import { DAY_MS } from "../time/period.js";
@@ -23,7 +23,7 @@ export class Chart {
   #shown;
   #index;
 
-  /** `place`: takes keys. `spoken`: where a screen reader reads the point that a key leads to. */
+  /** `place`: takes keys. `spoken`: where screen readers read the point selected with a key. */
   constructor(place, spoken, { onZoom, onZoomOut }) {
     this.#place = place;
     this.#spoken = spoken;
@@ -35,7 +35,7 @@ export class Chart {
     addEventListener("themechange", () => this.#draw());
   }
 
-  /** `rows`: each with the earlier row that it is compared with; `isOpen`: the last row is not over yet. */
+  /** `rows`: each with the earlier row that it is compared with. `isOpen`: the last row is not over yet. */
   show(shown) {
     const isSameShape =
       this.#plot !== undefined &&
@@ -70,13 +70,13 @@ export class Chart {
     const colours = coloursOf(this.#place);
     return {
       ...this.#size(),
-      // On the right, room for half of the widest label of the time axis.
+      // On the right, leaves room for half of the widest time label.
       padding: [12, 32, 0, 0],
       legend: { show: false },
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1_000), zone.name),
       cursor: {
         y: false,
-        // On the nearest row, which the tooltip is about.
+        // Snaps to the nearest row, which the tooltip describes.
         move: (plot, left, top) => [left < 0 ? left : plot.valToPos(plot.data[0][plot.posToIdx(left)], "x"), top],
         drag: { x: true, y: false, setScale: false, dist: DRAG_MIN_PX },
         points: {
@@ -124,7 +124,7 @@ export class Chart {
     return { x, y: this.#plot.valToPos(METRICS[this.#shown.metric].of(row) ?? 0, "y") };
   }
 
-  /** The step that is not over yet is a point by itself: a line to it would look like a decline. */
+  /** Draws the step that is not over yet as a separate point: a line to it would look like a decline. */
   #markOpen() {
     const { rows, isOpen } = this.#shown;
     this.#soFar.hidden = !isOpen || rows.length < 2;
@@ -152,7 +152,7 @@ export class Chart {
     this.#placeTooltip(this.#positionOf(row));
   }
 
-  /** Within the plot, and not over the point that it describes. */
+  /** Keeps it within the plot and off the point that it describes. */
   #placeTooltip({ x, y }) {
     const { clientWidth, clientHeight } = this.#plot.over;
     const { offsetWidth, offsetHeight } = this.#tooltip;
@@ -224,7 +224,7 @@ function seriesOf({ accent, before, fillTop, fillBottom, card }) {
   return [
     {},
     { stroke: before, width: 1.5, points },
-    // A single row has no line.
+    // A single row has no line, so it needs a point.
     { stroke: accent, width: 2, fill, points: { show: (plot) => plot.data[0].length === 1, size: 8 } },
     { stroke: accent, width: 0, points: { show: true, size: 9, width: 2, fill: card } },
   ];
@@ -265,7 +265,7 @@ function valueAxis({ muted, line }, metric) {
   };
 }
 
-/** As the style sheet has them: a canvas takes no variables. */
+/** Colours from the style sheet, since a canvas takes no variables. */
 function coloursOf(place) {
   const style = getComputedStyle(place);
   const of = (name) => style.getPropertyValue(`--${name}`).trim();

@@ -1,17 +1,17 @@
-/* The values that an axis names: from 0 to the first round number that is not below the highest value. */
+/* The values on an axis: from 0 to the first round number that reaches the highest value. */
 const COUNT_STEP_MIN = 1;
 const RATE_STEP_MIN = 0.0001;
 
 export function axisValues(max, { isRate }, linesMax) {
   const rough = Math.max(isRate ? RATE_STEP_MIN : COUNT_STEP_MIN, max / linesMax);
   const power = 10 ** Math.floor(Math.log10(rough));
-  // 2.9999999 lines of a step are three.
+  // Rounding: 2.9999999 lines of a step count as three.
   const step = [1, 2, 5, 10].map((factor) => factor * power).find((each) => each >= rough * (1 - 1e-9));
   const count = Math.max(1, Math.ceil(max / step - 1e-9));
   return Array.from({ length: count + 1 }, (_, i) => i * step);
 }
 
-/** With as few decimals as tell all values apart, and the same number of them. */
+/** Uses as few decimals as distinguish all values, the same number for each. */
 export function axisTexts(values, { isRate }) {
   const sets = [0, 1, 2].map((digits) => values.map((value) => textOf(value, digits, isRate)));
   return sets.find((texts, digits) => texts.every((text, i) => isExact(values[i], text, digits, isRate))) ?? sets[2];

@@ -1,18 +1,18 @@
 /*
- * Which time is shown, and which earlier time it is compared with.
- * Invariants: the total of a range does not depend on the step, and only whole hours are compared, each with the same
+ * The shown period, and the earlier one that it is compared with.
+ * Invariants: the total of a range does not depend on the step. Only whole hours are compared, each with the same
  * hour of an earlier day.
  */
 export const HOUR_MS = 3_600_000;
 export const DAY_MS = 24 * HOUR_MS;
 const WEEK_MS = 7 * DAY_MS;
 const MONTH_MIN_MS = 28 * DAY_MS;
-/** As many hours as the service answers at once. */
+/** The service's maximum per answer. */
 export const PERIOD_MAX_MS = 10_000 * HOUR_MS;
-/** More hours than that are too many to see. */
+/** More hours than this are too many to see. */
 const HOURLY_MAX_MS = 62 * DAY_MS;
 
-/** `months`: calendar months, the current one included; `days` likewise. Without both: the last 24 hours. */
+/** `months`: calendar months including the current one; `days` likewise. With neither: the last 24 hours. */
 export const RANGES = {
   "24h": { step: "hour" },
   "7d": { days: 7, step: "hour" },
@@ -47,15 +47,14 @@ function startOfMonth(local) {
 function plusMonths(local, months) {
   const date = new Date(local);
   const month = date.getUTCMonth() + months;
-  // Of a shorter month, the last day.
+  // In a shorter month, its last day.
   const lastDay = new Date(Date.UTC(date.getUTCFullYear(), month + 1, 0)).getUTCDate();
   const day = Math.min(date.getUTCDate(), lastDay);
   return Date.UTC(date.getUTCFullYear(), month, day) + (local % DAY_MS);
 }
 
 /**
- * The end of the hours that are over: UTC hours if the steps are hours, else hours of the zone too, since days are cut
- * from those.
+ * The end of the completed hours: UTC hours if the steps are hours, else also hours of the zone, which days consist of.
  */
 export function wholeHoursTo({ step, zone }, { to }, now) {
   const hour = floorHour(now);
@@ -63,8 +62,8 @@ export function wholeHoursTo({ step, zone }, { to }, now) {
 }
 
 /**
- * When it was the same hour on an earlier day: as many days earlier as the period has, or weeks by choice, so that the
- * two do not overlap; months where the steps are months.
+ * Maps a time to the same hour on an earlier day: earlier by the period's length in days, or by choice in whole weeks,
+ * so that the two do not overlap. With monthly steps, earlier by months.
  */
 export function earlierBy(state, { from, to }) {
   const { zone, step, compare, range, zoom } = state;

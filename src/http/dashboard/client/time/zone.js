@@ -1,10 +1,10 @@
-/* The clocks of a time zone. A local time is written as the ms since the epoch that it would be in UTC. */
+/* The clocks of a time zone. A local time is a number: the ms since the epoch if the zone were UTC. */
 const QUARTER_MS = 900_000;
 const OFFSET = /^GMT(?:([+-])(\d\d):(\d\d))?/;
 
 export class Zone {
   #format;
-  /** By quarter of an hour. */
+  /** Indexed by quarter of an hour. */
   #offsets = new Map();
 
   /** Throws RangeError if there is no such zone. */
@@ -37,7 +37,7 @@ export class Zone {
     return at + this.offsetAt(at);
   }
 
-  /** Where clocks skip a local time, as much later as they skip; where they show it twice, the first. */
+  /** A skipped local time moves forward by the length of the gap; of two equal ones, the first is meant. */
   instantOf(local) {
     const guesses = [this.offsetAt(local - 86_400_000), this.offsetAt(local + 86_400_000)];
     const fitting = guesses.map((offset) => local - offset).filter((at) => this.localOf(at) === local);
