@@ -1,6 +1,6 @@
 /**
- * The way of an event, put together: to its shard, of which there are one or several, and the reads beside them.
- * Invariant: everything that runs here by a timer has ended when stop() answers.
+ * Wires one process: routes events to their shards, and serves reads. Invariant: when stop() resolves, nothing started
+ * here is still running on a timer.
  */
 import type { Event, HourKey } from "../domain/event.ts";
 import { Ledger } from "../domain/ledger.ts";
@@ -34,20 +34,20 @@ export type PipelineSettings = ShardSettings &
 /** Events that were acknowledged and are not known to be persisted. */
 interface PendingEvents {
   readonly events: number;
-  /** How many of them are in memory; the others are in the journal alone. */
+  /** How many of them are in memory. The others are only in the journal. */
   readonly ring: number;
 }
 
-/** How this process stands with one shard. */
+/** The state of one shard in this process. */
 export interface ShardState {
   readonly shard: number;
   readonly writer: string | undefined;
-  /** Why it takes no events; undefined if it does. */
+  /** Why it refuses events; undefined if it accepts them. */
   readonly refusal: RefusalReason | undefined;
 }
 
 interface PipelineOptions {
-  /** One for each shard, in their order; at least one. */
+  /** In the order of the shards; at least one. */
   readonly hotShards: readonly HotStore[];
   readonly cold: ColdStore;
   readonly metrics: Metrics;
@@ -58,7 +58,10 @@ interface PipelineOptions {
 }
 
 const DEAD_LETTERS_INTERVAL_MS = 60_000;
-/** Above the longest interval between two flushes: what is taken before one refresh is stored before the next. */
+/**
+ * Longer than the longest interval between two flushes, so events committed before one refresh are stored before the
+ * next.
+ */
 const STREAMS_INTERVAL_MS = 120_000;
 const RETENTION_INTERVAL_MS = 600_000;
 const SHORT_RANGES_WAITING_MAX = 128;
@@ -66,7 +69,7 @@ const SHORT_RANGES_WAITING_MAX = 128;
 export class Pipeline {
   readonly ledger = new Ledger();
   readonly ranges: RangeReader;
-  /** For readings that are short, and made again and again: in lanes of their own, never behind long ones. */
+  /** For short, frequent reads: they have lanes of their own and never queue behind long ones. */
   readonly shortRanges: RangeReader;
   readonly streams: StreamRegistry;
   readonly retention: Retention;
@@ -74,13 +77,13 @@ export class Pipeline {
   readonly #stopping = new AbortController();
   readonly #ringRoom: RingRoom;
   readonly #shards: readonly Shard[];
-  /** Undefined if there are several. */
+  /** Undefined if there are several shards. */
   readonly #onlyShard: Shard | undefined;
   readonly #home: HomeShard;
   readonly #reader: HourReader;
   readonly #tasks: RecurringTask[];
   readonly #sweeping: RecurringTask;
-  /** When the cold store was last asked. */
+  /** As of the last query. */
   deadLetterCount = 0;
   #isLeaving = false;
 
@@ -98,7 +101,7 @@ export class Pipeline {
     this.#reader = this.#onlyShard === undefined ? new MergingReader(parts) : new SingleShardReader(parts);
     this.ranges = new RangeReader(this.#shards, cold);
     this.shortRanges = new RangeReader(this.#shards, cold, SHORT_RANGES_WAITING_MAX);
-    this.#sweeping = recurringTask("delete what is not retained", RETENTION_INTERVAL_MS, log, clock, () =>
+    this.#sweeping = recurringTask("delete expired data", RETENTION_INTERVAL_MS, log, clock, () =>
       this.retention.sweep(),
     );
     this.#tasks = [
@@ -123,7 +126,6 @@ export class Pipeline {
     });
   }
 
-  /** The bound is that of all shards together. */
   #journals(): JournalBound {
     return {
       isFull: () => this.#pendingFlush >= this.#options.settings.journalMaxEvents,
@@ -137,15 +139,15 @@ export class Pipeline {
     return sum;
   }
 
-  /** Asked for each event. */
+  /** Read for each event, so it must be cheap. */
   get #pendingFlush(): number {
     return this.#onlyShard?.flusher.pendingEvents ?? this.#sum(({ flusher }) => flusher.pendingEvents);
   }
 
-  /** Begins to take events as soon as the stores allow it, and answers when that was tried once. */
+  /** Starts accepting events as soon as the stores allow it; returns after the first attempt. */
   async start(): Promise<void> {
     await Promise.all(this.#shards.map((shard) => shard.start()));
-    // Without it names are taken until there are as many again: no reason not to start.
+    // None of these is a reason not to start: without the list of streams, new names are merely counted from 0.
     await Promise.allSettled([this.streams.refresh(), this.#countDeadLetters(), this.#home.choose()]);
     for (const shard of this.#shards) shard.startChores();
     for (const task of this.#tasks) task.start();
@@ -162,10 +164,7 @@ export class Pipeline {
     return id === undefined ? home : this.#shards[shardOf(stream, id, this.#shards.length)]!;
   }
 
-  /**
-   * Of events that came together; never rejects. Each of them is in one column of the outcome. `isAllOrNone`: none is
-   * taken while one of them would not be.
-   */
+  /** Never rejects. Each event is in one column of the outcome. With `isAllOrNone`, all are refused if one would be. */
   submitAll(events: readonly Event[], isAllOrNone = false): Promise<BulkOutcome> {
     if (this.#onlyShard !== undefined) return this.#onlyShard.committer.submitAll(events, isAllOrNone);
     const home = this.#home.current;
@@ -175,7 +174,7 @@ export class Pipeline {
     return submitDivided(events, committerOf, (committer, part) => committer.submitAll(part, isAllOrNone));
   }
 
-  /** What came to be counted and can't be an event: kept for an operator. Throws ColdUnavailableError. */
+  /** Keeps messages that cannot be events for an operator. Throws ColdUnavailableError. */
   async setAside(poison: readonly Poison[]): Promise<void> {
     const { cold } = this.#options;
     await cold.open();
@@ -187,7 +186,10 @@ export class Pipeline {
     return this.#reader.read(key);
   }
 
-  /** Why no event would be taken now; undefined if one would, though not of every id while a shard is away. */
+  /**
+   * Why events without an id are refused now; undefined if they are accepted. Other ids may be refused while their
+   * shard is down.
+   */
   get refusal(): RefusalReason | undefined {
     return this.#home.current.refusal;
   }
@@ -196,43 +198,43 @@ export class Pipeline {
     return this.#shards.map(({ number, writer, refusal }) => ({ shard: number, writer, refusal }));
   }
 
-  /** Why nobody should send events here; some time before they are refused, if this process ends. */
+  /** Why clients should send no events here. A process that is about to stop says so before it refuses them. */
   get unreadiness(): RefusalReason | undefined {
     return this.refusal ?? (this.#isLeaving ? "shutting_down" : undefined);
   }
 
-  /** From now on it says that it is not ready, and goes on. */
+  /** Reports this process as not ready from now on, and otherwise changes nothing. */
   leave(): void {
     this.#isLeaving = true;
   }
 
-  /** Where events without an id go to at present: it has another one in each shard. */
+  /** The writer in the home shard. There is another in each of the other shards. */
   get writer(): string | undefined {
     return this.#home.current.writer;
   }
 
-  /** What the stores are, for people. */
+  /** For display. */
   get storeNames(): { readonly hot: string; readonly cold: string } {
     const { hotShards, cold } = this.#options;
     return { hot: hotShards[0]!.name, cold: cold.name };
   }
 
-  /** How ranges were read, where the cold store has a replica for them. */
+  /** How ranges were read, if the cold store has a replica for them. */
   get pastReads(): PastReads | undefined {
     return this.#options.cold.pastReads;
   }
 
-  /** Aborted as soon as stop() is called: for what would never end by itself. */
+  /** Aborted when stop() is called. It ends work that would never end by itself. */
   get stopping(): AbortSignal {
     return this.#stopping.signal;
   }
 
-  /** Why the last flush failed; undefined if all shards' last flushes succeeded. Either store may be the cause. */
+  /** Why a shard's last flush failed; undefined if all succeeded. Either store may be the cause. */
   get flushError(): string | undefined {
     return this.#shards.find(({ flusher }) => flusher.lastError !== undefined)?.flusher.lastError;
   }
 
-  /** Why the cold store could not be flushed to the last time. */
+  /** Why the last flush failed, if the cold store was the cause. */
   get coldStoreError(): string | undefined {
     return this.#shards.find(({ flusher }) => flusher.isColdStoreFailing)?.flusher.lastError;
   }
@@ -247,7 +249,7 @@ export class Pipeline {
     return Math.max(...this.#shards.map(({ flusher }) => flusher.oldestPendingMs));
   }
 
-  /** Of those that are pending, how many are kept in memory at most. */
+  /** The most pending events that are kept in memory. */
   get ringCapacityEvents(): number {
     return this.#ringRoom.events;
   }
@@ -256,12 +258,12 @@ export class Pipeline {
     this.deadLetterCount = await this.#options.cold.deadLetterCount();
   }
 
-  /** The bound of what may be pending. */
+  /** The most events that may be pending. */
   get journalMaxEvents(): number {
     return this.#options.settings.journalMaxEvents;
   }
 
-  /** Counted where the events are, not from the ledger: so it can be held against that. */
+  /** Counted where the events are, independently of the ledger, so that the two can be compared. */
   get pending(): PendingEvents {
     const orphans = this.#sum(({ committer }) => committer.orphanEvents);
     const ring = this.#sum(({ flusher }) => flusher.ringEvents);
@@ -273,13 +275,13 @@ export class Pipeline {
     return readStoresLedger(this.#options.hotShards, this.#options.cold);
   }
 
-  /** Drops the hours that are too old for the hot store. Answers how many. */
+  /** Drops hours that are too old for the hot store; returns how many. */
   async retire(): Promise<number> {
     const counts = await Promise.all(this.#shards.map((shard) => shard.retire()));
     return counts.reduce((sum, count) => sum + count, 0);
   }
 
-  /** Takes no more events, settles and flushes those it has, and leaves nothing running. Never throws. */
+  /** Accepts no more events, settles and flushes those it has, and leaves nothing running. Never throws. */
   async stop(): Promise<void> {
     const { log } = this.#options;
     this.#stopping.abort(new Error("this process stops: the rest of the journal is left to others"));
@@ -287,7 +289,7 @@ export class Pipeline {
     const areDrained = await Promise.all(this.#shards.map((shard) => shard.stop()));
     const { pending } = this.ledger;
     if (pending > 0 && this.#shards.some(({ isRecovering }) => isRecovering))
-      log.error({ pending }, "stopped before events that the hot store lost were stored anew: they are lost");
+      log.error({ pending }, "stopped before events that the hot store lost were stored again: they are lost");
     else if (areDrained.includes(false)) log.warn({ pending }, "stopped with a backlog: it is in the journal");
     await Promise.all(this.#shards.map((shard, i) => this.#endWriter(shard, areDrained[i]!)));
   }
@@ -297,7 +299,7 @@ export class Pipeline {
       await shard.endWriter(isDrained);
     } catch (error) {
       const { log } = this.#options;
-      log.warn({ error: errorText(error) }, "the writer's end could not be noted: its lease will run out");
+      log.warn({ error: errorText(error) }, "the writer's end could not be recorded: its lease will expire");
     }
   }
 }

@@ -12,7 +12,7 @@ export type RecurringTask = ReturnType<typeof recurringTask>;
 
 export function recurringTask(what: string, intervalMs: number, log: Log, clock: Clock, work: () => Promise<unknown>) {
   let endTimer = () => {};
-  let underWay: Promise<void> | undefined;
+  let inFlight: Promise<void> | undefined;
   let isFailing = false;
   const once = async () => {
     try {
@@ -25,19 +25,19 @@ export function recurringTask(what: string, intervalMs: number, log: Log, clock:
     }
   };
   const begin = () => {
-    underWay ??= once().finally(() => {
-      underWay = undefined;
+    inFlight ??= once().finally(() => {
+      inFlight = undefined;
     });
   };
   return {
-    /** `isAtOnce`: for the first time now, not after an interval. */
+    /** With `isAtOnce` the first run is now instead of after an interval. */
     start(isAtOnce = false): void {
       endTimer = clock.every(intervalMs, begin);
       if (isAtOnce) begin();
     },
     async stop(): Promise<void> {
       endTimer();
-      await underWay;
+      await inFlight;
     },
   };
 }

@@ -1,9 +1,8 @@
 /**
- * One shard of the data as this process takes part in it: a hot data set that is complete in itself, with a writer,
- * a committer and a flusher of its own. A batch is of one shard.
- *
- * Invariants: a shard needs nothing of the others, so that it goes on while one of them is away; everything that
- * runs here by a timer has ended when stop() answers.
+ * One shard of the data, as this process uses it: a complete hot data set with its own writer, committer and flusher. A
+ * batch belongs to one shard.
+ * Invariants: a shard needs nothing of the others, and keeps working while one of them is down. When stop() resolves,
+ * nothing started here is still running on a timer.
  */
 import { HOUR_MS, hourOf } from "../domain/event.ts";
 import type { Ledger } from "../domain/ledger.ts";
@@ -32,7 +31,7 @@ export type ShardSettings = Pick<
 >;
 
 interface ShardOptions {
-  /** From 0. */
+  /** Counted from 0. */
   readonly number: number;
   readonly hot: HotStore;
   readonly cold: ColdShard;
@@ -44,22 +43,22 @@ interface ShardOptions {
   readonly journals: JournalBound;
   readonly streams: StreamRegistry;
   readonly ringRoom: RingRoom;
-  /** Hours of before are not known to the cold store. */
+  /** The cold store no longer has earlier hours. */
   readonly aggregatesFrom: (now: number) => number;
-  /** Aborted when the process begins to end. */
+  /** Aborted when the process begins to stop. */
   readonly signal: AbortSignal;
   readonly onBrokenInvariant: InvariantHandler;
 }
 
 const RETIRE_INTERVAL_MS = 60_000;
-/** With the 400 ms that a command may take, /readyz tells within a second that Redis is away. */
+/** With the 400 ms that a command may take, /readyz reports within a second that Redis is down. */
 const PROBE_INTERVAL_MS = 400;
 const STOP_GRACE_MS = 5_000;
 const RESTORE_INTERVAL_MS = 500;
 const FIND_LOSSES_INTERVAL_MS = 500;
-/** A reader of rows waits no longer: usually a flush takes some 20 ms. */
+/** The longest that a reader of rows waits. A flush usually takes about 20 ms. */
 const FLUSH_FOR_READER_MS = 1_000;
-/** After a loss, ids of this time have to be restored, and those of a minute and three leases before. */
+/** After a loss, the ids of this interval must be restored, and those of a minute and three leases before it. */
 const NOTE_IDS_INTERVAL_MS = 10_000;
 
 export class Shard {
@@ -101,21 +100,21 @@ export class Shard {
     });
     this.flusher = flusher;
     this.#identity = identity;
-    const lookAtAdmission = admissionLog(this.committer, ledger, log, clock);
+    const checkAdmission = admissionLog(this.committer, ledger, log, clock);
     this.#tasks = [
       recurringTask("renew the lease", Math.min(leaseMs / 3, PROBE_INTERVAL_MS), log, clock, () =>
         this.committer.probe(),
       ),
-      recurringTask("watch admission", PROBE_INTERVAL_MS, log, clock, async () => lookAtAdmission()),
+      recurringTask("watch admission", PROBE_INTERVAL_MS, log, clock, async () => checkAdmission()),
       recurringTask("adopt journals", leaseMs, log, clock, () => this.#findEnded()),
-      recurringTask("look for losses", FIND_LOSSES_INTERVAL_MS, log, clock, () => this.#findLosses()),
-      recurringTask("restore ids", RESTORE_INTERVAL_MS, log, clock, () => ids.look()),
-      recurringTask("note which ids are known", NOTE_IDS_INTERVAL_MS, log, clock, () => ids.note()),
+      recurringTask("check for lost data", FIND_LOSSES_INTERVAL_MS, log, clock, () => this.#findLosses()),
+      recurringTask("restore ids", RESTORE_INTERVAL_MS, log, clock, () => ids.check()),
+      recurringTask("record which ids are known", NOTE_IDS_INTERVAL_MS, log, clock, () => ids.note()),
       recurringTask("retire hours", RETIRE_INTERVAL_MS, log, clock, () => this.retire()),
     ];
   }
 
-  /** Answers when it was tried once to take up a writer: it goes on trying by itself. */
+  /** Returns after the first attempt to register a writer. If it failed, retries continue in the background. */
   async start(): Promise<void> {
     this.flusher.start();
     await this.committer.start();
@@ -137,7 +136,7 @@ export class Shard {
     if (this.hot.connections !== this.#comparedConnections) await this.#compareWriters();
   }
 
-  /** To be called again and again: a writer may store events late, or while Redis has two masters. */
+  /** Repeated, because a writer may store events late, or while Redis has two masters. */
   async #compareWriters(): Promise<void> {
     const { connections } = this.hot;
     await this.#identity.compareWriters();
@@ -148,12 +147,12 @@ export class Shard {
     return this.#identity.name;
   }
 
-  /** Why no event would be taken now; undefined if one would. */
+  /** Why events are refused now; undefined if they are accepted. */
   get refusal(): RefusalReason | undefined {
     return this.committer.refusal;
   }
 
-  /** True while the hot store may lack events of this process that were acknowledged: it has lost data. */
+  /** True while the hot store may lack acknowledged events of this process because it lost data. */
   get isRecovering(): boolean {
     return this.committer.isRecovering;
   }
@@ -162,12 +161,12 @@ export class Shard {
     return this.flusher.flushCommitted(FLUSH_FOR_READER_MS);
   }
 
-  /** Drops the hours that are too old for the hot store. Answers how many. */
+  /** Drops hours that are too old for the hot store; returns how many. */
   async retire(): Promise<number> {
     const { hot, clock, settings, aggregatesFrom } = this.#options;
     const at = clock.now();
     const oldestHour = hourOf(at) - (settings.hotHours - 1) * HOUR_MS;
-    // What the cold store does not keep is not kept here for longer.
+    // The hot store must not keep an hour that the cold store has deleted.
     const beforeHour = Math.max(oldestHour, aggregatesFrom(at));
     let retired = 0;
     for (;;) {
@@ -177,14 +176,14 @@ export class Shard {
     }
   }
 
-  /** Takes no more events, settles and flushes those it has. Answers whether all are flushed. Never throws. */
+  /** Accepts no more events, and settles and flushes those it has. Returns whether all are flushed. Never throws. */
   async stop(): Promise<boolean> {
     await Promise.all(this.#tasks.map((task) => task.stop()));
     await this.committer.stop(STOP_GRACE_MS);
     return await this.flusher.stop();
   }
 
-  /** Gives up the writer, once it has stopped. Throws HotUnavailableError or ColdUnavailableError. */
+  /** Gives up the writer after it has stopped. Throws HotUnavailableError or ColdUnavailableError. */
   async endWriter(isDrained: boolean): Promise<void> {
     const { writer } = this;
     if (writer === undefined) return;

@@ -1,6 +1,6 @@
 /**
- * The ledger of all instances together, as their stores give it: what each writer has had accepted (the hot
- * store counts that with every commit) against what of it is persisted (the cold store, with every flush).
+ * The ledger of all instances together: what each writer has had accepted (the hot store counts it at every commit) and
+ * what is persisted (the cold store counts it at every flush).
  */
 import type { DeadLetterStore, ReadStore } from "../store/cold.ts";
 import type { HotStore, JournalOwner } from "../store/hot.ts";
@@ -15,23 +15,23 @@ export interface WriterLedger {
 }
 
 export interface StoresLedger {
-  /** Those that have a journal. All others have nothing pending. */
+  /** Writers that have a journal. All others have nothing pending. */
   readonly writers: readonly WriterLedger[];
   readonly accepted: number;
   readonly persisted: number;
   readonly pending: number;
-  /** How many of the persisted are no rows but set aside. */
+  /** Persisted events that are dead letters instead of rows. */
   readonly deadLetters: number;
 }
 
-/** Throws HotUnavailableError, if that of any shard is unavailable, or ColdUnavailableError. */
+/** Throws HotUnavailableError if any shard is unavailable, or ColdUnavailableError. */
 export async function readStoresLedger(
   hotShards: readonly HotStore[],
   cold: Pick<ReadStore, "storedEvents"> & Pick<DeadLetterStore, "deadLetterCount">,
 ): Promise<StoresLedger> {
   const names = (await allOwners(hotShards)).map(({ writer }) => writer);
   const [stored, deadLetters] = await Promise.all([cold.storedEvents(names), cold.deadLetterCount()]);
-  // After the cold store: so nothing can be persisted here that is not accepted.
+  // Read after the cold store, so that no event is persisted here without being accepted.
   const known = new Set(names);
   const owners = (await allOwners(hotShards)).filter(({ writer }) => known.has(writer));
   const writers = owners.map(({ writer, adoptable, acceptedEvents }): WriterLedger => {

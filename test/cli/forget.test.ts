@@ -212,7 +212,7 @@ for (const { name, needs, open } of MODES) {
         expect((await command("verify")).exitCode).toBe(1);
         const repaired = await command("verify", "--repair");
         expect(repaired.exitCode).toBe(0);
-        expect(repaired.output).toContain("the numbers of erased ones; its sketches did not change");
+        expect(repaired.output).toContain("the counts of erased ones; its sketches did not change");
         expect(await site.cold.hours()).toEqual(before);
       }
       // Rows that go without a word are still missed.

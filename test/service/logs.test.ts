@@ -89,7 +89,7 @@ for (const { name, needs, open } of MODES) {
       expect(refused.status).toBe(503);
       redis.resume();
       await lineOf("the hot store is available again");
-      const taken = await lineOf("events are taken again");
+      const taken = await lineOf("events are accepted again");
       expect(taken).toMatchObject({ level: 30, reason: "hot_store_away", refusedEvents: 1 });
       expect(messages().filter((msg) => msg.startsWith("could not"))).toEqual([]);
     });
@@ -107,7 +107,7 @@ for (const { name, needs, open } of MODES) {
         mariaDb.resume();
       }
       await waitFor("it to have room again", () =>
-        linesOf(full).some(({ msg, reason }) => msg === "events are taken again" && reason === "journal_full"),
+        linesOf(full).some(({ msg, reason }) => msg === "events are accepted again" && reason === "journal_full"),
       );
     });
 

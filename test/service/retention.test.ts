@@ -264,7 +264,7 @@ for (const mode of pipelineModes()) {
       await waitFor("a sweep that can't drop it", () => {
         return instance.pipeline.retention.sweep().then(
           () => false,
-          (error) => String(error).includes("could not delete what is not retained"),
+          (error) => String(error).includes("could not delete expired data"),
         );
       });
       expect(await site.cold.countEvents()).toBe(4);

@@ -32,7 +32,7 @@ async function readSince(idsThroughMs: number): Promise<number> {
   const options = { hot, cold, log: NO_LOG, clock: CLOCK, leaseMs: LEASE_MS, signal };
   const ids = new IdRestoration(options as unknown as IdRestorationOptions);
   ids.begin(data.initialization()!);
-  await ids.look();
+  await ids.check();
   expect(ids.areKnown).toBe(true);
   return sinceMs;
 }

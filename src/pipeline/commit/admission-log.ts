@@ -1,4 +1,4 @@
-/** Says when events begin to be refused, why, and when they are taken again: one line for each change. */
+/** Logs when the service starts to refuse events, why, and when it accepts them again: one line for each change. */
 import type { Ledger } from "../../domain/ledger.ts";
 import type { RefusalReason } from "../../domain/refusal-reasons.ts";
 import type { Clock } from "../../runtime/clock.ts";
@@ -11,14 +11,14 @@ interface Incident {
   readonly refusedBefore: number;
 }
 
-/** Answers a look, to be repeated: what begins and ends between two of them is not seen. */
+/** Returns a check that the caller repeats. A refusal that begins and ends between two checks goes unnoticed. */
 export function admissionLog(committer: Committer, ledger: Ledger, log: Log, clock: Clock): () => void {
   let incident: Incident | undefined;
   const end = ({ reason, sinceMs, refusedBefore }: Incident, next: RefusalReason | undefined) => {
     const refusedEvents = ledger.refused[reason] - refusedBefore;
     const fields = { reason, refusedMs: Math.round(clock.monotonicMs() - sinceMs), refusedEvents };
-    if (next === undefined) log.info(fields, "events are taken again");
-    else log.warn(fields, "events are refused for another reason now");
+    if (next === undefined) log.info(fields, "events are accepted again");
+    else log.warn(fields, "events are now refused for another reason");
   };
   return () => {
     const reason = committer.refusal;

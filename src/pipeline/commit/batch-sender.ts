@@ -50,7 +50,7 @@ import type { OpenBatch } from "./open-batch.ts";
 import type { StreamRegistry } from "./stream-registry.ts";
 import type { Fate, WriterIdentity } from "./writer-identity.ts";
 
-/** What a committer is given and passes on. */
+/** The collaborators of a committer, which it shares with its sender. */
 export interface CommitParts {
   readonly hot: HotStore;
   readonly flusher: Flusher;
@@ -66,28 +66,27 @@ export interface CommitParts {
 
 interface BatchSenderOptions extends CommitParts {
   readonly lateGroups: LateGroups;
-  /** An attempt failed. */
   readonly onFailure: (error: unknown) => void;
-  /** Something takes so long that events which are not sent yet have to be refused. */
+  /** The current batch takes so long that events which are still unsent must be refused. */
   readonly onOverdue: () => void;
-  /** The current batch has an id which the hot store may have lost: its waiters are to be refused. */
+  /** The current batch has an id that the hot store may have lost: the batch must be refused. */
   readonly onUnknownIds: () => void;
 }
 
 interface Sending {
   batch: Batch;
-  /** Undefined: orphans. */
+  /** Undefined for orphans. */
   readonly opened: OpenBatch | undefined;
   sentMs: number | undefined;
   isInFlight: boolean;
   isInDoubt: boolean;
   isOwed: boolean;
-  /** Its waiters were told "unknown". */
+  /** Its waiters have got the answer "unknown". */
   isTold: boolean;
   cancelTimeout: (() => void) | undefined;
 }
 
-/** The 503 of a store that is unavailable is to be out within a second. */
+/** A store that is unavailable must be reported (503) within a second. */
 const COMMIT_DEADLINE_MS = 900;
 const RETRY_FIRST_MS = 10;
 const RETRY_MAX_MS = 500;
@@ -95,9 +94,9 @@ const RETRY_MAX_MS = 500;
 export class BatchSender {
   readonly #options: BatchSenderOptions;
   #current: Sending | undefined;
-  /** At most one for each time that the data set was lost. */
+  /** At most one for each loss of the data set. */
   readonly #owed: Sending[] = [];
-  /** Of the current batch, or else the next. */
+  /** The seq of the current batch, or else of the next. */
   #seq = 1;
   #isStopped = false;
 
@@ -113,30 +112,30 @@ export class BatchSender {
     return this.#seq - 1;
   }
 
-  /** Events of the current batch that somebody waits for. */
+  /** Events of the current batch that callers still wait for. */
   get waitingEvents(): number {
     const current = this.#current;
     return current?.opened === undefined || current.isTold ? 0 : current.batch.eventCount;
   }
 
-  /** Acknowledged earlier, and in no store. */
+  /** Events that were acknowledged earlier and are in no store. */
   get orphanEvents(): number {
     return this.#current !== undefined && this.#current.opened === undefined ? this.#current.batch.eventCount : 0;
   }
 
-  /** Perhaps acknowledged by another instance, and in no store. */
+  /** Events that another instance may have acknowledged and that are in no store. */
   get owedEvents(): number {
     const current = this.#current?.isOwed ? this.#current.batch.eventCount : 0;
     return this.#owed.reduce((sum, { batch }) => sum + batch.eventCount, current);
   }
 
-  /** What the end of the writer has to settle. */
+  /** The batch whose fate the end of its writer has to settle. */
   get doubt(): { readonly seq: number; readonly isOrphan: boolean } | undefined {
     const current = this.#current;
     return current?.isInDoubt ? { seq: this.#seq, isOrphan: current.opened === undefined } : undefined;
   }
 
-  /** Only while it is idle. `opened`: undefined for orphans. */
+  /** Must be idle. `opened` is undefined for orphans. */
   take(batch: Batch, opened: OpenBatch | undefined): void {
     invariant(this.#current === undefined, `a batch was taken while batch ${this.#seq} is being sent`);
     this.#current = {
@@ -145,7 +144,7 @@ export class BatchSender {
     };
   }
 
-  /** Only while it is idle. False if there is none that can be sent now. */
+  /** Must be idle. Returns false if no owed batch can be sent now. */
   takeOwed(): boolean {
     invariant(this.#current === undefined, `an owed batch was taken while batch ${this.#seq} is being sent`);
     if (!this.#options.ids.areKnown) return false;
@@ -153,7 +152,7 @@ export class BatchSender {
     return this.#current !== undefined;
   }
 
-  /** Throws what a store failed by. The batch is then refused by refuseUnsent(), or sent again by the next call. */
+  /** Throws the store's error. Then either refuseUnsent() refuses the batch, or the next call sends it again. */
   async send(): Promise<void> {
     const sending = this.#current!;
     if (this.#mayRepeatIds(sending)) return sending.isOwed ? this.#owe(sending) : this.#options.onUnknownIds();
@@ -174,13 +173,16 @@ export class BatchSender {
     }
   }
 
-  /** The batch was made for an earlier data set. Orphans were acknowledged, and are in the cold store in no case. */
+  /**
+   * True if the batch was made for an earlier data set, whose ids may be lost. Orphans were acknowledged and cannot be
+   * in the cold store, so they never repeat ids.
+   */
   #mayRepeatIds({ batch, opened, isInDoubt }: Sending): boolean {
     if (this.#options.ids.areKnown || opened === undefined || isInDoubt) return false;
     return hasIds(batch);
   }
 
-  /** Undefined if there is none, and none is waited for any more. */
+  /** Returns undefined if no answer came and none is awaited any longer. */
   async #answer(sending: Sending): Promise<CommitResult | undefined> {
     const { hot, identity, clock, onFailure } = this.#options;
     const openedMs = sending.isOwed ? clock.monotonicMs() : (sending.opened?.openedMs ?? clock.monotonicMs());
@@ -218,7 +220,7 @@ export class BatchSender {
     this.#startTimeout(sending);
   }
 
-  /** Events that wait behind the batch are refused, and its own waiters not for ever. */
+  /** Refuses the events behind the batch, and limits how long its own waiters wait. */
   overdue(): void {
     this.#options.onOverdue();
     const current = this.#current;
@@ -248,7 +250,7 @@ export class BatchSender {
     const batch = PackedBatch.of(this.#seq, sending.batch, duplicates);
     this.#checkAccepted(sending, batch.eventCount);
     if (opened === undefined) {
-      // They were accepted before; another writer has had them accepted since.
+      // They were counted as accepted before, and another writer has had them accepted since.
       ledger.handedOver += duplicates.length;
     } else {
       ledger.accepted += batch.eventCount;
@@ -278,7 +280,7 @@ export class BatchSender {
     opened?.resolve(undefined);
   }
 
-  /** Of a batch whose waiters were told "unknown": it was not applied, and never will be. */
+  /** Ends a batch whose waiters got "unknown": it was not applied and never will be. */
   #endUnstored(sending: Sending): void {
     this.#options.ledger.unknownUnstored += sending.batch.eventCount;
     this.#end(sending);
@@ -302,7 +304,7 @@ export class BatchSender {
     if (sending.batch.eventCount === 0) this.#end(sending);
   }
 
-  /** For work whose length nothing bounds: callers get their answer at the deadline while it continues. */
+  /** Runs work of unbounded length: callers get their answer at the deadline while it continues. */
   async overdueAfterDeadline<T>(work: Promise<T>): Promise<T> {
     const cancel = this.#options.clock.after(COMMIT_DEADLINE_MS, () => this.overdue());
     try {
@@ -312,7 +314,7 @@ export class BatchSender {
     }
   }
 
-  /** The writer was replaced. `fate`: of the batch in doubt, if there was one. */
+  /** The writer was replaced. `fate` is what became of the batch in doubt, if there was one. */
   writerReplaced(fate: Fate | undefined): void {
     this.#seq = 1;
     const sending = this.#current;
@@ -342,7 +344,7 @@ export class BatchSender {
       ledger.handedOver += fate.acceptedEvents;
       ledger.duplicates += duplicateCount;
     }
-    // Which ones they were nobody knows any more; how many is what bulks are told.
+    // Which events were duplicates is no longer known, but bulks only report how many.
     this.#endStored(sending, ordinalsWithId(sending.batch, duplicateCount));
   }
 
@@ -352,7 +354,9 @@ export class BatchSender {
     this.#current = undefined;
   }
 
-  /** For the waiters of a batch that no attempt can have applied. `refuse`: for this many events. */
+  /**
+   * Refuses the current batch, unless an attempt may have applied it. `refuse` makes the refusal of that many events.
+   */
   refuseUnsent(refuse: (eventCount: number) => Refusal): void {
     const sending = this.#current;
     if (sending === undefined || sending.isInFlight || mustBeStored(sending)) return;
@@ -364,7 +368,7 @@ export class BatchSender {
     this.#end(sending);
   }
 
-  /** Whoever still waits for an outcome is told "unknown". */
+  /** Answers "unknown" to all who still wait for an outcome. */
   stop(): void {
     this.#isStopped = true;
     const sending = this.#current;
@@ -376,7 +380,7 @@ export class BatchSender {
   }
 }
 
-/** It may be applied, or acknowledged: it is sent until it is stored, or nobody can tell. */
+/** The batch may have been applied or acknowledged, so it is sent until it is stored or its fate cannot be known. */
 function mustBeStored({ opened, isInDoubt, isOwed }: Sending): boolean {
   return opened === undefined || isInDoubt || isOwed;
 }
@@ -389,7 +393,7 @@ function mayHaveApplied(error: unknown): boolean {
   return !(error instanceof HotUnavailableError) || error.mayHaveApplied;
 }
 
-/** The first so many events that have an id, and with it may be duplicates. */
+/** The ordinals of the first `count` events with an id: only those can be duplicates. */
 function ordinalsWithId({ groups }: Batch, count: number): number[] {
   const ordinals: number[] = [];
   let first = 0;

@@ -1,34 +1,33 @@
 /**
- * Many events that came in one request, and the outcome of each of them.
+ * The events of one request with many events, and the outcome of each.
  *
- * They go into batches piece by piece, as many as one commit may take at a time, and each piece has an outcome of its
- * own. Invariant: every event is in exactly one of accepted, duplicates, refused and unknown; the outcome is told once
- * all are.
+ * They enter batches piece by piece, as many as a commit may take, and each piece has its own outcome. Invariant: every
+ * event is in exactly one of accepted, duplicates, refused and unknown; the bulk's outcome is reported once all are
+ * settled.
  */
-
 import type { Group } from "../../domain/batch.ts";
 import { type Event, hourOf } from "../../domain/event.ts";
 import { type Outcome, type Refusal, UNKNOWN } from "../../domain/refusal-reasons.ts";
 import { InvariantError } from "../../runtime/assert.ts";
 import type { OpenBatch, Part } from "./open-batch.ts";
 
-/** `positions`: in the list that was submitted, ascending. */
+/** `positions` refer to the submitted list, ascending. */
 interface RefusedEvents {
   readonly refusal: Refusal;
   readonly positions: readonly number[];
 }
 
 export interface BulkOutcome {
-  /** Stored now. */
+  /** Stored by this request. */
   readonly accepted: number;
-  /** Stored since earlier under the same id, or by an event of the same bulk. */
+  /** Stored earlier under the same id, or by another event of this bulk. */
   readonly duplicates: number;
   readonly refused: readonly RefusedEvents[];
-  /** Positions of the events whose outcome is not known, ascending. */
+  /** Positions of the events whose outcome is unknown, ascending. */
   readonly unknown: readonly number[];
 }
 
-/** Where a piece lies in the list: from `from` to below `to`, but only what is of this group. */
+/** A piece: the events of `group` at positions `from` (inclusive) to `to` (exclusive) of the list. */
 interface Place {
   readonly group: Group;
   readonly from: number;
@@ -38,7 +37,7 @@ interface Place {
 export class Bulk {
   readonly #events: readonly Event[];
   readonly #told = Promise.withResolvers<BulkOutcome>();
-  /** The first event that is in no batch yet. */
+  /** Position of the first event that is in no batch yet. */
   #next = 0;
   #openParts = 0;
   #accepted = 0;
@@ -48,7 +47,7 @@ export class Bulk {
 
   constructor(events: readonly Event[]) {
     this.#events = events;
-    // Of none all is known.
+    // An empty bulk is settled at once.
     this.#tellIfSettled();
   }
 
@@ -57,12 +56,11 @@ export class Bulk {
     return this.#told.promise;
   }
 
-  /** How many are in no batch yet. */
   get restCount(): number {
     return this.#events.length - this.#next;
   }
 
-  /** Moves events into the batch: the rest of them, or until it is full. */
+  /** Moves events into the batch until it is full or none is left. */
   moveInto(batch: OpenBatch, maxEvents: number, maxGroups: number): void {
     const { builder } = batch;
     const from = this.#next;
@@ -104,7 +102,7 @@ export class Bulk {
     this.#tellIfSettled();
   }
 
-  /** Looked up when they are asked for, which is rare, rather than stored for all. */
+  /** Searches the list instead of storing positions, since they are rarely needed. */
   #positionsOf({ group, from, to }: Place): number[] {
     const positions: number[] = [];
     for (let i = from; i < to; i++) {
@@ -114,7 +112,7 @@ export class Bulk {
     return positions;
   }
 
-  /** Refuses what is in no batch yet. */
+  /** Refuses the events that are in no batch yet. */
   refuseRest(refusal: Refusal): void {
     const first = this.#next;
     const positions = Array.from({ length: this.restCount }, (_, i) => first + i);
@@ -139,16 +137,16 @@ export class Bulk {
   }
 }
 
-/** Some of the events that were submitted. */
+/** A part of the submitted events. */
 interface Share {
   readonly events: Event[];
-  /** In the list that was submitted, ascending. */
+  /** Their positions in the submitted list, ascending. */
   readonly positions: number[];
 }
 
 /**
- * Submits events in shares, each in its order, and puts their outcomes together again: each at the position at which
- * its event was submitted.
+ * Submits the events of each key separately, in their order, and merges the outcomes; positions refer to the whole
+ * list.
  */
 export async function submitDivided<Key>(
   events: readonly Event[],

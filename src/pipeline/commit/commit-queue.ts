@@ -1,13 +1,13 @@
 /**
- * Events that wait to be sent: single ones, which form the next batch, and bulks, which are divided among batches. And
- * when the next batch is due.
+ * The queue of unsent events, and when its next batch is due. Single events form the next batch; bulks are divided
+ * among batches.
  *
  * Invariants:
- * - Single events and bulks take turns when both wait, so that neither waits for more than one batch of the other.
- * - A batch of bulks is made only when it is about to be sent, so that small bulks share one and a large one never
- *   delays others by more than one batch.
- * - Bulks are counted apart from single events: however many come, they never use up the room of those.
- * - What is in here was never sent.
+ * - When both wait, single events and bulks take turns, so neither waits for more than one batch of the other.
+ * - A batch of bulks is assembled just before it is sent, so that small bulks share one and a large one delays others
+ *   by at most one batch.
+ * - Bulks are counted apart from single events: however many there are, they never use up the room of single events.
+ * - No event in this queue was ever sent.
  */
 
 import type { Group } from "../../domain/batch.ts";
@@ -17,13 +17,13 @@ import type { Clock } from "../../runtime/clock.ts";
 import type { Bulk } from "./bulk.ts";
 import { OpenBatch, type Waiter } from "./open-batch.ts";
 
-/** Events in one batch: above that Redis, which does nothing else meanwhile, would be busy for milliseconds. */
+/** Events in one batch. A larger one would block Redis, which is single-threaded, for milliseconds. */
 const BATCH_MAX_EVENTS = 2_000;
-/** Streams and hours in one batch of bulks: each costs Redis as much as ten events. */
+/** Streams and hours in one batch of bulks. Each costs Redis as much as ten events. */
 const BULK_MAX_GROUPS = 250;
-/** From here on a larger batch makes an event cheaper by less than a tenth. */
+/** Beyond this size, a larger batch makes an event less than a tenth cheaper. */
 const ENOUGH_EVENTS = 64;
-/** Earned by a quiet moment, in intervals. */
+/** Intervals of credit that a quiet moment can earn. */
 const CREDIT_MAX = 4;
 
 export class CommitQueue {
@@ -38,7 +38,7 @@ export class CommitQueue {
   bulkEvents = 0;
   #isTurnOfBulks = false;
 
-  /** `intervalMs`: as CommitPace takes it. `onWork`: called when something waits that nobody may have noticed. */
+  /** `intervalMs`: see CommitPace. `onWork` is called when events may wait unnoticed. */
   constructor(clock: Clock, intervalMs: number, onWork: () => void) {
     this.#clock = clock;
     this.#pace = new CommitPace(intervalMs);
@@ -53,12 +53,12 @@ export class CommitQueue {
     return this.#batches.length === 0 && this.bulkEvents === 0;
   }
 
-  /** How long the next batch should wait; at most 0: it may be sent. */
+  /** How long the next batch should wait. At most 0: it may be sent. */
   get waitMs(): number {
     return this.#pace.waitMs(this.#clock.monotonicMs(), this.events);
   }
 
-  /** The last batch has answered so many events. */
+  /** Records how many events the last batch has answered. */
   answered(events: number): void {
     this.#pace.answered(events, this.events);
   }
@@ -74,7 +74,7 @@ export class CommitQueue {
     this.#onWork();
   }
 
-  /** A group whose hour had to be fetched first. */
+  /** Queues a group whose hour had to be fetched first. */
   readmit(group: Group, waiter: Waiter, isOfBulks: boolean): void {
     if (isOfBulks) {
       this.bulkEvents += group.users.length;
@@ -95,7 +95,7 @@ export class CommitQueue {
     return batch;
   }
 
-  /** The next batch, which takes no more events; undefined if nothing waits. */
+  /** Closes and returns the next batch; undefined if nothing waits. */
   next(): OpenBatch | undefined {
     const nowMs = this.#clock.monotonicMs();
     const batch = this.#isTurnOfBulks
@@ -143,25 +143,25 @@ export class CommitQueue {
 }
 
 /**
- * When the next commit may start. A commit costs as much as 20 events, and a disk or a Redis can do only so many per
- * second; so under load commits start an interval apart, on average.
+ * Decides when the next commit may start. A commit costs as much as 20 events, and a disk or Redis can do only so many
+ * a second, so under load commits start one interval apart on average.
  *
  * Waiting pays only while events keep arriving. A commit therefore starts at once
  * - after a quiet moment, which earns a few commits without a wait;
- * - when enough events wait that its cost is spread over them;
- * - when as many events have arrived since the last answers as there were answers: clients that send one event after
- *   the other have all sent their next one, and send no more before they are answered. (Of a single answer that says
- *   nothing: the next event, whoever sends it, would be enough.)
+ * - when enough events wait to spread its cost over them;
+ * - when as many events have arrived since the last answers as there were answers: clients that send one event at a
+ *   time have all sent their next one, and send no more before they are answered. (A single answer is no such sign: any
+ *   one event would be enough.)
  *
- * Invariant: nothing waits for longer than the interval, except for a commit in flight.
+ * Invariant: no event waits longer than the interval, except for a commit in flight.
  */
 export class CommitPace {
   readonly #intervalMs: number;
-  /** When the next commit is due. The further it is in the past, the more credit there is. */
+  /** The further in the past it is, the more credit there is. */
   #dueMs = Number.NEGATIVE_INFINITY;
   #enoughEvents = 1;
 
-  /** `intervalMs`: 0 lets each commit start at once. */
+  /** With `intervalMs` 0 every commit starts at once. */
   constructor(intervalMs: number) {
     this.#intervalMs = intervalMs;
   }
@@ -171,12 +171,12 @@ export class CommitPace {
     this.#dueMs = Math.min(Math.max(this.#dueMs, earliestMs), nowMs) + this.#intervalMs;
   }
 
-  /** A commit has answered so many events, while others already wait for the next one. */
+  /** A commit has answered `events` events, while `waitingEvents` already wait for the next. */
   answered(events: number, waitingEvents: number): void {
     this.#enoughEvents = events === 1 ? ENOUGH_EVENTS : Math.min(ENOUGH_EVENTS, events + waitingEvents);
   }
 
-  /** How long the next commit should wait; at most 0: it may start. */
+  /** How long the next commit should wait. At most 0: it may start. */
   waitMs(nowMs: number, waitingEvents: number): number {
     return waitingEvents >= this.#enoughEvents ? 0 : this.#dueMs - nowMs;
   }

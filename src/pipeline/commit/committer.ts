@@ -1,9 +1,9 @@
 /**
- * Group commit: events that arrive while a commit is under way form the next batch.
+ * Group commit: events that arrive while a commit is in flight form the next batch.
  *
- * Invariants: one loop at a time does what there is to do, in this order: it replaces a lost writer, commits orphans,
- * then what waits. While a store does not answer, events that were not sent are refused within a second. An event that
- * is refused was never sent to a store, and is in the ledger under its reason.
+ * Invariants: a single loop does all work, in this order: replace a lost writer, commit orphans, commit waiting events.
+ * While a store does not answer, unsent events are refused within a second. A refused event was never sent to a store,
+ * and the ledger counts it under its reason.
  */
 import { countEvents } from "../../domain/batch.ts";
 import type { Event } from "../../domain/event.ts";
@@ -19,18 +19,16 @@ import { Bulk, type BulkOutcome, submitDivided } from "./bulk.ts";
 import { CommitQueue } from "./commit-queue.ts";
 import { LateGroups } from "./late-groups.ts";
 
-/** Of what this process has committed and not flushed, in whatever shard. */
+/** Bounds what this process has committed and not flushed, over all shards. */
 export interface JournalBound {
-  /** True while no more is to be taken. */
   isFull(): boolean;
-  /** How long it will take until there is room: 1 to 60 s. */
+  /** Seconds until there is room: 1 to 60. */
   drainS(): number;
 }
 
 interface CommitterOptions extends CommitParts {
   readonly log: Log;
   readonly journals: JournalBound;
-  /** As COMMIT_INTERVAL_MS. */
   readonly commitIntervalMs: number;
   readonly onBrokenInvariant: InvariantHandler;
 }
@@ -38,9 +36,9 @@ interface CommitterOptions extends CommitParts {
 const RETRY_FIRST_MS = 10;
 const RETRY_MAX_MS = 500;
 const STOP_POLL_MS = 5;
-/** Each holds a connection, so that this is rarely what is met first. */
+/** Each event holds a connection, so another limit is usually reached first. */
 const WAITING_MAX_EVENTS = 20_000;
-/** 10 of the largest bulks. */
+/** Ten of the largest bulks. */
 const BULKS_WAITING_MAX_EVENTS = 100_000;
 const RESTORING_RETRY_S = 5;
 
@@ -49,7 +47,7 @@ export class Committer {
   readonly #queue: CommitQueue;
   readonly #lateGroups: LateGroups;
   readonly #sender: BatchSender;
-  /** Set while events wait for their commit to be due. */
+  /** Set while events wait until their commit is due. */
   #cancelPause: (() => void) | undefined;
   #running: Promise<void> | undefined;
   #isScheduled = false;
@@ -79,7 +77,7 @@ export class Committer {
     });
   }
 
-  /** Why no event is taken now; undefined if they are. */
+  /** Why events are refused now; undefined if they are accepted. */
   get refusal(): RefusalReason | undefined {
     if (this.#isStopping) return "shutting_down";
     if (this.#unavailable !== undefined) return this.#unavailable;
@@ -93,14 +91,13 @@ export class Committer {
     return this.refusal ?? (isFull ? "overloaded" : undefined);
   }
 
-  /** Why this event is not taken now. */
+  /** Why this event would be refused now. */
   refusalOf({ id }: Event): RefusalReason | undefined {
     const reason = this.refusal;
     if (reason !== undefined || id === undefined || this.#options.ids.areKnown) return reason;
     return "restoring_ids";
   }
 
-  /** For this many events. */
   #refuse(reason: RefusalReason, eventCount: number): Refusal {
     const { ledger, journals } = this.#options;
     ledger.refused[reason] += eventCount;
@@ -108,27 +105,27 @@ export class Committer {
     return { reason, retryAfterS: reason === "restoring_ids" ? RESTORING_RETRY_S : 1 };
   }
 
-  /** What the last commit failed by. */
+  /** The error of the last failed commit. */
   get lastError(): string | undefined {
     return this.#lastError;
   }
 
-  /** True while the hot store may lack events of this process that were acknowledged: it has lost data. */
+  /** True while the hot store may lack acknowledged events of this process because it lost data. */
   get isRecovering(): boolean {
     return this.#options.identity.isLost || this.isOwing;
   }
 
-  /** Orphans or owed batches are to be committed before anything else. */
+  /** True if orphans or owed batches must be committed before anything else. */
   get isOwing(): boolean {
     return this.orphanEvents > 0 || this.#sender.owedEvents > 0;
   }
 
-  /** Acknowledged, in no store, and to be committed again. */
+  /** Acknowledged events that are in no store and must be committed again. */
   get orphanEvents(): number {
     return countEvents(this.#options.identity.orphans) + this.#sender.orphanEvents;
   }
 
-  /** Returns once it was tried to take up a writer: it goes on trying by itself. */
+  /** Returns after the first attempt to register a writer. If it failed, retries continue in the background. */
   async start(): Promise<void> {
     this.kick();
     await this.#running;
@@ -144,9 +141,9 @@ export class Committer {
   }
 
   /**
-   * The events go into batches of their own, in turns with those of single events. Either all are taken
-   * or none, but that those with an id may be refused alone, unless `isAllOrNone`; after that a store that becomes
-   * unavailable can still refuse a part.
+   * Puts the events into batches of their own, which take turns with those of single events. Either all are accepted or
+   * none; without `isAllOrNone`, events with an id may be refused alone. A store that becomes unavailable later can
+   * still refuse a part.
    */
   submitAll(events: readonly Event[], isAllOrNone = false): Promise<BulkOutcome> {
     const reason = this.#bulkRefusal;
@@ -159,7 +156,7 @@ export class Committer {
     });
   }
 
-  /** `reason`: to refuse them all. */
+  /** `reason`, if any, refuses them all. */
   #submitBulk(events: readonly Event[], reason: RefusalReason | undefined): Promise<BulkOutcome> {
     const bulk = new Bulk(events);
     if (reason !== undefined) bulk.refuseRest(this.#refuse(reason, events.length));
@@ -170,7 +167,7 @@ export class Committer {
     });
   }
 
-  /** The batch closes at the end of the tick, so that all requests that came with this one are in it. */
+  /** Closes the batch at the end of the tick, so that it includes all requests that arrived together. */
   #schedule(): void {
     if (this.#running !== undefined || this.#isScheduled) return;
     this.#isScheduled = true;
@@ -182,12 +179,12 @@ export class Committer {
     });
   }
 
-  /** How long the next commit should wait; 0: it may start. */
+  /** How long the next commit should wait. At most 0: it may start. */
   get #pauseMs(): number {
     return this.#isStopping ? 0 : this.#queue.waitMs;
   }
 
-  /** A timer that is already set ends sooner; then it is set again. */
+  /** A timer that is already set ends sooner, and then this is called again. */
   #pause(ms: number): void {
     this.#cancelPause ??= this.#options.clock.after(ms, () => {
       this.#cancelPause = undefined;
@@ -205,7 +202,7 @@ export class Committer {
     });
   }
 
-  /** Does all there is to do; on a failure it refuses what was not sent, and retries by itself. */
+  /** Does all pending work. On a failure it refuses unsent events and schedules a retry. */
   async #run(): Promise<void> {
     try {
       while (!this.#isStopped && (await this.#step())) {
@@ -229,7 +226,7 @@ export class Committer {
     this.#options.onBrokenInvariant(error);
   }
 
-  /** False while a step has only found out that something is wrong. */
+  /** False while the last step has only discovered a fault. */
   get #isSettled(): boolean {
     return !this.#options.identity.isLost && this.#sender.doubt === undefined;
   }
@@ -239,20 +236,20 @@ export class Committer {
     const isKnown = error instanceof ColdUnavailableError || error instanceof HotUnavailableError;
     metrics.commitFailures.inc();
     this.#lastError = errorText(error);
-    // That a store is unavailable is said elsewhere, once.
+    // That a store is unavailable is logged elsewhere, once.
     if (isKnown || this.#failures > 0) return;
     const stack = error instanceof Error ? error.stack : undefined;
     log.error({ error: this.#lastError, stack }, "a commit failed for an unknown reason");
   }
 
-  /** All that was not sent, and what comes from now on, until a step has succeeded. */
+  /** Refuses all unsent events, and new ones until a step succeeds. */
   #refuseUnsent(reason: RefusalReason): void {
     this.#unavailable = reason;
     this.#queue.refuseAll(this.#refuse(reason, this.#queue.events));
     this.#sender.refuseUnsent((eventCount) => this.#refuse(reason, eventCount));
   }
 
-  /** False if there is nothing to do. Throws when a store is unavailable. */
+  /** Returns false if there is nothing to do. Throws if a store is unavailable. */
   async #step(): Promise<boolean> {
     const { identity } = this.#options;
     const sender = this.#sender;
@@ -282,18 +279,18 @@ export class Committer {
     if (opened !== undefined) this.#sender.take(opened.builder, opened);
   }
 
-  /** Keeps the writer's journal from being adopted. Throws HotUnavailableError. */
+  /** Keeps others from adopting the writer's journal. Throws HotUnavailableError. */
   async renewLease(): Promise<void> {
     await this.#options.identity.renew(this.#sender.lastKnownSeq);
     if (this.#options.identity.isLost) this.kick();
   }
 
-  /** Notices that the hot store is unavailable, or answers again, while no event comes that would show it. */
+  /** Notices, without any event, that the hot store is unavailable or answers again. */
   async probe(): Promise<void> {
     try {
       await this.renewLease();
     } catch (error) {
-      // With a commit under way its own outcome will tell.
+      // A commit in flight reports its own outcome.
       if (this.#running === undefined) this.#unavailable ??= "hot_store_away";
       this.kick();
       throw error;
@@ -301,8 +298,8 @@ export class Committer {
   }
 
   /**
-   * Takes no more events, and returns once those it has are settled, or `graceMs` have passed: then events that were
-   * not sent are refused, and the outcome of the others is unknown.
+   * Accepts no more events, and returns when those it has are settled or `graceMs` have passed. Then unsent events are
+   * refused, and the outcome of the others is unknown.
    */
   async stop(graceMs: number): Promise<void> {
     this.#isStopping = true;

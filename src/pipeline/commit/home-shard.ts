@@ -1,9 +1,9 @@
 /**
- * The shard that events without an id go to: one of this process, so that its batches are large, and another one for
- * each process, as far as there are enough.
+ * The shard for events without an id. A process uses one, so that its batches are large; each process uses another, if
+ * there are enough.
  *
- * Invariant: an event is refused for a shard that takes none only if no shard takes any. One that may be in a shard
- * already is never sent to another.
+ * Invariant: an event is refused on behalf of its shard only if no shard accepts events. An event that may already be
+ * in a shard is never sent to another.
  */
 import type { Shard } from "../shard.ts";
 
@@ -11,13 +11,13 @@ export class HomeShard {
   readonly #shards: readonly Shard[];
   #preferred: number;
 
-  /** `number`: until it is chosen. */
+  /** `number` is used until choose() succeeds. */
   constructor(shards: readonly Shard[], number: number) {
     this.#shards = shards;
     this.#preferred = number;
   }
 
-  /** The preferred one, or the next one that takes events. */
+  /** The preferred shard if it accepts events, or else the next that does. */
   get current(): Shard {
     const count = this.#shards.length;
     for (let i = 0; i < count; i++) {
@@ -28,8 +28,8 @@ export class HomeShard {
   }
 
   /**
-   * By this process' place among those that live, as the first shard that answers lists them: their names begin with
-   * the time of their start, so that who comes later moves nobody. Throws HotUnavailableError.
+   * Chooses by this process' rank among the live writers that the first available shard lists. Their names begin with
+   * their start time, so a newcomer moves nobody. Throws HotUnavailableError.
    */
   async choose(): Promise<void> {
     if (this.#shards.length === 1) return;

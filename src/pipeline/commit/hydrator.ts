@@ -1,7 +1,7 @@
 /**
- * Brings an hour that only the cold store knows into the hot store, whole, before anything is added to it.
- * Invariant: hours that were retired between reading the cold store and writing the hot one are noticed
- * there, and read again, so that no stale picture is put in place.
+ * Copies an hour that only the cold store has into the hot store, complete, before anything is added to it. Invariant:
+ * if hours were retired between reading the cold store and writing the hot one, the hot store rejects the copy and it
+ * is read again, so no stale copy is stored.
  */
 import { type HourKey, hourKeyName } from "../../domain/event.ts";
 import type { Clock } from "../../runtime/clock.ts";
@@ -14,16 +14,16 @@ const ATTEMPTS = 5;
 /** Throws HotUnavailableError or ColdUnavailableError. */
 export type Hydrate = (key: HourKey) => Promise<void>;
 
-/** What is asked of an hour that is being hydrated shares that. */
+/** Concurrent requests for an hour share one hydration. */
 export function hydrator(hot: HotStore, cold: ColdShard, metrics: Metrics, clock: Clock): Hydrate {
-  const underWay = new Map<string, Promise<void>>();
+  const inFlight = new Map<string, Promise<void>>();
   return (key) => {
     const name = hourKeyName(key.stream, key.hour);
-    let hydration = underWay.get(name);
+    let hydration = inFlight.get(name);
     if (hydration === undefined) {
       const hydrating = timed(clock, metrics.hydrationSeconds, () => hydrate(hot, cold, key));
-      hydration = hydrating.finally(() => underWay.delete(name));
-      underWay.set(name, hydration);
+      hydration = hydrating.finally(() => inFlight.delete(name));
+      inFlight.set(name, hydration);
     }
     return hydration;
   };

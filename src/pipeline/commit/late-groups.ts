@@ -1,7 +1,6 @@
 /**
- * Groups of batches whose hour only the cold store knows: they are taken out of their batch, and queued again once the
- * hour is held.
- * Invariant: a batch never waits for the cold store. What is in here was never applied, and may be refused.
+ * Groups whose hour only the cold store has: they leave their batch, and are queued again once the hot store has the
+ * hour. Invariant: a batch never waits for the cold store. A group in here was never applied, and may be refused.
  */
 import type { Group } from "../../domain/batch.ts";
 import type { Refusal, RefusalReason } from "../../domain/refusal-reasons.ts";
@@ -13,14 +12,13 @@ import type { Hydrate } from "./hydrator.ts";
 import type { OpenBatch } from "./open-batch.ts";
 
 const HYDRATION_DEADLINE_MS = 3_000;
-/** For bulks, which may hold any number of hours; single events and reads need the cold store meanwhile. */
+/** A bulk may have any number of hours, and single events and reads need the cold store too. */
 const BULK_HYDRATIONS_MAX = 8;
 
 interface LateGroupsOptions {
   readonly hydrate: Hydrate;
   readonly queue: Pick<CommitQueue, "readmit">;
   readonly clock: Pick<Clock, "monotonicMs">;
-  /** For this many events. */
   readonly refuse: (reason: RefusalReason, eventCount: number) => Refusal;
   /** Why no event can be committed now. */
   readonly unavailable: () => RefusalReason | undefined;
@@ -70,7 +68,7 @@ export class LateGroups {
     else this.singleEvents += eventCount;
   }
 
-  /** What is still being fetched is refused when that ends. */
+  /** Hydrations in flight continue, but their events are refused afterwards. */
   stop(): void {
     this.#isStopped = true;
   }

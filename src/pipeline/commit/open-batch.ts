@@ -1,24 +1,24 @@
 /**
- * A batch that still takes events, and the callers that wait for its outcome.
- * Invariant: each group of the batch has exactly one waiter, which all requests with an event in it share. A batch is
- * of single events, or of bulks; only bulks are told how many of their events were duplicates.
+ * A batch that still accepts events, and the callers that wait for its outcome. Invariant: each group of the batch has
+ * exactly one waiter, shared by all requests with an event in it. A batch consists of single events or of bulks; only
+ * bulks learn how many of their events were duplicates.
  */
 import { BatchBuilder, type Group } from "../../domain/batch.ts";
 import type { Event } from "../../domain/event.ts";
 import type { Outcome } from "../../domain/refusal-reasons.ts";
 
-/** The events of one bulk in one group: `count` of them, one behind the other from `start`. */
+/** The events of one bulk in one group: `count` adjacent ones from `start`. */
 export interface Part {
   start: number;
   count: number;
-  /** How many of them had been stored under their id before. */
+  /** How many were already stored under their id. */
   duplicates: number;
 }
 
 export interface Waiter {
   readonly promise: Promise<Outcome>;
   readonly resolve: (outcome: Outcome) => void;
-  /** In the order of their starts. None but in a batch of bulks. */
+  /** By ascending start. Empty except in a batch of bulks. */
   readonly parts: Part[];
 }
 
@@ -51,7 +51,7 @@ export class OpenBatch {
     void own.promise.then(waiter.resolve);
   }
 
-  /** Begins a part with the event that was added last, which is in this group; its count is the caller's. */
+  /** Begins a part at the last added event, which must be in this group. The caller maintains the count. */
   openPart(group: Group): Part {
     const part = { start: group.users.length - 1, count: 0, duplicates: 0 };
     this.#waiterOf(group).parts.push(part);
@@ -62,7 +62,7 @@ export class OpenBatch {
     return this.#waiterOf(group).promise;
   }
 
-  /** `ordinals`: of the batch that is made of these groups, ascending. Tells each part how many are its own. */
+  /** Adds the duplicates to their parts. `ordinals` number the events of these groups, ascending. */
   noteDuplicates(groups: readonly Group[], ordinals: readonly number[]): void {
     let next = 0;
     let firstOrdinal = 0;
@@ -91,7 +91,7 @@ export class OpenBatch {
     return waiter;
   }
 
-  /** For a group that is committed in another batch: its waiter is taken out with it. */
+  /** Takes out the waiter of a group that another batch will commit. */
   take(group: Group): Waiter {
     const waiter = this.#waiters.get(group)!;
     this.#waiters.delete(group);

@@ -1,21 +1,21 @@
 /**
- * Which streams there are, so that their number stays bounded: each has an hour in the hot store every hour, and a
- * client that puts a session's number into the name would fill it.
+ * Bounds the number of streams: each has an hour in the hot store every hour, and a client that put a session id into
+ * the name would fill it.
  *
- * Invariants: a stream that has a stored event is never refused. A name that is new counts while a request with it
- * lasts, and after that only if an event of it was stored. The bound is that of one instance: others learn of its new
- * streams from the cold store, at the next refresh, so that together they may take some more.
+ * Invariants: a stream with a stored event is never refused. A new name counts while a request with it lasts, and
+ * afterwards only if an event of it was stored. The bound holds per instance: others learn of its new streams from the
+ * cold store at the next refresh, so together they may exceed it somewhat.
  */
 import type { ReadStore } from "../../store/cold.ts";
 
-/** What MAX_STREAMS may be at most; about 100 bytes each. */
+/** The largest MAX_STREAMS; about 100 bytes each. */
 const LISTED_MAX = 1_000_000;
 
 export class StreamRegistry {
   readonly #cold: Pick<ReadStore, "streams">;
   readonly #maxStreams: number;
   #stored: ReadonlySet<string> = new Set();
-  /** Committed since the refresh before the last: in the cold store by the next one. */
+  /** Committed before the last refresh, but not in the cold store then; it will be at the next. */
   #earlier = new Set<string>();
   #recent = new Set<string>();
   /** New names, each with the number of requests that reserve it. */
@@ -26,7 +26,7 @@ export class StreamRegistry {
     this.#maxStreams = maxStreams;
   }
 
-  /** False if it would be one too many. If true, release() has to follow. */
+  /** Returns false if there would be too many streams. If true, release() must follow. */
   reserve(stream: string): boolean {
     if (this.#stored.has(stream) || this.#recent.has(stream) || this.#earlier.has(stream)) return true;
     const requests = this.#reserved.get(stream);
@@ -35,7 +35,7 @@ export class StreamRegistry {
     return true;
   }
 
-  /** The outcome of the event is known, or it was not submitted. */
+  /** Called when the event's outcome is known or it was not submitted. */
   release(stream: string): void {
     if (this.#reserved.size === 0) return;
     const requests = this.#reserved.get(stream);
@@ -55,7 +55,7 @@ export class StreamRegistry {
     return this.#stored.size + this.#earlier.size + this.#recent.size + this.#reserved.size;
   }
 
-  /** Throws ColdUnavailableError, and forgets nothing then. */
+  /** Throws ColdUnavailableError, and then keeps what it knows. */
   async refresh(): Promise<void> {
     const stored = new Set(await this.#cold.streams(LISTED_MAX));
     const isNew = (stream: string) => !stored.has(stream);

@@ -1,13 +1,13 @@
 /**
- * Under which name this process writes, and what becomes of the batches of a name that it lost.
+ * The name under which this process writes, and the batches of names that it lost.
  *
  * Invariants:
- * - A name is used by one process, once: a writer that was fenced, or that the hot store does not know any more, is
- *   never taken up again but replaced by a new one.
- * - A batch of a lost writer is committed under the new one (an orphan) only after the old one was sealed in the cold
- *   store, and only if it is above the watermark then: so that no adopter, however late, stores it a second time.
- * - A batch that is left to adopters is kept in memory until they have stored it: the hot store may lose the journal
- *   before that, and then it becomes an orphan.
+ * - A name is used by one process, once: a writer that was fenced, or that the hot store no longer knows, is replaced
+ *   by a new one and never used again.
+ * - A batch of a lost writer is committed under the new one (as an orphan) only after the old writer was sealed in the
+ *   cold store, and only if the batch is above its watermark. So no adopter, however late, can store it a second time.
+ * - A batch that is left to adopters stays in memory until they have stored it: if the hot store loses the journal
+ *   first, the batch becomes an orphan.
  */
 import { countEvents, type JournaledBatch } from "../../domain/batch.ts";
 import type { Ledger } from "../../domain/ledger.ts";
@@ -32,13 +32,15 @@ const LACKS_WRITERS =
   "the hot store does not know writers that have stored events, or not all of their batches: it has lost data, as in " +
   "a failover, and is set up anew";
 
-/** The batch above the last one whose outcome is known: the only one that may be in doubt. */
+/** The batch after the last one whose outcome is known: the only one that may be in doubt. */
 interface Doubt {
   readonly seq: number;
   readonly isOrphan: boolean;
 }
 
-/** What became of a batch in doubt. "open": nobody can tell; it may be in the journal, and is not to be sent again. */
+/**
+ * What became of a batch in doubt. "open": it cannot be known. It may be in the journal, and must not be sent again.
+ */
 export type Fate = { readonly acceptedEvents: number } | "unstored" | "open";
 
 interface WriterIdentityOptions {
@@ -49,29 +51,28 @@ interface WriterIdentityOptions {
   readonly log: Log;
   readonly clock: Clock;
   readonly ids: IdRestoration;
-  /** Batches that are left to adopters take up room. */
   readonly ringRoom: RingRoom;
 }
 
 const UINT32 = 2 ** 32;
-/** Whether the hot data set is the current one is asked of a cold store that answers: events need it not otherwise. */
+/** How long the cold store may take to say whether the hot data set is current. Events do not need it otherwise. */
 const COLD_CHECK_MS = 500;
 
 export class WriterIdentity {
   readonly #options: WriterIdentityOptions;
-  /** Acknowledged batches of earlier writers that no store has: to be committed before anything else. */
+  /** Acknowledged batches of earlier writers that are in no store: committed before anything else. */
   readonly orphans: JournaledBatch[] = [];
-  /** Of writers whose journals are left to adopters: what is in memory, too. */
+  /** The batches in memory of writers whose journals are left to adopters. */
   readonly #left = new Map<string, readonly JournaledBatch[]>();
   /** Undefined while there is no writer. */
   name: string | undefined;
-  /** How users enter the sketches of the writer's data set; undefined before the first. */
+  /** Hashes users as the sketches of the writer's data set require; undefined before the first writer. */
   users: UserHash | undefined;
   isLost = false;
   #isSealed = false;
-  /** Of the present writer. */
+  /** The epoch of the present writer. */
   #epoch = 0;
-  /** Of the writer that was given up, and not replaced yet. */
+  /** The former writer, until its replacement is registered. */
   #given: { readonly name: string; readonly fate: Fate | undefined } | undefined;
 
   constructor(options: WriterIdentityOptions) {
@@ -79,8 +80,8 @@ export class WriterIdentity {
   }
 
   /**
-   * The hot store has a copy, so that events are taken also while the cold store is unavailable. Throws ConfigError if
-   * the hot store belongs to another database.
+   * The hot store keeps a copy, so that events are accepted even while the cold store is unavailable. Throws
+   * ConfigError if the hot store belongs to another database.
    */
   async #ensureDataSet(): Promise<DataSet> {
     const { hot, adoption, log } = this.#options;
@@ -107,7 +108,7 @@ export class WriterIdentity {
     return await hot.initialization();
   }
 
-  /** If it is not, it is no longer initialized. */
+  /** Uninitializes a data set that is not current. */
   async #isCurrent(epoch: number): Promise<boolean> {
     const { hot, adoption, log } = this.#options;
     const current = await adoption.cold.epoch();
@@ -125,14 +126,14 @@ export class WriterIdentity {
   }
 
   /**
-   * Notices what the hot store lacks of writers that have ended: then the next renewal of the lease finds the data set
-   * no longer initialized. Throws HotUnavailableError or ColdUnavailableError.
+   * Notices that the hot store lacks batches of writers that have ended; the next renewal of the lease then finds the
+   * data set uninitialized. Throws HotUnavailableError or ColdUnavailableError.
    */
   async compareWriters(): Promise<void> {
     if (this.name !== undefined && !this.isLost) await this.#lacksWriters(this.#epoch);
   }
 
-  /** Undefined if the cold store does not answer soon. */
+  /** Returns undefined if the cold store does not answer soon. */
   async #askCold<T>(ask: () => Promise<T>): Promise<T | undefined> {
     const { clock } = this.#options;
     const answer = ask().catch((error) => {
@@ -143,15 +144,15 @@ export class WriterIdentity {
     return await Promise.race([answer, clock.sleep(COLD_CHECK_MS).then(() => undefined)]);
   }
 
-  /** The cold store refuses the writer's batches. */
+  /** Called when the cold store refuses the writer's batches. */
   noteSealed(): void {
     this.#isSealed = true;
     this.isLost = true;
   }
 
   /**
-   * Gives up the present writer, if there is one, and registers a new one. Answers what became of the batch in doubt.
-   * Throws HotUnavailableError or ColdUnavailableError: may then be called again.
+   * Gives up the present writer, if any, and registers a new one. Returns what became of the batch in doubt. Throws
+   * HotUnavailableError or ColdUnavailableError, and may then be called again.
    */
   async replace(doubt: Doubt | undefined): Promise<Fate | undefined> {
     const { hot, flusher, log, ids } = this.#options;
@@ -162,7 +163,7 @@ export class WriterIdentity {
     }
     this.users = new UserHash((await this.#ensureDataSet()).userKey);
     const initialized = await this.#ensureInitialized();
-    // It may have been emptied again since.
+    // It may have been emptied since.
     const isWhole = (await hot.dataSet()) !== undefined;
     const name = this.#newName();
     if (initialized === undefined || !isWhole || !(await hot.register(name, initialized.epoch))) {
@@ -174,7 +175,7 @@ export class WriterIdentity {
     const given = this.#given;
     if (given !== undefined) {
       const fields = { old: given.name, writer: name, orphans: this.orphans.length };
-      log.warn(fields, "this process lost its writer, and took a new one");
+      log.warn(fields, "this process lost its writer and took a new one");
     }
     this.#given = undefined;
     this.name = name;
@@ -189,8 +190,8 @@ export class WriterIdentity {
     const books = await flusher.suspend();
     try {
       const lastSeq = ended?.lastSeq ?? 0;
-      // One that is sealed was adopted. After a failover its adopter may have read another master's journal than this
-      // one, which lacks the last batches: they are left to nobody.
+      // A sealed writer was adopted. After a failover its adopter may have read another master's journal, without the
+      // last batches: no one else will store these.
       const isAllInJournal = !this.#isSealed && Math.max(books.unflushedSeq, doubt?.seq ?? 0) <= lastSeq;
       const fate = isAllInJournal
         ? doubt && { acceptedEvents: ended!.acceptedEvents - books.accepted }
@@ -207,7 +208,7 @@ export class WriterIdentity {
     }
   }
 
-  /** Batches may be in neither store, or may have been flushed by an adopter from a journal that is gone by now. */
+  /** Batches may be in neither store, or an adopter may have flushed them from a journal that is gone by now. */
   async #settle(
     writer: string,
     hasJournal: boolean,
@@ -220,7 +221,7 @@ export class WriterIdentity {
     try {
       sealed = await sealWriter(adoption, writer, hasJournal, Math.max(books.unflushedSeq, doubt?.seq ?? 0));
     } catch (error) {
-      // Only a batch that nobody was told is stored: better left open than all others refused meanwhile.
+      // No caller was told that this batch is stored: leaving it open is better than refusing all others meanwhile.
       const isOnlyDoubt = books.unflushedSeq <= lastSeq && doubt?.isOrphan === false;
       if (error instanceof ColdUnavailableError && isOnlyDoubt) return "open";
       throw error;
@@ -240,8 +241,8 @@ export class WriterIdentity {
   }
 
   /**
-   * The hot store does not know the writer. Another instance may have initialized it before the writer's last flush,
-   * and then it lacks what that brought: so it is told the watermark, notices that, and is initialized again.
+   * The hot store does not know the writer. If another instance initialized it before the writer's last flush, it lacks
+   * what that flush stored. Telling it the watermark makes it notice and be initialized again.
    */
   async #signalLoss(writer: string, watermark: number): Promise<void> {
     await this.#options.hot.removeJournal(writer, watermark);
@@ -253,8 +254,8 @@ export class WriterIdentity {
   }
 
   /**
-   * Looks whether adopters have stored what was left to them. To be called again and again. Throws HotUnavailableError
-   * or ColdUnavailableError.
+   * Checks whether adopters have stored what was left to them. The caller repeats it. Throws HotUnavailableError or
+   * ColdUnavailableError.
    */
   async checkLeft(): Promise<void> {
     if (this.#left.size === 0) return;
@@ -273,16 +274,16 @@ export class WriterIdentity {
     }
   }
 
-  /** Prolongs the lease; notes if it is lost. Throws HotUnavailableError. */
+  /** Renews the lease, and notes if it is lost. Throws HotUnavailableError. */
   async renew(committedSeq: number): Promise<void> {
     const name = this.name;
-    // A lost one is left alone: to a data set that was just initialized it would be a sign of loss.
+    // A lost writer must not renew: a data set that was just initialized would take that for a sign of loss.
     if (name === undefined || this.isLost) return;
     const state = await this.#options.hot.renewLease(name, committedSeq);
     if (state === "lost" && name === this.name) this.isLost = true;
   }
 
-  /** Sorts by time, for whoever reads the table of writers. At most 64 characters of ASCII. */
+  /** Sorts by time, which helps people who read the table of writers. At most 64 ASCII characters. */
   #newName(): string {
     const { clock } = this.#options;
     const random = () => Math.floor(clock.random() * UINT32).toString(36);

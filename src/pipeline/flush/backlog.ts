@@ -1,6 +1,6 @@
 /**
- * What was committed and is not flushed: its batches, as many as memory has room for, and since when.
- * Invariant: what is in here is in the journal too. It saves reading the journal back, nothing else.
+ * The backlog of a writer: batches that are committed and not flushed, as many as memory has room for, and the time
+ * since the oldest waits. Invariant: all of it is in the journal too, so losing it loses nothing.
  */
 import type { JournaledBatch } from "../../domain/batch.ts";
 import { invariant } from "../../runtime/assert.ts";
@@ -13,7 +13,7 @@ interface Mark {
   readonly at: number;
 }
 
-/** Room for so many events, shared by the rings of all shards. */
+/** Room for `events` events, shared by the rings of all shards. */
 export class RingRoom {
   readonly events: number;
   usedEvents = 0;
@@ -45,7 +45,7 @@ export class RingBuffer {
     return this.#head === this.#batches.length;
   }
 
-  /** False, and nothing done, if the batch does not fit. */
+  /** Returns false, and does nothing, if the batch does not fit. */
   push(batch: JournaledBatch): boolean {
     if (this.#room.usedEvents + batch.eventCount > this.#room.events) return false;
     const lastSeq = this.isEmpty ? 0 : this.#batches.at(-1)!.seq;
@@ -60,7 +60,10 @@ export class RingBuffer {
     this.#room.usedEvents += events;
   }
 
-  /** The oldest batches below `beforeSeq`, left in place: as many as hold `maxEvents`, at least one if any. */
+  /**
+   * Returns the oldest batches below `beforeSeq` without removing them: up to `maxEvents` events, but at least one
+   * batch if there is any.
+   */
   peek(maxEvents: number, beforeSeq = Number.POSITIVE_INFINITY): readonly JournaledBatch[] {
     let end = this.#head;
     let eventCount = 0;
@@ -85,7 +88,7 @@ export class RingBuffer {
     }
     const isRight = this.#eventCount >= 0 && (this.#eventCount === 0 || !this.isEmpty);
     invariant(isRight, `the ring counts ${this.#eventCount} events after batch ${seq} was released`);
-    // Moved down when half of the array is spent: constant work per batch.
+    // Compacts once half of the array is unused: constant work per batch.
     if (this.#head > 64 && this.#head * 2 > this.#batches.length) {
       this.#batches = this.#batches.slice(this.#head);
       this.#head = 0;
@@ -100,9 +103,9 @@ export class RingBuffer {
 }
 
 /**
- * When the oldest batch that is not flushed was committed, without keeping a time per batch.
- * Invariant: the answer is never later than the truth, and earlier by at most RESOLUTION_MS as long as fewer
- * than MAX_MARKS marks are kept (about 7 minutes of a backlog; after that it may be earlier still).
+ * Remembers when the oldest unflushed batch was committed, without a time per batch. Invariant: the answer is never too
+ * late, and too early by at most RESOLUTION_MS while there are fewer than MAX_MARKS marks (a backlog of about 7
+ * minutes).
  */
 export class CommitTimes {
   #marks: Mark[] = [];
@@ -113,7 +116,7 @@ export class CommitTimes {
     this.#marks.push({ seq, at: now });
   }
 
-  /** `isEmpty`: nothing is left that was committed. */
+  /** `isEmpty`: no committed batch is left. */
   flushedThrough(seq: number, isEmpty: boolean): void {
     const firstPending = seq + 1;
     const kept = this.#marks.findLastIndex((mark) => mark.seq <= firstPending);

@@ -1,8 +1,8 @@
 /**
- * Waits until all that was accepted up to now is in the cold store.
- * Invariants: what is counted as stored is what this cold store says, of the very writers that accepted it; a writer
- * whose journal is gone has all of it there, unless the hot store lost its data. What it lost is committed again by
- * the instances that still hold it, under new writers: so these are listed only some time after such a loss.
+ * Waits until everything accepted so far is in the cold store. Invariants: events count as stored only if this cold
+ * store says so, for the very writers that accepted them. A writer without a journal has stored everything, unless the
+ * hot store lost its data. Lost events are committed again by the instances that still hold them, under new writers, so
+ * writers are listed only some time after a loss.
  */
 import { backoffMs } from "../../runtime/backoff.ts";
 import type { Clock } from "../../runtime/clock.ts";
@@ -25,7 +25,7 @@ const MAX_PAUSE_MS = 500;
 /** Instances probe the hot store every 400 ms, and retry at least twice a second. */
 export const RECOVERY_MS = 5_000;
 
-/** Answers how many of those events are not stored yet when the time is over: 0 if all are. */
+/** Returns how many of those events are still not stored at the timeout: 0 if all are. */
 export async function drain(options: DrainOptions): Promise<number> {
   const giveUpAt = options.clock.monotonicMs() + options.timeoutMs;
   for (;;) {
@@ -35,7 +35,7 @@ export async function drain(options: DrainOptions): Promise<number> {
   }
 }
 
-/** A hot store that stays uninitialized has no instance. */
+/** A hot store that stays uninitialized has no instance, so this stops waiting for it. */
 async function recovered({ initializedMsAgo, clock }: DrainOptions): Promise<void> {
   const startMs = clock.monotonicMs();
   for (;;) {

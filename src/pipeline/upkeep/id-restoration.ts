@@ -1,9 +1,8 @@
 /**
- * Whether the hot store of a shard knows all ids of the last 24 hours, and how it learns those that it has lost: one
- * instance reads them from the cold store, page by page, while events without an id are taken.
- *
- * Invariant: once they are known, they are known until the data set is lost; and then this process needs another writer
- * before it can commit anything.
+ * Tracks whether a shard's hot store knows all ids of the last 24 hours, and restores lost ones: one instance reads
+ * them from the cold store, page by page, while events without an id are accepted.
+ * Invariant: once known, the ids stay known until the data set is lost; after that this process cannot commit without a
+ * new writer.
  */
 import { ID_TTL_MS } from "../../domain/event.ts";
 import type { Clock } from "../../runtime/clock.ts";
@@ -18,22 +17,23 @@ export interface IdRestorationOptions {
   readonly log: Log;
   readonly clock: Clock;
   readonly leaseMs: number;
-  /** Aborted when the process begins to end: the rest is left to others. */
+  /** Aborted when the process begins to stop: the rest is left to others. */
   readonly signal: AbortSignal;
 }
 
-/** Redis does nothing else meanwhile: about 2 ms. */
+/** Redis is blocked for about 2 ms meanwhile. */
 const IDS_PER_PIECE = 1_000;
 const PROGRESS_INTERVAL_MS = 5_000;
-/** Clocks of database servers that take each other's place may differ. */
+/** The clocks of two database servers that replace each other may differ. */
 const CLOCKS_DIFFER_MS = 60_000;
 /**
- * A loss is noticed at the latest when the journal of the writer that suffered it is adopted: its lease runs out, a
- * look at journals comes within another one, and may fail once. Until then others note ids as known that are lost.
+ * A loss is noticed at the latest when the journal of the writer that suffered it is adopted: its lease expires, the
+ * next check for journals follows within another lease, and that check may fail once. Until then, others record lost
+ * ids as known.
  */
 const UNNOTICED_LEASES = 3;
 
-/** From when on flushed ids have to be read: the hot store has the earlier ones. */
+/** Flushed ids must be read from this time on. The hot store has the earlier ones. */
 export function idsMissingSince(nowMs: number, idsThroughMs: number): number {
   return Math.max(nowMs - ID_TTL_MS, idsThroughMs - CLOCKS_DIFFER_MS, 0);
 }
@@ -41,9 +41,9 @@ export function idsMissingSince(nowMs: number, idsThroughMs: number): number {
 export class IdRestoration {
   readonly #options: IdRestorationOptions;
   readonly #name: string;
-  /** Of the writer's data set. */
+  /** The epoch of the writer's data set. */
   #epoch: number | undefined;
-  /** False while an event with an id might be one that was stored before. */
+  /** False while an event with an id may be a repetition that goes unnoticed. */
   areKnown = false;
 
   constructor(options: IdRestorationOptions) {
@@ -51,14 +51,14 @@ export class IdRestoration {
     this.#name = options.clock.random().toString(36).slice(2);
   }
 
-  /** The process writes to this data set from now on. */
+  /** From now on the process writes to this data set. */
   begin({ epoch, areIdsKnown }: Initialization): void {
     this.#epoch = epoch;
     this.areKnown = areIdsKnown;
   }
 
-  /** To be called again and again. Throws HotUnavailableError or ColdUnavailableError. */
-  async look(): Promise<void> {
+  /** Must be repeated. Throws HotUnavailableError or ColdUnavailableError. */
+  async check(): Promise<void> {
     const epoch = this.#epoch;
     if (epoch === undefined || this.areKnown) return;
     const found = await this.#options.hot.initialization();
@@ -67,7 +67,7 @@ export class IdRestoration {
     if (areKnown && this.#epoch === epoch) this.areKnown = true;
   }
 
-  /** False if another instance is at it, or the data set was lost. */
+  /** Returns false if another instance is restoring them, or the data set was lost. */
   async #restore(epoch: number, idsThroughMs: number): Promise<boolean> {
     const { hot, cold, log, clock, leaseMs, signal } = this.#options;
     if ((await hot.restoreIds(epoch, this.#name, [])) !== "restored") return false;
@@ -78,9 +78,9 @@ export class IdRestoration {
     const { connections } = hot;
     log.warn(
       { flushedSince: new Date(sinceMs).toISOString() },
-      "restoring ids: events with an id are refused until then",
+      "restoring ids: events with an id are refused until this is done",
     );
-    let [before, restored, toldMs] = [undefined as IdRowKey | undefined, 0, startMs];
+    let [before, restored, loggedMs] = [undefined as IdRowKey | undefined, 0, startMs];
     do {
       const page = await cold.flushedIds(sinceMs, before);
       for (const piece of pieces(page.ids)) {
@@ -88,26 +88,26 @@ export class IdRestoration {
         restored += piece.length;
       }
       before = page.next;
-      if (before !== undefined && clock.monotonicMs() - toldMs >= PROGRESS_INTERVAL_MS) {
-        toldMs = clock.monotonicMs();
+      if (before !== undefined && clock.monotonicMs() - loggedMs >= PROGRESS_INTERVAL_MS) {
+        loggedMs = clock.monotonicMs();
         log.info(
           { restored, flushedAt: new Date(before.flushedAtMs).toISOString() },
           "restoring ids, the latest first",
         );
       }
     } while (before !== undefined);
-    // Another server may lack the last of them: they are restored again.
+    // Another server may lack the latest ids, so they must be restored again.
     if (hot.connections !== connections || !(await hot.noteIds(epoch, nowMs, this.#name))) return false;
     log.info({ restored, tookMs: Math.round(clock.monotonicMs() - startMs) }, "all ids are known again");
     return true;
   }
 
-  /** So that after a loss of the last seconds only their ids have to be restored. */
+  /** Records which ids are known, so that after a loss only the ids of the last seconds must be restored. */
   async note(): Promise<void> {
     const { hot, cold } = this.#options;
     const epoch = this.#epoch;
     if (epoch === undefined || !this.areKnown) return;
-    // Read before it is noted: what was flushed by then had been committed to this data set before that.
+    // Read before it is recorded: whatever was flushed by this time had been committed to this data set before.
     const throughMs = await cold.time();
     await hot.noteIds(epoch, throughMs);
   }

@@ -1,9 +1,8 @@
 /**
- * From when on rows and aggregates are retained: known without a query. Older ones are deleted from the cold store.
- *
+ * Knows, without a query, from when on rows and aggregates are retained, and deletes older ones from the cold store.
  * Invariants: data before these bounds may be deleted, later data exists. A bound from the settings moves at midnight
- * (UTC), and older data is deleted only after that; a bound that another instance has set is known from the next sweep
- * on.
+ * (UTC), and older data is deleted only after that. A bound that another instance has set takes effect at the next
+ * sweep.
  */
 import { DAY_MS, ID_TTL_MS } from "../../domain/event.ts";
 import { NO_BOUNDS, type RetentionBounds } from "../../domain/retention-bounds.ts";
@@ -13,7 +12,7 @@ import type { Log } from "../../runtime/log.ts";
 import type { Config } from "../../settings/settings.ts";
 import type { ColdConnection, IdStore, RetentionStore } from "../../store/cold.ts";
 
-/** Whole days before today; undefined: permanently. */
+/** Whole days before today; undefined keeps data for ever. */
 export type RetentionDays = Pick<Config, "retentionDays" | "aggregateRetentionDays">;
 
 interface RetentionOptions {
@@ -25,9 +24,9 @@ interface RetentionOptions {
   readonly signal: AbortSignal;
 }
 
-/** Behind those that may have to be restored. */
+/** Longer than ids may have to be restored. */
 const IDS_RETAINED_MS = ID_TTL_MS + 3_600_000;
-/** Between two pieces it pauses for as long as one took, which leaves half of the disk's time to others. */
+/** It pauses after each piece for as long as the piece took, which leaves half of the disk's time to others. */
 const REST_MAX_MS = 200;
 
 const DELETED = ["partitions", "rows", "aggregates", "deadLetters"] as const;
@@ -52,7 +51,7 @@ export class Retention {
     return Math.max(this.#noted.rowsFrom, firstDay(now, this.#options.days.retentionDays));
   }
 
-  /** Earlier timestamps are refused: their rows are not retained, or they are seconds sent by mistake. */
+  /** Earlier timestamps are refused: their rows are not retained, or the client sent seconds by mistake. */
   earliestAccepted(now: number): number {
     return Math.max(OLDEST_MS, this.rowsFrom(now));
   }
@@ -113,7 +112,7 @@ export class Retention {
   }
 }
 
-/** The first that is retained: 0 if every day is. */
+/** The start of the first retained day; 0 if every day is retained. */
 function firstDay(now: number, days: number | undefined): number {
   return days === undefined ? 0 : Math.max(0, now - (now % DAY_MS) - days * DAY_MS);
 }

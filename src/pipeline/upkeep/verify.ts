@@ -1,9 +1,8 @@
 /**
- * Compares an hour's rows, its aggregate and the hot store, for each shard's part separately. The rows are the truth
- * while they are retained, together with the counts of erased ones; after that the aggregate is.
- *
- * Invariant: events that are not flushed yet are no difference. The cold store is read first, in one snapshot; then the
- * hot store, which may be ahead of it by at most those events.
+ * Compares an hour's rows, its aggregate and the hot store, separately for each shard's part. While the rows are
+ * retained, they and the counts of erased rows are the truth; after that the aggregate is.
+ * Invariant: unflushed events are not a difference. The cold store is read first, in one snapshot, and the hot store
+ * second; so the hot store may be ahead by at most those events.
  */
 import type { HourCounts, HourKey } from "../../domain/event.ts";
 import type { HourTotals } from "../../domain/hour-range.ts";
@@ -16,7 +15,7 @@ import { readHeldHour } from "../read/hour-reader.ts";
 
 interface VerifyOptions {
   readonly cold: AuditStore & Pick<ReadStore, "storedEvents">;
-  /** The shard's; undefined if it is in the memory of another process. */
+  /** The shard's store; undefined if it is in the memory of another process. */
   readonly hot: HotStore | undefined;
   readonly shard: number;
   readonly isRepairing: boolean;
@@ -26,17 +25,17 @@ type CountsByKind = HourCounts & UserCounts;
 
 export interface HourVerdict extends HourKey {
   readonly shard: number;
-  /** "not kept": they were deleted, and the aggregate is all there is. */
+  /** "not kept": they were deleted, and only the aggregate is left. */
   readonly rows: CountsByKind | "not kept";
-  /** Rows and dead letters of forgotten users: the aggregate counts those rows. */
+  /** Rows and dead letters of forgotten users. The aggregate still counts those rows. */
   readonly erased: ErasedCounts;
   readonly aggregate: CountsByKind | undefined;
   readonly hot: CountsByKind | "empty" | "absent" | "uninitialized" | "not looked at";
   readonly deadLetters: number;
-  /** In the hot store, and not a row yet. */
+  /** Events in the hot store that are not rows yet. */
   readonly unflushed: number;
   readonly differences: readonly string[];
-  /** What was done about them: less if the hot store holds events of the hour that are not flushed yet. */
+  /** The repairs that were made. An hour with unflushed events in the hot store is repaired only in part. */
   readonly repairs: readonly string[];
 }
 
@@ -46,7 +45,7 @@ interface HotSide {
 }
 
 const REBUILT_WITH_ERASED =
-  "the aggregate was rebuilt from the rows and the numbers of erased ones; its sketches did not change";
+  "the aggregate was rebuilt from the rows and the counts of erased ones; its sketches did not change";
 
 const NO_COUNTS: CountsByKind = {
   clicks: 0,
@@ -62,7 +61,7 @@ export async function verifyHour(options: VerifyOptions, key: HourKey): Promise<
   const names = hot === undefined ? [] : (await hot.journalOwners()).map(({ writer }) => writer);
   const before = (await cold.storedEvents(names)).byWriter;
   const audit = await cold.audit(key, shard);
-  const hotSide = hot && (await lookAtHot(hot, key, before));
+  const hotSide = hot && (await readHotSide(hot, key, before));
   const expected = expectedOf(audit, key);
   const coldDifference = areRowsRetained(audit, key) ? aggregateDifference(audit) : undefined;
   const hotDifference = expected && hotSide && hotStoreDifference(expected, audit, hotSide, key);
@@ -71,7 +70,7 @@ export async function verifyHour(options: VerifyOptions, key: HourKey): Promise<
     repairs.push(isAnyErased(audit) ? REBUILT_WITH_ERASED : "the aggregate was rebuilt from the rows");
   }
   if (options.isRepairing && hotDifference !== undefined && (await hot!.retireHour(key))) {
-    repairs.push("the hot store dropped the hour, and will load it again");
+    repairs.push("the hot store dropped the hour and will load it again");
   }
   return {
     ...key,
@@ -87,10 +86,10 @@ export async function verifyHour(options: VerifyOptions, key: HourKey): Promise<
   };
 }
 
-async function lookAtHot(hot: HotStore, key: HourKey, stored: ReadonlyMap<string, number>): Promise<HotSide> {
+async function readHotSide(hot: HotStore, key: HourKey, stored: ReadonlyMap<string, number>): Promise<HotSide> {
   const held = await readHeldHour(hot, key);
   const read = typeof held === "object" ? countsOf(held) : held;
-  // After the read: what was accepted by then is counted here.
+  // Read after the hour, so that it covers all events that the hour counts.
   const owners = await hot.journalOwners();
   const pendingMax = owners.reduce((sum, { writer, acceptedEvents }) => {
     return sum + Math.max(0, acceptedEvents - (stored.get(writer) ?? 0));
@@ -106,7 +105,7 @@ function isAnyErased({ erased }: HourAudit): boolean {
   return erased.clicks + erased.impressions > 0;
 }
 
-/** What the hour should be by the cold store; undefined if even its aggregate is not retained. */
+/** What the hour should be according to the cold store; undefined if even its aggregate is not retained. */
 function expectedOf(audit: HourAudit, key: HourKey): CountsByKind | undefined {
   const { aggregate, rows, erased, retained } = audit;
   if (key.hour < retained.aggregatesFrom) return undefined;
@@ -115,7 +114,7 @@ function expectedOf(audit: HourAudit, key: HourKey): CountsByKind | undefined {
   return {
     clicks: clicks + erased.clicks,
     impressions: impressions + erased.impressions,
-    // The erased users are in no row.
+    // The rows no longer have the erased users.
     ...(isAnyErased(audit) ? (aggregate?.users.counts() ?? users) : users),
   };
 }
@@ -129,13 +128,13 @@ function aggregateDifference(audit: HourAudit): string | undefined {
   const { clicks, impressions } = rows ?? NO_COUNTS;
   const found = { clicks: clicks + erased.clicks, impressions: impressions + erased.impressions };
   if (aggregate.clicks !== found.clicks || aggregate.impressions !== found.impressions) {
-    const those = isAny ? "its rows and those that were erased are" : "its rows are";
+    const those = isAny ? "its rows and the erased ones are" : "its rows are";
     return `the aggregate counts ${text(aggregate)}, ${those} ${text(found)}`;
   }
   return rows === undefined ? undefined : usersDifference(aggregate.users, rows.users, isAny);
 }
 
-/** `knowsMore`: the aggregate may have users who have no row left. */
+/** `knowsMore`: the aggregate may include users who have no row left. */
 function usersDifference(users: UserSketches, ofRows: UserSketches, knowsMore: boolean): string | undefined {
   return (
     sketchDifference("clickers", users.clickers, ofRows.clickers, knowsMore) ??
@@ -152,7 +151,7 @@ function sketchDifference(whose: string, sketch: Sketch, ofRows: Sketch, knowsMo
   return `the aggregate's sketch counts ${sketch.count()} ${whose}, its rows give ${ofRows.count()}`;
 }
 
-/** Hours that the hot store does not hold are read from the cold store, and can't differ. */
+/** An hour that the hot store does not hold is read from the cold store, so it cannot differ. */
 function hotStoreDifference(
   expected: CountsByKind,
   audit: HourAudit,
@@ -165,8 +164,8 @@ function hotStoreDifference(
   const shown = `the hot store counts ${text(counts)}, the rows are ${text(expected)}`;
   const ahead = surplus(expected, audit, read);
   const isBehind = counts.clicks < expected.clicks || counts.impressions < expected.impressions;
-  // Deleted dead letters are in the hot store until that drops the hour: erased ones, and those of days that are not
-  // retained, whose number is unknown.
+  // Deleted dead letters stay in the hot store until it drops the hour: erased ones, and an unknown number of those
+  // from days that are not retained.
   const aheadMax = areRowsRetained(audit, key) ? pendingMax + erased.deadLetters : Number.POSITIVE_INFINITY;
   if (isBehind || ahead < 0 || ahead > aheadMax) {
     return `${shown}, and ${deadLetters} are dead letters; at most ${pendingMax} are not flushed yet`;
@@ -185,7 +184,7 @@ function hotUsersDifference(counts: CountsByKind, expected: CountsByKind): strin
   return undefined;
 }
 
-/** By how many events the hot store is ahead of the cold one. */
+/** How many events the hot store is ahead of the cold store. */
 function surplus(expected: HourCounts | undefined, { deadLetters }: HourAudit, read: HotSide["read"]): number {
   if (expected === undefined || read === "uninitialized" || read === "absent") return 0;
   const { clicks, impressions } = read === "empty" ? NO_COUNTS : read;
@@ -204,7 +203,7 @@ function text({ clicks, impressions }: Pick<HourCounts, "clicks" | "impressions"
   return `${clicks} clicks and ${impressions} impressions`;
 }
 
-/** Whether the shard has anything of the hour. */
+/** True if the shard has any data of the hour. */
 export function knowsHour({ rows, aggregate, erased, hot, deadLetters, differences }: HourVerdict): boolean {
   const isHeld = typeof hot === "object" && hot.clicks + hot.impressions > 0;
   const hasRows = rows !== "not kept" && rows.clicks + rows.impressions > 0;

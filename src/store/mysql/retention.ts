@@ -33,7 +33,7 @@ export function retentionRole(database: MysqlDatabase, partitions: PartitionKeep
     partitionProblem: async () => partitions.problem,
     retained: () => database.read("read the retention bounds", readBounds),
     sweep: (bounds, now) =>
-      database.alone("delete what is not retained", sweep, database.lockName("hourglass-retention"), bounds, now),
+      database.alone("delete expired data", sweep, database.lockName("hourglass-retention"), bounds, now),
   };
 }
 

@@ -85,7 +85,7 @@ describeFaults((cluster) => {
       expect((await a.submit(click("refused")))[0]?.reason).toBe("hot_store_away");
       await a.stop();
       expect((await sent)[0]?.reason).toBe("outcome_unknown");
-      expect(a.log.has("the writer's end could not be noted")).toBe(true);
+      expect(a.log.has("the writer's end could not be recorded")).toBe(true);
       cluster.servers.redis.resume();
       await cluster.site.start({ leaseMs: SHORT_LEASE_MS });
       await waitFor("the rows", async () => (await cluster.site.cold.countEvents()) >= 10);

@@ -37,7 +37,7 @@ export function retentionRole(database: SqliteDatabase): RetentionStore {
     retained: () => database.read("read the retention bounds", readBounds),
     async sweep(bounds) {
       const areNew = await database.transaction("note the retention bounds", (writing) => noteBounds(writing, bounds));
-      const swept = await database.transaction("delete what is not retained", deletePiece);
+      const swept = await database.transaction("delete expired data", deletePiece);
       return areNew ? { ...swept, isDone: false } : swept;
     },
   };
