@@ -65,6 +65,6 @@ export function engineRuns(paths: Iterable<string>): TestFile[] {
   const all = [...paths];
   return ENGINES.flatMap((engine) => {
     const meant = all.filter((path) => engine.paths.some((start) => path.startsWith(start)));
-    return meant.map((path) => ({ path, runsAlone: false, namePattern: NAME_PATTERN, engine }));
+    return meant.map((path) => ({ path, place: "lanes" as const, namePattern: NAME_PATTERN, engine }));
   });
 }

@@ -1,11 +1,14 @@
 /**
- * Runs jobs in several lanes: a lane takes the next job once it is done with one. Jobs that must run alone come last,
- * with all other lanes idle.
+ * Runs jobs in several lanes: a lane takes the next job once it is done with one. One more lane, of low priority, runs
+ * jobs that only compute: it uses the CPU time that the others leave while they wait. Jobs that must run alone come
+ * last, with all other lanes idle.
  */
+export type Place = "lanes" | "background" | "alone";
+
 export interface Job {
   readonly name: string;
-  readonly runsAlone: boolean;
-  run(lane: number): Promise<void>;
+  readonly place: Place;
+  run(): Promise<void>;
 }
 
 export interface Progress {
@@ -14,18 +17,20 @@ export interface Progress {
 }
 
 export async function runInLanes(jobs: readonly Job[], lanes: number, progress: Progress): Promise<void> {
-  const alone = jobs.filter((job) => job.runsAlone);
-  const queue = jobs.filter((job) => !job.runsAlone);
-  const runLane = async (lane: number): Promise<void> => {
-    for (let job = queue.shift(); job !== undefined; job = queue.shift()) await runJob(job, lane, progress);
+  const at = (place: Place) => jobs.filter((job) => job.place === place);
+  const [queue, background, alone] = [at("lanes"), at("background"), at("alone")];
+  const runAll = async (next: () => Job | undefined): Promise<void> => {
+    for (let job = next(); job !== undefined; job = next()) await runJob(job, progress);
   };
-  await Promise.all(Array.from({ length: lanes }, (_, lane) => runLane(lane)));
-  for (const job of alone) await runJob(job, 0, progress);
+  // Lanes that are done help with what is left in the background.
+  const inLanes = Array.from({ length: lanes }, () => runAll(() => queue.shift() ?? background.shift()));
+  await Promise.all([...inLanes, runAll(() => background.shift())]);
+  await runAll(() => alone.shift());
 }
 
-async function runJob(job: Job, lane: number, progress: Progress): Promise<void> {
+async function runJob(job: Job, progress: Progress): Promise<void> {
   const startMs = performance.now();
   progress.started(job);
-  await job.run(lane);
+  await job.run();
   progress.ended(job, (performance.now() - startMs) / 1_000);
 }

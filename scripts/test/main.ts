@@ -49,6 +49,9 @@ const TIME_LIMITS: Readonly<Record<Tier, { wholeMs: number; fileMs: number }>> =
 };
 /** Files wait more than they work, so a core bears several. */
 const LANES_PER_CORE = 2;
+/** Linux may schedule per session, and each command is a session: then `nice` alone changes nothing. */
+const YIELD = '{ echo 10 > /proc/self/autogroup; } 2>/dev/null; exec nice -n 10 "$@"';
+const LOW_PRIORITY = ["sh", "-c", YIELD, "sh"];
 const BIN = join(PROJECT_ROOT, "node_modules", ".bin");
 const TIMINGS = join(import.meta.dir, "timings.json");
 /** Data in memory, where there is room: a disk's fsync is most of what the tests would wait for. */
@@ -137,10 +140,10 @@ type Note = (name: string, tally: Tally) => void;
 function checkJobs(folder: string, signal: AbortSignal, note: Note): Job[] {
   const check = (name: string, [program, ...args]: readonly [string, ...string[]]): Job => ({
     name,
-    runsAlone: false,
+    place: "background",
     async run() {
       const outputPath = join(folder, name);
-      const passed = (await runStep([join(BIN, program), ...args], { signal, outputPath })) === 0;
+      const passed = (await runStep([...LOW_PRIORITY, join(BIN, program), ...args], { signal, outputPath })) === 0;
       if (!passed) console.error(`\n(fail) ${name}: ${[program, ...args].join(" ")}\n${readText(outputPath)}`);
       note(name, passed ? { ...NOTHING, passed: 1 } : { ...NOTHING, failed: [name] });
     },
@@ -158,7 +161,7 @@ interface TestContext {
   readonly note: Note;
 }
 
-function testJob({ path, runsAlone, namePattern, engine }: TestFile, context: TestContext): Job {
+function testJob({ path, place, namePattern, engine }: TestFile, context: TestContext): Job {
   const { tier, folder, note } = context;
   const environment = { ...context.environment, ...engine?.environment };
   const title = engine === undefined ? path : `${path} on ${engine.name}`;
@@ -166,10 +169,11 @@ function testJob({ path, runsAlone, namePattern, engine }: TestFile, context: Te
   const [reportPath, outputPath] = [join(folder, `${name}.xml`), join(folder, `${name}.log`)];
   const reporter = ["--reporter=junit", `--reporter-outfile=${reportPath}`];
   const filter = namePattern === undefined ? [] : ["-t", namePattern];
-  const command = [process.execPath, "--no-env-file", "test", ...reporter, ...filter, `./${path}`];
+  const priority = place === "background" ? LOW_PRIORITY : [];
+  const command = [...priority, process.execPath, "--no-env-file", "test", ...reporter, ...filter, `./${path}`];
   return {
     name: title,
-    runsAlone,
+    place,
     async run() {
       const signal = AbortSignal.any([context.signal, AbortSignal.timeout(TIME_LIMITS[tier].fileMs)]);
       const exitCode = await runStep(command, { signal, env: environment, outputPath });

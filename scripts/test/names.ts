@@ -20,7 +20,7 @@ async function testNames(): Promise<string[]> {
   const names: string[] = [];
   const job = (path: string): Job => ({
     name: path,
-    runsAlone: false,
+    place: "lanes",
     run: async () => void names.push(...(await namesIn(path, join(folder, path.replaceAll("/", "_"))))),
   });
   try {

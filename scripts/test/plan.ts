@@ -3,13 +3,15 @@
  *
  * The test itself states its tier: a file named *.long.test.ts is long, and so is a test whose name ends in [long],
  * which `longTest` and `budgetTest` add (test/harness/tiers.ts). Files named *.alone.test.ts judge durations, so they
- * run one by one, after all others.
+ * run one by one, after all others. Files named *.background.test.ts only compute, and run at low priority.
  */
+import type { Place } from "./lanes.ts";
+
 export type Tier = "quick" | "long" | "all";
 
 export interface TestFile {
   readonly path: string;
-  readonly runsAlone: boolean;
+  readonly place: Place;
   /** What the names of its tests must match in this tier; undefined: all of them run. */
   readonly namePattern: string | undefined;
   /** Other servers than those that are installed (engines.ts). */
@@ -20,7 +22,7 @@ export interface TestFile {
 export type Timings = Readonly<Record<string, number>>;
 
 const LONG_FILE = /\.long\.test\.ts$/;
-const ALONE_FILE = /\.alone\.test\.ts$/;
+const PLACED_FILE = /\.(alone|background)\.test\.ts$/;
 /** A call at the start of a line: tests of this very plan hold such calls in strings. */
 const HAS_LONG_TESTS = /^\s*(longTest|budgetTest)\(/m;
 
@@ -31,9 +33,7 @@ const LONG_PATTERN = "\\[long\\]";
 export function planTests(sources: ReadonlyMap<string, string>, tier: Tier, timings: Timings): TestFile[] {
   const files = Array.from(sources, ([path, source]) => planFile(path, source, tier));
   const seconds = ({ path }: TestFile) => timings[path] ?? Number.POSITIVE_INFINITY;
-  return files
-    .filter((file) => file !== undefined)
-    .sort((a, b) => Number(a.runsAlone) - Number(b.runsAlone) || compare(seconds(b), seconds(a)));
+  return files.filter((file) => file !== undefined).sort((a, b) => compare(seconds(b), seconds(a)));
 }
 
 function compare(a: number, b: number): number {
@@ -41,10 +41,10 @@ function compare(a: number, b: number): number {
 }
 
 function planFile(path: string, source: string, tier: Tier): TestFile | undefined {
-  const runsAlone = ALONE_FILE.test(path);
-  if (LONG_FILE.test(path)) return tier === "quick" ? undefined : { path, runsAlone, namePattern: undefined };
+  const place = (PLACED_FILE.exec(path)?.[1] ?? "lanes") as Place;
+  if (LONG_FILE.test(path)) return tier === "quick" ? undefined : { path, place, namePattern: undefined };
   const hasLongTests = HAS_LONG_TESTS.test(source);
-  if (tier === "long") return hasLongTests ? { path, runsAlone, namePattern: LONG_PATTERN } : undefined;
+  if (tier === "long") return hasLongTests ? { path, place, namePattern: LONG_PATTERN } : undefined;
   const namePattern = tier === "quick" && hasLongTests ? QUICK_PATTERN : undefined;
-  return { path, runsAlone, namePattern };
+  return { path, place, namePattern };
 }

@@ -1,5 +1,6 @@
 /** The command that runs all tests never reports a run as passed without proof. */
 import { describe, expect, test } from "bun:test";
+import { type Job, type Place, runInLanes } from "../../scripts/test/lanes.ts";
 import { planTests, type Tier } from "../../scripts/test/plan.ts";
 import { type FileRun, judge, readCases, sum, summary } from "../../scripts/test/report.ts";
 
@@ -113,9 +114,51 @@ describe("a tier", () => {
     expect(patternOf("long", "c.long")).toBeUndefined();
   });
 
-  test("begins with files of unknown duration, then the slowest; those that run alone are last", () => {
-    const timings = { "test/a.test.ts": 5, "test/b.test.ts": 9, "test/d.alone.test.ts": 100 };
-    expect(paths("all", timings)).toEqual(["c", "b", "a", "d"]);
+  test("begins with files of unknown duration, then the slowest", () => {
+    const timings = { "test/a.test.ts": 5, "test/b.test.ts": 9, "test/d.alone.test.ts": 7 };
+    expect(paths("all", timings)).toEqual(["c", "b", "d", "a"]);
+  });
+
+  test("knows by a file's name where it runs", () => {
+    const names = ["a.test.ts", "b.alone.test.ts", "c.background.test.ts"];
+    const files = planTests(new Map(names.map((name) => [name, "test("])), "quick", { "a.test.ts": 1 });
+    const placeOf = (name: string) => files.find(({ path }) => path === name)?.place;
+    expect(names.map(placeOf)).toEqual(["lanes", "alone", "background"]);
+  });
+});
+
+describe("the lanes", () => {
+  test("run what only computes beside all others, and what runs alone at the end", async () => {
+    const running = new Set<string>();
+    const beside = new Map<string, string[]>();
+    const turns = async () => {
+      for (let turn = 0; turn < 20; turn++) await Promise.resolve();
+    };
+    const job = (name: string, place: Place): Job => ({
+      ...{ name, place },
+      async run() {
+        running.add(name);
+        await turns();
+        beside.set(name, [...running].sort());
+        await turns();
+        running.delete(name);
+      },
+    });
+    const jobs = [
+      job("e", "alone"),
+      job("c", "background"),
+      job("a", "lanes"),
+      job("b", "lanes"),
+      job("d", "background"),
+    ];
+    await runInLanes(jobs, 1, { started() {}, ended() {} });
+    expect([...beside]).toEqual([
+      ["a", ["a", "c"]],
+      ["c", ["a", "c"]],
+      ["b", ["b", "d"]],
+      ["d", ["b", "d"]],
+      ["e", ["e"]],
+    ]);
   });
 });
 
