@@ -1,8 +1,8 @@
 /**
- * A broker as a source: one session at a time, and a new one whenever that ends.
+ * A broker as a source of events: one session at a time, and a new one whenever it ends.
  *
- * Invariant: at most one session, or one attempt at one, at a time; between two there is a jittered backoff, which
- * starts anew only once a session has lasted.
+ * Invariant: there is never more than one session or attempt to open one. Between two attempts there is a jittered
+ * backoff, which is reset only after a session that lasted.
  */
 import { backoffMs } from "../runtime/backoff.ts";
 import { waitAtMost, withDeadline } from "../runtime/deadline.ts";
@@ -70,7 +70,7 @@ export class BrokerSource implements Source {
     }
   }
 
-  /** Until it ends; answers why. */
+  /** Consumes until the session ends; returns why it ended. */
   async #consume(): Promise<unknown> {
     const { name, log, newSession } = this.#options;
     const session = await newSession(this.#counts);
@@ -82,7 +82,7 @@ export class BrokerSource implements Source {
       log.info({ source: name, from: this.description }, "consuming");
       return await session.deliveries.ended;
     } finally {
-      // The one that stop() found is closed there, after it was drained.
+      // stop() itself closes the session that it found, after draining it.
       if (!this.#isStopping || this.#session === undefined) await close(session);
       if (!this.#isStopping) this.#session = undefined;
     }
@@ -128,10 +128,10 @@ async function close(session: Session): Promise<void> {
   await session.close();
 }
 
-/** Of Kafka's client: it says no more than the words before it. */
+/** Error codes of Kafka's client, which only repeat the text before them. */
 const CLIENT_CODE = / \(PLT_KFK_\w+\)$/;
 
-/** With what lies below: a client's own words often say only that something failed. */
+/** Includes the causes, because a client's own text often says only that something failed. */
 function reasonOf(error: unknown): string {
   const texts: string[] = [];
   const add = (one: unknown) => {

@@ -1,4 +1,4 @@
-/** Creates the source of events that the settings name, if they name one. */
+/** Creates the source of events that the settings name, if any. */
 import type { Pipeline } from "../pipeline/pipeline.ts";
 import type { Log } from "../runtime/log.ts";
 import { type BrokerPlace, brokerPlaceOf, describeBrokerPlace } from "../settings/broker-url.ts";
@@ -22,7 +22,7 @@ interface SourcesOptions {
   readonly now: () => number;
 }
 
-/** Throws ConfigError if the file of certificates can't be read. */
+/** Throws ConfigError if the file of certificates cannot be read. */
 export function createSources(settings: SourceSettings, options: SourcesOptions): readonly Source[] {
   const { brokerQueue: queue, brokerGroup: group, brokerPrefetch: prefetch, brokerCaFile } = settings;
   const place = placeIn(settings);
@@ -42,7 +42,7 @@ export function createSources(settings: SourceSettings, options: SourcesOptions)
   return [source];
 }
 
-/** For the start-up lines: never with a password. */
+/** For the lines printed at start: never with a password. */
 export function sourceDescriptions(settings: SourceSettings): string[] {
   const place = placeIn(settings);
   const { brokerQueue: queue } = settings;
@@ -57,7 +57,7 @@ function describe(place: BrokerPlace, queue: string): string {
   return `${place.kind === "kafka" ? "topic" : "queue"} ${queue} of ${describeBrokerPlace(place)}`;
 }
 
-/** A client is loaded when its broker is the one: the largest takes longer to load than the rest of the service. */
+/** Loads only the client of this broker: the largest takes longer to load than the rest of the service. */
 async function driverFor(place: BrokerPlace): Promise<Driver> {
   if (place.kind === "kafka") return (await import("./kafka/kafka-session.ts")).kafkaDriver(place);
   if (place.kind === "amqp10") {

@@ -1,9 +1,9 @@
 /**
- * Where messages wait while the pipeline takes no events: they are neither lost nor given back, which would only
- * bring them here again at once, or use up what a broker allows of that.
+ * Holds messages while the pipeline refuses events. They are neither lost nor returned to the broker, which would
+ * redeliver them at once or count towards a delivery limit.
  *
- * Invariant: all who wait share one timer, with a jittered backoff that grows until something has been stored
- * again. Once released, by the timer or by release(), nobody is forgotten.
+ * Invariant: all waiting messages share one timer, whose jittered backoff grows until an event has been stored again.
+ * When the timer or release() fires, every waiting message is released.
  */
 import type { RefusalReason } from "../domain/refusal-reasons.ts";
 import { backoffMs } from "../runtime/backoff.ts";
@@ -13,7 +13,7 @@ const RETRY_FIRST_MS = 50;
 const RETRY_MAX_MS = 5_000;
 
 interface HoldOptions {
-  /** Why the pipeline takes no events now; undefined if it does. */
+  /** Why the pipeline refuses events now; undefined if it accepts them. */
   readonly refusal: () => RefusalReason | undefined;
   readonly log: Log;
   readonly name: string;
@@ -21,7 +21,7 @@ interface HoldOptions {
 
 export class Hold {
   readonly #options: HoldOptions;
-  #waiting: ((goesOn: boolean) => void)[] = [];
+  #waiting: ((mayRetry: boolean) => void)[] = [];
   #timer: Timer | undefined;
   #attempts = 0;
   #reason: string | undefined;
@@ -36,7 +36,7 @@ export class Hold {
     return this.#waiting.length > 0 ? this.#reason : undefined;
   }
 
-  /** Answers false if it is to be given up: the message is left to where it came from. */
+  /** Resolves to false if waiting was given up: the message stays with the broker. */
   wait(reason: RefusalReason): Promise<boolean> {
     if (this.#isOver) return Promise.resolve(false);
     this.#reason = reason;
@@ -45,10 +45,10 @@ export class Hold {
   }
 
   #schedule(): Timer {
-    return setTimeout(() => this.#look(), backoffMs(this.#attempts++, RETRY_FIRST_MS, RETRY_MAX_MS, Math.random));
+    return setTimeout(() => this.#check(), backoffMs(this.#attempts++, RETRY_FIRST_MS, RETRY_MAX_MS, Math.random));
   }
 
-  #look(): void {
+  #check(): void {
     this.#timer = undefined;
     const refusal = this.#options.refusal();
     if (refusal !== undefined) {
@@ -64,26 +64,26 @@ export class Hold {
     if (this.#isLogged) return;
     this.#isLogged = true;
     const { log, name } = this.#options;
-    log.warn({ source: name, reason, held: this.#waiting.length }, "messages are held until events are taken");
+    log.warn({ source: name, reason, held: this.#waiting.length }, "messages are held until events are accepted");
   }
 
   eased(): void {
     if (this.#waiting.length > 0) return;
     this.#attempts = 0;
-    if (this.#isLogged) this.#options.log.info({ source: this.#options.name }, "messages go on again");
+    if (this.#isLogged) this.#options.log.info({ source: this.#options.name }, "messages are no longer held");
     this.#isLogged = false;
   }
 
-  /** From now on nobody waits: whoever does is to give up. */
+  /** Ends all waiting, now and in future. */
   release(): void {
     this.#isOver = true;
     clearTimeout(this.#timer);
     this.#releaseAll(false);
   }
 
-  #releaseAll(goesOn: boolean): void {
+  #releaseAll(mayRetry: boolean): void {
     const waiting = this.#waiting;
     this.#waiting = [];
-    for (const resolve of waiting) resolve(goesOn);
+    for (const resolve of waiting) resolve(mayRetry);
   }
 }

@@ -1,8 +1,9 @@
 /**
- * Sets poison aside in the cold store, which may be away: it is tried until it is done.
+ * Sets poison aside in the cold store, and retries while that is unavailable.
  *
- * Invariants: one transaction is under way at a time, and takes all that came meanwhile. Nobody is told that a
- * piece is set aside before it is. Bounded by the messages that may be under way, since each waits for its pieces.
+ * Invariants: one transaction is in flight at a time, and the next takes everything that has arrived meanwhile. A piece
+ * is reported as set aside only after it is. The messages in flight bound what is held, since each waits for its
+ * pieces.
  */
 import { backoffMs } from "../runtime/backoff.ts";
 import { errorText } from "../runtime/error-text.ts";
@@ -15,7 +16,7 @@ const PIECES_PER_TRANSACTION = 500;
 
 interface Piece {
   readonly poison: Poison;
-  readonly told: PromiseWithResolvers<boolean>;
+  readonly outcome: PromiseWithResolvers<boolean>;
 }
 
 interface PoisonBinOptions {
@@ -25,7 +26,7 @@ interface PoisonBinOptions {
 
 export class PoisonBin {
   readonly #options: PoisonBinOptions;
-  /** By digest: the same piece may come again before it is set aside. */
+  /** By digest, since a piece may arrive again before it is set aside. */
   readonly #pieces = new Map<string, Piece>();
   #failures = 0;
   #isRunning = false;
@@ -40,21 +41,21 @@ export class PoisonBin {
     return this.#failures > 0;
   }
 
-  /** Answers false if that was given up. */
+  /** Resolves to false if the attempt was given up. */
   async put(poison: readonly Poison[]): Promise<boolean> {
     if (this.#isStopped) return false;
-    const told = poison.map((piece) => this.#add(piece));
+    const outcomes = poison.map((piece) => this.#add(piece));
     this.#run();
-    return (await Promise.all(told)).every(Boolean);
+    return (await Promise.all(outcomes)).every(Boolean);
   }
 
   #add(poison: Poison): Promise<boolean> {
     let piece = this.#pieces.get(poison.digest);
     if (piece === undefined) {
-      piece = { poison, told: Promise.withResolvers<boolean>() };
+      piece = { poison, outcome: Promise.withResolvers<boolean>() };
       this.#pieces.set(poison.digest, piece);
     }
-    return piece.told.promise;
+    return piece.outcome.promise;
   }
 
   #run(): void {
@@ -75,12 +76,12 @@ export class PoisonBin {
         return;
       }
       this.#failures = 0;
-      for (const { poison, told } of pieces) {
+      for (const { poison, outcome } of pieces) {
         this.#pieces.delete(poison.digest);
-        told.resolve(true);
+        outcome.resolve(true);
       }
     }
-    // In the same step as the look at what is left: a piece that comes after it finds nobody running.
+    // In the same tick as the check of what is left, so that a later piece finds it not running.
     this.#isRunning = false;
   }
 
@@ -97,11 +98,11 @@ export class PoisonBin {
     );
   }
 
-  /** Whoever waits is told that it was given up. */
+  /** Gives up: those who wait get false. */
   stop(): void {
     this.#isStopped = true;
     clearTimeout(this.#timer);
-    for (const { told } of this.#pieces.values()) told.resolve(false);
+    for (const { outcome } of this.#pieces.values()) outcome.resolve(false);
     this.#pieces.clear();
   }
 }

@@ -1,18 +1,19 @@
 /**
- * One connection to a broker, from its handshake to its end. A driver for a protocol is a function that makes one.
+ * One connection to a broker, from its handshake to its end. A driver for a protocol is a function that creates one.
  *
- * Invariant: when anything of a session fails, all of it ends, and a new one is opened; nothing is mended in part.
+ * Invariant: if any part of a session fails, the whole session ends and a new one is opened. Nothing is repaired in
+ * part.
  */
 import type { Log } from "../runtime/log.ts";
 import type { Deliveries } from "./deliveries.ts";
 import type { MessageIntake } from "./message-intake.ts";
 import type { Lag, SourceCounts } from "./source.ts";
 
-/** How often a broker is asked what waits there. */
+/** How often the broker is asked for its backlog. */
 export const LAG_REFRESH_MS = 2_000;
 
 export interface SessionOptions {
-  /** A queue, or what the broker calls it: Kafka's topic. */
+  /** The name of the queue, or of Kafka's topic. */
   readonly queue: string;
   /** Kafka's consumer group. */
   readonly group: string;
@@ -27,15 +28,18 @@ export interface SessionOptions {
 
 export interface Session {
   readonly deliveries: Deliveries;
-  /** A broker that works has answered by then. */
+  /** A working broker has answered within this time. */
   readonly openTimeoutMs: number;
-  /** Undefined if the broker does not tell. */
+  /** Undefined if the broker does not report it. */
   readonly lags?: readonly Lag[];
-  /** Once, and first. Rejects with what the broker, or the way to it, said. */
+  /** Called once, before everything else. Rejects with the error of the broker or of the connection. */
   open(): Promise<void>;
-  /** Takes no more messages, and settles those in flight. It may reject, or take too long: it is closed anyway. */
+  /**
+   * Accepts no more messages, and settles those in flight. It may reject or take too long: the session is closed
+   * anyway.
+   */
   drain(): Promise<void>;
-  /** After its deliveries have ended: leaves what is not settled to the broker. Never rejects. */
+  /** Called after the deliveries have ended: leaves unsettled messages to the broker. Never rejects. */
   close(): Promise<void>;
 }
 

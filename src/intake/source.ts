@@ -1,14 +1,14 @@
 /**
- * An intake of events from elsewhere than HTTP, such as a broker's queue.
+ * A source of events other than HTTP, such as a broker's queue.
  *
- * Invariant: what it takes is given back to where it came from, or told to be done, only once each of its events
- * is stored (or was before), or set aside with a reason. It needs nobody: the service runs on without it.
+ * Invariant: it acknowledges or returns a message only once each of its events is stored (now or earlier) or set aside
+ * with a reason. The service runs on if a source fails.
  */
 type SourceStatus =
-  /** Not yet, or not any more: it goes on trying by itself. */
+  /** Not connected yet or no longer; it retries by itself. */
   | "connecting"
   | "consuming"
-  /** Some or all of what it has is held, since that can't be stored now. What is held bounds what comes. */
+  /** Some or all of its messages are held, because their events cannot be stored now. That bounds what it consumes. */
   | "paused"
   | "stopped";
 
@@ -16,44 +16,44 @@ export interface SourceState {
   readonly status: SourceStatus;
   /** Why it does not consume; undefined while it does. */
   readonly reason: string | undefined;
-  /** Messages that came and are not settled. */
+  /** Messages that have arrived and are not settled. */
   readonly underWay: number;
   readonly counts: SourceCounts;
-  /** Undefined if the broker does not tell. */
+  /** Undefined if the broker does not report it. */
   readonly lags?: readonly Lag[];
 }
 
-/** Of a partition that this process consumes, or of the queue that all consume. */
+/** The backlog of a partition that this process consumes, or of the queue that all consume. */
 export interface Lag {
   readonly partition?: number;
-  /** Messages that wait in the broker: in a partition, those that are not committed as consumed. */
+  /** Messages waiting in the broker. In a partition: those above the committed offset. */
   readonly lag: number;
 }
 
-/** Of messages, since this process started. */
+/** Counts of messages since this process started. */
 export interface SourceCounts {
   received: number;
-  /** Of the received: the sender says that they may have come before. */
+  /** Received messages that the sender marks as possible repetitions. */
   redelivered: number;
-  /** All that can be counted of it is stored, and what can't be is set aside. */
+  /** Every event of the message is stored or set aside. */
   acknowledged: number;
-  /** Nothing of it can be counted: all of it is set aside. */
+  /** No event of the message could be counted: all of it is set aside. */
   rejected: number;
-  /** Connections that were lost, or could not be had. */
+  /** Connections that were lost or could not be opened. */
   failures: number;
 }
 
 export interface Source {
-  /** In metrics, in log lines, and as what a piece of poison came from. */
+  /** The name in metrics and log lines, and the origin of its poison. */
   readonly name: string;
-  /** Where it takes events from, for the start-up lines: never with a password. */
+  /** Where events come from, for the lines printed at start: never with a password. */
   readonly description: string;
   readonly state: SourceState;
-  /** Begins, and goes on by itself whatever happens. */
+  /** Starts, and then retries by itself whatever happens. */
   start(): void;
   /**
-   * Takes no more, settles what is under way and leaves the rest where it came from. Ends within some seconds,
-   * and never throws. To be called while the pipeline still takes events.
+   * Accepts no more messages, settles those in flight and leaves the rest to the broker. Takes at most a few seconds,
+   * and never throws. Must be called while the pipeline still accepts events.
    */
   stop(): Promise<void>;
 }

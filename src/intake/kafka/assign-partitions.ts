@@ -1,8 +1,8 @@
 /**
  * Divides partitions among the members of a group, for the member that leads it.
  *
- * Invariant: each partition of a topic goes to one member that subscribes to that topic. The client's own way knows
- * only the leader's topic: an instance on another one, in the same group, would get nothing.
+ * Invariant: each partition of a topic goes to one member that subscribes to that topic. The client's own assigner
+ * knows only the leader's topic, and would give nothing to an instance on another topic in the same group.
  */
 import type { GroupPartitionsAssigner } from "@platformatic/kafka";
 

@@ -1,7 +1,7 @@
 /**
- * Unpacks what producers have compressed, in each way that Kafka knows.
+ * Decompresses batches in each format that Kafka knows.
  *
- * Invariant: no more bytes than the bound come out of a batch of records, whoever made it.
+ * Invariant: a batch of records never expands beyond the bound, whoever made it.
  */
 import { promisify } from "node:util";
 import { gunzip, zstdDecompress } from "node:zlib";
@@ -9,13 +9,13 @@ import { areWholeZstdFrames } from "../../protocol/body/zstd-frames.ts";
 import { unpackLz4Frames } from "./lz4.ts";
 import { unpackSnappy } from "./snappy.ts";
 
-/** A batch is 1 MB large by default, and text shrinks to a tenth. */
+/** A batch has 1 MB by default, and text shrinks to a tenth. */
 const UNPACKED_MAX_BYTES = 64 * 1024 * 1024;
 
 const inGzip = promisify(gunzip);
 const inZstd = promisify(zstdDecompress);
 
-/** By the number that a batch says it with. Throws if it is unknown, or the data are damaged or too large. */
+/** `compression` is the number in the batch. Throws if it is unknown, or if the data are damaged or too large. */
 export async function decompress(
   compression: number,
   data: Buffer,
@@ -25,7 +25,7 @@ export async function decompress(
   if (compression === 1) return await inGzip(data, { maxOutputLength });
   if (compression === 2) return unpackSnappy(data, maxOutputLength);
   if (compression === 3) return unpackLz4Frames(data, maxOutputLength);
-  if (compression === 4 && !areWholeZstdFrames(data)) throw new RangeError("the compressed data end too early");
+  if (compression === 4 && !areWholeZstdFrames(data)) throw new RangeError("the compressed data are truncated");
   if (compression === 4) return await inZstd(data, { maxOutputLength });
   throw new Error(`compression ${compression} is unknown`);
 }

@@ -1,6 +1,6 @@
 /**
- * The fetch call of Kafka's protocol: the client's request, and a reader of our own for the answer (see
- * record-batch.ts). Only what transactions have committed is handed out.
+ * The fetch call of Kafka's protocol: the client's request, and our own reader of the answer (see record-batch.ts).
+ * Returns only what transactions have committed.
  */
 import {
   type Connection,
@@ -17,10 +17,10 @@ import { isAbortMarker, type PackedBatch, packedBatches } from "./record-batch.t
 
 export interface FetchedPartition {
   readonly partition: number;
-  /** 0, or one of the protocol's codes. */
+  /** 0, or one of the protocol's error codes. */
   readonly errorCode: number;
   readonly highWatermark: number;
-  /** In the order of offsets; a batch that is not to be read has no records, and is here for its nextOffset. */
+  /** In order of offsets. A batch that must be skipped has no records, and is listed for its nextOffset. */
   readonly batches: readonly PackedBatch[];
 }
 
@@ -36,15 +36,15 @@ export type Fetch = (
 ) => Promise<FetchedPartition[]>;
 
 const FETCH_KEY = 1;
-/** 13 is the first that names topics by their id; Kafka 3.1 has it. */
+/** 13 is the first version with topic ids, and exists since Kafka 3.1. */
 const VERSIONS = { 13: fetchV13, 14: fetchV14, 15: fetchV15, 16: fetchV16, 17: fetchV17 };
-/** The broker answers at once if there is anything. */
+/** The broker answers at once if it has any data. */
 const MAX_WAIT_MS = 500;
 const MAX_BYTES = 4 * 1024 * 1024;
 const PARTITION_MAX_BYTES = 1024 * 1024;
 const READ_COMMITTED = 1;
 
-/** Throws if the broker knows no version in common. */
+/** Throws if the broker has no version in common. */
 export function fetchOf(apis: readonly { name: string; minVersion: number; maxVersion: number }[]): Fetch {
   const { minVersion = 0, maxVersion = 0 } = apis.find(({ name }) => name === "Fetch") ?? {};
   const version = Object.keys(VERSIONS)
@@ -52,7 +52,7 @@ export function fetchOf(apis: readonly { name: string; minVersion: number; maxVe
     .findLast((known) => known >= minVersion && known <= maxVersion);
   if (version === undefined)
     throw new Error(
-      `the broker takes versions ${minVersion} to ${maxVersion} of Fetch: Kafka 3.1 is the oldest that works`,
+      `the broker supports versions ${minVersion} to ${maxVersion} of Fetch: Kafka 3.1 is the oldest that works`,
     );
   const { createRequest } = VERSIONS[version as keyof typeof VERSIONS];
   const parse = (_correlationId: number, _key: number, _version: number, reader: Reader) =>
@@ -77,11 +77,11 @@ function readFetched(bytes: Buffer): FetchedPartition[] {
   const cursor = new ByteCursor(bytes);
   cursor.skip(4);
   const errorCode = cursor.int16();
-  if (errorCode !== 0) throw new FetchError(`the broker refused to be read, with error ${errorCode}`);
+  if (errorCode !== 0) throw new FetchError(`the broker refused the fetch, with error ${errorCode}`);
   cursor.skip(4);
   const fetched: FetchedPartition[] = [];
   for (let topics = cursor.unsignedVarint() - 1; topics > 0; topics--) {
-    // The topic's id: only one was asked for.
+    // The topic's id: only one was requested.
     cursor.skip(16);
     for (let left = cursor.unsignedVarint() - 1; left > 0; left--) fetched.push(readPartition(cursor));
     cursor.skipTaggedFields();
@@ -111,7 +111,7 @@ function readPartition(cursor: ByteCursor): FetchedPartition {
   return { partition, errorCode, highWatermark, batches };
 }
 
-/** As the protocol has it: a producer's transaction is aborted from its first offset up to its marker. */
+/** By the protocol, a producer's transaction is aborted from its first offset up to its marker. */
 function withoutAborted(batches: readonly PackedBatch[], aborted: readonly AbortedTransaction[]): PackedBatch[] {
   const waiting = aborted.toSorted((a, b) => a.firstOffset - b.firstOffset);
   const aborting = new Set<number>();

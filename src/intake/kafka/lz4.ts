@@ -1,4 +1,4 @@
-/** Unpacks LZ4 frames (lz4_Frame_format.md). Checksums are not looked at: TCP has its own, and so has a batch. */
+/** Unpacks LZ4 frames (lz4_Frame_format.md). Checksums are ignored, because TCP and the batch have their own. */
 import { UnpackedBytes } from "./unpacked-bytes.ts";
 
 const MAGIC = 0x184d2204;
@@ -8,10 +8,10 @@ const HAS_CONTENT_CHECKSUM = 0x04;
 const HAS_DICTIONARY = 0x01;
 const IS_STORED = 0x8000_0000;
 const SHORTEST_MATCH = 4;
-/** A length that does not fit into four bits goes on in the bytes behind. */
+/** A length that does not fit into four bits continues in the following bytes. */
 const LONG = 15;
 
-/** Throws RangeError if the data are damaged, or more than `maxBytes` come out. */
+/** Throws RangeError if the data are damaged or expand beyond `maxBytes`. */
 export function unpackLz4Frames(data: Buffer, maxBytes: number): Buffer {
   const out = new UnpackedBytes(maxBytes);
   for (let at = 0; at < data.length; ) at = unpackFrame(data, at, out);
@@ -19,9 +19,9 @@ export function unpackLz4Frames(data: Buffer, maxBytes: number): Buffer {
 }
 
 function unpackFrame(data: Buffer, start: number, out: UnpackedBytes): number {
-  if (data.readUInt32LE(start) !== MAGIC) throw new RangeError("it is no LZ4 frame");
+  if (data.readUInt32LE(start) !== MAGIC) throw new RangeError("not an LZ4 frame");
   const flags = data.readUInt8(start + 4);
-  if ((flags & HAS_DICTIONARY) !== 0) throw new RangeError("its dictionary is not known");
+  if ((flags & HAS_DICTIONARY) !== 0) throw new RangeError("LZ4 dictionaries are not supported");
   let at = start + 7 + ((flags & HAS_CONTENT_SIZE) === 0 ? 0 : 8);
   for (;;) {
     const size = data.readUInt32LE(at);
@@ -29,7 +29,7 @@ function unpackFrame(data: Buffer, start: number, out: UnpackedBytes): number {
     if (size === 0) return at + ((flags & HAS_CONTENT_CHECKSUM) === 0 ? 0 : 4);
     const isStored = size >= IS_STORED;
     const end = at + (isStored ? size - IS_STORED : size);
-    if (end > data.length) throw new RangeError("the compressed data end too early");
+    if (end > data.length) throw new RangeError("the compressed data are truncated");
     if (isStored) out.add(data, at, end);
     else unpackBlock(data, at, end, out);
     at = end + ((flags & HAS_BLOCK_CHECKSUMS) === 0 ? 0 : 4);
@@ -52,7 +52,7 @@ function unpackBlock(data: Buffer, start: number, end: number, out: UnpackedByte
     if (literals === LONG) literals += moreLength();
     out.add(data, at, at + literals);
     at += literals;
-    // The last sequence of a block is literals alone.
+    // The last sequence of a block has only literals.
     if (at >= end) return;
     const distance = data.readUInt16LE(at);
     at += 2;

@@ -1,26 +1,26 @@
 /**
- * Unpacks Snappy (its format_description.txt): plain, as librdkafka and Go's clients send it, or in the frames of
- * snappy-java, which Java's client puts around it.
+ * Unpacks Snappy (its format_description.txt): raw, as librdkafka and Go's clients send it, or in snappy-java's frames,
+ * as Java's client sends it.
  */
 import { UnpackedBytes } from "./unpacked-bytes.ts";
 
 const JAVA_MAGIC = Buffer.from([0x82, 0x53, 0x4e, 0x41, 0x50, 0x50, 0x59, 0x00]);
-/** The magic, and two versions. */
+/** The magic and two versions. */
 const JAVA_HEADER_BYTES = 16;
 /** Element types, in the two low bits of a tag. */
 const LITERAL = 0;
 const COPY_SHORT = 1;
 const COPY_2 = 2;
-/** Literals of up to this length have it in their tag. */
+/** The tag holds the length of literals up to this one. */
 const LITERAL_IN_TAG = 60;
 
-/** Throws RangeError if the data are damaged, or more than `maxBytes` come out. */
+/** Throws RangeError if the data are damaged or expand beyond `maxBytes`. */
 export function unpackSnappy(data: Buffer, maxBytes: number): Buffer {
   if (!data.subarray(0, JAVA_MAGIC.length).equals(JAVA_MAGIC)) return unpackBlock(data, maxBytes);
   const out = new UnpackedBytes(maxBytes);
   for (let at = JAVA_HEADER_BYTES; at < data.length; ) {
     const end = at + 4 + data.readUInt32BE(at);
-    if (end > data.length) throw new RangeError("the compressed data end too early");
+    if (end > data.length) throw new RangeError("the compressed data are truncated");
     const block = unpackBlock(data.subarray(at + 4, end), maxBytes);
     out.add(block, 0, block.length);
     at = end;
@@ -28,7 +28,7 @@ export function unpackSnappy(data: Buffer, maxBytes: number): Buffer {
   return out.bytes;
 }
 
-/** References reach back within a block only. */
+/** References reach back only within a block. */
 function unpackBlock(data: Buffer, maxBytes: number): Buffer {
   let at = 0;
   let size = 0;
@@ -59,6 +59,6 @@ function unpackBlock(data: Buffer, maxBytes: number): Buffer {
       at += offsetBytes;
     }
   }
-  if (out.bytes.length !== size) throw new RangeError(`${out.bytes.length} bytes, of ${size} that it says`);
+  if (out.bytes.length !== size) throw new RangeError(`${out.bytes.length} bytes instead of the declared ${size}`);
   return out.bytes;
 }

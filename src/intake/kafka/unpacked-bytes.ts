@@ -1,4 +1,6 @@
-/** What comes out of a decompression: bytes, and repetitions of earlier ones. Throws RangeError above its bound. */
+/**
+ * The growing output of a decompression: new bytes, and repetitions of earlier ones. Throws RangeError above its bound.
+ */
 
 const FIRST_BYTES = 65_536;
 
@@ -7,28 +9,28 @@ export class UnpackedBytes {
   #bytes: Buffer;
   #length = 0;
 
-  /** `expectedBytes`: from the data, so it may be wrong. */
+  /** `expectedBytes` comes from the data, so it may be wrong. */
   constructor(maxBytes: number, expectedBytes = FIRST_BYTES) {
     this.#maxBytes = maxBytes;
     this.#bytes = Buffer.allocUnsafe(Math.min(expectedBytes, maxBytes));
   }
 
-  /** All so far. */
+  /** Everything so far. */
   get bytes(): Buffer {
     return this.#bytes.subarray(0, this.#length);
   }
 
   add(source: Buffer, from: number, to: number): void {
-    if (from > to || to > source.length) throw new RangeError("the compressed data end too early");
+    if (from > to || to > source.length) throw new RangeError("the compressed data are truncated");
     this.#makeRoom(to - from);
     source.copy(this.#bytes, this.#length, from, to);
     this.#length += to - from;
   }
 
-  /** What began `distance` bytes ago; it may reach into itself. */
+  /** Repeats the bytes that began `distance` bytes ago, possibly including some that it adds itself. */
   repeat(distance: number, length: number): void {
     const from = this.#length - distance;
-    if (distance < 1 || from < 0) throw new RangeError("the compressed data refer to what is not there");
+    if (distance < 1 || from < 0) throw new RangeError("the compressed data refer to bytes before their start");
     this.#makeRoom(length);
     const bytes = this.#bytes;
     if (distance >= length) bytes.copyWithin(this.#length, from, from + length);

@@ -1,34 +1,34 @@
 /**
- * Which deliveries of a channel are settled, and how to say so with the fewest words: one acknowledgement stands
- * for all up to a tag, as far as no delivery before it is open, and the others are named one by one.
+ * Tracks the settled deliveries of a channel, and how to acknowledge them with the fewest frames: one acknowledgement
+ * covers all deliveries up to a tag, as long as none before it is open; the others are acknowledged one by one.
  *
- * Invariant: tags count up from 1 without gaps, as a channel's do, and each is named, or stood for, once.
+ * Invariant: tags count up from 1 without gaps, as a channel's do, and each is acknowledged once.
  */
 interface DueAcks {
-  /** All up to this one; undefined if there is nothing new below the first open delivery. */
+  /** Covers all deliveries up to this tag; undefined if there is nothing new below the first open one. */
   readonly upTo: number | undefined;
   readonly single: readonly number[];
 }
 
 export class AckWindow {
-  /** The first that is open. */
+  /** The first open tag. */
   #firstOpen = 1;
-  /** Above that. */
+  /** Settled tags above #firstOpen. */
   readonly #settled = new Set<number>();
   #due: number[] = [];
 
-  /** It is to be acknowledged. */
+  /** The delivery must be acknowledged. */
   settle(tag: number): void {
     this.#settled.add(tag);
     this.#due.push(tag);
   }
 
-  /** It is settled, and the other side has been told in another way. */
+  /** The delivery is settled, and the broker knows already. */
   settleTold(tag: number): void {
     this.#settled.add(tag);
   }
 
-  /** What has to be said now. */
+  /** The acknowledgements to send now. */
   take(): DueAcks {
     while (this.#settled.delete(this.#firstOpen)) this.#firstOpen += 1;
     const due = this.#due;

@@ -1,12 +1,11 @@
 /**
- * A connection to the one server that holds a data set now: the server that is named, the master of the data set's
- * slot in a cluster, or the master that Sentinels name.
+ * A connection to the one server that holds a data set now: the given server, the cluster's master for the data set's
+ * slot, or the master that the Sentinels name.
  *
- * Invariant: it stays with that server, and repeats nothing. node-redis' own clients for a cluster and for Sentinel
- * send a command again, by themselves, to the server that has taken another one's place; but that may lack what was
- * acknowledged, and nothing may be read from it before somebody has looked (see RedisLink). So the cluster client is
- * used for what it knows of the cluster, and Sentinels are asked as their protocol has it. Once the server is gone, or
- * says that it is not the one, whoever uses the connection makes another.
+ * Invariant: it stays with that server and never repeats a command. node-redis' own cluster and Sentinel clients resend
+ * commands to a server that has taken over. That server may lack acknowledged data, so RedisLink must compare it before
+ * anything is read. Therefore the cluster client is used only to discover the cluster, and Sentinels are asked
+ * directly. When the server is gone or says that it is no longer the right one, the owner opens another connection.
  */
 import { createClient, createCluster, ErrorReply } from "redis";
 import { withDeadline } from "../../runtime/deadline.ts";
@@ -27,12 +26,12 @@ export type RedisClient = ReturnType<typeof clientTo>;
 
 interface RedisConnectionOptions {
   readonly place: RedisPlace;
-  /** Certificates (PEM) that the server's is signed by; undefined: those that the runtime knows. */
+  /** Certificates (PEM) of the authority that signed the server's; undefined: those that the runtime trusts. */
   readonly ca?: string | undefined;
-  /** A key, or what all keys begin with: in a cluster, all of them are in the slot of this. */
+  /** A key, or the common prefix of all keys. In a cluster all of them are in the slot of this key. */
   readonly slotKey: string;
   readonly timeoutMs: number;
-  /** Called when it was open and is lost; more than once, maybe. */
+  /** Called, possibly more than once, when an open connection is lost. */
   readonly onLost: (error: unknown) => void;
 }
 
@@ -41,8 +40,8 @@ export interface RedisInfo {
   readonly sections: readonly string[];
 }
 
-// RESP3 would bring push messages and maintenance notifications that nobody here listens to.
-// Its deadline for each command would be a timer and a listener each: RedisLink has one for all of them.
+// RESP3 would add push messages and maintenance notifications that nothing here needs. The client's own deadline would
+// cost a timer and a listener per command: RedisLink has one for all of them.
 const COMMANDS = { disableOfflineQueue: true, commandOptions: { timeout: 0 } };
 const COMMON = { RESP: 2, ...COMMANDS } as const;
 const REPLICA = /^slave\d+:ip=([^,]+),port=(\d+),state=online/gm;
@@ -50,7 +49,7 @@ const REPLICA = /^slave\d+:ip=([^,]+),port=(\d+),state=online/gm;
 export class RedisConnection {
   readonly #options: RedisConnectionOptions;
   readonly #parts: { destroy(): unknown }[] = [];
-  /** Undefined before it is open, and once it is destroyed. */
+  /** Undefined before it is open and after it is destroyed. */
   client: RedisClient | undefined;
   #clusterNodes: readonly RedisNode[] = [];
   #isDestroyed = false;
@@ -59,12 +58,12 @@ export class RedisConnection {
     this.#options = options;
   }
 
-  /** The nodes of the cluster that it found; none if it is no cluster. */
+  /** The nodes of the cluster it found; empty if there is no cluster. */
   get clusterNodes(): readonly RedisNode[] {
     return this.#clusterNodes;
   }
 
-  /** `moreNodes`: of a cluster, beside those that are named. */
+  /** `moreNodes` are nodes of the cluster that the place does not name. */
   async open(moreNodes: readonly RedisNode[]): Promise<void> {
     const { place, onLost } = this.#options;
     const client = await this.#opened(place, moreNodes);
@@ -80,9 +79,9 @@ export class RedisConnection {
 
   async #openServer(place: RedisServerPlace, moreNodes: readonly RedisNode[]): Promise<RedisClient> {
     const cluster = clusterOf(place);
-    // It was a node of a cluster the last time: it may be gone, and the others not.
+    // It was a cluster node the last time. It may be gone while the others are still there.
     if (moreNodes.length > 0 && cluster !== undefined) return await this.#openMaster(cluster, moreNodes);
-    // The protocol of the URL decides whether there is TLS: with certificates of one's own there is.
+    // TLS is decided by the URL's protocol, or by having certificates.
     const socket = this.#socketTo(undefined, this.#options.ca !== undefined);
     const client = this.#keep(createClient({ url: place.url, ...COMMON, socket }));
     await this.#inTime(client.connect());
@@ -104,7 +103,7 @@ export class RedisConnection {
     try {
       await this.#inTime(cluster.connect(), timeoutMs * (nodes.length + 1));
     } catch (error) {
-      throw new Error(`no node of the cluster tells of it: ${[...errors, errorText(error)].join(", ")}`);
+      throw new Error(`no node describes the cluster: ${[...errors, errorText(error)].join(", ")}`);
     }
     this.#clusterNodes = [...cluster.masters, ...cluster.replicas].map(({ host, port }) => ({ host, port }));
     const client: RedisClient = await this.#inTime(cluster.getNodeClientForKey(slotKey));
@@ -112,12 +111,12 @@ export class RedisConnection {
     return client;
   }
 
-  /** It connects to nobody but who is asked about the cluster, and to the node that a client is wanted of. */
+  /** Connects only to the node it asks about the cluster, and to the node that a client is requested for. */
   #clusterAt({ login, isTls }: RedisClusterPlace, nodes: readonly RedisNode[]) {
     const { timeoutMs } = this.#options;
     return createCluster({
       RESP: 2,
-      // A node that takes connections and says nothing would never be given up otherwise.
+      // Otherwise a node that accepts connections and does not answer would be waited for without end.
       rootNodes: nodes.map(({ host, port }) => ({ socket: { host, port, socketTimeout: timeoutMs } })),
       defaults: { ...login, ...COMMANDS, socket: this.#socketTo(undefined, isTls) },
       minimizeConnections: true,
@@ -136,7 +135,7 @@ export class RedisConnection {
     throw new Error(`${hostText(master)}, which Sentinels name as the master, is a ${role}`);
   }
 
-  /** Sentinels are asked in turn: by the first that knows it. */
+  /** Asks the Sentinels in turn, until one knows the master. */
   async #masterOf({ nodes, name, sentinelLogin, isTls }: RedisSentinelPlace): Promise<RedisNode> {
     const problems: string[] = [];
     for (const node of nodes) {
@@ -156,7 +155,7 @@ export class RedisConnection {
     throw new Error(`no Sentinel names a master: ${problems.join(", ")}`);
   }
 
-  /** Of the replicas that may take its place, as far as they can be reached. */
+  /** The replicas that may take its place, as far as they can be reached. */
   async replicaInfos(sections: readonly string[]): Promise<readonly RedisInfo[]> {
     const { place } = this.#options;
     const replication = await this.#inTime(this.client!.info("replication"));
@@ -186,15 +185,15 @@ export class RedisConnection {
   }
 
   #inTime<T>(step: Promise<T>, timeoutMs = this.#options.timeoutMs): Promise<T> {
-    // It goes on after its time, and may fail with nobody to listen.
+    // It continues after the deadline, and may then fail with no one listening.
     step.catch(() => {});
     const late = () => new Error(`no answer to the handshake within ${timeoutMs} ms`);
     return withDeadline(step, timeoutMs, late);
   }
 
-  /** It ends with this, however far it is by then. */
+  /** Destroys the part together with this connection, however far it has got. */
   #keep<P extends { destroy(): unknown; on(event: "error", listener: (error: unknown) => void): unknown }>(part: P): P {
-    // An error of a step fails that; and an event without a listener would be thrown.
+    // A failed step rejects by itself, and an error event without a listener would be thrown.
     part.on("error", () => {});
     if (this.#isDestroyed) throw new Error("closed while it connected");
     this.#parts.push(part);
@@ -205,7 +204,7 @@ export class RedisConnection {
     this.#isDestroyed = true;
     this.client = undefined;
     for (const part of this.#parts.splice(0)) {
-      // It throws on a client that is closed already: that is what was wanted.
+      // It throws if the client is closed already, which is fine.
       try {
         part.destroy();
       } catch {}
@@ -225,18 +224,18 @@ async function isClusterNode(client: RedisClient): Promise<boolean> {
   try {
     return (await client.info("cluster")).includes("cluster_enabled:1");
   } catch (error) {
-    // Who may not ask is told so where it matters.
+    // A user without the right to ask gets a clear error where it matters.
     if (error instanceof ErrorReply) return false;
     throw error;
   }
 }
 
-/** Throws what the node says if the slot is not its own, or the cluster is down. */
+/** Throws the node's own error if the slot is not its own or the cluster is down. */
 async function servesSlot(client: RedisClient, key: string): Promise<void> {
   try {
     await client.exists(key);
   } catch (error) {
-    // The slot is being moved: this key is asked for elsewhere, as there is no such key here. It serves those it has.
+    // ASK: the slot is being moved, and this key is not here. The node still serves the keys that it has.
     if (!(error instanceof ErrorReply && error.message.startsWith("ASK "))) throw error;
   }
 }

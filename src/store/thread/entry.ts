@@ -1,4 +1,4 @@
-/** The thread that proxy.ts starts: a cold store that answers each message with another. */
+/** The thread that proxy.ts starts: runs a cold store and answers each call with a message. */
 import { workerData } from "node:worker_threads";
 import { errorText } from "../../runtime/error-text.ts";
 import { WriterSealedError } from "../cold.ts";

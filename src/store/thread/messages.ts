@@ -20,14 +20,14 @@ export type Answer =
   | { readonly number: number; readonly result: unknown }
   | { readonly number: number; readonly error: string; readonly isSealed: boolean };
 
-/** `unpack` gets what `pack` made, and answers an equal of what that was given. */
+/** `unpack` turns the output of `pack` into an equal of its input. */
 interface Packing<T> {
   pack(value: T): unknown;
   unpack(packed: unknown): T;
 }
 
 interface MethodPacking<Args, Result> {
-  /** For error messages; default: the method's name. */
+  /** Describes the call in error messages; the default is the method's name. */
   what?(args: Args): string;
   readonly args?: Packing<Args>;
   readonly result?: Packing<Result>;
@@ -38,7 +38,7 @@ type PackingOf<Method extends ColdMethod> = MethodPacking<
   Awaited<ReturnType<ColdStore[Method]>>
 >;
 
-/** As text: one string to copy instead of several for each event. */
+/** A batch as text: copying one string is cheaper than copying several for each event. */
 interface BatchText {
   readonly seq: number;
   readonly body: string;

@@ -1,8 +1,8 @@
 /**
- * A cold store in a thread of its own, so that a flush does not block the event loop that takes requests: 10,000 events
- * take that thread 20 to 40 ms, in SQLite as in statements for MySQL.
+ * Runs a cold store in its own thread, so that a flush does not block the event loop that serves requests. 10,000
+ * events keep that thread busy for 20 to 40 ms, for SQLite as for MySQL.
  *
- * Invariant: a thread that ends leaves no call without an answer, and the next call starts another thread.
+ * Invariant: a thread that ends leaves no call unanswered, and the next call starts another thread.
  */
 import { withDeadline } from "../../runtime/deadline.ts";
 import { type ColdStore, ColdUnavailableError, WriterSealedError } from "../cold.ts";
@@ -13,15 +13,15 @@ import { type Answer, type Call, type ColdMethod, packingOf } from "./messages.t
 const ENTRY = import.meta.dir.startsWith("/$bunfs/")
   ? "./store/thread/entry.ts"
   : new URL("./entry.ts", import.meta.url).href;
-/** More than the stores themselves take to close. */
+/** Longer than the stores themselves take to close. */
 const CLOSE_GRACE_MS = 3_000;
 
-/** Their visitors run in this thread: to send the rows here would cost more than to read them here. */
+/** Their visitors run in this thread, and sending the rows here would cost more than reading them here. */
 const METHODS_HERE: ReadonlySet<PropertyKey> = new Set<ColdMethod>(["readRange", "readUsers"]);
 
 type AnyMethod = (...args: unknown[]) => Promise<unknown>;
 
-/** `here`: the store of `place` in this thread. `entry`: the other thread's code. */
+/** `here` is the store of `place` in this thread. `entry` is the other thread's code. */
 export function coldStoreInThread(place: ColdPlace, here: ColdStore, entry = ENTRY): ColdStore {
   const thread = new StoreThread(place, entry, here.description);
   const readHere = (method: AnyMethod) => {
@@ -84,7 +84,7 @@ class StoreThread {
   async close(): Promise<void> {
     if (this.#thread !== undefined) {
       const closed = this.call("close", []);
-      await withDeadline(closed, CLOSE_GRACE_MS, () => new Error("it does not end")).catch(() => {});
+      await withDeadline(closed, CLOSE_GRACE_MS, () => new Error("it does not close")).catch(() => {});
     }
     this.#isClosed = true;
     this.#end("it was closed");

@@ -173,8 +173,8 @@ describe("who waits", () => {
     hold.eased();
     expect(hold.reason).toBeUndefined();
     expect(log.entries.map(({ message }) => message)).toEqual([
-      "messages are held until events are taken",
-      "messages go on again",
+      "messages are held until events are accepted",
+      "messages are no longer held",
     ]);
   });
 

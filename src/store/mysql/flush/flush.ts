@@ -1,9 +1,9 @@
 /**
  * Flushes into MySQL.
  *
- * Invariant: a flush is one transaction, which begins by locking the writer's row. Another flush of the same writer (a
- * retry after a lost answer, an adopter of its journal) waits there until the outcome of the first is settled, and then
- * sees it in the watermark.
+ * Invariant: a flush is one transaction that begins by locking the writer's row. Another flush of the same writer (a
+ * retry after a lost answer, or an adopter of its journal) waits there until the first one is settled, and then sees
+ * its watermark.
  */
 import { countEvents, type JournaledBatch } from "../../../domain/batch.ts";
 import { type FlushStore, flushName, WriterSealedError } from "../../cold.ts";
@@ -28,14 +28,14 @@ import {
   writersOf,
 } from "./writers.ts";
 
-/** The text of one INSERT is built without a pause: 1,000 rows take about 1 ms. */
+/** An INSERT's text is built without yielding: 1,000 rows take about 1 ms. */
 const DEFAULT_ROWS_PER_INSERT = 1_000;
 
 const SEAL = "UPDATE writers SET sealed = 1, seq = IF(events = 0, GREATEST(seq, ?), seq) WHERE id = ?";
 
 export interface FlushPieces {
   readonly rowsPerInsert?: number | undefined;
-  /** How many parts an hour has at most before a flush folds them. */
+  /** How many parts an hour may have before a flush folds them. */
   readonly partsPerHour?: number | undefined;
 }
 
@@ -52,7 +52,7 @@ export function flushRole(
       const flushed = await database.flush(flushName(writer, batches), store, named, batches, rowsPerInsert);
       unfoldedOf[flushed.shard] ??= new UnfoldedHours(partsPerHour);
       const hours = unfoldedOf[flushed.shard]!.append(flushed.additions);
-      // If it fails, they have some parts more until the next time.
+      // If it fails, these hours have a few more parts until the next time.
       if (hours.length > 0) await database.flush("fold hours", foldHours, flushed.shard, hours).catch(() => {});
       void partitions.maintain();
       return flushed.stored;
@@ -88,10 +88,10 @@ async function createInEpoch(session: MysqlSession, writer: NamedWriter) {
 }
 
 interface Flushed {
-  /** The writer's. */
+  /** The writer's shard. */
   readonly shard: number;
   readonly additions: readonly HourAddition[];
-  /** Events. */
+  /** Number of events. */
   readonly stored: number;
 }
 

@@ -1,21 +1,24 @@
-/** The table `flushed_ids` in MySQL: the ids of a flush, compressed, in pieces that any server takes in a statement. */
+/**
+ * The table `flushed_ids` in MySQL: the compressed ids of each flush, in pieces that fit into a statement of any
+ * server.
+ */
 import type { JournaledBatch } from "../../../domain/batch.ts";
 import type { IdPage, IdRowKey, IdStore, StoredIds } from "../../cold.ts";
 import type { MysqlDatabase } from "../connection/database.ts";
 import type { MysqlSession } from "../connection/sql-session.ts";
 
-/** In one page: some 2 MB of text. A row has fewer. */
+/** About 2 MB of text. A row has fewer ids. */
 const IDS_PER_PAGE = 20_000;
 const ROWS_PER_PAGE = 500;
-/** Of up to 150 KB each. */
+/** Each has up to 150 KB. */
 const ROWS_PER_DELETE = 200;
 
-/** It never runs backwards, so that what is flushed later is not taken for what was flushed before. */
+/** Never runs backwards, so that a later flush cannot look earlier than a former one. */
 const TIME = `GREATEST(CAST(UNIX_TIMESTAMP(CURRENT_TIMESTAMP(3)) * 1000 AS UNSIGNED),
   COALESCE((SELECT MAX(flushed_at) FROM flushed_ids), 0))`;
 const INSERT =
   "INSERT INTO flushed_ids (flushed_at, writer, seq, piece, shard, id_count, ids) VALUES (?, ?, ?, ?, ?, ?, ?)";
-/** flushed_at twice: a comparison of rows is no range of the primary key. */
+/** Repeats flushed_at because MySQL cannot use a row comparison as a range of the primary key. */
 const FROM = `FROM flushed_ids WHERE shard = ? AND flushed_at BETWEEN ? AND ?
   AND (flushed_at, writer, seq, piece) < (?, ?, ?, ?)
   ORDER BY flushed_at DESC, writer DESC, seq DESC, piece DESC LIMIT ?`;
@@ -52,7 +55,7 @@ async function forget(session: MysqlSession, beforeMs: number): Promise<boolean>
   return deleted === ROWS_PER_DELETE;
 }
 
-/** Within the transaction of a flush. */
+/** Must run within the transaction of the flush. */
 export async function insertIds(
   session: MysqlSession,
   { writer, seq, shard }: FlushedBy,
@@ -91,7 +94,7 @@ async function readPage(session: MysqlSession, shard: number, sinceMs: number, b
   };
 }
 
-/** At least one. */
+/** How many of these rows one page takes: at least one. */
 function rowsOfPage(keys: readonly KeyRow[]): number {
   let ids = 0;
   const end = keys.findIndex(({ id_count }) => {
@@ -101,7 +104,9 @@ function rowsOfPage(keys: readonly KeyRow[]): number {
   return end === -1 ? keys.length : Math.max(1, end);
 }
 
-/** A character takes 3 bytes at most, which do not compress at worst, and a statement has 2 digits for each byte. */
+/**
+ * A character takes at most 3 bytes, which in the worst case do not compress, and a statement has 2 digits per byte.
+ */
 const PIECE_MAX_CHARS = 150_000;
 
 interface IdPiece {
@@ -111,7 +116,7 @@ interface IdPiece {
 
 type IdsOfStream = [stream: string, ids: string[]];
 
-/** JSON: [[stream, [id, …]], …]. */
+/** The body is JSON: [[stream, [id, …]], …]. */
 function* idPieces(batches: readonly JournaledBatch[]): Generator<IdPiece> {
   let [streams, idCount, chars] = [[] as IdsOfStream[], 0, 0];
   for (const { groups } of batches) {

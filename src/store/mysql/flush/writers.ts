@@ -1,15 +1,15 @@
 /**
- * The tables `writers`, `shards` and `epochs` in MySQL. A writer, and so its rows, belong to a shard.
+ * The tables `writers`, `shards` and `epochs` in MySQL. A writer, and so its rows, belongs to one shard.
  *
- * Invariant: a writer that has no row yet gets one only while its epoch's row is locked. So whoever begins the next
- * epoch has either sealed it, or made it find out that its own has ended.
+ * Invariant: a writer gets its row only while its epoch's row is locked. So the transaction that begins the next epoch
+ * either seals the writer, or makes it find that its own epoch has ended.
  */
 import type { RowKey } from "../../cold.ts";
 import type { MysqlSession } from "../connection/sql-session.ts";
 
 export interface NamedWriter {
   readonly name: string;
-  /** Both for a new writer: an existing one keeps its own. */
+  /** Shard and epoch apply to a new writer only; an existing one keeps its own. */
   readonly shard: number;
   readonly epoch?: number | undefined;
 }
@@ -21,7 +21,7 @@ interface WriterRow {
   readonly shard: number;
 }
 
-/** The writer by its id in the database. */
+/** Refers to a writer by its id in the database. */
 type OfWriter = Pick<RowKey, "writer">;
 
 export async function lockWriter(session: MysqlSession, writer: string): Promise<WriterRow | undefined> {
@@ -34,8 +34,8 @@ export async function lockOrCreateWriter(session: MysqlSession, writer: NamedWri
 }
 
 /**
- * Only for a writer that has no row yet: on one that has, the upsert would use up an id at every flush. If another
- * flush creates the same row, this waits for it, and then reads what it left.
+ * Only for writers without a row: for others the upsert would use up an id at every flush. If another flush creates the
+ * same row, this waits for it and reads the result.
  */
 export async function createWriter(session: MysqlSession, writer: NamedWriter): Promise<WriterRow> {
   const { name, shard, epoch = 0 } = writer;
@@ -55,7 +55,7 @@ export async function readShardCount(session: MysqlSession): Promise<number | un
   return found?.count;
 }
 
-/** Answers the number that holds: of several first callers at once, all get the same. */
+/** Returns the number that holds: concurrent first callers all get the same. */
 export async function fixShardCount(session: MysqlSession, count: number): Promise<number> {
   const found = await readShardCount(session);
   if (found !== undefined) return found;
@@ -65,7 +65,7 @@ export async function fixShardCount(session: MysqlSession, count: number): Promi
   return fixed;
 }
 
-/** By writer. Everything that is committed is of batches up to these. */
+/** By writer id. All committed rows belong to batches up to these. */
 export async function readWatermarks(session: MysqlSession, shard: number): Promise<Map<number, number>> {
   const query = "SELECT id, seq FROM writers WHERE shard = ?";
   const rows = await session.rows<Pick<WriterRow, "id" | "seq">>(query, [shard]);
@@ -73,8 +73,8 @@ export async function readWatermarks(session: MysqlSession, shard: number): Prom
 }
 
 /**
- * Answers a function from one of these rows to its shard: its writer's, which never changes, so that no lock is needed.
- * Rows of unknown writers belong to shard 0.
+ * Returns a function from a row to the shard of its writer. A writer's shard never changes, so no lock is needed. Rows
+ * of unknown writers belong to shard 0.
  */
 export async function shardsOf(session: MysqlSession, rows: readonly OfWriter[]): Promise<(row: OfWriter) => number> {
   if (rows.length === 0) return () => 0;
@@ -95,7 +95,7 @@ export async function readEpoch(session: MysqlSession, shard: number): Promise<n
   return (await session.rows<EpochRow>(READ_EPOCH, [shard]))[0]?.epoch ?? 0;
 }
 
-/** Within a transaction: until its end no other epoch begins. */
+/** Must run within a transaction: no other epoch begins before it ends. */
 export async function isOfEpoch(session: MysqlSession, shard: number, epoch: number): Promise<boolean> {
   const [row] = await session.rows<EpochRow>(`${READ_EPOCH} LOCK IN SHARE MODE`, [shard]);
   return (row?.epoch ?? 0) === epoch;
@@ -109,7 +109,7 @@ export async function beginEpoch(session: MysqlSession, shard: number, from: num
     await session.run("ROLLBACK");
     return false;
   }
-  // Without a lock on those of other shards, whose flushes would be waited for.
+  // Locking the writers of other shards would wait for their flushes.
   const query = "SELECT id FROM writers WHERE shard = ? AND sealed = 0";
   const open = await session.rows<{ id: number }>(query, [shard]);
   for (const { id } of open) await session.run("UPDATE writers SET sealed = 1 WHERE id = ?", [id]);
@@ -118,7 +118,7 @@ export async function beginEpoch(session: MysqlSession, shard: number, from: num
   return true;
 }
 
-/** A sealed one was updated for the last time when it was sealed. */
+/** A sealed writer's last update was its sealing. */
 const OF_EPOCH = `SELECT writer, seq FROM writers WHERE shard = ? AND epoch = ? AND events > 0
   AND (sealed = 0 OR updated_at > NOW(3) - INTERVAL ? SECOND) ORDER BY id DESC LIMIT 1000`;
 

@@ -1,22 +1,22 @@
 -- Applies one batch: event ids, the writer, the journal entry, then counts and sketches.
 -- KEYS: writer, journal, meta, hours, then (counts, viewers, clickers) per group, then one key per event id.
 -- ARGV: writer name, seq, journal entry, id lifetime ms, groups in JSON (many short arguments would take longer).
---   A group: name in `hours`, hour, clicks, impressions (both of events without id), viewers, clickers, and of each
---   event with id: field in counts ('c' or 'i'), user, ordinal in the batch. Several users are one text.
+--   A group: name in `hours`, hour, clicks, impressions (both of events without id), viewers, clickers, and for each
+--   event with an id: field in counts ('c' or 'i'), user, ordinal in the batch. Several users are one text.
 -- A user is an element for PFADD that raises the user's register (8 bytes in hex), or empty if the sketch is known to
--- hold that. Groups differ in stream or hour.
--- Nothing is written before every refusal has been ruled out, since a script cannot roll back. A write that fails all
--- the same (a right was revoked, the server is full) leaves nothing if it precedes the journal entry. One that comes
--- after that (a key was damaged) leaves a batch that is stored, and hours that lack it: the data set is set up anew.
--- Every key is named: while the slot is moved it begins only where all of them are (or else not at all), and no key
--- that is there then can go before its end, but for `meta`, which it drops itself and then looks for no more than once
--- (and an id whose 24 hours end in the microseconds between that look and its start).
+-- have it. Groups differ in stream or hour.
+-- A script cannot roll back, so nothing is written before every refusal has been ruled out. If a write fails all the
+-- same (a right was revoked, the server is full), nothing is left if it precedes the journal entry. If it follows the
+-- entry (a key was damaged), the batch is stored but its hours lack it, and the data set must be initialized again.
+-- Every key is named, so while the slot is moved the script starts only where all of them are. A key that is there
+-- cannot go before the script ends, except `meta`, which the script drops itself and reads no more than once afterwards
+-- (and an id whose 24 hours end in the microseconds between that check and the start).
 local writerKey, journalKey, metaKey, hoursKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local seq = tonumber(ARGV[2])
 
 local state = redis.call('HMGET', writerKey, 'last', 'fenced', 'events')
 local last = tonumber(state[1] or -1)
--- Acknowledged batches, or the writer itself, are gone: what is held here is no longer complete.
+-- Acknowledged batches, or the writer itself, are gone: this data set is no longer complete.
 if seq > last + 1 then redis.call('DEL', metaKey) end
 if not state[1] then return {'unknown'} end
 if state[2] then return {'fenced'} end
@@ -29,7 +29,7 @@ if not freshFrom then return {'uninitialized'} end
 
 local groups = cjson.decode(ARGV[5])
 
--- First pass: which hours are not here, and may not be assumed to be empty?
+-- First pass: which hours are not held here, and may not be assumed to be empty?
 local held, absent = {}, {}
 for g, group in ipairs(groups) do
   local counts = redis.call('HMGET', KEYS[2 + 3 * g], 'c', 'i')
@@ -38,7 +38,7 @@ for g, group in ipairs(groups) do
 end
 if #absent > 0 then return {'absent', absent} end
 
--- Second pass: which ids are new? What refuses a SET refuses the first.
+-- Second pass: which ids are new? Whatever makes a SET fail makes the first one fail.
 local firstIdKey = 5 + 3 * #groups
 local duplicates, added, users, idKey, eventCount = {}, {}, {}, firstIdKey, 0
 for g, group in ipairs(groups) do
@@ -67,7 +67,7 @@ if not failed then
   if failed then redis.call('HSET', writerKey, 'last', last, 'events', state[3]) end
 end
 if failed then
-  -- Of the ids in order, those that are no duplicates, which are in order as well.
+  -- The new ids are those that are not duplicates. Both lists are in order.
   local nextDuplicate = 1
   idKey = firstIdKey
   for _, group in ipairs(groups) do
@@ -83,7 +83,7 @@ if failed then
   return failed
 end
 
--- PFADD takes its users in slices, as Lua can unpack no more than some 8,000 values.
+-- PFADD gets its users in slices, because Lua can unpack only about 8,000 values.
 local ELEMENT, SLICE = 16, 4000 * 16
 local function addUsers(key, users)
   for from = 1, #users, SLICE do

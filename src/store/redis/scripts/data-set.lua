@@ -1,5 +1,5 @@
--- KEYS: data set. ARGV: identity and key of users that are offered, or nothing. Answers those that are recorded, two
--- times false if there are none.
+-- KEYS: data set. ARGV: identity and user key to record if there are none, or nothing. Returns the recorded ones, or
+-- twice false.
 if ARGV[1] and redis.call('EXISTS', KEYS[1]) == 0 then
   redis.call('HSET', KEYS[1], 'identity', ARGV[1], 'user-key', ARGV[2])
 end

@@ -1,6 +1,6 @@
--- KEYS: meta, time of ids. Answers false for a data set that is not initialized, else the mark that changes with every
--- retirement, how many ms ago the data set was initialized, its epoch, 1 if it knows all ids, and through which time it
--- knew them at least.
+-- KEYS: meta, time of ids. Returns false if the data set is not initialized; else the mark that changes with every
+-- retirement, the ms since the data set was initialized, its epoch, 1 if it knows all ids, and through which time it is
+-- certain to have known them.
 local meta = redis.call('HMGET', KEYS[1], 'mark', 'since', 'epoch', 'ids')
 if not meta[1] then return false end
 local time = redis.call('TIME')

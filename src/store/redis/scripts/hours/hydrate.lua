@@ -1,7 +1,7 @@
--- Puts an absent hour in place, as the cold store knows it.
+-- Stores an absent hour as the cold store has it.
 -- KEYS: meta, hours, counts, viewers, clickers. ARGV: name in `hours`, hour, mark seen, clicks, impressions,
 -- and the two sketches (empty if there are no users).
--- Answers 1 if the hour is here now, 0 if the mark has changed meanwhile (what was read may be stale),
+-- Returns 1 if the hour is held now, 0 if the mark has changed since (what was read may be stale),
 -- -1 if the data set is not initialized.
 if redis.call('EXISTS', KEYS[1]) == 0 then return -1 end
 if redis.call('EXISTS', KEYS[3]) == 1 then return 1 end

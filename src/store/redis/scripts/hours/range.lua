@@ -1,12 +1,11 @@
--- Hours that are held within a range, each with its sketches: a slice of bounded work, of one instant.
+-- The held hours of a range, each with its sketches: a slice of bounded work, consistent in itself.
 -- KEYS: meta, hours. ARGV: key prefix, first hour, end, stream or prefix of streams, 1 if it is a prefix,
--- the stream that the first hour is resumed at, and where to stop: units of work, bytes of sketches;
--- and of how many shards it takes this for one.
--- Answers false for a data set that is not initialized, or one of another number; else freshFrom, hour and stream to
--- resume
--- at (empty if this was all), then per hour: hour, stream, clicks, impressions, the sketches of viewers and of clickers
--- (empty if there are none).
--- It only reads: while the slot is moved, an hour that is not here any more ends it, and none is taken for empty.
+-- the stream at which the first hour resumes, the limits of this slice (units of work, bytes of sketches),
+-- and the expected number of shards.
+-- Returns false if the data set is not initialized or has another number of shards; else freshFrom, the hour and stream
+-- to resume at (empty if this was all), then per hour: hour, stream, clicks, impressions, the sketches of viewers and
+-- of clickers (empty if there are none).
+-- It only reads. While the slot is moved, an hour that has gone ends the script; none is taken for empty.
 local meta = redis.call('HMGET', KEYS[1], 'freshFrom', 'shards')
 local freshFrom = meta[1]
 if not freshFrom or tonumber(meta[2] or 1) ~= tonumber(ARGV[9]) then return false end
@@ -25,7 +24,7 @@ local function show(hour, name)
   bytes = bytes - #viewers - #clickers
 end
 
--- By bytes: '<' would compare as the server's locale does.
+-- Compares bytes: '<' would use the server's locale.
 local function isBefore(a, b)
   for n = 1, math.min(#a, #b) do
     local x, y = string.byte(a, n), string.byte(b, n)
@@ -34,7 +33,7 @@ local function isBefore(a, b)
   return #a < #b
 end
 
--- The rank of the first name of this hour that is not before the text: names of one hour lie in their order.
+-- The rank of this hour's first name that is not before `text`: the names of an hour are in order.
 local function seek(hour, text)
   local low = redis.call('ZCOUNT', hoursKey, '-inf', '(' .. hour)
   local high = low + redis.call('ZCOUNT', hoursKey, hour, hour)
@@ -51,7 +50,7 @@ local function resumeAt(hour, name)
   return answer
 end
 
--- Answers the name to resume at, or nil once all of the hour's streams with this prefix are shown.
+-- Returns the name to resume at, or nil after all of the hour's streams with this prefix.
 local function showAll(hour, from)
   local start = hour .. ' ' .. stream
   local rank = seek(hour, hour .. ' ' .. from)

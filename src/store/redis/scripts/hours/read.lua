@@ -1,13 +1,12 @@
--- One consistent picture of several hours. KEYS: meta, then (counts, viewers, clickers) per hour. ARGV: of how
--- many shards it takes this for one, then the hours.
--- Answers false for a data set that is not initialized, or one of another number; else per hour
--- {clicks, impressions, unique users},
--- 0 for an hour that is known to be empty, -1 for one that only the cold store knows.
+-- Reads several hours at one instant. KEYS: meta, then (counts, viewers, clickers) per hour. ARGV: the expected number
+-- of shards, then the hours.
+-- Returns false if the data set is not initialized or has another number of shards; else per hour
+-- {clicks, impressions, unique users}, 0 if it is known to be empty, -1 if only the cold store knows it.
 local meta = redis.call('HMGET', KEYS[1], 'freshFrom', 'shards')
 local freshFrom = tonumber(meta[1] or nil)
 if not freshFrom or tonumber(meta[2] or 1) ~= tonumber(ARGV[1]) then return false end
 
--- The count of one sketch is kept with it, that of a union is not: so only where there are two.
+-- Redis caches the count of one sketch but not of a union, so unite only where there are two.
 local function countUsers(viewers, clickers)
   if redis.call('EXISTS', clickers) == 0 then return redis.call('PFCOUNT', viewers) end
   if redis.call('EXISTS', viewers) == 0 then return redis.call('PFCOUNT', clickers) end

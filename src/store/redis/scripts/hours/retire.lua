@@ -1,10 +1,10 @@
--- Drops hours of which every batch is flushed: old ones, or the one that is named. KEYS: meta, hours.
--- ARGV: key prefix, before hour, limit, name in `hours` (or nothing). Answers how many are gone.
--- Each hour names, per writer, the last batch that touched it (w:<writer>); each writer names what it has
--- flushed. A writer that is gone has flushed everything: its journal is removed only then.
--- While the slot is moved it may end at any key of an hour: while it looks, which leaves all as it is, or at an hour
--- that it drops. `mark` and `freshFrom` have risen by then, so that an hour which is gone is absent, never empty, and
--- one that is left is as whole as before.
+-- Drops hours whose batches are all flushed: old ones, or the one that is named. KEYS: meta, hours.
+-- ARGV: key prefix, before hour, limit, name in `hours` (or nothing). Returns how many were dropped.
+-- Each hour has, per writer, the last batch that touched it (w:<writer>); each writer has its last flushed batch.
+-- A missing writer has flushed everything, because its journal is removed only then.
+-- While the slot is moved, the script may end at any key of an hour. If it ends while it checks, nothing has changed.
+-- If it ends while it drops, `mark` and `freshFrom` have already risen: a dropped hour is absent, never empty, and any
+-- other hour is as complete as before.
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 local prefix = ARGV[1]
 local flushedNames, latest = {}, 0
@@ -29,7 +29,7 @@ for _, name in ipairs(names) do
 end
 if #flushedNames == 0 then return 0 end
 
--- A server that is full lets a script write only after something that takes no room: this removes nothing.
+-- A full server lets a script write only after a command that needs no memory: this one removes nothing.
 redis.call('HDEL', KEYS[1], '')
 redis.call('HINCRBY', KEYS[1], 'mark', 1)
 local freshFrom = tonumber(redis.call('HGET', KEYS[1], 'freshFrom'))

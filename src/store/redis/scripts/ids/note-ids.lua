@@ -1,6 +1,6 @@
--- Notes that all ids which the cold store had before a time are known. KEYS: meta, time. ARGV: epoch, time (ms, by the
--- cold store's clock), and the name of a restorer that has finished (or empty).
--- Answers 0 if this is not that epoch, or if ids are not known, and another restorer has taken over.
+-- Records that all ids are known which the cold store had before a time. KEYS: meta, time. ARGV: epoch, time (ms, by
+-- the cold store's clock), and the name of a restorer that has finished (or empty).
+-- Returns 0 if this is another epoch, or if ids are not known and another restorer has taken over.
 -- Both keys are named.
 local meta = redis.call('HMGET', KEYS[1], 'epoch', 'ids', 'restorer')
 if meta[1] ~= ARGV[1] then return 0 end

@@ -1,6 +1,6 @@
 -- A slice of a journal. KEYS: journal. ARGV: first seq, most entries, how many events are enough.
--- Answers {seq, body, duplicates}, …
--- Large batches have some 100 KB each: so few are looked at before it is known whether they are enough.
+-- Returns {seq, body, duplicates}, …
+-- Large batches have some 100 KB each, so few are read before it is known whether they are enough.
 local PIECE = 5
 local from, most, wanted = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local slice = {}

@@ -1,4 +1,4 @@
--- The rule for leases, put before the scripts that need it. Times are of this store's clock, in ms.
+-- The rules for leases, prepended to the scripts that need them. Times are in ms, by this server's clock.
 
 local function nowMs()
   local time = redis.call('TIME')
@@ -9,7 +9,7 @@ local function leaseUntil(ms)
   return string.format('%.0f', nowMs() + ms)
 end
 
--- lease, fenced: of the writer whose journal it is. now: as nowMs() has it.
+-- lease and fenced belong to the writer of the journal. now comes from nowMs().
 local function isAdoptable(lease, fenced, isInitialized, now)
   return not isInitialized or fenced or tonumber(lease or 0) <= now
 end

@@ -1,9 +1,9 @@
--- Prolongs (ARGV[1] ms from now) or gives up (0) a lease. KEYS: writer, meta. ARGV: ms, the last seq that this
--- store acknowledged to the writer, and the epoch in which it said that all ids are known (or empty). Answers 0 if the
--- writer must not go on.
--- A loss of batches, or of the writer itself, counts even if that is fenced: the hours lack them all the same. So does
--- one of ids that had been restored.
--- Both keys are named. While the slot is moved it may end after `meta` was dropped: that is all that it had to do then.
+-- Renews a lease (ARGV[1] ms from now) or gives it up (0). KEYS: writer, meta. ARGV: ms, the last seq that was
+-- acknowledged to the writer, and the epoch in which it learned that all ids are known (or empty). Returns 0 if the
+-- writer must stop.
+-- A loss of batches or of the writer counts even if the writer is fenced, since the hours lack those batches too. So
+-- does a loss of restored ids.
+-- Both keys are named. While the slot is moved, the script may end after it dropped `meta`, its only work in that case.
 local state = redis.call('HMGET', KEYS[1], 'last', 'fenced')
 if tonumber(state[1] or -1) < tonumber(ARGV[2]) then redis.call('DEL', KEYS[2]) end
 local meta = redis.call('HMGET', KEYS[2], 'epoch', 'ids')

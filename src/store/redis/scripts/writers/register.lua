@@ -1,6 +1,6 @@
--- Gives a new writer an empty journal and a lease. KEYS: meta, writers, writer. ARGV: writer name, lease ms, of how
--- many shards it takes this for one, and epoch. Answers 0 if the data set is not initialized, or is of another epoch;
--- below 0 if it is one of that many.
+-- Gives a new writer an empty journal and a lease. KEYS: meta, writers, writer. ARGV: writer name, lease ms, the
+-- expected number of shards, and epoch. Returns 0 if the data set is not initialized or has another epoch; if the
+-- number of shards differs, that number, negated.
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 local shards = tonumber(redis.call('HGET', KEYS[1], 'shards') or 1)
 if shards ~= tonumber(ARGV[3]) then return -shards end

@@ -1,6 +1,6 @@
--- Removes the journal of a fenced writer, all of which is flushed. KEYS: writers, writer, journal, meta.
--- ARGV: writer name, how long (ms) the fence is remembered, in case the writer was only frozen and wakes,
--- and its watermark: if that is ahead, then batches were lost here after they had been flushed.
+-- Removes the flushed journal of a fenced writer. KEYS: writers, writer, journal, meta.
+-- ARGV: writer name, how long (ms) to remember the fence, in case the writer was only frozen and wakes,
+-- and its watermark: if that is ahead, batches were lost here after they had been flushed.
 local state = redis.call('HMGET', KEYS[2], 'last', 'fenced')
 if state[1] and not state[2] then return 0 end
 if tonumber(state[1] or 0) < tonumber(ARGV[3]) then redis.call('DEL', KEYS[4]) end

@@ -1,6 +1,6 @@
--- A data set of this epoch that does not know one of these writers, or not all of its batches, has lost what they
--- brought, and is no longer initialized. KEYS: meta, then a key for each writer. ARGV: epoch, then a seq for each.
--- Answers 0 if that is so.
+-- Uninitializes a data set of this epoch if it does not know one of these writers, or not all of its batches, and so
+-- has lost data. KEYS: meta, then a key for each writer. ARGV: epoch, then a seq for each.
+-- Returns 0 in that case.
 -- Every key is named.
 if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return 1 end
 for n = 2, #KEYS do
