@@ -1,13 +1,14 @@
 /** Wires the cold store in SQLite: one shard, in the file `cold.sqlite` of `dataDir`. */
 import type { ColdStore } from "../cold.ts";
-import { keyRole } from "./cold/api-keys.ts";
+import { keyRole } from "../sql/api-keys.ts";
+import { poisonRole } from "../sql/poison.ts";
 import { auditRole } from "./cold/audit.ts";
 import { ensureDataSet } from "./cold/data-set.ts";
 import { SqliteDatabase } from "./cold/database.ts";
 import { deadLetterRole } from "./cold/dead-letters.ts";
 import { erasureRole } from "./cold/erasure.ts";
 import { flushRole } from "./cold/flush.ts";
-import { poisonRole } from "./cold/poison.ts";
+import { insertPoison } from "./cold/poison.ts";
 import { readRole } from "./cold/reads.ts";
 import { retentionRole } from "./cold/retention.ts";
 
@@ -40,7 +41,8 @@ export function embeddedColdStore({ dataDir, partsPerHour }: EmbeddedColdStoreOp
     ...retentionRole(database),
     ...erasureRole(database),
     ...deadLetterRole(database),
-    ...poisonRole(database),
-    ...keyRole(database),
+    setAsidePoison: (poison) => database.transaction("set poison aside", (writing) => insertPoison(writing, poison)),
+    ...poisonRole(database.sql),
+    ...keyRole(database.sql),
   };
 }

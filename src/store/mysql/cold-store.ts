@@ -1,6 +1,7 @@
 /** Wires the cold store in MySQL or MariaDB: both accept all of its statements. */
 import type { ColdStore } from "../cold.ts";
-import { keyRole } from "./api-keys.ts";
+import { keyRole } from "../sql/api-keys.ts";
+import { poisonRole } from "../sql/poison.ts";
 import { auditRole } from "./audit.ts";
 import { MysqlDatabase, type MysqlDatabaseOptions } from "./connection/database.ts";
 import { ensureDataSet } from "./data-set.ts";
@@ -12,7 +13,7 @@ import { idRole } from "./flush/flushed-ids.ts";
 import { fixShardCount, readShardCount } from "./flush/writers.ts";
 import { migrateSchema } from "./migrate-schema.ts";
 import { PartitionKeeper } from "./partitions.ts";
-import { poisonRole } from "./poison.ts";
+import { insertPoison } from "./poison.ts";
 import { readRole } from "./reads.ts";
 import { retentionRole } from "./retention.ts";
 
@@ -45,7 +46,10 @@ export function mysqlColdStore(options: MysqlColdStoreOptions): ColdStore {
     ...retentionRole(database, partitions),
     ...erasureRole(database),
     ...deadLetterRole(database),
-    ...poisonRole(database),
-    ...keyRole(database),
+    async setAsidePoison(poison) {
+      if (poison.length > 0) await database.briefly("set poison aside", insertPoison, poison);
+    },
+    ...poisonRole(database.sqlOn("alone")),
+    ...keyRole(database.sqlOn("read")),
   };
 }

@@ -3,11 +3,13 @@
  * Invariant: a dead letter is written in the transaction that moves the watermark past its batch, and deleted in the
  * one that makes it a row. So an event is always exactly one of the two.
  */
-import type { Event, HourKey, Kind } from "../../domain/event.ts";
+import type { HourKey } from "../../domain/event.ts";
 import { UserHash } from "../../domain/unique-users/user-hash.ts";
-import type { DeadLetter, DeadLetterStore, ReplayResult, RowKey } from "../cold.ts";
+import type { DeadLetterStore, ReplayResult } from "../cold.ts";
+import { type DeadLetterRow, deadLetterLists, eventOf, selectDeadLetters } from "../sql/dead-letters.ts";
 import { EVENT_COLUMNS } from "../sql/event-rows.ts";
 import { additionOf } from "../sql/hour-rows.ts";
+import type { SqlText } from "../sql/session.ts";
 import type { MysqlDatabase } from "./connection/database.ts";
 import { noteChange } from "./connection/flushed-position.ts";
 import { isoTime, type MysqlSession, quote } from "./connection/sql-session.ts";
@@ -20,24 +22,13 @@ const REASON_MAX_CHARS = 500;
 /** Each takes at most 1.5 KB. */
 const ROWS_PER_INSERT = 250;
 
-interface DeadLetterRow extends Omit<DeadLetter, "event">, RowKey {
-  readonly hour: number;
-  readonly stream: Buffer;
-  readonly at: number;
-  readonly kind: Buffer;
-  readonly user: Buffer;
-  readonly id: Buffer | null;
-}
-
-const SELECT = `SELECT dead_letter AS number, hour, stream, writer, seq, ordinal, at, kind, user, id, reason,
-  ${isoTime("set_aside_at")} AS setAsideAt FROM dead_letters`;
+const SELECT = selectDeadLetters({ isoTime });
 
 export function deadLetterRole(database: MysqlDatabase): DeadLetterStore {
   return {
+    ...deadLetterLists(database.sqlOn("alone")),
     deadLetterCount: () => database.read("count dead letters", countDeadLetters),
-    deadLetters: (afterNumber, limit) => database.alone("list dead letters", listDeadLetters, afterNumber, limit),
     replayDeadLetter: (number) => database.alone(`replay dead letter ${number}`, replayDeadLetter, number),
-    dropDeadLetter: (number) => database.alone(`drop dead letter ${number}`, dropDeadLetter, number),
   };
 }
 
@@ -65,15 +56,6 @@ export async function countHourDeadLetters(
   return (await session.rows<{ count: number }>(query, [hour, stream, shard]))[0]?.count ?? 0;
 }
 
-async function listDeadLetters(session: MysqlSession, afterNumber: number, limit: number): Promise<DeadLetter[]> {
-  const query = `${SELECT} WHERE dead_letter > ? ORDER BY dead_letter LIMIT ?`;
-  const rows = await session.rows<DeadLetterRow>(query, [afterNumber, limit]);
-  return rows.map((row) => {
-    const { number, reason, setAsideAt } = row;
-    return { number, reason, event: eventOf(row), setAsideAt };
-  });
-}
-
 async function replayDeadLetter(session: MysqlSession, number: number): Promise<ReplayResult> {
   await session.run("START TRANSACTION");
   const [row] = await session.rows<DeadLetterRow>(`${SELECT} WHERE dead_letter = ? FOR UPDATE`, [number]);
@@ -95,22 +77,8 @@ async function replayDeadLetter(session: MysqlSession, number: number): Promise<
   return { status: "replayed" };
 }
 
-async function dropDeadLetter(session: MysqlSession, number: number): Promise<boolean> {
-  return (await session.matched("DELETE FROM dead_letters WHERE dead_letter = ?", [number])) > 0;
-}
-
 function rowText({ hour, stream, writer, seq, ordinal, at, kind, user, id }: DeadLetterRow): string {
-  const text = (bytes: Buffer) => quote(bytes.toString());
+  const text = (value: SqlText) => quote(value.toString());
   const idText = id === null ? "NULL" : text(id);
   return `(${hour},${text(stream)},${writer},${seq},${ordinal},${at},${text(kind)},${text(user)},${idText})`;
-}
-
-function eventOf({ stream, at, kind, user, id }: DeadLetterRow): Event {
-  return {
-    stream: stream.toString(),
-    at,
-    kind: kind.toString() as Kind,
-    user: user.toString(),
-    id: id?.toString(),
-  };
 }

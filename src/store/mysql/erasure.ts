@@ -6,7 +6,8 @@
  */
 import type { HourKey, Kind } from "../../domain/event.ts";
 import { addErased, type ErasedCounts, NOTHING_ERASED } from "../../domain/retention-bounds.ts";
-import type { ErasedHour, ErasureStore, HourSize, RowKey, UserSelection, UsersRange } from "../cold.ts";
+import type { ErasedHour, ErasureStore, RowKey, UserSelection, UsersRange } from "../cold.ts";
+import { ofUser, userCounts } from "../sql/erasure.ts";
 import { ofStreams } from "../sql/range-sql.ts";
 import { BEFORE_ALL_ROWS } from "../sql/row-page.ts";
 import type { MysqlDatabase } from "./connection/database.ts";
@@ -37,49 +38,16 @@ const BEFORE_ALL_STREAMS = { ...BEFORE_ALL_ROWS, stream: "" };
 
 export function erasureRole(database: MysqlDatabase): ErasureStore {
   return {
-    nextHourWithRows: (hour) => database.scan("find the next hour", nextHourWithRows, hour),
-    hourSizes: () => database.scan("list the sizes of hours", hourSizes),
-    countUserRows: (selection, hour) =>
-      database.scan(`count a user's rows of hour ${hour}`, countUserRows, selection, hour),
+    ...userCounts(database.sqlOn("scan")),
     eraseUserRows: (selection, hour) =>
       database.scan(`erase a user's rows of hour ${hour}`, eraseUserRows, selection, hour),
-    countUserDeadLetters: (selection) => database.scan("count a user's dead letters", countUserDeadLetters, selection),
     eraseUserDeadLetters: (selection) => database.scan("erase a user's dead letters", eraseUserDeadLetters, selection),
     erasedRows: (range) => database.read("list erased rows", listErased, range),
   };
 }
 
-/** An SQL condition. The database stores users as bytes. */
-function ofUser({ user, stream }: UserSelection) {
-  const ofStream = stream === undefined ? "" : "AND stream = ?";
-  return {
-    sql: `user = ? ${ofStream}`,
-    values: [Buffer.from(user), ...(stream === undefined ? [] : [stream])],
-  };
-}
-
-async function nextHourWithRows(session: MysqlSession, hour: number): Promise<number | undefined> {
-  const query = "SELECT hour FROM events WHERE hour > ? ORDER BY hour LIMIT 1";
-  return (await session.rows<{ hour: number }>(query, [hour]))[0]?.hour;
-}
-
-async function hourSizes(session: MysqlSession): Promise<HourSize[]> {
-  const query = `SELECT hour, CAST(SUM(clicks + impressions) AS UNSIGNED) AS events FROM hourly
-    GROUP BY hour ORDER BY hour`;
-  const rows = await session.rows<{ hour: number; events: number }>(query);
-  return rows.map(({ hour, events }) => ({ hour, events: Number(events) }));
-}
-
-async function countUserRows(session: MysqlSession, selection: UserSelection, hour: number): Promise<ErasedCounts> {
-  const { sql, values } = ofUser(selection);
-  const query = `SELECT kind, COUNT(*) AS count FROM events WHERE hour = ? AND ${sql} GROUP BY kind`;
-  const rows = await session.rows<{ kind: Kind; count: number }>(query, [hour, ...values]);
-  const countOf = (kind: Kind) => rows.find((row) => row.kind === kind)?.count ?? 0;
-  return { ...NOTHING_ERASED, clicks: countOf("click"), impressions: countOf("impression") };
-}
-
 async function eraseUserRows(session: MysqlSession, selection: UserSelection, hour: number): Promise<ErasedCounts> {
-  const { sql, values } = ofUser(selection);
+  const { sql, values } = ofUser(selection, (text) => Buffer.from(text));
   // Finding them takes no lock, since flushes may be using the hour. Rows never change.
   const query = `SELECT stream, writer, seq, ordinal, kind FROM events
     WHERE hour = ? AND ${sql} AND (stream > ? OR (stream = ? AND ${IS_AFTER}))
@@ -156,14 +124,8 @@ async function note(session: MysqlSession, { hour, stream, shard }: PartKey, cou
   );
 }
 
-async function countUserDeadLetters(session: MysqlSession, selection: UserSelection): Promise<number> {
-  const { sql, values } = ofUser(selection);
-  const query = `SELECT COUNT(*) AS count FROM dead_letters WHERE ${sql}`;
-  return (await session.rows<{ count: number }>(query, values))[0]?.count ?? 0;
-}
-
 async function eraseUserDeadLetters(session: MysqlSession, selection: UserSelection): Promise<HourKey[]> {
-  const { sql, values } = ofUser(selection);
+  const { sql, values } = ofUser(selection, (text) => Buffer.from(text));
   const query = `SELECT dead_letter AS number, hour, stream, writer FROM dead_letters WHERE ${sql}
     ORDER BY dead_letter LIMIT ${LETTERS_PER_PIECE}`;
   const erased: HourKey[] = [];

@@ -10,7 +10,7 @@ import { randomBytes } from "node:crypto";
 import type { ApiKey } from "../../domain/api-key.ts";
 import { DAY_MS } from "../../domain/event.ts";
 import type { AccessStore, Spending } from "../shared-access.ts";
-import { packApiKeys, unpackApiKeys } from "../sql/api-key-row.ts";
+import { packApiKeys, unpackApiKeys } from "../sql/api-keys.ts";
 import { flag, integer, list, RedisLink, type RedisLinkOptions, script, text, unexpected } from "./link.ts";
 import keepKeysSource from "./scripts/access/keep-keys.lua" with { type: "text" };
 import keptKeysSource from "./scripts/access/kept-keys.lua" with { type: "text" };

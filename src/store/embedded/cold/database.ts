@@ -14,6 +14,7 @@ import { errorText } from "../../../runtime/error-text.ts";
 import { ColdUnavailableError, WriterSealedError } from "../../cold.ts";
 import { migration, pendingMigrations } from "../../sql/migrations.ts";
 import { RowVisitorError, rowVisitor } from "../../sql/row-visitor.ts";
+import type { Sql, SqlSession, SqlValue } from "../../sql/session.ts";
 import { identityOf } from "../file-identity.ts";
 import { ensureDataSet } from "./data-set.ts";
 import tables from "./migrations/0001-tables.sql" with { type: "text" };
@@ -98,9 +99,9 @@ export class SqliteDatabase {
     throw new Error("the file was deleted or replaced while it was in use: restart the service");
   }
 
-  async read<T>(what: string, query: (database: Database) => T): Promise<T> {
+  async read<T>(what: string, query: (database: Database) => T | Promise<T>): Promise<T> {
     try {
-      return query(this.#opened().reader);
+      return await query(this.#opened().reader);
     } catch (error) {
       throw this.#unavailable(what, error);
     }
@@ -119,6 +120,14 @@ export class SqliteDatabase {
       throw error instanceof RowVisitorError ? error.cause : this.#unavailable(what, error);
     }
   }
+
+  /** For the roles that MySQL and SQLite share. */
+  readonly sql: Sql = {
+    read: (what, work) => this.read(what, (reader) => work(sessionOn(reader))),
+    change: (what, work) => this.transaction(what, (writer) => work(sessionOn(writer))),
+    isoTime,
+    userValue: String,
+  };
 
   /** From now on, deleted data is overwritten: a forgotten user must not remain readable in free pages. */
   async overwriteDeleted(what: string): Promise<void> {
@@ -150,6 +159,18 @@ export class SqliteDatabase {
   #unavailable(what: string, cause: unknown): ColdUnavailableError {
     return new ColdUnavailableError(`${this.description} could not ${what}: ${errorText(cause)}`, { cause });
   }
+}
+
+function sessionOn(database: Database): SqlSession {
+  return {
+    rows: async <Row>(sql: string, values: SqlValue[] = []) => database.query<Row, SqlValue[]>(sql).all(...values),
+    matched: async (sql, values = []) => database.query<unknown, SqlValue[]>(sql).run(...values).changes,
+  };
+}
+
+/** Such columns hold texts already. */
+export function isoTime(column: string): string {
+  return column;
 }
 
 async function openConnections(path: string): Promise<Connections> {

@@ -7,7 +7,8 @@
 import type { Database } from "bun:sqlite";
 import type { HourKey, Kind } from "../../../domain/event.ts";
 import { addErased, type ErasedCounts, NOTHING_ERASED } from "../../../domain/retention-bounds.ts";
-import type { ErasedHour, ErasureStore, HourSize, RowKey, UserSelection, UsersRange } from "../../cold.ts";
+import type { ErasedHour, ErasureStore, RowKey, UserSelection, UsersRange } from "../../cold.ts";
+import { ofUser, userCounts } from "../../sql/erasure.ts";
 import { ofStreams } from "../../sql/range-sql.ts";
 import { BEFORE_ALL_ROWS } from "../../sql/row-page.ts";
 import type { SqliteDatabase } from "./database.ts";
@@ -24,13 +25,8 @@ type Values = (string | number)[];
 
 export function erasureRole(database: SqliteDatabase): ErasureStore {
   return {
-    nextHourWithRows: (hour) => database.read("find the next hour", (reading) => nextHourWithRows(reading, hour)),
-    hourSizes: () => database.read("list the sizes of hours", hourSizes),
-    countUserRows: (selection, hour) =>
-      database.read(`count a user's rows of hour ${hour}`, (reading) => countUserRows(reading, selection, hour)),
+    ...userCounts(database.sql),
     eraseUserRows: (selection, hour) => eraseUserRows(database, selection, hour),
-    countUserDeadLetters: (selection) =>
-      database.read("count a user's dead letters", (reading) => countUserDeadLetters(reading, selection)),
     async eraseUserDeadLetters(selection) {
       const what = "erase a user's dead letters";
       await database.overwriteDeleted(what);
@@ -56,33 +52,6 @@ async function eraseUserRows(database: SqliteDatabase, selection: UserSelection,
   }
 }
 
-function ofUser({ user, stream }: UserSelection): { sql: string; values: Values } {
-  const ofStream = stream === undefined ? "" : "AND stream = ?";
-  return { sql: `user = ? ${ofStream}`, values: [user, ...(stream === undefined ? [] : [stream])] };
-}
-
-function nextHourWithRows(database: Database, hour: number): number | undefined {
-  const query = database.query<{ hour: number | null }, [number]>(
-    "SELECT MIN(hour) AS hour FROM events WHERE hour > ?",
-  );
-  return query.get(hour)?.hour ?? undefined;
-}
-
-function hourSizes(database: Database): HourSize[] {
-  const query = "SELECT hour, SUM(clicks + impressions) AS events FROM hourly GROUP BY hour ORDER BY hour";
-  return database.query<HourSize, []>(query).all();
-}
-
-function countUserRows(database: Database, selection: UserSelection, hour: number): ErasedCounts {
-  const { sql, values } = ofUser(selection);
-  const query = database.query<{ kind: Kind; count: number }, Values>(
-    `SELECT kind, COUNT(*) AS count FROM events WHERE hour = ? AND ${sql} GROUP BY kind`,
-  );
-  const rows = query.all(hour, ...values);
-  const countOf = (kind: Kind) => rows.find((row) => row.kind === kind)?.count ?? 0;
-  return { ...NOTHING_ERASED, clicks: countOf("click"), impressions: countOf("impression") };
-}
-
 /** In primary-key order, after `after`; fewer than ROWS_PER_PIECE if these are the last. */
 function findUserRows(
   database: Database,
@@ -90,7 +59,7 @@ function findUserRows(
   hour: number,
   after: FoundRow | undefined,
 ): FoundRow[] {
-  const { sql, values } = ofUser(selection);
+  const { sql, values } = ofUser(selection, String);
   const { stream, writer, seq, ordinal } = after ?? { ...BEFORE_ALL_ROWS, stream: "" };
   const query = database.query<FoundRow, Values>(
     `SELECT stream, writer, seq, ordinal, kind FROM events
@@ -131,15 +100,9 @@ function note(
   database.query(add).run(hour, stream, clicks, impressions, deadLetters);
 }
 
-function countUserDeadLetters(database: Database, selection: UserSelection): number {
-  const { sql, values } = ofUser(selection);
-  const query = `SELECT COUNT(*) AS count FROM dead_letters WHERE ${sql}`;
-  return database.query<{ count: number }, Values>(query).get(...values)!.count;
-}
-
 /** Call it within a transaction; dead letters are few. */
 function eraseUserDeadLetters(database: Database, selection: UserSelection): HourKey[] {
-  const { sql, values } = ofUser(selection);
+  const { sql, values } = ofUser(selection, String);
   const query = `DELETE FROM dead_letters WHERE ${sql} RETURNING hour, stream`;
   const erased = database.query<HourKey, Values>(query).all(...values);
   for (const key of erased) note(database, key, 0, 0, 1);

@@ -6,9 +6,10 @@
 import { errorText } from "../../../runtime/error-text.ts";
 import { ColdUnavailableError, type PastReads, WriterSealedError } from "../../cold.ts";
 import { RowVisitorError } from "../../sql/row-visitor.ts";
+import type { RunSql, Sql } from "../../sql/session.ts";
 import { MysqlPool, withOwnSession } from "./pool.ts";
 import { MysqlReplica, type PastRead } from "./replica.ts";
-import type { MysqlLinkOptions, MysqlSession, MysqlTls } from "./sql-session.ts";
+import { isoTime, type MysqlLinkOptions, type MysqlSession, type MysqlTls } from "./sql-session.ts";
 
 export interface MysqlDatabaseOptions {
   readonly url: string;
@@ -106,6 +107,12 @@ export class MysqlDatabase {
       return kind === "range" ? this.#ranges.use(work) : withOwnSession(this.#scanLink, work);
     };
     return this.#attempt(what, () => this.#replica?.read(kind, work, onPrimary) ?? onPrimary());
+  }
+
+  /** For the roles that MySQL and SQLite share: on sessions as read(), scan() or alone() takes them. */
+  sqlOn(sessions: "read" | "scan" | "alone"): Sql {
+    const run: RunSql = (what, work) => this[sessions](what, work);
+    return { read: run, change: run, isoTime, userValue: (text) => Buffer.from(text) };
   }
 
   /** The same for all instances on this database, and for no other database. */

@@ -1,11 +1,15 @@
-/** An API key as a row of the table `api_keys`, which is the same in MySQL and SQLite. */
+/** API keys, as rows of the table `api_keys`, which is the same in MySQL and SQLite. */
 import { type Static, Type } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 import { type ApiKey, SCOPES, type Scope } from "../../domain/api-key.ts";
 import { rateLimitOf, rateLimitText } from "../../domain/rate-limit.ts";
 import { isStreamSelection } from "../../domain/stream-rules.ts";
+import type { KeyStore } from "../cold.ts";
+import type { Sql, SqlSession } from "./session.ts";
 
-export const API_KEY_COLUMNS = "id, sha256, name, scopes, streams, rate_limit, created_at, expires_at, revoked_at";
+const COLUMNS = "id, sha256, name, scopes, streams, rate_limit, created_at, expires_at, revoked_at";
+const INSERT = `INSERT INTO api_keys (${COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`;
+const REVOKE = "UPDATE api_keys SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL";
 
 const text = Type.String();
 const textOrNull = Type.Union([text, Type.Null()]);
@@ -22,17 +26,33 @@ const ApiKeyRowSchema = Type.Object({
   revoked_at: timeOrNull,
 });
 
-export type ApiKeyRow = Static<typeof ApiKeyRowSchema>;
+type ApiKeyRow = Static<typeof ApiKeyRowSchema>;
 
-/** In the order of API_KEY_COLUMNS. */
-export function apiKeyValues(key: ApiKey): (string | number | null)[] {
+export function keyRole({ read, change }: Sql): KeyStore {
+  return {
+    apiKeys: () => read("list API keys", listApiKeys),
+    addApiKey: (key) =>
+      change("add an API key", async (session) => {
+        await session.matched(INSERT, apiKeyValues(key));
+      }),
+    revokeApiKey: (id, at) =>
+      change("revoke an API key", async (session) => (await session.matched(REVOKE, [at, id])) > 0),
+  };
+}
+
+async function listApiKeys(session: SqlSession): Promise<ApiKey[]> {
+  return apiKeysOf(await session.rows<ApiKeyRow>(`SELECT ${COLUMNS} FROM api_keys ORDER BY created_at, id`));
+}
+
+/** In the order of COLUMNS. */
+function apiKeyValues(key: ApiKey): (string | number | null)[] {
   const { id, sha256, name, scopes, streams, limit, createdAt, expiresAt, revokedAt } = key;
   const lists = [scopes.join(","), streams.join(","), limit === undefined ? null : rateLimitText(limit)];
   return [id, sha256, name, ...lists, createdAt, expiresAt ?? null, revokedAt ?? null];
 }
 
 /** Skips rows that this build does not understand: rights must not be guessed. */
-export function apiKeysOf(rows: readonly ApiKeyRow[]): ApiKey[] {
+function apiKeysOf(rows: readonly ApiKeyRow[]): ApiKey[] {
   return rows.map(apiKeyOf).filter((key) => key !== undefined);
 }
 
@@ -54,7 +74,7 @@ function apiKeyOf(row: ApiKeyRow): ApiKey | undefined {
 
 /** Serializes keys as a JSON list of rows. */
 export function packApiKeys(keys: readonly ApiKey[]): string {
-  const names = API_KEY_COLUMNS.split(", ");
+  const names = COLUMNS.split(", ");
   const rows = keys.map((key) => {
     const values = apiKeyValues(key);
     return Object.fromEntries(names.map((name, i) => [name, values[i]]));
