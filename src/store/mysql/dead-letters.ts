@@ -9,7 +9,7 @@ import type { DeadLetterStore, ReplayResult } from "../cold.ts";
 import { type DeadLetterRow, deadLetterLists, eventOf, selectDeadLetters } from "../sql/dead-letters.ts";
 import { EVENT_COLUMNS } from "../sql/event-rows.ts";
 import { additionOf } from "../sql/hour-rows.ts";
-import type { SqlText } from "../sql/session.ts";
+import type { SqlText } from "../sql/sql-runner.ts";
 import type { MysqlDatabase } from "./connection/database.ts";
 import { noteChange } from "./connection/flushed-position.ts";
 import { isoTime, type MysqlSession, quote } from "./connection/sql-session.ts";

@@ -5,7 +5,7 @@ import { type ApiKey, SCOPES, type Scope } from "../../domain/api-key.ts";
 import { rateLimitOf, rateLimitText } from "../../domain/rate-limit.ts";
 import { isStreamSelection } from "../../domain/stream-rules.ts";
 import type { KeyStore } from "../cold.ts";
-import type { Sql, SqlSession } from "./session.ts";
+import type { Sql, SqlSession } from "./sql-runner.ts";
 
 const COLUMNS = "id, sha256, name, scopes, streams, rate_limit, created_at, expires_at, revoked_at";
 const INSERT = `INSERT INTO api_keys (${COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`;

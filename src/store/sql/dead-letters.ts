@@ -2,7 +2,7 @@
 import type { Event, Kind } from "../../domain/event.ts";
 import type { DeadLetter, DeadLetterStore, RowKey } from "../cold.ts";
 import { EVENT_COLUMNS } from "./event-rows.ts";
-import type { Sql, SqlText } from "./session.ts";
+import type { Sql, SqlText } from "./sql-runner.ts";
 
 const DROP = "DELETE FROM dead_letters WHERE dead_letter = ?";
 

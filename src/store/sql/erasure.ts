@@ -2,7 +2,7 @@
 import type { Kind } from "../../domain/event.ts";
 import { type ErasedCounts, NOTHING_ERASED } from "../../domain/retention-bounds.ts";
 import type { ErasureStore, HourSize, UserSelection } from "../cold.ts";
-import type { Sql, SqlSession, SqlValue } from "./session.ts";
+import type { Sql, SqlSession, SqlValue } from "./sql-runner.ts";
 
 const NEXT_HOUR = "SELECT hour FROM events WHERE hour > ? ORDER BY hour LIMIT 1";
 const HOUR_SIZES = "SELECT hour, SUM(clicks + impressions) AS events FROM hourly GROUP BY hour ORDER BY hour";

@@ -1,6 +1,6 @@
 /** Messages from a broker that could not become events, listed and dropped in MySQL or SQLite. */
 import type { Poison, PoisonStore, StoredPoison } from "../cold.ts";
-import type { Sql, SqlSession, SqlText } from "./session.ts";
+import type { Sql, SqlSession, SqlText } from "./sql-runner.ts";
 
 export const POISON_COLUMNS = "digest, origin, message_id, position, event_id, body, reason";
 const DROP = "DELETE FROM poison WHERE poison = ?";

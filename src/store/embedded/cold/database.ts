@@ -14,7 +14,7 @@ import { errorText } from "../../../runtime/error-text.ts";
 import { ColdUnavailableError, WriterSealedError } from "../../cold.ts";
 import { migration, pendingMigrations } from "../../sql/migrations.ts";
 import { RowVisitorError, rowVisitor } from "../../sql/row-visitor.ts";
-import type { Sql, SqlSession, SqlValue } from "../../sql/session.ts";
+import type { Sql, SqlSession, SqlValue } from "../../sql/sql-runner.ts";
 import { identityOf } from "../file-identity.ts";
 import { ensureDataSet } from "./data-set.ts";
 import tables from "./migrations/0001-tables.sql" with { type: "text" };

@@ -6,7 +6,7 @@
 import { errorText } from "../../../runtime/error-text.ts";
 import { ColdUnavailableError, type PastReads, WriterSealedError } from "../../cold.ts";
 import { RowVisitorError } from "../../sql/row-visitor.ts";
-import type { RunSql, Sql } from "../../sql/session.ts";
+import type { RunSql, Sql } from "../../sql/sql-runner.ts";
 import { MysqlPool, withOwnSession } from "./pool.ts";
 import { MysqlReplica, type PastRead } from "./replica.ts";
 import { isoTime, type MysqlLinkOptions, type MysqlSession, type MysqlTls } from "./sql-session.ts";
