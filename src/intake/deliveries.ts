@@ -17,8 +17,7 @@ const TOGETHER_MAX_BYTES = 65_536;
 /** Fewer share batches with the events of requests. */
 const TOGETHER_MIN = 16;
 
-export interface Delivery {
-  readonly message: Message;
+export interface Delivery extends Message {
   settle(end: MessageEnd): void;
 }
 
@@ -79,7 +78,7 @@ export class Deliveries {
       this.#arrived = [];
       for (let next = 0; next < deliveries.length; ) {
         if (next > 0) await letOthersRun();
-        const some = togetherFrom(deliveries, next);
+        const some = deliveries.slice(next, endOfTogether(deliveries, next));
         next += some.length;
         if (some.length < TOGETHER_MIN) for (const delivery of some) void this.#settle(delivery);
         else void this.#settleTogether(some);
@@ -90,15 +89,14 @@ export class Deliveries {
 
   /** Never rejects. */
   async #settleTogether(deliveries: readonly Delivery[]): Promise<void> {
-    let stored: ReadonlySet<Message> = new Set();
+    let left: ReadonlySet<Message> | undefined;
     try {
-      const messages = deliveries.map(({ message }) => message);
-      if (!this.#isOver) stored = await this.#options.intake.takeTogether(messages);
+      if (!this.#isOver) left = await this.#options.intake.takeTogether(deliveries);
     } catch (error) {
       this.#fail(error);
     }
     for (const delivery of deliveries) {
-      if (stored.has(delivery.message)) this.#tell(delivery, "done");
+      if (left?.has(delivery) === false) this.#tell(delivery, "done");
       else void this.#settle(delivery);
     }
   }
@@ -107,7 +105,7 @@ export class Deliveries {
   async #settle(delivery: Delivery): Promise<void> {
     const { intake } = this.#options;
     try {
-      const end = this.#isOver ? "left" : await intake.take(delivery.message, this.hold);
+      const end = this.#isOver ? "left" : await intake.take(delivery, this.hold);
       this.#tell(delivery, end);
     } catch (error) {
       this.#fail(error);
@@ -167,18 +165,15 @@ export class Deliveries {
   }
 }
 
-/** A part of what arrived. */
-function togetherFrom(arrived: readonly Delivery[], start: number): Delivery[] {
-  const some: Delivery[] = [];
+/** Of a part of what arrived. */
+function endOfTogether(arrived: readonly Delivery[], start: number): number {
+  const latest = Math.min(start + TOGETHER_MAX, arrived.length);
   let bytes = 0;
-  while (start + some.length < arrived.length && some.length < TOGETHER_MAX && bytes < TOGETHER_MAX_BYTES) {
-    const delivery = arrived[start + some.length]!;
-    some.push(delivery);
-    bytes += sizeOf(delivery);
-  }
-  return some;
+  let end = start;
+  for (; end < latest && bytes < TOGETHER_MAX_BYTES; end++) bytes += sizeOf(arrived[end]!);
+  return end;
 }
 
-function sizeOf({ message }: Delivery): number {
-  return message.body?.length ?? 0;
+function sizeOf({ body }: Message): number {
+  return body?.length ?? 0;
 }

@@ -19,7 +19,7 @@ import {
   readEventsAtOnce,
 } from "../protocol/body/read-events.ts";
 import { RefusedBodyError } from "../protocol/body/refused-body.ts";
-import { plainEvent } from "../protocol/event/from-object.ts";
+import { plainEvent, type TimeRules } from "../protocol/event/from-object.ts";
 import type { Poison } from "../store/cold.ts";
 
 export interface Message {
@@ -28,9 +28,34 @@ export interface Message {
   readonly contentType: string | undefined;
   readonly contentEncoding: string | undefined;
   /** Null: it holds nothing, as a tombstone of Kafka's. */
-  readonly body: Buffer | null;
+  readonly body: MessageBody | null;
   /** Why its broker's driver could not read it; it is set aside then. */
   readonly fault?: string;
+}
+
+/** A part of the bytes that a broker sent. Of most only the text is asked for: a Buffer of its own would cost more. */
+export class MessageBody {
+  readonly #source: Buffer;
+  readonly #start: number;
+  readonly #end: number;
+
+  constructor(source: Buffer, start = 0, end = source.length) {
+    this.#source = source;
+    this.#start = start;
+    this.#end = end;
+  }
+
+  get length(): number {
+    return this.#end - this.#start;
+  }
+
+  get bytes(): Buffer {
+    return this.#source.subarray(this.#start, this.#end);
+  }
+
+  get text(): string {
+    return textOf(this.#source, this.#start, this.#end);
+  }
 }
 
 interface MessageContent {
@@ -38,12 +63,11 @@ interface MessageContent {
   readonly poison: readonly Poison[];
 }
 
-export interface ReadingOptions {
+export interface ReadingOptions extends TimeRules {
   /** Where the message came from. */
   readonly origin: string;
-  readonly now: number;
-  /** Events of before are not kept. */
-  readonly earliest: number;
+  /** A message may be delivered again, at another time. */
+  readonly defaultAt: undefined;
   /** False for a stream that would be one too many. */
   readonly admits: (stream: string) => boolean;
 }
@@ -59,15 +83,15 @@ export async function readMessage(message: Message, options: ReadingOptions): Pr
   if (body === null) return { events: [], poison: [] };
   if (fault !== undefined) return unreadable(message, body, fault, options);
   try {
-    return await take(message, body, options);
+    return await take(message, body.bytes, options);
   } catch (error) {
     if (!(error instanceof RefusedBodyError)) throw error;
     return unreadable(message, body, error.message, options);
   }
 }
 
-function unreadable(message: Message, bytes: Buffer, reason: string, { origin }: ReadingOptions): MessageContent {
-  const body = bytes.subarray(0, BODY_MAX_BYTES).toString();
+function unreadable(message: Message, whole: MessageBody, reason: string, { origin }: ReadingOptions): MessageContent {
+  const body = whole.bytes.subarray(0, BODY_MAX_BYTES).toString();
   const piece = { position: undefined, eventId: undefined, body, reason };
   return { events: [], poison: [poisonOf(message, origin, piece)] };
 }
@@ -78,10 +102,11 @@ export function readShortMessage(message: Message, options: ReadingOptions): Mes
   if (body === null || body.length > SHORT_MAX_BYTES || fault !== undefined || contentEncoding !== undefined)
     return undefined;
   try {
-    const { text, rules } = textIn(message, body, options);
-    return (
-      plainContent(message, text, rules) ?? contentOf(message, rules.format, readEventsAtOnce(text, rules), options)
-    );
+    const { text } = body;
+    const plain = plainContent(message, text, options);
+    if (plain !== undefined) return plain;
+    const rules = rulesFor(message, text, options);
+    return contentOf(message, rules.format, readEventsAtOnce(text, rules), options);
   } catch (error) {
     if (!(error instanceof RefusedBodyError)) throw error;
     return undefined;
@@ -91,31 +116,33 @@ export function readShortMessage(message: Message, options: ReadingOptions): Mes
 const NO_POISON: readonly Poison[] = [];
 
 /** Of one event in the form that most have, in half the time. Undefined: it is another. */
-function plainContent(message: Message, text: string, rules: BodyRules): MessageContent | undefined {
-  const { format, admits } = rules;
-  if (format === "array") return undefined;
-  const lineEnd = format === "ndjson" ? text.indexOf("\n") : -1;
+function plainContent(message: Message, text: string, options: ReadingOptions): MessageContent | undefined {
+  const isLine = formatNamedBy(message) === "ndjson";
+  const lineEnd = isLine ? text.indexOf("\n") : -1;
   if (lineEnd !== -1 && lineEnd !== text.length - 1) return undefined;
-  const event = plainEvent(text, 0, text.length, rules);
-  if (event === undefined || !admits(event.stream)) return undefined;
-  const id = event.id ?? eventIdOf(usableName(message.id), format === "object" ? undefined : 0);
+  const event = plainEvent(text, 0, text.length, options);
+  if (event === undefined || !options.admits(event.stream)) return undefined;
+  const id = event.id ?? eventIdOf(usableName(message.id), isLine ? 0 : undefined);
   return { events: [withId(event, id)], poison: NO_POISON };
 }
 
 async function take(message: Message, body: Buffer, options: ReadingOptions): Promise<MessageContent> {
   checkSize(body.length);
   const unpacked = await unpack(body, encodingOf(message.contentEncoding ?? null));
-  const { text, rules } = textIn(message, unpacked, options);
+  const text = textOf(unpacked);
+  const rules = rulesFor(message, text, options);
   return contentOf(message, rules.format, await readEvents(text, rules), options);
 }
 
-function textIn({ contentType = DEFAULT_TYPE }: Message, bytes: Buffer, { now, earliest, admits }: ReadingOptions) {
-  const asked = contentType === DEFAULT_TYPE ? "array" : formatOf(contentType);
-  const text = textOf(bytes);
-  const format = asked === "array" ? jsonFormat(text) : asked;
-  // A message may be delivered again, at another time.
-  const defaultAt = undefined;
-  return { text, rules: { format, now, earliest, admits, defaultAt, invalidMaxListed: EVENTS_MAX } };
+/** "array": JSON, which may be one event, too. Throws RefusedBodyError. */
+function formatNamedBy({ contentType = DEFAULT_TYPE }: Message): BodyFormat {
+  return formatOf(contentType);
+}
+
+function rulesFor(message: Message, text: string, options: ReadingOptions): BodyRules {
+  const named = formatNamedBy(message);
+  const format = named === "array" && text[firstNonSpace(text, 0)] !== "[" ? "object" : named;
+  return { ...options, format, invalidMaxListed: EVENTS_MAX };
 }
 
 function contentOf(message: Message, format: BodyFormat, batch: EventBatch, { origin }: ReadingOptions) {
@@ -129,12 +156,11 @@ function contentOf(message: Message, format: BodyFormat, batch: EventBatch, { or
   return { events, poison } satisfies MessageContent;
 }
 
-function jsonFormat(text: string): BodyFormat {
-  return text[firstNonSpace(text, 0)] === "[" ? "array" : "object";
-}
-
 function withId(event: Event, id: string | undefined): Event {
-  return event.id !== undefined || id === undefined ? event : { ...event, id };
+  if (event.id !== undefined || id === undefined) return event;
+  // Each member by its name: a copy by ... takes as long as all other work on a short message.
+  const { stream, at, kind, user } = event;
+  return { stream, at, kind, user, id };
 }
 
 /** A name with bytes that were no UTF-8 is none: two such names may look the same. */
@@ -146,7 +172,8 @@ function usableName(id: string | undefined): string | undefined {
 function eventIdOf(name: string | undefined, index: number | undefined): string | undefined {
   if (name === undefined) return undefined;
   const suffix = index === undefined ? "" : `#${index}`;
-  return isUserLength(name + suffix) ? name + suffix : `sha256-${hashOf(name)}${suffix}`;
+  const id = name + suffix;
+  return isUserLength(id) ? id : `sha256-${hashOf(name)}${suffix}`;
 }
 
 function poisonOf(message: Message, origin: string, piece: Omit<Poison, "digest" | "origin" | "messageId">) {

@@ -72,12 +72,12 @@ export class MessageIntake {
 
   /**
    * Stores messages that arrived together in one piece, as far as they are short and hold events alone: of 100,000 a
-   * second the promises of take() cost more than all the rest. Answers which are stored; take() sees to the others.
+   * second the promises of take() cost more than all the rest. Answers which are not stored: take() sees to those.
    */
   async takeTogether(messages: readonly Message[]): Promise<ReadonlySet<Message>> {
     const { pipeline } = this.#options;
-    const stored = new Set<Message>();
-    if (pipeline.refusal !== undefined) return stored;
+    if (pipeline.refusal !== undefined) return new Set(messages);
+    const left = new Set<Message>();
     const streams = new StreamReservation(pipeline.streams);
     try {
       const rules = this.#rules(streams);
@@ -85,13 +85,12 @@ export class MessageIntake {
       const messageOf: Message[] = [];
       for (const message of messages) {
         const content = readShortMessage(message, rules);
-        if (content === undefined || content.poison.length > 0) continue;
-        for (const event of content.events) messageOf[events.push(event) - 1] = message;
-        stored.add(message);
+        if (content === undefined || content.poison.length > 0) left.add(message);
+        else for (const event of content.events) messageOf[events.push(event) - 1] = message;
       }
       const { refused, unknown } = await pipeline.submitAll(events);
-      for (const position of positionsIn(refused, unknown)) stored.delete(messageOf[position]!);
-      return stored;
+      for (const position of positionsIn(refused, unknown)) left.add(messageOf[position]!);
+      return left;
     } finally {
       streams.release();
     }
@@ -100,7 +99,7 @@ export class MessageIntake {
   #rules({ admits }: StreamReservation): ReadingOptions {
     const { pipeline, origin, now } = this.#options;
     const time = now();
-    return { origin, now: time, earliest: pipeline.retention.earliestAccepted(time), admits };
+    return { origin, now: time, earliest: pipeline.retention.earliestAccepted(time), defaultAt: undefined, admits };
   }
 
   async #take(message: Message, hold: Hold, streams: StreamReservation): Promise<MessageEnd> {

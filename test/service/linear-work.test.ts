@@ -15,7 +15,7 @@ import { HOURS_OF_ZONE, periodOf, UTC_HOURS } from "../../src/http/query/range/p
 import { SeriesQuerySchema, StreamsQuerySchema } from "../../src/http/query/range/schemas.ts";
 import { ClientAddresses, networkOf } from "../../src/http/requests/client-address.ts";
 import { traceOf } from "../../src/http/requests/log-lines.ts";
-import { readMessage } from "../../src/intake/message-content.ts";
+import { MessageBody, readMessage } from "../../src/intake/message-content.ts";
 import { BODY_MAX_BYTES, encodingOf, unpack } from "../../src/protocol/body/encoding.ts";
 import { formatOf, textOf } from "../../src/protocol/body/format.ts";
 import { type BodyFormat, readEvents } from "../../src/protocol/body/read-events.ts";
@@ -392,8 +392,14 @@ function messages(): Record<string, Work> {
       works[`a message, ${contentType}, of ${what}`] = {
         maxBytes: BODY_MAX_BYTES,
         prepare: (size) => {
-          const message = { id: "m", contentType, contentEncoding: undefined, body: Buffer.from(fill(size)) };
-          return () => readMessage(message, { origin: "queue", now: NOW, earliest: 0, admits: () => true });
+          const message = {
+            id: "m",
+            contentType,
+            contentEncoding: undefined,
+            body: new MessageBody(Buffer.from(fill(size))),
+          };
+          const options = { origin: "queue", now: NOW, earliest: 0, defaultAt: undefined, admits: () => true };
+          return () => readMessage(message, options);
         },
       };
     }

@@ -1,6 +1,6 @@
 /** What a message of AMQP 1.0 holds: its bytes, or its text, as JMS clients send it. */
 import type { Message as Amqp10Message } from "rhea";
-import type { Message } from "../message-content.ts";
+import { type Message, MessageBody } from "../message-content.ts";
 
 /** A part of the body, as the client tells data sections from values. */
 interface BodySection {
@@ -17,8 +17,8 @@ export function messageOf({ message_id, content_type, content_encoding, body }: 
     contentEncoding: content_encoding ?? undefined,
   };
   const bytes = bytesOf(body);
-  if (bytes !== undefined) return { ...named, body: bytes };
-  const found = Buffer.from(JSON.stringify(body) ?? "");
+  if (bytes !== undefined) return { ...named, body: new MessageBody(bytes) };
+  const found = new MessageBody(Buffer.from(JSON.stringify(body) ?? ""));
   return { ...named, body: found, fault: "the body is a structure of AMQP: expected bytes or a text" };
 }
 

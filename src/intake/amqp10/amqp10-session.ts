@@ -82,7 +82,7 @@ export class Amqp10Session implements Session {
     this.#scheduleCredit();
     if (this.#isDraining) return void delivery.release();
     if ((message.delivery_count ?? 0) > 0) this.#options.counts.redelivered += 1;
-    this.deliveries.take({ message: messageOf(message), settle: (end) => this.#settle(delivery, end) });
+    this.deliveries.take({ ...messageOf(message), settle: (end) => this.#settle(delivery, end) });
   }
 
   #settle(delivery: Delivery, end: MessageEnd): void {

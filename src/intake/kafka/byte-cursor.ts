@@ -51,6 +51,14 @@ export class ByteCursor {
     while (this.bytes.readUInt8(this.#pass(1)) >= 0x80);
   }
 
+  /** Whether the bytes from here to `end` are those from `from` to `to`. */
+  isRepeated(from: number, to: number, end: number): boolean {
+    const { bytes, at } = this;
+    if (to - from !== end - at) return false;
+    for (let i = from, j = at; i < to; i++, j++) if (bytes[i] !== bytes[j]) return false;
+    return true;
+  }
+
   skip(length: number): void {
     this.#pass(length);
   }
@@ -58,6 +66,11 @@ export class ByteCursor {
   take(length: number): Buffer {
     const at = this.#pass(length);
     return this.bytes.subarray(at, at + length);
+  }
+
+  skipSized(): void {
+    const length = this.varint();
+    if (length !== -1) this.skip(length);
   }
 
   /** Null for a length of -1. */

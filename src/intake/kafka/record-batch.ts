@@ -4,18 +4,20 @@
  * The client's own reader stops the whole topic at what Java's client compresses with Snappy, and unpacks without a
  * bound; so batches are read here.
  */
+import { MessageBody } from "../message-content.ts";
 import { ByteCursor } from "./byte-cursor.ts";
 import { decompress } from "./decompress.ts";
 
 export interface KafkaRecord {
   readonly offset: number;
-  readonly value: Buffer | null;
-  readonly headers: readonly RecordHeader[];
+  readonly value: MessageBody | null;
+  readonly headers: ContentHeaders;
 }
 
-interface RecordHeader {
-  readonly name: string;
-  readonly value: Buffer | null;
+/** The others are not looked at. */
+interface ContentHeaders {
+  contentType?: string;
+  contentEncoding?: string;
 }
 
 /** What is known of a batch before it is unpacked. */
@@ -77,28 +79,54 @@ function packedBatch(firstOffset: number, bytes: Buffer): PackedBatch {
 /** Throws if the data are damaged, or unpack to too much. */
 export async function recordsOf({ firstOffset, compression, recordCount, data }: PackedBatch): Promise<KafkaRecord[]> {
   const cursor = new ByteCursor(await decompress(compression, data));
+  const headersOf = new HeaderReader(cursor);
   const records: KafkaRecord[] = [];
-  for (let i = 0; i < recordCount; i++) records.push(readRecord(firstOffset, cursor));
+  for (let i = 0; i < recordCount; i++) {
+    const end = cursor.varint() + cursor.at;
+    cursor.skip(1);
+    cursor.skipVarint();
+    const offset = firstOffset + cursor.varint();
+    cursor.skipSized();
+    const size = cursor.varint();
+    const start = cursor.at;
+    if (size !== -1) cursor.skip(size);
+    const value = size === -1 ? null : new MessageBody(cursor.bytes, start, cursor.at);
+    records.push({ offset, value, headers: headersOf.readTo(end) });
+  }
   return records;
 }
 
-const NO_HEADERS: readonly RecordHeader[] = [];
+/** The records of a batch mostly have the same headers: these are read once. */
+class HeaderReader {
+  readonly #cursor: ByteCursor;
+  #last: ContentHeaders = {};
+  #lastStart = 0;
+  #lastEnd = -1;
 
-function readRecord(firstOffset: number, cursor: ByteCursor): KafkaRecord {
-  cursor.varint();
-  cursor.skip(1);
-  cursor.skipVarint();
-  const offset = firstOffset + cursor.varint();
-  cursor.takeSized();
-  const value = cursor.takeSized();
-  const headerCount = cursor.varint();
-  if (headerCount === 0) return { offset, value, headers: NO_HEADERS };
-  const headers: RecordHeader[] = [];
-  for (let i = 0; i < headerCount; i++) {
-    const name = cursor.takeSized()?.toString() ?? "";
-    headers.push({ name, value: cursor.takeSized() });
+  constructor(cursor: ByteCursor) {
+    this.#cursor = cursor;
   }
-  return { offset, value, headers };
+
+  readTo(end: number): ContentHeaders {
+    const start = this.#cursor.at;
+    if (this.#cursor.isRepeated(this.#lastStart, this.#lastEnd, end)) this.#cursor.skip(end - start);
+    else this.#last = readHeaders(this.#cursor);
+    this.#lastStart = start;
+    this.#lastEnd = this.#cursor.at;
+    return this.#last;
+  }
+}
+
+function readHeaders(cursor: ByteCursor): ContentHeaders {
+  const headers: ContentHeaders = {};
+  for (let left = cursor.varint(); left > 0; left--) {
+    const name = cursor.takeSized()?.toString().toLowerCase();
+    const value = cursor.takeSized()?.toString();
+    if (value === undefined) continue;
+    if (name === "content-type") headers.contentType ??= value;
+    else if (name === "content-encoding") headers.contentEncoding ??= value;
+  }
+  return headers;
 }
 
 /** The batch that ends an aborted transaction of its producer. */

@@ -7,6 +7,7 @@ import { type Channel, type ChannelModel, type ConsumeMessage, connect, type Mes
 import { waitAtMost } from "../../runtime/deadline.ts";
 import type { RabbitMqPlace } from "../../settings/broker-url.ts";
 import { Deliveries } from "../deliveries.ts";
+import { MessageBody } from "../message-content.ts";
 import type { MessageEnd } from "../message-intake.ts";
 import { LAG_REFRESH_MS, type Session, type SessionOptions } from "../session.ts";
 import type { Lag } from "../source.ts";
@@ -88,7 +89,7 @@ export class RabbitMqSession implements Session {
     if (headers?.["x-stream-offset"] !== undefined) return void this.deliveries.end(new Error(STREAM_FOUND));
     if (delivery.fields.redelivered) this.#options.counts.redelivered += 1;
     this.deliveries.take({
-      message: { id: messageId, contentType, contentEncoding, body: delivery.content },
+      ...{ id: messageId, contentType, contentEncoding, body: new MessageBody(delivery.content) },
       settle: (end) => this.#settle(delivery, end),
     });
   }

@@ -49,7 +49,7 @@ export function formatOfPlainText(text: string): BodyFormat {
 }
 
 /** Decodes invalid UTF-8 as U+FFFD, which no event may contain. So only the events with such bytes are refused. */
-export function textOf(bytes: Buffer): string {
-  const text = bytes.toString();
+export function textOf(bytes: Buffer, start = 0, end = bytes.length): string {
+  const text = bytes.toString("utf8", start, end);
   return text.charCodeAt(0) === BYTE_ORDER_MARK ? text.slice(1) : text;
 }

@@ -157,17 +157,17 @@ export const MUTATIONS: readonly Mutation[] = [
     edits: [
       {
         file: "src/intake/deliveries.ts",
-        find: 'const end = this.#isOver ? "left" : await intake.take(delivery.message, this.hold);',
+        find: 'const end = this.#isOver ? "left" : await intake.take(delivery, this.hold);',
         replace:
           'const end = this.#isOver ? "left" : "done"; ' +
-          "void Bun.sleep(100).then(() => intake.take(delivery.message, this.hold));",
+          "void Bun.sleep(100).then(() => intake.take(delivery, this.hold));",
       },
       {
         file: "src/intake/deliveries.ts",
-        find: "if (!this.#isOver) stored = await this.#options.intake.takeTogether(messages);",
+        find: "if (!this.#isOver) left = await this.#options.intake.takeTogether(deliveries);",
         replace:
-          "if (!this.#isOver) stored = new Set(messages); " +
-          "void Bun.sleep(100).then(() => this.#options.intake.takeTogether(messages));",
+          "if (!this.#isOver) left = new Set(); " +
+          "void Bun.sleep(100).then(() => this.#options.intake.takeTogether(deliveries));",
       },
     ],
     check: QUEUE,
@@ -178,8 +178,8 @@ export const MUTATIONS: readonly Mutation[] = [
     edits: [
       {
         file: "src/intake/message-content.ts",
-        find: "return event.id !== undefined || id === undefined ? event : { ...event, id };",
-        replace: "return event;",
+        find: "if (event.id !== undefined || id === undefined) return event;",
+        replace: "if (event !== undefined) return event;",
       },
     ],
     check: QUEUE,

@@ -3,7 +3,7 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import type { RefusalReason } from "../../../src/domain/refusal-reasons.ts";
 import { Hold } from "../../../src/intake/hold.ts";
-import { type Message, readMessage, readShortMessage } from "../../../src/intake/message-content.ts";
+import { type Message, MessageBody, readMessage, readShortMessage } from "../../../src/intake/message-content.ts";
 import { PoisonBin } from "../../../src/intake/poison-bin.ts";
 import { AckWindow } from "../../../src/intake/rabbitmq/ack-window.ts";
 import type { Poison } from "../../../src/store/cold.ts";
@@ -76,10 +76,22 @@ describe("acknowledgements", () => {
 describe("a message", () => {
   const event = { timestamp: NOW, user: "a", event: "click" };
 
-  const OPTIONS = { origin: "test", now: NOW, earliest: 0, admits: (name: string) => name !== "new" };
+  const OPTIONS = {
+    origin: "test",
+    now: NOW,
+    earliest: 0,
+    defaultAt: undefined,
+    admits: (name: string) => name !== "new",
+  };
 
   function messageOf(body: string, more: Partial<Message> = {}): Message {
-    return { id: "m", contentType: undefined, contentEncoding: undefined, body: Buffer.from(body), ...more };
+    return {
+      id: "m",
+      contentType: undefined,
+      contentEncoding: undefined,
+      body: new MessageBody(Buffer.from(body)),
+      ...more,
+    };
   }
 
   function read(body: string, more: Partial<Message> = {}) {

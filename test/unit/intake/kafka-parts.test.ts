@@ -102,7 +102,7 @@ describe("a batch of records", () => {
       expect(batches).toHaveLength(1);
       expect(batches[0]!.nextOffset).toBe(5_000_000_002);
       const records = await recordsOf(batches[0]!);
-      expect(records.map(({ offset, value }) => [offset, String(value)])).toEqual([
+      expect(records.map(({ offset, value }) => [offset, value?.text])).toEqual([
         [5_000_000_000, "a"],
         [5_000_000_001, "b"],
       ]);
