@@ -38,7 +38,6 @@ interface PendingEvents {
   readonly ring: number;
 }
 
-/** The state of one shard in this process. */
 export interface ShardState {
   readonly shard: number;
   readonly writer: string | undefined;
@@ -249,7 +248,6 @@ export class Pipeline {
     return Math.max(...this.#shards.map(({ flusher }) => flusher.oldestPendingMs));
   }
 
-  /** The most pending events that are kept in memory. */
   get ringCapacityEvents(): number {
     return this.#ringRoom.events;
   }
@@ -258,7 +256,6 @@ export class Pipeline {
     this.deadLetterCount = await this.#options.cold.deadLetterCount();
   }
 
-  /** The most events that may be pending. */
   get journalMaxEvents(): number {
     return this.#options.settings.journalMaxEvents;
   }

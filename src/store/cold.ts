@@ -172,7 +172,6 @@ export interface StoredEvents {
   readonly byWriter: ReadonlyMap<string, number>;
 }
 
-/** Reads of hours and ranges, and the ledger. */
 export interface ReadStore {
   /** Undefined without a replica. */
   readonly pastReads: PastReads | undefined;
@@ -348,7 +347,6 @@ export interface PoisonStore {
   dropPoison(number: number): Promise<boolean>;
 }
 
-/** For access control. */
 export interface KeyStore {
   /** All keys ever created, oldest first. */
   apiKeys(): Promise<readonly ApiKey[]>;

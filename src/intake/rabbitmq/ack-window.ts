@@ -28,7 +28,6 @@ export class AckWindow {
     this.#settled.add(tag);
   }
 
-  /** The acknowledgements to send now. */
   take(): DueAcks {
     while (this.#settled.delete(this.#firstOpen)) this.#firstOpen += 1;
     const due = this.#due;

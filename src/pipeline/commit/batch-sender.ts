@@ -10,27 +10,26 @@
  * | in doubt   | an attempt got no answer: the connection was  | sent again unchanged under the same seq, until  |
  * |            | lost, or it took too long                     | it is stored, or known not to be                |
  * | owed       | it was in doubt, has ids, and was lost with   | sent again once the lost ids are known, however |
- * |            | the data set; other instances may have told   | long it takes                                   |
- * |            | clients by an id that its event is stored     |                                                 |
+ * |            | the data set; because of its ids, other       | long that takes                                 |
+ * |            | instances may have acknowledged its events    |                                                 |
  * | stored     | "committed"                                   | 204; offered to the flusher                     |
  *
- * and what each answer means:
+ * The meaning of each answer:
  *
  * | answer              | the batch was unsent              | the batch was in doubt                             |
  * |---------------------|-----------------------------------|----------------------------------------------------|
  * | committed           | stored                            | stored, by this attempt or an earlier one          |
  * | absent hours        | its late groups step aside        | unchanged: the hours are fetched, it is sent again |
- * | fenced, unknown,    | stays unsent, goes under the next | the end of its writer tells whether it is stored   |
- * | uninitialized       | writer                            | (WriterIdentity), or nobody can tell: dropped      |
+ * | fenced, unknown,    | stays unsent, goes under the next | the end of its writer settles whether it is stored |
+ * | uninitialized       | writer                            | (WriterIdentity); if that is unknown: dropped      |
  * | an error: not done  | stays unsent                      | stays in doubt: an earlier copy may still arrive   |
  * | no answer           | is in doubt                       | stays in doubt                                     |
  *
- * The waiters of a batch that is in flight, in doubt or owed OUTCOME_TIMEOUT_MS after it was sent are told "unknown"
- * (504). The batch is sent on all the same. A stop tells them so at the end of its grace, and leaves the batch to the
- * adopter of the journal. Orphans (acknowledged batches that the hot store lost) have no waiters and are never given
- * up.
+ * If a batch is in flight, in doubt or owed OUTCOME_TIMEOUT_MS after it was sent, its waiters get "unknown" (504), but
+ * sending continues. So do they at the end of a stop's grace period, which leaves the batch to the journal's adopter.
+ * Orphans (acknowledged batches that the hot store lost) have no waiters and are never given up.
  *
- * Invariants: the seqs of a writer have no gaps; a batch in doubt never changes, and nothing else is sent meanwhile; an
+ * Invariants: the seqs of a writer have no gaps. A batch in doubt never changes, and nothing else is sent meanwhile. An
  * event is answered as stored only after the hot store has said so, and refused only if no attempt can ever apply it.
  */
 
@@ -81,8 +80,7 @@ interface Sending {
   isInFlight: boolean;
   isInDoubt: boolean;
   isOwed: boolean;
-  /** Its waiters have got the answer "unknown". */
-  isTold: boolean;
+  isAnsweredUnknown: boolean;
   cancelTimeout: (() => void) | undefined;
 }
 
@@ -115,7 +113,7 @@ export class BatchSender {
   /** Events of the current batch that callers still wait for. */
   get waitingEvents(): number {
     const current = this.#current;
-    return current?.opened === undefined || current.isTold ? 0 : current.batch.eventCount;
+    return current?.opened === undefined || current.isAnsweredUnknown ? 0 : current.batch.eventCount;
   }
 
   /** Events that were acknowledged earlier and are in no store. */
@@ -140,7 +138,7 @@ export class BatchSender {
     invariant(this.#current === undefined, `a batch was taken while batch ${this.#seq} is being sent`);
     this.#current = {
       ...{ batch, opened, sentMs: undefined },
-      ...{ isInFlight: false, isInDoubt: false, isOwed: false, isTold: false, cancelTimeout: undefined },
+      ...{ isInFlight: false, isInDoubt: false, isOwed: false, isAnsweredUnknown: false, cancelTimeout: undefined },
     };
   }
 
@@ -169,7 +167,7 @@ export class BatchSender {
       case "uninitialized":
       case "unknown":
         this.#options.identity.isLost = true;
-        if (sending.isTold && !mustBeStored(sending)) this.#endUnstored(sending);
+        if (sending.isAnsweredUnknown && !mustBeStored(sending)) this.#endUnstored(sending);
     }
   }
 
@@ -201,7 +199,7 @@ export class BatchSender {
           if (mayHaveApplied(error)) this.#doubt(sending);
           const pauseMs = backoffMs(attempt, RETRY_FIRST_MS, RETRY_MAX_MS, clock.random);
           if (!sending.isInDoubt) {
-            if (sending.isTold && !mustBeStored(sending)) return void this.#endUnstored(sending);
+            if (sending.isAnsweredUnknown && !mustBeStored(sending)) return void this.#endUnstored(sending);
             if (clock.monotonicMs() - openedMs + pauseMs > COMMIT_DEADLINE_MS) throw error;
           }
           await clock.sleep(pauseMs);
@@ -232,13 +230,13 @@ export class BatchSender {
     const { clock, outcomeTimeoutMs } = this.#options;
     const leftMs = sending.sentMs! + outcomeTimeoutMs - clock.monotonicMs();
     sending.cancelTimeout = clock.after(Math.max(0, leftMs), () => {
-      if (sending.isInFlight || mustBeStored(sending)) this.#tellUnknown(sending);
+      if (sending.isInFlight || mustBeStored(sending)) this.#answerUnknown(sending);
     });
   }
 
-  #tellUnknown(sending: Sending): void {
-    if (sending.opened === undefined || sending.isTold) return;
-    sending.isTold = true;
+  #answerUnknown(sending: Sending): void {
+    if (sending.opened === undefined || sending.isAnsweredUnknown) return;
+    sending.isAnsweredUnknown = true;
     this.#options.ledger.unknown += sending.batch.eventCount;
     sending.opened.resolve(UNKNOWN);
   }
@@ -269,10 +267,10 @@ export class BatchSender {
   }
 
   #endStored(sending: Sending, duplicates: readonly number[]): void {
-    const { opened, batch, isTold } = sending;
+    const { opened, batch, isAnsweredUnknown } = sending;
     for (const { stream } of batch.groups) this.#options.streams.noteCommitted(stream);
     this.#end(sending);
-    if (isTold) {
+    if (isAnsweredUnknown) {
       this.#options.ledger.unknownStored += batch.eventCount;
       return;
     }
@@ -298,7 +296,7 @@ export class BatchSender {
       await this.overdueAfterDeadline(Promise.all(groups.map((group) => hydrate(group))));
       return;
     }
-    if (sending.isTold) return this.#endUnstored(sending);
+    if (sending.isAnsweredUnknown) return this.#endUnstored(sending);
     for (const group of groups) void lateGroups.stepAside(group, sending.opened!);
     sending.batch = withoutGroups(sending.batch, new Set(positions));
     if (sending.batch.eventCount === 0) this.#end(sending);
@@ -325,14 +323,14 @@ export class BatchSender {
     const { ledger } = this.#options;
     const { eventCount } = sending.batch;
     if (fate === "open") {
-      this.#tellUnknown(sending);
+      this.#answerUnknown(sending);
       this.#end(sending);
       return;
     }
     sending.isInDoubt = false;
     if (fate === "unstored") {
       if (sending.opened !== undefined && hasIds(sending.batch)) this.#owe(sending);
-      else if (sending.isTold) this.#endUnstored(sending);
+      else if (sending.isAnsweredUnknown) this.#endUnstored(sending);
       return;
     }
     this.#checkAccepted(sending, fate.acceptedEvents);
@@ -360,7 +358,7 @@ export class BatchSender {
   refuseUnsent(refuse: (eventCount: number) => Refusal): void {
     const sending = this.#current;
     if (sending === undefined || sending.isInFlight || mustBeStored(sending)) return;
-    if (sending.isTold) {
+    if (sending.isAnsweredUnknown) {
       this.#endUnstored(sending);
       return;
     }
@@ -375,7 +373,7 @@ export class BatchSender {
     const isOpen = sending !== undefined && (sending.isInFlight || mustBeStored(sending));
     for (const open of isOpen ? [sending, ...this.#owed] : this.#owed) {
       open.cancelTimeout?.();
-      this.#tellUnknown(open);
+      this.#answerUnknown(open);
     }
   }
 }

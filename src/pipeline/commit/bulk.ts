@@ -112,7 +112,6 @@ export class Bulk {
     return positions;
   }
 
-  /** Refuses the events that are in no batch yet. */
   refuseRest(refusal: Refusal): void {
     const first = this.#next;
     const positions = Array.from({ length: this.restCount }, (_, i) => first + i);
@@ -137,7 +136,6 @@ export class Bulk {
   }
 }
 
-/** A part of the submitted events. */
 interface Share {
   readonly events: Event[];
   /** Their positions in the submitted list, ascending. */

@@ -105,7 +105,6 @@ export class Committer {
     return { reason, retryAfterS: reason === "restoring_ids" ? RESTORING_RETRY_S : 1 };
   }
 
-  /** The error of the last failed commit. */
   get lastError(): string | undefined {
     return this.#lastError;
   }

@@ -55,7 +55,7 @@ export function flushRole(
       // If it fails, these hours have a few more parts until the next time.
       if (hours.length > 0) await database.flush("fold hours", foldHours, flushed.shard, hours).catch(() => {});
       void partitions.maintain();
-      return flushed.stored;
+      return flushed.eventCount;
     },
     watermark: (writer) =>
       database.flush(`read the watermark of writer ${writer}`, async (session) => {
@@ -88,11 +88,9 @@ async function createInEpoch(session: MysqlSession, writer: NamedWriter) {
 }
 
 interface Flushed {
-  /** The writer's shard. */
   readonly shard: number;
   readonly additions: readonly HourAddition[];
-  /** Number of events. */
-  readonly stored: number;
+  readonly eventCount: number;
 }
 
 async function store(
@@ -109,7 +107,7 @@ async function store(
   if (last === undefined || sealed === 1) {
     await session.run("ROLLBACK");
     if (last !== undefined) throw new WriterSealedError(`writer ${writer.name} is sealed at batch ${seq}`);
-    return { shard, additions: [], stored: 0 };
+    return { shard, additions: [], eventCount: 0 };
   }
   const refused: RefusedRow[] = [];
   for (const piece of rowPieces(id, fresh, rowsPerInsert)) {
@@ -124,5 +122,5 @@ async function store(
   const move = "UPDATE writers SET seq = ?, events = events + ? WHERE id = ?";
   await session.run(move, [last.seq, eventCount, id]);
   await session.run("COMMIT");
-  return { shard, additions, stored: eventCount };
+  return { shard, additions, eventCount };
 }
