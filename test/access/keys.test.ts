@@ -128,7 +128,7 @@ for (const { name, needs, open } of MODES) {
       expect(await accepted()).toBe(before);
     }
 
-    test("no route that has to do with counts can be asked without one", async () => {
+    test("every route that reads or writes counts requires a key", async () => {
       const guarded = Object.entries(API_DOCUMENT.paths).flatMap(([path, item]) =>
         (["get", "post"] as const).filter((m) => item[m]?.security).map((m) => [m.toUpperCase(), path] as const),
       );
@@ -147,7 +147,7 @@ for (const { name, needs, open } of MODES) {
       }
     });
 
-    test("what is no key is none, however it looks", async () => {
+    test("anything but a valid key is rejected, however it looks", async () => {
       const other = await created("--scope", "write,read,admin");
       const { key, id } = all;
       const changed = (at: number) => key.slice(0, at) + (key[at] === "A" ? "B" : "A") + key.slice(at + 1);
@@ -177,7 +177,7 @@ for (const { name, needs, open } of MODES) {
       expect(await clicksOf("attack")).toBe(0);
     });
 
-    test("a key that is given elsewhere, or twice, is none", async () => {
+    test("a key in another place, or given twice, is rejected", async () => {
       const target = `/analytics?timestamp=${AT}&user=ann&click&stream=attack`;
       for (const where of [`&key=${all.key}`, `&authorization=Bearer%20${all.key}`, `&access_token=${all.key}`]) {
         expect((await send("POST", `${target}${where}`)).status).toBe(401);
@@ -190,14 +190,14 @@ for (const { name, needs, open } of MODES) {
       expect(await clicksOf("attack")).toBe(0);
     });
 
-    test("the scheme may be spelt as it likes", async () => {
+    test("the scheme may be in any case", async () => {
       for (const scheme of ["Bearer", "bearer", "BEARER", "Bearer  "]) {
         const headers = [`Authorization: ${scheme} ${all.key}`];
         expect((await ask(service.port, { method: "GET", target: "/ledger", headers })).status).toBe(200);
       }
     });
 
-    test("no spelling of a path leads past it", async () => {
+    test("no spelling of a path bypasses the check", async () => {
       const query = `?timestamp=${AT}&user=ann&click&stream=attack`;
       const paths = [
         ...["/analytics/", "//analytics", "/./analytics", "/x/../analytics", "/%61nalytics", "/analytics%2F"],
@@ -218,7 +218,7 @@ for (const { name, needs, open } of MODES) {
       expect(await clicksOf("attack")).toBe(0);
     });
 
-    test("a scope is good for its own routes, and for no other", async () => {
+    test("a scope grants its own routes and no others", async () => {
       for (const scope of Object.keys(BY_SCOPE) as Scope[]) {
         const { key } = await created("--scope", scope);
         for (const [asked, requests] of Object.entries(BY_SCOPE)) {
@@ -241,7 +241,7 @@ for (const { name, needs, open } of MODES) {
       }
     });
 
-    test("a key of some streams counts in no other, one by one or among many", async () => {
+    test("a key restricted to streams writes to no others, in single requests or in batches", async () => {
       const { key } = await created("--scope", "write,read", "--stream", "shop.*", "--stream", "blog");
       const target = (stream: string) => `/analytics?timestamp=${AT}&user=ann&click${stream}`;
       for (const stream of ["&stream=shop.spring", "&stream=blog", "&stream=shop."]) {
@@ -280,7 +280,7 @@ for (const { name, needs, open } of MODES) {
       for (const stream of ["shop", "news", "default", "blog.a"]) expect(await clicksOf(stream)).toBe(0);
     });
 
-    test("a key of some streams reads no other, nor a branch that has others in it", async () => {
+    test("a key restricted to streams reads no others, nor a branch that includes others", async () => {
       const { key } = await created("--scope", "read", "--stream", "shop.*,blog");
       const read = (stream: string) => send("GET", `/series?${RANGE}&stream=${stream}`, key);
       for (const stream of ["shop.spring", "shop.*", "shop.spring.*", "shop.spr*", "blog"]) {
@@ -301,7 +301,7 @@ for (const { name, needs, open } of MODES) {
       ]);
     });
 
-    test("a key that is revoked is good for nothing soon after, and stays so", async () => {
+    test("a revoked key stops working soon, and for good", async () => {
       const { key, id } = await created("--scope", "write");
       const target = `/analytics?timestamp=${AT}&user=ann&click&stream=revoked`;
       expect((await send("POST", target, key)).status).toBe(204);
@@ -318,7 +318,7 @@ for (const { name, needs, open } of MODES) {
       expect((await keys("revoke", key)).exitCode).not.toBe(0);
     });
 
-    test("pages, which can keep no secret, count in no stream unless it is said in which", async () => {
+    test("browser routes, which need no key, count only in BROWSER_STREAMS", async () => {
       for (const [method, target] of [
         ["GET", "/pixel.gif?stream=shop.a"],
         ["POST", "/beacon?stream=shop.a&click"],
@@ -331,7 +331,7 @@ for (const { name, needs, open } of MODES) {
       expect(await clicksOf("shop.a")).toBe(0);
     });
 
-    test("nothing of a secret is stored, logged or listed", async () => {
+    test("secrets are never stored, logged or listed", async () => {
       const secrets = [all.key, all.key.slice(20), all.key.slice(20, 40)];
       const sources = [service.log(), (await keys("list")).output, (await keys("list", "--json")).output];
       sources.push(await storedText(site, service));
@@ -351,7 +351,7 @@ for (const { name, needs, open } of MODES) {
       await expect(stranger).rejects.toMatchObject({ status: 401, code: "key_missing" });
     });
 
-    test("import shows the key that it is given", async () => {
+    test("import sends its key", async () => {
       const file = join(service.dataDir, "..", "events.ndjson");
       writeFileSync(file, `${JSON.stringify(event("imported"))}\n`);
       const args = ["import", "--url", service.url, "--retry-for", "1", file];
@@ -362,7 +362,7 @@ for (const { name, needs, open } of MODES) {
       expect(await clicksOf("imported")).toBe(1);
     });
 
-    test("a replay of poison shows the key that it is given", async () => {
+    test("a replay of poison sends its key", async () => {
       const body = JSON.stringify(event("replayed"));
       const piece = { origin: "test", messageId: "m", position: 0, eventId: "m#0", body, reason: "a test" };
       const poison = [{ ...piece, digest: "ab".repeat(32) }];
@@ -397,7 +397,7 @@ for (const { name, needs, open } of MODES) {
       await onlooker.close();
     });
 
-    test("what is watched ends soon after its key expires", async () => {
+    test("a feed ends soon after its key expires", async () => {
       const startMs = performance.now();
       await created("--scope", "read");
       // Long enough to create one, to have it known and to watch.
@@ -410,7 +410,7 @@ for (const { name, needs, open } of MODES) {
       expect(Date.now()).toBeGreaterThanOrEqual(expiresAt);
     });
 
-    test("a key of some streams is shown those live, and nothing of the ledger", async () => {
+    test("a key restricted to streams gets their live counts, and no ledger", async () => {
       const key = await created("--scope", "read", "--stream", "shop.*");
       const [viewer, whole] = [await watch("shop.*", key), await watch("shop.*", all)];
       expect(await whole.next<object>()).toHaveProperty("ledger");
@@ -421,7 +421,7 @@ for (const { name, needs, open } of MODES) {
       await Promise.all([viewer.close(), whole.close()]);
     });
 
-    test("the command says what it does not take", async () => {
+    test("the command explains what is wrong with its arguments", async () => {
       const faults: readonly (readonly string[])[] = [
         ["create", "--name", "a"],
         ["create", "--scope", "write"],
@@ -450,7 +450,7 @@ for (const { name, needs, open } of MODES) {
 
     if (name === "embedded") return;
 
-    test("MySQL down: keys stay as they were, also for an instance that starts then", async () => {
+    test("MySQL down: keys stay valid, even on an instance that starts meanwhile", async () => {
       const { mariaDb } = site.servers!;
       const { key, id } = await created("--scope", "write");
       // Of an hour that is over MySQL would have to be asked, and this one may be over in a moment.
@@ -494,7 +494,7 @@ async function storedText({ servers }: Site, { dataDir }: Service): Promise<stri
 }
 
 describe("settings", () => {
-  test("where no key is asked for, none is looked at; browsers count where it is said", async () => {
+  test("for scopes without a required key, no key is checked; browsers count in BROWSER_STREAMS", async () => {
     const site = await MODES[0]!.open();
     try {
       const { port } = await site.start({ REQUIRE_KEYS: "write", BROWSER_STREAMS: "web.*" });
@@ -515,7 +515,7 @@ describe("settings", () => {
 });
 
 describe("pages of other origins", () => {
-  test("may ask whether they may send a key, and read why they were refused", async () => {
+  test("may send a preflight for a key, and read why they were refused", async () => {
     const site = await MODES[0]!.open();
     try {
       const { port } = await site.start({ REQUIRE_KEYS: "read", CORS_ORIGINS: "*", ADDRESS_LIMIT: "1/h" });

@@ -154,7 +154,7 @@ for (const { name, needs, open } of MODES) {
       expect(performance.now() - startedMs).toBeLessThan(15_000);
     });
 
-    test("a batch costs as many as it has, invalid ones among them", async () => {
+    test("a batch costs its number of events, including invalid ones", async () => {
       const key = await newKey(site, service, "--limit", "100/h");
       const before = await rateLimited();
       expect((await sendEvents(service, key, 60, "batch")).status).toBe(200);
@@ -167,7 +167,7 @@ for (const { name, needs, open } of MODES) {
       expect((await rateLimited()) - before).toBe(2);
     });
 
-    test("of batches that come at once, one may be over", async () => {
+    test("of concurrent batches, one may exceed the limit", async () => {
       const key = await newKey(site, service, "--limit", "100/h");
       const before = await rateLimited();
       const statuses = await statusesOf(10, () => sendEvents(service, key, 80, "crowd"));
@@ -179,7 +179,7 @@ for (const { name, needs, open } of MODES) {
       expect((await rateLimited()) - before).toBeGreaterThanOrEqual(10 - letIn);
     });
 
-    test("a request that is refused for its scope or stream uses nothing of a shared limit", async () => {
+    test("a request refused for its scope or stream costs nothing of a shared limit", async () => {
       const key = await newKey(site, service, "--limit", "3/h", "--stream", "paid");
       for (let i = 0; i < 10; i++) expect((await send(service, "GET", "/metrics", key)).status).toBe(403);
       const statuses = await statusesOf(5, () => send(service, "POST", postTarget("paid"), key));
@@ -193,7 +193,7 @@ for (const { name, needs, open } of MODES) {
 
     if (name === "embedded") return;
 
-    test("the limit of a key is one for all instances", async () => {
+    test("instances share the limit of a key", async () => {
       const second = await site.start({ REQUIRE_KEYS: "write,read,admin" });
       const key = await newKey(site, service, "--limit", "40/h");
       await waitFor("the other to know the key", () => isKnown(second, key));
@@ -247,7 +247,7 @@ for (const { name, needs, open } of MODES) {
     const from = (address: string, target: string, method = "GET") =>
       send(service, method, target, undefined, [`X-Forwarded-For: ${address}`]);
 
-    test("an address may send so many, whatever it asks for, and others are not held up", async () => {
+    test("an address has one limit for all routes, and does not hold up others", async () => {
       const targets = ["/ledger", `/analytics?timestamp=${AT}`, `/streams?from=${AT}`, "/metrics"];
       for (const target of targets) expect((await from("203.0.113.9", target)).status).toBe(200);
       expect((await from("203.0.113.9", postTarget("a"), "POST")).status).toBe(204);
@@ -268,7 +268,7 @@ for (const { name, needs, open } of MODES) {
       }
     });
 
-    test("who follows a link is led on all the same, and is not counted", async () => {
+    test("a redirect beyond the limit still leads to its target, and is not counted", async () => {
       const target = "/r?to=https://shop.example/&user=ann";
       const clicks: (string | undefined)[] = [];
       for (let i = 0; i < 7; i++) {
@@ -279,7 +279,7 @@ for (const { name, needs, open } of MODES) {
       expect(clicks).toEqual([...Array(5).fill(undefined), "rate_limited", "rate_limited"]);
     });
 
-    test("of IPv6 it is the network that is limited", async () => {
+    test("IPv6 addresses are limited by network", async () => {
       for (const host of ["1", "2", "3:4", "ffff:0:1", "5"]) {
         expect((await from(`2001:db8:1:2::${host}`, "/ledger")).status).toBe(200);
       }
@@ -289,7 +289,7 @@ for (const { name, needs, open } of MODES) {
 
     if (name === "embedded") return;
 
-    test("an address is stored nowhere, and nothing of it outlives its limit", async () => {
+    test("no address is stored, and nothing derived from it outlives its limit", async () => {
       const redis = createClient({ url: site.servers!.redis.url });
       await redis.connect();
       try {
@@ -339,7 +339,7 @@ describe("batches that are read at the same time", () => {
 });
 
 describe("the headers of limits", () => {
-  test("of a key and an address are of both, and the nearer one to older clients", () => {
+  test("list both key and address; older clients get the one with less left", () => {
     const state = (remaining: number) => ({ remaining, retryMs: 0, fullMs: 1_500 });
     const told = limitHeaders([
       { by: "address", bucket: { limit: { count: 50, windowMs: 1_000 } }, state: state(40) },

@@ -77,7 +77,7 @@ for (const { name, needs, open } of MODES) {
       await expect(refused).rejects.toBeInstanceOf(HourglassError);
     });
 
-    test("sends again until the service is there", async () => {
+    test("retries until the service is available", async () => {
       const late = new Hourglass(service.url, { attempts: 30 });
       await service.kill("SIGKILL");
       const counting = late.count(event("ann", "click", { stream: "late" }));
@@ -93,7 +93,7 @@ for (const { name, needs, open } of MODES) {
   });
 }
 
-describe("the client, where the service is in trouble", () => {
+describe("the client, if the service fails", () => {
   const NO_WAIT = { "retry-after": "0" };
   const TROUBLE: Readonly<Record<string, () => Response | Promise<Response>>> = {
     "503": () => Response.json({ error: { code: "hot_store_away", message: "" } }, { status: 503, headers: NO_WAIT }),

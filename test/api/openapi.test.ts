@@ -67,7 +67,7 @@ describe("the description", () => {
     expect((await new Validator().validate(broken)).valid).toBe(false);
   });
 
-  test("has examples that are what its schemas say", () => {
+  test("has examples that match its schemas", () => {
     const faults = examplesIn(document).flatMap(({ place, example }) => {
       const check = api.validator(...place);
       return check(example) ? [] : [{ place: place.join(" > "), errors: check.errors }];
@@ -123,7 +123,7 @@ describe("a service", () => {
       }),
     );
 
-  test("serves the description, and does not send it twice", async () => {
+  test("serves the description, and answers 304 if the client has it", async () => {
     const first = await fetch(`${service.url}/openapi.json`);
     expect(await first.json()).toEqual(document);
     const etag = first.headers.get("etag")!;
@@ -148,7 +148,7 @@ describe("a service", () => {
     }
   });
 
-  test("packs what it serves for those who take it packed", async () => {
+  test("compresses its answers if the client accepts that", async () => {
     const head = ["accept-encoding: gzip;q=0, br", "accept-encoding: br, gzip;q=0.5", "accept: */*"];
     const [plain, packed, unasked] = await Promise.all(
       head.map((line) => ask(service.port, { method: "GET", target: "/docs/swagger-ui.css", headers: [line] })),

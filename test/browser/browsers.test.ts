@@ -181,7 +181,7 @@ for (const { name, needs, open } of MODES) {
         return events.length === count && events;
       });
 
-    test("a pixel counts an impression, now, and is 43 bytes of GIF that nobody keeps", async () => {
+    test("a pixel counts an impression at the current time, and is a 43-byte GIF that is not cached", async () => {
       const answer = await fetch(`${service.url}/pixel.gif?stream=pixel&user=ann`);
       expect(answer.status).toBe(200);
       expect(answer.headers.get("content-type")).toBe("image/gif");
@@ -193,7 +193,7 @@ for (const { name, needs, open } of MODES) {
       expect(await countsOf("pixel")).toEqual({ uniqueUsers: 1, clicks: 0, impressions: 1 });
     });
 
-    test("a time, a user and an id are taken as by POST /analytics", async () => {
+    test("timestamp, user and id work as in POST /analytics", async () => {
       const query = `timestamp=${OLD}&user=ann&stream=old&id=once`;
       for (const target of [`/pixel.gif?${query}`, `/pixel.gif?${query}&impression`]) {
         expect((await get(service, target)).status).toBe(200);
@@ -208,7 +208,7 @@ for (const { name, needs, open } of MODES) {
       ]);
     });
 
-    test("a beacon counts what it says, with any body", async () => {
+    test("a beacon counts the event in its query, whatever its body", async () => {
       for (const kind of ["click", "event=click", "impression", "event=impression"]) {
         const { status, body } = await post(service, `/beacon?stream=beacon&user=ann&${kind}`);
         expect({ status, body }).toEqual({ status: 204, body: "" });
@@ -272,7 +272,7 @@ for (const { name, needs, open } of MODES) {
       expect(after.refused.invalid - refused.invalid).toBe(2 * unreadable.length + 3);
     });
 
-    test("a click that is not valid is not counted, and its visitor gets there all the same", async () => {
+    test("an invalid click is not counted, and the redirect still leads to its target", async () => {
       const { refused } = await ledgerOf(service);
       const { status, headers } = await get(service, signedTarget(PAGE, "no-user", { user: "" }));
       expect([status, headers.get("location")]).toEqual([302, PAGE]);
@@ -354,7 +354,7 @@ for (const { name, needs, open } of MODES) {
       expect((await ledgerOf(service)).accepted).toBe(accepted);
     });
 
-    test("visitors without an id are told apart by address and user agent, and not by what they claim", async () => {
+    test("visitors without an id are distinguished by address and user agent, not by what they claim", async () => {
       const requests = [["User-Agent: a"], ["User-Agent: a"], ["User-Agent: b"]];
       for (const headers of requests) {
         await get(service, "/pixel.gif?stream=visitors", ...headers);
@@ -459,7 +459,7 @@ describe("settings for browsers", () => {
 
   const countsOf = (stream: string) => countsSince(startedAt, service, stream);
 
-  test("who asks not to be counted, and bots, get the same answers and are not counted", async () => {
+  test("visitors with Do Not Track, and bots, get the usual answers and are not counted", async () => {
     for (const [header, reason] of OMITTED) {
       const { omitted, accepted } = await ledgerOf(service);
       const answers = [
@@ -479,7 +479,7 @@ describe("settings for browsers", () => {
     expect(samples.get('hourglass_events_omitted_total{reason="bot"}')).toBe(3);
   });
 
-  test("others are counted, and so is what POST /analytics brings", async () => {
+  test("other visitors are counted, and so are events of POST /analytics", async () => {
     for (const header of ["DNT: 0", "Sec-GPC: 0", "User-Agent: Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0"]) {
       const { headers } = await get(service, "/pixel.gif?stream=others&user=ann", header);
       expect(headers.get("hourglass-not-counted")).toBeUndefined();
@@ -503,7 +503,7 @@ describe("settings for browsers", () => {
     }
   });
 
-  test("no more streams than there may be", async () => {
+  test("new streams beyond MAX_STREAMS are refused", async () => {
     const bounded = await startService({ settings: { ...SETTINGS, MAX_STREAMS: "1" } });
     try {
       expect((await get(bounded, "/pixel.gif?stream=one")).status).toBe(200);
@@ -532,7 +532,7 @@ describe("settings for browsers", () => {
     for (const secret of [ADDRESS, "203.0.113.78", "Unmistakable"]) expect(kept).not.toContain(secret);
   });
 
-  test("CORS: pages of these origins may read answers and are told so before they ask", async () => {
+  test("CORS: pages of these origins may read answers, and preflights say so", async () => {
     for (const origin of ["https://page.example", "http://localhost:3000"]) {
       const preflight = await ask(service.port, {
         method: "OPTIONS",
@@ -560,7 +560,7 @@ describe("settings for browsers", () => {
     expect(await countsOf("cors")).toMatchObject({ clicks: 4 });
   });
 
-  test("CORS: pages of other origins are not told that they may, nor is anybody of other routes", async () => {
+  test("CORS: pages of other origins are not allowed, and other routes allow no origin", async () => {
     const origin = "Origin: https://evil.example";
     const others = [
       await post(service, "/beacon?click&stream=cors-2", origin),
@@ -572,7 +572,7 @@ describe("settings for browsers", () => {
     expect(others[0]!.headers.get("vary")).toBe("Origin");
   });
 
-  test("CORS: for all, and for none", async () => {
+  test("CORS: for any origin, and for none", async () => {
     for (const [settings, expected] of [
       [{ CORS_ORIGINS: "*" }, ["*", 204]],
       [{}, [undefined, 405]],
@@ -592,7 +592,7 @@ describe("settings for browsers", () => {
   });
 });
 
-test("a signature stays what it was: signed links are in mails and on pages", () => {
+test("signatures never change, because signed links are in mails and on pages", () => {
   const signature = signatureOf("the redirect secret", "https://shop.example/spring", "ads");
   expect(signature).toBe("9NKZj_smCyL6ZotZkmx0IgDIGq8nIPadn_6b7Sp2sto");
 });
@@ -604,7 +604,7 @@ describe("GET /hourglass.js", () => {
   });
   afterAll(() => service.stop());
 
-  test("is under 2 KB, compressed for who takes that, and is not sent again to who has it", async () => {
+  test("is under 2 KB, compressed if the client accepts that, and 304 if the client has it", async () => {
     const headers = { "accept-encoding": "gzip" };
     const whole = await fetch(`${service.url}/hourglass.js`, { headers, decompress: false });
     expect(whole.headers.get("content-encoding")).toBe("gzip");

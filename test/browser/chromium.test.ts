@@ -250,7 +250,7 @@ for (const { name, needs, open } of MODES) {
       await expectCounts("many", 6, 0, 2);
     });
 
-    test("CORS: a page of an origin that is listed may read and post as it likes, others may not", async () => {
+    test("CORS: pages of a listed origin may read and post, others may not", async () => {
       const target = `/analytics?timestamp=${Date.now()}&stream=cors`;
       const asked = (path: string, options: string) =>
         view.evaluate(`fetch("${service.url}${path}", ${options}).then(
@@ -267,7 +267,7 @@ for (const { name, needs, open } of MODES) {
       await expectCounts("cors", 1, 0, 1);
     });
 
-    test("who asks not to be counted sees no difference", async () => {
+    test("a visitor with Do Not Track sees no difference", async () => {
       await view.cdp("Network.enable");
       await view.cdp("Network.setExtraHTTPHeaders", { headers: { "Sec-GPC": "1" } });
       try {
@@ -281,7 +281,7 @@ for (const { name, needs, open } of MODES) {
       await expectCounts("gpc", 0, 0, 0);
     });
 
-    test("nothing was counted beside that, afterwards", async () => {
+    test("nothing else was counted, afterwards", async () => {
       expect(expected.size).toBeGreaterThan(5);
       for (const [stream, counts] of expected)
         expect([stream, ...(await countsOf(stream))]).toEqual([stream, ...counts]);

@@ -28,7 +28,7 @@ describe("chaos, embedded, from outside", () => {
   );
 
   budgetTest(
-    "soak: a load that it can bear is borne",
+    "soak: it sustains a load within its capacity",
     { quick: 1, full: 10, timeoutMs: TIMEOUT_MS },
     async (seconds) => {
       const options = { seconds, measureSeconds: 1 };

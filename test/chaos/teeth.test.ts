@@ -32,7 +32,7 @@ describeWithServers("chaos, teeth", [...SERVERS, "rabbitmq"], () => {
     expectAllHeld(await runTeeth({ only, seed: seedFor("teeth"), say }));
   });
 
-  test("a mutation that there is not is refused", async () => {
+  test("an unknown mutation is refused", async () => {
     const biting = runTeeth({ only: ["no-such-mutation"], seed: 0, say });
     await expect(biting).rejects.toThrow("there is no mutation 'no-such-mutation'");
   });

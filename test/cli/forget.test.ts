@@ -175,7 +175,7 @@ for (const { name, needs, open } of MODES) {
       expect(await rowsOf(USER)).toEqual([]);
     });
 
-    test("an export has nothing of the user, and says that something is missing", async () => {
+    test("an export has no event of the user, and reports that some are missing", async () => {
       await start();
       await fill();
       await forget();
@@ -234,7 +234,7 @@ for (const { name, needs, open } of MODES) {
       expect(left.map((line) => JSON.parse(line).event.user)).toEqual(["bob"]);
     });
 
-    test("waits for events that are on their way, and erases them as well", async () => {
+    test("waits for events that are not flushed yet, and erases them as well", async () => {
       await start({ FLUSH_INTERVAL_MS: "3000" });
       const others = await fill();
       const before = await readCounts();
@@ -253,7 +253,7 @@ for (const { name, needs, open } of MODES) {
       await expectVerified();
     });
 
-    test("flushes what a service left in its journal that was killed, and erases it", async () => {
+    test("flushes the journal of a killed service, and erases the user's events in it", async () => {
       await start({ FLUSH_INTERVAL_MS: "60000", LEASE_MS: "1000" });
       const count = await fill();
       expect(await site.cold.countEvents()).toBe(0);
@@ -276,7 +276,7 @@ for (const { name, needs, open } of MODES) {
       }
     });
 
-    test("what a service wrote of the user is not to be read in its stores any more", async () => {
+    test("nothing of the user can be read in the files of the stores afterwards", async () => {
       await start();
       await fill();
       await forget();

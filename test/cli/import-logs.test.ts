@@ -71,7 +71,7 @@ test("all lines count, however odd the client and user in front of the time are"
   expect(await users(6)).toEqual(["1", "2", "3", "4", "8", "9"].map((n) => `203.0.113.${n}`));
 });
 
-test("one odd line at the begin is bad, and does not refuse the file", async () => {
+test("an odd first line is bad, but the file is not refused", async () => {
   const path = file("a.log", `hello\n${linesFrom(1, 3)}`);
   expect(await importNow(path)).toMatchObject({ exitCode: 1, accepted: 3, bad: 1 });
 });
@@ -159,7 +159,7 @@ test("the summary leads to the streams that the rows name, and counts one as one
   expect(names).toEqual(expect.arrayContaining([stream, `${stream}-2`]));
 });
 
-test("the summary leads to the last days, where they are more than one answer takes", async () => {
+test("the summary links to the last days, if there are too many for one answer", async () => {
   const text = ["2020-01-01", "2026-05-17"].map((day) => `${day}T10:00:00Z,ann,click,${stream}\n`).join("");
   const { seriesUrl } = await importNow(file("years.csv", `timestamp,user,event,stream\n${text}`));
   expect(seriesUrl).toEndWith(`/series?stream=${stream}&from=2025-03-28&to=2026-05-18&step=day`);
@@ -186,7 +186,7 @@ test("CSV with semicolons, in UTF-16, and with times of a zone, is read", async 
   expect(await users(2)).toEqual(["ann", "böb"]);
 });
 
-test("a log in a format of its own is read by its format string, and JSON by a map of fields", async () => {
+test("a custom log is read by its format string, and JSON by a map of fields", async () => {
   const own = file("own.log", "17/May/2026:10:05:03 +0000|ann|GET / HTTP/1.1\n");
   expect(await importNow("--log-format", "$time_local|$remote_addr|$request", own)).toMatchObject({
     ...{ exitCode: 0, accepted: 1 },

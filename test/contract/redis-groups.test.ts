@@ -181,7 +181,7 @@ for (const [name, start] of Object.entries(GROUPS)) {
       await group.restart(master);
     });
 
-    test("with REDIS_WAIT_REPLICAS a batch that no replica has is no batch", async () => {
+    test("with REDIS_WAIT_REPLICAS a batch that no replica has is not acknowledged", async () => {
       const store = await begin({ waitReplicas: 1 });
       // A replica that has just been connected to may take longer than the command's timeout to catch up.
       const stored = (seq: number, batch: Batch) =>

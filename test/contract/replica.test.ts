@@ -166,7 +166,7 @@ describeWithServers("a replica of MySQL", ["mariadb"], () => {
     expect(store.pastReads!.behind).toBeGreaterThan(0);
   });
 
-  test("that is held back now and then makes no range wrong, while batches are stored", async () => {
+  test("that lags now and then makes no range wrong, while batches are stored", async () => {
     const random = new Random(seedFor("a replica that is held back"));
     // Held before it has the tables, it would count as unavailable for ever.
     await replicaAnswers();
@@ -279,7 +279,7 @@ describeWithServers("a replica of MySQL", ["mariadb"], () => {
     }
   });
 
-  test("of something else is none", async () => {
+  test("of another database is never used", async () => {
     const otherUrl = await primary.createDatabase();
     const other = mysqlColdStore({ url: otherUrl, now: () => NOON });
     const wrong = mysqlColdStore({ url, readUrl: otherUrl, now: () => NOON });

@@ -55,7 +55,7 @@ function ofShard(events: readonly Event[], shard: number): Event[] {
 }
 
 describe("the shard of an id", () => {
-  test("is one of them, always the same, and of each stream another", () => {
+  test("is always the same, and depends on the stream", () => {
     const ids = Array.from({ length: 3_000 }, (_, i) => `id-${i}`);
     for (const shards of [1, 2, 3, 64]) {
       const counts = new Array<number>(shards).fill(0);
@@ -366,7 +366,7 @@ describeWithServers("shards", mode.needs, () => {
     expect(questions.sort()).toEqual([0, 1, 2]);
   });
 
-  test("what was answered is in every read that is asked for after it", async () => {
+  test("every acknowledged event is in every later read", async () => {
     const a = await site.start();
     const taken: Event[] = [];
     // Somebody who asks all the time, so that each read meets another one under way.
@@ -385,7 +385,7 @@ describeWithServers("shards", mode.needs, () => {
   });
 
   describe("the number of shards", () => {
-    test("is that of who came first, for good", async () => {
+    test("is fixed by the first instance", async () => {
       const a = await site.start();
       const { cold } = a.stores;
       expect(await cold.fixShardCount(5)).toBe(SHARDS);
@@ -403,7 +403,7 @@ describeWithServers("shards", mode.needs, () => {
       await site.expectStored(named(10));
     });
 
-    test("is not decided by who only looks", async () => {
+    test("is not fixed by commands that only read", async () => {
       const a = await site.start();
       expect(await a.stores.cold.shardCount()).toBe(SHARDS);
       await site.runSql("DELETE FROM shards");
@@ -412,7 +412,7 @@ describeWithServers("shards", mode.needs, () => {
     });
   });
 
-  test("the parts of an hour are looked at, rebuilt and erased each for itself", async () => {
+  test("the parts of an hour are verified, rebuilt and erased separately", async () => {
     const a = await site.start();
     const events = named(60);
     await a.take(...events);

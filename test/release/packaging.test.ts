@@ -347,7 +347,7 @@ describeWithServers("the program with Redis and MySQL", ["redis", "mariadb"], ()
   );
 
   test(
-    "has workers that tell of each other in one scrape",
+    "has workers whose metrics come in one scrape",
     async () => {
       const [redis, mariaDb] = await Promise.all([startRedis(), startMariaDb()]);
       try {

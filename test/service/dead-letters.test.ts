@@ -187,7 +187,7 @@ function contract(refuse: string, open: () => Promise<Place>): void {
     await expectRows(events.map(({ user }) => user));
   });
 
-  test("what is wrong with the table and not with a row is no dead letter", async () => {
+  test("an error of the table, not of a row, makes no dead letter", async () => {
     await place.view.run(ACCEPT);
     await place.view.run("ALTER TABLE events RENAME TO events_away");
     const flushed = store.flush(WRITER, [batchOf(1, [event("good-1")])]);
@@ -209,7 +209,7 @@ describeWithServers("dead letters, mysql", ["mariadb"], () => {
 
   contract(refuseInMariaDb("45000"), () => openMariaDb(server));
 
-  test("a deadlock and a lock that is not to be had are tried again, and are no dead letters", async () => {
+  test("a deadlock and a lock timeout are retried, and make no dead letters", async () => {
     const place = await openMariaDb(server);
     await place.store.open();
     const batches = [batchOf(1, [event("bad-1"), event("good-1")])];

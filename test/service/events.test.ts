@@ -310,7 +310,7 @@ for (const { name, needs, open } of MODES) {
       await waitFor("the rows", async () => (await rowsOf("s-3")) === ofThird);
     });
 
-    test("nothing is too little", async () => {
+    test("a body without events is accepted", async () => {
       await expectOutcome(send(""), { events: 0 });
       await expectOutcome(send("\n \n"), { events: 0 });
       await expectOutcome(send("[]", { "content-type": ARRAY }), { events: 0 });
@@ -360,7 +360,7 @@ for (const { name, needs, open } of MODES) {
         expect(await countOf("refused")).toBe(0);
       });
 
-      test("a parameter that is not known, another method", async () => {
+      test("an unknown parameter, another method", async () => {
         const typo = await send(good(), { "content-type": NDJSON }, "?unknown=drop");
         expect([typo.status, typo.body.error?.field]).toEqual([422, "unknown"]);
         const unknown = await send(good(), { "content-type": NDJSON }, "?atomc=1");
@@ -510,7 +510,7 @@ for (const { name, needs, open } of MODES) {
   });
 }
 
-test("events of streams that are one too many are named, the others count", async () => {
+test("events of streams beyond MAX_STREAMS are listed, the others count", async () => {
   const service = await startService({ settings: { MAX_STREAMS: "2" } });
   try {
     const events = ["a", "b", "c", "a", "d"].map((stream, i) => clicks(stream, 1, { timestamp: HOUR + i })[0]!);
@@ -578,7 +578,7 @@ describe("an event in a body", () => {
     { requiredKeys: [] },
   );
 
-  test("is taken exactly if the schema, and the rules beside it, take it", async () => {
+  test("is accepted exactly if the schema, and the rules beside it, accept it", async () => {
     const property = fc.asyncProperty(anyEvent, async (value) => {
       const text = JSON.stringify(value);
       const parsed = JSON.parse(text);

@@ -69,7 +69,7 @@ for (const { name, needs, open } of MODES) {
       }
     }
 
-    test("tells an event soon after its 204, of its stream and of its branch", async () => {
+    test("shows an event soon after its 204, in its stream and in its branch", async () => {
       const viewers = await Promise.all(["shop.spring", "shop.*", "*", "other"].map((stream) => watch(stream)));
       const [stream, branch, all, other] = viewers as [EventStream, EventStream, EventStream, EventStream];
       for (const viewer of viewers) expect((await messageWith(viewer, () => true)).hour?.clicks).toBe(0);
@@ -120,7 +120,7 @@ for (const { name, needs, open } of MODES) {
       await another.close();
     });
 
-    test("takes a bounded number of streams, and others again when those are left", async () => {
+    test("serves a bounded number of streams, and others once those are no longer watched", async () => {
       const viewers: EventStream[] = [];
       const expectRefusal = async (address: string, status: number, code: string) => {
         const answer = await fetch(`${service.url}/live?stream=one.more`, {
@@ -143,7 +143,7 @@ for (const { name, needs, open } of MODES) {
       await again.close();
     });
 
-    test("is not packed, held back or kept by what is in between", async () => {
+    test("is not compressed, buffered or cached on the way", async () => {
       const answer = await fetch(`${service.url}/live`, { headers: { "accept-encoding": "gzip" } });
       const { headers } = answer;
       expect(headers.get("content-encoding")).toBeNull();
@@ -153,7 +153,7 @@ for (const { name, needs, open } of MODES) {
     });
 
     if (name === "redis+mysql") {
-      test("tells when a store is away, and when it is back", async () => {
+      test("reports when a store goes down, and when it is back", async () => {
         const { redis, mariaDb } = site.servers!;
         const viewer = await watch("counted");
         await postEvent(service.port, { at: Date.now(), user: "ann", kind: "click", stream: "counted" });
@@ -225,7 +225,7 @@ describe("a feed", () => {
   };
   const reading = (ofStream: object, ofAll: object = {}) => ({ ofStream, ofAll });
 
-  test("keeps nothing for who does not read, and cuts that one off in the end", async () => {
+  test("queues nothing for a viewer that does not read, and disconnects it in the end", async () => {
     const feeds = new LiveFeeds(async () => reading({ text: "x".repeat(1_000) }), FAST);
     const unread = watched(feeds, "a", never);
     await waitFor("it to be cut off", () => feeds.viewerCount === 0);
@@ -234,7 +234,7 @@ describe("a feed", () => {
     expect(parts.length).toBe(2);
   });
 
-  test("is not kept by a connection that nobody reads from", async () => {
+  test("is not kept alive by a connection that nobody reads from", async () => {
     const feeds = new LiveFeeds(async () => reading({ text: "x".repeat(100_000) }), FAST);
     await using server = Bun.serve({
       port: 0,
@@ -285,7 +285,7 @@ describe("a feed", () => {
     feeds.end();
   });
 
-  test("shows that it lives while a reading takes long, and reads no second time meanwhile", async () => {
+  test("keeps connections alive during a slow read, and starts no second one", async () => {
     const slow = Promise.withResolvers<Reading>();
     const feeds = new LiveFeeds(() => slow.promise, { intervalMs: 1, silenceMaxMs: 5 });
     const reader = watched(feeds, "a", never).getReader();
@@ -299,7 +299,7 @@ describe("a feed", () => {
     expect(feeds.viewerCount).toBe(0);
   });
 
-  test("shows no message more to who is let in no longer, and goes on for the others", async () => {
+  test("sends no further message to a viewer that is no longer admitted, and continues for others", async () => {
     let isLetIn = true;
     let count = 0;
     const feeds = new LiveFeeds(async () => {

@@ -121,7 +121,7 @@ for (const mode of pipelineModes()) {
       expect(instance.pipeline.retention.rowsFrom(NOON)).toBe(0);
     });
 
-    test("what was dropped stays known when it is set no more, or to more days", async () => {
+    test("dropped days stay known if the setting is removed or raised", async () => {
       const first = await startWith(eventsOfDays(6), 2);
       await waitFor("the sweep", async () => (await storedDays()).length === 3);
       await first.stop();
@@ -253,7 +253,7 @@ for (const mode of pipelineModes()) {
       expect(await site.cold.hours()).toHaveLength(5);
     });
 
-    test("a reader of the table is left in peace: the partition goes when it has ended", async () => {
+    test("a partition is dropped only once readers of the table have ended", async () => {
       const instance = await startWith(eventsOfDays(1), 1);
       site.clock.advance(5 * DAY_MS);
       const { places } = site;

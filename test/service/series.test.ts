@@ -147,7 +147,7 @@ for (const { name, needs, open } of MODES) {
       });
     }
 
-    test("of a branch, and of all: who is in several streams is one", async () => {
+    test("of a branch, and of all: a user of several streams counts once", async () => {
       await expectSeries(`${RANGE}&step=day&stream=shop.*`, branch("shop."));
       await expectSeries(`${RANGE}&step=day&stream=shop.spring.*`, branch("shop.spring."));
       const { total } = await expectSeries(`${RANGE}&step=total&stream=*`, events);
@@ -182,7 +182,7 @@ for (const { name, needs, open } of MODES) {
         expect(readFrom).toBe("2015-05-17T23:30:00+05:30");
       });
 
-    test("exact=1 tells every user from every other, and by kind, once all is flushed", async () => {
+    test("exact=1 counts distinct users, in total and by kind, once all is flushed", async () => {
       await drained();
       const body = await series(`${RANGE}&step=day&stream=*&exact=1`);
       for (const { from, to, ...sums } of body.rows) {
@@ -213,7 +213,7 @@ for (const { name, needs, open } of MODES) {
       }
     });
 
-    test("a long answer is compressed for who takes gzip", async () => {
+    test("a long answer is compressed if the client accepts gzip", async () => {
       const target = `${service.url}/series?${RANGE}&stream=news`;
       const whole = await (await fetch(target, { headers: { "accept-encoding": "identity" } })).text();
       const headers = { "accept-encoding": "gzip" };
@@ -240,7 +240,7 @@ for (const { name, needs, open } of MODES) {
       expect(csv.headers.get("content-type")).toStartWith("text/csv");
     });
 
-    test("the past may be kept and asked about again; an event that comes late is seen at once", async () => {
+    test("past ranges are revalidated by ETag; a late event is visible immediately", async () => {
       const query = `${RANGE}&step=total&stream=late`;
       await postEvent(service.port, { at: FROM, user: "u", kind: "click", stream: "late" });
       const first = await get(`/series?${query}`);
@@ -256,7 +256,7 @@ for (const { name, needs, open } of MODES) {
       expect(JSON.parse(late.body).total.clicks).toBe(2);
     });
 
-    test("what was just answered is in hours that a zone cuts, and in exact counts", async () => {
+    test("events acknowledged just before are in hours that a zone cuts, and in exact counts", async () => {
       for (let clicks = 1; clicks <= 5; clicks++) {
         await postEvent(service.port, {
           at: Date.UTC(2016, 0, 9, 18),
@@ -269,7 +269,7 @@ for (const { name, needs, open } of MODES) {
       }
     });
 
-    test("what goes on is kept by nobody", async () => {
+    test("a range that is not over is not cached", async () => {
       const at = Date.now();
       await postEvent(service.port, { at, user: "u", kind: "impression", stream: "live" });
       const answer = await get(`/series?from=${at}&stream=live`);
@@ -354,7 +354,7 @@ for (const { name, needs, open } of MODES) {
       });
     });
 
-    test("from the cold store alone it is the same", async () => {
+    test("answers from the cold store alone are the same", async () => {
       await drained();
       const before = await series(`${RANGE}&stream=shop.*`);
       await service.kill("SIGTERM");
@@ -365,7 +365,7 @@ for (const { name, needs, open } of MODES) {
     });
 
     if (name === "redis+mysql") {
-      test("with Redis away it says that what is not flushed may be missing", async () => {
+      test("with Redis down it says that unflushed events may be missing", async () => {
         const { redis } = site.servers!;
         await drained();
         redis.pause();
@@ -411,7 +411,7 @@ for (const { name, needs, open } of MODES) {
   });
 }
 
-test("there are no more streams than there may be; those that are there go on", async () => {
+test("new streams beyond MAX_STREAMS are refused; existing ones continue", async () => {
   const service = await startService({ settings: { MAX_STREAMS: "2", FLUSH_INTERVAL_MS: "50" } });
   const post = (stream: string) => {
     const target = `/analytics?timestamp=${Date.now()}&user=u&click&stream=${stream}`;

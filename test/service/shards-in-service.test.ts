@@ -66,7 +66,7 @@ describeWithServers("a service with shards", needs, () => {
     expect(streams.streams).toMatchObject([{ stream: "s", clicks: 100, unique_users: usersOf(5) }]);
   });
 
-  test("shows its shards to who operates it, and its books add up", async () => {
+  test("shows its shards to operators, and its ledger balances", async () => {
     const [a] = services as [Service];
     const { status, shards, writer } = await json(a, "/readyz");
     expect(status).toBe("ready");
@@ -138,7 +138,7 @@ describeWithServers("a service with shards", needs, () => {
     expect(errors).toContain(`Redis holds data of database ${TEST_DATA_SET.identity}`);
   });
 
-  test("an instance that is killed is no loss: the others adopt its journals in all shards", async () => {
+  test("others adopt a killed instance's journals in all shards", async () => {
     const c = await site.start({ LEASE_MS: "500", FLUSH_INTERVAL_MS: "60000" });
     expect(await postBatch(c, "k", ids)).toMatchObject({ status: 200, accepted: 100 });
     posted += 100;

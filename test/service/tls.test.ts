@@ -66,7 +66,7 @@ describe("HTTPS", () => {
     expect(await plain.catch(() => "no answer")).not.toBe(200);
   });
 
-  test("the healthcheck asks it all the same", async () => {
+  test("the healthcheck works over HTTPS", async () => {
     const { exitCode, output } = await runCommand({ ...settings, PORT: String(service.port) }, "healthcheck");
     expect([exitCode, JSON.parse(output).status]).toEqual([0, "ready"]);
   });

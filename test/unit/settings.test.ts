@@ -272,7 +272,7 @@ describe("a bad value is refused with its name, what it is and what it takes", (
     }
   });
 
-  test("what would go in the clear against its settings is refused", () => {
+  test("connections that would be unencrypted against the settings are refused", () => {
     const faults: readonly (readonly [Record<string, string>, string])[] = [
       [{ TLS_CERT_FILE: "a" }, "TLS_CERT_FILE is set, but TLS_KEY_FILE is not"],
       [{ TLS_KEY_FILE: "a" }, "TLS_KEY_FILE is set, but TLS_CERT_FILE is not"],

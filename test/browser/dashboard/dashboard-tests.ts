@@ -160,7 +160,7 @@ export function dashboardTests({ name, needs, open }: Variant): void {
       expect(csv.split("\n").length).toBe(rows.length + 2);
     });
 
-    test("the open hour of the chart goes on with the live numbers", async () => {
+    test("the current hour of the chart follows the live numbers", async () => {
       await filled();
       await show("?stream=news");
       await page.waitToSee("#plot");
@@ -197,7 +197,7 @@ export function dashboardTests({ name, needs, open }: Variant): void {
       expect((await addressQuery()).get("compare")).toBe("week");
     });
 
-    test("the step that is not over is a point by itself, with a mark", async () => {
+    test("the unfinished step is a separate point, with a mark", async () => {
       await filled();
       await show("?stream=shop.spring");
       await page.waitToSee(".so-far");
@@ -243,7 +243,7 @@ export function dashboardTests({ name, needs, open }: Variant): void {
       await page.waitForText("#chart-table-body tr:first-child th", (text) => text.includes(`, ${hour}–`));
     });
 
-    test("own dates are whole days, and 12 months have months", async () => {
+    test("chosen dates are whole days, and 12 months are shown by month", async () => {
       await filled();
       await show("?stream=shop.spring");
       await page.waitToSee("#plot");
@@ -267,7 +267,7 @@ export function dashboardTests({ name, needs, open }: Variant): void {
       expect(await axeViolations()).toEqual([]);
     });
 
-    test("what is wrong in the address is said", async () => {
+    test("errors in the address are shown", async () => {
       await filled();
       await show("?range=90d&tz=Mars&from=now");
       const text = await page.waitForText("#address-fault", (shown) => shown.includes("range=90d"));
@@ -279,7 +279,7 @@ export function dashboardTests({ name, needs, open }: Variant): void {
       expect(await page.sees("#address-fault")).toBe(false);
     });
 
-    test("a branch that is chosen has its streams alone in the list", async () => {
+    test("choosing a branch limits the list to its streams", async () => {
       await filled();
       await show("?stream=shop.*");
       await page.waitForText("#top-body", (text) => text.includes("shop.spring"));
@@ -308,7 +308,7 @@ export function dashboardTests({ name, needs, open }: Variant): void {
       await page.setSize(1_280, 900);
     });
 
-    test("what fingers use is at least 44 pixels high", async () => {
+    test("touch targets are at least 44 pixels high", async () => {
       await filled();
       await page.setSize(360, 740);
       await show("?stream=shop.spring");
@@ -325,7 +325,7 @@ export function dashboardTests({ name, needs, open }: Variant): void {
       await page.setSize(1_280, 900);
     });
 
-    test("the graphs of the last minute are there again when the page is loaded again", async () => {
+    test("the graphs of the last minute survive a reload", async () => {
       await filled();
       await show("?stream=shop.spring");
       const points = () => page.ask<number>("document.getElementById('spark-clicks').points.length");
@@ -335,7 +335,7 @@ export function dashboardTests({ name, needs, open }: Variant): void {
       expect(await points()).toBeGreaterThanOrEqual(4);
     });
 
-    test("events that are not counted have their reason", async () => {
+    test("events that are not counted are shown with the reason", async () => {
       await fetch(`${service.url}/pixel.gif?stream=dnt`, { headers: { dnt: "1" } });
       await show("");
       await page.waitForText("#ledger-more", (text) => text.includes("1 not counted: browsers sent Do Not Track"));
@@ -428,7 +428,7 @@ export function dashboardTests({ name, needs, open }: Variant): void {
       await waitFor("the range", async () => !(await page.sees("#zoom-out")));
     });
 
-    test("all that can be used is reached by the tabulator key", async () => {
+    test("every control is reachable with the Tab key", async () => {
       await filled();
       await show("");
       await page.waitForText("#top-body", (text) => text.includes("news"));
@@ -442,7 +442,7 @@ export function dashboardTests({ name, needs, open }: Variant): void {
         expect(reached).toContain(id);
     });
 
-    test("it is dark where the system is, until it is told otherwise, and stays so", async () => {
+    test("it follows the system's dark mode until a theme is chosen, and remembers the choice", async () => {
       await filled();
       const theme = () => page.ask<string>("document.documentElement.dataset.theme");
       await page.setColours("dark");
@@ -480,7 +480,7 @@ export function dashboardTests({ name, needs, open }: Variant): void {
       await page.setSize(1_280, 900);
     });
 
-    test("where a key is asked for, it is kept out of the address", async () => {
+    test("a required key is kept out of the address", async () => {
       await filled();
       await using guarded = keeper(service.url, "the right key");
       await page.goTo(`${guarded.url}/?stream=shop.spring`);
@@ -547,7 +547,7 @@ export function dashboardTests({ name, needs, open }: Variant): void {
       expect(await page.text("#notices")).toBe("");
     });
 
-    test("it is small, runs without a fault, and its policy was broken nowhere", async () => {
+    test("it is small, runs without errors, and never violates its content security policy", async () => {
       const html = await (await fetch(service.url)).text();
       const files = Array.from(html.matchAll(/(?:src|href)="(dashboard\/[^"]+)"/g), (found) => found[1]!);
       const texts = await Promise.all(

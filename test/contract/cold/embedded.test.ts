@@ -69,7 +69,7 @@ coldStoreContract("embedded", () => openSqlite());
 coldStoreContract("embedded, in a thread", () => openSqlite(true));
 
 describe("cold store: in a thread", () => {
-  test("a thread that ends refuses who waits for it, and the next call begins another", async () => {
+  test("a thread that ends rejects the calls in flight, and the next call starts another", async () => {
     const folder = mkdtempSync(join(tmpdir(), "hourglass-thread-"));
     const entry = join(folder, "entry.ts");
     // It ends when it gets a request for a watermark, and knows only the newest hour.

@@ -122,7 +122,7 @@ describe("hot store: embedded", () => {
     }
   }
 
-  test("a second one on the folder is refused, until the first has ended", async () => {
+  test("a second store on the folder is refused until the first is closed", async () => {
     await initializeAndRegister(store, "w1");
     const second = harness.store();
     const error = await rejectionOf(second.open());
@@ -136,7 +136,7 @@ describe("hot store: embedded", () => {
     await expectJournal(second, "w1", { 1: [click("u")] });
   });
 
-  test("so is another process", async () => {
+  test("another process on the folder is refused", async () => {
     const module = join(import.meta.dir, "../../../src/store/embedded/hot-store.ts");
     const code = `
       const { EmbeddedHotStore } = await import(process.argv[1]);
@@ -150,7 +150,7 @@ describe("hot store: embedded", () => {
     expect(await store.commit("w1", 1, batchOf([click("u")]))).toEqual(committed());
   });
 
-  test("whatever was acknowledged is in the files at that moment", async () => {
+  test("what is acknowledged is in the files by then", async () => {
     await initializeAndRegister(store, "w1");
     const [first, second] = [mixedEvents("a", 50), [click("b", "id-1"), click("c", "id-1"), click("d", "id-2")]];
     const ordered = eventsOf(batchOf(first)).map(({ register: _, ...event }) => event);

@@ -225,7 +225,7 @@ describeFaults((cluster) => {
       expect(await a.stores.hot.dataSet()).toEqual(await a.stores.cold.dataSet());
     });
 
-    test("taken by another database, and emptied then: events are taken again", async () => {
+    test("taken by another database, and emptied then: events are accepted again", async () => {
       const a = await cluster.site.start();
       const other = { identity: "another database", userKey: new Uint8Array(16) };
       const taken = Promise.withResolvers<void>();
@@ -334,7 +334,7 @@ describeFaults((cluster) => {
       return hasBegun.promise;
     }
 
-    test("emptied: an id that was stored before is a duplicate; others are taken before ids are restored", async () => {
+    test("emptied: stored ids are duplicates; events without an id are accepted before ids are restored", async () => {
       const a = await cluster.site.start();
       const before = [...namedClicks("before", 20), ...clicks("no id", 5)];
       await a.take(...before);

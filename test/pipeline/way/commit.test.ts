@@ -58,7 +58,7 @@ describePipelines((its) => {
       await its.site.expectStored(clicks("u", 4_500));
     });
 
-    test("what was answered is in every read that is asked for after it", async () => {
+    test("every acknowledged event is in every later read", async () => {
       const a = await its.site.start();
       const taken: Event[] = [];
       for (let i = 0; i < 100; i++) {
@@ -70,7 +70,7 @@ describePipelines((its) => {
       await its.site.expectStored(taken);
     });
 
-    test("each hour and stream of a batch is counted apart", async () => {
+    test("each hour and stream of a batch is counted separately", async () => {
       const a = await its.site.start();
       const events: Event[] = [];
       for (let i = 0; i < 60; i++) {

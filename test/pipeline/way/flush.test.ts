@@ -37,7 +37,7 @@ describePipelines((its, mode) => {
       await its.site.expectStored([...clicks("u", 9), click("the tenth")]);
     });
 
-    test("less than a transaction takes waits for the timer: not each few events are one", async () => {
+    test("less than a full transaction waits for the timer", async () => {
       const held = holdUp("cold.flush");
       const a = await its.site.start({ flushIntervalMs: NEVER_MS, flushMaxEvents: 10 });
       const sizes: number[] = [];
@@ -170,7 +170,7 @@ describePipelines((its, mode) => {
       await waitFor("its journal to be gone", async () => (await its.site.journals()).length === 0);
     });
 
-    test("with the hot store silent: ends in time, answers all, and lets the stores alone afterwards", async () => {
+    test("with the hot store silent: ends in time, answers all, and makes no further calls to the stores", async () => {
       const a = await its.site.start();
       let calls = 0;
       a.guard.intercept = async (call) => {
@@ -266,7 +266,7 @@ describePipelines((its, mode) => {
       await expectReads(last, taken);
     });
 
-    test("a batch under way at the kill counts once or not; sent again under its ids, once", async () => {
+    test("a batch in flight at the kill counts at most once; resent under its ids, exactly once", async () => {
       const sent: Event[] = [];
       for (const isApplied of [true, false]) {
         const a = await its.site.start({ leaseMs: 200 });

@@ -27,7 +27,7 @@ describeWithServers("amqp 1.0, rabbitmq", ["rabbitmq"], () => {
     urlOf: (host) => `amqp10s://guest:guest@${host}:${server.securePort}`,
   }));
 
-  test("a queue that is not there, and a wrong password, are told", async () => {
+  test("a missing queue and a wrong password are reported", async () => {
     const site = await MODES[0]!.open();
     try {
       const settings = { BROKER_URL: urlOf(server, "guest"), BROKER_QUEUE: "/amq/queue/none" };

@@ -241,7 +241,7 @@ function topics(): void {
   );
 
   longTest(
-    "of large messages no more are in flight than memory has room for",
+    "memory bounds the large messages in flight",
     async () => {
       const [count, bytes, inFlight] = [40, 900_000, 19];
       await kafka.createTopic("large", 1);
@@ -260,7 +260,7 @@ function topics(): void {
   );
 
   longTest(
-    "one group may be that of several topics",
+    "one group may consume several topics",
     async () => {
       const started: Service[] = [];
       for (const topic of ["first", "second"]) {
@@ -279,7 +279,7 @@ function topics(): void {
   );
 
   longTest(
-    "TLS and each kind of password are taken, and a wrong one is told without being shown",
+    "TLS and each SASL mechanism work, and a wrong password is reported without being shown",
     async () => {
       await kafka.createTopic("secure", 1);
       const secured = async (url: string) =>

@@ -264,7 +264,7 @@ function queueContract({ name, open }: Mode, broker: () => QueueBroker, outageTe
     expect((await readHour(service.port, HOUR, "killed")).clicks).toBe(count);
   });
 
-  outageTest("a broker that is gone is waited for, and the service runs on without it", async () => {
+  outageTest("the service runs on without its broker, and reconnects", async () => {
     const { server } = broker();
     await publish(message(event("away", "a", { id: "before" }), "before"));
     await rowsOf(site, "away", 1);
@@ -339,7 +339,7 @@ function queueContract({ name, open }: Mode, broker: () => QueueBroker, outageTe
     await poison(site, service, "drop", "--all");
   });
 
-  test("what waits while the cold store is away is taken by itself after that", async () => {
+  test("messages that wait while the cold store is away are consumed once it is back", async () => {
     await takenAfterOutage({ site, service, broker: broker(), queue }, 1_000);
   });
 

@@ -136,7 +136,7 @@ function messageIds(): void {
 }
 
 function lag(): void {
-  test("tells what waits there in /readyz, in the metrics and on the dashboard", async () => {
+  test("reports its backlog in /readyz, in the metrics and on the dashboard", async () => {
     const browser = openBrowser();
     const site = await MODES.find(({ name }) => name === "redis+mysql")!.open();
     try {
@@ -215,7 +215,7 @@ function whileStarting(): void {
     expect(await acknowledged(started.service)).toBe(0);
   });
 
-  test("with a password that is wrong says so, and not which", async () => {
+  test("with a wrong password says so without showing it", async () => {
     const url = `amqp://guest:hunter2@127.0.0.1:${broker.port}/`;
     await using started = await startOn(url, "later");
     const { service } = started;

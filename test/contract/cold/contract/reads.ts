@@ -208,7 +208,7 @@ export function readsContract(name: string, open: () => Promise<Harness>): void 
       }
     });
 
-    test("what a visitor of rows throws ends the reading, and the store still works", async ({ store }) => {
+    test("an error thrown by a row visitor ends the read, and the store still works", async ({ store }) => {
       await store.flush("writer-a", [batchOf(1, mixedEvents("a", 60))]);
       const stop = () => {
         throw new RangeError("enough");
@@ -239,7 +239,7 @@ export function readsContract(name: string, open: () => Promise<Harness>): void 
       expect(await store.newestHour()).toBe(NOON + 2 * HOUR_MS);
     });
 
-    test("the latest and the earliest time there can be", async ({ harness, store }) => {
+    test("the latest and the earliest possible time", async ({ harness, store }) => {
       const at = [0, 253_402_300_799_999];
       await store.flush(
         "writer-a",
@@ -248,13 +248,13 @@ export function readsContract(name: string, open: () => Promise<Harness>): void 
       expect((await expectConsistent(harness)).map((event) => event.at)).toEqual(at);
     });
 
-    test("ranges at once are all answered", async ({ store }) => {
+    test("concurrent ranges are all answered", async ({ store }) => {
       await store.flush("writer-a", [batchOf(1, mixedEvents("a", 60))]);
       const ranges = await Promise.all(Array.from({ length: 30 }, () => rangeOf(store, branch(""))));
       expect(new Set(ranges.map((hours) => JSON.stringify(hours))).size).toBe(1);
     });
 
-    test("a hundred reads at once are all answered", async ({ store }) => {
+    test("a hundred concurrent reads are all answered", async ({ store }) => {
       await store.flush("writer-a", [batchOf(1, [click("u")])]);
       const reads = Array.from({ length: 100 }, () => store.read({ stream: STREAM, hour: NOON }));
       expect((await Promise.all(reads)).map((hour) => hour?.clicks)).toEqual(Array(100).fill(1));

@@ -19,10 +19,7 @@ export function recordsContract(name: string, open: () => Promise<Harness>, larg
   describe(`cold store contract: ${name}`, () => {
     const test = testWithStore(open);
 
-    test("API keys are what they were made, in their order, until they are revoked once", async ({
-      harness,
-      store,
-    }) => {
+    test("API keys are listed as they were created, in order, and are revoked once", async ({ harness, store }) => {
       expect(await store.apiKeys()).toEqual([]);
       const key = (n: number, more: Partial<ApiKey> = {}): ApiKey => ({
         ...{ id: `${n}`.repeat(16), sha256: "0123456789abcdef".repeat(4), name: "Ada's shop ☕ ' \" \\" },
@@ -61,10 +58,7 @@ export function recordsContract(name: string, open: () => Promise<Harness>, larg
       expect((await store.apiKeys()).map(({ id }) => id)).toEqual(["5"]);
     });
 
-    test("the data set has an identity and a key, the same for all who ask, and no other has them", async ({
-      harness,
-      store,
-    }) => {
+    test("a data set has its own identity and key, which never change", async ({ harness, store }) => {
       const others = [harness.store(), harness.store()];
       await Promise.all(others.map((other) => other.open()));
       const found = await Promise.all([store, ...others].map((each) => each.dataSet()));

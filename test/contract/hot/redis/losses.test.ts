@@ -100,7 +100,7 @@ describeHotRedis((redis) => {
       await expectUninitialized();
     });
 
-    test("a connection that is merely cut makes nothing of it", async () => {
+    test("a connection that is merely cut is not taken for a loss", async () => {
       await reconnect(store, proxy);
       expect(await firstAnswer(store)).toEqual([present(3, 0, 3)]);
       expect(await store.renewLease("w1", 3)).toBe("held");
@@ -121,7 +121,7 @@ describeHotRedis((redis) => {
       await expectUninitialized();
     });
 
-    test("a writer that is fenced and lost nothing makes nothing of it", async () => {
+    test("a fenced writer that lost nothing reports no loss", async () => {
       await store.abandon("w1");
       expect(await store.renewLease("w1", 3)).toBe("lost");
       expect(await store.commit("w1", 4, batchOf([click("v")]))).toEqual({ status: "fenced" });

@@ -137,7 +137,7 @@ describeHotRedis((redis) => {
       expect(await a.renewLease("a", 1)).toBe("held");
     });
 
-    test("two that bear and hydrate at once, and their retirements, are each other's", async () => {
+    test("two stores that retire and hydrate the same hour see each other's changes", async () => {
       await a.commit("a", 1, batchOf([click("u")]));
       const mark = await b.retirementMark();
       await a.trimJournal("a", 1);
