@@ -20,9 +20,8 @@ export const SECURITY_SCHEMES = {
 
 const unauthorized = failure(
   "Nothing was done: an API key is required, and is missing, unknown, revoked or expired.",
-  [KEY_MISSING.code, KEY_INVALID.code],
   KEY_MISSING,
-  { headers: ["www-authenticate"] },
+  { otherCodes: [KEY_INVALID.code], headers: ["www-authenticate"] },
 );
 
 const NOT_ALLOWED = errorBodyOf(new StreamNotAllowedError("stream", "blog", new StreamSet(["shop.*"])));
@@ -31,17 +30,12 @@ function forbidden(scope: Scope): Answer {
   const isForStreams = scope !== "admin";
   return failure(
     `Nothing was done: the API key is not of scope \`${scope}\`${isForStreams ? ", or not for this stream" : ""}.`,
-    ["scope_missing", ...(isForStreams ? [NOT_ALLOWED.code] : [])],
     scopeMissing(scope, [scope === "read" ? "write" : "read"]),
-    { headers: ["www-authenticate"] },
+    { otherCodes: isForStreams ? [NOT_ALLOWED.code] : [], headers: ["www-authenticate"] },
   );
 }
 
-const notForBrowsers = failure(
-  "Nothing was counted: browsers may not count in this stream.",
-  [NOT_ALLOWED.code],
-  NOT_ALLOWED,
-);
+const notForBrowsers = failure("Nothing was counted: browsers may not count in this stream.", NOT_ALLOWED);
 
 const LIMIT_HEADERS = [
   ...(["ratelimit", "ratelimit-policy", "ratelimit-limit"] as const),
@@ -50,17 +44,13 @@ const LIMIT_HEADERS = [
 
 const limited = failure(
   "Nothing was done: this key or address has used up its limit. Retry after `retry-after`.",
-  ["rate_limited"],
   rateLimited("key", { limit: { count: 100, windowMs: 1_000 } }),
   { headers: ["retry-after", ...LIMIT_HEADERS] },
 );
 
-const keysUnknown = failure(
-  "The store that holds the API keys does not answer: retry.",
-  [KEYS_UNKNOWN.code],
-  KEYS_UNKNOWN,
-  { headers: ["retry-after"] },
-);
+const keysUnknown = failure("The store that holds the API keys does not answer: retry.", KEYS_UNKNOWN, {
+  headers: ["retry-after"],
+});
 
 export function withAccess(paths: Paths): Paths {
   return mapOperations(paths, (operation, method, path) => guarded(operation, accessOf(method, path)));

@@ -14,6 +14,7 @@ import {
   internal,
   JSON_TYPE,
   MALFORMED_QUERY,
+  MALFORMED_SAYS,
   malformedQuery,
   members,
   operation,
@@ -26,16 +27,13 @@ import {
 
 const OF_OTHER_STATUS: readonly RefusalReason[] = ["invalid", "unauthorized", "rate_limited"];
 
-export const refused = failure(
-  "Nothing was counted: retry after `retry-after`.",
-  REFUSAL_REASONS.filter((reason) => !OF_OTHER_STATUS.includes(reason)),
-  refusalBody("journal_full"),
-  { headers: ["retry-after"] },
-);
+export const refused = failure("Nothing was counted: retry after `retry-after`.", refusalBody("journal_full"), {
+  otherCodes: REFUSAL_REASONS.filter((reason) => !OF_OTHER_STATUS.includes(reason)),
+  headers: ["retry-after"],
+});
 
 export const outcomeUnknown = failure(
   "The hot store did not answer in time: this counts once or never. Retry only with an `id`.",
-  [OUTCOME_UNKNOWN.code],
   OUTCOME_UNKNOWN,
 );
 
@@ -58,11 +56,7 @@ const HOUR = {
 };
 
 export const invalid = (...moreCodes: readonly string[]) =>
-  failure(
-    "A parameter is missing, unknown, or invalid.",
-    [INVALID_PARAMETER.code, ...moreCodes],
-    INVALID_PARAMETER.example,
-  );
+  failure("A parameter is missing, unknown, or invalid.", INVALID_PARAMETER, { otherCodes: moreCodes });
 
 export const idempotencyKey: Parameter = {
   name: IDEMPOTENCY_KEY,
@@ -71,7 +65,7 @@ export const idempotencyKey: Parameter = {
   schema: Type.String({ minLength: 1 }),
 };
 
-export const tooLargeBody = failure("The body is too large (none is needed).", [TOO_LARGE_BODY.code], TOO_LARGE_BODY);
+export const tooLargeBody = failure("The body is too large (none is needed).", TOO_LARGE_BODY);
 
 export const analyticsPaths: Paths = {
   "/analytics": {
@@ -85,11 +79,9 @@ export const analyticsPaths: Paths = {
       parameters: [...queryParameters(EventQuerySchema), idempotencyKey],
       responses: {
         204: answer("The event is stored, now or earlier under the same id, and in every later answer."),
-        400: failure(
-          `The request can't be read: ${MALFORMED_QUERY.says}; or its body was cut off.`,
-          [MALFORMED_QUERY.code, "unreadable_body"],
-          MALFORMED_QUERY.example,
-        ),
+        400: failure(`The request can't be read: ${MALFORMED_SAYS}; or its body was cut off.`, MALFORMED_QUERY, {
+          otherCodes: ["unreadable_body"],
+        }),
         413: tooLargeBody,
         422: invalid("too_many_streams"),
         500: internal,

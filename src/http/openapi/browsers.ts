@@ -11,6 +11,7 @@ import {
   INVALID_PARAMETER,
   internal,
   MALFORMED_QUERY,
+  MALFORMED_SAYS,
   notModified,
   operation,
   type Paths,
@@ -30,9 +31,9 @@ const visit = {
 const NOT_COUNTED = "hourglass-not-counted";
 
 const unreadable = failure(
-  `The query can't be read: ${MALFORMED_QUERY.says}; or the body was cut off, or a GET has a chunked body.`,
-  [MALFORMED_QUERY.code, "unreadable_body"],
-  MALFORMED_QUERY.example,
+  `The query can't be read: ${MALFORMED_SAYS}; or the body was cut off, or a GET has a chunked body.`,
+  MALFORMED_QUERY,
+  { otherCodes: ["unreadable_body"] },
 );
 const notStored = {
   400: unreadable,
@@ -95,15 +96,14 @@ export const browsersPaths: Paths = {
         400: failure(
           "Nothing was counted: `to` is given twice or is not percent-encoded UTF-8; or `stream` or `sig` is, and no " +
             "origin allows the target; or the request has a chunked body.",
-          [MALFORMED_QUERY.code, "unreadable_body"],
-          MALFORMED_QUERY.example,
+          MALFORMED_QUERY,
+          { otherCodes: ["unreadable_body"] },
         ),
-        403: failure("Nothing was counted: the target is not allowed.", [TARGET_NOT_ALLOWED.code], TARGET_NOT_ALLOWED),
+        403: failure("Nothing was counted: the target is not allowed.", TARGET_NOT_ALLOWED),
         422: failure(
           "Nothing was counted: `to` is missing or not a page's URL; or `stream` is invalid, and no origin allows " +
             "the target.",
-          [INVALID_PARAMETER.code],
-          INVALID_PARAMETER.example,
+          INVALID_PARAMETER,
         ),
         500: internal,
       },

@@ -31,7 +31,7 @@ function withMethods(paths: Paths): Paths {
     const allowed = Object.keys(paths[path]!).sort().join(", ").toUpperCase();
     const code = "method_not_allowed";
     const message = `PUT is not supported here. This path supports ${allowed}.`;
-    const refused = failure(`Any method but ${allowed}.`, [code], { code, message }, { headers: ["allow"] });
+    const refused = failure(`Any method but ${allowed}.`, { code, message }, { headers: ["allow"] });
     return { ...operation, responses: { ...operation.responses, 405: refused } };
   });
 }

@@ -16,6 +16,7 @@ import {
   JSON_TYPE,
   json,
   MALFORMED_QUERY,
+  MALFORMED_SAYS,
   members,
   oneOf,
   operation,
@@ -65,7 +66,7 @@ export const eventsSchemas = {
 };
 
 const NOT_ATOMIC = invalidEvents(1, 3);
-const INVALID_EVENT = { index: 1, ...INVALID_PARAMETER.example };
+const INVALID_EVENT = { index: 1, ...INVALID_PARAMETER };
 const BATCH = { events: 2, accepted: 1, duplicates: 1, invalid: 0, refused: 0, unknown: 0, errors: [] };
 const PARTIAL_BATCH = {
   ...{ ...BATCH, events: 6, invalid: 1, refused: 1, unknown: 2, errors: [INVALID_EVENT] },
@@ -126,28 +127,24 @@ export const eventsPaths: Paths = {
           ["retry-after"],
         ),
         400: failure(
-          `Nothing was counted. The query or the body can't be read: ${MALFORMED_QUERY.says}; the body was cut off, ` +
+          `Nothing was counted. The query or the body can't be read: ${MALFORMED_SAYS}; the body was cut off, ` +
             "is not a JSON array, or is not compressed as its header says.",
-          [MALFORMED_QUERY.code, "malformed_body", "unreadable_body"],
           notPacked("gzip", "incorrect header check").body,
+          { otherCodes: [MALFORMED_QUERY.code, "unreadable_body"] },
         ),
-        413: failure(
-          "Nothing was counted: split the events over several requests.",
-          ["body_too_large", "too_many_events", "too_many_lines"],
-          tooManyEvents().body,
-        ),
+        413: failure("Nothing was counted: split the events over several requests.", tooManyEvents().body, {
+          otherCodes: ["body_too_large", "too_many_lines"],
+        }),
         415: failure(
           "Nothing was counted: the content type, charset or content encoding is not supported.",
-          ["unsupported_type", "unsupported_encoding"],
           unsupportedEncoding("br").body,
-          { headers: ["accept-post", "accept-encoding"] },
+          { otherCodes: ["unsupported_type"], headers: ["accept-post", "accept-encoding"] },
         ),
         422: failure(
           "Nothing was counted: a parameter is invalid; or no event is valid; or, with `atomic=1`, one is not.",
-          [INVALID_PARAMETER.code, NOT_ATOMIC.code],
           NOT_ATOMIC,
           // An answer about an invalid parameter has no counts.
-          { beside: Type.Partial(Type.Object(counts)).properties },
+          { otherCodes: [INVALID_PARAMETER.code], beside: Type.Partial(Type.Object(counts)).properties },
         ),
         500: internal,
         503: refused,

@@ -181,43 +181,32 @@ export function refTo(name: string): TSchema {
   return Type.Unsafe({ $ref: `#/components/schemas/${name}` });
 }
 
-/** `codes`: all possible codes; `example`: has one of them. `beside`: other members of the body. */
-export function failure(
-  description: string,
-  codes: readonly string[],
-  example: ErrorBody,
-  { headers = [], beside = {} }: { headers?: readonly HeaderName[]; beside?: TProperties } = {},
-): Answer {
+interface FailureParts {
+  /** All possible codes but that of the example. */
+  readonly otherCodes?: readonly string[];
+  readonly headers?: readonly HeaderName[];
+  /** Other members of the body. */
+  readonly beside?: TProperties;
+}
+
+export function failure(description: string, example: ErrorBody, parts: FailureParts = {}): Answer {
+  const { otherCodes = [], headers = [], beside = {} } = parts;
+  const codes = [...new Set([example.code, ...otherCodes])];
   const more = members({ error: members({ code: oneOf(codes) }), ...beside });
   const schema = Type.Unsafe({ type: "object", allOf: [refTo("Error"), more] });
   const named = `${description} \`code\`: ${codes.map((name) => `\`${name}\``).join(", ")}.`;
   return answer(named, { [JSON_TYPE]: { schema, example: { error: example } } }, headers);
 }
 
-export const MALFORMED_QUERY = {
-  code: "malformed_query",
-  says: "a parameter is given twice, or is not percent-encoded UTF-8",
-  example: errorBodyOf(new MalformedQueryError("user", "ann and bob", "to be given once")),
-};
-
-export const malformedQuery = failure(
-  `The query can't be read: ${MALFORMED_QUERY.says}.`,
-  [MALFORMED_QUERY.code],
-  MALFORMED_QUERY.example,
-);
-
-export const INVALID_PARAMETER = {
-  code: "invalid_parameter",
-  example: errorBodyOf(new InvalidParameterError("timestamp", "yesterday", EXPECTS_TIMESTAMP)),
-};
-
-export const internal = failure("An internal error of this service.", [INTERNAL.code], INTERNAL, {
-  headers: ["x-request-id"],
-});
+export const MALFORMED_SAYS = "a parameter is given twice, or is not percent-encoded UTF-8";
+export const MALFORMED_QUERY = errorBodyOf(new MalformedQueryError("user", "ann and bob", "to be given once"));
+export const malformedQuery = failure(`The query can't be read: ${MALFORMED_SAYS}.`, MALFORMED_QUERY);
+export const INVALID_PARAMETER = errorBodyOf(new InvalidParameterError("timestamp", "yesterday", EXPECTS_TIMESTAMP));
+export const internal = failure("A fault in this service.", INTERNAL, { headers: ["x-request-id"] });
 
 export function storeAway(...moreCodes: readonly string[]): Answer {
-  const codes = ["hot_store_away", "cold_store_away", ...moreCodes];
-  return failure("The store that has the data does not answer, or is overloaded.", codes, COLD_STORE_AWAY, {
+  return failure("The store that has the data does not answer, or is overloaded.", COLD_STORE_AWAY, {
+    otherCodes: ["hot_store_away", ...moreCodes],
     headers: ["retry-after"],
   });
 }

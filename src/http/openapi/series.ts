@@ -91,11 +91,9 @@ function csv(row: object): Content {
 const otherAnswers = {
   304: notModified,
   400: malformedQuery,
-  422: failure(
-    "A parameter is unknown or invalid; or the range is too large to be answered.",
-    [INVALID_PARAMETER.code, RANGE_TOO_LARGE.code],
-    RANGE_TOO_LARGE,
-  ),
+  422: failure("A parameter is unknown or invalid; or the range is too large to be answered.", RANGE_TOO_LARGE, {
+    otherCodes: [INVALID_PARAMETER.code],
+  }),
   500: internal,
   503: storeAway("overloaded"),
 };
