@@ -9,7 +9,6 @@ import chartCardJs from "./client/chart/chart-card.js" with { type: "file" };
 import scaleJs from "./client/chart/scale.js" with { type: "file" };
 import domJs from "./client/dom.js" with { type: "file" };
 import formatJs from "./client/format.js" with { type: "file" };
-import keyDialogJs from "./client/key-dialog.js" with { type: "file" };
 import liveJs from "./client/live.js" with { type: "file" };
 import mainJs from "./client/main.js" with { type: "file" };
 import nowCardsJs from "./client/now-cards.js" with { type: "file" };
@@ -17,8 +16,7 @@ import pageCss from "./client/page.css" with { type: "file" };
 import serviceStateJs from "./client/service-state.js" with { type: "file" };
 import streamPickerJs from "./client/stream-picker.js" with { type: "file" };
 import themeJs from "./client/theme.js" with { type: "file" };
-import periodJs from "./client/time/period.js" with { type: "file" };
-import zoneJs from "./client/time/zone.js" with { type: "file" };
+import timeJs from "./client/time.js" with { type: "file" };
 import topStreamsJs from "./client/top-streams.js" with { type: "file" };
 import viewStateJs from "./client/view-state.js" with { type: "file" };
 import { dashboardPage } from "./page.ts";
@@ -31,16 +29,14 @@ const MODULES: Readonly<Record<string, string>> = {
   "dashboard/chart/chart-card.js": chartCardJs,
   "dashboard/dom.js": domJs,
   "dashboard/format.js": formatJs,
-  "dashboard/key-dialog.js": keyDialogJs,
   "dashboard/live.js": liveJs,
   "dashboard/now-cards.js": nowCardsJs,
-  "dashboard/time/period.js": periodJs,
+  "dashboard/time.js": timeJs,
   "dashboard/chart/scale.js": scaleJs,
   "dashboard/service-state.js": serviceStateJs,
   "dashboard/stream-picker.js": streamPickerJs,
   "dashboard/top-streams.js": topStreamsJs,
   "dashboard/view-state.js": viewStateJs,
-  "dashboard/time/zone.js": zoneJs,
 };
 const SCRIPTS = { ...MODULES, "dashboard/theme.js": themeJs, "dashboard/uplot.js": uplotJs };
 const STYLES = { "dashboard/page.css": pageCss, "dashboard/uplot.css": uplotCss };

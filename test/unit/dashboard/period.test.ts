@@ -3,8 +3,7 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 
 const client = `${import.meta.dir}/../../../src/http/dashboard/client`;
-const { earlierBy, isStepFitting, periodOf, wholeHoursTo } = await import(`${client}/time/period.js`);
-const { Zone } = await import(`${client}/time/zone.js`);
+const { earlierBy, isStepFitting, periodOf, wholeHoursTo, Zone } = await import(`${client}/time.js`);
 const { axisTexts, axisValues } = await import(`${client}/chart/scale.js`);
 const { changeText, shortCount, spanText } = await import(`${client}/format.js`);
 

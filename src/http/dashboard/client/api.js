@@ -2,6 +2,8 @@
  * All requests of this page. The API key, if one is needed, is stored until this tab is closed and sent in a header:
  * never in an address, which would end up in logs and in the browser's history.
  */
+import { byId, setText } from "./dom.js";
+
 const STORAGE_KEY = "hourglass.key";
 const OVERLOADED_ATTEMPTS = 4;
 
@@ -14,15 +16,9 @@ export class ApiError extends Error {
 }
 
 export class Api {
-  #askForKey;
   #asking;
   #isDeclined = false;
   #key = storedKey();
-
-  /** `askForKey(why)` resolves to a key, or to undefined if the user gives none. */
-  constructor(askForKey) {
-    this.#askForKey = askForKey;
-  }
 
   askAgain() {
     this.#isDeclined = false;
@@ -61,7 +57,7 @@ export class Api {
   /** False if the user gives none. The dialog does not reopen by itself. */
   async #newKey(why) {
     if (this.#isDeclined) return false;
-    this.#asking ??= this.#askForKey(why).finally(() => {
+    this.#asking ??= askForKey(why).finally(() => {
       this.#asking = undefined;
     });
     const key = await this.#asking;
@@ -75,6 +71,24 @@ export class Api {
     }
     return true;
   }
+}
+
+/** Resolves to the key; undefined if the dialog is cancelled. `why`: the error of the previous key. */
+function askForKey(why) {
+  const dialog = byId("key-dialog");
+  const input = byId("key");
+  setText(byId("key-fault"), why === undefined ? "" : `That key was refused: ${why}`);
+  input.value = "";
+  dialog.returnValue = "";
+  dialog.showModal();
+  return new Promise((resolve) => {
+    const closed = () => {
+      const key = dialog.returnValue === "ok" ? input.value.trim() : "";
+      input.value = "";
+      resolve(key === "" ? undefined : key);
+    };
+    dialog.addEventListener("close", closed, { once: true });
+  });
 }
 
 function storedKey() {

@@ -1,5 +1,5 @@
-/* Formats numbers and times for people. Times are local times: see zone.js. */
-import { DAY_MS, HOUR_MS } from "./time/period.js";
+/* Formats numbers and times for people. Times are local times: see time.js. */
+import { DAY_MS, HOUR_MS } from "./time.js";
 
 export const NOTHING = "–";
 /** A larger change is shown as a factor. */

@@ -3,7 +3,6 @@ import { Api, ApiError, addressOf } from "./api.js";
 import { ChartCard } from "./chart/chart-card.js";
 import { byId, checkRadio, element, onRadio, setText } from "./dom.js";
 import { secondsText } from "./format.js";
-import { askForKey } from "./key-dialog.js";
 import { Live } from "./live.js";
 import { NowCards } from "./now-cards.js";
 import { setNotices, showService } from "./service-state.js";
@@ -18,8 +17,8 @@ import {
   periodOf,
   STEPS,
   wholeHoursTo,
-} from "./time/period.js";
-import { Zone } from "./time/zone.js";
+  Zone,
+} from "./time.js";
 import { TopStreams } from "./top-streams.js";
 import { isoMinute, queryOf, readState, withFittingStep } from "./view-state.js";
 
@@ -29,7 +28,7 @@ const TOP_STREAMS = 10;
 
 class Dashboard {
   #state = readState(location.search);
-  #api = new Api(askForKey);
+  #api = new Api();
   #cards = new NowCards();
   #chartCard = new ChartCard({
     onZoom: (from, to) => {

@@ -10,8 +10,8 @@ import {
   RANGES,
   STEPS,
   WEEK_STARTS,
-} from "./time/period.js";
-import { Zone } from "./time/zone.js";
+  Zone,
+} from "./time.js";
 
 export const ALL_STREAMS = "*";
 /** The service sends the rule with the page. */

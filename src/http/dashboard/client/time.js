@@ -1,8 +1,10 @@
 /*
- * The shown period, and the earlier one that it is compared with.
+ * The shown period, and the earlier one that it is compared with; and the clocks of time zones. A local time is written
+ * as the ms since the epoch that it would be in UTC.
  * Invariants: the total of a range does not depend on the step. Only whole hours are compared, each with the same
  * hour of an earlier day.
  */
+const QUARTER_MS = 900_000;
 export const HOUR_MS = 3_600_000;
 export const DAY_MS = 24 * HOUR_MS;
 const WEEK_MS = 7 * DAY_MS;
@@ -90,4 +92,49 @@ export function isStepFitting(step, state, now) {
   const { from, to } = periodOf(state, now);
   if (step === "hour") return to - from <= HOURLY_MAX_MS;
   return to - from > STEP_MIN_MS[step];
+}
+
+const OFFSET = /^GMT(?:([+-])(\d\d):(\d\d))?/;
+
+export class Zone {
+  #format;
+  /** Indexed by quarter of an hour. */
+  #offsets = new Map();
+
+  /** Throws RangeError if there is no such zone. */
+  constructor(name) {
+    this.name = name;
+    this.#format = new Intl.DateTimeFormat("en", { timeZone: name, timeZoneName: "longOffset" });
+  }
+
+  static named(name) {
+    try {
+      return new Zone(name);
+    } catch {
+      return undefined;
+    }
+  }
+
+  offsetAt(at) {
+    const quarter = Math.floor(at / QUARTER_MS);
+    let offset = this.#offsets.get(quarter);
+    if (offset === undefined) {
+      const { value } = this.#format.formatToParts(at).find(({ type }) => type === "timeZoneName");
+      const [, sign, hours = 0, minutes = 0] = OFFSET.exec(value);
+      offset = (Number(hours) * 60 + Number(minutes)) * 60_000 * (sign === "-" ? -1 : 1);
+      this.#offsets.set(quarter, offset);
+    }
+    return offset;
+  }
+
+  localOf(at) {
+    return at + this.offsetAt(at);
+  }
+
+  /** A skipped local time moves forward by the length of the gap; of two equal ones, the first is meant. */
+  instantOf(local) {
+    const guesses = [this.offsetAt(local - DAY_MS), this.offsetAt(local + DAY_MS)];
+    const fitting = guesses.map((offset) => local - offset).filter((at) => this.localOf(at) === local);
+    return fitting.length > 0 ? Math.min(...fitting) : local - guesses[0];
+  }
 }
