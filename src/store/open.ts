@@ -4,10 +4,10 @@
  */
 import { readPem } from "../settings/pem-file.ts";
 import type { Config } from "../settings/settings.ts";
+import type { AccessStore } from "./access-store.ts";
 import type { ColdStore } from "./cold.ts";
 import type { HotStore } from "./hot.ts";
 import { type ColdSettings, coldPlaceOf, coldPlaceWithReplicaOf, coldStoreAt } from "./open-cold.ts";
-import type { AccessStore } from "./shared-access.ts";
 import { coldStoreInThread } from "./thread/proxy.ts";
 
 type RedisSettings = Pick<Config, "redisUrl"> & Partial<Pick<Config, "redisCaFile" | "redisWaitReplicas">>;
@@ -50,7 +50,7 @@ export async function createStores(settings: StoreSettings, now: () => number, i
 /** Undefined with the embedded stores, which serve one instance. */
 export async function createAccessStore(settings: RedisSettings): Promise<AccessStore | undefined> {
   const redis = redisOptionsOf(settings);
-  return redis && new (await import("./redis/shared-access.ts")).RedisAccessStore(redis);
+  return redis && new (await import("./redis/access-store.ts")).RedisAccessStore(redis);
 }
 
 /** Throws ConfigError if the certificates can't be read. */

@@ -7,8 +7,8 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import type { Batch } from "../../src/domain/batch.ts";
 import { type Event, HOUR_MS, type HourKey } from "../../src/domain/event.ts";
 import { type HotStore, HotUnavailableError, type HourRead } from "../../src/store/hot.ts";
+import { RedisAccessStore } from "../../src/store/redis/access-store.ts";
 import { RedisHotStore, type RedisHotStoreOptions } from "../../src/store/redis/hot-store.ts";
-import { RedisAccessStore } from "../../src/store/redis/shared-access.ts";
 import { batchOf as hashedBatchOf } from "../harness/pipeline/batches.ts";
 import { Random, seedFor } from "../harness/pipeline/random.ts";
 import { freePort } from "../harness/servers/ports.ts";

@@ -1,7 +1,7 @@
 /** A Redis user with exactly the rights that docs/operations.md names, and one that may not read INFO. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { join } from "node:path";
-import { RedisAccessStore } from "../../src/store/redis/shared-access.ts";
+import { RedisAccessStore } from "../../src/store/redis/access-store.ts";
 import { hotStoreContract } from "../contract/hot/contract/contract.ts";
 import { HotRedis } from "../contract/hot/redis/redis-setup.ts";
 import { PROJECT_ROOT } from "../harness/project/project-files.ts";

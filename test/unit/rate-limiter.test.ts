@@ -6,8 +6,8 @@ import { afterEach, describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { type RateLimit, rateLimitOf, rateLimitText } from "../../src/domain/rate-limit.ts";
 import { RateLimiter } from "../../src/http/access/rate-limiter.ts";
+import type { AccessStore, Spending } from "../../src/store/access-store.ts";
 import { HotUnavailableError } from "../../src/store/hot.ts";
-import type { AccessStore, Spending } from "../../src/store/shared-access.ts";
 import { Clock, NOON, RecordedLog } from "../harness/pipeline/pipeline-harness.ts";
 import { waitFor } from "../harness/service/wait-for.ts";
 

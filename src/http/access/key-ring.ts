@@ -14,8 +14,8 @@ import type { Clock } from "../../runtime/clock.ts";
 import { withDeadline } from "../../runtime/deadline.ts";
 import { errorText } from "../../runtime/error-text.ts";
 import type { Log } from "../../runtime/log.ts";
+import type { AccessStore } from "../../store/access-store.ts";
 import type { ColdConnection, KeyStore } from "../../store/cold.ts";
-import type { AccessStore } from "../../store/shared-access.ts";
 
 /** A key that is not revoked. */
 export interface KnownKey {

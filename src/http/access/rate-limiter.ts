@@ -12,8 +12,8 @@
 import type { RateLimit } from "../../domain/rate-limit.ts";
 import { errorText } from "../../runtime/error-text.ts";
 import type { Log } from "../../runtime/log.ts";
+import type { AccessStore } from "../../store/access-store.ts";
 import { HotUnavailableError } from "../../store/hot.ts";
-import type { AccessStore } from "../../store/shared-access.ts";
 
 export interface Bucket {
   readonly name: string;

@@ -9,7 +9,7 @@
 import { randomBytes } from "node:crypto";
 import type { ApiKey } from "../../domain/api-key.ts";
 import { DAY_MS } from "../../domain/event.ts";
-import type { AccessStore, Spending } from "../shared-access.ts";
+import type { AccessStore, Spending } from "../access-store.ts";
 import { packApiKeys, unpackApiKeys } from "../sql/api-keys.ts";
 import { flag, integer, list, RedisLink, type RedisLinkOptions, script, text, unexpected } from "./link.ts";
 import keepKeysSource from "./scripts/access/keep-keys.lua" with { type: "text" };
