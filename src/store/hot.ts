@@ -117,7 +117,10 @@ export interface HotStore {
    * one. `areIdsKnown` (default true): the cold store has no ids of the last 24 hours.
    */
   initialize(freshFrom: number, epoch?: number, areIdsKnown?: boolean): Promise<boolean>;
-  /** Uninitializes a data set of this epoch. Throws if the store accepts no writes, whatever it holds. */
+  /**
+   * Uninitializes a data set of this epoch or an earlier one, and drops its hours unless a journal is left. Throws if
+   * the store accepts no writes, whatever it holds; or, once the hours are dropped, if it is full.
+   */
   discard(epoch: number): Promise<void>;
   /**
    * `seqs`: the last batch of each writer that committed in this epoch. If the data set does not know one of them, it

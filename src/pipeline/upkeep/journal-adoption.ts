@@ -167,7 +167,8 @@ export async function initializeDataSet(options: AdoptionOptions, clock: Clock):
     const epoch = await cold.epoch();
     await adoptJournals(options);
     if (await isInitializedByOther(hot, epoch, clock)) return;
-    // A master that is cut off from its replicas and accepts no writes must not end the writers of the new one.
+    // A master that is cut off from its replicas and accepts no writes must not end the writers of the new one. Nor
+    // must one that is full begin an epoch at each try.
     await hot.discard(epoch);
     if (!(await cold.beginEpoch(epoch))) continue;
     const newestHour = await cold.newestHour();

@@ -115,7 +115,7 @@ export class EmbeddedHotStore implements HotStore {
   }
 
   async discard(epoch: number): Promise<void> {
-    if (this.#epoch === epoch) this.#freshFrom = undefined;
+    if (this.#epoch <= epoch) this.#freshFrom = undefined;
   }
 
   async requireWriters(): Promise<boolean> {

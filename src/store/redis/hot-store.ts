@@ -1,29 +1,13 @@
 /**
  * The hot store of one shard on Redis: every change is one Lua script, so that it is atomic and needs one round trip.
  *
- * Keys of shard 0 (its number is the hash tag, so that a script's keys share a slot):
- *   hg:{0}:meta                  freshFrom, mark (changes with every initialization and retirement), since (ms),
- *                                epoch, of how many shards this is one, ids (1: all of 24 hours are known), and who
- *                                restores them until when (restorer, until)
- *   hg:{0}:ids-through           all ids that the cold store had before this time (ms, by its clock) are known
- *   hg:{0}:trial                 shows whether sketches may be made
- *   hg:{0}:data-set              identity of the database, and its user-key (hex) under which users enter sketches
- *   hg:{0}:writers               names of all writers that have a journal
- *   hg:{0}:w:<writer>            last, flushed (seqs), events (accepted), lease (ms), fenced
- *   hg:{0}:j:<writer>            the journal: a stream, entry <seq>-0 holds b(ody) and d(uplicate ordinals)
- *   hg:{0}:hours                 sorted set of the hours held, "<hour> <stream>" by hour
- *   hg:{0}:c:<hour>:<stream>     c(licks), i(mpressions), w:<writer> = the last seq that touched it
- *   hg:{0}:u:<hour>:<stream>     the sketch of the viewers: a Redis HyperLogLog
- *   hg:{0}:k:<hour>:<stream>     that of the clickers
- *   hg:{0}:id:<stream>:<id>      an event id, for 24 hours
- * `stream` holds no colon, writers are named here, and an id comes last in its key: no key can be forged.
+ * keys.ts lists the keys.
  *
  * Invariant: a script leaves a state that is right wherever it ends. It cannot be rolled back, and in a cluster it
  * may end early: while the slot is moved, a server begins a script only if it has all keys that this names, but
  * ends it at a key that it makes up and that has gone. Each script says why that does no harm. None is ever sent to
  * the server that the slot is moved to before that owns it: a key that has not come yet would be taken for none.
  */
-import { ErrorReply } from "redis";
 import type { Batch, Group, JournaledBatch } from "../../domain/batch.ts";
 import { encodeBatch, readEntry } from "../../domain/batch.ts";
 import { type HourKey, hourKeyName, ID_TTL_MS } from "../../domain/event.ts";
@@ -44,22 +28,27 @@ import {
   type RestoreState,
   type StoredId,
 } from "../hot.ts";
+import { isReply, mending } from "./damage.ts";
+import { Keys } from "./keys.ts";
 import {
   flag,
   integer,
   integerText,
   list,
+  type ReadReply,
   RedisLink,
   type RedisLinkOptions,
   type RunScript,
+  type Script,
   script,
   text,
   unexpected,
 } from "./link.ts";
-import { DamagedSketchError, type RunSlice, readHeldRange } from "./ranges.ts";
+import { type RunSlice, readHeldRange } from "./ranges.ts";
 import commitSource from "./scripts/commit.lua" with { type: "text" };
 import dataSetSource from "./scripts/data-set.lua" with { type: "text" };
 import discardSource from "./scripts/discard.lua" with { type: "text" };
+import dropHoursSource from "./scripts/hours/drop-hours.lua" with { type: "text" };
 import hydrateSource from "./scripts/hours/hydrate.lua" with { type: "text" };
 import rangeSource from "./scripts/hours/range.lua" with { type: "text" };
 import readSource from "./scripts/hours/read.lua" with { type: "text" };
@@ -70,6 +59,7 @@ import initializeSource from "./scripts/initialize.lua" with { type: "text" };
 import isInitializedSource from "./scripts/is-initialized.lua" with { type: "text" };
 import journalSource from "./scripts/journal/read-journal.lua" with { type: "text" };
 import trimSource from "./scripts/journal/trim-journal.lua" with { type: "text" };
+import trialSource from "./scripts/trial.lua" with { type: "text" };
 import abandonSource from "./scripts/writers/abandon.lua" with { type: "text" };
 import fenceSource from "./scripts/writers/fence.lua" with { type: "text" };
 import leaseSource from "./scripts/writers/lease.lua" with { type: "text" };
@@ -87,10 +77,11 @@ const SCRIPTS = {
   retire: script("retire", retireSource),
   isInitialized: script("isInitialized", isInitializedSource),
   dataSet: script("dataSet", dataSetSource),
-  discard: script("discard", discardSource),
+  discard: script("discard", dropHoursSource + discardSource),
+  trial: script("trial", trialSource),
   restoreIds: script("restoreIds", leaseRule + restoreIdsSource),
   noteIds: script("noteIds", noteIdsSource),
-  initialize: script("initialize", initializeSource),
+  initialize: script("initialize", dropHoursSource + initializeSource),
   abandon: script("abandon", abandonSource),
   register: script("register", leaseRule + registerSource),
   lease: script("lease", leaseRule + leaseSource),
@@ -121,45 +112,6 @@ export interface RedisHotStoreOptions extends Pick<RedisLinkOptions, "url" | "ca
   readonly shards?: number | undefined;
   /** How many replicas must have a batch before it counts as committed: none unless it is set. */
   readonly waitReplicas?: number;
-}
-
-class Keys {
-  readonly prefix: string;
-  readonly meta: string;
-  readonly writers: string;
-  readonly hours: string;
-  readonly dataSet: string;
-  readonly idsThrough: string;
-  /** There for a moment only. */
-  readonly trial: string;
-
-  constructor(shard: number) {
-    this.prefix = `hg:{${shard}}:`;
-    this.meta = `${this.prefix}meta`;
-    this.writers = `${this.prefix}writers`;
-    this.hours = `${this.prefix}hours`;
-    this.dataSet = `${this.prefix}data-set`;
-    this.idsThrough = `${this.prefix}ids-through`;
-    this.trial = `${this.prefix}trial`;
-  }
-
-  writer(writer: string): string {
-    return `${this.prefix}w:${writer}`;
-  }
-
-  journal(writer: string): string {
-    return `${this.prefix}j:${writer}`;
-  }
-
-  /** Its counts, its viewers and its clickers. */
-  hour({ hour, stream }: HourKey): readonly [string, string, string] {
-    const place = `${hour}:${stream}`;
-    return [`${this.prefix}c:${place}`, `${this.prefix}u:${place}`, `${this.prefix}k:${place}`];
-  }
-
-  id(stream: string, id: string): string {
-    return `${this.prefix}id:${stream}:${id}`;
-  }
 }
 
 /** Of an hour. */
@@ -242,9 +194,23 @@ export class RedisHotStore implements HotStore {
     return warnings;
   }
 
+  readonly #runOnLink: RunScript = (what, keys, args, read) => this.#link.run(what, keys, args, read);
+
+  #run<T>(what: Script, keys: string[], args: (string | Buffer)[], read: ReadReply<T>): Promise<T> {
+    return this.#mending(this.#link.run(what, keys, args, read), keys);
+  }
+
+  #runOnReplicas<T>(what: Script, keys: string[], args: (string | Buffer)[], read: ReadReply<T>): Promise<T> {
+    return this.#mending(this.#link.runOnReplicas(this.#waitReplicas, what, keys, args, read), keys);
+  }
+
+  #mending<T>(running: Promise<T>, keys: readonly string[]): Promise<T> {
+    return mending(running, keys, this.#keys, this.#runOnLink);
+  }
+
   async initialization(): Promise<RedisInitialization | undefined> {
     const { meta, idsThrough } = this.#keys;
-    const found = await this.#link.run(SCRIPTS.isInitialized, [meta, idsThrough], [], initialization);
+    const found = await this.#run(SCRIPTS.isInitialized, [meta, idsThrough], [], initialization);
     if (found?.areIdsKnown) this.#idsKnownIn = found.epoch;
     return found;
   }
@@ -254,29 +220,32 @@ export class RedisHotStore implements HotStore {
     const { prefix, meta, hours, writers, trial } = this.#keys;
     for (;;) {
       const args = [prefix, freshFrom, RETIRE_LIMIT, this.#shards, epoch, areIdsKnown ? 1 : 0].map(String);
-      const answer = await this.#link.run(SCRIPTS.initialize, [meta, hours, writers, trial], args, integer);
+      const answer = await this.#run(SCRIPTS.initialize, [meta, hours, writers, trial], args, integer);
       if (answer !== 0) return answer === 1;
     }
   }
 
   async discard(epoch: number): Promise<void> {
-    await this.#link.run(SCRIPTS.discard, [this.#keys.meta], [String(epoch)], flag);
+    const { prefix, meta, hours, writers, trial } = this.#keys;
+    const args = [epoch, prefix, RETIRE_LIMIT].map(String);
+    while (!(await this.#run(SCRIPTS.discard, [meta, hours, writers], args, flag)));
+    await this.#run(SCRIPTS.trial, [trial], [], flag);
   }
 
   async requireWriters(epoch: number, seqs: ReadonlyMap<string, number>): Promise<boolean> {
     const keys = [this.#keys.meta, ...Array.from(seqs.keys(), (writer) => this.#keys.writer(writer))];
-    return await this.#link.run(SCRIPTS.require, keys, [epoch, ...seqs.values()].map(String), flag);
+    return await this.#run(SCRIPTS.require, keys, [epoch, ...seqs.values()].map(String), flag);
   }
 
   async dataSet(offered?: DataSet): Promise<DataSet | undefined> {
     const args = offered === undefined ? [] : [offered.identity, Buffer.from(offered.userKey).toString("hex")];
-    return await this.#link.run(SCRIPTS.dataSet, [this.#keys.dataSet], args, dataSet);
+    return await this.#run(SCRIPTS.dataSet, [this.#keys.dataSet], args, dataSet);
   }
 
   async restoreIds(epoch: number, restorer: string, ids: readonly StoredId[]): Promise<RestoreState> {
     const keys = [this.#keys.meta, ...ids.map(({ stream, id }) => this.#keys.id(stream, id))];
     const args = [String(epoch), restorer, String(RESTORER_LEASE_MS), ...ids.map(({ ttlMs }) => String(ttlMs))];
-    const answer = await this.#link.run(SCRIPTS.restoreIds, keys, args, integer);
+    const answer = await this.#run(SCRIPTS.restoreIds, keys, args, integer);
     if (answer === 1) return "restored";
     return answer === 0 ? "taken" : "lost";
   }
@@ -284,7 +253,7 @@ export class RedisHotStore implements HotStore {
   async noteIds(epoch: number, throughMs: number, restorer = ""): Promise<boolean> {
     const { meta, idsThrough } = this.#keys;
     const args = [String(epoch), String(throughMs), restorer];
-    const areKnown = await this.#link.run(SCRIPTS.noteIds, [meta, idsThrough], args, flag);
+    const areKnown = await this.#run(SCRIPTS.noteIds, [meta, idsThrough], args, flag);
     if (areKnown) this.#idsKnownIn = epoch;
     return areKnown;
   }
@@ -300,26 +269,26 @@ export class RedisHotStore implements HotStore {
     const { meta, writers } = this.#keys;
     const keys = [meta, writers, this.#keys.writer(writer)];
     const args = [writer, String(this.#leaseMs), String(this.#shards), String(epoch)];
-    const answer = await this.#link.run(SCRIPTS.register, keys, args, integer);
+    const answer = await this.#run(SCRIPTS.register, keys, args, integer);
     if (answer < 0) throw otherShards(-answer, this.#shards);
     if (answer === 1) this.#acknowledged = { writer, seq: 0 };
     return answer === 1;
   }
 
   async renewLease(writer: string, committedSeq: number): Promise<LeaseState> {
-    const run: RunScript = (what, keys, args, read) => this.#link.run(what, keys, args, read);
-    const isHeld = await this.#renewLease(run, writer, committedSeq);
+    const isHeld = await this.#renewLease(this.#runOnLink, writer, committedSeq);
     return isHeld ? "held" : "lost";
   }
 
   async #renewLease(run: RunScript, writer: string, seq: number): Promise<boolean> {
     const keys = [this.#keys.writer(writer), this.#keys.meta];
-    return await run(SCRIPTS.lease, keys, [this.#leaseMs, seq, this.#idsKnownIn ?? ""].map(String), flag);
+    const args = [this.#leaseMs, seq, this.#idsKnownIn ?? ""].map(String);
+    return await mending(run(SCRIPTS.lease, keys, args, flag), keys, this.#keys, run);
   }
 
   async abandon(writer: string): Promise<EndedWriter | undefined> {
     const { abandon } = SCRIPTS;
-    return await this.#link.runOnReplicas(this.#waitReplicas, abandon, [this.#keys.writer(writer)], [], endedWriter);
+    return await this.#runOnReplicas(abandon, [this.#keys.writer(writer)], [], endedWriter);
   }
 
   async commit(writer: string, seq: number, batch: Batch): Promise<CommitResult> {
@@ -338,9 +307,8 @@ export class RedisHotStore implements HotStore {
     }
     const args = [writer, String(seq), encodeBatch(batch), String(ID_TTL_MS), JSON.stringify(groups)];
     for (const key of idKeys) keys.push(key);
-    const replicas = this.#waitReplicas;
     try {
-      const result = await this.#link.runOnReplicas(replicas, SCRIPTS.commit, keys, args, commitResult);
+      const result = await this.#runOnReplicas(SCRIPTS.commit, keys, args, commitResult);
       if (result.status === "committed") this.#acknowledged = { writer, seq };
       else this.#mirrors.clear();
       return result;
@@ -392,26 +360,12 @@ export class RedisHotStore implements HotStore {
       redisKeys.push(...this.#keys.hour(key));
       args.push(String(key.hour));
     }
-    const reading = this.#link.run(SCRIPTS.read, redisKeys, args, (answer) => {
+    return await this.#run(SCRIPTS.read, redisKeys, args, (answer) => {
       if (answer === null) return "uninitialized";
       const reads = list(answer).map(hourRead);
       if (reads.length !== keys.length) throw unexpected(answer, `${keys.length} hours`);
       return reads;
     });
-    return await this.#undamaged(reading);
-  }
-
-  /** A sketch that was damaged from outside can't be mended here: the data set is set up anew. */
-  async #undamaged<T>(reading: Promise<T>): Promise<T> {
-    try {
-      return await reading;
-    } catch (error) {
-      if (isDamage(error)) {
-        const found = await this.initialization();
-        if (found !== undefined) await this.discard(found.epoch);
-      }
-      throw error;
-    }
   }
 
   readRange(range: HourRange, visit: (hour: HourRecord) => void): Promise<number | "uninitialized"> {
@@ -420,7 +374,7 @@ export class RedisHotStore implements HotStore {
       const all = [prefix, ...args, String(this.#shards)];
       return this.#link.runForBytes(SCRIPTS.range, [meta, hours], all, read);
     };
-    return this.#undamaged(readHeldRange(runSlice, range, visit));
+    return this.#mending(readHeldRange(runSlice, range, visit), [meta, hours]);
   }
 
   async hydrate(key: HourKey, cold: HourTotals | undefined, retirementMark: number): Promise<boolean> {
@@ -435,7 +389,7 @@ export class RedisHotStore implements HotStore {
       viewers,
       clickers,
     ];
-    const answer = await this.#link.run(SCRIPTS.hydrate, keys, args, integer);
+    const answer = await this.#run(SCRIPTS.hydrate, keys, args, integer);
     if (answer === -1) throw uninitialized("hydrate");
     return answer === 1;
   }
@@ -443,13 +397,13 @@ export class RedisHotStore implements HotStore {
   async retire(beforeHour: number): Promise<number> {
     const { prefix, meta, hours } = this.#keys;
     const args = [prefix, String(beforeHour), String(RETIRE_LIMIT)];
-    return await this.#link.run(SCRIPTS.retire, [meta, hours], args, integer);
+    return await this.#run(SCRIPTS.retire, [meta, hours], args, integer);
   }
 
   async retireHour({ stream, hour }: HourKey): Promise<boolean> {
     const { prefix, meta, hours } = this.#keys;
     const args = [prefix, "0", "1", hourKeyName(stream, hour)];
-    return await this.#link.run(SCRIPTS.retire, [meta, hours], args, flag);
+    return await this.#run(SCRIPTS.retire, [meta, hours], args, flag);
   }
 
   async readJournal(writer: string, afterSeq: number, maxEvents: number): Promise<readonly JournaledBatch[]> {
@@ -459,7 +413,7 @@ export class RedisHotStore implements HotStore {
     const keys = [this.#keys.journal(writer)];
     while (eventCount < maxEvents) {
       const args = [from + 1, JOURNAL_SLICE_ENTRIES, maxEvents - eventCount].map(String);
-      const entries = await this.#link.run(SCRIPTS.journal, keys, args, journalEntries);
+      const entries = await this.#run(SCRIPTS.journal, keys, args, journalEntries);
       for (const { seq, body, duplicates } of entries) {
         const batch = readEntry(seq, body, ordinals(duplicates));
         batches.push(batch);
@@ -474,24 +428,24 @@ export class RedisHotStore implements HotStore {
 
   async trimJournal(writer: string, throughSeq: number): Promise<void> {
     const keys = [this.#keys.writer(writer), this.#keys.journal(writer)];
-    await this.#link.run(SCRIPTS.trim, keys, [String(throughSeq)], flag);
+    await this.#run(SCRIPTS.trim, keys, [String(throughSeq)], flag);
   }
 
   async journalOwners(): Promise<readonly JournalOwner[]> {
     const { prefix, meta, writers } = this.#keys;
-    return await this.#link.run(SCRIPTS.owners, [writers, meta], [prefix], journalOwners);
+    return await this.#run(SCRIPTS.owners, [writers, meta], [prefix], journalOwners);
   }
 
   async fence(writer: string): Promise<boolean> {
     const keys = [this.#keys.writer(writer), this.#keys.meta];
-    return await this.#link.runOnReplicas(this.#waitReplicas, SCRIPTS.fence, keys, [], flag);
+    return await this.#runOnReplicas(SCRIPTS.fence, keys, [], flag);
   }
 
   async removeJournal(writer: string, watermark: number): Promise<void> {
     const { writers, meta } = this.#keys;
     const keys = [writers, this.#keys.writer(writer), this.#keys.journal(writer), meta];
     const args = [writer, String(ENDED_WRITER_KNOWN_MS), String(watermark)];
-    await this.#link.run(SCRIPTS.remove, keys, args, flag);
+    await this.#run(SCRIPTS.remove, keys, args, flag);
   }
 
   async close(): Promise<void> {
@@ -505,16 +459,6 @@ const NO_INFO =
 
 function isForbidden(error: unknown): boolean {
   return isReply(error, /^NOPERM/);
-}
-
-/** PFCOUNT says so of what is no sketch, or no whole one. */
-function isDamage(error: unknown): boolean {
-  return error instanceof DamagedSketchError || isReply(error, /^(WRONGTYPE|INVALIDOBJ)/);
-}
-
-function isReply(error: unknown, pattern: RegExp): boolean {
-  if (!(error instanceof HotUnavailableError && error.cause instanceof ErrorReply)) return false;
-  return pattern.test(error.cause.message);
 }
 
 function durabilityWarnings(who: string, info: string): string[] {

@@ -25,7 +25,7 @@ class UnexpectedReplyError extends Error {
 
 export type ReadReply<T> = (answer: unknown) => T;
 
-interface Script {
+export interface Script {
   readonly name: string;
   readonly source: string;
   readonly sha1: string;

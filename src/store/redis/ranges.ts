@@ -9,7 +9,7 @@
 import type { HourRange, HourRecord } from "../../domain/hour-range.ts";
 import { UserSketches } from "../../domain/unique-users/user-sketches.ts";
 import { letOthersRun } from "../../runtime/yield.ts";
-import { HotUnavailableError } from "../hot.ts";
+import { DamagedSketchError } from "./damage.ts";
 import { list, type ReadReply, unexpected } from "./link.ts";
 
 /** A unit is about 3 µs of Redis: one hour of one stream, or a tenth of a search in an hour. */
@@ -65,8 +65,6 @@ async function showHours(parts: readonly Buffer[], visit: (hour: HourRecord) => 
     if (at % (HOURS_PER_PIECE * HOUR_PARTS) === HEAD_PARTS) await letOthersRun();
   }
 }
-
-export class DamagedSketchError extends HotUnavailableError {}
 
 function usersOf(viewers: Buffer, clickers: Buffer): UserSketches {
   try {

@@ -98,5 +98,34 @@ describeFaults((cluster) => {
           .sort(),
       ).toEqual(clicks("u", 10).map(({ user }) => user));
     });
+
+    test("full, and not initialized: its hours make room first, and no epoch is begun before there is", async () => {
+      const a = await cluster.site.start();
+      await a.take(...clicks("flushed", 5));
+      await a.drained();
+      a.guard.intercept = flushesFail;
+      await a.take(...clicks("in the journal", 3));
+      const calls = { beginEpoch: 0, discard: 0 };
+      a.guard.intercept = async (call) => {
+        if (call.method === "beginEpoch" || call.method === "discard") calls[call.method] += 1;
+        return await call.proceed();
+      };
+      await cluster.site.redis("CONFIG", "SET", "maxmemory", "1");
+      try {
+        await cluster.site.redis("DEL", "hg:{0}:meta");
+        await waitFor("some tries to set it up", () => calls.discard >= 5);
+        expect(calls.beginEpoch).toBe(0);
+        expect(await cluster.site.redis("EXISTS", "hg:{0}:hours", "hg:{0}:writers")).toBe(0);
+        expect(a.pipeline.refusal).toBe("hot_store_away");
+      } finally {
+        await cluster.site.redis("CONFIG", "SET", "maxmemory", "0");
+      }
+      await cluster.takesEvents(a);
+      expect(calls.beginEpoch).toBeGreaterThan(0);
+      const taken = [...clicks("flushed", 5), ...clicks("in the journal", 3)];
+      await cluster.site.expectStored(taken);
+      await a.serves(hourAt(NOON));
+      await expectReads(a, taken);
+    });
   });
 });

@@ -66,11 +66,12 @@ function refuseWrites(world: World, { name, server }: OfServer, later: Later) {
     });
     return;
   }
-  const field = name === "full" ? "isFull" : "isReadOnly";
   const hot = world.masters.named(server);
-  hot[field] = true;
+  if (name === "full") hot.fullSinceMs = world.scheduler.nowMs;
+  else hot.isReadOnly = true;
   later(() => {
-    hot[field] = false;
+    if (name === "full") hot.fullSinceMs = undefined;
+    else hot.isReadOnly = false;
   });
 }
 

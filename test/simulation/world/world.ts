@@ -228,8 +228,8 @@ export class World implements ReadingSite {
 
   /** One or some may be begun just when a master begins to refuse writes, not one after the other. */
   #checkEpoch(master: HotServer): void {
-    const { tooFewReplicasSinceMs = Number.POSITIVE_INFINITY } = master;
-    if (this.scheduler.nowMs - tooFewReplicasSinceMs < VAIN_MS) return;
+    const { tooFewReplicasSinceMs = Number.POSITIVE_INFINITY, fullSinceMs = Number.POSITIVE_INFINITY } = master;
+    if (this.scheduler.nowMs - Math.min(tooFewReplicasSinceMs, fullSinceMs) < VAIN_MS) return;
     master.vainEpochs += 1;
     if (master.vainEpochs > VAIN_EPOCHS_MAX)
       this.report("bounds", `${master.vainEpochs} epochs were begun at ${master.name}, which accepts no writes`);

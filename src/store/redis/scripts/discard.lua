@@ -1,5 +1,10 @@
--- A data set of this epoch is no longer initialized. KEYS: meta. ARGV: epoch.
+-- A data set of this epoch, or an earlier one, is no longer initialized; then it holds no hour, once no journal is
+-- left. KEYS: meta, hours, writers. ARGV: epoch, key prefix, number of hours dropped in one go.
+-- Answers 0 if there are more hours to drop (call again).
 -- The HDEL removes nothing: it makes a server that accepts no writes refuse, whatever it holds.
 redis.call('HDEL', KEYS[1], '')
-if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return 0 end
-return redis.call('DEL', KEYS[1])
+local epoch = redis.call('HGET', KEYS[1], 'epoch')
+if epoch and tonumber(epoch) > tonumber(ARGV[1]) then return 1 end
+redis.call('DEL', KEYS[1])
+if redis.call('SCARD', KEYS[3]) > 0 then return 1 end
+return dropHours(KEYS[2], ARGV[2], ARGV[3]) and 1 or 0

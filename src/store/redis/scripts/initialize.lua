@@ -3,21 +3,12 @@
 -- go, of how many shards this is one, epoch, and 1 if all ids are known.
 -- Answers 1 if it is initialized now, 0 if there are more hours to drop (call again), -1 if a journal is left.
 -- Without the right to make sketches it fails, as each commit would discard the data set again.
--- While the slot is moved it may end at any hour that it drops: the data set is not initialized by then, and the next
--- call goes on with that hour.
 local epoch = redis.call('HGET', KEYS[1], 'epoch')
 if epoch and tonumber(epoch) >= tonumber(ARGV[5]) then return 1 end
 redis.call('PFADD', KEYS[4], '')
 redis.call('DEL', KEYS[1], KEYS[4])
 if redis.call('SCARD', KEYS[3]) > 0 then return -1 end
-local names = redis.call('ZRANGE', KEYS[2], 0, ARGV[3] - 1)
-for _, name in ipairs(names) do
-  local hour, stream = string.match(name, '^(%d+) (.+)$')
-  local suffix = hour .. ':' .. stream
-  redis.call('UNLINK', ARGV[1] .. 'c:' .. suffix, ARGV[1] .. 'u:' .. suffix, ARGV[1] .. 'k:' .. suffix)
-  redis.call('ZREM', KEYS[2], name)
-end
-if #names == tonumber(ARGV[3]) then return 0 end
+if not dropHours(KEYS[2], ARGV[1], ARGV[3]) then return 0 end
 -- The mark begins where no earlier data set's can have ended: whoever took that one is noticed.
 local time = redis.call('TIME')
 local mark = string.format('%.0f', time[1] * 1000000 + time[2])

@@ -1,5 +1,6 @@
 /** A commit during which Redis refuses a write: it leaves nothing, or a stored batch. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { HOUR_MS } from "../../../../src/domain/event.ts";
 import type { HotStore } from "../../../../src/store/hot.ts";
 import { batchOf } from "../../../harness/pipeline/batches.ts";
 import {
@@ -15,6 +16,8 @@ import {
 } from "../setup.ts";
 import { clickersKey, describeHotRedis, META_KEY, type RedisHarness, viewersKey } from "./redis-setup.ts";
 
+const HOURS_KEY = "hg:{0}:hours";
+const WRITERS_KEY = "hg:{0}:writers";
 const RANGE = { from: NOON, to: NOON + 1, streams: { text: NOON_KEY.stream, isPrefix: false } };
 
 describeHotRedis((redis) => {
@@ -110,5 +113,31 @@ describeHotRedis((redis) => {
       await rejectionOf(store.read([NOON_KEY]));
       expect(await store.read([NOON_KEY])).toBe("uninitialized");
     });
+  });
+
+  test("indexes that something else has changed name all that they had named again", async () => {
+    const harness = await redis.open();
+    try {
+      const store = await harness.open();
+      await initializeAndRegister(store, "w1");
+      const streams = Array.from({ length: 30 }, (_, i) => `index-${i}`);
+      const events = streams.flatMap((stream) => [NOON, NOON + HOUR_MS].map((at) => click("u", undefined, at, stream)));
+      // More keys than are looked at in one go.
+      const withIds = Array.from({ length: 3_000 }, (_, i) => click("u", `id-${i}`));
+      await store.commit("w1", 1, batchOf([...events, ...withIds]));
+      const hours = () => redis.admin.zRangeWithScores(HOURS_KEY, 0, -1);
+      const before = await hours();
+      expect(before).toHaveLength(events.length + 1);
+      for (const key of [HOURS_KEY, WRITERS_KEY]) {
+        await redis.admin.del(key);
+        await redis.admin.set(key, "x");
+      }
+      expect((await rejectionOf(store.discard(0))).message).toContain("WRONGTYPE");
+      expect(await hours()).toEqual(before);
+      expect(await store.journalOwners()).toEqual([{ writer: "w1", adoptable: true, acceptedEvents: 3_060 }]);
+      expect(await redis.admin.keys("hg:{0}:new-*")).toEqual([]);
+    } finally {
+      await harness.end();
+    }
   });
 });

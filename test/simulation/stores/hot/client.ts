@@ -219,8 +219,9 @@ export class HotClient implements HotStore {
     return areKnown;
   }
 
-  discard(epoch: number): Promise<void> {
-    return this.#run(`discard epoch ${epoch}`, "frees", (data) => data.discard(epoch));
+  async discard(epoch: number): Promise<void> {
+    await this.#run(`discard epoch ${epoch}`, "frees", (data) => data.discard(epoch));
+    await this.#run("trial", "writes", () => {});
   }
 
   async register(writer: string, epoch = 0): Promise<boolean> {
@@ -239,19 +240,19 @@ export class HotClient implements HotStore {
   }
 
   abandon(writer: string): Promise<EndedWriter | undefined> {
-    return this.#runOnReplica(`abandon ${writer}`, (data) => data.abandon(writer));
+    return this.#runOnReplica(`abandon ${writer}`, "frees", (data) => data.abandon(writer));
   }
 
   async commit(writer: string, seq: number, batch: Batch): Promise<CommitResult> {
     const what = `commit ${writer} #${seq}, ${batch.eventCount} events`;
-    const result = await this.#runOnReplica(what, (data) => data.commit(writer, seq, batch));
+    const result = await this.#runOnReplica(what, "writes", (data) => data.commit(writer, seq, batch));
     if (result.status === "committed") this.#acknowledged = { writer, seq };
     return result;
   }
 
-  async #runOnReplica<T>(what: string, script: (data: HotData) => T): Promise<T> {
+  async #runOnReplica<T>(what: string, access: Access, script: (data: HotData) => T): Promise<T> {
     const session = this.#session;
-    const answer = await this.#run(what, "writes", script);
+    const answer = await this.#run(what, access, script);
     if (this.#options.areReplicasAwaited) await this.#awaitReplica(session!, what);
     return answer;
   }
@@ -312,7 +313,7 @@ export class HotClient implements HotStore {
   }
 
   fence(writer: string): Promise<boolean> {
-    return this.#runOnReplica(`fence ${writer}`, (data) => data.fence(writer));
+    return this.#runOnReplica(`fence ${writer}`, "frees", (data) => data.fence(writer));
   }
 
   removeJournal(writer: string, watermark: number): Promise<void> {
@@ -337,6 +338,7 @@ const QUIET = new Set([
   "retire",
   "initialization",
   "dataSet",
+  "trial",
   "retirementMark",
   "lease",
 ]);

@@ -137,7 +137,11 @@ export class HotData {
   }
 
   discard(epoch: number): void {
-    if (this.meta?.epoch === epoch) this.meta = undefined;
+    if (this.meta !== undefined && this.meta.epoch > epoch) return;
+    this.meta = undefined;
+    if (this.journals.size > 0) return;
+    this.version += 1;
+    this.hours.clear();
   }
 
   requireWriters(epoch: number, seqs: ReadonlyMap<string, number>): boolean {

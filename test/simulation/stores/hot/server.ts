@@ -23,7 +23,7 @@ export class HotServer implements Owner {
   /** No process, no connections. */
   isDown = false;
   isReadOnly = false;
-  isFull = false;
+  fullSinceMs: number | undefined;
   isCutOff = false;
   /** How many faults are about to strike that a replica lags for. */
   lags = 0;
@@ -53,7 +53,7 @@ export class HotServer implements Owner {
     if (this.isReadOnly && access !== "reads") throw new ErrorReply("READONLY it is a replica", true);
     if (this.tooFewReplicasSinceMs !== undefined && access !== "reads")
       throw new ErrorReply("NOREPLICAS not enough good replicas");
-    if (this.isFull && access === "writes") throw new ErrorReply("OOM it is full");
+    if (this.fullSinceMs !== undefined && access === "writes") throw new ErrorReply("OOM it is full");
     return script(this.data);
   }
 
@@ -71,6 +71,6 @@ export class HotServer implements Owner {
     this.data = data;
     this.isDown = false;
     this.isReadOnly = false;
-    this.isFull = false;
+    this.fullSinceMs = undefined;
   }
 }

@@ -9,7 +9,8 @@
 -- nothing is spent.
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-local salt = redis.call('GET', KEYS[1])
+-- What something else has put there is no salt.
+local salt = redis.call('TYPE', KEYS[1]).ok == 'string' and redis.call('GET', KEYS[1])
 if not salt then
   salt = ARGV[2]
   redis.call('SET', KEYS[1], salt, 'PX', ARGV[3])

@@ -1,0 +1,87 @@
+/** Keys of Redis that something else has changed: what they held is lost, and nothing else. */
+import { describe, expect, test } from "bun:test";
+import { HOUR_MS } from "../../../src/domain/event.ts";
+import { clicks, expectReads, hourAt, type Instance, NOON, STREAM } from "../../harness/pipeline/pipeline-harness.ts";
+import { waitFor } from "../../harness/service/wait-for.ts";
+import { describeFaults, flushesFail, named, SHORT_LEASE_MS } from "./faults-setup.ts";
+
+const PREFIX = "hg:{0}:";
+const PLACE = `${NOON}:${STREAM}`;
+
+/** By the writer. */
+const DAMAGED: Readonly<Record<string, (writer: string) => string>> = {
+  "the data set's state": () => "meta",
+  "the time of ids": () => "ids-through",
+  "the identity of the database": () => "data-set",
+  "the key that is tried": () => "trial",
+  "the index of writers": () => "writers",
+  "the index of hours": () => "hours",
+  "the state of a writer": (writer) => `w:${writer}`,
+  "a journal": (writer) => `j:${writer}`,
+  "counts of an hour": () => `c:${PLACE}`,
+  "viewers of an hour": () => `u:${PLACE}`,
+  "clickers of an hour": () => `k:${PLACE}`,
+};
+
+describeFaults((cluster) => {
+  /** By a list, which none of them is. */
+  async function damage(key: string): Promise<void> {
+    await cluster.site.redis("DEL", PREFIX + key);
+    await cluster.site.redis("RPUSH", PREFIX + key, "x");
+  }
+
+  describe("something else has changed", () => {
+    for (const [what, keyOf] of Object.entries(DAMAGED)) {
+      test(`${what}: events are taken again, and each is one row and one count`, async () => {
+        const a = await cluster.site.start();
+        const flushed = [...clicks("flushed", 5), named("id-0")];
+        await a.take(...flushed);
+        await a.drained();
+        a.guard.intercept = flushesFail;
+        await a.take(...clicks("in the ring", 3));
+        await damage(keyOf(a.pipeline.writer!));
+        a.guard.intercept = undefined;
+        await a.takeInTheEnd(named("same hour"), named("other hour", "u", NOON - HOUR_MS));
+        // It registers a writer, and reads what the first one does not.
+        const b = await cluster.site.start();
+        await b.takeInTheEnd(named("of b"));
+        const taken = [...flushed, ...clicks("in the ring", 3), named("same hour"), named("of b")];
+        const late = named("other hour", "u", NOON - HOUR_MS);
+        for (const instance of [a, b]) {
+          await instance.drained();
+          await instance.serves(hourAt(NOON));
+          await instance.takeInTheEnd(named("id-0"));
+        }
+        await cluster.site.expectStored([...taken, late]);
+        for (const instance of [a, b]) await readsInTheEnd(instance, [...taken, late]);
+        expect(a.pipeline.ledger.lost).toBe(0);
+      });
+    }
+
+    for (const [what, letter] of [
+      ["journal", "j"],
+      ["state", "w"],
+    ] as const) {
+      test(`the ${what} of a writer that has ended: it is adopted, and the data set can be set up`, async () => {
+        const a = await cluster.site.start({ leaseMs: SHORT_LEASE_MS });
+        await a.take(...clicks("flushed", 5));
+        await a.drained();
+        await damage(`${letter}:${a.pipeline.writer}`);
+        cluster.site.kill(a);
+        const b = await cluster.site.start({ leaseMs: SHORT_LEASE_MS });
+        await b.takeInTheEnd(named("of b"));
+        await waitFor("no journal but its own", async () => (await cluster.site.journals()).length === 1);
+        await b.takeInTheEnd(named("later"));
+        await b.drained();
+        const taken = [...clicks("flushed", 5), named("of b"), named("later")];
+        await cluster.site.expectStored(taken);
+        await readsInTheEnd(b, taken);
+      });
+    }
+  });
+});
+
+/** The data set may be set up once more. */
+async function readsInTheEnd(instance: Instance, events: Parameters<typeof expectReads>[1]): Promise<void> {
+  await waitFor("reads to be whole", () => expectReads(instance, events).then(() => true));
+}
