@@ -253,7 +253,12 @@ export class Pipeline {
   }
 
   async #countDeadLetters(): Promise<void> {
-    this.deadLetterCount = await this.#options.cold.deadLetterCount();
+    const { cold, log } = this.#options;
+    const before = this.deadLetterCount;
+    this.deadLetterCount = await cold.deadLetterCount();
+    if (this.deadLetterCount <= before) return;
+    const deadLetters = this.deadLetterCount;
+    log.warn({ deadLetters }, "the database refuses rows of acknowledged events: see 'hourglass dead-letters list'");
   }
 
   get journalMaxEvents(): number {

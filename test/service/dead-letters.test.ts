@@ -268,6 +268,7 @@ for (const { name, needs, open } of MODES) {
       // They are counted at the start, and once a minute.
       await service.restart();
       expect((await scrape(service.port)).get("hourglass_dead_letters")).toBe(3);
+      expect(service.log()).toContain("the database refuses rows of acknowledged events");
 
       expect(await command("replay", "--all")).toMatchObject({ exitCode: 1 });
       await site.cold.run(ACCEPT);
