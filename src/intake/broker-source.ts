@@ -46,7 +46,7 @@ export class BrokerSource implements Source {
     const session = this.#session;
     const lags = session?.lags;
     const common = {
-      underWay: session?.deliveries.underWay ?? 0,
+      inFlight: session?.deliveries.inFlight ?? 0,
       counts: this.#counts,
       ...(lags !== undefined && { lags }),
     };

@@ -1,8 +1,8 @@
 /**
- * The messages that one session has received: takes each to its end, and tells the driver which end that was.
+ * The messages that one session has received: processes each, and reports its end to the driver.
  *
- * Invariant: a message is settled at most once, and never after the session has ended, since the broker then delivers
- * it again. A session ends once, by whoever finds the first reason.
+ * Invariant: a message is settled at most once, and never after the session has ended, because the broker then
+ * redelivers it. A session ends once, with the first reason found.
  */
 import type { Log } from "../runtime/log.ts";
 import { letOthersRun } from "../runtime/yield.ts";
@@ -11,10 +11,10 @@ import type { Message } from "./message-content.ts";
 import type { MessageEnd, MessageIntake } from "./message-intake.ts";
 import type { SourceCounts } from "./source.ts";
 
-/** As many are read in about 1 ms, for which the event loop is blocked. */
+/** Reading these blocks the event loop for about 1 ms. */
 const TOGETHER_MAX = 500;
 const TOGETHER_MAX_BYTES = 65_536;
-/** Fewer share batches with the events of requests. */
+/** Fewer messages are submitted singly, and share batches with the events of requests. */
 const TOGETHER_MIN = 16;
 
 export interface Delivery extends Message {
@@ -34,8 +34,8 @@ export class Deliveries {
   #arrived: Delivery[] = [];
   #isReading = false;
   #isOver = false;
-  #underWay = 0;
-  #bytesUnderWay = 0;
+  #inFlight = 0;
+  #bytesInFlight = 0;
   #waiting: { readonly isEnough: () => boolean; readonly reached: () => void }[] = [];
 
   constructor(options: DeliveriesOptions) {
@@ -43,13 +43,12 @@ export class Deliveries {
     this.hold = options.intake.openHold();
   }
 
-  /** Received and not settled. */
-  get underWay(): number {
-    return this.#underWay;
+  get inFlight(): number {
+    return this.#inFlight;
   }
 
-  get bytesUnderWay(): number {
-    return this.#bytesUnderWay;
+  get bytesInFlight(): number {
+    return this.#bytesInFlight;
   }
 
   /** Resolves with the reason. */
@@ -63,13 +62,13 @@ export class Deliveries {
 
   take(delivery: Delivery): void {
     this.#options.counts.received += 1;
-    this.#underWay += 1;
-    this.#bytesUnderWay += sizeOf(delivery);
+    this.#inFlight += 1;
+    this.#bytesInFlight += sizeOf(delivery);
     this.#arrived.push(delivery);
     if (!this.#isReading) void this.#readArrived();
   }
 
-  /** Messages that arrived in one piece over the wire are submitted together, and so share a batch. */
+  /** Submits messages together that arrived together, so that they share a batch. */
   async #readArrived(): Promise<void> {
     this.#isReading = true;
     while (this.#arrived.length > 0) {
@@ -116,9 +115,9 @@ export class Deliveries {
   /** Never throws. */
   #tell(delivery: Delivery, end: MessageEnd): void {
     const { counts } = this.#options;
-    this.#underWay -= 1;
-    this.#bytesUnderWay -= sizeOf(delivery);
-    if (this.#waiting.length > 0) this.#tellWaiting();
+    this.#inFlight -= 1;
+    this.#bytesInFlight -= sizeOf(delivery);
+    if (this.#waiting.length > 0) this.#wakeWaiting();
     if (this.#isOver) return;
     if (end === "done") counts.acknowledged += 1;
     else if (end !== "left") counts.rejected += 1;
@@ -129,24 +128,24 @@ export class Deliveries {
     }
   }
 
-  /** What became of a message is not known. */
+  /** The outcome of a message is unknown. */
   #fail(error: unknown): void {
-    this.#options.log.error({ error }, "a message could not be taken, it will be delivered again");
+    this.#options.log.error({ error }, "a message could not be processed, it will be redelivered");
     this.end(error);
   }
 
-  /** Resolves once none is in flight, or the session has ended. */
+  /** Resolves once no message is in flight or the session has ended. */
   drain(): Promise<void> {
-    return this.until(() => this.#underWay === 0);
+    return this.until(() => this.#inFlight === 0);
   }
 
-  /** Resolves once so few are in flight, or the session has ended. */
+  /** Resolves once `isEnough` or the session has ended. */
   async until(isEnough: () => boolean): Promise<void> {
     if (isEnough() || this.#isOver) return;
     await new Promise<void>((reached) => this.#waiting.push({ isEnough, reached }));
   }
 
-  #tellWaiting(): void {
+  #wakeWaiting(): void {
     const waiting = this.#waiting;
     this.#waiting = [];
     for (const one of waiting) {
@@ -155,17 +154,17 @@ export class Deliveries {
     }
   }
 
-  /** The session is over: nothing is settled from now on. */
+  /** Ends the session: nothing is settled afterwards. */
   end(why: unknown): void {
     if (this.#isOver) return;
     this.#isOver = true;
     this.hold.release();
-    this.#tellWaiting();
+    this.#wakeWaiting();
     this.#ending.resolve(why);
   }
 }
 
-/** Of a part of what arrived. */
+/** Where the group of messages that begins at `start` ends. */
 function endOfTogether(arrived: readonly Delivery[], start: number): number {
   const latest = Math.min(start + TOGETHER_MAX, arrived.length);
   let bytes = 0;

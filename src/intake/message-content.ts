@@ -1,8 +1,8 @@
 /**
- * Reads a message into events, by the same rules as the body of a POST /events, and into what can't be events.
+ * Reads a message into events, by the same rules as the body of a POST /events, and into poison.
  *
- * Invariant: the same message, delivered again, gives the same events under the same ids, and the same poison
- * under the same digests: so that each counts once, and is set aside once.
+ * Invariant: a redelivered message gives the same events under the same ids, and the same poison under the same
+ * digests. So each event counts once, and each piece of poison is set aside once.
  */
 import { createHash } from "node:crypto";
 import type { Event } from "../domain/event.ts";
@@ -23,17 +23,17 @@ import { plainEvent, type TimeRules } from "../protocol/event/from-object.ts";
 import type { Poison } from "../store/cold.ts";
 
 export interface Message {
-  /** What its sender named it; undefined if it has no name. */
+  /** The id that the sender gave it, if any. */
   readonly id: string | undefined;
   readonly contentType: string | undefined;
   readonly contentEncoding: string | undefined;
-  /** Null: it holds nothing, as a tombstone of Kafka's. */
+  /** Null if it is empty, like a tombstone of Kafka's. */
   readonly body: MessageBody | null;
-  /** Why its broker's driver could not read it; it is set aside then. */
+  /** Why the broker's driver could not read it; such a message is set aside. */
   readonly fault?: string;
 }
 
-/** A part of the bytes that a broker sent. Of most only the text is asked for: a Buffer of its own would cost more. */
+/** A part of the bytes that a broker sent. Mostly only its text is needed, and a Buffer of its own would cost more. */
 export class MessageBody {
   readonly #source: Buffer;
   readonly #start: number;
@@ -66,16 +66,16 @@ interface MessageContent {
 export interface ReadingOptions extends TimeRules {
   /** Where the message came from. */
   readonly origin: string;
-  /** A message may be delivered again, at another time. */
+  /** A default would differ when the message is redelivered. */
   readonly defaultAt: undefined;
-  /** False for a stream that would be one too many. */
+  /** False for a new stream that would exceed MAX_STREAMS. */
   readonly admits: (stream: string) => boolean;
 }
 
-/** Without a type it is taken for JSON, which most who leave it out send. */
+/** Most senders who omit the type send JSON. */
 const DEFAULT_TYPE = "application/json";
 const REASON_MAX_CHARS = 500;
-/** Read in about 0.1 ms. */
+/** Takes about 0.1 ms to read. */
 const SHORT_MAX_BYTES = 16_384;
 
 export async function readMessage(message: Message, options: ReadingOptions): Promise<MessageContent> {
@@ -96,7 +96,10 @@ function unreadable(message: Message, whole: MessageBody, reason: string, { orig
   return { events: [], poison: [poisonOf(message, origin, piece)] };
 }
 
-/** Without a pause. Undefined if it is long, compressed or refused, which readMessage() sees to. */
+/**
+ * Like readMessage(), but never yields. Undefined if the message is long, compressed or refused: call readMessage()
+ * then.
+ */
 export function readShortMessage(message: Message, options: ReadingOptions): MessageContent | undefined {
   const { body, fault, contentEncoding } = message;
   if (body === null || body.length > SHORT_MAX_BYTES || fault !== undefined || contentEncoding !== undefined)
@@ -115,7 +118,7 @@ export function readShortMessage(message: Message, options: ReadingOptions): Mes
 
 const NO_POISON: readonly Poison[] = [];
 
-/** Of one event in the form that most have, in half the time. Undefined: it is another. */
+/** Reads one event in the most common form, in half the time. Undefined for any other content. */
 function plainContent(message: Message, text: string, options: ReadingOptions): MessageContent | undefined {
   const isLine = formatNamedBy(message) === "ndjson";
   const lineEnd = isLine ? text.indexOf("\n") : -1;
@@ -134,7 +137,7 @@ async function take(message: Message, body: Buffer, options: ReadingOptions): Pr
   return contentOf(message, rules.format, await readEvents(text, rules), options);
 }
 
-/** "array": JSON, which may be one event, too. Throws RefusedBodyError. */
+/** "array" also stands for JSON with a single event. Throws RefusedBodyError. */
 function formatNamedBy({ contentType = DEFAULT_TYPE }: Message): BodyFormat {
   return formatOf(contentType);
 }
@@ -158,17 +161,17 @@ function contentOf(message: Message, format: BodyFormat, batch: EventBatch, { or
 
 function withId(event: Event, id: string | undefined): Event {
   if (event.id !== undefined || id === undefined) return event;
-  // Each member by its name: a copy by ... takes as long as all other work on a short message.
+  // Member by member: spreading takes as long as all other work on a short message.
   const { stream, at, kind, user } = event;
   return { stream, at, kind, user, id };
 }
 
-/** A name with bytes that were no UTF-8 is none: two such names may look the same. */
+/** Ignores ids that are not UTF-8, since two of them may look the same. */
 function usableName(id: string | undefined): string | undefined {
   return id === undefined || id === "" || hasReplacement(id) ? undefined : id;
 }
 
-/** `index`: of the event, if the message may have several. */
+/** `index` is the event's, if the message may have several. */
 function eventIdOf(name: string | undefined, index: number | undefined): string | undefined {
   if (name === undefined) return undefined;
   const suffix = index === undefined ? "" : `#${index}`;

@@ -1,9 +1,10 @@
 /**
- * Takes a message to its end: each of its events stored, or set aside. What is refused for now is retried, and so is
- * what has an unknown outcome: with an id it counts once. Without one it may count twice, and is never lost.
+ * Processes a message from any kind of source to its end: each of its events is stored or set aside. Refused events are
+ * retried, and so are those of unknown outcome: with an id they count once, without one they may count twice, but are
+ * never lost.
  *
- * Invariant: the end is told only once it is reached, so that whoever then acknowledges the message, and only
- * then, loses nothing. Whatever kind of source a message came from, this is what becomes of it.
+ * Invariant: the end is reported only once it is reached. So a source that acknowledges a message only after that loses
+ * nothing.
  */
 import type { Event } from "../domain/event.ts";
 import { type RefusalReason, UNKNOWN } from "../domain/refusal-reasons.ts";
@@ -16,13 +17,13 @@ import { type Message, type ReadingOptions, readMessage, readShortMessage } from
 import { PoisonBin } from "./poison-bin.ts";
 
 export type MessageEnd =
-  /** All of it is stored or set aside, and some of it is stored, or it held nothing at all. */
+  /** All of it is stored or set aside; at least one event is stored, or the message was empty. */
   | "done"
-  /** Given up half way: it has to be delivered again. */
+  /** Given up half way: it must be redelivered. */
   | "left"
   | Rejection;
 
-/** Nothing of it can be counted: it is set aside. */
+/** No event of it can be counted: it is set aside. */
 interface Rejection {
   readonly reason: string;
 }
@@ -50,12 +51,14 @@ export class MessageIntake {
     this.#bin = new PoisonBin({ setAside: (poison) => pipeline.setAside(poison), log });
   }
 
-  /** Why messages wait for something else than the pipeline; undefined if none does. */
+  /** Why messages wait for something other than the pipeline; undefined if none does. */
   get heldBy(): string | undefined {
     return this.#bin.isFailing ? "cold_store_away" : undefined;
   }
 
-  /** For the messages of one connection: when that is lost, what waits is released, as it will come again. */
+  /**
+   * For the messages of one connection. If it is lost, waiting messages are released, since they will be redelivered.
+   */
   openHold(): Hold {
     const { pipeline, log, name } = this.#options;
     return new Hold({ refusal: () => pipeline.refusal, log, name });
@@ -71,8 +74,8 @@ export class MessageIntake {
   }
 
   /**
-   * Stores messages that arrived together in one piece, as far as they are short and hold events alone: of 100,000 a
-   * second the promises of take() cost more than all the rest. Answers which are not stored: take() sees to those.
+   * Stores messages that arrived together, if they are short and have only events: at 100,000 a second the promises of
+   * take() would cost more than everything else. Returns the messages that were not stored, which take() must process.
    */
   async takeTogether(messages: readonly Message[]): Promise<ReadonlySet<Message>> {
     const { pipeline } = this.#options;
@@ -112,11 +115,11 @@ export class MessageIntake {
     return events.length === 0 ? { reason: poison[0]!.reason } : "done";
   }
 
-  /** Answers false if it was given up. */
+  /** Returns false if it was given up. */
   async #store(events: readonly Event[], hold: Hold): Promise<boolean> {
     const { pipeline } = this.#options;
     const { refusal } = pipeline;
-    // Not even tried: nothing would come of it but a refusal in the ledger for each try.
+    // An attempt would only add to the refusals in the ledger.
     if (refusal !== undefined && !(await hold.wait(refusal))) return false;
     let rest = await this.#submit(events);
     if (rest === undefined) return true;
@@ -128,7 +131,7 @@ export class MessageIntake {
     return true;
   }
 
-  /** Answers what was not stored. Single events share batches with those of requests. */
+  /** Returns what was not stored. Single events share batches with those of requests. */
   async #submit(events: readonly Event[]): Promise<Rest | undefined> {
     const { pipeline } = this.#options;
     if (events.length === 1) {
@@ -142,7 +145,7 @@ export class MessageIntake {
     return { events: positions.map((position) => events[position]!), reason };
   }
 
-  /** Pieces of poison that wait for the cold store are given up. */
+  /** Gives up poison that waits for the cold store. */
   stop(): void {
     this.#bin.stop();
   }

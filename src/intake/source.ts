@@ -17,7 +17,7 @@ export interface SourceState {
   /** Why it does not consume; undefined while it does. */
   readonly reason: string | undefined;
   /** Messages that have arrived and are not settled. */
-  readonly underWay: number;
+  readonly inFlight: number;
   readonly counts: SourceCounts;
   /** Undefined if the broker does not report it. */
   readonly lags?: readonly Lag[];

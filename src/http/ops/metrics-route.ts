@@ -191,7 +191,7 @@ function registerSources(registry: Registry, sources: readonly Source[]): void {
     );
   const failuresHelp = "Connections to a source that were lost or refused";
   ofSources("counter", "failures_total", failuresHelp, ({ counts }) => counts.failures);
-  ofSources("gauge", "under_way", "Messages that are not settled yet", ({ underWay }) => underWay);
+  ofSources("gauge", "under_way", "Messages that are not settled yet", ({ inFlight }) => inFlight);
   ofSources("gauge", "consuming", "1 if messages are consumed", ({ status }) => Number(status === "consuming"));
   const lagHelp =
     "Messages waiting in the broker: in RabbitMQ's queue, or in each Kafka partition that this process consumes";

@@ -6,8 +6,8 @@ import { NO_STORE } from "../answers.ts";
 import type { AppOptions } from "../route-options.ts";
 
 export function sourceState({ name, state }: Source) {
-  const { status, reason, underWay, lags } = state;
-  return { name, status, reason, under_way: underWay, lags };
+  const { status, reason, inFlight, lags } = state;
+  return { name, status, reason, under_way: inFlight, lags };
 }
 
 function shardState({ shard, refusal, writer }: ShardState) {

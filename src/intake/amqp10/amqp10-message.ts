@@ -1,8 +1,8 @@
-/** What a message of AMQP 1.0 holds: its bytes, or its text, as JMS clients send it. */
+/** Reads a message of AMQP 1.0: its bytes, or its text, as JMS clients send it. */
 import type { Message as Amqp10Message } from "rhea";
 import { type Message, MessageBody } from "../message-content.ts";
 
-/** A part of the body, as the client tells data sections from values. */
+/** A section of the body, as the client represents it. */
 interface BodySection {
   readonly typecode: number;
   readonly content: unknown;
@@ -22,7 +22,7 @@ export function messageOf({ message_id, content_type, content_encoding, body }: 
   return { ...named, body: found, fault: "the body is a structure of AMQP: expected bytes or a text" };
 }
 
-/** A text, a number, or the bytes of a UUID. */
+/** The id may be a text, a number or the bytes of a UUID. */
 function idText(id: unknown): string | undefined {
   if (id === undefined || id === null) return undefined;
   return Buffer.isBuffer(id) ? id.toString("hex") : String(id);

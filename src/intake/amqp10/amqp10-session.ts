@@ -1,9 +1,9 @@
 /**
- * A session by AMQP 1.0: with ActiveMQ, RabbitMQ, and what else speaks it.
+ * An AMQP 1.0 session, with ActiveMQ, RabbitMQ and others.
  *
- * Invariants: a delivery is accepted once it is settled, and rejected with the reason if nothing of it can be counted.
- * The broker has credit for so many that no more than the prefetch are in flight. It gets new credit only when it has
- * used all: RabbitMQ 3 takes new credit as the whole, whatever it has sent meanwhile.
+ * Invariants: a delivery is accepted once it is settled, and rejected with the reason if none of its events can be
+ * counted. The broker's credit never allows more than the prefetch in flight. It gets new credit only when it has used
+ * up the old one, because RabbitMQ 3 takes new credit as the total, whatever it has sent meanwhile.
  */
 import { isIP, type Socket } from "node:net";
 import rhea, { type Connection, type Delivery, type EventContext, type Receiver } from "rhea";
@@ -15,9 +15,9 @@ import type { Session, SessionOptions } from "../session.ts";
 import { messageOf } from "./amqp10-message.ts";
 
 const CLOSE_GRACE_MS = 1_000;
-/** A silent broker is noticed after twice that. */
+/** A silent broker is noticed after twice this time. */
 const IDLE_TIMEOUT_MS = 10_000;
-/** Of a session of the client's. */
+/** The client's limit per session. */
 const UNSETTLED_MAX = 2_000;
 const ANONYMOUS = "anonymous";
 const REJECTED = "amqp:not-allowed";
@@ -30,7 +30,7 @@ export class Amqp10Session implements Session {
   readonly #receiver: Receiver;
   readonly #opening = Promise.withResolvers<void>();
   readonly #disconnecting = Promise.withResolvers<void>();
-  /** What the broker may still send. */
+  /** How many messages the broker may still send. */
   #credit = 0;
   #isCreditDue = false;
   #isDraining = false;
@@ -63,7 +63,7 @@ export class Amqp10Session implements Session {
       end("the connection was lost", error);
     };
     connection.on("disconnected", ({ error }) => lost(error));
-    // The client does not look at the close of its socket, which is all that a killed broker may leave.
+    // The client ignores the close of its socket, which may be the only sign of a killed broker.
     this.#socket?.on("close", () => lost());
     for (const part of ["connection", "session", "receiver"] as const) {
       for (const event of [`${part}_error`, `${part}_close`])
@@ -98,26 +98,26 @@ export class Amqp10Session implements Session {
     setImmediate(() => this.#giveCredit());
   }
 
-  /** By halves: one is sent while the other is stored. */
+  /** Gives credit by halves, so that one half arrives while the other is stored. */
   #giveCredit(): void {
     this.#isCreditDue = false;
     if (this.deliveries.isOver || this.#isDraining || this.#credit > 0) return;
     const prefetch = Math.min(this.#options.prefetch, UNSETTLED_MAX);
-    const room = prefetch - this.deliveries.underWay;
+    const room = prefetch - this.deliveries.inFlight;
     const half = Math.ceil(prefetch / 2);
     if (room < half) return;
     this.#credit = half;
     this.#receiver.add_credit(half);
   }
 
-  /** What is held, or arrives from now on, is released: the broker has it again at once. */
+  /** Releases messages that are held or arrive from now on, so that the broker has them back at once. */
   async drain(): Promise<void> {
     this.#isDraining = true;
     this.deliveries.hold.release();
     await this.deliveries.drain();
   }
 
-  /** What is not settled by now goes back to the queue. */
+  /** Unsettled messages return to the queue. */
   async close(): Promise<void> {
     this.#connection.close();
     this.#connection.once("connection_close", () => this.#disconnecting.resolve());
@@ -139,12 +139,12 @@ function connectionOptions({ host, port, isTls, login }: Amqp10Place, ca: string
   };
 }
 
-/** TLS asks for names only. The client would put the host in place of undefined. */
+/** TLS can only ask for a name. Given undefined, the client would use the host. */
 function nameToAskFor(host: string): string {
   return isIP(host) === 0 ? host : "";
 }
 
-/** Of the broker's own errors: condition and description. */
+/** Understands the broker's own errors, which have a condition and a description. */
 function reasonOf(error: unknown): Error | undefined {
   if (error === undefined || error === null) return undefined;
   const { condition, description } = error as { condition?: string; description?: string };

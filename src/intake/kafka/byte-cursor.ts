@@ -24,7 +24,7 @@ export class ByteCursor {
     return this.bytes.readInt32BE(this.#pass(4));
   }
 
-  /** Exact up to 2^53: offsets and producer ids stay below. */
+  /** Exact up to 2^53, which offsets and producer ids never exceed. */
   int64(): number {
     const at = this.#pass(8);
     return this.bytes.readInt32BE(at) * 0x1_0000_0000 + this.bytes.readUInt32BE(at + 4);
@@ -38,7 +38,7 @@ export class ByteCursor {
       value |= (byte & 0x7f) << shift;
       if (byte < 0x80) return value >>> 0;
     }
-    throw new RangeError("a number of variable length does not end");
+    throw new RangeError("a varint has more than 5 bytes");
   }
 
   /** Zigzag: 0, -1, 1, -2 … */
@@ -51,7 +51,7 @@ export class ByteCursor {
     while (this.bytes.readUInt8(this.#pass(1)) >= 0x80);
   }
 
-  /** Whether the bytes from here to `end` are those from `from` to `to`. */
+  /** True if the bytes from here to `end` equal those from `from` to `to`. */
   isRepeated(from: number, to: number, end: number): boolean {
     const { bytes, at } = this;
     if (to - from !== end - at) return false;
@@ -88,7 +88,7 @@ export class ByteCursor {
 
   #pass(length: number): number {
     const at = this.at;
-    if (length < 0 || at + length > this.bytes.length) throw new RangeError("the data end too early");
+    if (length < 0 || at + length > this.bytes.length) throw new RangeError("the data are truncated");
     this.at = at + length;
     return at;
   }

@@ -1,9 +1,9 @@
 /**
- * A session with Kafka: one member of a consumer group, and the partitions of one topic that the group gives it.
+ * A session with Kafka: one member of a consumer group, and the partitions of one topic that the group assigns to it.
  *
- * Invariants: offsets are committed only as far as all messages are settled. No more is fetched while messages are held
- * or enough are in flight; the heartbeats to the group go on meanwhile. A partition that is given to another member is
- * dropped: what of it was not committed is read again there, and its events count once by their ids.
+ * Invariants: an offset is committed only once all messages below it are settled. Nothing more is fetched while
+ * messages are held or enough are in flight, but heartbeats to the group continue. A partition that is reassigned is
+ * dropped: the new member reads its uncommitted messages again, and their events count once by their ids.
  */
 import { type Connection, ConnectionPool, Consumer, ListOffsetTimestamps } from "@platformatic/kafka";
 import { waitAtMost } from "../../runtime/deadline.ts";
@@ -20,17 +20,17 @@ import { type KafkaRecord, type PackedBatch, recordsOf } from "./record-batch.ts
 
 const CLIENT_ID = "hourglass";
 const CONNECT_TIMEOUT_MS = 10_000;
-/** A member that is silent for so long is out of the group, and its partitions go to others. */
+/** A member that is silent for this long is removed, and its partitions go to others. */
 const SESSION_TIMEOUT_MS = 10_000;
 const HEARTBEAT_MS = 1_000;
-/** How long the others wait for one that does not join them. */
+/** How long the other members wait for one that does not rejoin. */
 const REBALANCE_TIMEOUT_MS = 15_000;
-/** Above that, as the answer to a join may take as long. */
+/** Longer than a rebalance, because the answer to a join may take that long. */
 const REQUEST_TIMEOUT_MS = 20_000;
 const CLOSE_GRACE_MS = 2_000;
-/** Of messages. Many small ones share a commit; of large ones a few are enough to keep it busy. */
+/** Bytes of messages. Many small ones share a commit; a few large ones are enough to keep it busy. */
 const IN_FLIGHT_MAX_BYTES = 16 * 1_048_576;
-/** Between two commits; also between two looks whether there is room again. */
+/** Between two commits, and between two checks for room. */
 const TICK_MS = 200;
 /** UNKNOWN_TOPIC_OR_PARTITION, LEADER_NOT_AVAILABLE, NOT_LEADER_OR_FOLLOWER, epochs and UNKNOWN_TOPIC_ID. */
 const OTHER_LEADER_CODES = new Set([3, 5, 6, 74, 75, 76, 100]);
@@ -51,7 +51,7 @@ class KafkaSession implements Session {
   readonly openTimeoutMs = 2 * REQUEST_TIMEOUT_MS;
   readonly #options: SessionOptions;
   readonly #consumer: GroupConsumer;
-  /** Apart from the group's, whose heartbeats would wait behind a fetch. */
+  /** Separate from the group's connections, whose heartbeats would wait behind a fetch. */
   readonly #connections: ConnectionPool;
   #partitions = new Map<number, PartitionFlow>();
   #fetch: Fetch | undefined;
@@ -61,7 +61,7 @@ class KafkaSession implements Session {
   #committing: Promise<void> | undefined;
   #ticking: Timer | undefined;
   #lagsRefreshedMs = 0;
-  /** Of brokers that a fetch is under way to. */
+  /** Brokers with a fetch in flight. */
   readonly #fetchingFrom = new Set<number>();
   #isDraining = false;
 
@@ -76,7 +76,7 @@ class KafkaSession implements Session {
       sessionTimeout: SESSION_TIMEOUT_MS,
       heartbeatInterval: HEARTBEAT_MS,
       rebalanceTimeout: REBALANCE_TIMEOUT_MS,
-      // What fails ends the session, and the next one begins after a pause.
+      // Any failure ends the session, and the next one starts after a pause.
       retries: 0,
       autocommit: false,
       partitionAssigner: assignPartitions,
@@ -84,7 +84,7 @@ class KafkaSession implements Session {
     this.#consumer.memberId = memberId;
     this.#connections = new ConnectionPool(CLIENT_ID, connection);
     for (const pool of [this.#consumer.connections, this.#connections]) {
-      // An error without a listener would end the process; each reaches the call that it concerns as well.
+      // An error event without a listener would end the process; the call in question fails anyway.
       pool.on("connecting", ({ connection: opened }: { connection: Connection }) => opened.on("error", () => {}));
     }
     this.deliveries = new Deliveries(options);
@@ -94,8 +94,8 @@ class KafkaSession implements Session {
   }
 
   /**
-   * Null if the group does not know it: not joined yet, left, or refused. If the broker did not answer that it left,
-   * the next session joins under this id: the group need not wait until this member is taken for dead.
+   * Null if the group does not know this member: not joined yet, left, or refused. If the broker did not confirm that
+   * it left, the next session joins under this id, so the group need not wait for a timeout.
    */
   get memberId(): string | null {
     return this.#consumer.memberId;
@@ -122,7 +122,7 @@ class KafkaSession implements Session {
     return { ...metadata.topics.get(queue)!, brokers: metadata.brokers };
   }
 
-  /** After each time that the group has divided the partitions anew. */
+  /** Called after each rebalance. */
   #reassign(): void {
     this.#assigning = this.#assigning
       .then(() => this.#assign())
@@ -134,7 +134,7 @@ class KafkaSession implements Session {
     const { queue } = this.#options;
     const { memberId, assignments } = this.#consumer;
     const assigned = assignments?.find(({ topic }) => topic === queue)?.partitions ?? [];
-    // A member that was taken for dead has a new id: meanwhile others may have gone on where it was.
+    // A member that was removed has a new id, and others may have continued where it was.
     const isNewMember = memberId !== this.#memberId;
     this.#memberId = memberId;
     for (const flow of this.#partitions.values()) {
@@ -165,7 +165,7 @@ class KafkaSession implements Session {
       if (from >= 0 && from < first)
         log.error({ partition, deleted: first - from }, "the broker has deleted messages that were not consumed yet");
       if (from > end)
-        log.error({ partition, committed: from, end }, "the topic was made anew: it is read from its beginning");
+        log.error({ partition, committed: from, end }, "the topic was recreated: reading it from the beginning");
       return new PartitionFlow(partition, from > end ? first : Math.max(from, first), end);
     });
   }
@@ -177,8 +177,8 @@ class KafkaSession implements Session {
   }
 
   /**
-   * Fetches from each broker that leads a partition which is wanted now, and from which no answer is outstanding. A
-   * member without partitions looks for added ones as well: it may be the one that divides them.
+   * Fetches from every broker that leads a partition in demand and has no fetch in flight. A member without partitions
+   * also looks for added ones, since it may be the one that assigns them.
    */
   #pump(): void {
     if (this.#isEnding || this.deliveries.hold.reason !== undefined || !this.#hasRoom()) return;
@@ -188,13 +188,13 @@ class KafkaSession implements Session {
   async #fetchFromLeaders(): Promise<void> {
     const topic = await this.#topic();
     if (topic.partitionsCount !== this.#partitionCount)
-      throw new Error(`the topic has ${topic.partitionsCount} partitions now: they are divided anew`);
+      throw new Error(`the topic has ${topic.partitionsCount} partitions now: they are reassigned`);
     const idle = Array.from(this.#partitions.values()).filter(({ isFetching }) => !isFetching);
     const byLeader = Map.groupBy(idle, ({ partition }) => topic.partitions[partition]!.leader);
     for (const [leader, flows] of byLeader) {
       if (this.#fetchingFrom.has(leader)) continue;
       const broker = topic.brokers.get(leader);
-      // Between two leaders: the next metadata name one.
+      // The partition has no leader at the moment: the next metadata will name one.
       if (broker === undefined) this.#consumer.clearMetadata();
       else void this.#fetchFrom(leader, broker, topic.id, flows);
     }
@@ -232,7 +232,7 @@ class KafkaSession implements Session {
       return;
     }
     if (errorCode !== 0) {
-      const what = errorCode === OFFSET_OUT_OF_RANGE ? "its offset is not there any more" : `error ${errorCode}`;
+      const what = errorCode === OFFSET_OUT_OF_RANGE ? "its offset no longer exists" : `error ${errorCode}`;
       throw new Error(`partition ${flow.partition} could not be read: ${what}`);
     }
     flow.highWatermark = highWatermark;
@@ -251,7 +251,7 @@ class KafkaSession implements Session {
     let deliveries: Delivery[];
     try {
       const records = batch.recordCount === 0 ? [] : await recordsOf(batch);
-      // A batch comes whole, also if it is asked for from its middle.
+      // A batch is sent whole, even if it was requested from its middle.
       const wanted = records.filter(({ offset }) => offset >= flow.next);
       for (const { offset } of wanted) flow.open(offset);
       deliveries = wanted.map((record) => new RecordDelivery(queue, flow, record));
@@ -267,13 +267,13 @@ class KafkaSession implements Session {
     }
   }
 
-  /** For one message more. */
+  /** True if another message may be taken. */
   #hasRoom(): boolean {
-    const { underWay, bytesUnderWay } = this.deliveries;
-    return underWay < this.#options.prefetch && bytesUnderWay < IN_FLIGHT_MAX_BYTES;
+    const { inFlight, bytesInFlight } = this.deliveries;
+    return inFlight < this.#options.prefetch && bytesInFlight < IN_FLIGHT_MAX_BYTES;
   }
 
-  /** The whole batch is set aside: what is in it cannot be told apart. */
+  /** Sets the whole batch aside, because its messages cannot be separated. */
   #unreadable(flow: PartitionFlow, { firstOffset, nextOffset, data }: PackedBatch, error: unknown): Delivery {
     const { queue } = this.#options;
     return {
@@ -286,7 +286,7 @@ class KafkaSession implements Session {
     };
   }
 
-  /** Never rejects. One at a time; what is due meanwhile is committed with the next one. */
+  /** Never rejects. One commit at a time; the next one takes what has become due meanwhile. */
   #commit(): Promise<void> {
     this.#committing ??= this.#commitDue().finally(() => {
       this.#committing = undefined;
@@ -306,7 +306,7 @@ class KafkaSession implements Session {
       await this.#consumer.commit({ offsets });
       for (const { flow, offset } of due) flow.noteCommitted(offset);
     } catch (error) {
-      // The group is being divided anew: a heartbeat sees to that, and the next commit counts.
+      // During a rebalance. A heartbeat rejoins the group, and a later commit succeeds.
       if (!isRebalance(error)) this.deliveries.end(error);
     }
   }
@@ -339,7 +339,7 @@ class KafkaSession implements Session {
     await this.#commit();
   }
 
-  /** Leaves the group, so that others need not wait for this member's timeout. */
+  /** Leaves the group, so that the others need not wait for this member's timeout. */
   async close(): Promise<void> {
     clearInterval(this.#ticking);
     const left = new Promise<void>((resolve) => this.#consumer.leaveGroup(() => resolve()));
@@ -348,7 +348,7 @@ class KafkaSession implements Session {
   }
 }
 
-/** A class, as there are 100,000 a second: it needs no function of its own for each of them. */
+/** A class, because at 100,000 a second a closure for each record would cost too much. */
 class RecordDelivery implements Delivery {
   readonly id: string;
   readonly #flow: PartitionFlow;

@@ -1,21 +1,20 @@
 /**
- * One partition that this member of the group consumes: from which offset on it is fetched, what of it is settled, and
- * what was committed.
+ * One partition assigned to this member: the offset to fetch next, what is settled, and what is committed.
  *
- * Invariant: every offset below `committable` is settled, or holds no message; offsets are opened in ascending order.
+ * Invariant: every offset below `committable` is settled or has no message. Offsets are opened in ascending order.
  */
 const FORGOTTEN_AT_ONCE = 10_000;
 
 export class PartitionFlow {
   readonly partition: number;
   isFetching = false;
-  /** The rest of it was given to another member, or it is read anew. */
+  /** Another member reads the rest, or this one reads it again. */
   isDropped = false;
   highWatermark: number;
-  /** Opened, in their order; those below `#first` are settled. */
+  /** Opened offsets, ascending; those below index `#first` are settled. */
   #opened: number[] = [];
   #first = 0;
-  /** Settled while an earlier one is open. */
+  /** Offsets settled while an earlier one is open. */
   readonly #settledAhead = new Set<number>();
   #next: number;
   #committed: number;
@@ -27,7 +26,7 @@ export class PartitionFlow {
     this.#committed = committed;
   }
 
-  /** Where the next message is looked for. */
+  /** The offset to fetch next. */
   get next(): number {
     return this.#next;
   }
@@ -36,7 +35,7 @@ export class PartitionFlow {
     this.#opened.push(offset);
   }
 
-  /** Most are settled in their order, which costs next to nothing. */
+  /** Most offsets are settled in order, which costs next to nothing. */
   settle(offset: number): void {
     if (offset !== this.#opened[this.#first]) {
       this.#settledAhead.add(offset);
@@ -49,12 +48,12 @@ export class PartitionFlow {
     this.#first = 0;
   }
 
-  /** There is no message below that is not open, or settled. */
+  /** Every message below `next` is open or settled. */
   advance(next: number): void {
     if (next > this.#next) this.#next = next;
   }
 
-  /** Where another would have to begin. */
+  /** The offset at which another member would have to continue. */
   get committable(): number {
     return this.#opened[this.#first] ?? this.#next;
   }
@@ -63,7 +62,7 @@ export class PartitionFlow {
     return Math.max(0, this.highWatermark - this.committable);
   }
 
-  /** What is to be committed; undefined if that has been done. */
+  /** The offset to commit; undefined if it is committed. */
   get due(): number | undefined {
     const { committable } = this;
     return committable > this.#committed ? committable : undefined;

@@ -1,8 +1,8 @@
 /**
- * Batches of records, as a broker stores them and sends them: the format of Kafka 0.11 and later ("magic 2").
+ * Record batches, as a broker stores and sends them: the format of Kafka 0.11 and later ("magic 2").
  *
- * The client's own reader stops the whole topic at what Java's client compresses with Snappy, and unpacks without a
- * bound; so batches are read here.
+ * The client's own reader stops the whole topic at batches that Java's client compresses with Snappy, and decompresses
+ * without a bound. So batches are read here.
  */
 import { MessageBody } from "../message-content.ts";
 import { ByteCursor } from "./byte-cursor.ts";
@@ -14,34 +14,34 @@ export interface KafkaRecord {
   readonly headers: ContentHeaders;
 }
 
-/** The others are not looked at. */
+/** All other headers are ignored. */
 interface ContentHeaders {
   contentType?: string;
   contentEncoding?: string;
 }
 
-/** What is known of a batch before it is unpacked. */
+/** A batch's header, known before it is decompressed. */
 export interface PackedBatch {
   readonly firstOffset: number;
-  /** Where the next batch begins, whatever this one still holds: compaction takes records out. */
+  /** Where the next batch begins. Compaction may have removed records at the end of this one. */
   readonly nextOffset: number;
   readonly producerId: number;
   readonly isTransactional: boolean;
-  /** For clients, no record: the end of a transaction. */
+  /** Marks the end of a transaction, and has no record for clients. */
   readonly isControl: boolean;
   readonly compression: number;
   readonly recordCount: number;
   readonly data: Buffer;
 }
 
-/** Of the first offset and of the length behind it, which counts what follows it. */
+/** The first offset, and the length of everything after these bytes. */
 const HEAD_BYTES = 12;
 const MAGIC = 2;
 const COMPRESSION_BITS = 0b111;
 const TRANSACTIONAL_BIT = 0b1_0000;
 const CONTROL_BIT = 0b10_0000;
 
-/** The broker cuts the last one off wherever a response is full: that is left out. Throws if the format is older. */
+/** Ignores a truncated last batch: the broker cuts it off when the response is full. Throws if the format is older. */
 export function packedBatches(bytes: Buffer): PackedBatch[] {
   const batches: PackedBatch[] = [];
   const cursor = new ByteCursor(bytes);
@@ -59,7 +59,7 @@ function packedBatch(firstOffset: number, bytes: Buffer): PackedBatch {
   cursor.skip(4);
   const magic = cursor.int8();
   if (magic !== MAGIC)
-    throw new Error(`offset ${firstOffset} has the message format ${magic} of Kafka before 0.11, which is not read`);
+    throw new Error(`offset ${firstOffset} has the message format ${magic} of Kafka before 0.11: not supported`);
   cursor.skip(4);
   const attributes = cursor.int16();
   const lastOffsetDelta = cursor.int32();
@@ -76,7 +76,7 @@ function packedBatch(firstOffset: number, bytes: Buffer): PackedBatch {
   };
 }
 
-/** Throws if the data are damaged, or unpack to too much. */
+/** Throws if the data are damaged or expand too much. */
 export async function recordsOf({ firstOffset, compression, recordCount, data }: PackedBatch): Promise<KafkaRecord[]> {
   const cursor = new ByteCursor(await decompress(compression, data));
   const headersOf = new HeaderReader(cursor);
@@ -96,7 +96,7 @@ export async function recordsOf({ firstOffset, compression, recordCount, data }:
   return records;
 }
 
-/** The records of a batch mostly have the same headers: these are read once. */
+/** Most records of a batch have the same headers, so these are parsed once. */
 class HeaderReader {
   readonly #cursor: ByteCursor;
   #last: ContentHeaders = {};
@@ -129,7 +129,7 @@ function readHeaders(cursor: ByteCursor): ContentHeaders {
   return headers;
 }
 
-/** The batch that ends an aborted transaction of its producer. */
+/** True for the batch that ends an aborted transaction of its producer. */
 export function isAbortMarker({ isControl, data }: PackedBatch): boolean {
   if (!isControl) return false;
   const cursor = new ByteCursor(data);
@@ -137,6 +137,6 @@ export function isAbortMarker({ isControl, data }: PackedBatch): boolean {
   cursor.skip(1);
   cursor.skipVarint();
   cursor.varint();
-  // A version and a type: 0 is an abort, 1 a commit.
+  // Version and type: type 0 is an abort, 1 a commit.
   return cursor.takeSized()?.readInt16BE(2) === 0;
 }

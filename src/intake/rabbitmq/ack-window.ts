@@ -23,8 +23,7 @@ export class AckWindow {
     this.#due.push(tag);
   }
 
-  /** The delivery is settled, and the broker knows already. */
-  settleTold(tag: number): void {
+  settleRejected(tag: number): void {
     this.#settled.add(tag);
   }
 

@@ -1,5 +1,5 @@
 /**
- * A session with RabbitMQ (AMQP 0-9-1). The queue is its operator's: it is never declared here, and consumed as it is.
+ * A session with RabbitMQ (AMQP 0-9-1). The queue belongs to its operator: it is consumed as it is, and never declared.
  *
  * Invariant: a delivery is acknowledged once it is settled. The broker's prefetch bounds what is in flight.
  */
@@ -15,7 +15,7 @@ import { AckWindow } from "./ack-window.ts";
 
 const CONNECT_TIMEOUT_MS = 10_000;
 const CLOSE_GRACE_MS = 1_000;
-/** A silent broker is noticed after two or three of these. The URL may say otherwise: ?heartbeat=30. */
+/** A silent broker is noticed after two or three of these. The URL can override it: ?heartbeat=30. */
 const HEARTBEAT_S = 10;
 
 const STREAM_FOUND =
@@ -95,13 +95,13 @@ export class RabbitMqSession implements Session {
   }
 
   #settle(delivery: ConsumeMessage, end: MessageEnd): void {
-    // It goes back to the queue when the channel closes.
+    // It returns to the queue when the channel closes.
     if (end === "left") return;
     const { deliveryTag } = delivery.fields;
     if (end !== "done") {
-      // Its queue may have a dead-letter exchange, which gets it then.
+      // If the queue has a dead-letter exchange, the message goes there.
       this.#channel!.nack(delivery, false, false);
-      this.#window.settleTold(deliveryTag);
+      this.#window.settleRejected(deliveryTag);
       return;
     }
     this.#window.settle(deliveryTag);
@@ -110,7 +110,7 @@ export class RabbitMqSession implements Session {
     setImmediate(() => this.#acknowledge());
   }
 
-  /** All that were settled in the same turn: those of one batch mostly. */
+  /** Acknowledges all deliveries settled in the same tick, usually those of one batch. */
   #acknowledge(): void {
     this.#isAckDue = false;
     if (this.deliveries.isOver) return;
@@ -121,26 +121,26 @@ export class RabbitMqSession implements Session {
 
   async drain(): Promise<void> {
     await this.#channel!.cancel(this.#consumerTag!);
-    // What is held will not be settled in time.
+    // Held messages will not be settled in time.
     this.deliveries.hold.release();
     await this.deliveries.drain();
     this.#acknowledge();
-    // The close of a connection would overtake the acknowledgements; that of a channel comes behind them.
+    // Closing the connection could overtake the acknowledgements; closing the channel cannot.
     await this.#channel!.close();
   }
 
-  /** What is not acknowledged by now goes back to the queue. */
+  /** Unacknowledged messages return to the queue. */
   async close(): Promise<void> {
     clearInterval(this.#lagging);
     if (this.#model === undefined) return;
     await waitAtMost(CLOSE_GRACE_MS, this.#model.close());
-    // A broker that has fallen silent would keep the socket open; the client has no other way to it.
+    // A silent broker would keep the socket open, and the client offers no other way to close it.
     const { stream } = this.#model.connection as { stream?: { destroy?: () => void } };
     stream?.destroy?.();
   }
 }
 
-/** All that an acknowledgement looks at. */
+/** The only field that an acknowledgement uses. */
 function tagged(deliveryTag: number): Message {
   return { fields: { deliveryTag } } as Message;
 }

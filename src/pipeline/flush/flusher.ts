@@ -1,12 +1,12 @@
 /**
- * Moves committed batches from the ring to the cold store: on a timer, or as soon as enough are there.
+ * Moves committed batches from the ring to the cold store, on a timer or as soon as there are enough.
  *
  * Invariants:
  * - Ring and journal are released only after the cold store has committed.
- * - A flush that failed is tried again unchanged: the store's watermark makes that harmless.
- * - What is not in the ring, because that was full, is in one range of seqs, the spill, and is read back from
- *   the journal. So memory is bounded however long the cold store is away.
- * - Nothing above the last batch offered is read from the journal: its outcome is not settled yet.
+ * - A failed flush is retried unchanged, which the store's watermark makes harmless.
+ * - Batches that did not fit into the ring form one range of seqs, the spill, and are read back from the journal. So
+ *   memory is bounded however long the cold store is down.
+ * - The journal is never read beyond the last offered batch: the outcome of later ones is not settled yet.
  */
 import { countEvents, type JournaledBatch } from "../../domain/batch.ts";
 import type { Ledger } from "../../domain/ledger.ts";
@@ -31,7 +31,7 @@ interface FlusherOptions {
   readonly clock: Clock;
   readonly flushIntervalMs: number;
   readonly flushMaxEvents: number;
-  /** The writer is sealed, though the hot store takes it for alive: it has to be given up. */
+  /** The writer is sealed although the hot store considers it alive, so it must be given up. */
   readonly onSealed: () => void;
   readonly onBrokenInvariant: InvariantHandler;
 }
@@ -39,7 +39,7 @@ interface FlusherOptions {
 const RETRY_FIRST_MS = 50;
 const RETRY_MAX_MS = 2_000;
 const MAX_RETRY_AFTER_S = 60;
-/** Assumed until a first flush has been measured. */
+/** Assumed until a flush has been measured. */
 const FIRST_EVENTS_PER_S = 50_000;
 /** Weight of the newest flush in the moving average. */
 const RATE_WEIGHT = 0.2;
@@ -50,14 +50,13 @@ interface Spill {
   eventCount: number;
 }
 
-/** Of a writer, in events; `unflushed`: what of it is in memory. */
+/** A writer's events, and its unflushed batches as far as they are in memory. */
 export interface WriterBooks {
   readonly accepted: number;
   readonly persisted: number;
   readonly unflushed: readonly JournaledBatch[];
-  /** Of the last batch that is not flushed, whether it is in memory or not; 0 if all are. */
+  /** Seq of the last unflushed batch, in memory or not; 0 if all are flushed. */
   readonly unflushedSeq: number;
-  /** Of the last batch that is flushed. */
   readonly flushedSeq: number;
 }
 
@@ -66,7 +65,7 @@ const NO_BOOKS: WriterBooks = { accepted: 0, persisted: 0, unflushed: [], unflus
 interface WriterProgress {
   readonly writer: string;
   readonly epoch: number;
-  /** The last batch that was committed, and its outcome known here. */
+  /** The last committed batch whose outcome is known here. */
   offeredSeq: number;
   flushedSeq: number;
   trimmedSeq: number;
@@ -97,7 +96,7 @@ export class Flusher {
     return this.#progress?.pendingEvents ?? 0;
   }
 
-  /** Of those, how many are in memory too. */
+  /** Pending events that are also in memory. */
   get ringEvents(): number {
     return this.#options.ring.eventCount;
   }
@@ -120,10 +119,10 @@ export class Flusher {
     return this.#lastError instanceof ColdUnavailableError;
   }
 
-  /** How long the backlog will take to drain, as far as can be told: 1 to 60 s. */
+  /** Estimates how long the backlog takes to drain: 1 to 60 s. */
   get drainS(): number {
     const ageS = this.oldestPendingMs / 1_000;
-    // While the cold store is away only the age says something: what took long is likely to take longer.
+    // While the cold store is down only the age helps: an outage that has lasted long is likely to last longer.
     const drainS = this.#lastError === undefined ? this.pendingEvents / this.#eventsPerS : ageS / 10;
     return Math.ceil(Math.min(Math.max(drainS, 1), MAX_RETRY_AFTER_S));
   }
@@ -157,7 +156,7 @@ export class Flusher {
     );
     progress.offeredSeq = batch.seq;
     if (batch.eventCount === 0) {
-      // Duplicates alone. The bound of the ring is one of events: it would take such batches without end.
+      // Only duplicates. The ring is bounded by events, so it could collect any number of such batches.
       if (progress.pendingEvents === 0) progress.flushedSeq = batch.seq;
       return;
     }
@@ -191,7 +190,7 @@ export class Flusher {
     const { ring } = this.#options;
     progress.spill ??= { fromSeq: batch.seq, toSeq: batch.seq, eventCount: 0 };
     const before = ring.eventCount;
-    // What the ring took after the spill goes to the spill as well, so that it stays one range.
+    // What the ring accepted after the spill joins the spill, so that it stays one range.
     ring.dropAfter(progress.spill.toSeq);
     progress.spill.toSeq = batch.seq;
     progress.spill.eventCount += before - ring.eventCount + batch.eventCount;
@@ -205,8 +204,8 @@ export class Flusher {
   }
 
   /**
-   * Flushes, through failures, until less is left than a transaction takes: that waits for the timer, since a
-   * transaction for each few events costs more than all the rest of their way. Never throws.
+   * Flushes, retrying after failures, until less than a full transaction is left. The rest waits for the timer, because
+   * a transaction for a few events costs more than everything else they need. Never throws.
    */
   async #flushDue(): Promise<void> {
     while (!this.#isSuspended) {
@@ -245,7 +244,7 @@ export class Flusher {
     this.#options.log.info(fields, "flushes work again, the backlog drains");
   }
 
-  /** One transaction's worth. False if nothing was pending. */
+  /** Flushes one transaction's worth. Returns false if nothing was pending. */
   async #flushChunk(): Promise<boolean> {
     const { cold, hot, ledger, metrics, clock } = this.#options;
     await cold.open();
@@ -279,7 +278,7 @@ export class Flusher {
     progress.pendingEvents -= eventCount;
     const { writer, pendingEvents } = progress;
     invariant(pendingEvents >= 0, `${pendingEvents} events of writer ${writer} are pending`);
-    // With nothing pending, batches of duplicates alone that came during the flush are done with too.
+    // If nothing is pending, batches with only duplicates that arrived during the flush are finished too.
     progress.flushedSeq = progress.pendingEvents === 0 ? progress.offeredSeq : throughSeq;
     const { spill } = progress;
     if (spill !== undefined && throughSeq >= spill.fromSeq) spill.eventCount -= eventCount;
@@ -314,7 +313,7 @@ export class Flusher {
     });
   }
 
-  /** Ends the flush that is under way, whatever its outcome, and begins no other. Answers how the writer stands. */
+  /** Waits for the flush in flight, whatever its outcome, and starts no other. Returns the state of the writer. */
   async suspend(): Promise<WriterBooks> {
     this.#isSuspended = true;
     this.#wakeUp?.();
@@ -332,7 +331,7 @@ export class Flusher {
     };
   }
 
-  /** The writer is given up: nothing more of it is flushed here. */
+  /** Called when the writer is given up: nothing more of it is flushed here. */
   endWriter(): void {
     this.#options.ring.clear();
     this.#commitTimes.clear();
@@ -344,7 +343,7 @@ export class Flusher {
     this.#failures = 0;
   }
 
-  /** Flushes what is left, with one try; answers whether nothing is pending any more. */
+  /** Flushes what is left, with one attempt. Returns whether nothing is pending. */
   async stop(): Promise<boolean> {
     this.#endTimer();
     this.#isStopping = true;
@@ -355,9 +354,9 @@ export class Flusher {
   }
 }
 
-/** The watermark only moves forward, and never past what was offered. */
+/** The watermark only moves forward, and never past the last offered batch. */
 function checkRange({ writer, flushedSeq, offeredSeq }: WriterProgress, fromSeq: number, toSeq: number): void {
   const isRight = flushedSeq < fromSeq && fromSeq <= toSeq && toSeq <= offeredSeq;
-  const found = `batches ${fromSeq} to ${toSeq} of writer ${writer} were to be flushed`;
+  const found = `batches ${fromSeq} to ${toSeq} of writer ${writer} were about to be flushed`;
   invariant(isRight, `${found}, with ${flushedSeq} flushed and ${offeredSeq} offered`);
 }

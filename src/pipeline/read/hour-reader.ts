@@ -155,7 +155,7 @@ export class MergingReader implements HourReader {
   readonly #readings = new Slots(READINGS_MAX, Number.POSITIVE_INFINITY);
   readonly #waiting = new Map<string, Waiting<HourAnswer>>();
   /** Hours being read, or waiting for their next read. */
-  readonly #underWay = new Set<string>();
+  readonly #inFlight = new Set<string>();
 
   constructor(parts: ReaderParts) {
     this.#parts = parts;
@@ -167,8 +167,8 @@ export class MergingReader implements HourReader {
     if (waiting === undefined) {
       waiting = { key, ...Promise.withResolvers<HourAnswer>() };
       this.#waiting.set(name, waiting);
-      if (!this.#underWay.has(name)) {
-        this.#underWay.add(name);
+      if (!this.#inFlight.has(name)) {
+        this.#inFlight.add(name);
         this.#parts.clock.atTurnEnd(() => this.#readAgain(name));
       }
     }
@@ -190,7 +190,7 @@ export class MergingReader implements HourReader {
       const tookMs = clock.monotonicMs() - startMs;
       await clock.sleep(Math.min(REST_SHARE * tookMs, REST_MAX_MS));
     }
-    this.#underWay.delete(name);
+    this.#inFlight.delete(name);
   }
 
   async #readHot(key: HourKey): Promise<HotParts> {

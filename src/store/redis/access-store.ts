@@ -1,10 +1,10 @@
 /**
- * What instances share about access, in Redis, over a connection of its own: it is never in a commit's way.
+ * What instances share about access, in Redis. It has its own connection, so that it never delays a commit.
  *
  * Keys:
- *   hg:{0}:api-keys      the copy of the keys, with their hashes alone
- *   hg:{0}:limit-salt    random, another one each day
- *   hg:{0}:limit:<hash>  of a limit's name: until when it is paid for, in µs; gone once that is over
+ *   hg:{0}:api-keys      the copy of the API keys, with only their hashes
+ *   hg:{0}:limit-salt    random, changes daily
+ *   hg:{0}:limit:<hash>  of a limit's name: until when it is paid for, in µs; expires then
  */
 import { randomBytes } from "node:crypto";
 import type { ApiKey } from "../../domain/api-key.ts";
@@ -27,7 +27,7 @@ const LIMIT_PREFIX = "hg:{0}:limit:";
 const SALT_BYTES = 16;
 const US_PER_MS = 1_000;
 
-/** It connects in the background. */
+/** Connects in the background. */
 export class RedisAccessStore implements AccessStore {
   readonly #link: RedisLink;
   #firstConnection: Promise<void> | undefined;
@@ -59,7 +59,7 @@ export class RedisAccessStore implements AccessStore {
     );
   }
 
-  /** Tried once by who comes first, and from then on in the background. */
+  /** The first caller makes one attempt; after that, connecting continues in the background. */
   async #connected(): Promise<void> {
     this.#firstConnection ??= this.#link.connect().catch(() => this.#link.connectInBackground());
     await this.#firstConnection;

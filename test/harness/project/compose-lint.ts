@@ -1,9 +1,9 @@
 import { DCLinter } from "dclint";
 
-/** What the linter says of a compose file, as `line: rule: message`. */
+/** The linter's findings in a compose file, as `line: rule: message`. */
 export function lintCompose(path: string): string[] {
   const rules = {
-    // What a reader asks first comes first, not what is first in the alphabet.
+    // Keys are ordered by importance to the reader, not alphabetically.
     "service-keys-order": 0 as const,
     "require-quotes-in-ports": [2, { quoteType: "double" }] as [2, Record<string, unknown>],
   };

@@ -4,12 +4,12 @@ import type { Files } from "./source-rules.ts";
 
 export const PROJECT_ROOT = join(import.meta.dir, "..", "..", "..");
 
-/** What lies in the project's folder and is not of the project. */
+/** Folders in the project's root that are not part of the project. */
 const FOREIGN = new Set([".git", "node_modules", "dist", "data", ".npm"]);
-/** What is read by people: data for tests and pictures are not. */
+/** Texts that people read: no test data, no pictures. */
 const TEXT = /(\.(ts|sql|lua|md|json|toml|ya?ml)|(^|\/)(Dockerfile|\.dockerignore|\.gitignore|\.editorconfig|run))$/;
 
-/** All of the project's texts, by their path from its root. */
+/** All texts of the project, by path from its root. */
 export async function projectFiles(): Promise<Files> {
   const top = readdirSync(PROJECT_ROOT, { withFileTypes: true }).filter((entry) => !FOREIGN.has(entry.name));
   const paths = top.flatMap((entry) => (entry.isDirectory() ? filesBelow(entry.name) : [entry.name]));

@@ -3,7 +3,7 @@ import { join } from "node:path";
 
 const GIVE_UP_MS = 10_000;
 
-/** Stops a process until SIGCONT. Threads of it may go on for a while after the signal, but not after this. */
+/** Stops a process until SIGCONT. Its threads may run on after the signal, but not after this function returns. */
 export function freeze(pid: number): void {
   process.kill(pid, "SIGSTOP");
   const giveUpAt = performance.now() + GIVE_UP_MS;
@@ -12,13 +12,13 @@ export function freeze(pid: number): void {
   }
 }
 
-/** Folders of /proc; none where there is no /proc. */
+/** Folders of /proc; empty on systems without it. */
 function threadsOf(pid: number): string[] {
   const tasks = `/proc/${pid}/task`;
   return existsSync(tasks) ? readdirSync(tasks).map((thread) => join(tasks, thread, "stat")) : [];
 }
 
-/** Or has ended meanwhile. */
+/** Also true if the thread has ended. */
 function isStopped(stat: string): boolean {
   try {
     return /\) [TtZX] /.test(readFileSync(stat, "utf8"));

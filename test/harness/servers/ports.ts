@@ -2,11 +2,11 @@ import { existsSync, readFileSync } from "node:fs";
 import { createServer, type Server } from "node:net";
 
 /**
- * A free loopback port, which this process was not given before.
+ * Returns a free loopback port that this process was not given before.
  *
- * Each process has blocks of ports of its own, on whose first port it listens as long as it lives: a port that is let
- * go for a restart is then never taken by another test in between. All are below the range from which the system takes
- * the ports of outgoing connections, where that leaves enough: no client takes one either, or connects to itself.
+ * Each process claims blocks of ports, and listens on the first port of each as long as it lives. So no other test can
+ * take a port that is released for a restart. If there are enough, all ports are below the system's range for outgoing
+ * connections: then no client takes one either, or connects to itself.
  */
 export async function freePort(): Promise<number> {
   for (;;) {
@@ -20,13 +20,13 @@ export async function freePort(): Promise<number> {
 const FIRST_PORT = 10_000;
 const BLOCK_PORTS = 100;
 const BLOCKS_MIN = 20;
-/** Of Linux, unless it is told otherwise. */
+/** Linux' default. */
 const FIRST_OUTGOING_PORT = 32_768;
 const OUTGOING_PORTS = "/proc/sys/net/ipv4/ip_local_port_range";
 const ATTEMPTS = 1_000;
 
 let block: Iterator<number> | undefined;
-/** Their ends are this process': they are never closed. */
+/** Never closed: they end with this process. */
 const guards: Server[] = [];
 
 async function claimBlock(): Promise<Iterator<number>> {

@@ -3,7 +3,7 @@ interface Reader {
   cancel(): Promise<void>;
 }
 
-/** A connection that server-sent events come by. */
+/** A connection that receives server-sent events. */
 export class EventStream {
   readonly #reader: Reader;
   readonly #decoder = new TextDecoder();
@@ -14,14 +14,14 @@ export class EventStream {
     this.#reader = body.getReader();
   }
 
-  /** Throws if the answer is another one. */
+  /** Throws if the answer is not 200. */
   static async open(url: string, headers: Readonly<Record<string, string>> = {}): Promise<EventStream> {
     const answer = await fetch(url, { headers });
     if (answer.status !== 200) throw new Error(`${url} was answered with ${answer.status}`);
     return new EventStream(answer.body!);
   }
 
-  /** The data of the next event; undefined once it has ended. */
+  /** The data of the next event; undefined at the end. */
   async next<T>(): Promise<T | undefined> {
     for (;;) {
       const end = this.#rest.indexOf("\n\n");
@@ -38,7 +38,7 @@ export class EventStream {
     }
   }
 
-  /** Reads on, and forgets, until it ends; answers how many came. */
+  /** Reads and discards all events until the end; returns their number. */
   async drain(): Promise<number> {
     while ((await this.next()) !== undefined);
     return this.count;

@@ -49,7 +49,7 @@ describe("acknowledgements", () => {
         settled.add(tag);
         if (isTold) {
           ledger.open.delete(tag);
-          window.settleTold(tag);
+          window.settleRejected(tag);
         } else {
           window.settle(tag);
         }

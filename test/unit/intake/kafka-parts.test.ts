@@ -112,7 +112,7 @@ describe("a batch of records", () => {
   test("that says more than it holds throws, and so does a format of before", async () => {
     const wrong = batch(0, ["a"]);
     wrong.writeInt32BE(1_000, 57);
-    await expect(recordsOf(packedBatches(wrong)[0]!)).rejects.toThrow("the data end too early");
+    await expect(recordsOf(packedBatches(wrong)[0]!)).rejects.toThrow("the data are truncated");
     const old = batch(0, ["a"]);
     old.writeInt8(1, 16);
     expect(() => packedBatches(old)).toThrow("the message format 1");
