@@ -1,16 +1,16 @@
 /**
- * Adopts journals whose writer has ended: flushes them above their watermark and removes them. Also initializes data
- * sets, which begins with that.
+ * Adopts the journals of writers that have ended: flushes them above their watermark and removes them. Also initializes
+ * data sets, which begins with that.
  *
- * The hot store decides by its own clock whether a journal may be adopted: when the writer's lease has run out, when it
- * is fenced, or while the data set is not initialized (HotStore.journalOwners and fence; for Redis
- * writers/lease-rule.lua). LEASE_MS (settings.ts) is how long a lease lasts, and how often shard.ts calls for a look: a
- * journal is adopted at most twice that time after its writer was last seen.
+ * The hot store decides by its own clock whether a journal may be adopted: when the writer's lease has expired, when
+ * the writer is fenced, or while the data set is not initialized (HotStore.journalOwners and fence; for Redis
+ * writers/lease-rule.lua). LEASE_MS (settings.ts) is the length of a lease, and the interval at which shard.ts checks.
+ * So a journal is adopted at most two such intervals after its writer was last seen.
  *
  * Invariants: a journal is removed only when all of it is in the cold store. Concurrent adopters are harmless, since
- * each flush moves the dead writer's watermark. A writer is sealed before its journal is removed, so that a writer that
- * was only frozen can't flush uncounted events when it wakes. All writers are sealed before a data set is initialized
- * (ColdShard.beginEpoch): what they store later would be missing from its hours and its ids.
+ * each flush moves the dead writer's watermark. A writer is sealed before its journal is removed, so a frozen writer
+ * cannot flush uncounted events when it wakes. All writers are sealed before a data set is initialized
+ * (ColdShard.beginEpoch): what they stored later would be missing from its hours and its ids.
  */
 import type { JournaledBatch } from "../../domain/batch.ts";
 import { DAY_MS, HOUR_MS } from "../../domain/event.ts";
@@ -28,25 +28,27 @@ export interface AdoptionOptions {
   readonly log: Log;
   readonly ledger: Ledger;
   readonly flushMaxEvents: number;
-  /** A journal may be long: once aborted, the rest of it is left to others. */
+  /** Once aborted, the rest of a journal, which may be long, is left to others. */
   readonly signal?: AbortSignal;
 }
 
 const INITIALIZE_ATTEMPTS = 5;
-/** For the other instance that has begun the present epoch to initialize its data set: some ms if it is not busy. */
+/**
+ * How long another instance that has begun the present epoch may take to initialize its data set: a few ms if it is not
+ * busy.
+ */
 const OTHER_GRACE_MS = 500;
 const OTHER_POLL_MS = 50;
-/** Less than for how long such a writer is known: its journal was removed about when it was sealed. */
+/** Shorter than such a writer is known, because its journal was removed at about the time it was sealed. */
 const SEALED_WITHIN_MS = ENDED_WRITER_KNOWN_MS - DAY_MS;
 
-/** Adopts every journal that may be adopted. */
 export async function adoptJournals(options: AdoptionOptions): Promise<void> {
   for (const { writer, adoptable } of await options.hot.journalOwners()) {
     if (adoptable) await adoptJournal(options, writer);
   }
 }
 
-/** Flushes and removes the journal of a writer, unless that is alive. */
+/** Flushes and removes the writer's journal, unless the writer is alive. */
 export async function adoptJournal(options: AdoptionOptions, writer: string): Promise<void> {
   const { hot, cold, log } = options;
   if (!(await hot.fence(writer))) return;
@@ -58,19 +60,19 @@ export async function adoptJournal(options: AdoptionOptions, writer: string): Pr
   if (eventCount > 0) log.info({ writer, eventCount }, "adopted the journal of a writer that ended");
 }
 
-/** What the cold store has of a writer, and will ever have. */
+/** All that the cold store has of a sealed writer, and will ever have. */
 interface SealedWriter {
   readonly watermark: number;
   readonly events: number;
 }
 
 /**
- * Ends a fenced writer in the cold store: flushes what the hot store has of it, if that has a journal of it, and seals
- * it. The journal is left to an adopter.
+ * Seals a fenced writer in the cold store, after flushing its journal, if the hot store has one. The journal is left to
+ * an adopter.
  *
- * What it lacks through `takenSeq` its owner commits again, so that it must not be stored from any other journal: a
- * former master that is cut off may have one, with instances that adopt it. So the name that would follow those under
- * which the writer was stored (drainJournal) is sealed beyond that.
+ * The owner commits again what is missing through `takenSeq`, so it must not be stored from any other journal: a former
+ * master that is cut off may have one, and instances that adopt it. Therefore the next derived name (see drainJournal)
+ * is sealed beyond `takenSeq`.
  */
 export async function sealWriter(
   options: AdoptionOptions,
@@ -93,18 +95,20 @@ export async function sealWriter(
 }
 
 interface DrainedJournal {
-  /** What it was stored under: the writer, and names derived from it if that had been sealed. */
+  /** The names it was stored under: the writer's, and derived ones if that was sealed. */
   readonly names: readonly string[];
-  /** Stored now. */
+  /** Events stored by this call. */
   readonly eventCount: number;
   readonly throughSeq: number;
 }
 
 /**
- * A hot store that fails over to a replica that lags may lose a fence, and have a journal again that was removed. Its
- * writer is sealed by then, so that what it commits after that, or had committed of duplicates alone, can be stored
- * under its name no more. It is stored under a name derived from that, with a watermark of its own, after the journal
- * was read again: what an adopter had read before the seal may have been committed under another writer since.
+ * Flushes a journal, above the writer's watermark, and trims it.
+ *
+ * After a failover to a lagging replica, the hot store may lack a fence, and may have a journal again that was removed.
+ * Its writer is sealed by then, so nothing more can be stored under its name. The journal is then read again and stored
+ * under a derived name with its own watermark: batches read before the seal may have been committed under another
+ * writer since.
  */
 async function drainJournal(options: AdoptionOptions, writer: string): Promise<DrainedJournal> {
   const { hot, cold, ledger, flushMaxEvents, signal } = options;
@@ -133,7 +137,7 @@ async function drainJournal(options: AdoptionOptions, writer: string): Promise<D
   }
 }
 
-/** Of a name under which an adopter stores. */
+/** Inverts the derivation of names in drainJournal(). */
 function withoutSuffix(name: string): string {
   return name.replace(/~+$/, "");
 }
@@ -153,12 +157,12 @@ async function flushUnlessSealed(
 }
 
 /**
- * Makes a data set writable that is new, or has lost batches. Every hour that the cold store knows is absent in it, so
- * only those after its latest one may be taken for empty. Journals that survived are flushed first, as nothing else
- * knows of them. Throws HotUnavailableError or ColdUnavailableError.
+ * Makes a data set writable that is new or has lost batches. All hours of the cold store are absent in it, so only
+ * hours after the latest of them may be assumed to be empty. Surviving journals are flushed first, because nothing else
+ * knows of their events. Throws HotUnavailableError or ColdUnavailableError.
  *
- * Of instances that find it at once, one begins the next epoch. The others wait for it: beginning one more would end
- * its writer, which has committed by then.
+ * If several instances find such a data set, one begins the next epoch and the others wait for it: beginning another
+ * one would end its writer, which may have committed by then.
  */
 export async function initializeDataSet(options: AdoptionOptions, clock: Clock): Promise<void> {
   const { hot, cold, log } = options;
@@ -167,8 +171,8 @@ export async function initializeDataSet(options: AdoptionOptions, clock: Clock):
     const epoch = await cold.epoch();
     await adoptJournals(options);
     if (await isInitializedByOther(hot, epoch, clock)) return;
-    // A master that is cut off from its replicas and accepts no writes must not end the writers of the new one. Nor
-    // must one that is full begin an epoch at each try.
+    // A master that is cut off from its replicas and accepts no writes must not end the writers of the new one, and a
+    // full server must not begin an epoch at each attempt.
     await hot.discard(epoch);
     if (!(await cold.beginEpoch(epoch))) continue;
     const newestHour = await cold.newestHour();
@@ -178,12 +182,12 @@ export async function initializeDataSet(options: AdoptionOptions, clock: Clock):
     return;
   }
   throw new HotUnavailableError(
-    `Cannot set up the hot store: in ${INITIALIZE_ATTEMPTS} tries journals were left, or another instance set it up`,
+    `Cannot set up the hot store: in ${INITIALIZE_ATTEMPTS} attempts journals were left, or another instance set it up`,
     false,
   );
 }
 
-/** `epoch`: as it was before. Whoever begins another one meanwhile is noticed by that. */
+/** `epoch` is the one before. If another instance begins the next one meanwhile, beginEpoch() notices. */
 async function isInitializedByOther(hot: HotStore, epoch: number, clock: Clock): Promise<boolean> {
   const graceMs = hot.isShared && epoch > 0 ? OTHER_GRACE_MS : 0;
   const endMs = clock.monotonicMs() + graceMs;
@@ -195,14 +199,14 @@ async function isInitializedByOther(hot: HotStore, epoch: number, clock: Clock):
 }
 
 /**
- * Whether the hot store lacks what a writer has stored that has ended since, so that nobody else would notice: its
- * process started and ended between a failover and the last write that the new master has, or its journal at a former
- * master had more than the one that was adopted here.
+ * True if the hot store lacks batches that an ended writer has stored, so that no process would notice: its process
+ * started and ended between a failover and the new master's last write, or its journal at a former master was longer
+ * than the one that was adopted here.
  */
 export async function lacksWriters({ hot, cold }: AdoptionOptions, epoch: number): Promise<boolean> {
   if (!hot.isShared) return false;
   await cold.open();
-  // Read before Redis is: whatever is stored was committed before that.
+  // Read before Redis: whatever is stored was committed before.
   const stored = await cold.writersOf(epoch, SEALED_WITHIN_MS);
   if (stored.size === 0) return false;
   const seqs = new Map<string, number>();

@@ -1,7 +1,8 @@
 /**
- * Keys that something else has changed, which a command names or a sketch shows: what they held is lost.
+ * Recovers from keys that something else has changed, as shown by an error reply or a damaged sketch. What they held is
+ * lost.
  *
- * Invariant: after that the data set is no longer initialized, so that it is set up anew without them.
+ * Invariant: afterwards the data set is not initialized, so it is initialized again without them.
  */
 import { ErrorReply } from "redis";
 import { HotUnavailableError } from "../hot.ts";
@@ -20,12 +21,12 @@ export function isReply(error: unknown, pattern: RegExp): boolean {
   return pattern.test(error.cause.message);
 }
 
-/** PFCOUNT says so of what is no sketch, or no whole one; every command, of a key of another type. */
+/** PFCOUNT reports keys that are not sketches or are damaged ones; any command reports keys of another type. */
 function isDamage(error: unknown): boolean {
   return error instanceof DamagedSketchError || isReply(error, /^(WRONGTYPE|INVALIDOBJ)/);
 }
 
-/** Answers as `running` does. `involved`: the keys that it was given. `run`: over the same connection. */
+/** Awaits `running`, and repairs damage among the keys `involved` over the connection of `run`. */
 export async function mending<T>(
   running: Promise<T>,
   involved: readonly string[],

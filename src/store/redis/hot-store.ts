@@ -1,12 +1,11 @@
 /**
- * The hot store of one shard on Redis: every change is one Lua script, so that it is atomic and needs one round trip.
- *
+ * The hot store of one shard on Redis. Every change is one Lua script, so it is atomic and needs one round trip.
  * keys.ts lists the keys.
  *
- * Invariant: a script leaves a state that is right wherever it ends. It cannot be rolled back, and in a cluster it
- * may end early: while the slot is moved, a server begins a script only if it has all keys that this names, but
- * ends it at a key that it makes up and that has gone. Each script says why that does no harm. None is ever sent to
- * the server that the slot is moved to before that owns it: a key that has not come yet would be taken for none.
+ * Invariant: a script leaves a correct state wherever it ends. It cannot be rolled back, and in a cluster it may end
+ * early: while the slot is moved, a server starts a script only if it has all keys that the script names, but ends it
+ * at a computed key that has gone. Each script says why that does no harm. Scripts are sent only to the owner of the
+ * slot: the server that is importing it would treat a key that has not arrived as missing.
  */
 import type { Batch, Group, JournaledBatch } from "../../domain/batch.ts";
 import { encodeBatch, readEntry } from "../../domain/batch.ts";
@@ -93,32 +92,32 @@ const SCRIPTS = {
   require: script("require", requireSource),
 };
 
-/** A restorer of ids that says nothing for so long has ended. */
+/** A restorer of ids that is silent for this long has ended. */
 const RESTORER_LEASE_MS = 15_000;
-/** Of small batches; of large ones fewer, so that Redis is never busy for more than some ms. */
+/** For small batches. Of large ones a slice has fewer, so that Redis is never busy for more than a few ms. */
 const JOURNAL_SLICE_ENTRIES = 100;
-/** Hours retired in one script: about 10 µs each, so Redis is never busy for more than some ms. */
+/** Hours retired by one script: about 10 µs each, so Redis is never busy for more than a few ms. */
 const RETIRE_LIMIT = 200;
 /**
- * Hours of which users are mirrored, in all shards: in two sketches of at most 16 KB each. When full all are dropped,
- * for a few PFADD.
+ * Hours whose users are mirrored, over all shards: two sketches each, of at most 16 KB. When full, all are dropped,
+ * which costs a few PFADD.
  */
 const MIRROR_LIMIT = 2_000;
 
 export interface RedisHotStoreOptions extends Pick<RedisLinkOptions, "url" | "ca" | "commandTimeoutMs"> {
   readonly leaseMs: number;
-  /** Its number, from 0 (which it is if left out), and of how many (1). */
+  /** The shard's number, from 0 (the default), and the number of shards (default 1). */
   readonly shard?: number | undefined;
   readonly shards?: number | undefined;
-  /** How many replicas must have a batch before it counts as committed: none unless it is set. */
+  /** How many replicas must have a batch before it counts as committed; default 0. */
   readonly waitReplicas?: number;
 }
 
-/** Of an hour. */
+/** The known content of an hour's sketches. */
 interface Mirror {
-  /** As hourKeyName has it. */
+  /** From hourKeyName(). */
   readonly name: string;
-  /** As Keys.hour has them. */
+  /** From Keys.hour(). */
   readonly keys: readonly [string, string, string];
   readonly viewers: Sketch;
   readonly clickers: Sketch;
@@ -134,13 +133,13 @@ export class RedisHotStore implements HotStore {
   readonly #shards: number;
   readonly #waitReplicas: number;
   /**
-   * What each hour's sketches in Redis are known to hold at least. A user who would raise none of these
-   * registers need not be sent. Wrong only if Redis forgot something, so dropped with every doubt.
+   * What each hour's sketches in Redis are known to hold at least. A user who raises none of these registers need not
+   * be sent. This is wrong only if Redis has lost data, so it is dropped at every doubt.
    */
   readonly #mirrors = new Map<string, Mirror>();
-  /** What Redis must still know when it comes back: the present writer, and its last batch. */
+  /** What Redis must still know after a reconnect: the present writer and its last batch. */
   #acknowledged = { writer: "", seq: 0 };
-  /** The epoch of the data set that said that it knows all ids: it must go on knowing them. */
+  /** The epoch in which the data set said that it knows all ids: it must not lose them within that epoch. */
   #idsKnownIn: number | undefined;
 
   constructor(options: RedisHotStoreOptions) {
@@ -166,8 +165,8 @@ export class RedisHotStore implements HotStore {
   }
 
   /**
-   * Before anything is read over a new connection: a server that came back without batches which it had
-   * acknowledged (a crash of its host, a fail-over) holds hours that are not complete.
+   * Called before anything is read over a new connection. A server that has lost batches which it had acknowledged (a
+   * crash of its host, a failover) has incomplete hours.
    */
   async #findLosses(run: RunScript): Promise<void> {
     const { writer, seq } = this.#acknowledged;
@@ -329,7 +328,7 @@ export class RedisHotStore implements HotStore {
     return mirror;
   }
 
-  /** A group in which some event has an id: those are counted by the script, one by one, if the id is new. */
+  /** Packs a group with ids: the script counts each of those events if its id is new. */
   #packEventsWithIds(group: Group, mirror: Mirror, firstOrdinal: number, idKeys: string[]): PackedGroup {
     const { stream, hour, registers, clickFlags } = group;
     const ids = group.ids!;
@@ -477,7 +476,7 @@ function durabilityWarnings(who: string, info: string): string[] {
   return warnings;
 }
 
-/** As commit.lua describes it. */
+/** The format is described in commit.lua. */
 type PackedGroup = readonly [
   ...[name: string, hour: number, clicks: number, impressions: number],
   ...[viewers: string, clickers: string, withIds: readonly (string | number)[]],
@@ -485,7 +484,7 @@ type PackedGroup = readonly [
 
 const NO_IDS: readonly [] = [];
 
-/** In hex: a command without bytes is written in one piece, where each Buffer takes two more. */
+/** In hex, because a command without Buffers is written to the socket in one piece, and each Buffer adds two more. */
 function elementText(register: number): string {
   return elementOf(register).toString("hex");
 }
@@ -496,7 +495,7 @@ function packPlainEvents(group: Group, { name, viewers, clickers }: Mirror): Pac
   return [name, hour, clicks, impressions, ...users, NO_IDS];
 }
 
-/** An element for each register of one kind that the sketch in Redis is not known to hold. */
+/** One element for each register of one kind that the sketch in Redis is not known to hold. */
 function unheldElements({ clicks, impressions, registers, clickFlags }: Group, areClickers: boolean, mirror: Sketch) {
   let elements = "";
   if ((areClickers ? clicks : impressions) === 0) return elements;

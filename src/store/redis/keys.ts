@@ -3,21 +3,21 @@
  *
  * Keys of shard 0 (its number is the hash tag, so that a script's keys share a slot):
  *   hg:{0}:meta                  freshFrom, mark (changes with every initialization and retirement), since (ms),
- *                                epoch, of how many shards this is one, ids (1: all of 24 hours are known), and who
- *                                restores them until when (restorer, until)
+ *                                epoch, shards (their number), ids (1: all of 24 hours are known), and who is
+ *                                restoring them until when (restorer, until)
  *   hg:{0}:ids-through           all ids that the cold store had before this time (ms, by its clock) are known
- *   hg:{0}:trial                 shows whether sketches may be made
- *   hg:{0}:data-set              identity of the database, and its user-key (hex) under which users enter sketches
+ *   hg:{0}:trial                 tests whether sketches may be created
+ *   hg:{0}:data-set              identity of the database, and its user-key (hex), under which users enter sketches
  *   hg:{0}:writers               names of all writers that have a journal
  *   hg:{0}:w:<writer>            last, flushed (seqs), events (accepted), lease (ms), fenced
  *   hg:{0}:j:<writer>            the journal: a stream, entry <seq>-0 holds b(ody) and d(uplicate ordinals)
  *   hg:{0}:hours                 sorted set of the hours held, "<hour> <stream>" by hour
  *   hg:{0}:c:<hour>:<stream>     c(licks), i(mpressions), w:<writer> = the last seq that touched it
  *   hg:{0}:u:<hour>:<stream>     the sketch of the viewers: a Redis HyperLogLog
- *   hg:{0}:k:<hour>:<stream>     that of the clickers
- *   hg:{0}:new-writers, new-hours  what is to take the place of an index that something else has changed
+ *   hg:{0}:k:<hour>:<stream>     the sketch of the clickers
+ *   hg:{0}:new-writers, new-hours  the replacement of an index that something else has changed
  *   hg:{0}:id:<stream>:<id>      an event id, for 24 hours
- * `stream` holds no colon, writers are named here, and an id comes last in its key: no key can be forged.
+ * No key can be forged: `stream` has no colon, writers are named by this service, and an id comes last in its key.
  */
 import type { HourKey } from "../../domain/event.ts";
 
@@ -28,7 +28,7 @@ export class Keys {
   readonly hours: string;
   readonly dataSet: string;
   readonly idsThrough: string;
-  /** There for a moment only. */
+  /** Exists only for a moment. */
   readonly trial: string;
   readonly newWriters: string;
   readonly newHours: string;
@@ -53,7 +53,7 @@ export class Keys {
     return `${this.prefix}j:${writer}`;
   }
 
-  /** Its counts, its viewers and its clickers. */
+  /** The keys of its counts, its viewers and its clickers. */
   hour({ hour, stream }: HourKey): readonly [string, string, string] {
     const place = `${hour}:${stream}`;
     return [`${this.prefix}c:${place}`, `${this.prefix}u:${place}`, `${this.prefix}k:${place}`];

@@ -1,11 +1,11 @@
 /**
- * One connection to Redis that answers or fails within a deadline, and comes back by itself: to the server that
- * holds the data set then, which in a cluster or under Sentinels may be another one.
+ * One connection to Redis that answers or fails within a deadline and reconnects by itself, to the server that holds
+ * the data set then. In a cluster or under Sentinels that may be another server.
  *
- * Invariant: a command is in one of three states, and the caller is told which: answered; refused before it
- * was sent, or by the server; or sent with its outcome unknown. node-redis does not end a command that waits on a
- * silent socket, and its socket timeout closes the client for good: so on a missed deadline the connection is
- * destroyed here, and a new one is made here. Nothing is ever repeated on another server.
+ * Invariant: a command is in one of three states, and the caller learns which: answered; refused by the server or
+ * before it was sent; sent, with unknown outcome. node-redis does not end a command on a silent socket, and its socket
+ * timeout closes the client for good. So on a missed deadline this class destroys the connection and opens a new one.
+ * No command is ever repeated on another server.
  */
 import { ErrorReply, RESP_TYPES } from "redis";
 import { backoffMs } from "../../runtime/backoff.ts";
@@ -16,8 +16,8 @@ import { HotUnavailableError } from "../hot.ts";
 import { type RedisClient, RedisConnection, type RedisInfo } from "./connection.ts";
 
 /**
- * A reply of a kind that the script never gives (a "QUEUED", an answer to somebody else's question) is no proof that
- * anything was done, and the connection that it came over is out of step.
+ * A reply of a kind that the script never gives (a "QUEUED", the answer to another command). It does not prove that
+ * anything was done, and its connection is out of step.
  */
 class UnexpectedReplyError extends Error {
   override readonly name = "UnexpectedReplyError";
@@ -40,13 +40,13 @@ export type RunScript = <T>(what: Script, keys: string[], args: (string | Buffer
 export interface RedisLinkOptions {
   readonly url: string;
   readonly slotKey: string;
-  /** Certificates (PEM) that the server's is signed by; undefined: those that the runtime knows. */
+  /** Certificates (PEM) of the authority that signed the server's; undefined: those that the runtime trusts. */
   readonly ca?: string | undefined;
-  /** Answer within this or be taken for away. The 503 has to be out within a second. */
+  /** A server that does not answer within this time is considered unavailable. The 503 must be sent within a second. */
   readonly commandTimeoutMs: number;
-  /** Called on each new connection before anybody else may use it. If it fails, so does connecting. */
+  /** Called on each new connection before anyone may use it. If it fails, so does connecting. */
   readonly onConnect: (run: RunScript) => Promise<void>;
-  /** Called whenever a connection was lost: what was known about the server's state is no longer certain. */
+  /** Called when a connection is lost: what was known about the server's state is no longer certain. */
   readonly onDrop: () => void;
 }
 
@@ -55,20 +55,20 @@ const TEXTS = {};
 const BYTES = { typeMapping: { [RESP_TYPES.BLOB_STRING]: Buffer } };
 const RECONNECT_FIRST_MS = 20;
 const RECONNECT_MAX_MS = 500;
-/** By these a server says that it is not, or no longer, the one to ask. It has done nothing. */
+/** With these replies a server says that another one is in charge, and that it has done nothing. */
 const ASK_ANOTHER = /^(MOVED|READONLY|MASTERDOWN|CLUSTERDOWN) /;
 
 export class RedisLink {
   readonly #options: RedisLinkOptions;
   readonly #place: RedisPlace;
   readonly #deadline: SharedDeadline;
-  /** Of the cluster, when it was last seen: those that are named may be gone by the next time. */
+  /** The nodes that the cluster had last: those of the URL may be gone when it reconnects. */
   #clusterNodes: readonly RedisNode[] = [];
   #connecting: Promise<void> | undefined;
-  /** Connected, but not for use before onConnect has passed. */
+  /** Connected, but unusable until onConnect has succeeded. */
   #newConnection: RedisConnection | undefined;
   #connection: RedisConnection | undefined;
-  /** How many there have been. */
+  /** The number of connections so far. */
   connections = 0;
   #closed = false;
   #reconnectTimer: Timer | undefined;
@@ -90,7 +90,7 @@ export class RedisLink {
     return this.#connection?.client?.isReady === true;
   }
 
-  /** Whoever asks meanwhile gets the same one: of two, one would stay open with nobody to close it. */
+  /** Concurrent callers share one attempt: a second connection would stay open with no one to close it. */
   connect(): Promise<void> {
     this.#connecting ??= this.#connect().finally(() => {
       this.#connecting = undefined;
@@ -124,7 +124,7 @@ export class RedisLink {
     this.connections += 1;
   }
 
-  /** Like connect(), but goes on trying in the background when it fails. */
+  /** Like connect(), but retries in the background. */
   connectInBackground(attempt = 0): void {
     if (this.#closed || this.#connection !== undefined) return;
     this.connect().catch(() => this.#reconnectAfter(attempt));
@@ -148,14 +148,14 @@ export class RedisLink {
     this.connectInBackground();
   }
 
-  /** `read` takes the answer apart, and throws UnexpectedReplyError if it is not one of this script. */
+  /** `read` parses the answer, and throws UnexpectedReplyError if this script cannot give it. */
   run<T>(what: Script, keys: string[], args: (string | Buffer)[], read: ReadReply<T>): Promise<T> {
     return this.#runOn(this.#connection, what, keys, args, read);
   }
 
   /**
-   * Like run(), but answers only once so many replicas have it too, and all that was written before it. If they have
-   * not in time, its outcome is unknown, though the server has it: that may be lost with the server.
+   * Like run(), but resolves only once `replicas` replicas have the change, and all earlier ones. If they do not in
+   * time, the outcome is unknown: the server has the change, but may be lost together with it.
    */
   async runOnReplicas<T>(
     replicas: number,
@@ -164,7 +164,7 @@ export class RedisLink {
     args: (string | Buffer)[],
     read: ReadReply<T>,
   ): Promise<T> {
-    // The same connection for both: over another one it might be another server's replicas that answer.
+    // Both over the same connection: on another one, another server's replicas might answer.
     const connection = this.#connection;
     const answer = await this.#runOn(connection, what, keys, args, read);
     if (replicas > 0) await this.#awaitReplicas(connection, replicas, what.name);
@@ -172,7 +172,7 @@ export class RedisLink {
   }
 
   async #awaitReplicas(connection: RedisConnection | undefined, replicas: number, what: string): Promise<void> {
-    // Whatever is asked over this connection meanwhile waits, too, and has its own deadline.
+    // Commands sent over this connection meanwhile wait too, each with its own deadline.
     const waitMs = Math.ceil(this.#options.commandTimeoutMs / 2);
     let reached: number;
     try {
@@ -184,12 +184,12 @@ export class RedisLink {
     throw this.#unavailable(what, new Error(`${reached} of ${replicas} replicas had it within ${waitMs} ms`), true);
   }
 
-  /** Like run(), but every text in the answer is a Buffer: a sketch is no UTF-8. */
+  /** Like run(), but returns texts as Buffers, because sketches are not UTF-8. */
   runForBytes<T>(what: Script, keys: string[], args: (string | Buffer)[], read: ReadReply<T>): Promise<T> {
     return this.#runOn(this.#connection, what, keys, args, read, BYTES);
   }
 
-  /** By the script's hash; sends it whole when the server does not have it (any more). */
+  /** Runs the script by its hash. Sends its source if the server does not know the hash. */
   async #runOn<T>(
     connection: RedisConnection | undefined,
     what: Script,
@@ -198,7 +198,7 @@ export class RedisLink {
     read: ReadReply<T>,
     options: typeof TEXTS | typeof BYTES = TEXTS,
   ): Promise<T> {
-    // Not by evalSha(), whose way of building a command takes as long as all the rest of the client's work.
+    // evalSha() takes as long to build a command as all the rest of the client's work.
     const rest = [String(keys.length), ...keys, ...args];
     try {
       return await this.#send(connection, what.name, read, (client) =>
@@ -216,7 +216,7 @@ export class RedisLink {
     return await this.#send(this.#connection, "INFO", text, (client) => client.info(section));
   }
 
-  /** Of the replicas that may take the server's place: none if nobody would let them. */
+  /** INFO of the replicas that may be promoted. Empty if nothing would promote them. */
   async replicaInfos(sections: readonly string[]): Promise<readonly RedisInfo[]> {
     const isPromoted = this.#place.kind !== "server" || this.#clusterNodes.length > 0;
     if (!isPromoted || this.#connection === undefined) return [];
@@ -244,7 +244,8 @@ export class RedisLink {
       return read(await this.#deadline.limit(command(client), missed));
     } catch (error) {
       if (error instanceof UnexpectedReplyError || isForAnother(error)) this.#drop(connection, error);
-      // An error reply is an answer: our scripts refuse before they write. All else leaves it open.
+      // An error reply is an answer, since our scripts refuse before they write. Any other error leaves the outcome
+      // open.
       throw this.#unavailable(what, error, !(error instanceof ErrorReply));
     }
   }

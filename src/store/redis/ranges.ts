@@ -1,10 +1,10 @@
 /**
- * Hours of a range as Redis holds them, in slices that neither keep it busy for long nor stand in the way of
- * commits on the same connection.
+ * Reads the held hours of a range in slices, which neither keep Redis busy for long nor delay commits on the same
+ * connection.
  *
- * Invariant: each hour comes once, though hours may be retired and put in place again between two slices:
- * slices follow the order of hour and stream. A later slice's `freshFrom` holds for the earlier ones too: an
- * hour that was absent then lies before it, one that was empty had nothing in it when the reading began.
+ * Invariant: each hour is visited once, although hours may be retired and hydrated between two slices, because slices
+ * follow the order of hour and stream. A later slice's `freshFrom` holds for earlier slices too: an hour that was
+ * absent lies before it, and an hour that was empty had no events when the read began.
  */
 import type { HourRange, HourRecord } from "../../domain/hour-range.ts";
 import { UserSketches } from "../../domain/unique-users/user-sketches.ts";
@@ -12,14 +12,14 @@ import { letOthersRun } from "../../runtime/yield.ts";
 import { DamagedSketchError } from "./damage.ts";
 import { list, type ReadReply, unexpected } from "./link.ts";
 
-/** A unit is about 3 µs of Redis: one hour of one stream, or a tenth of a search in an hour. */
+/** A unit is about 3 µs of Redis: one hour of one stream, or a tenth of a search within an hour. */
 const SLICE_WORK = 2_000;
 const SLICE_BYTES = 4_194_304;
-/** Between these the event loop can run. A sketch takes up to 0.1 ms to read. */
+/** Hours between two yields to the event loop. A sketch takes up to 0.1 ms to decode. */
 const HOURS_PER_PIECE = 20;
 
 const HEAD_PARTS = 3;
-/** The text parts of an hour; the others are its two sketches. */
+/** The text parts of an hour. The other two are its sketches. */
 const COUNT_PARTS = 4;
 const HOUR_PARTS = 6;
 

@@ -1,6 +1,6 @@
--- A data set of this epoch, or an earlier one, is no longer initialized; then it holds no hour, once no journal is
--- left. KEYS: meta, hours, writers. ARGV: epoch, key prefix, number of hours dropped in one go.
--- Answers 0 if there are more hours to drop (call again).
+-- Uninitializes a data set of this epoch or an earlier one, and drops its hours once no journal is left. KEYS: meta,
+-- hours, writers. ARGV: epoch, key prefix, number of hours to drop per call.
+-- Returns 0 if there are more hours to drop (call again).
 -- The HDEL removes nothing: it makes a server that accepts no writes refuse, whatever it holds.
 redis.call('HDEL', KEYS[1], '')
 local epoch = redis.call('HGET', KEYS[1], 'epoch')

@@ -1,3 +1,3 @@
--- Fails on a server that is full, or gives no right to make sketches. KEYS: one that nothing else uses.
+-- Fails if the server is full or denies the right to create sketches. KEYS: an unused key.
 redis.call('PFADD', KEYS[1], '')
 return redis.call('DEL', KEYS[1])

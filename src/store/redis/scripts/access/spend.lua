@@ -1,15 +1,15 @@
--- What was spent of some limits: KEYS[1] = the salt. ARGV: what the names of limits begin with here, a salt for
--- the case that there is none, its life in ms; then for each limit its name and how long what was spent is paid
--- for, in µs. Answers for each limit how long it is paid for now, in µs from this instant.
+-- Records spending from some limits. KEYS[1] = the salt. ARGV: prefix of the limits' keys, a salt to use if there is
+-- none, its lifetime in ms; then for each limit its name and the time that pays for the spending, in µs. Returns for
+-- each limit how long from now it is paid for, in µs.
 --
--- A name may hold an address, and this server writes all that it knows to a disk: so names are hashed, with a salt
--- that is forgotten after its life.
+-- A name may contain an address, and this server writes everything to disk. So names are hashed, with a salt that is
+-- forgotten after its lifetime.
 --
--- All limits are read before one is written: while the slot is moved, one that is not here any more ends it, and
+-- All limits are read before any is written: while the slot is moved, a limit that has gone ends the script, and
 -- nothing is spent.
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
--- What something else has put there is no salt.
+-- A salt key that something else has changed is ignored.
 local salt = redis.call('TYPE', KEYS[1]).ok == 'string' and redis.call('GET', KEYS[1])
 if not salt then
   salt = ARGV[2]

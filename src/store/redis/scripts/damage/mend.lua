@@ -1,7 +1,7 @@
 -- Drops keys that something else has changed into another type: what they held is lost. KEYS: meta, then keys that a
--- script had to do with. ARGV: key prefix. Answers 1 if one of them is an index, which is left as it is.
--- The data set is no longer initialized: its hours are dropped, damaged or not, when it is again. With its journal a
--- writer goes, too, which finds itself unknown, and what it has in memory is committed again.
+-- script has used. ARGV: key prefix. Returns 1 if one of them is an index, which is left as it is.
+-- The data set is no longer initialized; the next initialization drops its hours, damaged or not. With a journal its
+-- writer is dropped too: that process finds its writer unknown, and commits again what it has in memory.
 local TYPES = {
   meta = 'hash', ['data-set'] = 'hash', ['ids-through'] = 'string', trial = 'string', writers = 'set', hours = 'zset',
   w = 'hash', j = 'stream',

@@ -1,7 +1,7 @@
--- Makes an index anew that something else has changed into another type, from all keys of this store, a slice in each
--- call. KEYS: meta, writers, hours, and what is to take the place of these two. ARGV: key prefix, cursor (0 at first).
--- Answers the next cursor; 0 once it is done, by this caller or another one.
--- The data set is not initialized meanwhile, so that no writer and no hour comes.
+-- Rebuilds an index that something else has changed into another type, from all keys of this server, one slice per
+-- call. KEYS: meta, writers, hours, and the replacements of these two. ARGV: key prefix, cursor (0 at first).
+-- Returns the next cursor; 0 once this or another caller has finished.
+-- The data set is not initialized meanwhile, so no writer and no hour is added.
 local function isDamaged(key, kind)
   local found = redis.call('TYPE', key).ok
   return found ~= 'none' and found ~= kind

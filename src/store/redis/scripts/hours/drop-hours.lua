@@ -1,6 +1,6 @@
--- Put before the scripts that need it. Drops this many hours. Answers whether none is left.
--- While the slot is moved it may end at any of them: the data set is not initialized then, and the next call goes on
--- with that hour.
+-- Prepended to the scripts that need it. Drops up to `limit` hours. Returns true if none is left.
+-- While the slot is moved, the script may end at any hour: the data set is not initialized then, and the next call
+-- continues with that hour.
 
 local function dropHours(hoursKey, prefix, limit)
   local names = redis.call('ZRANGE', hoursKey, 0, limit - 1)

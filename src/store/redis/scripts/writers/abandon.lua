@@ -1,5 +1,5 @@
--- Fences a writer by its own will, so that its journal can be adopted at once. KEYS: writer.
--- Answers its last seq and its number of accepted events, or false if this store does not know it.
+-- Fences a writer that gives itself up, so that its journal can be adopted at once. KEYS: writer.
+-- Returns its last seq and its number of accepted events, or false if the writer is unknown here.
 local state = redis.call('HMGET', KEYS[1], 'last', 'events')
 if not state[1] then return false end
 redis.call('HDEL', KEYS[1], '') -- As in fence.lua.

@@ -1,7 +1,7 @@
--- All journals, and whether each may be adopted. KEYS: writers, meta. ARGV: key prefix.
--- Answers a flat list: writer, 1 or 0, events accepted, …
--- A writer's key that something else has changed is dropped by whoever adopts its journal (fence.lua, mend.lua).
--- It only reads: while the slot is moved, a writer that is not here any more ends it, and none is left out.
+-- Lists all journals, and whether each may be adopted. KEYS: writers, meta. ARGV: key prefix.
+-- Returns a flat list: writer, 1 or 0, events accepted, …
+-- A writer's key that something else has changed is dropped when its journal is adopted (fence.lua, mend.lua).
+-- It only reads: while the slot is moved, a writer that has gone ends the script, and none is left out.
 local now = nowMs()
 local isInitialized = redis.call('EXISTS', KEYS[2]) == 1
 local owners = {}
