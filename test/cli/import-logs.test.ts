@@ -3,6 +3,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "bun:te
 import { appendFileSync, mkdtempSync, renameSync, rmSync, truncateSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { startProxy } from "../harness/servers/tcp-proxy.ts";
 import { type RunningCommand, runCommand, startCommand } from "../harness/service/command.ts";
 import { type Service, startService } from "../harness/service/service.ts";
 import { sqliteView } from "../harness/service/stored.ts";
@@ -205,8 +206,8 @@ test("a custom log is read by its format string, and JSON by a map of fields", a
     expect((await runCommand(settings(), ...args(...wrong, own))).exitCode).toBe(2);
 });
 
-function follow(path: string): RunningCommand {
-  const command = startCommand(settings(), args("--follow", path));
+function follow(path: string, ...more: string[]): RunningCommand {
+  const command = startCommand(settings(), args("--follow", path, ...more));
   running.push(command);
   return command;
 }
@@ -286,8 +287,68 @@ test("--follow imports files that came and went while it did not run, and none f
   utimesSync(`${path}.2`, 2, 2);
   renameSync(file("access.log", linesFrom(4, 5)), `${path}.1`);
   file("access.log", linesFrom(9, 2));
-  follow(path);
+  const second = follow(path);
   await expectOnce(11);
+  second.kill("SIGINT");
+  expect((await second.result).errors).toContain(
+    `${path}: --follow does not read rotated files older than what it imported: access.log.3. `,
+  );
+});
+
+test("--follow sends again what was sent, never answered, and rotated by then", async () => {
+  const path = file("access.log", linesFrom(0, 10));
+  const proxy = await startProxy(service.port);
+  try {
+    let isSent = false;
+    proxy.onUpstream = () => {
+      isSent = true;
+      return false;
+    };
+    const url = ["--url", `http://127.0.0.1:${proxy.port}`];
+    const first = follow(path, ...url);
+    await waitFor("a request", () => isSent, DRAIN);
+    first.kill("SIGKILL");
+    await first.result;
+    proxy.onUpstream = undefined;
+    renameSync(path, `${path}.1`);
+    file("access.log", linesFrom(10, 3));
+    follow(path, ...url);
+    await expectOnce(13);
+  } finally {
+    await proxy.close();
+  }
+});
+
+const ORDERS: Readonly<Record<string, readonly string[]>> = {
+  "a number": ["access.log.12.gz", "access.log.9", "access.log.1"],
+  "a date": ["access.log-20251231.gz", "access.log-20260101", "access.log-20260102"],
+  "a date in Caddy's notation": [
+    "access-2026-01-31T09-00-00.000.log.gz",
+    "access-2026-01-31T10-00-00.000.log",
+    "access-2026-01-31T10-00-00.123.log",
+  ],
+  "a number, then a date": ["access.log.2.gz", "access.log.1", "access.log-20260102"],
+};
+
+test.each(Object.entries(ORDERS))("--follow reads whatever was rotated meanwhile, ordered by %s", async (_, names) => {
+  const path = file("access.log", linesFrom(0, 10));
+  const first = follow(path);
+  await expectOnce(10);
+  first.kill("SIGKILL");
+  await first.result;
+  const text = linesFrom(0, 15);
+  file(names[0]!, names[0]!.endsWith(".gz") ? Bun.gzipSync(new TextEncoder().encode(text)) : text);
+  file(names[1]!, linesFrom(15, 20));
+  file(names[2]!, linesFrom(35, 30));
+  file("access.log", linesFrom(65, 10));
+  const isMixed = names[2]!.includes("-") !== names[1]!.includes("-");
+  // Not mixed: as if the oldest was compressed last, which may set a new time of change.
+  for (const [i, name] of names.entries()) {
+    const changedAt = isMixed ? i : 9 - i;
+    utimesSync(join(folder, name), changedAt, changedAt);
+  }
+  follow(path);
+  await expectOnce(75);
 });
 
 test("--follow waits for a file that is not there after a rotation, and refuses standard input", async () => {

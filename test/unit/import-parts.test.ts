@@ -2,13 +2,13 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { timeArgument } from "../../src/cli/arguments.ts";
-import { isRotatedName } from "../../src/cli/import/earlier.ts";
 import { EventIds } from "../../src/cli/import/event-ids.ts";
 import { eventLine, eventReader } from "../../src/cli/import/event-reader.ts";
 import { layoutOf } from "../../src/cli/import/formats/layout.ts";
 import { ImportError } from "../../src/cli/import/import-error.ts";
 import { RECORD_MAX_BYTES, RecordSplitter } from "../../src/cli/import/record-splitter.ts";
 import { progressText, Report } from "../../src/cli/import/report.ts";
+import { rotationOf } from "../../src/cli/import/rotated-files.ts";
 import { Sender } from "../../src/cli/import/sender.ts";
 import { HOUR_MS } from "../../src/domain/event.ts";
 import { TimeZone } from "../../src/domain/time-zone.ts";
@@ -545,7 +545,7 @@ test("event lines are what the service reads", () => {
 });
 
 test("names that servers and logrotate give to a rotated file are known, and no others", () => {
-  const isRotated = (name: string) => isRotatedName(name, "access.log");
+  const isRotated = (name: string) => rotationOf(name, "access.log") !== undefined;
   const ROTATED = [
     ...["access.log.1", "access.log.12.gz", "access.log-20260131", "access.log-20260131.gz", "access.log.2026-01-31"],
     ...["access-20260131.log", "access-2026-01-31.log.gz", "access-2026-01-31T12-00-00.000.log"],
@@ -560,4 +560,21 @@ test("names that servers and logrotate give to a rotated file are known, and no 
     "error-20260131.log",
   ];
   expect([...ROTATED, ...OTHERS].filter(isRotated)).toEqual(ROTATED);
+});
+
+test("a rotated file's name says when it was rotated: by a number, or by a date in any notation", () => {
+  const rotations: Readonly<Record<string, NonNullable<ReturnType<typeof rotationOf>>>> = {
+    "access.log.1": { number: 1 },
+    "access.log.12.gz": { number: 12 },
+    "access.log-3": { number: 3 },
+    "access.log-2026": { date: "2026" },
+    "access.log-202601": { date: "202601" },
+    "access.log-20260131.gz": { date: "20260131" },
+    "access.log.2026-01-31.2": { date: "20260131.2" },
+    "access.log.1769850000": { date: "1769850000" },
+    "access.log.2026.01.31": { date: "20260131" },
+    "access-2026-01-31T12-00-00.000.log.gz": { date: "20260131T12-00-00.000" },
+    "access-2026-01-31T12-00-00.000-size.log": { date: "20260131T12-00-00.000" },
+  };
+  for (const [name, rotation] of Object.entries(rotations)) expect(rotationOf(name, "access.log")).toEqual(rotation);
 });

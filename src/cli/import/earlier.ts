@@ -1,14 +1,7 @@
-/**
- * Finds how far earlier runs imported a content, and the rotated files of a followed log.
- * Invariant: a rotated file unknown to earlier runs is read only if it is newer than an imported one.
- */
-
-import { readdirSync, statSync } from "node:fs";
-import { basename, dirname, extname, join } from "node:path";
-import { Content, type Source, sourcesOf } from "./content.ts";
+/** Finds how far earlier runs imported a content. */
+import { Content, type Source } from "./content.ts";
 import { sha256Of } from "./event-ids.ts";
 import { ImportError } from "./import-error.ts";
-import { RECORD_MAX_BYTES } from "./record-splitter.ts";
 import type { ImportRecord } from "./state-file.ts";
 
 interface EarlierImport {
@@ -67,41 +60,4 @@ async function longestPrefix(source: Source, records: readonly ImportRecord[]): 
 
 function isSame(a: Uint8Array, b: Uint8Array): boolean {
   return Buffer.compare(a, b) === 0;
-}
-
-/** The rest of the name in access.log.1, access.log.2.gz, access.log-20260131. */
-const ROTATED = /^[.-]\d[\d._-]*(\.\w+)?$/;
-/** The date and rest of the name in access-2026-01-31T12-00-00.000.log, access-20260131.log.gz, …000-size.log. */
-const ROTATED_INFIX = /^[.-]\d{4}-?\d\d-?\d\d[\dTZ._-]*(-[a-z]+)?(\.\w+)(\.\w+)?$/;
-
-/** Whether servers or logrotate rename the file `name` like this. */
-export function isRotatedName(other: string, name: string): boolean {
-  if (other.startsWith(name) && ROTATED.test(other.slice(name.length))) return true;
-  const extension = extname(name);
-  const stem = basename(name, extension);
-  return other.startsWith(stem) && ROTATED_INFIX.exec(other.slice(stem.length))?.[2] === extension;
-}
-
-/**
- * Rotated files that are not completely imported, oldest first: files that an earlier run began, and files newer than a
- * known one, which were written and rotated while nothing followed the log.
- */
-export async function rotatedFrom(path: string, records: readonly ImportRecord[]): Promise<Source[]> {
-  const [folder, name] = [dirname(path), basename(path)];
-  const rotated = readdirSync(folder).filter((other) => isRotatedName(other, name));
-  const open: Source[] = [];
-  let isAnyKnown = false;
-  for (const rotatedPath of byAge(rotated.map((other) => join(folder, other)))) {
-    const source = sourcesOf([rotatedPath])[0]!;
-    const content = new Content(source);
-    const head = await content.head(RECORD_MAX_BYTES).finally(() => content.close());
-    const earlier = await earlierImport(source, head, records).catch(() => undefined);
-    if (earlier === undefined ? isAnyKnown : !earlier.isWhole) open.push(source);
-    isAnyKnown ||= earlier !== undefined;
-  }
-  return open;
-}
-
-function byAge(paths: readonly string[]): string[] {
-  return paths.toSorted((a, b) => statSync(a).mtimeMs - statSync(b).mtimeMs);
 }

@@ -1,6 +1,6 @@
 /** `hourglass import`: sends the events of files to a running service. */
 import { statSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { basename, join, resolve } from "node:path";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { DEFAULT_STREAM } from "../../domain/stream-rules.ts";
 import { TimeZone } from "../../domain/time-zone.ts";
@@ -11,7 +11,6 @@ import { exitWith, oneOf, secondsArgument, streamArgument, URL_HELP, urlArgument
 import { ServiceClient } from "../shared/service-client.ts";
 import { type Following, type Source, sourcesOf } from "./content.ts";
 import { importSource, type Job, type Tally } from "./content-import.ts";
-import { rotatedFrom } from "./earlier.ts";
 import { LOG_KINDS, type LogKind } from "./event-reader.ts";
 import type { Filters } from "./filters.ts";
 import { customLogReader } from "./formats/custom-log.ts";
@@ -20,6 +19,7 @@ import { FORMAT_NAMES, FORMATS_HELP, type KnownName } from "./formats/known-form
 import { LogTimes } from "./formats/log-line.ts";
 import { ImportError } from "./import-error.ts";
 import { Report } from "./report.ts";
+import { rotatedFiles } from "./rotated-files.ts";
 import { Sender } from "./sender.ts";
 import { StateFile } from "./state-file.ts";
 import { newTally, summaryText, withTotals } from "./summary.ts";
@@ -220,9 +220,10 @@ async function importEach(sources: readonly Source[], job: Job, tallies: Tally[]
 async function followAll(sources: readonly Source[], job: Job, tallies: Tally[]): Promise<void> {
   const { stopped, pollMs } = job.following!;
   const follow = async ({ path = "" }: Source) => {
-    while (!stopped.aborted) {
-      const rotated = await rotatedFrom(path, job.state!.records(job.target));
-      await importEach(rotated, { ...job, following: undefined }, tallies);
+    for (let isFirst = true; !stopped.aborted; isFirst = false) {
+      const { open, older } = await rotatedFiles(path, job.state!.records(job.target));
+      if (isFirst && older.length > 0) job.report.note(notRead(path, older));
+      await importEach(open, { ...job, following: undefined }, tallies);
       const isThere = statSync(path, { throwIfNoEntry: false }) !== undefined;
       if (isThere) await importEach(sourcesOf([path]), job, tallies);
       else await Bun.sleep(pollMs);
@@ -230,6 +231,11 @@ async function followAll(sources: readonly Source[], job: Job, tallies: Tally[])
     }
   };
   await Promise.all(sources.map(follow));
+}
+
+function notRead(path: string, older: readonly string[]): string {
+  const names = older.map((each) => basename(each)).join(", ");
+  return `${path}: --follow does not read rotated files older than what it imported: ${names}. To count one, import it`;
 }
 
 function jobOf({ options, service, report }: Surroundings, state: StateFile | undefined): Job {
