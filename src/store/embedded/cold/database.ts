@@ -27,11 +27,6 @@ const LOCK_TIMEOUT_MS = 5_000;
 export const READ_LOCK_TIMEOUT_MS = 100;
 const LOCK_RETRY_FIRST_MS = 1;
 const LOCK_RETRY_MAX_MS = 50;
-/**
- * A commit that makes the log this long writes it back into the file, which blocks the event loop: up to 18 ms at
- * SQLite's default of 1,000 pages, 7 ms at 250, with the same throughput.
- */
-const LOG_PAGES_PER_CHECKPOINT = 250;
 /** Below this size the log is overwritten, not truncated. */
 const LOG_SIZE_LIMIT_BYTES = 16_777_216;
 const CLOSE_GRACE_MS = 2_000;
@@ -179,7 +174,6 @@ async function openConnections(path: string): Promise<Connections> {
     await whenNotBusy(() => writer.run("PRAGMA journal_mode = WAL"));
     // FULL syncs at each commit; NORMAL would lose the last commits in a power cut.
     writer.run("PRAGMA synchronous = FULL");
-    writer.run(`PRAGMA wal_autocheckpoint = ${LOG_PAGES_PER_CHECKPOINT}`);
     writer.run(`PRAGMA journal_size_limit = ${LOG_SIZE_LIMIT_BYTES}`);
     await inTransaction(writer, async () => {
       migrate(writer);
