@@ -3,11 +3,12 @@
  * no cookies. Without CORS_ORIGINS, requests bypass this.
  */
 import { Elysia } from "elysia";
+import { LIMIT_HEADERS } from "./access/denials.ts";
 
 const ALLOW_ORIGIN = "access-control-allow-origin";
 const EXPOSED = [
   ...["etag", "hourglass-degraded", "hourglass-not-counted", "retry-after", "www-authenticate"],
-  ...["ratelimit", "ratelimit-policy", "ratelimit-limit", "ratelimit-remaining", "ratelimit-reset"],
+  ...LIMIT_HEADERS,
 ].join(", ");
 /** For preflight requests. Browsers cache the answer for at most a day. */
 const PREFLIGHT = {

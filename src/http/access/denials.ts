@@ -65,11 +65,16 @@ interface LimitInUse {
   readonly state: LimitState;
 }
 
+export const LIMIT_HEADERS = [
+  ...(["ratelimit", "ratelimit-policy", "ratelimit-limit"] as const),
+  ...(["ratelimit-remaining", "ratelimit-reset"] as const),
+];
+
 /**
  * Two sets of headers: those of draft-ietf-httpapi-ratelimit-headers-10, with all limits; and those of its versions
  * before 07, known by more clients, with the limit that is nearest to exhaustion. `limits`: at least one.
  */
-export function limitHeaders(limits: readonly LimitInUse[]): Readonly<Record<string, string>> {
+export function limitHeaders(limits: readonly LimitInUse[]): Readonly<Record<(typeof LIMIT_HEADERS)[number], string>> {
   const policy = ({ by, bucket: { limit } }: LimitInUse) => `"${by}";q=${limit.count};w=${limit.windowMs / 1_000}`;
   const left = ({ by, state }: LimitInUse) => `"${by}";r=${state.remaining};t=${secondsOf(state.fullMs)}`;
   const nearest = limits.reduce((least, one) => (one.state.remaining < least.state.remaining ? one : least));

@@ -2,7 +2,7 @@
 import type { Scope } from "../../domain/api-key.ts";
 import { StreamSet } from "../../domain/stream-rules.ts";
 import { StreamNotAllowedError } from "../../protocol/input-error.ts";
-import { KEY_INVALID, KEY_MISSING, KEYS_UNKNOWN, rateLimited, scopeMissing } from "../access/denials.ts";
+import { KEY_INVALID, KEY_MISSING, KEYS_UNKNOWN, LIMIT_HEADERS, rateLimited, scopeMissing } from "../access/denials.ts";
 import { accessOf, type RouteAccess } from "../access/route-scopes.ts";
 import { errorBodyOf } from "../answers.ts";
 import { type Answer, failure, mapOperations, type Operation, type Paths } from "./parts.ts";
@@ -36,11 +36,6 @@ function forbidden(scope: Scope): Answer {
 }
 
 const notForBrowsers = failure("Nothing was counted: browsers may not count in this stream.", NOT_ALLOWED);
-
-const LIMIT_HEADERS = [
-  ...(["ratelimit", "ratelimit-policy", "ratelimit-limit"] as const),
-  ...(["ratelimit-remaining", "ratelimit-reset"] as const),
-];
 
 const limited = failure(
   "Nothing was done: this key or address has used up its limit. Retry after `retry-after`.",
