@@ -13,11 +13,11 @@ import { type ServerPlace, ServerProcess, startProgram } from "../test/harness/s
 import { startService } from "../test/harness/service/service.ts";
 import { type Needs, type Stores, withSqlEngine } from "./measure/stores.ts";
 
-/** What is measured beside the maximum. */
+/** Measurements besides the maximum. */
 export type Phase = "rates" | "reads" | "growth" | "batches" | "kill";
 
 export interface Candidate extends Needs {
-  /** In `--only`, and in the results. */
+  /** The name in `--only` and in the results. */
   readonly name: string;
   readonly title: string;
   readonly phases: readonly Phase[];

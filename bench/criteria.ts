@@ -28,7 +28,7 @@ export interface Verdict {
   readonly criterion: Criterion;
   /** Undefined if it was not measured. */
   readonly found: Spread | undefined;
-  /** Of the gate; undefined if the criterion is not in it. */
+  /** Whether it is met; undefined if the gate does not include it. */
   readonly isMet: boolean | undefined;
   /** How far from the aim, relative to it: 0 if it is reached. */
   readonly gap: number | undefined;

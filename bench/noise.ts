@@ -16,7 +16,7 @@ export interface NoiseFigure {
 
 /** Above it something else ran before, and probably goes on. */
 const BUSY_SHARE_MAX = 0.1;
-/** Of the median: above it, the rounds did not have the same machine. */
+/** As a share of the median. A larger spread means that the rounds did not have the same machine. */
 const SPREAD_MAX = 0.4;
 const RATE_PER_S = 10_000;
 /** On a quiet machine with two cores it was 0.3 to 1.2. */

@@ -2,15 +2,15 @@
 export interface Parameters {
   /** Each starts every candidate anew. */
   readonly rounds: number;
-  /** Of each measurement. */
+  /** Duration of each measurement. */
   readonly phaseMs: number;
   readonly warmUpMs: number;
   readonly connections: number;
   /** Different ones in a measurement; a longer one sends them again. */
   readonly requests: number;
-  /** From the lowest on: a candidate that cannot bear one is not given the next. */
+  /** In ascending order: a candidate that cannot sustain one skips the rest. */
   readonly ratesPerS: readonly number[];
-  /** Of posts and reads, half each. */
+  /** Posts and reads together, half each. */
   readonly readRatePerS: number;
   readonly users: number;
   /** "As the work grows". */
@@ -41,7 +41,7 @@ export const FULL: Parameters = {
   leaseMs: 2_000,
 };
 
-/** For `--check`, within ten minutes. */
+/** For `--check`, which must end within ten minutes. */
 export const GATE: Parameters = { ...FULL, phaseMs: 3_000 };
 
 /** Its figures mean nothing. */

@@ -21,14 +21,14 @@ export interface Machine {
   readonly bun: string;
   readonly redis: string;
   readonly mariaDb: string;
-  /** Of all cores, before the run began: what else the machine was doing. */
+  /** Busy share of all cores before the run: other work on the machine. */
   readonly busyShare: number;
 }
 
 export interface CandidateResults {
   readonly name: string;
   readonly title: string;
-  /** By round; undefined (null in JSON) for a round in which it failed. */
+  /** One per round; undefined (null in JSON) if it failed. */
   readonly rounds: readonly (TrialResult | undefined | null)[];
   readonly failures: readonly string[];
 }
@@ -42,7 +42,7 @@ export interface TrialResult {
   readonly batches?: BatchResult | undefined;
   readonly kill?: KillResult | undefined;
   readonly residentMb: Parts;
-  /** By a million events, of those that the maximum was measured with. */
+  /** Per million of the events that the maximum was measured with. */
   readonly bytesPerMEvents: StoredBytes;
 }
 
@@ -74,7 +74,7 @@ export interface Maximum extends Cost {
 /** Posts alone, at a rate that does not depend on the server. */
 export interface RateResult extends Cost {
   readonly ratePerS: number;
-  /** Of the requests that were due; below 1 the server could not bear the rate. */
+  /** The share of the due requests that were answered. Below 1 the server could not sustain the rate. */
   readonly answeredShare: number;
   readonly latencies: Latencies;
 }
@@ -90,7 +90,7 @@ export interface FlushResult {
 }
 
 export interface ReadResult {
-  /** Of the current hour, as many as the server takes. */
+  /** The maximum rate for events of the current hour. */
   readonly maximumPerS: number;
   /** Posts and reads, half each, at `readRatePerS`. */
   readonly latencies: Latencies;
@@ -117,13 +117,13 @@ export interface KillResult {
   readonly acknowledged: number;
   /** Sent, and not answered: these may be stored or not. */
   readonly inDoubt: number;
-  /** What the reads of all hours have gained. */
+  /** How many events the reads of all hours have gained. */
   readonly counted: number;
-  /** What the rows have gained; undefined where there are none. */
+  /** How many rows were added; undefined if the candidate keeps none. */
   readonly rows: number | undefined;
   /** Acknowledged, and missing from the counts, or from the rows if there are any. */
   readonly lost: number;
-  /** From the start to the first answer of /readyz, with all that the trial had stored. */
+  /** From the start to the first answer of /readyz, with everything that the trial had stored. */
   readonly restartMs: number;
 }
 

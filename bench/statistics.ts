@@ -3,7 +3,7 @@ export interface Spread {
   readonly median: number;
   readonly min: number;
   readonly max: number;
-  /** Of how many rounds. */
+  /** The number of rounds. */
   readonly rounds: number;
 }
 
@@ -45,7 +45,7 @@ export function spreadText({ median, min, max, rounds }: Spread): string {
   return `${figureText(median)}${range}`;
 }
 
-/** As spreadText, with a dash for what was not measured. */
+/** Like spreadText(), with a dash for what was not measured. */
 export function textOf(figures: Figures): string {
   const found = spreadOf(figures);
   return found === undefined ? "–" : spreadText(found);

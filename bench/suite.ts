@@ -82,7 +82,7 @@ function describeMachine(): Omit<Machine, "busyShare"> {
   };
 }
 
-/** What share of the cores is busy before anything was started. */
+/** The busy share of the cores before anything was started. */
 async function busyShare(): Promise<number> {
   const before = machineBusyMs();
   await Bun.sleep(BUSY_SAMPLE_MS);

@@ -66,7 +66,7 @@ async function run({ events, perMessage, mode, check }: Options, say: (line: str
 
 interface Figures {
   readonly eventsPerS: number;
-  /** Of the service's process. */
+  /** CPU time of the service's process. */
   readonly cpuUsPerEvent: number;
 }
 
@@ -84,7 +84,7 @@ function figuresText({ eventsPerS, cpuUsPerEvent }: Figures): string {
   return `${figureText(eventsPerS)} events/s, ${figureText(cpuUsPerEvent)} µs of the service's CPU per event`;
 }
 
-/** With ids: those of a topic's events are their places. */
+/** `hasIds`: a topic's events need none, since their offsets are their ids. */
 function* lines(count: number, now: number, hasIds: boolean): Generator<string> {
   const random = new Random(1);
   const population = { users, streams: 1 };

@@ -115,7 +115,7 @@ class Trial {
     return { events: answered, perS: (answered * 1_000) / durationMs, failed, ...cost };
   }
 
-  /** What a load costs, with the flush of its events. */
+  /** Measures the cost of a load, including the flush of its events. */
   async #measured<L extends { readonly answered: number; readonly durationMs: number }>(send: () => Promise<L>) {
     const before = this.#cpuMs();
     const load = await send();
@@ -198,7 +198,7 @@ class Trial {
   }
 }
 
-/** What shrank meanwhile holds nothing of these events. */
+/** Ignores anything that shrank meanwhile: it holds nothing of these events. */
 function perMEvents(before: StoredBytes, after: StoredBytes, events: number): StoredBytes {
   const gained = (part: keyof StoredBytes) => (Math.max(0, after[part] - before[part]) * 1_000_000) / events;
   return { redis: gained("redis"), mysql: gained("mysql"), files: gained("files") };

@@ -90,7 +90,7 @@ function eventsOf(stream: DemoStream, from: number, to: number, factor: number):
   }).flat();
 }
 
-/** From 0.2 to 1.2: the time of the day, less at weekends, and slow waves. */
+/** From 0.2 to 1.2: follows the time of day, is lower at weekends, and has slow waves. */
 function activity({ name }: DemoStream, at: number): number {
   const phase = name.length / 3;
   const hour = (at / HOUR_MS) % 24;

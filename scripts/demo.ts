@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { DemoTraffic } from "./demo-traffic.ts";
 import { PROJECT_ROOT } from "./step.ts";
 
-/** As many as the page shows first, and as many before: filled in before it is opened. */
+/** The period that the page shows first and the one before: both are filled before it opens. */
 const FIRST_HOURS = 48;
 const ALL_HOURS = 60 * 24;
 const TICK_MS = 200;

@@ -72,7 +72,7 @@ export function announce(port: number): void {
   console.log(`listening on 127.0.0.1:${port}`);
 }
 
-/** From the environment. Throws if it is not set. */
+/** Reads an environment variable. Throws if it is not set. */
 export function setting(name: "PORT" | "REDIS_URL" | "MYSQL_URL"): string {
   const value = process.env[name];
   if (!value) throw new Error(`${name} is not set: the bench suite sets it when it starts this server`);

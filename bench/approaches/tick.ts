@@ -13,5 +13,5 @@ export class Ticks {
   }
 }
 
-/** What the ceilings answer to a read. */
+/** The fixed answer of the ceilings to a read. */
 export const FIXED_COUNTS = { users: 123_456, clicks: 12_345, impressions: 1_234_567 } as const;

@@ -9,7 +9,7 @@ interface Job {
   readonly done: () => void;
 }
 
-/** Of Linux, with some threads that want to run and wake each other, about that. */
+/** About Linux' time slice when some threads compete and wake each other. */
 export const SLICE_US = 500;
 
 export class Cores {
@@ -69,12 +69,12 @@ export class Thread {
     this.#cores.wake(this);
   }
 
-  /** Of the job that it is at. */
+  /** Time left of the current job. */
   get leftUs(): number {
     return this.#jobs[0]!.leftUs;
   }
 
-  /** For so long; answers whether it has more to do. */
+  /** Records that the thread ran for `us`; returns whether it has more to do. */
   ran(us: number): boolean {
     const job = this.#jobs[0]!;
     this.busyUs += us;

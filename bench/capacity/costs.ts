@@ -1,17 +1,17 @@
 /** The costs of an event and of a batch, in µs of CPU time unless stated otherwise. */
 export interface Costs {
-  /** Of the instance's event loop. */
+  /** In the instance's event loop. */
   readonly instanceEventUs: number;
   readonly instanceBatchUs: number;
-  /** Of its thread that flushes. */
+  /** In the instance's flush thread. */
   readonly flushEventUs: number;
-  /** Of Redis' one thread. */
+  /** In Redis' only thread. */
   readonly redisEventUs: number;
   readonly redisBatchUs: number;
   readonly mysqlEventUs: number;
   /** How long a flush holds the rows of its hours: not of a processor. */
   readonly hourLockMs: number;
-  /** Of the load driver, if it runs on the same machine. */
+  /** In the load driver, if it runs on the same machine. */
   readonly driverEventUs: number;
 }
 
@@ -31,7 +31,7 @@ export const MEASURED: Costs = {
   driverEventUs: 20,
 };
 
-/** What an event and a batch cost, from events at two sizes of batches. */
+/** A measurement at one batch size: two of them give the cost of an event and of a batch. */
 export interface Point {
   readonly batchEvents: number;
   readonly usPerEvent: number;

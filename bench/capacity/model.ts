@@ -63,7 +63,7 @@ export interface Simulated {
 
 export type Part = "instance" | "redis" | "mysql" | "hour row";
 
-/** As the committer has it. */
+/** The committer's value. */
 const BATCH_MAX_EVENTS = 2_000;
 /** Requests that are read in one turn of an instance's loop. */
 const TURN_MAX_EVENTS = 64;
@@ -271,7 +271,7 @@ class Instance {
     events.after(ARRIVALS_US, () => this.#arrive());
   }
 
-  /** By so many connections, that have their answers. */
+  /** Sends an event on each of `count` connections that have got their answers. */
   #send(count: number): void {
     const { costs, networkMs } = this.#simulation.options;
     for (let left = count; left > 0; left -= SENT_MAX_EVENTS) {

@@ -18,7 +18,7 @@ const ANSWERED_MIN = 0.98;
 const TRIES_MAX = 16;
 /** More than is needed by the last try: the busiest is busier than the average. */
 const GROWTH = 1.05;
-/** Of batches of an instance that is busy: only where the search begins. */
+/** The usual batch of a busy instance: only the start of the search. */
 const LIKELY_BATCH_EVENTS = 60;
 
 export type PlanOptions = Omit<SimulationOptions, "sizes" | "load" | "sharedCores"> & {
@@ -68,11 +68,11 @@ function enlarged(sizes: Sizes, simulated: Simulated): Sizes | undefined {
 
 export interface Limit {
   readonly part: Part;
-  /** At which it would have no time left, if all else grew as it does. */
+  /** The rate at which it would be fully busy, if all else grew in proportion. */
   readonly ratePerS: number;
 }
 
-/** What breaks first if more comes. */
+/** The part that breaks first as the load grows. */
 export function limitOf({ utilisation, answeredPerS }: Simulated): Limit {
   const [part, share] = (Object.entries(utilisation) as [Part, number][]).reduce((most, one) =>
     one[1] > most[1] ? one : most,

@@ -1,7 +1,7 @@
 /** How many of a set of independent arrivals fall into a period. */
 import type { Random } from "../../test/harness/pipeline/random.ts";
 
-/** From there on it is as good as a normal distribution. */
+/** From this mean on, a normal distribution is close enough. */
 const NORMAL_FROM = 50;
 
 export class Poisson {

@@ -22,7 +22,7 @@ interface Options {
   readonly out: string;
 }
 
-/** What an event may cost with more instances, against one. */
+/** The most an event may cost with several instances, relative to one. */
 const CPU_RATIO_MAX = 1.15;
 const CONNECTIONS = 64;
 const QUICK_CONNECTIONS = 8;

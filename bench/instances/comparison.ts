@@ -26,7 +26,7 @@ export interface Summary {
 
 export interface ComparisonOptions {
   readonly cores: number;
-  /** To each instance. */
+  /** Connections per instance. */
   readonly connections: number;
   readonly seed: number;
   readonly warmUpMs: number;
@@ -36,7 +36,7 @@ export interface ComparisonOptions {
 /** On one machine there is next to no network. */
 const LOOPBACK_MS = 0.05;
 
-/** Of one instance: its two phases have batches of two sizes. */
+/** Computes the costs of one instance from its two phases, whose batches differ in size. */
 export function costsOf(results: readonly InstancesResult[]): Costs {
   const one = results.filter(({ instances }) => instances === 1);
   if (one.length === 0) throw new Error("the costs of an event are those of one instance: measure that, too");

@@ -25,7 +25,7 @@ export interface MeasureOptions {
   readonly phaseMs: number;
   readonly warmUpMs: number;
   readonly users: number;
-  /** To each instance. */
+  /** The load on each instance. */
   readonly driver: LoadDriverOptions;
   /** Events a second to each instance, for the second phase. Undefined: an eighth of what one alone takes. */
   readonly ratePerS: number | undefined;
@@ -56,11 +56,11 @@ export interface PacedPhase extends Phase {
 export interface InstancesResult {
   readonly instances: number;
   readonly round: number;
-  /** As much as they take. */
+  /** The phase at the maximum rate. */
   readonly most: Phase;
   /** Each at the same rate, however many there are: the whole load grows with their number. */
   readonly paced: PacedPhase;
-  /** Of the machine, just before: 0 would be a quiet one. */
+  /** The machine's load average just before; 0 on a quiet machine. */
   readonly loadAverage: number;
 }
 

@@ -172,7 +172,7 @@ export class LoadDriver {
   }
 }
 
-/** From the request `first` on. */
+/** Ignores requests before `first`. */
 function latenciesByClass({ latenciesMs }: LoadResult, { classes }: Workload, first: number) {
   const samples = REQUEST_CLASSES.map(() => new Latencies());
   for (let number = first; number < latenciesMs.length; number++) {

@@ -5,7 +5,7 @@ export const PERCENTILES = [0, 10, 25, 50, 75, 90, 95, 97.5, 99, 99.5, 99.75, 99
 
 export interface Distribution {
   readonly count: number;
-  /** At each of PERCENTILES. */
+  /** The values at PERCENTILES. */
   readonly ms: readonly number[];
 }
 

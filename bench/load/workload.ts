@@ -9,9 +9,9 @@ import type { Requests } from "../../test/harness/load/http-load.ts";
 import { Random } from "../../test/harness/pipeline/random.ts";
 
 export interface Mix {
-  /** Of the requests; the rest are reads. */
+  /** The share of requests that are posts; the rest are reads. */
   readonly postShare: number;
-  /** Of the requests: those to one of the hours before the current one. */
+  /** The share of requests for one of the hours before the current one. */
   readonly olderShare: number;
 }
 
@@ -27,16 +27,16 @@ export interface Population {
   readonly streams: number;
 }
 
-/** By which latencies are split. */
+/** The classes that latencies are split by. */
 export const REQUEST_CLASSES = ["POST current", "POST older", "GET current", "GET older"] as const;
 export type RequestClass = (typeof REQUEST_CLASSES)[number];
 
 const CLICK_SHARE = 0.1;
-/** With the current one these are the 24 hours that the service holds in its hot store. */
+/** Together with the current hour, these are the 24 hours that the hot store holds. */
 const OLDER_HOURS = 23;
 /** A phase that would see the turn of the hour begins so long after it. */
 const AFTER_TURN_MS = 500;
-/** To make the requests, and for the last answers. */
+/** Time to build the requests and to await the last answers. */
 const PREPARATION_MS = 5_000;
 
 export interface WorkloadOptions {
@@ -48,7 +48,7 @@ export interface WorkloadOptions {
 }
 
 export interface Workload extends Requests {
-  /** By request, its place in REQUEST_CLASSES. */
+  /** Each request's index in REQUEST_CLASSES. */
   readonly classes: Uint8Array;
 }
 

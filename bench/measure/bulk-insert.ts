@@ -3,7 +3,7 @@ import type { Connection } from "mysql2/promise";
 import { hourOf } from "../../src/domain/event.ts";
 import { openMysql } from "./stores.ts";
 
-/** As many as the service puts into one statement at most. */
+/** The most rows that the service puts into one statement. */
 const ROWS_PER_STATEMENT = 10_000;
 const USERS = 1_000_000;
 const COLUMNS = "hour, stream, writer, seq, ordinal, at, kind, user";

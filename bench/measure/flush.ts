@@ -31,7 +31,7 @@ export async function waitForDrain({ rows, process: { port } }: Running): Promis
 }
 
 interface Ledger {
-  /** Of all workers, and of writers that were killed. */
+  /** Covers all workers, and writers that were killed. */
   readonly stores: { readonly pending?: number };
 }
 

@@ -28,7 +28,7 @@ export function residentBytes(rootPid: number): number {
   return processTree(rootPid).reduce((sum, pid) => sum + residentBytesOf(pid), 0);
 }
 
-/** Of all cores, since the machine was started. */
+/** Busy time of all cores since boot. */
 export function machineBusyMs(): number {
   const [, user, nice, system, , , irq, softirq] = readFileSync("/proc/stat", "utf8").split("\n")[0]!.split(/ +/);
   const ticks = [user, nice, system, irq, softirq].reduce((sum, text) => sum + Number(text), 0);

@@ -14,7 +14,7 @@ const HOURS = 24;
 const STREAM = "default";
 const USERS = 1_000_000;
 const USERS_IN_SKETCH = 100_000;
-/** As many as in a usual batch. */
+/** A usual batch. */
 const ROWS_PER_BATCH = 200;
 const MILLION = 1_000_000;
 
@@ -37,7 +37,7 @@ export async function storeRows(
   say(`${storedRows} rows stored beforehand, ${rate.toFixed(2)} M rows/s`);
 }
 
-/** In one session: two of them can deadlock, where their hours meet in the key. */
+/** Uses one session: two could deadlock where their hours meet in the key. */
 async function fill(url: string, rowCount: number): Promise<void> {
   const mysql = await openMysql(url);
   try {

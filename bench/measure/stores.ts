@@ -15,12 +15,12 @@ export interface Stores {
   close(): Promise<void>;
 }
 
-/** What a candidate needs to be started. */
+/** The servers that a candidate needs. */
 export interface Needs {
   readonly needs: readonly ServerKind[];
   /** More than the usual ones. */
   readonly redisArgs?: readonly string[];
-  /** In MariaDB's place, as TEST_SQL_ENGINE. */
+  /** Replaces MariaDB, as TEST_SQL_ENGINE does. */
   readonly sqlEngine?: string;
 }
 
@@ -52,7 +52,7 @@ export function withSqlEngine<T>(engine: string | undefined, use: () => T): T {
   return used;
 }
 
-/** What Redis holds, without what it holds for itself. */
+/** Bytes that Redis uses for data, without its own overhead. */
 export async function redisBytes({ url }: RedisServer): Promise<number> {
   const client = createClient({ url, RESP: 2 });
   await client.connect();

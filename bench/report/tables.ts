@@ -72,7 +72,7 @@ export function resultTables(results: Results): Table[] {
 
 type Ran = Pick<Results["candidates"][number], "name" | "title">;
 
-/** Of those that have the figure. */
+/** Includes only candidates that have the figure. */
 function tableOf(
   results: Results,
   title: string,

@@ -14,7 +14,7 @@ import type { TestFile } from "./plan.ts";
 interface Engine {
   readonly name: string;
   readonly environment: Readonly<Record<string, string>>;
-  /** What the paths of its test files begin with. */
+  /** Prefixes of the paths of its test files. */
   readonly paths: readonly string[];
 }
 
@@ -36,7 +36,7 @@ const ENGINES: readonly Engine[] = [
   { name: "redis-8", environment: { TEST_REDIS_ENGINE: "redis-8" }, paths: REDIS_PATHS },
   { name: "valkey-9", environment: { TEST_REDIS_ENGINE: "valkey-9" }, paths: REDIS_PATHS },
 ];
-/** Only of what stands in for an installed server do names of tests tell (describeWithServers). */
+/** Test names mention a server only if it stands in for an installed one (describeWithServers). */
 const NAME_PATTERN = "^(?!.*\\[long\\]).*, on (MySQL|Redis|Valkey) \\d";
 
 /** Answers whether they are there. Throws if they should be, and cannot be brought. */

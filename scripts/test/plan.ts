@@ -12,7 +12,7 @@ export type Tier = "quick" | "long" | "all";
 export interface TestFile {
   readonly path: string;
   readonly place: Place;
-  /** What the names of its tests must match in this tier; undefined: all of them run. */
+  /** The pattern of test names in this tier; undefined: all tests run. */
   readonly namePattern: string | undefined;
   /** Other servers than those that are installed (engines.ts). */
   readonly engine?: { readonly name: string; readonly environment: Readonly<Record<string, string>> };

@@ -7,7 +7,7 @@
  */
 export interface Tally {
   readonly passed: number;
-  /** What failed, a line each. */
+  /** The failures, a line each. */
   readonly failed: readonly string[];
   readonly skipped: number;
 }
@@ -106,7 +106,7 @@ const ENTITIES: Readonly<Record<string, string>> = {
   ...{ lt: "<", gt: ">", quot: '"', apos: "'", amp: "&", "#10": "\n" },
 };
 
-/** What `bun test -t` matches its pattern with. */
+/** The name that `bun test -t` matches. */
 export function fullName({ path }: TestCase): string {
   return path.join(" ");
 }

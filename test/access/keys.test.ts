@@ -379,7 +379,7 @@ for (const { name, needs, open } of MODES) {
     const watch = (stream: string, { key }: Key) =>
       EventStream.open(`${service.url}/live?stream=${stream}`, { authorization: `Bearer ${key}` });
 
-    /** In how many ms from then. */
+    /** Returns how many ms after `fromMs` it ended. */
     async function endsWithin(viewer: EventStream, fromMs: number): Promise<number> {
       await viewer.drain();
       return performance.now() - fromMs;
@@ -536,7 +536,7 @@ describe("pages of other origins", () => {
 });
 
 describe("the duration of a refusal", () => {
-  /** Of one key, and asked as a request would. */
+  /** Creates a key ring with these keys, which looks keys up as for a request. */
   function ringOf(tokens: readonly ReturnType<typeof newToken>[]): KeyRing {
     const keys = tokens.map(({ id, sha256 }) => ({
       ...{ id, sha256, name: "a", scopes: ["write"], streams: [], limit: undefined },

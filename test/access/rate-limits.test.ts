@@ -62,7 +62,7 @@ async function clicksOf(service: Service, stream: string, key: string): Promise<
   return Number(/^clicks,(\d+)$/m.exec(body)![1]);
 }
 
-/** By their status, of so many at once. */
+/** Sends `count` concurrent requests; returns how many got each status. */
 async function statusesOf(count: number, sending: (i: number) => Promise<Answer>): Promise<Map<number, number>> {
   const answers = await Promise.all(Array.from({ length: count }, (_, i) => sending(i)));
   return new Map(
@@ -91,7 +91,7 @@ for (const { name, needs, open } of MODES) {
     });
     afterAll(() => site.close());
 
-    /** Of the ledger, as it is measured. */
+    /** The refusals that the ledger counts. */
     const rateLimited = async () => {
       const samples = await scrape(service.port, [`Authorization: Bearer ${admin}`]);
       return samples.get('hourglass_events_refused_total{reason="rate_limited"}')!;

@@ -38,11 +38,11 @@ import { type ApiRequest, anyRequest, exampleRequests } from "../harness/service
 import { ask } from "../harness/service/http-connection.ts";
 import { MODES, type Service, type Site } from "../harness/service/service.ts";
 
-/** Of the page that the description has for an example. */
+/** The origin of the example in the description. */
 const REDIRECT_ORIGINS = "https://shop.example";
 const RUNS_PER_OPERATION = 200;
 
-/** As it is served. */
+/** The description as served. */
 const document = JSON.parse(JSON.stringify(API_DOCUMENT)) as ApiDocument;
 const api = new ApiDescription(document);
 
@@ -90,7 +90,7 @@ describe("the description", () => {
 });
 
 interface Example {
-  /** Of the schema, from the document's root. */
+  /** The path of the schema from the document's root. */
   readonly place: readonly string[];
   readonly example: unknown;
 }
@@ -210,7 +210,7 @@ function bearing({ token }: { readonly token: string }): Record<string, string> 
   return { authorization: `Bearer ${token}` };
 }
 
-/** What each route that takes a key is asked. */
+/** A request for each route that takes a key. */
 const ASKED: Readonly<Record<string, Provoked>> = {
   "post /analytics": { target: `/analytics?timestamp=${NOON}&user=ann&click&stream=other` },
   "get /analytics": { target: `/analytics?timestamp=${NOON}&stream=other` },
@@ -233,7 +233,7 @@ const OF_BROWSERS: Requests = {
   "post /beacon": [{ target: "/beacon?user=ann&click" }],
 };
 
-/** Of these four keys, if they are known yet. */
+/** Access with these four keys, if `areKnown`. */
 async function accessWith(log: Log, areKnown = true, addressLimit?: RateLimit): Promise<Access> {
   const keys = Object.entries(KEYS).map(([name, { id, sha256 }]) => ({
     ...{ id, sha256, name, createdAt: 0, expiresAt: undefined, revokedAt: undefined },
@@ -259,7 +259,7 @@ function batch(body: string, query = "", headers: Provoked["headers"] = NDJSON):
   return { target: `/events${query}`, headers, body };
 }
 
-/** By operation. */
+/** Requests by operation. */
 type Requests = Readonly<Record<string, readonly Provoked[]>>;
 
 const WELL: Requests = {
@@ -382,7 +382,7 @@ const STOPPING: Requests = { "get /live": [{ target: "/live" }] };
 
 const BOTH_AWAY: Requests = { ...FAULTY, "get /readyz": [{ target: "/readyz" }] };
 
-/** As if each of its parts had a fault that nobody thought of. */
+/** A pipeline in which every part fails unexpectedly. */
 function faulty(pipeline: Pipeline): Pipeline {
   return new Proxy(pipeline, {
     get(target, name) {
@@ -392,7 +392,7 @@ function faulty(pipeline: Pipeline): Pipeline {
   });
 }
 
-/** As if the hot store had not answered in time. */
+/** A pipeline whose hot store does not answer in time. */
 function unanswered(pipeline: Pipeline): Pipeline {
   return new Proxy(pipeline, {
     get(target, name) {
@@ -467,7 +467,7 @@ describe("every answer that is described", () => {
     }
   }
 
-  /** What keys and limits have to say. */
+  /** Checks the answers about keys and limits. */
   async function expectAccessDescribed(pipeline: Pipeline, log: Log): Promise<void> {
     const app = appOf(pipeline, await accessWith(log));
     await expectDescribed(app, askedWith({}));

@@ -245,7 +245,7 @@ function latencies(all: readonly number[]): Latencies {
   return latencies;
 }
 
-/** Of a trial that is well within every bound, but for what is put in place of some. */
+/** A trial well within every bound, except for the given figures. */
 interface MadeUp {
   readonly eventsPerS?: number;
   readonly cpuUs?: number;
@@ -278,7 +278,7 @@ const MACHINE = {
   busyShare: 0,
 };
 
-/** By candidate, what its rounds are; well within every bound where nothing is said. */
+/** The rounds of each candidate; well within every bound where not given. */
 function madeUp(instead: Readonly<Record<string, readonly (TrialResult | undefined)[]>> = {}): Results {
   const candidates = CANDIDATES.map(({ name, title }): CandidateResults => {
     return { name, title, rounds: instead[name] ?? [madeUpTrial()], failures: [] };

@@ -38,7 +38,7 @@ function signedTarget(to: string, stream: string, more: Readonly<Record<string, 
   return redirectTarget(to, { stream, sig: signatureOf(SECRET, to, stream), ...more });
 }
 
-/** Of what was counted at the server's time: the hour may have turned since the test began. */
+/** Events counted at the server's time: the hour may have turned since the test began. */
 async function countsSince(at: number, { port }: Service, stream: string): Promise<Counts> {
   const hours = Array.from({ length: (hourOf(Date.now()) - hourOf(at)) / HOUR_MS + 1 }, (_, i) => {
     return readHour(port, at + i * HOUR_MS, stream);

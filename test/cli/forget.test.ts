@@ -69,7 +69,7 @@ for (const { name, needs, open } of MODES) {
       return (await site.cold.events()).filter((row) => row.user === user);
     }
 
-    /** In each hour and stream: a click and an impression of the user, and what others did. */
+    /** Posts a click and an impression of the user, and events of others, to each hour and stream. */
     async function fill(): Promise<number> {
       let count = 0;
       for (const { stream, hour } of hoursOf({ streams: STREAMS, hours: HOURS })) {

@@ -212,7 +212,7 @@ function follow(path: string, ...more: string[]): RunningCommand {
   return command;
 }
 
-/** What was imported of all lines that were ever written: each once. */
+/** Checks that each line that was ever written counts once. */
 async function expectOnce(count: number): Promise<void> {
   const expected = Array.from({ length: count }, (_, n) => `203.0.113.${n % 250}`).sort();
   await waitFor(

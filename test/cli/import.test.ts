@@ -22,7 +22,7 @@ const LOG_EVENTS = 10_000;
 const DRAIN = { timeoutMs: 60_000, intervalMs: 200 };
 const NOON = Date.UTC(2026, 0, 31, 12);
 const LINE_END = 10;
-/** For a log four times as long. */
+/** How much more memory a log four times as long may need. */
 const MORE_MAX_MB = 40;
 
 interface Summary {
@@ -39,7 +39,7 @@ function summaryOf({ output }: CommandResult): Summary {
   return JSON.parse(output);
 }
 
-/** By the hour: clicks and impressions. */
+/** Clicks and impressions by hour. */
 function truth(times = 1): Map<number, readonly [number, number]> {
   const text = readFileSync(join(import.meta.dir, "..", "data", "access.truth.csv"), "utf8");
   const rows = text.trim().split(/\r?\n/).slice(1);

@@ -54,7 +54,7 @@ for (const { name, needs, open } of MODES) {
       return found.map((verdict) => `${(verdict.hour - hour) / HOUR_MS} ${verdict.stream}`).sort();
     }
 
-    /** Of the first hour of another stream. */
+    /** A column of the first hour of the other stream. */
     function ofOther(column: string): string {
       return `(SELECT s FROM (SELECT ${column} AS s FROM hourly WHERE stream = 'b' ORDER BY hour LIMIT 1) AS other)`;
     }

@@ -21,7 +21,7 @@ const HEALTHY_TIMEOUT_MS = 120_000;
 const NOW = Date.now();
 
 interface Site {
-  /** Of the port that is open. */
+  /** The URL of the open port. */
   readonly url: string;
   readonly services: readonly string[];
   up(): Promise<void>;
@@ -98,7 +98,7 @@ async function openSite(
 
 const USERS_TOLERANCE = 4;
 
-/** Of clicks that were answered with 204, each of another user and with an id, and repeated until then. */
+/** Clicks that were answered with 204, each with its own user and id, and resent until then. */
 class Counted {
   readonly #url: string;
   #sent = 0;

@@ -8,7 +8,7 @@ import { BUILD_IMAGE, npmSettings, provideImage, RUNTIME_IMAGE, type StandIn } f
 
 const SETUP_TIMEOUT_MS = 600_000;
 const READY_TIMEOUT_MS = 30_000;
-/** As docker-compose.yml has them. */
+/** The restrictions of docker-compose.yml. */
 const STRICT = [
   ...["--read-only", "--read-only-tmpfs=false", "--tmpfs=/tmp", "--cap-drop=all"],
   ...["--security-opt=no-new-privileges", "--ulimit=host"],

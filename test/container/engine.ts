@@ -55,7 +55,7 @@ export interface Finished {
 }
 
 export class ContainerEngine {
-  /** In the names of all that this process makes. */
+  /** Prefixes the names of everything that this process creates. */
   readonly prefix = `hourglass-test-${process.pid}`;
   readonly driver: string;
   readonly #env: Readonly<Record<string, string>>;
@@ -102,7 +102,7 @@ export class ContainerEngine {
     return await run(command, { env: this.#env, ...(cwd !== undefined && { cwd }) });
   }
 
-  /** For a command that may fail. */
+  /** Runs a command that may fail. */
   async try(...command: readonly string[]): Promise<Finished> {
     const child = Bun.spawn([...command], {
       env: { ...process.env, ...this.#env },
@@ -118,7 +118,7 @@ export class ContainerEngine {
     return (await this.try("podman", "logs", container)).output;
   }
 
-  /** By its own health check: nothing runs that by itself here. */
+  /** Runs the container's own health check, since nothing else does here. */
   async isHealthy(container: string): Promise<boolean> {
     return (await this.try("podman", "healthcheck", "run", container)).exitCode === 0;
   }

@@ -11,7 +11,7 @@ import { run } from "../harness/debian/run.ts";
 import type { ContainerEngine } from "./engine.ts";
 
 export interface StandIn {
-  /** As the project's files name it, with its registry. */
+  /** The name in the project's files, including the registry. */
   readonly name: string;
   readonly packages: PackageSet;
   /** Changes of the image's configuration, as a Dockerfile has them. */
@@ -52,7 +52,7 @@ const REDIS_ENTRYPOINT = `#!/bin/sh
 exec "$@" --protected-mode no
 `;
 
-/** What the Dockerfile installs is in this image already. */
+/** This image already has what the Dockerfile installs. */
 const APT_GET = `#!/bin/sh
 set -eu
 [ "$1" = update ] || [ "$*" = "install --yes --no-install-recommends tini" ]
@@ -142,7 +142,7 @@ function addNode(folder: string): void {
   writeFileSync(join(folder, "usr/bin/npm"), command, { mode: 0o755 });
 }
 
-/** What a build needs of this machine to reach the registry of npm's packages, as it does itself. */
+/** This machine's settings for npm's registry, which a build needs as well. */
 export function npmSettings(): string[] {
   const userConfig = join(process.env["HOME"] ?? "/root", ".npmrc");
   const mounts = [

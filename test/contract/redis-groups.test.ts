@@ -40,7 +40,7 @@ function batchOf(...events: readonly Event[]): Batch {
   return hashedBatchOf(events);
 }
 
-/** As clicks(), with one more user who has seen something. */
+/** Like clicks(), with one more user who has an impression. */
 function clicksAndView(count: number, clickers: number): HourRead {
   return { status: "present", counts: { clicks: count, impressions: 1, uniqueUsers: clickers + 1 } };
 }
@@ -51,7 +51,7 @@ function clicks(count: number, uniqueUsers = count): HourRead {
 
 const COMMITTED = { status: "committed", duplicates: [] } as const;
 
-/** What is answered; undefined if it was refused, which is no proof of anything but that nothing was done. */
+/** Undefined if the call was refused, which proves only that nothing was done. */
 async function answered<T>(asked: Promise<T>): Promise<T | undefined> {
   try {
     return await asked;

@@ -34,7 +34,7 @@ const NOON = Date.UTC(2026, 0, 31, 12);
 const STREAM = "site-1";
 const EVERYTHING: HourRange = { from: 0, to: NOON + 10_000 * HOUR_MS, streams: { text: "", isPrefix: true } };
 const KEY: HourKey = { stream: STREAM, hour: NOON };
-/** For a replica that is tried again every 5 s. */
+/** The replica is tried again every 5 s. */
 const PATIENTLY = { timeoutMs: 90_000 };
 /** Above a second for a connection that is not answered, and all that is waited for. */
 const UNANSWERED_MAX_MS = 8_000;
@@ -119,7 +119,7 @@ describeWithServers("a replica of MySQL", ["mariadb"], () => {
     expect(plain.pastReads).toBeUndefined();
   });
 
-  /** What may have been done since the replica saw the last of it. */
+  /** Changes that the replica may lack. */
   const CHANGES: Readonly<Record<string, () => Promise<unknown>>> = {
     "another batch": () => store.flush("writer-a", [batchOf(2, click("cem"))]),
     "a first batch of a writer": () => store.flush("writer-b", [batchOf(1, click("cem"))]),

@@ -23,7 +23,7 @@ const PASSWORD = "few-rights";
 
 interface Grant {
   readonly rights: readonly string[];
-  /** Of the database: all, or one. */
+  /** The whole database or one table. */
   readonly table: string;
   readonly user: string;
 }

@@ -15,7 +15,7 @@ export function longTest(name: string, body: Body, timeoutMs: number): void {
 export interface Budgets<B> {
   readonly quick: B;
   readonly full: B;
-  /** For the full budget; the quick one has the default timeout of all tests. */
+  /** The timeout of the full budget; the quick one has the default of all tests. */
   readonly timeoutMs: number;
 }
 

@@ -52,7 +52,7 @@ for (const { name, needs, open } of MODES) {
       return performance.now() - startedMs;
     }
 
-    /** At a random instant before, in or after its recovery, given that a start takes `startMs`. */
+    /** Kills at a random instant before, during or after its recovery; a start takes `startMs`. */
     async function killWhileStarting(random: Random, startMs: number): Promise<void> {
       const starting = service.start().catch(() => {});
       const killed = Promise.withResolvers<void>();

@@ -29,7 +29,7 @@ const RUNS: Readonly<Record<PipelineMode["name"], Budgets<number>>> = {
 };
 /** A sequence that hangs fails by this, so that its seed and its steps are told. */
 const RUN_TIMEOUT_MS = 90_000;
-/** For the search for a shorter one. */
+/** Includes the search for a shorter counterexample. */
 const TIME_LIMIT_MS = 350_000;
 
 const STREAMS = ["default", "site-1", "a.b-c_d"];
@@ -71,7 +71,7 @@ class System {
   readonly site: Site;
   #instance: Instance | undefined;
   #gate = Promise.withResolvers<void>();
-  /** Of refusals that end by themselves. */
+  /** Reasons of refusals that end by themselves. */
   readonly #passingReasons = new Set<string | undefined>();
 
   constructor(site: Site) {
@@ -110,7 +110,7 @@ class System {
     );
   }
 
-  /** Of the present instance: one in each shard. */
+  /** The present instance's writers, one per shard. */
   get #writers(): (string | undefined)[] {
     return this.#instance?.pipeline.shardStates.map(({ writer }) => writer) ?? [];
   }
@@ -144,7 +144,7 @@ class System {
     await this.start();
   }
 
-  /** With events under way, which their client sends again. */
+  /** Kills it with events in flight, which their client resends. */
   async kill(underWay: readonly Event[]): Promise<void> {
     void this.instance.submit(...underWay);
     await new Promise<void>((resolve) => setImmediate(resolve));

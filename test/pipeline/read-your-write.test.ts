@@ -22,7 +22,7 @@ const USERS = 300;
 /** They ask for the same hours all the time, so that the lanes' reads meet others that are under way. */
 const BYSTANDERS = 10;
 
-/** What a stream has been told, counted beside the service. The sketch gives the same estimate as Redis. */
+/** A stream's acknowledged events, counted independently. The sketch gives the same estimate as Redis. */
 class Model {
   readonly #hours = new Map<number, { clicks: number; impressions: number; users: Sketch }>();
 

@@ -5,7 +5,7 @@ import { MEMORY_SETTINGS } from "../../src/cli/serve/allocator.ts";
 import { PROJECT_ROOT } from "../harness/project/project-files.ts";
 import { startService } from "../harness/service/service.ts";
 
-/** What the process was started with, last. */
+/** The environment of its last exec. */
 function environmentOf(pid: number): string[] {
   return readFileSync(`/proc/${pid}/environ`, "utf8").split("\0");
 }

@@ -23,7 +23,7 @@ async function textOf(path: string): Promise<string> {
   return await Bun.file(join(PROJECT_ROOT, path)).text();
 }
 
-/** Of a program that not every machine has. */
+/** Runs a program that not every machine has. */
 async function outputOf(command: readonly string[]): Promise<{ exitCode: number; output: string }> {
   const child = Bun.spawn([...command], { stdout: "pipe", stderr: "pipe" });
   const [stdout, stderr, exitCode] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);

@@ -51,7 +51,7 @@ async function alertRules(): Promise<readonly Rule[]> {
   return (file as { groups: { rules: Rule[] }[] }).groups.flatMap((group) => group.rules);
 }
 
-/** What each is asked by, with Grafana's variables filled in. */
+/** The query of each alert and panel, with Grafana's variables filled in. */
 function questions(): Map<string, string> {
   const filled = (expr: string) => expr.replaceAll("$__rate_interval", "5m");
   const targets = dashboard.panels.flatMap(({ title, targets = [] }) =>
@@ -61,7 +61,7 @@ function questions(): Map<string, string> {
   return new Map([...rules.map(({ alert, expr }) => [alert, expr] as const), ...targets, ...annotations]);
 }
 
-/** By the name of each sample its labels: of a service that has seen one of everything. */
+/** Labels by sample name, from a service in which everything has happened once. */
 async function exportedLabels(): Promise<Map<string, Set<string>>> {
   const mode = pipelineModes()[0]!;
   const site = await mode.open();

@@ -125,7 +125,7 @@ async function expectDocs(url: string): Promise<void> {
   }
 }
 
-/** Of the log in test/data: estimates are within three standard errors. */
+/** For the log in test/data: estimates are within three standard errors. */
 async function expectUsersByKind(url: string): Promise<void> {
   const usersOf = async (more: string) => {
     const answer = await fetch(`${url}/series?from=2015-05-17&to=2015-05-22&step=total${more}`);

@@ -41,7 +41,7 @@ function get(query: string): Request {
   return { method: "GET", target: `/analytics${query}` };
 }
 
-/** With a user and a kind that are right. */
+/** A refused request, in which user and kind are valid. */
 function withTimestamp(timestamp: string): Refused {
   return { request: post(`?${timestamp}&user=foo&click`), ...INVALID, field: "timestamp" };
 }

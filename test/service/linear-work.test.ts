@@ -38,7 +38,7 @@ function repeated(unit: string, size: number): string {
   return unit.repeat(Math.ceil(size / unit.length));
 }
 
-/** What a body or a line is filled with. */
+/** The content of hostile bodies and lines. */
 const FILLINGS: Readonly<Record<string, (size: number) => string>> = {
   "line ends": (size) => repeated("\n", size),
   "carriage returns and line ends": (size) => repeated("\r\n", size),

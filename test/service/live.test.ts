@@ -14,7 +14,7 @@ import { MODES, type Service, type Site } from "../harness/service/service.ts";
 import { roomInHour, waitFor } from "../harness/service/wait-for.ts";
 
 const VIEWERS = 200;
-/** With that many the share of a core is told well enough. */
+/** Enough to measure the share of a core. */
 const MEASURED_EVENTS = 5;
 const END_MAX_MS = 5_000;
 /** An event is told within two seconds, and here by a machine that is busy. */

@@ -18,7 +18,7 @@ interface Line {
   readonly [field: string]: unknown;
 }
 
-/** Of all lines that are JSON; the others are the first ones, for people. */
+/** All lines that are JSON; the others are the first ones, for people. */
 function linesOf(service: Service): Line[] {
   const texts = service.log().split("\n");
   return texts.filter((text) => text.startsWith("{")).map((text) => JSON.parse(text) as Line);

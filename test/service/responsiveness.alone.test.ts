@@ -15,7 +15,7 @@ const BLOCKED_MAX_MS = 100;
 const ATTEMPTS = 10;
 const BODY_BYTES = 4_194_304;
 const HOUR = hourOf(Date.now());
-/** With room for the next hour, which may have begun by then. */
+/** Leaves room for the next hour, which may have begun by then. */
 const FROM = HOUR - (RANGE_MAX_HOURS - 2) * HOUR_MS;
 const STREAMS = 2_000;
 const NDJSON = "application/x-ndjson";

@@ -305,10 +305,10 @@ for (const { name, needs, open } of MODES) {
   describeWithServers(`a service with RETENTION_DAYS, ${name}`, needs, () => {
     const now = Date.now();
     const today = now - (now % DAY_MS);
-    /** Of a day that is dropped, of one that is the last to be kept, and of today. */
+    /** A dropped day, the oldest retained one, and today. */
     const [dropped, first, fresh] = [today - 3 * DAY_MS, today - 2 * DAY_MS, today];
     const isoOf = (at: number) => new Date(at).toISOString();
-    /** Of today, which may have begun since. */
+    /** Relative to today, which may have begun since. */
     const aggregatesFrom = () => Date.now() - (Date.now() % DAY_MS) - 9 * DAY_MS;
     let site: Site;
     let service: Service;
@@ -337,7 +337,7 @@ for (const { name, needs, open } of MODES) {
     const get = (path: string) => ask(service.port, { method: "GET", target: path });
     const command = (...args: string[]) => runCommand(site.commandSettings(service), ...args);
 
-    /** As a sweep to then would leave it. */
+    /** Leaves what a sweep to this hour would leave. */
     async function sweepTo(hour: number): Promise<void> {
       const statements = [`UPDATE retention SET rows_from = ${hour}`, `DELETE FROM events WHERE hour < ${hour}`];
       for (const sql of statements) await site.cold.run(sql);

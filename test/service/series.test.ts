@@ -12,7 +12,7 @@ import { type Answer, ask } from "../harness/service/http-connection.ts";
 import { MODES, type Service, type Site, startService } from "../harness/service/service.ts";
 import { waitFor } from "../harness/service/wait-for.ts";
 
-/** Of a sketch: one standard error. */
+/** One standard error of a sketch. */
 const STANDARD_ERROR = 0.0081;
 const STREAMS = ["shop.spring.a", "shop.spring.b", "shop.summer.a", "news"] as const;
 const [FROM, TO] = [Date.UTC(2015, 4, 17), Date.UTC(2015, 4, 22)];
@@ -49,7 +49,7 @@ interface StreamsBody {
   readonly total: Sums & { readonly streams: number };
 }
 
-/** By the user, so that streams share none, but for every tenth: that one is in all of them. */
+/** Assigns streams by user, so that only every tenth user is in several streams: in all of them. */
 function streamed(events: readonly PostedEvent[]): PostedEvent[] {
   return events.map((event, i) => {
     const number = Number(Bun.hash(event.user) % 1_000n);

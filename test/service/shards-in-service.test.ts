@@ -32,7 +32,7 @@ describeWithServers("a service with shards", needs, () => {
     return { status, ...JSON.parse(body) };
   }
 
-  /** In one request: one with an id in three, by a few users. */
+  /** Posts one request: every third event has an id, and there are few users. */
   async function postBatch(service: Service, stream: string, ids: readonly string[]) {
     const lines = ids.map((id, i) => {
       return JSON.stringify({ timestamp: hour, user: `user-${i % 5}`, event: "click", stream, id });

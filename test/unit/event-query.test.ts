@@ -81,7 +81,7 @@ function faultsBySchema(schema: typeof EventQuerySchema | typeof HourQuerySchema
   return faults;
 }
 
-/** What was read, or the parameter that it was refused for. */
+/** The result, or the parameter that was refused. */
 interface Outcome<T> {
   readonly taken?: T;
   readonly malformed?: string;
@@ -140,7 +140,7 @@ function mostly(right: fc.Arbitrary<string>, wrong: fc.Arbitrary<string>): fc.Ar
 
 const encoded = (text: fc.Arbitrary<string>) => text.map(encodeURIComponent);
 const pair = (name: string, value: fc.Arbitrary<string>) => value.map((text) => `${name}=${text}`);
-/** Of any printable characters, as they are: some of them need encoding, or mean something else. */
+/** Any printable characters, unencoded: some need encoding, or have a meaning. */
 const plainText = fc.oneof(
   fc.stringMatching(/^[!-~]{1,12}$/),
   fc.integer({ min: 253, max: 258 }).map((length) => "u".repeat(length)),

@@ -13,7 +13,7 @@ import { waitFor } from "../harness/service/wait-for.ts";
 
 const TEN_A_SECOND: RateLimit = { count: 10, windowMs: 1_000 };
 
-/** As Redis does it, in this process. */
+/** Does what Redis does, within this process. */
 class SharedStore implements AccessStore {
   readonly told: Spending[][] = [];
   failure: Error | undefined;

@@ -242,7 +242,7 @@ describeWithServers("against Redis", ["redis"], () => {
     await expectHeldAt("dense", sketch);
   });
 
-  /** As after 10^15 users: only beside ranks this high do registers at the very highest weigh anything. */
+  /** As after 10^15 users: only next to ranks this high do registers at the highest rank matter. */
   test.each([1, 4_096, 8_192])("%d registers at the highest rank", async (count) => {
     const ranks = Array.from({ length: REGISTERS }, (_, index) => (index < count ? 51 : 38));
     const sketch = sketchOf(ranks.map((rank, index) => index * 64 + rank));

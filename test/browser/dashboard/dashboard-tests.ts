@@ -81,7 +81,7 @@ export function dashboardTests({ name, needs, open }: Variant): void {
       return filling;
     };
 
-    /** In each of the last 50 hours, of three streams. */
+    /** Posts events to three streams, in each of the last 50 hours. */
     async function fill(): Promise<void> {
       const thisHour = hourOf(Date.now());
       for (const [n, stream] of ["shop.spring", "shop.autumn", "news"].entries()) {

@@ -22,7 +22,7 @@ export interface FaultKind {
   inflict(holdMs: number): Promise<void>;
 }
 
-/** As ServerProcess has it: services and servers alike. */
+/** The part of ServerProcess in use: services and servers alike. */
 interface Stoppable {
   kill(signal?: NodeJS.Signals): Promise<void>;
   start(): Promise<void>;
@@ -136,7 +136,7 @@ function linkFaults({ to, proxy }: Link): FaultKind[] {
     proxy.onDownstream = undefined;
   }
 
-  /** What it silenced stays silent afterwards: the service has to give those connections up by itself. */
+  /** Silenced connections stay silent afterwards: the service must give them up by itself. */
   async function dropAnswers(holdMs: number): Promise<void> {
     proxy.dropAnswers();
     await Bun.sleep(holdMs);

@@ -13,7 +13,7 @@ export interface PlannedFault {
   readonly target: Target;
   readonly kind: FaultKind;
   readonly holdMs: number;
-  /** From the start of the one before. */
+  /** Since the start of the previous fault. */
   readonly pauseMs: number;
   /** All faults before have to be over first, and some time has to pass. */
   readonly calmMs: number;
@@ -117,7 +117,7 @@ export class FaultRun {
     return tally;
   }
 
-  /** For whoever looks for the fault that an event suffered from. */
+  /** Helps to find the fault that an event suffered from. */
   log(): string[] {
     return this.inflicted.map(({ name, target, fromMs, untilMs }) => {
       return `${fromMs} to ${untilMs ?? "?"} ms: ${name} (${target})`;

@@ -18,9 +18,9 @@ export interface Mutation {
 export interface Check {
   /** Arguments to bun, in the folder of the project. */
   readonly args: readonly string[];
-  /** In its output if it failed for the reason that it should: it says what was noticed. */
+  /** Matches the output if the check failed for the expected reason, which it reports. */
   readonly noticed: RegExp;
-  /** In its output if it passed, and did something. */
+  /** Matches the output if the check passed and did something. */
   readonly passed: RegExp;
 }
 
@@ -42,7 +42,7 @@ function faults(mode: "redis" | "embedded", seed: number): Check {
   };
 }
 
-/** With so many under way at each kill that some are between their delivery and their commit. */
+/** Enough messages in flight at each kill that some are between delivery and commit. */
 const QUEUE: Check = {
   args: [
     ...["test/chaos/main.ts", "queue", "--mode", "embedded", "--seed", "1", "--messages", "40000"],

@@ -12,9 +12,9 @@ export interface Amqp10PublisherOptions {
   readonly port: number;
   readonly queue: string;
   readonly messages: number;
-  /** Of the first event; the others follow, a millisecond each, within its hour. */
+  /** The hour of the first event; the others follow a millisecond apart, within the hour. */
   readonly hour: number;
-  /** Of users and message ids, before their number. */
+  /** The prefix of users and message ids. */
   readonly prefix: string;
   /** Messages a second; undefined: as many as the broker accepts. */
   readonly ratePerS: number | undefined;

@@ -32,7 +32,7 @@ export function startChild<Options, Result>(file: string, options: Options): Chi
   return { result, stop };
 }
 
-/** What such a program does: ends with 0 once its answer is out, and at once when its parent is gone. */
+/** Runs such a program: it exits with 0 after its answer, and at once if its parent is gone. */
 export async function runAsChild<Options, Result>(work: (options: Options) => Promise<Result>): Promise<never> {
   void endWithParent();
   const result = await work(JSON.parse(process.argv[2]!) as Options);

@@ -18,7 +18,7 @@ export interface ClientsOptions {
   readonly ports: readonly number[];
   readonly seed: number;
   readonly lanes: number;
-  /** Of all lanes together: as long as the service keeps up. */
+  /** The rate of all lanes together, as long as the service keeps up. */
   readonly ratePerS: number;
   readonly streams: readonly string[];
   /** The start of the hour that the next event falls in. */
@@ -27,7 +27,7 @@ export interface ClientsOptions {
   readonly patienceMs: number;
 }
 
-/** What is known of an hour from outside: how many of its events were ever sent, and acknowledged. */
+/** An hour as seen by clients: how many events were sent and acknowledged. */
 export interface HourTally {
   sent: number;
   acknowledged: number;
@@ -54,13 +54,13 @@ const POLL_MS = 20;
 export class Clients {
   readonly events: ChaosEvent[] = [];
   readonly hours = new Map<string, HourTally>();
-  /** What came of each sending. */
+  /** Counts by outcome of each attempt. */
   readonly outcomes = new Map<string, number>();
-  /** By the port of the instance that acknowledged them. */
+  /** Acknowledgements by the instance's port. */
   readonly acknowledgedBy = new Map<number, number>();
-  /** Of the acknowledged. */
+  /** Latencies of acknowledgements. */
   readonly latencies = new Latencies();
-  /** Of 503s. */
+  /** Latencies of 503s. */
   readonly refusalLatencies = new Latencies();
   /** Answers that no client should get. */
   readonly surprises: string[] = [];

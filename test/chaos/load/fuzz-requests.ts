@@ -15,7 +15,7 @@ export interface FuzzRequest {
   readonly bytes: Buffer;
   readonly isHead: boolean;
   readonly isPost: boolean;
-  /** Of a valid event. */
+  /** The number of a valid event. */
   readonly number: number | undefined;
   /** A valid event with an id may be sent again. */
   readonly hasId: boolean;

@@ -27,7 +27,7 @@ export interface FuzzerResult {
   readonly seconds: number;
   /** "<class> <status>", or "<class> no answer". */
   readonly outcomes: Readonly<Record<string, number>>;
-  /** Of requests that are no valid, numbered events. */
+  /** Acknowledged requests that are not valid, numbered events. */
   readonly otherAcknowledged: number;
   /** POSTs among the raw ones that nothing was heard of: each may count, or not. */
   readonly otherUnknown: number;

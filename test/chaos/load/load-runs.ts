@@ -16,11 +16,11 @@ export interface LoadRunOptions {
 }
 
 export interface LoadRun extends LoadResult {
-  /** Of the acknowledged. */
+  /** Latencies of acknowledgements. */
   readonly latencies: Latencies;
 }
 
-/** At the end, for what is under way. */
+/** How long requests in flight may take at the end. */
 const LAST_ANSWERS_S = 30;
 const TIME_DIGITS = "0".repeat(13);
 const NUMBER_DIGITS = "0".repeat(10);

@@ -15,7 +15,7 @@ export interface NumberedTally {
   readonly doubled: number;
   /** Rows of events whose sender was told that nothing was counted, or that nobody sent. */
   readonly uncalledFor: number;
-  /** Of events that were never answered. */
+  /** Rows of events that were never answered. */
   readonly unknownRows: number;
 }
 

@@ -14,9 +14,9 @@ export interface TopicPublisherOptions {
   readonly topic: string;
   readonly partitions: number;
   readonly messages: number;
-  /** Of the first event; the others follow, a millisecond each, within its hour. */
+  /** The hour of the first event; the others follow a millisecond apart, within the hour. */
   readonly hour: number;
-  /** Of users and ids, before their number. */
+  /** The prefix of users and ids. */
   readonly prefix: string;
   readonly hasIds: boolean;
   /** Messages a second; undefined: as many as the broker confirms. */

@@ -32,7 +32,7 @@ export interface ChaosSite {
   /** Undefined if it is embedded, or there are more of Redis. */
   readonly servers: { readonly redis: RedisServer; readonly mariaDb: MariaDbServer } | undefined;
   readonly cold: ColdView;
-  /** Of the Redis that holds a key now; undefined if it is embedded. */
+  /** Finds the Redis that holds a key now; undefined if the stores are embedded. */
   readonly redisUrlOf: ((key: string) => Promise<string>) | undefined;
   close(): Promise<void>;
 }
@@ -41,7 +41,7 @@ export type Settings = Readonly<Record<string, string>>;
 
 export interface SiteOptions {
   readonly mode: SiteMode;
-  /** In redis mode; embedded there is one. */
+  /** The number of instances in redis mode; embedded there is one. */
   readonly instances?: number;
   readonly settings?: Settings;
   /**

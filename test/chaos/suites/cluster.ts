@@ -21,18 +21,18 @@ import { Watcher } from "../verdict/watcher.ts";
 
 export interface ClusterOptions {
   readonly redis: GroupKind;
-  /** In each, every fault strikes once. */
+  /** Every fault occurs once per round. */
   readonly rounds: number;
   readonly seed: number;
   readonly ratePerS?: number;
-  /** Of the service, beside those of this suite. */
+  /** Settings of the service besides those of this suite. */
   readonly settings?: Settings;
   readonly say: Say;
 }
 
 const INSTANCES = 3;
 const SETTINGS = { LEASE_MS: "2000", FLUSH_INTERVAL_MS: "100" };
-/** As many as the service takes there by itself. */
+/** The service's defaults. */
 const SHARDS: Readonly<Record<GroupKind, number>> = { cluster: 6, sentinel: 1 };
 const STREAMS = ["default", "site-2"];
 const LANES = 32;
@@ -41,7 +41,7 @@ const PATIENCE_MS = 2_500;
 const WATCH_PAUSE_MS = 20;
 const LAG_MS = 2_000;
 const CALM_EVENTS = 300;
-/** Of each instance: enough that some fall to each shard. */
+/** Per instance: enough that some fall to each shard. */
 const COMPARED_EVENTS = 60;
 const BACK_TIMEOUT_MS = 60_000;
 const FINISH_TIMEOUT_MS = 120_000;

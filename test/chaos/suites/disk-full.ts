@@ -20,7 +20,7 @@ export interface DiskFullOptions {
   readonly say: Say;
 }
 
-/** For all that a run stores, at some 300 bytes an event with its id. */
+/** Room for a whole run, at about 300 bytes per event with its id. */
 const DISK_MB = 96;
 const SETTINGS = { FLUSH_INTERVAL_MS: "40", FLUSH_MAX_EVENTS: "300", RING_CAPACITY: "1000", HOT_HOURS: "1" };
 const STREAMS = ["default", "site-2"];
@@ -31,7 +31,7 @@ const PATIENCE_MS = 5_000;
 const WATCH_PAUSE_MS = 20;
 const ROOM_MAX_MS = 1_500;
 const FULL_MAX_MS = 2_500;
-/** For a refusal once it is full, and an acknowledgement once there is room. */
+/** How long a refusal may take once the disk is full, and an acknowledgement once there is room. */
 const REACTION_TIMEOUT_MS = 60_000;
 const FINISH_TIMEOUT_MS = 120_000;
 const DRAIN_STALL_MS = 30_000;

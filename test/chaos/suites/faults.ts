@@ -18,7 +18,7 @@ export interface FaultsOptions {
   readonly faults: number;
   readonly seed: number;
   readonly ratePerS?: number;
-  /** Of Redis. */
+  /** The number of Redis shards. */
   readonly shards?: number;
   /** The drain is given up once nothing has moved for so long. */
   readonly drainStallMs?: number;

@@ -27,7 +27,7 @@ export interface FuzzOptions {
 const CONNECTIONS = 512;
 const SAMPLE_MS = 1_000;
 const DRAIN_STALL_MS = 30_000;
-/** What it logs when a request met a fault of its own. */
+/** The log line of a request that met an internal error. */
 const FAULT_IN_LOG = '"msg":"request failed"';
 
 export async function runFuzz(options: FuzzOptions): Promise<Report> {
@@ -103,7 +103,7 @@ async function storedAsTold(site: ChaosSite, result: FuzzerResult, outcomesPath:
   return { acknowledged, valid, others, problems };
 }
 
-/** What is read of the hours that most events fall in is what their rows give. */
+/** Compares the reads of the busiest hours with their rows. */
 async function countProblems(site: ChaosSite, hour: number): Promise<string[]> {
   const stored = await site.cold.hours();
   const problems: string[] = [];

@@ -28,18 +28,18 @@ const STREAMS = ["default", "site-2"];
 const LANES = 32;
 const DEFAULT_RATE_PER_S = 500;
 const PATIENCE_MS = 10_000;
-/** Of the time away: a load before it with MySQL there, as a process that has just started grows in any case. */
+/** As a share of the outage: load with MySQL up beforehand, since a process grows in any case after its start. */
 const WARM_UP_SHARE = 1 / 9;
 const WATCH_PAUSE_MS = 20;
 const SAMPLE_MS = 1_000;
 const FINISH_TIMEOUT_MS = 120_000;
 const DRAIN_STALL_MS = 40_000;
-/** Of each instance, away and drained: the ring, and what is read back in transactions' worths. */
+/** Per instance, through outage and drain: the ring, and the transactions' worths read back. */
 const RSS_GROWTH_MAX_MB = 150;
-/** Of the time away: over the rest of it memory is level, however long that is. */
+/** As a share of the outage: memory must be level over the rest of it, however long. */
 const SLOPE_SHARE = 0.5;
 const RSS_SLOPE_MAX_MB_A_MINUTE = 1;
-/** In a shorter time the ring and the heap are still filling: the slope is shown, and not judged. */
+/** In a shorter outage ring and heap are still filling: the slope is shown but not judged. */
 const SLOPE_JUDGED_FROM_S = 300;
 
 export async function runMysqlAway(options: MysqlAwayOptions): Promise<Report> {

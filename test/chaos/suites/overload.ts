@@ -32,7 +32,7 @@ const OVERLOAD = 2;
 const JOURNAL_MAX_EVENTS = 200_000;
 /** Nobody who was taken may have waited longer: he has all other connections ahead of him, at most. */
 const LATENCY_MAX_MS = 5_000;
-/** Of the rate measured before: a service that refuses nearly all has not borne the load, but broken down. */
+/** As a share of the rate measured before: a service that refuses nearly everything has broken down. */
 const GOODPUT_MIN_SHARE = 0.1;
 const SAMPLE_MS = 500;
 const DRAIN_STALL_MS = 30_000;
@@ -117,7 +117,7 @@ async function readProblems(port: number, hour: number, rows: number): Promise<s
   return [`the hour is read as ${JSON.stringify(counts)}, and has ${rows} rows`];
 }
 
-/** As many as both processes may hold open, with some to spare for their files. */
+/** The most connections that both processes may hold open, with some room for their files. */
 function affordable(wanted: number, pid: number, say: Say): number {
   const spare = 500;
   for (const each of [process.pid, pid]) raiseOpenFiles(each, wanted + spare);

@@ -24,7 +24,7 @@ export interface QueueOptions {
   readonly messages: number;
   readonly kills: number;
   readonly brokerRestarts: number;
-  /** At which messages are published; undefined: as fast as the broker takes them. */
+  /** The publishing rate; undefined: as fast as the broker accepts messages. */
   readonly ratePerS?: number | undefined;
   readonly seed: number;
   /** It is given up once nothing has moved for so long. */
@@ -34,7 +34,7 @@ export interface QueueOptions {
 
 type Fault = "kill" | "restart the broker" | "leave or join";
 
-/** In redis mode; one of them leaves and joins again. An embedded instance is alone. */
+/** In redis mode, where one of them leaves and joins again. An embedded instance is alone. */
 const INSTANCES = 3;
 const PREFIX = "q-";
 const DEFAULT_STALL_MS = 60_000;

@@ -24,7 +24,7 @@ const SHARE_OF_MAX = 0.7;
 const SLOPE_SHARE = 0.8;
 const SAMPLE_MS = 1_000;
 const DRAIN_STALL_MS = 30_000;
-/** In a shorter run the heap is still finding its size: its slopes are shown, and not judged. */
+/** In a shorter run the heap has not found its size: slopes are shown but not judged. */
 const JUDGED_FROM_S = 300;
 
 interface Bound {
@@ -108,7 +108,7 @@ function reportOf(
   return { name: `soak, ${mode}`, seed, figures, problems };
 }
 
-/** With the time that the flush takes after it: what only fills a journal is not borne for long. */
+/** Includes the time of the flush afterwards: a rate that only fills the journal is not sustainable. */
 async function sustainableRate(site: ChaosSite, runs: LoadRuns, seconds: number) {
   const startMs = performance.now();
   const { acknowledged } = await runs.run({ connections: CONNECTIONS, seconds });

@@ -72,7 +72,7 @@ async function passProblems(copy: ScratchCopy, check: Check): Promise<string[]> 
   return [`'${commandText(check)}' does not pass on the project as it is (${exitCode}):\n${tail}`];
 }
 
-/** What the check said. Throws if it passed, or failed for another reason. */
+/** Returns the check's message. Throws if it passed, or failed for another reason. */
 async function noticedBy(copy: ScratchCopy, { edits, check }: Mutation): Promise<string> {
   try {
     for (const edit of edits) copy.apply(edit);

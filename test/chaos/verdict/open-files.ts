@@ -9,7 +9,7 @@ export function openFilesMax(pid: number): number {
   return soft === "unlimited" ? Number.POSITIVE_INFINITY : Number(soft);
 }
 
-/** As far as this user may: what came of it, openFilesMax() tells. What is started afterwards inherits it. */
+/** Raises the limit as far as this user may; openFilesMax() tells the result. Children inherit it. */
 export function raiseOpenFiles(pid: number, atLeast: number): void {
   if (openFilesMax(pid) >= atLeast || Bun.which("prlimit") === null) return;
   Bun.spawnSync(["prlimit", "--pid", String(pid), `--nofile=${atLeast}`], {

@@ -28,7 +28,7 @@ function megabytes(status: string, field: string): number {
   return Number(kb) / KB_PER_MB;
 }
 
-/** Of the process itself: what its network namespace lists is everybody's. */
+/** Sockets of the process itself: its network namespace lists everyone's. */
 function socketCount(pid: number): number {
   const { stdout } = Bun.spawnSync(["find", `/proc/${pid}/fd`, "-lname", "socket:*"], { stderr: "ignore" });
   return stdout.toString().split("\n").length - 1;

@@ -2,10 +2,10 @@
 export interface Report {
   readonly name: string;
   readonly seed: number;
-  /** In the order in which they are shown. */
+  /** In display order. */
   readonly figures: Readonly<Record<string, string | number>>;
   readonly problems: readonly string[];
-  /** For whoever looks for the cause of a problem: what was done to whom when, and what they said. */
+  /** Helps to find the cause of a problem: the faults with their targets and times, and the logs. */
   readonly evidence?: readonly string[];
   /** Set if the suite could not run here at all: then nothing was shown. */
   readonly skipped?: string;
@@ -13,7 +13,7 @@ export interface Report {
 
 export type Say = (line: string) => void;
 
-/** Of a long list only the start helps, and the rest hides it. */
+/** Only the start of a long list helps, and the rest hides it. */
 const PROBLEMS_MAX = 30;
 
 export function reportText({ name, seed, figures, problems, evidence = [], skipped }: Report): string {
@@ -34,7 +34,7 @@ export function secondsSince(startMs: number): number {
   return Math.round((performance.now() - startMs) / 100) / 10;
 }
 
-/** By size, largest first: "12 a, 3 b". */
+/** Descending: "12 a, 3 b". */
 export function tallyText(tally: ReadonlyMap<string, number>): string {
   const sorted = [...tally].sort(([, a], [, b]) => b - a);
   return sorted.map(([what, count]) => `${count} ${what}`).join(", ") || "none";

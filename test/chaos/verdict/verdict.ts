@@ -21,7 +21,7 @@ export interface Verdict {
   readonly doubled: number;
   readonly drainS: number;
   readonly problems: readonly string[];
-  /** Of the events that went wrong, and what the instances say of themselves. */
+  /** About the events that went wrong, and the instances' own state. */
   readonly evidence: readonly string[];
 }
 
@@ -149,10 +149,10 @@ function clientOf(url: string) {
   return createClient({ url, RESP: 2 });
 }
 
-/** Of suites and their sites. */
+/** The most shards that any suite uses. */
 const SHARDS_MAX = 8;
 
-/** Of each Redis that holds a shard; none if it is embedded. */
+/** Each Redis that holds a shard; none if the stores are embedded. */
 async function redisUrls({ redisUrlOf }: ChaosSite): Promise<string[]> {
   if (redisUrlOf === undefined) return [];
   const urls = Array.from({ length: SHARDS_MAX }, (_, shard) => redisUrlOf(`hg:{${shard}}:writers`));
@@ -160,7 +160,7 @@ async function redisUrls({ redisUrlOf }: ChaosSite): Promise<string[]> {
 }
 
 interface Journal {
-  /** What its keys begin with. */
+  /** The prefix of its keys. */
   readonly shard: string;
   readonly writer: string;
   readonly length: number;
@@ -177,7 +177,7 @@ async function redisJournals(url: string): Promise<Journal[]> {
   });
 }
 
-/** Of all shards. */
+/** Writers of all shards. */
 async function redisWriters(client: ReturnType<typeof clientOf>): Promise<Omit<Journal, "length">[]> {
   const lists = await client.keys("hg:{*}:writers");
   const found = await Promise.all(

@@ -110,7 +110,7 @@ test("rows are made in the order of the table's primary key", () => {
   expect(new Set(keys).size).toBe(40);
 });
 
-/** Only root may, and in most containers not even that one. */
+/** Only root may mount, and in most containers not even root. */
 function canMount(): boolean {
   const folder = mkdtempSync(join(tmpdir(), "hourglass-mount-"));
   try {

@@ -34,7 +34,7 @@ export interface StoredWriter {
 export interface Harness {
   /** Another store on the same data. Closed by end(). */
   store(): ColdStore;
-  /** By primary key. */
+  /** In order of the primary key. */
   events(): Promise<StoredEvent[]>;
   /** Each once: the sum of its parts. */
   hours(): Promise<StoredHour[]>;
@@ -146,7 +146,7 @@ export async function rangeOf(store: ColdStore, range: HourRange): Promise<Shown
   return hours.sort(compareHours);
 }
 
-/** What a range has to show of these events. */
+/** The expected result of a range over these events. */
 export function shownOf(events: readonly Event[], range: HourRange): ShownHour[] {
   const byHour = Map.groupBy(events, ({ stream, at }) => hourKeyName(stream, hourOf(at)));
   const shown = Array.from(byHour.values(), (ofHour) => {

@@ -29,7 +29,7 @@ import {
 
 interface EmbeddedHarness extends Harness {
   readonly dataDir: string;
-  /** In that folder, or in another one. Closed by end(). */
+  /** A store in that folder or another one, closed by end(). */
   store(dataDir?: string): HotStore;
 }
 

@@ -145,7 +145,7 @@ export async function rangeOf(store: HotStore, range: HourRange) {
   return { hours: hours.sort(compareHours), freshFrom };
 }
 
-/** What a range of a store that holds these events has to show. */
+/** The expected result of a range over a store with these events. */
 export function shownOf(events: readonly Event[], range: HourRange): ShownHour[] {
   const byHour = Map.groupBy(events, ({ stream, at }) => hourKeyName(stream, hourOf(at)));
   const shown = Array.from(byHour.values(), (ofHour) => {
@@ -169,7 +169,7 @@ export async function initializeAndRegister(store: HotStore, writer: string, fre
   expect(await store.register(writer)).toBe(true);
 }
 
-/** What a recovery does with a writer whose batches are all in the cold store. */
+/** Does what a recovery does with a writer whose batches are all in the cold store. */
 export async function removeAdopted(store: HotStore, writer: string, watermark = 0): Promise<void> {
   expect(await store.fence(writer)).toBe(true);
   await store.removeJournal(writer, watermark);

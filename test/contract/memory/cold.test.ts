@@ -12,7 +12,7 @@ import { LiveWorld } from "./live-world.ts";
 
 const NAME = "memory of the simulation";
 
-/** What a real one would be broken by. */
+/** Statements that would break a real store. */
 const TAKEN_AWAY = /RENAME TO hourly_away$/;
 
 async function openHarness(): Promise<Harness> {

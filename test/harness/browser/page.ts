@@ -15,7 +15,7 @@ interface Thrown {
 
 const ATTEMPTS_MAX = 5;
 
-/** What was asked of a page that is left for another meanwhile, perhaps by a click before, is asked of the next one. */
+/** Repeats a question whose page was left meanwhile, perhaps by an earlier click. */
 async function againIfLeft<T>(ask: () => Promise<T>): Promise<T> {
   for (let attempt = 1; ; attempt++) {
     try {
@@ -29,7 +29,7 @@ async function againIfLeft<T>(ask: () => Promise<T>): Promise<T> {
 
 export class Page {
   readonly #view: Bun.WebView;
-  /** What the page's programs threw, and what its policy forbade. */
+  /** Errors thrown by the page's scripts, and violations of its policy. */
   readonly faults: string[] = [];
 
   private constructor(view: Bun.WebView) {
@@ -62,7 +62,7 @@ export class Page {
     return await againIfLeft(() => this.#view.evaluate<T>(expression));
   }
 
-  /** What can be seen of it. */
+  /** The visible text. */
   async text(selector: string): Promise<string> {
     return await this.ask<string>(`document.querySelector(${JSON.stringify(selector)})?.innerText ?? ""`);
   }
@@ -111,7 +111,7 @@ export class Page {
     await this.ask("history.back()");
   }
 
-  /** From one place within the element to another: shares of its width, at half of its height. */
+  /** `from` and `to` are shares of the element's width, at half of its height. */
   async drag(selector: string, from: number, to: number): Promise<void> {
     const mouse = await this.#mouseOver(selector);
     await mouse("mouseMoved", from, 0);

@@ -18,7 +18,7 @@ export const NEWER_SERVERS: PackageSet = {
   packages: [...SERVERS, "haproxy", "base-files", "dash", "coreutils", "grep"],
 };
 
-/** What may stand in for which server that is installed. */
+/** The engines that may stand in for each installed server. */
 const ENGINES = {
   mariadb: { setting: "TEST_SQL_ENGINE", programs: { "mysql-9": "usr/sbin/mysqld" } },
   redis: {
@@ -33,13 +33,13 @@ const LOADERS: Partial<Record<NodeJS.Architecture, { folder: string; loader: str
 };
 
 export interface NewerServer {
-  /** What TEST_…_ENGINE says. */
+  /** The value of TEST_…_ENGINE. */
   readonly engine: string;
-  /** What the program says of itself, such as "MySQL 9.7.4". */
+  /** The program's own version text, such as "MySQL 9.7.4". */
   readonly version: string;
-  /** To be followed by its arguments. */
+  /** The command without its arguments. */
   readonly command: readonly string[];
-  /** Of all that was unpacked with it. */
+  /** The folder of everything unpacked with it. */
   readonly root: string;
 }
 
@@ -79,7 +79,7 @@ export function commandIn(root: string, program: string): readonly string[] {
   return [join(libraries, loader), "--library-path", libraries, join(root, program)];
 }
 
-/** Of all that were unpacked, such as "MySQL 9.7.4". */
+/** The versions of all unpacked servers, such as "MySQL 9.7.4". */
 export function versionsOfNewerServers(): string[] {
   const programs = Object.values(ENGINES).flatMap((place) => Object.values(place.programs));
   return programs.map((program) => versionOf(commandIn(folderOf(NEWER_SERVERS), program)));

@@ -47,11 +47,11 @@ export interface LoadResult {
   /** While a request was open. */
   readonly lostConnections: number;
   readonly seconds: number;
-  /** By "status code", such as "503 overloaded". */
+  /** Counts by "status code", such as "503 overloaded". */
   readonly refusals: Readonly<Record<string, number>>;
-  /** By request number, as outcomes.ts has them. */
+  /** Indexed by request number; the values are those of outcomes.ts. */
   readonly outcomes: Uint8Array;
-  /** By request number. At a constant rate, requests that were due and not sent or answered have waited to the end. */
+  /** Indexed by request number. At a constant rate, due requests without an answer count until the end. */
   readonly latenciesMs: Float32Array;
 }
 
@@ -100,7 +100,7 @@ export async function sendLoad(options: LoadOptions): Promise<LoadResult> {
   return await startLoad(options).result;
 }
 
-/** As `struct job` of driver.c, whose members have eight bytes each. */
+/** Lays out `struct job` of driver.c, whose members have eight bytes each. */
 function packed(options: LoadOptions, capacity: number): Pick<Memory, "job" | "inputs"> {
   const { ports, connections, requests, ratePerS = 0, seconds, graceS, isOverload = false } = options;
   const count = requests.starts.length - 1;
@@ -132,7 +132,7 @@ function failureText(error: number, { ports }: LoadOptions): string {
 
 interface Memory {
   readonly job: Uint8Array;
-  /** What `job` points to. */
+  /** The memory that `job` points to. */
   readonly inputs: readonly ArrayBufferView[];
   readonly latenciesMs: Float32Array;
   readonly outcomes: Uint8Array;

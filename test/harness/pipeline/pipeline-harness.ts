@@ -101,7 +101,7 @@ export class RecordedLog implements Log {
 
 export interface StoreCall {
   readonly store: "hot" | "cold";
-  /** Of a hot store. */
+  /** The shard of a hot store. */
   readonly shard: number;
   readonly method: string;
   readonly args: readonly unknown[];
@@ -111,7 +111,7 @@ export interface StoreCall {
 
 export type Interceptor = (call: StoreCall) => Promise<unknown>;
 
-/** What stands between a pipeline and its stores. */
+/** Stands between a pipeline and its stores. */
 export class Guard {
   /** Sees each call; without one, all calls go through. */
   intercept: Interceptor | undefined;
@@ -123,7 +123,7 @@ export class Guard {
     this.#death.promise.catch(() => {});
   }
 
-  /** From now on nothing goes to the stores, and nothing comes back from them. */
+  /** From now on no call reaches the stores, and no answer comes back. */
   kill(): void {
     this.#isDead = true;
     this.#death.reject(new HotUnavailableError("the process was killed", true));
@@ -165,7 +165,7 @@ export function unavailable(store: StoreCall["store"]): Error {
   return new HotUnavailableError("the test took it away", false);
 }
 
-/** Only calls of these methods are seen by the interceptor; all others go through. */
+/** Intercepts only calls of this method; all others pass. */
 export function onMethod(name: `${StoreCall["store"]}.${string}`, interceptor: Interceptor): Interceptor {
   return (call) => (`${call.store}.${call.method}` === name ? interceptor(call) : call.proceed());
 }
@@ -215,7 +215,7 @@ export type StorePlaces = Pick<StoreSettings, "dataDir" | "redisUrl" | "redisSha
 
 export interface InstanceStores {
   readonly hotShards: readonly HotStore[];
-  /** Of shard 0. */
+  /** The hot store of shard 0. */
   readonly hot: HotStore;
   readonly cold: ColdStore;
 }
@@ -243,13 +243,13 @@ export abstract class Site {
     this.shards = shards;
   }
 
-  /** For a process that opens its stores itself. */
+  /** Addresses for a process that opens its stores itself. */
   abstract readonly places: StorePlaces;
   protected abstract createStores(options: StoreOptions): InstanceStores;
   abstract watermarks(): Promise<Watermark[]>;
   /** Names of the writers that have a journal. Embedded: only while no instance runs. */
   abstract journals(): Promise<string[]>;
-  /** What was not on the disk at this instant is gone. */
+  /** Loses everything that is not on disk at this instant. */
   protected abstract crash(): void;
   protected abstract discard(): Promise<void>;
 
@@ -270,7 +270,7 @@ export abstract class Site {
     return instance;
   }
 
-  /** As kill -9 would. The next instance finds what was on the disk. */
+  /** Like kill -9. The next instance finds what was on disk. */
   kill(instance: Instance): void {
     instance.guard.kill();
     this.crash();
@@ -366,7 +366,7 @@ export class Instance {
     await waitFor("reads to be complete", async () => !(await this.read(key)).isDegraded);
   }
 
-  /** In order, and closes the stores. */
+  /** An orderly stop, which also closes the stores. */
   stop(): Promise<void> {
     this.#stopping ??= this.#stop();
     return this.#stopping;
@@ -379,7 +379,7 @@ export class Instance {
   }
 }
 
-/** What an hour that holds these events has to read as. */
+/** The expected answer for an hour with these events. */
 export function answerOf(events: readonly Event[], isDegraded = false): HourAnswer {
   const users = new Sketch();
   for (const { user } of events) users.add(TEST_USERS.registerOf(user));
@@ -403,7 +403,7 @@ export async function expectReads(instance: Instance, events: readonly Event[]):
 
 export interface PipelineMode {
   readonly name: Site["name"];
-  /** As tests are named. */
+  /** The name in test titles. */
   readonly title: string;
   readonly shards: number;
   readonly needs: readonly ServerKind[];
@@ -518,7 +518,7 @@ export class ClusterServers {
     return this.#mariaDb!;
   }
 
-  /** With an empty database and an empty Redis. */
+  /** Opens a site with an empty database and an empty Redis. */
   async openSite(shards = 1): Promise<ClusterSite> {
     const site = new ClusterSite(this, await this.mariaDb.createDatabase(), shards);
     await site.flushRedis();
@@ -544,10 +544,10 @@ async function wake(server: ServerProcess): Promise<void> {
 }
 
 export interface ClusterReach {
-  /** Of proxies in front of the servers. */
+  /** Ports of proxies in front of the servers. */
   readonly redisPort?: number;
   readonly mysqlPort?: number;
-  /** In place of root, who may write even where nobody else may. */
+  /** Replaces root, who may write even to a read-only server. */
   readonly mysqlUser?: string;
 }
 

@@ -33,7 +33,7 @@ export function usersChosenByPublicHash(): string[] {
   return Array.from(chosen.values(), ({ user }) => user);
 }
 
-/** In an empty database, before any instance opens it. */
+/** For an empty database, before any instance opens it. */
 export function presetInMysql(database: string): readonly string[] {
   const table = `\`${database}\`.data_set`;
   return [
@@ -44,7 +44,7 @@ export function presetInMysql(database: string): readonly string[] {
   ];
 }
 
-/** In a folder whose data there is none of yet. */
+/** For a folder without data. */
 export function presetInFolder(dataDir: string): void {
   mkdirSync(dataDir, { recursive: true });
   const database = new Database(join(dataDir, "cold.sqlite"), { create: true, strict: true });

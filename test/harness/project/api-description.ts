@@ -18,7 +18,7 @@ export interface ApiAnswer {
   readonly body: string;
 }
 
-/** What HTTP itself asks for, of which no client has to know. */
+/** Headers of HTTP itself, which no client must know. */
 const PLAIN_HEADERS = new Set([
   ...["content-type", "content-length", "date", "connection", "cache-control", "vary", "transfer-encoding"],
   ...["content-encoding", "content-security-policy", "referrer-policy", "x-content-type-options"],
@@ -28,7 +28,7 @@ const PLAIN_HEADERS = new Set([
 export class ApiDescription {
   readonly document: ApiDocument;
   readonly operations: readonly DescribedOperation[];
-  /** As listed in the document. */
+  /** Everything that the document lists. */
   readonly listed: ReadonlySet<string>;
   /** Of those, which some answer had. */
   readonly seen = new Set<string>();
@@ -51,7 +51,7 @@ export class ApiDescription {
     this.#ajv.addSchema(strict, "api");
   }
 
-  /** Of the schema at this place in the document: keys from its root. */
+  /** Validates against the schema at this path of the document. */
   validator(...place: readonly string[]): ValidateFunction {
     const pointer = place.map((key) => encodeURIComponent(key.replaceAll("~", "~0").replaceAll("/", "~1")));
     const id = `api#/${pointer.join("/")}`;

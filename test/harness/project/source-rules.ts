@@ -81,7 +81,7 @@ export const noAmbientTime: Rule = linesThat(
   "takes time or chance from the runtime, not from a Clock",
 );
 
-/** What is counted is computed, and neither read nor written: it needs no package, and no file or socket. */
+/** The domain computes: it needs no package, no file and no socket. */
 export const pureDomain: Rule = (files) => [
   ...select(files, /^src\/domain\/.*\.ts$/).flatMap(([path, source]) =>
     importsOf(path, source)

@@ -5,7 +5,7 @@ import { newerServer, whyNewerServerCannotRun } from "../debian/newer-servers.ts
 /** A browser is no server, nor is a balancer, but they are needed, brought and missed in the same way. */
 export type ServerKind = "redis" | "mariadb" | "rabbitmq" | JarServer | "haproxy" | "chromium" | "web" | "containers";
 
-/** What each needs to be started, and the Debian package that brings it. */
+/** The programs that each server needs, and the Debian packages that provide them. */
 const NEEDS: Record<ServerKind, { binaries: readonly string[]; debianPackages: readonly string[] }> = {
   redis: { binaries: ["redis-server"], debianPackages: ["redis-server"] },
   mariadb: { binaries: ["mariadbd", "mariadb-install-db"], debianPackages: ["mariadb-server"] },
@@ -50,12 +50,12 @@ export function binary(name: string): string {
   return path;
 }
 
-/** To be followed by its arguments. */
+/** The command without its arguments. */
 export function redisCommand(): readonly string[] {
   return newerServer("redis")?.command ?? [binary("redis-server")];
 }
 
-/** What stands in for the installed servers of these kinds, such as "MySQL 9.7.4". */
+/** The engines that stand in for the installed servers of these kinds, such as "MySQL 9.7.4". */
 export function standIns(kinds: readonly ServerKind[]): string[] {
   return kinds.flatMap((kind) => newerServer(kind)?.version ?? []);
 }

@@ -4,12 +4,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 export interface Certificates {
-  /** Of the authority that signed the other. */
+  /** The authority that signed `certFile`. */
   readonly caFile: string;
   /** For localhost and 127.0.0.1. */
   readonly certFile: string;
   readonly keyFile: string;
-  /** Of another authority, which signed nothing. */
+  /** Another authority, which signed nothing. */
   readonly strangeCaFile: string;
   /** Signed by the authority, for another name. */
   readonly otherCertFile: string;

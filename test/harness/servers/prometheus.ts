@@ -1,7 +1,7 @@
 /** Parses the answer of /metrics: Prometheus' text format, version 0.0.4. */
 import { ask } from "../service/http-connection.ts";
 
-/** By "name" or 'name{label="value",…}', as it is written there. */
+/** By "name" or 'name{label="value",…}', as in the text format. */
 export type Samples = ReadonlyMap<string, number>;
 
 const SAMPLE = /^([a-zA-Z_:][a-zA-Z0-9_:]*(?:\{[^}]*\})?) (\S+)$/;

@@ -88,12 +88,12 @@ export class ServerProcess {
     mkdirSync(this.dataDir, { mode: 0o700 });
   }
 
-  /** Of the running process, or of the last one that ran. */
+  /** The running process, or the last one. */
   get pid(): number {
     return this.#lastPid;
   }
 
-  /** Of the last process that ended; null if a signal ended it. */
+  /** The exit code of the last process; null if a signal ended it. */
   get exitCode(): number | null {
     return this.#ended?.exitCode ?? null;
   }

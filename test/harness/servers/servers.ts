@@ -105,7 +105,7 @@ export class MariaDbServer extends ServerProcess {
   }
 }
 
-/** For a server that others may follow. */
+/** For a server with replicas. */
 export const FOLLOWED: ServerOptions = { args: ["--server-id=1", "--log-bin=log", "--binlog-format=ROW"] };
 
 /** An empty server that follows another, from that one's first change on. */

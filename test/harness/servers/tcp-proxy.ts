@@ -21,7 +21,7 @@ export interface ProxiedConnection {
 /** Sees each chunk as it arrives; false drops it. A hook that cuts the connection answers false. */
 export type ChunkHook = (chunk: Buffer, connection: ProxiedConnection) => boolean;
 
-/** To `targetPort` of this machine, which need not be open yet. */
+/** `targetPort` of this machine need not be open yet. */
 export async function startProxy(targetPort: number): Promise<TcpProxy> {
   const proxy = new TcpProxy(await freePort(), targetPort);
   await proxy.accept();
@@ -134,7 +134,7 @@ function writeWithBackPressure(from: Socket, to: Socket, chunk: Buffer): void {
   to.once("drain", () => from.resume());
 }
 
-/** Of what a client sends to MySQL. A packet: 3 bytes of length, 1 of sequence, 1 of command (3: a query), its text. */
+/** True for a query to MySQL. A packet: 3 bytes of length, 1 of sequence, 1 of command (3: a query), its text. */
 export const isStatement = (chunk: Buffer) => chunk[4] === 3;
 /** MySQL, unlike MariaDB, takes attributes before the text: their count, 0, in 1 set. */
 const COMMITS = [Buffer.from("COMMIT"), Buffer.from([0, 1, ...Buffer.from("COMMIT")])];

@@ -55,7 +55,7 @@ export class Tmpfs {
     return join(this.path, "ballast");
   }
 
-  /** To the last byte. */
+  /** Fills it to the last byte. */
   fill(): void {
     const file = openSync(this.#ballast, "a");
     try {

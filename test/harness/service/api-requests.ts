@@ -31,7 +31,7 @@ function queryOf(values: Values): string {
   return new URLSearchParams(values).toString();
 }
 
-/** What a page to try it out sends when nothing is changed: one for each type of body. */
+/** The unchanged requests of a page to try the API: one for each type of body. */
 export function exampleRequests(described: DescribedOperation): ApiRequest[] {
   const examples = parametersOf(described, "query").filter(({ example }) => example !== undefined);
   const query = queryOf(Object.fromEntries(examples.map(({ name, example }) => [name, String(example)])));

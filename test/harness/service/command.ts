@@ -14,7 +14,7 @@ export interface RunningCommand {
 }
 
 export interface CommandOptions {
-  /** What it reads; nothing if left out. */
+  /** Its standard input; none by default. */
   readonly stdin?: Uint8Array;
   /** Path of the program; if it is left out, the one that is compiled for tests. */
   readonly binary?: string;

@@ -35,7 +35,7 @@ const USERS = 500;
 const RETRY_PAUSE_MS = 5;
 
 export class Load {
-  /** In the order in which they were first sent. */
+  /** In the order of their first attempts. */
   readonly events: SentEvent[] = [];
   /** Answers that no client should get, as text. */
   readonly surprises: string[] = [];
@@ -68,7 +68,7 @@ export class Load {
     await Promise.all(this.#clients);
   }
 
-  /** As finish(), but nothing is sent again. */
+  /** Like finish(), but resends nothing. */
   async giveUp(): Promise<void> {
     this.#state = "giving up";
     await Promise.all(this.#clients);
@@ -157,7 +157,7 @@ export function errorCode(body: string): string {
   return (JSON.parse(body) as { error: { code: string } }).error.code;
 }
 
-/** For who reads the test's output: was there enough of each? */
+/** For readers of the test's output: was there enough of each? */
 export function fatesOf(events: readonly SentEvent[]): string {
   const fates = Object.entries(Object.groupBy(events, ({ fate }) => fate));
   return fates.map(([fate, ofIt]) => `${ofIt.length} ${fate}`).join(", ");

@@ -19,7 +19,7 @@ export interface ServiceOptions {
   readonly binary?: string | undefined;
   /** It is taken for started once this path is answered with 200. */
   readonly readyPath?: string;
-  /** Of the authority that signed its certificate, if it has one. */
+  /** The authority that signed its certificate, if it has one. */
   readonly caFile?: string;
 }
 
@@ -123,7 +123,7 @@ export interface Site {
   /** An instance more; embedded there can be only one. */
   start(settings?: Readonly<Record<string, string>>): Promise<Service>;
   readonly cold: ColdView;
-  /** For commands that are run beside a service. */
+  /** Settings for commands that run beside a service. */
   commandSettings(service: Service): Readonly<Record<string, string>>;
   /** Undefined if it is embedded. */
   readonly servers: { readonly redis: RedisServer; readonly mariaDb: MariaDbServer } | undefined;

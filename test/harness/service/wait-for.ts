@@ -12,7 +12,7 @@ export interface WaitOptions {
 
 const INTERVAL_MIN_MS = 20;
 const INTERVAL_MAX_MS = 100;
-/** Of the time that was waited already. */
+/** As a share of the time waited so far. */
 const INTERVAL_SHARE = 0.05;
 
 /**

@@ -78,7 +78,7 @@ const CLIENTS = [
   ...(HAS_IPV6 ? ["::1", "::1"] : []),
   ...Array.from({ length: 50 }, (_, i) => `127.0.${i % 3}.${1 + i}`),
 ];
-/** What a server may take for the address of a client. */
+/** Everything that a server may report as a client's address. */
 export const ADDRESSES: ReadonlySet<string> = new Set([...PROXIED, ...CLIENTS]);
 /** No whole request, or none that a server takes; they end a connection. */
 const GARBAGE = [

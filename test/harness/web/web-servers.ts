@@ -16,7 +16,7 @@ export interface Log {
   readonly file: string;
   /** Its lines hold the referrer. */
   readonly hasReferrer: boolean;
-  /** For `hourglass import`. */
+  /** Options of `hourglass import`. */
   readonly options: readonly string[];
 }
 
@@ -199,7 +199,7 @@ export class WebServer extends ServerProcess {
     }
   }
 
-  /** To the end of the connection: the server has then counted and logged all of it. */
+  /** Resolves at the end of the connection: then the server has counted and logged everything. */
   #talk({ from, bytes, isWhole }: Conversation): Promise<void> {
     return new Promise((resolve, reject) => {
       const host = from === "::1" ? "::1" : "127.0.0.1";

@@ -8,7 +8,7 @@ import { describeFaults, flushesFail, named, SHORT_LEASE_MS } from "./faults-set
 const PREFIX = "hg:{0}:";
 const PLACE = `${NOON}:${STREAM}`;
 
-/** By the writer. */
+/** The damaged key, given the writer. */
 const DAMAGED: Readonly<Record<string, (writer: string) => string>> = {
   "the data set's state": () => "meta",
   "the time of ids": () => "ids-through",
@@ -24,7 +24,7 @@ const DAMAGED: Readonly<Record<string, (writer: string) => string>> = {
 };
 
 describeFaults((cluster) => {
-  /** By a list, which none of them is. */
+  /** Replaces the key by a list, a type that no key has. */
   async function damage(key: string): Promise<void> {
     await cluster.site.redis("DEL", PREFIX + key);
     await cluster.site.redis("RPUSH", PREFIX + key, "x");

@@ -20,7 +20,7 @@ import { describeFaults, flushesFail, named, namedClicks, SHORT_LEASE_MS } from 
 
 const OUTCOME_TIMEOUT_MS = 1_500;
 
-/** What clients were told, as they were told it. */
+/** The answers that clients got, in order. */
 class Answers {
   readonly refused: Event[] = [];
   readonly unknown: Event[] = [];

@@ -193,7 +193,7 @@ describePipelines((its) => {
   });
 
   describe("bounds", () => {
-    /** What each flush was given, and what was read back from the journal for it. */
+    /** Records what each flush stores, and what was read back from the journal for it. */
     function watch(a: Instance): { flushed: number[]; readBack: number[] } {
       const seen: { flushed: number[]; readBack: number[] } = { flushed: [], readBack: [] };
       a.guard.intercept = async ({ method, args, proceed }) => {

@@ -50,7 +50,7 @@ function evenly(perSecond: number, forMs: number): number[] {
   return Array.from({ length: (perSecond * forMs) / 1_000 }, (_, i) => (i * 1_000) / perSecond);
 }
 
-/** Of many clients that know nothing of each other. */
+/** Arrivals of many independent clients. */
 function randomly(perSecond: number, forMs: number): number[] {
   const random = new Random(1);
   return Array.from({ length: (perSecond * forMs) / 1_000 }, () => random.fraction() * forMs);

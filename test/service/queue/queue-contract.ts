@@ -36,9 +36,9 @@ export interface OutgoingMessage {
   readonly id?: string;
 }
 
-/** What a test needs of a broker, in the same words for all. */
+/** What a test needs of a broker, whatever its kind. */
 export interface QueueBroker {
-  /** In metrics and in /readyz. */
+  /** The name in metrics and in /readyz. */
   readonly source: string;
   readonly server: ServerProcess;
   settings(queue: string): Readonly<Record<string, string>>;
@@ -51,7 +51,7 @@ export interface QueueBroker {
 
 const NDJSON_TYPE = "application/x-ndjson";
 const EVENTS_IN_ONE = 10_000;
-/** Of the service that a contract is held against. */
+/** BROKER_PREFETCH of the service under test. */
 export const PREFETCH = 500;
 
 export function message(body: unknown, id?: string, contentType = "application/json"): OutgoingMessage {
@@ -69,7 +69,7 @@ type OutageTest = (name: string, body: () => Promise<void>) => void;
 
 interface Consumption {
   readonly site: Site;
-  /** With PREFETCH. */
+  /** Runs with PREFETCH. */
   readonly service: Service;
   readonly broker: QueueBroker;
   readonly queue: string;

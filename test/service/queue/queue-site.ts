@@ -39,7 +39,7 @@ export async function sourceOf(service: Service): Promise<SourceReport> {
   return (await readyz(service)).sources[0]!;
 }
 
-/** Of all partitions; 0 if the broker does not tell. */
+/** Over all partitions; 0 if the broker does not report it. */
 export function lagOf({ lags = [] }: SourceReport): number {
   return lags.reduce((sum, { lag }) => sum + lag, 0);
 }

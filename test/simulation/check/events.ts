@@ -44,13 +44,13 @@ export interface SentEvent extends HourKey {
 
 export type Report = (check: Check, message: string) => void;
 
-/** Of a hot store that goes on with other data than it had. */
+/** A hot store that continues with other data than it had. */
 export interface Loss {
   readonly before: HotData;
   readonly after: HotData;
-  /** By writer: of what is missing through this seq it was known before. */
+  /** By writer: through this seq it was already known what is missing. */
   readonly known?: ReadonlyMap<string, number>;
-  /** Of what was acknowledged, too: by default unless replicas are awaited. */
+  /** Whether acknowledged events may be lost too: by default, unless replicas are awaited. */
   readonly mayLose?: boolean;
 }
 
@@ -173,7 +173,7 @@ export function isMissing({ missingFrom, acknowledgedMs, rows, isExcused }: Sent
   return missingFrom !== undefined && acknowledgedMs < Number.POSITIVE_INFINITY && rows === 0 && !isExcused;
 }
 
-/** As a row it is there so often at most. */
+/** The most rows that the event may have. */
 export function rowsMax({ isCountedTwice, processes }: SentEvent): number {
   return isCountedTwice ? Math.max(1, processes.size) : 1;
 }

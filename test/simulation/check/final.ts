@@ -185,7 +185,7 @@ function checkLedger(world: World, process: Process): void {
     world.report("ledger", `the stores have accepted ${accepted} and persisted ${persisted}, of ${rows} rows`);
 }
 
-/** Of one hour: all would make a seed 8 % dearer, and that the stores agree was checked at every step. */
+/** Checks one hour: all would make a seed 8 % dearer, and each step has compared the stores. */
 function checkVerify(world: World, process: Process): void {
   const { hotShards, cold } = world.storesOf(process);
   const hours = hoursOf(world);

@@ -14,11 +14,11 @@ interface Expected extends HourKey {
   impressions: number;
   /** Those of the rows themselves, and not to be changed, as long as nothing is unflushed. */
   users: UserSketches;
-  /** Of them, in a journal alone. */
+  /** How many of them are only in a journal. */
   unflushed: number;
 }
 
-/** Of one shard, as rows and journals have it. */
+/** The hours of one shard according to rows and journals. */
 function expectedHours(hot: HotData, cold: ColdData, shard: number): Map<string, Expected> {
   const hours = new Map<string, Expected>();
   for (const { name, stream, hour, shard: ofShard, clicks, impressions, users } of cold.parts) {
@@ -114,7 +114,7 @@ interface Counted {
   rowCount: number;
 }
 
-/** By their list, to which rows are only added: each is counted once. */
+/** By list of rows. Rows are only added, so each is counted once. */
 const COUNTED = new WeakMap<readonly EventRow[], Counted>();
 
 function countedSoFar(rows: readonly EventRow[]): Counts {

@@ -8,7 +8,7 @@ export function toldOfOne(outcome: Outcome): Told {
   return outcome === UNKNOWN ? "unknown" : "refused";
 }
 
-/** By position. */
+/** Indexed by position. */
 export function toldOfEach(outcome: BulkOutcome, count: number): Told[] {
   const told = new Array<Told>(count).fill("stored");
   for (const { refusal, positions } of outcome.refused) {

@@ -15,7 +15,7 @@ import type { Site } from "./site.ts";
 const CLIENT_TIMEOUT_MS = 40_000;
 /** An id that is nearly forgotten is sent no more: it may count again. */
 const ID_MARGIN_MS = HOUR_MS / 2;
-/** Of all answers: the way back to the client is cut. */
+/** The share of answers that are lost on their way to the client. */
 const LOST_ANSWERS = 0.03;
 const REQUEST_MIN_MS = 0.1;
 const REQUEST_MAX_MS = 2;
@@ -106,7 +106,7 @@ function note(site: Site, sent: SentEvent, told: Told): boolean {
   return true;
 }
 
-/** At the process. */
+/** The request arrives at the process. */
 function arrive(
   site: Site,
   process: Process,

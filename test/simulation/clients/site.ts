@@ -10,7 +10,7 @@ export interface Site {
   readonly events: SentEvents;
   /** The run is about to end: nothing more is sent. */
   readonly isClosing: boolean;
-  /** By clocks that are right. */
+  /** By correct clocks. */
   readonly wallMs: number;
   /** The one of this place, or another one that runs; undefined if none does. */
   processAt(slot: number): Process | undefined;

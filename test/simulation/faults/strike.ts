@@ -115,7 +115,7 @@ function split(world: World, fault: Extract<Fault, { name: "split" }>, later: La
   later(() => world.join(shard));
 }
 
-/** As it comes back. */
+/** The data that the server restarts with. */
 function dataAfter(world: World, fault: Restart, server: HotServer): HotData {
   if (fault.name === "empty") return world.newHotData(server);
   if (fault.name === "restart-server") return server.data;

@@ -4,10 +4,10 @@ import { SIMULATED_MUTATIONS, type SimulatedMutation } from "./mutations.ts";
 
 export interface Bite {
   readonly mutation: SimulatedMutation;
-  /** Of all seeds. */
+  /** How many seeds failed. */
   readonly failed: number;
   readonly firstSeed: number | undefined;
-  /** By which checks, the most frequent first. */
+  /** The checks that failed, the most frequent first. */
   readonly checks: readonly string[];
 }
 

@@ -26,7 +26,7 @@ export interface MastersOptions {
 /** A master that was cut off from its replicas, one of which was promoted. */
 interface Split {
   readonly former: HotServer;
-  /** By writer, when the other one was promoted. */
+  /** Each writer's last seq when the other master was promoted. */
   readonly lastSeqs: ReadonlyMap<string, number>;
   /** The processes that still have the former one for the master, by their places. */
   readonly slots: ReadonlySet<number>;
@@ -34,7 +34,7 @@ interface Split {
 
 export interface SplitOptions {
   readonly slots: readonly number[];
-  /** What the replica has. */
+  /** The replica's data. */
   readonly replica: HotData;
   /** How long the former one accepts writes: as `min-replicas-max-lag` has it. */
   readonly writableMs: number;
@@ -50,20 +50,20 @@ interface StrayRow {
 
 interface LostWrites {
   readonly lastSeq: number;
-  /** Of those that no master has. */
+  /** Events that no master has. */
   readonly events: readonly SentEvent[];
   isFound: boolean;
 }
 
 export class Masters {
-  /** By shard. */
+  /** Indexed by shard. */
   readonly current: HotServer[];
   readonly #options: MastersOptions;
   readonly #splits = new Map<number, Split>();
   readonly #writers = new Map<string, Process>();
   /** Present ones, by process and shard. */
   readonly #latestWriters = new Map<string, string>();
-  /** Of masters that lack writes: by the writers that had made some, until everybody knows. */
+  /** Masters that lack writes, with the writers concerned, until every process knows. */
   readonly #losses = new Map<HotServer, Map<string, LostWrites>>();
   readonly #strayRows: StrayRow[] = [];
   readonly #rows: EventRow[] = [];
@@ -79,13 +79,13 @@ export class Masters {
     return this.current[Number(name.slice("redis-".length))]!;
   }
 
-  /** As a process in this place sees it. */
+  /** The master that a process in this place uses. */
   of(slot: number, shard: number): HotServer {
     const split = this.#splits.get(shard);
     return split?.slots.has(slot) ? split.former : this.current[shard]!;
   }
 
-  /** As a process in this place sees them. */
+  /** The data that a process in this place sees. */
   dataOf(slot: number): readonly HotData[] {
     return this.current.map((_, shard) => this.of(slot, shard).data);
   }

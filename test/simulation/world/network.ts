@@ -10,7 +10,7 @@ import type { Owner, Scheduler } from "./scheduler.ts";
 const LATENCY_MIN_MS = 0.1;
 const LATENCY_MAX_MS = 1.5;
 
-/** What a request is for: to apply a batch, something else that changes a store, or neither. */
+/** Whether a request applies a batch, changes a store in another way, or neither. */
 export type Purpose = "chore" | "work" | "commit";
 
 /** Strikes at the next request of this purpose; "work" includes commits. */

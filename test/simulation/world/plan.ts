@@ -31,7 +31,7 @@ export interface Send extends Action {
   readonly process: number;
   readonly events: readonly EventSpec[];
   readonly isBulk: boolean;
-  /** What has an id is sent again also though it is stored, as a queue does that delivers at least once. */
+  /** Events with an id are resent even if they are stored, as a queue with at-least-once delivery does. */
   readonly isRepeated: boolean;
   /** After a refusal, an unknown outcome, or none at all. */
   readonly retries: readonly RetrySpec[];
@@ -50,13 +50,13 @@ export interface Strike extends Action {
   readonly fault: Fault;
 }
 
-/** What is done at intervals is done no more often than this from now on: so a quiet minute is over in no time. */
+/** Periodic work runs no more often than this from now on, so a quiet minute takes no time. */
 export interface PaceChange extends Action {
   readonly type: "pace";
   readonly leastIntervalMs: number;
 }
 
-/** What a process does by a timer once a minute may come at any time: hours that are too old leave the hot store. */
+/** Retires hours that are too old. A process does so once a minute, so it may happen at any time. */
 export interface Retire extends Action {
   readonly type: "retire";
   readonly process: number;
@@ -75,7 +75,7 @@ export interface PlanSettings {
   readonly ringCapacityEvents: number;
   readonly journalMaxEvents: number;
   readonly hotHours: number;
-  /** As REDIS_WAIT_REPLICAS=1 has it. */
+  /** Simulates REDIS_WAIT_REPLICAS=1. */
   readonly areReplicasAwaited: boolean;
 }
 
@@ -91,13 +91,13 @@ const NOON = Date.UTC(2026, 0, 31, 12);
 const STREAMS = ["a", "b.c"];
 const LEASES_MS = [5_000, 15_000, 60_000, 120_000];
 
-/** In which what a fault has left behind shows. */
+/** The time in which a fault's aftermath shows. */
 const AFTERMATH_MS = 1_500;
-/** In leases: a lease is renewed in time at either. */
+/** As a share of a lease, which is renewed in time at either speed. */
 export const SLOW = 0.15;
 const QUIET = 0.45;
 
-/** Of all faults that follow another one: those that strike about when that is over, and those while it lasts. */
+/** The share of faults that follow another one, at about its end or while it lasts. */
 const NEXT_SHARE = 0.35;
 const MEANWHILE_SHARE = 0.35;
 const NEXT_MS = 300;
@@ -196,7 +196,7 @@ class Planner {
     this.#nowMs = endMs + this.#pauseMs();
   }
 
-  /** Of an hour that several processes fetch at about that time. */
+  /** Retires an hour that several processes fetch at about that time. */
   #addRetirement(atMs: number): void {
     const random = this.#random;
     const late = { ...this.#event(), hoursAgo: random.integer(1, 4) };

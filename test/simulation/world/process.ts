@@ -22,7 +22,7 @@ export interface Pace {
 
 /** Reading sockets and running callbacks takes some time. */
 const TURN_MS = 0.02;
-/** What is done at intervals comes late in a process that is busy: by so much, or by up to an interval. */
+/** A busy process does periodic work late: by this much, or by up to an interval. */
 const LATENESS_MS = 2_000;
 const LATENESS_MAX = 4;
 /** Pauses between tries are of this length: they are late as well, which saves a quarter of all steps. */
@@ -43,7 +43,7 @@ export interface ProcessOptions {
   readonly random: Random;
   readonly trace: Trace;
   readonly pace: Pace;
-  /** Of all clocks of the world. */
+  /** All clocks of the world. */
   readonly wall: { readonly skewMs: number };
   readonly metrics: Metrics;
   readonly settings: PipelineSettings;
@@ -57,7 +57,7 @@ export class Process implements Owner {
   frozenUntilMs = 0;
   /** It is stopping, and accepts no more requests. */
   isStopping = false;
-  /** Of its wall clock. */
+  /** The skew of its wall clock. */
   skewMs = 0;
   readonly clock: Clock;
   readonly pipeline: Pipeline;

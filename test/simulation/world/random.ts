@@ -14,7 +14,7 @@ export class Random {
     for (let i = 0; i < 12; i++) this.next();
   }
 
-  /** From 0 to below 1. The generator is sfc32 (C. Doty-Humphrey, PractRand). */
+  /** In [0, 1). The generator is sfc32 (C. Doty-Humphrey, PractRand). */
   next(): number {
     const sum = (this.#a + this.#b + this.#counter) | 0;
     this.#counter = (this.#counter + 1) | 0;
@@ -25,12 +25,12 @@ export class Random {
     return (sum >>> 0) / 2 ** 32;
   }
 
-  /** From `min` to below `max`. */
+  /** In [`min`, `max`). */
   between(min: number, max: number): number {
     return min + (max - min) * this.next();
   }
 
-  /** From `min` through `max`. */
+  /** An integer in [`min`, `max`]. */
   integer(min: number, max: number): number {
     return min + Math.floor(this.next() * (max - min + 1));
   }

@@ -30,7 +30,7 @@ export class Scheduler {
   steps = 0;
   /** Whose the last step was. */
   lastOwner: Owner | undefined;
-  /** Of all steps so far: two runs with the same hash did the same. */
+  /** Covers all steps so far: two runs with the same hash did the same. */
   hash = 0;
   readonly #heap: Task[] = [];
   #order = 0;

@@ -157,7 +157,7 @@ export class World implements ReadingSite {
     });
   }
 
-  /** Of before the fault. What a store has lost does not come back: no copy of a data set that is gone is used. */
+  /** A copy from before the fault. Copies of a lost data set are not used: lost data never comes back. */
   takeCopy(fault: Fault, data: HotData): HotData | undefined {
     const taken = this.#copies.get(fault);
     return taken?.of === data ? taken.copy : undefined;
@@ -171,7 +171,7 @@ export class World implements ReadingSite {
     return [...this.masters.current.map((_, shard): ServerName => `redis-${shard}`), "mysql"];
   }
 
-  /** Of a place of processes: whoever is started there again uses it too. */
+  /** The link of a place, which every process started there uses. */
   link(slot: number, server: ServerName): Link {
     const name = `${slot} ${server}`;
     let link = this.#links.get(name);

@@ -4,7 +4,7 @@ import { STREAM_MAX_CHARS } from "../../../src/domain/stream-rules.ts";
 import { USER_MAX_BYTES } from "../../../src/domain/user-text.ts";
 import tables from "../../../src/store/mysql/migrations/0001-tables.sql" with { type: "text" };
 
-/** By table, the type of each column of this name. */
+/** The type of the column with this name, by table. */
 function columns(name: string): Record<string, string> {
   const found: Record<string, string> = {};
   for (const [, table, body] of tables.matchAll(/CREATE TABLE IF NOT EXISTS (\w+) \(\n(.*?)\n\)/gs)) {

@@ -27,7 +27,7 @@ const VECTORS = [
 const keyOf = (byteAt: (i: number) => number) =>
   new UserHash(Uint8Array.from({ length: USER_KEY_BYTES }, (_, i) => byteAt(i)));
 
-/** From the value of a whole hash. */
+/** The register for a whole hash. */
 function registerIn(hash: bigint): number {
   let rank = 1;
   for (let rest = hash >> 14n; rank < 51 && (rest & 1n) === 0n; rest >>= 1n) rank++;

@@ -11,7 +11,7 @@ function named(id: string | undefined, stream = "site-1"): Event {
   return { stream, at: NOON, kind: "click", user: "u", id };
 }
 
-/** As "stream id", page after page. */
+/** Lists ids as "stream id", page after page. */
 async function idsOf(store: ColdStore, sinceMs: number, shard?: number): Promise<string[]> {
   const found: string[] = [];
   let before: IdRowKey | undefined;

@@ -21,7 +21,7 @@ export interface MysqlHarness extends Harness {
   /** After the server was started again. */
   reconnect(): Promise<void>;
   query<Row>(sql: string): Promise<Row[]>;
-  /** With other settings than store()'s, or through another port. */
+  /** A store with other settings than store()'s, or through another port. */
   storeWith(settings: Partial<MysqlColdStoreOptions>): ColdStore;
 }
 

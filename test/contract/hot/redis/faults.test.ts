@@ -95,7 +95,7 @@ describeHotRedis((redis) => {
       expect(await store.read([NOON_KEY])).toEqual([present(2, 0, 2)]);
     });
 
-    /** As intercepted in flight; answers the server's reply. */
+    /** Sends an intercepted command; returns the server's raw reply. */
     function sendRaw(command: Buffer): Promise<string> {
       return new Promise((resolve, reject) => {
         const socket = connectTcp(redis.server.port, "127.0.0.1");

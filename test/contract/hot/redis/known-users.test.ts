@@ -33,7 +33,7 @@ import {
   reconnect,
 } from "./redis-setup.ts";
 
-/** Of an element for PFADD. */
+/** Length of an element for PFADD. */
 const USER_CHARS = 16;
 
 describeHotRedis((redis) => {
@@ -109,9 +109,9 @@ describeHotRedis((redis) => {
       readonly key: HourKey;
       clicks: number;
       impressions: number;
-      /** Of all events that count, as the cold store would have it. */
+      /** Users of all counted events, as the cold store would have them. */
       readonly flushed: UserSketches;
-      /** What is in Redis. */
+      /** Users that Redis holds. */
       held: UserSketches;
     }
 

@@ -131,7 +131,7 @@ describeHotRedis((redis) => {
       expect(await store.initialization()).toBeDefined();
     });
 
-    /** What is left if the server comes back as it was before the writer came: initialized, and with hours. */
+    /** Leaves the state of before the writer came: initialized, with hours. */
     const forgetWriter = () =>
       Promise.all([redis.admin.del(writerKey("w1")), redis.admin.sRem("hg:{0}:writers", "w1")]);
 
@@ -219,7 +219,7 @@ describeHotRedis((redis) => {
 
     const takeSnapshot = () => cpSync(durable.dataDir, snapshot, { recursive: true });
 
-    /** As a replica that lags behind, or a disk that had not got everything. */
+    /** Simulates a lagging replica, or a disk that had not received everything. */
     async function comeBackAsAtSnapshot(): Promise<void> {
       await durable.kill();
       rmSync(durable.dataDir, { recursive: true });

@@ -68,7 +68,7 @@ export function cutBeforeAnswer(proxy: TcpProxy, sha1: string): void {
 export const CUTS = { "before it arrives": cutBeforeArrival, "before its answer": cutBeforeAnswer };
 
 export interface RedisHarness extends Harness {
-  /** With other settings than open()'s, and not opened. Closed by end(). */
+  /** An unopened store with other settings than open()'s, closed by end(). */
   store(settings?: Partial<RedisHotStoreOptions>): HotStore;
   openWith(settings: Partial<RedisHotStoreOptions>): Promise<HotStore>;
 }

@@ -118,13 +118,13 @@ export class KafkaServer extends ServerProcess {
     }
   }
 
-  /** By Kafka's own console producer, whose libraries compress in their own way. */
+  /** Publishes with Kafka's own console producer, whose libraries compress in their own way. */
   async publishByJava(topic: string, lines: readonly string[], compression: string): Promise<void> {
     const producer = ["org.apache.kafka.tools.ConsoleProducer", "--bootstrap-server", this.address];
     await pipe([...java(), ...producer, "--topic", topic, "--compression-codec", compression], lines);
   }
 
-  /** By librdkafka. */
+  /** Publishes with librdkafka. */
   async publishByKcat(topic: string, lines: readonly string[], compression: string): Promise<void> {
     const codec = compression === "none" ? [] : ["-z", compression];
     await pipe([binary("kcat"), "-P", "-b", this.address, "-t", topic, ...codec], lines);

@@ -24,7 +24,7 @@ export interface RedisClusterOptions {
 
 export interface SlotMove {
   readonly onStep?: (moved: number) => Promise<void>;
-  /** In which some keys of it are moved. */
+  /** The order in which some of its keys are moved. */
   readonly order?: (keys: readonly string[]) => readonly string[];
 }
 
@@ -118,7 +118,7 @@ export class RedisCluster implements RedisGroup {
     });
   }
 
-  /** By its own word. */
+  /** Asks the server itself. */
   async #owns(server: RedisServer, key: string): Promise<boolean> {
     const slot = Number(await askRedis(server, "CLUSTER", "KEYSLOT", key));
     const ranges = (await askRedis(server, "CLUSTER", "SLOTS")) as [number, number, [string, number]][];

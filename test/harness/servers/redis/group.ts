@@ -5,7 +5,7 @@ import { waitFor } from "../../service/wait-for.ts";
 import type { RedisServer } from "../servers.ts";
 
 export interface RedisGroup {
-  /** For REDIS_URL. */
+  /** The value for REDIS_URL. */
   readonly url: string;
   readonly servers: readonly RedisServer[];
   /** The server that holds the key now. */
@@ -60,7 +60,7 @@ export async function isMaster(server: RedisServer): Promise<boolean> {
   return (await infoOf(server, "replication", "role")) === "master";
 }
 
-/** Of its master, if it is a replica. */
+/** The port of its master, if it is a replica. */
 export async function masterPortOf(server: RedisServer): Promise<number> {
   return Number((await infoOf(server, "replication", "master_port")) || 0);
 }

@@ -80,7 +80,7 @@ export class RedisSentinels implements RedisGroup {
     return `redis+sentinel://${this.sentinels.map(({ port }) => `127.0.0.1:${port}`).join(",")}/${NAME}`;
   }
 
-  /** By the word of most Sentinels, and its own. */
+  /** According to most Sentinels and to itself. */
   async masterOf(_key: string): Promise<RedisServer> {
     return await waitFor("Sentinels to agree on a master", () => this.#agreedMaster(), {
       timeoutMs: SETTLE_TIMEOUT_MS,
@@ -111,7 +111,7 @@ export class RedisSentinels implements RedisGroup {
     return await this.masterOf(key);
   }
 
-  /** With its settings on the command line alone it begins as a master: nobody asks it, and it is told at once. */
+  /** Its command line makes it start as a master: no one asks it, and it is reconfigured at once. */
   async restart(server: RedisServer): Promise<void> {
     await server.start();
     const master = await this.masterOf("");

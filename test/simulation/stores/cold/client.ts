@@ -35,7 +35,7 @@ import type { ColdServer, WriterLock } from "./server.ts";
 
 const FLUSH_TIMEOUT_MS = 10_000;
 const READ_TIMEOUT_MS = 1_000;
-/** For a transaction whose client has gone without a word: until the server finds out. */
+/** How long the server keeps a transaction whose client vanished silently. */
 const ORPHANED_MAX_MS = 3_000;
 
 export interface ColdClientOptions {
@@ -54,7 +54,7 @@ interface Call<T> {
   readonly what: string;
   readonly connection: Connection;
   readonly run: number;
-  /** Of its deadline. */
+  /** Cancels its deadline. */
   readonly cancel: () => void;
   isSettled: boolean;
   readonly resolve: (value: T) => void;
@@ -83,7 +83,7 @@ export class ColdClient {
     this.#isClosed = true;
   }
 
-  /** At one instant, with no lock. */
+  /** Runs at one instant, without a lock. */
   #ask<T>(what: string, query: (data: ColdData) => T, isWrite = false): Promise<T> {
     return this.#call<T>(what, READ_TIMEOUT_MS, (call) => {
       call.connection.request(() => {
@@ -108,7 +108,7 @@ export class ColdClient {
     return promise;
   }
 
-  /** At the server: it was stopped since the call began. */
+  /** True if the server has stopped since the call began. */
   #isGone({ run }: Call<never> | Call<unknown>): boolean {
     const { server } = this.#options;
     return server.isDown || server.run !== run;

@@ -43,7 +43,7 @@ export interface EventRow extends HourKey {
   readonly user: string;
   readonly id: string | null;
   readonly shard: number;
-  /** Of its writer. */
+  /** The writer's epoch. */
   readonly epoch: number;
 }
 
@@ -57,10 +57,10 @@ interface Part extends HourKey {
 }
 
 interface WriterRow {
-  /** In the order in which writers came. */
+  /** Ascending in the order in which writers came. */
   readonly id: number;
   readonly shard: number;
-  /** In which it was first flushed. */
+  /** The epoch of its first flush. */
   readonly epoch: number;
   seq: number;
   events: number;
@@ -75,13 +75,13 @@ export interface ColdDataListener {
 }
 
 export interface ColdDataOptions {
-  /** What the database refuses for what is in it: set aside as a dead letter. */
+  /** Rows whose content the database refuses, and which become dead letters. */
   readonly refuses?: (row: EventRow) => boolean;
   readonly listener?: ColdDataListener;
   readonly nowMs?: () => number;
 }
 
-/** What a flush stored of ids. */
+/** The ids of one flush. */
 interface IdRow extends IdRowKey {
   readonly shard: number;
   readonly ids: readonly Pick<EventRow, "stream" | "id">[];
@@ -91,7 +91,7 @@ interface IdRow extends IdRowKey {
 const ID_ROWS_PER_PAGE = 3;
 
 export class ColdData {
-  /** By hour and stream. */
+  /** Rows by hour and stream. */
   readonly rows = new Map<string, EventRow[]>();
   readonly deadLetters: EventRow[] = [];
   version = 0;
@@ -271,7 +271,7 @@ export class ColdData {
     return parts.map(({ shard, name: _, ...part }) => ({ record: { ...part, users: copyOf(part.users) }, shard }));
   }
 
-  /** As a table would show them. */
+  /** The rows of a table of writers. */
   get writers(): readonly { readonly writer: string; readonly events: number }[] {
     return Array.from(this.#writers, ([writer, { events }]) => ({ writer, events }));
   }
@@ -328,7 +328,7 @@ export class ColdData {
     return true;
   }
 
-  /** Of shard 0. */
+  /** Only shard 0. */
   eraseUserRows({ user, stream }: UserSelection, hour: number): ErasedCounts {
     let erased = NOTHING_ERASED;
     for (const [name, rows] of this.rows) {
@@ -347,7 +347,7 @@ export class ColdData {
     return erased;
   }
 
-  /** By the primary key. */
+  /** In primary-key order. */
   rowsOf(key: HourKey, after: RowKey | undefined, limit: number): RowPage {
     const { writer, seq, ordinal } = after ?? { writer: 0, seq: 0, ordinal: 0 };
     const place = (row: EventRow) => [this.#writers.get(row.writer)!.id, row.seq, row.ordinal] as const;
@@ -363,7 +363,7 @@ export class ColdData {
     };
   }
 
-  /** By hour. */
+  /** Ordered by hour. */
   userRows({ hours, streams }: UsersRange): readonly UserRow[] {
     const rows = [...this.rows.values()].flat().filter(({ hour, stream }) => {
       return hours.includes(hour) && selects(streams, stream);

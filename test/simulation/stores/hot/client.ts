@@ -38,7 +38,7 @@ export interface HotClientOptions {
   readonly process: Owner;
   /** Where it is connected to: asked for each connection. */
   readonly master: () => HotServer;
-  /** As REDIS_WAIT_REPLICAS=1 has it. */
+  /** Simulates REDIS_WAIT_REPLICAS=1. */
   readonly areReplicasAwaited: boolean;
   readonly clock: Clock;
   readonly trace: Trace;
@@ -51,13 +51,13 @@ export interface HotClientOptions {
 interface Pending {
   readonly what: string;
   readonly reject: (error: unknown) => void;
-  /** Of its deadline. */
+  /** Cancels its deadline. */
   readonly cancel: () => void;
 }
 
 interface Session {
   readonly server: HotServer;
-  /** Of the server, when it began. */
+  /** The server's run when the call began. */
   readonly run: number;
   readonly connection: Connection;
   readonly pending: Set<Pending>;

@@ -27,14 +27,14 @@ export interface HeldHour extends HourKey {
   clicks: number;
   impressions: number;
   users: UserSketches;
-  /** By writer: its last batch that touched this hour. */
+  /** Each writer's last batch that touched this hour. */
   readonly touched: Map<string, number>;
 }
 
 export interface JournalEntry {
   readonly body: string;
   readonly duplicates: readonly number[];
-  /** What of it counts: made from the two above, once. */
+  /** The part of it that counts, made once from the two above. */
   readonly batch: JournaledBatch;
 }
 
@@ -72,7 +72,7 @@ export class HotData {
   /** Changes with whatever hours and journals hold. */
   version = newVersion();
   readonly hours = new Map<string, HeldHour>();
-  /** By writer, then by seq. Writers that are in here have a journal. */
+  /** By writer, then by seq. Only writers listed here have a journal. */
   readonly journals = new Map<string, Map<number, JournalEntry>>();
   readonly #writers = new Map<string, WriterRecord>();
   /** When each is forgotten. */
@@ -95,7 +95,7 @@ export class HotData {
     return { msAgo: this.#nowMs() - sinceMs, epoch, areIdsKnown, idsThroughMs: this.#idsThroughMs };
   }
 
-  /** Of all that is in here now; what happens to one is not seen in the other. */
+  /** A deep copy: changes of one do not show in the other. */
   copy(): HotData {
     const copy = new HotData(this.#nowMs, this.#leaseMs, this.#listener);
     copy.meta = this.meta;
@@ -112,7 +112,7 @@ export class HotData {
     return copy;
   }
 
-  /** Of events that `other` does not know. */
+  /** Ids that `other` does not know. */
   *idsNotIn(other: HotData): Generator<string> {
     for (const [name, untilMs] of this.#ids) {
       if (untilMs > this.#nowMs() && (other.#ids.get(name) ?? 0) <= this.#nowMs())
@@ -120,7 +120,7 @@ export class HotData {
     }
   }
 
-  /** Of a writer that is known here: its last batch. */
+  /** The last batch of a writer that is known here. */
   lastSeq(writer: string): number | undefined {
     return this.#writer(writer)?.last;
   }
@@ -404,7 +404,7 @@ export class HotData {
 
 let versions = 0;
 
-/** Of each data set another one: far enough apart that none grows into the next. */
+/** Differs for each data set, by so much that no two ever meet. */
 function newVersion(): number {
   versions = (versions + 1) % 1_000_000;
   return versions * 1_000_000;

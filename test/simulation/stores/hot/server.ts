@@ -13,7 +13,7 @@ export class ErrorReply extends Error {
   }
 }
 
-/** What a script does first: one that frees memory may write even to a full server. */
+/** The kind of a script's first command: one that frees memory may write even to a full server. */
 export type Access = "reads" | "frees" | "writes";
 
 export class HotServer implements Owner {
@@ -34,7 +34,7 @@ export class HotServer implements Owner {
   /** Connections are to one run of it. */
   run = 1;
   data: HotData;
-  /** Of what it runs on: added to the time of the world. */
+  /** Its clock's difference from the world's time. */
   skewMs = 0;
   readonly #onReset = new Set<() => void>();
 
