@@ -4,7 +4,6 @@
  * closed in order.
  */
 import { randomBytes } from "node:crypto";
-import type { Command } from "commander";
 import { pino } from "pino";
 import { version } from "../../../package.json";
 import { sourceDescriptions } from "../../intake/create-sources.ts";
@@ -14,10 +13,8 @@ import { withDeadline } from "../../runtime/deadline.ts";
 import { errorText } from "../../runtime/error-text.ts";
 import { CalmLog } from "../../runtime/log.ts";
 import { onStopSignal } from "../../runtime/signals.ts";
-import { readConfig } from "../../settings/read-config.ts";
 import type { Config } from "../../settings/settings.ts";
 import { createStores, type Stores } from "../../store/open.ts";
-import { addSettingsHelp } from "../arguments.ts";
 import { listeningUrl } from "../shared/service-client.ts";
 import { ownCommand } from "./own-command.ts";
 import { type Service, startService } from "./service.ts";
@@ -28,13 +25,7 @@ import { siblingsOf } from "./worker-channel.ts";
 const STOP_DEADLINE_MS = 25_000;
 const PARENT_CHECK_MS = 500;
 
-export function addServe(program: Command): void {
-  addSettingsHelp(program.command("serve", { isDefault: true }))
-    .description("run the service (the default)")
-    .action(() => serve(readConfig(process.env)));
-}
-
-async function serve(config: Config): Promise<void> {
+export async function serve(config: Config): Promise<void> {
   const worker = process.env[WORKER_VARIABLE];
   const isTerminal = process.stdout.isTTY && process.stderr.isTTY;
   const base = worker === undefined ? null : { worker: Number(worker) };
