@@ -7,6 +7,8 @@
  * shortest of several runs, in CPU time, which other processes do not lengthen. Growth counts only if a second
  * measurement confirms it.
  */
+import { dlopen, ptr } from "bun:ffi";
+
 const FIRST_BYTES = 256;
 const STEP = 4;
 const WINDOW_STEPS = 3;
@@ -21,6 +23,8 @@ const RUNS = 3;
 const LONG_RUN_MS = 3;
 /** A run repeats the work for at least this long, so that short work can be timed. */
 const RUN_MS = 0.3;
+/** First the smallest input is repeated for this long: compiled code would make larger ones seem cheap. */
+const WARM_UP_MS = 5;
 /** Inputs grow until one takes this long. */
 const ENOUGH_MS = 30;
 
@@ -40,8 +44,10 @@ export async function isLinear(work: Work): Promise<boolean> {
 /** True if no window of sizes grew faster than the bound. */
 async function grows({ prepare, maxBytes, isInPool = false }: Work): Promise<boolean> {
   const times: number[] = [];
+  const cpuMs = isInPool ? cpuMsOfProcess : cpuMsOfThread;
+  await msOf(prepare(FIRST_BYTES), cpuMs, WARM_UP_MS);
   for (let bytes = FIRST_BYTES; bytes <= maxBytes; bytes *= STEP) {
-    const ms = await shortestMs(prepare(bytes), isInPool ? cpuMsOfProcess : cpuMsOfThread);
+    const ms = await shortestMs(prepare(bytes), cpuMs);
     times.push(ms);
     if (times.length > WINDOW_STEPS && growsTooMuch(times.slice(-1 - WINDOW_STEPS))) return false;
     if (ms > ENOUGH_MS) break;
@@ -58,31 +64,60 @@ function growsTooMuch(window: readonly number[]): boolean {
 async function shortestMs(run: () => unknown, cpuMs: () => number): Promise<number> {
   let shortest = Number.POSITIVE_INFINITY;
   for (let i = 0; i < RUNS && !(i > 0 && shortest > LONG_RUN_MS); i++) {
-    const startMs = cpuMs();
-    let repeats = 0;
-    let tookMs = 0;
-    do {
-      // Twice as often each time: to read the clock takes longer than short work.
-      for (let left = Math.max(1, repeats); left > 0; left--) {
-        const result = run();
-        // Awaiting what is no promise would add the cost of a turn to short work.
-        if (result instanceof Promise) await result.catch(() => {});
-        repeats += 1;
-      }
-      tookMs = cpuMs() - startMs;
-    } while (tookMs < RUN_MS);
-    shortest = Math.min(shortest, tookMs / repeats);
+    shortest = Math.min(shortest, await msOf(run, cpuMs, RUN_MS));
   }
   return shortest;
 }
 
-/** Without the compilers and collectors, which work beside this thread at any time. */
+/** Of one run of those that fill this time. */
+async function msOf(run: () => unknown, cpuMs: () => number, enoughMs: number): Promise<number> {
+  const startMs = cpuMs();
+  let repeats = 0;
+  let tookMs = 0;
+  do {
+    // Twice as often each time: to read the clock takes longer than short work.
+    for (let left = Math.max(1, repeats); left > 0; left--) {
+      const result = run();
+      // Awaiting what is no promise would add the cost of a turn to short work.
+      if (result instanceof Promise) await result.catch(() => {});
+      repeats += 1;
+    }
+    tookMs = cpuMs() - startMs;
+  } while (tookMs < enoughMs);
+  return tookMs / repeats;
+}
+
+/** Excludes the compilers and garbage collectors, which run beside this thread at any time. */
 function cpuMsOfThread(): number {
-  const { user, system } = process.threadCpuUsage();
-  return (user + system) / 1_000;
+  return clockMs(THREAD_CLOCK) ?? inMs(process.threadCpuUsage());
 }
 
 function cpuMsOfProcess(): number {
-  const { user, system } = process.cpuUsage();
+  return clockMs(PROCESS_CLOCK) ?? inMs(process.cpuUsage());
+}
+
+function inMs({ user, system }: NodeJS.CpuUsage): number {
   return (user + system) / 1_000;
+}
+
+/** Of Linux. */
+const PROCESS_CLOCK = 2;
+const THREAD_CLOCK = 3;
+const time = new BigInt64Array(2);
+const clock = openClock();
+
+/** To the nanosecond, where process.cpuUsage() advances by 1 to 4 ms at a time. */
+function clockMs(clockId: number): number | undefined {
+  if (clock?.(clockId, ptr(time)) !== 0) return undefined;
+  return Number(time[0]) * 1_000 + Number(time[1]) / 1_000_000;
+}
+
+/** Undefined without glibc. */
+function openClock() {
+  try {
+    const { symbols } = dlopen("libc.so.6", { clock_gettime: { args: ["i32", "ptr"], returns: "i32" } });
+    return symbols.clock_gettime;
+  } catch {
+    return undefined;
+  }
 }

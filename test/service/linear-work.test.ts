@@ -437,3 +437,13 @@ for (const [group, works] of Object.entries(GROUPS)) {
     });
   });
 }
+
+test("a parser that scans the rest of its input for each line is found", async () => {
+  const countRest = (text: string) => {
+    let blanks = 0;
+    for (let at = 0; at < text.length; at++) for (let i = at; i < text.length; i++) if (text[i] === " ") blanks += 1;
+    return blanks;
+  };
+  const work = { maxBytes: HEAD_MAX_BYTES, prepare: (size: number) => () => countRest("\n".repeat(size)) };
+  expect(await isLinear(work)).toBe(false);
+});
