@@ -74,6 +74,21 @@ describe("what is committed", () => {
     };
     fc.assert(fc.property(settlings, property));
   });
+
+  test("is the first open one also behind many that were settled, whatever their order", () => {
+    const COUNT = 25_000;
+    const flow = new PartitionFlow(0, 0, COUNT);
+    for (let offset = 0; offset < COUNT; offset++) flow.open(offset);
+    flow.advance(COUNT);
+    for (let start = 0; start < COUNT; start += 100) {
+      for (let offset = start + 99; offset > start; offset--) {
+        flow.settle(offset);
+        expect(flow.committable).toBe(start);
+      }
+      flow.settle(start);
+      expect(flow.committable).toBe(start + 100);
+    }
+  });
 });
 
 describe("a batch of records", () => {
