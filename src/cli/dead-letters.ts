@@ -59,8 +59,7 @@ async function drop(config: Config, choice: Choice): Promise<number> {
 
 /**
  * The hot store may hold the hour with the event (from its commit) or without it (loaded from the cold store). So each
- * shard drops its part, to load it again. A shard with unflushed events of the hour can't: it differs until
- * `verify --repair`.
+ * shard drops its part, to load it again. A shard with unflushed events of the hour differs until `verify --repair`.
  */
 async function retireHour({ hotShards = [] }: OpenStores, { event }: DeadLetter): Promise<void> {
   const key = { stream: event.stream, hour: hourOf(event.at) };

@@ -3,8 +3,7 @@
  * Events are stored column-wise: an event costs no object of its own.
  *
  * Invariant: once a batch is sealed, the order of its groups and of the events in them never changes. An event's
- * ordinal (its position, group after group) identifies it within the batch: in memory, in the journal and in the
- * `events` table.
+ * ordinal (its position, group after group) identifies it in memory, in the journal and in `events`.
  *
  * Journal entry, version 1 (JSON: both ends parse it natively, and `redis-cli` shows it readably):
  *   {"v":1,"n":events,"g":[[stream, hour, kinds, offsets, users, ids, registers], …]}

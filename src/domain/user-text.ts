@@ -1,7 +1,4 @@
-/**
- * The rules for users and event ids as text. from-query.ts repeats some of them in its single pass; a test keeps the
- * two in agreement.
- */
+/** The rules for users and event ids as text. from-query.ts repeats some in its single pass; a test compares both. */
 
 export const USER_MAX_BYTES = 255;
 export const EXPECTS_USER = `1 to ${USER_MAX_BYTES} bytes of UTF-8`;

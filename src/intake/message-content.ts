@@ -96,10 +96,7 @@ function unreadable(message: Message, whole: MessageBody, reason: string, { orig
   return { events: [], poison: [poisonOf(message, origin, piece)] };
 }
 
-/**
- * Like readMessage(), but never yields. Undefined if the message is long, compressed or refused: call readMessage()
- * then.
- */
+/** Like readMessage(), but never yields. Undefined if the message is long, compressed or refused. */
 export function readShortMessage(message: Message, options: ReadingOptions): MessageContent | undefined {
   const { body, fault, contentEncoding } = message;
   if (body === null || body.length > SHORT_MAX_BYTES || fault !== undefined || contentEncoding !== undefined)

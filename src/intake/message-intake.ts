@@ -1,10 +1,8 @@
 /**
  * Processes a message from any kind of source to its end: each of its events is stored or set aside. Refused events are
- * retried, and so are those of unknown outcome: with an id they count once, without one they may count twice, but are
- * never lost.
+ * retried, and so are those of unknown outcome: with an id they count once, without one perhaps twice.
  *
- * Invariant: the end is reported only once it is reached. So a source that acknowledges a message only after that loses
- * nothing.
+ * Invariant: the end is reported only once it is reached. So a source that acknowledges only then loses nothing.
  */
 import type { Event } from "../domain/event.ts";
 import { type RefusalReason, UNKNOWN } from "../domain/refusal-reasons.ts";

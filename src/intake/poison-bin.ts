@@ -2,8 +2,7 @@
  * Sets poison aside in the cold store, and retries while that is unavailable.
  *
  * Invariants: one transaction is in flight at a time, and the next takes everything that has arrived meanwhile. A piece
- * is reported as set aside only after it is. The messages in flight bound what is held, since each waits for its
- * pieces.
+ * is reported as set aside only after it is. Messages wait for their pieces, which bounds what is held.
  */
 import { backoffMs } from "../runtime/backoff.ts";
 import { errorText } from "../runtime/error-text.ts";

@@ -1,8 +1,7 @@
 /**
  * One connection to a broker, from its handshake to its end. A driver for a protocol is a function that creates one.
  *
- * Invariant: if any part of a session fails, the whole session ends and a new one is opened. Nothing is repaired in
- * part.
+ * Invariant: if any part of a session fails, the whole session ends, and a new one is opened.
  */
 import type { Log } from "../runtime/log.ts";
 import type { Deliveries } from "./deliveries.ts";
@@ -34,10 +33,7 @@ export interface Session {
   readonly lags?: readonly Lag[];
   /** Called once, before everything else. Rejects with the error of the broker or of the connection. */
   open(): Promise<void>;
-  /**
-   * Accepts no more messages, and settles those in flight. It may reject or take too long: the session is closed
-   * anyway.
-   */
+  /** Accepts no more messages, and settles those in flight. It may reject or take too long. */
   drain(): Promise<void>;
   /** Called after the deliveries have ended: leaves unsettled messages to the broker. Never rejects. */
   close(): Promise<void>;

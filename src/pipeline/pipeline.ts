@@ -57,10 +57,7 @@ interface PipelineOptions {
 }
 
 const DEAD_LETTERS_INTERVAL_MS = 60_000;
-/**
- * Longer than the longest interval between two flushes, so events committed before one refresh are stored before the
- * next.
- */
+/** Longer than any interval between flushes: events committed before one refresh are stored before the next. */
 const STREAMS_INTERVAL_MS = 120_000;
 const RETENTION_INTERVAL_MS = 600_000;
 const SHORT_RANGES_WAITING_MAX = 128;

@@ -24,7 +24,7 @@ export async function waitAtMost(ms: number, promise: Promise<unknown>): Promise
   await withDeadline(promise, ms, () => new Error("deadline")).catch(() => {});
 }
 
-/** Of two turns of the event loop, one starts after the timer and reads the sockets before it ends. */
+/** Waits two turns of the event loop: at least one of them starts after the timer, and so reads the sockets. */
 function afterSocketsWereRead(act: () => void): void {
   setImmediate(() => setImmediate(act));
 }

@@ -68,8 +68,7 @@ export function measureLoopLag(seconds: Buckets): () => void {
 }
 
 /**
- * A histogram for use per request and batch: an observation takes a few ns. prom-client takes 1 µs, since it looks up
- * the labels each time.
+ * A histogram for use per request and batch: an observation takes a few ns. prom-client takes 1 µs to look up labels.
  */
 export class Buckets {
   readonly bounds: readonly number[];

@@ -1,7 +1,4 @@
-/**
- * All settings, by group. Each has one entry here, which defines its type, check, default and help. To add a setting,
- * add an entry.
- */
+/** All settings, by group. Each has one entry here, which defines its type, check, default and help. */
 import { EXPECTS_TOKEN, isToken, SCOPES } from "../domain/api-key.ts";
 import { EXPECTS_RATE, type RateLimit, rateLimitOf } from "../domain/rate-limit.ts";
 import { SHARDS_MAX } from "../domain/shard-of.ts";

@@ -69,8 +69,7 @@ export function coldShard(cold: ColdStore, shard: number, shards: number) {
     /** Includes dead letters. */
     storedEvents: async (writer: string) => (await cold.storedEvents([writer])).byWriter.get(writer) ?? 0,
     read: (key: HourKey) => cold.read(key, [shard]),
-    // For all shards, which takes one look at the end of the primary key. An hour that is wrongly taken as absent costs
-    // one hydration.
+    // Over all shards: one look at the end of the primary key. An hour wrongly taken as absent costs a hydration.
     newestHour: () => cold.newestHour(),
     dataSet: () => cold.dataSet(),
     time: () => cold.time(),

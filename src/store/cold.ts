@@ -24,8 +24,7 @@ export class ColdUnavailableError extends Error {
 }
 
 /**
- * Cause of a ColdUnavailableError: the replica failed after the visitor had seen some rows. The read may be restarted
- * from its first row.
+ * Cause of a ColdUnavailableError: the replica failed after the visitor had seen some rows. The read may be restarted.
  */
 export class ReadInterruptedError extends Error {
   override readonly name = "ReadInterruptedError";

@@ -1,6 +1,5 @@
 /**
- * The hot store: counts and sketches of recent hours, every writer's journal, and the known event ids. A commit changes
- * all of them atomically.
+ * The hot store: counts and sketches of recent hours, journals, and known event ids. A commit changes all atomically.
  *
  * Invariants:
  * - An hour is held completely or not at all. An absent hour is empty (from `freshFrom` on), or known only to the cold
@@ -89,10 +88,7 @@ export class HotUnavailableError extends Error {
   }
 }
 
-/**
- * How long a writer (and its fence) is remembered after its journal was removed. A process frozen for longer finds
- * itself unknown.
- */
+/** How long a writer is remembered after its journal was removed. A process frozen for longer finds itself unknown. */
 export const ENDED_WRITER_KNOWN_MS = 7 * DAY_MS;
 
 /** Every method throws HotUnavailableError when the store is unavailable. */
@@ -138,17 +134,11 @@ export interface HotStore {
    */
   noteIds(epoch: number, throughMs: number, restorer?: string): Promise<boolean>;
 
-  /**
-   * Gives a new writer an empty journal and a lease. False if the data set is not initialized, or has another epoch
-   * (default 0).
-   */
+  /** Gives a new writer an empty journal and a lease. False if uninitialized or of another epoch (default 0). */
   register(writer: string, epoch?: number): Promise<boolean>;
   /** Renews the lease. `committedSeq`: the last batch acknowledged to this writer. */
   renewLease(writer: string, committedSeq: number): Promise<LeaseState>;
-  /**
-   * Fences the writer at its own request, so that its journal can be adopted at once. Undefined if the store does not
-   * know it.
-   */
+  /** Fences the writer at its own request: its journal can be adopted at once. Undefined if it is unknown. */
   abandon(writer: string): Promise<EndedWriter | undefined>;
 
   commit(writer: string, seq: number, batch: Batch): Promise<CommitResult>;
@@ -173,19 +163,13 @@ export interface HotStore {
   /** Makes an hour absent, so that it is read from the cold store. False if some of it is not flushed. */
   retireHour(key: HourKey): Promise<boolean>;
 
-  /**
-   * The journal's batches above `afterSeq`, oldest first: about `maxEvents` events, and at least one batch if there is
-   * one.
-   */
+  /** The journal's batches above `afterSeq`, oldest first: about `maxEvents` events, and at least one batch if any. */
   readJournal(writer: string, afterSeq: number, maxEvents: number): Promise<readonly JournaledBatch[]>;
   /** Drops the journal through `throughSeq`. Call it only after the cold store has those batches. */
   trimJournal(writer: string, throughSeq: number): Promise<void>;
 
   journalOwners(): Promise<readonly JournalOwner[]>;
-  /**
-   * Stops an adoptable writer for good. False if it is alive. While the store is uninitialized, every writer is
-   * adoptable.
-   */
+  /** Stops an adoptable writer for good; false if it is alive. In an uninitialized store every writer is adoptable. */
   fence(writer: string): Promise<boolean>;
   /**
    * Removes a fenced writer's journal, which must be flushed. `watermark`: from the cold store, by which the hot store

@@ -1,8 +1,7 @@
 /**
  * Observes every call to a store: counts failures, and logs when the store becomes unavailable and available again.
  *
- * Invariant: callers get exactly the store's answers. Only unavailability counts as failure, not, for example, a
- * refused event.
+ * Invariant: callers get exactly the store's answers. Only unavailability counts as a failure.
  */
 import { errorText } from "../runtime/error-text.ts";
 import type { Log } from "../runtime/log.ts";

@@ -79,10 +79,7 @@ export class Sender {
     this.#target = `${options.service.url}/events`;
   }
 
-  /**
-   * Throws ImportError if the service refuses the shipment, or retries take too long. How much is counted is then
-   * unknown.
-   */
+  /** Throws ImportError if it is refused, or retries take too long. How much is counted is then unknown. */
   async send({ events, sentAt }: Shipment): Promise<Delivery> {
     const { now, retryForMs, sleep, onSetback } = this.#options;
     const delivery: Delivery = { accepted: 0, duplicates: 0, invalid: 0, problems: [] };

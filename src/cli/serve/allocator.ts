@@ -10,10 +10,7 @@ import { ownCommand } from "./own-command.ts";
  * 32 with the second too, at the price of about 30 MB more after load.
  */
 export const MEMORY_SETTINGS: Readonly<Record<string, string>> = {
-  /**
-   * After how many ms the allocator (mimalloc) returns a free segment. With -1 (never), memory kept growing throughout
-   * the measurement.
-   */
+  /** After how many ms the allocator (mimalloc) returns a free segment. With -1 (never), memory kept growing. */
   MIMALLOC_PURGE_DELAY: "60000",
   /** Disables the search for free pages between used ones each time the event loop waits. */
   MIMALLOC_PURGE_HOLES: "0",

@@ -143,10 +143,7 @@ async function openHotStore(config: Config, mode: Stores["mode"], hot: HotStore)
   }
 }
 
-/**
- * Throws ConfigError. Does not wait for an unavailable cold store, since each shard checks again before it stores
- * anything.
- */
+/** Throws ConfigError. Does not wait for an unavailable cold store: each shard checks again before it stores. */
 async function checkColdStore(config: Config, { hotShards, cold }: Stores, log: Log): Promise<void> {
   const check = async () => {
     await cold.open();

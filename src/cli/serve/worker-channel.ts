@@ -1,6 +1,5 @@
 /**
- * Exchanges metrics among workers through their supervisor: a worker asks, the supervisor asks all others and forwards
- * their answers.
+ * Exchanges metrics among workers: a worker asks the supervisor, which asks all others and forwards their answers.
  *
  * Invariant: a worker that does not answer in time is left out. Each question has a deadline at both ends.
  */

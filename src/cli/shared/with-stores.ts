@@ -24,10 +24,7 @@ export function requireData({ redisUrl, dataDir }: Config): void {
   );
 }
 
-/**
- * Throws HotUnavailableError, ColdUnavailableError, or ConfigError if the number of shards differs or the stores do not
- * belong together.
- */
+/** Throws HotUnavailableError, ColdUnavailableError, or ConfigError if the shards or stores do not match. */
 export async function withStores<T>(config: Config, work: (stores: OpenStores) => Promise<T>): Promise<T> {
   requireData(config);
   const { mode, hotShards, cold } = await createStores(config, Date.now);

@@ -285,8 +285,7 @@ function countRises(ranks: Uint8Array, others: Uint8Array, histogram: Uint16Arra
 }
 
 /**
- * Ertl's improved raw estimator, algorithm 6 of his paper. Operations are in the same order as in Redis, so that both
- * round to the same integer.
+ * Ertl's improved raw estimator, algorithm 6 of his paper. The order of operations is Redis', so that both round alike.
  */
 function estimate(histogram: Uint16Array): number {
   let sum = REGISTERS * tau(1 - histogram[MAX_RANK]! / REGISTERS);

@@ -2,8 +2,7 @@
  * The API keys in memory, refreshed from the cold store every KEYS_INTERVAL_MS.
  *
  * Invariants: no request waits for a store. While the cold store is unavailable, the known keys remain in force; an
- * instance that starts then uses the copy that others left in the hot store. Until the keys are known, none is called
- * invalid.
+ * instance that starts then uses the copy that others left in the hot store. Until then, no key is called invalid.
  */
 import { timingSafeEqual } from "node:crypto";
 import { type ApiKey, idIn, type Scope } from "../../domain/api-key.ts";

@@ -2,8 +2,7 @@
  * Routes for browsers: /pixel.gif, /beacon, /r and /hourglass.js.
  *
  * Invariant: an answer that looks like success but counted nothing says why in the header hourglass-not-counted. A
- * redirect whose click has an unknown outcome says so in hourglass-outcome. HEAD counts nothing, since programs use it
- * to check links.
+ * redirect whose click has an unknown outcome says so in hourglass-outcome. HEAD, used to check links, counts nothing.
  */
 import { Elysia } from "elysia";
 import { type Outcome, type Refusal, type RefusalReason, UNKNOWN } from "../../domain/refusal-reasons.ts";

@@ -1,6 +1,5 @@
 /**
- * Unpacks Snappy (its format_description.txt): raw, as librdkafka and Go's clients send it, or in snappy-java's frames,
- * as Java's client sends it.
+ * Unpacks Snappy (its format_description.txt): raw, as librdkafka and Go's clients send it, or in Java's own frames.
  */
 import { UnpackedBytes } from "./unpacked-bytes.ts";
 

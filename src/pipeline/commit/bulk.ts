@@ -2,8 +2,7 @@
  * The events of one request with many events, and the outcome of each.
  *
  * They enter batches piece by piece, as many as a commit may take, and each piece has its own outcome. Invariant: every
- * event is in exactly one of accepted, duplicates, refused and unknown; the bulk's outcome is reported once all are
- * settled.
+ * event is in exactly one of accepted, duplicates, refused and unknown; the outcome is reported once all are settled.
  */
 import type { Group } from "../../domain/batch.ts";
 import { type Event, hourOf } from "../../domain/event.ts";
@@ -142,10 +141,7 @@ interface Share {
   readonly positions: number[];
 }
 
-/**
- * Submits the events of each key separately, in their order, and merges the outcomes; positions refer to the whole
- * list.
- */
+/** Submits the events of each key separately and merges the outcomes; positions refer to the whole list. */
 export async function submitDivided<Key>(
   events: readonly Event[],
   keyOf: (event: Event) => Key,

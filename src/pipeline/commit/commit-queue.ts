@@ -1,6 +1,5 @@
 /**
- * The queue of unsent events, and when its next batch is due. Single events form the next batch; bulks are divided
- * among batches.
+ * The queue of unsent events, and when its next batch is due. Single events form batches; bulks are divided among some.
  *
  * Invariants:
  * - When both wait, single events and bulks take turns, so neither waits for more than one batch of the other.

@@ -1,6 +1,5 @@
 /**
- * The shard for events without an id. A process uses one, so that its batches are large; each process uses another, if
- * there are enough.
+ * The shard for events without an id. A process uses one, for large batches, and each process another if possible.
  *
  * Invariant: an event is refused on behalf of its shard only if no shard accepts events. An event that may already be
  * in a shard is never sent to another.

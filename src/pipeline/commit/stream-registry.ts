@@ -1,6 +1,5 @@
 /**
- * Bounds the number of streams: each has an hour in the hot store every hour, and a client that put a session id into
- * the name would fill it.
+ * Bounds the number of streams: each takes room in the hot store every hour, and session ids as names would fill it.
  *
  * Invariants: a stream with a stored event is never refused. A new name counts while a request with it lasts, and
  * afterwards only if an event of it was stored. The bound holds per instance: others learn of its new streams from the

@@ -60,10 +60,7 @@ export class RingBuffer {
     this.#room.usedEvents += events;
   }
 
-  /**
-   * Returns the oldest batches below `beforeSeq` without removing them: up to `maxEvents` events, but at least one
-   * batch if there is any.
-   */
+  /** The oldest batches below `beforeSeq`, not removed: up to `maxEvents` events, but at least one batch if any. */
   peek(maxEvents: number, beforeSeq = Number.POSITIVE_INFINITY): readonly JournaledBatch[] {
     let end = this.#head;
     let eventCount = 0;
@@ -104,8 +101,7 @@ export class RingBuffer {
 
 /**
  * Remembers when the oldest unflushed batch was committed, without a time per batch. Invariant: the answer is never too
- * late, and too early by at most RESOLUTION_MS while there are fewer than MAX_MARKS marks (a backlog of about 7
- * minutes).
+ * late, and too early by at most RESOLUTION_MS below MAX_MARKS marks (a backlog of about 7 minutes).
  */
 export class CommitTimes {
   #marks: Mark[] = [];

@@ -1,6 +1,5 @@
 /**
- * Reads ranges of hours: from the hot store what it holds, since only it has unflushed events, and the rest from the
- * cold store.
+ * Reads ranges of hours: what the hot store holds, which includes unflushed events, and the rest from the cold store.
  *
  * Invariants, per shard:
  * - The hot store is read first. No journal has events of an hour that it does not hold, so the cold store, read later,

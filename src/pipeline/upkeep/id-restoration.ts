@@ -1,8 +1,7 @@
 /**
  * Tracks whether a shard's hot store knows all ids of the last 24 hours, and restores lost ones: one instance reads
  * them from the cold store, page by page, while events without an id are accepted.
- * Invariant: once known, the ids stay known until the data set is lost; after that this process cannot commit without a
- * new writer.
+ * Invariant: once known, the ids stay known until the data set is lost; then this process needs a new writer to commit.
  */
 import { ID_TTL_MS } from "../../domain/event.ts";
 import type { Clock } from "../../runtime/clock.ts";

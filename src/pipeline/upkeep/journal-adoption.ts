@@ -33,10 +33,7 @@ export interface AdoptionOptions {
 }
 
 const INITIALIZE_ATTEMPTS = 5;
-/**
- * How long another instance that has begun the present epoch may take to initialize its data set: a few ms if it is not
- * busy.
- */
+/** How long another instance may take to initialize the epoch that it has begun: a few ms if it is not busy. */
 const OTHER_GRACE_MS = 500;
 const OTHER_POLL_MS = 50;
 /** Shorter than such a writer is known, because its journal was removed at about the time it was sealed. */
@@ -67,12 +64,10 @@ interface SealedWriter {
 }
 
 /**
- * Seals a fenced writer in the cold store, after flushing its journal, if the hot store has one. The journal is left to
- * an adopter.
+ * Seals a fenced writer in the cold store, after flushing its journal, if any. An adopter will remove the journal.
  *
  * The owner commits again what is missing through `takenSeq`, so it must not be stored from any other journal: a former
- * master that is cut off may have one, and instances that adopt it. Therefore the next derived name (see drainJournal)
- * is sealed beyond `takenSeq`.
+ * master may have one, and instances that adopt it. So the next derived name (see drainJournal) is sealed, too.
  */
 export async function sealWriter(
   options: AdoptionOptions,

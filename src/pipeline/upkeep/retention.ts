@@ -1,8 +1,7 @@
 /**
  * Knows, without a query, from when on rows and aggregates are retained, and deletes older ones from the cold store.
  * Invariants: data before these bounds may be deleted, later data exists. A bound from the settings moves at midnight
- * (UTC), and older data is deleted only after that. A bound that another instance has set takes effect at the next
- * sweep.
+ * (UTC), and older data is deleted only after that. Another instance's bound takes effect at the next sweep.
  */
 import { DAY_MS, ID_TTL_MS } from "../../domain/event.ts";
 import { NO_BOUNDS, type RetentionBounds } from "../../domain/retention-bounds.ts";

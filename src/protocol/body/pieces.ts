@@ -3,8 +3,7 @@
  *
  * Invariants: a scan looks at each character once, and at a limited number per call (except the rest of a line, which
  * is searched natively), so that the caller can yield in between. An array's text is valid JSON if and only if its scan
- * ends without a fault and each element is valid JSON. So each element can be parsed alone, and no input makes one
- * JSON.parse call take long.
+ * ends without a fault and each element is valid JSON. So each element is parsed alone, and no JSON.parse takes long.
  */
 export class Pieces {
   /** From 0, counting blank lines. */

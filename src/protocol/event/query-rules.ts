@@ -8,10 +8,7 @@ import { DEFAULT_STREAM, EXPECTS_STREAM, STREAM_PATTERN } from "../../domain/str
 import { EXPECTS_USER, USER_MAX_BYTES } from "../../domain/user-text.ts";
 import { ISO_INSTANT_PATTERN } from "../time-text.ts";
 
-/**
- * Older timestamps are refused unless the sender confirms them: nearly all are seconds sent by mistake, which would
- * count in January 1970.
- */
+/** Older timestamps are refused unless the sender confirms them: nearly all are seconds sent by mistake. */
 export const OLDEST_MS = Date.UTC(2001, 0, 1);
 export const EXPECTS_TIMESTAMP = expectsTimestamp(OLDEST_MS);
 export const EXPECTS_KIND = "exactly one of click and impression";

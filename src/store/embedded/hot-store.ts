@@ -3,8 +3,7 @@
  * one transaction per batch, on disk before the batch is counted.
  *
  * Invariants: memory holds only what the journal has on disk. Memory is empty at start, so the data set is not
- * initialized until every journal on disk is flushed and removed. Ids are in the journal's file: they are lost only
- * together with it.
+ * initialized until every journal on disk is flushed and removed. Ids are in the journal's file.
  */
 import { resolve } from "node:path";
 import { type Batch, encodeBatch, type JournaledBatch, readEntry, withoutDuplicates } from "../../domain/batch.ts";

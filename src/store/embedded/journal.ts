@@ -2,8 +2,7 @@
  * The embedded hot store's journal and event ids: SQLite in `journal.sqlite` of `dataDir`.
  *
  * A transaction appends to SQLite's write-ahead log without waiting for the disk (synchronous = NORMAL). sync() waits
- * with fdatasync, off the event loop: when SQLite synced by itself, a commit blocked the loop for 0.3 ms instead of
- * 0.03 ms.
+ * with fdatasync, off the event loop: when SQLite synced by itself, a commit blocked it for 0.3 ms instead of 0.03 ms.
  *
  * Invariants: once sync() has returned, everything written before its call is on disk. The log is one file written in
  * order, so a crash loses only its end. The file is locked while the process lives, so no second process uses the same
@@ -117,10 +116,7 @@ export class EmbeddedJournal {
     return this.transactionBeforeSync(what, body);
   }
 
-  /**
-   * Like transaction(), for callers that sync() before they report success: sync() checks the files, which takes about
-   * 10 µs.
-   */
+  /** Like transaction(), for callers that sync() before they report success: sync() checks the files (about 10 µs). */
   transactionBeforeSync<T>(what: string, body: () => T): T {
     const file = this.#opened(what);
     if (this.#areFilesLost) this.#checkFiles(what, file, false);

@@ -82,10 +82,7 @@ async function recountHour(
   return clicks + impressions === 0 ? undefined : { clicks, impressions, users };
 }
 
-/**
- * The writers with rows in the hour. Jumps from one to the next in the primary key: DISTINCT may read all rows of a
- * partitioned table.
- */
+/** The writers with rows in the hour. Jumps from one to the next in the primary key: DISTINCT may read all rows. */
 async function writersOf(session: MysqlSession, { stream, hour }: HourKey, shard: number): Promise<number[]> {
   const query = `SELECT writer FROM events WHERE hour = ? AND stream = ? AND writer > ?
     ORDER BY writer LIMIT 1`;

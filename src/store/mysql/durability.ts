@@ -1,7 +1,4 @@
-/**
- * Checks whether MySQL keeps committed rows through a power failure. The journal in Redis is trimmed after the commit,
- * so no other copy exists.
- */
+/** Checks whether MySQL keeps committed rows through a power failure. After the commit no other copy exists. */
 import type { MysqlSession } from "./connection/sql-session.ts";
 
 interface Settings {

@@ -82,8 +82,7 @@ export async function ensurePartitions(session: MysqlSession, now: number): Prom
 
 /**
  * Drops the oldest partition, with its rows, if all its hours are before `hour`; returns whether it did. Drops only
- * one, since this locks the table. Throws if the table was busy: a read longer than TABLE_LOCK_WAIT_S is not
- * interrupted.
+ * one, since this locks the table. Throws if the table is read for longer than TABLE_LOCK_WAIT_S.
  */
 export async function dropOldestPartition(session: MysqlSession, hour: number): Promise<boolean> {
   const [oldest] = await listPartitions(session);

@@ -84,8 +84,7 @@ async function refuseClockAhead(session: MysqlSession, now: number): Promise<voi
 }
 
 /**
- * Deletes what was in no dropped partition: hours before the first partition, and events flushed after their day was
- * dropped.
+ * Deletes what was in no dropped partition: hours before the first one, and events flushed after their day was dropped.
  */
 async function deletePiece(session: MysqlSession, { rowsFrom, aggregatesFrom }: RetentionBounds): Promise<Swept> {
   const rows = await session.matched(

@@ -1,6 +1,5 @@
 /**
- * Recovers from keys that something else has changed, as shown by an error reply or a damaged sketch. What they held is
- * lost.
+ * Recovers from keys that something else has changed (an error reply or a damaged sketch). What they held is lost.
  *
  * Invariant: afterwards the data set is not initialized, so it is initialized again without them.
  */

@@ -98,10 +98,7 @@ const RESTORER_LEASE_MS = 15_000;
 const JOURNAL_SLICE_ENTRIES = 100;
 /** Hours retired by one script: about 10 µs each, so Redis is never busy for more than a few ms. */
 const RETIRE_LIMIT = 200;
-/**
- * Hours whose users are mirrored, over all shards: two sketches each, of at most 16 KB. When full, all are dropped,
- * which costs a few PFADD.
- */
+/** Hours whose users are mirrored, over all shards: two sketches of at most 16 KB. When full, all are dropped. */
 const MIRROR_LIMIT = 2_000;
 
 export interface RedisHotStoreOptions extends Pick<RedisLinkOptions, "url" | "ca" | "commandTimeoutMs"> {

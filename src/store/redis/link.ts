@@ -244,8 +244,7 @@ export class RedisLink {
       return read(await this.#deadline.limit(command(client), missed));
     } catch (error) {
       if (error instanceof UnexpectedReplyError || isForAnother(error)) this.#drop(connection, error);
-      // An error reply is an answer, since our scripts refuse before they write. Any other error leaves the outcome
-      // open.
+      // An error reply is an answer: our scripts refuse before they write. Any other error leaves the outcome open.
       throw this.#unavailable(what, error, !(error instanceof ErrorReply));
     }
   }

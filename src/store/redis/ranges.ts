@@ -1,6 +1,5 @@
 /**
- * Reads the held hours of a range in slices, which neither keep Redis busy for long nor delay commits on the same
- * connection.
+ * Reads the held hours of a range in slices, which neither block Redis for long nor delay commits.
  *
  * Invariant: each hour is visited once, although hours may be retired and hydrated between two slices, because slices
  * follow the order of hour and stream. A later slice's `freshFrom` holds for earlier slices too: an hour that was

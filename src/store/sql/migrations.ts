@@ -1,8 +1,7 @@
 /**
  * Numbered migrations, and which of them a database lacks.
  *
- * Invariant: versions 1, 2, 3, … are applied in order. A database with an unknown version was written by a newer build,
- * and is left untouched.
+ * Invariant: versions 1, 2, 3, … are applied in order. A database of a newer build is left untouched.
  */
 export interface Migration {
   readonly version: number;

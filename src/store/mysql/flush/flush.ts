@@ -2,8 +2,7 @@
  * Flushes into MySQL.
  *
  * Invariant: a flush is one transaction that begins by locking the writer's row. Another flush of the same writer (a
- * retry after a lost answer, or an adopter of its journal) waits there until the first one is settled, and then sees
- * its watermark.
+ * retry after a lost answer, or an adopter of its journal) waits until the first is settled, and sees its watermark.
  */
 import { countEvents, type JournaledBatch } from "../../../domain/batch.ts";
 import { type FlushStore, flushName, WriterSealedError } from "../../cold.ts";

@@ -1,6 +1,5 @@
 /**
- * The table `flushed_ids` in MySQL: the compressed ids of each flush, in pieces that fit into a statement of any
- * server.
+ * The table `flushed_ids` in MySQL: the compressed ids of each flush, in pieces that fit into any server's statement.
  */
 import type { JournaledBatch } from "../../../domain/batch.ts";
 import type { IdPage, IdRowKey, IdStore, StoredIds } from "../../cold.ts";
