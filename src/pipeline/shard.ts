@@ -58,8 +58,8 @@ const RESTORE_INTERVAL_MS = 500;
 const FIND_LOSSES_INTERVAL_MS = 500;
 /** The longest that a reader of rows waits. A flush usually takes about 20 ms. */
 const FLUSH_FOR_READER_MS = 1_000;
-/** After a loss, the ids of this interval must be restored, and those of a minute and three leases before it. */
-const NOTE_IDS_INTERVAL_MS = 10_000;
+/** After a loss, the ids of this interval must be restored, and those of a minute before it. */
+const COMPARE_INTERVAL_MS = 10_000;
 
 export class Shard {
   readonly number: number;
@@ -69,6 +69,7 @@ export class Shard {
   readonly #options: ShardOptions;
   readonly #adoption: AdoptionOptions;
   readonly #identity: WriterIdentity;
+  readonly #ids: IdRestoration;
   readonly #tasks: RecurringTask[];
   #comparedConnections = 0;
 
@@ -84,7 +85,7 @@ export class Shard {
     const books = { ledger, metrics, log, clock, onBrokenInvariant };
     const onSealed = () => this.#identity.noteSealed();
     const flusher = new Flusher({ ...books, hot, cold, ring, flushIntervalMs, flushMaxEvents, onSealed });
-    const ids = new IdRestoration({ hot, cold, log, clock, leaseMs, signal });
+    const ids = new IdRestoration({ hot, cold, log, clock, signal });
     const identity = new WriterIdentity({ hot, flusher, adoption: this.#adoption, ledger, log, clock, ids, ringRoom });
     this.committer = new Committer({
       ...books,
@@ -100,16 +101,19 @@ export class Shard {
     });
     this.flusher = flusher;
     this.#identity = identity;
+    this.#ids = ids;
     const checkAdmission = admissionLog(this.committer, ledger, log, clock);
     this.#tasks = [
       recurringTask("renew the lease", Math.min(leaseMs / 3, PROBE_INTERVAL_MS), log, clock, () =>
         this.committer.probe(),
       ),
       recurringTask("watch admission", PROBE_INTERVAL_MS, log, clock, async () => checkAdmission()),
-      recurringTask("adopt journals", leaseMs, log, clock, () => this.#findEnded()),
+      recurringTask("adopt journals", leaseMs, log, clock, () => adoptJournals({ ...this.#adoption, signal })),
       recurringTask("check for lost data", FIND_LOSSES_INTERVAL_MS, log, clock, () => this.#findLosses()),
       recurringTask("restore ids", RESTORE_INTERVAL_MS, log, clock, () => ids.check()),
-      recurringTask("record which ids are known", NOTE_IDS_INTERVAL_MS, log, clock, () => ids.note()),
+      recurringTask("compare writers", Math.min(leaseMs, COMPARE_INTERVAL_MS), log, clock, () =>
+        this.#compareWriters(),
+      ),
       recurringTask("retire hours", RETIRE_INTERVAL_MS, log, clock, () => this.retire()),
     ];
   }
@@ -124,11 +128,6 @@ export class Shard {
     for (const task of this.#tasks) task.start();
   }
 
-  async #findEnded(): Promise<void> {
-    await adoptJournals({ ...this.#adoption, signal: this.#options.signal });
-    await this.#compareWriters();
-  }
-
   async #findLosses(): Promise<void> {
     await this.#identity.checkLeft();
     // Owed batches wait for ids, which may be known by now.
@@ -136,11 +135,18 @@ export class Shard {
     if (this.hot.connections !== this.#comparedConnections) await this.#compareWriters();
   }
 
-  /** Repeated, because a writer may store events late, or while Redis has two masters. */
+  /**
+   * Repeated, because a writer may store events late, or while Redis has two masters. If nothing is missing, the server
+   * behind this connection knows all that was stored before the comparison, with its ids.
+   */
   async #compareWriters(): Promise<void> {
-    const { connections } = this.hot;
-    await this.#identity.compareWriters();
+    const { hot, cold } = this.#options;
+    const { connections } = hot;
+    await cold.open();
+    const storedByMs = await cold.time();
+    const isWhole = await this.#identity.compareWriters();
     this.#comparedConnections = connections;
+    if (isWhole && hot.connections === connections) await this.#ids.note(storedByMs);
   }
 
   get writer(): string | undefined {

@@ -127,10 +127,11 @@ export class WriterIdentity {
 
   /**
    * Notices that the hot store lacks batches of writers that have ended; the next renewal of the lease then finds the
-   * data set uninitialized. Throws HotUnavailableError or ColdUnavailableError.
+   * data set uninitialized. Returns false if it does, or if there is no writer. Throws HotUnavailableError or
+   * ColdUnavailableError.
    */
-  async compareWriters(): Promise<void> {
-    if (this.name !== undefined && !this.isLost) await this.#lacksWriters(this.#epoch);
+  async compareWriters(): Promise<boolean> {
+    return this.name !== undefined && !this.isLost && !(await this.#lacksWriters(this.#epoch));
   }
 
   /** Returns undefined if the cold store does not answer soon. */

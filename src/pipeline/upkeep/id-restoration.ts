@@ -15,7 +15,6 @@ export interface IdRestorationOptions {
   readonly cold: ColdShard;
   readonly log: Log;
   readonly clock: Clock;
-  readonly leaseMs: number;
   /** Aborted when the process begins to stop: the rest is left to others. */
   readonly signal: AbortSignal;
 }
@@ -25,12 +24,6 @@ const IDS_PER_PIECE = 1_000;
 const PROGRESS_INTERVAL_MS = 5_000;
 /** The clocks of two database servers that replace each other may differ. */
 const CLOCKS_DIFFER_MS = 60_000;
-/**
- * A loss is noticed at the latest when the journal of the writer that suffered it is adopted: its lease expires, the
- * next check for journals follows within another lease, and that check may fail once. Until then, others record lost
- * ids as known.
- */
-const UNNOTICED_LEASES = 3;
 
 /** Flushed ids must be read from this time on. The hot store has the earlier ones. */
 export function idsMissingSince(nowMs: number, idsThroughMs: number): number {
@@ -68,11 +61,11 @@ export class IdRestoration {
 
   /** Returns false if another instance is restoring them, or the data set was lost. */
   async #restore(epoch: number, idsThroughMs: number): Promise<boolean> {
-    const { hot, cold, log, clock, leaseMs, signal } = this.#options;
+    const { hot, cold, log, clock, signal } = this.#options;
     if ((await hot.restoreIds(epoch, this.#name, [])) !== "restored") return false;
     await cold.open();
     const nowMs = await cold.time();
-    const sinceMs = idsMissingSince(nowMs, idsThroughMs - UNNOTICED_LEASES * leaseMs);
+    const sinceMs = idsMissingSince(nowMs, idsThroughMs);
     const startMs = clock.monotonicMs();
     const { connections } = hot;
     log.warn(
@@ -101,14 +94,12 @@ export class IdRestoration {
     return true;
   }
 
-  /** Records which ids are known, so that after a loss only the ids of the last seconds must be restored. */
-  async note(): Promise<void> {
-    const { hot, cold } = this.#options;
-    const epoch = this.#epoch;
-    if (epoch === undefined || !this.areKnown) return;
-    // Read before it is recorded: whatever was flushed by this time had been committed to this data set before.
-    const throughMs = await cold.time();
-    await hot.noteIds(epoch, throughMs);
+  /**
+   * Records which ids are known, so that after a loss only the ids of the last seconds must be restored. The hot store
+   * must know everything that the cold store had before `throughMs`.
+   */
+  async note(throughMs: number): Promise<void> {
+    if (this.#epoch !== undefined && this.areKnown) await this.#options.hot.noteIds(this.#epoch, throughMs);
   }
 }
 
