@@ -50,10 +50,11 @@ export interface ColdConnection {
   readonly name: string;
   /** Where the data is, for the start-up log; never with a password. */
   readonly description: string;
-  /** Connects and migrates, under a lock. May be called again after a failure. */
-  open(): Promise<void>;
-  /** Database settings that may lose committed transactions, each with its remedy. */
-  durabilityWarnings(): Promise<readonly string[]>;
+  /**
+   * Connects and migrates, under a lock. May be called again after a failure. Returns warnings about settings that may
+   * lose committed transactions.
+   */
+  open(): Promise<readonly string[]>;
   /** Created by the first call, and the same for all concurrent first callers. It never changes. */
   dataSet(): Promise<DataSet>;
   /** How many shards the data is divided into; undefined until an instance sets it. */

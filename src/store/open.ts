@@ -12,7 +12,10 @@ import { coldStoreInThread } from "./thread/proxy.ts";
 
 type RedisSettings = Pick<Config, "redisUrl"> & Partial<Pick<Config, "redisCaFile" | "redisWaitReplicas">>;
 
-export type StoreSettings = ColdSettings & RedisSettings & Pick<Config, "leaseMs">;
+export type StoreSettings = ColdSettings &
+  RedisSettings &
+  Pick<Config, "leaseMs"> &
+  Partial<Pick<Config, "isDurabilityStrict">>;
 
 export interface Stores {
   readonly mode: "embedded" | "redis+mysql";
@@ -29,7 +32,7 @@ const REDIS_COMMAND_TIMEOUT_MS = 400;
  * thread, so that it can't block requests, and may read ranges from a replica.
  */
 export async function createStores(settings: StoreSettings, now: () => number, isService = false): Promise<Stores> {
-  const { dataDir, mysqlUrl, leaseMs, redisShards = 1 } = settings;
+  const { dataDir, mysqlUrl, leaseMs, isDurabilityStrict, redisShards = 1 } = settings;
   const redis = redisOptionsOf(settings);
   const isEmbedded = redis === undefined || mysqlUrl === undefined;
   const placeOf = isService ? coldPlaceWithReplicaOf : coldPlaceOf;
@@ -42,7 +45,7 @@ export async function createStores(settings: StoreSettings, now: () => number, i
   }
   const { RedisHotStore } = await import("./redis/hot-store.ts");
   const hotShards = Array.from({ length: redisShards }, (_, shard) => {
-    return new RedisHotStore({ ...redis, leaseMs, shard, shards: redisShards });
+    return new RedisHotStore({ ...redis, leaseMs, isDurabilityStrict, shard, shards: redisShards });
   });
   return { mode: "redis+mysql", hotShards, cold };
 }

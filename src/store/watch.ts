@@ -1,5 +1,6 @@
 /**
  * Observes every call to a store: counts failures, and logs when the store becomes unavailable and available again.
+ * Passes on what open() warns of, since any caller may be the first that the store answers.
  *
  * Invariant: callers get exactly the store's answers. Only unavailability counts as a failure.
  */
@@ -8,6 +9,9 @@ import type { Log } from "../runtime/log.ts";
 import { ColdUnavailableError } from "./cold.ts";
 import { HotUnavailableError } from "./hot.ts";
 
+/** Gets the warnings of each open() that succeeded. What it throws, open() throws. */
+type OnOpen = (warnings: readonly string[]) => void;
+
 export class StoreWatch {
   /** Numbers of failed calls by method. */
   readonly errors = new Map<string, number>();
@@ -15,13 +19,15 @@ export class StoreWatch {
   /** Undefined if there is only one shard. */
   readonly shard: number | undefined;
   readonly #log: Log;
+  readonly #onOpen: OnOpen;
   #unavailableSinceMs: number | undefined;
   #errorsOfIncident = 0;
   #lastFailed = "";
 
-  constructor(name: "hot" | "cold", log: Log, shard?: number) {
+  constructor(name: "hot" | "cold", log: Log, onOpen: OnOpen = () => {}, shard?: number) {
     this.name = name;
     this.#log = log;
+    this.#onOpen = onOpen;
     this.shard = shard;
   }
 
@@ -54,6 +60,7 @@ export class StoreWatch {
       try {
         const answer = await method(...args);
         if (this.#unavailableSinceMs !== undefined) this.#noteAnswer(operation);
+        if (operation === "open") this.#onOpen(answer as readonly string[]);
         return answer;
       } catch (error) {
         const isUnavailable = error instanceof HotUnavailableError || error instanceof ColdUnavailableError;

@@ -152,6 +152,23 @@ for (const [name, start] of Object.entries(GROUPS)) {
       }
     });
 
+    test("warns strictly of masters and replicas that do not sync before they acknowledge", async () => {
+      const strictly = { isDurabilityStrict: true };
+      const warnings = await create(strictly).open();
+      const replicas = await group.replicasOf(await group.masterOf(META_KEY));
+      const nodes = ["Redis", ...replicas.map(({ port }) => `The replica 127.0.0.1:${port}`)];
+      expect(warnings.map((warning) => warning.split(" may lose its last second")[0]!).sort()).toEqual(nodes.sort());
+      const setSync = async (value: string) => {
+        for (const server of group.servers) await askRedis(server, "CONFIG", "SET", "appendfsync", value);
+      };
+      await setSync("always");
+      try {
+        await open(strictly);
+      } finally {
+        await setSync("everysec");
+      }
+    });
+
     test("continues on the replica that was promoted, with all its data", async () => {
       const store = await begin();
       expect(await store.commit("w1", 1, batchOf(click("a"), click("b")))).toEqual(COMMITTED);

@@ -1,4 +1,4 @@
-/** A Redis user with exactly the rights that docs/operations.md names, and one that may not read INFO. */
+/** A Redis user with exactly the rights that docs/operations.md names, and others with one right more or less. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { join } from "node:path";
 import { RedisAccessStore } from "../../src/store/redis/access-store.ts";
@@ -54,6 +54,17 @@ describeWithServers("a user of Redis with few rights", ["redis", "mariadb"], () 
     const used = [...Array.from(calls, ([, name]) => name!.toLowerCase()), "eval", "evalsha", "info"];
     const documented = rule.filter((part) => part.startsWith("+")).map((part) => part.slice(1));
     expect(documented).toEqual([...new Set(used)].sort());
+  });
+
+  test("needs CONFIG GET as well for STRICT_DURABILITY", async () => {
+    const isDurabilityStrict = true;
+    const open = async (user: string) => {
+      const store = redis.harnessOn(urlOf(user)).store({ isDurabilityStrict });
+      return await store.open().finally(() => store.close());
+    };
+    expect(await open("hourglass")).toEqual([expect.stringContaining("Allow +config|get")]);
+    await redis.admin.sendCommand(["ACL", "SETUSER", "strict", ...rule, "+config|get"]);
+    expect(await open("strict")).toEqual([expect.stringContaining("Set 'appendfsync always'")]);
   });
 
   test("may lack INFO: the service starts, counts, and warns that it could not check Redis", async () => {

@@ -1,5 +1,9 @@
-/** STRICT_DURABILITY=1: the service does not start on servers that may lose what they have acknowledged. */
+/**
+ * STRICT_DURABILITY=1: the service does not start on servers that may lose what they have acknowledged, and ends when
+ * such a server is the first to answer. Without it, the service logs what they may lose.
+ */
 import { afterAll, beforeAll, expect, test } from "bun:test";
+import { createClient } from "redis";
 import { freePort } from "../harness/servers/ports.ts";
 import {
   describeWithServers,
@@ -9,29 +13,150 @@ import {
   startRedis,
 } from "../harness/servers/servers.ts";
 import { runCommand } from "../harness/service/command.ts";
+import { type Service, startService } from "../harness/service/service.ts";
+import { waitFor } from "../harness/service/wait-for.ts";
+
+const ALWAYS = ["--appendfsync", "always"];
+const NO_FILE = [...ALWAYS, "--appendonly", "no"];
+/** It needs 20 ms for a key, answers after each 1,024 bytes, and loads for minutes unless the delay is taken away. */
+const SLOW_TO_LOAD = [...ALWAYS, "--key-load-delay", "20000", "--loading-process-events-interval-bytes", "1024"];
+const KEYS_TO_LOAD = 10_000;
 
 describeWithServers("STRICT_DURABILITY", ["redis", "mariadb"], () => {
-  let redis: RedisServer;
+  let durable: RedisServer;
   let mariaDb: MariaDbServer;
+  let careless: MariaDbServer;
 
   beforeAll(async () => {
-    const args = ["--innodb-flush-log-at-trx-commit=2"];
-    [redis, mariaDb] = await Promise.all([startRedis(), startMariaDb({ args })]);
+    [durable, mariaDb, careless] = await Promise.all([
+      startRedis({ args: ALWAYS }),
+      startMariaDb(),
+      startMariaDb({ args: ["--innodb-flush-log-at-trx-commit=2"] }),
+    ]);
   });
 
   afterAll(async () => {
-    await Promise.all([redis?.stop(), mariaDb?.stop()]);
+    await Promise.all([durable?.stop(), mariaDb?.stop(), careless?.stop()]);
   });
 
+  const serveStrictly = async (redisUrl: string, mysqlUrl?: string) => {
+    const urls = { REDIS_URL: redisUrl, MYSQL_URL: mysqlUrl ?? (await mariaDb.createDatabase()) };
+    return await runCommand({ ...urls, STRICT_DURABILITY: "1", PORT: String(await freePort()) }, "serve");
+  };
+
+  const withRedis = async (args: readonly string[], use: (redis: RedisServer) => Promise<void>) => {
+    const redis = await startRedis({ args });
+    try {
+      await use(redis);
+    } finally {
+      await redis.stop();
+    }
+  };
+
+  const withService = async (settings: Readonly<Record<string, string>>, use: (its: Service) => Promise<void>) => {
+    const mysqlUrl = await mariaDb.createDatabase();
+    const service = await startService({ settings: { MYSQL_URL: mysqlUrl, ...settings }, readyPath: "/livez" });
+    try {
+      await use(service);
+    } finally {
+      await service.stop();
+    }
+  };
+
   test("refuses a MySQL that may lose committed rows", async () => {
-    const settings = {
-      REDIS_URL: redis.url,
-      MYSQL_URL: await mariaDb.createDatabase(),
-      STRICT_DURABILITY: "1",
-    };
-    const result = await runCommand({ ...settings, PORT: String(await freePort()) }, "serve");
+    const result = await serveStrictly(durable.url, await careless.createDatabase());
     expect(result.exitCode).toBe(2);
     expect(result.errors).toContain("STRICT_DURABILITY is 1, but: MySQL may lose about a second");
     expect(result.errors).toContain("innodb_flush_log_at_trx_commit is 2. Set it to 1.");
   });
+
+  test("refuses a Redis that acknowledges before it has synced", async () => {
+    await withRedis(["--appendfsync", "everysec", "--no-appendfsync-on-rewrite", "yes"], async (redis) => {
+      const { exitCode, errors } = await serveStrictly(redis.url);
+      expect(exitCode).toBe(2);
+      expect(errors).toContain("its appendfsync is 'everysec'. Set 'appendfsync always'.");
+      expect(errors).toContain("Set 'no-appendfsync-on-rewrite no'.");
+    });
+  });
+
+  test("refuses a Redis that does not say when it syncs, and names the right for that", async () => {
+    const admin = await createClient({ url: durable.url }).connect();
+    await admin.sendCommand(["ACL", "SETUSER", "guest", "on", ">open-sesame", "~*", "&*", "+@all", "-config"]);
+    const guestUrl = durable.url.replace("//", "//guest:open-sesame@");
+    const { exitCode, errors } = await serveStrictly(guestUrl);
+    expect(exitCode).toBe(2);
+    expect(errors).toContain("Redis does not let this user read its 'appendfsync'. Allow +config|get.");
+    await admin.sendCommand(["ACL", "SETUSER", "guest", "+config|get"]);
+    admin.destroy();
+    await withService({ REDIS_URL: guestUrl, STRICT_DURABILITY: "1" }, isReady);
+  });
+
+  test("ends when a Redis that was down at the start turns out to keep no file", async () => {
+    await withRedis(NO_FILE, async (redis) => {
+      await redis.kill();
+      await withService({ REDIS_URL: redis.url, STRICT_DURABILITY: "1" }, async (service) => {
+        await redis.start();
+        await waitFor("the service to end", () => service.exitCode === 2);
+        expect(service.log()).toContain("cannot start:\nSTRICT_DURABILITY is 1, but: Redis keeps no append-only file");
+      });
+    });
+  });
+
+  test("without it, what such a Redis may lose is logged when it first answers", async () => {
+    await withRedis(NO_FILE, async (redis) => {
+      await redis.kill();
+      await withService({ REDIS_URL: redis.url }, async (service) => {
+        await redis.start();
+        await isReady(service);
+        expect(service.log()).toContain("Redis keeps no append-only file");
+      });
+    });
+  });
+
+  test("ends when a MySQL that did not answer at the start turns out to lose committed rows", async () => {
+    const settings = { REDIS_URL: durable.url, MYSQL_URL: await careless.createDatabase(), STRICT_DURABILITY: "1" };
+    careless.pause();
+    try {
+      await withService(settings, async (service) => {
+        careless.resume();
+        await waitFor("the service to end", () => service.exitCode === 2);
+        expect(service.log()).toContain("cannot start:\nSTRICT_DURABILITY is 1, but: MySQL may lose about a second");
+      });
+    } finally {
+      careless.resume();
+    }
+  });
+
+  test("takes a Redis that still loads its data for unavailable, and checks it when it has loaded", async () => {
+    await withRedis(SLOW_TO_LOAD, async (redis) => {
+      const admin = await createClient({ url: redis.url }).connect();
+      const text = "x".repeat(500);
+      await admin.mSet(Array.from({ length: KEYS_TO_LOAD }, (_, i): [string, string] => [`other:${i}`, text]));
+      // Read in pieces between which it answers, as single commands are not.
+      await admin.sendCommand(["BGREWRITEAOF"]);
+      await waitFor("the file to be rewritten", async () => {
+        return (await admin.info("persistence")).includes("aof_rewrite_in_progress:0");
+      });
+      admin.destroy();
+      await redis.kill();
+      const loading = redis.start();
+      loading.catch(() => {});
+      // It tries to connect until the server listens.
+      const whileLoading = createClient({ url: redis.url }).on("error", () => {});
+      await whileLoading.connect();
+      expect(await whileLoading.info("persistence")).toContain("loading:1\r\nasync_loading:0");
+      await withService({ REDIS_URL: redis.url, STRICT_DURABILITY: "1" }, async (service) => {
+        expect((await fetch(`${service.url}/readyz`)).status).toBe(503);
+        await whileLoading.configSet("key-load-delay", "0");
+        await isReady(service);
+        expect(service.log()).not.toContain("append-only file");
+      });
+      whileLoading.destroy();
+      await loading;
+    });
+  });
 });
+
+async function isReady(service: Service): Promise<void> {
+  await waitFor("the service to be ready", async () => (await fetch(`${service.url}/readyz`)).ok);
+}

@@ -13,7 +13,7 @@ import { withDeadline } from "../../runtime/deadline.ts";
 import { errorText } from "../../runtime/error-text.ts";
 import { CalmLog } from "../../runtime/log.ts";
 import { onStopSignal } from "../../runtime/signals.ts";
-import type { Config } from "../../settings/settings.ts";
+import type { Config, ConfigError } from "../../settings/settings.ts";
 import { createStores, type Stores } from "../../store/open.ts";
 import { listeningUrl } from "../shared/service-client.ts";
 import { ownCommand } from "./own-command.ts";
@@ -42,8 +42,16 @@ export async function serve(config: Config): Promise<void> {
   const requestLog = config.isEachRequestLogged ? lines : undefined;
   const siblings = worker === undefined ? undefined : siblingsOf(Number(worker), config.workers);
   const onBrokenInvariant = (error: InvariantError) => endAtOnce(error, log);
-  service = await startService(config, { log, clock, onBrokenInvariant, requestLog, siblings });
+  const refused = Promise.withResolvers<never>();
+  const onRefusedStore = (error: ConfigError) => {
+    log.close();
+    refused.reject(error);
+  };
+  const starting = startService(config, { log, clock, onBrokenInvariant, onRefusedStore, requestLog, siblings });
+  service = await Promise.race([starting, refused.promise]);
   if (worker === undefined) console.log(banner(service.url, service.stores, config));
+  // Rejects if a store is refused when it first answers, which is then reported as at the start.
+  await refused.promise;
 }
 
 /** Not an orderly stop, which would use the wrong state. */

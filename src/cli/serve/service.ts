@@ -25,6 +25,7 @@ import { fixShards, refuseOtherDatabase } from "../../store/cold-shard.ts";
 import { type HotStore, HotUnavailableError } from "../../store/hot.ts";
 import { createAccessStore, createStores, type Stores } from "../../store/open.ts";
 import { StoreWatch } from "../../store/watch.ts";
+import { DurabilityReport } from "./durability-report.ts";
 
 const REQUESTS_GRACE_MS = 2_000;
 /** A cold store that does not answer must not prevent the start. */
@@ -40,6 +41,8 @@ export interface Surroundings {
   readonly log: Log;
   readonly clock: Clock;
   readonly onBrokenInvariant: InvariantHandler;
+  /** Called if a store is not usable as configured, which may only turn out once it answers. */
+  readonly onRefusedStore: (error: ConfigError) => void;
   readonly requestLog?: Log | undefined;
   readonly siblings?: Siblings | undefined;
 }
@@ -50,10 +53,11 @@ export async function startService(config: Config, surroundings: Surroundings): 
   const { now } = clock;
   const certificate = certificateOf(config);
   tryPort(config, certificate);
-  const { stores, watches } = watchedStores(await createStores(config, now, true), log);
+  const durability = new DurabilityReport(config, surroundings);
+  const { stores, watches } = watchedStores(await createStores(config, now, true), log, durability);
   const { hotShards, cold } = stores;
-  await openHotStores(config, stores, log);
-  await checkColdStore(config, stores, log);
+  await Promise.all(hotShards.map((hot) => openHotStore(stores.mode, hot)));
+  await checkColdStore(config, stores);
   const addresses = new ClientAddresses(config.trustedProxies, log);
   const access = await createAccess(config, cold, log, clock, addresses);
   const metrics = new Metrics();
@@ -98,11 +102,14 @@ function certificateOf({ tlsCertFile, tlsKeyFile }: Config): Certificate | undef
 }
 
 /** Each shard has its own watch: one may be unavailable while the others work. */
-function watchedStores({ mode, hotShards, cold }: Stores, log: Log) {
-  const watchOfShard = (shard: number) =>
-    hotShards.length === 1 ? new StoreWatch("hot", log) : new StoreWatch("hot", logWith(log, { shard }), shard);
+function watchedStores({ mode, hotShards, cold }: Stores, log: Log, durability: DurabilityReport) {
+  const watchOfShard = (shard: number) => {
+    const onOpen = durability.ofStore();
+    if (hotShards.length === 1) return new StoreWatch("hot", log, onOpen);
+    return new StoreWatch("hot", logWith(log, { shard }), onOpen, shard);
+  };
   const ofShards = hotShards.map((_, shard) => watchOfShard(shard));
-  const ofCold = new StoreWatch("cold", log);
+  const ofCold = new StoreWatch("cold", log, durability.ofStore());
   const stores: Stores = {
     mode,
     hotShards: hotShards.map((hot, shard) => ofShards[shard]!.watched(hot)),
@@ -117,41 +124,22 @@ function logStart(log: Log, url: string, { mode, hotShards, cold }: Stores): voi
   log.info({ version, pid: process.pid, url, mode, ...shards, ...stores }, "started");
 }
 
-async function openHotStores(config: Config, stores: Stores, log: Log): Promise<void> {
-  const opened = stores.hotShards.map((hot) => openHotStore(config, stores.mode, hot));
-  // All shards are on the same servers and give the same warnings.
-  const warnings = new Set((await Promise.all(opened)).flat());
-  for (const warning of warnings) log.warn({}, warning);
-}
-
 /** Throws ConfigError. */
-function refuseIfStrict({ isDurabilityStrict }: Config, warnings: readonly string[]): void {
-  if (!isDurabilityStrict || warnings.length === 0) return;
-  throw new ConfigError(`STRICT_DURABILITY is 1, but: ${warnings.join(" ")}`);
-}
-
-/** Returns warnings. Throws ConfigError. */
-async function openHotStore(config: Config, mode: Stores["mode"], hot: HotStore): Promise<readonly string[]> {
+async function openHotStore(mode: Stores["mode"], hot: HotStore): Promise<void> {
   try {
-    const warnings = await hot.open();
-    refuseIfStrict(config, warnings);
-    return warnings;
+    await hot.open();
   } catch (error) {
     // A bad folder stays bad, but Redis may become available: until then events get 503.
     if (mode === "embedded" || error instanceof ConfigError) throw new ConfigError(errorText(error));
-    return [];
   }
 }
 
 /** Throws ConfigError. Does not wait for an unavailable cold store: each shard checks again before it stores. */
-async function checkColdStore(config: Config, { hotShards, cold }: Stores, log: Log): Promise<void> {
+async function checkColdStore(config: Config, { hotShards, cold }: Stores): Promise<void> {
   const check = async () => {
     await cold.open();
     await fixShards(cold, config.redisShards);
     for (const hot of hotShards) await refuseOtherDatabase(cold, hot.isReady ? await hot.dataSet() : undefined);
-    const warnings = await cold.durabilityWarnings();
-    refuseIfStrict(config, warnings);
-    for (const warning of warnings) log.warn({}, warning);
   };
   const silent = () => new ColdUnavailableError(`no answer in ${CHECK_TIMEOUT_MS} ms`);
   try {

@@ -23,10 +23,12 @@ export function embeddedColdStore({ dataDir, partsPerHour }: EmbeddedColdStoreOp
   return {
     name: "SQLite",
     description: database.description,
-    open: () => database.open(),
+    async open() {
+      await database.open();
+      // Each connection sets what durability needs.
+      return [];
+    },
     dataSet: () => database.transaction("read its identity", ensureDataSet),
-    // Each connection sets what durability needs.
-    durabilityWarnings: async () => [],
     // No other process uses it.
     shardCount: async () => 1,
     fixShardCount: async () => 1,

@@ -24,17 +24,17 @@ export interface MysqlColdStoreOptions extends MysqlDatabaseOptions, FlushPieces
 export function mysqlColdStore(options: MysqlColdStoreOptions): ColdStore {
   const database = new MysqlDatabase(options);
   const partitions = new PartitionKeeper(database, options.now);
-  let isOpen = false;
+  let warnings: readonly string[] | undefined;
   return {
     name: "MySQL",
     description: database.description,
     async open() {
-      if (isOpen) return;
+      if (warnings !== undefined) return warnings;
       await migrateSchema(database);
-      isOpen = true;
+      warnings = await database.read("read its durability settings", durabilityWarnings);
       await partitions.maintain();
+      return warnings;
     },
-    durabilityWarnings: () => database.read("read its durability settings", durabilityWarnings),
     dataSet: () => database.read("read its identity", ensureDataSet),
     shardCount: () => database.read("read its number of shards", readShardCount),
     fixShardCount: (count) => database.read("set its number of shards", fixShardCount, count),

@@ -35,9 +35,9 @@ interface RedisConnectionOptions {
   readonly onLost: (error: unknown) => void;
 }
 
-export interface RedisInfo {
+export interface ReplicaAnswer<T> {
   readonly node: string;
-  readonly sections: readonly string[];
+  readonly answer: T;
 }
 
 // RESP3 would add push messages and maintenance notifications that nothing here needs. The client's own deadline would
@@ -155,24 +155,24 @@ export class RedisConnection {
     throw new Error(`no Sentinel names a master: ${problems.join(", ")}`);
   }
 
-  /** The replicas that may take its place, as far as they can be reached. */
-  async replicaInfos(sections: readonly string[]): Promise<readonly RedisInfo[]> {
+  /** Asks the replicas that may take its place, as far as they can be reached. */
+  async askReplicas<T>(ask: (client: RedisClient) => Promise<T>): Promise<readonly ReplicaAnswer<T>[]> {
     const { place } = this.#options;
     const replication = await this.#inTime(this.client!.info("replication"));
     const { login, isTls } = place.kind === "server" ? (clusterOf(place) ?? NO_LOGIN) : place;
-    const infos = Array.from(replication.matchAll(REPLICA), async ([, host, port]) => {
+    const answers = Array.from(replication.matchAll(REPLICA), async ([, host, port]) => {
       const node = { host: host!, port: Number(port) };
       const client = this.#keep(clientTo(login, this.#socketTo(node, isTls)));
       try {
         await this.#inTime(client.connect());
-        return [{ node: hostText(node), sections: await this.#inTime(sectionsOf(client, sections)) }];
+        return [{ node: hostText(node), answer: await this.#inTime(ask(client)) }];
       } catch {
         return [];
       } finally {
         client.destroy();
       }
     });
-    return (await Promise.all(infos)).flat();
+    return (await Promise.all(answers)).flat();
   }
 
   #socketTo(node: RedisNode | undefined, isTls = false) {
@@ -238,10 +238,6 @@ async function servesSlot(client: RedisClient, key: string): Promise<void> {
     // ASK: the slot is being moved, and this key is not here. The node still serves the keys that it has.
     if (!(error instanceof ErrorReply && error.message.startsWith("ASK "))) throw error;
   }
-}
-
-async function sectionsOf(client: RedisClient, sections: readonly string[]): Promise<string[]> {
-  return await Promise.all(sections.map((section) => client.info(section)));
 }
 
 function withoutRepeats(nodes: readonly RedisNode[]): RedisNode[] {

@@ -28,6 +28,7 @@ import {
   type StoredId,
 } from "../hot.ts";
 import { isReply, mending } from "./damage.ts";
+import { durabilityWarnings, readNodeSettings } from "./durability.ts";
 import { Keys } from "./keys.ts";
 import {
   flag,
@@ -108,6 +109,8 @@ export interface RedisHotStoreOptions extends Pick<RedisLinkOptions, "url" | "ca
   readonly shards?: number | undefined;
   /** How many replicas must have a batch before it counts as committed; default 0. */
   readonly waitReplicas?: number;
+  /** Warns also of what only a crash of Redis' host loses. */
+  readonly isDurabilityStrict?: boolean | undefined;
 }
 
 /** The known content of an hour's sketches. */
@@ -129,6 +132,7 @@ export class RedisHotStore implements HotStore {
   readonly #keys: Keys;
   readonly #shards: number;
   readonly #waitReplicas: number;
+  readonly #isDurabilityStrict: boolean;
   /**
    * What each hour's sketches in Redis are known to hold at least. A user who raises none of these registers need not
    * be sent. This is wrong only if Redis has lost data, so it is dropped at every doubt.
@@ -144,6 +148,7 @@ export class RedisHotStore implements HotStore {
     this.#keys = new Keys(options.shard ?? 0);
     this.#shards = options.shards ?? 1;
     this.#waitReplicas = options.waitReplicas ?? 0;
+    this.#isDurabilityStrict = options.isDurabilityStrict ?? false;
     this.#link = new RedisLink({
       ...options,
       slotKey: this.#keys.prefix,
@@ -181,11 +186,10 @@ export class RedisHotStore implements HotStore {
   }
 
   async #durabilityWarnings(): Promise<readonly string[]> {
-    const sections = ["persistence", "memory"];
-    const infos = await Promise.all(sections.map((section) => this.#link.info(section)));
-    const warnings = durabilityWarnings("Redis", infos.join());
-    for (const { node, sections: ofReplica } of await this.#link.replicaInfos(sections)) {
-      warnings.push(...durabilityWarnings(`The replica ${node}`, ofReplica.join()));
+    const isStrict = this.#isDurabilityStrict;
+    const warnings = durabilityWarnings("Redis", await this.#link.ask("INFO", readNodeSettings), isStrict);
+    for (const { node, answer } of await this.#link.askReplicas("INFO", readNodeSettings)) {
+      warnings.push(...durabilityWarnings(`The replica ${node}`, answer, isStrict));
     }
     return warnings;
   }
@@ -455,22 +459,6 @@ const NO_INFO =
 
 function isForbidden(error: unknown): boolean {
   return isReply(error, /^NOPERM/);
-}
-
-function durabilityWarnings(who: string, info: string): string[] {
-  const warnings: string[] = [];
-  if (!info.includes("aof_enabled:1")) {
-    warnings.push(
-      `${who} keeps no append-only file: what it acknowledged is lost when it restarts. Set 'appendonly yes'.`,
-    );
-  }
-  const policy = /maxmemory_policy:(\S+)/.exec(info)?.[1] ?? "unknown";
-  if (policy !== "noeviction") {
-    warnings.push(
-      `${who} may evict the journal: its maxmemory-policy is '${policy}'. Set 'maxmemory-policy noeviction'.`,
-    );
-  }
-  return warnings;
 }
 
 /** The format is described in commit.lua. */

@@ -13,7 +13,7 @@ import { SharedDeadline } from "../../runtime/deadline.ts";
 import { errorText } from "../../runtime/error-text.ts";
 import { describeRedisPlace, type RedisNode, type RedisPlace, redisPlaceOf } from "../../settings/redis-url.ts";
 import { HotUnavailableError } from "../hot.ts";
-import { type RedisClient, RedisConnection, type RedisInfo } from "./connection.ts";
+import { type RedisClient, RedisConnection, type ReplicaAnswer } from "./connection.ts";
 
 /**
  * A reply of a kind that the script never gives (a "QUEUED", the answer to another command). It does not prove that
@@ -212,26 +212,26 @@ export class RedisLink {
     }
   }
 
-  async info(section: string): Promise<string> {
-    return await this.#send(this.#connection, "INFO", text, (client) => client.info(section));
+  async ask<T>(what: string, ask: (client: RedisClient) => Promise<T>): Promise<T> {
+    return await this.#send(this.#connection, what, (answer) => answer, ask);
   }
 
-  /** INFO of the replicas that may be promoted. Empty if nothing would promote them. */
-  async replicaInfos(sections: readonly string[]): Promise<readonly RedisInfo[]> {
+  /** Asks the replicas that may be promoted. Empty if nothing would promote them. */
+  async askReplicas<T>(what: string, ask: (client: RedisClient) => Promise<T>): Promise<readonly ReplicaAnswer<T>[]> {
     const isPromoted = this.#place.kind !== "server" || this.#clusterNodes.length > 0;
     if (!isPromoted || this.#connection === undefined) return [];
     try {
-      return await this.#connection.replicaInfos(sections);
+      return await this.#connection.askReplicas(ask);
     } catch (error) {
-      throw this.#unavailable("INFO", error, false);
+      throw this.#unavailable(what, error, false);
     }
   }
 
-  async #send<T>(
+  async #send<A, T>(
     connection: RedisConnection | undefined,
     what: string,
-    read: ReadReply<T>,
-    command: (client: RedisClient) => Promise<unknown>,
+    read: (answer: A) => T,
+    command: (client: RedisClient) => Promise<A>,
   ): Promise<T> {
     const client = connection?.client;
     if (connection === undefined || client?.isReady !== true) throw this.#unavailable(what, undefined, false);

@@ -243,6 +243,18 @@ describeHotRedis((redis) => {
       }
     });
 
+    test("warns of a Redis that leaves syncing to its host; strictly, of any that does not sync first", async () => {
+      const unsynced = await startRedis({ args: ["--appendfsync", "no"] });
+      try {
+        const warnings = await harness.store({ url: unsynced.url }).open();
+        expect(warnings).toEqual([expect.stringContaining("its appendfsync is 'no'")]);
+      } finally {
+        await unsynced.stop();
+      }
+      const strict = await harness.store({ isDurabilityStrict: true }).open();
+      expect(strict).toEqual([expect.stringContaining("its appendfsync is 'everysec'. Set 'appendfsync always'")]);
+    });
+
     test("scripts that the server has forgotten are sent again", async () => {
       await initializeAndRegister(store, "w1");
       await redis.admin.scriptFlush();

@@ -73,10 +73,10 @@ export class ColdClient {
     this.#options = options;
   }
 
-  async open(): Promise<void> {
-    if (this.#isOpen) return;
-    await this.#ask("open", () => undefined);
+  async open(): Promise<readonly string[]> {
+    if (!this.#isOpen) await this.#ask("open", () => undefined);
     this.#isOpen = true;
+    return [];
   }
 
   async close(): Promise<void> {
