@@ -354,6 +354,41 @@ describe("hourglass import", () => {
     expect(await stored(1_500)).toHaveLength(1_500);
   });
 
+  const logOf = (from: number, count: number) =>
+    Array.from({ length: count }, (_, i) => {
+      const at = new Date(NOON + (from + i) * 1_000).toISOString().slice(11, 19);
+      return `203.0.113.${i % 250} - - [31/Jan/2026:${at} +0000] "GET /${from + i} HTTP/1.1" 200 17 "-" "agent"\n`;
+    });
+
+  const CHANGES: Readonly<Record<string, (lines: string[]) => string>> = {
+    "a line": (lines) => lines.with(4, lines[4]!.replace("GET", "DELETE")).join(""),
+    "the first line": (lines) => lines.with(0, lines[0]!.replace("GET", "PUT")).join(""),
+    "an inserted line": (lines) => lines.toSpliced(2, 0, ...logOf(9_000, 1)).join(""),
+    "lines that are missing": (lines) => lines.slice(100).join(""),
+    "line breaks": (lines) => lines.join("").replaceAll("\n", "\r\n"),
+  };
+  for (const [what, change] of Object.entries(CHANGES)) {
+    test(`refuses a file that was changed near its beginning: ${what}`, async () => {
+      const lines = logOf(0, 2_000);
+      const path = file("f.log", lines.join(""));
+      expect((await run(path)).summary.accepted).toBe(2_000);
+      file("f.log", change(lines));
+      const { exitCode, summary } = await run(path);
+      expect({ exitCode, accepted: summary.accepted }).toEqual({ exitCode: 2, accepted: 0 });
+      expect(summary.error).toContain("f.log was imported before, and then changed near its beginning: ");
+      expect(summary.error).toContain("Import what is new from a file of its own");
+    });
+  }
+
+  test("imports another file under the name of one that was imported, also with the same header", async () => {
+    const log = file("f.log", logOf(0, 2_000).join(""));
+    const csv = file("f.csv", `sep=,\n${CSV_HEADER}${csvOf(1)}`);
+    expect((await run(log, csv)).summary.accepted).toBe(2_001);
+    file("f.log", logOf(2_000, 2_000).join(""));
+    file("f.csv", `sep=,\n${CSV_HEADER}${csvOf(1, 7)}`);
+    expect((await run(log, csv)).summary).toMatchObject({ accepted: 2_001, duplicates: 0 });
+  });
+
   test("two files that differ count each, line by line, though lines are equal", async () => {
     const [one, other] = [file("a.csv", `${CSV_HEADER}${csvOf(3)}`), file("b.csv", `${CSV_HEADER}${csvOf(3, 1)}`)];
     const equal = file("c.csv", `${CSV_HEADER}${csvOf(1, 7)}${csvOf(1, 7)}`);

@@ -5,9 +5,10 @@
  * Invariant: at most PIECES_IN_FLIGHT pieces are unanswered, and reading pauses at that limit. Answers are handled in
  * the order of the pieces.
  */
+import { resolve } from "node:path";
 import { DAY_MS } from "../../domain/event.ts";
 import { Content, type Following, type Source } from "./content.ts";
-import { earlierImport } from "./earlier.ts";
+import { earlierImport, refuseChanged } from "./earlier.ts";
 import { EventIds } from "./event-ids.ts";
 import { type EventReaderOptions, eventLine, eventReader, type ReadEvent } from "./event-reader.ts";
 import type { LeftOut } from "./filters.ts";
@@ -109,9 +110,12 @@ function layoutOrError(source: Source, head: Buffer, { format, reading }: Job): 
 
 /** Throws ImportError if an earlier run was interrupted and the user must decide how to continue. */
 async function earlierOf(source: Source, head: Buffer, { state, target, doubtful, now }: Job) {
-  if (state === undefined || !source.isRepeatable) return undefined;
+  if (state === undefined || source.path === undefined || !source.isRepeatable) return undefined;
   const earlier = await earlierImport(source, head, state.records(target));
-  if (earlier === undefined) return undefined;
+  if (earlier === undefined) {
+    refuseChanged(source, head, state.lineHashesAt(target, resolve(source.path)));
+    return undefined;
+  }
   const { record } = earlier;
   if (!isDoubtful(record) || !isTooOld(record.sentAt, now()) || doubtful !== undefined) return earlier;
   const { counted, sentBytes, sentAt } = record;
@@ -167,10 +171,11 @@ class Run {
   }
 
   #newProgress(record: ImportRecord | undefined): Progress | undefined {
-    const { source, job, head } = this.#parts;
+    const { source, job, layout } = this.#parts;
     const { state, target } = job;
     if (state === undefined || source.path === undefined || !source.isRepeatable) return undefined;
-    return new Progress({ state, target, path: source.path, head }, this.#mark(), record);
+    const place = { state, target, path: resolve(source.path), firstRecord: layout.start.offset };
+    return new Progress(place, this.#mark(), record);
   }
 
   #mark(): Mark {
@@ -213,6 +218,7 @@ class Run {
 
   async #take(block: Buffer | undefined): Promise<void> {
     const { job, content } = this.#parts;
+    if (block !== undefined) this.#progress?.read(block);
     for (const record of this.#splitter.split(block, this.#isGrowing)) {
       if (!this.#isBegun) job.report.begin(content.readBytes);
       this.#isBegun = true;

@@ -25,11 +25,57 @@ export async function earlierImport(
   const found = await longestPrefix(source, alike);
   if (found !== undefined) return found;
   const { path } = alike[0]!;
-  throw new ImportError(
-    `${source.name} begins like ${path}, which was imported before, but then differs: it was changed, or a ` +
-      "part is missing. Importing it would count the common part twice. Import what is new from a file of its " +
-      "own; or, to count all of it, use another --state",
+  throw changed(
+    `${source.name} begins like ${path}, which was imported before, but then differs: it was changed, or a part is ` +
+      "missing",
   );
+}
+
+function changed(what: string): ImportError {
+  return new ImportError(
+    `${what}. Importing it would count the common part twice. Import what is new from a file of its own; or, to ` +
+      "count all of it, use another --state",
+  );
+}
+
+const LINE_END = 10;
+const RETURN = 13;
+const DIRECTIVE = "#".charCodeAt(0);
+const LINE_HASH_BYTES = 4;
+
+/** Hashes of the complete lines of events in `head`, so that a content is recognized after some of them changed. */
+export function lineHashes(head: Buffer): Buffer {
+  const hashes: Buffer[] = [];
+  let start = 0;
+  for (let end = head.indexOf(LINE_END); end !== -1; end = head.indexOf(LINE_END, start)) {
+    const line = head.subarray(start, head[end - 1] === RETURN ? end - 1 : end);
+    if (line.length > 0 && line[0] !== DIRECTIVE) hashes.push(sha256Of(line).subarray(0, LINE_HASH_BYTES));
+    start = end + 1;
+  }
+  return Buffer.concat(hashes);
+}
+
+/**
+ * Throws ImportError if at least half of the first lines of a content imported from the same path are in `head`, the
+ * first bytes of a content that begins differently. `imported`: the line hashes of each.
+ */
+export function refuseChanged(source: Source, head: Buffer, imported: readonly Uint8Array[]): void {
+  const found = hashSet(lineHashes(head));
+  for (const hashes of imported) {
+    const lines = hashSet(hashes);
+    const { size } = lines.intersection(found);
+    if (lines.size === 0 || size * 2 < lines.size) continue;
+    throw changed(
+      `${source.name} was imported before, and then changed near its beginning: ${size} of its first ` +
+        `${lines.size} lines are still in it, and others are not`,
+    );
+  }
+}
+
+function hashSet(bytes: Uint8Array): Set<number> {
+  const view = Buffer.from(bytes);
+  const count = view.length / LINE_HASH_BYTES;
+  return new Set(Array.from({ length: count }, (_, i) => view.readUInt32LE(i * LINE_HASH_BYTES)));
 }
 
 /** The longest record that is a prefix of this content. */

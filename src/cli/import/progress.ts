@@ -13,7 +13,9 @@
  *   decides (`isTooOld`, see content-import.ts).
  */
 import { ID_TTL_MS } from "../../domain/event.ts";
+import { lineHashes } from "./earlier.ts";
 import { sha256Of } from "./event-ids.ts";
+import { RECORD_MAX_BYTES } from "./record-splitter.ts";
 import type { ImportRecord, Mark, StateFile, Target } from "./state-file.ts";
 
 /** An hour less than the lifetime of ids, to allow for clock differences and slow requests. */
@@ -38,21 +40,31 @@ export function isDoubtful({ counted, sentBytes }: ImportRecord): boolean {
   return counted.offset < sentBytes;
 }
 
+/** What the first `bytes` bytes tell of the content. */
+interface Identity extends Pick<ImportRecord, "headBytes" | "headSha256"> {
+  readonly bytes: number;
+  /** Of lines. */
+  readonly hashes: Uint8Array;
+}
+
 interface ProgressPlace {
   readonly state: StateFile;
   readonly target: Target;
   readonly path: string;
-  /** The first bytes of the content: HEAD_BYTES or more, unless it is shorter. */
-  readonly head: Buffer;
+  /** The offset of the first record. */
+  readonly firstRecord: number;
 }
 
-/** Both methods must be called in the order of the content. */
+/** Its methods must be called in the order of the content. */
 export class Progress {
   readonly #place: ProgressPlace;
   readonly #start: Mark;
   /** Pieces that were sent and not answered, oldest first. */
   readonly #open: Piece[] = [];
   #record: ImportRecord | undefined;
+  /** The first bytes of the content, as far as they were read. */
+  #head: Buffer = Buffer.alloc(0);
+  #identity: Identity | undefined;
 
   /** `record`: from the previous run. `start`: where this run begins if there is none. */
   constructor(place: ProgressPlace, start: Mark, record: ImportRecord | undefined) {
@@ -67,6 +79,12 @@ export class Progress {
     return record !== undefined && offset < record.sentBytes ? Math.min(now, record.sentAt) : now;
   }
 
+  /** `block`: the next one of the content, from its beginning. */
+  read(block: Buffer): void {
+    if (this.#head.length === RECORD_MAX_BYTES) return;
+    this.#head = Buffer.concat([this.#head, block]).subarray(0, RECORD_MAX_BYTES);
+  }
+
   willSend(piece: Piece): void {
     this.#open.push(piece);
     const counted = this.#record?.counted ?? this.#start;
@@ -79,15 +97,23 @@ export class Progress {
   }
 
   #save(counted: Mark, piece: Piece): void {
-    const { state, target, path, head } = this.#place;
+    const { state, target, path } = this.#place;
     const before = this.#record;
     const isFurther = before === undefined || piece.end.offset > before.sentBytes;
     const sentBytes = isFurther ? piece.end.offset : before.sentBytes;
     const sentSha256 = isFurther ? piece.sha256 : before.sentSha256;
-    const headBytes = Math.min(HEAD_BYTES, sentBytes, head.length);
-    const headSha256 = sha256Of(head.subarray(0, headBytes));
     const sentAt = this.#open[0]?.sentAt ?? before?.sentAt ?? piece.sentAt;
+    const { headBytes, headSha256, hashes } = this.#identityUpTo(Math.min(sentBytes, this.#head.length));
     const record = { path, headBytes, headSha256, counted, sentBytes, sentSha256, sentAt };
-    this.#record = { ...record, number: state.save(target, { ...record, number: before?.number }) };
+    this.#record = { ...record, number: state.save(target, { ...record, number: before?.number }, hashes) };
+  }
+
+  #identityUpTo(bytes: number): Identity {
+    if (this.#identity?.bytes === bytes) return this.#identity;
+    const headBytes = Math.min(HEAD_BYTES, bytes);
+    const headSha256 = sha256Of(this.#head.subarray(0, headBytes));
+    const hashes = lineHashes(this.#head.subarray(this.#place.firstRecord, bytes));
+    this.#identity = { bytes, headBytes, headSha256, hashes };
+    return this.#identity;
   }
 }

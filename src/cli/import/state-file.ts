@@ -2,8 +2,8 @@
  * Records in an SQLite file how far contents are imported. Each change is on disk (fsync) before the next step.
  *
  * A content is identified by the hash of everything sent from it. So a file is recognized after it was renamed, moved,
- * compressed or appended to. A file that replaced it, or changed in the sent part, is a different content. Size, time
- * and name would show neither.
+ * compressed or appended to. A file that replaced it is a different content. Size, time and name would show neither.
+ * Hashes of its first lines tell a file that was changed from one that replaced it.
  *
  * Invariant: the file is locked while it is open, so two imports never change a record concurrently.
  */
@@ -47,6 +47,8 @@ const SELECT = `
     counted_line AS line, chain, sent_bytes AS sentBytes, sent_sha256 AS sentSha256, sent_at AS sentAt
   FROM imports WHERE url = ? AND stream = ? ORDER BY sent_bytes`;
 
+const SELECT_HASHES = "SELECT line_hashes AS hashes FROM imports WHERE url = ? AND stream = ? AND path = ?";
+
 const VERSION = 1;
 const SCHEMA = `
   CREATE TABLE imports (
@@ -56,6 +58,7 @@ const SCHEMA = `
     path TEXT NOT NULL,
     head_bytes INTEGER NOT NULL,
     head_sha256 BLOB NOT NULL,
+    line_hashes BLOB NOT NULL,
     counted_bytes INTEGER NOT NULL,
     counted_line INTEGER NOT NULL,
     chain BLOB NOT NULL,
@@ -67,9 +70,10 @@ const SCHEMA = `
   PRAGMA user_version = ${VERSION};
 `;
 const SAVE = `
-  INSERT INTO imports VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+  INSERT INTO imports VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
   ON CONFLICT (import) DO UPDATE SET path = excluded.path,
     head_bytes = excluded.head_bytes, head_sha256 = excluded.head_sha256,
+    line_hashes = excluded.line_hashes,
     counted_bytes = excluded.counted_bytes, counted_line = excluded.counted_line, chain = excluded.chain,
     sent_bytes = excluded.sent_bytes, sent_sha256 = excluded.sent_sha256, sent_at = excluded.sent_at
   RETURNING import`;
@@ -96,12 +100,18 @@ export class StateFile {
     return rows.map(({ offset, line, chain, ...record }) => ({ ...record, counted: { offset, line, chain } }));
   }
 
+  /** The line hashes (earlier.ts) of each content that was imported from there. */
+  lineHashesAt({ url, stream }: Target, path: string): Uint8Array[] {
+    const query = this.#database.query<{ hashes: Uint8Array }, [string, string, string]>(SELECT_HASHES);
+    return query.all(url, stream, path).map(({ hashes }) => hashes);
+  }
+
   /** Returns the record's number. Throws ImportError. */
-  save({ url, stream }: Target, record: ImportRecord): number {
+  save({ url, stream }: Target, record: ImportRecord, lineHashes: Uint8Array): number {
     const { number, path, headBytes, headSha256, counted, sentBytes, sentSha256, sentAt } = record;
     const { offset, line, chain } = counted;
     const query = this.#database.query<{ import: number }, (string | number | Uint8Array | null)[]>(SAVE);
-    const head = [path, headBytes, headSha256];
+    const head = [path, headBytes, headSha256, lineHashes];
     const sent = [sentBytes, sentSha256, sentAt];
     try {
       return query.get(number ?? null, url, stream, ...head, offset, line, chain, ...sent)!.import;
