@@ -8,6 +8,7 @@ import { HOUR_MS, type HourCounts, type HourKey, hourOf } from "../../../src/dom
 import type { HourRecord } from "../../../src/domain/hour-range.ts";
 import { UserSketches } from "../../../src/domain/unique-users/user-sketches.ts";
 import { isRefused, type Report, rowsMax, type SentEvent } from "../check/events.ts";
+import type { ColdServer } from "../stores/cold/server.ts";
 import type { Read } from "../world/plan.ts";
 import type { Process } from "../world/process.ts";
 import type { Site } from "./site.ts";
@@ -18,6 +19,7 @@ interface Found extends HourCounts {
 
 export interface ReadingSite extends Site {
   readonly report: Report;
+  readonly cold: ColdServer;
   /** A hot store has lost writes, and not everybody knows: reads may lack them. */
   readonly hasLosses: boolean;
 }
@@ -56,6 +58,7 @@ async function readRange({ pipeline }: Process, key: HourKey): Promise<Found> {
 }
 
 function check(site: ReadingSite, key: HourKey, found: Found, askedMs: number, mayLack: boolean): void {
+  if (key.hour < site.cold.data.retained().aggregatesFrom) return;
   const sent = site.events.ofHour(key);
   const isLacking = found.isDegraded || mayLack;
   const least = countOf(sent.filter(({ storedMs, isExcused }) => !isLacking && storedMs < askedMs && !isExcused));

@@ -31,6 +31,12 @@ export type Fault = { readonly lastsMs: number } & (
   | { readonly name: "failover"; readonly server: HotServerName; readonly lostMs: number }
   | (PlannedSplit & { readonly name: "split" })
   | { readonly name: "empty"; readonly server: HotServerName }
+  | {
+      readonly name: "lose-restored";
+      readonly server: HotServerName;
+      readonly afterMs: number;
+      readonly factor: number;
+    }
   | { readonly name: "clock"; readonly process: number; readonly byMs: number }
   | { readonly name: "server-clock"; readonly server: HotServerName; readonly byMs: number }
   | { readonly name: "turn-hour"; readonly byMs: number }
@@ -57,13 +63,14 @@ export const FAULT_NAMES = [
   "failover",
   "split",
   "empty",
+  "lose-restored",
   "clock",
   "server-clock",
   "turn-hour",
 ] as const satisfies readonly FaultName[];
 
 /** After these a hot store lacks what it has acknowledged. */
-export const LOSSES: readonly FaultName[] = ["lose-writes", "failover", "split", "empty"];
+export const LOSSES: readonly FaultName[] = ["lose-writes", "failover", "split", "empty", "lose-restored"];
 
 const HOUR_MS = 3_600_000;
 
@@ -110,6 +117,11 @@ export function planFault(name: FaultName, random: Random, settings: PlanSetting
       };
     case "empty":
       return { name, server: hotServer, lastsMs: shortMs };
+    case "lose-restored":
+      return {
+        ...{ name, server: hotServer, afterMs: random.pick([0.1, 2, 20, 300]) * random.next() },
+        ...{ factor: random.pick([1, 100, 400]), lastsMs: random.pick([1, 10, shortMs]) },
+      };
     case "clock":
       return { name, process, byMs, lastsMs: 0 };
     case "server-clock":

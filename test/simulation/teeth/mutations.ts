@@ -342,6 +342,13 @@ const OF_LOSSES: readonly SimulatedMutation[] = [
     "      if",
   ),
   inOne(
+    "restored-ids-lost",
+    "ids are restored again over another connection",
+    ID_RESTORATION,
+    "if (hot.connections !== connections || !(await",
+    "if (!(await",
+  ),
+  inOne(
     "restoration-lost",
     "a data set that has lost ids which had been restored is set up anew",
     HOT,

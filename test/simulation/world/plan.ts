@@ -75,6 +75,8 @@ export interface PlanSettings {
   readonly ringCapacityEvents: number;
   readonly journalMaxEvents: number;
   readonly hotHours: number;
+  /** Of rows and aggregates; 0: those of today. */
+  readonly retentionDays: number | undefined;
   /** Simulates REDIS_WAIT_REPLICAS=1. */
   readonly areReplicasAwaited: boolean;
 }
@@ -144,6 +146,7 @@ class Planner {
       ringCapacityEvents: random.pick([10, 1_000, 1_000, 1_000]),
       journalMaxEvents: random.pick([40, 100_000, 100_000]),
       hotHours: random.pick([1, 2, 24]),
+      retentionDays: new Random(this.#seed, "retention").pick([undefined, undefined, 0]),
       areReplicasAwaited: new Random(this.#seed, "replicas").chance(0.3),
     };
   }

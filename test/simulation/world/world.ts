@@ -38,6 +38,7 @@ export interface WorldOptions {
 /** A command that was answered takes less. */
 const VAIN_MS = 1_000;
 const VAIN_EPOCHS_MAX = 3;
+const SLOW_MS = 3_000;
 /** One for all runs: nothing is read from it. */
 const METRICS = new Metrics();
 
@@ -53,6 +54,8 @@ export class World implements ReadingSite {
   readonly cold: ColdServer;
   readonly masters: Masters;
   isClosing = false;
+  /** Faults that wait for ids to be restored: then the server fails over to a replica that lags from there on. */
+  readonly armed = new Map<ServerName, Extract<Fault, { name: "lose-restored" }>>();
   readonly processes: (Process | undefined)[] = [];
   readonly report: Report;
   readonly #links = new Map<string, Link>();
@@ -150,10 +153,32 @@ export class World implements ReadingSite {
     return new HotData(nowMs, this.plan.settings.leaseMs, {
       committed: (data, batch) =>
         this.events.committed(batch, this.masters.isDivided(data), this.masters.isCurrent(data)),
+      restoring: (data) => this.#restoring(server, data),
       removing: (writer) => {
         if (!this.cold.data.isSealed(writer))
           this.report("late-rows", `the journal of ${writer} is removed, and it may still store rows`);
       },
+    });
+  }
+
+  #restoring(server: HotServer, data: HotData): void {
+    const fault = [...this.armed.values()].find((armed) => this.masters.named(armed.server) === server);
+    if (fault === undefined || this.isClosing) return;
+    this.armed.delete(fault.server);
+    const failover: Fault = { name: "failover", server: fault.server, lostMs: 0, lastsMs: fault.lastsMs };
+    this.#copies.set(failover, { server, of: data, copy: data.copy() });
+    server.lags += 1;
+    // So that it may be over before the next ids are read.
+    const links = this.slots.map((slot) => this.link(slot, "mysql"));
+    for (const link of links) link.slowness = fault.factor;
+    this.scheduler.after(SLOW_MS, undefined, () => {
+      for (const link of links) link.heal();
+    });
+    this.scheduler.after(fault.afterMs, undefined, () => {
+      this.#endLag(failover);
+      if (this.isClosing) return;
+      if (this.trace.isOn) this.trace.add("FAULT", faultText(failover));
+      strike(this, failover);
     });
   }
 
@@ -190,8 +215,7 @@ export class World implements ReadingSite {
     const random = new Random(plan.seed, name);
     const settings = {
       ...plan.settings,
-      retentionDays: undefined,
-      aggregateRetentionDays: undefined,
+      aggregateRetentionDays: plan.settings.retentionDays,
       maxStreams: 100,
     };
     const process = new Process({

@@ -61,6 +61,8 @@ interface Meta {
 export interface HotDataListener {
   /** A batch was applied for the first time. */
   committed(data: HotData, batch: JournaledBatch): void;
+  /** Some ids are about to be remembered that it had lost. */
+  restoring?(data: HotData): void;
   /** The journal of this writer is about to be removed. */
   removing?(writer: string): void;
 }
@@ -156,6 +158,7 @@ export class HotData {
     if (meta?.epoch !== epoch || meta.areIdsKnown) return "lost";
     if (meta.restorer !== restorer && meta.restorerUntilMs > this.#nowMs()) return "taken";
     this.meta = { ...meta, restorer, restorerUntilMs: this.#nowMs() + RESTORER_LEASE_MS };
+    if (ids.length > 0) this.#listener.restoring?.(this);
     for (const { stream, id, ttlMs } of ids) {
       const name = idName(stream, id);
       if ((this.#ids.get(name) ?? 0) <= this.#nowMs()) this.#ids.set(name, this.#nowMs() + ttlMs);
