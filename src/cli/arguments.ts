@@ -31,7 +31,7 @@ export function addSettingsHelp(command: Command): Command {
 
 export function timeArgument(text: string): number {
   const at = timeOf(text, UTC);
-  if (at === undefined) throw new InvalidArgumentError(`It takes ${expectedTime(text, EXPECTS_TIME_ARGUMENT)}.`);
+  if (at === undefined) throw new InvalidArgumentError(`Expected ${expectedTime(text, EXPECTS_TIME_ARGUMENT)}.`);
   return at;
 }
 
@@ -40,18 +40,18 @@ export function urlArgument(text: string): string {
   const url = URL.parse(text);
   const isPlain = url !== null && [url.search, url.hash, url.username, url.password].join("") === "";
   if (!isPlain || !/^https?:$/.test(url.protocol))
-    throw new InvalidArgumentError("It takes a URL such as http://127.0.0.1:7777.");
+    throw new InvalidArgumentError("Expected a URL such as http://127.0.0.1:7777.");
   return url.href.replace(/\/+$/, "");
 }
 
 export function streamArgument(text: string): string {
   const { stream } = EventObjectSchema.properties;
-  if (!Value.Check(stream, text)) throw new InvalidArgumentError(`It takes ${stream.description}.`);
+  if (!Value.Check(stream, text)) throw new InvalidArgumentError(`Expected ${stream.description}.`);
   return text;
 }
 
 export function secondsArgument(text: string): number {
-  if (!/^\d{1,6}$/.test(text)) throw new InvalidArgumentError("It takes a number of seconds.");
+  if (!/^\d{1,6}$/.test(text)) throw new InvalidArgumentError("Expected a number of seconds.");
   return Number(text);
 }
 
@@ -78,6 +78,6 @@ export function choiceOf(numbers: number[] | undefined, all: boolean, command: C
 }
 
 function numberArgument(text: string, earlier: number[] = []): number[] {
-  if (!/^[1-9]\d{0,14}$/.test(text)) throw new InvalidArgumentError("It takes the numbers that `list` shows.");
+  if (!/^[1-9]\d{0,14}$/.test(text)) throw new InvalidArgumentError("Expected the numbers that `list` shows.");
   return [...earlier, Number(text)];
 }

@@ -37,7 +37,7 @@ export function addBench(program: Command): void {
 }
 
 function countArgument(text: string): number {
-  if (!/^[1-9]\d{0,3}$|^10000$/.test(text)) throw new InvalidArgumentError("It takes a number from 1 to 10000.");
+  if (!/^[1-9]\d{0,3}$|^10000$/.test(text)) throw new InvalidArgumentError("Expected a number from 1 to 10000.");
   return Number(text);
 }
 

@@ -62,7 +62,7 @@ export function addForget(program: Command): void {
 }
 
 function userArgument(text: string): string {
-  if (!isUserText(text)) throw new InvalidArgumentError(`It takes ${EXPECTS_USER}.`);
+  if (!isUserText(text)) throw new InvalidArgumentError(`Expected ${EXPECTS_USER}.`);
   return text;
 }
 

@@ -59,41 +59,41 @@ export function addKeys(program: Command): void {
 
 function nameArgument(text: string): string {
   // A control character could make a name look like another line of a list.
-  if (!/^[^\p{C}]{1,100}$/u.test(text)) throw new InvalidArgumentError("It takes 1 to 100 characters.");
+  if (!/^[^\p{C}]{1,100}$/u.test(text)) throw new InvalidArgumentError("Expected 1 to 100 characters.");
   return text;
 }
 
 function scopesArgument(text: string, earlier: Scope[] = []): Scope[] {
   const found = text.split(",").map((name) => SCOPES.find((scope) => scope === name.trim()));
-  if (found.includes(undefined)) throw new InvalidArgumentError(`It takes some of ${SCOPES.join(", ")}.`);
+  if (found.includes(undefined)) throw new InvalidArgumentError(`Expected some of ${SCOPES.join(", ")}.`);
   return [...new Set([...earlier, ...(found as Scope[])])];
 }
 
 function streamsArgument(text: string, earlier: string[] = []): string[] {
   const found = text.split(",").map((pattern) => pattern.trim());
   const all = [...new Set([...earlier, ...found])];
-  if (!found.every(isStreamSelection)) throw new InvalidArgumentError(`It takes ${EXPECTS_STREAM_SELECTION}.`);
+  if (!found.every(isStreamSelection)) throw new InvalidArgumentError(`Expected ${EXPECTS_STREAM_SELECTION}.`);
   if (all.length > KEY_STREAMS_MAX)
-    throw new InvalidArgumentError(`It takes at most ${KEY_STREAMS_MAX}: use a prefix, such as shop.*`);
+    throw new InvalidArgumentError(`Expected at most ${KEY_STREAMS_MAX}: use a prefix, such as shop.*`);
   return all;
 }
 
 function futureArgument(text: string): number {
   const at = timeArgument(text);
-  if (at <= Date.now()) throw new InvalidArgumentError("It takes a time in the future.");
+  if (at <= Date.now()) throw new InvalidArgumentError("Expected a time in the future.");
   return at;
 }
 
 function rateArgument(text: string): RateLimit {
   const limit = rateLimitOf(text);
-  if (limit === undefined) throw new InvalidArgumentError(`It takes ${EXPECTS_RATE}.`);
+  if (limit === undefined) throw new InvalidArgumentError(`Expected ${EXPECTS_RATE}.`);
   return limit;
 }
 
 /** Takes only the id, so that the secret stays out of the shell's history. */
 function idArgument(text: string, earlier: string[] = []): string[] {
   if (!/^[0-9a-f]{16}$/.test(text))
-    throw new InvalidArgumentError("It takes a key's id: the 16 characters between hg_ and the next _.");
+    throw new InvalidArgumentError("Expected a key's id: the 16 characters between hg_ and the next _.");
   return [...earlier, text];
 }
 

@@ -24,7 +24,7 @@ export function addSignRedirect(program: Command): void {
 
 function webUrlArgument(text: string): URL {
   const url = webUrl(text);
-  if (url === undefined) throw new InvalidArgumentError("It takes a URL such as https://example.com/page.");
+  if (url === undefined) throw new InvalidArgumentError("Expected a URL such as https://example.com/page.");
   return url;
 }
 

@@ -33,7 +33,7 @@ export function settingNamed(name: string): Setting<unknown> | undefined {
 function refusal({ name, takes, isSecret, problem }: Setting<unknown>, found: string): string {
   const shown = isSecret ? "something else (not shown, as it may hold a password)" : `'${found}'`;
   const detail = problem?.(found);
-  return `${name} takes ${takes}, but is ${shown}${detail === undefined ? "" : `: ${detail}`}`;
+  return `${name} must be ${takes}, but is ${shown}${detail === undefined ? "" : `: ${detail}`}`;
 }
 
 /**

@@ -20,29 +20,29 @@ import { runTeeth } from "./suites/teeth.ts";
 import { type Report, reportText } from "./verdict/report.ts";
 
 function whole(text: string): number {
-  if (!/^\d{1,10}$/.test(text)) throw new InvalidArgumentError("It takes a whole number.");
+  if (!/^\d{1,10}$/.test(text)) throw new InvalidArgumentError("Expected a whole number.");
   return Number(text);
 }
 
 function mode(text: string): SiteMode {
-  if (text !== "redis" && text !== "embedded") throw new InvalidArgumentError("It takes redis or embedded.");
+  if (text !== "redis" && text !== "embedded") throw new InvalidArgumentError("Expected redis or embedded.");
   return text;
 }
 
 function brokerKind(text: string): BrokerKind {
   const kind = BROKER_KINDS.find((known) => known === text);
-  if (kind === undefined) throw new InvalidArgumentError(`It takes ${BROKER_KINDS.join(", ")}.`);
+  if (kind === undefined) throw new InvalidArgumentError(`Expected ${BROKER_KINDS.join(", ")}.`);
   return kind;
 }
 
 function groupKind(text: string): GroupKind {
-  if (text !== "cluster" && text !== "sentinel") throw new InvalidArgumentError("It takes cluster or sentinel.");
+  if (text !== "cluster" && text !== "sentinel") throw new InvalidArgumentError("Expected cluster or sentinel.");
   return text;
 }
 
 function settings(text: string, before: Settings): Settings {
   const [, name, value] = /^([A-Z_]+)=(.*)$/.exec(text) ?? [];
-  if (name === undefined || value === undefined) throw new InvalidArgumentError("It takes NAME=value.");
+  if (name === undefined || value === undefined) throw new InvalidArgumentError("Expected NAME=value.");
   return { ...before, [name]: value };
 }
 

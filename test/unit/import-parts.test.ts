@@ -56,10 +56,10 @@ describe("a time", () => {
   for (const [text, at] of Object.entries(bounds)) {
     test(`'${text}' as a bound is ${at}`, () => expect(timeArgument(text)).toBe(at));
   }
-  test("'noon' as a bound is none", () => expect(() => timeArgument("noon")).toThrow("It takes 2026-01-31"));
+  test("'noon' as a bound is none", () => expect(() => timeArgument("noon")).toThrow("Expected 2026-01-31"));
   for (const text of ["2026-02-30", "2026-02-30T12", "2026-01-31T25:00"])
     test(`'${text}' does not exist`, () =>
-      expect(() => timeArgument(text)).toThrow("It takes a day and time that exist: 2026-01-31, "));
+      expect(() => timeArgument(text)).toThrow("Expected a day and time that exist: 2026-01-31, "));
 });
 
 const anyField = fc.oneof(fc.string(), fc.string({ unit: fc.constantFrom('"', ",", "\n", "\r", "a", "é") }));

@@ -198,12 +198,12 @@ function refusal(environment: Record<string, string>): string {
   throw new Error(`${JSON.stringify(environment)} was taken`);
 }
 
-describe("a bad value is refused with its name, what it is and what it takes", () => {
+describe("a bad value is refused with its name, what it is and what it must be", () => {
   for (const [name, [min, max]] of Object.entries(INTEGERS)) {
     for (const value of [...NO_INTEGERS, String(min - 1), String(max + 1)]) {
       test(`${name}='${value}'`, () => {
         const takes = `an integer from ${min} to ${max}`;
-        expect(refusal({ [name]: value })).toBe(`${name} takes ${takes}, but is '${value}'`);
+        expect(refusal({ [name]: value })).toBe(`${name} must be ${takes}, but is '${value}'`);
       });
     }
   }
@@ -211,7 +211,7 @@ describe("a bad value is refused with its name, what it is and what it takes", (
   for (const [name, values] of Object.entries(CHOICES)) {
     for (const value of ["2", "yes", "INFO", "trace", " 1"]) {
       test(`${name}='${value}'`, () => {
-        expect(refusal({ [name]: value })).toBe(`${name} takes one of ${values.join(", ")}, but is '${value}'`);
+        expect(refusal({ [name]: value })).toBe(`${name} must be one of ${values.join(", ")}, but is '${value}'`);
       });
     }
   }
@@ -220,7 +220,7 @@ describe("a bad value is refused with its name, what it is and what it takes", (
     for (const value of bad) {
       test(`${name}='${value}'`, () => {
         const message = refusal({ REDIS_URL, MYSQL_URL, [name]: value });
-        expect(message).toStartWith(`${name} takes ${takes}, but is something else`);
+        expect(message).toStartWith(`${name} must be ${takes}, but is something else`);
         expect(message).not.toContain("\n");
       });
     }
@@ -251,7 +251,7 @@ describe("a bad value is refused with its name, what it is and what it takes", (
   for (const [name, { takes, bad }] of Object.entries(ORIGINS)) {
     for (const value of bad) {
       test(`${name}='${value}'`, () => {
-        expect(refusal({ [name]: value })).toBe(`${name} takes ${takes}, but is '${value}'`);
+        expect(refusal({ [name]: value })).toBe(`${name} must be ${takes}, but is '${value}'`);
       });
     }
   }
@@ -259,7 +259,7 @@ describe("a bad value is refused with its name, what it is and what it takes", (
   for (const [name, { takes, bad }] of Object.entries(FORMS)) {
     for (const value of bad) {
       test(`${name}='${value}'`, () => {
-        expect(refusal({ [name]: value })).toBe(`${name} takes ${takes}, but is '${value}'`);
+        expect(refusal({ [name]: value })).toBe(`${name} must be ${takes}, but is '${value}'`);
       });
     }
   }
@@ -267,7 +267,7 @@ describe("a bad value is refused with its name, what it is and what it takes", (
   test("API_KEY that is none, without showing it", () => {
     for (const value of [PASSWORD, KEY.slice(1), `${KEY}A`, ` ${KEY}`]) {
       const message = refusal({ API_KEY: value });
-      expect(message).toStartWith("API_KEY takes a key that `hourglass keys create` has shown: hg_, ");
+      expect(message).toStartWith("API_KEY must be a key that `hourglass keys create` has shown: hg_, ");
       expect(message).not.toContain(value);
     }
   });
@@ -300,7 +300,7 @@ describe("a bad value is refused with its name, what it is and what it takes", (
   for (const name of SECRETS) {
     test(`${name} that is short, without showing it`, () => {
       const message = refusal({ [name]: PASSWORD });
-      expect(message).toStartWith(`${name} takes a text of 16 or more characters, but is something else`);
+      expect(message).toStartWith(`${name} must be a text of 16 or more characters, but is something else`);
       expect(message).toEndWith(`: its length is ${PASSWORD.length}`);
       expect(message).not.toContain(PASSWORD);
     });
@@ -322,7 +322,7 @@ describe("a bad value is refused with its name, what it is and what it takes", (
     expect(message).toContain("BROKER_URL is set, but BROKER_QUEUE is not");
     expect(message).not.toContain(PASSWORD);
     expect(refusal({ BROKER_QUEUE: "events" })).toContain("BROKER_QUEUE is set, but BROKER_URL is not");
-    expect(refusal({ BROKER_URL, BROKER_QUEUE: "ä".repeat(128) })).toContain("BROKER_QUEUE takes a name of 1 to 255");
+    expect(refusal({ BROKER_URL, BROKER_QUEUE: "ä".repeat(128) })).toContain("BROKER_QUEUE must be a name of 1 to 255");
     expect(readConfig({ BROKER_URL, BROKER_QUEUE: "events" })).toMatchObject({
       ...{ brokerUrl: BROKER_URL, brokerQueue: "events", brokerGroup: "hourglass", brokerPrefetch: 1_000 },
     });
@@ -557,9 +557,9 @@ describe("the program", () => {
       const ended = await run({ PORT: "70000", FLUSH_INTERVAL_MS: "soon", REDIS_URL: `r://:${PASSWORD}@h` });
       expectRefusal(
         ended,
-        "PORT takes an integer from 0 to 65535, but is '70000'\n",
-        "FLUSH_INTERVAL_MS takes an integer from 10 to 60000, but is 'soon'\n",
-        "REDIS_URL takes a URL such as redis://host:6379, redis://host:7000,host:7001 (nodes of a cluster), ",
+        "PORT must be an integer from 0 to 65535, but is '70000'\n",
+        "FLUSH_INTERVAL_MS must be an integer from 10 to 60000, but is 'soon'\n",
+        "REDIS_URL must be a URL such as redis://host:6379, redis://host:7000,host:7001 (nodes of a cluster), ",
         " or unix:///run/redis.sock, but is something else",
       );
       expect(ended.stderr).not.toContain(PASSWORD);

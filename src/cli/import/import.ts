@@ -122,13 +122,13 @@ function fieldsArgument(text: string): FieldMap {
   const entries = text.split(",").map((entry) => entry.split("=", 2).map((part) => part.trim()));
   const isKnown = ([field, member]: string[]) => member && (JSON_FIELDS as string[]).includes(field!);
   if (!entries.every(isKnown))
-    throw new InvalidArgumentError(`It takes ${JSON_FIELDS.join(", ")}, each with = and the name of a member.`);
+    throw new InvalidArgumentError(`Expected ${JSON_FIELDS.join(", ")}, each with = and the name of a member.`);
   return Object.fromEntries(entries);
 }
 
 function zoneArgument(text: string): TimeZone {
   const zone = TimeZone.named(text);
-  if (zone === undefined) throw new InvalidArgumentError("It takes a time zone such as Europe/Berlin or UTC.");
+  if (zone === undefined) throw new InvalidArgumentError("Expected a time zone such as Europe/Berlin or UTC.");
   return zone;
 }
 
@@ -139,7 +139,7 @@ const pathsArgument = listArgument(/^\/[^*]*\*?$/, "paths such as /, or prefixes
 function listArgument(entry: RegExp, expected: string): (text: string) => readonly string[] {
   return (text) => {
     const entries = text.split(",").map((each) => each.trim());
-    if (!entries.every((each) => entry.test(each))) throw new InvalidArgumentError(`It takes ${expected}.`);
+    if (!entries.every((each) => entry.test(each))) throw new InvalidArgumentError(`Expected ${expected}.`);
     return entries;
   };
 }

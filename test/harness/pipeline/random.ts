@@ -5,7 +5,7 @@ const UINT32 = 2 ** 32;
 export function seedFor(test: string): number {
   const { TEST_SEED } = process.env;
   const seed = TEST_SEED ? Number(TEST_SEED) : Math.floor(Math.random() * UINT32);
-  if (!Number.isSafeInteger(seed)) throw new Error(`TEST_SEED takes an integer, but is '${TEST_SEED}'`);
+  if (!Number.isSafeInteger(seed)) throw new Error(`TEST_SEED must be an integer, but is '${TEST_SEED}'`);
   console.log(`${test}: TEST_SEED=${seed}`);
   return seed;
 }
