@@ -40,10 +40,10 @@ export function isDoubtful({ counted, sentBytes }: ImportRecord): boolean {
   return counted.offset < sentBytes;
 }
 
-/** What the first `bytes` bytes tell of the content. */
+/** Identifies a content by its first `bytes` bytes. */
 interface Identity extends Pick<ImportRecord, "headBytes" | "headSha256"> {
   readonly bytes: number;
-  /** Of lines. */
+  /** One per complete line. */
   readonly hashes: Uint8Array;
 }
 

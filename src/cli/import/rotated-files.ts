@@ -2,7 +2,7 @@
  * Finds the rotated files of a followed log that earlier runs did not finish.
  *
  * Invariant: only its content tells whether a file was imported. Names tell which files are older than every imported
- * one, so from before the log was followed. The time of change does not: compressing a file may set it anew.
+ * one, so from before the log was followed. The modification time does not: compressing a file may change it.
  */
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { basename, dirname, extname, join } from "node:path";
@@ -21,7 +21,7 @@ const NUMBER = /^(\.\d{1,5}|-\d{1,3})$/;
 const DATE = /^(\d{4})[-._]?(\d\d)[-._]?(\d\d)/;
 const { compare: compareDates } = new Intl.Collator("en", { numeric: true });
 
-/** What a name says of when its file was rotated: the higher the number, or the lower the date, the earlier. */
+/** The age of a rotated file by its name: the higher the number, or the lower the date, the older it is. */
 type Rotation = { readonly number: number } | { readonly date: string };
 
 /** Undefined unless servers or logrotate rename the file `name` like this. */
@@ -42,7 +42,7 @@ function rotationMark(other: string, name: string): string | undefined {
 }
 
 export interface RotatedFiles {
-  /** Not completely imported, oldest first: some were begun, others came and were rotated while nobody followed. */
+  /** Not completely imported, oldest first: some were begun, others were written while no import ran. */
   readonly open: readonly Source[];
   /** Never imported, and not known to be newer than an imported one. */
   readonly older: readonly string[];
@@ -61,7 +61,7 @@ export async function rotatedFiles(path: string, records: readonly ImportRecord[
   return { open, older };
 }
 
-/** missing: it was renamed or compressed meanwhile, and is found under its new name by a later call. */
+/** "missing": it was just renamed or compressed. A later call finds it under its new name. */
 async function importState(path: string, records: readonly ImportRecord[]) {
   try {
     const [source] = sourcesOf([path]);

@@ -30,7 +30,7 @@ const OTHER_EPOCH =
   "Its journals are stored in the database, its hours are dropped";
 const LACKS_WRITERS =
   "the hot store does not know writers that have stored events, or not all of their batches: it has lost data, as in " +
-  "a failover, and is set up anew";
+  "a failover, and is initialized again";
 
 /** The batch after the last one whose outcome is known: the only one that may be in doubt. */
 interface Doubt {
