@@ -255,6 +255,17 @@ test("--follow starts over where a file was truncated", async () => {
   await expectOnce(13);
 });
 
+test("--follow starts over where a file was truncated and has grown past its old size since", async () => {
+  const path = file("access.log", linesFrom(0, 10));
+  follow(path);
+  await expectOnce(10);
+  // Truncates it, and writes at once.
+  writeFileSync(path, linesFrom(10, 400));
+  await expectOnce(410);
+  appendFileSync(path, linesFrom(410, 5));
+  await expectOnce(415);
+});
+
 const ROTATED_NAMES = ["access.log.1", "access-2026-01-31T12-00-00.000.log"];
 
 test.each(ROTATED_NAMES)("--follow that was killed resumes, also with what is %s by then", async (rotatedName) => {

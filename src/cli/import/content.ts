@@ -3,7 +3,7 @@
  * converts UTF-16 with a byte order mark to UTF-8.
  */
 import { createReadStream, statSync } from "node:fs";
-import { open } from "node:fs/promises";
+import { type FileHandle, open } from "node:fs/promises";
 import { pipeline, Readable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createGunzip } from "node:zlib";
@@ -21,6 +21,8 @@ export interface Source {
 
 const STDIN: Source = { name: "standard input", path: undefined, isRepeatable: false, sizeBytes: undefined };
 const BLOCK_BYTES = 262_144;
+/** How much of what was read from a followed file is compared before reading on. */
+const COMPARED_BYTES = 4_096;
 const GZIP_MAGIC = Buffer.from([0x1f, 0x8b]);
 const UTF_16_MARKS = { "utf-16le": Buffer.from([0xff, 0xfe]), "utf-16be": Buffer.from([0xfe, 0xff]) };
 const NOTHING_NEW = Buffer.alloc(0);
@@ -134,15 +136,18 @@ export class Content {
     try {
       const { ino } = await file.stat();
       let lastNewMs = performance.now();
+      let last = NOTHING_NEW;
       for (;;) {
-        const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(BLOCK_BYTES), 0, BLOCK_BYTES, this.#readBytes);
-        this.#readBytes += bytesRead;
-        if (bytesRead > 0) {
+        const block = await blockAfter(last, file, this.#readBytes);
+        if (block === undefined) return;
+        if (block.length > 0) {
+          this.#readBytes += block.length;
+          last = Buffer.concat([last, block.subarray(-COMPARED_BYTES)]).subarray(-COMPARED_BYTES);
           lastNewMs = performance.now();
-          yield buffer.subarray(0, bytesRead);
+          yield block;
           continue;
         }
-        if (stopped.aborted || (await file.stat()).size < this.#readBytes) return;
+        if (stopped.aborted) return;
         const isReplaced = statSync(path, { throwIfNoEntry: false })?.ino !== ino;
         if (isReplaced && performance.now() - lastNewMs > ROTATED_GRACE_MS) return;
         yield NOTHING_NEW;
@@ -152,6 +157,14 @@ export class Content {
       await file.close();
     }
   }
+}
+
+/** Undefined if the file was truncated: `last` is no longer before `offset`, even if it has grown past that since. */
+async function blockAfter(last: Buffer, file: FileHandle, offset: number): Promise<Buffer | undefined> {
+  const size = last.length + BLOCK_BYTES;
+  const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(size), 0, size, offset - last.length);
+  const isThere = bytesRead >= last.length && buffer.subarray(0, last.length).equals(last);
+  return isThere ? buffer.subarray(last.length, bytesRead) : undefined;
 }
 
 /** Converts UTF-16 with a byte order mark. */
