@@ -10,6 +10,7 @@ import type { Config } from "../settings/settings.ts";
 const UTC = TimeZone.named("UTC")!;
 
 export const EXPECTS_TIME_ARGUMENT = "2026-01-31, 2026-01-31T12:30 (UTC, if no offset is given), or ms since the epoch";
+export const EXPECTS_HOUR_ARGUMENT = "2026-01-31T12 (UTC, if no offset is given), or ms since the epoch";
 export const URL_HELP = "URL of the service (default: the one on this machine, at HOST and PORT)";
 
 /** Ends the process with the exit code that `work` returns. */
@@ -30,8 +31,19 @@ export function addSettingsHelp(command: Command): Command {
 }
 
 export function timeArgument(text: string): number {
+  return timeOrError(text, EXPECTS_TIME_ARGUMENT);
+}
+
+/** Any time within the hour. Refuses a day, which would mean its first hour only. */
+export function hourArgument(text: string): number {
+  if (/^\d{4}-\d\d-\d\d$/.test(text))
+    throw new InvalidArgumentError(`This is a day. Expected one of its hours, such as ${text}T00 (UTC).`);
+  return timeOrError(text, EXPECTS_HOUR_ARGUMENT);
+}
+
+function timeOrError(text: string, expected: string): number {
   const at = timeOf(text, UTC);
-  if (at === undefined) throw new InvalidArgumentError(`Expected ${expectedTime(text, EXPECTS_TIME_ARGUMENT)}.`);
+  if (at === undefined) throw new InvalidArgumentError(`Expected ${expectedTime(text, expected)}.`);
   return at;
 }
 

@@ -3,7 +3,7 @@ import type { Command } from "commander";
 import { type HourKey, hourOf } from "../domain/event.ts";
 import { type HourVerdict, knowsHour, verifyHour } from "../pipeline/upkeep/verify.ts";
 import type { Config } from "../settings/settings.ts";
-import { exitWith, timeArgument } from "./arguments.ts";
+import { EXPECTS_HOUR_ARGUMENT, exitWith, hourArgument } from "./arguments.ts";
 import { amount } from "./shared/amounts.ts";
 import { withStores } from "./shared/with-stores.ts";
 
@@ -19,7 +19,7 @@ export function addVerify(program: Command): void {
   program
     .command("verify")
     .description("compare the hot store, the aggregates and the rows of hours; exits with 1 if some differ")
-    .option("--hour <time>", "only this hour: 2026-01-31T12 (UTC), or ms since the epoch", timeArgument)
+    .option("--hour <time>", `only this hour: ${EXPECTS_HOUR_ARGUMENT}`, hourArgument)
     .option("--stream <name>", "only this stream")
     .option("--repair", "rebuild wrong aggregates from the rows", false)
     .option("--json", "one JSON object per line", false)

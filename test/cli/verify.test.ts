@@ -81,6 +81,8 @@ for (const { name, needs, open } of MODES) {
       expect(one).toMatchObject({ hour, stream: "a" });
       expect((await verdicts("--hour", String(hour - 9 * HOUR_MS), "--stream", "none")).exitCode).toBe(0);
       expect((await runCommand({}, "verify", "--hour", "noon")).exitCode).toBe(2);
+      const day = await runCommand({}, "verify", "--hour", "2026-11-30");
+      expect([day.exitCode, day.errors]).toEqual([2, expect.stringContaining("such as 2026-11-30T00")]);
     });
 
     const changes: Readonly<Record<string, string>> = {

@@ -1,7 +1,7 @@
 /** The parts of an import: lines, times, CSV, records, ids, and the delivery of a shipment. */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { timeArgument } from "../../src/cli/arguments.ts";
+import { hourArgument, timeArgument } from "../../src/cli/arguments.ts";
 import { EventIds } from "../../src/cli/import/event-ids.ts";
 import { eventLine, eventReader } from "../../src/cli/import/event-reader.ts";
 import { layoutOf } from "../../src/cli/import/formats/layout.ts";
@@ -57,6 +57,11 @@ describe("a time", () => {
     test(`'${text}' as a bound is ${at}`, () => expect(timeArgument(text)).toBe(at));
   }
   test("'noon' as a bound is none", () => expect(() => timeArgument("noon")).toThrow("Expected 2026-01-31"));
+  test("a day is not an hour, and the error says what to write", () => {
+    expect(hourArgument("2026-01-31T12")).toBe(NOON);
+    expect(() => hourArgument("2026-01-31")).toThrow("Expected one of its hours, such as 2026-01-31T00 (UTC)");
+    expect(() => hourArgument("noon")).toThrow("Expected 2026-01-31T12 (UTC");
+  });
   for (const text of ["2026-02-30", "2026-02-30T12", "2026-01-31T25:00"])
     test(`'${text}' does not exist`, () =>
       expect(() => timeArgument(text)).toThrow("Expected a day and time that exist: 2026-01-31, "));
