@@ -1,6 +1,16 @@
 /** `hourglass import` of real logs: odd lines, other formats, filters, and logs that are still being written. */
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "bun:test";
-import { appendFileSync, mkdtempSync, renameSync, rmSync, truncateSync, utimesSync, writeFileSync } from "node:fs";
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  renameSync,
+  rmSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { startProxy } from "../harness/servers/tcp-proxy.ts";
@@ -360,6 +370,28 @@ test.each(Object.entries(ORDERS))("--follow reads whatever was rotated meanwhile
   }
   follow(path);
   await expectOnce(75);
+});
+
+test("--follow waits for a file that is not there yet, in a folder that is not there yet", async () => {
+  const path = join(folder, "logs", "access.log");
+  const command = follow(path);
+  // Created after the file was looked for.
+  await waitFor("the state file", () => existsSync(join(folder, "import.sqlite")), DRAIN);
+  mkdirSync(dirname(path));
+  writeFileSync(path, linesFrom(0, 3));
+  await expectOnce(3);
+  command.kill("SIGINT");
+  const { exitCode, errors } = await command.result;
+  expect({ exitCode, errors }).toEqual({ exitCode: 0, errors: expect.stringContaining(`${path} does not exist yet`) });
+});
+
+test("the summary names neither days nor where to see them if nothing was counted", async () => {
+  const away = ["--url", "http://127.0.0.1:1", "--retry-for", "0", file("a.log", linesFrom(0, 3))];
+  const { exitCode, output } = await runCommand(settings(), "import", ...away);
+  expect({ exitCode, output }).toEqual({ exitCode: 2, output: expect.stringContaining("\n0 events accepted, ") });
+  expect(output).not.toContain("see them");
+  expect(output).not.toContain("day (UTC)");
+  expect(await importNow(...away)).toMatchObject({ accepted: 0, days: [] });
 });
 
 test("--follow waits for a file that is not there after a rotation, and refuses standard input", async () => {

@@ -35,15 +35,17 @@ export interface Following {
 }
 
 /** `paths`: "-" means standard input, as does an empty list. Throws ImportError. */
-export function sourcesOf(paths: readonly string[]): Source[] {
+export function sourcesOf(paths: readonly string[], mayBeMissing = false): Source[] {
   if (paths.length === 0) return [STDIN];
   if (paths.filter((path) => path === "-").length > 1) throw new ImportError("'-' is given more than once");
-  return paths.map((path) => (path === "-" ? STDIN : fileSource(path)));
+  return paths.map((path) => (path === "-" ? STDIN : fileSource(path, mayBeMissing)));
 }
 
-function fileSource(path: string): Source {
+function fileSource(path: string, mayBeMissing: boolean): Source {
   try {
-    const stat = statSync(path);
+    const stat = statSync(path, { throwIfNoEntry: false });
+    if (stat === undefined && mayBeMissing) return { name: path, path, isRepeatable: true, sizeBytes: undefined };
+    if (stat === undefined) throw new Error("there is no such file");
     if (stat.isDirectory()) throw new Error("it is a folder");
     const isRepeatable = stat.isFile();
     return { name: path, path, isRepeatable, sizeBytes: isRepeatable ? stat.size : undefined };

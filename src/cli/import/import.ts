@@ -1,5 +1,5 @@
 /** `hourglass import`: sends the events of files to a running service. */
-import { statSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { DEFAULT_STREAM } from "../../domain/stream-rules.ts";
@@ -177,13 +177,16 @@ async function importAll(
   surroundings: Surroundings,
   tallies: Tally[],
 ): Promise<string | undefined> {
-  const { options } = surroundings;
+  const { options, report } = surroundings;
   let state: StateFile | undefined;
   try {
     refuseContradictions(options);
-    const sources = sourcesOf(paths);
+    const sources = sourcesOf(paths, options.follow);
     if (options.follow && !sources.every(({ isRepeatable }) => isRepeatable))
       throw new ImportError("--follow takes files: standard input and pipes are read to their end without it");
+    for (const { name, isRepeatable, sizeBytes } of sources) {
+      if (isRepeatable && sizeBytes === undefined) report.note(`${name} does not exist yet: waiting for it`);
+    }
     const isRecorded = sources.some(({ isRepeatable }) => isRepeatable);
     if (isRecorded) state = new StateFile(resolve(options.state ?? join(config.dataDir, STATE_FILE)));
     const job = jobOf(surroundings, state);
@@ -224,9 +227,8 @@ async function followAll(sources: readonly Source[], job: Job, tallies: Tally[])
       const { open, older } = await rotatedFiles(path, job.state!.records(job.target));
       if (isFirst && older.length > 0) job.report.note(notRead(path, older));
       await importEach(open, { ...job, following: undefined }, tallies);
-      const isThere = statSync(path, { throwIfNoEntry: false }) !== undefined;
-      if (isThere) await importEach(sourcesOf([path]), job, tallies);
-      else await Bun.sleep(pollMs);
+      if (existsSync(path)) await importEach(sourcesOf([path]), job, tallies);
+      while (!stopped.aborted && !existsSync(path)) await Bun.sleep(pollMs);
       if (tallies.at(-1)?.status === "stopped") return;
     }
   };

@@ -44,8 +44,9 @@ export function withTotals({ files, seconds, error, url }: Summary) {
   for (const file of files) {
     for (const [reason, count] of Object.entries(file.leftOut)) leftOut[reason] = (leftOut[reason] ?? 0) + count;
   }
-  const days = [...new Set(files.flatMap((file) => [...file.days]))].sort((a, b) => a - b);
-  const streams = new Set(files.flatMap((file) => [...file.streams]));
+  const counted = files.filter(({ accepted, duplicates }) => accepted + duplicates > 0);
+  const days = [...new Set(counted.flatMap((file) => [...file.days]))].sort((a, b) => a - b);
+  const streams = new Set(counted.flatMap((file) => [...file.streams]));
   return {
     lines: sum("lines"),
     accepted: sum("accepted"),
