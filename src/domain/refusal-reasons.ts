@@ -6,6 +6,8 @@ export const REFUSAL_REASONS = [
   "unauthorized",
   "rate_limited",
   "hot_store_away",
+  /** The hot store's data belongs to another database. */
+  "other_database",
   "cold_store_away",
   "journal_full",
   /** The event has an id, and the hot store does not yet know all ids of the last 24 hours. */

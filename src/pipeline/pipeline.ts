@@ -271,7 +271,8 @@ export class Pipeline {
 
   /** Throws HotUnavailableError or ColdUnavailableError. */
   storesLedger(): Promise<StoresLedger> {
-    return readStoresLedger(this.#options.hotShards, this.#options.cold);
+    const hotShards = this.#shards.map(({ hot }) => hot);
+    return readStoresLedger(hotShards, this.#options.cold);
   }
 
   /** Drops hours that are too old for the hot store; returns how many. */

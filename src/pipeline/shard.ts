@@ -13,7 +13,7 @@ import type { Log } from "../runtime/log.ts";
 import type { Metrics } from "../runtime/metrics.ts";
 import type { Config } from "../settings/settings.ts";
 import type { ColdShard } from "../store/cold-shard.ts";
-import type { HotStore } from "../store/hot.ts";
+import { type HotStore, HotUnavailableError } from "../store/hot.ts";
 import { admissionLog } from "./commit/admission-log.ts";
 import { Committer, type JournalBound } from "./commit/committer.ts";
 import { hydrator } from "./commit/hydrator.ts";
@@ -21,6 +21,7 @@ import type { StreamRegistry } from "./commit/stream-registry.ts";
 import { WriterIdentity } from "./commit/writer-identity.ts";
 import { RingBuffer, type RingRoom } from "./flush/backlog.ts";
 import { Flusher } from "./flush/flusher.ts";
+import type { HotReads } from "./read/hour-reader.ts";
 import { type RecurringTask, recurringTask } from "./recurring-task.ts";
 import { IdRestoration } from "./upkeep/id-restoration.ts";
 import { type AdoptionOptions, adoptJournal, adoptJournals } from "./upkeep/journal-adoption.ts";
@@ -63,7 +64,7 @@ const COMPARE_INTERVAL_MS = 10_000;
 
 export class Shard {
   readonly number: number;
-  readonly hot: HotStore;
+  readonly hot: HotReads;
   readonly committer: Committer;
   readonly flusher: Flusher;
   readonly #options: ShardOptions;
@@ -79,7 +80,7 @@ export class Shard {
     const { ringRoom, onBrokenInvariant } = options;
     this.#options = options;
     this.number = number;
-    this.hot = hot;
+    this.hot = this.#ownReads(hot);
     this.#adoption = { hot, cold, log, ledger, flushMaxEvents };
     const ring = new RingBuffer(ringRoom);
     const books = { ledger, metrics, log, clock, onBrokenInvariant };
@@ -108,13 +109,17 @@ export class Shard {
         this.committer.probe(),
       ),
       recurringTask("watch admission", PROBE_INTERVAL_MS, log, clock, async () => checkAdmission()),
-      recurringTask("adopt journals", leaseMs, log, clock, () => adoptJournals({ ...this.#adoption, signal })),
+      recurringTask("adopt journals", leaseMs, log, clock, async () => {
+        if (this.#isHotOwn) await adoptJournals({ ...this.#adoption, signal });
+      }),
       recurringTask("check for lost data", FIND_LOSSES_INTERVAL_MS, log, clock, () => this.#findLosses()),
       recurringTask("restore ids", RESTORE_INTERVAL_MS, log, clock, () => ids.check()),
       recurringTask("compare writers", Math.min(leaseMs, COMPARE_INTERVAL_MS), log, clock, () =>
         this.#compareWriters(),
       ),
-      recurringTask("retire hours", RETIRE_INTERVAL_MS, log, clock, () => this.retire()),
+      recurringTask("retire hours", RETIRE_INTERVAL_MS, log, clock, async () => {
+        if (this.#isHotOwn) await this.retire();
+      }),
     ];
   }
 
@@ -129,10 +134,34 @@ export class Shard {
   }
 
   async #findLosses(): Promise<void> {
+    if (this.#options.cold.isHotOfOther) this.#loseWriter();
     await this.#identity.checkLeft();
     // Owed batches wait for ids, which may be known by now.
     if (this.committer.isOwing) this.committer.kick();
-    if (this.hot.connections !== this.#comparedConnections) await this.#compareWriters();
+    if (this.#options.hot.connections !== this.#comparedConnections) await this.#compareWriters();
+  }
+
+  /** It was registered while the cold store was unavailable. The next one is refused. */
+  #loseWriter(): void {
+    this.#identity.isLost = true;
+    this.committer.kick();
+  }
+
+  /** Whether it belongs to this database, unless that did not answer when it was asked. */
+  get #isHotOwn(): boolean {
+    return this.#identity.users !== undefined && !this.#options.cold.isHotOfOther;
+  }
+
+  #ownReads(hot: HotStore): HotReads {
+    const checked = async <T>(read: () => Promise<T>): Promise<T> => {
+      if (this.#isHotOwn) return await read();
+      throw new HotUnavailableError("The hot store is not known to belong to this database", false);
+    };
+    return {
+      read: (keys) => checked(() => hot.read(keys)),
+      readRange: (range, visit) => checked(() => hot.readRange(range, visit)),
+      journalOwners: () => checked(() => hot.journalOwners()),
+    };
   }
 
   /**
@@ -193,7 +222,7 @@ export class Shard {
   async endWriter(isDrained: boolean): Promise<void> {
     const { writer } = this;
     if (writer === undefined) return;
-    await this.hot.abandon(writer);
+    await this.#options.hot.abandon(writer);
     if (isDrained) await adoptJournal(this.#adoption, writer);
   }
 }

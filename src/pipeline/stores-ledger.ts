@@ -5,6 +5,8 @@
 import type { DeadLetterStore, ReadStore } from "../store/cold.ts";
 import type { HotStore, JournalOwner } from "../store/hot.ts";
 
+type OwnersStore = Pick<HotStore, "journalOwners">;
+
 export interface WriterLedger {
   readonly writer: string;
   /** False once its journal may be adopted. */
@@ -26,7 +28,7 @@ export interface StoresLedger {
 
 /** Throws HotUnavailableError if any shard is unavailable, or ColdUnavailableError. */
 export async function readStoresLedger(
-  hotShards: readonly HotStore[],
+  hotShards: readonly OwnersStore[],
   cold: Pick<ReadStore, "storedEvents"> & Pick<DeadLetterStore, "deadLetterCount">,
 ): Promise<StoresLedger> {
   const names = (await allOwners(hotShards)).map(({ writer }) => writer);
@@ -43,6 +45,6 @@ export async function readStoresLedger(
   return { writers, accepted: stored.total + pending, persisted: stored.total, pending, deadLetters };
 }
 
-export async function allOwners(hotShards: readonly HotStore[]): Promise<JournalOwner[]> {
+export async function allOwners(hotShards: readonly OwnersStore[]): Promise<JournalOwner[]> {
   return (await Promise.all(hotShards.map((hot) => hot.journalOwners()))).flat();
 }

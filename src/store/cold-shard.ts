@@ -30,32 +30,60 @@ function refuseOtherCount(cold: ColdConnection, shards: number, found: number): 
   );
 }
 
-/** `hot`: the data set that the hot store belongs to, if known. Throws ConfigError if it is not this database's. */
+export class OtherDatabaseError extends ConfigError {}
+
+/** `hot`: the data set that the hot store belongs to, if known. Throws OtherDatabaseError if it is not this one's. */
 export async function refuseOtherDatabase(cold: ColdConnection, hot: DataSet | undefined): Promise<void> {
   if (hot === undefined) return;
   const own = await cold.dataSet();
   if (own.identity === hot.identity) return;
-  throw new ConfigError(
+  throw new OtherDatabaseError(
     `REDIS_URL and MYSQL_URL do not belong together: Redis holds data of database ${hot.identity}, ` +
       `but ${cold.description} is ${own.identity} (its table data_set). Correct one of them, or set REDIS_URL ` +
       "to an empty Redis if this database's own is lost",
   );
 }
 
+function otherThanBefore(hot: DataSet, before: DataSet): OtherDatabaseError {
+  return new OtherDatabaseError(
+    `REDIS_URL now leads to data of database ${hot.identity}, no longer to that of ${before.identity}`,
+  );
+}
+
 export function coldShard(cold: ColdStore, shard: number, shards: number) {
   let isChecked = false;
+  let mismatch: OtherDatabaseError | undefined;
   let ofHot: DataSet | undefined;
   return {
+    /** True if the hot store belongs to another database, as far as known. */
+    get isHotOfOther(): boolean {
+      return mismatch !== undefined;
+    },
+    /** Throws OtherDatabaseError if isHotOfOther, without asking the database again. */
+    refuseOther(): void {
+      if (mismatch !== undefined) throw mismatch;
+    },
+    /** Throws ConfigError. */
     async open(): Promise<void> {
       await cold.open();
       if (isChecked) return;
       await fixShards(cold, shards);
-      await refuseOtherDatabase(cold, ofHot);
+      const compared = ofHot;
+      try {
+        await refuseOtherDatabase(cold, compared);
+      } catch (error) {
+        if (error instanceof OtherDatabaseError && compared === ofHot) mismatch = error;
+        throw error;
+      }
+      if (compared !== ofHot) return;
+      mismatch = undefined;
       isChecked = true;
     },
     /** `hot`: the database that the hot store belongs to; undefined if it is empty. */
     expectDataSet(hot: DataSet | undefined): void {
       if (ofHot?.identity === hot?.identity) return;
+      // One that belongs to another database than before is refused unless this database says that it is its own.
+      mismatch = ofHot && hot && otherThanBefore(hot, ofHot);
       ofHot = hot;
       isChecked = false;
     },

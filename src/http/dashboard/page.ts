@@ -58,6 +58,7 @@ const REFUSAL_LABELS: Readonly<Record<RefusalReason, string>> = {
   unauthorized: "no valid key",
   rate_limited: "over the rate limit",
   hot_store_away: "hot store unavailable",
+  other_database: "hot store of another database",
   cold_store_away: "cold store unavailable",
   journal_full: "journal full",
   restoring_ids: "ids not restored yet",

@@ -12,7 +12,9 @@ import { InvariantError, type InvariantHandler } from "../../runtime/assert.ts";
 import { backoffMs } from "../../runtime/backoff.ts";
 import { errorText } from "../../runtime/error-text.ts";
 import type { Log } from "../../runtime/log.ts";
+import { ConfigError } from "../../settings/settings.ts";
 import { ColdUnavailableError } from "../../store/cold.ts";
+import { OtherDatabaseError } from "../../store/cold-shard.ts";
 import { HotUnavailableError } from "../../store/hot.ts";
 import { BatchSender, type CommitParts } from "./batch-sender.ts";
 import { Bulk, type BulkOutcome, submitDivided } from "./bulk.ts";
@@ -55,6 +57,8 @@ export class Committer {
   #unavailable: RefusalReason | undefined = "hot_store_away";
   #failures = 0;
   #lastError: string | undefined;
+  /** It is logged once, until a step succeeds. */
+  #loggedError: string | undefined;
   #cancelRetry = () => {};
   #isStopping = false;
   #isStopped = false;
@@ -72,7 +76,8 @@ export class Committer {
       ...options,
       lateGroups: this.#lateGroups,
       onFailure: (error) => this.#noteFailure(error),
-      onOverdue: () => this.#refuseUnsent("hot_store_away"),
+      onOverdue: () =>
+        this.#refuseUnsent(this.#unavailable === "other_database" ? this.#unavailable : "hot_store_away"),
       onUnknownIds: () => this.#sender.refuseUnsent((eventCount) => refuse("restoring_ids", eventCount)),
     });
   }
@@ -206,13 +211,14 @@ export class Committer {
     try {
       while (!this.#isStopped && (await this.#step())) {
         this.#failures = 0;
+        this.#loggedError = undefined;
         if (this.#isSettled) this.#unavailable = undefined;
       }
       this.#unavailable = undefined;
     } catch (error) {
       if (error instanceof InvariantError) return this.#halt(error);
       this.#noteFailure(error);
-      this.#refuseUnsent(error instanceof ColdUnavailableError ? "cold_store_away" : "hot_store_away");
+      this.#refuseUnsent(reasonOf(error));
       const { clock } = this.#options;
       const pauseMs = backoffMs(this.#failures++, RETRY_FIRST_MS, RETRY_MAX_MS, clock.random);
       if (!this.#isStopped) this.#cancelRetry = clock.after(pauseMs, () => this.kick());
@@ -236,9 +242,11 @@ export class Committer {
     metrics.commitFailures.inc();
     this.#lastError = errorText(error);
     // That a store is unavailable is logged elsewhere, once.
-    if (isKnown || this.#failures > 0) return;
+    if (isKnown || this.#lastError === this.#loggedError) return;
+    this.#loggedError = this.#lastError;
     const stack = error instanceof Error ? error.stack : undefined;
-    log.error({ error: this.#lastError, stack }, "a commit failed for an unknown reason");
+    if (error instanceof ConfigError) log.error({ error: this.#lastError }, "the stores are not usable as configured");
+    else log.error({ error: this.#lastError, stack }, "a commit failed for an unknown reason");
   }
 
   /** Refuses all unsent events, and new ones until a step succeeds. */
@@ -327,4 +335,9 @@ export class Committer {
     const isIdle = this.#queue.isEmpty && this.#lateGroups.isEmpty && this.#sender.isIdle;
     return this.#running !== undefined || !isIdle || this.isOwing;
   }
+}
+
+function reasonOf(error: unknown): RefusalReason {
+  if (error instanceof ColdUnavailableError) return "cold_store_away";
+  return error instanceof OtherDatabaseError ? "other_database" : "hot_store_away";
 }

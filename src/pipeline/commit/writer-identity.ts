@@ -90,6 +90,7 @@ export class WriterIdentity {
     cold.expectDataSet(held);
     if (held !== undefined) {
       await this.#askCold(() => cold.open());
+      cold.refuseOther();
       return held;
     }
     await cold.open();

@@ -16,9 +16,11 @@ import { Slots } from "../../runtime/slots.ts";
 import type { ReadStore } from "../../store/cold.ts";
 import { type HotStore, HotUnavailableError, type HourRead } from "../../store/hot.ts";
 
+export type HotReads = Pick<HotStore, "read" | "readRange" | "journalOwners">;
+
 export interface ReadShard {
   readonly number: number;
-  readonly hot: HotStore;
+  readonly hot: HotReads;
   /** True while acknowledged events may be missing from the hot store. */
   readonly isRecovering: boolean;
 }
@@ -122,7 +124,7 @@ export class SingleShardReader implements HourReader {
 
 /** The hour with its sketches. Read as a range, since read() returns only counts. Throws HotUnavailableError. */
 export async function readHeldHour(
-  hot: HotStore,
+  hot: HotReads,
   { hour, stream }: HourKey,
 ): Promise<HourRecord | "empty" | "absent" | "uninitialized"> {
   const range = { from: hour, to: hour + HOUR_MS, streams: { text: stream, isPrefix: false } };

@@ -8,6 +8,7 @@ const BROKERS = { rabbitmq: "RabbitMQ", kafka: "Kafka", amqp10: "AMQP 1.0" };
 const REFUSAL_LABELS = JSON.parse(document.body.dataset.refusalLabels);
 /** Why this instance accepts no events. */
 const REFUSALS = {
+  other_database: "Events are refused: the hot store belongs to another database. Correct the settings.",
   cold_store_away: "Events are refused until the cold store is available.",
   journal_full: "Events are refused: too many wait for the cold store.",
   overloaded: "Events are refused: more arrive than can be stored.",
