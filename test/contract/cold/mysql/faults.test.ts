@@ -224,9 +224,10 @@ describeColdMysql((mysql) => {
       const error = await rejectionOf(store.flush("writer-a", [batchOf(1, [click("x".repeat(200))])]));
       expect(error.message).toContain("Unknown column");
       expect(Bun.inspect(error)).not.toContain("xxx");
-      const others = `
-        SELECT ID FROM information_schema.PROCESSLIST WHERE DB = DATABASE() AND ID <> CONNECTION_ID()`;
-      await waitFor("its session to be gone", async () => (await harness.query(others)).length === 0);
+      const open = `SELECT ID FROM information_schema.INNODB_TRX
+        JOIN information_schema.PROCESSLIST ON ID = trx_mysql_thread_id
+        WHERE DB = DATABASE() AND ID <> CONNECTION_ID()`;
+      await waitFor("its transaction to be gone", async () => (await harness.query(open)).length === 0);
       await harness.run("ALTER TABLE events CHANGE name user VARBINARY(255) NOT NULL");
       expect(await harness.events()).toEqual([]);
       expect(await store.flush("writer-a", [batchOf(1, [click("u")])])).toBe(1);
