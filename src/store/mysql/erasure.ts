@@ -12,7 +12,7 @@ import { ofStreams } from "../sql/range-sql.ts";
 import { BEFORE_ALL_ROWS } from "../sql/row-page.ts";
 import type { MysqlDatabase } from "./connection/database.ts";
 import { noteChange } from "./connection/flushed-position.ts";
-import type { MysqlSession } from "./connection/sql-session.ts";
+import { type MysqlSession, userValue } from "./connection/sql-session.ts";
 import { shardsOf } from "./flush/writers.ts";
 import { lockHours } from "./hours.ts";
 import { IS_AFTER, placeOf } from "./rows.ts";
@@ -47,7 +47,7 @@ export function erasureRole(database: MysqlDatabase): ErasureStore {
 }
 
 async function eraseUserRows(session: MysqlSession, selection: UserSelection, hour: number): Promise<ErasedCounts> {
-  const { sql, values } = ofUser(selection, (text) => Buffer.from(text));
+  const { sql, values } = ofUser(selection, userValue);
   // Finding them takes no lock, since flushes may be using the hour. Rows never change.
   const query = `SELECT stream, writer, seq, ordinal, kind FROM events
     WHERE hour = ? AND ${sql} AND (stream > ? OR (stream = ? AND ${IS_AFTER}))
@@ -125,7 +125,7 @@ async function note(session: MysqlSession, { hour, stream, shard }: PartKey, cou
 }
 
 async function eraseUserDeadLetters(session: MysqlSession, selection: UserSelection): Promise<HourKey[]> {
-  const { sql, values } = ofUser(selection, (text) => Buffer.from(text));
+  const { sql, values } = ofUser(selection, userValue);
   const query = `SELECT dead_letter AS number, hour, stream, writer FROM dead_letters WHERE ${sql}
     ORDER BY dead_letter LIMIT ${LETTERS_PER_PIECE}`;
   const erased: HourKey[] = [];

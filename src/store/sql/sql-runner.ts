@@ -15,7 +15,7 @@ export type RunSql = <T>(what: string, work: (session: SqlSession) => Promise<T>
 
 export interface Sql {
   readonly read: RunSql;
-  /** All that the work does is done, or nothing. */
+  /** For work of one statement: MySQL has no transaction around it. */
   readonly change: RunSql;
   /** An expression: the ISO 8601 text of a time. */
   readonly isoTime: (column: string) => string;

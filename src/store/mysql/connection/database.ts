@@ -9,7 +9,7 @@ import { RowVisitorError } from "../../sql/row-visitor.ts";
 import type { RunSql, Sql } from "../../sql/sql-runner.ts";
 import { MysqlPool, withOwnSession } from "./pool.ts";
 import { MysqlReplica, type PastRead } from "./replica.ts";
-import { isoTime, type MysqlLinkOptions, type MysqlSession, type MysqlTls } from "./sql-session.ts";
+import { isoTime, type MysqlLinkOptions, type MysqlSession, type MysqlTls, userValue } from "./sql-session.ts";
 
 export interface MysqlDatabaseOptions {
   readonly url: string;
@@ -112,7 +112,7 @@ export class MysqlDatabase {
   /** For the roles that MySQL and SQLite share: on sessions as read(), scan() or alone() takes them. */
   sqlOn(sessions: "read" | "scan" | "alone"): Sql {
     const run: RunSql = (what, work) => this[sessions](what, work);
-    return { read: run, change: run, isoTime, userValue: (text) => Buffer.from(text) };
+    return { read: run, change: run, isoTime, userValue };
   }
 
   /** The same for all instances on this database, and for no other database. */

@@ -93,6 +93,11 @@ export function isoTime(column: string): string {
   return `CONCAT(LEFT(DATE_FORMAT(${column}, '%Y-%m-%dT%H:%i:%s.%f'), 23), 'Z')`;
 }
 
+/** The users' columns are binary. */
+export function userValue(text: string): Buffer {
+  return Buffer.from(text);
+}
+
 export class MysqlSession {
   readonly #connectTimeoutMs: number;
   readonly #statementTimeoutMs: number;
