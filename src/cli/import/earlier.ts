@@ -1,8 +1,13 @@
-/** Finds how far earlier runs imported a content. */
+/** Finds how far earlier runs imported a content, and refuses one that was changed since. */
 import { Content, type Source } from "./content.ts";
 import { sha256Of } from "./event-ids.ts";
 import { ImportError } from "./import-error.ts";
 import type { ImportRecord } from "./state-file.ts";
+
+const LINE_END = 10;
+const RETURN = 13;
+const DIRECTIVE = "#".charCodeAt(0);
+const LINE_HASH_BYTES = 4;
 
 interface EarlierImport {
   readonly record: ImportRecord;
@@ -37,11 +42,6 @@ function changed(what: string): ImportError {
       "count all of it, use another --state",
   );
 }
-
-const LINE_END = 10;
-const RETURN = 13;
-const DIRECTIVE = "#".charCodeAt(0);
-const LINE_HASH_BYTES = 4;
 
 /** Hashes of the complete lines of events in `head`, so that a content is recognized after some of them changed. */
 export function lineHashes(head: Buffer): Buffer {

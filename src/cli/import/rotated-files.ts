@@ -81,9 +81,9 @@ interface Placed {
 }
 
 function oldestFirst(folder: string, name: string): string[] {
-  const all = existsSync(folder) ? readdirSync(folder) : [];
+  const all = new Set(existsSync(folder) ? readdirSync(folder) : []);
   // A file beside the one that it is compressed from may be incomplete.
-  const whole = all.filter((other) => !(other.endsWith(".gz") && all.includes(basename(other, ".gz"))));
+  const whole = [...all].filter((other) => !(other.endsWith(".gz") && all.has(basename(other, ".gz"))));
   const placed = whole.flatMap((other): Placed[] => {
     const rotation = rotationOf(other, name);
     return rotation === undefined ? [] : [{ path: join(folder, other), rotation }];
