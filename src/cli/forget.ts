@@ -4,7 +4,6 @@
  * Invariants: every event acknowledged before it began is erased, flushed or not. If killed, it continues when run
  * again. Counts do not change, and the numbers of erased events are recorded.
  */
-
 import { type Static, Type } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 import { type Command, InvalidArgumentError } from "commander";
@@ -44,6 +43,9 @@ interface Forgotten extends ErasedCounts {
 }
 
 const BEFORE_ALL_HOURS = -1;
+const ANSWER_TIMEOUT_MS = 5_000;
+const FLUSH_MAX_EVENTS = 10_000;
+const NO_LOG = { info: () => {}, warn: () => {}, error: () => {} };
 
 export function addForget(program: Command): void {
   program
@@ -170,10 +172,6 @@ Counts do not change. Sketches of unique users cannot be undone: they still coun
 Event ids are deleted 24 h after their event arrived.`;
 }
 
-const ANSWER_TIMEOUT_MS = 5_000;
-const FLUSH_MAX_EVENTS = 10_000;
-const NO_LOG = { info: () => {}, warn: () => {}, error: () => {} };
-
 const LedgerSchema = Type.Object({
   stores: Type.Object({
     writers: Type.Array(Type.Object({ writer: Type.String(), accepted: Type.Integer({ minimum: 0 }) })),
@@ -181,10 +179,7 @@ const LedgerSchema = Type.Object({
 });
 
 /** `service`: asked instead if it runs embedded, since it locks its journal. */
-export async function journalOwners(
-  { mode, hotShards, cold }: Stores,
-  service: ServiceClient,
-): Promise<readonly Accepted[]> {
+async function journalOwners({ mode, hotShards, cold }: Stores, service: ServiceClient): Promise<readonly Accepted[]> {
   try {
     await Promise.all(hotShards.map((hot) => hot.open()));
   } catch (error) {

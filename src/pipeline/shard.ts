@@ -147,20 +147,20 @@ export class Shard {
     this.committer.kick();
   }
 
-  /** Whether it belongs to this database, unless that did not answer when it was asked. */
+  /** True once a writer was registered, unless the database has said that the hot store is not its own. */
   get #isHotOwn(): boolean {
     return this.#identity.users !== undefined && !this.#options.cold.isHotOfOther;
   }
 
   #ownReads(hot: HotStore): HotReads {
-    const checked = async <T>(read: () => Promise<T>): Promise<T> => {
-      if (this.#isHotOwn) return await read();
+    const own = () => {
+      if (this.#isHotOwn) return hot;
       throw new HotUnavailableError("The hot store is not known to belong to this database", false);
     };
     return {
-      read: (keys) => checked(() => hot.read(keys)),
-      readRange: (range, visit) => checked(() => hot.readRange(range, visit)),
-      journalOwners: () => checked(() => hot.journalOwners()),
+      read: async (keys) => await own().read(keys),
+      readRange: async (range, visit) => await own().readRange(range, visit),
+      journalOwners: async () => await own().journalOwners(),
     };
   }
 

@@ -8,7 +8,6 @@
  * - Bulks are counted apart from single events: however many there are, they never use up the room of single events.
  * - No event in this queue was ever sent.
  */
-
 import type { Group } from "../../domain/batch.ts";
 import type { Event } from "../../domain/event.ts";
 import type { Outcome, Refusal } from "../../domain/refusal-reasons.ts";

@@ -38,6 +38,14 @@ export interface HourAnswer extends HourCounts {
 const NO_COUNTS: HourCounts = { clicks: 0, impressions: 0, uniqueUsers: 0 };
 /** Keys per hot read: each takes Redis up to 60 µs if clickers and viewers must be merged. */
 const GROUP_LIMIT = 100;
+/** Distinct hours read at a time. */
+const READINGS_MAX = 16;
+/**
+ * Merging sketches takes up to 0.2 ms per shard. The next read of the same hour waits three times as long as the last
+ * one took (but at most REST_MAX_MS), which leaves three quarters of this process to events.
+ */
+const REST_SHARE = 3;
+const REST_MAX_MS = 50;
 
 interface HotAnswer {
   readonly read: HourRead | "uninitialized";
@@ -133,15 +141,6 @@ export async function readHeldHour(
   if (freshFrom === "uninitialized") return freshFrom;
   return shown[0] ?? (hour >= freshFrom ? "empty" : "absent");
 }
-
-/** Distinct hours read at a time. */
-const READINGS_MAX = 16;
-/**
- * Merging sketches takes up to 0.2 ms per shard. The next read of the same hour waits three times as long as the last
- * one took (but at most REST_MAX_MS), which leaves three quarters of this process to events.
- */
-const REST_SHARE = 3;
-const REST_MAX_MS = 50;
 
 /** One shard's answer; "silent" if its hot store is unavailable. */
 type Part = HourRecord | "empty" | "absent" | "silent";
