@@ -4,8 +4,7 @@
  * Invariant: there is never more than one session or attempt to open one. Between two attempts there is a jittered
  * backoff, which is reset only after a session that lasted.
  */
-import { backoffMs } from "../runtime/backoff.ts";
-import { waitAtMost, withDeadline } from "../runtime/deadline.ts";
+import { backoffMs, waitAtMost, withDeadline } from "../runtime/clock.ts";
 import { errorText } from "../runtime/error-text.ts";
 import type { Log } from "../runtime/log.ts";
 import type { MessageIntake } from "./message-intake.ts";

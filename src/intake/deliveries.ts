@@ -4,8 +4,9 @@
  * Invariant: a message is settled at most once, and never after the session has ended, because the broker then
  * redelivers it. A session ends once, with the first reason found.
  */
+
+import { letOthersRun } from "../runtime/clock.ts";
 import type { Log } from "../runtime/log.ts";
-import { letOthersRun } from "../runtime/yield.ts";
 import type { Hold } from "./hold.ts";
 import type { Message } from "./message-content.ts";
 import type { MessageEnd, MessageIntake } from "./message-intake.ts";

@@ -6,7 +6,7 @@
  * When the timer or release() fires, every waiting message is released.
  */
 import type { RefusalReason } from "../domain/refusal-reasons.ts";
-import { backoffMs } from "../runtime/backoff.ts";
+import { backoffMs } from "../runtime/clock.ts";
 import type { Log } from "../runtime/log.ts";
 
 const RETRY_FIRST_MS = 50;

@@ -4,7 +4,7 @@
  * Invariants: one transaction is in flight at a time, and the next takes everything that has arrived meanwhile. A piece
  * is reported as set aside only after it is. Messages wait for their pieces, which bounds what is held.
  */
-import { backoffMs } from "../runtime/backoff.ts";
+import { backoffMs } from "../runtime/clock.ts";
 import { errorText } from "../runtime/error-text.ts";
 import type { Log } from "../runtime/log.ts";
 import type { Poison } from "../store/cold.ts";

@@ -7,8 +7,8 @@
 import { HOUR_MS, hourOf } from "../domain/event.ts";
 import type { Ledger } from "../domain/ledger.ts";
 import type { RefusalReason } from "../domain/refusal-reasons.ts";
-import type { InvariantHandler } from "../runtime/assert.ts";
 import type { Clock } from "../runtime/clock.ts";
+import type { InvariantHandler } from "../runtime/invariant-error.ts";
 import type { Log } from "../runtime/log.ts";
 import type { Metrics } from "../runtime/metrics.ts";
 import type { Config } from "../settings/settings.ts";

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { validate } from "dockerfile-utils";
 import { createConnection } from "mysql2/promise";
 import { version } from "../../package.json";
-import { withDeadline } from "../../src/runtime/deadline.ts";
+import { withDeadline } from "../../src/runtime/clock.ts";
 import { startRabbitMq } from "../harness/brokers/rabbitmq.ts";
 import { lintCompose } from "../harness/project/compose-lint.ts";
 import { PROJECT_ROOT } from "../harness/project/project-files.ts";

@@ -4,7 +4,7 @@ import { connect } from "node:net";
 import type { Reading, Spectator } from "../../src/http/live/feed.ts";
 import { LiveFeeds } from "../../src/http/live/feeds.ts";
 import { API_DOCUMENT } from "../../src/http/openapi/document.ts";
-import { withDeadline } from "../../src/runtime/deadline.ts";
+import { withDeadline } from "../../src/runtime/clock.ts";
 import { ApiDescription } from "../harness/project/api-description.ts";
 import { scrape } from "../harness/servers/prometheus.ts";
 import { describeWithServers } from "../harness/servers/servers.ts";

@@ -6,7 +6,7 @@
  */
 import { type Static, Type } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
-import { backoffMs } from "../../runtime/backoff.ts";
+import { backoffMs } from "../../runtime/clock.ts";
 import { errorText } from "../../runtime/error-text.ts";
 import type { ServiceClient } from "../shared/service-client.ts";
 import { ImportError } from "./import-error.ts";

@@ -4,7 +4,7 @@
  *
  * Invariant: this process ends only after all its workers.
  */
-import { backoffMs } from "../../runtime/backoff.ts";
+import { backoffMs } from "../../runtime/clock.ts";
 import type { Log } from "../../runtime/log.ts";
 import { MetricsExchange } from "./worker-channel.ts";
 

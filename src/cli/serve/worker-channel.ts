@@ -4,7 +4,7 @@
  * Invariant: a worker that does not answer in time is left out. Each question has a deadline at both ends.
  */
 import type { MetricFamilies, Siblings } from "../../http/route-options.ts";
-import { withDeadline } from "../../runtime/deadline.ts";
+import { withDeadline } from "../../runtime/clock.ts";
 
 type Message =
   /** A worker requests the metrics of the others. */

@@ -7,7 +7,7 @@
  */
 import { isIP, type Socket } from "node:net";
 import rhea, { type Connection, type Delivery, type EventContext, type Receiver } from "rhea";
-import { waitAtMost } from "../../runtime/deadline.ts";
+import { waitAtMost } from "../../runtime/clock.ts";
 import type { Amqp10Place } from "../../settings/broker-url.ts";
 import { Deliveries } from "../deliveries.ts";
 import type { MessageEnd } from "../message-intake.ts";

@@ -6,7 +6,7 @@
  * dropped: the new member reads its uncommitted messages again, and their events count once by their ids.
  */
 import { type Connection, ConnectionPool, Consumer, ListOffsetTimestamps } from "@platformatic/kafka";
-import { waitAtMost } from "../../runtime/deadline.ts";
+import { waitAtMost } from "../../runtime/clock.ts";
 import type { KafkaPlace } from "../../settings/broker-url.ts";
 import { Deliveries, type Delivery } from "../deliveries.ts";
 import { MessageBody } from "../message-content.ts";

@@ -4,7 +4,7 @@
  * Invariant: a delivery is acknowledged once it is settled. The broker's prefetch bounds what is in flight.
  */
 import { type Channel, type ChannelModel, type ConsumeMessage, connect, type Message } from "amqplib";
-import { waitAtMost } from "../../runtime/deadline.ts";
+import { waitAtMost } from "../../runtime/clock.ts";
 import type { RabbitMqPlace } from "../../settings/broker-url.ts";
 import { Deliveries } from "../deliveries.ts";
 import { MessageBody } from "../message-content.ts";

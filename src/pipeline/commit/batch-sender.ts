@@ -35,9 +35,8 @@
 import { type Batch, hashUsers, PackedBatch, withoutGroups } from "../../domain/batch.ts";
 import type { Ledger } from "../../domain/ledger.ts";
 import { type Refusal, UNKNOWN } from "../../domain/refusal-reasons.ts";
-import { invariant } from "../../runtime/assert.ts";
-import { backoffMs } from "../../runtime/backoff.ts";
-import type { Clock } from "../../runtime/clock.ts";
+import { backoffMs, type Clock } from "../../runtime/clock.ts";
+import { InvariantError } from "../../runtime/invariant-error.ts";
 import type { Metrics } from "../../runtime/metrics.ts";
 import { type CommitResult, type HotStore, HotUnavailableError } from "../../store/hot.ts";
 import type { Flusher } from "../flush/flusher.ts";
@@ -134,7 +133,7 @@ export class BatchSender {
 
   /** Must be idle. `opened` is undefined for orphans. */
   take(batch: Batch, opened: OpenBatch | undefined): void {
-    invariant(this.#current === undefined, `a batch was taken while batch ${this.#seq} is being sent`);
+    if (this.#current !== undefined) throw new InvariantError(`a batch was taken while ${this.#seq} is being sent`);
     this.#current = {
       ...{ batch, opened, sentMs: undefined },
       ...{ isInFlight: false, isInDoubt: false, isOwed: false, isAnsweredUnknown: false, cancelTimeout: undefined },
@@ -143,7 +142,7 @@ export class BatchSender {
 
   /** Must be idle. Returns false if no owed batch can be sent now. */
   takeOwed(): boolean {
-    invariant(this.#current === undefined, `an owed batch was taken while batch ${this.#seq} is being sent`);
+    if (this.#current !== undefined) throw new InvariantError(`a batch is owed while ${this.#seq} is being sent`);
     if (!this.#options.ids.areKnown) return false;
     this.#current = this.#owed.shift();
     return this.#current !== undefined;
@@ -243,7 +242,7 @@ export class BatchSender {
   #committed(sending: Sending, duplicates: readonly number[]): void {
     const { ledger, metrics, flusher, clock } = this.#options;
     const { opened } = sending;
-    invariant(this.#current === sending, `another batch than ${this.#seq} was answered as committed`);
+    if (this.#current !== sending) throw new InvariantError(`another batch than ${this.#seq} was committed`);
     const batch = PackedBatch.of(this.#seq, sending.batch, duplicates);
     this.#checkAccepted(sending, batch.eventCount);
     if (opened === undefined) {
@@ -261,8 +260,9 @@ export class BatchSender {
   }
 
   #checkAccepted({ batch }: Sending, acceptedEvents: number): void {
-    const isWithin = acceptedEvents >= 0 && acceptedEvents <= batch.eventCount;
-    invariant(isWithin, `${acceptedEvents} events of batch ${this.#seq} were accepted, of ${batch.eventCount}`);
+    const { eventCount } = batch;
+    if (acceptedEvents >= 0 && acceptedEvents <= eventCount) return;
+    throw new InvariantError(`${acceptedEvents} events of batch ${this.#seq} were accepted, of ${eventCount}`);
   }
 
   #endStored(sending: Sending, duplicates: readonly number[]): void {

@@ -8,9 +8,9 @@
 import { countEvents } from "../../domain/batch.ts";
 import type { Event } from "../../domain/event.ts";
 import type { Outcome, Refusal, RefusalReason } from "../../domain/refusal-reasons.ts";
-import { InvariantError, type InvariantHandler } from "../../runtime/assert.ts";
-import { backoffMs } from "../../runtime/backoff.ts";
+import { backoffMs } from "../../runtime/clock.ts";
 import { errorText } from "../../runtime/error-text.ts";
+import { InvariantError, type InvariantHandler } from "../../runtime/invariant-error.ts";
 import type { Log } from "../../runtime/log.ts";
 import { ConfigError } from "../../settings/settings.ts";
 import { ColdUnavailableError } from "../../store/cold.ts";

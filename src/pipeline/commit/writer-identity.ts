@@ -12,8 +12,8 @@
 import { countEvents, type JournaledBatch } from "../../domain/batch.ts";
 import type { Ledger } from "../../domain/ledger.ts";
 import { UserHash } from "../../domain/unique-users/user-hash.ts";
-import { invariant } from "../../runtime/assert.ts";
 import type { Clock } from "../../runtime/clock.ts";
+import { InvariantError } from "../../runtime/invariant-error.ts";
 import type { Log } from "../../runtime/log.ts";
 import { ColdUnavailableError, type DataSet } from "../../store/cold.ts";
 import { type HotStore, HotUnavailableError, type Initialization } from "../../store/hot.ts";
@@ -233,7 +233,7 @@ export class WriterIdentity {
     const isDoubtStored = doubt !== undefined && doubt.seq <= sealed.watermark;
     const stored = isDoubtStored ? books.accepted : sealed.events;
     const lost = books.accepted - stored - countEvents(orphans);
-    invariant(lost >= 0, `${lost} events of writer ${writer} were lost`);
+    if (lost < 0) throw new InvariantError(`${lost} events of writer ${writer} were lost`);
     if (lost > 0) log.error({ lost }, "the hot store lost batches that only its journal held");
     ledger.lost += lost;
     ledger.handedOver += stored - books.persisted;

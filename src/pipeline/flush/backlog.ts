@@ -3,7 +3,7 @@
  * since the oldest waits. Invariant: all of it is in the journal too, so losing it loses nothing.
  */
 import type { JournaledBatch } from "../../domain/batch.ts";
-import { invariant } from "../../runtime/assert.ts";
+import { InvariantError } from "../../runtime/invariant-error.ts";
 
 const RESOLUTION_MS = 100;
 const MAX_MARKS = 4_096;
@@ -49,7 +49,7 @@ export class RingBuffer {
   push(batch: JournaledBatch): boolean {
     if (this.#room.usedEvents + batch.eventCount > this.#room.events) return false;
     const lastSeq = this.isEmpty ? 0 : this.#batches.at(-1)!.seq;
-    invariant(batch.seq > lastSeq, `batch ${batch.seq} was put into the ring after batch ${lastSeq}`);
+    if (batch.seq <= lastSeq) throw new InvariantError(`batch ${batch.seq} was put into the ring after ${lastSeq}`);
     this.#batches.push(batch);
     this.#count(batch.eventCount);
     return true;
@@ -83,8 +83,8 @@ export class RingBuffer {
       this.#count(-this.#batches[this.#head]!.eventCount);
       this.#head += 1;
     }
-    const isRight = this.#eventCount >= 0 && (this.#eventCount === 0 || !this.isEmpty);
-    invariant(isRight, `the ring counts ${this.#eventCount} events after batch ${seq} was released`);
+    if (this.#eventCount < 0 || (this.#eventCount > 0 && this.isEmpty))
+      throw new InvariantError(`the ring counts ${this.#eventCount} events after batch ${seq} was released`);
     // Compacts once half of the array is unused: constant work per batch.
     if (this.#head > 64 && this.#head * 2 > this.#batches.length) {
       this.#batches = this.#batches.slice(this.#head);

@@ -4,8 +4,7 @@
  * hot store lost its data. Lost events are committed again by the instances that still hold them, under new writers, so
  * writers are listed only some time after a loss.
  */
-import { backoffMs } from "../../runtime/backoff.ts";
-import type { Clock } from "../../runtime/clock.ts";
+import { backoffMs, type Clock } from "../../runtime/clock.ts";
 import type { ReadStore } from "../../store/cold.ts";
 import type { JournalOwner } from "../../store/hot.ts";
 

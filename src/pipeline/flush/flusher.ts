@@ -10,10 +10,9 @@
  */
 import { countEvents, type JournaledBatch } from "../../domain/batch.ts";
 import type { Ledger } from "../../domain/ledger.ts";
-import { InvariantError, type InvariantHandler, invariant } from "../../runtime/assert.ts";
-import { backoffMs } from "../../runtime/backoff.ts";
-import type { Clock } from "../../runtime/clock.ts";
+import { backoffMs, type Clock } from "../../runtime/clock.ts";
 import { errorText } from "../../runtime/error-text.ts";
+import { InvariantError, type InvariantHandler } from "../../runtime/invariant-error.ts";
 import type { Log } from "../../runtime/log.ts";
 import type { Metrics } from "../../runtime/metrics.ts";
 import { ColdUnavailableError, WriterSealedError } from "../../store/cold.ts";
@@ -150,10 +149,8 @@ export class Flusher {
   offer(batch: JournaledBatch): void {
     const progress = this.#progress;
     if (progress === undefined) throw new Error(`batch ${batch.seq} was offered, but no writer has begun`);
-    invariant(
-      batch.seq === progress.offeredSeq + 1,
-      `batch ${batch.seq} was offered after batch ${progress.offeredSeq}`,
-    );
+    if (batch.seq !== progress.offeredSeq + 1)
+      throw new InvariantError(`batch ${batch.seq} was offered after batch ${progress.offeredSeq}`);
     progress.offeredSeq = batch.seq;
     if (batch.eventCount === 0) {
       // Only duplicates. The ring is bounded by events, so it could collect any number of such batches.
@@ -264,7 +261,7 @@ export class Flusher {
       this.#eventsPerS += RATE_WEIGHT * (rate - this.#eventsPerS);
       this.#release(progress, last.seq, eventCount);
       ledger.persisted += eventCount;
-      invariant(ledger.pending >= 0, `${ledger.pending} events are pending in the ledger`);
+      if (ledger.pending < 0) throw new InvariantError(`${ledger.pending} events are pending in the ledger`);
     }
     const { flushedSeq } = progress;
     if (progress.trimmedSeq < flushedSeq) {
@@ -277,13 +274,14 @@ export class Flusher {
   #release(progress: WriterProgress, throughSeq: number, eventCount: number): void {
     progress.pendingEvents -= eventCount;
     const { writer, pendingEvents } = progress;
-    invariant(pendingEvents >= 0, `${pendingEvents} events of writer ${writer} are pending`);
+    if (pendingEvents < 0) throw new InvariantError(`${pendingEvents} events of writer ${writer} are pending`);
     // If nothing is pending, batches with only duplicates that arrived during the flush are finished too.
     progress.flushedSeq = progress.pendingEvents === 0 ? progress.offeredSeq : throughSeq;
     const { spill } = progress;
     if (spill !== undefined && throughSeq >= spill.fromSeq) spill.eventCount -= eventCount;
     if (spill !== undefined && throughSeq >= spill.toSeq) {
-      invariant(spill.eventCount === 0, `${spill.eventCount} events are left of a spill that was flushed`);
+      if (spill.eventCount !== 0)
+        throw new InvariantError(`${spill.eventCount} events are left of a spill that was flushed`);
       progress.spill = undefined;
     }
     this.#options.ring.releaseThrough(throughSeq);
@@ -356,7 +354,7 @@ export class Flusher {
 
 /** The watermark only moves forward, and never past the last offered batch. */
 function checkRange({ writer, flushedSeq, offeredSeq }: WriterProgress, fromSeq: number, toSeq: number): void {
-  const isRight = flushedSeq < fromSeq && fromSeq <= toSeq && toSeq <= offeredSeq;
+  if (flushedSeq < fromSeq && fromSeq <= toSeq && toSeq <= offeredSeq) return;
   const found = `batches ${fromSeq} to ${toSeq} of writer ${writer} were about to be flushed`;
-  invariant(isRight, `${found}, with ${flushedSeq} flushed and ${offeredSeq} offered`);
+  throw new InvariantError(`${found}, with ${flushedSeq} flushed and ${offeredSeq} offered`);
 }

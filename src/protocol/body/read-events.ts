@@ -6,7 +6,7 @@
  */
 import type { Event } from "../../domain/event.ts";
 import type { StreamSet } from "../../domain/stream-rules.ts";
-import { WorkSlices } from "../../runtime/yield.ts";
+import { WorkSlices } from "../../runtime/clock.ts";
 import {
   eventOf,
   eventWithOthers,

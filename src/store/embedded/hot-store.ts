@@ -10,7 +10,7 @@ import { type Batch, encodeBatch, type JournaledBatch, readEntry, withoutDuplica
 import { HOUR_MS, type HourKey, hourKeyName } from "../../domain/event.ts";
 import { type HourRange, type HourRecord, type HourTotals, includes } from "../../domain/hour-range.ts";
 import { UserSketches } from "../../domain/unique-users/user-sketches.ts";
-import { letOthersRun } from "../../runtime/yield.ts";
+import { letOthersRun } from "../../runtime/clock.ts";
 import type { DataSet } from "../cold.ts";
 import type {
   CommitResult,

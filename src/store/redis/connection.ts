@@ -8,7 +8,7 @@
  * directly. When the server is gone or says that it is no longer the right one, the owner opens another connection.
  */
 import { createClient, createCluster, ErrorReply } from "redis";
-import { withDeadline } from "../../runtime/deadline.ts";
+import { withDeadline } from "../../runtime/clock.ts";
 import { errorText } from "../../runtime/error-text.ts";
 import { hostText } from "../../settings/host-list.ts";
 import {

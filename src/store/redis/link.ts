@@ -8,8 +8,7 @@
  * No command is ever repeated on another server.
  */
 import { ErrorReply, RESP_TYPES } from "redis";
-import { backoffMs } from "../../runtime/backoff.ts";
-import { SharedDeadline } from "../../runtime/deadline.ts";
+import { backoffMs, SharedDeadline } from "../../runtime/clock.ts";
 import { errorText } from "../../runtime/error-text.ts";
 import { describeRedisPlace, type RedisNode, type RedisPlace, redisPlaceOf } from "../../settings/redis-url.ts";
 import { HotUnavailableError } from "../hot.ts";

@@ -7,7 +7,7 @@
  */
 import type { HourRange, HourRecord } from "../../domain/hour-range.ts";
 import { UserSketches } from "../../domain/unique-users/user-sketches.ts";
-import { letOthersRun } from "../../runtime/yield.ts";
+import { letOthersRun } from "../../runtime/clock.ts";
 import { DamagedSketchError } from "./damage.ts";
 import { list, type ReadReply, unexpected } from "./link.ts";
 

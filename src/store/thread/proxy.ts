@@ -4,7 +4,7 @@
  *
  * Invariant: a thread that ends leaves no call unanswered, and the next call starts another thread.
  */
-import { withDeadline } from "../../runtime/deadline.ts";
+import { withDeadline } from "../../runtime/clock.ts";
 import { type ColdStore, ColdUnavailableError, WriterSealedError } from "../cold.ts";
 import type { ColdPlace } from "../open-cold.ts";
 import { type Answer, type Call, type ColdMethod, packingOf } from "./messages.ts";

@@ -6,7 +6,7 @@
  * not wait longer for an answer that is late: its next attempt may overtake the first.
  */
 import { HOUR_MS, hourKeyName, hourOf } from "../../../src/domain/event.ts";
-import { withDeadline } from "../../../src/runtime/deadline.ts";
+import { withDeadline } from "../../../src/runtime/clock.ts";
 import { Latencies } from "../../../src/runtime/latencies.ts";
 import { Random } from "../../harness/pipeline/random.ts";
 import { eventTarget } from "../../harness/service/analytics-client.ts";

@@ -3,7 +3,7 @@
  * before the read was sent, and none that nobody sent.
  */
 import { hourKeyName } from "../../../src/domain/event.ts";
-import { withDeadline } from "../../../src/runtime/deadline.ts";
+import { withDeadline } from "../../../src/runtime/clock.ts";
 import { Random } from "../../harness/pipeline/random.ts";
 import { hourTarget } from "../../harness/service/analytics-client.ts";
 import { ask } from "../../harness/service/http-connection.ts";

@@ -1,6 +1,6 @@
 /** A test's operations on a queue by AMQP 1.0, for any broker. */
 import rhea, { type Connection, type Message } from "rhea";
-import { withDeadline } from "../../../src/runtime/deadline.ts";
+import { withDeadline } from "../../../src/runtime/clock.ts";
 
 const TIMEOUT_MS = 60_000;
 const CONNECT_TIMEOUT_MS = 5_000;

@@ -7,7 +7,7 @@ import { closeSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, wr
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Subprocess } from "bun";
-import { withDeadline } from "../../../src/runtime/deadline.ts";
+import { withDeadline } from "../../../src/runtime/clock.ts";
 import { waitFor } from "../service/wait-for.ts";
 import { freeze } from "./freeze.ts";
 import { postGuardian } from "./guardian.ts";

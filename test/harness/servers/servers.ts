@@ -4,7 +4,7 @@ import { connect } from "node:net";
 import { dirname, join } from "node:path";
 import { type Connection, createConnection } from "mysql2/promise";
 import { createClient } from "redis";
-import { withDeadline } from "../../../src/runtime/deadline.ts";
+import { withDeadline } from "../../../src/runtime/clock.ts";
 import { presetInMysql } from "../pipeline/test-users.ts";
 import { areInstallable, isCi, redisCommand, type ServerKind, standIns, whyServersCannotRun } from "./binaries.ts";
 import { type ServerPlace, ServerProcess, type ServerProgram, startProgram } from "./server-process.ts";

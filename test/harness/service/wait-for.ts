@@ -1,5 +1,5 @@
 import { HOUR_MS } from "../../../src/domain/event.ts";
-import { withDeadline } from "../../../src/runtime/deadline.ts";
+import { withDeadline } from "../../../src/runtime/clock.ts";
 import { errorText } from "../../../src/runtime/error-text.ts";
 
 export type Truthy<T> = Exclude<T, undefined | null | false | 0 | "">;

@@ -5,8 +5,8 @@
  */
 import { drainMicrotasks } from "bun:jsc";
 import { Pipeline, type PipelineSettings } from "../../../src/pipeline/pipeline.ts";
-import type { InvariantHandler } from "../../../src/runtime/assert.ts";
 import type { Clock } from "../../../src/runtime/clock.ts";
+import type { InvariantHandler } from "../../../src/runtime/invariant-error.ts";
 import type { Log } from "../../../src/runtime/log.ts";
 import type { Metrics } from "../../../src/runtime/metrics.ts";
 import type { ColdStore } from "../../../src/store/cold.ts";

@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { mkdtempSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { SharedDeadline, withDeadline, withStallDeadline } from "../../../src/runtime/deadline.ts";
+import { SharedDeadline, withDeadline, withStallDeadline } from "../../../src/runtime/clock.ts";
 import { waitFor } from "../../harness/service/wait-for.ts";
 
 const late = () => new Error("too late");

@@ -8,8 +8,7 @@
 import { Database, SQLiteError } from "bun:sqlite";
 import { mkdirSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { backoffMs } from "../../../runtime/backoff.ts";
-import { withDeadline } from "../../../runtime/deadline.ts";
+import { backoffMs, withDeadline } from "../../../runtime/clock.ts";
 import { errorText } from "../../../runtime/error-text.ts";
 import { ColdUnavailableError, WriterSealedError } from "../../cold.ts";
 import { migration, pendingMigrations } from "../../sql/migrations.ts";

@@ -4,7 +4,7 @@
  */
 import type { Database } from "bun:sqlite";
 import { countEvents, type JournaledBatch } from "../../../domain/batch.ts";
-import { letOthersRun } from "../../../runtime/yield.ts";
+import { letOthersRun } from "../../../runtime/clock.ts";
 import { type FlushStore, flushName, WriterSealedError } from "../../cold.ts";
 import { type EventRow, rowPieces } from "../../sql/event-rows.ts";
 import { hourAdditions, totalsOf } from "../../sql/hour-rows.ts";

@@ -1,6 +1,6 @@
 /** Messages from a broker that could not become events, set aside in SQLite. */
 import type { Database } from "bun:sqlite";
-import { letOthersRun } from "../../../runtime/yield.ts";
+import { letOthersRun } from "../../../runtime/clock.ts";
 import type { Poison } from "../../cold.ts";
 import { POISON_COLUMNS, poisonValues } from "../../sql/poison.ts";
 

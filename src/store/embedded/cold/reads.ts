@@ -6,7 +6,7 @@
  */
 import { Database } from "bun:sqlite";
 import type { HourRange } from "../../../domain/hour-range.ts";
-import { letOthersRun } from "../../../runtime/yield.ts";
+import { letOthersRun } from "../../../runtime/clock.ts";
 import type { HourPartVisitor, ReadStore, StoredEvents, UserRow, UsersRange } from "../../cold.ts";
 import { HourSums, hoursQuery, ofStreams, type Query, type RangeRow } from "../../sql/range-sql.ts";
 import { READ_LOCK_TIMEOUT_MS, type SqliteDatabase } from "./database.ts";

@@ -2,7 +2,7 @@
  * A pool of sessions.
  * Invariant: at most `maxSessions` sessions, and MAX_WAITING callers waiting for one.
  */
-import { withDeadline } from "../../../runtime/deadline.ts";
+import { withDeadline } from "../../../runtime/clock.ts";
 import { Slots } from "../../../runtime/slots.ts";
 import { type MysqlLinkOptions, MysqlSession } from "./sql-session.ts";
 

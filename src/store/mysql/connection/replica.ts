@@ -14,7 +14,7 @@
  * Watermarks do not cover deletions by retention, which a replica may apply later: its answer was true before, and the
  * retention bounds are read from the primary.
  */
-import { withDeadline } from "../../../runtime/deadline.ts";
+import { withDeadline } from "../../../runtime/clock.ts";
 import type { PastReads } from "../../cold.ts";
 import { RowVisitorError } from "../../sql/row-visitor.ts";
 import { hasReached, type Progress, readProgress } from "./flushed-position.ts";

@@ -9,7 +9,7 @@
  */
 import { connect, type Socket } from "node:net";
 import { type Connection, createConnection, escape as escapeText, type QueryValues } from "mysql2";
-import { withDeadline, withStallDeadline } from "../../../runtime/deadline.ts";
+import { withDeadline, withStallDeadline } from "../../../runtime/clock.ts";
 import { errorText } from "../../../runtime/error-text.ts";
 
 export interface MysqlTls {

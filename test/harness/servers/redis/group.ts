@@ -1,6 +1,6 @@
 /** Redis servers that replace each other: a test's operations on them, whoever decides which is the master. */
 import { createClient } from "redis";
-import { withDeadline } from "../../../../src/runtime/deadline.ts";
+import { withDeadline } from "../../../../src/runtime/clock.ts";
 import { waitFor } from "../../service/wait-for.ts";
 import type { RedisServer } from "../servers.ts";
 

@@ -7,8 +7,7 @@
 import type { Batch, JournaledBatch } from "../../../../src/domain/batch.ts";
 import type { HourKey } from "../../../../src/domain/event.ts";
 import type { HourRange, HourRecord, HourTotals } from "../../../../src/domain/hour-range.ts";
-import { backoffMs } from "../../../../src/runtime/backoff.ts";
-import type { Clock } from "../../../../src/runtime/clock.ts";
+import { backoffMs, type Clock } from "../../../../src/runtime/clock.ts";
 import type { DataSet } from "../../../../src/store/cold.ts";
 import {
   type CommitResult,
