@@ -1,5 +1,6 @@
-/** An answer that never changes while the process runs; compressed on first use, in another thread. */
-import { acceptsGzip, etagOf, gzip, matches } from "./negotiation.ts";
+/** Answers that never change while the process runs; compressed on first use, in another thread. */
+import { Elysia } from "elysia";
+import { acceptsGzip, etagOf, gzip, matches } from "./format-etag-gzip.ts";
 
 /** Restricts the service's pages to files of this service. */
 const POLICY = [
@@ -51,4 +52,10 @@ export class StaticAsset {
     const bytes = await this.#content.arrayBuffer();
     return { gzipped: await gzip(bytes), etag: `W/${etagOf(bytes)}` };
   }
+}
+
+export function assetRoutes(name: string, assets: Readonly<Record<string, StaticAsset>>) {
+  const app = new Elysia({ name });
+  for (const [path, asset] of Object.entries(assets)) app.get(path, ({ request }) => asset.answer(request));
+  return app;
 }

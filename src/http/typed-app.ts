@@ -10,15 +10,15 @@ import { Elysia } from "elysia";
 import { EventObjectSchema } from "../protocol/event/object-rules.ts";
 import { EventQuerySchema, HourQuerySchema } from "../protocol/event/query-rules.ts";
 import { BatchQuerySchema } from "./ingest/events.ts";
-import type { eventsSchemas } from "./openapi/events.ts";
-import type { rangesSchemas } from "./openapi/series.ts";
+import type { readSchemas } from "./openapi/read-routes.ts";
+import type { writeSchemas } from "./openapi/write-routes.ts";
 import { SeriesQuerySchema, StreamsQuerySchema } from "./query/range/schemas.ts";
 
 const EventArraySchema = Type.Array(EventObjectSchema);
 
-type Batch = Static<typeof eventsSchemas.Batch>;
-type Series = Static<typeof rangesSchemas.Series>;
-type Streams = Static<typeof rangesSchemas.Streams>;
+type Batch = Static<typeof writeSchemas.Batch>;
+type Series = Static<typeof readSchemas.Series>;
+type Streams = Static<typeof readSchemas.Streams>;
 
 function neverServed(): never {
   throw new Error("This app exists only for its type: createApp() (app.ts) makes the one that serves");

@@ -9,8 +9,8 @@ import {
   type Series,
   type Streams,
 } from "../../examples/client.ts";
-import type { eventsSchemas } from "../../src/http/openapi/events.ts";
-import type { rangesSchemas } from "../../src/http/openapi/series.ts";
+import type { readSchemas } from "../../src/http/openapi/read-routes.ts";
+import type { writeSchemas } from "../../src/http/openapi/write-routes.ts";
 import type { EventObjectSchema } from "../../src/protocol/event/object-rules.ts";
 import { freePort } from "../harness/servers/ports.ts";
 import { describeWithServers } from "../harness/servers/servers.ts";
@@ -25,9 +25,9 @@ function event(user: string, kind: HourglassEvent["event"], more: Partial<Hourgl
 /** Compiles only if what is described is all that the client takes it for; and the other way for what it sends. */
 export const described = {
   event: (sent: HourglassEvent): Static<typeof EventObjectSchema> => sent,
-  batch: (answer: Static<typeof eventsSchemas.Batch>): Batch => answer,
-  series: (answer: Static<typeof rangesSchemas.Series>): Series => answer,
-  streams: (answer: Static<typeof rangesSchemas.Streams>): Streams => answer,
+  batch: (answer: Static<typeof writeSchemas.Batch>): Batch => answer,
+  series: (answer: Static<typeof readSchemas.Series>): Series => answer,
+  streams: (answer: Static<typeof readSchemas.Streams>): Streams => answer,
 };
 
 for (const { name, needs, open } of MODES) {

@@ -1,8 +1,7 @@
 /** GET /: the dashboard. All its files are part of the program. */
-import { Elysia } from "elysia";
 import uplotJs from "uplot/dist/uPlot.iife.min.js" with { type: "file" };
 import uplotCss from "uplot/dist/uPlot.min.css" with { type: "file" };
-import { CSS, HTML, JAVASCRIPT, PAGE_HEADERS, StaticAsset } from "../static-asset.ts";
+import { assetRoutes, CSS, HTML, JAVASCRIPT, PAGE_HEADERS, StaticAsset } from "../static-asset.ts";
 import apiJs from "./client/api.js" with { type: "file" };
 import chartJs from "./client/chart/chart.js" with { type: "file" };
 import chartCardJs from "./client/chart/chart-card.js" with { type: "file" };
@@ -41,18 +40,12 @@ const MODULES: Readonly<Record<string, string>> = {
 const SCRIPTS = { ...MODULES, "dashboard/theme.js": themeJs, "dashboard/uplot.js": uplotJs };
 const STYLES = { "dashboard/page.css": pageCss, "dashboard/uplot.css": uplotCss };
 
-function assets(): Readonly<Record<string, StaticAsset>> {
-  const of = (files: Readonly<Record<string, string>>, type: string) =>
+export function dashboard() {
+  const filesOf = (files: Readonly<Record<string, string>>, type: string) =>
     Object.entries(files).map(([path, file]) => [`/${path}`, new StaticAsset(Bun.file(file), type)] as const);
   const page = new Blob([dashboardPage(Object.keys(MODULES))]);
-  return {
+  return assetRoutes("dashboard", {
     "/": new StaticAsset(page, HTML, PAGE_HEADERS),
-    ...Object.fromEntries([...of(SCRIPTS, JAVASCRIPT), ...of(STYLES, CSS)]),
-  };
-}
-
-export function dashboard() {
-  const app = new Elysia({ name: "dashboard" });
-  for (const [path, asset] of Object.entries(assets())) app.get(path, ({ request }) => asset.answer(request));
-  return app;
+    ...Object.fromEntries([...filesOf(SCRIPTS, JAVASCRIPT), ...filesOf(STYLES, CSS)]),
+  });
 }

@@ -7,7 +7,7 @@ import { type HourQuery, readEvent, readHourQuery } from "../../protocol/event/f
 import { IDEMPOTENCY_KEY, withIdempotencyKey } from "../../protocol/event/idempotency-key.ts";
 import { checkStream, TooManyStreamsError } from "../../protocol/input-error.ts";
 import { answerToError, errorAnswer, NO_STORE, outcomeAnswer, refusalReasonOf } from "../answers.ts";
-import { CONTENT_TYPES, preferredFormat } from "../negotiation.ts";
+import { CONTENT_TYPES, preferredFormat } from "../format-etag-gzip.ts";
 import type { Degraded } from "../query/range/answer.ts";
 import type { HourAge, RequestCounts } from "../requests/counts.ts";
 import type { AppOptions } from "../route-options.ts";

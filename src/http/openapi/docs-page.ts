@@ -1,8 +1,7 @@
 /** GET /openapi.json, and GET /docs: the same as an interactive page, with everything that it needs. */
-import { Elysia } from "elysia";
 import swaggerCss from "swagger-ui-dist/swagger-ui.css" with { type: "file" };
 import swaggerJs from "swagger-ui-dist/swagger-ui-bundle.js" with { type: "file" };
-import { CSS, HTML, JAVASCRIPT, PAGE_HEADERS, StaticAsset } from "../static-asset.ts";
+import { assetRoutes, CSS, HTML, JAVASCRIPT, PAGE_HEADERS, StaticAsset } from "../static-asset.ts";
 import { API_DOCUMENT } from "./document.ts";
 import pageCss from "./page/docs.css" with { type: "file" };
 import pageJs from "./page/docs.js" with { type: "file" };
@@ -27,20 +26,14 @@ const PAGE = `<!doctype html>
 </html>
 `;
 
-function assets(): Readonly<Record<string, StaticAsset>> {
+export function apiDocs() {
   const description = new Blob([JSON.stringify(API_DOCUMENT)]);
-  return {
+  return assetRoutes("api-docs", {
     "/openapi.json": new StaticAsset(description, "application/json; charset=utf-8"),
     "/docs": new StaticAsset(new Blob([PAGE]), HTML, PAGE_HEADERS),
     "/docs/page.js": new StaticAsset(Bun.file(pageJs), JAVASCRIPT),
     "/docs/page.css": new StaticAsset(Bun.file(pageCss), CSS),
     "/docs/swagger-ui.js": new StaticAsset(Bun.file(swaggerJs), JAVASCRIPT),
     "/docs/swagger-ui.css": new StaticAsset(Bun.file(swaggerCss), CSS),
-  };
-}
-
-export function apiDocs() {
-  const app = new Elysia({ name: "api-docs" });
-  for (const [path, asset] of Object.entries(assets())) app.get(path, ({ request }) => asset.answer(request));
-  return app;
+  });
 }

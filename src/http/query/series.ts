@@ -8,7 +8,7 @@ import { readExactSeries } from "../../pipeline/read/exact-series.ts";
 import { SeriesTally, type Sums } from "../../pipeline/read/series-tally.ts";
 import { readQuery } from "../../protocol/event/from-query.ts";
 import { checkSelection, InvalidParameterError } from "../../protocol/input-error.ts";
-import { type Format, preferredFormat } from "../negotiation.ts";
+import { type Format, preferredFormat } from "../format-etag-gzip.ts";
 import type { RequestCounts } from "../requests/counts.ts";
 import type { AppOptions } from "../route-options.ts";
 import { csvOf, ctrOf, type Degraded, degradedOf, rangeAnswer, rangeErrorAnswer, usersOf } from "./range/answer.ts";

@@ -6,7 +6,7 @@ import type { Pipeline } from "../../pipeline/pipeline.ts";
 import { type StreamSums, StreamsTally } from "../../pipeline/read/streams-tally.ts";
 import { readQuery } from "../../protocol/event/from-query.ts";
 import { checkSelection } from "../../protocol/input-error.ts";
-import { type Format, preferredFormat } from "../negotiation.ts";
+import { type Format, preferredFormat } from "../format-etag-gzip.ts";
 import type { RequestCounts } from "../requests/counts.ts";
 import type { AppOptions } from "../route-options.ts";
 import { csvOf, ctrOf, degradedOf, rangeAnswer, rangeErrorAnswer, usersOf } from "./range/answer.ts";

@@ -11,7 +11,7 @@ import { csvRecord } from "../../../protocol/csv.ts";
 import type { Log } from "../../../runtime/log.ts";
 import { SlotsFullError } from "../../../runtime/slots.ts";
 import { answerToError, errorAnswer, NO_STORE } from "../../answers.ts";
-import { acceptsGzip, CONTENT_TYPES, etagOf, type Format, gzip, matches } from "../../negotiation.ts";
+import { acceptsGzip, CONTENT_TYPES, etagOf, type Format, gzip, matches } from "../../format-etag-gzip.ts";
 
 /** About one packet: compressing less would not send it faster. */
 const PACKED_MIN_CHARS = 1_400;
