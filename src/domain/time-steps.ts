@@ -31,8 +31,6 @@ export class Steps {
   readonly starts: readonly number[];
   readonly from: number;
   readonly to: number;
-  /** UTC hours within which a step begins or ends, in order. */
-  readonly cutHours: readonly number[];
   /** The UTC hours that contain the range. */
   readonly hours: { readonly from: number; readonly to: number };
   readonly #stepOfHour: Int32Array;
@@ -48,15 +46,12 @@ export class Steps {
     this.#numberOf = (at) => stepNumber(at, step, zone, weekStart);
     this.#stepOfHour = new Int32Array((this.hours.to - this.hours.from) / HOUR_MS);
     const starts: number[] = [];
-    const cutHours: number[] = [];
     for (let i = 0; i < this.#stepOfHour.length; i++) {
       const hour = this.hours.from + i * HOUR_MS;
       const isWhole = this.#addStarts(hour, starts) && hour >= from && hour + HOUR_MS <= to;
       this.#stepOfHour[i] = isWhole ? starts.length - 1 : CUT;
-      if (!isWhole) cutHours.push(hour);
     }
     this.starts = starts;
-    this.cutHours = cutHours;
   }
 
   /** Appends the steps that begin in this hour. False if one begins inside it. */
@@ -73,6 +68,7 @@ export class Steps {
     return isWhole;
   }
 
+  /** Undefined if a step begins or ends within this hour. */
   indexOfHour(hour: number): number | undefined {
     const index = this.#stepOfHour[(hour - this.hours.from) / HOUR_MS]!;
     return index === CUT ? undefined : index;
@@ -93,6 +89,13 @@ export class Steps {
     return this.starts[index + 1] ?? this.to;
   }
 
+  /** Whether the step begins and ends with a UTC hour. */
+  isOfWholeHours(index: number): boolean {
+    const [start, end] = [this.starts[index]!, this.endOf(index)];
+    return hourOf(start) === start && hourOf(end) === end;
+  }
+
+  /** Whether the step contains no whole UTC hour. */
   isOfParts(index: number): boolean {
     const firstWhole = hourOf(this.starts[index]! + HOUR_MS - 1);
     return firstWhole + HOUR_MS > this.endOf(index);

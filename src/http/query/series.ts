@@ -72,10 +72,10 @@ async function readSeries(pipeline: Pipeline, question: Question, steps: Steps, 
   const streams = selectionOf(stream);
   const range = { ...steps.hours, streams };
   try {
-    const cut = isExact ? undefined : await readCutHours(pipeline.ranges, steps, streams);
-    const { tally, isDegraded } = await pipeline.ranges.read(range, () => new SeriesTally(steps, cut));
+    const { tally, isDegraded } = await pipeline.ranges.read(range, () => new SeriesTally(steps));
     const degraded = degradedOf(isDegraded, steps.from >= pipeline.retention.aggregatesFrom(now));
-    const found = isExact ? await readExactSeries(pipeline.ranges, steps, streams, tally) : tally.series();
+    const readRows = isExact ? readExactSeries : readCutHours;
+    const found = await readRows(pipeline.ranges, steps, streams, tally);
     return { ...found, degraded: degraded ?? found.lacks };
   } catch (error) {
     if (!(error instanceof NotCountableError)) throw error;

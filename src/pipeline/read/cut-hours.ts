@@ -1,14 +1,16 @@
 /**
  * Counts hours that contain the start or end of a step from their rows, since an hour's aggregate can't be split.
- * Invariant: the users of a part are a sketch, like those of whole hours, so that they can be merged. A step without a
- * whole hour keeps only their numbers: the sketches of 10,000 steps would take 320 MB.
+ * Invariants: the rows are read after the aggregates. So if there are fewer, acknowledged events are missing, and not
+ * only those that have arrived meanwhile. The users of a part are a sketch, like those of whole hours, so that they can
+ * be merged. A step without a whole hour keeps only their numbers: the sketches of 10,000 steps would take 320 MB.
  */
 import type { StreamSelection } from "../../domain/stream-rules.ts";
 import type { Steps } from "../../domain/time-steps.ts";
 import type { UserHash } from "../../domain/unique-users/user-hash.ts";
-import { type UserCounts, UserSketches } from "../../domain/unique-users/user-sketches.ts";
+import { UserSketches } from "../../domain/unique-users/user-sketches.ts";
 import type { UserRow } from "../../store/cold.ts";
 import type { MissingRows, RangeReader } from "./range-reader.ts";
+import type { Series, SeriesTally, StepPart } from "./series-tally.ts";
 
 /** Rows per request: reading them takes about 2 s, and exact users take up to 100 MB. */
 export const ROWS_MAX = 1_000_000;
@@ -18,22 +20,19 @@ export class NotCountableError extends Error {
   override readonly name = "NotCountableError";
 }
 
-interface StepPart {
-  clicks: number;
-  impressions: number;
-  users: UserSketches | UserCounts;
-}
-
-/** Undefined if no hour is cut. Throws like RangeReader, or NotCountableError. */
+/** `counted`: the same range, read from aggregates before. Throws like RangeReader, or NotCountableError. */
 export async function readCutHours(
   ranges: RangeReader,
   steps: Steps,
   streams: StreamSelection,
-): Promise<CutHours | undefined> {
-  if (steps.cutHours.length === 0) return undefined;
+  counted: SeriesTally,
+): Promise<Series> {
+  const hours = counted.activeHours().filter((hour) => steps.indexOfHour(hour) === undefined);
+  if (hours.length === 0) return counted.series(undefined);
   const cut = new CutHours(steps, await ranges.userHash());
-  cut.note(await ranges.readUsers({ hours: steps.cutHours, streams }, (row) => cut.add(row)));
-  return cut;
+  cut.note(await ranges.readUsers({ hours, streams }, (row) => cut.add(row)));
+  counted.addParts(cut.parts, cut.users);
+  return counted.series(cut.lacks({ hours, eventCount: counted.eventsOf(hours) }));
 }
 
 export class CutHours {

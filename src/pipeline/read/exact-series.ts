@@ -13,18 +13,18 @@ import { NotCountableError, ROWS_MAX, rowsNotRetained } from "./cut-hours.ts";
 import type { RangeReader } from "./range-reader.ts";
 import { noSums, type Series, type SeriesTally, type Sums } from "./series-tally.ts";
 
-/** `counted`: the same range, counted from aggregates. Throws like RangeReader, or NotCountableError. */
+/** `counted`: the same range, read from aggregates before. Throws like RangeReader, or NotCountableError. */
 export async function readExactSeries(
   ranges: RangeReader,
   steps: Steps,
   streams: StreamSelection,
   counted: SeriesTally,
 ): Promise<Series> {
-  const { eventCount } = counted;
+  const hours = counted.activeHours();
+  const eventCount = counted.eventsOf(hours);
   if (eventCount > ROWS_MAX)
     throw new NotCountableError(`a range of at most ${ROWS_MAX} events: this one has ${eventCount}`);
   const exact = new ExactTally(steps);
-  const hours = counted.activeHours();
   if (hours.length === 0) return { rows: exact.rows(), total: exact.total(), lacks: undefined };
   const { erased, rowsFrom } = await ranges.readUsers({ hours, streams }, (row) => exact.add(row));
   if (hours.some((hour) => hour < rowsFrom)) throw rowsNotRetained(rowsFrom);

@@ -1,12 +1,12 @@
 /**
  * The sums of a range, by step and in total.
  * Invariants: a step's unique users, and the total's, are counted from the union of the hours' sketches, by kind. A
- * settled step keeps only its numbers: the sketches of 10,000 steps would take 320 MB.
+ * settled step keeps only its numbers: the sketches of 10,000 steps would take 320 MB. Steps that cut hours are settled
+ * last: of those that also have whole hours, a range has at most 418.
  */
 import type { HourRecord } from "../../domain/hour-range.ts";
 import type { Steps } from "../../domain/time-steps.ts";
-import { UserSketches } from "../../domain/unique-users/user-sketches.ts";
-import type { CutHours } from "./cut-hours.ts";
+import { type UserCounts, UserSketches } from "../../domain/unique-users/user-sketches.ts";
 import type { Tally } from "./range-reader.ts";
 
 export interface Sums {
@@ -16,6 +16,13 @@ export interface Sums {
   uniqueClickers: number;
   /** Users with an impression. A user with both kinds counts in both numbers. */
   uniqueViewers: number;
+}
+
+/** The part of a step that lies in hours which it cuts. */
+export interface StepPart {
+  clicks: number;
+  impressions: number;
+  users: UserSketches | UserCounts;
 }
 
 export interface Series {
@@ -36,27 +43,35 @@ export class SeriesTally implements Tally {
   readonly #users = new UserSketches();
   readonly #total = noSums();
   readonly #activeHours = new Map<number, number>();
-  readonly #cut: CutHours | undefined;
 
-  /** `cut`: the cut hours of `steps`; without it they are not counted. */
-  constructor(steps: Steps, cut?: CutHours) {
+  constructor(steps: Steps) {
     this.#steps = steps;
     this.#rows = Array.from(steps.starts, noSums);
-    this.#cut = cut;
-    for (const [step, part] of cut?.parts ?? []) {
-      this.#count(step, part);
-      if (part.users instanceof UserSketches) this.#open.set(step, merged(part.users));
-      else Object.assign(this.#rows[step]!, part.users);
-    }
-    if (cut !== undefined) this.#users.merge(cut.users);
   }
 
+  /** Of an hour that a step cuts, only the number of events is noted. */
   add({ hour, clicks, impressions, users }: HourRecord): void {
-    this.#activeHours.set(hour, (this.#activeHours.get(hour) ?? 0) + clicks + impressions);
+    const eventCount = clicks + impressions;
+    // The hot store may hold an hour without any events.
+    if (eventCount > 0) this.#activeHours.set(hour, (this.#activeHours.get(hour) ?? 0) + eventCount);
     const step = this.#steps.indexOfHour(hour);
     if (step === undefined) return;
     this.#count(step, { clicks, impressions });
     this.#users.merge(users);
+    this.#addUsers(step, users);
+  }
+
+  /** `users`: those of all parts. */
+  addParts(parts: ReadonlyMap<number, StepPart>, users: UserSketches): void {
+    for (const [step, part] of parts) {
+      this.#count(step, part);
+      if (part.users instanceof UserSketches) this.#addUsers(step, part.users);
+      else Object.assign(this.#rows[step]!, part.users);
+    }
+    this.#users.merge(users);
+  }
+
+  #addUsers(step: number, users: UserSketches): void {
     const ofStep = this.#open.get(step);
     if (ofStep === undefined) this.#open.set(step, merged(users));
     else ofStep.merge(users);
@@ -70,7 +85,9 @@ export class SeriesTally implements Tally {
   }
 
   settleBefore(hour: number): void {
-    for (const step of this.#open.keys()) if (this.#steps.endOf(step) <= hour) this.#settle(step);
+    for (const step of this.#open.keys()) {
+      if (this.#steps.endOf(step) <= hour && this.#steps.isOfWholeHours(step)) this.#settle(step);
+    }
   }
 
   #settle(step: number): void {
@@ -78,12 +95,9 @@ export class SeriesTally implements Tally {
     this.#open.delete(step);
   }
 
-  /** Call it once everything is read. Throws NotCountableError if the rows of a cut hour are not retained. */
-  series(): Series {
+  /** Call it once everything is read. */
+  series(lacks: Series["lacks"]): Series {
     for (const step of this.#open.keys()) this.#settle(step);
-    const isCut = (hour: number) => this.#steps.indexOfHour(hour) === undefined;
-    const hours = this.activeHours().filter(isCut);
-    const lacks = this.#cut?.lacks({ hours, eventCount: this.#eventsOf(hours) });
     return { rows: this.#rows, total: this.total(), lacks };
   }
 
@@ -96,11 +110,7 @@ export class SeriesTally implements Tally {
   }
 
   /** Includes events outside the steps. */
-  get eventCount(): number {
-    return this.#eventsOf(this.activeHours());
-  }
-
-  #eventsOf(hours: readonly number[]): number {
+  eventsOf(hours: readonly number[]): number {
     return hours.reduce((sum, hour) => sum + this.#activeHours.get(hour)!, 0);
   }
 }

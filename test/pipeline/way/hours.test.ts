@@ -1,6 +1,10 @@
 /** Hours that age out, return and are read. */
 import { describe, expect, test } from "bun:test";
 import { DAY_MS, HOUR_MS } from "../../../src/domain/event.ts";
+import { Steps } from "../../../src/domain/time-steps.ts";
+import { TimeZone } from "../../../src/domain/time-zone.ts";
+import { readCutHours } from "../../../src/pipeline/read/cut-hours.ts";
+import { SeriesTally } from "../../../src/pipeline/read/series-tally.ts";
 import {
   answerOf,
   click,
@@ -12,6 +16,7 @@ import {
   impression,
   NOON,
   onMethod,
+  STREAM,
   unavailable,
 } from "../../harness/pipeline/pipeline-harness.ts";
 import { waitFor } from "../../harness/service/wait-for.ts";
@@ -219,6 +224,37 @@ describePipelines((its) => {
   });
 
   describe("reads", () => {
+    const HALF_MS = HOUR_MS / 2;
+
+    /** The hours around noon on the clocks of a zone that is not whole hours from UTC. */
+    async function readCutHoursAt({ pipeline }: Instance) {
+      const period = { from: NOON - HALF_MS, to: NOON + HALF_MS };
+      const steps = new Steps({ ...period, step: "hour", zone: TimeZone.named("Asia/Kolkata")! });
+      const streams = { text: STREAM, isPrefix: false };
+      const { tally } = await pipeline.ranges.read({ ...steps.hours, streams }, () => new SeriesTally(steps));
+      return await readCutHours(pipeline.ranges, steps, streams, tally);
+    }
+
+    test("of rows do not take an event that arrives meanwhile for one that is missing", async () => {
+      const a = await its.site.start();
+      await a.take(click("before"));
+      a.guard.intercept = onMethod("cold.readUsers", async (call) => {
+        const rows = await call.proceed();
+        await a.take(click("meanwhile"));
+        return rows;
+      });
+      expect(await readCutHoursAt(a)).toMatchObject({ lacks: undefined, total: { clicks: 1 } });
+    });
+
+    test("of rows say that events are missing which are not flushed yet", async () => {
+      const a = await its.site.start();
+      await a.take(click("flushed"));
+      await a.drained();
+      a.guard.intercept = flushesFail;
+      await a.take(click("not flushed"));
+      expect(await readCutHoursAt(a)).toMatchObject({ lacks: "not-flushed-yet", total: { clicks: 1 } });
+    });
+
     test("reads of one hour that come at once are one question", async () => {
       const a = await its.site.start();
       await a.take(...clicks("u", 10));

@@ -23,11 +23,11 @@ test("an event counts in the step that holds its time, or in none; users of step
   const midnight = steps.starts[1]!;
   const cut = new CutHours(steps, TEST_USERS);
   for (const at of [FROM - 1, FROM, midnight - 1, midnight, TO - 1, TO]) cut.add(row(at, "ann"));
-  const tally = new SeriesTally(steps, cut);
-  const hours = steps.cutHours.map((hour) => ({ hour, clicks: 2 }));
-  for (const { hour, clicks } of hours)
-    tally.add({ stream: "a", hour, clicks, impressions: 0, users: new UserSketches() });
-  const { rows, total, lacks } = tally.series();
+  const hours = [FROM, midnight, TO].map(hourOf);
+  const tally = new SeriesTally(steps);
+  for (const hour of hours) tally.add({ stream: "a", hour, clicks: 2, impressions: 0, users: new UserSketches() });
+  tally.addParts(cut.parts, cut.users);
+  const { rows, total, lacks } = tally.series(cut.lacks({ hours, eventCount: tally.eventsOf(hours) }));
   expect(rows.map(({ clicks, uniqueUsers }) => [clicks, uniqueUsers])).toEqual([
     [2, 1],
     [2, 1],
@@ -37,10 +37,10 @@ test("an event counts in the step that holds its time, or in none; users of step
 
 test("events that are not flushed yet, erased ones, and hours without rows are told", () => {
   const steps = days();
-  const seriesOf = (cut: CutHours, clicks: number) => {
-    const tally = new SeriesTally(steps, cut);
-    tally.add({ stream: "a", hour: hourOf(FROM), clicks, impressions: 0, users: new UserSketches() });
-    return tally.series();
+  const seriesOf = (cut: CutHours, eventCount: number) => {
+    const tally = new SeriesTally(steps);
+    tally.addParts(cut.parts, cut.users);
+    return tally.series(cut.lacks({ hours: [hourOf(FROM)], eventCount }));
   };
   const cut = new CutHours(steps, TEST_USERS);
   cut.add(row(FROM, "ann"));
