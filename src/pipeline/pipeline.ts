@@ -25,6 +25,7 @@ import { RangeReader } from "./read/range-reader.ts";
 import { type RecurringTask, recurringTask } from "./recurring-task.ts";
 import { Shard, type ShardSettings } from "./shard.ts";
 import { readStoresLedger, type StoresLedger } from "./stores-ledger.ts";
+import { ColdProblems } from "./upkeep/cold-problems.ts";
 import { Retention, type RetentionDays } from "./upkeep/retention.ts";
 
 export type PipelineSettings = ShardSettings &
@@ -56,7 +57,7 @@ interface PipelineOptions {
   readonly onBrokenInvariant: InvariantHandler;
 }
 
-const DEAD_LETTERS_INTERVAL_MS = 60_000;
+const PROBLEMS_INTERVAL_MS = 60_000;
 /** Longer than any interval between flushes: events committed before one refresh are stored before the next. */
 const STREAMS_INTERVAL_MS = 120_000;
 const RETENTION_INTERVAL_MS = 600_000;
@@ -69,6 +70,7 @@ export class Pipeline {
   readonly shortRanges: RangeReader;
   readonly streams: StreamRegistry;
   readonly retention: Retention;
+  readonly coldProblems: ColdProblems;
   readonly #options: PipelineOptions;
   readonly #stopping = new AbortController();
   readonly #ringRoom: RingRoom;
@@ -79,8 +81,6 @@ export class Pipeline {
   readonly #reader: HourReader;
   readonly #tasks: RecurringTask[];
   readonly #sweeping: RecurringTask;
-  /** As of the last query. */
-  deadLetterCount = 0;
   #isLeaving = false;
 
   constructor(options: PipelineOptions) {
@@ -88,6 +88,7 @@ export class Pipeline {
     this.#options = options;
     const { signal } = this.#stopping;
     this.retention = new Retention({ cold, log, clock, days: settings, signal });
+    this.coldProblems = new ColdProblems(cold, log);
     this.streams = new StreamRegistry(cold, settings.maxStreams);
     this.#ringRoom = new RingRoom(settings.ringCapacityEvents);
     this.#shards = hotShards.map((hot, number) => this.#newShard(hot, number));
@@ -101,7 +102,7 @@ export class Pipeline {
       this.retention.sweep(),
     );
     this.#tasks = [
-      recurringTask("count dead letters", DEAD_LETTERS_INTERVAL_MS, log, clock, () => this.#countDeadLetters()),
+      recurringTask("look for problems", PROBLEMS_INTERVAL_MS, log, clock, () => this.coldProblems.check()),
       recurringTask("list streams", STREAMS_INTERVAL_MS, log, clock, () => this.streams.refresh()),
     ];
     if (this.#onlyShard === undefined)
@@ -144,7 +145,7 @@ export class Pipeline {
   async start(): Promise<void> {
     await Promise.all(this.#shards.map((shard) => shard.start()));
     // None of these is a reason not to start: without the list of streams, new names are merely counted from 0.
-    await Promise.allSettled([this.streams.refresh(), this.#countDeadLetters(), this.#home.choose()]);
+    await Promise.allSettled([this.streams.refresh(), this.coldProblems.check(), this.#home.choose()]);
     for (const shard of this.#shards) shard.startChores();
     for (const task of this.#tasks) task.start();
     this.#sweeping.start(true);
@@ -247,15 +248,6 @@ export class Pipeline {
 
   get ringCapacityEvents(): number {
     return this.#ringRoom.events;
-  }
-
-  async #countDeadLetters(): Promise<void> {
-    const { cold, log } = this.#options;
-    const before = this.deadLetterCount;
-    this.deadLetterCount = await cold.deadLetterCount();
-    if (this.deadLetterCount <= before) return;
-    const deadLetters = this.deadLetterCount;
-    log.warn({ deadLetters }, "the database refuses rows of acknowledged events: see 'hourglass dead-letters list'");
   }
 
   get journalMaxEvents(): number {

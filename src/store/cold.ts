@@ -70,6 +70,7 @@ export interface ColdStore
     IdStore,
     ReadStore,
     AuditStore,
+    UpkeepStore,
     RetentionStore,
     ErasureStore,
     DeadLetterStore,
@@ -243,12 +244,19 @@ export interface Swept {
   readonly isDone: boolean;
 }
 
+/** Why work fails, as far as known, that keeps the store fast. */
+export interface UpkeepProblems {
+  /** Future days will have no partitions: retention would have to delete their rows one by one. */
+  readonly partitions?: string | undefined;
+  /** The rows of hours are not folded: reads have more of them to add up. */
+  readonly folding?: string | undefined;
+}
+
+export interface UpkeepStore {
+  upkeepProblems(): Promise<UpkeepProblems>;
+}
+
 export interface RetentionStore {
-  /**
-   * Why future days will have no partitions, as far as known: retention would have to delete their rows one by one.
-   * Undefined if there is no problem, or if the store has no partitions.
-   */
-  partitionProblem(): Promise<string | undefined>;
   /** The current bounds. Read after rows, they tell whether all of those rows still existed. */
   retained(): Promise<RetentionBounds>;
   /**

@@ -148,13 +148,16 @@ function registerStores(registry: Registry, { pipeline, stores = [] }: AppOption
     registry,
     "hourglass_dead_letters",
     "Acknowledged events whose rows the cold store refused, when it was last asked: once a minute",
-    () => pipeline.deadLetterCount,
+    () => pipeline.coldProblems.deadLetterCount,
   );
   gauge(
     registry,
     "hourglass_partitions_missing",
     "1 if MySQL did not add the partitions of future days at the hourly attempt",
-    () => Number(pipeline.retention.partitionProblem !== undefined),
+    () => Number(pipeline.coldProblems.upkeep.partitions !== undefined),
+  );
+  gauge(registry, "hourglass_hours_unfolded", "1 if MySQL did not fold the rows of hours at the last attempts", () =>
+    Number(pipeline.coldProblems.upkeep.folding !== undefined),
   );
   const upHelp = "1 unless the last call to the store failed; for Redis with shards, one per shard";
   expose(registry, "gauge", "hourglass_store_up", upHelp, () =>

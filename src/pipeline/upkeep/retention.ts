@@ -35,15 +35,9 @@ type Deleted = Record<(typeof DELETED)[number], number>;
 export class Retention {
   readonly #options: RetentionOptions;
   #noted: RetentionBounds = NO_BOUNDS;
-  #partitionProblem: string | undefined;
 
   constructor(options: RetentionOptions) {
     this.#options = options;
-  }
-
-  /** Why future days will have no partitions; undefined if they will. */
-  get partitionProblem(): string | undefined {
-    return this.#partitionProblem;
   }
 
   rowsFrom(now: number): number {
@@ -64,7 +58,6 @@ export class Retention {
     const { cold, clock, days, signal } = this.#options;
     await cold.open();
     await this.#forgetIds();
-    await this.#checkPartitions();
     const isOn = days.retentionDays !== undefined;
     const deleted: Deleted = { partitions: 0, rows: 0, aggregates: 0, deadLetters: 0 };
     try {
@@ -91,14 +84,6 @@ export class Retention {
       areLeft = await cold.forgetFlushedIds(beforeMs);
       if (areLeft) await clock.sleep(Math.min(clock.monotonicMs() - startMs, REST_MAX_MS));
     }
-  }
-
-  async #checkPartitions(): Promise<void> {
-    const { cold, log } = this.#options;
-    const problem = await cold.partitionProblem();
-    if (problem !== undefined && this.#partitionProblem === undefined)
-      log.warn({ problem }, "could not add partitions: rows go into the last one, which retention cannot drop");
-    this.#partitionProblem = problem;
   }
 
   #logDeleted(deleted: Deleted): void {

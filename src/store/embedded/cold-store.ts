@@ -32,6 +32,8 @@ export function embeddedColdStore({ dataDir, partsPerHour }: EmbeddedColdStoreOp
     // No other process uses it.
     shardCount: async () => 1,
     fixShardCount: async () => 1,
+    // There are no partitions, and flushes fold.
+    upkeepProblems: async () => ({}),
     close: () => database.close(),
     // The embedded hot store keeps its ids in its own journal file, so it never reads them from here.
     time: async () => Date.now(),

@@ -16,6 +16,7 @@ import { PartitionKeeper } from "./partitions.ts";
 import { insertPoison } from "./poison.ts";
 import { readRole } from "./reads.ts";
 import { retentionRole } from "./retention.ts";
+import { Upkeep } from "./upkeep.ts";
 
 export interface MysqlColdStoreOptions extends MysqlDatabaseOptions, FlushPieces {
   readonly now: () => number;
@@ -24,6 +25,7 @@ export interface MysqlColdStoreOptions extends MysqlDatabaseOptions, FlushPieces
 export function mysqlColdStore(options: MysqlColdStoreOptions): ColdStore {
   const database = new MysqlDatabase(options);
   const partitions = new PartitionKeeper(database, options.now);
+  const folding = new Upkeep();
   let warnings: readonly string[] | undefined;
   return {
     name: "MySQL",
@@ -38,12 +40,13 @@ export function mysqlColdStore(options: MysqlColdStoreOptions): ColdStore {
     dataSet: () => database.read("read its identity", ensureDataSet),
     shardCount: () => database.read("read its number of shards", readShardCount),
     fixShardCount: (count) => database.read("set its number of shards", fixShardCount, count),
+    upkeepProblems: async () => ({ partitions: partitions.problem, folding: folding.problem }),
     close: () => database.close(),
-    ...flushRole(database, partitions, options),
+    ...flushRole(database, partitions, folding, options),
     ...idRole(database),
     ...readRole(database),
     ...auditRole(database),
-    ...retentionRole(database, partitions),
+    ...retentionRole(database),
     ...erasureRole(database),
     ...deadLetterRole(database),
     async setAsidePoison(poison) {

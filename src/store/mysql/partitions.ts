@@ -7,7 +7,8 @@
  */
 import { DAY_MS, HOUR_MS } from "../../domain/event.ts";
 import type { MysqlDatabase } from "./connection/database.ts";
-import { isForbidden, type MysqlSession } from "./connection/sql-session.ts";
+import type { MysqlSession } from "./connection/sql-session.ts";
+import { Upkeep } from "./upkeep.ts";
 
 const DAYS_AHEAD = 3;
 /** Splitting `pmax` locks the table briefly; this limits the wait for that lock. */
@@ -27,8 +28,7 @@ export class PartitionKeeper {
   readonly #now: () => number;
   #checkedAt = Number.NEGATIVE_INFINITY;
   #checking: Promise<void> = Promise.resolve();
-  #failures = 0;
-  #problem: string | undefined;
+  readonly #upkeep = new Upkeep();
 
   constructor(database: MysqlDatabase, now: () => number) {
     this.#database = database;
@@ -37,7 +37,7 @@ export class PartitionKeeper {
 
   /** Why future days will have no partition of their own; undefined if they will. */
   get problem(): string | undefined {
-    return this.#problem;
+    return this.#upkeep.problem;
   }
 
   /** Never rejects: `pmax` takes rows without a partition, and days pass before that happens. */
@@ -45,18 +45,7 @@ export class PartitionKeeper {
     const now = this.#now();
     if (now - this.#checkedAt < HOUR_MS) return this.#checking;
     this.#checkedAt = now;
-    const ensured = this.#database.briefly("add partitions", ensurePartitions, now);
-    this.#checking = ensured.then(
-      () => {
-        this.#failures = 0;
-        this.#problem = undefined;
-      },
-      (error: Error) => {
-        this.#failures += 1;
-        // A single failure is normal: another instance was adding them, or the table was busy.
-        if (isForbidden(error.cause) || this.#failures > 1) this.#problem = error.message;
-      },
-    );
+    this.#checking = this.#upkeep.attempt(this.#database.briefly("add partitions", ensurePartitions, now));
     return this.#checking;
   }
 }

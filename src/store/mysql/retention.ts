@@ -9,7 +9,7 @@ import type { RetentionBounds } from "../../domain/retention-bounds.ts";
 import type { RetentionStore, Swept } from "../cold.ts";
 import type { MysqlDatabase } from "./connection/database.ts";
 import type { MysqlSession } from "./connection/sql-session.ts";
-import { dropOldestPartition, type PartitionKeeper } from "./partitions.ts";
+import { dropOldestPartition } from "./partitions.ts";
 
 /** About 30 ms; nothing else locks these rows. */
 const ROWS_PER_PIECE = 2_000;
@@ -28,9 +28,8 @@ interface RetentionRow {
   readonly aggregates_from: number;
 }
 
-export function retentionRole(database: MysqlDatabase, partitions: PartitionKeeper): RetentionStore {
+export function retentionRole(database: MysqlDatabase): RetentionStore {
   return {
-    partitionProblem: async () => partitions.problem,
     retained: () => database.read("read the retention bounds", readBounds),
     sweep: (bounds, now) =>
       database.alone("delete expired data", sweep, database.lockName("hourglass-retention"), bounds, now),

@@ -33,7 +33,6 @@ interface Place {
 
 export function retentionRole(database: SqliteDatabase): RetentionStore {
   return {
-    partitionProblem: async () => undefined,
     retained: () => database.read("read the retention bounds", readBounds),
     async sweep(bounds) {
       const areNew = await database.transaction("note the retention bounds", (writing) => noteBounds(writing, bounds));

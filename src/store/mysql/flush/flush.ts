@@ -15,6 +15,7 @@ import { setAside } from "../dead-letters.ts";
 import { appendParts, foldHours } from "../hours.ts";
 import type { PartitionKeeper } from "../partitions.ts";
 import { insertRows, type RefusedRow } from "../rows.ts";
+import type { Upkeep } from "../upkeep.ts";
 import { insertIds } from "./flushed-ids.ts";
 import {
   beginEpoch,
@@ -41,6 +42,7 @@ export interface FlushPieces {
 export function flushRole(
   database: MysqlDatabase,
   partitions: PartitionKeeper,
+  folding: Upkeep,
   { rowsPerInsert = DEFAULT_ROWS_PER_INSERT, partsPerHour }: FlushPieces,
 ): FlushStore {
   const unfoldedOf: UnfoldedHours[] = [];
@@ -51,8 +53,7 @@ export function flushRole(
       const flushed = await database.flush(flushName(writer, batches), store, named, batches, rowsPerInsert);
       unfoldedOf[flushed.shard] ??= new UnfoldedHours(partsPerHour);
       const hours = unfoldedOf[flushed.shard]!.append(flushed.additions);
-      // If it fails, these hours have a few more parts until the next time.
-      if (hours.length > 0) await database.flush("fold hours", foldHours, flushed.shard, hours).catch(() => {});
+      if (hours.length > 0) await folding.attempt(database.flush("fold hours", foldHours, flushed.shard, hours));
       void partitions.maintain();
       return flushed.eventCount;
     },

@@ -22,6 +22,7 @@ import {
   type RowPage,
   type StoredEvents,
   type Swept,
+  type UpkeepProblems,
   type UserRow,
   type UserSelection,
   type UsersRange,
@@ -290,7 +291,9 @@ export class ColdClient {
     return await this.#ask("rebuild", (data) => data.rebuild(key, shard), true);
   }
 
-  async partitionProblem(): Promise<undefined> {}
+  async upkeepProblems(): Promise<UpkeepProblems> {
+    return {};
+  }
 
   async retained(): Promise<RetentionBounds> {
     return await this.#ask("retained", (data) => data.retained());

@@ -1,0 +1,50 @@
+/**
+ * What an operator must see to in the cold store: rows that it refused, and upkeep that keeps failing.
+ * Invariant: each change is logged once.
+ */
+import type { Log } from "../../runtime/log.ts";
+import type { DeadLetterStore, UpkeepProblems, UpkeepStore } from "../../store/cold.ts";
+
+type ProblemStore = UpkeepStore & Pick<DeadLetterStore, "deadLetterCount">;
+type Upkeep = keyof UpkeepProblems;
+
+const FAILED: Readonly<Record<Upkeep, string>> = {
+  partitions: "could not add partitions: rows go into the last one, which retention cannot drop",
+  folding: "could not fold the rows of hours: reads have more and more of them to add up",
+};
+
+export class ColdProblems {
+  readonly #cold: ProblemStore;
+  readonly #log: Log;
+  /** As of the last check. */
+  deadLetterCount = 0;
+  upkeep: UpkeepProblems = {};
+
+  constructor(cold: ProblemStore, log: Log) {
+    this.#cold = cold;
+    this.#log = log;
+  }
+
+  /** Throws ColdUnavailableError. */
+  async check(): Promise<void> {
+    this.#noteUpkeep(await this.#cold.upkeepProblems());
+    this.#noteDeadLetters(await this.#cold.deadLetterCount());
+  }
+
+  #noteUpkeep(found: UpkeepProblems): void {
+    for (const upkeep of Object.keys(FAILED) as Upkeep[]) {
+      const [problem, before] = [found[upkeep], this.upkeep[upkeep]];
+      if (problem !== undefined && before === undefined) this.#log.warn({ problem }, FAILED[upkeep]);
+      if (problem === undefined && before !== undefined) this.#log.info({ upkeep }, "upkeep succeeds again");
+    }
+    this.upkeep = found;
+  }
+
+  #noteDeadLetters(deadLetters: number): void {
+    const isMore = deadLetters > this.deadLetterCount;
+    this.deadLetterCount = deadLetters;
+    if (!isMore) return;
+    const advice = "the database refuses rows of acknowledged events: see 'hourglass dead-letters list'";
+    this.#log.warn({ deadLetters }, advice);
+  }
+}
