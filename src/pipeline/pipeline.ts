@@ -19,7 +19,7 @@ import { type BulkOutcome, submitDivided } from "./commit/bulk.ts";
 import type { JournalBound } from "./commit/committer.ts";
 import { HomeShard } from "./commit/home-shard.ts";
 import { StreamRegistry } from "./commit/stream-registry.ts";
-import { RingRoom } from "./flush/backlog.ts";
+import { RingRoom } from "./flush/flusher.ts";
 import { type HourAnswer, type HourReader, MergingReader, SingleShardReader } from "./read/hour-reader.ts";
 import { RangeReader } from "./read/range-reader.ts";
 import { type RecurringTask, recurringTask } from "./recurring-task.ts";

@@ -19,8 +19,7 @@ import { Committer, type JournalBound } from "./commit/committer.ts";
 import { hydrator } from "./commit/hydrator.ts";
 import type { StreamRegistry } from "./commit/stream-registry.ts";
 import { WriterIdentity } from "./commit/writer-identity.ts";
-import { RingBuffer, type RingRoom } from "./flush/backlog.ts";
-import { Flusher } from "./flush/flusher.ts";
+import { Flusher, type RingRoom } from "./flush/flusher.ts";
 import type { HotReads } from "./read/hour-reader.ts";
 import { type RecurringTask, recurringTask } from "./recurring-task.ts";
 import { IdRestoration } from "./upkeep/id-restoration.ts";
@@ -82,10 +81,9 @@ export class Shard {
     this.number = number;
     this.hot = this.#ownReads(hot);
     this.#adoption = { hot, cold, log, ledger, flushMaxEvents };
-    const ring = new RingBuffer(ringRoom);
     const books = { ledger, metrics, log, clock, onBrokenInvariant };
     const onSealed = () => this.#identity.noteSealed();
-    const flusher = new Flusher({ ...books, hot, cold, ring, flushIntervalMs, flushMaxEvents, onSealed });
+    const flusher = new Flusher({ ...books, hot, cold, ringRoom, flushIntervalMs, flushMaxEvents, onSealed });
     const ids = new IdRestoration({ hot, cold, log, clock, signal });
     const identity = new WriterIdentity({ hot, flusher, adoption: this.#adoption, ledger, log, clock, ids, ringRoom });
     this.committer = new Committer({

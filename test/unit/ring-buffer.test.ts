@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import type { JournaledBatch } from "../../src/domain/batch.ts";
-import { RingBuffer, RingRoom } from "../../src/pipeline/flush/backlog.ts";
+import { RingBuffer, RingRoom } from "../../src/pipeline/flush/flusher.ts";
 
 const ALL = Number.POSITIVE_INFINITY;
 

@@ -8,7 +8,7 @@ import type { Group } from "../../domain/batch.ts";
 import { type Event, hourOf } from "../../domain/event.ts";
 import { type Outcome, type Refusal, UNKNOWN } from "../../domain/refusal-reasons.ts";
 import { InvariantError } from "../../runtime/invariant-error.ts";
-import type { OpenBatch, Part } from "./open-batch.ts";
+import type { OpenBatch, Part } from "./commit-queue.ts";
 
 /** `positions` refer to the submitted list, ascending. */
 interface RefusedEvents {

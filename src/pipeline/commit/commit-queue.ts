@@ -1,19 +1,19 @@
 /**
- * The queue of unsent events, and when its next batch is due. Single events form batches; bulks are divided among some.
+ * The queue of unsent events: the batches that still accept events, and when the next one is due. Single events form
+ * batches of their own; bulks are divided among others.
  *
  * Invariants:
+ * - Each group of a batch has exactly one waiter, shared by all requests with an event in it.
  * - When both wait, single events and bulks take turns, so neither waits for more than one batch of the other.
  * - A batch of bulks is assembled just before it is sent, so that small bulks share one and a large one delays others
  *   by at most one batch.
  * - Bulks are counted apart from single events: however many there are, they never use up the room of single events.
  * - No event in this queue was ever sent.
  */
-import type { Group } from "../../domain/batch.ts";
+import { BatchBuilder, type Group } from "../../domain/batch.ts";
 import type { Event } from "../../domain/event.ts";
 import type { Outcome, Refusal } from "../../domain/refusal-reasons.ts";
 import type { Clock } from "../../runtime/clock.ts";
-import type { Bulk } from "./bulk.ts";
-import { OpenBatch, type Waiter } from "./open-batch.ts";
 
 /** Events in one batch. A larger one would block Redis, which is single-threaded, for milliseconds. */
 const BATCH_MAX_EVENTS = 2_000;
@@ -24,12 +24,119 @@ const ENOUGH_EVENTS = 64;
 /** Intervals of credit that a quiet moment can earn. */
 const CREDIT_MAX = 4;
 
+/** The events of one bulk in one group: `count` adjacent ones from `start`. */
+export interface Part {
+  start: number;
+  count: number;
+  /** How many were already stored under their id. */
+  duplicates: number;
+}
+
+interface Waiter {
+  readonly promise: Promise<Outcome>;
+  readonly resolve: (outcome: Outcome) => void;
+  /** By ascending start. Empty except in a batch of bulks. */
+  readonly parts: Part[];
+}
+
+/** It consists of single events or of bulks; only bulks learn how many of their events were duplicates. */
+export class OpenBatch {
+  readonly builder = new BatchBuilder();
+  /** Monotonic time of its first event. */
+  readonly openedMs: number;
+  readonly isOfBulks: boolean;
+  readonly #waiters = new Map<Group, Waiter>();
+  #lastGroup: Group | undefined;
+  #lastWaiter: Waiter | undefined;
+
+  constructor(openedMs: number, isOfBulks = false) {
+    this.openedMs = openedMs;
+    this.isOfBulks = isOfBulks;
+  }
+
+  add(event: Event): Promise<Outcome> {
+    return this.#waiterOf(this.builder.add(event)).promise;
+  }
+
+  addGroup(group: Group, waiter: Waiter): void {
+    const target = this.builder.addGroup(group);
+    const own = this.#waiterOf(target);
+    const firstStart = target.users.length - group.users.length;
+    for (const part of waiter.parts) {
+      part.start += firstStart;
+      own.parts.push(part);
+    }
+    void own.promise.then(waiter.resolve);
+  }
+
+  /** Begins a part at the last added event, which must be in this group. The caller maintains the count. */
+  openPart(group: Group): Part {
+    const part = { start: group.users.length - 1, count: 0, duplicates: 0 };
+    this.#waiterOf(group).parts.push(part);
+    return part;
+  }
+
+  outcomeOf(group: Group): Promise<Outcome> {
+    return this.#waiterOf(group).promise;
+  }
+
+  /** Adds the duplicates to their parts. `ordinals` number the events of these groups, ascending. */
+  noteDuplicates(groups: readonly Group[], ordinals: readonly number[]): void {
+    let next = 0;
+    let firstOrdinal = 0;
+    for (const group of groups) {
+      const { parts } = this.#waiterOf(group);
+      let at = 0;
+      const end = firstOrdinal + group.users.length;
+      for (; next < ordinals.length && ordinals[next]! < end; next++) {
+        const place = ordinals[next]! - firstOrdinal;
+        while (at < parts.length && place >= parts[at]!.start + parts[at]!.count) at += 1;
+        if (at < parts.length) parts[at]!.duplicates += 1;
+      }
+      firstOrdinal = end;
+    }
+  }
+
+  #waiterOf(group: Group): Waiter {
+    if (group === this.#lastGroup) return this.#lastWaiter!;
+    let waiter = this.#waiters.get(group);
+    if (waiter === undefined) {
+      waiter = { ...Promise.withResolvers<Outcome>(), parts: [] };
+      this.#waiters.set(group, waiter);
+    }
+    this.#lastGroup = group;
+    this.#lastWaiter = waiter;
+    return waiter;
+  }
+
+  /** Takes out the waiter of a group that another batch will commit. */
+  take(group: Group): Waiter {
+    const waiter = this.#waiters.get(group)!;
+    this.#waiters.delete(group);
+    return waiter;
+  }
+
+  resolve(outcome: Outcome): void {
+    for (const waiter of this.#waiters.values()) waiter.resolve(outcome);
+    this.#waiters.clear();
+  }
+}
+
+/** The events of one request with many. */
+interface WaitingBulk {
+  /** How many of them are in no batch yet. */
+  readonly restCount: number;
+  /** Moves events into the batch until it is full or none is left. */
+  moveInto(batch: OpenBatch, maxEvents: number, maxGroups: number): void;
+  refuseRest(refusal: Refusal): void;
+}
+
 export class CommitQueue {
   readonly #clock: Clock;
   readonly #pace: CommitPace;
   readonly #onWork: () => void;
   readonly #batches: OpenBatch[] = [];
-  readonly #bulks: Bulk[] = [];
+  readonly #bulks: WaitingBulk[] = [];
   /** Pieces of bulks whose hour had to be fetched first. */
   readonly #hydrated: { readonly group: Group; readonly waiter: Waiter }[] = [];
   singleEvents = 0;
@@ -66,7 +173,7 @@ export class CommitQueue {
     return this.#openBatch().add(event);
   }
 
-  push(bulk: Bulk): void {
+  push(bulk: WaitingBulk): void {
     this.bulkEvents += bulk.restCount;
     this.#bulks.push(bulk);
     this.#onWork();

@@ -7,9 +7,8 @@ import type { Refusal, RefusalReason } from "../../domain/refusal-reasons.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import { Slots } from "../../runtime/slots.ts";
 import { ColdUnavailableError } from "../../store/cold.ts";
-import type { CommitQueue } from "./commit-queue.ts";
+import type { CommitQueue, OpenBatch } from "./commit-queue.ts";
 import type { Hydrate } from "./hydrator.ts";
-import type { OpenBatch } from "./open-batch.ts";
 
 const HYDRATION_DEADLINE_MS = 3_000;
 /** A bulk may have any number of hours, and single events and reads need the cold store too. */

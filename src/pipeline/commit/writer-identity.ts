@@ -17,8 +17,7 @@ import { InvariantError } from "../../runtime/invariant-error.ts";
 import type { Log } from "../../runtime/log.ts";
 import { ColdUnavailableError, type DataSet } from "../../store/cold.ts";
 import { type HotStore, HotUnavailableError, type Initialization } from "../../store/hot.ts";
-import type { RingRoom } from "../flush/backlog.ts";
-import type { Flusher, WriterBooks } from "../flush/flusher.ts";
+import type { Flusher, RingRoom, WriterBooks } from "../flush/flusher.ts";
 import type { IdRestoration } from "../upkeep/id-restoration.ts";
 import { type AdoptionOptions, initializeDataSet, lacksWriters, sealWriter } from "../upkeep/journal-adoption.ts";
 

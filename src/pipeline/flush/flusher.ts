@@ -1,7 +1,9 @@
 /**
- * Moves committed batches from the ring to the cold store, on a timer or as soon as there are enough.
+ * Keeps the committed batches of a writer until they are flushed, as many as memory has room for (the ring), and moves
+ * them to the cold store, on a timer or as soon as there are enough.
  *
  * Invariants:
+ * - All of the ring is in the journal too, so losing it loses nothing.
  * - Ring and journal are released only after the cold store has committed.
  * - A failed flush is retried unchanged, which the store's watermark makes harmless.
  * - Batches that did not fit into the ring form one range of seqs, the spill, and are read back from the journal. So
@@ -18,12 +20,11 @@ import type { Metrics } from "../../runtime/metrics.ts";
 import { ColdUnavailableError, WriterSealedError } from "../../store/cold.ts";
 import type { ColdShard } from "../../store/cold-shard.ts";
 import type { HotStore } from "../../store/hot.ts";
-import { CommitTimes, type RingBuffer } from "./backlog.ts";
 
 interface FlusherOptions {
   readonly hot: HotStore;
   readonly cold: ColdShard;
-  readonly ring: RingBuffer;
+  readonly ringRoom: RingRoom;
   readonly ledger: Ledger;
   readonly metrics: Metrics;
   readonly log: Log;
@@ -35,6 +36,9 @@ interface FlusherOptions {
   readonly onBrokenInvariant: InvariantHandler;
 }
 
+/** Of CommitTimes. */
+const RESOLUTION_MS = 100;
+const MAX_MARKS = 4_096;
 const RETRY_FIRST_MS = 50;
 const RETRY_MAX_MS = 2_000;
 const MAX_RETRY_AFTER_S = 60;
@@ -42,6 +46,122 @@ const MAX_RETRY_AFTER_S = 60;
 const FIRST_EVENTS_PER_S = 50_000;
 /** Weight of the newest flush in the moving average. */
 const RATE_WEIGHT = 0.2;
+
+/** Room for `events` events, shared by the rings of all shards. */
+export class RingRoom {
+  readonly events: number;
+  usedEvents = 0;
+
+  constructor(events: number) {
+    if (!Number.isSafeInteger(events) || events < 1) {
+      throw new RangeError(`Cannot make a ring of ${events} events: it takes a positive integer`);
+    }
+    this.events = events;
+  }
+}
+
+/** Committed batches, oldest first. */
+export class RingBuffer {
+  readonly #room: RingRoom;
+  #batches: JournaledBatch[] = [];
+  #head = 0;
+  #eventCount = 0;
+
+  constructor(room: RingRoom) {
+    this.#room = room;
+  }
+
+  get eventCount(): number {
+    return this.#eventCount;
+  }
+
+  get isEmpty(): boolean {
+    return this.#head === this.#batches.length;
+  }
+
+  /** Returns false, and does nothing, if the batch does not fit. */
+  push(batch: JournaledBatch): boolean {
+    if (this.#room.usedEvents + batch.eventCount > this.#room.events) return false;
+    const lastSeq = this.isEmpty ? 0 : this.#batches.at(-1)!.seq;
+    if (batch.seq <= lastSeq) throw new InvariantError(`batch ${batch.seq} was put into the ring after ${lastSeq}`);
+    this.#batches.push(batch);
+    this.#count(batch.eventCount);
+    return true;
+  }
+
+  #count(events: number): void {
+    this.#eventCount += events;
+    this.#room.usedEvents += events;
+  }
+
+  /** The oldest batches below `beforeSeq`, not removed: up to `maxEvents` events, but at least one batch if any. */
+  peek(maxEvents: number, beforeSeq = Number.POSITIVE_INFINITY): readonly JournaledBatch[] {
+    let end = this.#head;
+    let eventCount = 0;
+    while (end < this.#batches.length && this.#batches[end]!.seq < beforeSeq) {
+      eventCount += this.#batches[end]!.eventCount;
+      if (end > this.#head && eventCount > maxEvents) break;
+      end += 1;
+    }
+    return this.#batches.slice(this.#head, end);
+  }
+
+  dropAfter(seq: number): void {
+    while (!this.isEmpty && this.#batches.at(-1)!.seq > seq) {
+      this.#count(-this.#batches.pop()!.eventCount);
+    }
+  }
+
+  releaseThrough(seq: number): void {
+    while (!this.isEmpty && this.#batches[this.#head]!.seq <= seq) {
+      this.#count(-this.#batches[this.#head]!.eventCount);
+      this.#head += 1;
+    }
+    if (this.#eventCount < 0 || (this.#eventCount > 0 && this.isEmpty))
+      throw new InvariantError(`the ring counts ${this.#eventCount} events after batch ${seq} was released`);
+    // Compacts once half of the array is unused: constant work per batch.
+    if (this.#head > 64 && this.#head * 2 > this.#batches.length) {
+      this.#batches = this.#batches.slice(this.#head);
+      this.#head = 0;
+    }
+  }
+
+  clear(): void {
+    this.#batches = [];
+    this.#head = 0;
+    this.#count(-this.#eventCount);
+  }
+}
+
+/**
+ * Remembers when the oldest unflushed batch was committed, without a time per batch. Invariant: the answer is never too
+ * late, and too early by at most RESOLUTION_MS below MAX_MARKS marks (a backlog of about 7 minutes).
+ */
+export class CommitTimes {
+  #marks: { readonly seq: number; readonly at: number }[] = [];
+
+  committed(seq: number, now: number): void {
+    const last = this.#marks.at(-1);
+    if (last !== undefined && (now - last.at < RESOLUTION_MS || this.#marks.length >= MAX_MARKS)) return;
+    this.#marks.push({ seq, at: now });
+  }
+
+  /** `isEmpty`: no committed batch is left. */
+  flushedThrough(seq: number, isEmpty: boolean): void {
+    const firstPending = seq + 1;
+    const kept = this.#marks.findLastIndex((mark) => mark.seq <= firstPending);
+    if (isEmpty) this.#marks = [];
+    else if (kept > 0) this.#marks.splice(0, kept);
+  }
+
+  get oldest(): number | undefined {
+    return this.#marks[0]?.at;
+  }
+
+  clear(): void {
+    this.#marks = [];
+  }
+}
 
 interface Spill {
   readonly fromSeq: number;
@@ -76,6 +196,7 @@ interface WriterProgress {
 
 export class Flusher {
   readonly #options: FlusherOptions;
+  readonly #ring: RingBuffer;
   readonly #commitTimes = new CommitTimes();
   #progress: WriterProgress | undefined;
   #endTimer = () => {};
@@ -89,6 +210,7 @@ export class Flusher {
 
   constructor(options: FlusherOptions) {
     this.#options = options;
+    this.#ring = new RingBuffer(options.ringRoom);
   }
 
   get pendingEvents(): number {
@@ -97,7 +219,7 @@ export class Flusher {
 
   /** Pending events that are also in memory. */
   get ringEvents(): number {
-    return this.#options.ring.eventCount;
+    return this.#ring.eventCount;
   }
 
   get oldestPendingAt(): number | undefined {
@@ -160,7 +282,7 @@ export class Flusher {
     progress.acceptedEvents += batch.eventCount;
     progress.pendingEvents += batch.eventCount;
     this.#commitTimes.committed(batch.seq, this.#options.clock.now());
-    if (!this.#options.ring.push(batch)) this.#spill(progress, batch);
+    if (!this.#ring.push(batch)) this.#spill(progress, batch);
     if (progress.pendingEvents >= this.#options.flushMaxEvents) this.#flushSoon();
   }
 
@@ -184,13 +306,12 @@ export class Flusher {
   }
 
   #spill(progress: WriterProgress, batch: JournaledBatch): void {
-    const { ring } = this.#options;
     progress.spill ??= { fromSeq: batch.seq, toSeq: batch.seq, eventCount: 0 };
-    const before = ring.eventCount;
+    const before = this.#ring.eventCount;
     // What the ring accepted after the spill joins the spill, so that it stays one range.
-    ring.dropAfter(progress.spill.toSeq);
+    this.#ring.dropAfter(progress.spill.toSeq);
     progress.spill.toSeq = batch.seq;
-    progress.spill.eventCount += before - ring.eventCount + batch.eventCount;
+    progress.spill.eventCount += before - this.#ring.eventCount + batch.eventCount;
   }
 
   #flushSoon(): void {
@@ -284,15 +405,15 @@ export class Flusher {
         throw new InvariantError(`${spill.eventCount} events are left of a spill that was flushed`);
       progress.spill = undefined;
     }
-    this.#options.ring.releaseThrough(throughSeq);
+    this.#ring.releaseThrough(throughSeq);
     this.#commitTimes.flushedThrough(throughSeq, progress.pendingEvents === 0);
   }
 
   async #nextBatches(progress: WriterProgress): Promise<readonly JournaledBatch[]> {
-    const { hot, ring, flushMaxEvents } = this.#options;
+    const { hot, flushMaxEvents } = this.#options;
     const { spill } = progress;
-    if (spill === undefined) return ring.peek(flushMaxEvents);
-    const beforeSpill = ring.peek(flushMaxEvents, spill.fromSeq);
+    if (spill === undefined) return this.#ring.peek(flushMaxEvents);
+    const beforeSpill = this.#ring.peek(flushMaxEvents, spill.fromSeq);
     if (beforeSpill.length > 0) return beforeSpill;
     const batches = await hot.readJournal(progress.writer, progress.flushedSeq, flushMaxEvents);
     const spilled = batches.filter((batch) => batch.seq <= spill.toSeq);
@@ -319,7 +440,7 @@ export class Flusher {
     const progress = this.#progress;
     if (progress === undefined) return NO_BOOKS;
     const { acceptedEvents, pendingEvents, flushedSeq, spill } = progress;
-    const unflushed = this.#options.ring.peek(Number.POSITIVE_INFINITY);
+    const unflushed = this.#ring.peek(Number.POSITIVE_INFINITY);
     return {
       accepted: acceptedEvents,
       persisted: acceptedEvents - pendingEvents,
@@ -331,7 +452,7 @@ export class Flusher {
 
   /** Called when the writer is given up: nothing more of it is flushed here. */
   endWriter(): void {
-    this.#options.ring.clear();
+    this.#ring.clear();
     this.#commitTimes.clear();
     this.#progress = undefined;
   }

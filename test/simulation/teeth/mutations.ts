@@ -99,15 +99,15 @@ const OF_FLUSHES: readonly SimulatedMutation[] = [
     "the ring is released only after the cold store's COMMIT",
     FLUSHER,
     "      await cold.flush(progress.writer, batches, progress.epoch);\n",
-    "      this.#options.ring.releaseThrough(last.seq);\n" +
+    "      this.#ring.releaseThrough(last.seq);\n" +
       "      await cold.flush(progress.writer, batches, progress.epoch);\n",
   ),
   inOne(
     "full-ring-drops",
     "what does not fit into the ring is read back from the journal",
     FLUSHER,
-    "if (!this.#options.ring.push(batch)) this.#spill(progress, batch);",
-    "this.#options.ring.push(batch);",
+    "if (!this.#ring.push(batch)) this.#spill(progress, batch);",
+    "this.#ring.push(batch);",
   ),
   inOne(
     "watermark-outside-transaction",
