@@ -4,7 +4,8 @@
  */
 import type { Connection, RowDataPacket } from "mysql2/promise";
 import { HOUR_MS, hourOf } from "../../src/domain/event.ts";
-import { registerOf, Sketch } from "../../src/domain/unique-users/sketch.ts";
+import { Sketch } from "../../src/domain/unique-users/sketch.ts";
+import { registerOf } from "../../test/harness/pipeline/test-users.ts";
 import { type Candidate, withCandidate } from "../candidates.ts";
 import type { Parameters } from "../parameters.ts";
 import { openMysql, type Stores } from "./stores.ts";

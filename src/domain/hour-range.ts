@@ -4,7 +4,7 @@
  */
 import { HOUR_MS, type HourKey } from "./event.ts";
 import { type StreamSelection, selects } from "./stream-rules.ts";
-import { UserSketches } from "./unique-users/user-sketches.ts";
+import { UserSketches } from "./unique-users/sketch.ts";
 
 /** More than a year. Bounds the rows of an answer and the cost of a query. */
 export const RANGE_MAX_HOURS = 10_000;

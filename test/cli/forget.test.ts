@@ -7,7 +7,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { createClient } from "redis";
 import { HOUR_MS, hourKeyName, hourOf } from "../../src/domain/event.ts";
-import { UserSketches } from "../../src/domain/unique-users/user-sketches.ts";
+import { UserSketches } from "../../src/domain/unique-users/sketch.ts";
 import { Random, seedFor } from "../harness/pipeline/random.ts";
 import { TEST_USERS } from "../harness/pipeline/test-users.ts";
 import { describeWithServers } from "../harness/servers/servers.ts";

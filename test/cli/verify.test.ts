@@ -5,7 +5,7 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { createClient } from "redis";
 import { HOUR_MS, hourOf } from "../../src/domain/event.ts";
-import { elementOf } from "../../src/domain/unique-users/sketch.ts";
+import { elementOf } from "../../src/domain/unique-users/user-hash.ts";
 import { Random, seedFor } from "../harness/pipeline/random.ts";
 import { TEST_USERS } from "../harness/pipeline/test-users.ts";
 import { describeWithServers } from "../harness/servers/servers.ts";

@@ -5,7 +5,9 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { createClient, RESP_TYPES } from "redis";
-import { elementOf, registerOf, Sketch } from "../../src/domain/unique-users/sketch.ts";
+import { Sketch } from "../../src/domain/unique-users/sketch.ts";
+import { elementOf } from "../../src/domain/unique-users/user-hash.ts";
+import { registerOf } from "../harness/pipeline/test-users.ts";
 import { describeWithServers, startRedis } from "../harness/servers/servers.ts";
 
 const REGISTERS = 16384;

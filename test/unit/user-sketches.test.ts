@@ -1,8 +1,8 @@
 /** Users by kind compared with a model that keeps everything: added, merged and counted in any order. */
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { registerOf, Sketch } from "../../src/domain/unique-users/sketch.ts";
-import { UserSketches } from "../../src/domain/unique-users/user-sketches.ts";
+import { Sketch, UserSketches } from "../../src/domain/unique-users/sketch.ts";
+import { registerOf } from "../harness/pipeline/test-users.ts";
 
 interface Added {
   readonly register: number;

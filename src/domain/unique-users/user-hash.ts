@@ -1,12 +1,18 @@
 /**
- * Hashes a user under a data set's secret key; the hash selects the user's sketch register. Nobody without the key can
- * choose users that collide, or that raise chosen registers.
+ * Hashes a user to the register of a sketch that the user raises, under a data set's secret key. Nobody without the key
+ * can choose users that collide, or that raise chosen registers.
+ *
+ * A register is index * 64 + rank: bits 0 to 13 of a 64-bit hash are the index; the rank, 1 to 51, is that of the other
+ * 50 bits, lowest bit first, with a one bit added above the highest.
  *
  * The hash is SipHash-2-4 (J.-P. Aumasson, D. J. Bernstein, 2012) over UTF-8. Bun's own functions take a seed at best:
  * wyhash, xxHash and Murmur have collisions under every seed, and HMAC takes 2 to 3 times as long. 64-bit words are
  * kept as two halves: bigint arithmetic would cost more than the hash.
  */
-import { registerOfHash } from "./sketch.ts";
+const INDEX_BITS = 14;
+export const REGISTERS = 1 << INDEX_BITS;
+const LOW_HASH_BITS = 32 - INDEX_BITS;
+export const MAX_RANK = 64 - INDEX_BITS + 1;
 
 export const USER_KEY_BYTES = 16;
 
@@ -26,7 +32,6 @@ export class UserHash {
     this.#key = Int32Array.from([0, 4, 8, 12], (at) => view.getInt32(at, true));
   }
 
-  /** index * 64 + rank, as Sketch.add takes it. */
   registerOf(user: string): number {
     this.#hash(encode(user));
     return registerOfHash(state[0]! ^ state[2]! ^ state[4]! ^ state[6]!, state[1]! ^ state[3]! ^ state[5]! ^ state[7]!);
@@ -131,4 +136,39 @@ function carry(sum: number, addend: number): number {
 
 function carryOf(a: number, b: number): number {
   return (a >>> 0) + (b >>> 0) > 0xffffffff ? 1 : 0;
+}
+
+function rankOf(low: number, high: number): number {
+  if (low !== 0) return trailingZeros(low) + 1;
+  return high === 0 ? MAX_RANK : LOW_HASH_BITS + trailingZeros(high) + 1;
+}
+
+function trailingZeros(word: number): number {
+  return 31 - Math.clz32(word & -word);
+}
+
+/** The register of a 64-bit hash, given as two halves. */
+export function registerOfHash(low: number, high: number): number {
+  return (low & (REGISTERS - 1)) * 64 + rankOf(low >>> INDEX_BITS, high);
+}
+
+/** Redis hashes with MurmurHash64A: its seed, its multiplier, and the inverse of that modulo 2^64. */
+const HASH_SEED = 0xadc83b19n;
+const MULTIPLIER = 0xc6a4a7935bd1e995n;
+const INVERSE = 0x5f7a0ea7e59b19bdn;
+const ELEMENT_BYTES = 8;
+
+/**
+ * 8 bytes that raise this register when passed to PFADD, whose hash is invertible. So Redis receives no users and need
+ * not know how they are hashed. Takes 1 µs, only for the few events that raise a register.
+ */
+export function elementOf(register: number): Buffer {
+  const word = (value: bigint) => BigInt.asUintN(64, value);
+  const shifted = (value: bigint) => value ^ (value >> 47n);
+  const wanted = BigInt(register >>> 6) | (1n << BigInt(INDEX_BITS - 1 + (register & 63)));
+  const mixed = word(shifted(word(shifted(word(wanted)) * INVERSE)) * INVERSE);
+  const key = mixed ^ word(HASH_SEED ^ word(BigInt(ELEMENT_BYTES) * MULTIPLIER));
+  const element = Buffer.alloc(ELEMENT_BYTES);
+  element.writeBigUInt64LE(word(shifted(word(key * INVERSE)) * INVERSE));
+  return element;
 }

@@ -1,7 +1,7 @@
 /** GET /streams: the streams (or branches) with events in a range of hours, best first. */
 import { Elysia } from "elysia";
 import { ALL_STREAMS, selectionOf } from "../../domain/stream-rules.ts";
-import type { UserCounts } from "../../domain/unique-users/user-sketches.ts";
+import type { UserCounts } from "../../domain/unique-users/sketch.ts";
 import type { Pipeline } from "../../pipeline/pipeline.ts";
 import { type StreamSums, StreamsTally } from "../../pipeline/read/streams-tally.ts";
 import { readQuery } from "../../protocol/event/from-query.ts";

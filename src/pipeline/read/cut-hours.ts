@@ -6,8 +6,8 @@
  */
 import type { StreamSelection } from "../../domain/stream-rules.ts";
 import type { Steps } from "../../domain/time-steps.ts";
+import { UserSketches } from "../../domain/unique-users/sketch.ts";
 import type { UserHash } from "../../domain/unique-users/user-hash.ts";
-import { UserSketches } from "../../domain/unique-users/user-sketches.ts";
 import type { UserRow } from "../../store/cold.ts";
 import type { MissingRows, RangeReader } from "./range-reader.ts";
 import type { Series, SeriesTally, StepPart } from "./series-tally.ts";

@@ -7,7 +7,7 @@
 import type { Kind } from "../../domain/event.ts";
 import type { StreamSelection } from "../../domain/stream-rules.ts";
 import type { Steps } from "../../domain/time-steps.ts";
-import type { UserCounts } from "../../domain/unique-users/user-sketches.ts";
+import type { UserCounts } from "../../domain/unique-users/sketch.ts";
 import type { ErasedHour, UserRow } from "../../store/cold.ts";
 import { NotCountableError, ROWS_MAX, rowsNotRetained } from "./cut-hours.ts";
 import type { RangeReader } from "./range-reader.ts";

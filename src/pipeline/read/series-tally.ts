@@ -6,7 +6,7 @@
  */
 import type { HourRecord } from "../../domain/hour-range.ts";
 import type { Steps } from "../../domain/time-steps.ts";
-import { type UserCounts, UserSketches } from "../../domain/unique-users/user-sketches.ts";
+import { type UserCounts, UserSketches } from "../../domain/unique-users/sketch.ts";
 import type { Tally } from "./range-reader.ts";
 
 export interface Sums {

@@ -5,7 +5,7 @@
  * streams or branches are held, since each may take 32 KB.
  */
 import type { HourRecord } from "../../domain/hour-range.ts";
-import { type UserCounts, UserSketches } from "../../domain/unique-users/user-sketches.ts";
+import { type UserCounts, UserSketches } from "../../domain/unique-users/sketch.ts";
 import { RangeTooLargeError, type Tally } from "./range-reader.ts";
 import type { Sums } from "./series-tally.ts";
 

@@ -7,8 +7,7 @@
 import type { HourCounts, HourKey } from "../../domain/event.ts";
 import type { HourTotals } from "../../domain/hour-range.ts";
 import type { ErasedCounts } from "../../domain/retention-bounds.ts";
-import { Sketch } from "../../domain/unique-users/sketch.ts";
-import type { UserCounts, UserSketches } from "../../domain/unique-users/user-sketches.ts";
+import { Sketch, type UserCounts, type UserSketches } from "../../domain/unique-users/sketch.ts";
 import type { AuditStore, HourAudit, ReadStore } from "../../store/cold.ts";
 import type { HotStore } from "../../store/hot.ts";
 import { readHeldHour } from "../read/hour-reader.ts";

@@ -9,7 +9,7 @@ import { resolve } from "node:path";
 import { type Batch, encodeBatch, type JournaledBatch, readEntry, withoutDuplicates } from "../../domain/batch.ts";
 import { HOUR_MS, type HourKey, hourKeyName } from "../../domain/event.ts";
 import { type HourRange, type HourRecord, type HourTotals, includes } from "../../domain/hour-range.ts";
-import { UserSketches } from "../../domain/unique-users/user-sketches.ts";
+import { UserSketches } from "../../domain/unique-users/sketch.ts";
 import { letOthersRun } from "../../runtime/clock.ts";
 import type { DataSet } from "../cold.ts";
 import type {

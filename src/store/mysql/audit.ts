@@ -1,8 +1,8 @@
 /** The reads of `verify` and `export` in MySQL: rows, and hours recounted from them. */
 import type { HourKey } from "../../domain/event.ts";
 import type { HourTotals } from "../../domain/hour-range.ts";
+import { UserSketches } from "../../domain/unique-users/sketch.ts";
 import { UserHash } from "../../domain/unique-users/user-hash.ts";
-import { UserSketches } from "../../domain/unique-users/user-sketches.ts";
 import type { AuditStore, HourAudit, RowKey } from "../cold.ts";
 import { rebuiltHour } from "../sql/hour-rows.ts";
 import type { MysqlDatabase } from "./connection/database.ts";

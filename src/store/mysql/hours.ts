@@ -5,7 +5,7 @@
  */
 import { type HourKey, hourKeyName } from "../../domain/event.ts";
 import { type HourTotals, sumOfHours } from "../../domain/hour-range.ts";
-import { UserSketches } from "../../domain/unique-users/user-sketches.ts";
+import { UserSketches } from "../../domain/unique-users/sketch.ts";
 import {
   HOUR_COLUMNS,
   type HourAddition,

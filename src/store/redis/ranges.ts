@@ -6,7 +6,7 @@
  * absent lies before it, and an hour that was empty had no events when the read began.
  */
 import type { HourRange, HourRecord } from "../../domain/hour-range.ts";
-import { UserSketches } from "../../domain/unique-users/user-sketches.ts";
+import { UserSketches } from "../../domain/unique-users/sketch.ts";
 import { letOthersRun } from "../../runtime/clock.ts";
 import { DamagedSketchError } from "./damage.ts";
 import { list, type ReadReply, unexpected } from "./link.ts";

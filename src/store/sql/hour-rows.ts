@@ -6,8 +6,8 @@ import { BatchBuilder, type Group, hashUsers, type JournaledBatch, withoutDuplic
 import { type Event, type HourKey, hourKeyName } from "../../domain/event.ts";
 import type { HourTotals } from "../../domain/hour-range.ts";
 import type { ErasedCounts } from "../../domain/retention-bounds.ts";
+import { UserSketches } from "../../domain/unique-users/sketch.ts";
 import type { UserHash } from "../../domain/unique-users/user-hash.ts";
-import { UserSketches } from "../../domain/unique-users/user-sketches.ts";
 import { compareHours, type EventRow } from "./event-rows.ts";
 
 export interface HourAddition extends HourKey {

@@ -3,7 +3,7 @@ import { expect, test } from "bun:test";
 import type { JournaledBatch } from "../../../src/domain/batch.ts";
 import { DAY_MS, type Event, HOUR_MS, type HourKey, hourKeyName, hourOf } from "../../../src/domain/event.ts";
 import { type HourRange, includes } from "../../../src/domain/hour-range.ts";
-import { type UserCounts, UserSketches } from "../../../src/domain/unique-users/user-sketches.ts";
+import { type UserCounts, UserSketches } from "../../../src/domain/unique-users/sketch.ts";
 import { type ColdStore, ColdUnavailableError, WriterSealedError } from "../../../src/store/cold.ts";
 import { compareHours } from "../../../src/store/sql/event-rows.ts";
 import { journaledBatchOf } from "../../harness/pipeline/batches.ts";

@@ -2,8 +2,7 @@
 import { Database } from "bun:sqlite";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { registerOf } from "../../../src/domain/unique-users/sketch.ts";
-import { USER_KEY_BYTES, UserHash } from "../../../src/domain/unique-users/user-hash.ts";
+import { registerOfHash, USER_KEY_BYTES, UserHash } from "../../../src/domain/unique-users/user-hash.ts";
 import type { DataSet } from "../../../src/store/cold.ts";
 
 const REGISTERS = 16_384;
@@ -17,6 +16,15 @@ export const TEST_DATA_SET: DataSet = {
 };
 const KEY_HEX = Buffer.from(TEST_USER_KEY).toString("hex");
 const ROW = `(id, identity, user_key) VALUES (1, '${TEST_DATA_SET.identity}', x'${KEY_HEX}')`;
+
+const hash = new BigUint64Array(1);
+const hashHalves = new Uint32Array(hash.buffer);
+
+/** The register that PFADD raises: Redis hashes with MurmurHash64A over UTF-8. */
+export function registerOf(user: string | Uint8Array): number {
+  hash[0] = Bun.hash.murmur64v2(user, 0xadc83b19n);
+  return registerOfHash(hashHalves[0]!, hashHalves[1]!);
+}
 
 /**
  * One user for each of the 16,384 registers, of a rank as high as 200,000 names have one under the public hash of

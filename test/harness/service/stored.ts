@@ -6,8 +6,8 @@ import { Database } from "bun:sqlite";
 import { expect } from "bun:test";
 import { createConnection } from "mysql2/promise";
 import { hourKeyName } from "../../../src/domain/event.ts";
+import { UserSketches } from "../../../src/domain/unique-users/sketch.ts";
 import { UserHash } from "../../../src/domain/unique-users/user-hash.ts";
-import { UserSketches } from "../../../src/domain/unique-users/user-sketches.ts";
 import { TEST_USERS } from "../pipeline/test-users.ts";
 
 export interface StoredEvent {

@@ -4,7 +4,7 @@
  */
 import type { JournaledBatch } from "../../../src/domain/batch.ts";
 import { type HourKey, hourKeyName } from "../../../src/domain/event.ts";
-import { UserSketches } from "../../../src/domain/unique-users/user-sketches.ts";
+import { UserSketches } from "../../../src/domain/unique-users/sketch.ts";
 import { addTo, type ColdData, type Counts, countOf, type EventRow } from "../stores/cold/data.ts";
 import type { HeldHour, HotData } from "../stores/hot/data.ts";
 import type { Report } from "./events.ts";

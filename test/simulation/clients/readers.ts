@@ -6,7 +6,7 @@
  */
 import { HOUR_MS, type HourCounts, type HourKey, hourOf } from "../../../src/domain/event.ts";
 import type { HourRecord } from "../../../src/domain/hour-range.ts";
-import { UserSketches } from "../../../src/domain/unique-users/user-sketches.ts";
+import { UserSketches } from "../../../src/domain/unique-users/sketch.ts";
 import { isRefused, type Report, rowsMax, type SentEvent } from "../check/events.ts";
 import type { ColdServer } from "../stores/cold/server.ts";
 import type { Read } from "../world/plan.ts";

@@ -1,8 +1,8 @@
 /** SipHash-2-4 against its authors' test vectors, and the purpose of the key. */
 import { expect, test } from "bun:test";
-import { registerOf, Sketch } from "../../../src/domain/unique-users/sketch.ts";
+import { Sketch } from "../../../src/domain/unique-users/sketch.ts";
 import { USER_KEY_BYTES, UserHash } from "../../../src/domain/unique-users/user-hash.ts";
-import { usersChosenByPublicHash } from "../../harness/pipeline/test-users.ts";
+import { registerOf, usersChosenByPublicHash } from "../../harness/pipeline/test-users.ts";
 
 /** The hashes of "", 00, 00 01, … under the key 00 01 … 0f: `vectors.h` of the reference implementation. */
 const VECTORS = [

@@ -3,7 +3,7 @@ import { expect, test } from "bun:test";
 import { HOUR_MS, hourOf } from "../../../src/domain/event.ts";
 import { Steps } from "../../../src/domain/time-steps.ts";
 import { TimeZone } from "../../../src/domain/time-zone.ts";
-import { UserSketches } from "../../../src/domain/unique-users/user-sketches.ts";
+import { UserSketches } from "../../../src/domain/unique-users/sketch.ts";
 import { CutHours, NotCountableError, ROWS_MAX } from "../../../src/pipeline/read/cut-hours.ts";
 import { SeriesTally } from "../../../src/pipeline/read/series-tally.ts";
 import { TEST_USERS } from "../../harness/pipeline/test-users.ts";

@@ -5,7 +5,7 @@
  * reader must see it after its 204. So answers about the past may be cached but must be revalidated by ETag; others are
  * not cached at all.
  */
-import type { UserCounts } from "../../../domain/unique-users/user-sketches.ts";
+import type { UserCounts } from "../../../domain/unique-users/sketch.ts";
 import { RangeTooLargeError } from "../../../pipeline/read/range-reader.ts";
 import { csvRecord } from "../../../protocol/csv.ts";
 import type { Log } from "../../../runtime/log.ts";

@@ -2,8 +2,8 @@
 import type { Database } from "bun:sqlite";
 import type { HourKey } from "../../../domain/event.ts";
 import type { HourTotals } from "../../../domain/hour-range.ts";
+import { UserSketches } from "../../../domain/unique-users/sketch.ts";
 import { UserHash } from "../../../domain/unique-users/user-hash.ts";
-import { UserSketches } from "../../../domain/unique-users/user-sketches.ts";
 import type { AuditStore } from "../../cold.ts";
 import { rebuiltHour } from "../../sql/hour-rows.ts";
 import { readDataSet } from "./data-set.ts";

@@ -2,8 +2,7 @@
 import { describe, expect } from "bun:test";
 import fc from "fast-check";
 import { DAY_MS, type Event, HOUR_MS, hourKeyName, hourOf } from "../../../../src/domain/event.ts";
-import type { Sketch } from "../../../../src/domain/unique-users/sketch.ts";
-import { UserSketches } from "../../../../src/domain/unique-users/user-sketches.ts";
+import { type Sketch, UserSketches } from "../../../../src/domain/unique-users/sketch.ts";
 import type { HotStore } from "../../../../src/store/hot.ts";
 import { batchOf } from "../../../harness/pipeline/batches.ts";
 import { expectSameUsers } from "../../../harness/service/stored.ts";

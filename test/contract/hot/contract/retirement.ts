@@ -1,8 +1,7 @@
 /** How hours leave the store, and return from the cold one. */
 import { describe, expect } from "bun:test";
 import { HOUR_MS } from "../../../../src/domain/event.ts";
-import { Sketch } from "../../../../src/domain/unique-users/sketch.ts";
-import { UserSketches } from "../../../../src/domain/unique-users/user-sketches.ts";
+import { Sketch, UserSketches } from "../../../../src/domain/unique-users/sketch.ts";
 import type { CommitResult } from "../../../../src/store/hot.ts";
 import { batchOf } from "../../../harness/pipeline/batches.ts";
 import {

@@ -2,7 +2,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { DAY_MS, type Event, HOUR_MS, type HourKey } from "../../../../src/domain/event.ts";
-import { UserSketches } from "../../../../src/domain/unique-users/user-sketches.ts";
+import { UserSketches } from "../../../../src/domain/unique-users/sketch.ts";
 import type { HotStore } from "../../../../src/store/hot.ts";
 import { batchOf } from "../../../harness/pipeline/batches.ts";
 import { TEST_USERS } from "../../../harness/pipeline/test-users.ts";

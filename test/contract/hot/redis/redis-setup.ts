@@ -2,8 +2,7 @@
 import { afterAll, beforeAll, expect } from "bun:test";
 import { createClient, RESP_TYPES } from "redis";
 import type { HourKey } from "../../../../src/domain/event.ts";
-import { Sketch } from "../../../../src/domain/unique-users/sketch.ts";
-import type { UserSketches } from "../../../../src/domain/unique-users/user-sketches.ts";
+import { Sketch, type UserSketches } from "../../../../src/domain/unique-users/sketch.ts";
 import type { HotStore, HourRead } from "../../../../src/store/hot.ts";
 import { RedisHotStore, type RedisHotStoreOptions } from "../../../../src/store/redis/hot-store.ts";
 import { script } from "../../../../src/store/redis/link.ts";

@@ -2,8 +2,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { encodeBatch } from "../../../../src/domain/batch.ts";
 import { DAY_MS, HOUR_MS } from "../../../../src/domain/event.ts";
-import { Sketch } from "../../../../src/domain/unique-users/sketch.ts";
-import { UserSketches } from "../../../../src/domain/unique-users/user-sketches.ts";
+import { Sketch, UserSketches } from "../../../../src/domain/unique-users/sketch.ts";
 import type { HotStore } from "../../../../src/store/hot.ts";
 import { batchOf } from "../../../harness/pipeline/batches.ts";
 import { TEST_USERS } from "../../../harness/pipeline/test-users.ts";

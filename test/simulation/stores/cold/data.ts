@@ -15,7 +15,7 @@ import {
   type RetentionBounds,
 } from "../../../../src/domain/retention-bounds.ts";
 import { selects } from "../../../../src/domain/stream-rules.ts";
-import { UserSketches } from "../../../../src/domain/unique-users/user-sketches.ts";
+import { UserSketches } from "../../../../src/domain/unique-users/sketch.ts";
 import {
   type DataSet,
   type HourAudit,

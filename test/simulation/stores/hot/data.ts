@@ -7,7 +7,7 @@
 import { type Batch, decodeBatch, encodeBatch, type JournaledBatch, readEntry } from "../../../../src/domain/batch.ts";
 import { HOUR_MS, type HourKey, hourKeyName, ID_TTL_MS } from "../../../../src/domain/event.ts";
 import { type HourRange, type HourRecord, type HourTotals, includes } from "../../../../src/domain/hour-range.ts";
-import { UserSketches } from "../../../../src/domain/unique-users/user-sketches.ts";
+import { UserSketches } from "../../../../src/domain/unique-users/sketch.ts";
 import type { DataSet } from "../../../../src/store/cold.ts";
 import {
   type CommitResult,
