@@ -4,8 +4,7 @@
  * Invariant: nothing is stored, and no hour is considered known, before the database has confirmed this process's
  * number of shards (ids and hours are bound to their shard) and that the hot store belongs to it.
  */
-import type { JournaledBatch } from "../domain/batch.ts";
-import type { HourKey } from "../domain/event.ts";
+import type { HourKey, JournaledBatch } from "../domain/event.ts";
 import { ConfigError } from "../settings/settings.ts";
 import type { ColdConnection, ColdStore, DataSet, IdRowKey } from "./cold.ts";
 

@@ -11,8 +11,7 @@
  * The contract is divided into roles: depend on the role you need. Every method throws ColdUnavailableError.
  */
 import type { ApiKey } from "../domain/api-key.ts";
-import type { JournaledBatch } from "../domain/batch.ts";
-import type { Event, HourKey, Kind } from "../domain/event.ts";
+import type { Event, HourKey, JournaledBatch, Kind } from "../domain/event.ts";
 import type { HourRange, HourRecord, HourTotals } from "../domain/hour-range.ts";
 import type { ErasedCounts, RetentionBounds } from "../domain/retention-bounds.ts";
 import type { StreamSelection } from "../domain/stream-rules.ts";

@@ -10,8 +10,7 @@
  * - A data set that turns out to have lost acknowledged batches is no longer initialized. Nothing is read from it or
  *   written to it until every journal is flushed and it is initialized again, holding no hour.
  */
-import type { Batch, JournaledBatch } from "../domain/batch.ts";
-import { DAY_MS, type HourCounts, type HourKey } from "../domain/event.ts";
+import { type Batch, DAY_MS, type HourCounts, type HourKey, type JournaledBatch } from "../domain/event.ts";
 import type { HourRange, HourRecord, HourTotals } from "../domain/hour-range.ts";
 import type { DataSet } from "./cold.ts";
 

@@ -4,8 +4,7 @@
  * anything is read from it.
  */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
-import type { Batch } from "../../src/domain/batch.ts";
-import { type Event, HOUR_MS, type HourKey } from "../../src/domain/event.ts";
+import { type Batch, type Event, HOUR_MS, type HourKey } from "../../src/domain/event.ts";
 import { type HotStore, HotUnavailableError, type HourRead } from "../../src/store/hot.ts";
 import { RedisAccessStore } from "../../src/store/redis/access-store.ts";
 import { RedisHotStore, type RedisHotStoreOptions } from "../../src/store/redis/hot-store.ts";

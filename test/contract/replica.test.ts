@@ -3,8 +3,7 @@
  * stored when it was requested, whichever server answers; and the replica answers whenever it is not behind.
  */
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "bun:test";
-import type { JournaledBatch } from "../../src/domain/batch.ts";
-import { type Event, HOUR_MS, type HourKey, hourOf } from "../../src/domain/event.ts";
+import { type Event, HOUR_MS, type HourKey, hourOf, type JournaledBatch } from "../../src/domain/event.ts";
 import type { HourRange } from "../../src/domain/hour-range.ts";
 import { Steps } from "../../src/domain/time-steps.ts";
 import { TimeZone } from "../../src/domain/time-zone.ts";

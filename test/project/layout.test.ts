@@ -73,7 +73,7 @@ function folderOf(count: number): Record<string, string> {
 
 const ALLOWED: Readonly<Record<string, readonly [Rule, Record<string, string>]>> = {
   "an import from a lower stage": [importDirection, { "src/http/app.ts": imports("../store/hot.ts") }],
-  "an import from the same stage": [importDirection, { "src/domain/batch.ts": imports("./event.ts") }],
+  "an import from the same stage": [importDirection, { "src/domain/ledger.ts": imports("./event.ts") }],
   "a pipeline with a Clock": [
     noAmbientTime,
     { "src/pipeline/a.ts": "clock.after(5, run); clock.now(); new Date(at);" },

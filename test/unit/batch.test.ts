@@ -1,7 +1,6 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { encodeBatch, PackedBatch, readEntry, withoutDuplicates } from "../../src/domain/batch.ts";
-import { type Event, HOUR_MS } from "../../src/domain/event.ts";
+import { type Event, encodeBatch, HOUR_MS, PackedBatch, readEntry, withoutDuplicates } from "../../src/domain/event.ts";
 import { batchOf } from "../harness/pipeline/batches.ts";
 
 const events: fc.Arbitrary<Event[]> = fc.array(

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import type { JournaledBatch } from "../../src/domain/batch.ts";
+import type { JournaledBatch } from "../../src/domain/event.ts";
 import { RingBuffer, RingRoom } from "../../src/pipeline/flush/flusher.ts";
 
 const ALL = Number.POSITIVE_INFINITY;

@@ -3,7 +3,7 @@ import { afterEach, beforeEach, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { withoutDuplicates } from "../../src/domain/batch.ts";
+import { withoutDuplicates } from "../../src/domain/event.ts";
 import { StreamRegistry, StreamReservation } from "../../src/pipeline/commit/stream-registry.ts";
 import type { ColdStore } from "../../src/store/cold.ts";
 import { embeddedColdStore } from "../../src/store/embedded/cold-store.ts";

@@ -32,7 +32,7 @@
  * Invariants: the seqs of a writer have no gaps. A batch in doubt never changes, and nothing else is sent meanwhile. An
  * event is answered as stored only after the hot store has said so, and refused only if no attempt can ever apply it.
  */
-import { type Batch, hashUsers, PackedBatch, withoutGroups } from "../../domain/batch.ts";
+import { type Batch, hashUsers, PackedBatch, withoutGroups } from "../../domain/event.ts";
 import type { Ledger } from "../../domain/ledger.ts";
 import { type Refusal, UNKNOWN } from "../../domain/refusal-reasons.ts";
 import { backoffMs, type Clock } from "../../runtime/clock.ts";

@@ -4,8 +4,7 @@
  * They enter batches piece by piece, as many as a commit may take, and each piece has its own outcome. Invariant: every
  * event is in exactly one of accepted, duplicates, refused and unknown; the outcome is reported once all are settled.
  */
-import type { Group } from "../../domain/batch.ts";
-import { type Event, hourOf } from "../../domain/event.ts";
+import { type Event, type Group, hourOf } from "../../domain/event.ts";
 import { type Outcome, type Refusal, UNKNOWN } from "../../domain/refusal-reasons.ts";
 import { InvariantError } from "../../runtime/invariant-error.ts";
 import type { OpenBatch, Part } from "./commit-queue.ts";

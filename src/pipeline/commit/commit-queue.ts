@@ -10,8 +10,7 @@
  * - Bulks are counted apart from single events: however many there are, they never use up the room of single events.
  * - No event in this queue was ever sent.
  */
-import { BatchBuilder, type Group } from "../../domain/batch.ts";
-import type { Event } from "../../domain/event.ts";
+import { BatchBuilder, type Event, type Group } from "../../domain/event.ts";
 import type { Outcome, Refusal } from "../../domain/refusal-reasons.ts";
 import type { Clock } from "../../runtime/clock.ts";
 

@@ -5,8 +5,7 @@
  * While a store does not answer, unsent events are refused within a second. A refused event was never sent to a store,
  * and the ledger counts it under its reason.
  */
-import { countEvents } from "../../domain/batch.ts";
-import type { Event } from "../../domain/event.ts";
+import { countEvents, type Event } from "../../domain/event.ts";
 import type { Outcome, Refusal, RefusalReason } from "../../domain/refusal-reasons.ts";
 import { backoffMs } from "../../runtime/clock.ts";
 import { errorText } from "../../runtime/error-text.ts";

@@ -2,7 +2,7 @@
  * Groups whose hour only the cold store has: they leave their batch, and are queued again once the hot store has the
  * hour. Invariant: a batch never waits for the cold store. A group in here was never applied, and may be refused.
  */
-import type { Group } from "../../domain/batch.ts";
+import type { Group } from "../../domain/event.ts";
 import type { Refusal, RefusalReason } from "../../domain/refusal-reasons.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import { Slots } from "../../runtime/slots.ts";

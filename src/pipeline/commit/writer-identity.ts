@@ -9,7 +9,7 @@
  * - A batch that is left to adopters stays in memory until they have stored it: if the hot store loses the journal
  *   first, the batch becomes an orphan.
  */
-import { countEvents, type JournaledBatch } from "../../domain/batch.ts";
+import { countEvents, type JournaledBatch } from "../../domain/event.ts";
 import type { Ledger } from "../../domain/ledger.ts";
 import { UserHash } from "../../domain/unique-users/user-hash.ts";
 import type { Clock } from "../../runtime/clock.ts";

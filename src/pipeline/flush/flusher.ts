@@ -10,7 +10,7 @@
  *   memory is bounded however long the cold store is down.
  * - The journal is never read beyond the last offered batch: the outcome of later ones is not settled yet.
  */
-import { countEvents, type JournaledBatch } from "../../domain/batch.ts";
+import { countEvents, type JournaledBatch } from "../../domain/event.ts";
 import type { Ledger } from "../../domain/ledger.ts";
 import { backoffMs, type Clock } from "../../runtime/clock.ts";
 import { errorText } from "../../runtime/error-text.ts";

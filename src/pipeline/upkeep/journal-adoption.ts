@@ -12,8 +12,7 @@
  * cannot flush uncounted events when it wakes. All writers are sealed before a data set is initialized
  * (ColdShard.beginEpoch): what they stored later would be missing from its hours and its ids.
  */
-import type { JournaledBatch } from "../../domain/batch.ts";
-import { DAY_MS, HOUR_MS } from "../../domain/event.ts";
+import { DAY_MS, HOUR_MS, type JournaledBatch } from "../../domain/event.ts";
 import type { Ledger } from "../../domain/ledger.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import type { Log } from "../../runtime/log.ts";

@@ -6,8 +6,16 @@
  * initialized until every journal on disk is flushed and removed. Ids are in the journal's file.
  */
 import { resolve } from "node:path";
-import { type Batch, encodeBatch, type JournaledBatch, readEntry, withoutDuplicates } from "../../domain/batch.ts";
-import { HOUR_MS, type HourKey, hourKeyName } from "../../domain/event.ts";
+import {
+  type Batch,
+  encodeBatch,
+  HOUR_MS,
+  type HourKey,
+  hourKeyName,
+  type JournaledBatch,
+  readEntry,
+  withoutDuplicates,
+} from "../../domain/event.ts";
 import { type HourRange, type HourRecord, type HourTotals, includes } from "../../domain/hour-range.ts";
 import { UserSketches } from "../../domain/unique-users/sketch.ts";
 import { letOthersRun } from "../../runtime/clock.ts";

@@ -7,8 +7,16 @@
  * at a computed key that has gone. Each script says why that does no harm. Scripts are sent only to the owner of the
  * slot: the server that is importing it would treat a key that has not arrived as missing.
  */
-import { type Batch, encodeBatch, type Group, type JournaledBatch, readEntry } from "../../domain/batch.ts";
-import { type HourKey, hourKeyName, ID_TTL_MS } from "../../domain/event.ts";
+import {
+  type Batch,
+  encodeBatch,
+  type Group,
+  type HourKey,
+  hourKeyName,
+  ID_TTL_MS,
+  type JournaledBatch,
+  readEntry,
+} from "../../domain/event.ts";
 import type { HourRange, HourRecord, HourTotals } from "../../domain/hour-range.ts";
 import { Sketch, UserSketches } from "../../domain/unique-users/sketch.ts";
 import { elementOf } from "../../domain/unique-users/user-hash.ts";

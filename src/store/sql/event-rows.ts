@@ -4,8 +4,7 @@
  * Invariant: rows are in primary-key order. So two flushes into the same hours lock them in the same order, and rows
  * are appended next to their neighbours.
  */
-import type { Group, JournaledBatch } from "../../domain/batch.ts";
-import type { HourKey, Kind } from "../../domain/event.ts";
+import type { Group, HourKey, JournaledBatch, Kind } from "../../domain/event.ts";
 
 export const EVENT_COLUMNS = "hour, stream, writer, seq, ordinal, at, kind, user, id";
 

@@ -2,8 +2,16 @@
  * Rows of `hourly`: what a flush adds to each hour, and what a row holds.
  * Invariant: additions are in primary-key order.
  */
-import { BatchBuilder, type Group, hashUsers, type JournaledBatch, withoutDuplicates } from "../../domain/batch.ts";
-import { type Event, type HourKey, hourKeyName } from "../../domain/event.ts";
+import {
+  BatchBuilder,
+  type Event,
+  type Group,
+  type HourKey,
+  hashUsers,
+  hourKeyName,
+  type JournaledBatch,
+  withoutDuplicates,
+} from "../../domain/event.ts";
 import type { HourTotals } from "../../domain/hour-range.ts";
 import type { ErasedCounts } from "../../domain/retention-bounds.ts";
 import { UserSketches } from "../../domain/unique-users/sketch.ts";

@@ -1,5 +1,5 @@
 /** The messages between proxy.ts and its thread: plain data, since structured cloning loses an object's class. */
-import { decodeBatch, encodeBatch, type JournaledBatch } from "../../domain/batch.ts";
+import { decodeBatch, encodeBatch, type JournaledBatch } from "../../domain/event.ts";
 import type { HourTotals } from "../../domain/hour-range.ts";
 import { UserSketches } from "../../domain/unique-users/sketch.ts";
 import { type ColdStore, flushName, type HourAudit } from "../cold.ts";

@@ -1,7 +1,14 @@
 /** Events, expectations and the shape of a harness, for all tests of cold stores. */
 import { expect, test } from "bun:test";
-import type { JournaledBatch } from "../../../src/domain/batch.ts";
-import { DAY_MS, type Event, HOUR_MS, type HourKey, hourKeyName, hourOf } from "../../../src/domain/event.ts";
+import {
+  DAY_MS,
+  type Event,
+  HOUR_MS,
+  type HourKey,
+  hourKeyName,
+  hourOf,
+  type JournaledBatch,
+} from "../../../src/domain/event.ts";
 import { type HourRange, includes } from "../../../src/domain/hour-range.ts";
 import { type UserCounts, UserSketches } from "../../../src/domain/unique-users/sketch.ts";
 import { type ColdStore, ColdUnavailableError, WriterSealedError } from "../../../src/store/cold.ts";

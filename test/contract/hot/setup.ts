@@ -1,7 +1,15 @@
 /** Events, expectations and the shape of a harness, for all tests of hot stores. */
 import { expect, test } from "bun:test";
-import type { Batch, JournaledBatch } from "../../../src/domain/batch.ts";
-import { DAY_MS, type Event, HOUR_MS, type HourKey, hourKeyName, hourOf } from "../../../src/domain/event.ts";
+import {
+  type Batch,
+  DAY_MS,
+  type Event,
+  HOUR_MS,
+  type HourKey,
+  hourKeyName,
+  hourOf,
+  type JournaledBatch,
+} from "../../../src/domain/event.ts";
 import { type HourRange, includes } from "../../../src/domain/hour-range.ts";
 import { Sketch, type UserCounts, UserSketches } from "../../../src/domain/unique-users/sketch.ts";
 import { type CommitResult, type HotStore, HotUnavailableError, type HourRead } from "../../../src/store/hot.ts";

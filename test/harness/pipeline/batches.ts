@@ -1,6 +1,5 @@
 /** Batches for tests, built as the committer builds them. */
-import { BatchBuilder, hashUsers, type JournaledBatch } from "../../../src/domain/batch.ts";
-import type { Event } from "../../../src/domain/event.ts";
+import { BatchBuilder, type Event, hashUsers, type JournaledBatch } from "../../../src/domain/event.ts";
 import { TEST_USERS } from "./test-users.ts";
 
 export function batchOf(events: readonly Event[]): BatchBuilder {

@@ -1,8 +1,7 @@
 /** Accepting events: group commit, ids, bounds. */
 
 import { describe, expect, test } from "bun:test";
-import type { JournaledBatch } from "../../../src/domain/batch.ts";
-import { DAY_MS, type Event, HOUR_MS } from "../../../src/domain/event.ts";
+import { DAY_MS, type Event, HOUR_MS, type JournaledBatch } from "../../../src/domain/event.ts";
 import type { Refusal } from "../../../src/domain/refusal-reasons.ts";
 import {
   answerOf,

@@ -1,7 +1,6 @@
 /** Flushes, and what an orderly stop and a restart leave behind. */
 import { describe, expect, test } from "bun:test";
-import { countEvents, type JournaledBatch } from "../../../src/domain/batch.ts";
-import { type Event, HOUR_MS } from "../../../src/domain/event.ts";
+import { countEvents, type Event, HOUR_MS, type JournaledBatch } from "../../../src/domain/event.ts";
 import { HotUnavailableError } from "../../../src/store/hot.ts";
 import {
   click,

@@ -1,7 +1,6 @@
 /** A pipeline on each pair of stores, set up for tests. */
 import { afterAll, afterEach, beforeAll, beforeEach, expect } from "bun:test";
-import { countEvents } from "../../../src/domain/batch.ts";
-import type { Event } from "../../../src/domain/event.ts";
+import { countEvents, type Event } from "../../../src/domain/event.ts";
 import {
   click,
   type Instance,

@@ -4,8 +4,7 @@
  * Invariants, checked at the moment at which they would break: an event is at most one row. An event that was refused
  * every time it was sent is not counted. None is acknowledged before it is in a journal or a row.
  */
-import type { JournaledBatch } from "../../../src/domain/batch.ts";
-import { type Event, type HourKey, hourKeyName, hourOf } from "../../../src/domain/event.ts";
+import { type Event, type HourKey, hourKeyName, hourOf, type JournaledBatch } from "../../../src/domain/event.ts";
 import { TEST_USERS } from "../../harness/pipeline/test-users.ts";
 import type { EventRow } from "../stores/cold/data.ts";
 import type { HotData } from "../stores/hot/data.ts";

@@ -2,8 +2,7 @@
  * The stores' content, compared after each step that changed them: an hour in the hot store equals its rows plus the
  * journals, or is absent; an aggregate equals its rows.
  */
-import type { JournaledBatch } from "../../../src/domain/batch.ts";
-import { type HourKey, hourKeyName } from "../../../src/domain/event.ts";
+import { type HourKey, hourKeyName, type JournaledBatch } from "../../../src/domain/event.ts";
 import { UserSketches } from "../../../src/domain/unique-users/sketch.ts";
 import { addTo, type ColdData, type Counts, countOf, type EventRow } from "../stores/cold/data.ts";
 import type { HeldHour, HotData } from "../stores/hot/data.ts";

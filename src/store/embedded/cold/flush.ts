@@ -3,7 +3,7 @@
  * Invariant: a flush is one transaction, and yields to the event loop between pieces.
  */
 import type { Database } from "bun:sqlite";
-import { countEvents, type JournaledBatch } from "../../../domain/batch.ts";
+import { countEvents, type JournaledBatch } from "../../../domain/event.ts";
 import { letOthersRun } from "../../../runtime/clock.ts";
 import { type FlushStore, flushName, WriterSealedError } from "../../cold.ts";
 import { type EventRow, rowPieces } from "../../sql/event-rows.ts";

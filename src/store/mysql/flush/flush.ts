@@ -4,7 +4,7 @@
  * Invariant: a flush is one transaction that begins by locking the writer's row. Another flush of the same writer (a
  * retry after a lost answer, or an adopter of its journal) waits until the first is settled, and sees its watermark.
  */
-import { countEvents, type JournaledBatch } from "../../../domain/batch.ts";
+import { countEvents, type JournaledBatch } from "../../../domain/event.ts";
 import { type FlushStore, flushName, WriterSealedError } from "../../cold.ts";
 import { rowPieces } from "../../sql/event-rows.ts";
 import { type HourAddition, hourAdditions } from "../../sql/hour-rows.ts";

@@ -1,7 +1,7 @@
 /**
  * The table `flushed_ids` in MySQL: the compressed ids of each flush, in pieces that fit into any server's statement.
  */
-import type { JournaledBatch } from "../../../domain/batch.ts";
+import type { JournaledBatch } from "../../../domain/event.ts";
 import type { IdPage, IdRowKey, IdStore, StoredIds } from "../../cold.ts";
 import type { MysqlDatabase } from "../connection/database.ts";
 import type { MysqlSession } from "../connection/sql-session.ts";

@@ -1,8 +1,7 @@
 /** What a commit counts, returns and refuses. */
 import { describe, expect } from "bun:test";
 import fc from "fast-check";
-import type { Batch } from "../../../../src/domain/batch.ts";
-import { type Event, HOUR_MS } from "../../../../src/domain/event.ts";
+import { type Batch, type Event, HOUR_MS } from "../../../../src/domain/event.ts";
 import type { HotStore } from "../../../../src/store/hot.ts";
 import { batchOf } from "../../../harness/pipeline/batches.ts";
 import {

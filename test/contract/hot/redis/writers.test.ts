@@ -1,7 +1,6 @@
 /** Several writers on one Redis, and its content. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { encodeBatch } from "../../../../src/domain/batch.ts";
-import { DAY_MS, HOUR_MS } from "../../../../src/domain/event.ts";
+import { DAY_MS, encodeBatch, HOUR_MS } from "../../../../src/domain/event.ts";
 import { Sketch, UserSketches } from "../../../../src/domain/unique-users/sketch.ts";
 import type { HotStore } from "../../../../src/store/hot.ts";
 import { batchOf } from "../../../harness/pipeline/batches.ts";

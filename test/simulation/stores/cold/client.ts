@@ -5,8 +5,7 @@
  * Invariants: a flush is one transaction, which begins by locking its writer. If it is given up before COMMIT is sent,
  * it is rolled back sooner or later; after that it may be committed, and nobody is told.
  */
-import type { JournaledBatch } from "../../../../src/domain/batch.ts";
-import type { HourKey } from "../../../../src/domain/event.ts";
+import type { HourKey, JournaledBatch } from "../../../../src/domain/event.ts";
 import type { HourRange, HourTotals } from "../../../../src/domain/hour-range.ts";
 import type { ErasedCounts, RetentionBounds } from "../../../../src/domain/retention-bounds.ts";
 import type { Clock } from "../../../../src/runtime/clock.ts";

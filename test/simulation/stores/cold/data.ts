@@ -3,8 +3,7 @@
  *
  * Invariant: it knows no connections, locks or faults, which are ColdServer's.
  */
-import type { JournaledBatch } from "../../../../src/domain/batch.ts";
-import { type Event, type HourKey, hourKeyName, type Kind } from "../../../../src/domain/event.ts";
+import { type Event, type HourKey, hourKeyName, type JournaledBatch, type Kind } from "../../../../src/domain/event.ts";
 import { type HourRange, type HourRecord, type HourTotals, includes } from "../../../../src/domain/hour-range.ts";
 import {
   addErased,

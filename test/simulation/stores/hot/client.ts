@@ -4,8 +4,7 @@
  * Invariant: a command is answered, refused before it was sent or by the server, or sent with an unknown outcome; the
  * error says which.
  */
-import type { Batch, JournaledBatch } from "../../../../src/domain/batch.ts";
-import type { HourKey } from "../../../../src/domain/event.ts";
+import type { Batch, HourKey, JournaledBatch } from "../../../../src/domain/event.ts";
 import type { HourRange, HourRecord, HourTotals } from "../../../../src/domain/hour-range.ts";
 import { backoffMs, type Clock } from "../../../../src/runtime/clock.ts";
 import type { DataSet } from "../../../../src/store/cold.ts";

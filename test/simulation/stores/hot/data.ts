@@ -4,8 +4,17 @@
  * Invariants: it refuses what a script refuses, and forgets what a script forgets. It knows no connections and no
  * faults, which are HotServer's.
  */
-import { type Batch, decodeBatch, encodeBatch, type JournaledBatch, readEntry } from "../../../../src/domain/batch.ts";
-import { HOUR_MS, type HourKey, hourKeyName, ID_TTL_MS } from "../../../../src/domain/event.ts";
+import {
+  type Batch,
+  decodeBatch,
+  encodeBatch,
+  HOUR_MS,
+  type HourKey,
+  hourKeyName,
+  ID_TTL_MS,
+  type JournaledBatch,
+  readEntry,
+} from "../../../../src/domain/event.ts";
 import { type HourRange, type HourRecord, type HourTotals, includes } from "../../../../src/domain/hour-range.ts";
 import { UserSketches } from "../../../../src/domain/unique-users/sketch.ts";
 import type { DataSet } from "../../../../src/store/cold.ts";
