@@ -177,7 +177,7 @@ for (const { name, needs, open } of MODES) {
     const countsOf = (stream: string) => countsSince(startedAt, service, stream);
     const eventsOf = async (stream: string, count: number) =>
       await waitFor(`${count} rows of ${stream}`, async () => {
-        const events = (await site.cold.events()).filter((event) => event.stream === stream);
+        const events = await site.cold.events(stream);
         return events.length === count && events;
       });
 

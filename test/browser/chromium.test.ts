@@ -146,7 +146,7 @@ for (const { name, needs, open } of MODES) {
       await arrivedAt(there);
       await expectCounts("users", 1, 1, 1);
       const users = await waitFor("the rows", async () => {
-        const events = (await site.cold.events()).filter(({ stream }) => stream === "users");
+        const events = await site.cold.events("users");
         return events.length === 2 && events.map(({ user }) => user);
       });
       expect(users).toEqual(["ann & bob", "ann & bob"]);

@@ -63,9 +63,8 @@ function file(name: string, content: string | Uint8Array): string {
 
 async function users(count: number): Promise<string[]> {
   const cold = sqliteView(() => join(service.dataDir, "cold.sqlite"));
-  const own = async () => (await cold.events()).filter((row) => row.stream === stream);
-  await waitFor(`${count} rows`, async () => (await own()).length >= count, DRAIN);
-  return (await own()).map(({ user }) => user).sort();
+  await waitFor(`${count} rows`, async () => (await cold.countEvents(stream)) >= count, DRAIN);
+  return (await cold.events(stream)).map(({ user }) => user).sort();
 }
 
 test("all lines count, however odd the client and user in front of the time are", async () => {

@@ -135,7 +135,7 @@ for (const { name, needs, open } of MODES) {
         const rows = await waitFor(
           "as many rows as are counted",
           async () => {
-            const stored = (await site.cold.events()).filter(({ stream }) => stream === "away");
+            const stored = await site.cold.events("away");
             return stored.length === (await countOf(["away"], hours)) && stored;
           },
           { timeoutMs: DRAIN_TIMEOUT_MS, intervalMs: 100 },

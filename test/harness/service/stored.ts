@@ -28,10 +28,11 @@ export interface StoredHour {
   readonly clickers_sketch: Uint8Array;
 }
 
+/** Of one stream, or of all. */
 export interface ColdView {
-  countEvents(): Promise<number>;
-  events(): Promise<StoredEvent[]>;
-  hours(): Promise<StoredHour[]>;
+  countEvents(stream?: string): Promise<number>;
+  events(stream?: string): Promise<StoredEvent[]>;
+  hours(stream?: string): Promise<StoredHour[]>;
   /** Under the key of the data set: not always that of tests. */
   userHash(): Promise<UserHash>;
   /** Any statement: to look at what is not above, or to damage it. */
@@ -39,9 +40,10 @@ export interface ColdView {
 }
 
 const COUNT = "SELECT COUNT(*) AS count FROM events";
-const EVENTS = "SELECT stream, hour, at, kind, user, id FROM events ORDER BY stream, at, user, kind";
-const HOURS = `SELECT stream, hour, clicks, impressions, viewers_sketch, clickers_sketch
-  FROM hourly ORDER BY stream, hour`;
+const EVENTS = "SELECT stream, hour, at, kind, user, id FROM events";
+const EVENT_ORDER = "ORDER BY stream, at, user, kind";
+const HOURS = "SELECT stream, hour, clicks, impressions, viewers_sketch, clickers_sketch FROM hourly";
+const HOUR_ORDER = "ORDER BY stream, hour";
 const USER_KEY = "SELECT user_key FROM data_set";
 
 type Row = Record<string, unknown>;
@@ -75,11 +77,18 @@ export function mariaDbView(url: string): ColdView {
 function viewOf(query: (sql: string) => Promise<Row[]>, run: (sql: string) => Promise<Row[]>): ColdView {
   return {
     run,
-    countEvents: async () => Number((await query(COUNT))[0]?.["count"]),
-    events: async () => (await query(EVENTS)).map(storedEvent),
-    hours: async () => wholeHours((await query(HOURS)) as unknown as StoredHour[]),
+    countEvents: async (stream) => Number((await query(`${COUNT} ${where(stream)}`))[0]?.["count"]),
+    events: async (stream) => (await query(`${EVENTS} ${where(stream)} ${EVENT_ORDER}`)).map(storedEvent),
+    hours: async (stream) => {
+      return wholeHours((await query(`${HOURS} ${where(stream)} ${HOUR_ORDER}`)) as unknown as StoredHour[]);
+    },
     userHash: async () => new UserHash((await query(USER_KEY))[0]?.["user_key"] as Uint8Array),
   };
+}
+
+/** A stream's name has nothing that would have to be escaped. */
+function where(stream: string | undefined): string {
+  return stream === undefined ? "" : `WHERE stream = '${stream}'`;
 }
 
 /** Flushes, and shards, each have their part of an hour: what these come to. */

@@ -61,8 +61,7 @@ export async function messagesOf(service: Service, source: string, outcome: stri
 }
 
 export async function idsOf(site: Site, stream: string): Promise<(string | null)[]> {
-  const rows = (await site.cold.events()).filter((row) => row.stream === stream);
-  return rows.map(({ id }) => id).sort();
+  return (await site.cold.events(stream)).map(({ id }) => id).sort();
 }
 
 export async function rowsOf(site: Site, stream: string, count: number): Promise<(string | null)[]> {
