@@ -20,27 +20,20 @@ export function isReply(error: unknown, pattern: RegExp): boolean {
   return pattern.test(error.cause.message);
 }
 
-/** PFCOUNT reports keys that are not sketches or are damaged ones; any command reports keys of another type. */
-function isDamage(error: unknown): boolean {
-  return error instanceof DamagedSketchError || isReply(error, /^(WRONGTYPE|INVALIDOBJ)/);
-}
-
-/** Awaits `running`, and repairs damage among the keys `involved` over the connection of `run`. */
-export async function mending<T>(
-  running: Promise<T>,
+/**
+ * If `error` tells of damage, repairs it among the `involved` keys of the script. PFCOUNT reports keys that are not
+ * sketches or are damaged ones; any command reports keys of another type.
+ */
+export async function mendAfter(
+  error: unknown,
   involved: readonly string[],
   keys: Keys,
   run: RunScript,
-): Promise<T> {
-  try {
-    return await running;
-  } catch (error) {
-    if (isDamage(error)) await mend(involved, keys, run);
-    throw error;
-  }
+): Promise<void> {
+  if (isReply(error, /^(WRONGTYPE|INVALIDOBJ)/)) await mend(involved, keys, run);
 }
 
-async function mend(involved: readonly string[], keys: Keys, run: RunScript): Promise<void> {
+export async function mend(involved: readonly string[], keys: Keys, run: RunScript): Promise<void> {
   const { prefix, meta, writers, hours, newWriters, newHours } = keys;
   const isIndex = await run(MEND, [meta, ...involved], [prefix], flag);
   if (!isIndex) return;

@@ -34,19 +34,17 @@ import {
   type RestoreState,
   type StoredId,
 } from "../hot.ts";
-import { isReply, mending } from "./damage.ts";
+import { DamagedSketchError, isReply, mend, mendAfter } from "./damage.ts";
 import { durabilityWarnings, readNodeSettings } from "./durability.ts";
-import { Keys } from "./keys.ts";
+import { type Keys, keysOf } from "./keys.ts";
 import {
   flag,
   integer,
   integerText,
   list,
-  type ReadReply,
   RedisLink,
   type RedisLinkOptions,
   type RunScript,
-  type Script,
   script,
   text,
   unexpected,
@@ -109,13 +107,12 @@ const RETIRE_LIMIT = 200;
 /** Hours whose users are mirrored, over all shards: two sketches of at most 16 KB. When full, all are dropped. */
 const MIRROR_LIMIT = 2_000;
 
-export interface RedisHotStoreOptions extends Pick<RedisLinkOptions, "url" | "ca" | "commandTimeoutMs"> {
+export interface RedisHotStoreOptions
+  extends Pick<RedisLinkOptions, "url" | "ca" | "commandTimeoutMs" | "waitReplicas"> {
   readonly leaseMs: number;
   /** The shard's number, from 0 (the default), and the number of shards (default 1). */
   readonly shard?: number | undefined;
   readonly shards?: number | undefined;
-  /** How many replicas must have a batch before it counts as committed; default 0. */
-  readonly waitReplicas?: number;
   /** Warns also of what only a crash of Redis' host loses. */
   readonly isDurabilityStrict?: boolean | undefined;
 }
@@ -138,7 +135,6 @@ export class RedisHotStore implements HotStore {
   readonly #leaseMs: number;
   readonly #keys: Keys;
   readonly #shards: number;
-  readonly #waitReplicas: number;
   readonly #isDurabilityStrict: boolean;
   /**
    * What each hour's sketches in Redis are known to hold at least. A user who raises none of these registers need not
@@ -152,13 +148,13 @@ export class RedisHotStore implements HotStore {
 
   constructor(options: RedisHotStoreOptions) {
     this.#leaseMs = options.leaseMs;
-    this.#keys = new Keys(options.shard ?? 0);
+    this.#keys = keysOf(options.shard ?? 0);
     this.#shards = options.shards ?? 1;
-    this.#waitReplicas = options.waitReplicas ?? 0;
     this.#isDurabilityStrict = options.isDurabilityStrict ?? false;
     this.#link = new RedisLink({
       ...options,
       slotKey: this.#keys.prefix,
+      onFailure: (error, keys, run) => mendAfter(error, keys, this.#keys, run),
       onConnect: (run) => this.#findLosses(run),
       onDrop: () => this.#mirrors.clear(),
     });
@@ -201,23 +197,9 @@ export class RedisHotStore implements HotStore {
     return warnings;
   }
 
-  readonly #runOnLink: RunScript = (what, keys, args, read) => this.#link.run(what, keys, args, read);
-
-  #run<T>(what: Script, keys: string[], args: (string | Buffer)[], read: ReadReply<T>): Promise<T> {
-    return this.#mending(this.#link.run(what, keys, args, read), keys);
-  }
-
-  #runOnReplicas<T>(what: Script, keys: string[], args: (string | Buffer)[], read: ReadReply<T>): Promise<T> {
-    return this.#mending(this.#link.runOnReplicas(this.#waitReplicas, what, keys, args, read), keys);
-  }
-
-  #mending<T>(running: Promise<T>, keys: readonly string[]): Promise<T> {
-    return mending(running, keys, this.#keys, this.#runOnLink);
-  }
-
   async initialization(): Promise<RedisInitialization | undefined> {
     const { meta, idsThrough } = this.#keys;
-    const found = await this.#run(SCRIPTS.isInitialized, [meta, idsThrough], [], initialization);
+    const found = await this.#link.run(SCRIPTS.isInitialized, [meta, idsThrough], [], initialization);
     if (found?.areIdsKnown) this.#idsKnownIn = found.epoch;
     return found;
   }
@@ -227,7 +209,7 @@ export class RedisHotStore implements HotStore {
     const { prefix, meta, hours, writers, trial } = this.#keys;
     for (;;) {
       const args = [prefix, freshFrom, RETIRE_LIMIT, this.#shards, epoch, areIdsKnown ? 1 : 0].map(String);
-      const answer = await this.#run(SCRIPTS.initialize, [meta, hours, writers, trial], args, integer);
+      const answer = await this.#link.run(SCRIPTS.initialize, [meta, hours, writers, trial], args, integer);
       if (answer !== 0) return answer === 1;
     }
   }
@@ -235,24 +217,24 @@ export class RedisHotStore implements HotStore {
   async discard(epoch: number): Promise<void> {
     const { prefix, meta, hours, writers, trial } = this.#keys;
     const args = [epoch, prefix, RETIRE_LIMIT].map(String);
-    while (!(await this.#run(SCRIPTS.discard, [meta, hours, writers], args, flag)));
-    await this.#run(SCRIPTS.trial, [trial], [], flag);
+    while (!(await this.#link.run(SCRIPTS.discard, [meta, hours, writers], args, flag)));
+    await this.#link.run(SCRIPTS.trial, [trial], [], flag);
   }
 
   async requireWriters(epoch: number, seqs: ReadonlyMap<string, number>): Promise<boolean> {
-    const keys = [this.#keys.meta, ...Array.from(seqs.keys(), (writer) => this.#keys.writer(writer))];
-    return await this.#run(SCRIPTS.require, keys, [epoch, ...seqs.values()].map(String), flag);
+    const keys = [this.#keys.meta, ...Array.from(seqs.keys(), (writer) => this.#keys.writer + writer)];
+    return await this.#link.run(SCRIPTS.require, keys, [epoch, ...seqs.values()].map(String), flag);
   }
 
   async dataSet(offered?: DataSet): Promise<DataSet | undefined> {
     const args = offered === undefined ? [] : [offered.identity, Buffer.from(offered.userKey).toString("hex")];
-    return await this.#run(SCRIPTS.dataSet, [this.#keys.dataSet], args, dataSet);
+    return await this.#link.run(SCRIPTS.dataSet, [this.#keys.dataSet], args, dataSet);
   }
 
   async restoreIds(epoch: number, restorer: string, ids: readonly StoredId[]): Promise<RestoreState> {
     const keys = [this.#keys.meta, ...ids.map(({ stream, id }) => this.#keys.id(stream, id))];
     const args = [String(epoch), restorer, String(RESTORER_LEASE_MS), ...ids.map(({ ttlMs }) => String(ttlMs))];
-    const answer = await this.#run(SCRIPTS.restoreIds, keys, args, integer);
+    const answer = await this.#link.run(SCRIPTS.restoreIds, keys, args, integer);
     if (answer === 1) return "restored";
     return answer === 0 ? "taken" : "lost";
   }
@@ -260,7 +242,7 @@ export class RedisHotStore implements HotStore {
   async noteIds(epoch: number, throughMs: number, restorer = ""): Promise<boolean> {
     const { meta, idsThrough } = this.#keys;
     const args = [String(epoch), String(throughMs), restorer];
-    const areKnown = await this.#run(SCRIPTS.noteIds, [meta, idsThrough], args, flag);
+    const areKnown = await this.#link.run(SCRIPTS.noteIds, [meta, idsThrough], args, flag);
     if (areKnown) this.#idsKnownIn = epoch;
     return areKnown;
   }
@@ -274,33 +256,33 @@ export class RedisHotStore implements HotStore {
   async register(writer: string, epoch = 0): Promise<boolean> {
     this.#mirrors.clear();
     const { meta, writers } = this.#keys;
-    const keys = [meta, writers, this.#keys.writer(writer)];
+    const keys = [meta, writers, this.#keys.writer + writer];
     const args = [writer, String(this.#leaseMs), String(this.#shards), String(epoch)];
-    const answer = await this.#run(SCRIPTS.register, keys, args, integer);
+    const answer = await this.#link.run(SCRIPTS.register, keys, args, integer);
     if (answer < 0) throw otherShards(-answer, this.#shards);
     if (answer === 1) this.#acknowledged = { writer, seq: 0 };
     return answer === 1;
   }
 
   async renewLease(writer: string, committedSeq: number): Promise<LeaseState> {
-    const isHeld = await this.#renewLease(this.#runOnLink, writer, committedSeq);
+    const isHeld = await this.#renewLease(this.#link.run, writer, committedSeq);
     return isHeld ? "held" : "lost";
   }
 
   async #renewLease(run: RunScript, writer: string, seq: number): Promise<boolean> {
-    const keys = [this.#keys.writer(writer), this.#keys.meta];
+    const keys = [this.#keys.writer + writer, this.#keys.meta];
     const args = [this.#leaseMs, seq, this.#idsKnownIn ?? ""].map(String);
-    return await mending(run(SCRIPTS.lease, keys, args, flag), keys, this.#keys, run);
+    return await run(SCRIPTS.lease, keys, args, flag);
   }
 
   async abandon(writer: string): Promise<EndedWriter | undefined> {
     const { abandon } = SCRIPTS;
-    return await this.#runOnReplicas(abandon, [this.#keys.writer(writer)], [], endedWriter);
+    return await this.#link.runOnReplicas(abandon, [this.#keys.writer + writer], [], endedWriter);
   }
 
   async commit(writer: string, seq: number, batch: Batch): Promise<CommitResult> {
     const { meta, hours } = this.#keys;
-    const keys = [this.#keys.writer(writer), this.#keys.journal(writer), meta, hours];
+    const keys = [this.#keys.writer + writer, this.#keys.journal + writer, meta, hours];
     const idKeys: string[] = [];
     const groups: PackedGroup[] = [];
     let ordinal = 0;
@@ -315,7 +297,7 @@ export class RedisHotStore implements HotStore {
     const args = [writer, String(seq), encodeBatch(batch), String(ID_TTL_MS), JSON.stringify(groups)];
     for (const key of idKeys) keys.push(key);
     try {
-      const result = await this.#runOnReplicas(SCRIPTS.commit, keys, args, commitResult);
+      const result = await this.#link.runOnReplicas(SCRIPTS.commit, keys, args, commitResult);
       if (result.status === "committed") this.#acknowledged = { writer, seq };
       else this.#mirrors.clear();
       return result;
@@ -367,7 +349,7 @@ export class RedisHotStore implements HotStore {
       redisKeys.push(...this.#keys.hour(key));
       args.push(String(key.hour));
     }
-    return await this.#run(SCRIPTS.read, redisKeys, args, (answer) => {
+    return await this.#link.run(SCRIPTS.read, redisKeys, args, (answer) => {
       if (answer === null) return "uninitialized";
       const reads = list(answer).map(hourRead);
       if (reads.length !== keys.length) throw unexpected(answer, `${keys.length} hours`);
@@ -375,13 +357,18 @@ export class RedisHotStore implements HotStore {
     });
   }
 
-  readRange(range: HourRange, visit: (hour: HourRecord) => void): Promise<number | "uninitialized"> {
+  async readRange(range: HourRange, visit: (hour: HourRecord) => void): Promise<number | "uninitialized"> {
     const { prefix, meta, hours } = this.#keys;
     const runSlice: RunSlice = (args, read) => {
       const all = [prefix, ...args, String(this.#shards)];
       return this.#link.runForBytes(SCRIPTS.range, [meta, hours], all, read);
     };
-    return this.#mending(readHeldRange(runSlice, range, visit), [meta, hours]);
+    try {
+      return await readHeldRange(runSlice, range, visit);
+    } catch (error) {
+      if (error instanceof DamagedSketchError) await mend([meta, hours], this.#keys, this.#link.run);
+      throw error;
+    }
   }
 
   async hydrate(key: HourKey, cold: HourTotals | undefined, retirementMark: number): Promise<boolean> {
@@ -396,7 +383,7 @@ export class RedisHotStore implements HotStore {
       viewers,
       clickers,
     ];
-    const answer = await this.#run(SCRIPTS.hydrate, keys, args, integer);
+    const answer = await this.#link.run(SCRIPTS.hydrate, keys, args, integer);
     if (answer === -1) throw uninitialized("hydrate");
     return answer === 1;
   }
@@ -404,23 +391,23 @@ export class RedisHotStore implements HotStore {
   async retire(beforeHour: number): Promise<number> {
     const { prefix, meta, hours } = this.#keys;
     const args = [prefix, String(beforeHour), String(RETIRE_LIMIT)];
-    return await this.#run(SCRIPTS.retire, [meta, hours], args, integer);
+    return await this.#link.run(SCRIPTS.retire, [meta, hours], args, integer);
   }
 
   async retireHour({ stream, hour }: HourKey): Promise<boolean> {
     const { prefix, meta, hours } = this.#keys;
     const args = [prefix, "0", "1", hourKeyName(stream, hour)];
-    return await this.#run(SCRIPTS.retire, [meta, hours], args, flag);
+    return await this.#link.run(SCRIPTS.retire, [meta, hours], args, flag);
   }
 
   async readJournal(writer: string, afterSeq: number, maxEvents: number): Promise<readonly JournaledBatch[]> {
     const batches: JournaledBatch[] = [];
     let eventCount = 0;
     let from = afterSeq;
-    const keys = [this.#keys.journal(writer)];
+    const keys = [this.#keys.journal + writer];
     while (eventCount < maxEvents) {
       const args = [from + 1, JOURNAL_SLICE_ENTRIES, maxEvents - eventCount].map(String);
-      const entries = await this.#run(SCRIPTS.journal, keys, args, journalEntries);
+      const entries = await this.#link.run(SCRIPTS.journal, keys, args, journalEntries);
       for (const { seq, body, duplicates } of entries) {
         const batch = readEntry(seq, body, ordinals(duplicates));
         batches.push(batch);
@@ -434,25 +421,25 @@ export class RedisHotStore implements HotStore {
   }
 
   async trimJournal(writer: string, throughSeq: number): Promise<void> {
-    const keys = [this.#keys.writer(writer), this.#keys.journal(writer)];
-    await this.#run(SCRIPTS.trim, keys, [String(throughSeq)], flag);
+    const keys = [this.#keys.writer + writer, this.#keys.journal + writer];
+    await this.#link.run(SCRIPTS.trim, keys, [String(throughSeq)], flag);
   }
 
   async journalOwners(): Promise<readonly JournalOwner[]> {
     const { prefix, meta, writers } = this.#keys;
-    return await this.#run(SCRIPTS.owners, [writers, meta], [prefix], journalOwners);
+    return await this.#link.run(SCRIPTS.owners, [writers, meta], [prefix], journalOwners);
   }
 
   async fence(writer: string): Promise<boolean> {
-    const keys = [this.#keys.writer(writer), this.#keys.meta];
-    return await this.#runOnReplicas(SCRIPTS.fence, keys, [], flag);
+    const keys = [this.#keys.writer + writer, this.#keys.meta];
+    return await this.#link.runOnReplicas(SCRIPTS.fence, keys, [], flag);
   }
 
   async removeJournal(writer: string, watermark: number): Promise<void> {
     const { writers, meta } = this.#keys;
-    const keys = [writers, this.#keys.writer(writer), this.#keys.journal(writer), meta];
+    const keys = [writers, this.#keys.writer + writer, this.#keys.journal + writer, meta];
     const args = [writer, String(ENDED_WRITER_KNOWN_MS), String(watermark)];
-    await this.#run(SCRIPTS.remove, keys, args, flag);
+    await this.#link.run(SCRIPTS.remove, keys, args, flag);
   }
 
   async close(): Promise<void> {

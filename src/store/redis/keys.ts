@@ -21,45 +21,30 @@
  */
 import type { HourKey } from "../../domain/event.ts";
 
-export class Keys {
-  readonly prefix: string;
-  readonly meta: string;
-  readonly writers: string;
-  readonly hours: string;
-  readonly dataSet: string;
-  readonly idsThrough: string;
-  /** Exists only for a moment. */
-  readonly trial: string;
-  readonly newWriters: string;
-  readonly newHours: string;
+export type Keys = ReturnType<typeof keysOf>;
 
-  constructor(shard: number) {
-    this.prefix = `hg:{${shard}}:`;
-    this.meta = `${this.prefix}meta`;
-    this.writers = `${this.prefix}writers`;
-    this.hours = `${this.prefix}hours`;
-    this.dataSet = `${this.prefix}data-set`;
-    this.idsThrough = `${this.prefix}ids-through`;
-    this.trial = `${this.prefix}trial`;
-    this.newWriters = `${this.prefix}new-writers`;
-    this.newHours = `${this.prefix}new-hours`;
-  }
-
-  writer(writer: string): string {
-    return `${this.prefix}w:${writer}`;
-  }
-
-  journal(writer: string): string {
-    return `${this.prefix}j:${writer}`;
-  }
-
-  /** The keys of its counts, its viewers and its clickers. */
-  hour({ hour, stream }: HourKey): readonly [string, string, string] {
-    const place = `${hour}:${stream}`;
-    return [`${this.prefix}c:${place}`, `${this.prefix}u:${place}`, `${this.prefix}k:${place}`];
-  }
-
-  id(stream: string, id: string): string {
-    return `${this.prefix}id:${stream}:${id}`;
-  }
+export function keysOf(shard: number) {
+  const prefix = `hg:{${shard}}:`;
+  return {
+    prefix,
+    meta: `${prefix}meta`,
+    writers: `${prefix}writers`,
+    hours: `${prefix}hours`,
+    dataSet: `${prefix}data-set`,
+    idsThrough: `${prefix}ids-through`,
+    /** Exists only for a moment. */
+    trial: `${prefix}trial`,
+    newWriters: `${prefix}new-writers`,
+    newHours: `${prefix}new-hours`,
+    /** To be followed by the writer's name. */
+    writer: `${prefix}w:`,
+    /** To be followed by the writer's name. */
+    journal: `${prefix}j:`,
+    /** The keys of its counts, its viewers and its clickers. */
+    hour({ hour, stream }: HourKey): readonly [string, string, string] {
+      const place = `${hour}:${stream}`;
+      return [`${prefix}c:${place}`, `${prefix}u:${place}`, `${prefix}k:${place}`];
+    },
+    id: (stream: string, id: string) => `${prefix}id:${stream}:${id}`,
+  };
 }

@@ -43,6 +43,10 @@ export interface RedisLinkOptions {
   readonly ca?: string | undefined;
   /** A server that does not answer within this time is considered unavailable. The 503 must be sent within a second. */
   readonly commandTimeoutMs: number;
+  /** How many replicas must have a change before runOnReplicas() resolves; default 0. */
+  readonly waitReplicas?: number | undefined;
+  /** Called when a script with these keys has failed, before its caller is told. `run`: over the same connection. */
+  readonly onFailure?: (error: unknown, keys: readonly string[], run: RunScript) => Promise<void>;
   /** Called on each new connection before anyone may use it. If it fails, so does connecting. */
   readonly onConnect: (run: RunScript) => Promise<void>;
   /** Called when a connection is lost: what was known about the server's state is no longer certain. */
@@ -106,7 +110,7 @@ export class RedisLink {
     this.#newConnection = connection;
     try {
       await connection.open(this.#clusterNodes);
-      await onConnect((what, keys, args, read) => this.#runOn(connection, what, keys, args, read));
+      await onConnect((what, keys, args, read) => this.#run(connection, what, keys, args, read));
     } catch (error) {
       this.#lastError = errorText(error);
       connection.destroy();
@@ -148,25 +152,28 @@ export class RedisLink {
   }
 
   /** `read` parses the answer, and throws UnexpectedReplyError if this script cannot give it. */
-  run<T>(what: Script, keys: string[], args: (string | Buffer)[], read: ReadReply<T>): Promise<T> {
-    return this.#runOn(this.#connection, what, keys, args, read);
-  }
+  readonly run: RunScript = (what, keys, args, read) => this.#run(this.#connection, what, keys, args, read);
 
   /**
-   * Like run(), but resolves only once `replicas` replicas have the change, and all earlier ones. If they do not in
+   * Like run(), but resolves only once `waitReplicas` replicas have the change, and all earlier ones. If they do not in
    * time, the outcome is unknown: the server has the change, but may be lost together with it.
    */
-  async runOnReplicas<T>(
-    replicas: number,
-    what: Script,
-    keys: string[],
-    args: (string | Buffer)[],
-    read: ReadReply<T>,
-  ): Promise<T> {
+  readonly runOnReplicas: RunScript = (what, keys, args, read) => {
+    const { waitReplicas = 0 } = this.#options;
     // Both over the same connection: on another one, another server's replicas might answer.
     const connection = this.#connection;
-    const answer = await this.#runOn(connection, what, keys, args, read);
-    if (replicas > 0) await this.#awaitReplicas(connection, replicas, what.name);
+    const running = this.#run(connection, what, keys, args, read);
+    return waitReplicas === 0 ? running : this.#onReplicas(running, connection, waitReplicas, what.name);
+  };
+
+  async #onReplicas<T>(
+    running: Promise<T>,
+    connection: RedisConnection | undefined,
+    replicas: number,
+    what: string,
+  ): Promise<T> {
+    const answer = await running;
+    await this.#awaitReplicas(connection, replicas, what);
     return answer;
   }
 
@@ -185,7 +192,23 @@ export class RedisLink {
 
   /** Like run(), but returns texts as Buffers, because sketches are not UTF-8. */
   runForBytes<T>(what: Script, keys: string[], args: (string | Buffer)[], read: ReadReply<T>): Promise<T> {
-    return this.#runOn(this.#connection, what, keys, args, read, BYTES);
+    return this.#run(this.#connection, what, keys, args, read, BYTES);
+  }
+
+  async #run<T>(
+    connection: RedisConnection | undefined,
+    what: Script,
+    keys: readonly string[],
+    args: readonly (string | Buffer)[],
+    read: ReadReply<T>,
+    options = TEXTS,
+  ): Promise<T> {
+    try {
+      return await this.#runOn(connection, what, keys, args, read, options);
+    } catch (error) {
+      await this.#options.onFailure?.(error, keys, (...script) => this.#runOn(connection, ...script));
+      throw error;
+    }
   }
 
   /** Runs the script by its hash. Sends its source if the server does not know the hash. */
