@@ -1,6 +1,6 @@
 /** The dependencies of the routes, and the settings of the browser routes. */
 import type { Registry } from "prom-client";
-import type { Source } from "../intake/source.ts";
+import type { BrokerSource } from "../intake/broker-source.ts";
 import type { Pipeline } from "../pipeline/pipeline.ts";
 import type { Log } from "../runtime/log.ts";
 import type { Metrics } from "../runtime/metrics.ts";
@@ -35,7 +35,7 @@ export interface Siblings {
 
 export interface AppOptions {
   readonly pipeline: Pipeline;
-  readonly sources: readonly Source[];
+  readonly sources: readonly BrokerSource[];
   readonly metrics: Metrics;
   readonly log: Log;
   readonly now: () => number;

@@ -1,15 +1,76 @@
 /**
- * A broker as a source of events: one session at a time, and a new one whenever it ends.
+ * A broker as a source of events: one session at a time, and a new one whenever it ends. A driver for a protocol is a
+ * function that creates a session.
  *
- * Invariant: there is never more than one session or attempt to open one. Between two attempts there is a jittered
- * backoff, which is reset only after a session that lasted.
+ * Invariants: a message is acknowledged or returned only once each of its events is stored (now or earlier) or set
+ * aside with a reason. There is never more than one session or attempt to open one; if any part of a session fails, all
+ * of it ends. Between two attempts there is a jittered backoff, which is reset only after a session that lasted.
  */
 import { backoffMs, waitAtMost, withDeadline } from "../runtime/clock.ts";
 import { errorText } from "../runtime/error-text.ts";
 import type { Log } from "../runtime/log.ts";
+import type { Deliveries, SourceCounts } from "./deliveries.ts";
 import type { MessageIntake } from "./message-intake.ts";
-import type { Session } from "./session.ts";
-import type { Source, SourceCounts, SourceState } from "./source.ts";
+
+/** How often the broker is asked for its backlog. */
+export const LAG_REFRESH_MS = 2_000;
+
+export interface SessionOptions {
+  /** The name of the queue, or of Kafka's topic. */
+  readonly queue: string;
+  /** Kafka's consumer group. */
+  readonly group: string;
+  /** Messages that may be in flight. */
+  readonly prefetch: number;
+  /** Certificates (PEM) to trust instead of the public ones. */
+  readonly ca: string | undefined;
+  readonly intake: MessageIntake;
+  readonly counts: SourceCounts;
+  readonly log: Log;
+}
+
+export interface Session {
+  readonly deliveries: Deliveries;
+  /** A working broker has answered within this time. */
+  readonly openTimeoutMs: number;
+  /** Undefined if the broker does not report it. */
+  readonly lags?: readonly Lag[];
+  /** Called once, before everything else. Rejects with the error of the broker or of the connection. */
+  open(): Promise<void>;
+  /** Accepts no more messages, and settles those in flight. It may reject or take too long. */
+  drain(): Promise<void>;
+  /** Called after the deliveries have ended: leaves unsettled messages to the broker. Never rejects. */
+  close(): Promise<void>;
+}
+
+export type Driver = (options: SessionOptions) => Session;
+
+type SourceStatus =
+  /** Not connected yet or no longer; it retries by itself. */
+  | "connecting"
+  | "consuming"
+  /** Some or all of its messages are held, because their events cannot be stored now. That bounds what it consumes. */
+  | "paused"
+  | "stopped";
+
+/** What a source reports of itself, to probes, metrics and the dashboard. */
+export interface SourceState {
+  readonly status: SourceStatus;
+  /** Why it does not consume; undefined while it does. */
+  readonly reason: string | undefined;
+  /** Messages that have arrived and are not settled. */
+  readonly inFlight: number;
+  readonly counts: SourceCounts;
+  /** Undefined if the broker does not report it. */
+  readonly lags?: readonly Lag[];
+}
+
+/** The backlog of a partition that this process consumes, or of the queue that all consume. */
+export interface Lag {
+  readonly partition?: number;
+  /** Messages waiting in the broker. In a partition: those above the committed offset. */
+  readonly lag: number;
+}
 
 interface BrokerSourceOptions {
   readonly name: string;
@@ -24,8 +85,10 @@ const RETRY_MAX_MS = 10_000;
 const LASTING_MS = 5_000;
 const DRAIN_GRACE_MS = 5_000;
 
-export class BrokerSource implements Source {
+export class BrokerSource {
+  /** The name in metrics and log lines. */
   readonly name: string;
+  /** Where events come from, for the lines printed at start: never with a password. */
   readonly description: string;
   readonly #options: BrokerSourceOptions;
   readonly #counts: SourceCounts = { received: 0, redelivered: 0, acknowledged: 0, rejected: 0, failures: 0 };
@@ -55,6 +118,7 @@ export class BrokerSource implements Source {
     return { status: reason === undefined ? "consuming" : "paused", reason, ...common };
   }
 
+  /** Retries by itself whatever happens: the service runs on if a source fails. */
   start(): void {
     void this.#run();
   }
@@ -106,6 +170,10 @@ export class BrokerSource implements Source {
     });
   }
 
+  /**
+   * Accepts no more messages, settles those in flight and leaves the rest to the broker. Takes at most a few seconds,
+   * and never throws. Must be called while the pipeline still accepts events.
+   */
   async stop(): Promise<void> {
     this.#isStopping = true;
     this.#wakeUp?.();

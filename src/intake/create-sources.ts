@@ -3,18 +3,11 @@ import type { Pipeline } from "../pipeline/pipeline.ts";
 import type { Log } from "../runtime/log.ts";
 import { type BrokerPlace, brokerPlaceOf, describeBrokerPlace } from "../settings/broker-url.ts";
 import { readPem } from "../settings/pem-file.ts";
-import { BrokerSource } from "./broker-source.ts";
+import type { Config } from "../settings/settings.ts";
+import { BrokerSource, type Driver } from "./broker-source.ts";
 import { MessageIntake } from "./message-intake.ts";
-import type { Driver } from "./session.ts";
-import type { Source } from "./source.ts";
 
-interface SourceSettings {
-  readonly brokerUrl: string | undefined;
-  readonly brokerQueue: string | undefined;
-  readonly brokerGroup: string;
-  readonly brokerPrefetch: number;
-  readonly brokerCaFile: string | undefined;
-}
+type SourceSettings = Pick<Config, "brokerUrl" | "brokerQueue" | "brokerGroup" | "brokerPrefetch" | "brokerCaFile">;
 
 interface SourcesOptions {
   readonly pipeline: Pipeline;
@@ -23,7 +16,7 @@ interface SourcesOptions {
 }
 
 /** Throws ConfigError if the file of certificates cannot be read. */
-export function createSources(settings: SourceSettings, options: SourcesOptions): readonly Source[] {
+export function createSources(settings: SourceSettings, options: SourcesOptions): readonly BrokerSource[] {
   const { brokerQueue: queue, brokerGroup: group, brokerPrefetch: prefetch, brokerCaFile } = settings;
   const place = placeIn(settings);
   if (place === undefined || queue === undefined) return [];
@@ -61,9 +54,9 @@ function describe(place: BrokerPlace, queue: string): string {
 async function driverFor(place: BrokerPlace): Promise<Driver> {
   if (place.kind === "kafka") return (await import("./kafka/kafka-session.ts")).kafkaDriver(place);
   if (place.kind === "amqp10") {
-    const { Amqp10Session } = await import("./amqp10/amqp10-session.ts");
+    const { Amqp10Session } = await import("./amqp10-session.ts");
     return (options) => new Amqp10Session(place, options);
   }
-  const { RabbitMqSession } = await import("./rabbitmq/rabbitmq-session.ts");
+  const { RabbitMqSession } = await import("./rabbitmq-session.ts");
   return (options) => new RabbitMqSession(place, options);
 }

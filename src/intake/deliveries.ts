@@ -10,13 +10,25 @@ import type { Log } from "../runtime/log.ts";
 import type { Hold } from "./hold.ts";
 import type { Message } from "./message-content.ts";
 import type { MessageEnd, MessageIntake } from "./message-intake.ts";
-import type { SourceCounts } from "./source.ts";
 
 /** Reading these blocks the event loop for about 1 ms. */
 const TOGETHER_MAX = 500;
 const TOGETHER_MAX_BYTES = 65_536;
 /** Fewer messages are submitted singly, and share batches with the events of requests. */
 const TOGETHER_MIN = 16;
+
+/** Counts of messages since this process started. */
+export interface SourceCounts {
+  received: number;
+  /** Received messages that the sender marks as possible repetitions. */
+  redelivered: number;
+  /** Every event of the message is stored or set aside. */
+  acknowledged: number;
+  /** No event of the message could be counted: all of it is set aside. */
+  rejected: number;
+  /** Connections that were lost or could not be opened. */
+  failures: number;
+}
 
 export interface Delivery extends Message {
   settle(end: MessageEnd): void;

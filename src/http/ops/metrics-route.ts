@@ -13,7 +13,7 @@ import registerMaxFiles from "prom-client/lib/metrics/processMaxFileDescriptors"
 import registerOpenFiles from "prom-client/lib/metrics/processOpenFileDescriptors";
 import registerStartTime from "prom-client/lib/metrics/processStartTime";
 import { version } from "../../../package.json";
-import type { Source, SourceState } from "../../intake/source.ts";
+import type { BrokerSource, SourceState } from "../../intake/broker-source.ts";
 import type { Pipeline } from "../../pipeline/pipeline.ts";
 import { expose, registerBuckets } from "../../runtime/metrics.ts";
 import { NO_STORE } from "../answers.ts";
@@ -180,7 +180,7 @@ function registerStores(registry: Registry, { pipeline, stores = [] }: AppOption
   );
 }
 
-function registerSources(registry: Registry, sources: readonly Source[]): void {
+function registerSources(registry: Registry, sources: readonly BrokerSource[]): void {
   const outcomesHelp = "Messages of a source by outcome; redelivered: received messages that were delivered before";
   expose(registry, "counter", "hourglass_source_messages_total", outcomesHelp, () =>
     sources.flatMap(({ name: source, state }) => {

@@ -1,11 +1,11 @@
 /** GET /livez and GET /readyz: answered from memory, so they are cheap and never hang. */
 import { Elysia } from "elysia";
-import type { Source } from "../../intake/source.ts";
+import type { BrokerSource } from "../../intake/broker-source.ts";
 import type { ShardState } from "../../pipeline/pipeline.ts";
 import { NO_STORE } from "../answers.ts";
 import type { AppOptions } from "../route-options.ts";
 
-export function sourceState({ name, state }: Source) {
+export function sourceState({ name, state }: BrokerSource) {
   const { status, reason, inFlight, lags } = state;
   return { name, status, reason, under_way: inFlight, lags };
 }

@@ -8,11 +8,10 @@
 import { type Connection, ConnectionPool, Consumer, ListOffsetTimestamps } from "@platformatic/kafka";
 import { waitAtMost } from "../../runtime/clock.ts";
 import type { KafkaPlace } from "../../settings/broker-url.ts";
+import { type Driver, LAG_REFRESH_MS, type Lag, type Session, type SessionOptions } from "../broker-source.ts";
 import { Deliveries, type Delivery } from "../deliveries.ts";
 import { MessageBody } from "../message-content.ts";
 import type { MessageEnd } from "../message-intake.ts";
-import { type Driver, LAG_REFRESH_MS, type Session, type SessionOptions } from "../session.ts";
-import type { Lag } from "../source.ts";
 import { assignPartitions } from "./assign-partitions.ts";
 import { type Fetch, type FetchedPartition, fetchOf } from "./fetch-api.ts";
 import { PartitionFlow } from "./partition-flow.ts";

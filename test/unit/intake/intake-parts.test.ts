@@ -5,7 +5,7 @@ import type { RefusalReason } from "../../../src/domain/refusal-reasons.ts";
 import { Hold } from "../../../src/intake/hold.ts";
 import { type Message, MessageBody, readMessage, readShortMessage } from "../../../src/intake/message-content.ts";
 import { PoisonBin } from "../../../src/intake/poison-bin.ts";
-import { AckWindow } from "../../../src/intake/rabbitmq/ack-window.ts";
+import { AckWindow } from "../../../src/intake/rabbitmq-session.ts";
 import type { Poison } from "../../../src/store/cold.ts";
 import { RecordedLog } from "../../harness/pipeline/pipeline-harness.ts";
 import { waitFor } from "../../harness/service/wait-for.ts";

@@ -4,14 +4,12 @@
  * Invariant: a delivery is acknowledged once it is settled. The broker's prefetch bounds what is in flight.
  */
 import { type Channel, type ChannelModel, type ConsumeMessage, connect, type Message } from "amqplib";
-import { waitAtMost } from "../../runtime/clock.ts";
-import type { RabbitMqPlace } from "../../settings/broker-url.ts";
-import { Deliveries } from "../deliveries.ts";
-import { MessageBody } from "../message-content.ts";
-import type { MessageEnd } from "../message-intake.ts";
-import { LAG_REFRESH_MS, type Session, type SessionOptions } from "../session.ts";
-import type { Lag } from "../source.ts";
-import { AckWindow } from "./ack-window.ts";
+import { waitAtMost } from "../runtime/clock.ts";
+import type { RabbitMqPlace } from "../settings/broker-url.ts";
+import { LAG_REFRESH_MS, type Lag, type Session, type SessionOptions } from "./broker-source.ts";
+import { Deliveries } from "./deliveries.ts";
+import { MessageBody } from "./message-content.ts";
+import type { MessageEnd } from "./message-intake.ts";
 
 const CONNECT_TIMEOUT_MS = 10_000;
 const CLOSE_GRACE_MS = 1_000;
@@ -143,4 +141,47 @@ export class RabbitMqSession implements Session {
 /** The only field that an acknowledgement uses. */
 function tagged(deliveryTag: number): Message {
   return { fields: { deliveryTag } } as Message;
+}
+
+interface DueAcks {
+  /** Covers all deliveries up to this tag; undefined if there is nothing new below the first open one. */
+  readonly upTo: number | undefined;
+  readonly single: readonly number[];
+}
+
+/**
+ * Tracks the settled deliveries of a channel, and how to acknowledge them with the fewest frames: one acknowledgement
+ * covers all deliveries up to a tag, as long as none before it is open; the others are acknowledged one by one.
+ *
+ * Invariant: tags count up from 1 without gaps, as a channel's do, and each is acknowledged once.
+ */
+export class AckWindow {
+  /** The first open tag. */
+  #firstOpen = 1;
+  /** Settled tags above #firstOpen. */
+  readonly #settled = new Set<number>();
+  #due: number[] = [];
+
+  /** The delivery must be acknowledged. */
+  settle(tag: number): void {
+    this.#settled.add(tag);
+    this.#due.push(tag);
+  }
+
+  settleRejected(tag: number): void {
+    this.#settled.add(tag);
+  }
+
+  take(): DueAcks {
+    while (this.#settled.delete(this.#firstOpen)) this.#firstOpen += 1;
+    const due = this.#due;
+    this.#due = [];
+    let upTo: number | undefined;
+    const single: number[] = [];
+    for (const tag of due) {
+      if (tag >= this.#firstOpen) single.push(tag);
+      else if (upTo === undefined || tag > upTo) upTo = tag;
+    }
+    return { upTo, single };
+  }
 }

@@ -6,13 +6,19 @@
  * up the old one, because RabbitMQ 3 takes new credit as the total, whatever it has sent meanwhile.
  */
 import { isIP, type Socket } from "node:net";
-import rhea, { type Connection, type Delivery, type EventContext, type Receiver } from "rhea";
-import { waitAtMost } from "../../runtime/clock.ts";
-import type { Amqp10Place } from "../../settings/broker-url.ts";
-import { Deliveries } from "../deliveries.ts";
-import type { MessageEnd } from "../message-intake.ts";
-import type { Session, SessionOptions } from "../session.ts";
-import { messageOf } from "./amqp10-message.ts";
+import rhea, {
+  type Message as Amqp10Message,
+  type Connection,
+  type Delivery,
+  type EventContext,
+  type Receiver,
+} from "rhea";
+import { waitAtMost } from "../runtime/clock.ts";
+import type { Amqp10Place } from "../settings/broker-url.ts";
+import type { Session, SessionOptions } from "./broker-source.ts";
+import { Deliveries } from "./deliveries.ts";
+import { type Message, MessageBody } from "./message-content.ts";
+import type { MessageEnd } from "./message-intake.ts";
 
 const CLOSE_GRACE_MS = 1_000;
 /** A silent broker is noticed after twice this time. */
@@ -21,6 +27,7 @@ const IDLE_TIMEOUT_MS = 10_000;
 const UNSETTLED_MAX = 2_000;
 const ANONYMOUS = "anonymous";
 const REJECTED = "amqp:not-allowed";
+const DATA_SECTION = 0x75;
 
 export class Amqp10Session implements Session {
   readonly deliveries: Deliveries;
@@ -150,4 +157,31 @@ function reasonOf(error: unknown): Error | undefined {
   const { condition, description } = error as { condition?: string; description?: string };
   if (condition === undefined) return error instanceof Error ? error : new Error(String(error));
   return new Error(description === undefined ? condition : `${description} (${condition})`);
+}
+
+/** Reads the bytes of a message, or its text, as JMS clients send it. */
+function messageOf({ message_id, content_type, content_encoding, body }: Amqp10Message): Message {
+  const named = {
+    id: idText(message_id),
+    contentType: content_type ?? undefined,
+    contentEncoding: content_encoding ?? undefined,
+  };
+  const bytes = bytesOf(body);
+  if (bytes !== undefined) return { ...named, body: new MessageBody(bytes) };
+  const found = new MessageBody(Buffer.from(JSON.stringify(body) ?? ""));
+  return { ...named, body: found, fault: "the body is a structure of AMQP: expected bytes or a text" };
+}
+
+/** The id may be a text, a number or the bytes of a UUID. */
+function idText(id: unknown): string | undefined {
+  if (id === undefined || id === null) return undefined;
+  return Buffer.isBuffer(id) ? id.toString("hex") : String(id);
+}
+
+function bytesOf(body: unknown): Buffer | undefined {
+  if (typeof body === "string") return Buffer.from(body);
+  if (Buffer.isBuffer(body)) return body;
+  const { typecode, content } = (body ?? {}) as { readonly typecode?: number; readonly content?: unknown };
+  if (typecode !== DATA_SECTION) return undefined;
+  return Array.isArray(content) ? Buffer.concat(content as Buffer[]) : (content as Buffer);
 }
