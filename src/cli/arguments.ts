@@ -70,26 +70,3 @@ export function secondsArgument(text: string): number {
 export function oneOf(flags: string, description: string, choices: readonly string[]): Option {
   return new Option(flags, description).choices(choices).default(choices[0]);
 }
-
-export interface Choice {
-  readonly numbers: readonly number[];
-  readonly all: boolean;
-}
-
-export function addChoice(command: Command): Command {
-  return command
-    .argument("[numbers...]", "the numbers that `list` shows", numberArgument)
-    .option("--all", "all of them", false);
-}
-
-/** Ends the process unless either numbers or --all is given. */
-export function choiceOf(numbers: number[] | undefined, all: boolean, command: Command): Choice {
-  const isClear = all !== (numbers !== undefined && numbers.length > 0);
-  if (!isClear) command.error("error: give either numbers or --all");
-  return { numbers: numbers ?? [], all };
-}
-
-function numberArgument(text: string, earlier: number[] = []): number[] {
-  if (!/^[1-9]\d{0,14}$/.test(text)) throw new InvalidArgumentError("Expected the numbers that `list` shows.");
-  return [...earlier, Number(text)];
-}

@@ -21,7 +21,7 @@ import { checkShards, coldShard } from "../store/cold-shard.ts";
 import { HotUnavailableError } from "../store/hot.ts";
 import { createStores, type Stores } from "../store/open.ts";
 import { exitWith, secondsArgument, streamArgument, URL_HELP, urlArgument } from "./arguments.ts";
-import { Report } from "./import/report.ts";
+import { reportTo } from "./import/report.ts";
 import { amount } from "./shared/amounts.ts";
 import { ServiceClient } from "./shared/service-client.ts";
 import { requireData } from "./shared/with-stores.ts";
@@ -122,7 +122,8 @@ async function forgetUser(stores: Stores, options: ForgetOptions): Promise<Forgo
   const sizes = await cold.hourSizes();
   const sizeOf = new Map(sizes.map(({ hour, events }) => [hour, events]));
   const total = sizes.reduce((sum, { events }) => sum + events, 0);
-  const report = progressReport();
+  const report = reportTo(process.stderr);
+  report.begin(0);
   let [erased, hours, scanned] = [NOTHING_ERASED, 0, 0];
   for (let hour = await cold.nextHourWithRows(BEFORE_ALL_HOURS); hour !== undefined; ) {
     const counts = dryRun ? await cold.countUserRows(selection, hour) : await cold.eraseUserRows(selection, hour);
@@ -143,16 +144,6 @@ async function eraseDeadLetters({ mode, hotShards, cold }: Stores, selection: Us
   if (mode === "embedded") return keys.length;
   for (const key of keys) await Promise.all(hotShards.map((hot) => hot.retireHour(key)));
   return keys.length;
-}
-
-function progressReport(): Report {
-  const report = new Report({
-    write: (text) => process.stderr.write(text),
-    isTerminal: process.stderr.isTTY,
-    now: Date.now,
-  });
-  report.begin(0);
-  return report;
 }
 
 /** Excludes the user, so that it can be filed as a record. */

@@ -6,11 +6,10 @@
  */
 import type { Command } from "commander";
 import { errorText } from "../runtime/error-text.ts";
-import type { Config } from "../settings/settings.ts";
 import type { PoisonStore, StoredPoison } from "../store/cold.ts";
-import { addChoice, type Choice, choiceOf, exitWith, URL_HELP, urlArgument } from "./arguments.ts";
+import { URL_HELP, urlArgument } from "./arguments.ts";
 import { ServiceClient } from "./shared/service-client.ts";
-import { dropChosen, listAll, replayChosen, type SetAside } from "./shared/set-aside.ts";
+import { addSetAside, type SetAside } from "./shared/set-aside.ts";
 import { requireData, withColdStore } from "./shared/with-stores.ts";
 
 /** Few bodies are large, but one may be megabytes. */
@@ -18,55 +17,34 @@ const PIECES_PER_READ = 20;
 const SHOWN_CHARS = 300;
 const ANSWER_TIMEOUT_MS = 30_000;
 
-function piecesOf(cold: PoisonStore): SetAside<StoredPoison> {
-  const read = (after: number, limit: number) => cold.poison(after, limit);
-  return { what: "piece of poison", several: "pieces of poison", perRead: PIECES_PER_READ, read, text: pieceText };
-}
-
 export function addPoison(program: Command): void {
-  const poison = program
+  const group = program
     .command("poison")
     .description("messages from a queue that could not become events, as they were received (docs/queue.md)");
-  poison
-    .command("list")
-    .description("show them, and why")
-    .option("--json", "one JSON object per line, with the whole text", false)
-    .action(
-      exitWith((config, { json }: { json: boolean }) => withPoison(config, (cold) => listAll(piecesOf(cold), json))),
-    );
-  addChoice(poison.command("replay"))
-    .description("send them to the service, once the cause is fixed; exits with 1 if one is refused again")
-    .option("--url <url>", URL_HELP, urlArgument)
-    .action(
-      exitWith((config, numbers, { all, url }, command) =>
-        replay(config, choiceOf(numbers, all, command), new ServiceClient(config, url)),
-      ),
-    );
-  addChoice(poison.command("drop"))
-    .description("delete them: they will never be counted")
-    .action(exitWith((config, numbers, { all }, command) => drop(config, choiceOf(numbers, all, command))));
+  const help = {
+    list: "show them, and why",
+    json: "one JSON object per line, with the whole text",
+    replay: "send them to the service",
+  };
+  addSetAside<StoredPoison>(group, help, async (config, { url }, work) => {
+    requireData(config);
+    const service = new ServiceClient(config, url);
+    return await withColdStore(config, (cold) => work(piecesOf(cold, service)));
+  }).option("--url <url>", URL_HELP, urlArgument);
 }
 
-async function withPoison(config: Config, work: (cold: PoisonStore) => Promise<number>): Promise<number> {
-  requireData(config);
-  return await withColdStore(config, work);
-}
-
-async function replay(config: Config, choice: Choice, service: ServiceClient): Promise<number> {
-  return await withPoison(config, (cold) =>
-    replayChosen(piecesOf(cold), choice, async (piece) => {
+function piecesOf(cold: PoisonStore, service: ServiceClient): SetAside<StoredPoison> {
+  return {
+    ...{ what: "piece of poison", several: "pieces of poison", perRead: PIECES_PER_READ, text: pieceText },
+    read: (after, limit) => cold.poison(after, limit),
+    replay: async (piece) => {
       const refused = await refusalOf(piece, service);
       if (refused !== undefined) return { refused };
       await cold.dropPoison(piece.number);
       return undefined;
-    }),
-  );
-}
-
-async function drop(config: Config, choice: Choice): Promise<number> {
-  return await withPoison(config, (cold) =>
-    dropChosen(piecesOf(cold), choice, ({ number }) => cold.dropPoison(number)),
-  );
+    },
+    drop: ({ number }) => cold.dropPoison(number),
+  };
 }
 
 interface Answer {

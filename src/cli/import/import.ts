@@ -18,7 +18,7 @@ import { type FieldMap, JSON_FIELDS } from "./formats/json-log.ts";
 import { FORMAT_NAMES, FORMATS_HELP, type KnownName } from "./formats/known-formats.ts";
 import { LogTimes } from "./formats/log-line.ts";
 import { ImportError } from "./import-error.ts";
-import { Report } from "./report.ts";
+import { type Report, reportTo } from "./report.ts";
 import { rotatedFiles } from "./rotated-files.ts";
 import { Sender } from "./sender.ts";
 import { StateFile } from "./state-file.ts";
@@ -147,11 +147,7 @@ function listArgument(entry: RegExp, expected: string): (text: string) => readon
 /** Returns the exit code: 0 if everything was imported, 1 if lines were bad, 2 on failure. */
 async function importFiles(config: Config, paths: readonly string[], options: ImportOptions): Promise<number> {
   const startedMs = performance.now();
-  const report = new Report({
-    write: (text) => process.stderr.write(text),
-    isTerminal: process.stderr.isTTY === true,
-    now: Date.now,
-  });
+  const report = reportTo(process.stderr);
   const files: Tally[] = [];
   const service = new ServiceClient(config, options.url);
   const error = await importAll(config, paths, { options, service, report }, files);

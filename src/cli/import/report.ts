@@ -81,6 +81,10 @@ export class Report {
   }
 }
 
+export function reportTo(output: NodeJS.WriteStream): Report {
+  return new Report({ write: (text) => output.write(text), isTerminal: output.isTTY === true, now: Date.now });
+}
+
 interface Advance extends Reading {
   readonly newBytes: number;
 }

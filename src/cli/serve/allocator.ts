@@ -3,7 +3,6 @@
  * pages to the system within a tenth of a second and request them again, which took a third of the server's CPU time
  * under load. Both read their settings before any of our code runs, so the process replaces itself (execve).
  */
-import { ownCommand } from "./own-command.ts";
 
 /**
  * Measured on two cores with Redis and MySQL: an event takes the server 36 to 47 µs with the first setting alone, 24 to
@@ -29,4 +28,10 @@ export function keepFreedMemory(environment: Readonly<Record<string, string | un
   const [program, ...args] = ownCommand();
   const settings = { ...MEMORY_SETTINGS, ...environment } as Record<string, string>;
   process.execve(program!, [program!, ...process.execArgv, ...args], settings);
+}
+
+/** The command that starts this program, from source or as a binary. */
+export function ownCommand(): string[] {
+  const isBinary = Bun.main.startsWith("/$bunfs/");
+  return isBinary ? [process.execPath, "serve"] : [process.execPath, Bun.main, "serve"];
 }

@@ -15,10 +15,9 @@ import { onStopSignal } from "../../runtime/signals.ts";
 import type { Config, ConfigError } from "../../settings/settings.ts";
 import { createStores, type Stores } from "../../store/open.ts";
 import { listeningUrl } from "../shared/service-client.ts";
-import { ownCommand } from "./own-command.ts";
+import { ownCommand } from "./allocator.ts";
 import { type Service, startService } from "./service.ts";
-import { SUPERVISOR_VARIABLE, Supervisor, WORKER_VARIABLE } from "./supervise.ts";
-import { siblingsOf } from "./worker-channel.ts";
+import { SUPERVISOR_VARIABLE, Supervisor, siblingsOf, WORKER_VARIABLE } from "./workers.ts";
 
 /** Below the 30 s after which orchestrators usually kill. */
 const STOP_DEADLINE_MS = 25_000;

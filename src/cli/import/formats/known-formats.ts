@@ -1,11 +1,9 @@
 /** All import formats: their names for --format, help and readers. */
 import { TimeZone } from "../../../domain/time-zone.ts";
-import { accessLogReader } from "./access-log.ts";
-import { albReader } from "./alb-log.ts";
+import { accessLogReader, albReader, w3cReader } from "./access-logs.ts";
 import { customLogReader } from "./custom-log.ts";
 import { type FieldMap, jsonLogReader } from "./json-log.ts";
 import { LogTimes, type ReadLine } from "./log-line.ts";
-import { w3cReader } from "./w3c-log.ts";
 
 export interface LogOptions {
   /** For times without an offset; undefined: refuse them. */

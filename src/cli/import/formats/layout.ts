@@ -1,9 +1,9 @@
 /** Detects the format and layout of a content from its first lines, tolerating odd ones. */
 import { csvFields } from "../../../protocol/csv.ts";
 import { ImportError } from "../import-error.ts";
+import { w3cFields } from "./access-logs.ts";
 import type { FieldMap } from "./json-log.ts";
 import { FORMAT_NAMES, type Format, headerlessLogs } from "./known-formats.ts";
-import { w3cFields } from "./w3c-log.ts";
 
 export interface Layout {
   readonly format: Format;
