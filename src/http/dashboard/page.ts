@@ -53,6 +53,7 @@ function store(which: string, label: string): string {
 }
 
 const METRICS = { clicks: "Clicks", impressions: "Impressions", ctr: "CTR", unique_users: "Unique users" };
+const ORDERS = { clicks: "by clicks", impressions: "by impressions", ctr: "by CTR", unique_users: "by users" };
 const REFUSAL_LABELS: Readonly<Record<RefusalReason, string>> = {
   invalid: "not valid",
   unauthorized: "no valid key",
@@ -170,7 +171,7 @@ ${preloads}
         </dl>
       </section>
       <div class="columns">
-        <section class="card chart-card" id="chart-card" aria-labelledby="chart-title" data-state="loading">
+        <section class="card" id="chart-card" aria-labelledby="chart-title" data-state="loading">
           <div class="head">
             <h2 id="chart-title">Clicks per hour</h2>
             <fieldset class="segments" id="metric">
@@ -218,12 +219,7 @@ ${preloads}
           <div class="head">
             <h2 id="top-title">Top streams</h2>
             <label><span class="sr">Sorted</span>
-              <select id="top-order">
-                <option value="clicks">by clicks</option>
-                <option value="impressions">by impressions</option>
-                <option value="ctr">by CTR</option>
-                <option value="unique_users">by users</option>
-              </select>
+              <select id="top-order">${options(ORDERS)}</select>
             </label>
           </div>
           <div class="scroll" tabindex="0" role="region" aria-label="Streams by rank">

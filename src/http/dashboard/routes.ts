@@ -3,9 +3,8 @@ import uplotJs from "uplot/dist/uPlot.iife.min.js" with { type: "file" };
 import uplotCss from "uplot/dist/uPlot.min.css" with { type: "file" };
 import { assetRoutes, CSS, HTML, JAVASCRIPT, PAGE_HEADERS, StaticAsset } from "../static-asset.ts";
 import apiJs from "./client/api.js" with { type: "file" };
-import chartJs from "./client/chart/chart.js" with { type: "file" };
-import chartCardJs from "./client/chart/chart-card.js" with { type: "file" };
-import scaleJs from "./client/chart/scale.js" with { type: "file" };
+import chartJs from "./client/chart.js" with { type: "file" };
+import chartCardJs from "./client/chart-card.js" with { type: "file" };
 import domJs from "./client/dom.js" with { type: "file" };
 import formatJs from "./client/format.js" with { type: "file" };
 import liveJs from "./client/live.js" with { type: "file" };
@@ -24,14 +23,13 @@ import { dashboardPage } from "./page.ts";
 const MODULES: Readonly<Record<string, string>> = {
   "dashboard/main.js": mainJs,
   "dashboard/api.js": apiJs,
-  "dashboard/chart/chart.js": chartJs,
-  "dashboard/chart/chart-card.js": chartCardJs,
+  "dashboard/chart.js": chartJs,
+  "dashboard/chart-card.js": chartCardJs,
   "dashboard/dom.js": domJs,
   "dashboard/format.js": formatJs,
   "dashboard/live.js": liveJs,
   "dashboard/now-cards.js": nowCardsJs,
   "dashboard/time.js": timeJs,
-  "dashboard/chart/scale.js": scaleJs,
   "dashboard/service-state.js": serviceStateJs,
   "dashboard/stream-picker.js": streamPickerJs,
   "dashboard/top-streams.js": topStreamsJs,

@@ -31,13 +31,7 @@ export const UNAVAILABLE_REASONS = ["hot_store_away", "cold_store_away", "overlo
 
 type UnavailableReason = (typeof UNAVAILABLE_REASONS)[number];
 
-interface HistoryPoint {
-  readonly at: string;
-  readonly clicks: number;
-  readonly impressions: number;
-  readonly ctr: number | null;
-  readonly unique_users: number;
-}
+type HistoryPoint = { readonly at: string } & ReturnType<typeof sumsOf>;
 
 export class LiveReader {
   readonly #options: AppOptions;
@@ -59,12 +53,13 @@ export class LiveReader {
     const at = now();
     const from = hourOf(at);
     const found = await this.#readHour(stream, from);
-    const hour = typeof found === "string" ? null : this.#hourOf(from, found);
+    const sums = typeof found === "string" ? null : sumsOf(found);
+    const [fromText, toText] = [from, from + HOUR_MS].map((hour) => this.#zone.textOf(hour));
     const isDegraded = typeof found !== "string" && found.isDegraded;
     const ofStream = {
       at: new Date(at).toISOString(),
       stream,
-      hour,
+      hour: sums && { from: fromText, to: toText, ...sums },
       ...(isDegraded && { degraded: "hot-store-away" }),
       ...(typeof found === "string" && { unavailable: found }),
       ...this.#health(at, found === "hot_store_away" || isDegraded, found === "cold_store_away"),
@@ -73,19 +68,8 @@ export class LiveReader {
       ledger: { instance: instanceLedger(pipeline), stores: this.#stores ?? null },
       ...(sources.length > 0 && { sources: sources.map(sourceState) }),
     };
-    const history = hour === null ? [] : this.#recent.add(stream, from, pointOf(ofStream.at, hour));
-    return { ofStream, ofAll, history, hasFailed: hour === null };
-  }
-
-  #hourOf(from: number, { clicks, impressions, uniqueUsers }: Hour) {
-    return {
-      from: this.#zone.textOf(from),
-      to: this.#zone.textOf(from + HOUR_MS),
-      clicks,
-      impressions,
-      ctr: ctrOf({ clicks, impressions }),
-      unique_users: uniqueUsers,
-    };
+    const history = sums === null ? [] : this.#recent.add(stream, from, { at: ofStream.at, ...sums });
+    return { ofStream, ofAll, history, hasFailed: sums === null };
   }
 
   /** The state of each store depends only on calls to that store. */
@@ -159,8 +143,8 @@ export class LiveReader {
   }
 }
 
-function pointOf(at: string, { clicks, impressions, ctr, unique_users }: Omit<HistoryPoint, "at">): HistoryPoint {
-  return { at, clicks, impressions, ctr, unique_users };
+function sumsOf({ clicks, impressions, uniqueUsers }: HourCounts) {
+  return { clicks, impressions, ctr: ctrOf({ clicks, impressions }), unique_users: uniqueUsers };
 }
 
 interface RecentHour {

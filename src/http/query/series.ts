@@ -11,7 +11,7 @@ import { checkSelection, InvalidParameterError } from "../../protocol/input-erro
 import { type Format, preferredFormat } from "../format-etag-gzip.ts";
 import type { RequestCounts } from "../requests/counts.ts";
 import type { AppOptions } from "../route-options.ts";
-import { csvOf, ctrOf, type Degraded, degradedOf, rangeAnswer, rangeErrorAnswer, usersOf } from "./range/answer.ts";
+import { csvOf, type Degraded, degradedOf, rangeAnswer, rangeErrorAnswer, sumsOf } from "./range/answer.ts";
 import { HOURS_OF_ZONE, type Period, periodOf } from "./range/parameters.ts";
 import { SeriesQuerySchema } from "./range/schemas.ts";
 
@@ -52,17 +52,13 @@ export function series({ pipeline, log, now, access }: AppOptions, gets: Request
 /** Throws MalformedQueryError or InvalidParameterError. */
 function readQuestion(request: Request, now: number): Question {
   const query = readQuery(request.url, SeriesQuerySchema);
-  const { stream = DEFAULT_STREAM, exact } = query;
-  const step = (query["step"] ?? "hour") as Step;
-  const format =
-    (query["format"] as Format | undefined) ?? preferredFormat(request.headers.get("accept"), ["json", "csv", "text"]);
-  const weekStart = (query["week_start"] ?? WEEK_STARTS[0]) as WeekStart;
+  const { stream = DEFAULT_STREAM, step = "hour", week_start = WEEK_STARTS[0], format, exact } = query;
   return {
     ...periodOf(query, now, 0, HOURS_OF_ZONE),
-    step,
-    weekStart,
+    step: step as Step,
+    weekStart: week_start as WeekStart,
     stream,
-    format,
+    format: (format as Format) ?? preferredFormat(request.headers.get("accept"), ["json", "csv", "text"]),
     isExact: exact === "1",
   };
 }
@@ -106,9 +102,4 @@ const TEXTS: Record<Format, Writer> = {
 
 function timesOf({ starts, to }: Steps, zone: Period["zone"]): string[] {
   return [...starts, to].map((at) => zone.textOf(at));
-}
-
-function sumsOf(sums: Readonly<Sums>) {
-  const { clicks, impressions } = sums;
-  return { clicks, impressions, ctr: ctrOf(sums), ...usersOf(sums) };
 }

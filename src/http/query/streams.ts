@@ -9,7 +9,7 @@ import { checkSelection } from "../../protocol/input-error.ts";
 import { type Format, preferredFormat } from "../format-etag-gzip.ts";
 import type { RequestCounts } from "../requests/counts.ts";
 import type { AppOptions } from "../route-options.ts";
-import { csvOf, ctrOf, degradedOf, rangeAnswer, rangeErrorAnswer, usersOf } from "./range/answer.ts";
+import { csvOf, ctrOf, degradedOf, rangeAnswer, rangeErrorAnswer, sumsOf } from "./range/answer.ts";
 import { type Period, periodOf, UTC_HOURS } from "./range/parameters.ts";
 import { DEFAULT_LIMIT, StreamsQuerySchema } from "./range/schemas.ts";
 
@@ -61,7 +61,7 @@ function readQuestion(request: Request, now: number): Question {
     depth: depth === undefined ? null : Number(depth),
     order: order as Order,
     limit: Number(limit),
-    format: (format as Format | undefined) ?? preferredFormat(request.headers.get("accept"), ["json", "csv"]),
+    format: (format as Format) ?? preferredFormat(request.headers.get("accept"), ["json", "csv"]),
   };
 }
 
@@ -92,13 +92,12 @@ function best({ order, limit }: Question, found: readonly StreamSums[]): StreamS
 function jsonText(question: Question, { streams: found, users }: Found): string {
   const { from, to, zone, stream, depth, order, limit } = question;
   const [clicks, impressions] = [sumOf(found, "clicks"), sumOf(found, "impressions")];
-  const total = { clicks, impressions, ctr: ctrOf({ clicks, impressions }), ...usersOf(users) };
   return JSON.stringify({
     from: zone.textOf(from),
     to: zone.textOf(to),
     ...{ tz: zone.name, stream, depth, order, limit },
     streams: best(question, found).map((sums) => rowOf(sums, zone)),
-    total: { streams: found.length, ...total },
+    total: { streams: found.length, ...sumsOf({ clicks, impressions, ...users }) },
   });
 }
 
@@ -112,7 +111,5 @@ function csvText(question: Question, { streams: found }: Found): string {
 }
 
 function rowOf(sums: StreamSums, zone: Period["zone"]) {
-  const { stream, clicks, impressions, lastHour } = sums;
-  const counts = { clicks, impressions, ctr: ctrOf(sums), ...usersOf(sums) };
-  return { stream, ...counts, last_hour: zone.textOf(lastHour) };
+  return { stream: sums.stream, ...sumsOf(sums), last_hour: zone.textOf(sums.lastHour) };
 }

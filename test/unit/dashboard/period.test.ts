@@ -4,7 +4,7 @@ import fc from "fast-check";
 
 const client = `${import.meta.dir}/../../../src/http/dashboard/client`;
 const { earlierBy, isStepFitting, periodOf, wholeHoursTo, Zone } = await import(`${client}/time.js`);
-const { axisTexts, axisValues } = await import(`${client}/chart/scale.js`);
+const { axisTexts, axisValues } = await import(`${client}/chart.js`);
 const { changeText, shortCount, spanText } = await import(`${client}/format.js`);
 
 const NOW = Date.UTC(2026, 3, 15, 10, 40);

@@ -1,6 +1,6 @@
 /* The dashboard: loads and shows what the address says. It uses only the service's public API. */
 import { Api, ApiError, addressOf } from "./api.js";
-import { ChartCard } from "./chart/chart-card.js";
+import { ChartCard } from "./chart-card.js";
 import { byId, checkRadio, element, onRadio, setText } from "./dom.js";
 import { secondsText } from "./format.js";
 import { Live } from "./live.js";

@@ -1,13 +1,6 @@
 /* The top streams of the period. */
 import { byId, element, setText } from "./dom.js";
-import { count, ratio, shortCount } from "./format.js";
-
-const ORDERS = {
-  clicks: ({ clicks }) => clicks,
-  impressions: ({ impressions }) => impressions,
-  ctr: ({ ctr }) => ctr ?? 0,
-  unique_users: ({ unique_users }) => unique_users,
-};
+import { count, METRICS, ratio, shortCount } from "./format.js";
 
 export class TopStreams {
   #onPick;
@@ -31,7 +24,7 @@ export class TopStreams {
   show({ streams, total }, { stream: chosen, order }) {
     byId("top").dataset.state = streams.length === 0 ? "empty" : "ready";
     byId("top-order").value = order;
-    const of = ORDERS[order];
+    const of = (sums) => METRICS[order].of(sums) ?? 0;
     const most = Math.max(...streams.map(of), Number.MIN_VALUE);
     byId("top-body").replaceChildren(...streams.map((each) => this.#line(each, of(each) / most, chosen)));
     const rest = total.streams - streams.length;

@@ -16,11 +16,10 @@ import {
 export const ALL_STREAMS = "*";
 /** The service sends the rule with the page. */
 const STREAM = new RegExp(document.body.dataset.streamPattern);
-const ORDERS = ["clicks", "impressions", "ctr", "unique_users"];
 const CHOICES = {
   range: Object.keys(RANGES),
   metric: Object.keys(METRICS),
-  order: ORDERS,
+  order: Object.keys(METRICS),
   compare: COMPARISONS,
   week_start: WEEK_STARTS,
 };

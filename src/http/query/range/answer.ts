@@ -69,8 +69,13 @@ export function ctrOf({ clicks, impressions }: { clicks: number; impressions: nu
   return impressions === 0 ? null : clicks / impressions;
 }
 
-export function usersOf({ uniqueUsers, uniqueClickers, uniqueViewers }: UserCounts) {
-  return { unique_users: uniqueUsers, unique_clickers: uniqueClickers, unique_viewers: uniqueViewers };
+/** Clicks, impressions and users, under their names in answers. */
+export function sumsOf(sums: { readonly clicks: number; readonly impressions: number } & UserCounts) {
+  const { clicks, impressions, uniqueUsers, uniqueClickers, uniqueViewers } = sums;
+  return {
+    ...{ clicks, impressions, ctr: ctrOf(sums) },
+    ...{ unique_users: uniqueUsers, unique_clickers: uniqueClickers, unique_viewers: uniqueViewers },
+  };
 }
 
 export function csvOf(header: string, rows: readonly (readonly (string | number | null)[])[]): string {

@@ -1,9 +1,9 @@
 /* The series of a stream as a chart or table, with its sums and states (loading, empty, failed). */
 
-import { byId, element, setText } from "../dom.js";
-import { changeText, clockText, count, METRICS, NOTHING, ratio, secondsText, spanText, stepText } from "../format.js";
-import { ALL_STREAMS } from "../view-state.js";
 import { Chart } from "./chart.js";
+import { byId, element, setText } from "./dom.js";
+import { changeText, clockText, count, METRICS, NOTHING, ratio, secondsText, spanText, stepText } from "./format.js";
+import { ALL_STREAMS } from "./view-state.js";
 
 const PROBLEMS = {
   hot_store_away: "The hot store is unavailable, and the cold store does not have this time.",
