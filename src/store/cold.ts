@@ -108,11 +108,6 @@ export interface FlushStore {
   writersOf(epoch: number, sealedWithinMs: number, shard?: number): Promise<ReadonlyMap<string, number>>;
 }
 
-/** Names a flush in messages. `batches`: at least one. */
-export function flushName(writer: string, batches: readonly JournaledBatch[]): string {
-  return `flush batches ${batches[0]?.seq} to ${batches.at(-1)?.seq} of writer ${writer}`;
-}
-
 export interface StoredIds {
   readonly stream: string;
   readonly ids: readonly string[];

@@ -4,17 +4,16 @@ import type { HourTotals } from "../../domain/hour-range.ts";
 import { UserSketches } from "../../domain/unique-users/sketch.ts";
 import { UserHash } from "../../domain/unique-users/user-hash.ts";
 import type { AuditStore, HourAudit, RowKey } from "../cold.ts";
-import { rebuiltHour } from "../sql/hour-rows.ts";
+import { rebuiltHour } from "../sql/rows.ts";
 import type { MysqlDatabase } from "./connection/database.ts";
 import { noteChange } from "./connection/flushed-position.ts";
 import { isAlteredSinceSnapshot, type MysqlSession } from "./connection/sql-session.ts";
 import { ensureDataSet } from "./data-set.ts";
 import { countHourDeadLetters } from "./dead-letters.ts";
 import { readErased } from "./erasure.ts";
-import { readWatermarks, shardsOf } from "./flush/writers.ts";
-import { lockHours, readHour, replaceHour } from "./hours.ts";
+import { readWatermarks, shardsOf } from "./flush/flush.ts";
 import { lockBounds, readBounds } from "./retention.ts";
-import { listRows } from "./rows.ts";
+import { listRows, lockHours, readHour, replaceHour } from "./rows.ts";
 
 export function auditRole(database: MysqlDatabase): AuditStore {
   return {

@@ -7,20 +7,14 @@ import type { HourKey } from "../../domain/event.ts";
 import { UserHash } from "../../domain/unique-users/user-hash.ts";
 import type { DeadLetterStore, ReplayResult } from "../cold.ts";
 import { type DeadLetterRow, deadLetterLists, eventOf, selectDeadLetters } from "../sql/dead-letters.ts";
-import { EVENT_COLUMNS } from "../sql/event-rows.ts";
-import { additionOf } from "../sql/hour-rows.ts";
+import { additionOf, EVENT_COLUMNS } from "../sql/rows.ts";
 import type { SqlText } from "../sql/sql-runner.ts";
 import type { MysqlDatabase } from "./connection/database.ts";
 import { noteChange } from "./connection/flushed-position.ts";
 import { isoTime, type MysqlSession, quote } from "./connection/sql-session.ts";
 import { ensureDataSet } from "./data-set.ts";
-import { shardsOf } from "./flush/writers.ts";
-import { addToHour } from "./hours.ts";
-import type { RefusedRow } from "./rows.ts";
-
-const REASON_MAX_CHARS = 500;
-/** Each takes at most 1.5 KB. */
-const ROWS_PER_INSERT = 250;
+import { shardsOf } from "./flush/flush.ts";
+import { addToHour } from "./rows.ts";
 
 const SELECT = selectDeadLetters({ isoTime });
 
@@ -30,15 +24,6 @@ export function deadLetterRole(database: MysqlDatabase): DeadLetterStore {
     deadLetterCount: () => database.read("count dead letters", countDeadLetters),
     replayDeadLetter: (number) => database.alone(`replay dead letter ${number}`, replayDeadLetter, number),
   };
-}
-
-export async function setAside(session: MysqlSession, refused: readonly RefusedRow[]): Promise<void> {
-  for (let i = 0; i < refused.length; i += ROWS_PER_INSERT) {
-    const rows = refused.slice(i, i + ROWS_PER_INSERT).map(({ row, reason }) => {
-      return [...row, reason.slice(0, REASON_MAX_CHARS)];
-    });
-    await session.run(`INSERT INTO dead_letters (${EVENT_COLUMNS}, reason) VALUES ?`, [rows]);
-  }
 }
 
 async function countDeadLetters(session: MysqlSession): Promise<number> {

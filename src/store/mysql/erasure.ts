@@ -9,13 +9,12 @@ import { addErased, type ErasedCounts, NOTHING_ERASED } from "../../domain/reten
 import type { ErasedHour, ErasureStore, RowKey, UserSelection, UsersRange } from "../cold.ts";
 import { ofUser, userCounts } from "../sql/erasure.ts";
 import { ofStreams } from "../sql/range-sql.ts";
-import { BEFORE_ALL_ROWS } from "../sql/row-page.ts";
+import { BEFORE_ALL_ROWS } from "../sql/rows.ts";
 import type { MysqlDatabase } from "./connection/database.ts";
 import { noteChange } from "./connection/flushed-position.ts";
 import { type MysqlSession, userValue } from "./connection/sql-session.ts";
-import { shardsOf } from "./flush/writers.ts";
-import { lockHours } from "./hours.ts";
-import { IS_AFTER, placeOf } from "./rows.ts";
+import { shardsOf } from "./flush/flush.ts";
+import { IS_AFTER, lockHours, placeOf } from "./rows.ts";
 
 /** One transaction takes about 20 ms, during which flushes into this hour wait. */
 const ROWS_PER_PIECE = 1_000;

@@ -1,7 +1,7 @@
 /** Rows that the database refused, listed and dropped in MySQL or SQLite. */
 import type { Event, Kind } from "../../domain/event.ts";
 import type { DeadLetter, DeadLetterStore, RowKey } from "../cold.ts";
-import { EVENT_COLUMNS } from "./event-rows.ts";
+import { EVENT_COLUMNS } from "./rows.ts";
 import type { Sql, SqlText } from "./sql-runner.ts";
 
 const DROP = "DELETE FROM dead_letters WHERE dead_letter = ?";

@@ -3,7 +3,7 @@ import { workerData } from "node:worker_threads";
 import { errorText } from "../../runtime/error-text.ts";
 import { WriterSealedError } from "../cold.ts";
 import { type ColdPlace, coldStoreAt } from "../open-cold.ts";
-import { type Answer, type Call, packingOf } from "./messages.ts";
+import { type Answer, type Call, packingOf } from "./proxy.ts";
 
 declare const self: Worker;
 

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { HOUR_MS } from "../../../src/domain/event.ts";
 import type { ColdStore } from "../../../src/store/cold.ts";
 import { embeddedColdStore } from "../../../src/store/embedded/cold-store.ts";
-import { rowPieces } from "../../../src/store/sql/event-rows.ts";
+import { rowPieces } from "../../../src/store/sql/rows.ts";
 import { coldStoreInThread } from "../../../src/store/thread/proxy.ts";
 import { presetInFolder } from "../../harness/pipeline/test-users.ts";
 import { type StoredHour, wholeHours } from "../../harness/service/stored.ts";

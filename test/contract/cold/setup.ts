@@ -12,7 +12,7 @@ import {
 import { type HourRange, includes } from "../../../src/domain/hour-range.ts";
 import { type UserCounts, UserSketches } from "../../../src/domain/unique-users/sketch.ts";
 import { type ColdStore, ColdUnavailableError, WriterSealedError } from "../../../src/store/cold.ts";
-import { compareHours } from "../../../src/store/sql/event-rows.ts";
+import { compareHours } from "../../../src/store/sql/rows.ts";
 import { journaledBatchOf } from "../../harness/pipeline/batches.ts";
 import { TEST_USERS } from "../../harness/pipeline/test-users.ts";
 import { expectSameUsers, type StoredHour, usersIn } from "../../harness/service/stored.ts";

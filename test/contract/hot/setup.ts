@@ -13,7 +13,7 @@ import {
 import { type HourRange, includes } from "../../../src/domain/hour-range.ts";
 import { Sketch, type UserCounts, UserSketches } from "../../../src/domain/unique-users/sketch.ts";
 import { type CommitResult, type HotStore, HotUnavailableError, type HourRead } from "../../../src/store/hot.ts";
-import { compareHours } from "../../../src/store/sql/event-rows.ts";
+import { compareHours } from "../../../src/store/sql/rows.ts";
 import { TEST_USERS } from "../../harness/pipeline/test-users.ts";
 
 export const NOON = Date.UTC(2026, 0, 31, 12);

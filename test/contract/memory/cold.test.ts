@@ -1,6 +1,6 @@
 /** The simulation's cold store keeps the contract of the real ones, in the roles that a pipeline uses. */
 import type { ColdStore } from "../../../src/store/cold.ts";
-import { compareHours } from "../../../src/store/sql/event-rows.ts";
+import { compareHours } from "../../../src/store/sql/rows.ts";
 import { ColdClient } from "../../simulation/stores/cold/client.ts";
 import { ColdData, type EventRow } from "../../simulation/stores/cold/data.ts";
 import { ColdServer } from "../../simulation/stores/cold/server.ts";

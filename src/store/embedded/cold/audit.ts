@@ -5,14 +5,13 @@ import type { HourTotals } from "../../../domain/hour-range.ts";
 import { UserSketches } from "../../../domain/unique-users/sketch.ts";
 import { UserHash } from "../../../domain/unique-users/user-hash.ts";
 import type { AuditStore } from "../../cold.ts";
-import { rebuiltHour } from "../../sql/hour-rows.ts";
+import { rebuiltHour } from "../../sql/rows.ts";
 import { readDataSet } from "./data-set.ts";
 import type { SqliteDatabase } from "./database.ts";
 import { countDeadLetters } from "./dead-letters.ts";
 import { readErased } from "./erasure.ts";
-import { readHour, replaceHour } from "./hours.ts";
 import { readBounds } from "./retention.ts";
-import { listRows } from "./rows.ts";
+import { listRows, readHour, replaceHour } from "./rows.ts";
 
 export function auditRole(database: SqliteDatabase): AuditStore {
   return {

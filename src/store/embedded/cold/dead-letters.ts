@@ -8,12 +8,10 @@ import type { HourKey } from "../../../domain/event.ts";
 import { UserHash } from "../../../domain/unique-users/user-hash.ts";
 import type { DeadLetterStore, ReplayResult } from "../../cold.ts";
 import { type DeadLetterRow, deadLetterLists, eventOf, selectDeadLetters } from "../../sql/dead-letters.ts";
-import { EVENT_COLUMNS, type EventRow } from "../../sql/event-rows.ts";
-import { additionOf, totalsOf } from "../../sql/hour-rows.ts";
+import { additionOf, EVENT_COLUMNS, type EventRow, totalsOf } from "../../sql/rows.ts";
 import { readDataSet } from "./data-set.ts";
 import { isoTime, type SqliteDatabase } from "./database.ts";
-import { foldHour } from "./hours.ts";
-import { insertRow } from "./rows.ts";
+import { foldHour, insertRow } from "./rows.ts";
 
 const INSERT = `INSERT INTO dead_letters (${EVENT_COLUMNS}, reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`;
 const SELECT = selectDeadLetters({ isoTime });

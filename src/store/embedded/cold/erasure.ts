@@ -10,7 +10,7 @@ import { addErased, type ErasedCounts, NOTHING_ERASED } from "../../../domain/re
 import type { ErasedHour, ErasureStore, RowKey, UserSelection, UsersRange } from "../../cold.ts";
 import { ofUser, userCounts } from "../../sql/erasure.ts";
 import { ofStreams } from "../../sql/range-sql.ts";
-import { BEFORE_ALL_ROWS } from "../../sql/row-page.ts";
+import { BEFORE_ALL_ROWS } from "../../sql/rows.ts";
 import type { SqliteDatabase } from "./database.ts";
 
 /** One transaction's worth: about 5 ms, for which a flush waits. */

@@ -5,14 +5,11 @@
 import type { Database } from "bun:sqlite";
 import { countEvents, type JournaledBatch } from "../../../domain/event.ts";
 import { letOthersRun } from "../../../runtime/clock.ts";
-import { type FlushStore, flushName, WriterSealedError } from "../../cold.ts";
-import { type EventRow, rowPieces } from "../../sql/event-rows.ts";
-import { hourAdditions, totalsOf } from "../../sql/hour-rows.ts";
-import { UnfoldedHours } from "../../sql/unfolded-hours.ts";
+import { type FlushStore, WriterSealedError } from "../../cold.ts";
+import { type EventRow, flushName, hourAdditions, rowPieces, totalsOf, UnfoldedHours } from "../../sql/rows.ts";
 import type { SqliteDatabase } from "./database.ts";
 import { setAside } from "./dead-letters.ts";
-import { appendPart, foldHour } from "./hours.ts";
-import { insertRow } from "./rows.ts";
+import { appendPart, foldHour, insertRow } from "./rows.ts";
 
 /** About 1 ms of inserts. */
 const ROWS_PER_PIECE = 500;

@@ -7,9 +7,16 @@ import { errorText } from "../../../runtime/error-text.ts";
 import { ColdUnavailableError, type PastReads, WriterSealedError } from "../../cold.ts";
 import { RowVisitorError } from "../../sql/row-visitor.ts";
 import type { RunSql, Sql } from "../../sql/sql-runner.ts";
-import { MysqlPool, withOwnSession } from "./pool.ts";
 import { MysqlReplica, type PastRead } from "./replica.ts";
-import { isoTime, type MysqlLinkOptions, type MysqlSession, type MysqlTls, userValue } from "./sql-session.ts";
+import {
+  isoTime,
+  type MysqlLinkOptions,
+  MysqlPool,
+  type MysqlSession,
+  type MysqlTls,
+  userValue,
+  withOwnSession,
+} from "./sql-session.ts";
 
 export interface MysqlDatabaseOptions {
   readonly url: string;

@@ -18,8 +18,7 @@ import { withDeadline } from "../../../runtime/clock.ts";
 import type { PastReads } from "../../cold.ts";
 import { RowVisitorError } from "../../sql/row-visitor.ts";
 import { hasReached, type Progress, readProgress } from "./flushed-position.ts";
-import { MysqlPool } from "./pool.ts";
-import type { MysqlLinkOptions, MysqlSession } from "./sql-session.ts";
+import { type MysqlLinkOptions, MysqlPool, type MysqlSession } from "./sql-session.ts";
 
 interface MysqlReplicaOptions {
   /** The replica, for ranges and for scans of whole tables. */

@@ -1,5 +1,5 @@
 /**
- * A connection to MySQL or MariaDB that answers or fails within a deadline.
+ * A connection to MySQL or MariaDB that answers or fails within a deadline, and pools of such connections.
  *
  * Invariants:
  * - A session is used only after its set-up succeeded, so no statement depends on the server's default mode, time zone,
@@ -11,6 +11,7 @@ import { connect, type Socket } from "node:net";
 import { type Connection, createConnection, escape as escapeText, type QueryValues } from "mysql2";
 import { withDeadline, withStallDeadline } from "../../../runtime/clock.ts";
 import { errorText } from "../../../runtime/error-text.ts";
+import { Slots } from "../../../runtime/slots.ts";
 
 export interface MysqlTls {
   /** The CA certificates (PEM) for the server's certificate; undefined: the runtime's. */
@@ -40,6 +41,9 @@ const LOCK_WAIT_S = 5;
 const SILENT_SESSION_S = 60;
 const GOODBYE_TIMEOUT_MS = 500;
 const MAX_QUOTED_SQL_CHARS = 80;
+/** Replaces idle sessions well before the server ends them, so that none is taken just as it ends. */
+const MAX_IDLE_MS = 30_000;
+const MAX_WAITING = 256;
 
 /**
  * - sql_mode: strict, so that values are refused, not truncated; without NO_BACKSLASH_ESCAPES, since mysql2 escapes
@@ -241,6 +245,93 @@ export class MysqlSession {
       await withDeadline(goodbye, GOODBYE_TIMEOUT_MS, () => new Error("no goodbye")).catch(() => {});
     }
     this.destroy();
+  }
+}
+
+/** Runs `work` on a new session, which it does not share. */
+export async function withOwnSession<T>(
+  options: MysqlLinkOptions,
+  work: (session: MysqlSession) => Promise<T>,
+): Promise<T> {
+  const session = new MysqlSession(options);
+  try {
+    return await work(await session.ready());
+  } finally {
+    await session.end();
+  }
+}
+
+interface IdleSession {
+  readonly session: MysqlSession;
+  readonly sinceMs: number;
+}
+
+/** At most `maxSessions` sessions, and MAX_WAITING callers that wait for one. */
+export class MysqlPool {
+  readonly #options: MysqlLinkOptions;
+  readonly #places: Slots;
+  readonly #idle: IdleSession[] = [];
+  readonly #working = new Map<MysqlSession, Promise<unknown>>();
+  readonly #closing = new AbortController();
+
+  constructor(options: MysqlLinkOptions, maxSessions: number) {
+    this.#options = options;
+    this.#places = new Slots(maxSessions, MAX_WAITING);
+  }
+
+  /** Reuses the session only if `work` succeeds, so `work` must then leave no transaction open. */
+  async use<T>(work: (session: MysqlSession) => Promise<T>): Promise<T> {
+    const { signal } = this.#closing;
+    signal.throwIfAborted();
+    const workOnAny = async () => {
+      signal.throwIfAborted();
+      return await this.#workOn(this.#takeIdle() ?? new MysqlSession(this.#options), work);
+    };
+    return await this.#places.use(workOnAny, () => this.#untilTooLate());
+  }
+
+  async #workOn<T>(session: MysqlSession, work: (session: MysqlSession) => Promise<T>): Promise<T> {
+    try {
+      const working = session.ready().then(work);
+      this.#working.set(session, working);
+      const result = await working;
+      this.#idle.push({ session, sinceMs: performance.now() });
+      return result;
+    } catch (error) {
+      session.destroy();
+      throw error;
+    } finally {
+      this.#working.delete(session);
+    }
+  }
+
+  #takeIdle(): MysqlSession | undefined {
+    for (let idle = this.#idle.pop(); idle !== undefined; idle = this.#idle.pop()) {
+      if (idle.session.isUsable && performance.now() - idle.sinceMs < MAX_IDLE_MS) return idle.session;
+      void idle.session.end();
+    }
+    return undefined;
+  }
+
+  /** Aborts if no slot becomes free in time, or when the pool closes. */
+  #untilTooLate(): AbortSignal {
+    const { connectTimeoutMs } = this.#options;
+    const late = new AbortController();
+    const timer = setTimeout(
+      () => late.abort(new Error(`no connection became free within ${connectTimeoutMs} ms`)),
+      connectTimeoutMs,
+    );
+    timer.unref();
+    return AbortSignal.any([this.#closing.signal, late.signal]);
+  }
+
+  /** Gives work in progress `graceMs` to finish. Never throws. */
+  async close(graceMs: number): Promise<void> {
+    this.#closing.abort(new Error("this store is closed"));
+    const ended = Promise.allSettled(this.#working.values());
+    await withDeadline(ended, graceMs, () => new Error("still at work")).catch(() => {});
+    for (const session of this.#working.keys()) session.destroy();
+    await Promise.all(this.#idle.splice(0).map(({ session }) => session.end()));
   }
 }
 

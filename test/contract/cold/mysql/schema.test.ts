@@ -1,8 +1,11 @@
 /** Query plans, migrations and partitions. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { DAY_MS, HOUR_MS } from "../../../../src/domain/event.ts";
-import { withOwnSession } from "../../../../src/store/mysql/connection/pool.ts";
-import type { MysqlLinkOptions, MysqlSession } from "../../../../src/store/mysql/connection/sql-session.ts";
+import {
+  type MysqlLinkOptions,
+  type MysqlSession,
+  withOwnSession,
+} from "../../../../src/store/mysql/connection/sql-session.ts";
 import { ensurePartitions, listPartitions, partitionName } from "../../../../src/store/mysql/partitions.ts";
 import { waitFor } from "../../../harness/service/wait-for.ts";
 import { batchOf, click, expectConsistent, NOON } from "../setup.ts";

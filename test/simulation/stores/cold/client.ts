@@ -12,7 +12,6 @@ import type { Clock } from "../../../../src/runtime/clock.ts";
 import {
   ColdUnavailableError,
   type DataSet,
-  flushName,
   type HourAudit,
   type HourPartVisitor,
   type IdPage,
@@ -27,6 +26,7 @@ import {
   type UsersRange,
   WriterSealedError,
 } from "../../../../src/store/cold.ts";
+import { flushName } from "../../../../src/store/sql/rows.ts";
 import { Connection, type Link } from "../../world/network.ts";
 import type { Owner, Scheduler } from "../../world/scheduler.ts";
 import type { Trace } from "../../world/trace.ts";
