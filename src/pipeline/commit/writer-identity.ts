@@ -198,9 +198,10 @@ export class WriterIdentity {
         ? doubt && { acceptedEvents: ended!.acceptedEvents - books.accepted }
         : await this.#settle(writer, ended !== undefined, books, doubt, lastSeq);
       if (ended === undefined && isAllInJournal) await this.#signalLoss(writer, books.flushedSeq);
+      const settled = isAllInJournal ? await this.#journaled(writer, doubt) : [];
       if (isAllInJournal || fate === "open") {
         ledger.handedOver += books.accepted - books.persisted;
-        if (books.unflushed.length > 0) this.#leave(writer, books.unflushed);
+        this.#leave(writer, [...books.unflushed, ...settled]);
       }
       flusher.endWriter();
       return fate;
@@ -249,7 +250,21 @@ export class WriterIdentity {
     await this.#options.hot.removeJournal(writer, watermark);
   }
 
+  /**
+   * The batch in doubt as its journal has it: without duplicates, which only the commit's answer would have named. None
+   * if an adopter has stored it meanwhile.
+   */
+  async #journaled(writer: string, doubt: Doubt | undefined): Promise<readonly JournaledBatch[]> {
+    if (doubt === undefined) return [];
+    const { hot } = this.#options;
+    const [batch] = await hot.readJournal(writer, doubt.seq - 1, 1);
+    if (batch?.seq === doubt.seq) return [batch];
+    if ((await hot.abandon(writer)) !== undefined) return [];
+    throw new HotUnavailableError(`The hot store lost the journal of writer ${writer} while it was read`, false);
+  }
+
   #leave(writer: string, batches: readonly JournaledBatch[]): void {
+    if (batches.length === 0) return;
     this.#left.set(writer, batches);
     this.#options.ringRoom.usedEvents += countEvents(batches);
   }

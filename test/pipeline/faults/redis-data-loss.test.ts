@@ -176,6 +176,36 @@ describeFaults((cluster) => {
       expect(a.log.has("the journal of a former writer was lost")).toBe(true);
     });
 
+    test("emptied after a batch in doubt was found in the journal of a writer given up: it is there", async () => {
+      const b = await cluster.site.start({ leaseMs: SHORT_LEASE_MS });
+      const fenced = Promise.withResolvers<void>();
+      b.guard.intercept = async (call) => {
+        const answer = await coldStoreAway(call);
+        if (call.method === "fence") fenced.resolve();
+        return answer;
+      };
+      const proxy = await cluster.behindRedisProxy();
+      const a = await cluster.site.start({ leaseMs: SHORT_LEASE_MS, outcomeTimeoutMs: 120_000 });
+      a.guard.intercept = coldStoreAway;
+      await a.take(...clicks("left", 3));
+      proxy.dropAnswers();
+      const outcome = a.submit(click("in doubt"));
+      await waitFor("it to be in doubt", () => a.pipeline.refusal !== undefined);
+      proxy.refuse();
+      proxy.cutAll();
+      await fenced.promise;
+      proxy.onDownstream = undefined;
+      await proxy.accept();
+      expect(await outcome).toEqual([undefined]);
+      await cluster.site.flushRedis();
+      a.guard.intercept = b.guard.intercept = undefined;
+      await waitFor("it to be taken back", () => a.pipeline.ledger.handedOver === 0);
+      await a.drained();
+      await a.serves(hourAt(NOON));
+      await expectReads(a, [...clicks("left", 3), click("in doubt")]);
+      await cluster.site.expectStored([...clicks("left", 3), click("in doubt")]);
+    });
+
     test("emptied while the cold store is slow: refused in time, and accepted when it is done", async () => {
       const a = await cluster.site.start();
       await a.take(...clicks("u", 5));

@@ -303,8 +303,15 @@ const OF_LOSSES: readonly SimulatedMutation[] = [
     "left-batches-forgotten",
     "what is left to adopters is kept until it is stored",
     IDENTITY,
-    "if (books.unflushed.length > 0) this.#leave(writer, books.unflushed);",
-    "",
+    "this.#leave(writer, [...books.unflushed, ...settled]);",
+    "this.#leave(writer, settled);",
+  ),
+  inOne(
+    "settled-batch-forgotten",
+    "a batch that was in doubt is left to adopters like the others",
+    IDENTITY,
+    "this.#leave(writer, [...books.unflushed, ...settled]);",
+    "this.#leave(writer, books.unflushed);",
   ),
   inOne(
     "taken-batches-not-sealed",
