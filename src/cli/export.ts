@@ -24,7 +24,7 @@ interface ExportOptions {
   readonly to: number;
   readonly stream: string | undefined;
   readonly format: ExportFormat;
-  /** For spreadsheets: prevents fields from running as formulas. */
+  /** Prevents spreadsheets from running fields as formulas. */
   readonly safe: boolean;
   readonly out: string | undefined;
 }

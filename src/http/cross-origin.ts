@@ -10,7 +10,7 @@ const EXPOSED = [
   ...["etag", "hourglass-degraded", "hourglass-not-counted", "retry-after", "www-authenticate"],
   ...LIMIT_HEADERS,
 ].join(", ");
-/** For preflight requests. Browsers cache the answer for at most a day. */
+/** Answers preflight requests. Browsers cache it for at most a day. */
 const PREFLIGHT = {
   "access-control-allow-headers": "authorization, content-type, idempotency-key",
   "access-control-max-age": "86400",

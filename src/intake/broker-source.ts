@@ -92,11 +92,11 @@ export class BrokerSource {
   readonly description: string;
   readonly #options: BrokerSourceOptions;
   readonly #counts: SourceCounts = { received: 0, redelivered: 0, acknowledged: 0, rejected: 0, failures: 0 };
+  readonly #stopping = Promise.withResolvers<void>();
   #session: Session | undefined;
   #failure: string | undefined = "not connected yet";
   #isFailing = false;
   #isStopping = false;
-  #wakeUp: (() => void) | undefined;
 
   constructor(options: BrokerSourceOptions) {
     this.#options = options;
@@ -129,7 +129,8 @@ export class BrokerSource {
       const startMs = performance.now();
       this.#noteFailure(await this.#consume().catch((error: unknown) => error));
       if (performance.now() - startMs > LASTING_MS) attempt = 0;
-      if (!this.#isStopping) await this.#pause(backoffMs(attempt, RETRY_FIRST_MS, RETRY_MAX_MS, Math.random));
+      const pauseMs = backoffMs(attempt, RETRY_FIRST_MS, RETRY_MAX_MS, Math.random);
+      await waitAtMost(pauseMs, this.#stopping.promise);
     }
   }
 
@@ -160,23 +161,13 @@ export class BrokerSource {
     this.#isFailing = true;
   }
 
-  #pause(ms: number): Promise<void> {
-    return new Promise((resolve) => {
-      const timer = setTimeout(resolve, ms);
-      this.#wakeUp = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-    });
-  }
-
   /**
    * Accepts no more messages, settles those in flight and leaves the rest to the broker. Takes at most a few seconds,
    * and never throws. Must be called while the pipeline still accepts events.
    */
   async stop(): Promise<void> {
     this.#isStopping = true;
-    this.#wakeUp?.();
+    this.#stopping.resolve();
     const session = this.#session;
     if (session !== undefined) await waitAtMost(DRAIN_GRACE_MS, session.drain());
     this.#options.intake.stop();

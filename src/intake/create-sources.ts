@@ -35,7 +35,7 @@ export function createSources(settings: SourceSettings, options: SourcesOptions)
   return [source];
 }
 
-/** For the lines printed at start: never with a password. */
+/** Printed at start, so it never has a password. */
 export function sourceDescriptions(settings: SourceSettings): string[] {
   const place = placeIn(settings);
   const { brokerQueue: queue } = settings;

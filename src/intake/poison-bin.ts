@@ -25,7 +25,7 @@ interface PoisonBinOptions {
 
 export class PoisonBin {
   readonly #options: PoisonBinOptions;
-  /** By digest, since a piece may arrive again before it is set aside. */
+  /** The keys are digests, since a piece may arrive again before it is set aside. */
   readonly #pieces = new Map<string, Piece>();
   #failures = 0;
   #isRunning = false;

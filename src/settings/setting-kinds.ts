@@ -9,12 +9,12 @@ interface DerivedFallback {
 
 export interface Setting<T> {
   readonly name: string;
-  /** As written in the environment. Undefined: off by default. */
+  /** The default, as written in the environment. Undefined: off by default. */
   readonly fallback: string | DerivedFallback | undefined;
   readonly help: string;
-  /** What applies while it is not set, for the help. */
+  /** Tells in the help what applies while it is not set. */
   readonly unset?: string;
-  /** What a value must be, for the error message. */
+  /** Tells in the error message what a value must be. */
   readonly takes: string;
   parse(text: string): T | undefined;
   /** Explains why parse() refused a text, if there is more to say. Quotes no part that may be secret. */

@@ -25,7 +25,7 @@ import {
 } from "./setting-kinds.ts";
 
 const QUEUE_NAME_MAX_BYTES = 255;
-/** With evenly spread slots, two masters get 2 and 4 shards, three get 1, 3 and 2. */
+/** Two masters with evenly spread slots get 2 and 4 shards, three get 1, 3 and 2. */
 const CLUSTER_SHARDS = 6;
 
 const REDIS_URL: OffUnlessSet<string> = {

@@ -319,6 +319,7 @@ describe("batches that are read at the same time", () => {
       nowMs: clock.now,
     });
     const access = new Access({
+      store: undefined,
       ...{ requiredScopes: new Set<Scope>(), keyLimits: limiter, addressLimits: limiter },
       addresses: new ClientAddresses(0, new RecordedLog()),
       keys: new KeyRing({ cold: {} as ColdStore, store: undefined, log: new RecordedLog(), clock }),

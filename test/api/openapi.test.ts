@@ -246,6 +246,7 @@ async function accessWith(log: Log, areKnown = true, addressLimit?: RateLimit): 
   if (areKnown) await ring.refresh();
   const limiter = (kind: string) => new RateLimiter({ kind, store: undefined, log, nowMs: () => performance.now() });
   return new Access({
+    store: undefined,
     ...{ keys: ring, keyLimits: limiter("key"), addressLimits: limiter("address"), addressLimit },
     ...{ requiredScopes: new Set(SCOPES), addresses: new ClientAddresses(0, log) },
   });

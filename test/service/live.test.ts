@@ -1,8 +1,7 @@
 /** GET /live: viewers see what is counted, one reading serves all, and they leave nothing behind. */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { connect } from "node:net";
-import type { Reading, Spectator } from "../../src/http/live/feed.ts";
-import { LiveFeeds } from "../../src/http/live/feeds.ts";
+import { LiveFeeds, type Reading, type Spectator } from "../../src/http/live/feeds.ts";
 import { API_DOCUMENT } from "../../src/http/openapi/document.ts";
 import { withDeadline } from "../../src/runtime/clock.ts";
 import { ApiDescription } from "../harness/project/api-description.ts";

@@ -34,7 +34,7 @@ export interface Job {
   readonly isLastLineWhole: boolean;
   /** Undefined: stop at the end of the files. */
   readonly following: Following | undefined;
-  /** What to do with events sent so long ago that the service may have forgotten their ids. */
+  /** Decides about events sent so long ago that the service may have forgotten their ids. */
   readonly doubtful: "send" | "skip" | undefined;
   readonly report: Report;
   readonly now: () => number;

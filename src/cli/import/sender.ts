@@ -66,7 +66,7 @@ const MAX_BACKOFF_MS = 10_000;
 /** Waits up to this share longer than the service says, to spread retries. */
 const RETRY_AFTER_JITTER = 0.25;
 const SHOWN_CHARS = 300;
-/** From a service or proxy that is overloaded or temporarily unavailable. */
+/** A service or proxy that is overloaded or temporarily unavailable answers with these. */
 const RETRIED_BELOW_500 = new Set([408, 425, 429]);
 
 export class Sender {

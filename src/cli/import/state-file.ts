@@ -69,14 +69,7 @@ const SCHEMA = `
   CREATE INDEX imports_by_target ON imports (url, stream);
   PRAGMA user_version = ${VERSION};
 `;
-const SAVE = `
-  INSERT INTO imports VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-  ON CONFLICT (import) DO UPDATE SET path = excluded.path,
-    head_bytes = excluded.head_bytes, head_sha256 = excluded.head_sha256,
-    line_hashes = excluded.line_hashes,
-    counted_bytes = excluded.counted_bytes, counted_line = excluded.counted_line, chain = excluded.chain,
-    sent_bytes = excluded.sent_bytes, sent_sha256 = excluded.sent_sha256, sent_at = excluded.sent_at
-  RETURNING import`;
+const SAVE = "REPLACE INTO imports VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING import";
 
 export class StateFile {
   readonly #path: string;

@@ -70,7 +70,7 @@ export async function startService(config: Config, surroundings: Surroundings): 
   const app = createApp({
     ...{ log, now, requestLog, siblings, idleTimeoutS: config.idleTimeoutS },
     ...{ pipeline, sources, metrics, sharesPort, stores: watches, browserSettings: config },
-    ...{ access: access?.access, addresses, certificate },
+    ...{ access, addresses, certificate },
   });
   const server = listen(app, config);
   const stopLoopLag = measureLoopLag(metrics.loopLagSeconds);
@@ -174,13 +174,6 @@ function listening<T>({ port, host }: Config, listen: () => T): T {
   }
 }
 
-interface RunningAccess {
-  readonly access: Access;
-  /** Resolves once the keys were read, or the attempt failed. */
-  start(): Promise<void>;
-  stop(): Promise<void>;
-}
-
 /** API keys and rate limits; undefined if no setting restricts access. */
 async function createAccess(
   config: Config,
@@ -188,24 +181,15 @@ async function createAccess(
   log: Log,
   clock: Clock,
   addresses: ClientAddresses,
-): Promise<RunningAccess | undefined> {
+): Promise<Access | undefined> {
   const { requiredScopes = [], addressLimit } = config;
-  const asksForKeys = requiredScopes.length > 0;
-  if (!asksForKeys && addressLimit === undefined) return undefined;
+  if (requiredScopes.length === 0 && addressLimit === undefined) return undefined;
   const store = await createAccessStore(config);
   const nowMs = clock.monotonicMs;
-  const keys = new KeyRing({ cold, store, log, clock });
-  const keyLimits = new RateLimiter({ kind: "key", store, log, nowMs });
-  const addressLimits = new RateLimiter({ kind: "address", store, log, nowMs });
-  const options = { keys, keyLimits, addressLimits, addressLimit, addresses };
-  return {
-    access: new Access({ ...options, requiredScopes: new Set(requiredScopes) }),
-    start: async () => {
-      if (asksForKeys) await keys.start();
-    },
-    stop: async () => {
-      await Promise.all([keys.stop(), keyLimits.stop(), addressLimits.stop()]);
-      await store?.close();
-    },
-  };
+  return new Access({
+    ...{ store, addressLimit, addresses, requiredScopes: new Set(requiredScopes) },
+    keys: new KeyRing({ cold, store, log, clock }),
+    keyLimits: new RateLimiter({ kind: "key", store, log, nowMs }),
+    addressLimits: new RateLimiter({ kind: "address", store, log, nowMs }),
+  });
 }

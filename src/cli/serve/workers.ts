@@ -7,7 +7,7 @@
  * question has a deadline at both ends.
  */
 import type { MetricFamilies, Siblings } from "../../http/route-options.ts";
-import { backoffMs, withDeadline } from "../../runtime/clock.ts";
+import { backoffMs, waitAtMost, withDeadline } from "../../runtime/clock.ts";
 import type { Log } from "../../runtime/log.ts";
 
 export const WORKER_VARIABLE = "HOURGLASS_WORKER";
@@ -61,7 +61,7 @@ export class Supervisor {
       failures = performance.now() - startedMs > HEALTHY_MS ? 0 : failures + 1;
       const pauseMs = backoffMs(failures, RESTART_FIRST_MS, RESTART_MAX_MS, Math.random);
       log.error({ worker: slot, code, pauseMs: Math.round(pauseMs) }, "a worker ended, starting another");
-      await this.#pause(pauseMs);
+      await waitAtMost(pauseMs, this.#stopping.promise);
       if (this.#isStopping) return code;
     }
   }
@@ -78,12 +78,6 @@ export class Supervisor {
     this.#children.delete(slot);
     // The signal arrived before the worker had a handler.
     return this.#isStopping && child.signalCode !== null ? 0 : code;
-  }
-
-  #pause(ms: number): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, ms);
-    return Promise.race([promise, this.#stopping.promise]).finally(() => clearTimeout(timer));
   }
 }
 

@@ -10,6 +10,7 @@ import type { Ledger } from "../../domain/ledger.ts";
 import type { RateLimit } from "../../domain/rate-limit.ts";
 import type { RefusalReason } from "../../domain/refusal-reasons.ts";
 import type { StreamSet } from "../../domain/stream-rules.ts";
+import type { AccessStore } from "../../store/access-store.ts";
 import { type ClientAddresses, networkOf, type Peers } from "../requests/client-address.ts";
 import type { RequestCounts } from "../requests/counts.ts";
 import {
@@ -28,6 +29,8 @@ import { accessOf } from "./route-scopes.ts";
 interface AccessOptions {
   /** Scopes that require a key. For other scopes no key is checked. */
   readonly requiredScopes: ReadonlySet<Scope>;
+  /** Shared by keys and limits. Undefined in embedded mode. */
+  readonly store: AccessStore | undefined;
   readonly keys: KeyRing;
   readonly keyLimits: RateLimiter;
   readonly addressLimits: RateLimiter;
@@ -59,6 +62,17 @@ export class Access {
 
   constructor(options: AccessOptions) {
     this.#options = options;
+  }
+
+  /** Resolves once the keys were read, if any are required, or the attempt failed. */
+  async start(): Promise<void> {
+    if (this.#options.requiredScopes.size > 0) await this.#options.keys.start();
+  }
+
+  async stop(): Promise<void> {
+    const { keys, keyLimits, addressLimits, store } = this.#options;
+    await Promise.all([keys.stop(), keyLimits.stop(), addressLimits.stop()]);
+    await store?.close();
   }
 
   /** Undefined if the request is admitted, which takes one from each limit. */
@@ -124,7 +138,7 @@ export class Access {
     return this.#admitted.get(request)?.key?.streams;
   }
 
-  /** For streamed answers: false once the key is revoked or expired. */
+  /** Asked again while an answer is streamed: false once the key is revoked or expired. */
   isStillAdmitted(request: Request): boolean {
     const key = this.#admitted.get(request)?.key;
     return key === undefined || this.#options.keys.isGood(key);
@@ -138,7 +152,7 @@ export class Access {
     for (const [name, value] of Object.entries(limitHeaders(states))) headers.set(name, value);
   }
 
-  /** For a request with this many events: undefined if they are admitted. */
+  /** Undefined if a request with this many events is admitted. */
   refusalOfBatch(request: Request, eventCount: number): Refused | undefined {
     const { limits } = this.#admitted.get(request) ?? { limits: [] };
     // One was taken when the request was admitted.
@@ -150,7 +164,7 @@ export class Access {
     return undefined;
   }
 
-  /** For redirects, which work even beyond the limit: whether the click counts. */
+  /** Whether the click of a redirect counts; the redirect itself works even beyond the limit. */
   takesFrom(address: string | undefined): boolean {
     const { addressLimit } = this.#options;
     if (addressLimit === undefined || address === undefined) return true;

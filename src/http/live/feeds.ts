@@ -1,8 +1,207 @@
 /**
- * The feeds of all watched streams.
- * Invariant: there are at most VIEWERS_MAX viewers and FEEDS_MAX feeds, and at most a quarter of each for one client.
+ * The feeds of GET /live: each reads one stream repeatedly for all its viewers, the open connections.
+ *
+ * Invariants:
+ * - There are at most VIEWERS_MAX viewers and FEEDS_MAX feeds, and at most a quarter of each for one client.
+ * - A feed reads at most once a second, one reading at a time, and only while somebody watches.
+ * - It is busy for at most a twentieth of the time: slow readings become less frequent. Failed readings do not count,
+ *   since they waited for a store.
+ * - A new viewer is first shown a message that is at most FRESH_INTERVALS old.
+ * - Messages that a viewer does not take in time are skipped, not queued, since each replaces the one before. A viewer
+ *   that misses MISSED_MAX messages in a row is disconnected.
+ * - A viewer whose key is revoked gets no further message, and is disconnected when the next one is due.
  */
-import { Feed, LIVE_TIMES, type LiveTimes, type Reading, type Spectator, Viewer } from "./feed.ts";
+
+const encoder = new TextEncoder();
+/** Sent immediately, so that the answer begins. `retry` is for clients that reconnect by themselves. */
+const GREETING = encoder.encode("retry: 2000\n\n");
+const KEEP_ALIVE = encoder.encode(": still here\n\n");
+
+export interface Reading {
+  readonly ofStream: object;
+  /** Added for viewers who may see all streams. */
+  readonly ofAll: object;
+  /** Readings of the last minute, for a viewer's first message. */
+  readonly history?: readonly object[];
+  readonly hasFailed?: boolean;
+}
+
+export interface Spectator {
+  readonly signal: AbortSignal;
+  /** Its key or address, which has a share of the feeds. Undefined: unlimited. */
+  readonly client: string | undefined;
+  readonly seesAll: boolean;
+  isLetIn(): boolean;
+}
+
+/** A reading as sent: serialized once for all viewers who see the same part of it. */
+class Message {
+  readonly #reading: Reading;
+  readonly #parts = new Map<string, Uint8Array>();
+
+  constructor(reading: Reading) {
+    this.#reading = reading;
+  }
+
+  bytes(seesAll: boolean, isFirst: boolean): Uint8Array {
+    const part = `${seesAll} ${isFirst}`;
+    let bytes = this.#parts.get(part);
+    if (bytes === undefined) {
+      const { ofStream, ofAll, history } = this.#reading;
+      bytes = bytesOf({ ...ofStream, ...(seesAll && ofAll), ...(isFirst && history && { history }) });
+      this.#parts.set(part, bytes);
+    }
+    return bytes;
+  }
+}
+
+function bytesOf(data: object): Uint8Array {
+  return encoder.encode(`data: ${JSON.stringify(data)}\n\n`);
+}
+
+class Viewer {
+  readonly #controller: ReadableStreamDefaultController<Uint8Array>;
+  readonly #spectator: Spectator;
+  #isFirst = true;
+  /** Consecutive messages that it did not take. */
+  missed = 0;
+
+  constructor(controller: ReadableStreamDefaultController<Uint8Array>, spectator: Spectator) {
+    this.#controller = controller;
+    this.#spectator = spectator;
+    controller.enqueue(GREETING);
+  }
+
+  get client(): string | undefined {
+    return this.#spectator.client;
+  }
+
+  get isLetIn(): boolean {
+    return this.#spectator.isLetIn();
+  }
+
+  show(message: Message): void {
+    this.send(message.bytes(this.#spectator.seesAll, this.#isFirst));
+    this.#isFirst = false;
+  }
+
+  /** `desiredSize`: how many more messages fit. */
+  send(message: Uint8Array): void {
+    const hasRoom = (this.#controller.desiredSize ?? 0) > 0;
+    this.missed = hasRoom ? 0 : this.missed + 1;
+    if (hasRoom) this.#controller.enqueue(message);
+  }
+
+  end(): void {
+    try {
+      this.#controller.close();
+    } catch {
+      // The client closed it.
+    }
+  }
+}
+
+const INTERVAL_MS = 1_000;
+const BUSY_SHARE = 1 / 20;
+const FRESH_INTERVALS = 3;
+/** A reading's cost is the minimum of this many readings, since a single one may have had to wait. */
+const COST_READINGS = 3;
+/** During a long reading, a comment keeps the connection open: proxies close silent ones. */
+const SILENCE_MAX_MS = 5_000;
+const MISSED_MAX = 30;
+
+export interface LiveTimes {
+  readonly intervalMs: number;
+  readonly silenceMaxMs: number;
+}
+
+export const LIVE_TIMES: LiveTimes = { intervalMs: INTERVAL_MS, silenceMaxMs: SILENCE_MAX_MS };
+
+interface FeedHooks {
+  /** Never rejects. */
+  read(): Promise<Reading>;
+  onEnd(viewer: Viewer): void;
+}
+
+class Feed {
+  readonly #times: LiveTimes;
+  readonly #hooks: FeedHooks;
+  readonly #viewers = new Set<Viewer>();
+  readonly #tookMs: number[] = [];
+  #latest: Message | undefined;
+  #latestMs = 0;
+  #next: Timer | undefined;
+  #silence: Timer | undefined;
+
+  constructor(times: LiveTimes, hooks: FeedHooks) {
+    this.#times = times;
+    this.#hooks = hooks;
+  }
+
+  get viewerCount(): number {
+    return this.#viewers.size;
+  }
+
+  add(viewer: Viewer): void {
+    this.#viewers.add(viewer);
+    if (this.#viewers.size === 1) this.#start();
+    else if (this.#latest !== undefined && this.#isFresh) viewer.show(this.#latest);
+  }
+
+  get #isFresh(): boolean {
+    return performance.now() - this.#latestMs <= FRESH_INTERVALS * this.#times.intervalMs;
+  }
+
+  end(viewer: Viewer): void {
+    if (!this.#viewers.delete(viewer)) return;
+    viewer.end();
+    if (this.#viewers.size === 0) {
+      clearTimeout(this.#next);
+      clearInterval(this.#silence);
+    }
+    this.#hooks.onEnd(viewer);
+  }
+
+  endAll(): void {
+    for (const viewer of [...this.#viewers]) this.end(viewer);
+  }
+
+  #start(): void {
+    const keepAlive = () => this.#toAll((viewer) => viewer.send(KEEP_ALIVE));
+    this.#silence = setInterval(keepAlive, this.#times.silenceMaxMs);
+    void this.#readOn();
+  }
+
+  async #readOn(): Promise<void> {
+    const startMs = performance.now();
+    const reading = await this.#hooks.read();
+    if (this.#viewers.size === 0) return;
+    const message = new Message(reading);
+    this.#latest = message;
+    this.#latestMs = startMs;
+    this.#toAll((viewer) => viewer.show(message));
+    if (this.#viewers.size === 0) return;
+    this.#silence?.refresh();
+    const { intervalMs } = this.#times;
+    const pauseMs = reading.hasFailed ? intervalMs : this.#pauseMs(performance.now() - startMs);
+    this.#next = setTimeout(() => void this.#readOn(), pauseMs);
+  }
+
+  #pauseMs(tookMs: number): number {
+    this.#tookMs.push(tookMs);
+    if (this.#tookMs.length > COST_READINGS) this.#tookMs.shift();
+    const costMs = this.#tookMs.length < COST_READINGS ? 0 : Math.min(...this.#tookMs);
+    return Math.max(this.#times.intervalMs - tookMs, costMs / BUSY_SHARE - costMs, 0);
+  }
+
+  #toAll(tell: (viewer: Viewer) => void): void {
+    for (const viewer of this.#viewers) {
+      const { isLetIn } = viewer;
+      if (isLetIn) tell(viewer);
+      if (!isLetIn || viewer.missed > MISSED_MAX) this.end(viewer);
+    }
+  }
+}
 
 const VIEWERS_MAX = 1_000;
 const FEEDS_MAX = 100;

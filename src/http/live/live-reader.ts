@@ -15,7 +15,7 @@ import { instanceLedger, storesLedger } from "../ops/ledger-route.ts";
 import { sourceState } from "../ops/probes.ts";
 import { ctrOf } from "../query/range/answer.ts";
 import type { AppOptions } from "../route-options.ts";
-import type { Reading } from "./feed.ts";
+import type { Reading } from "./feeds.ts";
 
 /** The ledger of all instances takes the stores four statements, so it is read less often. */
 const STORES_INTERVAL_MS = 2_000;

@@ -13,8 +13,7 @@ import { SeriesQuerySchema } from "../query/range/schemas.ts";
 import { networkOf, type Peers } from "../requests/client-address.ts";
 import type { RequestCounts } from "../requests/counts.ts";
 import type { AppOptions } from "../route-options.ts";
-import type { Spectator } from "./feed.ts";
-import { CLIENT_FEEDS_MAX, CLIENT_VIEWERS_MAX, LiveFeeds, type NotWatched } from "./feeds.ts";
+import { CLIENT_FEEDS_MAX, CLIENT_VIEWERS_MAX, LiveFeeds, type NotWatched, type Spectator } from "./feeds.ts";
 import { LiveReader } from "./live-reader.ts";
 
 const RETRY = { "retry-after": "5" };

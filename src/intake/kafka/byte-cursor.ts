@@ -30,7 +30,7 @@ export class ByteCursor {
     return this.bytes.readInt32BE(at) * 0x1_0000_0000 + this.bytes.readUInt32BE(at + 4);
   }
 
-  /** At most 32 bits. */
+  /** Reads at most 32 bits. */
   unsignedVarint(): number {
     let value = 0;
     for (let shift = 0; shift < 35; shift += 7) {

@@ -20,7 +20,7 @@ export interface FetchedPartition {
   /** 0, or one of the protocol's error codes. */
   readonly errorCode: number;
   readonly highWatermark: number;
-  /** In order of offsets. A batch that must be skipped has no records, and is listed for its nextOffset. */
+  /** Ordered by offset. A batch that must be skipped has no records, and is listed for its nextOffset. */
   readonly batches: readonly PackedBatch[];
 }
 
@@ -111,7 +111,7 @@ function readPartition(cursor: ByteCursor): FetchedPartition {
   return { partition, errorCode, highWatermark, batches };
 }
 
-/** By the protocol, a producer's transaction is aborted from its first offset up to its marker. */
+/** A producer's transaction is aborted from its first offset up to its marker, by the protocol. */
 function withoutAborted(batches: readonly PackedBatch[], aborted: readonly AbortedTransaction[]): PackedBatch[] {
   const waiting = aborted.toSorted((a, b) => a.firstOffset - b.firstOffset);
   const aborting = new Set<number>();

@@ -6,7 +6,7 @@ import { type FieldMap, jsonLogReader } from "./json-log.ts";
 import { LogTimes, type ReadLine } from "./log-line.ts";
 
 export interface LogOptions {
-  /** For times without an offset; undefined: refuse them. */
+  /** Applies to times without an offset; undefined: refuse them. */
   readonly zone?: TimeZone | undefined;
   readonly fields?: FieldMap | undefined;
   readonly logFormat?: string | undefined;
@@ -15,7 +15,7 @@ export interface LogOptions {
 interface KnownFormat {
   readonly name: string;
   readonly help: string;
-  /** For logs, whose lines are requests. Undefined if the records are events. */
+  /** Reads logs, whose lines are requests. Undefined if the records are events. */
   readonly reader?: (options: LogOptions, columns: readonly string[]) => ReadLine;
   /** Recognized by its header, not by its other lines. */
   readonly hasHeader?: true;
