@@ -15,19 +15,30 @@ import registerStartTime from "prom-client/lib/metrics/processStartTime";
 import { version } from "../../../package.json";
 import type { BrokerSource, SourceState } from "../../intake/broker-source.ts";
 import type { Pipeline } from "../../pipeline/pipeline.ts";
-import { expose, registerBuckets } from "../../runtime/metrics.ts";
+import { expose, registerBuckets, type Sample } from "../../runtime/metrics.ts";
 import { NO_STORE } from "../answers.ts";
 import type { RequestCounts } from "../requests/counts.ts";
 import type { AppOptions, Siblings } from "../route-options.ts";
 
+/**
+ * The default metrics of prom-client that cost nothing between scrapes and little during one. Heap space sizes make Bun
+ * walk the whole heap, which blocked the event loop for 15 ms (100,000 objects) to 300 ms (a million). Event loop delay
+ * takes 100 measurements a second, of 50 µs each.
+ */
+const CHEAP_DEFAULTS = [
+  ...[registerCpuTime, registerStartTime, registerMemory],
+  ...[registerOpenFiles, registerMaxFiles, registerHeapSize],
+];
+
 export function metrics(options: AppOptions, requestCounts: readonly RequestCounts[]) {
   const { registry } = options.metrics;
-  registerProcess(registry);
-  registerLedger(registry, options.pipeline);
-  registerState(registry, options);
-  registerStores(registry, options);
-  registerRequests(registry, requestCounts);
-  if (options.sources.length > 0) registerSources(registry, options.sources);
+  for (const register of CHEAP_DEFAULTS) register(registry);
+  const exposition = expositionIn(registry);
+  exposeLedger(exposition, options.pipeline);
+  exposeState(exposition, options);
+  exposeStores(exposition, options);
+  exposeRequests(registry, exposition, requestCounts);
+  if (options.sources.length > 0) exposeSources(exposition, options.sources);
   const text = textOf(registry, options.siblings);
   return new Elysia({ name: "metrics" }).get("/metrics", async () => {
     const headers = { "content-type": registry.contentType, ...NO_STORE };
@@ -50,38 +61,21 @@ function textOf(registry: Registry, siblings: Siblings | undefined): () => Promi
   };
 }
 
-/**
- * The default metrics of prom-client that cost nothing between scrapes and little during one. Heap space sizes make Bun
- * walk the whole heap, which blocked the event loop for 15 ms (100,000 objects) to 300 ms (a million). Event loop delay
- * takes 100 measurements a second, of 50 µs each.
- */
-function registerProcess(registry: Registry): void {
-  const CHEAP = [
-    registerCpuTime,
-    registerStartTime,
-    registerMemory,
-    registerOpenFiles,
-    registerMaxFiles,
-    registerHeapSize,
-  ];
-  for (const register of CHEAP) register(registry);
+type Exposition = ReturnType<typeof expositionIn>;
+
+/** Adds metrics to a registry. A name that ends with _total is a counter, any other a gauge. */
+function expositionIn(registry: Registry) {
+  const samples = (name: string, help: string, read: () => Iterable<Sample>) =>
+    expose(registry, name.endsWith("_total") ? "counter" : "gauge", name, help, read);
+  const value = (name: string, help: string, read: () => number) => samples(name, help, () => [{ value: read() }]);
+  const byLabel = (name: string, help: string, label: string, read: () => object) =>
+    samples(name, help, () =>
+      Object.entries(read()).map(([key, count]) => ({ labels: { [label]: key }, value: count })),
+    );
+  return { samples, value, byLabel };
 }
 
-function counter(registry: Registry, name: string, help: string, value: () => number): void {
-  expose(registry, "counter", name, help, () => [{ value: value() }]);
-}
-
-function gauge(registry: Registry, name: string, help: string, value: () => number): void {
-  expose(registry, "gauge", name, help, () => [{ value: value() }]);
-}
-
-function counters(registry: Registry, name: string, help: string, label: string, counts: () => object): void {
-  expose(registry, "counter", name, help, () =>
-    Object.entries(counts()).map(([value, count]) => ({ labels: { [label]: value }, value: count })),
-  );
-}
-
-function registerLedger(registry: Registry, pipeline: Pipeline): void {
+function exposeLedger({ samples, value, byLabel }: Exposition, pipeline: Pipeline): void {
   const { ledger } = pipeline;
   const totals = {
     hourglass_events_accepted_total: ["accepted", "Events that were acknowledged and count"],
@@ -93,20 +87,15 @@ function registerLedger(registry: Registry, pipeline: Pipeline): void {
     hourglass_events_unknown_stored_total: ["unknownStored", "Unknown events that turned out to be stored"],
     hourglass_events_unknown_unstored_total: ["unknownUnstored", "Unknown events that turned out not to be stored"],
   } as const;
-  for (const [name, [field, help]] of Object.entries(totals)) counter(registry, name, help, () => ledger[field]);
-  counters(registry, "hourglass_events_refused_total", "Refused events, by reason", "reason", () => ledger.refused);
-  counters(
-    registry,
-    "hourglass_events_omitted_total",
-    "Events from browsers that asked not to be counted, or from bots",
-    "reason",
-    () => ledger.omitted,
-  );
+  for (const [name, [field, help]] of Object.entries(totals)) value(name, help, () => ledger[field]);
+  byLabel("hourglass_events_refused_total", "Refused events, by reason", "reason", () => ledger.refused);
+  const omittedHelp = "Events from browsers that asked not to be counted, or from bots";
+  byLabel("hourglass_events_omitted_total", omittedHelp, "reason", () => ledger.omitted);
   // A gauge, since events that an adopter lost come back to this writer.
   const handedOverHelp = "Accepted events that were left to the adopter of a writer's journal";
-  gauge(registry, "hourglass_events_handed_over", handedOverHelp, () => ledger.handedOver);
+  value("hourglass_events_handed_over", handedOverHelp, () => ledger.handedOver);
   const pendingHelp = "Accepted events that are not persisted: in memory too (ring), or only in the journal";
-  expose(registry, "gauge", "hourglass_events_pending", pendingHelp, () => {
+  samples("hourglass_events_pending", pendingHelp, () => {
     const { events, ring } = pipeline.pending;
     return [
       { labels: { in: "ring" }, value: ring },
@@ -115,26 +104,20 @@ function registerLedger(registry: Registry, pipeline: Pipeline): void {
   });
 }
 
-function registerState(registry: Registry, { pipeline, siblings, now }: AppOptions): void {
-  expose(registry, "gauge", "hourglass_build_info", "1, labelled with the running version", () => [
-    { labels: { version }, value: 1 },
-  ]);
-  gauge(registry, "hourglass_workers", "Processes that share the port", () => siblings?.count ?? 1);
-  gauge(registry, "hourglass_ring_capacity_events", "Maximum of pending events in memory", () => {
-    return pipeline.ringCapacityEvents;
-  });
-  gauge(registry, "hourglass_journal_max_events", "Pending events above which new ones are refused", () => {
-    return pipeline.journalMaxEvents;
-  });
-  gauge(registry, "hourglass_oldest_pending_seconds", "Age of the oldest event that is not persisted", () => {
-    return pipeline.oldestPendingMs / 1_000;
-  });
-  gauge(registry, "hourglass_ready", "1 if events are accepted", () => Number(pipeline.unreadiness === undefined));
-  gauge(registry, "hourglass_flush_ok", "1 unless the last flush failed", () =>
-    Number(pipeline.flushError === undefined),
-  );
+function exposeState({ samples, value }: Exposition, { pipeline, siblings, now }: AppOptions): void {
+  const buildInfo = [{ labels: { version }, value: 1 }];
+  samples("hourglass_build_info", "1, labelled with the running version", () => buildInfo);
+  value("hourglass_workers", "Processes that share the port", () => siblings?.count ?? 1);
+  const ringHelp = "Maximum of pending events in memory";
+  value("hourglass_ring_capacity_events", ringHelp, () => pipeline.ringCapacityEvents);
+  const journalHelp = "Pending events above which new ones are refused";
+  value("hourglass_journal_max_events", journalHelp, () => pipeline.journalMaxEvents);
+  const oldestHelp = "Age of the oldest event that is not persisted";
+  value("hourglass_oldest_pending_seconds", oldestHelp, () => pipeline.oldestPendingMs / 1_000);
+  value("hourglass_ready", "1 if events are accepted", () => Number(pipeline.unreadiness === undefined));
+  value("hourglass_flush_ok", "1 unless the last flush failed", () => Number(pipeline.flushError === undefined));
   const keptHelp = "Since when (Unix time) rows and hourly aggregates are retained: 0 if all are";
-  expose(registry, "gauge", "hourglass_kept_from_seconds", keptHelp, () => {
+  samples("hourglass_kept_from_seconds", keptHelp, () => {
     const at = now();
     return [
       { labels: { what: "rows" }, value: pipeline.retention.rowsFrom(at) / 1_000 },
@@ -143,62 +126,47 @@ function registerState(registry: Registry, { pipeline, siblings, now }: AppOptio
   });
 }
 
-function registerStores(registry: Registry, { pipeline, stores = [] }: AppOptions): void {
-  gauge(
-    registry,
-    "hourglass_dead_letters",
-    "Acknowledged events whose rows the cold store refused, when it was last asked: once a minute",
-    () => pipeline.coldProblems.deadLetterCount,
+function exposeStores({ samples, value, byLabel }: Exposition, { pipeline, stores = [] }: AppOptions): void {
+  const lettersHelp = "Acknowledged events whose rows the cold store refused, when it was last asked: once a minute";
+  value("hourglass_dead_letters", lettersHelp, () => pipeline.coldProblems.deadLetterCount);
+  const partitionsHelp = "1 if MySQL did not add the partitions of future days at the hourly attempt";
+  value("hourglass_partitions_missing", partitionsHelp, () =>
+    Number(pipeline.coldProblems.upkeep.partitions !== undefined),
   );
-  gauge(
-    registry,
-    "hourglass_partitions_missing",
-    "1 if MySQL did not add the partitions of future days at the hourly attempt",
-    () => Number(pipeline.coldProblems.upkeep.partitions !== undefined),
-  );
-  gauge(registry, "hourglass_hours_unfolded", "1 if MySQL did not fold the rows of hours at the last attempts", () =>
-    Number(pipeline.coldProblems.upkeep.folding !== undefined),
-  );
+  const foldingHelp = "1 if MySQL did not fold the rows of hours at the last attempts";
+  value("hourglass_hours_unfolded", foldingHelp, () => Number(pipeline.coldProblems.upkeep.folding !== undefined));
   const upHelp = "1 unless the last call to the store failed; for Redis with shards, one per shard";
-  expose(registry, "gauge", "hourglass_store_up", upHelp, () =>
+  samples("hourglass_store_up", upHelp, () =>
     stores.map(({ name: store, shard, isUnavailable }) => {
       return { labels: { store, ...(shard !== undefined && { shard }) }, value: Number(!isUnavailable) };
     }),
   );
-  const errorsHelp = "Calls to a store that failed";
-  expose(registry, "counter", "hourglass_store_errors_total", errorsHelp, () =>
+  samples("hourglass_store_errors_total", "Calls to a store that failed", () =>
     stores.flatMap(({ name: store, errors }) =>
-      Array.from(errors, ([operation, value]) => ({ labels: { store, operation }, value })),
+      Array.from(errors, ([operation, count]) => ({ labels: { store, operation }, value: count })),
     ),
   );
-  counters(
-    registry,
-    "hourglass_past_reads_total",
-    "Ranges read from the replica, or from the primary because the replica lagged or was unavailable",
-    "outcome",
-    () => pipeline.pastReads ?? {},
-  );
+  const pastHelp = "Ranges read from the replica, or from the primary because the replica lagged or was unavailable";
+  byLabel("hourglass_past_reads_total", pastHelp, "outcome", () => pipeline.pastReads ?? {});
 }
 
-function registerSources(registry: Registry, sources: readonly BrokerSource[]): void {
+function exposeSources({ samples }: Exposition, sources: readonly BrokerSource[]): void {
   const outcomesHelp = "Messages of a source by outcome; redelivered: received messages that were delivered before";
-  expose(registry, "counter", "hourglass_source_messages_total", outcomesHelp, () =>
+  samples("hourglass_source_messages_total", outcomesHelp, () =>
     sources.flatMap(({ name: source, state }) => {
       const { failures: _, ...outcomes } = state.counts;
       return Object.entries(outcomes).map(([outcome, value]) => ({ labels: { source, outcome }, value }));
     }),
   );
-  const ofSources = (type: "counter" | "gauge", name: string, help: string, value: (state: SourceState) => number) =>
-    expose(registry, type, `hourglass_source_${name}`, help, () =>
-      sources.map(({ name: source, state }) => ({ labels: { source }, value: value(state) })),
-    );
+  const bySource = (name: string, help: string, value: (state: SourceState) => number) =>
+    samples(name, help, () => sources.map(({ name: source, state }) => ({ labels: { source }, value: value(state) })));
   const failuresHelp = "Connections to a source that were lost or refused";
-  ofSources("counter", "failures_total", failuresHelp, ({ counts }) => counts.failures);
-  ofSources("gauge", "under_way", "Messages that are not settled yet", ({ inFlight }) => inFlight);
-  ofSources("gauge", "consuming", "1 if messages are consumed", ({ status }) => Number(status === "consuming"));
+  bySource("hourglass_source_failures_total", failuresHelp, ({ counts }) => counts.failures);
+  bySource("hourglass_source_under_way", "Messages that are not settled yet", ({ inFlight }) => inFlight);
+  bySource("hourglass_source_consuming", "1 if messages are consumed", ({ status }) => Number(status === "consuming"));
   const lagHelp =
     "Messages waiting in the broker: in RabbitMQ's queue, or in each Kafka partition that this process consumes";
-  expose(registry, "gauge", "hourglass_source_lag", lagHelp, () =>
+  samples("hourglass_source_lag", lagHelp, () =>
     sources.flatMap(({ name: source, state }) =>
       (state.lags ?? []).map(({ partition, lag }) => ({
         labels: { source, ...(partition !== undefined && { partition: String(partition) }) },
@@ -208,8 +176,8 @@ function registerSources(registry: Registry, sources: readonly BrokerSource[]): 
   );
 }
 
-function registerRequests(registry: Registry, requestCounts: readonly RequestCounts[]): void {
-  expose(registry, "counter", "hourglass_http_requests_total", "Requests that were answered", () =>
+function exposeRequests(registry: Registry, { samples }: Exposition, requestCounts: readonly RequestCounts[]): void {
+  samples("hourglass_http_requests_total", "Requests that were answered", () =>
     requestCounts.flatMap((counts) => {
       const { method, route } = counts;
       return Array.from(counts, ({ status, count }) => ({ labels: { method, route, status }, value: count }));
