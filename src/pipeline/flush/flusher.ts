@@ -205,6 +205,8 @@ export class Flusher {
   #failures = 0;
   #isStopping = false;
   #isSuspended = false;
+  /** Since the writer began and the last failure: a call to an open store costs a message to its thread and back. */
+  #isColdOpen = false;
   #lastError: unknown;
   #eventsPerS = FIRST_EVENTS_PER_S;
 
@@ -256,6 +258,7 @@ export class Flusher {
 
   beginWriter(writer: string, epoch: number): void {
     this.endWriter();
+    this.#isColdOpen = false;
     this.#progress = {
       writer,
       epoch,
@@ -349,6 +352,7 @@ export class Flusher {
   #noteFailure(error: unknown): void {
     if (error instanceof WriterSealedError) this.#options.onSealed();
     this.#lastError = error;
+    this.#isColdOpen = false;
     this.#options.metrics.flushFailures.inc();
     if (this.#failures === 0) {
       const fields = { error: errorText(error), pendingEvents: this.pendingEvents };
@@ -365,7 +369,8 @@ export class Flusher {
   /** Flushes one transaction's worth. Returns false if nothing was pending. */
   async #flushChunk(): Promise<boolean> {
     const { cold, hot, ledger, metrics, clock } = this.#options;
-    await cold.open();
+    if (!this.#isColdOpen) await cold.open();
+    this.#isColdOpen = true;
     const progress = this.#progress;
     if (progress === undefined) return false;
     const batches = await this.#nextBatches(progress);
