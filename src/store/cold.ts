@@ -247,7 +247,8 @@ export interface UpkeepProblems {
 }
 
 export interface UpkeepStore {
-  upkeepProblems(): Promise<UpkeepProblems>;
+  /** Does what is due. Call it every few minutes. */
+  upkeep(): Promise<UpkeepProblems>;
 }
 
 export interface RetentionStore {

@@ -1,5 +1,6 @@
 /**
- * What an operator must see to in the cold store: rows that it refused, and upkeep that keeps failing.
+ * Has the cold store do its upkeep, and finds what an operator must see to: upkeep that keeps failing, and rows that the
+ * store refused.
  * Invariant: each change is logged once.
  */
 import type { Log } from "../../runtime/log.ts";
@@ -27,7 +28,7 @@ export class ColdProblems {
 
   /** Throws ColdUnavailableError. */
   async check(): Promise<void> {
-    this.#noteUpkeep(await this.#cold.upkeepProblems());
+    this.#noteUpkeep(await this.#cold.upkeep());
     this.#noteDeadLetters(await this.#cold.deadLetterCount());
   }
 

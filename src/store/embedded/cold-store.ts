@@ -33,7 +33,7 @@ export function embeddedColdStore({ dataDir, partsPerHour }: EmbeddedColdStoreOp
     shardCount: async () => 1,
     fixShardCount: async () => 1,
     // There are no partitions, and flushes fold.
-    upkeepProblems: async () => ({}),
+    upkeep: async () => ({}),
     close: () => database.close(),
     // The embedded hot store keeps its ids in its own journal file, so it never reads them from here.
     time: async () => Date.now(),

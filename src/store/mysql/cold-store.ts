@@ -39,9 +39,12 @@ export function mysqlColdStore(options: MysqlColdStoreOptions): ColdStore {
     dataSet: () => database.read("read its identity", ensureDataSet),
     shardCount: () => database.read("read its number of shards", readShardCount),
     fixShardCount: (count) => database.read("set its number of shards", fixShardCount, count),
-    upkeepProblems: async () => ({ partitions: partitions.problem, folding: folding.problem }),
+    async upkeep() {
+      await partitions.maintain();
+      return { partitions: partitions.problem, folding: folding.problem };
+    },
     close: () => database.close(),
-    ...flushRole(database, partitions, folding, options),
+    ...flushRole(database, folding, options),
     ...idRole(database),
     ...readRole(database),
     ...auditRole(database),

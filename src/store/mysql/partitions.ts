@@ -27,7 +27,6 @@ export class PartitionKeeper {
   readonly #database: MysqlDatabase;
   readonly #now: () => number;
   #checkedAt = Number.NEGATIVE_INFINITY;
-  #checking: Promise<void> = Promise.resolve();
   readonly #upkeep = new Upkeep();
 
   constructor(database: MysqlDatabase, now: () => number) {
@@ -41,12 +40,11 @@ export class PartitionKeeper {
   }
 
   /** Never rejects: `pmax` takes rows without a partition, and days pass before that happens. */
-  maintain(): Promise<void> {
+  async maintain(): Promise<void> {
     const now = this.#now();
-    if (now - this.#checkedAt < HOUR_MS) return this.#checking;
+    if (now - this.#checkedAt < HOUR_MS) return;
     this.#checkedAt = now;
-    this.#checking = this.#upkeep.attempt(this.#database.briefly("add partitions", ensurePartitions, now));
-    return this.#checking;
+    await this.#upkeep.attempt(this.#database.briefly("add partitions", ensurePartitions, now));
   }
 }
 

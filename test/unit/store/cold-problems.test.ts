@@ -7,7 +7,7 @@ import { RecordedLog } from "../../harness/pipeline/pipeline-harness.ts";
 test("upkeep that fails, and succeeds again", async () => {
   const log = new RecordedLog();
   let found: UpkeepProblems = {};
-  const problems = new ColdProblems({ upkeepProblems: async () => found, deadLetterCount: async () => 0 }, log);
+  const problems = new ColdProblems({ upkeep: async () => found, deadLetterCount: async () => 0 }, log);
   await problems.check();
   expect(log.entries).toEqual([]);
   found = { folding: "DELETE denied" };
@@ -22,7 +22,7 @@ test("upkeep that fails, and succeeds again", async () => {
 test("dead letters, whenever there are more", async () => {
   const log = new RecordedLog();
   let count = 0;
-  const problems = new ColdProblems({ upkeepProblems: async () => ({}), deadLetterCount: async () => count }, log);
+  const problems = new ColdProblems({ upkeep: async () => ({}), deadLetterCount: async () => count }, log);
   for (count of [0, 2, 2, 1, 3]) await problems.check();
   expect(log.entries.map(({ fields }) => fields)).toEqual([{ deadLetters: 2 }, { deadLetters: 3 }]);
   expect(problems.deadLetterCount).toBe(3);

@@ -12,7 +12,6 @@ import { type FlushStore, type RowKey, WriterSealedError } from "../../cold.ts";
 import { flushName, type HourAddition, hourAdditions, rowPieces, UnfoldedHours } from "../../sql/rows.ts";
 import type { MysqlDatabase } from "../connection/database.ts";
 import type { MysqlSession } from "../connection/sql-session.ts";
-import type { PartitionKeeper } from "../partitions.ts";
 import { appendParts, foldHours, insertRows, type RefusedRow, setAside } from "../rows.ts";
 import type { Upkeep } from "../upkeep.ts";
 import { insertIds } from "./flushed-ids.ts";
@@ -47,7 +46,6 @@ export interface FlushPieces {
 
 export function flushRole(
   database: MysqlDatabase,
-  partitions: PartitionKeeper,
   folding: Upkeep,
   { rowsPerInsert = DEFAULT_ROWS_PER_INSERT, partsPerHour }: FlushPieces,
 ): FlushStore {
@@ -60,7 +58,6 @@ export function flushRole(
       unfoldedOf[flushed.shard] ??= new UnfoldedHours(partsPerHour);
       const hours = unfoldedOf[flushed.shard]!.append(flushed.additions);
       if (hours.length > 0) await folding.attempt(database.flush("fold hours", foldHours, flushed.shard, hours));
-      void partitions.maintain();
       return flushed.eventCount;
     },
     watermark: (writer) =>

@@ -7,7 +7,6 @@ import {
   withOwnSession,
 } from "../../../../src/store/mysql/connection/sql-session.ts";
 import { ensurePartitions, listPartitions, partitionName } from "../../../../src/store/mysql/partitions.ts";
-import { waitFor } from "../../../harness/service/wait-for.ts";
 import { batchOf, click, expectConsistent, NOON } from "../setup.ts";
 import { describeColdMysql, type MysqlHarness } from "./mysql-setup.ts";
 
@@ -107,14 +106,15 @@ describeColdMysql((mysql) => {
       expect((await partitions()).at(-2)?.name).toBe(partitionName(NOON + 403 * DAY_MS));
     });
 
-    test("flushing makes the next day's partition, on a table in use later", async () => {
+    test("upkeep makes the next day's partition, on a table in use later", async () => {
       let now = NOON;
       const store = harness.storeWith({ now: () => now });
       await store.open();
       const before = (await partitions()).length;
       now += DAY_MS;
+      await store.upkeep();
+      expect(await partitions()).toHaveLength(before + 1);
       await store.flush("writer-a", [batchOf(1, [click("far", NOON + 4 * DAY_MS)])]);
-      await waitFor("the new partition", async () => (await partitions()).length === before + 1);
       expect(await usersIn(partitionName(NOON + 4 * DAY_MS))).toEqual(["far"]);
 
       await harness.run("START TRANSACTION");

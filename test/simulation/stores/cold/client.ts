@@ -290,7 +290,7 @@ export class ColdClient {
     return await this.#ask("rebuild", (data) => data.rebuild(key, shard), true);
   }
 
-  async upkeepProblems(): Promise<UpkeepProblems> {
+  async upkeep(): Promise<UpkeepProblems> {
     return {};
   }
 
