@@ -84,6 +84,10 @@ export function countEvents(batches: readonly Batch[]): number {
   return batches.reduce((sum, batch) => sum + batch.eventCount, 0);
 }
 
+export function hasIds({ groups }: Batch): boolean {
+  return groups.some(({ ids }) => ids !== null);
+}
+
 function emptyGroup(stream: string, hour: number): Group {
   return {
     stream,

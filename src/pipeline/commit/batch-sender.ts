@@ -32,7 +32,7 @@
  * Invariants: the seqs of a writer have no gaps. A batch in doubt never changes, and nothing else is sent meanwhile. An
  * event is answered as stored only after the hot store has said so, and refused only if no attempt can ever apply it.
  */
-import { type Batch, hashUsers, PackedBatch, withoutGroups } from "../../domain/event.ts";
+import { type Batch, hashUsers, hasIds, PackedBatch, withoutGroups } from "../../domain/event.ts";
 import type { Ledger } from "../../domain/ledger.ts";
 import { type Refusal, UNKNOWN } from "../../domain/refusal-reasons.ts";
 import { backoffMs, type Clock } from "../../runtime/clock.ts";
@@ -380,10 +380,6 @@ export class BatchSender {
 /** The batch may have been applied or acknowledged, so it is sent until it is stored or its fate cannot be known. */
 function mustBeStored({ opened, isInDoubt, isOwed }: Sending): boolean {
   return opened === undefined || isInDoubt || isOwed;
-}
-
-function hasIds({ groups }: Batch): boolean {
-  return groups.some(({ ids }) => ids !== null);
 }
 
 function mayHaveApplied(error: unknown): boolean {

@@ -7,7 +7,7 @@
  * - A writer gets its row only while its epoch's row is locked. So the transaction that begins the next epoch either
  *   seals the writer, or makes it find that its own epoch has ended.
  */
-import { countEvents, type JournaledBatch } from "../../../domain/event.ts";
+import { countEvents, hasIds, type JournaledBatch } from "../../../domain/event.ts";
 import { type FlushStore, type RowKey, WriterSealedError } from "../../cold.ts";
 import { flushName, type HourAddition, hourAdditions, rowPieces, UnfoldedHours } from "../../sql/rows.ts";
 import type { MysqlDatabase } from "../connection/database.ts";
@@ -117,7 +117,7 @@ async function store(
     refused.push(...(await insertRows(session, piece)));
   }
   if (refused.length > 0) await setAside(session, refused);
-  await insertIds(session, { writer: id, seq: last.seq, shard }, fresh);
+  if (fresh.some(hasIds)) await insertIds(session, { writer: id, seq: last.seq, shard }, fresh);
   const refusedRows = refused.map(({ row }) => row);
   const additions = hourAdditions(fresh, refusedRows);
   await appendParts(session, shard, { writer: id, seq: last.seq }, additions);
