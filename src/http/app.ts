@@ -4,6 +4,7 @@
  */
 import { Elysia } from "elysia";
 import { GOT_MAX_CHARS } from "../protocol/input-error.ts";
+import { RequestCounts } from "../runtime/metrics.ts";
 import { accessControl } from "./access/access.ts";
 import { answerToError, errorAnswer } from "./answers.ts";
 import { crossOrigin } from "./cross-origin.ts";
@@ -18,7 +19,6 @@ import { metrics } from "./ops/metrics-route.ts";
 import { ops } from "./ops/probes.ts";
 import { series } from "./query/series.ts";
 import { streams } from "./query/streams.ts";
-import { RequestCounts } from "./requests/counts.ts";
 import { RequestLines } from "./requests/log-lines.ts";
 import type { AppOptions } from "./route-options.ts";
 import { unroutedAnswers } from "./unrouted.ts";

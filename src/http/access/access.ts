@@ -10,9 +10,9 @@ import type { Ledger } from "../../domain/ledger.ts";
 import type { RateLimit } from "../../domain/rate-limit.ts";
 import type { RefusalReason } from "../../domain/refusal-reasons.ts";
 import type { StreamSet } from "../../domain/stream-rules.ts";
+import type { RequestCounts } from "../../runtime/metrics.ts";
 import type { AccessStore } from "../../store/access-store.ts";
 import { type ClientAddresses, networkOf, type Peers } from "../requests/client-address.ts";
-import type { RequestCounts } from "../requests/counts.ts";
 import {
   keyInvalidAnswer,
   keyMissingAnswer,

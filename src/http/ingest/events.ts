@@ -16,9 +16,9 @@ import { formatOf, formatOfPlainText, isPlainText, textOf } from "../../protocol
 import { type EventBatch, INVALID_MAX_LISTED, readEvents } from "../../protocol/body/read-events.ts";
 import { RefusedBodyError } from "../../protocol/body/refused-body.ts";
 import { readQuery } from "../../protocol/event/from-query.ts";
+import type { RequestCounts } from "../../runtime/metrics.ts";
 import { Slots } from "../../runtime/slots.ts";
 import { answerToError, errorAnswer, isRefusedInput, refusalAnswer } from "../answers.ts";
-import type { RequestCounts } from "../requests/counts.ts";
 import type { AppOptions } from "../route-options.ts";
 import { bulkAnswer, invalidAnswer } from "./events-answer.ts";
 

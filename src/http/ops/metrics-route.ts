@@ -15,9 +15,8 @@ import registerStartTime from "prom-client/lib/metrics/processStartTime";
 import { version } from "../../../package.json";
 import type { BrokerSource, SourceState } from "../../intake/broker-source.ts";
 import type { Pipeline } from "../../pipeline/pipeline.ts";
-import { expose, registerBuckets, type Sample } from "../../runtime/metrics.ts";
+import { expose, type RequestCounts, registerBuckets, type Sample } from "../../runtime/metrics.ts";
 import { NO_STORE } from "../answers.ts";
-import type { RequestCounts } from "../requests/counts.ts";
 import type { AppOptions, Siblings } from "../route-options.ts";
 
 /**
