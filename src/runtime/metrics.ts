@@ -103,8 +103,9 @@ export interface LabelledBuckets {
 export type HourAge = "current" | "older" | "any";
 
 /**
- * Counts a route's answers by status, each once, and times them: times include the service, but not the socket. Reading
- * the clock takes 45 ns twice per request, 1 % of an event, so only one in 8 POST /analytics is timed, and stands for 8.
+ * Counts a route's answers by status, each once, and times them: times include the service, but not the socket.
+ * Reading the clock takes 45 ns twice per request, 1 % of an event, so only one in 8 POST /analytics is timed, and
+ * stands for 8.
  */
 export class RequestCounts {
   readonly method: string;

@@ -1,6 +1,6 @@
 /**
- * Has the cold store do its upkeep, and finds what an operator must see to: upkeep that keeps failing, and rows that the
- * store refused.
+ * Has the cold store do its upkeep, and finds what an operator must see to: upkeep that keeps failing, and rows that
+ * the store refused.
  * Invariant: each change is logged once.
  */
 import type { Log } from "../../runtime/log.ts";
