@@ -12,7 +12,7 @@ import { EventQuerySchema, HourQuerySchema } from "../protocol/event/query-rules
 import { BatchQuerySchema } from "./ingest/events.ts";
 import type { readSchemas } from "./openapi/read-routes.ts";
 import type { writeSchemas } from "./openapi/write-routes.ts";
-import { SeriesQuerySchema, StreamsQuerySchema } from "./query/range/schemas.ts";
+import { SeriesQuerySchema, StreamsQuerySchema } from "./query/range-requests.ts";
 
 const EventArraySchema = Type.Array(EventObjectSchema);
 

@@ -8,12 +8,17 @@ import { gzipSync, zstdCompressSync } from "node:zlib";
 import { isbot } from "isbot";
 import { eventReader } from "../../src/cli/import/event-reader.ts";
 import type { Layout } from "../../src/cli/import/formats/layout.ts";
-import { RECORD_MAX_BYTES, RecordSplitter } from "../../src/cli/import/record-splitter.ts";
+import { RECORD_MAX_BYTES, RecordSplitter } from "../../src/cli/import/records-and-ids.ts";
 import { isStreamSelection, StreamSet } from "../../src/domain/stream-rules.ts";
 import { matches, preferredFormat } from "../../src/http/format-etag-gzip.ts";
 import { RedirectTargets } from "../../src/http/ingest/redirect-targets.ts";
-import { HOURS_OF_ZONE, periodOf, UTC_HOURS } from "../../src/http/query/range/parameters.ts";
-import { SeriesQuerySchema, StreamsQuerySchema } from "../../src/http/query/range/schemas.ts";
+import {
+  HOURS_OF_ZONE,
+  periodOf,
+  SeriesQuerySchema,
+  StreamsQuerySchema,
+  UTC_HOURS,
+} from "../../src/http/query/range-requests.ts";
 import { ClientAddresses, networkOf } from "../../src/http/requests/client-address.ts";
 import { traceOf } from "../../src/http/requests/log-lines.ts";
 import { MessageBody, readMessage } from "../../src/intake/message-content.ts";

@@ -2,11 +2,10 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { hourArgument, timeArgument } from "../../src/cli/arguments.ts";
-import { EventIds } from "../../src/cli/import/event-ids.ts";
 import { eventLine, eventReader } from "../../src/cli/import/event-reader.ts";
 import { layoutOf } from "../../src/cli/import/formats/layout.ts";
 import { ImportError } from "../../src/cli/import/import-error.ts";
-import { RECORD_MAX_BYTES, RecordSplitter } from "../../src/cli/import/record-splitter.ts";
+import { EventIds, RECORD_MAX_BYTES, RecordSplitter } from "../../src/cli/import/records-and-ids.ts";
 import { progressText, Report } from "../../src/cli/import/report.ts";
 import { rotationOf } from "../../src/cli/import/rotated-files.ts";
 import { Sender } from "../../src/cli/import/sender.ts";

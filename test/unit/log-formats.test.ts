@@ -1,7 +1,6 @@
 /** Log lines as servers write them, and what each says about its request. */
 import { describe, expect, test } from "bun:test";
-import { eventReader } from "../../src/cli/import/event-reader.ts";
-import { type Filters, filterOf } from "../../src/cli/import/filters.ts";
+import { eventReader, type Filters, filterOf } from "../../src/cli/import/event-reader.ts";
 import { customLogReader } from "../../src/cli/import/formats/custom-log.ts";
 import { type FieldMap, jsonLogReader } from "../../src/cli/import/formats/json-log.ts";
 import { type Format, logReaderOf } from "../../src/cli/import/formats/known-formats.ts";

@@ -1,7 +1,7 @@
 /** Finds how far earlier runs imported a content, and refuses one that was changed since. */
 import { Content, type Source } from "./content.ts";
-import { sha256Of } from "./event-ids.ts";
 import { ImportError } from "./import-error.ts";
+import { sha256Of } from "./records-and-ids.ts";
 import type { ImportRecord } from "./state-file.ts";
 
 const LINE_END = 10;

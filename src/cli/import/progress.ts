@@ -2,8 +2,8 @@
  * Records the progress of one import.
  *
  * Every event counts once, wherever the import is killed (kill -9, a power cut):
- * - Each event has an id: its own, or one derived from the content (event-ids.ts). The service counts an id once within
- *   24 h.
+ * - Each event has an id: its own, or one derived from the content (records-and-ids.ts). The service counts an id once
+ *   within 24 h.
  * - Before a piece is sent, its end and the time are on disk (`willSend`). Once it and all pieces before it are
  *   answered, that is on disk too (`isCounted`).
  * - So the record divides the content in three. Before `counted`, everything is counted, and never sent again. After
@@ -14,8 +14,7 @@
  */
 import { ID_TTL_MS } from "../../domain/event.ts";
 import { lineHashes } from "./earlier.ts";
-import { sha256Of } from "./event-ids.ts";
-import { RECORD_MAX_BYTES } from "./record-splitter.ts";
+import { RECORD_MAX_BYTES, sha256Of } from "./records-and-ids.ts";
 import type { ImportRecord, Mark, StateFile, Target } from "./state-file.ts";
 
 /** An hour less than the lifetime of ids, to allow for clock differences and slow requests. */

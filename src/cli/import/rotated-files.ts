@@ -9,7 +9,7 @@ import { basename, dirname, extname, join } from "node:path";
 import { Content, type Source, sourcesOf } from "./content.ts";
 import { earlierImport } from "./earlier.ts";
 import { isDoubtful } from "./progress.ts";
-import { RECORD_MAX_BYTES } from "./record-splitter.ts";
+import { RECORD_MAX_BYTES } from "./records-and-ids.ts";
 import type { ImportRecord } from "./state-file.ts";
 
 /** The rest of the name in access.log.1, access.log.2.gz, access.log-20260131. */

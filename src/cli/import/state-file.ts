@@ -17,7 +17,7 @@ import { ImportError } from "./import-error.ts";
 export interface Mark {
   readonly offset: number;
   readonly line: number;
-  /** See event-ids.ts. */
+  /** See records-and-ids.ts. */
   readonly chain: Uint8Array;
 }
 

@@ -3,7 +3,7 @@ import { DAY_MS } from "../../domain/event.ts";
 import { RANGE_MAX_HOURS } from "../../domain/hour-range.ts";
 import { amount, grouped } from "../shared/amounts.ts";
 import type { Tally } from "./content-import.ts";
-import type { LeftOut } from "./filters.ts";
+import type { LeftOut } from "./event-reader.ts";
 
 export interface Summary {
   readonly files: readonly Tally[];

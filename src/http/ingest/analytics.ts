@@ -9,7 +9,7 @@ import { checkStream, TooManyStreamsError } from "../../protocol/input-error.ts"
 import type { HourAge, RequestCounts } from "../../runtime/metrics.ts";
 import { answerToError, errorAnswer, NO_STORE, outcomeAnswer, refusalReasonOf } from "../answers.ts";
 import { CONTENT_TYPES, preferredFormat } from "../format-etag-gzip.ts";
-import type { Degraded } from "../query/range/answer.ts";
+import type { Degraded } from "../query/range-requests.ts";
 import type { AppOptions } from "../route-options.ts";
 
 /** Reused: an answer takes 0.3 µs with these, and 0.55 with a plain object. */

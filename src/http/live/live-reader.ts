@@ -13,7 +13,7 @@ import { HotUnavailableError } from "../../store/hot.ts";
 import type { StoreWatch } from "../../store/watch.ts";
 import { instanceLedger, storesLedger } from "../ops/ledger-route.ts";
 import { sourceState } from "../ops/probes.ts";
-import { ctrOf } from "../query/range/answer.ts";
+import { ctrOf } from "../query/range-requests.ts";
 import type { AppOptions } from "../route-options.ts";
 import type { Reading } from "./feeds.ts";
 

@@ -9,7 +9,7 @@ import { readQuery } from "../../protocol/event/from-query.ts";
 import { checkSelection } from "../../protocol/input-error.ts";
 import { expose, type RequestCounts } from "../../runtime/metrics.ts";
 import { answerToError, errorAnswer, REFUSALS } from "../answers.ts";
-import { SeriesQuerySchema } from "../query/range/schemas.ts";
+import { SeriesQuerySchema } from "../query/range-requests.ts";
 import { networkOf, type Peers } from "../requests/client-address.ts";
 import type { AppOptions } from "../route-options.ts";
 import { CLIENT_FEEDS_MAX, CLIENT_VIEWERS_MAX, LiveFeeds, type NotWatched, type Spectator } from "./feeds.ts";

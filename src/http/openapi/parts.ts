@@ -9,7 +9,7 @@ import { EXPECTS_TIMESTAMP } from "../../protocol/event/query-rules.ts";
 import { GOT_MAX_CHARS, InvalidParameterError } from "../../protocol/input-error.ts";
 import { MalformedQueryError } from "../../protocol/query-string.ts";
 import { COLD_STORE_AWAY, errorBodyOf, INTERNAL } from "../answers.ts";
-import { DEGRADED } from "../query/range/answer.ts";
+import { DEGRADED } from "../query/range-requests.ts";
 
 /** The subset of OpenAPI 3.1 in use. */
 export interface Parameter {

@@ -7,7 +7,7 @@ import { REFUSALS } from "../answers.ts";
 import { CONTENT_TYPES } from "../format-etag-gzip.ts";
 import { LiveQuerySchema, SHARE_USED } from "../live/live.ts";
 import { UNAVAILABLE_REASONS } from "../live/live-reader.ts";
-import { SeriesQuerySchema, StreamsQuerySchema } from "../query/range/schemas.ts";
+import { SeriesQuerySchema, StreamsQuerySchema } from "../query/range-requests.ts";
 import {
   answer,
   type Content,

@@ -11,9 +11,18 @@ import { checkSelection, InvalidParameterError } from "../../protocol/input-erro
 import type { RequestCounts } from "../../runtime/metrics.ts";
 import { type Format, preferredFormat } from "../format-etag-gzip.ts";
 import type { AppOptions } from "../route-options.ts";
-import { csvOf, type Degraded, degradedOf, rangeAnswer, rangeErrorAnswer, sumsOf } from "./range/answer.ts";
-import { HOURS_OF_ZONE, type Period, periodOf } from "./range/parameters.ts";
-import { SeriesQuerySchema } from "./range/schemas.ts";
+import {
+  csvOf,
+  type Degraded,
+  degradedOf,
+  HOURS_OF_ZONE,
+  type Period,
+  periodOf,
+  rangeAnswer,
+  rangeErrorAnswer,
+  SeriesQuerySchema,
+  sumsOf,
+} from "./range-requests.ts";
 
 const CSV_HEADER = "from,to,clicks,impressions,ctr,unique_users,unique_clickers,unique_viewers";
 

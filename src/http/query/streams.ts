@@ -9,9 +9,19 @@ import { checkSelection } from "../../protocol/input-error.ts";
 import type { RequestCounts } from "../../runtime/metrics.ts";
 import { type Format, preferredFormat } from "../format-etag-gzip.ts";
 import type { AppOptions } from "../route-options.ts";
-import { csvOf, ctrOf, degradedOf, rangeAnswer, rangeErrorAnswer, sumsOf } from "./range/answer.ts";
-import { type Period, periodOf, UTC_HOURS } from "./range/parameters.ts";
-import { DEFAULT_LIMIT, StreamsQuerySchema } from "./range/schemas.ts";
+import {
+  csvOf,
+  ctrOf,
+  DEFAULT_LIMIT,
+  degradedOf,
+  type Period,
+  periodOf,
+  rangeAnswer,
+  rangeErrorAnswer,
+  StreamsQuerySchema,
+  sumsOf,
+  UTC_HOURS,
+} from "./range-requests.ts";
 
 const DEFAULT_HOURS = 24;
 const CSV_HEADER = "stream,clicks,impressions,ctr,unique_users,unique_clickers,unique_viewers,last_hour";

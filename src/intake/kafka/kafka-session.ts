@@ -12,9 +12,8 @@ import { type Driver, LAG_REFRESH_MS, type Lag, type Session, type SessionOption
 import { Deliveries, type Delivery } from "../deliveries.ts";
 import { MessageBody } from "../message-content.ts";
 import type { MessageEnd } from "../message-intake.ts";
-import { assignPartitions } from "./assign-partitions.ts";
 import { type Fetch, type FetchedPartition, fetchOf } from "./fetch-api.ts";
-import { PartitionFlow } from "./partition-flow.ts";
+import { assignPartitions, PartitionFlow } from "./kafka-partitions.ts";
 import { type KafkaRecord, type PackedBatch, recordsOf } from "./record-batch.ts";
 
 const CLIENT_ID = "hourglass";

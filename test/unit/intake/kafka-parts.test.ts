@@ -2,9 +2,8 @@
 import { describe, expect, test } from "bun:test";
 import { lz4Compress, snappyCompress } from "@platformatic/wasm-utils";
 import fc from "fast-check";
-import { assignPartitions } from "../../../src/intake/kafka/assign-partitions.ts";
 import { decompress } from "../../../src/intake/kafka/decompress.ts";
-import { PartitionFlow } from "../../../src/intake/kafka/partition-flow.ts";
+import { assignPartitions, PartitionFlow } from "../../../src/intake/kafka/kafka-partitions.ts";
 import { packedBatches, recordsOf } from "../../../src/intake/kafka/record-batch.ts";
 
 const [GZIP, SNAPPY, LZ4, ZSTD] = [1, 2, 3, 4];
