@@ -7,6 +7,7 @@
  * about the past may be cached but must be revalidated by ETag; others are not cached at all.
  */
 import { type TProperties, Type } from "@sinclair/typebox";
+import { Elysia } from "elysia";
 import { HOUR_MS, hourOf } from "../../domain/event.ts";
 import { hoursIn, RANGE_MAX_HOURS } from "../../domain/hour-range.ts";
 import {
@@ -21,13 +22,15 @@ import type { UserCounts } from "../../domain/unique-users/sketch.ts";
 import { RangeTooLargeError } from "../../pipeline/read/range-reader.ts";
 import { GROUPS_MAX } from "../../pipeline/read/streams-tally.ts";
 import { csvRecord } from "../../protocol/csv.ts";
-import { InvalidParameterError } from "../../protocol/input-error.ts";
+import { checkSelection, InvalidParameterError } from "../../protocol/input-error.ts";
 import type { Query } from "../../protocol/query-string.ts";
 import { EXPECTS_TIME, expectedTime, TIME_PATTERN, timeOf } from "../../protocol/time-text.ts";
 import type { Log } from "../../runtime/log.ts";
+import type { RequestCounts } from "../../runtime/metrics.ts";
 import { SlotsFullError } from "../../runtime/slots.ts";
 import { answerToError, errorAnswer, NO_STORE } from "../answers.ts";
 import { acceptsGzip, CONTENT_TYPES, etagOf, type Format, gzip, matches } from "../format-etag-gzip.ts";
+import type { AppOptions } from "../route-options.ts";
 
 const DEFAULT_ZONE = "UTC";
 export const DEFAULT_LIMIT = 100;
@@ -97,7 +100,7 @@ export const StreamsQuerySchema = parameters({
   format: oneOf("json", "csv"),
 });
 
-export interface Period {
+interface Period {
   readonly from: number;
   readonly to: number;
   readonly zone: TimeZone;
@@ -168,7 +171,34 @@ export function degradedOf(isHotStoreAway: boolean, isKept: boolean): Degraded |
   return isKept ? undefined : "not-kept";
 }
 
-export async function rangeAnswer(request: Request, body: RangeBody): Promise<Response> {
+export interface Question extends Period {
+  readonly stream: string;
+  readonly format: Format;
+}
+
+/** The route at `path`: reads a question, finds its answer, and sends it. */
+export function rangeRoute<Q extends Question>(
+  path: string,
+  { log, now, access }: AppOptions,
+  gets: RequestCounts,
+  readQuestion: (request: Request, now: number) => Q,
+  find: (question: Q) => Promise<Pick<RangeBody, "text" | "degraded">>,
+) {
+  return new Elysia({ name: path }).get(path, async ({ request }) => {
+    const startMs = gets.start();
+    try {
+      const question = readQuestion(request, now());
+      const { stream, format, to } = question;
+      checkSelection(stream, access?.streamsOf(request));
+      const { text, degraded } = await find(question);
+      return gets.counted(await rangeAnswer(request, { text, degraded, format, isPast: to <= now() }), startMs);
+    } catch (error) {
+      return gets.counted(rangeErrorAnswer(error, log, request), startMs);
+    }
+  });
+}
+
+async function rangeAnswer(request: Request, body: RangeBody): Promise<Response> {
   const { format, text, degraded, isPast } = body;
   const isPacked = text.length >= PACKED_MIN_CHARS && acceptsGzip(request);
   const headers: Record<string, string> = { "content-type": CONTENT_TYPES[format], vary: "accept, accept-encoding" };
@@ -187,7 +217,7 @@ export async function rangeAnswer(request: Request, body: RangeBody): Promise<Re
   return new Response(await gzip(text), { headers: { ...headers, "content-encoding": "gzip" } });
 }
 
-export function rangeErrorAnswer(error: unknown, log: Log, request: Request): Response {
+function rangeErrorAnswer(error: unknown, log: Log, request: Request): Response {
   if (error instanceof RangeTooLargeError) {
     const message = `the range has ${error.message}: request fewer hours or a narrower branch`;
     return errorAnswer(422, { code: "range_too_large", message });

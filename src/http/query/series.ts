@@ -1,5 +1,4 @@
 /** GET /series: the sums of a stream, or a branch of streams, by step over a range of hours. */
-import { Elysia } from "elysia";
 import { DEFAULT_STREAM, selectionOf } from "../../domain/stream-rules.ts";
 import { type Step, Steps, WEEK_STARTS, type WeekStart } from "../../domain/time-steps.ts";
 import type { Pipeline } from "../../pipeline/pipeline.ts";
@@ -7,7 +6,7 @@ import { NotCountableError, readCutHours } from "../../pipeline/read/cut-hours.t
 import { readExactSeries } from "../../pipeline/read/exact-series.ts";
 import { SeriesTally, type Sums } from "../../pipeline/read/series-tally.ts";
 import { readQuery } from "../../protocol/event/from-query.ts";
-import { checkSelection, InvalidParameterError } from "../../protocol/input-error.ts";
+import { InvalidParameterError } from "../../protocol/input-error.ts";
 import type { RequestCounts } from "../../runtime/metrics.ts";
 import { type Format, preferredFormat } from "../format-etag-gzip.ts";
 import type { AppOptions } from "../route-options.ts";
@@ -16,21 +15,18 @@ import {
   type Degraded,
   degradedOf,
   HOURS_OF_ZONE,
-  type Period,
   periodOf,
-  rangeAnswer,
-  rangeErrorAnswer,
+  type Question,
+  rangeRoute,
   SeriesQuerySchema,
   sumsOf,
 } from "./range-requests.ts";
 
 const CSV_HEADER = "from,to,clicks,impressions,ctr,unique_users,unique_clickers,unique_viewers";
 
-interface Question extends Period {
+interface SeriesQuestion extends Question {
   readonly step: Step;
   readonly weekStart: WeekStart;
-  readonly stream: string;
-  readonly format: Format;
   readonly isExact: boolean;
 }
 
@@ -40,26 +36,17 @@ interface Series {
   readonly degraded: Degraded | undefined;
 }
 
-export function series({ pipeline, log, now, access }: AppOptions, gets: RequestCounts) {
-  return new Elysia({ name: "series" }).get("/series", async ({ request }) => {
-    const startMs = gets.start();
-    try {
-      const question = readQuestion(request, now());
-      checkSelection(question.stream, access?.streamsOf(request));
-      const steps = new Steps(question);
-      const found = await readSeries(pipeline, question, steps, now());
-      const text = TEXTS[question.format](question, steps, found);
-      const isPast = question.to <= now();
-      const body = { format: question.format, text, degraded: found.degraded, isPast };
-      return gets.counted(await rangeAnswer(request, body), startMs);
-    } catch (error) {
-      return gets.counted(rangeErrorAnswer(error, log, request), startMs);
-    }
+export function series(options: AppOptions, gets: RequestCounts) {
+  const { pipeline, now } = options;
+  return rangeRoute("/series", options, gets, readQuestion, async (question) => {
+    const steps = new Steps(question);
+    const found = await readSeries(pipeline, question, steps, now());
+    return { text: TEXTS[question.format](question, steps, found), degraded: found.degraded };
   });
 }
 
 /** Throws MalformedQueryError or InvalidParameterError. */
-function readQuestion(request: Request, now: number): Question {
+function readQuestion(request: Request, now: number): SeriesQuestion {
   const query = readQuery(request.url, SeriesQuerySchema);
   const { stream = DEFAULT_STREAM, step = "hour", week_start = WEEK_STARTS[0], format, exact } = query;
   return {
@@ -72,7 +59,7 @@ function readQuestion(request: Request, now: number): Question {
   };
 }
 
-async function readSeries(pipeline: Pipeline, question: Question, steps: Steps, now: number): Promise<Series> {
+async function readSeries(pipeline: Pipeline, question: SeriesQuestion, steps: Steps, now: number): Promise<Series> {
   const { stream, isExact } = question;
   const streams = selectionOf(stream);
   const range = { ...steps.hours, streams };
@@ -89,7 +76,7 @@ async function readSeries(pipeline: Pipeline, question: Question, steps: Steps, 
   }
 }
 
-type Writer = (question: Question, steps: Steps, series: Series) => string;
+type Writer = (question: SeriesQuestion, steps: Steps, series: Series) => string;
 
 const TEXTS: Record<Format, Writer> = {
   json: ({ step, weekStart, stream, zone, isExact }, steps, { rows, total }) => {
@@ -109,6 +96,6 @@ const TEXTS: Record<Format, Writer> = {
     `unique_users,${uniqueUsers}\nclicks,${clicks}\nimpressions,${impressions}\n`,
 };
 
-function timesOf({ starts, to }: Steps, zone: Period["zone"]): string[] {
+function timesOf({ starts, to }: Steps, zone: Question["zone"]): string[] {
   return [...starts, to].map((at) => zone.textOf(at));
 }

@@ -1,11 +1,9 @@
 /** GET /streams: the streams (or branches) with events in a range of hours, best first. */
-import { Elysia } from "elysia";
 import { ALL_STREAMS, selectionOf } from "../../domain/stream-rules.ts";
 import type { UserCounts } from "../../domain/unique-users/sketch.ts";
 import type { Pipeline } from "../../pipeline/pipeline.ts";
 import { type StreamSums, StreamsTally } from "../../pipeline/read/streams-tally.ts";
 import { readQuery } from "../../protocol/event/from-query.ts";
-import { checkSelection } from "../../protocol/input-error.ts";
 import type { RequestCounts } from "../../runtime/metrics.ts";
 import { type Format, preferredFormat } from "../format-etag-gzip.ts";
 import type { AppOptions } from "../route-options.ts";
@@ -14,10 +12,9 @@ import {
   ctrOf,
   DEFAULT_LIMIT,
   degradedOf,
-  type Period,
   periodOf,
-  rangeAnswer,
-  rangeErrorAnswer,
+  type Question,
+  rangeRoute,
   StreamsQuerySchema,
   sumsOf,
   UTC_HOURS,
@@ -28,12 +25,10 @@ const CSV_HEADER = "stream,clicks,impressions,ctr,unique_users,unique_clickers,u
 
 type Order = "clicks" | "impressions" | "ctr" | "unique_users" | "name";
 
-interface Question extends Period {
-  readonly stream: string;
+interface StreamsQuestion extends Question {
   readonly depth: number | null;
   readonly order: Order;
   readonly limit: number;
-  readonly format: Format;
 }
 
 interface Found {
@@ -42,27 +37,18 @@ interface Found {
   readonly isDegraded: boolean;
 }
 
-export function streams({ pipeline, log, now, access }: AppOptions, gets: RequestCounts) {
-  return new Elysia({ name: "streams" }).get("/streams", async ({ request }) => {
-    const startMs = gets.start();
-    try {
-      const question = readQuestion(request, now());
-      checkSelection(question.stream, access?.streamsOf(request));
-      const found = await readStreams(pipeline, question);
-      const { format, from, to } = question;
-      const text = format === "csv" ? csvText(question, found) : jsonText(question, found);
-      const isKept = from >= pipeline.retention.aggregatesFrom(now());
-      const degraded = degradedOf(found.isDegraded, isKept);
-      const answer = await rangeAnswer(request, { format, text, degraded, isPast: to <= now() });
-      return gets.counted(answer, startMs);
-    } catch (error) {
-      return gets.counted(rangeErrorAnswer(error, log, request), startMs);
-    }
+export function streams(options: AppOptions, gets: RequestCounts) {
+  const { pipeline, now } = options;
+  return rangeRoute("/streams", options, gets, readQuestion, async (question) => {
+    const found = await readStreams(pipeline, question);
+    const text = question.format === "csv" ? csvText(question, found) : jsonText(question, found);
+    const isKept = question.from >= pipeline.retention.aggregatesFrom(now());
+    return { text, degraded: degradedOf(found.isDegraded, isKept) };
   });
 }
 
 /** Throws MalformedQueryError or InvalidParameterError. */
-function readQuestion(request: Request, now: number): Question {
+function readQuestion(request: Request, now: number): StreamsQuestion {
   const query = readQuery(request.url, StreamsQuerySchema);
   const { stream = ALL_STREAMS, depth, order = "clicks", limit = DEFAULT_LIMIT, format } = query;
   return {
@@ -75,7 +61,7 @@ function readQuestion(request: Request, now: number): Question {
   };
 }
 
-async function readStreams(pipeline: Pipeline, { from, to, stream, depth }: Question): Promise<Found> {
+async function readStreams(pipeline: Pipeline, { from, to, stream, depth }: StreamsQuestion): Promise<Found> {
   const range = { from, to, streams: selectionOf(stream) };
   const { tally, isDegraded } = await pipeline.ranges.read(
     range,
@@ -93,13 +79,13 @@ const RANKS: Record<Order, (sums: StreamSums) => number> = {
   name: () => 0,
 };
 
-function best({ order, limit }: Question, found: readonly StreamSums[]): StreamSums[] {
+function best({ order, limit }: StreamsQuestion, found: readonly StreamSums[]): StreamSums[] {
   const rank = RANKS[order];
   const byName = (a: StreamSums, b: StreamSums) => (a.stream < b.stream ? -1 : 1);
   return found.toSorted((a, b) => rank(b) - rank(a) || byName(a, b)).slice(0, limit);
 }
 
-function jsonText(question: Question, { streams: found, users }: Found): string {
+function jsonText(question: StreamsQuestion, { streams: found, users }: Found): string {
   const { from, to, zone, stream, depth, order, limit } = question;
   const [clicks, impressions] = [sumOf(found, "clicks"), sumOf(found, "impressions")];
   return JSON.stringify({
@@ -115,11 +101,11 @@ function sumOf(found: readonly StreamSums[], field: "clicks" | "impressions"): n
   return found.reduce((sum, each) => sum + each[field], 0);
 }
 
-function csvText(question: Question, { streams: found }: Found): string {
+function csvText(question: StreamsQuestion, { streams: found }: Found): string {
   const rows = best(question, found).map((sums) => Object.values(rowOf(sums, question.zone)));
   return csvOf(CSV_HEADER, rows);
 }
 
-function rowOf(sums: StreamSums, zone: Period["zone"]) {
+function rowOf(sums: StreamSums, zone: Question["zone"]) {
   return { stream: sums.stream, ...sumsOf(sums), last_hour: zone.textOf(sums.lastHour) };
 }
