@@ -1,7 +1,7 @@
 /**
  * Runs jobs in several lanes: a lane takes the next job once it is done with one. One more lane, of low priority, runs
- * jobs that only compute: it uses the CPU time that the others leave while they wait. Jobs that must run alone come
- * last, with all other lanes idle.
+ * jobs that only compute: it uses the CPU time that the others leave while they wait. Whoever is done with its own jobs
+ * takes the other's. Jobs that must run alone come last, with all other lanes idle.
  */
 export type Place = "lanes" | "background" | "alone";
 
@@ -22,9 +22,8 @@ export async function runInLanes(jobs: readonly Job[], lanes: number, progress: 
   const runAll = async (next: () => Job | undefined): Promise<void> => {
     for (let job = next(); job !== undefined; job = next()) await runJob(job, progress);
   };
-  // Lanes that are done help with what is left in the background.
   const inLanes = Array.from({ length: lanes }, () => runAll(() => queue.shift() ?? background.shift()));
-  await Promise.all([...inLanes, runAll(() => background.shift())]);
+  await Promise.all([...inLanes, runAll(() => background.shift() ?? queue.shift())]);
   await runAll(() => alone.shift());
 }
 

@@ -128,7 +128,7 @@ describe("a tier", () => {
 });
 
 describe("the lanes", () => {
-  test("run what only computes beside all others, and what runs alone at the end", async () => {
+  test("run what only computes beside all others, help each other, and run what runs alone at the end", async () => {
     const running = new Set<string>();
     const beside = new Map<string, string[]>();
     const turns = async () => {
@@ -150,6 +150,8 @@ describe("the lanes", () => {
       job("a", "lanes"),
       job("b", "lanes"),
       job("d", "background"),
+      job("f", "lanes"),
+      job("g", "lanes"),
     ];
     await runInLanes(jobs, 1, { started() {}, ended() {} });
     expect([...beside]).toEqual([
@@ -157,6 +159,8 @@ describe("the lanes", () => {
       ["c", ["a", "c"]],
       ["b", ["b", "d"]],
       ["d", ["b", "d"]],
+      ["f", ["f", "g"]],
+      ["g", ["f", "g"]],
       ["e", ["e"]],
     ]);
   });
