@@ -26,49 +26,56 @@ export interface Setting<T> {
 export type WithDefault<T> = Setting<T> & { readonly fallback: string | DerivedFallback };
 export type OffUnlessSet<T> = Setting<T> & { readonly fallback: undefined };
 
+/** A setting that still needs its help. */
+interface Unexplained<S> {
+  help(text: string): S;
+}
+
+function unexplained<S extends Setting<unknown>>(setting: Omit<S, "help">): Unexplained<S> {
+  return { help: (help) => ({ ...setting, help }) as unknown as S };
+}
+
 export function integer(
   name: string,
   fallback: number | DerivedFallback,
   [min, max]: readonly [number, number],
-  help: string,
-): WithDefault<number> {
-  return {
+): Unexplained<WithDefault<number>> {
+  return unexplained({
     name,
     fallback: typeof fallback === "number" ? String(fallback) : fallback,
-    help,
     takes: `an integer from ${min} to ${max}`,
     parse(text) {
       const value = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN;
       return value >= min && value <= max ? value : undefined;
     },
-  };
+  });
 }
 
-export function days(name: string, help: string): OffUnlessSet<number> {
-  return offUnlessSet(integer(name, 1, [1, 36_500], help));
+export function days(name: string): Unexplained<OffUnlessSet<number>> {
+  return { help: (text) => offUnlessSet(integer(name, 1, [1, 36_500]).help(text)) };
 }
 
 export function offUnlessSet<T>(setting: Setting<T>): OffUnlessSet<T> {
   return { ...setting, fallback: undefined };
 }
 
-export function oneOf(name: string, fallback: string, values: readonly string[], help: string): WithDefault<string> {
+export function oneOf(name: string, fallback: string, values: readonly string[]): Unexplained<WithDefault<string>> {
   const takes = `one of ${values.join(", ")}`;
   const parse = (text: string) => (values.includes(text) ? text : undefined);
-  return { name, fallback, help: `${help}: ${takes}`, takes, parse };
+  return { help: (text) => ({ name, fallback, help: `${text}: ${takes}`, takes, parse }) };
 }
 
-export function flag(name: string, help: string): WithDefault<boolean> {
+export function flag(name: string): Unexplained<WithDefault<boolean>> {
   const parse = (text: string) => (text === "1" ? true : text === "0" ? false : undefined);
-  return { name, fallback: "0", help, takes: "one of 0, 1", parse };
+  return unexplained({ name, fallback: "0", takes: "one of 0, 1", parse });
 }
 
-export function text(name: string, fallback: string, help: string): WithDefault<string> {
-  return { name, fallback, help, takes: "a text that is not empty", parse: (value) => value || undefined };
+export function text(name: string, fallback: string): Unexplained<WithDefault<string>> {
+  return unexplained({ name, fallback, takes: "a text that is not empty", parse: (value) => value || undefined });
 }
 
-export function file(name: string, help: string): OffUnlessSet<string> {
-  return offUnlessSet({ ...text(name, "", help), takes: "the path of a file" });
+export function file(name: string): Unexplained<OffUnlessSet<string>> {
+  return { help: (help) => offUnlessSet({ ...text(name, "").help(help), takes: "the path of a file" }) };
 }
 
 /** `problemIn`: explains what is wrong with a URL that has a known protocol and a host. */
@@ -76,8 +83,7 @@ export function url(
   name: string,
   { protocols, example }: { readonly protocols: readonly string[]; readonly example: string },
   problemIn: (url: URL) => string | undefined,
-  help: string,
-): OffUnlessSet<string> {
+): Unexplained<OffUnlessSet<string>> {
   const partsOf = (value: string) => {
     const parsed = URL.parse(value);
     return parsed?.hostname && protocols.includes(parsed.protocol) ? parsed : undefined;
@@ -87,7 +93,7 @@ export function url(
     return parsed && (badEscape(parsed) ?? problemIn(parsed));
   };
   const parse = (value: string) => (partsOf(value) !== undefined && problem(value) === undefined ? value : undefined);
-  return { name, fallback: undefined, help, takes: `a URL such as ${example}`, isSecret: true, parse, problem };
+  return unexplained({ name, fallback: undefined, takes: `a URL such as ${example}`, isSecret: true, parse, problem });
 }
 
 /** A % must be followed by two hexadecimal digits, and the bytes must be UTF-8. */
@@ -119,11 +125,11 @@ export function unknownOption(
 
 const SECRET_MIN_CHARS = 16;
 
-export function secret(name: string, help: string): OffUnlessSet<string> {
+export function secret(name: string): Unexplained<OffUnlessSet<string>> {
   const parse = (value: string) => (value.length >= SECRET_MIN_CHARS ? value : undefined);
   const takes = `a text of ${SECRET_MIN_CHARS} or more characters`;
   const problem = (value: string) => `its length is ${value.length}`;
-  return { name, fallback: undefined, help, takes, isSecret: true, parse, problem };
+  return unexplained({ name, fallback: undefined, takes, isSecret: true, parse, problem });
 }
 
 /** Comma-separated entries. `entryOf`: undefined if a text is not an entry. */
@@ -131,28 +137,27 @@ export function list<T>(
   name: string,
   takes: string,
   entryOf: (text: string) => T | undefined,
-  help: string,
-): OffUnlessSet<readonly T[]> {
-  const parse = (value: string) => {
-    const entries = value.split(",").map((entry) => entryOf(entry.trim()));
-    return entries.includes(undefined) ? undefined : (entries as T[]);
-  };
-  return { name, fallback: undefined, help, takes: `${takes}, separated by commas`, parse };
+): Unexplained<OffUnlessSet<readonly T[]>> {
+  const parse = (value: string) => entriesOf(value, entryOf);
+  return unexplained({ name, fallback: undefined, takes: `${takes}, separated by commas`, parse });
 }
+
+function entriesOf<T>(value: string, entryOf: (text: string) => T | undefined): readonly T[] | undefined {
+  const entries = value.split(",").map((entry) => entryOf(entry.trim()));
+  return entries.includes(undefined) ? undefined : (entries as T[]);
+}
+
+const EXPECTS_ORIGINS = "origins separated by commas, such as https://example.com";
 
 /** Normalizes each entry to the form that browsers send: no path, no default port. */
-export function origins(name: string, help: string): OffUnlessSet<readonly string[]> {
-  const takes = "origins separated by commas, such as https://example.com";
-  return { ...list(name, "", originOf, help), takes };
+export function origins(name: string): Unexplained<OffUnlessSet<readonly string[]>> {
+  const parse = (value: string) => entriesOf(value, originOf);
+  return unexplained({ name, fallback: undefined, takes: EXPECTS_ORIGINS, parse });
 }
 
-export function originsOrAll(name: string, help: string): OffUnlessSet<readonly string[]> {
-  const listed = origins(name, help);
-  return {
-    ...listed,
-    takes: `${listed.takes}, or * for all`,
-    parse: (value) => (value === "*" ? ["*"] : listed.parse(value)),
-  };
+export function originsOrAll(name: string): Unexplained<OffUnlessSet<readonly string[]>> {
+  const parse = (value: string) => (value === "*" ? ["*"] : entriesOf(value, originOf));
+  return unexplained({ name, fallback: undefined, takes: `${EXPECTS_ORIGINS}, or * for all`, parse });
 }
 
 function originOf(text: string): string | undefined {

@@ -66,128 +66,87 @@ const BROKER_URL: OffUnlessSet<string> = {
 
 export const SETTING_GROUPS = {
   "The server": {
-    port: integer("PORT", 7777, [0, 65_535], "port to listen on; 0 picks a free one"),
-    host: text("HOST", "127.0.0.1", "address to listen on; 0.0.0.0 for all addresses of the machine"),
-    tlsCertFile: file("TLS_CERT_FILE", "certificate with its chain (PEM); the server then speaks HTTPS only"),
-    tlsKeyFile: file("TLS_KEY_FILE", "private key of the certificate (PEM)"),
-    workers: integer("WORKERS", 1, [1, 64], "processes on one port (SO_REUSEPORT); needs REDIS_URL"),
-    trustedProxies: integer(
-      "TRUST_PROXY",
-      0,
-      [0, 10],
+    port: integer("PORT", 7777, [0, 65_535]).help("port to listen on; 0 picks a free one"),
+    host: text("HOST", "127.0.0.1").help("address to listen on; 0.0.0.0 for all addresses of the machine"),
+    tlsCertFile: file("TLS_CERT_FILE").help("certificate with its chain (PEM); the server then speaks HTTPS only"),
+    tlsKeyFile: file("TLS_KEY_FILE").help("private key of the certificate (PEM)"),
+    workers: integer("WORKERS", 1, [1, 64]).help("processes on one port (SO_REUSEPORT); needs REDIS_URL"),
+    trustedProxies: integer("TRUST_PROXY", 0, [0, 10]).help(
       "number of proxies in front, each of which appends an entry to X-Forwarded-For",
     ),
-    idleTimeoutS: integer(
-      "IDLE_TIMEOUT_S",
-      180,
-      [0, 255],
+    idleTimeoutS: integer("IDLE_TIMEOUT_S", 180, [0, 255]).help(
       "how long an idle connection stays open; must exceed the timeout of any load balancer in front; 0: no limit",
     ),
-    drainMs: integer(
-      "DRAIN_MS",
-      0,
-      [0, 60_000],
+    drainMs: integer("DRAIN_MS", 0, [0, 60_000]).help(
       "how long events are still accepted after SIGTERM, while /readyz already reports not ready",
     ),
-    logLevel: oneOf("LOG_LEVEL", "info", ["debug", "info", "warn", "error", "silent"], "lowest level that is logged"),
-    isEachRequestLogged: flag("LOG_REQUESTS", "1 logs a line for each request"),
+    logLevel: oneOf("LOG_LEVEL", "info", ["debug", "info", "warn", "error", "silent"]).help(
+      "lowest level that is logged",
+    ),
+    isEachRequestLogged: flag("LOG_REQUESTS").help("1 logs a line for each request"),
   },
   Stores: {
-    dataDir: text("DATA_DIR", "./data", "folder of the embedded stores"),
+    dataDir: text("DATA_DIR", "./data").help("folder of the embedded stores"),
     redisUrl: REDIS_URL,
-    redisCaFile: file("REDIS_CA_FILE", "certificates (PEM) of the authority that signed Redis's, with rediss://"),
-    redisShards: integer(
-      "REDIS_SHARDS",
-      DEFAULT_SHARDS,
-      [1, SHARDS_MAX],
+    redisCaFile: file("REDIS_CA_FILE").help("certificates (PEM) of the authority that signed Redis's, with rediss://"),
+    redisShards: integer("REDIS_SHARDS", DEFAULT_SHARDS, [1, SHARDS_MAX]).help(
       "parts that the data in Redis is divided into; fixed at the first start",
     ),
-    redisWaitReplicas: integer(
-      "REDIS_WAIT_REPLICAS",
-      0,
-      [0, 10],
+    redisWaitReplicas: integer("REDIS_WAIT_REPLICAS", 0, [0, 10]).help(
       "replicas of Redis that must have events before they are acknowledged; events are refused while there are fewer",
     ),
-    isDurabilityStrict: flag(
-      "STRICT_DURABILITY",
+    isDurabilityStrict: flag("STRICT_DURABILITY").help(
       "1 refuses to start on a Redis or MySQL that may lose acknowledged events",
     ),
-    mysqlUrl: url("MYSQL_URL", MYSQL, problemInMysqlUrl, "cold store; needs REDIS_URL too"),
-    mysqlReadUrl: url(
-      "MYSQL_READ_URL",
-      MYSQL,
-      problemInMysqlUrl,
+    mysqlUrl: url("MYSQL_URL", MYSQL, problemInMysqlUrl).help("cold store; needs REDIS_URL too"),
+    mysqlReadUrl: url("MYSQL_READ_URL", MYSQL, problemInMysqlUrl).help(
       "a replica of MYSQL_URL, or a balancer of several: ranges and exports are read there unless it lags",
     ),
-    isMysqlTls: flag("MYSQL_TLS", "1 connects to MySQL by TLS only"),
-    mysqlCaFile: file(
-      "MYSQL_CA_FILE",
+    isMysqlTls: flag("MYSQL_TLS").help("1 connects to MySQL by TLS only"),
+    mysqlCaFile: file("MYSQL_CA_FILE").help(
       "certificates (PEM) of the authority that signed MySQL's, if it is not a public one",
     ),
-    isMysqlTlsForAnyHost: flag(
-      "MYSQL_TLS_ANY_HOST",
+    isMysqlTlsForAnyHost: flag("MYSQL_TLS_ANY_HOST").help(
       "1 accepts a certificate for another host name, if MYSQL_CA_FILE's authority signed it",
     ),
   },
   "Retention and limits": {
-    hotHours: integer("HOT_HOURS", 24, [1, 8_760], "hours in the hot store"),
-    retentionDays: days(
-      "RETENTION_DAYS",
+    hotHours: integer("HOT_HOURS", 24, [1, 8_760]).help("hours in the hot store"),
+    retentionDays: days("RETENTION_DAYS").help(
       "whole days (UTC) before today whose rows are retained; older rows are deleted, and older events refused",
     ),
-    aggregateRetentionDays: days(
-      "AGGREGATE_RETENTION_DAYS",
+    aggregateRetentionDays: days("AGGREGATE_RETENTION_DAYS").help(
       "the same for hourly counts and sketches; at least RETENTION_DAYS",
     ),
-    maxStreams: integer(
-      "MAX_STREAMS",
-      100_000,
-      [1, 1_000_000],
+    maxStreams: integer("MAX_STREAMS", 100_000, [1, 1_000_000]).help(
       "maximum number of streams; an event of a further one is refused with 422",
     ),
-    flushIntervalMs: integer(
-      "FLUSH_INTERVAL_MS",
-      1_000,
-      [10, 60_000],
+    flushIntervalMs: integer("FLUSH_INTERVAL_MS", 1_000, [10, 60_000]).help(
       "longest wait before events are flushed to the cold store",
     ),
-    flushMaxEvents: integer("FLUSH_MAX_EVENTS", 10_000, [1, 100_000], "events in one transaction of the cold store"),
-    ringCapacityEvents: integer(
-      "RING_CAPACITY",
-      100_000,
-      [1, 10_000_000],
+    flushMaxEvents: integer("FLUSH_MAX_EVENTS", 10_000, [1, 100_000]).help(
+      "events in one transaction of the cold store",
+    ),
+    ringCapacityEvents: integer("RING_CAPACITY", 100_000, [1, 10_000_000]).help(
       "unflushed events in memory (20 bytes each, plus user and id); further ones stay in the journal alone",
     ),
-    journalMaxEvents: integer(
-      "JOURNAL_MAX_EVENTS",
-      50_000_000,
-      [1, 10_000_000_000],
+    journalMaxEvents: integer("JOURNAL_MAX_EVENTS", 50_000_000, [1, 10_000_000_000]).help(
       "unflushed events in a journal (about 50 bytes each); beyond that, new ones are refused with 503",
     ),
-    leaseMs: integer(
-      "LEASE_MS",
-      10_000,
-      [100, 600_000],
+    leaseMs: integer("LEASE_MS", 10_000, [100, 600_000]).help(
       "after this time without a sign of life, other instances adopt the journal of an instance",
     ),
-    commitIntervalMs: integer(
-      "COMMIT_INTERVAL_MS",
-      2,
-      [0, 100],
+    commitIntervalMs: integer("COMMIT_INTERVAL_MS", 2, [0, 100]).help(
       "how far apart commits to the hot store start under load; 0: each as soon as the one before has ended",
     ),
-    outcomeTimeoutMs: integer(
-      "OUTCOME_TIMEOUT_MS",
-      10_000,
-      [1_000, 120_000],
+    outcomeTimeoutMs: integer("OUTCOME_TIMEOUT_MS", 10_000, [1_000, 120_000]).help(
       "how long an event waits for an answer of the hot store, before its outcome is called unknown (504)",
     ),
   },
   Access: {
-    requiredScopes: list(
-      "REQUIRE_KEYS",
-      `some of ${SCOPES.join(", ")}`,
-      (entry) => SCOPES.find((scope) => scope === entry),
+    requiredScopes: list("REQUIRE_KEYS", `some of ${SCOPES.join(", ")}`, (entry) =>
+      SCOPES.find((scope) => scope === entry),
+    ).help(
       "requires API keys (hourglass keys) for some of: write (send events), read (counts), admin (ledger, metrics)",
     ),
     addressLimit: {
@@ -198,8 +157,7 @@ export const SETTING_GROUPS = {
       parse: rateLimitOf,
     } satisfies OffUnlessSet<RateLimit>,
     apiKey: {
-      ...secret(
-        "API_KEY",
+      ...secret("API_KEY").help(
         "key for the commands 'import', 'bench', 'poison replay' (scope write) and 'forget' (admin)",
       ),
       takes: EXPECTS_TOKEN,
@@ -208,32 +166,30 @@ export const SETTING_GROUPS = {
   },
   Browsers: {
     browserStreams: {
-      ...list(
-        "BROWSER_STREAMS",
-        EXPECTS_STREAM_SELECTION,
-        (entry) => (isStreamSelection(entry) ? entry : undefined),
-        "streams that /pixel.gif, /beacon and /r count in without a key",
-      ),
+      ...list("BROWSER_STREAMS", EXPECTS_STREAM_SELECTION, (entry) =>
+        isStreamSelection(entry) ? entry : undefined,
+      ).help("streams that /pixel.gif, /beacon and /r count in without a key"),
       unset: "all; none if REQUIRE_KEYS has write",
     },
-    corsOrigins: originsOrAll("CORS_ORIGINS", "origins whose pages may read answers and send more than beacons"),
-    isDntRespected: flag("RESPECT_DNT", "1 does not count browsers that send DNT: 1 or Sec-GPC: 1"),
-    isBotFiltered: flag("BOT_FILTER", "1 does not count clients whose User-Agent is a known bot's"),
-    redirectOrigins: origins("REDIRECT_ORIGINS", "where /r may lead without a signature"),
-    redirectSecret: secret("REDIRECT_SECRET", "signs the targets of /r (hourglass sign-redirect)"),
-    userSalt: secret(
-      "USER_SALT",
+    corsOrigins: originsOrAll("CORS_ORIGINS").help("origins whose pages may read answers and send more than beacons"),
+    isDntRespected: flag("RESPECT_DNT").help("1 does not count browsers that send DNT: 1 or Sec-GPC: 1"),
+    isBotFiltered: flag("BOT_FILTER").help("1 does not count clients whose User-Agent is a known bot's"),
+    redirectOrigins: origins("REDIRECT_ORIGINS").help("where /r may lead without a signature"),
+    redirectSecret: secret("REDIRECT_SECRET").help("signs the targets of /r (hourglass sign-redirect)"),
+    userSalt: secret("USER_SALT").help(
       "secret shared by all instances, so that a visitor without an id is one user on all of them",
     ),
   },
   "Events from a broker": {
     brokerUrl: BROKER_URL,
     brokerQueue: {
-      ...offUnlessSet(text("BROKER_QUEUE", "", "queue or topic to consume, which has to exist; needs BROKER_URL too")),
+      ...offUnlessSet(
+        text("BROKER_QUEUE", "").help("queue or topic to consume, which has to exist; needs BROKER_URL too"),
+      ),
       takes: "a name of 1 to 255 bytes",
       parse: (value: string) => (Buffer.byteLength(value) <= QUEUE_NAME_MAX_BYTES ? value : undefined),
     },
-    brokerGroup: text("BROKER_GROUP", "hourglass", "consumer group (Kafka): its members share the topic"),
+    brokerGroup: text("BROKER_GROUP", "hourglass").help("consumer group (Kafka): its members share the topic"),
     brokerPrefetch: integer(
       "BROKER_PREFETCH",
       {
@@ -241,10 +197,8 @@ export const SETTING_GROUPS = {
         valueIn: ({ BROKER_URL: url }) => (/^kafkas?:/.test(url ?? "") ? "10000" : "1000"),
       },
       [1, 10_000],
-      "maximum of messages in flight; they are in memory, whatever their size (with Kafka up to 16 MiB)",
-    ),
-    brokerCaFile: file(
-      "BROKER_CA_FILE",
+    ).help("maximum of messages in flight; they are in memory, whatever their size (with Kafka up to 16 MiB)"),
+    brokerCaFile: file("BROKER_CA_FILE").help(
       "certificates (PEM) of the authority that signed the broker's, if it is not a public one",
     ),
   },
