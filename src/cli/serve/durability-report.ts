@@ -13,36 +13,26 @@ interface Surroundings {
   readonly onRefusedStore: (error: ConfigError) => void;
 }
 
-export class DurabilityReport {
-  readonly #isStrict: boolean;
-  readonly #surroundings: Surroundings;
-  readonly #logged = new Set<string>();
-
-  constructor({ isDurabilityStrict }: Pick<Config, "isDurabilityStrict">, surroundings: Surroundings) {
-    this.#isStrict = isDurabilityStrict;
-    this.#surroundings = surroundings;
-  }
-
-  /** Takes the warnings of each open() of one store. It throws ConfigError. */
-  ofStore(): (warnings: readonly string[]) => void {
+/** Returns, for each store, what takes the warnings of each of its open(). It throws ConfigError. */
+export function durabilityReport(
+  { isDurabilityStrict }: Pick<Config, "isDurabilityStrict">,
+  { log, onRefusedStore }: Surroundings,
+): () => (warnings: readonly string[]) => void {
+  // All shards are on the same servers and give the same warnings.
+  const logged = new Set<string>();
+  return () => {
     let isUsed = false;
     return (warnings) => {
-      if (this.#isStrict && !isUsed && warnings.length > 0) this.#refuse(warnings);
+      if (isDurabilityStrict && !isUsed && warnings.length > 0) {
+        const error = new ConfigError(`STRICT_DURABILITY is 1, but: ${warnings.join(" ")}`);
+        onRefusedStore(error);
+        throw error;
+      }
       isUsed = true;
-      for (const warning of warnings) this.#logOnce(warning);
+      for (const warning of warnings) {
+        if (!logged.has(warning)) log.warn({}, warning);
+        logged.add(warning);
+      }
     };
-  }
-
-  #refuse(warnings: readonly string[]): never {
-    const error = new ConfigError(`STRICT_DURABILITY is 1, but: ${warnings.join(" ")}`);
-    this.#surroundings.onRefusedStore(error);
-    throw error;
-  }
-
-  /** All shards are on the same servers and give the same warnings. */
-  #logOnce(warning: string): void {
-    if (this.#logged.has(warning)) return;
-    this.#logged.add(warning);
-    this.#surroundings.log.warn({}, warning);
-  }
+  };
 }

@@ -24,7 +24,7 @@ import { fixShards, refuseOtherDatabase } from "../../store/cold-shard.ts";
 import { type HotStore, HotUnavailableError } from "../../store/hot.ts";
 import { createAccessStore, createStores, type Stores } from "../../store/open.ts";
 import { StoreWatch } from "../../store/watch.ts";
-import { DurabilityReport } from "./durability-report.ts";
+import { durabilityReport } from "./durability-report.ts";
 
 const REQUESTS_GRACE_MS = 2_000;
 /** A cold store that does not answer must not prevent the start. */
@@ -52,8 +52,8 @@ export async function startService(config: Config, surroundings: Surroundings): 
   const { now } = clock;
   const certificate = certificateOf(config);
   tryPort(config, certificate);
-  const durability = new DurabilityReport(config, surroundings);
-  const { stores, watches } = watchedStores(await createStores(config, now, true), log, durability);
+  const reportOfStore = durabilityReport(config, surroundings);
+  const { stores, watches } = watchedStores(await createStores(config, now, true), log, reportOfStore);
   const { hotShards, cold } = stores;
   await Promise.all(hotShards.map((hot) => openHotStore(stores.mode, hot)));
   await checkColdStore(config, stores);
@@ -101,14 +101,18 @@ function certificateOf({ tlsCertFile, tlsKeyFile }: Config): Certificate | undef
 }
 
 /** Each shard has its own watch: one may be unavailable while the others work. */
-function watchedStores({ mode, hotShards, cold }: Stores, log: Log, durability: DurabilityReport) {
+function watchedStores(
+  { mode, hotShards, cold }: Stores,
+  log: Log,
+  reportOfStore: ReturnType<typeof durabilityReport>,
+) {
   const watchOfShard = (shard: number) => {
-    const onOpen = durability.ofStore();
+    const onOpen = reportOfStore();
     if (hotShards.length === 1) return new StoreWatch("hot", log, onOpen);
     return new StoreWatch("hot", logWith(log, { shard }), onOpen, shard);
   };
   const ofShards = hotShards.map((_, shard) => watchOfShard(shard));
-  const ofCold = new StoreWatch("cold", log, durability.ofStore());
+  const ofCold = new StoreWatch("cold", log, reportOfStore());
   const stores: Stores = {
     mode,
     hotShards: hotShards.map((hot, shard) => ofShards[shard]!.watched(hot)),

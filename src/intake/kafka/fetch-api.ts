@@ -68,16 +68,12 @@ export function fetchOf(apis: readonly { name: string; minVersion: number; maxVe
   };
 }
 
-class FetchError extends Error {
-  override readonly name = "FetchError";
-}
-
-/** Throws FetchError if the call was refused as a whole. */
+/** Throws if the call was refused as a whole. */
 function readFetched(bytes: Buffer): FetchedPartition[] {
   const cursor = new ByteCursor(bytes);
   cursor.skip(4);
   const errorCode = cursor.int16();
-  if (errorCode !== 0) throw new FetchError(`the broker refused the fetch, with error ${errorCode}`);
+  if (errorCode !== 0) throw new Error(`the broker refused the fetch, with error ${errorCode}`);
   cursor.skip(4);
   const fetched: FetchedPartition[] = [];
   for (let topics = cursor.unsignedVarint() - 1; topics > 0; topics--) {

@@ -79,7 +79,7 @@ function packedBatch(firstOffset: number, bytes: Buffer): PackedBatch {
 /** Throws if the data are damaged or expand too much. */
 export async function recordsOf({ firstOffset, compression, recordCount, data }: PackedBatch): Promise<KafkaRecord[]> {
   const cursor = new ByteCursor(await decompress(compression, data));
-  const headersOf = new HeaderReader(cursor);
+  const readHeadersTo = headerReader(cursor);
   const records: KafkaRecord[] = [];
   for (let i = 0; i < recordCount; i++) {
     const end = cursor.varint() + cursor.at;
@@ -91,30 +91,23 @@ export async function recordsOf({ firstOffset, compression, recordCount, data }:
     const start = cursor.at;
     if (size !== -1) cursor.skip(size);
     const value = size === -1 ? null : new MessageBody(cursor.bytes, start, cursor.at);
-    records.push({ offset, value, headers: headersOf.readTo(end) });
+    records.push({ offset, value, headers: readHeadersTo(end) });
   }
   return records;
 }
 
-/** Most records of a batch have the same headers, so these are parsed once. */
-class HeaderReader {
-  readonly #cursor: ByteCursor;
-  #last: ContentHeaders = {};
-  #lastStart = 0;
-  #lastEnd = -1;
-
-  constructor(cursor: ByteCursor) {
-    this.#cursor = cursor;
-  }
-
-  readTo(end: number): ContentHeaders {
-    const start = this.#cursor.at;
-    if (this.#cursor.isRepeated(this.#lastStart, this.#lastEnd, end)) this.#cursor.skip(end - start);
-    else this.#last = readHeaders(this.#cursor);
-    this.#lastStart = start;
-    this.#lastEnd = this.#cursor.at;
-    return this.#last;
-  }
+/** Reads the headers that end at `end`. Most records of a batch have the same ones, so these are parsed once. */
+function headerReader(cursor: ByteCursor): (end: number) => ContentHeaders {
+  let last: ContentHeaders = {};
+  let [lastStart, lastEnd] = [0, -1];
+  return (end) => {
+    const start = cursor.at;
+    if (cursor.isRepeated(lastStart, lastEnd, end)) cursor.skip(end - start);
+    else last = readHeaders(cursor);
+    lastStart = start;
+    lastEnd = cursor.at;
+    return last;
+  };
 }
 
 function readHeaders(cursor: ByteCursor): ContentHeaders {
