@@ -41,7 +41,7 @@ function rotationMark(other: string, name: string): string | undefined {
   return infix?.[3] === extension ? infix[1] : undefined;
 }
 
-export interface RotatedFiles {
+interface RotatedFiles {
   /** Not completely imported, oldest first: some were begun, others were written while no import ran. */
   readonly open: readonly Source[];
   /** Never imported, and not known to be newer than an imported one. */

@@ -101,21 +101,16 @@ class Viewer {
   }
 }
 
-const INTERVAL_MS = 1_000;
+const TIMES = {
+  intervalMs: 1_000,
+  /** During a long reading, a comment keeps the connection open: proxies close silent ones. */
+  silenceMaxMs: 5_000,
+};
 const BUSY_SHARE = 1 / 20;
 const FRESH_INTERVALS = 3;
 /** A reading's cost is the minimum of this many readings, since a single one may have had to wait. */
 const COST_READINGS = 3;
-/** During a long reading, a comment keeps the connection open: proxies close silent ones. */
-const SILENCE_MAX_MS = 5_000;
 const MISSED_MAX = 30;
-
-export interface LiveTimes {
-  readonly intervalMs: number;
-  readonly silenceMaxMs: number;
-}
-
-export const LIVE_TIMES: LiveTimes = { intervalMs: INTERVAL_MS, silenceMaxMs: SILENCE_MAX_MS };
 
 interface FeedHooks {
   /** Never rejects. */
@@ -124,7 +119,7 @@ interface FeedHooks {
 }
 
 class Feed {
-  readonly #times: LiveTimes;
+  readonly #times: typeof TIMES;
   readonly #hooks: FeedHooks;
   readonly #viewers = new Set<Viewer>();
   readonly #tookMs: number[] = [];
@@ -133,7 +128,7 @@ class Feed {
   #next: Timer | undefined;
   #silence: Timer | undefined;
 
-  constructor(times: LiveTimes, hooks: FeedHooks) {
+  constructor(times: typeof TIMES, hooks: FeedHooks) {
     this.#times = times;
     this.#hooks = hooks;
   }
@@ -216,12 +211,12 @@ export type NotWatched = "full" | "share used";
 
 export class LiveFeeds {
   readonly #read: ReadStream;
-  readonly #times: LiveTimes;
+  readonly #times: typeof TIMES;
   readonly #feeds = new Map<string, Feed>();
   readonly #shares = new ClientShares(CLIENT_FEEDS_MAX, CLIENT_VIEWERS_MAX);
   readCount = 0;
 
-  constructor(read: ReadStream, times = LIVE_TIMES) {
+  constructor(read: ReadStream, times = TIMES) {
     this.#times = times;
     this.#read = (stream) => {
       this.readCount += 1;
