@@ -72,7 +72,7 @@ export function measureLoopLag(seconds: Buckets): () => void {
 /**
  * A histogram for use per request and batch: an observation takes a few ns. prom-client takes 1 µs to look up labels.
  */
-export class Buckets {
+class Buckets {
   readonly bounds: readonly number[];
   /** One per bound, and one for all larger values. */
   readonly counts: Float64Array;
@@ -94,7 +94,7 @@ export class Buckets {
   }
 }
 
-export interface LabelledBuckets {
+interface LabelledBuckets {
   readonly labels: Readonly<Record<string, string>>;
   readonly buckets: Buckets;
 }

@@ -137,7 +137,7 @@ export class RingBuffer {
  * Remembers when the oldest unflushed batch was committed, without a time per batch. Invariant: the answer is never too
  * late, and too early by at most RESOLUTION_MS below MAX_MARKS marks (a backlog of about 7 minutes).
  */
-export class CommitTimes {
+class CommitTimes {
   #marks: { readonly seq: number; readonly at: number }[] = [];
 
   committed(seq: number, now: number): void {

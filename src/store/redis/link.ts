@@ -24,7 +24,7 @@ class UnexpectedReplyError extends Error {
 
 export type ReadReply<T> = (answer: unknown) => T;
 
-export interface Script {
+interface Script {
   readonly name: string;
   readonly source: string;
   readonly sha1: string;
