@@ -172,6 +172,7 @@ export class Shard {
     await cold.open();
     const storedByMs = await cold.time();
     const isWhole = await this.#identity.compareWriters();
+    if (this.#identity.isLost) this.committer.kick();
     this.#comparedConnections = connections;
     if (isWhole && hot.connections === connections) await this.#ids.note(storedByMs);
   }

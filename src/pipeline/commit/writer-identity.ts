@@ -19,7 +19,7 @@ import { ColdUnavailableError, type DataSet } from "../../store/cold.ts";
 import { type HotStore, HotUnavailableError, type Initialization } from "../../store/hot.ts";
 import type { Flusher, RingRoom, WriterBooks } from "../flush/flusher.ts";
 import type { IdRestoration } from "../upkeep/id-restoration.ts";
-import { type AdoptionOptions, initializeDataSet, lacksWriters, sealWriter } from "../upkeep/journal-adoption.ts";
+import { type AdoptionOptions, initializeDataSet, lacksWriters, type SealedWriter, sealWriter } from "../upkeep/journal-adoption.ts";
 
 const EMPTY_HOT_STORE =
   "the hot store is empty, though this database was used with one before: it has lost its data, or is another one. " +
@@ -30,6 +30,8 @@ const OTHER_EPOCH =
 const LACKS_WRITERS =
   "the hot store does not know writers that have stored events, or not all of their batches: it has lost data, as in " +
   "a failover, and is initialized again";
+
+const LOST = "the hot store lost batches that only its journal held";
 
 /** The batch after the last one whose outcome is known: the only one that may be in doubt. */
 interface Doubt {
@@ -53,6 +55,15 @@ interface WriterIdentityOptions {
   readonly ringRoom: RingRoom;
 }
 
+/** What an adopter has to store of a writer. */
+interface LeftJournal {
+  /** As far as they are in memory. */
+  readonly batches: readonly JournaledBatch[];
+  readonly lastSeq: number;
+  /** Events of the writer, stored or not. */
+  readonly acceptedEvents: number;
+}
+
 const UINT32 = 2 ** 32;
 /** How long the cold store may take to say whether the hot data set is current. Events do not need it otherwise. */
 const COLD_CHECK_MS = 500;
@@ -61,8 +72,8 @@ export class WriterIdentity {
   readonly #options: WriterIdentityOptions;
   /** Acknowledged batches of earlier writers that are in no store: committed before anything else. */
   readonly orphans: JournaledBatch[] = [];
-  /** The batches in memory of writers whose journals are left to adopters. */
-  readonly #left = new Map<string, readonly JournaledBatch[]>();
+  /** Writers whose journals are left to adopters. */
+  readonly #left = new Map<string, LeftJournal>();
   /** Undefined while there is no writer. */
   name: string | undefined;
   /** Hashes users as the sketches of the writer's data set require; undefined before the first writer. */
@@ -127,11 +138,16 @@ export class WriterIdentity {
 
   /**
    * Notices that the hot store lacks batches of writers that have ended; the next renewal of the lease then finds the
-   * data set uninitialized. Returns false if it does, or if there is no writer. Throws HotUnavailableError or
+   * data set uninitialized. Notices as well that another data set was set up since, as while Redis has two masters: the
+   * writer is sealed then. Returns false if so, or if there is no writer. Throws HotUnavailableError or
    * ColdUnavailableError.
    */
   async compareWriters(): Promise<boolean> {
-    return this.name !== undefined && !this.isLost && !(await this.#lacksWriters(this.#epoch));
+    const { name } = this;
+    if (name === undefined || this.isLost) return false;
+    const isLatest = (await this.#options.adoption.cold.epoch()) === this.#epoch;
+    if (!isLatest && name === this.name) this.noteSealed();
+    return isLatest && !(await this.#lacksWriters(this.#epoch));
   }
 
   /** Returns undefined if the cold store does not answer soon. */
@@ -198,10 +214,15 @@ export class WriterIdentity {
         ? doubt && { acceptedEvents: ended!.acceptedEvents - books.accepted }
         : await this.#settle(writer, ended !== undefined, books, doubt, lastSeq);
       if (ended === undefined && isAllInJournal) await this.#signalLoss(writer, books.flushedSeq);
-      const settled = isAllInJournal ? await this.#journaled(writer, doubt) : [];
       if (isAllInJournal || fate === "open") {
+        const settled = isAllInJournal ? await this.#journaled(writer, doubt) : [];
+        const settledEvents = typeof fate === "object" ? fate.acceptedEvents : 0;
         ledger.handedOver += books.accepted - books.persisted;
-        this.#leave(writer, [...books.unflushed, ...settled]);
+        this.#leave(writer, {
+          batches: [...books.unflushed, ...settled],
+          lastSeq: Math.max(books.unflushedSeq, doubt?.seq ?? 0),
+          acceptedEvents: books.accepted + settledEvents,
+        });
       }
       flusher.endWriter();
       return fate;
@@ -219,7 +240,7 @@ export class WriterIdentity {
     lastSeq: number,
   ): Promise<Fate | undefined> {
     const { adoption, ledger, log } = this.#options;
-    let sealed: Awaited<ReturnType<typeof sealWriter>>;
+    let sealed: SealedWriter;
     try {
       sealed = await sealWriter(adoption, writer, hasJournal, Math.max(books.unflushedSeq, doubt?.seq ?? 0));
     } catch (error) {
@@ -234,7 +255,7 @@ export class WriterIdentity {
     const stored = isDoubtStored ? books.accepted : sealed.events;
     const lost = books.accepted - stored - countEvents(orphans);
     if (lost < 0) throw new InvariantError(`${lost} events of writer ${writer} were lost`);
-    if (lost > 0) log.error({ lost }, "the hot store lost batches that only its journal held");
+    if (lost > 0) log.error({ lost }, LOST);
     ledger.lost += lost;
     ledger.handedOver += stored - books.persisted;
     this.orphans.unshift(...orphans);
@@ -263,10 +284,10 @@ export class WriterIdentity {
     throw new HotUnavailableError(`The hot store lost the journal of writer ${writer} while it was read`, false);
   }
 
-  #leave(writer: string, batches: readonly JournaledBatch[]): void {
-    if (batches.length === 0) return;
-    this.#left.set(writer, batches);
-    this.#options.ringRoom.usedEvents += countEvents(batches);
+  #leave(writer: string, journal: LeftJournal): void {
+    if (journal.lastSeq === 0) return;
+    this.#left.set(writer, journal);
+    this.#options.ringRoom.usedEvents += countEvents(journal.batches);
   }
 
   /**
@@ -275,19 +296,30 @@ export class WriterIdentity {
    */
   async checkLeft(): Promise<void> {
     if (this.#left.size === 0) return;
-    const { hot, adoption, ledger, log, ringRoom } = this.#options;
+    const { hot, adoption, ringRoom } = this.#options;
     const owners = await hot.journalOwners();
-    for (const [writer, batches] of [...this.#left]) {
+    for (const [writer, journal] of [...this.#left]) {
       if (owners.some((owner) => owner.writer === writer)) continue;
-      const { watermark } = await sealWriter(adoption, writer, false, batches.at(-1)!.seq);
-      const orphans = batches.filter(({ seq }) => seq > watermark);
+      const sealed = await sealWriter(adoption, writer, false, journal.lastSeq);
       this.#left.delete(writer);
-      ringRoom.usedEvents -= countEvents(batches);
-      if (orphans.length === 0) continue;
-      log.warn({ writer, orphans: orphans.length }, "the journal of a former writer was lost before it was stored");
-      ledger.handedOver -= countEvents(orphans);
-      this.orphans.push(...orphans);
+      ringRoom.usedEvents -= countEvents(journal.batches);
+      this.#takeBack(writer, journal, sealed);
     }
+  }
+
+  /** The journal is gone: what was not stored before is taken from memory, or lost. */
+  #takeBack(writer: string, { batches, acceptedEvents }: LeftJournal, { watermark, events }: SealedWriter): void {
+    const { ledger, log } = this.#options;
+    const orphans = batches.filter(({ seq }) => seq > watermark);
+    const orphanEvents = countEvents(orphans);
+    // Less than 0 if a batch was stored whose fate stayed open.
+    const lost = Math.max(0, acceptedEvents - events - orphanEvents);
+    ledger.handedOver -= orphanEvents + lost;
+    ledger.lost += lost;
+    this.orphans.push(...orphans);
+    if (orphans.length > 0)
+      log.warn({ writer, orphans: orphans.length }, "the journal of a former writer was lost before it was stored");
+    if (lost > 0) log.error({ writer, lost }, LOST);
   }
 
   /** Renews the lease, and notes if it is lost. Throws HotUnavailableError. */

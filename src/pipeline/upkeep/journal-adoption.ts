@@ -57,7 +57,7 @@ export async function adoptJournal(options: AdoptionOptions, writer: string): Pr
 }
 
 /** All that the cold store has of a sealed writer, and will ever have. */
-interface SealedWriter {
+export interface SealedWriter {
   readonly watermark: number;
   readonly events: number;
 }

@@ -206,6 +206,37 @@ describeFaults((cluster) => {
       await cluster.site.expectStored([...clicks("left", 3), click("in doubt")]);
     });
 
+    test("emptied after a writer was given up: what only its journal had is said to be lost", async () => {
+      const a = await cluster.site.start({ ringCapacityEvents: 3 });
+      a.guard.intercept = coldStoreAway;
+      await a.take(...clicks("in memory", 3));
+      for (const event of clicks("beyond it", 5)) await a.take(event);
+      await cluster.site.redis("DEL", "hg:{0}:meta");
+      await waitFor("the writer to be given up", () => a.pipeline.ledger.handedOver === 8);
+      await cluster.site.flushRedis();
+      a.guard.intercept = undefined;
+      await waitFor("the loss to be noticed", () => a.pipeline.ledger.lost > 0);
+      await a.drained();
+      const { lost, handedOver, accepted, persisted } = a.pipeline.ledger;
+      expect({ lost, handedOver, accepted, persisted }).toEqual({ lost: 5, handedOver: 0, accepted: 8, persisted: 3 });
+      await a.serves(hourAt(NOON));
+      await expectReads(a, clicks("in memory", 3));
+      await cluster.site.expectStored(clicks("in memory", 3));
+      expect(a.log.has("the hot store lost batches that only its journal held")).toBe(true);
+    });
+
+    test("set up anew at another master meanwhile: an instance that stores nothing notices it, too", async () => {
+      const a = await cluster.site.start({ leaseMs: SHORT_LEASE_MS });
+      await a.take(...clicks("u", 3));
+      await a.drained();
+      const { cold } = a.stores;
+      const epoch = await cold.epoch();
+      expect(await cold.beginEpoch(epoch)).toBe(true);
+      await waitFor("it to set up its own anew", async () => (await cold.epoch()) > epoch + 1);
+      await a.serves(hourAt(NOON));
+      await expectReads(a, clicks("u", 3));
+    });
+
     test("emptied while the cold store is slow: refused in time, and accepted when it is done", async () => {
       const a = await cluster.site.start();
       await a.take(...clicks("u", 5));

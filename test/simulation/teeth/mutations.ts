@@ -293,6 +293,13 @@ const OF_LOSSES: readonly SimulatedMutation[] = [
     "  if (stored.size >= 0) return false;\n",
   ),
   inOne(
+    "later-data-set-not-noticed",
+    "an instance notices a data set that was set up since, even if it stores nothing",
+    IDENTITY,
+    "(await this.#options.adoption.cold.epoch()) === this.#epoch;",
+    "(await this.#options.adoption.cold.epoch()) > 0;",
+  ),
+  inOne(
     "ids-taken-for-known",
     "no event with an id is taken before ids are restored",
     ID_RESTORATION,
@@ -303,15 +310,15 @@ const OF_LOSSES: readonly SimulatedMutation[] = [
     "left-batches-forgotten",
     "what is left to adopters is kept until it is stored",
     IDENTITY,
-    "this.#leave(writer, [...books.unflushed, ...settled]);",
-    "this.#leave(writer, settled);",
+    "batches: [...books.unflushed, ...settled],",
+    "batches: settled,",
   ),
   inOne(
     "settled-batch-forgotten",
     "a batch that was in doubt is left to adopters like the others",
     IDENTITY,
-    "this.#leave(writer, [...books.unflushed, ...settled]);",
-    "this.#leave(writer, books.unflushed);",
+    "batches: [...books.unflushed, ...settled],",
+    "batches: books.unflushed,",
   ),
   inOne(
     "taken-batches-not-sealed",
