@@ -166,6 +166,8 @@ function checkReads(world: World, process: Process): void {
 }
 
 function checkRead(world: World, key: HourKey, found: HourAnswer): void {
+  // It may have expired since it was asked for.
+  if (key.hour < world.cold.data.retained().rowsFrom) return;
   const rows = world.cold.data.rows.get(hourKeyName(key.stream, key.hour)) ?? [];
   const right = countOf(rows);
   const name = `${key.stream} ${new Date(key.hour).toISOString()}`;
