@@ -227,7 +227,8 @@ function queueContract({ name, open }: Mode, broker: () => QueueBroker, outageTe
     }
     expect(piece.reason).toContain("timestamp");
     const isReplayed = async () => (await poison(site, service, "replay", String(piece.number))).exitCode === 0;
-    await waitFor("it to be taken", isReplayed);
+    // Each question is a process of its own.
+    await waitFor("it to be taken", isReplayed, { intervalMs: 500 });
     expect(await poisonPieces(site, service)).toEqual([]);
     const rows = await rowsOf(site, "early", sent);
     expect(rows).toHaveLength(sent);

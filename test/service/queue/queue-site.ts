@@ -66,9 +66,9 @@ export async function idsOf(site: Site, stream: string): Promise<(string | null)
 
 export async function rowsOf(site: Site, stream: string, count: number): Promise<(string | null)[]> {
   const ids = async () => {
-    const found = await idsOf(site, stream);
-    if (found.length < count) throw new Error(`${found.length} rows`);
-    return found;
+    const found = await site.cold.countEvents(stream);
+    if (found < count) throw new Error(`${found} rows`);
+    return await idsOf(site, stream);
   };
   return await waitFor(`${count} rows of ${stream}`, ids, SLOWLY);
 }
