@@ -177,7 +177,6 @@ export class Deliveries {
   }
 }
 
-/** Where the group of messages that begins at `start` ends. */
 function endOfTogether(arrived: readonly Delivery[], start: number): number {
   const latest = Math.min(start + TOGETHER_MAX, arrived.length);
   let bytes = 0;

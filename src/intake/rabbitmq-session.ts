@@ -156,7 +156,6 @@ interface DueAcks {
  * Invariant: tags count up from 1 without gaps, as a channel's do, and each is acknowledged once.
  */
 export class AckWindow {
-  /** The first open tag. */
   #firstOpen = 1;
   /** Settled tags above #firstOpen. */
   readonly #settled = new Set<number>();

@@ -50,7 +50,6 @@ export interface Tally {
   bad: number;
   /** Skipped because an earlier run sent them, and they may count. */
   skipped: number;
-  /** Requests omitted by filters. */
   readonly leftOut: Partial<Record<LeftOut, number>>;
   /** UTC days of sent events, in days since the epoch. */
   readonly days: Set<number>;

@@ -169,7 +169,6 @@ async function blockAfter(last: Buffer, file: FileHandle, offset: number): Promi
   return isThere ? buffer.subarray(last.length, bytesRead) : undefined;
 }
 
-/** Converts UTF-16 with a byte order mark. */
 async function* utf8(blocks: AsyncGenerator<Buffer>): AsyncGenerator<Buffer> {
   const begin = await firstBytes(blocks, 2);
   const whole = chained(begin, blocks);

@@ -29,7 +29,6 @@ interface ImportOptions extends Filters {
   readonly format: KnownName | "auto";
   readonly logFormat: string | undefined;
   readonly fields: FieldMap;
-  /** The stream of events that name none. */
   readonly stream: string;
   readonly kind: LogKind;
   readonly tz: TimeZone | undefined;

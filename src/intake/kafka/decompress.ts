@@ -170,7 +170,6 @@ class UnpackedBytes {
     this.#bytes = Buffer.allocUnsafe(Math.min(expectedBytes, maxBytes));
   }
 
-  /** Everything so far. */
   get bytes(): Buffer {
     return this.#bytes.subarray(0, this.#length);
   }

@@ -265,7 +265,6 @@ class KafkaSession implements Session {
     }
   }
 
-  /** True if another message may be taken. */
   #hasRoom(): boolean {
     const { inFlight, bytesInFlight } = this.deliveries;
     return inFlight < this.#options.prefetch && bytesInFlight < IN_FLIGHT_MAX_BYTES;

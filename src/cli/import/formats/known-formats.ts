@@ -75,7 +75,6 @@ export function isLog(format: Format): boolean {
   return format === "custom" || FORMATS.some(({ name, reader }) => name === format && reader !== undefined);
 }
 
-/** Readers of headerless logs, which are recognized by their lines. */
 export function headerlessLogs(options: LogOptions): readonly (readonly [KnownName, ReadLine])[] {
   return FORMATS.flatMap(({ name, reader, hasHeader }) =>
     reader === undefined || hasHeader ? [] : [[name, reader(options, [])] as const],
