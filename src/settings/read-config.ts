@@ -17,7 +17,10 @@ export function readConfig(environment: Environment): Config {
     values[field] = found === undefined ? undefined : setting.parse(found);
     if (found !== undefined && values[field] === undefined) problems.push(refusal(setting, found));
   }
-  if (problems.length === 0) problems.push(...contradictions(values as unknown as Config));
+  if (problems.length === 0) {
+    const config = values as unknown as Config;
+    problems.push(...contradictions(config), ...ignoredOfBroker(config, environment));
+  }
   if (problems.length > 0) throw new ConfigError(problems.join("\n"));
   return Object.freeze(values) as unknown as Config;
 }
@@ -81,10 +84,23 @@ function unpaired(pair: Readonly<Record<string, string | undefined>>, neither: s
   return `${set} is set, but ${missing} is not: set both, or ${neither}`;
 }
 
+/** The environment tells whether a setting that has a default is set. */
+function ignoredOfBroker({ brokerUrl }: Config, environment: Environment): string[] {
+  const needed = brokerUrl === undefined ? ["BROKER_GROUP", "BROKER_PREFETCH"] : [];
+  const problems = needed
+    .filter((name) => environment[name])
+    .map((name) => `${name} is set, but BROKER_URL is not, so it is ignored: unset it`);
+  if (environment["BROKER_GROUP"] && brokerUrl !== undefined && !/^kafkas?:/.test(brokerUrl))
+    problems.push("BROKER_GROUP is set, but BROKER_URL does not begin with kafka:// or kafkas://, so it is ignored");
+  return problems;
+}
+
 /** Encryption settings are never ignored silently. */
 function encryptionContradictions(config: Config): string[] {
-  const { redisUrl, redisCaFile, isMysqlTls, mysqlCaFile, isMysqlTlsForAnyHost, brokerUrl, brokerCaFile } = config;
+  const { redisUrl, redisCaFile, mysqlUrl, isMysqlTls, mysqlCaFile, isMysqlTlsForAnyHost } = config;
+  const { brokerUrl, brokerCaFile } = config;
   const problems: string[] = [];
+  if (isMysqlTls && mysqlUrl === undefined) problems.push("MYSQL_TLS is 1, but MYSQL_URL is not set, so it is ignored");
   if (isMysqlTlsForAnyHost && mysqlCaFile === undefined)
     problems.push("MYSQL_TLS_ANY_HOST is 1, but MYSQL_CA_FILE is not set: anyone's certificate would be accepted");
   if (redisCaFile !== undefined && !/^rediss[:+]/.test(redisUrl ?? ""))

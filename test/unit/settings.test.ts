@@ -282,6 +282,7 @@ describe("a bad value is refused with its name, what it is and what it must be",
         { REDIS_URL: "redis+sentinel://h/name", MYSQL_URL, REDIS_CA_FILE: "a" },
         "REDIS_URL does not begin with rediss://",
       ],
+      [{ MYSQL_TLS: "1" }, "MYSQL_TLS is 1, but MYSQL_URL is not set"],
       [{ REDIS_URL, MYSQL_URL, MYSQL_CA_FILE: "a" }, "MYSQL_TLS is not 1"],
       [{ REDIS_URL, MYSQL_URL, MYSQL_TLS: "1", MYSQL_TLS_ANY_HOST: "1" }, "MYSQL_CA_FILE is not set"],
     ];
@@ -326,6 +327,18 @@ describe("a bad value is refused with its name, what it is and what it must be",
     expect(readConfig({ BROKER_URL, BROKER_QUEUE: "events" })).toMatchObject({
       ...{ brokerUrl: BROKER_URL, brokerQueue: "events", brokerGroup: "hourglass", brokerPrefetch: 1_000 },
     });
+  });
+
+  test("a broker's settings are refused where they would be ignored", () => {
+    for (const [name, value] of [
+      ["BROKER_GROUP", "hourglass"],
+      ["BROKER_PREFETCH", "10"],
+    ] as const) {
+      expect(refusal({ [name]: value })).toBe(`${name} is set, but BROKER_URL is not, so it is ignored: unset it`);
+    }
+    const group = { BROKER_QUEUE: "events", BROKER_GROUP: "hourglass" };
+    expect(refusal({ BROKER_URL: "amqp://h", ...group })).toStartWith("BROKER_GROUP is set, but BROKER_URL does not");
+    expect(readConfig({ BROKER_URL: "kafkas://h", ...group }).brokerGroup).toBe("hourglass");
   });
 
   test("certificates of a broker that is not reached by TLS are refused", () => {
@@ -386,14 +399,17 @@ describe("a bad value is refused with its name, what it is and what it must be",
 
 describe("a good value", () => {
   test("is accepted at both bounds", () => {
-    const both = { REDIS_URL, MYSQL_URL, RETENTION_DAYS: "1" };
+    const both = { REDIS_URL, MYSQL_URL, RETENTION_DAYS: "1", BROKER_URL: "amqp://h", BROKER_QUEUE: "events" };
     for (const [name, bounds] of Object.entries(INTEGERS)) {
       for (const value of bounds)
         expect(Object.values(readConfig({ ...both, [name]: String(value) }))).toContain(value);
     }
-    const tls = { ...both, MYSQL_TLS: "1", MYSQL_CA_FILE: "a" };
+    const ofChoice: Readonly<Record<string, Record<string, string>>> = {
+      MYSQL_TLS: both,
+      MYSQL_TLS_ANY_HOST: { ...both, MYSQL_TLS: "1", MYSQL_CA_FILE: "a" },
+    };
     for (const [name, values] of Object.entries(CHOICES)) {
-      const others = name === "MYSQL_TLS_ANY_HOST" ? tls : {};
+      const others = ofChoice[name] ?? {};
       for (const value of values) expect(() => readConfig({ ...others, [name]: value })).not.toThrow();
     }
   });
