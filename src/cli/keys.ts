@@ -3,7 +3,7 @@ import { randomBytes } from "node:crypto";
 import { type Command, InvalidArgumentError } from "commander";
 import { type ApiKey, newToken, SCOPES, type Scope } from "../domain/api-key.ts";
 import { EXPECTS_RATE, type RateLimit, rateLimitOf, rateLimitText } from "../domain/rate-limit.ts";
-import { EXPECTS_STREAM_SELECTION, isStreamSelection } from "../domain/stream-rules.ts";
+import { EXPECTS_STREAM_GRANT, isStreamGrant } from "../domain/stream-rules.ts";
 import type { Config } from "../settings/settings.ts";
 import { EXPECTS_TIME_ARGUMENT, exitWith, timeArgument } from "./arguments.ts";
 import { amount } from "./shared/amounts.ts";
@@ -33,7 +33,7 @@ export function addKeys(program: Command): void {
     .description("create a key and show it once")
     .requiredOption("--name <name>", "who or what the key is for", nameArgument)
     .requiredOption("--scope <scopes>", `what it permits: some of ${SCOPES.join(", ")}`, scopesArgument)
-    .option("--stream <streams>", "only these streams: names, or prefixes with a star (shop.*)", streamsArgument)
+    .option("--stream <streams>", "only these streams: names, or branches (shop.*)", streamsArgument)
     .option("--expires <time>", `expiry: ${EXPECTS_TIME_ARGUMENT}`, futureArgument)
     .option("--limit <rate>", "maximum of events and reads, such as 100/s, 1000/m, 5000/h", rateArgument)
     .option("--json", "print it as a JSON object", false)
@@ -72,9 +72,9 @@ function scopesArgument(text: string, earlier: Scope[] = []): Scope[] {
 function streamsArgument(text: string, earlier: string[] = []): string[] {
   const found = text.split(",").map((pattern) => pattern.trim());
   const all = [...new Set([...earlier, ...found])];
-  if (!found.every(isStreamSelection)) throw new InvalidArgumentError(`Expected ${EXPECTS_STREAM_SELECTION}.`);
+  if (!found.every(isStreamGrant)) throw new InvalidArgumentError(`Expected ${EXPECTS_STREAM_GRANT}.`);
   if (all.length > KEY_STREAMS_MAX)
-    throw new InvalidArgumentError(`Expected at most ${KEY_STREAMS_MAX}: use a prefix, such as shop.*`);
+    throw new InvalidArgumentError(`Expected at most ${KEY_STREAMS_MAX}: use a branch, such as shop.*`);
   return all;
 }
 

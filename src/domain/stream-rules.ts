@@ -2,7 +2,7 @@
 
 export const DEFAULT_STREAM = "default";
 export const ALL_STREAMS = "*";
-/** For use in a character class of a regular expression. */
+/** The characters of a name, to be put into a character class of a regular expression. */
 export const STREAM_CHARACTERS = "A-Za-z0-9._-";
 export const STREAM_MAX_CHARS = 64;
 
@@ -12,18 +12,25 @@ const SHORT_PREFIX_PATTERN = `${LETTER}{0,${STREAM_MAX_CHARS - 1}}`;
 export const STREAM_PATTERN = `^${NAME_PATTERN}$`;
 export const STREAM_SELECTION_PATTERN = `^(${NAME_PATTERN}|${SHORT_PREFIX_PATTERN}[*])$`;
 
+const GRANT_PATTERN = `^(${NAME_PATTERN}|(${LETTER}{1,${STREAM_MAX_CHARS - 2}}[.])?[*])$`;
+
 export const EXPECTS_STREAM = `1 to ${STREAM_MAX_CHARS} of A-Z a-z 0-9 . _ -`;
 export const EXPECTS_STREAM_SELECTION = `${EXPECTS_STREAM}, or a prefix of names and a * (site.* or *)`;
+export const EXPECTS_STREAM_GRANT = `${EXPECTS_STREAM}, or a branch (site.*), or * for all`;
 
 const NAME = new RegExp(STREAM_PATTERN);
-const SELECTION = new RegExp(STREAM_SELECTION_PATTERN);
+const GRANT = new RegExp(GRANT_PATTERN);
 
 export function isStreamName(text: string): boolean {
   return NAME.test(text);
 }
 
-export function isStreamSelection(text: string): boolean {
-  return SELECTION.test(text);
+/**
+ * Whether a right to streams may be given in these words. Unlike a question, it may not end in a plain prefix: whoever
+ * grants `a*` may mean `a.*`, and would grant `abc` too.
+ */
+export function isStreamGrant(text: string): boolean {
+  return GRANT.test(text);
 }
 
 /** One stream, or all streams whose names begin with `text` (which may be empty). */

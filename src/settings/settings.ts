@@ -2,7 +2,7 @@
 import { EXPECTS_TOKEN, isToken, SCOPES } from "../domain/api-key.ts";
 import { EXPECTS_RATE, type RateLimit, rateLimitOf } from "../domain/rate-limit.ts";
 import { SHARDS_MAX } from "../domain/shard-of.ts";
-import { EXPECTS_STREAM_SELECTION, isStreamSelection } from "../domain/stream-rules.ts";
+import { EXPECTS_STREAM_GRANT, isStreamGrant } from "../domain/stream-rules.ts";
 import { brokerPlaceOf, EXPECTS_BROKER_URL, problemInBrokerUrl } from "./broker-url.ts";
 import { EXPECTS_REDIS_URL, problemInRedisUrl, redisPlaceOf } from "./redis-url.ts";
 import {
@@ -166,9 +166,9 @@ export const SETTING_GROUPS = {
   },
   Browsers: {
     browserStreams: {
-      ...list("BROWSER_STREAMS", EXPECTS_STREAM_SELECTION, (entry) =>
-        isStreamSelection(entry) ? entry : undefined,
-      ).help("streams that /pixel.gif, /beacon and /r count in without a key"),
+      ...list("BROWSER_STREAMS", EXPECTS_STREAM_GRANT, (entry) => (isStreamGrant(entry) ? entry : undefined)).help(
+        "streams that /pixel.gif, /beacon and /r count in without a key",
+      ),
       unset: "all; none if REQUIRE_KEYS has write",
     },
     corsOrigins: originsOrAll("CORS_ORIGINS").help("origins whose pages may read answers and send more than beacons"),

@@ -430,6 +430,7 @@ for (const { name, needs, open } of MODES) {
         ["create", "--name", "a\nb", "--scope", "write"],
         ["create", "--name", "a", "--scope", "write", "--stream", "a b"],
         ["create", "--name", "a", "--scope", "write", "--stream", "*.shop"],
+        ["create", "--name", "a", "--scope", "write", "--stream", "shop*"],
         ["create", "--name", "a", "--scope", "admin", "--stream", "shop"],
         ["create", "--name", "a", "--scope", "write", "--limit", "10"],
         ["create", "--name", "a", "--scope", "write", "--expires", "soon"],

@@ -9,7 +9,7 @@ import { isbot } from "isbot";
 import { eventReader } from "../../src/cli/import/event-reader.ts";
 import type { Layout } from "../../src/cli/import/formats/layout.ts";
 import { RECORD_MAX_BYTES, RecordSplitter } from "../../src/cli/import/records-and-ids.ts";
-import { isStreamSelection, StreamSet } from "../../src/domain/stream-rules.ts";
+import { isStreamGrant, StreamSet } from "../../src/domain/stream-rules.ts";
 import { matches, preferredFormat } from "../../src/http/format-etag-gzip.ts";
 import { RedirectTargets } from "../../src/http/ingest/redirect-targets.ts";
 import {
@@ -278,7 +278,7 @@ const HEADER_READERS: Readonly<Record<string, (value: string) => unknown>> = {
   traceparent: (value) => traceOf(new Headers({ traceparent: value })),
   "user-agent": (value) => isbot(value),
   "an address": (value) => networkOf(value),
-  "a pattern of streams": (value) => isStreamSelection(value) && new StreamSet([value]).has(value),
+  "a pattern of streams": (value) => isStreamGrant(value) && new StreamSet([value]).has(value),
 };
 
 const TARGETS: Readonly<Record<string, (size: number) => string>> = {

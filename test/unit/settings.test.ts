@@ -173,9 +173,9 @@ const FORMS: Readonly<Record<string, { takes: string; good: readonly string[]; b
     bad: ["100", "0/s", "100/d", "1e3/s", "1000001/s", "-1/s", "100 /s"],
   },
   BROWSER_STREAMS: {
-    takes: "1 to 64 of A-Z a-z 0-9 . _ -, or a prefix of names and a * (site.* or *), separated by commas",
+    takes: "1 to 64 of A-Z a-z 0-9 . _ -, or a branch (site.*), or * for all, separated by commas",
     good: ["*", "web", "web.*,shop", "a, b"],
-    bad: [",", "a,", "*.web", "a b", "a/b", "**"],
+    bad: [",", "a,", "*.web", "a b", "a/b", "**", "web*", "web-*", ".*"],
   },
 };
 const KEY = `hg_${"0".repeat(16)}_${"A".repeat(43)}`;

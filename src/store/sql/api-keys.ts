@@ -3,7 +3,7 @@ import { type Static, Type } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 import { type ApiKey, SCOPES, type Scope } from "../../domain/api-key.ts";
 import { rateLimitOf, rateLimitText } from "../../domain/rate-limit.ts";
-import { isStreamSelection } from "../../domain/stream-rules.ts";
+import { isStreamGrant } from "../../domain/stream-rules.ts";
 import type { KeyStore } from "../cold.ts";
 import type { Sql, SqlSession } from "./sql-runner.ts";
 
@@ -62,7 +62,7 @@ function apiKeyOf(row: ApiKeyRow): ApiKey | undefined {
   const limit = row.rate_limit === null ? undefined : rateLimitOf(row.rate_limit);
   const scopes = row.scopes.split(",");
   const streams = row.streams === "" ? [] : row.streams.split(",");
-  if (!scopes.every(isScope) || !streams.every(isStreamSelection)) return undefined;
+  if (!scopes.every(isScope) || !streams.every(isStreamGrant)) return undefined;
   if (row.rate_limit !== null && limit === undefined) return undefined;
   return {
     ...{ id, sha256, name, scopes, streams, limit },
