@@ -40,7 +40,7 @@ export interface SeriesQuestion {
   /** ISO 8601, or milliseconds since the epoch. */
   readonly from: string | number;
   readonly to?: string | number;
-  readonly step?: "hour" | "day" | "week" | "total";
+  readonly step?: "hour" | "day" | "week" | "month" | "total";
   /** `site.*`: all streams whose names begin with `site.` */
   readonly stream?: string;
   readonly tz?: string;

@@ -357,6 +357,20 @@ for (const { name, needs, open } of MODES) {
         expect([found, answer.error?.code]).toEqual([status, code]);
         expect(await countOf("refused")).toBe(0);
       });
+      test("an array that is no JSON says which element, and what its mistake may be", async () => {
+        const event = `{"user":"ann","event":"click","stream":"refused"}`;
+        for (const [array, words] of [
+          [`[${event}\n${event}]`, "element 0 is not one JSON value: a comma between } and { seems to be missing"],
+          [`[${event},]`, "element 1 is empty: there seems to be a comma too many"],
+          [`[${event},,${event}]`, "element 1 is empty: there seems to be a comma too many"],
+          [`[${event},{"user":ann}]`, 'element 1 is not JSON: Unexpected identifier "ann"'],
+        ] as const) {
+          const { status, body } = await send(array, { "content-type": ARRAY });
+          const message = `The body must be a JSON array: ${words}. Nothing was counted.`;
+          expect([status, body.error]).toEqual([400, { code: "malformed_body", message }]);
+        }
+        expect(await countOf("refused")).toBe(0);
+      });
 
       test("an unknown parameter, another method", async () => {
         const typo = await send(good(), { "content-type": NDJSON }, "?unknown=drop");

@@ -7,6 +7,7 @@
 import type { Event } from "../../domain/event.ts";
 import type { StreamSet } from "../../domain/stream-rules.ts";
 import { WorkSlices } from "../../runtime/clock.ts";
+import { errorText } from "../../runtime/error-text.ts";
 import {
   eventOf,
   eventWithOthers,
@@ -165,7 +166,7 @@ class Reading implements EventBatch {
       return JSON.parse(text);
     } catch (error) {
       if (this.#options.format !== "array") return undefined;
-      throw malformedBody(`element ${index}: ${(error as Error).message}`);
+      throw malformedBody(`element ${index} ${faultOfElement(text, error)}`);
     }
   }
 
@@ -181,6 +182,13 @@ class Reading implements EventBatch {
       ? new MalformedEventError(undefined, text, expected)
       : whatIsWrongWith(value, text, this.#options, this.#options.ignoresUnknown);
   }
+}
+
+/** Words for the two mistakes that JSON.parse calls "Unexpected EOF" and "Unable to parse JSON string". */
+function faultOfElement(text: string, error: unknown): string {
+  if (text.trim() === "") return "is empty: there seems to be a comma too many";
+  if (/\}\s*\{/.test(text)) return "is not one JSON value: a comma between } and { seems to be missing";
+  return `is not JSON: ${errorText(error).replace(/^JSON Parse error: /, "")}`;
 }
 
 export function tooManyEvents(): RefusedBodyError {
