@@ -33,7 +33,7 @@ export const REFUSALS: Record<Refusal["reason"], string> = {
   invalid: "the event is not valid",
   unauthorized: "an API key is missing, or does not permit this",
   rate_limited: "the rate limit is used up",
-  hot_store_away: "the hot store does not answer",
+  hot_store_away: "the hot store does not answer, or has no room",
   other_database: "the hot store belongs to another database: its settings must be corrected",
   cold_store_away: "the cold store, which has this hour, does not answer",
   restoring_ids: "the hot store lost event ids, and those of the last 24 hours are being restored",

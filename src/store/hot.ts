@@ -135,7 +135,10 @@ export interface HotStore {
 
   /** Gives a new writer an empty journal and a lease. False if uninitialized or of another epoch (default 0). */
   register(writer: string, epoch?: number): Promise<boolean>;
-  /** Renews the lease. `committedSeq`: the last batch acknowledged to this writer. */
+  /**
+   * Renews the lease. `committedSeq`: the last batch acknowledged to this writer. Throws as well while no commit could
+   * succeed because the store is full or accepts no writes.
+   */
   renewLease(writer: string, committedSeq: number): Promise<LeaseState>;
   /** Fences the writer at its own request: its journal can be adopted at once. Undefined if it is unknown. */
   abandon(writer: string): Promise<EndedWriter | undefined>;

@@ -9,6 +9,11 @@ import type { Log } from "../runtime/log.ts";
 import { ColdUnavailableError } from "./cold.ts";
 import { HotUnavailableError } from "./hot.ts";
 
+/** Writes that are repeated until they succeed. After one has failed, the answer to a read shows nothing. */
+const REPEATED_WRITES = new Set(["register", "renewLease", "commit", "trimJournal", "flush"]);
+/** Show that a store can be written to. */
+const PROOFS = new Set(["register", "renewLease", "commit", "flush", "seal", "beginEpoch"]);
+
 /** Gets the warnings of each open() that succeeded. What it throws, open() throws. */
 type OnOpen = (warnings: readonly string[]) => void;
 
@@ -23,6 +28,7 @@ export class StoreWatch {
   #unavailableSinceMs: number | undefined;
   #errorsOfIncident = 0;
   #lastFailed = "";
+  #hasFailedToWrite = false;
 
   constructor(name: "hot" | "cold", log: Log, onOpen: OnOpen = () => {}, shard?: number) {
     this.name = name;
@@ -73,6 +79,7 @@ export class StoreWatch {
   #noteFailure(operation: string, error: Error): void {
     this.errors.set(operation, (this.errors.get(operation) ?? 0) + 1);
     this.#lastFailed = operation;
+    this.#hasFailedToWrite ||= REPEATED_WRITES.has(operation);
     this.#errorsOfIncident += 1;
     if (this.#unavailableSinceMs !== undefined) return;
     this.#unavailableSinceMs = performance.now();
@@ -82,10 +89,12 @@ export class StoreWatch {
   #noteAnswer(operation: string): void {
     // open() of an open store answers from memory, which proves nothing, unless open() had failed.
     if (operation === "open" && this.#lastFailed !== "open") return;
+    if (this.#hasFailedToWrite && !PROOFS.has(operation)) return;
     const unavailableMs = Math.round(performance.now() - this.#unavailableSinceMs!);
     this.#log.info({ unavailableMs, errors: this.#errorsOfIncident }, `the ${this.name} store is available again`);
     this.#unavailableSinceMs = undefined;
     this.#errorsOfIncident = 0;
+    this.#hasFailedToWrite = false;
   }
 }
 

@@ -7,9 +7,10 @@ import { ColdUnavailableError } from "../../src/store/cold.ts";
 import { StoreWatch } from "../../src/store/watch.ts";
 import { RecordedLog } from "../harness/pipeline/pipeline-harness.ts";
 import { describeWithServers } from "../harness/servers/servers.ts";
-import { postEvent } from "../harness/service/analytics-client.ts";
+import { Tmpfs } from "../harness/servers/tmpfs.ts";
+import { eventTarget, postEvent } from "../harness/service/analytics-client.ts";
 import { ask } from "../harness/service/http-connection.ts";
-import { MODES, type Service, type Site } from "../harness/service/service.ts";
+import { MODES, type Service, type Site, startService } from "../harness/service/service.ts";
 import { waitFor } from "../harness/service/wait-for.ts";
 
 interface Line {
@@ -127,6 +128,62 @@ for (const { name, needs, open } of MODES) {
   });
 }
 
+const disk = Tmpfs.mount(6);
+
+describe.skipIf(typeof disk === "string")("a full disk", () => {
+  const small = disk as Tmpfs;
+  let service: Service;
+
+  beforeAll(async () => {
+    service = await startService({ settings: { DATA_DIR: small.path, FLUSH_INTERVAL_MS: "50" } });
+  });
+  afterAll(async () => {
+    await service.stop();
+    await small.close();
+  });
+
+  test("is not ready, and refuses, until there is room: which the log says once each", async () => {
+    const linesWith = (msg: string) => linesOf(service).filter((line) => line.msg === msg);
+    const target = eventTarget({ at: Date.now(), user: "u", kind: "click" });
+    const post = async () => (await ask(service.port, { method: "POST", target })).status;
+    const readiness = async () => (await ask(service.port, { method: "GET", target: "/readyz" })).status;
+    let refused = 0;
+    const isRefused = async () => {
+      // What the service frees meanwhile is taken too.
+      small.fill();
+      if ((await post()) !== 503) return false;
+      refused += 1;
+      return true;
+    };
+    await waitFor("a refusal", isRefused);
+    // From now on each look at the disk fails.
+    const failed = async () => {
+      const { body } = await ask(service.port, { method: "GET", target: "/metrics" });
+      return Number(/^hourglass_store_errors_total\{store="hot",operation="renewLease"\} (\d+)$/m.exec(body)?.[1]);
+    };
+    const seen = new Set<number>();
+    await waitFor("ten failed looks", async () => {
+      seen.add(await readiness());
+      return (await failed()) >= 10;
+    });
+    expect([...seen]).toEqual([503]);
+    expect(await post()).toBe(503);
+    refused += 1;
+    await waitFor("the line", () => linesWith("events are refused").length > 0);
+    small.free();
+    await waitFor("readiness", async () => (await readiness()) === 200);
+    const [accepted] = await waitFor("the line", () => {
+      const found = linesWith("events are accepted again");
+      return found.length > 0 && found;
+    });
+    expect(accepted).toMatchObject({ reason: "hot_store_away", refusedEvents: refused });
+    await waitFor("the hot store", () => linesWith("the hot store is available again").length > 0);
+    for (const once of ["events are refused", "events are accepted again", "the hot store is available again"]) {
+      expect([once, linesWith(once).length]).toEqual([once, 1]);
+    }
+  });
+});
+
 describe("LOG_REQUESTS", () => {
   let site: Site;
   let service: Service;
@@ -224,10 +281,33 @@ describe("a store that is watched", () => {
       return this.#secret;
     }
 
+    async flush(): Promise<void> {
+      if (this.isDown) throw new ColdUnavailableError("full");
+    }
+
     async refuse(): Promise<never> {
       throw new RangeError("not like that");
     }
   }
+
+  test("is unavailable from a failed write to the next write, whatever it reads", async () => {
+    const log = new RecordedLog();
+    const watch = new StoreWatch("cold", log);
+    const store = new FlakyStore();
+    const watched = watch.watched(store);
+    store.isDown = true;
+    await expect(watched.flush()).rejects.toThrow("full");
+    store.isDown = false;
+    expect(await watched.read()).toBe(7);
+    expect(watch.isUnavailable).toBe(true);
+    await watched.flush();
+    expect(watch.isUnavailable).toBe(false);
+    store.isDown = true;
+    await expect(watched.read()).rejects.toThrow("gone");
+    store.isDown = false;
+    await watched.read();
+    expect(watch.isUnavailable).toBe(false);
+  });
 
   test("answers as the store does, and is unavailable from its first failure to its next answer", async () => {
     const log = new RecordedLog();

@@ -14,20 +14,26 @@ interface Incident {
 /** Returns a check that the caller repeats. A refusal that begins and ends between two checks goes unnoticed. */
 export function admissionLog(committer: Committer, ledger: Ledger, log: Log, clock: Clock): () => void {
   let incident: Incident | undefined;
+  // The refusals that began an incident were counted before its check.
+  let refusedAtLastCheck = { ...ledger.refused };
   const end = ({ reason, sinceMs, refusedBefore }: Incident, next: RefusalReason | undefined) => {
     const refusedEvents = ledger.refused[reason] - refusedBefore;
     const fields = { reason, refusedMs: Math.round(clock.monotonicMs() - sinceMs), refusedEvents };
     if (next === undefined) log.info(fields, "events are accepted again");
     else log.warn(fields, "events are now refused for another reason");
   };
-  return () => {
+  const check = (refusedBefore: Ledger["refused"]) => {
     const reason = committer.refusal;
     if (reason === incident?.reason) return;
     if (incident !== undefined) end(incident, reason);
     incident = undefined;
     if (reason === undefined) return;
-    incident = { reason, sinceMs: clock.monotonicMs(), refusedBefore: ledger.refused[reason] };
+    incident = { reason, sinceMs: clock.monotonicMs(), refusedBefore: refusedBefore[reason] };
     const isAway = reason === "hot_store_away" || reason === "cold_store_away";
     log.warn({ reason, ...(isAway && { error: committer.lastError }) }, "events are refused");
+  };
+  return () => {
+    check(refusedAtLastCheck);
+    refusedAtLastCheck = { ...ledger.refused };
   };
 }

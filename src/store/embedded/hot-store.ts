@@ -151,7 +151,9 @@ export class EmbeddedHotStore implements HotStore {
   }
 
   async renewLease(writer: string, _committedSeq: number): Promise<LeaseState> {
-    return this.#writer?.name === writer && !this.#writer.fenced ? "held" : "lost";
+    if (this.#writer?.name !== writer || this.#writer.fenced) return "lost";
+    this.#journal.tryAgain();
+    return "held";
   }
 
   async abandon(writer: string): Promise<EndedWriter | undefined> {

@@ -43,6 +43,10 @@ const EXPIRED_IDS_PER_COMMIT = 200;
 /** Below this size the log is overwritten, not truncated. */
 const LOG_SIZE_LIMIT_BYTES = 16_777_216;
 const VERSION = 1;
+/** More than a page that one id changes. */
+const BYTES_PER_ID = 4_096;
+/** No event has an empty stream, and these rows have expired from the start. */
+const TRIAL_STREAM = "";
 
 /**
  * entry: the writer's base + seq, so that all batches are appended to one tree, next to their neighbours. base: above
@@ -79,6 +83,10 @@ export class EmbeddedJournal {
   #isLogDoubtful = false;
   /** The files were deleted or replaced: a restart would not find what is written now. */
   #areFilesLost = false;
+  /** What the present transaction writes, at most. */
+  #unwrittenBytes = 0;
+  /** What the largest transaction that failed would have written; undefined if none did since the last trial. */
+  #refusedBytes: number | undefined;
 
   constructor({ dataDir, syncFile = syncToDisk }: EmbeddedJournalOptions) {
     this.#dataDir = dataDir;
@@ -122,6 +130,7 @@ export class EmbeddedJournal {
     if (this.#areFilesLost) this.#checkFiles(what, file, false);
     const { database } = file;
     let isCommitting = false;
+    this.#unwrittenBytes = 0;
     try {
       this.#run("BEGIN IMMEDIATE", []);
       const result = body();
@@ -130,9 +139,27 @@ export class EmbeddedJournal {
       return result;
     } catch (error) {
       if (database.inTransaction) database.run("ROLLBACK");
+      this.#refusedBytes = Math.max(this.#refusedBytes ?? 0, this.#unwrittenBytes);
       // With a full disk, the frame that marks the commit, written last, had no room.
       throw this.#unavailable(what, error, isCommitting && !isDiskFull(error));
     }
+  }
+
+  /**
+   * After a transaction has failed, tries to write as much as it would have, and to delete that again, until this
+   * succeeds. Costs nothing otherwise. Throws HotUnavailableError.
+   */
+  tryAgain(): void {
+    const bytes = this.#refusedBytes;
+    if (bytes === undefined) return;
+    const insert = "INSERT INTO ids (stream, id, expires_at) VALUES (?, zeroblob(?), 0)";
+    const remove = "DELETE FROM ids WHERE stream = ?";
+    this.transaction("write a trial", () => {
+      this.#run(remove, [TRIAL_STREAM]);
+      this.#run(insert, [TRIAL_STREAM, bytes]);
+    });
+    this.transaction("delete a trial", () => this.#run(remove, [TRIAL_STREAM]));
+    this.#refusedBytes = undefined;
   }
 
   /** Throws HotUnavailableError: then only what was on disk before is known to be there. */
@@ -183,6 +210,7 @@ export class EmbeddedJournal {
   /** `accepted`: the writer's counted events, including these. */
   append(writer: string, { seq, body, duplicates }: JournalRow, accepted: number): void {
     const insert = `INSERT INTO journal (entry, body, duplicates, accepted) VALUES (${BASE} + ?2, ?3, ?4, ?5)`;
+    this.#unwrittenBytes += body.length + duplicates.length;
     this.#run(insert, [writer, seq, body, duplicates, accepted]);
   }
 
@@ -235,6 +263,7 @@ export class EmbeddedJournal {
 
   /** Remembers the id. False if it was known. */
   claimId(stream: string, id: string, now: number): boolean {
+    this.#unwrittenBytes += BYTES_PER_ID;
     const changes = this.#run(
       `INSERT INTO ids (stream, id, expires_at) VALUES (?, ?, ?)
        ON CONFLICT (stream, id) DO UPDATE SET expires_at = excluded.expires_at WHERE expires_at <= ?`,

@@ -1,13 +1,14 @@
 /** The embedded hot store: the contract, and faults of files and disks. */
 import { Database } from "bun:sqlite";
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { cpSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { afterAll, afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { cpSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { DAY_MS, HOUR_MS } from "../../../src/domain/event.ts";
 import { EmbeddedHotStore } from "../../../src/store/embedded/hot-store.ts";
 import type { HotStore } from "../../../src/store/hot.ts";
 import { batchOf } from "../../harness/pipeline/batches.ts";
+import { Tmpfs } from "../../harness/servers/tmpfs.ts";
 import { hotStoreContract } from "./contract/contract.ts";
 import {
   click,
@@ -257,6 +258,46 @@ describe("hot store: embedded", () => {
       expect(await committing).toEqual(committed());
       await expectCounted(failing, [click("u")]);
     });
+  });
+
+  test("renewing a lease writes nothing", async () => {
+    await initializeAndRegister(store, "w1");
+    await store.commit("w1", 1, batchOf([click("u")]));
+    const written = () => readFileSync(join(harness.dataDir, "journal.sqlite-wal"));
+    const before = written();
+    expect(await store.renewLease("w1", 1)).toBe("held");
+    expect(written().equals(before)).toBe(true);
+  });
+
+  const disk = Tmpfs.mount(2);
+  afterAll(async () => {
+    if (typeof disk !== "string") await disk.close();
+  });
+
+  test.skipIf(typeof disk === "string")("a full disk refuses the lease too, until what was refused fits", async () => {
+    const small = disk as Tmpfs;
+    const full = harness.store(small.path);
+    await full.open();
+    await initializeAndRegister(full, "w1");
+    const large = batchOf(Array.from({ length: 100 }, (_, i) => click("u".repeat(200), `id-${i}`)));
+    let last = 0;
+    const commitUntilFull = async () => {
+      for (; ; last++) await full.commit("w1", last + 1, large);
+    };
+    small.fill();
+    expect((await rejectionOf(commitUntilFull())).message).toContain("disk is full");
+    for (let i = 0; i < 3; i++) {
+      const error = await rejectionOf(full.renewLease("w1", last));
+      expect(error.message).toContain("could not do 'write a trial'");
+      expect(error.mayHaveApplied).toBe(false);
+    }
+    small.free();
+    expect(await full.renewLease("w1", last)).toBe("held");
+    expect((await full.commit("w1", last + 1, large)).status).toBe("committed");
+    await full.close();
+    const sqlite = new Database(join(small.path, "journal.sqlite"), { readonly: true });
+    expect(sqlite.query("SELECT COUNT(*) AS n FROM ids WHERE stream = ''").get()).toEqual({ n: 0 });
+    sqlite.close();
   });
 
   test("a journal that an earlier build wrote is refused, and left as it is", async () => {
