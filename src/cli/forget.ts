@@ -24,7 +24,7 @@ import { exitWith, secondsArgument, streamArgument, URL_HELP, urlArgument } from
 import { reportTo } from "./import/report.ts";
 import { amount } from "./shared/amounts.ts";
 import { ServiceClient } from "./shared/service-client.ts";
-import { requireData } from "./shared/with-stores.ts";
+import { openOwn, requireData } from "./shared/with-stores.ts";
 
 interface ForgetOptions {
   readonly user: string;
@@ -76,6 +76,7 @@ async function forget(config: Config, options: ForgetOptions): Promise<number> {
   try {
     await stores.cold.open();
     await checkShards(stores.cold, config.redisShards);
+    if (stores.mode !== "embedded") await openOwn(stores.hotShards, stores.cold);
     const service = new ServiceClient(config, options.url);
     await waitForJournals(stores, service, options.waitFor, clock);
     const forgotten = await forgetUser(stores, options);
@@ -105,7 +106,6 @@ async function waitForJournals(stores: Stores, service: ServiceClient, waitS: nu
 /** Time since the last shard was initialized; undefined if a shard is not. In embedded mode orphans need no wait. */
 async function youngestMs({ mode, hotShards }: Stores): Promise<number | undefined> {
   if (mode === "embedded") return Number.POSITIVE_INFINITY;
-  await Promise.all(hotShards.map((hot) => hot.open()));
   const ages = await Promise.all(hotShards.map(async (hot) => (await hot.initialization())?.msAgo));
   return ages.reduce((least, age) => {
     return least === undefined || age === undefined ? undefined : Math.min(least, age);

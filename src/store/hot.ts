@@ -124,6 +124,11 @@ export interface HotStore {
   requireWriters(epoch: number, seqs: ReadonlyMap<string, number>): Promise<boolean>;
   /** The database that this data belongs to. If none is recorded, returns undefined and records `offered`. */
   dataSet(offered?: DataSet): Promise<DataSet | undefined>;
+  /**
+   * From now on nothing is read from data of another database than this, and nothing changed in it: such a call does
+   * not know the writer, or throws.
+   */
+  bind(identity: string): Promise<void>;
 
   /** Remembers ids that are not known yet. `restorer`: claims the work for some seconds from each call on. */
   restoreIds(epoch: number, restorer: string, ids: readonly StoredId[]): Promise<RestoreState>;

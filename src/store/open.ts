@@ -51,9 +51,14 @@ export async function createStores(settings: StoreSettings, now: () => number, i
 }
 
 /** Undefined with the embedded stores, which serve one instance. */
-export async function createAccessStore(settings: RedisSettings): Promise<AccessStore | undefined> {
+export async function createAccessStore(
+  settings: RedisSettings,
+  cold: Pick<ColdStore, "dataSet">,
+): Promise<AccessStore | undefined> {
   const redis = redisOptionsOf(settings);
-  return redis && new (await import("./redis/access-store.ts")).RedisAccessStore(redis);
+  if (redis === undefined) return undefined;
+  const { RedisAccessStore } = await import("./redis/access-store.ts");
+  return new RedisAccessStore({ ...redis, identity: async () => (await cold.dataSet()).identity });
 }
 
 /** Throws ConfigError if the certificates can't be read. */

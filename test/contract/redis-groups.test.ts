@@ -222,7 +222,7 @@ for (const [name, start] of Object.entries(GROUPS)) {
     });
 
     test("holds limits of access, too", async () => {
-      const options = { url: group.url, commandTimeoutMs: COMMAND_TIMEOUT_MS };
+      const options = { url: group.url, commandTimeoutMs: COMMAND_TIMEOUT_MS, identity: async () => "own" };
       const access = new RedisAccessStore(options);
       try {
         const spending = [

@@ -181,14 +181,14 @@ function listening<T>({ port, host }: Config, listen: () => T): T {
 /** API keys and rate limits; undefined if no setting restricts access. */
 async function createAccess(
   config: Config,
-  cold: KeyStore & Pick<ColdConnection, "open">,
+  cold: KeyStore & Pick<ColdConnection, "open" | "dataSet">,
   log: Log,
   clock: Clock,
   addresses: ClientAddresses,
 ): Promise<Access | undefined> {
   const { requiredScopes = [], addressLimit } = config;
   if (requiredScopes.length === 0 && addressLimit === undefined) return undefined;
-  const store = await createAccessStore(config);
+  const store = await createAccessStore(config, cold);
   const nowMs = clock.monotonicMs;
   return new Access({
     ...{ store, addressLimit, addresses, requiredScopes: new Set(requiredScopes) },

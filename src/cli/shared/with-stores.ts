@@ -32,11 +32,20 @@ export async function withStores<T>(config: Config, work: (stores: OpenStores) =
     await cold.open();
     await checkShards(cold, config.redisShards);
     if (mode === "embedded") return await work({ cold, hotShards: undefined });
-    await Promise.all(hotShards.map((hot) => hot.open()));
-    for (const hot of hotShards) await refuseOtherDatabase(cold, await hot.dataSet());
+    await openOwn(hotShards, cold);
     return await work({ cold, hotShards });
   } finally {
     await Promise.all([...hotShards, cold].map((store) => store.close()));
+  }
+}
+
+/** Throws HotUnavailableError, ColdUnavailableError, or ConfigError if the hot store belongs to another database. */
+export async function openOwn(hotShards: readonly HotStore[], cold: ColdStore): Promise<void> {
+  await Promise.all(hotShards.map((hot) => hot.open()));
+  const { identity } = await cold.dataSet();
+  for (const hot of hotShards) {
+    await refuseOtherDatabase(cold, await hot.dataSet());
+    await hot.bind(identity);
   }
 }
 

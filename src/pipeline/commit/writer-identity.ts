@@ -107,6 +107,7 @@ export class WriterIdentity {
     if (held !== undefined) {
       await this.#askCold(() => cold.open());
       cold.refuseOther();
+      await hot.bind(held.identity);
       return held;
     }
     await cold.open();
@@ -114,6 +115,7 @@ export class WriterIdentity {
     if (epoch > 0) log.warn({ epoch, hotStore: hot.description }, EMPTY_HOT_STORE);
     const recorded = (await hot.dataSet(await cold.dataSet()))!;
     cold.expectDataSet(recorded);
+    await hot.bind(recorded.identity);
     return recorded;
   }
 

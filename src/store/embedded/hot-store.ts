@@ -129,6 +129,9 @@ export class EmbeddedHotStore implements HotStore {
     return true;
   }
 
+  /** Nobody else uses its files, and the journal notices if they are replaced. */
+  async bind(): Promise<void> {}
+
   async dataSet(offered?: DataSet): Promise<DataSet | undefined> {
     return this.#journal.transaction("read its identity", () => this.#journal.dataSet(offered));
   }

@@ -11,7 +11,18 @@ import type { ApiKey } from "../../domain/api-key.ts";
 import { DAY_MS } from "../../domain/event.ts";
 import type { AccessStore, Spending } from "../access-store.ts";
 import { packApiKeys, unpackApiKeys } from "../sql/api-keys.ts";
-import { flag, integer, list, RedisLink, type RedisLinkOptions, script, text, unexpected } from "./link.ts";
+import { keysOf } from "./keys.ts";
+import {
+  flag,
+  integer,
+  list,
+  type OwnData,
+  RedisLink,
+  type RedisLinkOptions,
+  script,
+  text,
+  unexpected,
+} from "./link.ts";
 import keepKeysSource from "./scripts/access/keep-keys.lua" with { type: "text" };
 import keptKeysSource from "./scripts/access/kept-keys.lua" with { type: "text" };
 import spendSource from "./scripts/access/spend.lua" with { type: "text" };
@@ -27,17 +38,28 @@ const LIMIT_PREFIX = "hg:{0}:limit:";
 const SALT_BYTES = 16;
 const US_PER_MS = 1_000;
 
+export interface AccessStoreOptions extends Pick<RedisLinkOptions, "url" | "ca" | "commandTimeoutMs"> {
+  /** Of the database that Redis must belong to, if it holds any data. Throws ColdUnavailableError. */
+  readonly identity: () => Promise<string>;
+}
+
 /** Connects in the background. */
 export class RedisAccessStore implements AccessStore {
   readonly #link: RedisLink;
+  readonly #identity: () => Promise<string>;
+  readonly #ownData: OwnData = { key: keysOf(0).dataSet, identity: "" };
   #firstConnection: Promise<void> | undefined;
 
-  constructor(options: Pick<RedisLinkOptions, "url" | "ca" | "commandTimeoutMs">) {
-    this.#link = new RedisLink({ ...options, slotKey: SALT, onConnect: async () => {}, onDrop: () => {} });
+  constructor(options: AccessStoreOptions) {
+    this.#identity = options.identity;
+    const place = { slotKey: SALT, ownData: this.#ownData };
+    this.#link = new RedisLink({ ...options, ...place, onConnect: async () => {}, onDrop: () => {} });
   }
 
   async spend(spendings: readonly Spending[]): Promise<readonly number[]> {
     await this.#connected();
+    // Limits are shared while the cold store is unavailable, too.
+    await this.#learnIdentity().catch(() => {});
     const args = [LIMIT_PREFIX, randomBytes(SALT_BYTES).toString("hex"), String(DAY_MS)];
     for (const { name, ms } of spendings) args.push(name, String(Math.round(ms * US_PER_MS)));
     return await this.#link.run(SCRIPTS.spend, [SALT], args, (answer) => {
@@ -49,6 +71,7 @@ export class RedisAccessStore implements AccessStore {
 
   async keepKeys(keys: readonly ApiKey[]): Promise<void> {
     await this.#connected();
+    await this.#learnIdentity();
     await this.#link.run(SCRIPTS.keepKeys, [COPY], [packApiKeys(keys)], flag);
   }
 
@@ -57,6 +80,11 @@ export class RedisAccessStore implements AccessStore {
     return await this.#link.run(SCRIPTS.keptKeys, [COPY], [], (answer) =>
       answer === null ? undefined : unpackApiKeys(text(answer)),
     );
+  }
+
+  /** Throws ColdUnavailableError. */
+  async #learnIdentity(): Promise<void> {
+    this.#ownData.identity ||= await this.#identity();
   }
 
   /** The first caller makes one attempt; after that, connecting continues in the background. */

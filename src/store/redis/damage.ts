@@ -3,10 +3,9 @@
  *
  * Invariant: afterwards the data set is not initialized, so it is initialized again without them.
  */
-import { ErrorReply } from "redis";
 import { HotUnavailableError } from "../hot.ts";
 import type { Keys } from "./keys.ts";
-import { flag, type RunScript, script, text } from "./link.ts";
+import { flag, isReply, type RunScript, script, text } from "./link.ts";
 import mendSource from "./scripts/damage/mend.lua" with { type: "text" };
 import reindexSource from "./scripts/damage/reindex.lua" with { type: "text" };
 
@@ -14,11 +13,6 @@ const MEND = script("mend", mendSource);
 const REINDEX = script("reindex", reindexSource);
 
 export class DamagedSketchError extends HotUnavailableError {}
-
-export function isReply(error: unknown, pattern: RegExp): boolean {
-  if (!(error instanceof HotUnavailableError && error.cause instanceof ErrorReply)) return false;
-  return pattern.test(error.cause.message);
-}
 
 /**
  * If `error` tells of damage, repairs it among the `involved` keys of the script. PFCOUNT reports keys that are not

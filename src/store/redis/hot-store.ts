@@ -34,26 +34,29 @@ import {
   type RestoreState,
   type StoredId,
 } from "../hot.ts";
-import { DamagedSketchError, isReply, mend, mendAfter } from "./damage.ts";
+import { DamagedSketchError, mend, mendAfter } from "./damage.ts";
 import { durabilityWarnings, readNodeSettings } from "./durability.ts";
 import { type Keys, keysOf } from "./keys.ts";
 import {
   flag,
   integer,
   integerText,
+  isReply,
   list,
+  OtherDataError,
+  type OwnData,
   RedisLink,
   type RedisLinkOptions,
   type RunScript,
   script,
   text,
+  uncheckedScript,
   unexpected,
 } from "./link.ts";
 import { type RunSlice, readHeldRange } from "./ranges.ts";
 import commitSource from "./scripts/commit.lua" with { type: "text" };
 import dataSetSource from "./scripts/data-set.lua" with { type: "text" };
 import discardSource from "./scripts/discard.lua" with { type: "text" };
-import dropHoursSource from "./scripts/hours/drop-hours.lua" with { type: "text" };
 import hydrateSource from "./scripts/hours/hydrate.lua" with { type: "text" };
 import rangeSource from "./scripts/hours/range.lua" with { type: "text" };
 import readSource from "./scripts/hours/read.lua" with { type: "text" };
@@ -81,12 +84,12 @@ const SCRIPTS = {
   hydrate: script("hydrate", hydrateSource),
   retire: script("retire", retireSource),
   isInitialized: script("isInitialized", isInitializedSource),
-  dataSet: script("dataSet", dataSetSource),
-  discard: script("discard", dropHoursSource + discardSource),
+  dataSet: uncheckedScript("dataSet", dataSetSource),
+  discard: script("discard", discardSource),
   trial: script("trial", trialSource),
   restoreIds: script("restoreIds", leaseRule + restoreIdsSource),
   noteIds: script("noteIds", noteIdsSource),
-  initialize: script("initialize", dropHoursSource + initializeSource),
+  initialize: script("initialize", initializeSource),
   abandon: script("abandon", abandonSource),
   register: script("register", leaseRule + registerSource),
   lease: script("lease", leaseRule + leaseSource),
@@ -134,6 +137,7 @@ export class RedisHotStore implements HotStore {
   readonly #link: RedisLink;
   readonly #leaseMs: number;
   readonly #keys: Keys;
+  readonly #ownData: OwnData;
   readonly #shards: number;
   readonly #isDurabilityStrict: boolean;
   /**
@@ -149,11 +153,13 @@ export class RedisHotStore implements HotStore {
   constructor(options: RedisHotStoreOptions) {
     this.#leaseMs = options.leaseMs;
     this.#keys = keysOf(options.shard ?? 0);
+    this.#ownData = { key: this.#keys.dataSet, identity: "" };
     this.#shards = options.shards ?? 1;
     this.#isDurabilityStrict = options.isDurabilityStrict ?? false;
     this.#link = new RedisLink({
       ...options,
       slotKey: this.#keys.prefix,
+      ownData: this.#ownData,
       onFailure: (error, keys, run) => mendAfter(error, keys, this.#keys, run),
       onConnect: (run) => this.#findLosses(run),
       onDrop: () => this.#mirrors.clear(),
@@ -206,10 +212,11 @@ export class RedisHotStore implements HotStore {
 
   async initialize(freshFrom: number, epoch = 0, areIdsKnown = true): Promise<boolean> {
     this.#mirrors.clear();
-    const { prefix, meta, hours, writers, trial } = this.#keys;
+    const { meta, hours, writers } = this.#keys;
     for (;;) {
-      const args = [prefix, freshFrom, RETIRE_LIMIT, this.#shards, epoch, areIdsKnown ? 1 : 0].map(String);
-      const answer = await this.#link.run(SCRIPTS.initialize, [meta, hours, writers, trial], args, integer);
+      await this.discard(epoch - 1);
+      const args = [freshFrom, this.#shards, epoch, areIdsKnown ? 1 : 0].map(String);
+      const answer = await this.#link.run(SCRIPTS.initialize, [meta, hours, writers], args, integer);
       if (answer !== 0) return answer === 1;
     }
   }
@@ -229,6 +236,10 @@ export class RedisHotStore implements HotStore {
   async dataSet(offered?: DataSet): Promise<DataSet | undefined> {
     const args = offered === undefined ? [] : [offered.identity, Buffer.from(offered.userKey).toString("hex")];
     return await this.#link.run(SCRIPTS.dataSet, [this.#keys.dataSet], args, dataSet);
+  }
+
+  async bind(identity: string): Promise<void> {
+    this.#ownData.identity = identity;
   }
 
   async restoreIds(epoch: number, restorer: string, ids: readonly StoredId[]): Promise<RestoreState> {
@@ -272,12 +283,12 @@ export class RedisHotStore implements HotStore {
   async #renewLease(run: RunScript, writer: string, seq: number): Promise<boolean> {
     const keys = [this.#keys.writer + writer, this.#keys.meta];
     const args = [this.#leaseMs, seq, this.#idsKnownIn ?? ""].map(String);
-    return await run(SCRIPTS.lease, keys, args, flag);
+    return await unlessOther(run(SCRIPTS.lease, keys, args, flag), false);
   }
 
   async abandon(writer: string): Promise<EndedWriter | undefined> {
-    const { abandon } = SCRIPTS;
-    return await this.#link.runOnReplicas(abandon, [this.#keys.writer + writer], [], endedWriter);
+    const keys = [this.#keys.writer + writer];
+    return await unlessOther(this.#link.runOnReplicas(SCRIPTS.abandon, keys, [], endedWriter), undefined);
   }
 
   async commit(writer: string, seq: number, batch: Batch): Promise<CommitResult> {
@@ -297,7 +308,8 @@ export class RedisHotStore implements HotStore {
     const args = [writer, String(seq), encodeBatch(batch), String(ID_TTL_MS), JSON.stringify(groups)];
     for (const key of idKeys) keys.push(key);
     try {
-      const result = await this.#link.runOnReplicas(SCRIPTS.commit, keys, args, commitResult);
+      const running = this.#link.runOnReplicas(SCRIPTS.commit, keys, args, commitResult);
+      const result = await unlessOther(running, { status: "unknown" });
       if (result.status === "committed") this.#acknowledged = { writer, seq };
       else this.#mirrors.clear();
       return result;
@@ -439,11 +451,21 @@ export class RedisHotStore implements HotStore {
     const { writers, meta } = this.#keys;
     const keys = [writers, this.#keys.writer + writer, this.#keys.journal + writer, meta];
     const args = [writer, String(ENDED_WRITER_KNOWN_MS), String(watermark)];
-    await this.#link.run(SCRIPTS.remove, keys, args, flag);
+    await unlessOther(this.#link.run(SCRIPTS.remove, keys, args, flag), false);
   }
 
   async close(): Promise<void> {
     await this.#link.close();
+  }
+}
+
+/** In the data of another database, a writer of this process is unknown. */
+async function unlessOther<T>(work: Promise<T>, instead: T): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    if (error instanceof OtherDataError) return instead;
+    throw error;
   }
 }
 

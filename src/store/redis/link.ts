@@ -5,7 +5,8 @@
  * Invariant: a command is in one of three states, and the caller learns which: answered; refused by the server or
  * before it was sent; sent, with unknown outcome. node-redis does not end a command on a silent socket, and its socket
  * timeout closes the client for good. So on a missed deadline this class destroys the connection and opens a new one.
- * No command is ever repeated on another server.
+ * No command is ever repeated on another server. The data of another database is neither read nor changed: each script
+ * checks that first, since a server may be replaced or restored at any time.
  */
 import { ErrorReply, RESP_TYPES } from "redis";
 import { backoffMs, SharedDeadline } from "../../runtime/clock.ts";
@@ -13,6 +14,7 @@ import { errorText } from "../../runtime/error-text.ts";
 import { describeRedisPlace, type RedisNode, type RedisPlace, redisPlaceOf } from "../../settings/redis-url.ts";
 import { HotUnavailableError } from "../hot.ts";
 import { type RedisClient, RedisConnection, type ReplicaAnswer } from "./connection.ts";
+import ownDataSource from "./scripts/own-data.lua" with { type: "text" };
 
 /**
  * A reply of a kind that the script never gives (a "QUEUED", the answer to another command). It does not prove that
@@ -28,17 +30,35 @@ interface Script {
   readonly name: string;
   readonly source: string;
   readonly sha1: string;
+  readonly isChecked: boolean;
 }
 
 export function script(name: string, source: string): Script {
-  return { name, source, sha1: new Bun.CryptoHasher("sha1").update(source).digest("hex") };
+  return uncheckedScript(name, ownDataSource + source, true);
 }
+
+/** A script that may run on the data of another database. */
+export function uncheckedScript(name: string, source: string, isChecked = false): Script {
+  return { name, source, sha1: new Bun.CryptoHasher("sha1").update(source).digest("hex"), isChecked };
+}
+
+/** What must be here: a server that holds the data of another database is left alone. */
+export interface OwnData {
+  /** The key of the data set. */
+  readonly key: string;
+  /** Of the database; empty if that is not known yet. */
+  identity: string;
+}
+
+/** The server holds the data of another database. Nothing was done. */
+export class OtherDataError extends HotUnavailableError {}
 
 export type RunScript = <T>(what: Script, keys: string[], args: (string | Buffer)[], read: ReadReply<T>) => Promise<T>;
 
 export interface RedisLinkOptions {
   readonly url: string;
   readonly slotKey: string;
+  readonly ownData: OwnData;
   /** Certificates (PEM) of the authority that signed the server's; undefined: those that the runtime trusts. */
   readonly ca?: string | undefined;
   /** A server that does not answer within this time is considered unavailable. The 503 must be sent within a second. */
@@ -221,13 +241,16 @@ export class RedisLink {
     options: typeof TEXTS | typeof BYTES = TEXTS,
   ): Promise<T> {
     // evalSha() takes as long to build a command as all the rest of the client's work.
-    const rest = [String(keys.length), ...keys, ...args];
+    const { key, identity } = this.#options.ownData;
+    const rest = what.isChecked
+      ? [String(keys.length + 1), ...keys, key, ...args, identity]
+      : [String(keys.length), ...keys, ...args];
     try {
       return await this.#send(connection, what.name, read, (client) =>
         client.sendCommand(["EVALSHA", what.sha1, ...rest], options),
       );
     } catch (error) {
-      if (!(error instanceof HotUnavailableError && isNoScript(error.cause))) throw error;
+      if (!isReply(error, /^NOSCRIPT/)) throw error;
       return await this.#send(connection, what.name, read, (client) =>
         client.sendCommand(["EVAL", what.source, ...rest], options),
       );
@@ -272,6 +295,11 @@ export class RedisLink {
   }
 
   #unavailable(what: string, cause: unknown, mayHaveApplied: boolean): HotUnavailableError {
+    if (cause instanceof ErrorReply && cause.message.startsWith("OTHERDATABASE ")) {
+      const { identity } = this.#options.ownData;
+      const message = `Redis could not do '${what}': it holds data of another database than ${identity}`;
+      return new OtherDataError(message, false, { cause });
+    }
     const found = cause === undefined ? `not connected, last error: ${this.#lastError}` : errorText(cause);
     return new HotUnavailableError(`Redis could not do '${what}': ${found}`, mayHaveApplied, { cause });
   }
@@ -284,8 +312,10 @@ export class RedisLink {
   }
 }
 
-function isNoScript(cause: unknown): boolean {
-  return cause instanceof ErrorReply && cause.message.startsWith("NOSCRIPT");
+/** Whether the server answered with an error like this. */
+export function isReply(error: unknown, pattern: RegExp): boolean {
+  if (!(error instanceof HotUnavailableError && error.cause instanceof ErrorReply)) return false;
+  return pattern.test(error.cause.message);
 }
 
 function isForAnother(error: unknown): boolean {

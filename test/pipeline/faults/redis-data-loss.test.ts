@@ -3,6 +3,9 @@ import { describe, expect, test } from "bun:test";
 import { cpSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { createClient, RESP_TYPES } from "redis";
+import { RedisHotStore } from "../../../src/store/redis/hot-store.ts";
+import { batchOf } from "../../harness/pipeline/batches.ts";
 import {
   answerOf,
   click,
@@ -302,6 +305,50 @@ describeFaults((cluster) => {
       await a.takeInTheEnd(named("u"));
       expect(await a.stores.hot.dataSet()).toEqual(await a.stores.cold.dataSet());
     });
+
+    test("replaced by one of another database: that is left alone, and nothing is lost", async () => {
+      const { redis } = cluster.servers;
+      const client = await createClient({ url: redis.url }).connect();
+      const admin = client.withTypeMapping({ [RESP_TYPES.BLOB_STRING]: Buffer });
+      const contents = async () => {
+        const keys = (await admin.keys("*")).map(String).sort();
+        return await Promise.all(keys.map(async (key) => [key, (await admin.dump(key)) as unknown as Buffer] as const));
+      };
+      try {
+        await fillWithOther(redis.url);
+        const others = await contents();
+        await admin.flushAll();
+        const a = await cluster.site.start({ leaseMs: SHORT_LEASE_MS });
+        await a.take(click("before"), named("id"));
+        const replacing = admin.multi().flushAll();
+        for (const [key, dump] of others) replacing.restore(key, 0, dump);
+        await replacing.exec();
+        await admin.sendCommand(["CLIENT", "KILL", "TYPE", "normal"]);
+        await waitFor("an event to be refused for that", async () => {
+          return (await a.pipeline.submit(click("refused")))?.reason === "other_database";
+        });
+        expect(await contents()).toEqual(others);
+        await admin.flushAll();
+        await a.takeInTheEnd(named("id"), click("after"));
+        await cluster.site.expectStored([click("before"), named("id"), click("after")]);
+      } finally {
+        admin.destroy();
+      }
+    });
+
+    /** In the same epoch, with a writer that has ended, and has a journal. */
+    async function fillWithOther(url: string): Promise<void> {
+      const other = new RedisHotStore({ url, leaseMs: 1, commandTimeoutMs: 10_000 });
+      try {
+        await other.open();
+        await other.dataSet({ identity: "another database", userKey: new Uint8Array(16) });
+        await other.initialize(0, 1);
+        await other.register("ended", 1);
+        await other.commit("ended", 1, batchOf([click("ann")]));
+      } finally {
+        await other.close();
+      }
+    }
 
     test("a stop right after it was emptied loses nothing", async () => {
       const a = await cluster.site.start();

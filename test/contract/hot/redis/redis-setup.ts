@@ -21,8 +21,9 @@ export const writerKey = (writer: string) => `hg:{0}:w:${writer}`;
 export const journalKey = (writer: string) => `hg:{0}:j:${writer}`;
 export const META_KEY = "hg:{0}:meta";
 
+const COMMIT = script("commit", commitSource);
 /** Names by which a proxy distinguishes commands. */
-export const COMMIT_SHA1 = script("commit", commitSource).sha1;
+export const COMMIT_SHA1 = COMMIT.sha1;
 
 export type Admin = Awaited<ReturnType<typeof connectAdmin>>;
 
@@ -119,7 +120,7 @@ export class HotRedis {
   async open(): Promise<RedisHarness> {
     await this.admin.flushAll();
     // Else the first of them would be refused, and sent again in full: not what a fault is meant to hit.
-    await this.admin.scriptLoad(commitSource);
+    await this.admin.scriptLoad(COMMIT.source);
     return this.harnessOn(this.server.url);
   }
 

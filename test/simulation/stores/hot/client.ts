@@ -202,6 +202,9 @@ export class HotClient implements HotStore {
     return this.#run("dataSet", access, (data) => data.dataSet(offered));
   }
 
+  /** The simulated servers hold data of one database. */
+  async bind(): Promise<void> {}
+
   initialize(freshFrom: number, epoch = 0, areIdsKnown = true): Promise<boolean> {
     const what = `initialize epoch ${epoch}, with ids ${areIdsKnown ? "known" : "unknown"}`;
     return this.#run(what, "writes", (data) => data.initialize(freshFrom, epoch, areIdsKnown));
