@@ -75,8 +75,7 @@ export class Committer {
       ...options,
       lateGroups: this.#lateGroups,
       onFailure: (error) => this.#noteFailure(error),
-      onOverdue: () =>
-        this.#refuseUnsent(this.#unavailable === "other_database" ? this.#unavailable : "hot_store_away"),
+      onOverdue: () => this.#refuseUnsent(this.#unavailable ?? "hot_store_away"),
       onUnknownIds: () => this.#sender.refuseUnsent((eventCount) => refuse("restoring_ids", eventCount)),
     });
   }
