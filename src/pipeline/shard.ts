@@ -136,7 +136,11 @@ export class Shard {
     await this.#identity.checkLeft();
     // Owed batches wait for ids, which may be known by now.
     if (this.committer.isOwing) this.committer.kick();
-    if (this.#options.hot.connections !== this.#comparedConnections) await this.#compareWriters();
+    if (this.#options.hot.connections !== this.#comparedConnections) {
+      // The server may have other settings.
+      await this.#options.hot.open();
+      await this.#compareWriters();
+    }
   }
 
   /** It was registered while the cold store was unavailable. The next one is refused. */
@@ -169,6 +173,7 @@ export class Shard {
   async #compareWriters(): Promise<void> {
     const { hot, cold } = this.#options;
     const { connections } = hot;
+    this.flusher.reopenCold();
     await cold.open();
     const storedByMs = await cold.time();
     const isWhole = await this.#identity.compareWriters();

@@ -27,11 +27,15 @@ export interface Stores {
 /** Two attempts at a commit leave time to answer 503 within a second. */
 const REDIS_COMMAND_TIMEOUT_MS = 400;
 
-/**
- * Does not connect yet. `redisUrl` and `mysqlUrl` are both set or both undefined. `isService`: runs the cold store in a
- * thread, so that it can't block requests, and may read ranges from a replica.
- */
-export async function createStores(settings: StoreSettings, now: () => number, isService = false): Promise<Stores> {
+interface StoreUse {
+  /** Runs the cold store in a thread, so that it can't block requests, and may read ranges from a replica. */
+  readonly isService?: boolean;
+  readonly onRefusedServer?: (warnings: readonly string[]) => void;
+}
+
+/** Does not connect yet. `redisUrl` and `mysqlUrl` are both set or both undefined. */
+export async function createStores(settings: StoreSettings, now: () => number, use: StoreUse = {}): Promise<Stores> {
+  const { isService = false, onRefusedServer } = use;
   const { dataDir, mysqlUrl, leaseMs, isDurabilityStrict, redisShards = 1 } = settings;
   const redis = redisOptionsOf(settings);
   const isEmbedded = redis === undefined || mysqlUrl === undefined;
@@ -45,7 +49,8 @@ export async function createStores(settings: StoreSettings, now: () => number, i
   }
   const { RedisHotStore } = await import("./redis/hot-store.ts");
   const hotShards = Array.from({ length: redisShards }, (_, shard) => {
-    return new RedisHotStore({ ...redis, leaseMs, isDurabilityStrict, shard, shards: redisShards });
+    const place = { shard, shards: redisShards };
+    return new RedisHotStore({ ...redis, ...place, leaseMs, isDurabilityStrict, onRefusedServer });
   });
   return { mode: "redis+mysql", hotShards, cold };
 }

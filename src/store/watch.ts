@@ -65,8 +65,8 @@ export class StoreWatch {
     return async (...args: unknown[]) => {
       try {
         const answer = await method(...args);
-        if (this.#unavailableSinceMs !== undefined) this.#noteAnswer(operation);
         if (operation === "open") this.#onOpen(answer as readonly string[]);
+        if (this.#unavailableSinceMs !== undefined) this.#noteAnswer(operation);
         return answer;
       } catch (error) {
         const isUnavailable = error instanceof HotUnavailableError || error instanceof ColdUnavailableError;

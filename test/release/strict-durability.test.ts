@@ -127,6 +127,67 @@ describeWithServers("STRICT_DURABILITY", ["redis", "mariadb"], () => {
     }
   });
 
+  const post = async ({ url }: Service) => {
+    return (await fetch(`${url}/analytics?timestamp=${Date.now()}&user=ada&click`, { method: "POST" })).status;
+  };
+  const setSync = async (redis: RedisServer, appendfsync: string) => {
+    const admin = await createClient({ url: redis.url }).connect();
+    await admin.configSet("appendfsync", appendfsync);
+    await admin.sendCommand(["CLIENT", "KILL", "TYPE", "normal"]);
+    admin.destroy();
+  };
+
+  test("does not use a Redis that took over with other settings, until they are corrected", async () => {
+    await withRedis(ALWAYS, async (redis) => {
+      await withService({ REDIS_URL: redis.url, STRICT_DURABILITY: "1" }, async (service) => {
+        await isReady(service);
+        await setSync(redis, "everysec");
+        await waitFor("events to be refused", async () => (await post(service)) === 503);
+        await waitFor("it not to be ready", async () => (await fetch(`${service.url}/readyz`)).status === 503);
+        await waitFor("a warning", () => service.log().includes("may lose its last second when its host crashes"));
+        expect(service.exitCode).toBeNull();
+        await setSync(redis, "always");
+        await isReady(service);
+        expect(await post(service)).toBe(204);
+      });
+    });
+  });
+
+  test("without it, what a Redis may lose that took over is logged", async () => {
+    await withRedis(ALWAYS, async (redis) => {
+      await withService({ REDIS_URL: redis.url }, async (service) => {
+        await isReady(service);
+        await setSync(redis, "no");
+        await waitFor("a warning", () => service.log().includes("may lose its last 30 seconds"));
+        await isReady(service);
+      });
+    });
+  });
+
+  test("flushes nothing to a MySQL that took over with other settings, until they are corrected", async () => {
+    const syncAt = (value: number) => careless.query(`SET GLOBAL innodb_flush_log_at_trx_commit = ${value}`);
+    const flusher = async ({ url }: Service) => JSON.stringify(await (await fetch(`${url}/readyz`)).json());
+    await syncAt(1);
+    try {
+      const settings = { REDIS_URL: durable.url, MYSQL_URL: await careless.createDatabase(), STRICT_DURABILITY: "1" };
+      const admin = await createClient({ url: durable.url }).connect();
+      await admin.flushAll();
+      admin.destroy();
+      await withService(settings, async (service) => {
+        await isReady(service);
+        await syncAt(2);
+        await waitFor("flushes to fail", async () => {
+          expect(await post(service)).toBe(204);
+          return (await flusher(service)).includes("STRICT_DURABILITY is 1, but: MySQL may lose");
+        });
+        await syncAt(1);
+        await waitFor("flushes to succeed", async () => (await flusher(service)).includes('"status":"ok"'));
+      });
+    } finally {
+      await syncAt(2);
+    }
+  });
+
   test("takes a Redis that still loads its data for unavailable, and checks it when it has loaded", async () => {
     await withRedis(SLOW_TO_LOAD, async (redis) => {
       const admin = await createClient({ url: redis.url }).connect();

@@ -2,8 +2,9 @@
  * What the stores' open() says about durability: logs each warning once; with STRICT_DURABILITY=1 refuses a store that
  * gives one.
  *
- * Invariant: a store is refused only before its first use: at the start, or when it first answers. What is found later
- * is logged, because ending then would lose the events that only this process still has of a Redis that was replaced.
+ * Invariant: the process ends only before the first use of a store: at the start, or when it first answers. If another
+ * server takes over later, ending would lose the events that only this process still has. So its connections are
+ * refused (Redis; see RedisHotStore), or nothing is flushed to it (MySQL), until its settings are corrected.
  */
 import type { Log } from "../../runtime/log.ts";
 import { type Config, ConfigError } from "../../settings/settings.ts";
@@ -13,26 +14,34 @@ interface Surroundings {
   readonly onRefusedStore: (error: ConfigError) => void;
 }
 
-/** Returns, for each store, what takes the warnings of each of its open(). It throws ConfigError. */
+type OnOpen = (warnings: readonly string[]) => void;
+
 export function durabilityReport(
   { isDurabilityStrict }: Pick<Config, "isDurabilityStrict">,
   { log, onRefusedStore }: Surroundings,
-): () => (warnings: readonly string[]) => void {
-  // All shards are on the same servers and give the same warnings.
-  const logged = new Set<string>();
-  return () => {
-    let isUsed = false;
-    return (warnings) => {
-      if (isDurabilityStrict && !isUsed && warnings.length > 0) {
-        const error = new ConfigError(`STRICT_DURABILITY is 1, but: ${warnings.join(" ")}`);
-        onRefusedStore(error);
-        throw error;
-      }
-      isUsed = true;
-      for (const warning of warnings) {
-        if (!logged.has(warning)) log.warn({}, warning);
-        logged.add(warning);
-      }
-    };
+) {
+  const logged = { hot: new Set<string>(), cold: new Set<string>() };
+  /** All shards are on the same servers and give the same warnings. */
+  const logNew = (name: "hot" | "cold", warnings: readonly string[]) => {
+    for (const warning of warnings) if (!logged[name].has(warning)) log.warn({}, warning);
+    logged[name] = new Set(warnings);
+  };
+  return {
+    /** Takes the warnings of each open() of one store. It throws ConfigError. */
+    ofStore(name: "hot" | "cold"): OnOpen {
+      let isUsed = false;
+      return (warnings) => {
+        logNew(name, warnings);
+        if (isDurabilityStrict && warnings.length > 0) {
+          const error = new ConfigError(`STRICT_DURABILITY is 1, but: ${warnings.join(" ")}`);
+          if (!isUsed) onRefusedStore(error);
+          // A hot store that is in use has refused the server itself, unless only replicas are at fault.
+          if (!isUsed || name === "cold") throw error;
+        }
+        isUsed = true;
+      };
+    },
+    /** Takes the warnings of a Redis that took over, or was started again, and is not used because of them. */
+    onRefusedServer: (warnings: readonly string[]) => logNew("hot", warnings),
   };
 }

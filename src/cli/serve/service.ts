@@ -52,8 +52,9 @@ export async function startService(config: Config, surroundings: Surroundings): 
   const { now } = clock;
   const certificate = certificateOf(config);
   tryPort(config, certificate);
-  const reportOfStore = durabilityReport(config, surroundings);
-  const { stores, watches } = watchedStores(await createStores(config, now, true), log, reportOfStore);
+  const { ofStore, onRefusedServer } = durabilityReport(config, surroundings);
+  const created = await createStores(config, now, { isService: true, onRefusedServer });
+  const { stores, watches } = watchedStores(created, log, ofStore);
   const { hotShards, cold } = stores;
   await Promise.all(hotShards.map((hot) => openHotStore(stores.mode, hot)));
   await checkColdStore(config, stores);
@@ -104,15 +105,15 @@ function certificateOf({ tlsCertFile, tlsKeyFile }: Config): Certificate | undef
 function watchedStores(
   { mode, hotShards, cold }: Stores,
   log: Log,
-  reportOfStore: ReturnType<typeof durabilityReport>,
+  reportOf: ReturnType<typeof durabilityReport>["ofStore"],
 ) {
   const watchOfShard = (shard: number) => {
-    const onOpen = reportOfStore();
+    const onOpen = reportOf("hot");
     if (hotShards.length === 1) return new StoreWatch("hot", log, onOpen);
     return new StoreWatch("hot", logWith(log, { shard }), onOpen, shard);
   };
   const ofShards = hotShards.map((_, shard) => watchOfShard(shard));
-  const ofCold = new StoreWatch("cold", log, reportOfStore());
+  const ofCold = new StoreWatch("cold", log, reportOf("cold"));
   const stores: Stores = {
     mode,
     hotShards: hotShards.map((hot, shard) => ofShards[shard]!.watched(hot)),

@@ -205,7 +205,7 @@ export class Flusher {
   #failures = 0;
   #isStopping = false;
   #isSuspended = false;
-  /** Since the writer began and the last failure: a call to an open store costs a message to its thread and back. */
+  /** Since the writer began, reopenCold() or a failure. A call to an open store costs a message to its thread. */
   #isColdOpen = false;
   #lastError: unknown;
   #eventsPerS = FIRST_EVENTS_PER_S;
@@ -254,6 +254,11 @@ export class Flusher {
     const { clock, flushIntervalMs } = this.#options;
     this.#endTimer = clock.every(flushIntervalMs, () => this.#flushSoon());
     this.#flushSoon();
+  }
+
+  /** Another server may have taken over: the next flush asks the cold store whether it may be used. */
+  reopenCold(): void {
+    this.#isColdOpen = false;
   }
 
   beginWriter(writer: string, epoch: number): void {

@@ -21,19 +21,25 @@ export interface MysqlColdStoreOptions extends MysqlDatabaseOptions, FlushPieces
   readonly now: () => number;
 }
 
+/** Another server may have taken over. */
+const WARNINGS_KNOWN_MS = 5_000;
+
 export function mysqlColdStore(options: MysqlColdStoreOptions): ColdStore {
   const database = new MysqlDatabase(options);
   const partitions = new PartitionKeeper(database, options.now);
   const folding = new Upkeep();
   let warnings: readonly string[] | undefined;
+  let warnedMs = 0;
   return {
     name: "MySQL",
     description: database.description,
     async open() {
-      if (warnings !== undefined) return warnings;
-      await migrateSchema(database);
+      const isOpen = warnings !== undefined;
+      if (warnings !== undefined && performance.now() - warnedMs < WARNINGS_KNOWN_MS) return warnings;
+      if (!isOpen) await migrateSchema(database);
       warnings = await database.read("read its durability settings", durabilityWarnings);
-      await partitions.maintain();
+      warnedMs = performance.now();
+      if (!isOpen) await partitions.maintain();
       return warnings;
     },
     dataSet: () => database.read("read its identity", ensureDataSet),

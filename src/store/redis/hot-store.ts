@@ -35,9 +35,10 @@ import {
   type StoredId,
 } from "../hot.ts";
 import { DamagedSketchError, mend, mendAfter } from "./damage.ts";
-import { durabilityWarnings, readNodeSettings } from "./durability.ts";
+import { durabilityWarnings, type NodeSettings, readNodeSettings } from "./durability.ts";
 import { type Keys, keysOf } from "./keys.ts";
 import {
+  type AskServer,
   flag,
   integer,
   integerText,
@@ -118,6 +119,8 @@ export interface RedisHotStoreOptions
   readonly shards?: number | undefined;
   /** Warns also of what only a crash of Redis' host loses. */
   readonly isDurabilityStrict?: boolean | undefined;
+  /** Called with the warnings of a server that took over, and is refused because of them. */
+  readonly onRefusedServer?: ((warnings: readonly string[]) => void) | undefined;
 }
 
 /** The known content of an hour's sketches. */
@@ -140,6 +143,9 @@ export class RedisHotStore implements HotStore {
   readonly #ownData: OwnData;
   readonly #shards: number;
   readonly #isDurabilityStrict: boolean;
+  readonly #onRefusedServer: (warnings: readonly string[]) => void;
+  /** Set once a server was found to lose nothing: no other is accepted any more. */
+  #mustBeDurable = false;
   /**
    * What each hour's sketches in Redis are known to hold at least. A user who raises none of these registers need not
    * be sent. This is wrong only if Redis has lost data, so it is dropped at every doubt.
@@ -156,12 +162,16 @@ export class RedisHotStore implements HotStore {
     this.#ownData = { key: this.#keys.dataSet, identity: "" };
     this.#shards = options.shards ?? 1;
     this.#isDurabilityStrict = options.isDurabilityStrict ?? false;
+    this.#onRefusedServer = options.onRefusedServer ?? (() => {});
     this.#link = new RedisLink({
       ...options,
       slotKey: this.#keys.prefix,
       ownData: this.#ownData,
       onFailure: (error, keys, run) => mendAfter(error, keys, this.#keys, run),
-      onConnect: (run) => this.#findLosses(run),
+      onConnect: async (run, ask) => {
+        if (this.#mustBeDurable) await this.#refuseLossy(ask);
+        await this.#findLosses(run);
+      },
       onDrop: () => this.#mirrors.clear(),
     });
     this.description = this.#link.description;
@@ -184,23 +194,32 @@ export class RedisHotStore implements HotStore {
     if (writer !== "") await this.#renewLease(run, writer, seq);
   }
 
+  /** A server that took over from another one, or was started again, may have other settings. */
+  async #refuseLossy(ask: AskServer): Promise<void> {
+    const warnings = await unlessForbidden(ask("INFO", readNodeSettings).then((found) => this.#warningsOf(found)));
+    if (warnings.length === 0) return;
+    this.#onRefusedServer(warnings);
+    throw new HotUnavailableError(`STRICT_DURABILITY is 1, but: ${warnings.join(" ")}`, false);
+  }
+
   async open(): Promise<readonly string[]> {
     if (!this.#link.isReady) await this.#link.connect();
-    try {
-      return await this.#durabilityWarnings();
-    } catch (error) {
-      if (!isForbidden(error)) throw error;
-      return [NO_INFO];
-    }
+    const warnings = await unlessForbidden(this.#durabilityWarnings());
+    // Whoever opens it first decides what to do about them.
+    if (this.#isDurabilityStrict && warnings.length === 0) this.#mustBeDurable = true;
+    return warnings;
   }
 
   async #durabilityWarnings(): Promise<readonly string[]> {
-    const isStrict = this.#isDurabilityStrict;
-    const warnings = durabilityWarnings("Redis", await this.#link.ask("INFO", readNodeSettings), isStrict);
+    const warnings = this.#warningsOf(await this.#link.ask("INFO", readNodeSettings));
     for (const { node, answer } of await this.#link.askReplicas("INFO", readNodeSettings)) {
-      warnings.push(...durabilityWarnings(`The replica ${node}`, answer, isStrict));
+      warnings.push(...this.#warningsOf(answer, `The replica ${node}`));
     }
     return warnings;
+  }
+
+  #warningsOf(settings: NodeSettings, who = "Redis"): string[] {
+    return durabilityWarnings(who, settings, this.#isDurabilityStrict);
   }
 
   async initialization(): Promise<RedisInitialization | undefined> {
@@ -473,8 +492,13 @@ const NO_INFO =
   "Redis does not let this user read INFO, so its 'appendonly' and 'maxmemory-policy' are unchecked. Allow +info, " +
   "or make sure that they are 'yes' and 'noeviction'.";
 
-function isForbidden(error: unknown): boolean {
-  return isReply(error, /^NOPERM/);
+async function unlessForbidden(warnings: Promise<readonly string[]>): Promise<readonly string[]> {
+  try {
+    return await warnings;
+  } catch (error) {
+    if (isReply(error, /^NOPERM/)) return [NO_INFO];
+    throw error;
+  }
 }
 
 /** The format is described in commit.lua. */

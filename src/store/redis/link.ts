@@ -55,6 +55,8 @@ export class OtherDataError extends HotUnavailableError {}
 
 export type RunScript = <T>(what: Script, keys: string[], args: (string | Buffer)[], read: ReadReply<T>) => Promise<T>;
 
+export type AskServer = <T>(what: string, ask: (client: RedisClient) => Promise<T>) => Promise<T>;
+
 export interface RedisLinkOptions {
   readonly url: string;
   readonly slotKey: string;
@@ -68,7 +70,7 @@ export interface RedisLinkOptions {
   /** Called when a script with these keys has failed, before its caller is told. `run`: over the same connection. */
   readonly onFailure?: (error: unknown, keys: readonly string[], run: RunScript) => Promise<void>;
   /** Called on each new connection before anyone may use it. If it fails, so does connecting. */
-  readonly onConnect: (run: RunScript) => Promise<void>;
+  readonly onConnect: (run: RunScript, ask: AskServer) => Promise<void>;
   /** Called when a connection is lost: what was known about the server's state is no longer certain. */
   readonly onDrop: () => void;
 }
@@ -130,7 +132,8 @@ export class RedisLink {
     this.#newConnection = connection;
     try {
       await connection.open(this.#clusterNodes);
-      await onConnect((what, keys, args, read) => this.#run(connection, what, keys, args, read));
+      const ask: AskServer = (what, command) => this.#send(connection, what, (answer) => answer, command);
+      await onConnect((what, keys, args, read) => this.#run(connection, what, keys, args, read), ask);
     } catch (error) {
       this.#lastError = errorText(error);
       connection.destroy();
@@ -257,9 +260,7 @@ export class RedisLink {
     }
   }
 
-  async ask<T>(what: string, ask: (client: RedisClient) => Promise<T>): Promise<T> {
-    return await this.#send(this.#connection, what, (answer) => answer, ask);
-  }
+  readonly ask: AskServer = (what, ask) => this.#send(this.#connection, what, (answer) => answer, ask);
 
   /** Asks the replicas that may be promoted. Empty if nothing would promote them. */
   async askReplicas<T>(what: string, ask: (client: RedisClient) => Promise<T>): Promise<readonly ReplicaAnswer<T>[]> {
