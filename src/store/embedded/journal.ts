@@ -16,6 +16,7 @@ import { errorText } from "../../runtime/error-text.ts";
 import type { DataSet } from "../cold.ts";
 import { HotUnavailableError } from "../hot.ts";
 import { identityOf } from "./file-identity.ts";
+import { openingAdvice } from "./opening-advice.ts";
 
 export interface EmbeddedJournalOptions {
   readonly dataDir: string;
@@ -112,7 +113,7 @@ export class EmbeddedJournal {
       const isLocked = errorText(error).includes("locked");
       const advice = isLocked
         ? "another Hourglass is running on this folder: stop it, or set DATA_DIR to another folder"
-        : "DATA_DIR must be a folder that this process may write to";
+        : openingAdvice(error);
       const message = `Cannot open the journal ${path}: ${errorText(error)}; ${advice}`;
       throw new HotUnavailableError(message, false, { cause: error });
     }

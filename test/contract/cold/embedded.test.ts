@@ -1,7 +1,7 @@
 /** The embedded cold store: the contract, and faults of files and disks. */
 import { Database } from "bun:sqlite";
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { existsSync, mkdtempSync, rmdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, rmdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { HOUR_MS } from "../../../src/domain/event.ts";
@@ -222,6 +222,18 @@ describe("cold store: embedded", () => {
     rmSync(blocked);
     await store.open();
     expect(await store.flush("writer-a", [batchOf(1, [click("u")])])).toBe(1);
+  });
+
+  test("a file that is damaged is an error that says so", async () => {
+    const damaged = join(dataDir, "damaged");
+    harness = sqliteHarness(damaged, () => {});
+    store = harness.store();
+    mkdirSync(damaged);
+    writeFileSync(join(damaged, "cold.sqlite"), "this is no database".repeat(100));
+    const { message } = await rejectionOf(store.open());
+    expect(message).toContain("the file is damaged: restore DATA_DIR from a backup, or move the file away");
+    expect(message).toContain("file is not a database");
+    expect(message).not.toContain("may write to");
   });
 
   test.skipIf(!canMount())("a full disk fails the flush; it works again when there is room", async () => {

@@ -195,6 +195,15 @@ describe("hot store: embedded", () => {
     await initializeAndRegister(other, "w1");
   });
 
+  test("a journal that is damaged is an error that says so", async () => {
+    const dataDir = newFolder();
+    writeFileSync(join(dataDir, "journal.sqlite"), "this is no database".repeat(100));
+    const { message } = await rejectionOf(harness.store(dataDir).open());
+    expect(message).toContain(`Cannot open the journal ${join(dataDir, "journal.sqlite")}: file is not a database`);
+    expect(message).toContain("the file is damaged: restore DATA_DIR from a backup, or move the file away");
+    expect(message).not.toContain("may write to");
+  });
+
   describe("a disk that fails", () => {
     const FAILED = new Error("EIO: i/o error, fdatasync");
     let outcomes: (Error | undefined)[];

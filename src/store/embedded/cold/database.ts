@@ -15,6 +15,7 @@ import { migration, pendingMigrations } from "../../sql/migrations.ts";
 import { RowVisitorError, rowVisitor } from "../../sql/row-visitor.ts";
 import type { Sql, SqlSession, SqlValue } from "../../sql/sql-runner.ts";
 import { identityOf } from "../file-identity.ts";
+import { openingAdvice } from "../opening-advice.ts";
 import { ensureDataSet } from "./data-set.ts";
 import tables from "./migrations/0001-tables.sql" with { type: "text" };
 
@@ -66,7 +67,7 @@ export class SqliteDatabase {
         mkdirSync(this.#dataDir, { recursive: true });
         this.#connections = await openConnections(this.path);
       } catch (error) {
-        throw this.#unavailable("open or migrate it (DATA_DIR must be a folder that it may write to)", error);
+        throw this.#unavailable(`be opened or migrated (${openingAdvice(error)})`, error);
       }
     });
   }
