@@ -189,6 +189,9 @@ async function close(session: Session): Promise<void> {
 /** Error codes of Kafka's client, which only repeat the text before them. */
 const CLIENT_CODE = / \(PLT_KFK_\w+\)$/;
 
+/** How the clients of AMQP 0-9-1 and 1.0 read the letters HTTP/1 where they expect a frame. */
+const HTTP_FOUND = /^Frame size 1345270062 |: 48545450$/;
+
 /** Includes the causes, because a client's own text often says only that something failed. */
 function reasonOf(error: unknown): string {
   const texts: string[] = [];
@@ -199,5 +202,6 @@ function reasonOf(error: unknown): string {
     if (one instanceof Error && one.cause !== undefined) add(one.cause);
   };
   add(error);
-  return texts.join(": ");
+  const text = texts.join(": ");
+  return HTTP_FOUND.test(text) ? `the broker answers in HTTP: is this its port for HTTP? (${text})` : text;
 }
