@@ -26,7 +26,7 @@ export function addSettingsHelp(command: Command): Command {
     const help = command.createHelp();
     help.helpWidth = command.configureOutput().getOutHelpWidth?.() ?? 80;
     const settings = settingsHelp((name, width, description) => help.formatItem(name, width, description, help));
-    return `\nSettings, from the environment (and their defaults)\n\n${settings}`;
+    return `\nSettings, from the environment (default; range)\n\n${settings}`;
   });
 }
 

@@ -130,9 +130,9 @@ function retentionContradictions({ retentionDays, aggregateRetentionDays }: Conf
 export function settingsHelp(item: (name: string, width: number, description: string) => string): string {
   const width = Math.max(...allSettings().map(([, { name }]) => name.length));
   const groups = Object.entries(SETTING_GROUPS).map(([title, group]) => {
-    const items = Object.values<Setting<unknown>>(group).map(({ name, help, fallback, unset = "not set" }) => {
+    const items = Object.values<Setting<unknown>>(group).map(({ name, help, fallback, range, unset = "not set" }) => {
       const shown = typeof fallback === "object" ? fallback.text : (fallback ?? unset);
-      return item(name, width, `${help} (${shown})`);
+      return item(name, width, `${help} (${range === undefined ? shown : `${shown}; ${range}`})`);
     });
     return [`${title}:`, ...items].join("\n");
   });

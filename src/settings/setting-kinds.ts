@@ -12,6 +12,8 @@ export interface Setting<T> {
   /** The default, as written in the environment. Undefined: off by default. */
   readonly fallback: string | DerivedFallback | undefined;
   readonly help: string;
+  /** Tells in the help what numbers it takes. */
+  readonly range?: string;
   /** Tells in the help what applies while it is not set. */
   readonly unset?: string;
   /** Tells in the error message what a value must be. */
@@ -43,6 +45,7 @@ export function integer(
   return unexplained({
     name,
     fallback: typeof fallback === "number" ? String(fallback) : fallback,
+    range: `${min} to ${max}`,
     takes: `an integer from ${min} to ${max}`,
     parse(text) {
       const value = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN;

@@ -649,7 +649,10 @@ describe("the program", () => {
       }));
       expect(listed.map(({ name }) => name!).sort()).toEqual(NAMES);
       for (const { text } of listed) expect(text).toMatch(/^[a-z0-9].+ \(.+\)$/);
-      expect(settings).toContain("(7777)");
+      expect(settings).toContain("(7777; 0 to 65535)");
+      for (const [name, [min, max]] of Object.entries(INTEGERS)) {
+        expect(listed.find((setting) => setting.name === name)!.text).toEndWith(`; ${min} to ${max})`);
+      }
       for (const line of stdout.split("\n")) expect(line.length).toBeLessThanOrEqual(80);
     },
     PROCESS_TIMEOUT_MS,
