@@ -13,6 +13,7 @@ import type { Config } from "../settings/settings.ts";
 import type { AuditStore, ErasureStore, RetentionStore, RowKey } from "../store/cold.ts";
 import { EXPECTS_TIME_ARGUMENT, exitWith, streamArgument, timeArgument } from "./arguments.ts";
 import { amount } from "./shared/amounts.ts";
+import { pendingText } from "./shared/pending.ts";
 import { withPast } from "./shared/with-stores.ts";
 
 const FORMATS = ["csv", "ndjson"] as const;
@@ -98,6 +99,8 @@ async function exportEvents(config: Config, options: ExportOptions): Promise<num
   const { events, hours, streams } = exported;
   console.error(`${amount(events, "event")} in ${amount(hours.size, "hour")} of ${amount(streams.size, "stream")}`);
   for (const line of exported.missing) console.error(line);
+  const pending = await pendingText(config);
+  if (pending !== undefined) console.error(pending);
   return 0;
 }
 

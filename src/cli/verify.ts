@@ -5,6 +5,7 @@ import { type HourVerdict, knowsHour, verifyHour } from "../pipeline/upkeep/veri
 import type { Config } from "../settings/settings.ts";
 import { EXPECTS_HOUR_ARGUMENT, exitWith, hourArgument } from "./arguments.ts";
 import { amount } from "./shared/amounts.ts";
+import { pendingText } from "./shared/pending.ts";
 import { withStores } from "./shared/with-stores.ts";
 
 interface VerifyCommandOptions {
@@ -28,6 +29,13 @@ export function addVerify(program: Command): void {
 
 /** Returns the exit code: 0 if all hours agree or were repaired. */
 async function verify(config: Config, options: VerifyCommandOptions): Promise<number> {
+  const exitCode = await verifyHours(config, options);
+  const pending = options.json ? undefined : await pendingText(config);
+  if (pending !== undefined) console.log(pending);
+  return exitCode;
+}
+
+async function verifyHours(config: Config, options: VerifyCommandOptions): Promise<number> {
   return await withStores(config, async ({ hotShards, cold }) => {
     const shards = config.redisShards;
     let [checked, wrong] = [0, 0];

@@ -25,6 +25,27 @@ interface Verdict {
 }
 
 for (const { name, needs, open } of MODES) {
+  describeWithServers(`a backlog that a killed service left, ${name}`, needs, () => {
+    test("is counted by verify and export, which do not see its events", async () => {
+      const site = await open();
+      try {
+        const service = await site.start({ FLUSH_INTERVAL_MS: "60000", LEASE_MS: "1000" });
+        for (const user of ["ann", "bob"]) await postEvent(service.port, { at: Date.now(), user, kind: "click" });
+        const told = "2 events not looked at: acknowledged, and not in the cold store until a service flushes them\n";
+        await service.kill();
+        const verify = await runCommand(site.commandSettings(service), "verify");
+        expect(verify).toMatchObject({ exitCode: 0, errors: "", output: expect.stringContaining(told) });
+        const exported = await runCommand(site.commandSettings(service), "export");
+        expect(exported).toMatchObject({ exitCode: 0, errors: expect.stringContaining(told) });
+        await service.start();
+        await waitFor("the rows", async () => (await site.cold.countEvents()) === 2);
+        expect((await runCommand(site.commandSettings(service), "export")).errors).not.toContain("not looked at");
+      } finally {
+        await site.close();
+      }
+    });
+  });
+
   describeWithServers(`hourglass verify, ${name}`, needs, () => {
     const hour = hourOf(Date.now()) - 3 * HOUR_MS;
     let site: Site;

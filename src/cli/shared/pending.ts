@@ -1,0 +1,24 @@
+/** How many acknowledged events the commands that read the cold store do not see, because they are not flushed yet. */
+import { readStoresLedger } from "../../pipeline/stores-ledger.ts";
+import type { Config } from "../../settings/settings.ts";
+import { ColdUnavailableError } from "../../store/cold.ts";
+import { HotUnavailableError } from "../../store/hot.ts";
+import { createStores } from "../../store/open.ts";
+import { amount } from "./amounts.ts";
+
+/** Undefined if there are none, or it is unknown: a store is down, or a running embedded service has the journal. */
+export async function pendingText(config: Config): Promise<string | undefined> {
+  const { hotShards, cold } = await createStores(config, Date.now);
+  try {
+    await Promise.all([cold, ...hotShards].map((store) => store.open()));
+    const { pending } = await readStoresLedger(hotShards, cold);
+    if (pending <= 0) return undefined;
+    const why = "acknowledged, and not in the cold store until a service flushes them";
+    return `${amount(pending, "event")} not looked at: ${why}`;
+  } catch (error) {
+    if (error instanceof HotUnavailableError || error instanceof ColdUnavailableError) return undefined;
+    throw error;
+  } finally {
+    await Promise.all([...hotShards, cold].map((store) => store.close()));
+  }
+}
