@@ -7,6 +7,7 @@
 import type { HourKey, JournaledBatch } from "../domain/event.ts";
 import { ConfigError } from "../settings/settings.ts";
 import type { ColdConnection, ColdStore, DataSet, IdRowKey } from "./cold.ts";
+import { COLD_FILE, JOURNAL_FILE } from "./embedded/file-names.ts";
 
 export type ColdShard = ReturnType<typeof coldShard>;
 
@@ -36,10 +37,14 @@ export async function refuseOtherDatabase(cold: ColdConnection, hot: DataSet | u
   if (hot === undefined) return;
   const own = await cold.dataSet();
   if (own.identity === hot.identity) return;
+  const found = `of database ${hot.identity}, but ${cold.description} is ${own.identity} (its table data_set)`;
   throw new OtherDatabaseError(
-    `REDIS_URL and MYSQL_URL do not belong together: Redis holds data of database ${hot.identity}, ` +
-      `but ${cold.description} is ${own.identity} (its table data_set). Correct one of them, or set REDIS_URL ` +
-      "to an empty Redis if this database's own is lost",
+    cold.name === "MySQL"
+      ? `REDIS_URL and MYSQL_URL do not belong together: Redis holds data ${found}. Correct one of them, or set ` +
+          "REDIS_URL to an empty Redis if this database's own is lost"
+      : `${JOURNAL_FILE} and ${COLD_FILE} in DATA_DIR do not belong together: the journal holds events ${found}, ` +
+          `which is new if the file was missing. Put back the ${COLD_FILE} or ${JOURNAL_FILE} that belongs to the ` +
+          "other one; or move both away, and what is beside them with these names, to begin anew",
   );
 }
 

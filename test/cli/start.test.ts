@@ -1,11 +1,12 @@
 /** How the program starts and ends: signals at any moment, npm in between, proxies, folders without data. */
 import { expect, test } from "bun:test";
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PROJECT_ROOT, projectFiles } from "../harness/project/project-files.ts";
 import { localImports } from "../harness/project/source-rules.ts";
 import { freePort } from "../harness/servers/ports.ts";
+import { postEvent, readHour } from "../harness/service/analytics-client.ts";
 import { runCommand } from "../harness/service/command.ts";
 import { startService } from "../harness/service/service.ts";
 import { waitFor } from "../harness/service/wait-for.ts";
@@ -158,4 +159,31 @@ test("commands that only read say that a folder has no data, and create none", a
     }
     expect(existsSync(settings.DATA_DIR)).toBe(false);
   });
+});
+
+test("a folder whose two files do not belong together is refused, and serves again once they do", async () => {
+  const service = await startService();
+  try {
+    const at = Date.now();
+    await postEvent(service.port, { at, user: "u", kind: "click" });
+    await service.kill("SIGTERM");
+    const settings = { DATA_DIR: service.dataDir, PORT: String(await freePort()) };
+    const cold = join(service.dataDir, "cold.sqlite");
+    renameSync(cold, `${cold}-kept`);
+    // The first start makes the file that verify() finds.
+    for (const args of [[], ["verify"]]) {
+      const { exitCode, errors } = await runCommand(settings, ...args);
+      expect(exitCode).toBe(2);
+      expect(errors).toContain("journal.sqlite and cold.sqlite in DATA_DIR do not belong together");
+      expect(errors).not.toContain("Redis");
+      expect(readdirSync(service.dataDir).sort()).toEqual(["cold.sqlite", "cold.sqlite-kept", "journal.sqlite"]);
+    }
+    renameSync(`${cold}-kept`, cold);
+    await service.start();
+    expect(await readHour(service.port, at)).toMatchObject({ clicks: 1 });
+    // The journal is locked, and the service has compared the two.
+    expect(await runCommand(settings, "verify")).toMatchObject({ exitCode: 0, errors: "" });
+  } finally {
+    await service.stop();
+  }
 });

@@ -56,8 +56,7 @@ export async function startService(config: Config, surroundings: Surroundings): 
   const created = await createStores(config, now, { isService: true, onRefusedServer });
   const { stores, watches } = watchedStores(created, log, ofStore);
   const { hotShards, cold } = stores;
-  await Promise.all(hotShards.map((hot) => openHotStore(stores.mode, hot)));
-  await checkColdStore(config, stores);
+  await openStores(config, stores);
   const addresses = new ClientAddresses(config.trustedProxies, log);
   const access = await createAccess(config, cold, log, clock, addresses);
   const metrics = new Metrics();
@@ -90,7 +89,7 @@ export async function startService(config: Config, surroundings: Surroundings): 
     await withDeadline(server.stop(), REQUESTS_GRACE_MS, () => new Error("requests still open")).catch(() => {});
     await server.stop(true);
     await access?.stop();
-    await Promise.all([...hotShards, cold].map((store) => store.close()));
+    await closeStores(stores);
   };
   return { url, stores, stop };
 }
@@ -126,6 +125,21 @@ function logStart(log: Log, url: string, { mode, hotShards, cold }: Stores): voi
   const stores = { hotStore: hotShards[0]!.description, coldStore: cold.description };
   const shards = hotShards.length > 1 ? { shards: hotShards.length } : {};
   log.info({ version, pid: process.pid, url, mode, ...shards, ...stores }, "started");
+}
+
+/** Throws ConfigError, and leaves no logs of SQLite that would be applied to a file which the operator puts back. */
+async function openStores(config: Config, stores: Stores): Promise<void> {
+  try {
+    await Promise.all(stores.hotShards.map((hot) => openHotStore(stores.mode, hot)));
+    await checkColdStore(config, stores);
+  } catch (error) {
+    await closeStores(stores);
+    throw error;
+  }
+}
+
+async function closeStores({ hotShards, cold }: Stores): Promise<void> {
+  await Promise.all([...hotShards, cold].map((store) => store.close()));
 }
 
 /** Throws ConfigError. */

@@ -4,7 +4,7 @@ import { join, resolve } from "node:path";
 import { type Config, ConfigError } from "../../settings/settings.ts";
 import type { ColdStore } from "../../store/cold.ts";
 import { checkShards, refuseOtherDatabase } from "../../store/cold-shard.ts";
-import { COLD_FILE } from "../../store/embedded/cold/database.ts";
+import { COLD_FILE } from "../../store/embedded/file-names.ts";
 import type { HotStore } from "../../store/hot.ts";
 import { createStores } from "../../store/open.ts";
 import { type ColdPlace, coldPlaceOf, coldPlaceWithReplicaOf, coldStoreAt } from "../../store/open-cold.ts";
@@ -31,7 +31,11 @@ export async function withStores<T>(config: Config, work: (stores: OpenStores) =
   try {
     await cold.open();
     await checkShards(cold, config.redisShards);
-    if (mode === "embedded") return await work({ cold, hotShards: undefined });
+    if (mode === "embedded") {
+      const { dataSetOfJournal } = await import("../../store/embedded/journal.ts");
+      await refuseOtherDatabase(cold, dataSetOfJournal(config.dataDir));
+      return await work({ cold, hotShards: undefined });
+    }
     await openOwn(hotShards, cold);
     return await work({ cold, hotShards });
   } finally {

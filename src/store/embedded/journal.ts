@@ -1,5 +1,5 @@
 /**
- * The embedded hot store's journal and event ids: SQLite in `journal.sqlite` of `dataDir`.
+ * The embedded hot store's journal and event ids: SQLite in JOURNAL_FILE of `dataDir`.
  *
  * A transaction appends to SQLite's write-ahead log without waiting for the disk (synchronous = NORMAL). sync() waits
  * with fdatasync, off the event loop: when SQLite synced by itself, a commit blocked it for 0.3 ms instead of 0.03 ms.
@@ -9,13 +9,14 @@
  * folder. Nothing is reported as written once the opened files are no longer those that a restart would find.
  */
 import { Database, type Statement } from "bun:sqlite";
-import { closeSync, fdatasync, fsyncSync, mkdirSync, openSync } from "node:fs";
+import { closeSync, existsSync, fdatasync, fsyncSync, mkdirSync, openSync } from "node:fs";
 import { join } from "node:path";
 import { ID_TTL_MS } from "../../domain/event.ts";
 import { errorText } from "../../runtime/error-text.ts";
 import type { DataSet } from "../cold.ts";
 import { HotUnavailableError } from "../hot.ts";
 import { identityOf } from "./file-identity.ts";
+import { JOURNAL_FILE } from "./file-names.ts";
 import { openingAdvice } from "./opening-advice.ts";
 
 export interface EmbeddedJournalOptions {
@@ -71,6 +72,7 @@ const SCHEMA = `
   PRAGMA user_version = ${VERSION};
 `;
 
+const READ_DATA_SET = "SELECT identity, user_key AS userKey FROM data_set";
 const BASE = "(SELECT base FROM writers WHERE writer = ?1)";
 /** Ends where the next writer begins. */
 const ENTRIES_OF_WRITER = `entry > ${BASE} AND
@@ -104,7 +106,7 @@ export class EmbeddedJournal {
       this.#checkFiles("open", this.#file, false);
       return;
     }
-    const path = join(this.#dataDir, "journal.sqlite");
+    const path = join(this.#dataDir, JOURNAL_FILE);
     try {
       mkdirSync(this.#dataDir, { recursive: true });
       this.#file = openFile(path);
@@ -196,7 +198,7 @@ export class EmbeddedJournal {
       const insert = "INSERT INTO data_set (id, identity, user_key) VALUES (1, ?, ?) ON CONFLICT DO NOTHING";
       this.#statement(insert).run(offered.identity, offered.userKey);
     }
-    const row = this.#statement("SELECT identity, user_key AS userKey FROM data_set").get() as DataSet | null;
+    const row = this.#statement(READ_DATA_SET).get() as DataSet | null;
     return row ?? undefined;
   }
 
@@ -311,6 +313,23 @@ export class EmbeddedJournal {
   #unavailable(what: string, cause: unknown, mayHaveApplied: boolean): HotUnavailableError {
     const message = `The journal in ${this.#dataDir} could not do '${what}': ${errorText(cause)}`;
     return new HotUnavailableError(message, mayHaveApplied, { cause });
+  }
+}
+
+/** For other processes. Undefined if there is no journal, or while a service uses it, which has checked it itself. */
+export function dataSetOfJournal(dataDir: string): DataSet | undefined {
+  const path = join(dataDir, JOURNAL_FILE);
+  if (!existsSync(path)) return undefined;
+  let database: Database | undefined;
+  try {
+    // One that only reads could not delete the files that it makes beside this one.
+    database = new Database(path, { readwrite: true, strict: true });
+    return database.query<DataSet, []>(READ_DATA_SET).get() ?? undefined;
+  } catch (error) {
+    if (errorText(error).includes("locked")) return undefined;
+    throw new HotUnavailableError(`Cannot read ${path}: ${errorText(error)}`, false, { cause: error });
+  } finally {
+    database?.close();
   }
 }
 

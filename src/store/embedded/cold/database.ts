@@ -15,11 +15,10 @@ import { migration, pendingMigrations } from "../../sql/migrations.ts";
 import { RowVisitorError, rowVisitor } from "../../sql/row-visitor.ts";
 import type { Sql, SqlSession, SqlValue } from "../../sql/sql-runner.ts";
 import { identityOf } from "../file-identity.ts";
+import { COLD_FILE } from "../file-names.ts";
 import { openingAdvice } from "../opening-advice.ts";
 import { ensureDataSet } from "./data-set.ts";
 import tables from "./migrations/0001-tables.sql" with { type: "text" };
-
-export const COLD_FILE = "cold.sqlite";
 
 /** Longer than any write of another process that is not stuck. */
 const LOCK_TIMEOUT_MS = 5_000;
