@@ -393,6 +393,64 @@ describe("hourglass import", () => {
     expect(await stored(8)).toHaveLength(8);
   });
 
+  const logsOf = (lines: Readonly<Record<string, string>>) =>
+    Object.entries(lines).map(([name, text]) =>
+      file(
+        name,
+        text.replaceAll(/\w/g, (letter) => LINES[letter]!),
+      ),
+    );
+  const LINES: Readonly<Record<string, string>> = Object.fromEntries(
+    logOf(0, 26).map((line, i) => [String.fromCharCode(97 + i), line]),
+  );
+
+  test("files that begin with the same lines and then differ count each, in one run or in two", async () => {
+    const [one, other] = logsOf({ "web1.log": "aab", "web2.log": "aac" });
+    expect((await run(one!, other!)).summary).toMatchObject({ accepted: 6, duplicates: 0 });
+    const again = await run(other!, one!);
+    expect(again).toMatchObject({ exitCode: 0, summary: { accepted: 0, duplicates: 0 } });
+    const [third] = logsOf({ "web3.log": "aad" });
+    expect((await run(third!)).summary).toMatchObject({ accepted: 3, duplicates: 0 });
+    expect(await stored(9)).toHaveLength(9);
+  });
+
+  test("a file that begins with all of another one that is still there counts each line", async () => {
+    const [one, other] = logsOf({ "web1.log": "a", "web2.log": "abc" });
+    expect((await run(one!)).summary.accepted).toBe(1);
+    expect((await run(other!)).summary).toMatchObject({ accepted: 3, files: [{ fromLine: 1 }] });
+    appendFileSync(one!, LINES["d"]!);
+    expect((await run(other!, one!)).summary).toMatchObject({ accepted: 1, duplicates: 0 });
+    const long = logOf(0, 400).join("");
+    const [before, after] = [file("long1.log", long), file("long2.log", long + LINES["a"])];
+    expect((await run(before, after)).summary).toMatchObject({ accepted: 801, duplicates: 0 });
+    expect(await stored(806)).toHaveLength(806);
+  });
+
+  test("long files that begin with the same lines and then differ count each if one run has both", async () => {
+    const lines = logOf(0, 400);
+    const one = file("web1.log", lines.join(""));
+    const other = file("web2.log", lines.with(300, LINES["a"]!).join(""));
+    expect((await run(one, other)).summary).toMatchObject({ accepted: 800, duplicates: 0 });
+  });
+
+  test("a file of the same content counts once, which is said, and ends the run that has both with 1", async () => {
+    const paths = logsOf({ "web1.log": "a", "web2.log": "a" });
+    const { exitCode, output } = await runCommand(settings(), "import", "--stream", stream, ...paths);
+    expect(output).toContain(`${paths[1]}: is a copy of ${paths[0]}: its lines count once, and were skipped\n`);
+    expect(output).toContain("1 event accepted, ");
+    expect(exitCode).toBe(1);
+    expect((await run(...paths)).exitCode).toBe(0);
+  });
+
+  test("what a compressed copy and its file both got since the last run counts once", async () => {
+    const [path] = logsOf({ "web1.log": "a" });
+    expect((await run(path!)).summary.accepted).toBe(1);
+    appendFileSync(path!, LINES["b"]!);
+    const packed = file("web1.log.gz", gzipSync(readFileSync(path!)));
+    expect((await run(packed, path!)).summary).toMatchObject({ accepted: 1, duplicates: 0 });
+    expect(await stored(2)).toHaveLength(2);
+  });
+
   test("sends nothing again that was sent a day ago, unless an option says so", async () => {
     const events = 6_000;
     const path = file("a.csv", `${CSV_HEADER}${csvOf(events)}`);

@@ -5,7 +5,7 @@ import { hourArgument, timeArgument } from "../../src/cli/arguments.ts";
 import { eventLine, eventReader } from "../../src/cli/import/event-reader.ts";
 import { layoutOf } from "../../src/cli/import/formats/layout.ts";
 import { ImportError } from "../../src/cli/import/import-error.ts";
-import { EventIds, RECORD_MAX_BYTES, RecordSplitter } from "../../src/cli/import/records-and-ids.ts";
+import { EventIds, firstChain, RECORD_MAX_BYTES, RecordSplitter } from "../../src/cli/import/records-and-ids.ts";
 import { progressText, Report } from "../../src/cli/import/report.ts";
 import { rotationOf } from "../../src/cli/import/rotated-files.ts";
 import { Sender } from "../../src/cli/import/sender.ts";
@@ -187,7 +187,7 @@ describe("a content", () => {
 
 describe("ids", () => {
   const idsOf = (lines: readonly string[], head = "") => {
-    const ids = new EventIds({ head: Buffer.from(head) });
+    const ids = new EventIds(firstChain(Buffer.from(head), 0));
     let start = 0;
     return lines.map((line) => {
       ids.advance(Buffer.from(line));
@@ -215,9 +215,9 @@ describe("ids", () => {
   });
 
   test("resume from a chain", () => {
-    const ids = new EventIds({ head: Buffer.alloc(0) });
+    const ids = new EventIds(firstChain(Buffer.alloc(0), 0));
     ids.advance(Buffer.from("a"));
-    const later = new EventIds({ chain: ids.chain });
+    const later = new EventIds(ids.chain);
     later.advance(Buffer.from("b"));
     expect(later.id(2)).toBe(idsOf(["a", "b"])[1]!);
   });

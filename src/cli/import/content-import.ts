@@ -8,14 +8,14 @@
 import { resolve } from "node:path";
 import { DAY_MS } from "../../domain/event.ts";
 import { Content, type Following, type Source } from "./content.ts";
-import { earlierImport, refuseChanged } from "./earlier.ts";
+import { earlierImport, firstLineHash, refuseChanged } from "./earlier.ts";
 import type { LeftOut } from "./event-reader.ts";
 import { type EventReaderOptions, eventLine, eventReader, type ReadEvent } from "./event-reader.ts";
 import { type Format, isLog } from "./formats/known-formats.ts";
 import { type Layout, layoutOf } from "./formats/layout.ts";
 import { ImportError } from "./import-error.ts";
 import { isDoubtful, isTooOld, type Piece, Progress } from "./progress.ts";
-import { type ContentRecord, EventIds, RECORD_MAX_BYTES, RecordSplitter } from "./records-and-ids.ts";
+import { type ContentRecord, EventIds, firstChain, RECORD_MAX_BYTES, RecordSplitter } from "./records-and-ids.ts";
 import type { Report } from "./report.ts";
 import type { Delivery, Sender } from "./sender.ts";
 import type { ImportRecord, Mark, StateFile, Target } from "./state-file.ts";
@@ -23,6 +23,8 @@ import type { ImportRecord, Mark, StateFile, Target } from "./state-file.ts";
 export interface Job {
   readonly target: Target;
   readonly sender: Sender;
+  /** Of all files of this run. */
+  readonly paths: ReadonlySet<string>;
   /** Undefined if no source can be read again. */
   readonly state: StateFile | undefined;
   readonly format: Format | "auto";
@@ -37,12 +39,15 @@ export interface Job {
   readonly doubtful: "send" | "skip" | undefined;
   readonly report: Report;
   readonly now: () => number;
+  readonly startedAt: number;
 }
 
 export interface Tally {
   readonly file: string;
-  /** known: an earlier run imported all of it. stopped: at a bad line. */
-  status: "imported" | "known" | "empty" | "stopped" | "failed";
+  /** known: an earlier run imported all of it. copy: this run did, from another file. stopped: at a bad line. */
+  status: "imported" | "known" | "copy" | "empty" | "stopped" | "failed";
+  /** The file under whose name its content was imported. */
+  copyOf?: string;
   fromLine: number;
   lines: number;
   accepted: number;
@@ -85,14 +90,24 @@ export async function importSource(source: Source, job: Job, tally: Tally): Prom
     const earlier = await earlierOf(source, head, job);
     const isDone = earlier?.isWhole === true && !isDoubtful(earlier.record);
     if (isDone && job.following === undefined) {
-      tally.status = "known";
+      const { path, sentAt } = earlier.record;
+      if (path !== resolve(source.path!)) tally.copyOf = path;
+      tally.status = tally.copyOf !== undefined && sentAt >= job.startedAt ? "copy" : "known";
       return;
     }
-    const run = new Run({ source, content, job, tally, layout, head, record: earlier?.record });
+    const namesake = earlier?.record.namesake ?? namesakesOf(head.subarray(layout.start.offset), job);
+    const start = { ...layout.start, chain: firstChain(head.subarray(0, layout.start.offset), namesake) };
+    const run = new Run({ source, content, job, tally, layout, start, namesake, record: earlier?.record });
     await run.toEnd();
   } finally {
     await content.close();
   }
+}
+
+/** 0 if its ids need not be told from those of another content. `lines`: its beginning. */
+function namesakesOf(lines: Buffer, { state, target }: Job): number {
+  const hash = firstLineHash(lines);
+  return state === undefined || hash.length === 0 ? 0 : state.namesakes(target, hash);
 }
 
 function layoutOrError(source: Source, head: Buffer, { format, reading }: Job): Layout | undefined {
@@ -107,9 +122,9 @@ function layoutOrError(source: Source, head: Buffer, { format, reading }: Job): 
 }
 
 /** Throws ImportError if an earlier run was interrupted and the user must decide how to continue. */
-async function earlierOf(source: Source, head: Buffer, { state, target, doubtful, now }: Job) {
+async function earlierOf(source: Source, head: Buffer, { state, target, paths, doubtful, now }: Job) {
   if (state === undefined || source.path === undefined || !source.isRepeatable) return undefined;
-  const earlier = await earlierImport(source, head, state.records(target));
+  const earlier = await earlierImport(source, head, state.records(target), paths);
   if (earlier === undefined) {
     refuseChanged(source, head, state.lineHashesAt(target, resolve(source.path)));
     return undefined;
@@ -130,7 +145,10 @@ interface RunParts {
   readonly job: Job;
   readonly tally: Tally;
   readonly layout: Layout;
-  readonly head: Buffer;
+  /** Where the first record begins. */
+  readonly start: Mark;
+  /** See ImportRecord. */
+  readonly namesake: number;
   readonly record: ImportRecord | undefined;
 }
 
@@ -152,27 +170,26 @@ class Run {
   #isStopped = false;
 
   constructor(parts: RunParts) {
-    const { job, layout, head, record } = parts;
+    const { job, layout, record } = parts;
     this.#parts = parts;
-    const start = record?.counted;
-    const { offset, line } = start ?? layout.start;
-    this.#splitter = new RecordSplitter({ offset, line: start?.line ?? line }, layout.format === "csv");
-    this.#ids = new EventIds(start ?? { head: head.subarray(0, layout.start.offset) });
+    const start = record?.counted ?? parts.start;
+    this.#splitter = new RecordSplitter(start, layout.format === "csv");
+    this.#ids = new EventIds(start.chain);
     this.#readEvent = eventReader(layout, job.reading);
-    this.#pieceStart = offset;
+    this.#pieceStart = start.offset;
     const isLost = record !== undefined && isDoubtful(record) && isTooOld(record.sentAt, job.now());
     this.#skipBytes = isLost && job.doubtful === "skip" ? record.sentBytes : 0;
     // They are sent as if for the first time.
     const believed = isLost ? { ...record, sentAt: job.now() } : record;
     this.#progress = this.#newProgress(believed);
-    parts.tally.fromLine = start?.line ?? 1;
+    parts.tally.fromLine = record?.counted.line ?? 1;
   }
 
   #newProgress(record: ImportRecord | undefined): Progress | undefined {
-    const { source, job, layout } = this.#parts;
+    const { source, job, layout, namesake } = this.#parts;
     const { state, target } = job;
     if (state === undefined || source.path === undefined || !source.isRepeatable) return undefined;
-    const place = { state, target, path: resolve(source.path), firstRecord: layout.start.offset };
+    const place = { state, target, path: resolve(source.path), firstRecord: layout.start.offset, namesake };
     return new Progress(place, this.#mark(), record);
   }
 

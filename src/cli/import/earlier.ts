@@ -1,8 +1,15 @@
-/** Finds how far earlier runs imported a content, and refuses one that was changed since. */
-import { Content, type Source } from "./content.ts";
+/**
+ * Finds how far a content was imported, by this run or earlier ones, and refuses one that was changed since.
+ *
+ * A content that begins with everything imported from another file is that file, renamed, compressed or grown; unless
+ * the other file is still there, and is different: see isOfAnotherFile().
+ */
+import { statSync } from "node:fs";
+import { resolve } from "node:path";
+import { Content, type Source, sourcesOf } from "./content.ts";
 import { ImportError } from "./import-error.ts";
 import { sha256Of } from "./records-and-ids.ts";
-import type { ImportRecord } from "./state-file.ts";
+import { HEAD_BYTES, type ImportRecord } from "./state-file.ts";
 
 const LINE_END = 10;
 const RETURN = 13;
@@ -16,24 +23,69 @@ interface EarlierImport {
 
 /**
  * Undefined if none of it was ever sent. Reads the content only if it begins like an imported one, and no further than
- * needed. `head`: its first bytes. Throws ImportError.
+ * needed. `head`: its first bytes. `paths`: of all files of this run. Throws ImportError.
  */
 export async function earlierImport(
   source: Source,
   head: Buffer,
   records: readonly ImportRecord[],
+  paths: ReadonlySet<string>,
 ): Promise<EarlierImport | undefined> {
   const alike = records.filter(({ headBytes, headSha256 }) => {
     return head.length >= headBytes && isSame(sha256Of(head.subarray(0, headBytes)), headSha256);
   });
   if (alike.length === 0) return undefined;
-  const found = await longestPrefix(source, alike);
-  if (found !== undefined) return found;
-  const { path } = alike[0]!;
-  throw changed(
-    `${source.name} begins like ${path}, which was imported before, but then differs: it was changed, or a part is ` +
-      "missing",
+  for (const found of await prefixes(source, alike)) {
+    if (found.isWhole || !(await isOfAnotherFile(found.record, source, paths))) return found;
+  }
+  for (const { path, ...record } of alike) {
+    if (await isOfAnotherFile({ ...record, path }, source, paths)) continue;
+    throw changed(
+      `${source.name} begins like ${path}, which was imported before, but then differs: it was changed, or a part is ` +
+        "missing",
+    );
+  }
+  return undefined;
+}
+
+/**
+ * Whether the record's file is still there, and is not this one. A file that begins with more than some lines of
+ * another one is a later copy of it, unless this run imports both.
+ */
+async function isOfAnotherFile(record: ImportRecord, source: Source, paths: ReadonlySet<string>): Promise<boolean> {
+  const { path, headBytes, headSha256, sentBytes } = record;
+  const isApart = paths.has(path) || sentBytes < HEAD_BYTES;
+  if (!isApart || path === resolve(source.path!) || isOneFile(path, source.path!)) return false;
+  const head = await hashOf(path, headBytes);
+  return (
+    head !== undefined && isSame(head, headSha256) && !isSame((await hashOf(path))!, (await hashOf(source.path!))!)
   );
+}
+
+function isOneFile(...paths: [string, string]): boolean {
+  const [one, other] = paths.map((path) => statSync(path, { throwIfNoEntry: false }));
+  return one?.dev === other?.dev && one?.ino === other?.ino;
+}
+
+/** The hash of a file's first bytes, or of all; undefined if it can't be read. */
+async function hashOf(path: string, bytes = Number.POSITIVE_INFINITY): Promise<Uint8Array | undefined> {
+  const hasher = new Bun.CryptoHasher("sha256");
+  let left = bytes;
+  try {
+    const content = new Content(sourcesOf([path])[0]!);
+    try {
+      for await (const block of content.blocks()) {
+        hasher.update(block.subarray(0, left));
+        left -= block.length;
+        if (left <= 0) break;
+      }
+    } finally {
+      await content.close();
+    }
+  } catch {
+    return undefined;
+  }
+  return hasher.digest();
 }
 
 function changed(what: string): ImportError {
@@ -43,11 +95,22 @@ function changed(what: string): ImportError {
   );
 }
 
-/** Hashes of the complete lines of events in `head`, so that a content is recognized after some of them changed. */
+/** Empty if there is none. */
+export function firstLineHash(lines: Buffer): Buffer {
+  return lineHashes(lines).subarray(0, LINE_HASH_BYTES);
+}
+
+/**
+ * Hashes of the complete lines of events in `head`, or of its only one, so that a content is recognized after some of
+ * them changed.
+ */
 export function lineHashes(head: Buffer): Buffer {
   const hashes: Buffer[] = [];
   let start = 0;
-  for (let end = head.indexOf(LINE_END); end !== -1; end = head.indexOf(LINE_END, start)) {
+  while (start < head.length) {
+    const newline = head.indexOf(LINE_END, start);
+    if (newline === -1 && hashes.length > 0) break;
+    const end = newline === -1 ? head.length : newline;
     const line = head.subarray(start, head[end - 1] === RETURN ? end - 1 : end);
     if (line.length > 0 && line[0] !== DIRECTIVE) hashes.push(sha256Of(line).subarray(0, LINE_HASH_BYTES));
     start = end + 1;
@@ -78,12 +141,12 @@ function hashSet(bytes: Uint8Array): Set<number> {
   return new Set(Array.from({ length: count }, (_, i) => view.readUInt32LE(i * LINE_HASH_BYTES)));
 }
 
-/** The longest record that is a prefix of this content. */
-async function longestPrefix(source: Source, records: readonly ImportRecord[]): Promise<EarlierImport | undefined> {
+/** The records that are prefixes of this content: first those of its path, then by length, the longest first. */
+async function prefixes(source: Source, records: readonly ImportRecord[]): Promise<EarlierImport[]> {
   const open = records.toSorted((a, b) => a.sentBytes - b.sentBytes);
   const hasher = new Bun.CryptoHasher("sha256");
   const content = new Content(source);
-  let record: ImportRecord | undefined;
+  const found: ImportRecord[] = [];
   let offset = 0;
   try {
     for await (const block of content.blocks()) {
@@ -92,16 +155,18 @@ async function longestPrefix(source: Source, records: readonly ImportRecord[]): 
         const next = open.shift()!;
         hasher.update(block.subarray(hashed, next.sentBytes - offset));
         hashed = next.sentBytes - offset;
-        if (isSame(hasher.copy().digest(), next.sentSha256)) record = next;
+        if (isSame(hasher.copy().digest(), next.sentSha256)) found.unshift(next);
       }
       hasher.update(block.subarray(hashed));
       offset += block.length;
-      if (open.length === 0 && (record === undefined || offset > record.sentBytes)) break;
+      if (open.length === 0 && (found[0] === undefined || offset > found[0].sentBytes)) break;
     }
   } finally {
     await content.close();
   }
-  return record && { record, isWhole: offset === record.sentBytes };
+  const isElsewhere = ({ path }: ImportRecord) => Number(path !== resolve(source.path!));
+  found.sort((a, b) => isElsewhere(a) - isElsewhere(b));
+  return found.map((record) => ({ record, isWhole: offset === record.sentBytes }));
 }
 
 function isSame(a: Uint8Array, b: Uint8Array): boolean {

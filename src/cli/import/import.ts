@@ -59,7 +59,7 @@ export function addImport(program: Command): void {
     .command("import")
     .description(
       "send the events of files to a running service: access logs, CSV and NDJSON. If run again, it continues. " +
-        "Exits with 1 if lines were bad, with 2 on failure",
+        "Exits with 1 if lines were bad or a file was the copy of another, with 2 on failure",
     )
     .argument("[files...]", "'-' or none: standard input, for which no progress is recorded")
     .option("--url <url>", URL_HELP, urlArgument)
@@ -143,7 +143,7 @@ function listArgument(entry: RegExp, expected: string): (text: string) => readon
   };
 }
 
-/** Returns the exit code: 0 if everything was imported, 1 if lines were bad, 2 on failure. */
+/** Returns the exit code: 0 if everything was imported, 1 if lines were bad or a file is a copy, 2 on failure. */
 async function importFiles(config: Config, paths: readonly string[], options: ImportOptions): Promise<number> {
   const startedMs = performance.now();
   const report = reportTo(process.stderr);
@@ -156,7 +156,7 @@ async function importFiles(config: Config, paths: readonly string[], options: Im
   const summary = { files, seconds, error, url: service.url };
   console.log(options.json ? JSON.stringify(withTotals(summary)) : summaryText(summary));
   if (error !== undefined) return 2;
-  return files.some(({ bad }) => bad > 0) ? 1 : 0;
+  return files.some(({ bad, status }) => bad > 0 || status === "copy") ? 1 : 0;
 }
 
 interface Surroundings {
@@ -184,7 +184,8 @@ async function importAll(
     }
     const isRecorded = sources.some(({ isRepeatable }) => isRepeatable);
     if (isRecorded) state = new StateFile(resolve(options.state ?? join(config.dataDir, STATE_FILE)));
-    const job = jobOf(surroundings, state);
+    const resolved = new Set(sources.flatMap(({ path }) => (path === undefined ? [] : [resolve(path)])));
+    const job = jobOf(surroundings, state, resolved);
     if (job.following !== undefined) await followAll(sources, job, tallies);
     else await importEach(sources, job, tallies);
     return undefined;
@@ -235,7 +236,8 @@ function notRead(path: string, older: readonly string[]): string {
   return `${path}: --follow does not read rotated files older than what it imported: ${names}. To count one, import it`;
 }
 
-function jobOf({ options, service, report }: Surroundings, state: StateFile | undefined): Job {
+function jobOf(surroundings: Surroundings, state: StateFile | undefined, paths: ReadonlySet<string>): Job {
+  const { options, service, report } = surroundings;
   const { stream, format, kind, newIds, old, strict, doubtful, fields, logFormat, tz } = options;
   const retryForS = options.retryFor ?? (options.follow ? Number.POSITIVE_INFINITY : RETRY_FOR_S);
   const sender = new Sender({
@@ -248,6 +250,7 @@ function jobOf({ options, service, report }: Surroundings, state: StateFile | un
   });
   return {
     target: { url: service.url, stream },
+    paths,
     sender,
     state,
     format: logFormat === undefined ? format : "custom",
@@ -261,6 +264,7 @@ function jobOf({ options, service, report }: Surroundings, state: StateFile | un
     doubtful,
     report,
     now: Date.now,
+    startedAt: Date.now(),
   };
 }
 

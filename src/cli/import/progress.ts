@@ -15,12 +15,10 @@
 import { ID_TTL_MS } from "../../domain/event.ts";
 import { lineHashes } from "./earlier.ts";
 import { RECORD_MAX_BYTES, sha256Of } from "./records-and-ids.ts";
-import type { ImportRecord, Mark, StateFile, Target } from "./state-file.ts";
+import { HEAD_BYTES, type ImportRecord, type Mark, type StateFile, type Target } from "./state-file.ts";
 
 /** An hour less than the lifetime of ids, to allow for clock differences and slow requests. */
 const IDS_KNOWN_MS = ID_TTL_MS - 3_600_000;
-
-export const HEAD_BYTES = 4_096;
 
 export interface Piece {
   readonly end: Mark;
@@ -52,6 +50,8 @@ interface ProgressPlace {
   readonly path: string;
   /** The offset of the first record. */
   readonly firstRecord: number;
+  /** See ImportRecord. */
+  readonly namesake: number;
 }
 
 /** Its methods must be called in the order of the content. */
@@ -96,14 +96,14 @@ export class Progress {
   }
 
   #save(counted: Mark, piece: Piece): void {
-    const { state, target, path } = this.#place;
+    const { state, target, path, namesake } = this.#place;
     const before = this.#record;
     const isFurther = before === undefined || piece.end.offset > before.sentBytes;
     const sentBytes = isFurther ? piece.end.offset : before.sentBytes;
     const sentSha256 = isFurther ? piece.sha256 : before.sentSha256;
     const sentAt = this.#open[0]?.sentAt ?? before?.sentAt ?? piece.sentAt;
     const { headBytes, headSha256, hashes } = this.#identityUpTo(Math.min(sentBytes, this.#head.length));
-    const record = { path, headBytes, headSha256, counted, sentBytes, sentSha256, sentAt };
+    const record = { path, headBytes, headSha256, counted, sentBytes, sentSha256, sentAt, namesake };
     this.#record = { ...record, number: state.save(target, { ...record, number: before?.number }, hashes) };
   }
 

@@ -175,8 +175,8 @@ const ID_HASH_BYTES = 12;
  * Derives ids for events without one: the offset of the event's record, and a hash of the content up to its end.
  *
  * So the same content gives the same ids, whatever its name or compression, however requests divide it, and wherever an
- * import resumes. Equal lines have distinct ids. A line of another file has another id, unless the files are equal up
- * to there: then the second is a copy, or the first has grown, and the line counts once.
+ * import resumes. Equal lines have distinct ids. Files that begin with the same line and then differ have different
+ * ids: `namesake` numbers them (in the state file).
  *
  * The offset keeps ids ordered for stores with a tree index (SQLite, in the embedded hot store): in hash order, an id
  * took 42 µs of CPU time instead of 4.
@@ -185,9 +185,8 @@ export class EventIds {
   /** The current hash, then room for a record. */
   readonly #scratch = Buffer.alloc(HASH_BYTES + RECORD_MAX_BYTES);
 
-  /** `chain`: from the mark where reading resumes. `head`: the bytes before the first record. */
-  constructor(start: { readonly chain: Uint8Array } | { readonly head: Uint8Array }) {
-    const chain = "chain" in start ? start.chain : sha256Of(start.head);
+  /** `chain`: from the mark where reading starts. */
+  constructor(chain: Uint8Array) {
     this.#scratch.set(chain);
   }
 
@@ -205,6 +204,12 @@ export class EventIds {
     const hash = this.#scratch.toString("base64url", 0, ID_HASH_BYTES);
     return `${start.toString(16).padStart(PLACE_DIGITS, "0")}${hash}`;
   }
+}
+
+/** `head`: the bytes before the first record. `namesake`: see ImportRecord. */
+export function firstChain(head: Uint8Array, namesake: number): Uint8Array {
+  const chain = sha256Of(head);
+  return namesake === 0 ? chain : sha256Of(Buffer.concat([chain, Buffer.from(`namesake ${namesake}`)]));
 }
 
 export function sha256Of(bytes: Uint8Array): Buffer {

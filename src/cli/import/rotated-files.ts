@@ -67,7 +67,7 @@ async function importState(path: string, records: readonly ImportRecord[]) {
     const [source] = sourcesOf([path]);
     const content = new Content(source!);
     const head = await content.head(RECORD_MAX_BYTES).finally(() => content.close());
-    const earlier = await earlierImport(source!, head, records);
+    const earlier = await earlierImport(source!, head, records, new Set());
     if (earlier === undefined) return "unknown";
     return earlier.isWhole && !isDoubtful(earlier.record) ? "done" : "begun";
   } catch {

@@ -3,7 +3,7 @@
  *
  * A content is identified by the hash of everything sent from it. So a file is recognized after it was renamed, moved,
  * compressed or appended to. A file that replaced it is a different content. Size, time and name would show neither.
- * Hashes of its first lines tell a file that was changed from one that replaced it.
+ * Hashes of its first lines tell a file that was changed from one that replaced it, and number those that begin alike.
  *
  * Invariant: the file is locked while it is open, so two imports never change a record concurrently.
  */
@@ -12,6 +12,9 @@ import { mkdirSync } from "node:fs";
 import { dirname } from "node:path";
 import { errorText } from "../../runtime/error-text.ts";
 import { ImportError } from "./import-error.ts";
+
+/** How much of a content's beginning is hashed apart; more than a few lines. */
+export const HEAD_BYTES = 4_096;
 
 /** Where reading may resume. */
 export interface Mark {
@@ -40,16 +43,22 @@ export interface ImportRecord {
   readonly sentSha256: Uint8Array;
   /** No event between `counted` and `sentBytes` was sent before this time (ms since the epoch). */
   readonly sentAt: number;
+  /** How many different contents that begin with the same line were imported before. */
+  readonly namesake: number;
 }
 
 const SELECT = `
   SELECT import AS number, path, head_bytes AS headBytes, head_sha256 AS headSha256, counted_bytes AS offset,
-    counted_line AS line, chain, sent_bytes AS sentBytes, sent_sha256 AS sentSha256, sent_at AS sentAt
+    counted_line AS line, chain, sent_bytes AS sentBytes, sent_sha256 AS sentSha256, sent_at AS sentAt,
+    namesake
   FROM imports WHERE url = ? AND stream = ? ORDER BY sent_bytes`;
 
 const SELECT_HASHES = "SELECT line_hashes AS hashes FROM imports WHERE url = ? AND stream = ? AND path = ?";
 
-const VERSION = 1;
+const SELECT_NAMESAKES = `
+  SELECT MAX(namesake) + 1 AS count FROM imports WHERE url = ? AND stream = ? AND substr(line_hashes, 1, ?) = ?`;
+
+const VERSION = 2;
 const SCHEMA = `
   CREATE TABLE imports (
     import INTEGER PRIMARY KEY,
@@ -64,12 +73,13 @@ const SCHEMA = `
     chain BLOB NOT NULL,
     sent_bytes INTEGER NOT NULL,
     sent_sha256 BLOB NOT NULL,
-    sent_at INTEGER NOT NULL
+    sent_at INTEGER NOT NULL,
+    namesake INTEGER NOT NULL
   ) STRICT;
   CREATE INDEX imports_by_target ON imports (url, stream);
   PRAGMA user_version = ${VERSION};
 `;
-const SAVE = "REPLACE INTO imports VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING import";
+const SAVE = "REPLACE INTO imports VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING import";
 
 export class StateFile {
   readonly #path: string;
@@ -99,13 +109,21 @@ export class StateFile {
     return query.all(url, stream, path).map(({ hashes }) => hashes);
   }
 
+  /** How many contents were imported that begin with the same line. `lineHash`: of the line. */
+  namesakes({ url, stream }: Target, lineHash: Uint8Array): number {
+    const query = this.#database.query<{ count: number | null }, [string, string, number, Uint8Array]>(
+      SELECT_NAMESAKES,
+    );
+    return query.get(url, stream, lineHash.length, lineHash)?.count ?? 0;
+  }
+
   /** Returns the record's number. Throws ImportError. */
   save({ url, stream }: Target, record: ImportRecord, lineHashes: Uint8Array): number {
-    const { number, path, headBytes, headSha256, counted, sentBytes, sentSha256, sentAt } = record;
+    const { number, path, headBytes, headSha256, counted, sentBytes, sentSha256, sentAt, namesake } = record;
     const { offset, line, chain } = counted;
     const query = this.#database.query<{ import: number }, (string | number | Uint8Array | null)[]>(SAVE);
     const head = [path, headBytes, headSha256, lineHashes];
-    const sent = [sentBytes, sentSha256, sentAt];
+    const sent = [sentBytes, sentSha256, sentAt, namesake];
     try {
       return query.get(number ?? null, url, stream, ...head, offset, line, chain, ...sent)!.import;
     } catch (error) {
@@ -128,8 +146,8 @@ function openDatabase(path: string): Database {
     database.run("PRAGMA synchronous = FULL");
     database.run("BEGIN IMMEDIATE");
     const { user_version: version } = database.query("PRAGMA user_version").get() as { user_version: number };
-    if (version > VERSION) throw new Error(`its version is ${version}, this build reads up to ${VERSION}`);
     if (version === 0) database.run(SCHEMA);
+    else if (version !== VERSION) throw new Error(`its version is ${version}, this build reads ${VERSION}`);
     database.run("COMMIT");
     return database;
   } catch (error) {

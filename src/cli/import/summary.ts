@@ -97,8 +97,10 @@ function daysText(days: readonly string[]): string {
 }
 
 function fileText(tally: Tally): string {
-  const { file, status, fromLine, lines, accepted, duplicates, bad, skipped, isUnfinished } = tally;
-  if (status === "known") return `${file}: was imported before, to its end: skipped`;
+  const { file, status, copyOf, fromLine, lines, accepted, duplicates, bad, skipped, isUnfinished } = tally;
+  if (status === "copy") return `${file}: is a copy of ${copyOf}: its lines count once, and were skipped`;
+  const as = copyOf === undefined ? "" : `, as ${copyOf}`;
+  if (status === "known") return `${file}: was imported before${as}, to its end: skipped`;
   if (status === "empty") return `${file}: is empty`;
   const counts = `${grouped(accepted)} accepted, ${amount(duplicates, "duplicate")}, ${grouped(bad)} bad`;
   const notes = [
