@@ -84,7 +84,7 @@ interface Exported {
 async function exportEvents(config: Config, options: ExportOptions): Promise<number> {
   const exported: Exported = { events: 0, hours: new Set(), streams: new Set(), missing: [] };
   try {
-    await withPast(config, async (cold) => {
+    await withPast(config, reportReplica, async (cold) => {
       const texts = Readable.from(exportTexts(cold, options, exported));
       if (options.out === undefined) await pipeline(texts, process.stdout, { end: false });
       else await writeFile(texts, options.out);
@@ -102,6 +102,11 @@ async function exportEvents(config: Config, options: ExportOptions): Promise<num
   const pending = await pendingText(config);
   if (pending !== undefined) console.error(pending);
   return 0;
+}
+
+function reportReplica(problem: string | undefined): void {
+  const from = problem === undefined ? "the replica again" : `the primary: MYSQL_READ_URL can't be used: ${problem}`;
+  console.error(`hourglass export: reads from ${from}`);
 }
 
 /** Uses another name until the file is complete, so that a partial file is never taken for the whole. */

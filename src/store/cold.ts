@@ -160,6 +160,9 @@ export interface PastReads {
   readonly away: number;
 }
 
+/** Gets the reason when the replica turns out to be unusable, and undefined when it can be used again. */
+export type OnReplicaChange = (problem: string | undefined) => void;
+
 export interface StoredEvents {
   /** All writers, past and present. */
   readonly total: number;

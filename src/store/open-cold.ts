@@ -1,7 +1,7 @@
 /** Opens the configured cold store, MySQL or SQLite, without loading the other's code. */
 import { readPem } from "../settings/pem-file.ts";
 import type { Config } from "../settings/settings.ts";
-import type { ColdStore } from "./cold.ts";
+import type { ColdStore, OnReplicaChange } from "./cold.ts";
 import type { MysqlTls } from "./mysql/connection/sql-session.ts";
 
 /** Plain data, so that it can be sent to a thread. Without a URL: SQLite in `dataDir`. */
@@ -33,9 +33,13 @@ export function coldPlaceWithReplicaOf(settings: ColdSettings): ColdPlace {
 }
 
 /** Does not connect yet. */
-export async function coldStoreAt(place: ColdPlace, now: () => number): Promise<ColdStore> {
+export async function coldStoreAt(
+  place: ColdPlace,
+  now: () => number,
+  onReplicaChange?: OnReplicaChange,
+): Promise<ColdStore> {
   const { dataDir, mysqlUrl: url, mysqlReadUrl: readUrl, mysqlTls: tls, shards } = place;
   if (url === undefined) return (await import("./embedded/cold-store.ts")).embeddedColdStore({ dataDir });
   const { mysqlColdStore } = await import("./mysql/cold-store.ts");
-  return mysqlColdStore({ url, readUrl, tls, shards, now });
+  return mysqlColdStore({ url, readUrl, tls, shards, now, onReplicaChange });
 }

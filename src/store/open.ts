@@ -5,7 +5,7 @@
 import { readPem } from "../settings/pem-file.ts";
 import type { Config } from "../settings/settings.ts";
 import type { AccessStore } from "./access-store.ts";
-import type { ColdStore } from "./cold.ts";
+import type { ColdStore, OnReplicaChange } from "./cold.ts";
 import type { HotStore } from "./hot.ts";
 import { type ColdSettings, coldPlaceOf, coldPlaceWithReplicaOf, coldStoreAt } from "./open-cold.ts";
 import { coldStoreInThread } from "./thread/proxy.ts";
@@ -31,17 +31,18 @@ interface StoreUse {
   /** Runs the cold store in a thread, so that it can't block requests, and may read ranges from a replica. */
   readonly isService?: boolean;
   readonly onRefusedServer?: (warnings: readonly string[]) => void;
+  readonly onReplicaChange?: OnReplicaChange;
 }
 
 /** Does not connect yet. `redisUrl` and `mysqlUrl` are both set or both undefined. */
 export async function createStores(settings: StoreSettings, now: () => number, use: StoreUse = {}): Promise<Stores> {
-  const { isService = false, onRefusedServer } = use;
+  const { isService = false, onRefusedServer, onReplicaChange } = use;
   const { dataDir, mysqlUrl, leaseMs, isDurabilityStrict, redisShards = 1 } = settings;
   const redis = redisOptionsOf(settings);
   const isEmbedded = redis === undefined || mysqlUrl === undefined;
   const placeOf = isService ? coldPlaceWithReplicaOf : coldPlaceOf;
   const place = isEmbedded ? { dataDir, mysqlUrl: undefined } : placeOf(settings);
-  const here = await coldStoreAt(place, now);
+  const here = await coldStoreAt(place, now, onReplicaChange);
   const cold = isService ? coldStoreInThread(place, here) : here;
   if (isEmbedded) {
     const { EmbeddedHotStore } = await import("./embedded/hot-store.ts");

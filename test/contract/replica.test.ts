@@ -370,11 +370,44 @@ describeWithServers("a service with a replica of MySQL", ["redis", "mariadb"], (
     expect(await clicks()).toBe(150);
     expect(await readsBy("behind")).toBeGreaterThan(before);
     await replica.query("START REPLICA SQL_THREAD");
+    const lines = () => service.log().split("\n");
+    const [warned] = lines().filter((line) => line.includes("no usable replica"));
+    expect(JSON.parse(warned!)).toMatchObject({ level: 40, problem: expect.stringContaining("lags behind") });
     const byReplica = await readsBy("replica");
     await waitFor("the replica to answer", async () => {
       expect(await clicks()).toBe(150);
       return (await readsBy("replica")) > byReplica;
     });
+    expect(lines().some((line) => line.includes("ranges are read from the replica again"))).toBe(true);
+  });
+
+  test("that can't be used is named once by a service's log, and by an export", async () => {
+    const url = new URL(replica.urlLike(primary.url));
+    url.password = "wrong";
+    const wrong = { ...settings, MYSQL_READ_URL: url.href };
+    const other = await startService({ settings: wrong });
+    try {
+      const range = `from=${old}&to=${old + HOUR_MS}&step=total`;
+      const warned = () =>
+        other
+          .log()
+          .split("\n")
+          .filter((line) => line.includes("no usable replica"));
+      await waitFor("the warning", async () => {
+        expect((await fetch(`${other.url}/series?${range}`)).status).toBe(200);
+        return warned().length > 0;
+      });
+      expect(warned()[0]).toContain("Access denied");
+      expect(warned()[0]).not.toContain("wrong");
+      await fetch(`${other.url}/series?${range}`);
+      expect(warned()).toHaveLength(1);
+    } finally {
+      await other.stop();
+    }
+    const { exitCode, errors } = await runCommand(wrong, "export");
+    expect(exitCode).toBe(0);
+    expect(errors).toStartWith("hourglass export: reads from the primary: MYSQL_READ_URL can't be used: ");
+    expect(errors.match(/reads from/g)).toHaveLength(1);
   });
 
   test("is left in peace by an export, which is the replica's work", async () => {

@@ -19,7 +19,7 @@ import { type Log, logWith } from "../../runtime/log.ts";
 import { Metrics, measureLoopLag } from "../../runtime/metrics.ts";
 import { readPem } from "../../settings/pem-file.ts";
 import { type Config, ConfigError } from "../../settings/settings.ts";
-import { type ColdConnection, ColdUnavailableError, type KeyStore } from "../../store/cold.ts";
+import { type ColdConnection, ColdUnavailableError, type KeyStore, type OnReplicaChange } from "../../store/cold.ts";
 import { fixShards, refuseOtherDatabase } from "../../store/cold-shard.ts";
 import { type HotStore, HotUnavailableError } from "../../store/hot.ts";
 import { createAccessStore, createStores, type Stores } from "../../store/open.ts";
@@ -53,7 +53,11 @@ export async function startService(config: Config, surroundings: Surroundings): 
   const certificate = certificateOf(config);
   tryPort(config, certificate);
   const { ofStore, onRefusedServer } = durabilityReport(config, surroundings);
-  const created = await createStores(config, now, { isService: true, onRefusedServer });
+  const created = await createStores(config, now, {
+    isService: true,
+    onRefusedServer,
+    onReplicaChange: replicaLog(log),
+  });
   const { stores, watches } = watchedStores(created, log, ofStore);
   const { hotShards, cold } = stores;
   await openStores(config, stores);
@@ -119,6 +123,13 @@ function watchedStores(
     cold: ofCold.watched(cold),
   };
   return { stores, watches: [...ofShards, ofCold] };
+}
+
+function replicaLog(log: Log): OnReplicaChange {
+  return (problem) => {
+    if (problem === undefined) log.info({}, "ranges are read from the replica again");
+    else log.warn({ problem }, "MYSQL_READ_URL leads to no usable replica: ranges are read from the primary");
+  };
 }
 
 function logStart(log: Log, url: string, { mode, hotShards, cold }: Stores): void {

@@ -2,7 +2,7 @@
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { type Config, ConfigError } from "../../settings/settings.ts";
-import type { ColdStore } from "../../store/cold.ts";
+import type { ColdStore, OnReplicaChange } from "../../store/cold.ts";
 import { checkShards, refuseOtherDatabase } from "../../store/cold-shard.ts";
 import { COLD_FILE } from "../../store/embedded/file-names.ts";
 import type { HotStore } from "../../store/hot.ts";
@@ -58,14 +58,22 @@ export async function withColdStore<T>(config: Config, work: (cold: ColdStore) =
   return await withColdStoreAt(coldPlaceOf(config), work);
 }
 
-/** Like withColdStore(), but reads the past from a replica if there is one. */
-export async function withPast<T>(config: Config, work: (cold: ColdStore) => Promise<T>): Promise<T> {
+/** Like withColdStore(), but reads the past from a replica if there is one that can be used. */
+export async function withPast<T>(
+  config: Config,
+  onReplicaChange: OnReplicaChange,
+  work: (cold: ColdStore) => Promise<T>,
+): Promise<T> {
   requireData(config);
-  return await withColdStoreAt(coldPlaceWithReplicaOf(config), work);
+  return await withColdStoreAt(coldPlaceWithReplicaOf(config), work, onReplicaChange);
 }
 
-async function withColdStoreAt<T>(place: ColdPlace, work: (cold: ColdStore) => Promise<T>): Promise<T> {
-  const cold = await coldStoreAt(place, Date.now);
+async function withColdStoreAt<T>(
+  place: ColdPlace,
+  work: (cold: ColdStore) => Promise<T>,
+  onReplicaChange?: OnReplicaChange,
+): Promise<T> {
+  const cold = await coldStoreAt(place, Date.now, onReplicaChange);
   try {
     await cold.open();
     return await work(cold);

@@ -4,7 +4,7 @@
  * Invariant: every failure becomes a ColdUnavailableError that says what was tried, without a password.
  */
 import { errorText } from "../../../runtime/error-text.ts";
-import { ColdUnavailableError, type PastReads, WriterSealedError } from "../../cold.ts";
+import { ColdUnavailableError, type OnReplicaChange, type PastReads, WriterSealedError } from "../../cold.ts";
 import { RowVisitorError } from "../../sql/row-visitor.ts";
 import type { RunSql, Sql } from "../../sql/sql-runner.ts";
 import { MysqlReplica, type PastRead } from "./replica.ts";
@@ -22,6 +22,7 @@ export interface MysqlDatabaseOptions {
   readonly url: string;
   /** A replica's URL, for reads of past hours. */
   readonly readUrl?: string | undefined;
+  readonly onReplicaChange?: OnReplicaChange | undefined;
   readonly tls?: MysqlTls | undefined;
   /** How many shards flush concurrently; default 1. */
   readonly shards?: number | undefined;
@@ -81,7 +82,7 @@ export class MysqlDatabase {
     if (readUrl === undefined) return;
     const scanLink = { ...readLink, statementTimeoutMs: SCAN_TIMEOUT_MS };
     const links = { range: { ...rangeLink, url: readUrl }, scan: { ...scanLink, url: readUrl } };
-    this.#replica = new MysqlReplica({ links, primary: this.#reads });
+    this.#replica = new MysqlReplica({ links, primary: this.#reads, onChange: options.onReplicaChange });
     this.pastReads = this.#replica.reads;
   }
 

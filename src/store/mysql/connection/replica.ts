@@ -15,7 +15,8 @@
  * retention bounds are read from the primary.
  */
 import { withDeadline } from "../../../runtime/clock.ts";
-import type { PastReads } from "../../cold.ts";
+import { errorText } from "../../../runtime/error-text.ts";
+import type { OnReplicaChange, PastReads } from "../../cold.ts";
 import { RowVisitorError } from "../../sql/row-visitor.ts";
 import { hasReached, type Progress, readProgress } from "./flushed-position.ts";
 import { type MysqlLinkOptions, MysqlPool, type MysqlSession } from "./sql-session.ts";
@@ -24,6 +25,7 @@ interface MysqlReplicaOptions {
   /** The replica, for ranges and for scans of whole tables. */
   readonly links: Readonly<Record<PastRead, MysqlLinkOptions>>;
   readonly primary: MysqlPool;
+  readonly onChange?: OnReplicaChange | undefined;
 }
 
 export type PastRead = "range" | "scan";
@@ -38,16 +40,22 @@ const ASK_TIMEOUT_MS = 500;
 const BEHIND_REST_MS = 1_000;
 const UNAVAILABLE_REST_MS = 5_000;
 
+const BEHIND = "it lacks what the primary has: it lags behind, or is no replica of it";
+
 type Why = Exclude<keyof PastReads, "replica">;
 
 export class MysqlReplica {
   readonly reads: Record<keyof PastReads, number> = { replica: 0, behind: 0, away: 0 };
   readonly #primary: MysqlPool;
   readonly #sessions: Readonly<Record<PastRead, MysqlPool>>;
+  readonly #onChange: OnReplicaChange;
+  /** Why the last attempt failed. */
+  #failure: Why | undefined;
   #rest: { readonly why: Why; readonly untilMs: number } = { why: "away", untilMs: Number.NEGATIVE_INFINITY };
 
-  constructor({ links, primary }: MysqlReplicaOptions) {
+  constructor({ links, primary, onChange = () => {} }: MysqlReplicaOptions) {
     this.#primary = primary;
+    this.#onChange = onChange;
     this.#sessions = {
       range: new MysqlPool(links.range, RANGE_SESSIONS),
       scan: new MysqlPool(links.scan, SCAN_SESSIONS),
@@ -73,16 +81,25 @@ export class MysqlReplica {
     const wanted = await this.#primary.use(readProgress);
     try {
       const found = await this.#sessions[kind].use((session) => readOnceReached(session, wanted, work));
-      return found ?? this.#restFor("behind", BEHIND_REST_MS);
+      if (found === undefined) return this.#restFor("behind", BEHIND_REST_MS, BEHIND);
+      this.#note(undefined);
+      return found;
     } catch (error) {
       if (error instanceof RowVisitorError) throw error;
-      return this.#restFor("away", UNAVAILABLE_REST_MS);
+      return this.#restFor("away", UNAVAILABLE_REST_MS, errorText(error));
     }
   }
 
-  #restFor(why: Why, restMs: number): Why {
+  #restFor(why: Why, restMs: number, problem: string): Why {
     this.#rest = { why, untilMs: performance.now() + restMs };
+    this.#note(why, problem);
     return why;
+  }
+
+  #note(failure: Why | undefined, problem?: string): void {
+    if (failure === this.#failure) return;
+    this.#failure = failure;
+    this.#onChange(problem);
   }
 
   async close(graceMs: number): Promise<void> {
