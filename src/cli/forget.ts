@@ -138,7 +138,7 @@ async function forgetUser(stores: Stores, options: ForgetOptions): Promise<Forgo
   return { ...erased, deadLetters, hours, scanned, seconds };
 }
 
-/** Only the hot store counted these events, so it must load their hours again. */
+/** The hot store counted these events, and the cold store did not, so it must load their hours again. */
 async function eraseDeadLetters({ mode, hotShards, cold }: Stores, selection: UserSelection): Promise<number> {
   const keys = await cold.eraseUserDeadLetters(selection);
   if (mode === "embedded") return keys.length;

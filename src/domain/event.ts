@@ -309,7 +309,7 @@ export function withoutDuplicates(seq: number, batch: Batch, duplicates: readonl
   return { seq, groups, eventCount: batch.eventCount - dropped.size };
 }
 
-/** Only for a batch that is known not to be committed. */
+/** May be called only for a batch that is known not to be committed. */
 export function withoutGroups(batch: Batch, positions: ReadonlySet<number>): Batch {
   const groups = batch.groups.filter((_, position) => !positions.has(position));
   return { groups, eventCount: groups.reduce((sum, group) => sum + group.users.length, 0) };

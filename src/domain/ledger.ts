@@ -17,7 +17,7 @@ export class Ledger {
   persisted = 0;
   /** Accepted here, then left to the adopter of a writer's journal that this process gave up. */
   handedOver = 0;
-  /** In no store anymore: only the journal held them when the hot store lost its data. */
+  /** These are in no store anymore: only the journal held them when the hot store lost its data. */
   lost = 0;
   /** Accepted by another process, or an earlier writer of this one, and persisted here from its journal. */
   adopted = 0;

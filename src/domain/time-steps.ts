@@ -11,7 +11,7 @@ import { QUARTER_MS, type TimeZone } from "./time-zone.ts";
 export const STEPS = ["hour", "day", "week", "month", "total"] as const;
 export type Step = (typeof STEPS)[number];
 
-/** By first day of the week: how many days into its week 1970-01-01, a Thursday, was. */
+/** How many days into its week 1970-01-01, a Thursday, was; by the first day of the week. */
 const DAYS_INTO_WEEK = { monday: 3, sunday: 4, saturday: 5 } as const;
 export type WeekStart = keyof typeof DAYS_INTO_WEEK;
 /** The first is the one of ISO 8601. */

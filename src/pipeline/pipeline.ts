@@ -47,7 +47,7 @@ export interface ShardState {
 }
 
 interface PipelineOptions {
-  /** In the order of the shards; at least one. */
+  /** Indexed by shard; there is at least one. */
   readonly hotShards: readonly HotStore[];
   readonly cold: ColdStore;
   readonly metrics: Metrics;
@@ -66,7 +66,7 @@ const SHORT_RANGES_WAITING_MAX = 128;
 export class Pipeline {
   readonly ledger = new Ledger();
   readonly ranges: RangeReader;
-  /** For short, frequent reads: they have lanes of their own and never queue behind long ones. */
+  /** Serves short, frequent reads: they have lanes of their own and never queue behind long ones. */
   readonly shortRanges: RangeReader;
   readonly streams: StreamRegistry;
   readonly retention: Retention;

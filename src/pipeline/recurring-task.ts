@@ -30,7 +30,7 @@ export function recurringTask(what: string, intervalMs: number, log: Log, clock:
     });
   };
   return {
-    /** With `isAtOnce` the first run is now instead of after an interval. */
+    /** `isAtOnce`: the first run is now, not after an interval. */
     start(isAtOnce = false): void {
       endTimer = clock.every(intervalMs, begin);
       if (isAtOnce) begin();

@@ -51,7 +51,7 @@ interface ShardOptions {
 }
 
 const RETIRE_INTERVAL_MS = 60_000;
-/** With the 400 ms that a command may take, /readyz reports within a second that Redis is down. */
+/** Added to the 400 ms that a command may take, it lets /readyz report within a second that Redis is down. */
 const PROBE_INTERVAL_MS = 400;
 const STOP_GRACE_MS = 5_000;
 const RESTORE_INTERVAL_MS = 500;

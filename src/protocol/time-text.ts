@@ -20,7 +20,7 @@ const ISO = new RegExp(
 /** A day before the end of the year 9999, so that no zone's clocks show the year 10000. */
 const TIME_MAX = Date.UTC(9999, 11, 31);
 
-/** As milliseconds, 2026 and 20260131 would be shortly after the epoch, which nobody means. */
+/** Texts such as 2026 and 20260131 are refused: read as milliseconds, they would be shortly after the epoch. */
 const YEAR_OR_DATE = /^(\d{4}|\d{8})$/;
 
 /**
@@ -33,7 +33,7 @@ export function timeOf(text: string, zone: TimeZone | undefined): number | undef
   return at !== undefined && at >= 0 && at <= TIME_MAX ? at : undefined;
 }
 
-/** For the error about a refused text, which may look like a time: 2026-02-30. */
+/** Completes the error about a refused text, which may look like a time: 2026-02-30. */
 export function expectedTime(text: string, expected: string): string {
   const parts = ISO.exec(text);
   return parts !== null && localTime(parts) === undefined ? `a day and time that exist: ${expected}` : expected;

@@ -16,7 +16,7 @@ export interface Clock {
   /** Calls `act` at the end of this turn of the event loop, after everything that has arrived was read. */
   atTurnEnd(act: () => void): void;
   sleep(ms: number): Promise<void>;
-  /** In [0, 1). */
+  /** Returns a number in [0, 1). */
   random(): number;
 }
 

@@ -76,7 +76,7 @@ export interface ColdStore
     PoisonStore,
     KeyStore {}
 
-/** For flushers, and adopters of journals. */
+/** Used by flushers, and by adopters of journals. */
 export interface FlushStore {
   /**
    * Stores the batches above the writer's watermark in one transaction, and moves the watermark to the last of them.
@@ -212,7 +212,7 @@ export interface RowPage {
   readonly last: RowKey | undefined;
 }
 
-/** For `verify` and `export`: every row, and the aggregates. */
+/** Used by `verify` and `export`, which read every row, and the aggregates. */
 export interface AuditStore {
   /** All hours with rows, an aggregate or dead letters, ordered by hour and stream. */
   hourKeys(): Promise<readonly HourKey[]>;
@@ -280,7 +280,7 @@ export interface HourSize {
   readonly events: number;
 }
 
-/** For `forget`, and for reads, which must know about erased rows. */
+/** Used by `forget`, and by reads, which must know about erased rows. */
 export interface ErasureStore {
   /** The first hour after `hour` with rows. */
   nextHourWithRows(hour: number): Promise<number | undefined>;
@@ -295,7 +295,7 @@ export interface ErasureStore {
   countUserDeadLetters(selection: UserSelection): Promise<number>;
   /** Returns the hour of each erased letter. */
   eraseUserDeadLetters(selection: UserSelection): Promise<readonly HourKey[]>;
-  /** Only hours that have erased rows. */
+  /** Returns only hours that have erased rows. */
   erasedRows(range: UsersRange): Promise<readonly ErasedHour[]>;
 }
 
@@ -314,7 +314,7 @@ export type ReplayResult =
   /** No dead letter has this number: it was replayed or dropped. */
   | { readonly status: "unknown" };
 
-/** For operators: lists, replays and drops rows that the database refused. */
+/** Lists, replays and drops rows that the database refused, for operators. */
 export interface DeadLetterStore {
   deadLetterCount(): Promise<number>;
   /** Ordered by number, above `afterNumber`. */
@@ -344,7 +344,7 @@ export interface StoredPoison extends Omit<Poison, "digest"> {
   readonly setAsideAt: string;
 }
 
-/** For intakes and operators: messages that could not become events. */
+/** Keeps messages that could not become events, for intakes and operators. */
 export interface PoisonStore {
   /** Stores all in one transaction, deduplicated by digest. */
   setAsidePoison(poison: readonly Poison[]): Promise<void>;

@@ -66,7 +66,7 @@ export type HourRead =
   | { readonly status: "present"; readonly counts: HourCounts }
   /** No event of this hour exists. */
   | { readonly status: "empty" }
-  /** Only the cold store knows. */
+  /** The hot store does not hold the hour: only the cold store knows. */
   | { readonly status: "absent" };
 
 export interface JournalOwner {

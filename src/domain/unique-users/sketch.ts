@@ -131,7 +131,7 @@ export class Sketch {
     return this.#slots[this.#slotOf(index)]! & 63;
   }
 
-  /** As a Redis string: sparse if the ranks permit it and it has at most 3000 bytes, else dense. */
+  /** Returns it as a Redis string: sparse if the ranks permit it and it has at most 3000 bytes, else dense. */
   encode(): Buffer {
     return this.#encodeSparse() ?? encodeDense(this.#ranks ?? this.#spread());
   }

@@ -87,7 +87,7 @@ export function limitHeaders(limits: readonly LimitInUse[]): Readonly<Record<(ty
   };
 }
 
-/** At least 1, since 0 would mean immediately. */
+/** Returns at least 1, since 0 would mean immediately. */
 function secondsOf(ms: number): number {
   return Math.max(1, Math.ceil(ms / 1_000));
 }

@@ -90,7 +90,7 @@ const RETRY_MAX_MS = 500;
 export class BatchSender {
   readonly #options: BatchSenderOptions;
   #current: Sending | undefined;
-  /** At most one for each loss of the data set. */
+  /** There is at most one for each loss of the data set. */
   readonly #owed: Sending[] = [];
   /** The seq of the current batch, or else of the next. */
   #seq = 1;

@@ -34,7 +34,7 @@ export interface Part {
 interface Waiter {
   readonly promise: Promise<Outcome>;
   readonly resolve: (outcome: Outcome) => void;
-  /** By ascending start. Empty except in a batch of bulks. */
+  /** Sorted by ascending start; empty except in a batch of bulks. */
   readonly parts: Part[];
 }
 
@@ -265,7 +265,7 @@ export class CommitPace {
   #dueMs = Number.NEGATIVE_INFINITY;
   #enoughEvents = 1;
 
-  /** With `intervalMs` 0 every commit starts at once. */
+  /** If `intervalMs` is 0, every commit starts at once. */
   constructor(intervalMs: number) {
     this.#intervalMs = intervalMs;
   }

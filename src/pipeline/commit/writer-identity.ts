@@ -63,7 +63,7 @@ interface WriterIdentityOptions {
 
 /** What an adopter has to store of a writer. */
 interface LeftJournal {
-  /** As far as they are in memory. */
+  /** Those that are still in memory. */
   readonly batches: readonly JournaledBatch[];
   readonly lastSeq: number;
   /** Events of the writer, stored or not. */

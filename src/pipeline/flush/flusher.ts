@@ -36,7 +36,7 @@ interface FlusherOptions {
   readonly onBrokenInvariant: InvariantHandler;
 }
 
-/** Of CommitTimes. */
+/** How exactly CommitTimes knows when a batch was committed. */
 const RESOLUTION_MS = 100;
 const MAX_MARKS = 4_096;
 const RETRY_FIRST_MS = 50;

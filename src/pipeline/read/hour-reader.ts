@@ -147,7 +147,7 @@ type Part = HourRecord | "empty" | "absent" | "silent";
 
 interface HotParts {
   readonly parts: readonly Part[];
-  /** As of the moment the read was sent. */
+  /** Whether it was so when the read was sent. */
   readonly isRecovering: boolean;
 }
 

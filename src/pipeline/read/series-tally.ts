@@ -49,7 +49,7 @@ export class SeriesTally implements Tally {
     this.#rows = Array.from(steps.starts, noSums);
   }
 
-  /** Of an hour that a step cuts, only the number of events is noted. */
+  /** Notes only the number of events of an hour that a step cuts. */
   add({ hour, clicks, impressions, users }: HourRecord): void {
     const eventCount = clicks + impressions;
     // The hot store may hold an hour without any events.

@@ -17,7 +17,7 @@ const FAILED: Readonly<Record<Upkeep, string>> = {
 export class ColdProblems {
   readonly #cold: ProblemStore;
   readonly #log: Log;
-  /** As of the last check. */
+  /** What the last check found. */
   deadLetterCount = 0;
   upkeep: UpkeepProblems = {};
 

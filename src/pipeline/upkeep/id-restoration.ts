@@ -43,7 +43,7 @@ export class IdRestoration {
     this.#name = options.clock.random().toString(36).slice(2);
   }
 
-  /** From now on the process writes to this data set. */
+  /** Call it before the process writes to another data set. */
   begin({ epoch, areIdsKnown }: Initialization): void {
     this.#epoch = epoch;
     this.areKnown = areIdsKnown;

@@ -55,7 +55,7 @@ export async function receive(request: Request): Promise<Buffer> {
   }
 }
 
-/** For a body of unknown length: buffers no more than the limit. */
+/** Reads a body of unknown length; buffers no more than the limit. */
 async function receiveChunks({ body }: Request): Promise<Buffer> {
   const chunks: Uint8Array[] = [];
   let bytes = 0;

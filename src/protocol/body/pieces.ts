@@ -6,7 +6,7 @@
  * ends without a fault and each element is valid JSON. So each element is parsed alone, and no JSON.parse takes long.
  */
 export class Pieces {
-  /** From 0, counting blank lines. */
+  /** Numbers of the lines or elements, from 0; blank lines count. */
   readonly indexes: number[] = [];
   readonly starts: number[] = [];
   readonly ends: number[] = [];

@@ -37,7 +37,7 @@ export interface EventBatch {
   readonly invalidCount: number;
   /** Invalid only because the caller may not use their stream. */
   readonly notAllowedCount: number;
-  /** At most `invalidMaxListed` of them. */
+  /** The first `invalidMaxListed` of them. */
   readonly invalid: readonly InvalidEvent[];
 }
 

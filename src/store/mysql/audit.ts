@@ -96,7 +96,7 @@ async function writersOf(session: MysqlSession, { stream, hour }: HourKey, shard
   return found.filter((row) => shardOf(row) === shard).map(({ writer }) => writer);
 }
 
-/** In primary-key order, in pieces, with constant memory. */
+/** Reads in primary-key order, in pieces, with constant memory. */
 async function eachRow(
   session: MysqlSession,
   { stream, hour }: HourKey,

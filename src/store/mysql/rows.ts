@@ -234,7 +234,7 @@ function addRow(hours: Map<string, Folded>, row: HourKey & HourRow & PartPlace):
 
 type HourParts = HourKey & { readonly parts: LastParts };
 
-/** By ranges: one condition per part takes three times as long. */
+/** Deletes by ranges: one condition per part takes three times as long. */
 async function deleteParts(session: MysqlSession, shard: number, hours: readonly HourParts[]): Promise<void> {
   const places = hours.flatMap((hour) => {
     const ofHour = placeText(hour, shard);

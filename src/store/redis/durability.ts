@@ -11,7 +11,7 @@ import type { RedisClient } from "./connection.ts";
 export interface NodeSettings {
   /** The sections "persistence" and "memory". */
   readonly info: string;
-  /** By name; undefined if this user may not read them. */
+  /** Redis' settings by name; undefined if this user may not read them. */
   readonly sync: Readonly<Record<string, string>> | undefined;
 }
 

@@ -104,7 +104,7 @@ const SCRIPTS = {
 
 /** A restorer of ids that is silent for this long has ended. */
 const RESTORER_LEASE_MS = 15_000;
-/** For small batches. Of large ones a slice has fewer, so that Redis is never busy for more than a few ms. */
+/** Batches in a slice, if they are small; fewer if they are large, so that Redis is busy for a few ms at most. */
 const JOURNAL_SLICE_ENTRIES = 100;
 /** Hours retired by one script: about 10 µs each, so Redis is never busy for more than a few ms. */
 const RETIRE_LIMIT = 200;
@@ -509,7 +509,7 @@ type PackedGroup = readonly [
 
 const NO_IDS: readonly [] = [];
 
-/** In hex, because a command without Buffers is written to the socket in one piece, and each Buffer adds two more. */
+/** Written in hex: a command without Buffers goes to the socket in one piece, and each Buffer adds two more. */
 function elementText(register: number): string {
   return elementOf(register).toString("hex");
 }

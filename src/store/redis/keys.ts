@@ -36,9 +36,9 @@ export function keysOf(shard: number) {
     trial: `${prefix}trial`,
     newWriters: `${prefix}new-writers`,
     newHours: `${prefix}new-hours`,
-    /** To be followed by the writer's name. */
+    /** The caller appends the writer's name. */
     writer: `${prefix}w:`,
-    /** To be followed by the writer's name. */
+    /** The caller appends the writer's name. */
     journal: `${prefix}j:`,
     /** The keys of its counts, its viewers and its clickers. */
     hour({ hour, stream }: HourKey): readonly [string, string, string] {

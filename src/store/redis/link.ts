@@ -80,7 +80,7 @@ const TEXTS = {};
 const BYTES = { typeMapping: { [RESP_TYPES.BLOB_STRING]: Buffer } };
 const RECONNECT_FIRST_MS = 20;
 const RECONNECT_MAX_MS = 500;
-/** With these replies a server says that another one is in charge, and that it has done nothing. */
+/** Replies by which a server says that another one is in charge, and that it has done nothing itself. */
 const ASK_ANOTHER = /^(MOVED|READONLY|MASTERDOWN|CLUSTERDOWN) /;
 
 export class RedisLink {

@@ -44,7 +44,7 @@ async function listApiKeys(session: SqlSession): Promise<ApiKey[]> {
   return apiKeysOf(await session.rows<ApiKeyRow>(`SELECT ${COLUMNS} FROM api_keys ORDER BY created_at, id`));
 }
 
-/** In the order of COLUMNS. */
+/** The values in the order of COLUMNS. */
 function apiKeyValues(key: ApiKey): (string | number | null)[] {
   const { id, sha256, name, scopes, streams, limit, createdAt, expiresAt, revokedAt } = key;
   const lists = [scopes.join(","), streams.join(","), limit === undefined ? null : rateLimitText(limit)];

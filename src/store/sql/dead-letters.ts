@@ -15,7 +15,7 @@ export interface DeadLetterRow extends RowKey, Omit<DeadLetter, "event"> {
   readonly id: SqlText | null;
 }
 
-/** To be followed by a condition. */
+/** The caller appends a condition. */
 export function selectDeadLetters({ isoTime }: Pick<Sql, "isoTime">): string {
   return `SELECT dead_letter AS number, ${EVENT_COLUMNS}, reason, ${isoTime("set_aside_at")} AS setAsideAt
     FROM dead_letters`;

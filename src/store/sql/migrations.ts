@@ -9,7 +9,7 @@ export interface Migration {
   readonly statements: readonly string[];
 }
 
-/** In `sql`, a semicolon at the end of a line ends a statement, and `--` begins a comment line. */
+/** A semicolon at the end of a line of `sql` ends a statement, and `--` begins a comment line. */
 export function migration(version: number, name: string, sql: string): Migration {
   const code = sql.replaceAll(/^--.*\n/gm, "");
   const statements = code.split(/;\s*$/m).map((statement) => statement.trim());

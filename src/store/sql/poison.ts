@@ -35,7 +35,7 @@ async function listPoison(session: SqlSession, select: string, after: number, li
   }));
 }
 
-/** In the order of the columns. */
+/** The values in the order of the columns. */
 export function poisonValues<Digest>(digest: Digest, { origin, messageId, position, eventId, body, reason }: Poison) {
   return [digest, origin, messageId ?? null, position ?? null, eventId ?? null, body, reason];
 }

@@ -6,7 +6,7 @@ export type SqlValue = string | number | Uint8Array | null;
 
 export interface SqlSession {
   rows<Row>(sql: string, values?: SqlValue[]): Promise<Row[]>;
-  /** For an INSERT, UPDATE or DELETE: how many rows it inserted, or its condition matched. */
+  /** How many rows an INSERT inserted, or the condition of an UPDATE or DELETE matched. */
   matched(sql: string, values?: SqlValue[]): Promise<number>;
 }
 
@@ -15,7 +15,7 @@ export type RunSql = <T>(what: string, work: (session: SqlSession) => Promise<T>
 
 export interface Sql {
   readonly read: RunSql;
-  /** For work of one statement: MySQL has no transaction around it. */
+  /** Runs work of one statement: MySQL has no transaction around it. */
   readonly change: RunSql;
   /** An expression: the ISO 8601 text of a time. */
   readonly isoTime: (column: string) => string;

@@ -38,7 +38,7 @@ export function count(value) {
   return orNothing(value, whole.format);
 }
 
-/** From 1,000 on all have one decimal, so that "4.0K" lines up with "4.1K". */
+/** Numbers of 1,000 and more all have one decimal, so that "4.0K" lines up with "4.1K". */
 export function shortCount(value) {
   return orNothing(value, (number) => (number < 1_000 ? whole : short).format(number));
 }

@@ -26,9 +26,9 @@ export interface MysqlDatabaseOptions {
   readonly tls?: MysqlTls | undefined;
   /** How many shards flush concurrently; default 1. */
   readonly shards?: number | undefined;
-  /** For each statement of a flush, and for connecting. */
+  /** The deadline of each statement of a flush, and of connecting. */
   readonly flushTimeoutMs?: number | undefined;
-  /** For each statement of a read, and for connecting. */
+  /** The deadline of each statement of a read, and of connecting. */
   readonly readTimeoutMs?: number | undefined;
 }
 
@@ -46,7 +46,7 @@ const FLUSHERS_MAX = 4;
 const READ_SESSIONS = 4;
 /** Separate from reads of single hours, which long ranges would block. */
 const RANGE_SESSIONS = 2;
-/** For scanning a table hour by hour: a new connection per hour would double the time. */
+/** A table is scanned hour by hour on one connection: a new one per hour would double the time. */
 const SCAN_SESSIONS = 1;
 /** MySQL's maximum. */
 const MAX_LOCK_NAME_CHARS = 64;

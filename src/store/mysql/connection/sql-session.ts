@@ -266,7 +266,7 @@ interface IdleSession {
   readonly sinceMs: number;
 }
 
-/** At most `maxSessions` sessions, and MAX_WAITING callers that wait for one. */
+/** Lends out at most `maxSessions` sessions; at most MAX_WAITING callers wait for one. */
 export class MysqlPool {
   readonly #options: MysqlLinkOptions;
   readonly #places: Slots;

@@ -169,7 +169,7 @@ export async function fixShardCount(session: MysqlSession, count: number): Promi
   return fixed;
 }
 
-/** By writer id. All committed rows belong to batches up to these. */
+/** Returns the watermarks by writer id: all committed rows belong to batches up to these. */
 export async function readWatermarks(session: MysqlSession, shard: number): Promise<Map<number, number>> {
   const query = "SELECT id, seq FROM writers WHERE shard = ?";
   const rows = await session.rows<Pick<WriterRow, "id" | "seq">>(query, [shard]);
