@@ -20,7 +20,7 @@ interface Engine {
 
 const MYSQL_PATHS = [
   ...["test/contract/cold/mysql/", "test/contract/replica", "test/engines/mysql-rights", "test/engines/careful"],
-  ...["test/pipeline/crash", "test/pipeline/faults/mysql", "test/pipeline/way/flush", "test/service/dead-letters"],
+  ...["test/pipeline/crash", "test/pipeline/faults/mysql", "test/pipeline/stages/flush", "test/service/dead-letters"],
   ...[
     "test/service/retention",
     "test/service/tls",

@@ -5,7 +5,7 @@ import type { Pipeline } from "../pipeline/pipeline.ts";
 import type { Log } from "../runtime/log.ts";
 import type { Metrics } from "../runtime/metrics.ts";
 import type { Config } from "../settings/settings.ts";
-import type { StoreWatch } from "../store/watch.ts";
+import type { StoreWatch } from "../store/store-watch.ts";
 import type { Access } from "./access/access.ts";
 import type { ClientAddresses } from "./requests/client-address.ts";
 

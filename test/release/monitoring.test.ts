@@ -8,7 +8,7 @@ import { ClientAddresses } from "../../src/http/requests/client-address.ts";
 import { Metrics } from "../../src/runtime/metrics.ts";
 import { readConfig } from "../../src/settings/read-config.ts";
 import { ColdUnavailableError } from "../../src/store/cold.ts";
-import { StoreWatch } from "../../src/store/watch.ts";
+import { StoreWatch } from "../../src/store/store-watch.ts";
 import { pipelineModes } from "../harness/pipeline/pipeline-harness.ts";
 import { PROJECT_ROOT } from "../harness/project/project-files.ts";
 import { selectorsOf } from "../harness/project/promql.ts";

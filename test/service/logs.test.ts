@@ -4,7 +4,7 @@ import { version } from "../../package.json";
 import { answerToError } from "../../src/http/answers.ts";
 import { traceOf } from "../../src/http/requests/log-lines.ts";
 import { ColdUnavailableError } from "../../src/store/cold.ts";
-import { StoreWatch } from "../../src/store/watch.ts";
+import { StoreWatch } from "../../src/store/store-watch.ts";
 import { RecordedLog } from "../harness/pipeline/pipeline-harness.ts";
 import { describeWithServers } from "../harness/servers/servers.ts";
 import { Tmpfs } from "../harness/servers/tmpfs.ts";

@@ -1,8 +1,8 @@
 /** Groups that wait until their hour is loaded from the cold store. */
 import { expect, test } from "bun:test";
 import { HOUR_MS } from "../../src/domain/event.ts";
-import { OpenBatch } from "../../src/pipeline/commit/commit-queue.ts";
 import { LateGroups } from "../../src/pipeline/commit/late-groups.ts";
+import { OpenBatch } from "../../src/pipeline/commit/paced-queue.ts";
 import { click, NOON } from "../harness/pipeline/pipeline-harness.ts";
 
 test("of a bulk with more hours than are loaded in time, the rest is refused as loading_hours", async () => {

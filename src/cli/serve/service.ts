@@ -23,7 +23,7 @@ import { type ColdConnection, ColdUnavailableError, type KeyStore, type OnReplic
 import { fixShards, refuseOtherDatabase } from "../../store/cold-shard.ts";
 import { type HotStore, HotUnavailableError } from "../../store/hot.ts";
 import { createAccessStore, createStores, type Stores } from "../../store/open.ts";
-import { StoreWatch } from "../../store/watch.ts";
+import { StoreWatch } from "../../store/store-watch.ts";
 import { durabilityReport } from "./durability-report.ts";
 
 const REQUESTS_GRACE_MS = 2_000;

@@ -29,7 +29,10 @@
  * Invariants: a register never falls. The histogram always counts the registers at each rank. A sketch is dense in
  * memory if and only if more than SPARSE_LIMIT of its registers are set.
  */
-import { MAX_RANK, REGISTERS } from "./user-hash.ts";
+/** The precision: Redis has the same, fixed. */
+export const INDEX_BITS = 14;
+export const REGISTERS = 1 << INDEX_BITS;
+export const MAX_RANK = 64 - INDEX_BITS + 1;
 
 const HEADER_SIZE = 16;
 const MAGIC = Buffer.from("HYLL");

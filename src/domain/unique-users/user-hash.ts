@@ -9,10 +9,9 @@
  * wyhash, xxHash and Murmur have collisions under every seed, and HMAC takes 2 to 3 times as long. 64-bit words are
  * kept as two halves: bigint arithmetic would cost more than the hash.
  */
-const INDEX_BITS = 14;
-export const REGISTERS = 1 << INDEX_BITS;
+import { INDEX_BITS, MAX_RANK, REGISTERS } from "./sketch.ts";
+
 const LOW_HASH_BITS = 32 - INDEX_BITS;
-export const MAX_RANK = 64 - INDEX_BITS + 1;
 
 export const USER_KEY_BYTES = 16;
 

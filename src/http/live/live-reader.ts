@@ -10,7 +10,7 @@ import { errorText } from "../../runtime/error-text.ts";
 import { SlotsFullError } from "../../runtime/slots.ts";
 import { ColdUnavailableError } from "../../store/cold.ts";
 import { HotUnavailableError } from "../../store/hot.ts";
-import type { StoreWatch } from "../../store/watch.ts";
+import type { StoreWatch } from "../../store/store-watch.ts";
 import { instanceLedger, storesLedger } from "../ops/ledger-route.ts";
 import { sourceState } from "../ops/probes.ts";
 import { ctrOf } from "../query/range-requests.ts";

@@ -9,7 +9,7 @@ import { StreamNotAllowedError } from "../../protocol/input-error.ts";
 import { KEY_INVALID, KEY_MISSING, KEYS_UNKNOWN, LIMIT_HEADERS, rateLimited, scopeMissing } from "../access/denials.ts";
 import { accessOf, type RouteAccess } from "../access/route-scopes.ts";
 import { errorBodyOf } from "../answers.ts";
-import { opsPaths, opsSchemas } from "./ops.ts";
+import { opsPaths, opsSchemas } from "./ops-routes.ts";
 import { type Answer, ErrorSchema, failure, HEADERS, mapOperations, type Operation, type Paths } from "./parts.ts";
 import { readPaths, readSchemas } from "./read-routes.ts";
 import { writePaths, writeSchemas } from "./write-routes.ts";

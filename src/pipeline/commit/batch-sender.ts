@@ -41,9 +41,9 @@ import type { Metrics } from "../../runtime/metrics.ts";
 import { type CommitResult, type HotStore, HotUnavailableError } from "../../store/hot.ts";
 import type { Flusher } from "../flush/flusher.ts";
 import type { IdRestoration } from "../upkeep/id-restoration.ts";
-import type { OpenBatch } from "./commit-queue.ts";
 import type { Hydrate } from "./hydrator.ts";
 import type { LateGroups } from "./late-groups.ts";
+import type { OpenBatch } from "./paced-queue.ts";
 import type { StreamRegistry } from "./stream-registry.ts";
 import type { Fate, WriterIdentity } from "./writer-identity.ts";
 

@@ -7,7 +7,7 @@
 import { type Event, type Group, hourOf } from "../../domain/event.ts";
 import { type Outcome, type Refusal, UNKNOWN } from "../../domain/refusal-reasons.ts";
 import { InvariantError } from "../../runtime/invariant-error.ts";
-import type { OpenBatch, Part } from "./commit-queue.ts";
+import type { OpenBatch, Part } from "./paced-queue.ts";
 
 /** `positions` refer to the submitted list, ascending. */
 interface RefusedEvents {

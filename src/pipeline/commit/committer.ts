@@ -17,8 +17,8 @@ import { OtherDatabaseError } from "../../store/cold-shard.ts";
 import { HotUnavailableError } from "../../store/hot.ts";
 import { BatchSender, type CommitParts } from "./batch-sender.ts";
 import { Bulk, type BulkOutcome, submitDivided } from "./bulk.ts";
-import { CommitQueue } from "./commit-queue.ts";
 import { LateGroups } from "./late-groups.ts";
+import { PacedQueue } from "./paced-queue.ts";
 
 /** Bounds what this process has committed and not flushed, over all shards. */
 export interface JournalBound {
@@ -45,7 +45,7 @@ const RESTORING_RETRY_S = 5;
 
 export class Committer {
   readonly #options: CommitterOptions;
-  readonly #queue: CommitQueue;
+  readonly #queue: PacedQueue;
   readonly #lateGroups: LateGroups;
   readonly #sender: BatchSender;
   /** Set while events wait until their commit is due. */
@@ -66,7 +66,7 @@ export class Committer {
     this.#options = options;
     const { hydrate, clock, commitIntervalMs } = options;
     const refuse = this.#refuse.bind(this);
-    this.#queue = new CommitQueue(clock, commitIntervalMs, () => this.#schedule());
+    this.#queue = new PacedQueue(clock, commitIntervalMs, () => this.#schedule());
     this.#lateGroups = new LateGroups({
       ...{ hydrate, queue: this.#queue, clock, refuse },
       unavailable: () => this.#unavailable,

@@ -7,8 +7,8 @@ import type { Refusal, RefusalReason } from "../../domain/refusal-reasons.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import { Slots } from "../../runtime/slots.ts";
 import { ColdUnavailableError } from "../../store/cold.ts";
-import type { CommitQueue, OpenBatch } from "./commit-queue.ts";
 import type { Hydrate } from "./hydrator.ts";
+import type { OpenBatch, PacedQueue } from "./paced-queue.ts";
 
 const HYDRATION_DEADLINE_MS = 3_000;
 /** A bulk may have any number of hours, and single events and reads need the cold store too. */
@@ -16,7 +16,7 @@ const BULK_HYDRATIONS_MAX = 8;
 
 interface LateGroupsOptions {
   readonly hydrate: Hydrate;
-  readonly queue: Pick<CommitQueue, "readmit">;
+  readonly queue: Pick<PacedQueue, "readmit">;
   readonly clock: Pick<Clock, "monotonicMs">;
   readonly refuse: (reason: RefusalReason, eventCount: number) => Refusal;
   /** Why no event can be committed now. */

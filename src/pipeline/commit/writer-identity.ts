@@ -18,14 +18,9 @@ import type { Log } from "../../runtime/log.ts";
 import { ColdUnavailableError, type DataSet } from "../../store/cold.ts";
 import { type HotStore, HotUnavailableError, type Initialization } from "../../store/hot.ts";
 import type { Flusher, RingRoom, WriterBooks } from "../flush/flusher.ts";
+import { initializeDataSet, lacksWriters } from "../upkeep/data-loss.ts";
 import type { IdRestoration } from "../upkeep/id-restoration.ts";
-import {
-  type AdoptionOptions,
-  initializeDataSet,
-  lacksWriters,
-  type SealedWriter,
-  sealWriter,
-} from "../upkeep/journal-adoption.ts";
+import { type AdoptionOptions, type SealedWriter, sealWriter } from "../upkeep/journal-adoption.ts";
 
 const EMPTY_HOT_STORE =
   "the hot store is empty, though this database was used with one before: it has lost its data, or is another one. " +

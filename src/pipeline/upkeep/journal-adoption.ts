@@ -1,6 +1,5 @@
 /**
- * Adopts the journals of writers that have ended: flushes them above their watermark and removes them. Also initializes
- * data sets, which begins with that.
+ * Adopts the journals of writers that have ended: flushes them above their watermark and removes them.
  *
  * The hot store decides by its own clock whether a journal may be adopted: when the writer's lease has expired, when
  * the writer is fenced, or while the data set is not initialized (HotStore.journalOwners and fence; for Redis
@@ -9,17 +8,14 @@
  *
  * Invariants: a journal is removed only when all of it is in the cold store. Concurrent adopters are harmless, since
  * each flush moves the dead writer's watermark. A writer is sealed before its journal is removed, so a frozen writer
- * cannot flush uncounted events when it wakes. All writers are sealed before a data set is initialized
- * (ColdShard.beginEpoch): what they stored later would be missing from its hours and its ids.
+ * cannot flush uncounted events when it wakes.
  */
-import { DAY_MS, HOUR_MS, type JournaledBatch } from "../../domain/event.ts";
+import type { JournaledBatch } from "../../domain/event.ts";
 import type { Ledger } from "../../domain/ledger.ts";
-import type { Clock } from "../../runtime/clock.ts";
 import type { Log } from "../../runtime/log.ts";
 import { WriterSealedError } from "../../store/cold.ts";
 import type { ColdShard } from "../../store/cold-shard.ts";
-import { ENDED_WRITER_KNOWN_MS, type HotStore, HotUnavailableError } from "../../store/hot.ts";
-import { idsMissingSince } from "./id-restoration.ts";
+import { type HotStore, HotUnavailableError } from "../../store/hot.ts";
 
 export interface AdoptionOptions {
   readonly hot: HotStore;
@@ -30,13 +26,6 @@ export interface AdoptionOptions {
   /** Once aborted, the rest of a journal, which may be long, is left to others. */
   readonly signal?: AbortSignal;
 }
-
-const INITIALIZE_ATTEMPTS = 5;
-/** How long another instance may take to initialize the epoch that it has begun: a few ms if it is not busy. */
-const OTHER_GRACE_MS = 500;
-const OTHER_POLL_MS = 50;
-/** Shorter than such a writer is known, because its journal was removed at about the time it was sealed. */
-const SEALED_WITHIN_MS = ENDED_WRITER_KNOWN_MS - DAY_MS;
 
 export async function adoptJournals(options: AdoptionOptions): Promise<void> {
   for (const { writer, adoptable } of await options.hot.journalOwners()) {
@@ -132,7 +121,7 @@ async function drainJournal(options: AdoptionOptions, writer: string): Promise<D
 }
 
 /** Inverts the derivation of names in drainJournal(). */
-function withoutSuffix(name: string): string {
+export function withoutSuffix(name: string): string {
   return name.replace(/~+$/, "");
 }
 
@@ -148,70 +137,4 @@ async function flushUnlessSealed(
     if (error instanceof WriterSealedError) return "sealed";
     throw error;
   }
-}
-
-/**
- * Makes a data set writable that is new or has lost batches. All hours of the cold store are absent in it, so only
- * hours after the latest of them may be assumed to be empty. Surviving journals are flushed first, because nothing else
- * knows of their events. Throws HotUnavailableError or ColdUnavailableError.
- *
- * If several instances find such a data set, one begins the next epoch and the others wait for it: beginning another
- * one would end its writer, which may have committed by then.
- */
-export async function initializeDataSet(options: AdoptionOptions, clock: Clock): Promise<void> {
-  const { hot, cold, log } = options;
-  for (let attempt = 0; attempt < INITIALIZE_ATTEMPTS; attempt++) {
-    await cold.open();
-    const epoch = await cold.epoch();
-    await adoptJournals(options);
-    if (await isInitializedByOther(hot, epoch, clock)) return;
-    // A master that is cut off from its replicas and accepts no writes must not end the writers of the new one, and a
-    // full server must not begin an epoch at each attempt.
-    await hot.discard(epoch);
-    if (!(await cold.beginEpoch(epoch))) continue;
-    const newestHour = await cold.newestHour();
-    const freshFrom = newestHour === undefined ? 0 : newestHour + HOUR_MS;
-    if (!(await hot.initialize(freshFrom, epoch + 1, await hasNoIds(cold)))) continue;
-    log.info({ newestHour, epoch: epoch + 1 }, "set up the hot store");
-    return;
-  }
-  throw new HotUnavailableError(
-    `Cannot set up the hot store: in ${INITIALIZE_ATTEMPTS} attempts journals were left, or another instance set it up`,
-    false,
-  );
-}
-
-/** `epoch` is the one before. If another instance begins the next one meanwhile, beginEpoch() notices. */
-async function isInitializedByOther(hot: HotStore, epoch: number, clock: Clock): Promise<boolean> {
-  const graceMs = hot.isShared && epoch > 0 ? OTHER_GRACE_MS : 0;
-  const endMs = clock.monotonicMs() + graceMs;
-  while ((await hot.initialization()) === undefined) {
-    if (clock.monotonicMs() >= endMs) return false;
-    await clock.sleep(OTHER_POLL_MS);
-  }
-  return true;
-}
-
-/**
- * True if the hot store lacks batches that an ended writer has stored, so that no process would notice: its process
- * started and ended between a failover and the new master's last write, or its journal at a former master was longer
- * than the one that was adopted here.
- */
-export async function lacksWriters({ hot, cold }: AdoptionOptions, epoch: number): Promise<boolean> {
-  if (!hot.isShared) return false;
-  await cold.open();
-  // Read before Redis: whatever is stored was committed before.
-  const stored = await cold.writersOf(epoch, SEALED_WITHIN_MS);
-  if (stored.size === 0) return false;
-  const seqs = new Map<string, number>();
-  for (const [name, seq] of stored) {
-    const writer = withoutSuffix(name);
-    seqs.set(writer, Math.max(seq, seqs.get(writer) ?? 0));
-  }
-  return !(await hot.requireWriters(epoch, seqs));
-}
-
-async function hasNoIds(cold: ColdShard): Promise<boolean> {
-  const { ids } = await cold.flushedIds(idsMissingSince(await cold.time(), 0), undefined);
-  return ids.length === 0;
 }

@@ -10,7 +10,7 @@ import { erasureRole } from "./cold/erasure.ts";
 import { flushRole } from "./cold/flush.ts";
 import { insertPoison } from "./cold/poison.ts";
 import { readRole } from "./cold/reads.ts";
-import { retentionRole } from "./cold/retention.ts";
+import { retentionRole } from "./cold/sweep.ts";
 
 interface EmbeddedColdStoreOptions {
   readonly dataDir: string;

@@ -14,7 +14,7 @@ import { migrateSchema } from "./migrate-schema.ts";
 import { PartitionKeeper } from "./partitions.ts";
 import { insertPoison } from "./poison.ts";
 import { readRole } from "./reads.ts";
-import { retentionRole } from "./retention.ts";
+import { retentionRole } from "./sweep.ts";
 import { Upkeep } from "./upkeep.ts";
 
 export interface MysqlColdStoreOptions extends MysqlDatabaseOptions, FlushPieces {

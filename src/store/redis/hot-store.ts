@@ -34,7 +34,7 @@ import {
   type RestoreState,
   type StoredId,
 } from "../hot.ts";
-import { DamagedSketchError, mend, mendAfter } from "./damage.ts";
+import { DamagedSketchError, mend, mendAfter } from "./changed-keys.ts";
 import { durabilityWarnings, type NodeSettings, readNodeSettings } from "./durability.ts";
 import { type Keys, keysOf } from "./keys.ts";
 import {
@@ -76,7 +76,7 @@ import leaseRule from "./scripts/writers/lease-rule.lua" with { type: "text" };
 import ownersSource from "./scripts/writers/owners.lua" with { type: "text" };
 import registerSource from "./scripts/writers/register.lua" with { type: "text" };
 import removeSource from "./scripts/writers/remove.lua" with { type: "text" };
-import requireSource from "./scripts/writers/require.lua" with { type: "text" };
+import requireSource from "./scripts/writers/require-writers.lua" with { type: "text" };
 
 const SCRIPTS = {
   commit: script("commit", commitSource),

@@ -8,7 +8,7 @@
 import type { HourRange, HourRecord } from "../../domain/hour-range.ts";
 import { UserSketches } from "../../domain/unique-users/sketch.ts";
 import { letOthersRun } from "../../runtime/clock.ts";
-import { DamagedSketchError } from "./damage.ts";
+import { DamagedSketchError } from "./changed-keys.ts";
 import { list, type ReadReply, unexpected } from "./link.ts";
 
 /** A unit is about 3 µs of Redis: one hour of one stream, or a tenth of a search within an hour. */

@@ -5,7 +5,7 @@ import axe from "axe-core";
 import { DAY_MS, HOUR_MS, hourOf } from "../../../src/domain/event.ts";
 import { type Browser, openBrowser } from "../../harness/browser/chromium.ts";
 import { Page } from "../../harness/browser/page.ts";
-import { keeper } from "../../harness/servers/keeper.ts";
+import { startKeyProxy } from "../../harness/servers/key-proxy.ts";
 import { describeWithServers } from "../../harness/servers/servers.ts";
 import { postEvent } from "../../harness/service/analytics-client.ts";
 import type { MODES, Service, Site } from "../../harness/service/service.ts";
@@ -482,7 +482,7 @@ export function dashboardTests({ name, needs, open }: Variant): void {
 
     test("a required key is kept out of the address", async () => {
       await filled();
-      await using guarded = keeper(service.url, "the right key");
+      await using guarded = startKeyProxy(service.url, "the right key");
       await page.goTo(`${guarded.url}/?stream=shop.spring`);
       await page.waitToSee("#key-dialog");
       expect(await axeViolations()).toEqual([]);

@@ -16,6 +16,7 @@ const SENDER = "src/pipeline/commit/batch-sender.ts";
 const IDENTITY = "src/pipeline/commit/writer-identity.ts";
 const FLUSHER = "src/pipeline/flush/flusher.ts";
 const ADOPTION = "src/pipeline/upkeep/journal-adoption.ts";
+const DATA_LOSS = "src/pipeline/upkeep/data-loss.ts";
 const HOUR_READER = "src/pipeline/read/hour-reader.ts";
 const HYDRATOR = "src/pipeline/commit/hydrator.ts";
 const ID_RESTORATION = "src/pipeline/upkeep/id-restoration.ts";
@@ -157,7 +158,7 @@ const OF_ADOPTIONS: readonly SimulatedMutation[] = [
   inOne(
     "hours-taken-for-empty",
     "hours that the cold store knows are not taken for empty",
-    ADOPTION,
+    DATA_LOSS,
     "newestHour === undefined ? 0 : newestHour + HOUR_MS",
     "newestHour === undefined ? 0 : newestHour",
   ),
@@ -288,7 +289,7 @@ const OF_LOSSES: readonly SimulatedMutation[] = [
   inOne(
     "writers-not-compared",
     "a data set that lacks a writer of the cold store's is set up anew",
-    ADOPTION,
+    DATA_LOSS,
     "  if (stored.size === 0) return false;\n",
     "  if (stored.size >= 0) return false;\n",
   ),
@@ -330,7 +331,7 @@ const OF_LOSSES: readonly SimulatedMutation[] = [
   inOne(
     "epoch-of-a-cut-off-master",
     "a master that accepts no writes begins no epoch",
-    ADOPTION,
+    DATA_LOSS,
     "    await hot.discard(epoch);\n",
     "",
   ),

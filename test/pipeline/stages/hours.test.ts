@@ -20,7 +20,7 @@ import {
   unavailable,
 } from "../../harness/pipeline/pipeline-harness.ts";
 import { waitFor } from "../../harness/service/wait-for.ts";
-import { ALL, describePipelines, flushesFail, nextTurn } from "./way-setup.ts";
+import { ALL, describePipelines, flushesFail, nextTurn } from "./stages-setup.ts";
 
 describePipelines((its) => {
   describe("hours", () => {

@@ -1,13 +1,13 @@
 /** A proxy before a service that requires a key for everything but a page's files. */
 const OPEN = /^\/(dashboard\/.*)?$/;
 
-export interface Keeper extends AsyncDisposable {
+export interface KeyProxy extends AsyncDisposable {
   readonly url: string;
   /** All that was asked for, with queries. */
   readonly targets: readonly string[];
 }
 
-export function keeper(serviceUrl: string, key: string): Keeper {
+export function startKeyProxy(serviceUrl: string, key: string): KeyProxy {
   const targets: string[] = [];
   const server = Bun.serve({
     port: 0,

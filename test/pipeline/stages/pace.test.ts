@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { CommitPace } from "../../../src/pipeline/commit/commit-queue.ts";
+import { CommitPace } from "../../../src/pipeline/commit/paced-queue.ts";
 import { Random } from "../../harness/pipeline/random.ts";
 
 const INTERVAL_MS = 2;

@@ -6,8 +6,8 @@
 import { HotUnavailableError } from "../hot.ts";
 import type { Keys } from "./keys.ts";
 import { flag, isReply, type RunScript, script, text } from "./link.ts";
-import mendSource from "./scripts/damage/mend.lua" with { type: "text" };
-import reindexSource from "./scripts/damage/reindex.lua" with { type: "text" };
+import mendSource from "./scripts/changed-keys/mend.lua" with { type: "text" };
+import reindexSource from "./scripts/changed-keys/reindex.lua" with { type: "text" };
 
 const MEND = script("mend", mendSource);
 const REINDEX = script("reindex", reindexSource);

@@ -130,7 +130,7 @@ interface WaitingBulk {
   refuseRest(refusal: Refusal): void;
 }
 
-export class CommitQueue {
+export class PacedQueue {
   readonly #clock: Clock;
   readonly #pace: CommitPace;
   readonly #onWork: () => void;

@@ -16,7 +16,7 @@ import {
   STREAM,
 } from "../../harness/pipeline/pipeline-harness.ts";
 import { waitFor } from "../../harness/service/wait-for.ts";
-import { ALL, describePipelines, flushesFail, holdUp, NEVER_MS, named, nextTurn } from "./way-setup.ts";
+import { ALL, describePipelines, flushesFail, holdUp, NEVER_MS, named, nextTurn } from "./stages-setup.ts";
 
 describePipelines((its) => {
   describe("group commit", () => {

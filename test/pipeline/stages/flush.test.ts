@@ -14,7 +14,7 @@ import {
 } from "../../harness/pipeline/pipeline-harness.ts";
 import { PROJECT_ROOT } from "../../harness/project/project-files.ts";
 import { waitFor } from "../../harness/service/wait-for.ts";
-import { ALL, describePipelines, flushesFail, holdUp, NEVER_MS, named, nextTurn } from "./way-setup.ts";
+import { ALL, describePipelines, flushesFail, holdUp, NEVER_MS, named, nextTurn } from "./stages-setup.ts";
 
 describePipelines((its, mode) => {
   describe("flush", () => {
