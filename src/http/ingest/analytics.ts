@@ -14,10 +14,10 @@ import type { AppOptions } from "../route-options.ts";
 
 /** Reused: an answer takes 0.3 µs with these, and 0.55 with a plain object. */
 const HEADERS = { text: headersOf("text"), json: headersOf("json") };
-const BODY_MAX_BYTES = 65_536;
+const UNREAD_BODY_MAX_BYTES = 65_536;
 export const TOO_LARGE_BODY = {
   code: "body_too_large",
-  message: `the body exceeds ${BODY_MAX_BYTES} bytes, and none is needed here: nothing was counted`,
+  message: `the body exceeds ${UNREAD_BODY_MAX_BYTES} bytes, and none is needed here: nothing was counted`,
 };
 
 interface AnalyticsCounts {
@@ -82,7 +82,7 @@ export function analytics({ pipeline, log, now, access }: AppOptions, { posts, g
 export async function faultOfBody(request: Request): Promise<Response | undefined> {
   const announced = Number(request.headers.get("content-length"));
   try {
-    if (announced > BODY_MAX_BYTES || !(await isShort(request.body!))) return errorAnswer(413, TOO_LARGE_BODY);
+    if (announced > UNREAD_BODY_MAX_BYTES || !(await isShort(request.body!))) return errorAnswer(413, TOO_LARGE_BODY);
     return undefined;
   } catch {
     return errorAnswer(400, UNREADABLE_BODY);
@@ -94,7 +94,7 @@ async function isShort(body: ReadableStream<Uint8Array>): Promise<boolean> {
   let byteCount = 0;
   for await (const chunk of body) {
     byteCount += chunk.byteLength;
-    if (byteCount > BODY_MAX_BYTES) return false;
+    if (byteCount > UNREAD_BODY_MAX_BYTES) return false;
   }
   return true;
 }

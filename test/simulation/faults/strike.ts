@@ -126,8 +126,12 @@ function dataAfter(world: World, fault: Restart, server: HotServer): HotData {
   return world.takeCopy(fault, server.data) ?? server.data;
 }
 
-function strikeLink(world: World, fault: Exclude<Fault, Restart>, later: Later): void {
-  if (!("process" in fault && "server" in fault)) return;
+type OfLink = Extract<
+  Fault,
+  { name: "cut" | "hold" | "slow" | "lose-answer" | "lose-request" | "cut-after" | "late-request" }
+>;
+
+function strikeLink(world: World, fault: OfLink, later: Later): void {
   const link = world.link(fault.process, fault.server);
   switch (fault.name) {
     case "cut":
