@@ -451,6 +451,66 @@ describe("hourglass import", () => {
     expect(await stored(2)).toHaveLength(2);
   });
 
+  test("lines that were bad count once the options are right, and the others still once", async () => {
+    const local = file("local.csv", `${CSV_HEADER}2026-01-31 12:00:00,ann,click\n${csvOf(2)}`);
+    expect(await run(local)).toMatchObject({ exitCode: 1, summary: { accepted: 2, bad: 1 } });
+    const again = await run(local);
+    expect(again).toMatchObject({ exitCode: 1, summary: { lines: 0, files: [{ status: "known", badBefore: 1 }] } });
+    const mended = await run("--tz", "Europe/Berlin", local);
+    expect(mended).toMatchObject({ exitCode: 0, summary: { accepted: 1, duplicates: 2, bad: 0 } });
+    expect(mended.summary.files).toMatchObject([{ isReadAgain: true, fromLine: 1 }]);
+    expect(await run("--tz", "Europe/Berlin", local)).toMatchObject({ exitCode: 0, summary: { lines: 0 } });
+    const other = file("other.csv", `${CSV_HEADER}${NOON},eve,click\n10000,eve,click\n`);
+    expect((await run(other)).summary).toMatchObject({ accepted: 1, bad: 1 });
+    // Under new ids all of it would count again.
+    expect((await run("--old", "--new-ids", other)).summary).toMatchObject({ lines: 0 });
+    expect((await run("--old", other)).summary).toMatchObject({ accepted: 1, duplicates: 1 });
+    expect(await stored(5)).toHaveLength(5);
+  });
+
+  test("requests that a filter left out count without it", async () => {
+    const path = file("f.log", logOf(0, 3).join(""));
+    expect((await run("--path", "/1", path)).summary).toMatchObject({ accepted: 1 });
+    expect((await run(path)).summary).toMatchObject({ accepted: 2, duplicates: 1 });
+  });
+
+  test("lines that the service refused are sent again, and count once it takes them", async () => {
+    const path = file("a.csv", `${CSV_HEADER}${csvOf(3)}`);
+    using strict = Bun.serve({
+      port: 0,
+      hostname: "127.0.0.1",
+      fetch: async (request) => {
+        if (isTaking) return await fetch(`${service.url}/events`, request);
+        const errors = [0, 1, 2].map((index) => ({ index, message: "the key may not write to this stream" }));
+        const none = { accepted: 0, duplicates: 0, refused: 0, unknown: 0 };
+        return Response.json({ events: 3, ...none, invalid: 3, errors }, { status: 422 });
+      },
+    });
+    let isTaking = false;
+    const url = ["--url", `http://127.0.0.1:${strict.port}`];
+    expect(await run(...url, path)).toMatchObject({ exitCode: 1, summary: { accepted: 0, bad: 3 } });
+    isTaking = true;
+    expect(await run(...url, path)).toMatchObject({ exitCode: 0, summary: { accepted: 3, bad: 0 } });
+    expect((await run(...url, path)).summary).toMatchObject({ lines: 0, files: [{ status: "known" }] });
+  });
+
+  test("lines that were bad a day ago are not read again, and the summary says what to do", async () => {
+    const path = file("a.csv", `${CSV_HEADER}2026-01-31 12:00:00,ann,click\n${csvOf(2)}`);
+    expect((await run(path)).summary).toMatchObject({ accepted: 2, bad: 1 });
+    const state = new Database(join(folder, "import.sqlite"), { strict: true });
+    state.run(`UPDATE imports SET sent_at = sent_at - ${DAY_MS}, begun_at = begun_at - ${DAY_MS}`);
+    state.close();
+    const zone = ["--tz", "Europe/Berlin"];
+    const { exitCode, output } = await runCommand(settings(), "import", "--stream", stream, ...zone, path);
+    expect(exitCode).toBe(1);
+    expect(output).toContain("to its end: skipped; 1 line of it was bad; begun more than 23 h ago, so the lines");
+    expect(output).toContain("import them from a file of their own\n");
+    // Nothing of it was sent, so nothing can count twice.
+    const none = file("none.csv", `${CSV_HEADER}2026-01-31 12:00:00,eve,click\n`);
+    expect((await run(none)).summary).toMatchObject({ accepted: 0, bad: 1 });
+    expect((await run(...zone, none)).summary).toMatchObject({ accepted: 1, bad: 0 });
+  });
+
   test("sends nothing again that was sent a day ago, unless an option says so", async () => {
     const events = 6_000;
     const path = file("a.csv", `${CSV_HEADER}${csvOf(events)}`);

@@ -14,7 +14,7 @@ import { type EventReaderOptions, eventLine, eventReader, type ReadEvent } from 
 import { type Format, isLog } from "./formats/known-formats.ts";
 import { type Layout, layoutOf } from "./formats/layout.ts";
 import { ImportError } from "./import-error.ts";
-import { isDoubtful, isTooOld, type Piece, Progress } from "./progress.ts";
+import { isDoubtful, isTooOld, NOTHING_UNCOUNTED, type Piece, Progress } from "./progress.ts";
 import { type ContentRecord, EventIds, firstChain, RECORD_MAX_BYTES, RecordSplitter } from "./records-and-ids.ts";
 import type { Report } from "./report.ts";
 import type { Delivery, Sender } from "./sender.ts";
@@ -29,6 +29,8 @@ export interface Job {
   readonly state: StateFile | undefined;
   readonly format: Format | "auto";
   readonly reading: EventReaderOptions;
+  /** See ImportRecord. */
+  readonly options: string;
   /** Stop at the first bad line. */
   readonly isStrict: boolean;
   /** An unterminated last line counts as complete. */
@@ -53,6 +55,11 @@ export interface Tally {
   accepted: number;
   duplicates: number;
   bad: number;
+  /** Lines that an earlier run read, and that do not count. */
+  badBefore: number;
+  /** Lines may count now that did not, but the service no longer knows the ids of the others. */
+  isTooLate: boolean;
+  isReadAgain: boolean;
   /** Skipped because an earlier run sent them, and they may count. */
   skipped: number;
   readonly leftOut: Partial<Record<LeftOut, number>>;
@@ -88,16 +95,17 @@ export async function importSource(source: Source, job: Job, tally: Tally): Prom
       return;
     }
     const earlier = await earlierOf(source, head, job);
-    const isDone = earlier?.isWhole === true && !isDoubtful(earlier.record);
+    const namesake = earlier?.record.namesake ?? namesakesOf(head.subarray(layout.start.offset), job);
+    const start = { ...layout.start, chain: firstChain(head.subarray(0, layout.start.offset), namesake) };
+    const again = earlier && readAgain(earlier.record, start, job, tally);
+    const isDone = earlier?.isWhole === true && again === undefined && !isDoubtful(earlier.record);
     if (isDone && job.following === undefined) {
       const { path, sentAt } = earlier.record;
       if (path !== resolve(source.path!)) tally.copyOf = path;
       tally.status = tally.copyOf !== undefined && sentAt >= job.startedAt ? "copy" : "known";
       return;
     }
-    const namesake = earlier?.record.namesake ?? namesakesOf(head.subarray(layout.start.offset), job);
-    const start = { ...layout.start, chain: firstChain(head.subarray(0, layout.start.offset), namesake) };
-    const run = new Run({ source, content, job, tally, layout, start, namesake, record: earlier?.record });
+    const run = new Run({ source, content, job, tally, layout, start, namesake, record: again ?? earlier?.record });
     await run.toEnd();
   } finally {
     await content.close();
@@ -139,6 +147,24 @@ async function earlierOf(source: Source, head: Buffer, { state, target, paths, d
   );
 }
 
+/**
+ * The record of a content that begins again, since lines that do not count may count now. Undefined if none may, or if
+ * it is too late: the others would count twice.
+ */
+function readAgain(record: ImportRecord, start: Mark, job: Job, tally: Tally): ImportRecord | undefined {
+  const { uncounted, options, begunAt } = record;
+  const { bad, refused, leftOut } = uncounted;
+  const hasSameIds = JSON.parse(options).newIds === job.reading.isIdNew;
+  const mayCount = hasSameIds && (refused > 0 || (bad + leftOut > 0 && options !== job.options));
+  const now = job.now();
+  const sentAt = begunAt ?? now;
+  tally.isReadAgain = mayCount && !isTooOld(sentAt, now);
+  if (tally.isReadAgain) return { ...record, counted: start, sentAt, uncounted: NOTHING_UNCOUNTED };
+  tally.badBefore = bad + refused;
+  tally.isTooLate = mayCount;
+  return undefined;
+}
+
 interface RunParts {
   readonly source: Source;
   readonly content: Content;
@@ -163,6 +189,9 @@ class Run {
   #events: string[] = [];
   #lines: number[] = [];
   #chars = 0;
+  /** Of the lines since the last piece. */
+  #bad = 0;
+  #leftOut = 0;
   #pieceStart: number;
   /** Where a strict import stops before the content's end. */
   #stop: Mark | undefined;
@@ -182,14 +211,21 @@ class Run {
     // They are sent as if for the first time.
     const believed = isLost ? { ...record, sentAt: job.now() } : record;
     this.#progress = this.#newProgress(believed);
-    parts.tally.fromLine = record?.counted.line ?? 1;
+    parts.tally.fromLine = start.offset === parts.start.offset ? 1 : start.line;
   }
 
   #newProgress(record: ImportRecord | undefined): Progress | undefined {
     const { source, job, layout, namesake } = this.#parts;
     const { state, target } = job;
     if (state === undefined || source.path === undefined || !source.isRepeatable) return undefined;
-    const place = { state, target, path: resolve(source.path), firstRecord: layout.start.offset, namesake };
+    const place = {
+      state,
+      target,
+      path: resolve(source.path),
+      firstRecord: layout.start.offset,
+      namesake,
+      options: job.options,
+    };
     return new Progress(place, this.#mark(), record);
   }
 
@@ -263,10 +299,12 @@ class Run {
     if (problem === undefined && trimmed.trim() === "") return;
     const event = problem ?? this.#readEvent(trimmed, this.#ids.id(start), job.now());
     if (typeof event === "string") {
-      this.#bad(line, event);
+      this.#reportBad(line, event);
       // Everything before this line is counted, so it can be corrected, and the import continues here.
       if (chain !== undefined) this.#stop = { offset: start, line, chain };
+      else this.#bad += 1;
     } else if ("leftOut" in event) {
+      this.#leftOut += 1;
       tally.leftOut[event.leftOut] = (tally.leftOut[event.leftOut] ?? 0) + 1;
     } else if (start < this.#skipBytes) {
       tally.skipped += 1;
@@ -280,7 +318,7 @@ class Run {
     }
   }
 
-  #bad(line: number, problem: string): void {
+  #reportBad(line: number, problem: string): void {
     const { job, tally, source } = this.#parts;
     tally.bad += 1;
     job.report.badLine(source.name, line, problem);
@@ -298,7 +336,11 @@ class Run {
     while (this.#sent.length >= PIECES_IN_FLIGHT) await this.#settle();
     const { sender, now } = this.#parts.job;
     const sentAt = this.#progress?.sentAtOf(this.#pieceStart, now()) ?? now();
-    const piece: Piece = { end, sha256: this.#splitter.sha256(end.offset), sentAt };
+    const sha256 = this.#splitter.sha256(end.offset);
+    const piece: Piece = {
+      ...{ end, sha256, sentAt },
+      ...{ eventCount: this.#events.length, bad: this.#bad, leftOut: this.#leftOut },
+    };
     this.#progress?.willSend(piece);
     const delivery = sender.send({ events: this.#events, sentAt });
     // Awaited later, in order.
@@ -308,18 +350,20 @@ class Run {
     this.#events = [];
     this.#lines = [];
     this.#chars = 0;
+    this.#bad = 0;
+    this.#leftOut = 0;
   }
 
   /** Awaits the answer to the oldest piece in flight. */
   async #settle(): Promise<void> {
     const { piece, lines, delivery } = this.#sent.shift()!;
     const { accepted, duplicates, invalid, problems } = await delivery;
-    this.#progress?.isCounted(piece);
+    this.#progress?.isCounted(piece, invalid);
     const { source, content, tally, job } = this.#parts;
     const { name, sizeBytes } = source;
     tally.accepted += accepted;
     tally.duplicates += duplicates;
-    for (const { position, problem } of problems) this.#bad(lines[position]!, problem);
+    for (const { position, problem } of problems) this.#reportBad(lines[position]!, problem);
     tally.bad += invalid - problems.length;
     const doneLines = piece.end.line - tally.fromLine;
     job.report.progress({ name, lines: doneLines, readBytes: content.readBytes, sizeBytes });

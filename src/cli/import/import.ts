@@ -156,7 +156,9 @@ async function importFiles(config: Config, paths: readonly string[], options: Im
   const summary = { files, seconds, error, url: service.url };
   console.log(options.json ? JSON.stringify(withTotals(summary)) : summaryText(summary));
   if (error !== undefined) return 2;
-  return files.some(({ bad, status }) => bad > 0 || status === "copy") ? 1 : 0;
+  const isWhole = ({ bad, badBefore, status }: Tally) =>
+    bad === 0 && status !== "copy" && (status !== "known" || badBefore === 0);
+  return files.every(isWhole) ? 0 : 1;
 }
 
 interface Surroundings {
@@ -258,6 +260,7 @@ function jobOf(surroundings: Surroundings, state: StateFile | undefined, paths: 
       ...{ stream, fields, logFormat, filters: options },
       ...{ logKind: kind, isIdNew: newIds, zone: tz, earliest: old ? 0 : OLDEST_MS },
     },
+    options: optionsText(options),
     isStrict: strict,
     isLastLineWhole: options.lastLine,
     following: options.follow ? followingUntilSignal() : undefined,
@@ -266,6 +269,13 @@ function jobOf(surroundings: Surroundings, state: StateFile | undefined, paths: 
     now: Date.now,
     startedAt: Date.now(),
   };
+}
+
+/** --kind decides about no line. */
+function optionsText({ newIds, format, logFormat, fields, tz, old, ...options }: ImportOptions): string {
+  const { skipBots, skipAssets, status, method, path, skipPath } = options;
+  const filters = { skipBots, skipAssets, status, method, path, skipPath };
+  return JSON.stringify({ newIds, format, logFormat, fields, zone: tz?.name, old, ...filters });
 }
 
 function followingUntilSignal(): Following {

@@ -9,16 +9,19 @@
  * - So the record divides the content in three. Before `counted`, everything is counted, and never sent again. After
  *   `sentBytes`, nothing was ever sent. What lies between may be counted, and is sent again under the same ids, so
  *   counted events become duplicates.
+ * - Lines that do not count, and may if they are read again, make an import start again in the same way.
  * - This holds for 24 h from `sentAt`. Later the service may have forgotten the ids: then nothing is sent, and the user
  *   decides (`isTooOld`, see content-import.ts).
  */
 import { ID_TTL_MS } from "../../domain/event.ts";
 import { lineHashes } from "./earlier.ts";
 import { RECORD_MAX_BYTES, sha256Of } from "./records-and-ids.ts";
-import { HEAD_BYTES, type ImportRecord, type Mark, type StateFile, type Target } from "./state-file.ts";
+import { HEAD_BYTES, type ImportRecord, type Mark, type StateFile, type Target, type Uncounted } from "./state-file.ts";
 
 /** An hour less than the lifetime of ids, to allow for clock differences and slow requests. */
 const IDS_KNOWN_MS = ID_TTL_MS - 3_600_000;
+
+export const NOTHING_UNCOUNTED: Uncounted = { bad: 0, refused: 0, leftOut: 0 };
 
 export interface Piece {
   readonly end: Mark;
@@ -26,6 +29,9 @@ export interface Piece {
   readonly sha256: Uint8Array;
   /** None of its events was sent earlier. */
   readonly sentAt: number;
+  readonly eventCount: number;
+  readonly bad: number;
+  readonly leftOut: number;
 }
 
 /** Whether the service may have forgotten the ids of events sent at that time. */
@@ -52,6 +58,8 @@ interface ProgressPlace {
   readonly firstRecord: number;
   /** See ImportRecord. */
   readonly namesake: number;
+  /** See ImportRecord. */
+  readonly options: string;
 }
 
 /** Its methods must be called in the order of the content. */
@@ -61,6 +69,7 @@ export class Progress {
   /** Pieces that were sent and not answered, oldest first. */
   readonly #open: Piece[] = [];
   #record: ImportRecord | undefined;
+  #uncounted: Uncounted;
   /** The first bytes of the content, as far as they were read. */
   #head: Buffer = Buffer.alloc(0);
   #identity: Identity | undefined;
@@ -70,6 +79,7 @@ export class Progress {
     this.#place = place;
     this.#start = start;
     this.#record = record;
+    this.#uncounted = record?.uncounted ?? NOTHING_UNCOUNTED;
   }
 
   /** The earliest time at which the event at `offset` may have been sent. */
@@ -90,20 +100,29 @@ export class Progress {
     this.#save(counted, piece);
   }
 
-  isCounted(piece: Piece): void {
+  /** `refused`: how many of its events the service refused. */
+  isCounted(piece: Piece, refused: number): void {
     this.#open.shift();
+    const before = this.#uncounted;
+    this.#uncounted = {
+      bad: before.bad + piece.bad,
+      refused: before.refused + refused,
+      leftOut: before.leftOut + piece.leftOut,
+    };
     this.#save(piece.end, piece);
   }
 
   #save(counted: Mark, piece: Piece): void {
-    const { state, target, path, namesake } = this.#place;
+    const { state, target, path, namesake, options } = this.#place;
     const before = this.#record;
     const isFurther = before === undefined || piece.end.offset > before.sentBytes;
     const sentBytes = isFurther ? piece.end.offset : before.sentBytes;
     const sentSha256 = isFurther ? piece.sha256 : before.sentSha256;
     const sentAt = this.#open[0]?.sentAt ?? before?.sentAt ?? piece.sentAt;
     const { headBytes, headSha256, hashes } = this.#identityUpTo(Math.min(sentBytes, this.#head.length));
-    const record = { path, headBytes, headSha256, counted, sentBytes, sentSha256, sentAt, namesake };
+    const begunAt = before?.begunAt ?? (piece.eventCount > 0 ? piece.sentAt : null);
+    const sent = { counted, sentBytes, sentSha256, sentAt, begunAt };
+    const record = { path, headBytes, headSha256, ...sent, namesake, options, uncounted: this.#uncounted };
     this.#record = { ...record, number: state.save(target, { ...record, number: before?.number }, hashes) };
   }
 

@@ -45,12 +45,28 @@ export interface ImportRecord {
   readonly sentAt: number;
   /** How many different contents that begin with the same line were imported before. */
   readonly namesake: number;
+  /** When the first of its events was sent; null: none was. */
+  readonly begunAt: number | null;
+  /** The options that decide which of its lines count. */
+  readonly options: string;
+  readonly uncounted: Uncounted;
 }
+
+/** The lines before `counted` that do not count. */
+export interface Uncounted {
+  /** They could not be read, or break a rule. */
+  readonly bad: number;
+  /** The service refused them, which may change. */
+  readonly refused: number;
+  readonly leftOut: number;
+}
+
+type Row = Omit<ImportRecord, "counted" | "uncounted"> & Mark & Uncounted;
 
 const SELECT = `
   SELECT import AS number, path, head_bytes AS headBytes, head_sha256 AS headSha256, counted_bytes AS offset,
     counted_line AS line, chain, sent_bytes AS sentBytes, sent_sha256 AS sentSha256, sent_at AS sentAt,
-    namesake
+    namesake, begun_at AS begunAt, options, bad, refused, left_out AS leftOut
   FROM imports WHERE url = ? AND stream = ? ORDER BY sent_bytes`;
 
 const SELECT_HASHES = "SELECT line_hashes AS hashes FROM imports WHERE url = ? AND stream = ? AND path = ?";
@@ -74,12 +90,17 @@ const SCHEMA = `
     sent_bytes INTEGER NOT NULL,
     sent_sha256 BLOB NOT NULL,
     sent_at INTEGER NOT NULL,
-    namesake INTEGER NOT NULL
+    namesake INTEGER NOT NULL,
+    begun_at INTEGER,
+    options TEXT NOT NULL,
+    bad INTEGER NOT NULL,
+    refused INTEGER NOT NULL,
+    left_out INTEGER NOT NULL
   ) STRICT;
   CREATE INDEX imports_by_target ON imports (url, stream);
   PRAGMA user_version = ${VERSION};
 `;
-const SAVE = "REPLACE INTO imports VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING import";
+const SAVE = "REPLACE INTO imports VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING import";
 
 export class StateFile {
   readonly #path: string;
@@ -99,8 +120,12 @@ export class StateFile {
   }
 
   records({ url, stream }: Target): ImportRecord[] {
-    const rows = this.#database.query<Omit<ImportRecord, "counted"> & Mark, [string, string]>(SELECT).all(url, stream);
-    return rows.map(({ offset, line, chain, ...record }) => ({ ...record, counted: { offset, line, chain } }));
+    const rows = this.#database.query<Row, [string, string]>(SELECT).all(url, stream);
+    return rows.map(({ offset, line, chain, bad, refused, leftOut, ...record }) => ({
+      ...record,
+      counted: { offset, line, chain },
+      uncounted: { bad, refused, leftOut },
+    }));
   }
 
   /** The line hashes (earlier.ts) of each content that was imported from there. */
@@ -120,12 +145,27 @@ export class StateFile {
   /** Returns the record's number. Throws ImportError. */
   save({ url, stream }: Target, record: ImportRecord, lineHashes: Uint8Array): number {
     const { number, path, headBytes, headSha256, counted, sentBytes, sentSha256, sentAt, namesake } = record;
+    const { begunAt, options, uncounted } = record;
     const { offset, line, chain } = counted;
     const query = this.#database.query<{ import: number }, (string | number | Uint8Array | null)[]>(SAVE);
     const head = [path, headBytes, headSha256, lineHashes];
-    const sent = [sentBytes, sentSha256, sentAt, namesake];
+    const sent = [sentBytes, sentSha256, sentAt, namesake, begunAt];
+    const { bad, refused, leftOut } = uncounted;
     try {
-      return query.get(number ?? null, url, stream, ...head, offset, line, chain, ...sent)!.import;
+      return query.get(
+        number ?? null,
+        url,
+        stream,
+        ...head,
+        offset,
+        line,
+        chain,
+        ...sent,
+        options,
+        bad,
+        refused,
+        leftOut,
+      )!.import;
     } catch (error) {
       const next = "fix that and run it again: it resumes where it stopped";
       throw new ImportError(`cannot write the state file ${this.#path}: ${errorText(error)}; ${next}`);

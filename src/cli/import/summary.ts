@@ -21,6 +21,8 @@ const NAMES: Readonly<Record<LeftOut, readonly [one: string, several: string]>> 
   "other paths": ["other path", "other paths"],
   "no requests": ["line without a request", "lines without a request"],
 };
+const TOO_LATE =
+  "begun more than 23 h ago, so the lines that did not count are not read again: import them from a file of their own";
 const RANGE_MAX_DAYS = Math.floor(RANGE_MAX_HOURS / 24);
 
 export function newTally(file: string): Tally {
@@ -34,6 +36,9 @@ export function newTally(file: string): Tally {
     days: new Set(),
     streams: new Set(),
     isUnfinished: false,
+    badBefore: 0,
+    isTooLate: false,
+    isReadAgain: false,
   };
 }
 
@@ -98,13 +103,18 @@ function daysText(days: readonly string[]): string {
 
 function fileText(tally: Tally): string {
   const { file, status, copyOf, fromLine, lines, accepted, duplicates, bad, skipped, isUnfinished } = tally;
+  const { badBefore, isTooLate, isReadAgain } = tally;
   if (status === "copy") return `${file}: is a copy of ${copyOf}: its lines count once, and were skipped`;
   const as = copyOf === undefined ? "" : `, as ${copyOf}`;
-  if (status === "known") return `${file}: was imported before${as}, to its end: skipped`;
+  const before = badBefore === 0 ? [] : [`${amount(badBefore, "line")} of it ${badBefore === 1 ? "was" : "were"} bad`];
+  const rest = [...before, ...(isTooLate ? [TOO_LATE] : [])];
+  if (status === "known") return [`${file}: was imported before${as}, to its end: skipped`, ...rest].join("; ");
   if (status === "empty") return `${file}: is empty`;
   const counts = `${grouped(accepted)} accepted, ${amount(duplicates, "duplicate")}, ${grouped(bad)} bad`;
   const notes = [
+    ...(isReadAgain ? ["read again, since lines of it did not count"] : []),
     ...(fromLine > 1 ? [`went on at line ${fromLine}`] : []),
+    ...rest,
     `${amount(lines, "line")}: ${counts}`,
     ...(skipped > 0 ? [`${grouped(skipped)} skipped`] : []),
     ...(isUnfinished ? ["its last line has no end yet: run it again, or with --last-line"] : []),
