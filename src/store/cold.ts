@@ -316,7 +316,8 @@ export type ReplayResult =
 
 /** Lists, replays and drops rows that the database refused, for operators. */
 export interface DeadLetterStore {
-  deadLetterCount(): Promise<number>;
+  /** Of these hours, or of all. */
+  deadLetterCount(range?: UsersRange): Promise<number>;
   /** Ordered by number, above `afterNumber`. */
   deadLetters(afterNumber: number, limit: number): Promise<readonly DeadLetter[]>;
   /** Stores it as a row and counts it, in one transaction. */

@@ -6,7 +6,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type Event, HOUR_MS } from "../../src/domain/event.ts";
+import { type Event, HOUR_MS, hourOf } from "../../src/domain/event.ts";
 import { type ColdStore, ColdUnavailableError } from "../../src/store/cold.ts";
 import { embeddedColdStore } from "../../src/store/embedded/cold-store.ts";
 import { mysqlColdStore } from "../../src/store/mysql/cold-store.ts";
@@ -119,6 +119,11 @@ function contract(refuse: string, open: () => Promise<Place>): void {
       expect(await store.flush(WRITER, [batchOf(seq + 1, events)])).toBe(33);
     }
     expect(await store.deadLetterCount()).toBe(3 + 3 + 1 + 8);
+    const ofHours = (hours: number[], text = STREAM) =>
+      store.deadLetterCount({ hours, streams: { text, isPrefix: false } });
+    expect(await ofHours([NOON, NOON + HOUR_MS])).toBe(15);
+    expect([await ofHours([NOON + HOUR_MS]), await ofHours([NOON], "site")]).toEqual([0, 0]);
+    expect(await store.deadLetterCount({ hours: [NOON], streams: { text: "site-", isPrefix: true } })).toBe(15);
     const rows = await place.view.events();
     expect(rows).toHaveLength(4 * 33 - 15);
     expectHoursToBeReplay(await place.view.hours(), rows);
@@ -246,6 +251,12 @@ for (const { name, needs, open } of MODES) {
     });
     afterAll(() => site.close());
 
+    const exact = async (at: number) => {
+      const hour = hourOf(at);
+      const answer = await fetch(`${service.url}/series?from=${hour}&to=${hour + HOUR_MS}&step=total&exact=1`);
+      const { total } = (await answer.json()) as { total: { clicks: number } };
+      return { clicks: total.clicks, lacks: answer.headers.get("hourglass-degraded") };
+    };
     const command = (...args: string[]) => runCommand(site.commandSettings(service), "dead-letters", ...args);
 
     test("beside the running service: listed, refused again, replayed, dropped; the counts follow", async () => {
@@ -265,6 +276,7 @@ for (const { name, needs, open } of MODES) {
       expect(listed.map((letter) => letter.event.user)).toEqual(["bad-1", "bad-2", "bad-3"]);
       expect((await command("list")).output).toContain(REASON);
       expect(await readHour(service.port, at)).toMatchObject({ clicks: 4 });
+      expect(await exact(at)).toEqual({ clicks: 1, lacks: "dead-letters" });
       // They are counted at the start, and once a minute.
       await service.restart();
       expect((await scrape(service.port)).get("hourglass_dead_letters")).toBe(3);

@@ -117,8 +117,10 @@ export const HEADERS = {
     description:
       "Only if acknowledged events may be missing. `hot-store-away`: the hot store does not answer, so events that " +
       "are not in the cold store yet are missing. `not-flushed-yet`: the same, where events are counted from rows: " +
-      "in an exact count, or a time zone that is not whole hours from UTC. `not-kept`: for days whose aggregates " +
-      "retention has deleted. `erased`: in an exact count, forgotten users are missing, but their events count.",
+      "in an exact count, or a time zone that is not whole hours from UTC. `dead-letters`: there too, events whose " +
+      "rows the database refused are missing, until they are replayed or dropped. `not-kept`: for days whose " +
+      "aggregates retention has deleted. `erased`: in an exact count, forgotten users are missing, but their events " +
+      "count.",
     schema: oneOf(DEGRADED),
   },
   "hourglass-not-counted": {

@@ -154,7 +154,7 @@ function checkLength(query: Query, from: number, to: number): void {
 const PACKED_MIN_CHARS = 1_400;
 
 /** Why acknowledged events may be missing. */
-export const DEGRADED = ["hot-store-away", "not-flushed-yet", "not-kept", "erased"] as const;
+export const DEGRADED = ["hot-store-away", "not-flushed-yet", "dead-letters", "not-kept", "erased"] as const;
 
 export type Degraded = (typeof DEGRADED)[number];
 

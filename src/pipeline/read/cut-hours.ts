@@ -10,7 +10,7 @@ import { UserSketches } from "../../domain/unique-users/sketch.ts";
 import type { UserHash } from "../../domain/unique-users/user-hash.ts";
 import type { UserRow } from "../../store/cold.ts";
 import type { MissingRows, RangeReader } from "./range-reader.ts";
-import type { Series, SeriesTally, StepPart } from "./series-tally.ts";
+import type { Lack, Series, SeriesTally, StepPart } from "./series-tally.ts";
 
 /** Rows per request: reading them takes about 2 s, and exact users take up to 100 MB. */
 export const ROWS_MAX = 1_000_000;
@@ -41,7 +41,7 @@ export class CutHours {
   readonly #steps: Steps;
   readonly #hash: UserHash;
   #rowCount = 0;
-  #missing: MissingRows = { erased: [], rowsFrom: 0 };
+  #missing: MissingRows = { erased: [], deadLetters: 0, rowsFrom: 0 };
   #openStep = 0;
 
   constructor(steps: Steps, hash: UserHash) {
@@ -94,13 +94,29 @@ export class CutHours {
     }
   }
 
-  /** Why events or users may be missing. `active`: the cut hours with events, and the number of those events. */
-  lacks(active: { readonly hours: readonly number[]; readonly eventCount: number }) {
-    const { erased, rowsFrom } = this.#missing;
-    if (active.hours.some((hour) => hour < rowsFrom)) throw rowsNotRetained(rowsFrom);
-    if (this.#rowCount < active.eventCount) return "not-flushed-yet";
-    return erased.length > 0 ? "erased" : undefined;
+  /** `active`: the cut hours with events. Throws NotCountableError. */
+  lacks(active: ActiveHours): Lack | undefined {
+    return lackOf(this.#missing, active, this.#rowCount);
   }
+}
+
+interface ActiveHours {
+  readonly hours: readonly number[];
+  /** As the aggregates have it. */
+  readonly eventCount: number;
+}
+
+/**
+ * Why events or users may be missing. `foundCount`: the rows, and the erased ones. An hour that was loaded from the
+ * cold store counts no dead letters, so fewer events may be missing than there are. Throws NotCountableError.
+ */
+export function lackOf(missing: MissingRows, active: ActiveHours, foundCount: number): Lack | undefined {
+  const { hours, eventCount } = active;
+  const { erased, deadLetters, rowsFrom } = missing;
+  if (hours.some((hour) => hour < rowsFrom)) throw rowsNotRetained(rowsFrom);
+  if (foundCount + deadLetters < eventCount) return "not-flushed-yet";
+  if (foundCount < eventCount) return "dead-letters";
+  return erased.some(({ clicks, impressions }) => clicks + impressions > 0) ? "erased" : undefined;
 }
 
 function tooManyRows(): NotCountableError {
@@ -110,7 +126,7 @@ function tooManyRows(): NotCountableError {
   );
 }
 
-export function rowsNotRetained(rowsFrom: number): NotCountableError {
+function rowsNotRetained(rowsFrom: number): NotCountableError {
   const day = new Date(rowsFrom).toISOString();
   return new NotCountableError(`hours whose events are still stored, which are retained from ${day} on`);
 }

@@ -9,7 +9,7 @@ import type { StreamSelection } from "../../domain/stream-rules.ts";
 import type { Steps } from "../../domain/time-steps.ts";
 import type { UserCounts } from "../../domain/unique-users/sketch.ts";
 import type { ErasedHour, UserRow } from "../../store/cold.ts";
-import { NotCountableError, ROWS_MAX, rowsNotRetained } from "./cut-hours.ts";
+import { lackOf, NotCountableError, ROWS_MAX } from "./cut-hours.ts";
 import type { RangeReader } from "./range-reader.ts";
 import { noSums, type Series, type SeriesTally, type Sums } from "./series-tally.ts";
 
@@ -26,11 +26,9 @@ export async function readExactSeries(
     throw new NotCountableError(`a range of at most ${ROWS_MAX} events: this one has ${eventCount}`);
   const exact = new ExactTally(steps);
   if (hours.length === 0) return { rows: exact.rows(), total: exact.total(), lacks: undefined };
-  const { erased, rowsFrom } = await ranges.readUsers({ hours, streams }, (row) => exact.add(row));
-  if (hours.some((hour) => hour < rowsFrom)) throw rowsNotRetained(rowsFrom);
-  for (const hour of erased) exact.addErased(hour);
-  const isErased = erased.some(({ clicks, impressions }) => clicks + impressions > 0);
-  const lacks = exact.eventCount < eventCount ? "not-flushed-yet" : isErased ? "erased" : undefined;
+  const missing = await ranges.readUsers({ hours, streams }, (row) => exact.add(row));
+  for (const hour of missing.erased) exact.addErased(hour);
+  const lacks = lackOf(missing, { hours, eventCount }, exact.eventCount);
   return { rows: exact.rows(), total: exact.total(), lacks };
 }
 

@@ -15,6 +15,7 @@ import { Slots } from "../../runtime/slots.ts";
 import {
   type ColdStore,
   ColdUnavailableError,
+  type DeadLetterStore,
   type ErasedHour,
   type ErasureStore,
   ReadInterruptedError,
@@ -28,6 +29,7 @@ import type { ReadShard } from "./hour-reader.ts";
 
 type RangeStore = ReadStore &
   Pick<ErasureStore, "erasedRows"> &
+  Pick<DeadLetterStore, "deadLetterCount"> &
   Pick<RetentionStore, "retained"> &
   Pick<ColdStore, "dataSet">;
 
@@ -50,6 +52,7 @@ interface RangeAnswer<T> {
 
 export interface MissingRows {
   readonly erased: readonly ErasedHour[];
+  readonly deadLetters: number;
   /** Earlier hours may lack some or all rows. */
   readonly rowsFrom: number;
 }
@@ -137,9 +140,9 @@ export class RangeReader {
       // Before the rows: a row erased in between is then missing, not counted twice.
       const erased = await this.#cold.erasedRows(range);
       await this.#cold.readUsers(range, visit);
-      // After the rows: the bounds then cover everything deleted meanwhile.
-      const { rowsFrom } = await this.#cold.retained();
-      return { erased, rowsFrom };
+      // After the rows: what was deleted or refused meanwhile is then known.
+      const [{ rowsFrom }, deadLetters] = await Promise.all([this.#cold.retained(), this.#cold.deadLetterCount(range)]);
+      return { erased, deadLetters, rowsFrom };
     });
   }
 

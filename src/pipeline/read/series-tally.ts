@@ -25,11 +25,14 @@ export interface StepPart {
   users: UserSketches | UserCounts;
 }
 
+/** "dead-letters": the database refused their rows. */
+export type Lack = "not-flushed-yet" | "dead-letters" | "erased";
+
 export interface Series {
   readonly rows: readonly Readonly<Sums>[];
   readonly total: Readonly<Sums>;
   /** Why events or users may be missing. */
-  readonly lacks: "not-flushed-yet" | "erased" | undefined;
+  readonly lacks: Lack | undefined;
 }
 
 export function noSums(): Sums {

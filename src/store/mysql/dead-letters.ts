@@ -5,8 +5,9 @@
  */
 import type { HourKey } from "../../domain/event.ts";
 import { UserHash } from "../../domain/unique-users/user-hash.ts";
-import type { DeadLetterStore, ReplayResult } from "../cold.ts";
+import type { DeadLetterStore, ReplayResult, UsersRange } from "../cold.ts";
 import { type DeadLetterRow, deadLetterLists, eventOf, selectDeadLetters } from "../sql/dead-letters.ts";
+import { ofStreams } from "../sql/range-sql.ts";
 import { additionOf, EVENT_COLUMNS } from "../sql/rows.ts";
 import type { SqlText } from "../sql/sql-runner.ts";
 import type { MysqlDatabase } from "./connection/database.ts";
@@ -21,14 +22,17 @@ const SELECT = selectDeadLetters({ isoTime });
 export function deadLetterRole(database: MysqlDatabase): DeadLetterStore {
   return {
     ...deadLetterLists(database.sqlOn("alone")),
-    deadLetterCount: () => database.read("count dead letters", countDeadLetters),
+    deadLetterCount: (range) => database.read("count dead letters", countDeadLetters, range),
     replayDeadLetter: (number) => database.alone(`replay dead letter ${number}`, replayDeadLetter, number),
   };
 }
 
-async function countDeadLetters(session: MysqlSession): Promise<number> {
-  const query = "SELECT COUNT(*) AS count FROM dead_letters";
-  return (await session.rows<{ count: number }>(query))[0]?.count ?? 0;
+async function countDeadLetters(session: MysqlSession, range?: UsersRange): Promise<number> {
+  const count = "SELECT COUNT(*) AS count FROM dead_letters";
+  if (range === undefined) return (await session.rows<{ count: number }>(count))[0]!.count;
+  const { sql, values } = ofStreams(range.streams);
+  const ofRange = `${count} WHERE hour IN (?) ${sql}`;
+  return (await session.rows<{ count: number }>(ofRange, [[...range.hours], ...values]))[0]!.count;
 }
 
 export async function countHourDeadLetters(

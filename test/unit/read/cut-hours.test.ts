@@ -35,7 +35,7 @@ test("an event counts in the step that holds its time, or in none; users of step
   expect([total.clicks, total.uniqueUsers, lacks]).toEqual([4, 1, undefined]);
 });
 
-test("events that are not flushed yet, erased ones, and hours without rows are told", () => {
+test("events that are not flushed yet, dead letters, erased ones, and hours without rows are told", () => {
   const steps = days();
   const seriesOf = (cut: CutHours, eventCount: number) => {
     const tally = new SeriesTally(steps);
@@ -45,9 +45,14 @@ test("events that are not flushed yet, erased ones, and hours without rows are t
   const cut = new CutHours(steps, TEST_USERS);
   cut.add(row(FROM, "ann"));
   expect(seriesOf(cut, 2).lacks).toBe("not-flushed-yet");
-  cut.note({ erased: [{ hour: hourOf(FROM), clicks: 1, impressions: 0, deadLetters: 0 }], rowsFrom: 0 });
+  cut.note({ erased: [], deadLetters: 1, rowsFrom: 0 });
+  expect(seriesOf(cut, 3).lacks).toBe("not-flushed-yet");
+  expect(seriesOf(cut, 2).lacks).toBe("dead-letters");
+  expect(seriesOf(cut, 1).lacks).toBeUndefined();
+  const erased = [{ hour: hourOf(FROM), clicks: 1, impressions: 0, deadLetters: 0 }];
+  cut.note({ erased, deadLetters: 0, rowsFrom: 0 });
   expect(seriesOf(cut, 2)).toMatchObject({ lacks: "erased", total: { clicks: 2 } });
-  cut.note({ erased: [], rowsFrom: TO });
+  cut.note({ erased: [], deadLetters: 0, rowsFrom: TO });
   expect(() => seriesOf(cut, 2)).toThrow(NotCountableError);
 });
 

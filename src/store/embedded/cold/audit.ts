@@ -26,7 +26,10 @@ export function auditRole(database: SqliteDatabase): AuditStore {
         reading.transaction(() => ({
           aggregate: readHour(reading, key),
           rows: recountHour(reading, key),
-          deadLetters: countDeadLetters(reading, key),
+          deadLetters: countDeadLetters(reading, {
+            hours: [key.hour],
+            streams: { text: key.stream, isPrefix: false },
+          }),
           erased: readErased(reading, key),
           retained: readBounds(reading),
         }))(),

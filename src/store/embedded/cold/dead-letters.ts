@@ -4,10 +4,10 @@
  * one that makes it a row. So an event is always exactly one of the two.
  */
 import type { Database } from "bun:sqlite";
-import type { HourKey } from "../../../domain/event.ts";
 import { UserHash } from "../../../domain/unique-users/user-hash.ts";
-import type { DeadLetterStore, ReplayResult } from "../../cold.ts";
+import type { DeadLetterStore, ReplayResult, UsersRange } from "../../cold.ts";
 import { type DeadLetterRow, deadLetterLists, eventOf, selectDeadLetters } from "../../sql/dead-letters.ts";
+import { ofStreams } from "../../sql/range-sql.ts";
 import { additionOf, EVENT_COLUMNS, type EventRow, totalsOf } from "../../sql/rows.ts";
 import { readDataSet } from "./data-set.ts";
 import { isoTime, type SqliteDatabase } from "./database.ts";
@@ -19,7 +19,7 @@ const SELECT = selectDeadLetters({ isoTime });
 export function deadLetterRole(database: SqliteDatabase): DeadLetterStore {
   return {
     ...deadLetterLists(database.sql),
-    deadLetterCount: () => database.read("count dead letters", (reading) => countDeadLetters(reading)),
+    deadLetterCount: (range) => database.read("count dead letters", (reading) => countDeadLetters(reading, range)),
     replayDeadLetter: (number) =>
       database.transaction(`replay dead letter ${number}`, (writing) => replayDeadLetter(writing, number)),
   };
@@ -29,12 +29,13 @@ export function setAside(database: Database, row: EventRow, reason: string): voi
   database.query(INSERT).run(...row, reason);
 }
 
-export function countDeadLetters(database: Database, key?: HourKey): number {
-  const ofHour = key === undefined ? "" : "WHERE hour = ? AND stream = ?";
+export function countDeadLetters(database: Database, range?: UsersRange): number {
+  const { sql, values } = range === undefined ? { sql: "", values: [] } : ofStreams(range.streams);
+  const ofRange = range === undefined ? "" : `WHERE hour IN (SELECT value FROM json_each(?)) ${sql}`;
   const query = database.query<{ count: number }, (string | number)[]>(
-    `SELECT COUNT(*) AS count FROM dead_letters ${ofHour}`,
+    `SELECT COUNT(*) AS count FROM dead_letters ${ofRange}`,
   );
-  return query.get(...(key === undefined ? [] : [key.hour, key.stream]))!.count;
+  return query.get(...(range === undefined ? [] : [JSON.stringify(range.hours), ...values]))!.count;
 }
 
 function replayDeadLetter(database: Database, number: number): ReplayResult {

@@ -302,7 +302,7 @@ export class ColdClient {
     return await this.#ask("sweep", (data) => data.sweep(bounds), true);
   }
 
-  async deadLetterCount(): Promise<number> {
-    return await this.#ask("deadLetterCount", (data) => data.deadLetters.length);
+  async deadLetterCount(range?: UsersRange): Promise<number> {
+    return await this.#ask("deadLetterCount", (data) => data.deadLettersOf(range).length);
   }
 }

@@ -362,10 +362,12 @@ export class ColdData {
   }
 
   /** Ordered by hour. */
-  userRows({ hours, streams }: UsersRange): readonly UserRow[] {
-    const rows = [...this.rows.values()].flat().filter(({ hour, stream }) => {
-      return hours.includes(hour) && selects(streams, stream);
-    });
+  deadLettersOf(range?: UsersRange): readonly EventRow[] {
+    return this.deadLetters.filter((row) => range === undefined || isIn(range, row));
+  }
+
+  userRows(range: UsersRange): readonly UserRow[] {
+    const rows = [...this.rows.values()].flat().filter((row) => isIn(range, row));
     return rows.sort((a, b) => a.hour - b.hour);
   }
 
@@ -440,4 +442,8 @@ function eventOf({ stream, at, kind, user, id }: EventRow): Event {
 
 function partName({ stream, hour }: HourKey, shard: number): string {
   return `${shard} ${hourKeyName(stream, hour)}`;
+}
+
+function isIn({ hours, streams }: UsersRange, { hour, stream }: HourKey): boolean {
+  return hours.includes(hour) && selects(streams, stream);
 }
