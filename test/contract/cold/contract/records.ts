@@ -27,7 +27,7 @@ export function recordsContract(name: string, open: () => Promise<Harness>, larg
         ...{ expiresAt: undefined, revokedAt: undefined, ...more },
       });
       const limit = { count: 1_000_000, windowMs: HOUR_MS };
-      const streams = Array.from({ length: 50 }, (_, i) => `${"s".repeat(61)}${10 + i}*`);
+      const streams = Array.from({ length: 50 }, (_, i) => `${"s".repeat(60)}${10 + i}.*`);
       const all = [key(3), key(1, { streams, limit, scopes: ["admin"] }), key(2, { expiresAt: NOON + DAY_MS })];
       for (const one of all) await store.addApiKey(one);
       const other = harness.store();
