@@ -3,6 +3,7 @@
  * the clear, and a peer without a valid certificate is refused.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { generateKeyPairSync } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createConnection } from "mysql2/promise";
@@ -75,12 +76,20 @@ describe("HTTPS", () => {
     const { certFile, keyFile, caFile } = certificates;
     const noPem = join(service.dataDir, "..", "no.pem");
     writeFileSync(noPem, "nothing of the kind");
+    const otherKey = join(service.dataDir, "..", "other.pem");
+    const { privateKey } = generateKeyPairSync("ec", { namedCurve: "prime256v1" });
+    writeFileSync(otherKey, privateKey.export({ type: "pkcs8", format: "pem" }));
     const faults: readonly (readonly [Record<string, string>, string])[] = [
       [{ TLS_CERT_FILE: certFile }, "TLS_KEY_FILE is not"],
       [{ TLS_KEY_FILE: keyFile }, "TLS_CERT_FILE is not"],
       [{ TLS_CERT_FILE: `${certFile}.gone`, TLS_KEY_FILE: keyFile }, "TLS_CERT_FILE is"],
       [{ TLS_CERT_FILE: certFile, TLS_KEY_FILE: noPem }, "TLS_KEY_FILE is"],
-      [{ TLS_CERT_FILE: caFile, TLS_KEY_FILE: keyFile }, "TLS_KEY_FILE"],
+      [{ TLS_CERT_FILE: caFile, TLS_KEY_FILE: keyFile }, `Cannot use the certificate '${caFile}' (TLS_CERT_FILE)`],
+      [
+        { TLS_CERT_FILE: certFile, TLS_KEY_FILE: otherKey },
+        `TLS_KEY_FILE is '${otherKey}', which is not the key of the certificate '${certFile}'`,
+      ],
+      [{ TLS_CERT_FILE: certFile, TLS_KEY_FILE: certFile }, `with the key '${certFile}' (TLS_KEY_FILE)`],
     ];
     for (const [files, said] of faults) {
       const data = { PORT: String(await freePort()), DATA_DIR: join(service.dataDir, "..", "other") };
@@ -88,6 +97,7 @@ describe("HTTPS", () => {
       expect([files, exitCode]).toEqual([files, 2]);
       expect(errors).toContain(said);
       expect(errors).not.toContain("PRIVATE");
+      expect(errors).not.toContain("PORT");
     }
   });
 });

@@ -1,21 +1,34 @@
-/** WORKERS: several processes on one port. A killed one is replaced, and nothing is lost or doubled. */
+/**
+ * WORKERS: several processes on one port, which no other instance shares. A killed one is replaced, and nothing is lost
+ * or doubled.
+ */
 import { afterAll, beforeAll, expect, test } from "bun:test";
+import { once } from "node:events";
 import { readFileSync } from "node:fs";
+import { connect, type Socket } from "node:net";
 import { hourOf } from "../../src/domain/event.ts";
 import { Random, seedFor } from "../harness/pipeline/random.ts";
 import { freeze } from "../harness/servers/freeze.ts";
+import { freePort } from "../harness/servers/ports.ts";
 import { scrape } from "../harness/servers/prometheus.ts";
 import { describeWithServers } from "../harness/servers/servers.ts";
 import { postEvent, readHour } from "../harness/service/analytics-client.ts";
-import { runCommand } from "../harness/service/command.ts";
+import { type CommandResult, runCommand, startCommand } from "../harness/service/command.ts";
 import { ask } from "../harness/service/http-connection.ts";
 import { fatesOf, Load, rowFaults } from "../harness/service/load.ts";
+import { testedProgram } from "../harness/service/program.ts";
 import { MODES, type Service, type Site } from "../harness/service/service.ts";
 import { expectHoursToBeReplay } from "../harness/service/stored.ts";
 import { waitFor } from "../harness/service/wait-for.ts";
 
 function childrenOf(pid: number): number[] {
   return readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ").filter(Boolean).map(Number);
+}
+
+async function connectionTo(port: number): Promise<Socket> {
+  const socket = connect(port, "127.0.0.1").on("error", () => {});
+  await once(socket, "connect");
+  return socket;
 }
 
 function isAlive(pid: number): boolean {
@@ -25,6 +38,23 @@ function isAlive(pid: number): boolean {
   } catch {
     return false;
   }
+}
+
+/** Starts the program, and calls `act` at the first text in its log that has `part`. */
+async function actAt(part: string, settings: Readonly<Record<string, string>>, act: (pid: number) => void) {
+  const child = Bun.spawn([testedProgram(), "serve"], {
+    env: { PATH: process.env["PATH"] ?? "", ...settings },
+    stdio: ["ignore", "ignore", "pipe"],
+  });
+  let log = "";
+  let isDone = false;
+  for await (const chunk of child.stderr) {
+    log += Buffer.from(chunk).toString();
+    if (isDone || !log.includes(part)) continue;
+    isDone = true;
+    act(child.pid);
+  }
+  return { exitCode: await child.exited, log };
 }
 
 const { needs, open } = MODES.find(({ name }) => name === "redis+mysql")!;
@@ -112,15 +142,64 @@ describeWithServers("workers", needs, () => {
 
   test("end with the supervisor, in order or not", async () => {
     const workers = childrenOf(service.pid!);
+    // The server closes these, which keeps their half of the port for a minute.
+    const idle = await Promise.all(Array.from({ length: 10 }, () => connectionTo(service.port)));
     await service.kill("SIGTERM");
     expect(service.exitCode).toBe(0);
     expect(workers.filter(isAlive)).toEqual([]);
+    for (const socket of idle) socket.destroy();
     await service.start();
     const orphans = childrenOf(service.pid!);
     expect(orphans).toHaveLength(2);
     await service.kill("SIGKILL");
     await waitFor("the workers to end by themselves", () => !orphans.some(isAlive));
     await service.start();
+  });
+
+  test("SIGTERM and SIGINT end it while its workers start, or one is replaced", async () => {
+    for (const signal of ["SIGTERM", "SIGINT"] as const) {
+      const settings = { ...site.commandSettings(service), WORKERS: "2", PORT: String(await freePort()) };
+      const stop = (pid: number) => process.kill(pid, signal);
+      expect(await actAt('"started"', settings, stop)).toMatchObject({ exitCode: 0 });
+      const starting = startCommand(settings, ["serve"]);
+      const started = () => childrenOf(starting.pid);
+      const workers = await waitFor("a worker", () => started().length > 0 && started(), { intervalMs: 1 });
+      stop(starting.pid);
+      expect(await starting.result).toMatchObject({ exitCode: 0 });
+      expect(workers.filter(isAlive)).toEqual([]);
+    }
+    const [worker] = childrenOf(service.pid!);
+    process.kill(worker!, "SIGKILL");
+    await waitFor("its end", () => !childrenOf(service.pid!).includes(worker!), { intervalMs: 1 });
+    await service.kill("SIGTERM");
+    expect(service.exitCode).toBe(0);
+    await service.start();
+  });
+
+  test("it says that it listens after a worker does", async () => {
+    const log = service.log();
+    const started = log.split("\n").filter((line) => line.includes('"started"'));
+    expect(JSON.parse(started[0]!)).toMatchObject({ worker: expect.any(Number) });
+    expect(log.indexOf("listening on")).toBeGreaterThan(log.indexOf(started[0]!));
+  });
+
+  test("another instance does not share the port, even if it starts at the same moment", async () => {
+    const settings = { ...site.commandSettings(service), WORKERS: "2" };
+    const expectOneError = ({ exitCode, output, errors }: CommandResult, port: number) => {
+      expect({ exitCode, output }).toEqual({ exitCode: 2, output: "" });
+      expect(errors).toStartWith(`hourglass cannot start:\nCannot listen on 127.0.0.1:${port}: EADDRINUSE, `);
+      expect(errors.split("cannot start")).toHaveLength(2);
+    };
+    for (const workers of ["1", "2"]) {
+      const second = await runCommand({ ...settings, WORKERS: workers, PORT: String(service.port) });
+      expectOneError(second, service.port);
+    }
+    const port = await freePort();
+    const both = [1, 2].map(() => startCommand({ ...settings, PORT: String(port) }, ["serve"]));
+    expectOneError(await Promise.race(both.map(({ result }) => result)), port);
+    for (const { kill } of both) kill("SIGTERM");
+    const codes = await Promise.all(both.map(async ({ result }) => (await result).exitCode));
+    expect(codes.sort()).toEqual([0, 2]);
   });
 
   test("settings that do not go with them are refused", async () => {

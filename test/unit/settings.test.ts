@@ -595,7 +595,8 @@ describe("the program", () => {
     "ends with 2 on a port that is in use, and says what to do",
     async () => {
       const ended = await run({ PORT: String(otherPort), DATA_DIR: join(folder, "port") });
-      expectRefusal(ended, `Cannot listen on 127.0.0.1:${otherPort}: `, "EADDRINUSE", "set PORT to a free one");
+      const tried = `Cannot listen on 127.0.0.1:${otherPort}: EADDRINUSE, another process listens there; `;
+      expectRefusal(ended, tried, "set PORT to a free one");
       expect(existsSync(join(folder, "port"))).toBe(false);
     },
     PROCESS_TIMEOUT_MS,
@@ -605,9 +606,11 @@ describe("the program", () => {
     "ends with 2 on an address that is not this machine's",
     async () => {
       const ended = await run({ HOST: "192.0.2.1", DATA_DIR: join(folder, "host") });
-      expectRefusal(ended, "Cannot listen on 192.0.2.1:0: ", "HOST to an address of this machine");
+      expectRefusal(ended, "Cannot listen on 192.0.2.1:0: EADDRNOTAVAIL, ", "HOST to an address of this machine");
+      const unknown = await run({ HOST: "not a host", DATA_DIR: join(folder, "host") });
+      expectRefusal(unknown, "Cannot listen on not a host:0: ", "no address to listen on, nor a name of one; set HOST");
     },
-    PROCESS_TIMEOUT_MS,
+    2 * PROCESS_TIMEOUT_MS,
   );
 
   test(

@@ -16,8 +16,9 @@ import type { Config, ConfigError } from "../../settings/settings.ts";
 import { createStores, type Stores } from "../../store/open.ts";
 import { listeningUrl } from "../shared/service-client.ts";
 import { ownCommand } from "./allocator.ts";
+import { reservePort, tryPort } from "./port.ts";
 import { type Service, startService } from "./service.ts";
-import { SUPERVISOR_VARIABLE, Supervisor, siblingsOf, WORKER_VARIABLE } from "./workers.ts";
+import { reportListening, SUPERVISOR_VARIABLE, Supervisor, siblingsOf, WORKER_VARIABLE } from "./workers.ts";
 
 /** Below the 30 s after which orchestrators usually kill. */
 const STOP_DEADLINE_MS = 25_000;
@@ -48,6 +49,7 @@ export async function serve(config: Config): Promise<void> {
   const starting = startService(config, { log, clock, onBrokenInvariant, onRefusedStore, requestLog, siblings });
   service = await Promise.race([starting, refused.promise]);
   if (worker === undefined) console.log(banner(service.url, service.stores, config));
+  else reportListening();
   // Rejects if a store is refused when it first answers, which is then reported as at the start.
   await refused.promise;
 }
@@ -73,14 +75,19 @@ async function superviseWorkers(config: Config, log: CalmLog, clock: Clock): Pro
   const { workers } = config;
   // Shared by all workers; otherwise a visitor without an id would be a different user on each.
   const environment = { ...process.env, USER_SALT: config.userSalt ?? randomBytes(32).toString("base64url") };
-  const supervisor = new Supervisor({ workers, log, command: ownCommand(), environment });
+  reservePort(config);
+  await tryPort(config);
+  const stores = await createStores(config, clock.now);
+  const onListening = () => {
+    const url = listeningUrl(config);
+    log.info({ version, pid: process.pid, url, workers }, "started");
+    console.log(banner(url, stores, config));
+  };
+  const supervisor = new Supervisor({ workers, log, command: ownCommand(), environment, onListening });
   onStopSignal((why) => {
     log.info({ why }, "stopping");
-    supervisor.stop("SIGTERM");
+    supervisor.stop();
   });
-  const url = listeningUrl(config);
-  log.info({ version, pid: process.pid, url, workers }, "started");
-  console.log(banner(url, await createStores(config, clock.now), config));
   const code = await supervisor.run();
   log.close();
   log.info({ code }, "stopped");

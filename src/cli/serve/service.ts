@@ -9,7 +9,7 @@ import { KeyRing } from "../../http/access/key-ring.ts";
 import { RateLimiter } from "../../http/access/rate-limiter.ts";
 import { createApp } from "../../http/app.ts";
 import { ClientAddresses } from "../../http/requests/client-address.ts";
-import type { Certificate, Siblings } from "../../http/route-options.ts";
+import type { Siblings } from "../../http/route-options.ts";
 import { createSources } from "../../intake/create-sources.ts";
 import { Pipeline } from "../../pipeline/pipeline.ts";
 import { type Clock, withDeadline } from "../../runtime/clock.ts";
@@ -17,7 +17,6 @@ import { errorText } from "../../runtime/error-text.ts";
 import type { InvariantHandler } from "../../runtime/invariant-error.ts";
 import { type Log, logWith } from "../../runtime/log.ts";
 import { Metrics, measureLoopLag } from "../../runtime/metrics.ts";
-import { readPem } from "../../settings/pem-file.ts";
 import { type Config, ConfigError } from "../../settings/settings.ts";
 import { type ColdConnection, ColdUnavailableError, type KeyStore, type OnReplicaChange } from "../../store/cold.ts";
 import { fixShards, refuseOtherDatabase } from "../../store/cold-shard.ts";
@@ -25,6 +24,7 @@ import { type HotStore, HotUnavailableError } from "../../store/hot.ts";
 import { createAccessStore, createStores, type Stores } from "../../store/open.ts";
 import { StoreWatch } from "../../store/store-watch.ts";
 import { durabilityReport } from "./durability-report.ts";
+import { certificateOf, listening, tryPort } from "./port.ts";
 
 const REQUESTS_GRACE_MS = 2_000;
 /** A cold store that does not answer must not prevent the start. */
@@ -50,8 +50,9 @@ export interface Surroundings {
 export async function startService(config: Config, surroundings: Surroundings): Promise<Service> {
   const { log, clock, onBrokenInvariant, requestLog, siblings } = surroundings;
   const { now } = clock;
-  const certificate = certificateOf(config);
-  tryPort(config, certificate);
+  const sharesPort = config.workers > 1;
+  // The supervisor tried it. A listener that only tries would take connections of the other workers, and cut them off.
+  if (!sharesPort) await tryPort(config);
   const { ofStore, onRefusedServer } = durabilityReport(config, surroundings);
   const created = await createStores(config, now, {
     isService: true,
@@ -70,11 +71,10 @@ export async function startService(config: Config, surroundings: Surroundings): 
   });
   await Promise.all([pipeline.start(), access?.start()]);
   const sources = createSources(config, { pipeline, log, now });
-  const sharesPort = config.workers > 1;
   const app = createApp({
     ...{ log, now, requestLog, siblings, idleTimeoutS: config.idleTimeoutS },
     ...{ pipeline, sources, metrics, sharesPort, stores: watches, browserSettings: config },
-    ...{ access, addresses, certificate },
+    ...{ access, addresses, certificate: certificateOf(config) },
   });
   const server = listen(app, config);
   const stopLoopLag = measureLoopLag(metrics.loopLagSeconds);
@@ -96,12 +96,6 @@ export async function startService(config: Config, surroundings: Surroundings): 
     await closeStores(stores);
   };
   return { url, stores, stop };
-}
-
-/** Throws ConfigError. */
-function certificateOf({ tlsCertFile, tlsKeyFile }: Config): Certificate | undefined {
-  if (tlsCertFile === undefined || tlsKeyFile === undefined) return undefined;
-  return { cert: readPem("TLS_CERT_FILE", tlsCertFile), key: readPem("TLS_KEY_FILE", tlsKeyFile) };
 }
 
 /** Each shard has its own watch: one may be unavailable while the others work. */
@@ -178,30 +172,10 @@ async function checkColdStore(config: Config, { hotShards, cold }: Stores): Prom
   }
 }
 
-/** Checks that the server will be able to listen. */
-function tryPort(config: Config, certificate: Certificate | undefined): void {
-  const { port, host: hostname, workers } = config;
-  const tls = certificate === undefined ? {} : { tls: { ...certificate } };
-  const fetch = () => new Response(null, { status: 503 });
-  listening(config, () => Bun.serve({ port, hostname, reusePort: workers > 1, ...tls, fetch })).stop(true);
-}
-
 function listen(app: ReturnType<typeof createApp>, config: Config) {
   const { port, host: hostname } = config;
   listening(config, () => app.listen({ port, hostname }));
   return app.server!;
-}
-
-/** Throws ConfigError. */
-function listening<T>({ port, host }: Config, listen: () => T): T {
-  try {
-    return listen();
-  } catch (error) {
-    const advice =
-      "set PORT to a free one (0 picks one), HOST to an address of this machine, and TLS_CERT_FILE and " +
-      "TLS_KEY_FILE, if any, to a certificate and its key";
-    throw new ConfigError(`Cannot listen on ${host}:${port}: ${errorText(error)}; ${advice}`);
-  }
 }
 
 /** API keys and rate limits; undefined if no setting restricts access. */

@@ -18,12 +18,15 @@ const RESTART_FIRST_MS = 100;
 const RESTART_MAX_MS = 10_000;
 /** A worker that lived this long did not fail at its start. */
 const HEALTHY_MS = 30_000;
+const STOP_REPEAT_MS = 500;
 
 interface SupervisorOptions {
   readonly workers: number;
   readonly log: Log;
   readonly command: readonly string[];
   readonly environment: Readonly<Record<string, string | undefined>>;
+  /** Called once, as soon as a worker listens. */
+  readonly onListening: () => void;
 }
 
 export class Supervisor {
@@ -32,6 +35,7 @@ export class Supervisor {
   readonly #exchange = new MetricsExchange(() => this.#children);
   readonly #stopping = Promise.withResolvers<void>();
   #isStopping = false;
+  #isListening = false;
 
   constructor(options: SupervisorOptions) {
     this.#options = options;
@@ -44,16 +48,23 @@ export class Supervisor {
     return Math.max(...codes);
   }
 
-  stop(signal: NodeJS.Signals): void {
+  /** At any moment, also before run(): then no worker is started. */
+  stop(): void {
+    if (this.#isStopping) return;
     this.#isStopping = true;
     this.#stopping.resolve();
-    for (const child of this.#children.values()) child.kill(signal);
+    const signal = () => {
+      for (const child of this.#children.values()) child.kill("SIGTERM");
+    };
+    signal();
+    // A process that was only just spawned could lose a signal. For one that is stopping, a further one does nothing.
+    setInterval(signal, STOP_REPEAT_MS).unref();
   }
 
-  /** Restarts a worker each time it ends. Returns the last exit code. */
+  /** Restarts a worker each time it ends. Returns the last exit code, or 0 if none ran when it was to stop. */
   async #keep(slot: number): Promise<number> {
     const { log } = this.#options;
-    for (let failures = 0; ; ) {
+    for (let failures = 0; !this.#isStopping; ) {
       const startedMs = performance.now();
       const code = await this.#runWorker(slot);
       // Code 2: its settings are wrong, as the next worker's would be.
@@ -62,8 +73,8 @@ export class Supervisor {
       const pauseMs = backoffMs(failures, RESTART_FIRST_MS, RESTART_MAX_MS, Math.random);
       log.error({ worker: slot, code, pauseMs: Math.round(pauseMs) }, "a worker ended, starting another");
       await waitAtMost(pauseMs, this.#stopping.promise);
-      if (this.#isStopping) return code;
     }
+    return 0;
   }
 
   async #runWorker(slot: number): Promise<number> {
@@ -71,7 +82,7 @@ export class Supervisor {
     const child = Bun.spawn([...command], {
       env: { ...environment, [WORKER_VARIABLE]: String(slot), [SUPERVISOR_VARIABLE]: String(process.pid) },
       stdio: ["ignore", "inherit", "inherit"],
-      ipc: (message) => this.#exchange.take(slot, message),
+      ipc: (message) => this.#take(slot, message),
     });
     this.#children.set(slot, child);
     const code = await child.exited;
@@ -79,9 +90,21 @@ export class Supervisor {
     // The signal arrived before the worker had a handler.
     return this.#isStopping && child.signalCode !== null ? 0 : code;
   }
+
+  #take(slot: number, message: Message): void {
+    if (message.kind !== "listening") this.#exchange.take(slot, message);
+    else this.#onListening();
+  }
+
+  #onListening(): void {
+    if (this.#isListening || this.#isStopping) return;
+    this.#isListening = true;
+    this.#options.onListening();
+  }
 }
 
 type Message =
+  | { readonly kind: "listening" }
   /** A worker requests the metrics of the others. */
   | { readonly kind: "ask"; readonly question: number }
   | { readonly kind: "collect"; readonly question: number }
@@ -145,6 +168,11 @@ class MetricsExchange {
   #ask(worker: Channel): Promise<MetricFamilies | undefined> {
     return this.#questions.ask((question) => worker.send({ kind: "collect", question }), COLLECT_DEADLINE_MS);
   }
+}
+
+/** A worker tells its supervisor. */
+export function reportListening(): void {
+  process.send?.({ kind: "listening" } satisfies Message);
 }
 
 export function siblingsOf(worker: number, count: number): Siblings {
