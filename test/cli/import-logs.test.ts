@@ -251,8 +251,9 @@ test("--follow imports what is appended, across rotation by rename, and ends wit
   appendFileSync(path, linesFrom(20, 1));
   await expectOnce(21);
   command.kill("SIGINT");
-  const { exitCode, output } = await command.result;
+  const { exitCode, output, errors } = await command.result;
   expect({ exitCode, ...JSON.parse(output) }).toMatchObject({ exitCode: 0, accepted: 21, bad: 0 });
+  expect(errors).toMatch(/access\.log {2}10 lines/);
 });
 
 test("--follow starts over where a file was truncated", async () => {

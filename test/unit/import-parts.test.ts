@@ -318,6 +318,14 @@ describe("an event", () => {
     expect(read(",,click,ann,2026-01-31T12:00:00Z", "new-id", NOW)).toEqual(EVENT);
   });
 
+  test("of a log has a time that exists, else the problem names it", () => {
+    const layout = layoutOf(Buffer.from(LOG_LINE), "log")!;
+    const read = (text: string) => eventReader(layout, options)(text, "new-id", NOW);
+    expect(read(LOG_LINE.replace("Jan", "Feb"))).toBe("there is no such time: 31/Feb/2026:12:00:00 +0000");
+    expect(read(LOG_LINE.replace("HTTP", '"'))).toBe("not a line of a log in the format log");
+    expect(ofCsv("one")).toBe("it has 1 field, but the header has 5");
+  });
+
   test("of CSV with semicolons may have quotes and commas", () => {
     const layout = layoutOf(Buffer.from("timestamp;user;event\n"), "auto")!;
     expect(eventReader(layout, options)(`${NOON};"a;""b""";click`, "new-id", NOW)).toEqual({
@@ -537,6 +545,24 @@ describe("what is shown", () => {
     report.progress(reading);
     report.end();
     expect(written).toEqual(["\r\u001b[Ka  0 lines  0 %", "\r\u001b[K"]);
+  });
+
+  test("of a long run elsewhere is a line a minute", () => {
+    const written: string[] = [];
+    let now = NOW;
+    const report = new Report({
+      write: (text) => void written.push(text),
+      isTerminal: false,
+      isLong: true,
+      now: () => now,
+    });
+    report.begin(0);
+    for (const lines of [1, 2, 3]) {
+      report.progress({ name: "a", lines, readBytes: 0, sizeBytes: undefined });
+      now += 30_000;
+    }
+    report.end();
+    expect(written).toEqual(["a  1 lines\n", "a  3 lines\n"]);
   });
 });
 

@@ -360,7 +360,9 @@ class Run {
     const { accepted, duplicates, invalid, problems } = await delivery;
     this.#progress?.isCounted(piece, invalid);
     const { source, content, tally, job } = this.#parts;
-    const { name, sizeBytes } = source;
+    const { name } = source;
+    // A followed file has no end.
+    const sizeBytes = job.following === undefined ? source.sizeBytes : undefined;
     tally.accepted += accepted;
     tally.duplicates += duplicates;
     for (const { position, problem } of problems) this.#reportBad(lines[position]!, problem);

@@ -10,9 +10,10 @@ import { quoteCountOf } from "../../protocol/body/pieces.ts";
 import { csvFields } from "../../protocol/csv.ts";
 import { eventOf, whatIsWrongWith } from "../../protocol/event/from-object.ts";
 import { EXPECTS_INSTANT, expectedTime, timeOf } from "../../protocol/time-text.ts";
+import { amount } from "../shared/amounts.ts";
 import { type LogOptions, logReaderOf } from "./formats/known-formats.ts";
 import type { Layout } from "./formats/layout.ts";
-import type { LogLine, ReadLine } from "./formats/log-line.ts";
+import { type LogLine, missingTime, type ReadLine } from "./formats/log-line.ts";
 
 export const LOG_KINDS = ["referrer", "click", "impression"] as const;
 /** What a log line counts as. referrer: a click if the line has a referrer, else an impression. */
@@ -87,7 +88,7 @@ function logReader(read: ReadLine, { format }: Layout, { logKind, filters }: Eve
   const problem = `not a line of a log in the format ${format}`;
   return (text) => {
     const line = read(text);
-    if (line === undefined) return problem;
+    if (line === undefined) return missingTime(text) ?? problem;
     if (line === "none") return { leftOut: "no requests" };
     const leftOut = leftOutOf(line);
     if (leftOut !== undefined) return { leftOut };
@@ -102,7 +103,7 @@ function csvReader({ columns, separator }: Layout, zone: TimeZone | undefined): 
     const fields = csvFields(text, separator);
     if (fields === undefined) return "a quote is misplaced";
     if (fields.length !== columns.length) {
-      return `it has ${fields.length} fields, but the header has ${columns.length}`;
+      return `it has ${amount(fields.length, "field")}, but the header has ${columns.length}`;
     }
     const value: Record<string, unknown> = {};
     for (const [i, name] of columns.entries()) if (fields[i] !== "") value[name] = fields[i];

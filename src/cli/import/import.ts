@@ -146,7 +146,7 @@ function listArgument(entry: RegExp, expected: string): (text: string) => readon
 /** Returns the exit code: 0 if everything was imported, 1 if lines were bad or a file is a copy, 2 on failure. */
 async function importFiles(config: Config, paths: readonly string[], options: ImportOptions): Promise<number> {
   const startedMs = performance.now();
-  const report = reportTo(process.stderr);
+  const report = reportTo(process.stderr, options.follow);
   const files: Tally[] = [];
   const service = new ServiceClient(config, options.url);
   const error = await importAll(config, paths, { options, service, report }, files);

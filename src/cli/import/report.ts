@@ -3,8 +3,10 @@ import { grouped } from "../shared/amounts.ts";
 
 interface ReportOptions {
   readonly write: (text: string) => void;
-  /** Only terminals show a progress line. */
+  /** Only terminals show a progress line that is written over. */
   readonly isTerminal: boolean;
+  /** Elsewhere a long run writes a line now and then. */
+  readonly isLong?: boolean;
   readonly now: () => number;
 }
 
@@ -21,6 +23,7 @@ export interface Reading {
 
 const SHOWN_BAD_LINES = 20;
 const UPDATE_INTERVAL_MS = 200;
+const LINE_INTERVAL_MS = 60_000;
 const CLEAR_LINE = "\r\u001b[K";
 
 export class Report {
@@ -61,14 +64,15 @@ export class Report {
   }
 
   progress(reading: Reading): void {
-    const { write, isTerminal, now } = this.#options;
-    if (!isTerminal) return;
+    const { write, isTerminal, isLong = false, now } = this.#options;
+    if (!isTerminal && !isLong) return;
     const at = now();
-    if (at - this.#updatedAt < UPDATE_INTERVAL_MS) return;
+    if (at - this.#updatedAt < (isTerminal ? UPDATE_INTERVAL_MS : LINE_INTERVAL_MS)) return;
     this.#updatedAt = at;
-    this.#isLineDirty = true;
     const newBytes = reading.readBytes - this.#firstBytes;
-    write(`${CLEAR_LINE}${progressText({ ...reading, newBytes }, at - this.#startedAt)}`);
+    const text = progressText({ ...reading, newBytes }, at - this.#startedAt);
+    this.#isLineDirty = isTerminal;
+    write(isTerminal ? `${CLEAR_LINE}${text}` : `${text}\n`);
   }
 
   end(): void {
@@ -81,8 +85,9 @@ export class Report {
   }
 }
 
-export function reportTo(output: NodeJS.WriteStream): Report {
-  return new Report({ write: (text) => output.write(text), isTerminal: output.isTTY === true, now: Date.now });
+export function reportTo(output: NodeJS.WriteStream, isLong = false): Report {
+  const isTerminal = output.isTTY === true;
+  return new Report({ write: (text) => output.write(text), isTerminal, isLong, now: Date.now });
 }
 
 interface Advance extends Reading {

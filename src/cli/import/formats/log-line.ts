@@ -21,6 +21,7 @@ export type LogParts = Readonly<Partial<Record<Exclude<keyof LogLine, "at"> | "t
 
 export const QUOTED = '"([^"\\\\]*(?:\\\\.[^"\\\\]*)*)"';
 const TIME = /^(\d\d)\/([A-Z][a-z]{2})\/(\d{4}):(\d\d:\d\d:\d\d) ([+-])(\d\d)([0-5]\d)$/;
+const ANY_TIME = /\d\d\/[A-Z][a-z]{2}\/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}/;
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 const SECONDS = /^\d{9,10}(\.\d+)?$/;
 const IPV4_WITH_PORT = /^(\d{1,3}(?:\.\d{1,3}){3}):\d+$/;
@@ -53,6 +54,12 @@ function logTime(text: string): number | undefined {
   const monthNumber = String(MONTHS.indexOf(month!) + 1).padStart(2, "0");
   const local = existingTime(`${year}-${monthNumber}-${day}T${time}.000Z`);
   return local === undefined ? undefined : instantAt(local, sign!, hours!, minutes!);
+}
+
+/** Why a malformed line is none if its time does not exist, such as 31/Feb. */
+export function missingTime(line: string): string | undefined {
+  const text = ANY_TIME.exec(line)?.[0];
+  return text === undefined || logTime(text) !== undefined ? undefined : `there is no such time: ${text}`;
 }
 
 /** Undefined if time or client is missing. */
