@@ -4,7 +4,7 @@ import { Value } from "@sinclair/typebox/value";
 import fc from "fast-check";
 import { DAY_MS, hourOf } from "../../src/domain/event.ts";
 import { type HourQuery, readEvent, readHourQuery } from "../../src/protocol/event/from-query.ts";
-import { EventQuerySchema, HourQuerySchema } from "../../src/protocol/event/query-rules.ts";
+import { EventQuerySchema, HourQuerySchema, OLDEST_MS } from "../../src/protocol/event/query-rules.ts";
 import { InvalidParameterError } from "../../src/protocol/input-error.ts";
 import { MalformedQueryError } from "../../src/protocol/query-string.ts";
 
@@ -228,6 +228,15 @@ describe("the fast reading of a query", () => {
     });
     fc.assert(property, RUNS);
     expect(taken).toBeGreaterThan(RUNS.numRuns / 20);
+  });
+
+  test("an hour is refused with the text of its rule, whatever is wrong with the time", () => {
+    const read = (text: string) => readHourQuery(`http://localhost/analytics?timestamp=${text}`, NOW);
+    for (const text of ["1", "2000-01-01T00:00:00Z"]) expect(read(text).hour).toBeLessThan(OLDEST_MS);
+    for (const text of ["x", "-1", "2000-01-01", "99999999999999"]) {
+      expect(() => read(text)).toThrow(`expected ${HourQuerySchema.properties.timestamp.description}`);
+      expect(() => read(text)).toThrow("from 0 to 24 hours from now");
+    }
   });
 
   test("a day ahead is the last millisecond that is accepted", () => {

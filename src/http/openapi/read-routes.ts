@@ -2,8 +2,9 @@
 import { Type } from "@sinclair/typebox";
 import { REFUSAL_REASONS } from "../../domain/refusal-reasons.ts";
 import { STEPS, WEEK_STARTS } from "../../domain/time-steps.ts";
-import { HourQuerySchema } from "../../protocol/event/query-rules.ts";
-import { REFUSALS } from "../answers.ts";
+import { EXPECTS_TIME_OF_HOUR, HourQuerySchema } from "../../protocol/event/query-rules.ts";
+import { InvalidParameterError } from "../../protocol/input-error.ts";
+import { errorBodyOf, REFUSALS } from "../answers.ts";
 import { CONTENT_TYPES } from "../format-etag-gzip.ts";
 import { LiveQuerySchema, SHARE_USED } from "../live/live.ts";
 import { UNAVAILABLE_REASONS } from "../live/live-reader.ts";
@@ -42,6 +43,8 @@ const hourContent = {
   },
 };
 
+const INVALID_HOUR = errorBodyOf(new InvalidParameterError("timestamp", "yesterday", EXPECTS_TIME_OF_HOUR));
+
 const ONE_HOUR = {
   ...{ from: "2026-01-31T12:00:00Z", to: "2026-01-31T13:00:00Z", stream: "default" },
   ...{ clicks: 1, impressions: 1, ctr: 1, unique_users: 2 },
@@ -59,7 +62,7 @@ export const getHour = operation("getHour", "Counts", "Read one hour", {
       ["hourglass-degraded"],
     ),
     400: malformedQuery,
-    422: failure("A parameter is missing, unknown, or invalid.", INVALID_PARAMETER),
+    422: failure("A parameter is missing, unknown, or invalid.", INVALID_HOUR),
     500: internal,
     503: storeAway(),
   },

@@ -30,8 +30,11 @@ function parameters<P extends TProperties>(properties: P) {
   return Type.Object(properties, { additionalProperties: false });
 }
 
+/** Events before OLDEST_MS can be stored, so they can be read. */
+export const EXPECTS_TIME_OF_HOUR = expectsTimestamp(0);
+
 export const HourQuerySchema = parameters({
-  timestamp,
+  timestamp: { ...timestamp, description: EXPECTS_TIME_OF_HOUR },
   stream: Type.Optional(stream),
   format: Type.Optional(
     Type.Union([Type.Literal("text"), Type.Literal("json")], { description: "text or json", default: "text" }),
