@@ -211,7 +211,8 @@ export const readPaths: Paths = {
     get: operation("getStreams", "Counts", "List streams, highest first", {
       description:
         `All streams with events in the range; by default the last 24 hours. ${WHOLE_HOURS} With \`depth\`, streams ` +
-        `whose names begin with the same number of parts (between dots) are combined. ${FORMAT} ${CACHING}`,
+        "that share their first parts, as many as it says, are combined. Dots separate parts, except at the start of " +
+        `a name. ${FORMAT} ${CACHING}`,
       parameters: [...queryParameters(StreamsQuerySchema), IF_NONE_MATCH],
       responses: {
         200: answer(

@@ -69,8 +69,10 @@ export class StreamsTally implements Tally {
   }
 }
 
+/** Dots at the beginning open no level: a branch without a name could not be asked for. */
 function branchOf(stream: string, depth: number): string {
   let end = -1;
+  while (stream[end + 1] === ".") end += 1;
   for (let level = 0; level < depth; level++) {
     end = stream.indexOf(".", end + 1);
     if (end === -1) return stream;
