@@ -62,6 +62,12 @@ const PAUSE_MS = 100;
 async function bench(config: Config, options: BenchOptions): Promise<number> {
   const { connections, seconds } = options;
   const service = new ServiceClient(config, options.url);
+  try {
+    await service.ask("/livez", { signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS) });
+  } catch (error) {
+    console.error(`hourglass bench: no answer from ${service.url}, so nothing was sent: ${errorText(error)}`);
+    return 2;
+  }
   const tally: Tally = { accepted: 0, latencies: new Latencies(), failures: new Map() };
   const startMs = performance.now();
   const untilMs = startMs + seconds * 1_000;
@@ -142,7 +148,7 @@ function textOf(summary: ReturnType<typeof summaryOf>, url: string): string {
   return [
     `${grouped(perS)} events/s: ${grouped(accepted)} in ${seconds} s`,
     `sent over ${amount(connections, "connection")} to ${url}`,
-    `answers: p50 ${latencyMs.p50} ms, p99 ${latencyMs.p99} ms, max ${latencyMs.max} ms`,
+    ...(accepted === 0 ? [] : [`answers: p50 ${latencyMs.p50} ms, p99 ${latencyMs.p99} ms, max ${latencyMs.max} ms`]),
     `the events count in the stream '${stream}'`,
     ...Object.entries(failures).map(([why, count]) => `FAILED: ${amount(count, "time")} ${why}`),
   ].join("\n");

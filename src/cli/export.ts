@@ -68,6 +68,8 @@ function formatOfName(out: string | undefined, command: Command): ExportFormat |
   const extension = extname(out ?? "").toLowerCase();
   if (/^\.(gz|zst|bz2|xz|zip)$/.test(extension))
     command.error(`error: --out ${out}: export does not compress; omit --out and pipe the output to a compressor`);
+  if (/^\.(tsv|tab)$/.test(extension))
+    command.error(`error: --out ${out}: export separates by commas, not tabs: give it a name that ends with .csv`);
   if (extension === ".csv") return "csv";
   return /^\.(ndjson|jsonl|json)$/.test(extension) ? "ndjson" : undefined;
 }

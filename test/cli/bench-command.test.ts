@@ -44,11 +44,27 @@ for (const { name, needs, open } of MODES) {
   });
 }
 
-test("a service that is not running accepts none, and the command says so", async () => {
+test("a service that is not running gets no events, which is said at once, with --json, too", async () => {
   const url = `http://127.0.0.1:${await freePort()}`;
-  const args = ["--url", url, "--seconds", "1", "--connections", "1"];
+  for (const more of [[], ["--json"]]) {
+    // Were it to send, it would take longer than the test may.
+    const { exitCode, output, errors } = await runCommand({}, "bench", "--url", url, "--seconds", "10000", ...more);
+    expect({ exitCode, output }).toEqual({ exitCode: 2, output: "" });
+    expect(errors).toContain(`hourglass bench: no answer from ${url}, so nothing was sent: `);
+    expect(errors).toMatch(/connect/i);
+  }
+});
+
+test("a service that refuses all events has no latencies", async () => {
+  using server = Bun.serve({
+    port: 0,
+    hostname: "127.0.0.1",
+    fetch: ({ url }) => new Response("no", { status: url.endsWith("/livez") ? 200 : 503 }),
+  });
+  const args = ["--url", `http://127.0.0.1:${server.port}`, "--seconds", "1", "--connections", "1"];
   const { exitCode, output } = await runCommand({}, "bench", ...args);
   expect(exitCode).toBe(2);
   expect(output).toContain("0 events/s");
-  expect(output).toMatch(/FAILED: \d+ times .*connect/i);
+  expect(output).toMatch(/FAILED: \d+ times? 503 no/);
+  expect(output).not.toContain("p50");
 });

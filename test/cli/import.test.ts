@@ -771,6 +771,7 @@ describe("hourglass export", () => {
     const refusals = {
       "--out x.ndjson is a name for ndjson": ["--format", "csv", "--out", "x.ndjson"],
       "export does not compress": ["--out", "x.csv.gz"],
+      "--out x.TSV: export separates by commas, not tabs": ["--out", "x.TSV"],
       "--safe is for csv": ["--safe", "--format", "ndjson"],
     };
     for (const [why, args] of Object.entries(refusals)) {

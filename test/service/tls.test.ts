@@ -4,7 +4,8 @@
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { generateKeyPairSync } from "node:crypto";
-import { readFileSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createConnection } from "mysql2/promise";
 import { createClient } from "redis";
@@ -48,6 +49,27 @@ describe("HTTPS", () => {
     url = `https://localhost:${service.port}`;
   });
   afterAll(() => service.stop());
+
+  test("an import that does not accept the certificate says what to do, and does not retry", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "hourglass-tls-"));
+    try {
+      const path = join(folder, "a.csv");
+      writeFileSync(path, `timestamp,user,event\n${AT},ann,click\n`);
+      const own = { ...settings, PORT: String(service.port), DATA_DIR: folder };
+      const run = (more: Record<string, string>, ...args: string[]) =>
+        runCommand({ ...own, ...more }, "import", "--stream", "certified", ...args, path);
+      // Were it to retry, it would take longer than the test may.
+      const refused = await run({}, "--retry-for", "999999");
+      expect(refused.exitCode).toBe(2);
+      expect(refused.errors).toContain(`the certificate of https://127.0.0.1:${service.port} is not accepted (`);
+      expect(refused.errors).toContain("use --url https://NAME:PORT");
+      expect(refused.errors).not.toMatch(/verbose|Retrying/);
+      const accepted = await run({ NODE_EXTRA_CA_CERTS: certificates.caFile }, "--url", url);
+      expect(accepted).toMatchObject({ exitCode: 0, output: expect.stringContaining("1 event accepted, ") });
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
+  });
 
   test("counts and answers, with the certificate that it was given", async () => {
     const { caFile } = certificates;

@@ -8,7 +8,7 @@ import { type Static, Type } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 import { backoffMs } from "../../runtime/clock.ts";
 import { errorText } from "../../runtime/error-text.ts";
-import type { ServiceClient } from "../shared/service-client.ts";
+import { CertificateError, type ServiceClient } from "../shared/service-client.ts";
 import { ImportError } from "./import-error.ts";
 import { isTooOld } from "./progress.ts";
 
@@ -125,6 +125,7 @@ export class Sender {
       });
       return this.#outcomeOf(response, await response.text(), events.length);
     } catch (error) {
+      if (error instanceof CertificateError) throw new ImportError(error.message);
       if (error instanceof ImportError || this.#stopped.signal.aborted) throw error;
       return { reason: `no answer: ${lossText(error)}`, retryAfterMs: 0 };
     }

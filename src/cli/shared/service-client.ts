@@ -9,6 +9,13 @@ export function listeningUrl({ host, port, tlsCertFile }: Listening): string {
   return `${protocol}://${host.includes(":") ? `[${host}]` : host}:${port}`;
 }
 
+/** Another try would not help. */
+export class CertificateError extends Error {
+  override readonly name = "CertificateError";
+}
+
+/** DEPTH_ZERO_SELF_SIGNED_CERT, ERR_TLS_CERT_ALTNAME_INVALID, UNABLE_TO_VERIFY_LEAF_SIGNATURE … */
+const CERTIFICATE_CODE = /CERT|LEAF_SIGNATURE/;
 const LOCAL_HOST = /^(localhost|127(\.\d+){3}|\[::1\])$/;
 
 export class ServiceClient {
@@ -26,10 +33,20 @@ export class ServiceClient {
     this.#headers = apiKey === undefined ? {} : { authorization: `Bearer ${apiKey}` };
   }
 
+  /** Throws CertificateError. */
   async ask(path: string, request: BunFetchRequestInit = {}): Promise<Response> {
     const headers = { ...this.#headers, ...(request.headers as Record<string, string> | undefined) };
     // Bun would send even requests to 127.0.0.1 through HTTP_PROXY, to another machine.
     const direct = this.#isLocal ? { proxy: false as unknown as string } : {};
-    return await fetch(`${this.url}${path}`, { ...request, ...direct, headers });
+    try {
+      return await fetch(`${this.url}${path}`, { ...request, ...direct, headers });
+    } catch (error) {
+      const code = error instanceof Error && "code" in error ? String(error.code) : "";
+      if (!CERTIFICATE_CODE.test(code)) throw error;
+      throw new CertificateError(
+        `the certificate of ${this.url} is not accepted (${code}): use --url https://NAME:PORT with a name that the ` +
+          "certificate is for, and NODE_EXTRA_CA_CERTS=FILE if a private authority signed it",
+      );
+    }
   }
 }
