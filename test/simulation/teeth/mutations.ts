@@ -281,10 +281,10 @@ const OF_LOSSES: readonly SimulatedMutation[] = [
   ),
   inOne(
     "first-flush-in-any-epoch",
-    "a writer stores its first batch in its own epoch only",
+    "a writer stores batches in its own epoch only",
     COLD,
-    "if (epoch !== undefined && !this.#writers.has(writer)",
-    "if (epoch === -1 && !this.#writers.has(writer)",
+    "if (epoch !== undefined && this.epoch(shard) !== epoch)",
+    "if (epoch === -1 && this.epoch(shard) !== epoch)",
   ),
   inOne(
     "writers-not-compared",

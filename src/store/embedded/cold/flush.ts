@@ -68,14 +68,14 @@ async function store(
   batches: readonly JournaledBatch[],
   unfolded: UnfoldedHours,
 ): Promise<number> {
-  if (epoch !== undefined && readWriter(database, writer) === null && readEpoch(database) !== epoch)
-    throw new WriterSealedError(`writer ${writer} is of epoch ${epoch}, which has ended`);
   database.query(CREATE_WRITER).run(writer);
   const { id, seq, sealed } = readWriter(database, writer)!;
   const fresh = batches.filter((batch) => batch.seq > seq);
   const last = fresh.at(-1);
   if (last === undefined) return 0;
   if (sealed === 1) throw new WriterSealedError(`writer ${writer} is sealed at batch ${seq}`);
+  if (epoch !== undefined && readEpoch(database) !== epoch)
+    throw new WriterSealedError(`writer ${writer} is of epoch ${epoch}, which has ended`);
   const refused: EventRow[] = [];
   for (const piece of rowPieces(id, fresh, ROWS_PER_PIECE)) {
     for (const row of piece.rows()) {

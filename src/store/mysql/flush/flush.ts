@@ -33,6 +33,7 @@ interface WriterRow {
   readonly seq: number;
   readonly sealed: number;
   readonly shard: number;
+  readonly epoch: number;
 }
 
 /** Refers to a writer by its id in the database. */
@@ -85,9 +86,13 @@ async function createInEpoch(session: MysqlSession, writer: NamedWriter) {
   const { epoch } = writer;
   if (epoch !== undefined && !(await isOfEpoch(session, writer.shard, epoch))) {
     await session.run("ROLLBACK");
-    throw new WriterSealedError(`writer ${writer.name} is of epoch ${epoch}, which has ended`);
+    throw ofEndedEpoch(writer);
   }
   return await createWriter(session, writer);
+}
+
+function ofEndedEpoch({ name, epoch }: NamedWriter): WriterSealedError {
+  return new WriterSealedError(`writer ${name} is of epoch ${epoch}, which has ended`);
 }
 
 interface Flushed {
@@ -107,10 +112,12 @@ async function store(
   const { id, seq, sealed, shard } = row;
   const fresh = batches.filter((batch) => batch.seq > seq);
   const last = fresh.at(-1);
-  if (last === undefined || sealed === 1) {
+  // An adopter may have stored the first batches, in a later epoch: no beginning of an epoch has sealed the writer then.
+  const isOver = writer.epoch !== undefined && row.epoch > writer.epoch;
+  if (last === undefined || sealed === 1 || isOver) {
     await session.run("ROLLBACK");
-    if (last !== undefined) throw new WriterSealedError(`writer ${writer.name} is sealed at batch ${seq}`);
-    return { shard, additions: [], eventCount: 0 };
+    if (last === undefined) return { shard, additions: [], eventCount: 0 };
+    throw isOver ? ofEndedEpoch(writer) : new WriterSealedError(`writer ${writer.name} is sealed at batch ${seq}`);
   }
   const refused: RefusedRow[] = [];
   for (const piece of rowPieces(id, fresh, rowsPerInsert)) {
@@ -129,7 +136,7 @@ async function store(
 }
 
 async function lockWriter(session: MysqlSession, writer: string): Promise<WriterRow | undefined> {
-  const query = "SELECT id, seq, sealed, shard FROM writers WHERE writer = ? FOR UPDATE";
+  const query = "SELECT id, seq, sealed, shard, epoch FROM writers WHERE writer = ? FOR UPDATE";
   return (await session.rows<WriterRow>(query, [writer]))[0];
 }
 

@@ -243,6 +243,16 @@ export function flushContract(name: string, open: () => Promise<Harness>): void 
       expect(await store.flush("adopted", [batchOf(1, [click("w")])])).toBe(1);
     });
 
+    test("a writer whose first batches an adopter stored stores nothing more for an earlier epoch", async ({ store }) => {
+      const [first, second] = [batchOf(1, [click("first")]), batchOf(2, [click("second")])];
+      await store.beginEpoch(0);
+      await store.flush("w", [first], 0, 1);
+      const flushing = store.flush("w", [first, second], 0, 0);
+      await expectSealed(flushing);
+      expect(await store.flush("w", [first], 0, 0)).toBe(0);
+      expect(await store.flush("w", [first, second], 0, 1)).toBe(1);
+    });
+
     test("a writer can be sealed before its first flush", async ({ harness, store }) => {
       await store.seal("writer-a");
       const flushing = store.flush("writer-a", [batchOf(1, [click("u")])]);

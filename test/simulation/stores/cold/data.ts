@@ -118,13 +118,13 @@ export class ColdData {
 
   /** Throws WriterSealedError. */
   flush(writer: string, batches: readonly JournaledBatch[], shard: number, epoch: number | undefined): number {
-    if (epoch !== undefined && !this.#writers.has(writer) && this.epoch(shard) !== epoch)
-      throw new WriterSealedError(`writer ${writer} is of epoch ${epoch}, which has ended`);
     const { seq, isSealed } = this.#writers.get(writer) ?? { seq: 0, isSealed: false };
     const fresh = batches.filter((batch) => batch.seq > seq);
     const last = fresh.at(-1);
     if (last === undefined) return 0;
     if (isSealed) throw new WriterSealedError(`writer ${writer} is sealed at batch ${seq}`);
+    if (epoch !== undefined && this.epoch(shard) !== epoch)
+      throw new WriterSealedError(`writer ${writer} is of epoch ${epoch}, which has ended`);
     this.version += 1;
     const record = this.#writerRow(writer, shard, epoch);
     const rows = fresh.flatMap((batch) => [...rowsOf(writer, batch, record)]);
