@@ -51,7 +51,8 @@ function isSettled(world: World): boolean {
   for (const process of running(world)) process.hurry();
   const untilMs = world.scheduler.nowMs + LOOK_MS;
   while (world.step(untilMs));
-  return isDrained(world) && !running(world).some((process) => isOwing(world, process));
+  // What is owed may be committed during the read that looks for it.
+  return isDrained(world) && !running(world).some((process) => isOwing(world, process)) && isDrained(world);
 }
 
 /** It says that reads may lack events: batches that were in doubt, and lost, wait until ids are known. */

@@ -112,7 +112,7 @@ async function store(
   const { id, seq, sealed, shard } = row;
   const fresh = batches.filter((batch) => batch.seq > seq);
   const last = fresh.at(-1);
-  // An adopter may have stored the first batches, in a later epoch: no beginning of an epoch has sealed the writer then.
+  // An adopter may have stored the first batches in a later epoch, the beginning of which sealed other writers only.
   const isOver = writer.epoch !== undefined && row.epoch > writer.epoch;
   if (last === undefined || sealed === 1 || isOver) {
     await session.run("ROLLBACK");

@@ -243,7 +243,9 @@ export function flushContract(name: string, open: () => Promise<Harness>): void 
       expect(await store.flush("adopted", [batchOf(1, [click("w")])])).toBe(1);
     });
 
-    test("a writer whose first batches an adopter stored stores nothing more for an earlier epoch", async ({ store }) => {
+    test("a writer whose first batches an adopter stored stores nothing more for an earlier epoch", async ({
+      store,
+    }) => {
       const [first, second] = [batchOf(1, [click("first")]), batchOf(2, [click("second")])];
       await store.beginEpoch(0);
       await store.flush("w", [first], 0, 1);
