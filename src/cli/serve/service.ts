@@ -157,8 +157,8 @@ async function openHotStore(mode: Stores["mode"], hot: HotStore): Promise<void> 
   }
 }
 
-/** Throws ConfigError. Does not wait for an unavailable cold store: each shard checks again before it stores. */
-async function checkColdStore(config: Config, { hotShards, cold }: Stores): Promise<void> {
+/** Throws ConfigError. Does not wait for an unavailable MySQL: each shard checks again before it stores. */
+async function checkColdStore(config: Config, { mode, hotShards, cold }: Stores): Promise<void> {
   const check = async () => {
     await cold.open();
     await fixShards(cold, config.redisShards);
@@ -166,7 +166,7 @@ async function checkColdStore(config: Config, { hotShards, cold }: Stores): Prom
   };
   const silent = () => new ColdUnavailableError(`no answer in ${CHECK_TIMEOUT_MS} ms`);
   try {
-    await withDeadline(check(), CHECK_TIMEOUT_MS, silent);
+    await (mode === "embedded" ? check() : withDeadline(check(), CHECK_TIMEOUT_MS, silent));
   } catch (error) {
     if (!(error instanceof ColdUnavailableError || error instanceof HotUnavailableError)) throw error;
   }
