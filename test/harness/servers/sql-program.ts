@@ -24,12 +24,15 @@ export function sqlServerCommand(): readonly string[] {
 
 /** Copies a fresh data folder to `dataDir`, which is empty. */
 export async function copyFreshDataFolder(dataDir: string): Promise<void> {
-  template ??= freshDataFolder();
+  const command = sqlServerCommand();
+  const program = command.join(" ");
+  const template = TEMPLATES.get(program) ?? freshDataFolder(command);
+  TEMPLATES.set(program, template);
   await run(["cp", "-a", ...(isLinux ? ["--reflink=auto"] : []), `${await template}/.`, dataDir]);
 }
 
-/** Found once: to ask the server for its version takes as long as a tenth of its start. */
-let template: Promise<string> | undefined;
+/** By program, found once: to ask a server for its version takes as long as a tenth of its start. */
+const TEMPLATES = new Map<string, Promise<string>>();
 
 /** They make the server follow the one at `port`. */
 export function replicationStatements(port: number): string[] {
@@ -49,9 +52,8 @@ function userArgument(): string[] {
   return userInfo().uid === 0 ? ["--user=root"] : [];
 }
 
-async function freshDataFolder(): Promise<string> {
+async function freshDataFolder(command: readonly string[]): Promise<string> {
   const { uid } = userInfo();
-  const command = sqlServerCommand();
   const key = Bun.hash(`${command.join(" ")} ${await run([...command, "--version"])}`).toString(36);
   const template = join(tmpdir(), `hourglass-sql-template-${uid}-${key}`);
   if (!isOwnFolder(template, uid)) await buildTemplate(template);
