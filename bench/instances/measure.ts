@@ -12,8 +12,7 @@ import type { ServerProcess } from "../../test/harness/servers/server-process.ts
 import { startService } from "../../test/harness/service/service.ts";
 import { CLUSTERED, candidate, type Running } from "../candidates.ts";
 import { LoadDriver, type LoadDriverOptions, type Target } from "../load/load-driver.ts";
-import type { Distribution } from "../load/percentiles.ts";
-import { percentileMs } from "../load/percentiles.ts";
+import { type Distribution, percentileMs } from "../load/percentiles.ts";
 import { POSTS } from "../load/workload.ts";
 import { waitForDrain } from "../measure/flush.ts";
 import { cpuMs, machineBusyMs } from "../measure/process-tree.ts";

@@ -19,7 +19,7 @@ import type { Config } from "../settings/settings.ts";
 import type { UserSelection } from "../store/cold.ts";
 import { checkShards, coldShard } from "../store/cold-shard.ts";
 import { HotUnavailableError } from "../store/hot.ts";
-import { createStores, type Stores } from "../store/open.ts";
+import { closeStores, createStores, type Stores } from "../store/open.ts";
 import { exitWith, secondsArgument, streamArgument, URL_HELP, urlArgument } from "./arguments.ts";
 import { reportTo } from "./import/report.ts";
 import { amount } from "./shared/amounts.ts";
@@ -83,7 +83,7 @@ async function forget(config: Config, options: ForgetOptions): Promise<number> {
     console.log(options.json ? JSON.stringify(jsonOf(forgotten, options)) : textOf(forgotten, options));
     return 0;
   } finally {
-    await Promise.all([...stores.hotShards, stores.cold].map((store) => store.close()));
+    await closeStores(stores);
   }
 }
 

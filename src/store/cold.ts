@@ -82,8 +82,8 @@ export interface FlushStore {
    * Stores the batches above the writer's watermark in one transaction, and moves the watermark to the last of them.
    * `batches` ascend by seq. A row whose values the database refuses becomes a dead letter; the others are stored.
    * Returns the number of events stored now, including dead letters: 0 if all had been stored before. May be repeated
-   * unchanged after ColdUnavailableError. If a batch is new, throws WriterSealedError if the
-   * writer is sealed, or the shard's epoch is not `epoch` (default: any). `shard` is the writer's, by default 0.
+   * unchanged after ColdUnavailableError. If a batch is new, throws WriterSealedError if the writer is sealed, or the
+   * shard's epoch is not `epoch` (default: any). `shard` is the writer's, by default 0.
    */
   flush(writer: string, batches: readonly JournaledBatch[], shard?: number, epoch?: number): Promise<number>;
   /** The writer's last stored seq, or 0; waits for the writer's flush in progress. */

@@ -56,6 +56,10 @@ export async function createStores(settings: StoreSettings, now: () => number, u
   return { mode: "redis+mysql", hotShards, cold };
 }
 
+export async function closeStores({ hotShards, cold }: Pick<Stores, "hotShards" | "cold">): Promise<void> {
+  await Promise.all([...hotShards, cold].map((store) => store.close()));
+}
+
 /** Undefined with the embedded stores, which serve one instance. */
 export async function createAccessStore(
   settings: RedisSettings,

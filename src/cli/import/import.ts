@@ -11,8 +11,7 @@ import { exitWith, oneOf, secondsArgument, streamArgument, URL_HELP, urlArgument
 import { ServiceClient } from "../shared/service-client.ts";
 import { type Following, type Source, sourcesOf } from "./content.ts";
 import { importSource, type Job, type Tally } from "./content-import.ts";
-import type { Filters } from "./event-reader.ts";
-import { LOG_KINDS, type LogKind } from "./event-reader.ts";
+import { type Filters, LOG_KINDS, type LogKind } from "./event-reader.ts";
 import { customLogReader } from "./formats/custom-log.ts";
 import { type FieldMap, JSON_FIELDS } from "./formats/json-log.ts";
 import { FORMAT_NAMES, FORMATS_HELP, type KnownName } from "./formats/known-formats.ts";

@@ -21,7 +21,7 @@ import { type Config, ConfigError } from "../../settings/settings.ts";
 import { type ColdConnection, ColdUnavailableError, type KeyStore, type OnReplicaChange } from "../../store/cold.ts";
 import { fixShards, refuseOtherDatabase } from "../../store/cold-shard.ts";
 import { type HotStore, HotUnavailableError } from "../../store/hot.ts";
-import { createAccessStore, createStores, type Stores } from "../../store/open.ts";
+import { closeStores, createAccessStore, createStores, type Stores } from "../../store/open.ts";
 import { StoreWatch } from "../../store/store-watch.ts";
 import { durabilityReport } from "./durability-report.ts";
 import { certificateOf, listening, tryPort } from "./port.ts";
@@ -141,10 +141,6 @@ async function openStores(config: Config, stores: Stores): Promise<void> {
     await closeStores(stores);
     throw error;
   }
-}
-
-async function closeStores({ hotShards, cold }: Stores): Promise<void> {
-  await Promise.all([...hotShards, cold].map((store) => store.close()));
 }
 
 /** Throws ConfigError. */

@@ -3,12 +3,13 @@ import { readStoresLedger } from "../../pipeline/stores-ledger.ts";
 import type { Config } from "../../settings/settings.ts";
 import { ColdUnavailableError } from "../../store/cold.ts";
 import { HotUnavailableError } from "../../store/hot.ts";
-import { createStores } from "../../store/open.ts";
+import { closeStores, createStores } from "../../store/open.ts";
 import { amount } from "./amounts.ts";
 
 /** Undefined if there are none, or it is unknown: a store is down, or a running embedded service has the journal. */
 export async function pendingText(config: Config): Promise<string | undefined> {
-  const { hotShards, cold } = await createStores(config, Date.now);
+  const stores = await createStores(config, Date.now);
+  const { hotShards, cold } = stores;
   try {
     await Promise.all([cold, ...hotShards].map((store) => store.open()));
     const { pending } = await readStoresLedger(hotShards, cold);
@@ -19,6 +20,6 @@ export async function pendingText(config: Config): Promise<string | undefined> {
     if (error instanceof HotUnavailableError || error instanceof ColdUnavailableError) return undefined;
     throw error;
   } finally {
-    await Promise.all([...hotShards, cold].map((store) => store.close()));
+    await closeStores(stores);
   }
 }

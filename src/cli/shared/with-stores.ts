@@ -6,7 +6,7 @@ import type { ColdStore, OnReplicaChange } from "../../store/cold.ts";
 import { checkShards, refuseOtherDatabase } from "../../store/cold-shard.ts";
 import { COLD_FILE } from "../../store/embedded/file-names.ts";
 import type { HotStore } from "../../store/hot.ts";
-import { createStores } from "../../store/open.ts";
+import { closeStores, createStores } from "../../store/open.ts";
 import { type ColdPlace, coldPlaceOf, coldPlaceWithReplicaOf, coldStoreAt } from "../../store/open-cold.ts";
 
 export interface OpenStores {
@@ -27,7 +27,8 @@ export function requireData({ redisUrl, dataDir }: Config): void {
 /** Throws HotUnavailableError, ColdUnavailableError, or ConfigError if the shards or stores do not match. */
 export async function withStores<T>(config: Config, work: (stores: OpenStores) => Promise<T>): Promise<T> {
   requireData(config);
-  const { mode, hotShards, cold } = await createStores(config, Date.now);
+  const stores = await createStores(config, Date.now);
+  const { mode, hotShards, cold } = stores;
   try {
     await cold.open();
     await checkShards(cold, config.redisShards);
@@ -39,7 +40,7 @@ export async function withStores<T>(config: Config, work: (stores: OpenStores) =
     await openOwn(hotShards, cold);
     return await work({ cold, hotShards });
   } finally {
-    await Promise.all([...hotShards, cold].map((store) => store.close()));
+    await closeStores(stores);
   }
 }
 

@@ -29,6 +29,7 @@
  * Invariants: a register never falls. The histogram always counts the registers at each rank. A sketch is dense in
  * memory if and only if more than SPARSE_LIMIT of its registers are set.
  */
+
 /** The precision: Redis has the same, fixed. */
 export const INDEX_BITS = 14;
 export const REGISTERS = 1 << INDEX_BITS;

@@ -3,7 +3,6 @@
  * Invariants: an answer that lacks rows says so or is refused, since it would look complete. Rows come in order of
  * their hours, so that only the users of open steps are held besides those of the whole range.
  */
-
 import type { Kind } from "../../domain/event.ts";
 import type { StreamSelection } from "../../domain/stream-rules.ts";
 import type { Steps } from "../../domain/time-steps.ts";

@@ -34,12 +34,14 @@ export function mysqlColdStore(options: MysqlColdStoreOptions): ColdStore {
     name: "MySQL",
     description: database.description,
     async open() {
-      const isOpen = warnings !== undefined;
-      if (warnings !== undefined && performance.now() - warnedMs < WARNINGS_KNOWN_MS) return warnings;
-      if (!isOpen) await migrateSchema(database);
+      if (warnings === undefined) {
+        await migrateSchema(database);
+        await partitions.maintain();
+      } else if (performance.now() - warnedMs < WARNINGS_KNOWN_MS) {
+        return warnings;
+      }
       warnings = await database.read("read its durability settings", durabilityWarnings);
       warnedMs = performance.now();
-      if (!isOpen) await partitions.maintain();
       return warnings;
     },
     dataSet: () => database.read("read its identity", ensureDataSet),

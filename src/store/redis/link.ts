@@ -30,15 +30,20 @@ interface Script {
   readonly name: string;
   readonly source: string;
   readonly sha1: string;
+  /** It begins with own-data.lua, and gets what that needs. */
   readonly isChecked: boolean;
 }
 
 export function script(name: string, source: string): Script {
-  return uncheckedScript(name, ownDataSource + source, true);
+  return newScript(name, ownDataSource + source, true);
 }
 
 /** A script that may run on the data of another database. */
-export function uncheckedScript(name: string, source: string, isChecked = false): Script {
+export function uncheckedScript(name: string, source: string): Script {
+  return newScript(name, source, false);
+}
+
+function newScript(name: string, source: string, isChecked: boolean): Script {
   return { name, source, sha1: new Bun.CryptoHasher("sha1").update(source).digest("hex"), isChecked };
 }
 
