@@ -4,8 +4,7 @@ import { description, version } from "../../package.json";
 import { errorText } from "../runtime/error-text.ts";
 import { readConfig, settingNamed } from "../settings/read-config.ts";
 import { ConfigError } from "../settings/settings.ts";
-import { ColdUnavailableError } from "../store/cold.ts";
-import { HotUnavailableError } from "../store/hot.ts";
+import { StoreUnavailableError } from "../store/unavailable-error.ts";
 import { addSettingsHelp } from "./arguments.ts";
 import { addBench } from "./bench.ts";
 import { addDeadLetters } from "./dead-letters.ts";
@@ -32,8 +31,7 @@ export async function runProgram(argv: readonly string[]): Promise<void> {
   try {
     await program.parseAsync(argv);
   } catch (error) {
-    const isStoreDown = error instanceof ColdUnavailableError || error instanceof HotUnavailableError;
-    if (!(error instanceof ConfigError || isStoreDown)) throw error;
+    if (!(error instanceof ConfigError || error instanceof StoreUnavailableError)) throw error;
     console.error(`hourglass ${name === "serve" ? "cannot start" : `${name} failed`}:\n${errorText(error)}`);
     process.exit(2);
   }

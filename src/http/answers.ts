@@ -14,8 +14,7 @@ import {
 import { MalformedQueryError } from "../protocol/query-string.ts";
 import { errorText } from "../runtime/error-text.ts";
 import type { Log } from "../runtime/log.ts";
-import { ColdUnavailableError } from "../store/cold.ts";
-import { HotUnavailableError } from "../store/hot.ts";
+import { StoreUnavailableError } from "../store/unavailable-error.ts";
 import { REQUEST_ID, traceOf } from "./requests/log-lines.ts";
 
 export const NO_STORE = { "cache-control": "no-store" };
@@ -104,11 +103,8 @@ function statusOf(error: MalformedQueryError | InvalidParameterError): number {
 /** Logs an unexpected error under the request's id, and does not show it to the client. */
 export function answerToError(error: unknown, log: Log, request: Request): Response {
   if (isRefusedInput(error)) return errorAnswer(statusOf(error), errorBodyOf(error));
-  if (error instanceof HotUnavailableError || error instanceof ColdUnavailableError) {
-    const body =
-      error instanceof HotUnavailableError ? { ...COLD_STORE_AWAY, code: "hot_store_away" } : COLD_STORE_AWAY;
-    return errorAnswer(503, body, { "retry-after": "1" });
-  }
+  if (error instanceof StoreUnavailableError)
+    return errorAnswer(503, { ...COLD_STORE_AWAY, code: error.reason }, { "retry-after": "1" });
   const trace = traceOf(request.headers);
   const stack = error instanceof Error ? error.stack : undefined;
   log.error({ ...trace, error: errorText(error), stack }, "request failed");

@@ -5,8 +5,7 @@
 import type { Clock } from "../runtime/clock.ts";
 import { errorText } from "../runtime/error-text.ts";
 import type { Log } from "../runtime/log.ts";
-import { ColdUnavailableError } from "../store/cold.ts";
-import { HotUnavailableError } from "../store/hot.ts";
+import { StoreUnavailableError } from "../store/unavailable-error.ts";
 
 export type RecurringTask = ReturnType<typeof recurringTask>;
 
@@ -19,7 +18,7 @@ export function recurringTask(what: string, intervalMs: number, log: Log, clock:
       await work();
       isFailing = false;
     } catch (error) {
-      if (error instanceof HotUnavailableError || error instanceof ColdUnavailableError) return;
+      if (error instanceof StoreUnavailableError) return;
       if (!isFailing) log.warn({ error: errorText(error) }, `could not ${what}`);
       isFailing = true;
     }

@@ -16,10 +16,12 @@ import type { HourRange, HourRecord, HourTotals } from "../domain/hour-range.ts"
 import type { ErasedCounts, RetentionBounds } from "../domain/retention-bounds.ts";
 import type { StreamSelection } from "../domain/stream-rules.ts";
 import { USER_KEY_BYTES } from "../domain/unique-users/user-hash.ts";
+import { StoreUnavailableError } from "./unavailable-error.ts";
 
 /** The cold store did not answer, or failed. The outcome of a flush is then unknown. */
-export class ColdUnavailableError extends Error {
+export class ColdUnavailableError extends StoreUnavailableError {
   override readonly name = "ColdUnavailableError";
+  override readonly reason = "cold_store_away";
 }
 
 /**

@@ -13,6 +13,7 @@
 import { type Batch, DAY_MS, type HourCounts, type HourKey, type JournaledBatch } from "../domain/event.ts";
 import type { HourRange, HourRecord, HourTotals } from "../domain/hour-range.ts";
 import type { DataSet } from "./cold.ts";
+import { StoreUnavailableError } from "./unavailable-error.ts";
 
 export type CommitResult =
   /** Applied, now or by an earlier attempt. `duplicates`: ordinals of events whose id was known. */
@@ -78,8 +79,9 @@ export interface JournalOwner {
 }
 
 /** The hot store refused, or did not answer in time. `mayHaveApplied`: the outcome is unknown. */
-export class HotUnavailableError extends Error {
+export class HotUnavailableError extends StoreUnavailableError {
   override readonly name = "HotUnavailableError";
+  override readonly reason = "hot_store_away";
   readonly mayHaveApplied: boolean;
   constructor(message: string, mayHaveApplied: boolean, options?: ErrorOptions) {
     super(message, options);

@@ -6,8 +6,7 @@
  */
 import { errorText } from "../runtime/error-text.ts";
 import type { Log } from "../runtime/log.ts";
-import { ColdUnavailableError } from "./cold.ts";
-import { HotUnavailableError } from "./hot.ts";
+import { StoreUnavailableError } from "./unavailable-error.ts";
 
 /** Writes that are repeated until they succeed. After one has failed, the answer to a read shows nothing. */
 const REPEATED_WRITES = new Set(["register", "renewLease", "commit", "trimJournal", "flush"]);
@@ -69,8 +68,7 @@ export class StoreWatch {
         if (this.#unavailableSinceMs !== undefined) this.#noteAnswer(operation);
         return answer;
       } catch (error) {
-        const isUnavailable = error instanceof HotUnavailableError || error instanceof ColdUnavailableError;
-        if (isUnavailable) this.#noteFailure(operation, error);
+        if (error instanceof StoreUnavailableError) this.#noteFailure(operation, error);
         throw error;
       }
     };

@@ -20,9 +20,10 @@ import { Metrics, measureLoopLag } from "../../runtime/metrics.ts";
 import { type Config, ConfigError } from "../../settings/settings.ts";
 import { type ColdConnection, ColdUnavailableError, type KeyStore, type OnReplicaChange } from "../../store/cold.ts";
 import { fixShards, refuseOtherDatabase } from "../../store/cold-shard.ts";
-import { type HotStore, HotUnavailableError } from "../../store/hot.ts";
+import type { HotStore } from "../../store/hot.ts";
 import { closeStores, createAccessStore, createStores, type Stores } from "../../store/open.ts";
 import { StoreWatch } from "../../store/store-watch.ts";
+import { StoreUnavailableError } from "../../store/unavailable-error.ts";
 import { durabilityReport } from "./durability-report.ts";
 import { certificateOf, listening, tryPort } from "./port.ts";
 
@@ -164,7 +165,7 @@ async function checkColdStore(config: Config, { mode, hotShards, cold }: Stores)
   try {
     await (mode === "embedded" ? check() : withDeadline(check(), CHECK_TIMEOUT_MS, silent));
   } catch (error) {
-    if (!(error instanceof ColdUnavailableError || error instanceof HotUnavailableError)) throw error;
+    if (!(error instanceof StoreUnavailableError)) throw error;
   }
 }
 

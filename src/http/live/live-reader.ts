@@ -8,9 +8,8 @@ import { TimeZone } from "../../domain/time-zone.ts";
 import { SeriesTally } from "../../pipeline/read/series-tally.ts";
 import { errorText } from "../../runtime/error-text.ts";
 import { SlotsFullError } from "../../runtime/slots.ts";
-import { ColdUnavailableError } from "../../store/cold.ts";
-import { HotUnavailableError } from "../../store/hot.ts";
 import type { StoreWatch } from "../../store/store-watch.ts";
+import { StoreUnavailableError } from "../../store/unavailable-error.ts";
 import { instanceLedger, storesLedger } from "../ops/ledger-route.ts";
 import { sourceState } from "../ops/probes.ts";
 import { ctrOf } from "../query/range-requests.ts";
@@ -117,8 +116,7 @@ export class LiveReader {
   }
 
   #reasonOf(error: unknown): UnavailableReason {
-    if (error instanceof HotUnavailableError) return "hot_store_away";
-    if (error instanceof ColdUnavailableError) return "cold_store_away";
+    if (error instanceof StoreUnavailableError) return error.reason;
     if (error instanceof SlotsFullError) return "overloaded";
     // It may fail every second, so it is logged once.
     if (!this.#isFailing) this.#options.log.error({ error: errorText(error) }, "a live reading failed");

@@ -1,8 +1,7 @@
 /** GET /ledger: the fate of every event, on this instance and in total. */
 import { Elysia } from "elysia";
 import type { Pipeline } from "../../pipeline/pipeline.ts";
-import { ColdUnavailableError } from "../../store/cold.ts";
-import { HotUnavailableError } from "../../store/hot.ts";
+import { StoreUnavailableError } from "../../store/unavailable-error.ts";
 import { answerToError, NO_STORE } from "../answers.ts";
 import type { AppOptions } from "../route-options.ts";
 
@@ -49,7 +48,7 @@ export async function storesLedger(pipeline: Pipeline) {
     const named = writers.map(({ isAlive, ...rest }) => ({ ...rest, is_alive: isAlive }));
     return { writers: named, ...sums, dead_letters: deadLetters };
   } catch (error) {
-    if (!(error instanceof HotUnavailableError || error instanceof ColdUnavailableError)) throw error;
-    return { unavailable: error instanceof HotUnavailableError ? "hot_store_away" : "cold_store_away" };
+    if (!(error instanceof StoreUnavailableError)) throw error;
+    return { unavailable: error.reason };
   }
 }

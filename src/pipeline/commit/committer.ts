@@ -12,9 +12,8 @@ import { errorText } from "../../runtime/error-text.ts";
 import { InvariantError, type InvariantHandler } from "../../runtime/invariant-error.ts";
 import type { Log } from "../../runtime/log.ts";
 import { ConfigError } from "../../settings/settings.ts";
-import { ColdUnavailableError } from "../../store/cold.ts";
 import { OtherDatabaseError } from "../../store/cold-shard.ts";
-import { HotUnavailableError } from "../../store/hot.ts";
+import { StoreUnavailableError } from "../../store/unavailable-error.ts";
 import { BatchSender, type CommitParts } from "./batch-sender.ts";
 import { Bulk, type BulkOutcome, submitDivided } from "./bulk.ts";
 import { LateGroups } from "./late-groups.ts";
@@ -236,7 +235,7 @@ export class Committer {
 
   #noteFailure(error: unknown): void {
     const { log, metrics } = this.#options;
-    const isKnown = error instanceof ColdUnavailableError || error instanceof HotUnavailableError;
+    const isKnown = error instanceof StoreUnavailableError;
     metrics.commitFailures.inc();
     this.#lastError = errorText(error);
     // That a store is unavailable is logged elsewhere, once.
@@ -336,6 +335,6 @@ export class Committer {
 }
 
 function reasonOf(error: unknown): RefusalReason {
-  if (error instanceof ColdUnavailableError) return "cold_store_away";
-  return error instanceof OtherDatabaseError ? "other_database" : "hot_store_away";
+  if (error instanceof OtherDatabaseError) return "other_database";
+  return error instanceof StoreUnavailableError ? error.reason : "hot_store_away";
 }

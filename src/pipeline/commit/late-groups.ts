@@ -6,7 +6,7 @@ import type { Group } from "../../domain/event.ts";
 import type { Refusal, RefusalReason } from "../../domain/refusal-reasons.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import { Slots } from "../../runtime/slots.ts";
-import { ColdUnavailableError } from "../../store/cold.ts";
+import { StoreUnavailableError } from "../../store/unavailable-error.ts";
 import type { Hydrate } from "./hydrator.ts";
 import type { OpenBatch, PacedQueue } from "./paced-queue.ts";
 
@@ -55,7 +55,7 @@ export class LateGroups {
       if (reason !== undefined) return refuse(reason);
       queue.readmit(group, waiter, isOfBulks);
     } catch (error) {
-      refuse(error instanceof ColdUnavailableError ? "cold_store_away" : "hot_store_away");
+      refuse(error instanceof StoreUnavailableError ? error.reason : "hot_store_away");
     } finally {
       if (isOfBulks) this.#bulkSlots.give(1);
       this.#add(-eventCount, isOfBulks);
