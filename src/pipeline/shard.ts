@@ -133,7 +133,7 @@ export class Shard {
 
   async #findLosses(): Promise<void> {
     if (this.#options.cold.isHotOfOther) this.#loseWriter();
-    await this.#identity.checkLeft();
+    await this.#identity.checkLeft((doubt, fate) => this.committer.settle(doubt, fate));
     // Owed batches wait for ids, which may be known by now.
     if (this.committer.isOwing) this.committer.kick();
     if (this.#options.hot.connections !== this.#comparedConnections) {

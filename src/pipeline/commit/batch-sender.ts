@@ -9,6 +9,9 @@
  * | in flight  | an attempt has no answer yet                  | stored, unsent, in doubt                        |
  * | in doubt   | an attempt got no answer: the connection was  | sent again unchanged under the same seq, until  |
  * |            | lost, or it took too long                     | it is stored, or known not to be                |
+ * | open       | it was in doubt when its writer was given up, | owed, stored or dropped, once the cold store    |
+ * |            | and only the cold store knows whether it is   | can say whether it is stored                    |
+ * |            | stored, which does not answer                 |                                                 |
  * | owed       | it was in doubt, has ids, and was lost with   | sent again once the lost ids are known, however |
  * |            | the data set; because of its ids, other       | long that takes                                 |
  * |            | instances may have acknowledged its events    |                                                 |
@@ -21,13 +24,14 @@
  * | committed           | stored                            | stored, by this attempt or an earlier one          |
  * | absent hours        | its late groups step aside        | unchanged: the hours are fetched, it is sent again |
  * | fenced, unknown,    | stays unsent, goes under the next | the end of its writer settles whether it is stored |
- * | uninitialized       | writer                            | (WriterIdentity); if that is unknown: dropped      |
+ * | uninitialized       | writer                            | (WriterIdentity); as long as it cannot: open       |
  * | an error: not done  | stays unsent                      | stays in doubt: an earlier copy may still arrive   |
  * | no answer           | is in doubt                       | stays in doubt                                     |
  *
  * If a batch is in flight, in doubt or owed OUTCOME_TIMEOUT_MS after it was sent, its waiters get "unknown" (504), but
- * sending continues. So do they at the end of a stop's grace period, which leaves the batch to the journal's adopter.
- * Orphans (acknowledged batches that the hot store lost) have no waiters and are never given up.
+ * sending continues. They get it at once if it is open, and at the end of a stop's grace period, which leaves the batch
+ * to the journal's adopter. Orphans (acknowledged batches that the hot store lost) have no waiters and are never given
+ * up.
  *
  * Invariants: the seqs of a writer have no gaps. A batch in doubt never changes, and nothing else is sent meanwhile. An
  * event is answered as stored only after the hot store has said so, and refused only if no attempt can ever apply it.
@@ -45,7 +49,7 @@ import type { Hydrate } from "./hydrator.ts";
 import type { LateGroups } from "./late-groups.ts";
 import type { OpenBatch } from "./paced-queue.ts";
 import type { StreamRegistry } from "./stream-registry.ts";
-import type { Fate, WriterIdentity } from "./writer-identity.ts";
+import type { Doubt, Fate, SettledFate, WriterIdentity } from "./writer-identity.ts";
 
 /** The collaborators of a committer, which it shares with its sender. */
 export interface CommitParts {
@@ -76,7 +80,8 @@ interface Sending {
   readonly opened: OpenBatch | undefined;
   sentMs: number | undefined;
   isInFlight: boolean;
-  isInDoubt: boolean;
+  /** Set while it is in doubt or open. */
+  doubt: Doubt | undefined;
   isOwed: boolean;
   isAnsweredUnknown: boolean;
   cancelTimeout: (() => void) | undefined;
@@ -90,7 +95,9 @@ const RETRY_MAX_MS = 500;
 export class BatchSender {
   readonly #options: BatchSenderOptions;
   #current: Sending | undefined;
-  /** There is at most one for each loss of the data set. */
+  /** At most one for each lost writer. The ring's capacity bounds them together. */
+  readonly #open = new Map<Doubt, Sending>();
+  /** At most one for each lost writer. */
   readonly #owed: Sending[] = [];
   /** The seq of the current batch, or else of the next. */
   #seq = 1;
@@ -119,16 +126,16 @@ export class BatchSender {
     return this.#current !== undefined && this.#current.opened === undefined ? this.#current.batch.eventCount : 0;
   }
 
-  /** Events that another instance may have acknowledged and that are in no store. */
+  /** Events that another instance may have acknowledged and that may be in no store. */
   get owedEvents(): number {
-    const current = this.#current?.isOwed ? this.#current.batch.eventCount : 0;
-    return this.#owed.reduce((sum, { batch }) => sum + batch.eventCount, current);
+    const open = [...this.#open.values()].filter(({ batch }) => hasIds(batch));
+    const current = this.#current?.isOwed ? [this.#current] : [];
+    return [...open, ...this.#owed, ...current].reduce((sum, { batch }) => sum + batch.eventCount, 0);
   }
 
   /** The batch whose fate the end of its writer has to settle. */
-  get doubt(): { readonly seq: number; readonly isOrphan: boolean } | undefined {
-    const current = this.#current;
-    return current?.isInDoubt ? { seq: this.#seq, isOrphan: current.opened === undefined } : undefined;
+  get doubt(): Doubt | undefined {
+    return this.#current?.doubt;
   }
 
   /** Must be idle. `opened` is undefined for orphans. */
@@ -136,7 +143,7 @@ export class BatchSender {
     if (this.#current !== undefined) throw new InvariantError(`a batch was taken while ${this.#seq} is being sent`);
     this.#current = {
       ...{ batch, opened, sentMs: undefined },
-      ...{ isInFlight: false, isInDoubt: false, isOwed: false, isAnsweredUnknown: false, cancelTimeout: undefined },
+      ...{ isInFlight: false, doubt: undefined, isOwed: false, isAnsweredUnknown: false, cancelTimeout: undefined },
     };
   }
 
@@ -173,8 +180,8 @@ export class BatchSender {
    * True if the batch was made for an earlier data set, whose ids may be lost. Orphans were acknowledged and cannot be
    * in the cold store, so they never repeat ids.
    */
-  #mayRepeatIds({ batch, opened, isInDoubt }: Sending): boolean {
-    if (this.#options.ids.areKnown || opened === undefined || isInDoubt) return false;
+  #mayRepeatIds({ batch, opened, doubt }: Sending): boolean {
+    if (this.#options.ids.areKnown || opened === undefined || doubt !== undefined) return false;
     return hasIds(batch);
   }
 
@@ -196,7 +203,7 @@ export class BatchSender {
           onFailure(error);
           if (mayHaveApplied(error)) this.#doubt(sending);
           const pauseMs = backoffMs(attempt, RETRY_FIRST_MS, RETRY_MAX_MS, clock.random);
-          if (!sending.isInDoubt) {
+          if (sending.doubt === undefined) {
             if (sending.isAnsweredUnknown && !mustBeStored(sending)) return void this.#endUnstored(sending);
             if (clock.monotonicMs() - openedMs + pauseMs > COMMIT_DEADLINE_MS) throw error;
           }
@@ -212,7 +219,8 @@ export class BatchSender {
   }
 
   #doubt(sending: Sending): void {
-    sending.isInDoubt = true;
+    const { opened, batch } = sending;
+    sending.doubt ??= { seq: this.#seq, isOrphan: opened === undefined, eventCount: batch.eventCount };
     this.#startTimeout(sending);
   }
 
@@ -220,7 +228,7 @@ export class BatchSender {
   overdue(): void {
     this.#options.onOverdue();
     const current = this.#current;
-    if (current?.isInFlight || current?.isInDoubt) this.#startTimeout(current);
+    if (current?.isInFlight || current?.doubt !== undefined) this.#startTimeout(current);
   }
 
   #startTimeout(sending: Sending): void {
@@ -315,18 +323,29 @@ export class BatchSender {
   writerReplaced(fate: Fate | undefined): void {
     this.#seq = 1;
     const sending = this.#current;
-    if (sending?.isInDoubt && fate !== undefined) this.#settle(sending, fate);
+    if (sending?.doubt === undefined || fate === undefined) return;
+    if (fate === "open") this.#leaveOpen(sending, sending.doubt);
+    else this.#settle(sending, fate);
   }
 
-  #settle(sending: Sending, fate: Fate): void {
+  #leaveOpen(sending: Sending, doubt: Doubt): void {
+    this.#answerUnknown(sending);
+    this.#end(sending);
+    this.#open.set(doubt, sending);
+  }
+
+  /** The fate of a batch is known that was open before, maybe while its writer is still being replaced. */
+  settle(doubt: Doubt, fate: SettledFate): void {
+    const sending = this.#current?.doubt === doubt ? this.#current : this.#open.get(doubt);
+    if (sending === undefined) throw new InvariantError(`batch ${doubt.seq} of a former writer was settled twice`);
+    this.#open.delete(doubt);
+    this.#settle(sending, fate);
+  }
+
+  #settle(sending: Sending, fate: SettledFate): void {
     const { ledger } = this.#options;
     const { eventCount } = sending.batch;
-    if (fate === "open") {
-      this.#answerUnknown(sending);
-      this.#end(sending);
-      return;
-    }
-    sending.isInDoubt = false;
+    sending.doubt = undefined;
     if (fate === "unstored") {
       if (sending.opened !== undefined && hasIds(sending.batch)) this.#owe(sending);
       else if (sending.isAnsweredUnknown) this.#endUnstored(sending);
@@ -348,7 +367,7 @@ export class BatchSender {
   #owe(sending: Sending): void {
     sending.isOwed = true;
     this.#owed.push(sending);
-    this.#current = undefined;
+    if (this.#current === sending) this.#current = undefined;
   }
 
   /**
@@ -377,9 +396,9 @@ export class BatchSender {
   }
 }
 
-/** The batch may have been applied or acknowledged, so it is sent until it is stored or its fate cannot be known. */
-function mustBeStored({ opened, isInDoubt, isOwed }: Sending): boolean {
-  return opened === undefined || isInDoubt || isOwed;
+/** The batch may have been applied or acknowledged, so it is sent until its fate is known or open. */
+function mustBeStored({ opened, doubt, isOwed }: Sending): boolean {
+  return opened === undefined || doubt !== undefined || isOwed;
 }
 
 function mayHaveApplied(error: unknown): boolean {

@@ -18,6 +18,7 @@ import { BatchSender, type CommitParts } from "./batch-sender.ts";
 import { Bulk, type BulkOutcome, submitDivided } from "./bulk.ts";
 import { LateGroups } from "./late-groups.ts";
 import { PacedQueue } from "./paced-queue.ts";
+import type { Doubt, SettledFate } from "./writer-identity.ts";
 
 /** Bounds what this process has committed and not flushed, over all shards. */
 export interface JournalBound {
@@ -281,6 +282,16 @@ export class Committer {
     if (this.#sender.takeOwed()) return;
     const opened = this.#pauseMs > 0 ? undefined : this.#queue.next();
     if (opened !== undefined) this.#sender.take(opened.builder, opened);
+  }
+
+  /** The fate of a batch is known whose writer was given up before. */
+  settle(doubt: Doubt, fate: SettledFate): void {
+    try {
+      this.#sender.settle(doubt, fate);
+    } catch (error) {
+      if (!(error instanceof InvariantError)) throw error;
+      this.#halt(error);
+    }
   }
 
   /** Keeps others from adopting the writer's journal. Throws HotUnavailableError. */

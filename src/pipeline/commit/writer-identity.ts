@@ -35,15 +35,16 @@ const LACKS_WRITERS =
 const LOST = "the hot store lost batches that only its journal held";
 
 /** The batch after the last one whose outcome is known: the only one that may be in doubt. */
-interface Doubt {
+export interface Doubt {
   readonly seq: number;
   readonly isOrphan: boolean;
+  readonly eventCount: number;
 }
 
-/**
- * What became of a batch in doubt. "open": it cannot be known. It may be in the journal, and must not be sent again.
- */
-export type Fate = { readonly acceptedEvents: number } | "unstored" | "open";
+/** What became of a batch in doubt. */
+export type SettledFate = { readonly acceptedEvents: number } | "unstored";
+/** "open": it cannot be known yet. It may be in a store, and must not be sent again before checkLeft() settles it. */
+export type Fate = SettledFate | "open";
 
 interface WriterIdentityOptions {
   readonly hot: HotStore;
@@ -61,8 +62,10 @@ interface LeftJournal {
   /** Those that are still in memory. */
   readonly batches: readonly JournaledBatch[];
   readonly lastSeq: number;
-  /** Events of the writer, stored or not. */
+  /** Events of the writer, stored or not, without those of `open`. */
   readonly acceptedEvents: number;
+  /** The batch in doubt, if its fate stayed open. */
+  readonly open: Doubt | undefined;
 }
 
 const UINT32 = 2 ** 32;
@@ -225,6 +228,7 @@ export class WriterIdentity {
           batches: [...books.unflushed, ...settled],
           lastSeq: Math.max(books.unflushedSeq, doubt?.seq ?? 0),
           acceptedEvents: books.accepted + settledEvents,
+          open: fate === "open" ? doubt : undefined,
         });
       }
       flusher.endWriter();
@@ -262,8 +266,7 @@ export class WriterIdentity {
     ledger.lost += lost;
     ledger.handedOver += stored - books.persisted;
     this.orphans.unshift(...orphans);
-    if (doubt === undefined) return undefined;
-    return isDoubtStored ? { acceptedEvents: sealed.events - books.accepted } : "unstored";
+    return doubt && fateOf(doubt, books.accepted, sealed);
   }
 
   /**
@@ -290,14 +293,14 @@ export class WriterIdentity {
   #leave(writer: string, journal: LeftJournal): void {
     if (journal.lastSeq === 0) return;
     this.#left.set(writer, journal);
-    this.#options.ringRoom.usedEvents += countEvents(journal.batches);
+    this.#options.ringRoom.usedEvents += heldEvents(journal);
   }
 
   /**
-   * Checks whether adopters have stored what was left to them. The caller repeats it. Throws HotUnavailableError or
-   * ColdUnavailableError.
+   * Checks whether adopters have stored what was left to them, and calls `settle` with the batches whose fate is not
+   * open any longer. The caller repeats it. Throws HotUnavailableError or ColdUnavailableError.
    */
-  async checkLeft(): Promise<void> {
+  async checkLeft(settle: (doubt: Doubt, fate: SettledFate) => void): Promise<void> {
     if (this.#left.size === 0) return;
     const { hot, adoption, ringRoom } = this.#options;
     const owners = await hot.journalOwners();
@@ -305,8 +308,9 @@ export class WriterIdentity {
       if (owners.some((owner) => owner.writer === writer)) continue;
       const sealed = await sealWriter(adoption, writer, false, journal.lastSeq);
       this.#left.delete(writer);
-      ringRoom.usedEvents -= countEvents(journal.batches);
+      ringRoom.usedEvents -= heldEvents(journal);
       this.#takeBack(writer, journal, sealed);
+      if (journal.open !== undefined) settle(journal.open, fateOf(journal.open, journal.acceptedEvents, sealed));
     }
   }
 
@@ -340,4 +344,13 @@ export class WriterIdentity {
     const random = () => Math.floor(clock.random() * UINT32).toString(36);
     return `${clock.now().toString(36)}-${random()}-${random()}`;
   }
+}
+
+/** `acceptedEvents` of the writer are in batches before the one in doubt. */
+function fateOf({ seq }: Doubt, acceptedEvents: number, sealed: SealedWriter): SettledFate {
+  return seq <= sealed.watermark ? { acceptedEvents: sealed.events - acceptedEvents } : "unstored";
+}
+
+function heldEvents({ batches, open }: LeftJournal): number {
+  return countEvents(batches) + (open?.eventCount ?? 0);
 }

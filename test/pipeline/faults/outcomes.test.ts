@@ -4,15 +4,17 @@
  */
 
 import { describe, expect, test } from "bun:test";
-import type { Event } from "../../../src/domain/event.ts";
+import { type Event, HOUR_MS } from "../../../src/domain/event.ts";
 import type { Outcome } from "../../../src/domain/refusal-reasons.ts";
 import {
   click,
   clicks,
+  coldStoreAway,
   expectReads,
   type Instance,
   NOON,
   onMethod,
+  STREAM,
   unavailable,
 } from "../../harness/pipeline/pipeline-harness.ts";
 import { waitFor } from "../../harness/service/wait-for.ts";
@@ -272,7 +274,61 @@ describeFaults((cluster) => {
       await expectReads(a, [click("before"), ...namedClicks("sent", 20)]);
     });
 
-    test("in doubt, and the cold store unavailable: it stays unknown, and other events are accepted", async () => {
+    test("the same, and the first instance cannot reach the cold store: stored once it can", async () => {
+      const b = await cluster.site.start();
+      const proxy = await cluster.behindRedisProxy();
+      const a = await cluster.site.start({ outcomeTimeoutMs: OUTCOME_TIMEOUT_MS });
+      await b.take(click("before"));
+      await b.drained();
+      a.guard.intercept = coldStoreAway;
+      proxy.dropAnswers();
+      const outcomes = await a.submit(...namedClicks("sent", 20));
+      expect(outcomes.map((outcome) => outcome?.reason)).toEqual(Array(20).fill("outcome_unknown"));
+      await b.take(...namedClicks("sent", 20));
+      expect(b.pipeline.ledger.duplicates).toBe(20);
+      await cluster.site.flushRedis();
+      await b.takeInTheEnd(click("after"));
+      proxy.onDownstream = undefined;
+      proxy.cutAll();
+      await a.takeInTheEnd(click("meanwhile", NOON + HOUR_MS));
+      expect(a.pipeline.ledger.inDoubt).toBe(20);
+      const { isDegraded } = await a.read({ stream: STREAM, hour: NOON + HOUR_MS });
+      expect(isDegraded).toBe(true);
+      a.guard.intercept = undefined;
+      await waitFor("what was acknowledged to be stored", () => a.pipeline.ledger.inDoubt === 0);
+      expect(a.pipeline.ledger).toMatchObject({ accepted: 21, unknown: 20, unknownStored: 20, unknownUnstored: 0 });
+      const taken = [click("before"), ...namedClicks("sent", 20), click("after"), click("meanwhile", NOON + HOUR_MS)];
+      await cluster.site.expectStored(taken);
+      await a.serves({ stream: STREAM, hour: NOON });
+      await expectReads(a, taken);
+    });
+
+    test("stored by an adopter, while its instance cannot reach the cold store: it says so once it can", async () => {
+      const b = await cluster.site.start({ leaseMs: SHORT_LEASE_MS });
+      const proxy = await cluster.behindRedisProxy();
+      const a = await cluster.site.start({ leaseMs: SHORT_LEASE_MS, outcomeTimeoutMs: OUTCOME_TIMEOUT_MS });
+      a.guard.intercept = coldStoreAway;
+      const { writer } = a.pipeline;
+      proxy.dropAnswers();
+      const outcomes = await a.submit(...clicks("sent", 20));
+      expect(outcomes.map((outcome) => outcome?.reason)).toEqual(Array(20).fill("outcome_unknown"));
+      proxy.refuse();
+      proxy.cutAll();
+      await adoptedBy(b, writer!);
+      await cluster.site.flushRedis();
+      await b.takeInTheEnd(click("after"));
+      proxy.onDownstream = undefined;
+      await proxy.accept();
+      await a.takeInTheEnd(click("meanwhile", NOON + HOUR_MS));
+      expect(a.pipeline.ledger.inDoubt).toBe(20);
+      a.guard.intercept = undefined;
+      await waitFor("the outcome to be known", () => a.pipeline.ledger.inDoubt === 0);
+      expect(a.pipeline.ledger).toMatchObject({ accepted: 21, handedOver: 20, unknownStored: 20, unknownUnstored: 0 });
+      await a.drained();
+      await cluster.site.expectStored([...clicks("sent", 20), click("after"), click("meanwhile", NOON + HOUR_MS)]);
+    });
+
+    test("in doubt, and the cold store unavailable: unknown until that answers; others are accepted", async () => {
       const b = await cluster.site.start({ leaseMs: SHORT_LEASE_MS });
       const a = await cluster.site.start({ leaseMs: SHORT_LEASE_MS, outcomeTimeoutMs: OUTCOME_TIMEOUT_MS });
       await a.take(click("before"));
@@ -294,9 +350,11 @@ describeFaults((cluster) => {
       expect((await outcomes).map((outcome) => outcome?.reason)).toEqual(Array(20).fill("outcome_unknown"));
       await cluster.takesEvents(a);
       await a.take(click("after"));
+      expect(a.pipeline.ledger).toMatchObject({ unknown: 20, inDoubt: 20 });
       await cluster.servers.mariaDb.start();
       await cluster.site.expectStored([click("before"), click("after")]);
-      expect(a.pipeline.ledger).toMatchObject({ unknown: 20, inDoubt: 20 });
+      await waitFor("the outcome to be known", () => a.pipeline.ledger.inDoubt === 0);
+      expect(a.pipeline.ledger).toMatchObject({ unknown: 20, unknownStored: 0, unknownUnstored: 20 });
       expect(a.pipeline.ledger.pending).toBe(a.pipeline.pending.events);
     });
   });

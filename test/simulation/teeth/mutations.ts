@@ -47,8 +47,8 @@ const OF_COMMITS: readonly SimulatedMutation[] = [
     "doubt-under-another-seq",
     "a batch in doubt is sent again under its number",
     SENDER,
-    "    sending.isInDoubt = true;\n",
-    "    sending.isInDoubt = true;\n    this.#seq += 1;\n",
+    "    this.#startTimeout(sending);\n  }\n\n  /** Refuses",
+    "    this.#startTimeout(sending);\n    this.#seq += 1;\n  }\n\n  /** Refuses",
   ),
   inOne(
     "doubt-taken-for-unsent",
@@ -355,6 +355,13 @@ const OF_LOSSES: readonly SimulatedMutation[] = [
     SENDER,
     "      if (sending.opened !== undefined && hasIds(sending.batch)) this.#owe(sending);\n      else if",
     "      if",
+  ),
+  inOne(
+    "open-forgotten",
+    "a batch with ids whose fate stayed open is settled later",
+    SENDER,
+    "    const sending = this.#current?.doubt === doubt ? this.#current : this.#open.get(doubt);\n",
+    "    const sending = this.#current?.doubt === doubt ? this.#current : undefined;\n    if (!sending) return;\n",
   ),
   inOne(
     "restored-ids-lost",
