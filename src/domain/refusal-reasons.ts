@@ -1,24 +1,23 @@
 /** The outcome of an event; and why it is not counted: the names used by answers, metrics and the ledger. */
 
-export const REFUSAL_REASONS = [
-  "invalid",
-  /** The key is missing, or lacks the scope or the stream. */
-  "unauthorized",
-  "rate_limited",
-  "hot_store_away",
-  /** The hot store's data belongs to another database. */
-  "other_database",
-  "cold_store_away",
-  "journal_full",
-  /** The event has an id, and the hot store does not yet know all ids of the last 24 hours. */
-  "restoring_ids",
-  /** The event's older hour was not loaded from the cold store in time. */
-  "loading_hours",
-  "overloaded",
-  "shutting_down",
-] as const;
+/** What answers and the dashboard say of each. */
+export const REFUSALS = {
+  invalid: "the event is not valid",
+  unauthorized: "an API key is missing, or does not permit this",
+  rate_limited: "the rate limit is used up",
+  hot_store_away: "the hot store does not answer, or has no room",
+  other_database: "the hot store belongs to another database, so its settings must be corrected",
+  cold_store_away: "the cold store, which has this hour, does not answer",
+  journal_full: "too many events wait for the cold store",
+  restoring_ids: "the hot store lost event ids, and those of the last 24 hours are being restored",
+  loading_hours: "too many older hours are being loaded from the cold store",
+  overloaded: "too many events wait to be committed",
+  shutting_down: "this instance is shutting down",
+} as const;
 
-export type RefusalReason = (typeof REFUSAL_REASONS)[number];
+export type RefusalReason = keyof typeof REFUSALS;
+
+export const REFUSAL_REASONS = Object.keys(REFUSALS) as readonly RefusalReason[];
 
 /** The event is valid, but its browser asked not to be counted, or is a bot. */
 export const OMISSION_REASONS = ["do_not_track", "bot"] as const;

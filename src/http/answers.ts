@@ -2,7 +2,7 @@
  * Unsuccessful answers. Every error body is
  *   {"error": {"code", "message", "field"?, "got"?, "expected"?}}
  */
-import { type Outcome, type Refusal, UNKNOWN } from "../domain/refusal-reasons.ts";
+import { type Outcome, REFUSALS, type Refusal, UNKNOWN } from "../domain/refusal-reasons.ts";
 import type { ErrorBody } from "../protocol/body/refused-body.ts";
 import {
   GOT_MAX_CHARS,
@@ -27,20 +27,6 @@ export function errorAnswer(
 ): Response {
   return Response.json({ error, ...more }, { status, headers: { ...NO_STORE, ...headers } });
 }
-
-export const REFUSALS: Record<Refusal["reason"], string> = {
-  invalid: "the event is not valid",
-  unauthorized: "an API key is missing, or does not permit this",
-  rate_limited: "the rate limit is used up",
-  hot_store_away: "the hot store does not answer, or has no room",
-  other_database: "the hot store belongs to another database: its settings must be corrected",
-  cold_store_away: "the cold store, which has this hour, does not answer",
-  restoring_ids: "the hot store lost event ids, and those of the last 24 hours are being restored",
-  journal_full: "too many events wait for the cold store",
-  loading_hours: "too many older hours are being loaded from the cold store",
-  overloaded: "too many events wait to be committed",
-  shutting_down: "this instance is shutting down",
-};
 
 export const OUTCOME_UNKNOWN: ErrorBody = {
   code: UNKNOWN.reason,

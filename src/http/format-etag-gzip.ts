@@ -39,8 +39,29 @@ export function matches(ifNoneMatch: string | null, etag: string): boolean {
 /** Compresses in another thread. */
 export const gzip: (data: string | ArrayBuffer) => Promise<Buffer<ArrayBuffer>> = promisify(compress);
 
+interface Content {
+  readonly headers: Readonly<Record<string, string>>;
+  readonly plain: string | Blob;
+  /** Undefined: clients may not keep it. */
+  readonly etag: string | undefined;
+  /** Undefined: too short to gain. */
+  readonly gzipped: (() => Promise<Uint8Array<ArrayBuffer>>) | undefined;
+}
+
+export async function negotiatedAnswer(request: Request, { headers, plain, etag, gzipped }: Content) {
+  const isPacked = gzipped !== undefined && acceptsGzip(request);
+  // A weak tag: compressed bytes differ, but mean the same.
+  const tagged = etag === undefined ? headers : { ...headers, etag: isPacked ? `W/${etag}` : etag };
+  if (etag !== undefined && matches(request.headers.get("if-none-match"), etag)) {
+    const { "content-type": _, ...rest } = tagged;
+    return new Response(null, { status: 304, headers: rest });
+  }
+  if (!isPacked) return new Response(plain, { headers: tagged });
+  return new Response(await gzipped(), { headers: { ...tagged, "content-encoding": "gzip" } });
+}
+
 const ACCEPTS_GZIP = /(?:^|,)\s*gzip\s*(?:$|,|;(?!\s*q=0(?:\.0*)?\s*(?:,|$)))/i;
 
-export function acceptsGzip({ headers }: Request): boolean {
+function acceptsGzip({ headers }: Request): boolean {
   return ACCEPTS_GZIP.test(headers.get("accept-encoding") ?? "");
 }

@@ -1,6 +1,6 @@
 /** Answers that never change while the process runs; compressed on first use, in another thread. */
 import { Elysia } from "elysia";
-import { acceptsGzip, etagOf, gzip, matches } from "./format-etag-gzip.ts";
+import { etagOf, gzip, negotiatedAnswer } from "./format-etag-gzip.ts";
 
 /** Restricts the service's pages to files of this service. */
 const POLICY = [
@@ -20,15 +20,11 @@ export const HTML = "text/html; charset=utf-8";
 export const JAVASCRIPT = "text/javascript; charset=utf-8";
 export const CSS = "text/css; charset=utf-8";
 
-interface Packed {
-  readonly gzipped: Uint8Array<ArrayBuffer>;
-  readonly etag: string;
-}
-
 export class StaticAsset {
   readonly #content: Blob;
   readonly #headers: Readonly<Record<string, string>>;
-  #packed: Promise<Packed> | undefined;
+  #etag: Promise<string> | undefined;
+  #gzipped: Promise<Uint8Array<ArrayBuffer>> | undefined;
 
   constructor(content: Blob, contentType: string, headers: Readonly<Record<string, string>> = {}) {
     this.#content = content;
@@ -38,19 +34,10 @@ export class StaticAsset {
   }
 
   async answer(request: Request): Promise<Response> {
-    this.#packed ??= this.#pack();
-    const { gzipped, etag } = await this.#packed;
-    const headers = { ...this.#headers, etag };
-    if (matches(request.headers.get("if-none-match"), etag)) {
-      return new Response(null, { status: 304, headers });
-    }
-    if (!acceptsGzip(request)) return new Response(this.#content, { headers });
-    return new Response(gzipped, { headers: { ...headers, "content-encoding": "gzip" } });
-  }
-
-  async #pack(): Promise<Packed> {
-    const bytes = await this.#content.arrayBuffer();
-    return { gzipped: await gzip(bytes), etag: `W/${etagOf(bytes)}` };
+    const content = this.#content;
+    this.#etag ??= content.arrayBuffer().then(etagOf);
+    const gzipped = () => (this.#gzipped ??= content.arrayBuffer().then(gzip));
+    return await negotiatedAnswer(request, { headers: this.#headers, plain: content, etag: await this.#etag, gzipped });
   }
 }
 

@@ -37,6 +37,12 @@ export interface Amqp10Place extends HostPort {
 
 export type BrokerPlace = RabbitMqPlace | KafkaPlace | Amqp10Place;
 
+export const BROKER_NAMES: Readonly<Record<BrokerPlace["kind"], string>> = {
+  rabbitmq: "RabbitMQ",
+  kafka: "Kafka",
+  amqp10: "AMQP 1.0",
+};
+
 const SASL = {
   plain: "PLAIN",
   "scram-sha-256": "SCRAM-SHA-256",
@@ -57,6 +63,10 @@ const RABBITMQ_URL = /^amqps?:\/\//;
 const KAFKA_URL = /^(kafkas?):\/\/(?:([^@/?#]*)@)?([^@/?#]*)\/?(?:\?([^#]*))?$/;
 
 const AMQP10_URL = /^(amqp10s?):\/\/(?:([^@/?#]*)@)?([^@/?#,]*)\/?$/;
+
+export function isKafkaUrl(text: string): boolean {
+  return /^kafkas?:/.test(text);
+}
 
 export function brokerPlaceOf(text: string): BrokerPlace | undefined {
   if (problemInBrokerUrl(text) !== undefined) return undefined;

@@ -3,6 +3,7 @@
  * Invariant: a Config is frozen and holds only values that the service can run with. At start all bad values are
  * refused together, each with its name, what was found and what is expected.
  */
+import { isKafkaUrl } from "./broker-url.ts";
 import type { Environment, Setting } from "./setting-kinds.ts";
 import { type Config, ConfigError, SETTING_GROUPS } from "./settings.ts";
 
@@ -90,7 +91,7 @@ function ignoredOfBroker({ brokerUrl }: Config, environment: Environment): strin
   const problems = needed
     .filter((name) => environment[name])
     .map((name) => `${name} is set, but BROKER_URL is not, so it is ignored: unset it`);
-  if (environment["BROKER_GROUP"] && brokerUrl !== undefined && !/^kafkas?:/.test(brokerUrl))
+  if (environment["BROKER_GROUP"] && brokerUrl !== undefined && !isKafkaUrl(brokerUrl))
     problems.push("BROKER_GROUP is set, but BROKER_URL does not begin with kafka:// or kafkas://, so it is ignored");
   return problems;
 }

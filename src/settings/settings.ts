@@ -3,7 +3,7 @@ import { EXPECTS_TOKEN, isToken, SCOPES } from "../domain/api-key.ts";
 import { EXPECTS_RATE, type RateLimit, rateLimitOf } from "../domain/rate-limit.ts";
 import { SHARDS_MAX } from "../domain/shard-of.ts";
 import { EXPECTS_STREAM_GRANT, isStreamGrant } from "../domain/stream-rules.ts";
-import { brokerPlaceOf, EXPECTS_BROKER_URL, problemInBrokerUrl } from "./broker-url.ts";
+import { brokerPlaceOf, EXPECTS_BROKER_URL, isKafkaUrl, problemInBrokerUrl } from "./broker-url.ts";
 import { EXPECTS_REDIS_URL, problemInRedisUrl, redisPlaceOf } from "./redis-url.ts";
 import {
   days,
@@ -194,7 +194,7 @@ export const SETTING_GROUPS = {
       "BROKER_PREFETCH",
       {
         text: "1000, with Kafka 10000",
-        valueIn: ({ BROKER_URL: url }) => (/^kafkas?:/.test(url ?? "") ? "10000" : "1000"),
+        valueIn: ({ BROKER_URL: url }) => (isKafkaUrl(url ?? "") ? "10000" : "1000"),
       },
       [1, 10_000],
     ).help("maximum of messages in flight; they are in memory, whatever their size (with Kafka up to 16 MiB)"),

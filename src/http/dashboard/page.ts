@@ -1,6 +1,8 @@
 /** The dashboard's HTML with its fixed texts. The modules in client/ fill in the numbers. */
-import type { RefusalReason } from "../../domain/refusal-reasons.ts";
+import { REFUSALS } from "../../domain/refusal-reasons.ts";
 import { STREAM_CHARACTERS, STREAM_MAX_CHARS, STREAM_SELECTION_PATTERN } from "../../domain/stream-rules.ts";
+import type { Step, WeekStart } from "../../domain/time-steps.ts";
+import { BROKER_NAMES } from "../../settings/broker-url.ts";
 
 const ICON =
   "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 24 24' fill='%23d97706'%3E" +
@@ -53,25 +55,26 @@ function store(which: string, label: string): string {
 }
 
 const METRICS = { clicks: "Clicks", impressions: "Impressions", ctr: "CTR", unique_users: "Unique users" };
-const ORDERS = { clicks: "by clicks", impressions: "by impressions", ctr: "by CTR", unique_users: "by users" };
-const REFUSAL_LABELS: Readonly<Record<RefusalReason, string>> = {
-  invalid: "not valid",
-  unauthorized: "no valid key",
-  rate_limited: "over the rate limit",
-  hot_store_away: "hot store unavailable",
-  other_database: "hot store of another database",
-  cold_store_away: "cold store unavailable",
-  journal_full: "journal full",
-  restoring_ids: "ids not restored yet",
-  loading_hours: "older hours not loaded yet",
-  overloaded: "overloaded",
-  shutting_down: "shutting down",
+const ORDERS: Readonly<Record<keyof typeof METRICS, string>> = {
+  clicks: "by clicks",
+  impressions: "by impressions",
+  ctr: "by CTR",
+  unique_users: "by users",
 };
 const LEDGER_PARTS = ["persisted", "pending", "handed-over", "lost"];
 const RANGES = { "24h": "24 h", "7d": "7 d", "30d": "30 d", "12mo": "12 months", dates: "Dates" };
-const STEPS = { hour: "Hour", day: "Day", week: "Week", month: "Month" };
+const STEPS: Readonly<Record<Exclude<Step, "total">, string>> = {
+  hour: "Hour",
+  day: "Day",
+  week: "Week",
+  month: "Month",
+};
 const COMPARISONS = { day: "vs. days before", week: "vs. weeks before" };
-const WEEKS = { monday: "Weeks from Monday", sunday: "Weeks from Sunday", saturday: "Weeks from Saturday" };
+const WEEKS: Readonly<Record<WeekStart, string>> = {
+  monday: "Weeks from Monday",
+  sunday: "Weeks from Sunday",
+  saturday: "Weeks from Saturday",
+};
 
 /** Encodes a value for an attribute in double quotes. */
 function jsonAttribute(value: unknown): string {
@@ -98,7 +101,7 @@ ${preloads}
     <script src="dashboard/main.js" type="module" blocking="render"></script>
   </head>
   <body data-stream-pattern="${STREAM_SELECTION_PATTERN}" data-stream-characters="${STREAM_CHARACTERS}"
-    data-stream-max-chars="${STREAM_MAX_CHARS}" data-refusal-labels="${jsonAttribute(REFUSAL_LABELS)}">
+    data-stream-max-chars="${STREAM_MAX_CHARS}" data-texts="${jsonAttribute({ refusals: REFUSALS, brokers: BROKER_NAMES })}">
     <a class="skip" href="#main">Skip to the numbers</a>
     <header class="top">
       <h1>

@@ -9,14 +9,15 @@ import domJs from "./client/dom.js" with { type: "file" };
 import formatJs from "./client/format.js" with { type: "file" };
 import liveJs from "./client/live.js" with { type: "file" };
 import mainJs from "./client/main.js" with { type: "file" };
+import metricsJs from "./client/metrics.js" with { type: "file" };
 import nowCardsJs from "./client/now-cards.js" with { type: "file" };
-import pageCss from "./client/page.css" with { type: "file" };
 import serviceStateJs from "./client/service-state.js" with { type: "file" };
 import streamPickerJs from "./client/stream-picker.js" with { type: "file" };
 import themeJs from "./client/theme.js" with { type: "file" };
 import timeJs from "./client/time.js" with { type: "file" };
 import topStreamsJs from "./client/top-streams.js" with { type: "file" };
 import viewStateJs from "./client/view-state.js" with { type: "file" };
+import pageCss from "./page.css" with { type: "file" };
 import { dashboardPage } from "./page.ts";
 
 /** The modules' files by URL path. */
@@ -28,6 +29,7 @@ const MODULES: Readonly<Record<string, string>> = {
   "dashboard/dom.js": domJs,
   "dashboard/format.js": formatJs,
   "dashboard/live.js": liveJs,
+  "dashboard/metrics.js": metricsJs,
   "dashboard/now-cards.js": nowCardsJs,
   "dashboard/time.js": timeJs,
   "dashboard/service-state.js": serviceStateJs,

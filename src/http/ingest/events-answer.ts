@@ -3,19 +3,11 @@
  *   events = accepted + duplicates + invalid + refused + unknown
  * and names events by index: of the element, or of the line (counting blank ones), from 0.
  */
-import { type Refusal, UNKNOWN } from "../../domain/refusal-reasons.ts";
+import { REFUSALS, type Refusal, UNKNOWN } from "../../domain/refusal-reasons.ts";
 import type { BulkOutcome } from "../../pipeline/commit/bulk.ts";
 import type { EventBatch } from "../../protocol/body/read-events.ts";
 import type { ErrorBody } from "../../protocol/body/refused-body.ts";
-import {
-  errorAnswer,
-  errorBodyOf,
-  NO_STORE,
-  OUTCOME_UNKNOWN,
-  outcomeAnswer,
-  REFUSALS,
-  retryHeaders,
-} from "../answers.ts";
+import { errorAnswer, errorBodyOf, NO_STORE, OUTCOME_UNKNOWN, outcomeAnswer, retryHeaders } from "../answers.ts";
 
 /** Both ends are inclusive. */
 type Range = [first: number, last: number];

@@ -4,11 +4,12 @@
  */
 import { Type } from "@sinclair/typebox";
 import { Elysia } from "elysia";
+import { REFUSALS } from "../../domain/refusal-reasons.ts";
 import { DEFAULT_STREAM } from "../../domain/stream-rules.ts";
 import { readQuery } from "../../protocol/event/from-query.ts";
 import { checkSelection } from "../../protocol/input-error.ts";
 import { expose, type RequestCounts } from "../../runtime/metrics.ts";
-import { answerToError, errorAnswer, REFUSALS } from "../answers.ts";
+import { answerToError, errorAnswer } from "../answers.ts";
 import { SeriesQuerySchema } from "../query/range-requests.ts";
 import { networkOf, type Peers } from "../requests/client-address.ts";
 import type { AppOptions } from "../route-options.ts";
@@ -16,7 +17,7 @@ import { CLIENT_FEEDS_MAX, CLIENT_VIEWERS_MAX, LiveFeeds, type NotWatched, type 
 import { LiveReader } from "./live-reader.ts";
 
 const RETRY = { "retry-after": "5" };
-const STOPPING = { code: "shutting_down", message: `${REFUSALS.shutting_down}; retry later.` };
+export const STOPPING = { code: "shutting_down", message: `${REFUSALS.shutting_down}; retry later.` };
 const FULL = { code: "overloaded", message: "Too many streams are watched; retry later." };
 export const SHARE_USED = {
   code: "too_many_feeds",

@@ -1,6 +1,7 @@
 /** Describes the routes for operators and orchestrators, and those of this description. */
 import { Type } from "@sinclair/typebox";
 import { OMISSION_REASONS, REFUSAL_REASONS } from "../../domain/refusal-reasons.ts";
+import { BROKER_NAMES } from "../../settings/broker-url.ts";
 import {
   answer,
   count,
@@ -105,7 +106,7 @@ export const opsSchemas = {
   }),
   Sources: Type.Array(
     members({
-      name: Type.String({ description: "rabbitmq, kafka or amqp10" }),
+      name: oneOf(Object.keys(BROKER_NAMES)),
       status: oneOf(["connecting", "consuming", "paused", "stopped"]),
       reason: Type.Optional(Type.String({ description: "why nothing is consumed" })),
       under_way: count("received messages that are not settled yet"),

@@ -4,9 +4,9 @@ import { REFUSAL_REASONS } from "../../domain/refusal-reasons.ts";
 import { STEPS, WEEK_STARTS } from "../../domain/time-steps.ts";
 import { EXPECTS_TIME_OF_HOUR, HourQuerySchema } from "../../protocol/event/query-rules.ts";
 import { InvalidParameterError } from "../../protocol/input-error.ts";
-import { errorBodyOf, REFUSALS } from "../answers.ts";
+import { errorBodyOf } from "../answers.ts";
 import { CONTENT_TYPES } from "../format-etag-gzip.ts";
-import { LiveQuerySchema, SHARE_USED } from "../live/live.ts";
+import { LiveQuerySchema, SHARE_USED, STOPPING } from "../live/live.ts";
 import { UNAVAILABLE_REASONS } from "../live/live-reader.ts";
 import { SeriesQuerySchema, StreamsQuerySchema } from "../query/range-requests.ts";
 import {
@@ -249,7 +249,7 @@ export const readPaths: Paths = {
         500: internal,
         503: failure(
           "Too many streams are watched, the instance is shutting down, or the API keys are not known yet.",
-          { code: "shutting_down", message: `${REFUSALS.shutting_down}; retry later.` },
+          STOPPING,
           { otherCodes: ["overloaded", "cold_store_away"], headers: ["retry-after"] },
         ),
       },

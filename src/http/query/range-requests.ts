@@ -29,7 +29,7 @@ import type { Log } from "../../runtime/log.ts";
 import type { RequestCounts } from "../../runtime/metrics.ts";
 import { SlotsFullError } from "../../runtime/slots.ts";
 import { answerToError, errorAnswer, NO_STORE } from "../answers.ts";
-import { acceptsGzip, CONTENT_TYPES, etagOf, type Format, gzip, matches } from "../format-etag-gzip.ts";
+import { CONTENT_TYPES, etagOf, type Format, gzip, negotiatedAnswer } from "../format-etag-gzip.ts";
 import type { AppOptions } from "../route-options.ts";
 
 const DEFAULT_ZONE = "UTC";
@@ -198,23 +198,17 @@ export function rangeRoute<Q extends Question>(
   });
 }
 
-async function rangeAnswer(request: Request, body: RangeBody): Promise<Response> {
-  const { format, text, degraded, isPast } = body;
-  const isPacked = text.length >= PACKED_MIN_CHARS && acceptsGzip(request);
-  const headers: Record<string, string> = { "content-type": CONTENT_TYPES[format], vary: "accept, accept-encoding" };
-  if (degraded !== undefined) headers["hourglass-degraded"] = degraded;
-  if (degraded !== undefined || !isPast) Object.assign(headers, NO_STORE);
-  else {
-    const etag = etagOf(format, text);
-    // A weak tag: compressed bytes differ, but mean the same.
-    Object.assign(headers, { "cache-control": "no-cache", etag: isPacked ? `W/${etag}` : etag });
-    if (matches(request.headers.get("if-none-match"), etag)) {
-      delete headers["content-type"];
-      return new Response(null, { status: 304, headers });
-    }
-  }
-  if (!isPacked) return new Response(text, { headers });
-  return new Response(await gzip(text), { headers: { ...headers, "content-encoding": "gzip" } });
+async function rangeAnswer(request: Request, { format, text, degraded, isPast }: RangeBody): Promise<Response> {
+  const isKept = isPast && degraded === undefined;
+  const headers = {
+    "content-type": CONTENT_TYPES[format],
+    vary: "accept, accept-encoding",
+    ...(degraded !== undefined && { "hourglass-degraded": degraded }),
+    ...(isKept ? { "cache-control": "no-cache" } : NO_STORE),
+  };
+  const etag = isKept ? etagOf(format, text) : undefined;
+  const gzipped = text.length >= PACKED_MIN_CHARS ? () => gzip(text) : undefined;
+  return await negotiatedAnswer(request, { headers, plain: text, etag, gzipped });
 }
 
 function rangeErrorAnswer(error: unknown, log: Log, request: Request): Response {

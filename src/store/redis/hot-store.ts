@@ -58,6 +58,7 @@ import { type RunSlice, readHeldRange } from "./ranges.ts";
 import commitSource from "./scripts/commit.lua" with { type: "text" };
 import dataSetSource from "./scripts/data-set.lua" with { type: "text" };
 import discardSource from "./scripts/discard.lua" with { type: "text" };
+import dropHours from "./scripts/hours/drop-hours.lua" with { type: "text" };
 import hydrateSource from "./scripts/hours/hydrate.lua" with { type: "text" };
 import rangeSource from "./scripts/hours/range.lua" with { type: "text" };
 import readSource from "./scripts/hours/read.lua" with { type: "text" };
@@ -83,10 +84,10 @@ const SCRIPTS = {
   read: script("read", readSource),
   range: script("range", rangeSource),
   hydrate: script("hydrate", hydrateSource),
-  retire: script("retire", retireSource),
+  retire: script("retire", dropHours + retireSource),
   isInitialized: script("isInitialized", isInitializedSource),
   dataSet: uncheckedScript("dataSet", dataSetSource),
-  discard: script("discard", discardSource),
+  discard: script("discard", dropHours + discardSource),
   trial: script("trial", trialSource),
   restoreIds: script("restoreIds", leaseRule + restoreIdsSource),
   noteIds: script("noteIds", noteIdsSource),

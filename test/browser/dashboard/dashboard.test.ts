@@ -64,7 +64,7 @@ describeWithServers("the dashboard of a service that asks for keys", ["chromium"
     await page.waitToSee("#ledger");
     await page.waitForText("#ledger-accepted", "2");
     await fetch(`${service.url}/analytics?user=ann`, { method: "POST" });
-    await page.waitForText("#ledger-more", "1 refused: not valid");
+    await page.waitForText("#ledger-more", "1 refused: the event is not valid");
     expect(page.faults).toEqual([]);
   });
 });

@@ -2,15 +2,9 @@
 
 import { Chart } from "./chart.js";
 import { byId, element, setText } from "./dom.js";
-import { changeText, clockText, count, METRICS, NOTHING, ratio, secondsText, spanText, stepText } from "./format.js";
+import { changeText, clockText, NOTHING, secondsText, spanText, stepText } from "./format.js";
+import { METRICS } from "./metrics.js";
 import { ALL_STREAMS } from "./view-state.js";
-
-const PROBLEMS = {
-  hot_store_away: "The hot store is unavailable, and the cold store does not have this time.",
-  cold_store_away: "The cold store is unavailable: hours that the hot store does not hold cannot be read now.",
-  overloaded: "Too many ranges are being read now.",
-  unreachable: "The service does not answer.",
-};
 
 export class ChartCard {
   #chart;
@@ -71,13 +65,12 @@ export class ChartCard {
 
   failed(error) {
     byId("chart-card").setAttribute("aria-busy", "false");
-    const text = PROBLEMS[error.code] ?? error.message;
     if (this.#found === undefined) {
-      setText(byId("error-text"), text);
+      setText(byId("error-text"), error.message);
       return this.#show("error");
     }
     const at = this.#state.zone.localOf(this.#found.atMs);
-    setText(byId("chart-fault"), `${text} These are the numbers of ${secondsText(at)}.`);
+    setText(byId("chart-fault"), `${error.message} (these are the numbers of ${secondsText(at)})`);
   }
 
   /** Updates the current hour. */
@@ -172,7 +165,8 @@ export class ChartCard {
     const { metric, step, zone } = this.#state;
     const { label, of, text } = METRICS[metric];
     const cell = (value) => element("td", {}, value);
-    const titles = [step, "Clicks", "Impressions", "CTR", "Unique users", `${label} before`];
+    const metrics = Object.values(METRICS);
+    const titles = [step, ...metrics.map((each) => each.label), `${label} before`];
     byId("chart-table-head").replaceChildren(...titles.map((title) => element("th", { scope: "col" }, title)));
     const lines = rows.map((row) => {
       const name = stepText(zone.localOf(row.fromMs), zone.localOf(row.toMs), step);
@@ -180,7 +174,7 @@ export class ChartCard {
         "tr",
         {},
         element("th", { scope: "row" }, row.toMs > wholeTo ? `${name}, so far` : name),
-        ...[count(row.clicks), count(row.impressions), ratio(row.ctr), count(row.unique_users)].map(cell),
+        ...metrics.map((each) => cell(each.text(each.of(row)))),
         cell(row.before === undefined ? NOTHING : text(of(row.before))),
       );
     });

@@ -1,6 +1,7 @@
 /* Draws a series and the earlier one with uPlot: with a tooltip, zoom by dragging, and keys. */
 import { element, setText } from "./dom.js";
-import { clockText, dateText, METRICS, shortMonthText, stepText } from "./format.js";
+import { clockText, dateText, shortMonthText, stepText } from "./format.js";
+import { METRICS } from "./metrics.js";
 import { DAY_MS } from "./time.js";
 
 const DRAG_MIN_PX = 8;

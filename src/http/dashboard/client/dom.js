@@ -20,6 +20,11 @@ export function setText(target, text) {
   if (target.textContent !== text) target.textContent = text;
 }
 
+/** The values that the page offers for a choice. */
+export function choicesOf(id) {
+  return Array.from(byId(id).querySelectorAll("input, option"), ({ value }) => value);
+}
+
 export function checkRadio(group, value) {
   for (const input of group.querySelectorAll("input")) input.checked = input.value === value;
 }

@@ -21,17 +21,6 @@ const signed = { maximumFractionDigits: 1, signDisplay: "exceptZero" };
 const change = new Intl.NumberFormat("en", { ...signed, style: "percent" });
 const points = new Intl.NumberFormat("en", { ...signed, maximumFractionDigits: 2 });
 
-const ofCounts = (label, name) => ({
-  ...{ label, noun: label.toLowerCase(), isRate: false },
-  ...{ of: (sums) => sums[name], text: count },
-});
-export const METRICS = {
-  clicks: ofCounts("Clicks", "clicks"),
-  impressions: ofCounts("Impressions", "impressions"),
-  ctr: { label: "CTR", noun: "CTR", isRate: true, of: ({ ctr }) => ctr, text: ratio },
-  unique_users: ofCounts("Unique users", "unique_users"),
-};
-
 const orNothing = (value, format) => (value === null || value === undefined ? NOTHING : format(value));
 
 export function count(value) {

@@ -1,7 +1,7 @@
 /* The dashboard: loads and shows what the address says. It uses only the service's public API. */
 import { Api, ApiError, addressOf } from "./api.js";
 import { ChartCard } from "./chart-card.js";
-import { byId, checkRadio, element, onRadio, setText } from "./dom.js";
+import { byId, checkRadio, choicesOf, element, onRadio, setText } from "./dom.js";
 import { secondsText } from "./format.js";
 import { Live } from "./live.js";
 import { NowCards } from "./now-cards.js";
@@ -15,7 +15,6 @@ import {
   isStepFitting,
   PERIOD_MAX_MS,
   periodOf,
-  STEPS,
   wholeHoursTo,
   Zone,
 } from "./time.js";
@@ -142,7 +141,7 @@ class Dashboard {
     checkRadio(byId("step"), step);
     checkRadio(byId("metric"), metric);
     const now = Date.now();
-    for (const each of STEPS) byId(`step-${each}`).disabled = !isStepFitting(each, this.#state, now);
+    for (const each of choicesOf("step")) byId(`step-${each}`).disabled = !isStepFitting(each, this.#state, now);
     byId("compare").value = this.#state.compare;
     byId("week_start").value = this.#state.week_start;
     byId("week-start-choice").hidden = step !== "week";

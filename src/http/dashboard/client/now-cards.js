@@ -1,6 +1,7 @@
 /* The current hour in four cards, each with a graph of the last minute. */
 import { byId, setText } from "./dom.js";
-import { clockText, count, METRICS, perSecond } from "./format.js";
+import { clockText, count, perSecond } from "./format.js";
+import { METRICS } from "./metrics.js";
 import { HOUR_MS } from "./time.js";
 
 const SPARK_POINTS = 60;

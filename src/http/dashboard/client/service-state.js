@@ -4,16 +4,8 @@ import { count, duration } from "./format.js";
 
 const WRITERS_SHOWN = 8;
 const LAGS_SHOWN = 4;
-const BROKERS = { rabbitmq: "RabbitMQ", kafka: "Kafka", amqp10: "AMQP 1.0" };
-const REFUSAL_LABELS = JSON.parse(document.body.dataset.refusalLabels);
-/** Why this instance accepts no events. */
-const REFUSALS = {
-  other_database: "Events are refused: the hot store belongs to another database. Correct the settings.",
-  cold_store_away: "Events are refused until the cold store is available.",
-  journal_full: "Events are refused: too many wait for the cold store.",
-  overloaded: "Events are refused: more arrive than can be stored.",
-  shutting_down: "This instance is shutting down.",
-};
+/** The page has the service's names and sentences. */
+const { refusals: REFUSALS, brokers: BROKERS } = JSON.parse(document.body.dataset.texts);
 
 export function showService(message) {
   const { ledger } = message;
@@ -44,7 +36,7 @@ function showLedger({ accepted, persisted, pending, handed_over, lost, duplicate
   byId("ledger-holds").dataset.status = rest.holds ? "ok" : "away";
   const reasons = Object.entries(refused).filter(([, value]) => value > 0);
   const more = [
-    ...reasons.map(([name, value]) => `${count(value)} refused: ${REFUSAL_LABELS[name]}`),
+    ...reasons.map(([name, value]) => `${count(value)} refused: ${REFUSALS[name]}`),
     ...(handed_over > 0 ? [`${count(handed_over)} handed over to another instance`] : []),
     ...(lost > 0 ? [`${count(lost)} lost with the hot store's journal`] : []),
     ...(omitted.do_not_track > 0 ? [`${count(omitted.do_not_track)} not counted: browsers sent Do Not Track`] : []),
@@ -97,7 +89,7 @@ function writerLine({ writer, is_alive, pending }, isOwn) {
 
 function sourceLine({ name, status, reason, lags }) {
   const waiting = lags === undefined ? status : `${count(sumOf(lags.map(({ lag }) => lag)))} waiting`;
-  const why = REFUSAL_LABELS[reason];
+  const why = REFUSALS[reason];
   const state = status === "consuming" ? waiting : why === undefined ? "not connected" : `${waiting}: ${why}`;
   const small = element("small", {}, `queue${partitionsText(lags ?? [])}`);
   return healthLine(status === "consuming", { title: reason ?? "" }, [`${BROKERS[name]} `, small], state);
@@ -138,7 +130,8 @@ function showNotices({ hot_store: hot, cold_store: cold, refusal, ledger }) {
       : `Events are still accepted: ${wait} Hours that ${hot.name} does not hold cannot be read.`;
     notices.push([`${cold.name} is unavailable`, rest]);
   }
-  if (refusal in REFUSALS) notices.push(["Not ready", REFUSALS[refusal]]);
+  if (refusal !== undefined && refusal !== "hot_store_away")
+    notices.push(["Not ready", `Events are refused: ${REFUSALS[refusal]}.`]);
   setNotices(notices);
 }
 

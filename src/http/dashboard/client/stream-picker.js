@@ -1,6 +1,7 @@
 /* Chooses a stream or a branch of streams: a button, and a list that is filtered by typing. */
 import { byId, element, setText } from "./dom.js";
-import { METRICS, NOTHING } from "./format.js";
+import { NOTHING } from "./format.js";
+import { METRICS } from "./metrics.js";
 import { ALL_STREAMS } from "./view-state.js";
 
 const LISTED_MAX = 50;

@@ -21,9 +21,6 @@ export const RANGES = {
   "30d": { days: 30, step: "day" },
   "12mo": { months: 12, step: "month" },
 };
-export const STEPS = ["hour", "day", "week", "month"];
-export const COMPARISONS = ["day", "week"];
-export const WEEK_STARTS = ["monday", "sunday", "saturday"];
 
 const STEP_MIN_MS = { day: DAY_MS, week: WEEK_MS, month: MONTH_MIN_MS };
 

@@ -1,6 +1,7 @@
 /* The top streams of the period. */
 import { byId, element, setText } from "./dom.js";
-import { count, METRICS, ratio, shortCount } from "./format.js";
+import { count, ratio, shortCount } from "./format.js";
+import { METRICS } from "./metrics.js";
 
 export class TopStreams {
   #onPick;

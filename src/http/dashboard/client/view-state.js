@@ -1,27 +1,18 @@
 /* The state of the page, stored in its address: everybody who opens the address sees the same. */
-import { METRICS } from "./format.js";
-import {
-  COMPARISONS,
-  defaultStep,
-  floorHour,
-  HOUR_MS,
-  isStepFitting,
-  PERIOD_MAX_MS,
-  RANGES,
-  STEPS,
-  WEEK_STARTS,
-  Zone,
-} from "./time.js";
+import { choicesOf } from "./dom.js";
+import { METRICS } from "./metrics.js";
+import { defaultStep, floorHour, HOUR_MS, isStepFitting, PERIOD_MAX_MS, RANGES, Zone } from "./time.js";
 
 export const ALL_STREAMS = "*";
 /** The service sends the rule with the page. */
 const STREAM = new RegExp(document.body.dataset.streamPattern);
+const STEPS = choicesOf("step");
 const CHOICES = {
   range: Object.keys(RANGES),
   metric: Object.keys(METRICS),
   order: Object.keys(METRICS),
-  compare: COMPARISONS,
-  week_start: WEEK_STARTS,
+  compare: choicesOf("compare"),
+  week_start: choicesOf("week_start"),
 };
 const DEFAULTS = { stream: ALL_STREAMS, tz: "UTC" };
 for (const [name, [first]] of Object.entries(CHOICES)) DEFAULTS[name] = first;

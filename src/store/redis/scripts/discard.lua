@@ -9,12 +9,7 @@ local epoch = redis.call('HGET', KEYS[1], 'epoch')
 if epoch and tonumber(epoch) > tonumber(ARGV[1]) then return 1 end
 redis.call('DEL', KEYS[1])
 if redis.call('SCARD', KEYS[3]) > 0 then return 1 end
-local prefix, limit = ARGV[2], tonumber(ARGV[3])
+local limit = tonumber(ARGV[3])
 local names = redis.call('ZRANGE', KEYS[2], 0, limit - 1)
-for _, name in ipairs(names) do
-  local hour, stream = string.match(name, '^(%d+) (.+)$')
-  local suffix = hour .. ':' .. stream
-  redis.call('UNLINK', prefix .. 'c:' .. suffix, prefix .. 'u:' .. suffix, prefix .. 'k:' .. suffix)
-  redis.call('ZREM', KEYS[2], name)
-end
+dropHours(KEYS[2], ARGV[2], names)
 return #names < limit and 1 or 0

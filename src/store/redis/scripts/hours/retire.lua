@@ -36,10 +36,5 @@ local freshFrom = tonumber(redis.call('HGET', KEYS[1], 'freshFrom'))
 if latest + 3600000 > freshFrom then
   redis.call('HSET', KEYS[1], 'freshFrom', string.format('%.0f', latest + 3600000))
 end
-for _, name in ipairs(flushedNames) do
-  local hour, stream = string.match(name, '^(%d+) (.+)$')
-  local suffix = hour .. ':' .. stream
-  redis.call('DEL', prefix .. 'c:' .. suffix, prefix .. 'u:' .. suffix, prefix .. 'k:' .. suffix)
-  redis.call('ZREM', KEYS[2], name)
-end
+dropHours(KEYS[2], prefix, flushedNames)
 return #flushedNames
