@@ -25,7 +25,7 @@ const LONG_RUN_MS = 3;
 const RUN_MS = 0.3;
 /** First the smallest input is repeated for this long: compiled code would make larger ones seem cheap. */
 const WARM_UP_MS = 5;
-/** Inputs grow until one takes this long. */
+/** Inputs grow until one takes this long, but at least through one window. */
 const ENOUGH_MS = 30;
 
 export interface Work {
@@ -49,7 +49,8 @@ async function grows({ prepare, maxBytes, isInPool = false }: Work): Promise<boo
   for (let bytes = FIRST_BYTES; bytes <= maxBytes; bytes *= STEP) {
     const ms = await shortestMs(prepare(bytes), cpuMs);
     times.push(ms);
-    if (times.length > WINDOW_STEPS && growsTooMuch(times.slice(-1 - WINDOW_STEPS))) return false;
+    if (times.length <= WINDOW_STEPS) continue;
+    if (growsTooMuch(times.slice(-1 - WINDOW_STEPS))) return false;
     if (ms > ENOUGH_MS) break;
   }
   return true;
