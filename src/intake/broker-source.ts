@@ -45,17 +45,18 @@ export interface Session {
 
 export type Driver = (options: SessionOptions) => Session;
 
-type SourceStatus =
+export const SOURCE_STATUSES = [
   /** Not connected yet or no longer; it retries by itself. */
-  | "connecting"
-  | "consuming"
+  "connecting",
+  "consuming",
   /** Some or all of its messages are held, because their events cannot be stored now. That bounds what it consumes. */
-  | "paused"
-  | "stopped";
+  "paused",
+  "stopped",
+] as const;
 
 /** What a source reports of itself, to probes, metrics and the dashboard. */
 export interface SourceState {
-  readonly status: SourceStatus;
+  readonly status: (typeof SOURCE_STATUSES)[number];
   /** Why it does not consume; undefined while it does. */
   readonly reason: string | undefined;
   /** Messages that have arrived and are not settled. */

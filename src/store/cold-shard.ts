@@ -7,7 +7,7 @@
 import type { HourKey, JournaledBatch } from "../domain/event.ts";
 import { ConfigError } from "../settings/settings.ts";
 import type { ColdConnection, ColdStore, DataSet, IdRowKey } from "./cold.ts";
-import { COLD_FILE, JOURNAL_FILE } from "./embedded/file-names.ts";
+import { COLD_FILE, JOURNAL_FILE } from "./embedded/files.ts";
 
 export type ColdShard = ReturnType<typeof coldShard>;
 

@@ -4,7 +4,7 @@ import { join, resolve } from "node:path";
 import { type Config, ConfigError } from "../../settings/settings.ts";
 import type { ColdStore, OnReplicaChange } from "../../store/cold.ts";
 import { checkShards, refuseOtherDatabase } from "../../store/cold-shard.ts";
-import { COLD_FILE } from "../../store/embedded/file-names.ts";
+import { COLD_FILE } from "../../store/embedded/files.ts";
 import type { HotStore } from "../../store/hot.ts";
 import { closeStores, createStores } from "../../store/open.ts";
 import { type ColdPlace, coldPlaceOf, coldPlaceWithReplicaOf, coldStoreAt } from "../../store/open-cold.ts";

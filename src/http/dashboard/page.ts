@@ -1,4 +1,5 @@
 /** The dashboard's HTML with its fixed texts. The modules in client/ fill in the numbers. */
+import { RANGE_MAX_HOURS } from "../../domain/hour-range.ts";
 import { REFUSALS } from "../../domain/refusal-reasons.ts";
 import { STREAM_CHARACTERS, STREAM_MAX_CHARS, STREAM_SELECTION_PATTERN } from "../../domain/stream-rules.ts";
 import type { Step, WeekStart } from "../../domain/time-steps.ts";
@@ -101,7 +102,8 @@ ${preloads}
     <script src="dashboard/main.js" type="module" blocking="render"></script>
   </head>
   <body data-stream-pattern="${STREAM_SELECTION_PATTERN}" data-stream-characters="${STREAM_CHARACTERS}"
-    data-stream-max-chars="${STREAM_MAX_CHARS}" data-texts="${jsonAttribute({ refusals: REFUSALS, brokers: BROKER_NAMES })}">
+    data-stream-max-chars="${STREAM_MAX_CHARS}" data-range-max-hours="${RANGE_MAX_HOURS}"
+    data-texts="${jsonAttribute({ refusals: REFUSALS, brokers: BROKER_NAMES })}">
     <a class="skip" href="#main">Skip to the numbers</a>
     <header class="top">
       <h1>

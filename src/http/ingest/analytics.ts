@@ -9,7 +9,7 @@ import { checkStream, TooManyStreamsError } from "../../protocol/input-error.ts"
 import type { HourAge, RequestCounts } from "../../runtime/metrics.ts";
 import { answerToError, errorAnswer, NO_STORE, outcomeAnswer, refusalReasonOf } from "../answers.ts";
 import { CONTENT_TYPES, preferredFormat } from "../format-etag-gzip.ts";
-import type { Degraded } from "../query/range-requests.ts";
+import { ctrOf, type Degraded, totalText } from "../query/range-requests.ts";
 import type { AppOptions } from "../route-options.ts";
 
 /** Reused: an answer takes 0.3 µs with these, and 0.55 with a plain object. */
@@ -121,15 +121,11 @@ async function hourAnswer(pipeline: Pipeline, query: HourQuery, format: HourForm
   const { plain, hotStoreAway, notKept } = HEADERS[format];
   const isKept = query.hour >= pipeline.retention.aggregatesFrom(now);
   const headers = isDegraded ? hotStoreAway : isKept ? plain : notKept;
-  return new Response(format === "text" ? hourText(counts) : hourJson(query, counts), { headers });
+  return new Response(format === "text" ? totalText(counts) : hourJson(query, counts), { headers });
 }
 
-function hourText({ clicks, impressions, uniqueUsers }: HourCounts): string {
-  return `unique_users,${uniqueUsers}\nclicks,${clicks}\nimpressions,${impressions}\n`;
-}
-
-function hourJson({ hour, stream }: HourQuery, { clicks, impressions, uniqueUsers }: HourCounts): string {
+function hourJson({ hour, stream }: HourQuery, counts: HourCounts): string {
+  const { clicks, impressions, uniqueUsers } = counts;
   const [from, to] = [hour, hour + HOUR_MS].map((at) => new Date(at).toISOString().replace(".000Z", "Z"));
-  const ctr = impressions === 0 ? null : clicks / impressions;
-  return JSON.stringify({ from, to, stream, clicks, impressions, ctr, unique_users: uniqueUsers });
+  return JSON.stringify({ from, to, stream, clicks, impressions, ctr: ctrOf(counts), unique_users: uniqueUsers });
 }

@@ -16,6 +16,7 @@ import { formatOf, formatOfPlainText, isPlainText, textOf } from "../../protocol
 import { type EventBatch, INVALID_MAX_LISTED, readEvents } from "../../protocol/body/read-events.ts";
 import { RefusedBodyError } from "../../protocol/body/refused-body.ts";
 import { readQuery } from "../../protocol/event/from-query.ts";
+import { parameters } from "../../protocol/event/query-rules.ts";
 import type { RequestCounts } from "../../runtime/metrics.ts";
 import { Slots } from "../../runtime/slots.ts";
 import { answerToError, errorAnswer, isRefusedInput, refusalAnswer } from "../answers.ts";
@@ -42,18 +43,15 @@ function flag(description: string) {
   return Type.Optional(Type.Union([Type.Literal("0"), Type.Literal("1")], { description }));
 }
 
-export const BatchQuerySchema = Type.Object(
-  {
-    atomic: flag("1: one invalid event refuses all events; else 0"),
-    unknown: Type.Optional(
-      Type.Union([Type.Literal("refuse"), Type.Literal("ignore")], {
-        description: "ignore: unknown members of events are ignored; else refuse",
-      }),
-    ),
-    old: flag("1: accept timestamps before 2001, which otherwise look like seconds sent by mistake; else 0"),
-  },
-  { additionalProperties: false },
-);
+export const BatchQuerySchema = parameters({
+  atomic: flag("1: one invalid event refuses all events; else 0"),
+  unknown: Type.Optional(
+    Type.Union([Type.Literal("refuse"), Type.Literal("ignore")], {
+      description: "ignore: unknown members of events are ignored; else refuse",
+    }),
+  ),
+  old: flag("1: accept timestamps before 2001, which otherwise look like seconds sent by mistake; else 0"),
+});
 
 type EventsOptions = Pick<AppOptions, "pipeline" | "log" | "now" | "access" | "idleTimeoutS">;
 

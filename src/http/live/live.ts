@@ -2,11 +2,11 @@
  * GET /live: the current hour of a stream and the state of the service, sent once a second (server-sent events). Made
  * for pages that stay open: a stream is read once a second for all its viewers.
  */
-import { Type } from "@sinclair/typebox";
 import { Elysia } from "elysia";
 import { REFUSALS } from "../../domain/refusal-reasons.ts";
 import { DEFAULT_STREAM } from "../../domain/stream-rules.ts";
 import { readQuery } from "../../protocol/event/from-query.ts";
+import { parameters } from "../../protocol/event/query-rules.ts";
 import { checkSelection } from "../../protocol/input-error.ts";
 import { expose, type RequestCounts } from "../../runtime/metrics.ts";
 import { answerToError, errorAnswer } from "../answers.ts";
@@ -36,10 +36,7 @@ const HEADERS = {
   "x-accel-buffering": "no",
 };
 
-export const LiveQuerySchema = Type.Object(
-  { stream: SeriesQuerySchema.properties.stream },
-  { additionalProperties: false },
-);
+export const LiveQuerySchema = parameters({ stream: SeriesQuerySchema.properties.stream });
 
 export function live(options: AppOptions, gets: RequestCounts) {
   const { pipeline, log, access } = options;

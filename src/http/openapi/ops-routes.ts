@@ -1,6 +1,7 @@
 /** Describes the routes for operators and orchestrators, and those of this description. */
 import { Type } from "@sinclair/typebox";
 import { OMISSION_REASONS, REFUSAL_REASONS } from "../../domain/refusal-reasons.ts";
+import { SOURCE_STATUSES } from "../../intake/broker-source.ts";
 import { BROKER_NAMES } from "../../settings/broker-url.ts";
 import {
   answer,
@@ -107,7 +108,7 @@ export const opsSchemas = {
   Sources: Type.Array(
     members({
       name: oneOf(Object.keys(BROKER_NAMES)),
-      status: oneOf(["connecting", "consuming", "paused", "stopped"]),
+      status: oneOf(SOURCE_STATUSES),
       reason: Type.Optional(Type.String({ description: "why nothing is consumed" })),
       under_way: count("received messages that are not settled yet"),
       lags: Type.Optional(

@@ -6,9 +6,9 @@
  * revalidation: an event may still arrive for any past hour, and every reader must see it after its 204. So answers
  * about the past may be cached but must be revalidated by ETag; others are not cached at all.
  */
-import { type TProperties, Type } from "@sinclair/typebox";
+import { Type } from "@sinclair/typebox";
 import { Elysia } from "elysia";
-import { HOUR_MS, hourOf } from "../../domain/event.ts";
+import { HOUR_MS, type HourCounts, hourOf } from "../../domain/event.ts";
 import { hoursIn, RANGE_MAX_HOURS } from "../../domain/hour-range.ts";
 import {
   ALL_STREAMS,
@@ -22,6 +22,7 @@ import type { UserCounts } from "../../domain/unique-users/sketch.ts";
 import { RangeTooLargeError } from "../../pipeline/read/range-reader.ts";
 import { GROUPS_MAX } from "../../pipeline/read/streams-tally.ts";
 import { csvRecord } from "../../protocol/csv.ts";
+import { parameters } from "../../protocol/event/query-rules.ts";
 import { checkSelection, InvalidParameterError } from "../../protocol/input-error.ts";
 import type { Query } from "../../protocol/query-string.ts";
 import { EXPECTS_TIME, expectedTime, TIME_PATTERN, timeOf } from "../../protocol/time-text.ts";
@@ -67,10 +68,9 @@ function streamSelection(fallback: string) {
   );
 }
 
-/** Unknown parameters are refused: with a misspelt `to`, the answer would be to another question. */
-function parameters<P extends TProperties>(properties: P) {
-  return Type.Object(properties, { additionalProperties: false });
-}
+export const SERIES_FORMATS = ["json", "csv", "text"] as const;
+export const STREAMS_FORMATS = ["json", "csv"] as const;
+export const ORDERS = ["clicks", "impressions", "ctr", "unique_users", "name"] as const;
 
 export const SeriesQuerySchema = parameters({
   from,
@@ -79,7 +79,7 @@ export const SeriesQuerySchema = parameters({
   week_start: oneOf(...WEEK_STARTS),
   stream: streamSelection(DEFAULT_STREAM),
   tz: Type.Optional(tz),
-  format: oneOf("json", "csv", "text"),
+  format: oneOf(...SERIES_FORMATS),
   exact: Type.Optional(Type.Literal("1", { description: "1, or absent" })),
 });
 
@@ -87,7 +87,7 @@ export const StreamsQuerySchema = parameters({
   from: Type.Optional(from),
   to: Type.Optional(to),
   tz: Type.Optional(tz),
-  order: oneOf("clicks", "impressions", "ctr", "unique_users", "name"),
+  order: oneOf(...ORDERS),
   limit: Type.Optional(
     Type.String({
       pattern: "^([1-9][0-9]{0,3}|10000)$",
@@ -97,7 +97,7 @@ export const StreamsQuerySchema = parameters({
   ),
   stream: streamSelection(ALL_STREAMS),
   depth: Type.Optional(Type.String({ pattern: "^([1-9]|[12][0-9]|3[0-2])$", description: "an integer from 1 to 32" })),
-  format: oneOf("json", "csv"),
+  format: oneOf(...STREAMS_FORMATS),
 });
 
 interface Period {
@@ -234,6 +234,11 @@ export function sumsOf(sums: { readonly clicks: number; readonly impressions: nu
     ...{ clicks, impressions, ctr: ctrOf(sums) },
     ...{ unique_users: uniqueUsers, unique_clickers: uniqueClickers, unique_viewers: uniqueViewers },
   };
+}
+
+/** The format of GET /analytics. */
+export function totalText({ uniqueUsers, clicks, impressions }: HourCounts): string {
+  return `unique_users,${uniqueUsers}\nclicks,${clicks}\nimpressions,${impressions}\n`;
 }
 
 export function csvOf(header: string, rows: readonly (readonly (string | number | null)[])[]): string {

@@ -18,8 +18,10 @@ import {
   periodOf,
   type Question,
   rangeRoute,
+  SERIES_FORMATS,
   SeriesQuerySchema,
   sumsOf,
+  totalText,
 } from "./range-requests.ts";
 
 const CSV_HEADER = "from,to,clicks,impressions,ctr,unique_users,unique_clickers,unique_viewers";
@@ -54,7 +56,7 @@ function readQuestion(request: Request, now: number): SeriesQuestion {
     step: step as Step,
     weekStart: week_start as WeekStart,
     stream,
-    format: (format as Format) ?? preferredFormat(request.headers.get("accept"), ["json", "csv", "text"]),
+    format: (format as Format) ?? preferredFormat(request.headers.get("accept"), SERIES_FORMATS),
     isExact: exact === "1",
   };
 }
@@ -91,9 +93,7 @@ const TEXTS: Record<Format, Writer> = {
     const lines = rows.map((row, i) => [times[i]!, times[i + 1]!, ...Object.values(sumsOf(row))]);
     return csvOf(CSV_HEADER, lines);
   },
-  /** The whole range, in the format of GET /analytics. */
-  text: (_question, _steps, { total: { uniqueUsers, clicks, impressions } }) =>
-    `unique_users,${uniqueUsers}\nclicks,${clicks}\nimpressions,${impressions}\n`,
+  text: (_question, _steps, { total }) => totalText(total),
 };
 
 function timesOf({ starts, to }: Steps, zone: Question["zone"]): string[] {

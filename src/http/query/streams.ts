@@ -12,9 +12,11 @@ import {
   ctrOf,
   DEFAULT_LIMIT,
   degradedOf,
+  type ORDERS,
   periodOf,
   type Question,
   rangeRoute,
+  STREAMS_FORMATS,
   StreamsQuerySchema,
   sumsOf,
   UTC_HOURS,
@@ -23,7 +25,7 @@ import {
 const DEFAULT_HOURS = 24;
 const CSV_HEADER = "stream,clicks,impressions,ctr,unique_users,unique_clickers,unique_viewers,last_hour";
 
-type Order = "clicks" | "impressions" | "ctr" | "unique_users" | "name";
+type Order = (typeof ORDERS)[number];
 
 interface StreamsQuestion extends Question {
   readonly depth: number | null;
@@ -57,7 +59,7 @@ function readQuestion(request: Request, now: number): StreamsQuestion {
     depth: depth === undefined ? null : Number(depth),
     order: order as Order,
     limit: Number(limit),
-    format: (format as Format) ?? preferredFormat(request.headers.get("accept"), ["json", "csv"]),
+    format: (format as Format) ?? preferredFormat(request.headers.get("accept"), STREAMS_FORMATS),
   };
 }
 

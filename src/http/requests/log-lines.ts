@@ -47,7 +47,7 @@ export class RequestLines {
 
 export const REQUEST_ID = "x-request-id";
 
-export interface RequestTrace {
+interface RequestTrace {
   readonly requestId: string;
   readonly traceId?: string;
   readonly parentId?: string;

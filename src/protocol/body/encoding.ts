@@ -13,7 +13,7 @@ export const UNREADABLE_BODY: ErrorBody = {
   message: "The body arrived incompletely. Nothing was counted.",
 };
 
-export type BodyEncoding = "identity" | "gzip" | "zstd";
+type BodyEncoding = "identity" | "gzip" | "zstd";
 
 export const BODY_MAX_BYTES = 4_194_304;
 /** 8 MiB, as RFC 8878 recommends: with a larger window, a few bytes could demand much memory. */

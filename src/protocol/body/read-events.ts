@@ -23,7 +23,7 @@ import { RefusedBodyError } from "./refused-body.ts";
 /** "object": the whole body is one event. */
 export type BodyFormat = "ndjson" | "array" | "object";
 
-export interface InvalidEvent {
+interface InvalidEvent {
   /** Line number (counting blank lines) or element number, from 0. */
   readonly index: number;
   readonly text: string;

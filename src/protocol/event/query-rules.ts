@@ -3,7 +3,7 @@
  * rules for streams (domain/stream-rules.ts) and for users and ids (domain/user-text.ts). from-query.ts accepts valid
  * queries without the validator; a test compares the two.
  */
-import { type Static, type TProperties, Type } from "@sinclair/typebox";
+import { type TProperties, Type } from "@sinclair/typebox";
 import { DEFAULT_STREAM, EXPECTS_STREAM, STREAM_PATTERN } from "../../domain/stream-rules.ts";
 import { EXPECTS_USER, USER_MAX_BYTES } from "../../domain/user-text.ts";
 import { ISO_INSTANT_PATTERN } from "../time-text.ts";
@@ -25,8 +25,8 @@ const stream = Type.String({
 });
 const bytes = { minLength: 1, maxLength: USER_MAX_BYTES, description: EXPECTS_USER };
 
-/** Unknown parameters are refused: an event with a misspelt `id` would count twice. */
-function parameters<P extends TProperties>(properties: P) {
+/** Unknown ones are refused: an event with a misspelt `id` would count twice, a misspelt `to` ask another question. */
+export function parameters<P extends TProperties>(properties: P) {
   return Type.Object(properties, { additionalProperties: false });
 }
 
@@ -57,8 +57,6 @@ export const EventQuerySchema = parameters({
   stream: Type.Optional(stream),
   id: Type.Optional(Type.String(bytes)),
 });
-
-export type EventQuery = Static<typeof EventQuerySchema>;
 
 /** How far ahead of this clock a timestamp may be. */
 export const FUTURE_MAX_MS = 86_400_000;

@@ -15,9 +15,7 @@ import { ID_TTL_MS } from "../../domain/event.ts";
 import { errorText } from "../../runtime/error-text.ts";
 import type { DataSet } from "../cold.ts";
 import { HotUnavailableError } from "../hot.ts";
-import { identityOf } from "./file-identity.ts";
-import { JOURNAL_FILE } from "./file-names.ts";
-import { openingAdvice } from "./opening-advice.ts";
+import { identityOf, JOURNAL_FILE, openingAdvice } from "./files.ts";
 
 export interface EmbeddedJournalOptions {
   readonly dataDir: string;

@@ -38,7 +38,7 @@ const LIMIT_PREFIX = "hg:{0}:limit:";
 const SALT_BYTES = 16;
 const US_PER_MS = 1_000;
 
-export interface AccessStoreOptions extends Pick<RedisLinkOptions, "url" | "ca" | "commandTimeoutMs"> {
+interface AccessStoreOptions extends Pick<RedisLinkOptions, "url" | "ca" | "commandTimeoutMs"> {
   /** Of the database that Redis must belong to, if it holds any data. Throws ColdUnavailableError. */
   readonly identity: () => Promise<string>;
 }

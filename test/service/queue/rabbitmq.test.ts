@@ -155,7 +155,9 @@ function lag(): void {
       expect((await scrape(service.port)).get('hourglass_source_lag{source="rabbitmq"}')).toBe(290);
       const page = await Page.open(browser);
       await page.goTo(service.url);
-      await page.waitForText("#sources", (text) => /RabbitMQ queue\s+290 waiting: the hot store does not answer/.test(text));
+      await page.waitForText("#sources", (text) =>
+        /RabbitMQ queue\s+290 waiting: the hot store does not answer/.test(text),
+      );
       await site.servers!.redis.start();
       await waitFor("no lag", isLag(0), SLOWLY);
       await page.waitForText("#sources", (text) => /RabbitMQ queue\s+0 waiting/.test(text));

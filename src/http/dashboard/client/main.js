@@ -7,19 +7,9 @@ import { Live } from "./live.js";
 import { NowCards } from "./now-cards.js";
 import { setNotices, showService } from "./service-state.js";
 import { StreamPicker, streamTitle } from "./stream-picker.js";
-import {
-  DAY_MS,
-  defaultStep,
-  earlierBy,
-  HOUR_MS,
-  isStepFitting,
-  PERIOD_MAX_MS,
-  periodOf,
-  wholeHoursTo,
-  Zone,
-} from "./time.js";
+import { DAY_MS, defaultStep, earlierBy, HOUR_MS, isStepFitting, periodOf, wholeHoursTo, Zone } from "./time.js";
 import { TopStreams } from "./top-streams.js";
-import { isoMinute, queryOf, readState, withFittingStep } from "./view-state.js";
+import { isoMinute, PERIOD_MAX_HOURS, queryOf, readState, withFittingStep } from "./view-state.js";
 
 const REFRESH_MS = 60_000;
 const RETRY_MS = 5_000;
@@ -95,8 +85,9 @@ class Dashboard {
     const { zone } = this.#state;
     const [first, last] = ["first-day", "last-day"].map((id) => byId(id).valueAsNumber);
     const zoom = { from: zone.instantOf(first), to: zone.instantOf(last + DAY_MS) };
-    const isRight = zoom.to > zoom.from && zoom.to - zoom.from <= PERIOD_MAX_MS;
-    byId("last-day").setCustomValidity(isRight ? "" : "The last day comes after the first, by at most 416 days.");
+    const isRight = zoom.to > zoom.from && zoom.to - zoom.from <= PERIOD_MAX_HOURS * HOUR_MS;
+    const expected = `The last day comes after the first, by at most ${Math.floor(PERIOD_MAX_HOURS / 24)} days.`;
+    byId("last-day").setCustomValidity(isRight ? "" : expected);
     if (byId("dates").reportValidity()) this.#change({ zoom, step: defaultStep(this.#state.range, zoom) });
   }
 

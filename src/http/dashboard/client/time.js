@@ -9,8 +9,6 @@ export const HOUR_MS = 3_600_000;
 export const DAY_MS = 24 * HOUR_MS;
 const WEEK_MS = 7 * DAY_MS;
 const MONTH_MIN_MS = 28 * DAY_MS;
-/** The service's maximum per answer. */
-export const PERIOD_MAX_MS = 10_000 * HOUR_MS;
 /** More hours than this are too many to see. */
 const HOURLY_MAX_MS = 62 * DAY_MS;
 

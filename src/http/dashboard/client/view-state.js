@@ -1,11 +1,13 @@
 /* The state of the page, stored in its address: everybody who opens the address sees the same. */
 import { choicesOf } from "./dom.js";
+import { count } from "./format.js";
 import { METRICS } from "./metrics.js";
-import { defaultStep, floorHour, HOUR_MS, isStepFitting, PERIOD_MAX_MS, RANGES, Zone } from "./time.js";
+import { defaultStep, floorHour, HOUR_MS, isStepFitting, RANGES, Zone } from "./time.js";
 
 export const ALL_STREAMS = "*";
-/** The service sends the rule with the page. */
+/** The service sends its rules with the page. */
 const STREAM = new RegExp(document.body.dataset.streamPattern);
+export const PERIOD_MAX_HOURS = Number(document.body.dataset.rangeMaxHours);
 const STEPS = choicesOf("step");
 const CHOICES = {
   range: Object.keys(RANGES),
@@ -37,7 +39,8 @@ export function readState(query) {
   if (zone === undefined) refuse("tz", "a time zone");
   state.zone = zone ?? Zone.named(DEFAULTS.tz);
   state.zoom = zoomOf(given.get("from"), given.get("to"));
-  if (state.zoom === undefined && given.has("from")) refuse("from", "a time before to, by at most 10,000 hours");
+  if (state.zoom === undefined && given.has("from"))
+    refuse("from", `a time before to, by at most ${count(PERIOD_MAX_HOURS)} hours`);
   const step = given.get("step");
   if (step !== null && !STEPS.includes(step)) refuse("step", `one of ${STEPS.join(", ")}`);
   state.step = STEPS.includes(step) ? step : defaultStep(state.range, state.zoom);
@@ -47,7 +50,7 @@ export function readState(query) {
 function zoomOf(fromText, toText) {
   const from = floorHour(Date.parse(fromText ?? ""));
   const to = floorHour(Date.parse(toText ?? "") + HOUR_MS - 1);
-  return from >= 0 && to > from && to - from <= PERIOD_MAX_MS ? { from, to } : undefined;
+  return from >= 0 && to > from && to - from <= PERIOD_MAX_HOURS * HOUR_MS ? { from, to } : undefined;
 }
 
 export function queryOf(state) {

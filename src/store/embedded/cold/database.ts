@@ -14,9 +14,7 @@ import { ColdUnavailableError, WriterSealedError } from "../../cold.ts";
 import { migration, pendingMigrations } from "../../sql/migrations.ts";
 import { RowVisitorError, rowVisitor } from "../../sql/row-visitor.ts";
 import type { Sql, SqlSession, SqlValue } from "../../sql/sql-runner.ts";
-import { identityOf } from "../file-identity.ts";
-import { COLD_FILE } from "../file-names.ts";
-import { openingAdvice } from "../opening-advice.ts";
+import { COLD_FILE, identityOf, openingAdvice } from "../files.ts";
 import { ensureDataSet } from "./data-set.ts";
 import tables from "./migrations/0001-tables.sql" with { type: "text" };
 

@@ -1,0 +1,22 @@
+/** The files of DATA_DIR: SQLite keeps others beside them, whose names begin with theirs. */
+import { statSync } from "node:fs";
+
+export const JOURNAL_FILE = "journal.sqlite";
+export const COLD_FILE = "cold.sqlite";
+
+const FOLDER_ADVICE = "DATA_DIR must be a folder that this process may write to";
+const DAMAGED_ADVICE =
+  "the file is damaged: restore DATA_DIR from a backup, or move the file away to start without what only it holds";
+const DAMAGED_CODES = ["SQLITE_NOTADB", "SQLITE_CORRUPT"];
+
+/** What to do about a file that could not be opened. */
+export function openingAdvice(error: unknown): string {
+  const code = error instanceof Error && "code" in error ? String(error.code) : "";
+  return DAMAGED_CODES.some((damaged) => code.startsWith(damaged)) ? DAMAGED_ADVICE : FOLDER_ADVICE;
+}
+
+/** Tells whether a path still leads to the file that was opened. Takes about 5 µs. Undefined if there is no file. */
+export function identityOf(path: string): string | undefined {
+  const found = statSync(path, { throwIfNoEntry: false });
+  return found && `${found.dev}:${found.ino}`;
+}
