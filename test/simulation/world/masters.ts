@@ -165,16 +165,16 @@ export class Masters {
   }
 
   /**
-   * Its hours lack rows that a process has stored which stayed with a former master, or of whose writer nothing is
-   * left, and it has ended: until some process compares the writers of both stores. Or they are of a later data set,
-   * which was set up at a former master: until then, too.
+   * Its hours lack rows that a process has stored which stayed with a former master, or which has ended: until some
+   * process compares the writers of both stores. Or they are of a later data set, which was set up at a former master:
+   * until then, too.
    */
   #isIncomplete(shard: number): boolean {
     const { data } = this.current[shard]!;
     return this.#strayRows.some(({ row, writer }) => {
       if (row.shard !== shard || data.meta === undefined) return false;
       if (row.epoch > data.meta.epoch) return true;
-      if (row.epoch < data.meta.epoch || data.journals.has(writer)) return false;
+      if (row.epoch < data.meta.epoch) return false;
       return this.#writers.get(writer)!.isDead && (data.lastSeq(writer) ?? 0) < row.seq;
     });
   }
