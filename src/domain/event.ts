@@ -81,7 +81,9 @@ export interface JournaledBatch extends Batch {
 }
 
 export function countEvents(batches: readonly Batch[]): number {
-  return batches.reduce((sum, batch) => sum + batch.eventCount, 0);
+  let sum = 0;
+  for (const { eventCount } of batches) sum += eventCount;
+  return sum;
 }
 
 export function hasIds({ groups }: Batch): boolean {

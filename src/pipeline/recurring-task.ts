@@ -11,7 +11,8 @@ export type RecurringTask = ReturnType<typeof recurringTask>;
 
 export function recurringTask(what: string, intervalMs: number, log: Log, clock: Clock, work: () => Promise<unknown>) {
   let endTimer = () => {};
-  let inFlight: Promise<void> | undefined;
+  let isInFlight = false;
+  let latest: Promise<void> | undefined;
   let isFailing = false;
   const once = async () => {
     try {
@@ -21,12 +22,14 @@ export function recurringTask(what: string, intervalMs: number, log: Log, clock:
       if (error instanceof StoreUnavailableError) return;
       if (!isFailing) log.warn({ error: errorText(error) }, `could not ${what}`);
       isFailing = true;
+    } finally {
+      isInFlight = false;
     }
   };
   const begin = () => {
-    inFlight ??= once().finally(() => {
-      inFlight = undefined;
-    });
+    if (isInFlight) return;
+    isInFlight = true;
+    latest = once();
   };
   return {
     /** `isAtOnce`: the first run is now, not after an interval. */
@@ -36,7 +39,7 @@ export function recurringTask(what: string, intervalMs: number, log: Log, clock:
     },
     async stop(): Promise<void> {
       endTimer();
-      await inFlight;
+      await latest;
     },
   };
 }

@@ -34,7 +34,7 @@ async function openHarness(): Promise<Harness> {
       const writerIds = new Map(data.writers.map(({ writer }, id) => [writer, id]));
       const idOf = ({ writer }: EventRow) => writerIds.get(writer)!;
       rows.sort((a, b) => compareHours(a, b) || idOf(a) - idOf(b) || a.seq - b.seq || a.ordinal - b.ordinal);
-      return rows.map(({ shard: _, epoch: __, ...row }) => row);
+      return rows.map(({ shard: _, epoch: __, register: ___, ...row }) => row);
     },
     hours: hourParts,
     hourParts,

@@ -65,11 +65,23 @@ export class SentEvents {
 
   add(event: Event): SentEvent {
     const { stream, at, user } = event;
-    const told = { open: 0, refused: 0, unknown: 0, storedMs: Number.POSITIVE_INFINITY };
     const sent: SentEvent = {
-      ...{ event, stream, hour: hourOf(at), register: TEST_USERS.registerOf(user), ...told, rows: 0 },
-      ...{ acknowledgedMs: Number.POSITIVE_INFINITY, missingFrom: undefined, isExcused: false },
-      ...{ processes: new Set(), isIdDivided: false, isCountedTwice: false, isCommittedAgain: false },
+      event,
+      stream,
+      hour: hourOf(at),
+      register: TEST_USERS.registerOf(user),
+      open: 0,
+      refused: 0,
+      unknown: 0,
+      storedMs: Number.POSITIVE_INFINITY,
+      acknowledgedMs: Number.POSITIVE_INFINITY,
+      rows: 0,
+      missingFrom: undefined,
+      isCommittedAgain: false,
+      processes: new Set(),
+      isIdDivided: false,
+      isCountedTwice: false,
+      isExcused: false,
     };
     this.all.push(sent);
     this.#byUser.set(user, sent);

@@ -8,21 +8,18 @@ import { addTo, type ColdData, type Counts, countOf, type EventRow } from "../st
 import type { HeldHour, HotData } from "../stores/hot/data.ts";
 import type { Report } from "./events.ts";
 
-interface Expected extends HourKey {
-  clicks: number;
-  impressions: number;
-  /** Those of the rows themselves, and not to be changed, as long as nothing is unflushed. */
-  users: UserSketches;
-  /** How many of them are only in a journal. */
+interface Expected extends Counts, HourKey {
+  /** How many of its events are only in a journal. */
+  readonly unflushed?: number;
+}
+
+interface Unflushed extends Counts, HourKey {
   unflushed: number;
 }
 
-/** The hours of one shard according to rows and journals. */
-function expectedHours(hot: HotData, cold: ColdData, shard: number): Map<string, Expected> {
-  const hours = new Map<string, Expected>();
-  for (const { name, stream, hour, shard: ofShard, clicks, impressions, users } of cold.parts) {
-    if (ofShard === shard) hours.set(name, { stream, hour, clicks, impressions, users, unflushed: 0 });
-  }
+/** What is only in a journal, by the name of the hour. */
+function unflushedHours(hot: HotData, cold: ColdData): Map<string, Unflushed> {
+  const hours = new Map<string, Unflushed>();
   for (const [writer, journal] of hot.journals) {
     const watermark = cold.storedThrough(writer);
     for (const [seq, { batch }] of journal) if (seq > watermark) addBatch(hours, batch);
@@ -30,52 +27,63 @@ function expectedHours(hot: HotData, cold: ColdData, shard: number): Map<string,
   return hours;
 }
 
-function hourOf(hours: Map<string, Expected>, { stream, hour }: HourKey): Expected {
-  const name = hourKeyName(stream, hour);
-  let expected = hours.get(name);
-  if (expected === undefined) {
-    expected = { stream, hour, clicks: 0, impressions: 0, users: new UserSketches(), unflushed: 0 };
-    hours.set(name, expected);
+function addBatch(hours: Map<string, Unflushed>, { groups }: JournaledBatch): void {
+  for (const { stream, hour, clicks, impressions, users, registers, clickFlags } of groups) {
+    const name = hourKeyName(stream, hour);
+    let unflushed = hours.get(name);
+    if (unflushed === undefined) {
+      unflushed = { stream, hour, clicks: 0, impressions: 0, users: new UserSketches(), unflushed: 0 };
+      hours.set(name, unflushed);
+    }
+    unflushed.clicks += clicks;
+    unflushed.impressions += impressions;
+    unflushed.unflushed += users.length;
+    for (let i = 0; i < registers.length; i++) unflushed.users.add(registers[i]!, clickFlags[i]!);
   }
-  return expected;
 }
 
-function addBatch(hours: Map<string, Expected>, { groups }: JournaledBatch): void {
-  for (const group of groups) {
-    const expected = hourOf(hours, group);
-    if (expected.unflushed === 0) expected.users = unionOf([expected]);
-    expected.clicks += group.clicks;
-    expected.impressions += group.impressions;
-    expected.unflushed += group.users.length;
-    for (let i = 0; i < group.registers.length; i++) {
-      expected.users.add(group.registers[i]!, group.clickFlags[i]!);
+/** The hours of one shard: those of rows, and then those that are only in journals. */
+function* expectedHours(hot: HotData, cold: ColdData, shard: number): Generator<[name: string, Expected]> {
+  const unflushed = unflushedHours(hot, cold);
+  for (const part of cold.parts) {
+    if (part.shard !== shard) continue;
+    const sum = unflushed.get(part.name);
+    if (sum !== undefined) {
+      unflushed.delete(part.name);
+      sum.clicks += part.clicks;
+      sum.impressions += part.impressions;
+      sum.users.merge(part.users);
     }
+    yield [part.name, sum ?? part];
   }
+  yield* unflushed;
 }
 
 export function checkHot(hot: HotData, cold: ColdData, shard: number, report: Report): void {
   const { meta } = hot;
   if (meta === undefined) return;
-  const expected = expectedHours(hot, cold, shard);
   // Of what is not retained the hot store may have more, or less, until it retires that.
   const { aggregatesFrom } = cold.retained();
-  for (const [name, hour] of expected) {
-    if (hour.hour < aggregatesFrom) continue;
+  let heldHours = 0;
+  for (const [name, expected] of expectedHours(hot, cold, shard)) {
     const held = hot.hours.get(name);
-    if (held !== undefined) compare(held, hour, report);
-    else if (hour.hour >= meta.freshFrom)
-      report("hour-incomplete", `hour ${name} is taken for empty, and has ${text(hour)}`);
-    else if (hour.unflushed > 0)
-      report("hour-incomplete", `hour ${name} is not held, and ${hour.unflushed} of its events are no rows yet`);
+    if (held !== undefined) heldHours += 1;
+    if (expected.hour < aggregatesFrom) continue;
+    if (held !== undefined) compare(name, held, expected, report);
+    else if (expected.hour >= meta.freshFrom)
+      report("hour-incomplete", `hour ${name} is taken for empty, and has ${text(expected)}`);
+    else if (expected.unflushed !== undefined)
+      report("hour-incomplete", `hour ${name} is not held, and ${expected.unflushed} of its events are no rows yet`);
   }
+  if (heldHours === hot.hours.size) return;
+  const expected = new Map(expectedHours(hot, cold, shard));
   for (const [name, held] of hot.hours) {
     if (held.hour >= aggregatesFrom && !expected.has(name) && held.clicks + held.impressions > 0)
       report("hour-counts", `hour ${name} holds ${text(held)}, and there are no such events`);
   }
 }
 
-function compare(held: HeldHour, expected: Expected, report: Report): void {
-  const name = hourKeyName(held.stream, held.hour);
+function compare(name: string, held: HeldHour, expected: Expected, report: Report): void {
   if (held.clicks !== expected.clicks || held.impressions !== expected.impressions) {
     report("hour-counts", `hour ${name} holds ${text(held)}, rows and journals ${text(expected)}`);
   } else if (!haveSameUsers(held.users, expected.users)) {
@@ -84,7 +92,7 @@ function compare(held: HeldHour, expected: Expected, report: Report): void {
   }
 }
 
-function text({ clicks, impressions }: Pick<Expected, "clicks" | "impressions">): string {
+function text({ clicks, impressions }: Pick<Counts, "clicks" | "impressions">): string {
   return `${clicks} clicks and ${impressions} impressions`;
 }
 

@@ -84,14 +84,14 @@ function nextEvent(site: Site, errand: Errand): SentEvent {
   errand.sendings += 1;
   if (errand.sent === undefined || !spec.hasId) {
     const user = spec.hasId ? name : `${name}-${errand.sendings}`;
-    errand.sent = site.events.add({ ...eventAt(site, spec), user, ...(spec.hasId && { id: name }) });
+    errand.sent = site.events.add(eventOf(site, spec, user, spec.hasId ? name : undefined));
   }
   errand.sent.open += 1;
   return errand.sent;
 }
 
-function eventAt(site: Site, { stream, hoursAgo, kind }: EventSpec): Omit<Event, "user"> {
-  return { stream, kind, at: Math.floor(site.wallMs) - hoursAgo * HOUR_MS };
+function eventOf(site: Site, { stream, hoursAgo, kind }: EventSpec, user: string, id: string | undefined): Event {
+  return { stream, kind, at: Math.floor(site.wallMs) - hoursAgo * HOUR_MS, user, id };
 }
 
 /** Whether it is to be sent again. */

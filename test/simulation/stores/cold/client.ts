@@ -98,14 +98,14 @@ export class ColdClient {
 
   #call<T>(what: string, timeoutMs: number, begin: (call: Call<T>) => void): Promise<T> {
     const { scheduler, link, process, server, clock } = this.#options;
-    const { promise, resolve, reject } = Promise.withResolvers<T>();
     if (this.#isClosed) return Promise.reject(new ColdUnavailableError(`could not ${what}: it is closed`));
-    const connection = new Connection(scheduler, link, process, server, () => this.#fail(call, "reset"));
-    const cancel = clock.after(timeoutMs, () => this.#fail(call, "no answer in time"));
-    const call: Call<T> = { what, connection, run: server.run, cancel, isSettled: false, resolve, reject };
-    if (link.isCut) clock.after(1, () => this.#fail(call, "connection refused"));
-    else begin(call);
-    return promise;
+    return new Promise<T>((resolve, reject) => {
+      const connection = new Connection(scheduler, link, process, server, () => this.#fail(call, "reset"));
+      const cancel = clock.after(timeoutMs, () => this.#fail(call, "no answer in time"));
+      const call: Call<T> = { what, connection, run: server.run, cancel, isSettled: false, resolve, reject };
+      if (link.isCut) clock.after(1, () => this.#fail(call, "connection refused"));
+      else begin(call);
+    });
   }
 
   /** True if the server has stopped since the call began. */
@@ -207,8 +207,8 @@ export class ColdClient {
     });
   }
 
-  async epoch(shard = 0): Promise<number> {
-    return await this.#ask("epoch", (data) => data.epoch(shard));
+  epoch(shard = 0): Promise<number> {
+    return this.#ask("epoch", (data) => data.epoch(shard));
   }
 
   async beginEpoch(from: number, shard = 0): Promise<boolean> {
@@ -216,32 +216,32 @@ export class ColdClient {
     return await this.#ask(`begin the epoch after ${from}`, (data) => data.beginEpoch(from, shard), true);
   }
 
-  async writersOf(epoch: number, sealedWithinMs: number, shard = 0): Promise<ReadonlyMap<string, number>> {
-    return await this.#ask("writersOf", (data) => data.writersOf(epoch, sealedWithinMs, shard));
+  writersOf(epoch: number, sealedWithinMs: number, shard = 0): Promise<ReadonlyMap<string, number>> {
+    return this.#ask("writersOf", (data) => data.writersOf(epoch, sealedWithinMs, shard));
   }
 
-  async time(): Promise<number> {
-    return await this.#ask("time", (data) => data.time());
+  time(): Promise<number> {
+    return this.#ask("time", (data) => data.time());
   }
 
-  async flushedIds(sinceMs: number, before: IdRowKey | undefined, shard = 0): Promise<IdPage> {
-    return await this.#ask("flushedIds", (data) => data.flushedIds(sinceMs, before, shard));
+  flushedIds(sinceMs: number, before: IdRowKey | undefined, shard = 0): Promise<IdPage> {
+    return this.#ask("flushedIds", (data) => data.flushedIds(sinceMs, before, shard));
   }
 
-  async forgetFlushedIds(beforeMs: number): Promise<boolean> {
-    return await this.#ask("forgetFlushedIds", (data) => data.forgetFlushedIds(beforeMs), true);
+  forgetFlushedIds(beforeMs: number): Promise<boolean> {
+    return this.#ask("forgetFlushedIds", (data) => data.forgetFlushedIds(beforeMs), true);
   }
 
-  async shardCount(): Promise<number | undefined> {
-    return await this.#ask("shardCount", (data) => data.shardCount());
+  shardCount(): Promise<number | undefined> {
+    return this.#ask("shardCount", (data) => data.shardCount());
   }
 
-  async fixShardCount(count: number): Promise<number> {
-    return await this.#ask("fixShardCount", (data) => data.fixShardCount(count), true);
+  fixShardCount(count: number): Promise<number> {
+    return this.#ask("fixShardCount", (data) => data.fixShardCount(count), true);
   }
 
-  async read(key: HourKey, shards?: readonly number[]): Promise<HourTotals | undefined> {
-    return await this.#ask("read", (data) => data.read(key, shards));
+  read(key: HourKey, shards?: readonly number[]): Promise<HourTotals | undefined> {
+    return this.#ask("read", (data) => data.read(key, shards));
   }
 
   async readRange(range: HourRange, visit: HourPartVisitor): Promise<void> {
@@ -250,59 +250,59 @@ export class ColdClient {
     }
   }
 
-  async streams(limit: number): Promise<readonly string[]> {
-    return await this.#ask("streams", (data) => data.streams(limit));
+  streams(limit: number): Promise<readonly string[]> {
+    return this.#ask("streams", (data) => data.streams(limit));
   }
 
-  async dataSet(): Promise<DataSet> {
-    return await this.#ask("dataSet", (data) => data.dataSet());
+  dataSet(): Promise<DataSet> {
+    return this.#ask("dataSet", (data) => data.dataSet());
   }
 
-  async newestHour(): Promise<number | undefined> {
-    return await this.#ask("newestHour", (data) => data.newestHour());
+  newestHour(): Promise<number | undefined> {
+    return this.#ask("newestHour", (data) => data.newestHour());
   }
 
-  async storedEvents(writers: readonly string[]): Promise<StoredEvents> {
-    return await this.#ask("storedEvents", (data) => data.storedEvents(writers));
+  storedEvents(writers: readonly string[]): Promise<StoredEvents> {
+    return this.#ask("storedEvents", (data) => data.storedEvents(writers));
   }
 
-  async hourKeys(): Promise<readonly HourKey[]> {
-    return await this.#ask("hourKeys", (data) => data.hourKeys());
+  hourKeys(): Promise<readonly HourKey[]> {
+    return this.#ask("hourKeys", (data) => data.hourKeys());
   }
 
-  async audit(key: HourKey, shard = 0): Promise<HourAudit> {
-    return await this.#ask("audit", (data) => data.audit(key, shard));
+  audit(key: HourKey, shard = 0): Promise<HourAudit> {
+    return this.#ask("audit", (data) => data.audit(key, shard));
   }
 
-  async rows(key: HourKey, after: RowKey | undefined, limit: number): Promise<RowPage> {
-    return await this.#ask("read rows", (data) => data.rowsOf(key, after, limit));
+  rows(key: HourKey, after: RowKey | undefined, limit: number): Promise<RowPage> {
+    return this.#ask("read rows", (data) => data.rowsOf(key, after, limit));
   }
 
   async readUsers(range: UsersRange, visit: (row: UserRow) => void): Promise<void> {
     for (const row of await this.#ask("readUsers", (data) => data.userRows(range))) visit(row);
   }
 
-  async eraseUserRows(selection: UserSelection, hour: number): Promise<ErasedCounts> {
-    return await this.#ask("erase rows", (data) => data.eraseUserRows(selection, hour), true);
+  eraseUserRows(selection: UserSelection, hour: number): Promise<ErasedCounts> {
+    return this.#ask("erase rows", (data) => data.eraseUserRows(selection, hour), true);
   }
 
-  async rebuild(key: HourKey, shard = 0): Promise<boolean> {
-    return await this.#ask("rebuild", (data) => data.rebuild(key, shard), true);
+  rebuild(key: HourKey, shard = 0): Promise<boolean> {
+    return this.#ask("rebuild", (data) => data.rebuild(key, shard), true);
   }
 
   async upkeep(): Promise<UpkeepProblems> {
     return {};
   }
 
-  async retained(): Promise<RetentionBounds> {
-    return await this.#ask("retained", (data) => data.retained());
+  retained(): Promise<RetentionBounds> {
+    return this.#ask("retained", (data) => data.retained());
   }
 
-  async sweep(bounds: RetentionBounds): Promise<Swept> {
-    return await this.#ask("sweep", (data) => data.sweep(bounds), true);
+  sweep(bounds: RetentionBounds): Promise<Swept> {
+    return this.#ask("sweep", (data) => data.sweep(bounds), true);
   }
 
-  async deadLetterCount(range?: UsersRange): Promise<number> {
-    return await this.#ask("deadLetterCount", (data) => data.deadLettersOf(range).length);
+  deadLetterCount(range?: UsersRange): Promise<number> {
+    return this.#ask("deadLetterCount", (data) => data.deadLettersOf(range).length);
   }
 }

@@ -39,6 +39,8 @@ export interface EventRow extends HourKey {
   readonly at: number;
   readonly kind: Kind;
   readonly user: string;
+  /** The sketch register that the user raises. */
+  readonly register: number;
   readonly id: string | null;
   readonly shard: number;
   /** The writer's epoch. */
@@ -200,10 +202,12 @@ export class ColdData {
 
   writersOf(epoch: number, sealedWithinMs: number, shard: number): ReadonlyMap<string, number> {
     const sinceMs = this.time() - sealedWithinMs;
-    const isMeant = (row: WriterRow) =>
-      row.shard === shard && row.epoch === epoch && row.events > 0 && (!row.isSealed || row.updatedAtMs > sinceMs);
-    const meant = [...this.#writers].filter(([, row]) => isMeant(row));
-    return new Map(meant.map(([writer, { seq }]) => [writer, seq]));
+    const meant = new Map<string, number>();
+    for (const [writer, row] of this.#writers) {
+      if (row.shard !== shard || row.epoch !== epoch || row.events === 0) continue;
+      if (!row.isSealed || row.updatedAtMs > sinceMs) meant.set(writer, row.seq);
+    }
+    return meant;
   }
 
   isSealed(writer: string): boolean {
@@ -400,18 +404,20 @@ function* rowsOf(writer: string, { seq, groups }: JournaledBatch, of: WriterRow)
   for (const { stream, hour, ats, clickFlags, users, ids } of groups) {
     for (let i = 0; i < users.length; i++, ordinal++) {
       const kind: Kind = clickFlags[i] ? "click" : "impression";
-      const place = { stream, hour, writer, seq, ordinal, shard, epoch };
-      yield { ...place, at: ats[i]!, kind, user: users[i]!, id: ids?.[i] ?? null };
+      const user = users[i]!;
+      const register = TEST_USERS.registerOf(user);
+      const id = ids?.[i] ?? null;
+      yield { stream, hour, writer, seq, ordinal, at: ats[i]!, kind, user, register, id, shard, epoch };
     }
   }
 }
 
 export type Counts = Pick<Part, "clicks" | "impressions" | "users">;
 
-export function addTo(counts: Counts, { kind, user }: EventRow): void {
+export function addTo(counts: Counts, { kind, register }: EventRow): void {
   if (kind === "click") counts.clicks += 1;
   else counts.impressions += 1;
-  counts.users.add(TEST_USERS.registerOf(user), kind === "click");
+  counts.users.add(register, kind === "click");
 }
 
 export function countOf(rows: readonly EventRow[]): Counts {

@@ -147,25 +147,23 @@ export class HotClient implements HotStore {
   #send<T>(session: Session, what: string, access: Access, script: (data: HotData) => T): Promise<T> {
     const { clock } = this.#options;
     const { server, run } = session;
-    const { promise, resolve, reject } = Promise.withResolvers<T>();
-    const cancel = clock.after(COMMAND_TIMEOUT_MS, () => this.#drop(session, "no answer in time"));
-    const pending: Pending = { what, reject, cancel };
-    session.pending.add(pending);
-    const settle = (act: () => void) => {
-      cancel();
-      if (session.pending.delete(pending)) act();
-    };
-    session.connection.request(() => {
-      if (server.isDown || server.run !== run) return () => this.#drop(session, "connection refused");
-      return this.#execute(server, what, access, script, (outcome) =>
-        settle(() => {
-          if (!(outcome instanceof ErrorReply)) return resolve(outcome);
-          reject(new HotUnavailableError(`${what}: ${outcome.message}`, false));
-          if (outcome.isForAnother) this.#drop(session, outcome.message);
-        }),
-      );
-    }, purposeOf(what));
-    return promise;
+    // Promise.withResolvers() takes 0.2 µs, this 0.03.
+    return new Promise<T>((resolve, reject) => {
+      const cancel = clock.after(COMMAND_TIMEOUT_MS, () => this.#drop(session, "no answer in time"));
+      const pending: Pending = { what, reject, cancel };
+      session.pending.add(pending);
+      const settle = (outcome: T | ErrorReply) => {
+        cancel();
+        if (!session.pending.delete(pending)) return;
+        if (!(outcome instanceof ErrorReply)) return resolve(outcome);
+        reject(new HotUnavailableError(`${what}: ${outcome.message}`, false));
+        if (outcome.isForAnother) this.#drop(session, outcome.message);
+      };
+      session.connection.request(() => {
+        if (server.isDown || server.run !== run) return () => this.#drop(session, "connection refused");
+        return this.#execute(server, what, access, script, settle);
+      }, purposeOf(what));
+    });
   }
 
   #execute<T>(

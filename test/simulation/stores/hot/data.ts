@@ -156,10 +156,13 @@ export class HotData {
   }
 
   requireWriters(epoch: number, seqs: ReadonlyMap<string, number>): boolean {
-    const knows = ([writer, seq]: [string, number]) => (this.#writer(writer)?.last ?? -1) >= seq;
-    if (this.meta?.epoch !== epoch || [...seqs].every(knows)) return true;
-    this.meta = undefined;
-    return false;
+    if (this.meta?.epoch !== epoch) return true;
+    for (const [writer, seq] of seqs) {
+      if ((this.#writer(writer)?.last ?? -1) >= seq) continue;
+      this.meta = undefined;
+      return false;
+    }
+    return true;
   }
 
   restoreIds(epoch: number, restorer: string, ids: readonly StoredId[]): RestoreState {
