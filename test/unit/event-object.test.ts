@@ -2,7 +2,7 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { LineScan, quoteCountOf } from "../../src/protocol/body/pieces.ts";
-import { eventOf, plainEvent } from "../../src/protocol/event/from-object.ts";
+import { eventOf, plainEvent, whatIsWrongWith } from "../../src/protocol/event/from-object.ts";
 
 const NOW = 1_790_000_000_123;
 const RULES = { now: NOW, earliest: 1_000_000, defaultAt: NOW };
@@ -85,6 +85,17 @@ test("an event without escapes is plain, in any order and with any space", () =>
     }),
     RUNS,
   );
+});
+
+test("an event without a time is refused while the clock is behind the retained rows", () => {
+  const text = '{"user":"a","event":"click"}';
+  const read = (earliest: number) => plainEvent(text, 0, text.length, { ...RULES, earliest });
+  expect(read(NOW)?.at).toBe(NOW);
+  expect(read(NOW + 1)).toBeUndefined();
+  const fault = whatIsWrongWith(JSON.parse(text), text, { ...RULES, earliest: NOW + 1 });
+  expect(fault.message).toStartWith(`timestamp: got "${NOW}", expected`);
+  const ofMessage = whatIsWrongWith(JSON.parse(text), text, { ...RULES, defaultAt: undefined });
+  expect(ofMessage.message).toStartWith("timestamp: is missing");
 });
 
 test("lines are those between line feeds, whatever the steps of the scan", () => {

@@ -239,6 +239,13 @@ describe("the fast reading of a query", () => {
     }
   });
 
+  test("an event without a time is refused while the clock is behind the retained rows", () => {
+    for (const query of ["/analytics?user=a&click", "/analytics?user=%61&click", "/analytics?click&user=a&id=1"]) {
+      expect(readEvent(query, NOW, NOW).at).toBe(NOW);
+      expect(() => readEvent(query, NOW, NOW + 1)).toThrow(`timestamp: got "${NOW}", expected`);
+    }
+  });
+
   test("a day ahead is the last millisecond that is accepted", () => {
     const read = (at: number) => readEvent(`http://localhost/analytics?timestamp=${at}&user=foo&click`, NOW);
     expect(read(NOW + DAY_MS).at).toBe(NOW + DAY_MS);

@@ -89,7 +89,7 @@ function knownMembers(value: object): Record<string, unknown> {
 
 /** Undefined if it is not a time, too early or too late. */
 function timeIn(value: unknown, { now, earliest, defaultAt }: TimeRules): number | undefined {
-  if (value === undefined) return defaultAt;
+  if (value === undefined) return defaultAt !== undefined && defaultAt >= earliest ? defaultAt : undefined;
   const at = typeof value === "string" ? isoInstant(value) : value;
   return Number.isInteger(at) && (at as number) >= earliest && (at as number) <= now + FUTURE_MAX_MS
     ? (at as number)
@@ -180,7 +180,7 @@ function brokenRule(
 ) {
   const { timestamp, user, id } = members;
   if (timeIn(timestamp, rules) === undefined) {
-    const got = shown(timestamp);
+    const got = shown(timestamp ?? rules.defaultAt);
     return new InvalidParameterError("timestamp", got, expectedTime(got ?? "", expectsTime(rules.earliest)));
   }
   for (const [field, value] of Object.entries({ user, id })) {

@@ -65,9 +65,9 @@ export function readHourQuery(url: string, now: number): HourQuery {
   return { stream, hour: hourOf(at), format };
 }
 
-/** Undefined if it is not a time, too early or too late. */
+/** Now if it is left out. Undefined if it is not a time, too early or too late. */
 function timestampOf(text: string | undefined, now: number, earliest: number): number | undefined {
-  if (text === undefined) return now;
+  if (text === undefined) return now >= earliest ? now : undefined;
   const at = text.includes("-") ? timeOf(text, undefined) : digits(text, 0, text.length);
   return at !== undefined && at !== -1 && at >= earliest && at <= now + FUTURE_MAX_MS ? at : undefined;
 }
@@ -106,11 +106,8 @@ function whatIsWrong(query: Query, schema: TObject, now: number, earliest: numbe
   if (fault !== undefined) return fault;
   const { timestamp, user, id, click, impression, event } = query;
   if (timestampOf(timestamp, now, earliest) === undefined) {
-    return new InvalidParameterError(
-      "timestamp",
-      timestamp ?? null,
-      expectedTime(timestamp ?? "", expectsTimestamp(earliest)),
-    );
+    const got = timestamp ?? String(now);
+    return new InvalidParameterError("timestamp", got, expectedTime(got, expectsTimestamp(earliest)));
   }
   for (const [field, text] of Object.entries({ user, id })) {
     if (text !== undefined && !isUserText(text)) return new InvalidParameterError(field, text, EXPECTS_USER);
@@ -190,7 +187,7 @@ function plainEvent(url: string, earliest: number, now: number): Event | undefin
     }
     start = end + 1;
   }
-  if (user === undefined || kind === undefined) return undefined;
+  if (user === undefined || kind === undefined || (at === -1 && now < earliest)) return undefined;
   return { stream: stream ?? DEFAULT_STREAM, at: at === -1 ? now : at, kind, user, id };
 }
 
