@@ -1,12 +1,13 @@
 /** `hourglass verify`: compares the hot store, the aggregates and the rows of each hour. */
 import type { Command } from "commander";
-import { type HourKey, hourOf } from "../domain/event.ts";
+import { HOUR_MS, type HourKey, hourKeyName, hourOf } from "../domain/event.ts";
+import { ALL_STREAMS, selectionOf } from "../domain/stream-rules.ts";
 import { type HourVerdict, knowsHour, verifyHour } from "../pipeline/upkeep/verify.ts";
 import type { Config } from "../settings/settings.ts";
 import { EXPECTS_HOUR_ARGUMENT, exitWith, hourArgument } from "./arguments.ts";
 import { amount } from "./shared/amounts.ts";
 import { pendingText } from "./shared/pending.ts";
-import { withStores } from "./shared/with-stores.ts";
+import { type OpenStores, withStores } from "./shared/with-stores.ts";
 
 interface VerifyCommandOptions {
   /** Any time within the hour, in ms since the epoch; undefined: all hours. */
@@ -36,10 +37,11 @@ async function verify(config: Config, options: VerifyCommandOptions): Promise<nu
 }
 
 async function verifyHours(config: Config, options: VerifyCommandOptions): Promise<number> {
-  return await withStores(config, async ({ hotShards, cold }) => {
+  return await withStores(config, async (stores) => {
+    const { hotShards, cold } = stores;
     const shards = config.redisShards;
     let [checked, wrong] = [0, 0];
-    for (const key of await chosenHours(options, () => cold.hourKeys())) {
+    for (const key of await chosenHours(options, stores)) {
       for (let shard = 0; shard < shards; shard++) {
         const hot = hotShards?.[shard];
         const verdict = await verifyHour({ hot, cold, shard, isRepairing: options.repair }, key);
@@ -56,16 +58,27 @@ async function verifyHours(config: Config, options: VerifyCommandOptions): Promi
   });
 }
 
+/** Also hours that only a hot store holds, for instance because something else deleted their rows. */
 async function chosenHours(
   { hour, stream }: VerifyCommandOptions,
-  listAll: () => Promise<readonly HourKey[]>,
-): Promise<readonly HourKey[]> {
+  { hotShards = [], cold }: OpenStores,
+): Promise<Iterable<HourKey>> {
   if (hour !== undefined && stream !== undefined) return [{ stream, hour: hourOf(hour) }];
-  const all = await listAll();
-  return all.filter((key) => {
-    const isOfHour = hour === undefined || key.hour === hourOf(hour);
-    return isOfHour && (stream === undefined || key.stream === stream);
+  const [from, to] = hour === undefined ? [0, Number.MAX_SAFE_INTEGER] : [hourOf(hour), hourOf(hour) + HOUR_MS];
+  const ofCold = (await cold.hourKeys()).filter((key) => {
+    return key.hour >= from && key.hour < to && (stream === undefined || key.stream === stream);
   });
+  const chosen = new Map(ofCold.map((key) => [hourKeyName(key.stream, key.hour), key]));
+  const range = { from, to, streams: selectionOf(stream ?? ALL_STREAMS) };
+  for (const hot of hotShards) {
+    await hot.readRange(range, (held) => {
+      const name = hourKeyName(held.stream, held.hour);
+      if (held.clicks + held.impressions > 0 && !chosen.has(name)) {
+        chosen.set(name, { stream: held.stream, hour: held.hour });
+      }
+    });
+  }
+  return chosen.values();
 }
 
 function countsText({ rows, aggregate }: HourVerdict): string {

@@ -174,6 +174,18 @@ for (const { name, needs, open } of MODES) {
       client.destroy();
     }
 
+    test("finds and repairs an hour that only Redis holds", async () => {
+      const at = hourOf(Date.now());
+      await postEvent(service.port, { at, user: "ann", kind: "click", stream: "gone" });
+      await waitFor("the row", async () => (await site.cold.countEvents("gone")) === 1);
+      for (const table of ["events", "hourly"]) await site.cold.run(`DELETE FROM ${table} WHERE stream = 'gone'`);
+      const found = await verdicts("--stream", "gone");
+      expect(found).toMatchObject({ exitCode: 1, verdicts: [{ hour: at, hot: { clicks: 1 }, unflushed: 0 }] });
+      await waitFor("the repair", async () => (await verdicts("--stream", "gone", "--repair")).exitCode === 0);
+      expect(await verdicts("--stream", "gone")).toEqual({ exitCode: 0, verdicts: [] });
+      expect(await readHour(service.port, at, "gone")).toMatchObject({ clicks: 0, uniqueUsers: 0 });
+    });
+
     test("finds and repairs counts and users in Redis that the rows do not give", async () => {
       const at = hourOf(Date.now());
       const counts = `hg:{0}:c:${at}:r`;

@@ -79,7 +79,7 @@ export async function verifyHour(options: VerifyOptions, key: HourKey): Promise<
     aggregate: countsOf(audit.aggregate),
     hot: hotSide === undefined ? "not looked at" : hotSide.read,
     deadLetters: audit.deadLetters,
-    unflushed: hotSide === undefined ? 0 : Math.max(0, surplus(expected, audit, hotSide.read)),
+    unflushed: hotSide === undefined ? 0 : unflushedOf(expected, audit, hotSide),
     differences: [coldDifference, hotDifference].filter((difference) => difference !== undefined),
     repairs,
   };
@@ -181,6 +181,11 @@ function hotUsersDifference(counts: CountsByKind, expected: CountsByKind): strin
     if (found !== right) return `the hot store counts ${found} ${USERS[field]}, the rows give ${right}`;
   }
   return undefined;
+}
+
+/** What is beyond the events that wait for a flush is a difference. */
+function unflushedOf(expected: HourCounts | undefined, audit: HourAudit, { read, pendingMax }: HotSide): number {
+  return Math.max(0, Math.min(surplus(expected, audit, read), pendingMax));
 }
 
 /** How many events the hot store is ahead of the cold store. */
