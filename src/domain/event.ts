@@ -208,6 +208,11 @@ export class PackedBatch implements JournaledBatch {
   }
 }
 
+/** `text`: comma-separated, as journals have the duplicates of a batch. */
+export function ordinalsIn(text: string): number[] {
+  return text === "" ? [] : text.split(",").map(Number);
+}
+
 const ENTRY_START = /^\{"v":1,"n":(\d+),/;
 
 /**

@@ -8,7 +8,7 @@
  * amqps://, kafkas:// and amqp10s:// use TLS.
  */
 import { type HostPort, hostsOf, hostText, type Login, loginOf } from "./host-list.ts";
-import { unescaped, unknownOption } from "./setting-kinds.ts";
+import { badEscapeIn, unknownOption } from "./setting-kinds.ts";
 
 export interface RabbitMqPlace {
   readonly kind: "rabbitmq";
@@ -103,8 +103,8 @@ function mechanismIn(query: string): SaslMechanism | undefined {
 
 /** Explains why a URL of a known scheme is refused, quoting no part that may be secret. */
 export function problemInBrokerUrl(text: string): string | undefined {
-  if (unescaped(text) === undefined)
-    return "it has an invalid % escape: write %25 for a percent sign in a user or password";
+  const badEscape = badEscapeIn(text);
+  if (badEscape !== undefined) return badEscape;
   if (RABBITMQ_URL.test(text)) {
     const url = URL.parse(text);
     return url ? unknownOption(url, RABBITMQ_OPTIONS) : undefined;

@@ -9,7 +9,7 @@
  * rediss:// and rediss+sentinel:// use TLS. User and password are given once, for all nodes.
  */
 import { type HostPort, hostsOf, hostText, type Login, loginOf, withoutBrackets } from "./host-list.ts";
-import { unescaped } from "./setting-kinds.ts";
+import { badEscapeIn, unescaped } from "./setting-kinds.ts";
 
 export type RedisNode = HostPort;
 export type RedisLogin = Login;
@@ -68,8 +68,8 @@ export function redisPlaceOf(text: string): RedisPlace | undefined {
 
 /** Explains why redisPlaceOf() refuses a text, quoting no part that may be secret. */
 export function problemInRedisUrl(text: string): string | undefined {
-  if (unescaped(text) === undefined)
-    return "it has an invalid % escape: write %25 for a percent sign in a user or password";
+  const badEscape = badEscapeIn(text);
+  if (badEscape !== undefined) return badEscape;
   const [, , sentinel, , , path, query] = PARTS.exec(text) ?? [];
   if (query) return `it takes ${sentinel ? `the options ${SENTINEL_PARAMETERS.join(", ")}` : "no options"}`;
   return path ? "the host may only be followed by a database number, or with Sentinels the master's name" : undefined;

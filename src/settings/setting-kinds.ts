@@ -99,6 +99,23 @@ export function url(
   return unexplained({ name, fallback: undefined, takes: `a URL such as ${example}`, isSecret: true, parse, problem });
 }
 
+/** A URL that `placeOf` parses, with any number of hosts. */
+export function place(
+  name: string,
+  takes: string,
+  placeOf: (text: string) => object | undefined,
+  problem: (text: string) => string | undefined,
+): Unexplained<OffUnlessSet<string>> {
+  const parse = (value: string) => (placeOf(value) === undefined ? undefined : value);
+  return unexplained({ name, fallback: undefined, takes, isSecret: true, parse, problem });
+}
+
+/** Undefined if there is none. */
+export function badEscapeIn(text: string): string | undefined {
+  if (unescaped(text) !== undefined) return undefined;
+  return "it has an invalid % escape: write %25 for a percent sign in a user or password";
+}
+
 /** A % must be followed by two hexadecimal digits, and the bytes must be UTF-8. */
 function badEscape({ username, password, pathname }: URL): string | undefined {
   const parts = Object.entries({ user: username, password, path: pathname });
@@ -153,14 +170,10 @@ function entriesOf<T>(value: string, entryOf: (text: string) => T | undefined): 
 const EXPECTS_ORIGINS = "origins separated by commas, such as https://example.com";
 
 /** Normalizes each entry to the form that browsers send: no path, no default port. */
-export function origins(name: string): Unexplained<OffUnlessSet<readonly string[]>> {
-  const parse = (value: string) => entriesOf(value, originOf);
-  return unexplained({ name, fallback: undefined, takes: EXPECTS_ORIGINS, parse });
-}
-
-export function originsOrAll(name: string): Unexplained<OffUnlessSet<readonly string[]>> {
-  const parse = (value: string) => (value === "*" ? ["*"] : entriesOf(value, originOf));
-  return unexplained({ name, fallback: undefined, takes: `${EXPECTS_ORIGINS}, or * for all`, parse });
+export function origins(name: string, mayBeAll = false): Unexplained<OffUnlessSet<readonly string[]>> {
+  const parse = (value: string) => (mayBeAll && value === "*" ? ["*"] : entriesOf(value, originOf));
+  const takes = mayBeAll ? `${EXPECTS_ORIGINS}, or * for all` : EXPECTS_ORIGINS;
+  return unexplained({ name, fallback: undefined, takes, parse });
 }
 
 function originOf(text: string): string | undefined {

@@ -3,7 +3,7 @@ import { EXPECTS_TOKEN, isToken, SCOPES } from "../domain/api-key.ts";
 import { EXPECTS_RATE, type RateLimit, rateLimitOf } from "../domain/rate-limit.ts";
 import { SHARDS_MAX } from "../domain/shard-of.ts";
 import { EXPECTS_STREAM_GRANT, isStreamGrant } from "../domain/stream-rules.ts";
-import { brokerPlaceOf, EXPECTS_BROKER_URL, isKafkaUrl, problemInBrokerUrl } from "./broker-url.ts";
+import { BROKER_NAMES, brokerPlaceOf, EXPECTS_BROKER_URL, isKafkaUrl, problemInBrokerUrl } from "./broker-url.ts";
 import { EXPECTS_REDIS_URL, problemInRedisUrl, redisPlaceOf } from "./redis-url.ts";
 import {
   days,
@@ -15,7 +15,7 @@ import {
   offUnlessSet,
   oneOf,
   origins,
-  originsOrAll,
+  place,
   type Setting,
   secret,
   text,
@@ -27,16 +27,6 @@ import {
 const QUEUE_NAME_MAX_BYTES = 255;
 /** Two masters with evenly spread slots get 2 and 4 shards, three get 1, 3 and 2. */
 const CLUSTER_SHARDS = 6;
-
-const REDIS_URL: OffUnlessSet<string> = {
-  name: "REDIS_URL",
-  fallback: undefined,
-  help: "hot store: one server, a cluster or Sentinels; needs MYSQL_URL too; embedded if neither is set",
-  takes: EXPECTS_REDIS_URL,
-  isSecret: true,
-  parse: (value) => (redisPlaceOf(value) === undefined ? undefined : value),
-  problem: problemInRedisUrl,
-};
 
 /** A single shard would use only one master of a cluster. */
 const DEFAULT_SHARDS = {
@@ -53,16 +43,6 @@ function problemInMysqlUrl(parsed: URL): string | undefined {
   const unknown = unknownOption(parsed, ["socketPath"]);
   return unknown && (/ssl/i.test(parsed.search) ? `${unknown}; set MYSQL_TLS=1 for TLS` : unknown);
 }
-
-const BROKER_URL: OffUnlessSet<string> = {
-  name: "BROKER_URL",
-  fallback: undefined,
-  help: "broker (RabbitMQ, Kafka, AMQP 1.0) to consume events from; needs BROKER_QUEUE too",
-  takes: EXPECTS_BROKER_URL,
-  isSecret: true,
-  parse: (value) => (brokerPlaceOf(value) === undefined ? undefined : value),
-  problem: problemInBrokerUrl,
-};
 
 export const SETTING_GROUPS = {
   "The server": {
@@ -87,7 +67,9 @@ export const SETTING_GROUPS = {
   },
   Stores: {
     dataDir: text("DATA_DIR", "./data").help("folder of the embedded stores"),
-    redisUrl: REDIS_URL,
+    redisUrl: place("REDIS_URL", EXPECTS_REDIS_URL, redisPlaceOf, problemInRedisUrl).help(
+      "hot store: one server, a cluster or Sentinels; needs MYSQL_URL too; embedded if neither is set",
+    ),
     redisCaFile: file("REDIS_CA_FILE").help("certificates (PEM) of the authority that signed Redis's, with rediss://"),
     redisShards: integer("REDIS_SHARDS", DEFAULT_SHARDS, [1, SHARDS_MAX]).help(
       "parts that the data in Redis is divided into; fixed at the first start",
@@ -171,7 +153,7 @@ export const SETTING_GROUPS = {
       ),
       unset: "all; none if REQUIRE_KEYS has write",
     },
-    corsOrigins: originsOrAll("CORS_ORIGINS").help("origins whose pages may read answers and send more than beacons"),
+    corsOrigins: origins("CORS_ORIGINS", true).help("origins whose pages may read answers and send more than beacons"),
     isDntRespected: flag("RESPECT_DNT").help("1 does not count browsers that send DNT: 1 or Sec-GPC: 1"),
     isBotFiltered: flag("BOT_FILTER").help("1 does not count clients whose User-Agent is a known bot's"),
     redirectOrigins: origins("REDIRECT_ORIGINS").help("where /r may lead without a signature"),
@@ -181,7 +163,9 @@ export const SETTING_GROUPS = {
     ),
   },
   "Events from a broker": {
-    brokerUrl: BROKER_URL,
+    brokerUrl: place("BROKER_URL", EXPECTS_BROKER_URL, brokerPlaceOf, problemInBrokerUrl).help(
+      `broker (${Object.values(BROKER_NAMES).join(", ")}) to consume events from; needs BROKER_QUEUE too`,
+    ),
     brokerQueue: {
       ...offUnlessSet(
         text("BROKER_QUEUE", "").help("queue or topic to consume, which has to exist; needs BROKER_URL too"),

@@ -13,6 +13,7 @@ import {
   type HourKey,
   hourKeyName,
   type JournaledBatch,
+  ordinalsIn,
   readEntry,
   withoutDuplicates,
 } from "../../domain/event.ts";
@@ -204,7 +205,7 @@ export class EmbeddedHotStore implements HotStore {
   }
 
   #journaledDuplicates(writer: string, seq: number): number[] {
-    return ordinals(this.#journal.entry(writer, seq)?.duplicates ?? "");
+    return ordinalsIn(this.#journal.entry(writer, seq)?.duplicates ?? "");
   }
 
   /** Remembers the batch's ids; returns the ordinals of events whose id was known. */
@@ -362,7 +363,7 @@ export class EmbeddedHotStore implements HotStore {
 }
 
 function batchIn({ seq, body, duplicates }: JournalRow): JournaledBatch {
-  return readEntry(seq, body, ordinals(duplicates));
+  return readEntry(seq, body, ordinalsIn(duplicates));
 }
 
 function absentGroups(batch: Batch, freshFrom: number, hours: ReadonlyMap<string, HeldHour>): number[] {
@@ -371,8 +372,4 @@ function absentGroups(batch: Batch, freshFrom: number, hours: ReadonlyMap<string
     if (group.hour < freshFrom && !hours.has(hourKeyName(group.stream, group.hour))) absent.push(position);
   });
   return absent;
-}
-
-function ordinals(list: string): number[] {
-  return list === "" ? [] : list.split(",").map(Number);
 }

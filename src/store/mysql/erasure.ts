@@ -7,7 +7,7 @@
 import type { HourKey, Kind } from "../../domain/event.ts";
 import { addErased, type ErasedCounts, NOTHING_ERASED } from "../../domain/retention-bounds.ts";
 import type { ErasedHour, ErasureStore, RowKey, UserSelection, UsersRange } from "../cold.ts";
-import { ofUser, userCounts } from "../sql/erasure.ts";
+import { ERASED_COLUMNS, type FoundRow, ofUser, userCounts } from "../sql/erasure.ts";
 import { ofStreams } from "../sql/range-sql.ts";
 import { BEFORE_ALL_ROWS } from "../sql/rows.ts";
 import type { MysqlDatabase } from "./connection/database.ts";
@@ -20,11 +20,6 @@ import { IS_AFTER, lockHours, placeOf } from "./rows.ts";
 const ROWS_PER_PIECE = 1_000;
 const ROWS_PER_DELETE = 250;
 const LETTERS_PER_PIECE = 500;
-
-interface FoundRow extends RowKey {
-  readonly stream: string;
-  readonly kind: Kind;
-}
 
 interface FoundLetter {
   readonly number: number;
@@ -146,19 +141,17 @@ async function eraseUserDeadLetters(session: MysqlSession, selection: UserSelect
   }
 }
 
-const COLUMNS = "clicks, impressions, dead_letters AS deadLetters";
-
 export async function readErased(
   session: MysqlSession,
   { hour, stream }: HourKey,
   shard: number,
 ): Promise<ErasedCounts> {
-  const query = `SELECT ${COLUMNS} FROM erased_events WHERE hour = ? AND stream = ? AND shard = ?`;
+  const query = `SELECT ${ERASED_COLUMNS} FROM erased_events WHERE hour = ? AND stream = ? AND shard = ?`;
   return (await session.rows<ErasedHour>(query, [hour, stream, shard]))[0] ?? NOTHING_ERASED;
 }
 
 async function listErased(session: MysqlSession, { hours, streams }: UsersRange): Promise<ErasedHour[]> {
   const { sql, values } = ofStreams(streams);
-  const query = `SELECT hour, ${COLUMNS} FROM erased_events WHERE hour IN (?) ${sql} ORDER BY hour`;
+  const query = `SELECT hour, ${ERASED_COLUMNS} FROM erased_events WHERE hour IN (?) ${sql} ORDER BY hour`;
   return await session.rows<ErasedHour>(query, [[...hours], ...values]);
 }

@@ -15,6 +15,7 @@ import {
   hourKeyName,
   ID_TTL_MS,
   type JournaledBatch,
+  ordinalsIn,
   readEntry,
 } from "../../domain/event.ts";
 import type { HourRange, HourRecord, HourTotals } from "../../domain/hour-range.ts";
@@ -441,7 +442,7 @@ export class RedisHotStore implements HotStore {
       const args = [from + 1, JOURNAL_SLICE_ENTRIES, maxEvents - eventCount].map(String);
       const entries = await this.#link.run(SCRIPTS.journal, keys, args, journalEntries);
       for (const { seq, body, duplicates } of entries) {
-        const batch = readEntry(seq, body, ordinals(duplicates));
+        const batch = readEntry(seq, body, ordinalsIn(duplicates));
         batches.push(batch);
         eventCount += batch.eventCount;
         from = batch.seq;
@@ -574,15 +575,11 @@ function journalOwners(answer: unknown): JournalOwner[] {
   });
 }
 
-function ordinals(list: string): number[] {
-  return list === "" ? [] : list.split(",").map(Number);
-}
-
 function commitResult(answer: unknown): CommitResult {
   const [status, detail] = list(answer);
   switch (status) {
     case "committed":
-      return { status, duplicates: ordinals(text(detail)) };
+      return { status, duplicates: ordinalsIn(text(detail)) };
     case "absent":
       return { status, groups: list(detail).map(integer) };
     case "fenced":

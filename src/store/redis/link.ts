@@ -201,11 +201,6 @@ export class RedisLink {
     what: string,
   ): Promise<T> {
     const answer = await running;
-    await this.#awaitReplicas(connection, replicas, what);
-    return answer;
-  }
-
-  async #awaitReplicas(connection: RedisConnection | undefined, replicas: number, what: string): Promise<void> {
     // Commands sent over this connection meanwhile wait too, each with its own deadline.
     const waitMs = Math.ceil(this.#options.commandTimeoutMs / 2);
     let reached: number;
@@ -214,7 +209,7 @@ export class RedisLink {
     } catch (error) {
       throw this.#unavailable(what, error, true);
     }
-    if (reached >= replicas) return;
+    if (reached >= replicas) return answer;
     throw this.#unavailable(what, new Error(`${reached} of ${replicas} replicas had it within ${waitMs} ms`), true);
   }
 

@@ -1,11 +1,19 @@
 /** Finds and counts a user's rows and dead letters, in MySQL or SQLite. */
 import type { Kind } from "../../domain/event.ts";
 import { type ErasedCounts, NOTHING_ERASED } from "../../domain/retention-bounds.ts";
-import type { ErasureStore, HourSize, UserSelection } from "../cold.ts";
+import type { ErasureStore, HourSize, RowKey, UserSelection } from "../cold.ts";
 import type { Sql, SqlSession, SqlValue } from "./sql-runner.ts";
 
 const NEXT_HOUR = "SELECT hour FROM events WHERE hour > ? ORDER BY hour LIMIT 1";
 const HOUR_SIZES = "SELECT hour, SUM(clicks + impressions) AS events FROM hourly GROUP BY hour ORDER BY hour";
+
+export const ERASED_COLUMNS = "clicks, impressions, dead_letters AS deadLetters";
+
+/** A row to erase. */
+export interface FoundRow extends RowKey {
+  readonly stream: string;
+  readonly kind: Kind;
+}
 
 type Counts = Pick<ErasureStore, "nextHourWithRows" | "hourSizes" | "countUserRows" | "countUserDeadLetters">;
 

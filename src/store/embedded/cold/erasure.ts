@@ -5,21 +5,16 @@
  * the aggregate.
  */
 import type { Database } from "bun:sqlite";
-import type { HourKey, Kind } from "../../../domain/event.ts";
+import type { HourKey } from "../../../domain/event.ts";
 import { addErased, type ErasedCounts, NOTHING_ERASED } from "../../../domain/retention-bounds.ts";
-import type { ErasedHour, ErasureStore, RowKey, UserSelection, UsersRange } from "../../cold.ts";
-import { ofUser, userCounts } from "../../sql/erasure.ts";
+import type { ErasedHour, ErasureStore, UserSelection, UsersRange } from "../../cold.ts";
+import { ERASED_COLUMNS, type FoundRow, ofUser, userCounts } from "../../sql/erasure.ts";
 import { ofStreams } from "../../sql/range-sql.ts";
 import { BEFORE_ALL_ROWS } from "../../sql/rows.ts";
 import type { SqliteDatabase } from "./database.ts";
 
 /** One transaction's worth: about 5 ms, for which a flush waits. */
 const ROWS_PER_PIECE = 1_000;
-
-interface FoundRow extends RowKey {
-  readonly stream: string;
-  readonly kind: Kind;
-}
 
 type Values = (string | number)[];
 
@@ -109,16 +104,14 @@ function eraseUserDeadLetters(database: Database, selection: UserSelection): Hou
   return erased;
 }
 
-const COLUMNS = "clicks, impressions, dead_letters AS deadLetters";
-
 export function readErased(database: Database, { hour, stream }: HourKey): ErasedCounts {
-  const query = `SELECT ${COLUMNS} FROM erased_events WHERE hour = ? AND stream = ?`;
+  const query = `SELECT ${ERASED_COLUMNS} FROM erased_events WHERE hour = ? AND stream = ?`;
   return database.query<ErasedCounts, [number, string]>(query).get(hour, stream) ?? NOTHING_ERASED;
 }
 
 function listErased(database: Database, { hours, streams }: UsersRange): ErasedHour[] {
   const { sql, values } = ofStreams(streams);
-  const query = `SELECT hour, ${COLUMNS} FROM erased_events
+  const query = `SELECT hour, ${ERASED_COLUMNS} FROM erased_events
     WHERE hour IN (SELECT value FROM json_each(?)) ${sql} ORDER BY hour`;
   return database.query<ErasedHour, Values>(query).all(JSON.stringify(hours), ...values);
 }
