@@ -12,7 +12,8 @@ import { ensureDataSet } from "./data-set.ts";
 import { countHourDeadLetters } from "./dead-letters.ts";
 import { readErased } from "./erasure.ts";
 import { readWatermarks, shardsOf } from "./flush/flush.ts";
-import { listRows, lockHours, readHour, replaceHour } from "./rows.ts";
+import { lockHours, readHour, replaceHour } from "./hours.ts";
+import { listRows } from "./rows.ts";
 import { lockBounds, readBounds } from "./sweep.ts";
 
 export function auditRole(database: MysqlDatabase): AuditStore {

@@ -15,7 +15,7 @@ import { noteChange } from "./connection/flushed-position.ts";
 import { isoTime, type MysqlSession, quote } from "./connection/sql-session.ts";
 import { ensureDataSet } from "./data-set.ts";
 import { shardsOf } from "./flush/flush.ts";
-import { addToHour } from "./rows.ts";
+import { addToHour } from "./hours.ts";
 
 const SELECT = selectDeadLetters({ isoTime });
 

@@ -14,7 +14,8 @@ import type { MysqlDatabase } from "./connection/database.ts";
 import { noteChange } from "./connection/flushed-position.ts";
 import { type MysqlSession, userValue } from "./connection/sql-session.ts";
 import { shardsOf } from "./flush/flush.ts";
-import { IS_AFTER, lockHours, placeOf } from "./rows.ts";
+import { lockHours } from "./hours.ts";
+import { IS_AFTER, placeOf } from "./rows.ts";
 
 /** One transaction takes about 20 ms, during which flushes into this hour wait. */
 const ROWS_PER_PIECE = 1_000;

@@ -5,7 +5,7 @@ import { HourSums, hoursQuery, ofStreams, type RangeRow } from "../sql/range-sql
 import { rowVisitors } from "../sql/row-visitor.ts";
 import type { MysqlDatabase } from "./connection/database.ts";
 import type { MysqlSession } from "./connection/sql-session.ts";
-import { listStreams, readHour, readNewestHour } from "./rows.ts";
+import { listStreams, readHour, readNewestHour } from "./hours.ts";
 
 export function readRole(database: MysqlDatabase): ReadStore {
   return {

@@ -10,7 +10,8 @@ import { readDataSet } from "./data-set.ts";
 import type { SqliteDatabase } from "./database.ts";
 import { countDeadLetters } from "./dead-letters.ts";
 import { readErased } from "./erasure.ts";
-import { listRows, readHour, replaceHour } from "./rows.ts";
+import { readHour, replaceHour } from "./hours.ts";
+import { listRows } from "./rows.ts";
 import { readBounds } from "./sweep.ts";
 
 export function auditRole(database: SqliteDatabase): AuditStore {

@@ -11,7 +11,8 @@ import { ofStreams } from "../../sql/range-sql.ts";
 import { additionOf, EVENT_COLUMNS, type EventRow, totalsOf } from "../../sql/rows.ts";
 import { readDataSet } from "./data-set.ts";
 import { isoTime, type SqliteDatabase } from "./database.ts";
-import { foldHour, insertRow } from "./rows.ts";
+import { foldHour } from "./hours.ts";
+import { insertRow } from "./rows.ts";
 
 const INSERT = `INSERT INTO dead_letters (${EVENT_COLUMNS}, reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`;
 const SELECT = selectDeadLetters({ isoTime });

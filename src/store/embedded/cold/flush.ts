@@ -9,7 +9,8 @@ import { type FlushStore, WriterSealedError } from "../../cold.ts";
 import { type EventRow, flushName, hourAdditions, rowPieces, totalsOf, UnfoldedHours } from "../../sql/rows.ts";
 import type { SqliteDatabase } from "./database.ts";
 import { setAside } from "./dead-letters.ts";
-import { appendPart, foldHour, insertRow } from "./rows.ts";
+import { appendPart, foldHour } from "./hours.ts";
+import { insertRow } from "./rows.ts";
 
 /** About 1 ms of inserts. */
 const ROWS_PER_PIECE = 500;

@@ -10,7 +10,7 @@ import { letOthersRun } from "../../../runtime/clock.ts";
 import type { HourPartVisitor, ReadStore, StoredEvents, UserRow, UsersRange } from "../../cold.ts";
 import { HourSums, hoursQuery, ofStreams, type Query, type RangeRow } from "../../sql/range-sql.ts";
 import { READ_LOCK_TIMEOUT_MS, type SqliteDatabase } from "./database.ts";
-import { listStreams, readHour } from "./rows.ts";
+import { listStreams, readHour } from "./hours.ts";
 
 /** About 2 ms, with the largest sketches. */
 const HOURS_PER_PIECE = 20;
