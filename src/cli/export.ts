@@ -8,6 +8,7 @@ import { type Command, Option } from "commander";
 import { type Event, type HourKey, hourOf } from "../domain/event.ts";
 import type { StreamSelection } from "../domain/stream-rules.ts";
 import { csvRecord } from "../protocol/csv.ts";
+import { EVENT_MEMBERS, eventJson } from "../protocol/event/object-rules.ts";
 import { errorText } from "../runtime/error-text.ts";
 import type { Config } from "../settings/settings.ts";
 import type { AuditStore, ErasureStore, RetentionStore, RowKey } from "../store/cold.ts";
@@ -35,7 +36,6 @@ type ExportStore = AuditStore & ErasureStore & RetentionStore;
 /** About 20 ms and 2 MB. */
 const ROWS_PER_READ = 10_000;
 const HOURS_PER_READ = 5_000;
-const CSV_HEADER = "timestamp,user,event,stream,id\n";
 
 export function addExport(program: Command): void {
   program
@@ -128,8 +128,8 @@ async function* exportTexts(cold: ExportStore, options: ExportOptions, exported:
   const fieldOf = options.safe ? withoutFormula : (text: string) => text;
   const csvText = ({ stream, at, kind, user, id = "" }: Event) =>
     `${csvRecord([String(at), fieldOf(user), kind, fieldOf(stream), fieldOf(id)])}\n`;
-  const textOf = options.format === "csv" ? csvText : ndjsonText;
-  if (options.format === "csv") yield CSV_HEADER;
+  const textOf = options.format === "csv" ? csvText : (event: Event) => `${eventJson(event)}\n`;
+  if (options.format === "csv") yield `${EVENT_MEMBERS.join()}\n`;
   const keys = (await cold.hourKeys()).filter((key) => isAsked(key, options));
   for (const key of keys) {
     let count = 0;
@@ -192,10 +192,6 @@ async function* pagesOf(cold: AuditStore, key: HourKey): AsyncGenerator<readonly
 /** Spreadsheets run such fields as formulas, even in quotes. */
 function withoutFormula(text: string): string {
   return /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
-}
-
-function ndjsonText({ stream, at, kind, user, id }: Event): string {
-  return `${JSON.stringify({ timestamp: at, user, event: kind, stream, id })}\n`;
 }
 
 function isBrokenPipe(error: unknown): boolean {

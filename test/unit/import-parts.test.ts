@@ -2,7 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { hourArgument, timeArgument } from "../../src/cli/arguments.ts";
-import { eventLine, eventReader } from "../../src/cli/import/event-reader.ts";
+import { eventReader } from "../../src/cli/import/event-reader.ts";
 import { layoutOf } from "../../src/cli/import/formats/layout.ts";
 import { ImportError } from "../../src/cli/import/import-error.ts";
 import { EventIds, firstChain, RECORD_MAX_BYTES, RecordSplitter } from "../../src/cli/import/records-and-ids.ts";
@@ -12,6 +12,7 @@ import { Sender } from "../../src/cli/import/sender.ts";
 import { HOUR_MS } from "../../src/domain/event.ts";
 import { TimeZone } from "../../src/domain/time-zone.ts";
 import { csvFields, csvRecord } from "../../src/protocol/csv.ts";
+import { eventJson } from "../../src/protocol/event/object-rules.ts";
 import { OLDEST_MS } from "../../src/protocol/event/query-rules.ts";
 import { timeOf } from "../../src/protocol/time-text.ts";
 
@@ -568,10 +569,10 @@ describe("what is shown", () => {
 
 test("event lines are what the service reads", () => {
   const event = { stream: "s", at: NOON, kind: "click", user: 'a"\n', id: "7" } as const;
-  expect(JSON.parse(eventLine(event))).toEqual({
+  expect(JSON.parse(eventJson(event))).toEqual({
     ...{ timestamp: NOON, user: 'a"\n', event: "click", stream: "s", id: "7" },
   });
-  expect(eventLine(event)).not.toContain("\n");
+  expect(eventJson(event)).not.toContain("\n");
 });
 
 test("names that servers and logrotate give to a rotated file are known, and no others", () => {

@@ -7,9 +7,10 @@
  */
 import { resolve } from "node:path";
 import { DAY_MS } from "../../domain/event.ts";
+import { eventJson } from "../../protocol/event/object-rules.ts";
 import { Content, type Following, type Source } from "./content.ts";
 import { earlierImport, firstLineHash, refuseChanged } from "./earlier.ts";
-import { type EventReaderOptions, eventLine, eventReader, type LeftOut, type ReadEvent } from "./event-reader.ts";
+import { type EventReaderOptions, eventReader, type LeftOut, type ReadEvent } from "./event-reader.ts";
 import { type Format, isLog } from "./formats/known-formats.ts";
 import { type Layout, layoutOf } from "./formats/layout.ts";
 import { ImportError } from "./import-error.ts";
@@ -308,7 +309,7 @@ class Run {
     } else if (start < this.#skipBytes) {
       tally.skipped += 1;
     } else {
-      const eventText = eventLine(event);
+      const eventText = eventJson(event);
       this.#events.push(eventText);
       tally.days.add(Math.floor(event.at / DAY_MS));
       if (tally.streams.size < 2) tally.streams.add(event.stream);

@@ -71,11 +71,6 @@ export function eventReader(layout: Layout, options: EventReaderOptions): ReadEv
   };
 }
 
-/** A line for the body of POST /events. */
-export function eventLine({ stream, at, kind, user, id }: Event): string {
-  return JSON.stringify({ timestamp: at, user, event: kind, stream, id });
-}
-
 function membersReader(layout: Layout, options: EventReaderOptions): ReadMembers {
   const { zone } = options;
   const readLine = logReaderOf(layout, options);

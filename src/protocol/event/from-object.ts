@@ -15,7 +15,7 @@ import { firstNonSpace } from "../body/pieces.ts";
 import { InputError, InvalidParameterError } from "../input-error.ts";
 import { expectedTime, timeOf } from "../time-text.ts";
 import { digits } from "./from-query.ts";
-import { EventObjectSchema, expectsTime } from "./object-rules.ts";
+import { EVENT_MEMBERS, EventObjectSchema, expectsTime } from "./object-rules.ts";
 import { FUTURE_MAX_MS } from "./query-rules.ts";
 
 /** Not a JSON object with distinct members. */
@@ -24,7 +24,6 @@ export class MalformedEventError extends InputError {
 }
 
 const EXPECTS_TEXT = `${EXPECTS_USER}, ${EXPECTS_NO_REPLACEMENT}`;
-const NAMES = Object.keys(EventObjectSchema.properties);
 
 /** Quotes around the names and values of the required members, user and event. */
 const FEWEST_QUOTES = 8;
@@ -41,7 +40,7 @@ const CLOSE_OBJECT = 125;
 const DELETE = 127;
 /** Indexed by first letter, which no two names share. */
 const QUOTED_NAMES: string[] = [];
-for (const name of NAMES) QUOTED_NAMES[name.charCodeAt(0)] = `"${name}":`;
+for (const name of EVENT_MEMBERS) QUOTED_NAMES[name.charCodeAt(0)] = `"${name}":`;
 
 export interface TimeRules {
   readonly now: number;
@@ -77,14 +76,14 @@ export function eventOf(value: unknown, quoteCount: number, rules: TimeRules): E
 
 /** Like eventOf(), but ignores unknown members. `text`: the source of `value`. */
 export function eventWithOthers(value: unknown, text: string, rules: TimeRules): Event | undefined {
-  if (typeof value !== "object" || value === null || repeatedName(text, NAMES) !== undefined) return undefined;
+  if (typeof value !== "object" || value === null || repeatedName(text, EVENT_MEMBERS) !== undefined) return undefined;
   const known = knownMembers(value);
   const texts = Object.values(known).filter((member) => typeof member === "string");
   return eventOf(known, 2 * (Object.keys(known).length + texts.length), rules);
 }
 
 function knownMembers(value: object): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(value).filter(([name]) => NAMES.includes(name)));
+  return Object.fromEntries(Object.entries(value).filter(([name]) => EVENT_MEMBERS.includes(name)));
 }
 
 /** Undefined if it is not a time, too early or too late. */
@@ -166,10 +165,10 @@ export function whatIsWrongWith(value: unknown, text: string, rules: TimeRules, 
   if (problem !== undefined) {
     const field = firstName(problem.path);
     const known = EventObjectSchema.properties[field as keyof typeof EventObjectSchema.properties];
-    const expected = known?.["description"] ?? `no member but ${NAMES.join(", ")}`;
+    const expected = known?.["description"] ?? `no member but ${EVENT_MEMBERS.join(", ")}`;
     return new InvalidParameterError(field, shown(members[field]), expected);
   }
-  return brokenRule(members, text, rules, mayHaveOthers ? NAMES : undefined);
+  return brokenRule(members, text, rules, mayHaveOthers ? EVENT_MEMBERS : undefined);
 }
 
 function brokenRule(

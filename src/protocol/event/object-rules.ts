@@ -1,5 +1,6 @@
-/** The schema of an event in a body: the rules of query-rules.ts with JSON types. */
+/** An event as a JSON object: its schema, which has the rules of query-rules.ts with JSON types, and its text. */
 import { Type } from "@sinclair/typebox";
+import type { Event } from "../../domain/event.ts";
 import { ISO_INSTANT_PATTERN } from "../time-text.ts";
 import { EventQuerySchema, expectsTimestamp, OLDEST_MS, parameters } from "./query-rules.ts";
 
@@ -17,6 +18,12 @@ export const EventObjectSchema = parameters({
   stream,
   id,
 });
+
+export const EVENT_MEMBERS = Object.keys(EventObjectSchema.properties);
+
+export function eventJson({ stream, at, kind, user, id }: Event): string {
+  return JSON.stringify({ timestamp: at, user, event: kind, stream, id });
+}
 
 export function expectsTime(earliest: number): string {
   return `${expectsTimestamp(earliest)}; milliseconds without quotes`;

@@ -1,5 +1,6 @@
 /** Detects the format and layout of a content from its first lines, tolerating odd ones. */
 import { csvFields } from "../../../protocol/csv.ts";
+import { EVENT_MEMBERS } from "../../../protocol/event/object-rules.ts";
 import { ImportError } from "../import-error.ts";
 import { w3cFields } from "./access-logs.ts";
 import type { FieldMap } from "./json-log.ts";
@@ -14,8 +15,7 @@ export interface Layout {
   readonly separator: string;
 }
 
-const COLUMNS = ["timestamp", "user", "event", "stream", "id"];
-const NEEDED_COLUMNS = COLUMNS.slice(0, 3);
+const NEEDED_COLUMNS = EVENT_MEMBERS.slice(0, 3);
 const BYTE_ORDER_MARK = Buffer.from("\uFEFF");
 const SEPARATORS = [",", ";", "\t"];
 const SEPARATOR_LINE = /^"?sep=(.)"?$/;
@@ -102,7 +102,7 @@ function csvLayout(lines: readonly Line[]): Layout {
 
 function columnsOf(header: string, separator: string): readonly string[] {
   const names = fieldNames(header, separator);
-  const unknown = names.filter((name) => !COLUMNS.includes(name));
+  const unknown = names.filter((name) => !EVENT_MEMBERS.includes(name));
   const missing = NEEDED_COLUMNS.filter((name) => !names.includes(name));
   const repeated = names.filter((name, i) => names.indexOf(name) !== i);
   if (unknown.length + missing.length + repeated.length === 0) return names;
