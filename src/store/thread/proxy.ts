@@ -1,17 +1,19 @@
 /**
  * Runs a cold store in its own thread, so that a flush does not block the event loop that serves requests. 10,000
- * events keep that thread busy for 20 to 40 ms, for SQLite as for MySQL.
+ * events keep that thread busy for 20 to 40 ms, for SQLite as for MySQL. Both ends of the calls are here.
  *
  * Messages are plain data, since structured cloning loses an object's class.
  *
  * Invariant: a thread that ends leaves no call unanswered, and the next call starts another thread.
  */
+import { workerData } from "node:worker_threads";
 import { decodeBatch, encodeBatch, type JournaledBatch } from "../../domain/event.ts";
 import type { HourTotals } from "../../domain/hour-range.ts";
 import { UserSketches } from "../../domain/unique-users/sketch.ts";
 import { withDeadline } from "../../runtime/clock.ts";
+import { errorText } from "../../runtime/error-text.ts";
 import { type ColdStore, ColdUnavailableError, type HourAudit, WriterSealedError } from "../cold.ts";
-import type { ColdPlace } from "../open-cold.ts";
+import { type ColdPlace, coldStoreAt } from "../open-cold.ts";
 import { flushName } from "../sql/rows.ts";
 
 /** In the built program, scripts/build.ts determines the path. */
@@ -128,19 +130,37 @@ class StoreThread {
   }
 }
 
+/** The other end: runs the store of `workerData` in this thread, and answers each call with a message. */
+export function answerCalls(self: Worker): void {
+  const opening = coldStoreAt(workerData as ColdPlace, Date.now);
+  self.onmessage = async ({ data: { number, method, args } }: MessageEvent<Call>) => {
+    let answer: Answer;
+    try {
+      const store = await opening;
+      const packing = packingOf(method);
+      const call = store[method] as AnyMethod;
+      const result = await call(...(packing.args?.unpack(args) ?? args));
+      answer = { number, result: packing.result === undefined ? result : packing.result.pack(result) };
+    } catch (error) {
+      answer = { number, error: errorText(error), isSealed: error instanceof WriterSealedError };
+    }
+    self.postMessage(answer);
+  };
+}
+
 type AsyncMethod = (...args: never[]) => Promise<unknown>;
 
 type ColdMethod = {
   [Name in keyof ColdStore]: ColdStore[Name] extends AsyncMethod ? Name : never;
 }[keyof ColdStore];
 
-export interface Call {
+interface Call {
   readonly number: number;
   readonly method: ColdMethod;
   readonly args: readonly unknown[];
 }
 
-export type Answer =
+type Answer =
   | { readonly number: number; readonly result: unknown }
   | { readonly number: number; readonly error: string; readonly isSealed: boolean };
 
@@ -192,7 +212,7 @@ const PACKING: { readonly [Method in ColdMethod]?: PackingOf<Method> } = {
   },
 };
 
-export function packingOf(method: ColdMethod): MethodPacking<unknown[], unknown> {
+function packingOf(method: ColdMethod): MethodPacking<unknown[], unknown> {
   return (PACKING[method] ?? {}) as MethodPacking<unknown[], unknown>;
 }
 
