@@ -13,13 +13,13 @@
  * - This holds for 24 h from `sentAt`. Later the service may have forgotten the ids: then nothing is sent, and the user
  *   decides (`isTooOld`, see content-import.ts).
  */
-import { ID_TTL_MS } from "../../domain/event.ts";
+import { HOUR_MS, ID_TTL_MS } from "../../domain/event.ts";
 import { lineHashes } from "./earlier.ts";
 import { RECORD_MAX_BYTES, sha256Of } from "./records-and-ids.ts";
 import { HEAD_BYTES, type ImportRecord, type Mark, type StateFile, type Target, type Uncounted } from "./state-file.ts";
 
 /** An hour less than the lifetime of ids, to allow for clock differences and slow requests. */
-const IDS_KNOWN_MS = ID_TTL_MS - 3_600_000;
+const IDS_KNOWN_MS = ID_TTL_MS - HOUR_MS;
 
 export const NOTHING_UNCOUNTED: Uncounted = { bad: 0, refused: 0, leftOut: 0 };
 

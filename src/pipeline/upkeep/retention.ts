@@ -3,7 +3,7 @@
  * Invariants: data before these bounds may be deleted, later data exists. A bound from the settings moves at midnight
  * (UTC), and older data is deleted only after that. Another instance's bound takes effect at the next sweep.
  */
-import { DAY_MS, ID_TTL_MS } from "../../domain/event.ts";
+import { DAY_MS, HOUR_MS, ID_TTL_MS } from "../../domain/event.ts";
 import { NO_BOUNDS, type RetentionBounds } from "../../domain/retention-bounds.ts";
 import { OLDEST_MS } from "../../protocol/event/query-rules.ts";
 import type { Clock } from "../../runtime/clock.ts";
@@ -24,7 +24,7 @@ interface RetentionOptions {
 }
 
 /** Longer than ids may have to be restored. */
-const IDS_RETAINED_MS = ID_TTL_MS + 3_600_000;
+const IDS_RETAINED_MS = ID_TTL_MS + HOUR_MS;
 /** It pauses after each piece for as long as the piece took, which leaves half of the disk's time to others. */
 const REST_MAX_MS = 200;
 

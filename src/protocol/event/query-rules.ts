@@ -4,6 +4,7 @@
  * queries without the validator; a test compares the two.
  */
 import { type TProperties, Type } from "@sinclair/typebox";
+import { DAY_MS } from "../../domain/event.ts";
 import { DEFAULT_STREAM, EXPECTS_STREAM, STREAM_PATTERN } from "../../domain/stream-rules.ts";
 import { EXPECTS_USER, USER_MAX_BYTES } from "../../domain/user-text.ts";
 import { ISO_INSTANT_PATTERN } from "../time-text.ts";
@@ -59,7 +60,7 @@ export const EventQuerySchema = parameters({
 });
 
 /** How far ahead of this clock a timestamp may be. */
-export const FUTURE_MAX_MS = 86_400_000;
+export const FUTURE_MAX_MS = DAY_MS;
 
 export function expectsTimestamp(earliest: number): string {
   const why = earliest > OLDEST_MS ? "older events are not retained" : "did you send seconds?";
