@@ -251,13 +251,6 @@ export class UserSketches {
     this.clickers.merge(other.clickers);
   }
 
-  union(): Sketch {
-    const union = new Sketch();
-    union.merge(this.viewers);
-    union.merge(this.clickers);
-    return union;
-  }
-
   count(): number {
     this.#count ??= this.viewers.countWith(this.clickers);
     return this.#count;

@@ -92,7 +92,7 @@ export function rangesContract(openHarness: () => Promise<Harness>): void {
       ];
       await store.commit("w1", 1, batchOf(events));
       const sketches: Sketch[] = [];
-      await store.readRange(oneStream(STREAM), ({ users }) => void sketches.push(users.union()));
+      await store.readRange(oneStream(STREAM), ({ users }) => void sketches.push(users.clickers));
       const byHour = Map.groupBy(events, ({ at }) => hourOf(at));
       expect(sketches).toHaveLength(3);
       for (const [i, ofHour] of [...byHour.values()].entries()) {
