@@ -9,7 +9,7 @@ import { type Event, type HourKey, hourOf } from "../domain/event.ts";
 import type { StreamSelection } from "../domain/stream-rules.ts";
 import { csvRecord } from "../protocol/csv.ts";
 import { EVENT_MEMBERS, eventJson } from "../protocol/event/object-rules.ts";
-import { errorText } from "../runtime/error-text.ts";
+import { codeOf, errorText } from "../runtime/error-text.ts";
 import type { Config } from "../settings/settings.ts";
 import type { AuditStore, ErasureStore, RetentionStore, RowKey } from "../store/cold.ts";
 import { EXPECTS_TIME_ARGUMENT, exitWith, streamArgument, timeArgument } from "./arguments.ts";
@@ -93,7 +93,7 @@ async function exportEvents(config: Config, options: ExportOptions): Promise<num
     });
   } catch (error) {
     // The reader closed the pipe, as `head` does.
-    if (isBrokenPipe(error)) return 0;
+    if (codeOf(error) === "EPIPE") return 0;
     if (!isFileError(error)) throw error;
     console.error(`hourglass export: cannot write ${options.out ?? "to standard output"}: ${errorText(error)}`);
     return 2;
@@ -192,10 +192,6 @@ async function* pagesOf(cold: AuditStore, key: HourKey): AsyncGenerator<readonly
 /** Spreadsheets run such fields as formulas, even in quotes. */
 function withoutFormula(text: string): string {
   return /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
-}
-
-function isBrokenPipe(error: unknown): boolean {
-  return error instanceof Error && "code" in error && error.code === "EPIPE";
 }
 
 function isFileError(error: unknown): boolean {

@@ -7,7 +7,7 @@
 import { type Static, Type } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 import { backoffMs } from "../../runtime/clock.ts";
-import { errorText } from "../../runtime/error-text.ts";
+import { codeOf, errorText } from "../../runtime/error-text.ts";
 import { CertificateError, type ServiceClient } from "../shared/service-client.ts";
 import { ImportError } from "./import-error.ts";
 import { isTooOld } from "./progress.ts";
@@ -168,7 +168,7 @@ export class Sender {
 
 /** The runtime's own messages are made for programmers. */
 function lossText(error: unknown): string {
-  const code = error instanceof Error && "code" in error ? error.code : undefined;
+  const code = codeOf(error);
   if (code === "ECONNREFUSED" || code === "ConnectionRefused") return "connection refused (ECONNREFUSED)";
   return code === "ECONNRESET" ? "the connection was lost (ECONNRESET)" : errorText(error);
 }

@@ -3,7 +3,7 @@
  * listen there, and explains why it can't.
  */
 import type { Certificate } from "../../http/route-options.ts";
-import { errorText } from "../../runtime/error-text.ts";
+import { codeOf, errorText } from "../../runtime/error-text.ts";
 import { readPem } from "../../settings/pem-file.ts";
 import { type Config, ConfigError } from "../../settings/settings.ts";
 
@@ -55,7 +55,7 @@ export function listening<T>(config: Listening, listen: () => T): T {
 }
 
 function refusal({ host, port, tlsCertFile, tlsKeyFile }: Listening, error: unknown): string {
-  const code = error instanceof Error && "code" in error ? String(error.code) : "";
+  const code = codeOf(error);
   if (code.includes("_MISMATCH"))
     return (
       `TLS_KEY_FILE is '${tlsKeyFile}', which is not the key of the certificate '${tlsCertFile}' (${code}): ` +

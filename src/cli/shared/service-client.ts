@@ -1,4 +1,5 @@
 /** Sends requests to a running service: the one on this machine with the same settings, or another one. */
+import { codeOf } from "../../runtime/error-text.ts";
 import type { Config } from "../../settings/settings.ts";
 
 type Listening = Pick<Config, "host" | "port" | "tlsCertFile">;
@@ -41,7 +42,7 @@ export class ServiceClient {
     try {
       return await fetch(`${this.url}${path}`, { ...request, ...direct, headers });
     } catch (error) {
-      const code = error instanceof Error && "code" in error ? String(error.code) : "";
+      const code = codeOf(error);
       if (!CERTIFICATE_CODE.test(code)) throw error;
       throw new CertificateError(
         `the certificate of ${this.url} is not accepted (${code}): use --url https://NAME:PORT with a name that the ` +

@@ -1,5 +1,6 @@
 /** The files of DATA_DIR: SQLite keeps others beside them, whose names begin with theirs. */
 import { statSync } from "node:fs";
+import { codeOf } from "../../runtime/error-text.ts";
 
 export const JOURNAL_FILE = "journal.sqlite";
 export const COLD_FILE = "cold.sqlite";
@@ -11,7 +12,7 @@ const DAMAGED_CODES = ["SQLITE_NOTADB", "SQLITE_CORRUPT"];
 
 /** What to do about a file that could not be opened. */
 export function openingAdvice(error: unknown): string {
-  const code = error instanceof Error && "code" in error ? String(error.code) : "";
+  const code = codeOf(error);
   return DAMAGED_CODES.some((damaged) => code.startsWith(damaged)) ? DAMAGED_ADVICE : FOLDER_ADVICE;
 }
 

@@ -12,7 +12,7 @@ import { Database, type Statement } from "bun:sqlite";
 import { closeSync, existsSync, fdatasync, fsyncSync, mkdirSync, openSync } from "node:fs";
 import { join } from "node:path";
 import { ID_TTL_MS } from "../../domain/event.ts";
-import { errorText } from "../../runtime/error-text.ts";
+import { codeOf, errorText } from "../../runtime/error-text.ts";
 import type { DataSet } from "../cold.ts";
 import { HotUnavailableError } from "../hot.ts";
 import { identityOf, JOURNAL_FILE, openingAdvice } from "./files.ts";
@@ -142,7 +142,7 @@ export class EmbeddedJournal {
       if (database.inTransaction) database.run("ROLLBACK");
       this.#refusedBytes = Math.max(this.#refusedBytes ?? 0, this.#unwrittenBytes);
       // With a full disk, the frame that marks the commit, written last, had no room.
-      throw this.#unavailable(what, error, isCommitting && !isDiskFull(error));
+      throw this.#unavailable(what, error, isCommitting && codeOf(error) !== "SQLITE_FULL");
     }
   }
 
@@ -329,10 +329,6 @@ export function dataSetOfJournal(dataDir: string): DataSet | undefined {
   } finally {
     database?.close();
   }
-}
-
-function isDiskFull(error: unknown): boolean {
-  return error instanceof Error && "code" in error && error.code === "SQLITE_FULL";
 }
 
 function openFile(path: string): OpenFile {
