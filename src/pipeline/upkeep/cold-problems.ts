@@ -28,8 +28,9 @@ export class ColdProblems {
 
   /** Throws ColdUnavailableError. */
   async check(): Promise<void> {
-    this.#noteUpkeep(await this.#cold.upkeep());
+    // First, as it throws if the store is unavailable. upkeep() answers even then.
     this.#noteDeadLetters(await this.#cold.deadLetterCount());
+    this.#noteUpkeep(await this.#cold.upkeep());
   }
 
   #noteUpkeep(found: UpkeepProblems): void {

@@ -1,7 +1,8 @@
 /** What an operator must see to in the cold store is logged when it begins and when it ends, not at each check. */
 import { expect, test } from "bun:test";
 import { ColdProblems } from "../../../src/pipeline/upkeep/cold-problems.ts";
-import type { UpkeepProblems } from "../../../src/store/cold.ts";
+import { ColdUnavailableError, type UpkeepProblems } from "../../../src/store/cold.ts";
+import { StoreWatch } from "../../../src/store/store-watch.ts";
 import { RecordedLog } from "../../harness/pipeline/pipeline-harness.ts";
 
 test("upkeep that fails, and succeeds again", async () => {
@@ -26,4 +27,18 @@ test("dead letters, whenever there are more", async () => {
   for (count of [0, 2, 2, 1, 3]) await problems.check();
   expect(log.entries.map(({ fields }) => fields)).toEqual([{ deadLetters: 2 }, { deadLetters: 3 }]);
   expect(problems.deadLetterCount).toBe(3);
+});
+
+test("a store that is unavailable is neither called available again, nor said to refuse partitions", async () => {
+  const log = new RecordedLog();
+  const watch = new StoreWatch("cold", log);
+  // Upkeep answers although the store is unavailable: what failed is in the answer.
+  const store = {
+    upkeep: async () => ({ partitions: "access denied" }),
+    deadLetterCount: () => Promise.reject(new ColdUnavailableError("access denied")),
+  };
+  const problems = new ColdProblems(watch.watched(store), log);
+  for (let i = 0; i < 2; i++) await expect(problems.check()).rejects.toThrow("access denied");
+  expect(log.entries.map(({ message }) => message)).toEqual(["the cold store is unavailable"]);
+  expect(watch.isUnavailable).toBe(true);
 });
