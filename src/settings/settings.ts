@@ -35,6 +35,12 @@ const DEFAULT_SHARDS = {
     String(redisPlaceOf(environment["REDIS_URL"] ?? "")?.kind === "cluster" ? CLUSTER_SHARDS : 1),
 };
 
+const HOST: WithDefault<string> = {
+  ...text("HOST", "127.0.0.1").help("address to listen on; 0.0.0.0 for all addresses of the machine"),
+  // Commands put an IPv6 address into a URL, and its brackets around it.
+  parse: (value) => value.replace(/^\[(.*)\]$/, "$1") || undefined,
+};
+
 const MYSQL = { protocols: ["mysql:"], example: "mysql://user:password@host:3306/hourglass" };
 
 /** mysql2 accepts any option in a URL; some change how values are read, or leave the connection unencrypted. */
@@ -47,7 +53,7 @@ function problemInMysqlUrl(parsed: URL): string | undefined {
 export const SETTING_GROUPS = {
   "The server": {
     port: integer("PORT", 7777, [0, 65_535]).help("port to listen on; 0 picks a free one"),
-    host: text("HOST", "127.0.0.1").help("address to listen on; 0.0.0.0 for all addresses of the machine"),
+    host: HOST,
     tlsCertFile: file("TLS_CERT_FILE").help("certificate with its chain (PEM); the server then speaks HTTPS only"),
     tlsKeyFile: file("TLS_KEY_FILE").help("private key of the certificate (PEM)"),
     workers: integer("WORKERS", 1, [1, 64]).help("processes on one port (SO_REUSEPORT); needs REDIS_URL"),

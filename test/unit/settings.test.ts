@@ -489,6 +489,11 @@ describe("a good value", () => {
     expect(shardsAt("redis+sentinel://a.example/main", { REDIS_SHARDS: "12" })).toBe(12);
   });
 
+  test("is an IPv6 address, with the brackets of a URL or without", () => {
+    expect(["::1", "[::1]", "[::]"].map((HOST) => readConfig({ HOST }).host)).toEqual(["::1", "::1", "::"]);
+    expect(() => readConfig({ HOST: "[]" })).toThrow("HOST must be");
+  });
+
   test("is a list of origins, as browsers write them", () => {
     const list = " https://A.example:443/ ,http://b.example:8080";
     const expected = ["https://a.example", "http://b.example:8080"];
