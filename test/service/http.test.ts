@@ -292,6 +292,10 @@ const REFUSED: Readonly<Record<string, Refused>> = {
   },
   "a body over 8 MB": { ...withBody(["Content-Length: 8388609"], "", 413), code: "body_too_large" },
   "a body in broken chunks": withBody(CHUNKED, "zz\r\nhello", 400),
+  "two different lengths": withBody(["Content-Length: 5", "Content-Length: 6"], "hello", 400),
+  "a length beside chunks": withBody([...CHUNKED, "Content-Length: 15"], "5\r\nhello\r\n0\r\n\r\n", 400),
+  "a length with a sign": withBody(["Content-Length: +5"], "hello", 400),
+  "a header name with a blank": { request: { ...post(`?${GOOD}`), headers: ["X-Name : x"] }, status: 400 },
   "a URL of 17 KB": { request: post(`?timestamp=${AT}&click&user=${"u".repeat(17_000)}`), status: 431 },
   "a URL of 100 KB": { request: post(`?timestamp=${AT}&click&user=${"u".repeat(100_000)}`), status: 431 },
   "a header of 20 KB": {

@@ -238,6 +238,13 @@ describe("the format", () => {
     });
   }
 
+  test("is none of bytes that are no text, whatever compressed them", () => {
+    const packed = Bun.zstdCompressSync("user,event,timestamp\n");
+    for (const bytes of [packed, Buffer.from("user,event,timestamp", "utf16le")]) {
+      expect(() => layoutOf(bytes, "auto")).toThrow("decompress it unless it is gzipped");
+    }
+  });
+
   test("of CSV: records begin behind the header", () => {
     expect(layoutOf(Buffer.from("\uFEFF\nuser,event,timestamp\r\na"), "csv")).toEqual({
       format: "csv",

@@ -34,7 +34,9 @@ export function layoutOf(head: Buffer, asked: Format | "auto", fields: FieldMap 
   const lines = linesOf(head, begin);
   if (lines[0] === undefined) return undefined;
   if (lines[0].text.includes("\0"))
-    throw new ImportError("it contains NUL bytes, like UTF-16 without a byte order mark: convert it to UTF-8");
+    throw new ImportError(
+      "it contains NUL bytes: decompress it unless it is gzipped; convert UTF-16 without a byte order mark to UTF-8",
+    );
   const format = asked === "auto" ? formatOf(lines, fields) : asked;
   if (format === "csv") return csvLayout(lines);
   const start = { offset: begin, line: 1 };
