@@ -25,6 +25,8 @@ export interface SentEvent extends HourKey {
   storedMs: number;
   /** When its process first said so. */
   acknowledgedMs: number;
+  /** The process that said so first. */
+  acknowledgedBy: Owner | undefined;
   /** Rows and dead letters. */
   rows: number;
   /** A hot store has lost it: who is to commit it again. */
@@ -75,6 +77,7 @@ export class SentEvents {
       unknown: 0,
       storedMs: Number.POSITIVE_INFINITY,
       acknowledgedMs: Number.POSITIVE_INFINITY,
+      acknowledgedBy: undefined,
       rows: 0,
       missingFrom: undefined,
       isCommittedAgain: false,
@@ -134,7 +137,8 @@ export class SentEvents {
   }
 
   /** The process says so; whether its sender hears of it is another matter. */
-  acknowledged(sent: SentEvent, nowMs: number, hots: readonly HotData[]): void {
+  acknowledged(sent: SentEvent, process: Owner, nowMs: number, hots: readonly HotData[]): void {
+    sent.acknowledgedBy ??= process;
     sent.acknowledgedMs = Math.min(sent.acknowledgedMs, nowMs);
     if (sent.rows > 0 || sent.missingFrom !== undefined || sent.isExcused || isJournaled(hots, sent.event.user)) return;
     this.#report("acknowledged-not-safe", `${sent.event.user} is acknowledged, and in no store`);

@@ -2,7 +2,8 @@
  * Reads, compared with the events acknowledged before them and those sent before their answer.
  *
  * Checked invariant: a read that does not say that events may be missing has every event acknowledged before its
- * request, and none that was not sent, or was refused.
+ * request, and none that was not sent, or was refused. While a hot store lacks writes, and not everybody knows, this
+ * holds for what the process itself acknowledged: it compares what it knows with a server before it reads there.
  */
 import { HOUR_MS, type HourCounts, type HourKey, hourOf } from "../../../src/domain/event.ts";
 import type { HourRecord } from "../../../src/domain/hour-range.ts";
@@ -36,7 +37,7 @@ export function readAt(site: ReadingSite, process: Process, key: HourKey, isRang
   const hadLosses = site.hasLosses;
   const reading = isRange ? readRange(process, key) : process.pipeline.read(key);
   reading.then(
-    (found) => check(site, key, found, askedMs, hadLosses || site.hasLosses),
+    (found) => check(site, process, key, found, askedMs, hadLosses || site.hasLosses),
     () => {},
   );
 }
@@ -57,11 +58,21 @@ async function readRange({ pipeline }: Process, key: HourKey): Promise<Found> {
   return { clicks, impressions, uniqueUsers: users.count(), isDegraded };
 }
 
-function check(site: ReadingSite, key: HourKey, found: Found, askedMs: number, mayLack: boolean): void {
+function check(
+  site: ReadingSite,
+  process: Process,
+  key: HourKey,
+  found: Found,
+  askedMs: number,
+  mayLack: boolean,
+): void {
   if (key.hour < site.cold.data.retained().aggregatesFrom) return;
   const sent = site.events.ofHour(key);
-  const isLacking = found.isDegraded || mayLack;
-  const least = countOf(sent.filter(({ storedMs, isExcused }) => !isLacking && storedMs < askedMs && !isExcused));
+  // What has an id may have been acknowledged as a duplicate, of another process's batch.
+  const isCertain = ({ event, acknowledgedBy }: SentEvent) =>
+    !mayLack || (event.id === undefined && acknowledgedBy === process);
+  const certain = found.isDegraded ? [] : sent.filter(isCertain);
+  const least = countOf(certain.filter(({ storedMs, isExcused }) => storedMs < askedMs && !isExcused));
   const mayCount = sent.filter((event) => !isRefused(event));
   const most = countOf(mayCount.flatMap((event) => Array<SentEvent>(rowsMax(event)).fill(event)));
   for (const field of ["clicks", "impressions", "uniqueUsers"] as const) {

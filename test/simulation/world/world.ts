@@ -340,7 +340,7 @@ export class World implements ReadingSite {
     for (const [i, event] of sent.entries()) {
       if (this.trace.isOn) this.trace.add(process.name, `answers ${event.event.user}: ${told[i]}`);
       const { masters, scheduler, processes } = this;
-      if (told[i] === "stored") this.events.acknowledged(event, scheduler.nowMs, masters.data);
+      if (told[i] === "stored") this.events.acknowledged(event, process, scheduler.nowMs, masters.data);
       else if (told[i] === "refused") this.events.refused(event, masters.dataOf(processes.indexOf(process)));
     }
   }
