@@ -178,8 +178,9 @@ export class Hourglass {
           error ?? { code: "unknown", message: `answered with ${answer.status}` },
         );
       }
+      // A proxy may send a date.
       const waitS = Number(answer?.headers.get("retry-after") ?? 1);
-      await new Promise((resolve) => setTimeout(resolve, 1_000 * waitS));
+      await new Promise((resolve) => setTimeout(resolve, 1_000 * (Number.isNaN(waitS) ? 1 : waitS)));
     }
   }
 

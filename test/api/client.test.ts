@@ -150,6 +150,14 @@ describe("the client, if the service fails", () => {
     });
   }
 
+  test("waits a second if a proxy names a date to retry after", async () => {
+    const headers = { "retry-after": new Date().toUTCString() };
+    await using server = serverWith(() => new Response("<html>", { status: 503, headers }), []);
+    const startMs = performance.now();
+    await new Hourglass(`http://127.0.0.1:${server.port}`).count(event("ann", "click"));
+    expect(performance.now() - startMs).toBeGreaterThan(900);
+  });
+
   test("sends the same id again when the connection breaks", async () => {
     const ids: (string | null)[] = [];
     let first = true;
