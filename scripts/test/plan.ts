@@ -1,9 +1,10 @@
 /**
  * Which test files run in which tier, and in which order.
  *
- * The test itself states its tier: a file named *.long.test.ts is long, and so is a test whose name ends in [long],
- * which `longTest` and `budgetTest` add (test/harness/tiers.ts). Files named *.alone.test.ts judge durations, so they
- * run one by one, after all others. Files named *.background.test.ts only compute, and run at low priority.
+ * The test itself states its tier: a file named *.long.test.ts is long, and so is a test if its name or that of a group
+ * around it ends in [long], which `longTest`, `budgetTest` and `longGroup` add (test/harness/tiers.ts). Files named
+ * *.alone.test.ts judge durations, so they run one by one, after all others. Files named *.background.test.ts only
+ * compute, and run at low priority.
  */
 import type { Place } from "./lanes.ts";
 
@@ -23,8 +24,8 @@ export type Timings = Readonly<Record<string, number>>;
 
 const LONG_FILE = /\.long\.test\.ts$/;
 const PLACED_FILE = /\.(alone|background)\.test\.ts$/;
-/** A call at the start of a line: tests of this very plan hold such calls in strings. */
-const HAS_LONG_TESTS = /^\s*(longTest|budgetTest)\(/m;
+/** Tests of this very plan hold such calls in strings within lists. */
+const HAS_LONG_TESTS = /^\s*((longTest|budgetTest)\(|[^\s[].*\blongGroup\()/m;
 
 const QUICK_PATTERN = "^(?!.*\\[long\\])";
 const LONG_PATTERN = "\\[long\\]";

@@ -18,12 +18,13 @@ import { fatesOf, hoursOf, Load, rowFaults } from "../harness/service/load.ts";
 import { MODES, type Service, type Site } from "../harness/service/service.ts";
 import type { StoredEvent } from "../harness/service/stored.ts";
 import { waitFor } from "../harness/service/wait-for.ts";
+import { budgetTest } from "../harness/tiers.ts";
 
 /** Nothing else here has this in it. */
 const USER = "ann.o'neill@example.org";
 const HOURS = [0, 1, 30].map((ago) => hourOf(Date.now()) - ago * HOUR_MS);
 const STREAMS = ["default", "shop"];
-const KILLS = 6;
+const KILLS = { quick: 2, full: 6, timeoutMs: 180_000 };
 
 interface Forgotten {
   readonly clicks: number;
@@ -292,7 +293,9 @@ for (const { name, needs, open } of MODES) {
       client.destroy();
     });
 
-    test(`killed ${KILLS} times, beside a service under load, it erases each row once and loses no other`, async () => {
+    const title = (kills: number) =>
+      `killed ${kills} times, beside a service under load, it erases each row once and loses no other`;
+    budgetTest(title, KILLS, async (kills) => {
       await start({ FLUSH_INTERVAL_MS: "20", FLUSH_MAX_EVENTS: "200", LEASE_MS: "1000" });
       const erasedUsers = ["user-1", "user-2", "user-3"];
       // So many that an erasure takes several transactions.
@@ -302,9 +305,9 @@ for (const { name, needs, open } of MODES) {
       const load = new Load({ ports, random, clients: 4, streams: STREAMS, hours: HOURS, withId: 0.5 });
       let killedHalfWay = 0;
       // Until one of them fell into an erasure, as each may on a machine that is not busy.
-      for (let kill = 1; kill <= KILLS || killedHalfWay === 0; kill++) {
+      for (let kill = 1; kill <= kills || killedHalfWay === 0; kill++) {
         const user = erasedUsers[kill % erasedUsers.length]!;
-        if (kill > KILLS) await fillWith(user, 9_000);
+        if (kill > kills) await fillWith(user, 9_000);
         const before = await erasedCount();
         const forgetting = startCommand(settings(), ["forget", "--user", user]);
         let isOver = false;
@@ -316,7 +319,7 @@ for (const { name, needs, open } of MODES) {
         forgetting.kill("SIGKILL");
         const { exitCode } = await forgetting.result;
         if (exitCode === 137 && (await rowsOf(user)).length > 0) killedHalfWay += 1;
-        if (kill === KILLS / 2) {
+        if (kill === kills / 2) {
           await service.kill();
           await service.start();
         }

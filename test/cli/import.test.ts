@@ -16,6 +16,7 @@ import { type CommandResult, runCommand, startCommand } from "../harness/service
 import { MODES, type Service, type Site, startService } from "../harness/service/service.ts";
 import { expectHoursToBeReplay, type StoredEvent, sqliteView } from "../harness/service/stored.ts";
 import { waitFor } from "../harness/service/wait-for.ts";
+import { longGroup } from "../harness/tiers.ts";
 
 const LOG = gunzipSync(readFileSync(join(import.meta.dir, "..", "data", "access.log.gz")));
 const LOG_EVENTS = 10_000;
@@ -48,7 +49,9 @@ function truth(times = 1): Map<number, readonly [number, number]> {
 }
 
 for (const { name, needs, open } of MODES) {
-  describeWithServers(`hourglass import, ${name}`, needs, () => {
+  const group = `hourglass import, ${name}`;
+  // It asks a service, whose stores are the same to it.
+  describeWithServers(name === "embedded" ? longGroup(group) : group, needs, () => {
     let site: Site;
     let service: Service;
     let folder: string;

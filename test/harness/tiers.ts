@@ -1,6 +1,7 @@
 /**
  * The two tiers of tests. `npm test` runs the quick one; `npm run test:all` runs the long one as well. A test is
- * long if its name ends in [long], or if its file is named *.long.test.ts; every other test is quick.
+ * long if its name or that of a group around it ends in [long], or if its file is named *.long.test.ts; every other
+ * test is quick.
  */
 import { test } from "bun:test";
 
@@ -10,6 +11,11 @@ type Body = () => void | Promise<void>;
 
 export function longTest(name: string, body: Body, timeoutMs: number): void {
   test(`${name} ${LONG}`, body, timeoutMs);
+}
+
+/** The name of a group whose tests are all long. */
+export function longGroup(name: string): string {
+  return `${name} ${LONG}`;
 }
 
 export interface Budgets<B> {

@@ -92,23 +92,24 @@ describe("a tier", () => {
     ["test/b.test.ts", "longTest("],
     ["test/c.long.test.ts", "test("],
     ["test/d.alone.test.ts", "budgetTest("],
+    ["test/e.test.ts", 'describeWithServers(isLong ? longGroup("a") : "a"'],
   ]);
   const paths = (tier: Tier, timings = {}) => planTests(sources, tier, timings).map(({ path }) => path.slice(5, 6));
 
   test("holds each file that has a test of it", () => {
     expect([paths("quick"), paths("long"), paths("all")]).toEqual([
-      ["a", "b", "d"],
-      ["b", "c", "d"],
-      ["a", "b", "c", "d"],
+      ["a", "b", "d", "e"],
+      ["b", "c", "d", "e"],
+      ["a", "b", "c", "d", "e"],
     ]);
   });
 
   test("runs each test in one of the two", () => {
     const patternOf = (tier: Tier, path: string) =>
       planTests(sources, tier, {}).find((file) => file.path.includes(path))?.namePattern;
-    for (const name of ["group a test", "group a test [long]"]) {
+    for (const name of ["group a test", "group a test [long]", "group [long] a test"]) {
       const runs = (["quick", "long"] as const).filter((tier) => RegExp(patternOf(tier, "b.test")!).test(name));
-      expect(runs).toEqual([name.endsWith("[long]") ? "long" : "quick"]);
+      expect(runs).toEqual([name.includes("[long]") ? "long" : "quick"]);
     }
     expect(patternOf("all", "b.test")).toBeUndefined();
     expect(patternOf("long", "c.long")).toBeUndefined();
@@ -116,7 +117,7 @@ describe("a tier", () => {
 
   test("begins with files of unknown duration, then the slowest", () => {
     const timings = { "test/a.test.ts": 5, "test/b.test.ts": 9, "test/d.alone.test.ts": 7 };
-    expect(paths("all", timings)).toEqual(["c", "b", "d", "a"]);
+    expect(paths("all", timings)).toEqual(["c", "e", "b", "d", "a"]);
   });
 
   test("knows by a file's name where it runs", () => {

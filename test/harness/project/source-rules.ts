@@ -174,7 +174,7 @@ export const docsNameFiles: Rule = (files) => {
   );
 };
 
-const LONG_TEST = /\b(longTest|budgetTest)\(/;
+const LONG_TEST = /\b(longTest|budgetTest|longGroup)\(/;
 
 /** The runner looks for long tests in the test files themselves. */
 export const longTestsInTestFiles: Rule = (files) =>

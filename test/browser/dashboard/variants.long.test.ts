@@ -1,10 +1,11 @@
-/** The dashboard of the program as shipped. */
+/** The dashboard with the embedded stores, and that of the program as shipped. */
 import { startMariaDb, startRedis } from "../../harness/servers/servers.ts";
 import { buildProgram, type Program } from "../../harness/service/program.ts";
-import { type Service, type Site, startService } from "../../harness/service/service.ts";
+import { MODES, type Service, type Site, startService } from "../../harness/service/service.ts";
 import { dashboardTests, type Variant } from "./dashboard-tests.ts";
 
 const VARIANTS: readonly Variant[] = [
+  MODES.find(({ name }) => name === "embedded")!,
   { name: "embedded, as one program", needs: [], open: () => openProgram(undefined) },
   {
     name: "redis+mysql, as one program",
