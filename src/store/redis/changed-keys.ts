@@ -1,5 +1,6 @@
 /**
- * Recovers from keys that something else has changed (an error reply or a damaged sketch). What they held is lost.
+ * Recovers from keys that something else has changed or deleted (an error reply or a damaged sketch). What they held is
+ * lost.
  *
  * Invariant: afterwards the data set is not initialized, so it is initialized again without them.
  */
@@ -16,7 +17,7 @@ export class DamagedSketchError extends HotUnavailableError {}
 
 /**
  * If `error` tells of damage, repairs it among the `involved` keys of the script. PFCOUNT reports keys that are not
- * sketches or are damaged ones; any command reports keys of another type.
+ * sketches or are damaged ones; any command reports keys of another type. Our scripts report keys that are missing.
  */
 export async function mendAfter(
   error: unknown,
@@ -24,7 +25,7 @@ export async function mendAfter(
   keys: Keys,
   run: RunScript,
 ): Promise<void> {
-  if (isReply(error, /^(WRONGTYPE|INVALIDOBJ)/)) await mend(involved, keys, run);
+  if (isReply(error, /^(WRONGTYPE|INVALIDOBJ|MISSINGKEY)/)) await mend(involved, keys, run);
 }
 
 export async function mend(involved: readonly string[], keys: Keys, run: RunScript): Promise<void> {

@@ -303,7 +303,7 @@ export class RedisHotStore implements HotStore {
 
   async #renewLease(run: RunScript, writer: string, seq: number): Promise<boolean> {
     const keys = [this.#keys.writer + writer, this.#keys.meta];
-    const args = [this.#leaseMs, seq, this.#idsKnownIn ?? ""].map(String);
+    const args = [this.#leaseMs, seq, this.#idsKnownIn ?? "", this.#keys.prefix, writer].map(String);
     return await unlessOther(run(SCRIPTS.lease, keys, args, flag), false);
   }
 
@@ -376,11 +376,11 @@ export class RedisHotStore implements HotStore {
   }
 
   async read(keys: readonly HourKey[]): Promise<readonly HourRead[] | "uninitialized"> {
-    const redisKeys = [this.#keys.meta];
+    const redisKeys = [this.#keys.meta, this.#keys.hours];
     const args = [String(this.#shards)];
     for (const key of keys) {
       redisKeys.push(...this.#keys.hour(key));
-      args.push(String(key.hour));
+      args.push(hourKeyName(key.stream, key.hour));
     }
     return await this.#link.run(SCRIPTS.read, redisKeys, args, (answer) => {
       if (answer === null) return "uninitialized";

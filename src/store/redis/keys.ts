@@ -3,8 +3,8 @@
  *
  * Keys of shard 0 (its number is the hash tag, so that a script's keys share a slot):
  *   hg:{0}:meta                  freshFrom, mark (changes with every initialization and retirement), since (ms),
- *                                epoch, shards (their number), ids (1: all of 24 hours are known), and who is
- *                                restoring them until when (restorer, until)
+ *                                epoch, shards (their number), held (the number of hours), ids (1: all of 24
+ *                                hours are known), and who is restoring them until when (restorer, until)
  *   hg:{0}:ids-through           all ids that the cold store had before this time (ms, by its clock) are known
  *   hg:{0}:trial                 tests whether sketches may be created
  *   hg:{0}:data-set              identity of the database, and its user-key (hex), under which users enter sketches

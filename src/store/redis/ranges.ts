@@ -59,13 +59,18 @@ async function showHours(parts: readonly Buffer[], visit: (hour: HourRecord) => 
       stream: stream!,
       clicks: Number(clicks),
       impressions: Number(impressions),
-      users: usersOf(viewers!, clickers!),
+      users: usersOf(clicks!, impressions!, viewers!, clickers!),
     });
     if (at % (HOURS_PER_PIECE * HOUR_PARTS) === HEAD_PARTS) await letOthersRun();
   }
 }
 
-function usersOf(viewers: Buffer, clickers: Buffer): UserSketches {
+function usersOf(clicks: string, impressions: string, viewers: Buffer, clickers: Buffer): UserSketches {
+  const isSketchMissing =
+    (Number(clicks) > 0 && clickers.length === 0) || (Number(impressions) > 0 && viewers.length === 0);
+  if (clicks === "" || isSketchMissing) {
+    throw new DamagedSketchError("Redis lacks keys of an hour, which something else has deleted: try again", false);
+  }
   try {
     return UserSketches.decode(viewers, clickers);
   } catch (cause) {

@@ -1,15 +1,23 @@
-/** Keys of Redis that something else has changed: what they held is lost, and nothing else. */
+/** Keys of Redis that something else has changed or deleted: what they held is lost, and nothing else. */
 import { describe, expect, test } from "bun:test";
 import { HOUR_MS } from "../../../src/domain/event.ts";
-import { clicks, expectReads, hourAt, type Instance, NOON, STREAM } from "../../harness/pipeline/pipeline-harness.ts";
+import {
+  clicks,
+  expectReads,
+  hourAt,
+  type Instance,
+  impression,
+  NOON,
+  STREAM,
+} from "../../harness/pipeline/pipeline-harness.ts";
 import { waitFor } from "../../harness/service/wait-for.ts";
 import { describeFaults, flushesFail, named, SHORT_LEASE_MS } from "./faults-setup.ts";
 
 const PREFIX = "hg:{0}:";
 const PLACE = `${NOON}:${STREAM}`;
 
-/** The damaged key, given the writer. */
-const DAMAGED: Readonly<Record<string, (writer: string) => string>> = {
+/** The key, given the writer. */
+const KEYS: Readonly<Record<string, (writer: string) => string>> = {
   "the data set's state": () => "meta",
   "the time of ids": () => "ids-through",
   "the identity of the database": () => "data-set",
@@ -30,31 +38,40 @@ describeFaults((cluster) => {
     await cluster.site.redis("RPUSH", PREFIX + key, "x");
   }
 
+  async function drop(...keys: string[]): Promise<void> {
+    await cluster.site.redis("DEL", ...keys.map((key) => PREFIX + key));
+  }
+
+  /** `strike`: given the writer, whose last batches are in its journal alone. */
+  async function expectRecovery(strike: (writer: string) => Promise<void>): Promise<void> {
+    const a = await cluster.site.start();
+    const flushed = [...clicks("flushed", 5), impression("seen"), named("id-0")];
+    await a.take(...flushed);
+    await a.drained();
+    a.guard.intercept = flushesFail;
+    await a.take(...clicks("in the ring", 3));
+    await strike(a.pipeline.writer!);
+    a.guard.intercept = undefined;
+    await a.takeInTheEnd(named("same hour"), named("other hour", "u", NOON - HOUR_MS));
+    // It registers a writer, and reads what the first one does not.
+    const b = await cluster.site.start();
+    await b.takeInTheEnd(named("of b"));
+    const taken = [...flushed, ...clicks("in the ring", 3), named("same hour"), named("of b")];
+    const late = named("other hour", "u", NOON - HOUR_MS);
+    for (const instance of [a, b]) {
+      await instance.drained();
+      await instance.serves(hourAt(NOON));
+      await instance.takeInTheEnd(named("id-0"));
+    }
+    await cluster.site.expectStored([...taken, late]);
+    for (const instance of [a, b]) await readsInTheEnd(instance, [...taken, late]);
+    expect(a.pipeline.ledger.lost).toBe(0);
+  }
+
   describe("something else has changed", () => {
-    for (const [what, keyOf] of Object.entries(DAMAGED)) {
+    for (const [what, keyOf] of Object.entries(KEYS)) {
       test(`${what}: events are taken again, and each is one row and one count`, async () => {
-        const a = await cluster.site.start();
-        const flushed = [...clicks("flushed", 5), named("id-0")];
-        await a.take(...flushed);
-        await a.drained();
-        a.guard.intercept = flushesFail;
-        await a.take(...clicks("in the ring", 3));
-        await damage(keyOf(a.pipeline.writer!));
-        a.guard.intercept = undefined;
-        await a.takeInTheEnd(named("same hour"), named("other hour", "u", NOON - HOUR_MS));
-        // It registers a writer, and reads what the first one does not.
-        const b = await cluster.site.start();
-        await b.takeInTheEnd(named("of b"));
-        const taken = [...flushed, ...clicks("in the ring", 3), named("same hour"), named("of b")];
-        const late = named("other hour", "u", NOON - HOUR_MS);
-        for (const instance of [a, b]) {
-          await instance.drained();
-          await instance.serves(hourAt(NOON));
-          await instance.takeInTheEnd(named("id-0"));
-        }
-        await cluster.site.expectStored([...taken, late]);
-        for (const instance of [a, b]) await readsInTheEnd(instance, [...taken, late]);
-        expect(a.pipeline.ledger.lost).toBe(0);
+        await expectRecovery((writer) => damage(keyOf(writer)));
       });
     }
 
@@ -78,6 +95,33 @@ describeFaults((cluster) => {
         await readsInTheEnd(b, taken);
       });
     }
+  });
+
+  describe("something else has deleted", () => {
+    for (const [what, keyOf] of Object.entries(KEYS)) {
+      test(`${what}: events are taken again, and each is one row and one count`, async () => {
+        await expectRecovery((writer) => drop(keyOf(writer)));
+      });
+    }
+
+    test("all keys of an hour: events are taken again, and each is one row and one count", async () => {
+      await expectRecovery(() => drop(`c:${PLACE}`, `u:${PLACE}`, `k:${PLACE}`));
+    });
+
+    test("the index of hours or of writers: it is rebuilt", async () => {
+      const a = await cluster.site.start();
+      await a.take(...clicks("a", 2));
+      for (const [index, size] of [
+        ["hours", "ZCARD"],
+        ["writers", "SCARD"],
+      ] as const) {
+        await drop(index);
+        await waitFor("the index", async () => {
+          await a.takeInTheEnd(named(`with ${index}`));
+          return (await cluster.site.redis(size, PREFIX + index).catch(() => 0)) === 1;
+        });
+      }
+    });
   });
 });
 

@@ -7,7 +7,8 @@
 -- have it. Groups differ in stream or hour.
 -- A script cannot roll back, so nothing is written before every refusal has been ruled out. If a write fails all the
 -- same (a right was revoked, the server is full), nothing is left if it precedes the journal entry. If it follows the
--- entry (a key was damaged), the batch is stored but its hours lack it, and the data set must be initialized again.
+-- entry (a key was damaged or deleted), the batch is stored but its hours lack it, and the data set must be initialized
+-- again.
 -- Every key is named, so while the slot is moved the script starts only where all of them are. A key that is there
 -- cannot go before the script ends, except `meta`, which the script drops itself and reads no more than once afterwards
 -- (and an id whose 24 hours end in the microseconds between that check and the start).
@@ -85,7 +86,9 @@ end
 
 -- PFADD gets its users in slices, because Lua can unpack only about 8,000 values.
 local ELEMENT, SLICE = 16, 4000 * 16
-local function addUsers(key, users)
+local function addUsers(key, users, countBefore)
+  if users == '' then return end
+  if tonumber(countBefore or 0) > 0 and redis.call('EXISTS', key) == 0 then error('a sketch is missing') end
   for from = 1, #users, SLICE do
     local elements = {}
     for at = from, math.min(from + SLICE - 1, #users), ELEMENT do
@@ -96,19 +99,23 @@ local function addUsers(key, users)
   end
 end
 
--- Third pass: counts and sketches.
+-- Third pass: counts and sketches. Ends with an error if something else has deleted the counts of an hour, or a sketch:
+-- made anew, they would lack what they had, and nothing would show it.
 local function apply()
   local writerField = 'w:' .. ARGV[1]
   for g, group in ipairs(groups) do
     local new = added[g]
     if new.c > 0 or new.i > 0 then
-      if not held[g] then redis.call('ZADD', hoursKey, group[2], group[1]) end
+      if not held[g] then
+        if redis.call('ZADD', hoursKey, group[2], group[1]) == 0 then error('counts are missing') end
+        redis.call('HINCRBY', metaKey, 'held', 1)
+      end
       local before, counts = held[g] or {}, { writerField, ARGV[2] }
       if new.c > 0 then counts[3], counts[4] = 'c', (before[1] or 0) + new.c end
       if new.i > 0 then counts[#counts + 1], counts[#counts + 2] = 'i', (before[2] or 0) + new.i end
       redis.call('HSET', KEYS[2 + 3 * g], unpack(counts))
-      addUsers(KEYS[3 + 3 * g], table.concat(users[g].i))
-      addUsers(KEYS[4 + 3 * g], table.concat(users[g].c))
+      addUsers(KEYS[3 + 3 * g], table.concat(users[g].i), before[2])
+      addUsers(KEYS[4 + 3 * g], table.concat(users[g].c), before[1])
     end
   end
 end

@@ -11,5 +11,5 @@ local time = redis.call('TIME')
 local mark = string.format('%.0f', time[1] * 1000000 + time[2])
 local since = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 redis.call('HSET', KEYS[1], 'freshFrom', ARGV[1], 'mark', mark, 'since', since, 'shards', ARGV[2],
-  'epoch', ARGV[3], 'ids', ARGV[4])
+  'epoch', ARGV[3], 'ids', ARGV[4], 'held', 0)
 return 1

@@ -4,7 +4,7 @@ import { cpSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { HOUR_MS } from "../../../../src/domain/event.ts";
-import type { HotStore } from "../../../../src/store/hot.ts";
+import { type HotStore, HotUnavailableError } from "../../../../src/store/hot.ts";
 import { batchOf } from "../../../harness/pipeline/batches.ts";
 import { type RedisServer, startRedis } from "../../../harness/servers/servers.ts";
 import { startProxy, type TcpProxy } from "../../../harness/servers/tcp-proxy.ts";
@@ -16,6 +16,7 @@ import {
   eventsOf,
   expectCounted,
   expectJournal,
+  impression,
   initializeAndRegister,
   mixedEvents,
   NOON,
@@ -24,6 +25,7 @@ import {
   rejectionOf,
   removeAdopted,
   STREAM,
+  usersOf,
 } from "../setup.ts";
 import {
   atPort,
@@ -194,6 +196,85 @@ describeHotRedis((redis) => {
       const again = [1, 2, 3].map((i) => click(`u-${i}`));
       expect(await store.commit("w2", 1, batchOf(again))).toEqual(committed());
       await expectCounted(store, again);
+    });
+  });
+
+  describe("keys that something else has deleted", () => {
+    let harness: RedisHarness;
+    let store: HotStore;
+
+    beforeEach(async () => {
+      harness = await redis.open();
+      store = await harness.open();
+      await initializeAndRegister(store, "w1");
+      await store.commit("w1", 1, batchOf([click("a"), impression("b")]));
+    });
+
+    afterEach(() => harness.end());
+
+    const place = `${NOON}:${STREAM}`;
+    const noon = { from: NOON, to: NOON + HOUR_MS, streams: { text: STREAM, isPrefix: false } };
+    const CALLS: Readonly<Record<string, () => Promise<unknown>>> = {
+      "a read": () => store.read([NOON_KEY]),
+      "a read of a range": () => store.readRange(noon, () => {}),
+      "a commit": () => store.commit("w1", 2, batchOf([click("c"), impression("d")])),
+    };
+    for (const [what, keys] of Object.entries({
+      counts: [`c:${place}`],
+      viewers: [`u:${place}`],
+      clickers: [`k:${place}`],
+      "all keys of the hour": [`c:${place}`, `u:${place}`, `k:${place}`],
+    })) {
+      for (const [by, call] of Object.entries(CALLS)) {
+        test(`${what}: noticed by ${by}`, async () => {
+          await redis.admin.del(keys.map((key) => `hg:{0}:${key}`));
+          await call().catch((error) => expect(error).toBeInstanceOf(HotUnavailableError));
+          expect(await store.initialization()).toBeUndefined();
+        });
+      }
+    }
+
+    for (const keys of [[`c:${place}`], [`c:${place}`, `u:${place}`, `k:${place}`]]) {
+      test(`${keys.length} of the keys of an hour that is loaded again: noticed then`, async () => {
+        await redis.admin.del(keys.map((key) => `hg:{0}:${key}`));
+        await redis.admin.hSet("hg:{0}:meta", "freshFrom", NOON + HOUR_MS);
+        const mark = await store.retirementMark();
+        expect(await rejectionOf(store.hydrate(NOON_KEY, undefined, mark))).toBeInstanceOf(HotUnavailableError);
+        expect(await store.initialization()).toBeUndefined();
+      });
+    }
+
+    test("counts: the hour is not retired as one that is flushed", async () => {
+      await redis.admin.del(`hg:{0}:c:${place}`);
+      expect(await rejectionOf(store.retire(NOON + HOUR_MS))).toBeInstanceOf(HotUnavailableError);
+      expect(await store.initialization()).toBeUndefined();
+    });
+
+    for (const key of ["hours", "writers", "j:w1"]) {
+      test(`${key}: noticed when the lease is renewed, even if there is a new one by then`, async () => {
+        expect(await store.renewLease("w1", 1)).toBe("held");
+        await redis.admin.del(`hg:{0}:${key}`);
+        await store.register("w2");
+        await store.commit("w1", 2, batchOf([click("c", undefined, NOON + HOUR_MS)]));
+        expect(await store.renewLease("w1", 2)).toBe("lost");
+        expect(await store.initialization()).toBeUndefined();
+      });
+    }
+
+    test("hours: a range is not read without them", async () => {
+      await redis.admin.del("hg:{0}:hours");
+      expect(await store.readRange(noon, () => {})).toBe("uninitialized");
+    });
+
+    test("none: an hour whose users are all erased is loaded and read", async () => {
+      await redis.admin.hSet("hg:{0}:meta", "freshFrom", NOON + 2 * HOUR_MS);
+      const key = { stream: STREAM, hour: NOON + HOUR_MS };
+      const cold = { clicks: 2, impressions: 1, users: usersOf([]) };
+      expect(await store.hydrate(key, cold, await store.retirementMark())).toBe(true);
+      expect(await store.read([key])).toEqual([present(2, 1, 0)]);
+      const visited: unknown[] = [];
+      await store.readRange({ ...noon, from: key.hour, to: key.hour + HOUR_MS }, (hour) => visited.push(hour));
+      expect(visited).toEqual([{ ...key, ...cold }]);
     });
   });
 

@@ -2,6 +2,7 @@
 -- script has used. ARGV: key prefix. Returns 1 if one of them is an index, which is left as it is.
 -- The data set is no longer initialized; the next initialization drops its hours, damaged or not. With a journal its
 -- writer is dropped too: that process finds its writer unknown, and commits again what it has in memory.
+-- lease.lua makes a text of an index that lacks names, so that it is rebuilt like one that was changed.
 local TYPES = {
   meta = 'hash', ['data-set'] = 'hash', ['ids-through'] = 'string', trial = 'string', writers = 'set', hours = 'zset',
   w = 'hash', j = 'stream',

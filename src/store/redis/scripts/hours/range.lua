@@ -2,13 +2,14 @@
 -- KEYS: meta, hours. ARGV: key prefix, first hour, end, stream or prefix of streams, 1 if it is a prefix,
 -- the stream at which the first hour resumes, the limits of this slice (units of work, bytes of sketches),
 -- and the expected number of shards.
--- Returns false if the data set is not initialized or has another number of shards; else freshFrom, the hour and stream
--- to resume at (empty if this was all), then per hour: hour, stream, clicks, impressions, the sketches of viewers and
--- of clickers (empty if there are none).
+-- Returns false if the data set is not initialized, has another number of shards or lacks names of hours; else
+-- freshFrom, the hour and stream to resume at (empty if this was all), then per hour: hour, stream, clicks, impressions
+-- (empty if both are missing), the sketches of viewers and of clickers (empty if there are none).
 -- It only reads. While the slot is moved, an hour that has gone ends the script; none is taken for empty.
-local meta = redis.call('HMGET', KEYS[1], 'freshFrom', 'shards')
+local meta = redis.call('HMGET', KEYS[1], 'freshFrom', 'shards', 'held')
 local freshFrom = meta[1]
 if not freshFrom or tonumber(meta[2] or 1) ~= tonumber(ARGV[9]) then return false end
+if tonumber(meta[3]) ~= redis.call('ZCOUNT', KEYS[2], '-inf', '+inf') then return false end
 local hoursKey, prefix, stream, isPrefix = KEYS[2], ARGV[1], ARGV[4], ARGV[5] == '1'
 local work, bytes = tonumber(ARGV[7]), tonumber(ARGV[8])
 local answer = {freshFrom, '', ''}
@@ -16,10 +17,12 @@ local answer = {freshFrom, '', ''}
 local function show(hour, name)
   local suffix = hour .. ':' .. name
   local counts = redis.call('HMGET', prefix .. 'c:' .. suffix, 'c', 'i')
-  if not (counts[1] or counts[2]) then return end
+  local isCounted = counts[1] or counts[2]
+  if not isCounted and not redis.call('ZSCORE', hoursKey, hour .. ' ' .. name) then return end
+  local none = isCounted and '0' or ''
   local viewers = redis.call('GET', prefix .. 'u:' .. suffix) or ''
   local clickers = redis.call('GET', prefix .. 'k:' .. suffix) or ''
-  local parts = {hour, name, counts[1] or '0', counts[2] or '0', viewers, clickers}
+  local parts = {hour, name, counts[1] or none, counts[2] or none, viewers, clickers}
   for _, part in ipairs(parts) do answer[#answer + 1] = part end
   bytes = bytes - #viewers - #clickers
 end

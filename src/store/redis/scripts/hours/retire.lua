@@ -1,5 +1,6 @@
 -- Drops hours whose batches are all flushed: old ones, or the one that is named. KEYS: meta, hours.
--- ARGV: key prefix, before hour, limit, name in `hours` (or nothing). Returns how many were dropped.
+-- ARGV: key prefix, before hour, limit, name in `hours` (or nothing). Returns how many were dropped. An error if
+-- something else has deleted the counts of one.
 -- Each hour has, per writer, the last batch that touched it (w:<writer>); each writer has its last flushed batch.
 -- A missing writer has flushed everything, because its journal is removed only then.
 -- While the slot is moved, the script may end at any key of an hour. If it ends while it checks, nothing has changed.
@@ -14,6 +15,7 @@ for _, name in ipairs(names) do
   local hour, stream = string.match(name, '^(%d+) (.+)$')
   local suffix = hour .. ':' .. stream
   local fields = redis.call('HGETALL', prefix .. 'c:' .. suffix)
+  if #fields == 0 and not ARGV[4] then return redis.error_reply('MISSINGKEY of the hour ' .. name) end
   local flushed = true
   for n = 1, #fields, 2 do
     local writer = string.match(fields[n], '^w:(.+)$')
@@ -36,5 +38,5 @@ local freshFrom = tonumber(redis.call('HGET', KEYS[1], 'freshFrom'))
 if latest + 3600000 > freshFrom then
   redis.call('HSET', KEYS[1], 'freshFrom', string.format('%.0f', latest + 3600000))
 end
-dropHours(KEYS[2], prefix, flushedNames)
+dropHours(KEYS[2], prefix, flushedNames, KEYS[1])
 return #flushedNames
