@@ -45,6 +45,11 @@ const LOG_SIZE_LIMIT_BYTES = 16_777_216;
 const VERSION = 1;
 /** More than a page that one id changes. */
 const BYTES_PER_ID = 4_096;
+/**
+ * Most batches write less. One that writes more, up to 40 MB, may be refused again after a trial that fit; but a disk
+ * on which 40 MB never fit would refuse all events after it for good.
+ */
+const TRIAL_MAX_BYTES = 1_048_576;
 /** No event has an empty stream, and these rows have expired from the start. */
 const TRIAL_STREAM = "";
 
@@ -86,7 +91,7 @@ export class EmbeddedJournal {
   #areFilesLost = false;
   /** What the present transaction writes, at most. */
   #unwrittenBytes = 0;
-  /** What the largest transaction that failed would have written; undefined if none did since the last trial. */
+  /** What the next trial writes; undefined if no transaction has failed since the last one. */
   #refusedBytes: number | undefined;
 
   constructor({ dataDir, syncFile = syncToDisk }: EmbeddedJournalOptions) {
@@ -140,15 +145,15 @@ export class EmbeddedJournal {
       return result;
     } catch (error) {
       if (database.inTransaction) database.run("ROLLBACK");
-      this.#refusedBytes = Math.max(this.#refusedBytes ?? 0, this.#unwrittenBytes);
+      this.#refusedBytes = Math.min(Math.max(this.#refusedBytes ?? 0, this.#unwrittenBytes), TRIAL_MAX_BYTES);
       // With a full disk, the frame that marks the commit, written last, had no room.
       throw this.#unavailable(what, error, isCommitting && codeOf(error) !== "SQLITE_FULL");
     }
   }
 
   /**
-   * After a transaction has failed, tries to write as much as it would have, and to delete that again, until this
-   * succeeds. Costs nothing otherwise. Throws HotUnavailableError.
+   * After a transaction has failed, tries to write as much as it would have (but at most TRIAL_MAX_BYTES), and to
+   * delete that again, until this succeeds. Costs nothing otherwise. Throws HotUnavailableError.
    */
   tryAgain(): void {
     const bytes = this.#refusedBytes;

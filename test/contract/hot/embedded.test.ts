@@ -309,6 +309,24 @@ describe("hot store: embedded", () => {
     sqlite.close();
   });
 
+  test.skipIf(typeof disk === "string")("a batch that never fits does not refuse the lease for good", async () => {
+    const sizeMb = 4;
+    const small = Tmpfs.mount(sizeMb) as Tmpfs;
+    try {
+      const full = harness.store(small.path);
+      await full.open();
+      await initializeAndRegister(full, "w1");
+      const userChars = (1.2 * sizeMb * 1_048_576) / 10_000;
+      const tooLarge = batchOf(Array.from({ length: 10_000 }, (_, i) => click("u".repeat(userChars), `id-${i}`)));
+      expect((await rejectionOf(full.commit("w1", 1, tooLarge))).message).toContain("disk is full");
+      expect(await full.renewLease("w1", 0)).toBe("held");
+      expect((await full.commit("w1", 1, batchOf([click("u", "small")]))).status).toBe("committed");
+      await full.close();
+    } finally {
+      await small.close();
+    }
+  });
+
   test("a journal that an earlier build wrote is refused, and left as it is", async () => {
     const path = join(newFolder(), "journal.sqlite");
     const before = new Database(path, { create: true, strict: true });
