@@ -136,11 +136,7 @@ export class Shard {
     await this.#identity.checkLeft((doubt, fate) => this.committer.settle(doubt, fate));
     // Owed batches wait for ids, which may be known by now.
     if (this.committer.isOwing) this.committer.kick();
-    if (this.#options.hot.connections !== this.#comparedConnections) {
-      // The server may have other settings.
-      await this.#options.hot.open();
-      await this.#compareWriters();
-    }
+    if (this.#options.hot.connections !== this.#comparedConnections) await this.#compareWriters();
   }
 
   /** It was registered while the cold store was unavailable. The next one is refused. */
@@ -174,6 +170,8 @@ export class Shard {
     const { hot, cold } = this.#options;
     const { connections } = hot;
     this.flusher.reopenCold();
+    // A server that took over, or was set otherwise, may lose what it acknowledges: open() says so.
+    await hot.open();
     await cold.open();
     const storedByMs = await cold.time();
     const isWhole = await this.#identity.compareWriters();

@@ -130,12 +130,13 @@ describeWithServers("STRICT_DURABILITY", ["redis", "mariadb"], () => {
   const post = async ({ url }: Service) => {
     return (await fetch(`${url}/analytics?timestamp=${Date.now()}&user=ada&click`, { method: "POST" })).status;
   };
-  const setSync = async (redis: RedisServer, appendfsync: string) => {
+  const set = async (redis: RedisServer, name: string, value: string, isCut = false) => {
     const admin = await createClient({ url: redis.url }).connect();
-    await admin.configSet("appendfsync", appendfsync);
-    await admin.sendCommand(["CLIENT", "KILL", "TYPE", "normal"]);
+    await admin.configSet(name, value);
+    if (isCut) await admin.sendCommand(["CLIENT", "KILL", "TYPE", "normal"]);
     admin.destroy();
   };
+  const setSync = (redis: RedisServer, appendfsync: string) => set(redis, "appendfsync", appendfsync, true);
 
   test("does not use a Redis that took over with other settings, until they are corrected", async () => {
     await withRedis(ALWAYS, async (redis) => {
@@ -149,6 +150,39 @@ describeWithServers("STRICT_DURABILITY", ["redis", "mariadb"], () => {
         await setSync(redis, "always");
         await isReady(service);
         expect(await post(service)).toBe(204);
+      });
+    });
+  });
+
+  test("does not use a Redis whose settings were changed over kept connections, until they are corrected", async () => {
+    await withRedis(ALWAYS, async (redis) => {
+      const settings = { REDIS_URL: redis.url, STRICT_DURABILITY: "1", LEASE_MS: "1000" };
+      await withService(settings, async (service) => {
+        await isReady(service);
+        for (const [name, value, right] of [
+          ["maxmemory-policy", "allkeys-lru", "noeviction"],
+          ["appendonly", "no", "yes"],
+        ] as const) {
+          await set(redis, name, value);
+          await waitFor("events to be refused", async () => (await post(service)) === 503);
+          await waitFor("a warning", () => service.log().includes(`Set '${name} ${right}'`));
+          await set(redis, name, right);
+          await isReady(service);
+          await waitFor("events to be taken", async () => (await post(service)) === 204);
+        }
+      });
+    });
+  });
+
+  test("without it, a change of Redis' settings over kept connections is logged once", async () => {
+    await withRedis(ALWAYS, async (redis) => {
+      await withService({ REDIS_URL: redis.url, LEASE_MS: "1000" }, async (service) => {
+        await isReady(service);
+        await set(redis, "maxmemory-policy", "allkeys-lru");
+        await waitFor("a warning", () => service.log().includes("may evict the journal"));
+        await set(redis, "appendfsync", "no");
+        await waitFor("another", () => service.log().includes("may lose its last 30 seconds"));
+        expect(service.log().split("may evict the journal")).toHaveLength(2);
       });
     });
   });

@@ -171,7 +171,7 @@ export class RedisHotStore implements HotStore {
       ownData: this.#ownData,
       onFailure: (error, keys, run) => mendAfter(error, keys, this.#keys, run),
       onConnect: async (run, ask) => {
-        if (this.#mustBeDurable) await this.#refuseLossy(ask);
+        if (this.#mustBeDurable) await this.#ownWarnings(ask);
         await this.#findLosses(run);
       },
       onDrop: () => this.#mirrors.clear(),
@@ -196,28 +196,28 @@ export class RedisHotStore implements HotStore {
     if (writer !== "") await this.#renewLease(run, writer, seq);
   }
 
-  /** A server that took over from another one, or was started again, may have other settings. */
-  async #refuseLossy(ask: AskServer): Promise<void> {
+  /** A server that took over, was started again or set otherwise is refused if it must not be lossy. */
+  async #ownWarnings(ask: AskServer): Promise<readonly string[]> {
     const warnings = await unlessForbidden(ask("INFO", readNodeSettings).then((found) => this.#warningsOf(found)));
-    if (warnings.length === 0) return;
+    if (!this.#mustBeDurable || warnings.length === 0) return warnings;
     this.#onRefusedServer(warnings);
-    throw new HotUnavailableError(`STRICT_DURABILITY is 1, but: ${warnings.join(" ")}`, false);
+    const error = new HotUnavailableError(`STRICT_DURABILITY is 1, but: ${warnings.join(" ")}`, false);
+    this.#link.leave(error);
+    throw error;
   }
 
   async open(): Promise<readonly string[]> {
     if (!this.#link.isReady) await this.#link.connect();
-    const warnings = await unlessForbidden(this.#durabilityWarnings());
+    const own = await this.#ownWarnings(this.#link.ask);
+    const warnings = [...new Set([...own, ...(await unlessForbidden(this.#replicaWarnings()))])];
     // Whoever opens it first decides what to do about them.
     if (this.#isDurabilityStrict && warnings.length === 0) this.#mustBeDurable = true;
     return warnings;
   }
 
-  async #durabilityWarnings(): Promise<readonly string[]> {
-    const warnings = this.#warningsOf(await this.#link.ask("INFO", readNodeSettings));
-    for (const { node, answer } of await this.#link.askReplicas("INFO", readNodeSettings)) {
-      warnings.push(...this.#warningsOf(answer, `The replica ${node}`));
-    }
-    return warnings;
+  async #replicaWarnings(): Promise<readonly string[]> {
+    const replicas = await this.#link.askReplicas("INFO", readNodeSettings);
+    return replicas.flatMap(({ node, answer }) => this.#warningsOf(answer, `The replica ${node}`));
   }
 
   #warningsOf(settings: NodeSettings, who = "Redis"): string[] {

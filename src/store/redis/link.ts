@@ -170,6 +170,11 @@ export class RedisLink {
     );
   }
 
+  /** Gives the connection up. The next one is to the same server, unless onConnect refuses that. */
+  leave(error: HotUnavailableError): void {
+    if (this.#connection !== undefined) this.#drop(this.#connection, error);
+  }
+
   #drop(connection: RedisConnection, error: unknown): void {
     if (error !== undefined) this.#lastError = errorText(error);
     if (this.#connection !== connection) return;
