@@ -8,6 +8,7 @@ import type { HourKey, JournaledBatch } from "../domain/event.ts";
 import { ConfigError } from "../settings/settings.ts";
 import type { ColdConnection, ColdStore, DataSet, IdRowKey } from "./cold.ts";
 import { COLD_FILE, JOURNAL_FILE } from "./embedded/files.ts";
+import type { HotStore } from "./hot.ts";
 
 export type ColdShard = ReturnType<typeof coldShard>;
 
@@ -45,6 +46,28 @@ export async function refuseOtherDatabase(cold: ColdConnection, hot: DataSet | u
       : `${JOURNAL_FILE} and ${COLD_FILE} in DATA_DIR do not belong together: the journal holds events ${found}, ` +
           `which is new if the file was missing. Put back the ${COLD_FILE} or ${JOURNAL_FILE} that belongs to the ` +
           "other one; or move both away, and what is beside them with these names, to begin anew",
+  );
+}
+
+/**
+ * Throws ConfigError if one of two files that belong together is older than the other, as after the restoration of one.
+ * Every start begins an epoch: the hot store announces it, the cold store begins it, and the hot store is initialized.
+ */
+export async function refuseOtherTime(cold: Pick<ColdStore, "epoch">, hot: HotStore): Promise<void> {
+  const known = await hot.epochs?.();
+  if (known === undefined) return;
+  const { initialized, announced } = known;
+  const epoch = await cold.epoch();
+  if (epoch >= initialized && epoch <= announced) return;
+  const [older, lacks] =
+    epoch < initialized
+      ? [COLD_FILE, "events that were stored since, while the journal knows their ids"]
+      : [JOURNAL_FILE, "ids that were counted since, and possibly events that were not stored yet"];
+  const found = `the journal was last used in epoch ${initialized}, ${COLD_FILE} in ${epoch} (their tables epochs)`;
+  throw new ConfigError(
+    `${JOURNAL_FILE} and ${COLD_FILE} in DATA_DIR are not of the same time: ${found}. ${older} is older and lacks ` +
+      `${lacks}. Put back the file that belongs to the other one, or both from one backup; or, to go on without what ` +
+      `only the journal holds, move ${JOURNAL_FILE} away, and what is beside it with this name`,
   );
 }
 

@@ -49,6 +49,12 @@ export interface Initialization {
   readonly idsThroughMs: number;
 }
 
+/** Epochs of the cold store: the one that was initialized last here, and the one that was to begin last. */
+export interface KnownEpochs {
+  readonly initialized: number;
+  readonly announced: number;
+}
+
 /** An id known to the cold store. */
 export interface StoredId {
   readonly stream: string;
@@ -119,6 +125,11 @@ export interface HotStore {
    * the store accepts no writes, whatever it holds; or, once the hours are dropped, if it is full.
    */
   discard(epoch: number): Promise<void>;
+  /**
+   * What this data knows of the cold store's epochs: an earlier or a later one shows that either was put back from a
+   * backup without the other. Undefined if nothing is recorded. Only for a store that no other process uses.
+   */
+  epochs?(): Promise<KnownEpochs | undefined>;
   /**
    * `seqs`: the last batch of each writer that committed in this epoch. If the data set does not know one of them, it
    * has lost data: it is uninitialized, and false is returned.

@@ -1,6 +1,15 @@
 /** How the program starts and ends: signals at any moment, npm in between, proxies, folders without data. */
 import { expect, test } from "bun:test";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PROJECT_ROOT, projectFiles } from "../harness/project/project-files.ts";
@@ -187,3 +196,31 @@ test("a folder whose two files do not belong together is refused, and serves aga
     await service.stop();
   }
 });
+
+for (const older of ["journal.sqlite", "cold.sqlite"]) {
+  test(`a ${older} of an earlier time is refused beside the other file, and serves again with its own`, async () => {
+    const service = await startService();
+    try {
+      const path = join(service.dataDir, older);
+      const at = Date.now();
+      await postEvent(service.port, { at, user: "u", kind: "click" });
+      await service.kill("SIGTERM");
+      copyFileSync(path, `${path}-backup`);
+      await service.start();
+      await postEvent(service.port, { at, user: "v", kind: "click" });
+      await service.kill("SIGTERM");
+      renameSync(path, `${path}-kept`);
+      copyFileSync(`${path}-backup`, path);
+      const { exitCode, errors } = await runCommand({ DATA_DIR: service.dataDir, PORT: String(await freePort()) });
+      expect(exitCode).toBe(2);
+      expect(errors).toContain("journal.sqlite and cold.sqlite in DATA_DIR are not of the same time");
+      expect(errors).toContain(`${older} is older`);
+      expect(readFileSync(path)).toEqual(readFileSync(`${path}-backup`));
+      renameSync(`${path}-kept`, path);
+      await service.start();
+      expect(await readHour(service.port, at)).toMatchObject({ clicks: 2 });
+    } finally {
+      await service.stop();
+    }
+  });
+}

@@ -19,7 +19,7 @@ import { type Log, logWith } from "../../runtime/log.ts";
 import { Metrics, measureLoopLag } from "../../runtime/metrics.ts";
 import { type Config, ConfigError } from "../../settings/settings.ts";
 import { type ColdConnection, ColdUnavailableError, type KeyStore, type OnReplicaChange } from "../../store/cold.ts";
-import { fixShards, refuseOtherDatabase } from "../../store/cold-shard.ts";
+import { fixShards, refuseOtherDatabase, refuseOtherTime } from "../../store/cold-shard.ts";
 import type { HotStore } from "../../store/hot.ts";
 import { closeStores, createAccessStore, createStores, type Stores } from "../../store/open.ts";
 import { StoreWatch } from "../../store/store-watch.ts";
@@ -160,6 +160,7 @@ async function checkColdStore(config: Config, { mode, hotShards, cold }: Stores)
     await cold.open();
     await fixShards(cold, config.redisShards);
     for (const hot of hotShards) await refuseOtherDatabase(cold, hot.isReady ? await hot.dataSet() : undefined);
+    if (mode === "embedded") await refuseOtherTime(cold, hotShards[0]!);
   };
   const silent = () => new ColdUnavailableError(`no answer in ${CHECK_TIMEOUT_MS} ms`);
   try {

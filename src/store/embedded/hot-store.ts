@@ -28,6 +28,7 @@ import type {
   HourRead,
   Initialization,
   JournalOwner,
+  KnownEpochs,
   LeaseState,
   RestoreState,
 } from "../hot.ts";
@@ -116,6 +117,7 @@ export class EmbeddedHotStore implements HotStore {
     if ((await this.journalOwners()).length > 0) return false;
     this.#hours.clear();
     this.#retirements += 1;
+    this.#journal.transaction("note an epoch", () => this.#journal.noteEpochs(epoch, epoch));
     this.#freshFrom = freshFrom;
     this.#epoch = epoch;
     this.#initializedAt = this.#now();
@@ -123,7 +125,15 @@ export class EmbeddedHotStore implements HotStore {
   }
 
   async discard(epoch: number): Promise<void> {
-    if (this.#epoch <= epoch) this.#freshFrom = undefined;
+    if (this.#epoch > epoch) return;
+    this.#freshFrom = undefined;
+    // On disk before the cold store begins the epoch.
+    this.#journal.transaction("announce an epoch", () => this.#journal.noteEpochs(undefined, epoch + 1));
+    await this.#journal.sync("announce an epoch");
+  }
+
+  async epochs(): Promise<KnownEpochs | undefined> {
+    return this.#journal.epochs();
   }
 
   async requireWriters(): Promise<boolean> {

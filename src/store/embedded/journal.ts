@@ -14,7 +14,7 @@ import { join } from "node:path";
 import { ID_TTL_MS } from "../../domain/event.ts";
 import { codeOf, errorText } from "../../runtime/error-text.ts";
 import type { DataSet } from "../cold.ts";
-import { HotUnavailableError } from "../hot.ts";
+import { HotUnavailableError, type KnownEpochs } from "../hot.ts";
 import { identityOf, JOURNAL_FILE, openingAdvice } from "./files.ts";
 
 export interface EmbeddedJournalOptions {
@@ -42,7 +42,7 @@ interface OpenFile {
 const EXPIRED_IDS_PER_COMMIT = 200;
 /** Below this size the log is overwritten, not truncated. */
 const LOG_SIZE_LIMIT_BYTES = 16_777_216;
-const VERSION = 1;
+const VERSION = 2;
 /** More than a page that one id changes. */
 const BYTES_PER_ID = 4_096;
 /**
@@ -71,6 +71,9 @@ const SCHEMA = `
   CREATE INDEX ids_by_expiry ON ids (expires_at);
   CREATE TABLE data_set (
     id INTEGER PRIMARY KEY CHECK (id = 1), identity TEXT NOT NULL, user_key BLOB NOT NULL
+  ) STRICT;
+  CREATE TABLE epochs (
+    id INTEGER PRIMARY KEY CHECK (id = 1), initialized INTEGER NOT NULL, announced INTEGER NOT NULL
   ) STRICT;
   PRAGMA user_version = ${VERSION};
 `;
@@ -203,6 +206,19 @@ export class EmbeddedJournal {
     }
     const row = this.#statement(READ_DATA_SET).get() as DataSet | null;
     return row ?? undefined;
+  }
+
+  epochs(): KnownEpochs | undefined {
+    const row = this.#statement("SELECT initialized, announced FROM epochs").get() as KnownEpochs | null;
+    return row ?? undefined;
+  }
+
+  /** `initialized`: undefined if it stays as it is. */
+  noteEpochs(initialized: number | undefined, announced: number): void {
+    this.#statement(
+      `INSERT INTO epochs (id, initialized, announced) VALUES (1, COALESCE(?1, 0), ?2) ON CONFLICT DO UPDATE
+       SET initialized = COALESCE(?1, initialized), announced = ?2`,
+    ).run(initialized ?? null, announced);
   }
 
   addWriter(writer: string): void {
