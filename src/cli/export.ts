@@ -14,7 +14,6 @@ import type { Config } from "../settings/settings.ts";
 import type { AuditStore, ErasureStore, RetentionStore, RowKey } from "../store/cold.ts";
 import { EXPECTS_TIME_ARGUMENT, exitWith, streamArgument, timeArgument } from "./arguments.ts";
 import { amount } from "./shared/amounts.ts";
-import { pendingText } from "./shared/pending.ts";
 import { withPast } from "./shared/with-stores.ts";
 
 const FORMATS = ["csv", "ndjson"] as const;
@@ -78,7 +77,7 @@ interface Exported {
   events: number;
   readonly hours: Set<number>;
   readonly streams: Set<string>;
-  /** Sentences about counted events that are missing from the output. */
+  /** Sentences about events that are missing from the output. */
   readonly missing: string[];
 }
 
@@ -86,10 +85,12 @@ interface Exported {
 async function exportEvents(config: Config, options: ExportOptions): Promise<number> {
   const exported: Exported = { events: 0, hours: new Set(), streams: new Set(), missing: [] };
   try {
-    await withPast(config, reportReplica, async (cold) => {
+    await withPast(config, reportReplica, async ({ cold, pendingText }) => {
       const texts = Readable.from(exportTexts(cold, options, exported));
       if (options.out === undefined) await pipeline(texts, process.stdout, { end: false });
       else await writeFile(texts, options.out);
+      const pending = await pendingText();
+      if (pending !== undefined) exported.missing.push(pending);
     });
   } catch (error) {
     // The reader closed the pipe, as `head` does.
@@ -101,8 +102,6 @@ async function exportEvents(config: Config, options: ExportOptions): Promise<num
   const { events, hours, streams } = exported;
   console.error(`${amount(events, "event")} in ${amount(hours.size, "hour")} of ${amount(streams.size, "stream")}`);
   for (const line of exported.missing) console.error(line);
-  const pending = await pendingText(config);
-  if (pending !== undefined) console.error(pending);
   return 0;
 }
 

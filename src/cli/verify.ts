@@ -6,7 +6,6 @@ import { type HourVerdict, knowsHour, verifyHour } from "../pipeline/upkeep/veri
 import type { Config } from "../settings/settings.ts";
 import { EXPECTS_HOUR_ARGUMENT, exitWith, hourArgument } from "./arguments.ts";
 import { amount } from "./shared/amounts.ts";
-import { pendingText } from "./shared/pending.ts";
 import { type OpenStores, withStores } from "./shared/with-stores.ts";
 
 interface VerifyCommandOptions {
@@ -30,13 +29,6 @@ export function addVerify(program: Command): void {
 
 /** Returns the exit code: 0 if all hours agree or were repaired. */
 async function verify(config: Config, options: VerifyCommandOptions): Promise<number> {
-  const exitCode = await verifyHours(config, options);
-  const pending = options.json ? undefined : await pendingText(config);
-  if (pending !== undefined) console.log(pending);
-  return exitCode;
-}
-
-async function verifyHours(config: Config, options: VerifyCommandOptions): Promise<number> {
   return await withStores(config, async (stores) => {
     const { hotShards, cold } = stores;
     const shards = config.redisShards;
@@ -54,6 +46,8 @@ async function verifyHours(config: Config, options: VerifyCommandOptions): Promi
     const what =
       shards === 1 ? amount(checked, "hour") : `${amount(checked, "part")} of hours in ${amount(shards, "shard")}`;
     if (!options.json) console.log(`${what}, ${wrong} of them ${options.repair ? "still " : ""}wrong`);
+    const pending = options.json ? undefined : await stores.pendingText();
+    if (pending !== undefined) console.log(pending);
     return wrong === 0 ? 0 : 1;
   });
 }

@@ -28,19 +28,21 @@ export interface Stores {
 const REDIS_COMMAND_TIMEOUT_MS = 400;
 
 interface StoreUse {
-  /** Runs the cold store in a thread, so that it can't block requests, and may read ranges from a replica. */
+  /** Runs the cold store in a thread, so that it can't block requests. */
   readonly isService?: boolean;
+  /** Reads ranges from a replica if there is one; default: as a service. */
+  readonly readsReplica?: boolean;
   readonly onRefusedServer?: (warnings: readonly string[]) => void;
   readonly onReplicaChange?: OnReplicaChange;
 }
 
 /** Does not connect yet. `redisUrl` and `mysqlUrl` are both set or both undefined. */
 export async function createStores(settings: StoreSettings, now: () => number, use: StoreUse = {}): Promise<Stores> {
-  const { isService = false, onRefusedServer, onReplicaChange } = use;
+  const { isService = false, readsReplica = isService, onRefusedServer, onReplicaChange } = use;
   const { dataDir, mysqlUrl, leaseMs, isDurabilityStrict, redisShards = 1 } = settings;
   const redis = redisOptionsOf(settings);
   const isEmbedded = redis === undefined || mysqlUrl === undefined;
-  const placeOf = isService ? coldPlaceWithReplicaOf : coldPlaceOf;
+  const placeOf = readsReplica ? coldPlaceWithReplicaOf : coldPlaceOf;
   const place = isEmbedded ? { dataDir, mysqlUrl: undefined } : placeOf(settings);
   const here = await coldStoreAt(place, now, onReplicaChange);
   const cold = isService ? coldStoreInThread(place, here) : here;

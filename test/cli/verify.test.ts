@@ -24,6 +24,28 @@ interface Verdict {
   readonly repairs: readonly string[];
 }
 
+describeWithServers("commands that read both stores", ["redis", "mariadb"], () => {
+  test("connect to each once", async () => {
+    const { open } = MODES.find(({ needs }) => needs.includes("redis"))!;
+    const site = await open();
+    try {
+      const service = await site.start();
+      await service.kill();
+      const settings = site.commandSettings(service);
+      const admin = await createClient({ url: settings["REDIS_URL"]! }).connect();
+      const count = async () => Number(/total_connections_received:(\d+)/.exec(await admin.info("stats"))![1]);
+      for (const command of ["verify", "export"]) {
+        const before = await count();
+        expect(await runCommand(settings, command)).toMatchObject({ exitCode: 0 });
+        expect({ command, connections: (await count()) - before }).toEqual({ command, connections: 1 });
+      }
+      admin.destroy();
+    } finally {
+      await site.close();
+    }
+  });
+});
+
 for (const { name, needs, open } of MODES) {
   describeWithServers(`a backlog that a killed service left, ${name}`, needs, () => {
     test("is counted by verify and export, which do not see its events", async () => {

@@ -7,12 +7,15 @@ import { checkShards, refuseOtherDatabase } from "../../store/cold-shard.ts";
 import { COLD_FILE } from "../../store/embedded/files.ts";
 import type { HotStore } from "../../store/hot.ts";
 import { closeStores, createStores } from "../../store/open.ts";
-import { type ColdPlace, coldPlaceOf, coldPlaceWithReplicaOf, coldStoreAt } from "../../store/open-cold.ts";
+import { coldPlaceOf, coldStoreAt } from "../../store/open-cold.ts";
+import { pendingText } from "./pending.ts";
 
 export interface OpenStores {
   readonly cold: ColdStore;
   /** Undefined in embedded mode, where it is in the service's memory. */
   readonly hotShards: readonly HotStore[] | undefined;
+  /** See pending.ts. */
+  readonly pendingText: () => Promise<string | undefined>;
 }
 
 /** A command that only reads must not create stores in an empty folder. Throws ConfigError. */
@@ -29,16 +32,17 @@ export async function withStores<T>(config: Config, work: (stores: OpenStores) =
   requireData(config);
   const stores = await createStores(config, Date.now);
   const { mode, hotShards, cold } = stores;
+  const pending = { pendingText: () => pendingText(stores) };
   try {
     await cold.open();
     await checkShards(cold, config.redisShards);
     if (mode === "embedded") {
       const { dataSetOfJournal } = await import("../../store/embedded/journal.ts");
       await refuseOtherDatabase(cold, dataSetOfJournal(config.dataDir));
-      return await work({ cold, hotShards: undefined });
+      return await work({ cold, hotShards: undefined, ...pending });
     }
     await openOwn(hotShards, cold);
-    return await work({ cold, hotShards });
+    return await work({ cold, hotShards, ...pending });
   } finally {
     await closeStores(stores);
   }
@@ -54,27 +58,25 @@ export async function openOwn(hotShards: readonly HotStore[], cold: ColdStore): 
   }
 }
 
-/** Works while Redis is down. Throws ColdUnavailableError. */
-export async function withColdStore<T>(config: Config, work: (cold: ColdStore) => Promise<T>): Promise<T> {
-  return await withColdStoreAt(coldPlaceOf(config), work);
-}
-
 /** Like withColdStore(), but reads the past from a replica if there is one that can be used. */
 export async function withPast<T>(
   config: Config,
   onReplicaChange: OnReplicaChange,
-  work: (cold: ColdStore) => Promise<T>,
+  work: (stores: Omit<OpenStores, "hotShards">) => Promise<T>,
 ): Promise<T> {
   requireData(config);
-  return await withColdStoreAt(coldPlaceWithReplicaOf(config), work, onReplicaChange);
+  const stores = await createStores(config, Date.now, { readsReplica: true, onReplicaChange });
+  try {
+    await stores.cold.open();
+    return await work({ cold: stores.cold, pendingText: () => pendingText(stores) });
+  } finally {
+    await closeStores(stores);
+  }
 }
 
-async function withColdStoreAt<T>(
-  place: ColdPlace,
-  work: (cold: ColdStore) => Promise<T>,
-  onReplicaChange?: OnReplicaChange,
-): Promise<T> {
-  const cold = await coldStoreAt(place, Date.now, onReplicaChange);
+/** Works while Redis is down. Throws ColdUnavailableError. */
+export async function withColdStore<T>(config: Config, work: (cold: ColdStore) => Promise<T>): Promise<T> {
+  const cold = await coldStoreAt(coldPlaceOf(config), Date.now);
   try {
     await cold.open();
     return await work(cold);
