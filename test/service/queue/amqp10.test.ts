@@ -5,9 +5,12 @@ import { type Certificates, makeCertificates } from "../../harness/servers/certi
 import { describeWithServers } from "../../harness/servers/servers.ts";
 import { MODES } from "../../harness/service/service.ts";
 import { waitFor } from "../../harness/service/wait-for.ts";
+import { longTest } from "../../harness/tiers.ts";
 import { type OutgoingMessage, type QueueBroker, queueContracts } from "./queue-contract.ts";
 import { event, messagesOf, poisonPieces, rowsOf, SETTINGS, SLOWLY } from "./queue-site.ts";
 import { tlsContract } from "./tls-contract.ts";
+
+const LONG_MS = 180_000;
 
 describeWithServers("amqp 1.0, activemq", ["activemq", "redis", "mariadb"], () => {
   let server: ActiveMqServer;
@@ -22,7 +25,14 @@ describeWithServers("amqp 1.0, activemq", ["activemq", "redis", "mariadb"], () =
   });
 
   const clustered = MODES.filter(({ name }) => name !== "embedded");
-  queueContracts(clustered, () => activeMqBroker(server));
+  queueContracts(
+    clustered,
+    () => activeMqBroker(server),
+    // A JVM is slow to start again. RabbitMQ shows the same in `npm test`.
+    (name, body) => {
+      longTest(name, body, LONG_MS);
+    },
+  );
   tlsContract(() => ({
     ...{ broker: activeMqBroker(server), certificates },
     urlOf: (host) => `amqp10s://${host}:${server.securePort}`,
