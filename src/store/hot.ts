@@ -163,7 +163,10 @@ export interface HotStore {
 
   commit(writer: string, seq: number, batch: Batch): Promise<CommitResult>;
 
-  /** One answer per key, in order, from one consistent snapshot. "uninitialized": the data set knows nothing. */
+  /**
+   * One answer per key, in order, from one consistent snapshot. "uninitialized": the data set knows nothing, or the
+   * last new connection led to one that did not know this process's writer, and the process has no other writer yet.
+   */
   read(keys: readonly HourKey[]): Promise<readonly HourRead[] | "uninitialized">;
   /**
    * Passes each held hour of the range to `visit` once, complete as of some moment after the call. All are of the same

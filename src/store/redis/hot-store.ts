@@ -155,6 +155,8 @@ export class RedisHotStore implements HotStore {
   readonly #mirrors = new Map<string, Mirror>();
   /** What Redis must still know after a reconnect: the present writer and its last batch. */
   #acknowledged = { writer: "", seq: 0 };
+  /** By what the server said when this connection was new. Reads know nothing then, until the next writer is here. */
+  #isWriterLost = false;
   /** The epoch in which the data set said that it knows all ids: it must not lose them within that epoch. */
   #idsKnownIn: number | undefined;
 
@@ -189,11 +191,12 @@ export class RedisHotStore implements HotStore {
 
   /**
    * Called before anything is read over a new connection. A server that has lost batches which it had acknowledged (a
-   * crash of its host, a failover) has incomplete hours.
+   * crash of its host, a failover) has incomplete hours. So has what another process makes of it then: it lacks batches
+   * that this one has to commit again under its next writer.
    */
   async #findLosses(run: RunScript): Promise<void> {
     const { writer, seq } = this.#acknowledged;
-    if (writer !== "") await this.#renewLease(run, writer, seq);
+    this.#isWriterLost = writer !== "" && !(await this.#renewLease(run, writer, seq));
   }
 
   /** A server that took over, was started again or set otherwise is refused if it must not be lossy. */
@@ -292,8 +295,10 @@ export class RedisHotStore implements HotStore {
     const args = [writer, String(this.#leaseMs), String(this.#shards), String(epoch)];
     const answer = await this.#link.run(SCRIPTS.register, keys, args, integer);
     if (answer < 0) throw otherShards(-answer, this.#shards);
-    if (answer === 1) this.#acknowledged = { writer, seq: 0 };
-    return answer === 1;
+    if (answer !== 1) return false;
+    this.#acknowledged = { writer, seq: 0 };
+    this.#isWriterLost = false;
+    return true;
   }
 
   async renewLease(writer: string, committedSeq: number): Promise<LeaseState> {
@@ -376,6 +381,7 @@ export class RedisHotStore implements HotStore {
   }
 
   async read(keys: readonly HourKey[]): Promise<readonly HourRead[] | "uninitialized"> {
+    if (this.#isWriterLost) return "uninitialized";
     const redisKeys = [this.#keys.meta, this.#keys.hours];
     const args = [String(this.#shards)];
     for (const key of keys) {
@@ -391,6 +397,7 @@ export class RedisHotStore implements HotStore {
   }
 
   async readRange(range: HourRange, visit: (hour: HourRecord) => void): Promise<number | "uninitialized"> {
+    if (this.#isWriterLost) return "uninitialized";
     const { prefix, meta, hours } = this.#keys;
     const runSlice: RunSlice = (args, read) => {
       const all = [prefix, ...args, String(this.#shards)];

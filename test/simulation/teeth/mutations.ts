@@ -364,6 +364,13 @@ const OF_LOSSES: readonly SimulatedMutation[] = [
     "    const sending = this.#current?.doubt === doubt ? this.#current : undefined;\n    if (!sending) return;\n",
   ),
   inOne(
+    "reads-of-a-lost-writer",
+    "reads of an instance whose writer was lost say so",
+    HOT_CLIENT,
+    '      this.#isWriterLost = writer !== "" && (await renew()) === "lost";\n',
+    '      if (writer !== "") await renew();\n',
+  ),
+  inOne(
     "restored-ids-lost",
     "ids are restored again over another connection",
     ID_RESTORATION,

@@ -169,6 +169,20 @@ describeHotRedis((redis) => {
       await expectUninitialized();
     });
 
+    test("all, and set up anew by another process: nothing is read before the next writer", async () => {
+      const other = await harness.openWith({ url: redis.server.url });
+      await redis.admin.flushAll();
+      await reconnect(store, proxy);
+      expect(await firstAnswer(store)).toBe("uninitialized");
+      await initializeAndRegister(other, "w2", NOON);
+      await other.commit("w2", 1, batchOf([click("another")]));
+      expect(await store.read([NOON_KEY])).toBe("uninitialized");
+      const range = { from: NOON, to: NOON + HOUR_MS, streams: { text: STREAM, isPrefix: false } };
+      expect(await store.readRange(range, () => {})).toBe("uninitialized");
+      expect(await store.register("w3")).toBe(true);
+      expect(await store.read([NOON_KEY])).toEqual([present(1, 0, 1)]);
+    });
+
     test("that the cold store has are noticed when the journal is removed", async () => {
       await lose(1);
       await store.abandon("w1");

@@ -72,6 +72,8 @@ export class HotClient implements HotStore {
   #connecting: Promise<void> | undefined;
   #isClosed = false;
   #acknowledged = { writer: "", seq: 0 };
+  /** By what it said on the present connection. */
+  #isWriterLost = false;
   #idsKnownIn: number | undefined;
 
   constructor(options: HotClientOptions) {
@@ -109,7 +111,8 @@ export class HotClient implements HotStore {
       });
       const { writer, seq } = this.#acknowledged;
       const known = this.#idsKnownIn;
-      if (writer !== "") await this.#send(session, "lease", "writes", (data) => data.renewLease(writer, seq, known));
+      const renew = () => this.#send(session, "lease", "writes", (data) => data.renewLease(writer, seq, known));
+      this.#isWriterLost = writer !== "" && (await renew()) === "lost";
     } catch (error) {
       connection.end();
       throw new HotUnavailableError(`could not connect: ${String(error)}`, false);
@@ -229,6 +232,7 @@ export class HotClient implements HotStore {
     const isRegistered = await this.#run(`register ${writer}`, "writes", (data) => data.register(writer, epoch));
     if (!isRegistered) return false;
     this.#acknowledged = { writer, seq: 0 };
+    this.#isWriterLost = false;
     this.#options.onRegistered(writer, session!.server);
     return true;
   }
@@ -264,11 +268,13 @@ export class HotClient implements HotStore {
     throw new HotUnavailableError(`${what}: no replica has it`, true);
   }
 
-  read(keys: readonly HourKey[]): Promise<readonly HourRead[] | "uninitialized"> {
-    return this.#run("read", "reads", (data) => data.read(keys));
+  async read(keys: readonly HourKey[]): Promise<readonly HourRead[] | "uninitialized"> {
+    if (this.#isWriterLost) return "uninitialized";
+    return await this.#run("read", "reads", (data) => data.read(keys));
   }
 
   async readRange(range: HourRange, visit: (hour: HourRecord) => void): Promise<number | "uninitialized"> {
+    if (this.#isWriterLost) return "uninitialized";
     const answer = await this.#run("readRange", "reads", (data) => data.readRange(range));
     if (answer === "uninitialized") return answer;
     for (const hour of answer.hours) visit(hour);
