@@ -25,6 +25,9 @@ export interface MysqlHarness extends Harness {
   storeWith(settings: Partial<MysqlColdStoreOptions>): ColdStore;
 }
 
+/** The default, 1 s, can be too short for a machine that is busy with other tests. */
+const READ_TIMEOUT_MS = 10_000;
+
 export interface ColdMysqlOptions {
   readonly args?: readonly string[];
   readonly tls?: MysqlTls;
@@ -81,7 +84,7 @@ function mysqlHarness(
     },
     query,
     storeWith,
-    store: () => storeWith({}),
+    store: () => storeWith({ readTimeoutMs: READ_TIMEOUT_MS }),
     async events() {
       type BytesRow = Omit<StoredEvent, "user" | "id"> & { user: Buffer; id: Buffer | null };
       const rows = await query<BytesRow>(SELECT_EVENTS);
