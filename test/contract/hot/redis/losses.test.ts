@@ -362,6 +362,7 @@ describeHotRedis((redis) => {
       expect(await store.initialize(NOON + HOUR_MS)).toBe(false);
       await removeAdopted(store, "w2", 1);
       await initializeAndRegister(store, "w3", NOON + HOUR_MS);
+      expect(await other.register("w4")).toBe(true);
       expect(await other.read([NOON_KEY])).toEqual([ABSENT]);
     });
 
