@@ -128,9 +128,11 @@ export class BatchSender {
 
   /** Events that another instance may have acknowledged and that may be in no store. */
   get owedEvents(): number {
-    const open = [...this.#open.values()].filter(({ batch }) => hasIds(batch));
-    const current = this.#current?.isOwed ? [this.#current] : [];
-    return [...open, ...this.#owed, ...current].reduce((sum, { batch }) => sum + batch.eventCount, 0);
+    // Each read asks for this: usually there are none, and no array is made.
+    let sum = this.#current?.isOwed ? this.#current.batch.eventCount : 0;
+    for (const { batch } of this.#owed) sum += batch.eventCount;
+    for (const { batch } of this.#open.values()) if (hasIds(batch)) sum += batch.eventCount;
+    return sum;
   }
 
   /** The batch whose fate the end of its writer has to settle. */

@@ -222,12 +222,11 @@ export class WriterIdentity {
       if (ended === undefined && isAllInJournal) await this.#signalLoss(writer, books.flushedSeq);
       if (isAllInJournal || fate === "open") {
         const settled = isAllInJournal ? await this.#journaled(writer, doubt) : [];
-        const settledEvents = typeof fate === "object" ? fate.acceptedEvents : 0;
         ledger.handedOver += books.accepted - books.persisted;
         this.#leave(writer, {
           batches: [...books.unflushed, ...settled],
           lastSeq: Math.max(books.unflushedSeq, doubt?.seq ?? 0),
-          acceptedEvents: books.accepted + settledEvents,
+          acceptedEvents: books.accepted + acceptedOf(fate),
           open: fate === "open" ? doubt : undefined,
         });
       }
@@ -258,15 +257,15 @@ export class WriterIdentity {
     }
     if (!hasJournal) await this.#signalLoss(writer, sealed.watermark);
     const orphans = books.unflushed.filter(({ seq }) => seq > sealed.watermark);
-    const isDoubtStored = doubt !== undefined && doubt.seq <= sealed.watermark;
-    const stored = isDoubtStored ? books.accepted : sealed.events;
+    const fate = doubt && fateOf(doubt, books.accepted, sealed);
+    const stored = sealed.events - acceptedOf(fate);
     const lost = books.accepted - stored - countEvents(orphans);
     if (lost < 0) throw new InvariantError(`${lost} events of writer ${writer} were lost`);
     if (lost > 0) log.error({ lost }, LOST);
     ledger.lost += lost;
     ledger.handedOver += stored - books.persisted;
     this.orphans.unshift(...orphans);
-    return doubt && fateOf(doubt, books.accepted, sealed);
+    return fate;
   }
 
   /**
@@ -349,6 +348,11 @@ export class WriterIdentity {
 /** `acceptedEvents` of the writer are in batches before the one in doubt. */
 function fateOf({ seq }: Doubt, acceptedEvents: number, sealed: SealedWriter): SettledFate {
   return seq <= sealed.watermark ? { acceptedEvents: sealed.events - acceptedEvents } : "unstored";
+}
+
+/** Events of a batch that was in doubt and is known to be stored. */
+function acceptedOf(fate: Fate | undefined): number {
+  return typeof fate === "object" ? fate.acceptedEvents : 0;
 }
 
 function heldEvents({ batches, open }: LeftJournal): number {

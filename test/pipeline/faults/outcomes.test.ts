@@ -56,6 +56,21 @@ describeFaults((cluster) => {
 
   const refuses = (a: Instance) => waitFor("events to be refused", () => a.pipeline.refusal !== undefined);
 
+  /** `a` gets no answer to 20 events with ids, which are applied, and `b` acknowledges them as duplicates. */
+  const acknowledgedElsewhere = async () => {
+    const b = await cluster.site.start();
+    const proxy = await cluster.behindRedisProxy();
+    const a = await cluster.site.start({ outcomeTimeoutMs: OUTCOME_TIMEOUT_MS });
+    await b.take(click("before"));
+    await b.drained();
+    proxy.dropAnswers();
+    const outcomes = await a.submit(...namedClicks("sent", 20));
+    expect(outcomes.map((outcome) => outcome?.reason)).toEqual(Array(20).fill("outcome_unknown"));
+    await b.take(...namedClicks("sent", 20));
+    expect(b.pipeline.ledger.duplicates).toBe(20);
+    return { a, b, proxy };
+  };
+
   const adoptedBy = async (b: Instance, writer: string) => {
     await waitFor("the journal to be adopted", async () => !(await cluster.site.journals()).includes(writer));
     await b.drained();
@@ -254,16 +269,7 @@ describeFaults((cluster) => {
     });
 
     test("no answer until it was emptied, and acknowledged by another instance as duplicates: stored", async () => {
-      const b = await cluster.site.start();
-      const proxy = await cluster.behindRedisProxy();
-      const a = await cluster.site.start({ outcomeTimeoutMs: OUTCOME_TIMEOUT_MS });
-      await b.take(click("before"));
-      await b.drained();
-      proxy.dropAnswers();
-      const outcomes = await a.submit(...namedClicks("sent", 20));
-      expect(outcomes.map((outcome) => outcome?.reason)).toEqual(Array(20).fill("outcome_unknown"));
-      await b.take(...namedClicks("sent", 20));
-      expect(b.pipeline.ledger.duplicates).toBe(20);
+      const { a, proxy } = await acknowledgedElsewhere();
       await cluster.site.flushRedis();
       proxy.onDownstream = undefined;
       proxy.cutAll();
@@ -275,17 +281,8 @@ describeFaults((cluster) => {
     });
 
     test("the same, and the first instance cannot reach the cold store: stored once it can", async () => {
-      const b = await cluster.site.start();
-      const proxy = await cluster.behindRedisProxy();
-      const a = await cluster.site.start({ outcomeTimeoutMs: OUTCOME_TIMEOUT_MS });
-      await b.take(click("before"));
-      await b.drained();
+      const { a, b, proxy } = await acknowledgedElsewhere();
       a.guard.intercept = coldStoreAway;
-      proxy.dropAnswers();
-      const outcomes = await a.submit(...namedClicks("sent", 20));
-      expect(outcomes.map((outcome) => outcome?.reason)).toEqual(Array(20).fill("outcome_unknown"));
-      await b.take(...namedClicks("sent", 20));
-      expect(b.pipeline.ledger.duplicates).toBe(20);
       await cluster.site.flushRedis();
       await b.takeInTheEnd(click("after"));
       proxy.onDownstream = undefined;

@@ -1,4 +1,4 @@
-/** 12,000 seeds with all faults, losses of the hot store among them: about 6 ms of CPU each. */
+/** 12,000 seeds with all faults, losses of the hot store among them: about 5 ms of CPU each. */
 import { FAULT_NAMES } from "../faults/kinds.ts";
 import { testSeeds } from "./seed-tests.ts";
 

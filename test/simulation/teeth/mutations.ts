@@ -68,8 +68,8 @@ const OF_COMMITS: readonly SimulatedMutation[] = [
     "fate-off-by-one",
     "what the cold store has of a batch in doubt is stored",
     IDENTITY,
-    "doubt.seq <= sealed.watermark",
-    "doubt.seq < sealed.watermark",
+    "return seq <= sealed.watermark",
+    "return seq < sealed.watermark",
   ),
   inOne(
     "orphans-forgotten",
