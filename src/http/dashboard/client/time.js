@@ -24,10 +24,13 @@ const STEP_MIN_MS = { day: DAY_MS, week: WEEK_MS, month: MONTH_MIN_MS };
 
 export const floorHour = (at) => at - (at % HOUR_MS);
 
-/** `zoom`: {from, to}, or undefined for the range. */
-export function periodOf({ range, zoom, zone }, now) {
+/** UTC hours if the steps are hours, else hours of the zone, which its days consist of. */
+const startOfHour = ({ step, zone }, at) => (step === "hour" ? floorHour(at) : at - (zone.localOf(at) % HOUR_MS));
+
+/** Ends with the current hour. `zoom`: {from, to}, or undefined for the range. */
+export function periodOf({ range, zoom, zone, step }, now) {
   if (zoom !== undefined) return zoom;
-  const to = floorHour(now) + HOUR_MS;
+  const to = startOfHour({ step, zone }, now) + HOUR_MS;
   const { days, months } = RANGES[range];
   if (days !== undefined) return { from: zone.instantOf(startOfDay(zone.localOf(now)) - (days - 1) * DAY_MS), to };
   if (months === undefined) return { from: to - DAY_MS, to };
@@ -50,12 +53,9 @@ function plusMonths(local, months) {
   return Date.UTC(date.getUTCFullYear(), month, day) + (local % DAY_MS);
 }
 
-/**
- * The end of the completed hours: UTC hours if the steps are hours, else also hours of the zone, which days consist of.
- */
-export function wholeHoursTo({ step, zone }, { to }, now) {
-  const hour = floorHour(now);
-  return Math.min(to, step === "hour" ? hour : hour - (zone.localOf(hour) % HOUR_MS));
+/** The end of the completed hours. */
+export function wholeHoursTo(state, { to }, now) {
+  return Math.min(to, startOfHour(state, now));
 }
 
 /**
