@@ -7,9 +7,13 @@ import { postGuardian } from "../servers/guardian.ts";
 
 /**
  * Its own sandbox does not work for root, nor in most containers. The pages are ours. An animation without an end takes
- * a tenth of a core for as long as its page is open, 60 pictures a second.
+ * a tenth of a core for as long as its page is open, 60 pictures a second. By default, what is pressed before a page is
+ * drawn is dropped.
  */
-const FLAGS = ["--no-sandbox", "--disable-dev-shm-usage", "--force-prefers-reduced-motion"];
+const FLAGS = [
+  ...["--no-sandbox", "--disable-dev-shm-usage"],
+  ...["--force-prefers-reduced-motion", "--allow-pre-commit-input"],
+];
 
 export interface Browser {
   readonly view: Bun.WebView;

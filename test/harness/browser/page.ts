@@ -51,11 +51,32 @@ export class Page {
   }
 
   async goTo(url: string): Promise<void> {
-    await againIfLeft(() => this.#view.navigate(url));
+    const { loaderId } = await this.#view.cdp<{ loaderId: string }>("Page.navigate", { url });
+    await this.#waitForLoad(url, (loaded) => loaded === loaderId);
   }
 
   async reload(): Promise<void> {
-    await againIfLeft(() => this.#view.reload());
+    const before = await this.#loaderId();
+    await this.#view.cdp("Page.reload");
+    await this.#waitForLoad("the page again", (loaded) => loaded !== before);
+  }
+
+  /**
+   * The view's own methods may take the end of an earlier page's load for that of this one, whose scripts did not run
+   * yet: then nobody hears the first click.
+   */
+  async #waitForLoad(what: string, isRight: (loaderId: string) => boolean): Promise<void> {
+    await waitFor(`${what} to be loaded`, async () => {
+      const state = await this.ask<string>("document.readyState");
+      if (state !== "complete" || !isRight(await this.#loaderId())) throw new Error(state);
+      return true;
+    });
+  }
+
+  /** Differs from document to document. */
+  async #loaderId(): Promise<string> {
+    const { frameTree } = await this.#view.cdp<{ frameTree: { frame: { loaderId: string } } }>("Page.getFrameTree");
+    return frameTree.frame.loaderId;
   }
 
   async ask<T>(expression: string): Promise<T> {
@@ -87,8 +108,37 @@ export class Page {
   }
 
   async click(selector: string): Promise<void> {
-    await this.#view.scrollTo(selector);
-    await this.#view.click(selector);
+    await this.#untilHit("click", selector, async () => {
+      await this.#view.scrollTo(selector);
+      await this.#view.click(selector);
+    });
+  }
+
+  /**
+   * Acts until the event arrives at the element. Between the question where it is and the press of the button, a line
+   * above it may come or go; a page that is not drawn yet drops what is pressed. What arrives elsewhere has no effect.
+   */
+  async #untilHit(type: "click" | "mousedown", selector: string, act: () => Promise<void>): Promise<void> {
+    await waitFor(`a ${type} to arrive at ${selector}`, async () => {
+      await this.ask(`(() => {
+        window.arrivedAt = "nothing";
+        window.stopWatching?.abort();
+        window.stopWatching = new AbortController();
+        const watch = (event) => {
+          const isHit = event.target.closest(${JSON.stringify(selector)}) !== null;
+          if (event.type === "${type}") window.arrivedAt = isHit ? "" : event.target.outerHTML.slice(0, 200);
+          if (!isHit) event.stopImmediatePropagation();
+          if (!isHit) event.preventDefault();
+        };
+        const options = { capture: true, signal: window.stopWatching.signal };
+        for (const type of ["mousedown", "click"]) addEventListener(type, watch, options);
+      })()`);
+      await act();
+      // Undefined if it led to another page.
+      const arrivedAt = await this.ask<string | undefined>("(window.stopWatching?.abort(), window.arrivedAt)");
+      if (arrivedAt) throw new Error(`arrived at ${arrivedAt}`);
+      return true;
+    });
   }
 
   async press(key: string): Promise<void> {
@@ -113,11 +163,13 @@ export class Page {
 
   /** `from` and `to` are shares of the element's width, at half of its height. */
   async drag(selector: string, from: number, to: number): Promise<void> {
-    const mouse = await this.#mouseOver(selector);
-    await mouse("mouseMoved", from, 0);
-    await mouse("mousePressed", from, 1);
-    for (const part of [0.25, 0.5, 0.75, 1]) await mouse("mouseMoved", from + (to - from) * part, 1);
-    await mouse("mouseReleased", to, 0);
+    await this.#untilHit("mousedown", selector, async () => {
+      const mouse = await this.#mouseOver(selector);
+      await mouse("mouseMoved", from, 0);
+      await mouse("mousePressed", from, 1);
+      for (const part of [0.25, 0.5, 0.75, 1]) await mouse("mouseMoved", from + (to - from) * part, 1);
+      await mouse("mouseReleased", to, 0);
+    });
   }
 
   /** `share`: of its width, at half of its height. */
