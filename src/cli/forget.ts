@@ -7,6 +7,7 @@
 import { type Static, Type } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 import { type Command, InvalidArgumentError } from "commander";
+import { ID_TTL_TEXT } from "../domain/event-ids.ts";
 import { Ledger } from "../domain/ledger.ts";
 import { addErased, type ErasedCounts, NOTHING_ERASED } from "../domain/retention-bounds.ts";
 import { EXPECTS_USER, isUserText } from "../domain/user-text.ts";
@@ -42,9 +43,10 @@ interface Forgotten extends ErasedCounts {
   seconds: number;
 }
 
+type ListOwners = () => Promise<readonly Accepted[]>;
+
 const BEFORE_ALL_HOURS = -1;
 const ANSWER_TIMEOUT_MS = 5_000;
-const FLUSH_MAX_EVENTS = 10_000;
 const NO_LOG = { info: () => {}, warn: () => {}, error: () => {} };
 
 export function addForget(program: Command): void {
@@ -78,7 +80,8 @@ async function forget(config: Config, options: ForgetOptions): Promise<number> {
     await checkShards(stores.cold, config.redisShards);
     if (stores.mode !== "embedded") await openOwn(stores.hotShards, stores.cold);
     const service = new ServiceClient(config, options.url);
-    await waitForJournals(stores, service, options.waitFor, clock);
+    const listOwners = () => journalOwners(stores, service, config.flushMaxEvents);
+    await waitForJournals(stores, listOwners, options.waitFor, clock);
     const forgotten = await forgetUser(stores, options);
     console.log(options.json ? JSON.stringify(jsonOf(forgotten, options)) : textOf(forgotten, options));
     return 0;
@@ -87,9 +90,8 @@ async function forget(config: Config, options: ForgetOptions): Promise<number> {
   }
 }
 
-async function waitForJournals(stores: Stores, service: ServiceClient, waitS: number, clock: Clock): Promise<void> {
+async function waitForJournals(stores: Stores, listOwners: ListOwners, waitS: number, clock: Clock): Promise<void> {
   const { mode, hotShards, cold } = stores;
-  const listOwners = () => journalOwners(stores, service);
   const initializedMsAgo = () => youngestMs(stores);
   const left = await drain({ cold, listOwners, initializedMsAgo, timeoutMs: waitS * 1_000, clock });
   // From here on an embedded service may start, which needs its journal.
@@ -160,7 +162,7 @@ function textOf({ clicks, impressions, deadLetters, ...rest }: Forgotten, { dryR
   if (dryRun) return `Would erase ${done}. ${looked}`;
   return `Erased ${done}. ${looked}
 Counts do not change. Sketches of unique users cannot be undone: they still count the user, and do not reveal it.
-Event ids are deleted 24 h after their event arrived.`;
+Event ids are deleted ${ID_TTL_TEXT} after their event arrived.`;
 }
 
 const LedgerSchema = Type.Object({
@@ -170,14 +172,15 @@ const LedgerSchema = Type.Object({
 });
 
 /** `service`: asked instead if it runs embedded, since it locks its journal. */
-async function journalOwners({ mode, hotShards, cold }: Stores, service: ServiceClient): Promise<readonly Accepted[]> {
+async function journalOwners(stores: Stores, service: ServiceClient, flushMaxEvents: number): ReturnType<ListOwners> {
+  const { mode, hotShards, cold } = stores;
   try {
     await Promise.all(hotShards.map((hot) => hot.open()));
   } catch (error) {
     if (mode !== "embedded" || !(error instanceof HotUnavailableError)) throw error;
     return await askService(service, error);
   }
-  const recovery = { log: NO_LOG, ledger: new Ledger(), flushMaxEvents: FLUSH_MAX_EVENTS };
+  const recovery = { log: NO_LOG, ledger: new Ledger(), flushMaxEvents };
   for (const [shard, hot] of hotShards.entries()) {
     await adoptJournals({ ...recovery, hot, cold: coldShard(cold, shard, hotShards.length) });
   }

@@ -28,12 +28,9 @@ export interface Event {
   readonly at: number;
   readonly kind: Kind;
   readonly user: string;
-  /** Idempotency key: an id counts once per stream within `ID_TTL_MS`. */
+  /** Idempotency key: an id counts once per stream within `ID_TTL_MS` (event-ids.ts). */
   readonly id?: string | undefined;
 }
-
-/** How long an event id is remembered after its commit. */
-export const ID_TTL_MS = DAY_MS;
 
 export interface HourKey {
   readonly stream: string;

@@ -9,6 +9,8 @@
  *   `accepted` or `duplicates`, and to `unknownStored` so that it is not counted twice here.
  * - unknown = unknownStored + unknownUnstored + inDoubt. If this process ends with events in doubt, the adopter of its
  *   journal settles them, and counts the stored ones as `adopted`.
+ *
+ * GET /ledger answers it (http/ops/ledger-route.ts), and http/openapi/ops-routes.ts describes it.
  */
 import { OMISSION_REASONS, REFUSAL_REASONS } from "./refusal-reasons.ts";
 

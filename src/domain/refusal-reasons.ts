@@ -1,4 +1,5 @@
 /** The outcome of an event; and why it is not counted: the names used by answers, metrics and the ledger. */
+import { ID_TTL_TEXT } from "./event-ids.ts";
 
 /** What answers and the dashboard say of each. */
 export const REFUSALS = {
@@ -9,7 +10,7 @@ export const REFUSALS = {
   other_database: "the hot store belongs to another database, so its settings must be corrected",
   cold_store_away: "the cold store, which has this hour, does not answer",
   journal_full: "too many events wait for the cold store",
-  restoring_ids: "the hot store lost event ids, and those of the last 24 hours are being restored",
+  restoring_ids: `the hot store lost event ids, and those of the last ${ID_TTL_TEXT} are being restored`,
   loading_hours: "too many older hours are being loaded from the cold store",
   overloaded: "too many events wait to be committed",
   shutting_down: "this instance is shutting down",

@@ -4,6 +4,8 @@
  * Invariants: steps tile the range. Each begins when the zone's clocks show the start of an hour, a day and so on, so
  * days on which the clocks change have 23 or 25 hours. The range cuts off the first and the last step. In a zone that
  * is not whole hours from UTC, a step may begin within a UTC hour: that hour is cut, and belongs to no single step.
+ *
+ * The dashboard has its own names and lengths of steps: http/dashboard/page.ts, client/time.js and client/format.js.
  */
 import { DAY_MS, HOUR_MS, hourOf } from "./event.ts";
 import { QUARTER_MS, type TimeZone } from "./time-zone.ts";

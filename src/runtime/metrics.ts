@@ -1,6 +1,6 @@
 /**
  * Measurements beyond the ledger: durations, sizes, answers, and failures of stores. http/ops/metrics-route.ts adds the
- * values that are only read at a scrape.
+ * values that are only read at a scrape, except those of the feeds (http/live/live.ts).
  */
 import { Counter, type Gauge, Registry } from "prom-client";
 import type { Clock } from "./clock.ts";

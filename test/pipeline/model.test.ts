@@ -5,7 +5,8 @@
 
 import { afterAll, beforeAll, expect } from "bun:test";
 import fc from "fast-check";
-import { type Event, HOUR_MS, hourOf, ID_TTL_MS } from "../../src/domain/event.ts";
+import { type Event, HOUR_MS, hourOf } from "../../src/domain/event.ts";
+import { ID_TTL_MS } from "../../src/domain/event-ids.ts";
 import type { Outcome } from "../../src/domain/refusal-reasons.ts";
 import {
   answerOf,

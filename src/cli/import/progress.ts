@@ -13,7 +13,8 @@
  * - This holds for 24 h from `sentAt`. Later the service may have forgotten the ids: then nothing is sent, and the user
  *   decides (`isTooOld`, see content-import.ts).
  */
-import { HOUR_MS, ID_TTL_MS } from "../../domain/event.ts";
+import { HOUR_MS } from "../../domain/event.ts";
+import { ID_TTL_MS } from "../../domain/event-ids.ts";
 import { lineHashes } from "./earlier.ts";
 import { RECORD_MAX_BYTES, sha256Of } from "./records-and-ids.ts";
 import { HEAD_BYTES, type ImportRecord, type Mark, type StateFile, type Target, type Uncounted } from "./state-file.ts";

@@ -29,7 +29,7 @@ const BODIES_MAX_BYTES = 4 * BODY_MAX_BYTES;
 const BODIES_MAX_WAITING = 256;
 
 /**
- * Time for a whole body. Shorter than the timeout of an idle connection, since each connection may hold BODY_MAX_BYTES
+ * Time for a whole body. Shorter than the default of IDLE_TIMEOUT_S, since each connection may hold BODY_MAX_BYTES
  * meanwhile. Arriving data does not extend Bun's timeout.
  */
 const BODY_TIMEOUT_S = 60;

@@ -1,5 +1,6 @@
 /** Describes the routes that count: /analytics (its GET is in read-routes.ts), /events, and those for web pages. */
 import { Type } from "@sinclair/typebox";
+import { ID_TTL_TEXT } from "../../domain/event-ids.ts";
 import { REFUSAL_REASONS, type RefusalReason } from "../../domain/refusal-reasons.ts";
 import { BODY_MAX_BYTES, notPacked, unsupportedEncoding } from "../../protocol/body/encoding.ts";
 import { EVENTS_MAX, INVALID_MAX_LISTED, LINES_MAX, tooManyEvents } from "../../protocol/body/read-events.ts";
@@ -69,8 +70,8 @@ const analyticsPaths: Paths = {
       description:
         `Takes ${EXPECTS_KIND}, as \`click\`, \`impression\` (names without a value) or \`event=…\`. With an ` +
         "`id`, or a header `Idempotency-Key`, the request may be repeated: the same id in the same stream counts " +
-        "once within 24 hours. Without an answer the event may have been counted. A body is ignored. In a URL, `+` " +
-        "is a space: send the user `a+b@x.org` as `a%2Bb@x.org`, or it differs from the one in JSON. Users are " +
+        `once within ${ID_TTL_TEXT}. Without an answer the event may have been counted. A body is ignored. In a ` +
+        "URL, `+` is a space: send the user `a+b@x.org` as `a%2Bb@x.org`, or it differs from the one in JSON. Users are " +
         "compared byte by byte: `é` as one code point (NFC) and as two (NFD) are two users.",
       parameters: [...queryParameters(EventQuerySchema), idempotencyKey],
       responses: {

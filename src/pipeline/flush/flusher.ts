@@ -30,6 +30,7 @@ interface FlusherOptions {
   readonly log: Log;
   readonly clock: Clock;
   readonly flushIntervalMs: number;
+  /** In one transaction: FLUSH_MAX_EVENTS. */
   readonly flushMaxEvents: number;
   /** The writer is sealed although the hot store considers it alive, so it must be given up. */
   readonly onSealed: () => void;

@@ -3,7 +3,7 @@
  * them from the cold store, page by page, while events without an id are accepted.
  * Invariant: once known, the ids stay known until the data set is lost; then this process needs a new writer to commit.
  */
-import { ID_TTL_MS } from "../../domain/event.ts";
+import { ID_TTL_MS } from "../../domain/event-ids.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import type { Log } from "../../runtime/log.ts";
 import type { IdRowKey, StoredIds } from "../../store/cold.ts";

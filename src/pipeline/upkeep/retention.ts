@@ -3,7 +3,8 @@
  * Invariants: data before these bounds may be deleted, later data exists. A bound from the settings moves at midnight
  * (UTC), and older data is deleted only after that. Another instance's bound takes effect at the next sweep.
  */
-import { DAY_MS, HOUR_MS, ID_TTL_MS } from "../../domain/event.ts";
+import { DAY_MS, HOUR_MS } from "../../domain/event.ts";
+import { ID_TTL_MS } from "../../domain/event-ids.ts";
 import { NO_BOUNDS, type RetentionBounds } from "../../domain/retention-bounds.ts";
 import { OLDEST_MS } from "../../protocol/event/query-rules.ts";
 import type { Clock } from "../../runtime/clock.ts";

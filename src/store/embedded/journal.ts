@@ -11,7 +11,7 @@
 import { Database, type Statement } from "bun:sqlite";
 import { closeSync, existsSync, fdatasync, fsyncSync, mkdirSync, openSync } from "node:fs";
 import { join } from "node:path";
-import { ID_TTL_MS } from "../../domain/event.ts";
+import { ID_TTL_MS } from "../../domain/event-ids.ts";
 import { codeOf, errorText } from "../../runtime/error-text.ts";
 import type { DataSet } from "../cold.ts";
 import { HotUnavailableError, type KnownEpochs } from "../hot.ts";

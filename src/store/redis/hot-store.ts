@@ -13,11 +13,11 @@ import {
   type Group,
   type HourKey,
   hourKeyName,
-  ID_TTL_MS,
   type JournaledBatch,
   ordinalsIn,
   readEntry,
 } from "../../domain/event.ts";
+import { ID_TTL_MS } from "../../domain/event-ids.ts";
 import type { HourRange, HourRecord, HourTotals } from "../../domain/hour-range.ts";
 import { Sketch, UserSketches } from "../../domain/unique-users/sketch.ts";
 import { elementOf } from "../../domain/unique-users/user-hash.ts";

@@ -4,7 +4,8 @@
  * Invariant: an event with an id is resent unchanged. Without an id each attempt is another event, since nobody could
  * tell them apart.
  */
-import { type Event, HOUR_MS, ID_TTL_MS } from "../../../src/domain/event.ts";
+import { type Event, HOUR_MS } from "../../../src/domain/event.ts";
+import { ID_TTL_MS } from "../../../src/domain/event-ids.ts";
 import type { SentEvent, Told } from "../check/events.ts";
 import type { EventSpec, RetrySpec, Send } from "../world/plan.ts";
 import type { Process } from "../world/process.ts";

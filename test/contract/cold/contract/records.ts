@@ -95,11 +95,13 @@ export function recordsContract(name: string, open: () => Promise<Harness>, larg
       });
       const whole = { messageId: undefined, position: undefined, eventId: undefined };
       const large = piece("large", { ...whole, body: `\u0000'"\\\n${"ü".repeat(largestPoisonChars)}` });
+      // The longest name of a queue, and an id that only AMQP 1.0 and Kafka can have.
+      const long = piece("b", { origin: `rabbitmq:${"q".repeat(255)}`, messageId: "ü".repeat(40_000) });
       await store.setAsidePoison([]);
-      await store.setAsidePoison([piece("a"), large, piece("a"), piece("b")]);
-      await store.setAsidePoison([piece("b"), piece("c")]);
+      await store.setAsidePoison([piece("a"), large, piece("a"), long]);
+      await store.setAsidePoison([long, piece("c")]);
       const listed = await store.poison(0, 10);
-      const came = [piece("a"), large, piece("b"), piece("c")];
+      const came = [piece("a"), large, long, piece("c")];
       expect(listed.map(({ number: _, setAsideAt: __, ...rest }) => rest)).toEqual(
         came.map(({ digest: _, ...rest }) => rest),
       );

@@ -11,10 +11,10 @@ import {
   HOUR_MS,
   type HourKey,
   hourKeyName,
-  ID_TTL_MS,
   type JournaledBatch,
   readEntry,
 } from "../../../../src/domain/event.ts";
+import { ID_TTL_MS } from "../../../../src/domain/event-ids.ts";
 import { type HourRange, type HourRecord, type HourTotals, includes } from "../../../../src/domain/hour-range.ts";
 import { UserSketches } from "../../../../src/domain/unique-users/sketch.ts";
 import type { DataSet } from "../../../../src/store/cold.ts";

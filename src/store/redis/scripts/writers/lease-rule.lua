@@ -1,4 +1,5 @@
--- The rules for leases, prepended to the scripts that need them. Times are in ms, by this server's clock.
+-- The rules for leases, prepended to the scripts that need them. Times are in ms, by this server's clock. A lease lasts
+-- as long as the setting LEASE_MS says.
 
 local function nowMs()
   local time = redis.call('TIME')
