@@ -71,8 +71,8 @@ const analyticsPaths: Paths = {
         `Takes ${EXPECTS_KIND}, as \`click\`, \`impression\` (names without a value) or \`event=…\`. With an ` +
         "`id`, or a header `Idempotency-Key`, the request may be repeated: the same id in the same stream counts " +
         `once within ${ID_TTL_TEXT}. Without an answer the event may have been counted. A body is ignored. In a ` +
-        "URL, `+` is a space: send the user `a+b@x.org` as `a%2Bb@x.org`, or it differs from the one in JSON. Users are " +
-        "compared byte by byte: `é` as one code point (NFC) and as two (NFD) are two users.",
+        "URL, `+` is a space: send the user `a+b@x.org` as `a%2Bb@x.org`, or it differs from the one in JSON. Users " +
+        "are compared byte by byte: `é` as one code point (NFC) and as two (NFD) are two users.",
       parameters: [...queryParameters(EventQuerySchema), idempotencyKey],
       responses: {
         204: answer("The event is stored, now or earlier under the same id, and in every later answer."),
