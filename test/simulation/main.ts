@@ -44,14 +44,14 @@ const program = new Command("simulate")
   .option("--keep-going", "list every seed that fails, without traces", false)
   .option("--teeth [names]", "break each promise in a copy of the project, and tell how many seeds find it", false);
 
-async function showTeeth({ seeds: [, seeds], faults, checks, teeth }: Options): Promise<boolean> {
+async function showTeeth({ seeds: [from, to], faults, checks, teeth }: Options): Promise<boolean> {
   const names = typeof teeth === "string" ? teeth.split(",") : [];
   let areAllFound = true;
-  const only = ["--faults", faults.join(), "--checks", checks.join()];
-  for await (const { mutation, failed, firstSeed, checks } of bite(names, seeds, only)) {
+  const args = ["--seeds", `${from}..${to}`, "--faults", faults.join(), "--checks", checks.join()];
+  for await (const { mutation, failed, firstSeed, checks } of bite(names, args)) {
     areAllFound &&= failed > 0;
     const found = failed === 0 ? "NOT FOUND" : `first by seed ${firstSeed}; ${checks.slice(0, 3).join(", ")}`;
-    console.log(`${mutation.name.padEnd(30)} ${String(failed).padStart(5)} of ${seeds}  ${found}`);
+    console.log(`${mutation.name.padEnd(30)} ${String(failed).padStart(5)} of ${to - from + 1}  ${found}`);
   }
   return areAllFound;
 }

@@ -14,14 +14,14 @@ export interface Bite {
 const FAILED = /^seed (\d+) fails: ([a-z-]+):/gm;
 const SUMMARY = /^\d+ seeds, .*: (\d+) failed$/m;
 
-/** `names`: of mutations, all if there are none. `only`: arguments that limit what strikes, and what is checked. */
-export async function* bite(names: readonly string[], seeds: number, only: readonly string[]): AsyncGenerator<Bite> {
+/** `names`: of mutations, all if there are none. `args`: seeds, and what limits the faults and checks. */
+export async function* bite(names: readonly string[], args: readonly string[]): AsyncGenerator<Bite> {
   const copy = new ScratchCopy();
   try {
     for (const mutation of SIMULATED_MUTATIONS) {
       if (names.length > 0 && !names.includes(mutation.name)) continue;
       for (const edit of mutation.edits) copy.apply(edit);
-      yield await biteOnce(copy, mutation, seeds, only);
+      yield await biteOnce(copy, mutation, args);
       copy.mend();
     }
   } finally {
@@ -29,14 +29,8 @@ export async function* bite(names: readonly string[], seeds: number, only: reado
   }
 }
 
-async function biteOnce(
-  copy: ScratchCopy,
-  mutation: SimulatedMutation,
-  seeds: number,
-  only: readonly string[],
-): Promise<Bite> {
-  const args = ["test/simulation/main.ts", "--seeds", `1..${seeds}`, "--keep-going", ...only];
-  const { output } = await copy.run(args);
+async function biteOnce(copy: ScratchCopy, mutation: SimulatedMutation, args: readonly string[]): Promise<Bite> {
+  const { output } = await copy.run(["test/simulation/main.ts", "--keep-going", ...args]);
   const summary = SUMMARY.exec(output);
   if (summary === null) throw new Error(`the simulation did not run with '${mutation.name}':\n${output}`);
   // The file of an earlier, longer output is written over, and not cut.
