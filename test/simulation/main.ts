@@ -5,6 +5,7 @@ import { FAULT_NAMES, type FaultName } from "./faults/kinds.ts";
 import { type Outcome, type RunOptions, run } from "./run.ts";
 import { shorten } from "./shorten.ts";
 import { bite } from "./teeth/bite.ts";
+import { SIMULATED_MUTATIONS } from "./teeth/mutations.ts";
 import { type Plan, planOf } from "./world/plan.ts";
 
 interface Options {
@@ -14,8 +15,8 @@ interface Options {
   readonly trace: boolean;
   readonly keepGoing: boolean;
   readonly shorten: boolean;
-  /** Names of mutations, by commas; true: all. */
-  readonly teeth: string | boolean;
+  /** Names of mutations; true: all. */
+  readonly teeth: readonly string[] | true | undefined;
 }
 
 function seedRange(text: string): [number, number] {
@@ -34,6 +35,8 @@ function oneOf<T extends string>(known: readonly T[]) {
   };
 }
 
+const MUTATIONS = SIMULATED_MUTATIONS.map(({ name }) => name);
+
 const program = new Command("simulate")
   .description("Runs instances over stores in memory under a seeded clock, with faults, and checks every step.")
   .option("--seeds <from..to>", "seeds to run, one run each", seedRange, [1, 1_000])
@@ -42,10 +45,10 @@ const program = new Command("simulate")
   .option("--trace", "print the trace of each run", false)
   .option("--no-shorten", "print a failing run as it was")
   .option("--keep-going", "list every seed that fails, without traces", false)
-  .option("--teeth [names]", "break each promise in a copy of the project, and tell how many seeds find it", false);
+  .option("--teeth [names]", "break each promise in a copy, and tell how many seeds find it", oneOf(MUTATIONS));
 
 async function showTeeth({ seeds: [from, to], faults, checks, teeth }: Options): Promise<boolean> {
-  const names = typeof teeth === "string" ? teeth.split(",") : [];
+  const names = Array.isArray(teeth) ? teeth : [];
   let areAllFound = true;
   const args = ["--seeds", `${from}..${to}`, "--faults", faults.join(), "--checks", checks.join()];
   for await (const { mutation, failed, firstSeed, checks } of bite(names, args)) {
