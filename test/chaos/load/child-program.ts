@@ -1,5 +1,5 @@
 /**
- * Load comes from separate processes: a load generator that shared the event loop with the judge would measure itself.
+ * Load from a separate process, for suites that send much: in the judge's own, it would hold up what is judged.
  *
  * A program gets its options as JSON in its one argument, and reports as JSON on standard output.
  * Invariant: it ends with the process that started it, however that ends, since its standard input does.
