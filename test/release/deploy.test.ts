@@ -39,7 +39,14 @@ function expectSettings(settings: Readonly<Record<string, unknown>>): void {
 
 interface ComposeFile {
   readonly services: Readonly<
-    Record<string, { readonly environment?: Record<string, unknown>; readonly ports?: readonly string[] }>
+    Record<
+      string,
+      {
+        readonly environment?: Record<string, unknown>;
+        readonly ports?: readonly string[];
+        readonly stop_grace_period?: string;
+      }
+    >
   >;
 }
 
@@ -60,6 +67,14 @@ describe("deploy/compose.cluster.yml", async () => {
     }
     const open = Object.entries(services).filter(([, { ports }]) => ports !== undefined);
     expect(open.map(([name]) => name)).toEqual(["balancer"]);
+  });
+
+  test("gives them more time for their end than they take", () => {
+    for (const name of instances) {
+      const { environment, stop_grace_period: grace = "" } = services[name]!;
+      const drainS = Number(environment!["DRAIN_MS"]) / 1_000;
+      expect(Number(grace.replace(/s$/, ""))).toBeGreaterThanOrEqual(drainS + 25 + 5);
+    }
   });
 
   test("has a balancer that knows them all", async () => {
