@@ -30,7 +30,7 @@ const CLUSTER_SHARDS = 6;
 
 /** A single shard would use only one master of a cluster. */
 const DEFAULT_SHARDS = {
-  text: `${CLUSTER_SHARDS} in a cluster, else 1`,
+  text: `${CLUSTER_SHARDS} if REDIS_URL names several cluster nodes, else 1`,
   valueIn: (environment: Readonly<Record<string, string | undefined>>) =>
     String(redisPlaceOf(environment["REDIS_URL"] ?? "")?.kind === "cluster" ? CLUSTER_SHARDS : 1),
 };
@@ -99,12 +99,14 @@ export const SETTING_GROUPS = {
     ),
   },
   "Retention and limits": {
-    hotHours: integer("HOT_HOURS", 24, [1, 8_760]).help("hours in the hot store"),
+    hotHours: integer("HOT_HOURS", 24, [1, 8_760]).help(
+      "hours, with the current one, that are counted in Redis or memory; older ones are read from MySQL or SQLite",
+    ),
     retentionDays: days("RETENTION_DAYS").help(
       "whole days (UTC) before today whose rows are retained; older rows are deleted, and older events refused",
     ),
     aggregateRetentionDays: days("AGGREGATE_RETENTION_DAYS").help(
-      "the same for hourly counts and sketches; at least RETENTION_DAYS",
+      "the same for hourly counts and sketches; at least RETENTION_DAYS, which must be set too",
     ),
     maxStreams: integer("MAX_STREAMS", 100_000, [1, 1_000_000]).help(
       "maximum number of streams; an event of a further one is refused with 422",
@@ -119,7 +121,8 @@ export const SETTING_GROUPS = {
       "unflushed events in memory (20 bytes each, plus user and id); further ones stay in the journal alone",
     ),
     journalMaxEvents: integer("JOURNAL_MAX_EVENTS", 50_000_000, [1, 10_000_000_000]).help(
-      "unflushed events in a journal (about 50 bytes each); beyond that, new ones are refused with 503",
+      "unflushed events of one process (about 50 bytes each in Redis or on disk); beyond that, new ones are refused " +
+        "with 503",
     ),
     leaseMs: integer("LEASE_MS", 10_000, [100, 600_000]).help(
       "after this time without a sign of life, other instances adopt the journal of an instance",
@@ -163,9 +166,12 @@ export const SETTING_GROUPS = {
     isDntRespected: flag("RESPECT_DNT").help("1 does not count browsers that send DNT: 1 or Sec-GPC: 1"),
     isBotFiltered: flag("BOT_FILTER").help("1 does not count clients whose User-Agent is a known bot's"),
     redirectOrigins: origins("REDIRECT_ORIGINS").help("where /r may lead without a signature"),
-    redirectSecret: secret("REDIRECT_SECRET").help("signs the targets of /r (hourglass sign-redirect)"),
+    redirectSecret: secret("REDIRECT_SECRET").help(
+      "secret (16 or more characters) that signs the targets of /r (hourglass sign-redirect)",
+    ),
     userSalt: secret("USER_SALT").help(
-      "secret shared by all instances, so that a visitor without an id is one user on all of them",
+      "secret (16 or more characters), the same on all instances: a visitor without a user then counts once a day on " +
+        "all of them; if not set, once on each, and again after a restart",
     ),
   },
   "Events from a broker": {
@@ -187,7 +193,7 @@ export const SETTING_GROUPS = {
         valueIn: ({ BROKER_URL: url }) => (isKafkaUrl(url ?? "") ? "10000" : "1000"),
       },
       [1, 10_000],
-    ).help("maximum of messages in flight; they are in memory, whatever their size (with Kafka up to 16 MiB)"),
+    ).help("maximum of messages in flight, all held in memory; with Kafka, 16 MiB is a limit, too"),
     brokerCaFile: file("BROKER_CA_FILE").help(
       "certificates (PEM) of the authority that signed the broker's, if it is not a public one",
     ),
