@@ -7,13 +7,13 @@
 import { createHash } from "node:crypto";
 import type { Event } from "../domain/event.ts";
 import { hasReplacement, isUserLength } from "../domain/user-text.ts";
-import { BODY_MAX_BYTES, checkSize, encodingOf, unpack } from "../protocol/body/encoding.ts";
+import { checkSize, encodingOf, unpack } from "../protocol/body/encoding.ts";
 import { formatOf, textOf } from "../protocol/body/format.ts";
+import { BODY_MAX_BYTES, EVENTS_MAX } from "../protocol/body/limits.ts";
 import { firstNonSpace } from "../protocol/body/pieces.ts";
 import {
   type BodyFormat,
   type ReadingOptions as BodyRules,
-  EVENTS_MAX,
   type EventBatch,
   readEvents,
   readEventsAtOnce,

@@ -22,8 +22,9 @@ import {
 import { ClientAddresses, networkOf } from "../../src/http/requests/client-address.ts";
 import { traceOf } from "../../src/http/requests/log-lines.ts";
 import { MessageBody, readMessage } from "../../src/intake/message-content.ts";
-import { BODY_MAX_BYTES, encodingOf, unpack } from "../../src/protocol/body/encoding.ts";
+import { encodingOf, unpack } from "../../src/protocol/body/encoding.ts";
 import { formatOf, textOf } from "../../src/protocol/body/format.ts";
+import { BODY_MAX_BYTES } from "../../src/protocol/body/limits.ts";
 import { type BodyFormat, readEvents } from "../../src/protocol/body/read-events.ts";
 import { csvFields } from "../../src/protocol/csv.ts";
 import { eventOf, whatIsWrongWith } from "../../src/protocol/event/from-object.ts";

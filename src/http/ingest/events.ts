@@ -11,9 +11,10 @@ import { Elysia } from "elysia";
 import type { BulkOutcome } from "../../pipeline/commit/bulk.ts";
 import { StreamReservation } from "../../pipeline/commit/stream-registry.ts";
 import type { Pipeline } from "../../pipeline/pipeline.ts";
-import { BODY_MAX_BYTES, encodingOf, receive, unpack } from "../../protocol/body/encoding.ts";
+import { encodingOf, receive, unpack } from "../../protocol/body/encoding.ts";
 import { formatOf, formatOfPlainText, isPlainText, textOf } from "../../protocol/body/format.ts";
-import { type EventBatch, INVALID_MAX_LISTED, readEvents } from "../../protocol/body/read-events.ts";
+import { BODY_MAX_BYTES, BODY_TIMEOUT_S, INVALID_MAX_LISTED } from "../../protocol/body/limits.ts";
+import { type EventBatch, readEvents } from "../../protocol/body/read-events.ts";
 import { RefusedBodyError } from "../../protocol/body/refused-body.ts";
 import { readQuery } from "../../protocol/event/from-query.ts";
 import { parameters } from "../../protocol/event/query-rules.ts";
@@ -27,12 +28,6 @@ import { bulkAnswer, invalidAnswer } from "./events-answer.ts";
 const BODIES_MAX_BYTES = 4 * BODY_MAX_BYTES;
 /** Received bodies that may wait; further ones are refused. */
 const BODIES_MAX_WAITING = 256;
-
-/**
- * Time for a whole body. Shorter than the default of IDLE_TIMEOUT_S, since each connection may hold BODY_MAX_BYTES
- * meanwhile. Arriving data does not extend Bun's timeout.
- */
-const BODY_TIMEOUT_S = 60;
 
 /** The part of the server that closes silent connections. */
 interface Timeouts {

@@ -2,8 +2,9 @@
 import { Type } from "@sinclair/typebox";
 import { ID_TTL_TEXT } from "../../domain/event-ids.ts";
 import { REFUSAL_REASONS, type RefusalReason } from "../../domain/refusal-reasons.ts";
-import { BODY_MAX_BYTES, notPacked, unsupportedEncoding } from "../../protocol/body/encoding.ts";
-import { EVENTS_MAX, INVALID_MAX_LISTED, LINES_MAX, tooManyEvents } from "../../protocol/body/read-events.ts";
+import { notPacked, unsupportedEncoding } from "../../protocol/body/encoding.ts";
+import { BODY_MAX_BYTES, EVENTS_MAX, INVALID_MAX_LISTED, LINES_MAX } from "../../protocol/body/limits.ts";
+import { tooManyEvents } from "../../protocol/body/read-events.ts";
 import { EXPECTS_IDEMPOTENCY_KEY, IDEMPOTENCY_KEY } from "../../protocol/event/idempotency-key.ts";
 import { EventObjectSchema } from "../../protocol/event/object-rules.ts";
 import { EventQuerySchema, EXPECTS_KIND } from "../../protocol/event/query-rules.ts";

@@ -5,6 +5,7 @@
 import { promisify } from "node:util";
 import { constants, gunzip, zstdDecompress } from "node:zlib";
 import { errorText } from "../../runtime/error-text.ts";
+import { BODY_MAX_BYTES } from "./limits.ts";
 import { type ErrorBody, RefusedBodyError } from "./refused-body.ts";
 import { areWholeZstdFrames } from "./zstd-frames.ts";
 
@@ -15,7 +16,6 @@ export const UNREADABLE_BODY: ErrorBody = {
 
 type BodyEncoding = "identity" | "gzip" | "zstd";
 
-export const BODY_MAX_BYTES = 4_194_304;
 /** 8 MiB, as RFC 8878 recommends: with a larger window, a few bytes could demand much memory. */
 const ZSTD_WINDOW_MAX_LOG = 23;
 const LIMITS = { maxOutputLength: BODY_MAX_BYTES };

@@ -17,6 +17,7 @@ import {
   whatIsWrongWith,
 } from "../event/from-object.ts";
 import { type InputError, StreamNotAllowedError, TooManyStreamsError } from "../input-error.ts";
+import { EVENTS_MAX, LINES_MAX } from "./limits.ts";
 import { ElementScan, LineScan, type Pieces, quoteCountOf, type Scan, WholeScan } from "./pieces.ts";
 import { RefusedBodyError } from "./refused-body.ts";
 
@@ -41,10 +42,6 @@ export interface EventBatch {
   readonly invalid: readonly InvalidEvent[];
 }
 
-export const EVENTS_MAX = 10_000;
-/** Allows three blank lines per event. */
-export const LINES_MAX = 4 * EVENTS_MAX;
-export const INVALID_MAX_LISTED = 100;
 /** An event with every character escaped has about 4,000. */
 const EVENT_MAX_CHARS = 16_384;
 const SLICE_MS = 1;

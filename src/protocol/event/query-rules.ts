@@ -1,7 +1,8 @@
 /**
  * The schemas of the parameters of /analytics, for the validator, error messages and API description. They build on the
- * rules for streams (domain/stream-rules.ts) and for users and ids (domain/user-text.ts). from-query.ts accepts valid
- * queries without the validator; a test compares the two.
+ * rules for streams (domain/stream-rules.ts) and for users and ids (domain/user-text.ts), which also say what an error
+ * names as expected; ../input-error.ts has the words around it. from-query.ts accepts valid queries without the
+ * validator; a test compares the two.
  */
 import { type TProperties, Type } from "@sinclair/typebox";
 import { DAY_MS } from "../../domain/event.ts";

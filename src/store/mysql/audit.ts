@@ -4,7 +4,7 @@ import type { HourTotals } from "../../domain/hour-range.ts";
 import { UserSketches } from "../../domain/unique-users/sketch.ts";
 import { UserHash } from "../../domain/unique-users/user-hash.ts";
 import type { AuditStore, HourAudit, RowKey } from "../cold.ts";
-import { rebuiltHour } from "../sql/rows.ts";
+import { rebuiltHour } from "../sql/hours.ts";
 import type { MysqlDatabase } from "./connection/database.ts";
 import { noteChange } from "./connection/flushed-position.ts";
 import { isAlteredSinceSnapshot, type MysqlSession } from "./connection/sql-session.ts";

@@ -7,7 +7,7 @@
 import { type HourKey, hourKeyName } from "../../domain/event.ts";
 import { type HourTotals, sumOfHours } from "../../domain/hour-range.ts";
 import { UserSketches } from "../../domain/unique-users/sketch.ts";
-import { HOUR_COLUMNS, type HourAddition, type HourRow, hourOfRow, type PartPlace, totalsOf } from "../sql/rows.ts";
+import { HOUR_COLUMNS, type HourAddition, type HourRow, hourOfRow, type PartPlace, totalsOf } from "../sql/hours.ts";
 import { type MysqlSession, quote } from "./connection/sql-session.ts";
 
 /** Two sketches take 24 KB, 48 KB as text: a statement with these stays below STATEMENT_MAX_BYTES. */

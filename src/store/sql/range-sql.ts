@@ -7,7 +7,7 @@ import type { HourKey } from "../../domain/event.ts";
 import { type HourRange, type HourTotals, sumOfHours } from "../../domain/hour-range.ts";
 import { endOfPrefix, type StreamSelection } from "../../domain/stream-rules.ts";
 import type { HourPartVisitor } from "../cold.ts";
-import { HOUR_COLUMNS, type HourRow, hourOfRow } from "./rows.ts";
+import { HOUR_COLUMNS, type HourRow, hourOfRow } from "./hours.ts";
 
 export type RangeRow = HourKey & HourRow;
 

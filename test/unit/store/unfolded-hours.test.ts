@@ -1,7 +1,7 @@
 /** Which hours a flush folds: those with many parts, and those that have waited long. */
 import { expect, test } from "bun:test";
 import { HOUR_MS, type HourKey } from "../../../src/domain/event.ts";
-import { UnfoldedHours } from "../../../src/store/sql/rows.ts";
+import { UnfoldedHours } from "../../../src/store/sql/unfolded-hours.ts";
 
 function hoursOf(count: number, stream = "site"): HourKey[] {
   return Array.from({ length: count }, (_, i) => ({ stream: `${stream}-${i}`, hour: i * HOUR_MS }));

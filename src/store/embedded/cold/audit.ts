@@ -5,7 +5,7 @@ import type { HourTotals } from "../../../domain/hour-range.ts";
 import { UserSketches } from "../../../domain/unique-users/sketch.ts";
 import { UserHash } from "../../../domain/unique-users/user-hash.ts";
 import type { AuditStore } from "../../cold.ts";
-import { rebuiltHour } from "../../sql/rows.ts";
+import { rebuiltHour } from "../../sql/hours.ts";
 import { readDataSet } from "./data-set.ts";
 import type { SqliteDatabase } from "./database.ts";
 import { countDeadLetters } from "./dead-letters.ts";

@@ -5,7 +5,7 @@
 import type { Database } from "bun:sqlite";
 import type { HourKey } from "../../../domain/event.ts";
 import { type HourTotals, sumOfHours } from "../../../domain/hour-range.ts";
-import { HOUR_COLUMNS, type HourRow, hourOfRow, type PartPlace } from "../../sql/rows.ts";
+import { HOUR_COLUMNS, type HourRow, hourOfRow, type PartPlace } from "../../sql/hours.ts";
 
 const READ_HOUR = `SELECT ${HOUR_COLUMNS} FROM hourly WHERE hour = ? AND stream = ?`;
 const INSERT_HOUR = `

@@ -9,16 +9,9 @@
  */
 import { countEvents, hasIds, type JournaledBatch } from "../../../domain/event.ts";
 import { type FlushStore, type RowKey, WriterSealedError } from "../../cold.ts";
-import {
-  EVENT_COLUMNS,
-  type EventRow,
-  flushName,
-  type HourAddition,
-  hourAdditions,
-  type RowPiece,
-  rowPieces,
-  UnfoldedHours,
-} from "../../sql/rows.ts";
+import { type HourAddition, hourAdditions } from "../../sql/hours.ts";
+import { EVENT_COLUMNS, type EventRow, flushName, type RowPiece, rowPieces } from "../../sql/rows.ts";
+import { UnfoldedHours } from "../../sql/unfolded-hours.ts";
 import type { MysqlDatabase } from "../connection/database.ts";
 import { type MysqlSession, quote, STATEMENT_MAX_BYTES } from "../connection/sql-session.ts";
 import { appendParts, foldHours } from "../hours.ts";

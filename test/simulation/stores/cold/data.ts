@@ -29,7 +29,8 @@ import {
   type UsersRange,
   WriterSealedError,
 } from "../../../../src/store/cold.ts";
-import { compareHours, rebuiltHour } from "../../../../src/store/sql/rows.ts";
+import { rebuiltHour } from "../../../../src/store/sql/hours.ts";
+import { compareHours } from "../../../../src/store/sql/rows.ts";
 import { TEST_DATA_SET, TEST_USERS } from "../../../harness/pipeline/test-users.ts";
 
 export interface EventRow extends HourKey {
