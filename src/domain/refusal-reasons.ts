@@ -1,4 +1,7 @@
-/** The outcome of an event; and why it is not counted: the names used by answers, metrics and the ledger. */
+/**
+ * The outcome of an event; and why it is not counted: the names used by answers, metrics and the ledger. What decides
+ * for most of them is in pipeline/commit/committer.ts.
+ */
 import { ID_TTL_TEXT } from "./event-ids.ts";
 
 /** What answers and the dashboard say of each. */

@@ -1,6 +1,6 @@
 /** The rules for users and event ids as text. from-query.ts repeats some in its single pass; a test compares both. */
 
-/** Of ids, too. MySQL's columns are as wide. */
+/** Of ids, too. MySQL's columns are as wide (store/mysql/migrations). */
 export const USER_MAX_BYTES = 255;
 export const EXPECTS_USER = `1 to ${USER_MAX_BYTES} bytes of UTF-8`;
 export const EXPECTS_NO_REPLACEMENT = "without U+FFFD (which stands for bytes that were not UTF-8)";

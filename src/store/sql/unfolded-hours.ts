@@ -1,7 +1,8 @@
 /**
- * Decides which hours a flush folds. Each flush appends a part (a row of `hourly`) to every hour it has events of.
- * Merging into one row instead would read and write the sketches of 1,000 streams per flush (measured:
- * docs/performance-trials.md). From time to time the parts of an hour are folded into one row.
+ * Decides which hours a flush folds, and when; mysql/hours.ts and embedded/cold/flush.ts fold them. Each flush appends
+ * a part (a row of `hourly`) to every hour it has events of. Merging into one row instead would read and write the
+ * sketches of 1,000 streams per flush (measured: docs/performance-trials.md). From time to time the parts of an hour
+ * are folded into one row.
  *
  * The counts are this process's own, in memory. After a crash, a failed flush, or too many hours at once, some hours
  * have more parts than planned; readers add up whatever parts there are.

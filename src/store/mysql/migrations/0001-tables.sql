@@ -1,6 +1,6 @@
 -- MySQL commits at each of these statements. An interrupted migration runs again from its start, so every statement
 -- must be harmless the second time. This file may be edited until the first release; later changes need a new file,
--- since databases that have applied this one never read it again.
+-- listed in migrate-schema.ts, since databases that have applied this one never read it again.
 
 -- id stands for the writer in every row of events: 4 bytes instead of its name. seq is the watermark, the last stored
 -- batch; events: the number of rows of its batches. A sealed writer's watermark no longer moves. A writer belongs to
