@@ -17,9 +17,12 @@ test.each(["amqp", "amqp10"])("%s to a port for HTTP says what it may be", async
   const settings = { ...SETTINGS, BROKER_URL: `${protocol}://127.0.0.1:${port}`, BROKER_QUEUE: "events" };
   const service = await startService({ settings });
   try {
-    // Until its first failure it has no reason.
-    const reason = await waitFor("a reason", async () => (await sourceOf(service)).reason, SLOWLY);
-    expect(reason).toStartWith("the broker answers in HTTP: is this its port for HTTP? (");
+    const saysSo = async () => {
+      const { reason } = await sourceOf(service);
+      expect(reason).toStartWith("the broker answers in HTTP: is this its port for HTTP? (");
+      return true;
+    };
+    await waitFor("the source to say so", saysSo, SLOWLY);
   } finally {
     await service.stop();
     server.close();
