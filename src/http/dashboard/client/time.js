@@ -53,9 +53,9 @@ function plusMonths(local, months) {
   return Date.UTC(date.getUTCFullYear(), month, day) + (local % DAY_MS);
 }
 
-/** The end of the completed hours. */
+/** The end of the completed hours. None is within the current UTC hour: its parts are known only once it is flushed. */
 export function wholeHoursTo(state, { to }, now) {
-  return Math.min(to, startOfHour(state, now));
+  return Math.min(to, startOfHour(state, floorHour(now)));
 }
 
 /**
