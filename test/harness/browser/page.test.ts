@@ -1,4 +1,4 @@
-/** A click of a test arrives where it is meant, also where the page moves meanwhile, or an earlier one still loads. */
+/** A click of a test arrives where it is meant, also where the page moves meanwhile. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { describeWithServers } from "../servers/servers.ts";
 import { type Browser, openBrowser, servePages } from "./chromium.ts";
