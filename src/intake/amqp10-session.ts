@@ -17,7 +17,7 @@ import { waitAtMost } from "../runtime/clock.ts";
 import type { Amqp10Place } from "../settings/broker-url.ts";
 import type { Session, SessionOptions } from "./broker-source.ts";
 import { Deliveries } from "./deliveries.ts";
-import { type Message, MessageBody } from "./message-content.ts";
+import { type Message, MessageBody, shortIdOf } from "./message-content.ts";
 import type { MessageEnd } from "./message-intake.ts";
 
 const CLOSE_GRACE_MS = 1_000;
@@ -175,7 +175,7 @@ function messageOf({ message_id, content_type, content_encoding, body }: Amqp10M
 /** The id may be a text, a number or the bytes of a UUID. */
 function idText(id: unknown): string | undefined {
   if (id === undefined || id === null) return undefined;
-  return Buffer.isBuffer(id) ? id.toString("hex") : String(id);
+  return shortIdOf(Buffer.isBuffer(id) ? id.toString("hex") : String(id));
 }
 
 function bytesOf(body: unknown): Buffer | undefined {

@@ -6,7 +6,7 @@
  */
 import { createHash } from "node:crypto";
 import type { Event } from "../domain/event.ts";
-import { hasReplacement, isUserLength } from "../domain/user-text.ts";
+import { hasReplacement, isUserLength, USER_MAX_BYTES } from "../domain/user-text.ts";
 import { checkSize, encodingOf, unpack } from "../protocol/body/encoding.ts";
 import { formatOf, textOf } from "../protocol/body/format.ts";
 import { BODY_MAX_BYTES, EVENTS_MAX } from "../protocol/body/limits.ts";
@@ -23,7 +23,7 @@ import { plainEvent, type TimeRules } from "../protocol/event/from-object.ts";
 import type { Poison } from "../store/cold.ts";
 
 export interface Message {
-  /** The id that the sender gave it, if any. */
+  /** The id that the sender gave it, if any; of at most 300 bytes, since each event of the message may repeat it. */
   readonly id: string | undefined;
   readonly contentType: string | undefined;
   readonly contentEncoding: string | undefined;
@@ -161,6 +161,12 @@ function withId(event: Event, id: string | undefined): Event {
   // Member by member: spreading takes as long as all other work on a short message.
   const { stream, at, kind, user } = event;
   return { stream, at, kind, user, id };
+}
+
+/** A long id by its hash, if it is UTF-8: two that are not may look the same. */
+export function shortIdOf(id: string): string | undefined {
+  if (Buffer.byteLength(id) <= USER_MAX_BYTES) return id;
+  return hasReplacement(id) ? undefined : `sha256-${hashOf(id)}`;
 }
 
 /** Ignores ids that are not UTF-8, since two of them may look the same. */

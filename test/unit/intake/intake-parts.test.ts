@@ -3,7 +3,13 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import type { RefusalReason } from "../../../src/domain/refusal-reasons.ts";
 import { Hold } from "../../../src/intake/hold.ts";
-import { type Message, MessageBody, readMessage, readShortMessage } from "../../../src/intake/message-content.ts";
+import {
+  type Message,
+  MessageBody,
+  readMessage,
+  readShortMessage,
+  shortIdOf,
+} from "../../../src/intake/message-content.ts";
 import { PoisonBin } from "../../../src/intake/poison-bin.ts";
 import { AckWindow } from "../../../src/intake/rabbitmq-session.ts";
 import type { Poison } from "../../../src/store/cold.ts";
@@ -117,6 +123,20 @@ describe("a message", () => {
     const ids = long.events.map(({ id }) => id!);
     expect(ids[0]).toMatch(/^sha256-[0-9a-f]{64}#0$/);
     expect(new Set(ids).size).toBe(2);
+  });
+
+  test("has a long id by its hash, and its events the same ids as by the whole", async () => {
+    const longest = `${"ä".repeat(127)}x`;
+    expect([shortIdOf(""), shortIdOf("m"), shortIdOf(longest)]).toEqual(["", "m", longest]);
+    const long = "ä".repeat(100_000);
+    const id = shortIdOf(long)!;
+    expect(id).toMatch(/^sha256-[0-9a-f]{64}$/);
+    const [byHash, byWhole] = [
+      await read(JSON.stringify([event]), { id }),
+      await read(JSON.stringify([event]), { id: long }),
+    ];
+    expect(byHash.events).toEqual(byWhole.events);
+    expect(shortIdOf(`${long}\u{fffd}`)).toBeUndefined();
   });
 
   const BAD: Readonly<Record<string, [string, Partial<Message>, string]>> = {

@@ -147,13 +147,13 @@ CREATE TABLE IF NOT EXISTS api_keys (
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
 
 -- Messages from a broker that could not become events, unchanged, and why. digest: SHA-256 of content and origin, so
--- that a redelivered message is set aside once. message_id: as its publisher set it, of any length. position: the
--- event's position within its message; null: the whole message. event_id: the event's id if it names none itself.
+-- that a redelivered message is set aside once. position: the event's position within its message; null: the whole
+-- message. event_id: the event's id if it names none itself.
 CREATE TABLE IF NOT EXISTS poison (
   poison BIGINT UNSIGNED NOT NULL AUTO_INCREMENT,
   digest BINARY(32) NOT NULL,
   origin VARBINARY(300) NOT NULL,
-  message_id MEDIUMBLOB NULL,
+  message_id VARBINARY(300) NULL,
   position INT UNSIGNED NULL,
   event_id VARBINARY(255) NULL,
   body MEDIUMBLOB NOT NULL,

@@ -95,8 +95,8 @@ export function recordsContract(name: string, open: () => Promise<Harness>, larg
       });
       const whole = { messageId: undefined, position: undefined, eventId: undefined };
       const large = piece("large", { ...whole, body: `\u0000'"\\\n${"ü".repeat(largestPoisonChars)}` });
-      // The longest name of a queue, and an id that only AMQP 1.0 and Kafka can have.
-      const long = piece("b", { origin: `rabbitmq:${"q".repeat(255)}`, messageId: "ü".repeat(40_000) });
+      // The longest name of a queue, and the longest id: of Kafka, with a topic of 249.
+      const long = piece("b", { origin: `rabbitmq:${"q".repeat(255)}`, messageId: "ü".repeat(150) });
       await store.setAsidePoison([]);
       await store.setAsidePoison([piece("a"), large, piece("a"), long]);
       await store.setAsidePoison([long, piece("c")]);
