@@ -46,14 +46,15 @@ COPY --from=build --chown=65532:65532 /build/dist/data /data
 USER 65532:65532
 WORKDIR /data
 VOLUME /data
-# The last three keep the process from replacing itself at its start by one that has them.
+# The last four keep the process from replacing itself at its start by one that has them.
 ENV NODE_ENV=production \
     HOST=0.0.0.0 \
     PORT=7777 \
     DATA_DIR=/data \
     MIMALLOC_PURGE_DELAY=60000 \
     MIMALLOC_PURGE_HOLES=0 \
-    MIMALLOC_ALLOW_THP=0
+    MIMALLOC_ALLOW_THP=0 \
+    BUN_JSC_thresholdForFTLOptimizeAfterWarmUp=1000000
 EXPOSE 7777
 
 # Ready means that its stores answer. The program asks itself: there is no curl here.

@@ -6,7 +6,7 @@ import { Database } from "bun:sqlite";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { createConnection, type RowDataPacket } from "mysql2/promise";
-import { MEMORY_SETTINGS } from "../src/cli/serve/allocator.ts";
+import { STARTUP_ENVIRONMENT } from "../src/cli/serve/startup-environment.ts";
 import { errorText } from "../src/runtime/error-text.ts";
 import { type ServerKind, whyServersCannotRun } from "../test/harness/servers/binaries.ts";
 import { type ServerPlace, ServerProcess, startProgram } from "../test/harness/servers/server-process.ts";
@@ -159,8 +159,8 @@ function urlsOf({ redis, mariaDb }: Stores): Record<string, string> {
 
 function startSmallServer(file: string, urls: Readonly<Record<string, string>>): Promise<ServerProcess> {
   const script = join(import.meta.dir, "approaches", file);
-  // As the service sets them for itself: what is compared is not how the runtime manages memory.
-  const shared = { ...MEMORY_SETTINGS, ...urls, ...PRODUCTION };
+  // As the service sets them for itself: what is compared is not the settings of the runtime.
+  const shared = { ...STARTUP_ENVIRONMENT, ...urls, ...PRODUCTION };
   const settings = ({ port }: ServerPlace) => ({ ...shared, PORT: String(port) });
   const program = {
     name: "bench",

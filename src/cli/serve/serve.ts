@@ -15,9 +15,9 @@ import { onStopSignal } from "../../runtime/signals.ts";
 import type { Config, ConfigError } from "../../settings/settings.ts";
 import { createStores, type Stores } from "../../store/open.ts";
 import { listeningUrl } from "../shared/service-client.ts";
-import { ownCommand } from "./allocator.ts";
 import { reservePort, tryPort } from "./port.ts";
 import { type Service, startService } from "./service.ts";
+import { ownCommand } from "./startup-environment.ts";
 import { reportListening, SUPERVISOR_VARIABLE, Supervisor, siblingsOf, WORKER_VARIABLE } from "./workers.ts";
 
 /** Below the 30 s after which orchestrators usually kill. */
