@@ -1,5 +1,6 @@
 /**
- * Finds the events in a body's text without parsing them: lines of NDJSON, or elements of an array.
+ * Finds the events in a body's text without parsing them: lines of NDJSON, or elements of an array. Most elements of
+ * most arrays are plain events, which read-events.ts reads without it.
  *
  * Invariants: a scan looks at each character once, and at a limited number per call (except the rest of a line, which
  * is searched natively), so that the caller can yield in between. An array's text is valid JSON if and only if its scan
@@ -26,6 +27,8 @@ export interface Scan {
   readonly pieces: Pieces;
   /** Why the text as a whole is malformed. */
   readonly fault: string | undefined;
+  /** Events of the body so far. */
+  readonly count: number;
   /** Continues for about `charCount` characters; false once the scan is over. */
   advance(charCount: number): boolean;
 }
@@ -33,7 +36,7 @@ export interface Scan {
 const LINE_END = 10;
 const SPACE = 32;
 const QUOTE = 34;
-const COMMA = 44;
+export const COMMA = 44;
 const BACKSLASH = 92;
 const OPEN_ARRAY = 91;
 const CLOSE_ARRAY = 93;
@@ -51,6 +54,10 @@ export class LineScan implements Scan {
   /** Everything from `#start` to here is blank. */
   #at = 0;
   lineCount = 0;
+
+  get count(): number {
+    return this.pieces.count;
+  }
 
   constructor(text: string, maxCount: number, maxLines: number) {
     this.#text = text;
@@ -85,24 +92,46 @@ export class LineScan implements Scan {
   }
 }
 
-/** Stops once `maxCount` elements are exceeded. */
+/** Where an element of an array begins, and its number. */
+export interface ElementPlace {
+  at: number;
+  index: number;
+}
+
+/** Undefined if the text is no array. */
+export function firstElementOf(text: string): ElementPlace | undefined {
+  const start = firstNonSpace(text, 0);
+  return text.charCodeAt(start) === OPEN_ARRAY ? { at: start + 1, index: 0 } : undefined;
+}
+
+/** Stops once there are more than `maxCount` elements. */
 export class ElementScan implements Scan {
   readonly pieces = new Pieces();
   readonly #text: string;
   readonly #maxCount: number;
   fault: string | undefined;
-  #at: number;
-  #start: number;
+  #at = 0;
+  #start = 0;
+  #index = 0;
   #depth = 1;
   #isInString = false;
 
-  constructor(text: string, maxCount: number) {
+  /** `from`: the element that the scan begins with; undefined if the text is no array. */
+  constructor(text: string, maxCount: number, from: ElementPlace | undefined) {
     this.#text = text;
     this.#maxCount = maxCount;
-    this.#at = firstNonSpace(text, 0) + 1;
-    this.#start = this.#at;
-    if (text.charCodeAt(this.#at - 1) !== OPEN_ARRAY)
+    if (from === undefined) {
       this.fault = 'it does not start with "["; one event per line is application/x-ndjson';
+    } else {
+      this.#at = from.at;
+      this.#start = from.at;
+      this.#index = from.index;
+    }
+  }
+
+  /** Of the whole array, as far as it was scanned. */
+  get count(): number {
+    return this.#index;
   }
 
   advance(charCount: number): boolean {
@@ -132,7 +161,7 @@ export class ElementScan implements Scan {
     if (code === COMMA) {
       if (this.#depth > 1) return true;
       this.#endElement(at);
-      return this.pieces.count <= this.#maxCount;
+      return this.count <= this.#maxCount;
     }
     if (code === OPEN_OBJECT || code === OPEN_ARRAY) this.#depth += 1;
     else if (code === CLOSE_OBJECT || code === CLOSE_ARRAY) this.#depth -= 1;
@@ -142,14 +171,14 @@ export class ElementScan implements Scan {
   }
 
   #endElement(end: number): void {
-    this.pieces.add(this.pieces.count, this.#start, end);
+    this.pieces.add(this.#index++, this.#start, end);
     this.#start = end + 1;
   }
 
   #endArray(code: number, end: number): void {
     if (code !== CLOSE_ARRAY || firstNonSpace(this.#text, end + 1) < this.#text.length) {
       this.fault = "there is text after the end of the array";
-    } else if (this.pieces.count > 0 || firstNonSpace(this.#text, this.#start) < end) {
+    } else if (this.count > 0 || firstNonSpace(this.#text, this.#start) < end) {
       this.#endElement(end);
     }
   }
@@ -158,6 +187,7 @@ export class ElementScan implements Scan {
 export class WholeScan implements Scan {
   readonly pieces = new Pieces();
   readonly fault = undefined;
+  readonly count = 1;
 
   constructor(text: string) {
     this.pieces.add(0, 0, text.length);

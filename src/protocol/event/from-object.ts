@@ -109,13 +109,21 @@ function isText(value: unknown): value is string {
  * all are: this takes 0.2 µs, JSON.parse and eventOf() 0.5. Undefined for any other text, even if it is an event.
  */
 export function plainEvent(text: string, start: number, end: number, rules: TimeRules): Event | undefined {
+  const place = { at: start };
+  const event = plainEventAt(text, place, rules);
+  // Beyond `end` another event may begin.
+  return place.at <= end && firstNonSpace(text, place.at) >= end ? event : undefined;
+}
+
+/** Like plainEvent(), for an event that begins at `place.at`, whatever follows it. Moves `place` behind it. */
+export function plainEventAt(text: string, place: { at: number }, rules: TimeRules): Event | undefined {
   let timestamp: number | undefined;
   let user: string | undefined;
   let event: string | undefined;
   let stream: string | undefined;
   let id: string | undefined;
   let quotes = 0;
-  let i = firstNonSpace(text, start);
+  let i = firstNonSpace(text, place.at);
   if (text.charCodeAt(i) !== OPEN_OBJECT) return undefined;
   do {
     i = firstNonSpace(text, i + 1);
@@ -133,8 +141,8 @@ export function plainEvent(text: string, start: number, end: number, rules: Time
     quotes += name === '"timestamp":' ? 2 : QUOTES_PER_MEMBER;
     i = firstNonSpace(text, i);
   } while (text.charCodeAt(i) === COMMA);
-  // Beyond `end` another event may begin.
-  if (text.charCodeAt(i) !== CLOSE_OBJECT || i >= end || firstNonSpace(text, i + 1) < end) return undefined;
+  if (text.charCodeAt(i) !== CLOSE_OBJECT) return undefined;
+  place.at = i + 1;
   return eventOf({ timestamp, user, event, stream, id }, quotes, rules);
 }
 
