@@ -2,11 +2,11 @@
 import { describe, expect, test } from "bun:test";
 import { Value } from "@sinclair/typebox/value";
 import fc from "fast-check";
-import { DAY_MS, hourOf } from "../../src/domain/event.ts";
-import { type HourQuery, readEvent, readHourQuery } from "../../src/protocol/event/from-query.ts";
-import { EventQuerySchema, HourQuerySchema, OLDEST_MS } from "../../src/protocol/event/query-rules.ts";
-import { InvalidParameterError } from "../../src/protocol/input-error.ts";
-import { MalformedQueryError } from "../../src/protocol/query-string.ts";
+import { DAY_MS, hourOf } from "../../../src/domain/event.ts";
+import { type HourQuery, readEvent, readHourQuery } from "../../../src/protocol/event/from-query.ts";
+import { EventQuerySchema, HourQuerySchema, OLDEST_MS } from "../../../src/protocol/event/query-rules.ts";
+import { InvalidParameterError } from "../../../src/protocol/input-error.ts";
+import { MalformedQueryError } from "../../../src/protocol/query-string.ts";
 
 /** A clock that stands still. */
 const NOW = 1_790_000_000_123;

@@ -1,9 +1,9 @@
 /** An array of events is read the same whether its elements are plain, and need no scan, or not. */
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { EVENTS_MAX } from "../../src/protocol/body/limits.ts";
-import { type EventBatch, readEvents, readEventsAtOnce } from "../../src/protocol/body/read-events.ts";
-import { RefusedBodyError } from "../../src/protocol/body/refused-body.ts";
+import { EVENTS_MAX } from "../../../src/protocol/body/limits.ts";
+import { type EventBatch, readEvents, readEventsAtOnce } from "../../../src/protocol/body/read-events.ts";
+import { RefusedBodyError } from "../../../src/protocol/body/refused-body.ts";
 
 const NOW = 1_790_000_000_123;
 const OPTIONS = {

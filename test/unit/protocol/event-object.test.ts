@@ -1,8 +1,8 @@
 /** The fast reader of events in a body accepts what JSON.parse and the rules accept, and finds the same lines. */
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { LineScan, quoteCountOf } from "../../src/protocol/body/pieces.ts";
-import { eventOf, plainEvent, whatIsWrongWith } from "../../src/protocol/event/from-object.ts";
+import { LineScan, quoteCountOf } from "../../../src/protocol/body/pieces.ts";
+import { eventOf, plainEvent, whatIsWrongWith } from "../../../src/protocol/event/from-object.ts";
 
 const NOW = 1_790_000_000_123;
 const RULES = { now: NOW, earliest: 1_000_000, defaultAt: NOW };
