@@ -100,7 +100,10 @@ const SCHEMA = `
   CREATE INDEX imports_by_target ON imports (url, stream);
   PRAGMA user_version = ${VERSION};
 `;
-const SAVE = "REPLACE INTO imports VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING import";
+const SAVE = `
+  REPLACE INTO imports VALUES ($number, $url, $stream, $path, $headBytes, $headSha256, $lineHashes, $offset, $line,
+    $chain, $sentBytes, $sentSha256, $sentAt, $namesake, $begunAt, $options, $bad, $refused, $leftOut)
+  RETURNING import`;
 
 export class StateFile {
   readonly #path: string;
@@ -143,29 +146,11 @@ export class StateFile {
   }
 
   /** Returns the record's number. Throws ImportError. */
-  save({ url, stream }: Target, record: ImportRecord, lineHashes: Uint8Array): number {
-    const { number, path, headBytes, headSha256, counted, sentBytes, sentSha256, sentAt, namesake } = record;
-    const { begunAt, options, uncounted } = record;
-    const { offset, line, chain } = counted;
-    const query = this.#database.query<{ import: number }, (string | number | Uint8Array | null)[]>(SAVE);
-    const head = [path, headBytes, headSha256, lineHashes];
-    const sent = [sentBytes, sentSha256, sentAt, namesake, begunAt];
-    const { bad, refused, leftOut } = uncounted;
+  save(target: Target, record: ImportRecord, lineHashes: Uint8Array): number {
+    const { number = null, counted, uncounted, ...rest } = record;
+    const values = { ...target, number, ...rest, ...counted, ...uncounted, lineHashes };
     try {
-      return query.get(
-        number ?? null,
-        url,
-        stream,
-        ...head,
-        offset,
-        line,
-        chain,
-        ...sent,
-        options,
-        bad,
-        refused,
-        leftOut,
-      )!.import;
+      return this.#database.query<{ import: number }, [typeof values]>(SAVE).get(values)!.import;
     } catch (error) {
       const next = "fix that and run it again: it resumes where it stopped";
       throw new ImportError(`cannot write the state file ${this.#path}: ${errorText(error)}; ${next}`);
