@@ -93,15 +93,6 @@ export function flushRole(
   };
 }
 
-async function createInEpoch(session: MysqlSession, writer: NamedWriter) {
-  const { epoch } = writer;
-  if (epoch !== undefined && !(await isOfEpoch(session, writer.shard, epoch))) {
-    await session.run("ROLLBACK");
-    throw ofEndedEpoch(writer);
-  }
-  return await createWriter(session, writer);
-}
-
 function ofEndedEpoch({ name, epoch }: NamedWriter): WriterSealedError {
   return new WriterSealedError(`writer ${name} is of epoch ${epoch}, which has ended`);
 }
@@ -119,7 +110,7 @@ async function store(
   rowsPerInsert: number,
 ): Promise<Flushed> {
   await session.run("START TRANSACTION");
-  const row = (await lockWriter(session, writer.name)) ?? (await createInEpoch(session, writer));
+  const row = await lockOrCreateWriter(session, writer);
   const { id, seq, sealed, shard } = row;
   const fresh = batches.filter((batch) => batch.seq > seq);
   const last = fresh.at(-1);
@@ -211,19 +202,21 @@ async function lockWriter(session: MysqlSession, writer: string): Promise<Writer
   return (await session.rows<WriterRow>(query, [writer]))[0];
 }
 
-async function lockOrCreateWriter(session: MysqlSession, writer: NamedWriter): Promise<WriterRow> {
-  return (await lockWriter(session, writer.name)) ?? (await createWriter(session, writer));
-}
-
 /**
- * Only for writers without a row: for others the upsert would use up an id at every flush. If another flush creates the
- * same row, this waits for it and reads the result.
+ * Only for writers without a row does it insert one: the upsert would use up an id at every flush. If another flush
+ * creates the same row, this waits for it and reads the result.
  */
-async function createWriter(session: MysqlSession, writer: NamedWriter): Promise<WriterRow> {
-  const { name, shard, epoch = 0 } = writer;
+async function lockOrCreateWriter(session: MysqlSession, writer: NamedWriter): Promise<WriterRow> {
+  const { name, shard, epoch } = writer;
+  const known = await lockWriter(session, name);
+  if (known !== undefined) return known;
+  if (epoch !== undefined && !(await isOfEpoch(session, shard, epoch))) {
+    await session.run("ROLLBACK");
+    throw ofEndedEpoch(writer);
+  }
   const upsert = `INSERT INTO writers (writer, seq, shard, epoch) VALUES (?, 0, ?, ?)
     ON DUPLICATE KEY UPDATE seq = seq`;
-  await session.run(upsert, [name, shard, epoch]);
+  await session.run(upsert, [name, shard, epoch ?? 0]);
   const row = await lockWriter(session, name);
   if (row === undefined) throw new Error(`writer ${name} has no row just after it was written`);
   return row;
