@@ -27,7 +27,7 @@ export interface Stores {
 /** Two attempts at a commit leave time to answer 503 within a second. */
 const REDIS_COMMAND_TIMEOUT_MS = 400;
 
-interface StoreUse {
+export interface StoreUse {
   /** Runs the cold store in a thread, so that it can't block requests. */
   readonly isService?: boolean;
   /** Reads ranges from a replica if there is one; default: as a service. */

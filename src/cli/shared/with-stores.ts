@@ -1,20 +1,25 @@
 /** Opens the stores for commands, which may run beside a service. */
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
+import { readStoresLedger } from "../../pipeline/stores-ledger.ts";
 import { type Config, ConfigError } from "../../settings/settings.ts";
 import type { ColdStore, OnReplicaChange } from "../../store/cold.ts";
 import { checkShards, refuseOtherDatabase } from "../../store/cold-shard.ts";
 import { COLD_FILE } from "../../store/embedded/files.ts";
 import type { HotStore } from "../../store/hot.ts";
-import { closeStores, createStores } from "../../store/open.ts";
+import { closeStores, createStores, type Stores, type StoreUse } from "../../store/open.ts";
 import { coldPlaceOf, coldStoreAt } from "../../store/open-cold.ts";
-import { pendingText } from "./pending.ts";
+import { StoreUnavailableError } from "../../store/unavailable-error.ts";
+import { amount } from "./amounts.ts";
 
 export interface OpenStores {
   readonly cold: ColdStore;
   /** Undefined in embedded mode, where it is in the service's memory. */
   readonly hotShards: readonly HotStore[] | undefined;
-  /** See pending.ts. */
+  /**
+   * How many acknowledged events are not flushed yet, so that this command does not see them. Undefined if there are
+   * none, or it is unknown: a store is down, or a running embedded service has the journal.
+   */
   readonly pendingText: () => Promise<string | undefined>;
 }
 
@@ -28,13 +33,10 @@ export function requireData({ redisUrl, dataDir }: Config): void {
 }
 
 /** Throws HotUnavailableError, ColdUnavailableError, or ConfigError if the shards or stores do not match. */
-export async function withStores<T>(config: Config, work: (stores: OpenStores) => Promise<T>): Promise<T> {
-  requireData(config);
-  const stores = await createStores(config, Date.now);
-  const { mode, hotShards, cold } = stores;
-  const pending = { pendingText: () => pendingText(stores) };
-  try {
-    await cold.open();
+export function withStores<T>(config: Config, work: (stores: OpenStores) => Promise<T>): Promise<T> {
+  return withCreated(config, {}, async (stores) => {
+    const { mode, hotShards, cold } = stores;
+    const pending = { pendingText: () => pendingText(stores) };
     await checkShards(cold, config.redisShards);
     if (mode === "embedded") {
       const { dataSetOfJournal } = await import("../../store/embedded/journal.ts");
@@ -43,8 +45,30 @@ export async function withStores<T>(config: Config, work: (stores: OpenStores) =
     }
     await openOwn(hotShards, cold);
     return await work({ cold, hotShards, ...pending });
+  });
+}
+
+async function withCreated<T>(config: Config, use: StoreUse, work: (stores: Stores) => Promise<T>): Promise<T> {
+  requireData(config);
+  const stores = await createStores(config, Date.now, use);
+  try {
+    await stores.cold.open();
+    return await work(stores);
   } finally {
     await closeStores(stores);
+  }
+}
+
+async function pendingText({ hotShards, cold }: Stores): Promise<string | undefined> {
+  try {
+    await Promise.all(hotShards.map((hot) => hot.open()));
+    const { pending } = await readStoresLedger(hotShards, cold);
+    if (pending <= 0) return undefined;
+    const why = "acknowledged, and not in the cold store until a service flushes them";
+    return `${amount(pending, "event")} not looked at: ${why}`;
+  } catch (error) {
+    if (error instanceof StoreUnavailableError) return undefined;
+    throw error;
   }
 }
 
@@ -59,19 +83,14 @@ export async function openOwn(hotShards: readonly HotStore[], cold: ColdStore): 
 }
 
 /** Like withColdStore(), but reads the past from a replica if there is one that can be used. */
-export async function withPast<T>(
+export function withPast<T>(
   config: Config,
   onReplicaChange: OnReplicaChange,
   work: (stores: Omit<OpenStores, "hotShards">) => Promise<T>,
 ): Promise<T> {
-  requireData(config);
-  const stores = await createStores(config, Date.now, { readsReplica: true, onReplicaChange });
-  try {
-    await stores.cold.open();
-    return await work({ cold: stores.cold, pendingText: () => pendingText(stores) });
-  } finally {
-    await closeStores(stores);
-  }
+  return withCreated(config, { readsReplica: true, onReplicaChange }, (stores) =>
+    work({ cold: stores.cold, pendingText: () => pendingText(stores) }),
+  );
 }
 
 /** Works while Redis is down. Throws ColdUnavailableError. */
