@@ -10,7 +10,7 @@ import { KEY_INVALID, KEY_MISSING, KEYS_UNKNOWN, LIMIT_HEADERS, rateLimited, sco
 import { accessOf, type RouteAccess } from "../access/route-scopes.ts";
 import { errorBodyOf } from "../answers.ts";
 import { opsPaths, opsSchemas } from "./ops-routes.ts";
-import { type Answer, ErrorSchema, failure, HEADERS, mapOperations, type Operation, type Paths } from "./parts.ts";
+import { type Answer, ErrorSchema, failure, HEADERS, type Operation, type Paths } from "./parts.ts";
 import { readPaths, readSchemas } from "./read-routes.ts";
 import { writePaths, writeSchemas } from "./write-routes.ts";
 
@@ -30,16 +30,6 @@ parameters are refused by \`/analytics\`, \`/events\`, \`/pixel.gif\`, \`/beacon
 Two answers come from the HTTP server itself, without such a body. 431: the head exceeds 16 KB or about 197 headers.
 400: the request is not HTTP, is pipelined, has trailers, or has bytes after its body; whether it was counted is
 unknown, as with a broken connection. A client that closes its sending half early gets no answer at all.`;
-
-function withMethods(paths: Paths): Paths {
-  return mapOperations(paths, (operation, _method, path) => {
-    const allowed = Object.keys(paths[path]!).sort().join(", ").toUpperCase();
-    const code = "method_not_allowed";
-    const message = `PUT is not supported here. This path supports ${allowed}.`;
-    const refused = failure(`Any method but ${allowed}.`, { code, message }, { headers: ["allow"] });
-    return { ...operation, responses: { ...operation.responses, 405: refused } };
-  });
-}
 
 const SCHEME = "apiKey";
 
@@ -81,8 +71,22 @@ const keysUnknown = failure("The store that holds the API keys does not answer: 
   headers: ["retry-after"],
 });
 
-function withAccess(paths: Paths): Paths {
-  return mapOperations(paths, (operation, method, path) => guarded(operation, accessOf(method, path)));
+/** Adds the answers that a route gets from what runs before it. */
+function withCommonAnswers(paths: Paths): Paths {
+  const changed = Object.entries(paths).map(([path, operations]) => {
+    const notSupported = methodRefusal(Object.keys(operations).sort().join(", ").toUpperCase());
+    const entries = Object.entries(operations).map(([method, operation]) => {
+      const responses = { ...operation.responses, 405: notSupported };
+      return [method, guarded({ ...operation, responses }, accessOf(method.toUpperCase(), path))];
+    });
+    return [path, Object.fromEntries(entries)];
+  });
+  return Object.fromEntries(changed);
+}
+
+function methodRefusal(allowed: string): Answer {
+  const message = `PUT is not supported here. This path supports ${allowed}.`;
+  return failure(`Any method but ${allowed}.`, { code: "method_not_allowed", message }, { headers: ["allow"] });
 }
 
 function guarded(operation: Operation, access: RouteAccess): Operation {
@@ -120,7 +124,7 @@ export const API_DOCUMENT = {
     { name: "Operation", description: "health, ledger and metrics" },
     { name: "Description", description: "this description" },
   ],
-  paths: withAccess(withMethods({ ...writePaths, ...readPaths, ...opsPaths })),
+  paths: withCommonAnswers({ ...writePaths, ...readPaths, ...opsPaths }),
   components: {
     schemas: { Error: ErrorSchema, ...writeSchemas, ...readSchemas, ...opsSchemas },
     headers: HEADERS,

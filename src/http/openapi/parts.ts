@@ -59,20 +59,6 @@ export function operation(
   return { operationId, tags: [tag], summary, ...rest };
 }
 
-export function mapOperations(
-  paths: Paths,
-  change: (operation: Operation, method: string, path: string) => Operation,
-): Paths {
-  const changed = Object.entries(paths).map(([path, operations]) => {
-    const entries = Object.entries(operations).map(([method, one]) => [
-      method,
-      change(one, method.toUpperCase(), path),
-    ]);
-    return [path, Object.fromEntries(entries)];
-  });
-  return Object.fromEntries(changed);
-}
-
 /** An object in an answer. Later versions may add members, so clients must accept unknown ones. */
 export function members<P extends TProperties>(properties: P, description?: string) {
   return Type.Object(properties, description === undefined ? {} : { description });
