@@ -32,7 +32,7 @@ interface SupervisorOptions {
 export class Supervisor {
   readonly #options: SupervisorOptions;
   readonly #children = new Map<number, Bun.Subprocess>();
-  readonly #exchange = new MetricsExchange(() => this.#children);
+  readonly #questions = new Questions<MetricFamilies>();
   readonly #stopping = Promise.withResolvers<void>();
   #isStopping = false;
   #isListening = false;
@@ -92,8 +92,22 @@ export class Supervisor {
   }
 
   #take(slot: number, message: Message): void {
-    if (message.kind !== "listening") this.#exchange.take(slot, message);
-    else this.#onListening();
+    if (message.kind === "listening") this.#onListening();
+    else if (message.kind === "own") this.#questions.answer(message.question, message.metrics);
+    else if (message.kind === "ask") void this.#answer(slot, message.question);
+  }
+
+  /** Sends the metrics of the others to the worker that asks. */
+  async #answer(asker: number, question: number): Promise<void> {
+    const others = Array.from(this.#children).filter(([worker]) => worker !== asker);
+    const answers = await Promise.all(others.map(([, worker]) => this.#collect(worker)));
+    const all = answers.filter((metrics) => metrics !== undefined);
+    const channel = this.#children.get(asker);
+    if (channel !== undefined) trySend(channel, { kind: "answer", question, all });
+  }
+
+  #collect(worker: Channel): Promise<MetricFamilies | undefined> {
+    return this.#questions.ask((question) => worker.send({ kind: "collect", question }), COLLECT_DEADLINE_MS);
   }
 
   #onListening(): void {
@@ -141,32 +155,6 @@ class Questions<Answer> {
 
   answer(question: number, answer: Answer): void {
     this.#waiting.get(question)?.(answer);
-  }
-}
-
-class MetricsExchange {
-  readonly #workers: () => ReadonlyMap<number, Channel>;
-  readonly #questions = new Questions<MetricFamilies>();
-
-  constructor(workers: () => ReadonlyMap<number, Channel>) {
-    this.#workers = workers;
-  }
-
-  take(worker: number, message: Message): void {
-    if (message.kind === "own") this.#questions.answer(message.question, message.metrics);
-    if (message.kind === "ask") void this.#answer(worker, message.question);
-  }
-
-  async #answer(asker: number, question: number): Promise<void> {
-    const others = Array.from(this.#workers()).filter(([worker]) => worker !== asker);
-    const answers = await Promise.all(others.map(([, worker]) => this.#ask(worker)));
-    const all = answers.filter((metrics) => metrics !== undefined);
-    const channel = this.#workers().get(asker);
-    if (channel !== undefined) trySend(channel, { kind: "answer", question, all });
-  }
-
-  #ask(worker: Channel): Promise<MetricFamilies | undefined> {
-    return this.#questions.ask((question) => worker.send({ kind: "collect", question }), COLLECT_DEADLINE_MS);
   }
 }
 
