@@ -49,12 +49,8 @@ export class PoisonBin {
   }
 
   #add(poison: Poison): Promise<boolean> {
-    let piece = this.#pieces.get(poison.digest);
-    if (piece === undefined) {
-      piece = { poison, outcome: Promise.withResolvers<boolean>() };
-      this.#pieces.set(poison.digest, piece);
-    }
-    return piece.outcome.promise;
+    const newPiece = () => ({ poison, outcome: Promise.withResolvers<boolean>() });
+    return this.#pieces.getOrInsertComputed(poison.digest, newPiece).outcome.promise;
   }
 
   #run(): void {

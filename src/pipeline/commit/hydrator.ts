@@ -19,13 +19,10 @@ export function hydrator(hot: HotStore, cold: ColdShard, metrics: Metrics, clock
   const inFlight = new Map<string, Promise<void>>();
   return (key) => {
     const name = hourKeyName(key.stream, key.hour);
-    let hydration = inFlight.get(name);
-    if (hydration === undefined) {
+    return inFlight.getOrInsertComputed(name, () => {
       const hydrating = timed(clock, metrics.hydrationSeconds, () => hydrate(hot, cold, key));
-      hydration = hydrating.finally(() => inFlight.delete(name));
-      inFlight.set(name, hydration);
-    }
-    return hydration;
+      return hydrating.finally(() => inFlight.delete(name));
+    });
   };
 }
 

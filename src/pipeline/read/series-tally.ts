@@ -75,9 +75,7 @@ export class SeriesTally implements Tally {
   }
 
   #addUsers(step: number, users: UserSketches): void {
-    const ofStep = this.#open.get(step);
-    if (ofStep === undefined) this.#open.set(step, merged(users));
-    else ofStep.merge(users);
+    this.#open.getOrInsertComputed(step, () => new UserSketches()).merge(users);
   }
 
   #count(step: number, { clicks, impressions }: Pick<Sums, "clicks" | "impressions">): void {
@@ -116,10 +114,4 @@ export class SeriesTally implements Tally {
   eventsOf(hours: readonly number[]): number {
     return hours.reduce((sum, hour) => sum + this.#activeHours.get(hour)!, 0);
   }
-}
-
-function merged(users: UserSketches): UserSketches {
-  const copy = new UserSketches();
-  copy.merge(users);
-  return copy;
 }

@@ -110,12 +110,9 @@ async function foldPiece(session: MysqlSession, shard: number, keys: readonly Ho
 function addRow(hours: Map<string, Folded>, row: HourKey & HourRow & PartPlace): void {
   const { hour, stream, writer, seq } = row;
   const { clicks, impressions, users } = hourOfRow(row);
-  const name = hourKeyName(stream, hour);
-  let sums = hours.get(name);
-  if (sums === undefined) {
-    sums = { hour, stream, clicks: 0, impressions: 0, users: new UserSketches(), parts: new Map() };
-    hours.set(name, sums);
-  }
+  const sums = hours.getOrInsertComputed(hourKeyName(stream, hour), () => {
+    return { hour, stream, clicks: 0, impressions: 0, users: new UserSketches(), parts: new Map() };
+  });
   sums.clicks += clicks;
   sums.impressions += impressions;
   sums.users.merge(users);

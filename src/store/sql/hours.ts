@@ -30,12 +30,9 @@ export function hourAdditions(batches: readonly JournaledBatch[], refused: reado
     for (const group of groups) {
       const { stream, hour } = group;
       if (group.users.length === 0) continue;
-      const name = hourKeyName(stream, hour);
-      let addition = additions.get(name);
-      if (addition === undefined) {
-        addition = { stream, hour, clicks: 0, impressions: 0, groups: [] };
-        additions.set(name, addition);
-      }
+      const addition = additions.getOrInsertComputed(hourKeyName(stream, hour), () => {
+        return { stream, hour, clicks: 0, impressions: 0, groups: [] };
+      });
       addition.clicks += group.clicks;
       addition.impressions += group.impressions;
       addition.groups.push(group);
