@@ -132,17 +132,15 @@ export class Shard {
   }
 
   async #findLosses(): Promise<void> {
-    if (this.#options.cold.isHotOfOther) this.#loseWriter();
+    if (this.#options.cold.isHotOfOther) {
+      // The writer was registered while the cold store was unavailable. The next one is refused.
+      this.#identity.isLost = true;
+      this.committer.kick();
+    }
     await this.#identity.checkLeft((doubt, fate) => this.committer.settle(doubt, fate));
     // Owed batches wait for ids, which may be known by now.
     if (this.committer.isOwing) this.committer.kick();
     if (this.#options.hot.connections !== this.#comparedConnections) await this.#compareWriters();
-  }
-
-  /** It was registered while the cold store was unavailable. The next one is refused. */
-  #loseWriter(): void {
-    this.#identity.isLost = true;
-    this.committer.kick();
   }
 
   /** True once a writer was registered, unless the database has said that the hot store is not its own. */

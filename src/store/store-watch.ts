@@ -14,7 +14,7 @@ const REPEATED_WRITES = new Set(["register", "renewLease", "commit", "trimJourna
 const PROOFS = new Set(["register", "renewLease", "commit", "flush", "seal", "beginEpoch"]);
 
 /** Gets the warnings of each open() that succeeded. What it throws, open() throws. */
-type OnOpen = (warnings: readonly string[]) => void;
+export type OnOpen = (warnings: readonly string[]) => void;
 
 export class StoreWatch {
   /** Numbers of failed calls by method. */
@@ -52,8 +52,9 @@ export class StoreWatch {
         const known = methods.get(name);
         if (known !== undefined) return known;
         const member: unknown = Reflect.get(target, name, target);
-        if (typeof member !== "function" || name === "close") return boundTo(target, member);
-        const method = this.#observed(String(name), member.bind(target));
+        if (typeof member !== "function") return member;
+        const bound = member.bind(target);
+        const method = name === "close" ? bound : this.#observed(String(name), bound);
         methods.set(name, method);
         return method;
       },
@@ -94,8 +95,4 @@ export class StoreWatch {
     this.#errorsOfIncident = 0;
     this.#hasFailedToWrite = false;
   }
-}
-
-function boundTo(target: object, member: unknown): unknown {
-  return typeof member === "function" ? member.bind(target) : member;
 }

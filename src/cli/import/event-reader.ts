@@ -75,7 +75,7 @@ function membersReader(layout: Layout, options: EventReaderOptions): ReadMembers
   const { zone } = options;
   const readLine = logReaderOf(layout, options);
   if (readLine !== undefined) return logReader(readLine, layout, options);
-  return layout.format === "csv" ? csvReader(layout, zone) : jsonReader(zone);
+  return layout.format === "csv" ? csvReader(layout, zone) : (text) => readJson(text, zone);
 }
 
 function logReader(read: ReadLine, { format }: Layout, { logKind, filters }: EventReaderOptions): ReadMembers {
@@ -109,10 +109,6 @@ function csvReader({ columns, separator }: Layout, zone: TimeZone | undefined): 
     const more = Number("stream" in value) + Number("id" in value);
     return { value, quoteCount: FEWEST_QUOTES + more * QUOTES_PER_MEMBER };
   };
-}
-
-function jsonReader(zone: TimeZone | undefined): ReadMembers {
-  return (text) => readJson(text, zone);
 }
 
 function readJson(text: string, zone: TimeZone | undefined): Members | string {

@@ -44,19 +44,12 @@ class Message {
   }
 
   bytes(seesAll: boolean, isFirst: boolean): Uint8Array {
-    const part = `${seesAll} ${isFirst}`;
-    let bytes = this.#parts.get(part);
-    if (bytes === undefined) {
+    return this.#parts.getOrInsertComputed(`${seesAll} ${isFirst}`, () => {
       const { ofStream, ofAll, history } = this.#reading;
-      bytes = bytesOf({ ...ofStream, ...(seesAll && ofAll), ...(isFirst && history && { history }) });
-      this.#parts.set(part, bytes);
-    }
-    return bytes;
+      const data = { ...ofStream, ...(seesAll && ofAll), ...(isFirst && history && { history }) };
+      return encoder.encode(`data: ${JSON.stringify(data)}\n\n`);
+    });
   }
-}
-
-function bytesOf(data: object): Uint8Array {
-  return encoder.encode(`data: ${JSON.stringify(data)}\n\n`);
 }
 
 class Viewer {
@@ -213,7 +206,7 @@ export class LiveFeeds {
   readonly #read: ReadStream;
   readonly #times: typeof TIMES;
   readonly #feeds = new Map<string, Feed>();
-  readonly #shares = new ClientShares(CLIENT_FEEDS_MAX, CLIENT_VIEWERS_MAX);
+  readonly #shares = new ClientShares();
   readCount = 0;
 
   constructor(read: ReadStream, times = TIMES) {
@@ -270,20 +263,13 @@ export class LiveFeeds {
 
 /** How many streams each client watches over how many connections, so that one client can't take all capacity. */
 class ClientShares {
-  readonly #streamsMax: number;
-  readonly #connectionsMax: number;
   readonly #connections = new Map<string, Map<string, number>>();
-
-  constructor(streamsMax: number, connectionsMax: number) {
-    this.#streamsMax = streamsMax;
-    this.#connectionsMax = connectionsMax;
-  }
 
   hasRoom(client: string, stream: string): boolean {
     const byStream = this.#connections.get(client);
     if (byStream === undefined) return true;
     const total = byStream.values().reduce((sum, count) => sum + count, 0);
-    return total < this.#connectionsMax && (byStream.has(stream) || byStream.size < this.#streamsMax);
+    return total < CLIENT_VIEWERS_MAX && (byStream.has(stream) || byStream.size < CLIENT_FEEDS_MAX);
   }
 
   take(client: string, stream: string): void {

@@ -58,15 +58,12 @@ export function live(options: AppOptions, gets: RequestCounts) {
       if (stopping.aborted) return gets.counted(errorAnswer(503, STOPPING, RETRY), startMs);
       endWith(stopping);
       const body = feeds.watch(stream, spectatorOf(request, server, options));
-      return gets.counted(typeof body === "string" ? REFUSED[body]() : streamed(body), startMs);
+      const answer = typeof body === "string" ? REFUSED[body]() : new Response(body, { headers: HEADERS });
+      return gets.counted(answer, startMs);
     } catch (error) {
       return gets.counted(answerToError(error, log, request), startMs);
     }
   });
-}
-
-function streamed(body: ReadableStream<Uint8Array>): Response {
-  return new Response(body, { headers: HEADERS });
 }
 
 function spectatorOf(request: Request, peers: Peers | null, { access, addresses }: AppOptions): Spectator {

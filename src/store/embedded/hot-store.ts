@@ -32,7 +32,7 @@ import type {
   LeaseState,
   RestoreState,
 } from "../hot.ts";
-import { EmbeddedJournal, type EmbeddedJournalOptions, type JournalRow } from "./journal.ts";
+import { EmbeddedJournal, type EmbeddedJournalOptions } from "./journal.ts";
 
 interface HeldHour {
   readonly stream: string;
@@ -334,8 +334,8 @@ export class EmbeddedHotStore implements HotStore {
   async readJournal(writer: string, afterSeq: number, maxEvents: number): Promise<readonly JournaledBatch[]> {
     const batches: JournaledBatch[] = [];
     let eventCount = 0;
-    for (const row of this.#journal.entriesAfter(writer, afterSeq)) {
-      const batch = batchIn(row);
+    for (const { seq, body, duplicates } of this.#journal.entriesAfter(writer, afterSeq)) {
+      const batch = readEntry(seq, body, ordinalsIn(duplicates));
       batches.push(batch);
       eventCount += batch.eventCount;
       if (eventCount >= maxEvents) break;
@@ -370,10 +370,6 @@ export class EmbeddedHotStore implements HotStore {
   async close(): Promise<void> {
     this.#journal.close();
   }
-}
-
-function batchIn({ seq, body, duplicates }: JournalRow): JournaledBatch {
-  return readEntry(seq, body, ordinalsIn(duplicates));
 }
 
 function absentGroups(batch: Batch, freshFrom: number, hours: ReadonlyMap<string, HeldHour>): number[] {

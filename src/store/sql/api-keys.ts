@@ -5,10 +5,11 @@ import { type ApiKey, SCOPES, type Scope } from "../../domain/api-key.ts";
 import { rateLimitOf, rateLimitText } from "../../domain/rate-limit.ts";
 import { isStreamGrant } from "../../domain/stream-rules.ts";
 import type { KeyStore } from "../cold.ts";
-import type { Sql, SqlSession } from "./sql-runner.ts";
+import type { Sql } from "./sql-runner.ts";
 
 const COLUMNS = "id, sha256, name, scopes, streams, rate_limit, created_at, expires_at, revoked_at";
 const INSERT = `INSERT INTO api_keys (${COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`;
+const LIST = `SELECT ${COLUMNS} FROM api_keys ORDER BY created_at, id`;
 const REVOKE = "UPDATE api_keys SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL";
 
 const text = Type.String();
@@ -30,7 +31,7 @@ type ApiKeyRow = Static<typeof ApiKeyRowSchema>;
 
 export function keyRole({ read, change }: Sql): KeyStore {
   return {
-    apiKeys: () => read("list API keys", listApiKeys),
+    apiKeys: () => read("list API keys", async (session) => apiKeysOf(await session.rows<ApiKeyRow>(LIST))),
     addApiKey: (key) =>
       change("add an API key", async (session) => {
         await session.matched(INSERT, apiKeyValues(key));
@@ -38,10 +39,6 @@ export function keyRole({ read, change }: Sql): KeyStore {
     revokeApiKey: (id, at) =>
       change("revoke an API key", async (session) => (await session.matched(REVOKE, [at, id])) > 0),
   };
-}
-
-async function listApiKeys(session: SqlSession): Promise<ApiKey[]> {
-  return apiKeysOf(await session.rows<ApiKeyRow>(`SELECT ${COLUMNS} FROM api_keys ORDER BY created_at, id`));
 }
 
 /** The values in the order of COLUMNS. */

@@ -7,7 +7,7 @@
  * Invariant: a thread that ends leaves no call unanswered, and the next call starts another thread.
  */
 import { workerData } from "node:worker_threads";
-import { decodeBatch, encodeBatch, type JournaledBatch } from "../../domain/event.ts";
+import { decodeBatch, encodeBatch } from "../../domain/event.ts";
 import type { HourTotals } from "../../domain/hour-range.ts";
 import { UserSketches } from "../../domain/unique-users/sketch.ts";
 import { withDeadline } from "../../runtime/clock.ts";
@@ -59,7 +59,7 @@ class StoreThread {
   readonly #waiting = new Map<number, PromiseWithResolvers<unknown>>();
   #thread: Worker | undefined;
   #calls = 0;
-  #isClosed = false;
+  isClosed = false;
 
   constructor(place: ColdPlace, entry: string, description: string) {
     this.#place = place;
@@ -67,13 +67,9 @@ class StoreThread {
     this.#description = description;
   }
 
-  get isClosed(): boolean {
-    return this.#isClosed;
-  }
-
   async call(method: ColdMethod, args: unknown[]): Promise<unknown> {
     const packing = packingOf(method);
-    if (this.#isClosed) throw this.unavailable(packing.what?.(args) ?? method, "it is closed");
+    if (this.isClosed) throw this.unavailable(packing.what?.(args) ?? method, "it is closed");
     const packed = (packing.args?.pack(args) ?? args) as readonly unknown[];
     const result = await this.#send(method, packed);
     return packing.result === undefined ? result : packing.result.unpack(result);
@@ -93,7 +89,7 @@ class StoreThread {
       const closed = this.call("close", []);
       await withDeadline(closed, CLOSE_GRACE_MS, () => new Error("it does not close")).catch(() => {});
     }
-    this.#isClosed = true;
+    this.isClosed = true;
     this.#end("it was closed");
   }
 
@@ -195,9 +191,11 @@ const PACKING: { readonly [Method in ColdMethod]?: PackingOf<Method> } = {
   flush: {
     what: ([writer, batches]) => flushName(writer, batches),
     args: {
-      pack: ([writer, batches, ...where]) => [writer, batches.map(packBatch), ...where],
+      pack: ([writer, batches, ...where]) => {
+        return [writer, batches.map((batch): BatchText => ({ seq: batch.seq, body: encodeBatch(batch) })), ...where];
+      },
       unpack: ([writer, batches, ...where]: [string, BatchText[], number?, number?]) => {
-        return [writer, batches.map(unpackBatch), ...where];
+        return [writer, batches.map(({ seq, body }) => decodeBatch(seq, body, [])), ...where];
       },
     },
   },
@@ -214,14 +212,6 @@ const PACKING: { readonly [Method in ColdMethod]?: PackingOf<Method> } = {
 
 function packingOf(method: ColdMethod): MethodPacking<unknown[], unknown> {
   return (PACKING[method] ?? {}) as MethodPacking<unknown[], unknown>;
-}
-
-function packBatch(batch: JournaledBatch): BatchText {
-  return { seq: batch.seq, body: encodeBatch(batch) };
-}
-
-function unpackBatch({ seq, body }: BatchText): JournaledBatch {
-  return decodeBatch(seq, body, []);
 }
 
 function packHour(hour: HourTotals | undefined): PackedHour | undefined {

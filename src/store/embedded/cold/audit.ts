@@ -16,7 +16,7 @@ import { readBounds } from "./sweep.ts";
 
 export function auditRole(database: SqliteDatabase): AuditStore {
   return {
-    hourKeys: () => database.read("list hours", listHourKeys),
+    hourKeys: () => database.read("list hours", (reading) => reading.query<HourKey, []>(LIST_HOURS).all()),
     rows: (key, after, limit) =>
       database.read(`read rows of hour ${key.hour} of stream ${key.stream}`, (reading) =>
         listRows(reading, key, after, limit),
@@ -63,8 +63,4 @@ function recountHour(database: Database, { stream, hour }: HourKey): HourTotals 
   }
   const { click: clicks, impression: impressions } = counts;
   return clicks + impressions === 0 ? undefined : { clicks, impressions, users };
-}
-
-function listHourKeys(database: Database): HourKey[] {
-  return database.query<HourKey, []>(LIST_HOURS).all();
 }
