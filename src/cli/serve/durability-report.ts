@@ -8,13 +8,12 @@
  */
 import type { Log } from "../../runtime/log.ts";
 import { type Config, ConfigError } from "../../settings/settings.ts";
+import type { OnOpen } from "../../store/store-watch.ts";
 
 interface Surroundings {
   readonly log: Log;
   readonly onRefusedStore: (error: ConfigError) => void;
 }
-
-type OnOpen = (warnings: readonly string[]) => void;
 
 export function durabilityReport(
   { isDurabilityStrict }: Pick<Config, "isDurabilityStrict">,

@@ -4,6 +4,8 @@ import { codeOf } from "../../runtime/error-text.ts";
 
 export const JOURNAL_FILE = "journal.sqlite";
 export const COLD_FILE = "cold.sqlite";
+/** Below this size SQLite's log is overwritten, not truncated. */
+export const LOG_SIZE_LIMIT_BYTES = 16_777_216;
 
 const FOLDER_ADVICE = "DATA_DIR must be a folder that this process may write to";
 const DAMAGED_ADVICE =

@@ -15,7 +15,7 @@ import { ID_TTL_MS } from "../../domain/event-ids.ts";
 import { codeOf, errorText } from "../../runtime/error-text.ts";
 import type { DataSet } from "../cold.ts";
 import { HotUnavailableError, type KnownEpochs } from "../hot.ts";
-import { identityOf, JOURNAL_FILE, openingAdvice } from "./files.ts";
+import { identityOf, JOURNAL_FILE, LOG_SIZE_LIMIT_BYTES, openingAdvice } from "./files.ts";
 
 export interface EmbeddedJournalOptions {
   readonly dataDir: string;
@@ -40,8 +40,6 @@ interface OpenFile {
 
 /** Expired ids deleted with each commit that brings ids: few enough to be unnoticeable. */
 const EXPIRED_IDS_PER_COMMIT = 200;
-/** Below this size the log is overwritten, not truncated. */
-const LOG_SIZE_LIMIT_BYTES = 16_777_216;
 const VERSION = 2;
 /** More than a page that one id changes. */
 const BYTES_PER_ID = 4_096;

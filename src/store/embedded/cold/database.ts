@@ -14,7 +14,7 @@ import { ColdUnavailableError, WriterSealedError } from "../../cold.ts";
 import { migration, pendingMigrations } from "../../sql/migrations.ts";
 import { RowVisitorError, rowVisitor } from "../../sql/row-visitor.ts";
 import type { Sql, SqlSession, SqlValue } from "../../sql/sql-runner.ts";
-import { COLD_FILE, identityOf, openingAdvice } from "../files.ts";
+import { COLD_FILE, identityOf, LOG_SIZE_LIMIT_BYTES, openingAdvice } from "../files.ts";
 import { ensureDataSet } from "./data-set.ts";
 import tables from "./migrations/0001-tables.sql" with { type: "text" };
 
@@ -24,8 +24,6 @@ const LOCK_TIMEOUT_MS = 5_000;
 export const READ_LOCK_TIMEOUT_MS = 100;
 const LOCK_RETRY_FIRST_MS = 1;
 const LOCK_RETRY_MAX_MS = 50;
-/** Below this size the log is overwritten, not truncated. */
-const LOG_SIZE_LIMIT_BYTES = 16_777_216;
 const CLOSE_GRACE_MS = 2_000;
 
 const MIGRATIONS = [migration(1, "tables", tables)];
