@@ -236,12 +236,6 @@ export class Pipeline {
     return this.#shards.find(({ flusher }) => flusher.isColdStoreFailing)?.flusher.lastError;
   }
 
-  get oldestPendingAt(): number | undefined {
-    const times = this.#shards.map(({ flusher }) => flusher.oldestPendingAt ?? Number.POSITIVE_INFINITY);
-    const oldest = Math.min(...times);
-    return oldest === Number.POSITIVE_INFINITY ? undefined : oldest;
-  }
-
   get oldestPendingMs(): number {
     return Math.max(...this.#shards.map(({ flusher }) => flusher.oldestPendingMs));
   }

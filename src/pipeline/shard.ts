@@ -102,20 +102,18 @@ export class Shard {
     this.#identity = identity;
     this.#ids = ids;
     const checkAdmission = admissionLog(this.committer, ledger, log, clock);
+    const task = (what: string, intervalMs: number, work: () => Promise<unknown>) =>
+      recurringTask(what, intervalMs, log, clock, work);
     this.#tasks = [
-      recurringTask("renew the lease", Math.min(leaseMs / 3, PROBE_INTERVAL_MS), log, clock, () =>
-        this.committer.probe(),
-      ),
-      recurringTask("watch admission", PROBE_INTERVAL_MS, log, clock, async () => checkAdmission()),
-      recurringTask("adopt journals", leaseMs, log, clock, async () => {
+      task("renew the lease", Math.min(leaseMs / 3, PROBE_INTERVAL_MS), () => this.committer.probe()),
+      task("watch admission", PROBE_INTERVAL_MS, async () => checkAdmission()),
+      task("adopt journals", leaseMs, async () => {
         if (this.#isHotOwn) await adoptJournals({ ...this.#adoption, signal });
       }),
-      recurringTask("check for lost data", FIND_LOSSES_INTERVAL_MS, log, clock, () => this.#findLosses()),
-      recurringTask("restore ids", RESTORE_INTERVAL_MS, log, clock, () => ids.check()),
-      recurringTask("compare writers", Math.min(leaseMs, COMPARE_INTERVAL_MS), log, clock, () =>
-        this.#compareWriters(),
-      ),
-      recurringTask("retire hours", RETIRE_INTERVAL_MS, log, clock, async () => {
+      task("check for lost data", FIND_LOSSES_INTERVAL_MS, () => this.#findLosses()),
+      task("restore ids", RESTORE_INTERVAL_MS, () => ids.check()),
+      task("compare writers", Math.min(leaseMs, COMPARE_INTERVAL_MS), () => this.#compareWriters()),
+      task("retire hours", RETIRE_INTERVAL_MS, async () => {
         if (this.#isHotOwn) await this.retire();
       }),
     ];

@@ -225,13 +225,9 @@ export class Flusher {
     return this.#ring.eventCount;
   }
 
-  get oldestPendingAt(): number | undefined {
-    return this.#commitTimes.oldest;
-  }
-
   get oldestPendingMs(): number {
-    const { oldestPendingAt } = this;
-    return oldestPendingAt === undefined ? 0 : Math.max(0, this.#options.clock.now() - oldestPendingAt);
+    const { oldest } = this.#commitTimes;
+    return oldest === undefined ? 0 : Math.max(0, this.#options.clock.now() - oldest);
   }
 
   /** Why the last flush failed; undefined if it succeeded. Either store may be the cause. */
