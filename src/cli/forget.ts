@@ -4,8 +4,6 @@
  * Invariants: every event acknowledged before it began is erased, flushed or not. If killed, it continues when run
  * again. Counts do not change, and the numbers of erased events are recorded.
  */
-import { type Static, Type } from "@sinclair/typebox";
-import { Value } from "@sinclair/typebox/value";
 import { type Command, InvalidArgumentError } from "commander";
 import { ID_TTL_TEXT } from "../domain/event-ids.ts";
 import { Ledger } from "../domain/ledger.ts";
@@ -15,16 +13,16 @@ import { type Accepted, drain } from "../pipeline/flush/drain.ts";
 import { allOwners } from "../pipeline/stores-ledger.ts";
 import { adoptJournals } from "../pipeline/upkeep/journal-adoption.ts";
 import { type Clock, systemClock } from "../runtime/clock.ts";
-import { errorText } from "../runtime/error-text.ts";
 import type { Config } from "../settings/settings.ts";
 import type { UserSelection } from "../store/cold.ts";
-import { checkShards, coldShard } from "../store/cold-shard.ts";
+import { checkShards, coldShard, refuseOtherDatabase } from "../store/cold-shard.ts";
 import { HotUnavailableError } from "../store/hot.ts";
 import { closeStores, createStores, type Stores } from "../store/open.ts";
 import { exitWith, secondsArgument, streamArgument, URL_HELP, urlArgument } from "./arguments.ts";
 import { reportTo } from "./import/report.ts";
 import { amount } from "./shared/amounts.ts";
 import { ServiceClient } from "./shared/service-client.ts";
+import { ownersByService } from "./shared/service-ledger.ts";
 import { openOwn, requireData } from "./shared/with-stores.ts";
 
 interface ForgetOptions {
@@ -46,7 +44,6 @@ interface Forgotten extends ErasedCounts {
 type ListOwners = () => Promise<readonly Accepted[]>;
 
 const BEFORE_ALL_HOURS = -1;
-const ANSWER_TIMEOUT_MS = 5_000;
 const NO_LOG = { info: () => {}, warn: () => {}, error: () => {} };
 
 export function addForget(program: Command): void {
@@ -165,12 +162,6 @@ Counts do not change. Sketches of unique users cannot be undone: they still coun
 Event ids are deleted ${ID_TTL_TEXT} after their event arrived.`;
 }
 
-const LedgerSchema = Type.Object({
-  stores: Type.Object({
-    writers: Type.Array(Type.Object({ writer: Type.String(), accepted: Type.Integer({ minimum: 0 }) })),
-  }),
-});
-
 /** `service`: asked instead if it runs embedded, since it locks its journal. */
 async function journalOwners(stores: Stores, service: ServiceClient, flushMaxEvents: number): ReturnType<ListOwners> {
   const { mode, hotShards, cold } = stores;
@@ -178,32 +169,12 @@ async function journalOwners(stores: Stores, service: ServiceClient, flushMaxEve
     await Promise.all(hotShards.map((hot) => hot.open()));
   } catch (error) {
     if (mode !== "embedded" || !(error instanceof HotUnavailableError)) throw error;
-    return await askService(service, error);
+    return await ownersByService(service, cold, error);
   }
+  for (const hot of hotShards) await refuseOtherDatabase(cold, await hot.dataSet());
   const recovery = { log: NO_LOG, ledger: new Ledger(), flushMaxEvents };
   for (const [shard, hot] of hotShards.entries()) {
     await adoptJournals({ ...recovery, hot, cold: coldShard(cold, shard, hotShards.length) });
   }
   return await allOwners(hotShards);
-}
-
-async function askService(service: ServiceClient, locked: HotUnavailableError): Promise<Accepted[]> {
-  let answer: unknown;
-  try {
-    const response = await service.ask("/ledger", { signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS) });
-    if (!response.ok) throw new Error(`${response.status} ${await response.text()}`);
-    answer = await response.json();
-  } catch (error) {
-    throw unknownJournal(service, errorText(error), locked);
-  }
-  if (!Value.Check(LedgerSchema, answer)) throw unknownJournal(service, "the answer is not a ledger", locked);
-  const { writers } = (answer as Static<typeof LedgerSchema>).stores;
-  return writers.map(({ writer, accepted }) => ({ writer, acceptedEvents: accepted }));
-}
-
-function unknownJournal({ url }: ServiceClient, why: string, locked: HotUnavailableError) {
-  const message =
-    `Cannot tell what is in the journal. ${locked.message}. ` +
-    `Asking that instance at ${url}/ledger failed: ${why}. Set its address with --url`;
-  return new HotUnavailableError(message, false, { cause: locked });
 }

@@ -82,6 +82,8 @@ export class Pipeline {
   readonly #tasks: RecurringTask[];
   readonly #sweeping: RecurringTask;
   #isLeaving = false;
+  /** It never changes. */
+  #dataSetIdentity: string | undefined;
 
   constructor(options: PipelineOptions) {
     const { hotShards, cold, metrics, log, clock, settings } = options;
@@ -259,6 +261,12 @@ export class Pipeline {
   storesLedger(): Promise<StoresLedger> {
     const hotShards = this.#shards.map(({ hot }) => hot);
     return readStoresLedger(hotShards, this.#options.cold);
+  }
+
+  /** Identity of the data in the cold store. Throws ColdUnavailableError. */
+  async dataSetIdentity(): Promise<string> {
+    this.#dataSetIdentity ??= (await this.#options.cold.dataSet()).identity;
+    return this.#dataSetIdentity;
   }
 
   /** Drops hours that are too old for the hot store; returns how many. */

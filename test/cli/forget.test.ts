@@ -2,20 +2,21 @@
  * `hourglass forget`: nothing is left of the user, wherever the events were when it began, and no other event and no
  * count is touched; even if it is killed half-way, beside a service under load.
  */
-import { afterEach, beforeEach, expect, test } from "bun:test";
+import { Database } from "bun:sqlite";
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { createClient } from "redis";
 import { HOUR_MS, hourKeyName, hourOf } from "../../src/domain/event.ts";
 import { UserSketches } from "../../src/domain/unique-users/sketch.ts";
 import { Random, seedFor } from "../harness/pipeline/random.ts";
-import { TEST_USERS } from "../harness/pipeline/test-users.ts";
+import { TEST_DATA_SET, TEST_USERS } from "../harness/pipeline/test-users.ts";
 import { describeWithServers } from "../harness/servers/servers.ts";
 import { type Counts, postEvent, readHour } from "../harness/service/analytics-client.ts";
 import { runCommand, startCommand } from "../harness/service/command.ts";
 import { ask } from "../harness/service/http-connection.ts";
 import { fatesOf, hoursOf, Load, rowFaults } from "../harness/service/load.ts";
-import { MODES, type Service, type Site } from "../harness/service/service.ts";
+import { MODES, type Service, type Site, startService } from "../harness/service/service.ts";
 import type { StoredEvent } from "../harness/service/stored.ts";
 import { waitFor } from "../harness/service/wait-for.ts";
 import { budgetTest } from "../harness/tiers.ts";
@@ -40,6 +41,53 @@ async function makeOlder(redisUrl: string): Promise<void> {
   await client.hIncrBy("hg:{0}:meta", "since", -60_000);
   client.destroy();
 }
+
+describe("beside a service with other data, hourglass forget", () => {
+  const settings = { FLUSH_INTERVAL_MS: "60000" };
+  let services: Service[];
+
+  beforeEach(async () => {
+    services = await Promise.all([startService({ settings }), startService({ settings })]);
+  });
+  afterEach(async () => {
+    await Promise.all(services.map((service) => service.stop()));
+  });
+
+  async function expectRefused(own: Service, other: Service, reason: string): Promise<void> {
+    await postEvent(own.port, { at: Date.now(), user: USER, kind: "click" });
+    const place = { DATA_DIR: own.dataDir, PORT: String(other.port) };
+    for (const args of [[], ["--dry-run"], ["--url", other.url]]) {
+      const { exitCode, output, errors } = await runCommand(place, "forget", "--user", USER, ...args);
+      expect({ exitCode, output }).toEqual({ exitCode: 2, output: "" });
+      expect(errors).toContain(`DATA_DIR and the service at ${other.url} do not belong together`);
+      expect(errors).toContain(reason);
+      expect(errors).not.toContain(Buffer.from(TEST_DATA_SET.userKey).toString("hex"));
+    }
+    await own.kill("SIGTERM");
+    const { output } = await runCommand(place, "forget", "--user", USER, "--json");
+    expect(JSON.parse(output)).toMatchObject({ clicks: 1 });
+  }
+
+  test("erases nothing and names both, as long as the folder's own service holds the journal", async () => {
+    const [own, other] = services as [Service, Service];
+    const identity = "11111111-0000-4000-8000-000000000000";
+    await other.kill("SIGTERM");
+    for (const file of ["cold.sqlite", "journal.sqlite"]) {
+      const database = new Database(join(other.dataDir, file));
+      database.run(`UPDATE data_set SET identity = '${identity}'`);
+      database.close();
+    }
+    await other.start();
+    await expectRefused(own, other, `data set ${identity}, the folder ${TEST_DATA_SET.identity}`);
+  });
+
+  test("tells a copy of the folder from it by what was stored", async () => {
+    const [own, other] = services as [Service, Service];
+    await postEvent(other.port, { at: Date.now(), user: "bob", kind: "click" });
+    await other.restart();
+    await expectRefused(own, other, "The service has stored 1 event, the folder 0 events: one is a copy of the other");
+  });
+});
 
 for (const { name, needs, open } of MODES) {
   describeWithServers(`hourglass forget, ${name}`, needs, () => {

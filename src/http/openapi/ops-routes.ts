@@ -77,7 +77,13 @@ export const opsSchemas = {
     ),
     members({ unavailable: oneOf(["hot_store_away", "cold_store_away"]) }, "A store does not answer."),
   ]),
-  Ledger: members({ instance: refTo("InstanceLedger"), stores: refTo("StoresLedger") }),
+  Ledger: members({
+    instance: refTo("InstanceLedger"),
+    stores: refTo("StoresLedger"),
+    data_set: Type.Union([Type.String(), Type.Null()], {
+      description: "identity of the stored data, as in the table `data_set`; null: the cold store has not answered yet",
+    }),
+  }),
   Readiness: members({
     status: oneOf(["ready", "not ready"]),
     reason: Type.Optional(reason),
@@ -144,6 +150,7 @@ const LEDGER = {
     writers: [{ writer: READY.writer, is_alive: true, accepted: 1000, persisted: 990, pending: 10 }],
     ...{ accepted: 1000, persisted: 990, pending: 10, dead_letters: 0 },
   },
+  data_set: "1f0c7a52-6d0e-4c0b-9a39-5b8f6f0f1f6e",
 };
 
 export const opsPaths: Paths = {

@@ -9,11 +9,22 @@ export function ledger({ pipeline, log }: AppOptions) {
   return new Elysia({ name: "ledger" }).get("/ledger", async ({ request }) => {
     try {
       const stores = await storesLedger(pipeline);
-      return Response.json({ instance: instanceLedger(pipeline), stores }, { headers: NO_STORE });
+      const dataSet = await dataSetIdentity(pipeline);
+      return Response.json({ instance: instanceLedger(pipeline), stores, data_set: dataSet }, { headers: NO_STORE });
     } catch (error) {
       return answerToError(error, log, request);
     }
   });
+}
+
+/** Null if it was never read and the cold store is unavailable. */
+async function dataSetIdentity(pipeline: Pipeline): Promise<string | null> {
+  try {
+    return await pipeline.dataSetIdentity();
+  } catch (error) {
+    if (!(error instanceof StoreUnavailableError)) throw error;
+    return null;
+  }
 }
 
 /** Read in one tick, so that the numbers are consistent. */
