@@ -4,7 +4,7 @@ import { HOUR_MS, type HourKey, hourKeyName, hourOf } from "../domain/event.ts";
 import { ALL_STREAMS, selectionOf } from "../domain/stream-rules.ts";
 import { type HourVerdict, knowsHour, verifyHour } from "../pipeline/upkeep/verify.ts";
 import type { Config } from "../settings/settings.ts";
-import { EXPECTS_HOUR_ARGUMENT, exitWith, hourArgument } from "./arguments.ts";
+import { EXPECTS_HOUR_ARGUMENT, exitWith, hourArgument, streamArgument } from "./arguments.ts";
 import { amount } from "./shared/amounts.ts";
 import { type OpenStores, withStores } from "./shared/with-stores.ts";
 
@@ -21,7 +21,7 @@ export function addVerify(program: Command): void {
     .command("verify")
     .description("compare the hot store, the aggregates and the rows of hours; exits with 1 if some differ")
     .option("--hour <time>", `only this hour: ${EXPECTS_HOUR_ARGUMENT}`, hourArgument)
-    .option("--stream <name>", "only this stream")
+    .option("--stream <name>", "only this stream", streamArgument)
     .option("--repair", "rebuild wrong aggregates from the rows", false)
     .option("--json", "one JSON object per line", false)
     .action(exitWith(verify));
@@ -37,19 +37,32 @@ async function verify(config: Config, options: VerifyCommandOptions): Promise<nu
       for (let shard = 0; shard < shards; shard++) {
         const hot = hotShards?.[shard];
         const verdict = await verifyHour({ hot, cold, shard, isRepairing: options.repair }, key);
-        if (shards > 1 && !knowsHour(verdict)) continue;
+        if (!knowsHour(verdict)) continue;
         checked += 1;
         if (verdict.differences.length > verdict.repairs.length) wrong += 1;
         console.log(options.json ? JSON.stringify(verdict) : verdictText(verdict, shards));
       }
     }
-    const what =
-      shards === 1 ? amount(checked, "hour") : `${amount(checked, "part")} of hours in ${amount(shards, "shard")}`;
-    if (!options.json) console.log(`${what}, ${wrong} of them ${options.repair ? "still " : ""}wrong`);
+    const isNone = checked === 0 && (options.hour !== undefined || options.stream !== undefined);
+    if (!options.json) console.log(isNone ? noHourText(options) : summaryText(checked, wrong, shards, options));
+    else if (isNone) console.error(noHourText(options));
     const pending = options.json ? undefined : await stores.pendingText();
     if (pending !== undefined) console.log(pending);
     return wrong === 0 ? 0 : 1;
   });
+}
+
+/** For the output, since a misspelled stream must not look like one without differences. */
+function noHourText({ hour, stream }: VerifyCommandOptions): string {
+  const time = hour === undefined ? "" : ` ${new Date(hour).toISOString().slice(0, 13)}`;
+  const place = stream === undefined ? "of any stream" : `of the stream ${stream}`;
+  return `There is no hour${time} ${place}: nothing was compared`;
+}
+
+function summaryText(checked: number, wrong: number, shards: number, { repair }: VerifyCommandOptions): string {
+  const what =
+    shards === 1 ? amount(checked, "hour") : `${amount(checked, "part")} of hours in ${amount(shards, "shard")}`;
+  return `${what}, ${wrong} of them ${repair ? "still " : ""}wrong`;
 }
 
 /** Also hours that only a hot store holds, for instance because something else deleted their rows. */

@@ -90,8 +90,8 @@ for (const { name, needs, open } of MODES) {
 
     async function verdicts(...args: string[]): Promise<{ exitCode: number; verdicts: Verdict[] }> {
       const result = await runCommand(site.commandSettings(service), "verify", "--json", ...args);
-      expect(result.errors).toBe("");
       const lines = result.output.trim().split("\n").filter(Boolean);
+      expect(result.errors).toMatch(lines.length === 0 ? /^There is no hour .*\n$/ : /^$/);
       return { exitCode: result.exitCode, verdicts: lines.map((line) => JSON.parse(line)) };
     }
 
@@ -129,6 +129,31 @@ for (const { name, needs, open } of MODES) {
       expect((await runCommand({}, "verify", "--hour", "noon")).exitCode).toBe(2);
       const day = await runCommand({}, "verify", "--hour", "2026-11-30");
       expect([day.exitCode, day.errors]).toEqual([2, expect.stringContaining("such as 2026-11-30T00")]);
+    });
+
+    test("refuses what cannot be a stream's name, also when it would repair", async () => {
+      for (const stream of ["a.*", "a ", "bad stream", "*", ""]) {
+        for (const args of [[], ["--repair"], ["--json"], ["--hour", String(hour)]]) {
+          const result = await runCommand(site.commandSettings(service), "verify", "--stream", stream, ...args);
+          expect(result).toMatchObject({ exitCode: 2, output: "" });
+          expect(result.errors).toContain("option '--stream <name>' argument");
+        }
+      }
+    });
+
+    test("says that there is no hour of a stream, or at a time", async () => {
+      const earlier = new Date(hour - 9 * HOUR_MS).toISOString().slice(0, 13);
+      const none: readonly (readonly [string, string[]])[] = [
+        ["There is no hour of the stream none: nothing was compared", ["--stream", "none"]],
+        [`There is no hour ${earlier} of any stream: nothing was compared`, ["--hour", earlier]],
+        [`There is no hour ${earlier} of the stream a: nothing was compared`, ["--hour", earlier, "--stream", "a"]],
+      ];
+      for (const [text, args] of none) {
+        const said = await runCommand(site.commandSettings(service), "verify", ...args);
+        expect(said).toEqual({ exitCode: 0, output: `${text}\n`, errors: "" });
+        const json = await runCommand(site.commandSettings(service), "verify", "--json", ...args);
+        expect(json).toEqual({ exitCode: 0, output: "", errors: `${text}\n` });
+      }
     });
 
     const changes: Readonly<Record<string, string>> = {
