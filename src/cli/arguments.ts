@@ -6,6 +6,7 @@ import { EventObjectSchema } from "../protocol/event/object-rules.ts";
 import { expectedTime, timeOf } from "../protocol/time-text.ts";
 import { readConfig, settingsHelp } from "../settings/read-config.ts";
 import type { Config } from "../settings/settings.ts";
+import { exitCodeAfterOutput } from "./shared/output.ts";
 
 const UTC = TimeZone.named("UTC")!;
 
@@ -13,11 +14,11 @@ export const EXPECTS_TIME_ARGUMENT = "2026-01-31, 2026-01-31T12:30 (UTC, if no o
 export const EXPECTS_HOUR_ARGUMENT = "2026-01-31T12 (UTC, if no offset is given), or ms since the epoch";
 export const URL_HELP = "URL of the service (default: the one on this machine, at HOST and PORT)";
 
-/** Ends the process with the exit code that `work` returns. */
+/** Ends the process with the exit code that `work` returns, or 2 if its output could not be written. */
 export function exitWith<Args extends unknown[]>(
   work: (config: Config, ...args: Args) => number | Promise<number>,
 ): (...args: Args) => Promise<void> {
-  return async (...args) => process.exit(await work(readConfig(process.env), ...args));
+  return async (...args) => process.exit(exitCodeAfterOutput(await work(readConfig(process.env), ...args)));
 }
 
 /** Lists the settings below the command's options, wrapped to the terminal. */

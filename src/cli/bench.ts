@@ -11,6 +11,7 @@ import { Latencies } from "../runtime/latencies.ts";
 import type { Config } from "../settings/settings.ts";
 import { exitWith, streamArgument, URL_HELP, urlArgument } from "./arguments.ts";
 import { amount, grouped } from "./shared/amounts.ts";
+import { print } from "./shared/output.ts";
 import { ServiceClient } from "./shared/service-client.ts";
 
 interface BenchOptions {
@@ -77,7 +78,7 @@ async function bench(config: Config, options: BenchOptions): Promise<number> {
   await Promise.all(Array.from({ length: connections }, sendOn));
   const tookS = (performance.now() - startMs) / 1_000;
   const summary = summaryOf(tally, tookS, options);
-  console.log(options.json ? JSON.stringify(summary) : textOf(summary, service.url));
+  print(options.json ? JSON.stringify(summary) : textOf(summary, service.url));
   if (tally.accepted === 0) return 2;
   return tally.failures.size > 0 ? 1 : 0;
 }

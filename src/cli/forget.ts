@@ -21,6 +21,7 @@ import { closeStores, createStores, type Stores } from "../store/open.ts";
 import { exitWith, secondsArgument, streamArgument, URL_HELP, urlArgument } from "./arguments.ts";
 import { reportTo } from "./import/report.ts";
 import { amount } from "./shared/amounts.ts";
+import { print } from "./shared/output.ts";
 import { ServiceClient } from "./shared/service-client.ts";
 import { ownersByService } from "./shared/service-ledger.ts";
 import { openOwn, requireData } from "./shared/with-stores.ts";
@@ -80,7 +81,7 @@ async function forget(config: Config, options: ForgetOptions): Promise<number> {
     const listOwners = () => journalOwners(stores, service, config.flushMaxEvents);
     await waitForJournals(stores, listOwners, options.waitFor, clock);
     const forgotten = await forgetUser(stores, options);
-    console.log(options.json ? JSON.stringify(jsonOf(forgotten, options)) : textOf(forgotten, options));
+    print(options.json ? JSON.stringify(jsonOf(forgotten, options)) : textOf(forgotten, options));
     return 0;
   } finally {
     await closeStores(stores);

@@ -5,6 +5,7 @@ import type { Command } from "commander";
 import { errorText } from "../runtime/error-text.ts";
 import type { Config } from "../settings/settings.ts";
 import { exitWith } from "./arguments.ts";
+import { print } from "./shared/output.ts";
 import { ServiceClient } from "./shared/service-client.ts";
 
 const TIMEOUT_MS = 2_000;
@@ -23,7 +24,7 @@ async function healthcheck(config: Config): Promise<number> {
     // The certificate names the public host, not this machine's address.
     const tls = { rejectUnauthorized: false };
     const answer = await service.ask("/readyz", { tls, signal: AbortSignal.timeout(TIMEOUT_MS) });
-    console.log(await answer.text());
+    print(await answer.text());
     return answer.ok ? 0 : 1;
   } catch (error) {
     console.error(`Cannot ask ${service.url}/readyz: ${errorText(error)}`);

@@ -7,6 +7,7 @@ import { EXPECTS_STREAM_GRANT, isStreamGrant } from "../domain/stream-rules.ts";
 import type { Config } from "../settings/settings.ts";
 import { EXPECTS_TIME_ARGUMENT, exitWith, timeArgument } from "./arguments.ts";
 import { amount } from "./shared/amounts.ts";
+import { print } from "./shared/output.ts";
 import { requireData, withColdStore } from "./shared/with-stores.ts";
 
 interface KeyOptions {
@@ -113,17 +114,30 @@ async function createKey(config: Config, options: KeyOptions): Promise<number> {
     console.error(`There are ${amount(KEYS_MAX, "valid key")}, the maximum: revoke some that are not used`);
     return 1;
   }
-  if (json) console.log(JSON.stringify({ key: token, ...shown(key, now) }));
-  else console.log(`${keyText(key, now)}\n\n  ${token}\n\nIt is not shown again.`);
-  return 0;
+  const text = json
+    ? JSON.stringify({ key: token, ...shown(key, now) })
+    : `${keyText(key, now)}\n\n  ${token}\n\nIt is not shown again.`;
+  return print(text) ? 0 : await revokeUnseen(config, id);
+}
+
+/** Returns the exit code. */
+async function revokeUnseen(config: Config, id: string): Promise<number> {
+  try {
+    await withColdStore(config, (cold) => cold.revokeApiKey(id, Date.now()));
+    console.error(`The key could not be shown, so it was revoked: ${id}`);
+  } catch (error) {
+    console.error(`The key could not be shown: run 'hourglass keys revoke ${id}', since that failed too:`);
+    throw error;
+  }
+  return 2;
 }
 
 async function listKeys(config: Config, isJson: boolean): Promise<number> {
   requireData(config);
   const keys = await withColdStore(config, (cold) => cold.apiKeys());
   const now = Date.now();
-  for (const key of keys) console.log(isJson ? JSON.stringify(shown(key, now)) : keyText(key, now));
-  if (!isJson) console.log(amount(keys.length, "key"));
+  for (const key of keys) print(isJson ? JSON.stringify(shown(key, now)) : keyText(key, now));
+  if (!isJson) print(amount(keys.length, "key"));
   return 0;
 }
 
@@ -134,8 +148,8 @@ async function revokeKeys(config: Config, ids: readonly string[], isJson: boolea
     for (const id of ids) {
       const isRevoked = await cold.revokeApiKey(id, Date.now());
       if (isRevoked) revokedCount += 1;
-      if (isJson) console.log(JSON.stringify({ id, revoked: isRevoked }));
-      else console.log(isRevoked ? `${id}: revoked` : `${id}: no such key, or already revoked`);
+      if (isJson) print(JSON.stringify({ id, revoked: isRevoked }));
+      else print(isRevoked ? `${id}: revoked` : `${id}: no such key, or already revoked`);
     }
   });
   return revokedCount === ids.length ? 0 : 1;

@@ -1,6 +1,7 @@
 /** `hourglass migrate`: creates the tables, for a service whose MySQL user may not. */
 import type { Command } from "commander";
 import { exitWith } from "./arguments.ts";
+import { print } from "./shared/output.ts";
 import { withColdStore } from "./shared/with-stores.ts";
 
 export function addMigrate(program: Command): void {
@@ -10,7 +11,7 @@ export function addMigrate(program: Command): void {
     .action(
       exitWith((config) =>
         withColdStore(config, async ({ description }) => {
-          console.log(`${description}: the tables are up to date`);
+          print(`${description}: the tables are up to date`);
           return 0;
         }),
       ),

@@ -15,6 +15,7 @@ import { addImport } from "./import/import.ts";
 import { addKeys } from "./keys.ts";
 import { addMigrate } from "./migrate.ts";
 import { addPoison } from "./poison.ts";
+import { exitCodeAfterOutput, printText } from "./shared/output.ts";
 import { addSignRedirect } from "./sign-redirect.ts";
 import { addVerify } from "./verify.ts";
 
@@ -42,8 +43,10 @@ function newProgram(): Command {
     .description(description)
     .version(version)
     .showHelpAfterError("(hourglass --help lists the commands and the settings)")
-    .configureOutput({ outputError: (text, write) => write(withSetting(text)) })
-    .exitOverride(({ exitCode }: CommanderError) => process.exit(exitCode === 0 ? 0 : USAGE_ERROR));
+    .configureOutput({ writeOut: printText, outputError: (text, write) => write(withSetting(text)) })
+    .exitOverride(({ exitCode }: CommanderError) =>
+      process.exit(exitCode === 0 ? exitCodeAfterOutput(0) : USAGE_ERROR),
+    );
   addSettingsHelp(program);
   for (const add of [
     ...[addServe, addHealthcheck, addImport, addExport, addVerify, addForget, addBench],

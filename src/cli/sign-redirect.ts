@@ -1,9 +1,9 @@
 /** `hourglass sign-redirect`: prints a signed link that counts a click and leads to a page. */
 import { type Command, InvalidArgumentError } from "commander";
 import { signatureOf, webUrl } from "../http/ingest/redirect-targets.ts";
-import { readConfig } from "../settings/read-config.ts";
 import { type Config, ConfigError } from "../settings/settings.ts";
-import { streamArgument } from "./arguments.ts";
+import { exitWith, streamArgument } from "./arguments.ts";
+import { print } from "./shared/output.ts";
 import { listeningUrl } from "./shared/service-client.ts";
 
 interface SignRedirectOptions {
@@ -19,7 +19,12 @@ export function addSignRedirect(program: Command): void {
     .argument("<url>", "the page", webUrlArgument)
     .option("--stream <name>", "the stream that the click counts in", streamArgument)
     .option("--base <url>", "where browsers reach the service, if not at HOST and PORT", webUrlArgument)
-    .action((url: URL, options) => console.log(signRedirect(readConfig(process.env), url, options)));
+    .action(
+      exitWith((config, url: URL, options: SignRedirectOptions) => {
+        print(signRedirect(config, url, options));
+        return 0;
+      }),
+    );
 }
 
 function webUrlArgument(text: string): URL {

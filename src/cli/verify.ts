@@ -6,6 +6,7 @@ import { type HourVerdict, knowsHour, verifyHour } from "../pipeline/upkeep/veri
 import type { Config } from "../settings/settings.ts";
 import { EXPECTS_HOUR_ARGUMENT, exitWith, hourArgument, streamArgument } from "./arguments.ts";
 import { amount } from "./shared/amounts.ts";
+import { print } from "./shared/output.ts";
 import { type OpenStores, withStores } from "./shared/with-stores.ts";
 
 interface VerifyCommandOptions {
@@ -40,14 +41,14 @@ async function verify(config: Config, options: VerifyCommandOptions): Promise<nu
         if (!knowsHour(verdict)) continue;
         checked += 1;
         if (verdict.differences.length > verdict.repairs.length) wrong += 1;
-        console.log(options.json ? JSON.stringify(verdict) : verdictText(verdict, shards));
+        print(options.json ? JSON.stringify(verdict) : verdictText(verdict, shards));
       }
     }
     const isNone = checked === 0 && (options.hour !== undefined || options.stream !== undefined);
-    if (!options.json) console.log(isNone ? noHourText(options) : summaryText(checked, wrong, shards, options));
+    if (!options.json) print(isNone ? noHourText(options) : summaryText(checked, wrong, shards, options));
     else if (isNone) console.error(noHourText(options));
     const pending = options.json ? undefined : await stores.pendingText();
-    if (pending !== undefined) console.log(pending);
+    if (pending !== undefined) print(pending);
     return wrong === 0 ? 0 : 1;
   });
 }

@@ -8,6 +8,7 @@ import { OLDEST_MS } from "../../protocol/event/query-rules.ts";
 import { onStopSignal } from "../../runtime/signals.ts";
 import type { Config } from "../../settings/settings.ts";
 import { exitWith, oneOf, secondsArgument, streamArgument, URL_HELP, urlArgument } from "../arguments.ts";
+import { print } from "../shared/output.ts";
 import { ServiceClient } from "../shared/service-client.ts";
 import { type Following, type Source, sourcesOf } from "./content.ts";
 import { importSource, type Job, type Tally } from "./content-import.ts";
@@ -153,7 +154,7 @@ async function importFiles(config: Config, paths: readonly string[], options: Im
   if (error !== undefined) report.note(`hourglass import: ${error}`);
   const seconds = (performance.now() - startedMs) / 1_000;
   const summary = { files, seconds, error, url: service.url };
-  console.log(options.json ? JSON.stringify(withTotals(summary)) : summaryText(summary));
+  print(options.json ? JSON.stringify(withTotals(summary)) : summaryText(summary));
   if (error !== undefined) return 2;
   const isWhole = ({ bad, badBefore, status }: Tally) =>
     bad === 0 && status !== "copy" && (status !== "known" || badBefore === 0);

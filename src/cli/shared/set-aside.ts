@@ -3,6 +3,7 @@ import { type Command, InvalidArgumentError } from "commander";
 import type { Config } from "../../settings/settings.ts";
 import { exitWith } from "../arguments.ts";
 import { amount } from "./amounts.ts";
+import { print } from "./output.ts";
 
 interface Numbered {
   readonly number: number;
@@ -85,9 +86,9 @@ async function listAll<T extends Numbered>(setAside: SetAside<T>, isJson: boolea
   let count = 0;
   for await (const one of every(setAside)) {
     count += 1;
-    console.log(isJson ? JSON.stringify(one) : setAside.text(one));
+    print(isJson ? JSON.stringify(one) : setAside.text(one));
   }
-  if (!isJson) console.log(amount(count, setAside.what, setAside.several));
+  if (!isJson) print(amount(count, setAside.what, setAside.several));
   return 0;
 }
 
@@ -98,16 +99,16 @@ async function replayChosen<T extends Numbered>(setAside: SetAside<T>, choice: C
     if (outcome === undefined) replayed += 1;
     if (typeof outcome !== "object") continue;
     refused += 1;
-    console.log(`${one.number}: refused again: ${outcome.refused}`);
+    print(`${one.number}: refused again: ${outcome.refused}`);
   }
-  console.log(`${replayed} replayed, ${refused} refused`);
+  print(`${replayed} replayed, ${refused} refused`);
   return refused === 0 && isAll(choice, replayed) ? 0 : 1;
 }
 
 async function dropChosen<T extends Numbered>(setAside: SetAside<T>, choice: Choice): Promise<number> {
   let dropped = 0;
   for await (const one of chosen(setAside, choice)) dropped += Number(await setAside.drop(one));
-  console.log(`${dropped} dropped`);
+  print(`${dropped} dropped`);
   return isAll(choice, dropped) ? 0 : 1;
 }
 
