@@ -18,7 +18,7 @@ export function addSignRedirect(program: Command): void {
     .description("print a link that counts a click and leads to a page, signed with REDIRECT_SECRET")
     .argument("<url>", "the page", webUrlArgument)
     .option("--stream <name>", "the stream that the click counts in", streamArgument)
-    .option("--base <url>", "where browsers reach the service, if not at HOST and PORT", webUrlArgument)
+    .option("--base <url>", "where browsers reach the service, if not at HOST and PORT", baseArgument)
     .action(
       exitWith((config, url: URL, options: SignRedirectOptions) => {
         print(signRedirect(config, url, options));
@@ -30,6 +30,14 @@ export function addSignRedirect(program: Command): void {
 function webUrlArgument(text: string): URL {
   const url = webUrl(text);
   if (url === undefined) throw new InvalidArgumentError("Expected a URL such as https://example.com/page.");
+  return url;
+}
+
+/** The link's path and query are appended to it. */
+function baseArgument(text: string): URL {
+  const url = webUrlArgument(text);
+  if (/[?#]/.test(url.href))
+    throw new InvalidArgumentError("Expected a URL without a query or fragment, such as https://count.example.");
   return url;
 }
 

@@ -246,6 +246,19 @@ for (const { name, needs, open } of MODES) {
       expect(await countsOf("signed.link")).toMatchObject({ clicks: 1 });
     });
 
+    test("`sign-redirect` refuses a base that would break the link", async () => {
+      const settings = { REDIRECT_SECRET: SECRET };
+      for (const base of ["/sub?x=1", "/#top", "/?", "/sub#"].map((rest) => `https://count.example${rest}`)) {
+        const result = await runCommand(settings, "sign-redirect", PAGE, "--base", base);
+        expect(result).toMatchObject({ exitCode: 2, output: "" });
+        expect(result.errors).toContain("without a query or fragment");
+      }
+      for (const base of ["https://count.example/sub", "https://count.example/sub/"]) {
+        const { output } = await runCommand(settings, "sign-redirect", PAGE, "--base", base);
+        expect(output).toStartWith("https://count.example/sub/r?to=");
+      }
+    });
+
     test("a redirect leads on whatever its link has, and counts if known parameters are readable", async () => {
       const { accepted, refused } = await ledgerOf(service);
       const page = `${ORIGIN}/x`;
