@@ -111,6 +111,23 @@ test("an unfinished last line waits for its rest, and counts once", async () => 
   expect(await users(2)).toEqual(["203.0.113.1", "203.0.113.2"]);
 });
 
+const w3cLines = (first: number, count: number, more = "") =>
+  Array.from({ length: count }, (_, i) => `2026-05-17 10:05:03 203.0.113.${first + i}${more}\n`).join("");
+const w3cUsers = (last: number) => Array.from({ length: last }, (_, i) => `203.0.113.${i + 1}`).sort();
+
+test("a W3C log whose fields change counts every line, also if an import resumes after the change", async () => {
+  const before = "#Fields: date time c-ip\n";
+  const after = "#Fields: date time c-ip sc-status\n";
+  const path = file("u_ex260517.log", before + w3cLines(1, 3) + after + w3cLines(4, 2, " 200"));
+  expect(await importNow(path)).toMatchObject({ exitCode: 0, accepted: 5, bad: 0 });
+  appendFileSync(path, w3cLines(6, 3, " 404") + before + w3cLines(9, 2));
+  const resumed = await importNow(path);
+  expect(resumed).toMatchObject({ exitCode: 0, accepted: 5, duplicates: 0, bad: 0, files: [{ fromLine: 8 }] });
+  appendFileSync(path, before + w3cLines(11, 1));
+  expect(await importNow(path)).toMatchObject({ exitCode: 0, accepted: 1, bad: 0 });
+  expect(await users(11)).toEqual(w3cUsers(11));
+});
+
 test("--last-line imports it, as does a compressed file", async () => {
   const path = file("a.log", linesFrom(1, 2).trimEnd());
   expect(await importNow("--last-line", path)).toMatchObject({

@@ -19,6 +19,7 @@ import { type ContentRecord, EventIds, firstChain, RECORD_MAX_BYTES, RecordSplit
 import type { Report } from "./report.ts";
 import type { Delivery, Sender } from "./sender.ts";
 import type { ImportRecord, Mark, StateFile, Target } from "./state-file.ts";
+import { w3cColumnsAt } from "./w3c-columns.ts";
 
 export interface Job {
   readonly target: Target;
@@ -105,8 +106,9 @@ export async function importSource(source: Source, job: Job, tally: Tally): Prom
       tally.status = tally.copyOf !== undefined && sentAt >= job.startedAt ? "copy" : "known";
       return;
     }
-    const run = new Run({ source, content, job, tally, layout, start, namesake, record: again ?? earlier?.record });
-    await run.toEnd();
+    const record = again ?? earlier?.record;
+    const parts = { source, content, job, tally, start, namesake, record };
+    await new Run({ ...parts, layout: await layoutAt(record?.counted ?? start, source, layout) }).toEnd();
   } finally {
     await content.close();
   }
@@ -127,6 +129,12 @@ function layoutOrError(source: Source, head: Buffer, { format, reading }: Job): 
     if (error instanceof ImportError) throw new ImportError(`${source.name}: ${error.message}`);
     throw error;
   }
+}
+
+/** The layout that holds at `mark`: only W3C logs change theirs. */
+async function layoutAt({ offset }: Mark, source: Source, layout: Layout): Promise<Layout> {
+  if (layout.format !== "w3c" || offset === layout.start.offset) return layout;
+  return { ...layout, columns: await w3cColumnsAt(offset, source, layout) };
 }
 
 /** Throws ImportError if an earlier run was interrupted and the user must decide how to continue. */

@@ -47,7 +47,7 @@ type ReadMembers = (text: string) => Members | Omission | string;
 const FEWEST_QUOTES = 10;
 const QUOTES_PER_MEMBER = 4;
 
-/** Returns the event, or why there is none. `id`: for an event without one. May throw ImportError. */
+/** Returns the event, or why there is none. `id`: for an event without one. Never throws. */
 export type ReadEvent = (text: string, id: string, now: number) => Event | Omission | string;
 
 export function eventReader(layout: Layout, options: EventReaderOptions): ReadEvent {

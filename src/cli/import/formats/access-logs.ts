@@ -1,6 +1,5 @@
 /** Reads access logs as the usual servers and balancers write them, one line of text a request. */
 import { isIP } from "node:net";
-import { ImportError } from "../import-error.ts";
 import { type LogTimes, lineOf, QUOTED, type ReadLine, withoutPort } from "./log-line.ts";
 
 const TIME_AND_REQUEST = /\[(\d\d\/[A-Z][a-z]{2}\/\d{4}:\d\d:\d\d:\d\d [+-]\d{4})\] (?=")/;
@@ -69,20 +68,26 @@ export function w3cFields(line: string): string[] | undefined {
 }
 
 /**
- * Reads W3C extended logs, like those of IIS and CloudFront. A line `#Fields:` names the fields, which are separated by
- * spaces or tabs. Times are UTC unless the server is configured otherwise. The reader throws ImportError where the
- * fields change: an import that resumes there would use the first ones.
+ * Reads W3C extended logs, like those of IIS and CloudFront. A line `#Fields:` names the fields of the lines below it,
+ * which are separated by spaces or tabs. IIS writes one at each start, and when its settings change. Times are UTC
+ * unless the server is configured otherwise. `columns`: the fields of the first lines.
  */
-export function w3cReader(names: readonly string[], times: LogTimes): ReadLine {
+export function w3cReader(columns: readonly string[], times: LogTimes): ReadLine {
+  let read = w3cLineReader(columns, times);
+  return (text) => {
+    if (!text.startsWith("#")) return read(text);
+    const changed = w3cFields(text);
+    if (changed !== undefined) read = w3cLineReader(changed, times);
+    return "none";
+  };
+}
+
+function w3cLineReader(names: readonly string[], times: LogTimes): ReadLine {
   const at = (name: string) => names.indexOf(name);
   const [date, time, client, method] = [at("date"), at("time"), at("c-ip"), at("cs-method")];
   const [stem, query, status] = [at("cs-uri-stem"), at("cs-uri-query"), at("sc-status")];
   const [referrer, agent] = [at("cs(referer)"), at("cs(user-agent)")];
   return (text) => {
-    if (text.startsWith("#")) {
-      if ((w3cFields(text) ?? names).join() === names.join()) return "none";
-      throw new ImportError(`its fields change, to ${text}: import what follows from a file of its own`);
-    }
     const fields = text.split(text.includes("\t") ? "\t" : " ");
     if (fields.length !== names.length) return undefined;
     const queryText = fields[query];
