@@ -338,6 +338,12 @@ describe("hourglass import", () => {
     expect(await stored(6)).toHaveLength(6);
   });
 
+  test("with --strict says only that it stopped, and nothing of the last line, which it did not reach", async () => {
+    const path = file("a.csv", `${CSV_HEADER}${csvOf(2)}bad\n${csvOf(1, 4)}`);
+    const { output } = await runCommand(settings(), "import", "--stream", stream, "--strict", path);
+    expect(output).toContain(`${path}: 4 lines: 2 accepted, 0 duplicates, 1 bad; stopped at a bad line\n`);
+  });
+
   test("resumes a file that has grown, under any name, and refuses one that was changed", async () => {
     const path = file("a.csv", `${CSV_HEADER}${csvOf(1_000)}`);
     expect((await run(path)).summary.accepted).toBe(1_000);

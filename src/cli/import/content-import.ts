@@ -250,7 +250,7 @@ class Run {
       await this.#settleAll();
       if (failure !== undefined) throw failure;
       tally.status = this.#isStopped ? "stopped" : "imported";
-      tally.isUnfinished = this.#splitter.hasRest;
+      tally.isUnfinished = !this.#isStopped && this.#splitter.hasRest;
     } catch (error) {
       tally.status = "failed";
       job.sender.stop();
