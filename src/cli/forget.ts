@@ -2,7 +2,8 @@
  * `hourglass forget`: deletes a user's data.
  *
  * Invariants: every event acknowledged before it began is erased, flushed or not. If killed, it continues when run
- * again. Counts do not change, and the numbers of erased events are recorded.
+ * again. The counts of rows do not change, and the numbers of erased events are recorded. Dead letters are in no
+ * aggregate, so erased ones are counted nowhere once the hot store has let go of their hours.
  */
 import { type Command, InvalidArgumentError } from "commander";
 import { ID_TTL_TEXT } from "../domain/event-ids.ts";
@@ -51,8 +52,8 @@ export function addForget(program: Command): void {
   program
     .command("forget")
     .description(
-      "delete a user's rows and dead letters, including those still in the pipeline; counts stay. Run it again if it " +
-        "was killed. Exits with 2 on failure",
+      "delete a user's rows and dead letters, including those still in the pipeline. Counts stay, except those of " +
+        "dead letters, which leave the counts. Run it again if it was killed. Exits with 2 on failure",
     )
     .requiredOption("--user <user>", "user id, as in the events", userArgument)
     .option("--stream <name>", "only this stream", streamArgument)
@@ -158,8 +159,9 @@ function textOf({ clicks, impressions, deadLetters, ...rest }: Forgotten, { dryR
   const done = `${rows}, and ${amount(deadLetters, "dead letter")}`;
   const looked = `Looked at ${amount(rest.scanned, "event")} in ${rest.seconds.toFixed(1)} s.`;
   if (dryRun) return `Would erase ${done}. ${looked}`;
+  const counts = deadLetters === 0 ? "Counts do not change." : "The dead letters leave the counts, the rows do not.";
   return `Erased ${done}. ${looked}
-Counts do not change. Sketches of unique users cannot be undone: they still count the user, and do not reveal it.
+${counts} Sketches of unique users cannot be undone: they still count the user, and do not reveal it.
 Event ids are deleted ${ID_TTL_TEXT} after their event arrived.`;
 }
 
