@@ -10,12 +10,15 @@ export const LOG_SIZE_LIMIT_BYTES = 16_777_216;
 const FOLDER_ADVICE = "DATA_DIR must be a folder that this process may write to";
 const DAMAGED_ADVICE =
   "the file is damaged: restore DATA_DIR from a backup, or move the file away to start without what only it holds";
+const FOREIGN_ADVICE = "the file is another program's database: move it away, or set DATA_DIR to a folder of its own";
 const DAMAGED_CODES = ["SQLITE_NOTADB", "SQLITE_CORRUPT"];
 
 /** What to do about a file that could not be opened. */
 export function openingAdvice(error: unknown): string {
   const code = codeOf(error);
-  return DAMAGED_CODES.some((damaged) => code.startsWith(damaged)) ? DAMAGED_ADVICE : FOLDER_ADVICE;
+  if (DAMAGED_CODES.some((damaged) => code.startsWith(damaged))) return DAMAGED_ADVICE;
+  // A migration found a table that none of this program's made.
+  return /^table \w+ already exists$/.test((error as Error).message) ? FOREIGN_ADVICE : FOLDER_ADVICE;
 }
 
 /** Tells whether a path still leads to the file that was opened. Takes about 5 µs. Undefined if there is no file. */

@@ -236,6 +236,20 @@ describe("cold store: embedded", () => {
     expect(message).not.toContain("may write to");
   });
 
+  test("a database of another program is an error that says so", async () => {
+    const foreign = join(dataDir, "foreign");
+    harness = sqliteHarness(foreign, () => {});
+    store = harness.store();
+    mkdirSync(foreign);
+    const database = new Database(join(foreign, "cold.sqlite"));
+    database.run("CREATE TABLE events (name TEXT)");
+    database.close();
+    const { message } = await rejectionOf(store.open());
+    expect(message).toContain("the file is another program's database: move it away, or set DATA_DIR");
+    expect(message).toContain("table events already exists");
+    expect(message).not.toContain("may write to");
+  });
+
   test.skipIf(!canMount())("a full disk fails the flush; it works again when there is room", async () => {
     expect(mountSmallDisk(dataDir)).toBe(true);
     const ballast = join(dataDir, "ballast");
