@@ -320,6 +320,8 @@ export type ReplayResult =
 export interface DeadLetterStore {
   /** Of these hours, or of all. */
   deadLetterCount(range?: UsersRange): Promise<number>;
+  /** At most `limit` hours of streams that have some. */
+  deadLetterHours(limit: number): Promise<readonly HourKey[]>;
   /** Ordered by number, above `afterNumber`. */
   deadLetters(afterNumber: number, limit: number): Promise<readonly DeadLetter[]>;
   /** Stores it as a row and counts it, in one transaction. */

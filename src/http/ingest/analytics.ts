@@ -108,7 +108,12 @@ type HourFormat = "text" | "json";
 function headersOf(format: HourFormat) {
   const plain = new Headers({ "content-type": CONTENT_TYPES[format], ...NO_STORE });
   const degraded = (why: Degraded) => new Headers([...plain, ["hourglass-degraded", why]]);
-  return { plain, hotStoreAway: degraded("hot-store-away"), notKept: degraded("not-kept") };
+  return {
+    plain,
+    hotStoreAway: degraded("hot-store-away"),
+    notKept: degraded("not-kept"),
+    lacking: degraded("dead-letters"),
+  };
 }
 
 function acceptedFormat(accept: string | null): HourFormat {
@@ -118,10 +123,15 @@ function acceptedFormat(accept: string | null): HourFormat {
 
 async function hourAnswer(pipeline: Pipeline, query: HourQuery, format: HourFormat, now: number): Promise<Response> {
   const { isDegraded, ...counts } = await pipeline.read(query);
-  const { plain, hotStoreAway, notKept } = HEADERS[format];
   const isKept = query.hour >= pipeline.retention.aggregatesFrom(now);
-  const headers = isDegraded ? hotStoreAway : isKept ? plain : notKept;
+  const headers = HEADERS[format][isDegraded ? "hotStoreAway" : isKept ? lackOf(pipeline, query) : "notKept"];
   return new Response(format === "text" ? totalText(counts) : hourJson(query, counts), { headers });
+}
+
+function lackOf({ coldProblems }: Pipeline, { hour, stream }: HourQuery): "plain" | "lacking" {
+  if (coldProblems.deadLetterCount === 0) return "plain";
+  const range = { from: hour, to: hour + HOUR_MS, streams: { text: stream, isPrefix: false } };
+  return coldProblems.hasDeadLetters(range) ? "lacking" : "plain";
 }
 
 function hourJson({ hour, stream }: HourQuery, counts: HourCounts): string {

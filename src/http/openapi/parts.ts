@@ -103,10 +103,11 @@ export const HEADERS = {
     description:
       "Only if acknowledged events may be missing. `hot-store-away`: the hot store does not answer, so events that " +
       "are not in the cold store yet are missing. `not-flushed-yet`: the same, where events are counted from rows: " +
-      "in an exact count, or a time zone that is not whole hours from UTC. `dead-letters`: there too, events whose " +
-      "rows the database refused are missing, until they are replayed or dropped. `not-kept`: for days whose " +
-      "aggregates retention has deleted. `erased`: in an exact count, forgotten users are missing, but their events " +
-      "count.",
+      "in an exact count, or a time zone that is not whole hours from UTC. `dead-letters`: the database " +
+      "refused rows of these hours: counts from rows lack these events, and so does every count once its hour was " +
+      "loaded from the cold store, until they are replayed or dropped (noticed within a minute). `not-kept`: for " +
+      "days whose aggregates retention has deleted. `erased`: in an exact count, forgotten users are missing, but " +
+      "their events count.",
     schema: oneOf(DEGRADED),
   },
   "hourglass-not-counted": {

@@ -4,7 +4,7 @@ import { type Step, Steps, WEEK_STARTS, type WeekStart } from "../../domain/time
 import type { Pipeline } from "../../pipeline/pipeline.ts";
 import { NotCountableError, readCutHours } from "../../pipeline/read/cut-hours.ts";
 import { readExactSeries } from "../../pipeline/read/exact-series.ts";
-import { SeriesTally, type Sums } from "../../pipeline/read/series-tally.ts";
+import { type Lack, SeriesTally, type Sums } from "../../pipeline/read/series-tally.ts";
 import { readQuery } from "../../protocol/event/from-query.ts";
 import { InvalidParameterError } from "../../protocol/input-error.ts";
 import type { RequestCounts } from "../../runtime/metrics.ts";
@@ -70,12 +70,17 @@ async function readSeries(pipeline: Pipeline, question: SeriesQuestion, steps: S
     const degraded = degradedOf(isDegraded, steps.from >= pipeline.retention.aggregatesFrom(now));
     const readRows = isExact ? readExactSeries : readCutHours;
     const found = await readRows(pipeline.ranges, steps, streams, tally);
-    return { ...found, degraded: degraded ?? found.lacks };
+    return { ...found, degraded: degraded ?? lackOf(found.lacks, pipeline.coldProblems.hasDeadLetters(range)) };
   } catch (error) {
     if (!(error instanceof NotCountableError)) throw error;
     const [field, got] = isExact ? ["exact", "1"] : ["tz", question.zone.name];
     throw new InvalidParameterError(field!, got!, error.message);
   }
+}
+
+/** An hour whose events are all dead letters is not among those that the rows were compared with. */
+function lackOf(lacks: Lack | undefined, hasDeadLetters: boolean): Lack | undefined {
+  return hasDeadLetters && lacks !== "not-flushed-yet" ? "dead-letters" : lacks;
 }
 
 type Writer = (question: SeriesQuestion, steps: Steps, series: Series) => string;

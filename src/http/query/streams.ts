@@ -37,6 +37,7 @@ interface Found {
   readonly streams: readonly StreamSums[];
   readonly users: UserCounts;
   readonly isDegraded: boolean;
+  readonly hasDeadLetters: boolean;
 }
 
 export function streams(options: AppOptions, gets: RequestCounts) {
@@ -45,7 +46,8 @@ export function streams(options: AppOptions, gets: RequestCounts) {
     const found = await readStreams(pipeline, question);
     const text = question.format === "csv" ? csvText(question, found) : jsonText(question, found);
     const isKept = question.from >= pipeline.retention.aggregatesFrom(now());
-    return { text, degraded: degradedOf(found.isDegraded, isKept) };
+    const degraded = degradedOf(found.isDegraded, isKept) ?? (found.hasDeadLetters ? "dead-letters" : undefined);
+    return { text, degraded };
   });
 }
 
@@ -69,7 +71,8 @@ async function readStreams(pipeline: Pipeline, { from, to, stream, depth }: Stre
     range,
     () => new StreamsTally(depth ?? Number.POSITIVE_INFINITY),
   );
-  return { streams: tally.streams(), users: tally.users(), isDegraded };
+  const hasDeadLetters = pipeline.coldProblems.hasDeadLetters(range);
+  return { streams: tally.streams(), users: tally.users(), isDegraded, hasDeadLetters };
 }
 
 /** The number to sort by, descending. Ties, and `name`, are sorted by name. */

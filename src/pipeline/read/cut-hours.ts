@@ -107,15 +107,16 @@ interface ActiveHours {
 }
 
 /**
- * Why events or users may be missing. `foundCount`: the rows, and the erased ones. An hour that was loaded from the
- * cold store counts no dead letters, so fewer events may be missing than there are. Throws NotCountableError.
+ * Why events or users may be missing. `foundCount`: the rows, and the erased ones. The aggregate of an hour that was
+ * loaded from the cold store has no dead letters either, so equal numbers do not say that none is missing. Throws
+ * NotCountableError.
  */
 export function lackOf(missing: MissingRows, active: ActiveHours, foundCount: number): Lack | undefined {
   const { hours, eventCount } = active;
   const { erased, deadLetters, rowsFrom } = missing;
   if (hours.some((hour) => hour < rowsFrom)) throw rowsNotRetained(rowsFrom);
   if (foundCount + deadLetters < eventCount) return "not-flushed-yet";
-  if (foundCount < eventCount) return "dead-letters";
+  if (deadLetters > 0) return "dead-letters";
   return erased.some(({ clicks, impressions }) => clicks + impressions > 0) ? "erased" : undefined;
 }
 

@@ -3,10 +3,12 @@
  * the store refused.
  * Invariant: each change is logged once.
  */
+import type { HourKey } from "../../domain/event.ts";
+import { type HourRange, includes } from "../../domain/hour-range.ts";
 import type { Log } from "../../runtime/log.ts";
 import type { DeadLetterStore, UpkeepProblems, UpkeepStore } from "../../store/cold.ts";
 
-type ProblemStore = UpkeepStore & Pick<DeadLetterStore, "deadLetterCount">;
+type ProblemStore = UpkeepStore & Pick<DeadLetterStore, "deadLetterCount" | "deadLetterHours">;
 type Upkeep = keyof UpkeepProblems;
 
 const FAILED: Readonly<Record<Upkeep, string>> = {
@@ -14,12 +16,16 @@ const FAILED: Readonly<Record<Upkeep, string>> = {
   folding: "could not fold the rows of hours: reads have more and more of them to add up",
 };
 
+/** Hours of streams with dead letters. If there are more, all hours are taken to have some. */
+const DEAD_HOURS_MAX = 1_000;
+
 export class ColdProblems {
   readonly #cold: ProblemStore;
   readonly #log: Log;
   /** What the last check found. */
   deadLetterCount = 0;
   upkeep: UpkeepProblems = {};
+  #deadHours: readonly HourKey[] = [];
 
   constructor(cold: ProblemStore, log: Log) {
     this.#cold = cold;
@@ -29,8 +35,16 @@ export class ColdProblems {
   /** Throws ColdUnavailableError. */
   async check(): Promise<void> {
     // First, as it throws if the store is unavailable. upkeep() answers even then.
-    this.#noteDeadLetters(await this.#cold.deadLetterCount());
+    const count = await this.#cold.deadLetterCount();
+    this.#deadHours = count === 0 ? [] : await this.#cold.deadLetterHours(DEAD_HOURS_MAX);
+    this.#noteDeadLetters(count);
     this.#noteUpkeep(await this.#cold.upkeep());
+  }
+
+  /** Whether a range has dead letters, which its counts lack once their hour was loaded from the cold store. */
+  hasDeadLetters(range: HourRange): boolean {
+    if (this.#deadHours.length === DEAD_HOURS_MAX) return true;
+    return this.#deadHours.some((key) => includes(range, key));
   }
 
   #noteUpkeep(found: UpkeepProblems): void {

@@ -1,9 +1,10 @@
 /** Rows that the database refused, listed and dropped in MySQL or SQLite. */
-import type { Event, Kind } from "../../domain/event.ts";
+import type { Event, HourKey, Kind } from "../../domain/event.ts";
 import type { DeadLetter, DeadLetterStore, RowKey } from "../cold.ts";
 import { EVENT_COLUMNS } from "./rows.ts";
 import type { Sql, SqlText } from "./sql-runner.ts";
 
+const HOURS = "SELECT DISTINCT hour, stream FROM dead_letters LIMIT ?";
 const DROP = "DELETE FROM dead_letters WHERE dead_letter = ?";
 
 export interface DeadLetterRow extends RowKey, Omit<DeadLetter, "event"> {
@@ -24,6 +25,11 @@ export function selectDeadLetters({ isoTime }: Pick<Sql, "isoTime">): string {
 export function deadLetterLists(sql: Sql): Omit<DeadLetterStore, "deadLetterCount" | "replayDeadLetter"> {
   const select = `${selectDeadLetters(sql)} WHERE dead_letter > ? ORDER BY dead_letter LIMIT ?`;
   return {
+    deadLetterHours: (limit) =>
+      sql.read("list hours with dead letters", async (session) => {
+        const rows = await session.rows<HourKey & { readonly stream: SqlText }>(HOURS, [limit]);
+        return rows.map(({ hour, stream }) => ({ hour, stream: stream.toString() }));
+      }),
     deadLetters: (afterNumber, limit) =>
       sql.read("list dead letters", async (session) => {
         const rows = await session.rows<DeadLetterRow>(select, [afterNumber, limit]);

@@ -58,7 +58,7 @@ export class ChartCard {
     });
     this.#found = { ...found, rows };
     byId("chart-card").setAttribute("aria-busy", "false");
-    const note = "Events that are not in the cold store yet may be missing.";
+    const note = "Acknowledged events may be missing from these counts.";
     setText(byId("chart-fault"), found.isDegraded ? note : "");
     this.#render();
   }

@@ -302,6 +302,10 @@ export class ColdClient {
     return this.#ask("sweep", (data) => data.sweep(bounds), true);
   }
 
+  deadLetterHours(limit: number): Promise<readonly HourKey[]> {
+    return this.#ask("deadLetterHours", (data) => data.deadLettersOf().slice(0, limit));
+  }
+
   deadLetterCount(range?: UsersRange): Promise<number> {
     return this.#ask("deadLetterCount", (data) => data.deadLettersOf(range).length);
   }
