@@ -1,6 +1,7 @@
 /**
- * The fate of every event that reached this process. All counters only grow, except `pending`, `inDoubt`, and
- * `handedOver`, which falls when a journal is lost before its adopter has stored it.
+ * The fate of every event that reached this process. All counters only grow, except `pending`, `inDoubt`,
+ * `handedOver`, which falls when a journal is lost before its adopter has stored it, and `persisted`, which falls if
+ * the cold store is set back to an earlier state.
  *
  * Invariants, at any moment:
  * - accepted = persisted + pending + handedOver + lost
@@ -20,7 +21,10 @@ export class Ledger {
   persisted = 0;
   /** Accepted here, then left to the adopter of a writer's journal that this process gave up. */
   handedOver = 0;
-  /** These are in no store anymore: only the journal held them when the hot store lost its data. */
+  /**
+   * These are in no store anymore: only the journal held them when the hot store lost its data, or the cold store was
+   * set back to before it stored them.
+   */
   lost = 0;
   /** Accepted by another process, or an earlier writer of this one, and persisted here from its journal. */
   adopted = 0;

@@ -119,10 +119,12 @@ export function coldShard(cold: ColdStore, shard: number, shards: number) {
     watermark: (writer: string) => cold.watermark(writer),
     seal: (writer: string, skippedSeq?: number) => cold.seal(writer, shard, skippedSeq),
     epoch: () => cold.epoch(shard),
-    beginEpoch: (from: number) => cold.beginEpoch(from, shard),
+    beginEpoch: (from: number, to?: number) => cold.beginEpoch(from, shard, to),
     writersOf: (epoch: number, sealedWithinMs: number) => cold.writersOf(epoch, sealedWithinMs, shard),
     /** Includes dead letters. */
     storedEvents: async (writer: string) => (await cold.storedEvents([writer])).byWriter.get(writer) ?? 0,
+    /** Of all writers of the shard, including dead letters. */
+    eventCount: async () => (await cold.storedEvents([], shard)).total,
     read: (key: HourKey) => cold.read(key, [shard]),
     // Over all shards: one look at the end of the primary key. An hour wrongly taken as absent costs a hydration.
     newestHour: () => cold.newestHour(),

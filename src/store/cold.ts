@@ -99,10 +99,10 @@ export interface FlushStore {
   epoch(shard?: number): Promise<number>;
   /**
    * Called before a hot data set is initialized: seals all writers of the shard, so that what they committed to an
-   * earlier data set is only stored once it is committed to this one. Begins the next epoch. False, changing nothing,
-   * if the shard's epoch is not `from`.
+   * earlier data set is only stored once it is committed to this one. Begins the epoch `to`, by default the next one.
+   * False, changing nothing, if the shard's epoch is not `from`.
    */
-  beginEpoch(from: number, shard?: number): Promise<boolean>;
+  beginEpoch(from: number, shard?: number, to?: number): Promise<boolean>;
   /**
    * The writers that were first flushed in this epoch and have stored events, each with its last seq; at most the
    * latest 1,000. Sealed writers are included only if they stored or were sealed within this time.
@@ -166,7 +166,7 @@ export interface PastReads {
 export type OnReplicaChange = (problem: string | undefined) => void;
 
 export interface StoredEvents {
-  /** All writers, past and present. */
+  /** Of all writers, past and present. It never falls, unless the store is set back to an earlier state. */
   readonly total: number;
   /** The requested writers that have any events. */
   readonly byWriter: ReadonlyMap<string, number>;
@@ -188,8 +188,8 @@ export interface ReadStore {
   streams(limit: number): Promise<readonly string[]>;
   /** The latest hour with an event in any stream; undefined if there is none. */
   newestHour(): Promise<number | undefined>;
-  /** The number of stored events, including dead letters. */
-  storedEvents(writers: readonly string[]): Promise<StoredEvents>;
+  /** The number of stored events, including dead letters: in all, or of one shard's writers. */
+  storedEvents(writers: readonly string[], shard?: number): Promise<StoredEvents>;
 }
 
 export interface HourAudit {

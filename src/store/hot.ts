@@ -117,9 +117,10 @@ export interface HotStore {
   /**
    * Drops all hours and makes the data set writable. Hours from `freshFrom` on are then known to be empty. Returns
    * false, changing nothing, while any journal is left; true also if it already has this epoch (default 0) or a later
-   * one. `areIdsKnown` (default true): the cold store has no ids of the last 24 hours.
+   * one. `areIdsKnown` (default true): the cold store has no ids of the last 24 hours. `storedEvents` (default 0): how
+   * many events the cold store has of this shard, from which storedEvents() goes on.
    */
-  initialize(freshFrom: number, epoch?: number, areIdsKnown?: boolean): Promise<boolean>;
+  initialize(freshFrom: number, epoch?: number, areIdsKnown?: boolean, storedEvents?: number): Promise<boolean>;
   /**
    * Uninitializes a data set of this epoch or an earlier one, and drops its hours unless a journal is left. Throws if
    * the store accepts no writes, whatever it holds; or, once the hours are dropped, if it is full.
@@ -135,6 +136,13 @@ export interface HotStore {
    * has lost data: it is uninitialized, and false is returned.
    */
   requireWriters(epoch: number, seqs: ReadonlyMap<string, number>): Promise<boolean>;
+  /**
+   * How many events the cold store has had of this shard, at least: a cold store that has fewer was set back. Always 0
+   * for a store that no other process uses. It outlives the data set, until the next one is initialized.
+   */
+  storedEvents(): Promise<number>;
+  /** Forgets all ids, and through which time they are known. It stops once the data set is initialized. */
+  forgetIds(): Promise<void>;
   /** The database that this data belongs to. If none is recorded, returns undefined and records `offered`. */
   dataSet(offered?: DataSet): Promise<DataSet | undefined>;
   /**
@@ -188,8 +196,11 @@ export interface HotStore {
 
   /** The journal's batches above `afterSeq`, oldest first: about `maxEvents` events, and at least one batch if any. */
   readJournal(writer: string, afterSeq: number, maxEvents: number): Promise<readonly JournaledBatch[]>;
-  /** Drops the journal through `throughSeq`. Call it only after the cold store has those batches. */
-  trimJournal(writer: string, throughSeq: number): Promise<void>;
+  /**
+   * Drops the journal through `throughSeq`. Call it only after the cold store has those batches. `storedEvents`: how
+   * many events of the writer the cold store has, if known.
+   */
+  trimJournal(writer: string, throughSeq: number, storedEvents?: number): Promise<void>;
 
   journalOwners(): Promise<readonly JournalOwner[]>;
   /** Stops an adoptable writer for good; false if it is alive. In an uninitialized store every writer is adoptable. */

@@ -37,7 +37,7 @@ export const opsSchemas = {
       pending_in_journal_only: count("pending events that are only in the journal"),
       journal_max_events: count("the maximum of pending events; further ones are refused"),
       handed_over: count("left to the adopter of an abandoned writer"),
-      lost: count("in no store, because the hot store lost its data"),
+      lost: count("in no store: the hot store lost its data, or the cold store was set back"),
       holds: Type.Boolean({ description: "whether accepted is the sum of the others (counted where the events are)" }),
       adopted: count("accepted under another writer's name, persisted by this instance"),
       duplicates: count("acknowledged events whose id was counted before"),

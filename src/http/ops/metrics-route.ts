@@ -79,7 +79,10 @@ function exposeLedger({ samples, value, byLabel }: Exposition, pipeline: Pipelin
   const totals = {
     hourglass_events_accepted_total: ["accepted", "Events that were acknowledged and count"],
     hourglass_events_persisted_total: ["persisted", "Accepted events that are in the cold store"],
-    hourglass_events_lost_total: ["lost", "Accepted events that are in no store, since the hot store lost its journal"],
+    hourglass_events_lost_total: [
+      "lost",
+      "Accepted events that are in no store: the hot store lost its journal, or the cold store was set back",
+    ],
     hourglass_events_adopted_total: ["adopted", "Events accepted by another writer and persisted from its journal"],
     hourglass_events_duplicate_total: ["duplicates", "Acknowledged events whose id was counted before"],
     hourglass_events_unknown_total: ["unknown", "Events sent to the hot store, which did not answer in time"],

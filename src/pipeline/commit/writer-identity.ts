@@ -18,7 +18,7 @@ import type { Log } from "../../runtime/log.ts";
 import { ColdUnavailableError, type DataSet } from "../../store/cold.ts";
 import { type HotStore, HotUnavailableError, type Initialization } from "../../store/hot.ts";
 import type { Flusher, RingRoom, WriterBooks } from "../flush/flusher.ts";
-import { initializeDataSet, lacksWriters } from "../upkeep/data-loss.ts";
+import { eventsLostByCold, initializeDataSet, lacksWriters } from "../upkeep/data-loss.ts";
 import type { IdRestoration } from "../upkeep/id-restoration.ts";
 import { type AdoptionOptions, type SealedWriter, sealWriter } from "../upkeep/journal-adoption.ts";
 
@@ -31,8 +31,13 @@ const OTHER_EPOCH =
 const LACKS_WRITERS =
   "the hot store does not know writers that have stored events, or not all of their batches: it has lost data, as in " +
   "a failover, and is initialized again";
+const COLD_SET_BACK =
+  "the cold store was set back to an earlier state, as by a restored backup or a failover to a copy that lagged: it " +
+  "lacks events that it had stored. They are lost unless they are sent again. The hot store, which still counts " +
+  "them, is initialized again from the cold store";
 
-const LOST = "the hot store lost batches that only its journal held";
+const LOST =
+  "the hot store lost batches that only its journal held, or the cold store was set back to before it stored them";
 
 /** The batch after the last one whose outcome is known: the only one that may be in doubt. */
 export interface Doubt {
@@ -64,6 +69,8 @@ interface LeftJournal {
   readonly lastSeq: number;
   /** Events of the writer, stored or not, without those of `open`. */
   readonly acceptedEvents: number;
+  /** … of these: stored when it was left. */
+  readonly persistedEvents: number;
   /** The batch in doubt, if its fate stayed open. */
   readonly open: Doubt | undefined;
 }
@@ -128,32 +135,46 @@ export class WriterIdentity {
   /** Uninitializes a data set that is not current. */
   async #isCurrent(epoch: number): Promise<boolean> {
     const { hot, adoption, log } = this.#options;
-    const current = await adoption.cold.epoch();
-    if (current === epoch) return !(await this.#lacksWriters(epoch));
-    log.warn({ epoch, current, hotStore: hot.description }, OTHER_EPOCH);
+    const { cold } = adoption;
+    const current = await cold.epoch();
+    if (current === epoch) return await this.#isWhole(epoch);
+    if (current > epoch) log.warn({ epoch, current, hotStore: hot.description }, OTHER_EPOCH);
+    else {
+      const lostEvents = await eventsLostByCold(adoption);
+      log.warn({ epoch, current, lostEvents }, COLD_SET_BACK);
+      // The next epoch must be one that no data set had.
+      await cold.beginEpoch(current, epoch);
+    }
     await hot.discard(epoch);
     return false;
   }
 
-  async #lacksWriters(epoch: number): Promise<boolean> {
-    const { adoption, log } = this.#options;
-    const isLacking = await lacksWriters(adoption, epoch);
-    if (isLacking) log.warn({ epoch }, LACKS_WRITERS);
-    return isLacking;
+  /** Compares what both stores have. Uninitializes a data set of this epoch if either lacks something. */
+  async #isWhole(epoch: number): Promise<boolean> {
+    const { hot, adoption, log } = this.#options;
+    if (await lacksWriters(adoption, epoch)) {
+      log.warn({ epoch }, LACKS_WRITERS);
+      return false;
+    }
+    const lostEvents = await eventsLostByCold(adoption);
+    if (lostEvents === 0) return true;
+    log.warn({ epoch, lostEvents }, COLD_SET_BACK);
+    await hot.discard(epoch);
+    return false;
   }
 
   /**
-   * Notices that the hot store lacks batches of writers that have ended; the next renewal of the lease then finds the
-   * data set uninitialized. Notices as well that another data set was set up since, as while Redis has two masters: the
-   * writer is sealed then. Returns false if so, or if there is no writer. Throws HotUnavailableError or
-   * ColdUnavailableError.
+   * Notices that the hot store lacks batches of writers that have ended, or the cold store events that it had; the next
+   * renewal of the lease then finds the data set uninitialized. Notices as well that another data set was set up since,
+   * as while Redis has two masters, or that the cold store is of an earlier epoch: the writer is sealed then. Returns
+   * false if so, or if there is no writer. Throws HotUnavailableError or ColdUnavailableError.
    */
   async compareWriters(): Promise<boolean> {
     const { name } = this;
     if (name === undefined || this.isLost) return false;
     const isLatest = (await this.#options.adoption.cold.epoch()) === this.#epoch;
     if (!isLatest && name === this.name) this.noteSealed();
-    return isLatest && !(await this.#lacksWriters(this.#epoch));
+    return isLatest && (await this.#isWhole(this.#epoch));
   }
 
   /** Returns undefined if the cold store does not answer soon. */
@@ -227,6 +248,7 @@ export class WriterIdentity {
           batches: [...books.unflushed, ...settled],
           lastSeq: Math.max(books.unflushedSeq, doubt?.seq ?? 0),
           acceptedEvents: books.accepted + acceptedOf(fate),
+          persistedEvents: books.persisted,
           open: fate === "open" ? doubt : undefined,
         });
       }
@@ -263,7 +285,7 @@ export class WriterIdentity {
     if (lost < 0) throw new InvariantError(`${lost} events of writer ${writer} were lost`);
     if (lost > 0) log.error({ lost }, LOST);
     ledger.lost += lost;
-    ledger.handedOver += stored - books.persisted;
+    this.#handOver(stored - books.persisted);
     this.orphans.unshift(...orphans);
     return fate;
   }
@@ -290,7 +312,7 @@ export class WriterIdentity {
   }
 
   #leave(writer: string, journal: LeftJournal): void {
-    if (journal.lastSeq === 0) return;
+    if (journal.acceptedEvents === 0 && journal.lastSeq === 0) return;
     this.#left.set(writer, journal);
     this.#options.ringRoom.usedEvents += heldEvents(journal);
   }
@@ -313,14 +335,24 @@ export class WriterIdentity {
     }
   }
 
+  /** Of one writer. Fewer than none: the cold store was set back, and lacks so many that were persisted. */
+  #handOver(events: number): void {
+    const { ledger } = this.#options;
+    ledger.handedOver += Math.max(0, events);
+    ledger.persisted += Math.min(0, events);
+  }
+
   /** The journal is gone: what was not stored before is taken from memory, or lost. */
-  #takeBack(writer: string, { batches, acceptedEvents }: LeftJournal, { watermark, events }: SealedWriter): void {
+  #takeBack(writer: string, journal: LeftJournal, { watermark, events }: SealedWriter): void {
     const { ledger, log } = this.#options;
+    const { batches, acceptedEvents, persistedEvents } = journal;
     const orphans = batches.filter(({ seq }) => seq > watermark);
     const orphanEvents = countEvents(orphans);
     // Less than 0 if a batch was stored whose fate stayed open.
     const lost = Math.max(0, acceptedEvents - events - orphanEvents);
-    ledger.handedOver -= orphanEvents + lost;
+    const unstored = orphanEvents + lost;
+    ledger.handedOver -= acceptedEvents - persistedEvents;
+    this.#handOver(acceptedEvents - persistedEvents - unstored);
     ledger.lost += lost;
     this.orphans.push(...orphans);
     if (orphans.length > 0)
@@ -345,9 +377,12 @@ export class WriterIdentity {
   }
 }
 
-/** `acceptedEvents` of the writer are in batches before the one in doubt. */
+/**
+ * `acceptedEvents` of the writer are in batches before the one in doubt. If the cold store was set back and lacks some
+ * of those, as many of this one pass for duplicates.
+ */
 function fateOf({ seq }: Doubt, acceptedEvents: number, sealed: SealedWriter): SettledFate {
-  return seq <= sealed.watermark ? { acceptedEvents: sealed.events - acceptedEvents } : "unstored";
+  return seq <= sealed.watermark ? { acceptedEvents: Math.max(0, sealed.events - acceptedEvents) } : "unstored";
 }
 
 /** Events of a batch that was in doubt and is known to be stored. */

@@ -393,7 +393,7 @@ export class Flusher {
     }
     const { flushedSeq } = progress;
     if (progress.trimmedSeq < flushedSeq) {
-      await hot.trimJournal(progress.writer, flushedSeq);
+      await hot.trimJournal(progress.writer, flushedSeq, progress.acceptedEvents - progress.pendingEvents);
       progress.trimmedSeq = flushedSeq;
     }
     return last !== undefined;

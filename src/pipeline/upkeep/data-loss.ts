@@ -1,5 +1,5 @@
 /**
- * What the hot store may lack, and a data set set up anew without it.
+ * What either store may lack that the other one knows of, and a data set set up anew without it.
  *
  * Invariant: all writers are sealed before a data set is initialized (ColdShard.beginEpoch): what they stored later
  * would be missing from its hours and its ids.
@@ -36,10 +36,13 @@ export async function initializeDataSet(options: AdoptionOptions, clock: Clock):
     // A master that is cut off from its replicas and accepts no writes must not end the writers of the new one, and a
     // full server must not begin an epoch at each attempt.
     await hot.discard(epoch);
+    // An id whose row is gone must count when it is sent again.
+    if ((await eventsLostByCold(options)) > 0) await hot.forgetIds();
     if (!(await cold.beginEpoch(epoch))) continue;
     const newestHour = await cold.newestHour();
     const freshFrom = newestHour === undefined ? 0 : newestHour + HOUR_MS;
-    if (!(await hot.initialize(freshFrom, epoch + 1, await hasNoIds(cold)))) continue;
+    const areIdsKnown = await hasNoIds(cold);
+    if (!(await hot.initialize(freshFrom, epoch + 1, areIdsKnown, await cold.eventCount()))) continue;
     log.info({ newestHour, epoch: epoch + 1 }, "set up the hot store");
     return;
   }
@@ -77,6 +80,18 @@ export async function lacksWriters({ hot, cold }: AdoptionOptions, epoch: number
     seqs.set(writer, Math.max(seq, seqs.get(writer) ?? 0));
   }
   return !(await hot.requireWriters(epoch, seqs));
+}
+
+/**
+ * How many events the cold store had and has no longer. Above 0, it was set back to an earlier state, as by a restored
+ * backup or a failover to a copy that lags: the hot store counts events that are in no row.
+ */
+export async function eventsLostByCold({ hot, cold }: AdoptionOptions): Promise<number> {
+  if (!hot.isShared) return 0;
+  await cold.open();
+  // Read before the cold store: what is known here was stored there before.
+  const known = await hot.storedEvents();
+  return Math.max(0, known - (await cold.eventCount()));
 }
 
 async function hasNoIds(cold: ColdShard): Promise<boolean> {

@@ -140,6 +140,13 @@ export class EmbeddedHotStore implements HotStore {
     return true;
   }
 
+  /** It holds no hours when it starts, and files of different times are refused then (refuseOtherTime). */
+  async storedEvents(): Promise<number> {
+    return 0;
+  }
+
+  async forgetIds(): Promise<void> {}
+
   /** Nobody else uses its files, and the journal notices if they are replaced. */
   async bind(): Promise<void> {}
 

@@ -21,7 +21,7 @@ export function readRole(database: MysqlDatabase): ReadStore {
     },
     streams: (limit) => database.read("list streams", listStreams, limit),
     newestHour: () => database.read("read the newest hour", readNewestHour),
-    storedEvents: (writers) => database.read("count stored events", countStoredEvents, writers),
+    storedEvents: (writers, shard) => database.read("count stored events", countStoredEvents, writers, shard),
   };
 }
 
@@ -47,11 +47,15 @@ async function readUsers(
   });
 }
 
-async function countStoredEvents(session: MysqlSession, writers: readonly string[]): Promise<StoredEvents> {
+async function countStoredEvents(
+  session: MysqlSession,
+  writers: readonly string[],
+  shard: number | undefined,
+): Promise<StoredEvents> {
   // One statement reads a consistent state. No writer's name is empty.
   const query = `SELECT writer, events FROM writers WHERE writer IN (?)
-    UNION ALL SELECT '', CAST(COALESCE(SUM(events), 0) AS UNSIGNED) FROM writers`;
-  const rows = await session.rows<{ writer: string; events: number }>(query, [["", ...writers]]);
+    UNION ALL SELECT '', CAST(COALESCE(SUM(events), 0) AS UNSIGNED) FROM writers WHERE shard = COALESCE(?, shard)`;
+  const rows = await session.rows<{ writer: string; events: number }>(query, [["", ...writers], shard ?? null]);
   const byWriter = new Map(rows.map(({ writer, events }) => [writer, Number(events)]));
   const total = byWriter.get("") ?? 0;
   byWriter.delete("");

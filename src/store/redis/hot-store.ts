@@ -64,12 +64,14 @@ import hydrateSource from "./scripts/hours/hydrate.lua" with { type: "text" };
 import rangeSource from "./scripts/hours/range.lua" with { type: "text" };
 import readSource from "./scripts/hours/read.lua" with { type: "text" };
 import retireSource from "./scripts/hours/retire.lua" with { type: "text" };
+import forgetIdsSource from "./scripts/ids/forget-ids.lua" with { type: "text" };
 import noteIdsSource from "./scripts/ids/note-ids.lua" with { type: "text" };
 import restoreIdsSource from "./scripts/ids/restore-ids.lua" with { type: "text" };
 import initializeSource from "./scripts/initialize.lua" with { type: "text" };
 import isInitializedSource from "./scripts/is-initialized.lua" with { type: "text" };
 import journalSource from "./scripts/journal/read-journal.lua" with { type: "text" };
 import trimSource from "./scripts/journal/trim-journal.lua" with { type: "text" };
+import storedSource from "./scripts/stored.lua" with { type: "text" };
 import trialSource from "./scripts/trial.lua" with { type: "text" };
 import abandonSource from "./scripts/writers/abandon.lua" with { type: "text" };
 import fenceSource from "./scripts/writers/fence.lua" with { type: "text" };
@@ -92,6 +94,8 @@ const SCRIPTS = {
   trial: script("trial", trialSource),
   restoreIds: script("restoreIds", leaseRule + restoreIdsSource),
   noteIds: script("noteIds", noteIdsSource),
+  forgetIds: script("forgetIds", forgetIdsSource),
+  stored: script("stored", storedSource),
   initialize: script("initialize", initializeSource),
   abandon: script("abandon", abandonSource),
   register: script("register", leaseRule + registerSource),
@@ -234,13 +238,13 @@ export class RedisHotStore implements HotStore {
     return found;
   }
 
-  async initialize(freshFrom: number, epoch = 0, areIdsKnown = true): Promise<boolean> {
+  async initialize(freshFrom: number, epoch = 0, areIdsKnown = true, storedEvents = 0): Promise<boolean> {
     this.#mirrors.clear();
-    const { meta, hours, writers } = this.#keys;
+    const { meta, hours, writers, stored } = this.#keys;
     for (;;) {
       await this.discard(epoch - 1);
-      const args = [freshFrom, this.#shards, epoch, areIdsKnown ? 1 : 0].map(String);
-      const answer = await this.#link.run(SCRIPTS.initialize, [meta, hours, writers], args, integer);
+      const args = [freshFrom, this.#shards, epoch, areIdsKnown ? 1 : 0, storedEvents].map(String);
+      const answer = await this.#link.run(SCRIPTS.initialize, [meta, hours, writers, stored], args, integer);
       if (answer !== 0) return answer === 1;
     }
   }
@@ -255,6 +259,18 @@ export class RedisHotStore implements HotStore {
   async requireWriters(epoch: number, seqs: ReadonlyMap<string, number>): Promise<boolean> {
     const keys = [this.#keys.meta, ...Array.from(seqs.keys(), (writer) => this.#keys.writer + writer)];
     return await this.#link.run(SCRIPTS.require, keys, [epoch, ...seqs.values()].map(String), flag);
+  }
+
+  async storedEvents(): Promise<number> {
+    const { prefix, stored, writers } = this.#keys;
+    return await this.#link.run(SCRIPTS.stored, [stored, writers], [prefix], integerText);
+  }
+
+  async forgetIds(): Promise<void> {
+    const { prefix, meta, idsThrough } = this.#keys;
+    let cursor = "0";
+    do cursor = await this.#link.run(SCRIPTS.forgetIds, [meta, idsThrough], [prefix, cursor], text);
+    while (cursor !== "0");
   }
 
   async dataSet(offered?: DataSet): Promise<DataSet | undefined> {
@@ -460,9 +476,9 @@ export class RedisHotStore implements HotStore {
     return batches;
   }
 
-  async trimJournal(writer: string, throughSeq: number): Promise<void> {
+  async trimJournal(writer: string, throughSeq: number, storedEvents = 0): Promise<void> {
     const keys = [this.#keys.writer + writer, this.#keys.journal + writer];
-    await this.#link.run(SCRIPTS.trim, keys, [String(throughSeq)], flag);
+    await this.#link.run(SCRIPTS.trim, keys, [String(throughSeq), String(storedEvents)], flag);
   }
 
   async journalOwners(): Promise<readonly JournalOwner[]> {
@@ -476,8 +492,8 @@ export class RedisHotStore implements HotStore {
   }
 
   async removeJournal(writer: string, watermark: number): Promise<void> {
-    const { writers, meta } = this.#keys;
-    const keys = [writers, this.#keys.writer + writer, this.#keys.journal + writer, meta];
+    const { writers, meta, stored } = this.#keys;
+    const keys = [writers, this.#keys.writer + writer, this.#keys.journal + writer, meta, stored];
     const args = [writer, String(ENDED_WRITER_KNOWN_MS), String(watermark)];
     await unlessOther(this.#link.run(SCRIPTS.remove, keys, args, flag), false);
   }

@@ -6,10 +6,12 @@
  *                                epoch, shards (their number), held (the number of hours), ids (1: all of 24
  *                                hours are known), and who is restoring them until when (restorer, until)
  *   hg:{0}:ids-through           all ids that the cold store had before this time (ms, by its clock) are known
+ *   hg:{0}:stored                how many events the cold store has had, without those of present writers
  *   hg:{0}:trial                 tests whether sketches may be created
  *   hg:{0}:data-set              identity of the database, and its user-key (hex), under which users enter sketches
  *   hg:{0}:writers               names of all writers that have a journal
- *   hg:{0}:w:<writer>            last, flushed (seqs), events (accepted), lease (ms), fenced
+ *   hg:{0}:w:<writer>            last, flushed (seqs), events (accepted), lease (ms), fenced,
+ *                                stored (events that the cold store has had)
  *   hg:{0}:j:<writer>            the journal: a stream, entry <seq>-0 holds b(ody) and d(uplicate ordinals)
  *   hg:{0}:hours                 sorted set of the hours held, "<hour> <stream>" by hour
  *   hg:{0}:c:<hour>:<stream>     c(licks), i(mpressions), w:<writer> = the last seq that touched it
@@ -32,6 +34,7 @@ export function keysOf(shard: number) {
     hours: `${prefix}hours`,
     dataSet: `${prefix}data-set`,
     idsThrough: `${prefix}ids-through`,
+    stored: `${prefix}stored`,
     /** Exists only for a moment. */
     trial: `${prefix}trial`,
     newWriters: `${prefix}new-writers`,

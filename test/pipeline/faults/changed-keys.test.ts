@@ -20,6 +20,7 @@ const PLACE = `${NOON}:${STREAM}`;
 const KEYS: Readonly<Record<string, (writer: string) => string>> = {
   "the data set's state": () => "meta",
   "the time of ids": () => "ids-through",
+  "the number of stored events": () => "stored",
   "the identity of the database": () => "data-set",
   "the key that is tried": () => "trial",
   "the index of writers": () => "writers",

@@ -59,7 +59,9 @@ export class Books {
   /** Once nobody waits: every event is in one column. */
   checkColumns(process: Process): void {
     const { submitted } = this.#of(process);
-    const { accepted, duplicates, refused, unknown, unknownStored } = process.pipeline.ledger;
+    const { accepted, persisted, handedOver, duplicates, refused, unknown, unknownStored } = process.pipeline.ledger;
+    if (persisted < 0 || handedOver < 0)
+      this.#report("ledger", `${process.name}: ${persisted} events are persisted, ${handedOver} handed over`);
     const settled = accepted + duplicates + unknown - unknownStored;
     const counted = settled + Object.values(refused).reduce((sum, count) => sum + count, 0);
     if (counted !== submitted)

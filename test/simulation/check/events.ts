@@ -39,7 +39,10 @@ export interface SentEvent extends HourKey {
   isIdDivided: boolean;
   /** It was counted by two masters: what no store can help, if it was sent to two processes. */
   isCountedTwice: boolean;
-  /** The hot store lost it together with the only process that knew of it: what no store can help. */
+  /**
+   * The hot store lost it together with the only process that knew of it, or the cold store was set back: what no store
+   * can help.
+   */
   isExcused: boolean;
 }
 
@@ -127,6 +130,13 @@ export class SentEvents {
     sent.rows += 1;
     if (sent.rows > rowsMax(sent)) this.#report("two-rows", `${row.user} is ${sent.rows} rows`);
     if (isRefused(sent)) this.#report("refused-stored", `${row.user} was refused, and is a row now`);
+  }
+
+  /** The cold store was set back to before it stored this row. What was told to senders is as if it had not been. */
+  unstored(row: EventRow): void {
+    const sent = this.of(row.user);
+    sent.rows -= 1;
+    if (sent.rows === 0) sent.isExcused = true;
   }
 
   /** The process says so. */

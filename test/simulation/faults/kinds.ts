@@ -31,6 +31,7 @@ export type Fault = { readonly lastsMs: number } & (
   | { readonly name: "failover"; readonly server: HotServerName; readonly lostMs: number }
   | (PlannedSplit & { readonly name: "split" })
   | { readonly name: "empty"; readonly server: HotServerName }
+  | { readonly name: "set-back"; readonly server: "mysql"; readonly lostMs: number }
   | {
       readonly name: "lose-restored";
       readonly server: HotServerName;
@@ -64,13 +65,14 @@ export const FAULT_NAMES = [
   "split",
   "empty",
   "lose-restored",
+  "set-back",
   "clock",
   "server-clock",
   "turn-hour",
 ] as const satisfies readonly FaultName[];
 
-/** After these a hot store lacks what it has acknowledged. */
-export const LOSSES: readonly FaultName[] = ["lose-writes", "failover", "split", "empty", "lose-restored"];
+/** After these a store lacks what it has acknowledged. */
+export const LOSSES: readonly FaultName[] = ["lose-writes", "failover", "split", "empty", "lose-restored", "set-back"];
 
 const HOUR_MS = 3_600_000;
 
@@ -122,6 +124,8 @@ export function planFault(name: FaultName, random: Random, settings: PlanSetting
         ...{ name, server: hotServer, afterMs: random.pick([0.1, 2, 20, 300]) * random.next() },
         ...{ factor: random.pick([1, 100, 400]), lastsMs: random.pick([1, 10, shortMs]) },
       };
+    case "set-back":
+      return { name, server: "mysql", lostMs: random.pick([200, 2_000, 20_000, 120_000]), lastsMs: shortMs };
     case "clock":
       return { name, process, byMs, lastsMs: 0 };
     case "server-clock":

@@ -50,6 +50,10 @@ export function strike(world: World, fault: Fault): void {
     case "empty":
       restart(world, fault, later);
       return;
+    case "set-back":
+      world.setBacks.strike(fault);
+      restart(world, { ...fault, name: "restart-server" }, later);
+      return;
     case "lose-restored":
       restart(world, { ...fault, name: "empty" }, later);
       world.armed.set(fault.server, fault);
@@ -81,7 +85,7 @@ function refuseWrites(world: World, { name, server }: OfServer, later: Later) {
 
 type Restart = Exclude<
   Extract<Fault, { server: ServerName | HotServerName }>,
-  { process: number } | OfServer | { name: "server-clock" | "split" | "lose-restored" }
+  { process: number } | OfServer | { name: "server-clock" | "split" | "lose-restored" | "set-back" }
 >;
 
 function restart(world: World, fault: Restart, later: Later): void {

@@ -294,6 +294,27 @@ const OF_LOSSES: readonly SimulatedMutation[] = [
     "  if (stored.size >= 0) return false;\n",
   ),
   inOne(
+    "set-back-not-noticed",
+    "a data set that counts what the cold store has no longer is set up anew",
+    DATA_LOSS,
+    "  return Math.max(0, known - (await cold.eventCount()));\n",
+    "  return Math.min(0, known - (await cold.eventCount()));\n",
+  ),
+  inOne(
+    "ids-of-lost-rows",
+    "an id whose row the cold store has no longer counts when it is sent again",
+    DATA_LOSS,
+    "    if ((await eventsLostByCold(options)) > 0) await hot.forgetIds();\n",
+    "",
+  ),
+  inOne(
+    "lost-taken-for-persisted",
+    "an instance's ledger does not say that its events are persisted which the cold store has no longer",
+    IDENTITY,
+    "    ledger.persisted += Math.min(0, events);\n",
+    "    ledger.handedOver += Math.min(0, events);\n",
+  ),
+  inOne(
     "later-data-set-not-noticed",
     "an instance notices a data set that was set up since, even if it stores nothing",
     IDENTITY,

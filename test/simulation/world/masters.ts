@@ -21,6 +21,8 @@ export interface MastersOptions {
   /** Acknowledged is what a replica has as well. */
   readonly areReplicasAwaited: boolean;
   readonly newData: (server: HotServer) => HotData;
+  /** Whether this data set counts what a cold store that was set back has no longer. */
+  readonly isAhead: (shard: number, data: HotData) => boolean;
 }
 
 /** A master that was cut off from its replicas, one of which was promoted. */
@@ -65,8 +67,8 @@ export class Masters {
   readonly #latestWriters = new Map<string, string>();
   /** Masters that lack writes, with the writers concerned, until every process knows. */
   readonly #losses = new Map<HotServer, Map<string, LostWrites>>();
-  readonly #strayRows: StrayRow[] = [];
-  readonly #rows: EventRow[] = [];
+  #strayRows: StrayRow[] = [];
+  #rows: EventRow[] = [];
 
   constructor(options: MastersOptions) {
     this.#options = options;
@@ -159,6 +161,12 @@ export class Masters {
     this.#noteIfStray(row, data);
   }
 
+  /** The cold store has these rows no longer. */
+  unstored(isLost: (row: EventRow) => boolean): void {
+    this.#rows = this.#rows.filter((row) => !isLost(row));
+    this.#strayRows = this.#strayRows.filter(({ row }) => !isLost(row));
+  }
+
   #noteIfStray(row: EventRow, data: HotData): void {
     const writer = row.writer.replace(/~+$/, "");
     if ((data.lastSeq(writer) ?? 0) < row.seq) this.#strayRows.push({ row, writer });
@@ -205,7 +213,7 @@ export class Masters {
     for (const [writer, lost] of this.#losses.get(server) ?? []) {
       if (lost.events.some(isMissing) || this.#isUnknown(writer, lost, shard)) return true;
     }
-    if (this.#isIncomplete(shard)) return true;
+    if (this.#isIncomplete(shard) || this.#options.isAhead(shard, server.data)) return true;
     if (this.#losses.delete(server) && this.#losses.size + this.#splits.size === 0) this.#options.events.noticed();
     return false;
   }

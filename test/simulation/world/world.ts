@@ -26,6 +26,7 @@ import type { Plan, PlannedAction } from "./plan.ts";
 import { Process } from "./process.ts";
 import { Random } from "./random.ts";
 import { Scheduler } from "./scheduler.ts";
+import { SetBacks } from "./set-backs.ts";
 import { Trace } from "./trace.ts";
 
 export interface WorldOptions {
@@ -53,6 +54,7 @@ export class World implements ReadingSite {
   readonly pace = { leastIntervalMs: 0 };
   readonly cold: ColdServer;
   readonly masters: Masters;
+  readonly setBacks: SetBacks;
   isClosing = false;
   /** Faults that wait for ids to be restored: then the server fails over to a replica that lags from there on. */
   readonly armed = new Map<ServerName, Extract<Fault, { name: "lose-restored" }>>();
@@ -83,6 +85,7 @@ export class World implements ReadingSite {
       stored: (row: EventRow) => {
         this.events.stored(row);
         this.masters.stored(row);
+        this.setBacks.stored(row);
       },
       flushed: (writer: string, shard: number, epoch: number | undefined) => {
         const current = this.cold.data.epoch(shard);
@@ -95,7 +98,12 @@ export class World implements ReadingSite {
     this.masters = new Masters({
       ...{ scheduler, trace, events, shards: settings.shards, areReplicasAwaited: settings.areReplicasAwaited },
       newData: (server) => this.newHotData(server),
+      isAhead: (shard, data) => this.setBacks.isUnnoticed(shard, data),
     });
+    const onLost = (isLost: (row: EventRow) => boolean) => this.masters.unstored(isLost);
+    const hotData = (shard: number) => this.masters.current[shard]!.data;
+    const hasLosses = () => this.masters.haveLosses;
+    this.setBacks = new SetBacks({ server: this.cold, events, report: this.report, hotData, hasLosses, onLost });
     for (const action of plan.actions) this.#schedule(action);
     for (let slot = 0; slot < settings.processes; slot++) this.startProcess(slot);
   }
@@ -113,6 +121,7 @@ export class World implements ReadingSite {
   #scheduleLag(fault: Fault, atMs: number): void {
     if (!("lostMs" in fault)) return;
     this.scheduler.at(atMs - fault.lostMs, undefined, () => {
+      if (fault.name === "set-back") return this.setBacks.copyFor(fault);
       const server = this.masters.named(fault.server);
       this.#copies.set(fault, { server, of: server.data, copy: server.data.copy() });
       server.lags += 1;
@@ -153,9 +162,10 @@ export class World implements ReadingSite {
     return new HotData(nowMs, this.plan.settings.leaseMs, {
       committed: (data, batch) =>
         this.events.committed(batch, this.masters.isDivided(data), this.masters.isCurrent(data)),
+      initialized: (data) => this.setBacks.initialized(data),
       restoring: (data) => this.#restoring(server, data),
       removing: (writer) => {
-        if (!this.cold.data.isSealed(writer))
+        if (!this.cold.data.isSealed(writer) && !this.setBacks.unsealed.has(writer))
           this.report("late-rows", `the journal of ${writer} is removed, and it may still store rows`);
       },
     });

@@ -52,11 +52,11 @@ export function flushRole(database: SqliteDatabase, partsPerHour?: number): Flus
         writing.query(SEAL_WRITER).run(skippedSeq, writer);
       }),
     epoch: () => database.transaction("read its epoch", readEpoch),
-    beginEpoch: (from) =>
+    beginEpoch: (from, _shard, to = from + 1) =>
       database.transaction(`begin the epoch after ${from}`, (writing) => {
         if (readEpoch(writing) !== from) return false;
         writing.query(SEAL_ALL).run();
-        writing.query(MOVE_EPOCH).run(from + 1);
+        writing.query(MOVE_EPOCH).run(to);
         return true;
       }),
     // A lost data set is initialized again at every start.

@@ -87,7 +87,8 @@ export function flushRole(
         await session.run("COMMIT");
       }),
     epoch: (shard = 0) => database.read("read its epoch", readEpoch, shard),
-    beginEpoch: (from, shard = 0) => database.flush(`begin the epoch after ${from}`, beginEpoch, shard, from),
+    beginEpoch: (from, shard = 0, to = from + 1) =>
+      database.flush(`begin the epoch after ${from}`, beginEpoch, shard, from, to),
     writersOf: (epoch, sealedWithinMs, shard = 0) =>
       database.read(`list the writers of epoch ${epoch}`, writersOf, shard, epoch, sealedWithinMs),
   };
@@ -276,7 +277,7 @@ async function isOfEpoch(session: MysqlSession, shard: number, epoch: number): P
   return (row?.epoch ?? 0) === epoch;
 }
 
-async function beginEpoch(session: MysqlSession, shard: number, from: number): Promise<boolean> {
+async function beginEpoch(session: MysqlSession, shard: number, from: number, to: number): Promise<boolean> {
   await session.run("INSERT IGNORE INTO epochs (shard, epoch) VALUES (?, 0)", [shard]);
   await session.run("START TRANSACTION");
   const [row] = await session.rows<EpochRow>(`${READ_EPOCH} FOR UPDATE`, [shard]);
@@ -288,7 +289,7 @@ async function beginEpoch(session: MysqlSession, shard: number, from: number): P
   const query = "SELECT id FROM writers WHERE shard = ? AND sealed = 0";
   const open = await session.rows<{ id: number }>(query, [shard]);
   for (const { id } of open) await session.run("UPDATE writers SET sealed = 1 WHERE id = ?", [id]);
-  await session.run("UPDATE epochs SET epoch = epoch + 1 WHERE shard = ?", [shard]);
+  await session.run("UPDATE epochs SET epoch = ? WHERE shard = ?", [to, shard]);
   await session.run("COMMIT");
   return true;
 }

@@ -3,7 +3,7 @@ import { describe, expect } from "bun:test";
 import type { Event } from "../../../../src/domain/event.ts";
 import type { ColdStore, IdRowKey } from "../../../../src/store/cold.ts";
 import { waitFor } from "../../../harness/service/wait-for.ts";
-import { batchOf, click, type Harness, NOON, testWithStore } from "../setup.ts";
+import { batchOf, click, expectSealed, type Harness, NOON, testWithStore } from "../setup.ts";
 
 const HOUR_AGO_MS = 3_600_000;
 
@@ -93,6 +93,26 @@ export function lossesContract(name: string, open: () => Promise<Harness>): void
       expect(await inOrder(store.writersOf(0, HOUR_AGO_MS, 1))).toEqual([["other shard", 1]]);
       await store.beginEpoch(1);
       expect(await inOrder(store.writersOf(2, HOUR_AGO_MS))).toEqual([]);
+    });
+
+    test("an epoch may be begun that is not the next one", async ({ store }) => {
+      await store.flush("earlier", [batchOf(1, [click("u")])], 0, 0);
+      expect(await store.beginEpoch(1, 0, 7)).toBe(false);
+      expect(await store.beginEpoch(0, 0, 7)).toBe(true);
+      expect([await store.epoch(0), await store.epoch(1)]).toEqual([7, 0]);
+      await expectSealed(store.flush("earlier", [batchOf(2, [click("u")])], 0, 0));
+      expect(await store.flush("later", [batchOf(1, [click("u")])], 0, 7)).toBe(1);
+    });
+
+    test("events are counted over all of a shard's writers, in every epoch", async ({ store }) => {
+      await store.flush("a", [batchOf(1, [click("u"), click("v")])]);
+      await store.beginEpoch(0);
+      await store.flush("b", [batchOf(1, [click("u")])]);
+      await store.flush("other shard", [batchOf(1, [click("u")])], 1);
+      const { byWriter, total } = await store.storedEvents(["b", "nobody"], 0);
+      expect({ total, ofB: byWriter.get("b") }).toEqual({ total: 3, ofB: 1 });
+      expect((await store.storedEvents([], 1)).total).toBe(1);
+      expect((await store.storedEvents([])).total).toBe(4);
     });
   });
 }

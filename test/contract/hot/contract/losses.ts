@@ -59,6 +59,64 @@ export function lossesContract(name: string, openHarness: () => Promise<Harness>
     });
   });
 
+  describe(`hot store contract: ${name} > a cold store that was set back`, () => {
+    const test = testWithStore(openHarness);
+
+    test("it is known how many events that has had: of writers that flush, and of all that have ended", async ({
+      store,
+    }) => {
+      expect(await store.storedEvents()).toBe(0);
+      await store.initialize(NOON, 1, true, 10);
+      expect(await store.storedEvents()).toBe(10);
+      for (const writer of ["living", "ended"]) {
+        await store.register(writer, 1);
+        await store.commit(writer, 1, batchOf([click("a"), click("b"), click("c", "id")]));
+        await store.commit(writer, 2, batchOf([click("d"), click("e", `id of ${writer}`)]));
+      }
+      expect(await store.storedEvents()).toBe(10);
+      await store.trimJournal("living", 1, 3);
+      for (const earlier of [2, undefined]) await store.trimJournal("living", 1, earlier);
+      expect(await store.storedEvents()).toBe(13);
+      await store.trimJournal("ended", 1, 2);
+      await store.abandon("ended");
+      // All but a duplicate.
+      for (let i = 0; i < 2; i++) await store.removeJournal("ended", 2);
+      expect(await store.storedEvents()).toBe(17);
+      await store.removeJournal("unknown", 0);
+      await store.abandon("living");
+      await store.removeJournal("living", 2);
+      expect(await store.storedEvents()).toBe(19);
+    });
+
+    test("that number outlives the data set, until the next one is initialized", async ({ store }) => {
+      await store.initialize(NOON, 1, true, 10);
+      expect(await store.initialize(NOON, 1, true, 4)).toBe(true);
+      await store.discard(1);
+      expect(await store.storedEvents()).toBe(10);
+      await store.initialize(NOON, 2, true, 4);
+      expect(await store.storedEvents()).toBe(4);
+    });
+
+    test("all ids can be forgotten, but not those of a data set that is initialized", async ({ store }) => {
+      const names = Array.from({ length: 2_500 }, (_, i) => `id-${i}`);
+      await store.initialize(NOON, 1, false);
+      await store.restoreIds(1, "r", storedIds(...names));
+      await store.noteIds(1, NOON, "r");
+      await store.forgetIds();
+      await store.register("w1", 1);
+      const repeated = batchOf(names.map((id) => click("u", id)));
+      expect(await store.commit("w1", 1, repeated)).toEqual(committed(...names.keys()));
+      await store.abandon("w1");
+      await store.removeJournal("w1", 1);
+      await store.discard(1);
+      await store.forgetIds();
+      await store.initialize(NOON, 2, false);
+      expect(await store.initialization()).toMatchObject({ areIdsKnown: false, idsThroughMs: 0 });
+      await store.register("w2", 2);
+      expect(await store.commit("w2", 1, repeated)).toEqual(committed());
+    });
+  });
+
   describe(`hot store contract: ${name} > lost writers`, () => {
     const test = testWithStore(openHarness);
 

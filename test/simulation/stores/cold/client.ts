@@ -211,9 +211,9 @@ export class ColdClient {
     return this.#ask("epoch", (data) => data.epoch(shard));
   }
 
-  async beginEpoch(from: number, shard = 0): Promise<boolean> {
+  async beginEpoch(from: number, shard = 0, to = from + 1): Promise<boolean> {
     this.#options.onBeginEpoch(shard);
-    return await this.#ask(`begin the epoch after ${from}`, (data) => data.beginEpoch(from, shard), true);
+    return await this.#ask(`begin the epoch after ${from}`, (data) => data.beginEpoch(from, shard, to), true);
   }
 
   writersOf(epoch: number, sealedWithinMs: number, shard = 0): Promise<ReadonlyMap<string, number>> {
@@ -262,8 +262,8 @@ export class ColdClient {
     return this.#ask("newestHour", (data) => data.newestHour());
   }
 
-  storedEvents(writers: readonly string[]): Promise<StoredEvents> {
-    return this.#ask("storedEvents", (data) => data.storedEvents(writers));
+  storedEvents(writers: readonly string[], shard?: number): Promise<StoredEvents> {
+    return this.#ask("storedEvents", (data) => data.storedEvents(writers, shard));
   }
 
   hourKeys(): Promise<readonly HourKey[]> {

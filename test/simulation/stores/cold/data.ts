@@ -110,6 +110,22 @@ export class ColdData {
     this.#options = options;
   }
 
+  /** A deep copy: changes of one do not show in the other. */
+  copy(): ColdData {
+    const copy = new ColdData(this.#options);
+    for (const [name, rows] of this.rows) copy.rows.set(name, [...rows]);
+    copy.deadLetters.push(...this.deadLetters);
+    copy.version = this.version;
+    for (const [name, part] of this.#parts) copy.#parts.set(name, { ...part, users: copyOf(part.users) });
+    for (const [name, erased] of this.#erased) copy.#erased.set(name, erased);
+    for (const [writer, row] of this.#writers) copy.#writers.set(writer, { ...row });
+    copy.#idRows = [...this.#idRows];
+    for (const [shard, epoch] of this.#epochs) copy.#epochs.set(shard, epoch);
+    copy.#shards = this.#shards;
+    copy.#bounds = this.#bounds;
+    return copy;
+  }
+
   fixShardCount(count: number): number {
     this.#shards ??= count;
     return this.#shards;
@@ -242,10 +258,10 @@ export class ColdData {
     return this.#epochs.get(shard) ?? 0;
   }
 
-  beginEpoch(from: number, shard: number): boolean {
+  beginEpoch(from: number, shard: number, to: number): boolean {
     if (this.epoch(shard) !== from) return false;
     for (const row of this.#writers.values()) if (row.shard === shard) row.isSealed = true;
-    this.#epochs.set(shard, from + 1);
+    this.#epochs.set(shard, to);
     return true;
   }
 
@@ -294,9 +310,9 @@ export class ColdData {
     return newest;
   }
 
-  storedEvents(writers: readonly string[]): StoredEvents {
+  storedEvents(writers: readonly string[], shard: number | undefined): StoredEvents {
     let total = 0;
-    for (const { events } of this.#writers.values()) total += events;
+    for (const row of this.#writers.values()) if (shard === undefined || row.shard === shard) total += row.events;
     return { total, byWriter: new Map(writers.map((name) => [name, this.#writers.get(name)?.events ?? 0])) };
   }
 

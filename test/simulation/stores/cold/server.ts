@@ -25,7 +25,7 @@ export class ColdServer implements Owner {
   /** Reads go on. */
   isReadOnly = false;
   run = 1;
-  readonly data: ColdData;
+  data: ColdData;
   readonly #locks = new Map<string, Waiting[]>();
 
   constructor(data: ColdData) {

@@ -206,9 +206,17 @@ export class HotClient implements HotStore {
   /** The simulated servers hold data of one database. */
   async bind(): Promise<void> {}
 
-  initialize(freshFrom: number, epoch = 0, areIdsKnown = true): Promise<boolean> {
+  initialize(freshFrom: number, epoch = 0, areIdsKnown = true, storedEvents = 0): Promise<boolean> {
     const what = `initialize epoch ${epoch}, with ids ${areIdsKnown ? "known" : "unknown"}`;
-    return this.#run(what, "writes", (data) => data.initialize(freshFrom, epoch, areIdsKnown));
+    return this.#run(what, "writes", (data) => data.initialize(freshFrom, epoch, areIdsKnown, storedEvents));
+  }
+
+  storedEvents(): Promise<number> {
+    return this.#run("storedEvents", "reads", (data) => data.storedEvents());
+  }
+
+  forgetIds(): Promise<void> {
+    return this.#run("forget ids", "frees", (data) => data.forgetIds());
   }
 
   restoreIds(epoch: number, restorer: string, ids: readonly StoredId[]): Promise<RestoreState> {
@@ -309,8 +317,10 @@ export class HotClient implements HotStore {
     );
   }
 
-  trimJournal(writer: string, throughSeq: number): Promise<void> {
-    return this.#run(`trim ${writer} #${throughSeq}`, "frees", (data) => data.trimJournal(writer, throughSeq));
+  trimJournal(writer: string, throughSeq: number, storedEvents = 0): Promise<void> {
+    return this.#run(`trim ${writer} #${throughSeq}`, "frees", (data) => {
+      data.trimJournal(writer, throughSeq, storedEvents);
+    });
   }
 
   journalOwners(): Promise<readonly JournalOwner[]> {
@@ -336,6 +346,7 @@ export class HotClient implements HotStore {
 /** Not in a trace, unless they fail: they come again and again. */
 const QUIET = new Set([
   "noteIds",
+  "storedEvents",
   "hello",
   "wait",
   "info",

@@ -7,6 +7,7 @@
 import {
   type Batch,
   decodeBatch,
+  type Event,
   encodeBatch,
   HOUR_MS,
   type HourKey,
@@ -51,6 +52,8 @@ interface WriterRecord {
   last: number;
   flushed: number;
   events: number;
+  /** Events that the cold store has had. */
+  stored: number;
   leaseUntilMs: number;
   isFenced: boolean;
   /** Its journal was removed: it is remembered until then. */
@@ -70,6 +73,8 @@ interface Meta {
 export interface HotDataListener {
   /** A batch was applied for the first time. */
   committed(data: HotData, batch: JournaledBatch): void;
+  /** It has just been initialized. */
+  initialized?(data: HotData): void;
   /** Some ids are about to be remembered that it had lost. */
   restoring?(data: HotData): void;
   /** The journal of this writer is about to be removed. */
@@ -82,6 +87,8 @@ export class HotData {
   meta: Meta | undefined;
   /** Changes with whatever hours and journals hold. */
   version = newVersion();
+  /** Names its last initialization: a later one, of any data set, has a higher number. */
+  initializationNumber = 0;
   readonly hours = new Map<string, HeldHour>();
   /** By writer, then by seq. Only writers listed here have a journal. */
   readonly journals = new Map<string, Map<number, JournalEntry>>();
@@ -90,6 +97,8 @@ export class HotData {
   readonly #ids = new Map<string, number>();
   #dataSet: DataSet | undefined;
   #idsThroughMs = 0;
+  /** Events that the cold store has had, without those of writers that have a journal. */
+  #stored = 0;
   readonly #nowMs: () => number;
   readonly #leaseMs: number;
   readonly #listener: HotDataListener;
@@ -110,8 +119,10 @@ export class HotData {
   copy(): HotData {
     const copy = new HotData(this.#nowMs, this.#leaseMs, this.#listener);
     copy.meta = this.meta;
+    copy.initializationNumber = this.initializationNumber;
     copy.#dataSet = this.#dataSet;
     copy.#idsThroughMs = this.#idsThroughMs;
+    copy.#stored = this.#stored;
     for (const [name, hour] of this.hours) {
       const users = new UserSketches();
       users.merge(hour.users);
@@ -131,12 +142,16 @@ export class HotData {
     }
   }
 
+  knowsId({ stream, id = "" }: Event): boolean {
+    return (this.#ids.get(idName(stream, id)) ?? 0) > this.#nowMs();
+  }
+
   /** The last batch of a writer that is known here. */
   lastSeq(writer: string): number | undefined {
     return this.#writer(writer)?.last;
   }
 
-  initialize(freshFrom: number, epoch: number, areIdsKnown: boolean): boolean {
+  initialize(freshFrom: number, epoch: number, areIdsKnown: boolean, storedEvents = 0): boolean {
     if (this.meta !== undefined && this.meta.epoch >= epoch) return true;
     this.meta = undefined;
     if (this.journals.size > 0) return false;
@@ -144,6 +159,9 @@ export class HotData {
     this.hours.clear();
     const restoring = { areIdsKnown, restorer: "", restorerUntilMs: 0 };
     this.meta = { epoch, freshFrom, mark: this.#nowMs() * 1_000, sinceMs: this.#nowMs(), ...restoring };
+    this.#stored = storedEvents;
+    this.initializationNumber = ++initializations;
+    this.#listener.initialized?.(this);
     return true;
   }
 
@@ -163,6 +181,18 @@ export class HotData {
       return false;
     }
     return true;
+  }
+
+  storedEvents(): number {
+    let sum = this.#stored;
+    for (const writer of this.journals.keys()) sum += this.#writer(writer)?.stored ?? 0;
+    return sum;
+  }
+
+  forgetIds(): void {
+    if (this.meta !== undefined) return;
+    this.#idsThroughMs = 0;
+    this.#ids.clear();
   }
 
   restoreIds(epoch: number, restorer: string, ids: readonly StoredId[]): RestoreState {
@@ -199,7 +229,7 @@ export class HotData {
     if (this.meta?.epoch !== epoch) return false;
     const leaseUntilMs = this.#nowMs() + this.#leaseMs;
     const isFenced = this.#writer(writer)?.isFenced ?? false;
-    const record = { last: 0, flushed: 0, events: 0, leaseUntilMs, isFenced };
+    const record = { last: 0, flushed: 0, events: 0, stored: 0, leaseUntilMs, isFenced };
     this.#writers.set(writer, { ...record, forgottenAtMs: Number.POSITIVE_INFINITY });
     this.journals.set(writer, new Map());
     return true;
@@ -378,12 +408,13 @@ export class HotData {
     return batches;
   }
 
-  trimJournal(writer: string, throughSeq: number): void {
+  trimJournal(writer: string, throughSeq: number, storedEvents: number): void {
     const record = this.#writer(writer);
     if (record === undefined) return;
     const journal = this.journals.get(writer);
     for (const seq of journal?.keys() ?? []) if (seq <= throughSeq) journal!.delete(seq);
     record.flushed = Math.max(record.flushed, throughSeq);
+    record.stored = Math.max(record.stored, storedEvents);
   }
 
   journalOwners(): readonly JournalOwner[] {
@@ -410,13 +441,15 @@ export class HotData {
     if ((record?.last ?? 0) < watermark) this.meta = undefined;
     if (this.journals.has(writer)) this.#listener.removing?.(writer);
     this.version += 1;
-    this.journals.delete(writer);
+    const isFirst = this.journals.delete(writer);
     if (record === undefined) return;
+    if (isFirst) this.#stored += record.events;
     record.flushed = record.last;
     record.forgottenAtMs = this.#nowMs() + ENDED_WRITER_KNOWN_MS;
   }
 }
 
+let initializations = 0;
 let versions = 0;
 
 /** Differs for each data set, by so much that no two ever meet. */

@@ -4,8 +4,8 @@
 -- writer is dropped too: that process finds its writer unknown, and commits again what it has in memory.
 -- lease.lua makes a text of an index that lacks names, so that it is rebuilt like one that was changed.
 local TYPES = {
-  meta = 'hash', ['data-set'] = 'hash', ['ids-through'] = 'string', trial = 'string', writers = 'set', hours = 'zset',
-  w = 'hash', j = 'stream',
+  meta = 'hash', ['data-set'] = 'hash', ['ids-through'] = 'string', stored = 'string', trial = 'string',
+  writers = 'set', hours = 'zset', w = 'hash', j = 'stream',
 }
 local isIndex = 0
 redis.call('DEL', KEYS[1])
