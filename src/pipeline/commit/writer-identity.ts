@@ -151,15 +151,16 @@ export class WriterIdentity {
 
   /** Compares what both stores have. Uninitializes a data set of this epoch if either lacks something. */
   async #isWhole(epoch: number): Promise<boolean> {
-    const { hot, adoption, log } = this.#options;
+    const { hot, flusher, adoption, log } = this.#options;
     if (await lacksWriters(adoption, epoch)) {
       log.warn({ epoch }, LACKS_WRITERS);
       return false;
     }
-    const lostEvents = await eventsLostByCold(adoption);
+    const lostEvents = await eventsLostByCold(adoption, flusher.stored);
     if (lostEvents === 0) return true;
     log.warn({ epoch, lostEvents }, COLD_SET_BACK);
     await hot.discard(epoch);
+    await hot.forgetIds();
     return false;
   }
 

@@ -170,6 +170,12 @@ interface Spill {
   eventCount: number;
 }
 
+/** How many of a writer's events the cold store has confirmed. */
+export interface StoredOfWriter {
+  readonly writer: string;
+  readonly events: number;
+}
+
 /** A writer's events, and its unflushed batches as far as they are in memory. */
 export interface WriterBooks {
   readonly accepted: number;
@@ -214,6 +220,12 @@ export class Flusher {
   constructor(options: FlusherOptions) {
     this.#options = options;
     this.#ring = new RingBuffer(options.ringRoom);
+  }
+
+  /** Of the present writer; undefined if there is none. */
+  get stored(): StoredOfWriter | undefined {
+    const progress = this.#progress;
+    return progress && { writer: progress.writer, events: progress.acceptedEvents - progress.pendingEvents };
   }
 
   get pendingEvents(): number {

@@ -8,6 +8,7 @@ import { DAY_MS, HOUR_MS } from "../../domain/event.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import type { ColdShard } from "../../store/cold-shard.ts";
 import { ENDED_WRITER_KNOWN_MS, type HotStore, HotUnavailableError } from "../../store/hot.ts";
+import type { StoredOfWriter } from "../flush/flusher.ts";
 import { idsMissingSince } from "./id-restoration.ts";
 import { type AdoptionOptions, adoptJournals, withoutSuffix } from "./journal-adoption.ts";
 
@@ -83,15 +84,17 @@ export async function lacksWriters({ hot, cold }: AdoptionOptions, epoch: number
 }
 
 /**
- * How many events the cold store had and has no longer. Above 0, it was set back to an earlier state, as by a restored
- * backup or a failover to a copy that lags: the hot store counts events that are in no row.
+ * How many events, at least, the cold store had and has no longer. Above 0, it was set back to an earlier state, as by
+ * a restored backup or a failover to a copy that lags: the hot store counts events that are in no row. `own`: what this
+ * process knows of its present writer, whatever the hot store has lost.
  */
-export async function eventsLostByCold({ hot, cold }: AdoptionOptions): Promise<number> {
+export async function eventsLostByCold({ hot, cold }: AdoptionOptions, own?: StoredOfWriter): Promise<number> {
   if (!hot.isShared) return 0;
   await cold.open();
   // Read before the cold store: what is known here was stored there before.
   const known = await hot.storedEvents();
-  return Math.max(0, known - (await cold.eventCount()));
+  const lost = Math.max(0, known - (await cold.eventCount()));
+  return own === undefined ? lost : Math.max(lost, own.events - (await cold.storedEvents(own.writer)));
 }
 
 async function hasNoIds(cold: ColdShard): Promise<boolean> {

@@ -39,6 +39,8 @@ export interface SentEvent extends HourKey {
   isIdDivided: boolean;
   /** It was counted by two masters: what no store can help, if it was sent to two processes. */
   isCountedTwice: boolean;
+  /** Rows of writers whose seal the cold store has lost: nothing keeps their journals from being stored again. */
+  unsealedRows: number;
   /**
    * The hot store lost it together with the only process that knew of it, or the cold store was set back: what no store
    * can help.
@@ -87,6 +89,7 @@ export class SentEvents {
       processes: new Set(),
       isIdDivided: false,
       isCountedTwice: false,
+      unsealedRows: 0,
       isExcused: false,
     };
     this.all.push(sent);
@@ -125,9 +128,11 @@ export class SentEvents {
     }
   }
 
-  stored(row: EventRow): void {
+  /** `isSealLost`: the cold store had sealed the writer, before it was set back. */
+  stored(row: EventRow, isSealLost: boolean): void {
     const sent = this.of(row.user);
     sent.rows += 1;
+    if (isSealLost) sent.unsealedRows += 1;
     if (sent.rows > rowsMax(sent)) this.#report("two-rows", `${row.user} is ${sent.rows} rows`);
     if (isRefused(sent)) this.#report("refused-stored", `${row.user} was refused, and is a row now`);
   }
@@ -176,7 +181,7 @@ export class SentEvents {
 
   #lose(sent: SentEvent, owner: Owner | undefined, mayLose = true): void {
     if (mayLose) sent.isCommittedAgain = true;
-    else if (sent.acknowledgedMs < Number.POSITIVE_INFINITY && !sent.isCommittedAgain)
+    else if (sent.acknowledgedMs < Number.POSITIVE_INFINITY && !sent.isCommittedAgain && !sent.isExcused)
       this.#report("acknowledged-lost", `${sent.event.user} was acknowledged, and no replica has it`);
     if (owner === undefined || owner.isDead) sent.isExcused = true;
     else sent.missingFrom = owner;
@@ -199,8 +204,8 @@ export function isMissing({ missingFrom, acknowledgedMs, rows, isExcused }: Sent
 }
 
 /** The most rows that the event may have. */
-export function rowsMax({ isCountedTwice, processes }: SentEvent): number {
-  return isCountedTwice ? Math.max(1, processes.size) : 1;
+export function rowsMax({ isCountedTwice, processes, unsealedRows }: SentEvent): number {
+  return (isCountedTwice ? Math.max(1, processes.size) : 1) + unsealedRows;
 }
 
 /** Told so of every sending, and no other is under way. */

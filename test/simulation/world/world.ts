@@ -83,7 +83,7 @@ export class World implements ReadingSite {
     this.books = new Books(this.report, (process) => this.events.ended(process));
     const listener = {
       stored: (row: EventRow) => {
-        this.events.stored(row);
+        this.events.stored(row, this.setBacks.unsealed.has(row.writer));
         this.masters.stored(row);
         this.setBacks.stored(row);
       },
