@@ -297,8 +297,15 @@ const OF_LOSSES: readonly SimulatedMutation[] = [
     "set-back-not-noticed",
     "a data set that counts what the cold store has no longer is set up anew",
     DATA_LOSS,
-    "  return Math.max(0, known - (await cold.eventCount()));\n",
-    "  return Math.min(0, known - (await cold.eventCount()));\n",
+    "  const lost = Math.max(0, known - (await cold.eventCount()));\n",
+    "  const lost = Math.min(0, known - (await cold.eventCount()));\n",
+  ),
+  inOne(
+    "own-events-not-compared",
+    "an instance whose events the cold store has no longer notices that, whatever Redis has lost",
+    DATA_LOSS,
+    "  return own === undefined ? lost : Math.max(lost, own.events - (await cold.storedEvents(own.writer)));\n",
+    "  return own === undefined ? lost : lost;\n",
   ),
   inOne(
     "ids-of-lost-rows",
