@@ -1,7 +1,8 @@
 /** `hourglass export`: writes a range of events from the cold store, in a format that `hourglass import` reads. */
+import { randomUUID } from "node:crypto";
 import { createWriteStream } from "node:fs";
-import { rename, rm } from "node:fs/promises";
-import { extname } from "node:path";
+import { lstat, readlink, realpath, rename, rm, stat } from "node:fs/promises";
+import { dirname, extname, resolve } from "node:path";
 import { Readable, type Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { type Command, Option } from "commander";
@@ -17,6 +18,8 @@ import { amount } from "./shared/amounts.ts";
 import { withPast } from "./shared/with-stores.ts";
 
 const FORMATS = ["csv", "ndjson"] as const;
+/** As many as Linux follows. */
+const LINKS_MAX = 40;
 type ExportFormat = (typeof FORMATS)[number];
 
 interface ExportOptions {
@@ -110,15 +113,41 @@ function reportReplica(problem: string | undefined): void {
   console.error(`hourglass export: reads from ${from}`);
 }
 
-/** Uses another name until the file is complete, so that a partial file is never taken for the whole. */
+/**
+ * Uses another name until the file is complete, so that a partial file is never taken for the whole; nobody else has
+ * that name, so that two exports to one file do not mix. A pipe or device is written to as it is.
+ */
 async function writeFile(texts: Readable, path: string): Promise<void> {
-  const partPath = `${path}.part`;
+  const found = await unlessMissing(stat(path));
+  if (found?.isFile() === false) return await pipeline(texts, createWriteStream(path));
+  const target = found === undefined ? await endOfLinks(path) : await realpath(path);
+  const partPath = `${target}.${randomUUID()}.part`;
   try {
-    const file: Writable = createWriteStream(partPath, { flush: true });
+    const file: Writable = createWriteStream(partPath, { flags: "wx", flush: true });
     await pipeline(texts, file);
-    await rename(partPath, path);
+    await rename(partPath, target);
   } catch (error) {
     await rm(partPath, { force: true });
+    throw error;
+  }
+}
+
+/** Where a link leads to, though nothing is there yet. */
+async function endOfLinks(path: string): Promise<string> {
+  let end = path;
+  for (let links = 0; links < LINKS_MAX; links++) {
+    const found = await unlessMissing(lstat(end));
+    if (found?.isSymbolicLink() !== true) return end;
+    end = resolve(dirname(end), await readlink(end));
+  }
+  return end;
+}
+
+async function unlessMissing<T>(found: Promise<T>): Promise<T | undefined> {
+  try {
+    return await found;
+  } catch (error) {
+    if (codeOf(error) === "ENOENT") return undefined;
     throw error;
   }
 }
