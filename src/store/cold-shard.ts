@@ -121,10 +121,11 @@ export function coldShard(cold: ColdStore, shard: number, shards: number) {
     epoch: () => cold.epoch(shard),
     beginEpoch: (from: number, to?: number) => cold.beginEpoch(from, shard, to),
     writersOf: (epoch: number, sealedWithinMs: number) => cold.writersOf(epoch, sealedWithinMs, shard),
-    /** Includes dead letters. */
-    storedEvents: async (writer: string) => (await cold.storedEvents([writer])).byWriter.get(writer) ?? 0,
-    /** Of all writers of the shard, including dead letters. */
-    eventCount: async () => (await cold.storedEvents([], shard)).total,
+    /** Of all writers of the shard, and of one of them. Both include dead letters. */
+    async storedEvents(writer?: string) {
+      const { total, byWriter } = await cold.storedEvents(writer === undefined ? [] : [writer], shard);
+      return { total, ofWriter: byWriter.get(writer ?? "") ?? 0 };
+    },
     read: (key: HourKey) => cold.read(key, [shard]),
     // Over all shards: one look at the end of the primary key. An hour wrongly taken as absent costs a hydration.
     newestHour: () => cold.newestHour(),

@@ -124,11 +124,12 @@ function acceptedFormat(accept: string | null): HourFormat {
 async function hourAnswer(pipeline: Pipeline, query: HourQuery, format: HourFormat, now: number): Promise<Response> {
   const { isDegraded, ...counts } = await pipeline.read(query);
   const isKept = query.hour >= pipeline.retention.aggregatesFrom(now);
-  const headers = HEADERS[format][isDegraded ? "hotStoreAway" : isKept ? lackOf(pipeline, query) : "notKept"];
+  const headers =
+    HEADERS[format][isDegraded ? "hotStoreAway" : isKept ? headersNameOfKept(pipeline, query) : "notKept"];
   return new Response(format === "text" ? totalText(counts) : hourJson(query, counts), { headers });
 }
 
-function lackOf({ coldProblems }: Pipeline, { hour, stream }: HourQuery): "plain" | "lacking" {
+function headersNameOfKept({ coldProblems }: Pipeline, { hour, stream }: HourQuery): "plain" | "lacking" {
   if (coldProblems.deadLetterCount === 0) return "plain";
   const range = { from: hour, to: hour + HOUR_MS, streams: { text: stream, isPrefix: false } };
   return coldProblems.hasDeadLetters(range) ? "lacking" : "plain";

@@ -8,8 +8,7 @@ import type { AppOptions } from "../route-options.ts";
 export function ledger({ pipeline, log }: AppOptions) {
   return new Elysia({ name: "ledger" }).get("/ledger", async ({ request }) => {
     try {
-      const stores = await storesLedger(pipeline);
-      const dataSet = await dataSetIdentity(pipeline);
+      const [stores, dataSet] = await Promise.all([storesLedger(pipeline), dataSetIdentity(pipeline)]);
       return Response.json({ instance: instanceLedger(pipeline), stores, data_set: dataSet }, { headers: NO_STORE });
     } catch (error) {
       return answerToError(error, log, request);

@@ -70,7 +70,10 @@ async function readSeries(pipeline: Pipeline, question: SeriesQuestion, steps: S
     const degraded = degradedOf(isDegraded, steps.from >= pipeline.retention.aggregatesFrom(now));
     const readRows = isExact ? readExactSeries : readCutHours;
     const found = await readRows(pipeline.ranges, steps, streams, tally);
-    return { ...found, degraded: degraded ?? lackOf(found.lacks, pipeline.coldProblems.hasDeadLetters(range)) };
+    return {
+      ...found,
+      degraded: degraded ?? withDeadLetters(found.lacks, pipeline.coldProblems.hasDeadLetters(range)),
+    };
   } catch (error) {
     if (!(error instanceof NotCountableError)) throw error;
     const [field, got] = isExact ? ["exact", "1"] : ["tz", question.zone.name];
@@ -79,7 +82,7 @@ async function readSeries(pipeline: Pipeline, question: SeriesQuestion, steps: S
 }
 
 /** An hour whose events are all dead letters is not among those that the rows were compared with. */
-function lackOf(lacks: Lack | undefined, hasDeadLetters: boolean): Lack | undefined {
+function withDeadLetters(lacks: Lack | undefined, hasDeadLetters: boolean): Lack | undefined {
   return hasDeadLetters && lacks !== "not-flushed-yet" ? "dead-letters" : lacks;
 }
 

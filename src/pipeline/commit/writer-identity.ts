@@ -160,6 +160,7 @@ export class WriterIdentity {
     if (lostEvents === 0) return true;
     log.warn({ epoch, lostEvents }, COLD_SET_BACK);
     await hot.discard(epoch);
+    // Whoever initializes it does so, too, but may not know what this process knows of its own events.
     await hot.forgetIds();
     return false;
   }

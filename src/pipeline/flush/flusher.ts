@@ -225,7 +225,7 @@ export class Flusher {
   /** Of the present writer; undefined if there is none. */
   get stored(): StoredOfWriter | undefined {
     const progress = this.#progress;
-    return progress && { writer: progress.writer, events: progress.acceptedEvents - progress.pendingEvents };
+    return progress && { writer: progress.writer, events: storedOf(progress) };
   }
 
   get pendingEvents(): number {
@@ -314,7 +314,7 @@ export class Flusher {
       isOver = true;
       timeout.resolve();
     });
-    while (!isOver && progress === this.#progress && progress.acceptedEvents - progress.pendingEvents < committed) {
+    while (!isOver && progress === this.#progress && storedOf(progress) < committed) {
       this.#flushSoon();
       if (this.#flushing === undefined || this.#lastError !== undefined) break;
       await Promise.race([this.#flushing, timeout.promise]);
@@ -405,7 +405,7 @@ export class Flusher {
     }
     const { flushedSeq } = progress;
     if (progress.trimmedSeq < flushedSeq) {
-      await hot.trimJournal(progress.writer, flushedSeq, progress.acceptedEvents - progress.pendingEvents);
+      await hot.trimJournal(progress.writer, flushedSeq, storedOf(progress));
       progress.trimmedSeq = flushedSeq;
     }
     return last !== undefined;
@@ -458,11 +458,11 @@ export class Flusher {
     await this.#flushing;
     const progress = this.#progress;
     if (progress === undefined) return NO_BOOKS;
-    const { acceptedEvents, pendingEvents, flushedSeq, spill } = progress;
+    const { acceptedEvents, flushedSeq, spill } = progress;
     const unflushed = this.#ring.peek(Number.POSITIVE_INFINITY);
     return {
       accepted: acceptedEvents,
-      persisted: acceptedEvents - pendingEvents,
+      persisted: storedOf(progress),
       unflushed,
       unflushedSeq: Math.max(unflushed.at(-1)?.seq ?? 0, spill?.toSeq ?? 0),
       flushedSeq,
@@ -490,6 +490,10 @@ export class Flusher {
     await this.#flushDue();
     return this.pendingEvents === 0;
   }
+}
+
+function storedOf({ acceptedEvents, pendingEvents }: WriterProgress): number {
+  return acceptedEvents - pendingEvents;
 }
 
 /** The watermark only moves forward, and never past the last offered batch. */

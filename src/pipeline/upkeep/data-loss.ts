@@ -43,7 +43,7 @@ export async function initializeDataSet(options: AdoptionOptions, clock: Clock):
     const newestHour = await cold.newestHour();
     const freshFrom = newestHour === undefined ? 0 : newestHour + HOUR_MS;
     const areIdsKnown = await hasNoIds(cold);
-    if (!(await hot.initialize(freshFrom, epoch + 1, areIdsKnown, await cold.eventCount()))) continue;
+    if (!(await hot.initialize(freshFrom, epoch + 1, areIdsKnown, (await cold.storedEvents()).total))) continue;
     log.info({ newestHour, epoch: epoch + 1 }, "set up the hot store");
     return;
   }
@@ -93,8 +93,8 @@ export async function eventsLostByCold({ hot, cold }: AdoptionOptions, own?: Sto
   await cold.open();
   // Read before the cold store: what is known here was stored there before.
   const known = await hot.storedEvents();
-  const lost = Math.max(0, known - (await cold.eventCount()));
-  return own === undefined ? lost : Math.max(lost, own.events - (await cold.storedEvents(own.writer)));
+  const { total, ofWriter } = await cold.storedEvents(own?.writer);
+  return Math.max(0, known - total, (own?.events ?? 0) - ofWriter);
 }
 
 async function hasNoIds(cold: ColdShard): Promise<boolean> {

@@ -67,10 +67,10 @@ export async function sealWriter(
   await cold.open();
   if (hasJournal) await drainJournal(options, writer);
   await cold.seal(writer);
-  let [watermark, events] = [await cold.watermark(writer), await cold.storedEvents(writer)];
+  let [watermark, events] = [await cold.watermark(writer), (await cold.storedEvents(writer)).ofWriter];
   for (let name = `${writer}~`; ; name += "~") {
     await cold.seal(name, takenSeq);
-    const stored = await cold.storedEvents(name);
+    const { ofWriter: stored } = await cold.storedEvents(name);
     if (stored === 0) return { watermark, events };
     events += stored;
     watermark = Math.max(watermark, await cold.watermark(name));

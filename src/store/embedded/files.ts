@@ -1,6 +1,6 @@
 /** The files of DATA_DIR: SQLite keeps others beside them, whose names begin with theirs. */
 import { statSync } from "node:fs";
-import { codeOf } from "../../runtime/error-text.ts";
+import { codeOf, errorText } from "../../runtime/error-text.ts";
 
 export const JOURNAL_FILE = "journal.sqlite";
 export const COLD_FILE = "cold.sqlite";
@@ -18,7 +18,7 @@ export function openingAdvice(error: unknown): string {
   const code = codeOf(error);
   if (DAMAGED_CODES.some((damaged) => code.startsWith(damaged))) return DAMAGED_ADVICE;
   // A migration found a table that none of this program's made.
-  return /^table \w+ already exists$/.test((error as Error).message) ? FOREIGN_ADVICE : FOLDER_ADVICE;
+  return /^table \w+ already exists\b/.test(errorText(error)) ? FOREIGN_ADVICE : FOLDER_ADVICE;
 }
 
 /** Tells whether a path still leads to the file that was opened. Takes about 5 µs. Undefined if there is no file. */
