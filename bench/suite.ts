@@ -8,6 +8,7 @@ import { PROJECT_ROOT } from "../test/harness/project/project-files.ts";
 import { findBinary } from "../test/harness/servers/binaries.ts";
 import type { Candidate } from "./candidates.ts";
 import { LoadDriver } from "./load/load-driver.ts";
+import { coresToPin } from "./measure/pinning.ts";
 import { machineBusyMs } from "./measure/process-tree.ts";
 import type { Parameters } from "./parameters.ts";
 import type { Machine, Results, TrialResult } from "./results.ts";
@@ -31,12 +32,13 @@ export async function runSuite({ parameters, candidates, say }: SuiteOptions): P
   if (process.platform !== "linux") throw new Error("the bench reads CPU times from /proc: run it on Linux");
   const startedAt = new Date();
   const machine = { ...describeMachine(), busyShare: await busyShare() };
-  const driver = new LoadDriver(parameters);
+  const cores = coresToPin();
+  const driver = new LoadDriver({ ...parameters, core: cores?.driver });
   const entries = candidates.map((candidate): Entry => ({ candidate, rounds: [], failures: [] }));
   for (let round = 1; round <= parameters.rounds; round++) {
     const sayInRound = (line: string) => say(`round ${round}/${parameters.rounds}  ${line}`);
     for (const entry of turned(entries, round)) {
-      await runEntry(entry, { parameters, driver, round, say: sayInRound });
+      await runEntry(entry, { parameters, driver, cores, round, say: sayInRound });
     }
   }
   return {

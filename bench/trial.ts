@@ -8,6 +8,7 @@ import { type Mix, POSTS, POSTS_AND_READS, READS_OF_CURRENT_HOUR } from "./load/
 import { measureBulkInsert } from "./measure/bulk-insert.ts";
 import { flushBehind, waitForDrain } from "./measure/flush.ts";
 import { checkKill } from "./measure/kill-check.ts";
+import { type Cores, pinMainThread } from "./measure/pinning.ts";
 import { cpuMs, residentBytes } from "./measure/process-tree.ts";
 import { storeRows } from "./measure/stored-rows.ts";
 import { folderBytes, mariaDbBytes, openStores, redisBytes, type Stores } from "./measure/stores.ts";
@@ -26,6 +27,8 @@ import type {
 export interface TrialContext {
   readonly parameters: Parameters;
   readonly driver: LoadDriver;
+  /** Undefined: nothing is pinned. */
+  readonly cores: Cores | undefined;
   readonly round: number;
   /** Progress. */
   readonly say: (text: string) => void;
@@ -64,9 +67,11 @@ class Trial {
 
   async run(): Promise<TrialResult> {
     const { phases } = this.#candidate;
-    const { driver, parameters, say } = this.#context;
+    const { driver, cores, parameters, say } = this.#context;
     await driver.saturate({ ...this.#target(POSTS_AND_READS), durationMs: parameters.warmUpMs });
     await waitForDrain(this.#running);
+    // Not before: threads that the main one starts stay where it is.
+    if (cores) pinMainThread(this.#running.process.pid, cores.server);
     const rates = phases.includes("rates") ? await this.#rates() : [];
     const before = await this.#storedBytes();
     const { events, ...maximum } = await this.#maximum();

@@ -30,6 +30,8 @@ export interface LoadDriverOptions {
   readonly batchEvents: number;
   /** Few: each has a whole batch under way. */
   readonly batchConnections: number;
+  /** Where it stays. */
+  readonly core?: number | undefined;
 }
 
 export interface Saturation {
@@ -130,7 +132,7 @@ export class LoadDriver {
 
   /** Counts events. */
   async sendBatches(target: Target): Promise<BatchSaturation> {
-    const { batchEvents, batchConnections, requests } = this.#options;
+    const { batchEvents, batchConnections, requests, core } = this.#options;
     const now = await timeWithRoom(target.durationMs);
     const batches = batchRequests({
       ...target,
@@ -141,7 +143,7 @@ export class LoadDriver {
     const { port, durationMs } = target;
     const { acknowledged, refused, lostConnections, seconds } = await startLoad({
       ...{ ports: [port], connections: batchConnections, requests: batches },
-      ...{ ratePerS: undefined, seconds: durationMs / 1_000, graceS: GRACE_S },
+      ...{ ratePerS: undefined, seconds: durationMs / 1_000, graceS: GRACE_S, core },
     }).result;
     if (acknowledged === 0) throw new Error("no batch was accepted");
     return {
@@ -162,13 +164,13 @@ export class LoadDriver {
   }
 
   async #load({ port, mix, population, seed, durationMs }: Target) {
-    const { requests: count, connections } = this.#options;
+    const { requests: count, connections, core } = this.#options;
     const now = await timeWithRoom(durationMs);
     const requests = this.#cached({ mix, population, seed, count, hour: hourOf(now) }, () =>
       workload({ mix, population, seed, now, requests: count }),
     );
     const seconds = durationMs / 1_000;
-    return { ports: [port], connections, requests, seconds, graceS: GRACE_S, ratePerS: undefined };
+    return { ports: [port], connections, requests, seconds, graceS: GRACE_S, ratePerS: undefined, core };
   }
 }
 

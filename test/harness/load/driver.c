@@ -30,6 +30,7 @@ extern long send(int, const void *, unsigned long, int);
 extern long recv(int, void *, unsigned long, int);
 extern int close(int);
 extern int usleep(u32);
+extern int sched_setaffinity(int, unsigned long, const void *);
 extern int epoll_create1(int);
 extern int epoll_ctl(int, int, int, struct event *);
 extern long syscall(long, ...);
@@ -57,6 +58,8 @@ struct job {
   double rate_per_s, seconds, grace_s, first_time;
   /* Lost connections are opened again, and a request that is due while none is free is skipped. */
   long is_overload;
+  /* Where the thread stays; -1: anywhere. */
+  long core;
 };
 
 struct found {
@@ -85,6 +88,14 @@ static int *idle;
 static long idle_at, idle_count, busy_count, open_count, next_number;
 static int poller, failure;
 static double started, next_connect;
+
+/* The system's set of cores is a row of bits. */
+static void stay_on(long core) {
+  unsigned long set[16] = {0}, bits = 8 * sizeof *set;
+  if (core < 0 || core >= 16 * bits) return;
+  set[core / bits] = 1UL << core % bits;
+  if (sched_setaffinity(0, sizeof set, set)) failure = *__errno_location();
+}
 
 static double now(void) {
   struct timespec t;
@@ -347,6 +358,7 @@ int load(struct job *given, float *latencies, u8 *outcome_bytes, struct found *r
   found = result;
   reasons = why;
   idle_at = idle_count = busy_count = open_count = next_number = failure = 0;
+  stay_on(job.core);
   lanes = calloc(job.lanes, sizeof *lanes);
   idle = calloc(job.lanes, sizeof *idle);
   poller = epoll_create1(0);

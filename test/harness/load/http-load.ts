@@ -32,6 +32,8 @@ export interface LoadOptions {
   readonly graceS: number;
   /** Reopen lost connections, and skip a request that is due while no connection is free. */
   readonly isOverload?: boolean;
+  /** Where the driver's thread stays. */
+  readonly core?: number | undefined;
 }
 
 export interface LoadResult {
@@ -102,17 +104,17 @@ export async function sendLoad(options: LoadOptions): Promise<LoadResult> {
 
 /** Lays out `struct job` of driver.c, whose members have eight bytes each. */
 function packed(options: LoadOptions, capacity: number): Pick<Memory, "job" | "inputs"> {
-  const { ports, connections, requests, ratePerS = 0, seconds, graceS, isOverload = false } = options;
+  const { ports, connections, requests, ratePerS = 0, seconds, graceS, isOverload = false, core = -1 } = options;
   const count = requests.starts.length - 1;
   const none = new Uint32Array(count);
   const { bytes, starts, numberAt = none, timeAt = none, firstTime = 0 } = requests;
   const portNumbers = Uint16Array.from(ports);
-  const job = new ArrayBuffer(14 * 8);
+  const job = new ArrayBuffer(15 * 8);
   const [integers, doubles] = [new BigInt64Array(job), new Float64Array(job)];
   const pointers = [bytes, starts, numberAt, timeAt].map((view) => ptr(view));
   integers.set([...pointers, count, ptr(portNumbers), ports.length, connections, capacity].map(BigInt));
   doubles.set([ratePerS, seconds, graceS, firstTime], 9);
-  integers[13] = BigInt(isOverload);
+  integers.set([BigInt(isOverload), BigInt(core)], 13);
   return { job: new Uint8Array(job), inputs: [bytes, starts, numberAt, timeAt, portNumbers] };
 }
 
