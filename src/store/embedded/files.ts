@@ -13,9 +13,10 @@ const DAMAGED_ADVICE =
 const FOREIGN_ADVICE = "the file is another program's database: move it away, or set DATA_DIR to a folder of its own";
 const DAMAGED_CODES = ["SQLITE_NOTADB", "SQLITE_CORRUPT"];
 
-/** What to do about a file that could not be opened. */
-export function openingAdvice(error: unknown): string {
+/** What to do about a file that could not be opened, or migrated; undefined if the error itself says so. */
+export function openingAdvice(error: unknown): string | undefined {
   const code = codeOf(error);
+  if (code === "") return undefined;
   if (DAMAGED_CODES.some((damaged) => code.startsWith(damaged))) return DAMAGED_ADVICE;
   // A migration found a table that none of this program's made.
   return /^table \w+ already exists\b/.test(errorText(error)) ? FOREIGN_ADVICE : FOLDER_ADVICE;

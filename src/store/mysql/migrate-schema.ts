@@ -14,8 +14,8 @@ const LOCK_WAIT_S = 8;
 
 const MIGRATIONS = [migration(1, "tables", tables)];
 
-const FIND_BOOKKEEPING = `SELECT TABLE_NAME FROM information_schema.TABLES
-  WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'schema_migrations'`;
+/** Those that the user has a right on. */
+const TABLES = "SELECT TABLE_NAME AS name FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE()";
 
 const CREATE_BOOKKEEPING = `
   CREATE TABLE IF NOT EXISTS schema_migrations (
@@ -42,12 +42,11 @@ async function lock(session: MysqlSession, name: string): Promise<void> {
 }
 
 async function pendingIn(session: MysqlSession): Promise<readonly Migration[]> {
-  if ((await session.rows(FIND_BOOKKEEPING)).length === 0) return MIGRATIONS;
+  const tables = (await session.rows<{ name: string }>(TABLES)).map(({ name }) => name);
+  if (!tables.includes("schema_migrations")) return MIGRATIONS;
   const applied = await session.rows<{ version: number }>("SELECT version FROM schema_migrations");
-  return pendingMigrations(
-    MIGRATIONS,
-    applied.map(({ version }) => version),
-  );
+  const versions = applied.map(({ version }) => version);
+  return pendingMigrations(MIGRATIONS, versions, tables);
 }
 
 async function migrate(session: MysqlSession): Promise<void> {

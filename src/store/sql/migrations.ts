@@ -16,8 +16,15 @@ export function migration(version: number, name: string, sql: string): Migration
   return { version, name, statements: statements.filter((statement) => statement !== "") };
 }
 
-/** Throws if the database is newer than `known`. */
-export function pendingMigrations(known: readonly Migration[], applied: readonly number[]): Migration[] {
+/**
+ * `tables`: all that the database has. Throws if it is newer than `known`, or lacks a table that it once had: made
+ * anew, it would be empty, and nobody would learn what is lost.
+ */
+export function pendingMigrations(
+  known: readonly Migration[],
+  applied: readonly number[],
+  tables: readonly string[],
+): Migration[] {
   const newest = Math.max(0, ...applied);
   if (newest > known.length) {
     throw new Error(
@@ -25,5 +32,17 @@ export function pendingMigrations(known: readonly Migration[], applied: readonly
         "it was used by a newer build, so start that one",
     );
   }
-  return known.filter((candidate) => !applied.includes(candidate.version));
+  const isApplied = ({ version }: Migration) => applied.includes(version);
+  const missing = known
+    .filter(isApplied)
+    .flatMap(tablesOf)
+    .filter((table) => !tables.includes(table));
+  if (missing.length === 0) return known.filter((candidate) => !isApplied(candidate));
+  throw new Error(
+    `the database lacks ${missing.join(", ")}, which it once had: restore it from a backup, or start with an empty one`,
+  );
+}
+
+function tablesOf({ statements }: Migration): string[] {
+  return statements.flatMap((statement) => /^CREATE TABLE (?:IF NOT EXISTS )?(\w+)/.exec(statement)?.[1] ?? []);
 }

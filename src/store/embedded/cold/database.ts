@@ -62,7 +62,8 @@ export class SqliteDatabase {
         mkdirSync(this.#dataDir, { recursive: true });
         this.#connections = await openConnections(this.path);
       } catch (error) {
-        throw this.#unavailable(`be opened or migrated (${openingAdvice(error)})`, error);
+        const advice = openingAdvice(error);
+        throw this.#unavailable(`be opened or migrated${advice === undefined ? "" : ` (${advice})`}`, error);
       }
     });
   }
@@ -187,7 +188,9 @@ function migrate(database: Database): void {
   database.run(CREATE_BOOKKEEPING);
   const applied = database.query<{ version: number }, []>("SELECT version FROM schema_migrations").all();
   const versions = applied.map(({ version }) => version);
-  for (const { version, name, statements } of pendingMigrations(MIGRATIONS, versions)) {
+  const tables = database.query<{ name: string }, []>("SELECT name FROM sqlite_master WHERE type = 'table'").all();
+  const names = tables.map(({ name }) => name);
+  for (const { version, name, statements } of pendingMigrations(MIGRATIONS, versions, names)) {
     for (const statement of statements) database.run(statement);
     database.run("INSERT INTO schema_migrations (version, name) VALUES (?, ?)", [version, name]);
   }

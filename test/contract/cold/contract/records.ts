@@ -120,5 +120,13 @@ export function recordsContract(name: string, open: () => Promise<Harness>, larg
       expect(error.message).toContain("schema version 99");
       expect(error.message).toContain("newer build");
     });
+
+    test("a database that lacks a table is refused, and not given an empty one", async ({ harness }) => {
+      await harness.store().open();
+      for (const table of ["events", "poison"]) await harness.run(`DROP TABLE ${table}`);
+      const error = await rejectionOf(harness.store().open());
+      expect(error.message).toContain("lacks events, poison");
+      expect(error.message).toContain("restore it from a backup");
+    });
   });
 }
