@@ -120,8 +120,8 @@ export class EmbeddedJournal {
       const advice = isLocked
         ? "another Hourglass is running on this folder: stop it, or set DATA_DIR to another folder"
         : openingAdvice(error);
-      const message = `Cannot open the journal ${path}: ${errorText(error)}${advice === undefined ? "" : `; ${advice}`}`;
-      throw new HotUnavailableError(message, false, { cause: error });
+      const why = advice === undefined ? errorText(error) : `${errorText(error)}; ${advice}`;
+      throw new HotUnavailableError(`Cannot open the journal ${path}: ${why}`, false, { cause: error });
     }
   }
 
