@@ -27,7 +27,7 @@ import { type AdoptionOptions, adoptJournal, adoptJournals } from "./upkeep/jour
 
 export type ShardSettings = Pick<
   Config,
-  "flushIntervalMs" | "flushMaxEvents" | "hotHours" | "leaseMs" | "outcomeTimeoutMs" | "commitIntervalMs"
+  "flushIntervalMs" | "flushMaxEvents" | "hotHours" | "leaseMs" | "outcomeTimeoutMs" | "commitIntervalUs"
 >;
 
 interface ShardOptions {
@@ -75,7 +75,7 @@ export class Shard {
 
   constructor(options: ShardOptions) {
     const { number, hot, cold, ledger, metrics, log, clock, settings, journals, signal } = options;
-    const { flushIntervalMs, flushMaxEvents, leaseMs, outcomeTimeoutMs, commitIntervalMs } = settings;
+    const { flushIntervalMs, flushMaxEvents, leaseMs, outcomeTimeoutMs, commitIntervalUs } = settings;
     const { ringRoom, onBrokenInvariant } = options;
     this.#options = options;
     this.number = number;
@@ -96,7 +96,7 @@ export class Shard {
       journals,
       streams: options.streams,
       outcomeTimeoutMs,
-      commitIntervalMs,
+      commitIntervalMs: commitIntervalUs / 1_000,
     });
     this.flusher = flusher;
     this.#identity = identity;

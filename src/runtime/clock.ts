@@ -16,11 +16,21 @@ export interface Clock {
   /** Calls `act` at the end of this turn of the event loop, after everything that has arrived was read. */
   atTurnEnd(act: () => void): void;
   sleep(ms: number): Promise<void>;
+  /**
+   * Puts the thread to sleep for `ms`, then calls `act` after everything that has arrived was read. Nothing else
+   * happens in this thread meanwhile, so only a few ms.
+   */
+  sleepThread(ms: number, act: () => void): void;
+  /** CPU time that this thread has used. */
+  threadBusyMs(): number;
   /** Returns a number in [0, 1). */
   random(): number;
 }
 
 const UINT32 = 2 ** 32;
+/** How late a thread wakes up, measured in a virtual machine. */
+const WAKE_UP_MS = 0.1;
+const NEVER_NOTIFIED = new Int32Array(new SharedArrayBuffer(4));
 
 export function systemClock(): Clock {
   return {
@@ -36,6 +46,14 @@ export function systemClock(): Clock {
     },
     atTurnEnd: (act) => void setImmediate(act),
     sleep: (ms) => Bun.sleep(ms),
+    sleepThread(ms, act) {
+      Atomics.wait(NEVER_NOTIFIED, 0, 0, Math.max(0, ms - WAKE_UP_MS));
+      setImmediate(act);
+    },
+    threadBusyMs() {
+      const { user, system } = process.threadCpuUsage();
+      return (user + system) / 1_000;
+    },
     // Math.random's 32-bit seed could repeat across processes, and writers' names are made from this.
     random: () => crypto.getRandomValues(new Uint32Array(1))[0]! / UINT32,
   };

@@ -127,8 +127,9 @@ export const SETTING_GROUPS = {
     leaseMs: integer("LEASE_MS", 10_000, [100, 600_000]).help(
       "after this time without a sign of life, other instances adopt the journal of an instance",
     ),
-    commitIntervalMs: integer("COMMIT_INTERVAL_MS", 2, [0, 100]).help(
-      "how far apart commits to the hot store start under load; 0: each as soon as the one before has ended",
+    commitIntervalUs: integer("COMMIT_INTERVAL_US", 1_700, [0, 100_000]).help(
+      "how far apart commits to the hot store start under load, in microseconds; 0: each as soon as the one before " +
+        "has ended",
     ),
     outcomeTimeoutMs: integer("OUTCOME_TIMEOUT_MS", 10_000, [1_000, 120_000]).help(
       "how long an event waits for an answer of the hot store, before its outcome is called unknown (504)",

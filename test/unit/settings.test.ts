@@ -37,7 +37,7 @@ const INTEGERS: Readonly<Record<string, readonly [number, number]>> = {
   MAX_STREAMS: [1, 1_000_000],
   LEASE_MS: [100, 600_000],
   OUTCOME_TIMEOUT_MS: [1_000, 120_000],
-  COMMIT_INTERVAL_MS: [0, 100],
+  COMMIT_INTERVAL_US: [0, 100_000],
   REDIS_SHARDS: [1, 64],
   WORKERS: [1, 64],
   TRUST_PROXY: [0, 10],

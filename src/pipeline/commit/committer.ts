@@ -37,6 +37,8 @@ interface CommitterOptions extends CommitParts {
 const RETRY_FIRST_MS = 10;
 const RETRY_MAX_MS = 500;
 const STOP_POLL_MS = 5;
+/** Reads, and everything else in this thread, may be held up as long. */
+const SLEEP_MAX_MS = 2;
 /** Each event holds a connection, so another limit is usually reached first. */
 const WAITING_MAX_EVENTS = 20_000;
 /** Ten of the largest bulks. */
@@ -173,12 +175,21 @@ export class Committer {
   #schedule(): void {
     if (this.#running !== undefined || this.#isScheduled) return;
     this.#isScheduled = true;
-    this.#options.clock.atTurnEnd(() => {
-      this.#isScheduled = false;
-      const pauseMs = this.#pauseMs;
-      if (pauseMs <= 0) this.kick();
-      else this.#pause(pauseMs);
-    });
+    this.#options.clock.atTurnEnd(() => this.#commitOrWait());
+  }
+
+  #commitOrWait(): void {
+    this.#isScheduled = false;
+    if (this.#running !== undefined) return;
+    const pauseMs = this.#pauseMs;
+    if (pauseMs <= 0) this.kick();
+    else if (this.#queue.maySleep()) this.#sleepThrough(pauseMs);
+    else this.#pause(pauseMs);
+  }
+
+  #sleepThrough(ms: number): void {
+    this.#isScheduled = true;
+    this.#options.clock.sleepThread(Math.min(ms, SLEEP_MAX_MS), () => this.#commitOrWait());
   }
 
   /** How long the next commit should wait. At most 0: it may start. */

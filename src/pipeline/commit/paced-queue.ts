@@ -22,6 +22,14 @@ const BULK_MAX_GROUPS = 250;
 const ENOUGH_EVENTS = 64;
 /** Intervals of credit that a quiet moment can earn. */
 const CREDIT_MAX = 4;
+/** Of an interval: so little is not waited for. A sleep and the reading of what has arrived end no more exactly. */
+const LEEWAY_SHARE = 0.125;
+/** Waits that are slept through after one that was watched. */
+const SLEEPS = 15;
+/** A clock may tell the same time twice. */
+const TIME_MIN_MS = 0.001;
+/** A busy thread reads many events each time it wakes up anyway. */
+const BUSY_SHARE_MAX = 0.6;
 
 /** The events of one bulk in one group: `count` adjacent ones from `start`. */
 export interface Part {
@@ -145,7 +153,7 @@ export class PacedQueue {
   /** `intervalMs`: see CommitPace. `onWork` is called when events may wait unnoticed. */
   constructor(clock: Clock, intervalMs: number, onWork: () => void) {
     this.#clock = clock;
-    this.#pace = new CommitPace(intervalMs);
+    this.#pace = new CommitPace(intervalMs, () => clock.threadBusyMs());
     this.#onWork = onWork;
   }
 
@@ -160,6 +168,11 @@ export class PacedQueue {
   /** How long the next batch should wait. At most 0: it may be sent. */
   get waitMs(): number {
     return this.#pace.waitMs(this.#clock.monotonicMs(), this.events);
+  }
+
+  /** Says that the next batch waits, and answers whether the thread may sleep meanwhile. */
+  maySleep(): boolean {
+    return this.#pace.maySleep(this.#clock.monotonicMs());
   }
 
   /** Records how many events the last batch has answered. */
@@ -202,11 +215,12 @@ export class PacedQueue {
   /** Closes and returns the next batch; undefined if nothing waits. */
   next(): OpenBatch | undefined {
     const nowMs = this.#clock.monotonicMs();
+    const { events } = this;
     const batch = this.#isTurnOfBulks
       ? (this.#takeBulks(nowMs) ?? this.#takeSingles())
       : (this.#takeSingles() ?? this.#takeBulks(nowMs));
     this.#isTurnOfBulks = batch?.isOfBulks === false;
-    if (batch !== undefined) this.#pace.started(nowMs);
+    if (batch !== undefined) this.#pace.started(nowMs, events);
     return batch;
   }
 
@@ -257,20 +271,60 @@ export class PacedQueue {
  *   time have all sent their next one, and send no more before they are answered. (A single answer is no such sign: any
  *   one event would be enough.)
  *
+ * Each event that arrives during a wait would wake the thread, which costs more than all that is done for it. So the
+ * thread sleeps through most waits, and reads together what has arrived. It stays awake through every 16th, and sleeps
+ * on only if a sleep would have delayed nobody: if the wait was not cut short by enough events, and the thread is idle
+ * for most of the time.
+ *
  * Invariant: no event waits longer than the interval, except for a commit in flight.
  */
 export class CommitPace {
   readonly #intervalMs: number;
+  readonly #threadBusyMs: () => number;
   /** The further in the past it is, the more credit there is. */
   #dueMs = Number.NEGATIVE_INFINITY;
   #enoughEvents = 1;
+  /** When the last commit started, and the thread's CPU time then. */
+  #last = { startedMs: 0, busyMs: 0 };
+  /** Since when the next commit waits, if the thread stays awake. */
+  #watchedMs: number | undefined;
+  /** Of the thread's time, on average between the starts of commits that waited awake. */
+  #busyShare = 1;
+  #isAsleep = false;
+  #sleepsLeft = 0;
 
-  /** If `intervalMs` is 0, every commit starts at once. */
-  constructor(intervalMs: number) {
+  /** If `intervalMs` is 0, every commit starts at once. `threadBusyMs`: CPU time that the thread has used. */
+  constructor(intervalMs: number, threadBusyMs: () => number) {
     this.#intervalMs = intervalMs;
+    this.#threadBusyMs = threadBusyMs;
   }
 
-  started(nowMs: number): void {
+  /** How long the next commit should wait. At most 0: it may start. */
+  waitMs(nowMs: number, waitingEvents: number): number {
+    const leftMs = this.#dueMs - nowMs;
+    return waitingEvents >= this.#enoughEvents || leftMs < this.#intervalMs * LEEWAY_SHARE ? 0 : leftMs;
+  }
+
+  /** Says that the next commit waits, and answers whether the thread may sleep meanwhile. */
+  maySleep(nowMs: number): boolean {
+    this.#isAsleep ||= this.#watchedMs === undefined && this.#sleepsLeft > 0;
+    if (!this.#isAsleep) this.#watchedMs ??= nowMs;
+    return this.#isAsleep;
+  }
+
+  started(nowMs: number, waitingEvents: number): void {
+    const busyMs = this.#threadBusyMs();
+    // As many as were answered: maybe all clients have been waiting.
+    if (this.#isAsleep) this.#sleepsLeft = waitingEvents === this.#enoughEvents ? 0 : this.#sleepsLeft - 1;
+    if (this.#watchedMs !== undefined) {
+      const isCutShort = this.#dueMs - nowMs > nowMs - this.#watchedMs;
+      const busyShare = (busyMs - this.#last.busyMs) / Math.max(nowMs - this.#last.startedMs, TIME_MIN_MS);
+      this.#busyShare += (Math.min(1, busyShare) - this.#busyShare) / 4;
+      this.#sleepsLeft = isCutShort || this.#busyShare > BUSY_SHARE_MAX ? 0 : SLEEPS;
+    }
+    this.#isAsleep = false;
+    this.#watchedMs = undefined;
+    this.#last = { startedMs: nowMs, busyMs };
     const earliestMs = nowMs - CREDIT_MAX * this.#intervalMs;
     this.#dueMs = Math.min(Math.max(this.#dueMs, earliestMs), nowMs) + this.#intervalMs;
   }
@@ -278,10 +332,5 @@ export class CommitPace {
   /** A commit has answered `events` events, while `waitingEvents` already wait for the next. */
   answered(events: number, waitingEvents: number): void {
     this.#enoughEvents = events === 1 ? ENOUGH_EVENTS : Math.min(ENOUGH_EVENTS, events + waitingEvents);
-  }
-
-  /** How long the next commit should wait. At most 0: it may start. */
-  waitMs(nowMs: number, waitingEvents: number): number {
-    return waitingEvents >= this.#enoughEvents ? 0 : this.#dueMs - nowMs;
   }
 }

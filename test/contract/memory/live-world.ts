@@ -37,6 +37,8 @@ export class LiveWorld {
       every: () => () => {},
       atTurnEnd: (act) => void after(0, act),
       sleep: (ms) => new Promise((resolve) => void after(ms, resolve)),
+      sleepThread: (ms, act) => void after(ms, act),
+      threadBusyMs: () => 0,
       random: () => random.next(),
     };
     this.#turn();

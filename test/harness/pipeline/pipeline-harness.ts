@@ -63,6 +63,8 @@ export class Clock implements RuntimeClock {
   readonly every = this.#system.every;
   readonly atTurnEnd = this.#system.atTurnEnd;
   readonly sleep = this.#system.sleep;
+  readonly sleepThread = this.#system.sleepThread;
+  readonly threadBusyMs = this.#system.threadBusyMs;
   readonly random = this.#system.random;
   ms = NOON;
   readonly now = () => this.ms;
@@ -201,7 +203,7 @@ const SETTINGS: PipelineSettings = {
   maxStreams: 1_000,
   leaseMs: 600_000,
   outcomeTimeoutMs: 10_000,
-  commitIntervalMs: 2,
+  commitIntervalUs: 1_700,
 };
 
 export interface StoreOptions {

@@ -197,7 +197,7 @@ describePipelines((its, mode) => {
         const { Metrics } = await import(root + "/src/runtime/metrics.ts");
         const { systemClock } = await import(root + "/src/runtime/clock.ts");
         const settings = { flushIntervalMs: 10, flushMaxEvents: 100, ringCapacityEvents: 100, hotHours: 24,
-          journalMaxEvents: 1000, leaseMs: 5000, maxStreams: 100, outcomeTimeoutMs: 10000, commitIntervalMs: 2,
+          journalMaxEvents: 1000, leaseMs: 5000, maxStreams: 100, outcomeTimeoutMs: 10000, commitIntervalUs: 1700,
           retentionDays: undefined, aggregateRetentionDays: undefined };
         const { hotShards, cold } = await createStores({ ...settings, ...JSON.parse(places) }, Date.now);
         const log = { info() {}, warn() {}, error() {} };

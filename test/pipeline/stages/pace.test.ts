@@ -8,9 +8,14 @@ const COMMIT_MS = 0.4;
 /** Between two looks at the pace. */
 const STEP_MS = 0.01;
 
+/** Of the thread's time, for each event. */
+const EVENT_MS = 0.012;
+
 interface Commit {
   readonly startMs: number;
   readonly arrivedMs: readonly number[];
+  /** Whether the thread slept until it started. */
+  readonly hasSlept: boolean;
 }
 
 /** Commits what arrives at these times. `onAnswer`: when clients that were just answered send their next events. */
@@ -19,8 +24,12 @@ function commits(
   intervalMs = INTERVAL_MS,
   onAnswer: (count: number, nowMs: number) => readonly number[] = () => [],
   endMs = Number.POSITIVE_INFINITY,
+  eventMs = EVENT_MS,
 ): Commit[] {
-  const pace = new CommitPace(intervalMs);
+  const pace = new CommitPace(intervalMs, () => busyMs);
+  let busyMs = 0;
+  let wakeMs = 0;
+  let lastStartMs = 0;
   const coming = [...arrivals].sort((a, b) => a - b);
   const made: Commit[] = [];
   let waiting: number[] = [];
@@ -28,7 +37,11 @@ function commits(
   let answerMs = Number.POSITIVE_INFINITY;
   for (let step = 0; coming.length + waiting.length + inFlight.length > 0 && step * STEP_MS < endMs; step++) {
     const nowMs = step * STEP_MS;
-    while (coming.length > 0 && coming[0]! <= nowMs) waiting.push(coming.shift()!);
+    if (nowMs < wakeMs) continue;
+    while (coming.length > 0 && coming[0]! <= nowMs) {
+      waiting.push(coming.shift()!);
+      busyMs += eventMs;
+    }
     if (nowMs >= answerMs) {
       pace.answered(inFlight.length, waiting.length);
       coming.push(...onAnswer(inFlight.length, nowMs));
@@ -36,9 +49,15 @@ function commits(
       inFlight = [];
       answerMs = Number.POSITIVE_INFINITY;
     }
-    if (inFlight.length > 0 || waiting.length === 0 || pace.waitMs(nowMs, waiting.length) > 0) continue;
-    pace.started(nowMs);
-    made.push({ startMs: nowMs, arrivedMs: waiting });
+    if (inFlight.length > 0 || waiting.length === 0) continue;
+    const waitMs = pace.waitMs(nowMs, waiting.length);
+    if (waitMs > 0) {
+      if (pace.maySleep(nowMs)) wakeMs = nowMs + waitMs;
+      continue;
+    }
+    pace.started(nowMs, waiting.length);
+    made.push({ startMs: nowMs, arrivedMs: waiting, hasSlept: wakeMs > lastStartMs });
+    lastStartMs = nowMs;
     inFlight = waiting;
     waiting = [];
     answerMs = nowMs + COMMIT_MS;
@@ -60,6 +79,10 @@ function longestWaitMs(made: readonly Commit[]): number {
   return Math.max(...made.map(({ startMs, arrivedMs }) => startMs - arrivedMs[0]!));
 }
 
+function sleptOf(made: readonly Commit[]): number {
+  return made.filter(({ hasSlept }) => hasSlept).length;
+}
+
 describe("the pace of commits", () => {
   test("lets an event of a quiet moment go at once", () => {
     expect(longestWaitMs(commits([1, 100, 200, 300]))).toBeLessThan(2 * STEP_MS);
@@ -79,8 +102,8 @@ describe("the pace of commits", () => {
   });
 
   test("lets a large batch go at once", () => {
-    const pace = new CommitPace(INTERVAL_MS);
-    for (let commit = 0; commit < 10; commit++) pace.started(0);
+    const pace = new CommitPace(INTERVAL_MS, () => 0);
+    for (let commit = 0; commit < 10; commit++) pace.started(0, 1);
     pace.answered(1_000, 0);
     expect(pace.waitMs(0, 63)).toBe(INTERVAL_MS);
     expect(pace.waitMs(0, 64)).toBe(0);
@@ -105,6 +128,22 @@ describe("the pace of commits", () => {
         expect(made.flatMap(({ arrivedMs }) => arrivedMs)).toEqual([...arrivals].sort((a, b) => a - b));
       }),
     );
+  });
+
+  test.each([2_000, 5_000, 20_000])("sleeps through most waits at %i events/s", (perSecond) => {
+    const made = commits(randomly(perSecond, 1_000));
+    expect(sleptOf(made) / made.length).toBeWithin(0.7, 15 / 16 + 0.01);
+  });
+
+  test("stays awake while clients wait for answers", () => {
+    const again = (count: number, nowMs: number) => Array.from({ length: count }, (_, i) => nowMs + 0.02 * (i + 1));
+    const first = Array.from({ length: 16 }, () => 0);
+    // The first answers go to one client alone, and the others look as if they did not wait for any.
+    expect(sleptOf(commits(first, INTERVAL_MS, again, 200))).toBeLessThanOrEqual(1);
+  });
+
+  test("stays awake while the thread is busy", () => {
+    expect(sleptOf(commits(randomly(28_000, 200), INTERVAL_MS, undefined, undefined, 0.03))).toBe(0);
   });
 
   test("of 0 lets each commit start as soon as the one before has ended", () => {

@@ -69,7 +69,7 @@ export interface PlanSettings {
   readonly shards: number;
   readonly leaseMs: number;
   readonly outcomeTimeoutMs: number;
-  readonly commitIntervalMs: number;
+  readonly commitIntervalUs: number;
   readonly flushIntervalMs: number;
   readonly flushMaxEvents: number;
   readonly ringCapacityEvents: number;
@@ -140,7 +140,7 @@ class Planner {
       shards: random.pick([1, 1, 1, 2]),
       leaseMs: random.pick(LEASES_MS),
       outcomeTimeoutMs: random.pick([1_000, 3_000, 10_000]),
-      commitIntervalMs: new Random(this.#seed, "pace").pick([0, 2, 50]),
+      commitIntervalUs: new Random(this.#seed, "pace").pick([0, 1_700, 50_000]),
       flushIntervalMs: random.pick([200, 1_000, 3_000]),
       flushMaxEvents: random.pick([5, 50, 1_000]),
       ringCapacityEvents: random.pick([10, 1_000, 1_000, 1_000]),

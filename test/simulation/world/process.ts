@@ -93,6 +93,8 @@ export class Process implements Owner {
       every: (ms, act) => this.#every(ms, act),
       atTurnEnd: (act) => void after(TURN_MS, act),
       sleep: (ms) => new Promise((resolve) => void after(ms, resolve)),
+      sleepThread: (ms, act) => void after(ms, act),
+      threadBusyMs: () => 0,
       random: () => random.next(),
     };
   }
