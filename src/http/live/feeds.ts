@@ -108,7 +108,7 @@ const MISSED_MAX = 30;
 interface FeedHooks {
   /** Never rejects. */
   read(): Promise<Reading>;
-  onEnd(viewer: Viewer): void;
+  onEnd(): void;
 }
 
 class Feed {
@@ -130,6 +130,13 @@ class Feed {
     return this.#viewers.size;
   }
 
+  viewersOf(client: string): number {
+    return this.#viewers
+      .values()
+      .filter((viewer) => viewer.client === client)
+      .toArray().length;
+  }
+
   add(viewer: Viewer): void {
     this.#viewers.add(viewer);
     if (this.#viewers.size === 1) this.#start();
@@ -147,7 +154,7 @@ class Feed {
       clearTimeout(this.#next);
       clearInterval(this.#silence);
     }
-    this.#hooks.onEnd(viewer);
+    this.#hooks.onEnd();
   }
 
   endAll(): void {
@@ -206,7 +213,6 @@ export class LiveFeeds {
   readonly #read: ReadStream;
   readonly #times: typeof TIMES;
   readonly #feeds = new Map<string, Feed>();
-  readonly #shares = new ClientShares();
   readCount = 0;
 
   constructor(read: ReadStream, times = TIMES) {
@@ -228,7 +234,7 @@ export class LiveFeeds {
   /** Server-sent events until the connection is closed, or the spectator loses access or stops reading. */
   watch(stream: string, spectator: Spectator): ReadableStream<Uint8Array> | NotWatched {
     const { client, signal } = spectator;
-    if (client !== undefined && !this.#shares.hasRoom(client, stream)) return "share used";
+    if (client !== undefined && !this.#hasRoom(client, stream)) return "share used";
     const existing = this.#feeds.get(stream);
     const isFull = this.viewerCount >= VIEWERS_MAX || (!existing && this.#feeds.size >= FEEDS_MAX);
     if (isFull) return "full";
@@ -237,7 +243,6 @@ export class LiveFeeds {
     const source = {
       start: (controller: ReadableStreamDefaultController<Uint8Array>) => {
         viewer = new Viewer(controller, spectator);
-        if (client !== undefined) this.#shares.take(client, stream);
         feed.add(viewer);
         signal.addEventListener("abort", () => feed.end(viewer), { once: true });
         if (signal.aborted) feed.end(viewer);
@@ -248,41 +253,23 @@ export class LiveFeeds {
     return new ReadableStream<Uint8Array>(source, { highWaterMark: 2 });
   }
 
+  /** So that one client can't take all capacity. */
+  #hasRoom(client: string, stream: string): boolean {
+    const counts = Array.from(this.#feeds, ([watched, feed]) => [watched, feed.viewersOf(client)] as const);
+    const own = counts.filter(([, count]) => count > 0);
+    const isWatched = own.some(([watched]) => watched === stream);
+    const total = own.reduce((sum, [, count]) => sum + count, 0);
+    return total < CLIENT_VIEWERS_MAX && (isWatched || own.length < CLIENT_FEEDS_MAX);
+  }
+
   #newFeed(stream: string): Feed {
     const feed = new Feed(this.#times, {
       read: () => this.#read(stream),
-      onEnd: ({ client }) => {
-        if (client !== undefined) this.#shares.give(client, stream);
+      onEnd: () => {
         if (feed.viewerCount === 0) this.#feeds.delete(stream);
       },
     });
     this.#feeds.set(stream, feed);
     return feed;
-  }
-}
-
-/** How many streams each client watches over how many connections, so that one client can't take all capacity. */
-class ClientShares {
-  readonly #connections = new Map<string, Map<string, number>>();
-
-  hasRoom(client: string, stream: string): boolean {
-    const byStream = this.#connections.get(client);
-    if (byStream === undefined) return true;
-    const total = byStream.values().reduce((sum, count) => sum + count, 0);
-    return total < CLIENT_VIEWERS_MAX && (byStream.has(stream) || byStream.size < CLIENT_FEEDS_MAX);
-  }
-
-  take(client: string, stream: string): void {
-    const byStream = this.#connections.get(client) ?? new Map<string, number>();
-    byStream.set(stream, (byStream.get(stream) ?? 0) + 1);
-    this.#connections.set(client, byStream);
-  }
-
-  give(client: string, stream: string): void {
-    const byStream = this.#connections.get(client)!;
-    const count = byStream.get(stream)! - 1;
-    if (count > 0) byStream.set(stream, count);
-    else byStream.delete(stream);
-    if (byStream.size === 0) this.#connections.delete(client);
   }
 }

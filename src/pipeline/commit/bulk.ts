@@ -134,20 +134,23 @@ export class Bulk {
   }
 }
 
-interface Share {
-  readonly events: Event[];
-  /** Their positions in the submitted list, ascending. */
-  readonly positions: number[];
-}
-
 /** Submits the events of each key separately and merges the outcomes; positions refer to the whole list. */
 export async function submitDivided<Key>(
   events: readonly Event[],
   keyOf: (event: Event) => Key,
   submit: (key: Key, share: readonly Event[]) => Promise<BulkOutcome>,
 ): Promise<BulkOutcome> {
+  const shares = Map.groupBy(events.keys(), (position) => keyOf(events[position]!));
   const outcomes = await Promise.all(
-    Array.from(divided(events, keyOf), async ([key, share]) => ({ share, outcome: await submit(key, share.events) })),
+    Array.from(shares, async ([key, share]) => {
+      return {
+        share,
+        outcome: await submit(
+          key,
+          share.map((position) => events[position]!),
+        ),
+      };
+    }),
   );
   let [accepted, duplicates] = [0, 0];
   const refused: RefusedEvents[] = [];
@@ -155,25 +158,10 @@ export async function submitDivided<Key>(
   for (const { share, outcome } of outcomes) {
     accepted += outcome.accepted;
     duplicates += outcome.duplicates;
-    unknown.push(...outcome.unknown.map((position) => share.positions[position]!));
+    unknown.push(...outcome.unknown.map((position) => share[position]!));
     for (const { refusal, positions } of outcome.refused) {
-      refused.push({ refusal, positions: positions.map((position) => share.positions[position]!) });
+      refused.push({ refusal, positions: positions.map((position) => share[position]!) });
     }
   }
   return { accepted, duplicates, refused, unknown: unknown.sort((a, b) => a - b) };
-}
-
-function divided<Key>(events: readonly Event[], keyOf: (event: Event) => Key): Map<Key, Share> {
-  const shares = new Map<Key, Share>();
-  for (const [position, event] of events.entries()) {
-    const key = keyOf(event);
-    let share = shares.get(key);
-    if (share === undefined) {
-      share = { events: [], positions: [] };
-      shares.set(key, share);
-    }
-    share.events.push(event);
-    share.positions.push(position);
-  }
-  return shares;
 }

@@ -66,12 +66,7 @@ export class CutHours {
   }
 
   #partOf(step: number): StepPart {
-    let part = this.parts.get(step);
-    if (part === undefined) {
-      part = { clicks: 0, impressions: 0, users: new UserSketches() };
-      this.parts.set(step, part);
-    }
-    return part;
+    return this.parts.getOrInsertComputed(step, () => ({ clicks: 0, impressions: 0, users: new UserSketches() }));
   }
 
   #settleBefore(hour: number): void {

@@ -45,15 +45,10 @@ export class StreamsTally implements Tally {
   }
 
   #groupOf(name: string): Group {
-    let group = this.#groups.get(name);
-    if (group === undefined) {
-      if (this.#groups.size >= GROUPS_MAX) {
-        throw new RangeTooLargeError(`more than ${GROUPS_MAX} streams with events`);
-      }
-      group = { clicks: 0, impressions: 0, lastHour: 0, users: new UserSketches() };
-      this.#groups.set(name, group);
-    }
-    return group;
+    return this.#groups.getOrInsertComputed(name, () => {
+      if (this.#groups.size >= GROUPS_MAX) throw new RangeTooLargeError(`more than ${GROUPS_MAX} streams with events`);
+      return { clicks: 0, impressions: 0, lastHour: 0, users: new UserSketches() };
+    });
   }
 
   settleBefore(): void {}

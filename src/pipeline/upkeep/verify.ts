@@ -11,6 +11,7 @@ import { Sketch, type UserCounts, type UserSketches } from "../../domain/unique-
 import type { AuditStore, HourAudit, ReadStore } from "../../store/cold.ts";
 import type { HotStore } from "../../store/hot.ts";
 import { readHeldHour } from "../read/hour-reader.ts";
+import { noSums } from "../read/series-tally.ts";
 
 interface VerifyOptions {
   readonly cold: AuditStore & Pick<ReadStore, "storedEvents">;
@@ -46,14 +47,6 @@ interface HotSide {
 const REBUILT_WITH_ERASED =
   "the aggregate was rebuilt from the rows and the counts of erased ones; its sketches did not change";
 
-const NO_COUNTS: CountsByKind = {
-  clicks: 0,
-  impressions: 0,
-  uniqueUsers: 0,
-  uniqueClickers: 0,
-  uniqueViewers: 0,
-};
-
 /** Throws HotUnavailableError or ColdUnavailableError. */
 export async function verifyHour(options: VerifyOptions, key: HourKey): Promise<HourVerdict> {
   const { cold, hot, shard } = options;
@@ -74,7 +67,7 @@ export async function verifyHour(options: VerifyOptions, key: HourKey): Promise<
   return {
     ...key,
     shard,
-    rows: areRowsRetained(audit, key) ? (countsOf(audit.rows) ?? NO_COUNTS) : "not kept",
+    rows: areRowsRetained(audit, key) ? (countsOf(audit.rows) ?? noSums()) : "not kept",
     erased: audit.erased,
     aggregate: countsOf(audit.aggregate),
     hot: hotSide === undefined ? "not looked at" : hotSide.read,
@@ -108,8 +101,8 @@ function isAnyErased({ erased }: HourAudit): boolean {
 function expectedOf(audit: HourAudit, key: HourKey): CountsByKind | undefined {
   const { aggregate, rows, erased, retained } = audit;
   if (key.hour < retained.aggregatesFrom) return undefined;
-  if (!areRowsRetained(audit, key)) return countsOf(aggregate) ?? NO_COUNTS;
-  const { clicks, impressions, ...users } = countsOf(rows) ?? NO_COUNTS;
+  if (!areRowsRetained(audit, key)) return countsOf(aggregate) ?? noSums();
+  const { clicks, impressions, ...users } = countsOf(rows) ?? noSums();
   return {
     clicks: clicks + erased.clicks,
     impressions: impressions + erased.impressions,
@@ -124,7 +117,7 @@ function aggregateDifference(audit: HourAudit): string | undefined {
   if (aggregate === undefined && rows === undefined && !isAny) return undefined;
   if (aggregate === undefined) return "the hour has rows, but no aggregate";
   if (rows === undefined && !isAny) return "the hour has an aggregate, but no rows";
-  const { clicks, impressions } = rows ?? NO_COUNTS;
+  const { clicks, impressions } = rows ?? noSums();
   const found = { clicks: clicks + erased.clicks, impressions: impressions + erased.impressions };
   if (aggregate.clicks !== found.clicks || aggregate.impressions !== found.impressions) {
     const those = isAny ? "its rows and the erased ones are" : "its rows are";
@@ -158,7 +151,7 @@ function hotStoreDifference(
   key: HourKey,
 ): string | undefined {
   if (read === "uninitialized" || read === "absent") return undefined;
-  const counts = read === "empty" ? NO_COUNTS : read;
+  const counts = read === "empty" ? noSums() : read;
   const { deadLetters, erased } = audit;
   const shown = `the hot store counts ${text(counts)}, the rows are ${text(expected)}`;
   const ahead = surplus(expected, audit, read);
@@ -191,7 +184,7 @@ function unflushedOf(expected: HourCounts | undefined, audit: HourAudit, { read,
 /** How many events the hot store is ahead of the cold store. */
 function surplus(expected: HourCounts | undefined, { deadLetters }: HourAudit, read: HotSide["read"]): number {
   if (expected === undefined || read === "uninitialized" || read === "absent") return 0;
-  const { clicks, impressions } = read === "empty" ? NO_COUNTS : read;
+  const { clicks, impressions } = read === "empty" ? noSums() : read;
   return clicks + impressions - expected.clicks - expected.impressions - deadLetters;
 }
 

@@ -254,15 +254,10 @@ export class EmbeddedHotStore implements HotStore {
     }
   }
 
-  #hold(key: HourKey): HeldHour {
-    const name = hourKeyName(key.stream, key.hour);
-    let held = this.#hours.get(name);
-    if (held === undefined) {
-      const { stream, hour } = key;
-      held = { stream, hour, clicks: 0, impressions: 0, users: new UserSketches(), lastSeq: 0 };
-      this.#hours.set(name, held);
-    }
-    return held;
+  #hold({ stream, hour }: HourKey): HeldHour {
+    return this.#hours.getOrInsertComputed(hourKeyName(stream, hour), () => {
+      return { stream, hour, clicks: 0, impressions: 0, users: new UserSketches(), lastSeq: 0 };
+    });
   }
 
   async read(keys: readonly HourKey[]): Promise<readonly HourRead[] | "uninitialized"> {

@@ -315,12 +315,7 @@ export class EmbeddedJournal {
   }
 
   #statement(sql: string): Statement {
-    let statement = this.#statements.get(sql);
-    if (statement === undefined) {
-      statement = this.#opened("prepare").database.prepare(sql);
-      this.#statements.set(sql, statement);
-    }
-    return statement;
+    return this.#statements.getOrInsertComputed(sql, () => this.#opened("prepare").database.prepare(sql));
   }
 
   #run(sql: string, parameters: (string | number)[]): number {

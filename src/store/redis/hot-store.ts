@@ -52,7 +52,6 @@ import {
   type RunScript,
   script,
   text,
-  uncheckedScript,
   unexpected,
 } from "./link.ts";
 import { type RunSlice, readHeldRange } from "./ranges.ts";
@@ -89,7 +88,7 @@ const SCRIPTS = {
   hydrate: script("hydrate", hydrateSource),
   retire: script("retire", dropHours + retireSource),
   isInitialized: script("isInitialized", isInitializedSource),
-  dataSet: uncheckedScript("dataSet", dataSetSource),
+  dataSet: script("dataSet", dataSetSource, false),
   discard: script("discard", dropHours + discardSource),
   trial: script("trial", trialSource),
   restoreIds: script("restoreIds", leaseRule + restoreIdsSource),

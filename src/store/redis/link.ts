@@ -34,16 +34,9 @@ interface Script {
   readonly isChecked: boolean;
 }
 
-export function script(name: string, source: string): Script {
-  return newScript(name, ownDataSource + source, true);
-}
-
-/** A script that may run on the data of another database. */
-export function uncheckedScript(name: string, source: string): Script {
-  return newScript(name, source, false);
-}
-
-function newScript(name: string, source: string, isChecked: boolean): Script {
+/** Without `isChecked` it may run on the data of another database. */
+export function script(name: string, ownSource: string, isChecked = true): Script {
+  const source = isChecked ? ownDataSource + ownSource : ownSource;
   return { name, source, sha1: new Bun.CryptoHasher("sha1").update(source).digest("hex"), isChecked };
 }
 

@@ -9,11 +9,11 @@
 import { workerData } from "node:worker_threads";
 import { decodeBatch, encodeBatch } from "../../domain/event.ts";
 import type { HourTotals } from "../../domain/hour-range.ts";
-import { UserSketches } from "../../domain/unique-users/sketch.ts";
 import { withDeadline } from "../../runtime/clock.ts";
 import { errorText } from "../../runtime/error-text.ts";
 import { type ColdStore, ColdUnavailableError, type HourAudit, WriterSealedError } from "../cold.ts";
 import { type ColdPlace, coldStoreAt } from "../open-cold.ts";
+import { type HourRow, hourOfRow } from "../sql/hours.ts";
 import { flushName } from "../sql/rows.ts";
 
 /** In the built program, scripts/build.ts determines the path. */
@@ -184,8 +184,6 @@ interface BatchText {
   readonly body: string;
 }
 
-type PackedHour = { readonly clicks: number; readonly impressions: number } & ReturnType<UserSketches["encode"]>;
-
 /** Methods whose arguments or result structured cloning would break. */
 const PACKING: { readonly [Method in ColdMethod]?: PackingOf<Method> } = {
   flush: {
@@ -199,12 +197,16 @@ const PACKING: { readonly [Method in ColdMethod]?: PackingOf<Method> } = {
       },
     },
   },
-  read: { result: { pack: packHour, unpack: unpackHour } },
+  read: { result: { pack: packHour, unpack: (hour: HourRow | undefined) => hour && hourOfRow(hour) } },
   audit: {
     result: {
       pack: (audit) => ({ ...audit, aggregate: packHour(audit.aggregate), rows: packHour(audit.rows) }),
-      unpack: (audit: HourAudit & { aggregate?: PackedHour; rows?: PackedHour }) => {
-        return { ...audit, aggregate: unpackHour(audit.aggregate), rows: unpackHour(audit.rows) };
+      unpack: (audit: HourAudit & { aggregate?: HourRow; rows?: HourRow }) => {
+        return {
+          ...audit,
+          aggregate: audit.aggregate && hourOfRow(audit.aggregate),
+          rows: audit.rows && hourOfRow(audit.rows),
+        };
       },
     },
   },
@@ -214,14 +216,8 @@ function packingOf(method: ColdMethod): MethodPacking<unknown[], unknown> {
   return (PACKING[method] ?? {}) as MethodPacking<unknown[], unknown>;
 }
 
-function packHour(hour: HourTotals | undefined): PackedHour | undefined {
+function packHour(hour: HourTotals | undefined): HourRow | undefined {
   if (hour === undefined) return undefined;
   const { clicks, impressions, users } = hour;
   return { clicks, impressions, ...users.encode() };
-}
-
-function unpackHour(hour: PackedHour | undefined): HourTotals | undefined {
-  if (hour === undefined) return undefined;
-  const { clicks, impressions, viewers, clickers } = hour;
-  return { clicks, impressions, users: UserSketches.decode(viewers, clickers) };
 }
