@@ -40,6 +40,8 @@ export async function initializeDataSet(options: AdoptionOptions, clock: Clock):
     // An id whose row is gone must count when it is sent again.
     if ((await eventsLostByCold(options)) > 0) await hot.forgetIds();
     if (!(await cold.beginEpoch(epoch))) continue;
+    // One that is left may be adopted by another instance from now on, and its events would be missing below.
+    if ((await hot.journalOwners()).length > 0) continue;
     const newestHour = await cold.newestHour();
     const freshFrom = newestHour === undefined ? 0 : newestHour + HOUR_MS;
     const areIdsKnown = await hasNoIds(cold);

@@ -70,6 +70,30 @@ describeFaults((cluster) => {
       await waitFor("one journal to be left", async () => (await cluster.site.journals()).length === 1);
     });
 
+    test("while another instance sets up the data set: hours of that journal are not taken for empty", async () => {
+      const taken = await deadWithBacklog("u", 3);
+      const adopter = cluster.site.create();
+      const { hot, cold } = adopter.stores;
+      await Promise.all([hot.open(), cold.open()]);
+      const adopt = () =>
+        adoptJournals({
+          ...{ hot, cold: coldShard(cold, 0, 1) },
+          ...{ log: new RecordedLog(), ledger: new Ledger(), flushMaxEvents: 1_000 },
+        });
+      await hot.discard(await coldShard(cold, 0, 1).epoch());
+      let looks = 0;
+      // The journal comes up only after the first look, as that of a frozen instance. It is adopted when the latest hour
+      // has just been read.
+      const b = await cluster.site.start({}, async (call) => {
+        if (call.method === "journalOwners" && ++looks === 1) return [];
+        const answer = await call.proceed();
+        if (call.method === "newestHour") await adopt();
+        return answer;
+      });
+      await cluster.site.expectStored(taken);
+      await expectReads(b, taken);
+    });
+
     test("of many writers that died one after the other, with hours that continue", async () => {
       const taken: Event[] = [];
       for (let i = 0; i < 5; i++) taken.push(...(await deadWithBacklog(`dead-${i}`, 3)));
