@@ -82,7 +82,7 @@ describeFaults((cluster) => {
         });
       await hot.discard(await coldShard(cold, 0, 1).epoch());
       let looks = 0;
-      // The journal comes up only after the first look, as that of a frozen instance. It is adopted when the latest hour
+      // The first look finds no journal, as if the writer still lived. It is adopted when the latest hour
       // has just been read.
       const b = await cluster.site.start({}, async (call) => {
         if (call.method === "journalOwners" && ++looks === 1) return [];
