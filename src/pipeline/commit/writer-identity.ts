@@ -146,6 +146,8 @@ export class WriterIdentity {
       await cold.beginEpoch(current, epoch);
     }
     await hot.discard(epoch);
+    // Rows of some may be gone. Their number does not tell: others may have stored as many since, at another master.
+    await hot.forgetIds();
     return false;
   }
 
