@@ -6,6 +6,7 @@
  * bypasses a proxy's path rules.
  * Invariant: Elysia's router is never used.
  */
+import type { ErrorBody } from "../protocol/body/refused-body.ts";
 import { errorAnswer } from "./answers.ts";
 
 interface Route {
@@ -24,7 +25,7 @@ export function unroutedAnswers(routes: () => readonly Route[]): (request: Reque
     const allowed = methodsByPath.get(path);
     return allowed === undefined || allowed.includes(request.method)
       ? errorAnswer(404, { code: "not_found", message: `No such path: ${path}.` })
-      : methodNotAllowed(request.method, allowed);
+      : errorAnswer(405, methodNotAllowed(request.method, allowed), { allow: allowed });
   };
 }
 
@@ -34,7 +35,9 @@ function allowedMethods(routes: readonly Route[]): ReadonlyMap<string, string> {
   return new Map(Array.from(byPath, ([path, some]) => [path, some.flatMap(allowed).sort().join(", ")]));
 }
 
-function methodNotAllowed(method: string, allowed: string): Response {
-  const message = `${method} is not supported here. This path supports ${allowed}.`;
-  return errorAnswer(405, { code: "method_not_allowed", message }, { allow: allowed });
+export function methodNotAllowed(method: string, allowed: string): ErrorBody {
+  return {
+    code: "method_not_allowed",
+    message: `${method} is not supported here. This path supports ${allowed}.`,
+  };
 }

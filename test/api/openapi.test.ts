@@ -10,7 +10,7 @@ import fc from "fast-check";
 import { newToken, SCOPES, type Scope } from "../../src/domain/api-key.ts";
 import { HOUR_MS } from "../../src/domain/event.ts";
 import type { RateLimit } from "../../src/domain/rate-limit.ts";
-import { UNKNOWN } from "../../src/domain/refusal-reasons.ts";
+import { REFUSAL_REASONS, type RefusalReason, UNKNOWN } from "../../src/domain/refusal-reasons.ts";
 import { Access } from "../../src/http/access/access.ts";
 import { KeyRing } from "../../src/http/access/key-ring.ts";
 import { RateLimiter } from "../../src/http/access/rate-limiter.ts";
@@ -19,11 +19,16 @@ import { createApp } from "../../src/http/app.ts";
 import { API_DOCUMENT, type ApiDocument } from "../../src/http/openapi/document.ts";
 import { ClientAddresses } from "../../src/http/requests/client-address.ts";
 import type { Pipeline } from "../../src/pipeline/pipeline.ts";
+import { RangeTooLargeError } from "../../src/pipeline/read/range-reader.ts";
+import { BODY_MAX_BYTES, LINES_MAX } from "../../src/protocol/body/limits.ts";
+import { TooManyStreamsError } from "../../src/protocol/input-error.ts";
 import { systemClock } from "../../src/runtime/clock.ts";
 import type { Log } from "../../src/runtime/log.ts";
 import { Metrics } from "../../src/runtime/metrics.ts";
+import { SlotsFullError } from "../../src/runtime/slots.ts";
 import { readConfig } from "../../src/settings/read-config.ts";
 import type { ColdStore } from "../../src/store/cold.ts";
+import { HotUnavailableError } from "../../src/store/hot.ts";
 import {
   click,
   coldStoreAway,
@@ -186,7 +191,7 @@ interface Provoked {
   readonly method?: string;
   readonly target: string;
   readonly headers?: Readonly<Record<string, string>>;
-  readonly body?: string;
+  readonly body?: string | (() => ReadableStream);
 }
 
 const EVENT = `timestamp=${NOON}&user=ann&click`;
@@ -260,6 +265,12 @@ function batch(body: string, query = "", headers: Provoked["headers"] = NDJSON):
   return { target: `/events${query}`, headers, body };
 }
 
+function brokenOff(): ReadableStream {
+  return new ReadableStream({ pull: (controller) => controller.error(new Error("the connection broke")) });
+}
+
+const CHUNKED = { "transfer-encoding": "chunked" };
+
 /** Requests by operation. */
 type Requests = Readonly<Record<string, readonly Provoked[]>>;
 
@@ -269,6 +280,7 @@ const WELL: Requests = {
     { target: `/analytics?${EVENT}&id=%ff` },
     { target: `/analytics?${EVENT}&impression` },
     { target: `/analytics?${EVENT}`, body: "x".repeat(65_537) },
+    { target: `/analytics?${EVENT}`, body: brokenOff },
     { target: `/analytics?${EVENT}`, method: "PUT" },
   ],
   "get /analytics": [
@@ -285,12 +297,17 @@ const WELL: Requests = {
     batch(events(NOON), "", { ...NDJSON, "content-encoding": "br" }),
     batch(`${events(NOON)}{}\n`, "?atomic=1"),
     batch(events(NOON), "?atomic=yes"),
+    batch(events(NOON), "?atomic=1&atomic=1"),
+    batch("x".repeat(BODY_MAX_BYTES + 1)),
+    batch("\n".repeat(LINES_MAX + 1)),
+    { target: "/events", headers: NDJSON, body: brokenOff },
     { ...batch(events(NOON)), method: "PUT" },
   ],
   "get /pixel.gif": [
     { target: "/pixel.gif?user=ann" },
     { target: "/pixel.gif?user=ann&user=bob" },
     { target: "/pixel.gif?user=" },
+    { target: "/pixel.gif?user=ann", headers: CHUNKED },
     { target: "/pixel.gif?user=ann", method: "PUT" },
   ],
   "post /beacon": [
@@ -298,12 +315,14 @@ const WELL: Requests = {
     { target: "/beacon?user=ann&click&click" },
     { target: "/beacon?user=ann" },
     { target: "/beacon?user=ann&click", body: "x".repeat(65_537) },
+    { target: "/beacon?user=ann&click", body: brokenOff },
     { target: "/beacon?user=ann&click", method: "PUT" },
   ],
   "get /r": [
     { target: `/r?${PAGE}&user=ann` },
     { target: `/r?${PAGE}&user=ann&click&fbclid=1` },
     { target: `/r?${PAGE}&user=` },
+    { target: `/r?${PAGE}&user=ann`, headers: CHUNKED },
     { target: `/r?${PAGE}&${PAGE}` },
     { target: "/r?to=https://elsewhere.example/" },
     { target: "/r?to=javascript:alert(1)" },
@@ -379,16 +398,39 @@ const UNANSWERED: Requests = {
   "post /events": FAULTY["post /events"]!,
 };
 
+const { "post /events": _batch, ...ONE_EVENT } = UNANSWERED;
+const RANGES: Requests = { "get /series": FAULTY["get /series"]!, "get /streams": FAULTY["get /streams"]! };
+const READS: Requests = { "get /analytics": FAULTY["get /analytics"]!, ...RANGES };
+
+/** Answers with these reasons for a refusal have other statuses than 503. */
+const OTHER_STATUS: readonly RefusalReason[] = ["invalid", "unauthorized", "rate_limited"];
+/** These take hundreds of connections: service/live.test.ts provokes them. */
+const OF_MANY_VIEWERS = ["GET /live 429 too_many_feeds", "GET /live 503 overloaded"];
+
 const STOPPING: Requests = { "get /live": [{ target: "/live" }] };
 
 const BOTH_AWAY: Requests = { ...FAULTY, "get /readyz": [{ target: "/readyz" }] };
 
-/** A pipeline in which every part fails unexpectedly. */
-function faulty(pipeline: Pipeline): Pipeline {
+/** A pipeline in which every part fails, by default unexpectedly. */
+function faulty(pipeline: Pipeline, error = new Error("a fault")): Pipeline {
   return new Proxy(pipeline, {
     get(target, name) {
       if (name === "ledger") return Reflect.get(target, name, target);
-      throw new Error(`a fault in ${String(name)}`);
+      throw error;
+    },
+  });
+}
+
+/** A pipeline that refuses all events. */
+function refusing(pipeline: Pipeline, reason: RefusalReason): Pipeline {
+  const refusal = { reason, retryAfterS: 1 };
+  return new Proxy(pipeline, {
+    get(target, name) {
+      if (name === "submit") return async () => refusal;
+      if (name !== "submitAll") return Reflect.get(target, name, target);
+      return async (all: readonly unknown[]) => {
+        return { accepted: 0, duplicates: 0, refused: [{ refusal, positions: [...all.keys()] }], unknown: [] };
+      };
     },
   });
 }
@@ -458,7 +500,8 @@ describe("every answer that is described", () => {
     for (const [name, some] of Object.entries(requests)) {
       const described = api.operations.find(({ method, path }) => `${method} ${path}` === name)!;
       for (const { target, method = described.method.toUpperCase(), headers = {}, body = null } of some) {
-        const request = new Request(`http://localhost${target}`, { method, headers, body });
+        const sent = typeof body === "function" ? body() : body;
+        const request = new Request(`http://localhost${target}`, { method, headers, body: sent });
         const answer = await answerOf(await app.handle(request));
         expect({ target, violations: seen.violations(described, answer) }).toEqual({
           target,
@@ -498,6 +541,13 @@ describe("every answer that is described", () => {
     await expectDescribed(app, WELL);
     await expectDescribed(appOf(faulty(pipeline)), FAULTY);
     await expectDescribed(appOf(unanswered(pipeline)), UNANSWERED);
+    for (const reason of REFUSAL_REASONS.filter((name) => !OTHER_STATUS.includes(name))) {
+      await expectDescribed(appOf(refusing(pipeline, reason)), UNANSWERED);
+    }
+    await expectDescribed(appOf(faulty(pipeline, new TooManyStreamsError(STREAM))), ONE_EVENT);
+    await expectDescribed(appOf(faulty(pipeline, new HotUnavailableError("it does not answer", false))), READS);
+    await expectDescribed(appOf(faulty(pipeline, new RangeTooLargeError("too many events"))), RANGES);
+    await expectDescribed(appOf(faulty(pipeline, new SlotsFullError())), RANGES);
     await expectAccessDescribed(pipeline, instance.log);
     await expectDescribed(appOf(stopping(pipeline)), STOPPING);
     await instance.take(click("ann", OLD));
@@ -509,6 +559,6 @@ describe("every answer that is described", () => {
       throw unavailable(store);
     };
     await expectDescribed(app, BOTH_AWAY);
-    expect(Array.from(seen.listed.difference(seen.seen))).toEqual([]);
+    expect(Array.from(seen.listed.difference(seen.seen))).toEqual(OF_MANY_VIEWERS);
   });
 });

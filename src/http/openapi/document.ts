@@ -4,13 +4,11 @@
  */
 import { version } from "../../../package.json";
 import type { Scope } from "../../domain/api-key.ts";
-import { StreamSet } from "../../domain/stream-rules.ts";
-import { StreamNotAllowedError } from "../../protocol/input-error.ts";
 import { KEY_INVALID, KEY_MISSING, KEYS_UNKNOWN, LIMIT_HEADERS, rateLimited, scopeMissing } from "../access/denials.ts";
 import { accessOf, type RouteAccess } from "../access/route-scopes.ts";
-import { errorBodyOf } from "../answers.ts";
+import { methodNotAllowed } from "../unrouted.ts";
 import { opsPaths, opsSchemas } from "./ops-routes.ts";
-import { type Answer, ErrorSchema, failure, HEADERS, type Operation, type Paths } from "./parts.ts";
+import { type Answer, ErrorSchema, failure, HEADERS, type Operation, type Paths, STREAM_NOT_ALLOWED } from "./parts.ts";
 import { readPaths, readSchemas } from "./read-routes.ts";
 import { writePaths, writeSchemas } from "./write-routes.ts";
 
@@ -27,9 +25,10 @@ parameters are refused by \`/analytics\`, \`/events\`, \`/pixel.gif\`, \`/beacon
 \`Authorization: Bearer hg_…\`. On any path, a Host header that is malformed or repeated is answered with 400, \`code\`:
 \`invalid_host\`. Any other path is answered with 404, \`code\`: \`not_found\`.
 
-Two answers come from the HTTP server itself, without such a body. 431: the head exceeds 16 KB or about 197 headers.
-400: the request is not HTTP, is pipelined, has trailers, or has bytes after its body; whether it was counted is
-unknown, as with a broken connection. A client that closes its sending half early gets no answer at all.`;
+Two answers come from the HTTP server itself, without such a body. 431: the request line and headers exceed 16 KB, or
+there are more than about 197 headers. 400: the request is not HTTP, is pipelined, has trailers, or has bytes after its
+body; whether it was counted is unknown, as with a broken connection. A client that closes its sending half early gets
+no answer at all.`;
 
 const SCHEME = "apiKey";
 
@@ -48,18 +47,17 @@ const unauthorized = failure(
   { otherCodes: [KEY_INVALID.code], headers: ["www-authenticate"] },
 );
 
-const NOT_ALLOWED = errorBodyOf(new StreamNotAllowedError("stream", "blog", new StreamSet(["shop.*"])));
-
-function forbidden(scope: Scope): Answer {
-  const isForStreams = scope !== "admin";
+function forbidden(scope: Scope, path: string): Answer {
+  // For /events, an event whose stream is not allowed is invalid.
+  const isForStreams = scope !== "admin" && path !== "/events";
   return failure(
     `Nothing was done: the API key is not of scope \`${scope}\`${isForStreams ? ", or not for this stream" : ""}.`,
     scopeMissing(scope, [scope === "read" ? "write" : "read"]),
-    { otherCodes: isForStreams ? [NOT_ALLOWED.code] : [], headers: ["www-authenticate"] },
+    { otherCodes: isForStreams ? [STREAM_NOT_ALLOWED.code] : [], headers: ["www-authenticate"] },
   );
 }
 
-const notForBrowsers = failure("Nothing was counted: browsers may not count in this stream.", NOT_ALLOWED);
+const notForBrowsers = failure("Nothing was counted: browsers may not count in this stream.", STREAM_NOT_ALLOWED);
 
 const limited = failure(
   "Nothing was done: this key or address has used up its limit. Retry after `retry-after`.",
@@ -77,7 +75,7 @@ function withCommonAnswers(paths: Paths): Paths {
     const notSupported = methodRefusal(Object.keys(operations).sort().join(", ").toUpperCase());
     const entries = Object.entries(operations).map(([method, operation]) => {
       const responses = { ...operation.responses, 405: notSupported };
-      return [method, guarded({ ...operation, responses }, accessOf(method.toUpperCase(), path))];
+      return [method, guarded({ ...operation, responses }, path, accessOf(method.toUpperCase(), path))];
     });
     return [path, Object.fromEntries(entries)];
   });
@@ -85,11 +83,10 @@ function withCommonAnswers(paths: Paths): Paths {
 }
 
 function methodRefusal(allowed: string): Answer {
-  const message = `PUT is not supported here. This path supports ${allowed}.`;
-  return failure(`Any method but ${allowed}.`, { code: "method_not_allowed", message }, { headers: ["allow"] });
+  return failure(`Any method but ${allowed}.`, methodNotAllowed("PUT", allowed), { headers: ["allow"] });
 }
 
-function guarded(operation: Operation, access: RouteAccess): Operation {
+function guarded(operation: Operation, path: string, access: RouteAccess): Operation {
   const { responses } = operation;
   if (access === "open" || access === "redirect") return operation;
   if (access === "browser") {
@@ -97,7 +94,7 @@ function guarded(operation: Operation, access: RouteAccess): Operation {
   }
   const scope = access === "unlisted" ? "admin" : access;
   // A route may have its own reason for 429.
-  const refusals = { 401: unauthorized, 403: forbidden(scope), 429: responses[429] ?? limited };
+  const refusals = { 401: unauthorized, 403: forbidden(scope, path), 429: responses[429] ?? limited };
   // With a key; or without, where none is required.
   return {
     ...operation,

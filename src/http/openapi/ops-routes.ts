@@ -140,7 +140,7 @@ const LEDGER = {
   instance: {
     writer: READY.writer,
     ...{ accepted: 1000, persisted: 990, pending: 10, pending_in_ring: 10, pending_in_journal_only: 0 },
-    ...{ journal_max_events: 1000000, handed_over: 0, lost: 0, holds: true, adopted: 0, duplicates: 3 },
+    ...{ journal_max_events: 50_000_000, handed_over: 0, lost: 0, holds: true, adopted: 0, duplicates: 3 },
     unknown: { total: 0, stored: 0, unstored: 0, in_doubt: 0 },
     refused: Object.fromEntries(REFUSAL_REASONS.map((name) => [name, 0])),
     omitted: Object.fromEntries(OMISSION_REASONS.map((name) => [name, 0])),

@@ -4,9 +4,10 @@
  */
 import { type TObject, type TProperties, type TSchema, Type } from "@sinclair/typebox";
 import { OMISSION_REASONS, REFUSAL_REASONS, UNKNOWN } from "../../domain/refusal-reasons.ts";
+import { StreamSet } from "../../domain/stream-rules.ts";
 import type { ErrorBody } from "../../protocol/body/refused-body.ts";
 import { EXPECTS_TIMESTAMP } from "../../protocol/event/query-rules.ts";
-import { GOT_MAX_CHARS, InvalidParameterError } from "../../protocol/input-error.ts";
+import { GOT_MAX_CHARS, InvalidParameterError, StreamNotAllowedError } from "../../protocol/input-error.ts";
 import { MalformedQueryError } from "../../protocol/query-string.ts";
 import { COLD_STORE_AWAY, errorBodyOf, INTERNAL } from "../answers.ts";
 import { DEGRADED } from "../query/range-requests.ts";
@@ -117,7 +118,7 @@ export const HEADERS = {
     schema: oneOf([...OMISSION_REASONS, ...REFUSAL_REASONS]),
   },
   "hourglass-outcome": {
-    description: "Only if the click's outcome is unknown in time: it counts once or never.",
+    description: "Only if the click's outcome is not known in time: it counts once or never.",
     schema: oneOf([UNKNOWN.reason]),
   },
   location: { description: "The page's URL.", schema: Type.String() },
@@ -191,6 +192,7 @@ export const MALFORMED_SAYS = "a parameter is given twice, or is not percent-enc
 export const MALFORMED_QUERY = errorBodyOf(new MalformedQueryError("user", "ann and bob", "to be given once"));
 export const malformedQuery = failure(`The query can't be read: ${MALFORMED_SAYS}.`, MALFORMED_QUERY);
 export const INVALID_PARAMETER = errorBodyOf(new InvalidParameterError("timestamp", "yesterday", EXPECTS_TIMESTAMP));
+export const STREAM_NOT_ALLOWED = errorBodyOf(new StreamNotAllowedError("stream", "blog", new StreamSet(["shop.*"])));
 export const internal = failure("A fault in this service.", INTERNAL, { headers: ["x-request-id"] });
 
 export function storeAway(...moreCodes: readonly string[]): Answer {

@@ -2,13 +2,15 @@
 import { Type } from "@sinclair/typebox";
 import { REFUSAL_REASONS } from "../../domain/refusal-reasons.ts";
 import { STEPS, WEEK_STARTS } from "../../domain/time-steps.ts";
+import { ROWS_MAX } from "../../pipeline/read/cut-hours.ts";
+import { tooManyGroups } from "../../pipeline/read/streams-tally.ts";
 import { EXPECTS_TIME_OF_HOUR, HourQuerySchema } from "../../protocol/event/query-rules.ts";
 import { InvalidParameterError } from "../../protocol/input-error.ts";
 import { errorBodyOf } from "../answers.ts";
 import { CONTENT_TYPES } from "../format-etag-gzip.ts";
 import { LiveQuerySchema, SHARE_USED, STOPPING } from "../live/live.ts";
 import { UNAVAILABLE_REASONS } from "../live/live-reader.ts";
-import { SeriesQuerySchema, StreamsQuerySchema } from "../query/range-requests.ts";
+import { ORDERS, rangeTooLarge, SeriesQuerySchema, StreamsQuerySchema } from "../query/range-requests.ts";
 import {
   answer,
   type Content,
@@ -102,7 +104,7 @@ export const readSchemas = {
     tz,
     stream: Type.String(),
     depth: orNull<number>("integer", "null if not given"),
-    order: oneOf(["clicks", "impressions", "ctr", "unique_users", "name"]),
+    order: oneOf(ORDERS),
     limit: Type.Integer(),
     streams: Type.Array(members({ stream: Type.String(), ...sums, last_hour: INSTANT }), {
       description: "at most `limit` streams, the highest first",
@@ -139,10 +141,7 @@ export const readSchemas = {
   ),
 };
 
-const RANGE_TOO_LARGE = {
-  code: "range_too_large",
-  message: "the range has more than 10000 streams with events: request fewer hours or a narrower branch",
-};
+const RANGE_TOO_LARGE = rangeTooLarge(tooManyGroups());
 const USERS = { unique_users: 3, unique_clickers: 1, unique_viewers: 3 };
 const HOUR = { clicks: 1, impressions: 4, ctr: 0.25, ...USERS };
 const SERIES = {
@@ -188,7 +187,7 @@ const WHOLE_HOURS = "`from` is rounded down and `to` up to a whole UTC hour.";
 const HOURS_OF_ZONE =
   "`from` is rounded down and `to` up to a whole hour of the time zone. In a zone that is not whole hours from UTC " +
   "(India, Nepal, Newfoundland), a step may begin within a UTC hour: the parts of such an hour are counted from its " +
-  "stored events. If these hours have more than 1,000,000 events in total, or their events are no longer " +
+  `stored events. If these hours have more than ${ROWS_MAX} events in total, or their events are no longer ` +
   "retained, the answer is 422: request longer steps, or a time zone of whole hours.";
 const FORMAT = "Without `format`, the `accept` header decides.";
 
@@ -227,10 +226,10 @@ export const readPaths: Paths = {
   "/live": {
     get: operation("watchHour", "Counts", "Watch the current hour", {
       description:
-        "Endless server-sent events, one a second. The data of each is JSON with the schema Live. For one stream, or " +
-        "a branch (`shop.*`). A stream is read once a second for all its viewers. A slow " +
-        "reader skips events, since each replaces the one before. Lines that start with a colon are comments. " +
-        "The feed ends when its key is revoked or expires.",
+        "Endless server-sent events, at most one a second. The data of each is JSON with the schema Live. For one " +
+        "stream, or a branch (`shop.*`). A stream is read at most once a second for all its viewers. A slow reader " +
+        "skips events, since each replaces the one before. Lines that start with a colon are comments. The feed ends " +
+        "when its key is revoked or expires.",
       parameters: queryParameters(LiveQuerySchema),
       responses: {
         200: answer("The stream of events begins.", {

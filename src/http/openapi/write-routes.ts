@@ -34,13 +34,16 @@ import {
   type Paths,
   queryParameters,
   refTo,
+  STREAM_NOT_ALLOWED,
 } from "./parts.ts";
 import { getHour } from "./read-routes.ts";
 
 const OF_OTHER_STATUS: readonly RefusalReason[] = ["invalid", "unauthorized", "rate_limited"];
 
+const RETRIED = REFUSAL_REASONS.filter((reason) => !OF_OTHER_STATUS.includes(reason));
+
 const refused = failure("Nothing was counted: retry after `retry-after`.", refusalBody("journal_full"), {
-  otherCodes: REFUSAL_REASONS.filter((reason) => !OF_OTHER_STATUS.includes(reason)),
+  otherCodes: RETRIED,
   headers: ["retry-after"],
 });
 
@@ -89,8 +92,12 @@ const analyticsPaths: Paths = {
 };
 
 const index = count("number of the element, or of the line (blank ones counted), from 0");
-const { code, message, field, got, expected } = ErrorSchema.properties.error.properties;
-const errors = Type.Array(members({ index, code, message, field, got, expected }), {
+const { message, field, got, expected } = ErrorSchema.properties.error.properties;
+const codeOfInvalid = oneOf(
+  [INVALID_PARAMETER.code, "malformed_event", "too_many_streams", STREAM_NOT_ALLOWED.code],
+  "what is wrong, for programs",
+);
+const errors = Type.Array(members({ index, code: codeOfInvalid, message, field, got, expected }), {
   description: `why events are invalid, for the first ${INVALID_MAX_LISTED}`,
   maxItems: INVALID_MAX_LISTED,
 });
@@ -105,10 +112,10 @@ const counts = {
   errors,
 };
 
-const unstored = (description: string) =>
+const unstored = (codes: readonly string[], description: string) =>
   Type.Array(
     members({
-      code,
+      code: oneOf(codes),
       message,
       count: count("how many events"),
       indexes: Type.Array(Type.Array(index, { minItems: 2, maxItems: 2 }), {
@@ -118,8 +125,8 @@ const unstored = (description: string) =>
     { description },
   );
 const partial = {
-  refusals: unstored("events that were refused, by reason"),
-  unknowns: unstored("events whose outcome is unknown"),
+  refusals: unstored(RETRIED, "events that were refused, by reason"),
+  unknowns: unstored([OUTCOME_UNKNOWN.code], "events whose outcome is unknown"),
 };
 
 export const writeSchemas = {
@@ -183,8 +190,9 @@ const eventsPaths: Paths = {
       responses: {
         200: json("All events are stored.", "Batch", BATCH),
         207: json(
-          "Some are stored, and the answer names the others. With `retry-after`, some were refused or are of unknown " +
-            "outcome: retry these. Without it, the others are invalid.",
+          "Outcomes differ, and the answer names the events that are not stored. With `retry-after`, some were " +
+            "refused (retry these) or are of unknown outcome (retry these only with an `id`). Without it, the others " +
+            "are invalid.",
           "PartialBatch",
           PARTIAL_BATCH,
           ["retry-after"],
@@ -238,7 +246,7 @@ const unreadable = failure(
 const browsersPaths: Paths = {
   "/pixel.gif": {
     get: operation("getPixel", "Browsers", "Count an impression by an image", {
-      description: "For pages without scripts, and for mails. It is never cached. HEAD counts nothing.",
+      description: "For pages without scripts, and for emails. It is never cached. HEAD counts nothing.",
       parameters: queryParameters(Type.Object({ ...visit, impression })),
       responses: {
         200: answer(

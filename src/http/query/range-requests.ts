@@ -21,6 +21,7 @@ import { TimeZone } from "../../domain/time-zone.ts";
 import type { UserCounts } from "../../domain/unique-users/sketch.ts";
 import { RangeTooLargeError } from "../../pipeline/read/range-reader.ts";
 import { GROUPS_MAX } from "../../pipeline/read/streams-tally.ts";
+import type { ErrorBody } from "../../protocol/body/refused-body.ts";
 import { csvRecord } from "../../protocol/csv.ts";
 import { parameters } from "../../protocol/event/query-rules.ts";
 import { checkSelection, InvalidParameterError } from "../../protocol/input-error.ts";
@@ -90,7 +91,8 @@ export const StreamsQuerySchema = parameters({
   order: oneOf(...ORDERS),
   limit: Type.Optional(
     Type.String({
-      pattern: "^([1-9][0-9]{0,3}|10000)$",
+      // GROUPS_MAX is a power of ten.
+      pattern: `^([1-9][0-9]{0,${String(GROUPS_MAX).length - 2}}|${GROUPS_MAX})$`,
       description: `an integer from 1 to ${GROUPS_MAX}`,
       default: String(DEFAULT_LIMIT),
     }),
@@ -212,15 +214,16 @@ async function rangeAnswer(request: Request, { format, text, degraded, isPast }:
 }
 
 function rangeErrorAnswer(error: unknown, log: Log, request: Request): Response {
-  if (error instanceof RangeTooLargeError) {
-    const message = `the range has ${error.message}: request fewer hours or a narrower branch`;
-    return errorAnswer(422, { code: "range_too_large", message });
-  }
+  if (error instanceof RangeTooLargeError) return errorAnswer(422, rangeTooLarge(error));
   if (error instanceof SlotsFullError) {
     const message = "too many ranges are being read: retry";
     return errorAnswer(503, { code: "overloaded", message }, { "retry-after": "1" });
   }
   return answerToError(error, log, request);
+}
+
+export function rangeTooLarge({ message: found }: RangeTooLargeError): ErrorBody {
+  return { code: "range_too_large", message: `the range has ${found}: request fewer hours or a narrower branch` };
 }
 
 export function ctrOf({ clicks, impressions }: { clicks: number; impressions: number }): number | null {

@@ -46,7 +46,7 @@ export class StreamsTally implements Tally {
 
   #groupOf(name: string): Group {
     return this.#groups.getOrInsertComputed(name, () => {
-      if (this.#groups.size >= GROUPS_MAX) throw new RangeTooLargeError(`more than ${GROUPS_MAX} streams with events`);
+      if (this.#groups.size >= GROUPS_MAX) throw tooManyGroups();
       return { clicks: 0, impressions: 0, lastHour: 0, users: new UserSketches() };
     });
   }
@@ -73,4 +73,8 @@ function branchOf(stream: string, depth: number): string {
     if (end === -1) return stream;
   }
   return stream.slice(0, end);
+}
+
+export function tooManyGroups(): RangeTooLargeError {
+  return new RangeTooLargeError(`more than ${GROUPS_MAX} streams with events`);
 }

@@ -28,9 +28,9 @@ const PLAIN_HEADERS = new Set([
 export class ApiDescription {
   readonly document: ApiDocument;
   readonly operations: readonly DescribedOperation[];
-  /** Everything that the document lists. */
+  /** The answers that the document lists, and their error codes. */
   readonly listed: ReadonlySet<string>;
-  /** Of those, which some answer had. */
+  /** Those that were seen. */
   readonly seen = new Set<string>();
   readonly #ajv: Ajv2020;
 
@@ -39,7 +39,10 @@ export class ApiDescription {
     this.operations = operationsOf(document);
     this.listed = new Set(
       this.operations.flatMap((described) =>
-        Object.keys(described.operation.responses).map((status) => nameOf(described, status)),
+        Object.entries(described.operation.responses).flatMap(([status, response]) => [
+          nameOf(described, status),
+          ...codesOf(response).map((code) => nameOf(described, `${status} ${code}`)),
+        ]),
       ),
     );
     const formats = { "date-time": (text: string) => !Number.isNaN(Date.parse(text)) };
@@ -82,13 +85,20 @@ export class ApiDescription {
     if (response.content[type] === undefined) return [...violations, `${status}: type ${type} is not listed`];
     const place = ["paths", path, method, "responses", String(status), "content", type, "schema"];
     const check = this.validator(...place);
-    if (check(type === "application/json" ? JSON.parse(body) : body)) return violations;
+    const value = type === "application/json" ? JSON.parse(body) : body;
+    if (value.error !== undefined) this.seen.add(nameOf(described, `${status} ${value.error.code}`));
+    if (check(value)) return violations;
     return [...violations, `${status}: ${this.#ajv.errorsText(check.errors)}: ${body}`];
   }
 }
 
-function nameOf({ method, path }: DescribedOperation, status: string): string {
-  return `${method.toUpperCase()} ${path} ${status}`;
+function nameOf({ method, path }: DescribedOperation, answer: string): string {
+  return `${method.toUpperCase()} ${path} ${answer}`;
+}
+
+/** The codes of a failure() of parts.ts. */
+function codesOf({ content = {} }: Answer): string[] {
+  return content["application/json"]?.schema["allOf"]?.[1].properties.error.properties.code.enum ?? [];
 }
 
 function operationsOf({ paths = {} }: ApiDocument): DescribedOperation[] {
