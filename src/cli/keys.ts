@@ -1,7 +1,7 @@
 /** `hourglass keys`: creates, lists and revokes API keys in the cold store, whether or not a service is running. */
 import { randomBytes } from "node:crypto";
 import { type Command, InvalidArgumentError } from "commander";
-import { type ApiKey, newToken, SCOPES, type Scope } from "../domain/api-key.ts";
+import { type ApiKey, EXPECTS_ID, isKeyId, newToken, SCOPES, type Scope } from "../domain/api-key.ts";
 import { EXPECTS_RATE, type RateLimit, rateLimitOf, rateLimitText } from "../domain/rate-limit.ts";
 import { EXPECTS_STREAM_GRANT, isStreamGrant } from "../domain/stream-rules.ts";
 import type { Config } from "../settings/settings.ts";
@@ -93,8 +93,7 @@ function rateArgument(text: string): RateLimit {
 
 /** Takes only the id, so that the secret stays out of the shell's history. */
 function idArgument(text: string, earlier: string[] = []): string[] {
-  if (!/^[0-9a-f]{16}$/.test(text))
-    throw new InvalidArgumentError("Expected a key's id: the 16 characters between hg_ and the next _.");
+  if (!isKeyId(text)) throw new InvalidArgumentError(`Expected a key's id: ${EXPECTS_ID}.`);
   return [...earlier, text];
 }
 

@@ -29,11 +29,23 @@ export interface ApiKey {
 const PREFIX = "hg_";
 const ID_BYTES = 8;
 const SECRET_BYTES = 32;
+const ID_CHARS = 2 * ID_BYTES;
+const SECRET_CHARS = Math.ceil((SECRET_BYTES * 4) / 3);
 const ID_START = PREFIX.length;
-const ID_END = ID_START + 2 * ID_BYTES;
-const TOKEN = /^hg_[0-9a-f]{16}_[A-Za-z0-9_-]{43}$/;
+const ID_END = ID_START + ID_CHARS;
+const ID_PATTERN = `[0-9a-f]{${ID_CHARS}}`;
+const ID = new RegExp(`^${ID_PATTERN}$`);
+const TOKEN = new RegExp(`^${PREFIX}${ID_PATTERN}_[A-Za-z0-9_-]{${SECRET_CHARS}}$`);
 
-export const EXPECTS_TOKEN = "a key that `hourglass keys create` has shown: hg_, 16 characters, _ and 43 more";
+/** A token in messages. */
+export const SHOWN_TOKEN = `${PREFIX}…`;
+export const EXPECTS_ID = `the ${ID_CHARS} characters between ${PREFIX} and the next _`;
+export const EXPECTS_TOKEN =
+  `a key that \`hourglass keys create\` has shown: ${PREFIX}, ` + `${ID_CHARS} characters, _ and ${SECRET_CHARS} more`;
+
+export function isKeyId(text: string): boolean {
+  return ID.test(text);
+}
 
 export function isToken(text: string): boolean {
   return TOKEN.test(text);

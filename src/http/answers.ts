@@ -1,9 +1,19 @@
 /**
  * Unsuccessful answers. Every error body is
  *   {"error": {"code", "message", "field"?, "got"?, "expected"?}}
+ *
+ * Which file has the answers of a status:
+ *   400, 422        here, by the error's class; ingest/events-answer.ts; query/range-requests.ts; app.ts (Host)
+ *   401, 403, 429   access/denials.ts; 403 for a stream here, for a redirect ingest/browsers.ts; 429 also live/live.ts
+ *   404, 405        unrouted.ts
+ *   207             ingest/events-answer.ts
+ *   413, 415        protocol/body/ (POST /events); ingest/analytics.ts (where no body is needed)
+ *   500, 504        here
+ *   503             here: refusals (domain/refusal-reasons.ts), and stores that do not answer; access/denials.ts;
+ *                   query/range-requests.ts; live/live.ts
  */
 import { type Outcome, REFUSALS, type Refusal, UNKNOWN } from "../domain/refusal-reasons.ts";
-import type { ErrorBody } from "../protocol/body/refused-body.ts";
+import type { ErrorBody } from "../protocol/error-body.ts";
 import {
   GOT_MAX_CHARS,
   type InputError,

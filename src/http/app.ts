@@ -37,6 +37,10 @@ const CROSS_ORIGIN_METHODS = new Map([
   ["/streams", "GET"],
 ]);
 
+/**
+ * A new route is also listed in CROSS_ORIGIN_METHODS and `counts` here, in access/route-scopes.ts, openapi/ and
+ * typed-app.ts.
+ */
 export function createApp(options: AppOptions) {
   const posts = new RequestCounts("POST", "/analytics", TIMED_POSTS);
   const gets = new RequestCounts("GET", "/analytics");

@@ -6,7 +6,7 @@
  * bypasses a proxy's path rules.
  * Invariant: Elysia's router is never used.
  */
-import type { ErrorBody } from "../protocol/body/refused-body.ts";
+import type { ErrorBody } from "../protocol/error-body.ts";
 import { errorAnswer } from "./answers.ts";
 
 interface Route {

@@ -1,9 +1,11 @@
 /**
- * Parses the query of a URL.
+ * Parses the query of a URL, and checks it against a schema of its parameters.
  * Invariant: a repeated or badly encoded parameter is refused or ignored; its value is never guessed.
  */
+import { type TObject, type TProperties, Type } from "@sinclair/typebox";
+import { Value } from "@sinclair/typebox/value";
 import { EXPECTS_NO_REPLACEMENT, hasReplacement } from "../domain/user-text.ts";
-import { InputError } from "./input-error.ts";
+import { InputError, InvalidParameterError } from "./input-error.ts";
 
 export class MalformedQueryError extends InputError {
   override readonly name = "MalformedQueryError";
@@ -19,6 +21,28 @@ export function queryOf(url: string): Query {
   const query: Query = Object.create(null);
   forEachPair(url, (pair) => takePair(query, pair));
   return query;
+}
+
+/** Unknown ones are refused: an event with a misspelt `id` would count twice, a misspelt `to` ask another question. */
+export function parameters<P extends TProperties>(properties: P) {
+  return Type.Object(properties, { additionalProperties: false });
+}
+
+/** Reads a query that the schema describes completely. Throws MalformedQueryError or InvalidParameterError. */
+export function readQuery(url: string, schema: TObject): Query {
+  const query = queryOf(url);
+  const fault = faultBySchema(query, schema);
+  if (fault !== undefined) throw fault;
+  return query;
+}
+
+export function faultBySchema(query: Query, schema: TObject): InvalidParameterError | undefined {
+  const problem = Value.Errors(schema, { ...query }).First();
+  if (problem === undefined) return undefined;
+  const field = problem.path.slice(1);
+  const names = Object.keys(schema.properties).join(", ");
+  const expected = schema.properties[field]?.["description"] ?? `only the parameters ${names}`;
+  return new InvalidParameterError(field, query[field] ?? null, expected);
 }
 
 /** Errors by parameter name. */

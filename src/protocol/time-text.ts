@@ -13,6 +13,9 @@ export const EXPECTS_TIME =
 export const EXPECTS_INSTANT =
   "ISO 8601 with its offset from UTC, such as 2026-01-31T12:30:00Z, or milliseconds since the epoch";
 
+const ZERO = 48;
+const TIMESTAMP_MAX_DIGITS = 15;
+
 const ISO = new RegExp(
   "^(\\d{4}-\\d\\d-\\d\\d)(?:[T ](\\d\\d)(?::(\\d\\d)(?::(\\d\\d)(?:[.,](\\d{1,9}))?)?)?" +
     "(?:(Z)|([+ -])([01]\\d|2[0-3]):?([0-5]\\d))?)?$",
@@ -65,4 +68,18 @@ export function existingTime(whole: string): number | undefined {
 export function instantAt(local: number, sign: string, hours: string, minutes: string): number {
   const offsetMs = (Number(hours) * 60 + Number(minutes)) * 60_000;
   return sign === "-" ? local + offsetMs : local - offsetMs;
+}
+
+/** The number in `text` from `start` to `end`; -1 if there is none, or it has leading zeros. */
+export function digits(text: string, start: number, end: number): number {
+  const length = end - start;
+  if (length < 1 || length > TIMESTAMP_MAX_DIGITS) return -1;
+  if (length > 1 && text.charCodeAt(start) === ZERO) return -1;
+  let value = 0;
+  for (let i = start; i < end; i++) {
+    const digit = text.charCodeAt(i) - ZERO;
+    if (digit < 0 || digit > 9) return -1;
+    value = value * 10 + digit;
+  }
+  return value;
 }

@@ -28,8 +28,8 @@ import { BODY_MAX_BYTES } from "../../src/protocol/body/limits.ts";
 import { type BodyFormat, readEvents } from "../../src/protocol/body/read-events.ts";
 import { csvFields } from "../../src/protocol/csv.ts";
 import { eventOf, whatIsWrongWith } from "../../src/protocol/event/from-object.ts";
-import { readEvent, readHourQuery, readQuery } from "../../src/protocol/event/from-query.ts";
-import { linkQueryOf, queryOf } from "../../src/protocol/query-string.ts";
+import { readEvent, readHourQuery } from "../../src/protocol/event/from-query.ts";
+import { linkQueryOf, queryOf, readQuery } from "../../src/protocol/query-string.ts";
 import { isLinear, type Work } from "../harness/growth.ts";
 
 const NOW = Date.UTC(2026, 0, 31, 12);

@@ -1,7 +1,7 @@
 /** Answers to requests that are not admitted, and when to retry. */
-import type { Scope } from "../../domain/api-key.ts";
+import { type Scope, SHOWN_TOKEN } from "../../domain/api-key.ts";
 import { rateLimitText } from "../../domain/rate-limit.ts";
-import type { ErrorBody } from "../../protocol/body/refused-body.ts";
+import type { ErrorBody } from "../../protocol/error-body.ts";
 import { errorAnswer } from "../answers.ts";
 import type { Bucket, LimitState } from "./rate-limiter.ts";
 
@@ -10,7 +10,7 @@ const CHALLENGE = 'Bearer realm="hourglass"';
 
 export const KEY_MISSING: ErrorBody = {
   code: "key_missing",
-  message: "this requires an API key, in the header 'Authorization: Bearer hg_…': nothing was done",
+  message: `this requires an API key, in the header 'Authorization: Bearer ${SHOWN_TOKEN}': nothing was done`,
 };
 /** The same message for all reasons, so that a guess reveals nothing. */
 export const KEY_INVALID: ErrorBody = {

@@ -3,7 +3,7 @@ import { Elysia } from "elysia";
 import { HOUR_MS, type HourCounts, hourOf } from "../../domain/event.ts";
 import type { Pipeline } from "../../pipeline/pipeline.ts";
 import { UNREADABLE_BODY } from "../../protocol/body/encoding.ts";
-import { UNREAD_BODY_MAX_BYTES } from "../../protocol/body/limits.ts";
+import { IGNORED_BODY_MAX_BYTES } from "../../protocol/body/limits.ts";
 import { type HourQuery, readEvent, readHourQuery } from "../../protocol/event/from-query.ts";
 import { IDEMPOTENCY_KEY, withIdempotencyKey } from "../../protocol/event/idempotency-key.ts";
 import { checkStream, TooManyStreamsError } from "../../protocol/input-error.ts";
@@ -17,7 +17,7 @@ import type { AppOptions } from "../route-options.ts";
 const HEADERS = { text: headersOf("text"), json: headersOf("json") };
 export const TOO_LARGE_BODY = {
   code: "body_too_large",
-  message: `the body exceeds ${UNREAD_BODY_MAX_BYTES} bytes, and none is needed here: nothing was counted`,
+  message: `the body exceeds ${IGNORED_BODY_MAX_BYTES} bytes, and none is needed here: nothing was counted`,
 };
 
 interface AnalyticsCounts {
@@ -82,7 +82,7 @@ export function analytics({ pipeline, log, now, access }: AppOptions, { posts, g
 export async function faultOfBody(request: Request): Promise<Response | undefined> {
   const announced = Number(request.headers.get("content-length"));
   try {
-    if (announced > UNREAD_BODY_MAX_BYTES || !(await isShort(request.body!))) return errorAnswer(413, TOO_LARGE_BODY);
+    if (announced > IGNORED_BODY_MAX_BYTES || !(await isShort(request.body!))) return errorAnswer(413, TOO_LARGE_BODY);
     return undefined;
   } catch {
     return errorAnswer(400, UNREADABLE_BODY);
@@ -94,7 +94,7 @@ async function isShort(body: ReadableStream<Uint8Array>): Promise<boolean> {
   let byteCount = 0;
   for await (const chunk of body) {
     byteCount += chunk.byteLength;
-    if (byteCount > UNREAD_BODY_MAX_BYTES) return false;
+    if (byteCount > IGNORED_BODY_MAX_BYTES) return false;
   }
   return true;
 }

@@ -6,7 +6,7 @@
 import { REFUSALS, type Refusal, UNKNOWN } from "../../domain/refusal-reasons.ts";
 import type { BulkOutcome } from "../../pipeline/commit/bulk.ts";
 import type { EventBatch } from "../../protocol/body/read-events.ts";
-import type { ErrorBody } from "../../protocol/body/refused-body.ts";
+import type { ErrorBody } from "../../protocol/error-body.ts";
 import { errorAnswer, errorBodyOf, NO_STORE, OUTCOME_UNKNOWN, outcomeAnswer, retryHeaders } from "../answers.ts";
 
 /** Both ends are inclusive. */

@@ -16,8 +16,7 @@ import { formatOf, formatOfPlainText, isPlainText, textOf } from "../../protocol
 import { BODY_MAX_BYTES, BODY_TIMEOUT_S, INVALID_MAX_LISTED } from "../../protocol/body/limits.ts";
 import { type EventBatch, readEvents } from "../../protocol/body/read-events.ts";
 import { RefusedBodyError } from "../../protocol/body/refused-body.ts";
-import { readQuery } from "../../protocol/event/from-query.ts";
-import { parameters } from "../../protocol/event/query-rules.ts";
+import { parameters, readQuery } from "../../protocol/query-string.ts";
 import type { RequestCounts } from "../../runtime/metrics.ts";
 import { Slots } from "../../runtime/slots.ts";
 import { answerToError, errorAnswer, isRefusedInput, refusalAnswer } from "../answers.ts";

@@ -5,9 +5,8 @@
 import { Elysia } from "elysia";
 import { REFUSALS } from "../../domain/refusal-reasons.ts";
 import { DEFAULT_STREAM } from "../../domain/stream-rules.ts";
-import { readQuery } from "../../protocol/event/from-query.ts";
-import { parameters } from "../../protocol/event/query-rules.ts";
 import { checkSelection } from "../../protocol/input-error.ts";
+import { parameters, readQuery } from "../../protocol/query-string.ts";
 import { expose, type RequestCounts } from "../../runtime/metrics.ts";
 import { answerToError, errorAnswer } from "../answers.ts";
 import { SeriesQuerySchema } from "../query/range-requests.ts";

@@ -3,7 +3,7 @@
  * each route from the same list that admits requests.
  */
 import { version } from "../../../package.json";
-import type { Scope } from "../../domain/api-key.ts";
+import { type Scope, SHOWN_TOKEN } from "../../domain/api-key.ts";
 import { KEY_INVALID, KEY_MISSING, KEYS_UNKNOWN, LIMIT_HEADERS, rateLimited, scopeMissing } from "../access/denials.ts";
 import { accessOf, type RouteAccess } from "../access/route-scopes.ts";
 import { methodNotAllowed } from "../unrouted.ts";
@@ -22,8 +22,8 @@ that body, or no answer at all, it may have been counted: with an \`id\`, a retr
 Every error has the same shape: \`{"error": {"code", "message", "field"?, "got"?, "expected"?}}\`. Unlisted
 parameters are refused by \`/analytics\`, \`/events\`, \`/pixel.gif\`, \`/beacon\`, \`/series\`, \`/streams\` and
 \`/live\`, and ignored by all other paths. API keys, if the settings require them, are sent as
-\`Authorization: Bearer hg_…\`. On any path, a Host header that is malformed or repeated is answered with 400, \`code\`:
-\`invalid_host\`. Any other path is answered with 404, \`code\`: \`not_found\`.
+\`Authorization: Bearer ${SHOWN_TOKEN}\`. On any path, a Host header that is malformed or repeated is answered with 400,
+\`code\`: \`invalid_host\`. Any other path is answered with 404, \`code\`: \`not_found\`.
 
 Two answers come from the HTTP server itself, without such a body. 431: the request line and headers exceed 16 KB, or
 there are more than about 197 headers. 400: the request is not HTTP, is pipelined, has trailers, or has bytes after its
@@ -36,7 +36,7 @@ const SECURITY_SCHEMES = {
   [SCHEME]: {
     type: "http",
     scheme: "bearer",
-    bearerFormat: "hg_…",
+    bearerFormat: SHOWN_TOKEN,
     description: "Required only if the settings demand it. `hourglass keys create` creates one.",
   },
 };

@@ -5,7 +5,7 @@
 import { type TObject, type TProperties, type TSchema, Type } from "@sinclair/typebox";
 import { OMISSION_REASONS, REFUSAL_REASONS, UNKNOWN } from "../../domain/refusal-reasons.ts";
 import { StreamSet } from "../../domain/stream-rules.ts";
-import type { ErrorBody } from "../../protocol/body/refused-body.ts";
+import type { ErrorBody } from "../../protocol/error-body.ts";
 import { EXPECTS_TIMESTAMP } from "../../protocol/event/query-rules.ts";
 import { GOT_MAX_CHARS, InvalidParameterError, StreamNotAllowedError } from "../../protocol/input-error.ts";
 import { MalformedQueryError } from "../../protocol/query-string.ts";

@@ -3,7 +3,7 @@ import { ALL_STREAMS, selectionOf } from "../../domain/stream-rules.ts";
 import type { UserCounts } from "../../domain/unique-users/sketch.ts";
 import type { Pipeline } from "../../pipeline/pipeline.ts";
 import { type StreamSums, StreamsTally } from "../../pipeline/read/streams-tally.ts";
-import { readQuery } from "../../protocol/event/from-query.ts";
+import { readQuery } from "../../protocol/query-string.ts";
 import type { RequestCounts } from "../../runtime/metrics.ts";
 import { type Format, preferredFormat } from "../format-etag-gzip.ts";
 import type { AppOptions } from "../route-options.ts";

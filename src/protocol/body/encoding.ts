@@ -5,8 +5,9 @@
 import { promisify } from "node:util";
 import { constants, gunzip, zstdDecompress } from "node:zlib";
 import { errorText } from "../../runtime/error-text.ts";
+import type { ErrorBody } from "../error-body.ts";
 import { BODY_MAX_BYTES } from "./limits.ts";
-import { type ErrorBody, RefusedBodyError } from "./refused-body.ts";
+import { RefusedBodyError } from "./refused-body.ts";
 import { areWholeZstdFrames } from "./zstd-frames.ts";
 
 export const UNREADABLE_BODY: ErrorBody = {

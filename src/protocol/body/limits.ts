@@ -2,8 +2,8 @@
 
 /** Of POST /events, packed and unpacked alike; also of a broker's message. */
 export const BODY_MAX_BYTES = 4_194_304;
-/** Of requests that need no body, and whose body is not read. */
-export const UNREAD_BODY_MAX_BYTES = 65_536;
+/** Of requests that need no body: it is read and ignored. */
+export const IGNORED_BODY_MAX_BYTES = 65_536;
 /**
  * Time for a whole body. Shorter than the default of IDLE_TIMEOUT_S, since each connection may hold BODY_MAX_BYTES
  * meanwhile. Arriving data does not extend Bun's timeout.

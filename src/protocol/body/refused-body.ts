@@ -1,13 +1,6 @@
-/** Why an input was refused, for HTTP answers and the log. */
-export interface ErrorBody {
-  readonly code: string;
-  readonly message: string;
-  readonly field?: string;
-  readonly got?: string | null;
-  readonly expected?: string;
-}
+/** A body that is refused as a whole: nothing of it was counted. */
+import type { ErrorBody } from "../error-body.ts";
 
-/** Nothing of the body was counted. */
 export class RefusedBodyError extends Error {
   override readonly name = "RefusedBodyError";
   readonly status: number;

@@ -13,8 +13,7 @@ import { DEFAULT_STREAM, isStreamName } from "../../domain/stream-rules.ts";
 import { EXPECTS_NO_REPLACEMENT, EXPECTS_USER, isUserText } from "../../domain/user-text.ts";
 import { firstNonSpace } from "../body/pieces.ts";
 import { InputError, InvalidParameterError } from "../input-error.ts";
-import { expectedTime, timeOf } from "../time-text.ts";
-import { digits } from "./from-query.ts";
+import { digits, expectedTime, timeOf } from "../time-text.ts";
 import { EVENT_MEMBERS, EventObjectSchema, expectsTime } from "./object-rules.ts";
 import { FUTURE_MAX_MS } from "./query-rules.ts";
 

@@ -6,18 +6,15 @@
  * same result as the general path; a test compares them.
  */
 import type { TObject } from "@sinclair/typebox";
-import { Value } from "@sinclair/typebox/value";
 import { type Event, type HourKey, hourOf, type Kind } from "../../domain/event.ts";
 import { DEFAULT_STREAM, isStreamName, STREAM_MAX_CHARS } from "../../domain/stream-rules.ts";
 import { EXPECTS_USER, isUserText, USER_MAX_BYTES } from "../../domain/user-text.ts";
 import { InvalidParameterError } from "../input-error.ts";
-import { type Query, queryOf } from "../query-string.ts";
-import { expectedTime, timeOf } from "../time-text.ts";
+import { faultBySchema, type Query, queryOf } from "../query-string.ts";
+import { digits, expectedTime, timeOf } from "../time-text.ts";
 import { EventQuerySchema, EXPECTS_KIND, expectsTimestamp, FUTURE_MAX_MS, HourQuerySchema } from "./query-rules.ts";
 
 const AMPERSAND = 38;
-const ZERO = 48;
-const TIMESTAMP_MAX_DIGITS = 15;
 
 /** 1: stands for itself in a value. 2: also allowed in stream names. */
 const CHARACTERS = new Uint8Array(128);
@@ -83,23 +80,6 @@ function hasOnly(query: Query, fields: ReadonlySet<string>): boolean {
   return true;
 }
 
-/** Reads a query that the schema describes completely. Throws MalformedQueryError or InvalidParameterError. */
-export function readQuery(url: string, schema: TObject): Query {
-  const query = queryOf(url);
-  const fault = faultBySchema(query, schema);
-  if (fault !== undefined) throw fault;
-  return query;
-}
-
-function faultBySchema(query: Query, schema: TObject): InvalidParameterError | undefined {
-  const problem = Value.Errors(schema, { ...query }).First();
-  if (problem === undefined) return undefined;
-  const field = problem.path.slice(1);
-  const names = Object.keys(schema.properties).join(", ");
-  const expected = schema.properties[field]?.["description"] ?? `only the parameters ${names}`;
-  return new InvalidParameterError(field, query[field] ?? null, expected);
-}
-
 /** Checks the schema, then the rules that it can't express. */
 function whatIsWrong(query: Query, schema: TObject, now: number, earliest: number): InvalidParameterError {
   const fault = faultBySchema(query, schema);
@@ -126,20 +106,6 @@ function valueEnd(url: string, start: number, least: number): number {
     if (code > 127 || CHARACTERS[code]! < least) return -1;
   }
   return end;
-}
-
-/** The number from `start` to `end`; -1 if there is none, or it has leading zeros. */
-export function digits(url: string, start: number, end: number): number {
-  const length = end - start;
-  if (length < 1 || length > TIMESTAMP_MAX_DIGITS) return -1;
-  if (length > 1 && url.charCodeAt(start) === ZERO) return -1;
-  let value = 0;
-  for (let i = start; i < end; i++) {
-    const digit = url.charCodeAt(i) - ZERO;
-    if (digit < 0 || digit > 9) return -1;
-    value = value * 10 + digit;
-  }
-  return value;
 }
 
 /**

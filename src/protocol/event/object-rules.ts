@@ -1,8 +1,9 @@
 /** An event as a JSON object: its schema, which has the rules of query-rules.ts with JSON types, and its text. */
 import { Type } from "@sinclair/typebox";
 import type { Event } from "../../domain/event.ts";
+import { parameters } from "../query-string.ts";
 import { ISO_INSTANT_PATTERN } from "../time-text.ts";
-import { EventQuerySchema, expectsTimestamp, OLDEST_MS, parameters } from "./query-rules.ts";
+import { EventQuerySchema, expectsTimestamp, OLDEST_MS } from "./query-rules.ts";
 
 const { user, event, stream, id } = EventQuerySchema.properties;
 

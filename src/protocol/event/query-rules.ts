@@ -4,14 +4,17 @@
  * names as expected; ../input-error.ts has the words around it. from-query.ts accepts valid queries without the
  * validator; a test compares the two.
  */
-import { type TProperties, Type } from "@sinclair/typebox";
-import { DAY_MS } from "../../domain/event.ts";
+import { Type } from "@sinclair/typebox";
+import { DAY_MS, HOUR_MS } from "../../domain/event.ts";
 import { DEFAULT_STREAM, EXPECTS_STREAM, STREAM_PATTERN } from "../../domain/stream-rules.ts";
 import { EXPECTS_USER, USER_MAX_BYTES } from "../../domain/user-text.ts";
+import { parameters } from "../query-string.ts";
 import { ISO_INSTANT_PATTERN } from "../time-text.ts";
 
 /** Older timestamps are refused unless the sender confirms them: nearly all are seconds sent by mistake. */
 export const OLDEST_MS = Date.UTC(2001, 0, 1);
+/** How far ahead of this clock a timestamp may be. */
+export const FUTURE_MAX_MS = DAY_MS;
 export const EXPECTS_TIMESTAMP = expectsTimestamp(OLDEST_MS);
 export const EXPECTS_KIND = "exactly one of click and impression";
 
@@ -26,11 +29,6 @@ const stream = Type.String({
   default: DEFAULT_STREAM,
 });
 const bytes = { minLength: 1, maxLength: USER_MAX_BYTES, description: EXPECTS_USER };
-
-/** Unknown ones are refused: an event with a misspelt `id` would count twice, a misspelt `to` ask another question. */
-export function parameters<P extends TProperties>(properties: P) {
-  return Type.Object(properties, { additionalProperties: false });
-}
 
 /** Events before OLDEST_MS can be stored, so they can be read. */
 export const EXPECTS_TIME_OF_HOUR = expectsTimestamp(0);
@@ -60,11 +58,9 @@ export const EventQuerySchema = parameters({
   id: Type.Optional(Type.String(bytes)),
 });
 
-/** How far ahead of this clock a timestamp may be. */
-export const FUTURE_MAX_MS = DAY_MS;
-
 export function expectsTimestamp(earliest: number): string {
   const why = earliest > OLDEST_MS ? "older events are not retained" : "did you send seconds?";
   const from = earliest === 0 ? "0" : `${earliest} (${new Date(earliest).toISOString()}: ${why})`;
-  return `milliseconds since the epoch, or ISO 8601 with its offset from UTC, from ${from} to 24 hours from now`;
+  const to = `${FUTURE_MAX_MS / HOUR_MS} hours from now`;
+  return `milliseconds since the epoch, or ISO 8601 with its offset from UTC, from ${from} to ${to}`;
 }
