@@ -40,12 +40,12 @@ export async function refuseOtherDatabase(cold: ColdConnection, hot: DataSet | u
   if (own.identity === hot.identity) return;
   const found = `of database ${hot.identity}, but ${cold.description} is ${own.identity} (its table data_set)`;
   throw new OtherDatabaseError(
-    cold.name === "MySQL"
-      ? `REDIS_URL and MYSQL_URL do not belong together: Redis holds data ${found}. Correct one of them, or set ` +
-          "REDIS_URL to an empty Redis if this database's own is lost"
-      : `${JOURNAL_FILE} and ${COLD_FILE} in DATA_DIR do not belong together: the journal holds events ${found}, ` +
+    cold.isInDataDir
+      ? `${JOURNAL_FILE} and ${COLD_FILE} in DATA_DIR do not belong together: the journal holds events ${found}, ` +
           `which is new if the file was missing. Put back the ${COLD_FILE} or ${JOURNAL_FILE} that belongs to the ` +
-          "other one; or move both away, and what is beside them with these names, to begin anew",
+          "other one; or move both away, and what is beside them with these names, to begin anew"
+      : `REDIS_URL and MYSQL_URL do not belong together: Redis holds data ${found}. Correct one of them, or set ` +
+          "REDIS_URL to an empty Redis if this database's own is lost",
   );
 }
 

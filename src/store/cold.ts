@@ -49,6 +49,8 @@ export function newDataSet(): DataSet {
 
 export interface ColdConnection {
   readonly name: string;
+  /** Whether it is a file in DATA_DIR, beside the hot store's. */
+  readonly isInDataDir: boolean;
   /** Where the data is, for the start-up log; never with a password. */
   readonly description: string;
   /**

@@ -22,6 +22,7 @@ export function embeddedColdStore({ dataDir, partsPerHour }: EmbeddedColdStoreOp
   const database = new SqliteDatabase(dataDir);
   return {
     name: "SQLite",
+    isInDataDir: true,
     description: database.description,
     async open() {
       await database.open();

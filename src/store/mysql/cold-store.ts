@@ -32,6 +32,7 @@ export function mysqlColdStore(options: MysqlColdStoreOptions): ColdStore {
   let warnedMs = 0;
   return {
     name: "MySQL",
+    isInDataDir: false,
     description: database.description,
     async open() {
       if (warnings === undefined) {

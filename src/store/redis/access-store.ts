@@ -1,11 +1,4 @@
-/**
- * What instances share about access, in Redis. It has its own connection, so that it never delays a commit.
- *
- * Keys:
- *   hg:{0}:api-keys      the copy of the API keys, with only their hashes
- *   hg:{0}:limit-salt    random, changes daily
- *   hg:{0}:limit:<hash>  of a limit's name: until when it is paid for, in µs; expires then
- */
+/** What instances share about access, in Redis. It has its own connection, so that it never delays a commit. */
 import { randomBytes } from "node:crypto";
 import type { ApiKey } from "../../domain/api-key.ts";
 import { DAY_MS } from "../../domain/event.ts";
@@ -32,9 +25,7 @@ const SCRIPTS = {
   keepKeys: script("keep-keys", keepKeysSource),
   keptKeys: script("kept-keys", keptKeysSource),
 };
-const COPY = "hg:{0}:api-keys";
-const SALT = "hg:{0}:limit-salt";
-const LIMIT_PREFIX = "hg:{0}:limit:";
+const KEYS = keysOf(0);
 const SALT_BYTES = 16;
 const US_PER_MS = 1_000;
 
@@ -47,12 +38,12 @@ interface AccessStoreOptions extends Pick<RedisLinkOptions, "url" | "ca" | "comm
 export class RedisAccessStore implements AccessStore {
   readonly #link: RedisLink;
   readonly #identity: () => Promise<string>;
-  readonly #ownData: OwnData = { key: keysOf(0).dataSet, identity: "" };
+  readonly #ownData: OwnData = { key: KEYS.dataSet, identity: "" };
   #firstConnection: Promise<void> | undefined;
 
   constructor(options: AccessStoreOptions) {
     this.#identity = options.identity;
-    const place = { slotKey: SALT, ownData: this.#ownData };
+    const place = { slotKey: KEYS.limitSalt, ownData: this.#ownData };
     this.#link = new RedisLink({ ...options, ...place, onConnect: async () => {}, onDrop: () => {} });
   }
 
@@ -60,9 +51,9 @@ export class RedisAccessStore implements AccessStore {
     await this.#connected();
     // Limits are shared while the cold store is unavailable, too.
     await this.#learnIdentity().catch(() => {});
-    const args = [LIMIT_PREFIX, randomBytes(SALT_BYTES).toString("hex"), String(DAY_MS)];
+    const args = [KEYS.limit, randomBytes(SALT_BYTES).toString("hex"), String(DAY_MS)];
     for (const { name, ms } of spendings) args.push(name, String(Math.round(ms * US_PER_MS)));
-    return await this.#link.run(SCRIPTS.spend, [SALT], args, (answer) => {
+    return await this.#link.run(SCRIPTS.spend, [KEYS.limitSalt], args, (answer) => {
       const paid = list(answer).map((us) => integer(us) / US_PER_MS);
       if (paid.length !== spendings.length) throw unexpected(answer, `${spendings.length} numbers`);
       return paid;
@@ -72,12 +63,12 @@ export class RedisAccessStore implements AccessStore {
   async keepKeys(keys: readonly ApiKey[]): Promise<void> {
     await this.#connected();
     await this.#learnIdentity();
-    await this.#link.run(SCRIPTS.keepKeys, [COPY], [packApiKeys(keys)], flag);
+    await this.#link.run(SCRIPTS.keepKeys, [KEYS.apiKeys], [packApiKeys(keys)], flag);
   }
 
   async keptKeys(): Promise<readonly ApiKey[] | undefined> {
     await this.#connected();
-    return await this.#link.run(SCRIPTS.keptKeys, [COPY], [], (answer) =>
+    return await this.#link.run(SCRIPTS.keptKeys, [KEYS.apiKeys], [], (answer) =>
       answer === null ? undefined : unpackApiKeys(text(answer)),
     );
   }

@@ -19,6 +19,11 @@
  *   hg:{0}:k:<hour>:<stream>     the sketch of the clickers
  *   hg:{0}:new-writers, new-hours  the replacement of an index that something else has changed
  *   hg:{0}:id:<stream>:<id>      an event id, for 24 hours
+ * Keys of access-store.ts, in shard 0 only:
+ *   hg:{0}:api-keys              the copy of the API keys, with only their hashes
+ *   hg:{0}:limit-salt            random, changes daily
+ *   hg:{0}:limit:<hash>          of a limit's name: until when it is paid for, in µs; expires then
+ * Scripts that are given a prefix append the rest of a key themselves.
  * No key can be forged: `stream` has no colon, writers are named by this service, and an id comes last in its key.
  */
 import type { HourKey } from "../../domain/event.ts";
@@ -43,6 +48,10 @@ export function keysOf(shard: number) {
     writer: `${prefix}w:`,
     /** The caller appends the writer's name. */
     journal: `${prefix}j:`,
+    apiKeys: `${prefix}api-keys`,
+    limitSalt: `${prefix}limit-salt`,
+    /** The script appends the hash. */
+    limit: `${prefix}limit:`,
     /** The keys of its counts, its viewers and its clickers. */
     hour({ hour, stream }: HourKey): readonly [string, string, string] {
       const place = `${hour}:${stream}`;

@@ -63,6 +63,7 @@ interface Call<T> {
 
 export class ColdClient {
   readonly name = "Memory";
+  readonly isInDataDir = false;
   readonly description = "memory of the simulation";
   readonly pastReads = undefined;
   readonly #options: ColdClientOptions;
