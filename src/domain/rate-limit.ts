@@ -4,10 +4,10 @@ export interface RateLimit {
   readonly windowMs: number;
 }
 
-export const EXPECTS_RATE = "a number from 1 to 1000000 per s, m or h (second, minute, hour), such as 100/s";
-
-const RATE = /^([1-9]\d{0,6})\/([smh])$/;
 const COUNT_MAX = 1_000_000;
+const RATE = /^([1-9]\d*)\/([smh])$/;
+
+export const EXPECTS_RATE = `a number from 1 to ${COUNT_MAX} per s, m or h (second, minute, hour), such as 100/s`;
 const WINDOWS_MS: Readonly<Record<string, number>> = { s: 1_000, m: 60_000, h: 3_600_000 };
 
 export function rateLimitOf(text: string): RateLimit | undefined {

@@ -5,10 +5,11 @@
  * days on which the clocks change have 23 or 25 hours. The range cuts off the first and the last step. In a zone that
  * is not whole hours from UTC, a step may begin within a UTC hour: that hour is cut, and belongs to no single step.
  *
- * The dashboard has its own names and lengths of steps: http/dashboard/page.ts, client/time.js and client/format.js.
+ * The dashboard has its own names and lengths of steps: http/dashboard/page.ts, and in its client time.js, format.js,
+ * main.js (weeks, hours) and chart.js (months).
  */
 import { DAY_MS, HOUR_MS, hourOf } from "./event.ts";
-import { QUARTER_MS, type TimeZone } from "./time-zone.ts";
+import { QUARTER_HOUR_MS, type TimeZone } from "./time-zone.ts";
 
 export const STEPS = ["hour", "day", "week", "month", "total"] as const;
 export type Step = (typeof STEPS)[number];
@@ -58,7 +59,7 @@ export class Steps {
 
   /** Appends the steps that begin in this hour. False if one begins inside it. */
   #addStarts(hour: number, starts: number[]): boolean {
-    const unitMs = this.#zone.hasWholeHours(hour, hour + HOUR_MS) ? HOUR_MS : QUARTER_MS;
+    const unitMs = this.#zone.hasWholeHours(hour, hour + HOUR_MS) ? HOUR_MS : QUARTER_HOUR_MS;
     let isWhole = true;
     for (let at = hour; at < hour + HOUR_MS; at += unitMs) {
       if (at < this.from || at >= this.to) continue;

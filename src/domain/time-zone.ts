@@ -7,7 +7,7 @@
 import { DAY_MS, HOUR_MS } from "./event.ts";
 
 /** Every zone's offset from UTC has been a multiple of this since 1980, when Kiritimati left -10:40. */
-export const QUARTER_MS = HOUR_MS / 4;
+export const QUARTER_HOUR_MS = HOUR_MS / 4;
 
 export class TimeZone {
   readonly name: string;
@@ -59,7 +59,7 @@ export class TimeZone {
   }
 
   hasWholeQuarters(from: number, to: number): boolean {
-    return this.#hasWhole(QUARTER_MS, from, to);
+    return this.#hasWhole(QUARTER_HOUR_MS, from, to);
   }
 
   #hasWhole(unitMs: number, from: number, to: number): boolean {

@@ -25,6 +25,8 @@ import {
 } from "./setting-kinds.ts";
 
 const QUEUE_NAME_MAX_BYTES = 255;
+const PREFETCH = 1_000;
+const KAFKA_PREFETCH = 10_000;
 /** Two masters with evenly spread slots get 2 and 4 shards, three get 1, 3 and 2. */
 const CLUSTER_SHARDS = 6;
 
@@ -125,7 +127,7 @@ export const SETTING_GROUPS = {
         "with 503",
     ),
     leaseMs: integer("LEASE_MS", 10_000, [100, 600_000]).help(
-      "after this time without a sign of life, other instances adopt the journal of an instance",
+      "lease of an instance: without a sign of life from it, others adopt its journal within twice this time",
     ),
     commitIntervalUs: integer("COMMIT_INTERVAL_US", 1_700, [0, 100_000]).help(
       "how far apart commits to the hot store start under load, in microseconds; 0: each as soon as the one before " +
@@ -183,15 +185,15 @@ export const SETTING_GROUPS = {
       ...offUnlessSet(
         text("BROKER_QUEUE", "").help("queue or topic to consume, which has to exist; needs BROKER_URL too"),
       ),
-      takes: "a name of 1 to 255 bytes",
+      takes: `a name of 1 to ${QUEUE_NAME_MAX_BYTES} bytes`,
       parse: (value: string) => (Buffer.byteLength(value) <= QUEUE_NAME_MAX_BYTES ? value : undefined),
     },
     brokerGroup: text("BROKER_GROUP", "hourglass").help("consumer group (Kafka): its members share the topic"),
     brokerPrefetch: integer(
       "BROKER_PREFETCH",
       {
-        text: "1000, with Kafka 10000",
-        valueIn: ({ BROKER_URL: url }) => (isKafkaUrl(url ?? "") ? "10000" : "1000"),
+        text: `${PREFETCH}, with Kafka ${KAFKA_PREFETCH}`,
+        valueIn: ({ BROKER_URL: url }) => String(isKafkaUrl(url ?? "") ? KAFKA_PREFETCH : PREFETCH),
       },
       [1, 10_000],
     ).help("maximum of messages in flight, all held in memory; with Kafka, 16 MiB is a limit, too"),

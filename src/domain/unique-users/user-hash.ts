@@ -151,10 +151,13 @@ export function registerOfHash(low: number, high: number): number {
   return (low & (REGISTERS - 1)) * 64 + rankOf(low >>> INDEX_BITS, high);
 }
 
-/** Redis hashes with MurmurHash64A: its seed, its multiplier, and the inverse of that modulo 2^64. */
-const HASH_SEED = 0xadc83b19n;
-const MULTIPLIER = 0xc6a4a7935bd1e995n;
-const INVERSE = 0x5f7a0ea7e59b19bdn;
+/**
+ * Redis hashes with MurmurHash64A: its seed, its multiplier, and the inverse of that modulo 2^64. With others, PFADD
+ * would raise other registers.
+ */
+const REDIS_MURMUR_SEED = 0xadc83b19n;
+const REDIS_MURMUR_MULTIPLIER = 0xc6a4a7935bd1e995n;
+const REDIS_MURMUR_INVERSE = 0x5f7a0ea7e59b19bdn;
 const ELEMENT_BYTES = 8;
 
 /**
@@ -165,9 +168,9 @@ export function elementOf(register: number): Buffer {
   const word = (value: bigint) => BigInt.asUintN(64, value);
   const shifted = (value: bigint) => value ^ (value >> 47n);
   const wanted = BigInt(register >>> 6) | (1n << BigInt(INDEX_BITS - 1 + (register & 63)));
-  const mixed = word(shifted(word(shifted(word(wanted)) * INVERSE)) * INVERSE);
-  const key = mixed ^ word(HASH_SEED ^ word(BigInt(ELEMENT_BYTES) * MULTIPLIER));
+  const mixed = word(shifted(word(shifted(word(wanted)) * REDIS_MURMUR_INVERSE)) * REDIS_MURMUR_INVERSE);
+  const key = mixed ^ word(REDIS_MURMUR_SEED ^ word(BigInt(ELEMENT_BYTES) * REDIS_MURMUR_MULTIPLIER));
   const element = Buffer.alloc(ELEMENT_BYTES);
-  element.writeBigUInt64LE(word(shifted(word(key * INVERSE)) * INVERSE));
+  element.writeBigUInt64LE(word(shifted(word(key * REDIS_MURMUR_INVERSE)) * REDIS_MURMUR_INVERSE));
   return element;
 }

@@ -4,7 +4,7 @@
  * Invariants: the total of a range does not depend on the step. Only whole hours are compared, each with the same
  * hour of an earlier day.
  */
-const QUARTER_MS = 900_000;
+const QUARTER_HOUR_MS = 900_000;
 export const HOUR_MS = 3_600_000;
 export const DAY_MS = 24 * HOUR_MS;
 const WEEK_MS = 7 * DAY_MS;
@@ -86,6 +86,7 @@ export function defaultStep(range, zoom) {
 export function isStepFitting(step, state, now) {
   const { from, to } = periodOf(state, now);
   if (step === "hour") return to - from <= HOURLY_MAX_MS;
+  if (!(step in STEP_MIN_MS)) throw new Error(`unknown step: ${step}`);
   return to - from > STEP_MIN_MS[step];
 }
 
@@ -111,7 +112,7 @@ export class Zone {
   }
 
   offsetAt(at) {
-    const quarter = Math.floor(at / QUARTER_MS);
+    const quarter = Math.floor(at / QUARTER_HOUR_MS);
     let offset = this.#offsets.get(quarter);
     if (offset === undefined) {
       const { value } = this.#format.formatToParts(at).find(({ type }) => type === "timeZoneName");
